@@ -1,0 +1,238 @@
+"""Tenants, users and tokens in the admin; secrets are shown once, when they are made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.contrib.auth.admin import UserAdmin as BaseUserAdmin
+from django.contrib.auth.forms import AdminUserCreationForm
+from django.http import HttpRequest
+from django.utils import timezone
+
+from accounts import services
+from accounts.models import SigningSecret, Tenant, Token, TokenQuerySet, User, digest
+
+
+def _accepted(check: Callable[[str], None], value: str) -> str:
+    try:
+        check(value)
+    except services.AccountError as refusal:
+        raise forms.ValidationError(str(refusal)) from None
+    return value
+
+
+class TenantForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic at run time
+    new_shared_secret = forms.CharField(
+        required=False,
+        strip=False,
+        help_text="Names this tenant where timers are set. Leave it empty to keep it.",
+        widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
+    )
+
+    class Meta:
+        model = Tenant
+        fields = ("name", "callback_url")
+        widgets = {"callback_url": forms.TextInput(attrs={"class": "vTextField"})}
+
+    def clean_callback_url(self) -> str:
+        return _accepted(services.check_callback_url, self.cleaned_data["callback_url"])
+
+    def clean_new_shared_secret(self) -> str:
+        secret: str = self.cleaned_data["new_shared_secret"]
+        others = Tenant.objects.exclude(pk=self.instance.pk)
+        if secret and others.filter(shared_secret_digest=digest(secret)).exists():
+            raise forms.ValidationError("Another tenant has this shared secret.")
+        return _accepted(services.check_shared_secret, secret)
+
+
+class SigningSecretInline(admin.TabularInline):  # type: ignore[type-arg]  # not generic at run time
+    """When each was made and ends; `manage.py signing_secret` prints the newest."""
+
+    model = SigningSecret
+    fields = readonly_fields = ("created_at", "expires_at")
+    ordering = ("-created_at",)
+    can_delete = False
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+@admin.register(Tenant)
+class TenantAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at run time
+    form = TenantForm
+    list_display = ("name", "callback_url", "created_at")
+    search_fields = ("name",)
+    show_full_result_count = False
+    inlines = [SigningSecretInline]
+    actions = ["rotate_signing_secrets"]
+
+    # Deleting one would take all its history along; its users can be deactivated.
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_rotate_permission(self, request: HttpRequest) -> bool:
+        return self.has_change_permission(request)
+
+    def save_model(
+        self, request: HttpRequest, obj: Tenant, form: TenantForm, change: bool
+    ) -> None:
+        super().save_model(request, obj, form, change)
+        if secret := form.cleaned_data["new_shared_secret"]:
+            services.configure_tenant(obj.name, shared_secret=secret)
+        if not change:
+            self._rotate(request, obj)
+
+    @admin.action(
+        description="Rotate the signing secrets of selected tenants",
+        permissions=["rotate"],
+    )
+    def rotate_signing_secrets(self, request: HttpRequest, queryset: Any) -> None:
+        for tenant in queryset:
+            self._rotate(request, tenant)
+
+    def _rotate(self, request: HttpRequest, tenant: Tenant) -> None:
+        secret = services.rotate_signing_secret(tenant, now=timezone.now())
+        messages.warning(
+            request, f"The new signing secret of {tenant}, shown only now: {secret}"
+        )
+
+
+class NewUserForm(AdminUserCreationForm):  # type: ignore[type-arg]  # not generic at run time
+    name = forms.CharField(max_length=150)
+
+    class Meta:
+        model = User
+        fields = ("tenant", "name", "role")
+
+    def clean(self) -> dict[str, Any]:
+        data: dict[str, Any] = super().clean() or self.cleaned_data
+        if "name" not in data or "tenant" not in data:
+            return data
+        try:
+            username = services.username_of(data["name"], data["tenant"])
+        except services.AccountError as refusal:
+            raise forms.ValidationError(str(refusal)) from None
+        if User.objects.filter(username=username).exists():
+            raise forms.ValidationError(f"There is a user {username} already.")
+        self.instance.username = username
+        return data
+
+
+@admin.register(User)
+class UserAdmin(BaseUserAdmin):  # type: ignore[type-arg]  # not generic at run time
+    add_form = NewUserForm
+    list_display = ("username", "tenant", "name", "role", "is_active", "is_staff")
+    list_filter = ("role", "is_active", "is_staff")
+    list_select_related = ("tenant",)
+    search_fields = ("username", "name", "tenant__name", "email")
+    show_full_result_count = False
+    autocomplete_fields = ("tenant",)
+    fieldsets = (
+        (None, {"fields": ("username", "tenant", "name", "role", "password")}),
+        ("Person", {"fields": ("first_name", "last_name", "email")}),
+        (
+            "Permissions",
+            {
+                "fields": (
+                    "is_active",
+                    "is_staff",
+                    "is_superuser",
+                    "groups",
+                    "user_permissions",
+                )
+            },
+        ),
+        ("Dates", {"fields": ("last_login", "date_joined")}),
+    )
+    add_fieldsets = (
+        (
+            None,
+            {
+                "fields": (
+                    "tenant",
+                    "name",
+                    "role",
+                    "usable_password",
+                    "password1",
+                    "password2",
+                )
+            },
+        ),
+    )
+
+    # A user's tasks are their tenant's, and `issue_token` knows the user by these.
+    def get_readonly_fields(
+        self, request: HttpRequest, obj: User | None = None
+    ) -> tuple[str, ...]:
+        return ("username", "tenant", "name") if obj else ()
+
+    # It would take the user's tasks along; deactivating one closes the door as well.
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+@admin.register(Token)
+class TokenAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at run time
+    list_display = (
+        "prefix",
+        "user",
+        "tenant",
+        "name",
+        "created_at",
+        "expires_at",
+        "revoked_at",
+        "last_used_at",
+    )
+    list_select_related = ("user__tenant",)
+    search_fields = ("prefix", "name", "user__username", "user__tenant__name")
+    show_full_result_count = False
+    autocomplete_fields = ("user",)
+    actions = ["revoke"]
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
+        given = ("user", "name", "expires_at")
+        kept = ("prefix", "created_at", "revoked_at", "last_used_at")
+        return given + kept if obj else given
+
+    def get_readonly_fields(
+        self, request: HttpRequest, obj: Any = None
+    ) -> tuple[str, ...]:
+        fields = ("user", "prefix", "created_at", "revoked_at", "last_used_at")
+        return fields if obj else ()
+
+    # A revoked one stays, to say whose it was.
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_revoke_permission(self, request: HttpRequest) -> bool:
+        return self.has_change_permission(request)
+
+    @admin.display(description="tenant", ordering="user__tenant__name")
+    def tenant(self, token: Token) -> Tenant | None:
+        return token.user.tenant
+
+    def save_model(
+        self,
+        request: HttpRequest,
+        obj: Token,
+        form: forms.BaseModelForm[Token],
+        change: bool,
+    ) -> None:
+        if change:
+            # Nothing else, or a revocation meanwhile would be undone.
+            obj.save(update_fields=["name", "expires_at"])
+            return
+        clear_text = services.issue_token(
+            obj.user, name=obj.name, expires_at=obj.expires_at
+        )
+        obj.pk = Token.objects.get(digest=digest(clear_text)).pk
+        obj.refresh_from_db()
+        messages.warning(request, f"The new token, shown only now: {clear_text}")
+
+    @admin.action(description="Revoke selected tokens", permissions=["revoke"])
+    def revoke(self, request: HttpRequest, queryset: TokenQuerySet) -> None:
+        count = services.revoke_tokens(queryset, now=timezone.now())
+        messages.success(request, f"{count} revoked.")

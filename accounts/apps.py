@@ -1,0 +1,9 @@
+"""Accounts as a Django application."""
+
+from __future__ import annotations
+
+from django.apps import AppConfig
+
+
+class AccountsConfig(AppConfig):
+    name = "accounts"

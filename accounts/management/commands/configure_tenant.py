@@ -1,0 +1,33 @@
+"""Set where the timers of a tenant are delivered, and the secret that names it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.management.base import CommandParser
+
+from accounts import services
+from accounts.management.base import AccountCommand
+
+
+class Command(AccountCommand):
+    help = "Configure a tenant, which is created if absent."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("tenant")
+        parser.add_argument("--callback-url", metavar="URL", help="Empty: none.")
+        parser.add_argument("--shared-secret", metavar="SECRET", help="Empty: none.")
+
+    def handle(
+        self,
+        *args: Any,
+        tenant: str,
+        callback_url: str | None,
+        shared_secret: str | None,
+        **options: Any,
+    ) -> str:
+        configured, created = services.configure_tenant(
+            tenant, callback_url=callback_url, shared_secret=shared_secret
+        )
+        done = "created and configured" if created else "configured"
+        return f"The tenant {configured} is {done}."

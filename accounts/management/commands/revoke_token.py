@@ -1,0 +1,24 @@
+"""Make a token worthless."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.management import CommandError
+from django.core.management.base import CommandParser
+from django.utils import timezone
+
+from accounts import services
+from accounts.management.base import AccountCommand
+
+
+class Command(AccountCommand):
+    help = "Revoke a token, given in clear text."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("token")
+
+    def handle(self, *args: Any, token: str, **options: Any) -> str:
+        if not services.revoke_token(token, now=timezone.now()):
+            raise CommandError("There is no such token.")
+        return "The token is revoked."

@@ -1,0 +1,37 @@
+"""Print the secret that a tenant's receivers verify requests with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.management import CommandError
+from django.core.management.base import CommandParser
+from django.utils import timezone
+
+from accounts import services
+from accounts.management.base import AccountCommand
+from accounts.models import Tenant
+
+
+class Command(AccountCommand):
+    help = "Print the newest live signing secret of a tenant."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("tenant")
+        parser.add_argument(
+            "--rotate",
+            action="store_true",
+            help="Make a new one first; the one before stays live for a day.",
+        )
+
+    def handle(self, *args: Any, tenant: str, rotate: bool, **options: Any) -> str:
+        now = timezone.now()
+        owner = Tenant.objects.filter(name=tenant).first()
+        if owner is None:
+            raise CommandError(f"There is no tenant {tenant}.")
+        if rotate:
+            return services.rotate_signing_secret(owner, now=now)
+        secrets = services.live_signing_secrets(owner.pk, now)
+        if not secrets:
+            raise CommandError(f"{tenant} has no live secret; --rotate makes one.")
+        return secrets[0]

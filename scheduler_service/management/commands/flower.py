@@ -1,0 +1,58 @@
+"""`manage.py flower`: Flower with a password, told everything through its environment."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+
+from scheduler_service import embedded
+
+
+class Command(BaseCommand):
+    help = "Run Flower, which shows workers, queues and runs, until SIGTERM."
+    requires_system_checks = ()
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        environment = os.environ | {
+            "FLOWER_ADDRESS": settings.HOST,
+            "FLOWER_PORT": str(settings.FLOWER_PORT),
+            # Not an argument: those are for everybody to read in the process list.
+            "FLOWER_BASIC_AUTH": basic_auth(),
+            "FLOWER_READ_ONLY": "true",
+            "FLOWER_MAX_TASKS": "20000",
+            "FLOWER_PERSISTENT": "true",
+            "FLOWER_DB": str(settings.STATE_DIR / "flower"),
+            "FLOWER_STATE_SAVE_INTERVAL": "60000",
+            # Workers come back under new names; the old ones need not stay.
+            "FLOWER_PURGE_OFFLINE_WORKERS": "60",
+        }
+        environment.pop("FLOWER_UNAUTHENTICATED_API", None)
+        settings.STATE_DIR.mkdir(mode=0o711, parents=True, exist_ok=True)
+        os.umask(0o077)
+        os.execvpe(  # noqa: S606 (a fixed command)
+            "celery",  # noqa: S607 (of this virtual environment)
+            ["celery", "--quiet", "-A", "scheduler_service", "flower"],
+            environment,
+        )
+
+
+def basic_auth() -> str:
+    """What FLOWER_BASIC_AUTH says, or else a password that is made once and kept."""
+    given: str = settings.FLOWER_BASIC_AUTH
+    if given:
+        if not all(name and password for name, _, password in _pairs(given)):
+            raise CommandError("FLOWER_BASIC_AUTH must be user:password.")
+        return given
+    kept = settings.STATE_DIR / "flower_basic_auth"
+    try:
+        return embedded.secret(kept, lambda: f"flower:{secrets.token_urlsafe(12)}")
+    except embedded.Unavailable as error:
+        raise CommandError(str(error)) from error
+
+
+def _pairs(given: str) -> list[tuple[str, str, str]]:
+    return [pair.partition(":") for pair in given.split(",")]

@@ -1,0 +1,68 @@
+"""Django's `migrate`, safe to start in several places at once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from django.core.management.base import CommandError, CommandParser
+from django.core.management.commands import migrate
+from django.db import OperationalError, connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+LOCK = 7_239_410_056  # any number that no other program on this database uses
+
+
+class Command(migrate.Command):
+    def add_arguments(self, parser: CommandParser) -> None:
+        super().add_arguments(parser)
+        parser.add_argument(
+            "--wait",
+            type=float,
+            default=0.0,
+            metavar="SECONDS",
+            help="Wait so long for a database that does not answer yet.",
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        connection = connections[options["database"]]
+        wait_for_database(connection, options["wait"])
+        with one_at_a_time(connection):
+            super().handle(*args, **options)
+
+
+def wait_for_database(connection: BaseDatabaseWrapper, patience: float = 0.0) -> None:
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            connection.ensure_connection()
+            return
+        except OperationalError as error:
+            if time.monotonic() > deadline:
+                reason = str(error).strip().splitlines()[0]
+                raise CommandError(
+                    f"The database of DATABASE_URL does not answer: {reason}"
+                ) from error
+        time.sleep(0.2)
+
+
+@contextmanager
+def one_at_a_time(connection: BaseDatabaseWrapper) -> Iterator[None]:
+    """Hold a lock of the database, which it takes back should we die."""
+    with connection.cursor() as cursor:
+        # Asking again, instead of waiting inside one statement, keeps no snapshot
+        # open that CREATE INDEX CONCURRENTLY would wait for.
+        while not _ask(cursor, "pg_try_advisory_lock"):
+            time.sleep(0.2)
+        try:
+            yield
+        finally:
+            if connection.is_usable():
+                _ask(cursor, "pg_advisory_unlock")
+
+
+def _ask(cursor: Any, function: str) -> bool:
+    cursor.execute(f"SELECT {function}(%s)", [LOCK])
+    return bool(cursor.fetchone()[0])

@@ -1,0 +1,72 @@
+"""`manage.py services`: PostgreSQL and Redis where no URL is given, and a migrated database."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+
+from scheduler_service.embedded import Postgres, Redis, Server, Unavailable
+from scheduler_service.supervisor import Program, Supervisor, spawn
+
+READY = "services are ready"
+
+
+class Command(BaseCommand):
+    help = "Run PostgreSQL and Redis (only those without a URL) until SIGTERM."
+    requires_system_checks = ()
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        try:
+            self._serve(servers())
+        except Unavailable as error:
+            raise CommandError(str(error)) from error
+
+    def _serve(self, servers: list[Server]) -> None:
+        if not servers:
+            self._say("DATABASE_URL and REDIS_URL are given: nothing to start here")
+        with Supervisor(self.stdout, width=len("postgres")) as supervisor:
+            programs = [_program(server) for server in servers]
+            supervisor.start(*programs)
+            for server, program in zip(servers, programs, strict=True):
+                self._wait_for(server, program, supervisor)
+            if not supervisor.stopping:
+                self._migrate()
+                self._say(READY)
+            supervisor.run()
+
+    def _wait_for(
+        self, server: Server, program: Program, supervisor: Supervisor
+    ) -> None:
+        supervisor.wait_until(
+            lambda: server.is_ready() or program.has_failed, timeout=60
+        )
+        if supervisor.stopping:
+            return
+        if not server.is_ready():
+            raise CommandError(server.complaint())
+        self._say(f"{server.title} is ready in {server.home}")
+
+    def _migrate(self) -> None:
+        # In a session of its own, so that no Ctrl-C stops it half-way.
+        command = [sys.executable, f"{settings.BASE_DIR}/manage.py", "migrate"]
+        if spawn([*command, "--wait", "30", "--verbosity", "0"]).wait():
+            raise CommandError("The database could not be migrated; see above.")
+
+    def _say(self, line: str) -> None:
+        self.stdout.write(line)
+        self.stdout.flush()
+
+
+def servers() -> list[Server]:
+    """Those that this process has to run itself."""
+    postgres = [Postgres(settings.STATE_DIR)] if settings.EMBEDDED_POSTGRES else []
+    redis = [Redis(settings.STATE_DIR)] if settings.EMBEDDED_REDIS else []
+    return [*postgres, *redis]
+
+
+def _program(server: Server) -> Program:
+    name = type(server).__name__.lower()
+    return Program(name, server.start, stop_signal=server.stop_signal)

@@ -1,0 +1,236 @@
+"""Every setting, read from the environment; docs/operations.md lists them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import environ
+from django.core.exceptions import ImproperlyConfigured
+from django.core.management.utils import get_random_secret_key
+
+from scheduler_service import embedded
+
+env = environ.Env()
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+# Development needs no configuration at all; production refuses to guess.
+ENVIRONMENT = env.str("SCHEDULER_ENV", "development")
+if ENVIRONMENT not in {"development", "production"}:
+    raise ImproperlyConfigured(
+        f"SCHEDULER_ENV is {ENVIRONMENT!r}; it may be development or production."
+    )
+DEVELOPMENT = ENVIRONMENT == "development"
+
+STATE_DIR = Path(env.str("SCHEDULER_STATE_DIR", str(BASE_DIR / "var"))).resolve()
+HOST = env.str("HOST", "127.0.0.1")
+PORT = env.int("PORT", 8000)
+FLOWER_PORT = env.int("FLOWER_PORT", 5555)
+FLOWER_BASIC_AUTH = env.str("FLOWER_BASIC_AUTH", "")
+
+DEBUG = False
+SECRET_KEY = env.str("SECRET_KEY", "")
+if not SECRET_KEY:
+    if not DEVELOPMENT:
+        raise ImproperlyConfigured("SECRET_KEY must be set in production.")
+    SECRET_KEY = embedded.secret(STATE_DIR / "secret_key", get_random_secret_key)
+SECRET_KEY_FALLBACKS = env.list("SECRET_KEY_FALLBACKS", default=[])
+# Encrypted columns derive their key from SECRET_KEY and this; the secret part is
+# SECRET_KEY, which rotates through SECRET_KEY_FALLBACKS.
+SALT_KEY = "scheduler-service"
+
+ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["*"] if DEVELOPMENT else [])
+CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
+
+# What tenants may ask for.
+SCHEDULER_MIN_FREQUENCY = env.int("SCHEDULER_MIN_FREQUENCY", 4 if DEVELOPMENT else 3600)
+SCHEDULER_ALLOW_PRIVATE_TARGETS = env.bool("SCHEDULER_ALLOW_PRIVATE_TARGETS", False)
+SCHEDULER_MAX_BODY_BYTES = env.int("SCHEDULER_MAX_BODY_BYTES", 1024 * 1024)
+DATA_UPLOAD_MAX_MEMORY_SIZE = SCHEDULER_MAX_BODY_BYTES
+
+# How the engine works. Spans are seconds.
+SCHEDULER_LOOK_AHEAD = env.float("SCHEDULER_LOOK_AHEAD", 1.0)
+SCHEDULER_REQUEST_TIMEOUT = env.float("SCHEDULER_REQUEST_TIMEOUT", 30.0)
+SCHEDULER_LEASE = env.float("SCHEDULER_LEASE", 10.0)
+SCHEDULER_MAX_IN_FLIGHT = env.int("SCHEDULER_MAX_IN_FLIGHT", 1000)
+SCHEDULER_MAX_PER_HOST = env.int("SCHEDULER_MAX_PER_HOST", 100)
+SCHEDULER_RETENTION_DAYS = env.int("SCHEDULER_RETENTION_DAYS", 30)
+
+INSTALLED_APPS = [
+    "accounts",
+    "tasks_api",
+    "scheduler_service",
+    "django_celery_beat",
+    "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+# A redirect would lose the body of a POST, so paths answer with and without a slash.
+APPEND_SLASH = False
+
+ROOT_URLCONF = "scheduler_service.urls"
+WSGI_APPLICATION = "scheduler_service.wsgi.application"
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+
+DATABASE_URL = env.str("DATABASE_URL", "")
+EMBEDDED_POSTGRES = not DATABASE_URL
+DATABASE_URL = DATABASE_URL or embedded.postgres_url(STATE_DIR)
+
+
+def _database(url: str) -> dict[str, Any]:
+    config: dict[str, Any] = env.db_url_config(url)
+    if config.get("ENGINE") != "django.db.backends.postgresql":
+        raise ImproperlyConfigured(
+            "DATABASE_URL must name a PostgreSQL database: "
+            "postgresql://user:password@host:5432/name"
+        )
+    options = {"connect_timeout": 5, **config.get("OPTIONS", {})}
+    return {
+        **config,
+        "OPTIONS": options,
+        "CONN_MAX_AGE": None,
+        "CONN_HEALTH_CHECKS": True,
+    }
+
+
+DATABASES = {"default": _database(DATABASE_URL)}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+AUTH_USER_MODEL = "accounts.User"
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+
+LANGUAGE_CODE = "en-us"
+USE_I18N = False
+USE_TZ = True
+TIME_ZONE = "UTC"
+
+STATIC_URL = "static/"
+# Development serves the packages' files where they lie; production collects them.
+STATIC_ROOT = None if DEVELOPMENT else BASE_DIR / "staticfiles"
+WHITENOISE_USE_FINDERS = DEVELOPMENT
+WHITENOISE_AUTOREFRESH = False
+
+# Behind TLS in production; `make run` speaks plain HTTP on loopback.
+SECURE_SSL_REDIRECT = env.bool("SECURE_SSL_REDIRECT", not DEVELOPMENT)
+SECURE_REDIRECT_EXEMPT = [r"^healthz/?$", r"^readyz/?$"]
+SECURE_HSTS_SECONDS = env.int("SECURE_HSTS_SECONDS", 0 if DEVELOPMENT else 31_536_000)
+SECURE_HSTS_INCLUDE_SUBDOMAINS = not DEVELOPMENT
+SECURE_HSTS_PRELOAD = not DEVELOPMENT
+SESSION_COOKIE_SECURE = not DEVELOPMENT
+CSRF_COOKIE_SECURE = not DEVELOPMENT
+X_FRAME_OPTIONS = "DENY"
+if env.bool("BEHIND_TLS_PROXY", False):
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["accounts.authentication.TokenAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_PARSER_CLASSES": ["tasks_api.api.json.JSONParser"],
+    "DEFAULT_RENDERER_CLASSES": ["tasks_api.api.json.JSONRenderer"],
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "tasks_api.api.json.AlwaysJSON",
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "tasks_api.api.errors.exception_handler",
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Scheduler Service",
+    "DESCRIPTION": "Store one-time and periodic tasks; each sends its request on time.",
+    "VERSION": "1.0.0",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SERVE_AUTHENTICATION": [],
+    "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "REDOC_DIST": "SIDECAR",
+}
+
+REDIS_URL = env.str("REDIS_URL", "")
+EMBEDDED_REDIS = not REDIS_URL
+REDIS_URL = REDIS_URL or embedded.redis_url(STATE_DIR)
+
+CELERY_BROKER_URL = REDIS_URL
+CELERY_TIMEZONE = "UTC"
+CELERY_TASK_DEFAULT_QUEUE = "deliver"
+# The rows are the truth: messages are hints, acknowledged early, without results.
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_RESULT_BACKEND = None
+CELERY_RESULT_EXPIRES = None
+CELERY_TASK_PUBLISH_RETRY = False
+CELERY_ACCEPT_CONTENT = ["json"]
+CELERY_WORKER_POOL = "threads"
+CELERY_WORKER_CONCURRENCY = env.int("WORKER_THREADS", 4)
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+CELERY_WORKER_SEND_TASK_EVENTS = True
+# An attempt that is under way when Redis drops is finished, not cut.
+CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = False
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_BROKER_CONNECTION_MAX_RETRIES = None
+# Without it a worker exits when Redis is out of disk or memory.
+CELERY_BROKER_CHANNEL_ERROR_RETRY = True
+CELERY_BROKER_TRANSPORT_OPTIONS = {
+    "visibility_timeout": 180,
+    "unacked_restore_interval": 5,
+    "unacked_restore_throttle": 1,
+    "socket_timeout": 5,
+    "socket_connect_timeout": 3,
+    "health_check_interval": 10,
+    "max_connections": 50,
+}
+if REDIS_URL.startswith(("redis://", "rediss://")):
+    CELERY_BROKER_TRANSPORT_OPTIONS["socket_keepalive"] = True
+CELERY_BEAT_SCHEDULER = "tasks_api.beat:TenantScheduler"
+DJANGO_CELERY_BEAT_TZ_AWARE = True
+
+LOG_LEVEL = env.str("LOG_LEVEL", "INFO")
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {
+        "line": {
+            "()": "scheduler_service.logs.UTCFormatter",
+            "format": "{asctime} {levelname} {name}: {message}",
+            "style": "{",
+        }
+    },
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
+    "loggers": {
+        # A refused request is an answer, not an incident.
+        "django.request": {"level": "ERROR"},
+        "celery.beat": {"level": "WARNING"},
+    },
+}

@@ -1,0 +1,239 @@
+"""Run the programs of a Procfile side by side, and keep them running."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any, Protocol, Self
+
+# A program that keeps dying is started again after 0.5 s, 1 s, 2 s … 30 s; one that
+# has lived a minute starts over at the short end.
+FIRST_WAIT, LONGEST_WAIT, LONG_LIFE = 0.5, 30.0, 60.0
+# How long programs may take to stop: a worker finishes requests of up to 30 s.
+GRACE = 45.0
+COLOURS = ("36", "32", "33", "35", "34", "31")
+PR_SET_PDEATHSIG = 1
+
+_libc = ctypes.CDLL(None)
+
+
+def spawn(
+    command: Sequence[str | Path],
+    *,
+    parting_signal: signal.Signals = signal.SIGTERM,
+    **options: Any,
+) -> subprocess.Popen[bytes]:
+    """Start a command that gets a signal when we die, even if we are killed."""
+    parent = os.getpid()
+
+    def tether() -> None:
+        if sys.platform == "linux":
+            _libc.prctl(PR_SET_PDEATHSIG, int(parting_signal))
+        # The parent may have died before the kernel knew about the tether.
+        if os.getppid() != parent:
+            os.kill(os.getpid(), parting_signal)
+
+    # A session of its own: a Ctrl-C in the terminal is ours to pass on, in our order.
+    return subprocess.Popen(  # noqa: S603 (our own commands)
+        command,
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,
+        preexec_fn=tether,
+        **options,
+    )
+
+
+def read_procfile(path: Path) -> dict[str, str]:
+    lines = path.read_text(encoding="utf-8").splitlines()
+    named = (line.partition(":") for line in lines if ":" in line and line[0] != "#")
+    return {name.strip(): command.strip() for name, _, command in named}
+
+
+class Out(Protocol):
+    def write(self, text: str, /) -> object: ...
+    def flush(self) -> object: ...
+    def isatty(self) -> bool: ...
+
+
+@dataclass
+class Program:
+    """A command that should be running, and how its life has been so far."""
+
+    name: str
+    start: Callable[[], subprocess.Popen[bytes]]
+    stop_signal: signal.Signals = signal.SIGTERM
+    process: subprocess.Popen[bytes] | None = None
+    started_at: float = 0.0
+    wait: float = FIRST_WAIT
+    restart_at: float | None = None
+    unfinished_line: bytes = b""
+
+    @property
+    def has_failed(self) -> bool:
+        """It died, and waits for its next start."""
+        return self.restart_at is not None
+
+    def ask_to_stop(self) -> None:
+        if self.process is not None:
+            self.process.send_signal(self.stop_signal)
+
+    def kill(self) -> None:
+        """Kill the process, or what a dead one left behind in its group."""
+        if self.process is not None:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+
+
+class Supervisor:
+    """Starts groups of programs, and stops them in the opposite order."""
+
+    def __init__(self, out: Out, *, width: int = 0, grace: float = GRACE) -> None:
+        self.out = out
+        self.width = width
+        self.grace = grace
+        self.groups: list[tuple[Program, ...]] = []
+        self.stopping = False
+        self.interrupts = 0
+        self.selector = selectors.DefaultSelector()
+
+    def __enter__(self) -> Self:
+        signals = [signal.SIGINT, signal.SIGTERM]
+        # Under nohup a lost terminal is not a reason to stop.
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+            signals.append(signal.SIGHUP)
+        self.handlers = {each: signal.signal(each, self._heard) for each in signals}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            self.stop()
+        finally:
+            for number, handler in self.handlers.items():
+                signal.signal(number, handler)
+            self.selector.close()
+
+    def _heard(self, number: int, _frame: FrameType | None) -> None:
+        # SIGTERM may well come twice, once from the sender and once from make. Only a
+        # second Ctrl-C means impatience.
+        self.stopping = True
+        self.interrupts += number == signal.SIGINT
+
+    def start(self, *programs: Program) -> None:
+        self.groups.append(programs)
+        for program in programs:
+            self._launch(program)
+
+    def run(self) -> None:
+        while not self.stopping:
+            self.tick()
+
+    def wait_until(self, condition: Callable[[], bool], *, timeout: float) -> bool:
+        """Keep the programs going until the condition holds; False if it does not."""
+        deadline = time.monotonic() + timeout
+        while not self.stopping and time.monotonic() < deadline:
+            if condition():
+                return True
+            self.tick()
+        return False
+
+    def tick(self) -> None:
+        """Pass on what the programs say, and start again what has died."""
+        for key, _ in self.selector.select(timeout=0.2):
+            self._pass_on(key.data)
+        now = time.monotonic()
+        for program in (program for group in self.groups for program in group):
+            if program.process is not None and program.process.poll() is not None:
+                self._bury(program, now)
+            due = program.restart_at is not None and program.restart_at <= now
+            if due and not self.stopping:
+                self._launch(program)
+
+    def stop(self) -> None:
+        """Stop everything, the last group first, and kill what takes too long."""
+        self.stopping = True
+        for group in reversed(self.groups):
+            for program in group:
+                program.ask_to_stop()
+            deadline = time.monotonic() + self.grace
+            while any(program.process for program in group):
+                if self.interrupts > 1 or time.monotonic() > deadline:
+                    for program in group:
+                        program.kill()
+                self.tick()
+
+    def _launch(self, program: Program) -> None:
+        first = program.restart_at is None
+        program.started_at, program.restart_at = time.monotonic(), None
+        try:
+            program.process = program.start()
+        except (OSError, RuntimeError) as error:
+            if first:
+                raise
+            self._try_again(program, str(error), program.started_at)
+            return
+        if (pipe := program.process.stdout) is not None:
+            # Somebody else may keep the pipe open after the program has died.
+            os.set_blocking(pipe.fileno(), False)
+            self.selector.register(pipe, selectors.EVENT_READ, program)
+
+    def _bury(self, program: Program, now: float) -> None:
+        assert program.process is not None
+        # What is left of its group would hold on to its port.
+        program.kill()
+        while self._pass_on(program):
+            pass
+        code, program.process = program.process.returncode, None
+        reason = f"exit code {code}" if code >= 0 else f"signal {-code}"
+        if not self.stopping:
+            self._try_again(program, f"stopped with {reason}", now)
+
+    def _try_again(self, program: Program, reason: str, now: float) -> None:
+        if now - program.started_at > LONG_LIFE:
+            program.wait = FIRST_WAIT
+        self.say(program, f"{reason}; starting it again in {program.wait:g} s")
+        program.restart_at = now + program.wait
+        program.wait = min(program.wait * 2, LONGEST_WAIT)
+
+    def _pass_on(self, program: Program) -> bool:
+        """Print what can be read now; False if nothing can."""
+        pipe = program.process and program.process.stdout
+        if not pipe or pipe.closed:
+            return False
+        try:
+            chunk = os.read(pipe.fileno(), 65536)
+        except BlockingIOError:
+            chunk = b""
+        *lines, rest = (program.unfinished_line + chunk).split(b"\n")
+        # The end of the output, or of our patience, ends a line as well.
+        if rest and (not chunk or len(rest) > 65536):
+            lines, rest = [*lines, rest], b""
+        program.unfinished_line = rest
+        for line in lines:
+            self.say(program, line.decode("utf-8", "replace").rstrip("\r"))
+        if not chunk:
+            self.selector.unregister(pipe)
+            pipe.close()
+        return bool(chunk)
+
+    def say(self, program: Program, line: str) -> None:
+        label = f"{program.name:<{self.width}} |"
+        if self.out.isatty() and "NO_COLOR" not in os.environ:
+            names = [program.name for group in self.groups for program in group]
+            colour = COLOURS[names.index(program.name) % len(COLOURS)]
+            label = f"\x1b[{colour}m{label}\x1b[0m"
+        try:
+            self.out.write(f"{label} {line}\n")
+            self.out.flush()
+        except OSError:
+            # Nobody is left to read: the terminal or the pipe is gone.
+            self.stopping = True

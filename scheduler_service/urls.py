@@ -1,0 +1,47 @@
+"""All URLs. Each answers with and without a trailing slash, without a redirect."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from django.contrib import admin
+from django.http.response import HttpResponseBase
+from django.urls import URLPattern, path, re_path
+from django.views.generic import RedirectView
+from drf_spectacular.renderers import OpenApiJsonRenderer
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
+
+from tasks_api.api import health, tasks
+
+handler400 = "tasks_api.api.errors.bad_request"
+handler404 = "tasks_api.api.errors.not_found"
+handler500 = "tasks_api.api.errors.failed"
+
+
+def _both(route: str, view: Callable[..., HttpResponseBase], name: str) -> URLPattern:
+    return re_path(rf"^{route}/?\Z", view, name=name)
+
+
+urlpatterns = [
+    _both("healthz", health.healthz, "healthz"),
+    _both("readyz", health.readyz, "readyz"),
+    _both("tasks", tasks.TaskList.as_view(), "tasks"),
+    # Before the ids, which could be any text.
+    _both("tasks/pause", tasks.PauseTasks.as_view(), "pause-tasks"),
+    _both("tasks/resume", tasks.ResumeTasks.as_view(), "resume-tasks"),
+    _both("tasks/id/(?P<task_id>[^/]+)", tasks.TaskDetail.as_view(), "task"),
+    # The same under another path, which the schema need not repeat.
+    _both(
+        "tasks/(?P<task_id>[^/]+)", tasks.TaskDetail.as_view(schema=None), "task-alias"
+    ),
+    _both("tasks/(?P<task_id>[^/]+)/pause", tasks.PauseTask.as_view(), "pause-task"),
+    _both("tasks/(?P<task_id>[^/]+)/resume", tasks.ResumeTask.as_view(), "resume-task"),
+    _both(
+        "openapi.json",
+        SpectacularAPIView.as_view(renderer_classes=[OpenApiJsonRenderer]),
+        "openapi",
+    ),
+    _both("docs", SpectacularSwaggerView.as_view(url_name="openapi"), "docs"),
+    path("admin", RedirectView.as_view(pattern_name="admin:index")),
+    path("admin/", admin.site.urls),
+]

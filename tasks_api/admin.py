@@ -1,0 +1,282 @@
+"""Tasks and their runs in the admin: to look at, and to pause, resume or remove."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any
+from urllib.parse import urlsplit
+from uuid import UUID
+
+from django.contrib import admin, messages
+from django.core.paginator import Paginator
+from django.db import connection
+from django.db.models import Model, OuterRef, QuerySet, Subquery
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.functional import cached_property
+from django.utils.html import format_html
+
+from accounts.models import User
+from tasks_api import services
+from tasks_api.exceptions import SchedulerError
+from tasks_api.models import Attempt, Run, Task, TaskQuerySet
+
+admin.site.site_header = "Scheduler Service"
+admin.site.site_title = "Scheduler Service"
+admin.site.index_title = "Administration"
+
+# Below it a table is counted, which is exact and takes milliseconds.
+LARGE_TABLE = 50_000
+
+
+class EstimatingPaginator(Paginator):  # type: ignore[type-arg]  # not generic at run time
+    """Asks the planner how long a large table is, because counting reads all of it."""
+
+    @cached_property
+    def count(self) -> int:
+        query = self.object_list.query  # type: ignore[attr-defined]  # the admin's are QuerySets
+        estimate = 0 if query.where else _estimated_rows(query.model)
+        return estimate if estimate > LARGE_TABLE else super().count
+
+
+def _estimated_rows(model: type[Model]) -> int:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT reltuples::bigint FROM pg_class WHERE oid = %s::regclass",
+            [connection.ops.quote_name(model._meta.db_table)],
+        )
+        [estimate] = cursor.fetchone()
+    return int(estimate)
+
+
+class ReadOnly:
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+class HistoryAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at run time
+    """Rows that only the service writes, and that there may be millions of."""
+
+    paginator = EstimatingPaginator
+    show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER
+    # By time, because ids are UUIDv7; any other order would sort the whole table.
+    ordering = ("-pk",)
+    sortable_by = ()
+    search_help_text = "By id, or by a part of another column."
+    ids: tuple[str, ...] = ("pk",)
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        try:
+            wanted = UUID(search_term.strip())
+        except ValueError:
+            return super().get_search_results(request, queryset, search_term)
+        found = queryset.none()
+        for column in self.ids:
+            found = found | queryset.filter(**{column: wanted})
+        return found, False
+
+
+class StateFilter(admin.SimpleListFilter):
+    title = "state"
+    parameter_name = "state"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("active", "Active"), ("paused", "Paused"), ("ended", "Ended")]
+
+    def queryset(
+        self, request: HttpRequest, queryset: QuerySet[Task]
+    ) -> QuerySet[Task]:
+        match self.value():
+            case "active":
+                return queryset.filter(ended_at=None, periodic_task__enabled=True)
+            case "paused":
+                return queryset.filter(ended_at=None, periodic_task__enabled=False)
+            case "ended":
+                return queryset.filter(ended_at__isnull=False)
+        return queryset
+
+
+@admin.register(Task)
+class TaskAdmin(HistoryAdmin):
+    list_display = (
+        "id",
+        "tenant",
+        "owner",
+        "method",
+        "host",
+        "schedule",
+        "state",
+        "next_fire_at",
+        "last_run",
+        "ended_at",
+    )
+    list_filter = (StateFilter, "surface", "method", "created_at")
+    list_select_related = (
+        "tenant",
+        "owner",
+        "periodic_task__interval",
+        "periodic_task__crontab",
+        "periodic_task__clocked",
+    )
+    search_fields = ("url", "tenant__name", "owner__username")
+    fields = readonly_fields = (
+        "id",
+        "tenant",
+        "owner",
+        "surface",
+        "method",
+        "url",
+        "body",
+        "edit_schedule",
+        "state",
+        "pause_reason",
+        "next_fire_at",
+        "last_fire_at",
+        "runs",
+        "created_at",
+        "ended_at",
+        "end_reason",
+    )
+    actions = ["pause", "resume", "remove"]
+
+    def has_steer_permission(self, request: HttpRequest) -> bool:
+        """May pause, resume and remove; nobody may write the rows themselves."""
+        assert isinstance(request.user, User)
+        return request.user.has_perm("tasks_api.change_task")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Task]:
+        newest = Run.objects.filter(task=OuterRef("pk")).order_by("-scheduled_for")
+        last = Subquery(newest.values("state")[:1])
+        tasks: QuerySet[Task] = super().get_queryset(request)
+        return tasks.annotate(last_run_state=last)
+
+    @admin.display
+    def host(self, task: Task) -> str:
+        return urlsplit(task.url).hostname or ""
+
+    @admin.display
+    def schedule(self, task: Task) -> str:
+        return str(task.periodic_task.scheduler)
+
+    @admin.display
+    def state(self, task: Task) -> str:
+        if task.ended_at:
+            return "ended"
+        return "active" if task.periodic_task.enabled else "paused"
+
+    @admin.display
+    def last_run(self, task: Task) -> str | None:
+        state: str | None = task.last_run_state  # type: ignore[attr-defined]  # annotated above
+        return state
+
+    @admin.display(description="schedule")
+    def edit_schedule(self, task: Task) -> str:
+        page = "admin:django_celery_beat_periodictask_change"
+        url = reverse(page, args=[task.periodic_task_id])
+        return format_html('<a href="{}">{}</a>', url, self.schedule(task))
+
+    @admin.display
+    def runs(self, task: Task) -> str:
+        url = reverse("admin:tasks_api_run_changelist")
+        return format_html('<a href="{}?task__id__exact={}">All runs</a>', url, task.pk)
+
+    @admin.action(description="Pause selected tasks", permissions=["steer"])
+    def pause(self, request: HttpRequest, queryset: TaskQuerySet) -> None:
+        self._steer(request, queryset, services.pause_tasks, "paused")
+
+    @admin.action(description="Resume selected tasks", permissions=["steer"])
+    def resume(self, request: HttpRequest, queryset: TaskQuerySet) -> None:
+        self._steer(request, queryset, services.resume_tasks, "resumed")
+
+    @admin.action(description="Remove selected tasks", permissions=["steer"])
+    def remove(self, request: HttpRequest, queryset: TaskQuerySet) -> None:
+        self._steer(request, queryset, _remove_tasks, "removed")
+
+    def _steer(
+        self,
+        request: HttpRequest,
+        queryset: TaskQuerySet,
+        verb: Callable[..., None],
+        done: str,
+    ) -> None:
+        now = timezone.now()
+        count = 0
+        for owner, ids in _by_owner(queryset.alive(now)):
+            try:
+                verb(owner, ids, now=now)
+            except SchedulerError as refusal:
+                messages.error(request, f"The tasks of {owner}: {refusal}.")
+            else:
+                count += len(ids)
+        messages.success(request, f"{count} {done}; what has ended stays as it is.")
+
+
+def _by_owner(tasks: QuerySet[Task]) -> list[tuple[User, list[str]]]:
+    """The core's verbs are a user's own; here staff act in each owner's place."""
+    found: dict[User, list[str]] = {}
+    for task in tasks.select_related("owner"):
+        found.setdefault(task.owner, []).append(str(task.pk))
+    return list(found.items())
+
+
+def _remove_tasks(owner: User, ids: Sequence[str], *, now: datetime) -> None:
+    for task_id in ids:
+        services.remove_task(owner, task_id, now=now)
+
+
+class AttemptInline(ReadOnly, admin.TabularInline):  # type: ignore[type-arg]  # not generic at run time
+    model = Attempt
+    fields = (
+        "number",
+        "started_at",
+        "duration_ms",
+        "status_code",
+        "error",
+        "answer",
+    )
+    ordering = ("number",)
+    extra = 0
+
+
+@admin.register(Run)
+class RunAdmin(HistoryAdmin):
+    list_display = (
+        "id",
+        "tenant",
+        "task",
+        "scheduled_for",
+        "state",
+        "reason",
+        "attempt_count",
+        "started_at",
+        "finished_at",
+    )
+    list_filter = ("state", "scheduled_for")
+    list_select_related = ("tenant", "task")
+    search_fields = ("task__url", "tenant__name")
+    ids = ("pk", "task")
+    inlines = (AttemptInline,)
+    fields = readonly_fields = (
+        "id",
+        "tenant",
+        "task",
+        "scheduled_for",
+        "state",
+        "reason",
+        "wake_at",
+        "attempt_count",
+        "lost_count",
+        "started_at",
+        "finished_at",
+    )

@@ -1,0 +1,1 @@
+"""The doors for REST clients, one module for each wire format."""

@@ -1,0 +1,161 @@
+"""JSON as it comes in and goes out: strict about what it is, exact about what it says."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal, InvalidOperation
+from math import isinf
+from typing import IO, Any
+
+import simplejson
+from django.conf import settings
+from rest_framework.exceptions import APIException, ParseError
+from rest_framework.negotiation import BaseContentNegotiation
+from rest_framework.parsers import BaseParser
+from rest_framework.renderers import BaseRenderer
+from rest_framework.request import Request
+
+# Deeper than honest data, and far from where a recursive reader or writer gives up.
+MAX_DEPTH = 500
+# Digits cost more than their length to convert, and no honest number has so many.
+MAX_DIGITS = 999
+# PostgreSQL cannot store the first, and UTF-8 cannot write the others.
+_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
+
+
+class TooLarge(APIException):
+    status_code = 413
+    default_code = "too_large"
+
+    def __init__(self) -> None:
+        limit = settings.SCHEDULER_MAX_BODY_BYTES
+        super().__init__(f"The request body is larger than {limit} bytes")
+
+
+class JSONParser(BaseParser):
+    """Reads any body as JSON (RFC 8259), whatever its Content-Type says."""
+
+    media_type = "*/*"
+
+    def parse(
+        self,
+        stream: IO[Any],
+        media_type: str | None = None,
+        parser_context: Mapping[str, Any] | None = None,
+    ) -> Any:
+        limit = settings.SCHEDULER_MAX_BODY_BYTES
+        try:
+            raw = stream.read(limit + 1)
+        except OSError:
+            raise ParseError("The request body did not arrive") from None
+        if len(raw) > limit:
+            raise TooLarge
+        return loads(raw)
+
+
+def loads(raw: bytes) -> Any:
+    """The value of a JSON text, with exact decimals. Raises ParseError with a sentence."""
+    try:
+        value = json.loads(
+            # RFC 8259 lets a reader ignore a byte order mark, which some clients send.
+            raw.decode("utf-8-sig"),
+            parse_float=_decimal,
+            parse_int=_integer,
+            parse_constant=_constant,
+        )
+    except UnicodeDecodeError:
+        raise ParseError("The request body is not valid UTF-8") from None
+    except RecursionError:
+        raise ParseError("The request body is nested too deeply") from None
+    except ValueError as error:
+        raise ParseError(f"The request body is not valid JSON: {error}") from None
+    _check(value)
+    return value
+
+
+def dumps(value: Any) -> str:
+    """The JSON text of a value, with exact decimals and stored texts as they are."""
+    return simplejson.dumps(
+        value, use_decimal=True, ensure_ascii=False, allow_nan=False
+    )
+
+
+def _decimal(text: str) -> Decimal:
+    if len(text) > MAX_DIGITS:
+        raise ValueError("a number has too many digits")
+    # Whoever reads it with ordinary floats, as most do, would get an infinity.
+    if isinf(float(text)):
+        raise ValueError("a number is too large")
+    try:
+        return Decimal(text)
+    except InvalidOperation:
+        raise ValueError("the exponent of a number is too large") from None
+
+
+def _integer(text: str) -> int:
+    if len(text) > MAX_DIGITS:
+        raise ValueError("a number has too many digits")
+    return int(text)
+
+
+def _constant(text: str) -> None:
+    raise ValueError(f"{text} is not a JSON number")
+
+
+def _check(value: Any) -> None:
+    """Refuse what could be read but not kept. Level by level, without recursion."""
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        level = [child for parent in level for child in _children(parent)]
+        if not level:
+            return
+    raise ParseError("The request body is nested too deeply")
+
+
+def _children(value: Any) -> Sequence[Any]:
+    match value:
+        case str():
+            if _UNSTORABLE.search(value):
+                raise ParseError(
+                    "The request body has a character that cannot be stored: "
+                    "NUL or half a surrogate pair"
+                )
+        case list():
+            return value
+        case dict():
+            return [*value.keys(), *value.values()]
+    return ()
+
+
+class JSONRenderer(BaseRenderer):
+    media_type = "application/json"
+    format = "json"
+    charset = None
+
+    def render(
+        self,
+        data: Any,
+        accepted_media_type: str | None = None,
+        renderer_context: Mapping[str, Any] | None = None,
+    ) -> bytes:
+        return b"" if data is None else dumps(data).encode()
+
+
+class AlwaysJSON(BaseContentNegotiation):
+    """Every client speaks JSON here, whatever it says that it does."""
+
+    def select_parser(
+        self, request: Request, parsers: Iterable[BaseParser]
+    ) -> BaseParser:
+        return next(iter(parsers))
+
+    def select_renderer(
+        self,
+        request: Request,
+        renderers: Iterable[BaseRenderer],
+        format_suffix: str | None = None,
+    ) -> tuple[BaseRenderer, str]:
+        renderer = next(iter(renderers))
+        return renderer, renderer.media_type

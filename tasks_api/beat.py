@@ -1,0 +1,169 @@
+"""The beat: ask the database what is due, ring the workers, remember nothing.
+
+Because it keeps no state that matters, any number of copies may run: each claims rows
+that the others have not locked, and losing one copy loses nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import time
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from celery.beat import Scheduler, SchedulingError
+from django.db import Error as DatabaseError
+from django.db import connection, transaction
+from django.db.models import F
+from django.utils import timezone
+from django_celery_beat.models import PeriodicTask
+from django_celery_beat.schedulers import ModelEntry
+
+from tasks_api import broker, dispatch, heartbeats, periodic, services
+
+logger = logging.getLogger(__name__)
+
+# A task that is stored less than the look-ahead before it is due waits this at most.
+LONGEST_SLEEP = 0.2
+HEARTBEAT = 4.0
+# How soon runs are rung for again whose message the broker did not take.
+BROKER_PAUSE = timedelta(seconds=2)
+# A broken entry, or one that another beat has in hand, is looked at again after this.
+LOOK_AGAIN = 1.0
+LONGEST_LOOK = 60.0
+
+
+class TenantScheduler(Scheduler):
+    """Fires tenants' tasks from their rows, and everybody else's as Celery does."""
+
+    def setup_schedule(self) -> None:
+        """Nothing to load: the database is the schedule."""
+        self._name = f"beat@{socket.gethostname()}:{os.getpid()}"
+        self._next_heartbeat = 0.0
+        self._edits = _Edits()
+        self._nobodys = _NobodysTasks(self)
+
+    def tick(self, *args: object, **kwargs: object) -> float:
+        """Fire what is due; returns how many seconds to sleep."""
+        try:
+            return self._tick()
+        except DatabaseError as error:
+            logger.warning("The database does not answer: %s", error)
+            connection.close()
+            return 1.0
+
+    def _tick(self) -> float:
+        due = dispatch.dispatch_due()
+        self._ring(due)
+        woken = dispatch.wake_due()
+        self._ring(woken)
+        if self._edits.follow():
+            self._nobodys.reload()
+        self._nobodys.fire_due()
+        self._say_alive()
+        # A full batch means that more may be waiting, so come straight back.
+        return 0.0 if due.is_full or woken.is_full else LONGEST_SLEEP
+
+    def _ring(self, dispatched: dispatch.Dispatched) -> None:
+        unsent = broker.ring(dispatched.run_ids)
+        if unsent:
+            dispatch.ring_soon(unsent, after=BROKER_PAUSE)
+
+    def _say_alive(self) -> None:
+        if time.monotonic() >= self._next_heartbeat:
+            heartbeats.beat("beat", self._name)
+            self._next_heartbeat = time.monotonic() + HEARTBEAT
+
+    def close(self) -> None:
+        try:
+            heartbeats.forget(self._name)
+        except DatabaseError:
+            logger.info("Stopped without saying so: the database does not answer.")
+        connection.close()
+        super().close()
+
+
+class _Edits:
+    """Notices when somebody edits schedules by the usual means, and follows."""
+
+    def __init__(self) -> None:
+        self._followed: object = self  # equal to no date: the first look follows all
+
+    def follow(self) -> bool:
+        """Make tasks follow edits; True when there may have been any."""
+        edited_at = periodic.last_edit()
+        if edited_at == self._followed:
+            return False
+        while drifted := periodic.drifted(limit=dispatch.BATCH):
+            if not services.adopt_edits(drifted, now=dispatch.database_now()):
+                # Another beat has them in hand.
+                return True
+        self._followed = edited_at
+        return True
+
+
+@dataclass(order=True)
+class _Look:
+    """When to look at a periodic task again, by the monotonic clock."""
+
+    at: float
+    pk: int = field(compare=False)
+
+
+class _NobodysTasks:
+    """The periodic tasks of no tenant: sent as django-celery-beat promises, by one beat."""
+
+    def __init__(self, scheduler: Scheduler) -> None:
+        self._scheduler = scheduler
+        self._looks: list[_Look] = []
+
+    def reload(self) -> None:
+        self._looks = [_Look(0.0, pk) for pk in periodic.nobodys()]
+
+    def fire_due(self) -> None:
+        now = time.monotonic()
+        for look in self._looks:
+            if look.at <= now:
+                look.at = now + self._fire(look.pk)
+
+    def _fire(self, pk: int) -> float:
+        """Send one if it is due and no other beat has it; returns when to look again."""
+        try:
+            entry, before, wait = self._claim(pk)
+        except DatabaseError:
+            raise
+        except Exception:
+            # Whatever is wrong with one row must not stop the beat.
+            logger.exception("Periodic task %s cannot be computed.", pk)
+            return LOOK_AGAIN
+        if entry is not None:
+            self._send(entry, before)
+        return max(0.0, min(wait, LONGEST_LOOK))
+
+    @transaction.atomic(durable=True)
+    def _claim(self, pk: int) -> tuple[ModelEntry | None, datetime | None, float]:
+        rows = PeriodicTask.objects.select_for_update(of=("self",), skip_locked=True)
+        row = rows.filter(pk=pk, enabled=True).first()
+        if row is None:
+            return None, None, LOOK_AGAIN
+        before = row.last_run_at
+        # Made from a row that is locked, its own saves can undo nobody's edit.
+        entry = ModelEntry(row, app=self._scheduler.app)
+        is_due, wait = entry.is_due()
+        if not is_due:
+            return None, None, wait
+        PeriodicTask.objects.filter(pk=pk).update(
+            last_run_at=timezone.now(), total_run_count=F("total_run_count") + 1
+        )
+        return entry, before, LOOK_AGAIN
+
+    def _send(self, entry: ModelEntry, before: datetime | None) -> None:
+        try:
+            self._scheduler.apply_async(entry, advance=False)
+        except SchedulingError as error:
+            # Not sent means not run: it stays due until the broker is back.
+            logger.warning("%s", error)
+            rows = PeriodicTask.objects.filter(pk=entry.model.pk)
+            rows.update(last_run_at=before, total_run_count=F("total_run_count") - 1)

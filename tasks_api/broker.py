@@ -1,0 +1,66 @@
+"""Tell workers that runs are waiting. The row is the truth; this is the doorbell.
+
+Losing a message here is allowed: `dispatch` rings again for runs that nobody took.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from uuid import UUID
+
+import redis
+from celery import current_app
+from kombu.exceptions import OperationalError
+
+from scheduler_service.embedded import redis_client_url
+
+logger = logging.getLogger(__name__)
+
+DELIVER = "tasks_api.tasks.deliver"
+# Runs in one message: Celery's own work for a message is then some microseconds a run.
+PER_MESSAGE = 100
+
+
+def ring(run_ids: Sequence[UUID]) -> list[UUID]:
+    """Send the runs' ids to the workers; returns those that could not be sent.
+
+    Never blocks for longer than a socket timeout, and never retries.
+    """
+    for start in range(0, len(run_ids), PER_MESSAGE):
+        try:
+            _send(run_ids[start : start + PER_MESSAGE])
+        except (OperationalError, OSError, redis.RedisError) as error:
+            logger.warning("The broker takes no messages: %s", error)
+            return list(run_ids[start:])
+    return []
+
+
+def _send(run_ids: Sequence[UUID]) -> None:
+    current_app.send_task(
+        DELIVER,
+        [[run_id.hex for run_id in run_ids]],
+        retry=False,
+        argsrepr=f"({len(run_ids)} runs)",
+        kwargsrepr="{}",
+    )
+
+
+def eviction_policy(url: str) -> str:
+    """What Redis does when its memory is full; must be `noeviction`.
+
+    Raises redis.RedisError when it cannot be asked.
+    """
+    with redis.Redis.from_url(
+        redis_client_url(url), socket_timeout=3, socket_connect_timeout=3
+    ) as client:
+        return str(client.info("memory")["maxmemory_policy"])
+
+
+def parse_ids(texts: Sequence[str]) -> Iterator[UUID]:
+    """The run ids of a message; what is none is passed over."""
+    for text in texts:
+        try:
+            yield UUID(hex=text)
+        except (ValueError, AttributeError, TypeError):
+            logger.warning("A message holds something that is no run id.")

@@ -1,0 +1,302 @@
+"""One worker process's engine: claim → build → send → judge → record, for many at once.
+
+Three threads, each waiting on one thing. The *claimer* sleeps until runs are due and
+takes them in batches; the *transport* has thousands of requests under way; the
+*recorder* writes verdicts in batches and prolongs the leases of what is still held.
+Nothing here is worth saving: a run whose engine dies is woken when its lease is over.
+"""
+
+from __future__ import annotations
+
+import heapq
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from queue import Empty, SimpleQueue
+from typing import NamedTuple
+from uuid import UUID
+
+from django.conf import settings
+from django.db import Error as DatabaseError
+from django.db import connection
+
+from accounts.services import live_signing_secrets
+from tasks_api import dispatch
+from tasks_api.delivery import leases, request, retry
+from tasks_api.delivery.record import Finished, record
+from tasks_api.delivery.request import Claimed, Outcome
+from tasks_api.delivery.transport import Transport
+from tasks_api.models import moment_of
+
+logger = logging.getLogger(__name__)
+
+# Runs in one claim, as many as their bodies are cheap to hold.
+CLAIM = 500
+# Due moments lie apart; waiting this long lets one statement claim several.
+GATHER = 0.01
+# Verdicts wait at most this long for company.
+BUFFER = 0.05
+# A run's id knows its moment to the millisecond, rounded down.
+ROUNDING = 0.001
+# How long a statement's failure keeps its thread from trying the next.
+PAUSE = 1.0
+# A secret that was rotated is used this much longer at most.
+SECRETS_LIFETIME = 5.0
+
+Listener = Callable[[Sequence[Finished]], None]
+
+
+class _Done(NamedTuple):
+    run: Claimed
+    outcome: Outcome
+    ended_at: float
+
+
+class _Held(NamedTuple):
+    run: Claimed
+    claimed_at: float
+
+
+class Engine:
+    """Delivers runs until it is stopped. `on_recorded` hears of what was written down."""
+
+    def __init__(self, *, on_recorded: Listener, on_beat: Callable[[], None]) -> None:
+        self._on_recorded = on_recorded
+        self._on_beat = on_beat
+        self._most = settings.SCHEDULER_MAX_IN_FLIGHT
+        self._due: list[tuple[float, UUID]] = []
+        self._held: dict[UUID, _Held] = {}
+        self._done: SimpleQueue[_Done] = SimpleQueue()
+        self._changed = threading.Condition()
+        self._stopping = False
+        self._clock_offset = 0.0
+        self._lease_until: dict[UUID, float] = {}
+        self._secrets = _Secrets()
+        self._transport = Transport(
+            on_done=self._on_done,
+            may_start=self._may_start,
+            allow_private=settings.SCHEDULER_ALLOW_PRIVATE_TARGETS,
+            max_in_flight=self._most,
+            max_per_host=settings.SCHEDULER_MAX_PER_HOST,
+        )
+        self._claimer = _thread(self._claim_forever, "claimer")
+        self._recorder = _thread(self._record_forever, "recorder")
+
+    def start(self) -> None:
+        self._transport.start()
+        self._claimer.start()
+        self._recorder.start()
+
+    def stop(self, *, grace: float) -> None:
+        """Take no more, let what is under way finish, give the rest back."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify_all()
+        self._claimer.join()
+        self._transport.close(grace=grace)
+        self._recorder.join()
+        self._leave_to_others()
+
+    def _leave_to_others(self) -> None:
+        """Have what was accepted and not begun rung for again at once."""
+        try:
+            dispatch.ring_soon([run_id for _, run_id in self._due], after=timedelta())
+        except DatabaseError as error:
+            logger.warning("Other workers will hear of some runs later: %s", error)
+        connection.close()
+
+    def accept(self, run_ids: Iterable[UUID]) -> None:
+        """Take charge of runs when their moments come; blocks while there are too many.
+
+        So a full engine leaves messages to the broker, and thus to other workers.
+        """
+        with self._changed:
+            while len(self._due) >= 2 * self._most and not self._stopping:
+                self._changed.wait()
+            for run_id in run_ids:
+                heapq.heappush(self._due, (moment_of(run_id), run_id))
+            self._changed.notify_all()
+
+    # The claimer.
+
+    def _claim_forever(self) -> None:
+        while (run_ids := self._next_due()) is not None:
+            try:
+                self._claim(run_ids)
+            except Exception as error:  # noqa: BLE001 (the loop's outermost ring)
+                # Nobody holds these runs now; dispatch rings for them again.
+                _recover("claim", error)
+        connection.close()
+
+    def _next_due(self) -> list[UUID] | None:
+        """Wait for runs that are due; None when the engine stops."""
+        with self._changed:
+            while not self._stopping:
+                wait = self._seconds_to_wait()
+                if wait is not None and wait <= 0:
+                    return self._pop_due()
+                self._changed.wait(wait)
+        return None
+
+    def _seconds_to_wait(self) -> float | None:
+        """Until the first run is due; None while there is nothing, or no room for it."""
+        if not self._due or len(self._held) >= self._most:
+            return None
+        return self._due[0][0] + ROUNDING + GATHER - self._now()
+
+    def _pop_due(self) -> list[UUID]:
+        room = min(CLAIM, self._most - len(self._held))
+        last = self._now() - ROUNDING
+        popped: list[UUID] = []
+        while self._due and self._due[0][0] <= last and len(popped) < room:
+            popped.append(heapq.heappop(self._due)[1])
+        self._changed.notify_all()
+        return popped
+
+    def _now(self) -> float:
+        """The database's clock, as far as this process knows it."""
+        return time.time() + self._clock_offset
+
+    def _claim(self, run_ids: Sequence[UUID]) -> None:
+        # Read before the statement, so that we think a lease over before others do.
+        claimed_at = time.monotonic()
+        runs = leases.claim(run_ids)
+        secrets = self._secrets.of({run.tenant_id for run in runs})
+        now = datetime.now(UTC)
+        until = claimed_at + settings.SCHEDULER_LEASE
+        with self._changed:
+            for run in runs:
+                self._held[run.run_id] = _Held(run, claimed_at)
+                self._lease_until[run.run_id] = until
+        for run in runs:
+            self._send(run, secrets[run.tenant_id], now)
+
+    def _send(self, run: Claimed, secrets: Sequence[str], now: datetime) -> None:
+        timeout = settings.SCHEDULER_REQUEST_TIMEOUT
+        try:
+            built = request.build(run, secrets, now=now, timeout=timeout)
+        except ValueError as error:
+            # Held and never sent, it would stay under way for ever.
+            self._on_done(run, Outcome(None, f"could not be built: {error}", 0))
+            return
+        self._transport.send(run, built)
+
+    def _may_start(self, run: Claimed) -> bool:
+        """Asked by the transport when a request's turn has come: is it still ours?"""
+        return time.monotonic() < self._lease_until.get(run.run_id, 0.0)
+
+    # The transport's thread.
+
+    def _on_done(self, run: Claimed, outcome: Outcome) -> None:
+        self._done.put(_Done(run, outcome, time.time()))
+
+    # The recorder.
+
+    def _record_forever(self) -> None:
+        renew_every = settings.SCHEDULER_LEASE / 4
+        renew_at = 0.0
+        unwritten: list[Finished] = []
+        while self._is_busy() or unwritten:
+            unwritten.extend(self._collect())
+            try:
+                if time.monotonic() >= renew_at:
+                    self._keep()
+                    renew_at = time.monotonic() + renew_every
+                if unwritten:
+                    self._record(unwritten)
+                    unwritten = []
+            except Exception as error:  # noqa: BLE001 (the loop's outermost ring)
+                _recover("record", error)
+        connection.close()
+
+    def _is_busy(self) -> bool:
+        return not self._stopping or bool(self._held) or not self._done.empty()
+
+    def _collect(self) -> list[Finished]:
+        """What has finished, given a moment to become several."""
+        try:
+            first = self._done.get(timeout=0.25)
+        except Empty:
+            return []
+        done = [first]
+        deadline = time.monotonic() + BUFFER
+        while len(done) < CLAIM and (left := deadline - time.monotonic()) > 0:
+            try:
+                done.append(self._done.get(timeout=left))
+            except Empty:
+                break
+        return [_finished(item) for item in done]
+
+    def _record(self, finished: Sequence[Finished]) -> None:
+        ours = record(finished)
+        with self._changed:
+            for item in finished:
+                self._let_go(item.run)
+            self._changed.notify_all()
+        lost = len(finished) - len(ours)
+        if lost:
+            logger.warning("%d answers came after their lease was over.", lost)
+        self._on_recorded([item for item in finished if item.run.run_id in ours])
+
+    def _let_go(self, run: Claimed) -> None:
+        held = self._held.get(run.run_id)
+        if held is not None and held.run.lease == run.lease:
+            del self._held[run.run_id]
+            del self._lease_until[run.run_id]
+
+    def _keep(self) -> None:
+        """Prolong the leases of what is held for a while, and read the clock."""
+        asked_at = time.monotonic()
+        self._clock_offset = dispatch.database_now().timestamp() - time.time()
+        with self._changed:
+            old = [
+                held
+                for held in self._held.values()
+                if asked_at - held.claimed_at > settings.SCHEDULER_LEASE / 4
+            ]
+        if old:
+            kept = leases.renew((held.run.run_id, held.run.lease) for held in old)
+            with self._changed:
+                for run_id in kept & self._lease_until.keys():
+                    self._lease_until[run_id] = asked_at + settings.SCHEDULER_LEASE
+        self._on_beat()
+
+
+def _thread(target: Callable[[], None], name: str) -> threading.Thread:
+    # A daemon: a worker that Celery gives up on must end, not wait for its engine.
+    return threading.Thread(target=target, name=name, daemon=True)
+
+
+def _recover(what: str, error: Exception) -> None:
+    if isinstance(error, DatabaseError):
+        logger.warning("The database does not %s: %s", what, error)
+    else:
+        logger.error("Failed to %s.", what, exc_info=error)
+    connection.close()
+    time.sleep(PAUSE)
+
+
+def _finished(done: _Done) -> Finished:
+    spent = timedelta(milliseconds=done.outcome.duration_ms)
+    started_at = datetime.fromtimestamp(done.ended_at, tz=UTC) - spent
+    return Finished(done.run, done.outcome, retry.judge(done.outcome), started_at)
+
+
+class _Secrets:
+    """The tenants' signing secrets, read once in a while."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[float, list[str]]] = {}
+
+    def of(self, tenant_ids: Iterable[int]) -> dict[int, list[str]]:
+        oldest = time.monotonic() - SECRETS_LIFETIME
+        found = {}
+        for tenant_id in tenant_ids:
+            read_at, secrets = self._known.get(tenant_id, (-1.0, []))
+            if read_at < oldest or read_at < 0:
+                secrets = live_signing_secrets(tenant_id, datetime.now(UTC))
+                self._known[tenant_id] = (time.monotonic(), secrets)
+            found[tenant_id] = secrets
+        return found

@@ -1,0 +1,224 @@
+"""Which targets may be called: URLs read strictly, and only addresses on the public internet."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from urllib.parse import quote, unquote_to_bytes
+
+MAX_URL_LENGTH = 2048
+DEFAULT_PORTS = {"http": 80, "https": 443}
+
+# Two programs that skip, strip or turn one of these may see two different hosts.
+_FORBIDDEN = re.compile(r"[\x00-\x20\x7f-\xa0\s\\\ud800-\udfff]")
+_URL = re.compile(
+    r"(https?)://"
+    r"(?:([^@/?#]*)@)?"
+    r"(\[[^]@/?#]*]|[^][@:/?#]+)"
+    r"(?::([0-9]{0,5}))?"
+    r"([/?][^#]*)?"
+    r"(?:#.*)?",
+    re.IGNORECASE | re.ASCII,
+)
+_LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
+_NAME = re.compile(rf"(?:{_LABEL}\.)*{_LABEL}\.?")
+# inet_aton takes a last label like these for an address: 127.1, 0177.0.0.1, 0x7f000001.
+_NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
+# IDNA 2003, which Python has, and IDNA 2008 turn these into names of different owners.
+_AMBIGUOUS = re.compile("[ßς\u200c\u200d]", re.IGNORECASE)
+
+# The IANA special-purpose registries of 2026 and what else leads inside: multicast, and
+# everything that carries an IPv4 address in an IPv6 one, since a gateway may unwrap it.
+# They are written out because `ipaddress.is_global` differs between Python versions.
+_SPECIAL = [
+    (ip_network(network), kind)
+    for network, kind in (
+        ("0.0.0.0/8", "Unspecified"),
+        ("10.0.0.0/8", "Private"),
+        ("100.64.0.0/10", "Shared (carrier-grade NAT)"),
+        ("127.0.0.0/8", "Loopback"),
+        ("169.254.0.0/16", "Link-local"),
+        ("172.16.0.0/12", "Private"),
+        ("192.0.0.0/24", "Reserved"),
+        ("192.0.2.0/24", "Documentation"),
+        ("192.31.196.0/24", "AS112"),
+        ("192.52.193.0/24", "Multicast-relay"),
+        ("192.88.99.0/24", "6to4-relay"),
+        ("192.168.0.0/16", "Private"),
+        ("192.175.48.0/24", "AS112"),
+        ("198.18.0.0/15", "Benchmarking"),
+        ("198.51.100.0/24", "Documentation"),
+        ("203.0.113.0/24", "Documentation"),
+        ("224.0.0.0/4", "Multicast"),
+        ("240.0.0.0/4", "Reserved"),
+        ("::/128", "Unspecified"),
+        ("::1/128", "Loopback"),
+        ("::/96", "IPv4-compatible"),
+        ("::ffff:0:0/96", "IPv4-mapped"),
+        ("64:ff9b::/96", "NAT64"),
+        ("64:ff9b:1::/48", "NAT64"),
+        ("2001::/32", "Teredo"),
+        ("2001::/23", "Reserved"),
+        ("2001:db8::/32", "Documentation"),
+        ("2002::/16", "6to4"),
+        ("2620:4f:8000::/48", "AS112"),
+        ("3fff::/20", "Documentation"),
+        ("fc00::/7", "Private"),
+        ("fe80::/10", "Link-local"),
+        ("fec0::/10", "Site-local"),
+        ("ff00::/8", "Multicast"),
+    )
+]
+# The only part of IPv6 that was ever given out; whatever lies outside is special.
+_GLOBAL_IPV6 = ip_network("2000::/3")
+
+
+class RefusedTarget(ValueError):
+    """The target may not be called; the text is a sentence for the tenant."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where a URL leads: `host` as it is resolved, ASCII and without brackets."""
+
+    scheme: str
+    host: str
+    port: int
+
+
+@dataclass(frozen=True)
+class WireUrl:
+    """A URL taken apart for sending: nothing in it can be read in a second way."""
+
+    target: Target
+    is_address: bool
+    credentials: tuple[bytes, bytes] | None
+    path: str
+
+    def __str__(self) -> str:
+        target = self.target
+        host = f"[{target.host}]" if ":" in target.host else target.host
+        return f"{target.scheme}://{host}:{target.port}{self.path}"
+
+
+def parse_target(url: object, *, allow_private: bool) -> Target:
+    """Where this URL leads; raises RefusedTarget if it may not be called."""
+    return read_url(url, allow_private=allow_private).target
+
+
+def read_url(url: object, *, allow_private: bool) -> WireUrl:
+    """Take a URL apart; raises RefusedTarget if it may not be called."""
+    if not isinstance(url, str):
+        raise RefusedTarget("The URL must be a string.")
+    if len(url) > MAX_URL_LENGTH:
+        raise RefusedTarget(f"The URL is longer than {MAX_URL_LENGTH} characters.")
+    if _FORBIDDEN.search(url):
+        raise RefusedTarget(
+            "The URL contains white space, a control character or a backslash."
+        )
+    if not (match := _URL.fullmatch(url)):
+        raise RefusedTarget("The URL must be absolute, http or https, with a host.")
+
+    scheme, userinfo, host_text, port, path = match.groups()
+    scheme = scheme.lower()
+    host, is_address = _read_host(host_text)
+    if not allow_private and (refusal := _host_refusal(host, is_address)):
+        raise RefusedTarget(refusal)
+    return WireUrl(
+        Target(scheme, host, _read_port(port) or DEFAULT_PORTS[scheme]),
+        is_address,
+        _read_userinfo(userinfo),
+        _read_path(path or "/"),
+    )
+
+
+@lru_cache(maxsize=4096)
+def address_refusal(address: str) -> str | None:
+    """Why this IP address may not be connected to; None when it is a public one."""
+    try:
+        ip = ip_address(address)
+    except ValueError:
+        return "This is not an IP address."
+    for network, kind in _SPECIAL:
+        if ip in network:
+            return f"{kind} addresses may not be called."
+    if ip.version == 6 and (ip not in _GLOBAL_IPV6 or ip.scope_id):
+        return "Reserved addresses may not be called."
+    return None
+
+
+@lru_cache(maxsize=4096)
+def _read_host(text: str) -> tuple[str, bool]:
+    """The host as it is resolved, and whether it is an address rather than a name."""
+    if text.startswith("["):
+        return _read_ipv6(text[1:-1]), True
+    if _AMBIGUOUS.search(text):
+        raise RefusedTarget("The host of the URL must be given in its xn-- form.")
+    try:
+        name = text.encode("idna").decode("ascii").lower()
+    except UnicodeError:
+        raise RefusedTarget("The host of the URL is not a valid name.") from None
+    if len(name) > 253 or not _NAME.fullmatch(name):
+        raise RefusedTarget("The host of the URL is not a valid name.")
+    if _NUMBER.fullmatch(name.rstrip(".").rpartition(".")[2]):
+        return _read_ipv4(name), True
+    return name, False
+
+
+def _read_ipv4(text: str) -> str:
+    try:
+        return str(IPv4Address(text))
+    except ValueError:
+        raise RefusedTarget(
+            "The IPv4 address in the URL must have four decimal parts."
+        ) from None
+
+
+def _read_ipv6(text: str) -> str:
+    # A zone names a network card of this machine, which is none of a tenant's business.
+    if "%" in text:
+        raise RefusedTarget("The IPv6 address in the URL must not have a zone.")
+    try:
+        return str(IPv6Address(text))
+    except ValueError:
+        raise RefusedTarget("The IPv6 address in the URL is not valid.") from None
+
+
+def _host_refusal(host: str, is_address: bool) -> str | None:
+    if is_address:
+        return address_refusal(host)
+    name = host.rstrip(".")
+    if name == "localhost" or name.endswith(".localhost"):
+        return "Loopback addresses may not be called."
+    return None
+
+
+def _read_port(digits: str | None) -> int | None:
+    if not digits:
+        return None
+    port = int(digits)
+    if not 0 < port < 65536:
+        raise RefusedTarget("The port in the URL must be between 1 and 65535.")
+    return port
+
+
+def _read_userinfo(userinfo: str | None) -> tuple[bytes, bytes] | None:
+    if userinfo is None:
+        return None
+    user, _, password = userinfo.partition(":")
+    pair = unquote_to_bytes(user), unquote_to_bytes(password)
+    # RFC 7617: Basic authentication cannot carry them.
+    if any(byte < 0x20 or byte == 0x7F for part in pair for byte in part):
+        raise RefusedTarget("The credentials in the URL contain a control character.")
+    return pair
+
+
+_VISIBLE_ASCII = bytes(range(0x21, 0x7F)).decode()
+
+
+def _read_path(path: str) -> str:
+    path = path if path.startswith("/") else f"/{path}"
+    # Escapes that are there already stay as they are, a lone percent sign included.
+    return path if path.isascii() else quote(path, safe=_VISIBLE_ASCII)

@@ -1,0 +1,67 @@
+"""Hold runs while their requests are under way: claim them, and keep them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from uuid import UUID, uuid4
+
+from django.conf import settings
+from django.db import connection
+
+from tasks_api.delivery.request import Claimed
+
+
+def claim(run_ids: Sequence[UUID]) -> list[Claimed]:
+    """Take those of the runs that are due and free, and whose task may fire.
+
+    Pause, removal and end win over messages that are already here: the rows of task
+    and schedule are read now. What is left out is somebody else's, or stays for
+    dispatch to settle when its `wake_at` comes.
+    """
+    lease = uuid4()
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            WITH free AS (
+                SELECT run.id FROM tasks_api_run run
+                JOIN tasks_api_task task ON task.id = run.task_id
+                JOIN django_celery_beat_periodictask periodic
+                    ON periodic.id = task.periodic_task_id
+                WHERE run.id = ANY(%s) AND run.state = 'pending'
+                    AND run.scheduled_for <= now()
+                    AND task.ended_at IS NULL AND periodic.enabled
+                    AND (periodic.expires IS NULL
+                        OR run.scheduled_for <= periodic.expires)
+                FOR UPDATE OF run SKIP LOCKED
+            )
+            UPDATE tasks_api_run run SET
+                state = 'running', lease = %s, wake_at = now() + make_interval(secs => %s),
+                attempt_count = run.attempt_count + 1, started_at = now()
+            FROM free, tasks_api_task task
+            WHERE run.id = free.id AND task.id = run.task_id
+            RETURNING run.id, run.task_id, run.tenant_id, run.scheduled_for,
+                run.attempt_count, task.method, task.url, task.body, run.lease
+            """,
+            [list(run_ids), lease, settings.SCHEDULER_LEASE],
+        )
+        return [Claimed._make(row) for row in cursor.fetchall()]
+
+
+def renew(held: Iterable[tuple[UUID, UUID]]) -> set[UUID]:
+    """Prolong the leases of (run, lease) pairs; returns the runs that are still ours."""
+    pairs = list(held)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            UPDATE tasks_api_run run SET wake_at = now() + make_interval(secs => %s)
+            FROM unnest(%s::uuid[], %s::uuid[]) AS held(id, lease)
+            WHERE run.id = held.id AND run.lease = held.lease
+            RETURNING run.id
+            """,
+            [
+                settings.SCHEDULER_LEASE,
+                [run_id for run_id, _ in pairs],
+                [lease for _, lease in pairs],
+            ],
+        )
+        return {run_id for (run_id,) in cursor.fetchall()}

@@ -1,0 +1,104 @@
+"""Write down what became of runs, many in one statement."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import NamedTuple
+from uuid import UUID
+
+from django.db import connection
+
+from tasks_api.delivery.request import Claimed, Outcome
+from tasks_api.delivery.retry import GiveUp, Release, Succeed, Verdict
+from tasks_api.states import RunState
+
+
+class Finished(NamedTuple):
+    """An attempt that is over: whose, how it went, and what we make of it."""
+
+    run: Claimed
+    outcome: Outcome
+    verdict: Verdict
+    started_at: datetime
+
+
+def record(finished: Sequence[Finished]) -> set[UUID]:
+    """Store verdicts and attempts; returns the runs that were still ours to judge.
+
+    Only the holder of a run's lease may judge it. The attempt is kept either way: it
+    was made. A one-off task ends here, with its run.
+    """
+    columns = [list(column) for column in zip(*map(_row, finished), strict=True)]
+    with connection.cursor() as cursor:
+        cursor.execute(_RECORD, columns)
+        return {run_id for (run_id,) in cursor.fetchall()}
+
+
+def _row(item: Finished) -> tuple[object, ...]:
+    run, outcome = item.run, item.outcome
+    state, reason = _state(item.verdict)
+    return (
+        run.run_id,
+        run.lease,
+        state,
+        _text(reason.encode()),
+        run.number,
+        item.started_at,
+        outcome.duration_ms,
+        outcome.status_code,
+        _text(outcome.error.encode()),
+        _text(outcome.answer),
+    )
+
+
+def _text(raw: bytes) -> str:
+    """What PostgreSQL can hold of it: valid UTF-8 without NUL."""
+    return raw.decode("utf-8", "replace").replace("\0", "\ufffd")
+
+
+def _state(verdict: Verdict) -> tuple[RunState, str]:
+    match verdict:
+        case Succeed():
+            return RunState.SUCCEEDED, ""
+        case GiveUp(reason=reason):
+            return RunState.FAILED, reason
+        case Release():
+            return RunState.PENDING, ""
+
+
+_RECORD = """
+    WITH verdict AS (
+        SELECT * FROM unnest(%s::uuid[], %s::uuid[], %s::text[], %s::text[], %s::int[],
+            %s::timestamptz[], %s::int[], %s::smallint[], %s::text[], %s::text[])
+            AS v(run_id, lease, state, reason, number, started_at, duration_ms,
+                status_code, error, answer)
+    ), judged AS (
+        UPDATE tasks_api_run run SET
+            state = verdict.state, reason = verdict.reason, lease = NULL,
+            wake_at = CASE WHEN verdict.state = 'pending' THEN now() END,
+            finished_at = CASE WHEN verdict.state <> 'pending' THEN now() END,
+            attempt_count = run.attempt_count - (verdict.state = 'pending')::int
+        FROM verdict
+        WHERE run.id = verdict.run_id AND run.lease = verdict.lease
+        RETURNING run.id, run.task_id, run.scheduled_for, run.state
+    ), ended AS (
+        UPDATE tasks_api_task task SET
+            ended_at = now(), end_reason = 'completed', next_fire_at = NULL
+        FROM judged, django_celery_beat_periodictask periodic
+        WHERE task.id = judged.task_id AND judged.state <> 'pending'
+            AND task.last_fire_at = judged.scheduled_for AND task.ended_at IS NULL
+            AND periodic.id = task.periodic_task_id AND periodic.one_off
+        RETURNING task.periodic_task_id
+    ), disabled AS (
+        UPDATE django_celery_beat_periodictask periodic SET enabled = false
+        FROM ended WHERE periodic.id = ended.periodic_task_id
+    ), attempts AS (
+        INSERT INTO tasks_api_attempt (run_id, number, started_at, duration_ms,
+            status_code, error, answer)
+        SELECT run_id, number, started_at, duration_ms, status_code, error, answer
+        FROM verdict WHERE state <> 'pending'
+        ON CONFLICT (run_id, number) DO NOTHING
+    )
+    SELECT id FROM judged
+"""

@@ -1,0 +1,329 @@
+"""Turn due tasks into runs, and wake the runs that wait. The heart of the scheduler.
+
+Any number of processes may do both at once: rows that another one holds are skipped,
+and the constraint on (task, scheduled_for) makes a second run impossible. The clock is
+the database's, so a process whose own clock is off fires neither early nor twice.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import NamedTuple
+from uuid import UUID
+
+from django.conf import settings
+from django.db import connection, transaction
+
+from tasks_api import periodic, schedules
+from tasks_api.exceptions import ScheduleError
+from tasks_api.models import id_for
+from tasks_api.states import RunState
+
+logger = logging.getLogger(__name__)
+
+# Rows in one claim: enough to make a statement's cost small, few enough to hold the
+# locks for some tens of milliseconds only.
+BATCH = 1000
+# A message that no worker took is repeated after this long, then after twice as long.
+RING_AGAIN = timedelta(seconds=5)
+LONGEST_SILENCE = timedelta(minutes=5)
+# A run whose worker died so often is likelier to be the cause than the victim.
+MOST_LOST = 5
+
+
+class _DueTask(NamedTuple):
+    task_id: UUID
+    tenant_id: int
+    periodic_task_id: int
+    next_fire_at: datetime
+    last_fire_at: datetime | None
+    planned_from: str
+    now: datetime
+    stored: periodic.Stored
+
+
+class _Move(NamedTuple):
+    """How dispatch leaves a task; the order is that of _MOVE's columns."""
+
+    task_id: UUID
+    next_fire_at: datetime | None
+    last_fire_at: datetime | None
+    planned_from: str
+    pause_reason: str
+
+
+class _NewRun(NamedTuple):
+    """A fire time's row; the order is that of _INSERT's columns."""
+
+    run_id: UUID
+    task_id: UUID
+    tenant_id: int
+    scheduled_for: datetime
+    state: str
+    reason: str
+    wake_at: datetime | None
+    finished_at: datetime | None
+
+
+class Dispatched(NamedTuple):
+    """What one claim did: the runs to ring for, and whether more may be waiting."""
+
+    run_ids: list[UUID]
+    is_full: bool
+
+
+@transaction.atomic(durable=True)
+def dispatch_due(*, limit: int = BATCH) -> Dispatched:
+    """Make a run for every task that is due, and move each to its next fire time.
+
+    Looks a little ahead, so that the message is at a worker when the moment comes.
+    """
+    tasks = _claim(limit)
+    if not tasks:
+        return Dispatched([], is_full=False)
+    moves, runs, fired = [], [], []
+    for task in tasks:
+        move, made = _fire(task, limit=limit)
+        moves.append(move)
+        runs.extend(made)
+        if made and made[-1].state == RunState.PENDING:
+            fired.append((task.periodic_task_id, max(made[-1].scheduled_for, task.now)))
+    run_ids = _insert(runs)
+    _move(moves)
+    _count(fired)
+    return Dispatched(run_ids, is_full=len(tasks) == limit)
+
+
+def _claim(limit: int) -> list[_DueTask]:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"""
+            SELECT task.id, task.tenant_id, task.periodic_task_id, task.next_fire_at,
+                task.last_fire_at, task.planned_from, now(), {periodic.COLUMNS}
+            FROM tasks_api_task task {periodic.JOINS}
+            WHERE task.next_fire_at <= now() + make_interval(secs => %s)
+            ORDER BY task.next_fire_at LIMIT %s
+            FOR UPDATE OF task SKIP LOCKED
+            """,  # noqa: S608 (both are constants of periodic.py)
+            [settings.SCHEDULER_LOOK_AHEAD, limit],
+        )
+        return [
+            _DueTask._make([*row[:7], periodic.Stored._make(row[7:])])
+            for row in cursor.fetchall()
+        ]
+
+
+def _fire(task: _DueTask, *, limit: int) -> tuple[_Move, list[_NewRun]]:
+    """Decide what one due task does: fire, catch up, follow an edit, or pause."""
+    planned_from = periodic.plan_of(task.stored)
+    try:
+        if planned_from != task.planned_from:
+            upcoming = periodic.first_fire(
+                task.stored, now=task.now, last_fire_at=task.last_fire_at
+            )
+            return _moved(task, upcoming, task.last_fire_at, planned_from), []
+        schedule = periodic.schedule_from(task.stored)
+        due = schedules.due(
+            schedule, since=task.next_fire_at, now=task.now, limit=limit
+        )
+    except ScheduleError as error:
+        # One broken schedule must not hold up everybody else's.
+        logger.warning("Task %s pauses: %s", task.task_id, error)
+        return _moved(task, None, task.last_fire_at, planned_from, str(error)), []
+    upcoming = None if task.stored.one_off and due.fire else due.next_fire_at
+    runs = [_missed(task, moment) for moment in due.missed]
+    if due.fire:
+        runs.append(_pending(task, due.fire))
+    last = due.fire or due.missed[-1]
+    return _moved(task, upcoming, last, planned_from), runs
+
+
+def _moved(
+    task: _DueTask,
+    next_fire_at: datetime | None,
+    last_fire_at: datetime | None,
+    planned_from: str,
+    pause_reason: str = "",
+) -> _Move:
+    return _Move(task.task_id, next_fire_at, last_fire_at, planned_from, pause_reason)
+
+
+def _pending(task: _DueTask, moment: datetime) -> _NewRun:
+    wake_at = max(moment, task.now) + RING_AGAIN
+    return _NewRun(
+        id_for(moment),
+        task.task_id,
+        task.tenant_id,
+        moment,
+        RunState.PENDING,
+        "",
+        wake_at,
+        None,
+    )
+
+
+def _missed(task: _DueTask, moment: datetime) -> _NewRun:
+    return _NewRun(
+        id_for(moment),
+        task.task_id,
+        task.tenant_id,
+        moment,
+        RunState.MISSED,
+        "Passed while nobody could fire it.",
+        None,
+        task.now,
+    )
+
+
+def _columns(rows: Sequence[Sequence[object]]) -> list[list[object]]:
+    return [list(column) for column in zip(*rows, strict=True)]
+
+
+def _insert(runs: Sequence[_NewRun]) -> list[UUID]:
+    """Store runs that do not exist yet; returns those that wait for a worker."""
+    if not runs:
+        return []
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            INSERT INTO tasks_api_run (id, task_id, tenant_id, scheduled_for, state,
+                reason, wake_at, finished_at, attempt_count, lost_count)
+            SELECT *, 0, 0 FROM unnest(%s::uuid[], %s::uuid[], %s::bigint[],
+                %s::timestamptz[], %s::text[], %s::text[], %s::timestamptz[],
+                %s::timestamptz[])
+            ON CONFLICT (task_id, scheduled_for) DO NOTHING
+            RETURNING id, state
+            """,
+            _columns(runs),
+        )
+        return [run_id for run_id, state in cursor if state == RunState.PENDING]
+
+
+def _move(moves: Sequence[_Move]) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            UPDATE tasks_api_task task SET
+                next_fire_at = move.next_fire_at, last_fire_at = move.last_fire_at,
+                planned_from = move.planned_from, pause_reason = move.pause_reason
+            FROM unnest(%s::uuid[], %s::timestamptz[], %s::timestamptz[], %s::text[],
+                        %s::text[])
+                AS move(id, next_fire_at, last_fire_at, planned_from, pause_reason)
+            WHERE task.id = move.id
+            """,
+            _columns(moves),
+        )
+    broken = [move.task_id for move in moves if move.pause_reason]
+    periodic.set_enabled(broken, False)
+
+
+def _count(fired: Sequence[tuple[int, datetime]]) -> None:
+    """Keep what the admin shows of a schedule current: when it last ran, how often."""
+    if not fired:
+        return
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            UPDATE django_celery_beat_periodictask periodic SET
+                last_run_at = fired.at, total_run_count = total_run_count + 1
+            FROM unnest(%s::int[], %s::timestamptz[]) AS fired(id, at)
+            WHERE periodic.id = fired.id
+            """,
+            _columns(fired),
+        )
+
+
+def wake_due(*, limit: int = BATCH) -> Dispatched:
+    """Make every run that waited long enough ready for a worker again.
+
+    A lost message, a dead worker, an emptied Redis and a retry are all the same case:
+    `wake_at` has passed. Runs of tasks that were removed or paused end here instead.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _WAKE,
+            {
+                "limit": limit,
+                "most_lost": MOST_LOST,
+                "soonest": RING_AGAIN.total_seconds(),
+                "latest": LONGEST_SILENCE.total_seconds(),
+            },
+        )
+        woken = cursor.fetchall()
+    lost = [run_id for run_id, _, was in woken if was == RunState.RUNNING]
+    if lost:
+        logger.warning("Leases ran out for %d runs; they are sent again.", len(lost))
+    ringing = [run_id for run_id, state, _ in woken if state == RunState.PENDING]
+    return Dispatched(ringing, is_full=len(woken) == limit)
+
+
+# The next silence is as long as the run has waited already, which doubles it.
+_WAKE = """
+    WITH waiting AS (
+        SELECT run.id, run.state AS was, run.attempt_count, run.started_at,
+            CASE
+                WHEN task.ended_at IS NOT NULL THEN 'removed'
+                WHEN NOT periodic.enabled AND NOT periodic.one_off THEN 'paused'
+                WHEN NOT periodic.enabled THEN 'held'
+                WHEN run.state = 'running' AND run.lost_count + 1 >= %(most_lost)s
+                    THEN 'poison'
+                ELSE 'ready'
+            END AS fate
+        FROM tasks_api_run run
+        JOIN tasks_api_task task ON task.id = run.task_id
+        JOIN django_celery_beat_periodictask periodic
+            ON periodic.id = task.periodic_task_id
+        WHERE run.wake_at <= now()
+        ORDER BY run.wake_at LIMIT %(limit)s
+        FOR UPDATE OF run SKIP LOCKED
+    ), lost AS (
+        INSERT INTO tasks_api_attempt (run_id, number, started_at, duration_ms, error,
+            answer)
+        SELECT id, attempt_count, started_at,
+            extract(epoch FROM now() - started_at) * 1000, 'The worker was lost.', ''
+        FROM waiting WHERE was = 'running'
+        ON CONFLICT (run_id, number) DO NOTHING
+    )
+    UPDATE tasks_api_run run SET
+        state = CASE waiting.fate
+            WHEN 'ready' THEN 'pending' WHEN 'held' THEN 'pending'
+            WHEN 'poison' THEN 'failed' ELSE 'cancelled' END,
+        reason = CASE waiting.fate
+            WHEN 'removed' THEN 'The task was removed.'
+            WHEN 'paused' THEN 'The task was paused.'
+            WHEN 'poison' THEN 'Its worker was lost too often.'
+            ELSE '' END,
+        lease = NULL,
+        lost_count = run.lost_count + (waiting.was = 'running')::int,
+        wake_at = CASE WHEN waiting.fate IN ('ready', 'held') THEN
+            now() + least(
+                greatest(now() - run.scheduled_for, make_interval(secs => %(soonest)s)),
+                make_interval(secs => %(latest)s))
+            END,
+        finished_at = CASE WHEN waiting.fate NOT IN ('ready', 'held') THEN now() END
+    FROM waiting WHERE run.id = waiting.id
+    RETURNING run.id, CASE waiting.fate WHEN 'held' THEN 'held' ELSE run.state END,
+        waiting.was
+"""
+
+
+def ring_soon(run_ids: Iterable[UUID], *, after: timedelta) -> None:
+    """Let runs whose message could not be sent be rung for again after a short while."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            UPDATE tasks_api_run SET wake_at = now() + make_interval(secs => %s)
+            WHERE id = ANY(%s) AND state = 'pending'
+            """,
+            [after.total_seconds(), list(run_ids)],
+        )
+
+
+def database_now() -> datetime:
+    """The clock that everything goes by."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT clock_timestamp()")
+        moment: datetime = cursor.fetchone()[0]
+    return moment

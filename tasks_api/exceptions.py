@@ -1,0 +1,37 @@
+"""What the core refuses; each wire format puts it into its own words."""
+
+from __future__ import annotations
+
+
+class SchedulerError(Exception):
+    """Base of all refusals. `code` is part of the public API; the text is not."""
+
+    code = "error"
+
+
+class InvalidTask(SchedulerError):
+    """A field of a request cannot be used; `field` names it."""
+
+    code = "invalid_task"
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class TaskNotFound(SchedulerError):
+    """No such task, or it has ended."""
+
+    code = "task_not_found"
+
+
+class NotYourTask(SchedulerError):
+    """The task belongs to another user."""
+
+    code = "not_your_task"
+
+
+class ScheduleError(SchedulerError):
+    """A stored schedule yields no fire times; its own task is paused, nobody else's."""
+
+    code = "schedule_error"

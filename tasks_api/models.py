@@ -1,0 +1,230 @@
+"""The rows behind it all: Task, Run, Attempt and the heartbeats of processes."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from datetime import datetime
+from typing import Self
+
+import uuid_utils.compat
+from django.db import models
+from django.db.models import F, Q
+from django_celery_beat.models import PeriodicTask
+
+from accounts.models import Tenant, User
+from tasks_api.specs import Surface
+from tasks_api.states import FINAL, RunState
+
+
+def id_for(moment: datetime) -> uuid.UUID:
+    """An unguessable UUIDv7 whose timestamp is the given moment (RFC 9562).
+
+    A run's id carries its planned instant, so that a message of ids is enough for a
+    worker to know when to start.
+    """
+    milliseconds = int(moment.timestamp() * 1000)
+    return uuid_utils.compat.uuid7(nanoseconds=milliseconds * 1_000_000)
+
+
+def moment_of(run_id: uuid.UUID) -> float:
+    """The planned instant in a run's id, in seconds since the epoch."""
+    return (run_id.int >> 80) / 1000
+
+
+def new_id() -> uuid.UUID:
+    return uuid_utils.compat.uuid7(nanoseconds=time.time_ns())
+
+
+class TaskQuerySet(models.QuerySet["Task"]):
+    def for_tenant(self, tenant: Tenant) -> Self:
+        return self.filter(tenant=tenant)
+
+    def for_owner(self, user: User) -> Self:
+        return self.filter(tenant=user.tenant_id, owner=user)
+
+    def alive(self, now: datetime) -> Self:
+        """Those that have not ended: neither deleted, nor run, nor past their end."""
+        ends = "periodic_task__expires"
+        return self.filter(
+            Q(**{ends: None}) | Q(**{f"{ends}__gte": now}), ended_at=None
+        )
+
+    def with_schedule(self) -> Self:
+        return self.select_related(
+            "periodic_task__interval",
+            "periodic_task__crontab",
+            "periodic_task__clocked",
+        )
+
+
+class Task(models.Model):
+    """The HTTP call that a tenant wants made, and when.
+
+    Its schedule, pause and end stand in django-celery-beat's tables, so that the
+    admin shows and edits them; `periodic.py` is the only module that reads them.
+    """
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    tenant = models.ForeignKey(Tenant, models.CASCADE, related_name="tasks")
+    owner = models.ForeignKey(User, models.CASCADE, related_name="tasks")
+    # `task` would clash with PeriodicTask's own field of that name. Protected: a
+    # schedule deleted in the admin must not silently take tasks along.
+    periodic_task = models.OneToOneField(
+        PeriodicTask, models.PROTECT, related_name="http_task"
+    )
+    surface = models.CharField(max_length=12, choices=[(s, s) for s in Surface])
+    method = models.CharField(max_length=7, default="POST")
+    url = models.TextField()
+    # Text, not jsonb: numbers and key order reach the target as they were posted.
+    body = models.TextField()
+    # Null while paused, or when nothing is left.
+    next_fire_at = models.DateTimeField(null=True, editable=False)
+    # The newest fire time that dispatch has dealt with; up to a second ahead of now.
+    last_fire_at = models.DateTimeField(null=True, editable=False)
+    # The schedule as it was when next_fire_at was computed; see periodic.drifted().
+    planned_from = models.TextField(editable=False)
+    pause_reason = models.TextField(blank=True, editable=False)
+    ended_at = models.DateTimeField(null=True, editable=False)
+    end_reason = models.CharField(max_length=20, blank=True, editable=False)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    objects = TaskQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                name="task_that_ended_never_fires",
+                condition=Q(ended_at=None) | Q(next_fire_at=None),
+            )
+        ]
+        indexes = [
+            # Read by dispatch: what is due. Paused and ended tasks stay out of it.
+            models.Index(
+                fields=["next_fire_at"],
+                name="task_due",
+                condition=Q(next_fire_at__isnull=False),
+            ),
+            # Read by the list of a user's own tasks, oldest first.
+            models.Index(
+                fields=["owner", "id"], name="task_of_owner", condition=Q(ended_at=None)
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.url}"
+
+    def upcoming(self, now: datetime) -> datetime | None:
+        """The next fire time as its owner sees it, untouched by looking ahead."""
+        if not self.periodic_task.enabled:
+            return None
+        if self.last_fire_at and self.last_fire_at > now:
+            return self.last_fire_at
+        return self.next_fire_at
+
+
+class RunQuerySet(models.QuerySet["Run"]):
+    def for_tenant(self, tenant: Tenant) -> Self:
+        return self.filter(tenant=tenant)
+
+    def not_started(self) -> Self:
+        return self.filter(state__in=[RunState.PENDING, RunState.RETRYING])
+
+
+class Run(models.Model):
+    """One fire time of one task: the row that says what became of it.
+
+    `wake_at` is when somebody must look at it again, null once it is final. Pending:
+    ring again, no worker took it. Running: the lease is over. Retrying: try again.
+    """
+
+    id = models.UUIDField(primary_key=True, editable=False)
+    # Their indexes would repeat those below, which begin with the same columns.
+    task = models.ForeignKey(Task, models.CASCADE, related_name="runs", db_index=False)
+    tenant = models.ForeignKey(
+        Tenant, models.CASCADE, related_name="runs", db_index=False
+    )
+    scheduled_for = models.DateTimeField()
+    state = models.CharField(max_length=10, choices=RunState, default=RunState.PENDING)
+    reason = models.TextField(blank=True)
+    wake_at = models.DateTimeField(null=True)
+    # Changes with every claim: only the holder of the current one may record.
+    lease = models.UUIDField(null=True)
+    attempt_count = models.PositiveIntegerField(default=0)
+    # How many attempts ended with their worker, and were made again for that.
+    lost_count = models.PositiveIntegerField(default=0)
+    started_at = models.DateTimeField(null=True)
+    finished_at = models.DateTimeField(null=True)
+
+    objects = RunQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            # The promise the whole service rests on: however many beats run, a
+            # fire time makes one run.
+            models.UniqueConstraint(
+                fields=["task", "scheduled_for"], name="run_once_per_fire_time"
+            ),
+            models.CheckConstraint(
+                name="run_final_or_awake",
+                condition=Q(
+                    state__in=sorted(FINAL), finished_at__isnull=False, wake_at=None
+                )
+                | (
+                    ~Q(state__in=sorted(FINAL))
+                    & Q(finished_at=None, wake_at__isnull=False)
+                ),
+            ),
+            models.CheckConstraint(
+                name="run_leased_while_running",
+                condition=Q(state=RunState.RUNNING, lease__isnull=False)
+                | (~Q(state=RunState.RUNNING) & Q(lease=None)),
+            ),
+        ]
+        indexes = [
+            # Read by dispatch: what waits, whatever for.
+            models.Index(
+                fields=["wake_at"], name="run_waits", condition=Q(wake_at__isnull=False)
+            ),
+            # Read by the history of a tenant, newest first, and by retention.
+            models.Index(F("tenant"), F("scheduled_for").desc(), name="run_of_tenant"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.id} at {self.scheduled_for:%Y-%m-%d %H:%M:%S}"
+
+
+class Attempt(models.Model):
+    """One HTTP request made for a run; numbered from 1, never edited."""
+
+    run = models.ForeignKey(
+        Run, models.CASCADE, related_name="attempts", db_index=False
+    )
+    number = models.PositiveIntegerField()
+    started_at = models.DateTimeField()
+    duration_ms = models.PositiveIntegerField()
+    status_code = models.PositiveSmallIntegerField(null=True)
+    error = models.TextField(blank=True)
+    # The first 16 KiB, as text.
+    answer = models.TextField(blank=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["run", "number"], name="attempt_once_per_number"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"attempt {self.number} of {self.run_id}"
+
+
+class Heartbeat(models.Model):
+    """A process of the service that said it was alive."""
+
+    name = models.CharField(max_length=200, primary_key=True)
+    kind = models.CharField(max_length=10)
+    seen_at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return self.name

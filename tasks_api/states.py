@@ -1,0 +1,34 @@
+"""The states of a run and the moves between them.
+
+    pending ──► running ──► succeeded | failed
+       ▲           │
+       └─ retrying ◄
+
+A run that never starts ends as skipped, missed or cancelled, with a reason.
+"""
+
+from __future__ import annotations
+
+from django.db.models import TextChoices
+
+
+class RunState(TextChoices):
+    PENDING = "pending"
+    RUNNING = "running"
+    RETRYING = "retrying"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+    MISSED = "missed"
+    CANCELLED = "cancelled"
+
+
+FINAL = frozenset(
+    {
+        RunState.SUCCEEDED,
+        RunState.FAILED,
+        RunState.SKIPPED,
+        RunState.MISSED,
+        RunState.CANCELLED,
+    }
+)

@@ -1,0 +1,99 @@
+"""Celery's side of a worker: take messages of run ids to this process's engine."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+import redis
+from celery import shared_task, signals
+from django.conf import settings
+from django.utils import timezone
+
+from tasks_api import broker, events, retention, services
+from tasks_api.delivery.engine import Engine
+from tasks_api.delivery.record import Finished
+from tasks_api.heartbeats import beat
+
+logger = logging.getLogger(__name__)
+
+_engine: Engine | None = None
+_starting = threading.Lock()
+_hostname = "worker"
+
+# Longer than any request may take, so that a warm shutdown cuts none.
+GRACE = 40.0
+
+
+@signals.celeryd_init.connect
+def _remember_name(sender: str, **kwargs: Any) -> None:
+    global _hostname
+    _hostname = sender
+
+
+@signals.worker_init.connect
+@signals.beat_init.connect
+def _refuse_eviction(**kwargs: Any) -> None:
+    """A Redis that may drop messages when its memory is full is not started on."""
+    try:
+        policy = broker.eviction_policy(settings.REDIS_URL)
+    except redis.RedisError as error:
+        logger.warning("The broker cannot be asked for its policy: %s", error)
+        return
+    if policy != "noeviction":
+        raise SystemExit(
+            f"Redis has maxmemory-policy {policy}, which silently drops messages when "
+            "its memory is full. Set it to noeviction."
+        )
+
+
+@signals.worker_ready.connect
+def _start(**kwargs: Any) -> None:
+    engine()
+
+
+@signals.worker_shutdown.connect
+def _stop(**kwargs: Any) -> None:
+    if _engine is not None:
+        _engine.stop(grace=GRACE)
+
+
+def engine() -> Engine:
+    """This process's engine, started at the first need."""
+    global _engine
+    with _starting:
+        if _engine is None:
+            _engine = Engine(on_recorded=_tell, on_beat=_say_alive)
+            _engine.start()
+    return _engine
+
+
+def _tell(finished: Sequence[Finished]) -> None:
+    events.publish(_hostname, events.finished(finished))
+
+
+def _say_alive() -> None:
+    beat("worker", _hostname)
+
+
+@shared_task(name=broker.DELIVER, send_events=False)
+def deliver(run_ids: list[str]) -> None:
+    """Deliver runs when their moments come. Not for results: the rows have those."""
+    engine().accept(broker.parse_ids(run_ids))
+
+
+@shared_task(name="tasks_api.tasks.fire")
+def fire(task_id: str) -> None:
+    """Make a run of a task at once; the admin's "run selected tasks" sends this."""
+    run_id = services.fire_task(UUID(task_id), now=timezone.now())
+    if run_id is not None:
+        broker.ring([run_id])
+
+
+@shared_task(name="tasks_api.tasks.prune")
+def prune() -> None:
+    """Forget history that is older than its retention."""
+    retention.prune(now=timezone.now())

@@ -1,0 +1,158 @@
+"""Imports point inwards: pure → models → core → edges. Read from the source text."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+PURE = {
+    "tasks_api.exceptions",
+    "tasks_api.states",
+    "tasks_api.schedules",
+    "tasks_api.specs",
+    "tasks_api.delivery.request",
+    "tasks_api.delivery.signing",
+    "tasks_api.delivery.retry",
+    "tasks_api.delivery.guard",
+}
+MODELS = {"accounts.models", "tasks_api.models"}
+CORE = {
+    "accounts.services",
+    "tasks_api.broker",
+    "tasks_api.dispatch",
+    "tasks_api.events",
+    "tasks_api.heartbeats",
+    "tasks_api.periodic",
+    "tasks_api.retention",
+    "tasks_api.services",
+    "tasks_api.delivery.engine",
+    "tasks_api.delivery.leases",
+    "tasks_api.delivery.record",
+    "tasks_api.delivery.transport",
+}
+RING = {name: depth for depth, ring in enumerate((PURE, MODELS, CORE)) for name in ring}
+EDGE = 3
+
+# Outside packages that only some modules may know, and why nobody else should.
+DOORS = {
+    # It would fire stored schedules a second time, or lock their one global row.
+    "django_celery_beat": {"tasks_api.periodic", "tasks_api.models", "tasks_api.beat"},
+    # One guarded door to targets: no address is connected to without being checked.
+    "pycurl": {"tasks_api.delivery.transport"},
+    # Messages are hints: what must happen does not depend on Celery.
+    "celery": {
+        "tasks_api.broker",
+        "tasks_api.beat",
+        "tasks_api.events",
+        "tasks_api.tasks",
+        "scheduler_service",
+        "scheduler_service.celery",
+    },
+}
+# Pure code decides without a database, a socket or a framework. Choices are Django's
+# enums, which need none of them.
+NOT_PURE = ("django", "celery", "rest_framework", "redis", "socket", "pycurl")
+ALLOWED_IN_PURE = {"tasks_api.states": {"django.db.models"}}
+
+
+def modules() -> dict[str, Path]:
+    found = {}
+    for package in ("accounts", "tasks_api", "scheduler_service"):
+        for path in (ROOT / package).rglob("*.py"):
+            parts = path.relative_to(ROOT).with_suffix("").parts
+            if "migrations" not in parts:
+                found[".".join(parts).removesuffix(".__init__")] = path
+    return found
+
+
+MODULES = modules()
+
+
+def imports_of(path: Path) -> Iterator[tuple[str, ast.stmt]]:
+    """What a module imports: each name dotted as far as it is a module of ours."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield alias.name, node
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            for alias in node.names:
+                dotted = f"{node.module}.{alias.name}"
+                yield (dotted if dotted in MODULES else node.module), node
+
+
+def depth_of(module: str) -> int:
+    return RING.get(module, EDGE)
+
+
+@pytest.mark.parametrize("module", sorted(RING))
+def test_no_import_points_outwards(module: str) -> None:
+    ours = {name for name, _ in imports_of(MODULES[module]) if name in MODULES}
+    packages = {"accounts", "tasks_api", "tasks_api.delivery", "scheduler_service"}
+    # Wiring that computes names and opens nothing.
+    ours -= packages | {"scheduler_service.embedded"}
+
+    outward = {name for name in ours if depth_of(name) > depth_of(module)}
+
+    assert outward == set()
+
+
+@pytest.mark.parametrize("module", sorted(PURE))
+def test_a_pure_module_knows_no_framework(module: str) -> None:
+    names = {name for name, _ in imports_of(MODULES[module])}
+
+    framework = {name for name in names if name.split(".")[0] in NOT_PURE}
+
+    assert framework <= ALLOWED_IN_PURE.get(module, set())
+
+
+@pytest.mark.parametrize("package", sorted(DOORS))
+def test_some_packages_are_known_to_few_modules(package: str) -> None:
+    knowing = {
+        module
+        for module, path in MODULES.items()
+        if any(name.split(".")[0] == package for name, _ in imports_of(path))
+    }
+
+    assert knowing <= DOORS[package]
+
+
+def test_accounts_know_nothing_about_tasks() -> None:
+    for module, path in MODULES.items():
+        if module.startswith("accounts"):
+            names = {name for name, _ in imports_of(path)}
+            assert not {name for name in names if name.startswith("tasks_api")}, module
+
+
+def test_no_wire_format_imports_another() -> None:
+    shared = {f"tasks_api.api{name}" for name in ("", ".json", ".errors", ".fields")}
+    formats = {name for name in MODULES if name.startswith("tasks_api.api.")} - shared
+    for module in formats:
+        own = module.split(".")[2].split("_")[0]
+        others = {name for name, _ in imports_of(MODULES[module])} & formats
+        assert all(other.split(".")[2].startswith(own) for other in others), module
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_no_import_hides_inside_a_function(module: str) -> None:
+    tree = ast.parse(MODULES[module].read_text(encoding="utf-8"))
+    hidden = [
+        node.lineno
+        for function in ast.walk(tree)
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)
+        for node in ast.walk(function)
+        if isinstance(node, ast.Import | ast.ImportFrom)
+    ]
+
+    assert hidden == []
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_a_module_says_in_one_line_what_it_is_for(module: str) -> None:
+    text = MODULES[module].read_text(encoding="utf-8")
+
+    assert not text.strip() or ast.get_docstring(ast.parse(text))

@@ -1,0 +1,88 @@
+"""What every test may ask for: two tenants, their users, tasks, and a target."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from django.conf import LazySettings
+from django.utils import timezone
+from rest_framework.test import APIClient
+
+from accounts import services as accounts
+from accounts.models import Tenant, User
+from tasks_api import services
+from tasks_api.models import Task
+from tasks_api.schedules import Once, Schedule
+from tasks_api.specs import Surface, TaskSpec
+from tests.receiver import Receiver
+
+NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+
+ClientFor = Callable[[User], APIClient]
+MakeTask = Callable[..., Task]
+
+
+@pytest.fixture
+def user(db: None) -> User:
+    return accounts.provision("Alpha", "ann")
+
+
+@pytest.fixture
+def colleague(db: None) -> User:
+    return accounts.provision("Alpha", "adam")
+
+
+@pytest.fixture
+def stranger(db: None) -> User:
+    return accounts.provision("Beta", "bob")
+
+
+@pytest.fixture
+def alpha(user: User) -> Tenant | None:
+    return user.tenant
+
+
+@pytest.fixture
+def beta(stranger: User) -> Tenant | None:
+    return stranger.tenant
+
+
+@pytest.fixture
+def client_for() -> ClientFor:
+    def client(user: User) -> APIClient:
+        api = APIClient(raise_request_exception=False)
+        api.credentials(HTTP_AUTHORIZATION=f"Bearer {accounts.issue_token(user)}")
+        return api
+
+    return client
+
+
+@pytest.fixture
+def make_task(user: User) -> MakeTask:
+    """A task that is due in an hour, unless told otherwise."""
+
+    def make(
+        owner: User = user,
+        *,
+        schedule: Schedule | None = None,
+        url: str = "http://example.com/hook",
+        body: str = "{}",
+    ) -> Task:
+        now = timezone.now()
+        spec = TaskSpec(
+            Surface.TASKS, url, schedule or Once(now + timedelta(hours=1)), body
+        )
+        return services.create_task(owner, spec, now=now)
+
+    return make
+
+
+@pytest.fixture
+def receiver(settings: LazySettings) -> Iterator[Receiver]:
+    settings.SCHEDULER_ALLOW_PRIVATE_TARGETS = True
+    started = Receiver()
+    started.start()
+    yield started
+    started.stop()

@@ -1,0 +1,266 @@
+"""Due tasks become runs, once each, and runs that wait are woken."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.utils import timezone
+from django_celery_beat.models import IntervalSchedule, PeriodicTask
+
+from accounts.models import User
+from tasks_api import dispatch, periodic, services
+from tasks_api.delivery import leases
+from tasks_api.models import Attempt, Run, Task
+from tasks_api.schedules import Interval, Once, Schedule
+from tasks_api.specs import Surface, TaskSpec
+from tasks_api.states import RunState
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+SECOND = timedelta(seconds=1)
+HOUR = timedelta(hours=1)
+TARGET = "http://127.0.0.1:9/"
+
+
+def store(owner: User, schedule: Schedule, url: str = TARGET) -> Task:
+    spec = TaskSpec(Surface.TASKS, url, schedule, "{}")
+    return services.create_task(owner, spec, now=timezone.now())
+
+
+def states(task: Task) -> list[str]:
+    runs = Run.objects.filter(task=task).order_by("scheduled_for")
+    return list(runs.values_list("state", flat=True))
+
+
+def in_threads(count: int, work: Callable[[], Any]) -> list[Any]:
+    """The answers of `work`, done at the same moment on connections of their own."""
+    start = threading.Barrier(count)
+    answers: list[Any] = []
+
+    def run() -> None:
+        start.wait()
+        try:
+            answers.append(work())
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=run) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return answers
+
+
+def test_a_due_task_fires_once_and_moves_on(user: User) -> None:
+    start = timezone.now() - SECOND
+    task = store(user, Interval(start, HOUR, start + 5 * HOUR))
+
+    first = dispatch.dispatch_due()
+    second = dispatch.dispatch_due()
+
+    task.refresh_from_db()
+    assert len(first.run_ids) == 1
+    assert second.run_ids == []
+    assert task.next_fire_at == start + HOUR
+    assert Run.objects.get().scheduled_for == start
+
+
+def test_a_task_is_dispatched_ahead_but_not_started_ahead(user: User) -> None:
+    at = timezone.now() + 0.9 * SECOND
+    task = store(user, Once(at))
+
+    run_ids = dispatch.dispatch_due().run_ids
+
+    assert len(run_ids) == 1
+    assert leases.claim(run_ids) == []
+    fresh = Task.objects.with_schedule().get(pk=task.pk)
+    assert fresh.upcoming(timezone.now()) == at
+
+
+def test_a_task_of_later_is_left_alone(user: User) -> None:
+    store(user, Once(timezone.now() + 30 * SECOND))
+
+    assert dispatch.dispatch_due().run_ids == []
+
+
+def test_the_admin_sees_when_a_schedule_last_ran_and_how_often(user: User) -> None:
+    start = timezone.now() - SECOND
+    task = store(user, Interval(start, HOUR, start + 5 * HOUR))
+
+    dispatch.dispatch_due()
+
+    row = PeriodicTask.objects.get(pk=task.periodic_task_id)
+    assert row.total_run_count == 1
+    assert row.last_run_at is not None
+    assert row.last_run_at >= start
+
+
+def test_many_beats_make_one_run_for_each_fire_time(user: User) -> None:
+    now = timezone.now()
+    for _ in range(300):
+        store(user, Once(now))
+
+    found = in_threads(8, lambda: dispatch.dispatch_due(limit=50).run_ids)
+    found += in_threads(8, lambda: dispatch.dispatch_due(limit=50).run_ids)
+
+    ids = [run_id for run_ids in found for run_id in run_ids]
+    assert len(ids) == len(set(ids)) == Run.objects.count() == 300
+
+
+def test_downtime_costs_a_periodic_task_all_but_its_newest_fire_time(
+    user: User,
+) -> None:
+    start = timezone.now() - 3.5 * HOUR
+    task = store(user, Interval(start, HOUR, start + 9 * HOUR))
+
+    dispatch.dispatch_due()
+
+    task.refresh_from_db()
+    assert states(task) == ["missed", "missed", "missed", "pending"]
+    assert task.next_fire_at == start + 4 * HOUR
+
+
+def test_a_long_downtime_is_made_up_in_bites(user: User) -> None:
+    start = timezone.now() - 25.5 * HOUR
+    task = store(user, Interval(start, HOUR, start + 90 * HOUR))
+
+    turns = [dispatch.dispatch_due(limit=10).run_ids for _ in range(4)]
+
+    assert [len(run_ids) for run_ids in turns] == [0, 0, 1, 0]
+    assert states(task) == ["missed"] * 25 + ["pending"]
+
+
+def test_nothing_catches_up_after_the_end(user: User) -> None:
+    start = timezone.now() - 10 * HOUR
+    task = store(user, Interval(start, HOUR, start + 3 * HOUR))
+
+    dispatch.dispatch_due()
+
+    task.refresh_from_db()
+    assert states(task) == ["missed"] * 4
+    assert task.next_fire_at is None
+
+
+def test_a_missed_one_off_runs_as_soon_as_somebody_can(user: User) -> None:
+    task = store(user, Once(timezone.now() - 100 * HOUR))
+
+    dispatch.dispatch_due()
+
+    assert states(task) == ["pending"]
+
+
+def test_a_broken_schedule_pauses_its_own_task_only(user: User) -> None:
+    start = timezone.now() - SECOND
+    broken = store(user, Interval(start, HOUR, start + 9 * HOUR))
+    sound = store(user, Interval(start, 2 * HOUR, start + 9 * HOUR))
+    IntervalSchedule.objects.filter(every=3600).update(every=0)
+
+    run_ids = dispatch.dispatch_due().run_ids
+
+    broken.refresh_from_db()
+    assert Run.objects.get(pk__in=run_ids).task == sound
+    assert broken.next_fire_at is None
+    assert "not an interval" in broken.pause_reason
+    assert not broken.periodic_task.enabled
+    assert periodic.drifted(limit=9) == []
+
+
+def test_a_task_disabled_behind_our_back_does_not_fire(user: User) -> None:
+    start = timezone.now() - SECOND
+    task = store(user, Interval(start, HOUR, start + 9 * HOUR))
+    PeriodicTask.objects.filter(pk=task.periodic_task_id).update(enabled=False)
+
+    assert dispatch.dispatch_due().run_ids == []
+    task.refresh_from_db()
+    assert task.next_fire_at is None
+
+
+def dispatched(owner: User) -> Run:
+    store(owner, Once(timezone.now() - SECOND))
+    [run_id] = dispatch.dispatch_due().run_ids
+    return Run.objects.get(pk=run_id)
+
+
+def let_it_be_woken(run: Run) -> None:
+    Run.objects.filter(pk=run.pk).update(wake_at=timezone.now() - SECOND)
+
+
+def test_a_run_that_nobody_took_is_rung_for_again(user: User) -> None:
+    run = dispatched(user)
+    let_it_be_woken(run)
+
+    assert dispatch.wake_due().run_ids == [run.pk]
+    assert dispatch.wake_due().run_ids == []
+
+
+def test_the_silence_between_two_rings_grows_with_the_wait(user: User) -> None:
+    run = dispatched(user)
+    long_ago = timezone.now() - 60 * SECOND
+    Run.objects.filter(pk=run.pk).update(scheduled_for=long_ago, wake_at=long_ago)
+
+    dispatch.wake_due()
+
+    run.refresh_from_db()
+    assert run.wake_at is not None
+    assert 55 * SECOND < run.wake_at - timezone.now() < 65 * SECOND
+
+
+def test_a_run_whose_worker_died_is_sent_again_under_its_own_id(user: User) -> None:
+    run = dispatched(user)
+    assert leases.claim([run.pk])
+    let_it_be_woken(run)
+
+    assert dispatch.wake_due().run_ids == [run.pk]
+
+    [claimed] = leases.claim([run.pk])
+    assert claimed.run_id == run.pk
+    assert claimed.number == 2
+    lost = Attempt.objects.get(run=run)
+    assert (lost.number, lost.error) == (1, "The worker was lost.")
+
+
+def test_a_run_that_keeps_losing_its_worker_fails_in_the_end(user: User) -> None:
+    run = dispatched(user)
+    for _ in range(dispatch.MOST_LOST):
+        leases.claim([run.pk])
+        let_it_be_woken(run)
+        dispatch.wake_due()
+
+    run.refresh_from_db()
+    assert run.state == RunState.FAILED
+    assert run.attempts.count() == dispatch.MOST_LOST
+
+
+def test_many_beats_wake_a_run_once(user: User) -> None:
+    runs = [dispatched(user) for _ in range(20)]
+    Run.objects.update(wake_at=timezone.now() - SECOND)
+
+    found = in_threads(8, lambda: dispatch.wake_due().run_ids)
+
+    woken = [run_id for run_ids in found for run_id in run_ids]
+    assert sorted(woken) == sorted(run.pk for run in runs)
+
+
+def test_a_message_that_was_not_sent_is_made_up_soon(user: User) -> None:
+    run = dispatched(user)
+
+    dispatch.ring_soon([run.pk], after=timedelta())
+
+    assert dispatch.wake_due().run_ids == [run.pk]
+
+
+@pytest.mark.parametrize("moment", [datetime.max, datetime(1969, 12, 31)])  # noqa: DTZ001, DTZ901
+def test_a_plan_reads_the_same_in_python_and_in_sql(
+    user: User, moment: datetime
+) -> None:
+    extreme = moment.replace(tzinfo=timezone.now().tzinfo, microsecond=123456)
+    store(user, Once(extreme))
+    store(user, Interval(extreme, HOUR, extreme))
+
+    assert periodic.drifted(limit=9) == []

@@ -1,0 +1,210 @@
+"""One worker's engine on real rows and a real target: sends once, records, gives back."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+from django.conf import LazySettings
+from django.utils import timezone
+from standardwebhooks import Webhook
+
+from accounts import services as accounts
+from accounts.models import User
+from tasks_api import dispatch, services
+from tasks_api.delivery.engine import Engine
+from tasks_api.delivery.record import Finished
+from tasks_api.models import Attempt, Run, Task
+from tasks_api.schedules import Interval, Once
+from tasks_api.states import RunState
+from tests.integration.test_dispatch import HOUR, SECOND, store
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+class Recorded:
+    """What an engine has told of, and a way to wait for it."""
+
+    def __init__(self) -> None:
+        self.items: list[Finished] = []
+        self._told = threading.Condition()
+
+    def __call__(self, finished: list[Finished]) -> None:
+        with self._told:
+            self.items.extend(finished)
+            self._told.notify_all()
+
+    def wait_for(self, count: int) -> list[Finished]:
+        with self._told:
+            assert self._told.wait_for(lambda: len(self.items) >= count, timeout=20)
+            return self.items
+
+
+@pytest.fixture
+def recorded() -> Recorded:
+    return Recorded()
+
+
+@pytest.fixture
+def engine(settings: LazySettings, recorded: Recorded) -> Iterator[Engine]:
+    settings.SCHEDULER_ALLOW_PRIVATE_TARGETS = True
+    started = Engine(on_recorded=recorded, on_beat=lambda: None)
+    started.start()
+    yield started
+    started.stop(grace=5)
+
+
+def dispatch_all() -> list:
+    return dispatch.dispatch_due().run_ids
+
+
+def test_a_run_is_sent_once_and_recorded(
+    user: User, receiver, engine: Engine, recorded: Recorded
+) -> None:
+    at = timezone.now() + 0.5 * SECOND
+    task = store(user, Once(at), receiver.url + "/hook")
+    [run_id] = dispatch_all()
+
+    engine.accept([run_id, run_id])
+    recorded.wait_for(1)
+
+    [request] = receiver.wait_for(1)
+    run = Run.objects.get(pk=run_id)
+    task.refresh_from_db()
+    assert run.state == RunState.SUCCEEDED
+    assert run.attempts.get().status_code == 200
+    assert task.ended_at is not None
+    assert not task.periodic_task.enabled
+    assert request.headers["webhook-id"] == str(run_id)
+    assert request.headers["idempotency-key"] == str(run_id)
+    assert request.headers["content-type"] == "application/json"
+    assert request.headers["x-scheduled-for"].startswith(f"{at:%Y-%m-%dT%H:%M:%S}")
+
+
+def test_a_request_leaves_at_its_moment_and_not_before(
+    user: User, receiver, engine: Engine, recorded: Recorded
+) -> None:
+    at = timezone.now() + 0.8 * SECOND
+    store(user, Once(at), receiver.url + "/hook")
+
+    engine.accept(dispatch_all())
+    [item] = recorded.wait_for(1)
+
+    assert timedelta() <= item.started_at - at < SECOND
+
+
+def test_a_receiver_can_verify_who_sent_it(
+    user: User, receiver, engine: Engine, recorded: Recorded
+) -> None:
+    task = store(user, Once(timezone.now()), receiver.url + "/hook")
+    Task.objects.filter(pk=task.pk).update(body='{"größe": 1.10}')
+
+    engine.accept(dispatch_all())
+    recorded.wait_for(1)
+
+    [request] = receiver.wait_for(1)
+    [secret] = accounts.live_signing_secrets(user.tenant_id, timezone.now())
+    verified = Webhook(secret).verify(request.body, dict(request.headers))
+    assert verified == json.loads(request.body)
+    assert request.body == '{"größe": 1.10}'.encode()
+
+
+@pytest.mark.parametrize("status", [400, 404, 410, 500, 503])
+def test_a_refusal_is_a_failure_and_a_periodic_task_goes_on(
+    user: User, receiver, engine: Engine, recorded: Recorded, status: int
+) -> None:
+    receiver.answer("/hook", status=status)
+    start = timezone.now()
+    task = store(user, Interval(start, HOUR, start + 9 * HOUR), receiver.url + "/hook")
+
+    engine.accept(dispatch_all())
+    recorded.wait_for(1)
+
+    run = Run.objects.get()
+    task.refresh_from_db()
+    assert (run.state, run.reason) == (RunState.FAILED, f"HTTP {status}")
+    assert task.next_fire_at == start + HOUR
+
+
+def test_no_answer_is_a_failure_with_its_reason(
+    user: User, engine: Engine, recorded: Recorded
+) -> None:
+    store(user, Once(timezone.now()), "http://127.0.0.1:9/")
+
+    engine.accept(dispatch_all())
+    recorded.wait_for(1)
+
+    assert Run.objects.get().reason == "connection refused"
+    assert Attempt.objects.get().status_code is None
+
+
+def test_a_private_target_is_refused_at_the_attempt_too(
+    user: User, receiver, settings: LazySettings, recorded: Recorded
+) -> None:
+    settings.SCHEDULER_ALLOW_PRIVATE_TARGETS = False
+    guarded = Engine(on_recorded=recorded, on_beat=lambda: None)
+    guarded.start()
+    store(user, Once(timezone.now()), receiver.url + "/hook")
+
+    guarded.accept(dispatch_all())
+    recorded.wait_for(1)
+    guarded.stop(grace=1)
+
+    assert Run.objects.get().state == RunState.FAILED
+    assert receiver.requests == []
+
+
+def test_a_lease_is_kept_while_the_answer_takes_its_time(
+    user: User, receiver, settings: LazySettings, recorded: Recorded
+) -> None:
+    settings.SCHEDULER_LEASE = 1.0
+    settings.SCHEDULER_ALLOW_PRIVATE_TARGETS = True
+    receiver.answer("/slow", delay=2.5)
+    slow = Engine(on_recorded=recorded, on_beat=lambda: None)
+    slow.start()
+    store(user, Once(timezone.now()), receiver.url + "/slow")
+
+    slow.accept(dispatch_all())
+    recorded.wait_for(1)
+    slow.stop(grace=5)
+
+    run = Run.objects.get()
+    assert (run.state, run.attempt_count, run.lost_count) == ("succeeded", 1, 0)
+    assert dispatch.wake_due().run_ids == []
+
+
+def test_stopping_finishes_what_is_under_way_and_gives_back_the_rest(
+    user: User, receiver, settings: LazySettings, recorded: Recorded
+) -> None:
+    settings.SCHEDULER_MAX_PER_HOST = 1
+    settings.SCHEDULER_ALLOW_PRIVATE_TARGETS = True
+    receiver.answer("/slow", delay=1.0)
+    stopping = Engine(on_recorded=recorded, on_beat=lambda: None)
+    stopping.start()
+    for _ in range(3):
+        store(user, Once(timezone.now()), receiver.url + "/slow")
+
+    stopping.accept(dispatch_all())
+    receiver.wait_for(1)
+    stopping.stop(grace=5)
+
+    states = sorted(Run.objects.values_list("state", flat=True))
+    assert states == ["pending", "pending", "succeeded"]
+    assert len(dispatch.wake_due().run_ids) == 2
+    assert len(receiver.requests) == 1
+
+
+def test_a_task_removed_in_time_is_not_sent(
+    user: User, receiver, engine: Engine, recorded: Recorded
+) -> None:
+    doomed = store(user, Once(timezone.now() + 0.7 * SECOND), receiver.url + "/doomed")
+    store(user, Once(timezone.now() + 0.8 * SECOND), receiver.url + "/kept")
+    engine.accept(dispatch_all())
+
+    services.remove_task(user, str(doomed.pk), now=timezone.now())
+    recorded.wait_for(1)
+
+    assert [request.path for request in receiver.requests] == ["/kept"]

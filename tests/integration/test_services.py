@@ -1,0 +1,242 @@
+"""Pause, resume, remove and edits win over what is already on its way."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+from django_celery_beat.models import ClockedSchedule, IntervalSchedule, PeriodicTask
+
+from accounts.models import User
+from tasks_api import dispatch, periodic, services
+from tasks_api.delivery import leases
+from tasks_api.exceptions import NotYourTask, TaskNotFound
+from tasks_api.models import Run, Task
+from tasks_api.schedules import Interval, Once
+from tasks_api.states import RunState
+from tests.integration.test_dispatch import HOUR, SECOND, in_threads, states, store
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def hourly(owner: User, *, starts_in: timedelta = -SECOND) -> Task:
+    start = timezone.now() + starts_in
+    return store(owner, Interval(start, HOUR, start + 9 * HOUR))
+
+
+def pause(task: Task) -> None:
+    services.pause_tasks(task.owner, [str(task.pk)], now=timezone.now())
+
+
+def resume(task: Task) -> None:
+    services.resume_tasks(task.owner, [str(task.pk)], now=timezone.now())
+
+
+def fresh(task: Task) -> Task:
+    return Task.objects.with_schedule().get(pk=task.pk)
+
+
+def adopt() -> None:
+    services.adopt_edits(periodic.drifted(limit=9), now=timezone.now())
+
+
+def test_a_paused_task_does_not_fire(user: User) -> None:
+    task = hourly(user)
+
+    pause(task)
+
+    assert dispatch.dispatch_due().run_ids == []
+    assert fresh(task).upcoming(timezone.now()) is None
+
+
+def test_pause_wins_over_a_message_that_is_already_sent(user: User) -> None:
+    task = hourly(user)
+    run_ids = dispatch.dispatch_due().run_ids
+
+    pause(task)
+
+    assert leases.claim(run_ids) == []
+    assert states(task) == ["cancelled"]
+
+
+def test_a_run_under_way_survives_pause_and_removal(user: User) -> None:
+    task = hourly(user)
+    leases.claim(dispatch.dispatch_due().run_ids)
+
+    pause(task)
+    services.remove_task(user, str(task.pk), now=timezone.now())
+
+    assert states(task) == ["running"]
+
+
+def test_resume_continues_at_the_next_grid_point(user: User) -> None:
+    task = hourly(user, starts_in=-3.5 * HOUR)
+    pause(task)
+
+    resume(task)
+
+    assert dispatch.dispatch_due().run_ids == []
+    start = fresh(task).periodic_task.start_time
+    assert fresh(task).next_fire_at == start + 4 * HOUR
+
+
+def test_a_pause_around_the_moment_of_looking_ahead_loses_no_fire_time(
+    user: User,
+) -> None:
+    task = hourly(user, starts_in=0.9 * SECOND)
+    dispatch.dispatch_due()
+
+    pause(task)
+    assert states(task) == []
+    resume(task)
+
+    assert len(dispatch.dispatch_due().run_ids) == 1
+
+
+def test_pausing_twice_and_resuming_what_runs_change_nothing(user: User) -> None:
+    task = hourly(user, starts_in=HOUR)
+    before = fresh(task).next_fire_at
+
+    resume(task)
+    assert fresh(task).next_fire_at == before
+    pause(task)
+    pause(task)
+
+    assert fresh(task).next_fire_at is None
+
+
+def test_a_one_off_that_was_due_while_paused_runs_once_on_resume(user: User) -> None:
+    task = store(user, Once(timezone.now() + HOUR))
+    pause(task)
+    late = timezone.now() - SECOND
+    ClockedSchedule.objects.update(clocked_time=late)
+
+    resume(task)
+
+    [run_id] = dispatch.dispatch_due().run_ids
+    assert len(leases.claim([run_id])) == 1
+    assert dispatch.dispatch_due().run_ids == []
+
+
+def test_a_dispatched_one_off_waits_out_a_pause(user: User) -> None:
+    task = store(user, Once(timezone.now() - SECOND))
+    [run_id] = dispatch.dispatch_due().run_ids
+
+    pause(task)
+    assert leases.claim([run_id]) == []
+    resume(task)
+
+    assert dispatch.wake_due().run_ids == [run_id]
+    assert len(leases.claim([run_id])) == 1
+
+
+def test_a_removed_task_is_gone_and_its_runs_remain(user: User) -> None:
+    task = hourly(user)
+    run_ids = dispatch.dispatch_due().run_ids
+
+    services.remove_task(user, str(task.pk), now=timezone.now())
+
+    assert leases.claim(run_ids) == []
+    assert states(task) == ["cancelled"]
+    with pytest.raises(TaskNotFound):
+        services.remove_task(user, str(task.pk), now=timezone.now())
+
+
+@pytest.mark.parametrize("task_id", ["", "nonsense", "\0", "x" * 5000])
+def test_an_id_that_is_none_is_not_found(user: User, task_id: str) -> None:
+    with pytest.raises(TaskNotFound):
+        services.pause_tasks(user, [task_id], now=timezone.now())
+
+
+def test_tasks_of_others_are_refused_and_none_is_touched(
+    user: User, stranger: User
+) -> None:
+    own, foreign = hourly(user), hourly(stranger)
+
+    with pytest.raises(NotYourTask):
+        services.pause_tasks(user, [str(own.pk), str(foreign.pk)], now=timezone.now())
+
+    assert fresh(own).next_fire_at is not None
+
+
+def test_pause_and_dispatch_at_once_leave_no_run_that_may_start(user: User) -> None:
+    tasks = [hourly(user) for _ in range(30)]
+    ids = [str(task.pk) for task in tasks]
+    turns = iter(
+        [
+            lambda: services.pause_tasks(user, ids, now=timezone.now()),
+            dispatch.dispatch_due,
+            dispatch.dispatch_due,
+        ]
+    )
+
+    in_threads(3, lambda: next(turns)())
+
+    run_ids = list(Run.objects.values_list("pk", flat=True))
+    assert leases.claim(run_ids) == []
+    assert not Run.objects.filter(state=RunState.PENDING).exists()
+
+
+def test_bulk_takes_the_same_number_of_statements_for_any_number_of_tasks(
+    user: User, django_assert_max_num_queries
+) -> None:
+    ids = [str(hourly(user).pk) for _ in range(40)]
+
+    with django_assert_max_num_queries(10):
+        services.pause_tasks(user, ids, now=timezone.now())
+    with django_assert_max_num_queries(10):
+        services.resume_tasks(user, ids, now=timezone.now())
+
+
+def test_an_edited_interval_takes_effect_from_its_start(user: User) -> None:
+    task = hourly(user, starts_in=-10 * SECOND)
+    dispatch.dispatch_due()
+    row = PeriodicTask.objects.get(pk=task.periodic_task_id)
+    row.interval = IntervalSchedule.objects.create(every=7, period="minutes")
+    row.save()
+
+    adopt()
+
+    assert fresh(task).next_fire_at == row.start_time + timedelta(minutes=7)
+    assert periodic.drifted(limit=9) == []
+
+
+def test_an_edited_one_off_forgets_its_old_moment(user: User) -> None:
+    task = store(user, Once(timezone.now() + 0.9 * SECOND))
+    [run_id] = dispatch.dispatch_due().run_ids
+    later = timezone.now() + HOUR
+    ClockedSchedule.objects.update(clocked_time=later)
+
+    adopt()
+
+    assert not Run.objects.filter(pk=run_id).exists()
+    assert fresh(task).next_fire_at == later
+
+
+def test_disabling_and_enabling_in_the_admin_is_pause_and_resume(user: User) -> None:
+    task = hourly(user, starts_in=HOUR)
+    row = PeriodicTask.objects.get(pk=task.periodic_task_id)
+    row.enabled = False
+    row.save()
+    adopt()
+    assert fresh(task).next_fire_at is None
+
+    row.enabled = True
+    row.save()
+    adopt()
+
+    assert fresh(task).next_fire_at == row.start_time
+
+
+def test_ours_are_the_only_writes_that_do_not_announce_themselves(user: User) -> None:
+    before = periodic.last_edit()
+
+    task = hourly(user)
+    pause(task)
+    resume(task)
+    dispatch.dispatch_due()
+    assert periodic.last_edit() == before
+
+    PeriodicTask.objects.get(pk=task.periodic_task_id).save()
+    assert periodic.last_edit() != before

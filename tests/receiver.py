@@ -1,0 +1,103 @@
+"""A target on loopback that remembers what it was sent and answers by script."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+
+@dataclass(frozen=True)
+class Received:
+    """One request as it arrived. Header names are in lower case."""
+
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    body: bytes
+    at: float
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int = 200
+    body: bytes = b'{"ok": true}'
+    delay: float = 0.0
+
+
+class Receiver:
+    def __init__(self) -> None:
+        self.requests: list[Received] = []
+        self._arrived = threading.Condition()
+        self._answers: dict[str, Answer] = {}
+        self._server = _Server(self)
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, kwargs={"poll_interval": 0.05}
+        )
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+    def answer(
+        self, path: str, *, status: int = 200, body: bytes = b"{}", delay: float = 0.0
+    ) -> None:
+        """Say how requests for a path are answered from now on; `delay` in seconds."""
+        self._answers[path] = Answer(status, body, delay)
+
+    def wait_for(self, count: int, *, timeout: float = 20) -> list[Received]:
+        """The requests so far, once there are so many."""
+        with self._arrived:
+            assert self._arrived.wait_for(
+                lambda: len(self.requests) >= count, timeout
+            ), f"{len(self.requests)} of {count} requests arrived"
+            return list(self.requests)
+
+    def take(self, request: Received) -> Answer:
+        with self._arrived:
+            self.requests.append(request)
+            self._arrived.notify_all()
+        return self._answers.get(request.path, Answer())
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 256
+
+    def __init__(self, receiver: Receiver) -> None:
+        self.receiver = receiver
+        super().__init__(("127.0.0.1", 0), _Handler)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: _Server
+
+    def setup(self) -> None:
+        super().setup()
+        self.connection.setsockopt(6, 1, 1)  # TCP_NODELAY: answers leave at once
+
+    def _handle(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        answer = self.server.receiver.take(
+            Received(self.command, self.path, headers, body, time.time())
+        )
+        # The one sleep: a slow target is what it plays.
+        time.sleep(answer.delay)
+        self.send_response(answer.status)
+        self.send_header("Content-Length", str(len(answer.body)))
+        self.end_headers()
+        self.wfile.write(answer.body)
+
+    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = do_HEAD = do_OPTIONS = _handle
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Quiet."""
