@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
 import time
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 
-from celery.beat import Scheduler, SchedulingError
+from celery import signals
+from celery.beat import Scheduler, SchedulingError, Service
 from django.db import Error as DatabaseError
 from django.db import connection, transaction
 from django.db.models import F
@@ -33,6 +36,17 @@ BROKER_PAUSE = timedelta(seconds=2)
 # A broken entry, or one that another beat has in hand, is looked at again after this.
 LOOK_AGAIN = 1.0
 LONGEST_LOOK = 60.0
+
+
+@signals.beat_init.connect
+def _stop_between_ticks(sender: Service, **kwargs: Any) -> None:
+    """Let SIGTERM and SIGINT end the beat after its tick, not in the middle of one.
+
+    Celery's own handler closes the scheduler at once, on a database connection that
+    the interrupted statement still holds: it would wait for itself for ever.
+    """
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: sender.stop())
 
 
 class TenantScheduler(Scheduler):

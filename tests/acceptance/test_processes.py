@@ -1,0 +1,162 @@
+"""Real processes are killed while tasks fire: each fire time has one run, none is lost."""
+
+from __future__ import annotations
+
+import signal
+from collections import Counter
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from tests.acceptance.stand import Stand, eventually
+from tests.receiver import Received, Receiver
+
+pytestmark = pytest.mark.timeout(240)
+
+SECOND = timedelta(seconds=1)
+
+
+@pytest.fixture(scope="module")
+def stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
+    started = Stand(tmp_path_factory.mktemp("s"))
+    started.start()
+    started.run("web")
+    yield started
+    started.stop()
+
+
+@pytest.fixture
+def target() -> Iterator[Receiver]:
+    started = Receiver()
+    started.start()
+    yield started
+    started.stop()
+
+
+def soon(seconds: float) -> datetime:
+    return datetime.now(UTC) + seconds * SECOND
+
+
+def one_time(stand: Stand, url: str, at: datetime) -> str:
+    return stand.create(task_type="one_time", run_datetime=at.isoformat(), url=url)
+
+
+def periodic(stand: Stand, url: str, start: datetime, *, every: int, times: int) -> str:
+    end = start + (times - 1) * every * SECOND
+    return stand.create(
+        task_type="periodic",
+        frequency=every,
+        start_datetime=start.isoformat(),
+        end_datetime=end.isoformat(),
+        url=url,
+    )
+
+
+def ids_of(requests: list[Received]) -> Counter[str]:
+    return Counter(request.headers["webhook-id"] for request in requests)
+
+
+def early(requests: list[Received]) -> list[Received]:
+    """Those that came before the moment they were planned for."""
+    return [
+        request
+        for request in requests
+        if request.at
+        < datetime.fromisoformat(request.headers["x-scheduled-for"]).timestamp()
+    ]
+
+
+def all_done(stand: Stand, tasks: int) -> bool:
+    return not stand.unfinished() and not stand.query(
+        "SELECT 1 FROM tasks_api_task WHERE next_fire_at IS NOT NULL LIMIT 1"
+    )
+
+
+def test_kills_lose_nothing_and_double_only_what_a_dead_worker_held(
+    stand: Stand, target: Receiver
+) -> None:
+    workers = [stand.run("worker"), stand.run("worker")]
+    beats = [stand.run("beat"), stand.run("beat")]
+    eventually(lambda: stand.is_ready(workers=2, beats=2))
+    target.answer("/slow", delay=2.0)
+    start = soon(2)
+    for number in range(20):
+        one_time(stand, f"{target.url}/quick", start + number * 0.3 * SECOND)
+    for _ in range(10):
+        one_time(stand, f"{target.url}/slow", start)
+    for _ in range(5):
+        periodic(stand, f"{target.url}/quick", start, every=2, times=6)
+
+    in_flight = [r for r in target.wait_for(12) if r.path == "/slow"]
+    assert in_flight
+    stand.end(workers[0], signal.SIGKILL)
+    stand.end(beats[0], signal.SIGKILL)
+    replacements = [stand.run("worker"), stand.run("beat")]
+    eventually(lambda: all_done(stand, 35), timeout=90)
+
+    requests = target.requests
+    counted = ids_of(requests)
+    states = stand.query("SELECT id::text, state, lost_count FROM tasks_api_run")
+    assert len(states) == 20 + 10 + 5 * 6
+    assert {state for _, state, _ in states} == {"succeeded"}
+    assert set(counted) == {run_id for run_id, _, _ in states}
+    lost = {run_id for run_id, _, lost_count in states if lost_count}
+    assert {run_id for run_id, count in counted.items() if count > 1} <= lost
+    assert early(requests) == []
+    for process in (workers[1], beats[1], *replacements):
+        stand.end(process, signal.SIGTERM)
+
+
+def test_an_emptied_and_a_stopped_redis_delay_runs_and_lose_none(
+    stand: Stand, target: Receiver
+) -> None:
+    worker, beat = stand.run("worker"), stand.run("beat")
+    eventually(stand.is_ready)
+    start = soon(2)
+    for number in range(40):
+        one_time(stand, f"{target.url}/x", start + number * 0.2 * SECOND)
+
+    target.wait_for(5)
+    stand.flush_redis()
+    target.wait_for(15)
+    stand.end(stand.broker, signal.SIGKILL)
+    # Created, and due, while there is no broker.
+    for _ in range(5):
+        one_time(stand, f"{target.url}/x", soon(1))
+    eventually(
+        lambda: stand.query(
+            "SELECT 1 FROM tasks_api_run HAVING max(scheduled_for) < now() - '1s'::interval"
+        )
+    )
+    stand.start_redis()
+    eventually(lambda: all_done(stand, 45), timeout=90)
+
+    assert len(target.requests) == 45
+    assert set(ids_of(target.requests).values()) == {1}
+    assert early(target.requests) == []
+    assert worker.poll() is None
+    assert beat.poll() is None
+    stand.end(worker, signal.SIGTERM)
+    stand.end(beat, signal.SIGTERM)
+
+
+def test_a_worker_that_is_told_to_stop_finishes_and_doubles_nothing(
+    stand: Stand, target: Receiver
+) -> None:
+    first, beat = stand.run("worker"), stand.run("beat")
+    eventually(stand.is_ready)
+    target.answer("/slow", delay=1.5)
+    for _ in range(30):
+        one_time(stand, f"{target.url}/slow", soon(2))
+
+    target.wait_for(10)
+    second = stand.run("worker")
+    stand.end(first, signal.SIGTERM)
+    eventually(lambda: all_done(stand, 30))
+
+    assert first.returncode == 0
+    assert set(ids_of(target.requests).values()) == {1}
+    assert len(target.requests) == 30
+    stand.end(second, signal.SIGTERM)
+    stand.end(beat, signal.SIGTERM)
