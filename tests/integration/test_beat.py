@@ -1,0 +1,218 @@
+"""Beats on real rows: they follow edits, send nobody's tasks once, and ring."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+from celery import current_app
+from django.utils import timezone
+from django_celery_beat.models import (
+    ClockedSchedule,
+    CrontabSchedule,
+    IntervalSchedule,
+    PeriodicTask,
+)
+
+from accounts.models import User
+from tasks_api import broker
+from tasks_api.beat import TenantScheduler
+from tasks_api.models import Heartbeat, Run, Task
+from tasks_api.schedules import Interval, Once
+from tasks_api.tasks import fire
+from tests.integration.test_dispatch import HOUR, SECOND, in_threads, store
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+class Queue:
+    """The messages that wait in the broker, as [task name, arguments]."""
+
+    def __init__(self) -> None:
+        self._name = current_app.conf.task_default_queue
+
+    def purge(self) -> None:
+        with current_app.connection_for_write() as connection:
+            connection.default_channel.client.delete(self._name)
+
+    def messages(self) -> list[tuple[str, list]]:
+        with current_app.connection_for_read() as connection:
+            raw = connection.default_channel.client.lrange(self._name, 0, -1)
+        return [self._read(json.loads(text)) for text in raw]
+
+    def _read(self, message: dict) -> tuple[str, list]:
+        body = json.loads(base64.b64decode(message["body"]))
+        return message["headers"]["task"], body[0]
+
+
+@pytest.fixture
+def queue() -> Iterator[Queue]:
+    found = Queue()
+    found.purge()
+    yield found
+    found.purge()
+
+
+@pytest.fixture
+def beat() -> TenantScheduler:
+    return TenantScheduler(app=current_app)
+
+
+def names(queue: Queue) -> list[str]:
+    return [name for name, _ in queue.messages()]
+
+
+def test_a_tick_rings_the_workers_with_run_ids_alone(
+    user: User, beat: TenantScheduler, queue: Queue
+) -> None:
+    store(user, Once(timezone.now()))
+
+    beat.tick()
+
+    [(name, arguments)] = queue.messages()
+    assert name == broker.DELIVER
+    assert arguments == [[Run.objects.get().pk.hex]]
+
+
+def test_a_full_batch_is_rung_for_in_few_messages(
+    user: User, beat: TenantScheduler, queue: Queue
+) -> None:
+    now = timezone.now()
+    for _ in range(150):
+        store(user, Once(now))
+
+    beat.tick()
+
+    sizes = sorted(len(arguments[0]) for _, arguments in queue.messages())
+    assert sizes == [50, 100]
+
+
+def test_a_tick_follows_an_edit_of_a_shared_interval(
+    user: User, beat: TenantScheduler
+) -> None:
+    start = timezone.now() + 10 * SECOND
+    task = store(user, Interval(start, HOUR, start + 9 * HOUR))
+    beat.tick()
+    interval = IntervalSchedule.objects.get(every=3600)
+    interval.every = 2
+    interval.save()
+    PeriodicTask.objects.filter(pk=task.periodic_task_id).update(
+        start_time=timezone.now() - HOUR
+    )
+
+    beat.tick()
+
+    task.refresh_from_db()
+    assert task.next_fire_at is not None
+    assert task.next_fire_at - timezone.now() < 3 * SECOND
+
+
+def test_a_tick_follows_edits_made_while_no_beat_was_up(
+    user: User, beat: TenantScheduler
+) -> None:
+    task = store(user, Once(timezone.now() + HOUR))
+    later = timezone.now() + 2 * HOUR
+    clocked = ClockedSchedule.objects.get()
+    clocked.clocked_time = later
+    clocked.save()
+
+    beat.tick()
+
+    task.refresh_from_db()
+    assert task.next_fire_at == later
+
+
+def test_a_task_edited_to_a_crontab_follows_it(
+    user: User, beat: TenantScheduler
+) -> None:
+    task = store(user, Interval(timezone.now() + HOUR, HOUR, None))
+    row = PeriodicTask.objects.get(pk=task.periodic_task_id)
+    row.interval, row.start_time = None, None
+    row.crontab = CrontabSchedule.objects.create(minute="30", timezone="Asia/Kathmandu")
+    row.save()
+
+    beat.tick()
+
+    task.refresh_from_db()
+    # Kathmandu is 5:45 ahead, so its half hours are our quarters to.
+    assert task.next_fire_at is not None
+    assert task.next_fire_at.minute == 45
+
+
+def nobodys(**fields: object) -> PeriodicTask:
+    every = IntervalSchedule.objects.create(every=1, period="seconds")
+    values = {"name": "report", "task": "reports.send", "interval": every}
+    row = PeriodicTask.objects.create(**(values | fields))
+    long_ago = timezone.now() - timedelta(minutes=5)
+    PeriodicTask.objects.filter(pk=row.pk).update(last_run_at=long_ago)
+    return row
+
+
+def test_a_periodic_task_of_no_tenant_is_sent_as_celery_beat_would(
+    beat: TenantScheduler, queue: Queue
+) -> None:
+    row = nobodys(args='["daily"]')
+
+    beat.tick()
+
+    assert queue.messages() == [("reports.send", ["daily"])]
+    row.refresh_from_db()
+    assert row.total_run_count == 1
+
+
+def test_many_beats_send_it_once(queue: Queue) -> None:
+    nobodys()
+
+    def tick() -> None:
+        TenantScheduler(app=current_app).tick()
+
+    in_threads(6, tick)
+
+    assert names(queue) == ["reports.send"]
+
+
+def test_a_disabled_one_is_not_sent(beat: TenantScheduler, queue: Queue) -> None:
+    nobodys(enabled=False)
+
+    beat.tick()
+
+    assert names(queue) == []
+
+
+def test_one_of_them_that_is_broken_stops_neither_the_beat_nor_the_others(
+    user: User, beat: TenantScheduler, queue: Queue
+) -> None:
+    nobodys(name="broken", args="[not json")
+    nobodys(name="sound")
+    store(user, Once(timezone.now()))
+
+    beat.tick()
+
+    assert sorted(names(queue)) == ["reports.send", broker.DELIVER]
+
+
+def test_a_beat_says_that_it_is_alive(beat: TenantScheduler) -> None:
+    beat.tick()
+
+    assert Heartbeat.objects.get().kind == "beat"
+    beat.close()
+    assert not Heartbeat.objects.exists()
+
+
+def test_the_admins_run_now_makes_a_run_beside_the_schedule(
+    user: User, queue: Queue
+) -> None:
+    task = store(user, Once(timezone.now() + HOUR))
+    row = Task.objects.get(pk=task.pk).periodic_task
+
+    assert row.task == fire.name
+    fire(*json.loads(row.args))
+
+    run = Run.objects.get()
+    assert names(queue) == [broker.DELIVER]
+    assert run.task == task
+    task.refresh_from_db()
+    assert task.next_fire_at is not None
