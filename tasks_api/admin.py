@@ -11,7 +11,7 @@ from uuid import UUID
 from django.contrib import admin, messages
 from django.core.paginator import Paginator
 from django.db import connection
-from django.db.models import Model, OuterRef, QuerySet, Subquery
+from django.db.models import Model, OuterRef, Q, QuerySet, Subquery
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
@@ -97,13 +97,15 @@ class StateFilter(admin.SimpleListFilter):
     def queryset(
         self, request: HttpRequest, queryset: QuerySet[Task]
     ) -> QuerySet[Task]:
+        alive = Task.objects.alive(timezone.now())
         match self.value():
             case "active":
-                return queryset.filter(ended_at=None, periodic_task__enabled=True)
+                return queryset & alive.filter(periodic_task__enabled=True)
             case "paused":
-                return queryset.filter(ended_at=None, periodic_task__enabled=False)
+                return queryset & alive.filter(periodic_task__enabled=False)
             case "ended":
-                return queryset.filter(ended_at__isnull=False)
+                past = Q(periodic_task__expires__lt=timezone.now())
+                return queryset.filter(Q(ended_at__isnull=False) | past)
         return queryset
 
 
@@ -171,7 +173,8 @@ class TaskAdmin(HistoryAdmin):
 
     @admin.display
     def state(self, task: Task) -> str:
-        if task.ended_at:
+        expires = task.periodic_task.expires
+        if task.ended_at or (expires and expires < timezone.now()):
             return "ended"
         return "active" if task.periodic_task.enabled else "paused"
 

@@ -13,6 +13,7 @@ from celery import shared_task, signals
 from django.conf import settings
 from django.utils import timezone
 
+from accounts.services import derive_keys
 from tasks_api import broker, events, retention, services
 from tasks_api.delivery.engine import Engine
 from tasks_api.delivery.record import Finished
@@ -52,6 +53,7 @@ def _refuse_eviction(**kwargs: Any) -> None:
 
 @signals.worker_ready.connect
 def _start(**kwargs: Any) -> None:
+    derive_keys()
     engine()
 
 

@@ -1,7 +1,7 @@
-"""A pytest plugin that starts an own PostgreSQL and Redis, when no URL is given.
+"""A pytest plugin that gives the tests a PostgreSQL and a Redis of their own.
 
-Loaded with `-p`, so that the environment is complete before the settings are read. The
-servers live as long as the run and listen on nothing but private sockets.
+It is loaded before the settings are. The controller starts the servers where no URL is
+given; workers of pytest-xdist inherit the URLs and take a Redis database each.
 """
 
 from __future__ import annotations
@@ -9,56 +9,64 @@ from __future__ import annotations
 import atexit
 import os
 import shutil
-import signal
 import subprocess
 import tempfile
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from scheduler_service.embedded import Postgres, Redis, Server
 
-WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")
+SECRET_KEY = "only-for-tests-0123456789-0123456789-0123456789-0123456789"
+
+_running: list[tuple[Server, subprocess.Popen[bytes]]] = []
+_directories: list[Path] = []
 
 
-def _start(server: Server) -> None:
+def _begin() -> None:
+    directory = Path(tempfile.mkdtemp(prefix="scheduler-tests-"))
+    # PostgreSQL may run as another user, who has to get through.
+    directory.chmod(0o711)
+    _directories.append(directory)
+    os.environ.setdefault("SCHEDULER_STATE_DIR", str(directory))
+    os.environ.setdefault("SECRET_KEY", SECRET_KEY)
+    atexit.register(_end)
+    for variable, server in (("DATABASE_URL", Postgres), ("REDIS_URL", Redis)):
+        if not os.environ.get(variable):
+            os.environ[variable] = _start(server(directory, durable=False))
+
+
+def _start(server: Postgres | Redis) -> str:
     process = server.start()
-    atexit.register(_stop, process, server.stop_signal)
+    _running.append((server, process))
     server.wait_until_ready(process)
+    return server.url
 
 
-def _stop(process: subprocess.Popen[bytes], how: signal.Signals) -> None:
-    process.send_signal(how)
-    try:
-        process.wait(timeout=20)
-    except subprocess.TimeoutExpired:
-        process.kill()
+def _end() -> None:
+    while _running:
+        server, process = _running.pop()
+        process.send_signal(server.stop_signal)
+        process.wait(timeout=30)
+    while _directories:
+        shutil.rmtree(_directories.pop(), ignore_errors=True)
 
 
-def _provision() -> None:
-    # A short path: a socket's may have a hundred characters only.
-    home = Path(tempfile.mkdtemp(prefix="scheduler-tests-"))
-    home.chmod(0o711)
-    atexit.register(shutil.rmtree, home, ignore_errors=True)
-    os.environ["SCHEDULER_STATE_DIR"] = str(home)
-    if not os.environ.get("DATABASE_URL"):
-        postgres = Postgres(home, durable=False)
-        _start(postgres)
-        os.environ["DATABASE_URL"] = postgres.url
-    if not os.environ.get("REDIS_URL"):
-        redis = Redis(home, durable=False)
-        _start(redis)
-        os.environ["REDIS_URL"] = redis.url
+def redis_url_for(url: str, worker: str) -> str:
+    """The URL of the database that a worker of pytest-xdist has to itself."""
+    database = int(worker.removeprefix("gw")) + 1
+    parts = urlsplit(url)
+    if parts.scheme == "redis+socket":
+        # Not geturl(), which drops the slashes of an empty host.
+        return f"{url.partition('?')[0]}?virtual_host={database}"
+    return parts._replace(path=f"/{database}").geturl()
 
 
-def _own_redis_database() -> None:
-    """Each parallel process has a Redis database to itself: gw0 the first, and so on."""
-    base, _, _ = os.environ["REDIS_URL"].partition("?")
-    number = int(WORKER.removeprefix("gw")) + 1
-    os.environ["REDIS_URL"] = f"{base}?virtual_host={number}"
+def pytest_unconfigure() -> None:
+    _end()
 
 
-if not WORKER:
-    os.environ.setdefault("SECRET_KEY", "only for tests, and different from any other")
-    os.environ["SCHEDULER_ENV"] = "development"
-    _provision()
-elif os.environ["REDIS_URL"].startswith("redis+socket:"):
-    _own_redis_database()
+worker = os.environ.get("PYTEST_XDIST_WORKER")
+if worker is None:
+    _begin()
+else:
+    os.environ["REDIS_URL"] = redis_url_for(os.environ["REDIS_URL"], worker)

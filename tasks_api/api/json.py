@@ -21,6 +21,7 @@ from rest_framework.request import Request
 MAX_DEPTH = 500
 # Digits cost more than their length to convert, and no honest number has so many.
 MAX_DIGITS = 999
+_LOOKED_INTO = (str, list, dict)
 # PostgreSQL cannot store the first, and UTF-8 cannot write the others.
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
@@ -46,6 +47,9 @@ class JSONParser(BaseParser):
         parser_context: Mapping[str, Any] | None = None,
     ) -> Any:
         limit = settings.SCHEDULER_MAX_BODY_BYTES
+        # At once, without waiting for what is announced.
+        if _announced(parser_context or {}) > limit:
+            raise TooLarge
         try:
             raw = stream.read(limit + 1)
         except OSError:
@@ -53,6 +57,12 @@ class JSONParser(BaseParser):
         if len(raw) > limit:
             raise TooLarge
         return loads(raw)
+
+
+def _announced(parser_context: Mapping[str, Any]) -> int:
+    request = parser_context.get("request")
+    length = request.META.get("CONTENT_LENGTH", "") if request else ""
+    return int(length) if length.isascii() and length.isdigit() else 0
 
 
 def loads(raw: bytes) -> Any:
@@ -108,7 +118,12 @@ def _check(value: Any) -> None:
     """Refuse what could be read but not kept. Level by level, without recursion."""
     level = [value]
     for _ in range(MAX_DEPTH):
-        level = [child for parent in level for child in _children(parent)]
+        level = [
+            child
+            for parent in level
+            for child in _children(parent)
+            if isinstance(child, _LOOKED_INTO)
+        ]
         if not level:
             return
     raise ParseError("The request body is nested too deeply")

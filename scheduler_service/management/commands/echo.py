@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import sys
 from typing import Any
 
 from django.conf import settings
@@ -16,6 +18,8 @@ class Command(BaseCommand):
     requires_system_checks = ()
 
     def handle(self, *args: Any, **options: Any) -> None:
+        # A clean end, of which make has nothing to say.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit())
         port = int(os.environ.get("ECHO_PORT") or settings.PORT + 1)
         try:
             echo.serve(port, self.stdout)

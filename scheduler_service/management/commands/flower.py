@@ -24,6 +24,8 @@ class Command(BaseCommand):
             "FLOWER_BASIC_AUTH": basic_auth(),
             "FLOWER_READ_ONLY": "true",
             "FLOWER_MAX_TASKS": "20000",
+            # A run's arguments are its target's host and the ids of its owners.
+            "FLOWER_TASKS_COLUMNS": "uuid,args,state,result,received,runtime,worker",
             "FLOWER_PERSISTENT": "true",
             "FLOWER_DB": str(settings.STATE_DIR / "flower"),
             "FLOWER_STATE_SAVE_INTERVAL": "60000",

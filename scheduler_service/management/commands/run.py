@@ -125,8 +125,8 @@ PRODUCTION = (
     PLACES
     + """
 
-With SCHEDULER_ENV=production there is no demo account, no echo target, and tasks
-reach public addresses only.
+With SCHEDULER_ENV=production there is no demo account and no echo target
+(SCHEDULER_ALLOW_PRIVATE_TARGETS={private}).
 """
 )
 

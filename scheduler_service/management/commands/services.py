@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from typing import Any
 
@@ -33,8 +34,7 @@ class Command(BaseCommand):
             for server, program in zip(servers, programs, strict=True):
                 self._wait_for(server, program, supervisor)
             if not supervisor.stopping:
-                self._migrate()
-                self._say(READY)
+                self._migrate(supervisor)
             supervisor.run()
 
     def _wait_for(
@@ -49,11 +49,18 @@ class Command(BaseCommand):
             raise CommandError(server.complaint())
         self._say(f"{server.title} is ready in {server.home}")
 
-    def _migrate(self) -> None:
-        # In a session of its own, so that no Ctrl-C stops it half-way.
+    def _migrate(self, supervisor: Supervisor) -> None:
         command = [sys.executable, f"{settings.BASE_DIR}/manage.py", "migrate"]
-        if spawn([*command, "--wait", "30", "--verbosity", "0"]).wait():
+        migrating = spawn([*command, "--wait", "60", "--verbosity", "0"])
+        supervisor.wait_until(lambda: migrating.poll() is not None, timeout=math.inf)
+        if supervisor.stopping:
+            # It takes back what it has not finished.
+            migrating.terminate()
+            migrating.wait()
+        elif migrating.returncode:
             raise CommandError("The database could not be migrated; see above.")
+        else:
+            self._say(READY)
 
     def _say(self, line: str) -> None:
         self.stdout.write(line)

@@ -1,0 +1,206 @@
+"""Makefile, Procfile, Dockerfile and docker-compose.yml start the same service."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import tomllib
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from scheduler_service.supervisor import read_procfile
+
+ROOT = Path(__file__).resolve().parents[2]
+PROCFILE = read_procfile(ROOT / "Procfile")
+# Compose has its own PostgreSQL and Redis, and nothing to echo.
+COMPOSED = PROCFILE.keys() - {"services", "echo"}
+# Read by gunicorn, by PostgreSQL's image, and by Python itself.
+NOT_OURS = {"POSTGRES_USER", "POSTGRES_DB", "POSTGRES_PASSWORD"} | {
+    "PATH",
+    "PYTHONDONTWRITEBYTECODE",
+    "PYTHONUNBUFFERED",
+}
+
+
+def text(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+@cache
+def compose() -> dict[str, Any]:
+    services: dict[str, Any] = yaml.safe_load(text("docker-compose.yml"))["services"]
+    return services
+
+
+def program_and_role(command: str) -> list[str]:
+    """A command without the options that differ from place to place."""
+    words = shlex.split(command)
+    return words[: words.index("-n")] if "-n" in words else words
+
+
+def documented_targets() -> set[str]:
+    return set(re.findall(r"^([a-z-]+):.*## ", text("Makefile"), re.MULTILINE))
+
+
+def variables_known_to_the_code() -> set[str]:
+    sources = [*ROOT.glob("scheduler_service/**/*.py")]
+    found = (re.findall(r'"([A-Z][A-Z_]+)"', path.read_text()) for path in sources)
+    return {name for names in found for name in names}
+
+
+def test_make_lists_its_commands() -> None:
+    listed = subprocess.run(
+        ["make", "--no-print-directory"], cwd=ROOT, capture_output=True, text=True
+    )
+
+    names = {line.split()[0] for line in listed.stdout.splitlines()}
+    assert names == documented_targets()
+
+
+def test_every_part_is_a_make_target() -> None:
+    assert PROCFILE.keys() | {"setup", "run", "test", "lint"} <= documented_targets()
+
+
+@pytest.mark.parametrize("name", sorted(COMPOSED))
+def test_compose_starts_a_part_as_the_procfile_does(name: str) -> None:
+    command = compose()[name]["command"]
+
+    assert program_and_role(command) == program_and_role(PROCFILE[name])
+
+
+def test_the_image_starts_the_web_part() -> None:
+    command = re.findall(r"^CMD \[(.*)\]$", text("Dockerfile"), re.MULTILINE)[-1]
+
+    assert re.findall(r'"([^"]+)"', command) == shlex.split(PROCFILE["web"])
+
+
+@pytest.mark.parametrize("name", sorted(PROCFILE))
+def test_what_a_command_names_is_there(name: str) -> None:
+    words = shlex.split(PROCFILE[name])
+
+    for word in words:
+        if "/" in word or word.endswith(".py"):
+            assert (ROOT / word).is_file()
+    if "manage.py" in words:
+        command = words[words.index("manage.py") + 1]
+        commands = ROOT / "scheduler_service" / "management" / "commands"
+        assert (commands / f"{command}.py").is_file()
+
+
+def test_every_variable_is_known_to_the_settings() -> None:
+    in_compose = {
+        name for part in compose().values() for name in part.get("environment", {})
+    }
+    in_image = set(
+        re.findall(r"^ +(?:ENV )?([A-Z_]+)=", text("Dockerfile"), re.MULTILINE)
+    )
+
+    assert in_compose | in_image <= variables_known_to_the_code() | NOT_OURS
+
+
+def test_only_the_api_is_published_to_the_world() -> None:
+    published = {
+        name: port
+        for name, part in compose().items()
+        for port in part.get("ports", [])
+        if not port.startswith("127.0.0.1:")
+    }
+
+    assert published.keys() == {"web"}
+
+
+def test_secrets_have_no_default() -> None:
+    given = set(re.findall(r"\$\{(\w+):\?", text("docker-compose.yml")))
+
+    assert given == {
+        "SECRET_KEY",
+        "POSTGRES_PASSWORD",
+        "FLOWER_BASIC_AUTH",
+        "ALLOWED_HOSTS",
+    }
+
+
+@pytest.mark.parametrize("name", sorted({*COMPOSED, "postgres", "redis"}))
+def test_a_composed_part_comes_back_and_may_finish(name: str) -> None:
+    part = compose()[name]
+
+    assert part["restart"] == "unless-stopped"
+    assert int(part["stop_grace_period"].removesuffix("s")) >= 45
+
+
+@pytest.mark.parametrize("name", sorted(COMPOSED))
+def test_a_composed_part_waits_for_what_it_needs(name: str) -> None:
+    conditions = {
+        other: needs["condition"]
+        for other, needs in compose()[name]["depends_on"].items()
+    }
+
+    assert conditions == {
+        "migrate": "service_completed_successfully",
+        "postgres": "service_healthy",
+        "redis": "service_healthy",
+    }
+
+
+def test_several_workers_and_beats_run() -> None:
+    assert {
+        name: compose()[name]["deploy"]["replicas"] for name in ("worker", "beat")
+    } == {
+        "worker": 2,
+        "beat": 2,
+    }
+
+
+def test_every_redis_keeps_what_it_was_given() -> None:
+    command = compose()["redis"]["command"]
+
+    assert "--maxmemory-policy noeviction" in command
+    assert "--appendonly yes" in command
+
+
+def test_every_place_names_the_same_python() -> None:
+    project = tomllib.loads(text("pyproject.toml"))
+    oldest = project["project"]["requires-python"].removeprefix(">=")
+    images = re.findall(r"^FROM python:([\d.]+)-", text("Dockerfile"), re.MULTILINE)
+
+    assert set(images) == {oldest}
+    assert f"({', '.join(oldest.split('.'))})" in text("Makefile")
+    assert project["tool"]["ruff"]["target-version"] == f"py{oldest.replace('.', '')}"
+
+
+def test_every_place_names_the_same_postgresql() -> None:
+    image = compose()["postgres"]["image"].removeprefix("postgres:")
+
+    assert f'"pginstall{image}"' in text("scheduler_service/embedded.py")
+
+
+def test_the_image_does_not_run_as_root() -> None:
+    users = re.findall(r"^USER (\w+)$", text("Dockerfile"), re.MULTILINE)
+
+    assert users == ["scheduler"]
+
+
+def test_the_image_holds_the_service_and_nothing_else() -> None:
+    allowed = re.findall(r"^!(\S+)$", text(".dockerignore"), re.MULTILINE)
+
+    assert set(allowed) == {
+        "accounts/", "scheduler_service/", "tasks_api/", "manage.py", "requirements.txt"
+    }  # fmt: skip
+    assert all((ROOT / name).exists() for name in allowed)
+
+
+def test_continuous_integration_calls_the_make_targets() -> None:
+    script = ROOT / ".ci" / "run"
+
+    assert os.access(script, os.X_OK)
+    assert "set -euo pipefail" in script.read_text()
+    assert set(re.findall(r"^make (\w+)$", script.read_text(), re.MULTILINE)) == {
+        "lint",
+        "test",
+    }

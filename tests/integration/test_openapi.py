@@ -1,0 +1,158 @@
+"""The OpenAPI schema says what the service does, and the service does what it says."""
+
+from __future__ import annotations
+
+import io
+import re
+from typing import Any
+
+import jsonschema
+import pytest
+from django.contrib.staticfiles import finders
+from django.core.management import call_command
+from django.urls import URLPattern, get_resolver
+from rest_framework.test import APIClient
+
+from tests.integration.tasks_surface import ONE_TIME, PERIODIC, created
+
+# Their answers are pages, or they are for machines that need no description.
+UNDESCRIBED = {"healthz", "readyz", "openapi", "docs", "admin", "task-alias"}
+
+
+@pytest.fixture
+def schema() -> dict[str, Any]:
+    found: dict[str, Any] = APIClient().get("/openapi.json").json()
+    return found
+
+
+def operations(schema: dict[str, Any]) -> list[dict[str, Any]]:
+    return [
+        operation for path in schema["paths"].values() for operation in path.values()
+    ]
+
+
+def content_of(part: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = part["content"]["application/json"]
+    return found
+
+
+def check(value: object, rule: dict[str, Any]) -> None:
+    jsonschema.Draft202012Validator(as_json_schema(rule)).validate(value)
+
+
+def as_json_schema(rule: Any) -> Any:
+    """OpenAPI 3.0 says `nullable` where JSON Schema names another type."""
+    if isinstance(rule, list):
+        return [as_json_schema(part) for part in rule]
+    if not isinstance(rule, dict):
+        return rule
+    converted = {name: as_json_schema(part) for name, part in rule.items()}
+    if converted.pop("nullable", False):
+        converted["type"] = [converted["type"], "null"]
+    return converted
+
+
+def test_the_schema_is_valid_and_made_without_warnings() -> None:
+    call_command("spectacular", validate=True, fail_on_warn=True, stdout=io.StringIO())
+
+
+@pytest.mark.parametrize(
+    "accept", ["application/json", "text/html", "application/yaml"]
+)
+@pytest.mark.parametrize("path", ["/openapi.json", "/openapi.json/"])
+def test_the_schema_is_json_for_everybody(path: str, accept: str) -> None:
+    answer = APIClient().get(path, HTTP_ACCEPT=accept)
+
+    assert answer.status_code == 200
+    assert answer.json()["openapi"].startswith("3.")
+
+
+def test_every_endpoint_is_described(schema: dict[str, Any]) -> None:
+    routes = [
+        entry for entry in get_resolver().url_patterns if isinstance(entry, URLPattern)
+    ]
+    endpoints = {route.name for route in routes} - UNDESCRIBED
+
+    assert len(schema["paths"]) == len(endpoints)
+    assert all(path.startswith("/tasks/") for path in schema["paths"])
+
+
+def test_every_operation_has_a_name_a_summary_and_needs_a_token(
+    schema: dict[str, Any],
+) -> None:
+    names = [operation["operationId"] for operation in operations(schema)]
+
+    assert len(set(names)) == len(names)
+    assert all(re.fullmatch("[a-z]+_tasks?", name) for name in names)
+    assert all(operation["summary"] for operation in operations(schema))
+    assert all(
+        operation["security"] == [{"bearer": []}] for operation in operations(schema)
+    )
+    assert schema["components"]["securitySchemes"]["bearer"]["scheme"] == "bearer"
+
+
+@pytest.mark.parametrize("status", ["401", "500"])
+def test_every_operation_says_how_it_fails(schema: dict[str, Any], status: str) -> None:
+    assert all(status in operation["responses"] for operation in operations(schema))
+
+
+def test_every_example_fits_its_schema(schema: dict[str, Any]) -> None:
+    parts = [
+        part
+        for operation in operations(schema)
+        for part in (*operation["responses"].values(), operation.get("requestBody"))
+        if part
+    ]
+
+    for content in map(content_of, parts):
+        for example in content["examples"].values():
+            check(example["value"], content["schema"])
+
+
+@pytest.mark.parametrize("body", [PERIODIC, ONE_TIME], ids=["periodic", "one_time"])
+def test_real_answers_fit_the_schema(
+    api: APIClient, schema: dict[str, Any], body: dict[str, Any]
+) -> None:
+    paths = schema["paths"]
+    task = created(api, body)
+    api.post(f"/tasks/{task['id']}/pause/")
+
+    answers = {
+        ("/tasks/", "get"): api.get("/tasks/"),
+        ("/tasks/", "post"): api.post("/tasks/", body, format="json"),
+        ("/tasks/id/{task_id}/", "get"): api.get(f"/tasks/{task['id']}"),
+        ("/tasks/{task_id}/resume/", "post"): api.post(f"/tasks/{task['id']}/resume"),
+        ("/tasks/pause/", "post"): api.post(
+            "/tasks/pause/", {"ids": []}, format="json"
+        ),
+        ("/tasks/id/{task_id}/", "delete"): APIClient().delete(f"/tasks/{task['id']}"),
+    }
+
+    for (path, method), answer in answers.items():
+        described = paths[path][method]["responses"][str(answer.status_code)]
+        check(answer.json(), content_of(described)["schema"])
+
+
+def test_the_page_shows_the_schema() -> None:
+    page = APIClient().get("/docs/")
+
+    assert page.status_code == 200
+    assert page["Content-Type"].startswith("text/html")
+    assert "/openapi.json" in page.content.decode()
+
+
+def test_the_page_needs_nothing_from_elsewhere() -> None:
+    page = APIClient().get("/docs").content.decode()
+
+    files = re.findall(r'(?:src|href)="([^"]+)"', page)
+    assert files
+    assert all(file.startswith("/static/") for file in files)
+    assert all(finders.find(file.removeprefix("/static/")) for file in files)
+
+
+@pytest.mark.parametrize("path", ["/openapi.json", "/docs/"])
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "HEAD"])
+def test_no_method_breaks_the_page(path: str, method: str) -> None:
+    answer = APIClient().generic(method, path)
+
+    assert answer.status_code in {200, 405}
