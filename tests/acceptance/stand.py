@@ -38,11 +38,11 @@ def eventually(what: Callable[[], Any], *, timeout: float = 40) -> Any:
 
 
 class Stand:
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, *, durable: bool = False) -> None:
         home.chmod(0o711)
         self.home = home
-        self.postgres = Postgres(home, durable=False)
-        self.redis = Redis(home, durable=False)
+        self.postgres = Postgres(home, durable=durable)
+        self.redis = Redis(home, durable=durable)
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.environment = os.environ | {
