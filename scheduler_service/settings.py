@@ -11,7 +11,18 @@ from django.core.management.utils import get_random_secret_key
 
 from scheduler_service import embedded
 
-env = environ.Env()
+
+class Environment(environ.Env):  # type: ignore[misc]  # the package has no types
+    """The environment, whose errors name the variable."""
+
+    def get_value(self, var: str, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().get_value(var, *args, **kwargs)
+        except ValueError as error:
+            raise ImproperlyConfigured(f"{var} cannot be used: {error}.") from error
+
+
+env = Environment()
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 

@@ -1,4 +1,4 @@
-"""The WSGI application, which also reads bodies that come in chunks."""
+"""The WSGI application, and what Django leaves to its server: chunks and HEAD."""
 
 from __future__ import annotations
 
@@ -24,4 +24,10 @@ def application(
         body = environ["wsgi.input"].read(settings.DATA_UPLOAD_MAX_MEMORY_SIZE + 1)
         environ["wsgi.input"] = BytesIO(body)
         environ["CONTENT_LENGTH"] = str(len(body))
-    return _django(environ, start_response)
+    response = _django(environ, start_response)
+    if environ["REQUEST_METHOD"] == "HEAD":
+        # The server must not send it (RFC 9110), and warns about each one it drops.
+        if close := getattr(response, "close", None):
+            close()
+        return []
+    return response

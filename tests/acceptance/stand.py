@@ -28,12 +28,14 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def eventually(what: Callable[[], Any], *, timeout: float = 40) -> Any:
-    """The first true answer; asked often, because processes tell nobody."""
+def eventually(
+    what: Callable[[], Any], *, timeout: float = 40, every: float = 0.05
+) -> Any:
+    """The first true answer; asked again and again, because processes tell nobody."""
     deadline = time.monotonic() + timeout
     while not (answer := what()):
         assert time.monotonic() < deadline, f"not within {timeout} s: {what}"
-        time.sleep(0.05)
+        time.sleep(every)
     return answer
 
 

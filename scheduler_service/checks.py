@@ -1,0 +1,29 @@
+"""System checks of our own settings: a bad number is found at the start."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+from django.core.checks import CheckMessage, Error
+
+# (setting, the least it may be, why)
+LEAST = (
+    ("SCHEDULER_MIN_FREQUENCY", 1, "a schedule needs at least a second between fires"),
+    ("SCHEDULER_MAX_BODY_BYTES", 1, "requests have bodies"),
+    ("SCHEDULER_LOOK_AHEAD", 0, "dispatch cannot look back"),
+    ("SCHEDULER_REQUEST_TIMEOUT", 0.001, "a request takes time"),
+    # A worker prolongs its leases four times as often, and a database may pause.
+    ("SCHEDULER_LEASE", 1, "a shorter lease is lost at every hiccup"),
+    ("SCHEDULER_MAX_IN_FLIGHT", 1, "a worker sends at least one request"),
+    ("SCHEDULER_MAX_PER_HOST", 1, "a target gets at least one request"),
+    ("SCHEDULER_RETENTION_DAYS", 1, "history is kept for a day at least"),
+)
+
+
+def check_settings(**kwargs: Any) -> list[CheckMessage]:
+    return [
+        Error(f"{name} is less than {least}: {why}.", id=f"scheduler.E{number:03}")
+        for number, (name, least, why) in enumerate(LEAST, start=1)
+        if getattr(settings, name) < least
+    ]
