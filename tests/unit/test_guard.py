@@ -1,0 +1,77 @@
+"""Only targets on the public internet may be called, however they are spelled."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from requests_hardened.ip_filter import _is_ip_in_extra_blocked_ranges
+from ssrfguard import Policy
+
+from tasks_api.delivery.guard import RefusedTarget, address_refusal, parse_target
+from tests.corpus import ALLOWED_URLS, INSIDE, MALFORMED_URLS, OUTSIDE, REFUSED_URLS
+
+
+@pytest.mark.parametrize("address", INSIDE)
+def test_an_address_inside_is_refused(address: str) -> None:
+    assert address_refusal(address)
+
+
+@pytest.mark.parametrize("address", OUTSIDE)
+def test_an_address_on_the_internet_is_not_refused(address: str) -> None:
+    assert address_refusal(address) is None
+
+
+@pytest.mark.parametrize("address", ["", "x", "127.1", "0x7f.1", "1.2.3.4.5"])
+def test_what_is_no_address_is_refused(address: str) -> None:
+    assert address_refusal(address)
+
+
+@pytest.mark.parametrize("url", REFUSED_URLS)
+def test_a_url_that_leads_inside_is_refused(url: str) -> None:
+    with pytest.raises(RefusedTarget):
+        parse_target(url, allow_private=False)
+
+
+@pytest.mark.parametrize("private", [False, True])
+@pytest.mark.parametrize("url", MALFORMED_URLS)
+def test_what_is_no_http_url_is_refused(url: object, private: bool) -> None:
+    with pytest.raises(RefusedTarget):
+        parse_target(url, allow_private=private)
+
+
+@pytest.mark.parametrize("url", ALLOWED_URLS)
+def test_an_honest_url_is_not_refused(url: str) -> None:
+    target = parse_target(url, allow_private=False)
+
+    assert target.host.isascii()
+
+
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:8000/x", "http://localhost/", "http://[::1]:80/"]
+)
+def test_private_targets_may_be_allowed(url: str) -> None:
+    assert parse_target(url, allow_private=True).port
+
+
+addresses = st.ip_addresses(v=4) | st.ip_addresses(v=6)
+
+
+@given(addresses)
+def test_no_oracle_refuses_what_we_permit(address: object) -> None:
+    _agree(str(address))
+
+
+@pytest.mark.parametrize("address", [*INSIDE, *OUTSIDE])
+def test_no_oracle_refuses_what_we_permit_of_the_corpus(address: str) -> None:
+    _agree(address)
+
+
+def _agree(address: str) -> None:
+    if address_refusal(address) is None:
+        ip = ip_address(address)
+        assert Policy().permits_address(ip)
+        assert ip.is_global
+        assert not _is_ip_in_extra_blocked_ranges(ip)
