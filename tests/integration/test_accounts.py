@@ -1,0 +1,149 @@
+"""Tenants, users, tokens and secrets, through the core and the command line."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from io import StringIO
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import connection
+from django.utils import timezone
+
+from accounts import services
+from accounts.models import SigningSecret, Tenant, Token, User, digest
+from tests.conftest import ClientFor
+from tests.integration.test_dispatch import in_threads
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+HOUR = timedelta(hours=1)
+
+
+def run(*command: str) -> str:
+    out = StringIO()
+    call_command(*command, stdout=out)
+    return out.getvalue()
+
+
+def test_one_new_token_and_nothing_else_is_printed() -> None:
+    first = run("issue_token", "--tenant", "Alpha", "--user", "ann")
+    second = run("issue_token", "--tenant", "Alpha", "--user", "ann")
+
+    assert first.strip().startswith("sch_")
+    assert len(first.split()) == 1
+    assert first != second
+    assert User.objects.get().username == "ann@Alpha"
+
+
+def test_the_same_name_in_two_tenants_is_two_users() -> None:
+    run("issue_token", "--tenant", "Alpha", "--user", "ann")
+    run("issue_token", "--tenant", "Beta", "--user", "ann")
+
+    assert User.objects.filter(name="ann").count() == 2
+
+
+def test_provisioning_at_once_makes_one_tenant_and_one_user() -> None:
+    users = in_threads(8, lambda: services.provision("Alpha", "ann").pk)
+
+    assert len(users) == 8
+    assert len(set(users)) == 1
+    assert Tenant.objects.count() == SigningSecret.objects.count() == 1
+
+
+def test_a_token_is_stored_as_its_digest_alone(user: User) -> None:
+    token = services.issue_token(user)
+
+    row = Token.objects.get()
+    assert row.digest == digest(token)
+    assert token not in {str(value) for value in vars(row).values()}
+    assert token.startswith(row.prefix)
+
+
+def test_a_revoked_token_opens_nothing(user: User, client_for: ClientFor) -> None:
+    api = client_for(user)
+    token = services.issue_token(user)
+    api.credentials(HTTP_AUTHORIZATION=f"Bearer {token}")
+    assert api.get("/tasks/").status_code == 200
+
+    run("revoke_token", token)
+
+    assert api.get("/tasks/").status_code == 401
+    with pytest.raises(CommandError):
+        run("revoke_token", "sch_unknown")
+
+
+def test_a_deactivated_user_is_let_in_no_more(
+    user: User, colleague: User, client_for: ClientFor
+) -> None:
+    api, other = client_for(user), client_for(colleague)
+
+    run("deactivate_user", "ann")
+
+    assert api.get("/tasks/").status_code == 401
+    assert other.get("/tasks/").status_code == 200
+
+
+def test_a_name_that_several_tenants_use_must_be_said_with_its_tenant(
+    user: User,
+) -> None:
+    namesake = services.provision("Beta", "ann")
+
+    with pytest.raises(CommandError, match="ann@Alpha, ann@Beta"):
+        run("deactivate_user", "ann")
+    run("deactivate_user", "ann", "--tenant", "Beta")
+
+    namesake.refresh_from_db()
+    assert not namesake.is_active
+
+
+def test_a_token_ends_when_it_expires(user: User, client_for: ClientFor) -> None:
+    api = client_for(user)
+    expired = services.issue_token(user, expires_at=timezone.now() - HOUR)
+
+    api.credentials(HTTP_AUTHORIZATION=f"Bearer {expired}")
+
+    assert api.get("/tasks/").status_code == 401
+
+
+def test_a_tenant_is_configured_and_its_secret_kept_encrypted() -> None:
+    run(
+        "configure_tenant",
+        "Alpha",
+        "--callback-url",
+        "https://example.com/timers",
+        "--shared-secret",
+        "correct horse",
+    )
+
+    tenant = Tenant.objects.get()
+    assert tenant.shared_secret == "correct horse"
+    assert tenant.shared_secret_digest == digest("correct horse")
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT shared_secret FROM accounts_tenant")
+        assert "correct" not in cursor.fetchone()[0]
+
+
+def test_two_tenants_cannot_have_one_shared_secret() -> None:
+    run("configure_tenant", "Alpha", "--shared-secret", "s3cret")
+
+    with pytest.raises(CommandError, match="Another tenant"):
+        run("configure_tenant", "Beta", "--shared-secret", "s3cret")
+
+
+@pytest.mark.parametrize("url", ["ftp://example.com", "example.com", "http://"])
+def test_a_callback_url_that_cannot_be_called_is_refused(url: str) -> None:
+    with pytest.raises(CommandError, match="callback URL"):
+        run("configure_tenant", "Alpha", "--callback-url", url)
+
+
+def test_two_signing_secrets_live_while_one_replaces_the_other(user: User) -> None:
+    now = timezone.now()
+    [old] = services.live_signing_secrets(user.tenant_id, now)
+
+    new = run("signing_secret", "Alpha", "--rotate").strip()
+
+    assert services.live_signing_secrets(user.tenant_id, now) == [new, old]
+    later = timezone.now() + 25 * HOUR
+    assert services.live_signing_secrets(user.tenant_id, later) == [new]
+    assert run("signing_secret", "Alpha").strip() == new

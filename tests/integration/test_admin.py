@@ -1,0 +1,130 @@
+"""Staff see everything in the admin, steer tasks there, and read no secret twice."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+
+from accounts.models import SigningSecret, Tenant, Token, User, digest
+from tasks_api import dispatch
+from tasks_api.models import Run, Task
+from tests.conftest import MakeTask
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+PAGES = [
+    "admin:index",
+    "admin:accounts_tenant_changelist",
+    "admin:accounts_user_changelist",
+    "admin:accounts_token_changelist",
+    "admin:accounts_token_add",
+    "admin:tasks_api_task_changelist",
+    "admin:tasks_api_run_changelist",
+    "admin:django_celery_beat_periodictask_changelist",
+]
+
+
+@pytest.fixture
+def staff(client: Client) -> Client:
+    client.force_login(User.objects.create_superuser("root", password="x"))
+    return client
+
+
+def steer(staff: Client, action: str, *tasks: Task) -> None:
+    staff.post(
+        reverse("admin:tasks_api_task_changelist"),
+        {"action": action, "_selected_action": [str(task.pk) for task in tasks]},
+    )
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_page_opens(staff: Client, make_task: MakeTask, page: str) -> None:
+    make_task()
+
+    assert staff.get(reverse(page)).status_code == 200
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_no_page_opens_for_a_tenants_user(
+    client: Client, user: User, page: str
+) -> None:
+    client.force_login(user)
+
+    assert client.get(reverse(page)).status_code == 302
+
+
+def test_a_task_and_its_runs_can_be_looked_at(
+    staff: Client, make_task: MakeTask
+) -> None:
+    task = make_task()
+    run = Run.objects.create(
+        id=task.pk, task=task, tenant=task.tenant, scheduled_for=timezone.now(),
+        wake_at=timezone.now(),
+    )  # fmt: skip
+
+    for page, row in [("tasks_api_task", task), ("tasks_api_run", run)]:
+        answer = staff.get(reverse(f"admin:{page}_change", args=[row.pk]))
+        assert answer.status_code == 200
+        assert "example.com" in answer.content.decode()
+
+
+def test_tasks_are_paused_resumed_and_removed(
+    staff: Client, make_task: MakeTask, stranger: User
+) -> None:
+    tasks = [make_task(), make_task(stranger)]
+
+    steer(staff, "pause", *tasks)
+    assert not Task.objects.filter(next_fire_at__isnull=False).exists()
+    steer(staff, "resume", *tasks)
+    assert Task.objects.filter(next_fire_at__isnull=False).count() == 2
+    steer(staff, "remove", *tasks)
+
+    assert Task.objects.filter(end_reason="removed").count() == 2
+    assert dispatch.dispatch_due().run_ids == []
+
+
+@pytest.mark.parametrize("state", ["active", "paused", "ended"])
+def test_tasks_can_be_filtered_by_state(
+    staff: Client, make_task: MakeTask, state: str
+) -> None:
+    tasks = {"active": make_task(), "paused": make_task(), "ended": make_task()}
+    steer(staff, "pause", tasks["paused"])
+    steer(staff, "remove", tasks["ended"])
+
+    page = staff.get(reverse("admin:tasks_api_task_changelist"), {"state": state})
+
+    text = page.content.decode()
+    assert [name for name, task in tasks.items() if str(task.pk) in text] == [state]
+
+
+def test_a_token_is_shown_once_when_it_is_made(staff: Client, user: User) -> None:
+    answer = staff.post(
+        reverse("admin:accounts_token_add"),
+        {"user": user.pk, "name": "ci"},
+        follow=True,
+    )
+
+    [token] = re.findall(r"sch_[\w-]{20,}", answer.content.decode())
+    assert Token.objects.get().digest == digest(token)
+    again = staff.get(reverse("admin:accounts_token_changelist")).content.decode()
+    assert token not in again
+    assert digest(token) not in again
+
+
+def test_a_tenant_made_in_the_admin_can_sign(staff: Client) -> None:
+    page = reverse("admin:accounts_tenant_add")
+    form = staff.get(page).context["adminform"].form
+    values = {"name": "Gamma", **{name: "" for name in form.fields if name != "name"}}
+    for inline in staff.get(page).context["inline_admin_formsets"]:
+        values |= {
+            field.html_name: field.value() for field in inline.formset.management_form
+        }
+
+    staff.post(page, values)
+
+    tenant = Tenant.objects.get(name="Gamma")
+    assert SigningSecret.objects.filter(tenant=tenant).count() == 1
