@@ -148,8 +148,7 @@ LANGUAGE_CODE = "en-us"
 USE_I18N = False
 USE_TZ = True
 TIME_ZONE = "UTC"
-# The admin's; schedules are a matter of seconds.
-DATETIME_FORMAT = "Y-m-d H:i:s"
+FORMAT_MODULE_PATH = "scheduler_service.formats"
 
 STATIC_URL = "static/"
 # Development serves the packages' files where they lie; production collects them.

@@ -121,7 +121,6 @@ class TaskAdmin(HistoryAdmin):
         "state",
         "next_fire_at",
         "last_run",
-        "ended_at",
     )
     list_filter = (StateFilter, "surface", "method", "created_at")
     list_select_related = (

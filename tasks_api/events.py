@@ -57,7 +57,9 @@ def _finished(item: Finished) -> dict[str, object]:
     # One event tells the whole life; Flower takes the moments from it.
     event = started_event(item.run, started) | {"runtime": runtime}
     if isinstance(item.verdict, GiveUp):
-        return event | {"type": "task-failed", "exception": item.verdict.reason}
+        reason = item.verdict.reason
+        # As the result too, because Flower's list has a column for that.
+        return event | {"type": "task-failed", "exception": reason, "result": reason}
     result = f"HTTP {item.outcome.status_code}"
     return event | {"type": "task-succeeded", "result": result}
 
