@@ -9,10 +9,13 @@ from wsgiref.types import StartResponse, WSGIEnvironment
 
 from django.conf import settings
 from django.core.wsgi import get_wsgi_application
+from django.urls import get_resolver
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "scheduler_service.settings")
 
 _django = get_wsgi_application()
+# Django would import all views at the first request, and let its client wait.
+_ = get_resolver().url_patterns
 
 
 def application(

@@ -265,6 +265,7 @@ _WAKE = """
         SELECT run.id, run.state AS was, run.attempt_count, run.started_at,
             CASE
                 WHEN task.ended_at IS NOT NULL THEN 'removed'
+                WHEN run.scheduled_for > periodic.expires THEN 'over'
                 WHEN NOT periodic.enabled AND NOT periodic.one_off THEN 'paused'
                 WHEN NOT periodic.enabled THEN 'held'
                 WHEN run.state = 'running' AND run.lost_count + 1 >= %(most_lost)s
@@ -292,6 +293,7 @@ _WAKE = """
             WHEN 'poison' THEN 'failed' ELSE 'cancelled' END,
         reason = CASE waiting.fate
             WHEN 'removed' THEN 'The task was removed.'
+            WHEN 'over' THEN 'The end of the task was moved to before this run.'
             WHEN 'paused' THEN 'The task was paused.'
             WHEN 'poison' THEN 'Its worker was lost too often.'
             ELSE '' END,

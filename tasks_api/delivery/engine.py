@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import heapq
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -181,7 +182,13 @@ class Engine:
             # Held and never sent, it would stay under way for ever.
             self._on_done(run, Outcome(None, f"could not be built: {error}", 0))
             return
-        self._transport.send(run, built)
+        try:
+            self._transport.send(run, built)
+        except RuntimeError:
+            # Whoever restarts this process gives its runs to a sound one: their
+            # leases run out, as they would not while it lives.
+            logger.critical("The transport has failed, so this worker ends.")
+            os._exit(os.EX_SOFTWARE)
 
     def _may_start(self, run: Claimed) -> bool:
         """Asked by the transport when a request's turn has come: is it still ours?"""

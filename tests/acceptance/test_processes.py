@@ -80,7 +80,8 @@ def test_kills_lose_nothing_and_double_only_what_a_dead_worker_held(
     beats = [stand.run("beat"), stand.run("beat")]
     eventually(lambda: stand.is_ready(workers=2, beats=2))
     target.answer("/slow", delay=2.0)
-    start = soon(2)
+    # Late enough for the last of them to be created in time, on a busy machine too.
+    start = soon(6)
     for number in range(20):
         one_time(stand, f"{target.url}/quick", start + number * 0.3 * SECOND)
     for _ in range(10):
@@ -113,7 +114,7 @@ def test_an_emptied_and_a_stopped_redis_delay_runs_and_lose_none(
 ) -> None:
     worker, beat = stand.run("worker"), stand.run("beat")
     eventually(stand.is_ready)
-    start = soon(2)
+    start = soon(6)
     for number in range(40):
         one_time(stand, f"{target.url}/x", start + number * 0.2 * SECOND)
 
@@ -123,7 +124,7 @@ def test_an_emptied_and_a_stopped_redis_delay_runs_and_lose_none(
     stand.end(stand.broker, signal.SIGKILL)
     # Created, and due, while there is no broker.
     for _ in range(5):
-        one_time(stand, f"{target.url}/x", soon(1))
+        one_time(stand, f"{target.url}/x", soon(2))
     eventually(
         lambda: stand.query(
             "SELECT 1 FROM tasks_api_run HAVING max(scheduled_for) < now() - '1s'::interval"
@@ -147,8 +148,9 @@ def test_a_worker_that_is_told_to_stop_finishes_and_doubles_nothing(
     first, beat = stand.run("worker"), stand.run("beat")
     eventually(stand.is_ready)
     target.answer("/slow", delay=1.5)
+    at = soon(6)
     for _ in range(30):
-        one_time(stand, f"{target.url}/slow", soon(2))
+        one_time(stand, f"{target.url}/slow", at)
 
     target.wait_for(10)
     second = stand.run("worker")

@@ -10,16 +10,15 @@ import psutil
 
 
 def cpu_seconds(process: Popen[bytes]) -> float:
-    """What a process and its children have used so far."""
+    """What a process and its children have used so far, those that ended included."""
     family = [psutil.Process(process.pid)]
     family += family[0].children(recursive=True)
     total = 0.0
     for member in family:
         try:
-            times = member.cpu_times()
+            total += sum(member.cpu_times()[:4])  # its own, and its ended children's
         except psutil.NoSuchProcess:
             continue
-        total += times.user + times.system
     return total
 
 
@@ -33,25 +32,29 @@ class Arrivals:
 
     rows: Sequence[tuple[float, str, float]]
 
+    def planned_before(self, moment: float) -> Arrivals:
+        return Arrivals([row for row in self.rows if row[2] < moment])
+
     @property
     def lateness(self) -> list[float]:
         return sorted(at - planned for at, _, planned in self.rows)
 
     @property
-    def doubles(self) -> int:
-        return len(self.rows) - len({run_id for _, run_id, _ in self.rows})
+    def different(self) -> int:
+        return len({run_id for _, run_id, _ in self.rows})
 
     @property
     def early(self) -> int:
         return sum(at < planned for at, _, planned in self.rows)
 
     @property
-    def duration(self) -> float:
-        """From the first planned moment to the last arrival."""
-        return max(r[0] for r in self.rows) - min(r[2] for r in self.rows)
+    def last(self) -> float:
+        return max((at for at, *_ in self.rows), default=float("nan"))
 
 
 def percentile(ordered: Sequence[float], part: float) -> float:
+    if not ordered:
+        return float("nan")
     return ordered[min(len(ordered) - 1, int(len(ordered) * part))]
 
 

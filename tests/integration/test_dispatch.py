@@ -237,6 +237,20 @@ def test_a_run_that_keeps_losing_its_worker_fails_in_the_end(user: User) -> None
     assert run.attempts.count() == dispatch.MOST_LOST
 
 
+def test_a_run_that_an_earlier_end_overtook_is_settled(user: User) -> None:
+    start = timezone.now() - SECOND
+    task = store(user, Interval(start, HOUR, start + 9 * HOUR))
+    [run_id] = dispatch.dispatch_due().run_ids
+    PeriodicTask.objects.filter(pk=task.periodic_task_id).update(expires=start - HOUR)
+    run = Run.objects.get(pk=run_id)
+    let_it_be_woken(run)
+
+    assert leases.claim([run_id]) == []
+    assert dispatch.wake_due().run_ids == []
+
+    assert states(task) == ["cancelled"]
+
+
 def test_many_beats_wake_a_run_once(user: User) -> None:
     runs = [dispatched(user) for _ in range(20)]
     Run.objects.update(wake_at=timezone.now() - SECOND)

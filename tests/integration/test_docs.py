@@ -1,0 +1,81 @@
+"""The docs know every setting, and every link in them leads somewhere."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+OPERATIONS = ROOT / "docs" / "operations.md"
+READ_FROM_THE_ENVIRONMENT = ("settings.py", "gunicorn_conf.py")
+PAGES = sorted(
+    [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("docs/decisions/*.md")]
+)
+FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+HEADING = re.compile(r"^#+ +(.+)$", re.MULTILINE)
+
+
+def variables() -> Iterator[str]:
+    """The names that `env.…("NAME")` and `os.environ.get("NAME")` are called with."""
+    for name in READ_FROM_THE_ENVIRONMENT:
+        source = (ROOT / "scheduler_service" / name).read_text(encoding="utf-8")
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.Call) and is_reading(node.func):
+                [first, *_] = node.args
+                assert isinstance(first, ast.Constant), ast.unparse(node)
+                yield str(first.value)
+
+
+def is_reading(function: ast.expr) -> bool:
+    called = ast.unparse(function)
+    return called.startswith(("env.", "os.environ.", "os.getenv")) and (
+        called != "env.db_url_config"
+    )
+
+
+def prose(page: Path) -> str:
+    """A page without its code blocks."""
+    return FENCE.sub("", page.read_text(encoding="utf-8"))
+
+
+def links() -> Iterator[tuple[Path, str]]:
+    for page in PAGES:
+        for link in LINK.findall(prose(page)):
+            if not re.match(r"[a-z]+:", link):
+                yield page, link
+
+
+def anchors(page: Path) -> set[str]:
+    """The headings of a page as links name them."""
+    headings = HEADING.findall(prose(page))
+    plain = (re.sub(r"[^\w -]", "", heading.lower()) for heading in headings)
+    return {heading.replace(" ", "-") for heading in plain}
+
+
+@pytest.mark.parametrize("variable", sorted(set(variables())))
+def test_every_setting_is_documented(variable: str) -> None:
+    rows = re.findall(r"^\| `(\w+)` \|", OPERATIONS.read_text(), re.MULTILINE)
+
+    assert variable in rows
+
+
+@pytest.mark.parametrize(
+    ("page", "link"),
+    [pytest.param(*case, id=f"{case[0].name}:{case[1]}") for case in sorted(links())],
+)
+def test_a_link_leads_somewhere(page: Path, link: str) -> None:
+    path, _, anchor = link.partition("#")
+    target = page.parent / path if path else page
+
+    assert target.exists()
+    assert not anchor or anchor in anchors(target)
+
+
+def test_there_are_settings_and_links_to_check() -> None:
+    assert {"SECRET_KEY", "WEB_THREADS"} <= set(variables())
+    assert (ROOT / "README.md", "docs/quickstart.md") in set(links())

@@ -1,0 +1,105 @@
+"""Flower hears of each run under its own id, and of nothing that a tenant sent."""
+
+from __future__ import annotations
+
+import json
+import threading
+import uuid
+
+import pytest
+import redis
+from celery import current_app
+from celery.events.state import State
+from django.conf import LazySettings
+from django.utils import timezone
+
+from scheduler_service.embedded import redis_client_url
+from tasks_api import broker, events, tasks
+from tasks_api.delivery.record import Finished
+from tasks_api.delivery.request import Claimed, Outcome
+from tasks_api.delivery.retry import judge
+
+SECRET_URL = "https://user:hunter2@api.example.com:8443/hook?token=hunter2"
+SECRET_BODY = '{"card": "hunter2"}'
+
+
+def finished(outcome: Outcome) -> Finished:
+    run = Claimed(
+        run_id=uuid.uuid4(),
+        task_id=uuid.uuid4(),
+        tenant_id=7,
+        scheduled_for=timezone.now(),
+        number=1,
+        method="POST",
+        url=SECRET_URL,
+        body=SECRET_BODY,
+        lease=uuid.uuid4(),
+    )
+    return Finished(run, outcome, judge(outcome), timezone.now())
+
+
+def test_flowers_picture_of_a_run_is_right() -> None:
+    good = finished(Outcome(200, "", 12))
+    bad = finished(Outcome(None, "connection refused", 3))
+    state = State()
+    heard = threading.Event()
+
+    def listen() -> None:
+        with current_app.connection_for_read() as connection:
+            receiver = current_app.events.Receiver(connection)
+
+            def hear(event: dict) -> None:
+                state.event(event)
+                if len(state.tasks) == 2:
+                    heard.set()
+                    receiver.should_stop = True
+
+            receiver.handlers = {"*": hear}
+            receiver.capture(timeout=20, wakeup=False)
+
+    thread = threading.Thread(target=listen)
+    thread.start()
+    # Again until it is heard: the listener subscribes when it first listens.
+    for _ in range(50):
+        events.publish("worker-1@here", events.finished([good, bad]))
+        if heard.wait(0.2):
+            break
+    thread.join()
+
+    success = state.tasks[str(good.run.run_id)]
+    failure = state.tasks[str(bad.run.run_id)]
+    assert (success.state, success.result) == ("SUCCESS", "HTTP 200")
+    assert success.runtime == 0.012
+    assert success.worker.hostname == "worker-1@here"
+    assert success.args == "(POST api.example.com:8443)"
+    assert (failure.state, failure.exception) == ("FAILURE", "connection refused")
+
+
+def test_no_event_holds_what_a_tenant_sent() -> None:
+    told = json.dumps(events.finished([finished(Outcome(500, "", 1, b"hunter2"))]))
+
+    assert "hunter2" not in told
+
+
+def test_a_run_that_was_given_back_is_not_told_of() -> None:
+    assert events.finished([finished(Outcome(None, "", 0, was_sent=False))]) == []
+
+
+def test_a_redis_that_evicts_is_refused(settings: LazySettings) -> None:
+    client = redis.Redis.from_url(redis_client_url(settings.REDIS_URL))
+    try:
+        client.config_set("maxmemory-policy", "allkeys-lru")
+        with pytest.raises(SystemExit, match="noeviction"):
+            tasks._refuse_eviction()
+    finally:
+        client.config_set("maxmemory-policy", "noeviction")
+        client.close()
+    assert broker.eviction_policy(settings.REDIS_URL) == "noeviction"
+
+
+def test_a_redis_that_cannot_be_asked_is_no_reason_not_to_start(
+    settings: LazySettings,
+) -> None:
+    settings.REDIS_URL = "redis://127.0.0.1:9/0"
+
+    tasks._refuse_eviction()
