@@ -17,6 +17,7 @@ from django.conf import settings
 from django.db import connection, transaction
 
 from tasks_api import periodic, schedules
+from tasks_api.arrays import array, columns
 from tasks_api.exceptions import ScheduleError
 from tasks_api.models import id_for
 from tasks_api.states import RunState
@@ -177,10 +178,6 @@ def _missed(task: _DueTask, moment: datetime) -> _NewRun:
     )
 
 
-def _columns(rows: Sequence[Sequence[object]]) -> list[list[object]]:
-    return [list(column) for column in zip(*rows, strict=True)]
-
-
 def _insert(runs: Sequence[_NewRun]) -> list[UUID]:
     """Store runs that do not exist yet; returns those that wait for a worker."""
     if not runs:
@@ -196,7 +193,7 @@ def _insert(runs: Sequence[_NewRun]) -> list[UUID]:
             ON CONFLICT (task_id, scheduled_for) DO NOTHING
             RETURNING id, state
             """,
-            _columns(runs),
+            columns(runs),
         )
         return [run_id for run_id, state in cursor if state == RunState.PENDING]
 
@@ -213,7 +210,7 @@ def _move(moves: Sequence[_Move]) -> None:
                 AS move(id, next_fire_at, last_fire_at, planned_from, pause_reason)
             WHERE task.id = move.id
             """,
-            _columns(moves),
+            columns(moves),
         )
     broken = [move.task_id for move in moves if move.pause_reason]
     periodic.set_enabled(broken, False)
@@ -231,7 +228,7 @@ def _count(fired: Sequence[tuple[int, datetime]]) -> None:
             FROM unnest(%s::int[], %s::timestamptz[]) AS fired(id, at)
             WHERE periodic.id = fired.id
             """,
-            _columns(fired),
+            columns(fired),
         )
 
 
@@ -317,9 +314,9 @@ def ring_soon(run_ids: Iterable[UUID], *, after: timedelta) -> None:
         cursor.execute(
             """
             UPDATE tasks_api_run SET wake_at = now() + make_interval(secs => %s)
-            WHERE id = ANY(%s) AND state = 'pending'
+            WHERE id = ANY(%s::uuid[]) AND state = 'pending'
             """,
-            [after.total_seconds(), list(run_ids)],
+            [after.total_seconds(), array(run_ids)],
         )
 
 

@@ -12,6 +12,7 @@ from django.db.models.functions import Now
 
 from accounts.models import User
 from tasks_api import periodic
+from tasks_api.arrays import array, columns
 from tasks_api.exceptions import NotYourTask, ScheduleError, TaskNotFound
 from tasks_api.models import Run, Task, id_for, new_id
 from tasks_api.specs import TaskSpec
@@ -115,7 +116,7 @@ def plan(tasks: Sequence[Task], *, now: datetime) -> None:
                 AS planned(id, next_fire_at, planned_from, pause_reason, last_fire_at)
             WHERE task.id = planned.id
             """,
-            [list(column) for column in zip(*rows, strict=True)],
+            columns(rows),
         )
     periodic.set_enabled([task_id for task_id, *_, reason, _ in rows if reason], False)
 
@@ -193,7 +194,7 @@ def _take_back(task_ids: Collection[uuid.UUID], *, reason: str) -> None:
 
 def _delete_ahead(task_ids: Collection[uuid.UUID]) -> None:
     _delete_runs(
-        "task_id = ANY(%s) AND state = 'pending' AND attempt_count = 0"
+        "task_id = ANY(%s::uuid[]) AND state = 'pending' AND attempt_count = 0"
         " AND scheduled_for > now()",
         task_ids,
     )
@@ -201,7 +202,8 @@ def _delete_ahead(task_ids: Collection[uuid.UUID]) -> None:
 
 def _delete_unstarted(task_ids: Collection[uuid.UUID]) -> None:
     _delete_runs(
-        "task_id = ANY(%s) AND state = 'pending' AND attempt_count = 0", task_ids
+        "task_id = ANY(%s::uuid[]) AND state = 'pending' AND attempt_count = 0",
+        task_ids,
     )
 
 
@@ -210,5 +212,5 @@ def _delete_runs(condition: str, task_ids: Collection[uuid.UUID]) -> None:
     with connection.cursor() as cursor:
         cursor.execute(
             f"DELETE FROM tasks_api_run WHERE {condition}",  # noqa: S608 (constants)
-            [list(task_ids)],
+            [array(task_ids)],
         )

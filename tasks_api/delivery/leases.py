@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 from django.conf import settings
 from django.db import connection
 
+from tasks_api.arrays import array, columns
 from tasks_api.delivery.request import Claimed
 
 
@@ -27,7 +28,7 @@ def claim(run_ids: Sequence[UUID]) -> list[Claimed]:
                 JOIN tasks_api_task task ON task.id = run.task_id
                 JOIN django_celery_beat_periodictask periodic
                     ON periodic.id = task.periodic_task_id
-                WHERE run.id = ANY(%s) AND run.state = 'pending'
+                WHERE run.id = ANY(%s::uuid[]) AND run.state = 'pending'
                     AND run.scheduled_for <= now()
                     AND task.ended_at IS NULL AND periodic.enabled
                     AND (periodic.expires IS NULL
@@ -42,14 +43,14 @@ def claim(run_ids: Sequence[UUID]) -> list[Claimed]:
             RETURNING run.id, run.task_id, run.tenant_id, run.scheduled_for,
                 run.attempt_count, task.method, task.url, task.body, run.lease
             """,
-            [list(run_ids), lease, settings.SCHEDULER_LEASE],
+            [array(run_ids), lease, settings.SCHEDULER_LEASE],
         )
         return [Claimed._make(row) for row in cursor.fetchall()]
 
 
 def renew(held: Iterable[tuple[UUID, UUID]]) -> set[UUID]:
     """Prolong the leases of (run, lease) pairs; returns the runs that are still ours."""
-    pairs = list(held)
+    run_ids, lease_ids = columns(held)
     with connection.cursor() as cursor:
         cursor.execute(
             """
@@ -58,10 +59,6 @@ def renew(held: Iterable[tuple[UUID, UUID]]) -> set[UUID]:
             WHERE run.id = held.id AND run.lease = held.lease
             RETURNING run.id
             """,
-            [
-                settings.SCHEDULER_LEASE,
-                [run_id for run_id, _ in pairs],
-                [lease for _, lease in pairs],
-            ],
+            [settings.SCHEDULER_LEASE, run_ids, lease_ids],
         )
         return {run_id for (run_id,) in cursor.fetchall()}

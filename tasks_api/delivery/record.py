@@ -9,6 +9,7 @@ from uuid import UUID
 
 from django.db import connection
 
+from tasks_api.arrays import columns
 from tasks_api.delivery.request import Claimed, Outcome
 from tasks_api.delivery.retry import GiveUp, Release, Succeed, Verdict
 from tasks_api.states import RunState
@@ -29,9 +30,8 @@ def record(finished: Sequence[Finished]) -> set[UUID]:
     Only the holder of a run's lease may judge it. The attempt is kept either way: it
     was made. A one-off task ends here, with its run.
     """
-    columns = [list(column) for column in zip(*map(_row, finished), strict=True)]
     with connection.cursor() as cursor:
-        cursor.execute(_RECORD, columns)
+        cursor.execute(_RECORD, columns(map(_row, finished)))
         return {run_id for (run_id,) in cursor.fetchall()}
 
 

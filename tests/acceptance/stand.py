@@ -135,6 +135,12 @@ class Stand:
         waiting = "SELECT count(*) FROM tasks_api_run WHERE finished_at IS NULL"
         return int(self.query(waiting)[0][0])
 
+    def forget_tasks(self) -> None:
+        """Back to an empty service; the processes may go on."""
+        with psycopg.connect(self.postgres.url) as connection:
+            connection.execute("TRUNCATE tasks_api_task CASCADE")
+        self.flush_redis()
+
     def flush_redis(self) -> None:
         with redis.Redis.from_url(redis_client_url(self.redis.url)) as client:
             client.flushall()

@@ -27,7 +27,8 @@ def stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
 
 
 @pytest.fixture
-def target() -> Iterator[Receiver]:
+def target(stand: Stand) -> Iterator[Receiver]:
+    stand.forget_tasks()
     started = Receiver()
     started.start()
     yield started
@@ -67,7 +68,7 @@ def early(requests: list[Received]) -> list[Received]:
     ]
 
 
-def all_done(stand: Stand, tasks: int) -> bool:
+def all_done(stand: Stand) -> bool:
     return not stand.unfinished() and not stand.query(
         "SELECT 1 FROM tasks_api_task WHERE next_fire_at IS NOT NULL LIMIT 1"
     )
@@ -94,7 +95,7 @@ def test_kills_lose_nothing_and_double_only_what_a_dead_worker_held(
     stand.end(workers[0], signal.SIGKILL)
     stand.end(beats[0], signal.SIGKILL)
     replacements = [stand.run("worker"), stand.run("beat")]
-    eventually(lambda: all_done(stand, 35), timeout=90)
+    eventually(lambda: all_done(stand), timeout=90)
 
     requests = target.requests
     counted = ids_of(requests)
@@ -131,7 +132,7 @@ def test_an_emptied_and_a_stopped_redis_delay_runs_and_lose_none(
         )
     )
     stand.start_redis()
-    eventually(lambda: all_done(stand, 45), timeout=90)
+    eventually(lambda: all_done(stand), timeout=90)
 
     assert len(target.requests) == 45
     assert set(ids_of(target.requests).values()) == {1}
@@ -155,7 +156,7 @@ def test_a_worker_that_is_told_to_stop_finishes_and_doubles_nothing(
     target.wait_for(10)
     second = stand.run("worker")
     stand.end(first, signal.SIGTERM)
-    eventually(lambda: all_done(stand, 30))
+    eventually(lambda: all_done(stand))
 
     assert first.returncode == 0
     assert set(ids_of(target.requests).values()) == {1}

@@ -11,6 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 PURE = {
+    "tasks_api.arrays",
     "tasks_api.exceptions",
     "tasks_api.states",
     "tasks_api.schedules",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import statistics
 import sys
 from collections.abc import Mapping
@@ -54,6 +55,8 @@ def report(results: Mapping[str, Figures], where: Mapping[str, str]) -> str:
 
 def main() -> int:
     options = _options()
+    # As Ctrl-C does, so that the parts are stopped and their directory is removed.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     if CLIENTS in options.scenarios:
         http_clients.main()
     names = [n for n in options.scenarios or SCENARIOS if n != CLIENTS]
