@@ -104,6 +104,9 @@ def bench() -> Iterator[Bench]:
         try:
             stand.begin()
             yield stand
+        except Exception:
+            print(stand.logs()[-5000:], file=sys.stderr)
+            raise
         finally:
             stand.finish()
 
