@@ -182,13 +182,7 @@ class Engine:
             # Held and never sent, it would stay under way for ever.
             self._on_done(run, Outcome(None, f"could not be built: {error}", 0))
             return
-        try:
-            self._transport.send(run, built)
-        except RuntimeError:
-            # Whoever restarts this process gives its runs to a sound one: their
-            # leases run out, as they would not while it lives.
-            logger.critical("The transport has failed, so this worker ends.")
-            os._exit(os.EX_SOFTWARE)
+        self._transport.send(run, built)
 
     def _may_start(self, run: Claimed) -> bool:
         """Asked by the transport when a request's turn has come: is it still ours?"""
@@ -255,6 +249,11 @@ class Engine:
 
     def _keep(self) -> None:
         """Prolong the leases of what is held for a while, and read the clock."""
+        if not (self._transport.is_alive or self._stopping):
+            # A sound process gets its runs when their leases run out, as they would
+            # not while this one prolongs them.
+            logger.critical("The transport has failed, so this worker ends.")
+            os._exit(os.EX_SOFTWARE)
         asked_at = time.monotonic()
         self._clock_offset = dispatch.database_now().timestamp() - time.time()
         with self._changed:

@@ -450,6 +450,10 @@ class Transport(Generic[Key]):
         """How many were accepted and are not answered yet."""
         return self._accepted - self._answered
 
+    @property
+    def is_alive(self) -> bool:
+        return self._thread.is_alive()
+
     def start(self) -> None:
         self._thread.start()
 
