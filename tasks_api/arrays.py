@@ -15,6 +15,9 @@ def array(values: Iterable[object]) -> str:
 
     For None, strings, aware datetimes, numbers and UUIDs.
     """
+    values = list(values)
+    if all(issubclass(kind, str) for kind in set(map(type, values))):
+        return _texts(values)  # type: ignore[arg-type]  # as the line above found
     return "{" + ",".join([_element(value) for value in values]) + "}"
 
 
@@ -23,12 +26,23 @@ def columns(rows: Iterable[Sequence[object]]) -> list[str]:
     return [array(column) for column in zip(*rows, strict=True)]
 
 
+def _texts(values: Sequence[str]) -> str:
+    # Escaped all at once; NUL is what no text of PostgreSQL holds.
+    joined = "\0".join(values)
+    if not values or joined.count("\0") >= len(values):
+        return "{" + ",".join(map(_element, values)) + "}"
+    return '{"' + _escaped(joined).replace("\0", '","') + '"}'
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"')
+
+
 def _element(value: object) -> str:
     if value is None:
         return "NULL"
     if isinstance(value, str):
-        escaped = value.replace("\\", "\\\\").replace('"', '\\"')
-        return f'"{escaped}"'
+        return f'"{_escaped(value)}"'
     if isinstance(value, datetime):
         return value.isoformat()
     return str(value)
