@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 from datetime import datetime, timedelta
+from typing import Any
 
+from django.conf import settings
 from django.db.models import Q
 from django.utils import timezone
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
@@ -13,7 +15,8 @@ from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 
-from accounts.models import Token, User, digest
+from accounts import services
+from accounts.models import Tenant, Token, User, digest
 
 # Often enough to find tokens nobody uses, without a write for each request.
 USE_NOTED_EVERY = timedelta(minutes=10)
@@ -33,6 +36,41 @@ class TokenAuthentication(BaseAuthentication):
 
     def authenticate_header(self, request: Request) -> str:
         return "Bearer"
+
+
+class AnonymousTenant(BaseAuthentication):
+    """Who comes without a token acts as SCHEDULER_ANONYMOUS_TENANT, where that is set."""
+
+    def authenticate(self, request: Request) -> tuple[User, None] | None:
+        tenant = settings.SCHEDULER_ANONYMOUS_TENANT
+        if not tenant or request.META.get("HTTP_AUTHORIZATION"):
+            return None
+        return _service_user(tenant, "anonymous"), None
+
+
+class SharedSecret(BaseAuthentication):
+    """`Scheduler-Secret: <secret>`, which names a tenant and none of its users."""
+
+    def authenticate(self, request: Request) -> tuple[User, None]:
+        secret = request.META.get("HTTP_SCHEDULER_SECRET", "")
+        # By digest, so that the time it takes tells nothing about a secret.
+        known = Tenant.objects.filter(shared_secret_digest=digest(secret))
+        tenant = known.values_list("name", flat=True).first() if secret else None
+        if tenant is None:
+            raise AuthenticationFailed("Unauthorized")
+        return _service_user(tenant, "timers"), None
+
+    def authenticate_header(self, request: Request) -> str:
+        return "Scheduler-Secret"
+
+
+def _service_user(tenant: str, name: str) -> User:
+    """The user who owns what a tenant's nameless clients store; made at the first need."""
+    users = User.objects.filter(tenant__name=tenant, name=name)
+    user = users.select_related("tenant").first() or services.provision(tenant, name)
+    if not user.is_active:
+        raise AuthenticationFailed("Unauthorized")
+    return user
 
 
 def _credential(header: str) -> str:
@@ -85,3 +123,24 @@ class TokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-ca
             token_prefix="Bearer",  # noqa: S106 (the scheme's name)
         )
         return scheme
+
+
+class AnonymousScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]  # as above
+    """Not a credential, so the schema says nothing of it."""
+
+    target_class = AnonymousTenant
+    name = []
+
+    def get_security_requirement(self, auto_schema: object) -> list[Any]:
+        return []
+
+    def get_security_definition(self, auto_schema: object) -> list[Any]:
+        return []
+
+
+class SharedSecretScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]  # as above
+    target_class = SharedSecret
+    name = "sharedSecret"
+
+    def get_security_definition(self, auto_schema: object) -> dict[str, str]:
+        return {"type": "apiKey", "in": "header", "name": "Scheduler-Secret"}

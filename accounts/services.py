@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+from collections import defaultdict
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from django.contrib.auth.hashers import make_password
@@ -19,6 +22,8 @@ from accounts.models import (
     digest,
     mint_token,
 )
+
+logger = logging.getLogger(__name__)
 
 # How long a rotated signing secret still verifies, so that receivers can follow.
 OVERLAP = timedelta(hours=24)
@@ -163,13 +168,38 @@ def rotate_signing_secret(
     return secret
 
 
+class Keyring(NamedTuple):
+    """What a tenant's outgoing requests need: secrets in clear, the newest first."""
+
+    signing_secrets: Sequence[str]
+    callback_url: str
+    shared_secret: str
+
+
+def keyrings(tenant_ids: Collection[int], now: datetime) -> dict[int, Keyring]:
+    """The keyring of each of these tenants, in two queries."""
+    live = SigningSecret.objects.live(now).filter(tenant__in=tenant_ids)
+    secrets: dict[int, list[str]] = defaultdict(list)
+    for tenant_id, secret in live.order_by("-created_at", "-pk").values_list(
+        "tenant", "secret"
+    ):
+        # What SECRET_KEY no longer opens comes out as it lies in the table.
+        if secret.startswith("whsec_"):
+            secrets[tenant_id].append(secret)
+        else:
+            logger.error("SECRET_KEY opens no signing secret of tenant %s.", tenant_id)
+    tenants = Tenant.objects.filter(pk__in=tenant_ids)
+    return {
+        tenant.pk: Keyring(
+            secrets[tenant.pk], tenant.callback_url, tenant.shared_secret or ""
+        )
+        for tenant in tenants
+    }
+
+
 def live_signing_secrets(tenant_id: int, now: datetime) -> list[str]:
     """The clear texts, newest first."""
-    live = SigningSecret.objects.live(now).filter(tenant=tenant_id)
-    newest_first = live.order_by("-created_at", "-pk")
-    secrets = newest_first.values_list("secret", flat=True)
-    # What SECRET_KEY no longer opens comes out as it lies in the table.
-    return [secret for secret in secrets if secret.startswith("whsec_")]
+    return list(keyrings([tenant_id], now)[tenant_id].signing_secrets)
 
 
 def derive_keys() -> None:

@@ -18,6 +18,7 @@ LEAST = (
     ("SCHEDULER_MAX_IN_FLIGHT", 1, "a worker sends at least one request"),
     ("SCHEDULER_MAX_PER_HOST", 1, "a target gets at least one request"),
     ("SCHEDULER_RETENTION_DAYS", 1, "history is kept for a day at least"),
+    ("SCHEDULER_MISFIRE_GRACE", 1, "a beat that is restarted takes a moment"),
 )
 
 

@@ -57,11 +57,17 @@ CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 # What tenants may ask for.
 SCHEDULER_MIN_FREQUENCY = env.int("SCHEDULER_MIN_FREQUENCY", 4 if DEVELOPMENT else 3600)
 SCHEDULER_ALLOW_PRIVATE_TARGETS = env.bool("SCHEDULER_ALLOW_PRIVATE_TARGETS", False)
+# The secret and the endpoint of the tenant "default", whose timers need no more.
+SECRET = env.str("SECRET", "")
+ENDPOINT = env.str("ENDPOINT", "")
+# Whose tenant clients are that send no token, where their format documents none.
+SCHEDULER_ANONYMOUS_TENANT = env.str("SCHEDULER_ANONYMOUS_TENANT", "")
 SCHEDULER_MAX_BODY_BYTES = env.int("SCHEDULER_MAX_BODY_BYTES", 1024 * 1024)
 DATA_UPLOAD_MAX_MEMORY_SIZE = SCHEDULER_MAX_BODY_BYTES
 
 # How the engine works. Spans are seconds.
 SCHEDULER_LOOK_AHEAD = env.float("SCHEDULER_LOOK_AHEAD", 1.0)
+SCHEDULER_MISFIRE_GRACE = env.float("SCHEDULER_MISFIRE_GRACE", 5.0)
 SCHEDULER_REQUEST_TIMEOUT = env.float("SCHEDULER_REQUEST_TIMEOUT", 30.0)
 SCHEDULER_LEASE = env.float("SCHEDULER_LEASE", 10.0)
 SCHEDULER_MAX_IN_FLIGHT = env.int("SCHEDULER_MAX_IN_FLIGHT", 1000)
@@ -158,7 +164,7 @@ WHITENOISE_AUTOREFRESH = False
 
 # Behind TLS in production; `make run` speaks plain HTTP on loopback.
 SECURE_SSL_REDIRECT = env.bool("SECURE_SSL_REDIRECT", not DEVELOPMENT)
-SECURE_REDIRECT_EXEMPT = [r"^healthz/?$", r"^readyz/?$"]
+SECURE_REDIRECT_EXEMPT = [r"^(healthz|readyz|health|v1/health)/?$"]
 SECURE_HSTS_SECONDS = env.int("SECURE_HSTS_SECONDS", 0 if DEVELOPMENT else 31_536_000)
 SECURE_HSTS_INCLUDE_SUBDOMAINS = not DEVELOPMENT
 SECURE_HSTS_PRELOAD = not DEVELOPMENT

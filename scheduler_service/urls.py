@@ -9,8 +9,9 @@ from django.http.response import HttpResponseBase
 from django.urls import URLPattern, path, re_path
 from drf_spectacular.renderers import OpenApiJsonRenderer
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
+from rest_framework.views import APIView
 
-from tasks_api.api import health, tasks
+from tasks_api.api import cron_jobs, health, pull_queue, rest_jobs, tasks, timers
 
 handler400 = "tasks_api.api.errors.bad_request"
 handler404 = "tasks_api.api.errors.not_found"
@@ -19,6 +20,14 @@ handler500 = "tasks_api.api.errors.failed"
 
 def _both(route: str, view: Callable[..., HttpResponseBase], name: str) -> URLPattern:
     return re_path(rf"^{route}/?\Z", view, name=name)
+
+
+def _versioned(route: str, view: type[APIView], name: str) -> list[URLPattern]:
+    """With a prefix as well, which the schema need not repeat."""
+    return [
+        _both(route, view.as_view(), name),
+        _both(f"v1/{route}", view.as_view(schema=None), f"{name}-v1"),
+    ]
 
 
 urlpatterns = [
@@ -35,6 +44,19 @@ urlpatterns = [
     ),
     _both("tasks/(?P<task_id>[^/]+)/pause", tasks.PauseTask.as_view(), "pause-task"),
     _both("tasks/(?P<task_id>[^/]+)/resume", tasks.ResumeTask.as_view(), "resume-task"),
+    _both("", cron_jobs.CronJobs.as_view(), "cron-jobs"),
+    _both("insert", timers.InsertTimer.as_view(), "insert-timer"),
+    _both("delete", timers.DeleteTimer.as_view(), "delete-timer"),
+    _both("cron", timers.ReplaceCrons.as_view(), "replace-crons"),
+    _both("api/v1/jobs", rest_jobs.JobList.as_view(), "rest-jobs"),
+    _both("api/v1/jobs/(?P<job_id>[^/]+)", rest_jobs.JobDetail.as_view(), "rest-job"),
+    *_versioned("enqueue", pull_queue.EnqueueJob, "enqueue-job"),
+    *_versioned("enqueue/batch", pull_queue.EnqueueJobs, "enqueue-jobs"),
+    *_versioned("next", pull_queue.NextJobs, "next-jobs"),
+    *_versioned("heartbeat", pull_queue.Heartbeat, "extend-job"),
+    *_versioned("reschedule", pull_queue.RescheduleJob, "reschedule-job"),
+    *_versioned("complete", pull_queue.CompleteJob, "complete-job"),
+    *_versioned("health", pull_queue.Health, "health"),
     _both(
         r"openapi\.json",
         SpectacularAPIView.as_view(renderer_classes=[OpenApiJsonRenderer]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
@@ -21,12 +22,20 @@ from django.utils.html import format_html
 from accounts.models import User
 from tasks_api import services
 from tasks_api.exceptions import SchedulerError
-from tasks_api.models import Attempt, Run, Task, TaskQuerySet
+from tasks_api.models import (
+    Attempt,
+    Message,
+    QueueTally,
+    Run,
+    Task,
+    TaskQuerySet,
+)
 
 admin.site.site_header = "Scheduler Service"
 admin.site.site_title = "Scheduler Service"
 admin.site.index_title = "Administration"
 
+CREDENTIALS = re.compile("://[^/?#]*@")
 # Below it a table is counted, which is exact and takes milliseconds.
 LARGE_TABLE = 50_000
 
@@ -115,6 +124,8 @@ class TaskAdmin(HistoryAdmin):
         "id",
         "tenant",
         "owner",
+        "surface",
+        "name",
         "method",
         "host",
         "schedule",
@@ -130,22 +141,31 @@ class TaskAdmin(HistoryAdmin):
         "periodic_task__crontab",
         "periodic_task__clocked",
     )
-    search_fields = ("url", "tenant__name", "owner__username")
+    search_fields = ("name", "url", "tenant__name", "owner__username")
     fields = readonly_fields = (
         "id",
         "tenant",
         "owner",
         "surface",
+        "name",
         "method",
-        "url",
+        "target",
+        "queue",
         "body",
+        "expected_status",
+        "overlap",
+        "misfire",
+        "retry",
         "edit_schedule",
+        "cron_seconds",
+        "cron_years",
         "state",
         "pause_reason",
         "next_fire_at",
         "last_fire_at",
         "runs",
         "created_at",
+        "replaced_at",
         "ended_at",
         "end_reason",
     )
@@ -164,7 +184,14 @@ class TaskAdmin(HistoryAdmin):
 
     @admin.display
     def host(self, task: Task) -> str:
-        return urlsplit(task.url).hostname or ""
+        if task.queue:
+            return f"queue {task.queue}"
+        return urlsplit(task.url).hostname or task.tenant.callback_url
+
+    @admin.display(description="URL")
+    def target(self, task: Task) -> str:
+        """The URL without its credentials, which are the tenant's own business."""
+        return CREDENTIALS.sub("://…@", task.url)
 
     @admin.display
     def schedule(self, task: Task) -> str:
@@ -282,3 +309,47 @@ class RunAdmin(HistoryAdmin):
         "started_at",
         "finished_at",
     )
+
+
+@admin.register(Message)
+class MessageAdmin(HistoryAdmin):
+    list_display = (
+        "id",
+        "tenant",
+        "queue",
+        "name",
+        "state_of",
+        "run_at",
+        "retry_count",
+    )
+    list_select_related = ("tenant",)
+    search_fields = ("queue", "name")
+    ids = ("name",)
+    fields = readonly_fields = (
+        "id",
+        "tenant",
+        "queue",
+        "name",
+        "payload",
+        "state",
+        "run_at",
+        "timeout_seconds",
+        "leased_until",
+        "retry_count",
+        "max_retries",
+        "created_at",
+    )
+
+    @admin.display(description="state")
+    def state_of(self, message: Message) -> str:
+        now = timezone.now()
+        if message.leased_until and message.leased_until > now:
+            return "in flight"
+        return "waiting" if message.run_at <= now else "not due"
+
+
+@admin.register(QueueTally)
+class QueueTallyAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at run time
+    list_display = ("tenant", "queue", "exhausted")
+    list_select_related = ("tenant",)
+    search_fields = ("queue", "tenant__name")

@@ -78,7 +78,9 @@ class TenantScheduler(Scheduler):
         self._nobodys.fire_due()
         self._say_alive()
         # A full batch means that more may be waiting, so come straight back.
-        return 0.0 if due.is_full or woken.is_full else LONGEST_SLEEP
+        if due.is_full or woken.is_full:
+            return 0.0
+        return dispatch.seconds_to_next_exact(at_most=LONGEST_SLEEP)
 
     def _ring(self, dispatched: dispatch.Dispatched) -> None:
         unsent = broker.ring(dispatched.run_ids)

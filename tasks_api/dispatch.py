@@ -20,6 +20,7 @@ from tasks_api import periodic, schedules
 from tasks_api.arrays import array, columns
 from tasks_api.exceptions import ScheduleError
 from tasks_api.models import id_for
+from tasks_api.specs import Misfire, Overlap
 from tasks_api.states import RunState
 
 logger = logging.getLogger(__name__)
@@ -41,8 +42,17 @@ class _DueTask(NamedTuple):
     next_fire_at: datetime
     last_fire_at: datetime | None
     planned_from: str
+    overlap: str
+    misfire: str
     now: datetime
     stored: periodic.Stored
+
+    @property
+    def grace(self) -> timedelta | None:
+        """How late a fire time of a task may be that does not make up for any."""
+        if self.misfire != Misfire.SKIP:
+            return None
+        return timedelta(seconds=settings.SCHEDULER_MISFIRE_GRACE)
 
 
 class _Move(NamedTuple):
@@ -66,6 +76,7 @@ class _NewRun(NamedTuple):
     reason: str
     wake_at: datetime | None
     finished_at: datetime | None
+    exclusive: bool
 
 
 class Dispatched(NamedTuple):
@@ -79,22 +90,44 @@ class Dispatched(NamedTuple):
 def dispatch_due(*, limit: int = BATCH) -> Dispatched:
     """Make a run for every task that is due, and move each to its next fire time.
 
-    Looks a little ahead, so that the message is at a worker when the moment comes.
+    Looks a little ahead, so that the message is at a worker when the moment comes. Not
+    for tasks whose runs must not overlap: only at the moment itself is it known whether
+    the last one is over.
     """
     tasks = _claim(limit)
     if not tasks:
         return Dispatched([], is_full=False)
-    moves, runs, fired = [], [], []
+    moves, runs = [], []
+    fired: dict[UUID, tuple[int, datetime]] = {}
     for task in tasks:
         move, made = _fire(task, limit=limit)
         moves.append(move)
         runs.extend(made)
         if made and made[-1].state == RunState.PENDING:
-            fired.append((task.periodic_task_id, max(made[-1].scheduled_for, task.now)))
-    run_ids = _insert(runs)
+            last = made[-1]
+            fired[last.run_id] = (
+                task.periodic_task_id,
+                max(last.scheduled_for, task.now),
+            )
+    run_ids = _insert(runs, now=tasks[0].now)
     _move(moves)
-    _count(fired)
+    _count([fired[run_id] for run_id in run_ids])
     return Dispatched(run_ids, is_full=len(tasks) == limit)
+
+
+def seconds_to_next_exact(*, at_most: float) -> float:
+    """How long until a task is due that is not dispatched ahead, in seconds."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT extract(epoch FROM min(next_fire_at) - clock_timestamp())
+            FROM tasks_api_task WHERE overlap <> 'allow' AND next_fire_at IS NOT NULL
+                AND next_fire_at < now() + make_interval(secs => %s)
+            """,
+            [at_most],
+        )
+        [seconds] = cursor.fetchone()
+    return at_most if seconds is None else min(at_most, max(0.0, float(seconds)))
 
 
 def _claim(limit: int) -> list[_DueTask]:
@@ -102,16 +135,18 @@ def _claim(limit: int) -> list[_DueTask]:
         cursor.execute(
             f"""
             SELECT task.id, task.tenant_id, task.periodic_task_id, task.next_fire_at,
-                task.last_fire_at, task.planned_from, now(), {periodic.COLUMNS}
+                task.last_fire_at, task.planned_from, task.overlap, task.misfire, now(),
+                {periodic.COLUMNS}
             FROM tasks_api_task task {periodic.JOINS}
             WHERE task.next_fire_at <= now() + make_interval(secs => %s)
+                AND (task.overlap = 'allow' OR task.next_fire_at <= now())
             ORDER BY task.next_fire_at LIMIT %s
-            FOR UPDATE OF task SKIP LOCKED
+            FOR NO KEY UPDATE OF task SKIP LOCKED
             """,  # noqa: S608 (both are constants of periodic.py)
             [settings.SCHEDULER_LOOK_AHEAD, limit],
         )
         return [
-            _DueTask._make([*row[:7], periodic.Stored._make(row[7:])])
+            _DueTask._make([*row[:9], periodic.Stored._make(row[9:])])
             for row in cursor.fetchall()
         ]
 
@@ -127,7 +162,11 @@ def _fire(task: _DueTask, *, limit: int) -> tuple[_Move, list[_NewRun]]:
             return _moved(task, upcoming, task.last_fire_at, planned_from), []
         schedule = periodic.schedule_from(task.stored)
         due = schedules.due(
-            schedule, since=task.next_fire_at, now=task.now, limit=limit
+            schedule,
+            since=task.next_fire_at,
+            now=task.now,
+            limit=limit,
+            grace=task.grace,
         )
     except ScheduleError as error:
         # One broken schedule must not hold up everybody else's.
@@ -153,49 +192,84 @@ def _moved(
 
 def _pending(task: _DueTask, moment: datetime) -> _NewRun:
     wake_at = max(moment, task.now) + RING_AGAIN
-    return _NewRun(
-        id_for(moment),
-        task.task_id,
-        task.tenant_id,
-        moment,
-        RunState.PENDING,
-        "",
-        wake_at,
-        None,
-    )
+    return _new_run(task, moment, RunState.PENDING, wake_at=wake_at)
 
 
 def _missed(task: _DueTask, moment: datetime) -> _NewRun:
+    reason = "Passed while nobody could fire it."
+    return _new_run(task, moment, RunState.MISSED, reason=reason, finished_at=task.now)
+
+
+def _new_run(
+    task: _DueTask,
+    moment: datetime,
+    state: RunState,
+    *,
+    reason: str = "",
+    wake_at: datetime | None = None,
+    finished_at: datetime | None = None,
+) -> _NewRun:
     return _NewRun(
         id_for(moment),
         task.task_id,
         task.tenant_id,
         moment,
-        RunState.MISSED,
-        "Passed while nobody could fire it.",
-        None,
-        task.now,
+        state,
+        reason,
+        wake_at,
+        finished_at,
+        exclusive=task.overlap != Overlap.ALLOW,
     )
 
 
-def _insert(runs: Sequence[_NewRun]) -> list[UUID]:
-    """Store runs that do not exist yet; returns those that wait for a worker."""
+def _insert(runs: Sequence[_NewRun], *, now: datetime) -> list[UUID]:
+    """Store runs that do not exist yet; returns those that wait for a worker.
+
+    Whether a run would overlap with another one is for the constraint on exclusive
+    runs to say. Where it does, the fire time is kept as skipped.
+    """
+    if not runs:
+        return []
+    stored = set(_store(runs))
+    _store(
+        [
+            run._replace(
+                state=RunState.SKIPPED,
+                reason="The run before it was not over.",
+                finished_at=now,
+                wake_at=None,
+            )
+            for run in runs
+            if run.exclusive
+            and run.state == RunState.PENDING
+            and run.run_id not in stored
+        ]
+    )
+    return [
+        run.run_id
+        for run in runs
+        if run.state == RunState.PENDING and run.run_id in stored
+    ]
+
+
+def _store(runs: Sequence[_NewRun]) -> list[UUID]:
+    """Insert those runs that no constraint forbids; returns their ids."""
     if not runs:
         return []
     with connection.cursor() as cursor:
         cursor.execute(
             """
             INSERT INTO tasks_api_run (id, task_id, tenant_id, scheduled_for, state,
-                reason, wake_at, finished_at, attempt_count, lost_count)
+                reason, wake_at, finished_at, exclusive, attempt_count, lost_count)
             SELECT *, 0, 0 FROM unnest(%s::uuid[], %s::uuid[], %s::bigint[],
                 %s::timestamptz[], %s::text[], %s::text[], %s::timestamptz[],
-                %s::timestamptz[])
-            ON CONFLICT (task_id, scheduled_for) DO NOTHING
-            RETURNING id, state
+                %s::timestamptz[], %s::bool[])
+            ON CONFLICT DO NOTHING
+            RETURNING id
             """,
             columns(runs),
         )
-        return [run_id for run_id, state in cursor if state == RunState.PENDING]
+        return [run_id for (run_id,) in cursor.fetchall()]
 
 
 def _move(moves: Sequence[_Move]) -> None:
@@ -265,6 +339,8 @@ _WAKE = """
                 WHEN run.scheduled_for > periodic.expires THEN 'over'
                 WHEN NOT periodic.enabled AND NOT periodic.one_off THEN 'paused'
                 WHEN NOT periodic.enabled THEN 'held'
+                WHEN run.attempt_count > 0 AND task.replaced_at > run.started_at
+                    THEN 'replaced'
                 WHEN run.state = 'running' AND run.lost_count + 1 >= %(most_lost)s
                     THEN 'poison'
                 ELSE 'ready'
@@ -292,13 +368,15 @@ _WAKE = """
             WHEN 'removed' THEN 'The task was removed.'
             WHEN 'over' THEN 'The end of the task was moved to before this run.'
             WHEN 'paused' THEN 'The task was paused.'
+            WHEN 'replaced' THEN 'The task was replaced.'
             WHEN 'poison' THEN 'Its worker was lost too often.'
             ELSE '' END,
         lease = NULL,
         lost_count = run.lost_count + (waiting.was = 'running')::int,
         wake_at = CASE WHEN waiting.fate IN ('ready', 'held') THEN
             now() + least(
-                greatest(now() - run.scheduled_for, make_interval(secs => %(soonest)s)),
+                greatest(now() - greatest(run.scheduled_for, run.started_at),
+                    make_interval(secs => %(soonest)s)),
                 make_interval(secs => %(latest)s))
             END,
         finished_at = CASE WHEN waiting.fate NOT IN ('ready', 'held') THEN now() END

@@ -18,7 +18,7 @@ from kombu.exceptions import OperationalError
 
 from tasks_api.delivery.record import Finished
 from tasks_api.delivery.request import Claimed
-from tasks_api.delivery.retry import GiveUp, Release
+from tasks_api.delivery.retry import GiveUp, Release, RetryAfter
 
 logger = logging.getLogger(__name__)
 
@@ -56,11 +56,22 @@ def _finished(item: Finished) -> dict[str, object]:
     runtime = item.outcome.duration_ms / 1000
     # One event tells the whole life; Flower takes the moments from it.
     event = started_event(item.run, started) | {"runtime": runtime}
-    if isinstance(item.verdict, GiveUp):
-        reason = item.verdict.reason
+    match item.verdict:
         # As the result too, because Flower's list has a column for that.
-        return event | {"type": "task-failed", "exception": reason, "result": reason}
-    result = f"HTTP {item.outcome.status_code}"
+        case GiveUp(reason=reason):
+            return event | {
+                "type": "task-failed",
+                "exception": reason,
+                "result": reason,
+            }
+        case RetryAfter(reason=reason):
+            return event | {
+                "type": "task-retried",
+                "exception": reason,
+                "result": reason,
+            }
+    status = item.outcome.status_code
+    result = "queued" if status is None else f"HTTP {status}"
     return event | {"type": "task-succeeded", "result": result}
 
 
@@ -69,13 +80,19 @@ def started_event(run: Claimed, started: float) -> dict[str, object]:
         "type": "task-started",
         "uuid": str(run.run_id),
         "name": NAME,
-        "args": f"({run.method} {host_of(run.url)})",
+        "args": f"({_target(run)})",
         "kwargs": f"{{'task': '{run.task_id}', 'tenant': {run.tenant_id}}}",
         "retries": run.number - 1,
         "received": started,
         "started": started,
         "local_received": time.time(),
     }
+
+
+def _target(run: Claimed) -> str:
+    if run.queue:
+        return "a pull queue"
+    return f"{run.method} {host_of(run.url) or 'the callback URL'}"
 
 
 def host_of(url: str) -> str:

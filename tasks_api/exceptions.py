@@ -35,3 +35,15 @@ class ScheduleError(SchedulerError):
     """A stored schedule yields no fire times; its own task is paused, nobody else's."""
 
     code = "schedule_error"
+
+
+class MessageExists(SchedulerError):
+    """Its queue has a message of that name already."""
+
+    code = "message_exists"
+
+
+class MessageNotFound(SchedulerError):
+    """No such message, or it is not in flight where it should be."""
+
+    code = "message_not_found"

@@ -1,4 +1,4 @@
-"""The rows behind it all: Task, Run, Attempt and the heartbeats of processes."""
+"""The rows behind it all: Task, Run, Attempt, Message and the heartbeats of processes."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from typing import Self
 import uuid_utils.compat
 from django.db import models
 from django.db.models import F, Q
+from django.db.models.functions import Now
 from django_celery_beat.models import PeriodicTask
 
 from accounts.models import Tenant, User
-from tasks_api.specs import Surface
+from tasks_api.specs import Misfire, Overlap, Surface
 from tasks_api.states import FINAL, RunState
 
 
@@ -50,6 +51,13 @@ class TaskQuerySet(models.QuerySet["Task"]):
             Q(**{ends: None}) | Q(**{f"{ends}__gte": now}), ended_at=None
         )
 
+    def of(self, surface: Surface) -> Self:
+        return self.filter(surface=surface)
+
+    def named(self, surface: Surface, name: str) -> Self:
+        """By the client's own id, which is free again once a task has ended."""
+        return self.filter(surface=surface, name=name, ended_at=None).exclude(name="")
+
     def with_schedule(self) -> Self:
         return self.select_related(
             "periodic_task__interval",
@@ -66,18 +74,42 @@ class Task(models.Model):
     """
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
-    tenant = models.ForeignKey(Tenant, models.CASCADE, related_name="tasks")
-    owner = models.ForeignKey(User, models.CASCADE, related_name="tasks")
+    # Their indexes would repeat what begins with the same columns below.
+    tenant = models.ForeignKey(
+        Tenant, models.CASCADE, related_name="tasks", db_index=False
+    )
+    owner = models.ForeignKey(
+        User, models.CASCADE, related_name="tasks", db_index=False
+    )
     # `task` would clash with PeriodicTask's own field of that name. Protected: a
     # schedule deleted in the admin must not silently take tasks along.
     periodic_task = models.OneToOneField(
         PeriodicTask, models.PROTECT, related_name="http_task"
     )
     surface = models.CharField(max_length=12, choices=[(s, s) for s in Surface])
+    # The client's own id, where its wire format has one.
+    name = models.CharField(max_length=255, blank=True)
     method = models.CharField(max_length=7, default="POST")
-    url = models.TextField()
+    # Empty where the tenant's callback URL is called, or a pull queue gets the body.
+    url = models.TextField(blank=True)
+    queue = models.CharField(max_length=255, blank=True)
     # Text, not jsonb: numbers and key order reach the target as they were posted.
     body = models.TextField()
+    # The statuses that are success, such as 200-299; empty is any below 400.
+    expected_status = models.CharField(max_length=20, blank=True)
+    overlap = models.CharField(
+        max_length=10, choices=[(o, o) for o in Overlap], default=Overlap.ALLOW
+    )
+    misfire = models.CharField(
+        max_length=10, choices=[(m, m) for m in Misfire], default=Misfire.LATEST
+    )
+    # A RetryPolicy as JSON; empty is one attempt.
+    retry = models.TextField(blank=True)
+    # What a CrontabSchedule cannot hold of a cron expression; empty is second 0 and
+    # every year.
+    cron_seconds = models.TextField(blank=True)
+    cron_years = models.TextField(blank=True)
+    schedule_text = models.TextField(blank=True)
     # Null while paused, or when nothing is left.
     next_fire_at = models.DateTimeField(null=True, editable=False)
     # The newest fire time that dispatch has dealt with; up to a second ahead of now.
@@ -88,6 +120,8 @@ class Task(models.Model):
     ended_at = models.DateTimeField(null=True, editable=False)
     end_reason = models.CharField(max_length=20, blank=True, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
+    # When its owner last put another task in its place, under the same name.
+    replaced_at = models.DateTimeField(null=True, editable=False)
 
     objects = TaskQuerySet.as_manager()
 
@@ -96,7 +130,13 @@ class Task(models.Model):
             models.CheckConstraint(
                 name="task_that_ended_never_fires",
                 condition=Q(ended_at=None) | Q(next_fire_at=None),
-            )
+            ),
+            # Also read by whoever looks for a task by its name.
+            models.UniqueConstraint(
+                fields=["tenant", "surface", "name"],
+                name="task_name_once_while_alive",
+                condition=Q(ended_at=None) & ~Q(name=""),
+            ),
         ]
         indexes = [
             # Read by dispatch: what is due. Paused and ended tasks stay out of it.
@@ -104,6 +144,12 @@ class Task(models.Model):
                 fields=["next_fire_at"],
                 name="task_due",
                 condition=Q(next_fire_at__isnull=False),
+            ),
+            # Read by the beat: when to wake for those that it does not dispatch ahead.
+            models.Index(
+                fields=["next_fire_at"],
+                name="task_due_exactly",
+                condition=Q(next_fire_at__isnull=False) & ~Q(overlap=Overlap.ALLOW),
             ),
             # Read by the list of a user's own tasks, oldest first.
             models.Index(
@@ -130,6 +176,12 @@ class RunQuerySet(models.QuerySet["Run"]):
     def not_started(self) -> Self:
         return self.filter(state__in=[RunState.PENDING, RunState.RETRYING])
 
+    def cancel(self, reason: str) -> int:
+        # The filters are the statement's own: a worker that claims a run meanwhile wins.
+        return self.update(
+            state=RunState.CANCELLED, reason=reason, wake_at=None, finished_at=Now()
+        )
+
 
 class Run(models.Model):
     """One fire time of one task: the row that says what became of it.
@@ -153,6 +205,8 @@ class Run(models.Model):
     attempt_count = models.PositiveIntegerField(default=0)
     # How many attempts ended with their worker, and were made again for that.
     lost_count = models.PositiveIntegerField(default=0)
+    # Bars other runs of its task from beginning before it is over.
+    exclusive = models.BooleanField(default=False)
     started_at = models.DateTimeField(null=True)
     finished_at = models.DateTimeField(null=True)
 
@@ -164,6 +218,11 @@ class Run(models.Model):
             # fire time makes one run.
             models.UniqueConstraint(
                 fields=["task", "scheduled_for"], name="run_once_per_fire_time"
+            ),
+            models.UniqueConstraint(
+                fields=["task"],
+                name="run_alone_while_exclusive",
+                condition=Q(exclusive=True, finished_at=None),
             ),
             models.CheckConstraint(
                 name="run_final_or_awake",
@@ -217,6 +276,78 @@ class Attempt(models.Model):
 
     def __str__(self) -> str:
         return f"attempt {self.number} of {self.run_id}"
+
+
+class MessageQuerySet(models.QuerySet["Message"]):
+    def for_tenant(self, tenant: Tenant) -> Self:
+        return self.filter(tenant=tenant)
+
+
+class Message(models.Model):
+    """One item of the pull queue: waiting for a consumer, or leased by one."""
+
+    tenant = models.ForeignKey(
+        Tenant, models.CASCADE, related_name="messages", db_index=False
+    )
+    queue = models.CharField(max_length=255)
+    # The id that its client chose.
+    name = models.CharField(max_length=255)
+    timeout_seconds = models.PositiveIntegerField()
+    # Below zero is without end.
+    max_retries = models.IntegerField(default=0)
+    retry_count = models.PositiveIntegerField(default=0)
+    # Text, not jsonb: numbers and key order reach the consumer as they were posted.
+    payload = models.TextField(default="null")
+    # What a consumer wants to be told if the message comes to another one; JSON text.
+    state = models.TextField(null=True)  # noqa: DJ001 (no state differs from any JSON)
+    run_at = models.DateTimeField()
+    # Null while it waits. Once this has passed, it waits again.
+    leased_until = models.DateTimeField(null=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    objects = MessageQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["tenant", "queue", "name"], name="message_once_per_queue"
+            )
+        ]
+        indexes = [
+            # Read by /next: what waits, oldest first.
+            models.Index(
+                fields=["tenant", "queue", "run_at", "id"],
+                name="message_waits",
+                condition=Q(leased_until=None),
+            ),
+            # Read by /next: whose lease ran out.
+            models.Index(
+                fields=["tenant", "queue", "leased_until"],
+                name="message_leased",
+                condition=Q(leased_until__isnull=False),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.name} in {self.queue}"
+
+
+class QueueTally(models.Model):
+    """How many messages a pull queue gave up on, because no retry was left."""
+
+    tenant = models.ForeignKey(Tenant, models.CASCADE, related_name="queue_tallies")
+    queue = models.CharField(max_length=255)
+    exhausted = models.PositiveBigIntegerField(default=0)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["tenant", "queue"], name="tally_once_per_queue"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.queue
 
 
 class Heartbeat(models.Model):

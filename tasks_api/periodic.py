@@ -8,22 +8,17 @@ edits them by the usual means does touch that row, and so we hear of it.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple, TypeVar
+from operator import attrgetter
+from typing import Any, NamedTuple
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from django.db import connection
-from django.db.models import Model, Value
-from django.db.models.functions import Concat, Substr
-from django_celery_beat.models import (
-    ClockedSchedule,
-    IntervalSchedule,
-    PeriodicTask,
-    PeriodicTasks,
-)
+from django_celery_beat.models import IntervalSchedule, PeriodicTask, PeriodicTasks
 
+from tasks_api.arrays import array, columns
 from tasks_api.exceptions import ScheduleError
 from tasks_api.models import Task
 from tasks_api.schedules import Cron, Interval, Once, Schedule, first_after
@@ -31,36 +26,40 @@ from tasks_api.schedules import Cron, Interval, Once, Schedule, first_after
 # What the admin's "run selected tasks" sends, with the task's id.
 FIRE = "tasks_api.tasks.fire"
 
-Row = TypeVar("Row", bound=Model)
-
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Stored(NamedTuple):
-    """A task's schedule as it lies in the tables; the order is that of COLUMNS."""
+    """A task's schedule as it lies in the tables; the order is that of COLUMNS.
+
+    The last three stand on the task, where only the service writes.
+    """
 
     enabled: bool
     one_off: bool
-    start_time: datetime | None
-    expires: datetime | None
-    every: int | None
-    period: str | None
-    clocked_time: datetime | None
-    minute: str | None
-    hour: str | None
-    day_of_month: str | None
-    month_of_year: str | None
-    day_of_week: str | None
-    zone: str | None
-    solar_id: int | None
-    created_at: datetime
+    start_time: datetime | None = None
+    expires: datetime | None = None
+    every: int | None = None
+    period: str | None = None
+    clocked_time: datetime | None = None
+    minute: str | None = None
+    hour: str | None = None
+    day_of_month: str | None = None
+    month_of_year: str | None = None
+    day_of_week: str | None = None
+    zone: str | None = None
+    solar_id: int | None = None
+    created_at: datetime = EPOCH
+    seconds: str = ""
+    years: str = ""
 
 
 COLUMNS = """
     periodic.enabled, periodic.one_off, periodic.start_time, periodic.expires,
     every.every, every.period, clocked.clocked_time,
     cron.minute, cron.hour, cron.day_of_month, cron.month_of_year, cron.day_of_week,
-    cron.timezone, periodic.solar_id, task.created_at
+    cron.timezone, periodic.solar_id, task.created_at, task.cron_seconds,
+    task.cron_years
 """
 JOINS = """
     JOIN django_celery_beat_periodictask periodic ON periodic.id = task.periodic_task_id
@@ -87,7 +86,16 @@ PLAN = """
 
 def plan_of(stored: Stored) -> str:
     """A schedule as one text, kept on the task to notice when somebody edits it."""
-    return "|".join(_as_text(value) for value in stored[:-1])
+    return "|".join(map(_as_text, stored[:-3]))
+
+
+def fires_alike(plan: str, other: str) -> bool:
+    """Whether two plans fire alike, though an interval may have begun elsewhere."""
+    fields, others = plan.split("|"), other.split("|")
+    start, every = Stored._fields.index("start_time"), Stored._fields.index("every")
+    if fields[every]:
+        fields[start] = others[start]
+    return fields == others
 
 
 def _as_text(value: Any) -> str:
@@ -121,7 +129,43 @@ def stored_of(task: Task) -> Stored:
         zone=cron and str(cron.timezone),
         solar_id=row.solar_id,
         created_at=task.created_at,
+        seconds=task.cron_seconds,
+        years=task.cron_years,
     )
+
+
+def stored_as(schedule: Schedule, *, created_at: datetime) -> Stored:
+    """A schedule as it will lie in the tables once it is stored, not paused."""
+    match schedule:
+        case Once(at=at):
+            return Stored(True, one_off=True, clocked_time=at, created_at=created_at)
+        case Interval(start=start, every=every, end=end):
+            return Stored(
+                True,
+                one_off=False,
+                start_time=start,
+                expires=end,
+                every=every // timedelta(seconds=1),
+                period=str(IntervalSchedule.SECONDS),
+                created_at=created_at,
+            )
+        case Cron(start=start, end=end):
+            minute, hour, day, month, weekday = schedule.expression.split()
+            return Stored(
+                True,
+                one_off=False,
+                start_time=start,
+                expires=end,
+                minute=minute,
+                hour=hour,
+                day_of_month=day,
+                month_of_year=month,
+                day_of_week=weekday,
+                zone=schedule.zone,
+                created_at=created_at,
+                seconds="" if schedule.seconds == "0" else schedule.seconds,
+                years="" if schedule.years == "*" else schedule.years,
+            )
 
 
 def schedule_from(stored: Stored) -> Schedule:
@@ -143,7 +187,14 @@ def schedule_from(stored: Stored) -> Schedule:
             )
         return Interval(start or stored.created_at, every, stored.expires)
     if stored.minute is not None and stored.zone is not None:
-        return Cron(_expression(stored), _checked(stored.zone), start, stored.expires)
+        return Cron(
+            _expression(stored),
+            _checked(stored.zone),
+            start,
+            stored.expires,
+            seconds=stored.seconds or "0",
+            years=stored.years or "*",
+        )
     raise ScheduleError("The schedule is neither an interval, a crontab nor clocked.")
 
 
@@ -188,47 +239,163 @@ def first_fire(
     return first_after(schedule, now)
 
 
-def create(
-    task_id: UUID, schedule: Interval | Once, *, description: str
-) -> PeriodicTask:
-    """Store a schedule for a new task, without the signals of a save()."""
-    row = PeriodicTask(
-        name=f"task {task_id}",
-        task=FIRE,
-        args=f'["{task_id}"]',
-        description=description,
+class New(NamedTuple):
+    """A schedule to be stored for a task that is about to be."""
+
+    task_id: UUID
+    description: str
+    stored: Stored
+
+
+def create(wanted: Sequence[New]) -> list[int]:
+    """Store schedules, in at most five statements; returns their ids in the same order."""
+    every_ids = _shared(_EVERY, (new.stored for new in wanted))
+    cron_ids = _shared(_CRON, (new.stored for new in wanted))
+    rows = [
+        (
+            f"task {new.task_id}",
+            f'["{new.task_id}"]',
+            new.description,
+            new.stored.one_off,
+            new.stored.start_time,
+            new.stored.expires,
+            new.stored.clocked_time,
+            every_ids.get(_EVERY.key(new.stored)),
+            cron_ids.get(_CRON.key(new.stored)),
+        )
+        for new in wanted
+    ]
+    with connection.cursor() as cursor:
+        cursor.execute(_CREATE, [FIRE, *columns(rows)])
+        ids = dict(cursor.fetchall())
+    return [ids[name] for name, *_ in rows]
+
+
+# The rows refer to each other by ids drawn beforehand; constraints are checked at the end.
+_CREATE = """
+    WITH fresh AS MATERIALIZED (
+        SELECT new.*, %s AS task, CASE WHEN clocked_time IS NOT NULL THEN nextval(
+            pg_get_serial_sequence('django_celery_beat_clockedschedule', 'id')) END
+            AS clocked_id
+        FROM unnest(%s::text[], %s::text[], %s::text[], %s::bool[], %s::timestamptz[],
+            %s::timestamptz[], %s::timestamptz[], %s::int[], %s::int[])
+            AS new(name, args, description, one_off, start_time, expires, clocked_time,
+                interval_id, crontab_id)
+    ), clocked AS (
+        INSERT INTO django_celery_beat_clockedschedule (id, clocked_time)
+        SELECT clocked_id, clocked_time FROM fresh WHERE clocked_id IS NOT NULL
     )
-    match schedule:
-        case Once(at=at):
-            row.one_off = True
-            row.clocked = _stored(ClockedSchedule(clocked_time=at))
-        case Interval(start=start, every=every, end=end):
-            row.interval = _interval(every)
-            row.start_time, row.expires = start, end
-    return _stored(row)
+    INSERT INTO django_celery_beat_periodictask (name, task, args, kwargs, headers,
+        description, enabled, one_off, total_run_count, date_changed, start_time, expires,
+        interval_id, crontab_id, clocked_id)
+    SELECT name, task, args, '{}', '{}', description, true, one_off, 0, now(), start_time,
+        expires, interval_id, crontab_id, clocked_id
+    FROM fresh
+    RETURNING name, id
+"""
 
 
-def _stored(row: Row) -> Row:
-    # Other than save(), bulk_create() sends no signals.
-    [created] = type(row)._default_manager.bulk_create([row])
-    return created
+class _Shared(NamedTuple):
+    """A table whose rows many tasks share: its columns, and how to cast them."""
+
+    table: str
+    columns: tuple[str, ...]
+    cast: str
+    read: Callable[[Stored], tuple[Any, ...]]
+
+    def key(self, stored: Stored) -> tuple[Any, ...] | None:
+        """A task's row there; None for a schedule of another kind."""
+        key = self.read(stored)
+        return None if key[0] is None else key
 
 
-def _interval(every: timedelta) -> IntervalSchedule:
-    # Shared where one exists. Two of the same, from two requests at once, do no harm.
-    seconds = every // timedelta(seconds=1)
-    wanted = {"every": seconds, "period": IntervalSchedule.SECONDS}
-    found = IntervalSchedule.objects.filter(**wanted).order_by("pk").first()
-    return found or _stored(IntervalSchedule(**wanted))
+_EVERY = _Shared(
+    "django_celery_beat_intervalschedule",
+    ("every", "period"),
+    "%s::int[], %s::text[]",
+    attrgetter("every", "period"),
+)
+_DAYS = ("minute", "hour", "day_of_month", "month_of_year", "day_of_week")
+_CRON = _Shared(
+    "django_celery_beat_crontabschedule",
+    (*_DAYS, "timezone"),
+    ", ".join(["%s::text[]"] * 6),
+    attrgetter(*_DAYS, "zone"),
+)
+
+
+def _shared(
+    shared: _Shared, stored: Iterable[Stored]
+) -> dict[tuple[Any, ...] | None, int]:
+    """The ids of the rows that schedules need, made where there is none yet."""
+    keys = {key for each in stored if (key := shared.key(each))}
+    if not keys:
+        return {}
+    names = ", ".join(shared.columns)
+    wanted = f"unnest({shared.cast}) AS wanted({names})"
+    with connection.cursor() as cursor:
+        # Two of the same, from two requests at once, do no harm.
+        cursor.execute(
+            f"SELECT {names}, min(id) FROM {shared.table} JOIN {wanted}"  # noqa: S608 (constants)
+            f" USING ({names}) GROUP BY {names}",
+            columns(keys),
+        )
+        found = {row[:-1]: row[-1] for row in cursor.fetchall()}
+        if missing := keys - found.keys():
+            cursor.execute(
+                f"INSERT INTO {shared.table} ({names}) SELECT * FROM {wanted}"  # noqa: S608 (constants)
+                f" RETURNING {names}, id",
+                columns(missing),
+            )
+            found |= {row[:-1]: row[-1] for row in cursor.fetchall()}
+    return found
+
+
+def replace(periodic_task_id: int, stored: Stored, *, description: str) -> None:
+    """Put another recurring schedule in the place of a task's; it is not paused then."""
+    PeriodicTask.objects.filter(pk=periodic_task_id).update(
+        description=description,
+        enabled=True,
+        start_time=stored.start_time,
+        expires=stored.expires,
+        interval_id=_shared(_EVERY, [stored]).get(_EVERY.key(stored)),
+        crontab_id=_shared(_CRON, [stored]).get(_CRON.key(stored)),
+    )
 
 
 def set_enabled(task_ids: Collection[UUID], enabled: bool) -> None:
-    """Pause or resume schedules, in two statements however many they are."""
+    """Pause or resume schedules, in one statement however many they are."""
     if not task_ids:
         return
-    PeriodicTask.objects.filter(http_task__in=task_ids).update(enabled=enabled)
-    plan = Concat(Value("t" if enabled else "f"), Substr("planned_from", 2))
-    Task.objects.filter(pk__in=task_ids).update(planned_from=plan)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            WITH changed AS (
+                UPDATE tasks_api_task SET planned_from = %s || substr(planned_from, 2)
+                WHERE id = ANY(%s::uuid[]) RETURNING periodic_task_id
+            )
+            UPDATE django_celery_beat_periodictask periodic SET enabled = %s
+            FROM changed WHERE periodic.id = changed.periodic_task_id
+            """,
+            ["t" if enabled else "f", array(task_ids), enabled],
+        )
+
+
+def end(task_ids: Collection[UUID], *, now: datetime) -> None:
+    """End tasks that were removed, and stop their schedules, in one statement."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            WITH ended AS (
+                UPDATE tasks_api_task
+                SET ended_at = %s, end_reason = 'removed', next_fire_at = NULL
+                WHERE id = ANY(%s::uuid[]) RETURNING periodic_task_id
+            )
+            UPDATE django_celery_beat_periodictask periodic SET enabled = false
+            FROM ended WHERE periodic.id = ended.periodic_task_id
+            """,
+            [now, array(task_ids)],
+        )
 
 
 def last_edit() -> datetime | None:

@@ -7,11 +7,9 @@ after a moment, or None when nothing is left. All the rest follows from it.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from zoneinfo import ZoneInfo
+from datetime import datetime, timedelta
 
-from cronsim import CronSim, CronSimError
-
+from tasks_api import cron
 from tasks_api.exceptions import ScheduleError
 
 MICROSECOND = timedelta(microseconds=1)
@@ -46,22 +44,20 @@ class Once:
 
 @dataclass(frozen=True)
 class Cron:
-    """Fires when local time in `zone` matches the expression, as Debian's cron does."""
+    """Fires when local time in `zone` matches the fields; see cron.first_from()."""
 
     expression: str
-    zone: str
+    zone: str = "UTC"
     start: datetime | None = None
     end: datetime | None = None
+    seconds: str = "0"
+    years: str = "*"
 
     def first_from(self, moment: datetime) -> datetime | None:
         earliest = max(moment, self.start) if self.start else moment
-        # cronsim looks strictly after the time it is given.
-        before = (earliest - MICROSECOND).astimezone(ZoneInfo(self.zone))
-        try:
-            found = next(CronSim(self.expression, before), None)
-        except CronSimError as error:
-            raise ScheduleError(f"The cron expression is not valid: {error}.") from None
-        return found and _within(found.astimezone(UTC), self.end)
+        fields = cron.Fields(self.expression, self.seconds, self.years)
+        found = cron.first_from(fields, self.zone, earliest)
+        return found and _within(found, self.end)
 
 
 Schedule = Interval | Once | Cron
@@ -69,6 +65,42 @@ Schedule = Interval | Once | Cron
 
 def _within(moment: datetime, end: datetime | None) -> datetime | None:
     return moment if end is None or moment <= end else None
+
+
+def read_cron(
+    text: str,
+    *,
+    now: datetime,
+    zone: str | None = None,
+    start: datetime | None = None,
+    end: datetime | None = None,
+) -> Cron | Interval:
+    """The schedule that a client's expression stands for, in UTC unless it says where.
+
+    `@every` counts from the start, or from now. Raises ScheduleError with a sentence for
+    what cannot be read, and for what never fires again.
+    """
+    read = cron.read(text)
+    zone = cron.known_zone(zone) if zone is not None else None
+    if zone and read.zone and zone != read.zone:
+        raise ScheduleError(f"It names two time zones, {read.zone} and {zone}.")
+    if read.every is not None:
+        schedule: Cron | Interval = Interval(
+            (start or now) + read.every, read.every, end
+        )
+    else:
+        assert read.fields is not None
+        schedule = Cron(
+            read.fields.expression,
+            read.zone or zone or "UTC",
+            start,
+            end,
+            seconds=read.fields.seconds,
+            years=read.fields.years,
+        )
+    if first_after(schedule, now) is None:
+        raise ScheduleError("It never fires again.")
+    return schedule
 
 
 def first_after(schedule: Schedule, moment: datetime) -> datetime | None:
@@ -85,12 +117,19 @@ class Due:
     next_fire_at: datetime | None
 
 
-def due(schedule: Schedule, *, since: datetime, now: datetime, limit: int) -> Due:
+def due(
+    schedule: Schedule,
+    *,
+    since: datetime,
+    now: datetime,
+    limit: int,
+    grace: timedelta | None = None,
+) -> Due:
     """Sort out what became of the fire times from `since`, the first open one, to `now`.
 
     The newest one fires and the older ones are missed: at most one run catches up,
-    and none after the schedule's end. A `since` that is still to come fires as it is.
-    At most `limit` fire times are looked at; the others come with the next call,
+    and none after the schedule's end. With a `grace`, none catches up: what is later
+    than that is missed. A `since` that is still to come fires as it is. At most `limit` fire times are looked at; the others come with the next call,
     because `next_fire_at` is then still due.
     """
     if since > now:
@@ -101,7 +140,8 @@ def due(schedule: Schedule, *, since: datetime, now: datetime, limit: int) -> Du
         passed.append(upcoming)
         upcoming = first_after(schedule, upcoming)
     more_passed = upcoming is not None and upcoming <= now
-    if more_passed or _is_over(schedule, now):
+    is_late = grace is not None and now - passed[-1] > grace
+    if more_passed or is_late or _is_over(schedule, now):
         return Due(tuple(passed), None, upcoming)
     return Due(tuple(passed[:-1]), passed[-1], upcoming)
 

@@ -1,4 +1,4 @@
-"""What a user can do with tasks: create, remove, pause, resume."""
+"""What a user can do with tasks: create, replace, remove, pause, resume."""
 
 from __future__ import annotations
 
@@ -10,57 +10,124 @@ from django.db import connection, transaction
 from django.db.models import F
 from django.db.models.functions import Now
 
-from accounts.models import User
-from tasks_api import periodic
+from accounts.models import Tenant, User
+from tasks_api import periodic, store
 from tasks_api.arrays import array, columns
 from tasks_api.exceptions import NotYourTask, ScheduleError, TaskNotFound
-from tasks_api.models import Run, Task, id_for, new_id
-from tasks_api.specs import TaskSpec
-from tasks_api.states import RunState
+from tasks_api.models import Run, Task, TaskQuerySet, id_for
+from tasks_api.specs import Overlap, Surface, TaskSpec
 
 
 @transaction.atomic
 def create_task(owner: User, spec: TaskSpec, *, now: datetime) -> Task:
-    task = Task(
-        id=new_id(),
-        tenant=owner.tenant,
-        owner=owner,
-        surface=spec.surface,
-        method=spec.method,
-        url=spec.url,
-        body=spec.body,
-        created_at=now,
-    )
-    task.periodic_task = periodic.create(
-        task.id, spec.schedule, description=f"{spec.method} {spec.url} for {owner}"
-    )
-    stored = periodic.stored_of(task)
-    task.planned_from = periodic.plan_of(stored)
-    # From the start, not from now: whoever lets the past in wants it to run at once.
-    task.next_fire_at = spec.schedule.first_from(
-        datetime.min.replace(tzinfo=now.tzinfo)
-    )
-    task.save(force_insert=True)
-    return task
+    [row] = store.insert(owner, [spec], now=now)
+    return Task(**row._asdict())
 
 
 @transaction.atomic
-def remove_task(owner: User, task_id: str, *, now: datetime) -> None:
-    ids = [task.pk for task in _own(owner, [task_id], now=now)]
-    periodic.set_enabled(ids, False)
-    Task.objects.filter(pk__in=ids).update(
-        ended_at=now, end_reason="removed", next_fire_at=None
-    )
+def put_task(owner: User, spec: TaskSpec, *, now: datetime) -> None:
+    """Create a recurring task, or replace the tenant's one of that name.
+
+    A replaced task keeps its id and its history, and its last run. What waits for a
+    retry is cancelled; a request under way finishes, and is not made again.
+    """
+    tenant = owner.tenant
+    assert tenant is not None
+    _lock_names(tenant, spec.surface)
+    named = Task.objects.for_tenant(tenant).named(spec.surface, spec.name)
+    _bury(named, now=now)
+    task = named.with_schedule().select_for_update(no_key=True, of=("self",)).first()
+    if task is None:
+        store.insert(owner, [spec], now=now)
+        return
+    if store.replace(task, spec, owner, now=now):
+        _delete_ahead([task.pk])
+    begun = Run.objects.filter(task=task, attempt_count__gt=0).not_started()
+    begun.cancel("The task was replaced.")
+
+
+@transaction.atomic
+def put_set(
+    owner: User, specs: Sequence[TaskSpec], *, surface: Surface, now: datetime
+) -> None:
+    """Make these the tenant's only named tasks of a surface, all at once.
+
+    Those that stay as they are keep their place in time; the others are new.
+    """
+    tenant = owner.tenant
+    assert tenant is not None
+    _lock_names(tenant, surface)
+    tasks = Task.objects.for_tenant(tenant).of(surface)
+    _bury(tasks, now=now)
+    wanted = {spec.name: spec for spec in specs}
+    gone = []
+    alive = tasks.filter(ended_at=None).exclude(name="").order_by("pk")
+    rows = alive.select_for_update(no_key=True)
+    for task_id, name, *place in rows.values_list("pk", "name", *store.Place._fields):
+        spec = wanted.get(name)
+        if spec and store.Place(*place).is_of(
+            periodic.stored_as(spec.schedule, created_at=now)
+        ):
+            del wanted[name]
+        else:
+            gone.append(task_id)
+    _remove(gone, now=now)
+    if wanted:
+        store.insert(owner, list(wanted.values()), now=now)
+
+
+def _lock_names(tenant: Tenant, surface: Surface) -> None:
+    """Let one request at a time give names to a tenant's tasks, until it commits."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pg_advisory_xact_lock(hashtextextended(%s, %s))",
+            [surface, tenant.pk],
+        )
+
+
+def _bury(tasks: TaskQuerySet, *, now: datetime) -> None:
+    """Mark those that are past their end, whose names are free again."""
+    past = tasks.filter(ended_at=None, periodic_task__expires__lt=now)
+    past.update(ended_at=now, end_reason="over", next_fire_at=None)
+
+
+@transaction.atomic
+def remove_task(
+    owner: User, task_id: str, *, now: datetime, surface: Surface | None = None
+) -> None:
+    tasks = _own(owner, [task_id], now=now, surface=surface)
+    _remove([task.pk for task in tasks], now=now)
+
+
+@transaction.atomic
+def remove_tasks(tasks: TaskQuerySet, *, now: datetime) -> int:
+    """Remove those of the tasks that are alive; returns how many there were."""
+    rows = tasks.alive(now).order_by("pk").select_for_update(no_key=True, of=("self",))
+    ids = [task.pk for task in rows]
+    _remove(ids, now=now)
+    return len(ids)
+
+
+def _remove(ids: Collection[uuid.UUID], *, now: datetime) -> None:
+    if not ids:
+        return
+    periodic.end(ids, now=now)
     _take_back(ids, reason="The task was removed.")
 
 
 @transaction.atomic
-def pause_tasks(owner: User, ids: Sequence[str], *, now: datetime) -> None:
+def pause_tasks(
+    owner: User,
+    ids: Sequence[str],
+    *,
+    now: datetime,
+    surface: Surface | None = None,
+) -> None:
     """Stop the schedules of all of these tasks, or of none.
 
     A run under way finishes. A one-off that was due waits, and runs on resume.
     """
-    tasks = _own(owner, ids, now=now)
+    tasks = _own(owner, ids, now=now, surface=surface)
     _pause([task for task in tasks if task.periodic_task.enabled])
 
 
@@ -73,9 +140,15 @@ def _pause(tasks: Sequence[Task]) -> None:
 
 
 @transaction.atomic
-def resume_tasks(owner: User, ids: Sequence[str], *, now: datetime) -> None:
+def resume_tasks(
+    owner: User,
+    ids: Sequence[str],
+    *,
+    now: datetime,
+    surface: Surface | None = None,
+) -> None:
     """Let all of these tasks fire again, each at its next fire time, or none."""
-    tasks = _own(owner, ids, now=now, schedules=True)
+    tasks = _own(owner, ids, now=now, surface=surface, schedules=True)
     paused = [task for task in tasks if not task.periodic_task.enabled]
     resumed = [task.pk for task in paused]
     periodic.set_enabled(resumed, True)
@@ -93,7 +166,7 @@ def adopt_edits(ids: Sequence[uuid.UUID], *, now: datetime) -> int:
     not started is taken back first.
     """
     locked = Task.objects.filter(pk__in=ids, ended_at=None).with_schedule()
-    tasks = list(locked.select_for_update(of=("self",), skip_locked=True))
+    tasks = list(locked.select_for_update(no_key=True, of=("self",), skip_locked=True))
     _pause([task for task in tasks if not task.periodic_task.enabled])
     _forget_ahead([task for task in tasks if task.periodic_task.enabled])
     plan(tasks, now=now)
@@ -147,27 +220,44 @@ def _continue(
 
 @transaction.atomic
 def fire_task(task_id: uuid.UUID, *, now: datetime) -> uuid.UUID | None:
-    """Make a run of a task at once, beside its schedule; None when it has ended."""
+    """Make a run of a task at once, beside its schedule.
+
+    None when the task has ended, or may not overlap with the run that it has.
+    """
     task = Task.objects.alive(now).filter(pk=task_id).first()
     if task is None:
         return None
-    run = Run(id=id_for(now), task=task, tenant_id=task.tenant_id, scheduled_for=now)
-    run.wake_at = now
-    run.save(force_insert=True)
-    return run.pk
+    run = Run(
+        id=id_for(now),
+        task=task,
+        tenant_id=task.tenant_id,
+        scheduled_for=now,
+        wake_at=now,
+        exclusive=task.overlap != Overlap.ALLOW,
+    )
+    Run.objects.bulk_create([run], ignore_conflicts=True)
+    stored = Run.objects.filter(pk=run.pk)
+    return stored.values_list("pk", flat=True).first()
 
 
 def _own(
-    owner: User, ids: Iterable[str], *, now: datetime, schedules: bool = False
+    owner: User,
+    ids: Iterable[str],
+    *,
+    now: datetime,
+    surface: Surface | None,
+    schedules: bool = False,
 ) -> list[Task]:
     """Lock tasks of one owner. All of them exist and are his, or none is touched."""
     wanted = {parse_id(task_id) for task_id in ids}
     rows = Task.objects.alive(now).filter(pk__in=wanted).select_related("periodic_task")
+    if surface is not None:
+        rows = rows.filter(surface=surface)
     if schedules:
         rows = rows.with_schedule()
     # In one order everywhere, so that two requests never wait for each other.
     rows = rows.order_by("pk")
-    tasks = list(rows.select_for_update(of=("self",)))
+    tasks = list(rows.select_for_update(no_key=True, of=("self",)))
     if len(tasks) < len(wanted):
         raise TaskNotFound("Task not found")
     if any(task.owner_id != owner.pk for task in tasks):
@@ -187,30 +277,40 @@ def _take_back(task_ids: Collection[uuid.UUID], *, reason: str) -> None:
     """Cancel what has not started; what was only dispatched ahead never happened."""
     _delete_ahead(task_ids)
     # The state is in the statement's own WHERE: a worker that claims a run meanwhile wins.
-    Run.objects.filter(task__in=task_ids).not_started().update(
-        state=RunState.CANCELLED, reason=reason, wake_at=None, finished_at=Now()
+    _change_runs(
+        """
+        UPDATE tasks_api_run SET state = 'cancelled', reason = %s, wake_at = NULL,
+            finished_at = now()
+        WHERE task_id = ANY(%s::uuid[]) AND state IN ('pending', 'retrying')
+        """,
+        reason,
+        array(task_ids),
     )
 
 
 def _delete_ahead(task_ids: Collection[uuid.UUID]) -> None:
-    _delete_runs(
-        "task_id = ANY(%s::uuid[]) AND state = 'pending' AND attempt_count = 0"
-        " AND scheduled_for > now()",
-        task_ids,
+    _change_runs(
+        """
+        DELETE FROM tasks_api_run
+        WHERE task_id = ANY(%s::uuid[]) AND state = 'pending' AND attempt_count = 0
+            AND scheduled_for > now()
+        """,
+        array(task_ids),
     )
 
 
 def _delete_unstarted(task_ids: Collection[uuid.UUID]) -> None:
-    _delete_runs(
-        "task_id = ANY(%s::uuid[]) AND state = 'pending' AND attempt_count = 0",
-        task_ids,
+    _change_runs(
+        """
+        DELETE FROM tasks_api_run
+        WHERE task_id = ANY(%s::uuid[]) AND state = 'pending' AND attempt_count = 0
+        """,
+        array(task_ids),
     )
 
 
-def _delete_runs(condition: str, task_ids: Collection[uuid.UUID]) -> None:
-    # Not QuerySet.delete(), which reads first: the row might be claimed in between.
+def _change_runs(statement: str, *values: str) -> None:
+    # Not by QuerySet, which reads first: the row might be claimed in between. And of
+    # thousands of ids, each would be a parameter of its own.
     with connection.cursor() as cursor:
-        cursor.execute(
-            f"DELETE FROM tasks_api_run WHERE {condition}",  # noqa: S608 (constants)
-            [array(task_ids)],
-        )
+        cursor.execute(statement, values)

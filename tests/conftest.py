@@ -69,11 +69,10 @@ def make_task(user: User) -> MakeTask:
         schedule: Schedule | None = None,
         url: str = "http://example.com/hook",
         body: str = "{}",
+        surface: Surface = Surface.TASKS,
     ) -> Task:
         now = timezone.now()
-        spec = TaskSpec(
-            Surface.TASKS, url, schedule or Once(now + timedelta(hours=1)), body
-        )
+        spec = TaskSpec(surface, url, schedule or Once(now + timedelta(hours=1)), body)
         return services.create_task(owner, spec, now=now)
 
     return make

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
+from django.core.exceptions import SuspiciousOperation
 from django.db import InterfaceError, OperationalError
-from django.http import Http404, HttpRequest, JsonResponse
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.utils.log import log_response
 from rest_framework.exceptions import APIException
 from rest_framework.response import Response
 from rest_framework.views import APIView, set_rollback
 
-from accounts.models import User
+from accounts.authentication import AnonymousTenant, TokenAuthentication
+from accounts.models import Tenant, User
 from tasks_api.exceptions import (
     InvalidTask,
+    MessageExists,
+    MessageNotFound,
     NotYourTask,
     SchedulerError,
     TaskNotFound,
@@ -23,10 +27,13 @@ STATUS: dict[type[Exception], int] = {
     InvalidTask: 400,
     NotYourTask: 403,
     TaskNotFound: 404,
+    MessageNotFound: 404,
+    MessageExists: 409,
 }
 
 NOT_FOUND = "Not found"
-FAILURE = "APIError: Internal Server error occurred!"
+FAILURE = "Internal error"
+OUTAGE = "The storage has trouble at the moment; try again"
 
 
 class Refusal(NamedTuple):
@@ -39,6 +46,11 @@ class Refusal(NamedTuple):
     message: str
     cause: Exception
 
+    @property
+    def is_outage(self) -> bool:
+        """Whether the storage failed, so that the same request may succeed later."""
+        return isinstance(self.cause, OperationalError | InterfaceError)
+
 
 class SurfaceView(APIView):
     """Base of all views of a wire format; `refuse` puts errors in its words."""
@@ -50,11 +62,41 @@ class SurfaceView(APIView):
         assert isinstance(user, User)
         return user
 
-    def refuse(self, refusal: Refusal) -> Response:
+    @property
+    def tenant(self) -> Tenant:
+        tenant = self.user.tenant
+        assert tenant is not None
+        return tenant
+
+    def refuse(self, refusal: Refusal) -> HttpResponse:
         return _answer(refusal)
 
 
-def exception_handler(exc: Exception, context: dict[str, Any]) -> Response:
+class OpenView(SurfaceView):
+    """A view of a format that documents no authentication.
+
+    With SCHEDULER_ANONYMOUS_TENANT, who comes without a token acts as that tenant.
+    """
+
+    authentication_classes = [TokenAuthentication, AnonymousTenant]
+
+
+class TextView(OpenView):
+    """A view of a format whose errors are a sentence of plain text."""
+
+    # What its document answers when the storage has trouble.
+    outage_status: ClassVar[int] = 429
+
+    def refuse(self, refusal: Refusal) -> HttpResponse:
+        status, message, _ = refusal
+        if refusal.is_outage:
+            status, message = self.outage_status, OUTAGE
+        return HttpResponse(
+            message, status=status, content_type="text/plain; charset=utf-8"
+        )
+
+
+def exception_handler(exc: Exception, context: dict[str, Any]) -> HttpResponse:
     set_rollback()
     refusal = _refusal(exc)
     view = context["view"]
@@ -73,16 +115,20 @@ def _refusal(exc: Exception) -> Refusal:
             return Refusal(exc.status_code, str(exc.detail), exc)
         case Http404():
             return Refusal(404, NOT_FOUND, exc)
-        case SchedulerError() if type(exc) in STATUS:
-            return Refusal(STATUS[type(exc)], str(exc), exc)
+        case SuspiciousOperation():
+            # Such as a query string of thousands of parameters.
+            return Refusal(400, str(exc) or "Bad request", exc)
+        case SchedulerError():
+            known = (STATUS[kind] for kind in type(exc).__mro__ if kind in STATUS)
+            return Refusal(next(known, 500), str(exc), exc)
     return Refusal(500, FAILURE, exc)
 
 
-def _answer(refusal: Refusal) -> Response:
+def _answer(refusal: Refusal) -> HttpResponse:
     return Response(_shape(refusal.message), status=refusal.status)
 
 
-def _log(exc: Exception, response: Response, request: Any) -> None:
+def _log(exc: Exception, response: HttpResponse, request: Any) -> None:
     # Django's own way of logging, which marks the response so that it does so once.
     if isinstance(exc, OperationalError | InterfaceError):
         # Where it happened says nothing: the database is away for everybody.

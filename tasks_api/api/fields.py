@@ -7,11 +7,18 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, NoReturn
+from urllib.parse import parse_qsl
 
-from tasks_api.exceptions import InvalidTask
+from django.conf import settings
+from rest_framework.request import Request
+
+from tasks_api.delivery import guard
+from tasks_api.exceptions import InvalidTask, ScheduleError
+from tasks_api.schedules import Cron, Interval, read_cron
 
 # What PostgreSQL's integer holds, and so django-celery-beat's intervals.
-LARGEST_FREQUENCY = 2**31 - 1
+LARGEST = 2**31 - 1
+LONGEST_NAME = 255
 # datetime.fromisoformat checks the numbers, but takes more around them than ISO 8601
 # does: any character between date and time, one before the offset, a date alone.
 MOMENT = re.compile(
@@ -28,10 +35,94 @@ SECONDS_IN = {
 }
 
 
+def body_of(data: object) -> Mapping[str, Any]:
+    """The fields of a request body."""
+    if not isinstance(data, Mapping):
+        raise InvalidTask("body", "The request body should be a JSON object")
+    return data
+
+
 def required(data: Mapping[str, Any], name: str) -> Any:
     if name not in data:
         raise InvalidTask(name, f"Missing key: {name}")
     return data[name]
+
+
+def client_name(name: str, value: object) -> str:
+    """An id that a client chose: a string of 1 to 255 characters."""
+    if isinstance(value, str) and 0 < len(value) <= LONGEST_NAME:
+        return value
+    raise InvalidTask(
+        name,
+        f"Invalid value of {name}. Value should be a string of 1 to {LONGEST_NAME} "
+        "characters",
+    )
+
+
+def whole_number(name: str, value: object, *, least: int) -> int:
+    """A JSON number without a fraction, from `least` to what PostgreSQL's integer holds."""
+    match value:
+        case bool():
+            pass
+        # The range first: it is not worth writing out a number of many digits.
+        case int() | Decimal() if least <= value <= LARGEST and value == int(value):
+            return int(value)
+    raise InvalidTask(
+        name,
+        f"Invalid value of {name}. Value should be a whole number from {least} to "
+        f"{LARGEST}",
+    )
+
+
+def query_of(request: Request) -> Mapping[str, str]:
+    """The parameters of the query string, the last one of each name.
+
+    Django replaces what is not UTF-8, and the result could be the id of something else.
+    """
+    raw = request.META.get("QUERY_STRING", "").encode("latin-1")
+    try:
+        pairs = parse_qsl(raw.decode(), keep_blank_values=True, errors="strict")
+    except UnicodeDecodeError:
+        raise InvalidTask("query", "The query string is not valid UTF-8") from None
+    return dict(pairs)
+
+
+def parameter(query: Mapping[str, str], name: str) -> str:
+    """A parameter that is an id: 1 to 255 characters that can be stored."""
+    if name not in query:
+        raise InvalidTask(name, f"Missing parameter: {name}")
+    if "\0" in query[name]:
+        raise InvalidTask(name, f"Invalid value of {name}. It contains a NUL character")
+    return client_name(name, query[name])
+
+
+def cron(
+    name: str,
+    value: object,
+    *,
+    now: datetime,
+    zone: str | None = None,
+    start: datetime | None = None,
+    end: datetime | None = None,
+) -> Cron | Interval:
+    """A cron expression, in UTC unless a zone is given or stands before it."""
+    if not isinstance(value, str):
+        raise InvalidTask(name, f"Invalid value of {name}. Value should be a string")
+    try:
+        return read_cron(value, zone=zone, now=now, start=start, end=end)
+    except ScheduleError as error:
+        raise InvalidTask(name, f"Invalid value of {name}. {error}") from None
+
+
+def target(name: str, value: object) -> str:
+    """The URL of a target, verbatim. Raises InvalidTask where it may not be called."""
+    try:
+        guard.parse_target(
+            value, allow_private=settings.SCHEDULER_ALLOW_PRIVATE_TARGETS
+        )
+    except guard.RefusedTarget as refused:
+        raise InvalidTask(name, f"Invalid value of {name}. {refused}") from None
+    return str(value)
 
 
 def moment(name: str, value: object) -> datetime:
@@ -68,8 +159,8 @@ def frequency(value: object, *, least: int) -> timedelta:
         _refuse("a whole number of seconds")
     if seconds < least:
         _refuse(f"greater than or equal to {least}")
-    if seconds > LARGEST_FREQUENCY:
-        _refuse(f"less than or equal to {LARGEST_FREQUENCY}")
+    if seconds > LARGEST:
+        _refuse(f"less than or equal to {LARGEST}")
     return timedelta(seconds=seconds)
 
 

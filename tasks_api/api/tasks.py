@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
 import simplejson
 from django.conf import settings
+from django.http import HttpResponse
 from django.utils import timezone
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -18,7 +19,6 @@ from tasks_api.api import fields
 from tasks_api.api import tasks_schema as schema
 from tasks_api.api.errors import Refusal, SurfaceView
 from tasks_api.api.json import dumps
-from tasks_api.delivery import guard
 from tasks_api.exceptions import InvalidTask, ScheduleError, TaskNotFound
 from tasks_api.models import Task
 from tasks_api.schedules import Cron, Interval, Once, Schedule
@@ -36,11 +36,12 @@ class TasksView(SurfaceView):
         403: "Forbidden: Task does not belong to this user",
         404: "Task not found",
         405: "Given HTTP method is not allowed on this endpoint",
+        500: "APIError: Internal Server error occurred!",
     }
     # Where a method has its own.
     words_of: ClassVar[dict[tuple[str | None, int], str]] = {}
 
-    def refuse(self, refusal: Refusal) -> Response:
+    def refuse(self, refusal: Refusal) -> HttpResponse:
         status, message, _ = refusal
         common = self.words.get(status, message)
         message = self.words_of.get((self.request.method, status), common)
@@ -57,7 +58,7 @@ class TaskList(TasksView):
     def get(self, request: Request) -> Response:
         now = timezone.now()
         limit, offset = _page(request)
-        tasks = Task.objects.for_owner(self.user).alive(now)
+        tasks = Task.objects.for_owner(self.user).of(Surface.TASKS).alive(now)
         page = tasks.with_schedule().order_by("id")[offset : offset + limit]
         count = tasks.count()
         body = {"count": count, "tasks": [render_task(task, now) for task in page]}
@@ -84,29 +85,35 @@ class TaskDetail(TasksView):
     @schema.get_task
     def get(self, request: Request, task_id: str) -> Response:
         now = timezone.now()
-        own = Task.objects.for_owner(self.user).alive(now).with_schedule()
-        task = own.filter(pk=services.parse_id(task_id)).first()
+        own = Task.objects.for_owner(self.user).of(Surface.TASKS).alive(now)
+        task = own.with_schedule().filter(pk=services.parse_id(task_id)).first()
         if task is None:
             raise TaskNotFound("Task not found")
         return Response(render_task(task, now))
 
     @schema.remove_task
     def delete(self, request: Request, task_id: str) -> Response:
-        services.remove_task(self.user, task_id, now=timezone.now())
+        services.remove_task(
+            self.user, task_id, now=timezone.now(), surface=Surface.TASKS
+        )
         return Response({"message": "Task has been removed successfully"})
 
 
 class PauseTask(TasksView):
     @schema.pause_task
     def post(self, request: Request, task_id: str) -> Response:
-        services.pause_tasks(self.user, [task_id], now=timezone.now())
+        services.pause_tasks(
+            self.user, [task_id], now=timezone.now(), surface=Surface.TASKS
+        )
         return Response({"message": "Task paused successfully"})
 
 
 class ResumeTask(TasksView):
     @schema.resume_task
     def post(self, request: Request, task_id: str) -> Response:
-        services.resume_tasks(self.user, [task_id], now=timezone.now())
+        services.resume_tasks(
+            self.user, [task_id], now=timezone.now(), surface=Surface.TASKS
+        )
         return Response({"message": "Task resumed successfully"})
 
 
@@ -114,7 +121,7 @@ class PauseTasks(TasksView):
     @schema.pause_tasks
     def post(self, request: Request) -> Response:
         ids = read_ids(request.data)
-        services.pause_tasks(self.user, ids, now=timezone.now())
+        services.pause_tasks(self.user, ids, now=timezone.now(), surface=Surface.TASKS)
         return Response({"message": "Tasks have been successfully paused"})
 
 
@@ -122,7 +129,7 @@ class ResumeTasks(TasksView):
     @schema.resume_tasks
     def post(self, request: Request) -> Response:
         ids = read_ids(request.data)
-        services.resume_tasks(self.user, ids, now=timezone.now())
+        services.resume_tasks(self.user, ids, now=timezone.now(), surface=Surface.TASKS)
         return Response({"message": "Tasks have been resumed successfully"})
 
 
@@ -131,15 +138,30 @@ class ResumeTasks(TasksView):
 
 def read_task(data: object, *, now: datetime) -> TaskSpec:
     """The task that a request body describes. Raises InvalidTask naming the field."""
-    if not isinstance(data, Mapping):
-        raise InvalidTask("body", "The request body should be a JSON object")
+    data = fields.body_of(data)
     is_periodic = _task_type(data) == "periodic"
+    queue = _given(data, "queue")
     return TaskSpec(
         surface=Surface.TASKS,
-        schedule=_interval(data, now) if is_periodic else _once(data, now),
-        url=_url(data),
+        schedule=_recurring(data, now) if is_periodic else _once(data, now),
+        url=_no_url(data) if queue else _url(data),
+        queue=fields.client_name("queue", data["queue"]) if queue else "",
         body=dumps(_post_data(data)),
     )
+
+
+def _given(data: Mapping[str, Any], name: str) -> bool:
+    return data.get(name) is not None
+
+
+def _url(data: Mapping[str, Any]) -> str:
+    return fields.target("url", fields.required(data, "url"))
+
+
+def _no_url(data: Mapping[str, Any]) -> str:
+    if _given(data, "url"):
+        raise InvalidTask("queue", "A task has either a url or a queue")
+    return ""
 
 
 def _task_type(data: Mapping[str, Any]) -> str:
@@ -153,6 +175,46 @@ def _task_type(data: Mapping[str, Any]) -> str:
     return known
 
 
+def _recurring(data: Mapping[str, Any], now: datetime) -> Interval | Cron:
+    if not _given(data, "cron"):
+        if _given(data, "timezone"):
+            raise InvalidTask("timezone", "A timezone goes with cron")
+        return _interval(data, now)
+    if _given(data, "frequency"):
+        raise InvalidTask("cron", "A task has either a frequency or a cron expression")
+    return _cron(data, now)
+
+
+def _cron(data: Mapping[str, Any], now: datetime) -> Interval | Cron:
+    zone = data.get("timezone")
+    if not isinstance(zone, str | None):
+        raise InvalidTask(
+            "timezone", "Invalid value of timezone. Value should be a string"
+        )
+    start, end, end_name = None, None, _end_name(data)
+    if _given(data, "start_datetime"):
+        start = fields.future("start_datetime", data["start_datetime"], now=now)
+    if _given(data, end_name):
+        end = fields.moment(end_name, data[end_name])
+        if end <= (start or now):
+            raise InvalidTask(end_name, f"{end_name} should be after start_datetime")
+    schedule = fields.cron(
+        "cron", data["cron"], now=now, zone=zone, start=start, end=end
+    )
+    least = settings.SCHEDULER_MIN_FREQUENCY
+    if isinstance(schedule, Interval) and schedule.every < timedelta(seconds=least):
+        raise InvalidTask(
+            "cron", f"Invalid value of cron. It fires more often than every {least} s"
+        )
+    return schedule
+
+
+def _end_name(data: Mapping[str, Any]) -> str:
+    """The name under which the client gives the end: of two, the documented one."""
+    is_alias = "end_datetime" not in data and "stop_datetime" in data
+    return "stop_datetime" if is_alias else "end_datetime"
+
+
 def _interval(data: Mapping[str, Any], now: datetime) -> Interval:
     every = fields.frequency(
         fields.required(data, "frequency"), least=settings.SCHEDULER_MIN_FREQUENCY
@@ -160,9 +222,7 @@ def _interval(data: Mapping[str, Any], now: datetime) -> Interval:
     start = fields.future(
         "start_datetime", fields.required(data, "start_datetime"), now=now
     )
-    end_name = "end_datetime"
-    if end_name not in data and "stop_datetime" in data:
-        end_name = "stop_datetime"
+    end_name = _end_name(data)
     end = fields.moment(end_name, fields.required(data, end_name))
     if end <= start:
         raise InvalidTask(end_name, f"{end_name} should be after start_datetime")
@@ -177,15 +237,6 @@ def _interval(data: Mapping[str, Any], now: datetime) -> Interval:
 def _once(data: Mapping[str, Any], now: datetime) -> Once:
     value = fields.required(data, "run_datetime")
     return Once(fields.future("run_datetime", value, now=now))
-
-
-def _url(data: Mapping[str, Any]) -> str:
-    url = fields.required(data, "url")
-    try:
-        guard.parse_target(url, allow_private=settings.SCHEDULER_ALLOW_PRIVATE_TARGETS)
-    except guard.RefusedTarget as refused:
-        raise InvalidTask("url", f"Invalid value of url. {refused}") from None
-    return str(url)
 
 
 def _post_data(data: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -225,9 +276,12 @@ def _number(request: Request, name: str, default: int, *, least: int) -> int:
 
 def render_task(task: Task, now: datetime) -> dict[str, Any]:
     schedule = _schedule_of(task)
-    head = {"id": str(task.pk), "url": task.url, "task_type": _type_of(schedule)}
+    to_queue = {"url": None, "queue": task.queue}
+    target = to_queue if task.queue else {"url": task.url}
     return {
-        **head,
+        "id": str(task.pk),
+        **target,
+        "task_type": _type_of(schedule),
         "post_data": simplejson.RawJSON(task.body),
         **_times(schedule),
         "next_run_datetime": _written(task.upcoming(now)),
@@ -257,13 +311,23 @@ def _times(schedule: Schedule | None) -> dict[str, Any]:
                 "end_datetime": _written(end),
             }
         case Cron(start=start, end=end):
-            # Made in the admin; this surface has no word for it.
-            start_end = {
+            return {
+                "frequency": None,
+                "cron": _expression(schedule),
+                "timezone": schedule.zone,
                 "start_datetime": _written(start),
                 "end_datetime": _written(end),
             }
-            return {"frequency": None, **start_end}
     return {"frequency": None, "start_datetime": None, "end_datetime": None}
+
+
+def _expression(cron: Cron) -> str:
+    """With five fields where they say it all, else with seconds, else with years too."""
+    if cron.years != "*":
+        return f"{cron.seconds} {cron.expression} {cron.years}"
+    if cron.seconds != "0":
+        return f"{cron.seconds} {cron.expression}"
+    return cron.expression
 
 
 def _written(moment: datetime | None) -> str | None:

@@ -13,6 +13,8 @@ from drf_spectacular.utils import (
     extend_schema,
 )
 
+from tasks_api.api import schema
+
 View = TypeVar("View", bound=Callable[..., Any])
 Describe = Callable[[View], View]
 
@@ -63,15 +65,10 @@ IDS = {
     ]
 }
 
-_TEXT = {"type": "string"}
 _MOMENT = {
     "type": "string",
     "description": "YYYY-MM-DD HH:MM:SS in UTC.",
     "nullable": True,
-}
-_DATETIME = {
-    "type": "string",
-    "description": "ISO 8601 date and time; without an offset it is UTC.",
 }
 _FREQUENCY = {
     "description": "Seconds between two runs: a number, its digits, or a sum of parts.",
@@ -90,35 +87,49 @@ _FREQUENCY = {
 }
 TASK_IN = {
     "type": "object",
-    "required": ["task_type", "url"],
+    "required": ["task_type"],
     "properties": {
         "task_type": {
             "type": "string",
             "description": "periodic or one_time; interval is another word for periodic.",
             "enum": ["periodic", "one_time", "interval"],
         },
-        "url": {"type": "string", "description": "Where the request is sent."},
+        "url": {
+            "type": "string",
+            "description": "Where the request is sent. Required without a queue.",
+        },
+        "queue": schema.NAME
+        | {"description": "The pull queue that gets post_data instead of a URL."},
         "post_data": {
             "type": "object",
             "additionalProperties": True,
             "description": "The body of the request.",
         },
-        "frequency": _FREQUENCY | {"title": "for periodic"},
-        "start_datetime": _DATETIME | {"title": "for periodic: the first run"},
-        "end_datetime": _DATETIME
+        "frequency": _FREQUENCY | {"title": "for periodic, or cron"},
+        "cron": schema.CRON | {"title": "for periodic, or frequency"},
+        "timezone": {
+            "type": "string",
+            "title": "for cron",
+            "description": "An IANA time zone. Without it the expression is in UTC.",
+        },
+        "start_datetime": schema.MOMENT_IN | {"title": "for periodic: the first run"},
+        "end_datetime": schema.MOMENT_IN
         | {"title": "for periodic: the last moment for a run"},
-        "run_datetime": _DATETIME | {"title": "for one_time"},
+        "run_datetime": schema.MOMENT_IN | {"title": "for one_time"},
     },
 }
 TASK_OUT = {
     "type": "object",
     "required": ["id", "url", "task_type", "post_data", "next_run_datetime"],
     "properties": {
-        "id": _TEXT,
-        "url": _TEXT,
+        "id": schema.TEXT,
+        "url": {"type": "string", "nullable": True},
+        "queue": schema.TEXT,
         "task_type": {"type": "string", "enum": ["periodic", "one_time"]},
         "post_data": {"type": "object", "additionalProperties": True},
         "frequency": {"type": "integer", "nullable": True},
+        "cron": schema.TEXT,
+        "timezone": schema.TEXT,
         "start_datetime": _MOMENT,
         "end_datetime": _MOMENT,
         "run_datetime": _MOMENT,
@@ -136,17 +147,17 @@ TASKS_OUT = {
 CREATED = {
     "type": "object",
     "required": ["id", "message"],
-    "properties": {"id": _TEXT, "message": _TEXT},
+    "properties": {"id": schema.TEXT, "message": schema.TEXT},
 }
 MESSAGE = {
     "type": "object",
     "required": ["message"],
-    "properties": {"message": _TEXT},
+    "properties": {"message": schema.TEXT},
 }
 IDS_IN = {
     "type": "object",
     "required": ["ids"],
-    "properties": {"ids": {"type": "array", "minItems": 1, "items": _TEXT}},
+    "properties": {"ids": {"type": "array", "minItems": 1, "items": schema.TEXT}},
 }
 ERROR = {
     "type": "object",
@@ -155,7 +166,7 @@ ERROR = {
         "error": {
             "type": "object",
             "required": ["message"],
-            "properties": {"message": _TEXT},
+            "properties": {"message": schema.TEXT},
         }
     },
 }
@@ -167,29 +178,12 @@ FAILURE = "APIError: Internal Server error occurred!"
 NO_IDS = "Bad request, No data in ids"
 
 
-def _answer(schema: dict[str, Any], example: object, text: str) -> OpenApiResponse:
-    return OpenApiResponse(schema, text, [OpenApiExample(text, example)])
-
-
 def _error(message: str) -> OpenApiResponse:
-    return _answer(ERROR, {"error": {"message": message}}, message)
+    return schema.answer(ERROR, {"error": {"message": message}}, message)
 
 
 def _done(message: str) -> OpenApiResponse:
-    return _answer(MESSAGE, {"message": message}, message)
-
-
-def _request(schema: dict[str, Any]) -> dict[str, Any]:
-    return {"application/json": schema}
-
-
-def _header(name: str, status: int, text: str) -> OpenApiParameter:
-    return OpenApiParameter(
-        name,
-        location=OpenApiParameter.HEADER,
-        description=text,
-        response=[status],
-    )
+    return schema.answer(MESSAGE, {"message": message}, message)
 
 
 _PAGING = [
@@ -197,7 +191,7 @@ _PAGING = [
         "limit", OpenApiTypes.INT, description="At most 1000, which is the default."
     ),
     OpenApiParameter("offset", OpenApiTypes.INT, description="How many to skip."),
-    _header("Link", 200, 'Where the next ones are, with `rel="next"`, if any.'),
+    schema.header("Link", 200, 'Where the next ones are, with `rel="next"`, if any.'),
 ]
 
 list_tasks = extend_schema(
@@ -206,7 +200,7 @@ list_tasks = extend_schema(
     description="The caller's own tasks, oldest first, up to 1000 at once.",
     parameters=_PAGING,
     responses={
-        200: _answer(TASKS_OUT, {"count": 1, "tasks": [STORED]}, "The tasks."),
+        200: schema.answer(TASKS_OUT, {"count": 1, "tasks": [STORED]}, "The tasks."),
         400: _error("Invalid value of limit. Value should be a whole number from 1"),
         401: _error(UNAUTHORIZED),
         500: _error("APIError: Internal Server error while retrieving records"),
@@ -215,15 +209,15 @@ list_tasks = extend_schema(
 create_task = extend_schema(
     operation_id="create_task",
     summary="Schedule a task",
-    parameters=[_header("Location", 201, "The path of the new task.")],
-    request=_request(TASK_IN),
+    parameters=[schema.header("Location", 201, "The path of the new task.")],
+    request=schema.body(TASK_IN),
     examples=[
         OpenApiExample("periodic", PERIODIC, request_only=True),
         OpenApiExample("periodic, with an offset", INTERVAL, request_only=True),
         OpenApiExample("one_time", ONE_TIME, request_only=True),
     ],
     responses={
-        201: _answer(
+        201: schema.answer(
             CREATED,
             {"id": ID, "message": "Task has been scheduled successfully"},
             "The task is stored.",
@@ -238,7 +232,7 @@ get_task = extend_schema(
     operation_id="get_task",
     summary="Get task detail",
     responses={
-        200: _answer(TASK_OUT, STORED, "The task."),
+        200: schema.answer(TASK_OUT, STORED, "The task."),
         401: _error(UNAUTHORIZED),
         404: _error("APIError: task does not exist with given id"),
         500: _error("APIError: Unable to serialize task data"),
@@ -266,7 +260,7 @@ def _bulk_change(name: str, summary: str, message: str) -> Describe[Any]:
         operation_id=name,
         summary=summary,
         description="All of them, or none.",
-        request=_request(IDS_IN),
+        request=schema.body(IDS_IN),
         examples=[OpenApiExample("three tasks", IDS, request_only=True)],
         responses={
             200: _done(message),

@@ -13,7 +13,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from queue import Empty, SimpleQueue
 from typing import NamedTuple
@@ -21,13 +21,13 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import Error as DatabaseError
-from django.db import connection
+from django.db import connection, transaction
 
-from accounts.services import live_signing_secrets
-from tasks_api import dispatch
+from accounts.services import keyrings
+from tasks_api import dispatch, pull
 from tasks_api.delivery import leases, request, retry
 from tasks_api.delivery.record import Finished, record
-from tasks_api.delivery.request import Claimed, Outcome
+from tasks_api.delivery.request import Claimed, Credentials, Outcome
 from tasks_api.delivery.transport import Transport
 from tasks_api.models import moment_of
 
@@ -44,7 +44,9 @@ ROUNDING = 0.001
 # How long a statement's failure keeps its thread from trying the next.
 PAUSE = 1.0
 # A secret that was rotated is used this much longer at most.
-SECRETS_LIFETIME = 5.0
+CREDENTIALS_LIFETIME = 5.0
+# How long a consumer may be silent about a message that a task put into its queue.
+MESSAGE_TIMEOUT = 30
 
 Listener = Callable[[Sequence[Finished]], None]
 
@@ -74,7 +76,7 @@ class Engine:
         self._stopping = False
         self._clock_offset = 0.0
         self._lease_until: dict[UUID, float] = {}
-        self._secrets = _Secrets()
+        self._credentials = _KnownCredentials()
         self._transport = Transport(
             on_done=self._on_done,
             may_start=self._may_start,
@@ -163,8 +165,10 @@ class Engine:
     def _claim(self, run_ids: Sequence[UUID]) -> None:
         # Read before the statement, so that we think a lease over before others do.
         claimed_at = time.monotonic()
-        runs = leases.claim(run_ids)
-        secrets = self._secrets.of({run.tenant_id for run in runs})
+        claimed = leases.claim(run_ids)
+        self._put([run for run in claimed if run.queue])
+        runs = [run for run in claimed if not run.queue]
+        credentials = self._credentials.of({run.tenant_id for run in runs})
         now = datetime.now(UTC)
         until = claimed_at + settings.SCHEDULER_LEASE
         with self._changed:
@@ -172,12 +176,37 @@ class Engine:
                 self._held[run.run_id] = _Held(run, claimed_at)
                 self._lease_until[run.run_id] = until
         for run in runs:
-            self._send(run, secrets[run.tenant_id], now)
+            self._send(run, credentials[run.tenant_id], now)
 
-    def _send(self, run: Claimed, secrets: Sequence[str], now: datetime) -> None:
+    def _put(self, runs: Sequence[Claimed]) -> None:
+        """Deliver runs into pull queues: the messages and the verdicts, or neither."""
+        if not runs:
+            return
+        messages = [
+            pull.NewMessage(
+                tenant_id=run.tenant_id,
+                queue=run.queue,
+                name=str(run.run_id),
+                timeout_seconds=MESSAGE_TIMEOUT,
+                max_retries=pull.WITHOUT_END,
+                payload=run.body,
+                run_at=run.scheduled_for,
+            )
+            for run in runs
+        ]
+        now = datetime.now(UTC)
+        finished = [
+            Finished(r, Outcome(None, "", 0), retry.Succeed(), now) for r in runs
+        ]
+        with transaction.atomic():
+            pull.put(messages)
+            record(finished)
+        self._on_recorded(finished)
+
+    def _send(self, run: Claimed, credentials: Credentials, now: datetime) -> None:
         timeout = settings.SCHEDULER_REQUEST_TIMEOUT
         try:
-            built = request.build(run, secrets, now=now, timeout=timeout)
+            built = request.build(run, credentials, now=now, timeout=timeout)
         except ValueError as error:
             # Held and never sent, it would stay under way for ever.
             self._on_done(run, Outcome(None, f"could not be built: {error}", 0))
@@ -287,22 +316,27 @@ def _recover(what: str, error: Exception) -> None:
 def _finished(done: _Done) -> Finished:
     spent = timedelta(milliseconds=done.outcome.duration_ms)
     started_at = datetime.fromtimestamp(done.ended_at, tz=UTC) - spent
-    return Finished(done.run, done.outcome, retry.judge(done.outcome), started_at)
+    verdict = retry.judge(done.outcome, done.run)
+    return Finished(done.run, done.outcome, verdict, started_at)
 
 
-class _Secrets:
-    """The tenants' signing secrets, read once in a while."""
+class _KnownCredentials:
+    """What the tenants' requests are made with, read once in a while."""
 
     def __init__(self) -> None:
-        self._known: dict[int, tuple[float, list[str]]] = {}
+        self._known: dict[int, tuple[float, Credentials]] = {}
 
-    def of(self, tenant_ids: Iterable[int]) -> dict[int, list[str]]:
-        oldest = time.monotonic() - SECRETS_LIFETIME
-        found = {}
-        for tenant_id in tenant_ids:
-            read_at, secrets = self._known.get(tenant_id, (-1.0, []))
-            if read_at < oldest or read_at < 0:
-                secrets = live_signing_secrets(tenant_id, datetime.now(UTC))
-                self._known[tenant_id] = (time.monotonic(), secrets)
-            found[tenant_id] = secrets
-        return found
+    def of(self, tenant_ids: Iterable[int]) -> Mapping[int, Credentials]:
+        oldest = time.monotonic() - CREDENTIALS_LIFETIME
+        wanted = set(tenant_ids)
+        stale = {
+            tenant_id
+            for tenant_id in wanted
+            if tenant_id not in self._known or self._known[tenant_id][0] < oldest
+        }
+        if stale:
+            read_at, rings = time.monotonic(), keyrings(stale, datetime.now(UTC))
+            for tenant_id in stale:
+                ring = rings.get(tenant_id, ())
+                self._known[tenant_id] = read_at, Credentials(*ring)
+        return {tenant_id: self._known[tenant_id][1] for tenant_id in wanted}

@@ -41,7 +41,8 @@ def claim(run_ids: Sequence[UUID]) -> list[Claimed]:
             FROM free, tasks_api_task task
             WHERE run.id = free.id AND task.id = run.task_id
             RETURNING run.id, run.task_id, run.tenant_id, run.scheduled_for,
-                run.attempt_count, task.method, task.url, task.body, run.lease
+                run.attempt_count, task.method, task.url, task.body, run.lease,
+                task.surface, task.queue, task.expected_status, task.retry
             """,
             [array(run_ids), lease, settings.SCHEDULER_LEASE],
         )

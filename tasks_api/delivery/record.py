@@ -9,9 +9,15 @@ from uuid import UUID
 
 from django.db import connection
 
-from tasks_api.arrays import columns
+from tasks_api.arrays import array, columns
 from tasks_api.delivery.request import Claimed, Outcome
-from tasks_api.delivery.retry import GiveUp, Release, Succeed, Verdict
+from tasks_api.delivery.retry import (
+    GiveUp,
+    Release,
+    RetryAfter,
+    Succeed,
+    Verdict,
+)
 from tasks_api.states import RunState
 
 
@@ -32,17 +38,22 @@ def record(finished: Sequence[Finished]) -> set[UUID]:
     """
     with connection.cursor() as cursor:
         cursor.execute(_RECORD, columns(map(_row, finished)))
-        return {run_id for (run_id,) in cursor.fetchall()}
+        ours = {run_id for (run_id,) in cursor.fetchall()}
+        retried = [f.run.run_id for f in finished if isinstance(f.verdict, RetryAfter)]
+        if retried:
+            cursor.execute(_OVERTAKEN, [array(retried)])
+        return ours
 
 
 def _row(item: Finished) -> tuple[object, ...]:
-    run, outcome = item.run, item.outcome
-    state, reason = _state(item.verdict)
+    run, outcome, verdict = item.run, item.outcome, item.verdict
+    state, reason = _state(verdict)
     return (
         run.run_id,
         run.lease,
         state,
         _text(reason.encode()),
+        verdict.delay if isinstance(verdict, RetryAfter) else 0,
         run.number,
         item.started_at,
         outcome.duration_ms,
@@ -63,30 +74,35 @@ def _state(verdict: Verdict) -> tuple[RunState, str]:
             return RunState.SUCCEEDED, ""
         case GiveUp(reason=reason):
             return RunState.FAILED, reason
+        case RetryAfter(reason=reason):
+            return RunState.RETRYING, reason
         case Release():
             return RunState.PENDING, ""
 
 
 _RECORD = """
     WITH verdict AS (
-        SELECT * FROM unnest(%s::uuid[], %s::uuid[], %s::text[], %s::text[], %s::int[],
-            %s::timestamptz[], %s::int[], %s::smallint[], %s::text[], %s::text[])
-            AS v(run_id, lease, state, reason, number, started_at, duration_ms,
+        SELECT *, state IN ('succeeded', 'failed') AS is_final
+        FROM unnest(%s::uuid[], %s::uuid[], %s::text[], %s::text[], %s::float[],
+            %s::int[], %s::timestamptz[], %s::int[], %s::smallint[], %s::text[],
+            %s::text[])
+            AS v(run_id, lease, state, reason, delay, number, started_at, duration_ms,
                 status_code, error, answer)
     ), judged AS (
         UPDATE tasks_api_run run SET
             state = verdict.state, reason = verdict.reason, lease = NULL,
-            wake_at = CASE WHEN verdict.state = 'pending' THEN now() END,
-            finished_at = CASE WHEN verdict.state <> 'pending' THEN now() END,
+            wake_at = CASE WHEN NOT verdict.is_final
+                THEN now() + make_interval(secs => verdict.delay) END,
+            finished_at = CASE WHEN verdict.is_final THEN now() END,
             attempt_count = run.attempt_count - (verdict.state = 'pending')::int
         FROM verdict
         WHERE run.id = verdict.run_id AND run.lease = verdict.lease
-        RETURNING run.id, run.task_id, run.scheduled_for, run.state
+        RETURNING run.id, run.task_id, run.scheduled_for, verdict.is_final
     ), ended AS (
         UPDATE tasks_api_task task SET
             ended_at = now(), end_reason = 'completed', next_fire_at = NULL
         FROM judged, django_celery_beat_periodictask periodic
-        WHERE task.id = judged.task_id AND judged.state <> 'pending'
+        WHERE task.id = judged.task_id AND judged.is_final
             AND task.last_fire_at = judged.scheduled_for AND task.ended_at IS NULL
             AND periodic.id = task.periodic_task_id AND periodic.one_off
         RETURNING task.periodic_task_id
@@ -101,4 +117,15 @@ _RECORD = """
         ON CONFLICT (run_id, number) DO NOTHING
     )
     SELECT id FROM judged
+"""
+
+# An end or a replacement that came while the request was under way is the last word.
+_OVERTAKEN = """
+    UPDATE tasks_api_run run SET
+        state = 'cancelled', wake_at = NULL, finished_at = now(),
+        reason = run.reason || '; not tried again, the task was ' ||
+            CASE WHEN task.ended_at IS NULL THEN 'replaced' ELSE 'removed' END || '.'
+    FROM tasks_api_task task
+    WHERE run.id = ANY(%s::uuid[]) AND run.state = 'retrying' AND task.id = run.task_id
+        AND (task.ended_at IS NOT NULL OR task.replaced_at > run.started_at)
 """

@@ -9,8 +9,11 @@ from typing import NamedTuple
 from uuid import UUID
 
 from tasks_api.delivery import signing
+from tasks_api.specs import Surface
 
 USER_AGENT = "scheduler-service/1.0"
+# A body of theirs has no defined meaning (RFC 9110, 9.3.1 and 9.3.2).
+BODILESS = frozenset({"GET", "HEAD"})
 
 
 class Claimed(NamedTuple):
@@ -25,6 +28,20 @@ class Claimed(NamedTuple):
     url: str
     body: str
     lease: UUID
+    surface: str = ""
+    queue: str = ""
+    # See the columns of Task.
+    expected_status: str = ""
+    retry: str = ""
+
+
+class Credentials(NamedTuple):
+    """What a tenant's requests are made with."""
+
+    # Newest first.
+    signing_secrets: Sequence[str] = ()
+    callback_url: str = ""
+    shared_secret: str = ""
 
 
 @dataclass(frozen=True)
@@ -54,19 +71,30 @@ class Outcome:
 
 
 def build(
-    run: Claimed, secrets: Sequence[str], *, now: datetime, timeout: float
+    run: Claimed, credentials: Credentials, *, now: datetime, timeout: float
 ) -> Request:
-    """The request for a run, signed with every live secret of its tenant."""
+    """The request for a run, signed with every live secret of its tenant.
+
+    Raises ValueError when the run has nowhere to go.
+    """
+    url = run.url or credentials.callback_url
+    if not url:
+        raise ValueError("the tenant has no callback URL")
     run_id = str(run.run_id)
+    body = "" if run.method in BODILESS else run.body
     timestamp = int(now.timestamp())
     planned = run.scheduled_for.astimezone(UTC).isoformat().replace("+00:00", "Z")
-    headers = (
-        ("Content-Type", "application/json"),
+    signed = signing.signature(credentials.signing_secrets, run_id, timestamp, body)
+    headers = [
         ("User-Agent", USER_AGENT),
         ("webhook-id", run_id),
         ("webhook-timestamp", str(timestamp)),
-        ("webhook-signature", signing.signature(secrets, run_id, timestamp, run.body)),
+        ("webhook-signature", signed),
         ("Idempotency-Key", run_id),
         ("X-Scheduled-For", planned),
-    )
-    return Request(run.method, run.url, headers, run.body.encode(), timeout)
+    ]
+    if body:
+        headers.insert(0, ("Content-Type", "application/json"))
+    if run.surface == Surface.TIMERS:
+        headers.append(("Scheduler-Secret", credentials.shared_secret))
+    return Request(run.method, url, tuple(headers), body.encode(), timeout)

@@ -12,6 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 PURE = {
     "tasks_api.arrays",
+    "tasks_api.cron",
     "tasks_api.exceptions",
     "tasks_api.states",
     "tasks_api.schedules",
@@ -29,8 +30,10 @@ CORE = {
     "tasks_api.events",
     "tasks_api.heartbeats",
     "tasks_api.periodic",
+    "tasks_api.pull",
     "tasks_api.retention",
     "tasks_api.services",
+    "tasks_api.store",
     "tasks_api.delivery.engine",
     "tasks_api.delivery.leases",
     "tasks_api.delivery.record",
@@ -130,7 +133,10 @@ def test_accounts_know_nothing_about_tasks() -> None:
 
 
 def test_no_wire_format_imports_another() -> None:
-    shared = {f"tasks_api.api{name}" for name in ("", ".json", ".errors", ".fields")}
+    shared = {
+        f"tasks_api.api{name}"
+        for name in ("", ".json", ".errors", ".fields", ".schema")
+    }
     formats = {name for name in MODULES if name.startswith("tasks_api.api.")} - shared
     for module in formats:
         own = module.split(".")[2].split("_")[0]

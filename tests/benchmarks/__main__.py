@@ -23,6 +23,7 @@ GOALS = {
     ("burst", "delivered in s"): "< 5",
     ("steady", "late p99 ms"): "< 300",
     ("idle", "beat % of a core"): "< 2",
+    ("queue", "1M : 1k, next p50 ms"): "< 1.5",
 }
 
 

@@ -30,11 +30,12 @@ _SCHEDULE = """
 """
 _TASK = """
     INSERT INTO tasks_api_task (id, tenant_id, owner_id, periodic_task_id, surface,
-        method, url, body, next_fire_at, planned_from, pause_reason, end_reason,
-        created_at)
+        method, url, body, next_fire_at, planned_from, created_at, overlap, misfire,
+        name, queue, expected_status, retry, cron_seconds, cron_years, schedule_text,
+        pause_reason, end_reason)
     SELECT uuidv7(), owner.tenant_id, owner.id, schedule.id, 'tasks', 'POST',
-        %(url)s, '{"hello": "world"}', coalesce(schedule.start_time, %(at)s), '', '', '',
-        now()
+        %(url)s, '{"hello": "world"}', coalesce(schedule.start_time, %(at)s), '', now(),
+        'allow', 'latest', '', '', '', '', '', '', '', '', ''
     FROM schedule, owner
 """
 

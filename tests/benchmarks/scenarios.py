@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
-from tests.benchmarks import fill
+from tests.benchmarks import fill, queue
 from tests.benchmarks.measure import Arrivals, percentile
 from tests.benchmarks.stand import Bench, bench
 
@@ -185,4 +185,5 @@ SCENARIOS = {
     "steady": Scenario(steady, rounds=1),
     "idle": Scenario(idle, rounds=1),
     "create": Scenario(create, rounds=3),
+    "queue": Scenario(queue.measure, rounds=1),
 }

@@ -6,7 +6,7 @@ in one of the tables below, these tests fail.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -16,20 +16,38 @@ from rest_framework.test import APIClient
 
 from accounts.models import User
 from tasks_api.models import Task
+from tasks_api.specs import Surface
 from tests.conftest import ClientFor, MakeTask
 
 METHODS = ["get", "post", "put", "patch", "delete", "head", "options"]
 
 # Open to everybody, without a token.
-PUBLIC = {"healthz", "readyz", "openapi", "docs"}
+PUBLIC = {"healthz", "readyz", "openapi", "docs", "health", "health-v1"}
 # Each caller's own: what others have is not in the answer.
 OWN = {"tasks": {"count": 0, "tasks": []}}
 # Take ids in the body.
 BULK = {"pause-tasks", "resume-tasks"}
+# Name their rows in the body or in the query, by ids that each tenant has to itself;
+# the tests of each format say what outsiders reach.
+NAMING = {"cron-jobs", "insert-timer", "delete-timer", "replace-crons", "rest-jobs"}
+NAMING |= {
+    f"{name}{version}"
+    for name in (
+        "enqueue-job",
+        "enqueue-jobs",
+        "next-jobs",
+        "extend-job",
+        "reschedule-job",
+        "complete-job",
+    )
+    for version in ("", "-v1")
+}
+# Who calls is known by another header than the bearer token.
+SECRETIVE = {"insert-timer", "delete-timer", "replace-crons"}
 # For staff, who come with a session.
 STAFF = {"admin"}
-# What stands in a path, and how to get one that is somebody's.
-IDS: dict[str, Callable[[Task], str]] = {"task_id": lambda task: str(task.pk)}
+# What stands in a path, and which surface's task it is the id of.
+IDS = {"task_id": Surface.TASKS, "job_id": Surface.REST_JOBS}
 
 ADMIN_ARGUMENTS = {
     "app_label": "tasks_api",
@@ -59,8 +77,12 @@ def closed_routes() -> list[URLPattern]:
     return [route for route in routes() if route.name not in PUBLIC | STAFF]
 
 
+def surface_of(route: URLPattern) -> Surface:
+    return next((IDS[name] for name in arguments_of(route)), Surface.TASKS)
+
+
 def path_of(route: URLPattern, task: Task) -> str:
-    kwargs = {name: IDS[name](task) for name in arguments_of(route)}
+    kwargs = dict.fromkeys(arguments_of(route), str(task.pk))
     return reverse(str(route.name), kwargs=kwargs)
 
 
@@ -87,7 +109,7 @@ def test_every_route_has_an_expectation() -> None:
 
     assert {
         named(route) for route in routes()
-    } == PUBLIC | STAFF | BULK | OWN.keys() | details
+    } == PUBLIC | STAFF | BULK | NAMING | OWN.keys() | details
     assert all(arguments_of(route) <= IDS.keys() for route in routes())
 
 
@@ -96,12 +118,13 @@ def test_every_route_has_an_expectation() -> None:
 def test_nobody_gets_nothing(
     make_task: MakeTask, route: URLPattern, method: str
 ) -> None:
-    task = make_task()
+    task = make_task(surface=surface_of(route))
 
     answer = getattr(APIClient(), method)(path_of(route, task), {}, format="json")
 
+    challenge = "Scheduler-Secret" if route.name in SECRETIVE else "Bearer"
     assert answer.status_code == 401
-    assert answer["WWW-Authenticate"] == "Bearer"
+    assert answer["WWW-Authenticate"] == challenge
     assert str(task.pk).encode() not in answer.content
 
 
@@ -116,7 +139,7 @@ def outsider(request: pytest.FixtureRequest, client_for: ClientFor) -> APIClient
 def test_an_outsider_does_not_reach_a_task(
     make_task: MakeTask, outsider: APIClient, route: URLPattern, method: str
 ) -> None:
-    task = make_task()
+    task = make_task(surface=surface_of(route))
     before = state_of(task)
 
     answer = getattr(outsider, method)(path_of(route, task), {}, format="json")
@@ -131,7 +154,8 @@ def test_an_outsider_does_not_reach_a_task(
 def test_the_owner_does_reach_it(
     user: User, client_for: ClientFor, make_task: MakeTask, route: URLPattern
 ) -> None:
-    path, owner = path_of(route, make_task()), client_for(user)
+    task = make_task(surface=surface_of(route))
+    path, owner = path_of(route, task), client_for(user)
 
     statuses = {getattr(owner, method)(path).status_code for method in ("get", "post")}
 

@@ -220,7 +220,7 @@ def test_head_and_options_are_answered(api: APIClient, path: str, method: str) -
 
 @pytest.mark.parametrize(
     "path",
-    ["/", "/nope", "/tasks//", "//tasks/", "/tasks/1/stop/", "/tasks/id/1/pause/x", "/Tasks/", "/tasks/%0A/", "/tasks%0A", "/tasks/id/1%2F2/"],
+    ["/nope", "/tasks//", "/tasks/1/stop/", "/tasks/id/1/pause/x", "/Tasks/", "/tasks/%0A/", "/tasks%0A", "/tasks/id/1%2F2/"],
 )  # fmt: skip
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
 def test_an_unknown_path_is_not_found(api: APIClient, path: str, method: str) -> None:

@@ -1,4 +1,4 @@
-"""Django's `migrate`, safe to start in several places at once."""
+"""Django's `migrate`, safe to start in several places at once, with the default tenant."""
 
 from __future__ import annotations
 
@@ -7,11 +7,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
 from django.core.management.commands import migrate
 from django.db import OperationalError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from accounts.services import AccountError, configure_tenant
+
+DEFAULT_TENANT = "default"
 LOCK = 7_239_410_056  # any number that no other program on this database uses
 
 
@@ -31,6 +35,27 @@ class Command(migrate.Command):
         wait_for_database(connection, options["wait"])
         with one_at_a_time(connection):
             super().handle(*args, **options)
+            # Not when the tables of some other point in time were asked for.
+            if not (
+                options["app_label"] or options["plan"] or options["check_unapplied"]
+            ):
+                provision_default_tenant()
+
+
+def provision_default_tenant() -> None:
+    """Give the tenant "default" what SECRET and ENDPOINT say, if they say anything."""
+    if not (settings.SECRET or settings.ENDPOINT):
+        return
+    try:
+        configure_tenant(
+            DEFAULT_TENANT,
+            shared_secret=settings.SECRET or None,
+            callback_url=settings.ENDPOINT or None,
+        )
+    except AccountError as refusal:
+        raise CommandError(
+            f"SECRET and ENDPOINT cannot be used: {refusal}"
+        ) from refusal
 
 
 def wait_for_database(connection: BaseDatabaseWrapper, patience: float = 0.0) -> None:

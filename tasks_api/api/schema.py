@@ -1,0 +1,53 @@
+"""What the formats' OpenAPI descriptions are made of."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse
+
+TEXT = {"type": "string"}
+NAME = {"type": "string", "minLength": 1, "maxLength": 255}
+MOMENT_IN = {
+    "type": "string",
+    "description": "ISO 8601 date and time; without an offset it is UTC.",
+}
+CRON = {
+    "type": "string",
+    "description": "Five fields, six with seconds first, or seven with years last; "
+    "`@daily` and its kind; `@every 90s`. In UTC, or in the zone of a `CRON_TZ=` before it.",
+}
+TOO_LARGE = "The request body is larger than 1048576 bytes"
+OUTAGE = "The storage has trouble at the moment; try again"
+
+
+def body(schema: dict[str, Any]) -> dict[str, Any]:
+    return {"application/json": schema}
+
+
+def answer(schema: dict[str, Any], example: object, text: str) -> OpenApiResponse:
+    return OpenApiResponse(schema, text, [OpenApiExample(text, example)])
+
+
+def nothing(text: str) -> OpenApiResponse:
+    """An answer without a body."""
+    return OpenApiResponse(None, text)
+
+
+def sentences(**texts: str) -> dict[Any, Any]:
+    """Errors as plain text: `_400="The sentence."` for each status."""
+    return {
+        (int(status[1:]), "text/plain"): answer(TEXT, text, text)
+        for status, text in texts.items()
+    }
+
+
+def header(name: str, status: int, text: str) -> OpenApiParameter:
+    return OpenApiParameter(
+        name, location=OpenApiParameter.HEADER, description=text, response=[status]
+    )
+
+
+def query(name: str, text: str, *, kind: Any = OpenApiTypes.STR) -> OpenApiParameter:
+    return OpenApiParameter(name, kind, required=True, description=text)

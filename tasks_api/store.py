@@ -1,0 +1,191 @@
+"""Write tasks: new ones, many in a statement, and one in the place of another."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import NamedTuple
+from urllib.parse import urlsplit
+from uuid import UUID
+
+from django.db import connection
+
+from accounts.models import User
+from tasks_api import periodic
+from tasks_api.arrays import columns
+from tasks_api.models import Task, new_id
+from tasks_api.schedules import Cron, Schedule, first_after
+from tasks_api.specs import RetryPolicy, TaskSpec
+
+
+class Row(NamedTuple):
+    """A new task; the order is that of _INSERT's columns."""
+
+    id: UUID
+    tenant_id: int
+    owner_id: int
+    periodic_task_id: int
+    surface: str
+    name: str
+    method: str
+    url: str
+    queue: str
+    body: str
+    expected_status: str
+    overlap: str
+    misfire: str
+    retry: str
+    cron_seconds: str
+    cron_years: str
+    schedule_text: str
+    next_fire_at: datetime | None
+    planned_from: str
+    created_at: datetime
+
+
+_INSERT = """
+    INSERT INTO tasks_api_task (id, tenant_id, owner_id, periodic_task_id, surface, name,
+        method, url, queue, body, expected_status, overlap, misfire, retry, cron_seconds,
+        cron_years, schedule_text, next_fire_at, planned_from, created_at, pause_reason,
+        end_reason)
+    SELECT *, '', '' FROM unnest(%s::uuid[], %s::bigint[], %s::bigint[], %s::int[],
+        %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[],
+        %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[],
+        %s::text[], %s::timestamptz[], %s::text[], %s::timestamptz[])
+"""
+
+
+def insert(owner: User, specs: Sequence[TaskSpec], *, now: datetime) -> list[Row]:
+    """Store new tasks with their schedules. Names must be free."""
+    ids = [spec.task_id or new_id() for spec in specs]
+    stored = [periodic.stored_as(spec.schedule, created_at=now) for spec in specs]
+    schedule_ids = periodic.create(
+        [
+            periodic.New(task_id, describe(spec, owner), each)
+            for task_id, spec, each in zip(ids, specs, stored, strict=True)
+        ]
+    )
+    rows = [
+        _row(owner, *of_task, now=now)
+        for of_task in zip(ids, schedule_ids, specs, stored, strict=True)
+    ]
+    with connection.cursor() as cursor:
+        cursor.execute(_INSERT, columns(rows))
+    return rows
+
+
+def _row(
+    owner: User,
+    task_id: UUID,
+    schedule_id: int,
+    spec: TaskSpec,
+    stored: periodic.Stored,
+    *,
+    now: datetime,
+) -> Row:
+    assert owner.tenant_id is not None
+    return Row(
+        id=task_id,
+        tenant_id=owner.tenant_id,
+        owner_id=owner.pk,
+        periodic_task_id=schedule_id,
+        surface=spec.surface,
+        name=spec.name,
+        method=spec.method,
+        url=spec.url,
+        queue=spec.queue,
+        body=spec.body,
+        expected_status=spec.expected_status,
+        overlap=spec.overlap,
+        misfire=spec.misfire,
+        retry=_written(spec.retry),
+        cron_seconds=stored.seconds,
+        cron_years=stored.years,
+        schedule_text=spec.schedule_text,
+        next_fire_at=_first_fire(spec.schedule, now),
+        planned_from=periodic.plan_of(stored),
+        created_at=now,
+    )
+
+
+def _first_fire(schedule: Schedule, now: datetime) -> datetime | None:
+    if isinstance(schedule, Cron):
+        return first_after(schedule, now)
+    # From the start, not from now: whoever lets the past in wants it to run at once.
+    return schedule.first_from(datetime.min.replace(tzinfo=UTC))
+
+
+def replace(task: Task, spec: TaskSpec, owner: User, *, now: datetime) -> bool:
+    """Put another recurring task in the place of one, under its id and with its history.
+
+    With the same schedule it keeps its place in it: a fire time that is due, or that
+    passed unnoticed, is not lost. With another one it starts anew. Returns whether it
+    is another one.
+    """
+    stored = periodic.stored_as(spec.schedule, created_at=task.created_at)
+    # As its schedule is now, which somebody may have edited a moment ago.
+    plan = periodic.plan_of(periodic.stored_of(task))
+    place = Place(plan, task.cron_seconds, task.cron_years)
+    starts_anew = not place.is_of(stored)
+    if starts_anew:
+        periodic.replace(
+            task.periodic_task_id, stored, description=describe(spec, owner)
+        )
+        task.planned_from = periodic.plan_of(stored)
+        task.cron_seconds, task.cron_years = stored.seconds, stored.years
+        task.next_fire_at = first_after(spec.schedule, now)
+    task.method, task.url, task.queue = spec.method, spec.url, spec.queue
+    task.body, task.expected_status = spec.body, spec.expected_status
+    task.overlap, task.misfire = spec.overlap, spec.misfire
+    task.retry = _written(spec.retry)
+    task.schedule_text, task.pause_reason = spec.schedule_text, ""
+    task.replaced_at = now
+    task.save(update_fields=_REPLACED)
+    return starts_anew
+
+
+class Place(NamedTuple):
+    """What says when a stored task fires, as columns of Task."""
+
+    planned_from: str
+    cron_seconds: str
+    cron_years: str
+
+    def is_of(self, stored: periodic.Stored) -> bool:
+        """Whether a task with this schedule fires just like that."""
+        return self[1:] == (stored.seconds, stored.years) and periodic.fires_alike(
+            self.planned_from, periodic.plan_of(stored)
+        )
+
+
+_REPLACED = (
+    "planned_from",
+    "cron_seconds",
+    "cron_years",
+    "next_fire_at",
+    "method",
+    "url",
+    "queue",
+    "body",
+    "expected_status",
+    "overlap",
+    "misfire",
+    "retry",
+    "schedule_text",
+    "pause_reason",
+    "replaced_at",
+)
+
+
+def describe(spec: TaskSpec, owner: User) -> str:
+    """A schedule's line in the admin, without what may be a secret of its URL."""
+    place = urlsplit(spec.url).netloc.rpartition("@")[2] if spec.url else ""
+    target = f"queue {spec.queue}" if spec.queue else f"{spec.method} {place}".strip()
+    name = f"{spec.name}: " if spec.name else ""
+    return f"{name}{target} for {owner}"
+
+
+def _written(policy: RetryPolicy | None) -> str:
+    return json.dumps(asdict(policy)) if policy else ""

@@ -1,0 +1,235 @@
+"""The formats on real processes: recovery, requeueing, and never two requests of one job."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+import requests
+
+from tests.acceptance.stand import ROOT, Stand, eventually
+from tests.receiver import Receiver
+
+pytestmark = pytest.mark.timeout(240)
+
+
+@pytest.fixture
+def running(stand: Stand) -> Iterator[Stand]:
+    """With a worker and a beat, which a test may kill."""
+    parts = [stand.run("worker"), stand.run("beat")]
+    eventually(stand.is_ready)
+    yield stand
+    for part in parts:
+        stand.end(part, signal.SIGKILL)
+
+
+def put_job(stand: Stand, target: Receiver, **changes: Any) -> None:
+    job = {
+        "id": "job",
+        "endpoint": f"{target.url}/job",
+        "cron": "* * * * * *",
+        "payload": {"n": 1},
+    }
+    answer = stand.api.post(f"{stand.url}/", json={**job, **changes}, timeout=10)
+    assert answer.status_code == 202, answer.text
+
+
+def runs(stand: Stand, state: str) -> int:
+    statement = "SELECT count(*) FROM tasks_api_run WHERE state = %s"
+    return int(stand.query(statement, state)[0][0])
+
+
+def test_the_walk_through_the_documents(running: Stand, target: Receiver) -> None:
+    running.manage(
+        "configure_tenant",
+        "Alpha",
+        "--callback-url",
+        f"{target.url}/timers",
+        "--shared-secret",
+        "XXXXXX",
+    )
+    token = running.api.headers["Authorization"]
+    assert isinstance(token, str)
+
+    done = subprocess.run(
+        [
+            sys.executable,
+            "docs/walkthrough.py",
+            f"--url={running.url}",
+            f"--token={token.removeprefix('Bearer ')}",
+            "--secret=XXXXXX",
+            f"--target={target.url}",
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr
+    assert done.stdout.endswith("All answers were as expected.\n")
+    [timer] = [r for r in target.requests if r.path == "/timers"]
+    assert timer.headers["scheduler-secret"] == "XXXXXX"
+    assert json.loads(timer.body)["body"] == {"foo": "bar"}
+
+
+def test_a_job_never_has_two_requests_under_way(
+    running: Stand, target: Receiver
+) -> None:
+    target.answer("/job", delay=2.5)
+    put_job(running, target)
+
+    first, second, third = target.wait_for(3)
+
+    assert second.at - first.at >= 2.5
+    assert third.at - second.at >= 2.5
+    assert runs(running, "skipped") >= 4
+
+
+def test_a_failing_job_is_tried_again_until_it_is_deleted(
+    running: Stand, target: Receiver
+) -> None:
+    target.answer("/job", status=503)
+    put_job(running, target, cron="@every 1h")
+    running.query("UPDATE tasks_api_task SET next_fire_at = now() RETURNING id")
+
+    first, second, third = target.wait_for(3)
+    deleted = running.api.delete(f"{running.url}/?job_id=job", timeout=10)
+    eventually(lambda: running.unfinished() == 0)
+
+    assert deleted.status_code == 200
+    assert len({r.headers["webhook-id"] for r in (first, second, third)}) == 1
+    assert second.at - first.at >= 1
+    assert third.at - second.at >= 2
+    assert runs(running, "cancelled") == 1
+
+
+@pytest.mark.parametrize(("recovery_check", "made_up"), [(True, 1), (False, 0)])
+def test_what_was_missed_is_made_up_for_once_or_not_at_all(
+    stand: Stand, target: Receiver, recovery_check: bool, made_up: int
+) -> None:
+    half_an_hour_ago = datetime.now(UTC) - timedelta(minutes=30)
+    hourly = f"{half_an_hour_ago.minute} * * * *"
+    put_job(stand, target, cron=hourly, recovery_check=recovery_check)
+    # Three fire times passed while nothing ran.
+    stand.query(
+        "UPDATE tasks_api_task SET next_fire_at = next_fire_at - interval '3 hours'"
+        " RETURNING id"
+    )
+
+    parts = [stand.run("worker"), stand.run("beat")]
+    eventually(lambda: runs(stand, "missed") + runs(stand, "succeeded") == 3)
+    for part in parts:
+        stand.end(part, signal.SIGTERM)
+
+    assert len(target.requests) == made_up
+    assert runs(stand, "succeeded") == made_up
+
+
+def test_a_rest_job_whose_worker_dies_is_made_by_another(
+    stand: Stand, target: Receiver
+) -> None:
+    target.answer("/rest", delay=3)
+    parts = [stand.run("worker"), stand.run("beat")]
+    eventually(stand.is_ready)
+    job = {
+        "task": {
+            "method": "PUT",
+            "uri": f"{target.url}/rest",
+            "body": {"n": 1},
+            "expected_range": "200-299",
+        },
+        "schedule": "now",
+    }
+    made = stand.api.post(f"{stand.url}/api/v1/jobs", json=job, timeout=10).json()
+    link = stand.url + made["link"]
+    [first] = target.wait_for(1)
+    assert stand.api.get(link, timeout=10).json()["status"] == "RUNNING"
+
+    stand.end(parts[0], signal.SIGKILL)
+    parts.append(stand.run("worker"))
+    target.answer("/rest")
+
+    def status() -> str:
+        return str(stand.api.get(link, timeout=10).json()["status"])
+
+    eventually(lambda: status() == "SUCCESS")
+    second = target.wait_for(2)[1]
+    assert (first.method, second.method) == ("PUT", "PUT")
+    assert first.headers["webhook-id"] == second.headers["webhook-id"]
+    # A lease, and the moment it takes to see that it is over.
+    assert second.at - first.at < 20
+    for part in parts[1:]:
+        stand.end(part, signal.SIGKILL)
+
+
+def test_consumers_that_die_leave_their_messages_to_others(
+    stand: Stand, target: Receiver
+) -> None:
+    jobs = [
+        {"id": str(n), "queue": "q", "timeout": 1, "max_retries": -1, "payload": n}
+        for n in range(100)
+    ]
+    stand.api.post(f"{stand.url}/enqueue/batch", json=jobs, timeout=10)
+    # These take some and never come back.
+    for _ in range(3):
+        stand.api.get(f"{stand.url}/next?queue=q&num_jobs=20", timeout=10)
+
+    done: list[str] = []
+
+    def consume() -> None:
+        with requests.Session() as session:
+            session.headers.update(stand.api.headers)
+            while len(done) < len(jobs):
+                answer = session.get(f"{stand.url}/next?queue=q&num_jobs=7", timeout=10)
+                for job in answer.json() if answer.status_code == 200 else []:
+                    one = f"queue=q&job_id={job['id']}"
+                    session.delete(f"{stand.url}/complete?{one}", timeout=10)
+                    done.append(job["id"])
+
+    threads = [threading.Thread(target=consume, daemon=True) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=60)
+
+    assert sorted(done) == sorted(job["id"] for job in jobs)
+
+
+def test_a_timer_that_was_missed_runs_late_and_its_crons_do_not(
+    stand: Stand, target: Receiver
+) -> None:
+    stand.manage(
+        "configure_tenant",
+        "Alpha",
+        "--callback-url",
+        f"{target.url}/timers",
+        "--shared-secret",
+        "XXXXXX",
+    )
+    secret = {"Scheduler-Secret": "XXXXXX"}
+    soon = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
+    for path, body in (
+        ("/insert", {"timestamp": soon, "body": 1}),
+        ("/cron", {"jobs": [{"id": "c", "spec": "@every 1h"}]}),
+    ):
+        requests.post(stand.url + path, json=body, headers=secret, timeout=10)
+    stand.query(
+        "UPDATE tasks_api_task SET next_fire_at = now() - interval '10 minutes'"
+        " RETURNING id"
+    )
+
+    parts = [stand.run("worker"), stand.run("beat")]
+    eventually(lambda: runs(stand, "missed") == 1 and runs(stand, "succeeded") == 1)
+    for part in parts:
+        stand.end(part, signal.SIGTERM)
+
+    [request] = target.requests
+    assert json.loads(request.body)["body"] == 1

@@ -1,0 +1,178 @@
+"""Tasks by cron expression, and tasks that go into a pull queue."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.conf import LazySettings
+from django.utils import timezone
+from django_celery_beat.models import CrontabSchedule
+from rest_framework.test import APIClient
+
+from tasks_api.models import Task
+from tests.integration.tasks_surface import ABSENT, ONE_TIME, PERIODIC, changed, created
+
+CRON = {
+    "task_type": "periodic",
+    "cron": "30 2 * * *",
+    "timezone": "Europe/Berlin",
+    "url": "http://getTalent.com/sms/send/",
+    "post_data": {},
+}
+
+
+def test_a_task_may_fire_by_a_cron_expression(api: APIClient) -> None:
+    shown = created(api, CRON)
+
+    stored = CrontabSchedule.objects.get()
+    assert shown["task_type"] == "periodic"
+    assert (shown["cron"], shown["timezone"]) == ("30 2 * * *", "Europe/Berlin")
+    assert (shown["frequency"], shown["start_datetime"], shown["end_datetime"]) == (
+        None,
+        None,
+        None,
+    )
+    assert shown["next_run_datetime"][11:] in {"00:30:00", "01:30:00"}
+    assert (stored.minute, stored.hour, str(stored.timezone)) == (
+        "30",
+        "2",
+        "Europe/Berlin",
+    )
+
+
+@pytest.mark.parametrize(
+    ("cron", "shown"),
+    [
+        ("@daily", "0 0 * * *"),
+        ("0 30 2 * * *", "30 2 * * *"),
+        ("15 30 2 * * *", "15 30 2 * * *"),
+        ("0 30 2 * * * 2090-2095", "0 30 2 * * * 2090-2095"),
+        ("0 30 2 * * * *", "30 2 * * *"),
+        ("30 2 ? * MON-FRI", "30 2 * * MON-FRI"),
+    ],
+)
+def test_a_cron_expression_is_shown_in_its_shortest_form(
+    api: APIClient, cron: str, shown: str
+) -> None:
+    assert created(api, changed(CRON, {"cron": cron}))["cron"] == shown
+
+
+def test_tasks_of_one_expression_share_its_row(api: APIClient) -> None:
+    created(api, CRON)
+    created(api, changed(CRON, {"cron": "15 30 2 * * *"}))
+    created(api, changed(CRON, {"timezone": "UTC"}))
+
+    assert CrontabSchedule.objects.count() == 2
+
+
+def test_a_cron_may_have_a_start_and_an_end(api: APIClient) -> None:
+    shown = created(
+        api,
+        changed(
+            CRON,
+            {
+                "timezone": ABSENT,
+                "start_datetime": "2090-12-05 02:30:00",
+                "end_datetime": "2090-12-06 02:30:00",
+            },
+        ),
+    )
+
+    assert shown["timezone"] == "UTC"
+    assert shown["next_run_datetime"] == "2090-12-05 02:30:00"
+    assert shown["end_datetime"] == "2090-12-06 02:30:00"
+
+
+def test_every_is_a_frequency(api: APIClient) -> None:
+    shown = created(api, changed(CRON, {"cron": "@every 2h", "timezone": ABSENT}))
+
+    assert shown["frequency"] == 7200
+    assert "cron" not in shown
+    first = Task.objects.get().next_fire_at
+    assert first is not None
+    wait = first - timezone.now()
+    assert timedelta(minutes=119) < wait <= timedelta(hours=2)
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"cron": ""}, "cron"),
+        ({"cron": 5}, "cron"),
+        ({"cron": ["* * * * *"]}, "cron"),
+        ({"cron": "* * * *"}, "cron"),
+        ({"cron": "61 * * * *"}, "cron"),
+        ({"cron": "*/0 * * * *"}, "cron"),
+        ({"cron": "0 0 30 2 *"}, "cron"),
+        ({"cron": "@every 1h", "frequency": 3600}, "cron"),
+        ({"cron": "@every 59m", "timezone": ABSENT}, "cron"),
+        ({"timezone": "Mars/Base"}, "cron"),
+        ({"timezone": 7}, "timezone"),
+        ({"cron": ABSENT, "frequency": 3600}, "timezone"),
+        ({"start_datetime": "2020-01-01"}, "start_datetime"),
+        ({"start_datetime": "2020-01-01 00:00:00"}, "start_datetime"),
+        ({"end_datetime": "2020-01-01 00:00:00"}, "end_datetime"),
+        ({"stop_datetime": "2020-01-01 00:00:00"}, "stop_datetime"),
+        ({"cron": ABSENT, "timezone": ABSENT}, "frequency"),
+        # Nothing is left between the two.
+        ({"start_datetime": "2090-01-01 03:00:00", "end_datetime": "2090-01-01 04:00:00"}, "cron"),
+    ],
+)  # fmt: skip
+def test_a_refusal_names_the_field(
+    api: APIClient, changes: dict[str, Any], named: str
+) -> None:
+    answer = api.post("/tasks/", changed(CRON, changes), format="json")
+
+    assert answer.status_code == 400
+    assert named in answer.json()["error"]["message"]
+    assert not Task.objects.exists()
+
+
+def test_a_cron_task_is_paused_and_resumed(api: APIClient) -> None:
+    task = created(api, CRON)
+    api.post(f"/tasks/{task['id']}/pause/")
+    assert api.get(f"/tasks/{task['id']}").json()["next_run_datetime"] is None
+
+    api.post(f"/tasks/{task['id']}/resume/")
+
+    assert api.get(f"/tasks/{task['id']}").json() == task
+
+
+@pytest.mark.parametrize("body", [PERIODIC, ONE_TIME, CRON])
+def test_a_task_may_go_into_a_queue(api: APIClient, body: dict[str, Any]) -> None:
+    shown = created(api, changed(body, {"url": ABSENT, "queue": "work"}))
+
+    task = Task.objects.get()
+    assert (shown["url"], shown["queue"]) == (None, "work")
+    assert (task.url, task.queue) == ("", "work")
+    assert json.loads(task.body) == shown["post_data"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"queue": "work"}, "queue"),
+        ({"url": ABSENT, "queue": ""}, "queue"),
+        ({"url": ABSENT, "queue": 7}, "queue"),
+        ({"url": ABSENT, "queue": "x" * 256}, "queue"),
+        ({"url": ABSENT, "queue": None}, "url"),
+    ],
+)
+def test_a_task_has_a_url_or_a_queue(
+    api: APIClient, changes: dict[str, Any], named: str
+) -> None:
+    answer = api.post("/tasks/", changed(ONE_TIME, changes), format="json")
+
+    assert answer.status_code == 400
+    assert named in answer.json()["error"]["message"]
+
+
+def test_a_cron_may_be_finer_than_the_least_frequency(
+    api: APIClient, settings: LazySettings
+) -> None:
+    settings.SCHEDULER_MIN_FREQUENCY = 3600
+
+    assert created(api, changed(CRON, {"cron": "*/10 * * * * *"}))

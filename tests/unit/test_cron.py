@@ -1,0 +1,220 @@
+"""What cron expressions may look like, as tables; when they fire is in test_cron_dst."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from tasks_api import cron
+from tasks_api.exceptions import ScheduleError
+from tasks_api.schedules import Cron, Due, Interval, due, first_after, read_cron
+
+# A Sunday.
+NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+MINUTE = timedelta(minutes=1)
+
+
+def at(text: str) -> datetime:
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("text", "first", "second"),
+    [
+        # Five fields: minute, hour, day of month, month, day of week.
+        ("* * * * *", "2026-11-22 12:01", "2026-11-22 12:02"),
+        ("30 * * * *", "2026-11-22 12:30", "2026-11-22 13:30"),
+        ("5,50 12 * * *", "2026-11-22 12:05", "2026-11-22 12:50"),
+        ("10-12 9 * * *", "2026-11-23 09:10", "2026-11-23 09:11"),
+        ("*/20 * * * *", "2026-11-22 12:20", "2026-11-22 12:40"),
+        ("40-55/10 * * * *", "2026-11-22 12:40", "2026-11-22 12:50"),
+        ("50/5 * * * *", "2026-11-22 12:50", "2026-11-22 12:55"),
+        ("0 0 1 1 *", "2027-01-01 00:00", "2028-01-01 00:00"),
+        ("0 0 29 2 *", "2028-02-29 00:00", "2032-02-29 00:00"),
+        ("0 0 L * *", "2026-11-30 00:00", "2026-12-31 00:00"),
+        # Names, in any case.
+        ("0 0 1 JAN,jul *", "2027-01-01 00:00", "2027-07-01 00:00"),
+        ("0 0 * * mon-WED", "2026-11-23 00:00", "2026-11-24 00:00"),
+        # Sunday is 0 and 7, alone and in a range.
+        ("0 13 * * 0", "2026-11-22 13:00", "2026-11-29 13:00"),
+        ("0 13 * * 7", "2026-11-22 13:00", "2026-11-29 13:00"),
+        ("0 13 * * 5-7", "2026-11-22 13:00", "2026-11-27 13:00"),
+        # Both day fields: one of them is enough, unless either begins with a star.
+        ("0 0 25 * mon", "2026-11-23 00:00", "2026-11-25 00:00"),
+        ("0 0 * * mon", "2026-11-23 00:00", "2026-11-30 00:00"),
+        ("0 0 25 * *", "2026-11-25 00:00", "2026-12-25 00:00"),
+        ("0 0 */2 * mon", "2026-11-23 00:00", "2026-12-07 00:00"),
+        ("0 0 25 * ?", "2026-11-25 00:00", "2026-12-25 00:00"),
+        ("0 0 * * sun#1", "2026-12-06 00:00", "2027-01-03 00:00"),
+        # Six fields begin with the second.
+        ("30 * * * * *", "2026-11-22 12:00:30", "2026-11-22 12:01:30"),
+        ("*/10 * * * * *", "2026-11-22 12:00:10", "2026-11-22 12:00:20"),
+        ("0 30 9 * * *", "2026-11-23 09:30", "2026-11-24 09:30"),
+        # Seven end with the year.
+        ("*/10 * * * * * *", "2026-11-22 12:00:10", "2026-11-22 12:00:20"),
+        ("0 0 0 1 1 * 2030", "2030-01-01 00:00", None),
+        ("0 0 0 1 1 * 2030,2040", "2030-01-01 00:00", "2040-01-01 00:00"),
+        ("0 0 0 1 1 * 2030-2040/4", "2030-01-01 00:00", "2034-01-01 00:00"),
+        ("0 0 0 1 1 * */50", "2070-01-01 00:00", "2120-01-01 00:00"),
+        ("0 0 0 29 2 * 2027-2031", "2028-02-29 00:00", None),
+        ("0 0 0 1 1 * 9999", "9999-01-01 00:00", None),
+        # Names for all of it.
+        ("@hourly", "2026-11-22 13:00", "2026-11-22 14:00"),
+        ("@daily", "2026-11-23 00:00", "2026-11-24 00:00"),
+        ("@midnight", "2026-11-23 00:00", "2026-11-24 00:00"),
+        ("@weekly", "2026-11-29 00:00", "2026-12-06 00:00"),
+        ("@monthly", "2026-12-01 00:00", "2027-01-01 00:00"),
+        ("@yearly", "2027-01-01 00:00", "2028-01-01 00:00"),
+        ("@Annually", "2027-01-01 00:00", "2028-01-01 00:00"),
+        # Blanks of any kind and number.
+        ("  0\t13 *  * * ", "2026-11-22 13:00", "2026-11-23 13:00"),
+        # A zone before it.
+        ("CRON_TZ=Asia/Kathmandu 0 0 * * *", "2026-11-22 18:15", "2026-11-23 18:15"),
+        ("TZ=America/New_York @daily", "2026-11-23 05:00", "2026-11-24 05:00"),
+    ],
+)  # fmt: skip
+def test_an_expression_and_its_next_two_fire_times(
+    text: str, first: str, second: str | None
+) -> None:
+    schedule = read_cron(text, now=NOON)
+
+    found = first_after(schedule, NOON)
+    assert found == at(first)
+    assert first_after(schedule, found) == (second and at(second))
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("", "0 fields"),
+        ("   ", "0 fields"),
+        ("* * * *", "4 fields"),
+        ("* * * * * * * *", "8 fields"),
+        ("60 * * * *", "minute"),
+        ("-1 * * * *", "minute"),
+        ("* 24 * * *", "hour"),
+        ("* * 0 * *", "day of month"),
+        ("* * 32 * *", "day of month"),
+        ("* * * 0 *", "month"),
+        ("* * * 13 *", "month"),
+        ("* * * * 8", "weekday"),
+        ("* * * * funday", "weekday"),
+        ("60 * * * * *", "second"),
+        ("* * * * * * 1969", "year"),
+        ("* * * * * * 10000", "year"),
+        ("* * * * * * 2030-2029", "year"),
+        ("* * * * * * *-2029", "year"),
+        ("* * * * * * 2030/0", "year"),
+        ("* * * * * * 2030,", "year"),
+        ("* * * * * * ٢٠٣٠", "year"),
+        # A step of nothing, a reversed range, an item that is not there.
+        ("*/0 * * * *", "minute"),
+        ("5-1 * * * *", "minute"),
+        ("1,,2 * * * *", "minute"),
+        ("1, * * * *", "minute"),
+        ("1- * * * *", "minute"),
+        ("1.5 * * * *", "minute"),
+        ("٣ * * * *", "minute"),
+        (f"{'1,' * 120}1 * * * *", "minute"),
+        ("x" * 501, "500"),
+        ("@never", "@never"),
+        ("@", "@"),
+        ("@every", "@every"),
+        ("@every 5", "@every"),
+        ("@every -5s", "@every"),
+        ("@every 0s", "@every"),
+        ("@every 100ms", "@every"),
+        (f"@every {'9' * 400}h", "@every"),
+        ("@every 1000000h", "@every"),
+        ("CRON_TZ=Mars/Base * * * * *", "Mars/Base"),
+        ("CRON_TZ= * * * * *", "time zone"),
+        ("CRON_TZ=../../etc/passwd * * * * *", "time zone"),
+        ("CRON_TZ=UTC", "0 fields"),
+        ("PATH=/bin * * * *", "minute"),
+        # There is no such day, or there is none any more.
+        ("0 0 30 2 *", ""),
+        ("0 0 31 4,6,9,11 *", ""),
+        ("0 0 0 1 1 * 2020", "never fires again"),
+        ("0 0 0 29 2 * 2027", "never fires again"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_with_a_sentence(text: str, named: str) -> None:
+    with pytest.raises(ScheduleError) as refused:
+        read_cron(text, now=NOON)
+
+    assert named in str(refused.value)
+    assert str(refused.value).endswith(".")
+
+
+@given(st.text(alphabet="*/,-?#@L0123456789 =TZCRON_evrymhs\x00٣", max_size=40))
+@example("@every 1e5s")
+@example("@every ٣s")
+@example("0 0 L-3 * *")
+@example("0 0 * * 5L")
+@example("0 0 LW * *")
+def test_no_text_does_anything_but_fire_or_be_refused(text: str) -> None:
+    try:
+        schedule = read_cron(text, now=NOON)
+    except ScheduleError:
+        return
+
+    found = first_after(schedule, NOON)
+    assert found is not None
+    assert found > NOON
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("@every 90s", 90),
+        ("@every 1h30m", 5400),
+        ("@every 1.5h", 5400),
+        ("@EVERY 2m", 120),
+        ("@every   1m0.5s", 60),
+        ("@every 2000ms", 2),
+        ("@every 3000000us", 3),
+        ("@every 3000000µs", 3),
+        ("@every 1s999ms", 1),
+    ],
+)
+def test_every_counts_from_now(text: str, seconds: int) -> None:
+    every = timedelta(seconds=seconds)
+
+    assert read_cron(text, now=NOON) == Interval(NOON + every, every)
+
+
+def test_a_zone_is_said_once() -> None:
+    text = "CRON_TZ=Europe/Berlin 0 0 * * *"
+
+    assert read_cron(text, zone="Europe/Berlin", now=NOON) == read_cron(text, now=NOON)
+    with pytest.raises(ScheduleError, match="two time zones"):
+        read_cron(text, zone="Europe/Paris", now=NOON)
+
+
+def test_what_was_taken_apart_can_be_put_together_again() -> None:
+    read = cron.read("CRON_TZ=Asia/Tokyo 15 30 2 ? * MON 2026-2030")
+
+    assert read.zone == "Asia/Tokyo"
+    assert read.fields == cron.Fields("30 2 * * MON", "15", "2026-2030")
+
+
+@pytest.mark.parametrize(
+    ("late", "fires"),
+    [(0, True), (4.9, True), (5.1, False), (59, False)],
+)
+def test_a_grace_decides_whether_a_late_fire_time_is_missed(
+    late: float, fires: bool
+) -> None:
+    found = due(
+        Cron("* * * * *"),
+        since=NOON,
+        now=NOON + timedelta(seconds=late),
+        limit=10,
+        grace=timedelta(seconds=5),
+    )
+
+    missed, fire = ((), NOON) if fires else ((NOON,), None)
+    assert found == Due(missed, fire, NOON + MINUTE)

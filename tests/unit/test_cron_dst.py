@@ -1,0 +1,315 @@
+"""Fire times around every change of a clock, against an oracle that tries every second.
+
+The oracle shares nothing with the code it judges: each expression stands here as text and
+as plain sets, and an instant fires or not by the rule as a person would apply it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from functools import cache, lru_cache
+from typing import NamedTuple
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from tasks_api.schedules import first_after, read_cron
+
+SECOND = timedelta(seconds=1)
+MINUTE = timedelta(minutes=1)
+ALL60 = frozenset(range(60))
+ALL24 = frozenset(range(24))
+NOW = datetime(2011, 1, 1, tzinfo=UTC)
+
+ZONES = [
+    "Africa/Cairo",
+    "Africa/Casablanca",
+    "Africa/El_Aaiun",
+    "Africa/Johannesburg",
+    "America/Asuncion",
+    "America/Caracas",
+    "America/Chicago",
+    "America/Godthab",
+    "America/Havana",
+    "America/Los_Angeles",
+    "America/Mexico_City",
+    "America/Miquelon",
+    "America/New_York",
+    "America/Nuuk",
+    "America/Port-au-Prince",
+    "America/Santiago",
+    "America/Sao_Paulo",
+    "America/Scoresbysund",
+    "America/St_Johns",
+    "Antarctica/Troll",
+    "Asia/Almaty",
+    "Asia/Amman",
+    "Asia/Beirut",
+    "Asia/Famagusta",
+    "Asia/Gaza",
+    "Asia/Hebron",
+    "Asia/Jerusalem",
+    "Asia/Kathmandu",
+    "Asia/Kolkata",
+    "Asia/Qostanay",
+    "Asia/Tehran",
+    "Asia/Tokyo",
+    "Atlantic/Azores",
+    "Australia/Adelaide",
+    "Australia/Lord_Howe",
+    "Australia/Sydney",
+    "Europe/Berlin",
+    "Europe/Chisinau",
+    "Europe/Dublin",
+    "Europe/London",
+    "Europe/Lisbon",
+    "Europe/Moscow",
+    "Pacific/Apia",
+    "Pacific/Auckland",
+    "Pacific/Chatham",
+    "Pacific/Easter",
+    "Pacific/Norfolk",
+    "UTC",
+]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """An expression, and what it means: sets of numbers, and a question about days."""
+
+    text: str
+    seconds: frozenset[int]
+    minutes: frozenset[int]
+    hours: frozenset[int]
+    # Which days, as Python code on `d`, a date.
+    days: str = "True"
+    goes_by_the_clock: bool = False
+
+    def matches_minute(self, local: datetime) -> bool:
+        return (
+            local.minute in self.minutes
+            and local.hour in self.hours
+            and day_matches(self.days, local.date())
+        )
+
+
+@cache
+def day_matches(days: str, d: date) -> bool:
+    return bool(eval(days, {"d": d, "last": last_of_month(d)}))  # noqa: S307 (constants below)
+
+
+def last_of_month(d: date) -> int:
+    return (
+        (d.replace(day=28) + timedelta(days=4)).replace(day=1) - timedelta(days=1)
+    ).day
+
+
+def some(*numbers: int) -> frozenset[int]:
+    return frozenset(numbers)
+
+
+ZERO = some(0)
+# Sundays are 6 in Python, 0 and 7 in cron.
+RULES = [
+    # Fixed times.
+    Rule("0 0 * * *", ZERO, ZERO, some(0)),
+    Rule("30 0 * * *", ZERO, some(30), some(0)),
+    Rule("30 1 * * *", ZERO, some(30), some(1)),
+    Rule("0 2 * * *", ZERO, ZERO, some(2)),
+    Rule("30 2 * * *", ZERO, some(30), some(2)),
+    Rule("59 2 * * *", ZERO, some(59), some(2)),
+    Rule("0 3 * * *", ZERO, ZERO, some(3)),
+    Rule("15,45 1,2 * * *", ZERO, some(15, 45), some(1, 2)),
+    Rule("0 1-3 * * *", ZERO, ZERO, some(1, 2, 3)),
+    Rule("0,30 0-23 * * *", ZERO, some(0, 30), ALL24),
+    Rule("0-59/20 0-23/2 * * *", ZERO, some(0, 20, 40), frozenset(range(0, 24, 2))),
+    Rule("5 4 * * sun", ZERO, some(5), some(4), "d.weekday() == 6"),
+    Rule("30 2 * * 7", ZERO, some(30), some(2), "d.weekday() == 6"),
+    Rule("30 2 * * 0,6", ZERO, some(30), some(2), "d.weekday() in (5, 6)"),
+    Rule("30 2 1 * 0", ZERO, some(30), some(2), "d.day == 1 or d.weekday() == 6"),
+    Rule("30 2 */2 * 0", ZERO, some(30), some(2), "d.day % 2 == 1 and d.weekday() == 6"),
+    Rule("30 2 L * *", ZERO, some(30), some(2), "d.day == last"),
+    Rule("30 2 ? MAR,OCT,NOV SUN#1", ZERO, some(30), some(2),
+         "d.weekday() == 6 and d.day <= 7 and d.month in (3, 10, 11)"),
+    Rule("0 2 * 3-4 SUN", ZERO, ZERO, some(2), "d.weekday() == 6 and d.month in (3, 4)"),
+    # Six fields, and seven.
+    Rule("10 30 2 * * *", some(10), some(30), some(2)),
+    Rule("10,50 30 1 * * *", some(10, 50), some(30), some(1)),
+    Rule("*/30 59 1 * * *", some(0, 30), some(59), some(1)),
+    Rule("59 59 23 * * *", some(59), some(59), some(23)),
+    Rule("0 30 2 * * * 2025-2027", ZERO, some(30), some(2), "2025 <= d.year <= 2027"),
+    Rule("0 0 0 * * * 2024/3", ZERO, ZERO, some(0), "d.year in (2024, 2027, 2030)"),
+    # By the clock as it goes.
+    Rule("* * * * *", ZERO, ALL60, ALL24, goes_by_the_clock=True),
+    Rule("*/15 * * * *", ZERO, some(0, 15, 30, 45), ALL24, goes_by_the_clock=True),
+    Rule("0 * * * *", ZERO, ZERO, ALL24, goes_by_the_clock=True),
+    Rule("@hourly", ZERO, ZERO, ALL24, goes_by_the_clock=True),
+    Rule("30 */2 * * *", ZERO, some(30), frozenset(range(0, 24, 2)), goes_by_the_clock=True),
+    Rule("*/20 2 * * *", ZERO, some(0, 20, 40), some(2), goes_by_the_clock=True),
+    Rule("* 1 * * 6-7", ZERO, ALL60, some(1), "d.weekday() in (5, 6)", goes_by_the_clock=True),
+    Rule("30 15 * * * *", some(30), some(15), ALL24, goes_by_the_clock=True),
+    Rule("*/20 */10 * * * *", some(0, 20, 40), some(0, 10, 20, 30, 40, 50), ALL24,
+         goes_by_the_clock=True),
+    Rule("0 0 * * * * 2026,2028", ZERO, ZERO, ALL24, "d.year in (2026, 2028)",
+         goes_by_the_clock=True),
+]  # fmt: skip
+EVERY_SECOND = Rule("* * * * * *", ALL60, ALL60, ALL24, goes_by_the_clock=True)
+
+
+def naive(instant: datetime, zone: ZoneInfo) -> datetime:
+    return instant.astimezone(zone).replace(tzinfo=None)
+
+
+@cache
+def changes(name: str, first: int = 2024, last: int = 2030) -> tuple[datetime, ...]:
+    """The first instant of every new offset, found by looking at every hour."""
+    zone, found = ZoneInfo(name), []
+    moment, end = (
+        datetime(first, 1, 1, tzinfo=UTC),
+        datetime(last + 1, 1, 1, tzinfo=UTC),
+    )
+    while moment < end:
+        later = moment + timedelta(hours=1)
+        if moment.astimezone(zone).utcoffset() != later.astimezone(zone).utcoffset():
+            instant = moment
+            while (
+                instant.astimezone(zone).utcoffset()
+                == moment.astimezone(zone).utcoffset()
+            ):
+                instant += MINUTE
+            found.append(instant)
+        moment = later
+    return tuple(found)
+
+
+class Minute(NamedTuple):
+    """A minute as it really passed, and what the clock of a zone made of it."""
+
+    instant: datetime
+    local: datetime
+    # False in the second pass of an overlap.
+    is_first: bool
+    # The minutes that the clock did not show before this one.
+    lost: tuple[datetime, ...]
+
+
+@lru_cache(maxsize=4)
+def minutes(name: str, start: datetime, end: datetime) -> tuple[Minute, ...]:
+    # Long enough before, to know which local times there were already.
+    zone, instant = ZoneInfo(name), start - timedelta(hours=4)
+    previous = naive(instant - MINUTE, zone)
+    seen: set[datetime] = set()
+    passed = []
+    while instant < end:
+        local = naive(instant, zone)
+        lost = tuple(between(previous, local))
+        passed.append(Minute(instant, local, local not in seen, lost))
+        seen.add(local)
+        previous = local
+        instant += MINUTE
+    return tuple(passed)
+
+
+def oracle(rule: Rule, name: str, start: datetime, end: datetime) -> list[datetime]:
+    """The instants in [start, end) at which a rule fires.
+
+    Clocks are changed at whole minutes, so within one the local seconds are the real ones.
+    """
+    hits = set()
+    for minute in minutes(name, start, end):
+        if not rule.goes_by_the_clock:
+            # What the clock jumped over fires now that the gap is over.
+            if any(map(rule.matches_minute, minute.lost)):
+                hits.add(minute.instant)
+            if not minute.is_first:
+                continue
+        if rule.matches_minute(minute.local):
+            hits.update(minute.instant + second * SECOND for second in rule.seconds)
+    return sorted(hit for hit in hits if start <= hit < end)
+
+
+def between(previous: datetime, local: datetime) -> Iterator[datetime]:
+    lost = previous + MINUTE
+    while lost < local:
+        yield lost
+        lost += MINUTE
+
+
+def walked(rule: Rule, name: str, start: datetime, end: datetime) -> list[datetime]:
+    schedule = read_cron(rule.text, zone=name, now=NOW)
+    found = []
+    fire = schedule.first_from(start)
+    while fire is not None and fire < end:
+        found.append(fire)
+        fire = first_after(schedule, fire)
+    return found
+
+
+def around(change: datetime, hours: float = 2) -> tuple[datetime, datetime]:
+    span = timedelta(hours=hours)
+    return change - span, change + span
+
+
+def test_there_is_something_to_prove() -> None:
+    counted = {name: len(changes(name)) for name in ZONES}
+
+    assert len(ZONES) >= 40
+    assert len(RULES) >= 30
+    # Two a year where clocks are changed as usual.
+    assert counted["Africa/Cairo"] == counted["Australia/Lord_Howe"] == 14
+    assert counted["Asia/Kathmandu"] == 0
+    assert sum(counted.values()) > 400
+
+
+@pytest.mark.parametrize("name", ZONES)
+def test_every_fire_time_around_every_change(name: str) -> None:
+    # A zone that never changes has no windows of its own.
+    moments = changes(name) or (datetime(2026, 3, 29, 1, tzinfo=UTC),)
+    for change in moments:
+        start, end = around(change)
+        for rule in RULES:
+            expected = oracle(rule, name, start, end)
+            assert walked(rule, name, start, end) == expected, (rule.text, change)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["Africa/Cairo", "America/Santiago", "Australia/Lord_Howe", "Europe/London", "Antarctica/Troll"],
+)  # fmt: skip
+def test_every_second_fires_around_a_change(name: str) -> None:
+    for change in changes(name, 2026, 2026):
+        start, end = around(change, 0.6)
+        expected = oracle(EVERY_SECOND, name, start, end)
+        assert walked(EVERY_SECOND, name, start, end) == expected, change
+        assert len(expected) == (end - start) / SECOND
+
+
+@pytest.mark.parametrize(
+    "name", ["Europe/Berlin", "Australia/Lord_Howe", "Africa/Cairo"]
+)
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.text)
+def test_the_next_fire_time_is_right_from_every_instant(rule: Rule, name: str) -> None:
+    schedule = read_cron(rule.text, zone=name, now=NOW)
+    for change in changes(name, 2026, 2026):
+        start, end = around(change)
+        expected = oracle(rule, name, start, end)
+        moment = start
+        while moment < end:
+            upcoming = [fire for fire in expected if fire >= moment]
+            found = schedule.first_from(moment)
+            assert found is None or found >= moment
+            if upcoming:
+                assert found == upcoming[0], moment
+            # Not a divisor of anything, so that all kinds of instants are asked about.
+            moment += timedelta(seconds=97, microseconds=500_000)
+
+
+def test_a_day_that_was_skipped() -> None:
+    # Apia went from the 29th to the 31st of December 2011.
+    [change] = [c for c in changes("Pacific/Apia", 2011, 2011) if c.month == 12]
+    start, end = change - timedelta(hours=26), change + timedelta(hours=26)
+    for rule in RULES:
+        expected = oracle(rule, "Pacific/Apia", start, end)
+        assert walked(rule, "Pacific/Apia", start, end) == expected, rule.text
