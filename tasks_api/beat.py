@@ -25,12 +25,19 @@ from django_celery_beat.models import PeriodicTask
 from django_celery_beat.schedulers import ModelEntry
 
 from tasks_api import broker, dispatch, heartbeats, periodic, services
+from tasks_api.delivery import leases
 
 logger = logging.getLogger(__name__)
 
 # A task that is stored less than the look-ahead before it is due waits this at most.
 LONGEST_SLEEP = 0.2
 HEARTBEAT = 4.0
+# How often workers are looked for, and how long one is out of sight before it is gone.
+# Longer than a worker needs to come back that has lost its session.
+LOOK_FOR_WORKERS = 0.5
+GONE = 2.0
+# Right after a restart of PostgreSQL nobody is there yet.
+SETTLED = 5.0
 # How soon runs are rung for again whose message the broker did not take.
 BROKER_PAUSE = timedelta(seconds=2)
 # A broken entry, or one that another beat has in hand, is looked at again after this.
@@ -57,6 +64,7 @@ class TenantScheduler(Scheduler):
         self._name = f"beat@{socket.gethostname()}:{os.getpid()}"
         self._next_heartbeat = 0.0
         self._edits = _Edits()
+        self._missing = _MissingWorkers()
         self._nobodys = _NobodysTasks(self)
 
     def tick(self, *args: object, **kwargs: object) -> float:
@@ -71,6 +79,7 @@ class TenantScheduler(Scheduler):
     def _tick(self) -> float:
         due = dispatch.dispatch_due()
         self._ring(due)
+        self._missing.follow()
         woken = dispatch.wake_due()
         self._ring(woken)
         if self._edits.follow():
@@ -118,6 +127,42 @@ class _Edits:
                 return True
         self._followed = edited_at
         return True
+
+
+class _MissingWorkers:
+    """Notices when a worker's process is gone, so that its runs need not wait."""
+
+    def __init__(self) -> None:
+        self._missing_since: dict[int, float] = {}
+        self._looked_at = 0.0
+        self._session: object = None
+        self._connected_at = 0.0
+
+    def follow(self) -> None:
+        now = time.monotonic()
+        if now - self._looked_at < LOOK_FOR_WORKERS:
+            return
+        is_new = self._session is not connection.connection
+        # Whoever has not looked for a while has missed those that came back.
+        if is_new or now - self._looked_at > GONE:
+            self._missing_since.clear()
+        if is_new:
+            self._session, self._connected_at = connection.connection, now
+        self._looked_at = now
+        if now - self._connected_at >= SETTLED:
+            self._look(now)
+
+    def _look(self, now: float) -> None:
+        since = self._missing_since
+        self._missing_since = {
+            presence: since.get(presence, now) for presence in heartbeats.absent()
+        }
+        gone = [key for key, at in self._missing_since.items() if now - at >= GONE]
+        if not gone:
+            return
+        if runs := leases.release(gone):
+            logger.warning("A worker is gone, and %d runs were under way there.", runs)
+        heartbeats.forget_absent(gone)
 
 
 @dataclass(order=True)

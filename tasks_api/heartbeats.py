@@ -1,7 +1,9 @@
-"""Processes say that they are alive, by the database's clock."""
+"""Processes say that they are alive, by the database's clock, and workers by a lock."""
 
 from __future__ import annotations
 
+import random
+from collections.abc import Collection
 from datetime import timedelta
 
 from django.db import connection
@@ -10,23 +12,71 @@ from tasks_api.models import Heartbeat
 
 # Seen within this time, a process counts as alive: three chances to be heard.
 ALIVE = timedelta(seconds=15)
+# The first key of our advisory locks; the second is a presence.
+PRESENCE = 0x5C4ED
 
 
-def beat(kind: str, name: str) -> None:
+def beat(kind: str, name: str, *, presence: int | None = None) -> None:
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            INSERT INTO tasks_api_heartbeat (name, kind, seen_at)
-            VALUES (%s, %s, now())
+            INSERT INTO tasks_api_heartbeat (name, kind, presence, seen_at)
+            VALUES (%s, %s, %s, now())
             ON CONFLICT (name) DO UPDATE SET seen_at = now()
             """,
-            [name, kind],
+            [name, kind, presence],
         )
 
 
 def forget(name: str) -> None:
     """A process that stops in good order says goodbye."""
     Heartbeat.objects.filter(name=name).delete()
+
+
+class Presence:
+    """A lock that PostgreSQL lets go of in the moment in which its holder dies.
+
+    A process that is frozen or cut off keeps it: that, only a lease that runs out can
+    tell.
+    """
+
+    def __init__(self) -> None:
+        self.key = random.randrange(1, 2**31)  # noqa: S311 (distinct, not secret)
+        self._session: object = None
+
+    def keep(self) -> None:
+        """Hold it on this thread's connection, and find out whether that one lives."""
+        connection.ensure_connection()
+        is_held = self._session is connection.connection
+        with connection.cursor() as cursor:
+            if is_held:
+                cursor.execute("SELECT 1")
+                return
+            # An earlier session of ours may still hold it; then we are present by that.
+            cursor.execute("SELECT pg_try_advisory_lock(%s, %s)", [PRESENCE, self.key])
+            [is_taken] = cursor.fetchone()
+        self._session = connection.connection if is_taken else None
+
+
+def absent() -> set[int]:
+    """The presences that were announced, and that nobody holds."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT presence FROM tasks_api_heartbeat
+            WHERE presence IS NOT NULL AND presence NOT IN (
+                SELECT objid::bigint FROM pg_locks
+                WHERE locktype = 'advisory' AND classid = %s AND objsubid = 2
+                    AND database = (
+                        SELECT oid FROM pg_database WHERE datname = current_database()))
+            """,
+            [PRESENCE],
+        )
+        return {presence for (presence,) in cursor.fetchall()}
+
+
+def forget_absent(presences: Collection[int]) -> None:
+    Heartbeat.objects.filter(presence__in=presences).delete()
 
 
 def census() -> dict[str, dict[str, float | None]]:

@@ -356,6 +356,8 @@ class Heartbeat(models.Model):
     name = models.CharField(max_length=200, primary_key=True)
     kind = models.CharField(max_length=10)
     seen_at = models.DateTimeField()
+    # The lock that a worker holds for as long as its process lives.
+    presence = models.IntegerField(null=True)
 
     def __str__(self) -> str:
         return self.name

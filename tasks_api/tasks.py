@@ -77,8 +77,9 @@ def _tell(finished: Sequence[Finished]) -> None:
     events.publish(_hostname, events.finished(finished))
 
 
-def _say_alive() -> None:
-    beat("worker", _hostname)
+def _say_alive(presence: int) -> None:
+    # A worker that is started again has the name of the one that died.
+    beat("worker", f"{_hostname} {presence:08x}", presence=presence)
 
 
 @shared_task(name=broker.DELIVER, send_events=False)

@@ -3,7 +3,8 @@
 Three threads, each waiting on one thing. The *claimer* sleeps until runs are due and
 takes them in batches; the *transport* has thousands of requests under way; the
 *recorder* writes verdicts in batches and prolongs the leases of what is still held.
-Nothing here is worth saving: a run whose engine dies is woken when its lease is over.
+Nothing here is worth saving: a run whose engine dies is woken when its lease is over,
+or before, when a beat sees that nobody holds the engine's presence any more.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from tasks_api.delivery import leases, request, retry
 from tasks_api.delivery.record import Finished, record
 from tasks_api.delivery.request import Claimed, Credentials, Outcome
 from tasks_api.delivery.transport import Transport
+from tasks_api.heartbeats import Presence
 from tasks_api.models import moment_of
 
 logger = logging.getLogger(__name__)
@@ -65,7 +67,9 @@ class _Held(NamedTuple):
 class Engine:
     """Delivers runs until it is stopped. `on_recorded` hears of what was written down."""
 
-    def __init__(self, *, on_recorded: Listener, on_beat: Callable[[], None]) -> None:
+    def __init__(
+        self, *, on_recorded: Listener, on_beat: Callable[[int], None]
+    ) -> None:
         self._on_recorded = on_recorded
         self._on_beat = on_beat
         self._most = settings.SCHEDULER_MAX_IN_FLIGHT
@@ -77,6 +81,8 @@ class Engine:
         self._clock_offset = 0.0
         self._lease_until: dict[UUID, float] = {}
         self._credentials = _KnownCredentials()
+        self._presence = Presence()
+        self._is_announced = threading.Event()
         self._transport = Transport(
             on_done=self._on_done,
             may_start=self._may_start,
@@ -97,6 +103,7 @@ class Engine:
         with self._changed:
             self._stopping = True
             self._changed.notify_all()
+        self._is_announced.set()
         self._claimer.join()
         self._transport.close(grace=grace)
         self._recorder.join()
@@ -125,6 +132,8 @@ class Engine:
     # The claimer.
 
     def _claim_forever(self) -> None:
+        # What is claimed by one who is not known to be here, nobody would miss.
+        self._is_announced.wait()
         while (run_ids := self._next_due()) is not None:
             try:
                 self._claim(run_ids)
@@ -165,7 +174,7 @@ class Engine:
     def _claim(self, run_ids: Sequence[UUID]) -> None:
         # Read before the statement, so that we think a lease over before others do.
         claimed_at = time.monotonic()
-        claimed = leases.claim(run_ids)
+        claimed = leases.claim(run_ids, presence=self._presence.key)
         self._put([run for run in claimed if run.queue])
         runs = [run for run in claimed if not run.queue]
         credentials = self._credentials.of({run.tenant_id for run in runs})
@@ -231,6 +240,7 @@ class Engine:
         while self._is_busy() or unwritten:
             unwritten.extend(self._collect())
             try:
+                self._be_present()
                 if time.monotonic() >= renew_at:
                     self._keep()
                     renew_at = time.monotonic() + renew_every
@@ -276,6 +286,14 @@ class Engine:
             del self._held[run.run_id]
             del self._lease_until[run.run_id]
 
+    def _be_present(self) -> None:
+        """Hold our lock; again, and at once, if its session was lost."""
+        try:
+            self._presence.keep()
+        except DatabaseError:
+            connection.close()
+            self._presence.keep()
+
     def _keep(self) -> None:
         """Prolong the leases of what is held for a while, and read the clock."""
         if not (self._transport.is_alive or self._stopping):
@@ -296,7 +314,8 @@ class Engine:
             with self._changed:
                 for run_id in kept & self._lease_until.keys():
                     self._lease_until[run_id] = asked_at + settings.SCHEDULER_LEASE
-        self._on_beat()
+        self._on_beat(self._presence.key)
+        self._is_announced.set()
 
 
 def _thread(target: Callable[[], None], name: str) -> threading.Thread:

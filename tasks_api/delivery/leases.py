@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterable, Sequence
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from django.conf import settings
 from django.db import connection
@@ -11,15 +12,23 @@ from django.db import connection
 from tasks_api.arrays import array, columns
 from tasks_api.delivery.request import Claimed
 
+# The presence of somebody who is never missed.
+NOBODY = 0
 
-def claim(run_ids: Sequence[UUID]) -> list[Claimed]:
+
+def new_lease(presence: int) -> UUID:
+    """A lease that says by its first 32 bits whose it is."""
+    return UUID(int=presence << 96 | random.getrandbits(96))
+
+
+def claim(run_ids: Sequence[UUID], *, presence: int = NOBODY) -> list[Claimed]:
     """Take those of the runs that are due and free, and whose task may fire.
 
     Pause, removal and end win over messages that are already here: the rows of task
     and schedule are read now. What is left out is somebody else's, or stays for
     dispatch to settle when its `wake_at` comes.
     """
-    lease = uuid4()
+    lease = new_lease(presence)
     with connection.cursor() as cursor:
         cursor.execute(
             """
@@ -63,3 +72,22 @@ def renew(held: Iterable[tuple[UUID, UUID]]) -> set[UUID]:
             [settings.SCHEDULER_LEASE, run_ids, lease_ids],
         )
         return {run_id for (run_id,) in cursor.fetchall()}
+
+
+def release(presences: Iterable[int]) -> int:
+    """Let the leases of workers that are gone be over now; returns how many there were."""
+    bounds = [
+        (UUID(int=presence << 96), UUID(int=(presence + 1 << 96) - 1))
+        for presence in presences
+    ]
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            UPDATE tasks_api_run run SET wake_at = now()
+            FROM unnest(%s::uuid[], %s::uuid[]) AS gone(first, last)
+            WHERE run.state = 'running' AND run.wake_at > now()
+                AND run.lease BETWEEN gone.first AND gone.last
+            """,
+            columns(bounds),
+        )
+        return int(cursor.rowcount)

@@ -91,13 +91,13 @@ class Stand:
         )
         return done.stdout.strip()
 
-    def run(self, part: str) -> subprocess.Popen[bytes]:
+    def run(self, part: str, **settings: str) -> subprocess.Popen[bytes]:
         """Start a part as the Procfile says; its output goes to a file of the stand."""
         with (self.home / f"{part}.log").open("ab") as log:
             process = spawn(
                 ["/bin/sh", "-c", f"exec {self._commands[part]}"],
                 cwd=ROOT,
-                env=self.environment,
+                env=self.environment | settings,
                 stdout=log,
                 stderr=log,
             )

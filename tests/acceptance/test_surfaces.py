@@ -137,7 +137,8 @@ def test_a_rest_job_whose_worker_dies_is_made_by_another(
     stand: Stand, target: Receiver
 ) -> None:
     target.answer("/rest", delay=3)
-    parts = [stand.run("worker"), stand.run("beat")]
+    # A lease so long that it plays no part.
+    parts = [stand.run("worker", SCHEDULER_LEASE="300"), stand.run("beat")]
     eventually(stand.is_ready)
     job = {
         "task": {
@@ -164,8 +165,6 @@ def test_a_rest_job_whose_worker_dies_is_made_by_another(
     second = target.wait_for(2)[1]
     assert (first.method, second.method) == ("PUT", "PUT")
     assert first.headers["webhook-id"] == second.headers["webhook-id"]
-    # A lease, and the moment it takes to see that it is over.
-    assert second.at - first.at < 20
     for part in parts[1:]:
         stand.end(part, signal.SIGKILL)
 

@@ -51,7 +51,7 @@ def recorded() -> Recorded:
 @pytest.fixture
 def engine(settings: LazySettings, recorded: Recorded) -> Iterator[Engine]:
     settings.SCHEDULER_ALLOW_PRIVATE_TARGETS = True
-    started = Engine(on_recorded=recorded, on_beat=lambda: None)
+    started = Engine(on_recorded=recorded, on_beat=lambda _: None)
     started.start()
     yield started
     started.stop(grace=5)
@@ -145,7 +145,7 @@ def test_a_private_target_is_refused_at_the_attempt_too(
     user: User, receiver, settings: LazySettings, recorded: Recorded
 ) -> None:
     settings.SCHEDULER_ALLOW_PRIVATE_TARGETS = False
-    guarded = Engine(on_recorded=recorded, on_beat=lambda: None)
+    guarded = Engine(on_recorded=recorded, on_beat=lambda _: None)
     guarded.start()
     store(user, Once(timezone.now()), receiver.url + "/hook")
 
@@ -163,7 +163,7 @@ def test_a_lease_is_kept_while_the_answer_takes_its_time(
     settings.SCHEDULER_LEASE = 1.0
     settings.SCHEDULER_ALLOW_PRIVATE_TARGETS = True
     receiver.answer("/slow", delay=2.5)
-    slow = Engine(on_recorded=recorded, on_beat=lambda: None)
+    slow = Engine(on_recorded=recorded, on_beat=lambda _: None)
     slow.start()
     store(user, Once(timezone.now()), receiver.url + "/slow")
 
@@ -182,7 +182,7 @@ def test_stopping_finishes_what_is_under_way_and_gives_back_the_rest(
     settings.SCHEDULER_MAX_PER_HOST = 1
     settings.SCHEDULER_ALLOW_PRIVATE_TARGETS = True
     receiver.answer("/slow", delay=1.0)
-    stopping = Engine(on_recorded=recorded, on_beat=lambda: None)
+    stopping = Engine(on_recorded=recorded, on_beat=lambda _: None)
     stopping.start()
     for _ in range(3):
         store(user, Once(timezone.now()), receiver.url + "/slow")

@@ -36,7 +36,7 @@ def recorded() -> Recorded:
 @pytest.fixture
 def engine(settings: LazySettings, recorded: Recorded) -> Iterator[Engine]:
     settings.SCHEDULER_ALLOW_PRIVATE_TARGETS = True
-    started = Engine(on_recorded=recorded, on_beat=lambda: None)
+    started = Engine(on_recorded=recorded, on_beat=lambda _: None)
     started.start()
     yield started
     started.stop(grace=5)

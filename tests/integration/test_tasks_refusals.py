@@ -248,3 +248,10 @@ def test_a_host_that_is_not_ours_is_refused(
     answer = api.get("/tasks/", HTTP_HOST="evil.example")
 
     assert (answer.status_code, answer.json()) == (400, error("Bad request"))
+
+
+def test_a_query_of_a_thousand_parameters_is_refused(api: APIClient) -> None:
+    answer = api.get(f"/tasks/?{'x=1&' * 1001}")
+
+    assert answer.status_code == 400
+    assert answer.json()["error"]["message"]
