@@ -195,7 +195,12 @@ class TaskAdmin(HistoryAdmin):
 
     @admin.display
     def schedule(self, task: Task) -> str:
-        return str(task.periodic_task.scheduler)
+        shown = str(task.periodic_task.scheduler)
+        if task.cron_seconds != "0":
+            shown += f", at seconds {task.cron_seconds}"
+        if task.cron_years != "*":
+            shown += f", in years {task.cron_years}"
+        return shown
 
     @admin.display
     def state(self, task: Task) -> str:

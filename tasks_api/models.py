@@ -13,7 +13,7 @@ from django.db.models.functions import Now
 from django_celery_beat.models import PeriodicTask
 
 from accounts.models import Tenant, User
-from tasks_api.specs import Misfire, Overlap, Surface
+from tasks_api.specs import Misfire, Overlap, Surface, summary
 from tasks_api.states import FINAL, RunState
 
 
@@ -158,7 +158,9 @@ class Task(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.method} {self.url}"
+        return summary(
+            name=self.name, method=self.method, url=self.url, queue=self.queue
+        )
 
     def upcoming(self, now: datetime) -> datetime | None:
         """The next fire time as its owner sees it, untouched by looking ahead."""
@@ -345,6 +347,7 @@ class QueueTally(models.Model):
                 fields=["tenant", "queue"], name="tally_once_per_queue"
             )
         ]
+        verbose_name_plural = "queue tallies"
 
     def __str__(self) -> str:
         return self.queue

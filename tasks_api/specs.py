@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from urllib.parse import urlsplit
 from uuid import UUID
 
 from tasks_api.schedules import Schedule
@@ -30,6 +31,17 @@ class Misfire(StrEnum):
 
     LATEST = "latest"
     SKIP = "skip"
+
+
+def summary(*, name: str, method: str, url: str, queue: str) -> str:
+    """A task in a few words, without what may be a secret of its URL."""
+    if queue:
+        target = f"queue {queue}"
+    elif url:
+        target = f"{method} {urlsplit(url).netloc.rpartition('@')[2]}"
+    else:
+        target = f"{method} to the tenant's endpoint"
+    return f"{name}: {target}" if name else target
 
 
 @dataclass(frozen=True)

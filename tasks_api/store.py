@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import NamedTuple
-from urllib.parse import urlsplit
 from uuid import UUID
 
 from django.db import connection
@@ -17,7 +16,7 @@ from tasks_api import periodic
 from tasks_api.arrays import columns
 from tasks_api.models import Task, new_id
 from tasks_api.schedules import Cron, Schedule, first_after
-from tasks_api.specs import RetryPolicy, TaskSpec
+from tasks_api.specs import RetryPolicy, TaskSpec, summary
 
 
 class Row(NamedTuple):
@@ -180,11 +179,9 @@ _REPLACED = (
 
 
 def describe(spec: TaskSpec, owner: User) -> str:
-    """A schedule's line in the admin, without what may be a secret of its URL."""
-    place = urlsplit(spec.url).netloc.rpartition("@")[2] if spec.url else ""
-    target = f"queue {spec.queue}" if spec.queue else f"{spec.method} {place}".strip()
-    name = f"{spec.name}: " if spec.name else ""
-    return f"{name}{target} for {owner}"
+    """A schedule's line in the admin."""
+    task = summary(name=spec.name, method=spec.method, url=spec.url, queue=spec.queue)
+    return f"{task} for {owner}"
 
 
 def _written(policy: RetryPolicy | None) -> str:

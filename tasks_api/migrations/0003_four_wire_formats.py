@@ -57,6 +57,7 @@ class Migration(migrations.Migration):
                 ("queue", models.CharField(max_length=255)),
                 ("exhausted", models.PositiveBigIntegerField(default=0)),
             ],
+            options={"verbose_name_plural": "queue tallies"},
         ),
         migrations.AddField(
             model_name="run",

@@ -12,6 +12,7 @@ from django.utils import timezone
 from accounts.models import SigningSecret, Tenant, Token, User, digest
 from tasks_api import dispatch
 from tasks_api.models import Run, Task
+from tasks_api.schedules import Cron
 from tests.conftest import MakeTask
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -24,6 +25,8 @@ PAGES = [
     "admin:accounts_token_add",
     "admin:tasks_api_task_changelist",
     "admin:tasks_api_run_changelist",
+    "admin:tasks_api_message_changelist",
+    "admin:tasks_api_queuetally_changelist",
     "admin:django_celery_beat_periodictask_changelist",
 ]
 
@@ -70,6 +73,39 @@ def test_a_task_and_its_runs_can_be_looked_at(
         answer = staff.get(reverse(f"admin:{page}_change", args=[row.pk]))
         assert answer.status_code == 200
         assert "example.com" in answer.content.decode()
+
+
+def test_the_credentials_of_a_url_are_nobody_elses_business(
+    staff: Client, make_task: MakeTask
+) -> None:
+    task = make_task(url="https://ann:sesame@example.com/x")
+    run = Run.objects.create(
+        id=task.pk, task=task, tenant=task.tenant, scheduled_for=timezone.now(),
+        wake_at=timezone.now(),
+    )  # fmt: skip
+
+    for page, pk in [
+        ("tasks_api_task", task.pk),
+        ("tasks_api_run", run.pk),
+        ("django_celery_beat_periodictask", task.periodic_task_id),
+    ]:
+        for url in (
+            reverse(f"admin:{page}_changelist"),
+            reverse(f"admin:{page}_change", args=[pk]),
+        ):
+            answer = staff.get(url)
+            assert answer.status_code == 200
+            assert "sesame" not in answer.content.decode()
+
+
+def test_a_schedule_is_shown_with_its_seconds_and_years(
+    staff: Client, make_task: MakeTask
+) -> None:
+    make_task(schedule=Cron("30 2 * * *", seconds="15", years="2090-2095"))
+
+    text = staff.get(reverse("admin:tasks_api_task_changelist")).content.decode()
+
+    assert "at seconds 15, in years 2090-2095" in text
 
 
 def test_tasks_are_paused_resumed_and_removed(
