@@ -1,12 +1,17 @@
-"""What the tests of the wire formats share."""
+"""What the tests of the wire formats share, and those of the engine."""
 
 from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
 
 import pytest
 from django.conf import LazySettings
 from rest_framework.test import APIClient
 
 from accounts.models import User
+from tasks_api.delivery.engine import Engine
+from tasks_api.delivery.record import Finished
 from tests.conftest import ClientFor
 
 
@@ -16,3 +21,35 @@ def api(user: User, client_for: ClientFor, settings: LazySettings) -> APIClient:
     settings.SCHEDULER_MIN_FREQUENCY = 3600
     settings.SCHEDULER_ALLOW_PRIVATE_TARGETS = False
     return client_for(user)
+
+
+class Recorded:
+    """What an engine has told of, and a way to wait for it."""
+
+    def __init__(self) -> None:
+        self.items: list[Finished] = []
+        self._told = threading.Condition()
+
+    def __call__(self, finished: list[Finished]) -> None:
+        with self._told:
+            self.items.extend(finished)
+            self._told.notify_all()
+
+    def wait_for(self, count: int) -> list[Finished]:
+        with self._told:
+            assert self._told.wait_for(lambda: len(self.items) >= count, timeout=20)
+            return self.items
+
+
+@pytest.fixture
+def recorded() -> Recorded:
+    return Recorded()
+
+
+@pytest.fixture
+def engine(settings: LazySettings, recorded: Recorded) -> Iterator[Engine]:
+    settings.SCHEDULER_ALLOW_PRIVATE_TARGETS = True
+    started = Engine(on_recorded=recorded, on_beat=lambda _: None)
+    started.start()
+    yield started
+    started.stop(grace=5)

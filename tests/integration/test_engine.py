@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
-from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
@@ -16,45 +14,13 @@ from accounts import services as accounts
 from accounts.models import User
 from tasks_api import dispatch, services
 from tasks_api.delivery.engine import Engine
-from tasks_api.delivery.record import Finished
 from tasks_api.models import Attempt, Run, Task
 from tasks_api.schedules import Interval, Once
 from tasks_api.states import RunState
+from tests.integration.conftest import Recorded
 from tests.integration.test_dispatch import HOUR, SECOND, store
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-class Recorded:
-    """What an engine has told of, and a way to wait for it."""
-
-    def __init__(self) -> None:
-        self.items: list[Finished] = []
-        self._told = threading.Condition()
-
-    def __call__(self, finished: list[Finished]) -> None:
-        with self._told:
-            self.items.extend(finished)
-            self._told.notify_all()
-
-    def wait_for(self, count: int) -> list[Finished]:
-        with self._told:
-            assert self._told.wait_for(lambda: len(self.items) >= count, timeout=20)
-            return self.items
-
-
-@pytest.fixture
-def recorded() -> Recorded:
-    return Recorded()
-
-
-@pytest.fixture
-def engine(settings: LazySettings, recorded: Recorded) -> Iterator[Engine]:
-    settings.SCHEDULER_ALLOW_PRIVATE_TARGETS = True
-    started = Engine(on_recorded=recorded, on_beat=lambda _: None)
-    started.start()
-    yield started
-    started.stop(grace=5)
 
 
 def dispatch_all() -> list:

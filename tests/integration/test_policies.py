@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from django.conf import LazySettings
 from django.utils import timezone
 
 from accounts.models import User
@@ -16,8 +14,8 @@ from tasks_api.delivery.engine import Engine
 from tasks_api.models import Attempt, Run, Task
 from tasks_api.schedules import Interval, Schedule
 from tasks_api.specs import Misfire, Overlap, RetryPolicy, Surface, TaskSpec
+from tests.integration.conftest import Recorded
 from tests.integration.test_dispatch import HOUR, SECOND, in_threads, states
-from tests.integration.test_engine import Recorded
 from tests.receiver import Receiver
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -155,20 +153,6 @@ def test_one_missed_fire_time_is_made_up_for(user: User) -> None:
     assert len(dispatch.dispatch_due().run_ids) == 1
 
     assert states(task) == ["missed", "missed", "pending"]
-
-
-@pytest.fixture
-def recorded() -> Recorded:
-    return Recorded()
-
-
-@pytest.fixture
-def engine(settings: LazySettings, recorded: Recorded) -> Iterator[Engine]:
-    settings.SCHEDULER_ALLOW_PRIVATE_TARGETS = True
-    started = Engine(on_recorded=recorded, on_beat=lambda _: None)
-    started.start()
-    yield started
-    started.stop(grace=5)
 
 
 def due_at(run: Run) -> datetime:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.conf import LazySettings
 from django.utils import timezone
 from rest_framework.test import APIClient
 
@@ -20,26 +18,12 @@ from tasks_api.models import Message, Run, Task
 from tasks_api.schedules import Once
 from tasks_api.specs import Surface, TaskSpec
 from tests.conftest import ClientFor
-from tests.integration.test_engine import Recorded
+from tests.integration.conftest import Recorded
 from tests.receiver import Receiver
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 PAYLOAD = {"z": 1, "a": [None]}
-
-
-@pytest.fixture
-def recorded() -> Recorded:
-    return Recorded()
-
-
-@pytest.fixture
-def engine(settings: LazySettings, recorded: Recorded) -> Iterator[Engine]:
-    settings.SCHEDULER_ALLOW_PRIVATE_TARGETS = True
-    started = Engine(on_recorded=recorded, on_beat=lambda _: None)
-    started.start()
-    yield started
-    started.stop(grace=5)
 
 
 def fire(engine: Engine, recorded: Recorded) -> Run:
