@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 DELIVER = "tasks_api.tasks.deliver"
 # Runs in one message: Celery's own work for a message is then some microseconds a run.
-PER_MESSAGE = 100
+PER_MESSAGE = 250
 
 
 def ring(run_ids: Sequence[UUID]) -> list[UUID]:

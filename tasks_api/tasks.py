@@ -74,7 +74,7 @@ def engine() -> Engine:
 
 
 def _tell(finished: Sequence[Finished]) -> None:
-    events.publish(_hostname, events.finished(finished))
+    events.publish(_hostname, finished)
 
 
 def _say_alive(presence: int) -> None:

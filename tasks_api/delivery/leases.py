@@ -50,12 +50,12 @@ def claim(run_ids: Sequence[UUID], *, presence: int = NOBODY) -> list[Claimed]:
             FROM free, tasks_api_task task
             WHERE run.id = free.id AND task.id = run.task_id
             RETURNING run.id, run.task_id, run.tenant_id, run.scheduled_for,
-                run.attempt_count, task.method, task.url, task.body, run.lease,
-                task.surface, task.queue, task.expected_status, task.retry
+                run.attempt_count, task.method, task.url, task.body, task.surface,
+                task.queue, task.expected_status, task.retry
             """,
             [array(run_ids), lease, settings.SCHEDULER_LEASE],
         )
-        return [Claimed._make(row) for row in cursor.fetchall()]
+        return [Claimed._make((*row[:8], lease, *row[8:])) for row in cursor.fetchall()]
 
 
 def renew(held: Iterable[tuple[UUID, UUID]]) -> set[UUID]:

@@ -107,7 +107,8 @@ _RECORD = """
             AND periodic.id = task.periodic_task_id AND periodic.one_off
         RETURNING task.periodic_task_id
     ), disabled AS (
-        UPDATE django_celery_beat_periodictask periodic SET enabled = false
+        UPDATE django_celery_beat_periodictask periodic SET
+            enabled = false, last_run_at = now(), total_run_count = total_run_count + 1
         FROM ended WHERE periodic.id = ended.periodic_task_id
     ), attempts AS (
         INSERT INTO tasks_api_attempt (run_id, number, started_at, duration_ms,

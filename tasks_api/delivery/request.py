@@ -64,8 +64,8 @@ class Outcome:
     duration_ms: int
     # The beginning of the answer as it came, never decompressed.
     answer: bytes = b""
-    # The raw Retry-After header.
-    retry_after: str = ""
+    # Seconds by which the Retry-After header asks to wait; 0 if it does not.
+    retry_after: int = 0
     # False when it was withdrawn before anything was sent.
     was_sent: bool = True
 

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import hmac
+from base64 import b64decode, b64encode
 from collections.abc import Iterable
-from datetime import UTC, datetime
 from functools import lru_cache
 
-from standardwebhooks import Webhook
-
-
-@lru_cache(maxsize=10_000)
-def _signer(secret: str) -> Webhook:
-    return Webhook(secret)
+PREFIX = "whsec_"
 
 
 def signature(secrets: Iterable[str], run_id: str, timestamp: int, body: str) -> str:
     """The `webhook-signature` header: one signature for each secret, newest first."""
-    moment = datetime.fromtimestamp(timestamp, tz=UTC)
-    signed = (_signer(secret).sign(run_id, moment, body) for secret in secrets)
-    return " ".join(signed)
+    message = f"{run_id}.{timestamp}.{body}".encode()
+    return " ".join([f"v1,{_sign(secret, message)}" for secret in secrets])
+
+
+def _sign(secret: str, message: bytes) -> str:
+    # The standard's own package takes five times as long, and hmac.digest() lets go of
+    # the interpreter each time, which other threads are slow to give back.
+    signer = _signer(secret).copy()
+    signer.update(message)
+    return b64encode(signer.digest()).decode()
+
+
+@lru_cache(maxsize=10_000)
+def _signer(secret: str) -> hmac.HMAC:
+    return hmac.new(b64decode(secret.removeprefix(PREFIX)), digestmod="sha256")

@@ -22,13 +22,13 @@ import certifi
 import pycurl
 
 from tasks_api.delivery import guard
-from tasks_api.delivery.request import Outcome, Request
+from tasks_api.delivery.request import BODILESS, Outcome, Request
 
 logger = logging.getLogger(__name__)
 
 MAX_ANSWER_BYTES = 16 * 1024
-# More than any honest answer has, and all that a flood of them is allowed to cost.
-MAX_HEADER_BYTES = 64 * 1024
+# Handles that were used and wait to be used again.
+MAX_SPARE_HANDLES = 200
 # Long enough for a burst to ask once, too short for anybody to notice that a host moved.
 NAME_LIFETIME = 5.0
 # getaddrinfo blocks for as long as a name server likes; so many may hang at once.
@@ -102,8 +102,6 @@ class _Attempt:
     deadline: float = 0.0
     answer: bytes = b""
     is_full: bool = False
-    header_bytes: int = 0
-    retry_after: str = ""
     was_refused: bool = False
 
     @property
@@ -124,15 +122,6 @@ class _Attempt:
             logger.exception("no socket", extra={"action": "transport.starved"})
             return pycurl.SOCKET_BAD
 
-    def on_header(self, line: bytes) -> int | None:
-        self.header_bytes += len(line)
-        if line[:5] == b"HTTP/":
-            # What came before belongs to an interim answer (1xx).
-            self.retry_after = ""
-        elif line[:12].lower() == b"retry-after:":
-            self.retry_after = line[12:].strip().decode("latin-1")
-        return -1 if self.header_bytes > MAX_HEADER_BYTES else None
-
     def on_body(self, chunk: bytes) -> int | None:
         self.answer += chunk[: MAX_ANSWER_BYTES - len(self.answer)]
         self.is_full = len(self.answer) >= MAX_ANSWER_BYTES
@@ -146,8 +135,6 @@ class _Attempt:
             return NOT_ALLOWED
         if code == pycurl.E_OPERATION_TIMEDOUT:
             return self.timed_out
-        if self.header_bytes > MAX_HEADER_BYTES:
-            return _ERRORS[_TOO_LARGE]
         if code in _TLS_ERRORS:
             return f"TLS: {message[:200]}"
         if code == pycurl.E_COULDNT_CONNECT:
@@ -403,6 +390,67 @@ class _Sockets:
         self._ear.close()
 
 
+class _Handles:
+    """libcurl's easy handles, ready to be given to the multi handle.
+
+    Connections belong to that one. A handle that was used for plain requests of a method
+    is used for the next of them: what differs between two is then set again, and that
+    is less than what a new handle needs. One that knew credentials is not kept.
+    """
+
+    def __init__(self, ca_file: str, on_open: Callable[[int, int], int]) -> None:
+        self._template = pycurl.Curl()
+        for option, value in _OPTIONS:
+            self._template.setopt(option, value)
+        self._template.setopt(pycurl.CAINFO, ca_file)
+        self._template.setopt(pycurl.SOCKOPTFUNCTION, on_open)
+        self._spare: dict[str, list[Any]] = {}
+
+    def take(self, attempt: _Attempt, addresses: list[str]) -> Any:
+        request, url = attempt.request, attempt.url
+        spare = self._spare.get(request.method)
+        if spare and url.credentials is None:
+            curl = spare.pop()
+        else:
+            curl = self._make(request.method, url)
+        curl.setopt(pycurl.URL, str(url))
+        if not url.is_address:
+            curl.setopt(pycurl.RESOLVE, [_pin(url.target, addresses)])
+        curl.setopt(pycurl.HTTPHEADER, _header_lines(request.headers))
+        if request.method not in BODILESS:
+            curl.setopt(pycurl.POSTFIELDS, request.body)
+        curl.setopt(pycurl.OPENSOCKETFUNCTION, attempt.open_socket)
+        curl.setopt(pycurl.WRITEFUNCTION, attempt.on_body)
+        # Zero would mean for ever.
+        left_ms = int((attempt.deadline - time.monotonic()) * 1000)
+        curl.setopt(pycurl.TIMEOUT_MS, max(1, left_ms))
+        return curl
+
+    def give_back(self, curl: Any, attempt: _Attempt) -> None:
+        spare = self._spare.setdefault(attempt.request.method, [])
+        if attempt.url.credentials is None and len(spare) < MAX_SPARE_HANDLES:
+            spare.append(curl)
+        else:
+            curl.close()
+
+    def close(self) -> None:
+        for spare in self._spare.values():
+            for curl in spare:
+                curl.close()
+        self._spare.clear()
+
+    def _make(self, method: str, url: guard.WireUrl) -> Any:
+        curl = self._template.duphandle()
+        if url.credentials is not None:
+            curl.setopt(pycurl.USERNAME, url.credentials[0])
+            curl.setopt(pycurl.PASSWORD, url.credentials[1])
+        if method == "HEAD":
+            curl.setopt(pycurl.NOBODY, 1)
+        elif method not in {"GET", "POST"}:
+            curl.setopt(pycurl.CUSTOMREQUEST, method)
+        return curl
+
+
 class Transport(Generic[Key]):
     """Sends requests and reports each outcome exactly once, in its own thread."""
 
@@ -438,7 +486,7 @@ class Transport(Generic[Key]):
         self._queues = _Queues(max_in_flight=max_in_flight, max_per_host=max_per_host)
         self._names = _Names(resolve, lifetime=name_lifetime, wake=self._sockets.ring)
         self._active: dict[Any, _Attempt] = {}
-        self._template = self._make_template(ca_file or certifi.where())
+        self._handles = _Handles(ca_file or certifi.where(), self._sockets.on_open)
         self._multi = pycurl.CurlMulti()
         self._multi.setopt(pycurl.M_SOCKETFUNCTION, self._sockets.on_interest)
         self._multi.setopt(pycurl.M_MAXCONNECTS, max_in_flight)
@@ -550,47 +598,13 @@ class Transport(Generic[Key]):
             self._finish(attempt, error=NOT_ALLOWED)
             return
         try:
-            curl = self._make_curl(attempt, addresses)
+            curl = self._handles.take(attempt, addresses)
         except (pycurl.error, TypeError, ValueError, OverflowError):
             logger.exception("request unfit", extra={"action": "attempt.unfit"})
             self._finish(attempt, error="request cannot be sent as it is")
             return
         self._active[curl] = attempt
         self._multi.add_handle(curl)
-
-    def _make_template(self, ca_file: str) -> Any:
-        curl = pycurl.Curl()
-        for option, value in _OPTIONS:
-            curl.setopt(option, value)
-        curl.setopt(pycurl.CAINFO, ca_file)
-        curl.setopt(pycurl.SOCKOPTFUNCTION, self._sockets.on_open)
-        return curl
-
-    def _make_curl(self, attempt: _Attempt, addresses: list[str]) -> Any:
-        # A copy costs less than resetting a used handle, and cannot carry anything over;
-        # connections belong to the multi handle.
-        curl = self._template.duphandle()
-        request, url = attempt.request, attempt.url
-        curl.setopt(pycurl.URL, str(url))
-        if not url.is_address:
-            curl.setopt(pycurl.RESOLVE, [_pin(url.target, addresses)])
-        if url.credentials is not None:
-            curl.setopt(pycurl.USERNAME, url.credentials[0])
-            curl.setopt(pycurl.PASSWORD, url.credentials[1])
-        curl.setopt(pycurl.HTTPHEADER, _header_lines(request.headers))
-        if request.method == "HEAD":
-            curl.setopt(pycurl.NOBODY, 1)
-        elif request.method != "GET":
-            curl.setopt(pycurl.POSTFIELDS, request.body)
-            if request.method != "POST":
-                curl.setopt(pycurl.CUSTOMREQUEST, request.method)
-        curl.setopt(pycurl.OPENSOCKETFUNCTION, attempt.open_socket)
-        curl.setopt(pycurl.HEADERFUNCTION, attempt.on_header)
-        curl.setopt(pycurl.WRITEFUNCTION, attempt.on_body)
-        # Zero would mean for ever.
-        left_ms = int((attempt.deadline - time.monotonic()) * 1000)
-        curl.setopt(pycurl.TIMEOUT_MS, max(1, left_ms))
-        return curl
 
     def _collect(self) -> None:
         more = True
@@ -605,23 +619,25 @@ class Transport(Generic[Key]):
         attempt = self._active.pop(curl)
         error = attempt.error(curl, code, message)
         status = None if error else curl.getinfo(pycurl.RESPONSE_CODE)
+        retry_after = (
+            curl.getinfo(pycurl.RETRY_AFTER) if status and status >= 300 else 0
+        )
         self._multi.remove_handle(curl)
-        curl.close()
-        self._finish(attempt, status_code=status, error=error)
+        self._handles.give_back(curl, attempt)
+        self._finish(attempt, status_code=status, retry_after=retry_after, error=error)
 
     def _finish(
         self,
         attempt: _Attempt,
         *,
         status_code: int | None = None,
+        retry_after: int = 0,
         error: str,
         was_sent: bool = True,
     ) -> None:
         self._queues.release(attempt)
         duration_ms = round((time.monotonic() - attempt.started_at) * 1000)
-        answer, retry_after = attempt.answer, attempt.retry_after
-        if error:
-            answer, retry_after = b"", ""
+        answer = b"" if error else attempt.answer
         self._report(
             attempt.key,
             Outcome(status_code, error, duration_ms, answer, retry_after, was_sent),
@@ -651,6 +667,7 @@ class Transport(Generic[Key]):
             self._multi.remove_handle(curl)
             curl.close()
             self._finish(attempt, error=ABORTED)
+        self._handles.close()
         self._names.close()
         self._multi.close()
         self._sockets.close()
@@ -670,6 +687,7 @@ def _pin(target: guard.Target, addresses: list[str]) -> str:
 def _header_lines(headers: tuple[tuple[str, str], ...]) -> list[str]:
     # Without a value, a colon would mean "leave this header out".
     lines = [f"{name}: {value}" if value else f"{name};" for name, value in headers]
-    if any("\n" in line or "\r" in line for line in lines):
+    whole = "".join(lines)
+    if "\n" in whole or "\r" in whole:
         raise ValueError("A header contains a line break.")
     return lines + _HEADERS

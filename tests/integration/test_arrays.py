@@ -54,4 +54,4 @@ def test_words_that_mean_something_to_postgresql_are_only_words() -> None:
 def test_an_id_is_written_plainly() -> None:
     one = uuid.UUID(int=1)
 
-    assert array([one, None]) == f"{{{one},NULL}}"
+    assert array([one, None]) == f"{{{one.hex},NULL}}"

@@ -81,13 +81,13 @@ def test_a_full_batch_is_rung_for_in_few_messages(
     user: User, beat: TenantScheduler, queue: Queue
 ) -> None:
     now = timezone.now()
-    for _ in range(150):
+    for _ in range(300):
         store(user, Once(now))
 
     beat.tick()
 
     sizes = sorted(len(arguments[0]) for _, arguments in queue.messages())
-    assert sizes == [50, 100]
+    assert sizes == [50, 250]
 
 
 def test_a_tick_follows_an_edit_of_a_shared_interval(

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.db import connection
 from django.utils import timezone
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
 from accounts.models import User
-from tasks_api import dispatch, periodic, services
+from tasks_api import dispatch, periodic, schedules, services
 from tasks_api.delivery import leases
-from tasks_api.models import Attempt, Run, Task
-from tasks_api.schedules import Interval, Once, Schedule
-from tasks_api.specs import Surface, TaskSpec
+from tasks_api.models import Attempt, Run, Task, moment_of
+from tasks_api.schedules import Cron, Interval, Once, Schedule
+from tasks_api.specs import Misfire, Surface, TaskSpec
 from tasks_api.states import RunState
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -278,3 +279,69 @@ def test_a_plan_reads_the_same_in_python_and_in_sql(
     store(user, Interval(extreme, HOUR, extreme))
 
     assert periodic.drifted(limit=9) == []
+
+
+INSTANT = timedelta(microseconds=1)
+PLANS: list[Callable[[datetime], Schedule]] = [
+    lambda now: Once(now),
+    lambda now: Once(now - 40 * 24 * HOUR),
+    lambda now: Once(now + SECOND / 2),
+    lambda now: Interval(now, HOUR),
+    lambda now: Interval(now + SECOND / 2, HOUR),
+    lambda now: Interval(now - HOUR + INSTANT, HOUR),
+    lambda now: Interval(now - HOUR - SECOND, HOUR),
+    lambda now: Interval(now - 30 * HOUR, 7 * SECOND),
+    lambda now: Interval(now, SECOND),
+    lambda now: Interval(now, HOUR, now),
+    lambda now: Interval(now, HOUR, now + HOUR),
+    lambda now: Interval(now, HOUR, now + HOUR - INSTANT),
+    lambda now: Interval(now - 9 * SECOND, 3 * SECOND, now),
+    lambda now: Interval(now - HOUR, HOUR, now - SECOND),
+    lambda now: Interval(now - HOUR, 2 * HOUR, now - 3 * SECOND),
+    lambda now: Interval(now, timedelta(days=20_000)),
+    lambda now: Interval(now, timedelta(seconds=2**31 - 1)),
+    lambda _: Interval(datetime(9990, 1, 1, tzinfo=UTC), HOUR),
+    lambda _: Cron("* * * * *"),
+    lambda _: Cron("* * * * *", seconds="*"),
+]
+
+
+@pytest.mark.parametrize("plan", PLANS)
+@pytest.mark.parametrize("misfire", Misfire)
+def test_the_statement_decides_as_the_schedule_does(
+    user: User, plan: Callable[[datetime], Schedule], misfire: Misfire
+) -> None:
+    now = timezone.now()
+    schedule = plan(now)
+    spec = TaskSpec(Surface.TASKS, TARGET, schedule, "{}", misfire=misfire)
+    task = services.create_task(user, spec, now=now - 100 * HOUR)
+    since = schedule.first_from(now - 40 * 24 * HOUR)
+    Task.objects.filter(pk=task.pk).update(next_fire_at=since)
+
+    before = dispatch.database_now()
+    found = dispatch.dispatch_due(limit=100).run_ids
+    after = dispatch.database_now()
+
+    # The statement's own moment lies between the two.
+    grace = None
+    if misfire == Misfire.SKIP:
+        grace = timedelta(seconds=settings.SCHEDULER_MISFIRE_GRACE)
+    assert since is not None
+    possible = []
+    for at in (before, after):
+        if since > at + timedelta(seconds=settings.SCHEDULER_LOOK_AHEAD):
+            possible.append(((), None, since))
+            continue
+        due = schedules.due(schedule, since=since, now=at, limit=100, grace=grace)
+        upcoming = None if isinstance(schedule, Once) else due.next_fire_at
+        possible.append((due.missed, due.fire, upcoming))
+    runs = Run.objects.filter(task=task).order_by("scheduled_for")
+    missed = tuple(run.scheduled_for for run in runs.filter(state=RunState.MISSED))
+    fired = runs.filter(state=RunState.PENDING).first()
+    task.refresh_from_db()
+    assert (missed, fired and fired.scheduled_for, task.next_fire_at) in possible
+    assert found == ([fired.pk] if fired else [])
+    if fired:
+        assert fired.pk.version == 7
+        moment = int(fired.scheduled_for.timestamp() * 1000) / 1000
+        assert abs(moment_of(fired.pk) - moment) <= 0.001

@@ -61,7 +61,7 @@ def test_flowers_picture_of_a_run_is_right() -> None:
     thread.start()
     # Again until it is heard: the listener subscribes when it first listens.
     for _ in range(50):
-        events.publish("worker-1@here", events.finished([good, bad]))
+        events.publish("worker-1@here", [good, bad])
         if heard.wait(0.2):
             break
     thread.join()
@@ -76,13 +76,13 @@ def test_flowers_picture_of_a_run_is_right() -> None:
 
 
 def test_no_event_holds_what_a_tenant_sent() -> None:
-    told = json.dumps(events.finished([finished(Outcome(500, "", 1, b"hunter2"))]))
+    told = json.dumps(events.events_of([finished(Outcome(500, "", 1, b"hunter2"))]))
 
     assert "hunter2" not in told
 
 
 def test_a_run_that_was_given_back_is_not_told_of() -> None:
-    assert events.finished([finished(Outcome(None, "", 0, was_sent=False))]) == []
+    assert events.events_of([finished(Outcome(None, "", 0, was_sent=False))]) == []
 
 
 def test_a_redis_that_evicts_is_refused(settings: LazySettings) -> None:
