@@ -124,15 +124,16 @@ def _while_firing(
     first, every = soon(total), timedelta(seconds=SECONDS)
     stand.store(total, first=first, spread=every, every=every)
     sleep_until(first.timestamp() - 1)
+    began = time.monotonic()
     with paced(change, rate) as took:
         seen, memory = watch(stand, first, rounds=rounds)
+    changes = {"changes per s": len(took) / (time.monotonic() - began)}
     stand.wait_for_runs(total * rounds, before=seen[-1].end, timeout=PATIENCE)
     arrived = stand.arrivals()
     for start, end, used in seen:
         yield of_round(arrived.planned_in(start, end), used, total)
-    changes = len(took) / (SECONDS * rounds)
     yield {
-        "changes per s": changes,
+        **changes,
         **waits(took, "change"),
         **settled(stand, memory),
     }

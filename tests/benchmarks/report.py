@@ -7,11 +7,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TypedDict
 
 from tests.benchmarks.figures import FAULTS, Figures
-from tests.benchmarks.goals import GOALS, goal_for
+from tests.benchmarks.goals import GOALS, NONE, goal_for
 
 # Results of machines that differ in one of these cannot be compared.
 SIZE = ("cores", "memory")
-TRUST = "other work, % of a core"
 
 Row = Sequence[str]
 
@@ -48,16 +47,21 @@ def merged(old: Results, new: Results) -> Results:
 
 
 def summary(results: Results, last: Results) -> str:
-    """For the terminal: each figure, its ratio to the committed one, and its goal."""
+    """For the terminal: every figure with its ratio to the committed one, then the goals."""
     comparable = is_comparable(results, last)
     rows = [("scenario", "figure", "median", ": last", "goal", "reached")]
     for name, result in results["scenarios"].items():
         before = last["scenarios"].get(name) if comparable else None
         rows += _rows(name, result["figures"], before["figures"] if before else {})
-    lines = [table(rows), "", conditions(results["machine"])]
+    aims = [row for row in rows if row[4] not in ("", str(NONE))]
+    shown = [
+        table(rows),
+        table(aims) if aims[1:] else "",
+        conditions(results["machine"]),
+    ]
     if last["scenarios"] and not comparable:
-        lines.append(f"Not compared with another machine: {_size(last['machine'])}.")
-    return "\n".join(lines)
+        shown.append(f"Not compared with another machine: {_size(last['machine'])}.")
+    return "\n\n".join(filter(None, shown))
 
 
 def _rows(

@@ -31,7 +31,7 @@ PACKAGES = ("Django", "celery", "django-celery-beat", "pycurl")
 # The sink listens on so many addresses of the loopback network.
 ADDRESSES = 100
 # How many tasks are surely stored within a second.
-FILLED = 5000
+FILLED = 10_000
 
 
 class Bench(Stand):
