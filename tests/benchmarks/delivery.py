@@ -23,7 +23,6 @@ def burst(count: int = 10_000, *, rounds: int) -> Iterator[Figures]:
         for number in range(rounds):
             at = soon(count)
             stand.store(count, first=at)
-            # Late enough for the work of storing them to be over.
             yield burst_of(stand, count, at)
             if number == 0:
                 memory = stand.memory()
@@ -32,6 +31,7 @@ def burst(count: int = 10_000, *, rounds: int) -> Iterator[Figures]:
 
 def burst_of(stand: Bench, count: int, at: datetime) -> Figures:
     due = at.timestamp()
+    # Before the beat looks ahead, and after the work of storing them.
     sleep_until(due - 2)
     before = stand.reading()
     stand.wait_for_runs(count, before=due + 1, timeout=PATIENCE)

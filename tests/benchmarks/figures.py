@@ -67,29 +67,31 @@ class Span(NamedTuple):
     cpu: Mapping[str, float]
     others: float
 
+    @property
+    def own(self) -> dict[str, float]:
+        """What the service used, without its target."""
+        return {name: spent for name, spent in self.cpu.items() if name != TARGET}
+
     def per(self, count: int, what: str) -> Figures:
         """What one operation cost, in microseconds, and how far to trust it."""
-        own = {name: spent for name, spent in self.cpu.items() if name != TARGET}
+        each = {name: spent / count * 1e6 for name, spent in self.own.items()}
         return {
-            f"CPU µs per {what}": sum(own.values()) / count * 1e6,
-            **{f"  of it {name}": spent / count * 1e6 for name, spent in own.items()},
+            f"CPU µs per {what}": sum(each.values()),
+            **{f"  of it {name}": cost for name, cost in each.items()},
+            "target % busy": self.cpu[TARGET] / self.seconds * 100,
             **self.trust(),
         }
 
     def shares(self) -> Figures:
         """How busy each process was, in percent of a core."""
-        own = {name: spent for name, spent in self.cpu.items() if name != TARGET}
         shares = {
             f"{name} % of a core": spent / self.seconds * 100
-            for name, spent in own.items()
+            for name, spent in self.own.items()
         }
-        return {**shares, "other work, % of a core": self.others / self.seconds * 100}
+        return {**shares, **self.trust()}
 
     def trust(self) -> Figures:
-        return {
-            "target % busy": self.cpu[TARGET] / self.seconds * 100,
-            "other work, % of a core": self.others / self.seconds * 100,
-        }
+        return {"other work, % of a core": self.others / self.seconds * 100}
 
 
 def growth(before: Mapping[str, float], after: Mapping[str, float]) -> Figures:

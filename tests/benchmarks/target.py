@@ -85,7 +85,7 @@ def sink(*, rounds: int) -> Iterator[Figures]:
             yield {
                 "requests per s": REQUESTS / duration,
                 "CPU µs per request": used.cpu[TARGET] / REQUESTS * 1e6,
-                "other work, % of a core": used.others / used.seconds * 100,
+                **used.trust(),
             }
     finally:
         process.kill()
