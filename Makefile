@@ -58,5 +58,5 @@ fix: setup  ## Let ruff repair what it can
 	@.venv/bin/ruff check --fix .
 	@.venv/bin/ruff format .
 
-bench: setup ## Measure; takes some minutes
-	@.venv/bin/python -m tests.benchmarks
+bench: setup ## Measure for some 15 minutes (make bench s="burst-10k idle-1m" less, save=1 keeps it)
+	@.venv/bin/python -m tests.benchmarks $(s) $(if $(rounds),--rounds $(rounds)) $(if $(save),--save)

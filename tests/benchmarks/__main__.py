@@ -5,87 +5,136 @@ from __future__ import annotations
 import argparse
 import json
 import signal
-import statistics
 import sys
-from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 
-from tests.benchmarks import http_clients
-from tests.benchmarks.measure import table
-from tests.benchmarks.scenarios import FAULTS, SCENARIOS, Figures
+from tests.acceptance.stand import ROOT
+from tests.benchmarks import http_clients, report
+from tests.benchmarks.figures import Figures, medians
+from tests.benchmarks.goals import compared
+from tests.benchmarks.report import Result, Results
+from tests.benchmarks.scenarios import ALL, MEASURES, USUAL, Scenario, named
 from tests.benchmarks.stand import machine
 
 # Compares HTTP clients instead of measuring the service, so only when asked for.
 CLIENTS = "clients"
-
-# What the first version set out to reach on two cores, everything on them.
-GOALS = {
-    ("burst", "delivered in s"): "< 5",
-    ("steady", "late p99 ms"): "< 300",
-    ("idle", "beat % of a core"): "< 2",
-    ("queue", "1M : 1k, next p50 ms"): "< 1.5",
-}
+LAST = ROOT / "docs" / "benchmarks.json"
+PAGE = ROOT / "docs" / "benchmarks.md"
 
 
-def measure(name: str, rounds: int | None) -> Figures:
-    scenario = SCENARIOS[name]
-    rounds = rounds or scenario.rounds
+def measure(scenario: Scenario, rounds: int) -> Figures:
+    print(f"{scenario.name}: {scenario.about}", flush=True)
     found = []
-    for number in range(1, rounds + 1):
-        doc = scenario.measure.__doc__
-        print(f"{name}, round {number} of {rounds}: {doc}", flush=True)
-        found.append(scenario.measure())
-    return {key: _together(key, [each[key] for each in found]) for key in found[0]}
+    for figures in scenario.rounds(rounds):
+        print(f"  {_line(figures)}", flush=True)
+        found.append(figures)
+    return medians(found)
 
 
-def _together(figure: str, values: list[float]) -> float:
-    # A fault in one round is a fault, whatever the other rounds say.
-    return sum(values) if figure in FAULTS else statistics.median(values)
-
-
-def report(results: Mapping[str, Figures], where: Mapping[str, str]) -> str:
-    rows = [("scenario", "figure", "median", "goal")]
-    for name, figures in results.items():
-        for figure, value in figures.items():
-            goal = "0" if figure in FAULTS else GOALS.get((name, figure), "")
-            text = f"{value:,}" if isinstance(value, int) else f"{value:,.1f}"
-            rows.append((name, figure, text, goal))
-    conditions = ", ".join(f"{name} {value}" for name, value in where.items())
-    return f"{table(rows)}\n\n{conditions}"
+def _line(figures: Figures) -> str:
+    """The first few figures, for whoever waits."""
+    some = list(figures.items())[:4]
+    return ", ".join(f"{name} {report.written(value)}" for name, value in some)
 
 
 def main() -> int:
     options = _options()
+    if options.page:
+        PAGE.write_text(report.page(read(LAST)), encoding="utf-8")
+        return 0
     # As Ctrl-C does, so that the parts are stopped and their directory is removed.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     if CLIENTS in options.scenarios:
         http_clients.main()
-    names = [n for n in options.scenarios or SCENARIOS if n != CLIENTS]
-    if not names:
-        return 0
-    results = {name: measure(name, options.rounds) for name in names}
-    where = machine()
-    print(f"\n{report(results, where)}")
-    options.json.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps({"machine": where, **results}, indent=2, ensure_ascii=False)
-    options.json.write_text(f"{text}\n", encoding="utf-8")
-    return int(
-        any(figures.get(fault) for figures in results.values() for fault in FAULTS)
-    )
+    results: Results = {"machine": machine(), "scenarios": {}}
+    for scenario in options.chosen:
+        figures = measure(scenario, options.rounds)
+        results["scenarios"][scenario.name] = _result(scenario, figures, options.rounds)
+        # After each, so that whoever interrupts keeps what there is.
+        write(options.json, results)
+    last = read(LAST)
+    shown = _with_ratios(results)
+    print(f"\n{report.summary(shown, last)}")
+    write(options.json, shown)
+    if options.save:
+        _save(_with_ratios(report.merged(last, results)))
+    broken = report.faults(results)
+    print("\n".join(["", "Broken promises:", *broken] if broken else []))
+    return int(bool(broken))
+
+
+def _result(scenario: Scenario, figures: Figures, rounds: int) -> Result:
+    return {
+        "about": scenario.about,
+        "rounds": rounds,
+        "measured_on": f"{datetime.now(UTC):%Y-%m-%d}",
+        "figures": figures,
+    }
+
+
+def _with_ratios(results: Results) -> Results:
+    found = {name: each["figures"] for name, each in results["scenarios"].items()}
+    figures = compared(found)
+    return {
+        "machine": results["machine"],
+        "scenarios": {
+            name: {**each, "figures": figures[name]}
+            for name, each in results["scenarios"].items()
+        },
+    }
+
+
+def read(path: Path) -> Results:
+    if not path.exists():
+        return report.nothing()
+    results: Results = json.loads(path.read_text(encoding="utf-8"))
+    return results
+
+
+def write(path: Path, results: Results) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(results, indent=2, ensure_ascii=False)
+    path.write_text(f"{text}\n", encoding="utf-8")
+
+
+def _save(results: Results) -> None:
+    write(LAST, results)
+    PAGE.write_text(report.page(results), encoding="utf-8")
 
 
 def _options() -> argparse.Namespace:
-    known = [*SCENARIOS, CLIENTS]
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument(
-        "scenarios", nargs="*", metavar="scenario", help=", ".join(known)
+        "scenarios",
+        nargs="*",
+        metavar="scenario",
+        help=f"{', '.join(MEASURES)}, with sizes such as burst-100k or steady-200-1m; "
+        f"all; {CLIENTS}",
     )
-    parser.add_argument("--rounds", type=int, help="how often each; the median counts")
-    parser.add_argument("--json", type=Path, default=Path("var/bench.json"))
+    parser.add_argument(
+        "--rounds", type=int, default=3, help="how often each; the median counts"
+    )
+    parser.add_argument("--json", type=Path, default=ROOT / "var" / "bench.json")
+    parser.add_argument(
+        "--save", action="store_true", help=f"also update {LAST.name} and {PAGE.name}"
+    )
+    parser.add_argument(
+        "--page", action="store_true", help=f"only write {PAGE.name} again"
+    )
     options = parser.parse_args()
-    if unknown := set(options.scenarios) - set(known):
-        parser.error(f"no such scenario: {', '.join(sorted(unknown))}")
+    try:
+        options.chosen = _chosen(options.scenarios)
+    except ValueError as error:
+        parser.error(str(error))
     return options
+
+
+def _chosen(names: list[str]) -> list[Scenario]:
+    if not names:
+        return [named(name) for name in USUAL]
+    wanted = [name for name in names if name not in ("all", CLIENTS)]
+    return [named(name) for name in (*(ALL if "all" in names else ()), *wanted)]
 
 
 if __name__ == "__main__":

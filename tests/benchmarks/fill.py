@@ -1,9 +1,11 @@
-"""Store many tasks at once, as creating them one by one would leave them."""
+"""Store many tasks at once: copies of one that the API created."""
 
 from __future__ import annotations
 
 import os
-from datetime import datetime, timedelta
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import psycopg
 
@@ -19,85 +21,123 @@ django.setup()
 
 from tasks_api import periodic
 
-_OWNER = "SELECT id, tenant_id FROM accounts_user WHERE tenant_id IS NOT NULL LIMIT 1"
-_SCHEDULE = """
-    INSERT INTO django_celery_beat_periodictask (name, task, args, kwargs, headers,
-        description, enabled, one_off, total_run_count, date_changed, start_time,
-        clocked_id, interval_id)
-    SELECT 'task ' || gen_random_uuid(), 'tasks_api.tasks.fire', '[]', '{}', '{}', '',
-        true, %(one_off)s, 0, now(), first, clocked_id, interval_id FROM wanted
-    RETURNING id, clocked_id, start_time
+Cursor = psycopg.Cursor[tuple[Any, ...]]
+
+LATER = datetime(2099, 1, 1, tzinfo=UTC)
+TASK = "tasks_api_task"
+PERIODIC = "django_celery_beat_periodictask"
+CLOCKED = "django_celery_beat_clockedschedule"
+
+# The ids are drawn first, so that each table is filled in one statement.
+_WANTED = f"""
+    CREATE TEMP TABLE wanted ON COMMIT DROP AS
+    SELECT uuidv7() AS task_id, (%(urls)s::text[])[n %% %(hosts)s + 1] AS url,
+        nextval('{PERIODIC}_id_seq') AS periodic_task_id,
+        nextval('{CLOCKED}_id_seq') AS clocked_id,
+        %(first)s + n * %(step)s AS moment
+    FROM generate_series(0, %(count)s - 1) n
 """
-_TASK = """
-    INSERT INTO tasks_api_task (id, tenant_id, owner_id, periodic_task_id, surface,
-        method, url, body, next_fire_at, planned_from, created_at, overlap, misfire,
-        name, queue, expected_status, retry, cron_seconds, cron_years, schedule_text,
-        pause_reason, end_reason)
-    SELECT uuidv7(), owner.tenant_id, owner.id, schedule.id, 'tasks', 'POST',
-        %(url)s, '{"hello": "world"}', coalesce(schedule.start_time, %(at)s), '', now(),
-        'allow', 'latest', '', '', '', '', '', '', '', '', ''
-    FROM schedule, owner
+_ORIGINAL = f"""
+    SELECT task.id, periodic.id, periodic.clocked_id FROM {TASK} task
+    JOIN {PERIODIC} periodic ON periodic.id = task.periodic_task_id WHERE task.id = %s
 """
 
 
-def one_offs(database: str, count: int, *, at: datetime, url: str) -> None:
-    """Tasks that are all due at the same moment."""
-    _store(
-        database,
-        f"""
-        WITH owner AS ({_OWNER}), clocked AS (
-            INSERT INTO django_celery_beat_clockedschedule (clocked_time)
-            SELECT %(at)s FROM generate_series(1, %(count)s) RETURNING id
-        ), wanted AS (
-            SELECT NULL::timestamptz AS first, id AS clocked_id, NULL::int AS interval_id
-            FROM clocked
-        ), schedule AS ({_SCHEDULE}) {_TASK}
-        """,
-        {"at": at, "count": count, "url": url, "one_off": True},
-    )
+def one_off(at: datetime, url: str) -> dict[str, object]:
+    """A task as the API takes it, of which to make copies."""
+    return {
+        "task_type": "one_time",
+        "run_datetime": at.isoformat(),
+        "url": url,
+        "post_data": {"hello": "world"},
+    }
 
 
-def repeating(
-    database: str, count: int, *, every: timedelta, first: datetime, url: str
+def repeating(every: timedelta, url: str) -> dict[str, object]:
+    return {
+        "task_type": "periodic",
+        "frequency": every // timedelta(seconds=1),
+        "start_datetime": (LATER - timedelta(days=365)).isoformat(),
+        "end_datetime": LATER.isoformat(),
+        "url": url,
+        "post_data": {"hello": "world"},
+    }
+
+
+def copies(
+    database: str,
+    original: str,
+    count: int,
+    *,
+    first: datetime,
+    urls: Sequence[str],
+    spread: timedelta = timedelta(),
 ) -> None:
-    """Tasks that fire one after the other, evenly spread over `every`."""
-    _store(
-        database,
-        f"""
-        WITH owner AS ({_OWNER}), interval AS (
-            INSERT INTO django_celery_beat_intervalschedule (every, period)
-            VALUES (%(every)s, 'seconds') RETURNING id
-        ), wanted AS (
-            SELECT %(at)s + n * make_interval(secs => %(every)s::float / %(count)s)
-                AS first, NULL::int AS clocked_id, interval.id AS interval_id
-            FROM interval, generate_series(0, %(count)s - 1) n
-        ), schedule AS ({_SCHEDULE}) {_TASK}
-        """,
-        {
-            "at": first,
-            "count": count,
-            "url": url,
-            "one_off": False,
-            "every": every // timedelta(seconds=1),
-        },
-    )
-
-
-def _store(database: str, statement: str, values: dict[str, object]) -> None:
+    """Store copies of a task that fire from `first` on, evenly over `spread`."""
+    values = {
+        "first": first,
+        "step": spread / count,
+        "count": count,
+        "urls": list(urls),
+        "hosts": len(urls),
+    }
     with psycopg.connect(database, autocommit=True) as connection:
-        connection.execute(statement, values)
-        connection.execute(
-            f"UPDATE tasks_api_task task SET planned_from = {periodic.PLAN} "
-            f"FROM {_joined()} AND task.planned_from = ''"
-        )
-        connection.execute("VACUUM ANALYZE")
+        # No checks of foreign keys, which take as long as everything else.
+        connection.execute("SET session_replication_role = replica")
+        with connection.transaction(), connection.cursor() as cursor:
+            cursor.execute(_WANTED, values)
+            task_id, periodic_id, clocked_id = _one(cursor, _ORIGINAL, original)
+            _copy(cursor, CLOCKED, clocked_id, {"id": "clocked_id", **_AT_ONCE})
+            when = _REPEATING if clocked_id is None else _ONE_OFF
+            _copy(cursor, PERIODIC, periodic_id, _PERIODIC | when)
+            _copy(cursor, TASK, task_id, _TASK, join=periodic.JOINS)
+        for table in (CLOCKED, PERIODIC, TASK):
+            connection.execute(f"VACUUM ANALYZE {table}")
         # Writing it all out would otherwise fall into what is measured.
         connection.execute("CHECKPOINT")
 
 
-def _joined() -> str:
-    """The schedule's tables as an UPDATE joins them."""
-    rest = periodic.JOINS.strip().removeprefix("JOIN ")
-    table, _, rest = rest.partition(" ON ")
-    condition, _, joins = rest.partition("\n")
-    return f"{table} {joins} WHERE {condition}"
+# Where copies differ from their original, as SQL over `wanted`, here called `task`.
+_AT_ONCE = {"clocked_time": "task.moment"}
+_PERIODIC = {
+    "id": "task.periodic_task_id",
+    "name": "'task ' || task.task_id",
+    "args": """'["' || task.task_id || '"]'""",
+}
+_ONE_OFF = {"clocked_id": "task.clocked_id"}
+_REPEATING = {"start_time": "task.moment"}
+_TASK = {
+    "id": "task.task_id",
+    "periodic_task_id": "task.periodic_task_id",
+    "url": "task.url",
+    "next_fire_at": "task.moment",
+    "planned_from": periodic.PLAN,
+}
+
+
+def _copy(
+    cursor: Cursor,
+    table: str,
+    original: object,
+    changes: Mapping[str, str],
+    *,
+    join: str = "",
+) -> None:
+    """One row for each wanted task, with every other column as in the original."""
+    cursor.execute(
+        "SELECT column_name FROM information_schema.columns WHERE table_name = %s",
+        [table],
+    )
+    columns = [name for (name,) in cursor.fetchall()]
+    values = [changes.get(name, f"original.{name}") for name in columns]
+    cursor.execute(
+        f"INSERT INTO {table} ({', '.join(columns)}) SELECT {', '.join(values)} "
+        f"FROM {table} original CROSS JOIN wanted task {join} WHERE original.id = %s",
+        [original],
+    )
+
+
+def _one(cursor: Cursor, statement: str, *values: object) -> tuple[Any, ...]:
+    row = cursor.execute(statement, values).fetchone()
+    assert row is not None
+    return row

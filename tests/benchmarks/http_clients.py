@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import statistics
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -16,8 +14,9 @@ import uvloop
 
 from tasks_api.delivery.request import Outcome, Request
 from tasks_api.delivery.transport import Transport
-from tests.acceptance.stand import eventually, free_port
-from tests.benchmarks.measure import table
+from tests.acceptance.stand import free_port
+from tests.benchmarks.report import table
+from tests.benchmarks.stand import start_sink
 
 BODY = b'{"hello": "world"}'
 AT_ONCE = 100
@@ -79,8 +78,7 @@ CLIENTS: dict[str, tuple[Callable[[str, int], None], int]] = {
 def main() -> None:
     port = free_port()
     url = f"http://127.0.0.1:{port}/hook"
-    sink = subprocess.Popen([sys.executable, "-m", "tests.benchmarks.sink", str(port)])
-    eventually(lambda: _answers(url))
+    sink = start_sink(port)
     costs: dict[str, list[float]] = {name: [] for name in CLIENTS}
     for _ in range(3):
         for name, (client, count) in CLIENTS.items():
@@ -94,13 +92,6 @@ def main() -> None:
     rows = [("client", "CPU µs per POST", "ratio")]
     rows += [(n, f"{m:.0f}", f"{m / cheapest:.1f}") for n, m in medians.items()]
     print(table(rows))
-
-
-def _answers(url: str) -> bool:
-    try:
-        return requests.post(url, headers=dict(_headers()), timeout=1).ok
-    except requests.ConnectionError:
-        return False
 
 
 if __name__ == "__main__":

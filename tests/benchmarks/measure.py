@@ -1,20 +1,56 @@
-"""Numbers of a run: lateness, throughput, CPU."""
+"""What processes use: CPU and memory, theirs and the machine's."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Iterator, Mapping
 from subprocess import Popen
+from typing import NamedTuple
 
 import psutil
 
+from tests.benchmarks.figures import Span
 
-def cpu_seconds(process: Popen[bytes]) -> float:
-    """What a process and its children have used so far, those that ended included."""
-    family = [psutil.Process(process.pid)]
-    family += family[0].children(recursive=True)
+Processes = Mapping[str, "Popen[bytes]"]
+
+
+class Reading(NamedTuple):
+    """Seconds of CPU so far."""
+
+    at: float
+    cpu: Mapping[str, float]
+    own: float
+    machine: float
+
+
+def read(processes: Processes) -> Reading:
+    cpu = {name: _cpu_seconds(process) for name, process in processes.items()}
+    times = psutil.cpu_times()
+    # With what the hypervisor gave to others (steal): it is missing here as well.
+    busy = sum(times) - times.idle - times.iowait - times.guest - times.guest_nice
+    own = sum(psutil.Process().cpu_times()[:4])
+    return Reading(time.monotonic(), cpu, own, busy)
+
+
+def between(before: Reading, after: Reading) -> Span:
+    cpu = {name: spent - before.cpu[name] for name, spent in after.cpu.items()}
+    ours = sum(cpu.values()) + after.own - before.own
+    others = max(0.0, after.machine - before.machine - ours)
+    return Span(after.at - before.at, cpu, others)
+
+
+def memory(processes: Processes) -> dict[str, float]:
+    """What each holds in memory that it shares with no file and no buffer, in MB."""
+    return {
+        name: sum(map(_own_bytes, _family(process))) / 2**20
+        for name, process in processes.items()
+    }
+
+
+def _cpu_seconds(process: Popen[bytes]) -> float:
+    """What a process and its children have used, those that ended included."""
     total = 0.0
-    for member in family:
+    for member in _family(process):
         try:
             total += sum(member.cpu_times()[:4])  # its own, and its ended children's
         except psutil.NoSuchProcess:
@@ -22,47 +58,15 @@ def cpu_seconds(process: Popen[bytes]) -> float:
     return total
 
 
-def cpu_of(processes: Mapping[str, Popen[bytes]]) -> dict[str, float]:
-    return {name: cpu_seconds(process) for name, process in processes.items()}
+def _own_bytes(member: psutil.Process) -> int:
+    try:
+        found = member.memory_info()
+    except psutil.NoSuchProcess:
+        return 0
+    return int(found.rss - found.shared)
 
 
-@dataclass(frozen=True)
-class Arrivals:
-    """What reached the target: (moment, webhook-id, planned moment), in seconds."""
-
-    rows: Sequence[tuple[float, str, float]]
-
-    def planned_before(self, moment: float) -> Arrivals:
-        return Arrivals([row for row in self.rows if row[2] < moment])
-
-    @property
-    def lateness(self) -> list[float]:
-        return sorted(at - planned for at, _, planned in self.rows)
-
-    @property
-    def different(self) -> int:
-        return len({run_id for _, run_id, _ in self.rows})
-
-    @property
-    def early(self) -> int:
-        return sum(at < planned for at, _, planned in self.rows)
-
-    @property
-    def last(self) -> float:
-        return max((at for at, *_ in self.rows), default=float("nan"))
-
-
-def percentile(ordered: Sequence[float], part: float) -> float:
-    if not ordered:
-        return float("nan")
-    return ordered[min(len(ordered) - 1, int(len(ordered) * part))]
-
-
-def table(rows: Iterable[Sequence[object]]) -> str:
-    texts = [[str(cell) for cell in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
-    lines = (
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        for row in texts
-    )
-    return "\n".join(line.rstrip() for line in lines)
+def _family(process: Popen[bytes]) -> Iterator[psutil.Process]:
+    first = psutil.Process(process.pid)
+    yield first
+    yield from first.children(recursive=True)

@@ -1,4 +1,7 @@
-"""A target that costs next to nothing: it notes when each request came, and says 200."""
+"""A target that costs next to nothing: it notes when each request came, and says 200.
+
+Requests to a path that begins with /slow are answered after 20 seconds.
+"""
 
 from __future__ import annotations
 
@@ -12,36 +15,57 @@ from typing import ClassVar
 import uvloop
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+SLOW_SECONDS = 20.0
 
 
 class Sink(asyncio.Protocol):
-    """Reads just enough HTTP for requests that come whole, one after the other."""
+    """Reads just enough HTTP for requests that come one after the other."""
 
     arrivals: ClassVar[list[tuple[float, bytes]]] = []
+    slow: ClassVar[list[tuple[float, bytes]]] = []
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport
         self.buffer = b""
 
     def data_received(self, data: bytes) -> None:
+        # Every body is a JSON object and no header ends like one, so that the last
+        # byte says whether a request is whole.
+        if data[-1:] == b"}" and data[:7] != b"POST /s" and not self.buffer:
+            self.arrivals.append((time.time(), data))
+            self.transport.write(OK)
+            return
         self.buffer += data
-        head, end, rest = self.buffer.partition(b"\r\n\r\n")
-        if not end or len(rest) < _length(head):
-            return
-        self.buffer = b""
-        if head.startswith(b"GET /take"):
-            self._hand_over()
-            return
-        self.arrivals.append((time.time(), head))
-        self.transport.write(OK)
+        if self.buffer.endswith((b"}", b"\r\n\r\n")) and _is_whole(self.buffer):
+            request, self.buffer = self.buffer, b""
+            self._answer(request)
 
-    def _hand_over(self) -> None:
-        rows = [(at, *_read(head)) for at, head in self.arrivals]
-        self.arrivals.clear()
-        body = json.dumps(rows).encode()
+    def _answer(self, request: bytes) -> None:
+        if request.startswith(b"GET /count"):
+            self._say(str(len(self.arrivals)))
+        elif request.startswith(b"GET /take"):
+            rows = [(at, *_read(head)) for at, head in self.arrivals + self.slow]
+            self.arrivals.clear()
+            self.slow.clear()
+            self._say(json.dumps(rows))
+        elif request.startswith(b"POST /slow"):
+            self.slow.append((time.time(), request))
+            loop = asyncio.get_running_loop()
+            loop.call_later(SLOW_SECONDS, self.transport.write, OK)
+        else:
+            self.arrivals.append((time.time(), request))
+            self.transport.write(OK)
+
+    def _say(self, text: str) -> None:
+        body = text.encode()
         self.transport.write(
             b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
         )
+
+
+def _is_whole(request: bytes) -> bool:
+    head, end, rest = request.partition(b"\r\n\r\n")
+    return bool(end) and len(rest) >= int(_header(head, b"Content-Length") or 0)
 
 
 def _header(head: bytes, name: bytes) -> str:
@@ -49,20 +73,19 @@ def _header(head: bytes, name: bytes) -> str:
     return rest.partition(b"\r\n")[0].decode()
 
 
-def _length(head: bytes) -> int:
-    return int(_header(head, b"Content-Length") or 0)
-
-
-def _read(head: bytes) -> tuple[str, float]:
+def _read(head: bytes) -> tuple[str, float, str]:
     planned = datetime.fromisoformat(_header(head, b"X-Scheduled-For"))
-    return _header(head, b"webhook-id"), planned.timestamp()
+    path = head.split(b" ", 2)[1].decode()
+    return _header(head, b"webhook-id"), planned.timestamp(), path
 
 
-async def serve(port: int) -> None:
+async def serve(port: int, addresses: int) -> None:
+    """Listen on 127.0.0.1 and its neighbours, so that one process is many hosts."""
+    hosts = [f"127.0.0.{number}" for number in range(1, addresses + 1)]
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(Sink, "127.0.0.1", port, backlog=1024)
+    server = await loop.create_server(Sink, hosts, port, backlog=1024)
     await server.serve_forever()
 
 
 if __name__ == "__main__":
-    uvloop.run(serve(int(sys.argv[1])))
+    uvloop.run(serve(int(sys.argv[1]), int(sys.argv[2])))

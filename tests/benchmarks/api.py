@@ -1,0 +1,85 @@
+"""How fast the tasks API is: create and reads."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+
+from tests.benchmarks import fill
+from tests.benchmarks.figures import Figures
+from tests.benchmarks.load import Call, shared, waits
+from tests.benchmarks.stand import Bench, bench
+
+CLIENTS = 8
+CREATED = 2000
+READ = 400
+PAGE = 100
+# The first requests of a process load code, which is not what is measured.
+WARM_UP = 40
+
+_SOME = """
+    SELECT task.id FROM tasks_api_task task JOIN accounts_tenant tenant
+        ON tenant.id = task.tenant_id
+    WHERE tenant.name = 'Alpha' ORDER BY random() LIMIT %s
+"""
+
+
+def create(stored: int = 0, *, rounds: int) -> Iterator[Figures]:
+    """One-time tasks created one a request by eight clients at once, with {stored} stored."""
+    with bench() as stand:
+        stand.store_others(stored)
+        call = Call("POST", "/tasks/", fill.one_off(fill.LATER, stand.target))
+        _measure(stand, [call] * WARM_UP, "create")
+        for _ in range(rounds):
+            yield _measure(stand, [call] * CREATED, "create", expected=201)
+
+
+def reads(stored: int = 1_000_000, *, rounds: int) -> Iterator[Figures]:
+    """Reads by the owner of {stored} tasks, and by a stranger who owns a hundred."""
+    with bench() as stand:
+        stranger = stand.another_tenant()
+        stand.store_others(stored)
+        stand.store_others(PAGE, token=stranger)
+        ids = [str(task_id) for (task_id,) in stand.query(_SOME, READ)]
+        one = [Call("GET", f"/tasks/id/{task_id}") for task_id in ids]
+        _measure(stand, one[:WARM_UP], "one task")
+        for _ in range(rounds):
+            yield _read(stand, one, last=stored - PAGE, stranger=stranger)
+
+
+def _read(stand: Bench, one: list[Call], *, last: int, stranger: str) -> Figures:
+    first_page = Call("GET", f"/tasks/?limit={PAGE}&offset=0")
+    last_page = Call("GET", f"/tasks/?limit={PAGE}&offset={last}")
+    found = [
+        _measure(stand, one, "one task"),
+        _measure(stand, [first_page] * READ, "own hundred", token=stranger),
+        _measure(stand, [first_page] * 8, "first page of all"),
+        _measure(stand, [last_page] * 2, "last page of all"),
+    ]
+    refused = sum(figures["refused"] for figures in found)
+    return {k: v for figures in found for k, v in figures.items()} | {
+        "refused": refused
+    }
+
+
+def _measure(
+    stand: Bench,
+    calls: Sequence[Call],
+    what: str,
+    *,
+    token: str = "",
+    expected: int = 200,
+) -> Figures:
+    clients = [stand.client(token) for _ in range(CLIENTS)]
+    before = stand.reading()
+    began = time.perf_counter()
+    answers = shared(clients, calls)
+    duration = time.perf_counter() - began
+    used = stand.since(before)
+    return {
+        f"{what}, per s": len(calls) / duration,
+        **waits((answer.seconds for answer in answers), what),
+        f"{what}, web CPU µs": used.cpu["web"] / len(calls) * 1e6,
+        f"{what}, postgres CPU µs": used.cpu["postgres"] / len(calls) * 1e6,
+        "refused": sum(answer.status != expected for answer in answers),
+    }
