@@ -29,6 +29,8 @@ logger = logging.getLogger(__name__)
 MAX_ANSWER_BYTES = 16 * 1024
 # More than any honest answer has, and all that a flood of them is allowed to cost.
 MAX_HEADER_BYTES = 64 * 1024
+# Requests that an attempt may put on the wire, the first and one that repeats it.
+MOST_SENDINGS = 2
 # Long enough for a burst to ask once, too short for anybody to notice that a host moved.
 NAME_LIFETIME = 5.0
 # getaddrinfo blocks for as long as a name server likes; so many may hang at once.
@@ -105,6 +107,7 @@ class _Attempt:
     header_bytes: int = 0
     retry_after: str = ""
     was_refused: bool = False
+    sendings: int = 0
 
     @property
     def place(self) -> Place:
@@ -123,6 +126,15 @@ class _Attempt:
         except OSError:
             logger.exception("no socket", extra={"action": "transport.starved"})
             return pycurl.SOCKET_BAD
+
+    def on_sending(self, *_addresses: Any) -> int:
+        """Let it leave once more at most, if a kept connection was closed under it.
+
+        libcurl alone would try five more of them.
+        """
+        self.sendings += 1
+        is_enough = self.sendings > MOST_SENDINGS
+        return int(pycurl.PREREQFUNC_ABORT if is_enough else pycurl.PREREQFUNC_OK)
 
     def on_header(self, line: bytes) -> int | None:
         self.header_bytes += len(line)
@@ -144,6 +156,8 @@ class _Attempt:
             return ""
         if self.was_refused:
             return NOT_ALLOWED
+        if self.sendings > MOST_SENDINGS:
+            return _ERRORS[pycurl.E_RECV_ERROR]
         if code == pycurl.E_OPERATION_TIMEDOUT:
             return self.timed_out
         if self.header_bytes > MAX_HEADER_BYTES:
@@ -587,6 +601,7 @@ class Transport(Generic[Key]):
         curl.setopt(pycurl.OPENSOCKETFUNCTION, attempt.open_socket)
         curl.setopt(pycurl.HEADERFUNCTION, attempt.on_header)
         curl.setopt(pycurl.WRITEFUNCTION, attempt.on_body)
+        curl.setopt(pycurl.PREREQFUNCTION, attempt.on_sending)
         # Zero would mean for ever.
         left_ms = int((attempt.deadline - time.monotonic()) * 1000)
         curl.setopt(pycurl.TIMEOUT_MS, max(1, left_ms))
