@@ -246,11 +246,12 @@ class History:
     _paused_at: float = NEVER
 
     def hear(self, call: Call) -> None:
-        if not (call.is_done or call.is_unsure or call.is_gone):
+        if call.status == GONE:
             self._check_refusal(call)
+        # To a task that is past its end, nothing can be done any more.
+        is_over = call.status == GONE and self._is_over(call.answered)
+        if is_over or not (call.is_done or call.is_unsure or call.is_gone):
             return
-        if call.is_gone and not call.is_done:
-            self._check_refusal(call)
         was_unsure = self.is_unsure
         self.is_unsure |= call.is_unsure
         if call.is_unsure and call.is_cron and call.grid:
@@ -326,9 +327,13 @@ class History:
         if self._grid.every:
             self._begin(call)
 
+    def _is_over(self, moment: float) -> bool:
+        end = self._grid.end if self._grid else None
+        return end is not None and moment * 1000 >= end
+
     def _check_refusal(self, call: Call) -> None:
         """A task that was promised, and neither ended nor was removed, must be there."""
-        if call.status != GONE or self.is_unsure or self._grid is None:
+        if self.is_unsure or self._grid is None:
             return
         end = self._grid.end if self._grid.every else self._grid.start
         if end is None or call.answered * 1000 < end:
