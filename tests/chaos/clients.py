@@ -135,6 +135,7 @@ class Client(threading.Thread):
         grid: Grid | None = None,
         version: int = 0,
         is_cron: bool = False,
+        is_prompt: bool = False,
     ) -> tuple[Call, Any]:
         sent, status, said = time.time(), None, None
         try:
@@ -146,7 +147,9 @@ class Client(threading.Thread):
         except (requests.RequestException, ValueError):
             # What was begun with it cannot be read to its end.
             self._session.close()
-        call = Call(mark, verb, sent, time.time(), status, grid, is_cron, version)
+        call = Call(
+            mark, verb, sent, time.time(), status, grid, is_cron, version, is_prompt
+        )
         self._diary.note(call)
         return call, said
 
@@ -213,7 +216,9 @@ class OneTime(Client):
     def _create_rest_job(self, mark: str, grid: Grid, url: str) -> None:
         task = {"method": "PUT", "uri": url, "body": {}, "expected_range": "200-299"}
         body = {"task": task, "schedule": written(grid.start)}
-        self.say(mark, "create", "POST", "/api/v1/jobs", body, grid=grid)
+        self.say(
+            mark, "create", "POST", "/api/v1/jobs", body, grid=grid, is_prompt=True
+        )
 
     def _change_mind(self, task: Known) -> None:
         until_due = task.grid.start / 1000 - time.time()
@@ -232,11 +237,38 @@ class OneTime(Client):
             self.later(self.rng.uniform(0.5, 6.0), lambda: self.resume(task))
 
 
+class Steady(Client):
+    """Tasks that nobody touches: each of their fire times tells whether all is well."""
+
+    kind = "steady"
+    every = 4
+    alive = 20
+
+    def begin(self) -> None:
+        start = round(time.time() * 1000) + 4000
+        for number in range(self.alive):
+            self._create(start + number * self.every * 1000 // self.alive)
+
+    def _create(self, start: int) -> None:
+        mark, step = self.new_mark(), self.every * 1000
+        grid = Grid(start, step, start + 900 * step)
+        body = {
+            "task_type": "periodic",
+            "frequency": self.every,
+            "start_datetime": written(grid.start),
+            "end_datetime": written(grid.end or 0),
+            "url": self.target("ok", mark),
+        }
+        call, said = self.say(mark, "create", "POST", "/tasks/", body, grid=grid)
+        if call.is_done:
+            self.known.append(Known(mark, said["id"], grid))
+
+
 class Periodic(Client):
     """Tasks that repeat every few seconds, paused and resumed now and then."""
 
     kind = "periodic"
-    alive = 12
+    alive = 8
 
     def begin(self) -> None:
         for number in range(self.alive):
@@ -349,4 +381,5 @@ def written(milliseconds: int) -> str:
 
 def clients(seed: int, service: Service, diary: Diary) -> list[Client]:
     kinds: tuple[type[Client], ...] = (OneTime, Periodic, Cron)
-    return [kind(n, seed, service, diary) for kind in kinds for n in (1, 2)]
+    changing = [kind(n, seed, service, diary) for kind in kinds for n in (1, 2)]
+    return [Steady(1, seed, service, diary), *changing]

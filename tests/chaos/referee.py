@@ -71,6 +71,8 @@ class Call:
     grid: Grid | None = None  # with create and replace
     is_cron: bool = False
     version: int = 0
+    # What has passed when it is stored runs at once, as a fire time of its own.
+    is_prompt: bool = False
 
     @property
     def is_done(self) -> bool:
@@ -219,8 +221,12 @@ class Span:
     sure_from: float
     sure_until: float = NEVER
     maybe_until: float = NEVER
+    # Any moment from the grid's to this one may be the fire time instead.
+    loose_until: float = -NEVER
 
     def may_fire(self, planned: int) -> bool:
+        if self.grid.start <= planned <= self.loose_until * 1000:
+            return True
         is_within = self.maybe_from <= planned / 1000 <= self.maybe_until
         return is_within and self.grid.has(planned)
 
@@ -273,11 +279,14 @@ class History:
         # start, even if the answer took longer than that.
         begins_now = call.is_cron or call.verb == "resume"
         sure_from = call.answered if begins_now else -NEVER
+        told_at = NEVER if self.is_unsure else call.answered
+        is_loose = call.is_prompt and told_at * 1000 > self._grid.start
         self._open.append(
             Span(
                 self._grid,
                 maybe_from=call.sent if begins_now else -NEVER,
-                sure_from=NEVER if self.is_unsure else sure_from,
+                sure_from=NEVER if self.is_unsure or is_loose else sure_from,
+                loose_until=told_at if is_loose else -NEVER,
             )
         )
 
