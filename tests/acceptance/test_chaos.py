@@ -33,7 +33,8 @@ def test_a_service_that_is_broken_every_second_keeps_its_promises(site: Site) ->
 
     outcome = play(site, planned, seed=SEED, seconds=SECONDS, say=lambda _line: None)
 
-    assert judge(outcome.evidence) == []
+    found = judge(outcome.evidence)
+    assert not found, "\n".join(map(str, found))
     broken = {fault.kind for fault in outcome.evidence.faults}
     assert len(broken) >= len(KINDS) - LEFT_OUT
     assert sum(run.state == "succeeded" for run in outcome.evidence.runs) > 50

@@ -59,13 +59,15 @@ def figures(evidence: Evidence, outcome: Outcome) -> dict[str, Any]:
     """What a round did, in numbers."""
     calls = Counter(call.verb for call in evidence.calls if call.is_done)
     late = sorted(arrival.late for arrival in evidence.arrivals)
+    by_workers, by_cuts = duplicates(evidence)
     return {
         "calls that were done": dict(sorted(calls.items())),
         "calls without a clear answer": sum(c.is_unsure for c in evidence.calls),
         "runs": dict(sorted(Counter(run.state for run in evidence.runs).items())),
         "runs that lost a worker": sum(run.lost_count > 0 for run in evidence.runs),
         "requests at the target": len(evidence.arrivals),
-        "duplicates at the target": duplicates(evidence),
+        "of them again, after a lost worker": by_workers,
+        "of them again, on a cut connection": by_cuts,
         "late, median s": round(percentile(late, 0.5), 3),
         "late, 95th percentile s": round(percentile(late, 0.95), 3),
         "late, longest s": round(late[-1], 3) if late else None,
@@ -116,9 +118,7 @@ def main() -> int:
     print(f"seed {options.seed}, {options.seconds:g} s, {len(planned)} faults\n")
     if options.plan:
         for each in planned:
-            print(
-                f"{each.at:7.2f} s  {each.kind}: {', '.join(each.victims)}, for {each.seconds:g} s"
-            )
+            print(f"{each.at:7.2f} s  {each.said}")
         return 0
     with site() as begun:
         outcome = play(

@@ -190,6 +190,11 @@ class Planned(NamedTuple):
     victims: tuple[str, ...]
     seconds: float
 
+    @property
+    def said(self) -> str:
+        length = f", for {self.seconds:g} s" if self.seconds else ""
+        return f"{self.kind}: {', '.join(self.victims)}{length}"
+
 
 def plan(seed: int, seconds: float, *, every: float = 1.0) -> list[Planned]:
     """What is broken when. The same seed and length give the same plan.

@@ -449,7 +449,7 @@ def _doubling(
         yield "another attempt that nobody asked for"
     if run.lost_count and not any(
         fault.loses_requests
-        and fault.began <= (run.started_at or NEVER)
+        and fault.began <= (run.finished_at or NEVER)
         and run.first_claim <= fault.over + AFTERMATH
         for fault in faults
     ):
@@ -472,16 +472,19 @@ def _timing(run: Run, arrivals: Sequence[Arrival], history: History) -> Iterator
             yield "a run was sent as it was before its task was replaced"
 
 
-def duplicates(evidence: Evidence) -> int:
-    """Requests that reached the target beyond one for each attempt that was meant."""
-    return sum(
-        max(0, len(evidence.arrivals_of.get(run.run_id, ())) - _meant(run))
-        for run in evidence.runs
-    )
+def duplicates(evidence: Evidence) -> tuple[int, int]:
+    """Requests that reached the target beyond one for each attempt that was meant.
 
-
-def _meant(run: Run) -> int:
-    return max(1, run.attempt_count - run.lost_count)
+    First those of runs that lost a worker, then those of targets that cut connections.
+    """
+    of_lost_workers = of_cut_connections = 0
+    for run in evidence.runs:
+        meant = max(1, run.attempt_count - run.lost_count)
+        extra = max(0, len(evidence.arrivals_of.get(run.run_id, ())) - meant)
+        by_workers = min(extra, run.lost_count)
+        of_lost_workers += by_workers
+        of_cut_connections += extra - by_workers
+    return of_lost_workers, of_cut_connections
 
 
 def recoveries(evidence: Evidence) -> Mapping[str, list[float]]:

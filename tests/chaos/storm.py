@@ -54,7 +54,10 @@ class Storm:
             self.site.look_for_dead()
             now = time.monotonic()
             if self._agenda and self._agenda[0][0] <= now:
-                self._do(heapq.heappop(self._agenda)[2])
+                item = heapq.heappop(self._agenda)[2]
+                # What had to wait for its victim until now is too late.
+                if isinstance(item, _Running) or now < until:
+                    self._do(item)
                 continue
             next_at = self._agenda[0][0] if self._agenda else until
             time.sleep(max(0.0, min(LOOK, next_at - now)))
@@ -71,10 +74,7 @@ class Storm:
             self._busy |= set(item.victims)
             steps = KIND[item.kind].deed(self.site, item.victims, item.seconds)
             at = time.monotonic() - self._began
-            self._say(
-                f"{at:7.2f} s  {item.kind}: {', '.join(item.victims)}"
-                + (f", for {item.seconds:g} s" if item.seconds else "")
-            )
+            self._say(f"{at:7.2f} s  {item.said}")
             item = _Running(item, steps, time.time())
         wait = next(item.steps, None)
         if wait is None:

@@ -205,7 +205,7 @@ def test_duplicates_need_a_lost_worker() -> None:
     twice = [*map(arrival_of, runs), arrival_of(lost, after=3.1)]
 
     assert judge(seen(runs, twice, faults=(KILL,))) == []
-    assert duplicates(seen(runs, twice)) == 1
+    assert duplicates(seen(runs, twice)) == (1, 0)
     assert rules(seen(runs, twice)) == {"a run was lost though no worker was"}
     assert rules(seen(ALL, twice)) == {"a duplicate without a reason"}
 
@@ -218,6 +218,7 @@ def test_a_connection_that_is_cut_may_get_its_request_twice_and_not_three_times(
     once = (replace(CREATE, grid=Grid(10_000)),)
 
     assert judge(seen([failed], [cut, cut], once)) == []
+    assert duplicates(seen([failed], [cut, cut], once)) == (0, 1)
     assert rules(seen([failed], [cut, cut, cut], once)) == {
         "a duplicate without a reason"
     }
