@@ -1,6 +1,6 @@
 .DEFAULT_GOAL := help
 PARTS := services web worker beat flower echo
-.PHONY: help setup run test lint fix bench $(PARTS)
+.PHONY: help setup run test lint fix bench chaos $(PARTS)
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PYTHONUNBUFFERED := 1
@@ -60,3 +60,6 @@ fix: setup  ## Let ruff repair what it can
 
 bench: setup ## Measure for some 15 minutes (make bench s="burst-10k idle-1m" less, save=1 keeps it)
 	@.venv/bin/python -m tests.benchmarks $(s) $(if $(rounds),--rounds $(rounds)) $(if $(save),--save)
+
+chaos: setup ## Break things on purpose for ten minutes and check what happened (make chaos seconds=60 seed=7)
+	@.venv/bin/python -m tests.chaos --seconds $(or $(seconds),600) $(if $(seed),--seed $(seed))

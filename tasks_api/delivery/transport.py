@@ -29,6 +29,8 @@ logger = logging.getLogger(__name__)
 MAX_ANSWER_BYTES = 16 * 1024
 # Handles that were used and wait to be used again.
 MAX_SPARE_HANDLES = 200
+# Requests that an attempt may put on the wire, the first and one that repeats it.
+MOST_SENDINGS = 2
 # Long enough for a burst to ask once, too short for anybody to notice that a host moved.
 NAME_LIFETIME = 5.0
 # getaddrinfo blocks for as long as a name server likes; so many may hang at once.
@@ -103,6 +105,7 @@ class _Attempt:
     answer: bytes = b""
     is_full: bool = False
     was_refused: bool = False
+    sendings: int = 0
 
     @property
     def place(self) -> Place:
@@ -122,6 +125,15 @@ class _Attempt:
             logger.exception("no socket", extra={"action": "transport.starved"})
             return pycurl.SOCKET_BAD
 
+    def on_sending(self, *_addresses: Any) -> int:
+        """Let it leave once more at most, if a kept connection was closed under it.
+
+        libcurl alone would try five more of them.
+        """
+        self.sendings += 1
+        is_enough = self.sendings > MOST_SENDINGS
+        return int(pycurl.PREREQFUNC_ABORT if is_enough else pycurl.PREREQFUNC_OK)
+
     def on_body(self, chunk: bytes) -> int | None:
         self.answer += chunk[: MAX_ANSWER_BYTES - len(self.answer)]
         self.is_full = len(self.answer) >= MAX_ANSWER_BYTES
@@ -133,6 +145,8 @@ class _Attempt:
             return ""
         if self.was_refused:
             return NOT_ALLOWED
+        if self.sendings > MOST_SENDINGS:
+            return _ERRORS[pycurl.E_RECV_ERROR]
         if code == pycurl.E_OPERATION_TIMEDOUT:
             return self.timed_out
         if code in _TLS_ERRORS:
@@ -420,6 +434,7 @@ class _Handles:
         if request.method not in BODILESS:
             curl.setopt(pycurl.POSTFIELDS, request.body)
         curl.setopt(pycurl.OPENSOCKETFUNCTION, attempt.open_socket)
+        curl.setopt(pycurl.PREREQFUNCTION, attempt.on_sending)
         curl.setopt(pycurl.WRITEFUNCTION, attempt.on_body)
         # Zero would mean for ever.
         left_ms = int((attempt.deadline - time.monotonic()) * 1000)

@@ -461,3 +461,50 @@ def test_hundreds_are_under_way_at_once(make, outcomes, raw) -> None:
 
     found = outcomes.wait_for(300)
     assert {outcome.status_code for outcome in found.values()} == {200}
+
+
+class KeptConnections:
+    """Keeps connections open, until it is asked to cut: then it closes without a byte."""
+
+    def __init__(self, warm: int) -> None:
+        self.cut_requests = 0
+        self._warm = threading.Barrier(warm)
+        self._socket = socket.create_server(("127.0.0.1", 0), backlog=256)
+        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection, _ = self._socket.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._serve, args=[connection], daemon=True).start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        with connection:
+            while head := connection.recv(65536):
+                if b" /cut " in head:
+                    self.cut_requests += 1
+                    return
+                # All are under way at once, so that each has a connection of its own.
+                self._warm.wait(timeout=20)
+                connection.sendall(OK)
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+def test_a_request_cut_on_kept_connections_is_sent_once_more_at_most(
+    make, outcomes
+) -> None:
+    transport, server = make(), KeptConnections(warm=5)
+    for number in range(5):
+        transport.send(number, request(f"{server.url}/warm"))
+    outcomes.wait_for(5)
+
+    transport.send("cut", request(f"{server.url}/cut"))
+
+    assert outcomes.wait_for(6)["cut"].error
+    assert server.cut_requests == 2
+    server.close()

@@ -1,0 +1,123 @@
+"""A target that answers by script: the first part of a path says how. A process of its own.
+
+Each arrival is a line of its log before anything is answered, so that nothing which
+happens to the service, or to the answer, can make one unseen.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+import struct
+import sys
+import time
+import zlib
+from datetime import datetime
+from pathlib import Path
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+FAILED = b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n"
+BUSY = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n"
+GARBAGE = bytes(range(256)) + b"\r\n\r\n"
+# The shortest and the longest stall, and the pause before each byte of a slow answer.
+STALL = (5.0, 20.0)
+DRIP = 0.1
+# How many times a flaky target is busy before it answers a request.
+BUSY_AT_FIRST = 2
+
+
+class Target:
+    def __init__(self, log: Path) -> None:
+        self._log = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        self._seen: dict[str, int] = {}
+
+    async def serve(self, port: int) -> None:
+        server = await asyncio.start_server(self._talk, "127.0.0.1", port, backlog=512)
+        await server.serve_forever()
+
+    async def _talk(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        try:
+            while await self._answer(
+                await reader.readuntil(b"\r\n\r\n"), reader, writer
+            ):
+                pass
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            writer.close()
+
+    async def _answer(
+        self, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> bool:
+        """Answer one request; whether the connection stays open."""
+        at = time.time()
+        path = head.split(b" ", 2)[1].decode()
+        run_id = header(head, b"webhook-id")
+        planned = datetime.fromisoformat(header(head, b"X-Scheduled-For"))
+        row = (at, path, run_id, round(planned.timestamp() * 1000))
+        os.write(self._log, json.dumps(row).encode() + b"\n")
+        await reader.readexactly(int(header(head, b"Content-Length") or 0))
+        self._seen[run_id] = seen = self._seen.get(run_id, 0) + 1
+        return await self._behave(path.split("/")[1], run_id, seen, writer)
+
+    async def _behave(
+        self, how: str, run_id: str, seen: int, writer: asyncio.StreamWriter
+    ) -> bool:
+        match how:
+            case "fail":
+                writer.write(FAILED)
+            case "busy":
+                writer.write(BUSY)
+            case "flaky":
+                writer.write(BUSY if seen <= BUSY_AT_FIRST else OK)
+            case "stall":
+                await asyncio.sleep(stall_of(run_id))
+                writer.write(OK)
+            case "drip":
+                await _drip(writer)
+            case "garbage":
+                writer.write(GARBAGE)
+            case "reset":
+                _reset(writer)
+            case _:
+                writer.write(OK)
+        if how in {"garbage", "reset"}:
+            return False
+        await writer.drain()
+        return True
+
+
+def header(head: bytes, name: bytes) -> str:
+    _, _, rest = head.partition(b"\r\n" + name + b": ")
+    return rest.partition(b"\r\n")[0].decode()
+
+
+def stall_of(run_id: str) -> float:
+    """Seconds, the same whenever the run comes."""
+    shortest, longest = STALL
+    return shortest + zlib.crc32(run_id.encode()) % 1000 / 1000 * (longest - shortest)
+
+
+async def _drip(writer: asyncio.StreamWriter) -> None:
+    for byte in OK:
+        if writer.is_closing():
+            return
+        writer.write(bytes([byte]))
+        await asyncio.sleep(DRIP)
+
+
+def _reset(writer: asyncio.StreamWriter) -> None:
+    """Close without a goodbye: the peer reads a reset."""
+    linger = struct.pack("ii", 1, 0)
+    writer.get_extra_info("socket").setsockopt(
+        socket.SOL_SOCKET, socket.SO_LINGER, linger
+    )
+    writer.transport.abort()
+
+
+if __name__ == "__main__":
+    asyncio.run(Target(Path(sys.argv[2])).serve(int(sys.argv[1])))
