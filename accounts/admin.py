@@ -9,11 +9,12 @@ from django import forms
 from django.contrib import admin, messages
 from django.contrib.auth.admin import UserAdmin as BaseUserAdmin
 from django.contrib.auth.forms import AdminUserCreationForm
+from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 
 from accounts import services
-from accounts.models import SigningSecret, Tenant, Token, TokenQuerySet, User, digest
+from accounts.models import SigningSecret, Tenant, Token, User, digest
 
 
 def _accepted(check: Callable[[str], None], value: str) -> str:
@@ -233,6 +234,6 @@ class TokenAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at 
         messages.warning(request, f"The new token, shown only now: {clear_text}")
 
     @admin.action(description="Revoke selected tokens", permissions=["revoke"])
-    def revoke(self, request: HttpRequest, queryset: TokenQuerySet) -> None:
+    def revoke(self, request: HttpRequest, queryset: QuerySet[Token]) -> None:
         count = services.revoke_tokens(queryset, now=timezone.now())
         messages.success(request, f"{count} revoked.")

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Iterator
 from datetime import datetime, timedelta
+from functools import lru_cache
+from itertools import islice
 from typing import Any
 
 from django.conf import settings
-from django.db.models import Q
+from django.db import DEFAULT_DB_ALIAS
+from django.db.models import Model, Q
 from django.utils import timezone
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.plumbing import build_bearer_security_scheme_object
@@ -17,6 +21,7 @@ from rest_framework.request import Request
 
 from accounts import services
 from accounts.models import Tenant, Token, User, digest
+from scheduler_service.statements import prepared
 
 # Often enough to find tokens nobody uses, without a write for each request.
 USE_NOTED_EVERY = timedelta(minutes=10)
@@ -94,12 +99,44 @@ def _password(credential: str) -> str:
 
 
 def _live_token(clear_text: str, now: datetime) -> Token:
-    live = Token.objects.live(now).filter(user__tenant__isnull=False)
-    token = live.filter(digest=digest(clear_text)).select_related("user__tenant")
-    found = token.first()
-    if found is None:
+    with prepared() as cursor:
+        cursor.execute(_live_token_sql(), {"digest": digest(clear_text), "now": now})
+        row = cursor.fetchone()
+    if row is None:
         raise AuthenticationFailed("The token is not valid.")
-    return found
+    values = iter(row)
+    token: Token = _read(Token, values)
+    token.user = _read(User, values)
+    token.user.tenant = _read(Tenant, values)
+    return token
+
+
+@lru_cache(maxsize=1)
+def _live_token_sql() -> str:
+    """A live token, with its user and tenant.
+
+    Let Django compose it and read its rows, and a request costs twice as much.
+    """
+    columns = ", ".join(
+        f"{model._meta.db_table}.{field.column}"
+        for model in (Token, User, Tenant)
+        for field in model._meta.concrete_fields
+    )
+    return f"""
+        SELECT {columns} FROM accounts_token
+        JOIN accounts_user ON accounts_user.id = accounts_token.user_id
+        JOIN accounts_tenant ON accounts_tenant.id = accounts_user.tenant_id
+        WHERE accounts_token.digest = %(digest)s AND accounts_token.revoked_at IS NULL
+            AND (accounts_token.expires_at IS NULL OR accounts_token.expires_at > %(now)s)
+            AND accounts_user.is_active
+    """  # noqa: S608 (names of tables and columns)
+
+
+def _read(model: type[Model], values: Iterator[Any]) -> Any:
+    fields = model._meta.concrete_fields
+    return model.from_db(
+        DEFAULT_DB_ALIAS, [f.attname for f in fields], list(islice(values, len(fields)))
+    )
 
 
 def _note_use(token: Token, now: datetime) -> None:

@@ -72,15 +72,6 @@ def digest(clear_text: str) -> str:
     return hashlib.sha256(clear_text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-class TokenQuerySet(models.QuerySet["Token"]):
-    def live(self, now: datetime) -> Self:
-        return self.filter(
-            Q(expires_at=None) | Q(expires_at__gt=now),
-            revoked_at=None,
-            user__is_active=True,
-        )
-
-
 class Token(models.Model):
     """A bearer credential of one user; only its digest is stored."""
 
@@ -94,8 +85,6 @@ class Token(models.Model):
     expires_at = models.DateTimeField(null=True, blank=True)
     revoked_at = models.DateTimeField(null=True, blank=True)
     last_used_at = models.DateTimeField(null=True, blank=True, editable=False)
-
-    objects = TokenQuerySet.as_manager()
 
     def __str__(self) -> str:
         return f"{self.prefix}… of {self.user}"

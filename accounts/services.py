@@ -11,13 +11,12 @@ from urllib.parse import urlsplit
 
 from django.contrib.auth.hashers import make_password
 from django.db import IntegrityError, transaction
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 
 from accounts.models import (
     SigningSecret,
     Tenant,
     Token,
-    TokenQuerySet,
     User,
     digest,
     mint_token,
@@ -83,7 +82,7 @@ def revoke_token(clear_text: str, *, now: datetime) -> bool:
     return tokens.exists()
 
 
-def revoke_tokens(tokens: TokenQuerySet, *, now: datetime) -> int:
+def revoke_tokens(tokens: QuerySet[Token], *, now: datetime) -> int:
     """Revoke those that are not revoked yet, and say how many they were."""
     return tokens.filter(revoked_at=None).update(revoked_at=now)
 

@@ -132,7 +132,12 @@ def _database(url: str) -> dict[str, Any]:
             "DATABASE_URL must name a PostgreSQL database: "
             "postgresql://user:password@host:5432/name"
         )
-    options = {"connect_timeout": 5, **config.get("OPTIONS", {})}
+    # The threshold is for statements.prepared(); Django's cursors prepare nothing.
+    options = {
+        "connect_timeout": 5,
+        "prepare_threshold": 2,
+        **config.get("OPTIONS", {}),
+    }
     return {
         **config,
         "OPTIONS": options,

@@ -14,8 +14,9 @@ from typing import NamedTuple
 from uuid import UUID
 
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import transaction
 
+from scheduler_service.statements import prepared
 from tasks_api import periodic, schedules
 from tasks_api.arrays import array, columns
 from tasks_api.exceptions import ScheduleError
@@ -123,7 +124,7 @@ def _fire_others(tasks: Sequence[_DueTask], *, limit: int) -> list[UUID]:
 
 def seconds_to_next_exact(*, at_most: float) -> float:
     """How long until a task is due that is not dispatched ahead, in seconds."""
-    with connection.cursor() as cursor:
+    with prepared() as cursor:
         cursor.execute(
             """
             SELECT extract(epoch FROM min(next_fire_at) - clock_timestamp())
@@ -152,12 +153,11 @@ def _fire_plain(limit: int) -> _Locked:
     is nearly all of them, nearly always, so it is worth a statement that does without
     us. It decides as schedules.due() does; a test compares the two.
     """
-    with connection.cursor() as cursor:
+    with prepared() as cursor:
         cursor.execute(
-            _FIRE_PLAIN,
+            _FIRE_PLAIN.replace("{limit}", str(limit)),
             {
                 "look_ahead": settings.SCHEDULER_LOOK_AHEAD,
-                "limit": limit,
                 "end_grace": schedules.END_GRACE.total_seconds(),
                 "ring_again": RING_AGAIN.total_seconds(),
             },
@@ -184,7 +184,7 @@ _FIRE_PLAIN = f"""
         FROM tasks_api_task task {periodic.JOINS}
         WHERE task.next_fire_at <= now() + make_interval(secs => %(look_ahead)s)
             AND (task.overlap = 'allow' OR task.next_fire_at <= now())
-        ORDER BY task.next_fire_at LIMIT %(limit)s
+        ORDER BY task.next_fire_at LIMIT {{limit}}
         FOR NO KEY UPDATE OF task SKIP LOCKED
     ), plain AS MATERIALIZED (
         SELECT id, tenant_id, periodic_task_id, next_fire_at,
@@ -341,7 +341,7 @@ def _store(runs: Sequence[_NewRun]) -> list[UUID]:
     """Insert those runs that no constraint forbids; returns their ids."""
     if not runs:
         return []
-    with connection.cursor() as cursor:
+    with prepared() as cursor:
         cursor.execute(
             """
             INSERT INTO tasks_api_run (id, task_id, tenant_id, scheduled_for, state,
@@ -358,7 +358,7 @@ def _store(runs: Sequence[_NewRun]) -> list[UUID]:
 
 
 def _move(moves: Sequence[_Move]) -> None:
-    with connection.cursor() as cursor:
+    with prepared() as cursor:
         cursor.execute(
             """
             UPDATE tasks_api_task task SET
@@ -379,7 +379,7 @@ def _count(fired: Sequence[tuple[int, datetime]]) -> None:
     """Keep what the admin shows of a schedule current: when it last ran, how often."""
     if not fired:
         return
-    with connection.cursor() as cursor:
+    with prepared() as cursor:
         cursor.execute(
             """
             UPDATE django_celery_beat_periodictask periodic SET
@@ -397,11 +397,10 @@ def wake_due(*, limit: int = BATCH) -> Dispatched:
     A lost message, a dead worker, an emptied Redis and a retry are all the same case:
     `wake_at` has passed. Runs of tasks that were removed or paused end here instead.
     """
-    with connection.cursor() as cursor:
+    with prepared() as cursor:
         cursor.execute(
-            _WAKE,
+            _WAKE.replace("{limit}", str(limit)),
             {
-                "limit": limit,
                 "most_lost": MOST_LOST,
                 "soonest": RING_AGAIN.total_seconds(),
                 "latest": LONGEST_SILENCE.total_seconds(),
@@ -435,7 +434,7 @@ _WAKE = """
         JOIN django_celery_beat_periodictask periodic
             ON periodic.id = task.periodic_task_id
         WHERE run.wake_at <= now()
-        ORDER BY run.wake_at LIMIT %(limit)s
+        ORDER BY run.wake_at LIMIT {limit}
         FOR UPDATE OF run SKIP LOCKED
     ), lost AS (
         INSERT INTO tasks_api_attempt (run_id, number, started_at, duration_ms, error,
@@ -473,7 +472,7 @@ _WAKE = """
 
 def ring_soon(run_ids: Iterable[UUID], *, after: timedelta) -> None:
     """Let runs whose message could not be sent be rung for again after a short while."""
-    with connection.cursor() as cursor:
+    with prepared() as cursor:
         cursor.execute(
             """
             UPDATE tasks_api_run SET wake_at = now() + make_interval(secs => %s)
@@ -485,7 +484,7 @@ def ring_soon(run_ids: Iterable[UUID], *, after: timedelta) -> None:
 
 def database_now() -> datetime:
     """The clock that everything goes by."""
-    with connection.cursor() as cursor:
+    with prepared() as cursor:
         cursor.execute("SELECT clock_timestamp()")
         moment: datetime = cursor.fetchone()[0]
     return moment

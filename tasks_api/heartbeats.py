@@ -8,6 +8,7 @@ from datetime import timedelta
 
 from django.db import connection
 
+from scheduler_service.statements import prepared
 from tasks_api.models import Heartbeat
 
 # Seen within this time, a process counts as alive: three chances to be heard.
@@ -17,7 +18,7 @@ PRESENCE = 0x5C4ED
 
 
 def beat(kind: str, name: str, *, presence: int | None = None) -> None:
-    with connection.cursor() as cursor:
+    with prepared() as cursor:
         cursor.execute(
             """
             INSERT INTO tasks_api_heartbeat (name, kind, presence, seen_at)
@@ -48,7 +49,7 @@ class Presence:
         """Hold it on this thread's connection, and find out whether that one lives."""
         connection.ensure_connection()
         is_held = self._session is connection.connection
-        with connection.cursor() as cursor:
+        with prepared() as cursor:
             if is_held:
                 cursor.execute("SELECT 1")
                 return
@@ -60,7 +61,7 @@ class Presence:
 
 def absent() -> set[int]:
     """The presences that were announced, and that nobody holds."""
-    with connection.cursor() as cursor:
+    with prepared() as cursor:
         cursor.execute(
             """
             SELECT presence FROM tasks_api_heartbeat
@@ -81,7 +82,7 @@ def forget_absent(presences: Collection[int]) -> None:
 
 def census() -> dict[str, dict[str, float | None]]:
     """How many beats and workers are alive, and seconds since the last was seen."""
-    with connection.cursor() as cursor:
+    with prepared() as cursor:
         cursor.execute(
             """
             SELECT kind, count(*) FILTER (WHERE seen_at > now() - make_interval(secs => %s)),

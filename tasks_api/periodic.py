@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from django.db import connection
 from django_celery_beat.models import IntervalSchedule, PeriodicTask, PeriodicTasks
 
+from scheduler_service.statements import prepared
 from tasks_api.arrays import array, columns
 from tasks_api.exceptions import ScheduleError
 from tasks_api.models import Task
@@ -265,7 +265,7 @@ def create(wanted: Sequence[New]) -> list[int]:
         )
         for new in wanted
     ]
-    with connection.cursor() as cursor:
+    with prepared() as cursor:
         cursor.execute(_CREATE, [FIRE, *columns(rows)])
         ids = dict(cursor.fetchall())
     return [ids[name] for name, *_ in rows]
@@ -333,7 +333,7 @@ def _shared(
         return {}
     names = ", ".join(shared.columns)
     wanted = f"unnest({shared.cast}) AS wanted({names})"
-    with connection.cursor() as cursor:
+    with prepared() as cursor:
         # Two of the same, from two requests at once, do no harm.
         cursor.execute(
             f"SELECT {names}, min(id) FROM {shared.table} JOIN {wanted}"  # noqa: S608 (constants)
@@ -367,7 +367,7 @@ def set_enabled(task_ids: Collection[UUID], enabled: bool) -> None:
     """Pause or resume schedules, in one statement however many they are."""
     if not task_ids:
         return
-    with connection.cursor() as cursor:
+    with prepared() as cursor:
         cursor.execute(
             """
             WITH changed AS (
@@ -383,7 +383,7 @@ def set_enabled(task_ids: Collection[UUID], enabled: bool) -> None:
 
 def end(task_ids: Collection[UUID], *, now: datetime) -> None:
     """End tasks that were removed, and stop their schedules, in one statement."""
-    with connection.cursor() as cursor:
+    with prepared() as cursor:
         cursor.execute(
             """
             WITH ended AS (
@@ -406,7 +406,7 @@ def last_edit() -> datetime | None:
 
 def drifted(limit: int) -> list[UUID]:
     """Tasks whose schedule is no longer the one that their plan was made from."""
-    with connection.cursor() as cursor:
+    with prepared() as cursor:
         cursor.execute(
             f"""
             SELECT task.id FROM tasks_api_task task {JOINS}

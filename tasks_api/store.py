@@ -9,9 +9,8 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 from uuid import UUID
 
-from django.db import connection
-
 from accounts.models import User
+from scheduler_service.statements import prepared
 from tasks_api import periodic
 from tasks_api.arrays import columns
 from tasks_api.models import Task, new_id
@@ -70,7 +69,7 @@ def insert(owner: User, specs: Sequence[TaskSpec], *, now: datetime) -> list[Row
         _row(owner, *of_task, now=now)
         for of_task in zip(ids, schedule_ids, specs, stored, strict=True)
     ]
-    with connection.cursor() as cursor:
+    with prepared() as cursor:
         cursor.execute(_INSERT, columns(rows))
     return rows
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from uuid import UUID
 
 from django.conf import settings
-from django.db import connection
 
+from scheduler_service.statements import prepared
 from tasks_api.arrays import array, columns
 from tasks_api.delivery.request import Claimed
 
@@ -29,7 +29,7 @@ def claim(run_ids: Sequence[UUID], *, presence: int = NOBODY) -> list[Claimed]:
     dispatch to settle when its `wake_at` comes.
     """
     lease = new_lease(presence)
-    with connection.cursor() as cursor:
+    with prepared() as cursor:
         cursor.execute(
             """
             WITH free AS (
@@ -61,7 +61,7 @@ def claim(run_ids: Sequence[UUID], *, presence: int = NOBODY) -> list[Claimed]:
 def renew(held: Iterable[tuple[UUID, UUID]]) -> set[UUID]:
     """Prolong the leases of (run, lease) pairs; returns the runs that are still ours."""
     run_ids, lease_ids = columns(held)
-    with connection.cursor() as cursor:
+    with prepared() as cursor:
         cursor.execute(
             """
             UPDATE tasks_api_run run SET wake_at = now() + make_interval(secs => %s)
@@ -80,7 +80,7 @@ def release(presences: Iterable[int]) -> int:
         (UUID(int=presence << 96), UUID(int=(presence + 1 << 96) - 1))
         for presence in presences
     ]
-    with connection.cursor() as cursor:
+    with prepared() as cursor:
         cursor.execute(
             """
             UPDATE tasks_api_run run SET wake_at = now()

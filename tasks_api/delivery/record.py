@@ -7,8 +7,7 @@ from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
-from django.db import connection
-
+from scheduler_service.statements import prepared
 from tasks_api.arrays import array, columns
 from tasks_api.delivery.request import Claimed, Outcome
 from tasks_api.delivery.retry import (
@@ -36,7 +35,7 @@ def record(finished: Sequence[Finished]) -> set[UUID]:
     Only the holder of a run's lease may judge it. The attempt is kept either way: it
     was made. A one-off task ends here, with its run.
     """
-    with connection.cursor() as cursor:
+    with prepared() as cursor:
         cursor.execute(_RECORD, columns(map(_row, finished)))
         ours = {run_id for (run_id,) in cursor.fetchall()}
         retried = [f.run.run_id for f in finished if isinstance(f.verdict, RetryAfter)]
