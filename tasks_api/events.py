@@ -7,6 +7,7 @@ that a tenant sent is in them: the target's host, and the ids of run, task and t
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import time
@@ -28,31 +29,24 @@ logger = logging.getLogger(__name__)
 # The name under which Flower lists runs.
 NAME = "deliver"
 SUCCEEDED = "task-succeeded"
+NOTHING = "[]"
 
 
 def publish(hostname: str, items: Iterable[Finished]) -> None:
     """Tell of finished runs in one message. Losing it costs nothing but lines in Flower."""
-    told = events_of(items)
-    if not told:
+    told = events_of(items, hostname)
+    if told == NOTHING:
         return
-    same = {
-        "hostname": hostname,
-        "pid": os.getpid(),
-        "utcoffset": utcoffset(),
-        "timestamp": time.time(),
-        "local_received": time.time(),
-        "clock": current_app.clock.forward(),  # type: ignore[attr-defined]  # missing in the stubs
-    }
     try:
         with current_app.amqp.producer_pool.acquire(block=True) as producer:
             exchange = get_exchange(producer.connection)
-            # Celery's own dispatcher takes as long for each event as a request does.
             producer.publish(
-                [same | event for event in told],
+                told,
+                content_type="application/json",
+                content_encoding="utf-8",
                 exchange=exchange.name,
                 routing_key="task.multi",
                 declare=[exchange],
-                serializer="json",
                 headers={"hostname": hostname},
                 delivery_mode=1,
                 retry=False,
@@ -61,29 +55,45 @@ def publish(hostname: str, items: Iterable[Finished]) -> None:
         logger.debug("Events were lost: %s", error)
 
 
-def events_of(items: Iterable[Finished]) -> list[dict[str, object]]:
-    """An event for each run, without what is the same in all of them."""
-    return [_event(item) for item in items if not isinstance(item.verdict, Release)]
+def events_of(items: Iterable[Finished], hostname: str) -> str:
+    """A JSON array with an event for each run, as Celery's event protocol wants it.
+
+    Written here and not by Celery's dispatcher, which takes as long for an event as a
+    request takes.
+    """
+    now = time.time()
+    same = json.dumps(
+        {
+            "name": NAME,
+            "hostname": hostname,
+            "pid": os.getpid(),
+            "utcoffset": utcoffset(),
+            "timestamp": now,
+            "local_received": now,
+            "clock": current_app.clock.forward(),  # type: ignore[attr-defined]  # missing in the stubs
+        }
+    )[1:-1]
+    events = [
+        _event(item, same) for item in items if not isinstance(item.verdict, Release)
+    ]
+    return f"[{','.join(events)}]"
 
 
-def _event(item: Finished) -> dict[str, object]:
+def _event(item: Finished, same: str) -> str:
     run, started = item.run, item.started_at.timestamp()
     type_, result = _result(item)
-    # One event tells the whole life; Flower takes the moments from it.
-    return {
-        "type": type_,
-        "uuid": str(run.run_id),
-        "name": NAME,
-        "args": _target(run.method, run.url, run.queue),
-        "kwargs": f"{{'task': '{run.task_id}', 'tenant': {run.tenant_id}}}",
-        "retries": run.number - 1,
-        "received": started,
-        "started": started,
-        "runtime": item.outcome.duration_ms / 1000,
-        # As the exception too, which is where Flower looks first when a run failed.
-        "exception": None if type_ == SUCCEEDED else result,
-        "result": result,
-    }
+    told = _quoted(result)
+    # One event tells the whole life; Flower takes the moments from it. What went wrong
+    # is the exception, and the result as well, because Flower's list has a column for
+    # that.
+    return (
+        f'{{"type":"{type_}","uuid":"{run.run_id}",'
+        f'"args":{_target(run.method, run.url, run.queue)},'
+        f"\"kwargs\":\"{{'task': '{run.task_id}', 'tenant': {run.tenant_id}}}\","
+        f'"retries":{run.number - 1},"received":{started},"started":{started},'
+        f'"runtime":{item.outcome.duration_ms / 1000},"result":{told},'
+        f'"exception":{"null" if type_ == SUCCEEDED else told},{same}}}'
+    )
 
 
 def _result(item: Finished) -> tuple[str, str]:
@@ -96,11 +106,17 @@ def _result(item: Finished) -> tuple[str, str]:
     return SUCCEEDED, "queued" if status is None else f"HTTP {status}"
 
 
+@lru_cache(maxsize=1000)
+def _quoted(text: str) -> str:
+    return json.dumps(text)
+
+
 @lru_cache(maxsize=10_000)
 def _target(method: str, url: str, queue: str) -> str:
+    """What is called, as a JSON string."""
     if queue:
-        return "(a pull queue)"
-    return f"({method} {host_of(url) or 'the callback URL'})"
+        return _quoted("(a pull queue)")
+    return _quoted(f"({method} {host_of(url) or 'the callback URL'})")
 
 
 def host_of(url: str) -> str:

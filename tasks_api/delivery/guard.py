@@ -112,6 +112,11 @@ def read_url(url: object, *, allow_private: bool) -> WireUrl:
     """Take a URL apart; raises RefusedTarget if it may not be called."""
     if not isinstance(url, str):
         raise RefusedTarget("The URL must be a string.")
+    return _read_text(url, allow_private)
+
+
+@lru_cache(maxsize=4096)
+def _read_text(url: str, allow_private: bool) -> WireUrl:
     if len(url) > MAX_URL_LENGTH:
         raise RefusedTarget(f"The URL is longer than {MAX_URL_LENGTH} characters.")
     if _FORBIDDEN.search(url):

@@ -76,13 +76,16 @@ def test_flowers_picture_of_a_run_is_right() -> None:
 
 
 def test_no_event_holds_what_a_tenant_sent() -> None:
-    told = json.dumps(events.events_of([finished(Outcome(500, "", 1, b"hunter2"))]))
+    told = events.events_of([finished(Outcome(500, "", 1, b"hunter2"))], "here")
+    assert json.loads(told)
 
     assert "hunter2" not in told
 
 
 def test_a_run_that_was_given_back_is_not_told_of() -> None:
-    assert events.events_of([finished(Outcome(None, "", 0, was_sent=False))]) == []
+    given_back = finished(Outcome(None, "", 0, was_sent=False))
+
+    assert events.events_of([given_back], "here") == events.NOTHING
 
 
 def test_a_redis_that_evicts_is_refused(settings: LazySettings) -> None:
