@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Self
 
 from django.contrib.auth.models import AbstractUser
+from django.core.validators import MinValueValidator
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
@@ -27,6 +28,12 @@ class Tenant(models.Model):
     )
     # Kept too because it is sent along with each timer that is delivered.
     shared_secret = EncryptedTextField(null=True, blank=True, editable=False)
+    max_in_flight = models.PositiveIntegerField(
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1)],
+        help_text="Runs that one worker holds of this tenant; empty is the setting.",
+    )
     created_at = models.DateTimeField(auto_now_add=True)
 
     def __str__(self) -> str:

@@ -106,9 +106,13 @@ def deactivate_user(name: str, *, tenant: str | None = None) -> User:
 
 @transaction.atomic
 def configure_tenant(
-    name: str, *, callback_url: str | None = None, shared_secret: str | None = None
+    name: str,
+    *,
+    callback_url: str | None = None,
+    shared_secret: str | None = None,
+    max_in_flight: int | None = None,
 ) -> tuple[Tenant, bool]:
-    """Set what is given and clear what is empty; the tenant is created if absent.
+    """Set what is given and clear what is empty or 0; the tenant is created if absent.
 
     Returns the tenant, and whether it is new.
     """
@@ -123,6 +127,11 @@ def configure_tenant(
         tenant.shared_secret = shared_secret or None
         tenant.shared_secret_digest = digest(shared_secret) if shared_secret else None
         changed += ["shared_secret", "shared_secret_digest"]
+    if max_in_flight is not None:
+        if not 0 <= max_in_flight < 2**31:
+            raise AccountError("The number of runs in flight is out of range.")
+        tenant.max_in_flight = max_in_flight or None
+        changed += ["max_in_flight"]
     try:
         tenant.save(update_fields=changed)
     except IntegrityError:

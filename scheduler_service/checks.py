@@ -16,6 +16,8 @@ LEAST = (
     # A worker prolongs its leases four times as often, and a database may pause.
     ("SCHEDULER_LEASE", 1, "a shorter lease is lost at every hiccup"),
     ("SCHEDULER_MAX_IN_FLIGHT", 1, "a worker sends at least one request"),
+    ("SCHEDULER_MAX_PER_TENANT", 1, "a tenant's runs are sent one at a time at least"),
+    ("SCHEDULER_MAX_WAITING", 1, "a run is made before it is sent"),
     ("SCHEDULER_MAX_PER_HOST", 1, "a target gets at least one request"),
     ("SCHEDULER_RETENTION_DAYS", 1, "history is kept for a day at least"),
     ("SCHEDULER_MISFIRE_GRACE", 1, "a beat that is restarted takes a moment"),

@@ -9,17 +9,25 @@ from django.db import connection
 from django.db.backends.postgresql.base import ServerBindingCursor
 from django.db.backends.utils import CursorWrapper
 
+# A plan for any number of rows is made for a hundred.
+MANY = 1000
+
 
 @contextmanager
-def prepared() -> Iterator[CursorWrapper]:
+def prepared(*, rows: int = 1) -> Iterator[CursorWrapper]:
     """Like connection.cursor(), for statements that are said again and again.
 
     Django's own cursor writes the parameters into the text, so that each statement is
     parsed and planned anew, which for short ones is most of their cost. Here the text
     stays the same and is prepared at its second use (`prepare_threshold`). A parameter
     must be castable from text, and a LIMIT should stand in the text: planned for any
-    number, it is planned for a tenth of the table.
+    number, it is planned for a tenth of the table. A statement about more than MANY rows
+    is planned for them, each time.
     """
+    if rows > MANY:
+        with connection.cursor() as plain:
+            yield plain
+        return
     connection.ensure_connection()
     with connection.wrap_database_errors:
         cursor = ServerBindingCursor(connection.connection)  # type: ignore[call-arg]  # the stubs know no psycopg 3

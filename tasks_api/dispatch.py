@@ -95,9 +95,14 @@ def dispatch_due(*, limit: int = BATCH) -> Dispatched:
     for tasks whose runs must not overlap: only at the moment itself is it known whether
     the last one is over.
     """
-    locked = _fire_plain(limit)
+    shares = _shares(limit) if _is_crowded(limit) else None
+    if shares == []:
+        # Whoever has something due has enough that waits. Workers first.
+        return Dispatched([], is_full=False)
+    locked = _fire_plain(limit, shares)
     run_ids = locked.run_ids + _fire_others(locked.others, limit=limit)
-    return Dispatched(run_ids, is_full=locked.due == limit)
+    is_full = locked.due == limit if shares is None else locked.due > 0
+    return Dispatched(run_ids, is_full=is_full)
 
 
 def _fire_others(tasks: Sequence[_DueTask], *, limit: int) -> list[UUID]:
@@ -146,7 +151,60 @@ class _Locked(NamedTuple):
     others: list[_DueTask]
 
 
-def _fire_plain(limit: int) -> _Locked:
+class _Share(NamedTuple):
+    """How many due tasks of a tenant one claim may take."""
+
+    tenant_id: int
+    most: int
+
+
+def _is_crowded(limit: int) -> bool:
+    """Whether more is due than one claim takes, so that tenants must share it."""
+    with prepared() as cursor:
+        cursor.execute(
+            f"""
+            SELECT FROM tasks_api_task
+            WHERE next_fire_at <= now() + make_interval(secs => %s)
+            ORDER BY next_fire_at OFFSET {limit:d} LIMIT 1
+            """,
+            [settings.SCHEDULER_LOOK_AHEAD],
+        )
+        return cursor.fetchone() is not None
+
+
+def _shares(limit: int) -> list[_Share]:
+    """The claim in equal parts among the tenants with something due.
+
+    No part is larger than what its tenant may still have waiting: the rest of a flood
+    stays in the tables, and neither the broker nor the workers are full of it.
+    """
+    with prepared() as cursor:
+        cursor.execute(
+            """
+            WITH waiting AS (
+                SELECT tenant_id, count(*) AS runs FROM tasks_api_run
+                WHERE wake_at IS NOT NULL AND state = 'pending'
+                GROUP BY tenant_id
+            )
+            SELECT tenant.id, %(most)s - coalesce(waiting.runs, 0)
+            FROM accounts_tenant tenant LEFT JOIN waiting ON waiting.tenant_id = tenant.id
+            WHERE EXISTS (
+                    SELECT FROM tasks_api_task task
+                    WHERE task.tenant_id = tenant.id AND task.next_fire_at
+                        <= now() + make_interval(secs => %(look_ahead)s))
+                AND coalesce(waiting.runs, 0) < %(most)s
+            """,
+            {
+                "most": settings.SCHEDULER_MAX_WAITING,
+                "look_ahead": settings.SCHEDULER_LOOK_AHEAD,
+            },
+        )
+        rooms = cursor.fetchall()
+    part = max(1, limit // max(1, len(rooms)))
+    return [_Share(tenant_id, min(part, room)) for tenant_id, room in rooms]
+
+
+def _fire_plain(limit: int, shares: Sequence[_Share] | None = None) -> _Locked:
     """Lock what is due, and fire at once what is plain.
 
     Plain are one-offs, and intervals of seconds of which a single fire time is due. That
@@ -155,8 +213,12 @@ def _fire_plain(limit: int) -> _Locked:
     """
     with prepared() as cursor:
         cursor.execute(
-            _FIRE_PLAIN.replace("{limit}", str(limit)),
+            (_FIRE_PLAIN if shares is None else _FIRE_SHARES).replace(
+                "{limit}", str(limit)
+            ),
             {
+                "tenants": array(share.tenant_id for share in shares or ()),
+                "shares": array(share.most for share in shares or ()),
                 "look_ahead": settings.SCHEDULER_LOOK_AHEAD,
                 "end_grace": schedules.END_GRACE.total_seconds(),
                 "ring_again": RING_AGAIN.total_seconds(),
@@ -171,20 +233,38 @@ def _fire_plain(limit: int) -> _Locked:
     return _Locked(len(rows), [row[0] for row in rows if row[0] is not None], others)
 
 
+_IS_DUE = """
+    task.next_fire_at <= now() + make_interval(secs => %(look_ahead)s)
+        AND (task.overlap = 'allow' OR task.next_fire_at <= now())
+"""
+_EARLIEST = f"{_IS_DUE} ORDER BY task.next_fire_at LIMIT {{limit}}"
+_CHOSEN = "task.id IN (SELECT id FROM chosen)"
+# The earliest of each tenant, as many as its share is, and those alone that no other
+# beat has.
+_CHOOSE = f"""
+    chosen AS MATERIALIZED (
+        SELECT of_tenant.id
+        FROM unnest(%(tenants)s::bigint[], %(shares)s::int[]) AS share(tenant_id, most)
+        CROSS JOIN LATERAL (
+            SELECT task.id FROM tasks_api_task task
+            WHERE task.tenant_id = share.tenant_id AND {_IS_DUE}
+            ORDER BY task.next_fire_at LIMIT share.most
+            FOR NO KEY UPDATE SKIP LOCKED
+        ) AS of_tenant
+    ),
+"""  # noqa: S608 (a constant)
 # A fire time whose run exists already, because a database was restored for instance, is
 # moved past and not counted. A one-off is counted when it is over, with the same write
 # that disables it.
 _FIRE_PLAIN = f"""
-    WITH due AS MATERIALIZED (
+    WITH {{chosen}} due AS MATERIALIZED (
         SELECT task.id, task.tenant_id, task.periodic_task_id, task.next_fire_at,
             task.last_fire_at, task.planned_from, task.overlap, task.misfire,
             now() AS at, {periodic.COLUMNS},
             task.overlap = 'allow' AND task.misfire = 'latest'
                 AND task.planned_from = {periodic.PLAN} AS is_as_planned
         FROM tasks_api_task task {periodic.JOINS}
-        WHERE task.next_fire_at <= now() + make_interval(secs => %(look_ahead)s)
-            AND (task.overlap = 'allow' OR task.next_fire_at <= now())
-        ORDER BY task.next_fire_at LIMIT {{limit}}
+        WHERE {{due}}
         FOR NO KEY UPDATE OF task SKIP LOCKED
     ), plain AS MATERIALIZED (
         SELECT id, tenant_id, periodic_task_id, next_fire_at,
@@ -234,6 +314,8 @@ _FIRE_PLAIN = f"""
         WHERE plain.id IS NULL
     ) AS other ON true
 """.replace("{id}", ID_FOR.format(moment="next_fire_at"))  # noqa: S608 (constants of ours)
+_FIRE_SHARES = _FIRE_PLAIN.replace("{chosen}", _CHOOSE).replace("{due}", _CHOSEN)
+_FIRE_PLAIN = _FIRE_PLAIN.replace("{chosen}", "").replace("{due}", _EARLIEST)
 
 
 def _fire(task: _DueTask, *, limit: int) -> tuple[_Move, list[_NewRun]]:

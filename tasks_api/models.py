@@ -152,6 +152,13 @@ class Task(models.Model):
                 name="task_due",
                 condition=Q(next_fire_at__isnull=False),
             ),
+            # Read by dispatch when more is due than it takes at once, for each tenant's
+            # share.
+            models.Index(
+                fields=["tenant", "next_fire_at"],
+                name="task_due_of_tenant",
+                condition=Q(next_fire_at__isnull=False),
+            ),
             # Read by the beat: when to wake for those that it does not dispatch ahead.
             models.Index(
                 fields=["next_fire_at"],

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
+from django.db import connection
 from django_celery_beat.models import IntervalSchedule, PeriodicTask, PeriodicTasks
 
 from scheduler_service.statements import prepared
@@ -265,7 +266,7 @@ def create(wanted: Sequence[New]) -> list[int]:
         )
         for new in wanted
     ]
-    with prepared() as cursor:
+    with prepared(rows=len(rows)) as cursor:
         cursor.execute(_CREATE, [FIRE, *columns(rows)])
         ids = dict(cursor.fetchall())
     return [ids[name] for name, *_ in rows]
@@ -333,7 +334,7 @@ def _shared(
         return {}
     names = ", ".join(shared.columns)
     wanted = f"unnest({shared.cast}) AS wanted({names})"
-    with prepared() as cursor:
+    with prepared(rows=len(keys)) as cursor:
         # Two of the same, from two requests at once, do no harm.
         cursor.execute(
             f"SELECT {names}, min(id) FROM {shared.table} JOIN {wanted}"  # noqa: S608 (constants)
@@ -367,7 +368,7 @@ def set_enabled(task_ids: Collection[UUID], enabled: bool) -> None:
     """Pause or resume schedules, in one statement however many they are."""
     if not task_ids:
         return
-    with prepared() as cursor:
+    with connection.cursor() as cursor:
         cursor.execute(
             """
             WITH changed AS (
@@ -383,7 +384,7 @@ def set_enabled(task_ids: Collection[UUID], enabled: bool) -> None:
 
 def end(task_ids: Collection[UUID], *, now: datetime) -> None:
     """End tasks that were removed, and stop their schedules, in one statement."""
-    with prepared() as cursor:
+    with connection.cursor() as cursor:
         cursor.execute(
             """
             WITH ended AS (
@@ -406,7 +407,7 @@ def last_edit() -> datetime | None:
 
 def drifted(limit: int) -> list[UUID]:
     """Tasks whose schedule is no longer the one that their plan was made from."""
-    with prepared() as cursor:
+    with connection.cursor() as cursor:
         cursor.execute(
             f"""
             SELECT task.id FROM tasks_api_task task {JOINS}

@@ -69,7 +69,7 @@ def insert(owner: User, specs: Sequence[TaskSpec], *, now: datetime) -> list[Row
         _row(owner, *of_task, now=now)
         for of_task in zip(ids, schedule_ids, specs, stored, strict=True)
     ]
-    with prepared() as cursor:
+    with prepared(rows=len(rows)) as cursor:
         cursor.execute(_INSERT, columns(rows))
     return rows
 

@@ -9,11 +9,11 @@ or before, when a beat sees that nobody holds the engine's presence any more.
 
 from __future__ import annotations
 
-import heapq
 import logging
 import os
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from queue import Empty, SimpleQueue
@@ -30,13 +30,15 @@ from tasks_api.delivery import leases, request, retry
 from tasks_api.delivery.record import Finished, record
 from tasks_api.delivery.request import Claimed, Credentials, Outcome
 from tasks_api.delivery.transport import Transport
+from tasks_api.delivery.waiting import Waiting
 from tasks_api.heartbeats import Presence
-from tasks_api.models import moment_of
 
 logger = logging.getLogger(__name__)
 
 # Runs in one claim, as many as their bodies are cheap to hold.
 CLAIM = 500
+# Runs that a worker is told of before it lets messages wait in the broker.
+MOST_WAITING = 20_000
 # Due moments lie apart; waiting this long lets one statement claim several.
 GATHER = 0.01
 # Verdicts wait at most this long for company.
@@ -73,8 +75,9 @@ class Engine:
         self._on_recorded = on_recorded
         self._on_beat = on_beat
         self._most = settings.SCHEDULER_MAX_IN_FLIGHT
-        self._due: list[tuple[float, UUID]] = []
+        self._waiting = Waiting()
         self._held: dict[UUID, _Held] = {}
+        self._held_of: Counter[int] = Counter()
         self._done: SimpleQueue[_Done] = SimpleQueue()
         self._changed = threading.Condition()
         self._stopping = False
@@ -112,7 +115,7 @@ class Engine:
     def _leave_to_others(self) -> None:
         """Have what was accepted and not begun rung for again at once."""
         try:
-            dispatch.ring_soon([run_id for _, run_id in self._due], after=timedelta())
+            dispatch.ring_soon(self._waiting, after=timedelta())
         except DatabaseError as error:
             logger.warning("Other workers will hear of some runs later: %s", error)
         connection.close()
@@ -123,10 +126,9 @@ class Engine:
         So a full engine leaves messages to the broker, and thus to other workers.
         """
         with self._changed:
-            while len(self._due) >= 2 * self._most and not self._stopping:
+            while len(self._waiting) >= MOST_WAITING and not self._stopping:
                 self._changed.wait()
-            for run_id in run_ids:
-                heapq.heappush(self._due, (moment_of(run_id), run_id))
+            self._waiting.add(set(run_ids) - self._held.keys())
             self._changed.notify_all()
 
     # The claimer.
@@ -154,16 +156,14 @@ class Engine:
 
     def _seconds_to_wait(self) -> float | None:
         """Until the first run is due; None while there is nothing, or no room for it."""
-        if not self._due or len(self._held) >= self._most:
+        first = self._waiting.first_moment()
+        if first is None or len(self._held) >= self._most:
             return None
-        return self._due[0][0] + ROUNDING + GATHER - self._now()
+        return first + ROUNDING + GATHER - self._now()
 
     def _pop_due(self) -> list[UUID]:
         room = min(CLAIM, self._most - len(self._held))
-        last = self._now() - ROUNDING
-        popped: list[UUID] = []
-        while self._due and self._due[0][0] <= last and len(popped) < room:
-            popped.append(heapq.heappop(self._due)[1])
+        popped = self._waiting.pop(until=self._now() - ROUNDING, most=room)
         self._changed.notify_all()
         return popped
 
@@ -174,7 +174,9 @@ class Engine:
     def _claim(self, run_ids: Sequence[UUID]) -> None:
         # Read before the statement, so that we think a lease over before others do.
         claimed_at = time.monotonic()
-        claimed = leases.claim(run_ids, presence=self._presence.key)
+        with self._changed:
+            held = dict(self._held_of)
+        claimed, crowded = leases.claim(run_ids, presence=self._presence.key, held=held)
         self._put([run for run in claimed if run.queue])
         runs = [run for run in claimed if not run.queue]
         credentials = self._credentials.of({run.tenant_id for run in runs})
@@ -183,7 +185,11 @@ class Engine:
         with self._changed:
             for run in runs:
                 self._held[run.run_id] = _Held(run, claimed_at)
+                self._held_of[run.tenant_id] += 1
                 self._lease_until[run.run_id] = until
+            for run_id, tenant_id, limit in crowded:
+                self._waiting.set_aside(run_id, tenant_id, limit)
+            self._waiting.call_back(self._held_of)
         for run in runs:
             self._send(run, credentials[run.tenant_id], now)
 
@@ -274,6 +280,7 @@ class Engine:
         with self._changed:
             for item in finished:
                 self._let_go(item.run)
+            self._waiting.call_back(self._held_of)
             self._changed.notify_all()
         lost = len(finished) - len(ours)
         if lost:
@@ -285,6 +292,9 @@ class Engine:
         if held is not None and held.run.lease == run.lease:
             del self._held[run.run_id]
             del self._lease_until[run.run_id]
+            self._held_of[run.tenant_id] -= 1
+            if not self._held_of[run.tenant_id]:
+                del self._held_of[run.tenant_id]
 
     def _be_present(self) -> None:
         """Hold our lock; again, and at once, if its session was lost."""

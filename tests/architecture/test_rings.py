@@ -38,6 +38,7 @@ CORE = {
     "tasks_api.delivery.leases",
     "tasks_api.delivery.record",
     "tasks_api.delivery.transport",
+    "tasks_api.delivery.waiting",
 }
 RING = {name: depth for depth, ring in enumerate((PURE, MODELS, CORE)) for name in ring}
 EDGE = 3

@@ -79,7 +79,7 @@ def test_a_task_is_dispatched_ahead_but_not_started_ahead(user: User) -> None:
     run_ids = dispatch.dispatch_due().run_ids
 
     assert len(run_ids) == 1
-    assert leases.claim(run_ids) == []
+    assert leases.claim(run_ids).claimed == []
     fresh = Task.objects.with_schedule().get(pk=task.pk)
     assert fresh.upcoming(timezone.now()) == at
 
@@ -214,12 +214,12 @@ def test_the_silence_between_two_rings_grows_with_the_wait(user: User) -> None:
 
 def test_a_run_whose_worker_died_is_sent_again_under_its_own_id(user: User) -> None:
     run = dispatched(user)
-    assert leases.claim([run.pk])
+    assert leases.claim([run.pk]).claimed
     let_it_be_woken(run)
 
     assert dispatch.wake_due().run_ids == [run.pk]
 
-    [claimed] = leases.claim([run.pk])
+    [claimed] = leases.claim([run.pk]).claimed
     assert claimed.run_id == run.pk
     assert claimed.number == 2
     lost = Attempt.objects.get(run=run)
@@ -246,7 +246,7 @@ def test_a_run_that_an_earlier_end_overtook_is_settled(user: User) -> None:
     run = Run.objects.get(pk=run_id)
     let_it_be_woken(run)
 
-    assert leases.claim([run_id]) == []
+    assert leases.claim([run_id]).claimed == []
     assert dispatch.wake_due().run_ids == []
 
     assert states(task) == ["cancelled"]

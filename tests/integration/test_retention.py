@@ -90,4 +90,4 @@ def test_a_run_that_waits_is_never_forgotten(user: User) -> None:
 
     retention.prune(now=timezone.now() + SECOND)
 
-    assert len(leases.claim([run_id])) == 1
+    assert len(leases.claim([run_id]).claimed) == 1

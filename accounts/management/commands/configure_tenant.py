@@ -17,6 +17,12 @@ class Command(AccountCommand):
         parser.add_argument("tenant")
         parser.add_argument("--callback-url", metavar="URL", help="Empty: none.")
         parser.add_argument("--shared-secret", metavar="SECRET", help="Empty: none.")
+        parser.add_argument(
+            "--max-in-flight",
+            metavar="N",
+            type=int,
+            help="Runs that one worker holds of it; 0: as the setting says.",
+        )
 
     def handle(
         self,
@@ -24,10 +30,14 @@ class Command(AccountCommand):
         tenant: str,
         callback_url: str | None,
         shared_secret: str | None,
+        max_in_flight: int | None,
         **options: Any,
     ) -> str:
         configured, created = services.configure_tenant(
-            tenant, callback_url=callback_url, shared_secret=shared_secret
+            tenant,
+            callback_url=callback_url,
+            shared_secret=shared_secret,
+            max_in_flight=max_in_flight,
         )
         done = "created and configured" if created else "configured"
         return f"The tenant {configured} is {done}."
