@@ -39,6 +39,11 @@ HOST = env.str("HOST", "127.0.0.1")
 PORT = env.int("PORT", 8000)
 FLOWER_PORT = env.int("FLOWER_PORT", 5555)
 FLOWER_BASIC_AUTH = env.str("FLOWER_BASIC_AUTH", "")
+# Where workers and beats are looked at; 0 is nowhere.
+METRICS_PORT = env.int("METRICS_PORT", 0)
+METRICS_TOKEN = env.str("METRICS_TOKEN", "")
+# Seconds without work after which a process counts as stuck.
+PROBE_PATIENCE = env.float("PROBE_PATIENCE", 60.0)
 
 DEBUG = False
 SECRET_KEY = env.str("SECRET_KEY", "")
@@ -169,7 +174,7 @@ WHITENOISE_AUTOREFRESH = False
 
 # Behind TLS in production; `make run` speaks plain HTTP on loopback.
 SECURE_SSL_REDIRECT = env.bool("SECURE_SSL_REDIRECT", not DEVELOPMENT)
-SECURE_REDIRECT_EXEMPT = [r"^(healthz|readyz|health|v1/health)/?$"]
+SECURE_REDIRECT_EXEMPT = [r"^(healthz|readyz|metrics|health|v1/health)/?$"]
 SECURE_HSTS_SECONDS = env.int("SECURE_HSTS_SECONDS", 0 if DEVELOPMENT else 31_536_000)
 SECURE_HSTS_INCLUDE_SUBDOMAINS = not DEVELOPMENT
 SECURE_HSTS_PRELOAD = not DEVELOPMENT

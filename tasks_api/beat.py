@@ -24,8 +24,9 @@ from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
 from django_celery_beat.schedulers import ModelEntry
 
-from tasks_api import broker, dispatch, heartbeats, periodic, services
+from tasks_api import broker, dispatch, exporter, heartbeats, periodic, services
 from tasks_api.delivery import leases
+from tasks_api.vitals import BeatWatch
 
 logger = logging.getLogger(__name__)
 
@@ -66,9 +67,12 @@ class TenantScheduler(Scheduler):
         self._edits = _Edits()
         self._missing = _MissingWorkers()
         self._nobodys = _NobodysTasks(self)
+        self._watch = BeatWatch()
+        exporter.serve("beat", self._watch.complaint)
 
     def tick(self, *args: object, **kwargs: object) -> float:
         """Fire what is due; returns how many seconds to sleep."""
+        self._watch.ticked()
         try:
             return self._tick()
         except DatabaseError as error:

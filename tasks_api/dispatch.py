@@ -17,7 +17,7 @@ from django.conf import settings
 from django.db import transaction
 
 from scheduler_service.statements import prepared
-from tasks_api import periodic, schedules
+from tasks_api import metrics, periodic, schedules
 from tasks_api.arrays import array, columns
 from tasks_api.exceptions import ScheduleError
 from tasks_api.models import ID_FOR, id_for
@@ -168,7 +168,9 @@ def _fire_plain(limit: int) -> _Locked:
         for row in rows
         if row[1] is not None
     ]
-    return _Locked(len(rows), [row[0] for row in rows if row[0] is not None], others)
+    run_ids = [row[0] for row in rows if row[0] is not None]
+    metrics.MADE.inc(len(run_ids))
+    return _Locked(len(rows), run_ids, others)
 
 
 # A fire time whose run exists already, because a database was restored for instance, is
@@ -354,7 +356,9 @@ def _store(runs: Sequence[_NewRun]) -> list[UUID]:
             """,
             columns(runs),
         )
-        return [run_id for (run_id,) in cursor.fetchall()]
+        stored = [run_id for (run_id,) in cursor.fetchall()]
+    metrics.count_made(stored, runs)
+    return stored
 
 
 def _move(moves: Sequence[_Move]) -> None:
@@ -407,6 +411,7 @@ def wake_due(*, limit: int = BATCH) -> Dispatched:
             },
         )
         woken = cursor.fetchall()
+    metrics.count_woken(woken)
     lost = [run_id for run_id, _, was in woken if was == RunState.RUNNING]
     if lost:
         logger.warning("Leases ran out for %d runs; they are sent again.", len(lost))
