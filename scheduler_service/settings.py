@@ -127,7 +127,32 @@ TEMPLATES = [
 
 DATABASE_URL = env.str("DATABASE_URL", "")
 EMBEDDED_POSTGRES = not DATABASE_URL
+# Seconds; 0 leaves one to the server.
+DATABASE_STATEMENT_TIMEOUT = env.float("DATABASE_STATEMENT_TIMEOUT", 30.0)
+DATABASE_LOCK_TIMEOUT = env.float("DATABASE_LOCK_TIMEOUT", 10.0)
+DATABASE_IDLE_TIMEOUT = env.float("DATABASE_IDLE_TIMEOUT", 60.0)
 DATABASE_URL = DATABASE_URL or embedded.postgres_url(STATE_DIR)
+
+
+# A peer that is gone is noticed within 20 s, whether we wait for it or write to it.
+PEER_LIMITS = {
+    "connect_timeout": 5,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 2,
+    "tcp_user_timeout": 20_000,
+}
+
+
+def _limits(given: str) -> str:
+    """How long the server lets us go on, as its command line says it; `given` wins."""
+    seconds = {
+        "statement_timeout": DATABASE_STATEMENT_TIMEOUT,
+        "lock_timeout": DATABASE_LOCK_TIMEOUT,
+        "idle_in_transaction_session_timeout": DATABASE_IDLE_TIMEOUT,
+    }
+    ours = [f"-c {name}={limit * 1000:.0f}" for name, limit in seconds.items() if limit]
+    return " ".join([*ours, given]).strip()
 
 
 def _database(url: str) -> dict[str, Any]:
@@ -137,15 +162,13 @@ def _database(url: str) -> dict[str, Any]:
             "DATABASE_URL must name a PostgreSQL database: "
             "postgresql://user:password@host:5432/name"
         )
+    given = config.get("OPTIONS", {})
     # The threshold is for statements.prepared(); Django's cursors prepare nothing.
-    options = {
-        "connect_timeout": 5,
-        "prepare_threshold": 2,
-        **config.get("OPTIONS", {}),
-    }
+    options = {**PEER_LIMITS, "prepare_threshold": 2, **given}
+    options["options"] = _limits(given.get("options", ""))
     return {
         **config,
-        "OPTIONS": options,
+        "OPTIONS": {name: value for name, value in options.items() if value != ""},
         "CONN_MAX_AGE": None,
         "CONN_HEALTH_CHECKS": True,
     }

@@ -395,8 +395,10 @@ def _count(fired: Sequence[tuple[int, datetime]]) -> None:
         )
 
 
-def wake_due(*, limit: int = BATCH) -> Dispatched:
+def wake_due(*, limit: int = BATCH, leases_until: datetime | None = None) -> Dispatched:
     """Make every run that waited long enough ready for a worker again.
+
+    Leases that ran out after `leases_until` are left alone; without it, none are.
 
     A lost message, a dead worker, an emptied Redis and a retry are all the same case:
     `wake_at` has passed. Runs of tasks that were removed or paused end here instead.
@@ -405,6 +407,7 @@ def wake_due(*, limit: int = BATCH) -> Dispatched:
         cursor.execute(
             _WAKE.replace("{limit}", str(limit)),
             {
+                "leases_until": leases_until,
                 "most_lost": MOST_LOST,
                 "soonest": RING_AGAIN.total_seconds(),
                 "latest": LONGEST_SILENCE.total_seconds(),
@@ -438,7 +441,8 @@ _WAKE = """
         JOIN tasks_api_task task ON task.id = run.task_id
         JOIN django_celery_beat_periodictask periodic
             ON periodic.id = task.periodic_task_id
-        WHERE run.wake_at <= now()
+        WHERE run.wake_at <= now() AND (run.state <> 'running'
+            OR run.wake_at <= coalesce(%(leases_until)s::timestamptz, now()))
         ORDER BY run.wake_at LIMIT {limit}
         FOR UPDATE OF run SKIP LOCKED
     ), lost AS (

@@ -50,8 +50,8 @@ def serve(kind: str, complaint: Callable[[], str]) -> WSGIServer | None:
     for port in range(settings.METRICS_PORT, settings.METRICS_PORT + PORTS):
         try:
             server = make_server(settings.HOST, port, app, kind_of_server, _Handler)
-        except OSError as error:
-            reason = error
+        except (OSError, OverflowError) as error:
+            reason: Exception = error
             continue
         logger.info("Metrics are at port %d.", port)
         threading.Thread(
