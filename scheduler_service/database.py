@@ -7,6 +7,7 @@ gives up by itself, too.
 
 from __future__ import annotations
 
+import logging
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,8 +18,11 @@ from django.conf import settings
 from django.db.backends.base.base import BaseDatabaseWrapper
 from psycopg.pq import TransactionStatus
 
+logger = logging.getLogger(__name__)
+
 # Seconds by which a server that still works is quicker to speak than we to give up.
 HEAD_START = 5.0
+SILENCE = "PostgreSQL did not answer for %g seconds."
 LIMITS = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
 
 
@@ -39,9 +43,9 @@ def give_up_in_time(connection: BaseDatabaseWrapper, **kwargs: Any) -> None:
                 raise
             # What comes now would answer a question that nobody asks any more.
             itself.close()
-            raise psycopg.OperationalError(
-                f"PostgreSQL did not answer for {patience:g} seconds."
-            ) from error
+            # Said here, because what fails next may be all that is told of.
+            logger.warning(SILENCE, patience)
+            raise psycopg.OperationalError(SILENCE % patience) from error
 
     raw.wait = wait_in_bounds
 

@@ -257,7 +257,8 @@ def _fire(task: _DueTask, *, limit: int) -> tuple[_Move, list[_NewRun]]:
         )
     except ScheduleError as error:
         # One broken schedule must not hold up everybody else's.
-        logger.warning("Task %s pauses: %s", task.task_id, error)
+        ids = {"task_id": task.task_id, "tenant_id": task.tenant_id}
+        logger.warning("The task pauses: %s", error, extra=ids)
         return _moved(task, None, task.last_fire_at, planned_from, str(error)), []
     upcoming = None if task.stored.one_off and due.fire else due.next_fire_at
     runs = [_missed(task, moment) for moment in due.missed]

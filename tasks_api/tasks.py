@@ -14,7 +14,15 @@ from django.conf import settings
 from django.utils import timezone
 
 from accounts.services import derive_keys
-from tasks_api import broker, events, exporter, metrics, retention, services
+from tasks_api import (
+    broker,
+    events,
+    exporter,
+    failures,
+    metrics,
+    retention,
+    services,
+)
 from tasks_api.delivery.engine import Engine
 from tasks_api.delivery.record import Finished
 from tasks_api.heartbeats import beat
@@ -93,6 +101,7 @@ def engine() -> Engine:
 
 def _tell(finished: Sequence[Finished]) -> None:
     metrics.count_finished(finished)
+    failures.log(finished)
     events.publish(_hostname, finished)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -37,9 +36,11 @@ def running(home: Path) -> Iterator[Stand]:
     started = Stand(home)
     started.environment |= LIMITS
     started.start()
-    for part in ("web", "worker", "beat"):
-        started.run(part)
     try:
+        started.run("web")
+        eventually(lambda: started.is_ready(workers=0, beats=0))
+        started.run("worker")
+        started.run("beat")
         eventually(started.is_ready)
         yield started
     finally:
@@ -149,3 +150,36 @@ def fill(disk: Path) -> Path:
                 file.write(bytes(1 << 16))
         except OSError:
             return ballast
+
+
+def test_a_full_disk_refuses_tasks_and_loses_none(small_disk: Path) -> None:
+    receiver = Receiver()
+    receiver.start()
+    with running(small_disk) as stand:
+        at = soon(6)
+        accepted = {one_time(stand, f"{receiver.url}/x", at) for _ in range(5)}
+        task = {
+            "task_type": "one_time",
+            "url": receiver.url,
+            "run_datetime": f"{soon(600)}",
+            "post_data": {"text": "x" * 100_000},
+        }
+
+        def is_accepted() -> bool:
+            answer = stand.api.post(f"{stand.url}/tasks/", json=task, timeout=30)
+            if answer.status_code == 201:
+                accepted.add(answer.json()["id"])
+            return answer.status_code == 201
+
+        ballast = fill(small_disk)
+        eventually(lambda: not is_accepted())
+        eventually(lambda: soon(0) > at)
+        ballast.unlink()
+        eventually(is_accepted)
+        eventually(lambda: receiver.requests and not stand.unfinished())
+
+        assert "No space left on device" in stand.logs()
+        stored = stand.query("SELECT id::text FROM tasks_api_task")
+        assert {task_id for (task_id,) in stored} == accepted
+    assert list(ids_of(receiver.requests).values()) == [1] * 5
+    receiver.stop()

@@ -28,6 +28,7 @@ CORE = {
     "tasks_api.broker",
     "tasks_api.dispatch",
     "tasks_api.events",
+    "tasks_api.failures",
     "tasks_api.heartbeats",
     "tasks_api.metrics",
     "tasks_api.periodic",
