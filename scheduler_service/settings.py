@@ -286,6 +286,7 @@ LOGGING = {
     "loggers": {
         # A refused request is an answer, not an incident.
         "django.request": {"level": "ERROR"},
-        "celery.beat": {"level": "WARNING"},
+        # It tells of every message.
+        "celery": {"level": "WARNING"},
     },
 }

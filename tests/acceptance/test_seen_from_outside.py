@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import re
 import signal
 import subprocess
@@ -11,7 +12,8 @@ from collections.abc import Iterator
 import pytest
 import requests
 
-from tests.acceptance.stand import ROOT, Stand, eventually, free_port
+from tasks_api.exporter import PORTS
+from tests.acceptance.stand import ROOT, Stand, eventually
 from tests.acceptance.test_processes import one_time, soon
 from tests.receiver import Receiver
 
@@ -20,11 +22,16 @@ pytestmark = pytest.mark.timeout(240)
 Running = dict[str, "subprocess.Popen[bytes]"]
 
 
+def quiet_ports() -> int:
+    """The first of some ports that the kernel gives to nobody who asks for any."""
+    return random.randrange(20_000, 30_000, PORTS)
+
+
 @pytest.fixture
 def running(stand: Stand) -> Iterator[Running]:
     """A worker and a beat whose ports are close to each other."""
     stand.environment |= {
-        "METRICS_PORT": str(free_port()),
+        "METRICS_PORT": str(quiet_ports()),
         "PROBE_PATIENCE": "6",
         "DATABASE_STATEMENT_TIMEOUT": "5",
     }

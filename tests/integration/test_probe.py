@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -17,7 +18,6 @@ from django.core.management import CommandError, call_command
 from tasks_api import exporter
 from tasks_api.delivery.engine import Engine, Vitals
 from tasks_api.vitals import BeatWatch, WorkerWatch
-from tests.acceptance.stand import free_port
 from tests.receiver import Receiver
 
 LONG_AGO = 100.0
@@ -31,7 +31,7 @@ def probe(kind: str, **options: int) -> str:
 
 @pytest.fixture(autouse=True)
 def port(settings: LazySettings) -> int:
-    settings.METRICS_PORT = free_port()
+    settings.METRICS_PORT = random.randrange(30_000, 32_000, exporter.PORTS)
     return settings.METRICS_PORT
 
 
@@ -84,6 +84,15 @@ def test_a_frozen_process_fails(port: int) -> None:
         socket.create_server(("127.0.0.1", port)),
         pytest.raises(CommandError, match="does not answer"),
     ):
+        probe("worker")
+
+
+def test_who_else_has_a_port_nearby_is_nobody_of_ours(
+    receiver: Receiver, settings: LazySettings
+) -> None:
+    settings.METRICS_PORT = int(receiver.url.rpartition(":")[2])
+
+    with pytest.raises(CommandError, match="No worker answers"):
         probe("worker")
 
 

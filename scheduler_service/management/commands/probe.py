@@ -13,7 +13,11 @@ from scheduler_service.management.commands.run import reachable_host
 from tasks_api.exporter import PORTS
 
 # Seconds that a sound process never needs for an answer that asks nobody.
-TIMEOUT = 3.0
+TIMEOUT = 5.0
+
+
+# No status of HTTP.
+SILENT = 0
 
 
 class Answer(NamedTuple):
@@ -44,7 +48,7 @@ class Command(BaseCommand):
     def _probe_web(self, port: int) -> None:
         answer = ask(port)
         # Which names it answers to is another question: it answers.
-        if answer is None or answer.status >= 500:
+        if answer is None or answer.status in (SILENT, *range(500, 600)):
             raise CommandError(f"web does not answer on port {port}.")
         self.stdout.write("web is at work.")
 
@@ -52,7 +56,8 @@ class Command(BaseCommand):
         first = settings.METRICS_PORT
         ports = [port] if port else range(first, first + PORTS)
         found = [answer for each in ports if (answer := ask(each))]
-        found = [answer for answer in found if answer.body.get("kind", kind) == kind]
+        # Whoever else listens there says something else; one that is frozen, nothing.
+        found = [a for a in found if a.body.get("kind") == kind or a.status == SILENT]
         if not found:
             raise CommandError(f"No {kind} answers on this machine.")
         for answer in found:
@@ -65,7 +70,7 @@ class Command(BaseCommand):
 def ask(port: int) -> Answer | None:
     """What a process says of itself; None if nothing listens there.
 
-    One that has a port and says nothing, because it is frozen, answers 504 here.
+    One that has a port and says nothing, because it is frozen, is SILENT.
     """
     connection = http.client.HTTPConnection(
         reachable_host().strip("[]"), port, timeout=TIMEOUT
@@ -79,7 +84,7 @@ def ask(port: int) -> Answer | None:
         response = connection.getresponse()
         return Answer(port, response.status, _read(response.read()))
     except (OSError, http.client.HTTPException):
-        return Answer(port, 504, {})
+        return Answer(port, SILENT, {})
     finally:
         connection.close()
 
