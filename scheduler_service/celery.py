@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
-from celery import Celery
+from celery import Celery, signals
 
 from scheduler_service.celery_compat import outlive_redis
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "scheduler_service.settings")
 
 outlive_redis()
+
+
+@signals.setup_logging.connect
+def _keep_logging(**kwargs: Any) -> None:
+    """Without a receiver Celery sets the root logger to WARNING, whatever LOG_LEVEL is."""
+
 
 app = Celery("scheduler_service")
 app.config_from_object("django.conf:settings", namespace="CELERY")

@@ -20,6 +20,11 @@ LEAST = (
     ("SCHEDULER_MAX_WAITING", 1, "a run is made before it is sent"),
     ("SCHEDULER_MAX_PER_HOST", 1, "a target gets at least one request"),
     ("SCHEDULER_RETENTION_DAYS", 1, "history is kept for a day at least"),
+    ("DATABASE_STATEMENT_TIMEOUT", 0, "a limit lies in the future, and 0 is none"),
+    ("DATABASE_LOCK_TIMEOUT", 0, "a limit lies in the future, and 0 is none"),
+    ("DATABASE_IDLE_TIMEOUT", 0, "a limit lies in the future, and 0 is none"),
+    ("PROBE_PATIENCE", 1, "a process that is busy is not stuck"),
+    ("METRICS_PORT", 0, "ports are numbers, and 0 is none"),
     ("SCHEDULER_MISFIRE_GRACE", 1, "a beat that is restarted takes a moment"),
 )
 

@@ -39,6 +39,11 @@ HOST = env.str("HOST", "127.0.0.1")
 PORT = env.int("PORT", 8000)
 FLOWER_PORT = env.int("FLOWER_PORT", 5555)
 FLOWER_BASIC_AUTH = env.str("FLOWER_BASIC_AUTH", "")
+# Where workers and beats are looked at; 0 is nowhere.
+METRICS_PORT = env.int("METRICS_PORT", 0)
+METRICS_TOKEN = env.str("METRICS_TOKEN", "")
+# Seconds without work after which a process counts as stuck.
+PROBE_PATIENCE = env.float("PROBE_PATIENCE", 60.0)
 
 DEBUG = False
 SECRET_KEY = env.str("SECRET_KEY", "")
@@ -125,7 +130,32 @@ TEMPLATES = [
 
 DATABASE_URL = env.str("DATABASE_URL", "")
 EMBEDDED_POSTGRES = not DATABASE_URL
+# Seconds; 0 leaves one to the server.
+DATABASE_STATEMENT_TIMEOUT = env.float("DATABASE_STATEMENT_TIMEOUT", 30.0)
+DATABASE_LOCK_TIMEOUT = env.float("DATABASE_LOCK_TIMEOUT", 10.0)
+DATABASE_IDLE_TIMEOUT = env.float("DATABASE_IDLE_TIMEOUT", 60.0)
 DATABASE_URL = DATABASE_URL or embedded.postgres_url(STATE_DIR)
+
+
+# A peer that is gone is noticed within 20 s, whether we wait for it or write to it.
+PEER_LIMITS = {
+    "connect_timeout": 5,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 2,
+    "tcp_user_timeout": 20_000,
+}
+
+
+def _limits(given: str) -> str:
+    """How long the server lets us go on, as its command line says it; `given` wins."""
+    seconds = {
+        "statement_timeout": DATABASE_STATEMENT_TIMEOUT,
+        "lock_timeout": DATABASE_LOCK_TIMEOUT,
+        "idle_in_transaction_session_timeout": DATABASE_IDLE_TIMEOUT,
+    }
+    ours = [f"-c {name}={limit * 1000:.0f}" for name, limit in seconds.items() if limit]
+    return " ".join([*ours, given]).strip()
 
 
 def _database(url: str) -> dict[str, Any]:
@@ -135,15 +165,13 @@ def _database(url: str) -> dict[str, Any]:
             "DATABASE_URL must name a PostgreSQL database: "
             "postgresql://user:password@host:5432/name"
         )
+    given = config.get("OPTIONS", {})
     # The threshold is for statements.prepared(); Django's cursors prepare nothing.
-    options = {
-        "connect_timeout": 5,
-        "prepare_threshold": 2,
-        **config.get("OPTIONS", {}),
-    }
+    options = {**PEER_LIMITS, "prepare_threshold": 2, **given}
+    options["options"] = _limits(given.get("options", ""))
     return {
         **config,
-        "OPTIONS": options,
+        "OPTIONS": {name: value for name, value in options.items() if value != ""},
         "CONN_MAX_AGE": None,
         "CONN_HEALTH_CHECKS": True,
     }
@@ -172,7 +200,7 @@ WHITENOISE_AUTOREFRESH = False
 
 # Behind TLS in production; `make run` speaks plain HTTP on loopback.
 SECURE_SSL_REDIRECT = env.bool("SECURE_SSL_REDIRECT", not DEVELOPMENT)
-SECURE_REDIRECT_EXEMPT = [r"^(healthz|readyz|health|v1/health)/?$"]
+SECURE_REDIRECT_EXEMPT = [r"^(healthz|readyz|metrics|health|v1/health)/?$"]
 SECURE_HSTS_SECONDS = env.int("SECURE_HSTS_SECONDS", 0 if DEVELOPMENT else 31_536_000)
 SECURE_HSTS_INCLUDE_SUBDOMAINS = not DEVELOPMENT
 SECURE_HSTS_PRELOAD = not DEVELOPMENT
@@ -242,21 +270,26 @@ CELERY_BEAT_SCHEDULER = "tasks_api.beat:TenantScheduler"
 DJANGO_CELERY_BEAT_TZ_AWARE = True
 
 LOG_LEVEL = env.str("LOG_LEVEL", "INFO")
+LOG_FORMAT = env.str("LOG_FORMAT", "text" if DEVELOPMENT else "json")
+if LOG_FORMAT not in {"text", "json"}:
+    raise ImproperlyConfigured(f"LOG_FORMAT is {LOG_FORMAT!r}; it may be text or json.")
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {
-        "line": {
-            "()": "scheduler_service.logs.UTCFormatter",
+        "text": {
+            "()": "scheduler_service.logs.TextFormatter",
             "format": "{asctime} {levelname} {name}: {message}",
             "style": "{",
-        }
+        },
+        "json": {"()": "scheduler_service.logs.JSONFormatter"},
     },
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": LOG_FORMAT}},
     "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
     "loggers": {
         # A refused request is an answer, not an incident.
         "django.request": {"level": "ERROR"},
-        "celery.beat": {"level": "WARNING"},
+        # It tells of every message.
+        "celery": {"level": "WARNING"},
     },
 }

@@ -11,7 +11,15 @@ from drf_spectacular.renderers import OpenApiJsonRenderer
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 from rest_framework.views import APIView
 
-from tasks_api.api import cron_jobs, health, pull_queue, rest_jobs, tasks, timers
+from tasks_api.api import (
+    cron_jobs,
+    health,
+    metrics,
+    pull_queue,
+    rest_jobs,
+    tasks,
+    timers,
+)
 
 handler400 = "tasks_api.api.errors.bad_request"
 handler404 = "tasks_api.api.errors.not_found"
@@ -33,6 +41,7 @@ def _versioned(route: str, view: type[APIView], name: str) -> list[URLPattern]:
 urlpatterns = [
     _both("healthz", health.healthz, "healthz"),
     _both("readyz", health.readyz, "readyz"),
+    _both("metrics", metrics.metrics, "metrics"),
     _both("tasks", tasks.TaskList.as_view(), "tasks"),
     # Before the ids, which could be any text.
     _both("tasks/pause", tasks.PauseTasks.as_view(), "pause-tasks"),

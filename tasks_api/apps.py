@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from django.apps import AppConfig
 from django.core.checks import register
+from django.db.backends.signals import connection_created
 
 from scheduler_service.checks import check_settings
+from scheduler_service.database import give_up_in_time
 
 
 class TasksApiConfig(AppConfig):
@@ -14,3 +16,4 @@ class TasksApiConfig(AppConfig):
 
     def ready(self) -> None:
         register(check_settings)
+        connection_created.connect(give_up_in_time)

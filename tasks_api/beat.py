@@ -12,11 +12,12 @@ import signal
 import socket
 import time
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from celery import signals
 from celery.beat import Scheduler, SchedulingError, Service
+from django.conf import settings
 from django.db import Error as DatabaseError
 from django.db import connection, transaction
 from django.db.models import F
@@ -24,8 +25,9 @@ from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
 from django_celery_beat.schedulers import ModelEntry
 
-from tasks_api import broker, dispatch, heartbeats, periodic, services
+from tasks_api import broker, dispatch, exporter, heartbeats, periodic, services
 from tasks_api.delivery import leases
+from tasks_api.vitals import BeatWatch
 
 logger = logging.getLogger(__name__)
 
@@ -65,10 +67,14 @@ class TenantScheduler(Scheduler):
         self._next_heartbeat = 0.0
         self._edits = _Edits()
         self._missing = _MissingWorkers()
+        self._outages = _Outages()
         self._nobodys = _NobodysTasks(self)
+        self._watch = BeatWatch()
+        exporter.serve("beat", self._watch.complaint)
 
     def tick(self, *args: object, **kwargs: object) -> float:
         """Fire what is due; returns how many seconds to sleep."""
+        self._watch.ticked()
         try:
             return self._tick()
         except DatabaseError as error:
@@ -80,7 +86,7 @@ class TenantScheduler(Scheduler):
         due = dispatch.dispatch_due()
         self._ring(due)
         self._missing.follow()
-        woken = dispatch.wake_due()
+        woken = dispatch.wake_due(leases_until=self._outages.leases_until())
         self._ring(woken)
         if self._edits.follow():
             self._nobodys.reload()
@@ -127,6 +133,41 @@ class _Edits:
                 return True
         self._followed = edited_at
         return True
+
+
+class _Outages:
+    """Keeps leases from being judged that nobody could renew, because of an outage.
+
+    Every beat sees an outage of the database for itself: a tick took long. Then the
+    leases that are over are those that were over before, until workers are back.
+    """
+
+    def __init__(self) -> None:
+        # A beat that starts may have been away, and knows of no lease that is over.
+        self._until = datetime.min.replace(tzinfo=UTC)
+        self._answered_at: float | None = None
+        self._settled_at = 0.0
+
+    def leases_until(self) -> datetime:
+        """Until when, by the database's clock, leases were as good as they say.
+
+        Read before they are judged: a server that is frozen in between judges by it.
+        """
+        now, at = dispatch.database_now(), time.monotonic()
+        before, self._answered_at = self._answered_at, at
+        if before is None:
+            self._settled_at = at + SETTLED
+        elif at - before > max(settings.SCHEDULER_LEASE / 2, GONE):
+            self._settled_at = at + SETTLED
+            logger.warning(
+                "A tick took %.1f seconds, as when the database is away; leases are "
+                "judged again in %.0f seconds.",
+                at - before,
+                SETTLED,
+            )
+        if at >= self._settled_at:
+            self._until = now
+        return self._until
 
 
 class _MissingWorkers:

@@ -57,6 +57,14 @@ def eviction_policy(url: str) -> str:
         return str(client.info("memory")["maxmemory_policy"])
 
 
+def depth(url: str) -> int:
+    """How many messages wait for a worker. Raises redis.RedisError."""
+    with redis.Redis.from_url(
+        redis_client_url(url), socket_timeout=1, socket_connect_timeout=1
+    ) as client:
+        return int(client.llen(current_app.conf.task_default_queue))
+
+
 def parse_ids(texts: Sequence[str]) -> Iterator[UUID]:
     """The run ids of a message; what is none is passed over."""
     for text in texts:

@@ -17,7 +17,7 @@ from django.conf import settings
 from django.db import transaction
 
 from scheduler_service.statements import prepared
-from tasks_api import periodic, schedules
+from tasks_api import metrics, periodic, schedules
 from tasks_api.arrays import array, columns
 from tasks_api.exceptions import ScheduleError
 from tasks_api.models import ID_FOR, id_for
@@ -230,7 +230,9 @@ def _fire_plain(limit: int, shares: Sequence[_Share] | None = None) -> _Locked:
         for row in rows
         if row[1] is not None
     ]
-    return _Locked(len(rows), [row[0] for row in rows if row[0] is not None], others)
+    run_ids = [row[0] for row in rows if row[0] is not None]
+    metrics.MADE.inc(len(run_ids))
+    return _Locked(len(rows), run_ids, others)
 
 
 _IS_DUE = """
@@ -337,7 +339,8 @@ def _fire(task: _DueTask, *, limit: int) -> tuple[_Move, list[_NewRun]]:
         )
     except ScheduleError as error:
         # One broken schedule must not hold up everybody else's.
-        logger.warning("Task %s pauses: %s", task.task_id, error)
+        ids = {"task_id": task.task_id, "tenant_id": task.tenant_id}
+        logger.warning("The task pauses: %s", error, extra=ids)
         return _moved(task, None, task.last_fire_at, planned_from, str(error)), []
     upcoming = None if task.stored.one_off and due.fire else due.next_fire_at
     runs = [_missed(task, moment) for moment in due.missed]
@@ -436,7 +439,9 @@ def _store(runs: Sequence[_NewRun]) -> list[UUID]:
             """,
             columns(runs),
         )
-        return [run_id for (run_id,) in cursor.fetchall()]
+        stored = [run_id for (run_id,) in cursor.fetchall()]
+    metrics.count_made(stored, runs)
+    return stored
 
 
 def _move(moves: Sequence[_Move]) -> None:
@@ -473,8 +478,10 @@ def _count(fired: Sequence[tuple[int, datetime]]) -> None:
         )
 
 
-def wake_due(*, limit: int = BATCH) -> Dispatched:
+def wake_due(*, limit: int = BATCH, leases_until: datetime | None = None) -> Dispatched:
     """Make every run that waited long enough ready for a worker again.
+
+    Leases that ran out after `leases_until` are left alone; without it, none are.
 
     A lost message, a dead worker, an emptied Redis and a retry are all the same case:
     `wake_at` has passed. Runs of tasks that were removed or paused end here instead.
@@ -483,12 +490,14 @@ def wake_due(*, limit: int = BATCH) -> Dispatched:
         cursor.execute(
             _WAKE.replace("{limit}", str(limit)),
             {
+                "leases_until": leases_until,
                 "most_lost": MOST_LOST,
                 "soonest": RING_AGAIN.total_seconds(),
                 "latest": LONGEST_SILENCE.total_seconds(),
             },
         )
         woken = cursor.fetchall()
+    metrics.count_woken(woken)
     lost = [run_id for run_id, _, was in woken if was == RunState.RUNNING]
     if lost:
         logger.warning("Leases ran out for %d runs; they are sent again.", len(lost))
@@ -515,7 +524,8 @@ _WAKE = """
         JOIN tasks_api_task task ON task.id = run.task_id
         JOIN django_celery_beat_periodictask periodic
             ON periodic.id = task.periodic_task_id
-        WHERE run.wake_at <= now()
+        WHERE run.wake_at <= now() AND (run.state <> 'running'
+            OR run.wake_at <= coalesce(%(leases_until)s::timestamptz, now()))
         ORDER BY run.wake_at LIMIT {limit}
         FOR UPDATE OF run SKIP LOCKED
     ), lost AS (

@@ -14,10 +14,19 @@ from django.conf import settings
 from django.utils import timezone
 
 from accounts.services import derive_keys
-from tasks_api import broker, events, retention, services
+from tasks_api import (
+    broker,
+    events,
+    exporter,
+    failures,
+    metrics,
+    retention,
+    services,
+)
 from tasks_api.delivery.engine import Engine
 from tasks_api.delivery.record import Finished
 from tasks_api.heartbeats import beat
+from tasks_api.vitals import WorkerWatch
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +63,24 @@ def _refuse_eviction(**kwargs: Any) -> None:
 @signals.worker_ready.connect
 def _start(**kwargs: Any) -> None:
     derive_keys()
-    engine()
+    _show(engine())
+
+
+def _show(engine: Engine) -> None:
+    """Let this worker be looked at from outside."""
+    metrics.show(
+        "scheduler_in_flight",
+        "Runs that this worker holds: under way, or waiting for a place at their host.",
+        lambda: engine.vitals().held,
+    )
+    metrics.show(
+        "scheduler_accepted",
+        "Runs that this worker was told of, and that it has not begun.",
+        lambda: engine.vitals().accepted,
+    )
+    watch = WorkerWatch(engine.vitals)
+    if exporter.serve("worker", watch.complaint):
+        watch.start()
 
 
 @signals.worker_shutdown.connect
@@ -74,6 +100,8 @@ def engine() -> Engine:
 
 
 def _tell(finished: Sequence[Finished]) -> None:
+    metrics.count_finished(finished)
+    failures.log(finished)
     events.publish(_hostname, finished)
 
 

@@ -25,7 +25,7 @@ from django.db import Error as DatabaseError
 from django.db import connection, transaction
 
 from accounts.services import keyrings
-from tasks_api import dispatch, pull
+from tasks_api import dispatch, metrics, pull
 from tasks_api.delivery import leases, request, retry
 from tasks_api.delivery.record import Finished, record
 from tasks_api.delivery.request import Claimed, Credentials, Outcome
@@ -66,6 +66,19 @@ class _Held(NamedTuple):
     claimed_at: float
 
 
+class Vitals(NamedTuple):
+    """What an engine has in hand, and when its parts were last at work (monotonic)."""
+
+    held: int
+    accepted: int
+    has_room: bool
+    # Seconds since the moment of the first run that could be claimed and is not.
+    overdue: float
+    accepted_at: float
+    claimed_at: float
+    recorded_at: float
+
+
 class Engine:
     """Delivers runs until it is stopped. `on_recorded` hears of what was written down."""
 
@@ -86,6 +99,7 @@ class Engine:
         self._credentials = _KnownCredentials()
         self._presence = Presence()
         self._is_announced = threading.Event()
+        self._accepted_at = self._claimed_at = self._recorded_at = time.monotonic()
         self._transport = Transport(
             on_done=self._on_done,
             may_start=self._may_start,
@@ -129,7 +143,22 @@ class Engine:
             while len(self._waiting) >= MOST_WAITING and not self._stopping:
                 self._changed.wait()
             self._waiting.add(set(run_ids) - self._held.keys())
+            self._accepted_at = time.monotonic()
             self._changed.notify_all()
+
+    def vitals(self) -> Vitals:
+        """For those who look from outside."""
+        with self._changed:
+            wait = self._seconds_to_wait()
+            return Vitals(
+                held=len(self._held),
+                accepted=len(self._waiting),
+                has_room=len(self._waiting) < MOST_WAITING,
+                overdue=0.0 if wait is None else max(0.0, -wait),
+                accepted_at=self._accepted_at,
+                claimed_at=self._claimed_at,
+                recorded_at=self._recorded_at,
+            )
 
     # The claimer.
 
@@ -142,6 +171,7 @@ class Engine:
             except Exception as error:  # noqa: BLE001 (the loop's outermost ring)
                 # Nobody holds these runs now; dispatch rings for them again.
                 _recover("claim", error)
+            self._claimed_at = time.monotonic()
         connection.close()
 
     def _next_due(self) -> list[UUID] | None:
@@ -177,6 +207,7 @@ class Engine:
         with self._changed:
             held = dict(self._held_of)
         claimed, crowded = leases.claim(run_ids, presence=self._presence.key, held=held)
+        metrics.count_unclaimed(len(run_ids) - len(claimed) - len(crowded))
         self._put([run for run in claimed if run.queue])
         runs = [run for run in claimed if not run.queue]
         credentials = self._credentials.of({run.tenant_id for run in runs})
@@ -244,6 +275,7 @@ class Engine:
         renew_at = 0.0
         unwritten: list[Finished] = []
         while self._is_busy() or unwritten:
+            self._recorded_at = time.monotonic()
             unwritten.extend(self._collect())
             try:
                 self._be_present()
@@ -284,6 +316,7 @@ class Engine:
             self._changed.notify_all()
         lost = len(finished) - len(ours)
         if lost:
+            metrics.count_late(lost)
             logger.warning("%d answers came after their lease was over.", lost)
         self._on_recorded([item for item in finished if item.run.run_id in ours])
 

@@ -28,12 +28,16 @@ CORE = {
     "tasks_api.broker",
     "tasks_api.dispatch",
     "tasks_api.events",
+    "tasks_api.failures",
     "tasks_api.heartbeats",
+    "tasks_api.metrics",
     "tasks_api.periodic",
     "tasks_api.pull",
     "tasks_api.retention",
     "tasks_api.services",
     "tasks_api.store",
+    "tasks_api.survey",
+    "tasks_api.vitals",
     "tasks_api.delivery.engine",
     "tasks_api.delivery.leases",
     "tasks_api.delivery.record",
@@ -49,6 +53,8 @@ DOORS = {
     "django_celery_beat": {"tasks_api.periodic", "tasks_api.models", "tasks_api.beat"},
     # One guarded door to targets: no address is connected to without being checked.
     "pycurl": {"tasks_api.delivery.transport"},
+    # What is counted has its names in one place, and what is surveyed in another.
+    "prometheus_client": {"tasks_api.metrics", "tasks_api.survey"},
     # Messages are hints: what must happen does not depend on Celery.
     "celery": {
         "tasks_api.broker",

@@ -18,8 +18,9 @@ from django_celery_beat.models import (
 )
 
 from accounts.models import User
-from tasks_api import broker
+from tasks_api import broker, dispatch
 from tasks_api.beat import TenantScheduler
+from tasks_api.delivery import leases
 from tasks_api.models import Heartbeat, Run, Task
 from tasks_api.schedules import Interval, Once
 from tasks_api.tasks import fire
@@ -216,3 +217,30 @@ def test_the_admins_run_now_makes_a_run_beside_the_schedule(
     assert run.task == task
     task.refresh_from_db()
     assert task.next_fire_at is not None
+
+
+def test_a_lease_that_ran_out_in_an_outage_is_not_over_at_once(
+    user: User, beat: TenantScheduler
+) -> None:
+    store(user, Once(timezone.now()))
+    [run_id] = dispatch.dispatch_due().run_ids
+    leases.claim([run_id])
+    beat.tick()
+    Run.objects.update(wake_at=timezone.now() - SECOND)
+
+    # It has just begun, so that it may have been away with all the others.
+    beat.tick()
+
+    assert Run.objects.get().state == "running"
+
+
+def test_leases_are_judged_by_the_clock_as_it_was_read(user: User) -> None:
+    store(user, Once(timezone.now()))
+    [run_id] = dispatch.dispatch_due().run_ids
+    leases.claim([run_id])
+    Run.objects.update(wake_at=timezone.now() - SECOND)
+
+    before = dispatch.wake_due(leases_until=timezone.now() - 2 * SECOND)
+    after = dispatch.wake_due(leases_until=timezone.now())
+
+    assert (before.run_ids, after.run_ids) == ([], [run_id])

@@ -16,7 +16,16 @@ from rest_framework.test import APIClient
 from tests.integration.tasks_surface import ONE_TIME, PERIODIC, created
 
 # Their answers are pages, or they are for machines that need no description.
-UNDESCRIBED = {"healthz", "readyz", "openapi", "docs", "admin", "task-alias", "health"}
+UNDESCRIBED = {
+    "healthz",
+    "readyz",
+    "openapi",
+    "docs",
+    "admin",
+    "task-alias",
+    "health",
+    "metrics",
+}
 # The same under another path.
 ALIAS = "-v1"
 

@@ -44,6 +44,8 @@ NAMING |= {
 }
 # Who calls is known by another header than the bearer token.
 SECRETIVE = {"insert-timer", "delete-timer", "replace-crons"}
+# For who operates the service, who comes with METRICS_TOKEN.
+OPERATORS = {"metrics"}
 # For staff, who come with a session.
 STAFF = {"admin"}
 # What stands in a path, and which surface's task it is the id of.
@@ -74,7 +76,7 @@ def detail_routes() -> list[URLPattern]:
 
 
 def closed_routes() -> list[URLPattern]:
-    return [route for route in routes() if route.name not in PUBLIC | STAFF]
+    return [route for route in routes() if route.name not in PUBLIC | STAFF | OPERATORS]
 
 
 def surface_of(route: URLPattern) -> Surface:
@@ -109,7 +111,7 @@ def test_every_route_has_an_expectation() -> None:
 
     assert {
         named(route) for route in routes()
-    } == PUBLIC | STAFF | BULK | NAMING | OWN.keys() | details
+    } == PUBLIC | STAFF | OPERATORS | BULK | NAMING | OWN.keys() | details
     assert all(arguments_of(route) <= IDS.keys() for route in routes())
 
 

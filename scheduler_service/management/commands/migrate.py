@@ -14,6 +14,7 @@ from django.db import OperationalError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from accounts.services import AccountError, configure_tenant
+from scheduler_service.database import without_limits
 
 DEFAULT_TENANT = "default"
 LOCK = 7_239_410_056  # any number that no other program on this database uses
@@ -33,7 +34,7 @@ class Command(migrate.Command):
     def handle(self, *args: Any, **options: Any) -> None:
         connection = connections[options["database"]]
         wait_for_database(connection, options["wait"])
-        with one_at_a_time(connection):
+        with without_limits(connection), one_at_a_time(connection):
             super().handle(*args, **options)
             # Not when the tables of some other point in time were asked for.
             if not (

@@ -1,0 +1,115 @@
+"""What waits and who is alive, as PostgreSQL and Redis know it, for Prometheus.
+
+It is the same wherever it is asked, so any one process of web may answer for all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import redis
+from django.conf import settings
+from django.db import Error as DatabaseError
+from django.db import connection
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from tasks_api import broker, heartbeats
+from tasks_api.states import RunState
+
+UNFINISHED = (RunState.PENDING, RunState.RUNNING, RunState.RETRYING)
+
+# A one-time task that is paused holds its run back; that one is not due.
+_WAITING = """
+    WITH waiting AS (
+        SELECT run.state, run.scheduled_for,
+            run.state = 'pending' AND run.scheduled_for <= now()
+                AND periodic.enabled AND task.ended_at IS NULL AS is_due
+        FROM tasks_api_run run
+        JOIN tasks_api_task task ON task.id = run.task_id
+        JOIN django_celery_beat_periodictask periodic
+            ON periodic.id = task.periodic_task_id
+        WHERE run.wake_at IS NOT NULL
+    )
+    SELECT state, count(*), count(*) FILTER (WHERE is_due),
+        extract(epoch FROM now() - min(scheduled_for) FILTER (WHERE is_due))::float
+    FROM waiting GROUP BY state
+    UNION ALL
+    SELECT 'not made', 0, count(*), extract(epoch FROM now() - min(next_fire_at))::float
+    FROM tasks_api_task WHERE next_fire_at <= now()
+"""
+
+
+def exposition() -> bytes:
+    """The survey as a scrape gets it; says so where a server does not answer."""
+    registry = CollectorRegistry()
+    registry.register(_Survey())
+    return generate_latest(registry)
+
+
+class _Survey(Collector):
+    def collect(self) -> Iterator[Metric]:
+        yield from self._database()
+        yield from self._broker()
+
+    def _database(self) -> Iterator[Metric]:
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute(_WAITING)
+                waiting = cursor.fetchall()
+            census = heartbeats.census()
+        except DatabaseError:
+            yield _gauge("scheduler_database_up", "Whether PostgreSQL answers.", 0)
+            return
+        yield _gauge("scheduler_database_up", "Whether PostgreSQL answers.", 1)
+        counts = {state: count for state, count, _, _ in waiting}
+        yield _gauges(
+            "scheduler_runs_waiting",
+            "Runs that are not over.",
+            "state",
+            {state: counts.get(state, 0) for state in UNFINISHED},
+        )
+        yield _gauge(
+            "scheduler_due",
+            "Fire times that have come, and that no worker has taken.",
+            sum(due for _, _, due, _ in waiting),
+        )
+        yield _gauge(
+            "scheduler_oldest_due_seconds",
+            "How long ago the first of them came.",
+            max(age or 0.0 for _, _, _, age in waiting),
+        )
+        yield _gauges(
+            "scheduler_processes_alive",
+            "Beats and workers that were seen within the last 15 seconds.",
+            "kind",
+            {
+                kinds.removesuffix("s"): found["alive"] or 0
+                for kinds, found in census.items()
+            },
+        )
+
+    def _broker(self) -> Iterator[Metric]:
+        try:
+            depth = broker.depth(settings.REDIS_URL)
+        except redis.RedisError:
+            yield _gauge("scheduler_broker_up", "Whether Redis answers.", 0)
+            return
+        yield _gauge("scheduler_broker_up", "Whether Redis answers.", 1)
+        yield _gauge(
+            "scheduler_broker_depth", "Messages that wait for a worker.", depth
+        )
+
+
+def _gauge(name: str, text: str, value: float) -> Metric:
+    return GaugeMetricFamily(name, text, value=value)
+
+
+def _gauges(
+    name: str, text: str, label: str, values: Mapping[str, float]
+) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(name, text, labels=[label])
+    for key, value in values.items():
+        family.add_metric([key], value)
+    return family

@@ -1,0 +1,125 @@
+"""Real processes tell their metrics, and their probes fail when they stop working."""
+
+from __future__ import annotations
+
+import random
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+import requests
+
+from tasks_api.exporter import PORTS
+from tests.acceptance.stand import ROOT, Stand, eventually
+from tests.acceptance.test_processes import one_time, soon
+from tests.receiver import Receiver
+
+pytestmark = pytest.mark.timeout(240)
+
+Running = dict[str, "subprocess.Popen[bytes]"]
+
+
+def quiet_ports() -> int:
+    """The first of some ports that the kernel gives to nobody who asks for any."""
+    return random.randrange(20_000, 30_000, PORTS)
+
+
+@pytest.fixture
+def running(stand: Stand) -> Iterator[Running]:
+    """A worker and a beat whose ports are close to each other."""
+    stand.environment |= {
+        "METRICS_PORT": str(quiet_ports()),
+        "PROBE_PATIENCE": "6",
+        "DATABASE_STATEMENT_TIMEOUT": "5",
+    }
+    started = {part: stand.run(part) for part in ("worker", "beat")}
+    eventually(lambda: are_listening(stand))
+    yield started
+    for process in started.values():
+        process.send_signal(signal.SIGCONT)
+        stand.end(process, signal.SIGKILL)
+
+
+def probe(stand: Stand, kind: str) -> tuple[int, str]:
+    done = subprocess.run(
+        [sys.executable, "manage.py", "probe", kind],
+        cwd=ROOT,
+        env=stand.environment,
+        capture_output=True,
+        text=True,
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+def get(stand: Stand, path: str) -> list[str]:
+    """What the worker and the beat answer, whichever has which port."""
+    first = int(stand.environment["METRICS_PORT"])
+    return [
+        requests.get(f"http://127.0.0.1:{port}{path}", timeout=5).text
+        for port in (first, first + 1)
+    ]
+
+
+def are_listening(stand: Stand) -> bool:
+    try:
+        return len(get(stand, "/healthz")) == 2
+    except requests.ConnectionError:
+        return False
+
+
+def metrics(stand: Stand) -> str:
+    return "".join(get(stand, "/metrics"))
+
+
+def test_a_run_shows_in_the_metrics_of_all(
+    stand: Stand, target: Receiver, running: Running
+) -> None:
+    one_time(stand, f"{target.url}/x", soon(2))
+    one_time(stand, "http://127.0.0.1:9/", soon(2))
+
+    eventually(lambda: 'scheduler_runs_total{state="failed"} 1.0' in metrics(stand))
+
+    text = metrics(stand)
+    assert 'scheduler_runs_total{state="succeeded"} 1.0' in text
+    assert "scheduler_lateness_seconds_count 2.0" in text
+    assert 'scheduler_attempt_seconds_count{outcome="2xx"} 1.0' in text
+    assert 'scheduler_attempt_seconds_count{outcome="none"} 1.0' in text
+    assert "scheduler_runs_made_total 2.0" in text
+    web = requests.get(f"{stand.url}/metrics", timeout=5).text
+    assert re.search(r'scheduler_processes_alive{kind="worker"} [1-9]', web)
+    assert "failed: connection refused run_id=" in stand.logs()
+
+
+def test_a_frozen_process_fails_its_probe(stand: Stand, running: Running) -> None:
+    for kind in ("worker", "beat", "web"):
+        assert probe(stand, kind) == (0, f"{kind} is at work.\n")
+
+    running["beat"].send_signal(signal.SIGSTOP)
+
+    code, said = probe(stand, "beat")
+    assert (code, "beat on port" in said) == (1, True)
+    running["beat"].send_signal(signal.SIGCONT)
+    assert probe(stand, "beat")[0] == 0
+
+
+def test_a_worker_that_stops_consuming_fails_its_probe(
+    stand: Stand, target: Receiver, running: Running
+) -> None:
+    control = [sys.executable, "-m", "celery", "-A", "scheduler_service", "control"]
+    consumer = [*control, "--timeout", "5"]
+    subprocess.run(
+        [*consumer, "cancel_consumer", "deliver"],
+        cwd=ROOT,
+        env=stand.environment,
+        check=True,
+        capture_output=True,
+    )
+    one_time(stand, f"{target.url}/x", soon(2))
+
+    eventually(lambda: "Messages wait, and none was taken" in probe(stand, "worker")[1])
+
+    assert stand.is_ready()
+    assert probe(stand, "beat")[0] == 0
