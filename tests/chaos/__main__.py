@@ -16,7 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.benchmarks.measure import percentile, table
+from tests.benchmarks.figures import percentile
+from tests.benchmarks.report import table
 from tests.benchmarks.stand import machine
 from tests.chaos.faults import plan
 from tests.chaos.referee import (

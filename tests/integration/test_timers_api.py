@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from django.conf import LazySettings
 from django.core.management import call_command
+from django.db import connection
 from django.utils import timezone
 from hypothesis import given
 from hypothesis import strategies as st
@@ -340,3 +341,33 @@ def test_a_set_that_goes_takes_its_waiting_runs_along(timers: APIClient) -> None
 
     run.refresh_from_db()
     assert run.state == "cancelled"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_large_set_does_not_read_a_table_for_each_of_its_crons(
+    timers: APIClient,
+) -> None:
+    def sequential_scans() -> int:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_stat_force_next_flush()")
+            cursor.execute(
+                "SELECT seq_scan FROM pg_stat_user_tables"
+                " WHERE relname = 'django_celery_beat_periodictask'"
+            )
+            return int(cursor.fetchone()[0])
+
+    def replace(*names: str) -> None:
+        jobs = [{"id": name, "spec": "0 0 * * *"} for name in names]
+        assert post(timers, "/cron", {"jobs": jobs}).status_code == 200
+
+    # A small table, whose foreign keys this session has made plans for.
+    replace("a")
+    with connection.cursor() as cursor:
+        cursor.execute("VACUUM ANALYZE django_celery_beat_periodictask")
+    for name in "bcdefghij":
+        replace(name)
+    before = sequential_scans()
+
+    replace(*[f"c{number}" for number in range(2000)])
+
+    assert sequential_scans() - before < 100
