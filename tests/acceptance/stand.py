@@ -114,7 +114,8 @@ class Stand:
     def is_ready(self, *, workers: int = 1, beats: int = 1) -> bool:
         try:
             found = self.api.get(f"{self.url}/readyz", timeout=5).json()
-        except requests.ConnectionError:
+        except (requests.ConnectionError, requests.ReadTimeout):
+            # On a busy machine the first answer may take its time.
             return False
         return (
             found["workers"]["alive"] >= workers

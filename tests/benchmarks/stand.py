@@ -71,12 +71,6 @@ class Bench(Stand):
         others = (getattr(self, name, None) for name in ("sink", "broker"))
         return [*reversed(self._running), *(each for each in others if each)]
 
-    def is_ready(self, *, workers: int = 1, beats: int = 1) -> bool:
-        # On a busy machine the first answer may take its time.
-        with suppress(requests.ReadTimeout):
-            return super().is_ready(workers=workers, beats=beats)
-        return False
-
     # Who uses what.
 
     def reading(self) -> measure.Reading:
