@@ -546,7 +546,7 @@ _WAKE = """
             WHEN 'paused' THEN 'The task was paused.'
             WHEN 'replaced' THEN 'The task was replaced.'
             WHEN 'poison' THEN 'Its worker was lost too often.'
-            ELSE '' END,
+            ELSE CASE WHEN waiting.was = 'pending' THEN run.reason ELSE '' END END,
         lease = NULL,
         lost_count = run.lost_count + (waiting.was = 'running')::int,
         wake_at = CASE WHEN waiting.fate IN ('ready', 'held') THEN

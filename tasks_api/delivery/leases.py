@@ -72,7 +72,7 @@ def claim(
 
 
 def _crowded(run_ids: Iterable[UUID], holding: Mapping[int, int]) -> list[Crowded]:
-    """Which of the runs were left because of their tenant; they say so from now on."""
+    """Which of the runs were left because of their tenant; those that are late say so."""
     with prepared() as cursor:
         cursor.execute(
             _CROWDED,
@@ -121,7 +121,8 @@ _CLAIM = """
 
 _CROWDED = """
     WITH crowded AS (
-        SELECT run.id, run.tenant_id, run.reason,
+        SELECT run.id, run.tenant_id,
+            run.reason = '' AND run.scheduled_for < now() - '2s'::interval AS is_news,
             coalesce(tenant.max_in_flight, %(most)s) AS most
         FROM unnest(%(tenants)s::bigint[], %(held)s::int[]) AS holding(id, held)
         JOIN accounts_tenant tenant ON tenant.id = holding.id
@@ -131,7 +132,7 @@ _CROWDED = """
     ), told AS (
         UPDATE tasks_api_run run SET
             reason = 'Waits: its tenant has as many requests under way as it may.'
-        FROM crowded WHERE run.id = crowded.id AND crowded.reason = ''
+        FROM crowded WHERE run.id = crowded.id AND crowded.is_news
     )
     SELECT id, tenant_id, most FROM crowded
 """

@@ -79,7 +79,10 @@ def _ended(site: Site, process: subprocess.Popen[bytes]) -> Steps:
 def kill_child(site: Site, victims: tuple[str, ...], seconds: float) -> Steps:
     """One of web's processes, which its parent starts again."""
     [name] = victims
-    site.family(name)[-1].kill()
+    _, *children = site.family(name)
+    # None yet, if web itself was killed a moment ago.
+    if children:
+        children[-1].kill()
     yield 0.0
 
 
