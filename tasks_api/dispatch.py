@@ -213,7 +213,7 @@ def _fire_plain(limit: int, shares: Sequence[_Share] | None = None) -> _Locked:
     """
     with prepared() as cursor:
         cursor.execute(
-            (_FIRE_PLAIN if shares is None else _FIRE_SHARES).replace(
+            (_FIRE_EARLIEST if shares is None else _FIRE_SHARES).replace(
                 "{limit}", str(limit)
             ),
             {
@@ -258,7 +258,7 @@ _CHOOSE = f"""
 # A fire time whose run exists already, because a database was restored for instance, is
 # moved past and not counted. A one-off is counted when it is over, with the same write
 # that disables it.
-_FIRE_PLAIN = f"""
+_FIRE = f"""
     WITH {{chosen}} due AS MATERIALIZED (
         SELECT task.id, task.tenant_id, task.periodic_task_id, task.next_fire_at,
             task.last_fire_at, task.planned_from, task.overlap, task.misfire,
@@ -316,8 +316,8 @@ _FIRE_PLAIN = f"""
         WHERE plain.id IS NULL
     ) AS other ON true
 """.replace("{id}", ID_FOR.format(moment="next_fire_at"))  # noqa: S608 (constants of ours)
-_FIRE_SHARES = _FIRE_PLAIN.replace("{chosen}", _CHOOSE).replace("{due}", _CHOSEN)
-_FIRE_PLAIN = _FIRE_PLAIN.replace("{chosen}", "").replace("{due}", _EARLIEST)
+_FIRE_EARLIEST = _FIRE.replace("{chosen}", "").replace("{due}", _EARLIEST)
+_FIRE_SHARES = _FIRE.replace("{chosen}", _CHOOSE).replace("{due}", _CHOSEN)
 
 
 def _fire(task: _DueTask, *, limit: int) -> tuple[_Move, list[_NewRun]]:

@@ -129,8 +129,9 @@ def due(
 
     The newest one fires and the older ones are missed: at most one run catches up,
     and none after the schedule's end. With a `grace`, none catches up: what is later
-    than that is missed. A `since` that is still to come fires as it is. At most `limit` fire times are looked at; the others come with the next call,
-    because `next_fire_at` is then still due.
+    than that is missed. A `since` that is still to come fires as it is. At most `limit`
+    fire times are looked at; the others come with the next call, because `next_fire_at`
+    is then still due.
     """
     if since > now:
         return Due((), since, first_after(schedule, since))

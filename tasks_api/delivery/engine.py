@@ -215,8 +215,10 @@ class Engine:
         until = claimed_at + settings.SCHEDULER_LEASE
         with self._changed:
             for run in runs:
+                # One whose lease was lost may be held anew while it is under way.
+                if run.run_id not in self._held:
+                    self._held_of[run.tenant_id] += 1
                 self._held[run.run_id] = _Held(run, claimed_at)
-                self._held_of[run.tenant_id] += 1
                 self._lease_until[run.run_id] = until
             for run_id, tenant_id, limit in crowded:
                 self._waiting.set_aside(run_id, tenant_id, limit)
