@@ -184,6 +184,12 @@ class Keyring(NamedTuple):
     shared_secret: str
 
 
+def own_limits() -> dict[int, int]:
+    """How many requests those tenants may have under way that have a limit of their own."""
+    limits = Tenant.objects.values_list("pk", "max_in_flight")
+    return {pk: most for pk, most in limits.exclude(max_in_flight=None) if most}
+
+
 def keyrings(tenant_ids: Collection[int], now: datetime) -> dict[int, Keyring]:
     """The keyring of each of these tenants, in two queries."""
     live = SigningSecret.objects.live(now).filter(tenant__in=tenant_ids)

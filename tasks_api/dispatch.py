@@ -315,7 +315,7 @@ _FIRE = f"""
             due.cron_seconds, due.cron_years
         WHERE plain.id IS NULL
     ) AS other ON true
-""".replace("{id}", ID_FOR.format(moment="next_fire_at"))  # noqa: S608 (constants of ours)
+""".replace("{id}", ID_FOR.format(moment="next_fire_at", tenant_id="tenant_id"))  # noqa: S608 (constants of ours)
 _FIRE_EARLIEST = _FIRE.replace("{chosen}", "").replace("{due}", _EARLIEST)
 _FIRE_SHARES = _FIRE.replace("{chosen}", _CHOOSE).replace("{due}", _CHOSEN)
 
@@ -380,7 +380,7 @@ def _new_run(
     finished_at: datetime | None = None,
 ) -> _NewRun:
     return _NewRun(
-        id_for(moment),
+        id_for(moment, task.tenant_id),
         task.task_id,
         task.tenant_id,
         moment,

@@ -228,7 +228,7 @@ def fire_task(task_id: uuid.UUID, *, now: datetime) -> uuid.UUID | None:
     if task is None:
         return None
     run = Run(
-        id=id_for(now),
+        id=id_for(now, task.tenant_id),
         task=task,
         tenant_id=task.tenant_id,
         scheduled_for=now,

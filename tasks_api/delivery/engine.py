@@ -24,7 +24,7 @@ from django.conf import settings
 from django.db import Error as DatabaseError
 from django.db import connection, transaction
 
-from accounts.services import keyrings
+from accounts.services import keyrings, own_limits
 from tasks_api import dispatch, metrics, pull
 from tasks_api.delivery import leases, request, retry
 from tasks_api.delivery.record import Finished, record
@@ -32,6 +32,7 @@ from tasks_api.delivery.request import Claimed, Credentials, Outcome
 from tasks_api.delivery.transport import Transport
 from tasks_api.delivery.waiting import Waiting
 from tasks_api.heartbeats import Presence
+from tasks_api.models import LANES, lane_of
 
 logger = logging.getLogger(__name__)
 
@@ -90,7 +91,9 @@ class Engine:
         self._most = settings.SCHEDULER_MAX_IN_FLIGHT
         self._waiting = Waiting()
         self._held: dict[UUID, _Held] = {}
-        self._held_of: Counter[int] = Counter()
+        # By lanes, as the ids of runs have them.
+        self._under_way: Counter[int] = Counter()
+        self._own_limits: dict[int, int] = {}
         self._done: SimpleQueue[_Done] = SimpleQueue()
         self._changed = threading.Condition()
         self._stopping = False
@@ -179,9 +182,10 @@ class Engine:
         with self._changed:
             while not self._stopping:
                 wait = self._seconds_to_wait()
-                if wait is not None and wait <= 0:
-                    return self._pop_due()
-                self._changed.wait(wait)
+                if wait is None or wait > 0:
+                    self._changed.wait(wait)
+                elif due := self._pop_due():
+                    return due
         return None
 
     def _seconds_to_wait(self) -> float | None:
@@ -193,9 +197,16 @@ class Engine:
 
     def _pop_due(self) -> list[UUID]:
         room = min(CLAIM, self._most - len(self._held))
-        popped = self._waiting.pop(until=self._now() - ROUNDING, most=room)
+        popped = self._waiting.pop(
+            until=self._now() - ROUNDING, most=room, room=self._room
+        )
         self._changed.notify_all()
         return popped
+
+    def _room(self, lane: int) -> int:
+        """How many requests more a tenant may have under way here."""
+        most: int = self._own_limits.get(lane, settings.SCHEDULER_MAX_PER_TENANT)
+        return most - self._under_way[lane]
 
     def _now(self) -> float:
         """The database's clock, as far as this process knows it."""
@@ -204,10 +215,8 @@ class Engine:
     def _claim(self, run_ids: Sequence[UUID]) -> None:
         # Read before the statement, so that we think a lease over before others do.
         claimed_at = time.monotonic()
-        with self._changed:
-            held = dict(self._held_of)
-        claimed, crowded = leases.claim(run_ids, presence=self._presence.key, held=held)
-        metrics.count_unclaimed(len(run_ids) - len(claimed) - len(crowded))
+        claimed = leases.claim(run_ids, presence=self._presence.key)
+        metrics.count_unclaimed(len(run_ids) - len(claimed))
         self._put([run for run in claimed if run.queue])
         runs = [run for run in claimed if not run.queue]
         credentials = self._credentials.of({run.tenant_id for run in runs})
@@ -215,14 +224,11 @@ class Engine:
         until = claimed_at + settings.SCHEDULER_LEASE
         with self._changed:
             for run in runs:
-                # One whose lease was lost may be held anew while it is under way.
-                if run.run_id not in self._held:
-                    self._held_of[run.tenant_id] += 1
                 self._held[run.run_id] = _Held(run, claimed_at)
                 self._lease_until[run.run_id] = until
-            for run_id, tenant_id, limit in crowded:
-                self._waiting.set_aside(run_id, tenant_id, limit)
-            self._waiting.call_back(self._held_of)
+            self._under_way.update(lane_of(run.run_id) for run in runs)
+            # For those that others had begun, others may come.
+            self._waiting.call_back(self._room)
         for run in runs:
             self._send(run, credentials[run.tenant_id], now)
 
@@ -307,6 +313,10 @@ class Engine:
                 done.append(self._done.get(timeout=left))
             except Empty:
                 break
+        with self._changed:
+            self._under_way.subtract(lane_of(item.run.run_id) for item in done)
+            self._waiting.call_back(self._room)
+            self._changed.notify_all()
         return [_finished(item) for item in done]
 
     def _record(self, finished: Sequence[Finished]) -> None:
@@ -314,7 +324,6 @@ class Engine:
         with self._changed:
             for item in finished:
                 self._let_go(item.run)
-            self._waiting.call_back(self._held_of)
             self._changed.notify_all()
         lost = len(finished) - len(ours)
         if lost:
@@ -327,9 +336,6 @@ class Engine:
         if held is not None and held.run.lease == run.lease:
             del self._held[run.run_id]
             del self._lease_until[run.run_id]
-            self._held_of[run.tenant_id] -= 1
-            if not self._held_of[run.tenant_id]:
-                del self._held_of[run.tenant_id]
 
     def _be_present(self) -> None:
         """Hold our lock; again, and at once, if its session was lost."""
@@ -346,9 +352,15 @@ class Engine:
             # not while this one prolongs them.
             logger.critical("The transport has failed, so this worker ends.")
             os._exit(os.EX_SOFTWARE)
+        limits = {tenant_id % LANES: most for tenant_id, most in own_limits().items()}
         asked_at = time.monotonic()
         self._clock_offset = dispatch.database_now().timestamp() - time.time()
         with self._changed:
+            self._own_limits = limits
+            self._under_way = +self._under_way
+            self._waiting.call_back(self._room)
+            self._changed.notify_all()
+            aside = self._waiting.aside_for_long()
             old = [
                 held
                 for held in self._held.values()
@@ -359,6 +371,8 @@ class Engine:
             with self._changed:
                 for run_id in kept & self._lease_until.keys():
                     self._lease_until[run_id] = asked_at + settings.SCHEDULER_LEASE
+        if aside:
+            leases.explain_wait(aside)
         self._on_beat(self._presence.key)
         self._is_announced.set()
 

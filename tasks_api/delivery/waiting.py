@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import heapq
-from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from uuid import UUID
 
-from tasks_api.models import moment_of
+from tasks_api.models import lane_of, moment_of
+
+# How many runs more may be begun of the tenants in a lane.
+Room = Callable[[int], int]
+# By their moments.
+_Heap = list[tuple[float, UUID]]
 
 
 class Waiting:
-    """Runs by their moments; those of tenants that hold as much as they may stand aside.
+    """Runs by their moments; those of tenants that have no room stand aside.
 
     So one tenant's flood passes by, and does not stand before the others.
     """
 
     def __init__(self) -> None:
         self._known: set[UUID] = set()
-        self._due: list[tuple[float, UUID]] = []
-        self._aside: dict[int, deque[UUID]] = {}
-        self._limits: dict[int, int] = {}
+        self._due: _Heap = []
+        self._aside: dict[int, _Heap] = {}
+        self._seen_aside: set[UUID] = set()
+        self._told: set[UUID] = set()
 
     def __len__(self) -> int:
         return len(self._known)
@@ -39,27 +45,35 @@ class Waiting:
         """When the first of them is due that does not stand aside."""
         return self._due[0][0] if self._due else None
 
-    def pop(self, *, until: float, most: int) -> list[UUID]:
-        """Take out those that are due until a moment, the earliest first."""
+    def pop(self, *, until: float, most: int, room: Room) -> list[UUID]:
+        """Take out those that are due until a moment, the earliest first.
+
+        Those for which their tenant has no room stand aside, until they are called back.
+        """
         popped: list[UUID] = []
+        taken: Counter[int] = Counter()
         while self._due and self._due[0][0] <= until and len(popped) < most:
-            popped.append(heapq.heappop(self._due)[1])
+            entry = heapq.heappop(self._due)
+            lane = lane_of(entry[1])
+            if taken[lane] < room(lane):
+                taken[lane] += 1
+                popped.append(entry[1])
+            else:
+                heapq.heappush(self._aside.setdefault(lane, []), entry)
         self._known.difference_update(popped)
         return popped
 
-    def set_aside(self, run_id: UUID, tenant_id: int, limit: int) -> None:
-        """Let a run wait until its tenant holds less than its limit."""
-        if run_id not in self._known:
-            self._known.add(run_id)
-            self._limits[tenant_id] = limit
-            self._aside.setdefault(tenant_id, deque()).append(run_id)
-
-    def call_back(self, held: Mapping[int, int]) -> None:
-        """Let as many runs of each tenant be tried again as it may hold more."""
-        for tenant_id, aside in list(self._aside.items()):
-            room = self._limits[tenant_id] - held.get(tenant_id, 0)
-            for _ in range(min(room, len(aside))):
-                run_id = aside.popleft()
-                heapq.heappush(self._due, (moment_of(run_id), run_id))
+    def call_back(self, room: Room) -> None:
+        """Let as many runs of each tenant be tried again as it has room for."""
+        for lane, aside in list(self._aside.items()):
+            for _ in range(min(room(lane), len(aside))):
+                heapq.heappush(self._due, heapq.heappop(aside))
             if not aside:
-                del self._aside[tenant_id]
+                del self._aside[lane]
+
+    def aside_for_long(self) -> list[UUID]:
+        """Those that stood aside already when this was last asked; each is told once."""
+        aside = {run_id for heap in self._aside.values() for _, run_id in heap}
+        news = (aside & self._seen_aside) - self._told
+        self._seen_aside, self._told = aside, (self._told & aside) | news
+        return list(news)

@@ -16,7 +16,7 @@ from django_celery_beat.models import IntervalSchedule, PeriodicTask
 from accounts.models import User
 from tasks_api import dispatch, periodic, schedules, services
 from tasks_api.delivery import leases
-from tasks_api.models import Attempt, Run, Task, moment_of
+from tasks_api.models import Attempt, Run, Task, lane_of, moment_of
 from tasks_api.schedules import Cron, Interval, Once, Schedule
 from tasks_api.specs import Misfire, Surface, TaskSpec
 from tasks_api.states import RunState
@@ -79,7 +79,7 @@ def test_a_task_is_dispatched_ahead_but_not_started_ahead(user: User) -> None:
     run_ids = dispatch.dispatch_due().run_ids
 
     assert len(run_ids) == 1
-    assert leases.claim(run_ids).claimed == []
+    assert leases.claim(run_ids) == []
     fresh = Task.objects.with_schedule().get(pk=task.pk)
     assert fresh.upcoming(timezone.now()) == at
 
@@ -214,12 +214,12 @@ def test_the_silence_between_two_rings_grows_with_the_wait(user: User) -> None:
 
 def test_a_run_whose_worker_died_is_sent_again_under_its_own_id(user: User) -> None:
     run = dispatched(user)
-    assert leases.claim([run.pk]).claimed
+    assert leases.claim([run.pk])
     let_it_be_woken(run)
 
     assert dispatch.wake_due().run_ids == [run.pk]
 
-    [claimed] = leases.claim([run.pk]).claimed
+    [claimed] = leases.claim([run.pk])
     assert claimed.run_id == run.pk
     assert claimed.number == 2
     lost = Attempt.objects.get(run=run)
@@ -246,7 +246,7 @@ def test_a_run_that_an_earlier_end_overtook_is_settled(user: User) -> None:
     run = Run.objects.get(pk=run_id)
     let_it_be_woken(run)
 
-    assert leases.claim([run_id]).claimed == []
+    assert leases.claim([run_id]) == []
     assert dispatch.wake_due().run_ids == []
 
     assert states(task) == ["cancelled"]
@@ -345,3 +345,4 @@ def test_the_statement_decides_as_the_schedule_does(
         assert fired.pk.version == 7
         moment = int(fired.scheduled_for.timestamp() * 1000) / 1000
         assert abs(moment_of(fired.pk) - moment) <= 0.001
+        assert lane_of(fired.pk) == fired.tenant_id

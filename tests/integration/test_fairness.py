@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from django.conf import LazySettings
 from django.utils import timezone
@@ -55,7 +57,7 @@ def test_what_waits_of_a_tenant_is_bounded(
 
     # It goes on as they are begun.
     begun = Run.objects.filter(tenant=user.tenant).values_list("pk", flat=True)[:7]
-    assert len(leases.claim(list(begun)).claimed) == 7
+    assert len(leases.claim(list(begun))) == 7
     while dispatch.dispatch_due(limit=10).is_full:
         pass
     assert runs_of(user) == 19
@@ -73,40 +75,71 @@ def test_a_share_holds_what_is_not_plain_too(user: User) -> None:
     assert Run.objects.filter(state="missed").count() >= 30
 
 
-def test_a_worker_holds_so_many_of_a_tenant(
-    user: User, stranger: User, settings: LazySettings
-) -> None:
-    settings.SCHEDULER_MAX_PER_TENANT = 3
-    flood(user, 6)
-    flood(stranger, 2)
-    run_ids = dispatch.dispatch_due().run_ids
-    assert user.tenant_id is not None
-
-    claimed, crowded = leases.claim(run_ids, held={user.tenant_id: 1})
-
-    assert sorted(run.tenant_id for run in claimed) == sorted(
-        [user.tenant_id] * 2 + [stranger.tenant_id] * 2
-    )
-    assert {(c.tenant_id, c.limit) for c in crowded} == {(user.tenant_id, 3)}
-    waiting = Run.objects.filter(pk__in=[c.run_id for c in crowded])
-    assert {run.reason for run in waiting} == {
-        "Waits: its tenant has as many requests under way as it may."
-    }
-    # Its reason is gone when its turn has come.
-    [again] = leases.claim([crowded[0].run_id]).claimed
-    assert Run.objects.get(pk=again.run_id).reason == ""
+@pytest.fixture
+def short_lease(settings: LazySettings) -> None:
+    """An engine looks after what it has four times in a lease."""
+    settings.SCHEDULER_LEASE = 1.0
 
 
-def test_a_tenant_may_have_a_number_of_its_own(user: User) -> None:
+@pytest.fixture
+def two_at_once(user: User) -> None:
     assert user.tenant is not None
     configure_tenant(user.tenant.name, max_in_flight=2)
-    flood(user, 5)
 
-    claimed, crowded = leases.claim(dispatch.dispatch_due().run_ids)
 
-    assert (len(claimed), len(crowded)) == (2, 3)
+def explained(count: int) -> set[str]:
+    """The reasons of the runs that wait, once so many have one."""
+    deadline = time.monotonic() + 10
+    waiting = Run.objects.filter(state="pending").exclude(reason="")
+    while waiting.count() < count and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert waiting.count() == count
+    return set(waiting.values_list("reason", flat=True))
+
+
+def test_a_worker_has_so_many_of_a_tenant_under_way(
+    user: User,
+    receiver: Receiver,
+    settings: LazySettings,
+    short_lease: None,
+    engine: Engine,
+    recorded: Recorded,
+) -> None:
+    settings.SCHEDULER_MAX_PER_TENANT = 3
+    receiver.answer("/slow", delay=2)
+    flood(user, 5, receiver.url + "/slow")
+
+    engine.accept(dispatch.dispatch_due().run_ids)
+
+    assert explained(2) == {
+        "Waits: its tenant has as many requests under way as it may."
+    }
+    assert len(receiver.requests) == 3
+    recorded.wait_for(5)
+    # The reason is gone when its turn has come.
+    assert not Run.objects.exclude(reason="").exists()
+
+
+def test_a_tenant_may_have_a_number_of_its_own(
+    user: User,
+    receiver: Receiver,
+    two_at_once: None,
+    short_lease: None,
+    engine: Engine,
+    recorded: Recorded,
+) -> None:
+    receiver.answer("/slow", delay=2)
+    flood(user, 5, receiver.url + "/slow")
+
+    engine.accept(dispatch.dispatch_due().run_ids)
+
+    explained(3)
+    assert len(receiver.requests) == 2
+    # What is configured is soon followed.
+    assert user.tenant is not None
     configure_tenant(user.tenant.name, max_in_flight=0)
-    assert len(leases.claim([c.run_id for c in crowded]).claimed) == 3
+    assert len(receiver.wait_for(5, timeout=1.5)) == 5
+    recorded.wait_for(5)
 
 
 def test_a_flood_of_slow_requests_lets_others_pass(

@@ -56,7 +56,7 @@ def test_pause_wins_over_a_message_that_is_already_sent(user: User) -> None:
 
     pause(task)
 
-    assert leases.claim(run_ids).claimed == []
+    assert leases.claim(run_ids) == []
     assert states(task) == ["cancelled"]
 
 
@@ -115,7 +115,7 @@ def test_a_one_off_that_was_due_while_paused_runs_once_on_resume(user: User) -> 
     resume(task)
 
     [run_id] = dispatch.dispatch_due().run_ids
-    assert len(leases.claim([run_id]).claimed) == 1
+    assert len(leases.claim([run_id])) == 1
     assert dispatch.dispatch_due().run_ids == []
 
 
@@ -124,11 +124,11 @@ def test_a_dispatched_one_off_waits_out_a_pause(user: User) -> None:
     [run_id] = dispatch.dispatch_due().run_ids
 
     pause(task)
-    assert leases.claim([run_id]).claimed == []
+    assert leases.claim([run_id]) == []
     resume(task)
 
     assert dispatch.wake_due().run_ids == [run_id]
-    assert len(leases.claim([run_id]).claimed) == 1
+    assert len(leases.claim([run_id])) == 1
 
 
 def test_a_removed_task_is_gone_and_its_runs_remain(user: User) -> None:
@@ -137,7 +137,7 @@ def test_a_removed_task_is_gone_and_its_runs_remain(user: User) -> None:
 
     services.remove_task(user, str(task.pk), now=timezone.now())
 
-    assert leases.claim(run_ids).claimed == []
+    assert leases.claim(run_ids) == []
     assert states(task) == ["cancelled"]
     with pytest.raises(TaskNotFound):
         services.remove_task(user, str(task.pk), now=timezone.now())
@@ -174,7 +174,7 @@ def test_pause_and_dispatch_at_once_leave_no_run_that_may_start(user: User) -> N
     in_threads(3, lambda: next(turns)())
 
     run_ids = list(Run.objects.values_list("pk", flat=True))
-    assert leases.claim(run_ids).claimed == []
+    assert leases.claim(run_ids) == []
     assert not Run.objects.filter(state=RunState.PENDING).exists()
 
 

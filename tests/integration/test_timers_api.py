@@ -320,7 +320,7 @@ def test_the_environment_gives_the_default_tenant(
 def test_ids_are_as_good_as_those_they_stand_for(milliseconds: int) -> None:
     moment = datetime.fromtimestamp(min(milliseconds, 253402300799999) / 1000, tz=UTC)
 
-    task = id_for(moment)
+    task = id_for(moment, 0)
 
     assert task_id(timer_id(task)) == task
 

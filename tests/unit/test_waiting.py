@@ -5,19 +5,25 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from tasks_api.delivery.waiting import Waiting
+from tasks_api.delivery.waiting import Room, Waiting
 from tasks_api.models import id_for
 
 NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 FLOOD, SMALL = 1, 2
 
 
-def run(seconds: int) -> UUID:
-    return id_for(NOON + timedelta(seconds=seconds))
+def run(seconds: int, tenant_id: int = SMALL) -> UUID:
+    return id_for(NOON + timedelta(seconds=seconds), tenant_id)
 
 
-def popped(waiting: Waiting, seconds: int = 3600, most: int = 100) -> list[UUID]:
-    return waiting.pop(until=NOON.timestamp() + seconds, most=most)
+def plenty(lane: int) -> int:
+    return 1000
+
+
+def popped(
+    waiting: Waiting, seconds: int = 3600, most: int = 100, room: Room = plenty
+) -> list[UUID]:
+    return waiting.pop(until=NOON.timestamp() + seconds, most=most, room=room)
 
 
 def test_the_earliest_come_first_and_none_too_early() -> None:
@@ -44,22 +50,40 @@ def test_what_is_rung_for_again_is_known_once() -> None:
     assert popped(waiting) == [one]
 
 
-def test_a_tenant_at_its_limit_stands_aside_until_it_holds_less() -> None:
+def test_a_tenant_without_room_stands_aside_until_it_has_some() -> None:
     waiting = Waiting()
-    flood = [run(second) for second in range(5)]
-    for run_id in flood:
-        waiting.set_aside(run_id, FLOOD, 2)
+    flood = [run(second, FLOOD) for second in range(5)]
     small = run(9)
-    waiting.add([small, flood[0]])
+    waiting.add([small, *reversed(flood)])
+    rooms = {FLOOD: 1, SMALL: 9}
 
-    waiting.call_back({FLOOD: 2})
-    assert popped(waiting) == [small]
-    waiting.call_back({FLOOD: 1, SMALL: 1})
-    assert popped(waiting) == flood[:1]
-    # Nobody holds any of them: somebody else has taken the one called back.
-    waiting.call_back({})
-    assert popped(waiting) == flood[1:3]
-    assert len(waiting) == 2
+    assert popped(waiting, room=rooms.__getitem__) == [flood[0], small]
+    waiting.add([flood[1]])
+    assert waiting.first_moment() is None
+    assert len(waiting) == 4
+    rooms[FLOOD] = 2
+    waiting.call_back(rooms.__getitem__)
+    # Nobody has begun those called back: they may be called more than once.
+    waiting.call_back(rooms.__getitem__)
+    assert popped(waiting, room=rooms.__getitem__) == flood[1:3]
+    waiting.call_back(plenty)
+    assert popped(waiting) == flood[3:]
+    assert len(waiting) == 0
+
+
+def test_each_that_stands_aside_for_long_is_told_once() -> None:
+    waiting = Waiting()
+    flood = [run(second, FLOOD) for second in range(3)]
+    waiting.add(flood)
+    assert popped(waiting, room=lambda _: 0) == []
+
+    assert waiting.aside_for_long() == []
+    assert sorted(waiting.aside_for_long()) == flood
+    assert waiting.aside_for_long() == []
+    waiting.add([run(9, FLOOD)])
+    popped(waiting, room=lambda _: 0)
+    assert waiting.aside_for_long() == []
+    assert len(waiting.aside_for_long()) == 1
 
 
 def test_no_more_come_out_than_there_is_room_for() -> None:
