@@ -25,7 +25,15 @@ from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
 from django_celery_beat.schedulers import ModelEntry
 
-from tasks_api import broker, dispatch, exporter, heartbeats, periodic, services
+from tasks_api import (
+    broker,
+    dispatch,
+    exporter,
+    heartbeats,
+    outlook,
+    periodic,
+    services,
+)
 from tasks_api.delivery import leases
 from tasks_api.vitals import BeatWatch
 
@@ -83,19 +91,23 @@ class TenantScheduler(Scheduler):
             return 1.0
 
     def _tick(self) -> float:
-        due = dispatch.dispatch_due()
-        self._ring(due)
         self._missing.follow()
-        woken = dispatch.wake_due(leases_until=self._outages.leases_until())
+        seen, seen_at = outlook.look(at_most=LONGEST_SLEEP), time.monotonic()
+        leases_until = self._outages.leases_until(seen.now, seen_at)
+        due = dispatch.dispatch_due() if seen.has_due_tasks else dispatch.NOTHING
+        self._ring(due)
+        woken = dispatch.NOTHING
+        if seen.has_waking_runs:
+            woken = dispatch.wake_due(leases_until=leases_until)
         self._ring(woken)
-        if self._edits.follow():
+        if self._edits.follow(seen.edited_at):
             self._nobodys.reload()
         self._nobodys.fire_due()
         self._say_alive()
         # A full batch means that more may be waiting, so come straight back.
         if due.is_full or woken.is_full:
             return 0.0
-        return dispatch.seconds_to_next_exact(at_most=LONGEST_SLEEP)
+        return max(0.0, seen.next_exact_in - (time.monotonic() - seen_at))
 
     def _ring(self, dispatched: dispatch.Dispatched) -> None:
         unsent = broker.ring(dispatched.run_ids)
@@ -122,9 +134,8 @@ class _Edits:
     def __init__(self) -> None:
         self._followed: object = self  # equal to no date: the first look follows all
 
-    def follow(self) -> bool:
-        """Make tasks follow edits; True when there may have been any."""
-        edited_at = periodic.last_edit()
+    def follow(self, edited_at: datetime | None) -> bool:
+        """Make tasks follow edits up to a moment; True when there may have been any."""
         if edited_at == self._followed:
             return False
         while drifted := periodic.drifted(limit=dispatch.BATCH):
@@ -148,12 +159,12 @@ class _Outages:
         self._answered_at: float | None = None
         self._settled_at = 0.0
 
-    def leases_until(self) -> datetime:
+    def leases_until(self, now: datetime, at: float) -> datetime:
         """Until when, by the database's clock, leases were as good as they say.
 
-        Read before they are judged: a server that is frozen in between judges by it.
+        The clocks, the database's and ours, were read before leases are judged: a server
+        that is frozen in between judges by them.
         """
-        now, at = dispatch.database_now(), time.monotonic()
         before, self._answered_at = self._answered_at, at
         if before is None:
             self._settled_at = at + SETTLED

@@ -87,6 +87,9 @@ class Dispatched(NamedTuple):
     is_full: bool
 
 
+NOTHING = Dispatched([], is_full=False)
+
+
 @transaction.atomic(durable=True)
 def dispatch_due(*, limit: int = BATCH) -> Dispatched:
     """Make a run for every task that is due, and move each to its next fire time.
@@ -125,21 +128,6 @@ def _fire_others(tasks: Sequence[_DueTask], *, limit: int) -> list[UUID]:
     _move(moves)
     _count([fired[run_id] for run_id in run_ids if run_id in fired])
     return run_ids
-
-
-def seconds_to_next_exact(*, at_most: float) -> float:
-    """How long until a task is due that is not dispatched ahead, in seconds."""
-    with prepared() as cursor:
-        cursor.execute(
-            """
-            SELECT extract(epoch FROM min(next_fire_at) - clock_timestamp())
-            FROM tasks_api_task WHERE overlap <> 'allow' AND next_fire_at IS NOT NULL
-                AND next_fire_at < now() + make_interval(secs => %s)
-            """,
-            [at_most],
-        )
-        [seconds] = cursor.fetchone()
-    return at_most if seconds is None else min(at_most, max(0.0, float(seconds)))
 
 
 class _Locked(NamedTuple):

@@ -16,7 +16,7 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from django.db import connection
-from django_celery_beat.models import IntervalSchedule, PeriodicTask, PeriodicTasks
+from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
 from scheduler_service.statements import prepared
 from tasks_api.arrays import array, columns
@@ -399,10 +399,8 @@ def end(task_ids: Collection[UUID], *, now: datetime) -> None:
         )
 
 
-def last_edit() -> datetime | None:
-    """When somebody last edited the tables by the usual means: admin, shell, ORM."""
-    edited_at: datetime | None = PeriodicTasks.last_change()
-    return edited_at
+# When somebody last edited the tables by the usual means: admin, shell, ORM.
+LAST_EDIT = "SELECT max(last_update) FROM django_celery_beat_periodictasks"
 
 
 def drifted(limit: int) -> list[UUID]:

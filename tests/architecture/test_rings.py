@@ -27,6 +27,7 @@ CORE = {
     "accounts.services",
     "tasks_api.broker",
     "tasks_api.dispatch",
+    "tasks_api.outlook",
     "tasks_api.events",
     "tasks_api.failures",
     "tasks_api.heartbeats",

@@ -9,6 +9,8 @@ from datetime import timedelta
 
 import pytest
 from celery import current_app
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from django_celery_beat.models import (
     ClockedSchedule,
@@ -193,6 +195,15 @@ def test_one_of_them_that_is_broken_stops_neither_the_beat_nor_the_others(
     beat.tick()
 
     assert sorted(names(queue)) == ["reports.send", broker.DELIVER]
+
+
+def test_an_idle_tick_is_one_statement(beat: TenantScheduler) -> None:
+    beat.tick()
+
+    with CaptureQueriesContext(connection) as queries:
+        beat.tick()
+
+    assert len(queries) == 1
 
 
 def test_a_beat_says_that_it_is_alive(beat: TenantScheduler) -> None:

@@ -9,7 +9,7 @@ import pytest
 from django.utils import timezone
 
 from accounts.models import User
-from tasks_api import dispatch, services
+from tasks_api import dispatch, outlook, services
 from tasks_api.delivery.engine import Engine
 from tasks_api.models import Attempt, Run, Task
 from tasks_api.schedules import Interval, Schedule
@@ -114,14 +114,14 @@ def test_what_may_not_overlap_is_not_dispatched_ahead(user: User) -> None:
     make(user, Interval(soon, HOUR))
 
     assert dispatch.dispatch_due().run_ids == []
-    assert 0 < dispatch.seconds_to_next_exact(at_most=5) < 0.9
-    assert dispatch.seconds_to_next_exact(at_most=0.2) == 0.2
+    assert 0 < outlook.look(at_most=5).next_exact_in < 0.9
+    assert outlook.look(at_most=0.2).next_exact_in == 0.2
 
 
 def test_a_beat_wakes_for_nothing_else(user: User) -> None:
     make(user, Interval(timezone.now() + SECOND, HOUR), overlap=Overlap.ALLOW)
 
-    assert dispatch.seconds_to_next_exact(at_most=5) == 5
+    assert outlook.look(at_most=5).next_exact_in == 5
 
 
 def test_missed_fire_times_are_skipped(user: User) -> None:
