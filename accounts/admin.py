@@ -35,7 +35,7 @@ class TenantForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic at r
 
     class Meta:
         model = Tenant
-        fields = ("name", "callback_url", "max_in_flight")
+        fields = ("name", "callback_url", "max_in_flight", "retention_days")
         widgets = {"callback_url": forms.TextInput(attrs={"class": "vTextField"})}
 
     def clean_callback_url(self) -> str:

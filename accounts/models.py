@@ -9,11 +9,14 @@ from datetime import datetime
 from typing import Self
 
 from django.contrib.auth.models import AbstractUser
-from django.core.validators import MinValueValidator
+from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 from encrypted_fields.fields import EncryptedTextField
+
+# A century of days, so that no date is out of range.
+LONGEST_RETENTION = 36_500
 
 
 class Tenant(models.Model):
@@ -33,6 +36,12 @@ class Tenant(models.Model):
         blank=True,
         validators=[MinValueValidator(1)],
         help_text="Runs that one worker holds of this tenant; empty is the setting.",
+    )
+    retention_days = models.PositiveIntegerField(
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1), MaxValueValidator(LONGEST_RETENTION)],
+        help_text="Days that its history is kept; empty is the setting.",
     )
     created_at = models.DateTimeField(auto_now_add=True)
 

@@ -14,6 +14,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import Q, QuerySet
 
 from accounts.models import (
+    LONGEST_RETENTION,
     SigningSecret,
     Tenant,
     Token,
@@ -111,6 +112,7 @@ def configure_tenant(
     callback_url: str | None = None,
     shared_secret: str | None = None,
     max_in_flight: int | None = None,
+    retention_days: int | None = None,
 ) -> tuple[Tenant, bool]:
     """Set what is given and clear what is empty or 0; the tenant is created if absent.
 
@@ -132,6 +134,13 @@ def configure_tenant(
             raise AccountError("The number of runs in flight is out of range.")
         tenant.max_in_flight = max_in_flight or None
         changed += ["max_in_flight"]
+    if retention_days is not None:
+        if not 0 <= retention_days <= LONGEST_RETENTION:
+            raise AccountError(
+                f"The days of retention must be from 0 to {LONGEST_RETENTION}."
+            )
+        tenant.retention_days = retention_days or None
+        changed += ["retention_days"]
     try:
         tenant.save(update_fields=changed)
     except IntegrityError:

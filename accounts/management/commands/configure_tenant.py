@@ -23,6 +23,12 @@ class Command(AccountCommand):
             type=int,
             help="Runs that one worker holds of it; 0: as the setting says.",
         )
+        parser.add_argument(
+            "--retention-days",
+            metavar="N",
+            type=int,
+            help="Days that its history is kept; 0: as the setting says.",
+        )
 
     def handle(
         self,
@@ -31,6 +37,7 @@ class Command(AccountCommand):
         callback_url: str | None,
         shared_secret: str | None,
         max_in_flight: int | None,
+        retention_days: int | None,
         **options: Any,
     ) -> str:
         configured, created = services.configure_tenant(
@@ -38,6 +45,7 @@ class Command(AccountCommand):
             callback_url=callback_url,
             shared_secret=shared_secret,
             max_in_flight=max_in_flight,
+            retention_days=retention_days,
         )
         done = "created and configured" if created else "configured"
         return f"The tenant {configured} is {done}."
