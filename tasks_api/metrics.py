@@ -94,6 +94,12 @@ RUNG_AGAIN = prometheus_client.Counter(
     "Runs rung for again, because no worker took them.",
     registry=REGISTRY,
 )
+PRUNED = _counter(
+    "scheduler_pruned_total",
+    "Rows of old history that were deleted; a run's attempts count with it.",
+    "kind",
+    ("run", "task", "message", "heartbeat"),
+)
 LEASES_LOST = prometheus_client.Counter(
     "scheduler_lease_lost_total",
     "Leases that ran out, or whose worker was gone: their runs are sent again.",

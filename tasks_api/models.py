@@ -179,6 +179,12 @@ class Task(models.Model):
             models.Index(
                 fields=["owner", "id"], name="task_of_owner", condition=Q(ended_at=None)
             ),
+            # Read by retention: what ended, of a tenant, the oldest first.
+            models.Index(
+                fields=["tenant", "ended_at"],
+                name="task_ended",
+                condition=Q(ended_at__isnull=False),
+            ),
         ]
 
     def __str__(self) -> str:
@@ -372,7 +378,9 @@ class Message(models.Model):
 class QueueTally(models.Model):
     """How many messages a pull queue gave up on, because no retry was left."""
 
-    tenant = models.ForeignKey(Tenant, models.CASCADE, related_name="queue_tallies")
+    tenant = models.ForeignKey(
+        Tenant, models.CASCADE, related_name="queue_tallies", db_index=False
+    )
     queue = models.CharField(max_length=255)
     exhausted = models.PositiveBigIntegerField(default=0)
 

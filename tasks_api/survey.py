@@ -11,11 +11,12 @@ import redis
 from django.conf import settings
 from django.db import Error as DatabaseError
 from django.db import connection
+from django.utils import timezone
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from tasks_api import broker, heartbeats
+from tasks_api import broker, heartbeats, retention
 from tasks_api.states import RunState
 
 UNFINISHED = (RunState.PENDING, RunState.RUNNING, RunState.RETRYING)
@@ -59,6 +60,7 @@ class _Survey(Collector):
                 cursor.execute(_WAITING)
                 waiting = cursor.fetchall()
             census = heartbeats.census()
+            lag = retention.lag(now=timezone.now())
         except DatabaseError:
             yield _gauge("scheduler_database_up", "Whether PostgreSQL answers.", 0)
             return
@@ -88,6 +90,12 @@ class _Survey(Collector):
                 kinds.removesuffix("s"): found["alive"] or 0
                 for kinds, found in census.items()
             },
+        )
+
+        yield _gauge(
+            "scheduler_retention_lag_seconds",
+            "For how long the oldest run is kept that should be gone.",
+            lag,
         )
 
     def _broker(self) -> Iterator[Metric]:

@@ -33,6 +33,8 @@ logger = logging.getLogger(__name__)
 _engine: Engine | None = None
 _starting = threading.Lock()
 _hostname = "worker"
+_pruning = threading.Lock()
+_stopping = threading.Event()
 
 # Longer than any request may take, so that a warm shutdown cuts none.
 GRACE = 40.0
@@ -83,6 +85,11 @@ def _show(engine: Engine) -> None:
         watch.start()
 
 
+@signals.worker_shutting_down.connect
+def _end_rounds(**kwargs: Any) -> None:
+    _stopping.set()
+
+
 @signals.worker_shutdown.connect
 def _stop(**kwargs: Any) -> None:
     if _engine is not None:
@@ -126,5 +133,9 @@ def fire(task_id: str) -> None:
 
 @shared_task(name="tasks_api.tasks.prune")
 def prune() -> None:
-    """Forget history that is older than its retention."""
-    retention.prune(now=timezone.now())
+    """Forget history that is older than its retention, unless it is under way here."""
+    if _pruning.acquire(blocking=False):
+        try:
+            retention.prune(now=timezone.now(), pause=_stopping.wait)
+        finally:
+            _pruning.release()
