@@ -72,8 +72,12 @@ def copies(
     first: datetime,
     urls: Sequence[str],
     spread: timedelta = timedelta(),
+    differences: Mapping[str, str] | None = None,
 ) -> None:
-    """Store copies of a task that fire from `first` on, evenly over `spread`."""
+    """Store copies of a task that fire from `first` on, evenly over `spread`.
+
+    They may differ in other columns too, by SQL over the row that is wanted, `task`.
+    """
     values = {
         "first": first,
         "step": spread / count,
@@ -90,7 +94,8 @@ def copies(
             _copy(cursor, CLOCKED, clocked_id, {"id": "clocked_id", **_AT_ONCE})
             when = _REPEATING if clocked_id is None else _ONE_OFF
             _copy(cursor, PERIODIC, periodic_id, _PERIODIC | when)
-            _copy(cursor, TASK, task_id, _TASK, join=periodic.JOINS)
+            changes = _TASK | (differences or {})
+            _copy(cursor, TASK, task_id, changes, join=periodic.JOINS)
         for table in (CLOCKED, PERIODIC, TASK):
             connection.execute(f"VACUUM ANALYZE {table}")
         # Writing it all out would otherwise fall into what is measured.

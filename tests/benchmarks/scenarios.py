@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from tests.benchmarks import api, delivery, neighbours, queue, target
+from tests.benchmarks import api, delivery, neighbours, queue, retention, target
 from tests.benchmarks.figures import Figures
 
 _UNITS = {"": 1, "k": 1000, "m": 1_000_000}
@@ -27,6 +27,7 @@ MEASURES: dict[str, Callable[..., Iterator[Figures]]] = {
         neighbours.edits,
         neighbours.admin,
         queue.queue,
+        retention.retention,
     )
 }
 
@@ -57,6 +58,7 @@ ALL = (
     "create-1m",
     "slow-1000",
     "admin-5-100k",
+    "retention-1m",
 )
 
 

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
@@ -100,6 +100,7 @@ class Bench(Stand):
         spread: timedelta = timedelta(),
         every: timedelta | None = None,
         token: str = "",
+        differences: Mapping[str, str] | None = None,
     ) -> None:
         """Store tasks whose first fire times are spread evenly; one-offs, or repeating."""
         urls = urls or [self.target]
@@ -122,6 +123,7 @@ class Bench(Stand):
             first=first,
             urls=urls,
             spread=spread,
+            differences=differences,
         )
 
     def store_others(self, count: int, token: str = "") -> None:
