@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -31,10 +31,12 @@ def stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
 
 
 @contextmanager
-def running(home: Path) -> Iterator[Stand]:
-    """A stand with web, worker and beat, none of which is patient."""
-    started = Stand(home)
-    started.environment |= LIMITS
+def running(
+    home: Path, *, durable: bool = False, limits: Mapping[str, str] = LIMITS
+) -> Iterator[Stand]:
+    """A stand with web, worker and beat, none of which is patient unless told to be."""
+    started = Stand(home, durable=durable)
+    started.environment |= limits
     started.start()
     try:
         started.run("web")
@@ -125,20 +127,29 @@ def test_a_lock_that_somebody_holds_stops_nobody_for_long(
     assert len(target.requests) == 1
 
 
+@contextmanager
+def mounted(disk: Path, options: str) -> Iterator[None]:
+    """A file system in memory at a directory, where somebody may mount one."""
+    mounting = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(disk)]
+    try:
+        is_mounted = subprocess.run(mounting, capture_output=True).returncode == 0
+    except OSError:
+        is_mounted = False
+    if not is_mounted:
+        pytest.skip("Nobody but root may mount a small disk.")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A directory that holds 200 MB, where somebody may mount one."""
+    """A directory that holds 200 MB."""
     disk = tmp_path / "disk"
     disk.mkdir()
-    mounting = ["mount", "-t", "tmpfs", "-o", "size=200m,mode=0711", "tmpfs", str(disk)]
-    try:
-        mounted = subprocess.run(mounting, capture_output=True).returncode == 0
-    except OSError:
-        mounted = False
-    if not mounted:
-        pytest.skip("Nobody but root may mount a small disk.")
-    yield disk
-    subprocess.run(["umount", "--lazy", str(disk)], check=True)
+    with mounted(disk, "size=200m,mode=0711"):
+        yield disk
 
 
 def fill(disk: Path) -> Path:
