@@ -26,6 +26,11 @@ LEAST = (
     ("PROBE_PATIENCE", 1, "a process that is busy is not stuck"),
     ("METRICS_PORT", 0, "ports are numbers, and 0 is none"),
     ("SCHEDULER_MISFIRE_GRACE", 1, "a beat that is restarted takes a moment"),
+    (
+        "SCHEDULER_AUDIT_RETENTION_DAYS",
+        1,
+        "who changed what is kept for a day at least",
+    ),
 )
 
 

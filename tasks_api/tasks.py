@@ -13,7 +13,9 @@ from celery import shared_task, signals
 from django.conf import settings
 from django.utils import timezone
 
-from accounts.services import derive_keys
+from accounts import audit
+from accounts.encryption import derive_keys
+from accounts.services import clear_sessions
 from tasks_api import (
     broker,
     events,
@@ -127,4 +129,7 @@ def fire(task_id: str) -> None:
 @shared_task(name="tasks_api.tasks.prune")
 def prune() -> None:
     """Forget history that is older than its retention."""
-    retention.prune(now=timezone.now())
+    now = timezone.now()
+    retention.prune(now=now)
+    audit.prune(now=now)
+    clear_sessions()
