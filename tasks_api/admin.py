@@ -19,7 +19,7 @@ from django.utils import timezone
 from django.utils.functional import cached_property
 from django.utils.html import format_html
 
-from accounts.models import User
+from accounts.models import AuditEntry, User
 from tasks_api import services
 from tasks_api.exceptions import SchedulerError
 from tasks_api.models import (
@@ -358,3 +358,35 @@ class QueueTallyAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]  # 
     list_display = ("tenant", "queue", "exhausted")
     list_select_related = ("tenant",)
     search_fields = ("queue", "tenant__name")
+
+
+@admin.register(AuditEntry)
+class AuditEntryAdmin(HistoryAdmin):
+    """Who changed what. Search for a tenant by its name, or for an object by its id."""
+
+    list_display = (
+        "at",
+        "tenant",
+        "actor",
+        "via",
+        "token_prefix",
+        "action",
+        "object_id",
+        "count",
+    )
+    list_filter = ("via",)
+    list_select_related = ("tenant",)
+    search_fields = ("=tenant__name", "=actor", "=action", "=object_id")
+    search_help_text = "A tenant, an actor, an action or the id of an object, in full."
+    fields = readonly_fields = (*list_display, "object_ids", "changes")
+
+    # An id is that of an object, which is a text here.
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        term = search_term.strip()
+        try:
+            UUID(term)
+        except ValueError:
+            return super().get_search_results(request, queryset, search_term)
+        return queryset & AuditEntry.objects.of_object(term), False

@@ -43,7 +43,7 @@ class TokenList(SurfaceView):
     @schema.list_tokens
     def get(self, request: Request) -> Response:
         query = fields.query_of(request)
-        tokens = Token.objects.select_related("user").filter(user=self.user)
+        tokens: QuerySet[Token] = self.user.tokens.select_related("user")
         if "owner" in query:
             tokens = self._of_others(fields.parameter(query, "owner"))
         page = _page(request, tokens, key="pk", read=_row_number)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import (
@@ -13,6 +14,9 @@ from drf_spectacular.utils import (
 )
 
 from tasks_api.api import schema
+
+View = TypeVar("View", bound=Callable[..., Any])
+Describe = Callable[[View], View]
 
 WHEN = {"type": "string", "format": "date-time"}
 NULLABLE_WHEN = {**WHEN, "nullable": True}
@@ -197,7 +201,9 @@ FILTERS = [
 ]
 
 
-def _describe(name: str, summary: str, answers: dict[Any, Any], **more: Any) -> Any:
+def _describe(
+    name: str, summary: str, answers: dict[Any, Any], **more: Any
+) -> Describe[Any]:
     responses = {**answers, 401: UNAUTHORIZED, 403: FORBIDDEN, 500: FAILURE}
     return extend_schema(
         operation_id=name, summary=summary, responses=responses, **more
