@@ -81,14 +81,14 @@ def encrypted_columns() -> Iterator[tuple[type[Model], EncryptedFieldMixin]]:
                 yield model, field
 
 
-def reencrypt(*, write: bool = True) -> Census:
+def reencrypt(*, write: bool = True, bite: int = BITE) -> Census:
     """Put what former keys encrypted under the current one, and count what there was.
 
     Of what is changed meanwhile, the change stays. Without `write` it only counts.
     """
     census = Census()
     for model, field in encrypted_columns():
-        for rows in _bites(model, field):
+        for rows in _bites(model, field, bite):
             census += _reencrypt(model, field, rows, write=write)
     return census
 
@@ -104,7 +104,9 @@ def unreadable() -> int | None:
 Row = tuple[Any, str]
 
 
-def _bites(model: type[Model], field: EncryptedFieldMixin) -> Iterator[list[Row]]:
+def _bites(
+    model: type[Model], field: EncryptedFieldMixin, bite: int
+) -> Iterator[list[Row]]:
     table, key, column = _names(model, field)
     last: Any = None
     while True:
@@ -112,8 +114,8 @@ def _bites(model: type[Model], field: EncryptedFieldMixin) -> Iterator[list[Row]
             cursor.execute(
                 f"SELECT {key}, {column} FROM {table} WHERE {column} <> ''"  # noqa: S608 (names of tables and columns)
                 f" AND (%(last)s::text IS NULL OR {key} > %(last)s)"
-                f" ORDER BY {key} LIMIT {BITE}",
-                {"last": last},
+                f" ORDER BY {key} LIMIT %(bite)s",
+                {"last": last, "bite": bite},
             )
             rows = cursor.fetchall()
         if not rows:

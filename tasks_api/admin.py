@@ -10,15 +10,19 @@ from urllib.parse import urlsplit
 from uuid import UUID
 
 from django.contrib import admin, messages
+from django.contrib.admin.models import LogEntry
 from django.core.paginator import Paginator
 from django.db import connection
 from django.db.models import Model, OuterRef, Q, QuerySet, Subquery
+from django.db.models.signals import post_save
+from django.dispatch import receiver
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.functional import cached_property
 from django.utils.html import format_html
 
+from accounts import audit
 from accounts.models import AuditEntry, User
 from tasks_api import services
 from tasks_api.exceptions import SchedulerError
@@ -267,6 +271,17 @@ def _by_owner(tasks: QuerySet[Task]) -> list[tuple[User, list[str]]]:
 def _remove_tasks(owner: User, ids: Sequence[str], *, now: datetime) -> None:
     for task_id in ids:
         services.remove_task(owner, task_id, now=now)
+
+
+@receiver(post_save, sender=LogEntry)
+def _note_schedule_edit(instance: LogEntry, **kwargs: Any) -> None:
+    """Say in the audit log who edited a task's schedule, once the admin has logged it."""
+    if instance.content_type is None or instance.content_type.model != "periodictask":
+        return
+    task = Task.objects.filter(periodic_task=instance.object_id).first()
+    if task is not None:
+        changes = {"schedule": (None, instance.get_change_message())}
+        audit.record(task.tenant_id, "schedule.change", [task.pk], changes)
 
 
 class AttemptInline(ReadOnly, admin.TabularInline):  # type: ignore[type-arg]  # not generic at run time

@@ -110,13 +110,19 @@ def remove_task(
 def remove_tasks(tasks: TaskQuerySet, *, now: datetime) -> int:
     """Remove those of the tasks that are alive; returns how many there were."""
     rows = tasks.alive(now).order_by("pk").select_for_update(no_key=True, of=("self",))
+    gone = list(rows)
+    _remove([task.pk for task in gone], now=now)
+    _log("task.remove", gone)
+    return len(gone)
+
+
+def _log(action: str, tasks: Iterable[Task]) -> None:
+    """Say in the audit log of each tenant what was done to its tasks."""
     of_tenant: dict[int, list[uuid.UUID]] = {}
-    for task in rows:
+    for task in tasks:
         of_tenant.setdefault(task.tenant_id, []).append(task.pk)
     for tenant_id, ids in of_tenant.items():
-        _remove(ids, now=now)
-        audit.record(tenant_id, "task.remove", ids)
-    return sum(map(len, of_tenant.values()))
+        audit.record(tenant_id, action, ids)
 
 
 def _remove(ids: Collection[uuid.UUID], *, now: datetime) -> None:
@@ -184,6 +190,7 @@ def adopt_edits(ids: Sequence[uuid.UUID], *, now: datetime) -> int:
     _pause([task for task in tasks if not task.periodic_task.enabled])
     _forget_ahead([task for task in tasks if task.periodic_task.enabled])
     plan(tasks, now=now)
+    _log("schedule.change", tasks)
     return len(tasks)
 
 
