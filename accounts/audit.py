@@ -60,7 +60,8 @@ def act_as(actor: Actor) -> None:
 
 Changes = Mapping[str, tuple[Any, Any]]
 
-_INSERT = """
+# One entry, for its `values`; also as a part of the statement that makes the change.
+INSERT = """
     INSERT INTO accounts_auditentry (id, tenant_id, at, actor, via, token_prefix, action,
         object_id, object_ids, count, changes)
     VALUES (%s::uuid, %s::bigint, now(), %s::text, %s::text, %s::text, %s::text,
@@ -80,27 +81,33 @@ def record(
     of each field what it was and is, as JSON, with REDACTED in the place of secrets. It
     costs one statement whatever the number of objects, and none if there are none.
     """
-    if not objects:
-        return
+    if objects:
+        with prepared() as cursor:
+            cursor.execute(INSERT, values(tenant_id, action, objects, changes))
+
+
+def values(
+    tenant_id: int | None,
+    action: str,
+    objects: Collection[object],
+    changes: Changes | None = None,
+) -> list[Any]:
+    """The parameters of INSERT for an entry about one object or more; see `record`."""
     actor = _actor.get()
     ids = [str(each) for each in objects]
     several = len(ids) > 1
-    with prepared() as cursor:
-        cursor.execute(
-            _INSERT,
-            [
-                uuid_utils.compat.uuid7(),
-                tenant_id,
-                actor.name,
-                actor.via,
-                actor.token_prefix,
-                action,
-                "" if several else ids[0],
-                json.dumps(ids) if several else None,
-                len(ids),
-                json.dumps(changes) if changes else None,
-            ],
-        )
+    return [
+        uuid_utils.compat.uuid7(),
+        tenant_id,
+        actor.name,
+        actor.via.value,
+        actor.token_prefix,
+        action,
+        "" if several else ids[0],
+        json.dumps(ids) if several else None,
+        len(ids),
+        json.dumps(changes) if changes else None,
+    ]
 
 
 def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> Changes:

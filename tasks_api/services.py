@@ -22,7 +22,6 @@ from tasks_api.specs import Overlap, Surface, TaskSpec
 @transaction.atomic
 def create_task(owner: User, spec: TaskSpec, *, now: datetime) -> Task:
     [row] = store.insert(owner, [spec], now=now)
-    audit.record(owner.tenant_id, "task.create", [row.id])
     return Task(**row._asdict())
 
 
@@ -40,8 +39,7 @@ def put_task(owner: User, spec: TaskSpec, *, now: datetime) -> None:
     _bury(named, now=now)
     task = named.with_schedule().select_for_update(no_key=True, of=("self",)).first()
     if task is None:
-        [row] = store.insert(owner, [spec], now=now)
-        audit.record(tenant.pk, "task.create", [row.id])
+        store.insert(owner, [spec], now=now)
         return
     audit.record(tenant.pk, "task.replace", [task.pk])
     if store.replace(task, spec, owner, now=now):
@@ -78,8 +76,7 @@ def put_set(
     _remove(gone, now=now)
     audit.record(tenant.pk, "task.remove", gone)
     if wanted:
-        new = store.insert(owner, list(wanted.values()), now=now)
-        audit.record(tenant.pk, "task.create", [row.id for row in new])
+        store.insert(owner, list(wanted.values()), now=now)
 
 
 def _lock_names(tenant: Tenant, surface: Surface) -> None:
