@@ -77,7 +77,7 @@ def insert(owner: User, specs: Sequence[TaskSpec], *, now: datetime) -> list[Row
         for of_task in zip(ids, schedule_ids, specs, stored, strict=True)
     ]
     with prepared(rows=len(rows)) as cursor:
-        entry = audit.values(owner.tenant_id, "task.create", ids)
+        entry = audit.values(owner.tenant_id, audit.CREATE, ids)
         cursor.execute(_INSERT, [*entry, *columns(rows)])
     return rows
 

@@ -54,7 +54,7 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 ("token_prefix", models.CharField(blank=True, max_length=12)),
-                ("action", models.CharField(max_length=40)),
+                ("action", models.CharField(db_collation="C", max_length=40)),
                 ("object_id", models.CharField(blank=True, max_length=255)),
                 ("object_ids", models.JSONField(null=True)),
                 ("count", models.PositiveIntegerField(default=1)),
