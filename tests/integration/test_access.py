@@ -305,7 +305,7 @@ def test_tokens_of_others_are_an_admins_to_manage(
     assert api.get("/tasks/").status_code == 401
 
 
-@pytest.mark.parametrize("token_id", ["7", "nonsense", str(uuid.uuid4())])
+@pytest.mark.parametrize("token_id", ["7", "nonsense", str(uuid.UUID(int=7))])
 def test_an_unknown_token_is_not_found(user: User, token_id: str) -> None:
     api = client(user)
 
