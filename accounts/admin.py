@@ -9,12 +9,13 @@ from django import forms
 from django.contrib import admin, messages
 from django.contrib.auth.admin import UserAdmin as BaseUserAdmin
 from django.contrib.auth.forms import AdminUserCreationForm
+from django.db import transaction
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 
-from accounts import services
-from accounts.models import SigningSecret, Tenant, Token, User, digest
+from accounts import audit, services
+from accounts.models import Role, Scope, SigningSecret, Tenant, Token, User, digest
 
 
 def _accepted(check: Callable[[str], None], value: str) -> str:
@@ -23,6 +24,26 @@ def _accepted(check: Callable[[str], None], value: str) -> str:
     except services.AccountError as refusal:
         raise forms.ValidationError(str(refusal)) from None
     return value
+
+
+def _changes(form: Any) -> audit.Changes:
+    """What a form changed of the row that it is for, as the audit log tells it."""
+    return {
+        name: (_told(name, form.initial.get(name)), _told(name, value))
+        for name, value in form.cleaned_data.items()
+        if name in form.changed_data
+    }
+
+
+def _told(name: str, value: Any) -> Any:
+    if "password" in name or "secret" in name:
+        return audit.REDACTED
+    if isinstance(value, bool | int | None):
+        return value
+    # Those that are related, such as groups.
+    if isinstance(value, QuerySet | list):
+        return sorted(map(str, value))
+    return str(value)
 
 
 class TenantForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic at run time
@@ -81,6 +102,9 @@ class TenantAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at
         self, request: HttpRequest, obj: Tenant, form: TenantForm, change: bool
     ) -> None:
         super().save_model(request, obj, form, change)
+        changes = _changes(form)
+        action = "tenant.change" if change else "tenant.create"
+        audit.record(obj.pk, action, [obj.name] if changes else [], changes)
         if secret := form.cleaned_data["new_shared_secret"]:
             services.configure_tenant(obj.name, shared_secret=secret)
         if not change:
@@ -131,6 +155,7 @@ class UserAdmin(BaseUserAdmin):  # type: ignore[type-arg]  # not generic at run 
     search_fields = ("username", "name", "tenant__name", "email")
     show_full_result_count = False
     autocomplete_fields = ("tenant",)
+    actions = ["deactivate", "activate", "make_admin", "make_member"]
     fieldsets = (
         (None, {"fields": ("username", "tenant", "name", "role", "password")}),
         ("Person", {"fields": ("first_name", "last_name", "email")}),
@@ -170,6 +195,58 @@ class UserAdmin(BaseUserAdmin):  # type: ignore[type-arg]  # not generic at run 
     ) -> tuple[str, ...]:
         return ("username", "tenant", "name") if obj else ()
 
+    def save_model(
+        self, request: HttpRequest, obj: User, form: Any, change: bool
+    ) -> None:
+        super().save_model(request, obj, form, change)
+        changes, name = _changes(form), services.audited_name(obj)
+        action = "user.change" if change else "user.add"
+        audit.record(obj.tenant_id, action, [name] if changes else [], changes)
+
+    # In one transaction with its entry in the audit log.
+    @transaction.atomic
+    def user_change_password(
+        self, request: HttpRequest, id: str, form_url: str = ""
+    ) -> HttpResponse:
+        before = User.objects.filter(pk=id).first() if id.isdigit() else None
+        answer = super().user_change_password(request, id, form_url)
+        after = before and User.objects.get(pk=before.pk)
+        if before and after and before.password != after.password:
+            changes = {"password": (audit.REDACTED, audit.REDACTED)}
+            name = services.audited_name(after)
+            audit.record(after.tenant_id, "user.change", [name], changes)
+        return answer
+
+    def has_steer_permission(self, request: HttpRequest) -> bool:
+        return self.has_change_permission(request)
+
+    @admin.action(description="Deactivate selected users", permissions=["steer"])
+    def deactivate(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
+        self._change(request, queryset, is_active=False)
+
+    @admin.action(description="Activate selected users", permissions=["steer"])
+    def activate(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
+        self._change(request, queryset, is_active=True)
+
+    @admin.action(
+        description="Make selected users administrators of their tenants",
+        permissions=["steer"],
+    )
+    def make_admin(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
+        self._change(request, queryset, role=Role.ADMIN)
+
+    @admin.action(description="Make selected users members", permissions=["steer"])
+    def make_member(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
+        self._change(request, queryset, role=Role.MEMBER)
+
+    @transaction.atomic
+    def _change(
+        self, request: HttpRequest, queryset: QuerySet[User], **changes: Any
+    ) -> None:
+        for user in queryset.order_by("pk"):
+            services.change_user(user, **changes)
+        messages.success(request, f"{len(queryset)} changed.")
+
     # It would take the user's tasks along; deactivating one closes the door as well.
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
@@ -182,6 +259,7 @@ class TokenAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at 
         "user",
         "tenant",
         "name",
+        "scope",
         "created_at",
         "expires_at",
         "revoked_at",
@@ -191,17 +269,18 @@ class TokenAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at 
     search_fields = ("prefix", "name", "user__username", "user__tenant__name")
     show_full_result_count = False
     autocomplete_fields = ("user",)
-    actions = ["revoke"]
+    actions = ["rotate", "revoke"]
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
-        given = ("user", "name", "expires_at")
+        given = ("user", "name", "scope", "expires_at")
         kept = ("prefix", "created_at", "revoked_at", "last_used_at")
         return given + kept if obj else given
 
     def get_readonly_fields(
         self, request: HttpRequest, obj: Any = None
     ) -> tuple[str, ...]:
-        fields = ("user", "prefix", "created_at", "revoked_at", "last_used_at")
+        kept = ("prefix", "created_at", "revoked_at", "last_used_at")
+        fields = ("user", "scope", *kept)
         return fields if obj else ()
 
     # A revoked one stays, to say whose it was.
@@ -225,13 +304,29 @@ class TokenAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at 
         if change:
             # Nothing else, or a revocation meanwhile would be undone.
             obj.save(update_fields=["name", "expires_at"])
+            if changes := _changes(form):
+                audit.record(obj.user.tenant_id, "token.change", [obj.uuid], changes)
             return
-        clear_text = services.issue_token(
-            obj.user, name=obj.name, expires_at=obj.expires_at
+        token, clear_text = services.new_token(
+            obj.user, name=obj.name, expires_at=obj.expires_at, scope=Scope(obj.scope)
         )
-        obj.pk = Token.objects.get(digest=digest(clear_text)).pk
+        obj.pk = token.pk
         obj.refresh_from_db()
         messages.warning(request, f"The new token, shown only now: {clear_text}")
+
+    @admin.action(
+        description="Rotate selected tokens; the old ones live on for a day",
+        permissions=["revoke"],
+    )
+    def rotate(self, request: HttpRequest, queryset: QuerySet[Token]) -> None:
+        for token in queryset.select_related("user"):
+            try:
+                _, clear_text = services.rotate_token(token, now=timezone.now())
+            except services.AccountError as refusal:
+                messages.error(request, f"{token}: {refusal}")
+            else:
+                text = f"The new token of {token.user}, shown only now: {clear_text}"
+                messages.warning(request, text)
 
     @admin.action(description="Revoke selected tokens", permissions=["revoke"])
     def revoke(self, request: HttpRequest, queryset: QuerySet[Token]) -> None:

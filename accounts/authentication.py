@@ -19,8 +19,10 @@ from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 
-from accounts import services
-from accounts.models import Tenant, Token, User, digest
+from accounts import audit, services
+from accounts.audit import Actor
+from accounts.models import Tenant, Token, User, Via, digest
+from accounts.permissions import reaches_tenant
 from scheduler_service.statements import prepared
 
 # Often enough to find tokens nobody uses, without a write for each request.
@@ -37,7 +39,10 @@ class TokenAuthentication(BaseAuthentication):
         now = timezone.now()
         token = _live_token(_credential(header), now)
         _note_use(token, now)
-        return token.user, token
+        user = token.user
+        user.reaches_tenant = reaches_tenant(user, token)
+        audit.act_as(Actor(user.username, Via.API, token.prefix))
+        return user, token
 
     def authenticate_header(self, request: Request) -> str:
         return "Bearer"
@@ -75,6 +80,7 @@ def _service_user(tenant: str, name: str) -> User:
     user = users.select_related("tenant").first() or services.provision(tenant, name)
     if not user.is_active:
         raise AuthenticationFailed("Unauthorized")
+    audit.act_as(Actor(user.username, Via.API))
     return user
 
 

@@ -9,9 +9,11 @@ from datetime import datetime
 from typing import Self
 
 from django.contrib.auth.models import AbstractUser
+from django.contrib.postgres.functions import RandomUUID
+from django.contrib.postgres.indexes import GinIndex
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
-from django.db.models import Q
+from django.db.models import F, Q
 from django.utils import timezone
 from encrypted_fields.fields import EncryptedTextField
 
@@ -54,6 +56,18 @@ class Role(models.TextChoices):
     ADMIN = "admin"
 
 
+class Scope(models.TextChoices):
+    """How much a token may do; each may do what those before it may."""
+
+    READ = "read"
+    WRITE = "write"
+    ADMIN = "admin"
+
+    def covers(self, other: Scope) -> bool:
+        order = list(Scope)
+        return order.index(self) >= order.index(other)
+
+
 class User(AbstractUser):
     """A person of one tenant, or of none: the staff who run the service."""
 
@@ -64,6 +78,10 @@ class User(AbstractUser):
     name = models.CharField(max_length=150, blank=True)
     role = models.CharField(max_length=10, choices=Role, default=Role.MEMBER)
 
+    # Whether this call may see and change what others of the tenant have. Said by the
+    # door that let the user in, because it takes the role and a token of that scope.
+    reaches_tenant = False
+
     class Meta:
         constraints = [
             models.UniqueConstraint(
@@ -73,6 +91,12 @@ class User(AbstractUser):
 
     def __str__(self) -> str:
         return self.username
+
+    def reaches(self, *, tenant_id: int, owner_id: int) -> bool:
+        """Whether what this owner has is the user's to see and to change."""
+        return self.pk == owner_id or (
+            self.reaches_tenant and self.tenant_id == tenant_id
+        )
 
 
 TOKEN_PREFIX = "sch_"  # noqa: S105 (the part that every token starts with)
@@ -88,19 +112,36 @@ def digest(clear_text: str) -> str:
     return hashlib.sha256(clear_text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
+class TokenQuerySet(models.QuerySet["Token"]):
+    def live(self, now: datetime) -> Self:
+        unexpired = Q(expires_at=None) | Q(expires_at__gt=now)
+        return self.filter(unexpired, revoked_at=None)
+
+    def reached_by(self, user: User) -> Self:
+        """A user's own, or all of the tenant's for its administrators."""
+        if user.reaches_tenant:
+            return self.filter(user__tenant=user.tenant_id)
+        return self.filter(user=user)
+
+
 class Token(models.Model):
     """A bearer credential of one user; only its digest is stored."""
 
+    # By which clients know it, who must not guess those of others.
+    uuid = models.UUIDField(unique=True, editable=False, db_default=RandomUUID())
     user = models.ForeignKey(User, models.CASCADE, related_name="tokens")
     name = models.CharField(max_length=100, blank=True)
     digest = models.CharField(max_length=64, unique=True, editable=False)
     prefix = models.CharField(
         max_length=12, editable=False, help_text="The first characters, to know it by."
     )
+    scope = models.CharField(max_length=5, choices=Scope, default=Scope.ADMIN)
     created_at = models.DateTimeField(auto_now_add=True)
     expires_at = models.DateTimeField(null=True, blank=True)
     revoked_at = models.DateTimeField(null=True, blank=True)
     last_used_at = models.DateTimeField(null=True, blank=True, editable=False)
+
+    objects = TokenQuerySet.as_manager()
 
     def __str__(self) -> str:
         return f"{self.prefix}… of {self.user}"
@@ -128,3 +169,93 @@ class SigningSecret(models.Model):
 
     def __str__(self) -> str:
         return f"signing secret {self.pk} of {self.tenant}"
+
+
+class Via(models.TextChoices):
+    """The way by which somebody acts."""
+
+    API = "api"
+    ADMIN = "admin"
+    COMMAND = "cli", "command line"
+    SERVICE = "service"
+
+
+class AuditEntryQuerySet(models.QuerySet["AuditEntry"]):
+    def of_object(self, object_id: str) -> Self:
+        return self.filter(
+            Q(object_id=object_id)
+            # As the index of these says it, so that it is used.
+            | Q(object_ids__isnull=False, object_ids__contains=[object_id])
+        )
+
+
+class AuditEntry(models.Model):
+    """One thing that somebody did, to one object of a tenant or to several.
+
+    Written by `audit.record`; a trigger refuses to change or delete it. It outlives what
+    it tells of, so nothing in it refers to another row.
+    """
+
+    # UUIDv7, so that entries are in the order of their making.
+    id = models.UUIDField(primary_key=True, editable=False)
+    # Null where no tenant's: the staff who run the service.
+    tenant = models.ForeignKey(
+        Tenant,
+        models.DO_NOTHING,
+        null=True,
+        related_name="audit_entries",
+        db_index=False,
+        db_constraint=False,
+    )
+    at = models.DateTimeField()
+    # A username, or what is no user: the command line, the service itself.
+    actor = models.CharField(max_length=150)
+    via = models.CharField(max_length=7, choices=Via)
+    token_prefix = models.CharField(max_length=12, blank=True)
+    # The kind of object, and what was done to it: task.pause. Ordered by bytes, so that
+    # an index finds all of a kind.
+    action = models.CharField(max_length=40, db_collation="C")
+    # Empty where there are several.
+    object_id = models.CharField(max_length=255, blank=True)
+    # All of them; null where there is one.
+    object_ids = models.JSONField(null=True)
+    count = models.PositiveIntegerField(default=1)
+    # Of each field what it was and is; null where the action says it all.
+    changes = models.JSONField(null=True)
+
+    objects = AuditEntryQuerySet.as_manager()
+
+    class Meta:
+        verbose_name_plural = "audit entries"
+        indexes = [
+            # Read by the log of a tenant, newest first.
+            models.Index(F("tenant"), F("id").desc(), name="audit_of_tenant"),
+            # The same of one actor.
+            models.Index(
+                F("tenant"), F("actor"), F("id").desc(), name="audit_of_actor"
+            ),
+            # The same of one action. Most entries are of tasks that are created, and
+            # are found without it.
+            models.Index(
+                F("tenant"),
+                F("action"),
+                F("id").desc(),
+                name="audit_of_action",
+                condition=~Q(action="task.create"),
+            ),
+            # What was done to one object, alone or with others.
+            models.Index(
+                fields=["tenant", "object_id"],
+                name="audit_of_object",
+                condition=~Q(object_id=""),
+            ),
+            GinIndex(
+                fields=["object_ids"],
+                opclasses=["jsonb_path_ops"],
+                name="audit_of_objects",
+                condition=Q(object_ids__isnull=False),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.action} by {self.actor} at {self.at:%Y-%m-%d %H:%M:%S}"

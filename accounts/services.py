@@ -10,11 +10,15 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from django.contrib.auth.hashers import make_password
+from django.contrib.sessions.backends.db import SessionStore
 from django.db import IntegrityError, transaction
 from django.db.models import Q, QuerySet
 
+from accounts import audit, encryption
 from accounts.models import (
     LONGEST_RETENTION,
+    Role,
+    Scope,
     SigningSecret,
     Tenant,
     Token,
@@ -25,12 +29,17 @@ from accounts.models import (
 
 logger = logging.getLogger(__name__)
 
-# How long a rotated signing secret still verifies, so that receivers can follow.
+# How long a rotated secret or token still counts, so that everybody can follow.
 OVERLAP = timedelta(hours=24)
+LONGEST_OVERLAP = timedelta(days=30)
 
 
 class AccountError(Exception):
     """What the accounts refuse, in a sentence that a person can act on."""
+
+
+class UserExists(AccountError):
+    """The name is taken."""
 
 
 @transaction.atomic
@@ -40,14 +49,65 @@ def provision(tenant_name: str, user_name: str) -> User:
     username = username_of(_usable(User, user_name), tenant)
     defaults = {"username": username, "password": make_password(None)}
     try:
-        user, _ = User.objects.get_or_create(
+        user, created = User.objects.get_or_create(
             tenant=tenant, name=user_name, defaults=defaults
         )
     except IntegrityError:
         raise AccountError(
             f"The username {username} belongs to somebody else."
         ) from None
+    if created:
+        audit.record(tenant.pk, "user.add", [user_name], {"role": (None, user.role)})
     return user
+
+
+@transaction.atomic
+def add_user(tenant: Tenant, name: str, *, role: Role = Role.MEMBER) -> User:
+    """A new user of a tenant. Raises UserExists where the name is taken."""
+    username = username_of(_usable(User, name), tenant)
+    user = User(
+        tenant=tenant,
+        name=name,
+        username=username,
+        role=role,
+        password=make_password(None),
+    )
+    try:
+        with transaction.atomic():
+            user.save(force_insert=True)
+    except IntegrityError:
+        raise UserExists(f"There is a user {name} already.") from None
+    audit.record(tenant.pk, "user.add", [name], {"role": (None, role)})
+    return user
+
+
+@transaction.atomic
+def change_user(
+    user: User, *, role: Role | None = None, is_active: bool | None = None
+) -> User:
+    """Give a user another role, close the door to them, or open it again."""
+    user = User.objects.select_for_update(no_key=True, of=("self",)).get(pk=user.pk)
+    before = {"role": user.role, "is_active": user.is_active}
+    if role is not None:
+        user.role = role
+    if is_active is not None:
+        user.is_active = is_active
+    after = {"role": user.role, "is_active": user.is_active}
+    if changes := audit.differences(before, after):
+        user.save(update_fields=list(changes))
+        audit.record(user.tenant_id, _verb(changes), [audited_name(user)], changes)
+    return user
+
+
+def _verb(changes: audit.Changes) -> str:
+    if "role" in changes:
+        return "user.change"
+    return "user.activate" if changes["is_active"][1] else "user.deactivate"
+
+
+def audited_name(user: User) -> str:
+    """As the audit log of the user's tenant knows them."""
+    return user.name or user.username
 
 
 def username_of(name: str, tenant: Tenant | None) -> str:
@@ -58,22 +118,85 @@ def username_of(name: str, tenant: Tenant | None) -> str:
 
 
 def issue_token(
-    user: User, *, name: str = "", expires_at: datetime | None = None
+    user: User,
+    *,
+    name: str = "",
+    expires_at: datetime | None = None,
+    scope: Scope = Scope.ADMIN,
 ) -> str:
     """The clear text of a new token; it is stored nowhere and cannot be had again."""
+    _, clear_text = new_token(user, name=name, expires_at=expires_at, scope=scope)
+    return clear_text
+
+
+@transaction.atomic
+def new_token(
+    user: User,
+    *,
+    name: str = "",
+    expires_at: datetime | None = None,
+    scope: Scope = Scope.ADMIN,
+) -> tuple[Token, str]:
+    """A new token and its clear text, which is stored nowhere."""
+    token, clear_text = _mint(user, name=name, expires_at=expires_at, scope=scope)
+    changes = {"user": (None, audited_name(user)), "scope": (None, scope)}
+    audit.record(user.tenant_id, "token.issue", [token.uuid], changes)
+    return token, clear_text
+
+
+def _mint(
+    user: User, *, name: str, expires_at: datetime | None, scope: str
+) -> tuple[Token, str]:
     if not user.is_active:
         raise AccountError(f"{user} is deactivated, so a token would be of no use.")
     if len(name) > _longest(Token, "name"):
         raise AccountError("The name of the token is too long.")
     clear_text = mint_token()
-    Token.objects.create(
+    token = Token.objects.create(
         user=user,
         name=name,
         digest=digest(clear_text),
         prefix=clear_text[: _longest(Token, "prefix")],
+        scope=scope,
         expires_at=expires_at,
     )
-    return clear_text
+    return token, clear_text
+
+
+@transaction.atomic
+def rotate_token(
+    token: Token, *, now: datetime, overlap: timedelta = OVERLAP
+) -> tuple[Token, str]:
+    """A token in the place of one, which lives on for the overlap and no longer.
+
+    The new one is of the same user, name and scope, and lives for as long as the one
+    before was to live. Raises AccountError where that one counts no more.
+    """
+    _check_overlap(overlap)
+    live = Token.objects.live(now).select_for_update(of=("self",))
+    token = live.select_related("user").filter(pk=token.pk).first() or _refuse_dead()
+    user, ends_at, renewed_until = token.user, now + overlap, None
+    if token.expires_at is not None:
+        renewed_until = now + (token.expires_at - token.created_at)
+    new, clear_text = _mint(
+        user, name=token.name, expires_at=renewed_until, scope=token.scope
+    )
+    token.expires_at = min(token.expires_at or ends_at, ends_at)
+    token.save(update_fields=["expires_at"])
+    changes = {"user": (None, audited_name(user)), "new": (None, str(new.uuid))}
+    audit.record(user.tenant_id, "token.rotate", [token.uuid], changes)
+    return new, clear_text
+
+
+def _refuse_dead() -> Token:
+    raise AccountError("The token is revoked or has expired; issue a new one.")
+
+
+def _check_overlap(overlap: timedelta) -> None:
+    if not timedelta() <= overlap <= LONGEST_OVERLAP:
+        raise AccountError(
+            f"The overlap must be from 0 to {LONGEST_OVERLAP.days} days."
+        )
 
 
 def revoke_token(clear_text: str, *, now: datetime) -> bool:
@@ -83,13 +206,31 @@ def revoke_token(clear_text: str, *, now: datetime) -> bool:
     return tokens.exists()
 
 
+@transaction.atomic
 def revoke_tokens(tokens: QuerySet[Token], *, now: datetime) -> int:
     """Revoke those that are not revoked yet, and say how many they were."""
-    return tokens.filter(revoked_at=None).update(revoked_at=now)
+    living = tokens.filter(revoked_at=None).order_by("pk")
+    rows = living.select_for_update(of=("self",)).values_list(
+        "pk", "uuid", "user__tenant"
+    )
+    of_tenant = defaultdict(list)
+    revoked = []
+    for pk, uuid, tenant_id in rows:
+        revoked.append(pk)
+        of_tenant[tenant_id].append(uuid)
+    Token.objects.filter(pk__in=revoked).update(revoked_at=now)
+    for tenant_id, uuids in of_tenant.items():
+        audit.record(tenant_id, "token.revoke", uuids)
+    return len(revoked)
 
 
 def deactivate_user(name: str, *, tenant: str | None = None) -> User:
     """Close the door to one user, known by name or by username; their tasks stay."""
+    return change_user(find_user(name, tenant=tenant), is_active=False)
+
+
+def find_user(name: str, *, tenant: str | None = None) -> User:
+    """The one user of that name or username. Raises AccountError if there are more."""
     users = User.objects.filter(Q(name=name) | Q(username=name))
     if tenant is not None:
         users = users.filter(tenant__name=tenant)
@@ -97,8 +238,6 @@ def deactivate_user(name: str, *, tenant: str | None = None) -> User:
         case []:
             raise AccountError(f"There is no user {name}.")
         case [user]:
-            user.is_active = False
-            user.save(update_fields=["is_active"])
             return user
         case several:
             names = ", ".join(str(user) for user in several)
@@ -119,6 +258,7 @@ def configure_tenant(
     Returns the tenant, and whether it is new.
     """
     tenant, created = _tenant(name)
+    before = audited_settings(tenant)
     changed = []
     if callback_url is not None:
         check_callback_url(callback_url)
@@ -147,7 +287,21 @@ def configure_tenant(
         raise AccountError(
             "Another tenant has this shared secret; choose another one."
         ) from None
+    changes = dict(audit.differences(before, audited_settings(tenant)))
+    if "shared_secret" in changes:
+        changes["shared_secret"] = audit.REDACTED, audit.REDACTED
+    audit.record(tenant.pk, "tenant.change", [tenant.name] if changes else [], changes)
     return tenant, created
+
+
+def audited_settings(tenant: Tenant) -> dict[str, Any]:
+    """What an entry of the audit log may have to tell of; the secret by its digest."""
+    return {
+        "name": tenant.name,
+        "callback_url": tenant.callback_url,
+        "shared_secret": tenant.shared_secret_digest,
+        "max_in_flight": tenant.max_in_flight,
+    }
 
 
 def check_callback_url(url: str) -> None:
@@ -169,6 +323,8 @@ def check_shared_secret(secret: str) -> None:
         raise AccountError(
             "The shared secret must be printable ASCII, with no space at its ends."
         )
+    if encryption.is_sealed(secret):
+        raise AccountError("The shared secret looks like one that is encrypted.")
 
 
 @transaction.atomic
@@ -176,13 +332,20 @@ def rotate_signing_secret(
     tenant: Tenant, *, now: datetime, overlap: timedelta = OVERLAP
 ) -> str:
     """A new secret for a tenant; the ones before it stay live during the overlap."""
+    _check_overlap(overlap)
     # One at a time, or the secret of a rotation in parallel would never expire.
     Tenant.objects.select_for_update().get(pk=tenant.pk)
     end = now + overlap
     older = tenant.signing_secrets.filter(Q(expires_at=None) | Q(expires_at__gt=end))
     older.update(expires_at=end)
     secret: str = SigningSecret.objects.create(tenant=tenant, created_at=now).secret
+    audit.record(tenant.pk, "signing_secret.rotate", [fingerprint(secret)])
     return secret
+
+
+def fingerprint(secret: str) -> str:
+    """What a signing secret may be known by: it tells nothing about 256 random bits."""
+    return digest(secret)[:16]
 
 
 class Keyring(NamedTuple):
@@ -206,18 +369,24 @@ def keyrings(tenant_ids: Collection[int], now: datetime) -> dict[int, Keyring]:
     for tenant_id, secret in live.order_by("-created_at", "-pk").values_list(
         "tenant", "secret"
     ):
-        # What SECRET_KEY no longer opens comes out as it lies in the table.
-        if secret.startswith("whsec_"):
+        if not encryption.is_sealed(secret):
             secrets[tenant_id].append(secret)
-        else:
-            logger.error("SECRET_KEY opens no signing secret of tenant %s.", tenant_id)
     tenants = Tenant.objects.filter(pk__in=tenant_ids)
-    return {
-        tenant.pk: Keyring(
-            secrets[tenant.pk], tenant.callback_url, tenant.shared_secret or ""
+    return {tenant.pk: _keyring(tenant, secrets[tenant.pk]) for tenant in tenants}
+
+
+def _keyring(tenant: Tenant, signing_secrets: Sequence[str]) -> Keyring:
+    shared_secret = tenant.shared_secret or ""
+    if not signing_secrets:
+        logger.error(
+            "Requests of tenant %s leave unsigned: it has no signing secret that "
+            "SECRET_KEY opens.",
+            tenant.pk,
         )
-        for tenant in tenants
-    }
+    if encryption.is_sealed(shared_secret):
+        logger.error("SECRET_KEY does not open the shared secret of %s.", tenant.pk)
+        shared_secret = ""
+    return Keyring(signing_secrets, tenant.callback_url, shared_secret)
 
 
 def live_signing_secrets(tenant_id: int, now: datetime) -> list[str]:
@@ -225,16 +394,16 @@ def live_signing_secrets(tenant_id: int, now: datetime) -> list[str]:
     return list(keyrings([tenant_id], now)[tenant_id].signing_secrets)
 
 
-def derive_keys() -> None:
-    """Do now what the first secret would wait for: a key is slow to derive on purpose."""
-    field: Any = SigningSecret._meta.get_field("secret")
-    _ = field.f
+def clear_sessions() -> None:
+    """Forget the sessions of the admin that have expired."""
+    SessionStore.clear_expired()
 
 
 def _tenant(name: str) -> tuple[Tenant, bool]:
     tenant, created = Tenant.objects.get_or_create(name=_usable(Tenant, name))
     if created:
         SigningSecret.objects.create(tenant=tenant)
+        audit.record(tenant.pk, "tenant.create", [name])
     return tenant, created
 
 

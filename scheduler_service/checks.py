@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from django.conf import settings
-from django.core.checks import CheckMessage, Error
+from django.core.checks import CheckMessage, Error, Warning
+
+from accounts import encryption
 
 # (setting, the least it may be, why)
 LEAST = (
@@ -26,6 +29,11 @@ LEAST = (
     ("PROBE_PATIENCE", 1, "a process that is busy is not stuck"),
     ("METRICS_PORT", 0, "ports are numbers, and 0 is none"),
     ("SCHEDULER_MISFIRE_GRACE", 1, "a beat that is restarted takes a moment"),
+    (
+        "SCHEDULER_AUDIT_RETENTION_DAYS",
+        1,
+        "who changed what is kept for a day at least",
+    ),
 )
 
 
@@ -34,4 +42,19 @@ def check_settings(**kwargs: Any) -> list[CheckMessage]:
         Error(f"{name} is less than {least}: {why}.", id=f"scheduler.E{number:03}")
         for number, (name, least, why) in enumerate(LEAST, start=1)
         if getattr(settings, name) < least
+    ]
+
+
+def check_secrets(databases: Sequence[str] | None, **kwargs: Any) -> list[CheckMessage]:
+    """Asked where the database is: by `migrate`, and by `check --database default`."""
+    unreadable = encryption.unreadable() if databases else 0
+    if not unreadable:
+        return []
+    return [
+        Warning(
+            f"SECRET_KEY opens {unreadable} of the stored secrets no more.",
+            hint="Put the key they were encrypted with into SECRET_KEY_FALLBACKS. "
+            "Until then requests of their tenants leave unsigned.",
+            id="scheduler.W001",
+        )
     ]

@@ -81,6 +81,7 @@ SCHEDULER_MAX_PER_HOST = env.int("SCHEDULER_MAX_PER_HOST", 100)
 # Runs of a tenant that are made and not begun.
 SCHEDULER_MAX_WAITING = env.int("SCHEDULER_MAX_WAITING", 5_000)
 SCHEDULER_RETENTION_DAYS = env.int("SCHEDULER_RETENTION_DAYS", 30)
+SCHEDULER_AUDIT_RETENTION_DAYS = env.int("SCHEDULER_AUDIT_RETENTION_DAYS", 365)
 
 INSTALLED_APPS = [
     "accounts",
@@ -107,6 +108,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "accounts.middleware.Acting",
 ]
 # A redirect would lose the body of a POST, so paths answer with and without a slash.
 APPEND_SLASH = False
@@ -212,7 +214,10 @@ if env.bool("BEHIND_TLS_PROXY", False):
 
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["accounts.authentication.TokenAuthentication"],
-    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_PERMISSION_CLASSES": [
+        "rest_framework.permissions.IsAuthenticated",
+        "accounts.permissions.Permitted",
+    ],
     "DEFAULT_PARSER_CLASSES": ["tasks_api.api.json.JSONParser"],
     "DEFAULT_RENDERER_CLASSES": ["tasks_api.api.json.JSONRenderer"],
     "DEFAULT_CONTENT_NEGOTIATION_CLASS": "tasks_api.api.json.AlwaysJSON",

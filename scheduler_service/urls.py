@@ -12,6 +12,7 @@ from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 from rest_framework.views import APIView
 
 from tasks_api.api import (
+    access,
     cron_jobs,
     health,
     metrics,
@@ -53,6 +54,23 @@ urlpatterns = [
     ),
     _both("tasks/(?P<task_id>[^/]+)/pause", tasks.PauseTask.as_view(), "pause-task"),
     _both("tasks/(?P<task_id>[^/]+)/resume", tasks.ResumeTask.as_view(), "resume-task"),
+    _both("tokens", access.TokenList.as_view(), "tokens"),
+    _both("tokens/(?P<token_id>[^/]+)", access.TokenDetail.as_view(), "token"),
+    _both(
+        "tokens/(?P<token_id>[^/]+)/rotate",
+        access.RotateToken.as_view(),
+        "rotate-token",
+    ),
+    _both("users", access.UserList.as_view(), "users"),
+    # A name may have a slash in it.
+    _both("users/(?P<name>.+?)", access.UserDetail.as_view(), "user"),
+    _both("signing-secrets", access.SigningSecretList.as_view(), "signing-secrets"),
+    _both(
+        "signing-secrets/rotate",
+        access.RotateSigningSecret.as_view(),
+        "rotate-signing-secret",
+    ),
+    _both("audit", access.AuditLog.as_view(), "audit"),
     _both("", cron_jobs.CronJobs.as_view(), "cron-jobs"),
     _both("insert", timers.InsertTimer.as_view(), "insert-timer"),
     _both("delete", timers.DeleteTimer.as_view(), "delete-timer"),

@@ -10,16 +10,20 @@ from urllib.parse import urlsplit
 from uuid import UUID
 
 from django.contrib import admin, messages
+from django.contrib.admin.models import LogEntry
 from django.core.paginator import Paginator
 from django.db import connection
 from django.db.models import Model, OuterRef, Q, QuerySet, Subquery
+from django.db.models.signals import post_save
+from django.dispatch import receiver
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.functional import cached_property
 from django.utils.html import format_html
 
-from accounts.models import User
+from accounts import audit
+from accounts.models import AuditEntry, User
 from tasks_api import services
 from tasks_api.exceptions import SchedulerError
 from tasks_api.models import (
@@ -269,6 +273,17 @@ def _remove_tasks(owner: User, ids: Sequence[str], *, now: datetime) -> None:
         services.remove_task(owner, task_id, now=now)
 
 
+@receiver(post_save, sender=LogEntry)
+def _note_schedule_edit(instance: LogEntry, **kwargs: Any) -> None:
+    """Say in the audit log who edited a task's schedule, once the admin has logged it."""
+    if instance.content_type is None or instance.content_type.model != "periodictask":
+        return
+    task = Task.objects.filter(periodic_task=instance.object_id).first()
+    if task is not None:
+        changes = {"schedule": (None, instance.get_change_message())}
+        audit.record(task.tenant_id, "schedule.change", [task.pk], changes)
+
+
 class AttemptInline(ReadOnly, admin.TabularInline):  # type: ignore[type-arg]  # not generic at run time
     model = Attempt
     fields = (
@@ -358,3 +373,35 @@ class QueueTallyAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]  # 
     list_display = ("tenant", "queue", "exhausted")
     list_select_related = ("tenant",)
     search_fields = ("queue", "tenant__name")
+
+
+@admin.register(AuditEntry)
+class AuditEntryAdmin(HistoryAdmin):
+    """Who changed what. Search for a tenant by its name, or for an object by its id."""
+
+    list_display = (
+        "at",
+        "tenant",
+        "actor",
+        "via",
+        "token_prefix",
+        "action",
+        "object_id",
+        "count",
+    )
+    list_filter = ("via",)
+    list_select_related = ("tenant",)
+    search_fields = ("=tenant__name", "=actor", "=action", "=object_id")
+    search_help_text = "A tenant, an actor, an action or the id of an object, in full."
+    fields = readonly_fields = (*list_display, "object_ids", "changes")
+
+    # An id is that of an object, which is a text here.
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        term = search_term.strip()
+        try:
+            UUID(term)
+        except ValueError:
+            return super().get_search_results(request, queryset, search_term)
+        return queryset & AuditEntry.objects.of_object(term), False

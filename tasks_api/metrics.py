@@ -105,6 +105,11 @@ LEASES_LOST = prometheus_client.Counter(
     "Leases that ran out, or whose worker was gone: their runs are sent again.",
     registry=REGISTRY,
 )
+UNSIGNED = prometheus_client.Counter(
+    "scheduler_unsigned_total",
+    "Requests without a signature: no secret of their tenant could be read.",
+    registry=REGISTRY,
+)
 PREVENTED = _counter(
     "scheduler_doubles_prevented_total",
     "Runs not claimed because they were taken, not sent or not judged because their "
@@ -143,6 +148,11 @@ def count_finished(finished: Sequence[Finished]) -> None:
 def count_unclaimed(count: int) -> None:
     """Runs that a worker was rung for, and that were not free."""
     PREVENTED.labels("claim").inc(count)
+
+
+def count_unsigned(count: int) -> None:
+    """Runs that a worker has to send without a signature."""
+    UNSIGNED.inc(count)
 
 
 def count_late(count: int) -> None:

@@ -61,6 +61,12 @@ class TaskQuerySet(models.QuerySet["Task"]):
     def for_owner(self, user: User) -> Self:
         return self.filter(tenant=user.tenant_id, owner=user)
 
+    def reached_by(self, user: User) -> Self:
+        """A user's own, or all of the tenant's for its administrators."""
+        if user.reaches_tenant:
+            return self.filter(tenant=user.tenant_id)
+        return self.for_owner(user)
+
     def alive(self, now: datetime) -> Self:
         """Those that have not ended: neither deleted, nor run, nor past their end."""
         ends = "periodic_task__expires"

@@ -10,6 +10,7 @@ from django.db import connection, transaction
 from django.db.models import F
 from django.db.models.functions import Now
 
+from accounts import audit
 from accounts.models import Tenant, User
 from tasks_api import periodic, store
 from tasks_api.arrays import array, columns
@@ -40,6 +41,7 @@ def put_task(owner: User, spec: TaskSpec, *, now: datetime) -> None:
     if task is None:
         store.insert(owner, [spec], now=now)
         return
+    audit.record(tenant.pk, "task.replace", [task.pk])
     if store.replace(task, spec, owner, now=now):
         _delete_ahead([task.pk])
     begun = Run.objects.filter(task=task, attempt_count__gt=0).not_started()
@@ -72,6 +74,7 @@ def put_set(
         else:
             gone.append(task_id)
     _remove(gone, now=now)
+    audit.record(tenant.pk, "task.remove", gone)
     if wanted:
         store.insert(owner, list(wanted.values()), now=now)
 
@@ -95,17 +98,28 @@ def _bury(tasks: TaskQuerySet, *, now: datetime) -> None:
 def remove_task(
     owner: User, task_id: str, *, now: datetime, surface: Surface | None = None
 ) -> None:
-    tasks = _own(owner, [task_id], now=now, surface=surface)
-    _remove([task.pk for task in tasks], now=now)
+    [task] = _own(owner, [task_id], now=now, surface=surface)
+    _remove([task.pk], now=now)
+    audit.record(task.tenant_id, "task.remove", [task.pk])
 
 
 @transaction.atomic
 def remove_tasks(tasks: TaskQuerySet, *, now: datetime) -> int:
     """Remove those of the tasks that are alive; returns how many there were."""
     rows = tasks.alive(now).order_by("pk").select_for_update(no_key=True, of=("self",))
-    ids = [task.pk for task in rows]
-    _remove(ids, now=now)
-    return len(ids)
+    gone = list(rows)
+    _remove([task.pk for task in gone], now=now)
+    _log("task.remove", gone)
+    return len(gone)
+
+
+def _log(action: str, tasks: Iterable[Task]) -> None:
+    """Say in the audit log of each tenant what was done to its tasks."""
+    of_tenant: dict[int, list[uuid.UUID]] = {}
+    for task in tasks:
+        of_tenant.setdefault(task.tenant_id, []).append(task.pk)
+    for tenant_id, ids in of_tenant.items():
+        audit.record(tenant_id, action, ids)
 
 
 def _remove(ids: Collection[uuid.UUID], *, now: datetime) -> None:
@@ -128,7 +142,9 @@ def pause_tasks(
     A run under way finishes. A one-off that was due waits, and runs on resume.
     """
     tasks = _own(owner, ids, now=now, surface=surface)
-    _pause([task for task in tasks if task.periodic_task.enabled])
+    going = [task for task in tasks if task.periodic_task.enabled]
+    _pause(going)
+    audit.record(owner.tenant_id, "task.pause", [task.pk for task in going])
 
 
 def _pause(tasks: Sequence[Task]) -> None:
@@ -156,6 +172,7 @@ def resume_tasks(
         task.periodic_task.enabled = True
     plan(paused, now=now)
     Run.objects.filter(task__in=resumed).not_started().update(wake_at=Now())
+    audit.record(owner.tenant_id, "task.resume", resumed)
 
 
 @transaction.atomic(durable=True)
@@ -170,6 +187,7 @@ def adopt_edits(ids: Sequence[uuid.UUID], *, now: datetime) -> int:
     _pause([task for task in tasks if not task.periodic_task.enabled])
     _forget_ahead([task for task in tasks if task.periodic_task.enabled])
     plan(tasks, now=now)
+    _log("schedule.change", tasks)
     return len(tasks)
 
 
@@ -237,7 +255,9 @@ def fire_task(task_id: uuid.UUID, *, now: datetime) -> uuid.UUID | None:
     )
     Run.objects.bulk_create([run], ignore_conflicts=True)
     stored = Run.objects.filter(pk=run.pk)
-    return stored.values_list("pk", flat=True).first()
+    made = stored.values_list("pk", flat=True).first()
+    audit.record(task.tenant_id, "task.run", [task_id] if made else [])
+    return made
 
 
 def _own(
@@ -248,7 +268,7 @@ def _own(
     surface: Surface | None,
     schedules: bool = False,
 ) -> list[Task]:
-    """Lock tasks of one owner. All of them exist and are his, or none is touched."""
+    """Lock tasks that a user reaches. All of them exist and are such, or none is touched."""
     wanted = {parse_id(task_id) for task_id in ids}
     rows = Task.objects.alive(now).filter(pk__in=wanted).select_related("periodic_task")
     if surface is not None:
@@ -260,7 +280,10 @@ def _own(
     tasks = list(rows.select_for_update(no_key=True, of=("self",)))
     if len(tasks) < len(wanted):
         raise TaskNotFound("Task not found")
-    if any(task.owner_id != owner.pk for task in tasks):
+    if not all(
+        owner.reaches(tenant_id=task.tenant_id, owner_id=task.owner_id)
+        for task in tasks
+    ):
         raise NotYourTask("Task does not belong to this user")
     return tasks
 

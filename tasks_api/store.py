@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 from uuid import UUID
 
+from accounts import audit
 from accounts.models import User
 from scheduler_service.statements import prepared
 from tasks_api import periodic
@@ -43,7 +44,10 @@ class Row(NamedTuple):
     created_at: datetime
 
 
-_INSERT = """
+# With their entry in the audit log, which as a statement of its own would cost a seventh
+# of what storing a task costs.
+_INSERT = f"""
+    WITH entry AS ({audit.INSERT})
     INSERT INTO tasks_api_task (id, tenant_id, owner_id, periodic_task_id, surface, name,
         method, url, queue, body, expected_status, overlap, misfire, retry, cron_seconds,
         cron_years, schedule_text, next_fire_at, planned_from, created_at, pause_reason,
@@ -52,11 +56,14 @@ _INSERT = """
         %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[],
         %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[],
         %s::text[], %s::timestamptz[], %s::text[], %s::timestamptz[])
-"""
+"""  # noqa: S608 (a statement of ours)
 
 
 def insert(owner: User, specs: Sequence[TaskSpec], *, now: datetime) -> list[Row]:
-    """Store new tasks with their schedules. Names must be free."""
+    """Store new tasks with their schedules, and say so in the audit log.
+
+    Names must be free.
+    """
     ids = [spec.task_id or new_id() for spec in specs]
     stored = [periodic.stored_as(spec.schedule, created_at=now) for spec in specs]
     schedule_ids = periodic.create(
@@ -70,7 +77,8 @@ def insert(owner: User, specs: Sequence[TaskSpec], *, now: datetime) -> list[Row
         for of_task in zip(ids, schedule_ids, specs, stored, strict=True)
     ]
     with prepared(rows=len(rows)) as cursor:
-        cursor.execute(_INSERT, columns(rows))
+        entry = audit.values(owner.tenant_id, audit.CREATE, ids)
+        cursor.execute(_INSERT, [*entry, *columns(rows)])
     return rows
 
 

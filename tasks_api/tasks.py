@@ -13,7 +13,9 @@ from celery import shared_task, signals
 from django.conf import settings
 from django.utils import timezone
 
-from accounts.services import derive_keys
+from accounts import audit
+from accounts.encryption import derive_keys
+from accounts.services import clear_sessions
 from tasks_api import (
     broker,
     events,
@@ -136,6 +138,9 @@ def prune() -> None:
     """Forget history that is older than its retention, unless it is under way here."""
     if _pruning.acquire(blocking=False):
         try:
-            retention.prune(now=timezone.now(), pause=_stopping.wait)
+            now = timezone.now()
+            retention.prune(now=now, pause=_stopping.wait)
+            audit.prune(now=now)
+            clear_sessions()
         finally:
             _pruning.release()

@@ -55,6 +55,7 @@ put_job = extend_schema(
         **schema.sentences(
             _400="Missing key: cron",
             _401="Authentication credentials were not provided.",
+            _403=schema.FORBIDDEN,
             _413=schema.TOO_LARGE,
             _429=schema.OUTAGE,
             _500="Internal error",
@@ -70,6 +71,7 @@ remove_job = extend_schema(
         **schema.sentences(
             _400="Missing parameter: job_id",
             _401="Authentication credentials were not provided.",
+            _403=schema.FORBIDDEN,
             _404="There is no job with this id",
             _429=schema.OUTAGE,
             _500="Internal error",

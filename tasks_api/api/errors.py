@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar, NamedTuple
 
 from django.core.exceptions import SuspiciousOperation
@@ -13,7 +14,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView, set_rollback
 
 from accounts.authentication import AnonymousTenant, TokenAuthentication
-from accounts.models import Tenant, User
+from accounts.models import Scope, Tenant, User
 from tasks_api.exceptions import (
     InvalidTask,
     MessageExists,
@@ -53,7 +54,15 @@ class Refusal(NamedTuple):
 
 
 class SurfaceView(APIView):
-    """Base of all views of a wire format; `refuse` puts errors in its words."""
+    """Base of all views of a wire format; `refuse` puts errors in its words.
+
+    A token of scope `read` calls what reads, by its method; `scopes` says where that is
+    not so, such as `{"POST": Scope.READ}`. `for_tenant_admins` is for what takes that
+    role and the scope `admin`.
+    """
+
+    scopes: ClassVar[Mapping[str, Scope]] = {}
+    for_tenant_admins: ClassVar[bool] = False
 
     @property
     def user(self) -> User:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, ClassVar
 
 import simplejson
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from accounts.models import Scope
 from tasks_api import pull
 from tasks_api.api import fields
 from tasks_api.api import pull_queue_schema as schema
@@ -39,6 +40,8 @@ class EnqueueJobs(TextView):
 class NextJobs(TextView):
     # No HEAD: it would lease jobs and throw them away.
     http_method_names = ["get", "options"]
+    # It takes the jobs that it shows.
+    scopes: ClassVar = {"GET": Scope.WRITE}
 
     @schema.next_jobs
     def get(self, request: Request) -> Response:

@@ -75,6 +75,7 @@ JOBS_OUT = {
 
 _COMMON = schema.sentences(
     _401="Authentication credentials were not provided.",
+    _403=schema.FORBIDDEN,
     _429=schema.OUTAGE,
     _500="Internal error",
 )

@@ -116,6 +116,7 @@ create_job = extend_schema(
             "Every field that cannot be used, or why the body cannot be read.",
         ),
         401: UNAUTHORIZED,
+        403: _message(schema.FORBIDDEN),
         413: _message(schema.TOO_LARGE),
         500: FAILURE,
         503: OUTAGE,

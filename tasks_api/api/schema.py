@@ -19,6 +19,7 @@ CRON = {
     "`@daily` and its kind; `@every 90s`. In UTC, or in the zone of a `CRON_TZ=` before it.",
 }
 TOO_LARGE = "The request body is larger than 1048576 bytes"
+FORBIDDEN = "This takes a token of scope write, and yours is read"
 OUTAGE = "The storage has trouble at the moment; try again"
 
 

@@ -186,6 +186,12 @@ def _done(message: str) -> OpenApiResponse:
     return schema.answer(MESSAGE, {"message": message}, message)
 
 
+_OWNER = OpenApiParameter(
+    "owner",
+    OpenApiTypes.STR,
+    description="For administrators: the name of a user of the tenant, or all.",
+)
+_OTHERS = "The tasks of others take an administrator's token of scope admin"
 _PAGING = [
     OpenApiParameter(
         "limit", OpenApiTypes.INT, description="At most 1000, which is the default."
@@ -198,11 +204,12 @@ list_tasks = extend_schema(
     operation_id="list_tasks",
     summary="Get all tasks",
     description="The caller's own tasks, oldest first, up to 1000 at once.",
-    parameters=_PAGING,
+    parameters=[_OWNER, *_PAGING],
     responses={
         200: schema.answer(TASKS_OUT, {"count": 1, "tasks": [STORED]}, "The tasks."),
         400: _error("Invalid value of limit. Value should be a whole number from 1"),
         401: _error(UNAUTHORIZED),
+        403: _error(_OTHERS),
         500: _error("APIError: Internal Server error while retrieving records"),
     },
 )
@@ -224,6 +231,7 @@ create_task = extend_schema(
         ),
         400: _error("Missing key: frequency"),
         401: _error("User Not authorized"),
+        403: _error(schema.FORBIDDEN),
         413: _error("The request body is larger than 1048576 bytes"),
         500: _error(FAILURE),
     },

@@ -220,6 +220,9 @@ class Engine:
         self._put([run for run in claimed if run.queue])
         runs = [run for run in claimed if not run.queue]
         credentials = self._credentials.of({run.tenant_id for run in runs})
+        metrics.count_unsigned(
+            sum(not credentials[run.tenant_id].signing_secrets for run in runs)
+        )
         now = datetime.now(UTC)
         until = claimed_at + settings.SCHEDULER_LEASE
         with self._changed:

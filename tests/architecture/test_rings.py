@@ -24,6 +24,8 @@ PURE = {
 }
 MODELS = {"accounts.models", "tasks_api.models"}
 CORE = {
+    "accounts.audit",
+    "accounts.encryption",
     "accounts.services",
     "tasks_api.broker",
     "tasks_api.dispatch",

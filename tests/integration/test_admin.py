@@ -140,7 +140,7 @@ def test_tasks_can_be_filtered_by_state(
 def test_a_token_is_shown_once_when_it_is_made(staff: Client, user: User) -> None:
     answer = staff.post(
         reverse("admin:accounts_token_add"),
-        {"user": user.pk, "name": "ci"},
+        {"user": user.pk, "name": "ci", "scope": "write"},
         follow=True,
     )
 

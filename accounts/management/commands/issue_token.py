@@ -12,6 +12,8 @@ from django.utils import timezone
 
 from accounts import services
 from accounts.management.base import AccountCommand
+from accounts.management.spans import span
+from accounts.models import Scope
 
 
 class Command(AccountCommand):
@@ -21,7 +23,15 @@ class Command(AccountCommand):
         parser.add_argument("--tenant", required=True)
         parser.add_argument("--user", required=True)
         parser.add_argument("--name", default="", help="What the token is for.")
-        parser.add_argument("--expires-in-days", type=int, metavar="DAYS")
+        parser.add_argument(
+            "--scope",
+            choices=Scope.values,
+            default=Scope.ADMIN,
+            help="What it may do; everything that its user may, unless given.",
+        )
+        expiry = parser.add_mutually_exclusive_group()
+        expiry.add_argument("--expires", type=span, metavar="SPAN", help="Such as 90d.")
+        expiry.add_argument("--expires-in-days", type=int, metavar="DAYS")
 
     def handle(
         self,
@@ -29,21 +39,26 @@ class Command(AccountCommand):
         tenant: str,
         user: str,
         name: str,
+        scope: str,
+        expires: timedelta | None,
         expires_in_days: int | None,
         **options: Any,
     ) -> str:
-        expires_at = _in_days(expires_in_days)
+        expires_at = _end(expires, expires_in_days)
         with transaction.atomic():
             owner = services.provision(tenant, user)
-            return services.issue_token(owner, name=name, expires_at=expires_at)
+            return services.issue_token(
+                owner, name=name, expires_at=expires_at, scope=Scope(scope)
+            )
 
 
-def _in_days(days: int | None) -> datetime | None:
-    if days is None:
-        return None
-    if days < 1:
-        raise CommandError("A token has to live for a day at least.")
+def _end(expires: timedelta | None, days: int | None) -> datetime | None:
     try:
-        return timezone.now() + timedelta(days=days)
+        lifetime = expires if days is None else timedelta(days=days)
+        if lifetime is None:
+            return None
+        if lifetime <= timedelta():
+            raise CommandError("A token has to live for a while.")
+        return timezone.now() + lifetime
     except OverflowError:
         raise CommandError("No calendar goes that far.") from None

@@ -9,8 +9,7 @@ from django.core.management.base import CommandParser
 from django.utils import timezone
 
 from accounts import services
-from accounts.management.base import AccountCommand
-from accounts.models import Tenant
+from accounts.management.base import AccountCommand, tenant_of
 
 
 class Command(AccountCommand):
@@ -25,10 +24,7 @@ class Command(AccountCommand):
         )
 
     def handle(self, *args: Any, tenant: str, rotate: bool, **options: Any) -> str:
-        now = timezone.now()
-        owner = Tenant.objects.filter(name=tenant).first()
-        if owner is None:
-            raise CommandError(f"There is no tenant {tenant}.")
+        now, owner = timezone.now(), tenant_of(tenant)
         if rotate:
             return services.rotate_signing_secret(owner, now=now)
         secrets = services.live_signing_secrets(owner.pk, now)

@@ -13,6 +13,7 @@ from django.core.management.commands import migrate
 from django.db import OperationalError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from accounts import audit
 from accounts.services import AccountError, configure_tenant
 from scheduler_service.database import without_limits
 
@@ -48,11 +49,12 @@ def provision_default_tenant() -> None:
     if not (settings.SECRET or settings.ENDPOINT):
         return
     try:
-        configure_tenant(
-            DEFAULT_TENANT,
-            shared_secret=settings.SECRET or None,
-            callback_url=settings.ENDPOINT or None,
-        )
+        with audit.acting(audit.COMMAND_LINE):
+            configure_tenant(
+                DEFAULT_TENANT,
+                shared_secret=settings.SECRET or None,
+                callback_url=settings.ENDPOINT or None,
+            )
     except AccountError as refusal:
         raise CommandError(
             f"SECRET and ENDPOINT cannot be used: {refusal}"

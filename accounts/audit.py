@@ -1,0 +1,179 @@
+"""Who changed what: the log that every change writes to, in its own transaction.
+
+The edges say who acts, once for each request or command (`act_as`); the core says what
+was done (`record`). Entries are never changed, and deleted only by `prune`; a trigger
+of the database sees to that.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import uuid_utils.compat
+from django.conf import settings
+from django.db import connection, transaction
+
+from accounts.models import AuditEntry, Via
+from scheduler_service.statements import prepared
+
+# What stands for a value that nobody may read in the log.
+REDACTED = "…"
+# What most entries tell of.
+CREATE = "task.create"
+# Rows in one statement of the pruning.
+BITE = 1000
+
+
+class Actor(NamedTuple):
+    """Who acts: a username, or what is no user; how; and by which token, if any."""
+
+    name: str
+    via: Via
+    token_prefix: str = ""
+
+
+# Who acts where no edge has said it: a beat or a worker, on its own account.
+SERVICE = Actor("the service", Via.SERVICE)
+COMMAND_LINE = Actor("command line", Via.COMMAND)
+
+_actor: ContextVar[Actor] = ContextVar("actor", default=SERVICE)
+
+
+@contextmanager
+def acting(actor: Actor) -> Iterator[None]:
+    """Everything that is done within is done by this actor, or whom `act_as` names."""
+    before = _actor.set(actor)
+    try:
+        yield
+    finally:
+        _actor.reset(before)
+
+
+def act_as(actor: Actor) -> None:
+    """From here to the end of the enclosing `acting`."""
+    _actor.set(actor)
+
+
+Changes = Mapping[str, tuple[Any, Any]]
+
+# One entry, for its `values`; also as a part of the statement that makes the change.
+INSERT = """
+    INSERT INTO accounts_auditentry (id, tenant_id, at, actor, via, token_prefix, action,
+        object_id, object_ids, count, changes)
+    VALUES (%s::uuid, %s::bigint, now(), %s::text, %s::text, %s::text, %s::text,
+        %s::text, %s::jsonb, %s::int, %s::jsonb)
+"""
+
+
+def record(
+    tenant_id: int | None,
+    action: str,
+    objects: Collection[object],
+    changes: Changes | None = None,
+) -> None:
+    """Log that the actor did this to all of these objects of a tenant, as one entry.
+
+    `action` is the kind of the objects and a verb, such as `task.pause`. `changes` says
+    of each field what it was and is, as JSON, with REDACTED in the place of secrets. It
+    costs one statement whatever the number of objects, and none if there are none.
+    """
+    if objects:
+        with prepared() as cursor:
+            cursor.execute(INSERT, values(tenant_id, action, objects, changes))
+
+
+def values(
+    tenant_id: int | None,
+    action: str,
+    objects: Collection[object],
+    changes: Changes | None = None,
+) -> list[Any]:
+    """The parameters of INSERT for an entry about one object or more; see `record`."""
+    actor = _actor.get()
+    ids = [str(each) for each in objects]
+    several = len(ids) > 1
+    return [
+        uuid_utils.compat.uuid7(),
+        tenant_id,
+        actor.name,
+        actor.via.value,
+        actor.token_prefix,
+        action,
+        "" if several else ids[0],
+        json.dumps(ids) if several else None,
+        len(ids),
+        json.dumps(changes) if changes else None,
+    ]
+
+
+def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> Changes:
+    """The fields whose values differ, with both values."""
+    return {
+        name: (before.get(name), value)
+        for name, value in after.items()
+        if before.get(name) != value
+    }
+
+
+def entries(
+    tenant_id: int,
+    *,
+    actor: str = "",
+    action: str = "",
+    object_id: str = "",
+    since: datetime | None = None,
+    until: datetime | None = None,
+) -> Any:
+    """A tenant's entries, the newest first; `since` counts, `until` does not.
+
+    `action` may end in a dot, for all verbs of a kind.
+    """
+    found = AuditEntry.objects.filter(tenant=tenant_id).order_by("-id")
+    if actor:
+        found = found.filter(actor=actor)
+    if action.endswith("."):
+        found = found.filter(action__startswith=action)
+    elif action:
+        found = found.filter(action=action)
+    if action and not CREATE.startswith(action):
+        # It goes without saying, and lets PostgreSQL use the index that leaves them out.
+        found = found.exclude(action=CREATE)
+    if object_id:
+        found = found.of_object(object_id)
+    if since:
+        found = found.filter(at__gte=since)
+    if until:
+        found = found.filter(at__lt=until)
+    return found
+
+
+def prune(*, now: datetime) -> int:
+    """Delete entries older than their retention, in bites; returns how many."""
+    before = now - timedelta(days=settings.SCHEDULER_AUDIT_RETENTION_DAYS)
+    pruned = 0
+    while deleted := _prune(before):
+        pruned += deleted
+    return pruned
+
+
+@transaction.atomic
+def _prune(before: datetime) -> int:
+    # Ids are in the order of their making, so no index of times is needed.
+    oldest_kept = UUID(int=int(before.timestamp() * 1000) << 80)
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL scheduler.prunes_audit = 'on'")
+        cursor.execute(
+            """
+            DELETE FROM accounts_auditentry WHERE id IN (
+                SELECT id FROM accounts_auditentry WHERE id < %s
+                ORDER BY id LIMIT %s FOR UPDATE SKIP LOCKED)
+            """,
+            [oldest_kept, BITE],
+        )
+        return int(cursor.rowcount)

@@ -1,0 +1,62 @@
+"""Print who changed what in a tenant."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from typing import Any
+
+from django.core.management.base import CommandParser
+from django.utils import timezone
+
+from accounts import audit
+from accounts.management.base import AccountCommand, tenant_of
+from accounts.management.spans import span
+from accounts.models import AuditEntry
+
+
+class Command(AccountCommand):
+    help = (
+        "Print a tenant's audit log, the newest entry first, an object of JSON a line."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--tenant", required=True)
+        parser.add_argument("--actor", default="", help="A username.")
+        parser.add_argument("--action", default="", help="task.pause; task. is all.")
+        parser.add_argument("--object", default="", metavar="ID")
+        parser.add_argument("--last", type=span, metavar="SPAN", help="Such as 7d.")
+        parser.add_argument("--limit", type=int, default=1000)
+
+    def handle(
+        self,
+        *args: Any,
+        tenant: str,
+        actor: str,
+        action: str,
+        last: timedelta | None,
+        limit: int,
+        **options: Any,
+    ) -> None:
+        entries = audit.entries(
+            tenant_of(tenant).pk,
+            actor=actor,
+            action=action,
+            object_id=options["object"],
+            since=timezone.now() - last if last else None,
+        )
+        for entry in entries[: max(limit, 0)].iterator():
+            self.stdout.write(_line(entry))
+
+
+def _line(entry: AuditEntry) -> str:
+    told = {
+        "at": entry.at.isoformat(),
+        "actor": entry.actor,
+        "via": entry.via,
+        "token": entry.token_prefix,
+        "action": entry.action,
+        "objects": entry.object_ids or [entry.object_id],
+        "changes": entry.changes or {},
+    }
+    return json.dumps(told, ensure_ascii=False)

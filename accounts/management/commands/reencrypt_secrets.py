@@ -1,0 +1,31 @@
+"""Put every secret in the tables under the current SECRET_KEY."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.management import CommandError
+from django.core.management.base import CommandParser
+
+from accounts import encryption
+from accounts.management.base import AccountCommand
+
+
+class Command(AccountCommand):
+    help = "Encrypt with SECRET_KEY what SECRET_KEY_FALLBACKS still have to open."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument(
+            "--check", action="store_true", help="Only say what there is to do."
+        )
+
+    def handle(self, *args: Any, check: bool, **options: Any) -> str:
+        found = encryption.reencrypt(write=not check)
+        if found.unreadable:
+            raise CommandError(
+                f"{found.unreadable} secrets are opened by no key; "
+                f"{found.current + found.former} are."
+            )
+        if check and found.former:
+            raise CommandError(f"{found.former} secrets want a former key.")
+        return f"SECRET_KEY opens all {found.current + found.former} secrets."

@@ -1,0 +1,34 @@
+"""Print a new signing secret of a tenant, and nothing else."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from django.core.management.base import CommandParser
+from django.utils import timezone
+
+from accounts import services
+from accounts.management.base import AccountCommand, tenant_of
+from accounts.management.spans import span
+
+
+class Command(AccountCommand):
+    help = "Print a new signing secret; the one before signs too for the overlap."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("tenant")
+        parser.add_argument(
+            "--overlap",
+            type=span,
+            default=services.OVERLAP,
+            metavar="SPAN",
+            help="How long the old one signs too; a day unless given.",
+        )
+
+    def handle(
+        self, *args: Any, tenant: str, overlap: timedelta, **options: Any
+    ) -> str:
+        return services.rotate_signing_secret(
+            tenant_of(tenant), now=timezone.now(), overlap=overlap
+        )

@@ -1,0 +1,38 @@
+"""Print a new token in the place of one, and nothing else."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from django.core.management import CommandError
+from django.core.management.base import CommandParser
+from django.utils import timezone
+
+from accounts import services
+from accounts.management.base import AccountCommand
+from accounts.management.spans import span
+from accounts.models import Token, digest
+
+
+class Command(AccountCommand):
+    help = "Print a new token like the one given, which lives on for the overlap."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("token", help="In clear text.")
+        parser.add_argument(
+            "--overlap",
+            type=span,
+            default=services.OVERLAP,
+            metavar="SPAN",
+            help="How long the old one lives on; a day unless given.",
+        )
+
+    def handle(self, *args: Any, token: str, overlap: timedelta, **options: Any) -> str:
+        found = Token.objects.filter(digest=digest(token)).first()
+        if found is None:
+            raise CommandError("There is no such token.")
+        _, clear_text = services.rotate_token(
+            found, now=timezone.now(), overlap=overlap
+        )
+        return clear_text

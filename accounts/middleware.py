@@ -1,0 +1,36 @@
+"""Who acts, for the audit log: nobody between two requests, and staff in the admin.
+
+The API's callers are named where they are let in, in `authentication`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from django.contrib.auth.models import AnonymousUser
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+
+from accounts import audit
+from accounts.audit import Actor
+from accounts.models import Via
+
+NOBODY = Actor("nobody", Via.API)
+
+
+class Acting:
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self._get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        with audit.acting(NOBODY):
+            return self._get_response(request)
+
+    def process_view(self, request: HttpRequest, *args: Any) -> None:
+        match = request.resolver_match
+        if match is None or match.app_name != "admin":
+            return
+        user = request.user
+        if not isinstance(user, AnonymousUser):
+            audit.act_as(Actor(user.get_username(), Via.ADMIN))

@@ -1,0 +1,56 @@
+"""Who may call what: the scope of the token, and the role of its user."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from rest_framework.permissions import SAFE_METHODS, BasePermission
+from rest_framework.request import Request
+
+from accounts.models import Role, Scope, Token, User
+
+
+class Permitted(BasePermission):
+    """The token's scope covers what the view asks for, by its method or in general.
+
+    A method that changes nothing takes `read`, any other `write`; a view says in
+    `scopes`, by method, where it is otherwise. A view whose `for_tenant_admins` is true
+    takes a user of that role and the scope `admin`, whatever the method.
+    """
+
+    # Read where a view does not say it.
+    scopes: ClassVar[Mapping[str, Scope]] = {}
+
+    def has_permission(self, request: Request, view: Any) -> bool:
+        scope, wanted = scope_of(request), wanted_scope(view, str(request.method))
+        if not scope.covers(wanted):
+            self.message = f"This takes a token of scope {wanted}, and yours is {scope}"
+            return False
+        if getattr(view, "for_tenant_admins", False) and not _is_admin(request.user):
+            self.message = "This is for the administrators of a tenant"
+            return False
+        return True
+
+
+def scope_of(request: Request) -> Scope:
+    """What the caller's credential may do. One that is no token sets and takes tasks."""
+    token = request.auth
+    return Scope(token.scope) if isinstance(token, Token) else Scope.WRITE
+
+
+def wanted_scope(view: Any, method: str) -> Scope:
+    if getattr(view, "for_tenant_admins", False):
+        return Scope.ADMIN
+    scopes: Mapping[str, Scope] = getattr(view, "scopes", Permitted.scopes)
+    named = "GET" if method == "HEAD" else method
+    return scopes.get(named, Scope.READ if method in SAFE_METHODS else Scope.WRITE)
+
+
+def _is_admin(user: object) -> bool:
+    return isinstance(user, User) and user.role == Role.ADMIN
+
+
+def reaches_tenant(user: User, token: Token) -> bool:
+    """Whether this call reaches what others of the user's tenant have."""
+    return user.role == Role.ADMIN and token.scope == Scope.ADMIN
