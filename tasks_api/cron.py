@@ -62,6 +62,18 @@ class Fields:
 
 
 @dataclass(frozen=True)
+class Dst:
+    """What a fixed local time does when the clock jumps over it, or shows it twice."""
+
+    skips_gap: bool = False
+    runs_twice: bool = False
+
+
+# Debian's rule.
+USUAL = Dst()
+
+
+@dataclass(frozen=True)
 class Text:
     """What a client wrote: either fields or a span, and the zone before it, if any."""
 
@@ -182,13 +194,16 @@ def _duration(text: str) -> timedelta:
 
 
 @lru_cache(maxsize=20_000)
-def first_from(fields: Fields, zone: str, moment: datetime) -> datetime | None:
+def first_from(
+    fields: Fields, zone: str, moment: datetime, dst: Dst = USUAL
+) -> datetime | None:
     """The first instant at or after a moment at which local time matches the fields.
 
     By Debian's rule: where minute or hour begins with a star, the clock counts as it
     goes, with nothing in a gap and both passes of an overlap. Any other expression is a
     fixed local time: one in a gap fires when the gap is over, and one in an overlap in
-    its first pass. Raises ScheduleError where the fields cannot be read.
+    its first pass, unless `dst` says otherwise. Raises ScheduleError where the fields
+    cannot be read.
     """
     minute, hour, *_ = fields.expression.split()
     if zone == "UTC":
@@ -198,21 +213,30 @@ def first_from(fields: Fields, zone: str, moment: datetime) -> datetime | None:
     try:
         if minute.startswith("*") or hour.startswith("*"):
             return _as_the_clock_goes(fields, clock, moment)
-        return _at_fixed_times(fields, clock, moment)
+        if not dst.runs_twice:
+            return _at_fixed_times(fields, clock, moment, dst)
+        # The clock as it goes is every pass of every time, and lacks what is in a gap.
+        passes = _as_the_clock_goes(fields, clock, moment)
+        if dst.skips_gap:
+            return passes
+        fixed = _at_fixed_times(fields, clock, moment, dst)
+        return min(filter(None, (passes, fixed)), default=None)
     except OverflowError:
         # Beyond the year 9999 in this zone or in UTC.
         return None
 
 
 def _at_fixed_times(
-    fields: Fields, clock: ZoneInfo, moment: datetime
+    fields: Fields, clock: ZoneInfo, moment: datetime, dst: Dst
 ) -> datetime | None:
     # A moment at the end of a gap belongs to the times in it, too; one before tells.
     before = moment.astimezone(UTC) - SECOND
     start = _naive(before, _offset(clock, before))
     for local in _matches(fields, start):
         instant = _first_pass(clock, local)
-        if instant >= moment:
+        if instant < moment:
+            continue
+        if not dst.skips_gap or _naive(instant, _offset(clock, instant)) == local:
             return instant
     return None
 

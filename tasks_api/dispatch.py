@@ -32,6 +32,8 @@ BATCH = 1000
 # A message that no worker took is repeated after this long, then after twice as long.
 RING_AGAIN = timedelta(seconds=5)
 LONGEST_SILENCE = timedelta(minutes=5)
+# Beyond so many, catching up is likelier to hurt the target than to help anybody.
+MOST_MADE_UP = 100
 # A run whose worker died so often is likelier to be the cause than the victim.
 MOST_LOST = 5
 
@@ -45,15 +47,24 @@ class _DueTask(NamedTuple):
     planned_from: str
     overlap: str
     misfire: str
+    catchup_window: int | None
     now: datetime
     stored: periodic.Stored
 
     @property
     def grace(self) -> timedelta | None:
-        """How late a fire time of a task may be that does not make up for any."""
-        if self.misfire != Misfire.SKIP:
+        """How late a fire time may be and still run; None is however late."""
+        late = settings.SCHEDULER_MISFIRE_GRACE
+        if self.misfire == Misfire.SKIP:
+            return timedelta(seconds=late)
+        if self.catchup_window is None:
             return None
-        return timedelta(seconds=settings.SCHEDULER_MISFIRE_GRACE)
+        return timedelta(seconds=max(late, self.catchup_window))
+
+    @property
+    def most(self) -> int:
+        """How many fire times that passed are made up for."""
+        return MOST_MADE_UP if self.misfire == Misfire.ALL else 1
 
 
 class _Move(NamedTuple):
@@ -78,6 +89,7 @@ class _NewRun(NamedTuple):
     wake_at: datetime | None
     finished_at: datetime | None
     exclusive: bool
+    is_next: bool
 
 
 class Dispatched(NamedTuple):
@@ -118,16 +130,19 @@ def _fire_others(tasks: Sequence[_DueTask], *, limit: int) -> list[UUID]:
         move, made = _fire(task, limit=limit)
         moves.append(move)
         runs.extend(made)
-        last = made[-1] if made else None
-        if last and last.state == RunState.PENDING and not task.stored.one_off:
-            fired[last.run_id] = (
-                task.periodic_task_id,
-                max(last.scheduled_for, task.now),
-            )
-    run_ids = _insert(runs, now=tasks[0].now)
+        for run in made:
+            if run.state == RunState.PENDING and not task.stored.one_off:
+                at = max(run.scheduled_for, task.now)
+                fired[run.run_id] = task.periodic_task_id, at
+    in_line = [task.task_id for task in tasks if task.overlap == Overlap.QUEUE_ONE]
+    # The place must be free that the run before has left, if it is over.
+    moved_up = move_up_in(in_line)
+    stored = _insert(runs, now=tasks[0].now)
+    moved_up += move_up_in(in_line)
     _move(moves)
-    _count([fired[run_id] for run_id in run_ids if run_id in fired])
-    return run_ids
+    _count([fired[run_id] for run_id in stored if run_id in fired])
+    waiting = {run.run_id for run in runs if run.is_next}
+    return [run_id for run_id in stored if run_id not in waiting] + moved_up
 
 
 class _Locked(NamedTuple):
@@ -214,7 +229,7 @@ def _fire_plain(limit: int, shares: Sequence[_Share] | None = None) -> _Locked:
         )
         rows = cursor.fetchall()
     others = [
-        _DueTask._make([*row[1:10], periodic.Stored._make(row[10:])])
+        _DueTask._make([*row[1:11], periodic.Stored._make(row[11:])])
         for row in rows
         if row[1] is not None
     ]
@@ -250,9 +265,9 @@ _FIRE = f"""
     WITH {{chosen}} due AS MATERIALIZED (
         SELECT task.id, task.tenant_id, task.periodic_task_id, task.next_fire_at,
             task.last_fire_at, task.planned_from, task.overlap, task.misfire,
-            now() AS at, {periodic.COLUMNS},
+            task.catchup_window, now() AS at, {periodic.COLUMNS},
             task.overlap = 'allow' AND task.misfire = 'latest'
-                AND task.planned_from = {periodic.PLAN} AS is_as_planned
+                AND task.catchup_window IS NULL AND task.planned_from = {periodic.PLAN} AS is_as_planned
         FROM tasks_api_task task {periodic.JOINS}
         WHERE {{due}}
         FOR NO KEY UPDATE OF task SKIP LOCKED
@@ -296,11 +311,12 @@ _FIRE = f"""
     LEFT JOIN made ON made.task_id = plain.id
     LEFT JOIN LATERAL (
         SELECT due.id, due.tenant_id, due.periodic_task_id, due.next_fire_at,
-            due.last_fire_at, due.planned_from, due.overlap, due.misfire, due.at,
+            due.last_fire_at, due.planned_from, due.overlap, due.misfire,
+            due.catchup_window, due.at,
             due.enabled, due.one_off, due.start_time, due.expires, due.every, due.period,
             due.clocked_time, due.minute, due.hour, due.day_of_month, due.month_of_year,
             due.day_of_week, due.timezone, due.solar_id, due.created_at,
-            due.cron_seconds, due.cron_years
+            due.cron_seconds, due.cron_years, due.dst, due.spread_offset
         WHERE plain.id IS NULL
     ) AS other ON true
 """.replace("{id}", ID_FOR.format(moment="next_fire_at", tenant_id="tenant_id"))  # noqa: S608 (constants of ours)
@@ -324,17 +340,17 @@ def _fire(task: _DueTask, *, limit: int) -> tuple[_Move, list[_NewRun]]:
             now=task.now,
             limit=limit,
             grace=task.grace,
+            most=task.most,
         )
     except ScheduleError as error:
         # One broken schedule must not hold up everybody else's.
         ids = {"task_id": task.task_id, "tenant_id": task.tenant_id}
         logger.warning("The task pauses: %s", error, extra=ids)
         return _moved(task, None, task.last_fire_at, planned_from, str(error)), []
-    upcoming = None if task.stored.one_off and due.fire else due.next_fire_at
-    runs = [_missed(task, moment) for moment in due.missed]
-    if due.fire:
-        runs.append(_pending(task, due.fire))
-    last = due.fire or due.missed[-1]
+    upcoming = None if task.stored.one_off and due.fires else due.next_fire_at
+    runs = [_missed(task, moment, reason) for moment, reason in due.missed]
+    runs += [_pending(task, moment) for moment in due.fires]
+    last = due.fires[-1] if due.fires else due.missed[-1].moment
     return _moved(task, upcoming, last, planned_from), runs
 
 
@@ -350,11 +366,14 @@ def _moved(
 
 def _pending(task: _DueTask, moment: datetime) -> _NewRun:
     wake_at = max(moment, task.now) + RING_AGAIN
+    if task.overlap == Overlap.QUEUE_ONE:
+        # Each begins as the next one, and moves up if none is before it.
+        run = _new_run(task, moment, RunState.PENDING, reason=WAITS, wake_at=wake_at)
+        return run._replace(exclusive=False, is_next=True)
     return _new_run(task, moment, RunState.PENDING, wake_at=wake_at)
 
 
-def _missed(task: _DueTask, moment: datetime) -> _NewRun:
-    reason = "Passed while nobody could fire it."
+def _missed(task: _DueTask, moment: datetime, reason: str) -> _NewRun:
     return _new_run(task, moment, RunState.MISSED, reason=reason, finished_at=task.now)
 
 
@@ -377,14 +396,18 @@ def _new_run(
         wake_at,
         finished_at,
         exclusive=task.overlap != Overlap.ALLOW,
+        is_next=False,
     )
 
 
-def _insert(runs: Sequence[_NewRun], *, now: datetime) -> list[UUID]:
-    """Store runs that do not exist yet; returns those that wait for a worker.
+WAITS = "Waits: the run before it is not over."
 
-    Whether a run would overlap with another one is for the constraint on exclusive
-    runs to say. Where it does, the fire time is kept as skipped.
+
+def _insert(runs: Sequence[_NewRun], *, now: datetime) -> list[UUID]:
+    """Store runs that do not exist yet; returns those that are not over by that.
+
+    Whether a run would overlap with another one, or another one waits for that already,
+    is for the constraints to say. Where they do, the fire time is kept as skipped.
     """
     if not runs:
         return []
@@ -393,12 +416,14 @@ def _insert(runs: Sequence[_NewRun], *, now: datetime) -> list[UUID]:
         [
             run._replace(
                 state=RunState.SKIPPED,
-                reason="The run before it was not over.",
+                reason="The run before it was not over."
+                if run.exclusive
+                else "The run before it was not over, and another one waits for that.",
                 finished_at=now,
                 wake_at=None,
             )
             for run in runs
-            if run.exclusive
+            if (run.exclusive or run.is_next)
             and run.state == RunState.PENDING
             and run.run_id not in stored
         ]
@@ -418,10 +443,11 @@ def _store(runs: Sequence[_NewRun]) -> list[UUID]:
         cursor.execute(
             """
             INSERT INTO tasks_api_run (id, task_id, tenant_id, scheduled_for, state,
-                reason, wake_at, finished_at, exclusive, attempt_count, lost_count)
+                reason, wake_at, finished_at, exclusive, is_next, attempt_count,
+                lost_count)
             SELECT *, 0, 0 FROM unnest(%s::uuid[], %s::uuid[], %s::bigint[],
                 %s::timestamptz[], %s::text[], %s::text[], %s::timestamptz[],
-                %s::timestamptz[], %s::bool[])
+                %s::timestamptz[], %s::bool[], %s::bool[])
             ON CONFLICT DO NOTHING
             RETURNING id
             """,
@@ -430,6 +456,50 @@ def _store(runs: Sequence[_NewRun]) -> list[UUID]:
         stored = [run_id for (run_id,) in cursor.fetchall()]
     metrics.count_made(stored, runs)
     return stored
+
+
+def move_up_in(task_ids: Sequence[UUID]) -> list[UUID]:
+    """Let the next runs of tasks begin whose exclusive run is over; returns them.
+
+    Whoever calls holds the tasks locked, or two would see the same place free.
+    """
+    if not task_ids:
+        return []
+    with prepared() as cursor:
+        cursor.execute(
+            """
+            UPDATE tasks_api_run run SET exclusive = true, is_next = false, reason = '',
+                wake_at = now() + make_interval(secs => %s)
+            WHERE run.task_id = ANY(%s::uuid[]) AND run.is_next
+                AND run.finished_at IS NULL AND NOT EXISTS (
+                    SELECT FROM tasks_api_run earlier
+                    WHERE earlier.task_id = run.task_id AND earlier.exclusive
+                        AND earlier.finished_at IS NULL)
+            RETURNING run.id
+            """,
+            [RING_AGAIN.total_seconds(), array(task_ids)],
+        )
+        return [run_id for (run_id,) in cursor.fetchall()]
+
+
+@transaction.atomic(durable=True)
+def move_up(task_ids: Sequence[UUID]) -> list[UUID]:
+    """Let the runs begin that waited for others of their tasks, which are over.
+
+    Returns the runs to ring for.
+    """
+    ids = array(task_ids)
+    with prepared() as cursor:
+        # In one order everywhere, and before the runs are looked at: the statement that
+        # waits for a lock does not see what changed meanwhile.
+        cursor.execute(
+            """
+            SELECT FROM tasks_api_task WHERE id = ANY(%s::uuid[])
+            ORDER BY id FOR NO KEY UPDATE
+            """,
+            [ids],
+        )
+    return move_up_in(task_ids)
 
 
 def _move(moves: Sequence[_Move]) -> None:
@@ -458,8 +528,11 @@ def _count(fired: Sequence[tuple[int, datetime]]) -> None:
         cursor.execute(
             """
             UPDATE django_celery_beat_periodictask periodic SET
-                last_run_at = fired.at, total_run_count = total_run_count + 1
-            FROM unnest(%s::int[], %s::timestamptz[]) AS fired(id, at)
+                last_run_at = fired.at, total_run_count = total_run_count + fired.runs
+            FROM (
+                SELECT id, max(at) AS at, count(*) AS runs
+                FROM unnest(%s::int[], %s::timestamptz[]) AS run(id, at) GROUP BY id
+            ) AS fired
             WHERE periodic.id = fired.id
             """,
             columns(fired),
@@ -484,13 +557,17 @@ def wake_due(*, limit: int = BATCH, leases_until: datetime | None = None) -> Dis
                 "latest": LONGEST_SILENCE.total_seconds(),
             },
         )
-        woken = cursor.fetchall()
+        rows = cursor.fetchall()
+    woken = [row[:3] for row in rows]
     metrics.count_woken(woken)
+    # Whoever waits behind one that has just ended, or was not seen when it did.
+    in_line = {task_id for *_, task_id in rows if task_id is not None}
+    moved_up = move_up(list(in_line)) if in_line else []
     lost = [run_id for run_id, _, was in woken if was == RunState.RUNNING]
     if lost:
         logger.warning("Leases ran out for %d runs; they are sent again.", len(lost))
     ringing = [run_id for run_id, state, _ in woken if state == RunState.PENDING]
-    return Dispatched(ringing, is_full=len(woken) == limit)
+    return Dispatched(ringing + moved_up, is_full=len(woken) == limit)
 
 
 # The next silence is as long as the run has waited already, which doubles it.
@@ -506,8 +583,9 @@ _WAKE = """
                     THEN 'replaced'
                 WHEN run.state = 'running' AND run.lost_count + 1 >= %(most_lost)s
                     THEN 'poison'
+                WHEN run.is_next THEN 'held'
                 ELSE 'ready'
-            END AS fate
+            END AS fate, task.overlap = 'queue_one' AS is_in_line
         FROM tasks_api_run run
         JOIN tasks_api_task task ON task.id = run.task_id
         JOIN django_celery_beat_periodictask periodic
@@ -541,12 +619,15 @@ _WAKE = """
             now() + least(
                 greatest(now() - greatest(run.scheduled_for, run.started_at),
                     make_interval(secs => %(soonest)s)),
-                make_interval(secs => %(latest)s))
+                -- Nobody rings for it that could be away for long.
+                CASE WHEN run.is_next THEN '30s'::interval
+                    ELSE make_interval(secs => %(latest)s) END)
             END,
         finished_at = CASE WHEN waiting.fate NOT IN ('ready', 'held') THEN now() END
     FROM waiting WHERE run.id = waiting.id
     RETURNING run.id, CASE waiting.fate WHEN 'held' THEN 'held' ELSE run.state END,
-        waiting.was
+        waiting.was,
+        CASE WHEN waiting.is_in_line AND waiting.fate <> 'ready' THEN run.task_id END
 """
 
 

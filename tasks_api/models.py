@@ -118,16 +118,25 @@ class Task(models.Model):
     queue = models.CharField(max_length=255, blank=True)
     # Text, not jsonb: numbers and key order reach the target as they were posted.
     body = models.TextField()
-    # The statuses that are success, such as 200-299; empty is any below 400.
-    expected_status = models.CharField(max_length=20, blank=True)
+    # The statuses that are success, such as 200-299,304; empty is any below 400.
+    expected_status = models.CharField(max_length=200, blank=True)
     overlap = models.CharField(
         max_length=10, choices=[(o, o) for o in Overlap], default=Overlap.ALLOW
     )
     misfire = models.CharField(
         max_length=10, choices=[(m, m) for m in Misfire], default=Misfire.LATEST
     )
-    # A RetryPolicy as JSON; empty is one attempt.
+    # Seconds by which a fire time may be late; null is however late.
+    catchup_window = models.PositiveIntegerField(null=True)
+    # The window in seconds, and by how many this task fires after its grid.
+    spread = models.PositiveIntegerField(default=0, db_default=0)
+    spread_offset = models.PositiveIntegerField(default=0, db_default=0)
+    # What a fixed time does in a gap and in an overlap; empty is next_valid first.
+    dst = models.CharField(max_length=20, blank=True, default="", db_default="")
+    # A RetryPolicy or a Backoff as JSON; empty is one attempt.
     retry = models.TextField(blank=True)
+    # RequestOptions as JSON; empty is none.
+    request = models.TextField(blank=True, default="", db_default="")
     # What a CrontabSchedule cannot hold of a cron expression; empty is second 0 and
     # every year.
     cron_seconds = models.TextField(blank=True)
@@ -251,6 +260,8 @@ class Run(models.Model):
     lost_count = models.PositiveIntegerField(default=0)
     # Bars other runs of its task from beginning before it is over.
     exclusive = models.BooleanField(default=False)
+    # Waits until the exclusive run of its task is over, and takes its place then.
+    is_next = models.BooleanField(default=False, db_default=False)
     started_at = models.DateTimeField(null=True)
     finished_at = models.DateTimeField(null=True)
 
@@ -267,6 +278,12 @@ class Run(models.Model):
                 fields=["task"],
                 name="run_alone_while_exclusive",
                 condition=Q(exclusive=True, finished_at=None),
+            ),
+            # One alone may wait for it to be over.
+            models.UniqueConstraint(
+                fields=["task"],
+                name="run_alone_while_next",
+                condition=Q(is_next=True, finished_at=None),
             ),
             models.CheckConstraint(
                 name="run_final_or_awake",

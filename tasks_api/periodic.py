@@ -20,6 +20,7 @@ from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
 from scheduler_service.statements import prepared
 from tasks_api.arrays import array, columns
+from tasks_api.cron import Dst
 from tasks_api.exceptions import ScheduleError
 from tasks_api.models import Task
 from tasks_api.schedules import Cron, Interval, Once, Schedule, first_after
@@ -28,12 +29,22 @@ from tasks_api.schedules import Cron, Interval, Once, Schedule, first_after
 FIRE = "tasks_api.tasks.fire"
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+SECOND = timedelta(seconds=1)
+# How Task.dst writes what clocks that change do to a fixed time.
+_DST = {
+    Dst(): "",
+    Dst(skips_gap=True): "skip first",
+    Dst(runs_twice=True): "next_valid both",
+    Dst(skips_gap=True, runs_twice=True): "skip both",
+}
+_DST_OF = {text: dst for dst, text in _DST.items()}
 
 
 class Stored(NamedTuple):
     """A task's schedule as it lies in the tables; the order is that of COLUMNS.
 
-    The last three stand on the task, where only the service writes.
+    The last five stand on the task, where only the service writes. Start and expiry are
+    those of the fire times, so with a spread they lie by its offset after the grid's.
     """
 
     enabled: bool
@@ -53,6 +64,13 @@ class Stored(NamedTuple):
     created_at: datetime = EPOCH
     seconds: str = ""
     years: str = ""
+    dst: str = ""
+    offset_seconds: int = 0
+
+    @property
+    def of_task(self) -> tuple[str, str, str, int]:
+        """What the tables of django-celery-beat have no place for."""
+        return self.seconds, self.years, self.dst, self.offset_seconds
 
 
 COLUMNS = """
@@ -60,7 +78,7 @@ COLUMNS = """
     every.every, every.period, clocked.clocked_time,
     cron.minute, cron.hour, cron.day_of_month, cron.month_of_year, cron.day_of_week,
     cron.timezone, periodic.solar_id, task.created_at, task.cron_seconds,
-    task.cron_years
+    task.cron_years, task.dst, task.spread_offset
 """
 JOINS = """
     JOIN django_celery_beat_periodictask periodic ON periodic.id = task.periodic_task_id
@@ -85,9 +103,13 @@ PLAN = """
 """
 
 
+# What django-celery-beat's tables say, where others edit it.
+_PLANNED = Stored._fields.index("created_at")
+
+
 def plan_of(stored: Stored) -> str:
     """A schedule as one text, kept on the task to notice when somebody edits it."""
-    return "|".join(map(_as_text, stored[:-3]))
+    return "|".join(map(_as_text, stored[:_PLANNED]))
 
 
 def fires_alike(plan: str, other: str) -> bool:
@@ -132,6 +154,8 @@ def stored_of(task: Task) -> Stored:
         created_at=task.created_at,
         seconds=task.cron_seconds,
         years=task.cron_years,
+        dst=task.dst,
+        offset_seconds=task.spread_offset,
     )
 
 
@@ -140,23 +164,24 @@ def stored_as(schedule: Schedule, *, created_at: datetime) -> Stored:
     match schedule:
         case Once(at=at):
             return Stored(True, one_off=True, clocked_time=at, created_at=created_at)
-        case Interval(start=start, every=every, end=end):
+        case Interval(start=start, every=every, end=end, offset=offset):
             return Stored(
                 True,
                 one_off=False,
-                start_time=start,
-                expires=end,
-                every=every // timedelta(seconds=1),
+                start_time=start + offset,
+                expires=end and end + offset,
+                every=every // SECOND,
                 period=str(IntervalSchedule.SECONDS),
                 created_at=created_at,
+                offset_seconds=offset // SECOND,
             )
-        case Cron(start=start, end=end):
+        case Cron(start=start, end=end, offset=offset):
             minute, hour, day, month, weekday = schedule.expression.split()
             return Stored(
                 True,
                 one_off=False,
-                start_time=start,
-                expires=end,
+                start_time=start and start + offset,
+                expires=end and end + offset,
                 minute=minute,
                 hour=hour,
                 day_of_month=day,
@@ -166,6 +191,8 @@ def stored_as(schedule: Schedule, *, created_at: datetime) -> Stored:
                 created_at=created_at,
                 seconds="" if schedule.seconds == "0" else schedule.seconds,
                 years="" if schedule.years == "*" else schedule.years,
+                dst=_DST[schedule.dst],
+                offset_seconds=offset // SECOND,
             )
 
 
@@ -176,7 +203,9 @@ def schedule_from(stored: Stored) -> Schedule:
     """
     if stored.clocked_time is not None:
         return Once(stored.clocked_time)
-    start = stored.start_time
+    offset = timedelta(seconds=stored.offset_seconds)
+    start = stored.start_time and stored.start_time - offset
+    end = stored.expires and stored.expires - offset
     if stored.every is not None and stored.period is not None:
         try:
             every = timedelta(**{stored.period: stored.every})
@@ -186,15 +215,17 @@ def schedule_from(stored: Stored) -> Schedule:
             raise ScheduleError(
                 f"Every {stored.every} {stored.period} is not an interval."
             )
-        return Interval(start or stored.created_at, every, stored.expires)
+        return Interval(start or stored.created_at - offset, every, end, offset)
     if stored.minute is not None and stored.zone is not None:
         return Cron(
             _expression(stored),
             _checked(stored.zone),
             start,
-            stored.expires,
+            end,
             seconds=stored.seconds or "0",
             years=stored.years or "*",
+            dst=_DST_OF[stored.dst],
+            offset=offset,
         )
     raise ScheduleError("The schedule is neither an interval, a crontab nor clocked.")
 
@@ -382,20 +413,20 @@ def set_enabled(task_ids: Collection[UUID], enabled: bool) -> None:
         )
 
 
-def end(task_ids: Collection[UUID], *, now: datetime) -> None:
-    """End tasks that were removed, and stop their schedules, in one statement."""
+def end(task_ids: Collection[UUID], *, now: datetime, reason: str) -> None:
+    """End tasks before their time, and stop their schedules, in one statement."""
     with connection.cursor() as cursor:
         cursor.execute(
             """
             WITH ended AS (
                 UPDATE tasks_api_task
-                SET ended_at = %s, end_reason = 'removed', next_fire_at = NULL
+                SET ended_at = %s, end_reason = %s, next_fire_at = NULL
                 WHERE id = ANY(%s::uuid[]) RETURNING periodic_task_id
             )
             UPDATE django_celery_beat_periodictask periodic SET enabled = false
             FROM ended WHERE periodic.id = ended.periodic_task_id
             """,
-            [now, array(task_ids)],
+            [now, reason, array(task_ids)],
         )
 
 

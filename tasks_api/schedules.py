@@ -6,8 +6,11 @@ after a moment, or None when nothing is left. All the rest follows from it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from hashlib import sha256
+from typing import NamedTuple
+from uuid import UUID
 
 from tasks_api import cron
 from tasks_api.exceptions import ScheduleError
@@ -17,17 +20,22 @@ MICROSECOND = timedelta(microseconds=1)
 
 @dataclass(frozen=True)
 class Interval:
-    """Fires at start + k·every in elapsed time, up to and including `end`."""
+    """Fires at start + k·every in elapsed time, up to and including `end`.
+
+    Each time by `offset` later: grid and end are what they are without it.
+    """
 
     start: datetime
     every: timedelta
     end: datetime | None = None
+    offset: timedelta = timedelta()
 
     def first_from(self, moment: datetime) -> datetime | None:
-        # Rounded up, so that a fire time is at or after the moment.
-        steps = max(0, -((self.start - moment) // self.every))
         try:
-            return _within(self.start + steps * self.every, self.end)
+            start = self.start + self.offset
+            # Rounded up, so that a fire time is at or after the moment.
+            steps = max(0, -((start - moment) // self.every))
+            return _within(start + steps * self.every, self.end, self.offset)
         except OverflowError:
             return None
 
@@ -44,7 +52,10 @@ class Once:
 
 @dataclass(frozen=True)
 class Cron:
-    """Fires when local time in `zone` matches the fields; see cron.first_from()."""
+    """Fires when local time in `zone` matches the fields; see cron.first_from().
+
+    Each time by `offset` later, which start and end know nothing of.
+    """
 
     expression: str
     zone: str = "UTC"
@@ -52,19 +63,39 @@ class Cron:
     end: datetime | None = None
     seconds: str = "0"
     years: str = "*"
+    dst: cron.Dst = cron.USUAL
+    offset: timedelta = timedelta()
 
     def first_from(self, moment: datetime) -> datetime | None:
+        moment -= self.offset
         earliest = max(moment, self.start) if self.start else moment
         fields = cron.Fields(self.expression, self.seconds, self.years)
-        found = cron.first_from(fields, self.zone, earliest)
-        return found and _within(found, self.end)
+        found = cron.first_from(fields, self.zone, earliest, self.dst)
+        try:
+            return found and _within(found + self.offset, self.end, self.offset)
+        except OverflowError:
+            return None
 
 
 Schedule = Interval | Once | Cron
 
 
-def _within(moment: datetime, end: datetime | None) -> datetime | None:
-    return moment if end is None or moment <= end else None
+def _within(
+    moment: datetime, end: datetime | None, offset: timedelta
+) -> datetime | None:
+    return moment if end is None or moment - offset <= end else None
+
+
+def spread(schedule: Schedule, window: int, task_id: UUID) -> Schedule:
+    """The schedule of a task that fires somewhere in a window of so many seconds.
+
+    Where is a matter of the task's id alone: the same after every restart and every
+    edit, and as good as random among tasks.
+    """
+    if not window or isinstance(schedule, Once):
+        return schedule
+    number = int.from_bytes(sha256(task_id.bytes).digest()[:8])
+    return replace(schedule, offset=timedelta(seconds=number % window))
 
 
 def read_cron(
@@ -108,12 +139,23 @@ def first_after(schedule: Schedule, moment: datetime) -> datetime | None:
     return schedule.first_from(moment + MICROSECOND)
 
 
+OVER = "Passed while nobody could fire it, and its task has ended since."
+TOO_LATE = "Nobody could fire it within {:g} seconds."
+
+
+class Missed(NamedTuple):
+    """A fire time that passed and is not made up for, and why."""
+
+    moment: datetime
+    reason: str
+
+
 @dataclass(frozen=True)
 class Due:
-    """What became due at once: which fire times are lost, which one runs, what is next."""
+    """What became due at once: what is lost, what runs, oldest first, and what is next."""
 
-    missed: tuple[datetime, ...]
-    fire: datetime | None
+    missed: tuple[Missed, ...]
+    fires: tuple[datetime, ...]
     next_fire_at: datetime | None
 
 
@@ -124,27 +166,43 @@ def due(
     now: datetime,
     limit: int,
     grace: timedelta | None = None,
+    most: int = 1,
 ) -> Due:
     """Sort out what became of the fire times from `since`, the first open one, to `now`.
 
-    The newest one fires and the older ones are missed: at most one run catches up,
-    and none after the schedule's end. With a `grace`, none catches up: what is later
-    than that is missed. A `since` that is still to come fires as it is. At most `limit`
-    fire times are looked at; the others come with the next call, because `next_fire_at`
-    is then still due.
+    The newest `most` of them fire, and the older ones are missed; and so are all of them
+    after the schedule's end. With a `grace`, none fires that is later than that. A
+    `since` that is still to come fires as it is. Beyond `limit` fire times (and `most`)
+    the others come with the next call, because `next_fire_at` is then still due.
     """
     if since > now:
-        return Due((), since, first_after(schedule, since))
+        return Due((), (since,), first_after(schedule, since))
     passed = [since]
     upcoming = first_after(schedule, since)
-    while upcoming is not None and upcoming <= now and len(passed) < limit:
+    # As many more as it takes to know that those before them are not of the newest.
+    while upcoming is not None and upcoming <= now and len(passed) < limit + most:
         passed.append(upcoming)
         upcoming = first_after(schedule, upcoming)
-    more_passed = upcoming is not None and upcoming <= now
-    is_late = grace is not None and now - passed[-1] > grace
-    if more_passed or is_late or _is_over(schedule, now):
-        return Due(tuple(passed), None, upcoming)
-    return Due(tuple(passed[:-1]), passed[-1], upcoming)
+    newest = most
+    if len(passed) == limit + most:
+        passed, upcoming, newest = passed[:limit], passed[limit], 0
+    missed, fires = [], []
+    is_over = _is_over(schedule, now)
+    for newer, moment in enumerate(reversed(passed)):
+        if is_over:
+            missed.append(Missed(moment, OVER))
+        elif grace is not None and now - moment > grace:
+            missed.append(Missed(moment, TOO_LATE.format(grace.total_seconds())))
+        elif newer >= newest:
+            missed.append(Missed(moment, _made_up(most)))
+        else:
+            fires.append(moment)
+    return Due(tuple(reversed(missed)), tuple(reversed(fires)), upcoming)
+
+
+def _made_up(most: int) -> str:
+    newest = "one is" if most == 1 else f"{most} are"
+    return f"Passed while nobody could fire it; only the newest {newest} made up for."
 
 
 # A fire time at the very end still runs when its turn comes this much later.
@@ -155,5 +213,5 @@ def _is_over(schedule: Schedule, now: datetime) -> bool:
     match schedule:
         case Once():
             return False
-        case Interval(end=end) | Cron(end=end):
-            return end is not None and now > end + END_GRACE
+        case Interval(end=end, offset=offset) | Cron(end=end, offset=offset):
+            return end is not None and now - offset > end + END_GRACE

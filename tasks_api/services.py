@@ -12,7 +12,7 @@ from django.db.models.functions import Now
 
 from accounts import audit
 from accounts.models import Tenant, User
-from tasks_api import periodic, store
+from tasks_api import dispatch, periodic, store
 from tasks_api.arrays import array, columns
 from tasks_api.exceptions import NotYourTask, ScheduleError, TaskNotFound
 from tasks_api.models import Run, Task, TaskQuerySet, id_for
@@ -122,10 +122,19 @@ def _log(action: str, tasks: Iterable[Task]) -> None:
         audit.record(tenant_id, action, ids)
 
 
+@transaction.atomic
+def end_tasks(ids: Collection[uuid.UUID], *, now: datetime) -> None:
+    """End tasks whose target is gone for good; a run under way finishes."""
+    alive = Task.objects.filter(pk__in=ids, ended_at=None).order_by("pk")
+    locked = [task.pk for task in alive.select_for_update(no_key=True)]
+    periodic.end(locked, now=now, reason="gone (HTTP 410)")
+    _take_back(locked, reason="The target of the task is gone (HTTP 410).")
+
+
 def _remove(ids: Collection[uuid.UUID], *, now: datetime) -> None:
     if not ids:
         return
-    periodic.end(ids, now=now)
+    periodic.end(ids, now=now, reason="removed")
     _take_back(ids, reason="The task was removed.")
 
 
@@ -240,20 +249,28 @@ def _continue(
 def fire_task(task_id: uuid.UUID, *, now: datetime) -> uuid.UUID | None:
     """Make a run of a task at once, beside its schedule.
 
-    None when the task has ended, or may not overlap with the run that it has.
+    None when the task has ended, or may not overlap with the run that it has. Of a task
+    that lets one run wait, this one may be it.
     """
-    task = Task.objects.alive(now).filter(pk=task_id).first()
+    # Locked as dispatch locks it, which may let a run begin at this moment.
+    tasks = Task.objects.alive(now).filter(pk=task_id)
+    task = tasks.select_for_update(no_key=True, of=("self",)).first()
     if task is None:
         return None
+    is_in_line = task.overlap == Overlap.QUEUE_ONE
     run = Run(
         id=id_for(now, task.tenant_id),
         task=task,
         tenant_id=task.tenant_id,
         scheduled_for=now,
         wake_at=now,
-        exclusive=task.overlap != Overlap.ALLOW,
+        exclusive=task.overlap == Overlap.SKIP,
+        is_next=is_in_line,
+        reason=dispatch.WAITS if is_in_line else "",
     )
     Run.objects.bulk_create([run], ignore_conflicts=True)
+    if is_in_line:
+        dispatch.move_up_in([task.pk])
     stored = Run.objects.filter(pk=run.pk)
     made = stored.values_list("pk", flat=True).first()
     audit.record(task.tenant_id, "task.run", [task_id] if made else [])

@@ -24,13 +24,23 @@ class Overlap(StrEnum):
 
     ALLOW = "allow"
     SKIP = "skip"
+    QUEUE_ONE = "queue_one"
 
 
 class Misfire(StrEnum):
-    """What becomes of the newest fire time that passed while nobody could fire it."""
+    """What becomes of the fire times that passed while nobody could fire them."""
 
     LATEST = "latest"
     SKIP = "skip"
+    ALL = "all"
+
+
+class BodyForm(StrEnum):
+    """How the body of a request was given, where it was not as `post_data`."""
+
+    JSON = "json"
+    TEXT = "text"
+    FORM = "form"
 
 
 def summary(*, name: str, method: str, url: str, queue: str) -> str:
@@ -60,6 +70,38 @@ class RetryPolicy:
 
 
 @dataclass(frozen=True)
+class Backoff:
+    """A limited number of attempts, further and further apart, as the target wishes.
+
+    The n-th retry comes after `min_delay` to `min_delay` * 4^n seconds, drawn at random,
+    and never more than `max_delay`; a Retry-After header may ask for more, up to
+    `max_delay`. None comes later than `max_age` seconds after the planned instant.
+    `statuses` are codes and ranges; a missing answer is always tried again.
+    """
+
+    max_attempts: int = 6
+    min_delay: float = 10
+    max_delay: float = 3600
+    max_age: float = 24 * 3600
+    statuses: str = "408,425,429,500-599"
+
+
+@dataclass(frozen=True)
+class RequestOptions:
+    """What a request has beyond method, target and body; the default is nothing.
+
+    The values of the headers are sealed, all of them in one text, in the order of their
+    names. Without a form the body is `post_data`.
+    """
+
+    header_names: tuple[str, ...] = ()
+    sealed_values: str = ""
+    timeout_seconds: int | None = None
+    form: BodyForm | None = None
+    content_type: str = ""
+
+
+@dataclass(frozen=True)
 class TaskSpec:
     """A task as its owner wants it: the request, when it is sent, and by which rules.
 
@@ -75,11 +117,16 @@ class TaskSpec:
     name: str = ""
     # The pull queue that gets the body as a message, instead of a URL.
     queue: str = ""
-    # The first and the last status that count as success, such as 200-299.
+    # The statuses that are success, such as 200-299,304; empty is any below 400.
     expected_status: str = ""
     overlap: Overlap = Overlap.ALLOW
     misfire: Misfire = Misfire.LATEST
-    retry: RetryPolicy | None = None
+    # How late a fire time may still be made up for, in seconds; None is however late.
+    catchup_window: int | None = None
+    # The seconds over which the fire times of tasks are spread.
+    spread: int = 0
+    retry: RetryPolicy | Backoff | None = None
+    request: RequestOptions = RequestOptions()
     # When to fire in the client's own words, where its wire format shows them again.
     schedule_text: str = ""
     # Given where the body has to name it.

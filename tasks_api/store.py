@@ -15,8 +15,8 @@ from scheduler_service.statements import prepared
 from tasks_api import periodic
 from tasks_api.arrays import columns
 from tasks_api.models import Task, new_id
-from tasks_api.schedules import Cron, Schedule, first_after
-from tasks_api.specs import RetryPolicy, TaskSpec, summary
+from tasks_api.schedules import Cron, Schedule, first_after, spread
+from tasks_api.specs import Backoff, RequestOptions, RetryPolicy, TaskSpec, summary
 
 
 class Row(NamedTuple):
@@ -35,7 +35,12 @@ class Row(NamedTuple):
     expected_status: str
     overlap: str
     misfire: str
+    catchup_window: int | None
+    spread: int
+    spread_offset: int
+    dst: str
     retry: str
+    request: str
     cron_seconds: str
     cron_years: str
     schedule_text: str
@@ -49,13 +54,14 @@ class Row(NamedTuple):
 _INSERT = f"""
     WITH entry AS ({audit.INSERT})
     INSERT INTO tasks_api_task (id, tenant_id, owner_id, periodic_task_id, surface, name,
-        method, url, queue, body, expected_status, overlap, misfire, retry, cron_seconds,
-        cron_years, schedule_text, next_fire_at, planned_from, created_at, pause_reason,
-        end_reason)
+        method, url, queue, body, expected_status, overlap, misfire, catchup_window,
+        spread, spread_offset, dst, retry, request, cron_seconds, cron_years,
+        schedule_text, next_fire_at, planned_from, created_at, pause_reason, end_reason)
     SELECT *, '', '' FROM unnest(%s::uuid[], %s::bigint[], %s::bigint[], %s::int[],
         %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[],
+        %s::text[], %s::text[], %s::text[], %s::int[], %s::int[], %s::int[],
         %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[],
-        %s::text[], %s::timestamptz[], %s::text[], %s::timestamptz[])
+        %s::timestamptz[], %s::text[], %s::timestamptz[])
 """  # noqa: S608 (a statement of ours)
 
 
@@ -65,7 +71,10 @@ def insert(owner: User, specs: Sequence[TaskSpec], *, now: datetime) -> list[Row
     Names must be free.
     """
     ids = [spec.task_id or new_id() for spec in specs]
-    stored = [periodic.stored_as(spec.schedule, created_at=now) for spec in specs]
+    plans = [
+        schedule_for(spec, task_id) for spec, task_id in zip(specs, ids, strict=True)
+    ]
+    stored = [periodic.stored_as(plan, created_at=now) for plan in plans]
     schedule_ids = periodic.create(
         [
             periodic.New(task_id, describe(spec, owner), each)
@@ -74,7 +83,7 @@ def insert(owner: User, specs: Sequence[TaskSpec], *, now: datetime) -> list[Row
     )
     rows = [
         _row(owner, *of_task, now=now)
-        for of_task in zip(ids, schedule_ids, specs, stored, strict=True)
+        for of_task in zip(ids, schedule_ids, specs, plans, stored, strict=True)
     ]
     with prepared(rows=len(rows)) as cursor:
         entry = audit.values(owner.tenant_id, audit.CREATE, ids)
@@ -87,6 +96,7 @@ def _row(
     task_id: UUID,
     schedule_id: int,
     spec: TaskSpec,
+    schedule: Schedule,
     stored: periodic.Stored,
     *,
     now: datetime,
@@ -106,14 +116,24 @@ def _row(
         expected_status=spec.expected_status,
         overlap=spec.overlap,
         misfire=spec.misfire,
+        catchup_window=spec.catchup_window,
+        spread=spec.spread,
+        spread_offset=stored.offset_seconds,
+        dst=stored.dst,
         retry=_written(spec.retry),
+        request=_written_options(spec.request),
         cron_seconds=stored.seconds,
         cron_years=stored.years,
         schedule_text=spec.schedule_text,
-        next_fire_at=_first_fire(spec.schedule, now),
+        next_fire_at=_first_fire(schedule, now),
         planned_from=periodic.plan_of(stored),
         created_at=now,
     )
+
+
+def schedule_for(spec: TaskSpec, task_id: UUID) -> Schedule:
+    """When a task of this id fires, which its place in a spread is part of."""
+    return spread(spec.schedule, spec.spread, task_id)
 
 
 def _first_fire(schedule: Schedule, now: datetime) -> datetime | None:
@@ -130,10 +150,13 @@ def replace(task: Task, spec: TaskSpec, owner: User, *, now: datetime) -> bool:
     passed unnoticed, is not lost. With another one it starts anew. Returns whether it
     is another one.
     """
-    stored = periodic.stored_as(spec.schedule, created_at=task.created_at)
+    schedule = schedule_for(spec, task.pk)
+    stored = periodic.stored_as(schedule, created_at=task.created_at)
     # As its schedule is now, which somebody may have edited a moment ago.
     plan = periodic.plan_of(periodic.stored_of(task))
-    place = Place(plan, task.cron_seconds, task.cron_years)
+    place = Place(
+        plan, task.cron_seconds, task.cron_years, task.dst, task.spread_offset
+    )
     starts_anew = not place.is_of(stored)
     if starts_anew:
         periodic.replace(
@@ -141,11 +164,14 @@ def replace(task: Task, spec: TaskSpec, owner: User, *, now: datetime) -> bool:
         )
         task.planned_from = periodic.plan_of(stored)
         task.cron_seconds, task.cron_years = stored.seconds, stored.years
-        task.next_fire_at = first_after(spec.schedule, now)
+        task.dst, task.spread_offset = stored.dst, stored.offset_seconds
+        task.next_fire_at = first_after(schedule, now)
     task.method, task.url, task.queue = spec.method, spec.url, spec.queue
     task.body, task.expected_status = spec.body, spec.expected_status
     task.overlap, task.misfire = spec.overlap, spec.misfire
+    task.catchup_window, task.spread = spec.catchup_window, spec.spread
     task.retry = _written(spec.retry)
+    task.request = _written_options(spec.request)
     task.schedule_text, task.pause_reason = spec.schedule_text, ""
     task.replaced_at = now
     task.save(update_fields=_REPLACED)
@@ -158,10 +184,12 @@ class Place(NamedTuple):
     planned_from: str
     cron_seconds: str
     cron_years: str
+    dst: str
+    spread_offset: int
 
     def is_of(self, stored: periodic.Stored) -> bool:
         """Whether a task with this schedule fires just like that."""
-        return self[1:] == (stored.seconds, stored.years) and periodic.fires_alike(
+        return self[1:] == stored.of_task and periodic.fires_alike(
             self.planned_from, periodic.plan_of(stored)
         )
 
@@ -170,6 +198,8 @@ _REPLACED = (
     "planned_from",
     "cron_seconds",
     "cron_years",
+    "dst",
+    "spread_offset",
     "next_fire_at",
     "method",
     "url",
@@ -178,7 +208,10 @@ _REPLACED = (
     "expected_status",
     "overlap",
     "misfire",
+    "catchup_window",
+    "spread",
     "retry",
+    "request",
     "schedule_text",
     "pause_reason",
     "replaced_at",
@@ -191,5 +224,9 @@ def describe(spec: TaskSpec, owner: User) -> str:
     return f"{task} for {owner}"
 
 
-def _written(policy: RetryPolicy | None) -> str:
+def _written(policy: RetryPolicy | Backoff | None) -> str:
     return json.dumps(asdict(policy)) if policy else ""
+
+
+def _written_options(options: RequestOptions) -> str:
+    return "" if options == RequestOptions() else json.dumps(asdict(options))

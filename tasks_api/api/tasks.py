@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
-import simplejson
 from django.conf import settings
 from django.db.models import Q
 from django.http import HttpResponse
@@ -18,7 +17,7 @@ from rest_framework.utils.urls import replace_query_param
 
 from accounts.models import User
 from tasks_api import periodic, services
-from tasks_api.api import fields
+from tasks_api.api import fields, policies
 from tasks_api.api import tasks_schema as schema
 from tasks_api.api.errors import Refusal, SurfaceView
 from tasks_api.api.json import dumps
@@ -147,13 +146,14 @@ def read_task(data: object, *, now: datetime) -> TaskSpec:
     data = fields.body_of(data)
     is_periodic = _task_type(data) == "periodic"
     queue = _given(data, "queue")
-    return TaskSpec(
+    spec = TaskSpec(
         surface=Surface.TASKS,
         schedule=_recurring(data, now) if is_periodic else _once(data, now),
         url=_no_url(data) if queue else _url(data),
         queue=fields.client_name("queue", data["queue"]) if queue else "",
         body=dumps(_post_data(data)),
     )
+    return policies.read_policies(data, spec, now=now)
 
 
 def _given(data: Mapping[str, Any], name: str) -> bool:
@@ -304,9 +304,10 @@ def render_task(task: Task, now: datetime) -> dict[str, Any]:
         "id": str(task.pk),
         **target,
         "task_type": _type_of(schedule),
-        "post_data": simplejson.RawJSON(task.body),
+        "post_data": policies.post_data_of(task),
         **_times(schedule),
         "next_run_datetime": _written(task.upcoming(now)),
+        **policies.render_policies(task),
     }
 
 

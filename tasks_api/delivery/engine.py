@@ -9,6 +9,7 @@ or before, when a beat sees that nobody holds the engine's presence any more.
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import threading
@@ -16,6 +17,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from queue import Empty, SimpleQueue
 from typing import NamedTuple
 from uuid import UUID
@@ -24,8 +26,9 @@ from django.conf import settings
 from django.db import Error as DatabaseError
 from django.db import connection, transaction
 
+from accounts import sealing
 from accounts.services import keyrings, own_limits
-from tasks_api import dispatch, metrics, pull
+from tasks_api import dispatch, metrics, pull, services
 from tasks_api.delivery import leases, request, retry
 from tasks_api.delivery.record import Finished, record
 from tasks_api.delivery.request import Claimed, Credentials, Outcome
@@ -33,6 +36,7 @@ from tasks_api.delivery.transport import Transport
 from tasks_api.delivery.waiting import Waiting
 from tasks_api.heartbeats import Presence
 from tasks_api.models import LANES, lane_of
+from tasks_api.specs import Overlap
 
 logger = logging.getLogger(__name__)
 
@@ -263,7 +267,9 @@ class Engine:
     def _send(self, run: Claimed, credentials: Credentials, now: datetime) -> None:
         timeout = settings.SCHEDULER_REQUEST_TIMEOUT
         try:
-            built = request.build(run, credentials, now=now, timeout=timeout)
+            built = request.build(
+                run, credentials, now=now, timeout=timeout, unseal=_unseal
+            )
         except ValueError as error:
             # Held and never sent, it would stay under way for ever.
             self._on_done(run, Outcome(None, f"could not be built: {error}", 0))
@@ -324,9 +330,12 @@ class Engine:
 
     def _record(self, finished: Sequence[Finished]) -> None:
         ours = record(finished)
+        _end_tasks([item for item in finished if item.run.run_id in ours])
+        moved_up = _move_up(finished)
         with self._changed:
             for item in finished:
                 self._let_go(item.run)
+            self._waiting.add(moved_up)
             self._changed.notify_all()
         lost = len(finished) - len(ours)
         if lost:
@@ -396,9 +405,32 @@ def _recover(what: str, error: Exception) -> None:
 
 def _finished(done: _Done) -> Finished:
     spent = timedelta(milliseconds=done.outcome.duration_ms)
-    started_at = datetime.fromtimestamp(done.ended_at, tz=UTC) - spent
-    verdict = retry.judge(done.outcome, done.run)
-    return Finished(done.run, done.outcome, verdict, started_at)
+    ended_at = datetime.fromtimestamp(done.ended_at, tz=UTC)
+    verdict = retry.judge(done.outcome, done.run, now=ended_at)
+    return Finished(done.run, done.outcome, verdict, ended_at - spent)
+
+
+def _end_tasks(finished: Iterable[Finished]) -> None:
+    """End the tasks whose targets said that they are gone for good."""
+    gone = {
+        item.run.task_id
+        for item in finished
+        if isinstance(item.verdict, retry.GiveUp) and item.verdict.ends_task
+    }
+    if gone:
+        services.end_tasks(gone, now=datetime.now(UTC))
+
+
+def _move_up(finished: Iterable[Finished]) -> list[UUID]:
+    """Let the runs begin that waited for these; a beat does it where this does not."""
+    in_line = {f.run.task_id for f in finished if f.run.overlap == Overlap.QUEUE_ONE}
+    return dispatch.move_up(list(in_line)) if in_line else []
+
+
+@lru_cache(maxsize=1000)
+def _unseal(sealed: str) -> list[str]:
+    values: list[str] = json.loads(sealing.unseal(sealed))
+    return values
 
 
 class _KnownCredentials:

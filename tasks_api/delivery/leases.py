@@ -44,13 +44,14 @@ def claim(run_ids: Sequence[UUID], *, presence: int = NOBODY) -> list[Claimed]:
 _CLAIM = """
     WITH free AS (
         SELECT run.id, task.method, task.url, task.body, task.surface, task.queue,
-            task.expected_status, task.retry
+            task.expected_status, task.retry, task.request, task.overlap
         FROM tasks_api_run run
         JOIN tasks_api_task task ON task.id = run.task_id
         JOIN django_celery_beat_periodictask periodic
             ON periodic.id = task.periodic_task_id
         WHERE run.id = ANY(%(runs)s::uuid[]) AND run.state = 'pending'
-            AND run.scheduled_for <= now() AND task.ended_at IS NULL AND periodic.enabled
+            AND NOT run.is_next AND run.scheduled_for <= now()
+            AND task.ended_at IS NULL AND periodic.enabled
             AND (periodic.expires IS NULL OR run.scheduled_for <= periodic.expires)
         FOR UPDATE OF run SKIP LOCKED
     )
@@ -61,7 +62,8 @@ _CLAIM = """
     FROM free WHERE run.id = free.id
     RETURNING run.id, run.task_id, run.tenant_id, run.scheduled_for,
         run.attempt_count, free.method, free.url, free.body, free.surface,
-        free.queue, free.expected_status, free.retry
+        free.queue, free.expected_status, free.retry, free.request,
+        free.overlap
 """
 
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import NamedTuple
 from uuid import UUID
 
 from tasks_api.delivery import signing
-from tasks_api.specs import Surface
+from tasks_api.specs import BodyForm, RequestOptions, Surface
 
 USER_AGENT = "scheduler-service/1.0"
+JSON = "application/json"
 # A body of theirs has no defined meaning (RFC 9110, 9.3.1 and 9.3.2).
 BODILESS = frozenset({"GET", "HEAD"})
 
@@ -33,6 +36,8 @@ class Claimed(NamedTuple):
     # See the columns of Task.
     expected_status: str = ""
     retry: str = ""
+    request: str = ""
+    overlap: str = ""
 
 
 class Credentials(NamedTuple):
@@ -53,6 +58,8 @@ class Request:
     headers: tuple[tuple[str, str], ...]
     body: bytes
     timeout: float
+    # Whether the answer's header may say not to try again.
+    may_be_told: bool = False
 
 
 @dataclass(frozen=True)
@@ -66,16 +73,33 @@ class Outcome:
     answer: bytes = b""
     # Seconds by which the Retry-After header asks to wait; 0 if it does not.
     retry_after: int = 0
+    # Whether the answer's X-Scheduler-No-Retry header says true.
+    no_retry: bool = False
     # False when it was withdrawn before anything was sent.
     was_sent: bool = True
 
 
+@lru_cache(maxsize=1000)
+def options_of(text: str) -> RequestOptions:
+    """What a task's request has beyond the usual, as it was stored."""
+    stored = json.loads(text)
+    form = stored.pop("form")
+    names = tuple(stored.pop("header_names"))
+    return RequestOptions(names, form=form and BodyForm(form), **stored)
+
+
 def build(
-    run: Claimed, credentials: Credentials, *, now: datetime, timeout: float
+    run: Claimed,
+    credentials: Credentials,
+    *,
+    now: datetime,
+    timeout: float,
+    unseal: Callable[[str], Sequence[str]] = json.loads,
 ) -> Request:
     """The request for a run, signed with every live secret of its tenant.
 
-    Raises ValueError when the run has nowhere to go.
+    `unseal` opens the values of its own headers. Raises ValueError when that fails, and
+    when the run has nowhere to go.
     """
     url = run.url or credentials.callback_url
     if not url:
@@ -85,6 +109,15 @@ def build(
     timestamp = int(now.timestamp())
     planned = run.scheduled_for.astimezone(UTC).isoformat().replace("+00:00", "Z")
     signed = signing.signature(credentials.signing_secrets, run_id, timestamp, body)
+    own, content_type = [], JSON
+    if run.request:
+        options = options_of(run.request)
+        timeout = options.timeout_seconds or timeout
+        content_type = options.content_type or JSON
+        if options.header_names:
+            own = list(
+                zip(options.header_names, unseal(options.sealed_values), strict=True)
+            )
     headers = [
         ("User-Agent", USER_AGENT),
         ("webhook-id", run_id),
@@ -94,7 +127,12 @@ def build(
         ("X-Scheduled-For", planned),
     ]
     if body:
-        headers.insert(0, ("Content-Type", "application/json"))
+        headers.insert(0, ("Content-Type", content_type))
     if run.surface == Surface.TIMERS:
         headers.append(("Scheduler-Secret", credentials.shared_secret))
-    return Request(run.method, url, tuple(headers), body.encode(), timeout)
+    if own:
+        replaced = {name.lower() for name, _ in own}
+        headers = [each for each in headers if each[0].lower() not in replaced] + own
+    return Request(
+        run.method, url, tuple(headers), body.encode(), timeout, bool(run.retry)
+    )

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import random
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from functools import lru_cache
 
 from tasks_api.delivery.request import Claimed, Outcome
-from tasks_api.specs import RetryPolicy
+from tasks_api.specs import Backoff, RetryPolicy
 
 FIRST_FAILURE = 400
 CONFLICT = 409
+GONE = 410
+FACTOR = 4.0
 
 
 @dataclass(frozen=True)
@@ -21,6 +25,8 @@ class Succeed:
 @dataclass(frozen=True)
 class GiveUp:
     reason: str
+    # The target says that it is gone for good, so that its task is over, too.
+    ends_task: bool = False
 
 
 @dataclass(frozen=True)
@@ -39,7 +45,7 @@ class Release:
 Verdict = Succeed | GiveUp | RetryAfter | Release
 
 
-def judge(outcome: Outcome, run: Claimed) -> Verdict:
+def judge(outcome: Outcome, run: Claimed, *, now: datetime) -> Verdict:
     """What becomes of a run after an attempt, by the rules of its task."""
     if not outcome.was_sent:
         return Release()
@@ -47,15 +53,62 @@ def judge(outcome: Outcome, run: Claimed) -> Verdict:
     if status is not None and _is_expected(status, run.expected_status):
         return Succeed()
     reason = outcome.error if status is None else f"HTTP {status}"
-    delay = _delay(status, run.number, _policy(run.retry)) if run.retry else None
+    if not run.retry:
+        return GiveUp(reason)
+    policy = _policy(run.retry)
+    if isinstance(policy, Backoff):
+        return _back_off(reason, outcome, run, policy, now)
+    delay = _delay(status, run.number, policy)
     return GiveUp(reason) if delay is None else RetryAfter(reason, delay)
 
 
 def _is_expected(status: int, expected: str) -> bool:
-    if not expected:
-        return status < FIRST_FAILURE
-    first, last = expected.split("-")
-    return int(first) <= status <= int(last)
+    return is_within(status, expected) if expected else status < FIRST_FAILURE
+
+
+@lru_cache(maxsize=1000)
+def statuses_of(text: str) -> tuple[range, ...]:
+    """The statuses that codes and ranges stand for, such as `200-299,304`.
+
+    Raises ValueError where they are neither.
+    """
+    bounds = [item.partition("-") for item in text.split(",")]
+    return tuple(range(int(a), int(b if dash else a) + 1) for a, dash, b in bounds)
+
+
+def is_within(status: int, statuses: str) -> bool:
+    return any(status in some for some in statuses_of(statuses))
+
+
+def _back_off(
+    reason: str, outcome: Outcome, run: Claimed, policy: Backoff, now: datetime
+) -> Verdict:
+    status = outcome.status_code
+    if status is not None and not is_within(status, policy.statuses):
+        if status == GONE:
+            return GiveUp(f"{reason}: the target is gone, so the task has ended", True)
+        return GiveUp(reason)
+    if outcome.no_retry:
+        return GiveUp(f"{reason}; the target asked for no retry")
+    if run.number >= policy.max_attempts:
+        return GiveUp(f"{reason}; that was attempt {run.number}, the last one")
+    asked = min(outcome.retry_after, policy.max_delay)
+    delay = max(asked, _drawn(run.number, policy))
+    latest = run.scheduled_for + timedelta(seconds=policy.max_age)
+    if now + timedelta(seconds=delay) > latest:
+        return GiveUp(f"{reason}; a retry would be later than {policy.max_age:g} s")
+    return RetryAfter(reason, delay)
+
+
+def _drawn(attempt: int, policy: Backoff) -> float:
+    """Anywhere from the shortest delay to the longest of this attempt: full jitter.
+
+    Runs that failed together then do not come back together, and none sooner than it may.
+    """
+    # A power that has long passed the limit need not be computed.
+    longest = policy.min_delay * FACTOR ** min(attempt, 32)
+    longest = min(policy.max_delay, longest)
+    return random.uniform(policy.min_delay, longest)  # noqa: S311 (no secret)
 
 
 def _delay(status: int | None, attempt: int, policy: RetryPolicy) -> float | None:
@@ -69,5 +122,6 @@ def _delay(status: int | None, attempt: int, policy: RetryPolicy) -> float | Non
 
 
 @lru_cache(maxsize=1000)
-def _policy(text: str) -> RetryPolicy:
-    return RetryPolicy(**json.loads(text))
+def _policy(text: str) -> RetryPolicy | Backoff:
+    stored = json.loads(text)
+    return Backoff(**stored) if "max_attempts" in stored else RetryPolicy(**stored)

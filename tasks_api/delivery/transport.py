@@ -26,6 +26,8 @@ from tasks_api.delivery.request import BODILESS, Outcome, Request
 
 logger = logging.getLogger(__name__)
 
+# What a target answers with, and true, that wants a run not to be tried again.
+NO_RETRY = b"x-scheduler-no-retry"
 MAX_ANSWER_BYTES = 16 * 1024
 # Handles that were used and wait to be used again.
 MAX_SPARE_HANDLES = 200
@@ -106,6 +108,7 @@ class _Attempt:
     is_full: bool = False
     was_refused: bool = False
     sendings: int = 0
+    no_retry: bool = False
 
     @property
     def place(self) -> Place:
@@ -133,6 +136,11 @@ class _Attempt:
         self.sendings += 1
         is_enough = self.sendings > MOST_SENDINGS
         return int(pycurl.PREREQFUNC_ABORT if is_enough else pycurl.PREREQFUNC_OK)
+
+    def on_header(self, line: bytes) -> None:
+        name, _, value = line.partition(b":")
+        if name.lower() == NO_RETRY:
+            self.no_retry = value.strip().lower() == b"true"
 
     def on_body(self, chunk: bytes) -> int | None:
         self.answer += chunk[: MAX_ANSWER_BYTES - len(self.answer)]
@@ -409,7 +417,8 @@ class _Handles:
 
     Connections belong to that one. A handle that was used for plain requests of a method
     is used for the next of them: what differs between two is then set again, and that
-    is less than what a new handle needs. One that knew credentials is not kept.
+    is less than what a new handle needs. One that knew credentials, or was asked to read
+    headers, is not kept.
     """
 
     def __init__(self, ca_file: str, on_open: Callable[[int, int], int]) -> None:
@@ -423,7 +432,7 @@ class _Handles:
     def take(self, attempt: _Attempt, addresses: list[str]) -> Any:
         request, url = attempt.request, attempt.url
         spare = self._spare.get(request.method)
-        if spare and url.credentials is None:
+        if spare and _is_plain(attempt):
             curl = spare.pop()
         else:
             curl = self._make(request.method, url)
@@ -436,6 +445,8 @@ class _Handles:
         curl.setopt(pycurl.OPENSOCKETFUNCTION, attempt.open_socket)
         curl.setopt(pycurl.PREREQFUNCTION, attempt.on_sending)
         curl.setopt(pycurl.WRITEFUNCTION, attempt.on_body)
+        if request.may_be_told:
+            curl.setopt(pycurl.HEADERFUNCTION, attempt.on_header)
         # Zero would mean for ever.
         left_ms = int((attempt.deadline - time.monotonic()) * 1000)
         curl.setopt(pycurl.TIMEOUT_MS, max(1, left_ms))
@@ -443,7 +454,7 @@ class _Handles:
 
     def give_back(self, curl: Any, attempt: _Attempt) -> None:
         spare = self._spare.setdefault(attempt.request.method, [])
-        if attempt.url.credentials is None and len(spare) < MAX_SPARE_HANDLES:
+        if _is_plain(attempt) and len(spare) < MAX_SPARE_HANDLES:
             spare.append(curl)
         else:
             curl.close()
@@ -464,6 +475,10 @@ class _Handles:
         elif method not in {"GET", "POST"}:
             curl.setopt(pycurl.CUSTOMREQUEST, method)
         return curl
+
+
+def _is_plain(attempt: _Attempt) -> bool:
+    return attempt.url.credentials is None and not attempt.request.may_be_told
 
 
 class Transport(Generic[Key]):
@@ -655,7 +670,15 @@ class Transport(Generic[Key]):
         answer = b"" if error else attempt.answer
         self._report(
             attempt.key,
-            Outcome(status_code, error, duration_ms, answer, retry_after, was_sent),
+            Outcome(
+                status_code,
+                error,
+                duration_ms,
+                answer,
+                retry_after,
+                attempt.no_retry and not error,
+                was_sent,
+            ),
         )
 
     def _report(self, key: Key, outcome: Outcome) -> None:

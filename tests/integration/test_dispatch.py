@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -293,6 +294,9 @@ PLANS: list[Callable[[datetime], Schedule]] = [
     lambda now: Interval(now - 30 * HOUR, 7 * SECOND),
     lambda now: Interval(now, SECOND),
     lambda now: Interval(now, HOUR, now),
+    lambda now: Interval(now - 7 * SECOND, HOUR, now - 7 * SECOND, 7 * SECOND),
+    lambda now: Interval(now - HOUR, HOUR, offset=9 * SECOND),
+    lambda now: Interval(now - HOUR - 30 * SECOND, HOUR, now, 15 * SECOND),
     lambda now: Interval(now, HOUR, now + HOUR),
     lambda now: Interval(now, HOUR, now + HOUR - INSTANT),
     lambda now: Interval(now - 9 * SECOND, 3 * SECOND, now),
@@ -303,17 +307,25 @@ PLANS: list[Callable[[datetime], Schedule]] = [
     lambda _: Interval(datetime(9990, 1, 1, tzinfo=UTC), HOUR),
     lambda _: Cron("* * * * *"),
     lambda _: Cron("* * * * *", seconds="*"),
+    lambda _: Cron("* * * * *", offset=3 * SECOND),
 ]
 
 
 @pytest.mark.parametrize("plan", PLANS)
-@pytest.mark.parametrize("misfire", Misfire)
+@pytest.mark.parametrize(
+    ("misfire", "window"),
+    [(misfire, None) for misfire in Misfire] + [(Misfire.LATEST, 10)],
+)
 def test_the_statement_decides_as_the_schedule_does(
-    user: User, plan: Callable[[datetime], Schedule], misfire: Misfire
+    user: User,
+    plan: Callable[[datetime], Schedule],
+    misfire: Misfire,
+    window: int | None,
 ) -> None:
     now = timezone.now()
     schedule = plan(now)
     spec = TaskSpec(Surface.TASKS, TARGET, schedule, "{}", misfire=misfire)
+    spec = replace(spec, catchup_window=window)
     task = services.create_task(user, spec, now=now - 100 * HOUR)
     since = schedule.first_from(now - 40 * 24 * HOUR)
     Task.objects.filter(pk=task.pk).update(next_fire_at=since)
@@ -323,25 +335,30 @@ def test_the_statement_decides_as_the_schedule_does(
     after = dispatch.database_now()
 
     # The statement's own moment lies between the two.
-    grace = None
+    grace = None if window is None else timedelta(seconds=window)
     if misfire == Misfire.SKIP:
         grace = timedelta(seconds=settings.SCHEDULER_MISFIRE_GRACE)
+    most = 100 if misfire == Misfire.ALL else 1
     assert since is not None
     possible = []
     for at in (before, after):
         if since > at + timedelta(seconds=settings.SCHEDULER_LOOK_AHEAD):
-            possible.append(((), None, since))
+            possible.append(((), (), since))
             continue
-        due = schedules.due(schedule, since=since, now=at, limit=100, grace=grace)
-        upcoming = None if isinstance(schedule, Once) else due.next_fire_at
-        possible.append((due.missed, due.fire, upcoming))
+        due = schedules.due(
+            schedule, since=since, now=at, limit=100, grace=grace, most=most
+        )
+        is_over = isinstance(schedule, Once) and due.fires
+        upcoming = None if is_over else due.next_fire_at
+        possible.append((tuple(m.moment for m in due.missed), due.fires, upcoming))
     runs = Run.objects.filter(task=task).order_by("scheduled_for")
     missed = tuple(run.scheduled_for for run in runs.filter(state=RunState.MISSED))
-    fired = runs.filter(state=RunState.PENDING).first()
+    pending = list(runs.filter(state=RunState.PENDING))
+    fires = tuple(run.scheduled_for for run in pending)
     task.refresh_from_db()
-    assert (missed, fired and fired.scheduled_for, task.next_fire_at) in possible
-    assert found == ([fired.pk] if fired else [])
-    if fired:
+    assert (missed, fires, task.next_fire_at) in possible
+    assert set(found) == {run.pk for run in pending}
+    for fired in pending:
         assert fired.pk.version == 7
         moment = int(fired.scheduled_for.timestamp() * 1000) / 1000
         assert abs(moment_of(fired.pk) - moment) <= 0.001

@@ -35,7 +35,9 @@ def finished(outcome: Outcome) -> Finished:
         body=SECRET_BODY,
         lease=uuid.uuid4(),
     )
-    return Finished(run, outcome, judge(outcome, run), timezone.now())
+    return Finished(
+        run, outcome, judge(outcome, run, now=timezone.now()), timezone.now()
+    )
 
 
 def test_flowers_picture_of_a_run_is_right() -> None:

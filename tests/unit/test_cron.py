@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tasks_api import cron
 from tasks_api.exceptions import ScheduleError
-from tasks_api.schedules import Cron, Due, Interval, due, first_after, read_cron
+from tasks_api.schedules import Cron, Due, Interval, Missed, due, first_after, read_cron
 
 # A Sunday.
 NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -216,5 +216,6 @@ def test_a_grace_decides_whether_a_late_fire_time_is_missed(
         grace=timedelta(seconds=5),
     )
 
-    missed, fire = ((), NOON) if fires else ((NOON,), None)
+    too_late = Missed(NOON, "Nobody could fire it within 5 seconds.")
+    missed, fire = ((), (NOON,)) if fires else ((too_late,), ())
     assert found == Due(missed, fire, NOON + MINUTE)

@@ -7,7 +7,7 @@ as plain sets, and an instant fires or not by the rule as a person would apply i
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from functools import cache, lru_cache
 from typing import NamedTuple
@@ -15,7 +15,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from tasks_api.schedules import first_after, read_cron
+from tasks_api.cron import USUAL, Dst
+from tasks_api.schedules import Cron, first_after, read_cron
 
 SECOND = timedelta(seconds=1)
 MINUTE = timedelta(minutes=1)
@@ -155,6 +156,11 @@ RULES = [
     Rule("0 0 * * * * 2026,2028", ZERO, ZERO, ALL24, "d.year in (2026, 2028)",
          goes_by_the_clock=True),
 ]  # fmt: skip
+OPTIONS = [
+    Dst(skips_gap=True),
+    Dst(runs_twice=True),
+    Dst(skips_gap=True, runs_twice=True),
+]
 EVERY_SECOND = Rule("* * * * * *", ALL60, ALL60, ALL24, goes_by_the_clock=True)
 
 
@@ -212,7 +218,9 @@ def minutes(name: str, start: datetime, end: datetime) -> tuple[Minute, ...]:
     return tuple(passed)
 
 
-def oracle(rule: Rule, name: str, start: datetime, end: datetime) -> list[datetime]:
+def oracle(
+    rule: Rule, name: str, start: datetime, end: datetime, dst: Dst = USUAL
+) -> list[datetime]:
     """The instants in [start, end) at which a rule fires.
 
     Clocks are changed at whole minutes, so within one the local seconds are the real ones.
@@ -221,9 +229,9 @@ def oracle(rule: Rule, name: str, start: datetime, end: datetime) -> list[dateti
     for minute in minutes(name, start, end):
         if not rule.goes_by_the_clock:
             # What the clock jumped over fires now that the gap is over.
-            if any(map(rule.matches_minute, minute.lost)):
+            if not dst.skips_gap and any(map(rule.matches_minute, minute.lost)):
                 hits.add(minute.instant)
-            if not minute.is_first:
+            if not (minute.is_first or dst.runs_twice):
                 continue
         if rule.matches_minute(minute.local):
             hits.update(minute.instant + second * SECOND for second in rule.seconds)
@@ -237,8 +245,11 @@ def between(previous: datetime, local: datetime) -> Iterator[datetime]:
         lost += MINUTE
 
 
-def walked(rule: Rule, name: str, start: datetime, end: datetime) -> list[datetime]:
-    schedule = read_cron(rule.text, zone=name, now=NOW)
+def walked(
+    rule: Rule, name: str, start: datetime, end: datetime, dst: Dst = USUAL
+) -> list[datetime]:
+    read = read_cron(rule.text, zone=name, now=NOW)
+    schedule = replace(read, dst=dst) if isinstance(read, Cron) else read
     found = []
     fire = schedule.first_from(start)
     while fire is not None and fire < end:
@@ -272,6 +283,19 @@ def test_every_fire_time_around_every_change(name: str) -> None:
         for rule in RULES:
             expected = oracle(rule, name, start, end)
             assert walked(rule, name, start, end) == expected, (rule.text, change)
+
+
+@pytest.mark.parametrize("dst", OPTIONS, ids=str)
+@pytest.mark.parametrize("name", ZONES)
+def test_fixed_times_do_in_gaps_and_overlaps_as_they_are_told(
+    name: str, dst: Dst
+) -> None:
+    # Two years have every kind of change that a zone has.
+    for change in changes(name, 2026, 2027):
+        start, end = around(change)
+        for rule in RULES:
+            expected = oracle(rule, name, start, end, dst)
+            assert walked(rule, name, start, end, dst) == expected, (rule.text, change)
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from tasks_api.delivery.retry import (
 )
 from tasks_api.specs import RetryPolicy
 
+NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 POLICY = RetryPolicy((429, 503), min_delay=1, max_delay=60, conflict_delay=3)
 PATIENT = RetryPolicy((429, 503), min_delay=1, max_delay=60)
 
@@ -68,7 +69,7 @@ UNREACHABLE = Outcome(None, "connection refused", 5)
     ],
 )
 def test_one_attempt(outcome: Outcome, expected: str, verdict: Verdict) -> None:
-    assert judge(outcome, run(expected=expected)) == verdict
+    assert judge(outcome, run(expected=expected), now=NOON) == verdict
 
 
 @pytest.mark.parametrize(
@@ -88,8 +89,8 @@ def test_one_attempt(outcome: Outcome, expected: str, verdict: Verdict) -> None:
     ],
 )
 def test_attempts_without_end(outcome: Outcome, number: int, verdict: Verdict) -> None:
-    assert judge(outcome, run(number=number, policy=POLICY)) == verdict
+    assert judge(outcome, run(number=number, policy=POLICY), now=NOON) == verdict
 
 
 def test_a_conflict_ends_it_where_no_wait_is_given() -> None:
-    assert judge(answered(409), run(policy=PATIENT)) == GiveUp("HTTP 409")
+    assert judge(answered(409), run(policy=PATIENT), now=NOON) == GiveUp("HTTP 409")
