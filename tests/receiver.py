@@ -25,6 +25,7 @@ class Answer:
     status: int = 200
     body: bytes = b'{"ok": true}'
     delay: float = 0.0
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 class Receiver:
@@ -47,10 +48,17 @@ class Receiver:
         self._server.server_close()
 
     def answer(
-        self, path: str, *, status: int = 200, body: bytes = b"{}", delay: float = 0.0
+        self,
+        path: str,
+        *,
+        status: int = 200,
+        body: bytes = b"{}",
+        delay: float = 0.0,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         """Say how requests for a path are answered from now on; `delay` in seconds."""
-        self._answers[path] = Answer(status, body, delay)
+        extra = tuple((headers or {}).items())
+        self._answers[path] = Answer(status, body, delay, extra)
 
     def wait_for(self, count: int, *, timeout: float = 20) -> list[Received]:
         """The requests so far, once there are so many."""
@@ -94,6 +102,8 @@ class _Handler(BaseHTTPRequestHandler):
         time.sleep(answer.delay)
         self.send_response(answer.status)
         self.send_header("Content-Length", str(len(answer.body)))
+        for name, value in answer.headers:
+            self.send_header(name, value)
         self.end_headers()
         self.wfile.write(answer.body)
 

@@ -166,7 +166,7 @@ def _number(
         case bool():
             pass
         # The range first: it is not worth writing out a number of many digits.
-        case int() | Decimal() if least <= value <= most:
+        case int() | float() | Decimal() if least <= value <= most:
             if value == int(value):
                 return int(value)
             if not is_whole:

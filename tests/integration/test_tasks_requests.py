@@ -1,0 +1,323 @@
+"""What a task's own request looks like at its target, and what its answer does."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.conf import LazySettings
+from django.utils import timezone
+from rest_framework.test import APIClient
+
+from accounts.models import SigningSecret, User
+from tasks_api import dispatch
+from tasks_api.delivery.engine import Engine
+from tasks_api.models import Attempt, Run, Task
+from tests.conftest import ClientFor
+from tests.integration.conftest import Recorded
+from tests.receiver import Received, Receiver
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def local(user: User, client_for: ClientFor, settings: LazySettings) -> APIClient:
+    """Alpha's user, who may have targets on loopback called."""
+    settings.SCHEDULER_ALLOW_PRIVATE_TARGETS = True
+    settings.SCHEDULER_MIN_FREQUENCY = 4
+    return client_for(user)
+
+
+def made_due(api: APIClient, url: str, **given: Any) -> Task:
+    """A task whose first fire time is now."""
+    soon = timezone.now() + timedelta(minutes=1)
+    body = {"task_type": "one_time", "run_datetime": soon.isoformat(), "url": url}
+    if given.pop("is_periodic", False):
+        end = soon + timedelta(days=1)
+        body |= {"task_type": "periodic", "frequency": 3600}
+        body |= {"start_datetime": soon.isoformat(), "end_datetime": end.isoformat()}
+    answer = api.post("/tasks/", {**body, **given}, format="json")
+    assert answer.status_code == 201, answer.json()
+    task = Task.objects.get(pk=answer.json()["id"])
+    Task.objects.filter(pk=task.pk).update(next_fire_at=timezone.now())
+    return task
+
+
+def sent(
+    api: APIClient,
+    receiver: Receiver,
+    engine: Engine,
+    recorded: Recorded,
+    **given: Any,
+) -> Received:
+    made_due(api, f"{receiver.url}/job", **given)
+    engine.accept(dispatch.dispatch_due().run_ids)
+    recorded.wait_for(1)
+    [request] = receiver.wait_for(1)
+    return request
+
+
+@pytest.mark.parametrize(
+    ("given", "method", "body", "content_type"),
+    [
+        ({}, "POST", b"{}", "application/json"),
+        ({"method": "get", "post_data": {"a": 1}}, "GET", b"", None),
+        ({"method": "HEAD"}, "HEAD", b"", None),
+        ({"method": "PUT", "post_data": {"a": 1}}, "PUT", b'{"a": 1}', "application/json"),
+        ({"method": "PATCH", "body": [1]}, "PATCH", b"[1]", "application/json"),
+        ({"method": "DELETE"}, "DELETE", b"", None),
+        ({"method": "DELETE", "body": 1}, "DELETE", b"1", "application/json"),
+        ({"method": "OPTIONS"}, "OPTIONS", b"", None),
+        ({"body": "<ä/>", "content_type": "text/xml"}, "POST", "<ä/>".encode(), "text/xml"),
+        (
+            {
+                "body": {"a": "1 2"},
+                "content_type": "application/x-www-form-urlencoded",
+            },
+            "POST",
+            b"a=1+2",
+            "application/x-www-form-urlencoded",
+        ),
+    ],
+)  # fmt: skip
+def test_a_request_is_sent_as_it_was_ordered(
+    local: APIClient,
+    receiver: Receiver,
+    engine: Engine,
+    recorded: Recorded,
+    given: dict[str, Any],
+    method: str,
+    body: bytes,
+    content_type: str | None,
+) -> None:
+    request = sent(local, receiver, engine, recorded, **given)
+
+    assert (request.method, request.body) == (method, body)
+    assert request.headers.get("content-type") == content_type
+    assert Run.objects.get().state == "succeeded"
+
+
+def test_headers_arrive_and_take_the_place_of_ours(
+    local: APIClient, receiver: Receiver, engine: Engine, recorded: Recorded
+) -> None:
+    own = {
+        "X-Api-Key": "s3cret, with; signs",
+        "x-empty": "",
+        "user-agent": "mine/1.0",
+        "CONTENT-TYPE": "application/cloudevents+json",
+        "Authorization": "Bearer abc",
+    }
+
+    request = sent(local, receiver, engine, recorded, headers=own)
+
+    for name, value in own.items():
+        assert request.headers[name.lower()] == value
+    assert request.headers["webhook-id"] == str(Run.objects.get().pk)
+    assert request.headers["x-scheduled-for"]
+
+
+def test_a_timeout_of_its_own_ends_a_request(
+    local: APIClient, receiver: Receiver, engine: Engine, recorded: Recorded
+) -> None:
+    receiver.answer("/job", delay=3)
+
+    sent(local, receiver, engine, recorded, timeout_seconds=1)
+
+    assert Run.objects.get().reason == "timed out after 1 s"
+
+
+@pytest.mark.parametrize(
+    ("status", "state"), [(200, "failed"), (204, "succeeded"), (404, "succeeded")]
+)
+def test_success_is_what_the_task_expects(
+    local: APIClient,
+    receiver: Receiver,
+    engine: Engine,
+    recorded: Recorded,
+    status: int,
+    state: str,
+) -> None:
+    receiver.answer("/job", status=status, body=b"")
+
+    sent(local, receiver, engine, recorded, expected_status="204,400-404")
+
+    assert Run.objects.get().state == state
+
+
+def test_a_key_that_is_rotated_opens_what_a_former_one_sealed(
+    local: APIClient,
+    receiver: Receiver,
+    engine: Engine,
+    recorded: Recorded,
+    settings: LazySettings,
+    fresh_keys: None,
+) -> None:
+    made_due(local, f"{receiver.url}/job", headers={"X-Key": "one"})
+    former = settings.SECRET_KEY
+    use_keys(settings, "another-key", [former])
+    made_due(local, f"{receiver.url}/job", headers={"X-Key": "two"})
+
+    engine.accept(dispatch.dispatch_due().run_ids)
+    requests = receiver.wait_for(2)
+
+    assert {request.headers["x-key"] for request in requests} == {"one", "two"}
+
+
+def test_a_run_whose_headers_nobody_can_open_fails_and_says_so(
+    local: APIClient,
+    receiver: Receiver,
+    engine: Engine,
+    recorded: Recorded,
+    settings: LazySettings,
+    fresh_keys: None,
+) -> None:
+    task = made_due(local, f"{receiver.url}/job", headers={"X-Key": "never sent"})
+    use_keys(settings, "a-key-that-knows-nothing", [])
+
+    engine.accept(dispatch.dispatch_due().run_ids)
+    recorded.wait_for(1)
+
+    run = Run.objects.get(task=task)
+    assert run.state == "failed"
+    assert run.reason == "could not be built: SECRET_KEY does not open what was sealed"
+    assert receiver.requests == []
+
+
+def use_keys(settings: LazySettings, key: str, fallbacks: list[str]) -> None:
+    settings.SECRET_KEY = key
+    settings.SECRET_KEY_FALLBACKS = fallbacks
+    forget_keys()
+
+
+def forget_keys() -> None:
+    field: Any = SigningSecret._meta.get_field("secret")
+    for name in ("keys", "f"):
+        field.__dict__.pop(name, None)
+
+
+@pytest.fixture
+def fresh_keys(settings: LazySettings) -> Any:
+    yield
+    forget_keys()
+
+
+def test_a_failing_target_is_tried_again_and_each_attempt_is_kept(
+    local: APIClient, receiver: Receiver, engine: Engine, recorded: Recorded
+) -> None:
+    receiver.answer("/job", status=503)
+    retry = {"max_attempts": 3, "min_delay": 1, "max_delay": 2}
+    made_due(local, f"{receiver.url}/job", retry=retry)
+    engine.accept(dispatch.dispatch_due().run_ids)
+
+    for number in range(1, 3):
+        recorded.wait_for(number)
+        run = Run.objects.get()
+        assert (run.state, run.reason) == ("retrying", "HTTP 503")
+        assert run.wake_at is not None
+        wait = run.wake_at - timezone.now()
+        assert timedelta(seconds=0.5) < wait <= timedelta(seconds=2)
+        Run.objects.update(wake_at=timezone.now())
+        engine.accept(dispatch.wake_due().run_ids)
+    recorded.wait_for(3)
+
+    run = Run.objects.get()
+    assert run.state == "failed"
+    assert run.reason == "HTTP 503; that was attempt 3, the last one"
+    assert Attempt.objects.filter(run=run, status_code=503).count() == 3
+    assert len({request.headers["webhook-id"] for request in receiver.requests}) == 1
+
+
+@pytest.mark.parametrize(
+    ("asked", "least", "most"),
+    [("30", 29, 30), ("100000", 59, 60), ("date", 38, 40), ("soon", 0.5, 4)],
+)
+def test_a_target_may_ask_for_patience(
+    local: APIClient,
+    receiver: Receiver,
+    engine: Engine,
+    recorded: Recorded,
+    asked: str,
+    least: float,
+    most: float,
+) -> None:
+    at = timezone.now() + timedelta(seconds=40)
+    value = f"{at:%a, %d %b %Y %H:%M:%S} GMT" if asked == "date" else asked
+    receiver.answer("/job", status=429, headers={"Retry-After": value})
+
+    retry = {"min_delay": 1, "max_delay": 60}
+    sent(local, receiver, engine, recorded, retry=retry)
+
+    run = Run.objects.get()
+    assert run.wake_at is not None
+    wait = (run.wake_at - timezone.now()).total_seconds()
+    assert least - 1 < wait <= most
+
+
+@pytest.mark.parametrize(
+    ("value", "state"), [("true", "failed"), ("TRUE ", "failed"), ("false", "retrying")]
+)
+def test_a_target_may_ask_for_no_retry(
+    local: APIClient,
+    receiver: Receiver,
+    engine: Engine,
+    recorded: Recorded,
+    value: str,
+    state: str,
+) -> None:
+    receiver.answer("/job", status=503, headers={"X-Scheduler-No-Retry": value})
+
+    sent(local, receiver, engine, recorded, retry={})
+
+    run = Run.objects.get()
+    assert run.state == state
+    if state == "failed":
+        assert run.reason == "HTTP 503; the target asked for no retry"
+
+
+def test_a_target_that_is_gone_ends_its_task(
+    local: APIClient, receiver: Receiver, engine: Engine, recorded: Recorded
+) -> None:
+    receiver.answer("/job", status=410, delay=0.5)
+    task = made_due(local, f"{receiver.url}/job", retry={}, is_periodic=True)
+    engine.accept(dispatch.dispatch_due().run_ids)
+    receiver.wait_for(1)
+    Task.objects.filter(pk=task.pk).update(next_fire_at=timezone.now())
+    dispatch.dispatch_due()
+
+    recorded.wait_for(1)
+
+    gone, waiting = Run.objects.filter(task=task).order_by("scheduled_for")
+    assert gone.state == "failed"
+    assert gone.reason == "HTTP 410: the target is gone, so the task has ended"
+    assert waiting.state == "cancelled"
+    assert waiting.reason == "The target of the task is gone (HTTP 410)."
+    task.refresh_from_db()
+    assert (task.end_reason, task.next_fire_at) == ("gone (HTTP 410)", None)
+    assert local.get(f"/tasks/{task.pk}").status_code == 404
+
+
+@pytest.mark.parametrize("given", [{}, {"retry": {}, "expected_status": "410"}])
+def test_a_task_without_retries_or_that_expects_it_outlives_a_410(
+    local: APIClient,
+    receiver: Receiver,
+    engine: Engine,
+    recorded: Recorded,
+    given: dict[str, Any],
+) -> None:
+    receiver.answer("/job", status=410)
+
+    sent(local, receiver, engine, recorded, is_periodic=True, **given)
+
+    assert Task.objects.get().ended_at is None
+
+
+def test_no_header_of_a_tenant_is_in_what_workers_tell(
+    local: APIClient, receiver: Receiver, engine: Engine, recorded: Recorded
+) -> None:
+    sent(local, receiver, engine, recorded, headers={"X-Key": "very secret"})
+
+    told = recorded.wait_for(1)
+    assert "very secret" not in repr(told)
+    assert "very secret" not in json.dumps(told, default=str)
