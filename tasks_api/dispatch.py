@@ -134,15 +134,11 @@ def _fire_others(tasks: Sequence[_DueTask], *, limit: int) -> list[UUID]:
             if run.state == RunState.PENDING and not task.stored.one_off:
                 at = max(run.scheduled_for, task.now)
                 fired[run.run_id] = task.periodic_task_id, at
-    in_line = [task.task_id for task in tasks if task.overlap == Overlap.QUEUE_ONE]
-    # The place must be free that the run before has left, if it is over.
-    moved_up = move_up_in(in_line)
-    stored = _insert(runs, now=tasks[0].now)
-    moved_up += move_up_in(in_line)
+    made_run_ids, moved_up = _insert(runs, now=tasks[0].now)
     _move(moves)
-    _count([fired[run_id] for run_id in stored if run_id in fired])
+    _count([fired[run_id] for run_id in made_run_ids if run_id in fired])
     waiting = {run.run_id for run in runs if run.is_next}
-    return [run_id for run_id in stored if run_id not in waiting] + moved_up
+    return [run_id for run_id in made_run_ids if run_id not in waiting] + moved_up
 
 
 class _Locked(NamedTuple):
@@ -401,24 +397,33 @@ def _new_run(
 
 
 WAITS = "Waits: the run before it is not over."
+UNFINISHED = "The run before it was not over."
+IN_LINE = "The run before it was not over, and another one waited for that already."
 
 
-def _insert(runs: Sequence[_NewRun], *, now: datetime) -> list[UUID]:
-    """Store runs that do not exist yet; returns those that are not over by that.
+def _insert(runs: Sequence[_NewRun], *, now: datetime) -> tuple[list[UUID], list[UUID]]:
+    """Store runs that do not exist yet.
+
+    Returns those that are not over by that, and those that waited behind others, which
+    are over, and may begin now.
 
     Whether a run would overlap with another one, or another one waits for that already,
     is for the constraints to say. Where they do, the fire time is kept as skipped.
     """
     if not runs:
-        return []
+        return [], []
+    in_line = list({run.task_id for run in runs if run.is_next})
+    # Whoever waits goes first; and the one behind it may wait then.
+    moved_up = move_up_in(in_line)
     stored = set(_store(runs))
+    moved_up += move_up_in(in_line)
+    left = [run for run in runs if run.is_next and run.run_id not in stored]
+    stored |= set(_store(left))
     _store(
         [
             run._replace(
                 state=RunState.SKIPPED,
-                reason="The run before it was not over."
-                if run.exclusive
-                else "The run before it was not over, and another one waits for that.",
+                reason=IN_LINE if run.is_next else UNFINISHED,
                 finished_at=now,
                 wake_at=None,
             )
@@ -428,11 +433,8 @@ def _insert(runs: Sequence[_NewRun], *, now: datetime) -> list[UUID]:
             and run.run_id not in stored
         ]
     )
-    return [
-        run.run_id
-        for run in runs
-        if run.state == RunState.PENDING and run.run_id in stored
-    ]
+    made = [run for run in runs if run.state == RunState.PENDING]
+    return [run.run_id for run in made if run.run_id in stored], moved_up
 
 
 def _store(runs: Sequence[_NewRun]) -> list[UUID]:
