@@ -13,7 +13,7 @@ from drf_spectacular.utils import (
     extend_schema,
 )
 
-from tasks_api.api import schema
+from tasks_api.api import policies_schema, schema
 
 View = TypeVar("View", bound=Callable[..., Any])
 Describe = Callable[[View], View]
@@ -116,6 +116,7 @@ TASK_IN = {
         "end_datetime": schema.MOMENT_IN
         | {"title": "for periodic: the last moment for a run"},
         "run_datetime": schema.MOMENT_IN | {"title": "for one_time"},
+        **policies_schema.FIELDS_IN,
     },
 }
 TASK_OUT = {
@@ -126,7 +127,11 @@ TASK_OUT = {
         "url": {"type": "string", "nullable": True},
         "queue": schema.TEXT,
         "task_type": {"type": "string", "enum": ["periodic", "one_time"]},
-        "post_data": {"type": "object", "additionalProperties": True},
+        "post_data": {
+            "type": "object",
+            "additionalProperties": True,
+            "nullable": True,
+        },
         "frequency": {"type": "integer", "nullable": True},
         "cron": schema.TEXT,
         "timezone": schema.TEXT,
@@ -134,6 +139,7 @@ TASK_OUT = {
         "end_datetime": _MOMENT,
         "run_datetime": _MOMENT,
         "next_run_datetime": _MOMENT,
+        **policies_schema.FIELDS_OUT,
     },
 }
 TASKS_OUT = {
@@ -222,6 +228,7 @@ create_task = extend_schema(
         OpenApiExample("periodic", PERIODIC, request_only=True),
         OpenApiExample("periodic, with an offset", INTERVAL, request_only=True),
         OpenApiExample("one_time", ONE_TIME, request_only=True),
+        OpenApiExample("with policies", policies_schema.EXAMPLE, request_only=True),
     ],
     responses={
         201: schema.answer(

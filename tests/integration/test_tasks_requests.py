@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from django.conf import LazySettings
+from django.core.management import CommandError, call_command
 from django.utils import timezone
 from rest_framework.test import APIClient
 
@@ -183,6 +184,38 @@ def test_a_run_whose_headers_nobody_can_open_fails_and_says_so(
     assert run.state == "failed"
     assert run.reason == "could not be built: SECRET_KEY does not open what was sealed"
     assert receiver.requests == []
+
+
+def test_headers_are_sealed_anew_when_the_key_rotates(
+    local: APIClient,
+    receiver: Receiver,
+    engine: Engine,
+    recorded: Recorded,
+    settings: LazySettings,
+    fresh_keys: None,
+) -> None:
+    made_due(local, f"{receiver.url}/job", headers={"X-Key": "one"})
+    made_due(local, f"{receiver.url}/job", timeout_seconds=7)
+    use_keys(settings, "another-key", [settings.SECRET_KEY])
+
+    assert call_command("reseal_headers") == "1 tasks sealed anew."
+    use_keys(settings, "another-key", [])
+    engine.accept(dispatch.dispatch_due().run_ids)
+    requests = receiver.wait_for(2)
+
+    assert {request.headers.get("x-key") for request in requests} == {"one", None}
+
+
+def test_headers_that_no_key_opens_are_left_and_told_of(
+    local: APIClient, receiver: Receiver, settings: LazySettings, fresh_keys: None
+) -> None:
+    task = made_due(local, f"{receiver.url}/job", headers={"X-Key": "one"})
+    use_keys(settings, "a-key-that-knows-nothing", [])
+
+    with pytest.raises(CommandError, match="of 1 no known key opens"):
+        call_command("reseal_headers")
+
+    assert Task.objects.get(pk=task.pk).request == task.request
 
 
 def use_keys(settings: LazySettings, key: str, fallbacks: list[str]) -> None:
