@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -159,7 +160,12 @@ class TaskAdmin(HistoryAdmin):
         "expected_status",
         "overlap",
         "misfire",
+        "catchup_window",
+        "spread",
+        "spread_offset",
+        "dst",
         "retry",
+        "request_options",
         "edit_schedule",
         "cron_seconds",
         "cron_years",
@@ -196,6 +202,13 @@ class TaskAdmin(HistoryAdmin):
     def target(self, task: Task) -> str:
         """The URL without its credentials, which are the tenant's own business."""
         return CREDENTIALS.sub("://…@", task.url)
+
+    @admin.display(description="request")
+    def request_options(self, task: Task) -> str:
+        """The names of its headers and the rest, without what is sealed."""
+        options = json.loads(task.request or "{}")
+        options.pop("sealed_values", None)
+        return json.dumps({name: value for name, value in options.items() if value})
 
     @admin.display
     def schedule(self, task: Task) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 
 from django.db import connection, transaction
@@ -123,10 +123,14 @@ def _log(action: str, tasks: Iterable[Task]) -> None:
 
 
 @transaction.atomic
-def end_tasks(ids: Collection[uuid.UUID], *, now: datetime) -> None:
-    """End tasks whose target is gone for good; a run under way finishes."""
-    alive = Task.objects.filter(pk__in=ids, ended_at=None).order_by("pk")
-    locked = [task.pk for task in alive.select_for_update(no_key=True)]
+def end_tasks(gone: Mapping[uuid.UUID, str], *, now: datetime) -> None:
+    """End the tasks whose URLs are gone for good, unless they have others by now.
+
+    A run under way finishes.
+    """
+    alive = Task.objects.filter(pk__in=gone, ended_at=None).order_by("pk")
+    rows = alive.select_for_update(no_key=True)
+    locked = [task.pk for task in rows if task.url == gone[task.pk]]
     periodic.end(locked, now=now, reason="gone (HTTP 410)")
     _take_back(locked, reason="The target of the task is gone (HTTP 410).")
 

@@ -330,7 +330,7 @@ class Engine:
 
     def _record(self, finished: Sequence[Finished]) -> None:
         ours = record(finished)
-        _end_tasks([item for item in finished if item.run.run_id in ours])
+        _end_tasks(finished)
         moved_up = _move_up(finished)
         with self._changed:
             for item in finished:
@@ -413,7 +413,7 @@ def _finished(done: _Done) -> Finished:
 def _end_tasks(finished: Iterable[Finished]) -> None:
     """End the tasks whose targets said that they are gone for good."""
     gone = {
-        item.run.task_id
+        item.run.task_id: item.run.url
         for item in finished
         if isinstance(item.verdict, retry.GiveUp) and item.verdict.ends_task
     }

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 
 import pytest
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
+from accounts import sealing
 from accounts.models import SigningSecret, Tenant, Token, User, digest
-from tasks_api import dispatch
+from tasks_api import dispatch, services
 from tasks_api.models import Run, Task
-from tasks_api.schedules import Cron
+from tasks_api.schedules import Cron, Once
+from tasks_api.specs import RequestOptions, Surface, TaskSpec
 from tests.conftest import MakeTask
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -96,6 +99,23 @@ def test_the_credentials_of_a_url_are_nobody_elses_business(
             answer = staff.get(url)
             assert answer.status_code == 200
             assert "sesame" not in answer.content.decode()
+
+
+def test_the_values_of_headers_are_nobody_elses_business(
+    staff: Client, user: User
+) -> None:
+    now = timezone.now()
+    headers = RequestOptions(("X-Key",), sealing.seal('["very secret"]'), 7)
+    schedule = Once(now + timedelta(hours=1))
+    spec = TaskSpec(Surface.TASKS, "http://e.com/", schedule, "{}", request=headers)
+    task = services.create_task(user, spec, now=now)
+
+    page = staff.get(reverse("admin:tasks_api_task_change", args=[task.pk]))
+
+    text = page.content.decode()
+    assert "X-Key" in text
+    assert headers.sealed_values not in text
+    assert "very secret" not in text
 
 
 def test_a_schedule_is_shown_with_its_seconds_and_years(

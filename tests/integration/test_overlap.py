@@ -68,19 +68,19 @@ def test_one_run_waits_behind_another_and_no_more(user: User) -> None:
 
 def test_the_one_that_waits_begins_when_the_first_is_over(user: User) -> None:
     task = queue_one(user)
-    [run] = leases.claim(fire(task)).claimed
+    [run] = leases.claim(fire(task))
     fire(task)
     waiting = Run.objects.get(is_next=True)
 
-    assert leases.claim([waiting.pk]).claimed == []
+    assert leases.claim([waiting.pk]) == []
     # A retry is not the end of it.
     assert finish(run, RetryAfter("HTTP 503", 0)) == []
     Run.objects.filter(pk=run.run_id).update(wake_at=timezone.now())
     assert dispatch.wake_due().run_ids == [run.run_id]
-    [again] = leases.claim([run.run_id]).claimed
+    [again] = leases.claim([run.run_id])
     assert finish(again, GiveUp("HTTP 503")) == [waiting.pk]
 
-    [begun] = leases.claim([waiting.pk]).claimed
+    [begun] = leases.claim([waiting.pk])
     assert begun.run_id == waiting.pk
     # Its place is free for the next one.
     assert fire(task) == []
@@ -166,7 +166,7 @@ def test_a_run_by_hand_begins_where_none_is_before_it(user: User) -> None:
     run_id = services.fire_task(task.pk, now=timezone.now())
 
     assert run_id is not None
-    assert [run.run_id for run in leases.claim([run_id]).claimed] == [run_id]
+    assert [run.run_id for run in leases.claim([run_id])] == [run_id]
 
 
 def test_a_pause_cancels_what_waits(user: User) -> None:
@@ -256,7 +256,7 @@ class Race:
 
     def claim(self) -> None:
         pending = Run.objects.filter(task=self.task, state="pending")
-        found = leases.claim(list(pending.values_list("pk", flat=True))).claimed
+        found = leases.claim(list(pending.values_list("pk", flat=True)))
         self.claimed += found
         self.began += len(found)
 

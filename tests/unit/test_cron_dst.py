@@ -290,8 +290,8 @@ def test_every_fire_time_around_every_change(name: str) -> None:
 def test_fixed_times_do_in_gaps_and_overlaps_as_they_are_told(
     name: str, dst: Dst
 ) -> None:
-    # Two years have every kind of change that a zone has.
-    for change in changes(name, 2026, 2027):
+    # One year has every kind of change that a zone has.
+    for change in changes(name, 2026, 2026):
         start, end = around(change)
         for rule in RULES:
             expected = oracle(rule, name, start, end, dst)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tasks_api.delivery.request import Claimed, Outcome
 from tasks_api.delivery.retry import (
@@ -18,7 +20,7 @@ from tasks_api.delivery.retry import (
     Verdict,
     judge,
 )
-from tasks_api.specs import RetryPolicy
+from tasks_api.specs import Backoff, RetryPolicy
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 POLICY = RetryPolicy((429, 503), min_delay=1, max_delay=60, conflict_delay=3)
@@ -26,7 +28,7 @@ PATIENT = RetryPolicy((429, 503), min_delay=1, max_delay=60)
 
 
 def run(
-    *, number: int = 1, expected: str = "", policy: RetryPolicy | None = None
+    *, number: int = 1, expected: str = "", policy: RetryPolicy | Backoff | None = None
 ) -> Claimed:
     some = UUID(int=1)
     return Claimed(
@@ -64,6 +66,9 @@ UNREACHABLE = Outcome(None, "connection refused", 5)
         (answered(301), "200-300", GiveUp("HTTP 301")),
         (answered(199), "200-300", GiveUp("HTTP 199")),
         (answered(404), "404-404", Succeed()),
+        (answered(204), "200,204,300-304", Succeed()),
+        (answered(302), "200,204,300-304", Succeed()),
+        (answered(201), "200,204,300-304", GiveUp("HTTP 201")),
         (answered(200), "404-404", GiveUp("HTTP 200")),
         (UNREACHABLE, "100-999", GiveUp("connection refused")),
     ],
@@ -94,3 +99,101 @@ def test_attempts_without_end(outcome: Outcome, number: int, verdict: Verdict) -
 
 def test_a_conflict_ends_it_where_no_wait_is_given() -> None:
     assert judge(answered(409), run(policy=PATIENT), now=NOON) == GiveUp("HTTP 409")
+
+
+LADDER = Backoff(max_attempts=6, min_delay=10, max_delay=3600, max_age=86_400)
+# The request of run() was planned at midnight.
+MIDNIGHT = datetime(2026, 11, 22, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("status", [408, 425, 429, 500, 503, 599, None])
+def test_what_may_pass_is_tried_again(status: int | None) -> None:
+    outcome = UNREACHABLE if status is None else answered(status)
+
+    assert isinstance(judge(outcome, run(policy=LADDER), now=MIDNIGHT), RetryAfter)
+
+
+@pytest.mark.parametrize("status", [400, 401, 404, 409, 422, 600])
+def test_what_stays_is_not(status: int) -> None:
+    found = judge(answered(status), run(policy=LADDER), now=MIDNIGHT)
+
+    assert found == GiveUp(f"HTTP {status}")
+
+
+def test_which_statuses_are_tried_again_is_for_the_task_to_say() -> None:
+    policy = Backoff(statuses="404,410")
+
+    for status in (404, 410):
+        found = judge(answered(status), run(policy=policy), now=MIDNIGHT)
+        assert isinstance(found, RetryAfter)
+    found = judge(answered(503), run(policy=policy), now=MIDNIGHT)
+    assert found == GiveUp("HTTP 503")
+
+
+def test_a_target_that_is_gone_ends_the_task() -> None:
+    found = judge(answered(410), run(policy=LADDER), now=MIDNIGHT)
+
+    reason = "HTTP 410: the target is gone, so the task has ended"
+    assert found == GiveUp(reason, ends_task=True)
+    # Only where the task asked for a policy at all.
+    assert judge(answered(410), run(), now=MIDNIGHT) == GiveUp("HTTP 410")
+
+
+@given(
+    number=st.integers(1, 184),
+    shortest=st.floats(1, 1000),
+    more=st.floats(0, 100_000),
+    asked=st.integers(0, 10**9),
+)
+def test_a_delay_lies_where_the_policy_says(
+    number: int, shortest: float, more: float, asked: int
+) -> None:
+    policy = Backoff(185, shortest, shortest + more, max_age=604_800)
+    outcome = Outcome(503, "", 5, retry_after=asked)
+
+    found = judge(outcome, run(number=number, policy=policy), now=MIDNIGHT)
+
+    assert isinstance(found, RetryAfter)
+    assert policy.min_delay <= found.delay <= policy.max_delay
+    longest = shortest * 4 ** min(number, 50)
+    assert min(asked, policy.max_delay) <= found.delay <= max(asked, longest)
+
+
+def test_delays_are_spread_over_all_that_is_allowed() -> None:
+    verdicts = [
+        judge(answered(503), run(number=2, policy=LADDER), now=MIDNIGHT)
+        for _ in range(500)
+    ]
+
+    delays = [verdict.delay for verdict in verdicts if isinstance(verdict, RetryAfter)]
+    assert len(delays) == 500
+    assert 10 <= min(delays) < 25
+    assert 145 < max(delays) <= 160
+
+
+def test_attempts_come_to_an_end() -> None:
+    last = run(number=6, policy=LADDER)
+
+    found = judge(UNREACHABLE, last, now=MIDNIGHT)
+
+    reason = "connection refused; that was attempt 6, the last one"
+    assert found == GiveUp(reason)
+
+
+def test_a_run_grows_too_old_to_be_tried_again() -> None:
+    late = MIDNIGHT + timedelta(days=1) - timedelta(seconds=9)
+
+    found = judge(answered(503), run(policy=LADDER), now=late)
+
+    reason = "HTTP 503; a retry would be later than 86400 s"
+    assert found == GiveUp(reason)
+
+
+def test_a_target_may_want_no_retry() -> None:
+    outcome = Outcome(503, "", 5, no_retry=True)
+
+    found = judge(outcome, run(policy=LADDER), now=MIDNIGHT)
+
+    assert found == GiveUp("HTTP 503; the target asked for no retry")
+    # The statuses of cron jobs know no such word.
+    assert judge(outcome, run(policy=POLICY), now=MIDNIGHT) == RetryAfter("HTTP 503", 1)
