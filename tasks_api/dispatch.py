@@ -262,8 +262,12 @@ _FIRE = f"""
         SELECT task.id, task.tenant_id, task.periodic_task_id, task.next_fire_at,
             task.last_fire_at, task.planned_from, task.overlap, task.misfire,
             task.catchup_window, now() AS at, {periodic.COLUMNS},
-            task.overlap = 'allow' AND task.misfire = 'latest'
-                AND task.catchup_window IS NULL AND task.planned_from = {periodic.PLAN} AS is_as_planned
+            task.overlap = 'allow'
+                -- As far as it is in time anyway, this is for nobody to decide.
+                AND task.next_fire_at >= now() - make_interval(secs => CASE
+                    WHEN task.misfire = 'skip' THEN 1 ELSE task.catchup_window END)
+                    IS NOT false
+                AND task.planned_from = {periodic.PLAN} AS is_as_planned
         FROM tasks_api_task task {periodic.JOINS}
         WHERE {{due}}
         FOR NO KEY UPDATE OF task SKIP LOCKED
