@@ -330,18 +330,31 @@ class Engine:
 
     def _record(self, finished: Sequence[Finished]) -> None:
         ours = record(finished)
-        _end_tasks(finished)
-        moved_up = _move_up(finished)
         with self._changed:
             for item in finished:
                 self._let_go(item.run)
-            self._waiting.add(moved_up)
             self._changed.notify_all()
         lost = len(finished) - len(ours)
         if lost:
             metrics.count_late(lost)
             logger.warning("%d answers came after their lease was over.", lost)
+        self._follow_up(finished)
         self._on_recorded([item for item in finished if item.run.run_id in ours])
+
+    def _follow_up(self, finished: Sequence[Finished]) -> None:
+        """End tasks whose targets are gone, and let the runs begin that waited for these.
+
+        What fails here is made up for: by a beat, or by the next answer of the target.
+        """
+        try:
+            _end_tasks(finished)
+            moved_up = _move_up(finished)
+        except DatabaseError as error:
+            logger.warning("What waits for some runs will begin later: %s", error)
+            return
+        with self._changed:
+            self._waiting.add(moved_up)
+            self._changed.notify_all()
 
     def _let_go(self, run: Claimed) -> None:
         held = self._held.get(run.run_id)
