@@ -10,7 +10,7 @@ import tasks_api.specs
 class Migration(migrations.Migration):
     dependencies = [
         ("accounts", "0002_tenant_max_in_flight"),
-        ("tasks_api", "0007_task_due_of_tenant"),
+        ("tasks_api", "0009_sweep_and_slim"),
     ]
 
     operations = [
