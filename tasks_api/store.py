@@ -9,10 +9,9 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 from uuid import UUID
 
-from accounts import audit
 from django.db import connection
 
-from accounts import sealing
+from accounts import audit, encryption
 from accounts.models import User
 from scheduler_service.statements import prepared
 from tasks_api import periodic
@@ -204,8 +203,8 @@ def reseal(*, after: UUID, limit: int) -> Resealed | None:
         if not (sealed := options["sealed_values"]):
             continue
         try:
-            options["sealed_values"] = sealing.seal(sealing.unseal(sealed))
-        except ValueError:
+            options["sealed_values"] = encryption.encrypt(encryption.decrypt(sealed))
+        except encryption.Unreadable:
             lost += 1
         else:
             rows.append((task_id, old, json.dumps(options)))

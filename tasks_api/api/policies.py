@@ -18,7 +18,7 @@ from urllib.parse import parse_qsl, urlencode
 import simplejson
 from django.conf import settings
 
-from accounts import sealing
+from accounts import encryption
 from tasks_api.api.json import dumps
 from tasks_api.cron import Dst
 from tasks_api.delivery.request import JSON, options_of
@@ -318,7 +318,7 @@ def _headers(given: Mapping[str, Any]) -> tuple[tuple[str, ...], str]:
         > MAX_HEADER_BYTES
     ):
         _refuse("headers", f"has more than {MAX_HEADER_BYTES} bytes")
-    return tuple(headers), sealing.seal(json.dumps(list(headers.values())))
+    return tuple(headers), encryption.encrypt(json.dumps(list(headers.values())))
 
 
 def _check_header(name: str, value: object) -> None:
@@ -387,7 +387,7 @@ def render_policies(task: Task) -> dict[str, Any]:
 def given_by(task: Task, *, opens: bool = True) -> dict[str, Any]:
     """The fields of this module that a task has, as a request body would give them.
 
-    What is as usual is left out. Raises ValueError where the values of its headers
+    What is as usual is left out. Raises Unreadable where the values of its headers
     cannot be opened any more; without `opens` they are not shown at all.
     """
     set_fields: dict[str, Any] = {
@@ -425,7 +425,7 @@ def _options_of(task: Task, opens: bool) -> dict[str, Any]:
     names = options.header_names
     values = [REDACTED] * len(names)
     if opens and names:
-        values = json.loads(sealing.unseal(options.sealed_values))
+        values = json.loads(encryption.decrypt(options.sealed_values))
     return {
         "headers": dict(zip(names, values, strict=True)),
         "timeout_seconds": options.timeout_seconds,

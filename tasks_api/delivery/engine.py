@@ -26,7 +26,7 @@ from django.conf import settings
 from django.db import Error as DatabaseError
 from django.db import connection, transaction
 
-from accounts import sealing
+from accounts import encryption
 from accounts.services import keyrings, own_limits
 from tasks_api import dispatch, metrics, pull, services
 from tasks_api.delivery import leases, request, retry
@@ -442,7 +442,10 @@ def _move_up(finished: Iterable[Finished]) -> list[UUID]:
 
 @lru_cache(maxsize=1000)
 def _unseal(sealed: str) -> list[str]:
-    values: list[str] = json.loads(sealing.unseal(sealed))
+    try:
+        values: list[str] = json.loads(encryption.decrypt(sealed))
+    except encryption.Unreadable:
+        raise ValueError("SECRET_KEY does not open its headers") from None
     return values
 
 

@@ -26,7 +26,6 @@ MODELS = {"accounts.models", "tasks_api.models"}
 CORE = {
     "accounts.audit",
     "accounts.encryption",
-    "accounts.sealing",
     "accounts.services",
     "tasks_api.broker",
     "tasks_api.dispatch",

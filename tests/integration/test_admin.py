@@ -10,7 +10,7 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from accounts import sealing
+from accounts import encryption
 from accounts.models import SigningSecret, Tenant, Token, User, digest
 from tasks_api import dispatch, services
 from tasks_api.models import Run, Task
@@ -105,7 +105,7 @@ def test_the_values_of_headers_are_nobody_elses_business(
     staff: Client, user: User
 ) -> None:
     now = timezone.now()
-    headers = RequestOptions(("X-Key",), sealing.seal('["very secret"]'), 7)
+    headers = RequestOptions(("X-Key",), encryption.encrypt('["very secret"]'), 7)
     schedule = Once(now + timedelta(hours=1))
     spec = TaskSpec(Surface.TASKS, "http://e.com/", schedule, "{}", request=headers)
     task = services.create_task(user, spec, now=now)
