@@ -1,15 +1,16 @@
 """Secrets as they lie in the tables: encrypted under SECRET_KEY, opened by former keys too.
 
-A column that is an EncryptedTextField encrypts and decrypts itself, with the same keys;
-`reencrypt` finds it by its class. What lies in other columns is for `encrypt` and
-`decrypt`.
+A column that is an EncryptedTextField encrypts and decrypts itself, with the same keys.
+What `encrypt` made may lie within the text of a SealedTextField. `reencrypt` finds both by
+their class.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from django.apps import apps
@@ -18,13 +19,16 @@ from django.db import DatabaseError, connection
 from django.db.models import Field, Model
 from encrypted_fields.fields import EncryptedFieldMixin, EncryptedTextField
 
+from accounts.fields import SealedTextField
+
 # How every ciphertext begins: the version, and a time before the year 2106.
 SEALED = "gAAAAA"
+CIPHERTEXT = re.compile(rf"{SEALED}[0-9A-Za-z_-]+=*")
 # Rows in one statement.
 BITE = 500
 
 
-class Unreadable(Exception):
+class Unreadable(ValueError):
     """Neither SECRET_KEY nor one of SECRET_KEY_FALLBACKS opens it."""
 
 
@@ -49,7 +53,8 @@ def derive_keys() -> None:
     """Do now what the first secret would wait for: a key is slow to derive on purpose."""
     _keys()
     for _, column in encrypted_columns():
-        _ = column.f
+        if isinstance(column, EncryptedFieldMixin):
+            _ = column.f
 
 
 def _keys() -> MultiFernet:
@@ -74,10 +79,13 @@ class Census(NamedTuple):
         return Census(*map(sum, zip(self, other, strict=True)))
 
 
-def encrypted_columns() -> Iterator[tuple[type[Model], EncryptedFieldMixin]]:
+Column: TypeAlias = EncryptedFieldMixin | SealedTextField
+
+
+def encrypted_columns() -> Iterator[tuple[type[Model], Column]]:
     for model in apps.get_models():
         for field in model._meta.concrete_fields:
-            if isinstance(field, EncryptedFieldMixin):
+            if isinstance(field, EncryptedFieldMixin | SealedTextField):
                 yield model, field
 
 
@@ -104,9 +112,7 @@ def unreadable() -> int | None:
 Row = tuple[Any, str]
 
 
-def _bites(
-    model: type[Model], field: EncryptedFieldMixin, bite: int
-) -> Iterator[list[Row]]:
+def _bites(model: type[Model], field: Column, bite: int) -> Iterator[list[Row]]:
     table, key, column = _names(model, field)
     last: Any = None
     while True:
@@ -125,21 +131,30 @@ def _bites(
 
 
 def _reencrypt(
-    model: type[Model], field: EncryptedFieldMixin, rows: list[Row], *, write: bool
+    model: type[Model], field: Column, rows: list[Row], *, write: bool
 ) -> Census:
     newest, *_ = ring = _ring(settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)
     changed: list[tuple[Any, str, str]] = []
-    lost = 0
+    lost = current = 0
     for key, stored in rows:
-        if _opens(newest, stored):
+        sealed = CIPHERTEXT.findall(stored)
+        if not sealed:
+            lost += isinstance(field, EncryptedFieldMixin)
+            continue
+        if all(_opens(newest, ciphertext) for ciphertext in sealed):
+            current += 1
             continue
         try:
-            changed.append((key, stored, MultiFernet(ring).rotate(stored).decode()))
+            changed.append((key, stored, CIPHERTEXT.sub(_renewed(ring), stored)))
         except InvalidToken:
             lost += 1
     if changed and write:
         _write(model, field, changed)
-    return Census(len(rows) - len(changed) - lost, len(changed), lost)
+    return Census(current, len(changed), lost)
+
+
+def _renewed(ring: list[Fernet]) -> Callable[[re.Match[str]], str]:
+    return lambda found: MultiFernet(ring).rotate(found[0]).decode()
 
 
 def _opens(key: Fernet, stored: str) -> bool:
@@ -152,7 +167,7 @@ def _opens(key: Fernet, stored: str) -> bool:
 
 def _write(
     model: type[Model],
-    field: EncryptedFieldMixin,
+    field: Column,
     changed: list[tuple[Any, str, str]],
 ) -> None:
     table, key, column = _names(model, field)
@@ -166,7 +181,7 @@ def _write(
         )
 
 
-def _names(model: type[Model], field: EncryptedFieldMixin) -> tuple[str, str, str]:
+def _names(model: type[Model], field: Column) -> tuple[str, str, str]:
     assert isinstance(field, Field)
     key, column = model._meta.pk.column, field.column
     assert key is not None

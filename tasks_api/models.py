@@ -12,6 +12,7 @@ from django.db.models import F, Q
 from django.db.models.functions import Now
 from django_celery_beat.models import PeriodicTask
 
+from accounts.fields import SealedTextField
 from accounts.models import Tenant, User
 from tasks_api.specs import Misfire, Overlap, Surface, summary
 from tasks_api.states import FINAL, RunState
@@ -136,7 +137,7 @@ class Task(models.Model):
     # A RetryPolicy or a Backoff as JSON; empty is one attempt.
     retry = models.TextField(blank=True)
     # RequestOptions as JSON; empty is none.
-    request = models.TextField(blank=True, default="", db_default="")
+    request = SealedTextField(blank=True, default="", db_default="")
     # What a CrontabSchedule cannot hold of a cron expression; empty is second 0 and
     # every year.
     cron_seconds = models.TextField(blank=True)

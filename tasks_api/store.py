@@ -9,9 +9,7 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 from uuid import UUID
 
-from django.db import connection
-
-from accounts import audit, encryption
+from accounts import audit
 from accounts.models import User
 from scheduler_service.statements import prepared
 from tasks_api import periodic
@@ -178,49 +176,6 @@ def replace(task: Task, spec: TaskSpec, owner: User, *, now: datetime) -> bool:
     task.replaced_at = now
     task.save(update_fields=_REPLACED)
     return starts_anew
-
-
-class Resealed(NamedTuple):
-    """What became of a batch of tasks: its last, how many were sealed, how many not."""
-
-    last: UUID
-    changed: int
-    lost: int
-
-
-def reseal(*, after: UUID, limit: int) -> Resealed | None:
-    """Seal the headers of the next tasks in order of their ids with the current key.
-
-    None when there are no more. Those that no key of ours opens stay as they are.
-    """
-    tasks = Task.objects.filter(pk__gt=after).exclude(request="").order_by("pk")
-    batch = list(tasks.values_list("pk", "request")[:limit])
-    if not batch:
-        return None
-    rows, lost = [], 0
-    for task_id, old in batch:
-        options = json.loads(old)
-        if not (sealed := options["sealed_values"]):
-            continue
-        try:
-            options["sealed_values"] = encryption.encrypt(encryption.decrypt(sealed))
-        except encryption.Unreadable:
-            lost += 1
-        else:
-            rows.append((task_id, old, json.dumps(options)))
-    if rows:
-        with connection.cursor() as cursor:
-            # What was changed meanwhile is sealed with the current key already.
-            cursor.execute(
-                """
-                UPDATE tasks_api_task task SET request = changed.request
-                FROM unnest(%s::uuid[], %s::text[], %s::text[])
-                    AS changed(id, old, request)
-                WHERE task.id = changed.id AND task.request = changed.old
-                """,
-                columns(rows),
-            )
-    return Resealed(batch[-1][0], len(rows), lost)
 
 
 class Place(NamedTuple):

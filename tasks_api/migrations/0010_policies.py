@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.db import migrations, models
 
+import accounts.fields
 import tasks_api.specs
 
 
@@ -34,7 +35,9 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name="task",
             name="request",
-            field=models.TextField(blank=True, db_default="", default=""),
+            field=accounts.fields.SealedTextField(
+                blank=True, db_default="", default=""
+            ),
         ),
         migrations.AddField(
             model_name="task",

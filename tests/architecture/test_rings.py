@@ -22,7 +22,7 @@ PURE = {
     "tasks_api.delivery.retry",
     "tasks_api.delivery.guard",
 }
-MODELS = {"accounts.models", "tasks_api.models"}
+MODELS = {"accounts.fields", "accounts.models", "tasks_api.models"}
 CORE = {
     "accounts.audit",
     "accounts.encryption",
