@@ -34,6 +34,7 @@ LEAST = (
         1,
         "who changed what is kept for a day at least",
     ),
+    ("SCHEDULER_MAX_BULK_BYTES", 1, "requests have bodies"),
 )
 
 

@@ -73,6 +73,8 @@ class TaskSpec:
     method: str = "POST"
     # The client's own id, unique per tenant and surface among tasks that are alive.
     name: str = ""
+    # To find it by.
+    tags: tuple[str, ...] = ()
     # The pull queue that gets the body as a message, instead of a URL.
     queue: str = ""
     # The first and the last status that count as success, such as 200-299.

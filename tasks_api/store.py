@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
+
+from django.db.models import F
 
 from accounts import audit
 from accounts.models import User
 from scheduler_service.statements import prepared
-from tasks_api import periodic
-from tasks_api.arrays import columns
-from tasks_api.models import Task, new_id
+from tasks_api import periodic, tallies
+from tasks_api.arrays import array, columns
+from tasks_api.models import Task, TaskTag, new_id
 from tasks_api.schedules import Cron, Schedule, first_after
-from tasks_api.specs import RetryPolicy, TaskSpec, summary
+from tasks_api.specs import (
+    Misfire,
+    Overlap,
+    RetryPolicy,
+    Surface,
+    TaskSpec,
+    summary,
+)
 
 
 class Row(NamedTuple):
@@ -28,6 +37,8 @@ class Row(NamedTuple):
     periodic_task_id: int
     surface: str
     name: str
+    # A text[] as PostgreSQL writes it: an array of arrays cannot be unnested by rows.
+    tags: str
     method: str
     url: str
     queue: str
@@ -44,19 +55,24 @@ class Row(NamedTuple):
     created_at: datetime
 
 
+# The constraint that keeps a name from two tasks that are alive.
+NAME_ONCE = "task_name_once_while_alive"
+
+_COLUMNS = ", ".join(Row._fields)
 # With their entry in the audit log, which as a statement of its own would cost a seventh
 # of what storing a task costs.
 _INSERT = f"""
-    WITH entry AS ({audit.INSERT})
-    INSERT INTO tasks_api_task (id, tenant_id, owner_id, periodic_task_id, surface, name,
-        method, url, queue, body, expected_status, overlap, misfire, retry, cron_seconds,
-        cron_years, schedule_text, next_fire_at, planned_from, created_at, pause_reason,
-        end_reason)
-    SELECT *, '', '' FROM unnest(%s::uuid[], %s::bigint[], %s::bigint[], %s::int[],
-        %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[],
-        %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[],
-        %s::text[], %s::timestamptz[], %s::text[], %s::timestamptz[])
-"""  # noqa: S608 (a statement of ours)
+    WITH entry AS ({audit.INSERT}), fresh AS (
+        SELECT * FROM unnest(%s::uuid[], %s::bigint[], %s::bigint[], %s::int[],
+            %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[],
+            %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[],
+            %s::text[], %s::text[], %s::timestamptz[], %s::text[], %s::timestamptz[])
+            AS fresh({_COLUMNS})
+    ), made AS (
+        INSERT INTO tasks_api_task ({_COLUMNS}, pause_reason, end_reason)
+        SELECT {_COLUMNS.replace("tags", "tags::text[]")}, '', '' FROM fresh
+    ) {tallies.begun("fresh")}
+"""  # noqa: S608 (constants)
 
 
 def insert(owner: User, specs: Sequence[TaskSpec], *, now: datetime) -> list[Row]:
@@ -79,7 +95,23 @@ def insert(owner: User, specs: Sequence[TaskSpec], *, now: datetime) -> list[Row
     with prepared(rows=len(rows)) as cursor:
         entry = audit.values(owner.tenant_id, audit.CREATE, ids)
         cursor.execute(_INSERT, [*entry, *columns(rows)])
+    _tag(owner.pk, {row.id: spec.tags for row, spec in zip(rows, specs, strict=True)})
     return rows
+
+
+def _tag(owner_id: int, tags: Mapping[UUID, Sequence[str]]) -> None:
+    """Let tasks be found by their tags."""
+    rows = [(owner_id, task_id, tag) for task_id in tags for tag in tags[task_id]]
+    if not rows:
+        return
+    with prepared(rows=len(rows)) as cursor:
+        cursor.execute(
+            """
+            INSERT INTO tasks_api_tasktag (owner_id, task_id, tag)
+            SELECT * FROM unnest(%s::bigint[], %s::uuid[], %s::text[])
+            """,
+            columns(rows),
+        )
 
 
 def _row(
@@ -99,6 +131,7 @@ def _row(
         periodic_task_id=schedule_id,
         surface=spec.surface,
         name=spec.name,
+        tags=array(spec.tags) if spec.tags else "{}",
         method=spec.method,
         url=spec.url,
         queue=spec.queue,
@@ -148,8 +181,78 @@ def replace(task: Task, spec: TaskSpec, owner: User, *, now: datetime) -> bool:
     task.retry = _written(spec.retry)
     task.schedule_text, task.pause_reason = spec.schedule_text, ""
     task.replaced_at = now
+    task.version = F("version") + 1
     task.save(update_fields=_REPLACED)
     return starts_anew
+
+
+def spec_of(task: Task) -> TaskSpec:
+    """A stored task as its owner wants it. Its schedule comes with it.
+
+    Raises ScheduleError where the admin stored one that cannot be computed.
+    """
+    return TaskSpec(
+        surface=Surface(task.surface),
+        url=task.url,
+        schedule=periodic.schedule_of(task),
+        body=task.body,
+        method=task.method,
+        name=task.name,
+        tags=tuple(task.tags),
+        queue=task.queue,
+        expected_status=task.expected_status,
+        overlap=Overlap(task.overlap),
+        misfire=Misfire(task.misfire),
+        retry=RetryPolicy(**json.loads(task.retry)) if task.retry else None,
+        schedule_text=task.schedule_text,
+    )
+
+
+def rewrite(task: Task, spec: TaskSpec) -> bool:
+    """Make a task what its owner wants it to be now, under its id.
+
+    Paused or not, it stays so. Returns whether its schedule is another one: where it
+    continues then is for the caller to plan. What is as it was is not written, and no
+    version of its own.
+    """
+    before = periodic.stored_of(task)
+    stored = periodic.stored_as(spec.schedule, created_at=task.created_at)
+    stored = stored._replace(enabled=before.enabled)
+    is_moved = stored != before
+    wanted = _columns(spec)
+    if not is_moved and all(getattr(task, name) == wanted[name] for name in wanted):
+        return False
+    if is_moved:
+        periodic.change(task, stored)
+    if task.tags != wanted["tags"]:
+        TaskTag.objects.filter(task=task).delete()
+        _tag(task.owner_id, {task.pk: spec.tags})
+    description = describe(spec, task.owner)
+    if description != task.periodic_task.description:
+        periodic.redescribe(task, description)
+    for name, value in wanted.items():
+        setattr(task, name, value)
+    task.cron_seconds, task.cron_years = stored.seconds, stored.years
+    task.version += 1
+    task.save(update_fields=[*wanted, "cron_seconds", "cron_years", "version"])
+    return is_moved
+
+
+def _columns(spec: TaskSpec) -> dict[str, Any]:
+    """What a task stores of what its owner wants, but for its schedule."""
+    return {
+        "name": spec.name,
+        "tags": list(spec.tags),
+        "method": spec.method,
+        "url": spec.url,
+        "queue": spec.queue,
+        "body": spec.body,
+        "expected_status": spec.expected_status,
+        "overlap": spec.overlap,
+        "misfire": spec.misfire,
+        "retry": _written(spec.retry),
+        "schedule_text": spec.schedule_text,
+    }
 
 
 class Place(NamedTuple):
@@ -182,6 +285,7 @@ _REPLACED = (
     "schedule_text",
     "pause_reason",
     "replaced_at",
+    "version",
 )
 
 

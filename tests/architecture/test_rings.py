@@ -33,6 +33,8 @@ CORE = {
     "tasks_api.events",
     "tasks_api.failures",
     "tasks_api.heartbeats",
+    "tasks_api.idempotency",
+    "tasks_api.listing",
     "tasks_api.metrics",
     "tasks_api.periodic",
     "tasks_api.pull",
@@ -40,6 +42,7 @@ CORE = {
     "tasks_api.services",
     "tasks_api.store",
     "tasks_api.survey",
+    "tasks_api.tallies",
     "tasks_api.vitals",
     "tasks_api.delivery.engine",
     "tasks_api.delivery.leases",
@@ -145,7 +148,7 @@ def test_accounts_know_nothing_about_tasks() -> None:
 def test_no_wire_format_imports_another() -> None:
     shared = {
         f"tasks_api.api{name}"
-        for name in ("", ".json", ".errors", ".fields", ".schema")
+        for name in ("", ".json", ".errors", ".fields", ".idempotency", ".schema")
     }
     formats = {name for name in MODULES if name.startswith("tasks_api.api.")} - shared
     for module in formats:
