@@ -35,6 +35,7 @@ LEAST = (
         "who changed what is kept for a day at least",
     ),
     ("SCHEDULER_MAX_REQUEST_TIMEOUT", 1, "a request takes time"),
+    ("SCHEDULER_MAX_BULK_BYTES", 1, "requests have bodies"),
 )
 
 

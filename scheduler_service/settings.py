@@ -68,6 +68,8 @@ ENDPOINT = env.str("ENDPOINT", "")
 # Whose tenant clients are that send no token, where their format documents none.
 SCHEDULER_ANONYMOUS_TENANT = env.str("SCHEDULER_ANONYMOUS_TENANT", "")
 SCHEDULER_MAX_BODY_BYTES = env.int("SCHEDULER_MAX_BODY_BYTES", 1024 * 1024)
+# For what creates many tasks in one request.
+SCHEDULER_MAX_BULK_BYTES = env.int("SCHEDULER_MAX_BULK_BYTES", 32 * 1024 * 1024)
 DATA_UPLOAD_MAX_MEMORY_SIZE = SCHEDULER_MAX_BODY_BYTES
 
 # How the engine works. Spans are seconds.

@@ -47,6 +47,9 @@ urlpatterns = [
     # Before the ids, which could be any text.
     _both("tasks/pause", tasks.PauseTasks.as_view(), "pause-tasks"),
     _both("tasks/resume", tasks.ResumeTasks.as_view(), "resume-tasks"),
+    _both("tasks/bulk", tasks.TaskBulk.as_view(), "create-tasks"),
+    # A name may hold any character; one slash at the end is not the name's.
+    _both(r"tasks/by-name/(?P<name>[\s\S]+?)", tasks.NamedTask.as_view(), "named-task"),
     _both("tasks/id/(?P<task_id>[^/]+)", tasks.TaskDetail.as_view(), "task"),
     # The same under another path, which the schema need not repeat.
     _both(
@@ -71,6 +74,7 @@ urlpatterns = [
         "rotate-signing-secret",
     ),
     _both("audit", access.AuditLog.as_view(), "audit"),
+    _both("tasks/(?P<task_id>[^/]+)/run", tasks.RunTask.as_view(), "run-task"),
     _both("", cron_jobs.CronJobs.as_view(), "cron-jobs"),
     _both("insert", timers.InsertTimer.as_view(), "insert-timer"),
     _both("delete", timers.DeleteTimer.as_view(), "delete-timer"),

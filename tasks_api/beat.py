@@ -33,6 +33,7 @@ from tasks_api import (
     outlook,
     periodic,
     services,
+    tallies,
 )
 from tasks_api.delivery import leases
 from tasks_api.vitals import BeatWatch
@@ -103,9 +104,10 @@ class TenantScheduler(Scheduler):
         if self._edits.follow(seen.edited_at):
             self._nobodys.reload()
         self._nobodys.fire_due()
+        over = tallies.end_what_is_over() if seen.has_past_tasks else 0
         self._say_alive()
         # A full batch means that more may be waiting, so come straight back.
-        if due.is_full or woken.is_full:
+        if due.is_full or woken.is_full or over == dispatch.BATCH:
             return 0.0
         return max(0.0, seen.next_exact_in - (time.monotonic() - seen_at))
 

@@ -514,7 +514,8 @@ def _move(moves: Sequence[_Move]) -> None:
             """
             UPDATE tasks_api_task task SET
                 next_fire_at = move.next_fire_at, last_fire_at = move.last_fire_at,
-                planned_from = move.planned_from, pause_reason = move.pause_reason
+                planned_from = move.planned_from, pause_reason = move.pause_reason,
+                version = version + (task.planned_from <> move.planned_from)::int
             FROM unnest(%s::uuid[], %s::timestamptz[], %s::timestamptz[], %s::text[],
                         %s::text[])
                 AS move(id, next_fire_at, last_fire_at, planned_from, pause_reason)
@@ -581,10 +582,12 @@ _WAKE = """
     WITH waiting AS (
         SELECT run.id, run.state AS was, run.attempt_count, run.started_at,
             CASE
-                WHEN task.ended_at IS NOT NULL THEN 'removed'
+                WHEN task.ended_at IS NOT NULL AND task.end_reason <> 'over'
+                    THEN 'removed'
                 WHEN run.scheduled_for > periodic.expires THEN 'over'
-                WHEN NOT periodic.enabled AND NOT periodic.one_off THEN 'paused'
-                WHEN NOT periodic.enabled THEN 'held'
+                WHEN NOT (periodic.enabled OR run.by_hand OR periodic.one_off)
+                    THEN 'paused'
+                WHEN NOT (periodic.enabled OR run.by_hand) THEN 'held'
                 WHEN run.attempt_count > 0 AND task.replaced_at > run.started_at
                     THEN 'replaced'
                 WHEN run.state = 'running' AND run.lost_count + 1 >= %(most_lost)s

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 
 class SchedulerError(Exception):
     """Base of all refusals. `code` is part of the public API; the text is not."""
@@ -29,6 +31,40 @@ class NotYourTask(SchedulerError):
     """The task belongs to another user."""
 
     code = "not_your_task"
+
+
+class NameTaken(SchedulerError):
+    """The tenant has tasks of these names already."""
+
+    code = "name_taken"
+
+    def __init__(self, names: Collection[str]) -> None:
+        super().__init__("A task with this name exists already")
+        self.names = frozenset(names)
+
+
+class StaleTask(SchedulerError):
+    """The task is not the one that the caller has seen."""
+
+    code = "stale_task"
+
+
+class TaskBusy(SchedulerError):
+    """A request of the task is under way, and what was asked for has to wait."""
+
+    code = "task_busy"
+
+
+class KeyReused(SchedulerError):
+    """An idempotency key came with another request than before."""
+
+    code = "key_reused"
+
+
+class KeyInUse(SchedulerError):
+    """The request that came first with an idempotency key is still under way."""
+
+    code = "key_in_use"
 
 
 class ScheduleError(SchedulerError):

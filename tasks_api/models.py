@@ -7,8 +7,10 @@ from datetime import datetime
 from typing import Self
 
 import uuid_utils.compat
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import F, Q
+from django.db.models.expressions import RawSQL
 from django.db.models.functions import Now
 from django_celery_beat.models import PeriodicTask
 
@@ -55,6 +57,18 @@ def new_id() -> uuid.UUID:
     return uuid_utils.compat.uuid7()
 
 
+# When the schedule ends that `planned_from` was made of, to the microsecond; the text
+# holds it as microseconds since the epoch. No other way to say it is IMMUTABLE, which a
+# generated column must be, and exact in the year 9999.
+END_OF_PLAN = """
+    (timestamp '1970-01-01'
+        + nullif(split_part(planned_from, '|', 4), '')::bigint / 1000000
+            * interval '1 second'
+        + mod(nullif(split_part(planned_from, '|', 4), '')::bigint, 1000000)
+            * interval '1 microsecond') AT TIME ZONE 'UTC'
+"""
+
+
 class TaskQuerySet(models.QuerySet["Task"]):
     def for_tenant(self, tenant: Tenant) -> Self:
         return self.filter(tenant=tenant)
@@ -70,10 +84,7 @@ class TaskQuerySet(models.QuerySet["Task"]):
 
     def alive(self, now: datetime) -> Self:
         """Those that have not ended: neither deleted, nor run, nor past their end."""
-        ends = "periodic_task__expires"
-        return self.filter(
-            Q(**{ends: None}) | Q(**{f"{ends}__gte": now}), ended_at=None
-        )
+        return self.filter(Q(ends_at=None) | Q(ends_at__gte=now), ended_at=None)
 
     def of(self, surface: Surface) -> Self:
         return self.filter(surface=surface)
@@ -113,6 +124,8 @@ class Task(models.Model):
     surface = models.CharField(max_length=12, choices=[(s, s) for s in Surface])
     # The client's own id, where its wire format has one.
     name = models.CharField(max_length=255, blank=True)
+    # To find it again; TaskTag is how.
+    tags = ArrayField(models.TextField(), default=list, db_default=[], blank=True)
     method = models.CharField(max_length=7, default="POST")
     # Empty where the tenant's callback URL is called, or a pull queue gets the body.
     url = models.TextField(blank=True)
@@ -149,6 +162,15 @@ class Task(models.Model):
     last_fire_at = models.DateTimeField(null=True, editable=False)
     # The schedule as it was when next_fire_at was computed; see periodic.drifted().
     planned_from = models.TextField(editable=False)
+    # The end of its schedule, here too so that lists need no other table. It follows
+    # from the plan, so whoever writes a plan writes it.
+    ends_at = models.GeneratedField(
+        expression=RawSQL(END_OF_PLAN, []),  # noqa: S611 (a constant of ours)
+        output_field=models.DateTimeField(null=True),
+        db_persist=True,
+    )
+    # Grows with each change that somebody makes, and not when it fires.
+    version = models.PositiveIntegerField(default=1, db_default=1, editable=False)
     pause_reason = models.TextField(blank=True, editable=False)
     ended_at = models.DateTimeField(null=True, editable=False)
     end_reason = models.CharField(max_length=20, blank=True, editable=False)
@@ -191,9 +213,27 @@ class Task(models.Model):
                 name="task_due_exactly",
                 condition=Q(next_fire_at__isnull=False) & ~Q(overlap=Overlap.ALLOW),
             ),
-            # Read by the list of a user's own tasks, oldest first.
+            # Read by the list of a user's own tasks, oldest first, from nothing else.
             models.Index(
-                fields=["owner", "id"], name="task_of_owner", condition=Q(ended_at=None)
+                fields=["owner", "surface", "id"],
+                name="task_of_owner",
+                include=["ends_at"],
+                condition=Q(ended_at=None),
+            ),
+            # Read by the list of those that are paused, which are few among many.
+            models.Index(
+                fields=["owner", "surface", "id"],
+                name="task_paused",
+                condition=Q(ended_at=None, planned_from__startswith="f"),
+            ),
+            # Read by who ends tasks that are past their end. Those that fire again stay
+            # out of it, so firing does not write it.
+            models.Index(
+                fields=["ends_at"],
+                name="task_over",
+                condition=Q(
+                    ended_at=None, next_fire_at__isnull=True, ends_at__isnull=False
+                ),
             ),
             # Read by retention: what ended, of a tenant, the oldest first.
             models.Index(
@@ -215,6 +255,85 @@ class Task(models.Model):
         if self.last_fire_at and self.last_fire_at > now:
             return self.last_fire_at
         return self.next_fire_at
+
+
+class TaskTally(models.Model):
+    """How many tasks of a surface a user has that have not ended, in parts.
+
+    Each connection counts in a part of its own, so that two seldom wait for each other;
+    `tallies.py` keeps it.
+    """
+
+    owner = models.ForeignKey(
+        User, models.CASCADE, related_name="task_tallies", db_index=False
+    )
+    surface = models.CharField(max_length=12)
+    part = models.PositiveSmallIntegerField()
+    # Of a part it may be below zero: who ends a task is not who made it.
+    tasks = models.BigIntegerField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["owner", "surface", "part"], name="task_tally_once_per_part"
+            )
+        ]
+        verbose_name_plural = "task tallies"
+
+    def __str__(self) -> str:
+        return f"{self.tasks} of {self.surface}"
+
+
+class TaskTag(models.Model):
+    """A tag of a task that has not ended, to find the task by."""
+
+    owner = models.ForeignKey(
+        User, models.CASCADE, related_name="+", db_index=False, db_constraint=False
+    )
+    # Written and deleted by the statements that write and end its task.
+    task = models.ForeignKey(
+        Task, models.CASCADE, related_name="+", db_index=False, db_constraint=False
+    )
+    tag = models.CharField(max_length=100)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["task", "tag"], name="task_tag_once")
+        ]
+        indexes = [
+            # Read by the list of a user's tasks with a tag, oldest first.
+            models.Index(fields=["owner", "tag", "task"], name="task_of_tag")
+        ]
+
+    def __str__(self) -> str:
+        return self.tag
+
+
+class IdempotencyKey(models.Model):
+    """A client's promise that two requests are one, with what the first was answered."""
+
+    user = models.ForeignKey(
+        User, models.CASCADE, related_name="idempotency_keys", db_index=False
+    )
+    key = models.CharField(max_length=255)
+    # A digest of the request, to tell another one that comes under the same key.
+    fingerprint = models.CharField(max_length=64)
+    status = models.PositiveSmallIntegerField()
+    headers = models.JSONField()
+    body = models.BinaryField()
+    created_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["user", "key"], name="key_once_per_user")
+        ]
+        indexes = [
+            # Read by retention.
+            models.Index(fields=["created_at"], name="key_by_age")
+        ]
+
+    def __str__(self) -> str:
+        return self.key
 
 
 class RunQuerySet(models.QuerySet["Run"]):
@@ -263,6 +382,8 @@ class Run(models.Model):
     exclusive = models.BooleanField(default=False)
     # Waits until the exclusive run of its task is over, and takes its place then.
     is_next = models.BooleanField(default=False, db_default=False)
+    # Somebody asked for it, beside the schedule; so it is sent though its task is paused.
+    by_hand = models.BooleanField(default=False, db_default=False)
     started_at = models.DateTimeField(null=True)
     finished_at = models.DateTimeField(null=True)
 

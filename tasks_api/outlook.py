@@ -24,6 +24,8 @@ class Outlook(NamedTuple):
     edited_at: datetime | None
     has_due_tasks: bool
     has_waking_runs: bool
+    # Such as are past their end and have not been ended.
+    has_past_tasks: bool
     # Until a task is due that is not dispatched ahead, in seconds.
     next_exact_in: float
 
@@ -47,6 +49,10 @@ _LOOK = f"""
         coalesce((
             SELECT min(wake_at) FROM tasks_api_run WHERE wake_at IS NOT NULL
         ) <= now(), false),
+        coalesce((
+            SELECT min(ends_at) FROM tasks_api_task
+            WHERE ended_at IS NULL AND next_fire_at IS NULL AND ends_at IS NOT NULL
+        ) < now(), false),
         coalesce((
             SELECT extract(epoch FROM min(next_fire_at) - now()) FROM tasks_api_task
             WHERE overlap <> 'allow' AND next_fire_at IS NOT NULL

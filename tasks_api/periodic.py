@@ -16,9 +16,10 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from django.db import connection
-from django_celery_beat.models import IntervalSchedule, PeriodicTask
+from django_celery_beat.models import ClockedSchedule, IntervalSchedule, PeriodicTask
 
 from scheduler_service.statements import prepared
+from tasks_api import tallies
 from tasks_api.arrays import array, columns
 from tasks_api.cron import Dst
 from tasks_api.exceptions import ScheduleError
@@ -267,7 +268,8 @@ def first_fire(
     if stored.one_off and last_fire_at is not None:
         return None
     if isinstance(schedule, Once):
-        return schedule.at
+        is_over = stored.expires is not None and schedule.at > stored.expires
+        return None if is_over else schedule.at
     return first_after(schedule, now)
 
 
@@ -395,6 +397,47 @@ def replace(periodic_task_id: int, stored: Stored, *, description: str) -> None:
     )
 
 
+def change(task: Task, stored: Stored) -> None:
+    """Put another schedule of any kind in the place of a task's, paused or not."""
+    row = task.periodic_task
+    if stored.clocked_time != (row.clocked and row.clocked.clocked_time):
+        was = row.clocked
+        row.clocked = stored.clocked_time and ClockedSchedule.objects.create(
+            clocked_time=stored.clocked_time
+        )
+    else:
+        was = None
+    row.one_off = stored.one_off
+    row.start_time, row.expires = stored.start_time, stored.expires
+    row.interval_id = _shared(_EVERY, [stored]).get(_EVERY.key(stored))
+    row.crontab_id = _shared(_CRON, [stored]).get(_CRON.key(stored))
+    row.solar_id = stored.solar_id
+    # Not by save(), which locks the one global row.
+    PeriodicTask.objects.filter(pk=row.pk).update(
+        **{name: getattr(row, name) for name in _SCHEDULE}
+    )
+    if was is not None and not was.periodictask_set.exists():
+        was.delete()
+
+
+_SCHEDULE = (
+    "one_off",
+    "start_time",
+    "expires",
+    "interval_id",
+    "crontab_id",
+    "clocked_id",
+    "solar_id",
+)
+
+
+def redescribe(task: Task, description: str) -> None:
+    """Let the admin show what a task is now."""
+    PeriodicTask.objects.filter(pk=task.periodic_task_id).update(
+        description=description
+    )
+
+
 def set_enabled(task_ids: Collection[UUID], enabled: bool) -> None:
     """Pause or resume schedules, in one statement however many they are."""
     if not task_ids:
@@ -403,7 +446,8 @@ def set_enabled(task_ids: Collection[UUID], enabled: bool) -> None:
         cursor.execute(
             """
             WITH changed AS (
-                UPDATE tasks_api_task SET planned_from = %s || substr(planned_from, 2)
+                UPDATE tasks_api_task SET version = version + 1,
+                    planned_from = %s || substr(planned_from, 2)
                 WHERE id = ANY(%s::uuid[]) RETURNING periodic_task_id
             )
             UPDATE django_celery_beat_periodictask periodic SET enabled = %s
@@ -417,15 +461,16 @@ def end(task_ids: Collection[UUID], *, now: datetime, reason: str) -> None:
     """End tasks before their time, and stop their schedules, in one statement."""
     with connection.cursor() as cursor:
         cursor.execute(
-            """
+            f"""
             WITH ended AS (
-                UPDATE tasks_api_task
+                UPDATE tasks_api_task task
                 SET ended_at = %s, end_reason = %s, next_fire_at = NULL
-                WHERE id = ANY(%s::uuid[]) RETURNING periodic_task_id
-            )
+                WHERE id = ANY(%s::uuid[]) AND ended_at IS NULL
+                RETURNING periodic_task_id, {tallies.ENDED_COLUMNS}
+            ), {tallies.ENDED}
             UPDATE django_celery_beat_periodictask periodic SET enabled = false
             FROM ended WHERE periodic.id = ended.periodic_task_id
-            """,
+            """,  # noqa: S608 (constants)
             [now, reason, array(task_ids)],
         )
 

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from django.conf import settings
 from django.db import connection
 
-from tasks_api import metrics
+from tasks_api import metrics, tallies
 from tasks_api.arrays import columns
 
 # Rows in one statement: some tens of milliseconds.
@@ -132,7 +132,7 @@ _SWEEPS = {
             JOIN tasks_api_task task ON task.periodic_task_id = periodic.id
             JOIN {_BEFORE} ON tenant.id = task.tenant_id
             WHERE periodic.expires < %(now)s AND periodic.expires < tenant.before
-                AND {_HAS_NO_RUN}
+                AND task.ended_at IS NOT NULL AND {_HAS_NO_RUN}
             ORDER BY periodic.expires LIMIT {BITE}
             FOR UPDATE OF task, periodic SKIP LOCKED
         ), {_FORGET_TASKS}
@@ -158,6 +158,17 @@ _SWEEPS = {
         )
         SELECT count(*) FROM old
     """,  # noqa: S608 (a constant)
+    "idempotency key": f"""
+        WITH old AS (
+            SELECT id FROM tasks_api_idempotencykey
+            WHERE created_at < %(now)s::timestamptz - '24 hours'::interval
+            LIMIT {BITE} FOR UPDATE SKIP LOCKED
+        ), deleted AS (
+            DELETE FROM tasks_api_idempotencykey
+            WHERE id = ANY(ARRAY(SELECT id FROM old))
+        )
+        SELECT count(*) FROM old
+    """,  # noqa: S608 (a constant)
     "heartbeat": """
         WITH old AS (
             DELETE FROM tasks_api_heartbeat
@@ -176,6 +187,8 @@ def prune(*, now: datetime, pause: Pause = time.sleep) -> Counter[str]:
     left, with their schedules; messages that nobody may have; old heartbeats. Returns
     how many of each kind. `pause` may end the round by returning something true.
     """
+    # As beats do all the time: only what has ended is no longer counted.
+    tallies.end_what_is_over()
     gone: Counter[str] = Counter()
     began = time.monotonic()
     ends_at = began + ROUND

@@ -98,6 +98,16 @@ def spread(schedule: Schedule, window: int, task_id: UUID) -> Schedule:
     return replace(schedule, offset=timedelta(seconds=number % window))
 
 
+def bare(schedule: Schedule) -> Schedule:
+    """The schedule without what a task's policies make of it."""
+    match schedule:
+        case Interval():
+            return replace(schedule, offset=timedelta())
+        case Cron():
+            return replace(schedule, offset=timedelta(), dst=cron.USUAL)
+    return schedule
+
+
 def read_cron(
     text: str,
     *,

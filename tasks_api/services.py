@@ -3,26 +3,142 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 
-from django.db import connection, transaction
+from django.db import IntegrityError, connection, transaction
 from django.db.models import F
 from django.db.models.functions import Now
 
 from accounts import audit
 from accounts.models import Tenant, User
-from tasks_api import dispatch, periodic, store
+from tasks_api import dispatch, periodic, store, tallies
 from tasks_api.arrays import array, columns
-from tasks_api.exceptions import NotYourTask, ScheduleError, TaskNotFound
+from tasks_api.exceptions import (
+    NameTaken,
+    NotYourTask,
+    ScheduleError,
+    TaskBusy,
+    TaskNotFound,
+)
 from tasks_api.models import Run, Task, TaskQuerySet, id_for
 from tasks_api.specs import Overlap, Surface, TaskSpec
 
 
-@transaction.atomic
 def create_task(owner: User, spec: TaskSpec, *, now: datetime) -> Task:
-    [row] = store.insert(owner, [spec], now=now)
-    return Task(**row._asdict())
+    """Store a task. Raises NameTaken if the tenant has one of its name."""
+    [row] = create_tasks(owner, [spec], now=now)
+    return Task(**{**row._asdict(), "tags": list(spec.tags)})
+
+
+def create_tasks(
+    owner: User, specs: Sequence[TaskSpec], *, now: datetime
+) -> list[store.Row]:
+    """Store tasks of one surface, all of them or none, in a few statements.
+
+    Their names must differ. Raises NameTaken with those that are taken.
+    """
+    try:
+        with transaction.atomic():
+            _free_names(owner, specs, now=now)
+            return store.insert(owner, specs, now=now)
+    except IntegrityError as error:
+        if store.NAME_ONCE not in str(error):
+            raise
+        # Somebody else gave one of them at this moment.
+        raise NameTaken({spec.name for spec in specs if spec.name}) from None
+
+
+def _free_names(owner: User, specs: Sequence[TaskSpec], *, now: datetime) -> None:
+    names = {spec.name for spec in specs if spec.name}
+    if not names:
+        return
+    tasks = Task.objects.filter(tenant=owner.tenant_id, surface=specs[0].surface)
+    named = tasks.filter(name__in=names, ended_at=None).exclude(name="")
+    _bury(named, now=now)
+    if taken := set(named.values_list("name", flat=True)):
+        raise NameTaken(taken)
+
+
+@transaction.atomic
+def put_named(
+    owner: User,
+    name: str,
+    read: Callable[[Task | None], TaskSpec],
+    *,
+    surface: Surface,
+    now: datetime,
+) -> tuple[Task, bool]:
+    """Create the task of a name, or make the one that has it what `read` says.
+
+    `read` is given the task as it is, or None, and may refuse. A task that is there
+    keeps its id, its history and its pause. Returns it, and whether it is new.
+    """
+    tenant = owner.tenant
+    assert tenant is not None
+    _lock(f"{surface}:{name}", tenant)
+    named = Task.objects.for_tenant(tenant).named(surface, name)
+    _bury(named, now=now)
+    task = _locked(named).first()
+    if task is not None:
+        return _change(owner, task, read, now=now), False
+    return create_task(owner, read(None), now=now), True
+
+
+@transaction.atomic
+def change_task(
+    owner: User,
+    task_id: str,
+    read: Callable[[Task], TaskSpec],
+    *,
+    surface: Surface,
+    now: datetime,
+) -> Task:
+    """Make a task what `read` says, which is given it as it is, and may refuse."""
+    [task] = _own(owner, [task_id], now=now, surface=surface, schedules=True)
+    return _change(owner, task, read, now=now)
+
+
+def _change(
+    owner: User, task: Task, read: Callable[[Task], TaskSpec], *, now: datetime
+) -> Task:
+    if not owner.reaches(tenant_id=task.tenant_id, owner_id=task.owner_id):
+        raise NotYourTask("Task does not belong to this user")
+    spec, version = read(task), task.version
+    _claim_name(owner, task, spec, now=now)
+    was_one_off = task.periodic_task.one_off
+    is_moved = store.rewrite(task, spec)
+    if task.version != version:
+        audit.record(task.tenant_id, "task.change", [task.pk])
+    if not is_moved:
+        return task
+    if was_one_off and _is_under_way(task):
+        raise TaskBusy("The request of this task is under way; it cannot be moved")
+    task = Task.objects.with_schedule().get(pk=task.pk)
+    _delete_ahead([task.pk])
+    if was_one_off:
+        _delete_unstarted([task.pk])
+    # Nothing of the old schedule counts for the new one.
+    task.last_fire_at = None
+    plan([task], now=now)
+    return Task.objects.with_schedule().get(pk=task.pk)
+
+
+def _claim_name(owner: User, task: Task, spec: TaskSpec, *, now: datetime) -> None:
+    """Let a task have another name, if it is free."""
+    if spec.name and spec.name != task.name:
+        assert owner.tenant is not None
+        _lock(f"{spec.surface}:{spec.name}", owner.tenant)
+        _free_names(owner, [spec], now=now)
+
+
+def _is_under_way(task: Task) -> bool:
+    runs = Run.objects.filter(task=task, scheduled_for=F("task__last_fire_at"))
+    return runs.filter(attempt_count__gt=0).exists()
+
+
+def _locked(tasks: TaskQuerySet) -> TaskQuerySet:
+    return tasks.with_schedule().select_for_update(no_key=True, of=("self",))
 
 
 @transaction.atomic
@@ -34,10 +150,10 @@ def put_task(owner: User, spec: TaskSpec, *, now: datetime) -> None:
     """
     tenant = owner.tenant
     assert tenant is not None
-    _lock_names(tenant, spec.surface)
+    _lock(spec.surface, tenant)
     named = Task.objects.for_tenant(tenant).named(spec.surface, spec.name)
     _bury(named, now=now)
-    task = named.with_schedule().select_for_update(no_key=True, of=("self",)).first()
+    task = _locked(named).first()
     if task is None:
         store.insert(owner, [spec], now=now)
         return
@@ -58,7 +174,7 @@ def put_set(
     """
     tenant = owner.tenant
     assert tenant is not None
-    _lock_names(tenant, surface)
+    _lock(surface, tenant)
     tasks = Task.objects.for_tenant(tenant).of(surface)
     _bury(tasks, now=now)
     wanted = {spec.name: spec for spec in specs}
@@ -79,26 +195,34 @@ def put_set(
         store.insert(owner, list(wanted.values()), now=now)
 
 
-def _lock_names(tenant: Tenant, surface: Surface) -> None:
-    """Let one request at a time give names to a tenant's tasks, until it commits."""
+def _lock(names: str, tenant: Tenant) -> None:
+    """Let one request at a time give a tenant's tasks these names, until it commits."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT pg_advisory_xact_lock(hashtextextended(%s, %s))",
-            [surface, tenant.pk],
+            [names, tenant.pk],
         )
 
 
 def _bury(tasks: TaskQuerySet, *, now: datetime) -> None:
     """Mark those that are past their end, whose names are free again."""
-    past = tasks.filter(ended_at=None, periodic_task__expires__lt=now)
-    past.update(ended_at=now, end_reason="over", next_fire_at=None)
+    past = tasks.filter(ended_at=None, ends_at__lt=now)
+    if ids := list(past.values_list("pk", flat=True)):
+        tallies.end(ids, now=now)
 
 
 @transaction.atomic
 def remove_task(
-    owner: User, task_id: str, *, now: datetime, surface: Surface | None = None
+    owner: User,
+    task_id: str,
+    *,
+    now: datetime,
+    surface: Surface | None = None,
+    allow: Callable[[Task], None] = lambda task: None,
 ) -> None:
+    """End a task, unless `allow`, which is given it as it is, refuses."""
     [task] = _own(owner, [task_id], now=now, surface=surface)
+    allow(task)
     _remove([task.pk], now=now)
     audit.record(task.tenant_id, "task.remove", [task.pk])
 
@@ -214,7 +338,8 @@ def plan(tasks: Sequence[Task], *, now: datetime) -> None:
             """
             UPDATE tasks_api_task task SET
                 next_fire_at = planned.next_fire_at, planned_from = planned.planned_from,
-                pause_reason = planned.pause_reason, last_fire_at = planned.last_fire_at
+                pause_reason = planned.pause_reason, last_fire_at = planned.last_fire_at,
+                version = version + (task.planned_from <> planned.planned_from)::int
             FROM unnest(%s::uuid[], %s::timestamptz[], %s::text[], %s::text[],
                         %s::timestamptz[])
                 AS planned(id, next_fire_at, planned_from, pause_reason, last_fire_at)
@@ -271,6 +396,7 @@ def fire_task(task_id: uuid.UUID, *, now: datetime) -> uuid.UUID | None:
         exclusive=task.overlap == Overlap.SKIP,
         is_next=is_in_line,
         reason=dispatch.WAITS if is_in_line else "",
+        by_hand=True,
     )
     Run.objects.bulk_create([run], ignore_conflicts=True)
     if is_in_line:
@@ -279,6 +405,19 @@ def fire_task(task_id: uuid.UUID, *, now: datetime) -> uuid.UUID | None:
     made = stored.values_list("pk", flat=True).first()
     audit.record(task.tenant_id, "task.run", [task_id] if made else [])
     return made
+
+
+@transaction.atomic
+def run_now(owner: User, task_id: str, *, surface: Surface, now: datetime) -> uuid.UUID:
+    """Make a run of a task at once, beside its schedule, paused or not.
+
+    Who calls rings for it after the commit. Raises TaskBusy where it would overlap.
+    """
+    [task] = _own(owner, [task_id], now=now, surface=surface)
+    run_id = fire_task(task.pk, now=now)
+    if run_id is None:
+        raise TaskBusy("The task may not overlap, and the run before is not over")
+    return run_id
 
 
 def _own(

@@ -115,6 +115,8 @@ class TaskSpec:
     method: str = "POST"
     # The client's own id, unique per tenant and surface among tasks that are alive.
     name: str = ""
+    # To find it by.
+    tags: tuple[str, ...] = ()
     # The pull queue that gets the body as a message, instead of a URL.
     queue: str = ""
     # The statuses that are success, such as 200-299,304; empty is any below 400.

@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from dataclasses import replace as replace_in
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
-from accounts import audit
+from django.db.models import F
+
+from accounts import audit, encryption
 from accounts.models import User
 from scheduler_service.statements import prepared
-from tasks_api import periodic
-from tasks_api.arrays import columns
-from tasks_api.models import Task, new_id
-from tasks_api.schedules import Cron, Schedule, first_after, spread
-from tasks_api.specs import Backoff, RequestOptions, RetryPolicy, TaskSpec, summary
+from tasks_api import periodic, tallies
+from tasks_api.arrays import array, columns
+from tasks_api.delivery.request import options_of
+from tasks_api.models import Task, TaskTag, new_id
+from tasks_api.schedules import Cron, Schedule, bare, first_after, spread
+from tasks_api.specs import (
+    Backoff,
+    RequestOptions,
+    RetryPolicy,
+    Surface,
+    TaskSpec,
+    summary,
+)
 
 
 class Row(NamedTuple):
@@ -28,6 +39,8 @@ class Row(NamedTuple):
     periodic_task_id: int
     surface: str
     name: str
+    # A text[] as PostgreSQL writes it: an array of arrays cannot be unnested by rows.
+    tags: str
     method: str
     url: str
     queue: str
@@ -49,20 +62,25 @@ class Row(NamedTuple):
     created_at: datetime
 
 
+# The constraint that keeps a name from two tasks that are alive.
+NAME_ONCE = "task_name_once_while_alive"
+
+_COLUMNS = ", ".join(Row._fields)
 # With their entry in the audit log, which as a statement of its own would cost a seventh
 # of what storing a task costs.
 _INSERT = f"""
-    WITH entry AS ({audit.INSERT})
-    INSERT INTO tasks_api_task (id, tenant_id, owner_id, periodic_task_id, surface, name,
-        method, url, queue, body, expected_status, overlap, misfire, catchup_window,
-        spread, spread_offset, dst, retry, request, cron_seconds, cron_years,
-        schedule_text, next_fire_at, planned_from, created_at, pause_reason, end_reason)
-    SELECT *, '', '' FROM unnest(%s::uuid[], %s::bigint[], %s::bigint[], %s::int[],
-        %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[],
-        %s::text[], %s::text[], %s::text[], %s::int[], %s::int[], %s::int[],
-        %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[],
-        %s::timestamptz[], %s::text[], %s::timestamptz[])
-"""  # noqa: S608 (a statement of ours)
+    WITH entry AS ({audit.INSERT}), fresh AS (
+        SELECT * FROM unnest(%s::uuid[], %s::bigint[], %s::bigint[], %s::int[],
+            %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[],
+            %s::text[], %s::text[], %s::text[], %s::text[], %s::int[], %s::int[],
+            %s::int[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[],
+            %s::text[], %s::timestamptz[], %s::text[], %s::timestamptz[])
+            AS fresh({_COLUMNS})
+    ), made AS (
+        INSERT INTO tasks_api_task ({_COLUMNS}, pause_reason, end_reason)
+        SELECT {_COLUMNS.replace("tags", "tags::text[]")}, '', '' FROM fresh
+    ) {tallies.begun("fresh")}
+"""  # noqa: S608 (constants)
 
 
 def insert(owner: User, specs: Sequence[TaskSpec], *, now: datetime) -> list[Row]:
@@ -88,7 +106,23 @@ def insert(owner: User, specs: Sequence[TaskSpec], *, now: datetime) -> list[Row
     with prepared(rows=len(rows)) as cursor:
         entry = audit.values(owner.tenant_id, audit.CREATE, ids)
         cursor.execute(_INSERT, [*entry, *columns(rows)])
+    _tag(owner.pk, {row.id: spec.tags for row, spec in zip(rows, specs, strict=True)})
     return rows
+
+
+def _tag(owner_id: int, tags: Mapping[UUID, Sequence[str]]) -> None:
+    """Let tasks be found by their tags."""
+    rows = [(owner_id, task_id, tag) for task_id in tags for tag in tags[task_id]]
+    if not rows:
+        return
+    with prepared(rows=len(rows)) as cursor:
+        cursor.execute(
+            """
+            INSERT INTO tasks_api_tasktag (owner_id, task_id, tag)
+            SELECT * FROM unnest(%s::bigint[], %s::uuid[], %s::text[])
+            """,
+            columns(rows),
+        )
 
 
 def _row(
@@ -109,6 +143,7 @@ def _row(
         periodic_task_id=schedule_id,
         surface=spec.surface,
         name=spec.name,
+        tags=array(spec.tags) if spec.tags else "{}",
         method=spec.method,
         url=spec.url,
         queue=spec.queue,
@@ -174,8 +209,99 @@ def replace(task: Task, spec: TaskSpec, owner: User, *, now: datetime) -> bool:
     task.request = _written_options(spec.request)
     task.schedule_text, task.pause_reason = spec.schedule_text, ""
     task.replaced_at = now
+    task.version = F("version") + 1
     task.save(update_fields=_REPLACED)
     return starts_anew
+
+
+def spec_of(task: Task) -> TaskSpec:
+    """A stored task as its owner wants it, but for its policies.
+
+    Raises ScheduleError where the admin stored a schedule that cannot be computed.
+    """
+    return TaskSpec(
+        surface=Surface(task.surface),
+        url=task.url,
+        schedule=bare(periodic.schedule_of(task)),
+        body=task.body,
+        name=task.name,
+        tags=tuple(task.tags),
+        queue=task.queue,
+        schedule_text=task.schedule_text,
+    )
+
+
+def rewrite(task: Task, spec: TaskSpec) -> bool:
+    """Make a task what its owner wants it to be now, under its id.
+
+    Paused or not, it stays so. Returns whether its schedule is another one: where it
+    continues then is for the caller to plan. What is as it was is not written, and no
+    version of its own.
+    """
+    before = periodic.stored_of(task)
+    stored = periodic.stored_as(
+        schedule_for(spec, task.pk), created_at=task.created_at
+    )._replace(enabled=before.enabled)
+    is_moved = stored != before
+    wanted = _columns(spec, stored)
+    if _is_alike(task.request, spec.request):
+        wanted["request"] = task.request
+    if not is_moved and all(getattr(task, name) == wanted[name] for name in wanted):
+        return False
+    if is_moved:
+        periodic.change(task, stored)
+    if task.tags != wanted["tags"]:
+        TaskTag.objects.filter(task=task).delete()
+        _tag(task.owner_id, {task.pk: spec.tags})
+    description = describe(spec, task.owner)
+    if description != task.periodic_task.description:
+        periodic.redescribe(task, description)
+    for name, value in wanted.items():
+        setattr(task, name, value)
+    task.version += 1
+    task.save(update_fields=[*wanted, "version"])
+    return is_moved
+
+
+def _is_alike(stored: str, wanted: RequestOptions) -> bool:
+    """Whether a request stays as it is: sealed anew, the same values look different."""
+    if not stored:
+        return wanted == RequestOptions()
+    was = options_of(stored)
+    if replace_in(was, sealed_values="") != replace_in(wanted, sealed_values=""):
+        return False
+    try:
+        return _opened(was) == _opened(wanted)
+    except encryption.Unreadable:
+        return False
+
+
+def _opened(options: RequestOptions) -> str:
+    return encryption.decrypt(options.sealed_values) if options.sealed_values else ""
+
+
+def _columns(spec: TaskSpec, stored: periodic.Stored) -> dict[str, Any]:
+    """What stands on a task of what its owner wants."""
+    return {
+        "name": spec.name,
+        "tags": list(spec.tags),
+        "method": spec.method,
+        "url": spec.url,
+        "queue": spec.queue,
+        "body": spec.body,
+        "expected_status": spec.expected_status,
+        "overlap": spec.overlap,
+        "misfire": spec.misfire,
+        "catchup_window": spec.catchup_window,
+        "spread": spec.spread,
+        "spread_offset": stored.offset_seconds,
+        "dst": stored.dst,
+        "retry": _written(spec.retry),
+        "request": _written_options(spec.request),
+        "cron_seconds": stored.seconds,
+        "cron_years": stored.years,
+        "schedule_text": spec.schedule_text,
+    }
 
 
 class Place(NamedTuple):
@@ -215,6 +341,7 @@ _REPLACED = (
     "schedule_text",
     "pause_reason",
     "replaced_at",
+    "version",
 )
 
 

@@ -26,7 +26,8 @@ _WAITING = """
     WITH waiting AS (
         SELECT run.state, run.scheduled_for,
             run.state = 'pending' AND run.scheduled_for <= now()
-                AND periodic.enabled AND task.ended_at IS NULL AS is_due
+                AND (periodic.enabled OR run.by_hand)
+                AND (task.ended_at IS NULL OR task.end_reason = 'over') AS is_due
         FROM tasks_api_run run
         JOIN tasks_api_task task ON task.id = run.task_id
         JOIN django_celery_beat_periodictask periodic

@@ -70,9 +70,12 @@ def make_task(user: User) -> MakeTask:
         url: str = "http://example.com/hook",
         body: str = "{}",
         surface: Surface = Surface.TASKS,
+        name: str = "",
+        tags: tuple[str, ...] = (),
     ) -> Task:
         now = timezone.now()
-        spec = TaskSpec(surface, url, schedule or Once(now + timedelta(hours=1)), body)
+        schedule_of = schedule or Once(now + timedelta(hours=1))
+        spec = TaskSpec(surface, url, schedule_of, body, name=name, tags=tags)
         return services.create_task(owner, spec, now=now)
 
     return make

@@ -17,10 +17,15 @@ from accounts.authentication import AnonymousTenant, TokenAuthentication
 from accounts.models import Scope, Tenant, User
 from tasks_api.exceptions import (
     InvalidTask,
+    KeyInUse,
+    KeyReused,
     MessageExists,
     MessageNotFound,
+    NameTaken,
     NotYourTask,
     SchedulerError,
+    StaleTask,
+    TaskBusy,
     TaskNotFound,
 )
 
@@ -30,6 +35,11 @@ STATUS: dict[type[Exception], int] = {
     TaskNotFound: 404,
     MessageNotFound: 404,
     MessageExists: 409,
+    NameTaken: 409,
+    TaskBusy: 409,
+    KeyInUse: 409,
+    StaleTask: 412,
+    KeyReused: 422,
 }
 
 NOT_FOUND = "Not found"

@@ -85,6 +85,8 @@ _OF_REQUESTS = (
 )
 _OF_PERIODIC = ("overlap", "misfire", "catchup_window", "spread")
 
+FIELDS = {*_OF_REQUESTS, *_OF_PERIODIC, "dst", "body", "post_data"}
+
 Word = TypeVar("Word", bound=StrEnum)
 
 
@@ -404,6 +406,26 @@ def given_by(task: Task, *, opens: bool = True) -> dict[str, Any]:
     return {
         name: value for name, value in set_fields.items() if value or name == "body"
     }
+
+
+def merged(task: Task, data: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of this module, those of a request body in the place of the task's.
+
+    Raises InvalidTask where headers would stay that cannot be opened any more.
+    """
+    try:
+        own = given_by(task, opens="headers" not in data)
+    except encryption.Unreadable:
+        raise InvalidTask(
+            "headers", "The headers cannot be read any more; give them anew"
+        ) from None
+    if "post_data" in data:
+        own.pop("body", None)
+    elif "body" not in own and task.body:
+        own["post_data"] = post_data_of(task)
+    if "body" in data:
+        own.pop("post_data", None)
+    return own | {name: data[name] for name in data.keys() & FIELDS}
 
 
 def post_data_of(task: Task) -> simplejson.RawJSON | None:

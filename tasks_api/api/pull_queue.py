@@ -15,6 +15,7 @@ from tasks_api import pull
 from tasks_api.api import fields
 from tasks_api.api import pull_queue_schema as schema
 from tasks_api.api.errors import TextView
+from tasks_api.api.idempotency import idempotent
 from tasks_api.api.json import dumps
 from tasks_api.exceptions import InvalidTask
 
@@ -25,6 +26,7 @@ UNCACHED = {"Cache-Control": "no-store"}
 
 class EnqueueJob(TextView):
     @schema.enqueue_job
+    @idempotent
     def post(self, request: Request) -> Response:
         pull.enqueue(read_job(request.data, tenant_id=self.tenant.pk))
         return Response(status=202)
@@ -32,6 +34,7 @@ class EnqueueJob(TextView):
 
 class EnqueueJobs(TextView):
     @schema.enqueue_jobs
+    @idempotent
     def post(self, request: Request) -> Response:
         pull.put(read_jobs(request.data, tenant_id=self.tenant.pk))
         return Response(status=202)

@@ -88,18 +88,22 @@ _JOB_ID = schema.query("job_id", "The id of the job in its queue.")
 enqueue_job = extend_schema(
     operation_id="enqueue_job",
     summary="Enqueue a job",
+    parameters=schema.IDEMPOTENCY,
     request=schema.body(JOB_IN),
     examples=[OpenApiExample("a job", JOB, request_only=True)],
     responses={
         202: schema.nothing("The job is stored."),
         **_BAD_BODY,
-        **schema.sentences(_409="A job with this id is in this queue already"),
+        **schema.sentences(
+            _409="A job with this id is in this queue already", _422=schema.KEY_REUSED
+        ),
         **_COMMON,
     },
 )
 enqueue_jobs = extend_schema(
     operation_id="enqueue_jobs",
     summary="Enqueue many jobs",
+    parameters=schema.IDEMPOTENCY,
     description="All of them, or none. Those whose id is in their queue already are left "
     "out, and so is the second one of an id.",
     request=schema.body({"type": "array", "items": JOB_IN}),
@@ -107,7 +111,10 @@ enqueue_jobs = extend_schema(
     responses={
         202: schema.nothing("The jobs are stored."),
         **schema.sentences(
-            _400="[3].timeout: Missing key: timeout", _413=schema.TOO_LARGE
+            _400="[3].timeout: Missing key: timeout",
+            _409=schema.KEY_IN_USE,
+            _413=schema.TOO_LARGE,
+            _422=schema.KEY_REUSED,
         ),
         **_COMMON,
     },

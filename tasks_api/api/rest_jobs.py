@@ -18,6 +18,7 @@ from tasks_api import services
 from tasks_api.api import fields
 from tasks_api.api import rest_jobs_schema as schema
 from tasks_api.api.errors import OUTAGE, OpenView, Refusal
+from tasks_api.api.idempotency import idempotent
 from tasks_api.api.json import dumps
 from tasks_api.exceptions import InvalidTask, TaskNotFound
 from tasks_api.models import Run, Task
@@ -59,6 +60,7 @@ class RestJobsView(OpenView):
 
 class JobList(RestJobsView):
     @schema.create_job
+    @idempotent
     def post(self, request: Request) -> Response:
         now = timezone.now()
         spec = read_job(request.data, now=now)

@@ -101,7 +101,10 @@ FAILURE = _message("Internal error")
 create_job = extend_schema(
     operation_id="create_rest_job",
     summary="Schedule a request",
-    parameters=[schema.header("Location", 201, "The path of the new job.")],
+    parameters=[
+        schema.header("Location", 201, "The path of the new job."),
+        *schema.IDEMPOTENCY,
+    ],
     request=schema.body(JOB_IN),
     examples=[OpenApiExample("a job", JOB, request_only=True)],
     responses={
@@ -117,7 +120,9 @@ create_job = extend_schema(
         ),
         401: UNAUTHORIZED,
         403: _message(schema.FORBIDDEN),
+        409: _message(schema.KEY_IN_USE),
         413: _message(schema.TOO_LARGE),
+        422: _message(schema.KEY_REUSED),
         500: FAILURE,
         503: OUTAGE,
     },

@@ -50,5 +50,24 @@ def header(name: str, status: int, text: str) -> OpenApiParameter:
     )
 
 
+# What a request that creates may say, and what it is answered when it was said before.
+IDEMPOTENCY = [
+    OpenApiParameter(
+        "Idempotency-Key",
+        location=OpenApiParameter.HEADER,
+        description="A text of your own, of 1 to 255 characters. The same request under "
+        "the same key within 24 hours is answered as the first one was, and makes nothing.",
+    ),
+    OpenApiParameter(
+        "Idempotency-Replayed",
+        location=OpenApiParameter.HEADER,
+        description="`true` on such an answer.",
+        response=[200, 201, 202],
+    ),
+]
+KEY_IN_USE = "The first request with this Idempotency-Key is under way"
+KEY_REUSED = "This Idempotency-Key came with another request before"
+
+
 def query(name: str, text: str, *, kind: Any = OpenApiTypes.STR) -> OpenApiParameter:
     return OpenApiParameter(name, kind, required=True, description=text)

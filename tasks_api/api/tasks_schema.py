@@ -85,6 +85,11 @@ _FREQUENCY = {
         },
     ],
 }
+_TAGS = {
+    "type": "array",
+    "maxItems": 50,
+    "items": {"type": "string", "minLength": 1, "maxLength": 100},
+}
 TASK_IN = {
     "type": "object",
     "required": ["task_type"],
@@ -117,6 +122,22 @@ TASK_IN = {
         | {"title": "for periodic: the last moment for a run"},
         "run_datetime": schema.MOMENT_IN | {"title": "for one_time"},
         **policies_schema.FIELDS_IN,
+        "name": schema.NAME
+        | {
+            "description": "One task of your tenant has it at a time.",
+            "nullable": True,
+        },
+        "tags": _TAGS | {"nullable": True},
+    },
+}
+# Any of the fields, with null for those that a task may do without.
+CHANGE_IN = {
+    "type": "object",
+    "properties": {
+        name: rule | {"nullable": True}
+        if name not in {"task_type", "frequency"} and "type" in rule
+        else rule
+        for name, rule in TASK_IN["properties"].items()  # type: ignore[attr-defined]  # a dict of dicts
     },
 }
 TASK_OUT = {
@@ -140,15 +161,46 @@ TASK_OUT = {
         "run_datetime": _MOMENT,
         "next_run_datetime": _MOMENT,
         **policies_schema.FIELDS_OUT,
+        "name": schema.TEXT,
+        "tags": _TAGS,
     },
 }
 TASKS_OUT = {
     "type": "object",
-    "required": ["count", "tasks"],
+    "required": ["tasks"],
     "properties": {
-        "count": {"type": "integer"},
+        "count": {
+            "type": "integer",
+            "description": "How many there are in all; not with filters.",
+        },
         "tasks": {"type": "array", "items": TASK_OUT},
+        "next_cursor": {
+            "type": "string",
+            "nullable": True,
+            "description": "With cursor or filters: where the next page begins.",
+        },
     },
+}
+BULK_IN = {
+    "type": "object",
+    "required": ["tasks"],
+    "properties": {
+        "tasks": {"type": "array", "minItems": 1, "maxItems": 10_000, "items": TASK_IN}
+    },
+    "description": "The list alone is taken, too.",
+}
+BULK_CREATED = {
+    "type": "object",
+    "required": ["ids", "message"],
+    "properties": {
+        "ids": {"type": "array", "items": schema.TEXT},
+        "message": schema.TEXT,
+    },
+}
+RUN_MADE = {
+    "type": "object",
+    "required": ["run_id", "message"],
+    "properties": {"run_id": schema.TEXT, "message": schema.TEXT},
 }
 CREATED = {
     "type": "object",
@@ -177,11 +229,40 @@ ERROR = {
     },
 }
 
+BULK_ERROR = {
+    "type": "object",
+    "required": ["error"],
+    "properties": {
+        "error": {
+            "type": "object",
+            "required": ["message"],
+            "properties": {
+                "message": schema.TEXT,
+                "tasks": {
+                    "type": "array",
+                    "items": {
+                        "type": "object",
+                        "required": ["index", "field", "message"],
+                        "properties": {
+                            "index": {"type": "integer"},
+                            "field": schema.TEXT,
+                            "message": schema.TEXT,
+                        },
+                    },
+                },
+            },
+        }
+    },
+}
+
 UNAUTHORIZED = "User not authorized"
 FORBIDDEN = "Forbidden: Task does not belong to this user"
 NOT_FOUND = "Task not found"
 FAILURE = "APIError: Internal Server error occurred!"
 NO_IDS = "Bad request, No data in ids"
+NO_TASK = "APIError: task does not exist with given id"
+NAME_TAKEN = "A task with this name exists already"
+STALE = "The task was changed since; its ETag is another one now"
 
 
 def _error(message: str) -> OpenApiResponse:
@@ -198,11 +279,62 @@ _OWNER = OpenApiParameter(
     description="For administrators: the name of a user of the tenant, or all.",
 )
 _OTHERS = "The tasks of others take an administrator's token of scope admin"
+
+
+def _bulk_error(message: str) -> OpenApiResponse:
+    bad = {"index": 3, "field": "url", "message": message}
+    return schema.answer(
+        BULK_ERROR,
+        {
+            "error": {
+                "message": "1 of the tasks cannot be stored. The first is tasks[3]: "
+                + message,
+                "tasks": [bad],
+            }
+        },
+        message,
+    )
+
+
+_IF_MATCH = OpenApiParameter(
+    "If-Match",
+    location=OpenApiParameter.HEADER,
+    description="The ETag that you have seen. If the task was changed since: 412.",
+)
+
+
+def _etag(*statuses: int) -> OpenApiParameter:
+    return OpenApiParameter(
+        "ETag",
+        location=OpenApiParameter.HEADER,
+        description="Changes when somebody changes the task, and not when it fires.",
+        response=list(statuses),
+    )
+
+
+def _filter(name: str, text: str, **kind: Any) -> OpenApiParameter:
+    return OpenApiParameter(name, description=text, **kind)
+
+
+_FILTERS = [
+    _filter("name", "The task of this name."),
+    _filter("tag", "Tasks with this tag; with several, those with all.", many=True),
+    _filter("state", "Tasks in this state.", enum=["active", "paused"]),
+    _filter("task_type", "Tasks of this type.", enum=["periodic", "one_time"]),
+    _filter("created_after", "Made at this moment or later."),
+    _filter("created_before", "Made before this moment."),
+    _filter("next_run_after", "Whose next run is at this moment or later."),
+    _filter("next_run_before", "Whose next run is before this moment."),
+]
 _PAGING = [
     OpenApiParameter(
         "limit", OpenApiTypes.INT, description="At most 1000, which is the default."
     ),
     OpenApiParameter("offset", OpenApiTypes.INT, description="How many to skip."),
+    OpenApiParameter(
+        "cursor", description="The next_cursor of the page before; empty is the first."
+    ),
+    *_FILTERS,
     schema.header("Link", 200, 'Where the next ones are, with `rel="next"`, if any.'),
 ]
 
@@ -222,7 +354,11 @@ list_tasks = extend_schema(
 create_task = extend_schema(
     operation_id="create_task",
     summary="Schedule a task",
-    parameters=[schema.header("Location", 201, "The path of the new task.")],
+    parameters=[
+        schema.header("Location", 201, "The path of the new task."),
+        _etag(201),
+        *schema.IDEMPOTENCY,
+    ],
     request=schema.body(TASK_IN),
     examples=[
         OpenApiExample("periodic", PERIODIC, request_only=True),
@@ -239,18 +375,121 @@ create_task = extend_schema(
         400: _error("Missing key: frequency"),
         401: _error("User Not authorized"),
         403: _error(schema.FORBIDDEN),
+        409: _error(NAME_TAKEN),
         413: _error("The request body is larger than 1048576 bytes"),
+        422: _error(schema.KEY_REUSED),
         500: _error(FAILURE),
     },
 )
-get_task = extend_schema(
-    operation_id="get_task",
-    summary="Get task detail",
+create_tasks = extend_schema(
+    operation_id="create_tasks",
+    summary="Schedule up to 10,000 tasks",
+    description="All of them, or none.",
+    parameters=schema.IDEMPOTENCY,
+    request=schema.body(BULK_IN),
+    examples=[
+        OpenApiExample("two tasks", {"tasks": [PERIODIC, ONE_TIME]}, request_only=True)
+    ],
     responses={
-        200: schema.answer(TASK_OUT, STORED, "The task."),
+        201: schema.answer(
+            BULK_CREATED,
+            {
+                "ids": [ID, ID[::-1]],
+                "message": "Tasks have been scheduled successfully",
+            },
+            "The tasks are stored; their ids are in the order of the request.",
+        ),
+        400: _bulk_error("Missing key: url"),
         401: _error(UNAUTHORIZED),
-        404: _error("APIError: task does not exist with given id"),
-        500: _error("APIError: Unable to serialize task data"),
+        409: _bulk_error(NAME_TAKEN),
+        413: _error("The request body is larger than 33554432 bytes"),
+        422: _error(schema.KEY_REUSED),
+        500: _error(FAILURE),
+    },
+)
+
+
+def _read(name: str, summary: str) -> Describe[Any]:
+    return extend_schema(
+        operation_id=name,
+        summary=summary,
+        parameters=[_etag(200)],
+        responses={
+            200: schema.answer(TASK_OUT, STORED, "The task."),
+            401: _error(UNAUTHORIZED),
+            404: _error(NO_TASK),
+            500: _error("APIError: Unable to serialize task data"),
+        },
+    )
+
+
+get_task = _read("get_task", "Get task detail")
+get_named_task = _read("get_task_by_name", "Get a task by its name")
+_CHANGE_ERRORS = {
+    400: _error("start_datetime should be in future"),
+    401: _error(UNAUTHORIZED),
+    403: _error(FORBIDDEN),
+    409: _error(NAME_TAKEN),
+    412: _error(STALE),
+    413: _error("The request body is larger than 1048576 bytes"),
+    500: _error(FAILURE),
+}
+change_task = extend_schema(
+    operation_id="change_task",
+    summary="Change some fields of a task",
+    description="Each field is replaced as a whole; null takes an optional one away.",
+    parameters=[_IF_MATCH, _etag(200)],
+    request=schema.body(CHANGE_IN),
+    examples=[OpenApiExample("more often", {"frequency": 3600}, request_only=True)],
+    responses={
+        200: schema.answer(TASK_OUT, STORED, "The task as it is now."),
+        404: _error(NOT_FOUND),
+        **_CHANGE_ERRORS,
+    },
+)
+put_task = extend_schema(
+    operation_id="put_task_by_name",
+    summary="Create the task of a name, or replace it",
+    parameters=[
+        _IF_MATCH,
+        OpenApiParameter(
+            "If-None-Match",
+            location=OpenApiParameter.HEADER,
+            description="`*`: create it, and leave one alone that is there.",
+        ),
+        _etag(200, 201),
+        OpenApiParameter(
+            "Location",
+            location=OpenApiParameter.HEADER,
+            description="The path of the task by its id.",
+            response=[200, 201],
+        ),
+    ],
+    request=schema.body(TASK_IN),
+    examples=[OpenApiExample("periodic", PERIODIC, request_only=True)],
+    responses={
+        200: schema.answer(TASK_OUT, STORED, "The task was there, and is this now."),
+        201: schema.answer(TASK_OUT, STORED, "The task is new."),
+        **_CHANGE_ERRORS,
+    },
+)
+run_task = extend_schema(
+    operation_id="run_task",
+    summary="Run a task now, beside its schedule",
+    parameters=schema.IDEMPOTENCY,
+    request=None,
+    responses={
+        202: schema.answer(
+            RUN_MADE,
+            {"run_id": ID, "message": "Task will run now"},
+            "The run is made.",
+        ),
+        401: _error(UNAUTHORIZED),
+        403: _error(FORBIDDEN),
+        404: _error(NOT_FOUND),
+        409: _error("The task may not overlap, and the run before is not over"),
+        422: _error(schema.KEY_REUSED),
+        500: _error(FAILURE),
     },
 )
 
@@ -289,9 +528,25 @@ def _bulk_change(name: str, summary: str, message: str) -> Describe[Any]:
     )
 
 
-remove_task = _change(
-    "remove_task", "Remove a task", "Task has been removed successfully"
-)
+def _remove(name: str, summary: str) -> Describe[Any]:
+    return extend_schema(
+        operation_id=name,
+        summary=summary,
+        parameters=[_IF_MATCH],
+        request=None,
+        responses={
+            200: _done("Task has been removed successfully"),
+            401: _error(UNAUTHORIZED),
+            403: _error(FORBIDDEN),
+            404: _error(NOT_FOUND),
+            412: _error(STALE),
+            500: _error(FAILURE),
+        },
+    )
+
+
+remove_task = _remove("remove_task", "Remove a task")
+remove_named_task = _remove("remove_task_by_name", "Remove a task by its name")
 pause_task = _change("pause_task", "Pause a task", "Task paused successfully")
 resume_task = _change("resume_task", "Resume a task", "Task resumed successfully")
 pause_tasks = _bulk_change(

@@ -17,6 +17,7 @@ from tasks_api import services
 from tasks_api.api import fields
 from tasks_api.api import timers_schema as schema
 from tasks_api.api.errors import TextView
+from tasks_api.api.idempotency import idempotent
 from tasks_api.api.json import dumps
 from tasks_api.exceptions import InvalidTask
 from tasks_api.models import Task, new_id
@@ -37,6 +38,7 @@ class TimersView(TextView):
 
 class InsertTimer(TimersView):
     @schema.insert_timer
+    @idempotent
     def post(self, request: Request) -> Response:
         now = timezone.now()
         spec = read_timer(request.data, now=now)

@@ -48,6 +48,7 @@ insert_timer = extend_schema(
     operation_id="insert_timer",
     summary="Schedule a timer",
     description="What is past is delivered at once.",
+    parameters=schema.IDEMPOTENCY,
     request=schema.body(TIMER_IN),
     examples=[
         OpenApiExample(
@@ -62,6 +63,7 @@ insert_timer = extend_schema(
             {"id": TIMER_ID},
             "The timer is stored.",
         ),
+        **schema.sentences(_409=schema.KEY_IN_USE, _422=schema.KEY_REUSED),
         **_errors("Missing key: timestamp"),
     },
 )

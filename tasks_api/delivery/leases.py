@@ -51,7 +51,8 @@ _CLAIM = """
             ON periodic.id = task.periodic_task_id
         WHERE run.id = ANY(%(runs)s::uuid[]) AND run.state = 'pending'
             AND NOT run.is_next AND run.scheduled_for <= now()
-            AND task.ended_at IS NULL AND periodic.enabled
+            AND (periodic.enabled OR run.by_hand)
+            AND (task.ended_at IS NULL OR task.end_reason = 'over')
             AND (periodic.expires IS NULL OR run.scheduled_for <= periodic.expires)
         FOR UPDATE OF run SKIP LOCKED
     )

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from scheduler_service.statements import prepared
+from tasks_api import tallies
 from tasks_api.arrays import array, columns
 from tasks_api.delivery.request import Claimed, Outcome
 from tasks_api.delivery.retry import (
@@ -79,7 +80,7 @@ def _state(verdict: Verdict) -> tuple[RunState, str]:
             return RunState.PENDING, ""
 
 
-_RECORD = """
+_RECORD = f"""
     WITH verdict AS (
         SELECT *, state IN ('succeeded', 'failed') AS is_final
         FROM unnest(%s::uuid[], %s::uuid[], %s::text[], %s::text[], %s::float[],
@@ -104,8 +105,8 @@ _RECORD = """
         WHERE task.id = judged.task_id AND judged.is_final
             AND task.last_fire_at = judged.scheduled_for AND task.ended_at IS NULL
             AND periodic.id = task.periodic_task_id AND periodic.one_off
-        RETURNING task.periodic_task_id
-    ), disabled AS (
+        RETURNING task.periodic_task_id, {tallies.ENDED_COLUMNS}
+    ), {tallies.ENDED}, disabled AS (
         UPDATE django_celery_beat_periodictask periodic SET
             enabled = false, last_run_at = now(), total_run_count = total_run_count + 1
         FROM ended WHERE periodic.id = ended.periodic_task_id
@@ -117,7 +118,7 @@ _RECORD = """
         ON CONFLICT (run_id, number) DO NOTHING
     )
     SELECT id FROM judged
-"""
+"""  # noqa: S608 (constants)
 
 # An end or a replacement that came while the request was under way is the last word.
 _OVERTAKEN = """
@@ -127,5 +128,5 @@ _OVERTAKEN = """
             CASE WHEN task.ended_at IS NULL THEN 'replaced' ELSE 'removed' END || '.'
     FROM tasks_api_task task
     WHERE run.id = ANY(%s::uuid[]) AND run.state = 'retrying' AND task.id = run.task_id
-        AND (task.ended_at IS NOT NULL OR task.replaced_at > run.started_at)
+        AND (task.ended_at IS NOT NULL AND task.end_reason <> 'over' OR task.replaced_at > run.started_at)
 """

@@ -139,7 +139,9 @@ class Stand:
     def forget_tasks(self) -> None:
         """Back to an empty service; the processes may go on."""
         with psycopg.connect(self.postgres.url) as connection:
-            connection.execute("TRUNCATE tasks_api_task CASCADE")
+            connection.execute(
+                "TRUNCATE tasks_api_task, tasks_api_tasktally, tasks_api_tasktag CASCADE"
+            )
         self.flush_redis()
 
     def flush_redis(self) -> None:

@@ -12,6 +12,8 @@ from tests.benchmarks.stand import Bench, bench
 
 CLIENTS = 8
 CREATED = 2000
+# As many as one request may have.
+BULK = 10_000
 READ = 400
 PAGE = 100
 # The first requests of a process load code, which is not what is measured.
@@ -32,6 +34,28 @@ def create(stored: int = 0, *, rounds: int) -> Iterator[Figures]:
         _measure(stand, [call] * WARM_UP, "create")
         for _ in range(rounds):
             yield _measure(stand, [call] * CREATED, "create", expected=201)
+
+
+def bulk(stored: int = 0, *, rounds: int) -> Iterator[Figures]:
+    """One-time tasks created 10,000 a request, and one a request, with {stored} stored."""
+    with bench() as stand:
+        stand.store_others(stored)
+        one = fill.one_off(fill.LATER, stand.target)
+        single = Call("POST", "/tasks/", one)
+        many = Call("POST", "/tasks/bulk/", {"tasks": [one] * BULK})
+        _measure(stand, [single] * WARM_UP, "single")
+        for _ in range(rounds):
+            alone = _measure(stand, [single] * CREATED, "single", expected=201)
+            began = time.perf_counter()
+            answer = stand.client()(many)
+            took = time.perf_counter() - began
+            yield {
+                "bulk, tasks per s": BULK / took,
+                "bulk s": took,
+                "single, per s": alone["single, per s"],
+                "bulk : single": BULK / took / alone["single, per s"],
+                "refused": alone["refused"] + (answer.status != 201),
+            }
 
 
 def reads(stored: int = 1_000_000, *, rounds: int) -> Iterator[Figures]:

@@ -43,6 +43,14 @@ _ORIGINAL = f"""
 """
 
 
+_COUNTED = f"""
+    INSERT INTO tasks_api_tasktally AS tally (owner_id, surface, part, tasks)
+    SELECT owner_id, surface, 0, %(count)s FROM {TASK} WHERE id = %(task)s
+    ON CONFLICT (owner_id, surface, part)
+        DO UPDATE SET tasks = tally.tasks + excluded.tasks
+"""
+
+
 def one_off(at: datetime, url: str) -> dict[str, object]:
     """A task as the API takes it, of which to make copies."""
     return {
@@ -96,6 +104,7 @@ def copies(
             _copy(cursor, PERIODIC, periodic_id, _PERIODIC | when)
             changes = _TASK | (differences or {})
             _copy(cursor, TASK, task_id, changes, join=periodic.JOINS)
+            cursor.execute(_COUNTED, {"task": task_id, "count": count})
         for table in (CLOCKED, PERIODIC, TASK):
             connection.execute(f"VACUUM ANALYZE {table}")
         # Writing it all out would otherwise fall into what is measured.
@@ -130,7 +139,8 @@ def _copy(
 ) -> None:
     """One row for each wanted task, with every other column as in the original."""
     cursor.execute(
-        "SELECT column_name FROM information_schema.columns WHERE table_name = %s",
+        "SELECT column_name FROM information_schema.columns "
+        "WHERE table_name = %s AND is_generated = 'NEVER'",
         [table],
     )
     columns = [name for (name,) in cursor.fetchall()]

@@ -52,6 +52,7 @@ GOALS: dict[str, dict[str, Goal]] = {
         },
     },
     "create-0": {"create, per s": Goal("≥", 500)},
+    "bulk-0": {"bulk, tasks per s": Goal("≥", 10_000)},
     "slow-200": {"others : alone, late p99": Goal("≤", 1.2)},
     "flood-100k": {"small tenant: late p99 ms": Goal("<", 2000)},
     "edits-50-100k": {"late p99 ms": Goal("<", 500)},

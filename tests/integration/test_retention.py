@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 from accounts.models import User
 from accounts.services import AccountError, configure_tenant, provision
-from tasks_api import dispatch, metrics, retention, tasks
+from tasks_api import dispatch, metrics, retention, services, tasks
 from tasks_api.delivery import leases
 from tasks_api.models import Attempt, Heartbeat, Message, QueueTally, Run, Task, id_for
 from tasks_api.schedules import Interval, Once
@@ -354,6 +354,8 @@ def test_a_task_whose_end_came_long_ago_goes_with_its_runs(user: User) -> None:
     PeriodicTask.objects.filter(pk=other.periodic_task_id).update(
         expires=timezone.now() - LONG_AGO
     )
+    # As a beat does when schedules were edited.
+    services.adopt_edits([task.pk, other.pk], now=timezone.now())
 
     assert prune()["task"] == 1
 

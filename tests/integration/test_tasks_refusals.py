@@ -14,6 +14,7 @@ from django_celery_beat.models import (
 from rest_framework.test import APIClient
 
 from accounts.models import User
+from tasks_api import services, tallies
 from tasks_api.models import Task
 from tests.conftest import MakeTask
 from tests.integration.tasks_surface import (
@@ -69,6 +70,8 @@ def remove(api: APIClient, task: Task) -> None:
 def expire(api: APIClient, task: Task) -> None:
     second_ago = timezone.now() - timedelta(seconds=1)
     PeriodicTask.objects.filter(http_task=task).update(expires=second_ago)
+    # As a beat does when the admin edited a schedule.
+    services.adopt_edits([task.pk], now=timezone.now())
 
 
 def pause_and_expire(api: APIClient, task: Task) -> None:
@@ -78,6 +81,7 @@ def pause_and_expire(api: APIClient, task: Task) -> None:
 
 def finish(api: APIClient, task: Task) -> None:
     Task.objects.filter(pk=task.pk).update(ended_at=timezone.now(), next_fire_at=None)
+    tallies.recount()
 
 
 @pytest.mark.parametrize("end", [remove, expire, pause_and_expire, finish])
@@ -182,13 +186,16 @@ def test_a_token_in_the_query_opens_nothing(user: User, api: APIClient) -> None:
 
 ALLOWED = {
     "/tasks": "GET, POST, HEAD, OPTIONS",
-    "/tasks/id/1": "GET, DELETE, HEAD, OPTIONS",
-    "/tasks/1": "GET, DELETE, HEAD, OPTIONS",
+    "/tasks/id/1": "GET, PATCH, DELETE, HEAD, OPTIONS",
+    "/tasks/1": "GET, PATCH, DELETE, HEAD, OPTIONS",
+    "/tasks/by-name/a": "GET, PUT, DELETE, HEAD, OPTIONS",
     "/tasks/1/pause": "POST, OPTIONS",
     "/tasks/1/resume": "POST, OPTIONS",
+    "/tasks/1/run": "POST, OPTIONS",
     # These are no ids.
     "/tasks/pause": "POST, OPTIONS",
     "/tasks/resume": "POST, OPTIONS",
+    "/tasks/bulk": "POST, OPTIONS",
 }
 REFUSED = [
     (method, path)
