@@ -241,7 +241,7 @@ _IS_DUE = """
 _EARLIEST = f"{_IS_DUE} ORDER BY task.next_fire_at LIMIT {{limit}}"
 _CHOSEN = "task.id IN (SELECT id FROM chosen)"
 # The earliest of each tenant, as many as its share is, and those alone that no other
-# beat has.
+# beat has. The limit tells the planner how few they are, or it reads all tasks for them.
 _CHOOSE = f"""
     chosen AS MATERIALIZED (
         SELECT of_tenant.id
@@ -252,6 +252,7 @@ _CHOOSE = f"""
             ORDER BY task.next_fire_at LIMIT share.most
             FOR NO KEY UPDATE SKIP LOCKED
         ) AS of_tenant
+        LIMIT {{limit}}
     ),
 """  # noqa: S608 (a constant)
 # A fire time whose run exists already, because a database was restored for instance, is
