@@ -24,7 +24,14 @@ def array(values: Iterable[object]) -> str:
 
 def columns(rows: Iterable[Sequence[object]]) -> list[str]:
     """One array for each column of some rows, of which there is at least one."""
-    return [array(column) for column in zip(*rows, strict=True)]
+    return [_column(column) for column in zip(*rows, strict=True)]
+
+
+def _column(values: Sequence[object]) -> str:
+    # Most columns of many rows say the same everywhere, which is quickly seen.
+    if len(values) > 1 and values.count(values[0]) == len(values):
+        return "{" + ",".join([_element(values[0])] * len(values)) + "}"
+    return array(values)
 
 
 def _texts(values: Sequence[str]) -> str:

@@ -287,8 +287,8 @@ def create(wanted: Sequence[New]) -> list[int]:
     cron_ids = _shared(_CRON, (new.stored for new in wanted))
     rows = [
         (
-            f"task {new.task_id}",
-            f'["{new.task_id}"]',
+            f"task {task_id}",
+            f'["{task_id}"]',
             new.description,
             new.stored.one_off,
             new.stored.start_time,
@@ -297,7 +297,7 @@ def create(wanted: Sequence[New]) -> list[int]:
             every_ids.get(_EVERY.key(new.stored)),
             cron_ids.get(_CRON.key(new.stored)),
         )
-        for new in wanted
+        for new, task_id in ((new, str(new.task_id)) for new in wanted)
     ]
     with prepared(rows=len(rows)) as cursor:
         cursor.execute(_CREATE, [FIRE, *columns(rows)])

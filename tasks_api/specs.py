@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
-from urllib.parse import urlsplit
 from uuid import UUID
 
 from tasks_api.schedules import Schedule
@@ -43,12 +43,17 @@ class BodyForm(StrEnum):
     FORM = "form"
 
 
+_AUTHORITY_ENDS = re.compile(r"[/?#]")
+
+
 def summary(*, name: str, method: str, url: str, queue: str) -> str:
     """A task in a few words, without what may be a secret of its URL."""
     if queue:
         target = f"queue {queue}"
     elif url:
-        target = f"{method} {urlsplit(url).netloc.rpartition('@')[2]}"
+        # As urlsplit() finds it, which asks more of a URL that was read once already.
+        host = _AUTHORITY_ENDS.split(url.partition("://")[2], maxsplit=1)[0]
+        target = f"{method} {host.rpartition('@')[2]}"
     else:
         target = f"{method} to the tenant's endpoint"
     return f"{name}: {target}" if name else target

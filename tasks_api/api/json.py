@@ -21,7 +21,8 @@ from rest_framework.request import Request
 MAX_DEPTH = 500
 # Digits cost more than their length to convert, and no honest number has so many.
 MAX_DIGITS = 999
-_LOOKED_INTO = (str, list, dict)
+_NESTED = (list, dict)
+_LOOKED_INTO = (str, *_NESTED)
 # PostgreSQL cannot store the first, and UTF-8 cannot write the others.
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
@@ -74,9 +75,10 @@ def _announced(parser_context: Mapping[str, Any]) -> int:
 def loads(raw: bytes) -> Any:
     """The value of a JSON text, with exact decimals. Raises ParseError with a sentence."""
     try:
+        # RFC 8259 lets a reader ignore a byte order mark, which some clients send.
+        text = raw.decode("utf-8-sig")
         value = json.loads(
-            # RFC 8259 lets a reader ignore a byte order mark, which some clients send.
-            raw.decode("utf-8-sig"),
+            text,
             parse_float=_decimal,
             parse_int=_integer,
             parse_constant=_constant,
@@ -87,7 +89,8 @@ def loads(raw: bytes) -> Any:
         raise ParseError("The request body is nested too deeply") from None
     except ValueError as error:
         raise ParseError(f"The request body is not valid JSON: {error}") from None
-    _check(value)
+    # Only an escape can stand for a character that JSON text itself may not hold.
+    _check(value, _LOOKED_INTO if "\\u" in text else _NESTED)
     return value
 
 
@@ -122,7 +125,7 @@ def _constant(text: str) -> None:
     raise ValueError(f"{text} is not a JSON number")
 
 
-def _check(value: Any) -> None:
+def _check(value: Any, looked_into: tuple[type, ...]) -> None:
     """Refuse what could be read but not kept. Level by level, without recursion."""
     level = [value]
     for _ in range(MAX_DEPTH):
@@ -130,7 +133,7 @@ def _check(value: Any) -> None:
             child
             for parent in level
             for child in _children(parent)
-            if isinstance(child, _LOOKED_INTO)
+            if isinstance(child, looked_into)
         ]
         if not level:
             return

@@ -85,7 +85,8 @@ _OF_REQUESTS = (
 )
 _OF_PERIODIC = ("overlap", "misfire", "catchup_window", "spread")
 
-FIELDS = {*_OF_REQUESTS, *_OF_PERIODIC, "dst", "body", "post_data"}
+_OWN = {*_OF_REQUESTS, *_OF_PERIODIC, "dst", "body"}
+FIELDS = _OWN | {"post_data"}
 
 Word = TypeVar("Word", bound=StrEnum)
 
@@ -97,6 +98,8 @@ def read_policies(
 
     Raises InvalidTask naming the field, also where it means nothing for such a task.
     """
+    if data.keys().isdisjoint(_OWN):
+        return spec
     given = {name: value for name, value in data.items() if value is not None}
     if spec.queue:
         _refuse_any(given, _OF_REQUESTS, "goes with a url, not with a queue")
