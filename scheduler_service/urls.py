@@ -19,6 +19,8 @@ from tasks_api.api import (
     pull_queue,
     rest_jobs,
     tasks,
+    tasks_coming,
+    tasks_history,
     timers,
 )
 
@@ -50,6 +52,7 @@ urlpatterns = [
     _both("tasks/bulk", tasks.TaskBulk.as_view(), "create-tasks"),
     # A name may hold any character; one slash at the end is not the name's.
     _both(r"tasks/by-name/(?P<name>[\s\S]+?)", tasks.NamedTask.as_view(), "named-task"),
+    _both("tasks/preview", tasks_coming.PreviewTask.as_view(), "preview-task"),
     _both("tasks/id/(?P<task_id>[^/]+)", tasks.TaskDetail.as_view(), "task"),
     # The same under another path, which the schema need not repeat.
     _both(
@@ -75,6 +78,29 @@ urlpatterns = [
     ),
     _both("audit", access.AuditLog.as_view(), "audit"),
     _both("tasks/(?P<task_id>[^/]+)/run", tasks.RunTask.as_view(), "run-task"),
+    _both(
+        "tasks/(?P<task_id>[^/]+)/next",
+        tasks_coming.NextFireTimes.as_view(),
+        "next-fire-times",
+    ),
+    _both(
+        "tasks/(?P<task_id>[^/]+)/runs",
+        tasks_history.TaskRunList.as_view(),
+        "task-runs",
+    ),
+    _both(
+        "tasks/(?P<task_id>[^/]+)/account",
+        tasks_history.TaskAccount.as_view(),
+        "task-account",
+    ),
+    _both("runs", tasks_history.RunList.as_view(), "runs"),
+    _both("runs/redrive", tasks_history.RedriveRuns.as_view(), "redrive-runs"),
+    _both("runs/(?P<run_id>[^/]+)", tasks_history.RunDetail.as_view(), "run"),
+    _both(
+        "runs/(?P<run_id>[^/]+)/redrive",
+        tasks_history.RedriveRun.as_view(),
+        "redrive-run",
+    ),
     _both("", cron_jobs.CronJobs.as_view(), "cron-jobs"),
     _both("insert", timers.InsertTimer.as_view(), "insert-timer"),
     _both("delete", timers.DeleteTimer.as_view(), "delete-timer"),

@@ -27,6 +27,7 @@ from django_celery_beat.schedulers import ModelEntry
 
 from tasks_api import (
     broker,
+    changes,
     dispatch,
     exporter,
     heartbeats,
@@ -105,9 +106,10 @@ class TenantScheduler(Scheduler):
             self._nobodys.reload()
         self._nobodys.fire_due()
         over = tallies.end_what_is_over() if seen.has_past_tasks else 0
+        has_more = seen.has_open_changes and changes.settle()
         self._say_alive()
         # A full batch means that more may be waiting, so come straight back.
-        if due.is_full or woken.is_full or over == dispatch.BATCH:
+        if due.is_full or woken.is_full or has_more or over == dispatch.BATCH:
             return 0.0
         return max(0.0, seen.next_exact_in - (time.monotonic() - seen_at))
 
@@ -141,7 +143,7 @@ class _Edits:
         if edited_at == self._followed:
             return False
         while drifted := periodic.drifted(limit=dispatch.BATCH):
-            if not services.adopt_edits(drifted, now=dispatch.database_now()):
+            if not services.adopt_edits(drifted):
                 # Another beat has them in hand.
                 return True
         self._followed = edited_at

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from itertools import takewhile
 from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
@@ -268,6 +269,53 @@ def _as_the_clock_goes(
         if change is None:
             return found
         start = change
+
+
+def quiet_week(fields: Fields, zone: str, moment: datetime) -> Iterator[datetime]:
+    """What matches in the week from a moment on, if no clock is changed around it.
+
+    Then local time is plain, whatever the rules for changes say, and one walk finds all of
+    it at a tenth of the cost of asking for each. Nothing where a clock is changed.
+    """
+    clock = ZoneInfo(zone)
+    offset = _offset(clock, moment)
+    day = timedelta(days=1)
+    if _first_change(clock, moment - day, moment + STRIDE + day) is not None:
+        return
+    start = _naive(moment, offset)
+    end = start + STRIDE
+    for local in takewhile(lambda local: local < end, _matches(fields, start)):
+        yield (local - offset).replace(tzinfo=UTC)
+
+
+def goes_by_the_clock(fields: Fields) -> bool:
+    minute, hour, *_ = fields.expression.split()
+    return minute.startswith("*") or hour.startswith("*")
+
+
+@dataclass(frozen=True)
+class Gap:
+    """Local times, without a zone, that the clock jumps over at an instant."""
+
+    at: datetime
+    first: datetime
+    end: datetime
+
+    def matches(self, fields: Fields) -> Iterator[datetime]:
+        """Those that an expression asks for, in order."""
+        return takewhile(lambda local: local < self.end, _matches(fields, self.first))
+
+
+def gaps(zone: str, after: datetime, until: datetime) -> Iterator[Gap]:
+    """Where the clock of a zone jumps forward in (after, until], in order."""
+    clock = ZoneInfo(zone)
+    change = _first_change(clock, after, until)
+    while change is not None:
+        first = _naive(change, _offset(clock, change - SECOND))
+        end = _naive(change, _offset(clock, change))
+        if first < end:
+            yield Gap(change, first, end)
+        change = _first_change(clock, change, until)
 
 
 def _matches(fields: Fields, start: datetime) -> Iterator[datetime]:

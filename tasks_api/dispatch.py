@@ -17,7 +17,7 @@ from django.conf import settings
 from django.db import transaction
 
 from scheduler_service.statements import prepared
-from tasks_api import metrics, periodic, schedules
+from tasks_api import changes, metrics, periodic, schedules
 from tasks_api.arrays import array, columns
 from tasks_api.exceptions import ScheduleError
 from tasks_api.models import ID_FOR, id_for
@@ -50,6 +50,11 @@ class _DueTask(NamedTuple):
     catchup_window: int | None
     now: datetime
     stored: periodic.Stored
+
+    @property
+    def is_edited(self) -> bool:
+        """Whether somebody changed its schedule and did not say so."""
+        return periodic.plan_of(self.stored) != self.planned_from
 
     @property
     def grace(self) -> timedelta | None:
@@ -126,8 +131,10 @@ def _fire_others(tasks: Sequence[_DueTask], *, limit: int) -> list[UUID]:
         return []
     moves, runs = [], []
     fired: dict[UUID, tuple[int, datetime]] = {}
+    edited = [task.task_id for task in tasks if task.is_edited]
+    edited_at = changes.close(edited, changes.What.EDITED) if edited else None
     for task in tasks:
-        move, made = _fire(task, limit=limit)
+        move, made = _fire(task, limit=limit, edited_at=edited_at)
         moves.append(move)
         runs.extend(made)
         for run in made:
@@ -135,6 +142,9 @@ def _fire_others(tasks: Sequence[_DueTask], *, limit: int) -> list[UUID]:
                 at = max(run.scheduled_for, task.now)
                 fired[run.run_id] = task.periodic_task_id, at
     made_run_ids, moved_up = _insert(runs, now=tasks[0].now)
+    broken = {move.task_id for move in moves if move.pause_reason}
+    if broken := broken.difference(edited):
+        changes.close(broken, changes.What.BROKEN)
     _move(moves)
     _count([fired[run_id] for run_id in made_run_ids if run_id in fired])
     waiting = {run.run_id for run in runs if run.is_next}
@@ -325,13 +335,15 @@ _FIRE_EARLIEST = _FIRE.replace("{chosen}", "").replace("{due}", _EARLIEST)
 _FIRE_SHARES = _FIRE.replace("{chosen}", _CHOOSE).replace("{due}", _CHOSEN)
 
 
-def _fire(task: _DueTask, *, limit: int) -> tuple[_Move, list[_NewRun]]:
+def _fire(
+    task: _DueTask, *, limit: int, edited_at: datetime | None
+) -> tuple[_Move, list[_NewRun]]:
     """Decide what one due task does: fire, catch up, follow an edit, or pause."""
     planned_from = periodic.plan_of(task.stored)
     try:
-        if planned_from != task.planned_from:
+        if edited_at and task.is_edited:
             upcoming = periodic.first_fire(
-                task.stored, now=task.now, last_fire_at=task.last_fire_at
+                task.stored, now=edited_at, last_fire_at=task.last_fire_at
             )
             return _moved(task, upcoming, task.last_fire_at, planned_from), []
         schedule = periodic.schedule_from(task.stored)
@@ -584,8 +596,8 @@ _WAKE = """
         SELECT run.id, run.state AS was, run.attempt_count, run.started_at,
             CASE
                 WHEN task.ended_at IS NOT NULL AND task.end_reason <> 'over'
-                    THEN 'removed'
-                WHEN run.scheduled_for > periodic.expires THEN 'over'
+                    AND (NOT run.by_hand OR task.end_reason = 'removed') THEN 'removed'
+                WHEN run.scheduled_for > periodic.expires AND NOT run.by_hand THEN 'over'
                 WHEN NOT (periodic.enabled OR run.by_hand OR periodic.one_off)
                     THEN 'paused'
                 WHEN NOT (periodic.enabled OR run.by_hand) THEN 'held'

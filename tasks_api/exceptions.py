@@ -27,6 +27,18 @@ class TaskNotFound(SchedulerError):
     code = "task_not_found"
 
 
+class RunNotFound(SchedulerError):
+    """No such run, or it is older than what is kept, or not his."""
+
+    code = "run_not_found"
+
+
+class NotNow(SchedulerError):
+    """It may be done, and not in the state that things are in."""
+
+    code = "not_now"
+
+
 class NotYourTask(SchedulerError):
     """The task belongs to another user."""
 

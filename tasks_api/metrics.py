@@ -98,7 +98,7 @@ PRUNED = _counter(
     "scheduler_pruned_total",
     "Rows of old history that were deleted; a run's attempts count with it.",
     "kind",
-    ("run", "task", "message", "heartbeat"),
+    ("run", "task", "message", "schedule change", "heartbeat"),
 )
 LEASES_LOST = prometheus_client.Counter(
     "scheduler_lease_lost_total",

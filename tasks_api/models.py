@@ -17,7 +17,7 @@ from django_celery_beat.models import PeriodicTask
 from accounts.fields import SealedTextField
 from accounts.models import Tenant, User
 from tasks_api.specs import Misfire, Overlap, Surface, summary
-from tasks_api.states import FINAL, RunState
+from tasks_api.states import FINAL, NOT_DELIVERED, RunState
 
 # So many tenants have a lane of their own; those after them share.
 LANES = 2**20
@@ -340,6 +340,12 @@ class RunQuerySet(models.QuerySet["Run"]):
     def for_tenant(self, tenant: Tenant) -> Self:
         return self.filter(tenant=tenant)
 
+    def reached_by(self, user: User) -> Self:
+        """Those of a user's own tasks, or all of the tenant's for its administrators."""
+        if user.reaches_tenant:
+            return self.filter(tenant=user.tenant_id)
+        return self.filter(tenant=user.tenant_id, task__owner=user)
+
     def not_started(self) -> Self:
         return self.filter(state__in=[RunState.PENDING, RunState.RETRYING])
 
@@ -386,6 +392,8 @@ class Run(models.Model):
     by_hand = models.BooleanField(default=False, db_default=False)
     started_at = models.DateTimeField(null=True)
     finished_at = models.DateTimeField(null=True)
+    # The run that this one sends again. No foreign key: that one may be pruned first.
+    redrive_of = models.UUIDField(null=True)
 
     objects = RunQuerySet.as_manager()
 
@@ -422,6 +430,12 @@ class Run(models.Model):
                 condition=Q(state=RunState.RUNNING, lease__isnull=False)
                 | (~Q(state=RunState.RUNNING) & Q(lease=None)),
             ),
+            # However often somebody asks: the same run is not sent again twice at once.
+            models.UniqueConstraint(
+                fields=["redrive_of"],
+                name="run_redriven_once_at_a_time",
+                condition=Q(redrive_of__isnull=False, finished_at=None),
+            ),
         ]
         indexes = [
             # Read by dispatch: what waits, whatever for.
@@ -430,6 +444,20 @@ class Run(models.Model):
             ),
             # Read by the history of a tenant, newest first, and by retention.
             models.Index(F("tenant"), F("scheduled_for").desc(), name="run_of_tenant"),
+            # Read by the history of what was not delivered, and by redrives of it. A run
+            # that goes well never stands in it.
+            models.Index(
+                F("tenant"),
+                F("scheduled_for").desc(),
+                name="run_not_delivered",
+                condition=Q(state__in=sorted(NOT_DELIVERED)),
+            ),
+            # Read by redrives by filter: what has been sent again already.
+            models.Index(
+                fields=["redrive_of"],
+                name="run_redriven",
+                condition=Q(redrive_of__isnull=False),
+            ),
         ]
 
     def __str__(self) -> str:
@@ -552,3 +580,55 @@ class Heartbeat(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+class ScheduleChange(models.Model):
+    """The end of one schedule of a task, and the schedule that ended there.
+
+    The first of them began with the task, each other one where the one before ended;
+    the schedule that a task has now stands on the task. So a task that never changes
+    costs no row.
+    """
+
+    class What(models.TextChoices):
+        PAUSED = "paused"
+        RESUMED = "resumed"
+        EDITED = "edited"
+        REPLACED = "replaced"
+        REMOVED = "removed"
+        OVER = "over"
+        BROKEN = "broken"
+
+    # Deleted by the statements that delete the task.
+    task = models.ForeignKey(
+        Task,
+        models.CASCADE,
+        related_name="schedule_changes",
+        db_index=False,
+        db_constraint=False,
+    )
+    at = models.DateTimeField()
+    what = models.CharField(max_length=10, choices=What)
+    # As the task had them; see periodic.plan_of().
+    plan = models.TextField()
+    cron_seconds = models.TextField(blank=True)
+    cron_years = models.TextField(blank=True)
+    dst = models.CharField(max_length=20, blank=True)
+    spread_offset = models.PositiveIntegerField(default=0)
+    # The first of its fire times up to `at` that has no run yet; null once all have.
+    open_from = models.DateTimeField(null=True)
+
+    class Meta:
+        indexes = [
+            # Read by the account of a task, and when the task is forgotten.
+            models.Index(fields=["task", "id"], name="change_of_task"),
+            # Read by the beat: which fire times have to be settled.
+            models.Index(
+                fields=["id"],
+                name="change_is_open",
+                condition=Q(open_from__isnull=False),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.task_id} {self.what} at {self.at:%Y-%m-%d %H:%M:%S}"

@@ -24,6 +24,8 @@ class Outlook(NamedTuple):
     edited_at: datetime | None
     has_due_tasks: bool
     has_waking_runs: bool
+    # Whether fire times have to be settled that a change of a schedule cut off.
+    has_open_changes: bool
     # Such as are past their end and have not been ended.
     has_past_tasks: bool
     # Until a task is due that is not dispatched ahead, in seconds.
@@ -49,6 +51,8 @@ _LOOK = f"""
         coalesce((
             SELECT min(wake_at) FROM tasks_api_run WHERE wake_at IS NOT NULL
         ) <= now(), false),
+        (SELECT min(id) FROM tasks_api_schedulechange WHERE open_from IS NOT NULL)
+            IS NOT NULL,
         coalesce((
             SELECT min(ends_at) FROM tasks_api_task
             WHERE ended_at IS NULL AND next_fire_at IS NULL AND ends_at IS NOT NULL

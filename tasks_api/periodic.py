@@ -113,6 +113,35 @@ def plan_of(stored: Stored) -> str:
     return "|".join(map(_as_text, stored[:_PLANNED]))
 
 
+def stored_from(
+    plan: str, *, created_at: datetime, of_task: tuple[str, str, str, int]
+) -> Stored:
+    """A schedule read back from its plan; the rest of it stands beside it on the task."""
+    texts = dict(zip(Stored._fields[:_PLANNED], plan.split("|"), strict=True))
+    values: dict[str, Any] = {name: text or None for name, text in texts.items()}
+    for name in ("enabled", "one_off"):
+        values[name] = texts[name] == "t"
+    for name in ("start_time", "expires", "clocked_time"):
+        if texts[name]:
+            values[name] = EPOCH + timedelta(microseconds=int(texts[name]))
+    for name in ("every", "solar_id"):
+        if texts[name]:
+            values[name] = int(texts[name])
+    seconds, years, dst, offset_seconds = of_task
+    return Stored(
+        **values,
+        created_at=created_at,
+        seconds=seconds,
+        years=years,
+        dst=dst,
+        offset_seconds=offset_seconds,
+    )
+
+
+def is_one_off(plan: str) -> bool:
+    return plan.split("|")[Stored._fields.index("one_off")] == "t"
+
+
 def fires_alike(plan: str, other: str) -> bool:
     """Whether two plans fire alike, though an interval may have begun elsewhere."""
     fields, others = plan.split("|"), other.split("|")

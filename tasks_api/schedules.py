@@ -6,9 +6,11 @@ after a moment, or None when nothing is left. All the rest follows from it.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from hashlib import sha256
+from itertools import takewhile
 from typing import NamedTuple
 from uuid import UUID
 
@@ -147,6 +149,32 @@ def read_cron(
 def first_after(schedule: Schedule, moment: datetime) -> datetime | None:
     """The earliest fire time strictly after a moment."""
     return schedule.first_from(moment + MICROSECOND)
+
+
+def between(schedule: Schedule, first: datetime, last: datetime) -> Iterator[datetime]:
+    """The fire times from one moment to another, both included; for many of them."""
+    at = schedule.first_from(first)
+    while at is not None and at <= last:
+        yield at
+        for moment in _rest_of_week(schedule, at, last):
+            yield moment
+            at = moment
+        at = first_after(schedule, at)
+
+
+def _rest_of_week(
+    schedule: Schedule, at: datetime, last: datetime
+) -> Iterator[datetime]:
+    """Some fire times right after one, where they are cheap to find."""
+    if not isinstance(schedule, Cron):
+        return iter(())
+    fields = cron.Fields(schedule.expression, schedule.seconds, schedule.years)
+    until = last - schedule.offset
+    if schedule.end is not None:
+        until = min(until, schedule.end)
+    week = cron.quiet_week(fields, schedule.zone, at + MICROSECOND - schedule.offset)
+    times = takewhile(lambda moment: moment <= until, week)
+    return (moment + schedule.offset for moment in times)
 
 
 OVER = "Passed while nobody could fire it, and its task has ended since."

@@ -12,7 +12,7 @@ from django.db.models.functions import Now
 
 from accounts import audit
 from accounts.models import Tenant, User
-from tasks_api import dispatch, periodic, store, tallies
+from tasks_api import changes, dispatch, periodic, store, tallies
 from tasks_api.arrays import array, columns
 from tasks_api.exceptions import (
     NameTaken,
@@ -107,20 +107,19 @@ def _change(
     spec, version = read(task), task.version
     _claim_name(owner, task, spec, now=now)
     was_one_off = task.periodic_task.one_off
-    is_moved = store.rewrite(task, spec)
+    moved_at = store.rewrite(task, spec)
     if task.version != version:
         audit.record(task.tenant_id, "task.change", [task.pk])
-    if not is_moved:
+    if moved_at is None:
         return task
     if was_one_off and _is_under_way(task):
         raise TaskBusy("The request of this task is under way; it cannot be moved")
     task = Task.objects.with_schedule().get(pk=task.pk)
-    _delete_ahead([task.pk])
     if was_one_off:
         _delete_unstarted([task.pk])
     # Nothing of the old schedule counts for the new one.
     task.last_fire_at = None
-    plan([task], now=now)
+    plan([task], now=moved_at)
     return Task.objects.with_schedule().get(pk=task.pk)
 
 
@@ -158,8 +157,7 @@ def put_task(owner: User, spec: TaskSpec, *, now: datetime) -> None:
         store.insert(owner, [spec], now=now)
         return
     audit.record(tenant.pk, "task.replace", [task.pk])
-    if store.replace(task, spec, owner, now=now):
-        _delete_ahead([task.pk])
+    store.replace(task, spec, owner, now=now)
     begun = Run.objects.filter(task=task, attempt_count__gt=0).not_started()
     begun.cancel("The task was replaced.")
 
@@ -189,7 +187,7 @@ def put_set(
             del wanted[name]
         else:
             gone.append(task_id)
-    _remove(gone, now=now)
+    _remove(gone)
     audit.record(tenant.pk, "task.remove", gone)
     if wanted:
         store.insert(owner, list(wanted.values()), now=now)
@@ -206,9 +204,10 @@ def _lock(names: str, tenant: Tenant) -> None:
 
 def _bury(tasks: TaskQuerySet, *, now: datetime) -> None:
     """Mark those that are past their end, whose names are free again."""
-    past = tasks.filter(ended_at=None, ends_at__lt=now)
-    if ids := list(past.values_list("pk", flat=True)):
-        tallies.end(ids, now=now)
+    past = tasks.filter(ended_at=None, ends_at__lt=now).order_by("pk")
+    locked = past.select_for_update(no_key=True)
+    if ids := list(locked.values_list("pk", flat=True)):
+        tallies.end(ids, now=changes.close(ids, changes.What.OVER))
 
 
 @transaction.atomic
@@ -223,7 +222,7 @@ def remove_task(
     """End a task, unless `allow`, which is given it as it is, refuses."""
     [task] = _own(owner, [task_id], now=now, surface=surface)
     allow(task)
-    _remove([task.pk], now=now)
+    _remove([task.pk])
     audit.record(task.tenant_id, "task.remove", [task.pk])
 
 
@@ -232,7 +231,7 @@ def remove_tasks(tasks: TaskQuerySet, *, now: datetime) -> int:
     """Remove those of the tasks that are alive; returns how many there were."""
     rows = tasks.alive(now).order_by("pk").select_for_update(no_key=True, of=("self",))
     gone = list(rows)
-    _remove([task.pk for task in gone], now=now)
+    _remove([task.pk for task in gone])
     _log("task.remove", gone)
     return len(gone)
 
@@ -255,14 +254,16 @@ def end_tasks(gone: Mapping[uuid.UUID, str], *, now: datetime) -> None:
     alive = Task.objects.filter(pk__in=gone, ended_at=None).order_by("pk")
     rows = alive.select_for_update(no_key=True)
     locked = [task.pk for task in rows if task.url == gone[task.pk]]
-    periodic.end(locked, now=now, reason="gone (HTTP 410)")
+    at = changes.close(locked, changes.What.OVER)
+    periodic.end(locked, now=at, reason="gone (HTTP 410)")
     _take_back(locked, reason="The target of the task is gone (HTTP 410).")
 
 
-def _remove(ids: Collection[uuid.UUID], *, now: datetime) -> None:
+def _remove(ids: Collection[uuid.UUID]) -> None:
     if not ids:
         return
-    periodic.end(ids, now=now, reason="removed")
+    at = changes.close(ids, changes.What.REMOVED)
+    periodic.end(ids, now=at, reason="removed")
     _take_back(ids, reason="The task was removed.")
 
 
@@ -280,6 +281,7 @@ def pause_tasks(
     """
     tasks = _own(owner, ids, now=now, surface=surface)
     going = [task for task in tasks if task.periodic_task.enabled]
+    changes.close([task.pk for task in going], changes.What.PAUSED)
     _pause(going)
     audit.record(owner.tenant_id, "task.pause", [task.pk for task in going])
 
@@ -304,16 +306,17 @@ def resume_tasks(
     tasks = _own(owner, ids, now=now, surface=surface, schedules=True)
     paused = [task for task in tasks if not task.periodic_task.enabled]
     resumed = [task.pk for task in paused]
+    at = changes.close(resumed, changes.What.RESUMED)
     periodic.set_enabled(resumed, True)
     for task in paused:
         task.periodic_task.enabled = True
-    plan(paused, now=now)
+    plan(paused, now=at)
     Run.objects.filter(task__in=resumed).not_started().update(wake_at=Now())
     audit.record(owner.tenant_id, "task.resume", resumed)
 
 
 @transaction.atomic(durable=True)
-def adopt_edits(ids: Sequence[uuid.UUID], *, now: datetime) -> int:
+def adopt_edits(ids: Sequence[uuid.UUID]) -> int:
     """Make tasks follow what was changed in their schedules by somebody else.
 
     Returns how many there were. What was dispatched ahead by the old schedule and has
@@ -321,9 +324,10 @@ def adopt_edits(ids: Sequence[uuid.UUID], *, now: datetime) -> int:
     """
     locked = Task.objects.filter(pk__in=ids, ended_at=None).with_schedule()
     tasks = list(locked.select_for_update(no_key=True, of=("self",), skip_locked=True))
+    at = changes.close([task.pk for task in tasks], changes.What.EDITED)
     _pause([task for task in tasks if not task.periodic_task.enabled])
-    _forget_ahead([task for task in tasks if task.periodic_task.enabled])
-    plan(tasks, now=now)
+    _forget_one_offs([task for task in tasks if task.periodic_task.enabled])
+    plan(tasks, now=at)
     _log("schedule.change", tasks)
     return len(tasks)
 
@@ -350,10 +354,13 @@ def plan(tasks: Sequence[Task], *, now: datetime) -> None:
     periodic.set_enabled([task_id for task_id, *_, reason, _ in rows if reason], False)
 
 
-def _forget_ahead(tasks: Sequence[Task]) -> None:
-    """Drop the runs that an edit made untrue: dispatched by the old schedule, not begun."""
-    _delete_ahead([task.pk for task in tasks])
-    one_offs = [task.pk for task in tasks if task.periodic_task.one_off]
+def _forget_one_offs(tasks: Sequence[Task]) -> None:
+    """Drop the runs of one-offs that an edit made untrue: of the old moment, not begun."""
+    one_offs = [
+        task.pk
+        for task in tasks
+        if task.periodic_task.one_off or periodic.is_one_off(task.planned_from)
+    ]
     _delete_unstarted(one_offs)
     last = Run.objects.filter(task__in=one_offs, scheduled_for=F("task__last_fire_at"))
     begun = set(last.values_list("task_id", flat=True))
@@ -457,8 +464,7 @@ def parse_id(task_id: str) -> uuid.UUID:
 
 
 def _take_back(task_ids: Collection[uuid.UUID], *, reason: str) -> None:
-    """Cancel what has not started; what was only dispatched ahead never happened."""
-    _delete_ahead(task_ids)
+    """Cancel what has not started."""
     # The state is in the statement's own WHERE: a worker that claims a run meanwhile wins.
     _change_runs(
         """
@@ -467,17 +473,6 @@ def _take_back(task_ids: Collection[uuid.UUID], *, reason: str) -> None:
         WHERE task_id = ANY(%s::uuid[]) AND state IN ('pending', 'retrying')
         """,
         reason,
-        array(task_ids),
-    )
-
-
-def _delete_ahead(task_ids: Collection[uuid.UUID]) -> None:
-    _change_runs(
-        """
-        DELETE FROM tasks_api_run
-        WHERE task_id = ANY(%s::uuid[]) AND state = 'pending' AND attempt_count = 0
-            AND scheduled_for > now()
-        """,
         array(task_ids),
     )
 

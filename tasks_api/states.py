@@ -32,3 +32,6 @@ FINAL = frozenset(
         RunState.CANCELLED,
     }
 )
+
+# Those that may be sent again.
+NOT_DELIVERED = FINAL - {RunState.SUCCEEDED}

@@ -15,7 +15,7 @@ from django.db.models import F
 from accounts import audit, encryption
 from accounts.models import User
 from scheduler_service.statements import prepared
-from tasks_api import periodic, tallies
+from tasks_api import changes, periodic, tallies
 from tasks_api.arrays import array, columns
 from tasks_api.delivery.request import options_of
 from tasks_api.models import Task, TaskTag, new_id
@@ -194,13 +194,14 @@ def replace(task: Task, spec: TaskSpec, owner: User, *, now: datetime) -> bool:
     )
     starts_anew = not place.is_of(stored)
     if starts_anew:
+        at = changes.close([task.pk], changes.What.REPLACED)
         periodic.replace(
             task.periodic_task_id, stored, description=describe(spec, owner)
         )
         task.planned_from = periodic.plan_of(stored)
         task.cron_seconds, task.cron_years = stored.seconds, stored.years
         task.dst, task.spread_offset = stored.dst, stored.offset_seconds
-        task.next_fire_at = first_after(schedule, now)
+        task.next_fire_at = first_after(schedule, at)
     task.method, task.url, task.queue = spec.method, spec.url, spec.queue
     task.body, task.expected_status = spec.body, spec.expected_status
     task.overlap, task.misfire = spec.overlap, spec.misfire
@@ -231,12 +232,12 @@ def spec_of(task: Task) -> TaskSpec:
     )
 
 
-def rewrite(task: Task, spec: TaskSpec) -> bool:
+def rewrite(task: Task, spec: TaskSpec) -> datetime | None:
     """Make a task what its owner wants it to be now, under its id.
 
-    Paused or not, it stays so. Returns whether its schedule is another one: where it
-    continues then is for the caller to plan. What is as it was is not written, and no
-    version of its own.
+    Paused or not, it stays so. Returns when its schedule became another one, if it did:
+    where it continues then is for the caller to plan. What is as it was is not written,
+    and no version of its own.
     """
     before = periodic.stored_of(task)
     stored = periodic.stored_as(
@@ -247,8 +248,10 @@ def rewrite(task: Task, spec: TaskSpec) -> bool:
     if _is_alike(task.request, spec.request):
         wanted["request"] = task.request
     if not is_moved and all(getattr(task, name) == wanted[name] for name in wanted):
-        return False
+        return None
+    moved_at = None
     if is_moved:
+        moved_at = changes.close([task.pk], changes.What.EDITED)
         periodic.change(task, stored)
     if task.tags != wanted["tags"]:
         TaskTag.objects.filter(task=task).delete()
@@ -260,7 +263,7 @@ def rewrite(task: Task, spec: TaskSpec) -> bool:
         setattr(task, name, value)
     task.version += 1
     task.save(update_fields=[*wanted, "version"])
-    return is_moved
+    return moved_at
 
 
 def _is_alike(stored: str, wanted: RequestOptions) -> bool:

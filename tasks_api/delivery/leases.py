@@ -52,8 +52,10 @@ _CLAIM = """
         WHERE run.id = ANY(%(runs)s::uuid[]) AND run.state = 'pending'
             AND NOT run.is_next AND run.scheduled_for <= now()
             AND (periodic.enabled OR run.by_hand)
-            AND (task.ended_at IS NULL OR task.end_reason = 'over')
-            AND (periodic.expires IS NULL OR run.scheduled_for <= periodic.expires)
+            AND (task.ended_at IS NULL OR task.end_reason = 'over'
+                OR run.by_hand AND task.end_reason <> 'removed')
+            AND (periodic.expires IS NULL OR run.scheduled_for <= periodic.expires
+                OR run.by_hand)
         FOR UPDATE OF run SKIP LOCKED
     )
     UPDATE tasks_api_run run SET

@@ -128,5 +128,7 @@ _OVERTAKEN = """
             CASE WHEN task.ended_at IS NULL THEN 'replaced' ELSE 'removed' END || '.'
     FROM tasks_api_task task
     WHERE run.id = ANY(%s::uuid[]) AND run.state = 'retrying' AND task.id = run.task_id
-        AND (task.ended_at IS NOT NULL AND task.end_reason <> 'over' OR task.replaced_at > run.started_at)
+        AND (task.ended_at IS NOT NULL AND task.end_reason <> 'over'
+                AND (NOT run.by_hand OR task.end_reason = 'removed')
+            OR task.replaced_at > run.started_at)
 """

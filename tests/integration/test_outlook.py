@@ -8,9 +8,9 @@ import pytest
 from django.utils import timezone
 
 from accounts.models import User
-from tasks_api import dispatch, outlook
+from tasks_api import changes, dispatch, outlook, services
 from tasks_api.models import Run, Task
-from tasks_api.schedules import Once
+from tasks_api.schedules import Interval, Once
 from tests.integration.test_dispatch import HOUR, store
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -50,3 +50,13 @@ def test_what_is_paused_is_not_seen(user: User) -> None:
     Task.objects.update(next_fire_at=None)
 
     assert not outlook.look(at_most=0.2).has_due_tasks
+
+
+def test_what_a_change_cut_off_is_seen_until_it_is_settled(user: User) -> None:
+    task = store(user, Interval(timezone.now() - HOUR, HOUR, None))
+    services.pause_tasks(user, [str(task.pk)], now=timezone.now())
+    assert outlook.look(at_most=0.2).has_open_changes
+
+    changes.settle()
+
+    assert not outlook.look(at_most=0.2).has_open_changes

@@ -24,7 +24,16 @@ from accounts.models import User
 from accounts.services import AccountError, configure_tenant, provision
 from tasks_api import dispatch, metrics, retention, services, tasks
 from tasks_api.delivery import leases
-from tasks_api.models import Attempt, Heartbeat, Message, QueueTally, Run, Task, id_for
+from tasks_api.models import (
+    Attempt,
+    Heartbeat,
+    Message,
+    QueueTally,
+    Run,
+    ScheduleChange,
+    Task,
+    id_for,
+)
 from tasks_api.schedules import Interval, Once
 from tasks_api.states import FINAL, RunState
 from tests.integration.test_dispatch import HOUR, SECOND, store
@@ -150,6 +159,20 @@ def test_the_setting_counts_again_once_a_tenant_has_none_of_its_own(
     configure_tenant("Alpha", retention_days=0)
 
     assert prune()["run"] == 1
+
+
+def test_changes_of_a_schedule_go_but_for_the_last_old_one(user: User) -> None:
+    task = store(user, Interval(timezone.now() + HOUR, HOUR, None))
+    for verb in (services.pause_tasks, services.resume_tasks) * 2:
+        verb(user, [str(task.pk)], now=timezone.now())
+    ids = list(ScheduleChange.objects.order_by("pk").values_list("pk", flat=True))
+    old = timezone.now() - LONG_AGO
+    ScheduleChange.objects.filter(pk__in=ids[:3]).update(at=old)
+
+    retention.prune(now=timezone.now())
+
+    left = ScheduleChange.objects.order_by("pk").values_list("pk", flat=True)
+    assert list(left) == ids[2:]
 
 
 def test_more_than_one_bite_is_taken(user: User, stranger: User, monkeypatch) -> None:
@@ -355,7 +378,7 @@ def test_a_task_whose_end_came_long_ago_goes_with_its_runs(user: User) -> None:
         expires=timezone.now() - LONG_AGO
     )
     # As a beat does when schedules were edited.
-    services.adopt_edits([task.pk, other.pk], now=timezone.now())
+    services.adopt_edits([task.pk, other.pk])
 
     assert prune()["task"] == 1
 

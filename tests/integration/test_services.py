@@ -38,7 +38,7 @@ def fresh(task: Task) -> Task:
 
 
 def adopt() -> None:
-    services.adopt_edits(periodic.drifted(limit=9), now=timezone.now())
+    services.adopt_edits(periodic.drifted(limit=9))
 
 
 def test_a_paused_task_does_not_fire(user: User) -> None:

@@ -15,8 +15,9 @@ from django.urls import URLPattern, URLResolver, get_resolver, reverse
 from rest_framework.test import APIClient
 
 from accounts.models import User
-from tasks_api.models import Task
+from tasks_api.models import Run, Task, id_for
 from tasks_api.specs import Surface
+from tasks_api.states import RunState
 from tests.conftest import ClientFor, MakeTask
 
 METHODS = ["get", "post", "put", "patch", "delete", "head", "options"]
@@ -24,7 +25,12 @@ METHODS = ["get", "post", "put", "patch", "delete", "head", "options"]
 # Open to everybody, without a token.
 PUBLIC = {"healthz", "readyz", "openapi", "docs", "health", "health-v1"}
 # Each caller's own: what others have is not in the answer.
-OWN = {"tasks": {"count": 0, "tasks": []}}
+OWN = {
+    "tasks": {"count": 0, "tasks": []},
+    "runs": {"runs": [], "next_cursor": None},
+}
+# Work on the caller's own, whatever the body says.
+SELFISH = {"preview-task", "redrive-runs"}
 # Take ids in the body.
 BULK = {"pause-tasks", "resume-tasks"}
 # Make rows, or name theirs in the body or in the query, by ids that each tenant has to itself;
@@ -59,7 +65,12 @@ OPERATORS = {"metrics"}
 # For staff, who come with a session.
 STAFF = {"admin"}
 # What stands in a path, and which surface's task it is the id of.
-IDS = {"task_id": Surface.TASKS, "job_id": Surface.REST_JOBS, "name": Surface.TASKS}
+IDS = {
+    "task_id": Surface.TASKS,
+    "job_id": Surface.REST_JOBS,
+    "run_id": Surface.TASKS,
+    "name": Surface.TASKS,
+}
 
 ADMIN_ARGUMENTS = {
     "app_label": "tasks_api",
@@ -96,10 +107,26 @@ def surface_of(route: URLPattern) -> Surface:
 
 
 def path_of(route: URLPattern, task: Task) -> str:
-    kwargs = dict.fromkeys(arguments_of(route), str(task.pk))
-    if "name" in kwargs:
-        kwargs["name"] = task.name
-    return reverse(str(route.name), kwargs=kwargs)
+    ids = {name: str(task.pk) for name in arguments_of(route)}
+    if "run_id" in ids:
+        ids["run_id"] = str(failed_run_of(task).pk)
+    if "name" in ids:
+        ids["name"] = task.name
+    return reverse(str(route.name), kwargs=ids)
+
+
+def failed_run_of(task: Task) -> Run:
+    run, _ = Run.objects.get_or_create(
+        task=task,
+        state=RunState.FAILED,
+        defaults={
+            "id": id_for(task.created_at, task.tenant_id),
+            "tenant_id": task.tenant_id,
+            "scheduled_for": task.created_at,
+            "finished_at": task.created_at,
+        },
+    )
+    return run
 
 
 def admin_routes() -> list[URLPattern]:
@@ -123,9 +150,18 @@ def named(route: URLPattern) -> str:
 def test_every_route_has_an_expectation() -> None:
     details = {named(route) for route in detail_routes()}
 
-    assert {
-        named(route) for route in routes()
-    } == PUBLIC | STAFF | OPERATORS | BULK | NAMING | ACCESS | OWN.keys() | details
+    assert (
+        {named(route) for route in routes()}
+        == PUBLIC
+        | STAFF
+        | OPERATORS
+        | BULK
+        | NAMING
+        | ACCESS
+        | SELFISH
+        | OWN.keys()
+        | details
+    )
     assert all(arguments_of(route) <= IDS.keys() for route in detail_routes())
 
 
@@ -187,7 +223,7 @@ def test_the_owner_does_reach_it(
 def test_an_outsider_sees_only_what_is_his_own(
     make_task: MakeTask, outsider: APIClient, name: str
 ) -> None:
-    make_task()
+    failed_run_of(make_task())
 
     assert outsider.get(reverse(name)).json() == OWN[name]
 
@@ -208,7 +244,8 @@ def test_an_outsider_changes_nothing_in_bulk(
 
 def state_of(task: Task) -> tuple[Any, ...]:
     row = Task.objects.select_related("periodic_task").get(pk=task.pk)
-    return row.next_fire_at, row.ended_at, row.url, row.periodic_task.enabled
+    runs = Run.objects.filter(task=task, by_hand=True).count()
+    return row.next_fire_at, row.ended_at, row.url, row.periodic_task.enabled, runs
 
 
 @pytest.mark.parametrize("name", sorted(PUBLIC))

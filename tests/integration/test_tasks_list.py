@@ -254,7 +254,7 @@ def _take(step: str, user: User, chance: random.Random) -> None:
             type(task.periodic_task).objects.filter(pk=task.periodic_task_id).update(
                 expires=end
             )
-            services.adopt_edits([task.pk], now=now)
+            services.adopt_edits([task.pk])
         case "fire":
             dispatch.dispatch_due()
         case "finish":

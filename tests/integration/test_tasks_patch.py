@@ -253,7 +253,7 @@ def test_an_edit_in_the_admin_changes_the_etag(api: APIClient) -> None:
     before = api.get(f"/tasks/{task['id']}")["ETag"]
     PeriodicTask.objects.filter(http_task=task["id"]).update(expires=None)
 
-    services.adopt_edits([Task.objects.get().pk], now=timezone.now())
+    services.adopt_edits([Task.objects.get().pk])
 
     assert api.get(f"/tasks/{task['id']}")["ETag"] != before
 

@@ -71,7 +71,7 @@ def expire(api: APIClient, task: Task) -> None:
     second_ago = timezone.now() - timedelta(seconds=1)
     PeriodicTask.objects.filter(http_task=task).update(expires=second_ago)
     # As a beat does when the admin edited a schedule.
-    services.adopt_edits([task.pk], now=timezone.now())
+    services.adopt_edits([task.pk])
 
 
 def pause_and_expire(api: APIClient, task: Task) -> None:

@@ -10,11 +10,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from functools import cache, lru_cache
+from itertools import islice
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 import pytest
 
+from tasks_api import schedules
 from tasks_api.cron import USUAL, Dst
 from tasks_api.schedules import Cron, first_after, read_cron
 
@@ -328,6 +330,19 @@ def test_the_next_fire_time_is_right_from_every_instant(rule: Rule, name: str) -
                 assert found == upcoming[0], moment
             # Not a divisor of anything, so that all kinds of instants are asked about.
             moment += timedelta(seconds=97, microseconds=500_000)
+
+
+@pytest.mark.parametrize("name", ["Europe/Berlin", "Australia/Lord_Howe", "UTC"])
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.text)
+def test_many_fire_times_are_those_that_come_one_by_one(rule: Rule, name: str) -> None:
+    schedule = read_cron(rule.text, zone=name, now=NOW)
+    for change in changes(name, 2026, 2026) or [datetime(2026, 3, 29, 1, tzinfo=UTC)]:
+        start, end = around(change, 24 * 10)
+        expected, fire = [], schedule.first_from(start)
+        while fire is not None and fire <= end and len(expected) < 500:
+            expected.append(fire)
+            fire = first_after(schedule, fire)
+        assert list(islice(schedules.between(schedule, start, end), 500)) == expected
 
 
 def test_a_day_that_was_skipped() -> None:

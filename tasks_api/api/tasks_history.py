@@ -1,0 +1,272 @@
+"""The tasks surface on what has passed: runs, the account of a task, and redrives."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any, ClassVar
+from uuid import UUID
+
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.utils.urls import replace_query_param
+
+from tasks_api import account, broker, history, redrive, services
+from tasks_api.api import fields
+from tasks_api.api import tasks_history_schema as schema
+from tasks_api.api.tasks import TasksView
+from tasks_api.exceptions import InvalidTask, RunNotFound, TaskNotFound
+from tasks_api.history import Listed, Place, Wanted
+from tasks_api.models import Attempt, Run
+from tasks_api.states import NOT_DELIVERED, RunState
+
+PAGE = 100
+LONGEST_PAGE = 1000
+MOST_REDRIVEN = 1000
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class RunsView(TasksView):
+    words: ClassVar[dict[int, str]] = {
+        **{status: text for status, text in TasksView.words.items() if status != 404},
+        403: "Forbidden: Run does not belong to this user",
+    }
+
+
+class RunList(RunsView):
+    @schema.list_runs
+    def get(self, request: Request) -> Response:
+        query = fields.query_of(request)
+        task_id = _task_id(query["task"]) if "task" in query else None
+        return _page(self, request, query, task_id)
+
+
+class TaskRunList(RunsView):
+    @schema.list_runs_of_task
+    def get(self, request: Request, task_id: str) -> Response:
+        query = fields.query_of(request)
+        return _page(self, request, query, services.parse_id(task_id))
+
+
+class RunDetail(RunsView):
+    @schema.get_run
+    def get(self, request: Request, run_id: str) -> Response:
+        run, name, attempts = history.detail(self.user, _run_id(run_id))
+        shown = _render(run, name)
+        shown["attempts"] = [_render_attempt(each) for each in attempts]
+        return Response(shown)
+
+
+class RedriveRun(RunsView):
+    @schema.redrive_run
+    def post(self, request: Request, run_id: str) -> Response:
+        made = redrive.again(self.user, _run_id(run_id))
+        broker.ring(made.to_ring)
+        return Response({"run_id": str(made.run_ids[0])}, status=202)
+
+
+class RedriveRuns(RunsView):
+    @schema.redrive_runs
+    def post(self, request: Request) -> Response:
+        data = fields.body_of(request.data)
+        limit = data.get("limit")
+        task_id = data.get("task_id")
+        made = redrive.many(
+            self.user,
+            _states_to_redrive(fields.required(data, "state")),
+            limit=MOST_REDRIVEN if limit is None else _limit(limit),
+            task_id=None if task_id is None else _task_id(task_id, "task_id"),
+            since=_moment(data, "from"),
+            until=_moment(data, "to"),
+        )
+        broker.ring(made.to_ring)
+        ids = list(map(str, made.run_ids))
+        body = {"count": len(ids), "run_ids": ids, "more": made.has_more}
+        return Response(body, status=202)
+
+
+class TaskAccount(RunsView):
+    @schema.get_account
+    def get(self, request: Request, task_id: str) -> Response:
+        query = fields.query_of(request)
+        since, until = _moment(query, "from"), _moment(query, "to")
+        if since and until and since > until:
+            raise InvalidTask("to", "to should not be before from")
+        found = account.account(
+            self.user, services.parse_id(task_id), since=since, until=until
+        )
+        return Response(render_account(found))
+
+
+# What comes in.
+
+
+def _run_id(text: str) -> UUID:
+    try:
+        return UUID(text)
+    except ValueError:
+        raise RunNotFound("Run not found") from None
+
+
+def _task_id(value: object, name: str = "task") -> UUID:
+    try:
+        if isinstance(value, str):
+            return services.parse_id(value)
+    except TaskNotFound:
+        pass
+    raise InvalidTask(name, f"Invalid value of {name}. Value should be a task's id")
+
+
+def _moment(data: Mapping[str, Any], name: str) -> datetime | None:
+    value = data.get(name)
+    return None if value is None else fields.moment(name, value)
+
+
+def _page(
+    view: RunsView, request: Request, query: Mapping[str, str], task_id: UUID | None
+) -> Response:
+    limit = _page_size(query)
+    wanted = Wanted(
+        task_id,
+        _states(query),
+        _moment(query, "from"),
+        _moment(query, "to"),
+        _read_cursor(query["cursor"]) if "cursor" in query else None,
+    )
+    found = history.page(view.user, wanted, limit=limit + 1)
+    rows, has_more = found[:limit], len(found) > limit
+    body: dict[str, Any] = {"runs": [render_run(row) for row in rows]}
+    body["next_cursor"] = _write_cursor(rows[-1].run) if has_more else None
+    if not has_more:
+        return Response(body)
+    url = replace_query_param(
+        request.build_absolute_uri(), "cursor", body["next_cursor"]
+    )
+    return Response(body, headers={"Link": f'<{url}>; rel="next"'})
+
+
+def _page_size(query: Mapping[str, str]) -> int:
+    text = query.get("limit", str(PAGE))
+    if text.isascii() and text.isdigit() and int(text[:9]) >= 1:
+        return min(int(text[:9]), LONGEST_PAGE)
+    raise InvalidTask(
+        "limit", "Invalid value of limit. Value should be a whole number from 1"
+    )
+
+
+def _states(query: Mapping[str, str]) -> list[RunState]:
+    """Several are separated by commas."""
+    if "state" not in query:
+        return []
+    return _known(query["state"].split(","), RunState.values)
+
+
+def _states_to_redrive(value: object) -> list[RunState]:
+    if not isinstance(value, list) or not value:
+        raise InvalidTask(
+            "state", "Invalid value of state. Value should be a list of states"
+        )
+    return _known(value, sorted(NOT_DELIVERED))
+
+
+def _known(values: list[Any], states: list[str]) -> list[RunState]:
+    if all(isinstance(value, str) and value in states for value in values):
+        return [RunState(value) for value in values]
+    raise InvalidTask(
+        "state",
+        f"Invalid value of state. A state should be one of {', '.join(states)}",
+    )
+
+
+def _limit(value: object) -> int:
+    limit = fields.whole_number("limit", value, least=1)
+    if limit > MOST_REDRIVEN:
+        raise InvalidTask(
+            "limit",
+            f"Invalid value of limit. Value should be at most {MOST_REDRIVEN}",
+        )
+    return limit
+
+
+def _write_cursor(run: Run) -> str:
+    micros = (run.scheduled_for - EPOCH) // timedelta(microseconds=1)
+    raw = micros.to_bytes(8, signed=True) + run.pk.bytes
+    return base64.urlsafe_b64encode(raw).decode()
+
+
+def _read_cursor(text: str) -> Place:
+    try:
+        raw = base64.b64decode(text.encode("ascii"), altchars=b"-_", validate=True)
+        micros = int.from_bytes(raw[:8], signed=True)
+        return Place(EPOCH + timedelta(microseconds=micros), UUID(bytes=raw[8:]))
+    except (UnicodeEncodeError, binascii.Error, ValueError, OverflowError):
+        raise InvalidTask(
+            "cursor", "Invalid value of cursor. Take it from an answer, as it is"
+        ) from None
+
+
+# What goes out.
+
+
+def render_run(row: Listed) -> dict[str, Any]:
+    return {**_render(row.run, row.task_name), "last_status": row.last_status}
+
+
+def _render(run: Run, task_name: str) -> dict[str, Any]:
+    return {
+        "id": str(run.pk),
+        "task_id": str(run.task_id),
+        "task_name": task_name,
+        "scheduled_for": _written(run.scheduled_for),
+        "state": run.state,
+        "reason": run.reason,
+        "manual": run.by_hand,
+        "redrive_of": run.redrive_of and str(run.redrive_of),
+        "started_at": _written(run.started_at),
+        "finished_at": _written(run.finished_at),
+        "attempt_count": run.attempt_count,
+    }
+
+
+def _render_attempt(attempt: Attempt) -> dict[str, Any]:
+    return {
+        "number": attempt.number,
+        "started_at": _written(attempt.started_at),
+        "duration_ms": attempt.duration_ms,
+        "status_code": attempt.status_code,
+        "error": attempt.error,
+        "answer": attempt.answer,
+    }
+
+
+def render_account(found: account.Account) -> dict[str, Any]:
+    return {
+        "from": _written(found.since),
+        "to": _written(found.until),
+        "planned": found.planned,
+        **{outcome.value: found.outcomes[outcome] for outcome in account.Outcome},
+        "manual": found.manual,
+        "balance": found.balance,
+        "missing": found.missing,
+        "unplanned": found.unplanned,
+        "differences": [
+            {
+                "kind": each.kind,
+                "scheduled_for": _written(each.scheduled_for),
+                "run_id": each.run_id and str(each.run_id),
+                "message": each.message,
+            }
+            for each in found.differences
+        ],
+        "changes": [
+            {"at": _written(change.at), "what": change.what} for change in found.changes
+        ],
+    }
+
+
+def _written(moment: datetime | None) -> str | None:
+    if moment is None:
+        return None
+    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
