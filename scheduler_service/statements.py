@@ -31,6 +31,8 @@ def prepared(*, rows: int = 1) -> Iterator[CursorWrapper]:
             plain.execute("DISCARD PLANS")
             yield plain
         return
+    # As Django's cursors do: after a restart of the server, no request must fail for it.
+    connection.close_if_health_check_failed()
     connection.ensure_connection()
     with connection.wrap_database_errors:
         cursor = ServerBindingCursor(connection.connection)  # type: ignore[call-arg]  # the stubs know no psycopg 3

@@ -8,13 +8,17 @@ import sys
 import weakref
 from collections.abc import Iterator
 
+import psycopg
 import pytest
 from django.conf import LazySettings
 from django.db import OperationalError, connection
+from django.db.backends.base.base import BaseDatabaseWrapper
 
+from accounts.models import User
 from scheduler_service import database
 from scheduler_service import settings as configured
 from tests.acceptance.stand import ROOT
+from tests.conftest import ClientFor
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -23,6 +27,13 @@ def shown(name: str) -> str:
     with connection.cursor() as cursor:
         cursor.execute(f"SHOW {name}")
         return str(cursor.fetchone()[0])
+
+
+def session_of(connection: BaseDatabaseWrapper) -> tuple[int]:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_backend_pid()")
+        session: tuple[int] = cursor.fetchone()
+    return session
 
 
 @pytest.fixture
@@ -47,6 +58,21 @@ def test_a_migration_has_none_and_leaves_them_as_they_were() -> None:
 
     assert shown("statement_timeout") == "30s"
     assert "wait" in vars(connection.connection)
+
+
+def test_no_request_fails_for_a_session_that_ended_between_two(
+    client_for: ClientFor, user: User
+) -> None:
+    api = client_for(user)
+    assert api.get("/tasks/").status_code == 200
+    [ours] = session_of(connection)
+    with psycopg.connect(**connection.get_connection_params()) as other:
+        other.execute("SELECT pg_terminate_backend(%s)", [ours])
+
+    # As Django's server does between two requests.
+    connection.close_if_unusable_or_obsolete()
+
+    assert api.get("/tasks/").status_code == 200
 
 
 def test_a_server_that_says_nothing_is_given_up(
