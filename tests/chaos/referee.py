@@ -17,8 +17,6 @@ from typing import NamedTuple
 
 CLOCK = 0.001  # the finest that X-Scheduled-For is compared with
 ON_TIME = 1.0
-# How far behind the newest fire time that is known to be dispatched another one may be.
-BEHIND = 1.0
 # A lease that ran out, a presence that was missed, and the claim after that.
 AFTERMATH = 20.0
 NEVER = math.inf
@@ -180,29 +178,6 @@ class Evidence:
     @cached_property
     def arrivals_of(self) -> Mapping[str, list[Arrival]]:
         return _grouped(self.arrivals, lambda arrival: arrival.run_id)
-
-    @cached_property
-    def _dispatched(self) -> list[tuple[float, int]]:
-        """(moment, newest fire time that had become a run by then), in order."""
-        known = sorted(
-            (min(run.first_claim, run.finished_at or NEVER), run.planned)
-            for run in self.runs
-        )
-        newest, steps = 0, []
-        for at, planned in known:
-            newest = max(newest, planned)
-            steps.append((at, newest))
-        return steps
-
-    def dispatched_until(self, moment: float) -> float:
-        """Up to which fire time all had become runs by a moment, in seconds.
-
-        What nobody had dispatched when its task was stopped passes without a trace.
-        """
-        if moment == NEVER:
-            return NEVER
-        place = bisect.bisect_left(self._dispatched, (moment, 0))
-        return self._dispatched[place - 1][1] / 1000 - BEHIND if place else -NEVER
 
 
 def _grouped(items, key):  # type: ignore[no-untyped-def]
@@ -388,9 +363,8 @@ def _of_task(mark: str, history: History, evidence: Evidence) -> Iterator[Violat
     spans = history.all_spans()
     have = {run.planned for run in runs}
     for span in spans:
-        until = evidence.dispatched_until(span.sure_until)
         for fire_time in span.must_fire():
-            if fire_time not in have and fire_time / 1000 <= until:
+            if fire_time not in have:
                 yield Violation("a fire time without a run", mark, str(fire_time))
     for run in runs:
         if not any(span.may_fire(run.planned) for span in spans):

@@ -138,6 +138,9 @@ class Site(Stand):
             not self.query(
                 "SELECT 1 FROM tasks_api_task WHERE next_fire_at IS NOT NULL LIMIT 1"
             )
+            and not self.query(
+                "SELECT 1 FROM tasks_api_schedulechange WHERE open_from IS NOT NULL"
+            )
             and not self.unfinished()
         )
 

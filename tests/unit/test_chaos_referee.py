@@ -108,15 +108,14 @@ def test_a_fire_time_around_a_pause_may_be_or_not() -> None:
     assert judge(seen([ALL[0], ALL[3]], calls=calls)) == []
 
 
-def test_a_fire_time_not_dispatched_before_a_removal_may_be_or_not() -> None:
-    # Nothing at all was dispatched between the two.
+def test_a_fire_time_that_nobody_dispatched_before_a_removal_is_missed() -> None:
     late = run_at(
         5, mark="b", started_at=30.0, finished_at=30.1, attempts=(Attempt(1, 30.0),)
     )
     b = Call("b", "create", 1.0, 1.1, 201, Grid(5_000))
     evidence = Evidence([b, CREATE, DELETE], [late], [arrival_of(late, after=25.1)])
 
-    assert judge(evidence) == []
+    assert rules(evidence) == {"a fire time without a run"}
 
 
 def test_what_an_unanswered_call_may_have_done_is_no_violation() -> None:
