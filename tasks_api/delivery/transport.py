@@ -1,484 +1,32 @@
-"""The only place that opens a socket to a target: one thread drives all requests under way."""
+"""Send requests: one thread drives all that are under way, through libcurl's multi handle."""
 
 from __future__ import annotations
 
-import errno
-import heapq
 import logging
-import os
-import selectors
-import socket
 import threading
 import time
-from collections import OrderedDict, deque
-from collections.abc import Callable, Hashable, Iterator
-from contextlib import suppress
-from dataclasses import dataclass, field
-from itertools import count
-from queue import SimpleQueue
+from collections import deque
+from collections.abc import Callable, Hashable
 from typing import Any, Generic, TypeVar
 
 import certifi
 import pycurl
 
 from tasks_api.delivery import guard
-from tasks_api.delivery.request import BODILESS, Outcome, Request
+from tasks_api.delivery.attempts import NOT_ALLOWED, NOT_FOUND, Attempt, Refusal
+from tasks_api.delivery.handles import Handles
+from tasks_api.delivery.names import NAME_LIFETIME, Names, Resolve, resolve_name
+from tasks_api.delivery.queues import Queues
+from tasks_api.delivery.request import Outcome, Request
+from tasks_api.delivery.sockets import Sockets
 
 logger = logging.getLogger(__name__)
 
-# What a target answers with, and true, that wants a run not to be tried again.
-NO_RETRY = b"x-scheduler-no-retry"
-MAX_ANSWER_BYTES = 16 * 1024
-# Handles that were used and wait to be used again.
-MAX_SPARE_HANDLES = 200
-# Requests that an attempt may put on the wire, the first and one that repeats it.
-MOST_SENDINGS = 2
-# Long enough for a burst to ask once, too short for anybody to notice that a host moved.
-NAME_LIFETIME = 5.0
-# getaddrinfo blocks for as long as a name server likes; so many may hang at once.
-MAX_LOOKUPS = 32
-
-NOT_ALLOWED = "target address is not allowed"
-NOT_FOUND = "could not resolve host"
 TOO_LATE = "not sent: its turn came too late"
 STOPPING = "not sent: the service is stopping"
 ABORTED = "aborted: the service is stopping"
 
 Key = TypeVar("Key", bound=Hashable)
-Place = tuple[str, int]
-Resolve = Callable[[str, int], list[str]]
-Refusal = Callable[[str], str | None]
-
-# libcurl's other defaults are the ones wanted: no redirects, no cookies, no .netrc,
-# certificate and host name verified, a body that is never unpacked.
-_OPTIONS = (
-    (pycurl.NOSIGNAL, 1),
-    (pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS),
-    (pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1),
-    (pycurl.PATH_AS_IS, 1),
-    # Otherwise http_proxy and its kind in the environment decide where requests go.
-    (pycurl.PROXY, ""),
-    (pycurl.NOPROXY, "*"),
-    # pycurl would name itself where the caller names nobody.
-    (pycurl.USERAGENT, ""),
-    (pycurl.MAXAGE_CONN, 60),
-    # A busy connection is never idle, and would stay with an address its name has left.
-    (pycurl.MAXLIFETIME_CONN, 60),
-)
-# A name without a value keeps libcurl from sending a header of its own.
-_HEADERS = ["Accept-Encoding: identity", "Content-Type:", "Expect:"]
-
-_TOO_LARGE = 100  # CURLE_TOO_LARGE, which pycurl has no name for
-_ERRORS = {
-    pycurl.E_COULDNT_RESOLVE_HOST: NOT_FOUND,
-    pycurl.E_COULDNT_CONNECT: "could not connect",
-    pycurl.E_GOT_NOTHING: "connection closed without an answer",
-    pycurl.E_SEND_ERROR: "connection reset",
-    pycurl.E_RECV_ERROR: "connection reset",
-    pycurl.E_PARTIAL_FILE: "connection closed in the middle of the answer",
-    pycurl.E_UNSUPPORTED_PROTOCOL: "answer is not HTTP",
-    pycurl.E_FTP_WEIRD_SERVER_REPLY: "answer is not HTTP",
-    _TOO_LARGE: "answer has too many headers",
-}
-_CONNECT_ERRORS = {
-    errno.ECONNREFUSED: "connection refused",
-    errno.EHOSTUNREACH: "host unreachable",
-    errno.ENETUNREACH: "network unreachable",
-}
-_TLS_ERRORS = (pycurl.E_SSL_CONNECT_ERROR, pycurl.E_PEER_FAILED_VERIFICATION)
-
-
-def resolve_name(host: str, port: int) -> list[str]:
-    """Every address of a name, in the order in which they should be tried."""
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in found))
-
-
-@dataclass(eq=False, slots=True)
-class _Attempt:
-    """One accepted request, with what libcurl reports about it."""
-
-    key: Any
-    request: Request
-    url: guard.WireUrl
-    refusal: Refusal
-    started_at: float = 0.0
-    deadline: float = 0.0
-    answer: bytes = b""
-    is_full: bool = False
-    was_refused: bool = False
-    sendings: int = 0
-    no_retry: bool = False
-
-    @property
-    def place(self) -> Place:
-        return self.url.target.host, self.url.target.port
-
-    def open_socket(self, _purpose: int, address: tuple[Any, ...]) -> Any:
-        """Connect to nothing but an address that was checked, here and now."""
-        family, kind, protocol, sockaddr = address
-        is_internet = family in (socket.AF_INET, socket.AF_INET6)
-        if not is_internet or self.refusal(sockaddr[0]):
-            self.was_refused = True
-            return pycurl.SOCKET_BAD
-        try:
-            # Detached, because libcurl is the one to close it.
-            return socket.socket(family, kind, protocol).detach()
-        except OSError:
-            logger.exception("no socket", extra={"action": "transport.starved"})
-            return pycurl.SOCKET_BAD
-
-    def on_sending(self, *_addresses: Any) -> int:
-        """Let it leave once more at most, if a kept connection was closed under it.
-
-        libcurl alone would try five more of them.
-        """
-        self.sendings += 1
-        is_enough = self.sendings > MOST_SENDINGS
-        return int(pycurl.PREREQFUNC_ABORT if is_enough else pycurl.PREREQFUNC_OK)
-
-    def on_header(self, line: bytes) -> None:
-        name, _, value = line.partition(b":")
-        if name.lower() == NO_RETRY:
-            self.no_retry = value.strip().lower() == b"true"
-
-    def on_body(self, chunk: bytes) -> int | None:
-        self.answer += chunk[: MAX_ANSWER_BYTES - len(self.answer)]
-        self.is_full = len(self.answer) >= MAX_ANSWER_BYTES
-        return -1 if self.is_full else None
-
-    def error(self, curl: Any, code: int, message: str) -> str:
-        """One short sentence that names no address."""
-        if self.is_full or code == pycurl.E_OK:
-            return ""
-        if self.was_refused:
-            return NOT_ALLOWED
-        if self.sendings > MOST_SENDINGS:
-            return _ERRORS[pycurl.E_RECV_ERROR]
-        if code == pycurl.E_OPERATION_TIMEDOUT:
-            return self.timed_out
-        if code in _TLS_ERRORS:
-            return f"TLS: {message[:200]}"
-        if code == pycurl.E_COULDNT_CONNECT:
-            number = curl.getinfo(pycurl.OS_ERRNO)
-            return _CONNECT_ERRORS.get(number, "could not connect")
-        return _ERRORS.get(code, f"request failed (libcurl error {code})")
-
-    @property
-    def timed_out(self) -> str:
-        return f"timed out after {self.request.timeout:g} s"
-
-
-@dataclass(eq=False, slots=True)
-class _Host:
-    """The attempts to one host and port."""
-
-    waiting: deque[_Attempt] = field(default_factory=deque)
-    running: int = 0
-    is_ready: bool = False
-
-
-class _Queues:
-    """Who is next: hosts take turns, and one at its limit holds up nobody else."""
-
-    def __init__(self, *, max_in_flight: int, max_per_host: int) -> None:
-        self._max_in_flight = max_in_flight
-        self._max_per_host = max_per_host
-        self._running = 0
-        self._hosts: dict[Place, _Host] = {}
-        self._ready: deque[tuple[Place, _Host]] = deque()
-
-    def add(self, attempt: _Attempt) -> None:
-        place = attempt.place
-        if (host := self._hosts.get(place)) is None:
-            host = self._hosts[place] = _Host()
-        host.waiting.append(attempt)
-        self._line_up(place, host)
-
-    def next(self) -> _Attempt | None:
-        """Take the next attempt that may start now; its slot must be released later."""
-        if not self._ready or self._running >= self._max_in_flight:
-            return None
-        place, host = self._ready.popleft()
-        host.is_ready = False
-        attempt = host.waiting.popleft()
-        host.running += 1
-        self._running += 1
-        self._line_up(place, host)
-        return attempt
-
-    def release(self, attempt: _Attempt) -> None:
-        place = attempt.place
-        host = self._hosts[place]
-        host.running -= 1
-        self._running -= 1
-        if host.waiting:
-            self._line_up(place, host)
-        elif not host.running:
-            del self._hosts[place]
-
-    def drain(self) -> list[_Attempt]:
-        """Everything that waits, which will not be started any more."""
-        self._ready.clear()
-        drained: list[_Attempt] = []
-        for host in self._hosts.values():
-            host.is_ready = False
-            drained += host.waiting
-            host.waiting.clear()
-        return drained
-
-    def _line_up(self, place: Place, host: _Host) -> None:
-        may_start = host.waiting and host.running < self._max_per_host
-        if may_start and not host.is_ready:
-            host.is_ready = True
-            self._ready.append((place, host))
-
-
-@dataclass(eq=False, slots=True)
-class _Lookup:
-    """A question to the name servers, with the attempts that wait for its answer."""
-
-    place: Place
-    waiters: dict[_Attempt, None] = field(default_factory=dict)
-    # Stays None if nobody waited any more when its turn came, so that nobody was asked.
-    addresses: list[str] | None = None
-
-
-class _Names:
-    """Looks names up in a few threads, because getaddrinfo blocks and cannot be stopped."""
-
-    def __init__(
-        self, resolve: Resolve, *, lifetime: float, wake: Callable[[], None]
-    ) -> None:
-        self._resolve = resolve
-        self._lifetime = lifetime
-        self._wake = wake
-        self._threads = 0
-        self._questions: SimpleQueue[_Lookup | None] = SimpleQueue()
-        self._answers: deque[_Lookup] = deque()
-        self._lookups: dict[Place, _Lookup] = {}
-        self._known: OrderedDict[Place, tuple[float, list[str]]] = OrderedDict()
-        self._deadlines: list[tuple[float, int, _Attempt, _Lookup]] = []
-        self._serial = count()
-
-    def known(self, place: Place, now: float) -> list[str] | None:
-        """The addresses of a name that was looked up a moment ago."""
-        while self._known and next(iter(self._known.values()))[0] <= now:
-            self._known.popitem(last=False)
-        entry = self._known.get(place)
-        return entry[1] if entry else None
-
-    def ask(self, attempt: _Attempt) -> None:
-        """Let an attempt wait for its addresses, together with others of its host."""
-        place = attempt.place
-        if (lookup := self._lookups.get(place)) is None:
-            lookup = self._lookups[place] = _Lookup(place)
-            self._put(lookup)
-        lookup.waiters[attempt] = None
-        entry = (attempt.deadline, next(self._serial), attempt, lookup)
-        heapq.heappush(self._deadlines, entry)
-
-    def take_answered(self) -> Iterator[tuple[_Attempt, list[str]]]:
-        """The attempts whose names were looked up, with what was found."""
-        while self._answers:
-            lookup = self._answers.popleft()
-            if lookup.addresses is None and lookup.waiters:
-                self._put(lookup)
-                continue
-            del self._lookups[lookup.place]
-            found = lookup.addresses or []
-            if found:
-                known_until = time.monotonic() + self._lifetime
-                self._known[lookup.place] = known_until, found
-            waiters, lookup.waiters = lookup.waiters, {}
-            yield from ((attempt, found) for attempt in waiters)
-        if not self._lookups:
-            self._deadlines.clear()
-
-    def take_expired(self) -> Iterator[_Attempt]:
-        """The attempts that waited for a name until their time was up."""
-        now = time.monotonic()
-        while self._deadlines and self._deadlines[0][0] <= now:
-            _, _, attempt, lookup = heapq.heappop(self._deadlines)
-            if attempt in lookup.waiters:
-                del lookup.waiters[attempt]
-                yield attempt
-
-    def drain(self) -> list[_Attempt]:
-        """Every attempt that waits for a name, which will not be sent any more."""
-        drained = [a for lookup in self._lookups.values() for a in lookup.waiters]
-        for lookup in self._lookups.values():
-            lookup.waiters = {}
-        return drained
-
-    def patience(self) -> float | None:
-        """How long nothing needs doing here; None is until somebody rings."""
-        if self._answers:
-            return 0.0
-        return self._deadlines[0][0] - time.monotonic() if self._deadlines else None
-
-    def close(self) -> None:
-        for _ in range(self._threads):
-            self._questions.put(None)
-
-    def _put(self, lookup: _Lookup) -> None:
-        self._questions.put(lookup)
-        if self._threads < min(len(self._lookups), MAX_LOOKUPS):
-            self._threads += 1
-            # A daemon, since a name server that never answers must not hold up an exit.
-            threading.Thread(target=self._work, name="names", daemon=True).start()
-
-    def _work(self) -> None:
-        while (lookup := self._questions.get()) is not None:
-            # Behind name servers that hang, most questions outlive those who asked them.
-            if lookup.waiters:
-                lookup.addresses = self._look_up(lookup.place)
-            self._answers.append(lookup)
-            self._wake()
-
-    def _look_up(self, place: Place) -> list[str]:
-        try:
-            return self._resolve(*place)
-        except OSError:
-            return []
-        except Exception:
-            logger.exception("resolver failed", extra={"action": "name.failed"})
-            return []
-
-
-class _Sockets:
-    """The sockets libcurl waits for, and a bell that wakes the thread that waits."""
-
-    def __init__(self) -> None:
-        self._selector = selectors.DefaultSelector()
-        self._watched: dict[int, int] = {}
-        self._idle: set[int] = set()
-        self._bell, self._ear = socket.socketpair()
-        self._bell.setblocking(False)
-        self._ear.setblocking(False)
-        self._selector.register(self._ear, selectors.EVENT_READ)
-        self._is_awake = False
-
-    def ring(self) -> None:
-        if not self._is_awake:
-            self._is_awake = True
-            # A full bell rings all the same; a closed one has nobody to wake.
-            with suppress(OSError):
-                self._bell.send(b"\0")
-
-    def wait(self, patience: Callable[[], float | None]) -> list[tuple[int, int]]:
-        """The sockets that are ready, and for what."""
-        for fd in self._idle:
-            del self._watched[fd]
-            self._selector.unregister(fd)
-        self._idle.clear()
-
-        # Whoever has work from here on rings; `patience` sees all work from before.
-        self._is_awake = False
-        ready = self._selector.select(patience())
-        self._is_awake = True
-
-        if any(key.fileobj is self._ear for key, _ in ready):
-            self._ear.recv(4096)
-        return [(key.fd, mask) for key, mask in ready if key.fileobj is not self._ear]
-
-    def on_interest(self, event: int, fd: int, _multi: Any, _data: Any) -> None:
-        # libcurl lets go of a socket after each request, and takes it up again for the
-        # next one on that connection, mostly at once. So it stays registered until the
-        # thread would sleep, which saves two system calls a request.
-        if event in (pycurl.POLL_NONE, pycurl.POLL_REMOVE):
-            self._idle.add(fd)
-            return
-        self._idle.discard(fd)
-        # The numbers for reading and writing are those of `selectors`.
-        if fd not in self._watched:
-            self._selector.register(fd, event)
-        elif self._watched[fd] != event:
-            self._selector.modify(fd, event)
-        self._watched[fd] = event
-
-    def on_open(self, fd: int, _purpose: int) -> int:
-        # This number may have belonged to a socket that was closed while idle.
-        if self._watched.pop(fd, None) is not None:
-            self._idle.discard(fd)
-            self._selector.unregister(fd)
-        # pycurl's duplicate of our socket would outlive us in child processes.
-        os.set_inheritable(fd, False)
-        return int(pycurl.SOCKOPT_OK)
-
-    def close(self) -> None:
-        self._selector.close()
-        self._bell.close()
-        self._ear.close()
-
-
-class _Handles:
-    """libcurl's easy handles, ready to be given to the multi handle.
-
-    Connections belong to that one. A handle that was used for plain requests of a method
-    is used for the next of them: what differs between two is then set again, and that
-    is less than what a new handle needs. One that knew credentials, or was asked to read
-    headers, is not kept.
-    """
-
-    def __init__(self, ca_file: str, on_open: Callable[[int, int], int]) -> None:
-        self._template = pycurl.Curl()
-        for option, value in _OPTIONS:
-            self._template.setopt(option, value)
-        self._template.setopt(pycurl.CAINFO, ca_file)
-        self._template.setopt(pycurl.SOCKOPTFUNCTION, on_open)
-        self._spare: dict[str, list[Any]] = {}
-
-    def take(self, attempt: _Attempt, addresses: list[str]) -> Any:
-        request, url = attempt.request, attempt.url
-        spare = self._spare.get(request.method)
-        if spare and _is_plain(attempt):
-            curl = spare.pop()
-        else:
-            curl = self._make(request.method, url)
-        curl.setopt(pycurl.URL, str(url))
-        if not url.is_address:
-            curl.setopt(pycurl.RESOLVE, [_pin(url.target, addresses)])
-        curl.setopt(pycurl.HTTPHEADER, _header_lines(request.headers))
-        if request.method not in BODILESS:
-            curl.setopt(pycurl.POSTFIELDS, request.body)
-        curl.setopt(pycurl.OPENSOCKETFUNCTION, attempt.open_socket)
-        curl.setopt(pycurl.PREREQFUNCTION, attempt.on_sending)
-        curl.setopt(pycurl.WRITEFUNCTION, attempt.on_body)
-        if request.may_be_told:
-            curl.setopt(pycurl.HEADERFUNCTION, attempt.on_header)
-        # Zero would mean for ever.
-        left_ms = int((attempt.deadline - time.monotonic()) * 1000)
-        curl.setopt(pycurl.TIMEOUT_MS, max(1, left_ms))
-        return curl
-
-    def give_back(self, curl: Any, attempt: _Attempt) -> None:
-        spare = self._spare.setdefault(attempt.request.method, [])
-        if _is_plain(attempt) and len(spare) < MAX_SPARE_HANDLES:
-            spare.append(curl)
-        else:
-            curl.close()
-
-    def close(self) -> None:
-        for spare in self._spare.values():
-            for curl in spare:
-                curl.close()
-        self._spare.clear()
-
-    def _make(self, method: str, url: guard.WireUrl) -> Any:
-        curl = self._template.duphandle()
-        if url.credentials is not None:
-            curl.setopt(pycurl.USERNAME, url.credentials[0])
-            curl.setopt(pycurl.PASSWORD, url.credentials[1])
-        if method == "HEAD":
-            curl.setopt(pycurl.NOBODY, 1)
-        elif method not in {"GET", "POST"}:
-            curl.setopt(pycurl.CUSTOMREQUEST, method)
-        return curl
-
-
-def _is_plain(attempt: _Attempt) -> bool:
-    return attempt.url.credentials is None and not attempt.request.may_be_told
 
 
 class Transport(Generic[Key]):
@@ -512,11 +60,11 @@ class Transport(Generic[Key]):
         self._stop_at: float | None = None
         self._is_over = False
 
-        self._sockets = _Sockets()
-        self._queues = _Queues(max_in_flight=max_in_flight, max_per_host=max_per_host)
-        self._names = _Names(resolve, lifetime=name_lifetime, wake=self._sockets.ring)
-        self._active: dict[Any, _Attempt] = {}
-        self._handles = _Handles(ca_file or certifi.where(), self._sockets.on_open)
+        self._sockets = Sockets()
+        self._queues = Queues(max_in_flight=max_in_flight, max_per_host=max_per_host)
+        self._names = Names(resolve, lifetime=name_lifetime, wake=self._sockets.ring)
+        self._active: dict[Any, Attempt] = {}
+        self._handles = Handles(ca_file or certifi.where(), self._sockets.on_open)
         self._multi = pycurl.CurlMulti()
         self._multi.setopt(pycurl.M_SOCKETFUNCTION, self._sockets.on_interest)
         self._multi.setopt(pycurl.M_MAXCONNECTS, max_in_flight)
@@ -603,10 +151,10 @@ class Transport(Generic[Key]):
             except guard.RefusedTarget as refusal:
                 self._report(key, Outcome(None, str(refusal), 0))
                 continue
-            attempt = _Attempt(key, request, url, self._refusal)
+            attempt = Attempt(key, request, url, self._refusal)
             self._queues.add(attempt)
 
-    def _begin(self, attempt: _Attempt) -> None:
+    def _begin(self, attempt: Attempt) -> None:
         now = time.monotonic()
         attempt.started_at = now
         attempt.deadline = now + attempt.request.timeout
@@ -619,7 +167,7 @@ class Transport(Generic[Key]):
         else:
             self._names.ask(attempt)
 
-    def _transfer(self, attempt: _Attempt, addresses: list[str]) -> None:
+    def _transfer(self, attempt: Attempt, addresses: list[str]) -> None:
         if not addresses:
             self._finish(attempt, error=NOT_FOUND)
             return
@@ -658,7 +206,7 @@ class Transport(Generic[Key]):
 
     def _finish(
         self,
-        attempt: _Attempt,
+        attempt: Attempt,
         *,
         status_code: int | None = None,
         retry_after: int = 0,
@@ -713,19 +261,3 @@ class Transport(Generic[Key]):
 
 def _never(_address: str) -> None:
     return None
-
-
-def _pin(target: guard.Target, addresses: list[str]) -> str:
-    """An entry for libcurl's own table of names, so that it asks nobody else."""
-    listed = ",".join(f"[{a}]" if ":" in a else a for a in addresses)
-    # The plus lets the entry expire, or every name ever called would stay in memory.
-    return f"+{target.host}:{target.port}:{listed}"
-
-
-def _header_lines(headers: tuple[tuple[str, str], ...]) -> list[str]:
-    # Without a value, a colon would mean "leave this header out".
-    lines = [f"{name}: {value}" if value else f"{name};" for name, value in headers]
-    whole = "".join(lines)
-    if "\n" in whole or "\r" in whole:
-        raise ValueError("A header contains a line break.")
-    return lines + _HEADERS

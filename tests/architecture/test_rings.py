@@ -49,9 +49,14 @@ CORE = {
     "tasks_api.survey",
     "tasks_api.tallies",
     "tasks_api.vitals",
+    "tasks_api.delivery.attempts",
     "tasks_api.delivery.engine",
+    "tasks_api.delivery.handles",
     "tasks_api.delivery.leases",
+    "tasks_api.delivery.names",
+    "tasks_api.delivery.queues",
     "tasks_api.delivery.record",
+    "tasks_api.delivery.sockets",
     "tasks_api.delivery.transport",
     "tasks_api.delivery.waiting",
 }
@@ -63,7 +68,12 @@ DOORS = {
     # It would fire stored schedules a second time, or lock their one global row.
     "django_celery_beat": {"tasks_api.periodic", "tasks_api.models", "tasks_api.beat"},
     # One guarded door to targets: no address is connected to without being checked.
-    "pycurl": {"tasks_api.delivery.transport"},
+    "pycurl": {
+        "tasks_api.delivery.attempts",
+        "tasks_api.delivery.handles",
+        "tasks_api.delivery.sockets",
+        "tasks_api.delivery.transport",
+    },
     # What is counted has its names in one place, and what is surveyed in another.
     "prometheus_client": {"tasks_api.metrics", "tasks_api.survey"},
     # Messages are hints: what must happen does not depend on Celery.

@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from tasks_api.delivery.attempts import MAX_ANSWER_BYTES
 from tasks_api.delivery.request import Outcome, Request
-from tasks_api.delivery.transport import MAX_ANSWER_BYTES, Transport
+from tasks_api.delivery.transport import Transport
 from tests.corpus import INSIDE, REFUSED_URLS
 from tests.receiver import Receiver
 
