@@ -92,8 +92,18 @@ _RUNS = f"""
 """  # noqa: S608 (a constant)
 
 # A task before its schedule, and that before its moment, if nothing else shares it.
-_FORGET_TASKS = """
-    tasks AS (
+_TASKS = f"""
+    WITH old AS MATERIALIZED (
+        SELECT share.tenant_id, task.* FROM {_OF_EACH} CROSS JOIN LATERAL (
+            SELECT task.ctid AS place, task.periodic_task_id, task.ended_at AS at
+            FROM tasks_api_task task
+            WHERE task.tenant_id = share.tenant_id AND task.ended_at >= share.since
+                AND task.ended_at < share.before
+                AND NOT EXISTS (SELECT FROM tasks_api_run run WHERE run.task_id = task.id)
+            ORDER BY task.ended_at LIMIT %(share)s
+            FOR UPDATE SKIP LOCKED
+        ) AS task
+    ), tasks AS (
         DELETE FROM tasks_api_task WHERE ctid = ANY(ARRAY(SELECT place FROM old))
         RETURNING id
     ), changes AS (
@@ -110,38 +120,12 @@ _FORGET_TASKS = """
             WHERE other.clocked_id = clocked.id
                 AND other.id <> ALL(ARRAY(SELECT periodic_task_id FROM old)))
     )
-"""
-_HAS_NO_RUN = "NOT EXISTS (SELECT FROM tasks_api_run run WHERE run.task_id = task.id)"
-_TASKS = f"""
-    WITH old AS MATERIALIZED (
-        SELECT share.tenant_id, task.* FROM {_OF_EACH} CROSS JOIN LATERAL (
-            SELECT task.ctid AS place, task.periodic_task_id, task.ended_at AS at
-            FROM tasks_api_task task
-            WHERE task.tenant_id = share.tenant_id AND task.ended_at >= share.since
-                AND task.ended_at < share.before AND {_HAS_NO_RUN}
-            ORDER BY task.ended_at LIMIT %(share)s
-            FOR UPDATE SKIP LOCKED
-        ) AS task
-    ), {_FORGET_TASKS}
     SELECT tenant_id, count(*), max(at) FROM old GROUP BY tenant_id
 """  # noqa: S608 (a constant)
 
 # What is not found by tenant. Each is repeated until it deletes less than a bite; it
-# returns how much that was. Tasks whose end has come have nothing but that to say so.
+# returns how much that was.
 _SWEEPS = {
-    "task": f"""
-        WITH old AS MATERIALIZED (
-            SELECT task.ctid AS place, task.periodic_task_id
-            FROM django_celery_beat_periodictask periodic
-            JOIN tasks_api_task task ON task.periodic_task_id = periodic.id
-            JOIN {_BEFORE} ON tenant.id = task.tenant_id
-            WHERE periodic.expires < %(now)s AND periodic.expires < tenant.before
-                AND task.ended_at IS NOT NULL AND {_HAS_NO_RUN}
-            ORDER BY periodic.expires LIMIT {BITE}
-            FOR UPDATE OF task, periodic SKIP LOCKED
-        ), {_FORGET_TASKS}
-        SELECT count(*) FROM old
-    """,  # noqa: S608 (a constant)
     # Their last lease ran out, and nobody has looked into their queue since.
     "message": f"""
         WITH old AS MATERIALIZED (

@@ -1,8 +1,6 @@
 """Find by index what retention looks for, and look every minute instead of every hour.
 
-Ended tasks were looked for in the whole table, once for each thousand of them. Those whose
-end has come have nothing but the `expires` of their schedule to say so; that table is
-django-celery-beat's, so its index is no model's.
+Ended tasks were looked for in the whole table, once for each thousand of them.
 
 A round every minute keeps what is to be deleted in memory, where it was read a moment ago.
 A message that waits for longer than until the next one is dropped: rounds do not pile up
@@ -15,10 +13,6 @@ from django.conf import settings
 from django.db import migrations, models
 
 HOUSEKEEPING = "forget old history"
-EXPIRES = """
-    CREATE INDEX IF NOT EXISTS periodictask_expires
-    ON django_celery_beat_periodictask (expires) WHERE expires IS NOT NULL
-"""
 
 
 def look_every_minute(apps, schema_editor):
@@ -57,6 +51,5 @@ class Migration(migrations.Migration):
                 name="task_ended",
             ),
         ),
-        migrations.RunSQL(EXPIRES, "DROP INDEX IF EXISTS periodictask_expires"),
         migrations.RunPython(look_every_minute, look_every_hour),
     ]
