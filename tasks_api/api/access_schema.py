@@ -64,15 +64,21 @@ TOKEN_IN = _given(
         "type": "integer",
         "minimum": 1,
         "maximum": 2**31 - 1,
+        "nullable": True,
         "description": "Seconds to live; never beyond the end of the calling token.",
     },
-    user={"type": "string", "description": "Whose; for administrators of the tenant."},
+    user={
+        "type": "string",
+        "nullable": True,
+        "description": "Whose; for administrators of the tenant.",
+    },
 )
 OVERLAP_IN = _given(
     overlap_seconds={
         "type": "integer",
         "minimum": 0,
         "maximum": 2_592_000,
+        "nullable": True,
         "description": "How long the old one lives on; a day unless given.",
     }
 )
@@ -87,7 +93,7 @@ USER_IN = {
     **_given(name={"type": "string", "minLength": 1, "maxLength": 150}, role=ROLE),
     "required": ["name"],
 }
-USER_CHANGE = _given(role=ROLE, is_active={"type": "boolean"})
+USER_CHANGE = _given(role=ROLE, is_active={"type": "boolean", "nullable": True})
 SECRET_OUT = _object(
     id={"type": "string", "description": "A fingerprint, to know it by."},
     created_at=WHEN,

@@ -23,6 +23,16 @@ FORBIDDEN = "This takes a token of scope write, and yours is read"
 OUTAGE = "The storage has trouble at the moment; try again"
 
 
+def optional(properties: dict[str, Any]) -> dict[str, Any]:
+    """Fields that a client may leave out, or give as null."""
+    return {
+        name: rule | {"nullable": True}
+        if "enum" not in rule
+        else rule | {"nullable": True, "enum": [*rule["enum"], None]}
+        for name, rule in properties.items()
+    }
+
+
 def body(schema: dict[str, Any]) -> dict[str, Any]:
     return {"application/json": schema}
 
@@ -65,6 +75,9 @@ IDEMPOTENCY = [
         response=[200, 201, 202],
     ),
 ]
+KEY_UNFIT = (
+    "Invalid value of Idempotency-Key. Value should be a string of 1 to 255 characters"
+)
 KEY_IN_USE = "The first request with this Idempotency-Key is under way"
 KEY_REUSED = "This Idempotency-Key came with another request before"
 

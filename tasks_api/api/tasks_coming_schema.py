@@ -32,8 +32,9 @@ _COUNT = {"type": "integer", "minimum": 1, "maximum": 1000}
 PREVIEW_IN = TASK_IN | {
     "properties": {
         **TASK_IN["properties"],  # type: ignore[dict-item]  # it is a mapping
-        "n": _COUNT,
-        "from": schema.MOMENT_IN | {"title": "now if absent"},
+        **schema.optional(
+            {"n": _COUNT, "from": schema.MOMENT_IN | {"title": "now if absent"}}
+        ),
     }
 }
 COMING_OUT = {

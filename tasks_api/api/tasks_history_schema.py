@@ -141,10 +141,14 @@ REDRIVE_IN = {
             "minItems": 1,
             "items": {"type": "string", "enum": sorted(NOT_DELIVERED)},
         },
-        "task_id": schema.TEXT,
-        "from": schema.MOMENT_IN,
-        "to": schema.MOMENT_IN,
-        "limit": {"type": "integer", "minimum": 1, "maximum": 1000},
+        **schema.optional(
+            {
+                "task_id": schema.TEXT,
+                "from": schema.MOMENT_IN,
+                "to": schema.MOMENT_IN,
+                "limit": {"type": "integer", "minimum": 1, "maximum": 1000},
+            }
+        ),
     },
 }
 REDRIVEN_OUT = {

@@ -484,6 +484,7 @@ run_task = extend_schema(
             {"run_id": ID, "message": "Task will run now"},
             "The run is made.",
         ),
+        400: _error(schema.KEY_UNFIT),
         401: _error(UNAUTHORIZED),
         403: _error(FORBIDDEN),
         404: _error(NOT_FOUND),
