@@ -299,14 +299,14 @@ def _span(row: _Row, since: datetime | None) -> Span | None:
         created_at=row.created_at,
         of_task=(row.seconds, row.years, row.dst, row.offset_seconds),
     )
-    if not stored.enabled:
-        return None
     try:
         schedule = periodic.schedule_from(stored)
     except ScheduleError:
         return None
     if isinstance(schedule, Once):
-        return _once(row, schedule)
+        return _once(row, schedule, is_paused=not stored.enabled)
+    if not stored.enabled:
+        return None
     until = row.until
     if stored.one_off and row.last_fire_at is not None:
         until = min(until, row.last_fire_at)
@@ -319,13 +319,18 @@ def _span(row: _Row, since: datetime | None) -> Span | None:
     return None if first is None else Span(schedule, first, until, row.open_from)
 
 
-def _once(row: _Row, schedule: Once) -> Span | None:
+def _once(row: _Row, schedule: Once, *, is_paused: bool) -> Span | None:
     """A one-off has one moment, which it takes along through pauses and edits.
 
     It is the one that was dispatched; before that, the one that it has now or had when
     it was removed.
     """
-    if row.last_fire_at is not None:
+    if is_paused:
+        # It waits; whoever removes it then has cut it off.
+        is_planned = (
+            row.last_fire_at is None and row.what == ScheduleChange.What.REMOVED
+        )
+    elif row.last_fire_at is not None:
         is_planned = schedule.at == row.last_fire_at
     else:
         is_planned = row.is_current or row.what in ENDS

@@ -61,7 +61,13 @@ def close(task_ids: Collection[UUID], what: ScheduleChange.What) -> datetime:
 _CLOSE = """
     WITH closed AS MATERIALIZED (
         SELECT id, planned_from, cron_seconds, cron_years, dst, spread_offset,
-            next_fire_at, %(what)s IN ('removed', 'over') OR substr(planned_from, 3, 1) <> 't' AS is_cut_off
+            -- A one-off that waits in a pause has none, and its moment all the same.
+            CASE WHEN %(what)s = 'removed' AND last_fire_at IS NULL
+                    AND planned_from LIKE 'f|t|%%'
+                THEN timestamptz 'epoch' + interval '1 microsecond'
+                    * nullif(split_part(planned_from, '|', 7), '')::bigint
+                ELSE next_fire_at END AS next_fire_at,
+            %(what)s IN ('removed', 'over') OR substr(planned_from, 3, 1) <> 't' AS is_cut_off
         FROM tasks_api_task WHERE id = ANY(%(tasks)s::uuid[])
     ), ahead AS MATERIALIZED (
         SELECT run.id FROM tasks_api_run run JOIN closed ON closed.id = run.task_id

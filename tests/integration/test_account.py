@@ -517,6 +517,25 @@ def test_a_one_off_that_was_due_is_cancelled_by_its_removal(user: User) -> None:
     assert of(task).outcomes == {Outcome.CANCELLED: 1}
 
 
+def test_a_one_off_that_waits_in_a_pause_is_cancelled_by_its_removal(
+    user: User,
+) -> None:
+    due, later = (
+        store(user, Once(timezone.now() + moment)) for moment in (-MINUTE, MINUTE)
+    )
+    ids = [str(due.pk), str(later.pk)]
+    services.pause_tasks(user, ids, now=timezone.now())
+    assert of(due).planned == 0
+
+    for task_id in ids:
+        services.remove_task(user, task_id, now=timezone.now())
+
+    assert settled(due) == ["cancelled"]
+    assert of(due).outcomes == {Outcome.CANCELLED: 1}
+    assert settled(later) == []
+    assert of(later).planned == 0
+
+
 def test_closing_takes_the_same_number_of_statements_for_any_number_of_tasks(
     user: User, django_assert_num_queries
 ) -> None:
