@@ -35,7 +35,8 @@ def record_and_count(finished: Sequence[Finished]) -> set[UUID]:
     counted = [item for item in finished if item.run.pause_after_failures]
     if not counted:
         return record(finished)
-    ours = record([item for item in finished if not item.run.pause_after_failures])
+    others = [item for item in finished if not item.run.pause_after_failures]
+    ours = record(others) if others else set()
     with transaction.atomic():
         judged = record(counted)
         count(ends_of(item for item in counted if item.run.run_id in judged))

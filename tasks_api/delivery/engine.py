@@ -273,7 +273,7 @@ class Engine:
                 now=now,
                 timeout=timeout,
                 unseal=_unseal,
-                run_key=long_work.keys()[0],
+                run_key=long_work.keys()[0] if run.request else b"",
                 public_url=settings.SCHEDULER_PUBLIC_URL,
             )
         except ValueError as error:

@@ -155,8 +155,9 @@ TASK_ID = Run().pk
 def test_the_tenant_is_told_by_a_signed_request(
     user: User, engine: Engine, recorded: Recorded, receiver: Receiver
 ) -> None:
+    assert user.tenant_id is not None
     accounts.configure_tenant("Alpha", notification_url=f"{receiver.url}/told")
-    secret = accounts.signing_secret("Alpha")
+    [secret] = accounts.live_signing_secrets(user.tenant_id, timezone.now())
     receiver.answer("/hook", status=500)
     task = make(user, url=f"{receiver.url}/hook", name="job", pause_after_failures=1)
 
