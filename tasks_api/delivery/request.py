@@ -132,7 +132,8 @@ def build(
             token = run_tokens.mint(run_key, run.run_id, run.turn)
             callback = [(run_tokens.HEADER, token)]
             if public_url:
-                callback += [(run_tokens.URL_HEADER, f"{public_url}/runs/{run_id}")]
+                address = f"{public_url.rstrip('/')}/runs/{run_id}"
+                callback += [(run_tokens.URL_HEADER, address)]
     headers = [
         ("User-Agent", USER_AGENT),
         ("webhook-id", run_id),

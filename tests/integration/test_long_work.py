@@ -11,7 +11,7 @@ from django.utils import timezone
 from rest_framework.test import APIClient
 
 from accounts.models import User
-from tasks_api import dispatch, long_work, services
+from tasks_api import dispatch, long_work, metrics, services, tasks
 from tasks_api.delivery import leases, run_tokens
 from tasks_api.delivery.engine import Engine
 from tasks_api.delivery.record import Finished, record
@@ -82,7 +82,7 @@ def test_a_target_is_told_how_to_call_back_and_its_run_stays_open(
     receiver: Receiver,
     settings: LazySettings,
 ) -> None:
-    settings.SCHEDULER_PUBLIC_URL = "https://scheduler.example"
+    settings.SCHEDULER_PUBLIC_URL = "https://scheduler.example/"
     receiver.answer("/work", status=202)
     task = make(user, url=f"{receiver.url}/work", is_one_time=True)
 
@@ -421,10 +421,27 @@ def test_flower_is_told_the_real_end(user: User) -> None:
     assert "disk full" in events_of([told], "worker@here")
 
 
+def test_a_worker_counts_the_real_end(user: User) -> None:
+    task = make(user)
+    token = begin(task)
+    run = run_of(task)
+    say(run, "complete", token)
+    before = succeeded()
+
+    tasks.tell_ends([run.pk.hex])
+
+    assert succeeded() == before + 1
+
+
+def succeeded() -> float:
+    labels = {"state": "succeeded"}
+    return metrics.REGISTRY.get_sample_value("scheduler_runs_total", labels) or 0.0
+
+
 def test_many_expire_in_a_constant_number_of_statements(
     user: User, django_assert_max_num_queries: Any
 ) -> None:
-    tasks = [make(user, pause_after_failures=2) for _ in range(20)]
+    made = [make(user, pause_after_failures=2) for _ in range(20)]
     dispatch.dispatch_due()
     for run in Run.objects.all():
         take(run)
@@ -433,7 +450,7 @@ def test_many_expire_in_a_constant_number_of_statements(
     with django_assert_max_num_queries(9):
         expired = long_work.expire()
 
-    assert len(expired.run_ids) == len(tasks)
+    assert len(expired.run_ids) == len(made)
     assert set(Run.objects.values_list("state", flat=True)) == {"failed"}
     assert set(Task.objects.values_list("failure_streak", flat=True)) == {1}
 
