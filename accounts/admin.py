@@ -56,11 +56,25 @@ class TenantForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic at r
 
     class Meta:
         model = Tenant
-        fields = ("name", "callback_url", "max_in_flight", "retention_days")
-        widgets = {"callback_url": forms.TextInput(attrs={"class": "vTextField"})}
+        fields = (
+            "name",
+            "callback_url",
+            "notification_url",
+            "max_in_flight",
+            "retention_days",
+        )
+        widgets = {
+            name: forms.TextInput(attrs={"class": "vTextField"})
+            for name in ("callback_url", "notification_url")
+        }
 
     def clean_callback_url(self) -> str:
         return _accepted(services.check_callback_url, self.cleaned_data["callback_url"])
+
+    def clean_notification_url(self) -> str:
+        return _accepted(
+            services.check_notification_url, self.cleaned_data["notification_url"]
+        )
 
     def clean_new_shared_secret(self) -> str:
         secret: str = self.cleaned_data["new_shared_secret"]

@@ -28,6 +28,12 @@ class Tenant(models.Model):
     callback_url = models.TextField(
         blank=True, help_text="Where the timers of this tenant are delivered."
     )
+    notification_url = models.TextField(
+        blank=True,
+        default="",
+        db_default="",
+        help_text="Where this tenant is told that tasks were paused or ended for it.",
+    )
     shared_secret_digest = models.CharField(
         max_length=64, unique=True, null=True, blank=True, editable=False
     )

@@ -249,6 +249,7 @@ def configure_tenant(
     name: str,
     *,
     callback_url: str | None = None,
+    notification_url: str | None = None,
     shared_secret: str | None = None,
     max_in_flight: int | None = None,
     retention_days: int | None = None,
@@ -264,6 +265,10 @@ def configure_tenant(
         check_callback_url(callback_url)
         tenant.callback_url = callback_url
         changed += ["callback_url"]
+    if notification_url is not None:
+        check_notification_url(notification_url)
+        tenant.notification_url = notification_url
+        changed += ["notification_url"]
     if shared_secret is not None:
         check_shared_secret(shared_secret)
         tenant.shared_secret = shared_secret or None
@@ -299,6 +304,7 @@ def audited_settings(tenant: Tenant) -> dict[str, Any]:
     return {
         "name": tenant.name,
         "callback_url": tenant.callback_url,
+        "notification_url": tenant.notification_url,
         "shared_secret": tenant.shared_secret_digest,
         "max_in_flight": tenant.max_in_flight,
     }
@@ -306,6 +312,15 @@ def audited_settings(tenant: Tenant) -> dict[str, Any]:
 
 def check_callback_url(url: str) -> None:
     """Refuse what could not be called; an empty one stands for none."""
+    _check_url(url, "callback")
+
+
+def check_notification_url(url: str) -> None:
+    """The same; whether its address may be called is asked when it is."""
+    _check_url(url, "notification")
+
+
+def _check_url(url: str, what: str) -> None:
     try:
         parts = urlsplit(url)
         is_callable = parts.scheme in {"http", "https"} and bool(parts.hostname)
@@ -313,7 +328,7 @@ def check_callback_url(url: str) -> None:
         is_callable = False
     if url and not (is_callable and url.isprintable() and " " not in url):
         raise AccountError(
-            f"The callback URL must be an absolute http or https URL, not {url!r}."
+            f"The {what} URL must be an absolute http or https URL, not {url!r}."
         )
 
 

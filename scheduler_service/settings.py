@@ -72,6 +72,9 @@ SCHEDULER_MAX_BODY_BYTES = env.int("SCHEDULER_MAX_BODY_BYTES", 1024 * 1024)
 SCHEDULER_MAX_BULK_BYTES = env.int("SCHEDULER_MAX_BULK_BYTES", 32 * 1024 * 1024)
 DATA_UPLOAD_MAX_MEMORY_SIZE = SCHEDULER_MAX_BODY_BYTES
 
+# Where targets reach this service; they are told so where they may work for long.
+SCHEDULER_PUBLIC_URL = env.str("SCHEDULER_PUBLIC_URL", "")
+
 # How the engine works. Spans are seconds.
 SCHEDULER_LOOK_AHEAD = env.float("SCHEDULER_LOOK_AHEAD", 1.0)
 SCHEDULER_MISFIRE_GRACE = env.float("SCHEDULER_MISFIRE_GRACE", 5.0)

@@ -21,6 +21,7 @@ from tasks_api.api import (
     tasks,
     tasks_coming,
     tasks_history,
+    tasks_long_work,
     timers,
 )
 
@@ -100,6 +101,17 @@ urlpatterns = [
         "runs/(?P<run_id>[^/]+)/redrive",
         tasks_history.RedriveRun.as_view(),
         "redrive-run",
+    ),
+    _both(
+        "runs/(?P<run_id>[^/]+)/complete",
+        tasks_long_work.CompleteRun.as_view(),
+        "complete-run",
+    ),
+    _both("runs/(?P<run_id>[^/]+)/fail", tasks_long_work.FailRun.as_view(), "fail-run"),
+    _both(
+        "runs/(?P<run_id>[^/]+)/heartbeat",
+        tasks_long_work.HearRun.as_view(),
+        "heartbeat-run",
     ),
     _both("", cron_jobs.CronJobs.as_view(), "cron-jobs"),
     _both("insert", timers.InsertTimer.as_view(), "insert-timer"),

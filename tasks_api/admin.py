@@ -170,6 +170,8 @@ class TaskAdmin(HistoryAdmin):
         "cron_seconds",
         "cron_years",
         "state",
+        "pause_after_failures",
+        "failure_streak",
         "pause_reason",
         "next_fire_at",
         "last_fire_at",

@@ -31,6 +31,7 @@ from tasks_api import (
     dispatch,
     exporter,
     heartbeats,
+    long_work,
     outlook,
     periodic,
     services,
@@ -101,6 +102,7 @@ class TenantScheduler(Scheduler):
         woken = dispatch.NOTHING
         if seen.has_waking_runs:
             woken = dispatch.wake_due(leases_until=leases_until)
+            self._expire()
         self._ring(woken)
         if self._edits.follow(seen.edited_at):
             self._nobodys.reload()
@@ -112,6 +114,12 @@ class TenantScheduler(Scheduler):
         if due.is_full or woken.is_full or has_more or over == dispatch.BATCH:
             return 0.0
         return max(0.0, seen.next_exact_in - (time.monotonic() - seen_at))
+
+    def _expire(self) -> None:
+        """End the long work whose deadline has passed."""
+        expired = long_work.expire()
+        self._ring(dispatch.Dispatched(expired.to_ring, is_full=False))
+        broker.tell_ends(expired.run_ids)
 
     def _ring(self, dispatched: dispatch.Dispatched) -> None:
         unsent = broker.ring(dispatched.run_ids)

@@ -18,6 +18,7 @@ from scheduler_service.embedded import redis_client_url
 logger = logging.getLogger(__name__)
 
 DELIVER = "tasks_api.tasks.deliver"
+TELL_ENDS = "tasks_api.tasks.tell_ends"
 # Runs in one message: Celery's own work for a message is then some microseconds a run.
 PER_MESSAGE = 250
 
@@ -27,18 +28,27 @@ def ring(run_ids: Sequence[UUID]) -> list[UUID]:
 
     Never blocks for longer than a socket timeout, and never retries.
     """
+    return _send_all(DELIVER, run_ids)
+
+
+def tell_ends(run_ids: Sequence[UUID]) -> None:
+    """Have a worker tell Flower how these runs of long work ended."""
+    _send_all(TELL_ENDS, run_ids)
+
+
+def _send_all(name: str, run_ids: Sequence[UUID]) -> list[UUID]:
     for start in range(0, len(run_ids), PER_MESSAGE):
         try:
-            _send(run_ids[start : start + PER_MESSAGE])
+            _send(name, run_ids[start : start + PER_MESSAGE])
         except (OperationalError, OSError, redis.RedisError) as error:
             logger.warning("The broker takes no messages: %s", error)
             return list(run_ids[start:])
     return []
 
 
-def _send(run_ids: Sequence[UUID]) -> None:
+def _send(name: str, run_ids: Sequence[UUID]) -> None:
     current_app.send_task(
-        DELIVER,
+        name,
         [[run_id.hex for run_id in run_ids]],
         retry=False,
         argsrepr=f"({len(run_ids)} runs)",

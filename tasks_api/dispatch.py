@@ -612,7 +612,7 @@ _WAKE = """
         JOIN tasks_api_task task ON task.id = run.task_id
         JOIN django_celery_beat_periodictask periodic
             ON periodic.id = task.periodic_task_id
-        WHERE run.wake_at <= now() AND (run.state <> 'running'
+        WHERE run.wake_at <= now() AND run.state <> 'open' AND (run.state <> 'running'
             OR run.wake_at <= coalesce(%(leases_until)s::timestamptz, now()))
         ORDER BY run.wake_at LIMIT {limit}
         FOR UPDATE OF run SKIP LOCKED

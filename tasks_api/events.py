@@ -22,13 +22,14 @@ from celery.utils.time import utcoffset
 from kombu.exceptions import OperationalError
 
 from tasks_api.delivery.record import Finished
-from tasks_api.delivery.retry import GiveUp, Release, RetryAfter
+from tasks_api.delivery.retry import GiveUp, Open, Release, RetryAfter
 
 logger = logging.getLogger(__name__)
 
 # The name under which Flower lists runs.
 NAME = "deliver"
 SUCCEEDED = "task-succeeded"
+STARTED = "task-started"
 NOTHING = "[]"
 
 
@@ -92,7 +93,7 @@ def _event(item: Finished, same: str) -> str:
         f"\"kwargs\":\"{{'task': '{run.task_id}', 'tenant': {run.tenant_id}}}\","
         f'"retries":{run.number - 1},"received":{started},"started":{started},'
         f'"runtime":{item.outcome.duration_ms / 1000},"result":{told},'
-        f'"exception":{"null" if type_ == SUCCEEDED else told},{same}}}'
+        f'"exception":{"null" if type_ in (SUCCEEDED, STARTED) else told},{same}}}'
     )
 
 
@@ -102,6 +103,8 @@ def _result(item: Finished) -> tuple[str, str]:
             return "task-failed", reason
         case RetryAfter(reason=reason):
             return "task-retried", reason
+        case Open():
+            return STARTED, "at work"
     status = item.outcome.status_code
     return SUCCEEDED, "queued" if status is None else f"HTTP {status}"
 

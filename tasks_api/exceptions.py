@@ -33,6 +33,12 @@ class RunNotFound(SchedulerError):
     code = "run_not_found"
 
 
+class NotYourRun(SchedulerError):
+    """The token is that of another run, or of none."""
+
+    code = "not_your_run"
+
+
 class NotNow(SchedulerError):
     """It may be done, and not in the state that things are in."""
 

@@ -145,6 +145,13 @@ def count_finished(finished: Sequence[Finished]) -> None:
     PREVENTED.labels("lease").inc(released)
 
 
+def count_ended(finished: Sequence[Finished]) -> None:
+    """Count runs that ended long after their requests, as their targets said."""
+    for item in finished:
+        if end := _ENDS.get(type(item.verdict)):
+            RUNS.labels(end).inc()
+
+
 def count_unclaimed(count: int) -> None:
     """Runs that a worker was rung for, and that were not free."""
     PREVENTED.labels("claim").inc(count)

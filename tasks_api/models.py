@@ -151,6 +151,11 @@ class Task(models.Model):
     retry = models.TextField(blank=True)
     # RequestOptions as JSON; empty is none.
     request = SealedTextField(blank=True, default="", db_default="")
+    # Null is never; and how many runs in a row have failed, counted where it is not.
+    pause_after_failures = models.PositiveIntegerField(null=True)
+    failure_streak = models.PositiveIntegerField(
+        default=0, db_default=0, editable=False
+    )
     # What a CrontabSchedule cannot hold of a cron expression; empty is second 0 and
     # every year.
     cron_seconds = models.TextField(blank=True)
@@ -361,6 +366,7 @@ class Run(models.Model):
 
     `wake_at` is when somebody must look at it again, null once it is final. Pending:
     ring again, no worker took it. Running: the lease is over. Retrying: try again.
+    Open: the target's deadline.
     """
 
     id = models.UUIDField(primary_key=True, editable=False)

@@ -12,7 +12,7 @@ from django.db.models.functions import Now
 
 from accounts import audit
 from accounts.models import Tenant, User
-from tasks_api import changes, dispatch, periodic, store, tallies
+from tasks_api import changes, dispatch, notices, periodic, store, tallies
 from tasks_api.arrays import array, columns
 from tasks_api.exceptions import (
     NameTaken,
@@ -252,11 +252,50 @@ def end_tasks(gone: Mapping[uuid.UUID, str], *, now: datetime) -> None:
     A run under way finishes.
     """
     alive = Task.objects.filter(pk__in=gone, ended_at=None).order_by("pk")
-    rows = alive.select_for_update(no_key=True)
-    locked = [task.pk for task in rows if task.url == gone[task.pk]]
+    rows = alive.select_related("owner").select_for_update(no_key=True, of=("self",))
+    ended = [task for task in rows if task.url == gone[task.pk]]
+    if not ended:
+        return
+    locked = [task.pk for task in ended]
     at = changes.close(locked, changes.What.OVER)
     periodic.end(locked, now=at, reason="gone (HTTP 410)")
-    _take_back(locked, reason="The target of the task is gone (HTTP 410).")
+    reason = "The target of the task is gone (HTTP 410)."
+    _take_back(locked, reason=reason)
+    with audit.acting(audit.SERVICE):
+        _log("task.end", ended)
+        notices.write(
+            [notices.Notice("task.ended", task, reason, "HTTP 410") for task in ended],
+            now=at,
+        )
+
+
+@transaction.atomic
+def pause_failing(failing: Mapping[uuid.UUID, tuple[int, str]]) -> None:
+    """Pause tasks whose runs fail one after the other, and tell their tenants.
+
+    For each, how many failed and why the last one did. Those that are paused stay so.
+    """
+    rows = Task.objects.filter(pk__in=failing, ended_at=None).order_by("pk")
+    rows = rows.select_related("periodic_task", "owner")
+    tasks = [
+        task
+        for task in rows.select_for_update(no_key=True, of=("self",))
+        if task.periodic_task.enabled
+    ]
+    if not tasks:
+        return
+    at = changes.close([task.pk for task in tasks], changes.What.PAUSED)
+    _pause(tasks)
+    told = []
+    for task in tasks:
+        count, error = failing[task.pk]
+        several = f"{count} runs in a row" if count > 1 else "A run"
+        task.pause_reason = f"{several} failed; the last one: {error}"
+        told.append(notices.Notice("task.paused", task, task.pause_reason, error))
+    Task.objects.bulk_update(tasks, ["pause_reason"])
+    with audit.acting(audit.SERVICE):
+        _log("task.pause", tasks)
+        notices.write(told, now=at)
 
 
 def _remove(ids: Collection[uuid.UUID]) -> None:
@@ -312,6 +351,8 @@ def resume_tasks(
         task.periodic_task.enabled = True
     plan(paused, now=at)
     Run.objects.filter(task__in=resumed).not_started().update(wake_at=Now())
+    streaks = Task.objects.filter(pk__in=resumed, failure_streak__gt=0)
+    streaks.update(failure_streak=0)
     audit.record(owner.tenant_id, "task.resume", resumed)
 
 

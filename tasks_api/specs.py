@@ -17,6 +17,8 @@ class Surface(StrEnum):
     CRON_JOBS = "cron_jobs"
     TIMERS = "timers"
     REST_JOBS = "rest_jobs"
+    # Of nobody: what the service itself tells a tenant.
+    NOTICES = "notices"
 
 
 class Overlap(StrEnum):
@@ -104,6 +106,8 @@ class RequestOptions:
     timeout_seconds: int | None = None
     form: BodyForm | None = None
     content_type: str = ""
+    # Seconds that the target may work on after an answer of 202, without a word.
+    deadline: int | None = None
 
 
 @dataclass(frozen=True)
@@ -134,6 +138,8 @@ class TaskSpec:
     spread: int = 0
     retry: RetryPolicy | Backoff | None = None
     request: RequestOptions = RequestOptions()
+    # So many failed runs in a row pause the task; None is however many.
+    pause_after_failures: int | None = None
     # When to fire in the client's own words, where its wire format shows them again.
     schedule_text: str = ""
     # Given where the body has to name it.

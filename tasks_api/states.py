@@ -1,8 +1,8 @@
 """The states of a run and the moves between them.
 
     pending ──► running ──► succeeded | failed
-       ▲           │
-       └─ retrying ◄
+       ▲           │  ▲
+       └─ retrying ◄  └─ or open: the target is at work on it still
 
 A run that never starts ends as skipped, missed or cancelled, with a reason.
 """
@@ -15,6 +15,7 @@ from django.db.models import TextChoices
 class RunState(TextChoices):
     PENDING = "pending"
     RUNNING = "running"
+    OPEN = "open"
     RETRYING = "retrying"
     SUCCEEDED = "succeeded"
     FAILED = "failed"

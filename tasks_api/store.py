@@ -54,6 +54,7 @@ class Row(NamedTuple):
     dst: str
     retry: str
     request: str
+    pause_after_failures: int | None
     cron_seconds: str
     cron_years: str
     schedule_text: str
@@ -73,8 +74,8 @@ _INSERT = f"""
         SELECT * FROM unnest(%s::uuid[], %s::bigint[], %s::bigint[], %s::int[],
             %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[],
             %s::text[], %s::text[], %s::text[], %s::text[], %s::int[], %s::int[],
-            %s::int[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[],
-            %s::text[], %s::timestamptz[], %s::text[], %s::timestamptz[])
+            %s::int[], %s::text[], %s::text[], %s::text[], %s::int[], %s::text[],
+            %s::text[], %s::text[], %s::timestamptz[], %s::text[], %s::timestamptz[])
             AS fresh({_COLUMNS})
     ), made AS (
         INSERT INTO tasks_api_task ({_COLUMNS}, pause_reason, end_reason)
@@ -157,6 +158,7 @@ def _row(
         dst=stored.dst,
         retry=_written(spec.retry),
         request=_written_options(spec.request),
+        pause_after_failures=spec.pause_after_failures,
         cron_seconds=stored.seconds,
         cron_years=stored.years,
         schedule_text=spec.schedule_text,
@@ -208,6 +210,7 @@ def replace(task: Task, spec: TaskSpec, owner: User, *, now: datetime) -> bool:
     task.catchup_window, task.spread = spec.catchup_window, spec.spread
     task.retry = _written(spec.retry)
     task.request = _written_options(spec.request)
+    task.pause_after_failures = spec.pause_after_failures
     task.schedule_text, task.pause_reason = spec.schedule_text, ""
     task.replaced_at = now
     task.version = F("version") + 1
@@ -301,6 +304,7 @@ def _columns(spec: TaskSpec, stored: periodic.Stored) -> dict[str, Any]:
         "dst": stored.dst,
         "retry": _written(spec.retry),
         "request": _written_options(spec.request),
+        "pause_after_failures": spec.pause_after_failures,
         "cron_seconds": stored.seconds,
         "cron_years": stored.years,
         "schedule_text": spec.schedule_text,
@@ -341,6 +345,7 @@ _REPLACED = (
     "spread",
     "retry",
     "request",
+    "pause_after_failures",
     "schedule_text",
     "pause_reason",
     "replaced_at",

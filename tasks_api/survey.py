@@ -19,7 +19,12 @@ from prometheus_client.registry import Collector
 from tasks_api import broker, heartbeats, retention
 from tasks_api.states import RunState
 
-UNFINISHED = (RunState.PENDING, RunState.RUNNING, RunState.RETRYING)
+UNFINISHED = (
+    RunState.PENDING,
+    RunState.RUNNING,
+    RunState.OPEN,
+    RunState.RETRYING,
+)
 
 # A one-time task that is paused holds its run back; that one is not due.
 _WAITING = """

@@ -21,6 +21,7 @@ from tasks_api import (
     events,
     exporter,
     failures,
+    long_work,
     metrics,
     retention,
     services,
@@ -123,6 +124,15 @@ def _say_alive(presence: int) -> None:
 def deliver(run_ids: list[str]) -> None:
     """Deliver runs when their moments come. Not for results: the rows have those."""
     engine().accept(broker.parse_ids(run_ids))
+
+
+@shared_task(name=broker.TELL_ENDS, send_events=False)
+def tell_ends(run_ids: list[str]) -> None:
+    """Tell how runs ended that were left open for long work."""
+    ended = long_work.ended(list(broker.parse_ids(run_ids)))
+    metrics.count_ended(ended)
+    failures.log(ended)
+    events.publish(_hostname, ended)
 
 
 @shared_task(name="tasks_api.tasks.fire")

@@ -23,6 +23,7 @@ from tasks_api.exceptions import (
     MessageNotFound,
     NameTaken,
     NotNow,
+    NotYourRun,
     NotYourTask,
     RunNotFound,
     SchedulerError,
@@ -34,6 +35,7 @@ from tasks_api.exceptions import (
 STATUS: dict[type[Exception], int] = {
     InvalidTask: 400,
     NotYourTask: 403,
+    NotYourRun: 403,
     TaskNotFound: 404,
     RunNotFound: 404,
     NotNow: 409,

@@ -46,6 +46,8 @@ LONGEST_STATUSES = 200
 DAY = 24 * 3600
 MAX_ATTEMPTS = 185
 MAX_WINDOW = 365 * DAY
+MAX_DEADLINE = 7 * DAY
+MAX_STREAK = 1000
 # RFC 9110: 5.1 and 5.6.2 for names; of values (5.5) what everybody reads alike.
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,256}", re.ASCII)
 _VALUE = re.compile(r"(?:[!-~](?:[ \t!-~]*[!-~])?)?", re.ASCII)
@@ -82,8 +84,16 @@ _OF_REQUESTS = (
     "content_type",
     "retry",
     "overlap",
+    "long_work",
+    "pause_after_failures",
 )
-_OF_PERIODIC = ("overlap", "misfire", "catchup_window", "spread")
+_OF_PERIODIC = (
+    "overlap",
+    "misfire",
+    "catchup_window",
+    "spread",
+    "pause_after_failures",
+)
 
 _OWN = {*_OF_REQUESTS, *_OF_PERIODIC, "dst", "body"}
 FIELDS = _OWN | {"post_data"}
@@ -122,7 +132,10 @@ def read_policies(
         catchup_window=_catchup_window(given, misfire),
         spread=_spread(given, spec.schedule),
         retry=_retry(given),
-        request=RequestOptions(names, sealed, _timeout(given), form, content_type),
+        request=RequestOptions(
+            names, sealed, _timeout(given), form, content_type, _deadline(given)
+        ),
+        pause_after_failures=_number(given, "pause_after_failures", 1, MAX_STREAK),
     )
 
 
@@ -284,6 +297,18 @@ def _retry(given: Mapping[str, Any]) -> Backoff | None:
     )
 
 
+def _deadline(given: Mapping[str, Any]) -> int | None:
+    value = given.get("long_work")
+    if value is None:
+        return None
+    if not isinstance(value, Mapping) or value.get("deadline") is None:
+        _refuse("long_work", "should be an object with a deadline, in seconds")
+    deadline: int = _number(
+        value, "deadline", 1, MAX_DEADLINE, label="long_work.deadline"
+    )
+    return deadline
+
+
 # What is sent.
 
 
@@ -404,6 +429,7 @@ def given_by(task: Task, *, opens: bool = True) -> dict[str, Any]:
         "dst": _dst_of(task),
         "method": task.method if task.method != "POST" else None,
         "retry": json.loads(task.retry) if task.retry else None,
+        "pause_after_failures": task.pause_after_failures,
         **(_options_of(task, opens) if task.request else {}),
     }
     return {
@@ -455,6 +481,7 @@ def _options_of(task: Task, opens: bool) -> dict[str, Any]:
         "headers": dict(zip(names, values, strict=True)),
         "timeout_seconds": options.timeout_seconds,
         "content_type": options.content_type,
+        "long_work": options.deadline and {"deadline": options.deadline},
         **({"body": _body_of(task, options)} if options.form else {}),
     }
 

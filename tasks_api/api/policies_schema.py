@@ -7,7 +7,9 @@ from typing import Any
 from tasks_api.api import schema
 from tasks_api.api.policies import (
     MAX_ATTEMPTS,
+    MAX_DEADLINE,
     MAX_HEADERS,
+    MAX_STREAK,
     MAX_WINDOW,
     METHODS,
     REDACTED,
@@ -65,6 +67,21 @@ _COMMON: dict[str, dict[str, Any]] = {
     "expected_status": _STATUSES
     | {"description": "The statuses that are success; any below 400 without it."},
     "retry": _RETRY | {"description": "Which failures are tried again, and when."},
+    "long_work": {
+        "type": "object",
+        "required": ["deadline"],
+        "properties": {
+            "deadline": {"type": "integer", "minimum": 1, "maximum": MAX_DEADLINE}
+        },
+        "description": "An answer of 202 leaves the run open until the target says "
+        "that it is done; the deadline is in seconds.",
+    },
+    "pause_after_failures": {
+        "type": "integer",
+        "minimum": 1,
+        "maximum": MAX_STREAK,
+        "description": "So many failed runs in a row pause the task.",
+    },
     "timeout_seconds": {"type": "integer", "minimum": 1},
     "content_type": {
         "type": "string",

@@ -726,6 +726,7 @@ def render_task(task: Task, now: datetime) -> dict[str, Any]:
         "post_data": policies.post_data_of(task),
         **_times(schedule),
         "next_run_datetime": _written(task.upcoming(now)),
+        **({"pause_reason": task.pause_reason} if task.pause_reason else {}),
         **policies.render_policies(task),
         **({"name": task.name} if task.name else {}),
         **({"tags": task.tags} if task.tags else {}),

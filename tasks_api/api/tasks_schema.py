@@ -160,6 +160,10 @@ TASK_OUT = {
         "end_datetime": _MOMENT,
         "run_datetime": _MOMENT,
         "next_run_datetime": _MOMENT,
+        "pause_reason": {
+            "type": "string",
+            "description": "Why the service paused it, where it did.",
+        },
         **policies_schema.FIELDS_OUT,
         "name": schema.TEXT,
         "tags": _TAGS,

@@ -28,7 +28,7 @@ from django.db import connection, transaction
 
 from accounts import encryption
 from accounts.services import keyrings, own_limits
-from tasks_api import dispatch, metrics, pull, services
+from tasks_api import dispatch, long_work, metrics, pull, services, streaks
 from tasks_api.delivery import leases, request, retry
 from tasks_api.delivery.record import Finished, record
 from tasks_api.delivery.request import Claimed, Credentials, Outcome
@@ -268,7 +268,13 @@ class Engine:
         timeout = settings.SCHEDULER_REQUEST_TIMEOUT
         try:
             built = request.build(
-                run, credentials, now=now, timeout=timeout, unseal=_unseal
+                run,
+                credentials,
+                now=now,
+                timeout=timeout,
+                unseal=_unseal,
+                run_key=long_work.keys()[0] if run.request else b"",
+                public_url=settings.SCHEDULER_PUBLIC_URL,
             )
         except ValueError as error:
             # Held and never sent, it would stay under way for ever.
@@ -329,7 +335,7 @@ class Engine:
         return [_finished(item) for item in done]
 
     def _record(self, finished: Sequence[Finished]) -> None:
-        ours = record(finished)
+        ours = streaks.record_and_count(finished)
         with self._changed:
             for item in finished:
                 self._let_go(item.run)

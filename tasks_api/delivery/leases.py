@@ -44,7 +44,8 @@ def claim(run_ids: Sequence[UUID], *, presence: int = NOBODY) -> list[Claimed]:
 _CLAIM = """
     WITH free AS (
         SELECT run.id, task.method, task.url, task.body, task.surface, task.queue,
-            task.expected_status, task.retry, task.request, task.overlap
+            task.expected_status, task.retry, task.request, task.overlap,
+            task.pause_after_failures
         FROM tasks_api_run run
         JOIN tasks_api_task task ON task.id = run.task_id
         JOIN django_celery_beat_periodictask periodic
@@ -66,7 +67,7 @@ _CLAIM = """
     RETURNING run.id, run.task_id, run.tenant_id, run.scheduled_for,
         run.attempt_count, free.method, free.url, free.body, free.surface,
         free.queue, free.expected_status, free.retry, free.request,
-        free.overlap
+        free.overlap, free.pause_after_failures, run.lost_count
 """
 
 

@@ -13,6 +13,7 @@ from tasks_api.arrays import array, columns
 from tasks_api.delivery.request import Claimed, Outcome
 from tasks_api.delivery.retry import (
     GiveUp,
+    Open,
     Release,
     RetryAfter,
     Succeed,
@@ -39,36 +40,54 @@ def record(finished: Sequence[Finished]) -> set[UUID]:
     with prepared() as cursor:
         cursor.execute(_RECORD, columns(map(_row, finished)))
         ours = {run_id for (run_id,) in cursor.fetchall()}
-        retried = [f.run.run_id for f in finished if isinstance(f.verdict, RetryAfter)]
-        if retried:
+    cancel_overtaken(
+        [f.run.run_id for f in finished if isinstance(f.verdict, RetryAfter)]
+    )
+    return ours
+
+
+def cancel_overtaken(retried: Sequence[UUID]) -> None:
+    """Let those runs be tried again no more whose task was removed or replaced."""
+    if retried:
+        with prepared() as cursor:
             cursor.execute(_OVERTAKEN, [array(retried)])
-        return ours
 
 
 def _row(item: Finished) -> tuple[object, ...]:
     run, outcome, verdict = item.run, item.outcome, item.verdict
-    state, reason = _state(verdict)
+    state, reason = state_of(verdict)
     return (
         run.run_id,
         run.lease,
         state,
-        _text(reason.encode()),
-        verdict.delay if isinstance(verdict, RetryAfter) else 0,
+        text_of(reason.encode()),
+        _delay(verdict),
         run.number,
         item.started_at,
         outcome.duration_ms,
         outcome.status_code,
-        _text(outcome.error.encode()),
-        _text(outcome.answer),
+        text_of(outcome.error.encode()),
+        text_of(outcome.answer),
     )
 
 
-def _text(raw: bytes) -> str:
+def text_of(raw: bytes) -> str:
     """What PostgreSQL can hold of it: valid UTF-8 without NUL."""
     return raw.decode("utf-8", "replace").replace("\0", "\ufffd")
 
 
-def _state(verdict: Verdict) -> tuple[RunState, str]:
+def _delay(verdict: Verdict) -> float:
+    """Seconds until somebody must look at the run again."""
+    match verdict:
+        case RetryAfter(delay=delay):
+            return delay
+        case Open(deadline=deadline):
+            return deadline
+    return 0
+
+
+def state_of(verdict: Verdict) -> tuple[RunState, str]:
+    """What a run is after a verdict, and why."""
     match verdict:
         case Succeed():
             return RunState.SUCCEEDED, ""
@@ -76,9 +95,28 @@ def _state(verdict: Verdict) -> tuple[RunState, str]:
             return RunState.FAILED, reason
         case RetryAfter(reason=reason):
             return RunState.RETRYING, reason
+        case Open():
+            return RunState.OPEN, "The target answered 202 and is at work on it."
         case Release():
             return RunState.PENDING, ""
 
+
+# For statements that judge runs as `judged`: id, task_id, scheduled_for, is_final.
+ONE_OFFS_END = f"""
+    ended AS (
+        UPDATE tasks_api_task task SET
+            ended_at = now(), end_reason = 'completed', next_fire_at = NULL
+        FROM judged, django_celery_beat_periodictask periodic
+        WHERE task.id = judged.task_id AND judged.is_final
+            AND task.last_fire_at = judged.scheduled_for AND task.ended_at IS NULL
+            AND periodic.id = task.periodic_task_id AND periodic.one_off
+        RETURNING task.periodic_task_id, {tallies.ENDED_COLUMNS}
+    ), {tallies.ENDED}, disabled AS (
+        UPDATE django_celery_beat_periodictask periodic SET
+            enabled = false, last_run_at = now(), total_run_count = total_run_count + 1
+        FROM ended WHERE periodic.id = ended.periodic_task_id
+    )
+"""  # noqa: S608 (constants)
 
 _RECORD = f"""
     WITH verdict AS (
@@ -98,19 +136,7 @@ _RECORD = f"""
         FROM verdict
         WHERE run.id = verdict.run_id AND run.lease = verdict.lease
         RETURNING run.id, run.task_id, run.scheduled_for, verdict.is_final
-    ), ended AS (
-        UPDATE tasks_api_task task SET
-            ended_at = now(), end_reason = 'completed', next_fire_at = NULL
-        FROM judged, django_celery_beat_periodictask periodic
-        WHERE task.id = judged.task_id AND judged.is_final
-            AND task.last_fire_at = judged.scheduled_for AND task.ended_at IS NULL
-            AND periodic.id = task.periodic_task_id AND periodic.one_off
-        RETURNING task.periodic_task_id, {tallies.ENDED_COLUMNS}
-    ), {tallies.ENDED}, disabled AS (
-        UPDATE django_celery_beat_periodictask periodic SET
-            enabled = false, last_run_at = now(), total_run_count = total_run_count + 1
-        FROM ended WHERE periodic.id = ended.periodic_task_id
-    ), attempts AS (
+    ), {ONE_OFFS_END}, attempts AS (
         INSERT INTO tasks_api_attempt (run_id, number, started_at, duration_ms,
             status_code, error, answer)
         SELECT run_id, number, started_at, duration_ms, status_code, error, answer

@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import NamedTuple
 from uuid import UUID
 
-from tasks_api.delivery import signing
+from tasks_api.delivery import run_tokens, signing
 from tasks_api.specs import BodyForm, RequestOptions, Surface
 
 USER_AGENT = "scheduler-service/1.0"
@@ -38,6 +38,13 @@ class Claimed(NamedTuple):
     retry: str = ""
     request: str = ""
     overlap: str = ""
+    pause_after_failures: int | None = None
+    lost_count: int = 0
+
+    @property
+    def turn(self) -> int:
+        """Which attempt it is, not counting those that were lost with their worker."""
+        return self.number - self.lost_count
 
 
 class Credentials(NamedTuple):
@@ -95,11 +102,14 @@ def build(
     now: datetime,
     timeout: float,
     unseal: Callable[[str], Sequence[str]] = json.loads,
+    run_key: bytes = b"",
+    public_url: str = "",
 ) -> Request:
     """The request for a run, signed with every live secret of its tenant.
 
-    `unseal` opens the values of its own headers. Raises ValueError when that fails, and
-    when the run has nowhere to go.
+    `unseal` opens the values of its own headers. The token for long work is made with
+    `run_key`, and `public_url` is where the service is called back, if it knows. Raises
+    ValueError when unsealing fails, and when the run has nowhere to go.
     """
     url = run.url or credentials.callback_url
     if not url:
@@ -109,7 +119,7 @@ def build(
     timestamp = int(now.timestamp())
     planned = run.scheduled_for.astimezone(UTC).isoformat().replace("+00:00", "Z")
     signed = signing.signature(credentials.signing_secrets, run_id, timestamp, body)
-    own, content_type = [], JSON
+    own, content_type, callback = [], JSON, []
     if run.request:
         options = options_of(run.request)
         timeout = options.timeout_seconds or timeout
@@ -118,6 +128,12 @@ def build(
             own = list(
                 zip(options.header_names, unseal(options.sealed_values), strict=True)
             )
+        if options.deadline:
+            token = run_tokens.mint(run_key, run.run_id, run.turn)
+            callback = [(run_tokens.HEADER, token)]
+            if public_url:
+                address = f"{public_url.rstrip('/')}/runs/{run_id}"
+                callback += [(run_tokens.URL_HEADER, address)]
     headers = [
         ("User-Agent", USER_AGENT),
         ("webhook-id", run_id),
@@ -125,6 +141,7 @@ def build(
         ("webhook-signature", signed),
         ("Idempotency-Key", run_id),
         ("X-Scheduled-For", planned),
+        *callback,
     ]
     if body:
         headers.insert(0, ("Content-Type", content_type))

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
 
-from tasks_api.delivery.request import Claimed, Outcome
+from tasks_api.delivery.request import Claimed, Outcome, options_of
 from tasks_api.specs import Backoff, RetryPolicy
 
+ACCEPTED = 202
 FIRST_FAILURE = 400
 CONFLICT = 409
 GONE = 410
@@ -38,11 +39,18 @@ class RetryAfter:
 
 
 @dataclass(frozen=True)
+class Open:
+    """The target is at work on it, and has `deadline` seconds to say a word."""
+
+    deadline: int
+
+
+@dataclass(frozen=True)
 class Release:
     """Nothing was sent: the run goes back, as if this worker had never held it."""
 
 
-Verdict = Succeed | GiveUp | RetryAfter | Release
+Verdict = Succeed | GiveUp | RetryAfter | Open | Release
 
 
 def judge(outcome: Outcome, run: Claimed, *, now: datetime) -> Verdict:
@@ -50,6 +58,8 @@ def judge(outcome: Outcome, run: Claimed, *, now: datetime) -> Verdict:
     if not outcome.was_sent:
         return Release()
     status = outcome.status_code
+    if status == ACCEPTED and (deadline := deadline_of(run)):
+        return Open(deadline)
     if status is not None and _is_expected(status, run.expected_status):
         return Succeed()
     reason = outcome.error if status is None else f"HTTP {status}"
@@ -60,6 +70,11 @@ def judge(outcome: Outcome, run: Claimed, *, now: datetime) -> Verdict:
         return _back_off(reason, outcome, run, policy, now)
     delay = _delay(status, run.number, policy)
     return GiveUp(reason) if delay is None else RetryAfter(reason, delay)
+
+
+def deadline_of(run: Claimed) -> int | None:
+    """The seconds that long work has between two words; None where it may not be."""
+    return options_of(run.request).deadline if run.request else None
 
 
 def _is_expected(status: int, expected: str) -> bool:

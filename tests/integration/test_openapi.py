@@ -29,7 +29,12 @@ UNDESCRIBED = {
 # The same under another path.
 ALIAS = "-v1"
 
-CREDENTIALS = ([{"bearer": []}], [{"sharedSecret": []}])
+# Runs of long work have tokens of their own.
+CREDENTIALS = (
+    [{"bearer": []}],
+    [{"sharedSecret": []}],
+    [{"runToken": []}, {"bearer": []}],
+)
 
 
 @pytest.fixture

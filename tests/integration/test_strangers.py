@@ -7,6 +7,7 @@ in one of the tables below, these tests fail.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -72,6 +73,9 @@ IDS = {
     "name": Surface.TASKS,
 }
 
+# About runs whose targets are at work on them.
+WORK = {"complete-run", "fail-run", "heartbeat-run"}
+
 ADMIN_ARGUMENTS = {
     "app_label": "tasks_api",
     "content_type_id": "1",
@@ -109,7 +113,12 @@ def surface_of(route: URLPattern) -> Surface:
 def path_of(route: URLPattern, task: Task) -> str:
     ids = {name: str(task.pk) for name in arguments_of(route)}
     if "run_id" in ids:
-        ids["run_id"] = str(failed_run_of(task).pk)
+        run = failed_run_of(task)
+        ids["run_id"] = str(run.pk)
+        if route.name in WORK:
+            deadline = run.scheduled_for + timedelta(hours=1)
+            runs = Run.objects.filter(pk=run.pk)
+            runs.update(state="open", wake_at=deadline, finished_at=None)
     if "name" in ids:
         ids["name"] = task.name
     return reverse(str(route.name), kwargs=ids)

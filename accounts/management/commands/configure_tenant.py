@@ -1,4 +1,4 @@
-"""Set where the timers of a tenant are delivered, and the secret that names it."""
+"""Set where a tenant is called and told, the secret that names it, and its limits."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ class Command(AccountCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("tenant")
         parser.add_argument("--callback-url", metavar="URL", help="Empty: none.")
+        parser.add_argument("--notification-url", metavar="URL", help="Empty: none.")
         parser.add_argument("--shared-secret", metavar="SECRET", help="Empty: none.")
         parser.add_argument(
             "--max-in-flight",
@@ -35,6 +36,7 @@ class Command(AccountCommand):
         *args: Any,
         tenant: str,
         callback_url: str | None,
+        notification_url: str | None,
         shared_secret: str | None,
         max_in_flight: int | None,
         retention_days: int | None,
@@ -43,6 +45,7 @@ class Command(AccountCommand):
         configured, created = services.configure_tenant(
             tenant,
             callback_url=callback_url,
+            notification_url=notification_url,
             shared_secret=shared_secret,
             max_in_flight=max_in_flight,
             retention_days=retention_days,

@@ -1,0 +1,139 @@
+"""The tasks surface for targets at work: complete a run, fail it, or ask for more time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC
+from typing import Any, ClassVar
+from uuid import UUID
+
+from drf_spectacular.extensions import OpenApiAuthenticationExtension
+from rest_framework.authentication import BaseAuthentication
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from accounts.authentication import TokenAuthentication
+from tasks_api import broker, long_work
+from tasks_api.api import fields
+from tasks_api.api import tasks_long_work_schema as schema
+from tasks_api.api.json import dumps
+from tasks_api.api.tasks import TasksView
+from tasks_api.delivery import run_tokens
+from tasks_api.exceptions import InvalidTask, RunNotFound
+
+MOST_BYTES = 16 * 1024
+LONGEST_REASON = 1000
+
+
+class RunBearer:
+    """Who shows a run's token, which says nothing about any user."""
+
+    is_authenticated = True
+
+    def __init__(self, token: str) -> None:
+        self.token = token
+
+
+class RunTokenAuthentication(BaseAuthentication):
+    """A run's token, in its own header or as `Authorization: Bearer <token>`."""
+
+    def authenticate(self, request: Request) -> tuple[RunBearer, None] | None:
+        token = request.headers.get(run_tokens.HEADER, "")
+        if not token:
+            scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+            if scheme.lower() != "bearer" or not token.startswith(
+                f"{run_tokens.PREFIX}_"
+            ):
+                return None
+        return RunBearer(token), None
+
+    def authenticate_header(self, request: Request) -> str:
+        return "Bearer"
+
+
+class RunTokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]  # its registration on subclassing has no types
+    """How the OpenAPI schema describes it."""
+
+    target_class = RunTokenAuthentication
+    name = "runToken"
+
+    def get_security_definition(self, auto_schema: object) -> dict[str, str]:
+        return {"type": "apiKey", "in": "header", "name": run_tokens.HEADER}
+
+
+class WorkView(TasksView):
+    authentication_classes = [RunTokenAuthentication, TokenAuthentication]
+    max_body_bytes = MOST_BYTES
+    words: ClassVar[dict[int, str]] = {
+        status: text
+        for status, text in TasksView.words.items()
+        if status not in (403, 404)
+    }
+
+    @property
+    def caller(self) -> long_work.Caller:
+        who: object = self.request.user
+        return who.token if isinstance(who, RunBearer) else self.user
+
+
+class CompleteRun(WorkView):
+    @schema.complete_run
+    def post(self, request: Request, run_id: str) -> Response:
+        answer = "" if request.stream is None else dumps(request.data)
+        return _settled(
+            run_id, long_work.complete(self.caller, _run_id(run_id), answer=answer)
+        )
+
+
+class FailRun(WorkView):
+    @schema.fail_run
+    def post(self, request: Request, run_id: str) -> Response:
+        data = {} if request.stream is None else fields.body_of(request.data)
+        why, again = _reason(data), data.get("retry")
+        if again is not None and not isinstance(again, bool):
+            raise InvalidTask("retry", "Invalid value of retry. Value should be a bool")
+        return _settled(
+            run_id,
+            long_work.fail(
+                self.caller, _run_id(run_id), why=why, again=again is not False
+            ),
+        )
+
+
+class HearRun(WorkView):
+    @schema.hear_run
+    def post(self, request: Request, run_id: str) -> Response:
+        deadline = long_work.hear(self.caller, _run_id(run_id))
+        shown = deadline and deadline.astimezone(UTC).isoformat()
+        return Response(
+            {
+                "run_id": str(_run_id(run_id)),
+                "deadline": shown and shown.replace("+00:00", "Z"),
+            }
+        )
+
+
+def _run_id(text: str) -> UUID:
+    try:
+        return UUID(text)
+    except ValueError:
+        raise RunNotFound("Run not found") from None
+
+
+def _reason(data: Mapping[str, Any]) -> str:
+    reason = data.get("reason", "")
+    if reason is None:
+        return ""
+    if isinstance(reason, str) and len(reason) <= LONGEST_REASON:
+        return reason.strip()
+    raise InvalidTask(
+        "reason",
+        "Invalid value of reason. Value should be a string of at most "
+        f"{LONGEST_REASON} characters",
+    )
+
+
+def _settled(run_id: str, settled: long_work.Settled) -> Response:
+    broker.ring(settled.to_ring)
+    broker.tell_ends(settled.run_ids)
+    return Response({"run_id": str(_run_id(run_id)), "state": settled.state})

@@ -1,0 +1,40 @@
+"""Tokens with which a target speaks of the one run that it was sent, derived and not stored."""
+
+from __future__ import annotations
+
+import hmac
+from base64 import urlsafe_b64encode
+from collections.abc import Sequence
+from uuid import UUID
+
+HEADER = "X-Scheduler-Run-Token"
+URL_HEADER = "X-Scheduler-Run-Url"
+PREFIX = "srt"
+# So long that no attempt is numbered with more.
+MOST_DIGITS = 9
+
+
+def mint(key: bytes, run_id: UUID, turn: int) -> str:
+    """The token of a run's attempt; `turn` does not count attempts that were lost.
+
+    So a run that is sent again because its worker died has the same token: its target
+    may be at work already, by the first request.
+    """
+    message = run_id.bytes + turn.to_bytes(8)
+    digest = hmac.digest(key, message, "sha256")
+    return f"{PREFIX}_{turn}_{urlsafe_b64encode(digest).decode().rstrip('=')}"
+
+
+def turn_of(token: str, run_id: UUID, keys: Sequence[bytes]) -> int | None:
+    """Which turn of the run a token is for; None where it is no token of this run."""
+    prefix, _, rest = token.partition("_")
+    digits = rest.partition("_")[0]
+    if prefix != PREFIX or not (digits.isascii() and digits.isdigit()):
+        return None
+    if len(digits) > MOST_DIGITS:
+        return None
+    turn, given = int(digits), token.encode("utf-8", "surrogatepass")
+    for key in keys:
+        if hmac.compare_digest(mint(key, run_id, turn).encode(), given):
+            return turn
+    return None
