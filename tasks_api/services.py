@@ -104,12 +104,21 @@ def _change(
 ) -> Task:
     if not owner.reaches(tenant_id=task.tenant_id, owner_id=task.owner_id):
         raise NotYourTask("Task does not belong to this user")
-    spec, version = read(task), task.version
+    version = task.version
+    changed = rewrite(owner, task, read(task), now=now)
+    if changed.version != version:
+        audit.record(task.tenant_id, "task.change", [task.pk])
+    return changed
+
+
+def rewrite(owner: User, task: Task, spec: TaskSpec, *, now: datetime) -> Task:
+    """Make a task that the caller has locked another one, and log nothing.
+
+    Where nothing changes, its version is as before.
+    """
     _claim_name(owner, task, spec, now=now)
     was_one_off = task.periodic_task.one_off
     moved_at = store.rewrite(task, spec)
-    if task.version != version:
-        audit.record(task.tenant_id, "task.change", [task.pk])
     if moved_at is None:
         return task
     if was_one_off and _is_under_way(task):

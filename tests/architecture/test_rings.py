@@ -31,6 +31,7 @@ CORE = {
     "tasks_api.account",
     "tasks_api.broker",
     "tasks_api.changes",
+    "tasks_api.declare",
     "tasks_api.dispatch",
     "tasks_api.outlook",
     "tasks_api.events",
