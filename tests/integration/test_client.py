@@ -283,9 +283,10 @@ def test_patience_has_an_end(door: Door, token: str) -> None:
 
 
 def test_nobody_there(token: str) -> None:
-    with Client("http://127.0.0.1:1", token, retries=1) as client:
-        with pytest.raises(Unreachable):
-            client.create(ONE_TIME)
+    client = Client("http://127.0.0.1:1", token, retries=1)
+
+    with client, pytest.raises(Unreachable):
+        client.create(ONE_TIME)
 
 
 SECRET = "whsec_" + "QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVo="
