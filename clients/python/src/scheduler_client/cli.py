@@ -40,7 +40,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise UsageError(
                 "Set SCHEDULER_URL and SCHEDULER_TOKEN, or --url and --token"
             )
-        with Client(options.url, options.token, timeout=options.timeout) as client:
+        with Client(
+            options.url, options.token, timeout=options.timeout, retries=options.retries
+        ) as client:
             code: int = options.command(client, options)
             return code
     except ApiError as error:
@@ -389,6 +391,7 @@ def _parser() -> argparse.ArgumentParser:
         help="better given as SCHEDULER_TOKEN, which other users cannot see",
     )
     common.add_argument("--timeout", type=float, default=30.0, help="seconds")
+    common.add_argument("--retries", type=int, default=4, help="when no answer comes")
     common.add_argument("--json", action="store_true", help="answer as JSON")
     parser = argparse.ArgumentParser(
         prog="scheduler",
