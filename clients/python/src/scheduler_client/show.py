@@ -35,7 +35,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> Iterator[str
     """Lines of columns that stand below each other."""
     cells = [[text(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(head, *cells, strict=True)]
-    for row in ([name.upper() for name in head], *cells):
+    for row in (head, *cells):
         padded = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
         yield "  ".join(padded).rstrip()
 
