@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -266,3 +268,25 @@ def test_what_stays_costs_no_statement(api: APIClient) -> None:
         return len(made)
 
     assert statements(3) == statements(30)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_at_once_do_it_once(user: User, client_for: ClientFor) -> None:
+    tasks = [{**PERIODIC, "name": f"task {n}"} for n in range(20)]
+    clients = [client_for(user) for _ in range(4)]
+    start = threading.Barrier(len(clients))
+
+    def declare(api: APIClient) -> Any:
+        try:
+            start.wait(timeout=10)
+            return apply(api, tasks)
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(len(clients)) as pool:
+        answers = list(pool.map(declare, clients))
+
+    counts = [answer.json()["counts"] for answer in answers]
+    assert sorted(count["create"] for count in counts) == [0, 0, 0, 20]
+    assert sorted(count["keep"] for count in counts) == [0, 20, 20, 20]
+    assert Task.objects.count() == 20

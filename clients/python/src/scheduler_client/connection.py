@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import requests
 from requests.auth import AuthBase
+from urllib3.exceptions import NewConnectionError
 
 from scheduler_client.errors import NotFound, Unreachable, error_of
 
@@ -87,8 +88,7 @@ class Connection:
                     allow_redirects=False,
                 )
             except (requests.ConnectionError, requests.Timeout) as error:
-                was_sent = not isinstance(error, requests.ConnectTimeout)
-                if is_last or (was_sent and not repeatable):
+                if is_last or not (repeatable or _was_not_sent(error)):
                     raise Unreachable(f"{method} {self._url}{path}: {error}") from error
                 time.sleep(_wait(attempt, None))
                 continue
@@ -97,6 +97,14 @@ class Connection:
                 time.sleep(_wait(attempt, asked))
                 continue
             return _read(response, is_repeated=attempt > 1)
+
+
+def _was_not_sent(error: requests.RequestException) -> bool:
+    """Whether there was no connection to send it on."""
+    if isinstance(error, requests.ConnectTimeout):
+        return True
+    cause = getattr(error.args[0], "reason", None) if error.args else None
+    return isinstance(cause, NewConnectionError)
 
 
 def _again(response: requests.Response, repeatable: bool) -> bool:

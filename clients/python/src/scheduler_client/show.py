@@ -89,7 +89,7 @@ def details(data: dict[str, Any]) -> Iterator[str]:
     """An object, a field a line."""
     width = max(map(len, data), default=0)
     for name, value in data.items():
-        yield f"{name.ljust(width)}  {written(value)}"
+        yield f"{name.ljust(width)}  {written(value)}".rstrip()
 
 
 def written(value: Any, longest: int = 2000) -> str:
