@@ -15,7 +15,7 @@ from django.db import connection, transaction
 from accounts import audit
 from accounts.models import User
 from tasks_api import services
-from tasks_api.exceptions import InvalidTask, StaleTask, TaskBusy
+from tasks_api.exceptions import InvalidTask, StaleTask
 from tasks_api.models import Task, TaskQuerySet, TaskTag
 from tasks_api.specs import Surface, TaskSpec
 
@@ -154,7 +154,7 @@ def _lock(
     # Not both in one condition: each has an index of its own.
     ids |= set(_named(owner, names, surface=surface).values_list("pk", flat=True))
     own = Task.objects.for_owner(owner).of(surface).alive(now).filter(pk__in=ids)
-    rows = own.with_schedule().order_by("pk")
+    rows = own.with_schedule().select_related("owner").order_by("pk")
     return list(rows.select_for_update(no_key=True, of=("self",)))
 
 
@@ -173,18 +173,12 @@ def _change(
     now: datetime,
 ) -> set[uuid.UUID]:
     """Make tasks what is wanted; returns those that were something else."""
-    changed = set()
-    for each in wanted:
-        if each.spec is None or each.name not in by_name:
-            continue
-        task = by_name[each.name]
-        version = task.version
-        try:
-            task = services.rewrite(owner, task, each.spec, now=now)
-        except TaskBusy as busy:
-            raise TaskBusy(f"{each.name}: {busy}") from None
-        if task.version != version:
-            changed.add(task.pk)
+    there = [
+        (by_name[each.name], each.spec)
+        for each in wanted
+        if each.spec and each.name in by_name
+    ]
+    changed = {task.pk for task in services.rewrite(owner, there, now=now)}
     audit.record(owner.tenant_id, "task.change", sorted(changed))
     return changed
 

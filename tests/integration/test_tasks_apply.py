@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
+from django_celery_beat.models import ClockedSchedule
 from rest_framework.test import APIClient
 
 from accounts.models import AuditEntry, User
@@ -257,17 +258,45 @@ def test_said_again_under_its_key_it_is_done_once(api: APIClient) -> None:
     assert actions(second) == {"a": "create"}
 
 
-def test_what_stays_costs_no_statement(api: APIClient) -> None:
+MANY_CHANGES: list[dict[str, Any]] = [
+    {},
+    {"paused": True},
+    {"url": "http://example.com/other", "tags": ["x"]},
+    {"frequency": 7200},
+    {"task_type": "one_time", "run_datetime": "2090-12-05 08:00:00"},
+]
+
+
+@pytest.mark.parametrize("changes", MANY_CHANGES)
+def test_many_tasks_cost_as_many_statements_as_few(
+    api: APIClient, changes: dict[str, Any]
+) -> None:
     def statements(count: int) -> int:
-        tasks = [{**A, "name": str(n)} for n in range(count)]
+        tasks = [{**PERIODIC, "name": str(n)} for n in range(count)]
         apply(api, tasks)
-        with CaptureQueriesContext(
-            connection,
-        ) as made:
-            apply(api, tasks)
+        with CaptureQueriesContext(connection) as made:
+            answer = apply(api, [{**task, **changes} for task in tasks])
+        assert set(actions(answer).values()) < {"keep", "pause", "change"}
         return len(made)
 
+    # Those that the first one makes are there for the others.
+    statements(1)
     assert statements(3) == statements(30)
+
+
+def test_one_time_tasks_are_moved_with_their_moments(api: APIClient) -> None:
+    tasks = [{**ONE_TIME, "name": str(n)} for n in range(3)]
+    apply(api, tasks)
+    moments = ClockedSchedule.objects.count()
+
+    moved = [{**task, "run_datetime": "2091-01-01T00:00:00Z"} for task in tasks]
+    assert set(actions(apply(api, moved)).values()) == {"change"}
+    again = apply(api, moved)
+
+    assert set(actions(again).values()) == {"keep"}
+    shown = api.get("/tasks/?tag=web").json()["tasks"]
+    assert {task["next_run_datetime"] for task in shown} == {"2091-01-01 00:00:00"}
+    assert ClockedSchedule.objects.count() == moments
 
 
 @pytest.mark.django_db(transaction=True)
