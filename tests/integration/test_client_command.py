@@ -95,6 +95,8 @@ def test_a_task_by_hand(shell: Shell) -> None:
     assert changed["tags"] == ["x"]
     assert len(shell.json("tasks", "run", "once")["run_id"]) == 36
     assert "2090-12-05T08:00:00" in shell("next", "once")
+    put = shell("tasks", "put", "once", *words, "--tag", "y").strip()
+    assert (put, Task.objects.get(pk=put).tags) == (task_id, ["y"])
     shell("tasks", "remove", "once")
     assert shell.json("tasks", "list") == []
 
@@ -165,6 +167,7 @@ def test_exit_codes(shell: Shell) -> None:
     assert "usage" in shell("tasks", "frobnicate", code=2)
     nobody = ("--url", "http://127.0.0.1:1", "--retries", "0")
     assert "127.0.0.1" in shell("tasks", "list", *nobody, code=3)
+    assert "whsec_" in shell("listen", "--secret", "whsec_!", code=2)
     shell.environment["SCHEDULER_TOKEN"] = ""
     assert "SCHEDULER_TOKEN" in shell("tasks", "list", code=2)
 

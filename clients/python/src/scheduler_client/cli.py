@@ -16,6 +16,7 @@ from scheduler_client import files, listen, show
 from scheduler_client.client import Client
 from scheduler_client.errors import ApiError, SchedulerError, Unreachable
 from scheduler_client.models import Plan
+from scheduler_client.webhooks import key_of
 
 # Refused by the service; said wrongly; not reached; found what was looked for: changes
 # in a plan with --check, or an account whose sum is not zero.
@@ -361,6 +362,8 @@ def _audit(client: Client, options: Options) -> int:
 
 def _listen(options: Options) -> None:
     secrets = options.secret or os.environ.get("SCHEDULER_SECRET", "").split()
+    for secret in secrets:
+        key_of(secret)
     manner = listen.Manner(
         secrets, options.status, options.delay, options.times, options.count
     )

@@ -49,7 +49,7 @@ def verify(
     signed = f"{run_id}.{timestamp}.".encode() + body
     secrets = [secret] if isinstance(secret, str) else secret
     expected = [
-        base64.b64encode(hmac.digest(_key(each), signed, hashlib.sha256))
+        base64.b64encode(hmac.digest(key_of(each), signed, hashlib.sha256))
         for each in secrets
     ]
     # One for each live secret; while secrets rotate there are two.
@@ -65,7 +65,8 @@ def verify(
     raise BadSignature("The signature is not that of the secret")
 
 
-def _key(secret: str) -> bytes:
+def key_of(secret: str) -> bytes:
+    """The bytes that `whsec_…` stands for. Raises ValueError for what is no secret."""
     try:
         return base64.b64decode(secret.removeprefix("whsec_"), validate=True)
     except binascii.Error:
