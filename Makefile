@@ -14,7 +14,7 @@ help:       ## List these commands
 
 setup:      ## Install everything into .venv, when the requirements have changed
 	@exec 9< requirements.txt; if command -v flock > /dev/null; then flock 9; fi; \
-	wanted="$(CURDIR) $$(cat requirements.txt requirements-dev.txt | cksum)"; \
+	wanted="$(CURDIR) $$(cat requirements.txt requirements-dev.txt clients/python/pyproject.toml | cksum)"; \
 	if [ "$$(cat .venv/installed 2> /dev/null)" = "$$wanted" ]; then exit 0; fi; \
 	if ! head -n 3 .venv/bin/pip 2> /dev/null | grep -qF "$(CURDIR)/.venv/bin/"; then \
 	  for python in $(PYTHONS) ''; do \
@@ -27,6 +27,7 @@ setup:      ## Install everything into .venv, when the requirements have changed
 	fi; \
 	echo "Installing the requirements into .venv"; \
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -r requirements-dev.txt || exit 1; \
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e clients/python || exit 1; \
 	echo "$$wanted" > .venv/installed
 
 run: setup  ## Start everything, with an account to try it

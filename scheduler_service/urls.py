@@ -19,6 +19,7 @@ from tasks_api.api import (
     pull_queue,
     rest_jobs,
     tasks,
+    tasks_apply,
     tasks_coming,
     tasks_history,
     tasks_long_work,
@@ -53,6 +54,7 @@ urlpatterns = [
     _both("tasks/bulk", tasks.TaskBulk.as_view(), "create-tasks"),
     # A name may hold any character; one slash at the end is not the name's.
     _both(r"tasks/by-name/(?P<name>[\s\S]+?)", tasks.NamedTask.as_view(), "named-task"),
+    _both("tasks/apply", tasks_apply.ApplyTasks.as_view(), "apply-tasks"),
     _both("tasks/preview", tasks_coming.PreviewTask.as_view(), "preview-task"),
     _both("tasks/id/(?P<task_id>[^/]+)", tasks.TaskDetail.as_view(), "task"),
     # The same under another path, which the schema need not repeat.

@@ -426,45 +426,87 @@ def replace(periodic_task_id: int, stored: Stored, *, description: str) -> None:
     )
 
 
-def change(task: Task, stored: Stored) -> None:
-    """Put another schedule of any kind in the place of a task's, paused or not."""
-    row = task.periodic_task
-    if stored.clocked_time != (row.clocked and row.clocked.clocked_time):
-        was = row.clocked
-        row.clocked = stored.clocked_time and ClockedSchedule.objects.create(
-            clocked_time=stored.clocked_time
+def change(wanted: Sequence[tuple[Task, Stored]]) -> None:
+    """Put other schedules of any kind in the place of those of tasks, paused or not."""
+    every_ids = _shared(_EVERY, (stored for _, stored in wanted))
+    cron_ids = _shared(_CRON, (stored for _, stored in wanted))
+    clocked_ids, left = _reclocked(wanted)
+    rows = [
+        (
+            task.periodic_task_id,
+            stored.one_off,
+            stored.start_time,
+            stored.expires,
+            every_ids.get(_EVERY.key(stored)),
+            cron_ids.get(_CRON.key(stored)),
+            clocked_id,
+            stored.solar_id,
         )
-    else:
-        was = None
-    row.one_off = stored.one_off
-    row.start_time, row.expires = stored.start_time, stored.expires
-    row.interval_id = _shared(_EVERY, [stored]).get(_EVERY.key(stored))
-    row.crontab_id = _shared(_CRON, [stored]).get(_CRON.key(stored))
-    row.solar_id = stored.solar_id
-    # Not by save(), which locks the one global row.
-    PeriodicTask.objects.filter(pk=row.pk).update(
-        **{name: getattr(row, name) for name in _SCHEDULE}
-    )
-    if was is not None and not was.periodictask_set.exists():
-        was.delete()
+        for (task, stored), clocked_id in zip(wanted, clocked_ids, strict=True)
+    ]
+    with prepared(rows=len(rows)) as cursor:
+        # Not by save(), which locks the one global row.
+        cursor.execute(
+            """
+            UPDATE django_celery_beat_periodictask periodic SET
+                one_off = new.one_off, start_time = new.start_time,
+                expires = new.expires, interval_id = new.interval_id,
+                crontab_id = new.crontab_id, clocked_id = new.clocked_id,
+                solar_id = new.solar_id
+            FROM unnest(%s::int[], %s::bool[], %s::timestamptz[], %s::timestamptz[],
+                    %s::int[], %s::int[], %s::int[], %s::int[])
+                AS new(id, one_off, start_time, expires, interval_id, crontab_id,
+                    clocked_id, solar_id)
+            WHERE periodic.id = new.id
+            """,
+            columns(rows),
+        )
+        if left:
+            cursor.execute(
+                """
+                DELETE FROM django_celery_beat_clockedschedule clocked
+                WHERE id = ANY(%s::int[]) AND NOT EXISTS (
+                    SELECT FROM django_celery_beat_periodictask
+                    WHERE clocked_id = clocked.id)
+                """,
+                [array(left)],
+            )
 
 
-_SCHEDULE = (
-    "one_off",
-    "start_time",
-    "expires",
-    "interval_id",
-    "crontab_id",
-    "clocked_id",
-    "solar_id",
-)
+def _reclocked(
+    wanted: Sequence[tuple[Task, Stored]],
+) -> tuple[list[int | None], list[int]]:
+    """The moments of one-offs, new where they are others, and those that are left."""
+    left = []
+    fresh = []
+    kept: list[ClockedSchedule | None] = []
+    for task, stored in wanted:
+        clocked = task.periodic_task.clocked
+        if stored.clocked_time != (clocked and clocked.clocked_time):
+            if clocked is not None:
+                left.append(clocked.pk)
+            clocked = None
+            if stored.clocked_time is not None:
+                clocked = ClockedSchedule(clocked_time=stored.clocked_time)
+                fresh.append(clocked)
+        kept.append(clocked)
+    if fresh:
+        ClockedSchedule.objects.bulk_create(fresh)
+    return [clocked and clocked.pk for clocked in kept], left
 
 
-def redescribe(task: Task, description: str) -> None:
-    """Let the admin show what a task is now."""
-    PeriodicTask.objects.filter(pk=task.periodic_task_id).update(
-        description=description
-    )
+def redescribe(descriptions: Sequence[tuple[int, str]]) -> None:
+    """Let the admin show what tasks are now, by the ids of their schedules."""
+    with prepared(rows=len(descriptions)) as cursor:
+        cursor.execute(
+            """
+            UPDATE django_celery_beat_periodictask periodic
+            SET description = new.description
+            FROM unnest(%s::int[], %s::text[]) AS new(id, description)
+            WHERE periodic.id = new.id
+            """,
+            columns(descriptions),
+        )
 
 
 def set_enabled(task_ids: Collection[UUID], enabled: bool) -> None:

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from django.db import connection
 from django.db.models import F
 
 from accounts import audit, encryption
@@ -18,7 +19,7 @@ from scheduler_service.statements import prepared
 from tasks_api import changes, periodic, tallies
 from tasks_api.arrays import array, columns
 from tasks_api.delivery.request import options_of
-from tasks_api.models import Task, TaskTag, new_id
+from tasks_api.models import Task, new_id
 from tasks_api.schedules import Cron, Schedule, bare, first_after, spread
 from tasks_api.specs import (
     Backoff,
@@ -235,38 +236,110 @@ def spec_of(task: Task) -> TaskSpec:
     )
 
 
-def rewrite(task: Task, spec: TaskSpec) -> datetime | None:
-    """Make a task what its owner wants it to be now, under its id.
+class Rewritten(NamedTuple):
+    """Of many tasks, those that were something else; and whose schedule was, since when."""
 
-    Paused or not, it stays so. Returns when its schedule became another one, if it did:
-    where it continues then is for the caller to plan. What is as it was is not written,
-    and no version of its own.
+    changed: list[Task]
+    moved: list[Task]
+    moved_at: datetime | None
+
+
+def rewrite(wanted: Sequence[tuple[Task, TaskSpec]]) -> Rewritten:
+    """Make tasks what their owner wants them to be now, under their ids, in few statements.
+
+    Paused or not, they stay so. Where those continue whose schedule is another one is for
+    the caller to plan. What is as it was is not written, and no version of its own.
     """
-    before = periodic.stored_of(task)
-    stored = periodic.stored_as(
-        schedule_for(spec, task.pk), created_at=task.created_at
-    )._replace(enabled=before.enabled)
-    is_moved = stored != before
-    wanted = _columns(spec, stored)
-    if _is_alike(task.request, spec.request):
-        wanted["request"] = task.request
-    if not is_moved and all(getattr(task, name) == wanted[name] for name in wanted):
-        return None
+    changed: list[tuple[Task, TaskSpec]] = []
+    moved: list[tuple[Task, periodic.Stored]] = []
+    retagged: list[tuple[Task, TaskSpec]] = []
+    for task, spec in wanted:
+        before = periodic.stored_of(task)
+        stored = periodic.stored_as(
+            schedule_for(spec, task.pk), created_at=task.created_at
+        )._replace(enabled=before.enabled)
+        values = _columns(spec, stored)
+        if _is_alike(task.request, spec.request):
+            values["request"] = task.request
+        is_moved = stored != before
+        if not is_moved and all(getattr(task, name) == values[name] for name in values):
+            continue
+        changed.append((task, spec))
+        if is_moved:
+            moved.append((task, stored))
+        if task.tags != values["tags"]:
+            retagged.append((task, spec))
+        for name, value in values.items():
+            setattr(task, name, value)
+        task.version += 1
     moved_at = None
-    if is_moved:
-        moved_at = changes.close([task.pk], changes.What.EDITED)
-        periodic.change(task, stored)
-    if task.tags != wanted["tags"]:
-        TaskTag.objects.filter(task=task).delete()
-        _tag(task.owner_id, {task.pk: spec.tags})
-    description = describe(spec, task.owner)
-    if description != task.periodic_task.description:
-        periodic.redescribe(task, description)
-    for name, value in wanted.items():
-        setattr(task, name, value)
-    task.version += 1
-    task.save(update_fields=[*wanted, "version"])
-    return moved_at
+    if moved:
+        ids = [task.pk for task, _ in moved]
+        moved_at = changes.close(ids, changes.What.EDITED)
+        periodic.change(moved)
+    if changed:
+        _write([task for task, _ in changed], [*values, "version"])
+        _describe_anew(changed)
+    if retagged:
+        _retag(retagged)
+    return Rewritten(
+        [task for task, _ in changed], [task for task, _ in moved], moved_at
+    )
+
+
+def _write(tasks: Sequence[Task], names: Sequence[str]) -> None:
+    """Write these columns of tasks, in one statement."""
+    arrays = ", ".join(["%s::uuid[]", *(f"%s::{_cast(name)}[]" for name in names)])
+    written = ", ".join(
+        f"{name} = new.{name}" + ("::text[]" if name == "tags" else "")
+        for name in names
+    )
+    rows = [
+        (
+            task.pk,
+            *(
+                array(task.tags) if name == "tags" else getattr(task, name)
+                for name in names
+            ),
+        )
+        for task in tasks
+    ]
+    with prepared(rows=len(rows)) as cursor:
+        cursor.execute(
+            f"""
+            UPDATE tasks_api_task task SET {written}
+            FROM unnest({arrays}) AS new(id, {", ".join(names)})
+            WHERE task.id = new.id
+            """,  # noqa: S608 (names of columns)
+            columns(rows),
+        )
+
+
+def _cast(name: str) -> str:
+    """What a column of Task is written as; tags as text, as in Row."""
+    kind = Task._meta.get_field(name).get_internal_type()
+    return {"BooleanField": "bool"}.get(kind, "int" if "Integer" in kind else "text")
+
+
+def _describe_anew(changed: Sequence[tuple[Task, TaskSpec]]) -> None:
+    found = [
+        (task.periodic_task_id, description)
+        for task, spec in changed
+        if (description := describe(spec, task.owner)) != task.periodic_task.description
+    ]
+    if found:
+        periodic.redescribe(found)
+
+
+def _retag(retagged: Sequence[tuple[Task, TaskSpec]]) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "DELETE FROM tasks_api_tasktag WHERE task_id = ANY(%s::uuid[])",
+            [array([task.pk for task, _ in retagged])],
+        )
+    for owner_id in {task.owner_id for task, _ in retagged}:
+        own = {t.pk: spec.tags for t, spec in retagged if t.owner_id == owner_id}
+        _tag(owner_id, own)
 
 
 def _is_alike(stored: str, wanted: RequestOptions) -> bool:

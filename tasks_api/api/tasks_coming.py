@@ -44,7 +44,7 @@ class NextFireTimes(TasksView):
             # The admin stored what cannot be computed.
             return Response(_answer(is_enabled, None, []))
         return Response(
-            _answer(is_enabled, schedule, _of_task(task, schedule, now, count))
+            _answer(is_enabled, schedule, of_task(task, schedule, now, count))
         )
 
 
@@ -80,7 +80,8 @@ def _count(value: object) -> int:
     )
 
 
-def _of_task(task: Task, schedule: Schedule, now: datetime, count: int) -> list[Coming]:
+def of_task(task: Task, schedule: Schedule, now: datetime, count: int) -> list[Coming]:
+    """The fire times that a stored task has before it, paused or not."""
     if not task.periodic_task.one_off:
         return _found(schedule, now, count)
     if task.last_fire_at is not None and task.last_fire_at <= now:

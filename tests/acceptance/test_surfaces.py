@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -78,6 +79,30 @@ def test_the_walk_through_the_documents(running: Stand, target: Receiver) -> Non
     [timer] = [r for r in target.requests if r.path == "/timers"]
     assert timer.headers["scheduler-secret"] == "XXXXXX"
     assert json.loads(timer.body)["body"] == {"foo": "bar"}
+
+
+def test_the_story_of_a_task(running: Stand) -> None:
+    token = running.api.headers["Authorization"]
+    assert isinstance(token, str)
+
+    done = subprocess.run(
+        [
+            sys.executable,
+            "docs/story.py",
+            f"--url={running.url}",
+            f"--token={token.removeprefix('Bearer ')}",
+            f"--secret={running.manage('signing_secret', 'Alpha')}",
+        ],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT / "clients" / "python" / "src")},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr
+    assert done.stdout.endswith("Everything was as expected.\n")
+    assert "signature='ok'" in done.stdout
 
 
 def test_a_job_never_has_two_requests_under_way(

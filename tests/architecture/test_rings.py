@@ -32,6 +32,7 @@ CORE = {
     "tasks_api.account",
     "tasks_api.broker",
     "tasks_api.changes",
+    "tasks_api.declare",
     "tasks_api.dispatch",
     "tasks_api.notices",
     "tasks_api.outlook",

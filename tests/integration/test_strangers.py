@@ -31,7 +31,7 @@ OWN = {
     "runs": {"runs": [], "next_cursor": None},
 }
 # Work on the caller's own, whatever the body says.
-SELFISH = {"preview-task", "redrive-runs"}
+SELFISH = {"apply-tasks", "preview-task", "redrive-runs"}
 # Take ids in the body.
 BULK = {"pause-tasks", "resume-tasks"}
 # Make rows, or name theirs in the body or in the query, by ids that each tenant has to itself;

@@ -1,0 +1,564 @@
+"""The command `scheduler`: tasks, runs, accounts, plans, and a receiver for trying."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from scheduler_client import files, listen, show
+from scheduler_client.client import Client
+from scheduler_client.errors import ApiError, SchedulerError, Unreachable
+from scheduler_client.models import Plan
+from scheduler_client.webhooks import key_of
+
+# Refused by the service; said wrongly; not reached; found what was looked for: changes
+# in a plan with --check, or an account whose sum is not zero.
+REFUSED, USAGE, UNREACHABLE, FOUND = 1, 2, 3, 4
+
+Options = argparse.Namespace
+Command = Callable[[Client, Options], int]
+
+
+class UsageError(Exception):
+    """What was said cannot be done; the text says why."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        if options.command is _listen:
+            _listen(options)
+            return 0
+        if not options.url or not options.token:
+            raise UsageError(
+                "Set SCHEDULER_URL and SCHEDULER_TOKEN, or --url and --token"
+            )
+        with Client(
+            options.url, options.token, timeout=options.timeout, retries=options.retries
+        ) as client:
+            code: int = options.command(client, options)
+            return code
+    except ApiError as error:
+        _complain(f"{error.status}: {error.message}")
+        for task in error.tasks[1:]:
+            _complain(f"tasks[{task['index']}]: {task['message']}")
+        return REFUSED
+    except Unreachable as error:
+        _complain(str(error))
+        return UNREACHABLE
+    except (UsageError, files.FileError, SchedulerError, ValueError) as error:
+        _complain(str(error))
+        return USAGE
+    except BrokenPipeError:
+        # Such as `| head`. Python would complain once more when it flushes at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        return 130
+
+
+def _complain(text: str) -> None:
+    print(f"scheduler: {show.printable(text, 2000)}", file=sys.stderr)
+
+
+def _say(lines: Iterable[str]) -> None:
+    for line in lines:
+        print(line)
+
+
+def _tell(options: Options, data: object, lines: Iterable[str]) -> None:
+    """As JSON where that was asked for, as text otherwise."""
+    if options.json:
+        print(json.dumps(data, ensure_ascii=False, indent=2))
+    else:
+        _say(lines)
+
+
+def _done(options: Options, data: object, text: str) -> int:
+    _tell(options, data, [text])
+    return 0
+
+
+# Tasks.
+
+
+def _list(client: Client, options: Options) -> int:
+    found = client.list(
+        name=options.name,
+        tags=options.tag,
+        state=options.state,
+        task_type=options.type,
+        owner=options.owner,
+        page=min(options.limit, 1000),
+    )
+    tasks = list(islice(found, options.limit))
+    _tell(options, [each.raw for each in tasks], show.tasks(tasks))
+    return 0
+
+
+def _show(client: Client, options: Options) -> int:
+    task = client.get(_id_of(client, options.task))
+    _tell(options, task.raw, show.details({**task.raw, "etag": task.etag}))
+    return 0
+
+
+def _create(client: Client, options: Options) -> int:
+    said = _fields(options)
+    if isinstance(said, list):
+        ids = client.create_many([files.typed(each) for each in said], key=options.key)
+        _tell(options, {"ids": ids}, ids)
+        return 0
+    created = client.create(files.typed(said), key=options.key)
+    return _done(options, {"id": created.id, "etag": created.etag}, created.id)
+
+
+def _put(client: Client, options: Options) -> int:
+    task = client.by_name.put(options.name, files.typed(_object(options)))
+    return _done(options, task.raw, task.id)
+
+
+def _change(client: Client, options: Options) -> int:
+    task_id = _id_of(client, options.task)
+    task = client.change(task_id, _object(options), if_match=options.if_match)
+    _tell(options, task.raw, show.details({**task.raw, "etag": task.etag}))
+    return 0
+
+
+def _remove(client: Client, options: Options) -> int:
+    for task in options.tasks:
+        client.remove(_id_of(client, task))
+    return _done(options, {"removed": options.tasks}, f"{len(options.tasks)} removed")
+
+
+def _pause(client: Client, options: Options) -> int:
+    client.pause([_id_of(client, task) for task in options.tasks])
+    return _done(options, {"paused": options.tasks}, f"{len(options.tasks)} paused")
+
+
+def _resume(client: Client, options: Options) -> int:
+    client.resume([_id_of(client, task) for task in options.tasks])
+    return _done(options, {"resumed": options.tasks}, f"{len(options.tasks)} resumed")
+
+
+def _run(client: Client, options: Options) -> int:
+    run_id = client.run(_id_of(client, options.task), key=options.key)
+    return _done(options, {"run_id": run_id}, run_id)
+
+
+def _next(client: Client, options: Options) -> int:
+    found = client.next(_id_of(client, options.task), options.n)
+    _tell(options, found.raw, show.fire_times(found))
+    return 0
+
+
+def _preview(client: Client, options: Options) -> int:
+    # Where it goes does not matter to when it goes.
+    task = {"url": "https://example.com/", **files.typed(_object(options))}
+    if task.get("queue"):
+        del task["url"]
+    found = client.preview(task, n=options.n, since=options.since)
+    _tell(options, found.raw, show.fire_times(found))
+    return 0
+
+
+def _id_of(client: Client, task: str) -> str:
+    """The id of a task that was named by it, or by its name."""
+    try:
+        UUID(task)
+    except ValueError:
+        return client.by_name.get(task).id
+    return task
+
+
+def _object(options: Options) -> dict[str, Any]:
+    said = _fields(options)
+    if isinstance(said, list):
+        raise UsageError("One task is wanted, and not a list")
+    return said
+
+
+def _fields(options: Options) -> dict[str, Any] | list[dict[str, Any]]:
+    """What a file says, with --data and the options of fields in its place."""
+    said: Any = {}
+    if options.file:
+        said = files.parse(_path(options.file))
+    if isinstance(said, list):
+        return said
+    if options.data:
+        try:
+            said = {**said, **json.loads(options.data)}
+        except (ValueError, TypeError) as error:
+            raise UsageError(f"--data is not a JSON object: {error}") from None
+    if not isinstance(said, dict):
+        raise UsageError("A task is an object")
+    names = ("url", "queue", "cron", "timezone", "name", "method")
+    given = {name: getattr(options, f"f_{name}", None) for name in names}
+    given["frequency"] = getattr(options, "f_every", None)
+    given["run_datetime"] = getattr(options, "f_at", None)
+    given["start_datetime"] = getattr(options, "f_start", None)
+    given["end_datetime"] = getattr(options, "f_end", None)
+    given["tags"] = getattr(options, "f_tag", None)
+    return {**said, **{name: each for name, each in given.items() if each is not None}}
+
+
+def _path(file: str) -> Path:
+    return Path("/dev/stdin") if file == "-" else Path(file)
+
+
+# Runs.
+
+
+def _runs(client: Client, options: Options) -> int:
+    task = options.task and _id_of(client, options.task)
+    found = client.runs(
+        task or None,
+        states=options.state,
+        since=options.since,
+        until=options.until,
+        page=min(options.limit, 1000),
+    )
+    runs = list(islice(found, options.limit))
+    _tell(options, [each.raw for each in runs], show.runs(runs))
+    return 0
+
+
+def _show_run(client: Client, options: Options) -> int:
+    run = client.run_detail(options.run)
+    _tell(options, run.raw, show.run(run))
+    return 0
+
+
+def _account(client: Client, options: Options) -> int:
+    task = _id_of(client, options.task)
+    found = client.account(task, since=options.since, until=options.until)
+    _tell(options, found.raw, show.account(found))
+    return FOUND if found.balance else 0
+
+
+def _redrive(client: Client, options: Options) -> int:
+    if bool(options.run) == bool(options.state):
+        raise UsageError("Say which runs: their ids, or --state")
+    if options.run:
+        ids = [client.redrive(each) for each in options.run]
+        _tell(options, {"run_ids": ids}, ids)
+        return 0
+    made = client.redrive_many(
+        options.state,
+        task=options.task and _id_of(client, options.task),
+        since=options.since,
+        until=options.until,
+        limit=options.limit,
+    )
+    more = ["There are more; say it again."] if made.more else []
+    data = {"run_ids": made.run_ids, "more": made.more}
+    _tell(options, data, [*made.run_ids, *more])
+    return 0
+
+
+# Plans.
+
+
+def _plan(client: Client, options: Options) -> int:
+    declared = files.load(_path(options.file), os.environ)
+    plan = client.plan(declared.tag, declared.tasks)
+    _tell(options, plan.raw, _planned(plan))
+    return FOUND if options.check and plan.has_changes else 0
+
+
+def _planned(plan: Plan) -> Iterator[str]:
+    yield from show.plan(plan)
+    if plan.has_changes:
+        yield f"To do just this: scheduler apply -f … --plan {plan.plan}"
+
+
+def _apply(client: Client, options: Options) -> int:
+    declared = files.load(_path(options.file), os.environ)
+    expected = options.plan
+    if expected is None:
+        plan = client.plan(declared.tag, declared.tasks)
+        if not plan.has_changes:
+            _tell(options, plan.raw, show.plan(plan))
+            return 0
+        if not options.yes:
+            if options.json or not sys.stdin.isatty():
+                raise UsageError("Nobody can be asked: say --yes, or --plan")
+            _say(show.plan(plan))
+            if input("Do this? [y/N] ").strip().lower() not in ("y", "yes"):
+                return REFUSED
+        expected = plan.plan
+    done = client.apply(declared.tag, declared.tasks, plan=expected)
+    _tell(options, done.raw, show.plan(done))
+    return 0
+
+
+# Access.
+
+
+def _tokens(client: Client, options: Options) -> int:
+    tokens = list(client.tokens(owner=options.owner))
+    head = ("id", "user", "name", "prefix", "scope", "expires", "revoked", "last used")
+    rows = [
+        (
+            *(each.id, each.user, each.name, each.prefix, each.scope),
+            *(each.expires_at, each.revoked_at, each.last_used_at),
+        )
+        for each in tokens
+    ]
+    _tell(options, [each.raw for each in tokens], show.table(head, rows))
+    return 0
+
+
+def _issue(client: Client, options: Options) -> int:
+    token = client.issue_token(
+        options.name,
+        scope=options.scope,
+        expires_in=options.expires_in,
+        user=options.user,
+    )
+    return _done(options, token.raw, token.token)
+
+
+def _rotate(client: Client, options: Options) -> int:
+    token = client.rotate_token(options.id, overlap=options.overlap)
+    return _done(options, token.raw, token.token)
+
+
+def _revoke(client: Client, options: Options) -> int:
+    client.revoke_token(options.id)
+    return _done(options, {"revoked": options.id}, "Revoked")
+
+
+def _audit(client: Client, options: Options) -> int:
+    found = client.audit(
+        actor=options.actor,
+        action=options.action,
+        object_id=options.object,
+        since=options.since,
+        until=options.until,
+    )
+    entries = list(islice(found, options.limit))
+    head = ("at", "actor", "via", "action", "objects", "changes")
+    rows = [
+        (
+            *(each.at, each.actor, each.via, each.action, each.objects),
+            show.written(each.changes, 80),
+        )
+        for each in entries
+    ]
+    _tell(options, [each.raw for each in entries], show.table(head, rows))
+    return 0
+
+
+# A receiver.
+
+
+def _listen(options: Options) -> None:
+    secrets = options.secret or os.environ.get("SCHEDULER_SECRET", "").split()
+    for secret in secrets:
+        key_of(secret)
+    manner = listen.Manner(
+        secrets, options.status, options.delay, options.times, options.count
+    )
+    write = listen.as_json if options.json else listen.as_line
+
+    def tell(told: dict[str, Any]) -> None:
+        print(write(told), flush=True)
+
+    def ready(url: str) -> None:
+        unchecked = "" if secrets else ", and checks no signature: give it a --secret"
+        print(f"Listening at {url}{unchecked}", file=sys.stderr, flush=True)
+
+    try:
+        listen.serve(options.host, options.port, manner, tell, ready)
+    except OSError as error:
+        raise UsageError(f"{options.host}:{options.port}: {error.strerror}") from None
+
+
+# What may be said.
+
+
+def _parser() -> argparse.ArgumentParser:
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--url", default=os.environ.get("SCHEDULER_URL"))
+    common.add_argument(
+        "--token",
+        default=os.environ.get("SCHEDULER_TOKEN"),
+        help="better given as SCHEDULER_TOKEN, which other users cannot see",
+    )
+    common.add_argument("--timeout", type=float, default=30.0, help="seconds")
+    common.add_argument("--retries", type=int, default=4, help="when no answer comes")
+    common.add_argument("--json", action="store_true", help="answer as JSON")
+    parser = argparse.ArgumentParser(
+        prog="scheduler",
+        description=__doc__,
+        epilog="It exits with 0, with 1 if the service refused, 2 if what was said is "
+        "wrong, 3 if there was no answer, and 4 if a plan --check has changes or the "
+        "sum of an account is not zero.",
+    )
+    commands = parser.add_subparsers(required=True, metavar="command")
+
+    def add(
+        group: Any, name: str, command: Callable[..., int | None], text: str
+    ) -> argparse.ArgumentParser:
+        made: argparse.ArgumentParser = group.add_parser(
+            name, parents=[common], help=text, description=text
+        )
+        made.set_defaults(command=command)
+        return made
+
+    def group(name: str, text: str) -> Any:
+        made = commands.add_parser(name, help=text, description=text)
+        return made.add_subparsers(required=True, metavar="command")
+
+    _add_tasks(group("tasks", "list, make, change and remove tasks"), add)
+    _add_runs(group("runs", "list runs, look at one, or send some again"), add)
+    _add_tokens(group("tokens", "list, issue, rotate and revoke tokens"), add)
+
+    one = add(commands, "next", _next, "show the coming fire times of a task")
+    one.add_argument("task", help="its id or name")
+    one.add_argument("-n", type=int, default=20)
+    one = add(commands, "preview", _preview, "show the fire times a task would have")
+    _add_fields(one)
+    one.add_argument("-n", type=int, default=20)
+    one.add_argument("--from", dest="since", metavar="MOMENT")
+    one = add(commands, "account", _account, "compare what was planned with what was")
+    one.add_argument("task", help="its id or name")
+    _add_span(one)
+    _add_redrive(add(commands, "redrive", _redrive, "send runs again"))
+
+    one = add(commands, "plan", _plan, "show what a file of tasks would change")
+    one.add_argument("-f", "--file", required=True, help="YAML or JSON; - is stdin")
+    one.add_argument("--check", action="store_true", help="exit with 4 on changes")
+    one = add(commands, "apply", _apply, "make the tasks with a tag what a file says")
+    one.add_argument("-f", "--file", required=True, help="YAML or JSON; - is stdin")
+    one.add_argument("--yes", action="store_true", help="do not ask")
+    one.add_argument("--plan", help="do what this plan showed, or nothing")
+
+    one = add(commands, "audit", _audit, "show who changed what")
+    for name in ("--actor", "--action", "--object"):
+        one.add_argument(name)
+    _add_span(one)
+    one.add_argument("--limit", type=_positive, default=100)
+
+    one = add(commands, "listen", _listen, "receive requests, verify and print them")
+    one.add_argument("--host", default="127.0.0.1")
+    one.add_argument("--port", type=int, default=8001)
+    one.add_argument(
+        "--secret", action="append", help="whsec_…; or set SCHEDULER_SECRET"
+    )
+    one.add_argument("--status", type=int, default=200, help="to answer with")
+    one.add_argument("--delay", type=float, default=0.0, help="seconds to the answer")
+    one.add_argument("--times", type=int, help="do so this often, then answer 200")
+    one.add_argument("--count", type=_positive, help="stop after so many requests")
+    return parser
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError("should be 1 or more")
+    return value
+
+
+Add = Callable[[Any, str, Callable[..., int | None], str], argparse.ArgumentParser]
+
+
+def _add_tasks(group: Any, add: Add) -> None:
+    one = add(group, "list", _list, "list tasks")
+    one.add_argument("--name")
+    one.add_argument("--tag", action="append", default=[])
+    one.add_argument("--state", choices=["active", "paused"])
+    one.add_argument("--type", choices=["periodic", "one_time"])
+    one.add_argument("--owner", help="for administrators: a user, or all")
+    one.add_argument("--limit", type=_positive, default=1000)
+    one = add(group, "show", _show, "show a task")
+    one.add_argument("task", help="its id or name")
+    one = add(group, "create", _create, "make a task, or a list of them from a file")
+    _add_fields(one)
+    one.add_argument("--key", help="an idempotency key")
+    one = add(group, "put", _put, "make the task of a name, or make it just this")
+    one.add_argument("name")
+    _add_fields(one, named=False)
+    one = add(group, "change", _change, "change some fields of a task")
+    one.add_argument("task", help="its id or name")
+    _add_fields(one)
+    one.add_argument("--if-match", help="the ETag that it must have")
+    for name, command, text in (
+        ("remove", _remove, "remove tasks"),
+        ("pause", _pause, "pause tasks, all of them or none"),
+        ("resume", _resume, "resume tasks, all of them or none"),
+    ):
+        one = add(group, name, command, text)
+        one.add_argument("tasks", nargs="+", metavar="task", help="its id or name")
+    one = add(group, "run", _run, "run a task now, beside its schedule")
+    one.add_argument("task", help="its id or name")
+    one.add_argument("--key", help="an idempotency key")
+
+
+def _add_fields(parser: argparse.ArgumentParser, *, named: bool = True) -> None:
+    parser.add_argument("-f", "--file", help="its fields, in YAML or JSON; - is stdin")
+    parser.add_argument("-d", "--data", help="its fields, as a JSON object")
+    # In a group of its own: --url is already where the service is.
+    parser.add_argument("--target", dest="f_url", help="the url to call")
+    parser.add_argument("--queue", dest="f_queue")
+    parser.add_argument("--method", dest="f_method")
+    parser.add_argument("--cron", dest="f_cron")
+    parser.add_argument("--timezone", dest="f_timezone")
+    parser.add_argument("--every", dest="f_every", metavar="SECONDS", type=int)
+    parser.add_argument("--at", dest="f_at", metavar="MOMENT", help="once, then")
+    parser.add_argument("--start", dest="f_start", metavar="MOMENT")
+    parser.add_argument("--end", dest="f_end", metavar="MOMENT")
+    parser.add_argument("--tag", dest="f_tag", action="append")
+    if named:
+        parser.add_argument("--name", dest="f_name")
+
+
+def _add_runs(group: Any, add: Add) -> None:
+    one = add(group, "list", _runs, "list runs, the newest fire time first")
+    one.add_argument("--task", help="of this task, by its id or name")
+    one.add_argument("--state", action="append", default=[])
+    _add_span(one)
+    one.add_argument("--limit", type=_positive, default=100)
+    one = add(group, "show", _show_run, "show a run with its attempts")
+    one.add_argument("run", help="its id")
+    _add_redrive(add(group, "redrive", _redrive, "send runs again"))
+
+
+def _add_redrive(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", nargs="*", help="the ids of runs")
+    parser.add_argument("--state", action="append", default=[], help="or all of these")
+    parser.add_argument("--task", help="of this task, by its id or name")
+    _add_span(parser)
+    parser.add_argument("--limit", type=_positive)
+
+
+def _add_span(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--from", dest="since", metavar="MOMENT", help="included")
+    parser.add_argument("--to", dest="until", metavar="MOMENT", help="excluded")
+
+
+def _add_tokens(group: Any, add: Add) -> None:
+    one = add(group, "list", _tokens, "list tokens")
+    one.add_argument("--owner", help="for administrators: a user, or all")
+    one = add(group, "issue", _issue, "make a token, and print it this once")
+    one.add_argument("name", nargs="?", default="")
+    one.add_argument("--scope", choices=["read", "write", "admin"])
+    one.add_argument("--expires-in", type=_positive, metavar="SECONDS")
+    one.add_argument("--user", help="for administrators: whose it is")
+    one = add(group, "rotate", _rotate, "make a token in the place of one")
+    one.add_argument("id")
+    one.add_argument("--overlap", type=int, metavar="SECONDS")
+    one = add(group, "revoke", _revoke, "let a token open nothing any more")
+    one.add_argument("id")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,478 @@
+"""The client: a method for each thing that the service does with tasks."""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from types import TracebackType
+from typing import Any, Self, TypeVar
+from urllib.parse import quote
+from uuid import uuid4
+
+from scheduler_client.connection import Answer, Connection
+from scheduler_client.models import (
+    Account,
+    Attempt,
+    Created,
+    Difference,
+    Entry,
+    FireTime,
+    FireTimes,
+    IssuedToken,
+    Plan,
+    Redriven,
+    Run,
+    ScheduleChange,
+    Step,
+    Task,
+    Token,
+    read,
+)
+
+Fields = Mapping[str, Any]
+Moment = datetime | str
+Model = TypeVar("Model")
+
+PAGE = 1000
+
+
+class Client:
+    """A user of the service. Use one per thread, and close it, or use it in a `with`.
+
+    `timeout` is how long each request may take, in seconds; `retries` how often one is
+    sent again when the service is away or asks for patience. Requests that create carry
+    an Idempotency-Key, so one that is sent again creates nothing twice. Every method
+    raises ApiError for a refusal and Unreachable where no answer came.
+    """
+
+    def __init__(
+        self, base_url: str, token: str, *, timeout: float = 30.0, retries: int = 4
+    ) -> None:
+        self._connection = Connection(base_url, token, timeout=timeout, retries=retries)
+        self.by_name = ByName(self._connection)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._connection.close()
+
+    # Tasks.
+
+    def create(
+        self, task: Fields | None = None, /, *, key: str | None = None, **fields: Any
+    ) -> Created:
+        """Store a task, given as a mapping, as keywords, or both.
+
+        Datetimes must be aware; a timedelta becomes seconds. `key` is the idempotency
+        key, a random one if absent: give one of your own to be safe beyond this call.
+        """
+        answer = self._create("/tasks/", {**(task or {}), **fields}, key)
+        return Created(answer.body["id"], answer.headers.get("ETag", ""), _was(answer))
+
+    def create_many(
+        self, tasks: Sequence[Fields], *, key: str | None = None
+    ) -> builtins.list[str]:
+        """Store up to 10,000 tasks, all of them or none; their ids, in that order."""
+        answer = self._create("/tasks/bulk/", {"tasks": tasks}, key)
+        return [str(each) for each in answer.body["ids"]]
+
+    def get(self, task_id: str) -> Task:
+        return _task(self._get(f"/tasks/id/{_part(task_id)}"))
+
+    def list(
+        self,
+        *,
+        name: str | None = None,
+        tags: Sequence[str] = (),
+        state: str | None = None,
+        task_type: str | None = None,
+        created_after: Moment | None = None,
+        created_before: Moment | None = None,
+        next_run_after: Moment | None = None,
+        next_run_before: Moment | None = None,
+        owner: str | None = None,
+        page: int = PAGE,
+    ) -> Iterator[Task]:
+        """Your tasks, the oldest first, fetched page by page as you go on."""
+        query = {
+            "name": name,
+            "tag": [*tags],
+            "state": state,
+            "task_type": task_type,
+            "created_after": created_after,
+            "created_before": created_before,
+            "next_run_after": next_run_after,
+            "next_run_before": next_run_before,
+            "owner": owner,
+            "limit": page,
+        }
+        for each in self._pages("/tasks/", "tasks", query, cursor=""):
+            yield _read_task(each)
+
+    def count(self) -> int:
+        """How many tasks you have."""
+        return int(self._get("/tasks/", limit=1).body["count"])
+
+    def change(
+        self,
+        task: str | Task,
+        changes: Fields | None = None,
+        /,
+        *,
+        if_match: str | None = None,
+        **fields: Any,
+    ) -> Task:
+        """Change some fields of a task; None takes an optional one away.
+
+        Of a Task that you have read, what others changed since is not overwritten: that
+        raises Stale. With an id, give `if_match` for the same.
+        """
+        etag = if_match or (task.etag if isinstance(task, Task) else "")
+        return _task(
+            self._connection.say(
+                "PATCH",
+                f"/tasks/id/{_id(task)}",
+                body=_written({**(changes or {}), **fields}),
+                headers=_if_match(etag),
+                # A second time, the ETag would be another one because of the first.
+                repeatable=not etag,
+            )
+        )
+
+    def remove(self, task: str | Task, *, if_match: str | None = None) -> None:
+        self._connection.say(
+            "DELETE",
+            f"/tasks/id/{_id(task)}",
+            headers=_if_match(if_match),
+            repeatable=True,
+        )
+
+    def pause(self, tasks: str | Task | Sequence[str | Task]) -> None:
+        """Pause one task or many: all of them, or none."""
+        self._switch("pause", tasks)
+
+    def resume(self, tasks: str | Task | Sequence[str | Task]) -> None:
+        """Resume one task or many: all of them, or none."""
+        self._switch("resume", tasks)
+
+    def run(self, task: str | Task, *, key: str | None = None) -> str:
+        """Make a run at once, beside the schedule; its id."""
+        answer = self._create(f"/tasks/{_id(task)}/run/", None, key)
+        return str(answer.body["run_id"])
+
+    def next(self, task: str | Task, n: int = 20) -> FireTimes:
+        """The coming fire times of a task."""
+        return _fire_times(self._get(f"/tasks/{_id(task)}/next/", n=n))
+
+    def preview(
+        self,
+        task: Fields | None = None,
+        /,
+        *,
+        n: int = 20,
+        since: Moment | None = None,
+        **fields: Any,
+    ) -> FireTimes:
+        """The fire times that a task would have, without storing it."""
+        body = {**(task or {}), **fields, "n": n, "from": since}
+        return _fire_times(self._post("/tasks/preview/", body, repeatable=True))
+
+    def plan(self, tag: str, tasks: Sequence[Fields]) -> Plan:
+        """What `apply` would do, without doing it."""
+        body = {"tag": tag, "tasks": tasks, "dry_run": True}
+        return _plan(self._post("/tasks/apply/", body, repeatable=True))
+
+    def apply(
+        self,
+        tag: str,
+        tasks: Sequence[Fields],
+        *,
+        plan: str | Plan | None = None,
+        key: str | None = None,
+    ) -> Plan:
+        """Make your tasks with a tag what a list says, all of it or nothing.
+
+        With the `plan` that you have looked at, raises Stale if it is another one by now.
+        """
+        expected = plan.plan if isinstance(plan, Plan) else plan
+        body = {"tag": tag, "tasks": tasks, "plan": expected}
+        return _plan(self._create("/tasks/apply/", body, key))
+
+    # What came of them.
+
+    def runs(
+        self,
+        task: str | Task | None = None,
+        *,
+        states: Sequence[str] = (),
+        since: Moment | None = None,
+        until: Moment | None = None,
+        page: int = PAGE,
+    ) -> Iterator[Run]:
+        """Runs, the newest fire time first, fetched page by page as you go on."""
+        path = "/runs/" if task is None else f"/tasks/{_id(task)}/runs/"
+        query = {
+            "state": ",".join(states) or None,
+            "from": since,
+            "to": until,
+            "limit": page,
+        }
+        for each in self._pages(path, "runs", query):
+            yield read(Run, each)
+
+    def run_detail(self, run_id: str) -> Run:
+        """One run, with its attempts."""
+        data = self._get(f"/runs/{_part(run_id)}/").body
+        attempts = tuple(read(Attempt, each) for each in data.get("attempts", ()))
+        return read(Run, data, attempts=attempts)
+
+    def account(
+        self,
+        task: str | Task,
+        *,
+        since: Moment | None = None,
+        until: Moment | None = None,
+    ) -> Account:
+        """What a task's schedule planned, and what became of it; a day if not said."""
+        path = f"/tasks/{_id(task)}/account/"
+        query = {"from": since, "to": until}
+        data = self._connection.say(
+            "GET", path, query=_query(query), repeatable=True
+        ).body
+        return read(
+            Account,
+            data,
+            differences=[read(Difference, each) for each in data["differences"]],
+            changes=[read(ScheduleChange, each) for each in data["changes"]],
+        )
+
+    def redrive(self, run_id: str) -> str:
+        """Send a run again; the id of the new one."""
+        path = f"/runs/{_part(run_id)}/redrive/"
+        answer = self._connection.say("POST", path, repeatable=False)
+        return str(answer.body["run_id"])
+
+    def redrive_many(
+        self,
+        states: Sequence[str],
+        *,
+        task: str | Task | None = None,
+        since: Moment | None = None,
+        until: Moment | None = None,
+        limit: int | None = None,
+    ) -> Redriven:
+        """Send again what is in these states, the oldest first, at most `limit` runs."""
+        body = {
+            "state": [*states],
+            "task_id": None if task is None else _id(task),
+            "from": since,
+            "to": until,
+            "limit": limit,
+        }
+        answer = self._post("/runs/redrive/", body, repeatable=False)
+        return read(Redriven, answer.body)
+
+    # Access.
+
+    def tokens(self, *, owner: str | None = None) -> Iterator[Token]:
+        """Your tokens, the newest first; for administrators also those of others."""
+        query = {"owner": owner, "limit": PAGE}
+        for each in self._pages("/tokens/", "tokens", query):
+            yield read(Token, each)
+
+    def issue_token(
+        self,
+        name: str = "",
+        *,
+        scope: str | None = None,
+        expires_in: timedelta | int | None = None,
+        user: str | None = None,
+    ) -> IssuedToken:
+        body = {"name": name, "scope": scope, "expires_in": expires_in, "user": user}
+        answer = self._post("/tokens/", body, repeatable=False)
+        return read(IssuedToken, answer.body)
+
+    def rotate_token(
+        self, token_id: str, *, overlap: timedelta | int | None = None
+    ) -> IssuedToken:
+        """A new token in the place of one that lives on for `overlap`, in seconds."""
+        path = f"/tokens/{_part(token_id)}/rotate/"
+        answer = self._post(path, {"overlap_seconds": overlap}, repeatable=False)
+        return read(IssuedToken, answer.body)
+
+    def revoke_token(self, token_id: str) -> None:
+        path = f"/tokens/{_part(token_id)}/"
+        self._connection.say("DELETE", path, repeatable=True)
+
+    def audit(
+        self,
+        *,
+        actor: str | None = None,
+        action: str | None = None,
+        object_id: str | None = None,
+        since: Moment | None = None,
+        until: Moment | None = None,
+    ) -> Iterator[Entry]:
+        """The audit log of your tenant, the newest first; for administrators."""
+        query = {
+            "actor": actor,
+            "action": action,
+            "object": object_id,
+            "from": since,
+            "to": until,
+            "limit": PAGE,
+        }
+        for each in self._pages("/audit/", "entries", query):
+            yield read(Entry, each)
+
+    # How it is said.
+
+    def _get(self, path: str, **query: Any) -> Answer:
+        return self._connection.say("GET", path, query=_query(query), repeatable=True)
+
+    def _post(self, path: str, body: Fields, *, repeatable: bool) -> Answer:
+        said = {name: value for name, value in body.items() if value is not None}
+        return self._connection.say(
+            "POST", path, body=_written(said), repeatable=repeatable
+        )
+
+    def _create(self, path: str, body: Fields | None, key: str | None) -> Answer:
+        return self._connection.say(
+            "POST",
+            path,
+            body=None if body is None else _written(body),
+            headers={"Idempotency-Key": key or str(uuid4())},
+            repeatable=True,
+        )
+
+    def _switch(self, verb: str, tasks: str | Task | Sequence[str | Task]) -> None:
+        if isinstance(tasks, str | Task):
+            path, body = f"/tasks/{_id(tasks)}/{verb}/", None
+        else:
+            ids = [each.id if isinstance(each, Task) else each for each in tasks]
+            path, body = f"/tasks/{verb}/", {"ids": ids}
+        self._connection.say("POST", path, body=body, repeatable=True)
+
+    def _pages(
+        self, path: str, name: str, query: Fields, *, cursor: str | None = None
+    ) -> Iterator[Any]:
+        while True:
+            page = self._connection.say(
+                "GET", path, query=_query({**query, "cursor": cursor}), repeatable=True
+            ).body
+            yield from page[name]
+            cursor = page["next_cursor"]
+            if not cursor:
+                return
+
+
+class ByName:
+    """Tasks by the names that their owner gave them."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def get(self, name: str) -> Task:
+        return _task(self._connection.say("GET", _named(name), repeatable=True))
+
+    def put(
+        self,
+        name: str,
+        task: Fields | None = None,
+        /,
+        *,
+        if_match: str | None = None,
+        if_none_match: str | None = None,
+        **fields: Any,
+    ) -> Task:
+        """Create the task of a name, or make the one that is there just this."""
+        headers = _if_match(if_match)
+        if if_none_match:
+            headers["If-None-Match"] = if_none_match
+        return _task(
+            self._connection.say(
+                "PUT",
+                _named(name),
+                body=_written({**(task or {}), **fields}),
+                headers=headers,
+                repeatable=not headers,
+            )
+        )
+
+    def delete(self, name: str, *, if_match: str | None = None) -> None:
+        self._connection.say(
+            "DELETE", _named(name), headers=_if_match(if_match), repeatable=True
+        )
+
+
+def _named(name: str) -> str:
+    # Without a slash at the end: one would not belong to the name.
+    return f"/tasks/by-name/{_part(name)}"
+
+
+def _part(text: str) -> str:
+    """A text as one part of a path. Raises ValueError where it would be another path."""
+    if text in ("", ".", ".."):
+        raise ValueError(f"{text!r} cannot stand in a path")
+    return quote(text, safe="")
+
+
+def _id(task: str | Task) -> str:
+    return _part(task.id if isinstance(task, Task) else task)
+
+
+def _if_match(etag: str | None) -> dict[str, str]:
+    return {"If-Match": etag} if etag else {}
+
+
+def _query(query: Fields) -> dict[str, Any]:
+    return {name: _written(value) for name, value in query.items() if value is not None}
+
+
+def _written(value: Any) -> Any:
+    """As JSON has it. Raises ValueError for a datetime that says no zone."""
+    match value:
+        case datetime():
+            if value.tzinfo is None:
+                raise ValueError(f"{value!r} has no time zone")
+            return value.isoformat()
+        case timedelta():
+            seconds = value.total_seconds()
+            return int(seconds) if seconds == int(seconds) else seconds
+        case Mapping():
+            return {name: _written(each) for name, each in value.items()}
+        case list() | tuple():
+            return [_written(each) for each in value]
+    return value
+
+
+def _was(answer: Answer) -> bool:
+    return answer.headers.get("Idempotency-Replayed") == "true"
+
+
+def _task(answer: Answer) -> Task:
+    return _read_task(answer.body, etag=answer.headers.get("ETag", ""))
+
+
+def _read_task(data: Fields, **more: Any) -> Task:
+    return read(Task, data, tags=tuple(data.get("tags") or ()), **more)
+
+
+def _fire_times(answer: Answer) -> FireTimes:
+    found = [read(FireTime, each) for each in answer.body["fire_times"]]
+    return read(FireTimes, answer.body, fire_times=found)
+
+
+def _plan(answer: Answer) -> Plan:
+    steps = [read(Step, each) for each in answer.body["tasks"]]
+    return read(Plan, answer.body, steps=steps)

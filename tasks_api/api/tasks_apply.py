@@ -1,0 +1,276 @@
+"""The tasks surface by declaration: a list of tasks that those with a tag are to be."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import simplejson
+from django.conf import settings
+from django.utils import timezone
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from accounts import encryption
+from tasks_api import declare, periodic
+from tasks_api.api import fields
+from tasks_api.api import tasks_apply_schema as schema
+from tasks_api.api.idempotency import idempotent
+from tasks_api.api.json import dumps
+from tasks_api.api.tasks import (
+    LONGEST_TAG,
+    InvalidTasks,
+    TasksView,
+    read_task,
+    render_task,
+)
+from tasks_api.api.tasks_coming import of_task
+from tasks_api.declare import Action, Plan, Step, Wanted
+from tasks_api.delivery.request import options_of
+from tasks_api.exceptions import InvalidTask, ScheduleError
+from tasks_api.models import Task
+from tasks_api.specs import Surface
+
+# Tasks in one list, and the coming fire times that are shown of each.
+MOST = 1000
+SHOWN_TIMES = 3
+# What is no field of a task that its owner sets.
+_UNSET = {"id", "next_run_datetime"}
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A task as a plan shows it, but for the values of its headers."""
+
+    task_id: str
+    task_fields: Mapping[str, Any]
+    fire_times: Sequence[str]
+    secrets: str = field(repr=False)
+
+
+class ApplyTasks(TasksView):
+    @property
+    def max_body_bytes(self) -> int:
+        limit: int = settings.SCHEDULER_MAX_BULK_BYTES
+        return limit
+
+    @schema.apply_tasks
+    @idempotent
+    def post(self, request: Request) -> Response:
+        now = timezone.now()
+        data = fields.body_of(request.data)
+        tag, tasks = _tag(data), _tasks(data)
+        dry_run = _flag(data, "dry_run", default=False)
+        plan = declare.apply(
+            self.user,
+            tag,
+            [task["name"] for task in tasks],
+            lambda found, others: _read(tag, tasks, found, others, now=now),
+            show=lambda task: _show(task, now),
+            digest=_digest(tag, tasks),
+            expected=_expected(data),
+            dry_run=dry_run,
+            surface=Surface.TASKS,
+            now=now,
+        )
+        return Response(_answer(plan, tag, dry_run=dry_run))
+
+
+# What comes in.
+
+
+def _tag(data: Mapping[str, Any]) -> str:
+    value = fields.required(data, "tag")
+    if isinstance(value, str) and 0 < len(value) <= LONGEST_TAG:
+        return value
+    raise InvalidTask(
+        "tag",
+        f"Invalid value of tag. Value should be a string of 1 to {LONGEST_TAG} "
+        "characters",
+    )
+
+
+def _tasks(data: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Tasks that have names, each its own. Raises InvalidTasks with all that have not."""
+    tasks = fields.required(data, "tasks")
+    if not isinstance(tasks, list) or len(tasks) > MOST:
+        raise InvalidTask(
+            "tasks",
+            f"Invalid value of tasks. Value should be a list of at most {MOST} tasks",
+        )
+    errors = []
+    names: dict[str, int] = {}
+    for index, task in enumerate(tasks):
+        try:
+            name = fields.client_name(
+                "name", fields.required(fields.body_of(task), "name")
+            )
+            if names.setdefault(name, index) != index:
+                raise InvalidTask("name", f"tasks[{names[name]}] has this name")
+        except InvalidTask as error:
+            errors.append(_error(index, error))
+    if errors:
+        raise InvalidTasks(errors)
+    return tasks
+
+
+def _error(index: int, error: InvalidTask) -> dict[str, Any]:
+    return {"index": index, "field": error.field, "message": str(error)}
+
+
+def _flag(data: Mapping[str, Any], name: str, *, default: Any) -> Any:
+    value = data.get(name)
+    if value is None:
+        return default
+    if isinstance(value, bool):
+        return value
+    raise InvalidTask(name, f"Invalid value of {name}. Value should be true or false")
+
+
+def _expected(data: Mapping[str, Any]) -> str | None:
+    value = data.get("plan")
+    if isinstance(value, str | None):
+        return value
+    raise InvalidTask("plan", "Invalid value of plan. Take it from a dry run, as it is")
+
+
+def _digest(tag: str, tasks: Sequence[Mapping[str, Any]]) -> str:
+    text = simplejson.dumps([tag, tasks], use_decimal=True, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _read(
+    tag: str,
+    tasks: Sequence[Mapping[str, Any]],
+    found: Mapping[str, Task],
+    others: Collection[str],
+    *,
+    now: datetime,
+) -> list[Wanted]:
+    """What the list says, beside the tasks that are there. Raises InvalidTasks."""
+    if theirs := [i for i, task in enumerate(tasks) if task["name"] in others]:
+        taken = InvalidTask("name", "A task of another user has this name")
+        raise InvalidTasks([_error(index, taken) for index in theirs], status=403)
+    wanted, errors = [], []
+    for index, task in enumerate(tasks):
+        try:
+            wanted.append(_wanted(tag, task, found.get(task["name"]), now=now))
+        except InvalidTask as error:
+            errors.append(_error(index, error))
+    if errors:
+        raise InvalidTasks(errors)
+    return wanted
+
+
+def _wanted(
+    tag: str, data: Mapping[str, Any], task: Task | None, *, now: datetime
+) -> Wanted:
+    is_paused = _flag(data, "paused", default=None)
+    if task is None and _is_over(data, now):
+        return Wanted(data["name"], None, is_paused)
+    tags = data.get("tags") or []
+    # Whatever is no list is refused with the task.
+    tagged = [tag, *tags] if isinstance(tags, list) else tags
+    kept = _schedule_of(task) if task else None
+    spec = read_task({**data, "tags": tagged}, now=now, kept=kept)
+    return Wanted(data["name"], spec, is_paused)
+
+
+def _is_over(data: Mapping[str, Any], now: datetime) -> bool:
+    """Whether a task's last moment has passed; what cannot be read is refused later."""
+    is_one_time = str(data.get("task_type")).strip().lower() == "one_time"
+    names = ("run_datetime",) if is_one_time else ("end_datetime", "stop_datetime")
+    given = [name for name in names if data.get(name) is not None]
+    try:
+        return bool(given) and fields.moment(given[0], data[given[0]]) <= now
+    except InvalidTask:
+        return False
+
+
+# What goes out.
+
+
+def _show(task: Task, now: datetime) -> Shown:
+    is_paused = not task.periodic_task.enabled
+    schedule = None if is_paused else _schedule_of(task)
+    coming = of_task(task, schedule, now, SHOWN_TIMES) if schedule else []
+    shown = {
+        name: value
+        for name, value in render_task(task, now).items()
+        if name not in _UNSET
+    }
+    return Shown(
+        str(task.pk),
+        # As JSON has it: a body is text that was not read.
+        simplejson.loads(dumps({**shown, "paused": is_paused}), use_decimal=True),
+        [_written(each.at) for each in coming if each.at],
+        _secrets_of(task),
+    )
+
+
+def _secrets_of(task: Task) -> str:
+    """The values of a task's headers, to be compared; empty where no key opens them."""
+    sealed = options_of(task.request).sealed_values if task.request else ""
+    try:
+        return encryption.decrypt(sealed) if sealed else ""
+    except encryption.Unreadable:
+        return ""
+
+
+def _schedule_of(task: Task) -> Any:
+    try:
+        return periodic.schedule_of(task)
+    except ScheduleError:
+        # The admin stored what cannot be computed.
+        return None
+
+
+def _written(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def _answer(plan: Plan[Shown], tag: str, *, dry_run: bool) -> dict[str, Any]:
+    counts = dict.fromkeys(Action, 0)
+    for step in plan.steps:
+        counts[step.action] += 1
+    return {
+        "plan": plan.fingerprint,
+        "tag": tag,
+        "dry_run": dry_run,
+        "counts": {action.value: count for action, count in counts.items()},
+        "tasks": [_render(step, dry_run=dry_run) for step in plan.steps],
+    }
+
+
+def _render(step: Step[Shown], *, dry_run: bool) -> dict[str, Any]:
+    is_made = step.action == Action.CREATE
+    known = step.before or (None if is_made and dry_run else step.after)
+    return {
+        "name": step.name,
+        "id": known and known.task_id,
+        "action": step.action.value,
+        "changes": _changes(step.before, step.after),
+        "fire_times_before": step.before.fire_times if step.before else [],
+        "fire_times_after": step.after.fire_times if step.after else [],
+    }
+
+
+def _changes(before: Shown | None, after: Shown | None) -> dict[str, Any]:
+    """Each field that differs, as it was and as it is; null where it is not there."""
+    old = before.task_fields if before else {}
+    new = after.task_fields if after else {}
+    names = [*new, *(name for name in old if name not in new)]
+    changes = {
+        name: {"from": old.get(name), "to": new.get(name)}
+        for name in names
+        if old.get(name) != new.get(name)
+    }
+    # Other values of headers look like those before: nobody is shown them.
+    if before and after and before.secrets != after.secrets and "headers" in new:
+        changes.setdefault(
+            "headers", {"from": old.get("headers"), "to": new.get("headers")}
+        )
+    return changes

@@ -1,0 +1,216 @@
+"""The command `scheduler` as somebody types it, against the service itself."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from pytest_django.live_server_helper import LiveServer
+
+from accounts import services as accounts
+from accounts.models import User
+from tasks_api.models import Task
+from tests.conftest import MakeTask
+from tests.integration.test_client import SECRET, signed
+from tests.integration.test_strangers import failed_run_of
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+ROOT = Path(__file__).resolve().parents[2]
+COMMAND = [sys.executable, "-m", "scheduler_client"]
+FILE = """
+tag: web
+defaults:
+  cron: "0 6 * * *"
+  headers: {X-Key: "${KEY}"}
+tasks:
+  - name: a
+    url: https://example.com/a
+  - name: b
+    url: https://example.com/b
+    timezone: Europe/Berlin
+    paused: true
+  - name: c
+    queue: mail
+    cron:
+    headers:
+    run_datetime: 2090-12-05 08:00:00
+"""
+
+
+def environment(**more: str) -> dict[str, str]:
+    path = str(ROOT / "clients" / "python" / "src")
+    return os.environ | {"PYTHONPATH": path, "KEY": "s3cret"} | more
+
+
+class Shell:
+    """Runs the command as a process, with an address and a token."""
+
+    def __init__(self, url: str, token: str) -> None:
+        self.environment = environment(SCHEDULER_URL=url, SCHEDULER_TOKEN=token)
+
+    def __call__(self, *words: str, code: int = 0, stdin: str = "") -> str:
+        done = subprocess.run(
+            [*COMMAND, *words],
+            env=self.environment,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=30,
+        )
+        assert done.returncode == code, done.stdout + done.stderr
+        return done.stdout if code in (0, 4) else done.stderr
+
+    def json(self, *words: str) -> Any:
+        return json.loads(self(*words, "--json"))
+
+
+@pytest.fixture
+def shell(live_server: LiveServer, user: User) -> Shell:
+    return Shell(live_server.url, accounts.issue_token(user))
+
+
+def test_a_task_by_hand(shell: Shell) -> None:
+    words = ("--at", "2090-12-05T08:00:00Z", "--target", "https://example.com/x")
+    task_id = shell("tasks", "create", *words, "--name", "once").strip()
+
+    assert Task.objects.get(pk=task_id).name == "once"
+    shown = shell.json("tasks", "show", "once")
+    assert shown["run_datetime"] == "2090-12-05 08:00:00"
+    assert "once 2090-12-05 08:00:00Z" in shell("tasks", "list")
+    shell("tasks", "pause", "once")
+    assert shell.json("tasks", "list", "--state", "paused")[0]["id"] == task_id
+    shell("tasks", "resume", task_id)
+    changed = shell.json("tasks", "change", "once", "-d", '{"tags": ["x"]}')
+    assert changed["tags"] == ["x"]
+    assert len(shell.json("tasks", "run", "once")["run_id"]) == 36
+    assert "2090-12-05T08:00:00" in shell("next", "once")
+    put = shell("tasks", "put", "once", *words, "--tag", "y").strip()
+    assert (put, Task.objects.get(pk=put).tags) == (task_id, ["y"])
+    shell("tasks", "remove", "once")
+    assert shell.json("tasks", "list") == []
+
+
+def test_tasks_from_standard_input(shell: Shell) -> None:
+    tasks = [{"cron": "@daily", "url": f"https://example.com/{n}"} for n in range(3)]
+
+    ids = shell("tasks", "create", "-f", "-", stdin=json.dumps(tasks)).split()
+
+    assert Task.objects.filter(pk__in=ids).count() == 3
+
+
+def test_a_preview_shows_what_the_clock_does(shell: Shell) -> None:
+    words = ("--cron", "30 2 * * *", "--timezone", "Europe/Berlin", "-n", "2")
+
+    shown = shell("preview", *words, "--from", "2027-03-27T12:00:00Z")
+
+    assert "moved: there is no 2027-03-28T02:30:00" in shown
+
+
+def test_runs_accounts_and_redrives(shell: Shell, make_task: MakeTask) -> None:
+    task = make_task(name="nightly")
+    failed = failed_run_of(task)
+
+    assert str(failed.pk) in shell("runs", "list", "--state", "failed")
+    assert shell.json("runs", "show", str(failed.pk))["state"] == "failed"
+    assert len(shell("redrive", "--state", "failed").split()) == 1
+    # The run was put there by the test, so nothing had planned it.
+    assert "= balance" in shell("account", str(task.pk))
+    assert shell.json("account", "nightly")["unplanned"] == 1
+    shell("redrive", code=2)
+
+
+def test_tokens(shell: Shell) -> None:
+    clear_text = shell("tokens", "issue", "ci", "--scope", "read").strip()
+    assert clear_text.startswith("sch_")
+    [token] = [each for each in shell.json("tokens", "list") if each["name"] == "ci"]
+    shell("tokens", "revoke", token["id"])
+    assert "403" in shell("audit", code=1)
+
+
+def test_a_file_is_planned_and_applied(shell: Shell, tmp_path: Path) -> None:
+    file = tmp_path / "tasks.yaml"
+    file.write_text(FILE)
+
+    planned = shell("plan", "-f", str(file), "--check", code=4)
+    assert Task.objects.count() == 0
+    [fingerprint] = re.findall(r"--plan (\w+)", planned)
+    assert "+ create a" in planned
+    assert "s3cret" not in planned
+    shell("apply", "-f", str(file), "--plan", fingerprint)
+    assert "Plan for web: 3 kept" in shell("plan", "-f", str(file), "--check")
+    file.write_text(FILE.replace("0 6", "0 7").partition("  - name: c")[0])
+    shell("tasks", "pause", "a")
+    changed = shell("plan", "-f", str(file))
+    assert "cron: 0 6 * * * → 0 7 * * *" in changed
+    assert "- delete c" in changed
+    assert "+ fires no more" in changed
+    assert "412" in shell("apply", "-f", str(file), "--plan", fingerprint, code=1)
+    assert "Nobody can be asked" in shell("apply", "-f", str(file), code=2)
+    assert "Done for web" in shell("apply", "-f", str(file), "--yes")
+    assert "2 kept" in shell("apply", "-f", str(file), "--yes")
+    assert {task["name"] for task in shell.json("tasks", "list")} == {"a", "b"}
+
+
+def test_exit_codes(shell: Shell) -> None:
+    assert "404" in shell("tasks", "show", "nothing", code=1)
+    assert "usage" in shell("tasks", "frobnicate", code=2)
+    nobody = ("--url", "http://127.0.0.1:1", "--retries", "0")
+    assert "127.0.0.1" in shell("tasks", "list", *nobody, code=3)
+    assert "whsec_" in shell("listen", "--secret", "whsec_!", code=2)
+    shell.environment["SCHEDULER_TOKEN"] = ""
+    assert "SCHEDULER_TOKEN" in shell("tasks", "list", code=2)
+
+
+class Listening:
+    def __init__(self, *words: str) -> None:
+        self.process = subprocess.Popen(
+            [*COMMAND, "listen", "--port", "0", "--secret", SECRET, "--json", *words],
+            env=environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        # A process that hangs must not hang the test.
+        self.guard = threading.Timer(30, self.process.kill)
+        self.guard.start()
+        assert self.process.stderr
+        self.url = self.process.stderr.readline().split()[2]
+
+    def told(self) -> list[dict[str, Any]]:
+        output, _ = self.process.communicate()
+        self.guard.cancel()
+        return [json.loads(line) for line in output.splitlines()]
+
+
+@pytest.fixture
+def listening() -> Iterator[Listening]:
+    started = Listening("--count", "3", "--status", "503", "--times", "1")
+    yield started
+    started.process.kill()
+    started.told()
+
+
+def test_a_receiver_for_trying(listening: Listening) -> None:
+    headers = signed(datetime.now(UTC), b'{"n": 1}')
+
+    answers = [
+        requests.post(listening.url + "/x", data=body, headers=headers, timeout=10)
+        for body in (b'{"n": 1}', b'{"n": 1}', b'{"n": 2}')
+    ]
+
+    assert [answer.status_code for answer in answers] == [503, 200, 401]
+    first, second, forged = listening.told()
+    assert (first["signature"], first["webhook_id"]) == ("ok", "run-1")
+    assert (second["status"], second["body"]) == (200, '{"n": 1}')
+    assert forged["signature"] == "The signature is not that of the secret"
