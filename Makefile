@@ -16,6 +16,7 @@ setup:      ## Install everything into .venv, when the requirements have changed
 	@exec 9< requirements.txt; if command -v flock > /dev/null; then flock 9; fi; \
 	wanted="$(CURDIR) $$(cat requirements.txt requirements-dev.txt clients/python/pyproject.toml | cksum)"; \
 	if [ "$$(cat .venv/installed 2> /dev/null)" = "$$wanted" ]; then exit 0; fi; \
+	if [ -L .venv ]; then echo ".venv is a link; what it leads to is somebody else's. Remove the link." >&2; exit 1; fi; \
 	if ! head -n 3 .venv/bin/pip 2> /dev/null | grep -qF "$(CURDIR)/.venv/bin/"; then \
 	  for python in $(PYTHONS) ''; do \
 	    if [ -z "$$python" ]; then echo "Python 3.11 or newer is needed: install it, or say where it is with PYTHON=…" >&2; exit 1; fi; \
