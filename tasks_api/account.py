@@ -18,6 +18,7 @@ from accounts.models import Tenant, User
 from tasks_api import periodic
 from tasks_api.exceptions import InvalidTask, ScheduleError, TaskNotFound
 from tasks_api.models import Run, ScheduleChange
+from tasks_api.moments import written
 from tasks_api.schedules import Cron, Once, Schedule, between, first_after
 from tasks_api.states import NOT_DELIVERED, RunState
 
@@ -170,7 +171,7 @@ def account(
     for name, moment in (("to", until), ("from", since or until)):
         if moment < oldest:
             raise InvalidTask(
-                name, f"{name} is before {_written(oldest)}; older runs are not kept"
+                name, f"{name} is before {written(oldest)}; older runs are not kept"
             )
     since = since or max(until - timedelta(days=1), oldest)
     found = _lay(owner, task_id, since, until, now)
@@ -209,7 +210,7 @@ def _lay(
             raise InvalidTask(
                 "from",
                 f"There are more than {MOST} fire times from from to to; split the time "
-                f"at {_written(at)}",
+                f"at {written(at)}",
             )
         if run is None or (plan is not None and plan.at < run.at):
             assert plan is not None
@@ -376,7 +377,3 @@ def _recorded(task_id: UUID, since: datetime, until: datetime) -> Iterator[_Reco
         if len(rows) < PAGE:
             return
         page = runs.filter(scheduled_for__gt=rows[-1][0])
-
-
-def _written(moment: datetime) -> str:
-    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, ClassVar, NamedTuple, TypeVar
 from uuid import UUID
 
@@ -22,6 +22,7 @@ from tasks_api.api import access_schema as schema
 from tasks_api.api import fields
 from tasks_api.api.errors import SurfaceView
 from tasks_api.exceptions import InvalidTask
+from tasks_api.moments import written_or_null
 
 PAGE, MOST = 100, 1000
 # What a token may be called, and how long it may be said to live.
@@ -220,8 +221,8 @@ class AuditLog(SurfaceView):
             actor=_optional(query, "actor"),
             action=_optional(query, "action"),
             object_id=_optional(query, "object"),
-            since=_moment(query, "from"),
-            until=_moment(query, "to"),
+            since=fields.optional_moment(query, "from"),
+            until=fields.optional_moment(query, "to"),
         )
         page = _page(request, found, key="id", read=_uuid)
         return page.answer("entries", [render_entry(entry) for entry in page.rows])
@@ -300,10 +301,6 @@ def _optional(query: Mapping[str, str], name: str) -> str:
     return fields.parameter(query, name) if name in query else ""
 
 
-def _moment(query: Mapping[str, str], name: str) -> datetime | None:
-    return fields.moment(name, query[name]) if name in query else None
-
-
 class _Page(NamedTuple):
     """Rows of a list, and the URL and the cursor of those after them, if there are any."""
 
@@ -319,7 +316,7 @@ class _Page(NamedTuple):
 def _page(request: Request, rows: QuerySet[Row], *, key: str, read: Any) -> _Page:
     """The newest rows, or those after `cursor`, found by their key without counting."""
     query = fields.query_of(request)
-    limit = _limit(query)
+    limit = min(fields.number_in(query, "limit", PAGE, least=1), MOST)
     if "cursor" in query:
         rows = rows.filter(**{f"{key}__lt": read(query["cursor"])})
     found = list(rows.order_by(f"-{key}")[: limit + 1])
@@ -328,15 +325,6 @@ def _page(request: Request, rows: QuerySet[Row], *, key: str, read: Any) -> _Pag
     cursor = str(found[limit - 1].pk)
     url = replace_query_param(request.build_absolute_uri(), "cursor", cursor)
     return _Page(found[:limit], url, cursor)
-
-
-def _limit(query: Mapping[str, str]) -> int:
-    text = query.get("limit", str(PAGE))
-    if text.isascii() and text.isdigit() and len(text) <= 9 and int(text) > 0:
-        return min(int(text), MOST)
-    raise InvalidTask(
-        "limit", "Invalid value of limit. Value should be a whole number from 1"
-    )
 
 
 def _row_number(text: str) -> int:
@@ -366,10 +354,10 @@ def render_token(token: Token) -> dict[str, Any]:
         "name": token.name,
         "prefix": token.prefix,
         "scope": token.scope,
-        "created_at": _written(token.created_at),
-        "expires_at": _written(token.expires_at),
-        "revoked_at": _written(token.revoked_at),
-        "last_used_at": _written(token.last_used_at),
+        "created_at": written_or_null(token.created_at),
+        "expires_at": written_or_null(token.expires_at),
+        "revoked_at": written_or_null(token.revoked_at),
+        "last_used_at": written_or_null(token.last_used_at),
     }
 
 
@@ -379,15 +367,15 @@ def render_user(user: User) -> dict[str, Any]:
         "username": user.username,
         "role": user.role,
         "is_active": user.is_active,
-        "created_at": _written(user.date_joined),
+        "created_at": written_or_null(user.date_joined),
     }
 
 
 def render_secret(secret: SigningSecret) -> dict[str, Any]:
     return {
         "id": accounts.fingerprint(secret.secret),
-        "created_at": _written(secret.created_at),
-        "expires_at": _written(secret.expires_at),
+        "created_at": written_or_null(secret.created_at),
+        "expires_at": written_or_null(secret.expires_at),
         "is_readable": not encryption.is_sealed(secret.secret),
     }
 
@@ -395,7 +383,7 @@ def render_secret(secret: SigningSecret) -> dict[str, Any]:
 def render_entry(entry: AuditEntry) -> dict[str, Any]:
     return {
         "id": str(entry.pk),
-        "at": _written(entry.at),
+        "at": written_or_null(entry.at),
         "actor": entry.actor,
         "via": entry.via,
         "token": entry.token_prefix,
@@ -406,9 +394,3 @@ def render_entry(entry: AuditEntry) -> dict[str, Any]:
             for name, (old, new) in (entry.changes or {}).items()
         },
     }
-
-
-def _written(moment: datetime | None) -> str | None:
-    if moment is None:
-        return None
-    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")

@@ -96,6 +96,24 @@ def parameter(query: Mapping[str, str], name: str) -> str:
     return client_name(name, query[name])
 
 
+def number_in(query: Mapping[str, str], name: str, default: int, *, least: int) -> int:
+    """A parameter that is a whole number of at most nine digits."""
+    text = query.get(name)
+    if text is None:
+        return default
+    if text.isascii() and text.isdigit() and len(text) <= 9 and int(text) >= least:
+        return int(text)
+    raise InvalidTask(
+        name, f"Invalid value of {name}. Value should be a whole number from {least}"
+    )
+
+
+def optional_moment(data: Mapping[str, Any], name: str) -> datetime | None:
+    """See moment(); None where there is none, or null."""
+    value = data.get(name)
+    return None if value is None else moment(name, value)
+
+
 def cron(
     name: str,
     value: object,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 import simplejson
@@ -18,6 +17,7 @@ from tasks_api.api.errors import TextView
 from tasks_api.api.idempotency import idempotent
 from tasks_api.api.json import dumps
 from tasks_api.exceptions import InvalidTask
+from tasks_api.moments import written
 
 SMALLEST = -(2**31)
 # What is fetched must not be fetched again from some cache on the way.
@@ -175,12 +175,8 @@ def render_job(queue: str, job: pull.Leased) -> dict[str, Any]:
         "timeout": job.timeout_seconds,
         "max_retries": job.max_retries,
         "payload": simplejson.RawJSON(job.payload),
-        "run_at": _written(job.run_at),
+        "run_at": written(job.run_at),
     }
     if job.state is None:
         return body
     return {**body, "state": simplejson.RawJSON(job.state)}
-
-
-def _written(moment: datetime) -> str:
-    return f"{moment.astimezone(UTC).replace(tzinfo=None).isoformat()}Z"

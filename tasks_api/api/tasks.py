@@ -656,10 +656,10 @@ def read_filters(request: Request, query: Mapping[str, str]) -> listing.Filters:
         is_one_time=_choice(
             query, "task_type", {"one_time": True, "periodic": False, "interval": False}
         ),
-        created_from=_moment(query, "created_after"),
-        created_to=_moment(query, "created_before"),
-        next_run_from=_moment(query, "next_run_after"),
-        next_run_to=_moment(query, "next_run_before"),
+        created_from=fields.optional_moment(query, "created_after"),
+        created_to=fields.optional_moment(query, "created_before"),
+        next_run_from=fields.optional_moment(query, "next_run_after"),
+        next_run_to=fields.optional_moment(query, "next_run_before"),
     )
 
 
@@ -682,10 +682,6 @@ def _choice(
     )
 
 
-def _moment(query: Mapping[str, str], name: str) -> datetime | None:
-    return fields.moment(name, query[name]) if name in query else None
-
-
 def _cursor(text: str) -> UUID | None:
     """The task after which a page begins; empty is the first page."""
     try:
@@ -697,19 +693,8 @@ def _cursor(text: str) -> UUID | None:
 
 
 def _page(query: Mapping[str, str]) -> tuple[int, int]:
-    limit = _number(query, "limit", PAGE, least=1)
-    return min(limit, PAGE), _number(query, "offset", 0, least=0)
-
-
-def _number(query: Mapping[str, str], name: str, default: int, *, least: int) -> int:
-    text = query.get(name)
-    if text is None:
-        return default
-    if text.isascii() and text.isdigit() and len(text) <= 9 and int(text) >= least:
-        return int(text)
-    raise InvalidTask(
-        name, f"Invalid value of {name}. Value should be a whole number from {least}"
-    )
+    limit = fields.number_in(query, "limit", PAGE, least=1)
+    return min(limit, PAGE), fields.number_in(query, "offset", 0, least=0)
 
 
 # What goes out.

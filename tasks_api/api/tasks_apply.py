@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import simplejson
@@ -32,6 +32,7 @@ from tasks_api.declare import Action, Plan, Step, Wanted
 from tasks_api.delivery.request import options_of
 from tasks_api.exceptions import InvalidTask, ScheduleError
 from tasks_api.models import Task
+from tasks_api.moments import written
 from tasks_api.specs import Surface
 
 # Tasks in one list, and the coming fire times that are shown of each.
@@ -206,7 +207,7 @@ def _show(task: Task, now: datetime) -> Shown:
         str(task.pk),
         # As JSON has it: a body is text that was not read.
         simplejson.loads(dumps({**shown, "paused": is_paused}), use_decimal=True),
-        [_written(each.at) for each in coming if each.at],
+        [written(each.at) for each in coming if each.at],
         _secrets_of(task),
     )
 
@@ -226,10 +227,6 @@ def _schedule_of(task: Task) -> Any:
     except ScheduleError:
         # The admin stored what cannot be computed.
         return None
-
-
-def _written(moment: datetime) -> str:
-    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
 def _answer(plan: Plan[Shown], tag: str, *, dry_run: bool) -> dict[str, Any]:

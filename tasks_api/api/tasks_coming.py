@@ -18,6 +18,7 @@ from tasks_api.api.tasks import TasksView, read_task
 from tasks_api.coming import Coming
 from tasks_api.exceptions import InvalidTask, ScheduleError, TaskNotFound
 from tasks_api.models import Task
+from tasks_api.moments import written, written_or_null
 from tasks_api.schedules import MICROSECOND, Cron, Once, Schedule
 
 DEFAULT = 20
@@ -106,10 +107,10 @@ def _answer(
 
 
 def render(each: Coming) -> dict[str, Any]:
-    at = each.at and each.at.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    at = written_or_null(each.at)
     shown: dict[str, Any] = {"at": at, "local": each.local.isoformat(), "dst": each.dst}
     if each.grid is not None:
-        shown["grid"] = each.grid.astimezone(UTC).isoformat().replace("+00:00", "Z")
+        shown["grid"] = written(each.grid)
     if each.wall is not None:
         shown["wall"] = each.wall.isoformat()
     if each.which_pass is not None:

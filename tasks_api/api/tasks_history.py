@@ -20,6 +20,7 @@ from tasks_api.api.tasks import TasksView
 from tasks_api.exceptions import InvalidTask, RunNotFound, TaskNotFound
 from tasks_api.history import Listed, Place, Wanted
 from tasks_api.models import Attempt, Run
+from tasks_api.moments import written_or_null
 from tasks_api.states import NOT_DELIVERED, RunState
 
 PAGE = 100
@@ -78,8 +79,8 @@ class RedriveRuns(RunsView):
             _states_to_redrive(fields.required(data, "state")),
             limit=MOST_REDRIVEN if limit is None else _limit(limit),
             task_id=None if task_id is None else _task_id(task_id, "task_id"),
-            since=_moment(data, "from"),
-            until=_moment(data, "to"),
+            since=fields.optional_moment(data, "from"),
+            until=fields.optional_moment(data, "to"),
         )
         broker.ring(made.to_ring)
         ids = list(map(str, made.run_ids))
@@ -91,7 +92,10 @@ class TaskAccount(RunsView):
     @schema.get_account
     def get(self, request: Request, task_id: str) -> Response:
         query = fields.query_of(request)
-        since, until = _moment(query, "from"), _moment(query, "to")
+        since, until = (
+            fields.optional_moment(query, "from"),
+            fields.optional_moment(query, "to"),
+        )
         if since and until and since > until:
             raise InvalidTask("to", "to should not be before from")
         found = account.account(
@@ -119,11 +123,6 @@ def _task_id(value: object, name: str = "task") -> UUID:
     raise InvalidTask(name, f"Invalid value of {name}. Value should be a task's id")
 
 
-def _moment(data: Mapping[str, Any], name: str) -> datetime | None:
-    value = data.get(name)
-    return None if value is None else fields.moment(name, value)
-
-
 def _page(
     view: RunsView, request: Request, query: Mapping[str, str], task_id: UUID | None
 ) -> Response:
@@ -131,8 +130,8 @@ def _page(
     wanted = Wanted(
         task_id,
         _states(query),
-        _moment(query, "from"),
-        _moment(query, "to"),
+        fields.optional_moment(query, "from"),
+        fields.optional_moment(query, "to"),
         _read_cursor(query["cursor"]) if "cursor" in query else None,
     )
     found = history.page(view.user, wanted, limit=limit + 1)
@@ -219,13 +218,13 @@ def _render(run: Run, task_name: str) -> dict[str, Any]:
         "id": str(run.pk),
         "task_id": str(run.task_id),
         "task_name": task_name,
-        "scheduled_for": _written(run.scheduled_for),
+        "scheduled_for": written_or_null(run.scheduled_for),
         "state": run.state,
         "reason": run.reason,
         "manual": run.by_hand,
         "redrive_of": run.redrive_of and str(run.redrive_of),
-        "started_at": _written(run.started_at),
-        "finished_at": _written(run.finished_at),
+        "started_at": written_or_null(run.started_at),
+        "finished_at": written_or_null(run.finished_at),
         "attempt_count": run.attempt_count,
     }
 
@@ -233,7 +232,7 @@ def _render(run: Run, task_name: str) -> dict[str, Any]:
 def _render_attempt(attempt: Attempt) -> dict[str, Any]:
     return {
         "number": attempt.number,
-        "started_at": _written(attempt.started_at),
+        "started_at": written_or_null(attempt.started_at),
         "duration_ms": attempt.duration_ms,
         "status_code": attempt.status_code,
         "error": attempt.error,
@@ -243,8 +242,8 @@ def _render_attempt(attempt: Attempt) -> dict[str, Any]:
 
 def render_account(found: account.Account) -> dict[str, Any]:
     return {
-        "from": _written(found.since),
-        "to": _written(found.until),
+        "from": written_or_null(found.since),
+        "to": written_or_null(found.until),
         "planned": found.planned,
         **{outcome.value: found.outcomes[outcome] for outcome in account.Outcome},
         "manual": found.manual,
@@ -254,19 +253,14 @@ def render_account(found: account.Account) -> dict[str, Any]:
         "differences": [
             {
                 "kind": each.kind,
-                "scheduled_for": _written(each.scheduled_for),
+                "scheduled_for": written_or_null(each.scheduled_for),
                 "run_id": each.run_id and str(each.run_id),
                 "message": each.message,
             }
             for each in found.differences
         ],
         "changes": [
-            {"at": _written(change.at), "what": change.what} for change in found.changes
+            {"at": written_or_null(change.at), "what": change.what}
+            for change in found.changes
         ],
     }
-
-
-def _written(moment: datetime | None) -> str | None:
-    if moment is None:
-        return None
-    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import lru_cache
 from typing import NamedTuple
 from uuid import UUID
 
 from tasks_api.delivery import run_tokens, signing
+from tasks_api.moments import written
 from tasks_api.specs import BodyForm, RequestOptions, Surface
 
 USER_AGENT = "scheduler-service/1.0"
@@ -117,7 +118,6 @@ def build(
     run_id = str(run.run_id)
     body = "" if run.method in BODILESS else run.body
     timestamp = int(now.timestamp())
-    planned = run.scheduled_for.astimezone(UTC).isoformat().replace("+00:00", "Z")
     signed = signing.signature(credentials.signing_secrets, run_id, timestamp, body)
     own, content_type, callback = [], JSON, []
     if run.request:
@@ -140,7 +140,7 @@ def build(
         ("webhook-timestamp", str(timestamp)),
         ("webhook-signature", signed),
         ("Idempotency-Key", run_id),
-        ("X-Scheduled-For", planned),
+        ("X-Scheduled-For", written(run.scheduled_for)),
         *callback,
     ]
     if body:

@@ -16,6 +16,7 @@ PURE = {
     "tasks_api.cron",
     "tasks_api.exceptions",
     "tasks_api.states",
+    "tasks_api.moments",
     "tasks_api.schedules",
     "tasks_api.specs",
     "tasks_api.delivery.request",
