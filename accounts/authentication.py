@@ -23,7 +23,7 @@ from accounts import audit, services
 from accounts.audit import Actor
 from accounts.models import Tenant, Token, User, Via, digest
 from accounts.permissions import reaches_tenant
-from scheduler_service.statements import prepared
+from scheduler_service.statements import first
 
 # Often enough to find tokens nobody uses, without a write for each request.
 USE_NOTED_EVERY = timedelta(minutes=10)
@@ -105,9 +105,7 @@ def _password(credential: str) -> str:
 
 
 def _live_token(clear_text: str, now: datetime) -> Token:
-    with prepared() as cursor:
-        cursor.execute(_live_token_sql(), {"digest": digest(clear_text), "now": now})
-        row = cursor.fetchone()
+    row = first(_live_token_sql(), {"digest": digest(clear_text), "now": now})
     if row is None:
         raise AuthenticationFailed("The token is not valid.")
     values = iter(row)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
-from django.db import connection
+from django.db import InterfaceError, OperationalError, connection
 from django.db.backends.postgresql.base import ServerBindingCursor
 from django.db.backends.utils import CursorWrapper
 
@@ -38,3 +39,26 @@ def prepared(*, rows: int = 1) -> Iterator[CursorWrapper]:
         cursor = ServerBindingCursor(connection.connection)  # type: ignore[call-arg]  # the stubs know no psycopg 3
     with connection._prepare_cursor(cursor) as wrapped:  # type: ignore[attr-defined]  # what connection.cursor() does with its own
         yield wrapped
+
+
+def first(statement: str, values: Mapping[str, Any]) -> tuple[Any, ...] | None:
+    """The first row of a statement that only reads, and opens what a request does.
+
+    It finds out by itself whether the connection still works, and is asked again on a
+    fresh one where it does not. Django would ask for that alone, before each request.
+    """
+    connection.health_check_done = True  # type: ignore[attr-defined]  # what Django sets when it has asked
+    try:
+        return _first(statement, values)
+    except (InterfaceError, OperationalError):
+        if connection.in_atomic_block or connection.is_usable():
+            raise
+        connection.close()
+    return _first(statement, values)
+
+
+def _first(statement: str, values: Mapping[str, Any]) -> tuple[Any, ...] | None:
+    with prepared() as cursor:
+        cursor.execute(statement, values)
+        row: tuple[Any, ...] | None = cursor.fetchone()
+    return row

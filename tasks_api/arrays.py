@@ -24,12 +24,15 @@ def array(values: Iterable[object]) -> str:
 
 def columns(rows: Iterable[Sequence[object]]) -> list[str]:
     """One array for each column of some rows, of which there is at least one."""
+    rows = list(rows)
+    if len(rows) == 1:
+        return ["{" + _element(value) + "}" for value in rows[0]]
     return [_column(column) for column in zip(*rows, strict=True)]
 
 
 def _column(values: Sequence[object]) -> str:
     # Most columns of many rows say the same everywhere, which is quickly seen.
-    if len(values) > 1 and values.count(values[0]) == len(values):
+    if values.count(values[0]) == len(values):
         return "{" + ",".join([_element(values[0])] * len(values)) + "}"
     return array(values)
 

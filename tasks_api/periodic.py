@@ -303,59 +303,66 @@ def first_fire(
 
 
 class New(NamedTuple):
-    """A schedule to be stored for a task that is about to be."""
+    """A schedule to be stored for a task, as columns of `fresh` in CREATED's statement."""
 
-    task_id: UUID
     description: str
-    stored: Stored
+    one_off: bool
+    start_time: datetime | None
+    expires: datetime | None
+    clocked_time: datetime | None
+    interval_id: int | None
+    crontab_id: int | None
 
 
-def create(wanted: Sequence[New]) -> list[int]:
-    """Store schedules, in at most five statements; returns their ids in the same order."""
-    every_ids = _shared(_EVERY, (new.stored for new in wanted))
-    cron_ids = _shared(_CRON, (new.stored for new in wanted))
-    rows = [
-        (
-            f"task {task_id}",
-            f'["{task_id}"]',
-            new.description,
-            new.stored.one_off,
-            new.stored.start_time,
-            new.stored.expires,
-            new.stored.clocked_time,
-            every_ids.get(_EVERY.key(new.stored)),
-            cron_ids.get(_CRON.key(new.stored)),
+def new(wanted: Sequence[tuple[str, Stored]]) -> list[New]:
+    """Schedules and their lines in the admin, for CREATED.
+
+    What schedules share is stored here, where it was not; nothing else.
+    """
+    every_ids = _shared(_EVERY, (stored for _, stored in wanted))
+    cron_ids = _shared(_CRON, (stored for _, stored in wanted))
+    return [
+        New(
+            description,
+            stored.one_off,
+            stored.start_time,
+            stored.expires,
+            stored.clocked_time,
+            every_ids.get(_EVERY.key(stored)),
+            cron_ids.get(_CRON.key(stored)),
         )
-        for new, task_id in ((new, str(new.task_id)) for new in wanted)
+        for description, stored in wanted
     ]
-    with prepared(rows=len(rows)) as cursor:
-        cursor.execute(_CREATE, [FIRE, *columns(rows)])
-        ids = dict(cursor.fetchall())
-    return [ids[name] for name, *_ in rows]
 
 
-# The rows refer to each other by ids drawn beforehand; constraints are checked at the end.
-_CREATE = """
-    WITH fresh AS MATERIALIZED (
-        SELECT new.*, %s AS task, CASE WHEN clocked_time IS NOT NULL THEN nextval(
-            pg_get_serial_sequence('django_celery_beat_clockedschedule', 'id')) END
-            AS clocked_id
-        FROM unnest(%s::text[], %s::text[], %s::text[], %s::bool[], %s::timestamptz[],
-            %s::timestamptz[], %s::timestamptz[], %s::int[], %s::int[])
-            AS new(name, args, description, one_off, start_time, expires, clocked_time,
-                interval_id, crontab_id)
-    ), clocked AS (
+def _next_id(table: str) -> str:
+    # In a query of its own, which is asked once and not for each row.
+    return f"nextval((SELECT pg_get_serial_sequence('{table}', 'id'))::regclass)"
+
+
+# SQL for `fresh`, the new tasks of a statement: the ids of their rows, which refer to
+# each other by ids drawn beforehand.
+IDS = f"""
+    {_next_id("django_celery_beat_periodictask")} AS periodic_task_id,
+    CASE WHEN clocked_time IS NOT NULL
+        THEN {_next_id("django_celery_beat_clockedschedule")} END AS clocked_id
+"""
+# Parts of a statement that store the schedules of `fresh`: the task's id, the columns of
+# New, and IDS. Constraints are checked when it ends.
+CREATED = f"""
+    clocked AS (
         INSERT INTO django_celery_beat_clockedschedule (id, clocked_time)
         SELECT clocked_id, clocked_time FROM fresh WHERE clocked_id IS NOT NULL
+    ), periodic AS (
+        INSERT INTO django_celery_beat_periodictask (id, name, task, args, kwargs, headers,
+            description, enabled, one_off, total_run_count, date_changed, start_time,
+            expires, interval_id, crontab_id, clocked_id)
+        SELECT periodic_task_id, 'task ' || id, '{FIRE}', '["' || id || '"]', '{{}}', '{{}}',
+            description, true, one_off, 0, now(), start_time, expires, interval_id,
+            crontab_id, clocked_id
+        FROM fresh
     )
-    INSERT INTO django_celery_beat_periodictask (name, task, args, kwargs, headers,
-        description, enabled, one_off, total_run_count, date_changed, start_time, expires,
-        interval_id, crontab_id, clocked_id)
-    SELECT name, task, args, '{}', '{}', description, true, one_off, 0, now(), start_time,
-        expires, interval_id, crontab_id, clocked_id
-    FROM fresh
-    RETURNING name, id
-"""
+"""  # noqa: S608 (constants)
 
 
 class _Shared(NamedTuple):

@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 
-from django.db import IntegrityError, connection, transaction
+from django.db import DEFAULT_DB_ALIAS, IntegrityError, connection, transaction
 from django.db.models import F
 from django.db.models.functions import Now
 
@@ -26,9 +26,14 @@ from tasks_api.specs import Overlap, Surface, TaskSpec
 
 
 def create_task(owner: User, spec: TaskSpec, *, now: datetime) -> Task:
-    """Store a task. Raises NameTaken if the tenant has one of its name."""
+    """Store a task. Raises NameTaken if the tenant has one of its name.
+
+    Of what is returned, the database is asked for its schedule when somebody asks.
+    """
     [row] = create_tasks(owner, [spec], now=now)
-    return Task(**{**row._asdict(), "tags": list(spec.tags)})
+    known = {**row._asdict(), "tags": list(spec.tags), "version": 1}
+    names = [f.attname for f in Task._meta.concrete_fields if f.attname in known]
+    return Task.from_db(DEFAULT_DB_ALIAS, names, [known[name] for name in names])
 
 
 def create_tasks(
@@ -38,22 +43,21 @@ def create_tasks(
 
     Their names must differ. Raises NameTaken with those that are taken.
     """
+    names = {spec.name for spec in specs if spec.name}
     try:
-        with transaction.atomic():
-            _free_names(owner, specs, now=now)
-            return store.insert(owner, specs, now=now)
+        if names:
+            _free(names, owner, specs[0].surface, now=now)
+        return store.insert(owner, specs, now=now)
     except IntegrityError as error:
         if store.NAME_ONCE not in str(error):
             raise
         # Somebody else gave one of them at this moment.
-        raise NameTaken({spec.name for spec in specs if spec.name}) from None
+        raise NameTaken(names) from None
 
 
-def _free_names(owner: User, specs: Sequence[TaskSpec], *, now: datetime) -> None:
-    names = {spec.name for spec in specs if spec.name}
-    if not names:
-        return
-    tasks = Task.objects.filter(tenant=owner.tenant_id, surface=specs[0].surface)
+@transaction.atomic
+def _free(names: set[str], owner: User, surface: str, *, now: datetime) -> None:
+    tasks = Task.objects.filter(tenant=owner.tenant_id, surface=surface)
     named = tasks.filter(name__in=names, ended_at=None).exclude(name="")
     _bury(named, now=now)
     if taken := set(named.values_list("name", flat=True)):
@@ -142,7 +146,7 @@ def _claim_name(owner: User, task: Task, spec: TaskSpec, *, now: datetime) -> No
     if spec.name and spec.name != task.name:
         assert owner.tenant is not None
         _lock(f"{spec.surface}:{spec.name}", owner.tenant)
-        _free_names(owner, [spec], now=now)
+        _free({spec.name}, owner, spec.surface, now=now)
 
 
 def _refuse_under_way(ids: Collection[uuid.UUID]) -> None:
