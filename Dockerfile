@@ -28,4 +28,4 @@ STOPSIGNAL SIGTERM
 # /healthz answers as long as the process lives; it asks neither database nor broker.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 \
     CMD ["python", "-c", "import os, urllib.request; urllib.request.urlopen('http://127.0.0.1:' + os.environ.get('PORT', '8000') + '/healthz', timeout=4)"]
-CMD ["gunicorn", "-c", "scheduler_service/gunicorn_conf.py", "scheduler_service.wsgi"]
+CMD ["python", "-m", "scheduler_service.web"]

@@ -37,6 +37,8 @@ DEVELOPMENT = ENVIRONMENT == "development"
 STATE_DIR = Path(env.str("SCHEDULER_STATE_DIR", str(BASE_DIR / "var"))).resolve()
 HOST = env.str("HOST", "127.0.0.1")
 PORT = env.int("PORT", 8000)
+WEB_CONCURRENCY = env.int("WEB_CONCURRENCY", 2)
+WEB_THREADS = env.int("WEB_THREADS", 4)
 FLOWER_PORT = env.int("FLOWER_PORT", 5555)
 FLOWER_BASIC_AUTH = env.str("FLOWER_BASIC_AUTH", "")
 # Where workers and beats are looked at; 0 is nowhere.

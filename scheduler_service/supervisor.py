@@ -27,6 +27,15 @@ PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None)
 
 
+def tether(parent: int, parting_signal: signal.Signals = signal.SIGTERM) -> None:
+    """Let this process get a signal when its parent dies, even if that is killed."""
+    if sys.platform == "linux":
+        _libc.prctl(PR_SET_PDEATHSIG, int(parting_signal))
+    # The parent may have died before the kernel knew about the tether.
+    if os.getppid() != parent:
+        os.kill(os.getpid(), parting_signal)
+
+
 def spawn(
     command: Sequence[str | Path],
     *,
@@ -35,20 +44,12 @@ def spawn(
 ) -> subprocess.Popen[bytes]:
     """Start a command that gets a signal when we die, even if we are killed."""
     parent = os.getpid()
-
-    def tether() -> None:
-        if sys.platform == "linux":
-            _libc.prctl(PR_SET_PDEATHSIG, int(parting_signal))
-        # The parent may have died before the kernel knew about the tether.
-        if os.getppid() != parent:
-            os.kill(os.getpid(), parting_signal)
-
     # A session of its own: a Ctrl-C in the terminal is ours to pass on, in our order.
     return subprocess.Popen(  # noqa: S603 (our own commands)
         command,
         stdin=subprocess.DEVNULL,
         start_new_session=True,
-        preexec_fn=tether,
+        preexec_fn=lambda: tether(parent, parting_signal),
         **options,
     )
 

@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PROCFILE = read_procfile(ROOT / "Procfile")
 # Compose has its own PostgreSQL and Redis, and nothing to echo.
 COMPOSED = PROCFILE.keys() - {"services", "echo"}
-# Read by gunicorn, by PostgreSQL's image, and by Python itself.
+# Read by PostgreSQL's image, and by Python itself.
 NOT_OURS = {"POSTGRES_USER", "POSTGRES_DB", "POSTGRES_PASSWORD"} | {
     "PATH",
     "PYTHONDONTWRITEBYTECODE",

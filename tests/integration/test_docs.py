@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 OPERATIONS = ROOT / "docs" / "operations.md"
-READ_FROM_THE_ENVIRONMENT = ("settings.py", "gunicorn_conf.py")
+SETTINGS = ROOT / "scheduler_service" / "settings.py"
 PAGES = sorted(
     [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("docs/decisions/*.md")]
 )
@@ -22,13 +22,11 @@ HEADING = re.compile(r"^#+ +(.+)$", re.MULTILINE)
 
 def variables() -> Iterator[str]:
     """The names that `env.…("NAME")` and `os.environ.get("NAME")` are called with."""
-    for name in READ_FROM_THE_ENVIRONMENT:
-        source = (ROOT / "scheduler_service" / name).read_text(encoding="utf-8")
-        for node in ast.walk(ast.parse(source)):
-            if isinstance(node, ast.Call) and is_reading(node.func):
-                [first, *_] = node.args
-                assert isinstance(first, ast.Constant), ast.unparse(node)
-                yield str(first.value)
+    for node in ast.walk(ast.parse(SETTINGS.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call) and is_reading(node.func):
+            [first, *_] = node.args
+            assert isinstance(first, ast.Constant), ast.unparse(node)
+            yield str(first.value)
 
 
 def is_reading(function: ast.expr) -> bool:

@@ -238,7 +238,7 @@ Send = Callable[..., tuple[int, Any]]
 
 @pytest.fixture
 def send(api: APIClient, settings: LazySettings) -> Iterator[Send]:
-    """Post a body with headers of one's own choice, as gunicorn would hand it over."""
+    """Post a body with headers of one's own choice, as the server would hand it over."""
     settings.SCHEDULER_MAX_BODY_BYTES = settings.DATA_UPLOAD_MAX_MEMORY_SIZE = LIMIT
     credentials: Mapping[str, str] = api._credentials
 

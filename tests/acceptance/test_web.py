@@ -1,0 +1,112 @@
+"""Web as real processes: what it does when it is stopped, and when some of it is killed."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psutil
+import pytest
+
+from tests.acceptance.stand import Stand, eventually
+
+pytestmark = pytest.mark.timeout(120)
+
+BODY = json.dumps(
+    {
+        "task_type": "one_time",
+        "run_datetime": "2099-01-01T00:00:00Z",
+        "url": "http://127.0.0.1:9/",
+    }
+).encode()
+
+
+@pytest.fixture(scope="module")
+def stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
+    started = Stand(tmp_path_factory.mktemp("s"))
+    started.start()
+    yield started
+    started.stop()
+
+
+@pytest.fixture
+def web(stand: Stand) -> Iterator[subprocess.Popen[bytes]]:
+    process = stand.run("web")
+    eventually(lambda: stand.is_ready(workers=0, beats=0))
+    yield process
+    stand.end(process, signal.SIGKILL)
+
+
+@contextmanager
+def connected(stand: Stand) -> Iterator[http.client.HTTPConnection]:
+    connection = http.client.HTTPConnection("127.0.0.1", stand.port, timeout=20)
+    connection.connect()
+    yield connection
+    connection.close()
+
+
+def begin_creating(stand: Stand, connection: http.client.HTTPConnection) -> None:
+    """Send all of a request but the last byte of its body."""
+    connection.putrequest("POST", "/tasks/")
+    connection.putheader("Authorization", str(stand.api.headers["Authorization"]))
+    connection.putheader("Content-Length", str(len(BODY)))
+    connection.endheaders()
+    connection.send(BODY[:-1])
+
+
+def test_who_is_told_to_stop_answers_what_is_under_way_and_lets_the_idle_go(
+    stand: Stand, web: subprocess.Popen[bytes]
+) -> None:
+    with connected(stand) as idle, connected(stand) as busy:
+        idle.request("GET", "/healthz")
+        idle.getresponse().read()
+        begin_creating(stand, busy)
+        # Connections are taken in the order in which they come, so this one has been.
+        stand.api.get(f"{stand.url}/healthz", timeout=10)
+
+        web.send_signal(signal.SIGTERM)
+
+        assert idle.sock.recv(1) == b""
+        busy.send(BODY[-1:])
+        with busy.getresponse() as answer:
+            assert answer.status == 201
+    assert web.wait(timeout=20) == 0
+
+
+def test_processes_that_are_killed_are_replaced(
+    stand: Stand, web: subprocess.Popen[bytes]
+) -> None:
+    for process in psutil.Process(web.pid).children():
+        process.kill()
+        process.wait()
+
+    eventually(lambda: stand.is_ready(workers=0, beats=0))
+
+
+def test_nobody_answers_whose_parent_was_killed(
+    stand: Stand, web: subprocess.Popen[bytes]
+) -> None:
+    processes = psutil.Process(web.pid).children()
+
+    stand.end(web, signal.SIGKILL)
+
+    _, alive = psutil.wait_procs(processes, timeout=20)
+    assert not alive
+
+
+def test_a_body_may_come_in_chunks_and_head_has_none(
+    stand: Stand, web: subprocess.Popen[bytes]
+) -> None:
+    answer = stand.api.post(f"{stand.url}/tasks/", data=iter([BODY]), timeout=10)
+    assert answer.status_code == 201
+
+    with connected(stand) as connection:
+        for method in ("HEAD", "GET"):
+            connection.request(method, "/healthz")
+            response = connection.getresponse()
+            assert response.status == 200
+            assert bool(response.read()) == (method == "GET")
