@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 from functools import partial
-from importlib import import_module
 from typing import Any
 
 from granian import Granian
@@ -14,6 +13,7 @@ from granian.http import HTTP1Settings
 
 from scheduler_service import settings
 from scheduler_service.supervisor import tether
+from scheduler_service.wsgi import application
 
 # Longer than a load balancer keeps an idle connection, so that it is never the one to
 # find out that we closed it. In milliseconds.
@@ -42,13 +42,17 @@ def main() -> None:
 
 
 def _load(parent: int) -> Any:
-    """The WSGI application, in each process that answers."""
+    """The WSGI application, in each process that answers.
+
+    It is loaded before they are forked: so they share its memory, and one that takes the
+    place of another is there at once. Each opens its own connections.
+    """
     # What a fork inherits is its parent's way to stop; here it would do nothing. Nothing
     # is under way yet, so the usual end will do until the server has a way of its own.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     # Or it would hold the port, and answer on it, when its parent was killed.
     tether(parent)
-    return import_module("scheduler_service.wsgi").application
+    return application
 
 
 if __name__ == "__main__":
