@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import pytest
 from django.conf import LazySettings
-from django.db import close_old_connections, connection
+from django.db import connection
 from django.utils import timezone
 from rest_framework.test import APIClient
 
@@ -18,7 +18,7 @@ from accounts.models import User
 from tasks_api.models import Message, QueueTally
 from tests.conftest import ClientFor
 from tests.integration.test_json_hygiene import BROKEN, exactly, nested
-from tests.integration.test_tasks_failures import cut_the_connection
+from tests.integration.test_tasks_failures import outage
 
 JSON = "application/json"
 JOB: dict[str, Any] = {"id": "1", "queue": "my-queue", "timeout": 30}
@@ -211,11 +211,9 @@ def test_an_outage_is_worth_another_try(
 ) -> None:
     in_flight(api)
     before = list(Message.objects.values())
-    cut_the_connection()
 
-    answer = call(api, method, path, body)
-    # As Django does before each request, except in tests.
-    close_old_connections()
+    with outage():
+        answer = call(api, method, path, body)
 
     refused(answer, 429, "The storage has trouble at the moment; try again")
     assert list(Message.objects.values()) == before

@@ -348,11 +348,12 @@ def test_an_ended_task_goes_with_its_schedule_and_a_living_one_stays(
 ) -> None:
     old = ended(user, LONG_AGO)
     living = store(user, Once(timezone.now() + HOUR))
+    schedule_id = old.periodic_task_id
 
     assert prune()["task"] == 1
 
     assert [task.pk for task in Task.objects.all()] == [living.pk]
-    assert not PeriodicTask.objects.filter(pk=old.periodic_task_id).exists()
+    assert not PeriodicTask.objects.filter(pk=schedule_id).exists()
     assert ClockedSchedule.objects.count() == 1
 
 

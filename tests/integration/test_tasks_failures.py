@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -62,38 +64,41 @@ def test_a_failure_is_answered_in_the_documented_words_and_logged_once(
     assert record.exc_info
 
 
+@pytest.mark.django_db(transaction=True)
 def test_a_task_that_cannot_be_stored_leaves_nothing_behind(api: APIClient) -> None:
     before = PeriodicTask.objects.count()
     with connection.cursor() as cursor:
-        cursor.execute("ALTER TABLE tasks_api_task DROP COLUMN url")
+        cursor.execute("ALTER TABLE tasks_api_task ADD CONSTRAINT none CHECK (false)")
 
-    assert ask(api, "POST", "/tasks/").status_code == 500
+    answer = ask(api, "POST", "/tasks/")
 
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE tasks_api_task DROP CONSTRAINT none")
+    assert answer.status_code == 500
     assert PeriodicTask.objects.count() == before
     assert not ClockedSchedule.objects.exists()
 
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize(("method", "path", "message"), FAILURES)
-def test_a_lost_connection_is_a_failure_once(
+def test_an_outage_is_a_failure_once(
     api: APIClient,
     caplog: pytest.LogCaptureFixture,
     method: str,
     path: str,
     message: str,
 ) -> None:
-    cut_the_connection()
-
-    answer = ask(api, method, path)
-    # As Django does before each request, except in tests.
-    close_old_connections()
+    with outage():
+        answer = ask(api, method, path)
 
     assert (answer.status_code, answer.json()) == (500, error(message))
     assert len(errors_in(caplog)) == 1
     assert api.get("/tasks/").status_code == 200
 
 
-def cut_the_connection() -> None:
+@contextmanager
+def outage() -> Iterator[None]:
+    """The connection is lost, and there is no server to open another to."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_backend_pid()")
         [pid] = cursor.fetchone()
@@ -101,3 +106,9 @@ def cut_the_connection() -> None:
     with other.cursor() as cursor:
         cursor.execute("SELECT pg_terminate_backend(%s, 5000)", [pid])
     other.close()
+    settings = connection.settings_dict
+    port, settings["PORT"] = settings["PORT"], "1"
+    yield
+    settings["PORT"] = port
+    # As Django does before each request, except in tests.
+    close_old_connections()
