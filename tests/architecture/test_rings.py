@@ -175,8 +175,6 @@ def test_no_wire_format_imports_another() -> None:
             ".errors",
             ".fields",
             ".idempotency",
-            ".policies",
-            ".policies_schema",
             ".schema",
         )
     }

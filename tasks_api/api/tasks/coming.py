@@ -13,8 +13,8 @@ from rest_framework.response import Response
 from accounts.models import Scope
 from tasks_api import coming, periodic, services
 from tasks_api.api import fields
-from tasks_api.api import tasks_coming_schema as schema
-from tasks_api.api.tasks import TasksView, read_task
+from tasks_api.api.tasks import coming_schema as schema
+from tasks_api.api.tasks.views import TasksView, read_task
 from tasks_api.coming import Coming
 from tasks_api.exceptions import InvalidTask, ScheduleError, TaskNotFound
 from tasks_api.models import Task

@@ -13,7 +13,7 @@ from drf_spectacular.utils import (
 )
 
 from tasks_api.api import schema
-from tasks_api.api.tasks_schema import (
+from tasks_api.api.tasks.schema import (
     ERROR,
     FAILURE,
     NOT_FOUND,

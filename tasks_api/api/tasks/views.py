@@ -20,11 +20,11 @@ from rest_framework.utils.urls import replace_query_param
 
 from accounts.models import User
 from tasks_api import broker, listing, periodic, services, store, tallies
-from tasks_api.api import fields, policies
-from tasks_api.api import tasks_schema as schema
+from tasks_api.api import fields
 from tasks_api.api.errors import Refusal, SurfaceView
 from tasks_api.api.idempotency import idempotent
 from tasks_api.api.json import dumps
+from tasks_api.api.tasks import policies, schema
 from tasks_api.exceptions import (
     InvalidTask,
     NameTaken,

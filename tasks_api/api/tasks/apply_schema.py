@@ -7,7 +7,7 @@ from typing import Any
 from drf_spectacular.utils import OpenApiExample, OpenApiResponse, extend_schema
 
 from tasks_api.api import schema
-from tasks_api.api.tasks_schema import (
+from tasks_api.api.tasks.schema import (
     BULK_ERROR,
     ERROR,
     FAILURE,

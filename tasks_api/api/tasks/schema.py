@@ -13,7 +13,8 @@ from drf_spectacular.utils import (
     extend_schema,
 )
 
-from tasks_api.api import policies_schema, schema
+from tasks_api.api import schema
+from tasks_api.api.tasks import policies_schema
 
 View = TypeVar("View", bound=Callable[..., Any])
 Describe = Callable[[View], View]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tasks_api.api import schema
-from tasks_api.api.policies import (
+from tasks_api.api.tasks.policies import (
     MAX_ATTEMPTS,
     MAX_DEADLINE,
     MAX_HEADERS,

@@ -15,8 +15,8 @@ from rest_framework.utils.urls import replace_query_param
 
 from tasks_api import account, broker, history, redrive, services
 from tasks_api.api import fields
-from tasks_api.api import tasks_history_schema as schema
-from tasks_api.api.tasks import TasksView
+from tasks_api.api.tasks import history_schema as schema
+from tasks_api.api.tasks.views import TasksView
 from tasks_api.exceptions import InvalidTask, RunNotFound, TaskNotFound
 from tasks_api.history import Listed, Place, Wanted
 from tasks_api.models import Attempt, Run

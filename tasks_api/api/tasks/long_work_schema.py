@@ -7,7 +7,7 @@ from typing import Any
 from drf_spectacular.utils import OpenApiExample, OpenApiResponse, extend_schema
 
 from tasks_api.api import schema
-from tasks_api.api.tasks_schema import ERROR, FAILURE, UNAUTHORIZED
+from tasks_api.api.tasks.schema import ERROR, FAILURE, UNAUTHORIZED
 from tasks_api.states import RunState
 
 RUN_ID = "01a1fc25-dfd8-77b7-8ffb-7e7198bf1a71"

@@ -17,17 +17,17 @@ from rest_framework.response import Response
 from accounts import encryption
 from tasks_api import declare, periodic
 from tasks_api.api import fields
-from tasks_api.api import tasks_apply_schema as schema
 from tasks_api.api.idempotency import idempotent
 from tasks_api.api.json import dumps
-from tasks_api.api.tasks import (
+from tasks_api.api.tasks import apply_schema as schema
+from tasks_api.api.tasks.coming import of_task
+from tasks_api.api.tasks.views import (
     LONGEST_TAG,
     InvalidTasks,
     TasksView,
     read_task,
     render_task,
 )
-from tasks_api.api.tasks_coming import of_task
 from tasks_api.declare import Action, Plan, Step, Wanted
 from tasks_api.delivery.request import options_of
 from tasks_api.exceptions import InvalidTask, ScheduleError

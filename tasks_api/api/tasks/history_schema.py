@@ -14,7 +14,7 @@ from drf_spectacular.utils import (
 
 from tasks_api.account import MOST, Outcome
 from tasks_api.api import schema
-from tasks_api.api.tasks_schema import ERROR, FAILURE, UNAUTHORIZED
+from tasks_api.api.tasks.schema import ERROR, FAILURE, UNAUTHORIZED
 from tasks_api.states import NOT_DELIVERED, RunState
 
 RUN_ID = "01a1fc25-dfd8-77b7-8ffb-7e7198bf1a71"

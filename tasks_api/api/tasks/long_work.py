@@ -15,9 +15,9 @@ from rest_framework.response import Response
 from accounts.authentication import TokenAuthentication
 from tasks_api import broker, long_work
 from tasks_api.api import fields
-from tasks_api.api import tasks_long_work_schema as schema
 from tasks_api.api.json import dumps
-from tasks_api.api.tasks import TasksView
+from tasks_api.api.tasks import long_work_schema as schema
+from tasks_api.api.tasks.views import TasksView
 from tasks_api.delivery import run_tokens
 from tasks_api.exceptions import InvalidTask, RunNotFound
 
