@@ -48,6 +48,15 @@ def required(data: Mapping[str, Any], name: str) -> Any:
     return data[name]
 
 
+def is_given(data: Mapping[str, Any], name: str) -> bool:
+    """Whether a field is there and not null."""
+    return data.get(name) is not None
+
+
+def without_nulls(data: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in data.items() if value is not None}
+
+
 def client_name(name: str, value: object) -> str:
     """An id that a client chose: a string of 1 to 255 characters."""
     if isinstance(value, str) and 0 < len(value) <= LONGEST_NAME:

@@ -175,6 +175,7 @@ def test_no_wire_format_imports_another() -> None:
             ".errors",
             ".fields",
             ".idempotency",
+            ".pages",
             ".schema",
         )
     }
