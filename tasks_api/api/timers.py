@@ -129,6 +129,7 @@ LENGTH = 24
 
 
 def timer_id(task: UUID) -> str:
+    """A task's id as this surface's clients know it."""
     upper, middle, lower = (
         task.int >> 80,
         task.int >> 64 & 0xFFF,

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from tasks_api.api.tasks import policies, schedules
+from tasks_api.api.tasks.options import post_data_of
 from tasks_api.models import Task
 
 
@@ -18,7 +19,7 @@ def render_task(task: Task, now: datetime) -> dict[str, Any]:
         "id": str(task.pk),
         **target,
         "task_type": schedules.type_of(schedule),
-        "post_data": policies.post_data_of(task),
+        "post_data": post_data_of(task),
         **schedules.render_schedule(schedule),
         "next_run_datetime": schedules.without_offset(task.upcoming(now)),
         **({"pause_reason": task.pause_reason} if task.pause_reason else {}),
