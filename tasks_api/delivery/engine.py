@@ -185,7 +185,7 @@ class Engine:
             try:
                 self._claim(run_ids)
             except Exception as error:  # noqa: BLE001 (the loop's outermost ring)
-                # Nobody holds these runs now; dispatch rings for them again.
+                # Nobody holds these runs now; a beat rings for them again.
                 _recover("claim", error)
             self._claimed_at = time.monotonic()
         connection.close()

@@ -116,7 +116,7 @@ class Run(models.Model):
             ),
         ]
         indexes = [
-            # Read by dispatch: what waits, whatever for.
+            # Read by waking: what waits, whatever for.
             models.Index(
                 fields=["wake_at"], name="run_waits", condition=Q(wake_at__isnull=False)
             ),
