@@ -18,13 +18,10 @@ from tasks_api.api import (
     metrics,
     pull_queue,
     rest_jobs,
-    tasks,
-    tasks_apply,
-    tasks_coming,
-    tasks_history,
-    tasks_long_work,
     timers,
 )
+from tasks_api.api.tasks import apply, coming, history, long_work
+from tasks_api.api.tasks import views as tasks
 
 handler400 = "tasks_api.api.errors.bad_request"
 handler404 = "tasks_api.api.errors.not_found"
@@ -54,8 +51,8 @@ urlpatterns = [
     _both("tasks/bulk", tasks.TaskBulk.as_view(), "create-tasks"),
     # A name may hold any character; one slash at the end is not the name's.
     _both(r"tasks/by-name/(?P<name>[\s\S]+?)", tasks.NamedTask.as_view(), "named-task"),
-    _both("tasks/apply", tasks_apply.ApplyTasks.as_view(), "apply-tasks"),
-    _both("tasks/preview", tasks_coming.PreviewTask.as_view(), "preview-task"),
+    _both("tasks/apply", apply.ApplyTasks.as_view(), "apply-tasks"),
+    _both("tasks/preview", coming.PreviewTask.as_view(), "preview-task"),
     _both("tasks/id/(?P<task_id>[^/]+)", tasks.TaskDetail.as_view(), "task"),
     # The same under another path, which the schema need not repeat.
     _both(
@@ -83,36 +80,36 @@ urlpatterns = [
     _both("tasks/(?P<task_id>[^/]+)/run", tasks.RunTask.as_view(), "run-task"),
     _both(
         "tasks/(?P<task_id>[^/]+)/next",
-        tasks_coming.NextFireTimes.as_view(),
+        coming.NextFireTimes.as_view(),
         "next-fire-times",
     ),
     _both(
         "tasks/(?P<task_id>[^/]+)/runs",
-        tasks_history.TaskRunList.as_view(),
+        history.TaskRunList.as_view(),
         "task-runs",
     ),
     _both(
         "tasks/(?P<task_id>[^/]+)/account",
-        tasks_history.TaskAccount.as_view(),
+        history.TaskAccount.as_view(),
         "task-account",
     ),
-    _both("runs", tasks_history.RunList.as_view(), "runs"),
-    _both("runs/redrive", tasks_history.RedriveRuns.as_view(), "redrive-runs"),
-    _both("runs/(?P<run_id>[^/]+)", tasks_history.RunDetail.as_view(), "run"),
+    _both("runs", history.RunList.as_view(), "runs"),
+    _both("runs/redrive", history.RedriveRuns.as_view(), "redrive-runs"),
+    _both("runs/(?P<run_id>[^/]+)", history.RunDetail.as_view(), "run"),
     _both(
         "runs/(?P<run_id>[^/]+)/redrive",
-        tasks_history.RedriveRun.as_view(),
+        history.RedriveRun.as_view(),
         "redrive-run",
     ),
     _both(
         "runs/(?P<run_id>[^/]+)/complete",
-        tasks_long_work.CompleteRun.as_view(),
+        long_work.CompleteRun.as_view(),
         "complete-run",
     ),
-    _both("runs/(?P<run_id>[^/]+)/fail", tasks_long_work.FailRun.as_view(), "fail-run"),
+    _both("runs/(?P<run_id>[^/]+)/fail", long_work.FailRun.as_view(), "fail-run"),
     _both(
         "runs/(?P<run_id>[^/]+)/heartbeat",
-        tasks_long_work.HearRun.as_view(),
+        long_work.HearRun.as_view(),
         "heartbeat-run",
     ),
     _both("", cron_jobs.CronJobs.as_view(), "cron-jobs"),

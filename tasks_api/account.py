@@ -15,7 +15,7 @@ from django.conf import settings
 from django.db import connection
 
 from accounts.models import Tenant, User
-from tasks_api import periodic
+from tasks_api import clock, periodic
 from tasks_api.exceptions import InvalidTask, ScheduleError, TaskNotFound
 from tasks_api.models import Run, ScheduleChange
 from tasks_api.moments import written
@@ -165,7 +165,7 @@ def account(
     the database's clock; later than now is now. Raises InvalidTask naming `from` where
     runs of that time are gone, or where there is more in between than MOST.
     """
-    now = _now()
+    now = clock.now()
     assert owner.tenant is not None
     until, oldest = min(until or now, now), kept_since(owner.tenant, now)
     for name, moment in (("to", until), ("from", since or until)):
@@ -181,13 +181,6 @@ def account(
     return found
 
 
-def _now() -> datetime:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT clock_timestamp()")
-        moment: datetime = cursor.fetchone()[0]
-    return moment
-
-
 def _lay(
     owner: User, task_id: UUID, since: datetime, until: datetime, now: datetime
 ) -> Account:
@@ -201,34 +194,43 @@ def _lay(
     ][-NAMED:]
     planned = _planned(_spans(rows), since, until)
     recorded = _recorded(task_id, since, until)
-    plan, run = next(planned, None), next(recorded, None)
-    seen = 0
-    while plan is not None or run is not None:
-        seen += 1
-        if seen > MOST:
+    for seen, (plan, run) in enumerate(_side_by_side(planned, recorded)):
+        if seen == MOST:
             at = min(each.at for each in (plan, run) if each is not None)
             raise InvalidTask(
                 "from",
                 f"There are more than {MOST} fire times from from to to; split the time "
                 f"at {written(at)}",
             )
-        if run is None or (plan is not None and plan.at < run.at):
-            assert plan is not None
-            _count_unrecorded(found, plan)
-            plan = next(planned, None)
-        elif plan is None or run.at < plan.at or run.by_hand:
+        if plan is not None:
+            _count_planned(found, plan, run)
+        elif run is not None:
             _count_unplanned(found, run)
-            run = next(recorded, None)
-        else:
-            found.planned += 1
-            state = RunState(run.state)
-            found.outcomes[OUTCOME.get(state, Outcome.UNDER_WAY)] += 1
-            plan, run = next(planned, None), next(recorded, None)
     return found
 
 
-def _count_unrecorded(found: Account, plan: _Planned) -> None:
+def _side_by_side(
+    planned: Iterator[_Planned], recorded: Iterator[_Recorded]
+) -> Iterator[tuple[_Planned | None, _Recorded | None]]:
+    """Fire times and runs in the order of time, a fire time together with its run."""
+    plan, run = next(planned, None), next(recorded, None)
+    while plan is not None or run is not None:
+        if run is None or (plan is not None and plan.at < run.at):
+            yield plan, None
+            plan = next(planned, None)
+        elif plan is None or run.at < plan.at or run.by_hand:
+            yield None, run
+            run = next(recorded, None)
+        else:
+            yield plan, run
+            plan, run = next(planned, None), next(recorded, None)
+
+
+def _count_planned(found: Account, plan: _Planned, run: _Recorded | None) -> None:
     found.planned += 1
+    if run is not None:
+        found.outcomes[OUTCOME.get(RunState(run.state), Outcome.UNDER_WAY)] += 1
+        return
     if plan.is_open:
         found.outcomes[Outcome.UNDER_WAY] += 1
         return
@@ -271,13 +273,12 @@ _READ = """
             AND (%(reaches_all)s OR owner_id = %(owner)s)
     )
     SELECT change.id, change.plan, change.cron_seconds, change.cron_years, change.dst,
-        change.spread_offset, change.at, change.what, change.open_from, false, task.created_at, task.last_fire_at,
-        task.ended_at
+        change.spread_offset, change.at, change.what, change.open_from, false,
+        task.created_at, task.last_fire_at, task.ended_at
     FROM task JOIN tasks_api_schedulechange change ON change.task_id = task.id
     UNION ALL
     SELECT NULL, task.planned_from, task.cron_seconds, task.cron_years, task.dst,
-        task.spread_offset,
-        least(task.ended_at, %(now)s), '',
+        task.spread_offset, least(task.ended_at, %(now)s), '',
         CASE WHEN next_fire_at <= %(now)s THEN next_fire_at END, true, task.created_at,
         task.last_fire_at, task.ended_at
     FROM task

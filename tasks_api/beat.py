@@ -36,6 +36,7 @@ from tasks_api import (
     periodic,
     services,
     tallies,
+    waking,
 )
 from tasks_api.delivery import leases
 from tasks_api.vitals import BeatWatch
@@ -101,7 +102,7 @@ class TenantScheduler(Scheduler):
         self._ring(due)
         woken = dispatch.NOTHING
         if seen.has_waking_runs:
-            woken = dispatch.wake_due(leases_until=leases_until)
+            woken = waking.wake_due(leases_until=leases_until)
             self._expire()
         self._ring(woken)
         if self._edits.follow(seen.edited_at):
@@ -124,7 +125,7 @@ class TenantScheduler(Scheduler):
     def _ring(self, dispatched: dispatch.Dispatched) -> None:
         unsent = broker.ring(dispatched.run_ids)
         if unsent:
-            dispatch.ring_soon(unsent, after=BROKER_PAUSE)
+            waking.ring_soon(unsent, after=BROKER_PAUSE)
 
     def _say_alive(self) -> None:
         if time.monotonic() >= self._next_heartbeat:

@@ -1,6 +1,6 @@
 """Tell workers that runs are waiting. The row is the truth; this is the doorbell.
 
-Losing a message here is allowed: `dispatch` rings again for runs that nobody took.
+Losing a message here is allowed: `waking` rings again for runs that nobody took.
 """
 
 from __future__ import annotations

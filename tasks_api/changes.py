@@ -18,7 +18,8 @@ from scheduler_service.statements import prepared
 from tasks_api import metrics, periodic
 from tasks_api.arrays import array, columns
 from tasks_api.exceptions import ScheduleError
-from tasks_api.models import ScheduleChange, id_for
+from tasks_api.ids import id_for
+from tasks_api.models import ScheduleChange
 from tasks_api.schedules import Schedule, first_after
 from tasks_api.specs import Misfire
 from tasks_api.states import RunState

@@ -85,9 +85,10 @@ def apply(
     """Make a user's tasks with a tag those of a list, all of it or nothing.
 
     `read` is given the user's living tasks by their names, and the names that others of
-    the tenant have, and may refuse. Tasks with the tag that are not in the list are deleted. A dry run does the same and takes it back,
-    so a plan cannot differ from what is done: it holds the tasks for as long as that
-    takes. Raises StaleTask where the plan is not the `expected` one.
+    the tenant have, and may refuse. Tasks with the tag that are not in the list are
+    deleted. A dry run does the same and takes it back, so a plan cannot differ from what
+    is done: it holds the tasks for as long as that takes. Raises StaleTask where the
+    plan is not the `expected` one.
     """
     _one_at_a_time(owner, tag, surface)
     found = _lock(owner, tag, names, surface=surface, now=now)

@@ -1,6 +1,6 @@
-"""Turn due tasks into runs, and wake the runs that wait. The heart of the scheduler.
+"""Turn due tasks into runs. The heart of the scheduler.
 
-Any number of processes may do both at once: rows that another one holds are skipped,
+Any number of processes may do so at once: rows that another one holds are skipped,
 and the constraint on (task, scheduled_for) makes a second run impossible. The clock is
 the database's, so a process whose own clock is off fires neither early nor twice.
 """
@@ -8,7 +8,7 @@ the database's, so a process whose own clock is off fires neither early nor twic
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
@@ -17,25 +17,20 @@ from django.conf import settings
 from django.db import transaction
 
 from scheduler_service.statements import prepared
-from tasks_api import changes, metrics, periodic, schedules
+from tasks_api import changes, metrics, overlap, periodic, schedules
 from tasks_api.arrays import array, columns
 from tasks_api.exceptions import ScheduleError
-from tasks_api.models import ID_FOR, id_for
+from tasks_api.ids import ID_FOR, id_for
 from tasks_api.specs import Misfire, Overlap
-from tasks_api.states import RunState
+from tasks_api.states import RING_AGAIN, RunState
 
 logger = logging.getLogger(__name__)
 
 # Rows in one claim: enough to make a statement's cost small, few enough to hold the
 # locks for some tens of milliseconds only.
 BATCH = 1000
-# A message that no worker took is repeated after this long, then after twice as long.
-RING_AGAIN = timedelta(seconds=5)
-LONGEST_SILENCE = timedelta(minutes=5)
 # Beyond so many, catching up is likelier to hurt the target than to help anybody.
 MOST_MADE_UP = 100
-# A run whose worker died so often is likelier to be the cause than the victim.
-MOST_LOST = 5
 
 
 class _DueTask(NamedTuple):
@@ -73,28 +68,13 @@ class _DueTask(NamedTuple):
 
 
 class _Move(NamedTuple):
-    """How dispatch leaves a task; the order is that of _MOVE's columns."""
+    """How dispatch leaves a task; the order is that of _move()'s columns."""
 
     task_id: UUID
     next_fire_at: datetime | None
     last_fire_at: datetime | None
     planned_from: str
     pause_reason: str
-
-
-class _NewRun(NamedTuple):
-    """A fire time's row; the order is that of _INSERT's columns."""
-
-    run_id: UUID
-    task_id: UUID
-    tenant_id: int
-    scheduled_for: datetime
-    state: str
-    reason: str
-    wake_at: datetime | None
-    finished_at: datetime | None
-    exclusive: bool
-    is_next: bool
 
 
 class Dispatched(NamedTuple):
@@ -141,7 +121,7 @@ def _fire_others(tasks: Sequence[_DueTask], *, limit: int) -> list[UUID]:
             if run.state == RunState.PENDING and not task.stored.one_off:
                 at = max(run.scheduled_for, task.now)
                 fired[run.run_id] = task.periodic_task_id, at
-    made_run_ids, moved_up = _insert(runs, now=tasks[0].now)
+    made_run_ids, moved_up = overlap.insert(runs, now=tasks[0].now)
     broken = {move.task_id for move in moves if move.pause_reason}
     if broken := broken.difference(edited):
         changes.close(broken, changes.What.BROKEN)
@@ -337,7 +317,7 @@ _FIRE_SHARES = _FIRE.replace("{chosen}", _CHOOSE).replace("{due}", _CHOSEN)
 
 def _fire(
     task: _DueTask, *, limit: int, edited_at: datetime | None
-) -> tuple[_Move, list[_NewRun]]:
+) -> tuple[_Move, list[overlap.NewRun]]:
     """Decide what one due task does: fire, catch up, follow an edit, or pause."""
     planned_from = periodic.plan_of(task.stored)
     try:
@@ -377,16 +357,18 @@ def _moved(
     return _Move(task.task_id, next_fire_at, last_fire_at, planned_from, pause_reason)
 
 
-def _pending(task: _DueTask, moment: datetime) -> _NewRun:
+def _pending(task: _DueTask, moment: datetime) -> overlap.NewRun:
     wake_at = max(moment, task.now) + RING_AGAIN
     if task.overlap == Overlap.QUEUE_ONE:
         # Each begins as the next one, and moves up if none is before it.
-        run = _new_run(task, moment, RunState.PENDING, reason=WAITS, wake_at=wake_at)
+        run = _new_run(
+            task, moment, RunState.PENDING, reason=overlap.WAITS, wake_at=wake_at
+        )
         return run._replace(exclusive=False, is_next=True)
     return _new_run(task, moment, RunState.PENDING, wake_at=wake_at)
 
 
-def _missed(task: _DueTask, moment: datetime, reason: str) -> _NewRun:
+def _missed(task: _DueTask, moment: datetime, reason: str) -> overlap.NewRun:
     return _new_run(task, moment, RunState.MISSED, reason=reason, finished_at=task.now)
 
 
@@ -398,8 +380,8 @@ def _new_run(
     reason: str = "",
     wake_at: datetime | None = None,
     finished_at: datetime | None = None,
-) -> _NewRun:
-    return _NewRun(
+) -> overlap.NewRun:
+    return overlap.NewRun(
         id_for(moment, task.tenant_id),
         task.task_id,
         task.tenant_id,
@@ -411,114 +393,6 @@ def _new_run(
         exclusive=task.overlap != Overlap.ALLOW,
         is_next=False,
     )
-
-
-WAITS = "Waits: the run before it is not over."
-UNFINISHED = "The run before it was not over."
-IN_LINE = "The run before it was not over, and another one waited for that already."
-
-
-def _insert(runs: Sequence[_NewRun], *, now: datetime) -> tuple[list[UUID], list[UUID]]:
-    """Store runs that do not exist yet.
-
-    Returns those that are not over by that, and those that waited behind others, which
-    are over, and may begin now.
-
-    Whether a run would overlap with another one, or another one waits for that already,
-    is for the constraints to say. Where they do, the fire time is kept as skipped.
-    """
-    if not runs:
-        return [], []
-    in_line = list({run.task_id for run in runs if run.is_next})
-    # Whoever waits goes first; and the one behind it may wait then.
-    moved_up = move_up_in(in_line)
-    stored = set(_store(runs))
-    moved_up += move_up_in(in_line)
-    left = [run for run in runs if run.is_next and run.run_id not in stored]
-    stored |= set(_store(left))
-    _store(
-        [
-            run._replace(
-                state=RunState.SKIPPED,
-                reason=IN_LINE if run.is_next else UNFINISHED,
-                finished_at=now,
-                wake_at=None,
-            )
-            for run in runs
-            if (run.exclusive or run.is_next)
-            and run.state == RunState.PENDING
-            and run.run_id not in stored
-        ]
-    )
-    made = [run for run in runs if run.state == RunState.PENDING]
-    return [run.run_id for run in made if run.run_id in stored], moved_up
-
-
-def _store(runs: Sequence[_NewRun]) -> list[UUID]:
-    """Insert those runs that no constraint forbids; returns their ids."""
-    if not runs:
-        return []
-    with prepared() as cursor:
-        cursor.execute(
-            """
-            INSERT INTO tasks_api_run (id, task_id, tenant_id, scheduled_for, state,
-                reason, wake_at, finished_at, exclusive, is_next, attempt_count,
-                lost_count)
-            SELECT *, 0, 0 FROM unnest(%s::uuid[], %s::uuid[], %s::bigint[],
-                %s::timestamptz[], %s::text[], %s::text[], %s::timestamptz[],
-                %s::timestamptz[], %s::bool[], %s::bool[])
-            ON CONFLICT DO NOTHING
-            RETURNING id
-            """,
-            columns(runs),
-        )
-        stored = [run_id for (run_id,) in cursor.fetchall()]
-    metrics.count_made(stored, runs)
-    return stored
-
-
-def move_up_in(task_ids: Sequence[UUID]) -> list[UUID]:
-    """Let the next runs of tasks begin whose exclusive run is over; returns them.
-
-    Whoever calls holds the tasks locked, or two would see the same place free.
-    """
-    if not task_ids:
-        return []
-    with prepared() as cursor:
-        cursor.execute(
-            """
-            UPDATE tasks_api_run run SET exclusive = true, is_next = false, reason = '',
-                wake_at = now() + make_interval(secs => %s)
-            WHERE run.task_id = ANY(%s::uuid[]) AND run.is_next
-                AND run.finished_at IS NULL AND NOT EXISTS (
-                    SELECT FROM tasks_api_run earlier
-                    WHERE earlier.task_id = run.task_id AND earlier.exclusive
-                        AND earlier.finished_at IS NULL)
-            RETURNING run.id
-            """,
-            [RING_AGAIN.total_seconds(), array(task_ids)],
-        )
-        return [run_id for (run_id,) in cursor.fetchall()]
-
-
-@transaction.atomic(durable=True)
-def move_up(task_ids: Sequence[UUID]) -> list[UUID]:
-    """Let the runs begin that waited for others of their tasks, which are over.
-
-    Returns the runs to ring for.
-    """
-    ids = array(task_ids)
-    with prepared() as cursor:
-        # In one order everywhere, and before the runs are looked at: the statement that
-        # waits for a lock does not see what changed meanwhile.
-        cursor.execute(
-            """
-            SELECT FROM tasks_api_task WHERE id = ANY(%s::uuid[])
-            ORDER BY id FOR NO KEY UPDATE
-            """,
-            [ids],
-        )
-    return move_up_in(task_ids)
 
 
 def _move(moves: Sequence[_Move]) -> None:
@@ -557,117 +431,3 @@ def _count(fired: Sequence[tuple[int, datetime]]) -> None:
             """,
             columns(fired),
         )
-
-
-def wake_due(*, limit: int = BATCH, leases_until: datetime | None = None) -> Dispatched:
-    """Make every run that waited long enough ready for a worker again.
-
-    Leases that ran out after `leases_until` are left alone; without it, none are.
-
-    A lost message, a dead worker, an emptied Redis and a retry are all the same case:
-    `wake_at` has passed. Runs of tasks that were removed or paused end here instead.
-    """
-    with prepared() as cursor:
-        cursor.execute(
-            _WAKE.replace("{limit}", str(limit)),
-            {
-                "leases_until": leases_until,
-                "most_lost": MOST_LOST,
-                "soonest": RING_AGAIN.total_seconds(),
-                "latest": LONGEST_SILENCE.total_seconds(),
-            },
-        )
-        rows = cursor.fetchall()
-    woken = [row[:3] for row in rows]
-    metrics.count_woken(woken)
-    # Whoever waits behind one that has just ended, or was not seen when it did.
-    in_line = {task_id for *_, task_id in rows if task_id is not None}
-    moved_up = move_up(list(in_line)) if in_line else []
-    lost = [run_id for run_id, _, was in woken if was == RunState.RUNNING]
-    if lost:
-        logger.warning("Leases ran out for %d runs; they are sent again.", len(lost))
-    ringing = [run_id for run_id, state, _ in woken if state == RunState.PENDING]
-    return Dispatched(ringing + moved_up, is_full=len(woken) == limit)
-
-
-# The next silence is as long as the run has waited already, which doubles it.
-_WAKE = """
-    WITH waiting AS (
-        SELECT run.id, run.state AS was, run.attempt_count, run.started_at,
-            CASE
-                WHEN task.ended_at IS NOT NULL AND task.end_reason <> 'over'
-                    AND (NOT run.by_hand OR task.end_reason = 'removed') THEN 'removed'
-                WHEN run.scheduled_for > periodic.expires AND NOT run.by_hand THEN 'over'
-                WHEN NOT (periodic.enabled OR run.by_hand OR periodic.one_off)
-                    THEN 'paused'
-                WHEN NOT (periodic.enabled OR run.by_hand) THEN 'held'
-                WHEN run.attempt_count > 0 AND task.replaced_at > run.started_at
-                    THEN 'replaced'
-                WHEN run.state = 'running' AND run.lost_count + 1 >= %(most_lost)s
-                    THEN 'poison'
-                WHEN run.is_next THEN 'held'
-                ELSE 'ready'
-            END AS fate, task.overlap = 'queue_one' AS is_in_line
-        FROM tasks_api_run run
-        JOIN tasks_api_task task ON task.id = run.task_id
-        JOIN django_celery_beat_periodictask periodic
-            ON periodic.id = task.periodic_task_id
-        WHERE run.wake_at <= now() AND run.state <> 'open' AND (run.state <> 'running'
-            OR run.wake_at <= coalesce(%(leases_until)s::timestamptz, now()))
-        ORDER BY run.wake_at LIMIT {limit}
-        FOR UPDATE OF run SKIP LOCKED
-    ), lost AS (
-        INSERT INTO tasks_api_attempt (run_id, number, started_at, duration_ms, error,
-            answer)
-        SELECT id, attempt_count, started_at,
-            extract(epoch FROM now() - started_at) * 1000, 'The worker was lost.', ''
-        FROM waiting WHERE was = 'running'
-        ON CONFLICT (run_id, number) DO NOTHING
-    )
-    UPDATE tasks_api_run run SET
-        state = CASE waiting.fate
-            WHEN 'ready' THEN 'pending' WHEN 'held' THEN 'pending'
-            WHEN 'poison' THEN 'failed' ELSE 'cancelled' END,
-        reason = CASE waiting.fate
-            WHEN 'removed' THEN 'The task was removed.'
-            WHEN 'over' THEN 'The end of the task was moved to before this run.'
-            WHEN 'paused' THEN 'The task was paused.'
-            WHEN 'replaced' THEN 'The task was replaced.'
-            WHEN 'poison' THEN 'Its worker was lost too often.'
-            ELSE CASE WHEN waiting.was = 'pending' THEN run.reason ELSE '' END END,
-        lease = NULL,
-        lost_count = run.lost_count + (waiting.was = 'running')::int,
-        wake_at = CASE WHEN waiting.fate IN ('ready', 'held') THEN
-            now() + least(
-                greatest(now() - greatest(run.scheduled_for, run.started_at),
-                    make_interval(secs => %(soonest)s)),
-                -- Nobody rings for it that could be away for long.
-                CASE WHEN run.is_next THEN '30s'::interval
-                    ELSE make_interval(secs => %(latest)s) END)
-            END,
-        finished_at = CASE WHEN waiting.fate NOT IN ('ready', 'held') THEN now() END
-    FROM waiting WHERE run.id = waiting.id
-    RETURNING run.id, CASE waiting.fate WHEN 'held' THEN 'held' ELSE run.state END,
-        waiting.was,
-        CASE WHEN waiting.is_in_line AND waiting.fate <> 'ready' THEN run.task_id END
-"""
-
-
-def ring_soon(run_ids: Iterable[UUID], *, after: timedelta) -> None:
-    """Let runs whose message could not be sent be rung for again after a short while."""
-    with prepared() as cursor:
-        cursor.execute(
-            """
-            UPDATE tasks_api_run SET wake_at = now() + make_interval(secs => %s)
-            WHERE id = ANY(%s::uuid[]) AND state = 'pending'
-            """,
-            [after.total_seconds(), array(run_ids)],
-        )
-
-
-def database_now() -> datetime:
-    """The clock that everything goes by."""
-    with prepared() as cursor:
-        cursor.execute("SELECT clock_timestamp()")
-        moment: datetime = cursor.fetchone()[0]
-    return moment

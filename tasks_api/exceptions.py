@@ -28,7 +28,7 @@ class TaskNotFound(SchedulerError):
 
 
 class RunNotFound(SchedulerError):
-    """No such run, or it is older than what is kept, or not his."""
+    """No such run, or it is older than what is kept, or not the caller's."""
 
     code = "run_not_found"
 

@@ -66,8 +66,10 @@ class Page(NamedTuple):
 def by_offset(
     whose: Whose, *, offset: int, limit: int, total: int, now: datetime
 ) -> list[Task]:
-    """Some tasks of the list by their places. Which end they are counted from is for
-    `total` to say, about as many as there are."""
+    """Some tasks of the list by their places.
+
+    `total` says about how many there are, and so from which end the places are counted.
+    """
     statement = _FORWARDS if offset <= total // 2 else _BACKWARDS
     statement = statement.format(owners=_owners(whose))
     values = {**_values(whose, now), "offset": offset, "limit": limit}

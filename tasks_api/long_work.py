@@ -19,7 +19,7 @@ from django.db import transaction
 
 from accounts.models import User
 from scheduler_service.statements import prepared
-from tasks_api import dispatch, streaks
+from tasks_api import dispatch, overlap, streaks
 from tasks_api.arrays import array, columns
 from tasks_api.delivery import retry, run_tokens
 from tasks_api.delivery.record import (
@@ -313,7 +313,7 @@ def _state_now(row: _Row) -> str:
 
 def _follow_up(rows: Sequence[_Row], state: str) -> Settled:
     in_line = {row.run.task_id for row in rows if row.run.overlap == Overlap.QUEUE_ONE}
-    to_ring = dispatch.move_up(list(in_line)) if in_line else []
+    to_ring = overlap.move_up(list(in_line)) if in_line else []
     return Settled([row.run.run_id for row in rows], to_ring, state)
 
 

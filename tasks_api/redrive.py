@@ -11,10 +11,11 @@ from django.db import connection, transaction
 
 from accounts import audit
 from accounts.models import User
-from tasks_api import dispatch
+from tasks_api import overlap
 from tasks_api.arrays import array
 from tasks_api.exceptions import NotNow, RunNotFound
-from tasks_api.models import ID_FOR, Run
+from tasks_api.ids import ID_FOR
+from tasks_api.models import Run
 from tasks_api.states import NOT_DELIVERED, RunState
 
 
@@ -160,8 +161,8 @@ def _make(run_ids: Collection[UUID]) -> _Made:
     ids = array(run_ids)
     with connection.cursor() as cursor:
         cursor.execute(_LOCK, [ids])
-        cursor.execute(_MAKE, {"runs": ids, "waits": dispatch.WAITS})
+        cursor.execute(_MAKE, {"runs": ids, "waits": overlap.WAITS})
         rows = cursor.fetchall()
     to_ring = [new for new, _, waits, _ in rows if not waits]
-    to_ring += dispatch.move_up_in([task_id for *_, waits, task_id in rows if waits])
+    to_ring += overlap.move_up_in([task_id for *_, waits, task_id in rows if waits])
     return _Made({new: old for new, old, *_ in rows}, to_ring)

@@ -12,7 +12,7 @@ from django.db.models.functions import Now
 
 from accounts import audit
 from accounts.models import Tenant, User
-from tasks_api import changes, dispatch, notices, periodic, store, tallies
+from tasks_api import changes, notices, overlap, periodic, store, tallies
 from tasks_api.arrays import array, columns
 from tasks_api.exceptions import (
     NameTaken,
@@ -21,7 +21,8 @@ from tasks_api.exceptions import (
     TaskBusy,
     TaskNotFound,
 )
-from tasks_api.models import Run, Task, TaskQuerySet, id_for
+from tasks_api.ids import id_for
+from tasks_api.models import Run, Task, TaskQuerySet
 from tasks_api.specs import Overlap, Surface, TaskSpec
 
 
@@ -466,12 +467,12 @@ def fire_task(task_id: uuid.UUID, *, now: datetime) -> uuid.UUID | None:
         wake_at=now,
         exclusive=task.overlap == Overlap.SKIP,
         is_next=is_in_line,
-        reason=dispatch.WAITS if is_in_line else "",
+        reason=overlap.WAITS if is_in_line else "",
         by_hand=True,
     )
     Run.objects.bulk_create([run], ignore_conflicts=True)
     if is_in_line:
-        dispatch.move_up_in([task.pk])
+        overlap.move_up_in([task.pk])
     stored = Run.objects.filter(pk=run.pk)
     made = stored.values_list("pk", flat=True).first()
     audit.record(task.tenant_id, "task.run", [task_id] if made else [])

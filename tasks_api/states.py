@@ -9,6 +9,8 @@ A run that never starts ends as skipped, missed or cancelled, with a reason.
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from django.db.models import TextChoices
 
 
@@ -36,3 +38,6 @@ FINAL = frozenset(
 
 # Those that may be sent again.
 NOT_DELIVERED = FINAL - {RunState.SUCCEEDED}
+
+# A message that no worker took is repeated after this long, then after twice as long.
+RING_AGAIN = timedelta(seconds=5)

@@ -19,7 +19,8 @@ from scheduler_service.statements import prepared
 from tasks_api import changes, periodic, tallies
 from tasks_api.arrays import array, columns
 from tasks_api.delivery.request import options_of
-from tasks_api.models import Task, new_id
+from tasks_api.ids import new_id
+from tasks_api.models import Task
 from tasks_api.schedules import Cron, Schedule, bare, first_after, spread
 from tasks_api.specs import (
     Backoff,

@@ -5,7 +5,7 @@ It is the same wherever it is asked, so any one process of web may answer for al
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import redis
 from django.conf import settings
@@ -71,23 +71,7 @@ class _Survey(Collector):
             yield _gauge("scheduler_database_up", "Whether PostgreSQL answers.", 0)
             return
         yield _gauge("scheduler_database_up", "Whether PostgreSQL answers.", 1)
-        counts = {state: count for state, count, _, _ in waiting}
-        yield _gauges(
-            "scheduler_runs_waiting",
-            "Runs that are not over.",
-            "state",
-            {state: counts.get(state, 0) for state in UNFINISHED},
-        )
-        yield _gauge(
-            "scheduler_due",
-            "Fire times that have come, and that no worker has taken.",
-            sum(due for _, _, due, _ in waiting),
-        )
-        yield _gauge(
-            "scheduler_oldest_due_seconds",
-            "How long ago the first of them came.",
-            max(age or 0.0 for _, _, _, age in waiting),
-        )
+        yield from _runs(waiting)
         yield _gauges(
             "scheduler_processes_alive",
             "Beats and workers that were seen within the last 15 seconds.",
@@ -97,7 +81,6 @@ class _Survey(Collector):
                 for kinds, found in census.items()
             },
         )
-
         yield _gauge(
             "scheduler_retention_lag_seconds",
             "For how long the oldest run is kept that should be gone.",
@@ -114,6 +97,27 @@ class _Survey(Collector):
         yield _gauge(
             "scheduler_broker_depth", "Messages that wait for a worker.", depth
         )
+
+
+def _runs(waiting: Sequence[tuple[str, int, int, float | None]]) -> Iterator[Metric]:
+    """What the rows of _WAITING say of runs."""
+    counts = {state: count for state, count, _, _ in waiting}
+    yield _gauges(
+        "scheduler_runs_waiting",
+        "Runs that are not over.",
+        "state",
+        {state: counts.get(state, 0) for state in UNFINISHED},
+    )
+    yield _gauge(
+        "scheduler_due",
+        "Fire times that have come, and that no worker has taken.",
+        sum(due for _, _, due, _ in waiting),
+    )
+    yield _gauge(
+        "scheduler_oldest_due_seconds",
+        "How long ago the first of them came.",
+        max(age or 0.0 for _, _, _, age in waiting),
+    )
 
 
 def _gauge(name: str, text: str, value: float) -> Metric:

@@ -28,15 +28,14 @@ class Answer:
     headers: tuple[tuple[str, str], ...] = ()
 
 
-class Receiver:
-    def __init__(self) -> None:
-        self.requests: list[Received] = []
-        self._arrived = threading.Condition()
-        self._answers: dict[str, Answer] = {}
-        self._server = _Server(self)
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+class Loopback:
+    """A server with a thread of its own, found at `url`."""
+
+    def __init__(self, server: ThreadingHTTPServer) -> None:
+        self._server = server
+        self.url = f"http://127.0.0.1:{server.server_address[1]}"
         self._thread = threading.Thread(
-            target=self._server.serve_forever, kwargs={"poll_interval": 0.05}
+            target=server.serve_forever, kwargs={"poll_interval": 0.05}
         )
 
     def start(self) -> None:
@@ -46,6 +45,14 @@ class Receiver:
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
+
+
+class Receiver(Loopback):
+    def __init__(self) -> None:
+        self.requests: list[Received] = []
+        self._arrived = threading.Condition()
+        self._answers: dict[str, Answer] = {}
+        super().__init__(_Server(self))
 
     def answer(
         self,

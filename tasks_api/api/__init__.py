@@ -1,1 +1,1 @@
-"""The doors for REST clients, one module for each wire format."""
+"""The doors for REST clients, one module or package for each wire format."""

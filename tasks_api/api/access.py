@@ -12,14 +12,13 @@ from django.utils import timezone
 from rest_framework.exceptions import APIException, NotFound, PermissionDenied
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.utils.urls import replace_query_param
 
 from accounts import audit, encryption
 from accounts import services as accounts
 from accounts.models import AuditEntry, Role, Scope, SigningSecret, Token, User
 from accounts.permissions import scope_of
 from tasks_api.api import access_schema as schema
-from tasks_api.api import fields
+from tasks_api.api import fields, pages
 from tasks_api.api.errors import SurfaceView
 from tasks_api.exceptions import InvalidTask
 from tasks_api.moments import written_or_null
@@ -302,29 +301,28 @@ def _optional(query: Mapping[str, str], name: str) -> str:
 
 
 class _Page(NamedTuple):
-    """Rows of a list, and the URL and the cursor of those after them, if there are any."""
+    """Rows of a list, and the cursor and the link of those after them, if there are any."""
 
     rows: Sequence[Any]
-    url: str
-    cursor: str | None
+    cursor: str | None = None
+    link: Mapping[str, str] | None = None
 
     def answer(self, name: str, shown: Sequence[Mapping[str, Any]]) -> Response:
-        headers = {"Link": f'<{self.url}>; rel="next"'} if self.cursor else {}
-        return Response({name: shown, "next_cursor": self.cursor}, headers=headers)
+        body = {name: shown, "next_cursor": self.cursor}
+        return Response(body, headers=self.link)
 
 
 def _page(request: Request, rows: QuerySet[Row], *, key: str, read: Any) -> _Page:
     """The newest rows, or those after `cursor`, found by their key without counting."""
     query = fields.query_of(request)
-    limit = min(fields.number_in(query, "limit", PAGE, least=1), MOST)
+    limit = pages.size(query, usual=PAGE, most=MOST)
     if "cursor" in query:
         rows = rows.filter(**{f"{key}__lt": read(query["cursor"])})
     found = list(rows.order_by(f"-{key}")[: limit + 1])
     if len(found) <= limit:
-        return _Page(found, "", None)
+        return _Page(found)
     cursor = str(found[limit - 1].pk)
-    url = replace_query_param(request.build_absolute_uri(), "cursor", cursor)
-    return _Page(found[:limit], url, cursor)
+    return _Page(found[:limit], cursor, pages.link(request, cursor=cursor))
 
 
 def _row_number(text: str) -> int:

@@ -9,7 +9,6 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import (
     OpenApiExample,
     OpenApiParameter,
-    OpenApiResponse,
     extend_schema,
 )
 
@@ -123,7 +122,6 @@ ENTRY_OUT = _object(
     },
 )
 MESSAGE = _object(message=schema.TEXT)
-ERROR = _object(error=MESSAGE)
 
 NOW = "2026-11-21T10:00:00Z"
 TOKEN = {
@@ -163,20 +161,18 @@ ENTRY = {
 }
 
 
-def _error(message: str) -> OpenApiResponse:
-    return schema.answer(ERROR, {"error": {"message": message}}, message)
-
-
-UNAUTHORIZED = _error("Authentication credentials were not provided.")
-FAILURE = _error("Internal error")
-FORBIDDEN = _error("This takes a token of scope admin, and yours is write")
-NO_TOKEN = _error("Token not found")
-NO_USER = _error("User not found")
-BAD_OVERLAP = _error(
+UNAUTHORIZED = schema.error("Authentication credentials were not provided.")
+FAILURE = schema.error("Internal error")
+FORBIDDEN = schema.error("This takes a token of scope admin, and yours is write")
+NO_TOKEN = schema.error("Token not found")
+NO_USER = schema.error("User not found")
+BAD_OVERLAP = schema.error(
     "Invalid value of overlap_seconds. Value should be at most 2592000"
 )
-TOO_LARGE = _error(schema.TOO_LARGE)
-BAD_LIMIT = _error("Invalid value of limit. Value should be a whole number from 1")
+TOO_LARGE = schema.error(schema.TOO_LARGE)
+BAD_LIMIT = schema.error(
+    "Invalid value of limit. Value should be a whole number from 1"
+)
 
 PAGING = [
     OpenApiParameter(
@@ -241,7 +237,7 @@ issue_token = _describe(
     "Issue a token",
     {
         201: schema.answer(NEW_TOKEN_OUT, NEW_TOKEN, "The token, shown only now."),
-        400: _error(
+        400: schema.error(
             "Invalid value of scope. Value should be one of read, write, admin"
         ),
         413: TOO_LARGE,
@@ -295,8 +291,8 @@ add_user = _describe(
     "Add a user to the tenant",
     {
         201: schema.answer(USER_OUT, USER, "The user, who has no token yet."),
-        400: _error("Missing key: name"),
-        409: _error("There is a user ann already."),
+        400: schema.error("Missing key: name"),
+        409: schema.error("There is a user ann already."),
         413: TOO_LARGE,
     },
     **_with_body(USER_IN, {"name": "ann", "role": "member"}),
@@ -311,7 +307,7 @@ change_user = _describe(
     "Give a user another role, deactivate or activate them",
     {
         200: schema.answer(USER_OUT, USER, "The user as they are now."),
-        400: _error("Nobody may lock out themselves; ask another one"),
+        400: schema.error("Nobody may lock out themselves; ask another one"),
         404: NO_USER,
         413: TOO_LARGE,
     },

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from enum import StrEnum
 from typing import Any, NoReturn
 from urllib.parse import parse_qsl
 
@@ -35,6 +36,16 @@ SECONDS_IN = {
 }
 
 
+def refuse(name: str, why: str) -> NoReturn:
+    raise InvalidTask(name, f"Invalid value of {name}. It {why}")
+
+
+def listed(words: Collection[str] | type[StrEnum]) -> str:
+    """Words as a sentence has them: `a, b or c`."""
+    *others, last = words
+    return f"{', '.join(others)} or {last}"
+
+
 def body_of(data: object) -> Mapping[str, Any]:
     """The fields of a request body."""
     if not isinstance(data, Mapping):
@@ -46,6 +57,15 @@ def required(data: Mapping[str, Any], name: str) -> Any:
     if name not in data:
         raise InvalidTask(name, f"Missing key: {name}")
     return data[name]
+
+
+def is_given(data: Mapping[str, Any], name: str) -> bool:
+    """Whether a field is there and not null."""
+    return data.get(name) is not None
+
+
+def without_nulls(data: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in data.items() if value is not None}
 
 
 def client_name(name: str, value: object) -> str:
@@ -71,6 +91,36 @@ def whole_number(name: str, value: object, *, least: int) -> int:
         name,
         f"Invalid value of {name}. Value should be a whole number from {least} to "
         f"{LARGEST}",
+    )
+
+
+def number(
+    data: Mapping[str, Any],
+    name: str,
+    least: int,
+    most: int,
+    *,
+    label: str = "",
+    is_whole: bool = True,
+) -> Any:
+    """A field that is a JSON number in a range, or None; `label` names it in errors."""
+    value = data.get(name)
+    match value:
+        case None:
+            return None
+        case bool():
+            pass
+        # The range first: it is not worth writing out a number of many digits.
+        case int() | float() | Decimal() if least <= value <= most:
+            if value == int(value):
+                return int(value)
+            if not is_whole:
+                return float(value)
+    name = label or name
+    kind = "whole number" if is_whole else "number"
+    raise InvalidTask(
+        name,
+        f"Invalid value of {name}. Value should be a {kind} from {least} to {most}",
     )
 
 
@@ -174,15 +224,15 @@ def frequency(value: object, *, least: int) -> timedelta:
     """
     seconds = _sum(value) if isinstance(value, Mapping) else _whole(value)
     if seconds is None:
-        _refuse("a whole number of seconds")
+        _refuse_frequency("a whole number of seconds")
     if seconds < least:
-        _refuse(f"greater than or equal to {least}")
+        _refuse_frequency(f"greater than or equal to {least}")
     if seconds > LARGEST:
-        _refuse(f"less than or equal to {LARGEST}")
+        _refuse_frequency(f"less than or equal to {LARGEST}")
     return timedelta(seconds=seconds)
 
 
-def _refuse(wanted: str) -> NoReturn:
+def _refuse_frequency(wanted: str) -> NoReturn:
     raise InvalidTask(
         "frequency", f"Invalid value of frequency. Value should be {wanted}"
     )

@@ -18,6 +18,18 @@ CRON = {
     "description": "Five fields, six with seconds first, or seven with years last; "
     "`@daily` and its kind; `@every 90s`. In UTC, or in the zone of a `CRON_TZ=` before it.",
 }
+# How every surface but the older formats says what went wrong.
+ERROR = {
+    "type": "object",
+    "required": ["error"],
+    "properties": {
+        "error": {
+            "type": "object",
+            "required": ["message"],
+            "properties": {"message": TEXT},
+        }
+    },
+}
 TOO_LARGE = "The request body is larger than 1048576 bytes"
 FORBIDDEN = "This takes a token of scope write, and yours is read"
 OUTAGE = "The storage has trouble at the moment; try again"
@@ -39,6 +51,10 @@ def body(schema: dict[str, Any]) -> dict[str, Any]:
 
 def answer(schema: dict[str, Any], example: object, text: str) -> OpenApiResponse:
     return OpenApiResponse(schema, text, [OpenApiExample(text, example)])
+
+
+def error(message: str) -> OpenApiResponse:
+    return answer(ERROR, {"error": {"message": message}}, message)
 
 
 def nothing(text: str) -> OpenApiResponse:

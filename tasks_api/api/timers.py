@@ -20,7 +20,8 @@ from tasks_api.api.errors import TextView
 from tasks_api.api.idempotency import idempotent
 from tasks_api.api.json import dumps
 from tasks_api.exceptions import InvalidTask
-from tasks_api.models import Task, new_id
+from tasks_api.ids import new_id
+from tasks_api.models import Task
 from tasks_api.schedules import Once
 from tasks_api.specs import Misfire, Surface, TaskSpec
 
@@ -128,6 +129,7 @@ LENGTH = 24
 
 
 def timer_id(task: UUID) -> str:
+    """A task's id as this surface's clients know it."""
     upper, middle, lower = (
         task.int >> 80,
         task.int >> 64 & 0xFFF,

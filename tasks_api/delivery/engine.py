@@ -28,14 +28,23 @@ from django.db import connection, transaction
 
 from accounts import encryption
 from accounts.services import keyrings, own_limits
-from tasks_api import dispatch, long_work, metrics, pull, services, streaks
+from tasks_api import (
+    clock,
+    long_work,
+    metrics,
+    overlap,
+    pull,
+    services,
+    streaks,
+    waking,
+)
 from tasks_api.delivery import leases, request, retry
 from tasks_api.delivery.record import Finished, record
 from tasks_api.delivery.request import Claimed, Credentials, Outcome
 from tasks_api.delivery.transport import Transport
 from tasks_api.delivery.waiting import Waiting
 from tasks_api.heartbeats import Presence
-from tasks_api.models import LANES, lane_of
+from tasks_api.ids import LANES, lane_of
 from tasks_api.specs import Overlap
 
 logger = logging.getLogger(__name__)
@@ -136,7 +145,7 @@ class Engine:
     def _leave_to_others(self) -> None:
         """Have what was accepted and not begun rung for again at once."""
         try:
-            dispatch.ring_soon(self._waiting, after=timedelta())
+            waking.ring_soon(self._waiting, after=timedelta())
         except DatabaseError as error:
             logger.warning("Other workers will hear of some runs later: %s", error)
         connection.close()
@@ -176,7 +185,7 @@ class Engine:
             try:
                 self._claim(run_ids)
             except Exception as error:  # noqa: BLE001 (the loop's outermost ring)
-                # Nobody holds these runs now; dispatch rings for them again.
+                # Nobody holds these runs now; a beat rings for them again.
                 _recover("claim", error)
             self._claimed_at = time.monotonic()
         connection.close()
@@ -385,7 +394,7 @@ class Engine:
             os._exit(os.EX_SOFTWARE)
         limits = {tenant_id % LANES: most for tenant_id, most in own_limits().items()}
         asked_at = time.monotonic()
-        self._clock_offset = dispatch.database_now().timestamp() - time.time()
+        self._clock_offset = clock.now().timestamp() - time.time()
         with self._changed:
             self._own_limits = limits
             self._under_way = +self._under_way
@@ -443,7 +452,7 @@ def _end_tasks(finished: Iterable[Finished]) -> None:
 def _move_up(finished: Iterable[Finished]) -> list[UUID]:
     """Let the runs begin that waited for these; a beat does it where this does not."""
     in_line = {f.run.task_id for f in finished if f.run.overlap == Overlap.QUEUE_ONE}
-    return dispatch.move_up(list(in_line)) if in_line else []
+    return overlap.move_up(list(in_line)) if in_line else []
 
 
 @lru_cache(maxsize=1000)

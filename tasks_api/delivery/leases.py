@@ -26,7 +26,7 @@ def claim(run_ids: Sequence[UUID], *, presence: int = NOBODY) -> list[Claimed]:
 
     Pause, removal and end win over messages that are already here: the rows of task
     and schedule are read now. What is left out is somebody else's, or stays for
-    dispatch to settle when its `wake_at` comes.
+    waking to settle when its `wake_at` comes.
     """
     lease = new_lease(presence)
     with prepared() as cursor:

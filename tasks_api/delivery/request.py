@@ -129,11 +129,7 @@ def build(
                 zip(options.header_names, unseal(options.sealed_values), strict=True)
             )
         if options.deadline:
-            token = run_tokens.mint(run_key, run.run_id, run.turn)
-            callback = [(run_tokens.HEADER, token)]
-            if public_url:
-                address = f"{public_url.rstrip('/')}/runs/{run_id}"
-                callback += [(run_tokens.URL_HEADER, address)]
+            callback = _callback(run, run_key, public_url)
     headers = [
         ("User-Agent", USER_AGENT),
         ("webhook-id", run_id),
@@ -153,3 +149,12 @@ def build(
     return Request(
         run.method, url, tuple(headers), body.encode(), timeout, bool(run.retry)
     )
+
+
+def _callback(run: Claimed, run_key: bytes, public_url: str) -> list[tuple[str, str]]:
+    """With what a target speaks of a run's long work, and where if that is known."""
+    headers = [(run_tokens.HEADER, run_tokens.mint(run_key, run.run_id, run.turn))]
+    if public_url:
+        address = f"{public_url.rstrip('/')}/runs/{run.run_id}"
+        headers.append((run_tokens.URL_HEADER, address))
+    return headers

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from uuid import UUID
 
-from tasks_api.models import lane_of, moment_of
+from tasks_api.ids import lane_of, moment_of
 
 # How many runs more may be begun of the tenants in a lane.
 Room = Callable[[int], int]

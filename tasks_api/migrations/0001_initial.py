@@ -6,7 +6,7 @@ import django.db.models.deletion
 from django.conf import settings
 from django.db import migrations, models
 
-import tasks_api.models
+import tasks_api.ids
 import tasks_api.specs
 
 
@@ -37,7 +37,7 @@ class Migration(migrations.Migration):
                 (
                     "id",
                     models.UUIDField(
-                        default=tasks_api.models.new_id,
+                        default=tasks_api.ids.new_id,
                         editable=False,
                         primary_key=True,
                         serialize=False,

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import requests
 
+from tests.receiver import Loopback
+
 HOP_BY_HOP = {"connection", "transfer-encoding", "content-length", "server", "date"}
 
 
-class Door:
+class Door(Loopback):
     """Hands requests on to the service, and the next answers not back."""
 
     def __init__(self, url: str) -> None:
@@ -19,19 +20,7 @@ class Door:
         self.lose = 0
         self.instead: list[tuple[int, dict[str, str]]] = []
         self.seen: list[tuple[str, str]] = []
-        self._server = _Server(self)
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
-        self._thread = threading.Thread(
-            target=self._server.serve_forever, kwargs={"poll_interval": 0.05}
-        )
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+        super().__init__(_Server(self))
 
 
 class _Server(ThreadingHTTPServer):

@@ -25,14 +25,15 @@ from hypothesis import strategies as st
 
 from accounts.models import User
 from tasks_api import account as accounts
-from tasks_api import changes, dispatch, periodic, redrive, services
+from tasks_api import changes, clock, dispatch, periodic, redrive, services, waking
 from tasks_api.account import Account, Outcome, account
 from tasks_api.delivery import leases
 from tasks_api.delivery.record import Finished, record
 from tasks_api.delivery.request import Outcome as Answer
 from tasks_api.delivery.retry import judge
 from tasks_api.exceptions import InvalidTask, SchedulerError, TaskNotFound
-from tasks_api.models import Run, ScheduleChange, Task, id_for
+from tasks_api.ids import id_for
+from tasks_api.models import Run, ScheduleChange, Task
 from tasks_api.schedules import Cron, Interval, Once, Schedule
 from tasks_api.specs import Misfire, Overlap, Surface, TaskSpec
 from tasks_api.states import RunState
@@ -44,10 +45,6 @@ TARGET = "http://127.0.0.1:9/"
 DAY = timedelta(days=1)
 MINUTE = timedelta(minutes=1)
 names = count()
-
-
-def database_now() -> datetime:
-    return dispatch.database_now()
 
 
 def let_pass(task: Task, span: timedelta) -> None:
@@ -139,7 +136,7 @@ class World:
         self.name = f"job {next(names)}" if self.is_cron else ""
         schedule, start, every = self._schedule()
         spec = self._spec(schedule)
-        before = database_now()
+        before = clock.now()
         if self.is_cron:
             services.put_task(user, spec, now=timezone.now())
             self.task = Task.objects.get(name=self.name)
@@ -171,27 +168,25 @@ class World:
         return Interval(start, every, None), start, every
 
     def _open(self, start: datetime, every: timedelta, since: datetime) -> None:
-        sure = start if since == start else max(start, database_now())
+        sure = start if since == start else max(start, clock.now())
         self.windows.append(Window(start, every, since, sure))
 
     def _close(self, before: datetime) -> None:
         last = self.windows[-1]
         if last.sure_until is None:
-            self.windows[-1] = replace(
-                last, sure_until=before, maybe_until=database_now()
-            )
+            self.windows[-1] = replace(last, sure_until=before, maybe_until=clock.now())
 
     @property
     def is_open(self) -> bool:
         return bool(self.windows) and self.windows[-1].sure_until is None
 
     def pause(self) -> None:
-        before = database_now()
+        before = clock.now()
         services.pause_tasks(self.user, [str(self.task.pk)], now=timezone.now())
         self._close(before)
 
     def resume(self) -> None:
-        before = database_now()
+        before = clock.now()
         was_open = self.is_open
         services.resume_tasks(self.user, [str(self.task.pk)], now=timezone.now())
         if not was_open:
@@ -200,7 +195,7 @@ class World:
 
     def change(self) -> None:
         schedule, start, every = self._schedule()
-        before = database_now()
+        before = clock.now()
         was_open = self.is_open
         if self.is_cron:
             last = self.windows[-1]
@@ -221,7 +216,7 @@ class World:
             self.windows.append(Window(start, every, before, before, before, before))
 
     def remove(self) -> None:
-        before = database_now()
+        before = clock.now()
         services.remove_task(self.user, str(self.task.pk), now=timezone.now())
         self._close(before)
 
@@ -256,7 +251,7 @@ class World:
             )
 
     def wake(self) -> None:
-        dispatch.wake_due(leases_until=database_now())
+        waking.wake_due(leases_until=clock.now())
 
     def fire(self) -> None:
         self.manual += services.fire_task(self.task.pk, now=timezone.now()) is not None
@@ -291,12 +286,12 @@ class World:
             pass
 
     def _is_due(self) -> bool:
-        now = database_now()
+        now = clock.now()
         return Task.objects.filter(pk=self.task.pk, next_fire_at__lte=now).exists()
 
     def check(self) -> None:
         """Compare what was written down with the windows."""
-        now = database_now()
+        now = clock.now()
         self.finish()
         runs = Run.objects.filter(task=self.task, by_hand=False, scheduled_for__lte=now)
         recorded = set(runs.values_list("scheduled_for", flat=True))

@@ -20,7 +20,7 @@ from django_celery_beat.models import (
 )
 
 from accounts.models import User
-from tasks_api import broker, dispatch
+from tasks_api import broker, dispatch, waking
 from tasks_api.beat import TenantScheduler
 from tasks_api.delivery import leases
 from tasks_api.models import Heartbeat, Run, Task
@@ -251,7 +251,7 @@ def test_leases_are_judged_by_the_clock_as_it_was_read(user: User) -> None:
     leases.claim([run_id])
     Run.objects.update(wake_at=timezone.now() - SECOND)
 
-    before = dispatch.wake_due(leases_until=timezone.now() - 2 * SECOND)
-    after = dispatch.wake_due(leases_until=timezone.now())
+    before = waking.wake_due(leases_until=timezone.now() - 2 * SECOND)
+    after = waking.wake_due(leases_until=timezone.now())
 
     assert (before.run_ids, after.run_ids) == ([], [run_id])

@@ -15,9 +15,10 @@ from django.utils import timezone
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
 from accounts.models import User
-from tasks_api import dispatch, periodic, schedules, services
+from tasks_api import clock, dispatch, periodic, schedules, services, waking
 from tasks_api.delivery import leases
-from tasks_api.models import Attempt, Run, Task, lane_of, moment_of
+from tasks_api.ids import lane_of, moment_of
+from tasks_api.models import Attempt, Run, Task
 from tasks_api.schedules import Cron, Interval, Once, Schedule
 from tasks_api.specs import Misfire, Surface, TaskSpec
 from tasks_api.states import RunState
@@ -197,8 +198,8 @@ def test_a_run_that_nobody_took_is_rung_for_again(user: User) -> None:
     run = dispatched(user)
     let_it_be_woken(run)
 
-    assert dispatch.wake_due().run_ids == [run.pk]
-    assert dispatch.wake_due().run_ids == []
+    assert waking.wake_due().run_ids == [run.pk]
+    assert waking.wake_due().run_ids == []
 
 
 def test_the_silence_between_two_rings_grows_with_the_wait(user: User) -> None:
@@ -206,7 +207,7 @@ def test_the_silence_between_two_rings_grows_with_the_wait(user: User) -> None:
     long_ago = timezone.now() - 60 * SECOND
     Run.objects.filter(pk=run.pk).update(scheduled_for=long_ago, wake_at=long_ago)
 
-    dispatch.wake_due()
+    waking.wake_due()
 
     run.refresh_from_db()
     assert run.wake_at is not None
@@ -218,7 +219,7 @@ def test_a_run_whose_worker_died_is_sent_again_under_its_own_id(user: User) -> N
     assert leases.claim([run.pk])
     let_it_be_woken(run)
 
-    assert dispatch.wake_due().run_ids == [run.pk]
+    assert waking.wake_due().run_ids == [run.pk]
 
     [claimed] = leases.claim([run.pk])
     assert claimed.run_id == run.pk
@@ -229,14 +230,14 @@ def test_a_run_whose_worker_died_is_sent_again_under_its_own_id(user: User) -> N
 
 def test_a_run_that_keeps_losing_its_worker_fails_in_the_end(user: User) -> None:
     run = dispatched(user)
-    for _ in range(dispatch.MOST_LOST):
+    for _ in range(waking.MOST_LOST):
         leases.claim([run.pk])
         let_it_be_woken(run)
-        dispatch.wake_due()
+        waking.wake_due()
 
     run.refresh_from_db()
     assert run.state == RunState.FAILED
-    assert run.attempts.count() == dispatch.MOST_LOST
+    assert run.attempts.count() == waking.MOST_LOST
 
 
 def test_a_run_that_an_earlier_end_overtook_is_settled(user: User) -> None:
@@ -248,7 +249,7 @@ def test_a_run_that_an_earlier_end_overtook_is_settled(user: User) -> None:
     let_it_be_woken(run)
 
     assert leases.claim([run_id]) == []
-    assert dispatch.wake_due().run_ids == []
+    assert waking.wake_due().run_ids == []
 
     assert states(task) == ["cancelled"]
 
@@ -257,7 +258,7 @@ def test_many_beats_wake_a_run_once(user: User) -> None:
     runs = [dispatched(user) for _ in range(20)]
     Run.objects.update(wake_at=timezone.now() - SECOND)
 
-    found = in_threads(8, lambda: dispatch.wake_due().run_ids)
+    found = in_threads(8, lambda: waking.wake_due().run_ids)
 
     woken = [run_id for run_ids in found for run_id in run_ids]
     assert sorted(woken) == sorted(run.pk for run in runs)
@@ -266,9 +267,9 @@ def test_many_beats_wake_a_run_once(user: User) -> None:
 def test_a_message_that_was_not_sent_is_made_up_soon(user: User) -> None:
     run = dispatched(user)
 
-    dispatch.ring_soon([run.pk], after=timedelta())
+    waking.ring_soon([run.pk], after=timedelta())
 
-    assert dispatch.wake_due().run_ids == [run.pk]
+    assert waking.wake_due().run_ids == [run.pk]
 
 
 @pytest.mark.parametrize("moment", [datetime.max, datetime(1969, 12, 31)])  # noqa: DTZ001, DTZ901
@@ -330,9 +331,9 @@ def test_the_statement_decides_as_the_schedule_does(
     since = schedule.first_from(now - 40 * 24 * HOUR)
     Task.objects.filter(pk=task.pk).update(next_fire_at=since)
 
-    before = dispatch.database_now()
+    before = clock.now()
     found = dispatch.dispatch_due(limit=100).run_ids
-    after = dispatch.database_now()
+    after = clock.now()
 
     # The statement's own moment lies between the two.
     grace = None if window is None else timedelta(seconds=window)

@@ -1,3 +1,5 @@
+"""The private servers of a directory start, start again, and are nobody else's."""
+
 from __future__ import annotations
 
 import os

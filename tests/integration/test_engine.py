@@ -12,7 +12,7 @@ from standardwebhooks import Webhook
 
 from accounts import services as accounts
 from accounts.models import User
-from tasks_api import dispatch, services
+from tasks_api import dispatch, services, waking
 from tasks_api.delivery.engine import Engine
 from tasks_api.models import Attempt, Run, Task
 from tasks_api.schedules import Interval, Once
@@ -139,7 +139,7 @@ def test_a_lease_is_kept_while_the_answer_takes_its_time(
 
     run = Run.objects.get()
     assert (run.state, run.attempt_count, run.lost_count) == ("succeeded", 1, 0)
-    assert dispatch.wake_due().run_ids == []
+    assert waking.wake_due().run_ids == []
 
 
 def test_stopping_finishes_what_is_under_way_and_gives_back_the_rest(
@@ -159,7 +159,7 @@ def test_stopping_finishes_what_is_under_way_and_gives_back_the_rest(
 
     states = sorted(Run.objects.values_list("state", flat=True))
     assert states == ["pending", "pending", "succeeded"]
-    assert len(dispatch.wake_due().run_ids) == 2
+    assert len(waking.wake_due().run_ids) == 2
     assert len(receiver.requests) == 1
 
 

@@ -11,7 +11,7 @@ from django.utils import timezone
 from rest_framework.test import APIClient
 
 from accounts.models import User
-from tasks_api import dispatch, long_work, metrics, services, tasks
+from tasks_api import dispatch, long_work, metrics, services, tasks, waking
 from tasks_api.delivery import leases, run_tokens
 from tasks_api.delivery.engine import Engine
 from tasks_api.delivery.record import Finished, record
@@ -208,7 +208,7 @@ def test_what_failed_is_tried_again_as_its_task_says(user: User) -> None:
     assert say(run, "fail", first).json()["state"] == "retrying"
     assert say(run, "complete", first).status_code == 409
     Run.objects.filter(pk=run.pk).update(wake_at=timezone.now())
-    assert dispatch.wake_due().run_ids == [run.pk]
+    assert waking.wake_due().run_ids == [run.pk]
     second = take(run)
 
     # Who was at work on the first attempt has nothing to say about the second.
@@ -299,7 +299,7 @@ def test_work_goes_on_though_the_worker_died_before_it_wrote_down_the_answer(
     [claimed] = leases.claim([run.pk])
     token = run_tokens.mint(long_work.keys()[0], run.pk, claimed.turn)
     pass_deadline(run)
-    assert dispatch.wake_due().run_ids == [run.pk]
+    assert waking.wake_due().run_ids == [run.pk]
 
     # It is sent again with the same token, so that the target's word counts either way.
     [again] = leases.claim([run.pk])

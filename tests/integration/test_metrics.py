@@ -18,7 +18,7 @@ from django.utils import timezone
 from prometheus_client.parser import text_string_to_metric_families
 
 from accounts.models import User
-from tasks_api import broker, dispatch, exporter, heartbeats, metrics, services
+from tasks_api import broker, dispatch, exporter, heartbeats, metrics, services, waking
 from tasks_api.delivery import leases
 from tasks_api.delivery.engine import Engine
 from tasks_api.delivery.record import Finished
@@ -135,7 +135,7 @@ def test_a_beat_counts_what_it_makes_and_what_it_wakes(
     leases.claim(made[:1])
     Run.objects.exclude(wake_at=None).update(wake_at=timezone.now() - SECOND)
 
-    dispatch.wake_due()
+    waking.wake_due()
 
     found = gained(before)
     assert found["scheduler_runs_made_total"] == 4

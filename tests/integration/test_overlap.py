@@ -12,7 +12,7 @@ from django.db import connection
 from django.utils import timezone
 
 from accounts.models import User
-from tasks_api import dispatch, services
+from tasks_api import dispatch, overlap, services, waking
 from tasks_api.delivery import leases
 from tasks_api.delivery.engine import Engine
 from tasks_api.delivery.record import Finished, record
@@ -40,7 +40,7 @@ def fire(task: Task) -> list[UUID]:
 
 def finish(run: Claimed, verdict: Verdict) -> list[UUID]:
     record([Finished(run, Outcome(200, "", 1), verdict, timezone.now())])
-    return dispatch.move_up([run.task_id])
+    return overlap.move_up([run.task_id])
 
 
 def queue_one(user: User, **rules: object) -> Task:
@@ -76,7 +76,7 @@ def test_the_one_that_waits_begins_when_the_first_is_over(user: User) -> None:
     # A retry is not the end of it.
     assert finish(run, RetryAfter("HTTP 503", 0)) == []
     Run.objects.filter(pk=run.run_id).update(wake_at=timezone.now())
-    assert dispatch.wake_due().run_ids == [run.run_id]
+    assert waking.wake_due().run_ids == [run.run_id]
     [again] = leases.claim([run.run_id])
     assert finish(again, GiveUp("HTTP 503")) == [waiting.pk]
 
@@ -114,7 +114,7 @@ def test_a_beat_lets_the_next_one_begin_where_no_worker_did(user: User) -> None:
 
     Run.objects.filter(pk=waiting.pk).update(wake_at=timezone.now())
 
-    assert dispatch.wake_due().run_ids == [waiting.pk]
+    assert waking.wake_due().run_ids == [waiting.pk]
     waiting.refresh_from_db()
     assert (waiting.exclusive, waiting.is_next, waiting.reason) == (True, False, "")
 
@@ -127,7 +127,7 @@ def test_while_the_first_is_under_way_a_beat_leaves_the_next_one_alone(
     fire(task)
     Run.objects.filter(is_next=True).update(wake_at=timezone.now())
 
-    assert dispatch.wake_due().run_ids == []
+    assert waking.wake_due().run_ids == []
 
     waiting = Run.objects.get(is_next=True)
     assert waiting.reason == WAITS
@@ -271,7 +271,7 @@ class Race:
     def wake(self) -> None:
         waiting = Run.objects.filter(task=self.task, state__in=["pending", "retrying"])
         waiting.update(wake_at=timezone.now())
-        dispatch.wake_due()
+        waking.wake_due()
 
     def look(self) -> None:
         """How many are under way and how many wait, at one moment."""

@@ -9,7 +9,7 @@ import pytest
 from django.utils import timezone
 
 from accounts.models import User
-from tasks_api import dispatch, outlook, services
+from tasks_api import dispatch, outlook, services, waking
 from tasks_api.delivery.engine import Engine
 from tasks_api.models import Attempt, Run, Task
 from tasks_api.schedules import Interval, Schedule
@@ -177,7 +177,7 @@ def test_a_target_that_says_later_is_asked_again(
     first = Run.objects.get()
     receiver.answer("/job", status=200)
     Run.objects.update(wake_at=timezone.now())
-    engine.accept(dispatch.wake_due().run_ids)
+    engine.accept(waking.wake_due().run_ids)
     recorded.wait_for(2)
 
     assert (first.state, first.reason) == ("retrying", f"HTTP {status}")
@@ -270,7 +270,7 @@ def test_a_run_whose_worker_died_is_not_made_again_after_a_replacement(
     )
     Task.objects.update(replaced_at=now - SECOND / 2)
 
-    assert dispatch.wake_due().run_ids == []
+    assert waking.wake_due().run_ids == []
 
     run = Run.objects.get()
     assert (run.state, run.reason) == ("cancelled", "The task was replaced.")

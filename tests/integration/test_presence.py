@@ -12,7 +12,7 @@ from django.db import connection
 from django.utils import timezone
 
 from accounts.models import User
-from tasks_api import dispatch, heartbeats
+from tasks_api import dispatch, heartbeats, waking
 from tasks_api.delivery import leases
 from tasks_api.heartbeats import Presence
 from tasks_api.models import Run
@@ -90,7 +90,7 @@ def test_the_leases_of_a_worker_that_is_gone_are_over(user: User) -> None:
 
     assert leases.release([7]) == 1
 
-    assert dispatch.wake_due().run_ids == [runs[0]]
+    assert waking.wake_due().run_ids == [runs[0]]
     left = Run.objects.get(pk=runs[1])
     assert left.state == "running"
     assert left.wake_at is not None

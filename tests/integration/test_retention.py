@@ -24,6 +24,7 @@ from accounts.models import User
 from accounts.services import AccountError, configure_tenant, provision
 from tasks_api import dispatch, metrics, retention, services, tasks
 from tasks_api.delivery import leases
+from tasks_api.ids import id_for
 from tasks_api.models import (
     Attempt,
     Heartbeat,
@@ -32,7 +33,6 @@ from tasks_api.models import (
     Run,
     ScheduleChange,
     Task,
-    id_for,
 )
 from tasks_api.schedules import Interval, Once
 from tasks_api.states import FINAL, RunState

@@ -12,9 +12,10 @@ from rest_framework.test import APIClient
 
 from accounts import services as accounts
 from accounts.models import AuditEntry, Role, User
-from tasks_api import dispatch, services
+from tasks_api import dispatch, services, waking
 from tasks_api.delivery import leases
-from tasks_api.models import Attempt, Run, Task, id_for
+from tasks_api.ids import id_for
+from tasks_api.models import Attempt, Run, Task
 from tasks_api.schedules import Interval, Once
 from tasks_api.specs import Overlap, Surface, TaskSpec
 from tasks_api.states import RunState
@@ -288,7 +289,7 @@ def test_a_run_of_what_has_ended_or_is_paused_is_sent_again(
         answer = api.post(f"/runs/{run_of(task).pk}/redrive/")
         run_id = answer.json()["run_id"]
         Run.objects.filter(pk=run_id).update(wake_at=timezone.now())
-        assert str(dispatch.wake_due().run_ids[0]) == run_id
+        assert str(waking.wake_due().run_ids[0]) == run_id
         assert len(claim(run_id)) == 1
 
 

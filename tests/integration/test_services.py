@@ -9,7 +9,7 @@ from django.utils import timezone
 from django_celery_beat.models import ClockedSchedule, IntervalSchedule, PeriodicTask
 
 from accounts.models import User
-from tasks_api import dispatch, outlook, periodic, services
+from tasks_api import dispatch, outlook, periodic, services, waking
 from tasks_api.delivery import leases
 from tasks_api.exceptions import NotYourTask, TaskNotFound
 from tasks_api.models import Run, Task
@@ -127,7 +127,7 @@ def test_a_dispatched_one_off_waits_out_a_pause(user: User) -> None:
     assert leases.claim([run_id]) == []
     resume(task)
 
-    assert dispatch.wake_due().run_ids == [run_id]
+    assert waking.wake_due().run_ids == [run_id]
     assert len(leases.claim([run_id])) == 1
 
 

@@ -1,3 +1,5 @@
+"""Programs run side by side, are started again when they die, and stop in order."""
+
 from __future__ import annotations
 
 import io

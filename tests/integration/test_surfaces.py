@@ -12,7 +12,7 @@ from rest_framework.test import APIClient
 
 from accounts import services as accounts
 from accounts.models import User
-from tasks_api import dispatch, services
+from tasks_api import dispatch, services, waking
 from tasks_api.delivery.engine import Engine
 from tasks_api.models import Message, Run, Task
 from tasks_api.schedules import Once
@@ -332,7 +332,7 @@ def test_a_queue_task_that_is_delivered_twice_makes_one_message(
         state="pending", finished_at=None, wake_at=now - timedelta(seconds=1)
     )
 
-    engine.accept(dispatch.wake_due().run_ids)
+    engine.accept(waking.wake_due().run_ids)
     recorded.wait_for(2)
 
     assert Message.objects.count() == 1

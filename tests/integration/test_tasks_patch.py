@@ -10,7 +10,7 @@ from django.utils import timezone
 from django_celery_beat.models import ClockedSchedule, PeriodicTask
 from rest_framework.test import APIClient
 
-from tasks_api import dispatch, services
+from tasks_api import dispatch, services, waking
 from tasks_api.delivery import leases
 from tasks_api.models import Run, Task
 from tasks_api.schedules import Interval, Once
@@ -330,7 +330,7 @@ def test_a_paused_task_runs_now(api: APIClient, make_task: MakeTask) -> None:
     api.post(f"/tasks/{task.pk}/run/")
 
     run = Run.objects.get()
-    assert dispatch.wake_due().run_ids == [run.pk]
+    assert waking.wake_due().run_ids == [run.pk]
     assert len(leases.claim([run.pk])) == 1
 
 

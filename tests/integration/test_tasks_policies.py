@@ -12,8 +12,8 @@ from rest_framework.test import APIClient
 
 from accounts.models import User
 from tasks_api import services, store
-from tasks_api.api.policies import given_by
-from tasks_api.api.tasks import read_task
+from tasks_api.api.tasks.policies import given_by
+from tasks_api.api.tasks.reading import read_task
 from tasks_api.models import Task
 from tasks_api.schedules import Interval
 from tests.integration.tasks_surface import (

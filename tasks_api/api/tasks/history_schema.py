@@ -8,13 +8,12 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import (
     OpenApiExample,
     OpenApiParameter,
-    OpenApiResponse,
     extend_schema,
 )
 
 from tasks_api.account import MOST, Outcome
 from tasks_api.api import schema
-from tasks_api.api.tasks_schema import ERROR, FAILURE, UNAUTHORIZED
+from tasks_api.api.tasks.schema import FAILURE, UNAUTHORIZED
 from tasks_api.states import NOT_DELIVERED, RunState
 
 RUN_ID = "01a1fc25-dfd8-77b7-8ffb-7e7198bf1a71"
@@ -206,14 +205,10 @@ _ACCOUNT: dict[str, Any] = {
 }
 
 
-def _error(message: str) -> OpenApiResponse:
-    return schema.answer(ERROR, {"error": {"message": message}}, message)
-
-
 def _failures(**texts: str) -> dict[Any, Any]:
     """Of all operations here, and some more: `_400="The sentence."` for each status."""
     texts = {"_401": UNAUTHORIZED, "_500": FAILURE, **texts}
-    return {int(status[1:]): _error(text) for status, text in texts.items()}
+    return {int(status[1:]): schema.error(text) for status, text in texts.items()}
 
 
 def _moments(what: str) -> list[OpenApiParameter]:

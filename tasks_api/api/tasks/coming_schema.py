@@ -8,13 +8,11 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import (
     OpenApiExample,
     OpenApiParameter,
-    OpenApiResponse,
     extend_schema,
 )
 
 from tasks_api.api import schema
-from tasks_api.api.tasks_schema import (
-    ERROR,
+from tasks_api.api.tasks.schema import (
     FAILURE,
     NOT_FOUND,
     TASK_IN,
@@ -98,11 +96,7 @@ _ANSWER: dict[str, Any] = {
 }
 
 
-def _error(message: str) -> OpenApiResponse:
-    return schema.answer(ERROR, {"error": {"message": message}}, message)
-
-
-_BAD = _error("Invalid value of n. Value should be a whole number from 1 to 1000")
+_BAD = schema.error("Invalid value of n. Value should be a whole number from 1 to 1000")
 _FOUND = schema.answer(FIRE_TIMES_OUT, _ANSWER, "The fire times, in order.")
 
 next_fire_times = extend_schema(
@@ -115,9 +109,9 @@ next_fire_times = extend_schema(
     responses={
         200: _FOUND,
         400: _BAD,
-        401: _error(UNAUTHORIZED),
-        404: _error(NOT_FOUND),
-        500: _error(FAILURE),
+        401: schema.error(UNAUTHORIZED),
+        404: schema.error(NOT_FOUND),
+        500: schema.error(FAILURE),
     },
 )
 preview_task = extend_schema(
@@ -130,8 +124,8 @@ preview_task = extend_schema(
     responses={
         200: _FOUND,
         400: _BAD,
-        401: _error(UNAUTHORIZED),
-        413: _error(schema.TOO_LARGE),
-        500: _error(FAILURE),
+        401: schema.error(UNAUTHORIZED),
+        413: schema.error(schema.TOO_LARGE),
+        500: schema.error(FAILURE),
     },
 )

@@ -13,7 +13,8 @@ from drf_spectacular.utils import (
     extend_schema,
 )
 
-from tasks_api.api import policies_schema, schema
+from tasks_api.api import schema
+from tasks_api.api.tasks import policies_schema
 
 View = TypeVar("View", bound=Callable[..., Any])
 Describe = Callable[[View], View]
@@ -221,18 +222,6 @@ IDS_IN = {
     "required": ["ids"],
     "properties": {"ids": {"type": "array", "minItems": 1, "items": schema.TEXT}},
 }
-ERROR = {
-    "type": "object",
-    "required": ["error"],
-    "properties": {
-        "error": {
-            "type": "object",
-            "required": ["message"],
-            "properties": {"message": schema.TEXT},
-        }
-    },
-}
-
 BULK_ERROR = {
     "type": "object",
     "required": ["error"],
@@ -267,10 +256,6 @@ NO_IDS = "Bad request, No data in ids"
 NO_TASK = "APIError: task does not exist with given id"
 NAME_TAKEN = "A task with this name exists already"
 STALE = "The task was changed since; its ETag is another one now"
-
-
-def _error(message: str) -> OpenApiResponse:
-    return schema.answer(ERROR, {"error": {"message": message}}, message)
 
 
 def _done(message: str) -> OpenApiResponse:
@@ -349,10 +334,12 @@ list_tasks = extend_schema(
     parameters=[_OWNER, *_PAGING],
     responses={
         200: schema.answer(TASKS_OUT, {"count": 1, "tasks": [STORED]}, "The tasks."),
-        400: _error("Invalid value of limit. Value should be a whole number from 1"),
-        401: _error(UNAUTHORIZED),
-        403: _error(_OTHERS),
-        500: _error("APIError: Internal Server error while retrieving records"),
+        400: schema.error(
+            "Invalid value of limit. Value should be a whole number from 1"
+        ),
+        401: schema.error(UNAUTHORIZED),
+        403: schema.error(_OTHERS),
+        500: schema.error("APIError: Internal Server error while retrieving records"),
     },
 )
 create_task = extend_schema(
@@ -376,13 +363,13 @@ create_task = extend_schema(
             {"id": ID, "message": "Task has been scheduled successfully"},
             "The task is stored.",
         ),
-        400: _error("Missing key: frequency"),
-        401: _error("User Not authorized"),
-        403: _error(schema.FORBIDDEN),
-        409: _error(NAME_TAKEN),
-        413: _error("The request body is larger than 1048576 bytes"),
-        422: _error(schema.KEY_REUSED),
-        500: _error(FAILURE),
+        400: schema.error("Missing key: frequency"),
+        401: schema.error("User Not authorized"),
+        403: schema.error(schema.FORBIDDEN),
+        409: schema.error(NAME_TAKEN),
+        413: schema.error("The request body is larger than 1048576 bytes"),
+        422: schema.error(schema.KEY_REUSED),
+        500: schema.error(FAILURE),
     },
 )
 create_tasks = extend_schema(
@@ -404,11 +391,11 @@ create_tasks = extend_schema(
             "The tasks are stored; their ids are in the order of the request.",
         ),
         400: _bulk_error("Missing key: url"),
-        401: _error(UNAUTHORIZED),
+        401: schema.error(UNAUTHORIZED),
         409: _bulk_error(NAME_TAKEN),
-        413: _error("The request body is larger than 33554432 bytes"),
-        422: _error(schema.KEY_REUSED),
-        500: _error(FAILURE),
+        413: schema.error("The request body is larger than 33554432 bytes"),
+        422: schema.error(schema.KEY_REUSED),
+        500: schema.error(FAILURE),
     },
 )
 
@@ -420,9 +407,9 @@ def _read(name: str, summary: str) -> Describe[Any]:
         parameters=[_etag(200)],
         responses={
             200: schema.answer(TASK_OUT, STORED, "The task."),
-            401: _error(UNAUTHORIZED),
-            404: _error(NO_TASK),
-            500: _error("APIError: Unable to serialize task data"),
+            401: schema.error(UNAUTHORIZED),
+            404: schema.error(NO_TASK),
+            500: schema.error("APIError: Unable to serialize task data"),
         },
     )
 
@@ -430,13 +417,13 @@ def _read(name: str, summary: str) -> Describe[Any]:
 get_task = _read("get_task", "Get task detail")
 get_named_task = _read("get_task_by_name", "Get a task by its name")
 _CHANGE_ERRORS = {
-    400: _error("start_datetime should be in future"),
-    401: _error(UNAUTHORIZED),
-    403: _error(FORBIDDEN),
-    409: _error(NAME_TAKEN),
-    412: _error(STALE),
-    413: _error("The request body is larger than 1048576 bytes"),
-    500: _error(FAILURE),
+    400: schema.error("start_datetime should be in future"),
+    401: schema.error(UNAUTHORIZED),
+    403: schema.error(FORBIDDEN),
+    409: schema.error(NAME_TAKEN),
+    412: schema.error(STALE),
+    413: schema.error("The request body is larger than 1048576 bytes"),
+    500: schema.error(FAILURE),
 }
 change_task = extend_schema(
     operation_id="change_task",
@@ -447,7 +434,7 @@ change_task = extend_schema(
     examples=[OpenApiExample("more often", {"frequency": 3600}, request_only=True)],
     responses={
         200: schema.answer(TASK_OUT, STORED, "The task as it is now."),
-        404: _error(NOT_FOUND),
+        404: schema.error(NOT_FOUND),
         **_CHANGE_ERRORS,
     },
 )
@@ -488,13 +475,13 @@ run_task = extend_schema(
             {"run_id": ID, "message": "Task will run now"},
             "The run is made.",
         ),
-        400: _error(schema.KEY_UNFIT),
-        401: _error(UNAUTHORIZED),
-        403: _error(FORBIDDEN),
-        404: _error(NOT_FOUND),
-        409: _error("The task may not overlap, and the run before is not over"),
-        422: _error(schema.KEY_REUSED),
-        500: _error(FAILURE),
+        400: schema.error(schema.KEY_UNFIT),
+        401: schema.error(UNAUTHORIZED),
+        403: schema.error(FORBIDDEN),
+        404: schema.error(NOT_FOUND),
+        409: schema.error("The task may not overlap, and the run before is not over"),
+        422: schema.error(schema.KEY_REUSED),
+        500: schema.error(FAILURE),
     },
 )
 
@@ -506,10 +493,10 @@ def _change(name: str, summary: str, message: str) -> Describe[Any]:
         request=None,
         responses={
             200: _done(message),
-            401: _error(UNAUTHORIZED),
-            403: _error(FORBIDDEN),
-            404: _error(NOT_FOUND),
-            500: _error(FAILURE),
+            401: schema.error(UNAUTHORIZED),
+            403: schema.error(FORBIDDEN),
+            404: schema.error(NOT_FOUND),
+            500: schema.error(FAILURE),
         },
     )
 
@@ -523,12 +510,12 @@ def _bulk_change(name: str, summary: str, message: str) -> Describe[Any]:
         examples=[OpenApiExample("three tasks", IDS, request_only=True)],
         responses={
             200: _done(message),
-            400: _error(NO_IDS),
-            401: _error(UNAUTHORIZED),
-            403: _error(FORBIDDEN),
-            404: _error(NOT_FOUND),
-            413: _error("The request body is larger than 1048576 bytes"),
-            500: _error(FAILURE),
+            400: schema.error(NO_IDS),
+            401: schema.error(UNAUTHORIZED),
+            403: schema.error(FORBIDDEN),
+            404: schema.error(NOT_FOUND),
+            413: schema.error("The request body is larger than 1048576 bytes"),
+            500: schema.error(FAILURE),
         },
     )
 
@@ -541,11 +528,11 @@ def _remove(name: str, summary: str) -> Describe[Any]:
         request=None,
         responses={
             200: _done("Task has been removed successfully"),
-            401: _error(UNAUTHORIZED),
-            403: _error(FORBIDDEN),
-            404: _error(NOT_FOUND),
-            412: _error(STALE),
-            500: _error(FAILURE),
+            401: schema.error(UNAUTHORIZED),
+            403: schema.error(FORBIDDEN),
+            404: schema.error(NOT_FOUND),
+            412: schema.error(STALE),
+            500: schema.error(FAILURE),
         },
     )
 

@@ -7,9 +7,8 @@ from typing import Any
 from drf_spectacular.utils import OpenApiExample, OpenApiResponse, extend_schema
 
 from tasks_api.api import schema
-from tasks_api.api.tasks_schema import (
+from tasks_api.api.tasks.schema import (
     BULK_ERROR,
-    ERROR,
     FAILURE,
     TASK_IN,
     UNAUTHORIZED,
@@ -118,10 +117,6 @@ _PLAN = {
 }
 
 
-def _error(message: str) -> OpenApiResponse:
-    return schema.answer(ERROR, {"error": {"message": message}}, message)
-
-
 def _errors(message: str) -> OpenApiResponse:
     bad = {"index": 0, "field": "name", "message": message}
     sentence = f"1 of the tasks cannot be stored. The first is tasks[0]: {message}"
@@ -139,12 +134,12 @@ apply_tasks = extend_schema(
     responses={
         200: schema.answer(PLAN_OUT, _PLAN, "What was done, or would be."),
         400: _errors("Missing key: name"),
-        401: _error(UNAUTHORIZED),
+        401: schema.error(UNAUTHORIZED),
         403: _errors("A task of another user has this name"),
-        409: _error("reports/daily: The request of this task is under way"),
-        412: _error("The plan is another one now; look at it again"),
-        413: _error("The request body is larger than 33554432 bytes"),
-        422: _error(schema.KEY_REUSED),
-        500: _error(FAILURE),
+        409: schema.error("reports/daily: The request of this task is under way"),
+        412: schema.error("The plan is another one now; look at it again"),
+        413: schema.error("The request body is larger than 33554432 bytes"),
+        422: schema.error(schema.KEY_REUSED),
+        500: schema.error(FAILURE),
     },
 )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC
 from typing import Any, ClassVar
 from uuid import UUID
 
@@ -15,11 +14,12 @@ from rest_framework.response import Response
 from accounts.authentication import TokenAuthentication
 from tasks_api import broker, long_work
 from tasks_api.api import fields
-from tasks_api.api import tasks_long_work_schema as schema
 from tasks_api.api.json import dumps
-from tasks_api.api.tasks import TasksView
+from tasks_api.api.tasks import long_work_schema as schema
+from tasks_api.api.tasks.surface import TasksView, run_id_in
 from tasks_api.delivery import run_tokens
-from tasks_api.exceptions import InvalidTask, RunNotFound
+from tasks_api.exceptions import InvalidTask
+from tasks_api.moments import written_or_null
 
 MOST_BYTES = 16 * 1024
 LONGEST_REASON = 1000
@@ -80,9 +80,9 @@ class CompleteRun(WorkView):
     @schema.complete_run
     def post(self, request: Request, run_id: str) -> Response:
         answer = "" if request.stream is None else dumps(request.data)
-        return _settled(
-            run_id, long_work.complete(self.caller, _run_id(run_id), answer=answer)
-        )
+        wanted = run_id_in(run_id)
+        settled = long_work.complete(self.caller, wanted, answer=answer)
+        return _answer(wanted, settled)
 
 
 class FailRun(WorkView):
@@ -92,32 +92,17 @@ class FailRun(WorkView):
         why, again = _reason(data), data.get("retry")
         if again is not None and not isinstance(again, bool):
             raise InvalidTask("retry", "Invalid value of retry. Value should be a bool")
-        return _settled(
-            run_id,
-            long_work.fail(
-                self.caller, _run_id(run_id), why=why, again=again is not False
-            ),
-        )
+        wanted = run_id_in(run_id)
+        settled = long_work.fail(self.caller, wanted, why=why, again=again is not False)
+        return _answer(wanted, settled)
 
 
 class HearRun(WorkView):
     @schema.hear_run
     def post(self, request: Request, run_id: str) -> Response:
-        deadline = long_work.hear(self.caller, _run_id(run_id))
-        shown = deadline and deadline.astimezone(UTC).isoformat()
-        return Response(
-            {
-                "run_id": str(_run_id(run_id)),
-                "deadline": shown and shown.replace("+00:00", "Z"),
-            }
-        )
-
-
-def _run_id(text: str) -> UUID:
-    try:
-        return UUID(text)
-    except ValueError:
-        raise RunNotFound("Run not found") from None
+        wanted = run_id_in(run_id)
+        deadline = written_or_null(long_work.hear(self.caller, wanted))
+        return Response({"run_id": str(wanted), "deadline": deadline})
 
 
 def _reason(data: Mapping[str, Any]) -> str:
@@ -133,7 +118,7 @@ def _reason(data: Mapping[str, Any]) -> str:
     )
 
 
-def _settled(run_id: str, settled: long_work.Settled) -> Response:
+def _answer(run_id: UUID, settled: long_work.Settled) -> Response:
     broker.ring(settled.to_ring)
     broker.tell_ends(settled.run_ids)
-    return Response({"run_id": str(_run_id(run_id)), "state": settled.state})
+    return Response({"run_id": str(run_id), "state": settled.state})

@@ -15,22 +15,19 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts import encryption
-from tasks_api import declare, periodic
+from tasks_api import declare
 from tasks_api.api import fields
-from tasks_api.api import tasks_apply_schema as schema
 from tasks_api.api.idempotency import idempotent
 from tasks_api.api.json import dumps
-from tasks_api.api.tasks import (
-    LONGEST_TAG,
-    InvalidTasks,
-    TasksView,
-    read_task,
-    render_task,
-)
-from tasks_api.api.tasks_coming import of_task
+from tasks_api.api.tasks import apply_schema as schema
+from tasks_api.api.tasks.coming import of_task
+from tasks_api.api.tasks.reading import LONGEST_TAG, read_task
+from tasks_api.api.tasks.rendering import render_task
+from tasks_api.api.tasks.schedules import schedule_of
+from tasks_api.api.tasks.surface import InvalidTasks, TasksView, error_at
 from tasks_api.declare import Action, Plan, Step, Wanted
 from tasks_api.delivery.request import options_of
-from tasks_api.exceptions import InvalidTask, ScheduleError
+from tasks_api.exceptions import InvalidTask
 from tasks_api.models import Task
 from tasks_api.moments import written
 from tasks_api.specs import Surface
@@ -112,14 +109,10 @@ def _tasks(data: Mapping[str, Any]) -> list[Mapping[str, Any]]:
             if names.setdefault(name, index) != index:
                 raise InvalidTask("name", f"tasks[{names[name]}] has this name")
         except InvalidTask as error:
-            errors.append(_error(index, error))
+            errors.append(error_at(index, error))
     if errors:
         raise InvalidTasks(errors)
     return tasks
-
-
-def _error(index: int, error: InvalidTask) -> dict[str, Any]:
-    return {"index": index, "field": error.field, "message": str(error)}
 
 
 def _flag(data: Mapping[str, Any], name: str, *, default: Any) -> Any:
@@ -154,13 +147,13 @@ def _read(
     """What the list says, beside the tasks that are there. Raises InvalidTasks."""
     if theirs := [i for i, task in enumerate(tasks) if task["name"] in others]:
         taken = InvalidTask("name", "A task of another user has this name")
-        raise InvalidTasks([_error(index, taken) for index in theirs], status=403)
+        raise InvalidTasks([error_at(index, taken) for index in theirs], status=403)
     wanted, errors = [], []
     for index, task in enumerate(tasks):
         try:
             wanted.append(_wanted(tag, task, found.get(task["name"]), now=now))
         except InvalidTask as error:
-            errors.append(_error(index, error))
+            errors.append(error_at(index, error))
     if errors:
         raise InvalidTasks(errors)
     return wanted
@@ -175,7 +168,7 @@ def _wanted(
     tags = data.get("tags") or []
     # Whatever is no list is refused with the task.
     tagged = [tag, *tags] if isinstance(tags, list) else tags
-    kept = _schedule_of(task) if task else None
+    kept = schedule_of(task) if task else None
     spec = read_task({**data, "tags": tagged}, now=now, kept=kept)
     return Wanted(data["name"], spec, is_paused)
 
@@ -196,7 +189,7 @@ def _is_over(data: Mapping[str, Any], now: datetime) -> bool:
 
 def _show(task: Task, now: datetime) -> Shown:
     is_paused = not task.periodic_task.enabled
-    schedule = None if is_paused else _schedule_of(task)
+    schedule = None if is_paused else schedule_of(task)
     coming = of_task(task, schedule, now, SHOWN_TIMES) if schedule else []
     shown = {
         name: value
@@ -219,14 +212,6 @@ def _secrets_of(task: Task) -> str:
         return encryption.decrypt(sealed) if sealed else ""
     except encryption.Unreadable:
         return ""
-
-
-def _schedule_of(task: Task) -> Any:
-    try:
-        return periodic.schedule_of(task)
-    except ScheduleError:
-        # The admin stored what cannot be computed.
-        return None
 
 
 def _answer(plan: Plan[Shown], tag: str, *, dry_run: bool) -> dict[str, Any]:

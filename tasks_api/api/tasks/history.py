@@ -11,13 +11,12 @@ from uuid import UUID
 
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.utils.urls import replace_query_param
 
 from tasks_api import account, broker, history, redrive, services
-from tasks_api.api import fields
-from tasks_api.api import tasks_history_schema as schema
-from tasks_api.api.tasks import TasksView
-from tasks_api.exceptions import InvalidTask, RunNotFound, TaskNotFound
+from tasks_api.api import fields, pages
+from tasks_api.api.tasks import history_schema as schema
+from tasks_api.api.tasks.surface import TasksView, run_id_in
+from tasks_api.exceptions import InvalidTask, TaskNotFound
 from tasks_api.history import Listed, Place, Wanted
 from tasks_api.models import Attempt, Run
 from tasks_api.moments import written_or_null
@@ -54,7 +53,7 @@ class TaskRunList(RunsView):
 class RunDetail(RunsView):
     @schema.get_run
     def get(self, request: Request, run_id: str) -> Response:
-        run, name, attempts = history.detail(self.user, _run_id(run_id))
+        run, name, attempts = history.detail(self.user, run_id_in(run_id))
         shown = _render(run, name)
         shown["attempts"] = [_render_attempt(each) for each in attempts]
         return Response(shown)
@@ -63,7 +62,7 @@ class RunDetail(RunsView):
 class RedriveRun(RunsView):
     @schema.redrive_run
     def post(self, request: Request, run_id: str) -> Response:
-        made = redrive.again(self.user, _run_id(run_id))
+        made = redrive.again(self.user, run_id_in(run_id))
         broker.ring(made.to_ring)
         return Response({"run_id": str(made.run_ids[0])}, status=202)
 
@@ -107,13 +106,6 @@ class TaskAccount(RunsView):
 # What comes in.
 
 
-def _run_id(text: str) -> UUID:
-    try:
-        return UUID(text)
-    except ValueError:
-        raise RunNotFound("Run not found") from None
-
-
 def _task_id(value: object, name: str = "task") -> UUID:
     try:
         if isinstance(value, str):
@@ -126,7 +118,7 @@ def _task_id(value: object, name: str = "task") -> UUID:
 def _page(
     view: RunsView, request: Request, query: Mapping[str, str], task_id: UUID | None
 ) -> Response:
-    limit = _page_size(query)
+    limit = pages.size(query, usual=PAGE, most=LONGEST_PAGE)
     wanted = Wanted(
         task_id,
         _states(query),
@@ -140,19 +132,8 @@ def _page(
     body["next_cursor"] = _write_cursor(rows[-1].run) if has_more else None
     if not has_more:
         return Response(body)
-    url = replace_query_param(
-        request.build_absolute_uri(), "cursor", body["next_cursor"]
-    )
-    return Response(body, headers={"Link": f'<{url}>; rel="next"'})
-
-
-def _page_size(query: Mapping[str, str]) -> int:
-    text = query.get("limit", str(PAGE))
-    if text.isascii() and text.isdigit() and int(text[:9]) >= 1:
-        return min(int(text[:9]), LONGEST_PAGE)
-    raise InvalidTask(
-        "limit", "Invalid value of limit. Value should be a whole number from 1"
-    )
+    following = pages.link(request, cursor=body["next_cursor"])
+    return Response(body, headers=following)
 
 
 def _states(query: Mapping[str, str]) -> list[RunState]:

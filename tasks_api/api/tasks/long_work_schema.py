@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from drf_spectacular.utils import OpenApiExample, OpenApiResponse, extend_schema
+from drf_spectacular.utils import OpenApiExample, extend_schema
 
 from tasks_api.api import schema
-from tasks_api.api.tasks_schema import ERROR, FAILURE, UNAUTHORIZED
+from tasks_api.api.tasks.schema import FAILURE, UNAUTHORIZED
 from tasks_api.states import RunState
 
 RUN_ID = "01a1fc25-dfd8-77b7-8ffb-7e7198bf1a71"
@@ -44,20 +44,16 @@ FAIL_IN = {
 }
 
 
-def _error(message: str) -> OpenApiResponse:
-    return schema.answer(ERROR, {"error": {"message": message}}, message)
-
-
 def _answers(body: dict[str, Any], example: object, text: str) -> dict[Any, Any]:
     return {
         200: schema.answer(body, example, text),
-        400: _error("The request body is not valid UTF-8"),
-        401: _error(UNAUTHORIZED),
-        403: _error("The token is not that of this run"),
-        404: _error("Run not found"),
-        409: _error("The deadline of this run has passed"),
-        413: _error("The request body is larger than 16384 bytes"),
-        500: _error(FAILURE),
+        400: schema.error("The request body is not valid UTF-8"),
+        401: schema.error(UNAUTHORIZED),
+        403: schema.error("The token is not that of this run"),
+        404: schema.error("Run not found"),
+        409: schema.error("The deadline of this run has passed"),
+        413: schema.error("The request body is larger than 16384 bytes"),
+        500: schema.error(FAILURE),
     }
 
 

@@ -11,12 +11,14 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts.models import Scope
-from tasks_api import coming, periodic, services
+from tasks_api import coming, services
 from tasks_api.api import fields
-from tasks_api.api import tasks_coming_schema as schema
-from tasks_api.api.tasks import TasksView, read_task
+from tasks_api.api.tasks import coming_schema as schema
+from tasks_api.api.tasks.reading import read_task
+from tasks_api.api.tasks.schedules import schedule_of
+from tasks_api.api.tasks.surface import TasksView
 from tasks_api.coming import Coming
-from tasks_api.exceptions import InvalidTask, ScheduleError, TaskNotFound
+from tasks_api.exceptions import InvalidTask, TaskNotFound
 from tasks_api.models import Task
 from tasks_api.moments import written, written_or_null
 from tasks_api.schedules import MICROSECOND, Cron, Once, Schedule
@@ -38,15 +40,9 @@ class NextFireTimes(TasksView):
         task = own.filter(pk=services.parse_id(task_id)).first()
         if task is None:
             raise TaskNotFound("Task not found")
-        is_enabled = task.periodic_task.enabled
-        try:
-            schedule = periodic.schedule_of(task)
-        except ScheduleError:
-            # The admin stored what cannot be computed.
-            return Response(_answer(is_enabled, None, []))
-        return Response(
-            _answer(is_enabled, schedule, of_task(task, schedule, now, count))
-        )
+        schedule = schedule_of(task)
+        found = of_task(task, schedule, now, count) if schedule else []
+        return Response(_answer(task.periodic_task.enabled, schedule, found))
 
 
 class PreviewTask(TasksView):

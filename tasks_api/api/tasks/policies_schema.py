@@ -5,15 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from tasks_api.api import schema
-from tasks_api.api.policies import (
-    MAX_ATTEMPTS,
+from tasks_api.api.tasks.options import (
     MAX_DEADLINE,
     MAX_HEADERS,
-    MAX_STREAK,
-    MAX_WINDOW,
     METHODS,
     REDACTED,
 )
+from tasks_api.api.tasks.policies import MAX_ATTEMPTS, MAX_STREAK, MAX_WINDOW
 
 _STATUSES = {
     "type": "string",

@@ -1,0 +1,23 @@
+"""Pages of lists: how many rows one has, and where the next one is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from rest_framework.request import Request
+from rest_framework.utils.urls import replace_query_param
+
+from tasks_api.api import fields
+
+
+def size(query: Mapping[str, str], *, usual: int, most: int) -> int:
+    """The `limit` that a query string asks for. Raises InvalidTask unless it is one."""
+    return min(fields.number_in(query, "limit", usual, least=1), most)
+
+
+def link(request: Request, **parameters: object) -> dict[str, str]:
+    """The header that leads to the next page (RFC 8288), which differs in these."""
+    url = request.build_absolute_uri()
+    for name, value in parameters.items():
+        url = replace_query_param(url, name, value)
+    return {"Link": f'<{url}>; rel="next"'}

@@ -1,0 +1,29 @@
+"""Tasks as the answers of the surface show them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from tasks_api.api.tasks import policies, schedules
+from tasks_api.api.tasks.options import post_data_of
+from tasks_api.models import Task
+
+
+def render_task(task: Task, now: datetime) -> dict[str, Any]:
+    """A task as its owner sees it. Its schedule must have been fetched with it."""
+    schedule = schedules.schedule_of(task)
+    to_queue = {"url": None, "queue": task.queue}
+    target = to_queue if task.queue else {"url": task.url}
+    return {
+        "id": str(task.pk),
+        **target,
+        "task_type": schedules.type_of(schedule),
+        "post_data": post_data_of(task),
+        **schedules.render_schedule(schedule),
+        "next_run_datetime": schedules.without_offset(task.upcoming(now)),
+        **({"pause_reason": task.pause_reason} if task.pause_reason else {}),
+        **policies.render_policies(task),
+        **({"name": task.name} if task.name else {}),
+        **({"tags": task.tags} if task.tags else {}),
+    }

@@ -1,0 +1,292 @@
+"""The tasks surface itself: create, list, read, change, remove, run, pause, resume."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, ClassVar
+
+from django.conf import settings
+from django.db import transaction
+from django.utils import timezone
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from tasks_api import broker, listing, services, tallies
+from tasks_api.api import fields, pages
+from tasks_api.api.idempotency import idempotent
+from tasks_api.api.tasks import schedules, schema
+from tasks_api.api.tasks.listing import PAGE, read_cursor, read_filters, read_whose
+from tasks_api.api.tasks.reading import (
+    name_in,
+    read_change,
+    read_ids,
+    read_task,
+    read_tasks,
+)
+from tasks_api.api.tasks.rendering import render_task
+from tasks_api.api.tasks.surface import InvalidTasks, TasksView, error_at
+from tasks_api.exceptions import InvalidTask, NameTaken, StaleTask, TaskNotFound
+from tasks_api.models import Task, TaskQuerySet
+from tasks_api.specs import Surface, TaskSpec
+
+
+class TaskList(TasksView):
+    words_of: ClassVar = {
+        ("GET", 500): "APIError: Internal Server error while retrieving records",
+        ("POST", 401): "User Not authorized",
+    }
+
+    @schema.list_tasks
+    def get(self, request: Request) -> Response:
+        now = timezone.now()
+        query = fields.query_of(request)
+        whose = read_whose(query, self.user)
+        filters = read_filters(request, query)
+        if filters or "cursor" in query:
+            return self._by_cursor(request, whose, filters, now)
+        limit = pages.size(query, usual=PAGE, most=PAGE)
+        offset = fields.number_in(query, "offset", 0, least=0)
+        count = tallies.total(whose.tenant_id, whose.owner_ids, whose.surface, now=now)
+        page = listing.by_offset(
+            whose, offset=offset, limit=limit, total=count, now=now
+        )
+        body = {"count": count, "tasks": [render_task(task, now) for task in page]}
+        if offset + limit >= count:
+            return Response(body)
+        following = pages.link(request, limit=limit, offset=offset + limit)
+        return Response(body, headers=following)
+
+    def _by_cursor(
+        self,
+        request: Request,
+        whose: listing.Whose,
+        filters: listing.Filters,
+        now: datetime,
+    ) -> Response:
+        query = fields.query_of(request)
+        if "offset" in query:
+            raise InvalidTask("offset", "offset goes neither with cursor nor filters")
+        limit = pages.size(query, usual=PAGE, most=PAGE)
+        after = read_cursor(query.get("cursor", ""))
+        page = listing.by_cursor(whose, filters, after=after, limit=limit, now=now)
+        body: dict[str, Any] = {}
+        if not filters:
+            body["count"] = tallies.total(
+                whose.tenant_id, whose.owner_ids, whose.surface, now=now
+            )
+        body["tasks"] = [render_task(task, now) for task in page.tasks]
+        body["next_cursor"] = page.after and page.after.hex
+        if page.after is None:
+            return Response(body)
+        return Response(body, headers=pages.link(request, cursor=page.after.hex))
+
+    @schema.create_task
+    @idempotent
+    def post(self, request: Request) -> Response:
+        now = timezone.now()
+        spec = read_task(request.data, now=now)
+        task = services.create_task(self.user, spec, now=now)
+        return Response(
+            {"id": str(task.pk), "message": "Task has been scheduled successfully"},
+            status=201,
+            headers={"Location": f"/tasks/{task.pk}", "ETag": etag_of(task)},
+        )
+
+
+class TaskBulk(TasksView):
+    @property
+    def max_body_bytes(self) -> int:
+        limit: int = settings.SCHEDULER_MAX_BULK_BYTES
+        return limit
+
+    @schema.create_tasks
+    @idempotent
+    def post(self, request: Request) -> Response:
+        now = timezone.now()
+        specs = read_tasks(request.data, now=now)
+        try:
+            rows = services.create_tasks(self.user, specs, now=now)
+        except NameTaken as taken:
+            raise InvalidTasks(
+                [
+                    error_at(index, InvalidTask("name", str(taken)))
+                    for index, spec in enumerate(specs)
+                    if spec.name in taken.names
+                ],
+                status=409,
+            ) from None
+        ids = [str(row.id) for row in rows]
+        message = "Tasks have been scheduled successfully"
+        return Response({"ids": ids, "message": message}, status=201)
+
+
+# The answers of a task by its id, and by its name.
+_WORDS_OF_ONE: dict[tuple[str | None, int], str] = {
+    ("GET", 404): "APIError: task does not exist with given id",
+    ("GET", 500): "APIError: Unable to serialize task data",
+}
+
+
+class TaskDetail(TasksView):
+    words_of: ClassVar = _WORDS_OF_ONE
+
+    @schema.get_task
+    def get(self, request: Request, task_id: str) -> Response:
+        now = timezone.now()
+        own = Task.objects.reached_by(self.user).of(Surface.TASKS).alive(now)
+        found = own.with_schedule().filter(pk=services.parse_id(task_id))
+        return _shown(_only(found), now)
+
+    @schema.change_task
+    def patch(self, request: Request, task_id: str) -> Response:
+        now = timezone.now()
+        data = fields.body_of(request.data)
+
+        def read(task: Task) -> TaskSpec:
+            _require_match(request, task)
+            return read_change(data, task, now=now)
+
+        task = services.change_task(
+            self.user, task_id, read, surface=Surface.TASKS, now=now
+        )
+        return _shown(task, now)
+
+    @schema.remove_task
+    def delete(self, request: Request, task_id: str) -> Response:
+        services.remove_task(
+            self.user,
+            task_id,
+            now=timezone.now(),
+            surface=Surface.TASKS,
+            allow=lambda task: _require_match(request, task),
+        )
+        return Response({"message": "Task has been removed successfully"})
+
+
+class NamedTask(TasksView):
+    """A task by the name that its owner gave it."""
+
+    words_of: ClassVar = _WORDS_OF_ONE
+
+    @schema.get_named_task
+    def get(self, request: Request, name: str) -> Response:
+        now = timezone.now()
+        named = Task.objects.reached_by(self.user).named(Surface.TASKS, name_in(name))
+        return _shown(_only(named.alive(now).with_schedule()), now)
+
+    @schema.put_task
+    def put(self, request: Request, name: str) -> Response:
+        now = timezone.now()
+        name = name_in(name)
+        data = {**fields.body_of(request.data)}
+        if data.setdefault("name", name) != name:
+            raise InvalidTask("name", "The name is not that of the path")
+
+        def read(task: Task | None) -> TaskSpec:
+            if task is None:
+                _require_absence_allowed(request)
+                return read_task(data, now=now)
+            if request.headers.get("If-None-Match") == "*":
+                raise StaleTask("A task with this name exists already")
+            _require_match(request, task)
+            return read_task(data, now=now, kept=schedules.schedule_of(task))
+
+        task, is_new = services.put_named(
+            self.user, name, read, surface=Surface.TASKS, now=now
+        )
+        if is_new:
+            task = Task.objects.with_schedule().get(pk=task.pk)
+        shown = _shown(task, now)
+        shown.status_code = 201 if is_new else 200
+        shown["Location"] = f"/tasks/{task.pk}"
+        return shown
+
+    @schema.remove_named_task
+    def delete(self, request: Request, name: str) -> Response:
+        now = timezone.now()
+        named = Task.objects.for_tenant(self.tenant).named(Surface.TASKS, name_in(name))
+        services.remove_task(
+            self.user,
+            str(_only(named.alive(now)).pk),
+            now=now,
+            surface=Surface.TASKS,
+            allow=lambda task: _require_match(request, task),
+        )
+        return Response({"message": "Task has been removed successfully"})
+
+
+class RunTask(TasksView):
+    @schema.run_task
+    @idempotent
+    def post(self, request: Request, task_id: str) -> Response:
+        run_id = services.run_now(
+            self.user, task_id, surface=Surface.TASKS, now=timezone.now()
+        )
+        transaction.on_commit(lambda: broker.ring([run_id]))
+        return Response(
+            {"run_id": str(run_id), "message": "Task will run now"}, status=202
+        )
+
+
+class PauseTask(TasksView):
+    @schema.pause_task
+    def post(self, request: Request, task_id: str) -> Response:
+        services.pause_tasks(
+            self.user, [task_id], now=timezone.now(), surface=Surface.TASKS
+        )
+        return Response({"message": "Task paused successfully"})
+
+
+class ResumeTask(TasksView):
+    @schema.resume_task
+    def post(self, request: Request, task_id: str) -> Response:
+        services.resume_tasks(
+            self.user, [task_id], now=timezone.now(), surface=Surface.TASKS
+        )
+        return Response({"message": "Task resumed successfully"})
+
+
+class PauseTasks(TasksView):
+    @schema.pause_tasks
+    def post(self, request: Request) -> Response:
+        ids = read_ids(request.data)
+        services.pause_tasks(self.user, ids, now=timezone.now(), surface=Surface.TASKS)
+        return Response({"message": "Tasks have been successfully paused"})
+
+
+class ResumeTasks(TasksView):
+    @schema.resume_tasks
+    def post(self, request: Request) -> Response:
+        ids = read_ids(request.data)
+        services.resume_tasks(self.user, ids, now=timezone.now(), surface=Surface.TASKS)
+        return Response({"message": "Tasks have been resumed successfully"})
+
+
+def _only(tasks: TaskQuerySet) -> Task:
+    task = tasks.first()
+    if task is None:
+        raise TaskNotFound("Task not found")
+    return task
+
+
+def etag_of(task: Task) -> str:
+    """Says which task it is and how often it was changed; firing changes nothing."""
+    return f'"{task.pk.hex}-{task.version}"'
+
+
+def _shown(task: Task, now: datetime) -> Response:
+    return Response(render_task(task, now), headers={"ETag": etag_of(task)})
+
+
+def _require_match(request: Request, task: Task) -> None:
+    """Refuse to change a task that is not the one its owner has seen (RFC 9110, 13.1.1)."""
+    wanted = request.headers.get("If-Match")
+    if wanted is None or wanted.strip() == "*":
+        return
+    if etag_of(task) not in {tag.strip() for tag in wanted.split(",")}:
+        raise StaleTask("The task was changed since; its ETag is another one now")
+
+
+def _require_absence_allowed(request: Request) -> None:
+    if "If-Match" in request.headers:
+        raise StaleTask("There is no task with this name")

@@ -1,0 +1,28 @@
+"""The rows behind it all, by what they are about."""
+
+from __future__ import annotations
+
+from tasks_api.models.bookkeeping import Heartbeat, IdempotencyKey
+from tasks_api.models.messages import Message, QueueTally
+from tasks_api.models.runs import Attempt, Run
+from tasks_api.models.tasks import (
+    ScheduleChange,
+    Task,
+    TaskQuerySet,
+    TaskTag,
+    TaskTally,
+)
+
+__all__ = [
+    "Attempt",
+    "Heartbeat",
+    "IdempotencyKey",
+    "Message",
+    "QueueTally",
+    "Run",
+    "ScheduleChange",
+    "Task",
+    "TaskQuerySet",
+    "TaskTag",
+    "TaskTally",
+]

@@ -1,0 +1,47 @@
+"""What the service remembers for itself: requests that it answered, and who is alive."""
+
+from __future__ import annotations
+
+from django.db import models
+
+from accounts.models import User
+
+
+class IdempotencyKey(models.Model):
+    """A client's promise that two requests are one, with what the first was answered."""
+
+    user = models.ForeignKey(
+        User, models.CASCADE, related_name="idempotency_keys", db_index=False
+    )
+    key = models.CharField(max_length=255)
+    # A digest of the request, to tell another one that comes under the same key.
+    fingerprint = models.CharField(max_length=64)
+    status = models.PositiveSmallIntegerField()
+    headers = models.JSONField()
+    body = models.BinaryField()
+    created_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["user", "key"], name="key_once_per_user")
+        ]
+        indexes = [
+            # Read by retention.
+            models.Index(fields=["created_at"], name="key_by_age")
+        ]
+
+    def __str__(self) -> str:
+        return self.key
+
+
+class Heartbeat(models.Model):
+    """A process of the service that said it was alive."""
+
+    name = models.CharField(max_length=200, primary_key=True)
+    kind = models.CharField(max_length=10)
+    seen_at = models.DateTimeField()
+    # The lock that a worker holds for as long as its process lives.
+    presence = models.IntegerField(null=True)
+
+    def __str__(self) -> str:
+        return self.name

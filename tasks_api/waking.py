@@ -1,0 +1,127 @@
+"""Wake the runs that wait: nobody took them, their worker died, or a retry is due."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from scheduler_service.statements import prepared
+from tasks_api import metrics, overlap
+from tasks_api.arrays import array
+from tasks_api.dispatch import BATCH, Dispatched
+from tasks_api.states import RING_AGAIN, RunState
+
+logger = logging.getLogger(__name__)
+
+# However long nobody has taken a run, it is rung for as often as this.
+LONGEST_SILENCE = timedelta(minutes=5)
+# A run whose worker died so often is likelier to be the cause than the victim.
+MOST_LOST = 5
+
+
+def wake_due(*, limit: int = BATCH, leases_until: datetime | None = None) -> Dispatched:
+    """Make every run that waited long enough ready for a worker again.
+
+    Leases that ran out after `leases_until` are left alone; without it, none are.
+
+    A lost message, a dead worker, an emptied Redis and a retry are all the same case:
+    `wake_at` has passed. Runs of tasks that were removed or paused end here instead.
+    """
+    with prepared() as cursor:
+        cursor.execute(
+            _WAKE.replace("{limit}", str(limit)),
+            {
+                "leases_until": leases_until,
+                "most_lost": MOST_LOST,
+                "soonest": RING_AGAIN.total_seconds(),
+                "latest": LONGEST_SILENCE.total_seconds(),
+            },
+        )
+        rows = cursor.fetchall()
+    woken = [row[:3] for row in rows]
+    metrics.count_woken(woken)
+    # Whoever waits behind one that has just ended, or was not seen when it did.
+    in_line = {task_id for *_, task_id in rows if task_id is not None}
+    moved_up = overlap.move_up(list(in_line)) if in_line else []
+    lost = [run_id for run_id, _, was in woken if was == RunState.RUNNING]
+    if lost:
+        logger.warning("Leases ran out for %d runs; they are sent again.", len(lost))
+    ringing = [run_id for run_id, state, _ in woken if state == RunState.PENDING]
+    return Dispatched(ringing + moved_up, is_full=len(woken) == limit)
+
+
+# The next silence is as long as the run has waited already, which doubles it.
+_WAKE = """
+    WITH waiting AS (
+        SELECT run.id, run.state AS was, run.attempt_count, run.started_at,
+            CASE
+                WHEN task.ended_at IS NOT NULL AND task.end_reason <> 'over'
+                    AND (NOT run.by_hand OR task.end_reason = 'removed') THEN 'removed'
+                WHEN run.scheduled_for > periodic.expires AND NOT run.by_hand THEN 'over'
+                WHEN NOT (periodic.enabled OR run.by_hand OR periodic.one_off)
+                    THEN 'paused'
+                WHEN NOT (periodic.enabled OR run.by_hand) THEN 'held'
+                WHEN run.attempt_count > 0 AND task.replaced_at > run.started_at
+                    THEN 'replaced'
+                WHEN run.state = 'running' AND run.lost_count + 1 >= %(most_lost)s
+                    THEN 'poison'
+                WHEN run.is_next THEN 'held'
+                ELSE 'ready'
+            END AS fate, task.overlap = 'queue_one' AS is_in_line
+        FROM tasks_api_run run
+        JOIN tasks_api_task task ON task.id = run.task_id
+        JOIN django_celery_beat_periodictask periodic
+            ON periodic.id = task.periodic_task_id
+        WHERE run.wake_at <= now() AND run.state <> 'open' AND (run.state <> 'running'
+            OR run.wake_at <= coalesce(%(leases_until)s::timestamptz, now()))
+        ORDER BY run.wake_at LIMIT {limit}
+        FOR UPDATE OF run SKIP LOCKED
+    ), lost AS (
+        INSERT INTO tasks_api_attempt (run_id, number, started_at, duration_ms, error,
+            answer)
+        SELECT id, attempt_count, started_at,
+            extract(epoch FROM now() - started_at) * 1000, 'The worker was lost.', ''
+        FROM waiting WHERE was = 'running'
+        ON CONFLICT (run_id, number) DO NOTHING
+    )
+    UPDATE tasks_api_run run SET
+        state = CASE waiting.fate
+            WHEN 'ready' THEN 'pending' WHEN 'held' THEN 'pending'
+            WHEN 'poison' THEN 'failed' ELSE 'cancelled' END,
+        reason = CASE waiting.fate
+            WHEN 'removed' THEN 'The task was removed.'
+            WHEN 'over' THEN 'The end of the task was moved to before this run.'
+            WHEN 'paused' THEN 'The task was paused.'
+            WHEN 'replaced' THEN 'The task was replaced.'
+            WHEN 'poison' THEN 'Its worker was lost too often.'
+            ELSE CASE WHEN waiting.was = 'pending' THEN run.reason ELSE '' END END,
+        lease = NULL,
+        lost_count = run.lost_count + (waiting.was = 'running')::int,
+        wake_at = CASE WHEN waiting.fate IN ('ready', 'held') THEN
+            now() + least(
+                greatest(now() - greatest(run.scheduled_for, run.started_at),
+                    make_interval(secs => %(soonest)s)),
+                -- Nobody rings for it that could be away for long.
+                CASE WHEN run.is_next THEN '30s'::interval
+                    ELSE make_interval(secs => %(latest)s) END)
+            END,
+        finished_at = CASE WHEN waiting.fate NOT IN ('ready', 'held') THEN now() END
+    FROM waiting WHERE run.id = waiting.id
+    RETURNING run.id, CASE waiting.fate WHEN 'held' THEN 'held' ELSE run.state END,
+        waiting.was,
+        CASE WHEN waiting.is_in_line AND waiting.fate <> 'ready' THEN run.task_id END
+"""
+
+
+def ring_soon(run_ids: Iterable[UUID], *, after: timedelta) -> None:
+    """Let runs whose message could not be sent be rung for again after a short while."""
+    with prepared() as cursor:
+        cursor.execute(
+            """
+            UPDATE tasks_api_run SET wake_at = now() + make_interval(secs => %s)
+            WHERE id = ANY(%s::uuid[]) AND state = 'pending'
+            """,
+            [after.total_seconds(), array(run_ids)],
+        )
