@@ -58,7 +58,12 @@ def derive_keys() -> None:
 
 
 def _keys() -> MultiFernet:
-    return MultiFernet(_ring(settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS))
+    return _key_ring(settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)
+
+
+@lru_cache(maxsize=2)
+def _key_ring(*secret_keys: str) -> MultiFernet:
+    return MultiFernet(_ring(*secret_keys))
 
 
 @lru_cache(maxsize=2)

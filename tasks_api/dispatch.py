@@ -196,9 +196,10 @@ def _shares(limit: int) -> list[_Share]:
 def _fire_plain(limit: int, shares: Sequence[_Share] | None = None) -> _Locked:
     """Lock what is due, and fire at once what is plain.
 
-    Plain are one-offs, and intervals of seconds of which a single fire time is due. That
-    is nearly all of them, nearly always, so it is worth a statement that does without
-    us. It decides as schedules.due() does; a test compares the two.
+    Plain are one-offs, and intervals of seconds of which a single fire time is due, and
+    whose runs need not wait in line. That is nearly all of them, nearly always, so it is
+    worth a statement that does without us. It decides as schedules.due() does; a test
+    compares the two.
     """
     with prepared() as cursor:
         cursor.execute(
@@ -215,12 +216,14 @@ def _fire_plain(limit: int, shares: Sequence[_Share] | None = None) -> _Locked:
         )
         rows = cursor.fetchall()
     others = [
-        _DueTask._make([*row[1:11], periodic.Stored._make(row[11:])])
+        _DueTask._make([*row[2:12], periodic.Stored._make(row[12:])])
         for row in rows
-        if row[1] is not None
+        if row[2] is not None
     ]
     run_ids = [row[0] for row in rows if row[0] is not None]
-    metrics.MADE.inc(len(run_ids))
+    skipped = sum(row[1] for row in rows)
+    metrics.MADE.inc(len(run_ids) + skipped)
+    metrics.RUNS.labels(RunState.SKIPPED).inc(skipped)
     return _Locked(len(rows), run_ids, others)
 
 
@@ -247,13 +250,13 @@ _CHOOSE = f"""
 """  # noqa: S608 (a constant)
 # A fire time whose run exists already, because a database was restored for instance, is
 # moved past and not counted. A one-off is counted when it is over, with the same write
-# that disables it.
+# that disables it. Whether a run would overlap is for the constraint to say.
 _FIRE = f"""
     WITH {{chosen}} due AS MATERIALIZED (
         SELECT task.id, task.tenant_id, task.periodic_task_id, task.next_fire_at,
             task.last_fire_at, task.planned_from, task.overlap, task.misfire,
             task.catchup_window, now() AS at, {periodic.COLUMNS},
-            task.overlap = 'allow'
+            task.overlap IN ('allow', 'skip')
                 -- As far as it is in time anyway, this is for nobody to decide.
                 AND task.next_fire_at >= now() - make_interval(secs => CASE
                     WHEN task.misfire = 'skip' THEN 1 ELSE task.catchup_window END)
@@ -265,7 +268,7 @@ _FIRE = f"""
     ), plain AS MATERIALIZED (
         SELECT id, tenant_id, periodic_task_id, next_fire_at,
             CASE WHEN upcoming <= expires OR expires IS NULL THEN upcoming END AS upcoming,
-            one_off
+            one_off, overlap = 'skip' AS is_exclusive
         FROM due, LATERAL (SELECT CASE WHEN NOT one_off
             THEN next_fire_at + make_interval(secs => every) END AS upcoming) AS grid
         WHERE is_as_planned AND CASE
@@ -281,10 +284,19 @@ _FIRE = f"""
             wake_at, exclusive, attempt_count, lost_count)
         SELECT {{id}}, id, tenant_id, next_fire_at, 'pending', '',
             greatest(next_fire_at, now()) + make_interval(secs => %(ring_again)s),
-            false, 0, 0
+            is_exclusive, 0, 0
         FROM plain
         ON CONFLICT DO NOTHING
         RETURNING id, task_id, scheduled_for
+    ), skipped AS (
+        INSERT INTO tasks_api_run (id, task_id, tenant_id, scheduled_for, state, reason,
+            finished_at, exclusive, attempt_count, lost_count)
+        SELECT {{id}}, id, tenant_id, next_fire_at, 'skipped', '{overlap.UNFINISHED}', now(),
+            true, 0, 0
+        FROM plain WHERE is_exclusive
+            AND NOT EXISTS (SELECT FROM made WHERE made.task_id = plain.id)
+        ON CONFLICT DO NOTHING
+        RETURNING task_id
     ), moved AS (
         UPDATE tasks_api_task task SET
             next_fire_at = plain.upcoming, last_fire_at = plain.next_fire_at,
@@ -297,9 +309,10 @@ _FIRE = f"""
         FROM made JOIN plain ON plain.id = made.task_id AND NOT plain.one_off
         WHERE periodic.id = plain.periodic_task_id
     )
-    SELECT made.id, other.* FROM due
+    SELECT made.id, skipped.task_id IS NOT NULL, other.* FROM due
     LEFT JOIN plain ON plain.id = due.id
     LEFT JOIN made ON made.task_id = plain.id
+    LEFT JOIN skipped ON skipped.task_id = plain.id
     LEFT JOIN LATERAL (
         SELECT due.id, due.tenant_id, due.periodic_task_id, due.next_fire_at,
             due.last_fire_at, due.planned_from, due.overlap, due.misfire,

@@ -6,7 +6,7 @@ not written.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 from uuid import UUID
 
@@ -30,7 +30,8 @@ def record_and_count(finished: Sequence[Finished]) -> set[UUID]:
     """What `record` does; and its failures in a row are counted in the same transaction.
 
     Those that are counted are recorded for themselves: they are never one-offs, so no
-    two transactions can wait for each other's tasks.
+    two transactions can wait for each other's tasks. Their tasks come before their runs,
+    as in dispatch: it holds tasks when it waits for a run that would overlap.
     """
     counted = [item for item in finished if item.run.pause_after_failures]
     if not counted:
@@ -38,8 +39,9 @@ def record_and_count(finished: Sequence[Finished]) -> set[UUID]:
     others = [item for item in finished if not item.run.pause_after_failures]
     ours = record(others) if others else set()
     with transaction.atomic():
+        locked = _lock(ends_of(counted))
         judged = record(counted)
-        count(ends_of(item for item in counted if item.run.run_id in judged))
+        _count(ends_of(f for f in counted if f.run.run_id in judged), locked)
     return ours | judged
 
 
@@ -70,22 +72,20 @@ class _Tally(NamedTuple):
 
 def count(ends: Sequence[End]) -> None:
     """Count runs that ended, in their order; must be in the transaction that ends them."""
-    if not ends:
-        return
+    if ends:
+        _count(ends, _lock(ends))
+
+
+def _count(ends: Iterable[End], locked: Collection[UUID]) -> None:
+    """Count those of the tasks that are locked; the others' streaks stay at zero."""
     tallies: dict[UUID, _Tally] = {}
     for end in ends:
-        tallies[end.task_id] = tallies.get(end.task_id, _Tally()).after(end)
-    ids = array(tallies)
+        if end.task_id in locked:
+            tallies[end.task_id] = tallies.get(end.task_id, _Tally()).after(end)
+    if not tallies:
+        return
+    rows = [(key, one.begins_anew, one.failures) for key, one in tallies.items()]
     with prepared() as cursor:
-        # In one order everywhere, as whoever pauses and removes tasks locks them.
-        cursor.execute(
-            """
-            SELECT FROM tasks_api_task WHERE id = ANY(%s::uuid[])
-            ORDER BY id FOR NO KEY UPDATE
-            """,
-            [ids],
-        )
-        rows = [(key, one.begins_anew, one.failures) for key, one in tallies.items()]
         cursor.execute(_COUNT, columns(rows))
         failing = {
             task_id: (streak, tallies[task_id].error)
@@ -93,6 +93,25 @@ def count(ends: Sequence[End]) -> None:
         }
     if failing:
         services.pause_failing(failing)
+
+
+def _lock(ends: Sequence[End]) -> set[UUID]:
+    """Take the tasks whose streak changes: seldom any, where all goes well.
+
+    Of two runs that end at the same time, the one that is not seen here comes first.
+    """
+    failed = {end.task_id for end in ends if end.error is not None}
+    with prepared() as cursor:
+        # In one order everywhere, as whoever pauses and removes tasks locks them.
+        cursor.execute(
+            """
+            SELECT id FROM tasks_api_task WHERE id = ANY(%s::uuid[])
+                AND (failure_streak > 0 OR id = ANY(%s::uuid[]))
+            ORDER BY id FOR NO KEY UPDATE
+            """,
+            [array({end.task_id for end in ends}), array(failed)],
+        )
+        return {task_id for (task_id,) in cursor.fetchall()}
 
 
 _COUNT = """

@@ -10,7 +10,9 @@ import pycurl
 
 from tasks_api.delivery import guard
 from tasks_api.delivery.attempts import Attempt
-from tasks_api.delivery.request import BODILESS
+from tasks_api.delivery.request import BODILESS, Request
+
+Kind = tuple[str, bool]
 
 # Handles that were used and wait to be used again.
 MAX_SPARE_HANDLES = 200
@@ -38,10 +40,9 @@ _HEADERS = ["Accept-Encoding: identity", "Content-Type:", "Expect:"]
 class Handles:
     """libcurl's easy handles, ready to be given to the multi handle.
 
-    Connections belong to that one. A handle that was used for plain requests of a method
-    is used for the next of them: what differs between two is then set again, and that
-    is less than what a new handle needs. One that knew credentials, or was asked to read
-    headers, is not kept.
+    Connections belong to that one. A handle that was used for requests of a kind is used
+    for the next of them: what differs between two is then set again, and that is less
+    than what a new handle needs. One that knew credentials is not kept.
     """
 
     def __init__(self, ca_file: str, on_open: Callable[[int, int], int]) -> None:
@@ -50,12 +51,12 @@ class Handles:
             self._template.setopt(option, value)
         self._template.setopt(pycurl.CAINFO, ca_file)
         self._template.setopt(pycurl.SOCKOPTFUNCTION, on_open)
-        self._spare: dict[str, list[Any]] = {}
+        self._spare: dict[Kind, list[Any]] = {}
 
     def take(self, attempt: Attempt, addresses: list[str]) -> Any:
         request, url = attempt.request, attempt.url
-        spare = self._spare.get(request.method)
-        if spare and _is_plain(attempt):
+        spare = self._spare.get(_kind(request))
+        if spare and url.credentials is None:
             curl = spare.pop()
         else:
             curl = self._make(request.method, url)
@@ -76,8 +77,8 @@ class Handles:
         return curl
 
     def give_back(self, curl: Any, attempt: Attempt) -> None:
-        spare = self._spare.setdefault(attempt.request.method, [])
-        if _is_plain(attempt) and len(spare) < MAX_SPARE_HANDLES:
+        spare = self._spare.setdefault(_kind(attempt.request), [])
+        if attempt.url.credentials is None and len(spare) < MAX_SPARE_HANDLES:
             spare.append(curl)
         else:
             curl.close()
@@ -100,8 +101,9 @@ class Handles:
         return curl
 
 
-def _is_plain(attempt: Attempt) -> bool:
-    return attempt.url.credentials is None and not attempt.request.may_be_told
+def _kind(request: Request) -> Kind:
+    """What stays set on a handle: the method, and whether it reads headers."""
+    return request.method, request.may_be_told
 
 
 def _pin(target: guard.Target, addresses: list[str]) -> str:

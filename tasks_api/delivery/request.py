@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
 from typing import NamedTuple
@@ -87,13 +88,35 @@ class Outcome:
     was_sent: bool = True
 
 
-@lru_cache(maxsize=1000)
 def options_of(text: str) -> RequestOptions:
     """What a task's request has beyond the usual, as it was stored."""
+    sealed, options = sealed_apart(text)
+    return replace(options, sealed_values=sealed)
+
+
+def sealed_apart(text: str) -> tuple[str, RequestOptions]:
+    """The same in two parts: what is sealed differs in each task, and nothing else may."""
+    found = _SEALED.search(text)
+    if found is None:
+        return "", _options(text)
+    return found[1], _options(text[: found.start(1)] + text[found.end(1) :])
+
+
+# Ciphertext has nothing that JSON escapes, and within a string the quotes would be.
+_SEALED = re.compile(r'"sealed_values":\s*"([^"\\]*)"')
+
+
+@lru_cache(maxsize=1000)
+def _options(text: str) -> RequestOptions:
     stored = json.loads(text)
     form = stored.pop("form")
     names = tuple(stored.pop("header_names"))
     return RequestOptions(names, form=form and BodyForm(form), **stored)
+
+
+@lru_cache(maxsize=1000)
+def _lower(names: tuple[str, ...]) -> frozenset[str]:
+    return frozenset(name.lower() for name in names)
 
 
 def build(
@@ -121,13 +144,11 @@ def build(
     signed = signing.signature(credentials.signing_secrets, run_id, timestamp, body)
     own, content_type, callback = [], JSON, []
     if run.request:
-        options = options_of(run.request)
+        sealed, options = sealed_apart(run.request)
         timeout = options.timeout_seconds or timeout
         content_type = options.content_type or JSON
         if options.header_names:
-            own = list(
-                zip(options.header_names, unseal(options.sealed_values), strict=True)
-            )
+            own = list(zip(options.header_names, unseal(sealed), strict=True))
         if options.deadline:
             callback = _callback(run, run_key, public_url)
     headers = [
@@ -144,7 +165,7 @@ def build(
     if run.surface == Surface.TIMERS:
         headers.append(("Scheduler-Secret", credentials.shared_secret))
     if own:
-        replaced = {name.lower() for name, _ in own}
+        replaced = _lower(options.header_names)
         headers = [each for each in headers if each[0].lower() not in replaced] + own
     return Request(
         run.method, url, tuple(headers), body.encode(), timeout, bool(run.retry)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
 
-from tasks_api.delivery.request import Claimed, Outcome, options_of
+from tasks_api.delivery.request import Claimed, Outcome, sealed_apart
 from tasks_api.specs import Backoff, RetryPolicy
 
 ACCEPTED = 202
@@ -74,7 +74,7 @@ def judge(outcome: Outcome, run: Claimed, *, now: datetime) -> Verdict:
 
 def deadline_of(run: Claimed) -> int | None:
     """The seconds that long work has between two words; None where it may not be."""
-    return options_of(run.request).deadline if run.request else None
+    return sealed_apart(run.request)[1].deadline if run.request else None
 
 
 def _is_expected(status: int, expected: str) -> bool:

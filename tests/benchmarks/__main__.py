@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tests.acceptance.stand import ROOT
 from tests.benchmarks import http_clients, report
-from tests.benchmarks.figures import Figures, medians
+from tests.benchmarks.figures import Figures, Impossible, medians
 from tests.benchmarks.goals import compared
 from tests.benchmarks.report import Result, Results
 from tests.benchmarks.scenarios import ALL, MEASURES, USUAL, Scenario, named
@@ -49,7 +49,11 @@ def main() -> int:
         http_clients.main()
     results: Results = {"machine": machine(), "scenarios": {}}
     for scenario in options.chosen:
-        figures = measure(scenario, options.rounds)
+        try:
+            figures = measure(scenario, options.rounds)
+        except Impossible as reason:
+            print(f"  left out: {reason}", flush=True)
+            continue
         results["scenarios"][scenario.name] = _result(scenario, figures, options.rounds)
         # After each, so that whoever interrupts keeps what there is.
         write(options.json, results)

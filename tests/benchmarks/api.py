@@ -59,26 +59,34 @@ def bulk(stored: int = 0, *, rounds: int) -> Iterator[Figures]:
 
 
 def reads(stored: int = 1_000_000, *, rounds: int) -> Iterator[Figures]:
-    """Reads by the owner of {stored} tasks, and by a stranger who owns a hundred."""
+    """Reads by the owner of {stored} tasks, by an administrator, and by a stranger who owns a hundred."""
     with bench() as stand:
         stranger = stand.another_tenant()
+        stand.manage("add_user", "boss", "--tenant", "Alpha", "--role", "admin")
+        boss = stand.manage("issue_token", "--tenant", "Alpha", "--user", "boss")
         stand.store_others(stored)
         stand.store_others(PAGE, token=stranger)
         ids = [str(task_id) for (task_id,) in stand.query(_SOME, READ)]
         one = [Call("GET", f"/tasks/id/{task_id}") for task_id in ids]
         _measure(stand, one[:WARM_UP], "one task")
         for _ in range(rounds):
-            yield _read(stand, one, last=stored - PAGE, stranger=stranger)
+            yield _read(stand, one, last=stored - PAGE, stranger=stranger, boss=boss)
 
 
-def _read(stand: Bench, one: list[Call], *, last: int, stranger: str) -> Figures:
+def _read(
+    stand: Bench, one: list[Call], *, last: int, stranger: str, boss: str
+) -> Figures:
     first_page = Call("GET", f"/tasks/?limit={PAGE}&offset=0")
+    of_tenant = Call("GET", f"/tasks/?owner=all&limit={PAGE}")
+    tagged = Call("GET", f"/tasks/?owner=all&tag=nothing&limit={PAGE}")
     last_page = Call("GET", f"/tasks/?limit={PAGE}&offset={last}")
     found = [
         _measure(stand, one, "one task"),
         _measure(stand, [first_page] * READ, "own hundred", token=stranger),
         _measure(stand, [first_page] * 8, "first page of all"),
         _measure(stand, [last_page] * 2, "last page of all"),
+        _measure(stand, [of_tenant] * 8, "first page of the tenant", token=boss),
+        _measure(stand, [tagged] * 8, "nothing with a tag", token=boss),
     ]
     refused = sum(figures["refused"] for figures in found)
     return {k: v for figures in found for k, v in figures.items()} | {

@@ -15,6 +15,10 @@ FAULTS = ("lost", "doubled", "early", "refused")
 TARGET = "target"
 
 
+class Impossible(RuntimeError):
+    """Why a scenario cannot be measured on this machine."""
+
+
 class Arrival(NamedTuple):
     """A request at the target. Moments are seconds since the epoch."""
 

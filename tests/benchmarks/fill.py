@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -19,12 +20,14 @@ import django
 
 django.setup()
 
+from accounts import encryption
 from tasks_api import periodic
 
 Cursor = psycopg.Cursor[tuple[Any, ...]]
 
 LATER = datetime(2099, 1, 1, tzinfo=UTC)
 TASK = "tasks_api_task"
+TAG = "tasks_api_tasktag"
 PERIODIC = "django_celery_beat_periodictask"
 CLOCKED = "django_celery_beat_clockedschedule"
 
@@ -34,15 +37,22 @@ _WANTED = f"""
     SELECT uuidv7() AS task_id, (%(urls)s::text[])[n %% %(hosts)s + 1] AS url,
         nextval('{PERIODIC}_id_seq') AS periodic_task_id,
         nextval('{CLOCKED}_id_seq') AS clocked_id,
-        %(first)s + n * %(step)s AS moment
+        %(first)s + n * %(step)s AS moment, own.request
     FROM generate_series(0, %(count)s - 1) n
+    LEFT JOIN unnest(%(requests)s::text[]) WITH ORDINALITY AS own(request, place)
+        ON own.place = n + 1
 """
 _ORIGINAL = f"""
-    SELECT task.id, periodic.id, periodic.clocked_id FROM {TASK} task
+    SELECT task.id, periodic.id, periodic.clocked_id, task.request FROM {TASK} task
     JOIN {PERIODIC} periodic ON periodic.id = task.periodic_task_id WHERE task.id = %s
 """
 
 
+_TAGGED = f"""
+    INSERT INTO {TAG} (owner_id, task_id, tag)
+    SELECT original.owner_id, wanted.task_id, tag
+    FROM {TASK} original, unnest(original.tags) AS tag, wanted WHERE original.id = %s
+"""
 _COUNTED = f"""
     INSERT INTO tasks_api_tasktally AS tally (owner_id, surface, part, tasks)
     SELECT owner_id, surface, 0, %(count)s FROM {TASK} WHERE id = %(task)s
@@ -97,18 +107,33 @@ def copies(
         # No checks of foreign keys, which take as long as everything else.
         connection.execute("SET session_replication_role = replica")
         with connection.transaction(), connection.cursor() as cursor:
-            cursor.execute(_WANTED, values)
-            task_id, periodic_id, clocked_id = _one(cursor, _ORIGINAL, original)
+            task_id, periodic_id, clocked_id, request = _one(
+                cursor, _ORIGINAL, original
+            )
+            cursor.execute(_WANTED, {**values, "requests": _sealed(request, count)})
             _copy(cursor, CLOCKED, clocked_id, {"id": "clocked_id", **_AT_ONCE})
             when = _REPEATING if clocked_id is None else _ONE_OFF
             _copy(cursor, PERIODIC, periodic_id, _PERIODIC | when)
             changes = _TASK | (differences or {})
             _copy(cursor, TASK, task_id, changes, join=periodic.JOINS)
+            cursor.execute(_TAGGED, [task_id])
             cursor.execute(_COUNTED, {"task": task_id, "count": count})
-        for table in (CLOCKED, PERIODIC, TASK):
+        for table in (CLOCKED, PERIODIC, TASK, TAG):
             connection.execute(f"VACUUM ANALYZE {table}")
         # Writing it all out would otherwise fall into what is measured.
         connection.execute("CHECKPOINT")
+
+
+def _sealed(request: str, count: int) -> list[str]:
+    """The same request, its secrets sealed anew for each task: as clients would do."""
+    if not request:
+        return []
+    options = json.loads(request)
+    values = encryption.decrypt(options["sealed_values"])
+    return [
+        json.dumps(options | {"sealed_values": encryption.encrypt(values)})
+        for _ in range(count)
+    ]
 
 
 # Where copies differ from their original, as SQL over `wanted`, here called `task`.
@@ -124,6 +149,7 @@ _TASK = {
     "id": "task.task_id",
     "periodic_task_id": "task.periodic_task_id",
     "url": "task.url",
+    "request": "coalesce(task.request, original.request)",
     "next_fire_at": "task.moment",
     "planned_from": periodic.PLAN,
 }

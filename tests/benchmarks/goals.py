@@ -34,6 +34,11 @@ _FLAT = {"worker grew MB": Goal("<", 10)}
 GOALS: dict[str, dict[str, Goal]] = {
     "burst-10k": {"delivered in s": Goal("≤", 1.4), **_CPU},
     "burst-100k": {"delivered in s": Goal("≤", 12), **_CPU, **_FLAT},
+    "policies-10k": {
+        f"{kind}: ruled : plain, CPU µs per delivery": Goal("≤", 1.15)
+        for kind in ("periodic", "one-time")
+    },
+    "history-400k": {"stored : none, CPU µs per delivery": Goal("≤", 1.15)},
     "steady-1000-1k": {**_FLAT},
     "steady-1000-1m": {
         "late p99 ms": Goal("<", 100),
@@ -56,6 +61,12 @@ GOALS: dict[str, dict[str, Goal]] = {
     "slow-200": {"others : alone, late p99": Goal("≤", 1.2)},
     "flood-100k": {"small tenant: late p99 ms": Goal("<", 2000)},
     "edits-50-100k": {"late p99 ms": Goal("<", 500)},
+    # As soon done and as cheap as each of them where it is at its best.
+    "peers-10k": {
+        f"ours : {peer}, {figure}": Goal("≤", 1)
+        for figure in ("delivered in s", "CPU")
+        for peer in ("graphile-worker", "pg-boss", "BullMQ")
+    },
     "queue-1m": {"long : short, next p50 ms": Goal("<", 1.5)},
 }
 

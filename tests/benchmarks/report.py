@@ -180,13 +180,41 @@ def _goals(scenarios: Mapping[str, Result]) -> str:
     return f"## Goals\n\n{text}\n\n{_markdown(rows)}"
 
 
+# How figures of contestants begin, and their ratios.
+OURS, AGAINST = "ours", "ours : "
+
+
 def _section(name: str, result: Result) -> str:
+    beside, figures = _beside(result["figures"])
     rows = [("figure", "median", "goal")]
-    for figure, value in result["figures"].items():
+    for figure, value in figures.items():
         goal = str(goal_for(name, figure) or "")
         rows.append((figure.strip(), written(value), goal))
     how = f"Rounds: {result['rounds']}, on {result['measured_on']}."
-    return f"## `{name}`\n\n{result['about']} {how}\n\n{_markdown(rows)}"
+    tables = [_markdown(each) for each in (beside, rows) if len(each) > 1]
+    return "\n\n".join([f"## `{name}`", f"{result['about']} {how}", *tables])
+
+
+def _beside(figures: Figures) -> tuple[list[Row], Figures]:
+    """A table with a column for each contestant, if there are any; and what is left."""
+    cells: dict[str, dict[str, float]] = {}
+    left: Figures = {}
+    is_contest = any(name.startswith(AGAINST) for name in figures)
+    for name, value in figures.items():
+        who, found, figure = name.partition(": ")
+        if is_contest and name.startswith(AGAINST):
+            who, _, figure = name.removeprefix(AGAINST).rpartition(", ")
+            cells.setdefault(f"{AGAINST}theirs, {figure}", {})[who] = value
+        elif is_contest and found:
+            cells.setdefault(figure.strip(), {})[who] = value
+        else:
+            left[name] = value
+    names = list(dict.fromkeys(who for row in cells.values() for who in row))
+    rows: list[Row] = [("figure", *names)]
+    for figure, row in cells.items():
+        values = (written(row[who]) if who in row else "" for who in names)
+        rows.append((figure, *values))
+    return rows, left
 
 
 def _markdown(rows: Sequence[Row]) -> str:

@@ -97,11 +97,13 @@ class History:
         self._days = itertools.count()
         self._oldest = self._first
 
-    def begin(self) -> None:
+    def begin(self, tenants: int = TENANTS) -> None:
+        """Store the tasks that made it, of so many tenants; or of the stand's own user."""
         stand = self._stand
-        self._say(_TENANTS, TENANTS)
         stand.store(TASKS, first=fill.LATER, every=DAY)
-        self._say(_SHARE_OUT, TENANTS)
+        if tenants:
+            self._say(_TENANTS, tenants)
+            self._say(_SHARE_OUT, tenants)
 
     def arrive(self) -> None:
         """One more day."""

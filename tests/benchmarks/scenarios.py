@@ -7,7 +7,17 @@ import re
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from tests.benchmarks import api, delivery, neighbours, queue, retention, target
+from tests.benchmarks import (
+    api,
+    delivery,
+    job_queues,
+    neighbours,
+    profiles,
+    queue,
+    retention,
+    surcharges,
+    target,
+)
 from tests.benchmarks.figures import Figures
 
 _UNITS = {"": 1, "k": 1000, "m": 1_000_000}
@@ -29,6 +39,10 @@ MEASURES: dict[str, Callable[..., Iterator[Figures]]] = {
         neighbours.admin,
         queue.queue,
         retention.retention,
+        surcharges.policies,
+        surcharges.history,
+        profiles.profile,
+        job_queues.peers,
     )
 }
 
@@ -37,6 +51,8 @@ USUAL = (
     "sink",
     "burst-10k",
     "burst-100k",
+    "policies-10k",
+    "history-400k",
     "steady-1000-1k",
     "steady-1000-1m",
     "repeat-10k",
@@ -62,6 +78,8 @@ ALL = (
     "slow-1000",
     "admin-5-100k",
     "retention-1m",
+    "profile-10k",
+    "peers-10k",
 )
 
 

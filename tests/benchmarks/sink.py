@@ -65,7 +65,9 @@ class Sink(asyncio.Protocol):
 
 def _is_whole(request: bytes) -> bool:
     head, end, rest = request.partition(b"\r\n\r\n")
-    return bool(end) and len(rest) >= int(_header(head, b"Content-Length") or 0)
+    # Clients write this name, and no other that is read here, as they like.
+    length = _header(head.lower(), b"content-length")
+    return bool(end) and len(rest) >= int(length or 0)
 
 
 def _header(head: bytes, name: bytes) -> str:

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
@@ -101,8 +101,12 @@ class Bench(Stand):
         every: timedelta | None = None,
         token: str = "",
         differences: Mapping[str, str] | None = None,
+        more: Mapping[str, object] | None = None,
     ) -> None:
-        """Store tasks whose first fire times are spread evenly; one-offs, or repeating."""
+        """Store tasks whose first fire times are spread evenly; one-offs, or repeating.
+
+        They may have `more` fields, as the API takes them.
+        """
         urls = urls or [self.target]
         task = (
             fill.one_off(fill.LATER, urls[0])
@@ -111,7 +115,7 @@ class Bench(Stand):
         )
         answer = requests.post(
             f"{self.url}/tasks/",
-            json=task,
+            json=task | dict(more or {}),
             headers={"Authorization": f"Bearer {token or self.token}"},
             timeout=30,
         )
@@ -146,12 +150,21 @@ class Bench(Stand):
             SELECT count(*) FROM tasks_api_run
             WHERE wake_at IS NOT NULL AND scheduled_for < to_timestamp(%s)
         """
+        self.wait_for_requests(
+            count,
+            until=lambda: not self.query(waiting, before)[0][0],
+            timeout=timeout,
+        )
+
+    def wait_for_requests(
+        self, count: int, *, until: Callable[[], bool], timeout: float
+    ) -> None:
+        """Return when so many quick requests have come and it is so, or it is too late."""
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
             # Seldom, so that asking is no load of its own.
             time.sleep(0.1)
-            arrived = int(self._ask_sink("count"))
-            if arrived >= count and not self.query(waiting, before)[0][0]:
+            if int(self._ask_sink("count")) >= count and until():
                 return
 
     def _ask_sink(self, what: str) -> bytes:

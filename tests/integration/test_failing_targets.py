@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import connection, transaction
 from django.utils import timezone
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
@@ -26,6 +28,7 @@ from tasks_api.delivery.retry import GiveUp, Succeed
 from tasks_api.models import Run, Task
 from tasks_api.schedules import Interval
 from tasks_api.specs import Backoff, Surface, TaskSpec
+from tests.acceptance.stand import eventually
 from tests.integration.conftest import Recorded
 from tests.receiver import Receiver
 
@@ -53,6 +56,11 @@ def fire(task: Task, *, fails: bool) -> None:
         next_fire_at=timezone.now()
     )
     dispatch.dispatch_due()
+    end_runs(task, fails=fails)
+
+
+def end_runs(task: Task, *, fails: bool) -> None:
+    """Let the runs of the task that wait be sent, and end."""
     pending = Run.objects.filter(task=task, state="pending").values_list(
         "pk", flat=True
     )
@@ -95,6 +103,35 @@ def test_a_streak_of_failures_pauses_the_task_and_says_why(
     assert (entry.actor, entry.object_id) == ("the service", str(task.pk))
     # Nobody is to be told.
     assert notices() == []
+
+
+def test_whoever_counts_holds_no_run_while_it_waits_for_a_task(user: User) -> None:
+    """Dispatch holds tasks and waits for runs; the other way round nobody would go on."""
+    task = make(user, pause_after_failures=3)
+    [run_id] = dispatch.dispatch_due().run_ids
+
+    def end() -> None:
+        try:
+            end_runs(task, fails=True)
+        finally:
+            connection.close()
+
+    counting = threading.Thread(target=end)
+    with transaction.atomic():
+        Task.objects.select_for_update(no_key=True).get(pk=task.pk)
+        counting.start()
+        eventually(_somebody_waits_for_a_lock)
+        assert Run.objects.select_for_update(nowait=True).get(pk=run_id)
+    counting.join()
+
+    assert state_of(task) == (False, 1, "")
+
+
+def _somebody_waits_for_a_lock() -> bool:
+    with connection.cursor() as cursor:
+        # Not pg_stat_activity, which stays as it is within a transaction.
+        cursor.execute("SELECT FROM pg_locks WHERE NOT granted")
+        return cursor.fetchone() is not None
 
 
 def test_to_resume_begins_the_streak_anew(user: User, api: APIClient) -> None:

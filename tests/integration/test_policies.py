@@ -6,6 +6,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from accounts.models import User
@@ -57,6 +59,28 @@ def test_a_fire_time_is_skipped_while_the_run_before_it_is_not_over(user: User) 
     assert skipped.finished_at is not None
     task.periodic_task.refresh_from_db()
     # What was skipped did not run.
+    assert task.periodic_task.total_run_count == 1
+
+
+def test_on_the_grid_one_statement_skips_as_well(user: User) -> None:
+    task = make(user, due_every(HOUR, since=SECOND))
+    on_the_grid = Task.objects.get(pk=task.pk).next_fire_at
+    [first] = dispatch.dispatch_due().run_ids
+    Run.objects.filter(pk=first).update(scheduled_for=on_the_grid - HOUR)
+    Task.objects.filter(pk=task.pk).update(next_fire_at=on_the_grid)
+
+    with CaptureQueriesContext(connection) as said:
+        assert dispatch.dispatch_due().run_ids == []
+
+    # Whether more is due than it takes, and the statement.
+    assert len([query for query in said if "tasks_api" in query["sql"]]) == 2
+    assert states(task) == ["pending", "skipped"]
+    skipped = Run.objects.get(state="skipped")
+    assert skipped.reason == "The run before it was not over."
+    assert (skipped.finished_at is None, skipped.wake_at) == (False, None)
+    task.refresh_from_db()
+    assert (task.last_fire_at, task.next_fire_at) == (on_the_grid, on_the_grid + HOUR)
+    task.periodic_task.refresh_from_db()
     assert task.periodic_task.total_run_count == 1
 
 

@@ -15,6 +15,7 @@ from tests.benchmarks.figures import (
     medians,
     percentile,
 )
+from tests.benchmarks.profiles import by_function, by_statement
 from tests.benchmarks.report import Results
 
 
@@ -126,3 +127,54 @@ def test_the_page_shows_each_goal_and_what_was_measured() -> None:
 
     assert "| `burst-10k` | delivered in s | ≤ 1.4 | 1.25 | yes |" in page
     assert "Tasks due at once. Rounds: 3, on 2026-11-22." in page
+
+
+def test_contestants_stand_beside_each_other() -> None:
+    figures = {
+        "ours: CPU µs per delivery": 300.0,
+        "lost": 0.0,
+        "BullMQ: CPU µs per delivery": 400.0,
+        "ours : BullMQ, CPU": 0.75,
+    }
+
+    page = report.page(results(peers_10k=figures))
+
+    assert (
+        "| figure | ours | BullMQ |\n|---|---|---|\n"
+        "| CPU µs per delivery | 300 | 400 |\n| ours : theirs, CPU |  | 0.75 |\n"
+    ) in page
+    assert "| lost | 0 | = 0 |" in page
+
+
+def test_the_log_of_the_database_says_what_a_statement_cost() -> None:
+    usage = "\t!\t{} s user, {} s system, 9.9 s elapsed\n\t!\t[8.1 s user total]\n"
+    log = "".join(
+        (
+            "2026-11-21 14:00:00 UTC [7] LOG:  BIND MESSAGE STATISTICS\n",
+            "2026-11-21 14:00:00 UTC [7] DETAIL:  ! system usage stats:\n",
+            usage.format("0.25", "0.5"),
+            "2026-11-21 14:00:00 UTC [7] STATEMENT:  \n\t    WITH free AS (\n",
+            "\t        SELECT 1\n",
+            "2026-11-21 14:00:00 UTC [8] LOG:  QUERY STATISTICS\n",
+            "2026-11-21 14:00:00 UTC [8] DETAIL:  ! system usage stats:\n",
+            usage.format("1.0", "0.0"),
+            "2026-11-21 14:00:00 UTC [8] STATEMENT:  SELECT 2\n",
+        )
+    )
+
+    assert by_statement(log) == {"claim": 0.75, "other statements": 1.0}
+
+
+def test_a_sample_belongs_to_the_innermost_step() -> None:
+    folded = (
+        "Engine._claim (tasks_api/delivery/engine.py);"
+        "build (tasks_api/delivery/request.py);dumps (json/__init__.py) 3\n"
+        "Engine._claim (tasks_api/delivery/engine.py);len (x.py) 2\n"
+        "main (celery/__main__.py) 1\n"
+    )
+
+    assert by_function(folded) == {
+        "build and sign": 3,
+        "hold what was claimed": 2,
+        "Celery and the rest of Python": 1,
+    }

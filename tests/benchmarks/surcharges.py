@@ -1,0 +1,100 @@
+"""What policies and history cost: a burst with them, in turn with one without."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from datetime import timedelta
+from functools import partial
+
+from tests.benchmarks.delivery import burst_of
+from tests.benchmarks.figures import FAULTS, Figures
+from tests.benchmarks.retention import History
+from tests.benchmarks.stand import Bench, bench, soon
+
+# What a task of one kind may have; spread apart, which would make a burst none.
+ALWAYS: Mapping[str, object] = {
+    "retry": {"max_attempts": 5, "min_delay": 10, "max_delay": 600},
+    "expected_status": "200-299",
+    "headers": {"X-Api-Key": "secret of a receiver", "X-Team": "billing"},
+    "timeout_seconds": 60,
+    "tags": ["billing", "nightly"],
+}
+RECURRING: Mapping[str, object] = {
+    **ALWAYS,
+    "overlap": "skip",
+    "misfire": "all",
+    "catchup_window": 3600,
+    "pause_after_failures": 10,
+}
+# So rarely that a round sees each task fire once.
+HOURLY = timedelta(hours=1)
+# A task with secrets of its own takes so many times as long to store.
+SEALING = 6
+# Loads code and fills caches before anything is compared.
+WARM_UP = 1000
+SHOWN = ("delivered in s", "late p99 ms", "CPU µs per delivery")
+
+Burst = Callable[[], Figures]
+
+
+def policies(count: int = 10_000, *, rounds: int) -> Iterator[Figures]:
+    """{count} tasks due at the same moment that use every policy, in turn with as many that use none; periodic ones, and one-time ones."""
+    with bench() as stand:
+
+        def burst(tasks: int, every: timedelta | None, **more: object) -> Figures:
+            at = soon(SEALING * tasks)
+            stand.store(tasks, first=at, every=every, more=more)
+            return burst_of(stand, tasks, at)
+
+        kinds = (("periodic: ", HOURLY, RECURRING), ("one-time: ", None, ALWAYS))
+        for _, every, more in kinds:
+            burst(WARM_UP, every)
+            burst(WARM_UP, every, **more)
+        for number in range(rounds):
+            for kind, every, more in kinds:
+                plain = partial(burst, count, every)
+                pair = {"plain": plain, "ruled": partial(plain, **more)}
+                yield _compared(number, kind, pair)
+
+
+def history(stored: int = 400_000, *, rounds: int) -> Iterator[Figures]:
+    """10,000 tasks due at the same moment where the tenant has {stored} runs that are over, in turn with as many where it has none."""
+    with bench() as empty, bench() as full:
+        past = History(full, stored)
+        past.begin(tenants=0)
+        past.arrive()
+
+        def burst(stand: Bench, tasks: int = 10_000) -> Figures:
+            at = soon(tasks)
+            stand.store(tasks, first=at)
+            return burst_of(stand, tasks, at)
+
+        for stand in (empty, full):
+            burst(stand, WARM_UP)
+        for number in range(rounds):
+            pair = {"none": partial(burst, empty), "stored": partial(burst, full)}
+            yield _compared(number, "", pair)
+
+
+def _compared(number: int, kind: str, bursts: Mapping[str, Burst]) -> Figures:
+    """The bursts one after the other, every other round the second one first."""
+    order = list(bursts) if number % 2 == 0 else list(reversed(bursts))
+    found = {name: bursts[name]() for name in order}
+    without, with_it = bursts
+    shown = {
+        f"{kind}{name}: {figure}": found[name][figure]
+        for name in bursts
+        for figure in found[name]
+        if figure in SHOWN or figure.startswith("  of it")
+    }
+    ratios = {
+        f"{kind}{with_it} : {without}, {figure}": found[with_it][figure]
+        / found[without][figure]
+        for figure in SHOWN
+    }
+    faults = {
+        fault: sum(figures[fault] for figures in found.values())
+        for fault in FAULTS
+        if fault in found[without]
+    }
+    return {**shown, **ratios, **faults}
