@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 from uuid import uuid4
 
-from scheduler_client import wire
+from scheduler_client import wire, work
 from scheduler_client.by_name import ByName
 from scheduler_client.connection import Answer, Connection
 from scheduler_client.models import (
@@ -20,12 +20,15 @@ from scheduler_client.models import (
     Entry,
     FireTimes,
     IssuedToken,
+    NewSecret,
     Plan,
     Redriven,
     Run,
     ScheduleChange,
+    SigningSecret,
     Task,
     Token,
+    User,
     read,
 )
 from scheduler_client.wire import Fields
@@ -233,7 +236,7 @@ class Client:
 
     def run_detail(self, run_id: str) -> Run:
         """One run, with its attempts."""
-        data = self._get(f"/runs/{wire.part(run_id)}/").body
+        data = self._get(f"{_run(run_id)}/").body
         attempts = tuple(read(Attempt, each) for each in data.get("attempts", ()))
         return read(Run, data, attempts=attempts)
 
@@ -259,7 +262,7 @@ class Client:
 
     def redrive(self, run_id: str) -> str:
         """Send a run again; the id of the new one."""
-        path = f"/runs/{wire.part(run_id)}/redrive/"
+        path = f"{_run(run_id)}/redrive/"
         answer = self._connection.say("POST", path, repeatable=False)
         return str(answer.body["run_id"])
 
@@ -283,6 +286,31 @@ class Client:
         answer = self._post("/runs/redrive/", body, repeatable=False)
         return read(Redriven, answer.body)
 
+    def complete(self, run_id: str, answer: Any = None) -> str:
+        """End a run of long work as succeeded; its state.
+
+        `answer`, any JSON value, is kept in the place of what its request was answered.
+        Raises Conflict where the run ended otherwise, or its deadline has passed.
+        """
+        return work.complete(self._connection, _run(run_id), answer)
+
+    def fail(self, run_id: str, reason: str = "", *, retry: bool = True) -> str:
+        """End the attempt of long work as failed; the state of its run.
+
+        That is `retrying` where the task asks for retries and `retry` allows it.
+        """
+        # Said twice by a user, it could mean the attempt after it.
+        return work.fail(
+            self._connection, _run(run_id), reason, retry, repeatable=False
+        )
+
+    def heartbeat(self, run_id: str) -> datetime | None:
+        """Put the deadline of long work off; until when.
+
+        None while the request that began it has not been answered.
+        """
+        return work.heartbeat(self._connection, _run(run_id))
+
     # Access.
 
     def tokens(self, *, owner: str | None = None) -> Iterator[Token]:
@@ -290,6 +318,10 @@ class Client:
         query = {"owner": owner, "limit": PAGE}
         for each in self._pages("/tokens/", "tokens", query):
             yield read(Token, each)
+
+    def get_token(self, token_id: str) -> Token:
+        """One token, without its clear text."""
+        return read(Token, self._get(f"/tokens/{wire.part(token_id)}/").body)
 
     def issue_token(
         self,
@@ -315,6 +347,40 @@ class Client:
         path = f"/tokens/{wire.part(token_id)}/"
         self._connection.say("DELETE", path, repeatable=True)
 
+    def users(self) -> Iterator[User]:
+        """The users of your tenant, the newest first; for administrators, as is all below."""
+        for each in self._pages("/users/", "users", {"limit": PAGE}):
+            yield read(User, each)
+
+    def get_user(self, name: str) -> User:
+        return read(User, self._get(f"/users/{wire.part(name)}/").body)
+
+    def add_user(self, name: str, *, role: str | None = None) -> User:
+        """Invite a user, a member if no role is said; raises Conflict if there is one."""
+        body = {"name": name, "role": role}
+        return read(User, self._post("/users/", body, repeatable=False).body)
+
+    def change_user(
+        self, name: str, *, role: str | None = None, is_active: bool | None = None
+    ) -> User:
+        """Give a user another role, or close the door to them, or open it again."""
+        body = {"role": role, "is_active": is_active}
+        path = f"/users/{wire.part(name)}/"
+        answer = self._connection.say("PATCH", path, body=body, repeatable=True)
+        return read(User, answer.body)
+
+    def signing_secrets(self) -> builtins.list[SigningSecret]:
+        """The live secrets that requests are signed with, the newest first."""
+        answer = self._get("/signing-secrets/")
+        return [read(SigningSecret, each) for each in answer.body["secrets"]]
+
+    def rotate_signing_secret(
+        self, *, overlap: timedelta | int | None = None
+    ) -> NewSecret:
+        """A new secret; the old one signs beside it for `overlap`, in seconds."""
+        path, body = "/signing-secrets/rotate/", {"overlap_seconds": overlap}
+        return read(NewSecret, self._post(path, body, repeatable=False).body)
+
     def audit(
         self,
         *,
@@ -324,7 +390,7 @@ class Client:
         since: Moment | None = None,
         until: Moment | None = None,
     ) -> Iterator[Entry]:
-        """The audit log of your tenant, the newest first; for administrators."""
+        """The audit log of your tenant, the newest first."""
         query = {
             "actor": actor,
             "action": action,
@@ -380,3 +446,7 @@ class Client:
             cursor = page["next_cursor"]
             if not cursor:
                 return
+
+
+def _run(run_id: str) -> str:
+    return f"/runs/{wire.part(run_id)}"
