@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 from uuid import UUID
 
+from django.db import transaction
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.utils.urls import replace_query_param
@@ -16,6 +17,7 @@ from rest_framework.utils.urls import replace_query_param
 from tasks_api import account, broker, history, redrive, services
 from tasks_api.api import fields
 from tasks_api.api import tasks_history_schema as schema
+from tasks_api.api.idempotency import idempotent
 from tasks_api.api.tasks import TasksView
 from tasks_api.exceptions import InvalidTask, RunNotFound, TaskNotFound
 from tasks_api.history import Listed, Place, Wanted
@@ -62,14 +64,16 @@ class RunDetail(RunsView):
 
 class RedriveRun(RunsView):
     @schema.redrive_run
+    @idempotent
     def post(self, request: Request, run_id: str) -> Response:
         made = redrive.again(self.user, _run_id(run_id))
-        broker.ring(made.to_ring)
+        transaction.on_commit(lambda: broker.ring(made.to_ring))
         return Response({"run_id": str(made.run_ids[0])}, status=202)
 
 
 class RedriveRuns(RunsView):
     @schema.redrive_runs
+    @idempotent
     def post(self, request: Request) -> Response:
         data = fields.body_of(request.data)
         limit = data.get("limit")
@@ -82,7 +86,7 @@ class RedriveRuns(RunsView):
             since=fields.optional_moment(data, "from"),
             until=fields.optional_moment(data, "to"),
         )
-        broker.ring(made.to_ring)
+        transaction.on_commit(lambda: broker.ring(made.to_ring))
         ids = list(map(str, made.run_ids))
         body = {"count": len(ids), "run_ids": ids, "more": made.has_more}
         return Response(body, status=202)

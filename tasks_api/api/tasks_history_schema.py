@@ -284,15 +284,22 @@ get_account = extend_schema(
 redrive_run = extend_schema(
     operation_id="redrive_run",
     summary="Send a run again",
+    parameters=schema.IDEMPOTENCY,
     request=None,
     responses={
         202: schema.answer(AGAIN_OUT, {"run_id": RUN_ID}, "A new run was made."),
-        **_failures(_404="Run not found", _409="The run was delivered"),
+        **_failures(
+            _400=schema.KEY_UNFIT,
+            _404="Run not found",
+            _409="The run was delivered",
+            _422=schema.KEY_REUSED,
+        ),
     },
 )
 redrive_runs = extend_schema(
     operation_id="redrive_runs",
     summary="Send runs again by what became of them",
+    parameters=schema.IDEMPOTENCY,
     request=schema.body(REDRIVE_IN),
     examples=[
         OpenApiExample(
@@ -311,6 +318,11 @@ redrive_runs = extend_schema(
             {"count": 1, "run_ids": [RUN_ID], "more": False},
             "New runs were made.",
         ),
-        **_failures(_400="Missing key: state", _413=schema.TOO_LARGE),
+        **_failures(
+            _400="Missing key: state",
+            _409=schema.KEY_IN_USE,
+            _413=schema.TOO_LARGE,
+            _422=schema.KEY_REUSED,
+        ),
     },
 )

@@ -293,13 +293,16 @@ def test_an_answer_that_gets_lost_makes_nothing_twice(
     made = client.create(ONE_TIME)
     door.lose = 1
     run_id = client.run(made.id)
+    failed = failed_run_of(Task.objects.get(pk=made.id))
+    door.lose = 1
+    again = client.redrive(str(failed.pk))
     door.lose = 1
     tasks = [{**ONE_TIME, "name": "a"}]
     applied = client.apply("web", tasks, plan=client.plan("web", tasks))
 
     assert made.replayed
     assert Task.objects.count() == 2
-    assert [run.id for run in client.runs(made.id)] == [run_id]
+    assert {run.id for run in client.runs(made.id)} == {run_id, str(failed.pk), again}
     assert applied.steps[0].action == "create"
 
 

@@ -260,10 +260,9 @@ class Client:
             changes=[read(ScheduleChange, each) for each in data["changes"]],
         )
 
-    def redrive(self, run_id: str) -> str:
+    def redrive(self, run_id: str, *, key: str | None = None) -> str:
         """Send a run again; the id of the new one."""
-        path = f"{_run(run_id)}/redrive/"
-        answer = self._connection.say("POST", path, repeatable=False)
+        answer = self._create(f"{_run(run_id)}/redrive/", None, key)
         return str(answer.body["run_id"])
 
     def redrive_many(
@@ -274,6 +273,7 @@ class Client:
         since: Moment | None = None,
         until: Moment | None = None,
         limit: int | None = None,
+        key: str | None = None,
     ) -> Redriven:
         """Send again what is in these states, the oldest first, at most `limit` runs."""
         body = {
@@ -283,8 +283,7 @@ class Client:
             "to": until,
             "limit": limit,
         }
-        answer = self._post("/runs/redrive/", body, repeatable=False)
-        return read(Redriven, answer.body)
+        return read(Redriven, self._create("/runs/redrive/", body, key).body)
 
     def complete(self, run_id: str, answer: Any = None) -> str:
         """End a run of long work as succeeded; its state.
