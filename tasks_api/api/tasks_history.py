@@ -21,8 +21,9 @@ from tasks_api.api.idempotency import idempotent
 from tasks_api.api.tasks import TasksView
 from tasks_api.exceptions import InvalidTask, RunNotFound, TaskNotFound
 from tasks_api.history import Listed, Place, Wanted
-from tasks_api.models import Attempt, Run
+from tasks_api.models import Attempt, Run, Task
 from tasks_api.moments import written_or_null
+from tasks_api.specs import Surface
 from tasks_api.states import NOT_DELIVERED, RunState
 
 PAGE = 100
@@ -56,8 +57,8 @@ class TaskRunList(RunsView):
 class RunDetail(RunsView):
     @schema.get_run
     def get(self, request: Request, run_id: str) -> Response:
-        run, name, attempts = history.detail(self.user, _run_id(run_id))
-        shown = _render(run, name)
+        run, attempts = history.detail(self.user, _run_id(run_id))
+        shown = _render(run, run.task)
         shown["attempts"] = [_render_attempt(each) for each in attempts]
         return Response(shown)
 
@@ -137,6 +138,7 @@ def _page(
         fields.optional_moment(query, "from"),
         fields.optional_moment(query, "to"),
         _read_cursor(query["cursor"]) if "cursor" in query else None,
+        _wants_notices(query),
     )
     found = history.page(view.user, wanted, limit=limit + 1)
     rows, has_more = found[:limit], len(found) > limit
@@ -156,6 +158,15 @@ def _page_size(query: Mapping[str, str]) -> int:
         return min(int(text[:9]), LONGEST_PAGE)
     raise InvalidTask(
         "limit", "Invalid value of limit. Value should be a whole number from 1"
+    )
+
+
+def _wants_notices(query: Mapping[str, str]) -> bool:
+    text = query.get("notice", "false")
+    if text in ("true", "false"):
+        return text == "true"
+    raise InvalidTask(
+        "notice", "Invalid value of notice. Value should be true or false"
     )
 
 
@@ -214,14 +225,15 @@ def _read_cursor(text: str) -> Place:
 
 
 def render_run(row: Listed) -> dict[str, Any]:
-    return {**_render(row.run, row.task_name), "last_status": row.last_status}
+    return {**_render(row.run, row.task), "last_status": row.last_status}
 
 
-def _render(run: Run, task_name: str) -> dict[str, Any]:
+def _render(run: Run, task: Task) -> dict[str, Any]:
     return {
         "id": str(run.pk),
         "task_id": str(run.task_id),
-        "task_name": task_name,
+        "task_name": task.name,
+        "notice": task.surface == Surface.NOTICES,
         "scheduled_for": written_or_null(run.scheduled_for),
         "state": run.state,
         "reason": run.reason,

@@ -28,6 +28,10 @@ _RUN = {
     "id": schema.TEXT,
     "task_id": schema.TEXT,
     "task_name": schema.TEXT,
+    "notice": {
+        "type": "boolean",
+        "description": "Tells the tenant what the service did by itself.",
+    },
     "scheduled_for": _MOMENT,
     "state": _STATE,
     "reason": schema.TEXT,
@@ -170,6 +174,7 @@ _COMMON: dict[str, Any] = {
     "id": RUN_ID,
     "task_id": TASK_ID,
     "task_name": "",
+    "notice": False,
     "scheduled_for": "2026-11-21T03:28:22Z",
     "state": "failed",
     "reason": "The answer was 500.",
@@ -246,6 +251,11 @@ list_runs = extend_schema(
     summary="Get the runs of all tasks",
     parameters=[
         OpenApiParameter("task", OpenApiTypes.STR, description="The id of a task."),
+        OpenApiParameter(
+            "notice",
+            OpenApiTypes.BOOL,
+            description="True: the runs of notices, which are left out otherwise.",
+        ),
         *_PAGING,
     ],
     responses={

@@ -77,7 +77,7 @@ CALLS: dict[str, Call] = {
     "next_fire_times": lambda c: c.next(ID, n=3),
     "preview_task": lambda c: c.preview(PERIODIC, n=3, since=THEN),
     "apply_tasks": lambda c: c.apply("web", [{**ONE_TIME, "name": "a"}], plan="0" * 32),
-    "list_runs": lambda c: next(c.runs(states=["failed"], **SPAN)),
+    "list_runs": lambda c: next(c.runs(states=["failed"], notices=True, **SPAN)),
     "list_runs_of_task": lambda c: next(c.runs(ID, states=["failed"], **SPAN)),
     "get_run": lambda c: c.run_detail(ID),
     "get_account": lambda c: c.account(ID, **SPAN),

@@ -175,6 +175,8 @@ def test_an_unknown_run_is_not_found(api: APIClient, path: str) -> None:
     [
         ("limit=0", "limit"),
         ("limit=x", "limit"),
+        ("notice=1", "notice"),
+        ("notice=", "notice"),
         ("limit=%D9%A1", "limit"),
         ("state=", "state"),
         ("state=failed,nonsense", "state"),

@@ -203,6 +203,7 @@ def _runs(client: Client, options: Options) -> int:
         states=options.state,
         since=options.since,
         until=options.until,
+        notices=options.notices,
         page=min(options.limit, 1000),
     )
     runs = list(islice(found, options.limit))
@@ -451,6 +452,7 @@ def _add_runs(group: Any, add: Add) -> None:
     one = add(group, "list", _runs, "list runs, the newest fire time first")
     one.add_argument("--task", help="of this task, by its id or name")
     one.add_argument("--state", action="append", default=[])
+    one.add_argument("--notices", action="store_true", help="of notices alone")
     add_span(one)
     one.add_argument("--limit", type=positive, default=100)
     one = add(group, "show", _show_run, "show a run with its attempts")

@@ -221,14 +221,19 @@ class Client:
         states: Sequence[str] = (),
         since: Moment | None = None,
         until: Moment | None = None,
+        notices: bool = False,
         page: int = PAGE,
     ) -> Iterator[Run]:
-        """Runs, the newest fire time first, fetched page by page as you go on."""
+        """Runs, the newest fire time first, fetched page by page as you go on.
+
+        Of all tasks, those of notices are left out; with `notices` they alone are there.
+        """
         path = "/runs/" if task is None else f"/tasks/{wire.id_of(task)}/runs/"
         query = {
             "state": ",".join(states) or None,
             "from": since,
             "to": until,
+            "notice": "true" if notices else None,
             "limit": page,
         }
         for each in self._pages(path, "runs", query):

@@ -147,6 +147,7 @@ class Run:
     scheduled_for: datetime
     state: str
     task_name: str = ""
+    notice: bool = False
     reason: str = ""
     manual: bool = False
     redrive_of: str | None = None
