@@ -252,6 +252,20 @@ def test_a_redrive_that_failed_can_be_sent_again(api: APIClient, user: User) -> 
     assert api.post(f"/runs/{failed.pk}/redrive/").status_code == 202
 
 
+def test_a_redrive_that_failed_is_over_once_a_later_one_was_delivered(
+    api: APIClient, user: User
+) -> None:
+    failed = run_of(hourly(user), ago=9)
+    task = failed.task
+    run_of(task, ago=3, redrive_of=failed.pk, by_hand=True)
+    delivered = {"redrive_of": failed.pk, "by_hand": True}
+    run_of(task, ago=2, state=RunState.SUCCEEDED, **delivered)
+
+    answer = api.post("/runs/redrive/", {"state": ["failed"]}, format="json")
+
+    assert answer.json()["run_ids"] == []
+
+
 def test_a_redrive_does_not_overlap_where_runs_must_not(
     api: APIClient, user: User
 ) -> None:
