@@ -345,6 +345,18 @@ def test_the_command_prints_the_log(user: User, make_task: MakeTask) -> None:
     assert (first["action"], first["objects"]) == ("task.create", [str(task.pk)])
 
 
+def test_the_command_tells_as_the_api_does(user: User, client_for: ClientFor) -> None:
+    User.objects.filter(pk=user.pk).update(role=Role.ADMIN)
+    api, out = client_for(User.objects.get(pk=user.pk)), StringIO()
+    api.post("/users/", {"name": "bob"}, format="json")
+    api.patch("/users/bob/", {"role": "admin"}, format="json")
+
+    call_command("audit", "--tenant", "Alpha", stdout=out)
+
+    printed = [json.loads(line) for line in out.getvalue().splitlines()]
+    assert printed == api.get("/audit/").json()["entries"]
+
+
 def test_one_request_tells_nothing_of_another(
     user: User, client_for: ClientFor
 ) -> None:
