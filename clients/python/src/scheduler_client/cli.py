@@ -439,7 +439,13 @@ def _add_fields(parser: argparse.ArgumentParser, *, named: bool = True) -> None:
     parser.add_argument("--method", dest="f_method")
     parser.add_argument("--cron", dest="f_cron")
     parser.add_argument("--timezone", dest="f_timezone")
-    parser.add_argument("--every", dest="f_every", metavar="SECONDS", type=int)
+    parser.add_argument(
+        "--every",
+        dest="f_every",
+        metavar="SECONDS",
+        type=int,
+        help="from --start to --end",
+    )
     parser.add_argument("--at", dest="f_at", metavar="MOMENT", help="once, then")
     parser.add_argument("--start", dest="f_start", metavar="MOMENT")
     parser.add_argument("--end", dest="f_end", metavar="MOMENT")
