@@ -138,7 +138,8 @@ class Operation(NamedTuple):
         return method == self.method and bool(re.fullmatch(pattern, path.rstrip("/")))
 
 
-def _operations() -> dict[str, Operation]:
+@pytest.fixture(scope="module")
+def operations() -> dict[str, Operation]:
     paths = APIClient().get("/openapi.json").json()["paths"]
     return {
         described["operationId"]: Operation(method.upper(), path, described)
@@ -146,11 +147,6 @@ def _operations() -> dict[str, Operation]:
         for method, described in methods.items()
         if path.split("/")[1] not in OTHERS
     }
-
-
-@pytest.fixture(scope="module")
-def operations() -> dict[str, Operation]:
-    return _operations()
 
 
 class Asked(NamedTuple):
