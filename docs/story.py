@@ -7,6 +7,7 @@ again, fires, and in the end its account is drawn up. The target is this program
 from __future__ import annotations
 
 import argparse
+import os
 import queue
 import sys
 import threading
@@ -140,8 +141,10 @@ def tell(client: Client, target: Target) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--url", default="http://127.0.0.1:8000")
-    parser.add_argument("--token", required=True)
+    url = os.environ.get("SCHEDULER_URL", "http://127.0.0.1:8000")
+    token = os.environ.get("SCHEDULER_TOKEN")
+    parser.add_argument("--url", default=url)
+    parser.add_argument("--token", default=token, required=not token)
     parser.add_argument("--secret", help="whsec_…, to verify what arrives")
     options = parser.parse_args()
     with Client(options.url, options.token) as client:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID
 
-from django.contrib import admin, messages
+from django.contrib import admin
 from django.contrib.admin.models import LogEntry
 from django.core.paginator import Paginator
 from django.db import connection
@@ -26,7 +26,6 @@ from django.utils.html import format_html
 from accounts import audit
 from accounts.models import AuditEntry, User
 from tasks_api import services
-from tasks_api.exceptions import SchedulerError
 from tasks_api.models import (
     Attempt,
     Message,
@@ -35,6 +34,7 @@ from tasks_api.models import (
     Task,
     TaskQuerySet,
 )
+from tasks_api.schedules_admin import steer
 
 admin.site.site_header = "Scheduler Service"
 admin.site.site_title = "Scheduler Service"
@@ -246,41 +246,19 @@ class TaskAdmin(HistoryAdmin):
 
     @admin.action(description="Pause selected tasks", permissions=["steer"])
     def pause(self, request: HttpRequest, queryset: TaskQuerySet) -> None:
-        self._steer(request, queryset, services.pause_tasks, "paused")
+        steer(request, _alive(queryset), services.pause_tasks, "paused")
 
     @admin.action(description="Resume selected tasks", permissions=["steer"])
     def resume(self, request: HttpRequest, queryset: TaskQuerySet) -> None:
-        self._steer(request, queryset, services.resume_tasks, "resumed")
+        steer(request, _alive(queryset), services.resume_tasks, "resumed")
 
     @admin.action(description="Remove selected tasks", permissions=["steer"])
     def remove(self, request: HttpRequest, queryset: TaskQuerySet) -> None:
-        self._steer(request, queryset, _remove_tasks, "removed")
-
-    def _steer(
-        self,
-        request: HttpRequest,
-        queryset: TaskQuerySet,
-        verb: Callable[..., None],
-        done: str,
-    ) -> None:
-        now = timezone.now()
-        count = 0
-        for owner, ids in _by_owner(queryset.alive(now)):
-            try:
-                verb(owner, ids, now=now)
-            except SchedulerError as refusal:
-                messages.error(request, f"The tasks of {owner}: {refusal}.")
-            else:
-                count += len(ids)
-        messages.success(request, f"{count} {done}; what has ended stays as it is.")
+        steer(request, _alive(queryset), _remove_tasks, "removed")
 
 
-def _by_owner(tasks: QuerySet[Task]) -> list[tuple[User, list[str]]]:
-    """The core's verbs are a user's own; here staff act in each owner's place."""
-    found: dict[User, list[str]] = {}
-    for task in tasks.select_related("owner"):
-        found.setdefault(task.owner, []).append(str(task.pk))
-    return list(found.items())
+def _alive(tasks: TaskQuerySet) -> TaskQuerySet:
+    return tasks.alive(timezone.now()).select_related("owner")
 
 
 def _remove_tasks(owner: User, ids: Sequence[str], *, now: datetime) -> None:

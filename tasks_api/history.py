@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -14,6 +14,7 @@ from accounts.models import User
 from tasks_api.arrays import array
 from tasks_api.exceptions import RunNotFound, TaskNotFound
 from tasks_api.models import Attempt, Run, Task
+from tasks_api.specs import Surface
 from tasks_api.states import FINAL, NOT_DELIVERED, RunState
 
 # A user with no more tasks than this has the runs of each looked up: others of the tenant
@@ -30,7 +31,11 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True)
 class Wanted:
-    """Which runs; what is None or empty does not narrow them."""
+    """Which runs; what is None or empty does not narrow them.
+
+    Those of notices are no fire times that a user asked for: they are found on their own,
+    with `notices`, or as those of the task that a notice is.
+    """
 
     task_id: UUID | None = None
     states: Collection[RunState] = ()
@@ -38,13 +43,14 @@ class Wanted:
     # Excluded.
     until: datetime | None = None
     after: Place | None = None
+    notices: bool = False
 
 
 class Listed(NamedTuple):
-    """A run, its task's name, and the status of its last answer, if it had one."""
+    """A run, its task, and the status of its last answer, if it had one."""
 
     run: Run
-    task_name: str
+    task: Task
     last_status: int | None
 
 
@@ -60,21 +66,23 @@ def page(owner: User, wanted: Wanted, *, limit: int) -> list[Listed]:
     ids = _find(owner, wanted, limit)
     runs = Run.objects.filter(pk__in=ids).in_bulk()
     of_tasks = {run.task_id for run in runs.values()}
-    names = dict(Task.objects.filter(pk__in=of_tasks).values_list("pk", "name"))
+    tasks = Task.objects.only("name", "surface").in_bulk(of_tasks)
     last = Attempt.objects.filter(run__in=ids).order_by("run", "-number")
     status = dict(last.distinct("run").values_list("run", "status_code"))
     found = [runs[run_id] for run_id in ids if run_id in runs]
     return [
-        Listed(run, names.get(run.task_id, ""), status.get(run.pk)) for run in found
+        Listed(run, tasks[run.task_id], status.get(run.pk))
+        for run in found
+        if run.task_id in tasks
     ]
 
 
-def detail(owner: User, run_id: UUID) -> tuple[Run, str, list[Attempt]]:
-    """A run, its task's name, and its attempts in order. Raises RunNotFound."""
+def detail(owner: User, run_id: UUID) -> tuple[Run, list[Attempt]]:
+    """A run with its task loaded, and its attempts in order. Raises RunNotFound."""
     if not _find(owner, Wanted(), 1, run_id=run_id):
         raise RunNotFound("Run not found")
     run = Run.objects.select_related("task").get(pk=run_id)
-    return run, run.task.name, list(run.attempts.order_by("number"))
+    return run, list(run.attempts.order_by("number"))
 
 
 def _find(
@@ -94,16 +102,29 @@ def _find(
         conditions.append("run.id = %(run)s")
         values["run"] = run_id
     statement = _OF_OWNER
-    is_narrow = wanted.task_id is not None or run_id is not None or _has_index(wanted)
-    if not is_narrow and not owner.reaches_tenant:
-        own = Task.objects.for_owner(owner).values_list("pk", flat=True)
-        ids = list(own[: FEW_TASKS + 1])
-        if len(ids) <= FEW_TASKS:
-            statement, values["tasks"] = _OF_EACH, array(ids)
+    if wanted.task_id is None and run_id is None:
+        tasks = _tasks_to_look_up(owner, wanted)
+        if tasks is None:
+            conditions.append(f"task.surface <> '{Surface.NOTICES.value}'")
+        else:
+            statement, values["tasks"] = _OF_EACH, array(tasks)
     text = statement.format(conditions=" AND ".join(conditions), limit=limit)
     with connection.cursor() as cursor:
         cursor.execute(text, values)
         return [found for (found,) in cursor.fetchall()]
+
+
+def _tasks_to_look_up(owner: User, wanted: Wanted) -> Sequence[UUID] | None:
+    """The tasks whose runs are found quicker one by one; None where that is not so."""
+    if wanted.notices:
+        # Few, each with a single run, and anywhere among millions of others.
+        notices = Task.objects.reached_by(owner).of(Surface.NOTICES)
+        return list(notices.values_list("pk", flat=True))
+    if owner.reaches_tenant or _has_index(wanted):
+        return None
+    own = Task.objects.for_owner(owner).exclude(surface=Surface.NOTICES)
+    ids = list(own.values_list("pk", flat=True)[: FEW_TASKS + 1])
+    return ids if len(ids) <= FEW_TASKS else None
 
 
 _NEWEST = "ORDER BY run.scheduled_for DESC, run.id DESC LIMIT {limit:d}"

@@ -72,8 +72,9 @@ def many(
     """Make new runs for those of a user's in these states, oldest first.
 
     Each run is sent again once in this way, however often it is asked for: what was
-    redriven before is passed over, and so is what belongs to a task that was removed or
-    may not overlap with the run that it has.
+    redriven before is passed over, and so is a redrive after which there was a later one
+    of the same run, and what belongs to a task that was removed or may not overlap with
+    the run that it has. Notices are sent again by their ids only.
     """
     found = _found(owner, states, limit + 1, task_id, since, until)
     made = _make(found[:limit])
@@ -115,10 +116,14 @@ _FIND = f"""
         AND task.end_reason <> 'removed'
         AND run.state IN ({", ".join(f"'{state}'" for state in sorted(NOT_DELIVERED))})
         AND run.state = ANY(%(states)s::text[])
-        AND (%(task)s::uuid IS NULL OR run.task_id = %(task)s)
+        AND CASE WHEN %(task)s::uuid IS NULL THEN task.surface <> 'notices'
+            ELSE run.task_id = %(task)s END
         AND (%(since)s::timestamptz IS NULL OR run.scheduled_for >= %(since)s)
         AND (%(until)s::timestamptz IS NULL OR run.scheduled_for < %(until)s)
         AND NOT EXISTS (SELECT FROM tasks_api_run again WHERE again.redrive_of = run.id)
+        AND NOT EXISTS (
+            SELECT FROM tasks_api_run later WHERE later.redrive_of = run.redrive_of
+                AND later.scheduled_for > run.scheduled_for)
         AND (task.overlap = 'allow' OR NOT EXISTS (
             SELECT FROM tasks_api_run other WHERE other.task_id = task.id
                 AND other.finished_at IS NULL AND CASE task.overlap

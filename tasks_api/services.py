@@ -446,20 +446,39 @@ def _continue(
     return upcoming, planned_from, "", task.last_fire_at
 
 
-@transaction.atomic
 def fire_task(task_id: uuid.UUID, *, now: datetime) -> uuid.UUID | None:
     """Make a run of a task at once, beside its schedule.
 
     None when the task has ended, or may not overlap with the run that it has. Of a task
     that lets one run wait, this one may be it.
     """
-    # Locked as dispatch locks it, which may let a run begin at this moment.
-    tasks = Task.objects.alive(now).filter(pk=task_id)
-    task = tasks.select_for_update(no_key=True, of=("self",)).first()
-    if task is None:
-        return None
+    return next(iter(fire_tasks([task_id], now=now)), None)
+
+
+@transaction.atomic
+def fire_tasks(task_ids: Collection[uuid.UUID], *, now: datetime) -> list[uuid.UUID]:
+    """Make a run of each of these tasks at once, as `fire_task` does; the runs made.
+
+    In some statements, however many tasks there are. Who calls rings after the commit.
+    """
+    # Locked as dispatch locks them, which may let a run begin at this moment.
+    tasks = Task.objects.alive(now).filter(pk__in=task_ids).order_by("pk")
+    runs = [
+        _run_by_hand(task, now)
+        for task in tasks.select_for_update(no_key=True, of=("self",))
+    ]
+    Run.objects.bulk_create(runs, ignore_conflicts=True)
+    overlap.move_up_in([run.task_id for run in runs if run.is_next])
+    stored = Run.objects.filter(pk__in=[run.pk for run in runs])
+    ids = set(stored.values_list("pk", flat=True))
+    made = [run for run in runs if run.pk in ids]
+    _log("task.run", [run.task for run in made])
+    return [run.pk for run in made]
+
+
+def _run_by_hand(task: Task, now: datetime) -> Run:
     is_in_line = task.overlap == Overlap.QUEUE_ONE
-    run = Run(
+    return Run(
         id=id_for(now, task.tenant_id),
         task=task,
         tenant_id=task.tenant_id,
@@ -470,13 +489,6 @@ def fire_task(task_id: uuid.UUID, *, now: datetime) -> uuid.UUID | None:
         reason=overlap.WAITS if is_in_line else "",
         by_hand=True,
     )
-    Run.objects.bulk_create([run], ignore_conflicts=True)
-    if is_in_line:
-        overlap.move_up_in([task.pk])
-    stored = Run.objects.filter(pk=run.pk)
-    made = stored.values_list("pk", flat=True).first()
-    audit.record(task.tenant_id, "task.run", [task_id] if made else [])
-    return made
 
 
 @transaction.atomic

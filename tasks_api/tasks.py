@@ -137,7 +137,7 @@ def tell_ends(run_ids: list[str]) -> None:
 
 @shared_task(name="tasks_api.tasks.fire")
 def fire(task_id: str) -> None:
-    """Make a run of a task at once; the admin's "run selected tasks" sends this."""
+    """Make a run of a task at once: what its stored schedule names, and nobody has to send."""
     run_id = services.fire_task(UUID(task_id), now=timezone.now())
     if run_id is not None:
         broker.ring([run_id])

@@ -199,6 +199,10 @@ class Task(models.Model):
                     ended_at=None, next_fire_at__isnull=True, ends_at__isnull=False
                 ),
             ),
+            # Read by the history of notices, which are few among many.
+            models.Index(
+                fields=["tenant"], name="task_notice", condition=Q(surface="notices")
+            ),
             # Read by retention: what ended, of a tenant, the oldest first.
             models.Index(
                 fields=["tenant", "ended_at"],

@@ -88,6 +88,7 @@ DOORS = {
         "tasks_api.periodic",
         "tasks_api.models.tasks",
         "tasks_api.beat",
+        "tasks_api.schedules_admin",
     },
     # One guarded door to targets: no address is connected to without being checked.
     "pycurl": {

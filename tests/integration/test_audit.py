@@ -8,11 +8,13 @@ from io import StringIO
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import Permission
 from django.core.management import call_command
 from django.db import DatabaseError, connection, transaction
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
+from django_celery_beat.models import PeriodicTask
 from rest_framework.test import APIClient
 
 from accounts import audit
@@ -20,7 +22,7 @@ from accounts import services as accounts
 from accounts.models import AuditEntry, Role, Tenant, Token, User, Via
 from tasks_api import services, tasks
 from tasks_api.exceptions import NotYourTask
-from tasks_api.models import Task
+from tasks_api.models import Run, Task
 from tests.conftest import ClientFor, MakeTask
 from tests.integration.tasks_surface import ONE_TIME, created
 
@@ -210,6 +212,74 @@ def test_who_edits_a_schedule_is_logged(client: Client, make_task: MakeTask) -> 
     assert (entry.actor, entry.object_id) == ("root", str(task.pk))
 
 
+@pytest.mark.parametrize(
+    ("action", "is_paused", "logged"),
+    [
+        ("run_tasks", False, "task.run"),
+        ("run_tasks", True, "task.run"),
+        ("disable_tasks", False, "task.pause"),
+        ("enable_tasks", True, "task.resume"),
+        ("toggle_tasks", False, "task.pause"),
+        ("toggle_tasks", True, "task.resume"),
+        # What changes nothing has no entry.
+        ("disable_tasks", True, None),
+        ("enable_tasks", False, None),
+    ],
+)
+def test_who_steers_stored_schedules_is_logged(
+    client: Client,
+    make_task: MakeTask,
+    stranger: User,
+    action: str,
+    is_paused: bool,
+    logged: str | None,
+) -> None:
+    client.force_login(User.objects.create_superuser("root", password="x"))
+    made = [make_task(), make_task(), make_task(stranger)]
+    if is_paused:
+        for task in made:
+            services.pause_tasks(task.owner, [str(task.pk)], now=timezone.now())
+    before = AuditEntry.objects.order_by("id").last()
+    assert before is not None
+    # One of nobody's goes on as django-celery-beat has it.
+    rows = [*PeriodicTask.objects.all()]
+
+    answer = client.post(
+        reverse("admin:django_celery_beat_periodictask_changelist"),
+        {"action": action, "_selected_action": [row.pk for row in rows]},
+        follow=True,
+    )
+
+    entries = AuditEntry.objects.filter(id__gt=before.pk)
+    assert answer.status_code == 200
+    # One for each tenant.
+    assert {(e.actor, e.via, e.action, e.count) for e in entries} == (
+        {("root", "admin", logged, 2), ("root", "admin", logged, 1)}
+        if logged
+        else set()
+    )
+    runs = Run.objects.filter(by_hand=True).count()
+    assert runs == (3 if action == "run_tasks" else 0)
+
+
+def test_staff_who_may_only_look_run_nothing(
+    client: Client, make_task: MakeTask
+) -> None:
+    looker = User.objects.create_user("looker", is_staff=True)
+    looker.user_permissions.add(Permission.objects.get(codename="view_periodictask"))
+    client.force_login(looker)
+    task = make_task()
+
+    for action in ("run_tasks", "disable_tasks", "enable_tasks", "toggle_tasks"):
+        client.post(
+            reverse("admin:django_celery_beat_periodictask_changelist"),
+            {"action": action, "_selected_action": [task.periodic_task_id]},
+        )
+
+    assert not Run.objects.exists()
+    assert PeriodicTask.objects.get(pk=task.periodic_task_id).enabled
+
+
 def test_nobody_changes_or_deletes_an_entry(user: User) -> None:
     entry = AuditEntry.objects.first()
     assert entry is not None
@@ -273,6 +343,18 @@ def test_the_command_prints_the_log(user: User, make_task: MakeTask) -> None:
 
     first = json.loads(out.getvalue().splitlines()[0])
     assert (first["action"], first["objects"]) == ("task.create", [str(task.pk)])
+
+
+def test_the_command_tells_as_the_api_does(user: User, client_for: ClientFor) -> None:
+    User.objects.filter(pk=user.pk).update(role=Role.ADMIN)
+    api, out = client_for(User.objects.get(pk=user.pk)), StringIO()
+    api.post("/users/", {"name": "bob"}, format="json")
+    api.patch("/users/bob/", {"role": "admin"}, format="json")
+
+    call_command("audit", "--tenant", "Alpha", stdout=out)
+
+    printed = [json.loads(line) for line in out.getvalue().splitlines()]
+    assert printed == api.get("/audit/").json()["entries"]
 
 
 def test_one_request_tells_nothing_of_another(

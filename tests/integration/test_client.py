@@ -21,6 +21,7 @@ from scheduler_client import (
     Stale,
     Unauthorized,
     Unreachable,
+    Work,
     verify,
 )
 
@@ -31,6 +32,8 @@ from tasks_api.models import Task
 from tests.conftest import ClientFor, MakeTask
 from tests.integration.client_stand import Door
 from tests.integration.tasks_surface import ONE_TIME, PERIODIC
+from tests.integration.test_long_work import begin, run_of
+from tests.integration.test_long_work import make as make_long_work
 from tests.integration.test_strangers import failed_run_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -168,6 +171,73 @@ def test_tokens_and_the_log(client: Client, user: User) -> None:
     assert actions[:3] == ["token.revoke", "token.rotate", "token.issue"]
 
 
+def test_an_administrator_looks_after_users_and_secrets(
+    client: Client, user: User
+) -> None:
+    with pytest.raises(Forbidden):
+        client.signing_secrets()
+    User.objects.filter(pk=user.pk).update(role=Role.ADMIN)
+
+    bob = client.add_user("bob/b")
+    token = client.issue_token("first", user=bob.name)
+    with pytest.raises(Conflict):
+        client.add_user(bob.name)
+    out = client.change_user(bob.name, role="admin", is_active=False)
+    before = client.signing_secrets()
+    made = client.rotate_signing_secret(overlap=timedelta(minutes=1))
+
+    assert (bob.role, bob.is_active, bob.username) == ("member", True, "bob/b@Alpha")
+    assert client.get_token(token.id).user == bob.name
+    assert client.get_user(bob.name) == out
+    assert (out.role, out.is_active) == ("admin", False)
+    assert [each.name for each in client.users()] == [bob.name, user.name]
+    assert [each.id for each in client.signing_secrets()] == [made.id, before[0].id]
+    assert made.secret.startswith("whsec_")
+    assert made.secret not in repr(made)
+
+
+def test_a_target_says_how_its_work_goes(door: Door, user: User) -> None:
+    task = make_long_work(user)
+    token = begin(task)
+    run = run_of(task)
+    headers = {"Webhook-Id": str(run.pk), "X-Scheduler-Run-Token": token}
+
+    with Work.of(headers, base_url=door.url + "/") as work:
+        deadline = work.heartbeat()
+        door.lose = 1
+        state = work.complete({"rows": 3})
+        with pytest.raises(Conflict):
+            work.fail("too late")
+
+    assert run.wake_at is not None
+    assert deadline is not None
+    assert deadline >= run.wake_at
+    assert state == "succeeded"
+    with pytest.raises(ValueError, match="base_url"):
+        Work.of(headers)
+    with pytest.raises(ValueError, match="Run-Token"):
+        Work.of({}, base_url=door.url)
+
+
+def test_a_user_says_that_work_failed_and_says_it_once(
+    client: Client, door: Door, user: User
+) -> None:
+    task = make_long_work(user)
+    begin(task)
+    run_id = str(run_of(task).pk)
+    assert client.heartbeat(run_id) is not None
+    door.lose = 1
+    door.seen.clear()
+
+    with pytest.raises(Unreachable):
+        client.fail(run_id, "disk full")
+
+    assert len(door.seen) == 1
+    assert client.run_detail(run_id).reason.endswith(": disk full")
+    with pytest.raises(Conflict):
+        client.complete(run_id)
+
+
 @pytest.mark.parametrize(
     ("changes", "kind", "field"),
     [
@@ -223,13 +293,16 @@ def test_an_answer_that_gets_lost_makes_nothing_twice(
     made = client.create(ONE_TIME)
     door.lose = 1
     run_id = client.run(made.id)
+    failed = failed_run_of(Task.objects.get(pk=made.id))
+    door.lose = 1
+    again = client.redrive(str(failed.pk))
     door.lose = 1
     tasks = [{**ONE_TIME, "name": "a"}]
     applied = client.apply("web", tasks, plan=client.plan("web", tasks))
 
     assert made.replayed
     assert Task.objects.count() == 2
-    assert [run.id for run in client.runs(made.id)] == [run_id]
+    assert {run.id for run in client.runs(made.id)} == {run_id, str(failed.pk), again}
     assert applied.steps[0].action == "create"
 
 

@@ -18,10 +18,12 @@ import requests
 from pytest_django.live_server_helper import LiveServer
 
 from accounts import services as accounts
-from accounts.models import User
+from accounts.models import Role, User
 from tasks_api.models import Task
 from tests.conftest import MakeTask
 from tests.integration.test_client import SECRET, signed
+from tests.integration.test_long_work import begin, run_of
+from tests.integration.test_long_work import make as make_long_work
 from tests.integration.test_strangers import failed_run_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -134,8 +136,34 @@ def test_tokens(shell: Shell) -> None:
     clear_text = shell("tokens", "issue", "ci", "--scope", "read").strip()
     assert clear_text.startswith("sch_")
     [token] = [each for each in shell.json("tokens", "list") if each["name"] == "ci"]
+    assert "ci" in shell("tokens", "show", token["id"])
     shell("tokens", "revoke", token["id"])
     assert "403" in shell("audit", code=1)
+
+
+def test_users_and_secrets(shell: Shell, user: User) -> None:
+    assert "403" in shell("users", "list", code=1)
+    User.objects.filter(pk=user.pk).update(role=Role.ADMIN)
+
+    assert shell.json("users", "add", "bob")["role"] == "member"
+    assert shell.json("users", "change", "bob", "--role", "admin")["role"] == "admin"
+    assert not shell.json("users", "deactivate", "bob")["is_active"]
+    assert shell.json("users", "activate", "bob") == shell.json("users", "show", "bob")
+    assert shell("users", "list").splitlines()[1].startswith("bob")
+    assert shell("secrets", "rotate", "--overlap", "60").startswith("whsec_")
+    assert len(shell.json("secrets", "list")) == 2
+
+
+def test_long_work(shell: Shell, user: User) -> None:
+    task = make_long_work(user)
+    run_token = begin(task)
+    run_id = str(run_of(task).pk)
+
+    assert shell.json("runs", "heartbeat", run_id)["deadline"]
+    shell.environment["SCHEDULER_TOKEN"] = run_token
+    assert "JSON" in shell("runs", "complete", run_id, "-d", "{", code=2)
+    assert shell("runs", "complete", run_id, "-d", "7").strip() == "succeeded"
+    assert "409" in shell("runs", "fail", run_id, "--reason", "x", code=1)
 
 
 def test_a_file_is_planned_and_applied(shell: Shell, tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ from tasks_api.models import Run, Task
 from tasks_api.schedules import Interval
 from tasks_api.specs import Backoff, Surface, TaskSpec
 from tests.acceptance.stand import eventually
+from tests.conftest import ClientFor
 from tests.integration.conftest import Recorded
 from tests.receiver import Receiver
 
@@ -260,6 +261,50 @@ def test_a_notice_is_no_task_of_its_owner(user: User, api: APIClient) -> None:
     assert api.get("/tasks/").json()["count"] == 1
     assert api.get(f"/tasks/{notice.pk}").status_code == 404
     assert api.delete(f"/tasks/id/{notice.pk}").status_code == 404
+
+
+@pytest.mark.parametrize("is_admin", [False, True])
+@pytest.mark.parametrize("few", [0, 500])
+def test_the_runs_of_notices_are_told_apart(
+    user: User,
+    api: APIClient,
+    monkeypatch: pytest.MonkeyPatch,
+    is_admin: bool,
+    few: int,
+) -> None:
+    monkeypatch.setattr("tasks_api.history.FEW_TASKS", few)
+    User.objects.filter(pk=user.pk).update(role="admin" if is_admin else "member")
+    accounts.configure_tenant("Alpha", notification_url="https://e.org/told")
+    task = make(user, pause_after_failures=1)
+    fire(task, fails=True)
+    [notice] = notices()
+    fire(notice, fails=True)
+
+    def found(path: str) -> list[tuple[str, bool]]:
+        return [(r["task_id"], r["notice"]) for r in api.get(path).json()["runs"]]
+
+    of_task, of_notice = [(str(task.pk), False)], [(str(notice.pk), True)]
+    for query in ("", "?state=failed", "?notice=false", f"?task={task.pk}"):
+        assert found(f"/runs/{query}") == of_task
+    for query in ("?notice=true", "?notice=true&state=failed", f"?task={notice.pk}"):
+        assert found(f"/runs/{query}") == of_notice
+    [run] = Run.objects.filter(task=notice)
+    assert api.get(f"/runs/{run.pk}").json()["notice"] is True
+    again = {"state": ["failed"]}
+    redriven = api.post("/runs/redrive/", again, format="json").json()["run_ids"]
+    assert [Run.objects.get(pk=each).task_id for each in redriven] == [task.pk]
+    assert api.post(f"/runs/{run.pk}/redrive/").status_code == 202
+
+
+def test_the_notices_of_others_are_not_shown(
+    user: User, colleague: User, stranger: User, client_for: ClientFor
+) -> None:
+    accounts.configure_tenant("Alpha", notification_url="https://e.org/told")
+    fire(make(user, pause_after_failures=1), fails=True)
+    fire(notices()[0], fails=True)
+
+    for other in (colleague, stranger):
+        assert client_for(other).get("/runs/?notice=true").json()["runs"] == []
 
 
 @pytest.mark.parametrize("value", [0, True, "3", 1.5, 1001])

@@ -16,6 +16,7 @@ from tasks_api import idempotency, retention
 from tasks_api.models import IdempotencyKey, Message, Run, Task
 from tests.conftest import ClientFor, MakeTask
 from tests.integration.tasks_surface import ONE_TIME, error
+from tests.integration.test_strangers import failed_run_of
 
 REST_JOB = {
     "task": {
@@ -67,6 +68,43 @@ def test_a_task_runs_once_for_a_key(api: APIClient, make_task: MakeTask) -> None
 
     assert answers[0].json() == answers[1].json()
     assert Run.objects.count() == 1
+
+
+def test_a_run_is_sent_again_once_for_a_key(
+    api: APIClient, make_task: MakeTask
+) -> None:
+    failed = failed_run_of(make_task())
+    path = f"/runs/{failed.pk}/redrive/"
+
+    first = post(api, path, {})
+    again = Run.objects.filter(redrive_of=failed.pk)
+    again.update(state="failed", wake_at=None, finished_at=timezone.now())
+    second = post(api, path, {})
+
+    assert (first.status_code, second.status_code) == (202, 202)
+    assert first.json() == second.json() == {"run_id": str(again.get().pk)}
+    # What may be sent again is so under another key, and what may not be is told so.
+    assert post(api, path, {}, "other").status_code == 202
+    assert post(api, path, {}, "third").status_code == 409
+    assert again.count() == 2
+
+
+def test_runs_are_sent_again_by_filter_once_for_a_key(
+    api: APIClient, make_task: MakeTask
+) -> None:
+    failed_run_of(make_task())
+    later = make_task()
+
+    first = post(api, "/runs/redrive/", {"state": ["failed"]})
+    failed_run_of(later)
+    second = post(api, "/runs/redrive/", {"state": ["failed"]})
+    other = post(api, "/runs/redrive/", {"state": ["failed", "missed"]})
+
+    assert first.json()["count"] == 1
+    assert second.json() == first.json()
+    assert second["Idempotency-Replayed"] == "true"
+    assert other.status_code == 422
+    assert Run.objects.filter(by_hand=True).count() == 1
 
 
 @pytest.mark.parametrize(

@@ -176,6 +176,8 @@ def test_an_unknown_run_is_not_found(api: APIClient, path: str) -> None:
     [
         ("limit=0", "limit"),
         ("limit=x", "limit"),
+        ("notice=1", "notice"),
+        ("notice=", "notice"),
         ("limit=%D9%A1", "limit"),
         ("state=", "state"),
         ("state=failed,nonsense", "state"),
@@ -249,6 +251,20 @@ def test_a_redrive_that_failed_can_be_sent_again(api: APIClient, user: User) -> 
     Run.objects.filter(pk=first).update(**over)
 
     assert api.post(f"/runs/{failed.pk}/redrive/").status_code == 202
+
+
+def test_a_redrive_that_failed_is_over_once_a_later_one_was_delivered(
+    api: APIClient, user: User
+) -> None:
+    failed = run_of(hourly(user), ago=9)
+    task = failed.task
+    run_of(task, ago=3, redrive_of=failed.pk, by_hand=True)
+    delivered = {"redrive_of": failed.pk, "by_hand": True}
+    run_of(task, ago=2, state=RunState.SUCCEEDED, **delivered)
+
+    answer = api.post("/runs/redrive/", {"state": ["failed"]}, format="json")
+
+    assert answer.json()["run_ids"] == []
 
 
 def test_a_redrive_does_not_overlap_where_runs_must_not(

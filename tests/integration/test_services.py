@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.utils import timezone
@@ -240,3 +241,19 @@ def test_ours_are_the_only_writes_that_do_not_announce_themselves(user: User) ->
 
     PeriodicTask.objects.get(pk=task.periodic_task_id).save()
     assert outlook.look(at_most=1).edited_at != before
+
+
+@pytest.mark.parametrize("many", [2, 40])
+def test_tasks_run_by_hand_cost_the_same_however_many(
+    user: User, stranger: User, many: int, django_assert_num_queries: Any
+) -> None:
+    tasks = [hourly(owner) for owner in (user, stranger) for _ in range(many // 2)]
+    now = timezone.now()
+
+    # Two of them begin and end the transaction, and each tenant has an entry.
+    with django_assert_num_queries(7):
+        made = services.fire_tasks([task.pk for task in tasks], now=now)
+
+    runs = Run.objects.filter(pk__in=made, by_hand=True)
+    assert set(runs.values_list("task", flat=True)) == {task.pk for task in tasks}
+    assert services.fire_tasks([], now=now) == []

@@ -51,12 +51,16 @@ class Command(AccountCommand):
 
 def _line(entry: AuditEntry) -> str:
     told = {
-        "at": entry.at.isoformat(),
+        "id": str(entry.pk),
+        "at": entry.at.isoformat().replace("+00:00", "Z"),
         "actor": entry.actor,
         "via": entry.via,
         "token": entry.token_prefix,
         "action": entry.action,
         "objects": entry.object_ids or [entry.object_id],
-        "changes": entry.changes or {},
+        "changes": {
+            name: {"from": old, "to": new}
+            for name, (old, new) in (entry.changes or {}).items()
+        },
     }
     return json.dumps(told, ensure_ascii=False)

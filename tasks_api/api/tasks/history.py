@@ -9,17 +9,20 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 from uuid import UUID
 
+from django.db import transaction
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from tasks_api import account, broker, history, redrive, services
 from tasks_api.api import fields, pages
+from tasks_api.api.idempotency import idempotent
 from tasks_api.api.tasks import history_schema as schema
 from tasks_api.api.tasks.surface import TasksView, run_id_in
 from tasks_api.exceptions import InvalidTask, TaskNotFound
 from tasks_api.history import Listed, Place, Wanted
-from tasks_api.models import Attempt, Run
+from tasks_api.models import Attempt, Run, Task
 from tasks_api.moments import written_or_null
+from tasks_api.specs import Surface
 from tasks_api.states import NOT_DELIVERED, RunState
 
 PAGE = 100
@@ -53,22 +56,24 @@ class TaskRunList(RunsView):
 class RunDetail(RunsView):
     @schema.get_run
     def get(self, request: Request, run_id: str) -> Response:
-        run, name, attempts = history.detail(self.user, run_id_in(run_id))
-        shown = _render(run, name)
+        run, attempts = history.detail(self.user, run_id_in(run_id))
+        shown = _render(run, run.task)
         shown["attempts"] = [_render_attempt(each) for each in attempts]
         return Response(shown)
 
 
 class RedriveRun(RunsView):
     @schema.redrive_run
+    @idempotent
     def post(self, request: Request, run_id: str) -> Response:
         made = redrive.again(self.user, run_id_in(run_id))
-        broker.ring(made.to_ring)
+        transaction.on_commit(lambda: broker.ring(made.to_ring))
         return Response({"run_id": str(made.run_ids[0])}, status=202)
 
 
 class RedriveRuns(RunsView):
     @schema.redrive_runs
+    @idempotent
     def post(self, request: Request) -> Response:
         data = fields.body_of(request.data)
         limit = data.get("limit")
@@ -81,7 +86,7 @@ class RedriveRuns(RunsView):
             since=fields.optional_moment(data, "from"),
             until=fields.optional_moment(data, "to"),
         )
-        broker.ring(made.to_ring)
+        transaction.on_commit(lambda: broker.ring(made.to_ring))
         ids = list(map(str, made.run_ids))
         body = {"count": len(ids), "run_ids": ids, "more": made.has_more}
         return Response(body, status=202)
@@ -125,6 +130,7 @@ def _page(
         fields.optional_moment(query, "from"),
         fields.optional_moment(query, "to"),
         _read_cursor(query["cursor"]) if "cursor" in query else None,
+        _wants_notices(query),
     )
     found = history.page(view.user, wanted, limit=limit + 1)
     rows, has_more = found[:limit], len(found) > limit
@@ -134,6 +140,15 @@ def _page(
         return Response(body)
     following = pages.link(request, cursor=body["next_cursor"])
     return Response(body, headers=following)
+
+
+def _wants_notices(query: Mapping[str, str]) -> bool:
+    text = query.get("notice", "false")
+    if text in ("true", "false"):
+        return text == "true"
+    raise InvalidTask(
+        "notice", "Invalid value of notice. Value should be true or false"
+    )
 
 
 def _states(query: Mapping[str, str]) -> list[RunState]:
@@ -191,14 +206,15 @@ def _read_cursor(text: str) -> Place:
 
 
 def render_run(row: Listed) -> dict[str, Any]:
-    return {**_render(row.run, row.task_name), "last_status": row.last_status}
+    return {**_render(row.run, row.task), "last_status": row.last_status}
 
 
-def _render(run: Run, task_name: str) -> dict[str, Any]:
+def _render(run: Run, task: Task) -> dict[str, Any]:
     return {
         "id": str(run.pk),
         "task_id": str(run.task_id),
-        "task_name": task_name,
+        "task_name": task.name,
+        "notice": task.surface == Surface.NOTICES,
         "scheduled_for": written_or_null(run.scheduled_for),
         "state": run.state,
         "reason": run.reason,

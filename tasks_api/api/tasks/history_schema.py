@@ -27,6 +27,10 @@ _RUN = {
     "id": schema.TEXT,
     "task_id": schema.TEXT,
     "task_name": schema.TEXT,
+    "notice": {
+        "type": "boolean",
+        "description": "Tells the tenant what the service did by itself.",
+    },
     "scheduled_for": _MOMENT,
     "state": _STATE,
     "reason": schema.TEXT,
@@ -169,6 +173,7 @@ _COMMON: dict[str, Any] = {
     "id": RUN_ID,
     "task_id": TASK_ID,
     "task_name": "",
+    "notice": False,
     "scheduled_for": "2026-11-21T03:28:22Z",
     "state": "failed",
     "reason": "The answer was 500.",
@@ -241,6 +246,11 @@ list_runs = extend_schema(
     summary="Get the runs of all tasks",
     parameters=[
         OpenApiParameter("task", OpenApiTypes.STR, description="The id of a task."),
+        OpenApiParameter(
+            "notice",
+            OpenApiTypes.BOOL,
+            description="True: the runs of notices, which are left out otherwise.",
+        ),
         *_PAGING,
     ],
     responses={
@@ -279,15 +289,22 @@ get_account = extend_schema(
 redrive_run = extend_schema(
     operation_id="redrive_run",
     summary="Send a run again",
+    parameters=schema.IDEMPOTENCY,
     request=None,
     responses={
         202: schema.answer(AGAIN_OUT, {"run_id": RUN_ID}, "A new run was made."),
-        **_failures(_404="Run not found", _409="The run was delivered"),
+        **_failures(
+            _400=schema.KEY_UNFIT,
+            _404="Run not found",
+            _409="The run was delivered",
+            _422=schema.KEY_REUSED,
+        ),
     },
 )
 redrive_runs = extend_schema(
     operation_id="redrive_runs",
     summary="Send runs again by what became of them",
+    parameters=schema.IDEMPOTENCY,
     request=schema.body(REDRIVE_IN),
     examples=[
         OpenApiExample(
@@ -306,6 +323,11 @@ redrive_runs = extend_schema(
             {"count": 1, "run_ids": [RUN_ID], "more": False},
             "New runs were made.",
         ),
-        **_failures(_400="Missing key: state", _413=schema.TOO_LARGE),
+        **_failures(
+            _400="Missing key: state",
+            _409=schema.KEY_IN_USE,
+            _413=schema.TOO_LARGE,
+            _422=schema.KEY_REUSED,
+        ),
     },
 )

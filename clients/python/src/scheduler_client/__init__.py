@@ -25,15 +25,19 @@ from scheduler_client.models import (
     FireTime,
     FireTimes,
     IssuedToken,
+    NewSecret,
     Plan,
     Redriven,
     Run,
     ScheduleChange,
+    SigningSecret,
     Step,
     Task,
     Token,
+    User,
 )
 from scheduler_client.webhooks import Delivery, verify
+from scheduler_client.work import Work
 
 __all__ = [
     "Account",
@@ -51,6 +55,7 @@ __all__ = [
     "FireTimes",
     "Forbidden",
     "IssuedToken",
+    "NewSecret",
     "NotFound",
     "Plan",
     "Redriven",
@@ -58,11 +63,14 @@ __all__ = [
     "ScheduleChange",
     "SchedulerError",
     "ServiceFailure",
+    "SigningSecret",
     "Stale",
     "Step",
     "Task",
     "Token",
     "Unauthorized",
     "Unreachable",
+    "User",
+    "Work",
     "verify",
 ]

@@ -6,14 +6,15 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from scheduler_client import files, listen, show
+from scheduler_client import access_commands, files, listen, show
 from scheduler_client.client import Client
+from scheduler_client.commands import Add, Options, add_span, done, positive, say, tell
 from scheduler_client.errors import ApiError, SchedulerError, Unreachable
 from scheduler_client.models import Plan
 from scheduler_client.webhooks import key_of
@@ -21,9 +22,6 @@ from scheduler_client.webhooks import key_of
 # Refused by the service; said wrongly; not reached; found what was looked for: changes
 # in a plan with --check, or an account whose sum is not zero.
 REFUSED, USAGE, UNREACHABLE, FOUND = 1, 2, 3, 4
-
-Options = argparse.Namespace
-Command = Callable[[Client, Options], int]
 
 
 class UsageError(Exception):
@@ -69,24 +67,6 @@ def _complain(text: str) -> None:
     print(f"scheduler: {show.printable(text, 2000)}", file=sys.stderr)
 
 
-def _say(lines: Iterable[str]) -> None:
-    for line in lines:
-        print(line)
-
-
-def _tell(options: Options, data: object, lines: Iterable[str]) -> None:
-    """As JSON where that was asked for, as text otherwise."""
-    if options.json:
-        print(json.dumps(data, ensure_ascii=False, indent=2))
-    else:
-        _say(lines)
-
-
-def _done(options: Options, data: object, text: str) -> int:
-    _tell(options, data, [text])
-    return 0
-
-
 # Tasks.
 
 
@@ -100,13 +80,13 @@ def _list(client: Client, options: Options) -> int:
         page=min(options.limit, 1000),
     )
     tasks = list(islice(found, options.limit))
-    _tell(options, [each.raw for each in tasks], show.tasks(tasks))
+    tell(options, [each.raw for each in tasks], show.tasks(tasks))
     return 0
 
 
 def _show(client: Client, options: Options) -> int:
     task = client.get(_id_of(client, options.task))
-    _tell(options, task.raw, show.details({**task.raw, "etag": task.etag}))
+    tell(options, task.raw, show.details({**task.raw, "etag": task.etag}))
     return 0
 
 
@@ -114,48 +94,48 @@ def _create(client: Client, options: Options) -> int:
     said = _fields(options)
     if isinstance(said, list):
         ids = client.create_many([files.typed(each) for each in said], key=options.key)
-        _tell(options, {"ids": ids}, ids)
+        tell(options, {"ids": ids}, ids)
         return 0
     created = client.create(files.typed(said), key=options.key)
-    return _done(options, {"id": created.id, "etag": created.etag}, created.id)
+    return done(options, {"id": created.id, "etag": created.etag}, created.id)
 
 
 def _put(client: Client, options: Options) -> int:
     task = client.by_name.put(options.name, files.typed(_object(options)))
-    return _done(options, task.raw, task.id)
+    return done(options, task.raw, task.id)
 
 
 def _change(client: Client, options: Options) -> int:
     task_id = _id_of(client, options.task)
     task = client.change(task_id, _object(options), if_match=options.if_match)
-    _tell(options, task.raw, show.details({**task.raw, "etag": task.etag}))
+    tell(options, task.raw, show.details({**task.raw, "etag": task.etag}))
     return 0
 
 
 def _remove(client: Client, options: Options) -> int:
     for task in options.tasks:
         client.remove(_id_of(client, task))
-    return _done(options, {"removed": options.tasks}, f"{len(options.tasks)} removed")
+    return done(options, {"removed": options.tasks}, f"{len(options.tasks)} removed")
 
 
 def _pause(client: Client, options: Options) -> int:
     client.pause([_id_of(client, task) for task in options.tasks])
-    return _done(options, {"paused": options.tasks}, f"{len(options.tasks)} paused")
+    return done(options, {"paused": options.tasks}, f"{len(options.tasks)} paused")
 
 
 def _resume(client: Client, options: Options) -> int:
     client.resume([_id_of(client, task) for task in options.tasks])
-    return _done(options, {"resumed": options.tasks}, f"{len(options.tasks)} resumed")
+    return done(options, {"resumed": options.tasks}, f"{len(options.tasks)} resumed")
 
 
 def _run(client: Client, options: Options) -> int:
     run_id = client.run(_id_of(client, options.task), key=options.key)
-    return _done(options, {"run_id": run_id}, run_id)
+    return done(options, {"run_id": run_id}, run_id)
 
 
 def _next(client: Client, options: Options) -> int:
     found = client.next(_id_of(client, options.task), options.n)
-    _tell(options, found.raw, show.fire_times(found))
+    tell(options, found.raw, show.fire_times(found))
     return 0
 
 
@@ -165,7 +145,7 @@ def _preview(client: Client, options: Options) -> int:
     if task.get("queue"):
         del task["url"]
     found = client.preview(task, n=options.n, since=options.since)
-    _tell(options, found.raw, show.fire_times(found))
+    tell(options, found.raw, show.fire_times(found))
     return 0
 
 
@@ -223,23 +203,24 @@ def _runs(client: Client, options: Options) -> int:
         states=options.state,
         since=options.since,
         until=options.until,
+        notices=options.notices,
         page=min(options.limit, 1000),
     )
     runs = list(islice(found, options.limit))
-    _tell(options, [each.raw for each in runs], show.runs(runs))
+    tell(options, [each.raw for each in runs], show.runs(runs))
     return 0
 
 
 def _show_run(client: Client, options: Options) -> int:
     run = client.run_detail(options.run)
-    _tell(options, run.raw, show.run(run))
+    tell(options, run.raw, show.run(run))
     return 0
 
 
 def _account(client: Client, options: Options) -> int:
     task = _id_of(client, options.task)
     found = client.account(task, since=options.since, until=options.until)
-    _tell(options, found.raw, show.account(found))
+    tell(options, found.raw, show.account(found))
     return FOUND if found.balance else 0
 
 
@@ -248,7 +229,7 @@ def _redrive(client: Client, options: Options) -> int:
         raise UsageError("Say which runs: their ids, or --state")
     if options.run:
         ids = [client.redrive(each) for each in options.run]
-        _tell(options, {"run_ids": ids}, ids)
+        tell(options, {"run_ids": ids}, ids)
         return 0
     made = client.redrive_many(
         options.state,
@@ -259,8 +240,28 @@ def _redrive(client: Client, options: Options) -> int:
     )
     more = ["There are more; say it again."] if made.more else []
     data = {"run_ids": made.run_ids, "more": made.more}
-    _tell(options, data, [*made.run_ids, *more])
+    tell(options, data, [*made.run_ids, *more])
     return 0
+
+
+def _complete(client: Client, options: Options) -> int:
+    try:
+        answer = None if options.data is None else json.loads(options.data)
+    except ValueError as error:
+        raise UsageError(f"--data is not JSON: {error}") from None
+    state = client.complete(options.run, answer)
+    return done(options, {"run_id": options.run, "state": state}, state)
+
+
+def _fail(client: Client, options: Options) -> int:
+    state = client.fail(options.run, options.reason, retry=not options.no_retry)
+    return done(options, {"run_id": options.run, "state": state}, state)
+
+
+def _heartbeat(client: Client, options: Options) -> int:
+    deadline = client.heartbeat(options.run)
+    data = {"run_id": options.run, "deadline": deadline and deadline.isoformat()}
+    return done(options, data, show.text(deadline))
 
 
 # Plans.
@@ -269,7 +270,7 @@ def _redrive(client: Client, options: Options) -> int:
 def _plan(client: Client, options: Options) -> int:
     declared = files.load(_path(options.file), os.environ)
     plan = client.plan(declared.tag, declared.tasks)
-    _tell(options, plan.raw, _planned(plan))
+    tell(options, plan.raw, _planned(plan))
     return FOUND if options.check and plan.has_changes else 0
 
 
@@ -285,75 +286,17 @@ def _apply(client: Client, options: Options) -> int:
     if expected is None:
         plan = client.plan(declared.tag, declared.tasks)
         if not plan.has_changes:
-            _tell(options, plan.raw, show.plan(plan))
+            tell(options, plan.raw, show.plan(plan))
             return 0
         if not options.yes:
             if options.json or not sys.stdin.isatty():
                 raise UsageError("Nobody can be asked: say --yes, or --plan")
-            _say(show.plan(plan))
+            say(show.plan(plan))
             if input("Do this? [y/N] ").strip().lower() not in ("y", "yes"):
                 return REFUSED
         expected = plan.plan
-    done = client.apply(declared.tag, declared.tasks, plan=expected)
-    _tell(options, done.raw, show.plan(done))
-    return 0
-
-
-# Access.
-
-
-def _tokens(client: Client, options: Options) -> int:
-    tokens = list(client.tokens(owner=options.owner))
-    head = ("id", "user", "name", "prefix", "scope", "expires", "revoked", "last used")
-    rows = [
-        (
-            *(each.id, each.user, each.name, each.prefix, each.scope),
-            *(each.expires_at, each.revoked_at, each.last_used_at),
-        )
-        for each in tokens
-    ]
-    _tell(options, [each.raw for each in tokens], show.table(head, rows))
-    return 0
-
-
-def _issue(client: Client, options: Options) -> int:
-    token = client.issue_token(
-        options.name,
-        scope=options.scope,
-        expires_in=options.expires_in,
-        user=options.user,
-    )
-    return _done(options, token.raw, token.token)
-
-
-def _rotate(client: Client, options: Options) -> int:
-    token = client.rotate_token(options.id, overlap=options.overlap)
-    return _done(options, token.raw, token.token)
-
-
-def _revoke(client: Client, options: Options) -> int:
-    client.revoke_token(options.id)
-    return _done(options, {"revoked": options.id}, "Revoked")
-
-
-def _audit(client: Client, options: Options) -> int:
-    found = client.audit(
-        actor=options.actor,
-        action=options.action,
-        object_id=options.object,
-        since=options.since,
-        until=options.until,
-    )
-    entries = list(islice(found, options.limit))
-    head = ("at", "actor", "via", "action", "objects", "changes")
-    rows = [
-        (
-            *(each.at, each.actor, each.via, each.action, each.objects),
-            show.written(each.changes, 80),
-        )
-        for each in entries
-    ]
-    _tell(options, [each.raw for each in entries], show.table(head, rows))
+    applied = client.apply(declared.tag, declared.tasks, plan=expected)
+    tell(options, applied.raw, show.plan(applied))
     return 0
 
 
@@ -369,7 +312,7 @@ def _listen(options: Options) -> None:
     )
     write = listen.as_json if options.json else listen.as_line
 
-    def tell(told: dict[str, Any]) -> None:
+    def heard(told: dict[str, Any]) -> None:
         print(write(told), flush=True)
 
     def ready(url: str) -> None:
@@ -377,7 +320,7 @@ def _listen(options: Options) -> None:
         print(f"Listening at {url}{unchecked}", file=sys.stderr, flush=True)
 
     try:
-        listen.serve(options.host, options.port, manner, tell, ready)
+        listen.serve(options.host, options.port, manner, heard, ready)
     except OSError as error:
         raise UsageError(f"{options.host}:{options.port}: {error.strerror}") from None
 
@@ -419,8 +362,8 @@ def _parser() -> argparse.ArgumentParser:
         return made.add_subparsers(required=True, metavar="command")
 
     _add_tasks(group("tasks", "list, make, change and remove tasks"), add)
-    _add_runs(group("runs", "list runs, look at one, or send some again"), add)
-    _add_tokens(group("tokens", "list, issue, rotate and revoke tokens"), add)
+    _add_runs(group("runs", "list runs, look at one, send again, end long work"), add)
+    access_commands.add_to(commands, group, add)
 
     one = add(commands, "next", _next, "show the coming fire times of a task")
     one.add_argument("task", help="its id or name")
@@ -431,7 +374,7 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--from", dest="since", metavar="MOMENT")
     one = add(commands, "account", _account, "compare what was planned with what was")
     one.add_argument("task", help="its id or name")
-    _add_span(one)
+    add_span(one)
     _add_redrive(add(commands, "redrive", _redrive, "send runs again"))
 
     one = add(commands, "plan", _plan, "show what a file of tasks would change")
@@ -442,12 +385,6 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--yes", action="store_true", help="do not ask")
     one.add_argument("--plan", help="do what this plan showed, or nothing")
 
-    one = add(commands, "audit", _audit, "show who changed what")
-    for name in ("--actor", "--action", "--object"):
-        one.add_argument(name)
-    _add_span(one)
-    one.add_argument("--limit", type=_positive, default=100)
-
     one = add(commands, "listen", _listen, "receive requests, verify and print them")
     one.add_argument("--host", default="127.0.0.1")
     one.add_argument("--port", type=int, default=8001)
@@ -457,18 +394,8 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--status", type=int, default=200, help="to answer with")
     one.add_argument("--delay", type=float, default=0.0, help="seconds to the answer")
     one.add_argument("--times", type=int, help="do so this often, then answer 200")
-    one.add_argument("--count", type=_positive, help="stop after so many requests")
+    one.add_argument("--count", type=positive, help="stop after so many requests")
     return parser
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError("should be 1 or more")
-    return value
-
-
-Add = Callable[[Any, str, Callable[..., int | None], str], argparse.ArgumentParser]
 
 
 def _add_tasks(group: Any, add: Add) -> None:
@@ -478,7 +405,7 @@ def _add_tasks(group: Any, add: Add) -> None:
     one.add_argument("--state", choices=["active", "paused"])
     one.add_argument("--type", choices=["periodic", "one_time"])
     one.add_argument("--owner", help="for administrators: a user, or all")
-    one.add_argument("--limit", type=_positive, default=1000)
+    one.add_argument("--limit", type=positive, default=1000)
     one = add(group, "show", _show, "show a task")
     one.add_argument("task", help="its id or name")
     one = add(group, "create", _create, "make a task, or a list of them from a file")
@@ -512,7 +439,13 @@ def _add_fields(parser: argparse.ArgumentParser, *, named: bool = True) -> None:
     parser.add_argument("--method", dest="f_method")
     parser.add_argument("--cron", dest="f_cron")
     parser.add_argument("--timezone", dest="f_timezone")
-    parser.add_argument("--every", dest="f_every", metavar="SECONDS", type=int)
+    parser.add_argument(
+        "--every",
+        dest="f_every",
+        metavar="SECONDS",
+        type=int,
+        help="from --start to --end",
+    )
     parser.add_argument("--at", dest="f_at", metavar="MOMENT", help="once, then")
     parser.add_argument("--start", dest="f_start", metavar="MOMENT")
     parser.add_argument("--end", dest="f_end", metavar="MOMENT")
@@ -525,39 +458,29 @@ def _add_runs(group: Any, add: Add) -> None:
     one = add(group, "list", _runs, "list runs, the newest fire time first")
     one.add_argument("--task", help="of this task, by its id or name")
     one.add_argument("--state", action="append", default=[])
-    _add_span(one)
-    one.add_argument("--limit", type=_positive, default=100)
+    one.add_argument("--notices", action="store_true", help="of notices alone")
+    add_span(one)
+    one.add_argument("--limit", type=positive, default=100)
     one = add(group, "show", _show_run, "show a run with its attempts")
     one.add_argument("run", help="its id")
     _add_redrive(add(group, "redrive", _redrive, "send runs again"))
+    one = add(group, "complete", _complete, "say that the long work of a run is done")
+    one.add_argument("run", help="its id")
+    one.add_argument("-d", "--data", help="what came of it, as JSON")
+    one = add(group, "fail", _fail, "say that the long work of a run has failed")
+    one.add_argument("run", help="its id")
+    one.add_argument("--reason", default="")
+    one.add_argument("--no-retry", action="store_true", help="whatever its task says")
+    one = add(group, "heartbeat", _heartbeat, "put the deadline of long work off")
+    one.add_argument("run", help="its id")
 
 
 def _add_redrive(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", nargs="*", help="the ids of runs")
     parser.add_argument("--state", action="append", default=[], help="or all of these")
     parser.add_argument("--task", help="of this task, by its id or name")
-    _add_span(parser)
-    parser.add_argument("--limit", type=_positive)
-
-
-def _add_span(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--from", dest="since", metavar="MOMENT", help="included")
-    parser.add_argument("--to", dest="until", metavar="MOMENT", help="excluded")
-
-
-def _add_tokens(group: Any, add: Add) -> None:
-    one = add(group, "list", _tokens, "list tokens")
-    one.add_argument("--owner", help="for administrators: a user, or all")
-    one = add(group, "issue", _issue, "make a token, and print it this once")
-    one.add_argument("name", nargs="?", default="")
-    one.add_argument("--scope", choices=["read", "write", "admin"])
-    one.add_argument("--expires-in", type=_positive, metavar="SECONDS")
-    one.add_argument("--user", help="for administrators: whose it is")
-    one = add(group, "rotate", _rotate, "make a token in the place of one")
-    one.add_argument("id")
-    one.add_argument("--overlap", type=int, metavar="SECONDS")
-    one = add(group, "revoke", _revoke, "let a token open nothing any more")
-    one.add_argument("id")
+    add_span(parser)
+    parser.add_argument("--limit", type=positive)
 
 
 if __name__ == "__main__":

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import builtins
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, Self, TypeVar
-from urllib.parse import quote
 from uuid import uuid4
 
+from scheduler_client import wire, work
+from scheduler_client.by_name import ByName
 from scheduler_client.connection import Answer, Connection
 from scheduler_client.models import (
     Account,
@@ -17,20 +18,21 @@ from scheduler_client.models import (
     Created,
     Difference,
     Entry,
-    FireTime,
     FireTimes,
     IssuedToken,
+    NewSecret,
     Plan,
     Redriven,
     Run,
     ScheduleChange,
-    Step,
+    SigningSecret,
     Task,
     Token,
+    User,
     read,
 )
+from scheduler_client.wire import Fields
 
-Fields = Mapping[str, Any]
 Moment = datetime | str
 Model = TypeVar("Model")
 
@@ -77,7 +79,9 @@ class Client:
         key, a random one if absent: give one of your own to be safe beyond this call.
         """
         answer = self._create("/tasks/", {**(task or {}), **fields}, key)
-        return Created(answer.body["id"], answer.headers.get("ETag", ""), _was(answer))
+        return Created(
+            answer.body["id"], answer.headers.get("ETag", ""), wire.was_replayed(answer)
+        )
 
     def create_many(
         self, tasks: Sequence[Fields], *, key: str | None = None
@@ -87,7 +91,7 @@ class Client:
         return [str(each) for each in answer.body["ids"]]
 
     def get(self, task_id: str) -> Task:
-        return _task(self._get(f"/tasks/id/{_part(task_id)}"))
+        return wire.task(self._get(f"/tasks/id/{wire.part(task_id)}"))
 
     def list(
         self,
@@ -117,7 +121,7 @@ class Client:
             "limit": page,
         }
         for each in self._pages("/tasks/", "tasks", query, cursor=""):
-            yield _read_task(each)
+            yield wire.read_task(each)
 
     def count(self) -> int:
         """How many tasks you have."""
@@ -138,12 +142,12 @@ class Client:
         raises Stale. With an id, give `if_match` for the same.
         """
         etag = if_match or (task.etag if isinstance(task, Task) else "")
-        return _task(
+        return wire.task(
             self._connection.say(
                 "PATCH",
-                f"/tasks/id/{_id(task)}",
-                body=_written({**(changes or {}), **fields}),
-                headers=_if_match(etag),
+                f"/tasks/id/{wire.id_of(task)}",
+                body=wire.written({**(changes or {}), **fields}),
+                headers=wire.if_match(etag),
                 # A second time, the ETag would be another one because of the first.
                 repeatable=not etag,
             )
@@ -152,8 +156,8 @@ class Client:
     def remove(self, task: str | Task, *, if_match: str | None = None) -> None:
         self._connection.say(
             "DELETE",
-            f"/tasks/id/{_id(task)}",
-            headers=_if_match(if_match),
+            f"/tasks/id/{wire.id_of(task)}",
+            headers=wire.if_match(if_match),
             repeatable=True,
         )
 
@@ -167,12 +171,12 @@ class Client:
 
     def run(self, task: str | Task, *, key: str | None = None) -> str:
         """Make a run at once, beside the schedule; its id."""
-        answer = self._create(f"/tasks/{_id(task)}/run/", None, key)
+        answer = self._create(f"/tasks/{wire.id_of(task)}/run/", None, key)
         return str(answer.body["run_id"])
 
     def next(self, task: str | Task, n: int = 20) -> FireTimes:
         """The coming fire times of a task."""
-        return _fire_times(self._get(f"/tasks/{_id(task)}/next/", n=n))
+        return wire.fire_times(self._get(f"/tasks/{wire.id_of(task)}/next/", n=n))
 
     def preview(
         self,
@@ -185,12 +189,12 @@ class Client:
     ) -> FireTimes:
         """The fire times that a task would have, without storing it."""
         body = {**(task or {}), **fields, "n": n, "from": since}
-        return _fire_times(self._post("/tasks/preview/", body, repeatable=True))
+        return wire.fire_times(self._post("/tasks/preview/", body, repeatable=True))
 
     def plan(self, tag: str, tasks: Sequence[Fields]) -> Plan:
         """What `apply` would do, without doing it."""
         body = {"tag": tag, "tasks": tasks, "dry_run": True}
-        return _plan(self._post("/tasks/apply/", body, repeatable=True))
+        return wire.plan(self._post("/tasks/apply/", body, repeatable=True))
 
     def apply(
         self,
@@ -206,7 +210,7 @@ class Client:
         """
         expected = plan.plan if isinstance(plan, Plan) else plan
         body = {"tag": tag, "tasks": tasks, "plan": expected}
-        return _plan(self._create("/tasks/apply/", body, key))
+        return wire.plan(self._create("/tasks/apply/", body, key))
 
     # What came of them.
 
@@ -217,14 +221,19 @@ class Client:
         states: Sequence[str] = (),
         since: Moment | None = None,
         until: Moment | None = None,
+        notices: bool = False,
         page: int = PAGE,
     ) -> Iterator[Run]:
-        """Runs, the newest fire time first, fetched page by page as you go on."""
-        path = "/runs/" if task is None else f"/tasks/{_id(task)}/runs/"
+        """Runs, the newest fire time first, fetched page by page as you go on.
+
+        Of all tasks, those of notices are left out; with `notices` they alone are there.
+        """
+        path = "/runs/" if task is None else f"/tasks/{wire.id_of(task)}/runs/"
         query = {
             "state": ",".join(states) or None,
             "from": since,
             "to": until,
+            "notice": "true" if notices else None,
             "limit": page,
         }
         for each in self._pages(path, "runs", query):
@@ -232,7 +241,7 @@ class Client:
 
     def run_detail(self, run_id: str) -> Run:
         """One run, with its attempts."""
-        data = self._get(f"/runs/{_part(run_id)}/").body
+        data = self._get(f"{_run(run_id)}/").body
         attempts = tuple(read(Attempt, each) for each in data.get("attempts", ()))
         return read(Run, data, attempts=attempts)
 
@@ -244,10 +253,10 @@ class Client:
         until: Moment | None = None,
     ) -> Account:
         """What a task's schedule planned, and what became of it; a day if not said."""
-        path = f"/tasks/{_id(task)}/account/"
+        path = f"/tasks/{wire.id_of(task)}/account/"
         query = {"from": since, "to": until}
         data = self._connection.say(
-            "GET", path, query=_query(query), repeatable=True
+            "GET", path, query=wire.query(query), repeatable=True
         ).body
         return read(
             Account,
@@ -256,10 +265,9 @@ class Client:
             changes=[read(ScheduleChange, each) for each in data["changes"]],
         )
 
-    def redrive(self, run_id: str) -> str:
+    def redrive(self, run_id: str, *, key: str | None = None) -> str:
         """Send a run again; the id of the new one."""
-        path = f"/runs/{_part(run_id)}/redrive/"
-        answer = self._connection.say("POST", path, repeatable=False)
+        answer = self._create(f"{_run(run_id)}/redrive/", None, key)
         return str(answer.body["run_id"])
 
     def redrive_many(
@@ -270,17 +278,42 @@ class Client:
         since: Moment | None = None,
         until: Moment | None = None,
         limit: int | None = None,
+        key: str | None = None,
     ) -> Redriven:
         """Send again what is in these states, the oldest first, at most `limit` runs."""
         body = {
             "state": [*states],
-            "task_id": None if task is None else _id(task),
+            "task_id": None if task is None else wire.id_of(task),
             "from": since,
             "to": until,
             "limit": limit,
         }
-        answer = self._post("/runs/redrive/", body, repeatable=False)
-        return read(Redriven, answer.body)
+        return read(Redriven, self._create("/runs/redrive/", body, key).body)
+
+    def complete(self, run_id: str, answer: Any = None) -> str:
+        """End a run of long work as succeeded; its state.
+
+        `answer`, any JSON value, is kept in the place of what its request was answered.
+        Raises Conflict where the run ended otherwise, or its deadline has passed.
+        """
+        return work.complete(self._connection, _run(run_id), answer)
+
+    def fail(self, run_id: str, reason: str = "", *, retry: bool = True) -> str:
+        """End the attempt of long work as failed; the state of its run.
+
+        That is `retrying` where the task asks for retries and `retry` allows it.
+        """
+        # Said twice by a user, it could mean the attempt after it.
+        return work.fail(
+            self._connection, _run(run_id), reason, retry, repeatable=False
+        )
+
+    def heartbeat(self, run_id: str) -> datetime | None:
+        """Put the deadline of long work off; until when.
+
+        None while the request that began it has not been answered.
+        """
+        return work.heartbeat(self._connection, _run(run_id))
 
     # Access.
 
@@ -289,6 +322,10 @@ class Client:
         query = {"owner": owner, "limit": PAGE}
         for each in self._pages("/tokens/", "tokens", query):
             yield read(Token, each)
+
+    def get_token(self, token_id: str) -> Token:
+        """One token, without its clear text."""
+        return read(Token, self._get(f"/tokens/{wire.part(token_id)}/").body)
 
     def issue_token(
         self,
@@ -306,13 +343,47 @@ class Client:
         self, token_id: str, *, overlap: timedelta | int | None = None
     ) -> IssuedToken:
         """A new token in the place of one that lives on for `overlap`, in seconds."""
-        path = f"/tokens/{_part(token_id)}/rotate/"
+        path = f"/tokens/{wire.part(token_id)}/rotate/"
         answer = self._post(path, {"overlap_seconds": overlap}, repeatable=False)
         return read(IssuedToken, answer.body)
 
     def revoke_token(self, token_id: str) -> None:
-        path = f"/tokens/{_part(token_id)}/"
+        path = f"/tokens/{wire.part(token_id)}/"
         self._connection.say("DELETE", path, repeatable=True)
+
+    def users(self) -> Iterator[User]:
+        """The users of your tenant, the newest first; for administrators, as is all below."""
+        for each in self._pages("/users/", "users", {"limit": PAGE}):
+            yield read(User, each)
+
+    def get_user(self, name: str) -> User:
+        return read(User, self._get(f"/users/{wire.part(name)}/").body)
+
+    def add_user(self, name: str, *, role: str | None = None) -> User:
+        """Invite a user, a member if no role is said; raises Conflict if there is one."""
+        body = {"name": name, "role": role}
+        return read(User, self._post("/users/", body, repeatable=False).body)
+
+    def change_user(
+        self, name: str, *, role: str | None = None, is_active: bool | None = None
+    ) -> User:
+        """Give a user another role, or close the door to them, or open it again."""
+        body = {"role": role, "is_active": is_active}
+        path = f"/users/{wire.part(name)}/"
+        answer = self._connection.say("PATCH", path, body=body, repeatable=True)
+        return read(User, answer.body)
+
+    def signing_secrets(self) -> builtins.list[SigningSecret]:
+        """The live secrets that requests are signed with, the newest first."""
+        answer = self._get("/signing-secrets/")
+        return [read(SigningSecret, each) for each in answer.body["secrets"]]
+
+    def rotate_signing_secret(
+        self, *, overlap: timedelta | int | None = None
+    ) -> NewSecret:
+        """A new secret; the old one signs beside it for `overlap`, in seconds."""
+        path, body = "/signing-secrets/rotate/", {"overlap_seconds": overlap}
+        return read(NewSecret, self._post(path, body, repeatable=False).body)
 
     def audit(
         self,
@@ -323,7 +394,7 @@ class Client:
         since: Moment | None = None,
         until: Moment | None = None,
     ) -> Iterator[Entry]:
-        """The audit log of your tenant, the newest first; for administrators."""
+        """The audit log of your tenant, the newest first."""
         query = {
             "actor": actor,
             "action": action,
@@ -338,26 +409,28 @@ class Client:
     # How it is said.
 
     def _get(self, path: str, **query: Any) -> Answer:
-        return self._connection.say("GET", path, query=_query(query), repeatable=True)
+        return self._connection.say(
+            "GET", path, query=wire.query(query), repeatable=True
+        )
 
     def _post(self, path: str, body: Fields, *, repeatable: bool) -> Answer:
         said = {name: value for name, value in body.items() if value is not None}
         return self._connection.say(
-            "POST", path, body=_written(said), repeatable=repeatable
+            "POST", path, body=wire.written(said), repeatable=repeatable
         )
 
     def _create(self, path: str, body: Fields | None, key: str | None) -> Answer:
         return self._connection.say(
             "POST",
             path,
-            body=None if body is None else _written(body),
+            body=None if body is None else wire.written(body),
             headers={"Idempotency-Key": key or str(uuid4())},
             repeatable=True,
         )
 
     def _switch(self, verb: str, tasks: str | Task | Sequence[str | Task]) -> None:
         if isinstance(tasks, str | Task):
-            path, body = f"/tasks/{_id(tasks)}/{verb}/", None
+            path, body = f"/tasks/{wire.id_of(tasks)}/{verb}/", None
         else:
             ids = [each.id if isinstance(each, Task) else each for each in tasks]
             path, body = f"/tasks/{verb}/", {"ids": ids}
@@ -368,7 +441,10 @@ class Client:
     ) -> Iterator[Any]:
         while True:
             page = self._connection.say(
-                "GET", path, query=_query({**query, "cursor": cursor}), repeatable=True
+                "GET",
+                path,
+                query=wire.query({**query, "cursor": cursor}),
+                repeatable=True,
             ).body
             yield from page[name]
             cursor = page["next_cursor"]
@@ -376,103 +452,5 @@ class Client:
                 return
 
 
-class ByName:
-    """Tasks by the names that their owner gave them."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-
-    def get(self, name: str) -> Task:
-        return _task(self._connection.say("GET", _named(name), repeatable=True))
-
-    def put(
-        self,
-        name: str,
-        task: Fields | None = None,
-        /,
-        *,
-        if_match: str | None = None,
-        if_none_match: str | None = None,
-        **fields: Any,
-    ) -> Task:
-        """Create the task of a name, or make the one that is there just this."""
-        headers = _if_match(if_match)
-        if if_none_match:
-            headers["If-None-Match"] = if_none_match
-        return _task(
-            self._connection.say(
-                "PUT",
-                _named(name),
-                body=_written({**(task or {}), **fields}),
-                headers=headers,
-                repeatable=not headers,
-            )
-        )
-
-    def delete(self, name: str, *, if_match: str | None = None) -> None:
-        self._connection.say(
-            "DELETE", _named(name), headers=_if_match(if_match), repeatable=True
-        )
-
-
-def _named(name: str) -> str:
-    # Without a slash at the end: one would not belong to the name.
-    return f"/tasks/by-name/{_part(name)}"
-
-
-def _part(text: str) -> str:
-    """A text as one part of a path. Raises ValueError where it would be another path."""
-    if text in ("", ".", ".."):
-        raise ValueError(f"{text!r} cannot stand in a path")
-    return quote(text, safe="")
-
-
-def _id(task: str | Task) -> str:
-    return _part(task.id if isinstance(task, Task) else task)
-
-
-def _if_match(etag: str | None) -> dict[str, str]:
-    return {"If-Match": etag} if etag else {}
-
-
-def _query(query: Fields) -> dict[str, Any]:
-    return {name: _written(value) for name, value in query.items() if value is not None}
-
-
-def _written(value: Any) -> Any:
-    """As JSON has it. Raises ValueError for a datetime that says no zone."""
-    match value:
-        case datetime():
-            if value.tzinfo is None:
-                raise ValueError(f"{value!r} has no time zone")
-            return value.isoformat()
-        case timedelta():
-            seconds = value.total_seconds()
-            return int(seconds) if seconds == int(seconds) else seconds
-        case Mapping():
-            return {name: _written(each) for name, each in value.items()}
-        case list() | tuple():
-            return [_written(each) for each in value]
-    return value
-
-
-def _was(answer: Answer) -> bool:
-    return answer.headers.get("Idempotency-Replayed") == "true"
-
-
-def _task(answer: Answer) -> Task:
-    return _read_task(answer.body, etag=answer.headers.get("ETag", ""))
-
-
-def _read_task(data: Fields, **more: Any) -> Task:
-    return read(Task, data, tags=tuple(data.get("tags") or ()), **more)
-
-
-def _fire_times(answer: Answer) -> FireTimes:
-    found = [read(FireTime, each) for each in answer.body["fire_times"]]
-    return read(FireTimes, answer.body, fire_times=found)
-
-
-def _plan(answer: Answer) -> Plan:
-    steps = [read(Step, each) for each in answer.body["tasks"]]
-    return read(Plan, answer.body, steps=steps)
+def _run(run_id: str) -> str:
+    return f"/runs/{wire.part(run_id)}"

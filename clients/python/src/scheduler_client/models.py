@@ -94,6 +94,9 @@ class Task:
     timeout_seconds: int | None = None
     body: Any = None
     content_type: str | None = None
+    long_work: Mapping[str, int] | None = None
+    pause_after_failures: int | None = None
+    pause_reason: str | None = None
     etag: str = ""
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
@@ -144,6 +147,7 @@ class Run:
     scheduled_for: datetime
     state: str
     task_name: str = ""
+    notice: bool = False
     reason: str = ""
     manual: bool = False
     redrive_of: str | None = None
@@ -202,6 +206,10 @@ class Redriven:
     run_ids: list[str]
     more: bool = False
 
+    @property
+    def count(self) -> int:
+        return len(self.run_ids)
+
 
 @dataclass(frozen=True)
 class Token:
@@ -224,6 +232,42 @@ class IssuedToken(Token):
     """A new token; `token` is its clear text, which nobody is shown again."""
 
     token: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True)
+class User:
+    """A user of the tenant. `username` is what the audit log calls them."""
+
+    name: str
+    username: str
+    role: str
+    is_active: bool
+    created_at: datetime | None = None
+    raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+
+@dataclass(frozen=True)
+class SigningSecret:
+    """A live signing secret, without the secret itself: `id` is its fingerprint.
+
+    `expires_at` is None for the one that stays, and `is_readable` False where the service
+    has lost the key that opens it.
+    """
+
+    id: str
+    created_at: datetime | None = None
+    expires_at: datetime | None = None
+    is_readable: bool = True
+    raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+
+@dataclass(frozen=True)
+class NewSecret:
+    """A new signing secret; `secret` is what nobody is shown again."""
+
+    id: str
+    secret: str = field(repr=False)
+    raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
 
 @dataclass(frozen=True)

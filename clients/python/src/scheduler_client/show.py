@@ -133,7 +133,7 @@ def fire_times(found: FireTimes) -> Iterator[str]:
     rows = [
         (each.at, each.local, dst(each.dst, each.wall)) for each in found.fire_times
     ]
-    yield from table(("utc", found.timezone, "change of the clock"), rows)
+    yield from table(("UTC", found.timezone, "change of the clock"), rows)
 
 
 def dst(mark: str | None, wall: str | None) -> str:
