@@ -121,14 +121,14 @@ def test_whoever_counts_holds_no_run_while_it_waits_for_a_task(user: User) -> No
     with transaction.atomic():
         Task.objects.select_for_update(no_key=True).get(pk=task.pk)
         counting.start()
-        eventually(_somebody_waits_for_a_lock)
+        eventually(somebody_waits_for_a_lock)
         assert Run.objects.select_for_update(nowait=True).get(pk=run_id)
     counting.join()
 
     assert state_of(task) == (False, 1, "")
 
 
-def _somebody_waits_for_a_lock() -> bool:
+def somebody_waits_for_a_lock() -> bool:
     with connection.cursor() as cursor:
         # Not pg_stat_activity, which stays as it is within a transaction.
         cursor.execute("SELECT FROM pg_locks WHERE NOT granted")

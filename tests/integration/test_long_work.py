@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.conf import LazySettings
+from django.db import connection, transaction
 from django.utils import timezone
 from rest_framework.test import APIClient
 
@@ -21,8 +23,10 @@ from tasks_api.events import events_of
 from tasks_api.models import Attempt, Run, Task
 from tasks_api.schedules import Interval, Once
 from tasks_api.specs import Backoff, Overlap, RequestOptions, Surface, TaskSpec
+from tests.acceptance.stand import eventually
 from tests.conftest import ClientFor
 from tests.integration.conftest import Recorded
+from tests.integration.test_failing_targets import somebody_waits_for_a_lock
 from tests.receiver import Receiver
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -499,3 +503,32 @@ def test_long_work_is_shown_changed_and_taken_away(api: APIClient) -> None:
     assert longer.json()["long_work"] == {"deadline": 9}
     without = api.patch(path, {"long_work": None}, format="json")
     assert "long_work" not in without.json()
+
+
+@pytest.mark.parametrize("is_late", [False, True])
+def test_whoever_ends_a_run_holds_it_not_while_it_waits_for_the_task(
+    user: User, *, is_late: bool
+) -> None:
+    """Whoever removes a task holds it and waits for its runs."""
+    task = make(user, pause_after_failures=3)
+    begin(task)
+    run = run_of(task)
+    if is_late:
+        pass_deadline(run)
+
+    def end() -> None:
+        try:
+            long_work.expire() if is_late else long_work.fail(user, run.pk)
+        finally:
+            connection.close()
+
+    ending = threading.Thread(target=end)
+    with transaction.atomic():
+        Task.objects.select_for_update(no_key=True).get(pk=task.pk)
+        ending.start()
+        eventually(somebody_waits_for_a_lock)
+        assert Run.objects.select_for_update(nowait=True).get(pk=run.pk)
+    ending.join()
+
+    task.refresh_from_db()
+    assert task.failure_streak == 1

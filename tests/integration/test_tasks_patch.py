@@ -195,7 +195,7 @@ def test_another_schedule_begins_at_the_start_that_is_kept(
 def test_what_was_made_ahead_by_the_old_schedule_is_taken_back(
     api: APIClient, make_task: MakeTask
 ) -> None:
-    soon = timezone.now() + timedelta(milliseconds=900)
+    soon = timezone.now() + timedelta(milliseconds=500)
     task = make_task(schedule=Once(soon))
     assert dispatch.dispatch_due().run_ids
 
