@@ -58,7 +58,9 @@ NEW_TOKEN_OUT = _object(
 )
 TOKEN_IN = _given(
     name={"type": "string", "maxLength": 100, "description": "What it is for."},
-    scope=SCOPE | {"description": "That of the calling token unless given."},
+    **schema.optional(
+        {"scope": SCOPE | {"description": "That of the calling token unless given."}}
+    ),
     expires_in={
         "type": "integer",
         "minimum": 1,
@@ -89,10 +91,15 @@ USER_OUT = _object(
     created_at=WHEN,
 )
 USER_IN = {
-    **_given(name={"type": "string", "minLength": 1, "maxLength": 150}, role=ROLE),
+    **_given(
+        name={"type": "string", "minLength": 1, "maxLength": 150},
+        **schema.optional({"role": ROLE}),
+    ),
     "required": ["name"],
 }
-USER_CHANGE = _given(role=ROLE, is_active={"type": "boolean", "nullable": True})
+USER_CHANGE = _given(
+    **schema.optional({"role": ROLE, "is_active": {"type": "boolean"}})
+)
 SECRET_OUT = _object(
     id={"type": "string", "description": "A fingerprint, to know it by."},
     created_at=WHEN,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -91,6 +92,25 @@ def test_a_run_shows_in_the_metrics_of_all(
     web = requests.get(f"{stand.url}/metrics", timeout=5).text
     assert re.search(r'scheduler_processes_alive{kind="worker"} [1-9]', web)
     assert "failed: connection refused run_id=" in stand.logs()
+
+
+def test_prometheus_has_nothing_against_the_metrics(
+    stand: Stand, running: Running
+) -> None:
+    promtool = shutil.which("promtool")
+    if promtool is None:
+        pytest.skip("There is no promtool on this machine.")
+    web = requests.get(f"{stand.url}/metrics", timeout=5).text
+
+    for text in (web, *get(stand, "/metrics")):
+        done = subprocess.run(
+            [promtool, "check", "metrics"],
+            input=text,
+            capture_output=True,
+            text=True,
+            timeout=30,
+        )
+        assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
 
 def test_a_frozen_process_fails_its_probe(stand: Stand, running: Running) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -93,3 +95,18 @@ def test_the_parts_that_are_composed_are_probed() -> None:
     for kind in ("worker", "beat"):
         test = services[kind]["healthcheck"]["test"]
         assert test == ["CMD", "python", "manage.py", "probe", kind]
+
+
+def test_prometheus_can_read_the_alerts() -> None:
+    promtool = shutil.which("promtool")
+    if promtool is None:
+        pytest.skip("There is no promtool on this machine.")
+
+    done = subprocess.run(
+        [promtool, "check", "rules", ROOT / "docs" / "prometheus-alerts.yml"],
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+
+    assert done.returncode == 0, done.stderr

@@ -28,6 +28,19 @@ TRIES = 20
 STEPS = (4, 5, 6, 10)
 # How targets answer, as often as they are named here.
 ANSWERS = ("ok",) * 12 + ("fail", "stall", "drip", "reset", "garbage")
+# In seconds; targets send a heartbeat more often.
+_LONG = {"long_work": {"deadline": 8}}
+_RETRY = {"retry": {"max_attempts": 4, "min_delay": 1, "max_delay": 3}}
+# What tasks ask for, and how their targets answer.
+RULES: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("stall", {"overlap": "skip"}),
+    ("stall", {"overlap": "queue_one"}),
+    ("work", {"overlap": "skip"} | _LONG),
+    ("work", {"overlap": "queue_one"} | _LONG),
+    ("work", _LONG | _RETRY),
+    ("flaky", {"overlap": "queue_one"} | _RETRY),
+    ("flaky", {"overlap": "skip"} | _RETRY),
+)
 CRON_ANSWERS = ("ok",) * 8 + (
     "flaky",
     "flaky",
@@ -276,22 +289,27 @@ class Periodic(Client):
 
     def create(self) -> None:
         self.later(self.rng.uniform(20.0, 40.0), self.create)
+        how, rules = self.rules()
         mark, every = self.new_mark(), self.rng.choice((4, 4, 5, 7))
         start = int(time.time() * 1000 + self.rng.uniform(1000, 4000))
         grid = Grid(start, every * 1000, start + self.rng.randrange(8, 45) * 1000)
-        url = self.target(self.rng.choice(ANSWERS), mark)
         body = {
             "task_type": "periodic",
             "frequency": every,
             "start_datetime": written(grid.start),
             "end_datetime": written(grid.end or 0),
-            "url": url,
+            "url": self.target(how, mark),
+            **rules,
         }
         call, said = self.say(mark, "create", "POST", "/tasks/", body, grid=grid)
         if call.is_done:
             task = Known(mark, said["id"], grid)
             self.known.append(task)
             self._think(task)
+
+    def rules(self) -> tuple[str, dict[str, Any]]:
+        """How the target answers, and what the task asks for."""
+        return self.rng.choice(ANSWERS), {}
 
     def _think(self, task: Known) -> None:
         self.later(self.rng.uniform(3.0, 15.0), lambda: self._change_mind(task))
@@ -306,6 +324,33 @@ class Periodic(Client):
         else:
             self.pause(task)
         self._think(task)
+
+
+class Ruled(Periodic):
+    """The same with overlap, retries, and work that outlives its requests."""
+
+    kind = "ruled"
+    alive = len(RULES)
+
+    def __init__(self, number: int, seed: int, service: Service, diary: Diary) -> None:
+        super().__init__(number, seed, service, diary)
+        self._rules = itertools.cycle(RULES)
+
+    def rules(self) -> tuple[str, dict[str, Any]]:
+        return next(self._rules)
+
+
+class Failing(Periodic):
+    """Tasks that nobody touches, and that are to pause because their target fails."""
+
+    kind = "failing"
+    alive = 4
+
+    def rules(self) -> tuple[str, dict[str, Any]]:
+        return "fail", {"pause_after_failures": self.rng.choice((1, 2, 3))}
+
+    def _think(self, task: Known) -> None:
+        """Never."""
 
 
 class Cron(Client):
@@ -382,4 +427,5 @@ def written(milliseconds: int) -> str:
 def clients(seed: int, service: Service, diary: Diary) -> list[Client]:
     kinds: tuple[type[Client], ...] = (OneTime, Periodic, Cron)
     changing = [kind(n, seed, service, diary) for kind in kinds for n in (1, 2)]
-    return [Steady(1, seed, service, diary), *changing]
+    others = [Ruled(1, seed, service, diary), Failing(1, seed, service, diary)]
+    return [Steady(1, seed, service, diary), *changing, *others]

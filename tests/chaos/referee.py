@@ -25,6 +25,8 @@ NEVER = math.inf
 SUCCEED = frozenset({"ok", "stall", "drip"})
 FAIL = frozenset({"fail", "busy", "reset", "garbage"})
 LOST_TOO_OFTEN = "Its worker was lost too often."
+# The mark of the tasks that tell a tenant what the service did to others.
+NOTICES = "notices"
 NOT_SENT = frozenset({"missed", "skipped"})
 GONE = 404
 
@@ -106,6 +108,16 @@ class Arrival(NamedTuple):
         return self.at - self.planned / 1000
 
 
+class Word(NamedTuple):
+    """What the target noted beside arrivals: its work ended, or it said how that went."""
+
+    at: float
+    what: str  # answer, notice, or what it said: heartbeat, complete or fail
+    run_id: str
+    # The status it was answered with; of a notice, the task that it tells of.
+    said: int | str
+
+
 class Attempt(NamedTuple):
     number: int
     started_at: float
@@ -124,6 +136,12 @@ class Run(NamedTuple):
     finished_at: float | None
     is_retried: bool  # its task asks for another attempt after some failures
     attempts: tuple[Attempt, ...] = ()
+    overlap: str = "allow"
+    pause_after: int = 0  # so many failures pause its task; 0 where none do
+
+    @property
+    def counts_as_failed(self) -> bool:
+        return self.state == "failed" and self.reason != LOST_TOO_OFTEN
 
     @property
     def first_claim(self) -> float:
@@ -166,6 +184,7 @@ class Evidence:
     faults: Sequence[Fault] = ()
     # What died without being told to, and what did not stop when it was.
     misdeeds: Sequence[str] = ()
+    words: Sequence[Word] = ()
 
     @cached_property
     def calls_of(self) -> Mapping[str, list[Call]]:
@@ -178,6 +197,10 @@ class Evidence:
     @cached_property
     def arrivals_of(self) -> Mapping[str, list[Arrival]]:
         return _grouped(self.arrivals, lambda arrival: arrival.run_id)
+
+    @cached_property
+    def words_of(self) -> Mapping[str, list[Word]]:
+        return _grouped(self.words, lambda word: word.run_id)
 
 
 def _grouped(items, key):  # type: ignore[no-untyped-def]
@@ -339,9 +362,11 @@ def judge(evidence: Evidence) -> list[Violation]:
     found = [Violation("a part died by itself", "", what) for what in evidence.misdeeds]
     for mark in {**evidence.calls_of, **evidence.runs_of}:
         history = history_of(evidence.calls_of.get(mark, ()))
-        found += _of_task(mark, history, evidence)
+        if mark != NOTICES:
+            found += _of_task(mark, history, evidence)
         for run in evidence.runs_of.get(mark, ()):
             found += _of_run(run, history, evidence)
+    found += _of_overlap(evidence)
     known = {run.run_id for run in evidence.runs}
     found += [
         Violation("an arrival of no run", arrival.mark, str(arrival))
@@ -362,13 +387,80 @@ def _of_task(mark: str, history: History, evidence: Evidence) -> Iterator[Violat
         yield Violation("two runs for one fire time", mark, str(fire_time))
     spans = history.all_spans()
     have = {run.planned for run in runs}
+    paused_at = _paused_at(runs)
     for span in spans:
         for fire_time in span.must_fire():
-            if fire_time not in have:
+            if fire_time not in have and fire_time < paused_at * 1000:
                 yield Violation("a fire time without a run", mark, str(fire_time))
     for run in runs:
         if not any(span.may_fire(run.planned) for span in spans):
             yield Violation("a run that nobody asked for", mark, str(run))
+        if run.planned / 1000 > paused_at + AFTERMATH:
+            yield Violation("a run after its task had failed too often", mark, str(run))
+    yield from _of_notices(mark, history, evidence)
+
+
+def _paused_at(runs: Sequence[Run]) -> float:
+    """When the service paused a task whose target always fails."""
+    failed = sorted(run.finished_at or NEVER for run in runs if run.counts_as_failed)
+    wanted = runs[0].pause_after if runs else 0
+    return failed[wanted - 1] if 0 < wanted <= len(failed) else NEVER
+
+
+def _of_notices(mark: str, history: History, evidence: Evidence) -> Iterator[Violation]:
+    """One for each pause; a task that ends at that moment may do without."""
+    runs = evidence.runs_of.get(mark, [])
+    task_ids = {run.task_id for run in runs}
+    told = {
+        word.run_id
+        for word in evidence.words
+        if word.what == "notice" and word.said in task_ids
+    }
+    ends = [span.grid.end / 1000 for span in history.all_spans() if span.grid.end]
+    removed = [c.sent for c in evidence.calls_of.get(mark, ()) if c.verb == "delete"]
+    paused_at = _paused_at(runs)
+    if paused_at == NEVER and told:
+        yield Violation("a notice of a pause that was not due", mark, str(told))
+    if len(told) > 1:
+        yield Violation("two notices of one pause", mark, str(told))
+    if not told and paused_at < min([*ends, *removed], default=NEVER):
+        yield Violation("a pause without a notice", mark, str(runs))
+
+
+def _of_overlap(evidence: Evidence) -> Iterator[Violation]:
+    """By the target's own log, it worked on one run at a time where it was to."""
+    by_task = _grouped(evidence.runs, lambda run: run.task_id)
+    for runs in by_task.values():
+        until, before = 0.0, ""
+        for began, ended, run in sorted(_at_work(runs, evidence)):
+            if began < until:
+                detail = f"{before} until {until}, {run.run_id} from {began}"
+                yield Violation("two runs of one task at once", run.mark, detail)
+            if ended > until:
+                until, before = ended, run.run_id
+
+
+def _at_work(
+    runs: Sequence[Run], evidence: Evidence
+) -> Iterator[tuple[float, float, Run]]:
+    """From when to when a target was at work on each run that may not overlap.
+
+    What a worker that was frozen sent after its run had ended is a duplicate.
+    """
+    for run in runs:
+        if run.overlap == "allow" or run.reason == LOST_TOO_OFTEN:
+            continue
+        over = run.finished_at or NEVER
+        arrivals = evidence.arrivals_of.get(run.run_id, ())
+        came = [arrival.at for arrival in arrivals if arrival.at <= over]
+        words = evidence.words_of.get(run.run_id, ())
+        ended = [
+            word.at
+            for word in words
+            if word.said == 200 and word.what != "heartbeat" and word.at <= over
+        ]
+        if came:
+            yield min(came), max(*came, *ended, 0.0), run
 
 
 def _of_run(run: Run, history: History, evidence: Evidence) -> Iterator[Violation]:
@@ -378,6 +470,7 @@ def _of_run(run: Run, history: History, evidence: Evidence) -> Iterator[Violatio
         *_sending(run, arrivals),
         *_doubling(run, arrivals, evidence.faults),
         *_timing(run, arrivals, history),
+        *_working(run, arrivals, evidence.words_of.get(run.run_id, ())),
     ]
     for rule in broken:
         yield Violation(rule, run.mark, f"{run} {arrivals}")
@@ -386,14 +479,15 @@ def _of_run(run: Run, history: History, evidence: Evidence) -> Iterator[Violatio
 def _ending(run: Run, history: History) -> Iterator[str]:
     if run.finished_at is None:
         yield "a run that never ended"
-    if run.state == "cancelled" and not (history.is_stopped or history.replaced):
+    is_stopped = history.is_stopped or history.replaced or run.pause_after
+    if run.state == "cancelled" and not is_stopped:
         yield "a run was cancelled though nobody stopped its task"
     if run.finished_at is not None and len(run.attempts) != run.attempt_count:
         yield "an attempt was not written down"
     is_once = any(not span.grid.every for span in history.all_spans())
     if is_once and run.state in NOT_SENT:
         yield "a one-time task was left out"
-    if run.state == "skipped" and not run.is_retried:
+    if run.state == "skipped" and run.overlap == "allow":
         yield "a run was skipped that may overlap"
 
 
@@ -428,6 +522,19 @@ def _doubling(
         for fault in faults
     ):
         yield "a run was lost though no worker was"
+
+
+def _working(
+    run: Run, arrivals: Sequence[Arrival], words: Sequence[Word]
+) -> Iterator[str]:
+    taken = {word.what for word in words if word.said == 200}
+    if "complete" in taken and run.state != "succeeded":
+        yield "work that was done was not taken for it"
+    if "fail" in taken and run.state == "succeeded" and not run.is_retried:
+        yield "work that failed was taken for a success"
+    is_work = {arrival.how for arrival in arrivals} == {"work"}
+    if is_work and run.state == "succeeded" and "complete" not in taken:
+        yield "work was taken for done though nobody said so"
 
 
 def _timing(run: Run, arrivals: Sequence[Arrival], history: History) -> Iterator[str]:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import psutil
 import psycopg
@@ -18,7 +19,7 @@ import requests
 from scheduler_service.embedded import redis_client_url
 from scheduler_service.supervisor import spawn
 from tests.acceptance.stand import ROOT, Stand, eventually, free_port
-from tests.chaos.referee import Arrival, Attempt, Run
+from tests.chaos.referee import NOTICES, Arrival, Attempt, Run, Word
 
 BEATS = ("beat-1", "beat-2", "beat-3")
 WORKERS = ("worker-1", "worker-2", "worker-3")
@@ -35,6 +36,7 @@ class Site(Stand):
         self.environment |= {"WEB_CONCURRENCY": "2", "SCHEDULER_MIN_FREQUENCY": "4"}
         self.target_port = free_port()
         self.target = f"http://127.0.0.1:{self.target_port}"
+        self.environment["SCHEDULER_PUBLIC_URL"] = self.url
         self.target_log = home / "arrivals.log"
         self.parts: dict[str, subprocess.Popen[bytes]] = {}
         # Those that a fault has in hand; anybody else who is gone died by himself.
@@ -53,6 +55,8 @@ class Site(Stand):
         )
         for name in PARTS:
             self.launch(name)
+        url = f"{self.target}/notice/{NOTICES}"
+        self.manage("configure_tenant", "Alpha", "--notification-url", url)
         eventually(self.is_whole, timeout=120)
 
     def finish(self) -> None:
@@ -147,8 +151,14 @@ class Site(Stand):
     # What the referee reads.
 
     def arrivals(self) -> list[Arrival]:
+        return [Arrival.of(*row) for row in self._noted() if row[1].startswith("/")]
+
+    def words(self) -> list[Word]:
+        return [Word(*row) for row in self._noted() if not row[1].startswith("/")]
+
+    def _noted(self) -> list[list[Any]]:
         lines = self.target_log.read_text(encoding="utf-8").splitlines()
-        return [Arrival.of(*json.loads(line)) for line in lines]
+        return [json.loads(line) for line in lines]
 
     def runs(self) -> list[Run]:
         attempts: dict[str, list[Attempt]] = {}
@@ -164,7 +174,8 @@ class Site(Stand):
             SELECT run.id::text, task.id::text, task.name, task.url,
                 (extract(epoch FROM scheduled_for) * 1000)::bigint, state, reason,
                 attempt_count, lost_count, extract(epoch FROM started_at)::float,
-                extract(epoch FROM finished_at)::float, task.retry <> ''
+                extract(epoch FROM finished_at)::float, task.retry <> '',
+                task.overlap, coalesce(task.pause_after_failures, 0)
             FROM tasks_api_run run JOIN tasks_api_task task ON task.id = run.task_id
             ORDER BY scheduled_for
             """
@@ -174,8 +185,9 @@ class Site(Stand):
                 row[0],
                 row[1],
                 row[2] or mark_in(row[3]),
-                *row[4:],
+                *row[4:12],
                 tuple(attempts.get(row[0], ())),
+                *row[12:],
             )
             for row in rows
         ]

@@ -123,7 +123,12 @@ def play(
     site.look_for_dead()
     return Outcome(
         Evidence(
-            diary.calls, site.runs(), site.arrivals(), storm.faults, site.misdeeds
+            diary.calls,
+            site.runs(),
+            site.arrivals(),
+            storm.faults,
+            site.misdeeds,
+            site.words(),
         ),
         repaired_in,
         drained_in,

@@ -328,6 +328,19 @@ def test_a_wrong_token_is_refused(user: User, token: str) -> None:
     assert run.state == "open"
 
 
+def test_an_empty_token_counts_as_a_wrong_one_beside_any_other(
+    user: User, client_for: ClientFor
+) -> None:
+    begin(make(user))
+
+    answer = client_for(user).post(
+        f"/runs/{Run.objects.get().pk}/complete", headers={"X-Scheduler-Run-Token": ""}
+    )
+
+    assert answer.status_code == 403
+    assert Run.objects.get().state == "open"
+
+
 def test_the_token_of_another_run_is_refused(user: User) -> None:
     token = begin(make(user))
     other = make(user)

@@ -18,6 +18,7 @@ from tests.chaos.referee import (
     Fault,
     Grid,
     Run,
+    Word,
     duplicates,
     judge,
     recoveries,
@@ -326,3 +327,68 @@ def test_no_two_faults_of_a_plan_have_one_victim_at_a_time() -> None:
         for victim in each.victims:
             assert held.get(victim, 0.0) <= each.at
             held[victim] = each.at + each.seconds
+
+
+def test_two_runs_at_once_are_found_where_one_is_to_wait() -> None:
+    first, second = ALL[0]._replace(overlap="skip"), ALL[1]._replace(overlap="skip")
+    first = first._replace(finished_at=15.0)
+    after = Word(13.9, "complete", first.run_id, 200)
+    late = after._replace(at=14.5)
+
+    def judged(word: Word) -> set[str]:
+        evidence = seen([first, second, *ALL[2:]])
+        return rules(replace(evidence, words=[word]))
+
+    assert judged(after) == set()
+    assert judged(late) == {"two runs of one task at once"}
+    assert judged(late._replace(said=409)) == set()
+
+
+def test_what_came_after_its_run_had_ended_is_a_duplicate_and_no_overlap() -> None:
+    lost = ALL[0]._replace(overlap="skip", lost_count=1, attempt_count=2)
+    lost = lost._replace(attempts=(Attempt(1, 10.02), Attempt(2, 10.03)))
+    others = [run._replace(overlap="skip") for run in ALL[1:]]
+    arrivals = [arrival_of(lost), arrival_of(lost, after=4.5), *map(arrival_of, others)]
+
+    kill = replace(KILL, began=9.9, over=10.0)
+    assert judge(seen([lost, *others], arrivals, faults=(kill,))) == []
+
+
+def work(state: str, *words: str) -> set[str]:
+    run = ALL[0]._replace(state=state)
+    arrivals = [arrival_of(run, how="work"), *map(arrival_of, ALL[1:])]
+    said = [Word(10.05, word, run.run_id, 200) for word in words]
+    return rules(replace(seen([run, *ALL[1:]], arrivals), words=said))
+
+
+def test_what_a_target_said_of_its_work_is_what_became_of_it() -> None:
+    assert work("succeeded", "heartbeat", "complete") == set()
+    assert work("failed", "fail") == set()
+    assert work("failed") == set()
+    assert work("failed", "complete") == {
+        "work that was done was not taken for it",
+    }
+    assert work("succeeded", "fail", "complete") == {
+        "work that failed was taken for a success"
+    }
+    assert work("succeeded") == {"work was taken for done though nobody said so"}
+
+
+def failing(*seconds: float, notices: int) -> set[str]:
+    """A task that is to pause after two failures."""
+    runs = [run_at(each, state="failed", pause_after=2) for each in seconds]
+    arrivals = [arrival_of(run, how="fail") for run in runs]
+    told = [Word(14.2, "notice", f"n{n}", "task a") for n in range(notices)]
+    endless = replace(CREATE, grid=GRID._replace(end=90_000))
+    return rules(replace(seen(runs, arrivals, (endless,)), words=told))
+
+
+def test_a_task_that_fails_too_often_is_paused_and_told_of_once() -> None:
+    assert failing(10, 14, notices=1) == set()
+    assert failing(10, 14, notices=0) == {"a pause without a notice"}
+    assert failing(10, 14, notices=2) == {"two notices of one pause"}
+    assert failing(10, 14, 38, notices=1) == {
+        "a run after its task had failed too often"
+    }
+    assert "a notice of a pause that was not due" in failing(10, notices=1)
+    assert "a fire time without a run" in failing(10, 18, notices=1)

@@ -10,8 +10,8 @@ from tasks_api.api import schema
 from tasks_api.api.tasks.schema import (
     BULK_ERROR,
     FAILURE,
-    TASK_IN,
     UNAUTHORIZED,
+    task_in,
 )
 from tasks_api.declare import Action
 
@@ -22,18 +22,15 @@ _TASK: dict[str, Any] = {
     "url": "https://example.com/report",
 }
 _DECLARED = {"tag": "reports", "tasks": [_TASK], "dry_run": True}
-DECLARED_IN = TASK_IN | {
-    "required": ["name", "task_type"],
-    "properties": {
-        **TASK_IN["properties"],  # type: ignore[dict-item]  # it is a mapping
-        "name": schema.NAME,
-        "paused": {
-            "type": "boolean",
-            "nullable": True,
-            "description": "Without it a task stays as it is, and a new one is active.",
-        },
+DECLARED_IN = task_in(
+    "name",
+    name=schema.NAME,
+    paused={
+        "type": "boolean",
+        "nullable": True,
+        "description": "Without it a task stays as it is, and a new one is active.",
     },
-}
+)
 APPLY_IN = {
     "type": "object",
     "required": ["tag", "tasks"],

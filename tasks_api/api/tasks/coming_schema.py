@@ -15,8 +15,8 @@ from tasks_api.api import schema
 from tasks_api.api.tasks.schema import (
     FAILURE,
     NOT_FOUND,
-    TASK_IN,
     UNAUTHORIZED,
+    task_in,
 )
 from tasks_api.coming import Dst
 
@@ -27,14 +27,11 @@ _PREVIEWED: dict[str, Any] = {
     "url": "https://example.com/hook",
 }
 _COUNT = {"type": "integer", "minimum": 1, "maximum": 1000}
-PREVIEW_IN = TASK_IN | {
-    "properties": {
-        **TASK_IN["properties"],  # type: ignore[dict-item]  # it is a mapping
-        **schema.optional(
-            {"n": _COUNT, "from": schema.MOMENT_IN | {"title": "now if absent"}}
-        ),
-    }
-}
+PREVIEW_IN = task_in(
+    **schema.optional(
+        {"n": _COUNT, "from": schema.MOMENT_IN | {"title": "now if absent"}}
+    )
+)
 COMING_OUT = {
     "type": "object",
     "required": ["at", "local", "dst"],

@@ -38,8 +38,9 @@ class RunTokenAuthentication(BaseAuthentication):
     """A run's token, in its own header or as `Authorization: Bearer <token>`."""
 
     def authenticate(self, request: Request) -> tuple[RunBearer, None] | None:
-        token = request.headers.get(run_tokens.HEADER, "")
-        if not token:
+        # Whoever shows a run's token is judged by it, and be it empty.
+        token = request.headers.get(run_tokens.HEADER)
+        if token is None:
             scheme, _, token = request.headers.get("Authorization", "").partition(" ")
             if scheme.lower() != "bearer" or not token.startswith(
                 f"{run_tokens.PREFIX}_"

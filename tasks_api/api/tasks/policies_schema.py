@@ -86,13 +86,15 @@ _COMMON: dict[str, dict[str, Any]] = {
         "maxLength": 200,
         "description": "The media type of the body; application/json without it.",
     },
-    # Any JSON value.
+}
+# Any JSON value.
+_BODY: dict[str, dict[str, Any]] = {
     "body": {
         "description": "In the place of post_data: any JSON value but null, or with a "
         "content_type the text that is sent, or the fields of a form.",
     },
 }
-FIELDS_IN: dict[str, dict[str, Any]] = _COMMON | {
+_REQUEST_IN: dict[str, dict[str, Any]] = {
     "method": {
         "type": "string",
         "description": f"{', '.join(METHODS)}, in any case; POST without it.",
@@ -104,13 +106,22 @@ FIELDS_IN: dict[str, dict[str, Any]] = _COMMON | {
         "description": "Headers of the request. Their values are not shown again.",
     },
 }
-FIELDS_OUT: dict[str, dict[str, Any]] = _COMMON | {
-    "method": {"type": "string", "enum": list(METHODS)},
-    "headers": {
-        "type": "object",
-        "additionalProperties": {"type": "string", "enum": [REDACTED]},
-    },
+_NESTED_IN = {
+    name: _COMMON[name] | {"properties": schema.optional(_COMMON[name]["properties"])}
+    for name in ("retry", "dst")
 }
+FIELDS_IN = _BODY | schema.optional(_COMMON | _REQUEST_IN | _NESTED_IN)
+FIELDS_OUT: dict[str, dict[str, Any]] = (
+    _COMMON
+    | _BODY
+    | {
+        "method": {"type": "string", "enum": list(METHODS)},
+        "headers": {
+            "type": "object",
+            "additionalProperties": {"type": "string", "enum": [REDACTED]},
+        },
+    }
+)
 EXAMPLE = {
     "task_type": "periodic",
     "cron": "0 3 * * *",

@@ -29,22 +29,22 @@ POST_DATA = {
 INTERVAL = {
     "frequency": 3601,
     "task_type": "interval",
-    "start_datetime": "2015-12-05T08:00:00-05:00",
-    "end_datetime": "2016-01-05T08:00:00-05:00",
+    "start_datetime": "2035-12-05T08:00:00-05:00",
+    "end_datetime": "2036-01-05T08:00:00-05:00",
     "url": "http://getTalent.com/sms/send/",
     "post_data": POST_DATA,
 }
 PERIODIC = {
     "frequency": 3601,
     "task_type": "periodic",
-    "start_datetime": "2015-12-05 08:00:00",
-    "end_datetime": "2016-01-05 08:00:00",
+    "start_datetime": "2035-12-05 08:00:00",
+    "end_datetime": "2036-01-05 08:00:00",
     "url": "http://getTalent.com/sms/send/",
     "post_data": POST_DATA,
 }
 ONE_TIME = {
     "task_type": "one_time",
-    "run_datetime": "2015-12-05 08:00:00",
+    "run_datetime": "2035-12-05 08:00:00",
     "url": "http://getTalent.com/sms/send/",
     "post_data": POST_DATA,
 }
@@ -54,9 +54,9 @@ STORED = {
     "task_type": "periodic",
     "post_data": {**POST_DATA, "other_param1": "abc", "other_param2": 123},
     "frequency": 3601,
-    "start_datetime": "2015-11-05 08:00:00",
-    "end_datetime": "2015-12-05 08:00:00",
-    "next_run_datetime": "2015-11-06 08:00:00",
+    "start_datetime": "2035-11-05 08:00:00",
+    "end_datetime": "2035-12-05 08:00:00",
+    "next_run_datetime": "2035-11-06 08:00:00",
 }
 IDS = {
     "ids": [
@@ -91,46 +91,76 @@ _TAGS = {
     "maxItems": 50,
     "items": {"type": "string", "minLength": 1, "maxLength": 100},
 }
-TASK_IN = {
-    "type": "object",
-    "required": ["task_type"],
-    "properties": {
-        "task_type": {
-            "type": "string",
-            "description": "periodic or one_time; interval is another word for periodic.",
-            "enum": ["periodic", "one_time", "interval"],
-        },
-        "url": {
-            "type": "string",
-            "description": "Where the request is sent. Required without a queue.",
-        },
-        "queue": schema.NAME
-        | {"description": "The pull queue that gets post_data instead of a URL."},
-        "post_data": {
-            "type": "object",
-            "additionalProperties": True,
-            "description": "The body of the request.",
-        },
-        "frequency": _FREQUENCY | {"title": "for periodic, or cron"},
-        "cron": schema.CRON | {"title": "for periodic, or frequency"},
-        "timezone": {
-            "type": "string",
-            "title": "for cron",
-            "description": "An IANA time zone. Without it the expression is in UTC.",
-        },
-        "start_datetime": schema.MOMENT_IN | {"title": "for periodic: the first run"},
-        "end_datetime": schema.MOMENT_IN
-        | {"title": "for periodic: the last moment for a run"},
-        "run_datetime": schema.MOMENT_IN | {"title": "for one_time"},
-        **policies_schema.FIELDS_IN,
-        "name": schema.NAME
-        | {
-            "description": "One task of your tenant has it at a time.",
-            "nullable": True,
-        },
-        "tags": _TAGS | {"nullable": True},
+_OF_BOTH: dict[str, dict[str, Any]] = {
+    "url": {
+        "type": "string",
+        "description": "Where the request is sent. Required without a queue.",
+        "nullable": True,
     },
+    "queue": schema.NAME
+    | {
+        "description": "The pull queue that gets post_data instead of a URL.",
+        "nullable": True,
+    },
+    "post_data": {
+        "type": "object",
+        "additionalProperties": True,
+        "description": "The body of the request.",
+    },
+    **policies_schema.FIELDS_IN,
+    "name": schema.NAME
+    | {
+        "description": "One task of your tenant has it at a time.",
+        "nullable": True,
+    },
+    "tags": _TAGS | {"nullable": True},
 }
+_OF_PERIODIC: dict[str, dict[str, Any]] = {
+    "task_type": {
+        "type": "string",
+        "description": "In any case; interval is another word for periodic.",
+        "enum": ["periodic", "interval"],
+    },
+    "frequency": _FREQUENCY | {"title": "this, or cron"},
+    "cron": schema.CRON | {"title": "this, or frequency", "nullable": True},
+    "timezone": {
+        "type": "string",
+        "nullable": True,
+        "title": "for cron",
+        "description": "An IANA time zone. Without it the expression is in UTC.",
+    },
+    "start_datetime": schema.MOMENT_IN | {"title": "the first run", "nullable": True},
+    "end_datetime": schema.MOMENT_IN
+    | {"title": "the last moment for a run", "nullable": True},
+}
+_OF_ONE_TIME: dict[str, dict[str, Any]] = {
+    "task_type": {"type": "string", "enum": ["one_time"]},
+    "run_datetime": schema.MOMENT_IN,
+}
+
+
+def task_in(*required: str, **more: dict[str, Any]) -> dict[str, Any]:
+    """A task as requests have it, of either type; with `more` fields of both.
+
+    A type ignores the fields of the other one, whatever they are.
+    """
+    return {
+        "oneOf": [
+            {
+                "type": "object",
+                "title": title,
+                "required": ["task_type", *own_required, *required],
+                "properties": {**own, **_OF_BOTH, **more},
+            }
+            for title, own, own_required in (
+                ("periodic", _OF_PERIODIC, ()),
+                ("one_time", _OF_ONE_TIME, ("run_datetime",)),
+            )
+        ]
+    }
+
+
+TASK_IN = task_in()
 # Any of the fields, with null for those that a task may do without.
 CHANGE_IN = {
     "type": "object",
@@ -138,7 +168,15 @@ CHANGE_IN = {
         name: rule | {"nullable": True}
         if name not in {"task_type", "frequency"} and "type" in rule
         else rule
-        for name, rule in TASK_IN["properties"].items()  # type: ignore[attr-defined]  # a dict of dicts
+        for name, rule in {
+            **_OF_ONE_TIME,
+            **_OF_PERIODIC,
+            **_OF_BOTH,
+            "task_type": {
+                "type": "string",
+                "enum": ["periodic", "one_time", "interval"],
+            },
+        }.items()
     },
 }
 TASK_OUT = {

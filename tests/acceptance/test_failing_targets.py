@@ -1,0 +1,111 @@
+"""A worker dies while it pauses a task whose target fails: its tenant is told all the same."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import psycopg
+import pytest
+
+from tests.acceptance.stand import Stand, eventually
+from tests.receiver import Receiver
+
+pytestmark = pytest.mark.timeout(240)
+
+# Who writes a notice waits for this lock, which the test has.
+HOLD = 7_190_421
+WAIT = f"""
+    CREATE OR REPLACE FUNCTION hold() RETURNS trigger LANGUAGE plpgsql AS
+        $$ BEGIN PERFORM pg_advisory_xact_lock({HOLD}); RETURN new; END $$
+"""
+# The verdict is written, and the pause; the notice is not.
+BEFORE_THE_NOTICE = """
+    CREATE TRIGGER hold BEFORE INSERT ON tasks_api_task
+        FOR EACH ROW WHEN (new.surface = 'notices') EXECUTE FUNCTION hold()
+"""
+# All is written, and the worker does not learn that it is.
+WITHIN_THE_COMMIT = """
+    CREATE CONSTRAINT TRIGGER hold AFTER INSERT ON tasks_api_task
+        DEFERRABLE INITIALLY DEFERRED
+        FOR EACH ROW WHEN (new.surface = 'notices') EXECUTE FUNCTION hold()
+"""
+WAITING = """
+    SELECT 1 FROM pg_locks
+    WHERE locktype = 'advisory' AND objid = %s AND NOT granted
+"""
+
+
+@pytest.mark.parametrize(
+    ("moment", "sent"),
+    [(BEFORE_THE_NOTICE, 2), (WITHIN_THE_COMMIT, 1)],
+    ids=["before the notice", "within the commit"],
+)
+def test_a_notice_outlives_the_worker_that_writes_it(
+    stand: Stand, target: Receiver, moment: str, sent: int
+) -> None:
+    target.answer("/failing", status=500)
+    stand.manage(
+        "configure_tenant", "Alpha", "--notification-url", f"{target.url}/notices"
+    )
+    worker, beat = stand.run("worker"), stand.run("beat")
+    eventually(stand.is_ready)
+
+    with held(stand, moment) as ours:
+        task = failing_task(stand, f"{target.url}/failing")
+        eventually(lambda: ours.execute(WAITING, [HOLD]).fetchone())
+        assert pauses(stand, task) == 0
+        stand.end(worker, signal.SIGKILL)
+    other = stand.run("worker")
+    eventually(lambda: [r for r in target.requests if r.path == "/notices"])
+    eventually(lambda: stand.unfinished() == 0)
+
+    paths = [request.path for request in target.requests]
+    assert paths == ["/failing"] * sent + ["/notices"]
+    told = json.loads(target.requests[-1].body)
+    assert (told["type"], told["data"]["task_id"]) == ("task.paused", task)
+    assert pauses(stand, task) == 1
+    shown = stand.api.get(f"{stand.url}/tasks/{task}", timeout=10).json()
+    assert shown["next_run_datetime"] is None
+    assert "HTTP 500" in shown["pause_reason"]
+    for part in (other, beat):
+        stand.end(part, signal.SIGKILL)
+
+
+@contextmanager
+def held(stand: Stand, moment: str) -> Iterator[psycopg.Connection[Any]]:
+    """Whoever writes a notice waits at a moment of its transaction, until the end."""
+    with psycopg.connect(stand.postgres.url, autocommit=True) as ours:
+        ours.execute(WAIT)
+        ours.execute(moment)
+        ours.execute("SELECT pg_advisory_lock(%s)", [HOLD])
+        try:
+            yield ours
+        finally:
+            ours.execute("SELECT pg_advisory_unlock(%s)", [HOLD])
+            ours.execute("DROP FUNCTION hold CASCADE")
+
+
+def failing_task(stand: Stand, url: str) -> str:
+    start = datetime.now(UTC) + timedelta(seconds=2)
+    return stand.create(
+        task_type="periodic",
+        frequency=3600,
+        start_datetime=start.isoformat(),
+        end_datetime=(start + timedelta(days=1)).isoformat(),
+        url=url,
+        pause_after_failures=1,
+    )
+
+
+def pauses(stand: Stand, task: str) -> int:
+    """How often the service says that it paused the task."""
+    statement = """
+        SELECT count(*) FROM accounts_auditentry
+        WHERE action = 'task.pause' AND object_id = %s
+    """
+    return int(stand.query(statement, task)[0][0])

@@ -1,0 +1,40 @@
+"""Schemathesis calls everything the OpenAPI document describes, on a running service."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance.stand import Stand
+
+CONFIG = Path(__file__).with_name("schemathesis.toml")
+
+
+# Some 30 seconds on two cores, and more where they have other work.
+@pytest.mark.timeout(300)
+def test_the_running_service_is_what_its_schema_says(
+    stand: Stand, tmp_path: Path
+) -> None:
+    stand.manage("add_user", "root", "--tenant", "Alpha", "--role", "admin")
+    token = stand.manage("issue_token", "--tenant", "Alpha", "--user", "root")
+
+    done = subprocess.run(
+        [
+            Path(sys.executable).with_name("schemathesis"),
+            f"--config-file={CONFIG}",
+            "run",
+            f"{stand.url}/openapi.json",
+            f"--header=Authorization: Bearer {token}",
+            "--no-color",
+        ],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
+
+    assert done.returncode == 0, done.stdout
+    assert "Internal Server Error" not in stand.logs()
