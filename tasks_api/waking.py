@@ -16,7 +16,7 @@ from tasks_api.states import RING_AGAIN, RunState
 logger = logging.getLogger(__name__)
 
 # However long nobody has taken a run, it is rung for as often as this.
-LONGEST_SILENCE = timedelta(minutes=5)
+LONGEST_SILENCE = timedelta(minutes=1)
 # A run whose worker died so often is likelier to be the cause than the victim.
 MOST_LOST = 5
 
@@ -52,7 +52,8 @@ def wake_due(*, limit: int = BATCH, leases_until: datetime | None = None) -> Dis
     return Dispatched(ringing + moved_up, is_full=len(woken) == limit)
 
 
-# The next silence is as long as the run has waited already, which doubles it.
+# The next silence of one that nobody took is as long as it has waited already, which
+# doubles it. One that is made ready here has not waited yet, however old it is.
 _WAKE = """
     WITH waiting AS (
         SELECT run.id, run.state AS was, run.attempt_count, run.started_at,
@@ -101,7 +102,8 @@ _WAKE = """
         lost_count = run.lost_count + (waiting.was = 'running')::int,
         wake_at = CASE WHEN waiting.fate IN ('ready', 'held') THEN
             now() + least(
-                greatest(now() - greatest(run.scheduled_for, run.started_at),
+                greatest(CASE WHEN waiting.was = 'pending'
+                    THEN now() - greatest(run.scheduled_for, run.started_at) END,
                     make_interval(secs => %(soonest)s)),
                 -- Nobody rings for it that could be away for long.
                 CASE WHEN run.is_next THEN '30s'::interval

@@ -202,16 +202,29 @@ def test_a_run_that_nobody_took_is_rung_for_again(user: User) -> None:
     assert waking.wake_due().run_ids == []
 
 
-def test_the_silence_between_two_rings_grows_with_the_wait(user: User) -> None:
+@pytest.mark.parametrize(
+    ("state", "age", "silence"),
+    [
+        ("pending", 0, 5),
+        ("pending", 30, 30),
+        ("pending", 3600, 60),
+        # It waited for its next attempt, and not for a worker.
+        ("retrying", 3600, 5),
+    ],
+)
+def test_the_silence_between_two_rings_grows_with_the_wait_for_a_worker(
+    user: User, state: str, age: int, silence: int
+) -> None:
     run = dispatched(user)
-    long_ago = timezone.now() - 60 * SECOND
-    Run.objects.filter(pk=run.pk).update(scheduled_for=long_ago, wake_at=long_ago)
+    long_ago = timezone.now() - age * SECOND
+    Run.objects.update(scheduled_for=long_ago, wake_at=long_ago, state=state)
 
     waking.wake_due()
 
     run.refresh_from_db()
     assert run.wake_at is not None
-    assert 55 * SECOND < run.wake_at - timezone.now() < 65 * SECOND
+    left = run.wake_at - timezone.now()
+    assert abs(left - silence * SECOND) < 4 * SECOND
 
 
 def test_a_run_whose_worker_died_is_sent_again_under_its_own_id(user: User) -> None:
