@@ -14,6 +14,7 @@ CLIENTS = 8
 CREATED = 2000
 # As many as one request may have.
 BULK = 10_000
+BULK_CLIENTS = 2
 READ = 400
 PAGE = 100
 # The first requests of a process load code, which is not what is measured.
@@ -37,25 +38,37 @@ def create(stored: int = 0, *, rounds: int) -> Iterator[Figures]:
 
 
 def bulk(stored: int = 0, *, rounds: int) -> Iterator[Figures]:
-    """One-time tasks created 10,000 a request, and one a request, with {stored} stored."""
+    """One-time tasks created 10,000 a request, by one client after the other and by two
+    at once, with {stored} stored."""
     with bench() as stand:
         stand.store_others(stored)
         one = fill.one_off(fill.LATER, stand.target)
-        single = Call("POST", "/tasks/", one)
         many = Call("POST", "/tasks/bulk/", {"tasks": [one] * BULK})
-        _measure(stand, [single] * WARM_UP, "single")
+        _measure(stand, [Call("POST", "/tasks/", one)] * WARM_UP, "single")
         for _ in range(rounds):
-            alone = _measure(stand, [single] * CREATED, "single", expected=201)
-            began = time.perf_counter()
-            answer = stand.client()(many)
-            took = time.perf_counter() - began
-            yield {
-                "bulk, tasks per s": BULK / took,
-                "bulk s": took,
-                "single, per s": alone["single, per s"],
-                "bulk : single": BULK / took / alone["single, per s"],
-                "refused": alone["refused"] + (answer.status != 201),
-            }
+            one_by_one, at_once = (
+                _bulk(stand, many, 1),
+                _bulk(stand, many, BULK_CLIENTS),
+            )
+            refused = one_by_one["refused"] + at_once["refused"]
+            yield one_by_one | at_once | {"refused": refused}
+
+
+def _bulk(stand: Bench, call: Call, clients: int) -> Figures:
+    calls = [call] * clients * 2
+    before = stand.reading()
+    began = time.perf_counter()
+    answers = shared([stand.client() for _ in range(clients)], calls)
+    took = time.perf_counter() - began
+    used = stand.since(before)
+    tasks = BULK * len(calls)
+    what = "bulk" if clients > 1 else "bulk by one"
+    return {
+        f"{what}, tasks per s": tasks / took,
+        f"{what}, web CPU µs": used.cpu["web"] / tasks * 1e6,
+        f"{what}, postgres CPU µs": used.cpu["postgres"] / tasks * 1e6,
+        "refused": sum(answer.status != 201 for answer in answers),
+    }
 
 
 def reads(stored: int = 1_000_000, *, rounds: int) -> Iterator[Figures]:
