@@ -335,17 +335,13 @@ def new(wanted: Sequence[tuple[str, Stored]]) -> list[New]:
     ]
 
 
-def _next_id(table: str) -> str:
-    # In a query of its own, which is asked once and not for each row.
-    return f"nextval((SELECT pg_get_serial_sequence('{table}', 'id'))::regclass)"
-
-
 # SQL for `fresh`, the new tasks of a statement: the ids of their rows, which refer to
-# each other by ids drawn beforehand.
-IDS = f"""
-    {_next_id("django_celery_beat_periodictask")} AS periodic_task_id,
+# each other by ids drawn beforehand. To look up the names of the sequences, which are
+# PostgreSQL's own for such columns, would be a tenth of the statement.
+IDS = """
+    nextval('django_celery_beat_periodictask_id_seq') AS periodic_task_id,
     CASE WHEN clocked_time IS NOT NULL
-        THEN {_next_id("django_celery_beat_clockedschedule")} END AS clocked_id
+        THEN nextval('django_celery_beat_clockedschedule_id_seq') END AS clocked_id
 """
 # Parts of a statement that store the schedules of `fresh`: the task's id, the columns of
 # New, and IDS. Constraints are checked when it ends.
