@@ -124,11 +124,18 @@ def copies(
         connection.execute("CHECKPOINT")
 
 
+def settle(database: str) -> None:
+    """Do at once what PostgreSQL does some time after many rows have come."""
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute("VACUUM ANALYZE")
+        connection.execute("CHECKPOINT")
+
+
 def _sealed(request: str, count: int) -> list[str]:
     """The same request, its secrets sealed anew for each task: as clients would do."""
-    if not request:
+    options = json.loads(request) if request else {}
+    if not options.get("sealed_values"):
         return []
-    options = json.loads(request)
     values = encryption.decrypt(options["sealed_values"])
     return [
         json.dumps(options | {"sealed_values": encryption.encrypt(values)})

@@ -35,7 +35,7 @@ GOALS: dict[str, dict[str, Goal]] = {
     "burst-10k": {"delivered in s": Goal("≤", 1.4), **_CPU},
     "burst-100k": {"delivered in s": Goal("≤", 12), **_CPU, **_FLAT},
     "policies-10k": {
-        f"{kind}: ruled : plain, CPU µs per delivery": Goal("≤", 1.15)
+        f"{kind}: policies : plain, CPU µs per delivery": Goal("≤", 1.15)
         for kind in ("periodic", "one-time")
     },
     "history-400k": {"stored : none, CPU µs per delivery": Goal("≤", 1.15)},

@@ -25,6 +25,7 @@ from tests.benchmarks.stand import Bench, bench, soon
 from tests.benchmarks.surcharges import (
     ALWAYS,
     HOURLY,
+    OWN,
     RECURRING,
     SEALING,
     WARM_UP,
@@ -73,12 +74,12 @@ _STATISTICS = re.compile(
 
 
 def profile(count: int = 10_000, *, rounds: int) -> Iterator[Figures]:
-    """{count} tasks due at the same moment, and what each step of their runs costs in CPU, µs for each; plain ones and such that use every policy."""
+    """{count} tasks due at the same moment, and what each step of their runs costs in CPU, µs for each; plain ones and such that use every policy, headers and tags."""
     kinds: dict[str, tuple[timedelta | None, Mapping[str, object]]] = {
         "one-time": (None, {}),
-        "one-time, ruled": (None, ALWAYS),
+        "one-time, everything": (None, {**ALWAYS, **OWN}),
         "periodic": (HOURLY, {}),
-        "periodic, ruled": (HOURLY, RECURRING),
+        "periodic, everything": (HOURLY, {**RECURRING, **OWN}),
     }
     if shutil.which(PY_SPY) is None:
         raise Impossible("it needs py-spy, which requirements-dev.txt installs")

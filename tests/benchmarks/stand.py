@@ -27,7 +27,7 @@ from tests.benchmarks import fill, measure
 from tests.benchmarks.figures import TARGET, Arrival, Arrivals, Span
 from tests.benchmarks.load import Client
 
-PACKAGES = ("Django", "celery", "django-celery-beat", "pycurl")
+PACKAGES = ("Django", "celery", "django-celery-beat", "granian", "pycurl")
 # The sink listens on so many addresses of the loopback network.
 ADDRESSES = 100
 # How many tasks are surely stored within a second.

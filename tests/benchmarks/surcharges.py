@@ -1,4 +1,4 @@
-"""What policies and history cost: a burst with them, in turn with one without."""
+"""What policies and history cost: bursts with them, in turn with one without."""
 
 from __future__ import annotations
 
@@ -6,18 +6,17 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from functools import partial
 
+from tests.benchmarks import fill
 from tests.benchmarks.delivery import burst_of
 from tests.benchmarks.figures import FAULTS, Figures
 from tests.benchmarks.retention import History
 from tests.benchmarks.stand import Bench, bench, soon
 
-# What a task of one kind may have; spread apart, which would make a burst none.
+# The policies that a task of one kind may have; but spread, which would make a burst none.
 ALWAYS: Mapping[str, object] = {
     "retry": {"max_attempts": 5, "min_delay": 10, "max_delay": 600},
     "expected_status": "200-299",
-    "headers": {"X-Api-Key": "secret of a receiver", "X-Team": "billing"},
     "timeout_seconds": 60,
-    "tags": ["billing", "nightly"],
 }
 RECURRING: Mapping[str, object] = {
     **ALWAYS,
@@ -25,6 +24,11 @@ RECURRING: Mapping[str, object] = {
     "misfire": "all",
     "catchup_window": 3600,
     "pause_after_failures": 10,
+}
+# And what else it may have of its own.
+OWN: Mapping[str, object] = {
+    "headers": {"X-Api-Key": "secret of a receiver", "X-Team": "billing"},
+    "tags": ["billing", "nightly"],
 }
 # So rarely that a round sees each task fire once.
 HOURLY = timedelta(hours=1)
@@ -38,7 +42,7 @@ Burst = Callable[[], Figures]
 
 
 def policies(count: int = 10_000, *, rounds: int) -> Iterator[Figures]:
-    """{count} tasks due at the same moment that use every policy, in turn with as many that use none; periodic ones, and one-time ones."""
+    """{count} tasks due at the same moment that use every policy, and headers and tags besides, in turn with as many that use none; periodic ones, and one-time ones."""
     with bench() as stand:
 
         def burst(tasks: int, every: timedelta | None, **more: object) -> Figures:
@@ -49,12 +53,16 @@ def policies(count: int = 10_000, *, rounds: int) -> Iterator[Figures]:
         kinds = (("periodic: ", HOURLY, RECURRING), ("one-time: ", None, ALWAYS))
         for _, every, more in kinds:
             burst(WARM_UP, every)
-            burst(WARM_UP, every, **more)
+            burst(WARM_UP, every, **more, **OWN)
         for number in range(rounds):
             for kind, every, more in kinds:
                 plain = partial(burst, count, every)
-                pair = {"plain": plain, "ruled": partial(plain, **more)}
-                yield _compared(number, kind, pair)
+                bursts = {
+                    "plain": plain,
+                    "policies": partial(plain, **more),
+                    "everything": partial(plain, **more, **OWN),
+                }
+                yield _compared(number, kind, bursts)
 
 
 def history(stored: int = 400_000, *, rounds: int) -> Iterator[Figures]:
@@ -63,6 +71,7 @@ def history(stored: int = 400_000, *, rounds: int) -> Iterator[Figures]:
         past = History(full, stored)
         past.begin(tenants=0)
         past.arrive()
+        fill.settle(full.postgres.url)
 
         def burst(stand: Bench, tasks: int = 10_000) -> Figures:
             at = soon(tasks)
@@ -80,7 +89,7 @@ def _compared(number: int, kind: str, bursts: Mapping[str, Burst]) -> Figures:
     """The bursts one after the other, every other round the second one first."""
     order = list(bursts) if number % 2 == 0 else list(reversed(bursts))
     found = {name: bursts[name]() for name in order}
-    without, with_it = bursts
+    without, *others = bursts
     shown = {
         f"{kind}{name}: {figure}": found[name][figure]
         for name in bursts
@@ -90,6 +99,7 @@ def _compared(number: int, kind: str, bursts: Mapping[str, Burst]) -> Figures:
     ratios = {
         f"{kind}{with_it} : {without}, {figure}": found[with_it][figure]
         / found[without][figure]
+        for with_it in others
         for figure in SHOWN
     }
     faults = {
