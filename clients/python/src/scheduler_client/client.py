@@ -5,13 +5,12 @@ from __future__ import annotations
 import builtins
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
-from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 from uuid import uuid4
 
 from scheduler_client import wire, work
 from scheduler_client.by_name import ByName
-from scheduler_client.connection import Answer, Connection
+from scheduler_client.connection import Answer, Connected, Connection
 from scheduler_client.models import (
     Account,
     Attempt,
@@ -39,7 +38,7 @@ Model = TypeVar("Model")
 PAGE = 1000
 
 
-class Client:
+class Client(Connected):
     """A user of the service. Use one per thread, and close it, or use it in a `with`.
 
     `timeout` is how long each request may take, in seconds; `retries` how often one is
@@ -53,20 +52,6 @@ class Client:
     ) -> None:
         self._connection = Connection(base_url, token, timeout=timeout, retries=retries)
         self.by_name = ByName(self._connection)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        self._connection.close()
 
     # Tasks.
 

@@ -8,7 +8,8 @@ import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any, NamedTuple
+from types import TracebackType
+from typing import Any, NamedTuple, Self
 
 import requests
 from requests.auth import AuthBase
@@ -97,6 +98,26 @@ class Connection:
                 time.sleep(_wait(attempt, asked))
                 continue
             return _read(response, is_repeated=attempt > 1)
+
+
+class Connected:
+    """Who speaks over a connection, and closes it at the end of a `with`."""
+
+    _connection: Connection
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._connection.close()
 
 
 def _was_not_sent(error: requests.RequestException) -> bool:

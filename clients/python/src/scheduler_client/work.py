@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from types import TracebackType
 from typing import Any, Self
 
 from scheduler_client import wire
-from scheduler_client.connection import Connection
+from scheduler_client.connection import Connected, Connection
 from scheduler_client.models import moment
 
 
-class Work:
+class Work(Connected):
     """A run that a target is at work on, spoken of with the run's own token.
 
     `url` is the address of the run, and `token` what came with its request. Close it, or
@@ -51,20 +50,6 @@ class Work:
         if not url:
             raise ValueError("There is no X-Scheduler-Run-Url: give a base_url")
         return cls(url, token, timeout=timeout, retries=retries)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        self._connection.close()
 
     def complete(self, answer: Any = None) -> str:
         """End the run as succeeded; its state. See `Client.complete`."""
