@@ -153,6 +153,23 @@ def entries(
     return found
 
 
+def told(entry: AuditEntry) -> dict[str, Any]:
+    """An entry as its tenant reads it, in the API and on the command line, for JSON."""
+    return {
+        "id": str(entry.pk),
+        "at": entry.at.isoformat().replace("+00:00", "Z"),
+        "actor": entry.actor,
+        "via": entry.via,
+        "token": entry.token_prefix,
+        "action": entry.action,
+        "objects": entry.object_ids or [entry.object_id],
+        "changes": {
+            name: {"from": old, "to": new}
+            for name, (old, new) in (entry.changes or {}).items()
+        },
+    }
+
+
 def prune(*, now: datetime) -> int:
     """Delete entries older than their retention, in bites; returns how many."""
     before = now - timedelta(days=settings.SCHEDULER_AUDIT_RETENTION_DAYS)

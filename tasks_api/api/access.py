@@ -15,7 +15,7 @@ from rest_framework.response import Response
 
 from accounts import audit, encryption
 from accounts import services as accounts
-from accounts.models import AuditEntry, Role, Scope, SigningSecret, Token, User
+from accounts.models import Role, Scope, SigningSecret, Token, User
 from accounts.permissions import scope_of
 from tasks_api.api import access_schema as schema
 from tasks_api.api import fields, pages
@@ -224,7 +224,7 @@ class AuditLog(SurfaceView):
             until=fields.optional_moment(query, "to"),
         )
         page = _page(request, found, key="id", read=_uuid)
-        return page.answer("entries", [render_entry(entry) for entry in page.rows])
+        return page.answer("entries", [audit.told(entry) for entry in page.rows])
 
 
 # What must not be kept by some cache on the way.
@@ -375,20 +375,4 @@ def render_secret(secret: SigningSecret) -> dict[str, Any]:
         "created_at": written_or_null(secret.created_at),
         "expires_at": written_or_null(secret.expires_at),
         "is_readable": not encryption.is_sealed(secret.secret),
-    }
-
-
-def render_entry(entry: AuditEntry) -> dict[str, Any]:
-    return {
-        "id": str(entry.pk),
-        "at": written_or_null(entry.at),
-        "actor": entry.actor,
-        "via": entry.via,
-        "token": entry.token_prefix,
-        "action": entry.action,
-        "objects": entry.object_ids or [entry.object_id],
-        "changes": {
-            name: {"from": old, "to": new}
-            for name, (old, new) in (entry.changes or {}).items()
-        },
     }

@@ -12,7 +12,6 @@ from django.utils import timezone
 from accounts import audit
 from accounts.management.base import AccountCommand, tenant_of
 from accounts.management.spans import span
-from accounts.models import AuditEntry
 
 
 class Command(AccountCommand):
@@ -46,21 +45,5 @@ class Command(AccountCommand):
             since=timezone.now() - last if last else None,
         )
         for entry in entries[: max(limit, 0)].iterator():
-            self.stdout.write(_line(entry))
-
-
-def _line(entry: AuditEntry) -> str:
-    told = {
-        "id": str(entry.pk),
-        "at": entry.at.isoformat().replace("+00:00", "Z"),
-        "actor": entry.actor,
-        "via": entry.via,
-        "token": entry.token_prefix,
-        "action": entry.action,
-        "objects": entry.object_ids or [entry.object_id],
-        "changes": {
-            name: {"from": old, "to": new}
-            for name, (old, new) in (entry.changes or {}).items()
-        },
-    }
-    return json.dumps(told, ensure_ascii=False)
+            told = audit.told(entry)
+            self.stdout.write(json.dumps(told, ensure_ascii=False))
