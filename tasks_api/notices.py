@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import NamedTuple
 
 from accounts.models import Tenant, User
 from tasks_api import store
 from tasks_api.models import Task
+from tasks_api.moments import written
 from tasks_api.schedules import Once
 from tasks_api.specs import Backoff, Surface, TaskSpec
 
@@ -54,7 +55,7 @@ def _spec(notice: Notice, url: str, now: datetime) -> TaskSpec:
     task = notice.task
     event = {
         "type": notice.type,
-        "timestamp": now.astimezone(UTC).isoformat().replace("+00:00", "Z"),
+        "timestamp": written(now),
         "data": {
             "task_id": str(task.pk),
             "task_name": task.name,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from dataclasses import replace as replace_in
 from datetime import UTC, datetime
@@ -77,7 +77,8 @@ _TYPES = {
 _GIVEN = {**get_type_hints(Row), **get_type_hints(periodic.New)}
 # Of `int | None`, the int.
 _KINDS = [(*get_args(kind), kind)[0] for kind in _GIVEN.values()]
-_ARRAYS = ", ".join(f"%s::{_TYPES[kind]}[]" for kind in _KINDS)
+_TYPE_OF = {name: _TYPES[kind] for name, kind in zip(_GIVEN, _KINDS, strict=True)}
+_ARRAYS = ", ".join(f"%s::{kind}[]" for kind in _TYPE_OF.values())
 _COLUMNS = ", ".join(Row._fields)
 # One statement, which costs a third of what several would with a transaction around
 # them: the tasks, their schedules, their tags, their count, and the entry in the audit log.
@@ -118,21 +119,6 @@ def insert(owner: User, specs: Sequence[TaskSpec], *, now: datetime) -> list[Row
         entry = audit.values(owner.tenant_id, audit.CREATE, ids)
         cursor.execute(_INSERT, [*entry, *columns(rows), *columns(schedules)])
     return rows
-
-
-def _tag(owner_id: int, tags: Mapping[UUID, Sequence[str]]) -> None:
-    """Let tasks be found by their tags."""
-    rows = [(owner_id, task_id, tag) for task_id in tags for tag in tags[task_id]]
-    if not rows:
-        return
-    with prepared(rows=len(rows)) as cursor:
-        cursor.execute(
-            """
-            INSERT INTO tasks_api_tasktag (owner_id, task_id, tag)
-            SELECT * FROM unnest(%s::bigint[], %s::uuid[], %s::text[])
-            """,
-            columns(rows),
-        )
 
 
 def _row(
@@ -295,7 +281,8 @@ def rewrite(wanted: Sequence[tuple[Task, TaskSpec]]) -> Rewritten:
 
 def _write(tasks: Sequence[Task], names: Sequence[str]) -> None:
     """Write these columns of tasks, in one statement."""
-    arrays = ", ".join(["%s::uuid[]", *(f"%s::{_cast(name)}[]" for name in names)])
+    types = ("uuid", *((_TYPE_OF | {"version": "int"})[name] for name in names))
+    arrays = ", ".join(f"%s::{kind}[]" for kind in types)
     written = ", ".join(
         f"{name} = new.{name}" + ("::text[]" if name == "tags" else "")
         for name in names
@@ -321,12 +308,6 @@ def _write(tasks: Sequence[Task], names: Sequence[str]) -> None:
         )
 
 
-def _cast(name: str) -> str:
-    """What a column of Task is written as; tags as text, as in Row."""
-    kind = Task._meta.get_field(name).get_internal_type()
-    return {"BooleanField": "bool"}.get(kind, "int" if "Integer" in kind else "text")
-
-
 def _describe_anew(changed: Sequence[tuple[Task, TaskSpec]]) -> None:
     found = [
         (task.periodic_task_id, description)
@@ -338,14 +319,25 @@ def _describe_anew(changed: Sequence[tuple[Task, TaskSpec]]) -> None:
 
 
 def _retag(retagged: Sequence[tuple[Task, TaskSpec]]) -> None:
+    """Let tasks be found by other tags than before."""
+    rows = [
+        (task.owner_id, task.pk, tag) for task, spec in retagged for tag in spec.tags
+    ]
     with connection.cursor() as cursor:
         cursor.execute(
             "DELETE FROM tasks_api_tasktag WHERE task_id = ANY(%s::uuid[])",
             [array([task.pk for task, _ in retagged])],
         )
-    for owner_id in {task.owner_id for task, _ in retagged}:
-        own = {t.pk: spec.tags for t, spec in retagged if t.owner_id == owner_id}
-        _tag(owner_id, own)
+    if not rows:
+        return
+    with prepared(rows=len(rows)) as cursor:
+        cursor.execute(
+            """
+            INSERT INTO tasks_api_tasktag (owner_id, task_id, tag)
+            SELECT * FROM unnest(%s::bigint[], %s::uuid[], %s::text[])
+            """,
+            columns(rows),
+        )
 
 
 def _is_alike(stored: str, wanted: RequestOptions) -> bool:
