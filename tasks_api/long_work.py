@@ -103,21 +103,23 @@ _FIND = f"""
     WHERE run.id = %s FOR UPDATE OF run
 """  # noqa: S608 (constants)
 _IS_EXPIRED = "run.wake_at <= now() AND run.state = 'open'"
+_FIRST_EXPIRED = f"""
+    SELECT run.id FROM tasks_api_run run
+    WHERE {_IS_EXPIRED} ORDER BY run.wake_at LIMIT %s
+"""  # noqa: S608 (constants)
 _EXPIRED = f"""
     SELECT {_COLUMNS}
     FROM tasks_api_run run JOIN tasks_api_task task ON task.id = run.task_id
-    WHERE {_IS_EXPIRED}
-    ORDER BY run.wake_at LIMIT %s FOR UPDATE OF run SKIP LOCKED
+    WHERE run.id = ANY(%s) AND {_IS_EXPIRED}
+    FOR UPDATE OF run SKIP LOCKED
 """  # noqa: S608 (constants)
 # Before their runs, as whoever removes tasks and as dispatch locks them, those tasks whose
 # failures are counted: they are written when their runs are.
 _LOCK_COUNTED = """
     SELECT FROM tasks_api_task task WHERE task.pause_after_failures IS NOT NULL
-        AND task.id IN (SELECT run.task_id FROM tasks_api_run run WHERE {which})
+        AND task.id IN (SELECT task_id FROM tasks_api_run WHERE id = ANY(%s))
     ORDER BY task.id FOR NO KEY UPDATE
 """
-_LOCK_COUNTED_OF = _LOCK_COUNTED.format(which="run.id = %s")
-_LOCK_COUNTED_EXPIRED = _LOCK_COUNTED.format(which=_IS_EXPIRED)
 
 
 def keys() -> list[bytes]:
@@ -199,8 +201,10 @@ def expire(*, limit: int = dispatch.BATCH) -> Settled:
     """
     with transaction.atomic(durable=True):
         with prepared() as cursor:
-            cursor.execute(_LOCK_COUNTED_EXPIRED)
-            cursor.execute(_EXPIRED, [limit])
+            cursor.execute(_FIRST_EXPIRED, [limit])
+            run_ids = [run_id for (run_id,) in cursor.fetchall()]
+            cursor.execute(_LOCK_COUNTED, [run_ids])
+            cursor.execute(_EXPIRED, [run_ids])
             rows = [_row(values) for values in cursor.fetchall()]
         _settle([(row, Outcome(None, EXPIRED, 0)) for row in rows])
     return _follow_up(rows, RunState.FAILED)
@@ -209,7 +213,7 @@ def expire(*, limit: int = dispatch.BATCH) -> Settled:
 def _find(caller: Caller, run_id: UUID) -> tuple[_Row, int]:
     """A run, locked, and the turn that the caller speaks of."""
     with prepared() as cursor:
-        cursor.execute(_LOCK_COUNTED_OF, [run_id])
+        cursor.execute(_LOCK_COUNTED, [[run_id]])
         cursor.execute(_FIND, [run_id])
         values = cursor.fetchone()
     if values is None:
