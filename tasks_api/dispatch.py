@@ -74,6 +74,7 @@ class _Move(NamedTuple):
     next_fire_at: datetime | None
     last_fire_at: datetime | None
     planned_from: str
+    ends_at: datetime | None
     pause_reason: str
 
 
@@ -332,13 +333,12 @@ def _fire(
     task: _DueTask, *, limit: int, edited_at: datetime | None
 ) -> tuple[_Move, list[overlap.NewRun]]:
     """Decide what one due task does: fire, catch up, follow an edit, or pause."""
-    planned_from = periodic.plan_of(task.stored)
     try:
         if edited_at and task.is_edited:
             upcoming = periodic.first_fire(
                 task.stored, now=edited_at, last_fire_at=task.last_fire_at
             )
-            return _moved(task, upcoming, task.last_fire_at, planned_from), []
+            return _moved(task, upcoming, task.last_fire_at), []
         schedule = periodic.schedule_from(task.stored)
         due = schedules.due(
             schedule,
@@ -352,22 +352,22 @@ def _fire(
         # One broken schedule must not hold up everybody else's.
         ids = {"task_id": task.task_id, "tenant_id": task.tenant_id}
         logger.warning("The task pauses: %s", error, extra=ids)
-        return _moved(task, None, task.last_fire_at, planned_from, str(error)), []
+        return _moved(task, None, task.last_fire_at, str(error)), []
     upcoming = None if task.stored.one_off and due.fires else due.next_fire_at
     runs = [_missed(task, moment, reason) for moment, reason in due.missed]
     runs += [_pending(task, moment) for moment in due.fires]
     last = due.fires[-1] if due.fires else due.missed[-1].moment
-    return _moved(task, upcoming, last, planned_from), runs
+    return _moved(task, upcoming, last), runs
 
 
 def _moved(
     task: _DueTask,
     next_fire_at: datetime | None,
     last_fire_at: datetime | None,
-    planned_from: str,
     pause_reason: str = "",
 ) -> _Move:
-    return _Move(task.task_id, next_fire_at, last_fire_at, planned_from, pause_reason)
+    plan, ends_at = periodic.plan_of(task.stored), task.stored.expires
+    return _Move(task.task_id, next_fire_at, last_fire_at, plan, ends_at, pause_reason)
 
 
 def _pending(task: _DueTask, moment: datetime) -> overlap.NewRun:
@@ -414,11 +414,13 @@ def _move(moves: Sequence[_Move]) -> None:
             """
             UPDATE tasks_api_task task SET
                 next_fire_at = move.next_fire_at, last_fire_at = move.last_fire_at,
-                planned_from = move.planned_from, pause_reason = move.pause_reason,
+                planned_from = move.planned_from, ends_at = move.ends_at,
+                pause_reason = move.pause_reason,
                 version = version + (task.planned_from <> move.planned_from)::int
             FROM unnest(%s::uuid[], %s::timestamptz[], %s::timestamptz[], %s::text[],
-                        %s::text[])
-                AS move(id, next_fire_at, last_fire_at, planned_from, pause_reason)
+                        %s::timestamptz[], %s::text[])
+                AS move(id, next_fire_at, last_fire_at, planned_from, ends_at,
+                    pause_reason)
             WHERE task.id = move.id
             """,
             columns(moves),

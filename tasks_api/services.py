@@ -407,16 +407,18 @@ def plan(tasks: Sequence[Task], *, now: datetime) -> None:
             """
             UPDATE tasks_api_task task SET
                 next_fire_at = planned.next_fire_at, planned_from = planned.planned_from,
-                pause_reason = planned.pause_reason, last_fire_at = planned.last_fire_at,
+                ends_at = planned.ends_at, last_fire_at = planned.last_fire_at,
+                pause_reason = planned.pause_reason,
                 version = version + (task.planned_from <> planned.planned_from)::int
-            FROM unnest(%s::uuid[], %s::timestamptz[], %s::text[], %s::text[],
-                        %s::timestamptz[])
-                AS planned(id, next_fire_at, planned_from, pause_reason, last_fire_at)
+            FROM unnest(%s::uuid[], %s::timestamptz[], %s::text[], %s::timestamptz[],
+                        %s::timestamptz[], %s::text[])
+                AS planned(id, next_fire_at, planned_from, ends_at, last_fire_at,
+                    pause_reason)
             WHERE task.id = planned.id
             """,
             columns(rows),
         )
-    periodic.set_enabled([task_id for task_id, *_, reason, _ in rows if reason], False)
+    periodic.set_enabled([task_id for task_id, *_, reason in rows if reason], False)
 
 
 def _forget_one_offs(tasks: Sequence[Task]) -> None:
@@ -436,14 +438,14 @@ def _forget_one_offs(tasks: Sequence[Task]) -> None:
 
 def _continue(
     task: Task, now: datetime
-) -> tuple[datetime | None, str, str, datetime | None]:
-    stored = periodic.stored_of(task)
-    planned_from = periodic.plan_of(stored)
+) -> tuple[datetime | None, str, datetime | None, datetime | None, str]:
+    """What plan() writes: next_fire_at, planned_from, ends_at, last_fire_at, pause_reason."""
+    stored, last = periodic.stored_of(task), task.last_fire_at
     try:
-        upcoming = periodic.first_fire(stored, now=now, last_fire_at=task.last_fire_at)
+        upcoming, reason = periodic.first_fire(stored, now=now, last_fire_at=last), ""
     except ScheduleError as error:
-        return None, planned_from, str(error), task.last_fire_at
-    return upcoming, planned_from, "", task.last_fire_at
+        upcoming, reason = None, str(error)
+    return upcoming, periodic.plan_of(stored), stored.expires, last, reason
 
 
 def fire_task(task_id: uuid.UUID, *, now: datetime) -> uuid.UUID | None:

@@ -61,6 +61,7 @@ class Row(NamedTuple):
     schedule_text: str
     next_fire_at: datetime | None
     planned_from: str
+    ends_at: datetime | None
     created_at: datetime
 
 
@@ -157,6 +158,7 @@ def _row(
         schedule_text=spec.schedule_text,
         next_fire_at=_first_fire(schedule, now),
         planned_from=periodic.plan_of(stored),
+        ends_at=stored.expires,
         created_at=now,
     )
 
@@ -193,7 +195,7 @@ def replace(task: Task, spec: TaskSpec, owner: User, *, now: datetime) -> bool:
         periodic.replace(
             task.periodic_task_id, stored, description=describe(spec, owner)
         )
-        task.planned_from = periodic.plan_of(stored)
+        task.planned_from, task.ends_at = periodic.plan_of(stored), stored.expires
         task.cron_seconds, task.cron_years = stored.seconds, stored.years
         task.dst, task.spread_offset = stored.dst, stored.offset_seconds
         task.next_fire_at = first_after(schedule, at)
@@ -400,6 +402,7 @@ class Place(NamedTuple):
 
 _REPLACED = (
     "planned_from",
+    "ends_at",
     "cron_seconds",
     "cron_years",
     "dst",

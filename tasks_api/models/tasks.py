@@ -8,24 +8,12 @@ from typing import Self
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import Q
-from django.db.models.expressions import RawSQL
 from django_celery_beat.models import PeriodicTask
 
 from accounts.fields import SealedTextField
 from accounts.models import Tenant, User
 from tasks_api.ids import new_id
 from tasks_api.specs import Misfire, Overlap, Surface, summary
-
-# When the schedule ends that `planned_from` was made of, to the microsecond; the text
-# holds it as microseconds since the epoch. No other way to say it is IMMUTABLE, which a
-# generated column must be, and exact in the year 9999.
-END_OF_PLAN = """
-    (timestamp '1970-01-01'
-        + nullif(split_part(planned_from, '|', 4), '')::bigint / 1000000
-            * interval '1 second'
-        + mod(nullif(split_part(planned_from, '|', 4), '')::bigint, 1000000)
-            * interval '1 microsecond') AT TIME ZONE 'UTC'
-"""
 
 
 class TaskQuerySet(models.QuerySet["Task"]):
@@ -126,13 +114,9 @@ class Task(models.Model):
     last_fire_at = models.DateTimeField(null=True, editable=False)
     # The schedule as it was when next_fire_at was computed; see periodic.drifted().
     planned_from = models.TextField(editable=False)
-    # The end of its schedule, here too so that lists need no other table. It follows
-    # from the plan, so whoever writes a plan writes it.
-    ends_at = models.GeneratedField(
-        expression=RawSQL(END_OF_PLAN, []),  # noqa: S611 (a constant of ours)
-        output_field=models.DateTimeField(null=True),
-        db_persist=True,
-    )
+    # The end of that schedule, here too so that lists need no other table: whoever writes
+    # the plan writes it.
+    ends_at = models.DateTimeField(null=True, editable=False)
     # Grows with each change that somebody makes, and not when it fires.
     version = models.PositiveIntegerField(default=1, db_default=1, editable=False)
     pause_reason = models.TextField(blank=True, editable=False)

@@ -159,6 +159,7 @@ _TASK = {
     "request": "coalesce(task.request, original.request)",
     "next_fire_at": "task.moment",
     "planned_from": periodic.PLAN,
+    "ends_at": "periodic.expires",
 }
 
 

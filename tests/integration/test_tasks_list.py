@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import random
-from datetime import timedelta
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
 import pytest
 from django.utils import timezone
+from django_celery_beat.models import PeriodicTask
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rest_framework.test import APIClient
 
 from accounts.models import User
-from tasks_api import dispatch, listing, retention, services, tallies
+from tasks_api import dispatch, listing, periodic, retention, services, tallies
 from tasks_api.delivery import leases
 from tasks_api.delivery.record import Finished, record
 from tasks_api.delivery.request import Outcome
@@ -23,8 +25,11 @@ from tasks_api.models import Run, Task, TaskTag
 from tasks_api.schedules import Interval, Once
 from tasks_api.specs import Surface, TaskSpec
 from tests.conftest import MakeTask
+from tests.integration.tasks_surface import PERIODIC, created
 
 HOUR = timedelta(hours=1)
+NAMED = {**PERIODIC, "name": "n", "tags": ["t"]}
+LATER = "2091-02-03T04:05:06+00:00"
 
 
 def ids(answer: Any) -> list[str]:
@@ -159,7 +164,7 @@ def test_the_tags_of_what_has_ended_are_gone(
 ) -> None:
     removed, over = make_task(tags=("a",)), make_task(tags=("b",))
     Task.objects.filter(pk=over.pk).update(
-        next_fire_at=None, planned_from="t|f||1000000"
+        next_fire_at=None, ends_at=datetime(1970, 1, 1, tzinfo=UTC)
     )
 
     api.delete(f"/tasks/{removed.pk}")
@@ -267,3 +272,45 @@ def _take(step: str, user: User, chance: random.Random) -> None:
             tallies.end_what_is_over()
         case "prune":
             retention.prune(now=now + timedelta(days=chance.choice([0, 40])))
+
+
+def by_put(api: APIClient, task: dict[str, Any]) -> None:
+    api.put("/tasks/by-name/n", {**NAMED, "end_datetime": LATER}, format="json")
+
+
+def by_patch(api: APIClient, task: dict[str, Any]) -> None:
+    api.patch(f"/tasks/id/{task['id']}", {"end_datetime": LATER}, format="json")
+
+
+def by_apply(api: APIClient, task: dict[str, Any]) -> None:
+    wanted = {**NAMED, "end_datetime": LATER}
+    api.post("/tasks/apply/", {"tag": "t", "tasks": [wanted]}, format="json")
+
+
+def by_the_admin(api: APIClient, task: dict[str, Any]) -> None:
+    PeriodicTask.objects.filter(http_task=task["id"]).update(expires=LATER)
+    services.adopt_edits(periodic.drifted(limit=9))
+
+
+def unseen_until_it_fires(api: APIClient, task: dict[str, Any]) -> None:
+    PeriodicTask.objects.filter(http_task=task["id"]).update(expires=LATER)
+    Task.objects.update(next_fire_at=timezone.now() - timedelta(seconds=1))
+    dispatch.dispatch_due()
+
+
+@pytest.mark.parametrize(
+    "moved", [by_put, by_patch, by_apply, by_the_admin, unseen_until_it_fires]
+)
+def test_a_list_knows_the_end_that_a_schedule_has_now(
+    api: APIClient, moved: Callable[[APIClient, dict[str, Any]], None]
+) -> None:
+    task = created(api, NAMED)
+    assert Task.objects.get().ends_at == datetime(2091, 1, 5, 8, tzinfo=UTC)
+
+    moved(api, task)
+
+    stored = Task.objects.select_related("periodic_task").get()
+    assert (
+        stored.ends_at == stored.periodic_task.expires == datetime.fromisoformat(LATER)
+    )
+    assert periodic.drifted(limit=9) == []
