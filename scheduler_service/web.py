@@ -11,7 +11,7 @@ from granian import Granian
 from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
 
-from scheduler_service import settings
+from scheduler_service import memory, settings
 from scheduler_service.supervisor import tether
 from scheduler_service.wsgi import application
 
@@ -23,6 +23,7 @@ GRACE = 30
 
 
 def main() -> None:
+    memory.settle()
     Granian(
         "scheduler_service.wsgi",
         address=settings.HOST,

@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 DELIVER = "tasks_api.tasks.deliver"
 TELL_ENDS = "tasks_api.tasks.tell_ends"
 # Runs in one message: Celery's own work for a message is then some microseconds a run.
-PER_MESSAGE = 250
+PER_MESSAGE = 500
 
 
 def ring(run_ids: Sequence[UUID]) -> list[UUID]:

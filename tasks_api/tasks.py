@@ -16,6 +16,7 @@ from django.utils import timezone
 from accounts import audit
 from accounts.encryption import derive_keys
 from accounts.services import clear_sessions
+from scheduler_service import memory
 from tasks_api import (
     broker,
     events,
@@ -68,6 +69,7 @@ def _refuse_eviction(**kwargs: Any) -> None:
 @signals.worker_ready.connect
 def _start(**kwargs: Any) -> None:
     derive_keys()
+    memory.settle()
     _show(engine())
 
 

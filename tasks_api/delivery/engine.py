@@ -16,8 +16,9 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
+from functools import lru_cache, partial
 from queue import Empty, SimpleQueue
 from typing import NamedTuple
 from uuid import UUID
@@ -67,6 +68,7 @@ CREDENTIALS_LIFETIME = 5.0
 MESSAGE_TIMEOUT = 30
 
 Listener = Callable[[Sequence[Finished]], None]
+Build = Callable[[Claimed, Credentials], request.Request]
 
 
 class _Done(NamedTuple):
@@ -245,8 +247,9 @@ class Engine:
             self._under_way.update(lane_of(run.run_id) for run in runs)
             # For those that others had begun, others may come.
             self._waiting.call_back(self._room)
+        build = _build_at(now)
         for run in runs:
-            self._send(run, credentials[run.tenant_id], now)
+            self._send(run, credentials[run.tenant_id], build)
 
     def _put(self, runs: Sequence[Claimed]) -> None:
         """Deliver runs into pull queues: the messages and the verdicts, or neither."""
@@ -273,18 +276,9 @@ class Engine:
             record(finished)
         self._on_recorded(finished)
 
-    def _send(self, run: Claimed, credentials: Credentials, now: datetime) -> None:
-        timeout = settings.SCHEDULER_REQUEST_TIMEOUT
+    def _send(self, run: Claimed, credentials: Credentials, build: Build) -> None:
         try:
-            built = request.build(
-                run,
-                credentials,
-                now=now,
-                timeout=timeout,
-                unseal=_unseal,
-                run_key=long_work.keys()[0] if run.request else b"",
-                public_url=settings.SCHEDULER_PUBLIC_URL,
-            )
+            built = build(run, credentials)
         except ValueError as error:
             # Held and never sent, it would stay under way for ever.
             self._on_done(run, Outcome(None, f"could not be built: {error}", 0))
@@ -331,12 +325,12 @@ class Engine:
         except Empty:
             return []
         done = [first]
-        deadline = time.monotonic() + BUFFER
-        while len(done) < CLAIM and (left := deadline - time.monotonic()) > 0:
-            try:
-                done.append(self._done.get(timeout=left))
-            except Empty:
-                break
+        if self._done.qsize() < CLAIM:
+            # Not by waiting for each: being woken for it costs as much as judging it.
+            time.sleep(BUFFER)
+        with suppress(Empty):
+            while len(done) < CLAIM:
+                done.append(self._done.get_nowait())
         with self._changed:
             self._under_way.subtract(lane_of(item.run.run_id) for item in done)
             self._waiting.call_back(self._room)
@@ -453,6 +447,18 @@ def _move_up(finished: Iterable[Finished]) -> list[UUID]:
     """Let the runs begin that waited for these; a beat does it where this does not."""
     in_line = {f.run.task_id for f in finished if f.run.overlap == Overlap.QUEUE_ONE}
     return overlap.move_up(list(in_line)) if in_line else []
+
+
+def _build_at(now: datetime) -> Build:
+    """What makes requests; Django's settings, slow to read, are read once for many."""
+    return partial(
+        request.build,
+        now=now,
+        timeout=settings.SCHEDULER_REQUEST_TIMEOUT,
+        unseal=_unseal,
+        run_key=long_work.keys()[0],
+        public_url=settings.SCHEDULER_PUBLIC_URL,
+    )
 
 
 @lru_cache(maxsize=1000)

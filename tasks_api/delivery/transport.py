@@ -172,7 +172,7 @@ class Transport(Generic[Key]):
             self._finish(attempt, error=NOT_FOUND)
             return
         # One bad answer among good ones is how rebinding looks.
-        if any(self._refusal(address) for address in addresses):
+        if any(map(self._refusal, addresses)):
             self._finish(attempt, error=NOT_ALLOWED)
             return
         try:

@@ -11,8 +11,8 @@ from tasks_api.ids import lane_of, moment_of
 
 # How many runs more may be begun of the tenants in a lane.
 Room = Callable[[int], int]
-# By their moments.
-_Heap = list[tuple[float, UUID]]
+# By their numbers, which begin with their moments: UUIDs compare in Python, and slowly.
+_Heap = list[tuple[int, UUID]]
 
 
 class Waiting:
@@ -39,11 +39,11 @@ class Waiting:
         for run_id in run_ids:
             if run_id not in self._known:
                 self._known.add(run_id)
-                heapq.heappush(self._due, (moment_of(run_id), run_id))
+                heapq.heappush(self._due, (run_id.int, run_id))
 
     def first_moment(self) -> float | None:
         """When the first of them is due that does not stand aside."""
-        return self._due[0][0] if self._due else None
+        return moment_of(self._due[0][1]) if self._due else None
 
     def pop(self, *, until: float, most: int, room: Room) -> list[UUID]:
         """Take out those that are due until a moment, the earliest first.
@@ -52,7 +52,7 @@ class Waiting:
         """
         popped: list[UUID] = []
         taken: Counter[int] = Counter()
-        while self._due and self._due[0][0] <= until and len(popped) < most:
+        while self._due and moment_of(self._due[0][1]) <= until and len(popped) < most:
             entry = heapq.heappop(self._due)
             lane = lane_of(entry[1])
             if taken[lane] < room(lane):
