@@ -56,6 +56,8 @@ CLAIM = 500
 MOST_WAITING = 20_000
 # Due moments lie apart; waiting this long lets one statement claim several.
 GATHER = 0.01
+# Answers that make room for others at once, and not when their verdicts are written.
+REFILL = 250
 # Verdicts wait at most this long for company.
 BUFFER = 0.05
 # A run's id knows its moment to the millisecond, rounded down.
@@ -108,6 +110,7 @@ class Engine:
         self._held: dict[UUID, _Held] = {}
         # By lanes, as the ids of runs have them.
         self._under_way: Counter[int] = Counter()
+        self._answered = 0
         self._own_limits: dict[int, int] = {}
         self._done: SimpleQueue[_Done] = SimpleQueue()
         self._changed = threading.Condition()
@@ -206,17 +209,26 @@ class Engine:
     def _seconds_to_wait(self) -> float | None:
         """Until the first run is due; None while there is nothing, or no room for it."""
         first = self._waiting.first_moment()
-        if first is None or len(self._held) >= self._most:
+        if first is None or self._room_for_all() <= 0:
             return None
         return first + ROUNDING + GATHER - self._now()
 
     def _pop_due(self) -> list[UUID]:
-        room = min(CLAIM, self._most - len(self._held))
+        most = min(CLAIM, self._room_for_all())
         popped = self._waiting.pop(
-            until=self._now() - ROUNDING, most=room, room=self._room
+            until=self._now() - ROUNDING, most=most, room=self._room
         )
         self._changed.notify_all()
         return popped
+
+    def _room_for_all(self) -> int:
+        """How many runs more may be begun here.
+
+        What was answered makes room for others before it is written down. But while
+        nothing can be written down, no more is begun than that twice.
+        """
+        most: int = self._most
+        return most - max(self._under_way.total(), len(self._held) - most)
 
     def _room(self, lane: int) -> int:
         """How many requests more a tenant may have under way here."""
@@ -293,6 +305,17 @@ class Engine:
 
     def _on_done(self, run: Claimed, outcome: Outcome) -> None:
         self._done.put(_Done(run, outcome, time.time()))
+        with self._changed:
+            self._under_way[lane_of(run.run_id)] -= 1
+            self._answered += 1
+            if self._answered >= REFILL:
+                self._make_room()
+
+    def _make_room(self) -> None:
+        """Let others take the places of runs whose answers are here."""
+        self._answered = 0
+        self._waiting.call_back(self._room)
+        self._changed.notify_all()
 
     # The recorder.
 
@@ -332,9 +355,7 @@ class Engine:
             while len(done) < CLAIM:
                 done.append(self._done.get_nowait())
         with self._changed:
-            self._under_way.subtract(lane_of(item.run.run_id) for item in done)
-            self._waiting.call_back(self._room)
-            self._changed.notify_all()
+            self._make_room()
         return [_finished(item) for item in done]
 
     def _record(self, finished: Sequence[Finished]) -> None:

@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import pytest
 from django.conf import LazySettings
+from django.db import connection, transaction
 from django.utils import timezone
 from standardwebhooks import Webhook
 
@@ -161,6 +162,28 @@ def test_stopping_finishes_what_is_under_way_and_gives_back_the_rest(
     assert states == ["pending", "pending", "succeeded"]
     assert len(waking.wake_due().run_ids) == 2
     assert len(receiver.requests) == 1
+
+
+@pytest.fixture
+def room_for_two(settings: LazySettings) -> None:
+    settings.SCHEDULER_MAX_IN_FLIGHT = 2
+
+
+def test_what_is_answered_makes_room_and_what_is_not_written_down_is_bounded(
+    user: User, receiver, room_for_two: None, engine: Engine, recorded: Recorded
+) -> None:
+    for _ in range(6):
+        store(user, Once(timezone.now()), receiver.url + "/hook")
+    run_ids = dispatch_all()
+
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("LOCK TABLE tasks_api_attempt IN SHARE MODE")
+        engine.accept(run_ids)
+        with pytest.raises(AssertionError, match="4 of 5"):
+            receiver.wait_for(5, timeout=1)
+
+    recorded.wait_for(6)
+    assert Run.objects.filter(state=RunState.SUCCEEDED).count() == 6
 
 
 def test_a_task_removed_in_time_is_not_sent(
