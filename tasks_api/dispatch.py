@@ -29,6 +29,8 @@ logger = logging.getLogger(__name__)
 # Rows in one claim: enough to make a statement's cost small, few enough to hold the
 # locks for some tens of milliseconds only.
 BATCH = 1000
+# In how many parts a flood follows what workers have begun of it.
+REFILLS = 5
 # Beyond so many, catching up is likelier to hurt the target than to help anybody.
 MOST_MADE_UP = 100
 
@@ -166,7 +168,8 @@ def _shares(limit: int) -> list[_Share]:
     """The claim in equal parts among the tenants with something due.
 
     No part is larger than what its tenant may still have waiting: the rest of a flood
-    stays in the tables, and neither the broker nor the workers are full of it.
+    stays in the tables, and neither the broker nor the workers are full of it. Nor is it
+    small while much waits, because to count what waits costs as much as to fire hundreds.
     """
     with prepared() as cursor:
         cursor.execute(
@@ -182,10 +185,11 @@ def _shares(limit: int) -> list[_Share]:
                     SELECT FROM tasks_api_task task
                     WHERE task.tenant_id = tenant.id AND task.next_fire_at
                         <= now() + make_interval(secs => %(look_ahead)s))
-                AND coalesce(waiting.runs, 0) < %(most)s
+                AND coalesce(waiting.runs, 0) <= %(most)s - %(least)s
             """,
             {
                 "most": settings.SCHEDULER_MAX_WAITING,
+                "least": max(1, settings.SCHEDULER_MAX_WAITING // REFILLS),
                 "look_ahead": settings.SCHEDULER_LOOK_AHEAD,
             },
         )

@@ -81,16 +81,20 @@ def test_a_tick_rings_the_workers_with_run_ids_alone(
 
 
 def test_a_full_batch_is_rung_for_in_few_messages(
-    user: User, beat: TenantScheduler, queue: Queue
+    user: User,
+    beat: TenantScheduler,
+    queue: Queue,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(broker, "PER_MESSAGE", 25)
     now = timezone.now()
-    for _ in range(300):
+    for _ in range(30):
         store(user, Once(now))
 
     beat.tick()
 
     sizes = sorted(len(arguments[0]) for _, arguments in queue.messages())
-    assert sizes == [50, 250]
+    assert sizes == [5, 25]
 
 
 def test_a_tick_follows_an_edit_of_a_shared_interval(
