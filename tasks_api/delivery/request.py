@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from functools import lru_cache
 from typing import NamedTuple
@@ -58,8 +58,7 @@ class Credentials(NamedTuple):
     shared_secret: str = ""
 
 
-@dataclass(frozen=True)
-class Request:
+class Request(NamedTuple):
     """One HTTP request. `timeout` is in seconds and bounds all of it, DNS to answer."""
 
     method: str
@@ -71,8 +70,7 @@ class Request:
     may_be_told: bool = False
 
 
-@dataclass(frozen=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What happened on the wire. `status_code` is None when no answer arrived."""
 
     status_code: int | None
