@@ -7,9 +7,9 @@ import signal
 from functools import partial
 from typing import Any
 
-from granian import Granian
 from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
+from granian.server.mp import MPServer
 
 from scheduler_service import memory, settings
 from scheduler_service.supervisor import tether
@@ -20,11 +20,27 @@ from scheduler_service.wsgi import application
 KEEP_ALIVE = 75_000
 # Seconds; less than the 45 that the supervisor and Docker leave us.
 GRACE = 30
+# Seconds between processes that take another's place, so that none that cannot live burns.
+PAUSE = 1.0
+
+
+class _Server(MPServer):
+    """Replaces whatever dies, always.
+
+    granian would take two deaths within some seconds for an application that does not
+    load, and end, with those of its processes that are well. Ours is loaded before.
+    """
+
+    def _respawn_workers(
+        self, workers: Any, spawn_target: Any, target_loader: Any, delay: float = 0
+    ) -> None:
+        super()._respawn_workers(workers, spawn_target, target_loader, PAUSE)
+        self.respawned_wrks.clear()
 
 
 def main() -> None:
     memory.settle()
-    Granian(
+    _Server(
         "scheduler_service.wsgi",
         address=settings.HOST,
         port=settings.PORT,
@@ -34,9 +50,7 @@ def main() -> None:
         websockets=False,
         workers=settings.WEB_CONCURRENCY,
         blocking_threads=settings.WEB_THREADS,
-        # A process that was killed is replaced, once it cannot be a loop that burns.
         respawn_failed_workers=True,
-        respawn_interval=1.0,
         workers_kill_timeout=GRACE,
         log_dictconfig=settings.LOGGING,
     ).serve(target_loader=partial(_load, os.getpid()), wrap_loader=False)
