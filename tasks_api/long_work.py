@@ -199,10 +199,13 @@ def expire(*, limit: int = dispatch.BATCH) -> Settled:
 
     Any number of processes may do so at once.
     """
+    with prepared() as cursor:
+        cursor.execute(_FIRST_EXPIRED, [limit])
+        run_ids = [run_id for (run_id,) in cursor.fetchall()]
+    if not run_ids:
+        return Settled([], [])
     with transaction.atomic(durable=True):
         with prepared() as cursor:
-            cursor.execute(_FIRST_EXPIRED, [limit])
-            run_ids = [run_id for (run_id,) in cursor.fetchall()]
             cursor.execute(_LOCK_COUNTED, [run_ids])
             cursor.execute(_EXPIRED, [run_ids])
             rows = [_row(values) for values in cursor.fetchall()]

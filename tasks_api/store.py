@@ -283,8 +283,8 @@ def rewrite(wanted: Sequence[tuple[Task, TaskSpec]]) -> Rewritten:
 
 def _write(tasks: Sequence[Task], names: Sequence[str]) -> None:
     """Write these columns of tasks, in one statement."""
-    types = ("uuid", *((_TYPE_OF | {"version": "int"})[name] for name in names))
-    arrays = ", ".join(f"%s::{kind}[]" for kind in types)
+    types = _TYPE_OF | {"id": "uuid", "version": "int"}
+    arrays = ", ".join(f"%s::{types[name]}[]" for name in ("id", *names))
     written = ", ".join(
         f"{name} = new.{name}" + ("::text[]" if name == "tags" else "")
         for name in names

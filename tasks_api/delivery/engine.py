@@ -413,8 +413,7 @@ class Engine:
         with self._changed:
             self._own_limits = limits
             self._under_way = +self._under_way
-            self._waiting.call_back(self._room)
-            self._changed.notify_all()
+            self._make_room()
             aside = self._waiting.aside_for_long()
             old = [
                 held
