@@ -25,11 +25,13 @@ from tests.integration.test_client import SECRET, signed
 from tests.integration.test_long_work import begin, run_of
 from tests.integration.test_long_work import make as make_long_work
 from tests.integration.test_strangers import failed_run_of
+from tests.receiver import Receiver
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = [sys.executable, "-m", "scheduler_client"]
+SPAN = ("--start", "2090-12-05T08:00:00Z", "--end", "2091-12-05T08:00:00Z")
 FILE = """
 tag: web
 defaults:
@@ -61,8 +63,8 @@ class Shell:
     def __init__(self, url: str, token: str) -> None:
         self.environment = environment(SCHEDULER_URL=url, SCHEDULER_TOKEN=token)
 
-    def __call__(self, *words: str, code: int = 0, stdin: str = "") -> str:
-        done = subprocess.run(
+    def run(self, *words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
             [*COMMAND, *words],
             env=self.environment,
             input=stdin,
@@ -70,6 +72,9 @@ class Shell:
             text=True,
             timeout=30,
         )
+
+    def __call__(self, *words: str, code: int = 0, stdin: str = "") -> str:
+        done = self.run(*words, stdin=stdin)
         assert done.returncode == code, done.stdout + done.stderr
         return done.stdout if code in (0, 4) else done.stderr
 
@@ -83,7 +88,7 @@ def shell(live_server: LiveServer, user: User) -> Shell:
 
 
 def test_a_task_by_hand(shell: Shell) -> None:
-    words = ("--at", "2090-12-05T08:00:00Z", "--target", "https://example.com/x")
+    words = ("--at", "2090-12-05T08:00:00Z", "--url", "https://example.com/x")
     task_id = shell("tasks", "create", *words, "--name", "once").strip()
 
     assert Task.objects.get(pk=task_id).name == "once"
@@ -154,6 +159,63 @@ def test_users_and_secrets(shell: Shell, user: User) -> None:
     assert len(shell.json("secrets", "list")) == 2
 
 
+def test_the_url_of_a_task_is_never_asked_for_the_service(
+    shell: Shell, receiver: Receiver
+) -> None:
+    """A token goes to the configured service and to nobody else."""
+    task = ("--url", receiver.url + "/hook", "--timeout", "7", "--retries", "2")
+
+    shell("tasks", "create", "--every", "3600", *SPAN, *task, "--name", "hook")
+
+    shown = shell.json("tasks", "show", "hook")
+    assert shown["url"] == receiver.url + "/hook"
+    assert shown["timeout_seconds"] == 7
+    assert shown["retry"]["max_attempts"] == 3
+    assert receiver.requests == []
+
+
+def test_a_name_may_end_with_a_slash(shell: Shell, make_task: MakeTask) -> None:
+    tasks = {name: make_task(name=name) for name in ("reports", "reports/")}
+
+    shell("tasks", "remove", "reports/")
+
+    alive = Task.objects.filter(ended_at=None).values_list("name", flat=True)
+    assert tasks.keys() - set(alive) == {"reports/"}
+
+
+def test_a_list_says_that_there_is_more(shell: Shell, make_task: MakeTask) -> None:
+    for name in ("a", "b", "c"):
+        make_task(name=name)
+
+    def listed(*words: str) -> tuple[int, str]:
+        done = shell.run("tasks", "list", "--json", *words)
+        return len(json.loads(done.stdout)), done.stderr
+
+    assert listed() == (3, "")
+    assert listed("--limit", "3") == (3, "")
+    assert listed("--all") == (3, "")
+    shown, told = listed("--limit", "2")
+    assert shown == 2
+    assert told == "scheduler: The first 2; there are more. Say --limit N, or --all.\n"
+
+
+def test_numbers_of_a_file_arrive_digit_by_digit(shell: Shell, tmp_path: Path) -> None:
+    file = tmp_path / "task.json"
+    data = '{"a": 1e3, "b": 0.10000000000000000000001, "c": -0, "d": 9007199254740993}'
+    fields = '"run_datetime": "2090-12-05T08:00:00Z", "url": "https://example.com/x"'
+    file.write_text(f'{{\n\t"name": "exact", {fields}, "post_data": {data}}}')
+
+    shell("tasks", "create", "-f", str(file))
+
+    body = json.loads(Task.objects.get(name="exact").body, parse_float=str)
+    assert body == {
+        "a": "1E+3",
+        "b": "0.10000000000000000000001",
+        "c": 0,
+        "d": 9007199254740993,
+    }
+
+
 def test_long_work(shell: Shell, user: User) -> None:
     task = make_long_work(user)
     run_token = begin(task)
@@ -193,8 +255,11 @@ def test_a_file_is_planned_and_applied(shell: Shell, tmp_path: Path) -> None:
 def test_exit_codes(shell: Shell) -> None:
     assert "404" in shell("tasks", "show", "nothing", code=1)
     assert "usage" in shell("tasks", "frobnicate", code=2)
-    nobody = ("--url", "http://127.0.0.1:1", "--retries", "0")
-    assert "127.0.0.1" in shell("tasks", "list", *nobody, code=3)
+    nobody = ("--server", "http://127.0.0.1:1", "--server-retries", "0")
+    [told] = shell("tasks", "list", *nobody, code=3).splitlines()
+    assert told.endswith(
+        "No answer to GET http://127.0.0.1:1/tasks/: Connection refused"
+    )
     assert "whsec_" in shell("listen", "--secret", "whsec_!", code=2)
     shell.environment["SCHEDULER_TOKEN"] = ""
     assert "SCHEDULER_TOKEN" in shell("tasks", "list", code=2)

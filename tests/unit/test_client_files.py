@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -23,8 +24,11 @@ def file(tmp_path: Path) -> Path:
         ("tag: 7\ntasks: []", "tag should be a text"),
         ("[]", "should be a mapping"),
         ("tag: x\ntasks: []\nextra: 1", "Unknown: extra"),
-        # The service ignores what it does not know; in a file that is a slip.
-        ("tag: x\ntasks: [{name: a, retries: 3}]", "unknown fields: retries"),
+        ('{"tag": "x", "tag": "y", "tasks": []}', "tag stands twice"),
+        ('{"tag": "x", "tasks": [{"name": "a", "post_data": {"n": NaN}}]}', "NaN"),
+        ("tag: x\ntasks: [{name: a, post_data: {n: .inf}}]", ".inf in line 2"),
+        # A cron expression without quotes is an alias in YAML.
+        ("tag: x\ntasks:\n- cron: * * * * *", r"line 3: .* must stand in quotes"),
         ("tag: x\ntasks: [{url: a}]", "has no name"),
         ("tag: x\ntasks: [{name: '${NOWHERE}'}]", "has no NOWHERE"),
     ],
@@ -60,4 +64,37 @@ def test_defaults_variables_and_dates(file: Path) -> None:
     assert first["task_type"] == "periodic"
     assert second["task_type"] == "one_time"
     assert second["timezone"] is None
-    assert second["run_datetime"] == "2090-12-05T08:00:00+00:00"
+    # As it stands there: without an offset, its time zone is for the service to say.
+    assert second["run_datetime"] == "2090-12-05 08:00:00"
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1e3", Decimal("1E+3")),
+        ("-0", Decimal("-0")),
+        ("0.10000000000000000000001", Decimal("0.10000000000000000000001")),
+        ("010", 10),
+        ("0o10", 8),
+        ("0x1F", 31),
+        ("1:30", "1:30"),
+        ("on", "on"),
+        ("no", "no"),
+        ("true", True),
+        ("~", None),
+        ("2090-12-05", "2090-12-05"),
+        ("1_000", "1_000"),
+    ],
+)
+def test_values_are_those_of_yaml_1_2(file: Path, text: str, value: object) -> None:
+    file.write_text(f"value: {text}")
+
+    read = files.parse(file)["value"]
+
+    assert (repr(read), type(read)) == (repr(value), type(value))
+
+
+def test_tabs_are_white_space_in_json(file: Path) -> None:
+    file.write_text('{\n\t"tag": "x",\n\t"tasks": []\n}')
+
+    assert files.load(file, {}) == ("x", [])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import islice
 from typing import Any
 
 from scheduler_client import show
@@ -11,9 +10,11 @@ from scheduler_client.commands import (
     Add,
     Group,
     Options,
+    add_limit,
     add_span,
     done,
     positive,
+    some,
     tell,
 )
 from scheduler_client.models import User
@@ -120,7 +121,7 @@ def _audit(client: Client, options: Options) -> int:
         since=options.since,
         until=options.until,
     )
-    entries = list(islice(found, options.limit))
+    entries = some(options, found)
     head = ("at", "actor", "via", "action", "objects", "changes")
     rows = [
         (
@@ -141,7 +142,7 @@ def add_to(commands: Any, group: Group, add: Add) -> None:
     for name in ("--actor", "--action", "--object"):
         one.add_argument(name)
     add_span(one)
-    one.add_argument("--limit", type=positive, default=100)
+    add_limit(one, 100)
 
 
 def _add_tokens(group: Any, add: Add) -> None:

@@ -50,5 +50,5 @@ class ByName:
 
 
 def _named(name: str) -> str:
-    # Without a slash at the end: one would not belong to the name.
-    return f"/tasks/by-name/{wire.part(name)}"
+    # One slash at the end is the path's, so that those before it are the name's.
+    return f"/tasks/by-name/{wire.part(name)}/"

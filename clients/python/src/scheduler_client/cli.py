@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from scheduler_client import access_commands, files, listen, show
+from scheduler_client import access_commands, documents, files, listen, show
 from scheduler_client.client import Client
-from scheduler_client.commands import Add, Options, add_span, done, positive, say, tell
+from scheduler_client.commands import (
+    Add,
+    Options,
+    add_limit,
+    add_span,
+    done,
+    page_of,
+    positive,
+    say,
+    some,
+    tell,
+)
 from scheduler_client.errors import ApiError, SchedulerError, Unreachable
 from scheduler_client.models import Plan
 from scheduler_client.webhooks import key_of
@@ -35,12 +44,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.command is _listen:
             _listen(options)
             return 0
-        if not options.url or not options.token:
+        if not options.server or not options.token:
             raise UsageError(
-                "Set SCHEDULER_URL and SCHEDULER_TOKEN, or --url and --token"
+                "Set SCHEDULER_URL and SCHEDULER_TOKEN, or --server and --token"
             )
         with Client(
-            options.url, options.token, timeout=options.timeout, retries=options.retries
+            options.server,
+            options.token,
+            timeout=options.server_timeout,
+            retries=options.server_retries,
         ) as client:
             code: int = options.command(client, options)
             return code
@@ -77,9 +89,9 @@ def _list(client: Client, options: Options) -> int:
         state=options.state,
         task_type=options.type,
         owner=options.owner,
-        page=min(options.limit, 1000),
+        page=page_of(options),
     )
-    tasks = list(islice(found, options.limit))
+    tasks = some(options, found)
     tell(options, [each.raw for each in tasks], show.tasks(tasks))
     return 0
 
@@ -174,19 +186,32 @@ def _fields(options: Options) -> dict[str, Any] | list[dict[str, Any]]:
         return said
     if options.data:
         try:
-            said = {**said, **json.loads(options.data)}
+            said = {**said, **documents.read_json(options.data)}
         except (ValueError, TypeError) as error:
             raise UsageError(f"--data is not a JSON object: {error}") from None
     if not isinstance(said, dict):
         raise UsageError("A task is an object")
-    names = ("url", "queue", "cron", "timezone", "name", "method")
-    given = {name: getattr(options, f"f_{name}", None) for name in names}
-    given["frequency"] = getattr(options, "f_every", None)
-    given["run_datetime"] = getattr(options, "f_at", None)
-    given["start_datetime"] = getattr(options, "f_start", None)
-    given["end_datetime"] = getattr(options, "f_end", None)
-    given["tags"] = getattr(options, "f_tag", None)
+    given = {name: getattr(options, f"f_{name}", None) for name in _OPTIONAL_FIELDS}
+    if (retries := getattr(options, "f_retries", None)) is not None:
+        given["retry"] = {"max_attempts": retries + 1}
     return {**said, **{name: each for name, each in given.items() if each is not None}}
+
+
+# The fields of a task that have an option of their own.
+_OPTIONAL_FIELDS = (
+    "url",
+    "queue",
+    "method",
+    "name",
+    "tags",
+    "cron",
+    "timezone",
+    "frequency",
+    "run_datetime",
+    "start_datetime",
+    "end_datetime",
+    "timeout_seconds",
+)
 
 
 def _path(file: str) -> Path:
@@ -204,9 +229,9 @@ def _runs(client: Client, options: Options) -> int:
         since=options.since,
         until=options.until,
         notices=options.notices,
-        page=min(options.limit, 1000),
+        page=page_of(options),
     )
-    runs = list(islice(found, options.limit))
+    runs = some(options, found)
     tell(options, [each.raw for each in runs], show.runs(runs))
     return 0
 
@@ -246,7 +271,7 @@ def _redrive(client: Client, options: Options) -> int:
 
 def _complete(client: Client, options: Options) -> int:
     try:
-        answer = None if options.data is None else json.loads(options.data)
+        answer = None if options.data is None else documents.read_json(options.data)
     except ValueError as error:
         raise UsageError(f"--data is not JSON: {error}") from None
     state = client.complete(options.run, answer)
@@ -330,17 +355,36 @@ def _listen(options: Options) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--url", default=os.environ.get("SCHEDULER_URL"))
+    # Named after the server, because --url, --timeout and --retries are a task's own.
+    common.add_argument(
+        "--server",
+        default=os.environ.get("SCHEDULER_URL"),
+        metavar="URL",
+        help="where the service is; or set SCHEDULER_URL",
+    )
     common.add_argument(
         "--token",
         default=os.environ.get("SCHEDULER_TOKEN"),
         help="better given as SCHEDULER_TOKEN, which other users cannot see",
     )
-    common.add_argument("--timeout", type=float, default=30.0, help="seconds")
-    common.add_argument("--retries", type=int, default=4, help="when no answer comes")
+    common.add_argument(
+        "--server-timeout",
+        type=float,
+        default=30.0,
+        metavar="SECONDS",
+        help="how long to wait for an answer of the service",
+    )
+    common.add_argument(
+        "--server-retries",
+        type=int,
+        default=4,
+        metavar="N",
+        help="how often to ask the service again when no answer comes",
+    )
     common.add_argument("--json", action="store_true", help="answer as JSON")
     parser = argparse.ArgumentParser(
         prog="scheduler",
+        allow_abbrev=False,
         description=__doc__,
         epilog="It exits with 0, with 1 if the service refused, 2 if what was said is "
         "wrong, 3 if there was no answer, and 4 if a plan --check has changes or the "
@@ -352,7 +396,7 @@ def _parser() -> argparse.ArgumentParser:
         group: Any, name: str, command: Callable[..., int | None], text: str
     ) -> argparse.ArgumentParser:
         made: argparse.ArgumentParser = group.add_parser(
-            name, parents=[common], help=text, description=text
+            name, parents=[common], help=text, description=text, allow_abbrev=False
         )
         made.set_defaults(command=command)
         return made
@@ -405,7 +449,7 @@ def _add_tasks(group: Any, add: Add) -> None:
     one.add_argument("--state", choices=["active", "paused"])
     one.add_argument("--type", choices=["periodic", "one_time"])
     one.add_argument("--owner", help="for administrators: a user, or all")
-    one.add_argument("--limit", type=positive, default=1000)
+    add_limit(one, 1000)
     one = add(group, "show", _show, "show a task")
     one.add_argument("task", help="its id or name")
     one = add(group, "create", _create, "make a task, or a list of them from a file")
@@ -433,23 +477,38 @@ def _add_tasks(group: Any, add: Add) -> None:
 def _add_fields(parser: argparse.ArgumentParser, *, named: bool = True) -> None:
     parser.add_argument("-f", "--file", help="its fields, in YAML or JSON; - is stdin")
     parser.add_argument("-d", "--data", help="its fields, as a JSON object")
-    # In a group of its own: --url is already where the service is.
-    parser.add_argument("--target", dest="f_url", help="the url to call")
+    parser.add_argument("--url", dest="f_url", help="the URL that the task calls")
     parser.add_argument("--queue", dest="f_queue")
     parser.add_argument("--method", dest="f_method")
     parser.add_argument("--cron", dest="f_cron")
     parser.add_argument("--timezone", dest="f_timezone")
     parser.add_argument(
         "--every",
-        dest="f_every",
+        dest="f_frequency",
+        metavar="SECONDS",
+        type=positive,
+        help="again and again; from --start to --end, where those are given",
+    )
+    parser.add_argument(
+        "--at", dest="f_run_datetime", metavar="MOMENT", help="once, then"
+    )
+    parser.add_argument("--start", dest="f_start_datetime", metavar="MOMENT")
+    parser.add_argument("--end", dest="f_end_datetime", metavar="MOMENT")
+    parser.add_argument("--tag", dest="f_tags", action="append")
+    parser.add_argument(
+        "--timeout",
+        dest="f_timeout_seconds",
         metavar="SECONDS",
         type=int,
-        help="from --start to --end",
+        help="how long the target may take",
     )
-    parser.add_argument("--at", dest="f_at", metavar="MOMENT", help="once, then")
-    parser.add_argument("--start", dest="f_start", metavar="MOMENT")
-    parser.add_argument("--end", dest="f_end", metavar="MOMENT")
-    parser.add_argument("--tag", dest="f_tag", action="append")
+    parser.add_argument(
+        "--retries",
+        dest="f_retries",
+        metavar="N",
+        type=int,
+        help="how often a request that failed is sent again",
+    )
     if named:
         parser.add_argument("--name", dest="f_name")
 
@@ -460,7 +519,7 @@ def _add_runs(group: Any, add: Add) -> None:
     one.add_argument("--state", action="append", default=[])
     one.add_argument("--notices", action="store_true", help="of notices alone")
     add_span(one)
-    one.add_argument("--limit", type=positive, default=100)
+    add_limit(one, 100)
     one = add(group, "show", _show_run, "show a run with its attempts")
     one.add_argument("run", help="its id")
     _add_redrive(add(group, "redrive", _redrive, "send runs again"))

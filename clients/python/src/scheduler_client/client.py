@@ -342,7 +342,7 @@ class Client(Connected):
             yield read(User, each)
 
     def get_user(self, name: str) -> User:
-        return read(User, self._get(f"/users/{wire.part(name)}/").body)
+        return read(User, self._get(_user(name)).body)
 
     def add_user(self, name: str, *, role: str | None = None) -> User:
         """Invite a user, a member if no role is said; raises Conflict if there is one."""
@@ -354,7 +354,7 @@ class Client(Connected):
     ) -> User:
         """Give a user another role, or close the door to them, or open it again."""
         body = {"role": role, "is_active": is_active}
-        path = f"/users/{wire.part(name)}/"
+        path = _user(name)
         answer = self._connection.say("PATCH", path, body=body, repeatable=True)
         return read(User, answer.body)
 
@@ -439,3 +439,8 @@ class Client(Connected):
 
 def _run(run_id: str) -> str:
     return f"/runs/{wire.part(run_id)}"
+
+
+def _user(name: str) -> str:
+    # One slash at the end is the path's, so that those before it are the name's.
+    return f"/users/{wire.part(name)}/"

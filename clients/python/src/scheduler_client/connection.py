@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 import time
 from collections.abc import Mapping
@@ -15,12 +14,20 @@ import requests
 from requests.auth import AuthBase
 from urllib3.exceptions import NewConnectionError
 
+from scheduler_client import documents
 from scheduler_client.errors import NotFound, Unreachable, error_of
 
 # The service has done nothing, and says so.
 _NOT_NOW = {429, 503}
 # Somebody on the way gave up waiting for the service, which may have done it.
 _LOST = {502, 504}
+# No answer, or one that broke off. What is wrong with the request itself is a ValueError.
+_NO_ANSWER = (
+    requests.ConnectionError,
+    requests.Timeout,
+    requests.exceptions.ChunkedEncodingError,
+    requests.exceptions.ContentDecodingError,
+)
 FIRST_WAIT = 0.25
 LONGEST_WAIT = 30.0
 
@@ -72,8 +79,7 @@ class Connection:
         """
         data = None
         if body is not None:
-            # NaN would be no JSON.
-            data = json.dumps(body, allow_nan=False).encode()
+            data = documents.write_json(body).encode()
         attempt = 0
         while True:
             attempt += 1
@@ -88,9 +94,11 @@ class Connection:
                     timeout=self._timeout,
                     allow_redirects=False,
                 )
-            except (requests.ConnectionError, requests.Timeout) as error:
+            except _NO_ANSWER as error:
                 if is_last or not (repeatable or _was_not_sent(error)):
-                    raise Unreachable(f"{method} {self._url}{path}: {error}") from error
+                    raise Unreachable(
+                        f"No answer to {method} {self._url}{path}: {_why(error)}"
+                    ) from error
                 time.sleep(_wait(attempt, None))
                 continue
             asked = _retry_after(response)
@@ -118,6 +126,14 @@ class Connected:
 
     def close(self) -> None:
         self._connection.close()
+
+
+def _why(error: requests.RequestException) -> str:
+    """The innermost reason, without the objects that it passed through."""
+    inner: BaseException = error
+    while (cause := inner.__cause__ or inner.__context__) is not None:
+        inner = cause
+    return getattr(inner, "strerror", None) or str(inner) or type(error).__name__
 
 
 def _was_not_sent(error: requests.RequestException) -> bool:

@@ -3,42 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Mapping
-from datetime import UTC, date, datetime
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
+from scheduler_client import documents
 
-# Every field that the service knows: it ignores others, and a file should not.
-FIELDS = {
-    "body",
-    "catchup_window",
-    "content_type",
-    "cron",
-    "dst",
-    "end_datetime",
-    "expected_status",
-    "frequency",
-    "headers",
-    "method",
-    "misfire",
-    "name",
-    "overlap",
-    "paused",
-    "post_data",
-    "queue",
-    "retry",
-    "run_datetime",
-    "spread",
-    "start_datetime",
-    "stop_datetime",
-    "tags",
-    "task_type",
-    "timeout_seconds",
-    "timezone",
-    "url",
-}
 _VARIABLE = re.compile(r"\$(\$)?\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)\}")
 
 
@@ -53,27 +23,12 @@ class Declared(NamedTuple):
     tasks: list[dict[str, Any]]
 
 
-class _Loader(yaml.SafeLoader):
-    """Refuses what YAML would silently drop: the first of two equal keys."""
-
-    def construct_mapping(
-        self, node: yaml.MappingNode, deep: bool = False
-    ) -> dict[Hashable, Any]:
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if key.value in seen and key.tag != "tag:yaml.org,2002:merge":
-                line = key.start_mark.line + 1
-                raise FileError(f"{key.value} stands twice, again in line {line}")
-            if isinstance(key.value, str):
-                seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-
 def load(path: Path, environment: Mapping[str, str]) -> Declared:
     """Read a file of `tag`, `tasks` and `defaults` for each of them.
 
     `${NAME}` in a value becomes that variable, and `$${NAME}` stays `${NAME}`. Raises
-    FileError for whatever is not understood, also for fields that nobody knows.
+    FileError for whatever is not understood. Which fields a task has is for the service
+    to say: it refuses those that it does not know.
     """
     data = _expand(parse(path), environment)
     if not isinstance(data, Mapping):
@@ -92,25 +47,11 @@ def load(path: Path, environment: Mapping[str, str]) -> Declared:
 def parse(path: Path) -> Any:
     """What a YAML or JSON file holds, dates as texts. Raises FileError."""
     try:
-        return _plain(yaml.load(path.read_text(encoding="utf-8"), _Loader))  # noqa: S506 (a SafeLoader)
+        return documents.read(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise FileError(str(error.strerror)) from None
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise FileError(f"It is neither YAML nor JSON: {error}") from None
-
-
-def _plain(value: Any) -> Any:
-    match value:
-        case datetime():
-            # What has no offset is in UTC, for YAML as for the service.
-            return (value if value.tzinfo else value.replace(tzinfo=UTC)).isoformat()
-        case date():
-            return value.isoformat()
-        case Mapping():
-            return {str(name): _plain(each) for name, each in value.items()}
-        case list():
-            return [_plain(each) for each in value]
-    return value
+    except (documents.DocumentError, UnicodeDecodeError) as error:
+        raise FileError(str(error)) from None
 
 
 def _expand(value: Any, environment: Mapping[str, str]) -> Any:
@@ -136,8 +77,6 @@ def _task(index: int, task: object, defaults: Mapping[str, Any]) -> dict[str, An
     if not isinstance(task, Mapping):
         raise FileError(f"tasks[{index}] should be a mapping")
     merged = typed({**defaults, **task})
-    if unknown := merged.keys() - FIELDS:
-        raise FileError(f"tasks[{index}] has unknown fields: {', '.join(unknown)}")
     if not isinstance(merged.get("name"), str):
         raise FileError(f"tasks[{index}] has no name")
     return merged
