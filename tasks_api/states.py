@@ -36,6 +36,9 @@ FINAL = frozenset(
     }
 )
 
+# Those that somebody must look at again.
+UNFINISHED = frozenset(RunState) - FINAL
+
 # Those that may be sent again.
 NOT_DELIVERED = FINAL - {RunState.SUCCEEDED}
 

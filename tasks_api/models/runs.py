@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Self
+from uuid import UUID
 
+from django.contrib.postgres.expressions import ArraySubquery
 from django.db import models
-from django.db.models import F, Q
+from django.db.models import F, OuterRef, Q
 from django.db.models.functions import Now
 
 from accounts.models import Tenant, User
@@ -22,6 +25,13 @@ class RunQuerySet(models.QuerySet["Run"]):
         if user.reaches_tenant:
             return self.filter(tenant=user.tenant_id)
         return self.filter(tenant=user.tenant_id, task__owner=user)
+
+    def newest_of(self, task_ids: Iterable[UUID], *, each: int) -> set[UUID]:
+        """The ids of the newest runs of tasks, so many of each at most."""
+        newest = self.filter(task=OuterRef("pk")).order_by("-scheduled_for")
+        of_task = ArraySubquery(newest.values("pk")[:each])
+        ids = Task.objects.filter(pk__in=task_ids).values_list(of_task, flat=True)
+        return {run_id for of_one in ids for run_id in of_one}
 
     def not_started(self) -> Self:
         return self.filter(state__in=[RunState.PENDING, RunState.RETRYING])

@@ -33,6 +33,16 @@ class TaskQuerySet(models.QuerySet["Task"]):
         """Those that have not ended: neither deleted, nor run, nor past their end."""
         return self.filter(Q(ends_at=None) | Q(ends_at__gte=now), ended_at=None)
 
+    def paused(self) -> Self:
+        return self.filter(ended_at=None, planned_from__startswith="f")
+
+    def not_paused(self) -> Self:
+        return self.exclude(planned_from__startswith="f")
+
+    def named_like(self, beginning: str) -> Self:
+        """Those whose names begin so, of any tenant."""
+        return self.filter(name__startswith=beginning).exclude(name="")
+
     def of(self, surface: Surface) -> Self:
         return self.filter(surface=surface)
 
@@ -160,6 +170,13 @@ class Task(models.Model):
                 fields=["next_fire_at"],
                 name="task_due_exactly",
                 condition=Q(next_fire_at__isnull=False) & ~Q(overlap=Overlap.ALLOW),
+            ),
+            # Read by the admin's search, across tenants.
+            models.Index(
+                fields=["name"],
+                opclasses=["varchar_pattern_ops"],
+                name="task_of_name",
+                condition=~Q(name=""),
             ),
             # Read by the list of a user's own tasks, oldest first, from nothing else.
             models.Index(

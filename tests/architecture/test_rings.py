@@ -88,7 +88,7 @@ DOORS = {
         "tasks_api.periodic",
         "tasks_api.models.tasks",
         "tasks_api.beat",
-        "tasks_api.schedules_admin",
+        "tasks_api.admin.schedules",
     },
     # One guarded door to targets: no address is connected to without being checked.
     "pycurl": {

@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import re
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
+from django.db import connections
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
+from django_celery_beat.models import (
+    ClockedSchedule,
+    CrontabSchedule,
+    IntervalSchedule,
+)
 
 from accounts import encryption
 from accounts.models import SigningSecret, Tenant, Token, User, digest
 from tasks_api import dispatch, services
 from tasks_api.models import Run, Task
-from tasks_api.schedules import Cron, Once
+from tasks_api.schedules import Cron, Interval, Once
 from tasks_api.specs import RequestOptions, Surface, TaskSpec
 from tests.conftest import MakeTask
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
+HOUR = timedelta(hours=1)
 PAGES = [
     "admin:index",
     "admin:accounts_tenant_changelist",
@@ -40,11 +47,12 @@ def staff(client: Client) -> Client:
     return client
 
 
-def steer(staff: Client, action: str, *tasks: Task) -> None:
-    staff.post(
-        reverse("admin:tasks_api_task_changelist"),
-        {"action": action, "_selected_action": [str(task.pk) for task in tasks]},
-    )
+def steer(staff: Client, action: str, *tasks: Task, confirmed: bool = True) -> str:
+    chosen = {"action": action, "_selected_action": [str(task.pk) for task in tasks]}
+    if confirmed:
+        chosen["confirmed"] = "yes"
+    page = staff.post(reverse("admin:tasks_api_task_changelist"), chosen)
+    return page.content.decode()
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -141,6 +149,195 @@ def test_tasks_are_paused_resumed_and_removed(
 
     assert Task.objects.filter(end_reason="removed").count() == 2
     assert dispatch.dispatch_due().run_ids == []
+
+
+def test_a_removal_asks_first(staff: Client, make_task: MakeTask) -> None:
+    task, ended = make_task(name="nightly"), make_task(name="over")
+    steer(staff, "remove", ended)
+
+    page = steer(staff, "remove", task, ended, confirmed=False)
+
+    assert "Are you sure?" in page
+    assert str(task.pk) in page
+    assert "Alpha: over" not in page
+    assert Task.objects.get(pk=task.pk).ended_at is None
+
+
+def test_only_a_cron_expression_has_seconds_and_years(
+    staff: Client, make_task: MakeTask
+) -> None:
+    make_task()
+    make_task(schedule=Interval(timezone.now() + HOUR, HOUR))
+
+    text = staff.get(reverse("admin:tasks_api_task_changelist")).content.decode()
+
+    assert "at seconds" not in text
+    assert "in years" not in text
+
+
+@pytest.mark.parametrize(
+    ("term", "found"),
+    [
+        ("nightly", {"nightly/a", "nightly/b"}),
+        ("nightly/b", {"nightly/b"}),
+        ("Alpha", {"nightly/a", "daily"}),
+        ("Beta", {"nightly/b"}),
+        ("ann@Alpha", {"nightly/a", "daily"}),
+        ("ightly", set()),
+    ],
+)
+def test_tasks_and_runs_are_found_by_names_tenants_and_users(
+    staff: Client, make_task: MakeTask, stranger: User, term: str, found: set[str]
+) -> None:
+    tasks = [make_task(name="nightly/a"), make_task(name="daily")]
+    tasks.append(make_task(stranger, name="nightly/b"))
+    services.fire_tasks([task.pk for task in tasks], now=timezone.now())
+    steer(staff, "remove", tasks[1])
+
+    for model in ("task", "run"):
+        page = staff.get(reverse(f"admin:tasks_api_{model}_changelist"), {"q": term})
+        rows = page.context["cl"].queryset
+        names = rows.values_list("name" if model == "task" else "task__name", flat=True)
+        assert set(names) == found, model
+
+
+def test_a_list_that_would_read_too_much_says_so(
+    staff: Client, make_task: MakeTask
+) -> None:
+    """A lock that somebody holds makes the statement wait, as too many rows would."""
+    make_task()
+    reads = reverse("admin:tasks_api_task_changelist")
+    other = connections.create_connection("default")
+    with other.cursor() as cursor:
+        cursor.execute("BEGIN; LOCK TABLE tasks_api_task")
+        try:
+            page = staff.get(reads, {"state": "active"})
+        finally:
+            cursor.execute("ROLLBACK")
+            other.close()
+
+    assert (page.status_code, page["Location"]) == (302, reads)
+    assert "would read too many rows" in staff.get(reads).content.decode()
+
+
+def stored(name: str, pk: object = None) -> str:
+    page = f"admin:django_celery_beat_{name}"
+    return reverse(f"{page}_change", args=[pk]) if pk else reverse(f"{page}_add")
+
+
+@pytest.mark.parametrize("kind", ["interval", "crontab"])
+def test_a_schedule_that_tasks_share_cannot_be_changed(
+    staff: Client, make_task: MakeTask, stranger: User, kind: str
+) -> None:
+    begin = timezone.now() + HOUR
+    schedule = Interval(begin, HOUR) if kind == "interval" else Cron("0 9 * * *")
+    own, others = make_task(schedule=schedule), make_task(stranger, schedule=schedule)
+    shared = getattr(own.periodic_task, f"{kind}_id")
+    assert getattr(others.periodic_task, f"{kind}_id") == shared
+
+    changed = staff.post(
+        stored(f"{kind}schedule", shared),
+        {"every": 1, "period": "microseconds", "minute": "*", "hour": "*"},
+    )
+    deleted = staff.post(
+        reverse(f"admin:django_celery_beat_{kind}schedule_delete", args=[shared]),
+        {"post": "yes"},
+    )
+
+    assert (changed.status_code, deleted.status_code) == (403, 403)
+    page = staff.get(stored(f"{kind}schedule", shared)).content.decode()
+    assert "2 tasks; to give one of them another schedule, choose it there" in page
+    form = staff.get(stored("periodictask", own.periodic_task_id)).content.decode()
+    assert f"lookup_id_{kind}" in form
+    assert f"change_id_{kind}" not in form
+
+
+def test_adding_a_schedule_that_is_there_gives_that_row(
+    staff: Client, make_task: MakeTask
+) -> None:
+    task = make_task(schedule=Interval(timezone.now() + HOUR, timedelta(seconds=30)))
+
+    staff.post(stored("intervalschedule"), {"every": 30, "period": "seconds"})
+    staff.post(stored("intervalschedule"), {"every": 31, "period": "seconds"})
+
+    rows = IntervalSchedule.objects.filter(period="seconds", every__in=[30, 31])
+    assert rows.filter(every=30).get().pk == task.periodic_task.interval_id
+    assert rows.count() == 2
+
+
+def test_the_moment_of_one_task_alone_can_be_moved(
+    staff: Client, make_task: MakeTask
+) -> None:
+    task = make_task()
+    clocked_id = task.periodic_task.clocked_id
+
+    staff.post(
+        stored("clockedschedule", clocked_id),
+        {"clocked_time_0": "2090-12-05", "clocked_time_1": "08:00:00"},
+    )
+
+    moved = ClockedSchedule.objects.get(pk=clocked_id).clocked_time
+    assert moved == datetime(2090, 12, 5, 8, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("minute", "day", "weekday"),
+    [("0", "LW", "*"), ("0", "L", "*"), ("0", "*", "MON#1"), ("0/5", "*", "*")],
+)
+def test_whatever_a_cron_expression_may_say_can_be_saved(
+    staff: Client, make_task: MakeTask, minute: str, day: str, weekday: str
+) -> None:
+    task = make_task(schedule=Cron("0 9 * * *"))
+    row = task.periodic_task
+    fields = {
+        "minute": minute,
+        "hour": "*",
+        "day_of_month": day,
+        "month_of_year": "*",
+        "day_of_week": weekday,
+        "timezone": "UTC",
+    }
+
+    added = staff.post(stored("crontabschedule"), fields)
+    crontab = CrontabSchedule.objects.get(**fields)
+    form = staff.get(stored("periodictask", row.pk)).context["adminform"].form
+    values = {name: form[name].value() or "" for name in form.fields}
+    values |= {"crontab": crontab.pk, "start_time_0": "", "start_time_1": ""}
+    chosen = staff.post(stored("periodictask", row.pk), values)
+
+    assert (added.status_code, chosen.status_code) == (302, 302)
+    row.refresh_from_db()
+    assert row.crontab_id == crontab.pk
+
+
+def test_a_cron_expression_that_nobody_can_read_is_refused(staff: Client) -> None:
+    page = staff.post(
+        stored("crontabschedule"),
+        {
+            "minute": "61",
+            "hour": "*",
+            "day_of_month": "*",
+            "month_of_year": "*",
+            "day_of_week": "*",
+            "timezone": "UTC",
+        },
+    )
+
+    assert page.context["adminform"].form.non_field_errors()
+    assert not CrontabSchedule.objects.filter(minute="61").exists()
+
+
+def test_the_form_of_a_schedule_offers_no_list_of_all_of_them(
+    staff: Client, make_task: MakeTask
+) -> None:
+    task = make_task()
+    for _ in range(3):
+        make_task()
+
+    page = staff.get(stored("periodictask", task.periodic_task_id)).content.decode()
+
+    for other in ClockedSchedule.objects.exclude(pk=task.periodic_task.clocked_id):
+        assert f'value="{other.pk}"' not in page
 
 
 @pytest.mark.parametrize("state", ["active", "paused", "ended"])

@@ -1,4 +1,4 @@
-"""Tasks and their runs in the admin: to look at, and to pause, resume or remove."""
+"""Tasks in the admin: to look at, and to pause, resume or remove."""
 
 from __future__ import annotations
 
@@ -11,94 +11,35 @@ from urllib.parse import urlsplit
 from uuid import UUID
 
 from django.contrib import admin
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.models import LogEntry
-from django.core.paginator import Paginator
-from django.db import connection
-from django.db.models import Model, OuterRef, Q, QuerySet, Subquery
+from django.db.models import OuterRef, Q, QuerySet, Subquery
 from django.db.models.signals import post_save
 from django.dispatch import receiver
 from django.http import HttpRequest
+from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils import timezone
-from django.utils.functional import cached_property
 from django.utils.html import format_html
 
 from accounts import audit
-from accounts.models import AuditEntry, User
+from accounts.models import User
 from tasks_api import services
+from tasks_api.admin.lists import HistoryAdmin
+from tasks_api.admin.schedules import steer
 from tasks_api.models import (
-    Attempt,
-    Message,
-    QueueTally,
     Run,
     Task,
     TaskQuerySet,
 )
-from tasks_api.schedules_admin import steer
 
 admin.site.site_header = "Scheduler Service"
 admin.site.site_title = "Scheduler Service"
 admin.site.index_title = "Administration"
 
 CREDENTIALS = re.compile("://[^/?#]*@")
-# Below it a table is counted, which is exact and takes milliseconds.
-LARGE_TABLE = 50_000
-
-
-class EstimatingPaginator(Paginator):  # type: ignore[type-arg]  # not generic at run time
-    """Asks the planner how long a large table is, because counting reads all of it."""
-
-    @cached_property
-    def count(self) -> int:
-        query = self.object_list.query  # type: ignore[attr-defined]  # the admin's are QuerySets
-        estimate = 0 if query.where else _estimated_rows(query.model)
-        return estimate if estimate > LARGE_TABLE else super().count
-
-
-def _estimated_rows(model: type[Model]) -> int:
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT reltuples::bigint FROM pg_class WHERE oid = %s::regclass",
-            [connection.ops.quote_name(model._meta.db_table)],
-        )
-        [estimate] = cursor.fetchone()
-    return int(estimate)
-
-
-class ReadOnly:
-    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-
-class HistoryAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at run time
-    """Rows that only the service writes, and that there may be millions of."""
-
-    paginator = EstimatingPaginator
-    show_full_result_count = False
-    show_facets = admin.ShowFacets.NEVER
-    # By time, because ids are UUIDv7; any other order would sort the whole table.
-    ordering = ("-pk",)
-    sortable_by = ()
-    search_help_text = "By id, or by a part of another column."
-    ids: tuple[str, ...] = ("pk",)
-
-    def get_search_results(
-        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
-    ) -> tuple[QuerySet[Any], bool]:
-        try:
-            wanted = UUID(search_term.strip())
-        except ValueError:
-            return super().get_search_results(request, queryset, search_term)
-        found = queryset.none()
-        for column in self.ids:
-            found = found | queryset.filter(**{column: wanted})
-        return found, False
+# How many of each kind a search finds, the newest first.
+MOST_FOUND = 1000
 
 
 class StateFilter(admin.SimpleListFilter):
@@ -114,11 +55,12 @@ class StateFilter(admin.SimpleListFilter):
         alive = Task.objects.alive(timezone.now())
         match self.value():
             case "active":
-                return queryset & alive.filter(periodic_task__enabled=True)
+                return queryset & alive.not_paused()
             case "paused":
-                return queryset & alive.filter(periodic_task__enabled=False)
+                return queryset & alive.paused()
             case "ended":
-                past = Q(periodic_task__expires__lt=timezone.now())
+                # A beat has not come to those yet; see the index task_over.
+                past = Q(ended_at=None, next_fire_at=None, ends_at__lt=timezone.now())
                 return queryset.filter(Q(ended_at__isnull=False) | past)
         return queryset
 
@@ -138,7 +80,8 @@ class TaskAdmin(HistoryAdmin):
         "next_fire_at",
         "last_run",
     )
-    list_filter = (StateFilter, "surface", "method", "created_at")
+    # No filter by method: what to choose from would be read from every row.
+    list_filter = (StateFilter, "surface", "created_at")
     list_select_related = (
         "tenant",
         "owner",
@@ -146,7 +89,9 @@ class TaskAdmin(HistoryAdmin):
         "periodic_task__crontab",
         "periodic_task__clocked",
     )
-    search_fields = ("name", "url", "tenant__name", "owner__username")
+    search_help_text = (
+        "An id, a name or its beginning, or a tenant or a user by its whole name."
+    )
     fields = readonly_fields = (
         "id",
         "tenant",
@@ -194,6 +139,9 @@ class TaskAdmin(HistoryAdmin):
         tasks: QuerySet[Task] = super().get_queryset(request)
         return tasks.annotate(last_run_state=last)
 
+    def search(self, queryset: QuerySet[Task], term: str) -> QuerySet[Task]:
+        return queryset.filter(pk__in=found_tasks(term))
+
     @admin.display
     def host(self, task: Task) -> str:
         if task.queue:
@@ -215,9 +163,10 @@ class TaskAdmin(HistoryAdmin):
     @admin.display
     def schedule(self, task: Task) -> str:
         shown = str(task.periodic_task.scheduler)
-        if task.cron_seconds != "0":
+        # Only a cron expression has them.
+        if task.cron_seconds not in ("", "0"):
             shown += f", at seconds {task.cron_seconds}"
-        if task.cron_years != "*":
+        if task.cron_years not in ("", "*"):
             shown += f", in years {task.cron_years}"
         return shown
 
@@ -253,8 +202,40 @@ class TaskAdmin(HistoryAdmin):
         steer(request, _alive(queryset), services.resume_tasks, "resumed")
 
     @admin.action(description="Remove selected tasks", permissions=["steer"])
-    def remove(self, request: HttpRequest, queryset: TaskQuerySet) -> None:
-        steer(request, _alive(queryset), _remove_tasks, "removed")
+    def remove(
+        self, request: HttpRequest, queryset: TaskQuerySet
+    ) -> TemplateResponse | None:
+        alive = _alive(queryset)
+        if "confirmed" in request.POST:
+            steer(request, alive, _remove_tasks, "removed")
+            return None
+        context = {
+            **self.admin_site.each_context(request),
+            "title": "Are you sure?",
+            "opts": self.opts,
+            "tasks": alive,
+            "selected": request.POST.getlist(ACTION_CHECKBOX_NAME),
+        }
+        return TemplateResponse(request, "admin/tasks_api/task/remove.html", context)
+
+
+def found_tasks(term: str) -> set[UUID]:
+    """The tasks that a text finds: by the beginning of a name, by tenant, or by user."""
+    named = Task.objects.named_like(term).order_by("-pk")
+    owners = list(
+        User.objects.filter(Q(username=term) | Q(tenant__name=term)).values_list(
+            "pk", "tenant_id"
+        )
+    )
+    found = set(named.values_list("pk", flat=True)[:MOST_FOUND])
+    # Each by an index of its own: those that have ended stand in another one.
+    newest = Task.objects.order_by("-pk").values_list("pk", flat=True)
+    of_owners = newest.filter(owner__in=[owner for owner, _ in owners])
+    tenants = {tenant for _, tenant in owners}
+    found.update(of_owners.filter(ended_at=None)[:MOST_FOUND])
+    ended = of_owners.filter(tenant__in=tenants, ended_at__isnull=False)
+    found.update(ended[:MOST_FOUND])
+    return found
 
 
 def _alive(tasks: TaskQuerySet) -> TaskQuerySet:
@@ -275,126 +256,3 @@ def _note_schedule_edit(instance: LogEntry, **kwargs: Any) -> None:
     if task is not None:
         changes = {"schedule": (None, instance.get_change_message())}
         audit.record(task.tenant_id, "schedule.change", [task.pk], changes)
-
-
-class AttemptInline(ReadOnly, admin.TabularInline):  # type: ignore[type-arg]  # not generic at run time
-    model = Attempt
-    fields = (
-        "number",
-        "started_at",
-        "duration_ms",
-        "status_code",
-        "error",
-        "answer",
-    )
-    ordering = ("number",)
-    extra = 0
-
-
-@admin.register(Run)
-class RunAdmin(HistoryAdmin):
-    list_display = (
-        "id",
-        "tenant",
-        "task",
-        "scheduled_for",
-        "state",
-        "reason",
-        "attempt_count",
-        "started_at",
-        "finished_at",
-    )
-    list_filter = ("state", "scheduled_for")
-    list_select_related = ("tenant", "task")
-    search_fields = ("task__url", "tenant__name")
-    ids = ("pk", "task")
-    inlines = (AttemptInline,)
-    fields = readonly_fields = (
-        "id",
-        "tenant",
-        "task",
-        "scheduled_for",
-        "state",
-        "reason",
-        "wake_at",
-        "attempt_count",
-        "lost_count",
-        "started_at",
-        "finished_at",
-    )
-
-
-@admin.register(Message)
-class MessageAdmin(HistoryAdmin):
-    list_display = (
-        "id",
-        "tenant",
-        "queue",
-        "name",
-        "state_of",
-        "run_at",
-        "retry_count",
-    )
-    list_select_related = ("tenant",)
-    search_fields = ("queue", "name")
-    ids = ("name",)
-    fields = readonly_fields = (
-        "id",
-        "tenant",
-        "queue",
-        "name",
-        "payload",
-        "state",
-        "run_at",
-        "timeout_seconds",
-        "leased_until",
-        "retry_count",
-        "max_retries",
-        "created_at",
-    )
-
-    @admin.display(description="state")
-    def state_of(self, message: Message) -> str:
-        now = timezone.now()
-        if message.leased_until and message.leased_until > now:
-            return "in flight"
-        return "waiting" if message.run_at <= now else "not due"
-
-
-@admin.register(QueueTally)
-class QueueTallyAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at run time
-    list_display = ("tenant", "queue", "exhausted")
-    list_select_related = ("tenant",)
-    search_fields = ("queue", "tenant__name")
-
-
-@admin.register(AuditEntry)
-class AuditEntryAdmin(HistoryAdmin):
-    """Who changed what. Search for a tenant by its name, or for an object by its id."""
-
-    list_display = (
-        "at",
-        "tenant",
-        "actor",
-        "via",
-        "token_prefix",
-        "action",
-        "object_id",
-        "count",
-    )
-    list_filter = ("via",)
-    list_select_related = ("tenant",)
-    search_fields = ("=tenant__name", "=actor", "=action", "=object_id")
-    search_help_text = "A tenant, an actor, an action or the id of an object, in full."
-    fields = readonly_fields = (*list_display, "object_ids", "changes")
-
-    # An id is that of an object, which is a text here.
-    def get_search_results(
-        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
-    ) -> tuple[QuerySet[Any], bool]:
-        term = search_term.strip()
-        try:
-            UUID(term)
-        except ValueError:
-            return super().get_search_results(request, queryset, search_term)
-        return queryset & AuditEntry.objects.of_object(term), False

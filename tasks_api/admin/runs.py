@@ -1,0 +1,181 @@
+"""Runs, messages and the audit log in the admin: to look at."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from django.contrib import admin
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest
+from django.utils import timezone
+
+from accounts.models import AuditEntry, Tenant
+from tasks_api.admin.lists import BoundedList, HistoryAdmin, ReadOnly
+from tasks_api.admin.tasks import MOST_FOUND, found_tasks
+from tasks_api.models import Attempt, Message, QueueTally, Run
+from tasks_api.states import UNFINISHED, RunState
+
+# How many runs of each task a search finds, the newest first.
+RUNS_OF_A_TASK = 50
+
+
+class AttemptInline(ReadOnly, admin.TabularInline):  # type: ignore[type-arg]  # not generic at run time
+    model = Attempt
+    fields = (
+        "number",
+        "started_at",
+        "duration_ms",
+        "status_code",
+        "error",
+        "answer",
+    )
+    ordering = ("number",)
+    extra = 0
+
+
+class RunStateFilter(admin.SimpleListFilter):
+    title = "state"
+    parameter_name = "state"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(state, state) for state in RunState]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Run]) -> QuerySet[Run]:
+        state = self.value()
+        if state is None:
+            return queryset
+        if state in UNFINISHED:
+            # Only those stand in the index of what must be looked at again.
+            queryset = queryset.filter(wake_at__isnull=False)
+        return queryset.filter(state=state)
+
+
+@admin.register(Run)
+class RunAdmin(HistoryAdmin):
+    list_display = (
+        "id",
+        "tenant",
+        "task",
+        "scheduled_for",
+        "state",
+        "reason",
+        "attempt_count",
+        "started_at",
+        "finished_at",
+    )
+    list_filter = (RunStateFilter, "scheduled_for")
+    list_select_related = ("tenant", "task")
+    search_help_text = (
+        "The id of a run or a task, a task's name or its beginning, or a tenant or a "
+        "user by its whole name."
+    )
+    ids = ("pk", "task")
+    inlines = (AttemptInline,)
+    fields = readonly_fields = (
+        "id",
+        "tenant",
+        "task",
+        "scheduled_for",
+        "state",
+        "reason",
+        "wake_at",
+        "attempt_count",
+        "lost_count",
+        "started_at",
+        "finished_at",
+    )
+
+    def search(self, queryset: QuerySet[Run], term: str) -> QuerySet[Run]:
+        runs = Run.objects.newest_of(found_tasks(term), each=RUNS_OF_A_TASK)
+        tenant = Tenant.objects.filter(name=term).first()
+        if tenant is not None:
+            newest = Run.objects.filter(tenant=tenant).order_by("-scheduled_for")
+            runs.update(newest.values_list("pk", flat=True)[:MOST_FOUND])
+        return queryset.filter(pk__in=runs)
+
+
+@admin.register(Message)
+class MessageAdmin(HistoryAdmin):
+    list_display = (
+        "id",
+        "tenant",
+        "queue",
+        "name",
+        "state_of",
+        "run_at",
+        "retry_count",
+    )
+    list_select_related = ("tenant",)
+    search_help_text = "An id, or a tenant, a queue or a message by its whole name."
+    ids = ("name",)
+    fields = readonly_fields = (
+        "id",
+        "tenant",
+        "queue",
+        "name",
+        "payload",
+        "state",
+        "run_at",
+        "timeout_seconds",
+        "leased_until",
+        "retry_count",
+        "max_retries",
+        "created_at",
+    )
+
+    def search(self, queryset: QuerySet[Message], term: str) -> QuerySet[Message]:
+        named = Q(tenant__name=term) | Q(queue=term) | Q(name=term)
+        return queryset.filter(named)
+
+    @admin.display(description="state")
+    def state_of(self, message: Message) -> str:
+        now = timezone.now()
+        if message.leased_until and message.leased_until > now:
+            return "in flight"
+        return "waiting" if message.run_at <= now else "not due"
+
+
+@admin.register(QueueTally)
+class QueueTallyAdmin(ReadOnly, BoundedList):
+    list_display = ("tenant", "queue", "exhausted")
+    list_select_related = ("tenant",)
+    search_fields = ("queue", "tenant__name")
+
+
+@admin.register(AuditEntry)
+class AuditEntryAdmin(HistoryAdmin):
+    """Who changed what. Search for a tenant by its name, or for an object by its id."""
+
+    list_display = (
+        "at",
+        "tenant",
+        "actor",
+        "via",
+        "token_prefix",
+        "action",
+        "object_id",
+        "count",
+    )
+    list_filter = ("via",)
+    list_select_related = ("tenant",)
+    search_help_text = "A tenant, an actor, an action or the id of an object, in full."
+    fields = readonly_fields = (*list_display, "object_ids", "changes")
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        term = search_term.strip()
+        if not term:
+            return queryset, False
+        try:
+            UUID(term)
+        except ValueError:
+            return queryset.filter(_entry_named(term)), False
+        # An id is that of an object, which is a text here.
+        return queryset & AuditEntry.objects.of_object(term), False
+
+
+def _entry_named(term: str) -> Q:
+    of_tenant = Q(tenant__in=Tenant.objects.filter(name=term))
+    return of_tenant | Q(actor=term) | Q(action=term) | Q(object_id=term)

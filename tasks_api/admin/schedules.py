@@ -1,0 +1,295 @@
+"""The admin of stored schedules: what is done there to those of tasks goes through the core.
+
+django-celery-beat's own actions write rows and send messages, and a beat or a worker then
+does what they ask for: the audit log would name the service, and not who has clicked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.db.models import Model, QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.utils import timezone
+from django_celery_beat.admin import PeriodicTaskAdmin, PeriodicTaskForm
+from django_celery_beat.models import (
+    ClockedSchedule,
+    CrontabSchedule,
+    IntervalSchedule,
+    PeriodicTask,
+    SolarSchedule,
+)
+
+from accounts.models import User
+from tasks_api import broker, cron, periodic, services
+from tasks_api.admin.lists import BoundedList
+from tasks_api.exceptions import ScheduleError, SchedulerError
+from tasks_api.models import Task
+
+Verb = Callable[..., None]
+
+for model in (
+    PeriodicTask,
+    ClockedSchedule,
+    CrontabSchedule,
+    IntervalSchedule,
+    SolarSchedule,
+):
+    admin.site.unregister(model)
+
+
+class StoredScheduleForm(PeriodicTaskForm):  # type: ignore[misc]  # it has no types
+    """Refuses a schedule that whoever fires the task could not compute."""
+
+    def clean(self) -> dict[str, Any]:
+        data: dict[str, Any] = super().clean()
+        crontab = data.get("crontab")
+        if crontab is not None:
+            try:
+                self._check(crontab)
+            except (ScheduleError, ValueError) as error:
+                self.add_error("crontab", f"{crontab}: {error}")
+        return data
+
+    def _check(self, crontab: CrontabSchedule) -> None:
+        if Task.objects.filter(periodic_task=self.instance.pk).exists():
+            cron.read(_expression(crontab))
+        else:
+            # Of nobody's tasks, Celery computes when they fire.
+            crontab.schedule  # noqa: B018 (a property that raises)
+
+
+def _expression(crontab: CrontabSchedule) -> str:
+    names = ("minute", "hour", "day_of_month", "month_of_year", "day_of_week")
+    return " ".join("".join(getattr(crontab, name).split()) for name in names)
+
+
+class OwnFilter(admin.SimpleListFilter):
+    title = "owner"
+    parameter_name = "owner"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("operators", "Operators' own, of no tenant")]
+
+    def queryset(
+        self, request: HttpRequest, queryset: QuerySet[PeriodicTask]
+    ) -> QuerySet[PeriodicTask]:
+        if self.value() == "operators":
+            return queryset.exclude(task=periodic.FIRE)
+        return queryset
+
+
+@admin.register(PeriodicTask)
+class StoredScheduleAdmin(BoundedList, PeriodicTaskAdmin):  # type: ignore[misc]  # it has no types
+    """Nobody's tasks, such as housekeeping, are left to django-celery-beat."""
+
+    form = StoredScheduleForm
+    ordering = ("-pk",)
+    # What else it would offer to choose from or sort by is read from every row.
+    date_hierarchy = None
+    list_filter = (OwnFilter,)
+    search_fields = ("name__startswith",)
+    search_help_text = "The beginning of a name."
+    # There are as many rows to choose from as there are tasks. They are looked up, and
+    # added, in a window of their own; what tasks share has no pencil beside it.
+    raw_id_fields = ("interval", "crontab", "solar", "clocked")
+
+    def changeform_view(
+        self,
+        request: HttpRequest,
+        object_id: str | None = None,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        # Past PeriodicTaskAdmin, which describes every crontab there is.
+        stored = self.get_object(request, object_id) if object_id else None
+        crontab = stored.crontab if stored else None
+        readable = {crontab.pk: crontab.human_readable} if crontab else {}
+        context = {**(extra_context or {}), "readable_crontabs": readable}
+        return admin.ModelAdmin.changeform_view(
+            self, request, object_id, form_url, context
+        )
+
+    @admin.action(description="Enable selected tasks", permissions=["change"])
+    def enable_tasks(
+        self, request: HttpRequest, queryset: QuerySet[PeriodicTask]
+    ) -> None:
+        if tasks := _tasks_of(queryset.filter(enabled=False)):
+            steer(request, tasks, services.resume_tasks, "resumed")
+        if others := queryset.filter(http_task=None):
+            super().enable_tasks(request, others)
+
+    @admin.action(description="Disable selected tasks", permissions=["change"])
+    def disable_tasks(
+        self, request: HttpRequest, queryset: QuerySet[PeriodicTask]
+    ) -> None:
+        if tasks := _tasks_of(queryset.filter(enabled=True)):
+            steer(request, tasks, services.pause_tasks, "paused")
+        if others := queryset.filter(http_task=None):
+            super().disable_tasks(request, others)
+
+    @admin.action(
+        description="Toggle activity of selected tasks", permissions=["change"]
+    )
+    def toggle_tasks(
+        self, request: HttpRequest, queryset: QuerySet[PeriodicTask]
+    ) -> None:
+        # Both are read before either is changed.
+        going = _tasks_of(queryset.filter(enabled=True))
+        paused = _tasks_of(queryset.filter(enabled=False))
+        if going:
+            steer(request, going, services.pause_tasks, "paused")
+        if paused:
+            steer(request, paused, services.resume_tasks, "resumed")
+        if others := queryset.filter(http_task=None):
+            super().toggle_tasks(request, others)
+
+    @admin.action(description="Run selected tasks", permissions=["change"])
+    def run_tasks(self, request: HttpRequest, queryset: QuerySet[PeriodicTask]) -> None:
+        tasks = _tasks_of(queryset)
+        made = services.fire_tasks([task.pk for task in tasks], now=timezone.now())
+        broker.ring(made)
+        messages.success(
+            request, f"{len(made)} will run now; what has ended stays as it is."
+        )
+        if len(made) < len(tasks):
+            left = len(tasks) - len(made)
+            messages.warning(request, f"{left} may not overlap with a run of theirs.")
+        if others := queryset.filter(http_task=None):
+            super().run_tasks(request, others)
+
+
+class SharedScheduleAdmin(BoundedList):
+    """Rows that say when, each used by any number of tasks of any tenant.
+
+    So what is in use stays as it is, and adding what is there already gives that row.
+    """
+
+    ordering = ("-pk",)
+    # The row that one task alone may use can be changed through that task.
+    changeable_by = 0
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        allowed = super().has_change_permission(request, obj)
+        return allowed and (obj is None or _users(obj) <= self.changeable_by)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        allowed = super().has_delete_permission(request, obj)
+        return allowed and (obj is None or not _users(obj))
+
+    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
+        actions = super().get_actions(request)
+        # It asks for no row whether it may be deleted.
+        actions.pop("delete_selected", None)
+        return actions
+
+    def get_readonly_fields(
+        self, request: HttpRequest, obj: Any = None
+    ) -> tuple[str, ...]:
+        return (*self.readonly_fields, "in_use")
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> list[Any]:
+        return [*(self.fields or ()), "in_use"]
+
+    @admin.display(description="used by")
+    def in_use(self, row: Model) -> str:
+        users = _users(row) if row.pk else 0
+        more = " or more" if users > MOST_COUNTED else ""
+        noun = "task" if users == 1 else "tasks"
+        said = f"{min(users, MOST_COUNTED)}{more} {noun}"
+        if users > self.changeable_by:
+            said += "; to give one of them another schedule, choose it there"
+        return said
+
+    def save_form(self, request: HttpRequest, form: Any, change: bool) -> Any:
+        row = super().save_form(request, form, change)
+        if change:
+            return row
+        values = {name: getattr(row, name) for name in form.cleaned_data}
+        return self.model.objects.filter(**values).order_by("pk").first() or row
+
+
+# Counting further would not say more.
+MOST_COUNTED = 1000
+
+
+def _users(row: Any) -> int:
+    """How many periodic tasks use a row, not counted further than it matters."""
+    return int(row.periodictask_set.order_by()[: MOST_COUNTED + 1].count())
+
+
+@admin.register(IntervalSchedule)
+class IntervalScheduleAdmin(SharedScheduleAdmin):
+    fields = ("every", "period")
+
+
+@admin.register(SolarSchedule)
+class SolarScheduleAdmin(SharedScheduleAdmin):
+    fields = ("event", "latitude", "longitude")
+
+
+@admin.register(ClockedSchedule)
+class ClockedScheduleAdmin(SharedScheduleAdmin):
+    fields = list_display = ("clocked_time",)
+    changeable_by = 1
+
+
+class CrontabForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic at run time
+    """Takes what the service's own cron expressions may say, such as `LW` and `MON#1`."""
+
+    NAMES = ("minute", "hour", "day_of_month", "month_of_year", "day_of_week")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for name in self.NAMES:
+            if name in self.fields:
+                # Celery's, which know less.
+                self.fields[name].validators = []
+
+    def _get_validation_exclusions(self) -> set[str]:
+        return {*super()._get_validation_exclusions(), *self.NAMES}  # type: ignore[misc]  # missing in the stubs
+
+    def clean(self) -> dict[str, Any]:
+        data = super().clean() or {}
+        if data.keys() >= set(self.NAMES):
+            try:
+                cron.read(_expression(CrontabSchedule(**data)))
+            except ScheduleError as error:
+                raise forms.ValidationError(str(error)) from None
+        return data
+
+
+@admin.register(CrontabSchedule)
+class CrontabScheduleAdmin(SharedScheduleAdmin):
+    form = CrontabForm
+    list_display = ("__str__", "human_readable")
+    readonly_fields = ("human_readable",)
+    fields = ("human_readable", *CrontabForm.NAMES, "timezone")
+
+
+def _tasks_of(stored: QuerySet[PeriodicTask]) -> list[Task]:
+    """The living tasks that these are the schedules of, with their owners."""
+    alive = Task.objects.alive(timezone.now()).filter(periodic_task__in=stored)
+    return list(alive.select_related("owner"))
+
+
+def steer(
+    request: HttpRequest, tasks: QuerySet[Task] | list[Task], verb: Verb, done: str
+) -> None:
+    """Do to tasks what the core's verb does to a user's own: staff act in his place."""
+    now = timezone.now()
+    of_owner: dict[User, list[str]] = {}
+    for task in tasks:
+        of_owner.setdefault(task.owner, []).append(str(task.pk))
+    count = 0
+    for owner, ids in of_owner.items():
+        try:
+            verb(owner, ids, now=now)
+        except SchedulerError as refusal:
+            messages.error(request, f"The tasks of {owner}: {refusal}.")
+        else:
+            count += len(ids)
+    messages.success(request, f"{count} {done}; what has ended stays as it is.")
