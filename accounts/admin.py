@@ -7,8 +7,10 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
+from django.contrib.auth.admin import GroupAdmin as BaseGroupAdmin
 from django.contrib.auth.admin import UserAdmin as BaseUserAdmin
 from django.contrib.auth.forms import AdminUserCreationForm
+from django.contrib.auth.models import Group
 from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
@@ -16,6 +18,9 @@ from django.utils import timezone
 
 from accounts import audit, services
 from accounts.models import Role, Scope, SigningSecret, Tenant, Token, User, digest
+from accounts.permissions import acts_for, acts_for_tenant, may_mint
+
+admin.site.unregister(Group)
 
 
 def _accepted(check: Callable[[str], None], value: str) -> str:
@@ -109,8 +114,18 @@ class TenantAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
 
+    def has_change_permission(
+        self, request: HttpRequest, obj: Tenant | None = None
+    ) -> bool:
+        allowed = super().has_change_permission(request, obj)
+        return allowed and (obj is None or acts_for_tenant(request.user, obj.pk))
+
     def has_rotate_permission(self, request: HttpRequest) -> bool:
         return self.has_change_permission(request)
+
+    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
+        is_secret = lookup.startswith("shared_secret")
+        return not is_secret and super().lookup_allowed(lookup, value, request)
 
     def save_model(
         self, request: HttpRequest, obj: Tenant, form: TenantForm, change: bool
@@ -130,7 +145,10 @@ class TenantAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at
     )
     def rotate_signing_secrets(self, request: HttpRequest, queryset: Any) -> None:
         for tenant in queryset:
-            self._rotate(request, tenant)
+            if self.has_change_permission(request, tenant):
+                self._rotate(request, tenant)
+            else:
+                messages.error(request, f"You may not change {tenant}.")
 
     def _rotate(self, request: HttpRequest, tenant: Tenant) -> None:
         secret = services.rotate_signing_secret(tenant, now=timezone.now())
@@ -158,6 +176,10 @@ class NewUserForm(AdminUserCreationForm):  # type: ignore[type-arg]  # not gener
             raise forms.ValidationError(f"There is a user {username} already.")
         self.instance.username = username
         return data
+
+
+# Who could set these could do anything.
+RANK = ("is_staff", "is_superuser", "groups", "user_permissions")
 
 
 @admin.register(User)
@@ -203,11 +225,19 @@ class UserAdmin(BaseUserAdmin):  # type: ignore[type-arg]  # not generic at run 
         ),
     )
 
+    def has_change_permission(
+        self, request: HttpRequest, obj: User | None = None
+    ) -> bool:
+        allowed = super().has_change_permission(request, obj)
+        return allowed and (obj is None or acts_for(request.user, obj))
+
     # A user's tasks are their tenant's, and `issue_token` knows the user by these.
     def get_readonly_fields(
         self, request: HttpRequest, obj: User | None = None
     ) -> tuple[str, ...]:
-        return ("username", "tenant", "name") if obj else ()
+        kept = ("username", "tenant", "name") if obj else ()
+        is_greatest = isinstance(request.user, User) and request.user.is_superuser
+        return kept if is_greatest else (*kept, *RANK)
 
     def save_model(
         self, request: HttpRequest, obj: User, form: Any, change: bool
@@ -257,13 +287,50 @@ class UserAdmin(BaseUserAdmin):  # type: ignore[type-arg]  # not generic at run 
     def _change(
         self, request: HttpRequest, queryset: QuerySet[User], **changes: Any
     ) -> None:
-        for user in queryset.order_by("pk"):
+        mine = [u for u in queryset.order_by("pk") if acts_for(request.user, u)]
+        for user in mine:
             services.change_user(user, **changes)
-        messages.success(request, f"{len(queryset)} changed.")
+        messages.success(request, f"{len(mine)} changed.")
+        for user in set(queryset).difference(mine):
+            messages.error(request, f"You may not change {user}.")
 
     # It would take the user's tasks along; deactivating one closes the door as well.
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
+
+
+@admin.register(Group)
+class GroupAdmin(BaseGroupAdmin):
+    """A group is as great as its permissions: superusers alone give them."""
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return isinstance(request.user, User) and request.user.is_superuser
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return self.has_add_permission(request)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return self.has_add_permission(request)
+
+
+class TokenForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic at run time
+    # Who asks for it, as the admin says for each request.
+    staff: Any = None
+
+    class Meta:
+        model = Token
+        fields = ("user", "name", "scope", "expires_at")
+
+    def clean(self) -> dict[str, Any]:
+        data: dict[str, Any] = super().clean() or self.cleaned_data
+        if "user" in data and "scope" in data:
+            owner, scope = data["user"], Scope(data["scope"])
+            if not may_mint(self.staff, owner, scope):
+                raise forms.ValidationError(
+                    f"You may not have a token of scope {scope} of {owner}: "
+                    "it could do what you may not."
+                )
+        return data
 
 
 @admin.register(Token)
@@ -279,6 +346,7 @@ class TokenAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at 
         "revoked_at",
         "last_used_at",
     )
+    form = TokenForm
     list_select_related = ("user__tenant",)
     search_fields = ("prefix", "name", "user__username", "user__tenant__name")
     show_full_result_count = False
@@ -296,6 +364,22 @@ class TokenAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at 
         kept = ("prefix", "created_at", "revoked_at", "last_used_at")
         fields = ("user", "scope", *kept)
         return fields if obj else ()
+
+    def get_form(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        form = super().get_form(request, *args, **kwargs)
+        return type("TokenForm", (form,), {"staff": request.user})
+
+    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
+        is_secret = lookup.startswith("digest")
+        return not is_secret and super().lookup_allowed(lookup, value, request)
+
+    def has_change_permission(
+        self, request: HttpRequest, obj: Token | None = None
+    ) -> bool:
+        allowed = super().has_change_permission(request, obj)
+        if obj is None:
+            return allowed
+        return allowed and may_mint(request.user, obj.user, Scope(obj.scope))
 
     # A revoked one stays, to say whose it was.
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
@@ -334,6 +418,9 @@ class TokenAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at 
     )
     def rotate(self, request: HttpRequest, queryset: QuerySet[Token]) -> None:
         for token in queryset.select_related("user"):
+            if not self.has_change_permission(request, token):
+                messages.error(request, f"{token}: it could do what you may not.")
+                continue
             try:
                 _, clear_text = services.rotate_token(token, now=timezone.now())
             except services.AccountError as refusal:
@@ -344,5 +431,11 @@ class TokenAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at 
 
     @admin.action(description="Revoke selected tokens", permissions=["revoke"])
     def revoke(self, request: HttpRequest, queryset: QuerySet[Token]) -> None:
-        count = services.revoke_tokens(queryset, now=timezone.now())
+        tokens = queryset.select_related("user")
+        mine = [token.pk for token in tokens if acts_for(request.user, token.user)]
+        found = Token.objects.filter(pk__in=mine)
+        count = services.revoke_tokens(found, now=timezone.now())
         messages.success(request, f"{count} revoked.")
+        if len(mine) < len(tokens):
+            text = f"{len(tokens) - len(mine)} are of users whom you may not change."
+            messages.error(request, text)

@@ -175,6 +175,8 @@ class UserDetail(SurfaceView):
             )
         if user == self.user and (role == Role.MEMBER or is_active is False):
             raise InvalidTask("name", "Nobody may lock out themselves; ask another one")
+        if is_active is False and (user.is_staff or user.is_superuser):
+            raise PermissionDenied("The staff of the service lock out their own")
         changed = accounts.change_user(user, role=role, is_active=is_active)
         return Response(render_user(changed))
 
