@@ -165,21 +165,25 @@ def _mint(
 
 @transaction.atomic
 def rotate_token(
-    token: Token, *, now: datetime, overlap: timedelta = OVERLAP
+    token: Token,
+    *,
+    now: datetime,
+    overlap: timedelta = OVERLAP,
+    latest: datetime | None = None,
 ) -> tuple[Token, str]:
     """A token in the place of one, which lives on for the overlap and no longer.
 
-    The new one is of the same user, name and scope, and lives for as long as the one
-    before was to live. Raises AccountError where that one counts no more.
+    The new one is of the same user, name and scope, and ends when the one before was to
+    end, or at `latest` if that is sooner: nobody lives longer by being rotated. Raises
+    AccountError where that one counts no more.
     """
     _check_overlap(overlap)
     live = Token.objects.live(now).select_for_update(of=("self",))
     token = live.select_related("user").filter(pk=token.pk).first() or _refuse_dead()
-    user, ends_at, renewed_until = token.user, now + overlap, None
-    if token.expires_at is not None:
-        renewed_until = now + (token.expires_at - token.created_at)
+    user, ends_at = token.user, now + overlap
+    ends = [end for end in (token.expires_at, latest) if end is not None]
     new, clear_text = _mint(
-        user, name=token.name, expires_at=renewed_until, scope=token.scope
+        user, name=token.name, expires_at=min(ends, default=None), scope=token.scope
     )
     token.expires_at = min(token.expires_at or ends_at, ends_at)
     token.save(update_fields=["expires_at"])

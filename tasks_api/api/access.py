@@ -125,7 +125,9 @@ class RotateToken(TokenView):
         now = timezone.now()
         token, overlap = self.find(request, token_id), _overlap(request)
         try:
-            new, clear_text = accounts.rotate_token(token, now=now, overlap=overlap)
+            new, clear_text = accounts.rotate_token(
+                token, now=now, overlap=overlap, latest=_latest(request)
+            )
         except accounts.AccountError as refusal:
             raise InvalidTask("token", str(refusal)) from None
         body = {**render_token(new), "token": clear_text}
@@ -272,13 +274,18 @@ def _expiry(
     request: Request, data: Mapping[str, Any], now: datetime
 ) -> datetime | None:
     """When a new token ends: no later than the one that it is asked for with."""
-    token = request.auth
-    latest = token.expires_at if isinstance(token, Token) else None
+    latest = _latest(request)
     if (value := data.get("expires_in")) is None:
         return latest
     seconds = fields.whole_number("expires_in", value, least=1)
     end = now + timedelta(seconds=min(seconds, LONGEST_LIFE))
     return min(end, latest) if latest else end
+
+
+def _latest(request: Request) -> datetime | None:
+    """When the token ends that a request comes with."""
+    token = request.auth
+    return token.expires_at if isinstance(token, Token) else None
 
 
 def _overlap(request: Request) -> timedelta:
