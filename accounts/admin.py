@@ -17,10 +17,12 @@ from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 
 from accounts import audit, services
+from accounts.login import LoginForm
 from accounts.models import Role, Scope, SigningSecret, Tenant, Token, User, digest
 from accounts.permissions import acts_for, acts_for_tenant, may_mint
 
 admin.site.unregister(Group)
+admin.site.login_form = LoginForm
 
 
 def _accepted(check: Callable[[str], None], value: str) -> str:

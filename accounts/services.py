@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
+from django.conf import settings
 from django.contrib.auth.hashers import make_password
 from django.contrib.sessions.backends.db import SessionStore
 from django.db import IntegrityError, transaction
@@ -337,6 +338,12 @@ def _check_url(url: str, what: str) -> None:
 
 
 def check_shared_secret(secret: str) -> None:
+    """Refuse what cannot be one; an empty one stands for none."""
+    least = settings.SCHEDULER_MIN_SECRET_LENGTH
+    if 0 < len(secret) < least:
+        raise AccountError(
+            f"The shared secret must have at least {least} characters, or it is guessed."
+        )
     # It travels in a header, where anything else is lost or changed on the way.
     if not (secret.isascii() and secret.isprintable() and secret == secret.strip()):
         raise AccountError(

@@ -60,6 +60,16 @@ SALT_KEY = "scheduler-service"
 
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["*"] if DEVELOPMENT else [])
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
+# How many proxies in front of us tell the truth in X-Forwarded-For.
+TRUSTED_PROXIES = env.int("TRUSTED_PROXIES", 0)
+# Wrong passwords for an account, and wrong tokens and secrets, from one address within
+# five minutes, for each process of web.
+SCHEDULER_MAX_FAILED_LOGINS = env.int("SCHEDULER_MAX_FAILED_LOGINS", 5)
+SCHEDULER_MAX_FAILED_CALLS = env.int("SCHEDULER_MAX_FAILED_CALLS", 300)
+# Of the secrets that tenants' timers are set with.
+SCHEDULER_MIN_SECRET_LENGTH = env.int(
+    "SCHEDULER_MIN_SECRET_LENGTH", 1 if DEVELOPMENT else 24
+)
 
 # What tenants may ask for.
 SCHEDULER_MIN_FREQUENCY = env.int("SCHEDULER_MIN_FREQUENCY", 4 if DEVELOPMENT else 3600)
@@ -237,6 +247,10 @@ SPECTACULAR_SETTINGS = {
     "DESCRIPTION": "Store one-time and periodic tasks; each sends its request on time.",
     "VERSION": "1.0.0",
     "SERVE_INCLUDE_SCHEMA": False,
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "tasks_api.api.schema.tell_of_limits",
+    ],
     "SERVE_AUTHENTICATION": [],
     "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
     "SWAGGER_UI_DIST": "SIDECAR",

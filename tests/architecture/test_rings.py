@@ -37,6 +37,7 @@ MODELS = {
 }
 CORE = {
     "accounts.audit",
+    "accounts.doors",
     "accounts.encryption",
     "accounts.services",
     "tasks_api.account",
