@@ -248,6 +248,8 @@ class UserAdmin(BaseUserAdmin):  # type: ignore[type-arg]  # not generic at run 
         changes, name = _changes(form), services.audited_name(obj)
         action = "user.change" if change else "user.add"
         audit.record(obj.tenant_id, action, [name] if changes else [], changes)
+        if "is_active" in changes:
+            services.activity_said.send(User, user=obj)
 
     # In one transaction with its entry in the audit log.
     @transaction.atomic

@@ -14,6 +14,7 @@ from django.contrib.auth.hashers import make_password
 from django.contrib.sessions.backends.db import SessionStore
 from django.db import IntegrityError, transaction
 from django.db.models import Q, QuerySet
+from django.dispatch import Signal
 
 from accounts import audit, encryption
 from accounts.models import (
@@ -33,6 +34,11 @@ logger = logging.getLogger(__name__)
 # How long a rotated secret or token still counts, so that everybody can follow.
 OVERLAP = timedelta(hours=24)
 LONGEST_OVERLAP = timedelta(days=30)
+
+
+# A user was said to be active or not, within the transaction that says so. For who knows
+# about what users have, which the accounts do not.
+activity_said = Signal()
 
 
 class AccountError(Exception):
@@ -97,6 +103,8 @@ def change_user(
     if changes := audit.differences(before, after):
         user.save(update_fields=list(changes))
         audit.record(user.tenant_id, _verb(changes), [audited_name(user)], changes)
+    if is_active is not None:
+        activity_said.send(User, user=user)
     return user
 
 
@@ -230,7 +238,7 @@ def revoke_tokens(tokens: QuerySet[Token], *, now: datetime) -> int:
 
 
 def deactivate_user(name: str, *, tenant: str | None = None) -> User:
-    """Close the door to one user, known by name or by username; their tasks stay."""
+    """Close the door to one user, known by name or username; their tasks wait."""
     return change_user(find_user(name, tenant=tenant), is_active=False)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 from django.apps import AppConfig
 from django.core.checks import Tags, register
 from django.db.backends.signals import connection_created
@@ -22,4 +24,6 @@ class TasksApiConfig(AppConfig):
         register(check_settings)
         register(check_shared_secret)
         register(check_secrets, Tags.database)
+        # It follows what becomes of users, and needs models.
+        import_module("tasks_api.owners")
         connection_created.connect(give_up_in_time)

@@ -57,6 +57,7 @@ CORE = {
     "tasks_api.long_work",
     "tasks_api.metrics",
     "tasks_api.overlap",
+    "tasks_api.owners",
     "tasks_api.periodic",
     "tasks_api.pull",
     "tasks_api.redrive",
