@@ -106,6 +106,15 @@ class SigningSecretInline(admin.TabularInline):  # type: ignore[type-arg]  # not
 @admin.register(Tenant)
 class TenantAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at run time
     form = TenantForm
+    fieldsets = (
+        (
+            None,
+            {
+                "fields": (*TenantForm.Meta.fields, "new_shared_secret"),
+                "description": "manage.py delete_tenant NAME deletes a tenant.",
+            },
+        ),
+    )
     list_display = ("name", "callback_url", "created_at")
     search_fields = ("name",)
     show_full_result_count = False
@@ -195,7 +204,13 @@ class UserAdmin(BaseUserAdmin):  # type: ignore[type-arg]  # not generic at run 
     autocomplete_fields = ("tenant",)
     actions = ["deactivate", "activate", "make_admin", "make_member"]
     fieldsets = (
-        (None, {"fields": ("username", "tenant", "name", "role", "password")}),
+        (
+            None,
+            {
+                "fields": ("username", "tenant", "name", "role", "password"),
+                "description": "manage.py delete_user NAME deletes a user of a tenant.",
+            },
+        ),
         ("Person", {"fields": ("first_name", "last_name", "email")}),
         (
             "Permissions",
