@@ -40,6 +40,7 @@ LEAST = (
     ("SCHEDULER_MAX_FAILED_LOGINS", 1, "people mistype"),
     ("SCHEDULER_MAX_FAILED_CALLS", 1, "clients have old tokens"),
     ("SCHEDULER_MIN_SECRET_LENGTH", 1, "an empty secret is none"),
+    ("SESSION_COOKIE_AGE", 60, "who logs in wants to do something"),
 )
 # Characters of a secret that nobody guesses.
 LONG_ENOUGH = 24
