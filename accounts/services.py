@@ -320,6 +320,7 @@ def audited_settings(tenant: Tenant) -> dict[str, Any]:
         "notification_url": tenant.notification_url,
         "shared_secret": tenant.shared_secret_digest,
         "max_in_flight": tenant.max_in_flight,
+        "retention_days": tenant.retention_days,
     }
 
 
