@@ -17,9 +17,11 @@ from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 
 from accounts import audit, services
+from accounts.forms import changes_of
 from accounts.login import LoginForm
-from accounts.models import Role, Scope, SigningSecret, Tenant, Token, User, digest
-from accounts.permissions import acts_for, acts_for_tenant, may_mint
+from accounts.models import Role, SigningSecret, Tenant, Token, User, digest
+from accounts.permissions import acts_for, acts_for_tenant
+from accounts.tokens_admin import TokenAdmin
 
 admin.site.unregister(Group)
 admin.site.login_form = LoginForm
@@ -31,26 +33,6 @@ def _accepted(check: Callable[[str], None], value: str) -> str:
     except services.AccountError as refusal:
         raise forms.ValidationError(str(refusal)) from None
     return value
-
-
-def _changes(form: Any) -> audit.Changes:
-    """What a form changed of the row that it is for, as the audit log tells it."""
-    return {
-        name: (_told(name, form.initial.get(name)), _told(name, value))
-        for name, value in form.cleaned_data.items()
-        if name in form.changed_data
-    }
-
-
-def _told(name: str, value: Any) -> Any:
-    if "password" in name or "secret" in name:
-        return audit.REDACTED
-    if isinstance(value, bool | int | None):
-        return value
-    # Those that are related, such as groups.
-    if isinstance(value, QuerySet | list):
-        return sorted(map(str, value))
-    return str(value)
 
 
 class TenantForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic at run time
@@ -142,7 +124,7 @@ class TenantAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at
         self, request: HttpRequest, obj: Tenant, form: TenantForm, change: bool
     ) -> None:
         super().save_model(request, obj, form, change)
-        changes = _changes(form)
+        changes = changes_of(form)
         action = "tenant.change" if change else "tenant.create"
         audit.record(obj.pk, action, [obj.name] if changes else [], changes)
         if secret := form.cleaned_data["new_shared_secret"]:
@@ -260,7 +242,7 @@ class UserAdmin(BaseUserAdmin):  # type: ignore[type-arg]  # not generic at run 
         self, request: HttpRequest, obj: User, form: Any, change: bool
     ) -> None:
         super().save_model(request, obj, form, change)
-        changes, name = _changes(form), services.audited_name(obj)
+        changes, name = changes_of(form), services.audited_name(obj)
         action = "user.change" if change else "user.add"
         audit.record(obj.tenant_id, action, [name] if changes else [], changes)
         if "is_active" in changes:
@@ -332,129 +314,4 @@ class GroupAdmin(BaseGroupAdmin):
         return self.has_add_permission(request)
 
 
-class TokenForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic at run time
-    # Who asks for it, as the admin says for each request.
-    staff: Any = None
-
-    class Meta:
-        model = Token
-        fields = ("user", "name", "scope", "expires_at")
-
-    def clean(self) -> dict[str, Any]:
-        data: dict[str, Any] = super().clean() or self.cleaned_data
-        if "user" in data and "scope" in data:
-            owner, scope = data["user"], Scope(data["scope"])
-            if not may_mint(self.staff, owner, scope):
-                raise forms.ValidationError(
-                    f"You may not have a token of scope {scope} of {owner}: "
-                    "it could do what you may not."
-                )
-        return data
-
-
-@admin.register(Token)
-class TokenAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at run time
-    list_display = (
-        "prefix",
-        "user",
-        "tenant",
-        "name",
-        "scope",
-        "created_at",
-        "expires_at",
-        "revoked_at",
-        "last_used_at",
-    )
-    form = TokenForm
-    list_select_related = ("user__tenant",)
-    search_fields = ("prefix", "name", "user__username", "user__tenant__name")
-    show_full_result_count = False
-    autocomplete_fields = ("user",)
-    actions = ["rotate", "revoke"]
-
-    def get_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
-        given = ("user", "name", "scope", "expires_at")
-        kept = ("prefix", "created_at", "revoked_at", "last_used_at")
-        return given + kept if obj else given
-
-    def get_readonly_fields(
-        self, request: HttpRequest, obj: Any = None
-    ) -> tuple[str, ...]:
-        kept = ("prefix", "created_at", "revoked_at", "last_used_at")
-        fields = ("user", "scope", *kept)
-        return fields if obj else ()
-
-    def get_form(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
-        form = super().get_form(request, *args, **kwargs)
-        return type("TokenForm", (form,), {"staff": request.user})
-
-    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
-        is_secret = lookup.startswith("digest")
-        return not is_secret and super().lookup_allowed(lookup, value, request)
-
-    def has_change_permission(
-        self, request: HttpRequest, obj: Token | None = None
-    ) -> bool:
-        allowed = super().has_change_permission(request, obj)
-        if obj is None:
-            return allowed
-        return allowed and may_mint(request.user, obj.user, Scope(obj.scope))
-
-    # A revoked one stays, to say whose it was.
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_revoke_permission(self, request: HttpRequest) -> bool:
-        return self.has_change_permission(request)
-
-    @admin.display(description="tenant", ordering="user__tenant__name")
-    def tenant(self, token: Token) -> Tenant | None:
-        return token.user.tenant
-
-    def save_model(
-        self,
-        request: HttpRequest,
-        obj: Token,
-        form: forms.BaseModelForm[Token],
-        change: bool,
-    ) -> None:
-        if change:
-            # Nothing else, or a revocation meanwhile would be undone.
-            obj.save(update_fields=["name", "expires_at"])
-            if changes := _changes(form):
-                audit.record(obj.user.tenant_id, "token.change", [obj.uuid], changes)
-            return
-        token, clear_text = services.new_token(
-            obj.user, name=obj.name, expires_at=obj.expires_at, scope=Scope(obj.scope)
-        )
-        obj.pk = token.pk
-        obj.refresh_from_db()
-        messages.warning(request, f"The new token, shown only now: {clear_text}")
-
-    @admin.action(
-        description="Rotate selected tokens; the old ones live on for a day",
-        permissions=["revoke"],
-    )
-    def rotate(self, request: HttpRequest, queryset: QuerySet[Token]) -> None:
-        for token in queryset.select_related("user"):
-            if not self.has_change_permission(request, token):
-                messages.error(request, f"{token}: it could do what you may not.")
-                continue
-            try:
-                _, clear_text = services.rotate_token(token, now=timezone.now())
-            except services.AccountError as refusal:
-                messages.error(request, f"{token}: {refusal}")
-            else:
-                text = f"The new token of {token.user}, shown only now: {clear_text}"
-                messages.warning(request, text)
-
-    @admin.action(description="Revoke selected tokens", permissions=["revoke"])
-    def revoke(self, request: HttpRequest, queryset: QuerySet[Token]) -> None:
-        tokens = queryset.select_related("user")
-        mine = [token.pk for token in tokens if acts_for(request.user, token.user)]
-        found = Token.objects.filter(pk__in=mine)
-        count = services.revoke_tokens(found, now=timezone.now())
-        messages.success(request, f"{count} revoked.")
-        if len(mine) < len(tokens):
-            text = f"{len(tokens) - len(mine)} are of users whom you may not change."
-            messages.error(request, text)
+admin.site.register(Token, TokenAdmin)
