@@ -29,8 +29,6 @@ from scheduler_service.statements import first
 
 # Often enough to find tokens nobody uses, without a write for each request.
 USE_NOTED_EVERY = timedelta(minutes=10)
-# Secrets with fewer characters.
-GUESSABLE = 24
 
 
 class WrongCredential(AuthenticationFailed):
@@ -79,7 +77,7 @@ class SharedSecret(BaseAuthentication):
         known = Tenant.objects.filter(shared_secret_digest=digest(secret))
         tenant = known.values_list("name", flat=True).first() if secret else None
         # One that is short might be guessed: where many were wrong, it is not looked at.
-        is_guessed = len(secret) < GUESSABLE and doors.is_closed(
+        is_guessed = len(secret) < doors.LONG_ENOUGH and doors.is_closed(
             Door.SECRET, address_of(request.META)
         )
         if tenant is None or is_guessed:

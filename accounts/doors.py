@@ -23,6 +23,8 @@ from scheduler_service.embedded import redis_client_url
 
 logger = logging.getLogger(__name__)
 
+# Characters of a secret that nobody guesses.
+LONG_ENOUGH = 24
 # Seconds for which a refusal is remembered.
 WINDOW = 300.0
 # Addresses that are remembered at once; the oldest are forgotten first.

@@ -9,6 +9,7 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning
 
 from accounts import encryption
+from accounts.doors import LONG_ENOUGH
 
 # (setting, the least it may be, why)
 LEAST = (
@@ -42,8 +43,6 @@ LEAST = (
     ("SCHEDULER_MIN_SECRET_LENGTH", 1, "an empty secret is none"),
     ("SESSION_COOKIE_AGE", 60, "who logs in wants to do something"),
 )
-# Characters of a secret that nobody guesses.
-LONG_ENOUGH = 24
 
 
 def check_settings(**kwargs: Any) -> list[CheckMessage]:

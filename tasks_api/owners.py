@@ -45,9 +45,12 @@ def suspend(owner_ids: Collection[int]) -> int:
         ended_at=None,
         periodic_task__enabled=True,
     )
-    tasks = list(
-        _locked(going.exclude(surface=Surface.NOTICES)).select_related("periodic_task")
+    wanted = _locked(going.exclude(surface=Surface.NOTICES))
+    # There may be very many, whose bodies nobody needs.
+    few = wanted.select_related("periodic_task").only(
+        "tenant", "periodic_task__one_off"
     )
+    tasks = list(few)
     if tasks:
         ids = [task.pk for task in tasks]
         changes.close(ids, changes.What.PAUSED)
@@ -62,7 +65,7 @@ def suspend(owner_ids: Collection[int]) -> int:
 def restore(owner_ids: Collection[int]) -> int:
     """Let tasks go on that waited for their users; returns how many."""
     waiting = Task.objects.filter(owner__in=owner_ids, suspended=True, ended_at=None)
-    tasks = list(_locked(waiting).with_schedule())
+    tasks = list(_locked(waiting).with_schedule().defer("body", "request", "retry"))
     services.go_on(tasks)
     services.log("task.resume", tasks)
     return len(tasks)

@@ -359,3 +359,28 @@ def test_a_deactivated_user_makes_nothing_any_more(
     run("deactivate_user", "ann")
 
     assert api.post("/tasks/", ONE_TIME, format="json").status_code == 401
+
+
+def test_an_admin_of_the_tenant_hands_tasks_over(
+    user: User,
+    colleague: User,
+    stranger: User,
+    client_for: ClientFor,
+    make_task: MakeTask,
+) -> None:
+    task, member = make_task(schedule=hourly()), client_for(user)
+    boss = client_for(accounts.change_user(colleague, role=Role.ADMIN))
+    path, to = "/users/ann/transfer", {"to": "adam"}
+
+    assert member.post(path, to, format="json").status_code == 403
+    outsider = client_for(accounts.change_user(stranger, role=Role.ADMIN))
+    assert outsider.post(path, to, format="json").status_code == 404
+    for wrong in ({}, {"to": 7}, {"to": "bob"}, {"to": "bob@Beta"}, {"to": "ann"}):
+        refused = boss.post(path, wrong, format="json")
+        assert refused.status_code == 400
+        assert "to" in refused.json()["error"]["message"]
+    answer = boss.post(path, to, format="json")
+
+    assert answer.json()["count"] == 1
+    assert Task.objects.get(pk=task.pk).owner == colleague
+    assert boss.get("/tasks/").json()["count"] == 1
