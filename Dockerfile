@@ -17,7 +17,7 @@ COPY --from=builder /venv /venv
 WORKDIR /app
 COPY . .
 # Nothing is connected to, but production refuses to load without these.
-RUN SECRET_KEY=unused-while-building \
+RUN SECRET_KEY=unused-while-the-image-is-being-built \
     DATABASE_URL=postgresql://unused/unused \
     REDIS_URL=redis://unused \
     python manage.py collectstatic --no-input

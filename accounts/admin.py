@@ -7,15 +7,24 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
+from django.contrib.auth.admin import GroupAdmin as BaseGroupAdmin
 from django.contrib.auth.admin import UserAdmin as BaseUserAdmin
 from django.contrib.auth.forms import AdminUserCreationForm
+from django.contrib.auth.models import Group
 from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 
 from accounts import audit, services
-from accounts.models import Role, Scope, SigningSecret, Tenant, Token, User, digest
+from accounts.forms import changes_of
+from accounts.login import LoginForm
+from accounts.models import Role, SigningSecret, Tenant, Token, User, digest
+from accounts.permissions import acts_for, acts_for_tenant
+from accounts.tokens_admin import TokenAdmin
+
+admin.site.unregister(Group)
+admin.site.login_form = LoginForm
 
 
 def _accepted(check: Callable[[str], None], value: str) -> str:
@@ -24,26 +33,6 @@ def _accepted(check: Callable[[str], None], value: str) -> str:
     except services.AccountError as refusal:
         raise forms.ValidationError(str(refusal)) from None
     return value
-
-
-def _changes(form: Any) -> audit.Changes:
-    """What a form changed of the row that it is for, as the audit log tells it."""
-    return {
-        name: (_told(name, form.initial.get(name)), _told(name, value))
-        for name, value in form.cleaned_data.items()
-        if name in form.changed_data
-    }
-
-
-def _told(name: str, value: Any) -> Any:
-    if "password" in name or "secret" in name:
-        return audit.REDACTED
-    if isinstance(value, bool | int | None):
-        return value
-    # Those that are related, such as groups.
-    if isinstance(value, QuerySet | list):
-        return sorted(map(str, value))
-    return str(value)
 
 
 class TenantForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic at run time
@@ -99,6 +88,15 @@ class SigningSecretInline(admin.TabularInline):  # type: ignore[type-arg]  # not
 @admin.register(Tenant)
 class TenantAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at run time
     form = TenantForm
+    fieldsets = (
+        (
+            None,
+            {
+                "fields": (*TenantForm.Meta.fields, "new_shared_secret"),
+                "description": "manage.py delete_tenant NAME deletes a tenant.",
+            },
+        ),
+    )
     list_display = ("name", "callback_url", "created_at")
     search_fields = ("name",)
     show_full_result_count = False
@@ -109,14 +107,24 @@ class TenantAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
 
+    def has_change_permission(
+        self, request: HttpRequest, obj: Tenant | None = None
+    ) -> bool:
+        allowed = super().has_change_permission(request, obj)
+        return allowed and (obj is None or acts_for_tenant(request.user, obj.pk))
+
     def has_rotate_permission(self, request: HttpRequest) -> bool:
         return self.has_change_permission(request)
+
+    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
+        is_secret = lookup.startswith("shared_secret")
+        return not is_secret and super().lookup_allowed(lookup, value, request)
 
     def save_model(
         self, request: HttpRequest, obj: Tenant, form: TenantForm, change: bool
     ) -> None:
         super().save_model(request, obj, form, change)
-        changes = _changes(form)
+        changes = changes_of(form)
         action = "tenant.change" if change else "tenant.create"
         audit.record(obj.pk, action, [obj.name] if changes else [], changes)
         if secret := form.cleaned_data["new_shared_secret"]:
@@ -130,7 +138,10 @@ class TenantAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at
     )
     def rotate_signing_secrets(self, request: HttpRequest, queryset: Any) -> None:
         for tenant in queryset:
-            self._rotate(request, tenant)
+            if self.has_change_permission(request, tenant):
+                self._rotate(request, tenant)
+            else:
+                messages.error(request, f"You may not change {tenant}.")
 
     def _rotate(self, request: HttpRequest, tenant: Tenant) -> None:
         secret = services.rotate_signing_secret(tenant, now=timezone.now())
@@ -160,6 +171,10 @@ class NewUserForm(AdminUserCreationForm):  # type: ignore[type-arg]  # not gener
         return data
 
 
+# Who could set these could do anything.
+RANK = ("is_staff", "is_superuser", "groups", "user_permissions")
+
+
 @admin.register(User)
 class UserAdmin(BaseUserAdmin):  # type: ignore[type-arg]  # not generic at run time
     add_form = NewUserForm
@@ -171,7 +186,13 @@ class UserAdmin(BaseUserAdmin):  # type: ignore[type-arg]  # not generic at run 
     autocomplete_fields = ("tenant",)
     actions = ["deactivate", "activate", "make_admin", "make_member"]
     fieldsets = (
-        (None, {"fields": ("username", "tenant", "name", "role", "password")}),
+        (
+            None,
+            {
+                "fields": ("username", "tenant", "name", "role", "password"),
+                "description": "manage.py delete_user NAME deletes a user of a tenant.",
+            },
+        ),
         ("Person", {"fields": ("first_name", "last_name", "email")}),
         (
             "Permissions",
@@ -203,19 +224,29 @@ class UserAdmin(BaseUserAdmin):  # type: ignore[type-arg]  # not generic at run 
         ),
     )
 
+    def has_change_permission(
+        self, request: HttpRequest, obj: User | None = None
+    ) -> bool:
+        allowed = super().has_change_permission(request, obj)
+        return allowed and (obj is None or acts_for(request.user, obj))
+
     # A user's tasks are their tenant's, and `issue_token` knows the user by these.
     def get_readonly_fields(
         self, request: HttpRequest, obj: User | None = None
     ) -> tuple[str, ...]:
-        return ("username", "tenant", "name") if obj else ()
+        kept = ("username", "tenant", "name") if obj else ()
+        is_greatest = isinstance(request.user, User) and request.user.is_superuser
+        return kept if is_greatest else (*kept, *RANK)
 
     def save_model(
         self, request: HttpRequest, obj: User, form: Any, change: bool
     ) -> None:
         super().save_model(request, obj, form, change)
-        changes, name = _changes(form), services.audited_name(obj)
+        changes, name = changes_of(form), services.audited_name(obj)
         action = "user.change" if change else "user.add"
         audit.record(obj.tenant_id, action, [name] if changes else [], changes)
+        if "is_active" in changes:
+            services.activity_said.send(User, user=obj)
 
     # In one transaction with its entry in the audit log.
     @transaction.atomic
@@ -257,92 +288,30 @@ class UserAdmin(BaseUserAdmin):  # type: ignore[type-arg]  # not generic at run 
     def _change(
         self, request: HttpRequest, queryset: QuerySet[User], **changes: Any
     ) -> None:
-        for user in queryset.order_by("pk"):
+        mine = [u for u in queryset.order_by("pk") if acts_for(request.user, u)]
+        for user in mine:
             services.change_user(user, **changes)
-        messages.success(request, f"{len(queryset)} changed.")
+        messages.success(request, f"{len(mine)} changed.")
+        for user in set(queryset).difference(mine):
+            messages.error(request, f"You may not change {user}.")
 
     # It would take the user's tasks along; deactivating one closes the door as well.
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
 
 
-@admin.register(Token)
-class TokenAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at run time
-    list_display = (
-        "prefix",
-        "user",
-        "tenant",
-        "name",
-        "scope",
-        "created_at",
-        "expires_at",
-        "revoked_at",
-        "last_used_at",
-    )
-    list_select_related = ("user__tenant",)
-    search_fields = ("prefix", "name", "user__username", "user__tenant__name")
-    show_full_result_count = False
-    autocomplete_fields = ("user",)
-    actions = ["rotate", "revoke"]
+@admin.register(Group)
+class GroupAdmin(BaseGroupAdmin):
+    """A group is as great as its permissions: superusers alone give them."""
 
-    def get_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
-        given = ("user", "name", "scope", "expires_at")
-        kept = ("prefix", "created_at", "revoked_at", "last_used_at")
-        return given + kept if obj else given
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return isinstance(request.user, User) and request.user.is_superuser
 
-    def get_readonly_fields(
-        self, request: HttpRequest, obj: Any = None
-    ) -> tuple[str, ...]:
-        kept = ("prefix", "created_at", "revoked_at", "last_used_at")
-        fields = ("user", "scope", *kept)
-        return fields if obj else ()
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return self.has_add_permission(request)
 
-    # A revoked one stays, to say whose it was.
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
+        return self.has_add_permission(request)
 
-    def has_revoke_permission(self, request: HttpRequest) -> bool:
-        return self.has_change_permission(request)
 
-    @admin.display(description="tenant", ordering="user__tenant__name")
-    def tenant(self, token: Token) -> Tenant | None:
-        return token.user.tenant
-
-    def save_model(
-        self,
-        request: HttpRequest,
-        obj: Token,
-        form: forms.BaseModelForm[Token],
-        change: bool,
-    ) -> None:
-        if change:
-            # Nothing else, or a revocation meanwhile would be undone.
-            obj.save(update_fields=["name", "expires_at"])
-            if changes := _changes(form):
-                audit.record(obj.user.tenant_id, "token.change", [obj.uuid], changes)
-            return
-        token, clear_text = services.new_token(
-            obj.user, name=obj.name, expires_at=obj.expires_at, scope=Scope(obj.scope)
-        )
-        obj.pk = token.pk
-        obj.refresh_from_db()
-        messages.warning(request, f"The new token, shown only now: {clear_text}")
-
-    @admin.action(
-        description="Rotate selected tokens; the old ones live on for a day",
-        permissions=["revoke"],
-    )
-    def rotate(self, request: HttpRequest, queryset: QuerySet[Token]) -> None:
-        for token in queryset.select_related("user"):
-            try:
-                _, clear_text = services.rotate_token(token, now=timezone.now())
-            except services.AccountError as refusal:
-                messages.error(request, f"{token}: {refusal}")
-            else:
-                text = f"The new token of {token.user}, shown only now: {clear_text}"
-                messages.warning(request, text)
-
-    @admin.action(description="Revoke selected tokens", permissions=["revoke"])
-    def revoke(self, request: HttpRequest, queryset: QuerySet[Token]) -> None:
-        count = services.revoke_tokens(queryset, now=timezone.now())
-        messages.success(request, f"{count} revoked.")
+admin.site.register(Token, TokenAdmin)

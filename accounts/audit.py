@@ -1,8 +1,9 @@
 """Who changed what: the log that every change writes to, in its own transaction.
 
 The edges say who acts, once for each request or command (`act_as`); the core says what
-was done (`record`). Entries are never changed, and deleted only by `prune`; a trigger
-of the database sees to that.
+was done (`record`). Entries are deleted only by `prune` and with their tenant, and
+changed only where a user who is deleted gets a pseudonym; a trigger of the database sees
+to that.
 """
 
 from __future__ import annotations
@@ -194,3 +195,68 @@ def _prune(before: datetime) -> int:
             [oldest_kept, BITE],
         )
         return int(cursor.rowcount)
+
+
+@transaction.atomic
+def forget_tenant(tenant_id: int, *, limit: int) -> int:
+    """Delete entries of a tenant that is deleted; returns how many."""
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL scheduler.prunes_audit = 'on'")
+        cursor.execute(
+            """
+            DELETE FROM accounts_auditentry WHERE id IN (
+                SELECT id FROM accounts_auditentry WHERE tenant_id = %s LIMIT %s)
+            """,
+            [tenant_id, limit],
+        )
+        return int(cursor.rowcount)
+
+
+@transaction.atomic
+def rename(
+    tenant_id: int | None, username: str, name: str, pseudonym: str, *, limit: int
+) -> int:
+    """Put a pseudonym in the place of a user's name, in some entries; returns how many.
+
+    What was done, when and to what stays; only whom it names is another word.
+    """
+    names = {
+        "tenant": tenant_id,
+        "username": username,
+        "name": name,
+        "pseudonym": pseudonym,
+        "limit": limit,
+        "personal": list(PERSONAL),
+    }
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL scheduler.erases_audit = 'on'")
+        cursor.execute(_RENAME, names)
+        return int(cursor.rowcount)
+
+
+# Fields of a user that say who it is, as entries about a change of the user have them.
+PERSONAL = ("username", "name", "first_name", "last_name", "email")
+_RENAME = """
+    WITH named AS MATERIALIZED (
+        SELECT id, actor = %(username)s AS is_actor,
+            action LIKE 'user.%%' AND object_id = %(name)s AS is_object
+        FROM accounts_auditentry
+        WHERE tenant_id = %(tenant)s AND (actor = %(username)s
+            OR action LIKE 'user.%%' AND object_id = %(name)s
+            OR changes -> 'user' @> jsonb_build_array(%(name)s::text))
+        LIMIT %(limit)s
+    )
+    UPDATE accounts_auditentry entry SET
+        actor = CASE WHEN is_actor THEN %(pseudonym)s ELSE actor END,
+        object_id = CASE WHEN is_object THEN %(pseudonym)s ELSE object_id END,
+        changes = CASE
+            WHEN is_object THEN changes - %(personal)s::text[]
+            WHEN changes -> 'user' @> jsonb_build_array(%(name)s::text)
+                THEN jsonb_set(changes, '{user}', (
+                    SELECT jsonb_agg(CASE WHEN each = to_jsonb(%(name)s::text)
+                        THEN to_jsonb(%(pseudonym)s::text) ELSE each END ORDER BY place)
+                    FROM jsonb_array_elements(changes -> 'user')
+                        WITH ORDINALITY AS named(each, place)))
+            ELSE changes END
+    FROM named WHERE entry.id = named.id
+"""

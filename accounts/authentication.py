@@ -19,14 +19,24 @@ from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 
-from accounts import audit, services
+from accounts import audit, doors, services
 from accounts.audit import Actor
+from accounts.doors import Door
+from accounts.login import address_of
 from accounts.models import Tenant, Token, User, Via, digest
 from accounts.permissions import reaches_tenant
 from scheduler_service.statements import first
 
 # Often enough to find tokens nobody uses, without a write for each request.
 USE_NOTED_EVERY = timedelta(minutes=10)
+
+
+class WrongCredential(AuthenticationFailed):
+    """Something was shown, and opens nothing."""
+
+    def __init__(self, detail: str, door: Door) -> None:
+        super().__init__(detail)
+        self.door = door
 
 
 class TokenAuthentication(BaseAuthentication):
@@ -66,8 +76,12 @@ class SharedSecret(BaseAuthentication):
         # By digest, so that the time it takes tells nothing about a secret.
         known = Tenant.objects.filter(shared_secret_digest=digest(secret))
         tenant = known.values_list("name", flat=True).first() if secret else None
-        if tenant is None:
-            raise AuthenticationFailed("Unauthorized")
+        # One that is short might be guessed: where many were wrong, it is not looked at.
+        is_guessed = len(secret) < doors.LONG_ENOUGH and doors.is_closed(
+            Door.SECRET, address_of(request.META)
+        )
+        if tenant is None or is_guessed:
+            raise WrongCredential("Unauthorized", Door.SECRET)
         return _service_user(tenant, "timers"), None
 
     def authenticate_header(self, request: Request) -> str:
@@ -91,14 +105,16 @@ def _credential(header: str) -> str:
             return credential
         case "basic":
             return _password(credential)
-    raise AuthenticationFailed("The Authorization header is not a bearer token.")
+    raise WrongCredential("The Authorization header is not a bearer token.", Door.TOKEN)
 
 
 def _password(credential: str) -> str:
     try:
         pair = base64.b64decode(credential, validate=True)
     except ValueError:
-        raise AuthenticationFailed("The Authorization header is malformed.") from None
+        raise WrongCredential(
+            "The Authorization header is malformed.", Door.TOKEN
+        ) from None
     # Latin-1 because it reads any bytes, and a token is ASCII in both.
     _, _, password = pair.decode("latin-1").partition(":")
     return password
@@ -107,7 +123,7 @@ def _password(credential: str) -> str:
 def _live_token(clear_text: str, now: datetime) -> Token:
     row = first(_live_token_sql(), {"digest": digest(clear_text), "now": now})
     if row is None:
-        raise AuthenticationFailed("The token is not valid.")
+        raise WrongCredential("The token is not valid.", Door.TOKEN)
     values = iter(row)
     token: Token = _read(Token, values)
     token.user = _read(User, values)

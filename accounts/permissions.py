@@ -1,10 +1,11 @@
-"""Who may call what: the scope of the token, and the role of its user."""
+"""Who may call what: the scope of the token, the role of its user, the rank of staff."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from django.contrib.auth.models import AnonymousUser
 from rest_framework.permissions import SAFE_METHODS, BasePermission
 from rest_framework.request import Request
 
@@ -54,3 +55,45 @@ def _is_admin(user: object) -> bool:
 def reaches_tenant(user: User, token: Token) -> bool:
     """Whether this call reaches what others of the user's tenant have."""
     return user.role == Role.ADMIN and token.scope == Scope.ADMIN
+
+
+# What an admin's page lets staff do, and so what a token that they make may do: they
+# could read it off there, or do it there, anyway.
+_STAFF_NEED: Mapping[Scope, tuple[str, ...]] = {
+    Scope.READ: ("tasks_api.view_task",),
+    Scope.WRITE: (
+        "tasks_api.add_task",
+        "tasks_api.change_task",
+        "tasks_api.delete_task",
+    ),
+    Scope.ADMIN: (
+        "accounts.add_user",
+        "accounts.change_user",
+        "accounts.change_token",
+        "accounts.change_tenant",
+        "accounts.view_auditentry",
+    ),
+}
+
+
+def acts_for_tenant(staff: AnonymousUser | User, tenant_id: int | None) -> bool:
+    """Whether staff look after this tenant: those who have one, after no other."""
+    if not isinstance(staff, User):
+        return False
+    return staff.is_superuser or staff.tenant_id in (None, tenant_id)
+
+
+def acts_for(staff: AnonymousUser | User, user: User) -> bool:
+    """Whether staff may change a user: superusers anybody, others nobody who is staff."""
+    if isinstance(staff, User) and staff.is_superuser:
+        return True
+    is_greater = user.is_staff or user.is_superuser
+    return not is_greater and acts_for_tenant(staff, user.tenant_id)
+
+
+def may_mint(staff: AnonymousUser | User, user: User, scope: Scope) -> bool:
+    """Whether staff may have a token of this user that does so much."""
+    needed = [
+        name for each in Scope if scope.covers(each) for name in _STAFF_NEED[each]
+    ]
+    return acts_for(staff, user) and staff.has_perms(needed)

@@ -9,10 +9,12 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
+from django.conf import settings
 from django.contrib.auth.hashers import make_password
 from django.contrib.sessions.backends.db import SessionStore
 from django.db import IntegrityError, transaction
 from django.db.models import Q, QuerySet
+from django.dispatch import Signal
 
 from accounts import audit, encryption
 from accounts.models import (
@@ -32,6 +34,11 @@ logger = logging.getLogger(__name__)
 # How long a rotated secret or token still counts, so that everybody can follow.
 OVERLAP = timedelta(hours=24)
 LONGEST_OVERLAP = timedelta(days=30)
+
+
+# A user was said to be active or not, within the transaction that says so. For who knows
+# about what users have, which the accounts do not.
+activity_said = Signal()
 
 
 class AccountError(Exception):
@@ -96,6 +103,8 @@ def change_user(
     if changes := audit.differences(before, after):
         user.save(update_fields=list(changes))
         audit.record(user.tenant_id, _verb(changes), [audited_name(user)], changes)
+    if is_active is not None:
+        activity_said.send(User, user=user)
     return user
 
 
@@ -165,21 +174,25 @@ def _mint(
 
 @transaction.atomic
 def rotate_token(
-    token: Token, *, now: datetime, overlap: timedelta = OVERLAP
+    token: Token,
+    *,
+    now: datetime,
+    overlap: timedelta = OVERLAP,
+    latest: datetime | None = None,
 ) -> tuple[Token, str]:
     """A token in the place of one, which lives on for the overlap and no longer.
 
-    The new one is of the same user, name and scope, and lives for as long as the one
-    before was to live. Raises AccountError where that one counts no more.
+    The new one is of the same user, name and scope, and ends when the one before was to
+    end, or at `latest` if that is sooner: nobody lives longer by being rotated. Raises
+    AccountError where that one counts no more.
     """
     _check_overlap(overlap)
     live = Token.objects.live(now).select_for_update(of=("self",))
     token = live.select_related("user").filter(pk=token.pk).first() or _refuse_dead()
-    user, ends_at, renewed_until = token.user, now + overlap, None
-    if token.expires_at is not None:
-        renewed_until = now + (token.expires_at - token.created_at)
+    user, ends_at = token.user, now + overlap
+    ends = [end for end in (token.expires_at, latest) if end is not None]
     new, clear_text = _mint(
-        user, name=token.name, expires_at=renewed_until, scope=token.scope
+        user, name=token.name, expires_at=min(ends, default=None), scope=token.scope
     )
     token.expires_at = min(token.expires_at or ends_at, ends_at)
     token.save(update_fields=["expires_at"])
@@ -225,7 +238,7 @@ def revoke_tokens(tokens: QuerySet[Token], *, now: datetime) -> int:
 
 
 def deactivate_user(name: str, *, tenant: str | None = None) -> User:
-    """Close the door to one user, known by name or by username; their tasks stay."""
+    """Close the door to one user, known by name or username; their tasks wait."""
     return change_user(find_user(name, tenant=tenant), is_active=False)
 
 
@@ -307,6 +320,7 @@ def audited_settings(tenant: Tenant) -> dict[str, Any]:
         "notification_url": tenant.notification_url,
         "shared_secret": tenant.shared_secret_digest,
         "max_in_flight": tenant.max_in_flight,
+        "retention_days": tenant.retention_days,
     }
 
 
@@ -333,6 +347,12 @@ def _check_url(url: str, what: str) -> None:
 
 
 def check_shared_secret(secret: str) -> None:
+    """Refuse what cannot be one; an empty one stands for none."""
+    least = settings.SCHEDULER_MIN_SECRET_LENGTH
+    if 0 < len(secret) < least:
+        raise AccountError(
+            f"The shared secret must have at least {least} characters, or it is guessed."
+        )
     # It travels in a header, where anything else is lost or changed on the way.
     if not (secret.isascii() and secret.isprintable() and secret == secret.strip()):
         raise AccountError(

@@ -9,6 +9,7 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning
 
 from accounts import encryption
+from accounts.doors import LONG_ENOUGH
 
 # (setting, the least it may be, why)
 LEAST = (
@@ -36,6 +37,11 @@ LEAST = (
     ),
     ("SCHEDULER_MAX_REQUEST_TIMEOUT", 1, "a request takes time"),
     ("SCHEDULER_MAX_BULK_BYTES", 1, "requests have bodies"),
+    ("TRUSTED_PROXIES", 0, "so many stand in front of web"),
+    ("SCHEDULER_MAX_FAILED_LOGINS", 1, "people mistype"),
+    ("SCHEDULER_MAX_FAILED_CALLS", 1, "clients have old tokens"),
+    ("SCHEDULER_MIN_SECRET_LENGTH", 1, "an empty secret is none"),
+    ("SESSION_COOKIE_AGE", 60, "who logs in wants to do something"),
 )
 
 
@@ -44,6 +50,20 @@ def check_settings(**kwargs: Any) -> list[CheckMessage]:
         Error(f"{name} is less than {least}: {why}.", id=f"scheduler.E{number:03}")
         for number, (name, least, why) in enumerate(LEAST, start=1)
         if getattr(settings, name) < least
+    ]
+
+
+def check_shared_secret(**kwargs: Any) -> list[CheckMessage]:
+    """That of the environment, which the tenant "default" is given by `migrate`."""
+    if not 0 < len(settings.SECRET) < LONG_ENOUGH:
+        return []
+    kind = Warning if settings.DEVELOPMENT else Error
+    return [
+        kind(
+            f"SECRET has {len(settings.SECRET)} characters, and so may be guessed.",
+            hint=f"Use {LONG_ENOUGH} or more: openssl rand -hex 24.",
+            id="scheduler.W002",
+        )
     ]
 
 

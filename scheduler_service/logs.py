@@ -7,7 +7,7 @@ import logging
 from datetime import UTC, datetime
 
 # What a line may be about: given as `extra`, and shown wherever it is given.
-IDS = ("run_id", "task_id", "tenant_id")
+IDS = ("run_id", "task_id", "tenant_id", "door", "address", "account")
 
 
 def _moment(record: logging.LogRecord) -> str:

@@ -53,6 +53,11 @@ if not SECRET_KEY:
     if not DEVELOPMENT:
         raise ImproperlyConfigured("SECRET_KEY must be set in production.")
     SECRET_KEY = embedded.secret(STATE_DIR / "secret_key", get_random_secret_key)
+if len(SECRET_KEY) < 32 and not DEVELOPMENT:
+    raise ImproperlyConfigured(
+        f"SECRET_KEY has {len(SECRET_KEY)} characters and may be guessed; in production it "
+        'must have 32 at least: python -c "import secrets; print(secrets.token_urlsafe(50))"'
+    )
 SECRET_KEY_FALLBACKS = env.list("SECRET_KEY_FALLBACKS", default=[])
 # Encrypted columns derive their key from SECRET_KEY and this; the secret part is
 # SECRET_KEY, which rotates through SECRET_KEY_FALLBACKS.
@@ -60,6 +65,16 @@ SALT_KEY = "scheduler-service"
 
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["*"] if DEVELOPMENT else [])
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
+# How many proxies in front of us tell the truth in X-Forwarded-For.
+TRUSTED_PROXIES = env.int("TRUSTED_PROXIES", 0)
+# Wrong passwords for an account, and wrong tokens and secrets, from one address within
+# five minutes, for each process of web.
+SCHEDULER_MAX_FAILED_LOGINS = env.int("SCHEDULER_MAX_FAILED_LOGINS", 5)
+SCHEDULER_MAX_FAILED_CALLS = env.int("SCHEDULER_MAX_FAILED_CALLS", 300)
+# Of the secrets that tenants' timers are set with.
+SCHEDULER_MIN_SECRET_LENGTH = env.int(
+    "SCHEDULER_MIN_SECRET_LENGTH", 1 if DEVELOPMENT else 24
+)
 
 # What tenants may ask for.
 SCHEDULER_MIN_FREQUENCY = env.int("SCHEDULER_MIN_FREQUENCY", 4 if DEVELOPMENT else 3600)
@@ -212,8 +227,12 @@ WHITENOISE_AUTOREFRESH = False
 SECURE_SSL_REDIRECT = env.bool("SECURE_SSL_REDIRECT", not DEVELOPMENT)
 SECURE_REDIRECT_EXEMPT = [r"^(healthz|readyz|metrics|health|v1/health)/?$"]
 SECURE_HSTS_SECONDS = env.int("SECURE_HSTS_SECONDS", 0 if DEVELOPMENT else 31_536_000)
-SECURE_HSTS_INCLUDE_SUBDOMAINS = not DEVELOPMENT
-SECURE_HSTS_PRELOAD = not DEVELOPMENT
+# Not ours to say of names beside this one, unless whoever has them asks for it.
+SECURE_HSTS_INCLUDE_SUBDOMAINS = env.bool("SECURE_HSTS_INCLUDE_SUBDOMAINS", False)
+SECURE_HSTS_PRELOAD = env.bool("SECURE_HSTS_PRELOAD", False)
+SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
+# Seconds after which who logged in to the admin does so again.
+SESSION_COOKIE_AGE = env.int("SESSION_COOKIE_AGE", 12 * 3600)
 SESSION_COOKIE_SECURE = not DEVELOPMENT
 CSRF_COOKIE_SECURE = not DEVELOPMENT
 X_FRAME_OPTIONS = "DENY"
@@ -237,6 +256,10 @@ SPECTACULAR_SETTINGS = {
     "DESCRIPTION": "Store one-time and periodic tasks; each sends its request on time.",
     "VERSION": "1.0.0",
     "SERVE_INCLUDE_SCHEMA": False,
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "tasks_api.api.schema.tell_of_limits",
+    ],
     "SERVE_AUTHENTICATION": [],
     "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
     "SWAGGER_UI_DIST": "SIDECAR",

@@ -68,6 +68,11 @@ urlpatterns = [
         "rotate-token",
     ),
     _both("users", access.UserList.as_view(), "users"),
+    _both(
+        "users/(?P<name>.+?)/transfer",
+        access.TransferTasks.as_view(),
+        "transfer-tasks",
+    ),
     # A name may have a slash in it.
     _both("users/(?P<name>.+?)", access.UserDetail.as_view(), "user"),
     _both("signing-secrets", access.SigningSecretList.as_view(), "signing-secrets"),

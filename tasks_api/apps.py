@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 from django.apps import AppConfig
 from django.core.checks import Tags, register
 from django.db.backends.signals import connection_created
 
-from scheduler_service.checks import check_secrets, check_settings
+from scheduler_service.checks import (
+    check_secrets,
+    check_settings,
+    check_shared_secret,
+)
 from scheduler_service.database import give_up_in_time
 
 
@@ -16,5 +22,8 @@ class TasksApiConfig(AppConfig):
 
     def ready(self) -> None:
         register(check_settings)
+        register(check_shared_secret)
         register(check_secrets, Tags.database)
+        # It follows what becomes of users, and needs models.
+        import_module("tasks_api.owners")
         connection_created.connect(give_up_in_time)

@@ -88,6 +88,11 @@ JOINS = """
     LEFT JOIN django_celery_beat_crontabschedule cron ON cron.id = periodic.crontab_id
 """
 
+# Whether a task may fire: it is not paused, and its user is not deactivated. Notices are
+# their tenant's.
+GOES = "(periodic.enabled AND (owner.is_active OR task.surface = 'notices'))"
+OWNER = "JOIN accounts_user owner ON owner.id = task.owner_id"
+
 # The same text as plan_of() makes, for the rows of COLUMNS.
 PLAN = """
     concat_ws('|',

@@ -16,6 +16,7 @@ from tasks_api import changes, notices, overlap, periodic, store, tallies
 from tasks_api.arrays import array, columns
 from tasks_api.exceptions import (
     NameTaken,
+    NotNow,
     NotYourTask,
     ScheduleError,
     TaskBusy,
@@ -182,6 +183,8 @@ def put_task(owner: User, spec: TaskSpec, *, now: datetime) -> None:
         return
     audit.record(tenant.pk, "task.replace", [task.pk])
     store.replace(task, spec, owner, now=now)
+    task.periodic_task.enabled = True
+    _stop_without_owner([task])
     begun = Run.objects.filter(task=task, attempt_count__gt=0).not_started()
     begun.cancel("The task was replaced.")
 
@@ -256,11 +259,11 @@ def remove_tasks(tasks: TaskQuerySet, *, now: datetime) -> int:
     rows = tasks.alive(now).order_by("pk").select_for_update(no_key=True, of=("self",))
     gone = list(rows)
     _remove([task.pk for task in gone])
-    _log("task.remove", gone)
+    log("task.remove", gone)
     return len(gone)
 
 
-def _log(action: str, tasks: Iterable[Task]) -> None:
+def log(action: str, tasks: Iterable[Task]) -> None:
     """Say in the audit log of each tenant what was done to its tasks."""
     of_tenant: dict[int, list[uuid.UUID]] = {}
     for task in tasks:
@@ -286,7 +289,7 @@ def end_tasks(gone: Mapping[uuid.UUID, str], *, now: datetime) -> None:
     reason = "The target of the task is gone (HTTP 410)."
     _take_back(locked, reason=reason)
     with audit.acting(audit.SERVICE):
-        _log("task.end", ended)
+        log("task.end", ended)
         notices.write(
             [notices.Notice("task.ended", task, reason, "HTTP 410") for task in ended],
             now=at,
@@ -309,7 +312,7 @@ def pause_failing(failing: Mapping[uuid.UUID, tuple[int, str]]) -> None:
     if not tasks:
         return
     at = changes.close([task.pk for task in tasks], changes.What.PAUSED)
-    _pause(tasks)
+    stop(tasks)
     told = []
     for task in tasks:
         count, error = failing[task.pk]
@@ -318,7 +321,7 @@ def pause_failing(failing: Mapping[uuid.UUID, tuple[int, str]]) -> None:
         told.append(notices.Notice("task.paused", task, task.pause_reason, error))
     Task.objects.bulk_update(tasks, ["pause_reason"])
     with audit.acting(audit.SERVICE):
-        _log("task.pause", tasks)
+        log("task.pause", tasks)
         notices.write(told, now=at)
 
 
@@ -344,12 +347,17 @@ def pause_tasks(
     """
     tasks = _own(owner, ids, now=now, surface=surface)
     going = [task for task in tasks if task.periodic_task.enabled]
+    if any(task.suspended for task in tasks):
+        # From now on they are paused like others, also when their user is back.
+        held = [task.pk for task in tasks if task.suspended]
+        Task.objects.filter(pk__in=held).update(suspended=False, pause_reason="")
     changes.close([task.pk for task in going], changes.What.PAUSED)
-    _pause(going)
+    stop(going)
     audit.record(owner.tenant_id, "task.pause", [task.pk for task in going])
 
 
-def _pause(tasks: Sequence[Task]) -> None:
+def stop(tasks: Sequence[Task]) -> None:
+    """Pause tasks that the caller has locked, and whose schedules it has closed."""
     ids = [task.pk for task in tasks]
     periodic.set_enabled(ids, False)
     Task.objects.filter(pk__in=ids).update(next_fire_at=None)
@@ -367,9 +375,28 @@ def resume_tasks(
 ) -> None:
     """Let all of these tasks fire again, each at its next fire time, or none."""
     tasks = _own(owner, ids, now=now, surface=surface, schedules=True)
+    _refuse_without_owner(owner, tasks)
     paused = [task for task in tasks if not task.periodic_task.enabled]
+    go_on(paused)
+    audit.record(owner.tenant_id, "task.resume", [task.pk for task in paused])
+
+
+def _refuse_without_owner(owner: User, tasks: Sequence[Task]) -> None:
+    others = {task.owner_id for task in tasks if task.owner_id != owner.pk}
+    gone = User.objects.filter(pk__in=others, is_active=False) if others else []
+    if not owner.is_active or gone:
+        raise NotNow(
+            "The user of the task is deactivated; activate them, or hand their tasks over"
+        )
+
+
+def go_on(paused: Sequence[Task]) -> None:
+    """Resume paused tasks that the caller has locked, with their schedules loaded."""
+    if not paused:
+        return
     resumed = [task.pk for task in paused]
     at = changes.close(resumed, changes.What.RESUMED)
+    Task.objects.filter(pk__in=resumed, suspended=True).update(suspended=False)
     periodic.set_enabled(resumed, True)
     for task in paused:
         task.periodic_task.enabled = True
@@ -377,7 +404,6 @@ def resume_tasks(
     Run.objects.filter(task__in=resumed).not_started().update(wake_at=Now())
     streaks = Task.objects.filter(pk__in=resumed, failure_streak__gt=0)
     streaks.update(failure_streak=0)
-    audit.record(owner.tenant_id, "task.resume", resumed)
 
 
 @transaction.atomic(durable=True)
@@ -390,11 +416,25 @@ def adopt_edits(ids: Sequence[uuid.UUID]) -> int:
     locked = Task.objects.filter(pk__in=ids, ended_at=None).with_schedule()
     tasks = list(locked.select_for_update(no_key=True, of=("self",), skip_locked=True))
     at = changes.close([task.pk for task in tasks], changes.What.EDITED)
-    _pause([task for task in tasks if not task.periodic_task.enabled])
+    _stop_without_owner(tasks)
+    stop([task for task in tasks if not task.periodic_task.enabled])
     _forget_one_offs([task for task in tasks if task.periodic_task.enabled])
     plan(tasks, now=at)
-    _log("schedule.change", tasks)
+    log("schedule.change", tasks)
     return len(tasks)
+
+
+def _stop_without_owner(tasks: Sequence[Task]) -> None:
+    """Let tasks wait again that somebody has let go while their user is deactivated."""
+    gone = User.objects.filter(pk__in={task.owner_id for task in tasks})
+    without = set(gone.filter(is_active=False).values_list("pk", flat=True))
+    held = [task for task in tasks if task.owner_id in without]
+    held = [task for task in held if task.surface != Surface.NOTICES]
+    ids = [task.pk for task in held if task.periodic_task.enabled]
+    periodic.set_enabled(ids, False)
+    Task.objects.filter(pk__in=ids).update(suspended=True, next_fire_at=None)
+    for task in held:
+        task.periodic_task.enabled = False
 
 
 def plan(tasks: Sequence[Task], *, now: datetime) -> None:
@@ -474,7 +514,7 @@ def fire_tasks(task_ids: Collection[uuid.UUID], *, now: datetime) -> list[uuid.U
     stored = Run.objects.filter(pk__in=[run.pk for run in runs])
     ids = set(stored.values_list("pk", flat=True))
     made = [run for run in runs if run.pk in ids]
-    _log("task.run", [run.task for run in made])
+    log("task.run", [run.task for run in made])
     return [run.pk for run in made]
 
 

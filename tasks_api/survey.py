@@ -6,6 +6,7 @@ It is the same wherever it is asked, so any one process of web may answer for al
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import redis
 from django.conf import settings
@@ -13,9 +14,10 @@ from django.db import Error as DatabaseError
 from django.db import connection
 from django.utils import timezone
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from accounts import doors
 from tasks_api import broker, heartbeats, retention
 from tasks_api.states import RunState
 
@@ -90,12 +92,19 @@ class _Survey(Collector):
     def _broker(self) -> Iterator[Metric]:
         try:
             depth = broker.depth(settings.REDIS_URL)
+            refused = doors.totals()
         except redis.RedisError:
             yield _gauge("scheduler_broker_up", "Whether Redis answers.", 0)
             return
         yield _gauge("scheduler_broker_up", "Whether Redis answers.", 1)
         yield _gauge(
             "scheduler_broker_depth", "Messages that wait for a worker.", depth
+        )
+        yield _counters(
+            "scheduler_refused_total",
+            "Calls and logins that were refused for want of a credential that counts.",
+            "door",
+            refused,
         )
 
 
@@ -122,6 +131,15 @@ def _runs(waiting: Sequence[tuple[str, int, int, float | None]]) -> Iterator[Met
 
 def _gauge(name: str, text: str, value: float) -> Metric:
     return GaugeMetricFamily(name, text, value=value)
+
+
+def _counters(
+    name: str, text: str, label: str, values: Mapping[Any, float]
+) -> CounterMetricFamily:
+    family = CounterMetricFamily(name, text, labels=[label])
+    for key, value in values.items():
+        family.add_metric([str(key)], value)
+    return family
 
 
 def _gauges(

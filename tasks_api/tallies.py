@@ -36,6 +36,11 @@ def begun(rows: str) -> str:
     return _COUNT.format(sign="", rows=rows)
 
 
+def ended(rows: str) -> str:
+    """SQL that counts them out again."""
+    return _COUNT.format(sign="-", rows=rows)
+
+
 # For statements that end tasks as `ended`: id, owner_id, surface, and whether it is
 # tagged.
 ENDED = f"""

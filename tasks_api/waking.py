@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from scheduler_service.statements import prepared
-from tasks_api import metrics, overlap
+from tasks_api import metrics, overlap, owners, periodic
 from tasks_api.arrays import array
 from tasks_api.dispatch import BATCH, Dispatched
 from tasks_api.states import RING_AGAIN, RunState
@@ -43,7 +43,10 @@ def wake_due(*, limit: int = BATCH, leases_until: datetime | None = None) -> Dis
     woken = [row[:3] for row in rows]
     metrics.count_woken(woken)
     # Whoever waits behind one that has just ended, or was not seen when it did.
-    in_line = {task_id for *_, task_id in rows if task_id is not None}
+    in_line = {task_id for *_, task_id, _ in rows if task_id is not None}
+    # Made by a request that was under way when their user was deactivated.
+    if gone := {owner_id for *_, owner_id in rows if owner_id is not None}:
+        owners.suspend(gone)
     moved_up = overlap.move_up(list(in_line)) if in_line else []
     lost = [run_id for run_id, _, was in woken if was == RunState.RUNNING]
     if lost:
@@ -54,30 +57,33 @@ def wake_due(*, limit: int = BATCH, leases_until: datetime | None = None) -> Dis
 
 # The next silence of one that nobody took is as long as it has waited already, which
 # doubles it. One that is made ready here has not waited yet, however old it is.
-_WAKE = """
+_WAKE = f"""
     WITH waiting AS (
         SELECT run.id, run.state AS was, run.attempt_count, run.started_at,
             CASE
                 WHEN task.ended_at IS NOT NULL AND task.end_reason <> 'over'
                     AND (NOT run.by_hand OR task.end_reason = 'removed') THEN 'removed'
                 WHEN run.scheduled_for > periodic.expires AND NOT run.by_hand THEN 'over'
-                WHEN NOT (periodic.enabled OR run.by_hand OR periodic.one_off)
+                WHEN NOT ({periodic.GOES} OR run.by_hand OR periodic.one_off)
                     THEN 'paused'
-                WHEN NOT (periodic.enabled OR run.by_hand) THEN 'held'
+                WHEN NOT ({periodic.GOES} OR run.by_hand) THEN 'held'
                 WHEN run.attempt_count > 0 AND task.replaced_at > run.started_at
                     THEN 'replaced'
                 WHEN run.state = 'running' AND run.lost_count + 1 >= %(most_lost)s
                     THEN 'poison'
                 WHEN run.is_next THEN 'held'
                 ELSE 'ready'
-            END AS fate, task.overlap = 'queue_one' AS is_in_line
+            END AS fate, task.overlap = 'queue_one' AS is_in_line,
+            CASE WHEN periodic.enabled AND NOT {periodic.GOES}
+                THEN task.owner_id END AS gone
         FROM tasks_api_run run
         JOIN tasks_api_task task ON task.id = run.task_id
         JOIN django_celery_beat_periodictask periodic
             ON periodic.id = task.periodic_task_id
+        {periodic.OWNER}
         WHERE run.wake_at <= now() AND run.state <> 'open' AND (run.state <> 'running'
             OR run.wake_at <= coalesce(%(leases_until)s::timestamptz, now()))
-        ORDER BY run.wake_at LIMIT {limit}
+        ORDER BY run.wake_at LIMIT {{limit}}
         FOR UPDATE OF run SKIP LOCKED
     ), lost AS (
         INSERT INTO tasks_api_attempt (run_id, number, started_at, duration_ms, error,
@@ -113,8 +119,9 @@ _WAKE = """
     FROM waiting WHERE run.id = waiting.id
     RETURNING run.id, CASE waiting.fate WHEN 'held' THEN 'held' ELSE run.state END,
         waiting.was,
-        CASE WHEN waiting.is_in_line AND waiting.fate <> 'ready' THEN run.task_id END
-"""
+        CASE WHEN waiting.is_in_line AND waiting.fate <> 'ready' THEN run.task_id END,
+        waiting.gone
+"""  # noqa: S608 (constants)
 
 
 def ring_soon(run_ids: Iterable[UUID], *, after: timedelta) -> None:

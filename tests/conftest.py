@@ -10,6 +10,7 @@ from django.conf import LazySettings
 from django.utils import timezone
 from rest_framework.test import APIClient
 
+from accounts import doors
 from accounts import services as accounts
 from accounts.models import Tenant, User
 from tasks_api import services
@@ -22,6 +23,12 @@ NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 
 ClientFor = Callable[[User], APIClient]
 MakeTask = Callable[..., Task]
+
+
+@pytest.fixture(autouse=True)
+def _unsuspected() -> None:
+    """Every test comes from one address, which nothing is held against."""
+    doors.forget()
 
 
 @pytest.fixture

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from getpass import getpass
 from typing import Any
 
 from django.core.management import BaseCommand, CommandError
@@ -22,6 +24,21 @@ class AccountCommand(BaseCommand):
         except DatabaseError as error:
             reason = str(error).partition("\n")[0]
             raise CommandError(f"The database refused: {reason}") from None
+
+
+STDIN = "-"
+
+
+def secret_from(argument: str) -> str:
+    """A secret that was given, or what stands on a line of standard input instead of it.
+
+    Whoever is logged in to the machine sees the arguments of commands.
+    """
+    if argument != STDIN:
+        return argument
+    if sys.stdin.isatty():
+        return getpass()
+    return sys.stdin.readline().rstrip("\r\n")
 
 
 def tenant_of(name: str) -> Tenant:

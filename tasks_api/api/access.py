@@ -17,6 +17,7 @@ from accounts import audit, encryption
 from accounts import services as accounts
 from accounts.models import Role, Scope, SigningSecret, Token, User
 from accounts.permissions import scope_of
+from tasks_api import owners
 from tasks_api.api import access_schema as schema
 from tasks_api.api import fields, pages
 from tasks_api.api.errors import SurfaceView
@@ -125,7 +126,9 @@ class RotateToken(TokenView):
         now = timezone.now()
         token, overlap = self.find(request, token_id), _overlap(request)
         try:
-            new, clear_text = accounts.rotate_token(token, now=now, overlap=overlap)
+            new, clear_text = accounts.rotate_token(
+                token, now=now, overlap=overlap, latest=_latest(request)
+            )
         except accounts.AccountError as refusal:
             raise InvalidTask("token", str(refusal)) from None
         body = {**render_token(new), "token": clear_text}
@@ -155,17 +158,26 @@ class UserList(SurfaceView):
         return Response(render_user(user), status=201)
 
 
-class UserDetail(SurfaceView):
+class UserView(SurfaceView):
     for_tenant_admins: ClassVar = True
 
+    def find(self, name: str) -> User:
+        if "\0" not in name:
+            user = User.objects.filter(tenant=self.tenant, name=name).first()
+            if user is not None:
+                return user
+        raise NotFound("User not found")
+
+
+class UserDetail(UserView):
     @schema.get_user
     def get(self, request: Request, name: str) -> Response:
-        return Response(render_user(self._find(name)))
+        return Response(render_user(self.find(name)))
 
     @schema.change_user
     def patch(self, request: Request, name: str) -> Response:
         data = fields.body_of(request.data)
-        user = self._find(name)
+        user = self.find(name)
         role = _choice(data, "role", Role, default=None)
         is_active = data.get("is_active")
         if not isinstance(is_active, bool | None):
@@ -175,15 +187,30 @@ class UserDetail(SurfaceView):
             )
         if user == self.user and (role == Role.MEMBER or is_active is False):
             raise InvalidTask("name", "Nobody may lock out themselves; ask another one")
+        if is_active is False and (user.is_staff or user.is_superuser):
+            raise PermissionDenied("The staff of the service lock out their own")
         changed = accounts.change_user(user, role=role, is_active=is_active)
         return Response(render_user(changed))
 
-    def _find(self, name: str) -> User:
-        if "\0" not in name:
-            user = User.objects.filter(tenant=self.tenant, name=name).first()
-            if user is not None:
-                return user
-        raise NotFound("User not found")
+
+class TransferTasks(UserView):
+    @schema.transfer_tasks
+    def post(self, request: Request, name: str) -> Response:
+        source, target = self.find(name), self._target(fields.body_of(request.data))
+        try:
+            count = owners.transfer(source, target)
+        except accounts.AccountError as refusal:
+            raise InvalidTask("to", f"Invalid value of to. {refusal}") from None
+        message = "Tasks have been handed over successfully"
+        return Response({"message": message, "count": count})
+
+    def _target(self, data: Mapping[str, Any]) -> User:
+        try:
+            return self.find(fields.client_name("to", fields.required(data, "to")))
+        except NotFound:
+            raise InvalidTask(
+                "to", "Invalid value of to. There is no such user"
+            ) from None
 
 
 class SigningSecretList(SurfaceView):
@@ -270,13 +297,18 @@ def _expiry(
     request: Request, data: Mapping[str, Any], now: datetime
 ) -> datetime | None:
     """When a new token ends: no later than the one that it is asked for with."""
-    token = request.auth
-    latest = token.expires_at if isinstance(token, Token) else None
+    latest = _latest(request)
     if (value := data.get("expires_in")) is None:
         return latest
     seconds = fields.whole_number("expires_in", value, least=1)
     end = now + timedelta(seconds=min(seconds, LONGEST_LIFE))
     return min(end, latest) if latest else end
+
+
+def _latest(request: Request) -> datetime | None:
+    """When the token ends that a request comes with."""
+    token = request.auth
+    return token.expires_at if isinstance(token, Token) else None
 
 
 def _overlap(request: Request) -> timedelta:

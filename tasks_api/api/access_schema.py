@@ -100,6 +100,11 @@ USER_IN = {
 USER_CHANGE = _given(
     **schema.optional({"role": ROLE, "is_active": {"type": "boolean"}})
 )
+TRANSFER_IN = {
+    **_given(to={"type": "string", "minLength": 1, "maxLength": 150}),
+    "required": ["to"],
+}
+TRANSFERRED = _object(message=schema.TEXT, count={"type": "integer"})
 SECRET_OUT = _object(
     id={"type": "string", "description": "A fingerprint, to know it by."},
     created_at=WHEN,
@@ -319,6 +324,21 @@ change_user = _describe(
         413: TOO_LARGE,
     },
     **_with_body(USER_CHANGE, {"is_active": False}),
+)
+transfer_tasks = _describe(
+    "transfer_tasks",
+    "Hand all tasks of a user over to another one",
+    {
+        200: schema.answer(
+            TRANSFERRED,
+            {"message": "Tasks have been handed over successfully", "count": 3},
+            "How many there were, ended ones included.",
+        ),
+        400: schema.error("Invalid value of to. There is no such user"),
+        404: NO_USER,
+        413: TOO_LARGE,
+    },
+    **_with_body(TRANSFER_IN, {"to": "ann"}),
 )
 list_signing_secrets = _describe(
     "list_signing_secrets",

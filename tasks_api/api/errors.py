@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import ceil
 from typing import Any, ClassVar, NamedTuple
 
 from django.core.exceptions import SuspiciousOperation
@@ -13,7 +14,14 @@ from rest_framework.exceptions import APIException
 from rest_framework.response import Response
 from rest_framework.views import APIView, set_rollback
 
-from accounts.authentication import AnonymousTenant, TokenAuthentication
+from accounts import doors
+from accounts.authentication import (
+    AnonymousTenant,
+    TokenAuthentication,
+    WrongCredential,
+)
+from accounts.doors import Door
+from accounts.login import address_of
 from accounts.models import Scope, Tenant, User
 from tasks_api.exceptions import (
     InvalidTask,
@@ -123,11 +131,13 @@ class TextView(OpenView):
 
 def exception_handler(exc: Exception, context: dict[str, Any]) -> HttpResponse:
     set_rollback()
-    refusal = _refusal(exc)
+    refusal, wait = _slowed_down(_refusal(exc), context["request"])
     view = context["view"]
     is_ours = isinstance(view, SurfaceView)
     response = view.refuse(refusal) if is_ours else _answer(refusal)
-    if challenge := getattr(exc, "auth_header", None):
+    if wait is not None:
+        response["Retry-After"] = str(ceil(wait))
+    elif challenge := getattr(exc, "auth_header", None):
         response["WWW-Authenticate"] = challenge
     if refusal.status >= 500:
         _log(exc, response, context["request"])
@@ -147,6 +157,20 @@ def _refusal(exc: Exception) -> Refusal:
             known = (STATUS[kind] for kind in type(exc).__mro__ if kind in STATUS)
             return Refusal(next(known, 500), str(exc), exc)
     return Refusal(500, FAILURE, exc)
+
+
+def _slowed_down(refusal: Refusal, request: Any) -> tuple[Refusal, float | None]:
+    """Tell of a 401; too many wrong credentials from an address are a 429, and the wait."""
+    if refusal.status != 401:
+        return refusal, None
+    address = address_of(request.META)
+    if not isinstance(refusal.cause, WrongCredential):
+        doors.refused(Door.NOTHING, address)
+        return refusal, None
+    wait = doors.failed(refusal.cause.door, address)
+    if wait is None:
+        return refusal, None
+    return refusal._replace(status=429, message=str(doors.TooManyAttempts(wait))), wait
 
 
 def _answer(refusal: Refusal) -> HttpResponse:

@@ -100,3 +100,27 @@ KEY_REUSED = "This Idempotency-Key came with another request before"
 
 def query(name: str, text: str, *, kind: Any = OpenApiTypes.STR) -> OpenApiParameter:
     return OpenApiParameter(name, kind, required=True, description=text)
+
+
+SLOW_DOWN = "Too many wrong credentials came from this address"
+
+
+def tell_of_limits(result: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+    """Where a credential may be wrong, too many of them may have been, in the same shape."""
+    for path in result["paths"].values():
+        for operation in path.values():
+            answers = operation.get("responses", {})
+            if "401" in answers and "429" not in answers:
+                like = _reworded(answers["401"])
+                answers["429"] = {**like, "description": SLOW_DOWN}
+    return result
+
+
+def _reworded(answer: Any, *, in_example: bool = False) -> Any:
+    """An answer whose examples say that there were too many."""
+    if isinstance(answer, dict):
+        return {
+            key: _reworded(each, in_example=in_example or key == "value")
+            for key, each in answer.items()
+        }
+    return f"{SLOW_DOWN}." if in_example and isinstance(answer, str) else answer

@@ -9,6 +9,7 @@ from uuid import UUID
 from django.conf import settings
 
 from scheduler_service.statements import prepared
+from tasks_api import periodic
 from tasks_api.arrays import array, columns
 from tasks_api.delivery.request import Claimed
 
@@ -41,7 +42,7 @@ def claim(run_ids: Sequence[UUID], *, presence: int = NOBODY) -> list[Claimed]:
         return [Claimed._make((*row[:8], lease, *row[8:])) for row in cursor.fetchall()]
 
 
-_CLAIM = """
+_CLAIM = f"""
     WITH free AS (
         SELECT run.id, task.method, task.url, task.body, task.surface, task.queue,
             task.expected_status, task.retry, task.request, task.overlap,
@@ -50,9 +51,10 @@ _CLAIM = """
         JOIN tasks_api_task task ON task.id = run.task_id
         JOIN django_celery_beat_periodictask periodic
             ON periodic.id = task.periodic_task_id
+        {periodic.OWNER}
         WHERE run.id = ANY(%(runs)s::uuid[]) AND run.state = 'pending'
             AND NOT run.is_next AND run.scheduled_for <= now()
-            AND (periodic.enabled OR run.by_hand)
+            AND ({periodic.GOES} OR run.by_hand)
             AND (task.ended_at IS NULL OR task.end_reason = 'over'
                 OR run.by_hand AND task.end_reason <> 'removed')
             AND (periodic.expires IS NULL OR run.scheduled_for <= periodic.expires
@@ -68,7 +70,7 @@ _CLAIM = """
         run.attempt_count, free.method, free.url, free.body, free.surface,
         free.queue, free.expected_status, free.retry, free.request,
         free.overlap, free.pause_after_failures, run.lost_count
-"""
+"""  # noqa: S608 (constants)
 
 
 def explain_wait(run_ids: Iterable[UUID]) -> None:

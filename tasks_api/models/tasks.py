@@ -130,6 +130,8 @@ class Task(models.Model):
     # Grows with each change that somebody makes, and not when it fires.
     version = models.PositiveIntegerField(default=1, db_default=1, editable=False)
     pause_reason = models.TextField(blank=True, editable=False)
+    # Paused because its user is deactivated, and until that is not so any more.
+    suspended = models.BooleanField(default=False, db_default=False, editable=False)
     ended_at = models.DateTimeField(null=True, editable=False)
     end_reason = models.CharField(max_length=20, blank=True, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)

@@ -55,6 +55,8 @@ class Stand:
             "SCHEDULER_MIN_FREQUENCY": "1",
             "PORT": str(self.port),
             "WEB_CONCURRENCY": "1",
+            # Of all that is tried here, by one address.
+            "SCHEDULER_MAX_FAILED_CALLS": "1000000",
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         }
         self._running: list[subprocess.Popen[bytes]] = []

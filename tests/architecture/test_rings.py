@@ -37,7 +37,9 @@ MODELS = {
 }
 CORE = {
     "accounts.audit",
+    "accounts.doors",
     "accounts.encryption",
+    "accounts.erasure",
     "accounts.services",
     "tasks_api.account",
     "tasks_api.broker",
@@ -45,6 +47,7 @@ CORE = {
     "tasks_api.clock",
     "tasks_api.declare",
     "tasks_api.dispatch",
+    "tasks_api.erasure",
     "tasks_api.notices",
     "tasks_api.outlook",
     "tasks_api.events",
@@ -56,6 +59,7 @@ CORE = {
     "tasks_api.long_work",
     "tasks_api.metrics",
     "tasks_api.overlap",
+    "tasks_api.owners",
     "tasks_api.periodic",
     "tasks_api.pull",
     "tasks_api.redrive",

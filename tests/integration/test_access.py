@@ -264,16 +264,41 @@ def test_without_an_overlap_the_old_one_ends_at_once(user: User) -> None:
     assert api.post(f"/tokens/{own}/rotate").status_code == 400
 
 
-def test_a_rotated_token_lives_as_long_as_the_one_before(user: User) -> None:
+def test_a_chain_of_rotations_ends_when_its_first_token_was_to_end(user: User) -> None:
     now = timezone.now()
-    token, _ = services.new_token(user, expires_at=now + timedelta(days=90))
+    end = now + timedelta(days=90)
+    token, _ = services.new_token(user, expires_at=end)
 
-    later = now + timedelta(days=80)
-    new, _ = services.rotate_token(token, now=later)
+    for days in (10, 40, 80):
+        token, _ = services.rotate_token(token, now=now + timedelta(days=days))
+        assert token.expires_at == end
 
-    token.refresh_from_db()
-    assert token.expires_at == later + services.OVERLAP
-    assert abs(new.expires_at - later - timedelta(days=90)) < timedelta(seconds=5)
+    with pytest.raises(services.AccountError, match="expired"):
+        services.rotate_token(token, now=end)
+
+
+def test_a_token_does_not_renew_itself(user: User) -> None:
+    end = timezone.now() + timedelta(hours=1)
+    api = client(user, expires_at=end)
+
+    for _ in range(3):
+        newest = api.get("/tokens/").json()["tokens"][0]["id"]
+        new = api.post(f"/tokens/{newest}/rotate").json()
+        api.credentials(HTTP_AUTHORIZATION=f"Bearer {new['token']}")
+
+    assert {token.expires_at for token in Token.objects.filter(revoked_at=None)} == {
+        end
+    }
+
+
+def test_who_rotates_a_token_gets_none_that_outlives_their_own(user: User) -> None:
+    end = timezone.now() + timedelta(hours=1)
+    endless, _ = services.new_token(user)
+    api = client(user, expires_at=end)
+
+    new = api.post(f"/tokens/{endless.uuid}/rotate").json()
+
+    assert Token.objects.get(uuid=new["id"]).expires_at == end
 
 
 def test_a_token_touches_none_that_may_do_more(user: User) -> None:

@@ -36,6 +36,54 @@ def test_one_new_token_and_nothing_else_is_printed() -> None:
     assert User.objects.get().username == "ann@Alpha"
 
 
+def test_what_is_created_besides_the_token_is_said_on_standard_error() -> None:
+    err = StringIO()
+    for _ in range(2):
+        call_command(
+            "issue_token", "--tenant", "Alpha", "--user", "ann", stdout=StringIO(),
+            stderr=err,
+        )  # fmt: skip
+
+    assert err.getvalue().splitlines() == [
+        "The tenant Alpha is new.",
+        "The user ann of Alpha is new.",
+    ]
+
+
+def test_a_slip_of_the_fingers_creates_nothing_if_nothing_is_to_be_created(
+    user: User,
+) -> None:
+    for names in (("Alhpa", "ann"), ("Alpha", "anm")):
+        with pytest.raises(CommandError, match="There is no"):
+            run("issue_token", "--existing", "--tenant", names[0], "--user", names[1])
+
+    token = run("issue_token", "--existing", "--tenant", "Alpha", "--user", "ann")
+
+    assert token.startswith("sch_")
+    assert (Tenant.objects.count(), User.objects.count()) == (1, 1)
+
+
+def test_a_secret_is_read_from_standard_input(
+    user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def say(secret: str, *command: str) -> str:
+        monkeypatch.setattr("sys.stdin", StringIO(f"{secret}\n"))
+        return run(*command).strip()
+
+    new = say(services.issue_token(user), "rotate_token", "-")
+    say(new, "revoke_token", "-")
+    say(
+        "correct horse battery staple",
+        "configure_tenant",
+        "Alpha",
+        "--shared-secret",
+        "-",
+    )
+
+    assert Token.objects.get(digest=digest(new)).revoked_at is not None
+    assert Tenant.objects.get().shared_secret == "correct horse battery staple"
+
+
 def test_the_same_name_in_two_tenants_is_two_users() -> None:
     run("issue_token", "--tenant", "Alpha", "--user", "ann")
     run("issue_token", "--tenant", "Beta", "--user", "ann")

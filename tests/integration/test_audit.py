@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from datetime import timedelta
 from io import StringIO
@@ -150,6 +151,29 @@ def test_the_command_line_is_an_actor_and_no_secret_is_told(db: None) -> None:
     assert change == {"shared_secret": ["…", "…"], "max_in_flight": [None, 9]}
     text = json.dumps(list(AuditEntry.objects.values()), default=str)
     assert not [each for each in (token, secret, "s3sam3") if each in text]
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "told"),
+    [
+        ("callback_url", "http://e.org/a", ["", "http://e.org/a"]),
+        ("notification_url", "http://e.org/b", ["", "http://e.org/b"]),
+        ("shared_secret", "a secret that is long enough", ["…", "…"]),
+        ("max_in_flight", 7, [None, 7]),
+        ("retention_days", 7, [None, 7]),
+    ],
+)
+def test_each_setting_of_a_tenant_is_told_of_when_it_changes(
+    alpha: Tenant, setting: str, value: Any, told: list[Any]
+) -> None:
+    settings = inspect.signature(accounts.configure_tenant).parameters
+    assert set(settings) - {"name"} <= set(accounts.audited_settings(alpha))
+
+    accounts.configure_tenant("Alpha", **{setting: value})
+    accounts.configure_tenant("Alpha", **{setting: value})
+
+    entry = AuditEntry.objects.get(action="tenant.change")
+    assert entry.changes == {setting: told}
 
 
 def test_staff_are_actors_in_the_admin(

@@ -98,6 +98,7 @@ CALLS: dict[str, Call] = {
     "add_user": lambda c: c.add_user("ann", role="admin"),
     "change_user": lambda c: c.change_user("ann", role="admin", is_active=True),
     "list_signing_secrets": lambda c: c.signing_secrets()[0],
+    "transfer_tasks": lambda c: c.transfer_tasks("bob", "ann"),
     "rotate_signing_secret": lambda c: c.rotate_signing_secret(overlap=DAY),
     "list_audit_entries": lambda c: next(
         c.audit(actor="ann@acme", action="task.", object_id=ID, **SPAN)

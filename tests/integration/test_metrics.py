@@ -206,6 +206,7 @@ def test_no_metric_names_a_tenant_or_a_target(
         "le",
         "by",
         "kind",
+        "door",
     }
 
 

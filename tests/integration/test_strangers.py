@@ -58,7 +58,7 @@ NAMING |= {
     for version in ("", "-v1")
 }
 # What a tenant manages of itself; test_access.py says what outsiders reach.
-ACCESS = {"tokens", "token", "rotate-token", "users", "user", "audit"}
+ACCESS = {"tokens", "token", "rotate-token", "users", "user", "audit", "transfer-tasks"}
 ACCESS |= {"signing-secrets", "rotate-signing-secret"}
 # Who calls is known by another header than the bearer token.
 SECRETIVE = {"insert-timer", "delete-timer", "replace-crons"}

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 from django.conf import LazySettings
+from django.core.checks import ERROR, WARNING
 
-from scheduler_service.checks import LEAST, check_settings
+from scheduler_service.checks import LEAST, check_settings, check_shared_secret
 
 
 def test_the_defaults_are_sound() -> None:
@@ -21,3 +22,20 @@ def test_too_small_a_number_is_refused(
     [error] = check_settings()
 
     assert name in error.msg
+
+
+@pytest.mark.parametrize(
+    ("secret", "is_development", "levels"),
+    [
+        ("", False, []),
+        ("x" * 24, False, []),
+        ("s3cret", True, [WARNING]),
+        ("s3cret", False, [ERROR]),
+    ],
+)
+def test_a_secret_that_may_be_guessed_is_told_of(
+    settings: LazySettings, secret: str, is_development: bool, levels: list[int]
+) -> None:
+    settings.SECRET, settings.DEVELOPMENT = secret, is_development
+
+    assert [found.level for found in check_shared_secret()] == levels

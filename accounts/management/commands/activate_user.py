@@ -11,7 +11,10 @@ from accounts.management.base import AccountCommand
 
 
 class Command(AccountCommand):
-    help = "Activate a user: their tokens and their password count again."
+    help = (
+        "Activate a user: their tokens and their password count again, and their tasks "
+        "go on, but for those that were paused."
+    )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("user", help="The name, or the username.")

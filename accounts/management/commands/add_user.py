@@ -24,6 +24,8 @@ class Command(AccountCommand):
     def handle(
         self, *args: Any, user: str, tenant: str, role: str, **options: Any
     ) -> str:
-        owner, _ = services.configure_tenant(tenant)
+        owner, is_new = services.configure_tenant(tenant)
+        if is_new:
+            self.stderr.write(f"The tenant {tenant} is new.")
         added = services.add_user(owner, user, role=Role(role))
         return f"{added} is added, as {added.role}."

@@ -7,7 +7,7 @@ from typing import Any
 from django.core.management.base import CommandParser
 
 from accounts import services
-from accounts.management.base import AccountCommand
+from accounts.management.base import AccountCommand, secret_from
 
 
 class Command(AccountCommand):
@@ -17,7 +17,11 @@ class Command(AccountCommand):
         parser.add_argument("tenant")
         parser.add_argument("--callback-url", metavar="URL", help="Empty: none.")
         parser.add_argument("--notification-url", metavar="URL", help="Empty: none.")
-        parser.add_argument("--shared-secret", metavar="SECRET", help="Empty: none.")
+        parser.add_argument(
+            "--shared-secret",
+            metavar="SECRET",
+            help="Empty: none; - reads it from stdin.",
+        )
         parser.add_argument(
             "--max-in-flight",
             metavar="N",
@@ -42,6 +46,8 @@ class Command(AccountCommand):
         retention_days: int | None,
         **options: Any,
     ) -> str:
+        if shared_secret is not None:
+            shared_secret = secret_from(shared_secret)
         configured, created = services.configure_tenant(
             tenant,
             callback_url=callback_url,

@@ -11,7 +11,10 @@ from accounts.management.base import AccountCommand
 
 
 class Command(AccountCommand):
-    help = "Deactivate a user: no token and no password of theirs is accepted any more."
+    help = (
+        "Deactivate a user: no token and no password of theirs is accepted any more, "
+        "and their tasks wait until activate_user or transfer_tasks."
+    )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("user", help="The name, or the username.")

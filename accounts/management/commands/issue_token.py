@@ -11,9 +11,9 @@ from django.db import transaction
 from django.utils import timezone
 
 from accounts import services
-from accounts.management.base import AccountCommand
+from accounts.management.base import AccountCommand, tenant_of
 from accounts.management.spans import span
-from accounts.models import Scope
+from accounts.models import Scope, Tenant, User
 
 
 class Command(AccountCommand):
@@ -22,6 +22,11 @@ class Command(AccountCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--tenant", required=True)
         parser.add_argument("--user", required=True)
+        parser.add_argument(
+            "--existing",
+            action="store_true",
+            help="Create neither: a name that is mistyped is refused.",
+        )
         parser.add_argument("--name", default="", help="What the token is for.")
         parser.add_argument(
             "--scope",
@@ -38,6 +43,7 @@ class Command(AccountCommand):
         *args: Any,
         tenant: str,
         user: str,
+        existing: bool,
         name: str,
         scope: str,
         expires: timedelta | None,
@@ -46,10 +52,23 @@ class Command(AccountCommand):
     ) -> str:
         expires_at = _end(expires, expires_in_days)
         with transaction.atomic():
-            owner = services.provision(tenant, user)
+            owner = self._owner(tenant, user, existing=existing)
             return services.issue_token(
                 owner, name=name, expires_at=expires_at, scope=Scope(scope)
             )
+
+    def _owner(self, tenant: str, user: str, *, existing: bool) -> User:
+        if existing:
+            return services.find_user(user, tenant=tenant_of(tenant).name)
+        has_tenant = Tenant.objects.filter(name=tenant).exists()
+        has_user = User.objects.filter(tenant__name=tenant, name=user).exists()
+        owner = services.provision(tenant, user)
+        # Not to standard output, where the token stands alone.
+        if not has_tenant:
+            self.stderr.write(f"The tenant {tenant} is new.")
+        if not has_user:
+            self.stderr.write(f"The user {user} of {tenant} is new.")
+        return owner
 
 
 def _end(expires: timedelta | None, days: int | None) -> datetime | None:

@@ -9,16 +9,16 @@ from django.core.management.base import CommandParser
 from django.utils import timezone
 
 from accounts import services
-from accounts.management.base import AccountCommand
+from accounts.management.base import AccountCommand, secret_from
 
 
 class Command(AccountCommand):
     help = "Revoke a token, given in clear text."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("token")
+        parser.add_argument("token", help="In clear text; - reads it from stdin.")
 
     def handle(self, *args: Any, token: str, **options: Any) -> str:
-        if not services.revoke_token(token, now=timezone.now()):
+        if not services.revoke_token(secret_from(token), now=timezone.now()):
             raise CommandError("There is no such token.")
         return "The token is revoked."

@@ -10,7 +10,7 @@ from django.core.management.base import CommandParser
 from django.utils import timezone
 
 from accounts import services
-from accounts.management.base import AccountCommand
+from accounts.management.base import AccountCommand, secret_from
 from accounts.management.spans import span
 from accounts.models import Token, digest
 
@@ -19,7 +19,7 @@ class Command(AccountCommand):
     help = "Print a new token like the one given, which lives on for the overlap."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("token", help="In clear text.")
+        parser.add_argument("token", help="In clear text; - reads it from stdin.")
         parser.add_argument(
             "--overlap",
             type=span,
@@ -29,7 +29,7 @@ class Command(AccountCommand):
         )
 
     def handle(self, *args: Any, token: str, overlap: timedelta, **options: Any) -> str:
-        found = Token.objects.filter(digest=digest(token)).first()
+        found = Token.objects.filter(digest=digest(secret_from(token))).first()
         if found is None:
             raise CommandError("There is no such token.")
         _, clear_text = services.rotate_token(

@@ -301,5 +301,13 @@ def demo_token() -> str:
 
 def _issue_token() -> str:
     out = StringIO()
-    call_command("issue_token", "--tenant", "demo", "--user", "demo", stdout=out)
+    call_command(
+        "issue_token",
+        "--tenant",
+        "demo",
+        "--user",
+        "demo",
+        stdout=out,
+        stderr=StringIO(),
+    )
     return out.getvalue().strip()

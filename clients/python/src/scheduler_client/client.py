@@ -358,6 +358,11 @@ class Client(Connected):
         answer = self._connection.say("PATCH", path, body=body, repeatable=True)
         return read(User, answer.body)
 
+    def transfer_tasks(self, name: str, to: str) -> int:
+        """Hand all tasks of a user over to another one; how many there were."""
+        path = f"/users/{wire.part(name)}/transfer/"
+        return int(self._post(path, {"to": to}, repeatable=True).body["count"])
+
     def signing_secrets(self) -> builtins.list[SigningSecret]:
         """The live secrets that requests are signed with, the newest first."""
         answer = self._get("/signing-secrets/")

@@ -1,0 +1,35 @@
+"""Delete a tenant with all that there is of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.management import CommandError
+from django.core.management.base import CommandParser
+
+from accounts.management.base import AccountCommand, tenant_of
+from tasks_api import erasure
+
+
+class Command(AccountCommand):
+    help = (
+        "Delete a tenant: users, tokens, secrets, tasks, history, messages and its audit "
+        "log. It may be said again if it was cut off."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("tenant")
+        parser.add_argument(
+            "--yes", action="store_true", help="It cannot be taken back."
+        )
+
+    def handle(self, *args: Any, tenant: str, yes: bool, **options: Any) -> str:
+        found = tenant_of(tenant)
+        if not yes:
+            users, tasks = found.users.count(), found.tasks.count()
+            raise CommandError(
+                f"{found} has {users} users and {tasks} tasks, living and ended. "
+                "Say --yes to delete them for good."
+            )
+        erasure.erase_tenant(found, say=self.stderr.write)
+        return f"The tenant {tenant} is deleted."

@@ -1,0 +1,60 @@
+"""What production refuses to start with, and what it says of itself."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+ENVIRONMENT = {
+    "SCHEDULER_ENV": "production",
+    "SECRET_KEY": "k" * 32,
+    "DATABASE_URL": "postgresql://u:p@localhost/x",
+    "REDIS_URL": "redis://localhost/0",
+}
+
+
+def load(expression: str = "''", **more: str) -> subprocess.CompletedProcess[str]:
+    """A process that has these settings, and prints something of them."""
+    program = f"from scheduler_service import settings; print({expression})"
+    return subprocess.run(
+        [sys.executable, "-c", program],
+        env={"PATH": os.environ["PATH"]} | ENVIRONMENT | more,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("key", ["", "x", "k" * 31])
+def test_production_refuses_a_key_that_may_be_guessed(key: str) -> None:
+    done = load(SECRET_KEY=key)
+
+    assert done.returncode != 0
+    assert "SECRET_KEY" in done.stderr.splitlines()[-1]
+    assert load().returncode == 0
+
+
+def test_a_former_key_may_be_as_it_was() -> None:
+    assert load(SECRET_KEY_FALLBACKS="short").returncode == 0
+
+
+def test_development_takes_any_key() -> None:
+    assert load(SECRET_KEY="x", SCHEDULER_ENV="development").returncode == 0
+
+
+def test_a_session_ends_within_the_day_and_other_names_are_left_alone() -> None:
+    shown = (
+        "settings.SESSION_COOKIE_AGE, settings.SECURE_HSTS_SECONDS > 0, "
+        "settings.SECURE_HSTS_INCLUDE_SUBDOMAINS, settings.SECURE_HSTS_PRELOAD"
+    )
+
+    assert load(shown).stdout.strip() == "43200 True False False"
+    asked = {"SECURE_HSTS_INCLUDE_SUBDOMAINS": "1", "SECURE_HSTS_PRELOAD": "1"}
+    assert load(shown, **asked).stdout.strip() == "43200 True True True"
+
+
+def test_a_secret_of_timers_is_long_in_production() -> None:
+    assert load("settings.SCHEDULER_MIN_SECRET_LENGTH").stdout.strip() == "24"
