@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,6 +56,10 @@ class Attempt:
     request: Request
     url: guard.WireUrl
     refusal: Refusal
+    tenant: Hashable = None
+    # Where its name leads, and since when we know.
+    addresses: tuple[str, ...] = ()
+    resolved_at: float = 0.0
     started_at: float = 0.0
     deadline: float = 0.0
     answer: bytes = b""
@@ -110,14 +114,10 @@ class Attempt:
         if self.sendings > MOST_SENDINGS:
             return _ERRORS[pycurl.E_RECV_ERROR]
         if code == pycurl.E_OPERATION_TIMEDOUT:
-            return self.timed_out
+            return f"timed out after {self.request.timeout:g} s"
         if code in _TLS_ERRORS:
             return f"TLS: {message[:200]}"
         if code == pycurl.E_COULDNT_CONNECT:
             number = curl.getinfo(pycurl.OS_ERRNO)
             return _CONNECT_ERRORS.get(number, "could not connect")
         return _ERRORS.get(code, f"request failed (libcurl error {code})")
-
-    @property
-    def timed_out(self) -> str:
-        return f"timed out after {self.request.timeout:g} s"

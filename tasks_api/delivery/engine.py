@@ -127,6 +127,8 @@ class Engine:
             allow_private=settings.SCHEDULER_ALLOW_PRIVATE_TARGETS,
             max_in_flight=self._most,
             max_per_host=settings.SCHEDULER_MAX_PER_HOST,
+            tenant_of=lambda run: run.tenant_id,
+            lookup_timeout=settings.SCHEDULER_LOOKUP_TIMEOUT,
         )
         self._claimer = _thread(self._claim_forever, "claimer")
         self._recorder = _thread(self._record_forever, "recorder")

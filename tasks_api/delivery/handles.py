@@ -53,7 +53,7 @@ class Handles:
         self._template.setopt(pycurl.SOCKOPTFUNCTION, on_open)
         self._spare: dict[Kind, list[Any]] = {}
 
-    def take(self, attempt: Attempt, addresses: list[str]) -> Any:
+    def take(self, attempt: Attempt) -> Any:
         request, url = attempt.request, attempt.url
         spare = self._spare.get(_kind(request))
         if spare and url.credentials is None:
@@ -62,7 +62,7 @@ class Handles:
             curl = self._make(request.method, url)
         curl.setopt(pycurl.URL, str(url))
         if not url.is_address:
-            curl.setopt(pycurl.RESOLVE, [_pin(url.target, addresses)])
+            curl.setopt(pycurl.RESOLVE, [_pin(url.target, attempt.addresses)])
         curl.setopt(pycurl.HTTPHEADER, _header_lines(request.headers))
         if request.method not in BODILESS:
             curl.setopt(pycurl.POSTFIELDS, request.body)
@@ -106,7 +106,7 @@ def _kind(request: Request) -> Kind:
     return request.method, request.may_be_told
 
 
-def _pin(target: guard.Target, addresses: list[str]) -> str:
+def _pin(target: guard.Target, addresses: tuple[str, ...]) -> str:
     """An entry for libcurl's own table of names, so that it asks nobody else."""
     listed = ",".join(f"[{a}]" if ":" in a else a for a in addresses)
     # The plus lets the entry expire, or every name ever called would stay in memory.

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
+from enum import StrEnum
 from functools import lru_cache
 from typing import NamedTuple
 from uuid import UUID
@@ -19,6 +20,15 @@ USER_AGENT = "scheduler-service/1.0"
 JSON = "application/json"
 # A body of theirs has no defined meaning (RFC 9110, 9.3.1 and 9.3.2).
 BODILESS = frozenset({"GET", "HEAD"})
+
+
+class Trouble(StrEnum):
+    """Why nothing was sent for a run that may well be sent a little later."""
+
+    # Nobody says where its host is.
+    SILENT_NAMES = "its name servers do not answer"
+    # Others stand before it, and it is in the way of others.
+    CROWDED = "too many wait before it"
 
 
 class Claimed(NamedTuple):
@@ -59,7 +69,7 @@ class Credentials(NamedTuple):
 
 
 class Request(NamedTuple):
-    """One HTTP request. `timeout` is in seconds and bounds all of it, DNS to answer."""
+    """One HTTP request. `timeout` is in seconds, from the connection to the answer."""
 
     method: str
     url: str
@@ -84,6 +94,9 @@ class Outcome(NamedTuple):
     no_retry: bool = False
     # False when it was withdrawn before anything was sent.
     was_sent: bool = True
+    trouble: Trouble | None = None
+    # Seconds after which what was not sent is worth another try.
+    pause: float = 0.0
 
 
 def options_of(text: str) -> RequestOptions:

@@ -15,9 +15,10 @@ import pycurl
 from tasks_api.delivery import guard
 from tasks_api.delivery.attempts import NOT_ALLOWED, NOT_FOUND, Attempt, Refusal
 from tasks_api.delivery.handles import Handles
-from tasks_api.delivery.names import NAME_LIFETIME, Names, Resolve, resolve_name
+from tasks_api.delivery.names import NAME_LIFETIME, Names
 from tasks_api.delivery.queues import Queues
-from tasks_api.delivery.request import Outcome, Request
+from tasks_api.delivery.request import Outcome, Request, Trouble
+from tasks_api.delivery.resolver import Found, Resolve, Resolver, Unresolved
 from tasks_api.delivery.sockets import Sockets
 
 logger = logging.getLogger(__name__)
@@ -25,6 +26,29 @@ logger = logging.getLogger(__name__)
 TOO_LATE = "not sent: its turn came too late"
 STOPPING = "not sent: the service is stopping"
 ABORTED = "aborted: the service is stopping"
+
+# Addresses that waited longer for their turn are asked for again.
+ADDRESSES_LIFETIME = 30.0
+
+# What there is to say of a request without an address. Nothing of it was sent.
+_UNRESOLVED = {
+    Unresolved.MISSING: Outcome(None, NOT_FOUND, 0),
+    Unresolved.BROKEN: Outcome(None, NOT_FOUND, 0),
+    Unresolved.SILENT: Outcome(
+        None,
+        f"{NOT_FOUND}: its name servers do not answer",
+        0,
+        was_sent=False,
+        trouble=Trouble.SILENT_NAMES,
+    ),
+    Unresolved.CROWDED: Outcome(
+        None,
+        "not sent: too many other names of its tenant wait to be looked up",
+        0,
+        was_sent=False,
+        trouble=Trouble.CROWDED,
+    ),
+}
 
 Key = TypeVar("Key", bound=Hashable)
 
@@ -40,17 +64,22 @@ class Transport(Generic[Key]):
         may_start: Callable[[Key], bool] | None = None,
         max_in_flight: int = 1000,
         max_per_host: int = 100,
-        resolve: Resolve = resolve_name,
+        tenant_of: Callable[[Key], Hashable] | None = None,
+        resolve: Resolve | None = None,
         refusal: Refusal | None = None,
+        lookup_timeout: float = 5.0,
+        turn_timeout: float = 10.0,
         name_lifetime: float = NAME_LIFETIME,
         ca_file: str | None = None,
     ) -> None:
         """`may_start` is asked when a request's turn has come; no means not to send it.
 
-        `refusal` replaces the guard's opinion of an address.
+        Those of different tenants, by `tenant_of`, take turns. `refusal` replaces the
+        guard's opinion of an address.
         """
         self._on_done = on_done
         self._may_start = may_start or (lambda _key: True)
+        self._tenant_of = tenant_of or (lambda _key: None)
         self._allow_private = allow_private
         self._refusal = refusal or (_never if allow_private else guard.address_refusal)
         self._lock = threading.Lock()
@@ -62,7 +91,13 @@ class Transport(Generic[Key]):
 
         self._sockets = Sockets()
         self._queues = Queues(max_in_flight=max_in_flight, max_per_host=max_per_host)
-        self._names = Names(resolve, lifetime=name_lifetime, wake=self._sockets.ring)
+        self._names = Names(
+            resolve or Resolver(),
+            patience=lookup_timeout,
+            turn_patience=turn_timeout,
+            lifetime=name_lifetime,
+            wake=self._sockets.ring,
+        )
         self._active: dict[Any, Attempt] = {}
         self._handles = Handles(ca_file or certifi.where(), self._sockets.on_open)
         self._multi = pycurl.CurlMulti()
@@ -116,10 +151,8 @@ class Transport(Generic[Key]):
             self._multi.socket_action(fd, mask)
         self._collect()
         self._take_in()
-        for attempt, addresses in self._names.take_answered():
-            self._transfer(attempt, addresses)
-        for expired in self._names.take_expired():
-            self._finish(expired, error=expired.timed_out)
+        for attempt, found in self._names.take_answered():
+            self._line_up(attempt, found)
         while self._stop_at is None and (begun := self._queues.next()):
             self._begin(begun)
         self._kick()
@@ -151,32 +184,53 @@ class Transport(Generic[Key]):
             except guard.RefusedTarget as refusal:
                 self._report(key, Outcome(None, str(refusal), 0))
                 continue
-            attempt = Attempt(key, request, url, self._refusal)
-            self._queues.add(attempt)
+            tenant = self._tenant_of(key)
+            attempt = Attempt(key, request, url, self._refusal, tenant)
+            self._look_up(attempt)
+
+    def _look_up(self, attempt: Attempt) -> None:
+        """Find out where it goes, before it takes a place that others could use."""
+        now = attempt.started_at = time.monotonic()
+        if attempt.url.is_address:
+            self._line_up(attempt, [attempt.url.target.host])
+        elif found := self._names.known(attempt.url.target.host, now):
+            self._line_up(attempt, found)
+        else:
+            self._names.ask(attempt)
+
+    def _line_up(self, attempt: Attempt, found: Found) -> None:
+        if isinstance(found, Unresolved):
+            waited_ms = round((time.monotonic() - attempt.started_at) * 1000)
+            outcome = _UNRESOLVED[found]._replace(duration_ms=waited_ms)
+            self._report(attempt.key, outcome)
+            return
+        attempt.addresses = tuple(found)
+        attempt.resolved_at = time.monotonic()
+        self._queues.add(attempt)
 
     def _begin(self, attempt: Attempt) -> None:
         now = time.monotonic()
+        if (
+            now - attempt.resolved_at > ADDRESSES_LIFETIME
+            and not attempt.url.is_address
+        ):
+            self._queues.release(attempt)
+            self._look_up(attempt)
+            return
         attempt.started_at = now
         attempt.deadline = now + attempt.request.timeout
         if not self._may_start(attempt.key):
             self._finish(attempt, error=TOO_LATE, was_sent=False)
-        elif attempt.url.is_address:
-            self._transfer(attempt, [attempt.url.target.host])
-        elif addresses := self._names.known(attempt.place, now):
-            self._transfer(attempt, addresses)
         else:
-            self._names.ask(attempt)
+            self._transfer(attempt)
 
-    def _transfer(self, attempt: Attempt, addresses: list[str]) -> None:
-        if not addresses:
-            self._finish(attempt, error=NOT_FOUND)
-            return
+    def _transfer(self, attempt: Attempt) -> None:
         # One bad answer among good ones is how rebinding looks.
-        if any(map(self._refusal, addresses)):
+        if any(map(self._refusal, attempt.addresses)):
             self._finish(attempt, error=NOT_ALLOWED)
             return
         try:
-            curl = self._handles.take(attempt, addresses)
+            curl = self._handles.take(attempt)
         except (pycurl.error, TypeError, ValueError, OverflowError):
             logger.exception("request unfit", extra={"action": "attempt.unfit"})
             self._finish(attempt, error="request cannot be sent as it is")
@@ -239,10 +293,8 @@ class Transport(Generic[Key]):
     def _winds_down(self, stop_at: float) -> bool:
         """Withdraw what was not sent; whether to wait on for what was."""
         self._take_in()
-        for attempt in self._queues.drain():
+        for attempt in (*self._queues.drain(), *self._names.drain()):
             self._report(attempt.key, Outcome(None, STOPPING, 0, was_sent=False))
-        for attempt in self._names.drain():
-            self._finish(attempt, error=STOPPING, was_sent=False)
         return bool(self._active) and time.monotonic() < stop_at
 
     def _end(self) -> None:
@@ -254,7 +306,6 @@ class Transport(Generic[Key]):
             curl.close()
             self._finish(attempt, error=ABORTED)
         self._handles.close()
-        self._names.close()
         self._multi.close()
         self._sockets.close()
 

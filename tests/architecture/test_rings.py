@@ -71,9 +71,11 @@ CORE = {
     "tasks_api.delivery.engine",
     "tasks_api.delivery.handles",
     "tasks_api.delivery.leases",
+    "tasks_api.delivery.lookups",
     "tasks_api.delivery.names",
     "tasks_api.delivery.queues",
     "tasks_api.delivery.record",
+    "tasks_api.delivery.resolver",
     "tasks_api.delivery.sockets",
     "tasks_api.delivery.transport",
     "tasks_api.delivery.waiting",
@@ -97,6 +99,8 @@ DOORS = {
         "tasks_api.delivery.sockets",
         "tasks_api.delivery.transport",
     },
+    # Nor is any name looked up whose addresses nobody checks.
+    "pycares": {"tasks_api.delivery.resolver"},
     # What is counted has its names in one place, and what is surveyed in another.
     "prometheus_client": {"tasks_api.metrics", "tasks_api.survey"},
     # Messages are hints: what must happen does not depend on Celery.

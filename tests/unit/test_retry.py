@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks_api.delivery.request import Claimed, Outcome
+from tasks_api.delivery.request import Claimed, Outcome, Trouble
 from tasks_api.delivery.retry import (
     GiveUp,
     Release,
@@ -197,3 +197,26 @@ def test_a_target_may_want_no_retry() -> None:
     assert found == GiveUp("HTTP 503; the target asked for no retry")
     # The statuses of cron jobs know no such word.
     assert judge(outcome, run(policy=POLICY), now=MIDNIGHT) == RetryAfter("HTTP 503", 1)
+
+
+def unsent(trouble: Trouble, pause: float = 0.0) -> Outcome:
+    return Outcome(None, "why", 0, was_sent=False, trouble=trouble, pause=pause)
+
+
+def test_what_was_not_sent_goes_back_and_says_why() -> None:
+    for trouble in Trouble:
+        verdict = judge(unsent(trouble), run(), now=MIDNIGHT + timedelta(seconds=59))
+        assert isinstance(verdict, Release)
+        assert verdict.reason == "Waits: why."
+        assert 0 < verdict.delay <= 10
+
+    patient = judge(unsent(Trouble.CROWDED, 25.0), run(), now=NOON)
+    assert patient == Release(25.0, "Waits: why.")
+
+
+def test_name_servers_that_stay_silent_are_a_failure_of_the_host() -> None:
+    late = MIDNIGHT + timedelta(seconds=61)
+
+    assert judge(unsent(Trouble.SILENT_NAMES), run(), now=late) == GiveUp("why")
+    tried_again = judge(unsent(Trouble.SILENT_NAMES), run(policy=LADDER), now=late)
+    assert isinstance(tried_again, RetryAfter)
