@@ -60,6 +60,7 @@ class Attempt:
     # Where its name leads, and since when we know.
     addresses: tuple[str, ...] = ()
     resolved_at: float = 0.0
+    waits_since: float = 0.0
     started_at: float = 0.0
     deadline: float = 0.0
     answer: bytes = b""

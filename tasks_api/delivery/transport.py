@@ -27,6 +27,15 @@ TOO_LATE = "not sent: its turn came too late"
 STOPPING = "not sent: the service is stopping"
 ABORTED = "aborted: the service is stopping"
 
+CROWDED = Outcome(
+    None,
+    "its host is slow, and other hosts of its tenant wait",
+    0,
+    was_sent=False,
+    trouble=Trouble.CROWDED,
+)
+# How often hosts are looked at that hold up others.
+LOOK_EVERY = 1.0
 # Addresses that waited longer for their turn are asked for again.
 ADDRESSES_LIFETIME = 30.0
 
@@ -43,7 +52,7 @@ _UNRESOLVED = {
     ),
     Unresolved.CROWDED: Outcome(
         None,
-        "not sent: too many other names of its tenant wait to be looked up",
+        "too many other names of its tenant wait to be looked up",
         0,
         was_sent=False,
         trouble=Trouble.CROWDED,
@@ -65,6 +74,7 @@ class Transport(Generic[Key]):
         max_in_flight: int = 1000,
         max_per_host: int = 100,
         tenant_of: Callable[[Key], Hashable] | None = None,
+        places_of: Callable[[Any], int] | None = None,
         resolve: Resolve | None = None,
         refusal: Refusal | None = None,
         lookup_timeout: float = 5.0,
@@ -74,8 +84,8 @@ class Transport(Generic[Key]):
     ) -> None:
         """`may_start` is asked when a request's turn has come; no means not to send it.
 
-        Those of different tenants, by `tenant_of`, take turns. `refusal` replaces the
-        guard's opinion of an address.
+        Those of different tenants, by `tenant_of`, take turns; `places_of` says how many
+        a tenant may have here. `refusal` replaces the guard's opinion of an address.
         """
         self._on_done = on_done
         self._may_start = may_start or (lambda _key: True)
@@ -90,7 +100,12 @@ class Transport(Generic[Key]):
         self._is_over = False
 
         self._sockets = Sockets()
-        self._queues = Queues(max_in_flight=max_in_flight, max_per_host=max_per_host)
+        self._queues = Queues(
+            max_in_flight=max_in_flight,
+            max_per_host=max_per_host,
+            places_of=places_of,
+        )
+        self._look_at = 0.0
         self._names = Names(
             resolve or Resolver(),
             patience=lookup_timeout,
@@ -153,6 +168,7 @@ class Transport(Generic[Key]):
         self._take_in()
         for attempt, found in self._names.take_answered():
             self._line_up(attempt, found)
+        self._send_back()
         while self._stop_at is None and (begun := self._queues.next()):
             self._begin(begun)
         self._kick()
@@ -165,6 +181,7 @@ class Transport(Generic[Key]):
         waits = [
             None if timeout_ms < 0 else timeout_ms / 1000,
             self._names.patience(),
+            self._look_at - time.monotonic() if self._queues.waiting else None,
             None if self._stop_at is None else self._stop_at - time.monotonic(),
         ]
         known = [wait for wait in waits if wait is not None]
@@ -206,7 +223,18 @@ class Transport(Generic[Key]):
             return
         attempt.addresses = tuple(found)
         attempt.resolved_at = time.monotonic()
-        self._queues.add(attempt)
+        has_waited = attempt.waits_since > 0
+        attempt.waits_since = attempt.waits_since or attempt.resolved_at
+        self._queues.add(attempt, is_first=has_waited)
+
+    def _send_back(self) -> None:
+        """Give up those for which others of their tenants would wait for long."""
+        now = time.monotonic()
+        if now < self._look_at:
+            return
+        self._look_at = now + LOOK_EVERY
+        for attempt, pause in self._queues.take_crowded(now):
+            self._report(attempt.key, CROWDED._replace(pause=pause))
 
     def _begin(self, attempt: Attempt) -> None:
         now = time.monotonic()

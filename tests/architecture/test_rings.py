@@ -24,6 +24,7 @@ PURE = {
     "tasks_api.delivery.run_tokens",
     "tasks_api.delivery.signing",
     "tasks_api.delivery.retry",
+    "tasks_api.delivery.shares",
     "tasks_api.delivery.guard",
 }
 MODELS = {

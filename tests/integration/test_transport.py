@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tasks_api.delivery.attempts import MAX_ANSWER_BYTES
-from tasks_api.delivery.request import Outcome, Request
+from tasks_api.delivery.request import Outcome, Request, Trouble
 from tasks_api.delivery.resolver import Found, Report, Resolve
 from tasks_api.delivery.transport import Transport
 from tests.corpus import INSIDE, REFUSED_URLS
@@ -396,7 +396,7 @@ def test_a_name_that_moves_inside_is_refused_from_then_on(
 
 
 def test_a_slow_host_takes_its_own_places_only(make, outcomes, target) -> None:
-    slow = Receiver()
+    slow = Receiver("127.0.0.2")
     slow.start()
     slow.answer("/slow", delay=0.5)
     transport = make(max_per_host=2)
@@ -409,6 +409,87 @@ def test_a_slow_host_takes_its_own_places_only(make, outcomes, target) -> None:
     outcomes.wait_for(7)
     slow.stop()
     assert all(outcome.status_code == 200 for outcome in outcomes.by_key.values())
+
+
+class Held:
+    """Answers nobody until it is told to, and knows how many waited at once."""
+
+    def __init__(self) -> None:
+        self.most = self._now = 0
+        self._changed = threading.Condition()
+        self._is_open = False
+
+    def __call__(self, connection: socket.socket) -> None:
+        with self._changed:
+            self._now += 1
+            self.most = max(self.most, self._now)
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: self._is_open, timeout=20)
+            self._now -= 1
+        connection.sendall(OK)
+
+    def wait_for(self, count: int) -> None:
+        with self._changed:
+            assert self._changed.wait_for(lambda: self._now >= count, timeout=20)
+
+    def open(self) -> None:
+        with self._changed:
+            self._is_open = True
+            self._changed.notify_all()
+
+
+def test_many_names_of_one_address_have_its_places_only(make, outcomes, raw) -> None:
+    held = Held()
+    server = raw(held)
+    port = server.url.split(":")[2].strip("/")
+    transport = make(
+        max_per_host=5, resolve=resolving(lambda host: ["127.0.0.1", "127.0.0.2"])
+    )
+    for number in range(40):
+        transport.send(number, request(f"http://n{number % 10}.test:{port}/"))
+    held.wait_for(5)
+    held.open()
+
+    found = outcomes.wait_for(40)
+    assert {outcome.status_code for outcome in found.values()} == {200}
+    assert held.most == 5
+
+
+def test_a_tenant_that_waits_for_a_hanging_host_leaves_places_to_others(
+    make, outcomes, raw
+) -> None:
+    held = Held()
+    server = raw(held)
+    transport = make(max_per_host=20, tenant_of=lambda key: key[0])
+    for number in range(50):
+        transport.send(("flood", number), request(server.url, timeout=20))
+    held.wait_for(18)
+    transport.send(("small", 0), request(server.url, timeout=20))
+
+    held.wait_for(19)
+    held.open()
+    outcomes.wait_for(51)
+
+
+def test_what_a_hanging_host_keeps_waiting_makes_way_for_other_hosts(
+    make, outcomes, raw
+) -> None:
+    held = Held()
+    server = raw(held)
+    transport = make(
+        max_per_host=5, tenant_of=lambda _: "flood", places_of=lambda _: 20
+    )
+    for number in range(20):
+        transport.send(number, request(server.url, timeout=20))
+    held.wait_for(5)
+
+    sent_back = outcomes.wait_for(10)
+
+    assert not any(outcome.was_sent for outcome in sent_back.values())
+    assert {outcome.trouble for outcome in sent_back.values()} == {Trouble.CROWDED}
+    assert all(outcome.pause >= 2 for outcome in sent_back.values())
+    held.open()
+    assert {o.was_sent for o in list(outcomes.wait_for(20).values())[10:]} == {True}
 
 
 def test_a_request_whose_turn_is_refused_is_not_sent(make, outcomes, target) -> None:
