@@ -19,9 +19,6 @@ logger = logging.getLogger(__name__)
 # What a target answers with, and true, that wants a run not to be tried again.
 NO_RETRY = b"x-scheduler-no-retry"
 MAX_ANSWER_BYTES = 16 * 1024
-# Requests that an attempt may put on the wire, the first and one that repeats it.
-MOST_SENDINGS = 2
-
 NOT_ALLOWED = "target address is not allowed"
 NOT_FOUND = "could not resolve host"
 
@@ -35,11 +32,21 @@ _ERRORS = {
     pycurl.E_GOT_NOTHING: "connection closed without an answer",
     pycurl.E_SEND_ERROR: "connection reset",
     pycurl.E_RECV_ERROR: "connection reset",
+    pycurl.E_ABORTED_BY_CALLBACK: "connection reset",
     pycurl.E_PARTIAL_FILE: "connection closed in the middle of the answer",
     pycurl.E_UNSUPPORTED_PROTOCOL: "answer is not HTTP",
     pycurl.E_FTP_WEIRD_SERVER_REPLY: "answer is not HTTP",
     _TOO_LARGE: "answer has too many headers",
 }
+# The last is our own refusal to try another kept connection.
+_LOST = frozenset(
+    {
+        pycurl.E_GOT_NOTHING,
+        pycurl.E_SEND_ERROR,
+        pycurl.E_RECV_ERROR,
+        pycurl.E_ABORTED_BY_CALLBACK,
+    }
+)
 _CONNECT_ERRORS = {
     errno.ECONNREFUSED: "connection refused",
     errno.EHOSTUNREACH: "host unreachable",
@@ -66,7 +73,10 @@ class Attempt:
     answer: bytes = b""
     is_full: bool = False
     was_refused: bool = False
+    # Connections that were opened for it, and requests put on the wire.
+    openings: int = 0
     sendings: int = 0
+    is_repeated: bool = False
     no_retry: bool = False
 
     @property
@@ -80,6 +90,7 @@ class Attempt:
         if not is_internet or self.refusal(sockaddr[0]):
             self.was_refused = True
             return pycurl.SOCKET_BAD
+        self.openings += 1
         try:
             # Detached, because libcurl is the one to close it.
             return socket.socket(family, kind, protocol).detach()
@@ -88,13 +99,30 @@ class Attempt:
             return pycurl.SOCKET_BAD
 
     def on_sending(self, *_addresses: Any) -> int:
-        """Let it leave once more at most, if a kept connection was closed under it.
+        """Let it leave once, and once more if a kept connection was closed under it.
 
-        libcurl alone would try five more of them.
+        That time on a fresh connection only: libcurl alone would try five more kept ones,
+        of a target that may have closed them all.
         """
         self.sendings += 1
-        is_enough = self.sendings > MOST_SENDINGS
-        return int(pycurl.PREREQFUNC_ABORT if is_enough else pycurl.PREREQFUNC_OK)
+        if self.sendings == 1 or (self.sendings == 2 and self.openings):
+            return int(pycurl.PREREQFUNC_OK)
+        self.sendings -= 1
+        return int(pycurl.PREREQFUNC_ABORT)
+
+    def is_lost(self, curl: Any, code: int) -> bool:
+        """Whether a kept connection was closed under it before anything came back.
+
+        Most likely the target closed it while the request was on its way, and has not seen
+        it (RFC 9112, 9.3.1). If it has, it knows it again by its Idempotency-Key, so that it
+        may be repeated whatever its method (RFC 9110, 9.2.2).
+        """
+        return (
+            code in _LOST
+            and self.sendings == 1
+            and not (self.openings or self.is_repeated)
+            and not curl.getinfo(pycurl.HEADER_SIZE)
+        )
 
     def on_header(self, line: bytes) -> None:
         name, _, value = line.partition(b":")
@@ -112,8 +140,6 @@ class Attempt:
             return ""
         if self.was_refused:
             return NOT_ALLOWED
-        if self.sendings > MOST_SENDINGS:
-            return _ERRORS[pycurl.E_RECV_ERROR]
         if code == pycurl.E_OPERATION_TIMEDOUT:
             return f"timed out after {self.request.timeout:g} s"
         if code in _TLS_ERRORS:

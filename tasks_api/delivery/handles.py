@@ -42,7 +42,8 @@ class Handles:
 
     Connections belong to that one. A handle that was used for requests of a kind is used
     for the next of them: what differs between two is then set again, and that is less
-    than what a new handle needs. One that knew credentials is not kept.
+    than what a new handle needs. One that knew credentials, or repeated a request, is not
+    kept.
     """
 
     def __init__(self, ca_file: str, on_open: Callable[[int, int], int]) -> None:
@@ -71,6 +72,8 @@ class Handles:
         curl.setopt(pycurl.WRITEFUNCTION, attempt.on_body)
         if request.may_be_told:
             curl.setopt(pycurl.HEADERFUNCTION, attempt.on_header)
+        if attempt.is_repeated:
+            curl.setopt(pycurl.FRESH_CONNECT, 1)
         # Zero would mean for ever.
         left_ms = int((attempt.deadline - time.monotonic()) * 1000)
         curl.setopt(pycurl.TIMEOUT_MS, max(1, left_ms))
@@ -78,7 +81,8 @@ class Handles:
 
     def give_back(self, curl: Any, attempt: Attempt) -> None:
         spare = self._spare.setdefault(_kind(attempt.request), [])
-        if attempt.url.credentials is None and len(spare) < MAX_SPARE_HANDLES:
+        is_like_others = attempt.url.credentials is None and not attempt.is_repeated
+        if is_like_others and len(spare) < MAX_SPARE_HANDLES:
             spare.append(curl)
         else:
             curl.close()

@@ -277,6 +277,9 @@ class Transport(Generic[Key]):
 
     def _complete(self, curl: Any, code: int, message: str) -> None:
         attempt = self._active.pop(curl)
+        if attempt.is_lost(curl, code):
+            self._repeat(curl, attempt)
+            return
         error = attempt.error(curl, code, message)
         status = None if error else curl.getinfo(pycurl.RESPONSE_CODE)
         retry_after = (
@@ -285,6 +288,13 @@ class Transport(Generic[Key]):
         self._multi.remove_handle(curl)
         self._handles.give_back(curl, attempt)
         self._finish(attempt, status_code=status, retry_after=retry_after, error=error)
+
+    def _repeat(self, curl: Any, attempt: Attempt) -> None:
+        """Send it once more, on a connection of its own; its time goes on."""
+        self._multi.remove_handle(curl)
+        self._handles.give_back(curl, attempt)
+        attempt.is_repeated = True
+        self._transfer(attempt)
 
     def _finish(
         self,

@@ -420,13 +420,16 @@ class Held:
         self._is_open = False
 
     def __call__(self, connection: socket.socket) -> None:
+        self.pause()
+        connection.sendall(OK)
+
+    def pause(self) -> None:
         with self._changed:
             self._now += 1
             self.most = max(self.most, self._now)
             self._changed.notify_all()
             self._changed.wait_for(lambda: self._is_open, timeout=20)
             self._now -= 1
-        connection.sendall(OK)
 
     def wait_for(self, count: int) -> None:
         with self._changed:
@@ -581,3 +584,97 @@ def test_a_request_cut_on_kept_connections_is_sent_once_more_at_most(
     assert outcomes.wait_for(6)["cut"].error
     assert server.cut_requests == 2
     server.close()
+
+
+class Forgetful:
+    """Keeps connections open, and then closes some of them when a request comes on one."""
+
+    def __init__(self, is_cut: Callable[[int], bool]) -> None:
+        self.seen: list[bytes] = []
+        self._is_cut = is_cut
+        self._kept = 0
+        self._lock = threading.Lock()
+
+    def __call__(self, connection: socket.socket) -> None:
+        connection.sendall(OK)
+        while head := connection.recv(65536):
+            if head.startswith(b"xx"):
+                continue  # The rest of a large body, which was answered before.
+            with self._lock:
+                self.seen.append(head.split()[1])
+                self._kept += 1
+                if self._is_cut(self._kept):
+                    return
+            connection.sendall(OK)
+
+
+@pytest.mark.parametrize("method", ["POST", "GET", "DELETE"])
+@pytest.mark.parametrize("size", [2, 1_000_000])
+def test_a_request_that_a_kept_connection_lost_is_repeated_on_a_fresh_one(
+    make, outcomes, raw, method, size
+) -> None:
+    held, forgetful = Held(), Forgetful(lambda _: True)
+
+    def serve(connection: socket.socket) -> None:
+        # All are under way at once, so that each has a connection of its own.
+        held.pause()
+        forgetful(connection)
+
+    server = raw(serve)
+    transport = make()
+    for number in range(5):
+        transport.send(number, request(server.url))
+    held.wait_for(5)
+    held.open()
+    outcomes.wait_for(5)
+
+    body = b"x" * size if method == "POST" else b""
+    transport.send("lost", request(server.url + "lost", method=method, body=body))
+
+    assert outcomes.wait_for(6)["lost"].status_code == 200
+    # Not on another kept one, that would have been lost like the first.
+    assert forgetful.seen == [b"/lost"]
+    assert server.connections == 6
+
+
+def test_a_target_that_closes_a_third_of_its_kept_connections_loses_nothing(
+    make, outcomes, raw
+) -> None:
+    server = raw(Forgetful(lambda number: number % 3 == 0))
+    transport = make()
+    for number in range(300):
+        transport.send(number, request(server.url))
+
+    found = outcomes.wait_for(300)
+    assert {(o.status_code, o.error) for o in found.values()} == {(200, "")}
+
+
+def test_a_request_of_which_an_answer_has_begun_is_not_repeated(
+    make, outcomes, raw
+) -> None:
+    seen = []
+
+    def serve(connection: socket.socket) -> None:
+        connection.sendall(OK)
+        seen.append(connection.recv(65536))
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nshort")
+
+    transport = make()
+    server = raw(serve)
+    transport.send(1, request(server.url))
+    outcomes.wait_for(1)
+    transport.send(2, request(server.url))
+
+    assert outcomes.wait_for(2)[2].error
+    assert (len(seen), server.connections) == (1, 1)
+
+
+def test_a_request_lost_on_a_fresh_connection_is_not_repeated(
+    make, outcomes, raw
+) -> None:
+    server = raw(lambda connection: None)
+
+    make().send(1, request(server.url))
+
+    assert outcomes.wait_for(1)[1].error
+    assert server.connections == 1
