@@ -6,18 +6,21 @@ import errno
 import logging
 import socket
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 import pycurl
 
-from tasks_api.delivery import guard
+from tasks_api.delivery import guard, retry
 from tasks_api.delivery.request import Request
 
 logger = logging.getLogger(__name__)
 
 # What a target answers with, and true, that wants a run not to be tried again.
 NO_RETRY = b"x-scheduler-no-retry"
+RETRY_AFTER = b"retry-after"
+DATE = b"date"
 MAX_ANSWER_BYTES = 16 * 1024
 NOT_ALLOWED = "target address is not allowed"
 NOT_FOUND = "could not resolve host"
@@ -77,7 +80,8 @@ class Attempt:
     openings: int = 0
     sendings: int = 0
     is_repeated: bool = False
-    no_retry: bool = False
+    # What the answer's headers say, as far as anybody asks for that.
+    told: dict[bytes, bytes] = field(default_factory=dict)
 
     @property
     def place(self) -> Place:
@@ -126,8 +130,25 @@ class Attempt:
 
     def on_header(self, line: bytes) -> None:
         name, _, value = line.partition(b":")
-        if name.lower() == NO_RETRY:
-            self.no_retry = value.strip().lower() == b"true"
+        name = name.lower()
+        if name in (NO_RETRY, RETRY_AFTER, DATE):
+            self.told[name] = value.strip()
+        elif name.startswith(b"http/"):
+            # Another answer begins, after one that was for the time being.
+            self.told.clear()
+
+    @property
+    def no_retry(self) -> bool:
+        return self.told.get(NO_RETRY, b"").lower() == b"true"
+
+    @property
+    def retry_after(self) -> int:
+        """Seconds. Not as libcurl reads it, which never says more than six hours."""
+        asked = self.told.get(RETRY_AFTER)
+        if not asked:
+            return 0
+        date = self.told.get(DATE, b"")
+        return retry.seconds_asked(asked, date, now=datetime.now(UTC))
 
     def on_body(self, chunk: bytes) -> int | None:
         self.answer += chunk[: MAX_ANSWER_BYTES - len(self.answer)]

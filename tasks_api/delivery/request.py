@@ -76,7 +76,7 @@ class Request(NamedTuple):
     headers: tuple[tuple[str, str], ...]
     body: bytes
     timeout: float
-    # Whether the answer's header may say not to try again.
+    # Whether the answer's headers may say when to try again, and if at all.
     may_be_told: bool = False
 
 

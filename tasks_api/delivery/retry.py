@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import random
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from functools import lru_cache
+from math import ceil
 
 from tasks_api.delivery.request import Claimed, Outcome, Trouble, sealed_apart
 from tasks_api.specs import Backoff, RetryPolicy
@@ -16,6 +18,8 @@ FIRST_FAILURE = 400
 CONFLICT = 409
 GONE = 410
 FACTOR = 4.0
+MOST_DIGITS = 18
+LONGEST_DATE = 64
 # Seconds after a run's moment for which silent name servers are no failure of its host.
 NAMES_PATIENCE = 60.0
 # Seconds until they are asked again, and until a run that stood in the way comes back.
@@ -93,6 +97,30 @@ def _released(outcome: Outcome) -> Release:
         return Release()
     delay = max(outcome.pause, PAUSES.get(outcome.trouble, 0.0))
     return Release(delay, f"Waits: {outcome.error}.")
+
+
+def seconds_asked(retry_after: bytes, date: bytes, *, now: datetime) -> int:
+    """How long a Retry-After header asks to wait (RFC 9110, 10.2.3); 0 if it does not.
+
+    A moment is compared with the answer's own Date, whatever the clocks say, or with `now`.
+    """
+    asked = retry_after.strip()
+    if asked.isdigit():
+        # More digits than anybody reads stand for more than anybody waits.
+        return int(asked.lstrip(b"0")[:MOST_DIGITS] or b"0")
+    until = _http_date(asked)
+    if until is None:
+        return 0
+    return max(0, ceil((until - (_http_date(date) or now)).total_seconds()))
+
+
+def _http_date(text: bytes) -> datetime | None:
+    try:
+        moment = parsedate_to_datetime(text[:LONGEST_DATE].decode("ascii"))
+        # All of them are in UTC, and one of the three forms does not say so.
+        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        return None
 
 
 def deadline_of(run: Claimed) -> int | None:

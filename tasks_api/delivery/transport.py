@@ -282,9 +282,8 @@ class Transport(Generic[Key]):
             return
         error = attempt.error(curl, code, message)
         status = None if error else curl.getinfo(pycurl.RESPONSE_CODE)
-        retry_after = (
-            curl.getinfo(pycurl.RETRY_AFTER) if status and status >= 300 else 0
-        )
+        # Whoever has succeeded need not be asked again.
+        retry_after = attempt.retry_after if status and status >= 300 else 0
         self._multi.remove_handle(curl)
         self._handles.give_back(curl, attempt)
         self._finish(attempt, status_code=status, retry_after=retry_after, error=error)

@@ -216,7 +216,7 @@ def test_a_status_is_reported_and_a_redirect_not_followed(
         )
     )
 
-    make().send(1, request(server.url))
+    make().send(1, request(server.url)._replace(may_be_told=True))
 
     outcome = outcomes.wait_for(1)[1]
     # Whoever has succeeded need not be asked again.
@@ -225,6 +225,35 @@ def test_a_status_is_reported_and_a_redirect_not_followed(
         7 if status > 300 else 0,
     )
     assert elsewhere.connections == 0
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ("Retry-After: 86400", 86_400),
+        ("retry-after:  99999999999999999999 ", 999_999_999_999_999_999),
+        ("Retry-After: soon", 0),
+        (
+            "Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n"
+            "Retry-After: Mon, 07 Nov 1994 08:49:37 GMT",
+            86_400,
+        ),
+        ("Retry-After: Sun, 06 Nov 1994 08:49:37 GMT", 0),
+    ],
+)
+def test_patience_is_as_long_as_the_target_asks(
+    make, outcomes, raw, headers, seconds
+) -> None:
+    server = raw(
+        lambda c: c.sendall(
+            b"HTTP/1.1 103 Early Hints\r\nRetry-After: 5\r\n\r\n"
+            b"HTTP/1.1 503 X\r\nContent-Length: 0\r\n" + headers.encode() + b"\r\n\r\n"
+        )
+    )
+
+    make().send(1, request(server.url)._replace(may_be_told=True))
+
+    assert outcomes.wait_for(1)[1].retry_after == seconds
 
 
 def drip(prefix: bytes) -> Callable[[socket.socket], None]:
