@@ -125,9 +125,20 @@ def _options(text: str) -> RequestOptions:
     return RequestOptions(names, form=form and BodyForm(form), **stored)
 
 
+def comparable(name: str) -> str:
+    """What a header is called, however it is spelled.
+
+    Targets behind CGI, WSGI and their kin see X-Some and x_some as the same variable.
+    """
+    return _NOT_ALPHANUMERIC.sub("-", name.lower())
+
+
+_NOT_ALPHANUMERIC = re.compile("[^a-z0-9]")
+
+
 @lru_cache(maxsize=1000)
-def _lower(names: tuple[str, ...]) -> frozenset[str]:
-    return frozenset(name.lower() for name in names)
+def _comparable(names: tuple[str, ...]) -> frozenset[str]:
+    return frozenset(map(comparable, names))
 
 
 def build(
@@ -176,7 +187,7 @@ def build(
     if run.surface == Surface.TIMERS:
         headers.append(("Scheduler-Secret", credentials.shared_secret))
     if own:
-        replaced = _lower(options.header_names)
+        replaced = _comparable(options.header_names)
         headers = [each for each in headers if each[0].lower() not in replaced] + own
     return Request(
         run.method, url, tuple(headers), body.encode(), timeout, bool(run.retry)
