@@ -9,6 +9,7 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning
 
 from accounts import encryption
+from tasks_api.delivery import guard
 
 # (setting, the least it may be, why)
 LEAST = (
@@ -46,6 +47,20 @@ def check_settings(**kwargs: Any) -> list[CheckMessage]:
         for number, (name, least, why) in enumerate(LEAST, start=1)
         if getattr(settings, name) < least
     ]
+
+
+def check_networks(**kwargs: Any) -> list[CheckMessage]:
+    try:
+        guard.networks(settings.SCHEDULER_DENIED_NETWORKS)
+    except ValueError as error:
+        return [
+            Error(
+                f"SCHEDULER_DENIED_NETWORKS is no list of networks: {error}.",
+                hint="Such as 203.0.113.0/24,2001:db8::/32, with commas between.",
+                id="scheduler.E100",
+            )
+        ]
+    return []
 
 
 def check_secrets(databases: Sequence[str] | None, **kwargs: Any) -> list[CheckMessage]:

@@ -64,6 +64,8 @@ CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 # What tenants may ask for.
 SCHEDULER_MIN_FREQUENCY = env.int("SCHEDULER_MIN_FREQUENCY", 4 if DEVELOPMENT else 3600)
 SCHEDULER_ALLOW_PRIVATE_TARGETS = env.bool("SCHEDULER_ALLOW_PRIVATE_TARGETS", False)
+# Networks that no task may call, whatever else is allowed.
+SCHEDULER_DENIED_NETWORKS = env.str("SCHEDULER_DENIED_NETWORKS", "")
 # The secret and the endpoint of the tenant "default", whose timers need no more.
 SECRET = env.str("SECRET", "")
 ENDPOINT = env.str("ENDPOINT", "")

@@ -6,8 +6,10 @@ from django.apps import AppConfig
 from django.core.checks import Tags, register
 from django.db.backends.signals import connection_created
 
-from scheduler_service.checks import check_secrets, check_settings
+from accounts.refusals import URL_REFUSALS
+from scheduler_service.checks import check_networks, check_secrets, check_settings
 from scheduler_service.database import give_up_in_time
+from tasks_api import targets
 
 
 class TasksApiConfig(AppConfig):
@@ -16,5 +18,7 @@ class TasksApiConfig(AppConfig):
 
     def ready(self) -> None:
         register(check_settings)
+        register(check_networks)
         register(check_secrets, Tags.database)
         connection_created.connect(give_up_in_time)
+        URL_REFUSALS.append(targets.refusal)

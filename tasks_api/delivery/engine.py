@@ -126,6 +126,7 @@ class Engine:
             on_done=self._on_done,
             may_start=self._may_start,
             allow_private=settings.SCHEDULER_ALLOW_PRIVATE_TARGETS,
+            denied=settings.SCHEDULER_DENIED_NETWORKS,
             max_in_flight=self._most,
             max_per_host=settings.SCHEDULER_MAX_PER_HOST,
             tenant_of=lambda run: lane_of(run.run_id),

@@ -7,6 +7,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Hashable
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 import certifi
@@ -70,6 +71,7 @@ class Transport(Generic[Key]):
         *,
         on_done: Callable[[Key, Outcome], None],
         allow_private: bool,
+        denied: str = "",
         may_start: Callable[[Key], bool] | None = None,
         max_in_flight: int = 1000,
         max_per_host: int = 100,
@@ -85,13 +87,17 @@ class Transport(Generic[Key]):
         """`may_start` is asked when a request's turn has come; no means not to send it.
 
         Those of different tenants, by `tenant_of`, take turns; `places_of` says how many
-        a tenant may have here. `refusal` replaces the guard's opinion of an address.
+        a tenant may have here. `denied` lists networks that nobody may call, and `refusal`
+        replaces the guard's opinion of an address.
         """
         self._on_done = on_done
         self._may_start = may_start or (lambda _key: True)
         self._tenant_of = tenant_of or (lambda _key: None)
         self._allow_private = allow_private
-        self._refusal = refusal or (_never if allow_private else guard.address_refusal)
+        self._denied = denied
+        self._refusal = refusal or partial(
+            guard.address_refusal, allow_private=allow_private, denied=denied
+        )
         self._lock = threading.Lock()
         self._inbox: deque[tuple[Key, Request]] = deque()
         self._accepted = 0
@@ -197,7 +203,9 @@ class Transport(Generic[Key]):
         while self._inbox:
             key, request = self._inbox.popleft()
             try:
-                url = guard.read_url(request.url, allow_private=self._allow_private)
+                url = guard.read_url(
+                    request.url, allow_private=self._allow_private, denied=self._denied
+                )
             except guard.RefusedTarget as refusal:
                 self._report(key, Outcome(None, str(refusal), 0))
                 continue
@@ -345,7 +353,3 @@ class Transport(Generic[Key]):
         self._handles.close()
         self._multi.close()
         self._sockets.close()
-
-
-def _never(_address: str) -> None:
-    return None

@@ -11,6 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 PURE = {
+    "accounts.refusals",
     "tasks_api.arrays",
     "tasks_api.coming",
     "tasks_api.cron",
@@ -66,6 +67,7 @@ CORE = {
     "tasks_api.streaks",
     "tasks_api.survey",
     "tasks_api.tallies",
+    "tasks_api.targets",
     "tasks_api.vitals",
     "tasks_api.waking",
     "tasks_api.delivery.attempts",

@@ -251,6 +251,18 @@ def test_a_name_with_one_address_inside_is_refused_whoever_answers(
     assert outcome.error == "target address is not allowed"
 
 
+def test_a_name_that_leads_where_the_operator_denies_is_refused(
+    start: Start, name_server: NameServer, outcomes: Outcomes, port: str
+) -> None:
+    name_server.knows("denied.test", "127.0.0.1")
+    transport = start(denied="127.0.0.0/8")
+
+    send(transport, EVIL, "denied.test", port)
+
+    outcome = outcomes.wait_for(1)[EVIL, "denied.test"]
+    assert outcome.error == "target address is not allowed"
+
+
 def test_names_of_the_hosts_file_are_known_without_a_name_server(
     start: Start, name_server: NameServer, outcomes: Outcomes, port: str
 ) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from django.conf import LazySettings
 
-from scheduler_service.checks import LEAST, check_settings
+from scheduler_service.checks import LEAST, check_networks, check_settings
 
 
 def test_the_defaults_are_sound() -> None:
@@ -21,3 +21,13 @@ def test_too_small_a_number_is_refused(
     [error] = check_settings()
 
     assert name in error.msg
+
+
+def test_networks_that_are_none_are_refused(settings: LazySettings) -> None:
+    assert check_networks() == []
+
+    settings.SCHEDULER_DENIED_NETWORKS = "10.0.0.0/8,203.0.113.7/24"
+
+    [error] = check_networks()
+    assert "SCHEDULER_DENIED_NETWORKS" in error.msg
+    assert "203.0.113.7/24" in error.msg
