@@ -110,10 +110,11 @@ class WireUrl:
     credentials: tuple[bytes, bytes] | None
     path: str
 
-    def __str__(self) -> str:
+    @property
+    def origin(self) -> str:
         target = self.target
         host = f"[{target.host}]" if ":" in target.host else target.host
-        return f"{target.scheme}://{host}:{target.port}{self.path}"
+        return f"{target.scheme}://{host}:{target.port}/"
 
 
 @lru_cache(maxsize=16)

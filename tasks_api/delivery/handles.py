@@ -23,7 +23,6 @@ _OPTIONS = (
     (pycurl.NOSIGNAL, 1),
     (pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS),
     (pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1),
-    (pycurl.PATH_AS_IS, 1),
     # Otherwise http_proxy and its kind in the environment decide where requests go.
     (pycurl.PROXY, ""),
     (pycurl.NOPROXY, "*"),
@@ -61,7 +60,9 @@ class Handles:
             curl = spare.pop()
         else:
             curl = self._make(request.method, url)
-        curl.setopt(pycurl.URL, str(url))
+        curl.setopt(pycurl.URL, url.origin)
+        # libcurl would write escapes anew and leave out a question mark without a query.
+        curl.setopt(pycurl.REQUEST_TARGET, url.path)
         if not url.is_address:
             curl.setopt(pycurl.RESOLVE, [_pin(url.target, attempt.addresses)])
         curl.setopt(pycurl.HTTPHEADER, _header_lines(request.headers))

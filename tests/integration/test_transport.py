@@ -160,6 +160,18 @@ def test_other_methods_are_sent_as_they_are(make, outcomes, target, method) -> N
         ("/a/../b/./c", "/a/../b/./c"),
         ("/100%", "/100%"),
         ("/x#part", "/x"),
+        ("/a%2fb/%C3%bc%7E", "/a%2fb/%C3%bc%7E"),
+        ("/x?a=%2f%zz&b", "/x?a=%2f%zz&b"),
+        ("/x?", "/x?"),
+        ("?", "/?"),
+        ("", "/"),
+        ("#part", "/"),
+        ("?a=b#part", "/?a=b"),
+        ("/x//../%2e%2E/..;/", "/x//../%2e%2E/..;/"),
+        ("/x?next=http://e.org/?a#", "/x?next=http://e.org/?a"),
+        ("/{a}|^`<b>[c]\"'*", "/{a}|^`<b>[c]\"'*"),
+        ("/%00%0d%0aX:%20y", "/%00%0d%0aX:%20y"),
+        ("/@:80/x", "/@:80/x"),
     ],
 )
 def test_a_path_is_changed_only_as_http_demands(
