@@ -7,7 +7,6 @@ from collections import defaultdict
 from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.contrib.auth.hashers import make_password
@@ -28,6 +27,7 @@ from accounts.models import (
     digest,
     mint_token,
 )
+from accounts.refusals import URL_REFUSALS
 
 logger = logging.getLogger(__name__)
 
@@ -325,25 +325,20 @@ def audited_settings(tenant: Tenant) -> dict[str, Any]:
 
 
 def check_callback_url(url: str) -> None:
-    """Refuse what could not be called; an empty one stands for none."""
+    """Refuse what may not be called; an empty one stands for none."""
     _check_url(url, "callback")
 
 
 def check_notification_url(url: str) -> None:
-    """The same; whether its address may be called is asked when it is."""
     _check_url(url, "notification")
 
 
 def _check_url(url: str, what: str) -> None:
-    try:
-        parts = urlsplit(url)
-        is_callable = parts.scheme in {"http", "https"} and bool(parts.hostname)
-    except ValueError:
-        is_callable = False
-    if url and not (is_callable and url.isprintable() and " " not in url):
-        raise AccountError(
-            f"The {what} URL must be an absolute http or https URL, not {url!r}."
-        )
+    if not url:
+        return
+    for refusal in URL_REFUSALS:
+        if why := refusal(url):
+            raise AccountError(f"Invalid value of the {what} URL. {why}")
 
 
 def check_shared_secret(secret: str) -> None:

@@ -10,6 +10,7 @@ from django.core.checks import CheckMessage, Error, Warning
 
 from accounts import encryption
 from accounts.doors import LONG_ENOUGH
+from tasks_api.delivery import guard
 
 # (setting, the least it may be, why)
 LEAST = (
@@ -42,6 +43,7 @@ LEAST = (
     ("SCHEDULER_MAX_FAILED_CALLS", 1, "clients have old tokens"),
     ("SCHEDULER_MIN_SECRET_LENGTH", 1, "an empty secret is none"),
     ("SESSION_COOKIE_AGE", 60, "who logs in wants to do something"),
+    ("SCHEDULER_LOOKUP_TIMEOUT", 0.1, "name servers need a moment to answer"),
 )
 
 
@@ -65,6 +67,20 @@ def check_shared_secret(**kwargs: Any) -> list[CheckMessage]:
             id="scheduler.W002",
         )
     ]
+
+
+def check_networks(**kwargs: Any) -> list[CheckMessage]:
+    try:
+        guard.networks(settings.SCHEDULER_DENIED_NETWORKS)
+    except ValueError as error:
+        return [
+            Error(
+                f"SCHEDULER_DENIED_NETWORKS is no list of networks: {error}.",
+                hint="Such as 203.0.113.0/24,2001:db8::/32, with commas between.",
+                id="scheduler.E100",
+            )
+        ]
+    return []
 
 
 def check_secrets(databases: Sequence[str] | None, **kwargs: Any) -> list[CheckMessage]:

@@ -79,6 +79,8 @@ SCHEDULER_MIN_SECRET_LENGTH = env.int(
 # What tenants may ask for.
 SCHEDULER_MIN_FREQUENCY = env.int("SCHEDULER_MIN_FREQUENCY", 4 if DEVELOPMENT else 3600)
 SCHEDULER_ALLOW_PRIVATE_TARGETS = env.bool("SCHEDULER_ALLOW_PRIVATE_TARGETS", False)
+# Networks that no task may call, whatever else is allowed.
+SCHEDULER_DENIED_NETWORKS = env.str("SCHEDULER_DENIED_NETWORKS", "")
 # The secret and the endpoint of the tenant "default", whose timers need no more.
 SECRET = env.str("SECRET", "")
 ENDPOINT = env.str("ENDPOINT", "")
@@ -101,6 +103,7 @@ SCHEDULER_LEASE = env.float("SCHEDULER_LEASE", 10.0)
 SCHEDULER_MAX_IN_FLIGHT = env.int("SCHEDULER_MAX_IN_FLIGHT", 1000)
 SCHEDULER_MAX_PER_TENANT = env.int("SCHEDULER_MAX_PER_TENANT", 500)
 SCHEDULER_MAX_PER_HOST = env.int("SCHEDULER_MAX_PER_HOST", 100)
+SCHEDULER_LOOKUP_TIMEOUT = env.float("SCHEDULER_LOOKUP_TIMEOUT", 5.0)
 # Runs of a tenant that are made and not begun.
 SCHEDULER_MAX_WAITING = env.int("SCHEDULER_MAX_WAITING", 5_000)
 SCHEDULER_RETENTION_DAYS = env.int("SCHEDULER_RETENTION_DAYS", 30)

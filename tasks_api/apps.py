@@ -8,12 +8,15 @@ from django.apps import AppConfig
 from django.core.checks import Tags, register
 from django.db.backends.signals import connection_created
 
+from accounts.refusals import URL_REFUSALS
 from scheduler_service.checks import (
+    check_networks,
     check_secrets,
     check_settings,
     check_shared_secret,
 )
 from scheduler_service.database import give_up_in_time
+from tasks_api import targets
 
 
 class TasksApiConfig(AppConfig):
@@ -23,7 +26,9 @@ class TasksApiConfig(AppConfig):
     def ready(self) -> None:
         register(check_settings)
         register(check_shared_secret)
+        register(check_networks)
         register(check_secrets, Tags.database)
         # It follows what becomes of users, and needs models.
         import_module("tasks_api.owners")
         connection_created.connect(give_up_in_time)
+        URL_REFUSALS.append(targets.refusal)

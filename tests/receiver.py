@@ -33,7 +33,7 @@ class Loopback:
 
     def __init__(self, server: ThreadingHTTPServer) -> None:
         self._server = server
-        self.url = f"http://127.0.0.1:{server.server_address[1]}"
+        self.url = "http://{}:{}".format(*server.server_address[:2])
         self._thread = threading.Thread(
             target=server.serve_forever, kwargs={"poll_interval": 0.05}
         )
@@ -48,11 +48,11 @@ class Loopback:
 
 
 class Receiver(Loopback):
-    def __init__(self) -> None:
+    def __init__(self, address: str = "127.0.0.1") -> None:
         self.requests: list[Received] = []
         self._arrived = threading.Condition()
         self._answers: dict[str, Answer] = {}
-        super().__init__(_Server(self))
+        super().__init__(_Server(self, address))
 
     def answer(
         self,
@@ -86,9 +86,9 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 256
 
-    def __init__(self, receiver: Receiver) -> None:
+    def __init__(self, receiver: Receiver, address: str) -> None:
         self.receiver = receiver
-        super().__init__(("127.0.0.1", 0), _Handler)
+        super().__init__((address, 0), _Handler)
 
 
 class _Handler(BaseHTTPRequestHandler):

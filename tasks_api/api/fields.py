@@ -10,10 +10,9 @@ from enum import StrEnum
 from typing import Any, NoReturn
 from urllib.parse import parse_qsl
 
-from django.conf import settings
 from rest_framework.request import Request
 
-from tasks_api.delivery import guard
+from tasks_api import targets
 from tasks_api.exceptions import InvalidTask, ScheduleError
 from tasks_api.schedules import Cron, Interval, read_cron
 
@@ -184,12 +183,8 @@ def cron(
 
 def target(name: str, value: object) -> str:
     """The URL of a target, verbatim. Raises InvalidTask where it may not be called."""
-    try:
-        guard.parse_target(
-            value, allow_private=settings.SCHEDULER_ALLOW_PRIVATE_TARGETS
-        )
-    except guard.RefusedTarget as refused:
-        raise InvalidTask(name, f"Invalid value of {name}. {refused}") from None
+    if refusal := targets.refusal(value):
+        raise InvalidTask(name, f"Invalid value of {name}. {refusal}")
     return str(value)
 
 

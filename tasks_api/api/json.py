@@ -103,6 +103,20 @@ def dumps(value: Any) -> str:
 _WRITER = simplejson.JSONEncoder(use_decimal=True, ensure_ascii=False, allow_nan=False)
 
 
+class Number(Decimal):
+    """A number that is written as it was read: 1e5 and not 1E+5, and -0 as an integer."""
+
+    __slots__ = ("_text",)
+
+    def __new__(cls, text: str) -> Number:
+        made = super().__new__(cls, text)
+        made._text = str(text)
+        return made
+
+    def __str__(self) -> str:
+        return self._text
+
+
 def _decimal(text: str) -> Decimal:
     if len(text) > MAX_DIGITS:
         raise ValueError("a number has too many digits")
@@ -110,15 +124,16 @@ def _decimal(text: str) -> Decimal:
     if isinf(float(text)):
         raise ValueError("a number is too large")
     try:
-        return Decimal(text)
+        return Number(text)
     except InvalidOperation:
         raise ValueError("the exponent of a number is too large") from None
 
 
-def _integer(text: str) -> int:
+def _integer(text: str) -> int | Decimal:
     if len(text) > MAX_DIGITS:
         raise ValueError("a number has too many digits")
-    return int(text)
+    # No int is less than zero and zero.
+    return Number(text) if text == "-0" else int(text)
 
 
 def _constant(text: str) -> None:

@@ -5,23 +5,23 @@ from __future__ import annotations
 import errno
 import logging
 import socket
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 import pycurl
 
-from tasks_api.delivery import guard
+from tasks_api.delivery import guard, retry
 from tasks_api.delivery.request import Request
 
 logger = logging.getLogger(__name__)
 
 # What a target answers with, and true, that wants a run not to be tried again.
 NO_RETRY = b"x-scheduler-no-retry"
+RETRY_AFTER = b"retry-after"
+DATE = b"date"
 MAX_ANSWER_BYTES = 16 * 1024
-# Requests that an attempt may put on the wire, the first and one that repeats it.
-MOST_SENDINGS = 2
-
 NOT_ALLOWED = "target address is not allowed"
 NOT_FOUND = "could not resolve host"
 
@@ -35,11 +35,21 @@ _ERRORS = {
     pycurl.E_GOT_NOTHING: "connection closed without an answer",
     pycurl.E_SEND_ERROR: "connection reset",
     pycurl.E_RECV_ERROR: "connection reset",
+    pycurl.E_ABORTED_BY_CALLBACK: "connection reset",
     pycurl.E_PARTIAL_FILE: "connection closed in the middle of the answer",
     pycurl.E_UNSUPPORTED_PROTOCOL: "answer is not HTTP",
     pycurl.E_FTP_WEIRD_SERVER_REPLY: "answer is not HTTP",
     _TOO_LARGE: "answer has too many headers",
 }
+# The last is our own refusal to try another kept connection.
+_LOST = frozenset(
+    {
+        pycurl.E_GOT_NOTHING,
+        pycurl.E_SEND_ERROR,
+        pycurl.E_RECV_ERROR,
+        pycurl.E_ABORTED_BY_CALLBACK,
+    }
+)
 _CONNECT_ERRORS = {
     errno.ECONNREFUSED: "connection refused",
     errno.EHOSTUNREACH: "host unreachable",
@@ -56,13 +66,22 @@ class Attempt:
     request: Request
     url: guard.WireUrl
     refusal: Refusal
+    tenant: Hashable = None
+    # Where its name leads, and since when we know.
+    addresses: tuple[str, ...] = ()
+    resolved_at: float = 0.0
+    waits_since: float = 0.0
     started_at: float = 0.0
     deadline: float = 0.0
     answer: bytes = b""
     is_full: bool = False
     was_refused: bool = False
+    # Connections that were opened for it, and requests put on the wire.
+    openings: int = 0
     sendings: int = 0
-    no_retry: bool = False
+    is_repeated: bool = False
+    # What the answer's headers say, as far as anybody asks for that.
+    told: dict[bytes, bytes] = field(default_factory=dict)
 
     @property
     def place(self) -> Place:
@@ -75,6 +94,7 @@ class Attempt:
         if not is_internet or self.refusal(sockaddr[0]):
             self.was_refused = True
             return pycurl.SOCKET_BAD
+        self.openings += 1
         try:
             # Detached, because libcurl is the one to close it.
             return socket.socket(family, kind, protocol).detach()
@@ -83,18 +103,52 @@ class Attempt:
             return pycurl.SOCKET_BAD
 
     def on_sending(self, *_addresses: Any) -> int:
-        """Let it leave once more at most, if a kept connection was closed under it.
+        """Let it leave once, and once more if a kept connection was closed under it.
 
-        libcurl alone would try five more of them.
+        That time on a fresh connection only: libcurl alone would try five more kept ones,
+        of a target that may have closed them all.
         """
         self.sendings += 1
-        is_enough = self.sendings > MOST_SENDINGS
-        return int(pycurl.PREREQFUNC_ABORT if is_enough else pycurl.PREREQFUNC_OK)
+        if self.sendings == 1 or (self.sendings == 2 and self.openings):
+            return int(pycurl.PREREQFUNC_OK)
+        self.sendings -= 1
+        return int(pycurl.PREREQFUNC_ABORT)
+
+    def is_lost(self, curl: Any, code: int) -> bool:
+        """Whether a kept connection was closed under it before anything came back.
+
+        Most likely the target closed it while the request was on its way, and has not seen
+        it (RFC 9112, 9.3.1). If it has, it knows it again by its Idempotency-Key, so that it
+        may be repeated whatever its method (RFC 9110, 9.2.2).
+        """
+        return (
+            code in _LOST
+            and self.sendings == 1
+            and not (self.openings or self.is_repeated)
+            and not curl.getinfo(pycurl.HEADER_SIZE)
+        )
 
     def on_header(self, line: bytes) -> None:
         name, _, value = line.partition(b":")
-        if name.lower() == NO_RETRY:
-            self.no_retry = value.strip().lower() == b"true"
+        name = name.lower()
+        if name in (NO_RETRY, RETRY_AFTER, DATE):
+            self.told[name] = value.strip()
+        elif name.startswith(b"http/"):
+            # Another answer begins, after one that was for the time being.
+            self.told.clear()
+
+    @property
+    def no_retry(self) -> bool:
+        return self.told.get(NO_RETRY, b"").lower() == b"true"
+
+    @property
+    def retry_after(self) -> int:
+        """Seconds. Not as libcurl reads it, which never says more than six hours."""
+        asked = self.told.get(RETRY_AFTER)
+        if not asked:
+            return 0
+        date = self.told.get(DATE, b"")
+        return retry.seconds_asked(asked, date, now=datetime.now(UTC))
 
     def on_body(self, chunk: bytes) -> int | None:
         self.answer += chunk[: MAX_ANSWER_BYTES - len(self.answer)]
@@ -107,17 +161,11 @@ class Attempt:
             return ""
         if self.was_refused:
             return NOT_ALLOWED
-        if self.sendings > MOST_SENDINGS:
-            return _ERRORS[pycurl.E_RECV_ERROR]
         if code == pycurl.E_OPERATION_TIMEDOUT:
-            return self.timed_out
+            return f"timed out after {self.request.timeout:g} s"
         if code in _TLS_ERRORS:
             return f"TLS: {message[:200]}"
         if code == pycurl.E_COULDNT_CONNECT:
             number = curl.getinfo(pycurl.OS_ERRNO)
             return _CONNECT_ERRORS.get(number, "could not connect")
         return _ERRORS.get(code, f"request failed (libcurl error {code})")
-
-    @property
-    def timed_out(self) -> str:
-        return f"timed out after {self.request.timeout:g} s"

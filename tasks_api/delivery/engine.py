@@ -42,6 +42,7 @@ from tasks_api import (
 from tasks_api.delivery import leases, request, retry
 from tasks_api.delivery.record import Finished, record
 from tasks_api.delivery.request import Claimed, Credentials, Outcome
+from tasks_api.delivery.shares import room
 from tasks_api.delivery.transport import Transport
 from tasks_api.delivery.waiting import Waiting
 from tasks_api.heartbeats import Presence
@@ -125,8 +126,12 @@ class Engine:
             on_done=self._on_done,
             may_start=self._may_start,
             allow_private=settings.SCHEDULER_ALLOW_PRIVATE_TARGETS,
+            denied=settings.SCHEDULER_DENIED_NETWORKS,
             max_in_flight=self._most,
             max_per_host=settings.SCHEDULER_MAX_PER_HOST,
+            tenant_of=lambda run: lane_of(run.run_id),
+            places_of=self._places,
+            lookup_timeout=settings.SCHEDULER_LOOKUP_TIMEOUT,
         )
         self._claimer = _thread(self._claim_forever, "claimer")
         self._recorder = _thread(self._record_forever, "recorder")
@@ -215,8 +220,9 @@ class Engine:
 
     def _pop_due(self) -> list[UUID]:
         most = min(CLAIM, self._room_for_all())
+        room_of = partial(self._room, under_way=self._under_way.total())
         popped = self._waiting.pop(
-            until=self._now() - ROUNDING, most=most, room=self._room
+            until=self._now() - ROUNDING, most=most, room=room_of
         )
         self._changed.notify_all()
         return popped
@@ -230,10 +236,22 @@ class Engine:
         most: int = self._most
         return most - max(self._under_way.total(), len(self._held) - most)
 
-    def _room(self, lane: int) -> int:
-        """How many requests more a tenant may have under way here."""
+    def _places(self, lane: int) -> int:
+        """How many requests a tenant may have under way here."""
         most: int = self._own_limits.get(lane, settings.SCHEDULER_MAX_PER_TENANT)
-        return most - self._under_way[lane]
+        return most
+
+    def _room(
+        self, lane: int, mine: int = 0, begun: int = 0, *, under_way: int | None = None
+    ) -> int:
+        """How many more that may be, when of so many just begun some are its own."""
+        mine += self._under_way[lane]
+        if under_way is None:
+            under_way = self._under_way.total()
+        taken = begun + under_way
+        return min(
+            self._places(lane) - mine, room(mine=mine, taken=taken, most=self._most)
+        )
 
     def _now(self) -> float:
         """The database's clock, as far as this process knows it."""

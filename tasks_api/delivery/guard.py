@@ -5,7 +5,14 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import lru_cache
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from ipaddress import (
+    IPv4Address,
+    IPv4Network,
+    IPv6Address,
+    IPv6Network,
+    ip_address,
+    ip_network,
+)
 from urllib.parse import quote, unquote_to_bytes
 
 MAX_URL_LENGTH = 2048
@@ -39,6 +46,8 @@ _SPECIAL = [
         ("10.0.0.0/8", "Private"),
         ("100.64.0.0/10", "Shared (carrier-grade NAT)"),
         ("127.0.0.0/8", "Loopback"),
+        # Azure's own services, which answer inside its machines only.
+        ("168.63.129.16/32", "Cloud-internal"),
         ("169.254.0.0/16", "Link-local"),
         ("172.16.0.0/12", "Private"),
         ("192.0.0.0/24", "Reserved"),
@@ -73,6 +82,10 @@ _SPECIAL = [
 ]
 # The only part of IPv6 that was ever given out; whatever lies outside is special.
 _GLOBAL_IPV6 = ip_network("2000::/3")
+_NAT64 = ip_network("64:ff9b::/96")
+_COMPATIBLE = ip_network("::/96")
+
+Network = IPv4Network | IPv6Network
 
 
 class RefusedTarget(ValueError):
@@ -97,26 +110,37 @@ class WireUrl:
     credentials: tuple[bytes, bytes] | None
     path: str
 
-    def __str__(self) -> str:
+    @property
+    def origin(self) -> str:
         target = self.target
         host = f"[{target.host}]" if ":" in target.host else target.host
-        return f"{target.scheme}://{host}:{target.port}{self.path}"
+        return f"{target.scheme}://{host}:{target.port}/"
 
 
-def parse_target(url: object, *, allow_private: bool) -> Target:
+@lru_cache(maxsize=16)
+def networks(text: str) -> tuple[Network, ...]:
+    """Networks and addresses with commas between; raises ValueError, and says which one."""
+    listed = (item.strip() for item in text.split(","))
+    return tuple(ip_network(item) for item in listed if item)
+
+
+def parse_target(url: object, *, allow_private: bool, denied: str = "") -> Target:
     """Where this URL leads; raises RefusedTarget if it may not be called."""
-    return read_url(url, allow_private=allow_private).target
+    return read_url(url, allow_private=allow_private, denied=denied).target
 
 
-def read_url(url: object, *, allow_private: bool) -> WireUrl:
-    """Take a URL apart; raises RefusedTarget if it may not be called."""
+def read_url(url: object, *, allow_private: bool, denied: str = "") -> WireUrl:
+    """Take a URL apart; raises RefusedTarget if it may not be called.
+
+    `denied` lists networks that nobody may call, private targets allowed or not.
+    """
     if not isinstance(url, str):
         raise RefusedTarget("The URL must be a string.")
-    return _read_text(url, allow_private)
+    return _read_text(url, allow_private, denied)
 
 
 @lru_cache(maxsize=4096)
-def _read_text(url: str, allow_private: bool) -> WireUrl:
+def _read_text(url: str, allow_private: bool, denied: str) -> WireUrl:
     if len(url) > MAX_URL_LENGTH:
         raise RefusedTarget(f"The URL is longer than {MAX_URL_LENGTH} characters.")
     if _FORBIDDEN.search(url):
@@ -129,7 +153,7 @@ def _read_text(url: str, allow_private: bool) -> WireUrl:
     scheme, userinfo, host_text, port, path = match.groups()
     scheme = scheme.lower()
     host, is_address = _read_host(host_text)
-    if not allow_private and (refusal := _host_refusal(host, is_address)):
+    if refusal := _host_refusal(host, is_address, allow_private, denied):
         raise RefusedTarget(refusal)
     return WireUrl(
         Target(scheme, host, _read_port(port) or DEFAULT_PORTS[scheme]),
@@ -140,16 +164,34 @@ def _read_text(url: str, allow_private: bool) -> WireUrl:
 
 
 @lru_cache(maxsize=4096)
-def address_refusal(address: str) -> str | None:
-    """Why this IP address may not be connected to; None when it is a public one."""
+def address_refusal(
+    address: str, *, allow_private: bool = False, denied: str = ""
+) -> str | None:
+    """Why this IP address may not be connected to; None when it may."""
     try:
         ip = ip_address(address)
     except ValueError:
         return "This is not an IP address."
+    if any(form in network for network in networks(denied) for form in _forms(ip)):
+        return "Addresses that the operator denies may not be called."
+    return None if allow_private else _special_refusal(ip)
+
+
+def _forms(ip: IPv4Address | IPv6Address) -> list[IPv4Address | IPv6Address]:
+    """An address, and the IPv4 address in it that a gateway may unwrap."""
+    if isinstance(ip, IPv4Address):
+        return [ip]
+    inner = ip.ipv4_mapped or ip.sixtofour
+    if ip in _NAT64 or ip in _COMPATIBLE:
+        inner = IPv4Address(ip.packed[-4:])
+    return [ip] if inner is None else [ip, inner]
+
+
+def _special_refusal(ip: IPv4Address | IPv6Address) -> str | None:
     for network, kind in _SPECIAL:
         if ip in network:
             return f"{kind} addresses may not be called."
-    if ip.version == 6 and (ip not in _GLOBAL_IPV6 or ip.scope_id):
+    if isinstance(ip, IPv6Address) and (ip not in _GLOBAL_IPV6 or ip.scope_id):
         return "Reserved addresses may not be called."
     return None
 
@@ -191,11 +233,13 @@ def _read_ipv6(text: str) -> str:
         raise RefusedTarget("The IPv6 address in the URL is not valid.") from None
 
 
-def _host_refusal(host: str, is_address: bool) -> str | None:
+def _host_refusal(
+    host: str, is_address: bool, allow_private: bool, denied: str
+) -> str | None:
     if is_address:
-        return address_refusal(host)
+        return address_refusal(host, allow_private=allow_private, denied=denied)
     name = host.rstrip(".")
-    if name == "localhost" or name.endswith(".localhost"):
+    if not allow_private and (name == "localhost" or name.endswith(".localhost")):
         return "Loopback addresses may not be called."
     return None
 

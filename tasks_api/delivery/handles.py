@@ -23,7 +23,6 @@ _OPTIONS = (
     (pycurl.NOSIGNAL, 1),
     (pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS),
     (pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1),
-    (pycurl.PATH_AS_IS, 1),
     # Otherwise http_proxy and its kind in the environment decide where requests go.
     (pycurl.PROXY, ""),
     (pycurl.NOPROXY, "*"),
@@ -42,7 +41,8 @@ class Handles:
 
     Connections belong to that one. A handle that was used for requests of a kind is used
     for the next of them: what differs between two is then set again, and that is less
-    than what a new handle needs. One that knew credentials is not kept.
+    than what a new handle needs. One that knew credentials, or repeated a request, is not
+    kept.
     """
 
     def __init__(self, ca_file: str, on_open: Callable[[int, int], int]) -> None:
@@ -53,16 +53,18 @@ class Handles:
         self._template.setopt(pycurl.SOCKOPTFUNCTION, on_open)
         self._spare: dict[Kind, list[Any]] = {}
 
-    def take(self, attempt: Attempt, addresses: list[str]) -> Any:
+    def take(self, attempt: Attempt) -> Any:
         request, url = attempt.request, attempt.url
         spare = self._spare.get(_kind(request))
         if spare and url.credentials is None:
             curl = spare.pop()
         else:
             curl = self._make(request.method, url)
-        curl.setopt(pycurl.URL, str(url))
+        curl.setopt(pycurl.URL, url.origin)
+        # libcurl would write escapes anew and leave out a question mark without a query.
+        curl.setopt(pycurl.REQUEST_TARGET, url.path)
         if not url.is_address:
-            curl.setopt(pycurl.RESOLVE, [_pin(url.target, addresses)])
+            curl.setopt(pycurl.RESOLVE, [_pin(url.target, attempt.addresses)])
         curl.setopt(pycurl.HTTPHEADER, _header_lines(request.headers))
         if request.method not in BODILESS:
             curl.setopt(pycurl.POSTFIELDS, request.body)
@@ -71,6 +73,8 @@ class Handles:
         curl.setopt(pycurl.WRITEFUNCTION, attempt.on_body)
         if request.may_be_told:
             curl.setopt(pycurl.HEADERFUNCTION, attempt.on_header)
+        if attempt.is_repeated:
+            curl.setopt(pycurl.FRESH_CONNECT, 1)
         # Zero would mean for ever.
         left_ms = int((attempt.deadline - time.monotonic()) * 1000)
         curl.setopt(pycurl.TIMEOUT_MS, max(1, left_ms))
@@ -78,7 +82,8 @@ class Handles:
 
     def give_back(self, curl: Any, attempt: Attempt) -> None:
         spare = self._spare.setdefault(_kind(attempt.request), [])
-        if attempt.url.credentials is None and len(spare) < MAX_SPARE_HANDLES:
+        is_like_others = attempt.url.credentials is None and not attempt.is_repeated
+        if is_like_others and len(spare) < MAX_SPARE_HANDLES:
             spare.append(curl)
         else:
             curl.close()
@@ -106,7 +111,7 @@ def _kind(request: Request) -> Kind:
     return request.method, request.may_be_told
 
 
-def _pin(target: guard.Target, addresses: list[str]) -> str:
+def _pin(target: guard.Target, addresses: tuple[str, ...]) -> str:
     """An entry for libcurl's own table of names, so that it asks nobody else."""
     listed = ",".join(f"[{a}]" if ":" in a else a for a in addresses)
     # The plus lets the entry expire, or every name ever called would stay in memory.

@@ -1,105 +1,121 @@
-"""Addresses of names, looked up beside the thread that sends."""
+"""Addresses of names: those known, those being looked up, and who waits for them."""
 
 from __future__ import annotations
 
 import heapq
 import logging
-import socket
-import threading
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import count
-from queue import SimpleQueue
 
-from tasks_api.delivery.attempts import Attempt, Place
+from tasks_api.delivery.attempts import Attempt
+from tasks_api.delivery.lookups import Turns
+from tasks_api.delivery.resolver import Found, Resolve, Unresolved
 
 logger = logging.getLogger(__name__)
 
 # Long enough for a burst to ask once, too short for anybody to notice that a host moved.
 NAME_LIFETIME = 5.0
-# getaddrinfo blocks for as long as a name server likes; so many may hang at once.
-MAX_LOOKUPS = 32
+# How long old addresses may still be used while nobody answers for their name.
+STALE_LIFETIME = 3600.0
+# An answer that takes longer is not waited for where old addresses are known.
+REFRESH_PATIENCE = 1.0
+MAX_KNOWN = 10_000
 
-Resolve = Callable[[str, int], list[str]]
 
+@dataclass(eq=False, slots=True)
+class _Known:
+    """What was found the last time, and until when it need not be asked again."""
 
-def resolve_name(host: str, port: int) -> list[str]:
-    """Every address of a name, in the order in which they should be tried."""
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in found))
+    found: Found
+    fresh_until: float
+    stale_until: float = 0.0
+    is_slow: bool = False
 
 
 @dataclass(eq=False, slots=True)
 class _Lookup:
     """A question to the name servers, with the attempts that wait for its answer."""
 
-    place: Place
-    waiters: dict[Attempt, None] = field(default_factory=dict)
-    # Stays None if nobody waited any more when its turn came, so that nobody was asked.
-    addresses: list[str] | None = None
+    host: str
+    # With the moment since when each waits.
+    waiters: dict[Attempt, float] = field(default_factory=dict)
+    tenants: set[Hashable] = field(default_factory=set)
+    # Who was first to have a turn, and when.
+    asked_by: Hashable = None
+    asked_at: float | None = None
+    is_under_way: bool = False
 
 
 class Names:
-    """Looks names up in a few threads, because getaddrinfo blocks and cannot be stopped."""
+    """Looks each name up once for all who wait for it; no tenant's hold up another's."""
 
     def __init__(
-        self, resolve: Resolve, *, lifetime: float, wake: Callable[[], None]
+        self,
+        resolve: Resolve,
+        *,
+        patience: float,
+        turn_patience: float,
+        lifetime: float,
+        wake: Callable[[], None],
     ) -> None:
+        """`patience` is how long name servers have to answer.
+
+        `turn_patience` is how long a request waits until they are asked.
+        """
         self._resolve = resolve
+        self._patience = patience
+        self._turn_patience = turn_patience
         self._lifetime = lifetime
         self._wake = wake
-        self._threads = 0
-        self._questions: SimpleQueue[_Lookup | None] = SimpleQueue()
-        self._answers: deque[_Lookup] = deque()
-        self._lookups: dict[Place, _Lookup] = {}
-        self._known: OrderedDict[Place, tuple[float, list[str]]] = OrderedDict()
+        self._turns = Turns()
+        self._answers: deque[tuple[_Lookup, Found]] = deque()
+        self._lookups: dict[str, _Lookup] = {}
+        self._known: OrderedDict[str, _Known] = OrderedDict()
         self._deadlines: list[tuple[float, int, Attempt, _Lookup]] = []
         self._serial = count()
 
-    def known(self, place: Place, now: float) -> list[str] | None:
-        """The addresses of a name that was looked up a moment ago."""
-        while self._known and next(iter(self._known.values()))[0] <= now:
-            self._known.popitem(last=False)
-        entry = self._known.get(place)
-        return entry[1] if entry else None
+    def known(self, host: str, now: float) -> Found | None:
+        """What is known of a name without asking; None is to ask."""
+        known = self._known.get(host)
+        if known and known.fresh_until > now:
+            return known.found
+        lookup = self._lookups.get(host)
+        late = now - lookup.asked_at if lookup and lookup.asked_at is not None else 0.0
+        if late > REFRESH_PATIENCE and (stale := self._stale(host, now)):
+            return stale
+        return Unresolved.SILENT if late > self._patience else None
 
     def ask(self, attempt: Attempt) -> None:
         """Let an attempt wait for its addresses, together with others of its host."""
-        place = attempt.place
-        if (lookup := self._lookups.get(place)) is None:
-            lookup = self._lookups[place] = _Lookup(place)
-            self._put(lookup)
-        lookup.waiters[attempt] = None
-        entry = (attempt.deadline, next(self._serial), attempt, lookup)
-        heapq.heappush(self._deadlines, entry)
+        host, now = attempt.url.target.host, time.monotonic()
+        if (lookup := self._lookups.get(host)) is None:
+            lookup = self._lookups[host] = _Lookup(host)
+        lookup.waiters[attempt] = now
+        if not lookup.is_under_way and attempt.tenant not in lookup.tenants:
+            lookup.tenants.add(attempt.tenant)
+            self._line_up(lookup, attempt.tenant)
+        is_known = self._stale(host, now) is not None
+        self._remind(now + (REFRESH_PATIENCE if is_known else 0.0), attempt, lookup)
+        self._begin()
 
-    def take_answered(self) -> Iterator[tuple[Attempt, list[str]]]:
-        """The attempts whose names were looked up, with what was found."""
-        while self._answers:
-            lookup = self._answers.popleft()
-            if lookup.addresses is None and lookup.waiters:
-                self._put(lookup)
-                continue
-            del self._lookups[lookup.place]
-            found = lookup.addresses or []
-            if found:
-                known_until = time.monotonic() + self._lifetime
-                self._known[lookup.place] = known_until, found
-            waiters, lookup.waiters = lookup.waiters, {}
-            yield from ((attempt, found) for attempt in waiters)
-        if not self._lookups:
-            self._deadlines.clear()
-
-    def take_expired(self) -> Iterator[Attempt]:
-        """The attempts that waited for a name until their time was up."""
+    def take_answered(self) -> Iterator[tuple[Attempt, Found]]:
+        """The attempts that need wait no longer, with what was found."""
         now = time.monotonic()
+        while self._answers:
+            lookup, found = self._answers.popleft()
+            yield from self._take_answer(lookup, found, now)
+        self._begin()
         while self._deadlines and self._deadlines[0][0] <= now:
             _, _, attempt, lookup = heapq.heappop(self._deadlines)
-            if attempt in lookup.waiters:
+            if attempt in lookup.waiters and (given := self._given_up(attempt, lookup)):
                 del lookup.waiters[attempt]
-                yield attempt
+                yield attempt, given
+        if not self._lookups:
+            self._deadlines.clear()
 
     def drain(self) -> list[Attempt]:
         """Every attempt that waits for a name, which will not be sent any more."""
@@ -114,30 +130,90 @@ class Names:
             return 0.0
         return self._deadlines[0][0] - time.monotonic() if self._deadlines else None
 
-    def close(self) -> None:
-        for _ in range(self._threads):
-            self._questions.put(None)
+    def _stale(self, host: str, now: float) -> Found | None:
+        known = self._known.get(host)
+        return known.found if known and known.stale_until > now else None
 
-    def _put(self, lookup: _Lookup) -> None:
-        self._questions.put(lookup)
-        if self._threads < min(len(self._lookups), MAX_LOOKUPS):
-            self._threads += 1
-            # A daemon, since a name server that never answers must not hold up an exit.
-            threading.Thread(target=self._work, name="names", daemon=True).start()
+    def _line_up(self, lookup: _Lookup, tenant: Hashable) -> None:
+        known = self._known.get(lookup.host)
+        self._turns.add(tenant, lookup.host, is_slow=bool(known and known.is_slow))
 
-    def _work(self) -> None:
-        while (lookup := self._questions.get()) is not None:
-            # Behind name servers that hang, most questions outlive those who asked them.
-            if lookup.waiters:
-                lookup.addresses = self._look_up(lookup.place)
-            self._answers.append(lookup)
-            self._wake()
+    def _begin(self) -> None:
+        while turn := self._turns.next():
+            tenant, host = turn
+            lookup = self._lookups.get(host)
+            if lookup is None or lookup.is_under_way or not lookup.waiters:
+                # Another tenant's turn came before, or nobody waits any more.
+                self._turns.release(tenant, host)
+                if lookup and not lookup.is_under_way:
+                    del self._lookups[host]
+                continue
+            self._ask_for(lookup, tenant)
 
-    def _look_up(self, place: Place) -> list[str]:
+    def _ask_for(self, lookup: _Lookup, tenant: Hashable) -> None:
+        lookup.is_under_way = True
+        lookup.asked_by = tenant
+        if lookup.asked_at is None:
+            lookup.asked_at = time.monotonic()
         try:
-            return self._resolve(*place)
-        except OSError:
-            return []
+            self._resolve(lookup.host, partial(self._report, lookup))
         except Exception:
             logger.exception("resolver failed", extra={"action": "name.failed"})
-            return []
+            self._report(lookup, Unresolved.BROKEN)
+
+    def _report(self, lookup: _Lookup, found: Found) -> None:
+        self._answers.append((lookup, found))
+        self._wake()
+
+    def _take_answer(
+        self, lookup: _Lookup, found: Found, now: float
+    ) -> Iterator[tuple[Attempt, Found]]:
+        host = lookup.host
+        self._turns.release(lookup.asked_by, host)
+        lookup.is_under_way = False
+        found = self._learn(host, found, now)
+        late = now - (lookup.asked_at or now)
+        if found is Unresolved.SILENT and lookup.waiters and late < self._patience:
+            # Behind all the others: who was silent once may well be so again.
+            self._line_up(lookup, lookup.asked_by)
+            return
+        del self._lookups[host]
+        waiters, lookup.waiters = lookup.waiters, {}
+        for attempt in waiters:
+            yield attempt, found
+
+    def _learn(self, host: str, found: Found, now: float) -> Found:
+        """Keep what was found; where nothing was, the old addresses serve on."""
+        known = _Known(found, now + self._lifetime)
+        if isinstance(found, list):
+            known.stale_until = now + STALE_LIFETIME
+        elif found is not Unresolved.MISSING:
+            known.is_slow = True
+            old = self._known.get(host)
+            if old is not None and old.stale_until > now:
+                known.found, known.stale_until = old.found, old.stale_until
+        self._known[host] = known
+        self._known.move_to_end(host)
+        if len(self._known) > MAX_KNOWN:
+            self._known.popitem(last=False)
+        return known.found
+
+    def _given_up(self, attempt: Attempt, lookup: _Lookup) -> Found | None:
+        """What an attempt is told that has waited long; None is to wait on."""
+        now = time.monotonic()
+        if stale := self._stale(lookup.host, now):
+            return stale
+        if lookup.asked_at is None:
+            until, found = (
+                lookup.waiters[attempt] + self._turn_patience,
+                Unresolved.CROWDED,
+            )
+        else:
+            until, found = lookup.asked_at + self._patience, Unresolved.SILENT
+        if now >= until:
+            return found
+        self._remind(until, attempt, lookup)
+        return None
+
+    def _remind(self, at: float, attempt: Attempt, lookup: _Lookup) -> None:
+        heapq.heappush(self._deadlines, (at, next(self._serial), attempt, lookup))

@@ -79,7 +79,7 @@ def text_of(raw: bytes) -> str:
 def _delay(verdict: Verdict) -> float:
     """Seconds until somebody must look at the run again."""
     match verdict:
-        case RetryAfter(delay=delay):
+        case RetryAfter(delay=delay) | Release(delay=delay):
             return delay
         case Open(deadline=deadline):
             return deadline
@@ -97,8 +97,8 @@ def state_of(verdict: Verdict) -> tuple[RunState, str]:
             return RunState.RETRYING, reason
         case Open():
             return RunState.OPEN, "The target answered 202 and is at work on it."
-        case Release():
-            return RunState.PENDING, ""
+        case Release(reason=reason):
+            return RunState.PENDING, reason
 
 
 # For statements that judge runs as `judged`: id, task_id, scheduled_for, is_final.

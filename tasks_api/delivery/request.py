@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
+from enum import StrEnum
 from functools import lru_cache
 from typing import NamedTuple
 from uuid import UUID
@@ -19,6 +20,15 @@ USER_AGENT = "scheduler-service/1.0"
 JSON = "application/json"
 # A body of theirs has no defined meaning (RFC 9110, 9.3.1 and 9.3.2).
 BODILESS = frozenset({"GET", "HEAD"})
+
+
+class Trouble(StrEnum):
+    """Why nothing was sent for a run that may well be sent a little later."""
+
+    # Nobody says where its host is.
+    SILENT_NAMES = "its name servers do not answer"
+    # Others stand before it, and it is in the way of others.
+    CROWDED = "too many wait before it"
 
 
 class Claimed(NamedTuple):
@@ -59,14 +69,14 @@ class Credentials(NamedTuple):
 
 
 class Request(NamedTuple):
-    """One HTTP request. `timeout` is in seconds and bounds all of it, DNS to answer."""
+    """One HTTP request. `timeout` is in seconds, from the connection to the answer."""
 
     method: str
     url: str
     headers: tuple[tuple[str, str], ...]
     body: bytes
     timeout: float
-    # Whether the answer's header may say not to try again.
+    # Whether the answer's headers may say when to try again, and if at all.
     may_be_told: bool = False
 
 
@@ -84,6 +94,9 @@ class Outcome(NamedTuple):
     no_retry: bool = False
     # False when it was withdrawn before anything was sent.
     was_sent: bool = True
+    trouble: Trouble | None = None
+    # Seconds after which what was not sent is worth another try.
+    pause: float = 0.0
 
 
 def options_of(text: str) -> RequestOptions:
@@ -112,9 +125,20 @@ def _options(text: str) -> RequestOptions:
     return RequestOptions(names, form=form and BodyForm(form), **stored)
 
 
+def comparable(name: str) -> str:
+    """What a header is called, however it is spelled.
+
+    Targets behind CGI, WSGI and their kin see X-Some and x_some as the same variable.
+    """
+    return _NOT_ALPHANUMERIC.sub("-", name.lower())
+
+
+_NOT_ALPHANUMERIC = re.compile("[^a-z0-9]")
+
+
 @lru_cache(maxsize=1000)
-def _lower(names: tuple[str, ...]) -> frozenset[str]:
-    return frozenset(name.lower() for name in names)
+def _comparable(names: tuple[str, ...]) -> frozenset[str]:
+    return frozenset(map(comparable, names))
 
 
 def build(
@@ -163,7 +187,7 @@ def build(
     if run.surface == Surface.TIMERS:
         headers.append(("Scheduler-Secret", credentials.shared_secret))
     if own:
-        replaced = _lower(options.header_names)
+        replaced = _comparable(options.header_names)
         headers = [each for each in headers if each[0].lower() not in replaced] + own
     return Request(
         run.method, url, tuple(headers), body.encode(), timeout, bool(run.retry)

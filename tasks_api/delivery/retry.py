@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import random
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from functools import lru_cache
+from math import ceil
 
-from tasks_api.delivery.request import Claimed, Outcome, sealed_apart
+from tasks_api.delivery.request import Claimed, Outcome, Trouble, sealed_apart
 from tasks_api.specs import Backoff, RetryPolicy
 
 ACCEPTED = 202
@@ -16,6 +18,12 @@ FIRST_FAILURE = 400
 CONFLICT = 409
 GONE = 410
 FACTOR = 4.0
+MOST_DIGITS = 18
+LONGEST_DATE = 64
+# Seconds after a run's moment for which silent name servers are no failure of its host.
+NAMES_PATIENCE = 60.0
+# Seconds until they are asked again, and until a run that stood in the way comes back.
+PAUSES = {Trouble.SILENT_NAMES: 10.0, Trouble.CROWDED: 2.0}
 
 
 @dataclass(frozen=True)
@@ -47,7 +55,13 @@ class Open:
 
 @dataclass(frozen=True)
 class Release:
-    """Nothing was sent: the run goes back, as if this worker had never held it."""
+    """Nothing was sent: the run goes back, as if this worker had never held it.
+
+    `reason` is why it is worth another try no sooner than in `delay` seconds.
+    """
+
+    delay: float = 0.0
+    reason: str = ""
 
 
 Verdict = Succeed | GiveUp | RetryAfter | Open | Release
@@ -55,8 +69,8 @@ Verdict = Succeed | GiveUp | RetryAfter | Open | Release
 
 def judge(outcome: Outcome, run: Claimed, *, now: datetime) -> Verdict:
     """What becomes of a run after an attempt, by the rules of its task."""
-    if not outcome.was_sent:
-        return Release()
+    if not (outcome.was_sent or _is_hopeless(outcome, run, now)):
+        return _released(outcome)
     status = outcome.status_code
     if status == ACCEPTED and (deadline := deadline_of(run)):
         return Open(deadline)
@@ -70,6 +84,43 @@ def judge(outcome: Outcome, run: Claimed, *, now: datetime) -> Verdict:
         return _back_off(reason, outcome, run, policy, now)
     delay = _delay(status, run.number, policy)
     return GiveUp(reason) if delay is None else RetryAfter(reason, delay)
+
+
+def _is_hopeless(outcome: Outcome, run: Claimed, now: datetime) -> bool:
+    """Whether a name has been silent for so long that it is its host that fails."""
+    late = (now - run.scheduled_for).total_seconds()
+    return outcome.trouble is Trouble.SILENT_NAMES and late > NAMES_PATIENCE
+
+
+def _released(outcome: Outcome) -> Release:
+    if outcome.trouble is None:
+        return Release()
+    delay = max(outcome.pause, PAUSES.get(outcome.trouble, 0.0))
+    return Release(delay, f"Waits: {outcome.error}.")
+
+
+def seconds_asked(retry_after: bytes, date: bytes, *, now: datetime) -> int:
+    """How long a Retry-After header asks to wait (RFC 9110, 10.2.3); 0 if it does not.
+
+    A moment is compared with the answer's own Date, whatever the clocks say, or with `now`.
+    """
+    asked = retry_after.strip()
+    if asked.isdigit():
+        # More digits than anybody reads stand for more than anybody waits.
+        return int(asked.lstrip(b"0")[:MOST_DIGITS] or b"0")
+    until = _http_date(asked)
+    if until is None:
+        return 0
+    return max(0, ceil((until - (_http_date(date) or now)).total_seconds()))
+
+
+def _http_date(text: bytes) -> datetime | None:
+    try:
+        moment = parsedate_to_datetime(text[:LONGEST_DATE].decode("ascii"))
+        # All of them are in UTC, and one of the three forms does not say so.
+        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        return None
 
 
 def deadline_of(run: Claimed) -> int | None:

@@ -7,6 +7,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Hashable
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 import certifi
@@ -15,9 +16,10 @@ import pycurl
 from tasks_api.delivery import guard
 from tasks_api.delivery.attempts import NOT_ALLOWED, NOT_FOUND, Attempt, Refusal
 from tasks_api.delivery.handles import Handles
-from tasks_api.delivery.names import NAME_LIFETIME, Names, Resolve, resolve_name
+from tasks_api.delivery.names import NAME_LIFETIME, Names
 from tasks_api.delivery.queues import Queues
-from tasks_api.delivery.request import Outcome, Request
+from tasks_api.delivery.request import Outcome, Request, Trouble
+from tasks_api.delivery.resolver import Found, Resolve, Resolver, Unresolved
 from tasks_api.delivery.sockets import Sockets
 
 logger = logging.getLogger(__name__)
@@ -25,6 +27,38 @@ logger = logging.getLogger(__name__)
 TOO_LATE = "not sent: its turn came too late"
 STOPPING = "not sent: the service is stopping"
 ABORTED = "aborted: the service is stopping"
+
+CROWDED = Outcome(
+    None,
+    "its host is slow, and other hosts of its tenant wait",
+    0,
+    was_sent=False,
+    trouble=Trouble.CROWDED,
+)
+# How often hosts are looked at that hold up others.
+LOOK_EVERY = 1.0
+# Addresses that waited longer for their turn are asked for again.
+ADDRESSES_LIFETIME = 30.0
+
+# What there is to say of a request without an address. Nothing of it was sent.
+_UNRESOLVED = {
+    Unresolved.MISSING: Outcome(None, NOT_FOUND, 0),
+    Unresolved.BROKEN: Outcome(None, NOT_FOUND, 0),
+    Unresolved.SILENT: Outcome(
+        None,
+        f"{NOT_FOUND}: its name servers do not answer",
+        0,
+        was_sent=False,
+        trouble=Trouble.SILENT_NAMES,
+    ),
+    Unresolved.CROWDED: Outcome(
+        None,
+        "too many other names of its tenant wait to be looked up",
+        0,
+        was_sent=False,
+        trouble=Trouble.CROWDED,
+    ),
+}
 
 Key = TypeVar("Key", bound=Hashable)
 
@@ -37,22 +71,33 @@ class Transport(Generic[Key]):
         *,
         on_done: Callable[[Key, Outcome], None],
         allow_private: bool,
+        denied: str = "",
         may_start: Callable[[Key], bool] | None = None,
         max_in_flight: int = 1000,
         max_per_host: int = 100,
-        resolve: Resolve = resolve_name,
+        tenant_of: Callable[[Key], Hashable] | None = None,
+        places_of: Callable[[Any], int] | None = None,
+        resolve: Resolve | None = None,
         refusal: Refusal | None = None,
+        lookup_timeout: float = 5.0,
+        turn_timeout: float = 10.0,
         name_lifetime: float = NAME_LIFETIME,
         ca_file: str | None = None,
     ) -> None:
         """`may_start` is asked when a request's turn has come; no means not to send it.
 
-        `refusal` replaces the guard's opinion of an address.
+        Those of different tenants, by `tenant_of`, take turns; `places_of` says how many
+        a tenant may have here. `denied` lists networks that nobody may call, and `refusal`
+        replaces the guard's opinion of an address.
         """
         self._on_done = on_done
         self._may_start = may_start or (lambda _key: True)
+        self._tenant_of = tenant_of or (lambda _key: None)
         self._allow_private = allow_private
-        self._refusal = refusal or (_never if allow_private else guard.address_refusal)
+        self._denied = denied
+        self._refusal = refusal or partial(
+            guard.address_refusal, allow_private=allow_private, denied=denied
+        )
         self._lock = threading.Lock()
         self._inbox: deque[tuple[Key, Request]] = deque()
         self._accepted = 0
@@ -61,8 +106,19 @@ class Transport(Generic[Key]):
         self._is_over = False
 
         self._sockets = Sockets()
-        self._queues = Queues(max_in_flight=max_in_flight, max_per_host=max_per_host)
-        self._names = Names(resolve, lifetime=name_lifetime, wake=self._sockets.ring)
+        self._queues = Queues(
+            max_in_flight=max_in_flight,
+            max_per_host=max_per_host,
+            places_of=places_of,
+        )
+        self._look_at = 0.0
+        self._names = Names(
+            resolve or Resolver(),
+            patience=lookup_timeout,
+            turn_patience=turn_timeout,
+            lifetime=name_lifetime,
+            wake=self._sockets.ring,
+        )
         self._active: dict[Any, Attempt] = {}
         self._handles = Handles(ca_file or certifi.where(), self._sockets.on_open)
         self._multi = pycurl.CurlMulti()
@@ -116,10 +172,9 @@ class Transport(Generic[Key]):
             self._multi.socket_action(fd, mask)
         self._collect()
         self._take_in()
-        for attempt, addresses in self._names.take_answered():
-            self._transfer(attempt, addresses)
-        for expired in self._names.take_expired():
-            self._finish(expired, error=expired.timed_out)
+        for attempt, found in self._names.take_answered():
+            self._line_up(attempt, found)
+        self._send_back()
         while self._stop_at is None and (begun := self._queues.next()):
             self._begin(begun)
         self._kick()
@@ -132,6 +187,7 @@ class Transport(Generic[Key]):
         waits = [
             None if timeout_ms < 0 else timeout_ms / 1000,
             self._names.patience(),
+            self._look_at - time.monotonic() if self._queues.waiting else None,
             None if self._stop_at is None else self._stop_at - time.monotonic(),
         ]
         known = [wait for wait in waits if wait is not None]
@@ -147,36 +203,70 @@ class Transport(Generic[Key]):
         while self._inbox:
             key, request = self._inbox.popleft()
             try:
-                url = guard.read_url(request.url, allow_private=self._allow_private)
+                url = guard.read_url(
+                    request.url, allow_private=self._allow_private, denied=self._denied
+                )
             except guard.RefusedTarget as refusal:
                 self._report(key, Outcome(None, str(refusal), 0))
                 continue
-            attempt = Attempt(key, request, url, self._refusal)
-            self._queues.add(attempt)
+            tenant = self._tenant_of(key)
+            attempt = Attempt(key, request, url, self._refusal, tenant)
+            self._look_up(attempt)
+
+    def _look_up(self, attempt: Attempt) -> None:
+        """Find out where it goes, before it takes a place that others could use."""
+        now = attempt.started_at = time.monotonic()
+        if attempt.url.is_address:
+            self._line_up(attempt, [attempt.url.target.host])
+        elif found := self._names.known(attempt.url.target.host, now):
+            self._line_up(attempt, found)
+        else:
+            self._names.ask(attempt)
+
+    def _line_up(self, attempt: Attempt, found: Found) -> None:
+        if isinstance(found, Unresolved):
+            waited_ms = round((time.monotonic() - attempt.started_at) * 1000)
+            outcome = _UNRESOLVED[found]._replace(duration_ms=waited_ms)
+            self._report(attempt.key, outcome)
+            return
+        attempt.addresses = tuple(found)
+        attempt.resolved_at = time.monotonic()
+        has_waited = attempt.waits_since > 0
+        attempt.waits_since = attempt.waits_since or attempt.resolved_at
+        self._queues.add(attempt, is_first=has_waited)
+
+    def _send_back(self) -> None:
+        """Give up those for which others of their tenants would wait for long."""
+        now = time.monotonic()
+        if now < self._look_at:
+            return
+        self._look_at = now + LOOK_EVERY
+        for attempt, pause in self._queues.take_crowded(now):
+            self._report(attempt.key, CROWDED._replace(pause=pause))
 
     def _begin(self, attempt: Attempt) -> None:
         now = time.monotonic()
+        if (
+            now - attempt.resolved_at > ADDRESSES_LIFETIME
+            and not attempt.url.is_address
+        ):
+            self._queues.release(attempt)
+            self._look_up(attempt)
+            return
         attempt.started_at = now
         attempt.deadline = now + attempt.request.timeout
         if not self._may_start(attempt.key):
             self._finish(attempt, error=TOO_LATE, was_sent=False)
-        elif attempt.url.is_address:
-            self._transfer(attempt, [attempt.url.target.host])
-        elif addresses := self._names.known(attempt.place, now):
-            self._transfer(attempt, addresses)
         else:
-            self._names.ask(attempt)
+            self._transfer(attempt)
 
-    def _transfer(self, attempt: Attempt, addresses: list[str]) -> None:
-        if not addresses:
-            self._finish(attempt, error=NOT_FOUND)
-            return
+    def _transfer(self, attempt: Attempt) -> None:
         # One bad answer among good ones is how rebinding looks.
-        if any(map(self._refusal, addresses)):
+        if any(map(self._refusal, attempt.addresses)):
             self._finish(attempt, error=NOT_ALLOWED)
             return
         try:
-            curl = self._handles.take(attempt, addresses)
+            curl = self._handles.take(attempt)
         except (pycurl.error, TypeError, ValueError, OverflowError):
             logger.exception("request unfit", extra={"action": "attempt.unfit"})
             self._finish(attempt, error="request cannot be sent as it is")
@@ -195,14 +285,23 @@ class Transport(Generic[Key]):
 
     def _complete(self, curl: Any, code: int, message: str) -> None:
         attempt = self._active.pop(curl)
+        if attempt.is_lost(curl, code):
+            self._repeat(curl, attempt)
+            return
         error = attempt.error(curl, code, message)
         status = None if error else curl.getinfo(pycurl.RESPONSE_CODE)
-        retry_after = (
-            curl.getinfo(pycurl.RETRY_AFTER) if status and status >= 300 else 0
-        )
+        # Whoever has succeeded need not be asked again.
+        retry_after = attempt.retry_after if status and status >= 300 else 0
         self._multi.remove_handle(curl)
         self._handles.give_back(curl, attempt)
         self._finish(attempt, status_code=status, retry_after=retry_after, error=error)
+
+    def _repeat(self, curl: Any, attempt: Attempt) -> None:
+        """Send it once more, on a connection of its own; its time goes on."""
+        self._multi.remove_handle(curl)
+        self._handles.give_back(curl, attempt)
+        attempt.is_repeated = True
+        self._transfer(attempt)
 
     def _finish(
         self,
@@ -239,10 +338,8 @@ class Transport(Generic[Key]):
     def _winds_down(self, stop_at: float) -> bool:
         """Withdraw what was not sent; whether to wait on for what was."""
         self._take_in()
-        for attempt in self._queues.drain():
+        for attempt in (*self._queues.drain(), *self._names.drain()):
             self._report(attempt.key, Outcome(None, STOPPING, 0, was_sent=False))
-        for attempt in self._names.drain():
-            self._finish(attempt, error=STOPPING, was_sent=False)
         return bool(self._active) and time.monotonic() < stop_at
 
     def _end(self) -> None:
@@ -254,10 +351,5 @@ class Transport(Generic[Key]):
             curl.close()
             self._finish(attempt, error=ABORTED)
         self._handles.close()
-        self._names.close()
         self._multi.close()
         self._sockets.close()
-
-
-def _never(_address: str) -> None:
-    return None

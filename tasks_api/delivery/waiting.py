@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
+from typing import Protocol
 from uuid import UUID
 
 from tasks_api.ids import lane_of, moment_of
 
-# How many runs more may be begun of the tenants in a lane.
-Room = Callable[[int], int]
+
+class Room(Protocol):
+    """How many runs more may be begun of the tenants in a lane, after those just begun."""
+
+    def __call__(self, lane: int, mine: int = 0, begun: int = 0) -> int:
+        """`begun` of all, and `mine` of these are the lane's own."""
+
+
 # By their numbers, which begin with their moments: UUIDs compare in Python, and slowly.
 _Heap = list[tuple[int, UUID]]
 
@@ -55,7 +62,7 @@ class Waiting:
         while self._due and moment_of(self._due[0][1]) <= until and len(popped) < most:
             entry = heapq.heappop(self._due)
             lane = lane_of(entry[1])
-            if taken[lane] < room(lane):
+            if room(lane, taken[lane], len(popped)) > 0:
                 taken[lane] += 1
                 popped.append(entry[1])
             else:

@@ -11,6 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 PURE = {
+    "accounts.refusals",
     "tasks_api.arrays",
     "tasks_api.coming",
     "tasks_api.cron",
@@ -24,6 +25,7 @@ PURE = {
     "tasks_api.delivery.run_tokens",
     "tasks_api.delivery.signing",
     "tasks_api.delivery.retry",
+    "tasks_api.delivery.shares",
     "tasks_api.delivery.guard",
 }
 MODELS = {
@@ -69,15 +71,18 @@ CORE = {
     "tasks_api.streaks",
     "tasks_api.survey",
     "tasks_api.tallies",
+    "tasks_api.targets",
     "tasks_api.vitals",
     "tasks_api.waking",
     "tasks_api.delivery.attempts",
     "tasks_api.delivery.engine",
     "tasks_api.delivery.handles",
     "tasks_api.delivery.leases",
+    "tasks_api.delivery.lookups",
     "tasks_api.delivery.names",
     "tasks_api.delivery.queues",
     "tasks_api.delivery.record",
+    "tasks_api.delivery.resolver",
     "tasks_api.delivery.sockets",
     "tasks_api.delivery.transport",
     "tasks_api.delivery.waiting",
@@ -101,6 +106,8 @@ DOORS = {
         "tasks_api.delivery.sockets",
         "tasks_api.delivery.transport",
     },
+    # Nor is any name looked up whose addresses nobody checks.
+    "pycares": {"tasks_api.delivery.resolver"},
     # What is counted has its names in one place, and what is surveyed in another.
     "prometheus_client": {"tasks_api.metrics", "tasks_api.survey"},
     # Messages are hints: what must happen does not depend on Celery.

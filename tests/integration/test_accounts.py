@@ -6,6 +6,7 @@ from datetime import timedelta
 from io import StringIO
 
 import pytest
+from django.conf import LazySettings
 from django.core.management import CommandError, call_command
 from django.db import connection
 from django.utils import timezone
@@ -179,10 +180,32 @@ def test_two_tenants_cannot_have_one_shared_secret() -> None:
         run("configure_tenant", "Beta", "--shared-secret", "s3cret")
 
 
-@pytest.mark.parametrize("url", ["ftp://example.com", "example.com", "http://"])
-def test_a_callback_url_that_cannot_be_called_is_refused(url: str) -> None:
-    with pytest.raises(CommandError, match="callback URL"):
-        run("configure_tenant", "Alpha", "--callback-url", url)
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("ftp://example.com", "The URL must be absolute, http or https, with a host."),
+        ("example.com", "The URL must be absolute, http or https, with a host."),
+        ("http://", "The URL must be absolute, http or https, with a host."),
+        ("http://user:pa ss@example.com/", "The URL contains white space"),
+        ("http://us\uff03er:pw@[::1]@host/", "The URL must be absolute"),
+        ("http://127.0.0.1/", "Loopback addresses may not be called."),
+        ("http://localhost:8000/", "Loopback addresses may not be called."),
+        ("http://169.254.169.254/", "Link-local addresses may not be called."),
+        ("http://198.41.0.4/", "Addresses that the operator denies may not be called."),
+    ],
+)
+@pytest.mark.parametrize("what", ["callback", "notification"])
+def test_a_url_of_a_tenant_is_checked_like_a_target(
+    settings: LazySettings, what: str, url: str, why: str
+) -> None:
+    settings.SCHEDULER_ALLOW_PRIVATE_TARGETS = False
+    settings.SCHEDULER_DENIED_NETWORKS = "198.41.0.4"
+
+    with pytest.raises(CommandError, match=f"{what} URL. {why}") as refused:
+        run("configure_tenant", "Alpha", f"--{what}-url", url)
+
+    assert "pw@" not in str(refused.value)
+    assert not Tenant.objects.filter(name="Alpha").exists()
 
 
 def test_two_signing_secrets_live_while_one_replaces_the_other(user: User) -> None:

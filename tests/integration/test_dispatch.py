@@ -11,12 +11,16 @@ from typing import Any
 import pytest
 from django.conf import settings
 from django.db import connection
+from django.db.models import F
 from django.utils import timezone
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
 from accounts.models import User
 from tasks_api import clock, dispatch, periodic, schedules, services, waking
 from tasks_api.delivery import leases
+from tasks_api.delivery.record import Finished, record
+from tasks_api.delivery.request import Outcome
+from tasks_api.delivery.retry import Release
 from tasks_api.ids import lane_of, moment_of
 from tasks_api.models import Attempt, Run, Task
 from tasks_api.schedules import Cron, Interval, Once, Schedule
@@ -239,6 +243,22 @@ def test_a_run_whose_worker_died_is_sent_again_under_its_own_id(user: User) -> N
     assert claimed.number == 2
     lost = Attempt.objects.get(run=run)
     assert (lost.number, lost.error) == (1, "The worker was lost.")
+
+
+def test_a_run_that_was_not_sent_waits_and_has_no_attempt(user: User) -> None:
+    run = dispatched(user)
+    [claimed] = leases.claim([run.pk])
+    now = timezone.now()
+    silent = Outcome(None, "silent", 0, was_sent=False)
+
+    record([Finished(claimed, silent, Release(10.0, "Waits: silent."), now)])
+
+    run.refresh_from_db()
+    assert (run.state, run.reason) == (RunState.PENDING, "Waits: silent.")
+    assert (run.attempt_count, run.attempts.count()) == (0, 0)
+    assert waking.wake_due().run_ids == []
+    Run.objects.update(wake_at=F("wake_at") - 11 * SECOND)
+    assert waking.wake_due().run_ids == [run.pk]
 
 
 def test_a_run_that_keeps_losing_its_worker_fails_in_the_end(user: User) -> None:

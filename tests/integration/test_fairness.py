@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 
 import pytest
 from django.conf import LazySettings
 from django.utils import timezone
 
+from accounts import services as accounts
 from accounts.models import User
 from accounts.services import configure_tenant
 from tasks_api import dispatch
@@ -17,6 +19,7 @@ from tasks_api.models import Run, Task
 from tasks_api.schedules import Interval, Once
 from tests.integration.conftest import Recorded
 from tests.integration.test_dispatch import HOUR, SECOND, store
+from tests.integration.test_transport import Held, RawServer
 from tests.receiver import Receiver
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -165,3 +168,41 @@ def test_a_flood_of_slow_requests_lets_others_pass(
     # Those that came later did not wait for the flood to be over.
     assert paths[-1] == "/slow"
     assert not Run.objects.exclude(state="succeeded").exists()
+
+
+@pytest.fixture
+def twenty_places(settings: LazySettings) -> None:
+    settings.SCHEDULER_MAX_IN_FLIGHT = 20
+    settings.SCHEDULER_MAX_PER_TENANT = 10
+
+
+@pytest.fixture
+def held() -> Iterator[Held]:
+    """What a target does that answers nobody yet."""
+    held = Held()
+    yield held
+    held.open()
+
+
+def test_two_floods_leave_places_to_a_third_tenant(
+    user: User,
+    stranger: User,
+    receiver: Receiver,
+    twenty_places: None,
+    engine: Engine,
+    held: Held,
+    recorded: Recorded,
+) -> None:
+    hanging = RawServer(held)
+    for owner in (user, stranger):
+        flood(owner, 15, hanging.url)
+        engine.accept(dispatch.dispatch_due().run_ids)
+    held.wait_for(18)
+    flood(accounts.provision("Gamma", "gil"), 1, receiver.url + "/quick")
+
+    engine.accept(dispatch.dispatch_due().run_ids)
+
+    assert recorded.wait_for(1)[0].run.url == receiver.url + "/quick"
+    held.open()
+    recorded.wait_for(31)
+    hanging.close()

@@ -189,6 +189,33 @@ def test_what_was_posted_is_stored_and_shown(api: APIClient, text: str) -> None:
     assert detail.content in listed.content
 
 
+NUMBERS = "[-0, 0, -0.0, 0e0, 1e5, 1E5, 1.0e+05, 100e-2, 0.00000001, 1E-7, -1.50]"
+
+
+def test_numbers_keep_the_text_that_they_were_posted_with(api: APIClient) -> None:
+    text = f'{{"numbers": {NUMBERS}}}'
+
+    location = api.post("/tasks/", BODY % text, content_type=JSON)["Location"]
+
+    assert Task.objects.get().body == text
+    assert NUMBERS in api.get(location).content.decode()
+
+
+@pytest.mark.parametrize("frequency", ["-0", "-0.0", "0e5"])
+def test_nothing_is_no_frequency_however_it_is_written(
+    api: APIClient, frequency: str
+) -> None:
+    body = (
+        '{"task_type": "periodic", "start_datetime": "2090-12-05", "end_datetime": '
+        '"2091-12-05", "url": "http://example.com/", "frequency": %s}'
+    )
+
+    answer = api.post("/tasks/", body % frequency, content_type=JSON)
+
+    assert answer.status_code == 400
+    assert "frequency" in answer.json()["error"]["message"]
+
+
 def test_of_two_equal_keys_the_last_counts(api: APIClient) -> None:
     api.post("/tasks/", BODY % '{"a": 1, "a": 2}', content_type=JSON)
 

@@ -119,6 +119,15 @@ def test_headers_arrive_and_take_the_place_of_ours(
     assert request.headers["x-scheduled-for"]
 
 
+def test_headers_take_the_place_of_ours_however_they_are_spelled(
+    local: APIClient, receiver: Receiver, engine: Engine, recorded: Recorded
+) -> None:
+    request = sent(local, receiver, engine, recorded, headers={"User_Agent": "mine"})
+
+    assert request.headers["user_agent"] == "mine"
+    assert "user-agent" not in request.headers
+
+
 def test_a_timeout_of_its_own_ends_a_request(
     local: APIClient, receiver: Receiver, engine: Engine, recorded: Recorded
 ) -> None:

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tasks_api.delivery.attempts import MAX_ANSWER_BYTES
-from tasks_api.delivery.request import Outcome, Request
+from tasks_api.delivery.request import Outcome, Request, Trouble
+from tasks_api.delivery.resolver import Found, Report, Resolve
 from tasks_api.delivery.transport import Transport
 from tests.corpus import INSIDE, REFUSED_URLS
 from tests.receiver import Receiver
@@ -111,6 +112,13 @@ def target() -> Iterator[Receiver]:
     started.stop()
 
 
+def resolving(answer: Callable[[str], Found]) -> Resolve:
+    def resolve(host: str, report: Report) -> None:
+        report(answer(host))
+
+    return resolve
+
+
 def request(url: str, *, method: str = "POST", body: bytes = b"{}", timeout: float = 5):
     return Request(method, url, (("User-Agent", "test"),), body, timeout)
 
@@ -152,6 +160,18 @@ def test_other_methods_are_sent_as_they_are(make, outcomes, target, method) -> N
         ("/a/../b/./c", "/a/../b/./c"),
         ("/100%", "/100%"),
         ("/x#part", "/x"),
+        ("/a%2fb/%C3%bc%7E", "/a%2fb/%C3%bc%7E"),
+        ("/x?a=%2f%zz&b", "/x?a=%2f%zz&b"),
+        ("/x?", "/x?"),
+        ("?", "/?"),
+        ("", "/"),
+        ("#part", "/"),
+        ("?a=b#part", "/?a=b"),
+        ("/x//../%2e%2E/..;/", "/x//../%2e%2E/..;/"),
+        ("/x?next=http://e.org/?a#", "/x?next=http://e.org/?a"),
+        ("/{a}|^`<b>[c]\"'*", "/{a}|^`<b>[c]\"'*"),
+        ("/%00%0d%0aX:%20y", "/%00%0d%0aX:%20y"),
+        ("/@:80/x", "/@:80/x"),
     ],
 )
 def test_a_path_is_changed_only_as_http_demands(
@@ -208,7 +228,7 @@ def test_a_status_is_reported_and_a_redirect_not_followed(
         )
     )
 
-    make().send(1, request(server.url))
+    make().send(1, request(server.url)._replace(may_be_told=True))
 
     outcome = outcomes.wait_for(1)[1]
     # Whoever has succeeded need not be asked again.
@@ -217,6 +237,35 @@ def test_a_status_is_reported_and_a_redirect_not_followed(
         7 if status > 300 else 0,
     )
     assert elsewhere.connections == 0
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ("Retry-After: 86400", 86_400),
+        ("retry-after:  99999999999999999999 ", 999_999_999_999_999_999),
+        ("Retry-After: soon", 0),
+        (
+            "Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n"
+            "Retry-After: Mon, 07 Nov 1994 08:49:37 GMT",
+            86_400,
+        ),
+        ("Retry-After: Sun, 06 Nov 1994 08:49:37 GMT", 0),
+    ],
+)
+def test_patience_is_as_long_as_the_target_asks(
+    make, outcomes, raw, headers, seconds
+) -> None:
+    server = raw(
+        lambda c: c.sendall(
+            b"HTTP/1.1 103 Early Hints\r\nRetry-After: 5\r\n\r\n"
+            b"HTTP/1.1 503 X\r\nContent-Length: 0\r\n" + headers.encode() + b"\r\n\r\n"
+        )
+    )
+
+    make().send(1, request(server.url)._replace(may_be_told=True))
+
+    assert outcomes.wait_for(1)[1].retry_after == seconds
 
 
 def drip(prefix: bytes) -> Callable[[socket.socket], None]:
@@ -338,7 +387,7 @@ def test_a_name_with_one_answer_inside_is_refused(
     make, outcomes, target, answers
 ) -> None:
     port = target.url.rpartition(":")[2]
-    transport = make(allow_private=False, resolve=lambda host, port: answers)
+    transport = make(allow_private=False, resolve=resolving(lambda host: answers))
 
     transport.send(1, request(f"http://rebinding.example:{port}/"))
 
@@ -351,12 +400,12 @@ def test_the_address_that_was_checked_is_the_one_that_is_connected_to(
 ) -> None:
     asked: list[str] = []
 
-    def resolve(host: str, port: int) -> list[str]:
+    def answer(host: str) -> list[str]:
         asked.append(host)
         return ["127.0.0.1"]
 
     port = target.url.rpartition(":")[2]
-    transport = make(resolve=resolve)
+    transport = make(resolve=resolving(answer))
 
     transport.send(1, request(f"http://no-such-name.example:{port}/x"))
 
@@ -373,7 +422,7 @@ def test_a_name_that_moves_inside_is_refused_from_then_on(
     transport = make(
         allow_private=False,
         refusal=lambda address: "inside" if address.startswith("10.") else None,
-        resolve=lambda host, port: next(answers),
+        resolve=resolving(lambda host: next(answers)),
         name_lifetime=0.0,
     )
     port = target.url.rpartition(":")[2]
@@ -387,25 +436,8 @@ def test_a_name_that_moves_inside_is_refused_from_then_on(
     assert found[2].error == "target address is not allowed"
 
 
-def test_a_name_server_that_hangs_holds_up_nobody_else(make, outcomes, target) -> None:
-    release = threading.Event()
-
-    def resolve(host: str, port: int) -> list[str]:
-        release.wait(10)
-        return []
-
-    transport = make(resolve=resolve)
-    transport.send("stuck", request("http://stuck.example/", timeout=0.4))
-    transport.send("quick", request(target.url + "/x"))
-
-    found = outcomes.wait_for(2)
-    release.set()
-    assert found["quick"].status_code == 200
-    assert found["stuck"].error.startswith("timed out")
-
-
 def test_a_slow_host_takes_its_own_places_only(make, outcomes, target) -> None:
-    slow = Receiver()
+    slow = Receiver("127.0.0.2")
     slow.start()
     slow.answer("/slow", delay=0.5)
     transport = make(max_per_host=2)
@@ -418,6 +450,90 @@ def test_a_slow_host_takes_its_own_places_only(make, outcomes, target) -> None:
     outcomes.wait_for(7)
     slow.stop()
     assert all(outcome.status_code == 200 for outcome in outcomes.by_key.values())
+
+
+class Held:
+    """Answers nobody until it is told to, and knows how many waited at once."""
+
+    def __init__(self) -> None:
+        self.most = self._now = 0
+        self._changed = threading.Condition()
+        self._is_open = False
+
+    def __call__(self, connection: socket.socket) -> None:
+        self.pause()
+        connection.sendall(OK)
+
+    def pause(self) -> None:
+        with self._changed:
+            self._now += 1
+            self.most = max(self.most, self._now)
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: self._is_open, timeout=20)
+            self._now -= 1
+
+    def wait_for(self, count: int) -> None:
+        with self._changed:
+            assert self._changed.wait_for(lambda: self._now >= count, timeout=20)
+
+    def open(self) -> None:
+        with self._changed:
+            self._is_open = True
+            self._changed.notify_all()
+
+
+def test_many_names_of_one_address_have_its_places_only(make, outcomes, raw) -> None:
+    held = Held()
+    server = raw(held)
+    port = server.url.split(":")[2].strip("/")
+    transport = make(
+        max_per_host=5, resolve=resolving(lambda host: ["127.0.0.1", "127.0.0.2"])
+    )
+    for number in range(40):
+        transport.send(number, request(f"http://n{number % 10}.test:{port}/"))
+    held.wait_for(5)
+    held.open()
+
+    found = outcomes.wait_for(40)
+    assert {outcome.status_code for outcome in found.values()} == {200}
+    assert held.most == 5
+
+
+def test_a_tenant_that_waits_for_a_hanging_host_leaves_places_to_others(
+    make, outcomes, raw
+) -> None:
+    held = Held()
+    server = raw(held)
+    transport = make(max_per_host=20, tenant_of=lambda key: key[0])
+    for number in range(50):
+        transport.send(("flood", number), request(server.url, timeout=20))
+    held.wait_for(18)
+    transport.send(("small", 0), request(server.url, timeout=20))
+
+    held.wait_for(19)
+    held.open()
+    outcomes.wait_for(51)
+
+
+def test_what_a_hanging_host_keeps_waiting_makes_way_for_other_hosts(
+    make, outcomes, raw
+) -> None:
+    held = Held()
+    server = raw(held)
+    transport = make(
+        max_per_host=5, tenant_of=lambda _: "flood", places_of=lambda _: 20
+    )
+    for number in range(20):
+        transport.send(number, request(server.url, timeout=20))
+    held.wait_for(5)
+
+    sent_back = outcomes.wait_for(10)
+
+    assert not any(outcome.was_sent for outcome in sent_back.values())
+    assert {outcome.trouble for outcome in sent_back.values()} == {Trouble.CROWDED}
+    assert all(outcome.pause >= 2 for outcome in sent_back.values())
+    held.open()
+    assert {o.was_sent for o in list(outcomes.wait_for(20).values())[10:]} == {True}
 
 
 def test_a_request_whose_turn_is_refused_is_not_sent(make, outcomes, target) -> None:
@@ -509,3 +625,97 @@ def test_a_request_cut_on_kept_connections_is_sent_once_more_at_most(
     assert outcomes.wait_for(6)["cut"].error
     assert server.cut_requests == 2
     server.close()
+
+
+class Forgetful:
+    """Keeps connections open, and then closes some of them when a request comes on one."""
+
+    def __init__(self, is_cut: Callable[[int], bool]) -> None:
+        self.seen: list[bytes] = []
+        self._is_cut = is_cut
+        self._kept = 0
+        self._lock = threading.Lock()
+
+    def __call__(self, connection: socket.socket) -> None:
+        connection.sendall(OK)
+        while head := connection.recv(65536):
+            if head.startswith(b"xx"):
+                continue  # The rest of a large body, which was answered before.
+            with self._lock:
+                self.seen.append(head.split()[1])
+                self._kept += 1
+                if self._is_cut(self._kept):
+                    return
+            connection.sendall(OK)
+
+
+@pytest.mark.parametrize("method", ["POST", "GET", "DELETE"])
+@pytest.mark.parametrize("size", [2, 1_000_000])
+def test_a_request_that_a_kept_connection_lost_is_repeated_on_a_fresh_one(
+    make, outcomes, raw, method, size
+) -> None:
+    held, forgetful = Held(), Forgetful(lambda _: True)
+
+    def serve(connection: socket.socket) -> None:
+        # All are under way at once, so that each has a connection of its own.
+        held.pause()
+        forgetful(connection)
+
+    server = raw(serve)
+    transport = make()
+    for number in range(5):
+        transport.send(number, request(server.url))
+    held.wait_for(5)
+    held.open()
+    outcomes.wait_for(5)
+
+    body = b"x" * size if method == "POST" else b""
+    transport.send("lost", request(server.url + "lost", method=method, body=body))
+
+    assert outcomes.wait_for(6)["lost"].status_code == 200
+    # Not on another kept one, that would have been lost like the first.
+    assert forgetful.seen == [b"/lost"]
+    assert server.connections == 6
+
+
+def test_a_target_that_closes_a_third_of_its_kept_connections_loses_nothing(
+    make, outcomes, raw
+) -> None:
+    server = raw(Forgetful(lambda number: number % 3 == 0))
+    transport = make()
+    for number in range(300):
+        transport.send(number, request(server.url))
+
+    found = outcomes.wait_for(300)
+    assert {(o.status_code, o.error) for o in found.values()} == {(200, "")}
+
+
+def test_a_request_of_which_an_answer_has_begun_is_not_repeated(
+    make, outcomes, raw
+) -> None:
+    seen = []
+
+    def serve(connection: socket.socket) -> None:
+        connection.sendall(OK)
+        seen.append(connection.recv(65536))
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nshort")
+
+    transport = make()
+    server = raw(serve)
+    transport.send(1, request(server.url))
+    outcomes.wait_for(1)
+    transport.send(2, request(server.url))
+
+    assert outcomes.wait_for(2)[2].error
+    assert (len(seen), server.connections) == (1, 1)
+
+
+def test_a_request_lost_on_a_fresh_connection_is_not_repeated(
+    make, outcomes, raw
+) -> None:
+    server = raw(lambda connection: None)
+
+    make().send(1, request(server.url))
+
+    assert outcomes.wait_for(1)[1].error
+    assert server.connections == 1

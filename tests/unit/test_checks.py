@@ -6,7 +6,12 @@ import pytest
 from django.conf import LazySettings
 from django.core.checks import ERROR, WARNING
 
-from scheduler_service.checks import LEAST, check_settings, check_shared_secret
+from scheduler_service.checks import (
+    LEAST,
+    check_networks,
+    check_settings,
+    check_shared_secret,
+)
 
 
 def test_the_defaults_are_sound() -> None:
@@ -39,3 +44,13 @@ def test_a_secret_that_may_be_guessed_is_told_of(
     settings.SECRET, settings.DEVELOPMENT = secret, is_development
 
     assert [found.level for found in check_shared_secret()] == levels
+
+
+def test_networks_that_are_none_are_refused(settings: LazySettings) -> None:
+    assert check_networks() == []
+
+    settings.SCHEDULER_DENIED_NETWORKS = "10.0.0.0/8,203.0.113.7/24"
+
+    [error] = check_networks()
+    assert "SCHEDULER_DENIED_NETWORKS" in error.msg
+    assert "203.0.113.7/24" in error.msg

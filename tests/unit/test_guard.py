@@ -10,7 +10,12 @@ from hypothesis import strategies as st
 from requests_hardened.ip_filter import _is_ip_in_extra_blocked_ranges
 from ssrfguard import Policy
 
-from tasks_api.delivery.guard import RefusedTarget, address_refusal, parse_target
+from tasks_api.delivery.guard import (
+    RefusedTarget,
+    address_refusal,
+    networks,
+    parse_target,
+)
 from tests.corpus import ALLOWED_URLS, INSIDE, MALFORMED_URLS, OUTSIDE, REFUSED_URLS
 
 
@@ -75,3 +80,48 @@ def _agree(address: str) -> None:
         assert Policy().permits_address(ip)
         assert ip.is_global
         assert not _is_ip_in_extra_blocked_ranges(ip)
+
+
+DENIED = "8.8.8.0/24, 2606:4700::/32,10.1.2.3"
+
+
+@pytest.mark.parametrize("private", [False, True])
+@pytest.mark.parametrize(
+    "address",
+    [
+        "8.8.8.8",
+        "2606:4700:4700::1111",
+        "10.1.2.3",
+        # An IPv4 address inside an IPv6 one.
+        "::ffff:8.8.8.8",
+        "::8.8.8.8",
+        "64:ff9b::808:808",
+        "2002:808:808::1",
+    ],
+)
+def test_what_the_operator_denies_is_refused_with_private_targets_allowed_or_not(
+    address: str, private: bool
+) -> None:
+    host = f"[{address}]" if ":" in address else address
+
+    assert address_refusal(address, allow_private=private, denied=DENIED)
+    with pytest.raises(RefusedTarget):
+        parse_target(f"http://{host}/", allow_private=private, denied=DENIED)
+
+
+def test_beside_what_is_denied_everything_is_as_before() -> None:
+    assert address_refusal("8.8.9.1", denied=DENIED) is None
+    assert address_refusal("10.1.2.4", denied=DENIED)
+    assert address_refusal("10.1.2.4", allow_private=True, denied=DENIED) is None
+
+
+@pytest.mark.parametrize(
+    "text", ["8.8.8.8/24", "example.com", "1.2.3.4/33", "8.8.8.0-9"]
+)
+def test_what_is_no_network_is_not_taken_for_one(text: str) -> None:
+    with pytest.raises(ValueError, match=text.partition("/")[0]):
+        networks(f"10.0.0.0/8, {text}")
+
+
+def test_no_networks_are_none() -> None:
+    assert networks("") == networks(" , ") == ()

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks_api.delivery.request import Claimed, Outcome
+from tasks_api.delivery.request import Claimed, Outcome, Trouble
 from tasks_api.delivery.retry import (
     GiveUp,
     Release,
@@ -19,6 +19,7 @@ from tasks_api.delivery.retry import (
     Succeed,
     Verdict,
     judge,
+    seconds_asked,
 )
 from tasks_api.specs import Backoff, RetryPolicy
 
@@ -197,3 +198,79 @@ def test_a_target_may_want_no_retry() -> None:
     assert found == GiveUp("HTTP 503; the target asked for no retry")
     # The statuses of cron jobs know no such word.
     assert judge(outcome, run(policy=POLICY), now=MIDNIGHT) == RetryAfter("HTTP 503", 1)
+
+
+def unsent(trouble: Trouble, pause: float = 0.0) -> Outcome:
+    return Outcome(None, "why", 0, was_sent=False, trouble=trouble, pause=pause)
+
+
+def test_what_was_not_sent_goes_back_and_says_why() -> None:
+    for trouble in Trouble:
+        verdict = judge(unsent(trouble), run(), now=MIDNIGHT + timedelta(seconds=59))
+        assert isinstance(verdict, Release)
+        assert verdict.reason == "Waits: why."
+        assert 0 < verdict.delay <= 10
+
+    patient = judge(unsent(Trouble.CROWDED, 25.0), run(), now=NOON)
+    assert patient == Release(25.0, "Waits: why.")
+
+
+def test_name_servers_that_stay_silent_are_a_failure_of_the_host() -> None:
+    late = MIDNIGHT + timedelta(seconds=61)
+
+    assert judge(unsent(Trouble.SILENT_NAMES), run(), now=late) == GiveUp("why")
+    tried_again = judge(unsent(Trouble.SILENT_NAMES), run(policy=LADDER), now=late)
+    assert isinstance(tried_again, RetryAfter)
+
+
+MONTH_LATER = "Tue, 22 Dec 2026 12:00:00 GMT"
+
+
+@pytest.mark.parametrize(
+    ("asked", "seconds"),
+    [
+        ("0", 0),
+        ("7", 7),
+        ("86400", 86_400),
+        ("0000000000000000000000007", 7),
+        ("99999999999999999999", 999_999_999_999_999_999),
+        ("9" * 16_000, 999_999_999_999_999_999),
+        # The three forms of a date (RFC 9110, 5.6.7).
+        (MONTH_LATER, 30 * 86_400),
+        ("Tuesday, 22-Dec-26 12:00:00 GMT", 30 * 86_400),
+        ("Tue Dec 22 12:00:00 2026", 30 * 86_400),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", 251_606_951_999),
+        ("Sun, 22 Nov 2026 11:00:00 GMT", 0),
+        ("", 0),
+        ("-1", 0),
+        ("1.5", 0),
+        ("soon", 0),
+        ("\u0665", 0),
+        ("Fri, 99 Dec 2026 99:99:99 GMT", 0),
+        ("x" * 100_000, 0),
+    ],
+)
+def test_patience_is_asked_for_in_seconds_or_with_a_date(
+    asked: str, seconds: int
+) -> None:
+    assert seconds_asked(asked.encode(), b"", now=NOON) == seconds
+
+
+def test_a_date_is_compared_with_the_clock_of_who_gave_it() -> None:
+    an_hour_ahead = b"Sun, 22 Nov 2026 13:00:00 GMT"
+
+    asked = seconds_asked(b"Sun, 22 Nov 2026 13:00:30 GMT", an_hour_ahead, now=NOON)
+
+    assert asked == 30
+
+
+@pytest.mark.parametrize("asked", ["86400", "99999999999999999999"])
+def test_the_patience_of_a_target_goes_up_to_the_longest_delay(asked: str) -> None:
+    policy = Backoff(6, 10, max_delay=604_800, max_age=10**7)
+    seconds = seconds_asked(asked.encode(), b"", now=NOON)
+    outcome = Outcome(503, "", 5, retry_after=seconds)
+
+    verdict = judge(outcome, run(policy=policy), now=MIDNIGHT)
+
+    assert isinstance(verdict, RetryAfter)
+    assert verdict.delay == min(seconds, 604_800)

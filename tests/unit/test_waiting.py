@@ -16,8 +16,12 @@ def run(seconds: int, tenant_id: int = SMALL) -> UUID:
     return id_for(NOON + timedelta(seconds=seconds), tenant_id)
 
 
-def plenty(lane: int) -> int:
+def plenty(lane: int, mine: int = 0, begun: int = 0) -> int:
     return 1000
+
+
+def full(lane: int, mine: int = 0, begun: int = 0) -> int:
+    return 0
 
 
 def popped(
@@ -57,15 +61,18 @@ def test_a_tenant_without_room_stands_aside_until_it_has_some() -> None:
     waiting.add([small, *reversed(flood)])
     rooms = {FLOOD: 1, SMALL: 9}
 
-    assert popped(waiting, room=rooms.__getitem__) == [flood[0], small]
+    def room(lane: int, mine: int = 0, begun: int = 0) -> int:
+        return rooms[lane] - mine
+
+    assert popped(waiting, room=room) == [flood[0], small]
     waiting.add([flood[1]])
     assert waiting.first_moment() is None
     assert len(waiting) == 4
     rooms[FLOOD] = 2
-    waiting.call_back(rooms.__getitem__)
+    waiting.call_back(room)
     # Nobody has begun those called back: they may be called more than once.
-    waiting.call_back(rooms.__getitem__)
-    assert popped(waiting, room=rooms.__getitem__) == flood[1:3]
+    waiting.call_back(room)
+    assert popped(waiting, room=room) == flood[1:3]
     waiting.call_back(plenty)
     assert popped(waiting) == flood[3:]
     assert len(waiting) == 0
@@ -75,13 +82,13 @@ def test_each_that_stands_aside_for_long_is_told_once() -> None:
     waiting = Waiting()
     flood = [run(second, FLOOD) for second in range(3)]
     waiting.add(flood)
-    assert popped(waiting, room=lambda _: 0) == []
+    assert popped(waiting, room=full) == []
 
     assert waiting.aside_for_long() == []
     assert sorted(waiting.aside_for_long()) == flood
     assert waiting.aside_for_long() == []
     waiting.add([run(9, FLOOD)])
-    popped(waiting, room=lambda _: 0)
+    popped(waiting, room=full)
     assert waiting.aside_for_long() == []
     assert len(waiting.aside_for_long()) == 1
 
@@ -92,3 +99,14 @@ def test_no_more_come_out_than_there_is_room_for() -> None:
 
     assert len(popped(waiting, most=4)) == 4
     assert len(waiting) == 5
+
+
+def test_what_is_taken_at_once_counts_for_the_others_that_are() -> None:
+    waiting = Waiting()
+    flood = [run(second, FLOOD) for second in range(5)]
+    waiting.add([*flood, run(9)])
+
+    def room(lane: int, mine: int = 0, begun: int = 0) -> int:
+        return 3 - begun
+
+    assert popped(waiting, room=room) == flood[:3]

@@ -14,7 +14,7 @@ from django.conf import settings
 from accounts import encryption
 from tasks_api.api import fields
 from tasks_api.api.json import dumps
-from tasks_api.delivery.request import JSON, options_of
+from tasks_api.delivery.request import JSON, comparable, options_of
 from tasks_api.exceptions import InvalidTask
 from tasks_api.models import Task
 from tasks_api.specs import BodyForm, RequestOptions, TaskSpec
@@ -65,7 +65,7 @@ def read_options(
     method = _method(given)
     body, form, content_type = _body(given, spec, method)
     names, sealed = _headers(given)
-    if content_type and "content-type" in {name.lower() for name in names}:
+    if content_type and "content-type" in map(comparable, names):
         fields.refuse("content_type", "is given in headers, too")
     options = RequestOptions(
         names, sealed, _timeout(given), form, content_type, _deadline(given)
@@ -102,9 +102,9 @@ def _headers(given: Mapping[str, Any]) -> tuple[tuple[str, ...], str]:
     seen: set[str] = set()
     for name, value in headers.items():
         _check_header(name, value)
-        if name.lower() in seen:
+        if comparable(name) in seen:
             fields.refuse("headers", f"has {name} twice")
-        seen.add(name.lower())
+        seen.add(comparable(name))
     if (
         sum(len(name) + len(value) for name, value in headers.items())
         > MAX_HEADER_BYTES
@@ -114,10 +114,10 @@ def _headers(given: Mapping[str, Any]) -> tuple[tuple[str, ...], str]:
 
 
 def _check_header(name: str, value: object) -> None:
-    lower = name.lower()
+    known_as = comparable(name)
     if not _NAME.fullmatch(name):
         fields.refuse("headers", "has a name that is not a header's")
-    if lower in RESERVED or lower.startswith(RESERVED_PREFIXES):
+    if known_as in RESERVED or known_as.startswith(RESERVED_PREFIXES):
         fields.refuse("headers", f"has {name}, which the service sets itself")
     if not isinstance(value, str) or not _VALUE.fullmatch(value):
         fields.refuse(

@@ -1,0 +1,66 @@
+"""Ask the machine's name servers for addresses, many names at once and in no thread of ours."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Sequence
+from enum import Enum, auto
+from functools import partial
+
+import pycares
+from pycares import errno
+
+
+class Unresolved(Enum):
+    """Why there are no addresses of a name."""
+
+    MISSING = auto()  # the name servers say that there are none
+    BROKEN = auto()  # they answer that they cannot say
+    SILENT = auto()  # they have not answered
+    CROWDED = auto()  # they were not asked, because others were
+
+
+Found = list[str] | Unresolved
+Report = Callable[[Found], None]
+# Asks for a name, and reports later, from whatever thread, or at once.
+Resolve = Callable[[str, Report], None]
+
+# Seconds for a first try, of a server that we know nothing of yet, and how often.
+FIRST_TRY = 2.0
+TRIES = 4
+
+_UNRESOLVED = {
+    errno.ARES_ENOTFOUND: Unresolved.MISSING,
+    errno.ARES_ENODATA: Unresolved.MISSING,
+    errno.ARES_EBADNAME: Unresolved.MISSING,
+    # Nobody listens where /etc/resolv.conf points, or we have no socket to ask with.
+    errno.ARES_ECONNREFUSED: Unresolved.SILENT,
+    errno.ARES_EFILE: Unresolved.SILENT,
+    errno.ARES_ENOMEM: Unresolved.SILENT,
+    errno.ARES_ETIMEOUT: Unresolved.SILENT,
+}
+
+
+class Resolver:
+    """Looks names up as the system does: /etc/hosts, then the servers of resolv.conf."""
+
+    def __init__(self, servers: Sequence[str] = ()) -> None:
+        """`servers` stand in for those of resolv.conf, each with its port."""
+        self._channel = pycares.Channel(
+            timeout=FIRST_TRY, tries=TRIES, servers=servers or None
+        )
+
+    def __call__(self, host: str, report: Report) -> None:
+        self._channel.getaddrinfo(
+            host, None, type=socket.SOCK_STREAM, callback=partial(_answered, report)
+        )
+
+
+def _answered(
+    report: Report, result: pycares.AddrInfoResult | None, error: int | None
+) -> None:
+    if result is None:
+        report(_UNRESOLVED.get(error or 0, Unresolved.BROKEN))
+        return
+    found = [node.addr[0].decode() for node in result.nodes]
+    report(list(dict.fromkeys(found)) or Unresolved.MISSING)

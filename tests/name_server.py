@@ -1,0 +1,97 @@
+"""A name server on loopback that answers by script, and tells what it was asked."""
+
+from __future__ import annotations
+
+import socket
+import struct
+import threading
+from collections.abc import Iterator, Sequence
+
+A, AAAA = 1, 28
+NO_ERROR, SERVER_FAILURE, NO_SUCH_NAME = 0, 2, 3
+HEADER = struct.Struct("!HHHHHH")
+
+
+class NameServer:
+    """Knows no name until it is told of one; those that `hang` get no answer at all."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self._known: dict[str, list[str]] = {}
+        self._failing: set[str] = set()
+        self._hanging: set[str] = set()
+        self._changed = threading.Condition()
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+        self._socket.bind(("127.0.0.1", 0))
+        self.address = f"127.0.0.1:{self._socket.getsockname()[1]}"
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    def knows(self, name: str, *addresses: str) -> None:
+        with self._changed:
+            self._known[name] = list(addresses)
+            self._hanging.discard(name)
+
+    def forgets(self, name: str) -> None:
+        with self._changed:
+            del self._known[name]
+
+    def fails(self, name: str) -> None:
+        self._failing.add(name)
+
+    def hangs(self, *names: str) -> None:
+        """For each of these names, and for all names below it."""
+        self._hanging.update(names)
+
+    def wait_for(self, name: str, times: int = 1) -> None:
+        with self._changed:
+            assert self._changed.wait_for(
+                lambda: self.asked.count(name) >= times, timeout=20
+            ), f"{name} was asked for {self.asked.count(name)} times"
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                question, sender = self._socket.recvfrom(4096)
+            except OSError:
+                return
+            labels = list(_labels(question))
+            if answer := self._answer(question, labels):
+                self._socket.sendto(answer, sender)
+
+    def _answer(self, question: bytes, labels: Sequence[str]) -> bytes | None:
+        name = ".".join(labels)
+        end = HEADER.size + sum(len(label) + 1 for label in labels) + 1
+        (kind,) = struct.unpack_from("!H", question, end)
+        with self._changed:
+            if kind == A:
+                self.asked.append(name)
+                self._changed.notify_all()
+            if any(".".join(labels[i:]) in self._hanging for i in range(len(labels))):
+                return None
+            known = self._known.get(name)
+        code = SERVER_FAILURE if name in self._failing else NO_ERROR
+        if known is None and not code:
+            code = NO_SUCH_NAME
+        records = [_record(a) for a in known or () if (":" in a) == (kind == AAAA)]
+        (number,) = struct.unpack_from("!H", question)
+        head = HEADER.pack(number, 0x8180 | code, 1, len(records), 0, 0)
+        return head + question[HEADER.size : end + 4] + b"".join(records)
+
+
+def _labels(question: bytes) -> Iterator[str]:
+    at = HEADER.size
+    while length := question[at]:
+        yield question[at + 1 : at + 1 + length].decode().lower()
+        at += length + 1
+
+
+def _record(address: str) -> bytes:
+    family, kind = (socket.AF_INET6, AAAA) if ":" in address else (socket.AF_INET, A)
+    data = socket.inet_pton(family, address)
+    # Of the same name as the question; with a lifetime of 0, so that nobody keeps it.
+    return b"\xc0\x0c" + struct.pack("!HHIH", kind, 1, 0, len(data)) + data
