@@ -107,6 +107,7 @@ class Number(Decimal):
     """A number that is written as it was read: 1e5 and not 1E+5, and -0 as an integer."""
 
     __slots__ = ("_text",)
+    _text: str
 
     def __new__(cls, text: str) -> Number:
         made = super().__new__(cls, text)
