@@ -12,10 +12,10 @@ from django.contrib.auth.forms import AdminUserCreationForm
 from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
-from django.utils import timezone
 
 from accounts import audit, services
 from accounts.models import Role, Scope, SigningSecret, Tenant, Token, User, digest
+from scheduler_service import clock
 
 
 def _accepted(check: Callable[[str], None], value: str) -> str:
@@ -133,7 +133,7 @@ class TenantAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at
             self._rotate(request, tenant)
 
     def _rotate(self, request: HttpRequest, tenant: Tenant) -> None:
-        secret = services.rotate_signing_secret(tenant, now=timezone.now())
+        secret = services.rotate_signing_secret(tenant, now=clock.now())
         messages.warning(
             request, f"The new signing secret of {tenant}, shown only now: {secret}"
         )
@@ -335,7 +335,7 @@ class TokenAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at 
     def rotate(self, request: HttpRequest, queryset: QuerySet[Token]) -> None:
         for token in queryset.select_related("user"):
             try:
-                _, clear_text = services.rotate_token(token, now=timezone.now())
+                _, clear_text = services.rotate_token(token, now=clock.now())
             except services.AccountError as refusal:
                 messages.error(request, f"{token}: {refusal}")
             else:
@@ -344,5 +344,5 @@ class TokenAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at 
 
     @admin.action(description="Revoke selected tokens", permissions=["revoke"])
     def revoke(self, request: HttpRequest, queryset: QuerySet[Token]) -> None:
-        count = services.revoke_tokens(queryset, now=timezone.now())
+        count = services.revoke_tokens(queryset, now=clock.now())
         messages.success(request, f"{count} revoked.")

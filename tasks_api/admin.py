@@ -19,12 +19,12 @@ from django.db.models.signals import post_save
 from django.dispatch import receiver
 from django.http import HttpRequest
 from django.urls import reverse
-from django.utils import timezone
 from django.utils.functional import cached_property
 from django.utils.html import format_html
 
 from accounts import audit
 from accounts.models import AuditEntry, User
+from scheduler_service import clock
 from tasks_api import services
 from tasks_api.models import (
     Attempt,
@@ -111,14 +111,14 @@ class StateFilter(admin.SimpleListFilter):
     def queryset(
         self, request: HttpRequest, queryset: QuerySet[Task]
     ) -> QuerySet[Task]:
-        alive = Task.objects.alive(timezone.now())
+        alive = Task.objects.alive(clock.now())
         match self.value():
             case "active":
                 return queryset & alive.filter(periodic_task__enabled=True)
             case "paused":
                 return queryset & alive.filter(periodic_task__enabled=False)
             case "ended":
-                past = Q(periodic_task__expires__lt=timezone.now())
+                past = Q(periodic_task__expires__lt=clock.now())
                 return queryset.filter(Q(ended_at__isnull=False) | past)
         return queryset
 
@@ -224,7 +224,7 @@ class TaskAdmin(HistoryAdmin):
     @admin.display
     def state(self, task: Task) -> str:
         expires = task.periodic_task.expires
-        if task.ended_at or (expires and expires < timezone.now()):
+        if task.ended_at or (expires and expires < clock.now()):
             return "ended"
         return "active" if task.periodic_task.enabled else "paused"
 
@@ -258,7 +258,7 @@ class TaskAdmin(HistoryAdmin):
 
 
 def _alive(tasks: TaskQuerySet) -> TaskQuerySet:
-    return tasks.alive(timezone.now()).select_related("owner")
+    return tasks.alive(clock.now()).select_related("owner")
 
 
 def _remove_tasks(owner: User, ids: Sequence[str], *, now: datetime) -> None:
@@ -355,7 +355,7 @@ class MessageAdmin(HistoryAdmin):
 
     @admin.display(description="state")
     def state_of(self, message: Message) -> str:
-        now = timezone.now()
+        now = clock.now()
         if message.leased_until and message.leased_until > now:
             return "in flight"
         return "waiting" if message.run_at <= now else "not due"

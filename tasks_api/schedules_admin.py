@@ -11,11 +11,11 @@ from collections.abc import Callable
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
-from django.utils import timezone
 from django_celery_beat.admin import PeriodicTaskAdmin
 from django_celery_beat.models import PeriodicTask
 
 from accounts.models import User
+from scheduler_service import clock
 from tasks_api import broker, services
 from tasks_api.exceptions import SchedulerError
 from tasks_api.models import Task
@@ -66,7 +66,7 @@ class StoredScheduleAdmin(PeriodicTaskAdmin):  # type: ignore[misc]  # it has no
     @admin.action(description="Run selected tasks", permissions=["change"])
     def run_tasks(self, request: HttpRequest, queryset: QuerySet[PeriodicTask]) -> None:
         tasks = _tasks_of(queryset)
-        made = services.fire_tasks([task.pk for task in tasks], now=timezone.now())
+        made = services.fire_tasks([task.pk for task in tasks], now=clock.now())
         broker.ring(made)
         messages.success(
             request, f"{len(made)} will run now; what has ended stays as it is."
@@ -80,7 +80,7 @@ class StoredScheduleAdmin(PeriodicTaskAdmin):  # type: ignore[misc]  # it has no
 
 def _tasks_of(stored: QuerySet[PeriodicTask]) -> list[Task]:
     """The living tasks that these are the schedules of, with their owners."""
-    alive = Task.objects.alive(timezone.now()).filter(periodic_task__in=stored)
+    alive = Task.objects.alive(clock.now()).filter(periodic_task__in=stored)
     return list(alive.select_related("owner"))
 
 
@@ -88,7 +88,7 @@ def steer(
     request: HttpRequest, tasks: QuerySet[Task] | list[Task], verb: Verb, done: str
 ) -> None:
     """Do to tasks what the core's verb does to a user's own: staff act in his place."""
-    now = timezone.now()
+    now = clock.now()
     of_owner: dict[User, list[str]] = {}
     for task in tasks:
         of_owner.setdefault(task.owner, []).append(str(task.pk))

@@ -11,12 +11,11 @@ from uuid import UUID
 import redis
 from celery import shared_task, signals
 from django.conf import settings
-from django.utils import timezone
 
 from accounts import audit
 from accounts.encryption import derive_keys
 from accounts.services import clear_sessions
-from scheduler_service import memory
+from scheduler_service import clock, memory
 from tasks_api import (
     broker,
     events,
@@ -140,7 +139,7 @@ def tell_ends(run_ids: list[str]) -> None:
 @shared_task(name="tasks_api.tasks.fire")
 def fire(task_id: str) -> None:
     """Make a run of a task at once: what its stored schedule names, and nobody has to send."""
-    run_id = services.fire_task(UUID(task_id), now=timezone.now())
+    run_id = services.fire_task(UUID(task_id), now=clock.now())
     if run_id is not None:
         broker.ring([run_id])
 
@@ -150,7 +149,7 @@ def prune() -> None:
     """Forget history that is older than its retention, unless it is under way here."""
     if _pruning.acquire(blocking=False):
         try:
-            now = timezone.now()
+            now = clock.now()
             retention.prune(now=now, pause=_stopping.wait)
             audit.prune(now=now)
             clear_sessions()

@@ -36,13 +36,13 @@ MODELS = {
     "tasks_api.models.tasks",
 }
 CORE = {
+    "scheduler_service.clock",
     "accounts.audit",
     "accounts.encryption",
     "accounts.services",
     "tasks_api.account",
     "tasks_api.broker",
     "tasks_api.changes",
-    "tasks_api.clock",
     "tasks_api.declare",
     "tasks_api.dispatch",
     "tasks_api.notices",
