@@ -5,9 +5,11 @@ from __future__ import annotations
 from django.apps import AppConfig
 from django.core.checks import Tags, register
 from django.db.backends.signals import connection_created
+from django.db.models.signals import post_migrate
 
 from scheduler_service.checks import check_secrets, check_settings
 from scheduler_service.database import give_up_in_time
+from tasks_api import run_key
 
 
 class TasksApiConfig(AppConfig):
@@ -18,3 +20,4 @@ class TasksApiConfig(AppConfig):
         register(check_settings)
         register(check_secrets, Tags.database)
         connection_created.connect(give_up_in_time)
+        post_migrate.connect(run_key.make, sender=self)

@@ -60,6 +60,7 @@ CORE = {
     "tasks_api.pull",
     "tasks_api.redrive",
     "tasks_api.retention",
+    "tasks_api.run_key",
     "tasks_api.services",
     "tasks_api.store",
     "tasks_api.streaks",
