@@ -37,6 +37,7 @@ MODELS = {
 }
 CORE = {
     "scheduler_service.clock",
+    "scheduler_service.locks",
     "accounts.audit",
     "accounts.encryption",
     "accounts.services",

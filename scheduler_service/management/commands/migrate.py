@@ -15,10 +15,11 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from accounts import audit
 from accounts.services import AccountError, configure_tenant
+from scheduler_service import locks
 from scheduler_service.database import without_limits
+from scheduler_service.locks import Kind
 
 DEFAULT_TENANT = "default"
-LOCK = 7_239_410_056  # any number that no other program on this database uses
 
 
 class Command(migrate.Command):
@@ -79,18 +80,12 @@ def wait_for_database(connection: BaseDatabaseWrapper, patience: float = 0.0) ->
 @contextmanager
 def one_at_a_time(connection: BaseDatabaseWrapper) -> Iterator[None]:
     """Hold a lock of the database, which it takes back should we die."""
-    with connection.cursor() as cursor:
-        # Asking again, instead of waiting inside one statement, keeps no snapshot
-        # open that CREATE INDEX CONCURRENTLY would wait for.
-        while not _ask(cursor, "pg_try_advisory_lock"):
-            time.sleep(0.2)
-        try:
-            yield
-        finally:
-            if connection.is_usable():
-                _ask(cursor, "pg_advisory_unlock")
-
-
-def _ask(cursor: Any, function: str) -> bool:
-    cursor.execute(f"SELECT {function}(%s)", [LOCK])
-    return bool(cursor.fetchone()[0])
+    # Asking again, instead of waiting inside one statement, keeps no snapshot open that
+    # CREATE INDEX CONCURRENTLY would wait for.
+    while not locks.try_keep(connection, Kind.MIGRATION):
+        time.sleep(0.2)
+    try:
+        yield
+    finally:
+        if connection.is_usable():
+            locks.release(connection, Kind.MIGRATION)
