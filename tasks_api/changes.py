@@ -132,14 +132,16 @@ class _Settled(NamedTuple):
 
 
 @transaction.atomic(durable=True)
-def settle(*, limit: int = BATCH) -> bool:
+def settle(*, limit: int = BATCH, since: int | None = None) -> bool:
     """Write down what became of fire times that a change cut off; True for more to do.
 
     As if a beat had come by right before the change: the older ones are missed, and the
-    newest is cancelled by the change. Any number of processes may do so at once.
+    newest is cancelled by the change. Any number of processes may do so at once. Changes
+    whose id is less than `since` are left alone.
     """
     with prepared() as cursor:
-        cursor.execute(_OPEN)
+        begin = "" if since is None else "AND change.id >= %(since)s::bigint"
+        cursor.execute(_OPEN.replace("{since}", begin), {"since": since})
         rows = [_Open._make(row) for row in cursor.fetchall()]
     if not rows:
         return False
@@ -162,7 +164,7 @@ _OPEN = f"""
         change.open_from, task.created_at, task.misfire, {KEY}
     FROM tasks_api_schedulechange change JOIN tasks_api_task task
         ON task.id = change.task_id
-    WHERE change.open_from IS NOT NULL
+    WHERE change.open_from IS NOT NULL {{since}}
     ORDER BY change.id LIMIT {CHANGES}
     FOR NO KEY UPDATE OF change SKIP LOCKED
 """  # noqa: S608 (a constant)

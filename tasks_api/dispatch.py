@@ -92,18 +92,18 @@ NOTHING = Dispatched([], is_full=False)
 
 
 @transaction.atomic(durable=True)
-def dispatch_due(*, limit: int = BATCH) -> Dispatched:
+def dispatch_due(*, limit: int = BATCH, since: datetime | None = None) -> Dispatched:
     """Make a run for every task that is due, and move each to its next fire time.
 
     Looks a little ahead, so that the message is at a worker when the moment comes. Not
     for tasks whose runs must not overlap: only at the moment itself is it known whether
-    the last one is over.
+    the last one is over. What is due before `since` is left alone.
     """
-    shares = _shares(limit) if _is_crowded(limit) else None
+    shares = _shares(limit, since) if _is_crowded(limit, since) else None
     if shares == []:
         # Whoever has something due has enough that waits. Workers first.
         return Dispatched([], is_full=False)
-    locked = _fire_plain(limit, shares)
+    locked = _fire_plain(limit, shares, since)
     run_ids = locked.run_ids + _fire_others(locked.others, limit=limit)
     is_full = locked.due == limit if shares is None else locked.due > 0
     return Dispatched(run_ids, is_full=is_full)
@@ -159,21 +159,48 @@ class _Share(NamedTuple):
     most: int
 
 
-def _is_crowded(limit: int) -> bool:
+# Begins an index where the caller knows that nothing lies before, but for what is dead.
+_SINCE = "AND task.next_fire_at >= %(since)s::timestamptz"
+
+
+def _from(since: datetime | None, statement: str) -> str:
+    return statement.replace("{since}", "" if since is None else _SINCE)
+
+
+def _is_crowded(limit: int, since: datetime | None) -> bool:
     """Whether more is due than one claim takes, so that tenants must share it."""
     with prepared() as cursor:
         cursor.execute(
-            f"""
-            SELECT FROM tasks_api_task
-            WHERE next_fire_at <= now() + make_interval(secs => %s)
-            ORDER BY next_fire_at OFFSET {limit:d} LIMIT 1
-            """,
-            [settings.SCHEDULER_LOOK_AHEAD],
+            _from(since, _CROWD).replace("{limit}", str(limit)),
+            {"look_ahead": settings.SCHEDULER_LOOK_AHEAD, "since": since},
         )
         return cursor.fetchone() is not None
 
 
-def _shares(limit: int) -> list[_Share]:
+_CROWD = """
+    SELECT FROM tasks_api_task task
+    WHERE next_fire_at <= now() + make_interval(secs => %(look_ahead)s) {since}
+    ORDER BY next_fire_at OFFSET {limit} LIMIT 1
+"""
+
+
+_ROOMS = """
+    WITH waiting AS (
+        SELECT tenant_id, count(*) AS runs FROM tasks_api_run
+        WHERE wake_at IS NOT NULL AND state = 'pending'
+        GROUP BY tenant_id
+    )
+    SELECT tenant.id, %(most)s - coalesce(waiting.runs, 0)
+    FROM accounts_tenant tenant LEFT JOIN waiting ON waiting.tenant_id = tenant.id
+    WHERE EXISTS (
+            SELECT FROM tasks_api_task task
+            WHERE task.tenant_id = tenant.id AND task.next_fire_at
+                <= now() + make_interval(secs => %(look_ahead)s) {since})
+        AND coalesce(waiting.runs, 0) <= %(most)s - %(least)s
+"""
+
+
+def _shares(limit: int, since: datetime | None) -> list[_Share]:
     """The claim in equal parts among the tenants with something due.
 
     No part is larger than what its tenant may still have waiting: the rest of a flood
@@ -182,21 +209,9 @@ def _shares(limit: int) -> list[_Share]:
     """
     with prepared() as cursor:
         cursor.execute(
-            """
-            WITH waiting AS (
-                SELECT tenant_id, count(*) AS runs FROM tasks_api_run
-                WHERE wake_at IS NOT NULL AND state = 'pending'
-                GROUP BY tenant_id
-            )
-            SELECT tenant.id, %(most)s - coalesce(waiting.runs, 0)
-            FROM accounts_tenant tenant LEFT JOIN waiting ON waiting.tenant_id = tenant.id
-            WHERE EXISTS (
-                    SELECT FROM tasks_api_task task
-                    WHERE task.tenant_id = tenant.id AND task.next_fire_at
-                        <= now() + make_interval(secs => %(look_ahead)s))
-                AND coalesce(waiting.runs, 0) <= %(most)s - %(least)s
-            """,
+            _from(since, _ROOMS),
             {
+                "since": since,
                 "most": settings.SCHEDULER_MAX_WAITING,
                 "least": max(1, settings.SCHEDULER_MAX_WAITING // REFILLS),
                 "look_ahead": settings.SCHEDULER_LOOK_AHEAD,
@@ -207,7 +222,11 @@ def _shares(limit: int) -> list[_Share]:
     return [_Share(tenant_id, min(part, room)) for tenant_id, room in rooms]
 
 
-def _fire_plain(limit: int, shares: Sequence[_Share] | None = None) -> _Locked:
+def _fire_plain(
+    limit: int,
+    shares: Sequence[_Share] | None = None,
+    since: datetime | None = None,
+) -> _Locked:
     """Lock what is due, and fire at once what is plain.
 
     Plain are one-offs, and intervals of seconds of which a single fire time is due, and
@@ -217,10 +236,11 @@ def _fire_plain(limit: int, shares: Sequence[_Share] | None = None) -> _Locked:
     """
     with prepared() as cursor:
         cursor.execute(
-            (_FIRE_EARLIEST if shares is None else _FIRE_SHARES).replace(
+            _from(since, _FIRE_EARLIEST if shares is None else _FIRE_SHARES).replace(
                 "{limit}", str(limit)
             ),
             {
+                "since": since,
                 "tenants": array(share.tenant_id for share in shares or ()),
                 "shares": array(share.most for share in shares or ()),
                 "look_ahead": settings.SCHEDULER_LOOK_AHEAD,
@@ -242,7 +262,7 @@ def _fire_plain(limit: int, shares: Sequence[_Share] | None = None) -> _Locked:
 
 
 _IS_DUE = """
-    task.next_fire_at <= now() + make_interval(secs => %(look_ahead)s)
+    task.next_fire_at <= now() + make_interval(secs => %(look_ahead)s) {since}
         AND (task.overlap = 'allow' OR task.next_fire_at <= now())
 """
 _EARLIEST = f"{_IS_DUE} ORDER BY task.next_fire_at LIMIT {{limit}}"
