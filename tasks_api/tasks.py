@@ -15,7 +15,7 @@ from django.conf import settings
 from accounts import audit
 from accounts.encryption import derive_keys
 from accounts.services import clear_sessions
-from scheduler_service import clock, memory
+from scheduler_service import clock, memory, schema
 from tasks_api import (
     broker,
     events,
@@ -63,6 +63,14 @@ def _refuse_eviction(**kwargs: Any) -> None:
             f"Redis has maxmemory-policy {policy}, which silently drops messages when "
             "its memory is full. Set it to noeviction."
         )
+
+
+@signals.worker_init.connect
+@signals.beat_init.connect
+def _refuse_other_tables(**kwargs: Any) -> None:
+    """On tables that do not fit, each statement would fail by itself."""
+    if found := schema.say_what_does_not_fit():
+        raise SystemExit(found)
 
 
 @signals.worker_ready.connect
