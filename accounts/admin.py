@@ -14,7 +14,6 @@ from django.contrib.auth.models import Group
 from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
-from django.utils import timezone
 
 from accounts import audit, services
 from accounts.forms import changes_of
@@ -22,6 +21,7 @@ from accounts.login import LoginForm
 from accounts.models import Role, SigningSecret, Tenant, Token, User, digest
 from accounts.permissions import acts_for, acts_for_tenant
 from accounts.tokens_admin import TokenAdmin
+from scheduler_service import clock
 
 admin.site.unregister(Group)
 admin.site.login_form = LoginForm
@@ -144,7 +144,7 @@ class TenantAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at
                 messages.error(request, f"You may not change {tenant}.")
 
     def _rotate(self, request: HttpRequest, tenant: Tenant) -> None:
-        secret = services.rotate_signing_secret(tenant, now=timezone.now())
+        secret = services.rotate_signing_secret(tenant, now=clock.now())
         messages.warning(
             request, f"The new signing secret of {tenant}, shown only now: {secret}"
         )

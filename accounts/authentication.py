@@ -12,7 +12,6 @@ from typing import Any
 from django.conf import settings
 from django.db import DEFAULT_DB_ALIAS
 from django.db.models import Model, Q
-from django.utils import timezone
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.plumbing import build_bearer_security_scheme_object
 from rest_framework.authentication import BaseAuthentication
@@ -25,6 +24,7 @@ from accounts.doors import Door
 from accounts.login import address_of
 from accounts.models import Tenant, Token, User, Via, digest
 from accounts.permissions import reaches_tenant
+from scheduler_service import clock
 from scheduler_service.statements import first
 
 # Often enough to find tokens nobody uses, without a write for each request.
@@ -46,8 +46,7 @@ class TokenAuthentication(BaseAuthentication):
         header = request.META.get("HTTP_AUTHORIZATION", "")
         if not header:
             return None
-        now = timezone.now()
-        token = _live_token(_credential(header), now)
+        token, now = _live_token(_credential(header))
         _note_use(token, now)
         user = token.user
         user.reaches_tenant = reaches_tenant(user, token)
@@ -120,15 +119,19 @@ def _password(credential: str) -> str:
     return password
 
 
-def _live_token(clear_text: str, now: datetime) -> Token:
-    row = first(_live_token_sql(), {"digest": digest(clear_text), "now": now})
+def _live_token(clear_text: str) -> tuple[Token, datetime]:
+    """The token, and the moment at which it is live, which the request goes by."""
+    asked_at = clock.ticks()
+    row = first(_live_token_sql(), {"digest": digest(clear_text)})
     if row is None:
         raise WrongCredential("The token is not valid.", Door.TOKEN)
-    values = iter(row)
+    now, *columns = row
+    clock.learn(now, asked_at=asked_at)
+    values = iter(columns)
     token: Token = _read(Token, values)
     token.user = _read(User, values)
     token.user.tenant = _read(Tenant, values)
-    return token
+    return token, now
 
 
 @lru_cache(maxsize=1)
@@ -143,11 +146,11 @@ def _live_token_sql() -> str:
         for field in model._meta.concrete_fields
     )
     return f"""
-        SELECT {columns} FROM accounts_token
+        SELECT clock_timestamp(), {columns} FROM accounts_token
         JOIN accounts_user ON accounts_user.id = accounts_token.user_id
         JOIN accounts_tenant ON accounts_tenant.id = accounts_user.tenant_id
         WHERE accounts_token.digest = %(digest)s AND accounts_token.revoked_at IS NULL
-            AND (accounts_token.expires_at IS NULL OR accounts_token.expires_at > %(now)s)
+            AND (accounts_token.expires_at IS NULL OR accounts_token.expires_at > clock_timestamp())
             AND accounts_user.is_active
     """  # noqa: S608 (names of tables and columns)
 

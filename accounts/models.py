@@ -14,7 +14,7 @@ from django.contrib.postgres.indexes import GinIndex
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import F, Q
-from django.utils import timezone
+from django.db.models.functions import Now
 from encrypted_fields.fields import EncryptedTextField
 
 # A century of days, so that no date is out of range.
@@ -51,7 +51,7 @@ class Tenant(models.Model):
         validators=[MinValueValidator(1), MaxValueValidator(LONGEST_RETENTION)],
         help_text="Days that its history is kept; empty is the setting.",
     )
-    created_at = models.DateTimeField(auto_now_add=True)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
 
     def __str__(self) -> str:
         return self.name
@@ -142,7 +142,7 @@ class Token(models.Model):
         max_length=12, editable=False, help_text="The first characters, to know it by."
     )
     scope = models.CharField(max_length=5, choices=Scope, default=Scope.ADMIN)
-    created_at = models.DateTimeField(auto_now_add=True)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
     expires_at = models.DateTimeField(null=True, blank=True)
     revoked_at = models.DateTimeField(null=True, blank=True)
     last_used_at = models.DateTimeField(null=True, blank=True, editable=False)
@@ -168,7 +168,7 @@ class SigningSecret(models.Model):
 
     tenant = models.ForeignKey(Tenant, models.CASCADE, related_name="signing_secrets")
     secret = EncryptedTextField(default=mint_signing_secret, editable=False)
-    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
     expires_at = models.DateTimeField(null=True, blank=True)
 
     objects = SigningSecretQuerySet.as_manager()

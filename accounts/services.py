@@ -28,6 +28,7 @@ from accounts.models import (
     mint_token,
 )
 from accounts.refusals import URL_REFUSALS
+from scheduler_service import clock
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +55,11 @@ def provision(tenant_name: str, user_name: str) -> User:
     """The user of that name in that tenant; both are created if absent."""
     tenant, _ = _tenant(tenant_name)
     username = username_of(_usable(User, user_name), tenant)
-    defaults = {"username": username, "password": make_password(None)}
+    defaults = {
+        "username": username,
+        "password": make_password(None),
+        "date_joined": clock.now,
+    }
     try:
         user, created = User.objects.get_or_create(
             tenant=tenant, name=user_name, defaults=defaults
@@ -78,6 +83,7 @@ def add_user(tenant: Tenant, name: str, *, role: Role = Role.MEMBER) -> User:
         username=username,
         role=role,
         password=make_password(None),
+        date_joined=clock.now(),
     )
     try:
         with transaction.atomic():

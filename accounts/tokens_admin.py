@@ -8,12 +8,12 @@ from django import forms
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
-from django.utils import timezone
 
 from accounts import audit, services
 from accounts.forms import changes_of
 from accounts.models import Scope, Tenant, Token
 from accounts.permissions import acts_for, may_mint
+from scheduler_service import clock
 
 
 class TokenForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic at run time
@@ -124,7 +124,7 @@ class TokenAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at 
                 messages.error(request, f"{token}: it could do what you may not.")
                 continue
             try:
-                _, clear_text = services.rotate_token(token, now=timezone.now())
+                _, clear_text = services.rotate_token(token, now=clock.now())
             except services.AccountError as refusal:
                 messages.error(request, f"{token}: {refusal}")
             else:
@@ -136,7 +136,7 @@ class TokenAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at 
         tokens = queryset.select_related("user")
         mine = [token.pk for token in tokens if acts_for(request.user, token.user)]
         found = Token.objects.filter(pk__in=mine)
-        count = services.revoke_tokens(found, now=timezone.now())
+        count = services.revoke_tokens(found, now=clock.now())
         messages.success(request, f"{count} revoked.")
         if len(mine) < len(tokens):
             text = f"{len(tokens) - len(mine)} are of users whom you may not change."

@@ -15,7 +15,8 @@ from django.conf import settings
 from django.db import connection
 
 from accounts.models import Tenant, User
-from tasks_api import clock, periodic
+from scheduler_service import clock
+from tasks_api import periodic
 from tasks_api.exceptions import InvalidTask, ScheduleError, TaskNotFound
 from tasks_api.models import Run, ScheduleChange
 from tasks_api.moments import written
@@ -165,7 +166,7 @@ def account(
     the database's clock; later than now is now. Raises InvalidTask naming `from` where
     runs of that time are gone, or where there is more in between than MOST.
     """
-    now = clock.now()
+    now = clock.read()
     assert owner.tenant is not None
     until, oldest = min(until or now, now), kept_since(owner.tenant, now)
     for name, moment in (("to", until), ("from", since or until)):

@@ -7,6 +7,7 @@ from importlib import import_module
 from django.apps import AppConfig
 from django.core.checks import Tags, register
 from django.db.backends.signals import connection_created
+from django.db.models.signals import post_migrate
 
 from accounts.refusals import URL_REFUSALS
 from scheduler_service.checks import (
@@ -16,7 +17,7 @@ from scheduler_service.checks import (
     check_shared_secret,
 )
 from scheduler_service.database import give_up_in_time
-from tasks_api import targets
+from tasks_api import run_key, targets
 
 
 class TasksApiConfig(AppConfig):
@@ -32,3 +33,4 @@ class TasksApiConfig(AppConfig):
         import_module("tasks_api.owners")
         connection_created.connect(give_up_in_time)
         URL_REFUSALS.append(targets.refusal)
+        post_migrate.connect(run_key.make, sender=self)

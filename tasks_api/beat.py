@@ -77,6 +77,7 @@ class TenantScheduler(Scheduler):
         """Nothing to load: the database is the schedule."""
         self._name = f"beat@{socket.gethostname()}:{os.getpid()}"
         self._next_heartbeat = 0.0
+        self._looks = outlook.Looks()
         self._edits = _Edits()
         self._missing = _MissingWorkers()
         self._outages = _Outages()
@@ -96,29 +97,34 @@ class TenantScheduler(Scheduler):
 
     def _tick(self) -> float:
         self._missing.follow()
-        seen, seen_at = outlook.look(at_most=LONGEST_SLEEP), time.monotonic()
+        seen, seen_at = self._looks.look(at_most=LONGEST_SLEEP), time.monotonic()
+        since = self._looks.since
         leases_until = self._outages.leases_until(seen.now, seen_at)
-        due = dispatch.dispatch_due() if seen.has_due_tasks else dispatch.NOTHING
+        due = dispatch.NOTHING
+        if seen.has_due_tasks:
+            due = dispatch.dispatch_due(since=since.fire_at)
         self._ring(due)
         woken = dispatch.NOTHING
         if seen.has_waking_runs:
-            woken = waking.wake_due(leases_until=leases_until)
-            self._expire()
+            woken = waking.wake_due(leases_until=leases_until, since=since.wake_at)
+            self._expire(since.wake_at)
         self._ring(woken)
         if self._edits.follow(seen.edited_at):
             self._nobodys.reload()
         self._nobodys.fire_due()
-        over = tallies.end_what_is_over() if seen.has_past_tasks else 0
-        has_more = seen.has_open_changes and changes.settle()
+        over = 0
+        if seen.has_past_tasks:
+            over = tallies.end_what_is_over(since=since.ends_at)
+        has_more = seen.has_open_changes and changes.settle(since=since.change_id)
         self._say_alive()
         # A full batch means that more may be waiting, so come straight back.
         if due.is_full or woken.is_full or has_more or over == dispatch.BATCH:
             return 0.0
         return max(0.0, seen.next_exact_in - (time.monotonic() - seen_at))
 
-    def _expire(self) -> None:
+    def _expire(self, since: datetime | None) -> None:
         """End the long work whose deadline has passed."""
-        expired = long_work.expire()
+        expired = long_work.expire(since=since)
         self._ring(dispatch.Dispatched(expired.to_ring, is_full=False))
         broker.tell_ends(expired.run_ids)
 

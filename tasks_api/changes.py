@@ -18,7 +18,7 @@ from scheduler_service.statements import prepared
 from tasks_api import metrics, periodic
 from tasks_api.arrays import array, columns
 from tasks_api.exceptions import ScheduleError
-from tasks_api.ids import id_for
+from tasks_api.ids import KEY, free_id, id_of_fire_time
 from tasks_api.models import ScheduleChange
 from tasks_api.schedules import Schedule, first_after
 from tasks_api.specs import Misfire
@@ -109,6 +109,7 @@ class _Open(NamedTuple):
     open_from: datetime
     created_at: datetime
     misfire: str
+    run_key: bytes
 
     def schedule(self) -> Schedule:
         stored = periodic.stored_from(
@@ -131,14 +132,16 @@ class _Settled(NamedTuple):
 
 
 @transaction.atomic(durable=True)
-def settle(*, limit: int = BATCH) -> bool:
+def settle(*, limit: int = BATCH, since: int | None = None) -> bool:
     """Write down what became of fire times that a change cut off; True for more to do.
 
     As if a beat had come by right before the change: the older ones are missed, and the
-    newest is cancelled by the change. Any number of processes may do so at once.
+    newest is cancelled by the change. Any number of processes may do so at once. Changes
+    whose id is less than `since` are left alone.
     """
     with prepared() as cursor:
-        cursor.execute(_OPEN)
+        begin = "" if since is None else "AND change.id >= %(since)s::bigint"
+        cursor.execute(_OPEN.replace("{since}", begin), {"since": since})
         rows = [_Open._make(row) for row in cursor.fetchall()]
     if not rows:
         return False
@@ -158,10 +161,10 @@ def settle(*, limit: int = BATCH) -> bool:
 _OPEN = f"""
     SELECT change.id, change.task_id, task.tenant_id, change.at, change.what, change.plan,
         change.cron_seconds, change.cron_years, change.dst, change.spread_offset,
-        change.open_from, task.created_at, task.misfire
+        change.open_from, task.created_at, task.misfire, {KEY}
     FROM tasks_api_schedulechange change JOIN tasks_api_task task
         ON task.id = change.task_id
-    WHERE change.open_from IS NOT NULL
+    WHERE change.open_from IS NOT NULL {{since}}
     ORDER BY change.id LIMIT {CHANGES}
     FOR NO KEY UPDATE OF change SKIP LOCKED
 """  # noqa: S608 (a constant)
@@ -170,14 +173,16 @@ _LEFT = """
     FROM unnest(%s::bigint[], %s::timestamptz[]) AS settled(id, open_from)
     WHERE change.id = settled.id
 """
-_SETTLE = """
+_SETTLE = f"""
     INSERT INTO tasks_api_run (id, task_id, tenant_id, scheduled_for, state, reason,
         finished_at, exclusive, attempt_count, lost_count)
-    SELECT *, now(), false, 0, 0 FROM unnest(%s::uuid[], %s::uuid[], %s::bigint[],
-        %s::timestamptz[], %s::text[], %s::text[])
+    SELECT {free_id("named", moment="scheduled_for", tenant_id="tenant_id")},
+        task_id, tenant_id, scheduled_for, state, reason, now(), false, 0, 0
+    FROM unnest(%s::uuid[], %s::uuid[], %s::bigint[], %s::timestamptz[], %s::text[],
+        %s::text[]) AS fire(named, task_id, tenant_id, scheduled_for, state, reason)
     ON CONFLICT DO NOTHING
     RETURNING id
-"""
+"""  # noqa: S608 (constants)
 
 
 def _settle(change: _Open, runs: list[_Settled], *, limit: int) -> datetime | None:
@@ -191,7 +196,9 @@ def _settle(change: _Open, runs: list[_Settled], *, limit: int) -> datetime | No
             state = RunState.CANCELLED if reason else RunState.MISSED
             runs.append(
                 _Settled(
-                    id_for(moment, change.tenant_id),
+                    id_of_fire_time(
+                        change.run_key, change.task_id, moment, change.tenant_id
+                    ),
                     change.task_id,
                     change.tenant_id,
                     moment,

@@ -10,10 +10,12 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Generic, TypeVar
 
-from django.db import connection, transaction
+from django.db import transaction
 
 from accounts import audit
 from accounts.models import User
+from scheduler_service import locks
+from scheduler_service.locks import Kind
 from tasks_api import services
 from tasks_api.exceptions import InvalidTask, StaleTask
 from tasks_api.models import Task, TaskQuerySet, TaskTag
@@ -124,11 +126,7 @@ def apply(
 
 
 def _one_at_a_time(owner: User, tag: str, surface: Surface) -> None:
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT pg_advisory_xact_lock(hashtextextended(%s, %s))",
-            [f"{surface} with {tag}", owner.pk],
-        )
+    locks.hold(Kind.DECLARATION, owner.pk, surface, tag)
 
 
 def _names_of_others(

@@ -20,7 +20,7 @@ from scheduler_service.statements import prepared
 from tasks_api import changes, metrics, overlap, periodic, schedules
 from tasks_api.arrays import array, columns
 from tasks_api.exceptions import ScheduleError
-from tasks_api.ids import ID_FOR, id_for
+from tasks_api.ids import KEY, free_id_of_fire_time, id_of_fire_time
 from tasks_api.specs import Misfire, Overlap
 from tasks_api.states import RING_AGAIN, RunState
 
@@ -46,6 +46,7 @@ class _DueTask(NamedTuple):
     misfire: str
     catchup_window: int | None
     now: datetime
+    run_key: bytes
     stored: periodic.Stored
 
     @property
@@ -91,18 +92,18 @@ NOTHING = Dispatched([], is_full=False)
 
 
 @transaction.atomic(durable=True)
-def dispatch_due(*, limit: int = BATCH) -> Dispatched:
+def dispatch_due(*, limit: int = BATCH, since: datetime | None = None) -> Dispatched:
     """Make a run for every task that is due, and move each to its next fire time.
 
     Looks a little ahead, so that the message is at a worker when the moment comes. Not
     for tasks whose runs must not overlap: only at the moment itself is it known whether
-    the last one is over.
+    the last one is over. What is due before `since` is left alone.
     """
-    shares = _shares(limit) if _is_crowded(limit) else None
+    shares = _shares(limit, since) if _is_crowded(limit, since) else None
     if shares == []:
         # Whoever has something due has enough that waits. Workers first.
         return Dispatched([], is_full=False)
-    locked = _fire_plain(limit, shares)
+    locked = _fire_plain(limit, shares, since)
     run_ids = locked.run_ids + _fire_others(locked.others, limit=limit)
     is_full = locked.due == limit if shares is None else locked.due > 0
     return Dispatched(run_ids, is_full=is_full)
@@ -113,25 +114,33 @@ def _fire_others(tasks: Sequence[_DueTask], *, limit: int) -> list[UUID]:
     if not tasks:
         return []
     moves, runs = [], []
-    fired: dict[UUID, tuple[int, datetime]] = {}
     edited = [task.task_id for task in tasks if task.is_edited]
     edited_at = changes.close(edited, changes.What.EDITED) if edited else None
     for task in tasks:
         move, made = _fire(task, limit=limit, edited_at=edited_at)
         moves.append(move)
         runs.extend(made)
-        for run in made:
-            if run.state == RunState.PENDING and not task.stored.one_off:
-                at = max(run.scheduled_for, task.now)
-                fired[run.run_id] = task.periodic_task_id, at
+    runs = overlap.with_free_ids(runs)
     made_run_ids, moved_up = overlap.insert(runs, now=tasks[0].now)
     broken = {move.task_id for move in moves if move.pause_reason}
     if broken := broken.difference(edited):
         changes.close(broken, changes.What.BROKEN)
     _move(moves)
-    _count([fired[run_id] for run_id in made_run_ids if run_id in fired])
+    _count(_fired(tasks, runs, set(made_run_ids)))
     waiting = {run.run_id for run in runs if run.is_next}
     return [run_id for run_id in made_run_ids if run_id not in waiting] + moved_up
+
+
+def _fired(
+    tasks: Sequence[_DueTask], runs: Sequence[overlap.NewRun], made: set[UUID]
+) -> list[tuple[int, datetime]]:
+    """Which schedules ran, and when; a one-off is counted when it is over."""
+    recurring = {task.task_id: task for task in tasks if not task.stored.one_off}
+    return [
+        (task.periodic_task_id, max(run.scheduled_for, task.now))
+        for run in runs
+        if run.run_id in made and (task := recurring.get(run.task_id))
+    ]
 
 
 class _Locked(NamedTuple):
@@ -150,21 +159,48 @@ class _Share(NamedTuple):
     most: int
 
 
-def _is_crowded(limit: int) -> bool:
+# Begins an index where the caller knows that nothing lies before, but for what is dead.
+_SINCE = "AND task.next_fire_at >= %(since)s::timestamptz"
+
+
+def _from(since: datetime | None, statement: str) -> str:
+    return statement.replace("{since}", "" if since is None else _SINCE)
+
+
+def _is_crowded(limit: int, since: datetime | None) -> bool:
     """Whether more is due than one claim takes, so that tenants must share it."""
     with prepared() as cursor:
         cursor.execute(
-            f"""
-            SELECT FROM tasks_api_task
-            WHERE next_fire_at <= now() + make_interval(secs => %s)
-            ORDER BY next_fire_at OFFSET {limit:d} LIMIT 1
-            """,
-            [settings.SCHEDULER_LOOK_AHEAD],
+            _from(since, _CROWD).replace("{limit}", str(limit)),
+            {"look_ahead": settings.SCHEDULER_LOOK_AHEAD, "since": since},
         )
         return cursor.fetchone() is not None
 
 
-def _shares(limit: int) -> list[_Share]:
+_CROWD = """
+    SELECT FROM tasks_api_task task
+    WHERE next_fire_at <= now() + make_interval(secs => %(look_ahead)s) {since}
+    ORDER BY next_fire_at OFFSET {limit} LIMIT 1
+"""
+
+
+_ROOMS = """
+    WITH waiting AS (
+        SELECT tenant_id, count(*) AS runs FROM tasks_api_run
+        WHERE wake_at IS NOT NULL AND state = 'pending'
+        GROUP BY tenant_id
+    )
+    SELECT tenant.id, %(most)s - coalesce(waiting.runs, 0)
+    FROM accounts_tenant tenant LEFT JOIN waiting ON waiting.tenant_id = tenant.id
+    WHERE EXISTS (
+            SELECT FROM tasks_api_task task
+            WHERE task.tenant_id = tenant.id AND task.next_fire_at
+                <= now() + make_interval(secs => %(look_ahead)s) {since})
+        AND coalesce(waiting.runs, 0) <= %(most)s - %(least)s
+"""
+
+
+def _shares(limit: int, since: datetime | None) -> list[_Share]:
     """The claim in equal parts among the tenants with something due.
 
     No part is larger than what its tenant may still have waiting: the rest of a flood
@@ -173,21 +209,9 @@ def _shares(limit: int) -> list[_Share]:
     """
     with prepared() as cursor:
         cursor.execute(
-            """
-            WITH waiting AS (
-                SELECT tenant_id, count(*) AS runs FROM tasks_api_run
-                WHERE wake_at IS NOT NULL AND state = 'pending'
-                GROUP BY tenant_id
-            )
-            SELECT tenant.id, %(most)s - coalesce(waiting.runs, 0)
-            FROM accounts_tenant tenant LEFT JOIN waiting ON waiting.tenant_id = tenant.id
-            WHERE EXISTS (
-                    SELECT FROM tasks_api_task task
-                    WHERE task.tenant_id = tenant.id AND task.next_fire_at
-                        <= now() + make_interval(secs => %(look_ahead)s))
-                AND coalesce(waiting.runs, 0) <= %(most)s - %(least)s
-            """,
+            _from(since, _ROOMS),
             {
+                "since": since,
                 "most": settings.SCHEDULER_MAX_WAITING,
                 "least": max(1, settings.SCHEDULER_MAX_WAITING // REFILLS),
                 "look_ahead": settings.SCHEDULER_LOOK_AHEAD,
@@ -198,7 +222,11 @@ def _shares(limit: int) -> list[_Share]:
     return [_Share(tenant_id, min(part, room)) for tenant_id, room in rooms]
 
 
-def _fire_plain(limit: int, shares: Sequence[_Share] | None = None) -> _Locked:
+def _fire_plain(
+    limit: int,
+    shares: Sequence[_Share] | None = None,
+    since: datetime | None = None,
+) -> _Locked:
     """Lock what is due, and fire at once what is plain.
 
     Plain are one-offs, and intervals of seconds of which a single fire time is due, and
@@ -208,10 +236,11 @@ def _fire_plain(limit: int, shares: Sequence[_Share] | None = None) -> _Locked:
     """
     with prepared() as cursor:
         cursor.execute(
-            (_FIRE_EARLIEST if shares is None else _FIRE_SHARES).replace(
+            _from(since, _FIRE_EARLIEST if shares is None else _FIRE_SHARES).replace(
                 "{limit}", str(limit)
             ),
             {
+                "since": since,
                 "tenants": array(share.tenant_id for share in shares or ()),
                 "shares": array(share.most for share in shares or ()),
                 "look_ahead": settings.SCHEDULER_LOOK_AHEAD,
@@ -221,7 +250,7 @@ def _fire_plain(limit: int, shares: Sequence[_Share] | None = None) -> _Locked:
         )
         rows = cursor.fetchall()
     others = [
-        _DueTask._make([*row[2:12], periodic.Stored._make(row[12:])])
+        _DueTask._make([*row[2:13], periodic.Stored._make(row[13:])])
         for row in rows
         if row[2] is not None
     ]
@@ -233,7 +262,7 @@ def _fire_plain(limit: int, shares: Sequence[_Share] | None = None) -> _Locked:
 
 
 _IS_DUE = """
-    task.next_fire_at <= now() + make_interval(secs => %(look_ahead)s)
+    task.next_fire_at <= now() + make_interval(secs => %(look_ahead)s) {since}
         AND (task.overlap = 'allow' OR task.next_fire_at <= now())
 """
 _EARLIEST = f"{_IS_DUE} ORDER BY task.next_fire_at LIMIT {{limit}}"
@@ -260,7 +289,7 @@ _FIRE = f"""
     WITH {{chosen}} due AS MATERIALIZED (
         SELECT task.id, task.tenant_id, task.periodic_task_id, task.next_fire_at,
             task.last_fire_at, task.planned_from, task.overlap, task.misfire,
-            task.catchup_window, now() AS at, {periodic.COLUMNS},
+            task.catchup_window, now() AS at, {KEY} AS run_key, {periodic.COLUMNS},
             task.overlap IN ('allow', 'skip')
                 -- As far as it is in time anyway, this is for nobody to decide.
                 AND task.next_fire_at >= now() - make_interval(secs => CASE
@@ -321,14 +350,19 @@ _FIRE = f"""
     LEFT JOIN LATERAL (
         SELECT due.id, due.tenant_id, due.periodic_task_id, due.next_fire_at,
             due.last_fire_at, due.planned_from, due.overlap, due.misfire,
-            due.catchup_window, due.at,
+            due.catchup_window, due.at, due.run_key,
             due.enabled, due.one_off, due.start_time, due.expires, due.every, due.period,
             due.clocked_time, due.minute, due.hour, due.day_of_month, due.month_of_year,
             due.day_of_week, due.timezone, due.solar_id, due.created_at,
             due.cron_seconds, due.cron_years, due.dst, due.spread_offset
         WHERE plain.id IS NULL
     ) AS other ON true
-""".replace("{id}", ID_FOR.format(moment="next_fire_at", tenant_id="tenant_id"))  # noqa: S608 (constants of ours)
+""".replace(  # noqa: S608 (constants of ours)
+    "{id}",
+    free_id_of_fire_time(
+        moment="next_fire_at", tenant_id="tenant_id", task_id="plain.id"
+    ),
+)
 _FIRE_EARLIEST = _FIRE.replace("{chosen}", "").replace("{due}", _EARLIEST)
 _FIRE_SHARES = _FIRE.replace("{chosen}", _CHOOSE).replace("{due}", _CHOSEN)
 
@@ -399,7 +433,7 @@ def _new_run(
     finished_at: datetime | None = None,
 ) -> overlap.NewRun:
     return overlap.NewRun(
-        id_for(moment, task.tenant_id),
+        id_of_fire_time(task.run_key, task.task_id, moment, task.tenant_id),
         task.task_id,
         task.tenant_id,
         moment,

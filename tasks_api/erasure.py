@@ -12,11 +12,11 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import connection
-from django.utils import timezone
 
 from accounts import erasure as accounts
 from accounts.models import Tenant, User
 from accounts.services import AccountError, change_user
+from scheduler_service import clock
 from tasks_api import owners, services
 from tasks_api.arrays import array
 from tasks_api.models import Run, Task
@@ -73,7 +73,7 @@ def erase_user(user: User, *, heir: User | None, removes_tasks: bool, say: Say) 
 def _erase_tasks(found: Iterable[UUID], say: Say) -> None:
     ids = list(found)
     for bite in _bites(ids):
-        services.remove_tasks(Task.objects.filter(pk__in=bite), now=timezone.now())
+        services.remove_tasks(Task.objects.filter(pk__in=bite), now=clock.now())
     for bite in _bites(ids):
         _await_requests(bite)
         while _execute(_RUNS, bite) == BITE:

@@ -13,7 +13,8 @@ from tasks_api.models import Heartbeat
 
 # Seen within this time, a process counts as alive: three chances to be heard.
 ALIVE = timedelta(seconds=15)
-# The first key of our advisory locks; the second is a presence.
+# The first of the two keys of such a lock; the second is a presence. Those with one key are
+# in locks.py, and a space of their own.
 PRESENCE = 0x5C4ED
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from django.db import connection
-
 from accounts.models import User
+from scheduler_service import locks
+from scheduler_service.locks import Kind
 from tasks_api.exceptions import KeyInUse, KeyReused
 from tasks_api.models import IdempotencyKey
 
@@ -30,12 +30,7 @@ def recall(user: User, key: str, fingerprint: str, *, now: datetime) -> Answer |
     Raises KeyInUse while another request holds it, and KeyReused if it came with another
     fingerprint.
     """
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT pg_try_advisory_xact_lock(hashtextextended(%s, %s))", [key, user.pk]
-        )
-        [is_ours] = cursor.fetchone()
-    if not is_ours:
+    if not locks.try_hold(Kind.IDEMPOTENCY_KEY, user.pk, key):
         raise KeyInUse("The first request with this Idempotency-Key is under way")
     known = IdempotencyKey.objects.filter(
         user=user, key=key, created_at__gt=now - TERM

@@ -105,7 +105,7 @@ _FIND = f"""
 _IS_EXPIRED = "run.wake_at <= now() AND run.state = 'open'"
 _FIRST_EXPIRED = f"""
     SELECT run.id FROM tasks_api_run run
-    WHERE {_IS_EXPIRED} ORDER BY run.wake_at LIMIT %s
+    WHERE {_IS_EXPIRED} {{since}} ORDER BY run.wake_at LIMIT %(limit)s
 """  # noqa: S608 (constants)
 _EXPIRED = f"""
     SELECT {_COLUMNS}
@@ -194,13 +194,16 @@ def hear(caller: Caller, run_id: UUID) -> datetime | None:
     return deadline
 
 
-def expire(*, limit: int = dispatch.BATCH) -> Settled:
+def expire(*, limit: int = dispatch.BATCH, since: datetime | None = None) -> Settled:
     """Fail the runs whose deadlines have passed, or have them tried again.
 
-    Any number of processes may do so at once.
+    Any number of processes may do so at once. Deadlines before `since` are left alone.
     """
+    begin = "" if since is None else "AND run.wake_at >= %(since)s::timestamptz"
     with prepared() as cursor:
-        cursor.execute(_FIRST_EXPIRED, [limit])
+        cursor.execute(
+            _FIRST_EXPIRED.replace("{since}", begin), {"limit": limit, "since": since}
+        )
         run_ids = [run_id for (run_id,) in cursor.fetchall()]
     if not run_ids:
         return Settled([], [])

@@ -16,6 +16,7 @@ from django.db import transaction
 from scheduler_service.statements import prepared
 from tasks_api import metrics
 from tasks_api.arrays import array, columns
+from tasks_api.ids import id_for
 from tasks_api.states import RING_AGAIN, RunState
 
 WAITS = "Waits: the run before it is not over."
@@ -36,6 +37,24 @@ class NewRun(NamedTuple):
     finished_at: datetime | None
     exclusive: bool
     is_next: bool
+
+
+def with_free_ids(runs: Sequence[NewRun]) -> list[NewRun]:
+    """Runs under other ids where some run has theirs: constraints decide, and no id."""
+    if not runs:
+        return []
+    with prepared(rows=len(runs)) as cursor:
+        cursor.execute(
+            "SELECT id FROM tasks_api_run WHERE id = ANY(%s::uuid[])",
+            [array(run.run_id for run in runs)],
+        )
+        taken = {run_id for (run_id,) in cursor.fetchall()}
+    return [
+        run._replace(run_id=id_for(run.scheduled_for, run.tenant_id))
+        if run.run_id in taken
+        else run
+        for run in runs
+    ]
 
 
 def insert(runs: Sequence[NewRun], *, now: datetime) -> tuple[list[UUID], list[UUID]]:

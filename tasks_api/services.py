@@ -12,6 +12,8 @@ from django.db.models.functions import Now
 
 from accounts import audit
 from accounts.models import Tenant, User
+from scheduler_service import locks
+from scheduler_service.locks import Kind
 from tasks_api import changes, notices, overlap, periodic, store, tallies
 from tasks_api.arrays import array, columns
 from tasks_api.exceptions import (
@@ -82,7 +84,7 @@ def put_named(
     """
     tenant = owner.tenant
     assert tenant is not None
-    _lock(f"{surface}:{name}", tenant)
+    _lock(tenant, surface, name)
     named = Task.objects.for_tenant(tenant).named(surface, name)
     _bury(named, now=now)
     task = _locked(named).first()
@@ -147,7 +149,7 @@ def _claim_name(owner: User, task: Task, spec: TaskSpec, *, now: datetime) -> No
     """Let a task have another name, if it is free."""
     if spec.name and spec.name != task.name:
         assert owner.tenant is not None
-        _lock(f"{spec.surface}:{spec.name}", owner.tenant)
+        _lock(owner.tenant, spec.surface, spec.name)
         _free({spec.name}, owner, spec.surface, now=now)
 
 
@@ -174,7 +176,7 @@ def put_task(owner: User, spec: TaskSpec, *, now: datetime) -> None:
     """
     tenant = owner.tenant
     assert tenant is not None
-    _lock(spec.surface, tenant)
+    _lock(tenant, spec.surface)
     named = Task.objects.for_tenant(tenant).named(spec.surface, spec.name)
     _bury(named, now=now)
     task = _locked(named).first()
@@ -199,7 +201,7 @@ def put_set(
     """
     tenant = owner.tenant
     assert tenant is not None
-    _lock(surface, tenant)
+    _lock(tenant, surface)
     tasks = Task.objects.for_tenant(tenant).of(surface)
     _bury(tasks, now=now)
     wanted = {spec.name: spec for spec in specs}
@@ -220,13 +222,9 @@ def put_set(
         store.insert(owner, list(wanted.values()), now=now)
 
 
-def _lock(names: str, tenant: Tenant) -> None:
-    """Let one request at a time give a tenant's tasks these names, until it commits."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT pg_advisory_xact_lock(hashtextextended(%s, %s))",
-            [names, tenant.pk],
-        )
+def _lock(tenant: Tenant, surface: str, name: str = "") -> None:
+    """Let one request at a time give a tenant's tasks this name, or any, until it commits."""
+    locks.hold(Kind.NAMES, tenant.pk, surface, name)
 
 
 def _bury(tasks: TaskQuerySet, *, now: datetime) -> None:

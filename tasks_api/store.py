@@ -15,11 +15,11 @@ from django.db.models import F
 
 from accounts import audit, encryption
 from accounts.models import User
+from scheduler_service import clock
 from scheduler_service.statements import prepared
 from tasks_api import changes, periodic, tallies
 from tasks_api.arrays import array, columns
 from tasks_api.delivery.request import options_of
-from tasks_api.ids import new_id
 from tasks_api.models import Task
 from tasks_api.schedules import Cron, Schedule, bare, first_after, spread
 from tasks_api.specs import (
@@ -101,7 +101,7 @@ def insert(owner: User, specs: Sequence[TaskSpec], *, now: datetime) -> list[Row
 
     Names must be free, or an IntegrityError tells of NAME_ONCE.
     """
-    ids = [spec.task_id or new_id() for spec in specs]
+    ids = [spec.task_id or clock.new_id() for spec in specs]
     plans = [
         schedule_for(spec, task_id) for spec, task_id in zip(specs, ids, strict=True)
     ]

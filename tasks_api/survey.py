@@ -12,12 +12,12 @@ import redis
 from django.conf import settings
 from django.db import Error as DatabaseError
 from django.db import connection
-from django.utils import timezone
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from accounts import doors
+from scheduler_service import clock
 from tasks_api import broker, heartbeats, retention
 from tasks_api.states import RunState
 
@@ -68,7 +68,7 @@ class _Survey(Collector):
                 cursor.execute(_WAITING)
                 waiting = cursor.fetchall()
             census = heartbeats.census()
-            lag = retention.lag(now=timezone.now())
+            lag = retention.lag(now=clock.now())
         except DatabaseError:
             yield _gauge("scheduler_database_up", "Whether PostgreSQL answers.", 0)
             return

@@ -100,20 +100,23 @@ _END = f"""
 """  # noqa: S608 (constants)
 
 
-def end_what_is_over(*, limit: int = 1000) -> int:
+def end_what_is_over(*, limit: int = 1000, since: datetime | None = None) -> int:
     """End tasks that are past their end and never fire again; returns how many.
 
-    Runs that they have are not touched. Rows that somebody else holds come later.
+    Runs that they have are not touched. Rows that somebody else holds come later, and
+    those whose end was before `since` are left alone.
     """
     with prepared() as cursor:
-        cursor.execute(_OVER.replace("{limit}", str(limit)))
+        statement = _OVER.replace("{limit}", str(limit))
+        begin = "" if since is None else "AND ends_at >= %(since)s::timestamptz"
+        cursor.execute(statement.replace("{since}", begin), {"since": since})
         return int(cursor.fetchone()[0])
 
 
 _OVER = f"""
     WITH over AS (
         SELECT id FROM tasks_api_task
-        WHERE ended_at IS NULL AND next_fire_at IS NULL AND ends_at < now()
+        WHERE ended_at IS NULL AND next_fire_at IS NULL AND ends_at < now() {{since}}
         ORDER BY ends_at LIMIT {{limit}}
         FOR NO KEY UPDATE SKIP LOCKED
     ), ended AS (

@@ -11,12 +11,11 @@ from uuid import UUID
 import redis
 from celery import shared_task, signals
 from django.conf import settings
-from django.utils import timezone
 
 from accounts import audit
 from accounts.encryption import derive_keys
 from accounts.services import clear_sessions
-from scheduler_service import memory
+from scheduler_service import clock, memory, schema
 from tasks_api import (
     broker,
     events,
@@ -64,6 +63,14 @@ def _refuse_eviction(**kwargs: Any) -> None:
             f"Redis has maxmemory-policy {policy}, which silently drops messages when "
             "its memory is full. Set it to noeviction."
         )
+
+
+@signals.worker_init.connect
+@signals.beat_init.connect
+def _refuse_other_tables(**kwargs: Any) -> None:
+    """On tables that do not fit, each statement would fail by itself."""
+    if found := schema.say_what_does_not_fit():
+        raise SystemExit(found)
 
 
 @signals.worker_ready.connect
@@ -140,7 +147,7 @@ def tell_ends(run_ids: list[str]) -> None:
 @shared_task(name="tasks_api.tasks.fire")
 def fire(task_id: str) -> None:
     """Make a run of a task at once: what its stored schedule names, and nobody has to send."""
-    run_id = services.fire_task(UUID(task_id), now=timezone.now())
+    run_id = services.fire_task(UUID(task_id), now=clock.now())
     if run_id is not None:
         broker.ring([run_id])
 
@@ -150,7 +157,7 @@ def prune() -> None:
     """Forget history that is older than its retention, unless it is under way here."""
     if _pruning.acquire(blocking=False):
         try:
-            now = timezone.now()
+            now = clock.now()
             retention.prune(now=now, pause=_stopping.wait)
             audit.prune(now=now)
             clear_sessions()

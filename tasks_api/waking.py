@@ -21,18 +21,27 @@ LONGEST_SILENCE = timedelta(minutes=1)
 MOST_LOST = 5
 
 
-def wake_due(*, limit: int = BATCH, leases_until: datetime | None = None) -> Dispatched:
+def wake_due(
+    *,
+    limit: int = BATCH,
+    leases_until: datetime | None = None,
+    since: datetime | None = None,
+) -> Dispatched:
     """Make every run that waited long enough ready for a worker again.
 
-    Leases that ran out after `leases_until` are left alone; without it, none are.
+    Leases that ran out after `leases_until` are left alone; without it, none are. So are
+    runs that wait since before `since`.
 
     A lost message, a dead worker, an emptied Redis and a retry are all the same case:
     `wake_at` has passed. Runs of tasks that were removed or paused end here instead.
     """
     with prepared() as cursor:
         cursor.execute(
-            _WAKE.replace("{limit}", str(limit)),
+            _WAKE.replace("{limit}", str(limit)).replace(
+                "{since}", "" if since is None else _SINCE
+            ),
             {
+                "since": since,
                 "leases_until": leases_until,
                 "most_lost": MOST_LOST,
                 "soonest": RING_AGAIN.total_seconds(),
@@ -55,6 +64,7 @@ def wake_due(*, limit: int = BATCH, leases_until: datetime | None = None) -> Dis
     return Dispatched(ringing + moved_up, is_full=len(woken) == limit)
 
 
+_SINCE = "AND run.wake_at >= %(since)s::timestamptz"
 # The next silence of one that nobody took is as long as it has waited already, which
 # doubles it. One that is made ready here has not waited yet, however old it is.
 _WAKE = f"""
@@ -81,7 +91,7 @@ _WAKE = f"""
         JOIN django_celery_beat_periodictask periodic
             ON periodic.id = task.periodic_task_id
         {periodic.OWNER}
-        WHERE run.wake_at <= now() AND run.state <> 'open' AND (run.state <> 'running'
+        WHERE run.wake_at <= now() {{since}} AND run.state <> 'open' AND (run.state <> 'running'
             OR run.wake_at <= coalesce(%(leases_until)s::timestamptz, now()))
         ORDER BY run.wake_at LIMIT {{limit}}
         FOR UPDATE OF run SKIP LOCKED

@@ -8,9 +8,9 @@ from uuid import UUID
 from django.contrib import admin
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
-from django.utils import timezone
 
 from accounts.models import AuditEntry, Tenant
+from scheduler_service import clock
 from tasks_api.admin.lists import BoundedList, HistoryAdmin, ReadOnly
 from tasks_api.admin.tasks import MOST_FOUND, found_tasks
 from tasks_api.models import Attempt, Message, QueueTally, Run
@@ -130,7 +130,7 @@ class MessageAdmin(HistoryAdmin):
 
     @admin.display(description="state")
     def state_of(self, message: Message) -> str:
-        now = timezone.now()
+        now = clock.now()
         if message.leased_until and message.leased_until > now:
             return "in flight"
         return "waiting" if message.run_at <= now else "not due"

@@ -13,7 +13,6 @@ from django import forms
 from django.contrib import admin, messages
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse
-from django.utils import timezone
 from django_celery_beat.admin import PeriodicTaskAdmin, PeriodicTaskForm
 from django_celery_beat.models import (
     ClockedSchedule,
@@ -24,6 +23,7 @@ from django_celery_beat.models import (
 )
 
 from accounts.models import User
+from scheduler_service import clock
 from tasks_api import broker, cron, periodic, services
 from tasks_api.admin.lists import BoundedList
 from tasks_api.exceptions import ScheduleError, SchedulerError
@@ -150,7 +150,7 @@ class StoredScheduleAdmin(BoundedList, PeriodicTaskAdmin):  # type: ignore[misc]
     @admin.action(description="Run selected tasks", permissions=["change"])
     def run_tasks(self, request: HttpRequest, queryset: QuerySet[PeriodicTask]) -> None:
         tasks = _tasks_of(queryset)
-        made = services.fire_tasks([task.pk for task in tasks], now=timezone.now())
+        made = services.fire_tasks([task.pk for task in tasks], now=clock.now())
         broker.ring(made)
         messages.success(
             request, f"{len(made)} will run now; what has ended stays as it is."
@@ -272,7 +272,7 @@ class CrontabScheduleAdmin(SharedScheduleAdmin):
 
 def _tasks_of(stored: QuerySet[PeriodicTask]) -> list[Task]:
     """The living tasks that these are the schedules of, with their owners."""
-    alive = Task.objects.alive(timezone.now()).filter(periodic_task__in=stored)
+    alive = Task.objects.alive(clock.now()).filter(periodic_task__in=stored)
     return list(alive.select_related("owner"))
 
 
@@ -280,7 +280,7 @@ def steer(
     request: HttpRequest, tasks: QuerySet[Task] | list[Task], verb: Verb, done: str
 ) -> None:
     """Do to tasks what the core's verb does to a user's own: staff act in his place."""
-    now = timezone.now()
+    now = clock.now()
     of_owner: dict[User, list[str]] = {}
     for task in tasks:
         of_owner.setdefault(task.owner, []).append(str(task.pk))

@@ -19,11 +19,11 @@ from django.dispatch import receiver
 from django.http import HttpRequest
 from django.template.response import TemplateResponse
 from django.urls import reverse
-from django.utils import timezone
 from django.utils.html import format_html
 
 from accounts import audit
 from accounts.models import User
+from scheduler_service import clock
 from tasks_api import services
 from tasks_api.admin.lists import HistoryAdmin
 from tasks_api.admin.schedules import steer
@@ -52,7 +52,7 @@ class StateFilter(admin.SimpleListFilter):
     def queryset(
         self, request: HttpRequest, queryset: QuerySet[Task]
     ) -> QuerySet[Task]:
-        alive = Task.objects.alive(timezone.now())
+        alive = Task.objects.alive(clock.now())
         match self.value():
             case "active":
                 return queryset & alive.not_paused()
@@ -60,7 +60,7 @@ class StateFilter(admin.SimpleListFilter):
                 return queryset & alive.paused()
             case "ended":
                 # A beat has not come to those yet; see the index task_over.
-                past = Q(ended_at=None, next_fire_at=None, ends_at__lt=timezone.now())
+                past = Q(ended_at=None, next_fire_at=None, ends_at__lt=clock.now())
                 return queryset.filter(Q(ended_at__isnull=False) | past)
         return queryset
 
@@ -173,7 +173,7 @@ class TaskAdmin(HistoryAdmin):
     @admin.display
     def state(self, task: Task) -> str:
         expires = task.periodic_task.expires
-        if task.ended_at or (expires and expires < timezone.now()):
+        if task.ended_at or (expires and expires < clock.now()):
             return "ended"
         return "active" if task.periodic_task.enabled else "paused"
 
@@ -239,7 +239,7 @@ def found_tasks(term: str) -> set[UUID]:
 
 
 def _alive(tasks: TaskQuerySet) -> TaskQuerySet:
-    return tasks.alive(timezone.now()).select_related("owner")
+    return tasks.alive(clock.now()).select_related("owner")
 
 
 def _remove_tasks(owner: User, ids: Sequence[str], *, now: datetime) -> None:

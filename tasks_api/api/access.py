@@ -8,7 +8,6 @@ from typing import Any, ClassVar, NamedTuple, TypeVar
 from uuid import UUID
 
 from django.db.models import Model, QuerySet
-from django.utils import timezone
 from rest_framework.exceptions import APIException, NotFound, PermissionDenied
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -17,6 +16,7 @@ from accounts import audit, encryption
 from accounts import services as accounts
 from accounts.models import Role, Scope, SigningSecret, Token, User
 from accounts.permissions import scope_of
+from scheduler_service import clock
 from tasks_api import owners
 from tasks_api.api import access_schema as schema
 from tasks_api.api import fields, pages
@@ -60,7 +60,7 @@ class TokenList(SurfaceView):
 
     @schema.issue_token
     def post(self, request: Request) -> Response:
-        now = timezone.now()
+        now = clock.now()
         data = fields.body_of(request.data)
         owner = self._owner(data)
         scope = _choice(data, "scope", Scope, default=scope_of(request))
@@ -116,14 +116,14 @@ class TokenDetail(TokenView):
     @schema.revoke_token
     def delete(self, request: Request, token_id: str) -> Response:
         token = self.find(request, token_id)
-        accounts.revoke_tokens(Token.objects.filter(pk=token.pk), now=timezone.now())
+        accounts.revoke_tokens(Token.objects.filter(pk=token.pk), now=clock.now())
         return Response({"message": "Token has been revoked successfully"})
 
 
 class RotateToken(TokenView):
     @schema.rotate_token
     def post(self, request: Request, token_id: str) -> Response:
-        now = timezone.now()
+        now = clock.now()
         token, overlap = self.find(request, token_id), _overlap(request)
         try:
             new, clear_text = accounts.rotate_token(
@@ -218,7 +218,7 @@ class SigningSecretList(SurfaceView):
 
     @schema.list_signing_secrets
     def get(self, request: Request) -> Response:
-        live = self.tenant.signing_secrets.live(timezone.now())
+        live = self.tenant.signing_secrets.live(clock.now())
         newest_first = live.order_by("-created_at", "-pk")
         return Response({"secrets": [render_secret(each) for each in newest_first]})
 
@@ -228,7 +228,7 @@ class RotateSigningSecret(SurfaceView):
 
     @schema.rotate_signing_secret
     def post(self, request: Request) -> Response:
-        now = timezone.now()
+        now = clock.now()
         secret = accounts.rotate_signing_secret(
             self.tenant, now=now, overlap=_overlap(request)
         )

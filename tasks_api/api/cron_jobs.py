@@ -7,10 +7,10 @@ from datetime import datetime
 from typing import Any
 
 from django.http import HttpResponse
-from django.utils import timezone
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from scheduler_service import clock
 from tasks_api import services
 from tasks_api.api import cron_jobs_schema as schema
 from tasks_api.api import fields
@@ -28,7 +28,7 @@ MIN_DELAY, MAX_DELAY = 1.0, 60.0
 class CronJobs(TextView):
     @schema.put_job
     def post(self, request: Request) -> Response:
-        now = timezone.now()
+        now = clock.now()
         spec = read_job(request.data, now=now)
         services.put_task(self.user, spec, now=now)
         return Response(status=202)
@@ -37,7 +37,7 @@ class CronJobs(TextView):
     def delete(self, request: Request) -> HttpResponse:
         job_id = fields.parameter(fields.query_of(request), "job_id")
         named = Task.objects.for_tenant(self.tenant).named(Surface.CRON_JOBS, job_id)
-        if not services.remove_tasks(named, now=timezone.now()):
+        if not services.remove_tasks(named, now=clock.now()):
             raise TaskNotFound("There is no job with this id")
         return Response(status=200)
 

@@ -9,6 +9,7 @@ from django.conf import settings
 from django.db import Error as DatabaseError
 from django.http import HttpRequest, JsonResponse
 
+from scheduler_service import schema
 from scheduler_service.embedded import redis_client_url
 from tasks_api import heartbeats
 
@@ -19,8 +20,12 @@ def healthz(request: HttpRequest) -> JsonResponse:
 
 
 def readyz(request: HttpRequest) -> JsonResponse:
-    """200 while the database answers. What else is missing only delays runs."""
+    """200 while the database answers, and fits. What else is missing only delays runs."""
     try:
+        if complaint := schema.complaint():
+            return JsonResponse(
+                {"status": "unavailable", "database": complaint}, status=503
+            )
         processes = heartbeats.census()
     except DatabaseError:
         return JsonResponse(

@@ -13,10 +13,10 @@ from typing import Any, TypeVar
 import simplejson
 from django.db import transaction
 from django.http import HttpResponse
-from django.utils import timezone
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from scheduler_service import clock
 from tasks_api import idempotency
 from tasks_api.api import fields
 from tasks_api.api.errors import SurfaceView
@@ -41,7 +41,7 @@ def idempotent(view: View) -> View:
         if HEADER not in request.headers:
             response: HttpResponse = view(self, request, **kwargs)
             return response
-        key, now = _key(request), timezone.now()
+        key, now = _key(request), clock.now()
         fingerprint = _fingerprint(request)
         with transaction.atomic():
             known = idempotency.recall(self.user, key, fingerprint, now=now)

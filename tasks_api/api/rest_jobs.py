@@ -10,10 +10,10 @@ from typing import Any, TypeVar
 import simplejson
 from django.db.models import Prefetch
 from django.http import HttpResponse
-from django.utils import timezone
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from scheduler_service import clock
 from tasks_api import services
 from tasks_api.api import fields
 from tasks_api.api import rest_jobs_schema as schema
@@ -62,7 +62,7 @@ class JobList(RestJobsView):
     @schema.create_job
     @idempotent
     def post(self, request: Request) -> Response:
-        now = timezone.now()
+        now = clock.now()
         spec = read_job(request.data, now=now)
         task = services.create_task(self.user, spec, now=now)
         link = f"/api/v1/jobs/{task.pk}"

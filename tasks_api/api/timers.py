@@ -8,11 +8,11 @@ from datetime import datetime
 from typing import Any, ClassVar
 from uuid import UUID
 
-from django.utils import timezone
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts.authentication import SharedSecret
+from scheduler_service import clock
 from tasks_api import services
 from tasks_api.api import fields
 from tasks_api.api import timers_schema as schema
@@ -20,7 +20,6 @@ from tasks_api.api.errors import TextView
 from tasks_api.api.idempotency import idempotent
 from tasks_api.api.json import dumps
 from tasks_api.exceptions import InvalidTask
-from tasks_api.ids import new_id
 from tasks_api.models import Task
 from tasks_api.schedules import Once
 from tasks_api.specs import Misfire, Surface, TaskSpec
@@ -41,7 +40,7 @@ class InsertTimer(TimersView):
     @schema.insert_timer
     @idempotent
     def post(self, request: Request) -> Response:
-        now = timezone.now()
+        now = clock.now()
         spec = read_timer(request.data, now=now)
         self.require_endpoint()
         task = services.create_task(self.user, spec, now=now)
@@ -56,14 +55,14 @@ class DeleteTimer(TimersView):
             raise InvalidTask("id", "Invalid value of id. Value should be a string")
         if (timer := task_id(value)) is not None:
             own = Task.objects.for_tenant(self.tenant).of(Surface.TIMERS)
-            services.remove_tasks(own.filter(pk=timer, name=""), now=timezone.now())
+            services.remove_tasks(own.filter(pk=timer, name=""), now=clock.now())
         return Response()
 
 
 class ReplaceCrons(TimersView):
     @schema.replace_crons
     def post(self, request: Request) -> Response:
-        now = timezone.now()
+        now = clock.now()
         specs = read_crons(request.data, now=now)
         if specs:
             self.require_endpoint()
@@ -77,7 +76,7 @@ class ReplaceCrons(TimersView):
 def read_timer(data: object, *, now: datetime) -> TaskSpec:
     data = fields.body_of(data)
     at = fields.moment("timestamp", fields.required(data, "timestamp"))
-    new = new_id()
+    new = clock.new_id()
     message = {"id": timer_id(new), "cron_id": "", "body": data.get("body")}
     return TaskSpec(
         surface=Surface.TIMERS,

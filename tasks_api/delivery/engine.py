@@ -29,8 +29,8 @@ from django.db import connection, transaction
 
 from accounts import encryption
 from accounts.services import keyrings, own_limits
+from scheduler_service import clock
 from tasks_api import (
-    clock,
     long_work,
     metrics,
     overlap,
@@ -427,7 +427,7 @@ class Engine:
             os._exit(os.EX_SOFTWARE)
         limits = {tenant_id % LANES: most for tenant_id, most in own_limits().items()}
         asked_at = time.monotonic()
-        self._clock_offset = clock.now().timestamp() - time.time()
+        self._clock_offset = clock.read().timestamp() - time.time()
         with self._changed:
             self._own_limits = limits
             self._under_way = +self._under_way

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tasks_api.models.bookkeeping import Heartbeat, IdempotencyKey
+from tasks_api.models.bookkeeping import Heartbeat, IdempotencyKey, RunIdKey
 from tasks_api.models.messages import Message, QueueTally
 from tasks_api.models.runs import Attempt, Run
 from tasks_api.models.tasks import (
@@ -20,6 +20,7 @@ __all__ = [
     "Message",
     "QueueTally",
     "Run",
+    "RunIdKey",
     "ScheduleChange",
     "Task",
     "TaskQuerySet",

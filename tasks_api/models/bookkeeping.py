@@ -1,8 +1,9 @@
-"""What the service remembers for itself: requests that it answered, and who is alive."""
+"""What the service remembers for itself: what it answered, who is alive, a key of ids."""
 
 from __future__ import annotations
 
 from django.db import models
+from django.db.models import Q
 
 from accounts.models import User
 
@@ -45,3 +46,21 @@ class Heartbeat(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+class RunIdKey(models.Model):
+    """What ids of runs follow from, beside task and moment; see `run_key.py`.
+
+    Not SECRET_KEY, which rotates: then the same fire time would have another id.
+    """
+
+    id = models.PositiveSmallIntegerField(primary_key=True)
+    key = models.BinaryField()
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(name="run_id_key_is_one", condition=Q(id=1))
+        ]
+
+    def __str__(self) -> str:
+        return "the key of run ids"

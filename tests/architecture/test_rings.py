@@ -38,6 +38,8 @@ MODELS = {
     "tasks_api.models.tasks",
 }
 CORE = {
+    "scheduler_service.clock",
+    "scheduler_service.locks",
     "accounts.audit",
     "accounts.doors",
     "accounts.encryption",
@@ -46,7 +48,6 @@ CORE = {
     "tasks_api.account",
     "tasks_api.broker",
     "tasks_api.changes",
-    "tasks_api.clock",
     "tasks_api.declare",
     "tasks_api.dispatch",
     "tasks_api.erasure",
@@ -66,6 +67,7 @@ CORE = {
     "tasks_api.pull",
     "tasks_api.redrive",
     "tasks_api.retention",
+    "tasks_api.run_key",
     "tasks_api.services",
     "tasks_api.store",
     "tasks_api.streaks",

@@ -24,8 +24,9 @@ from hypothesis import settings as configured
 from hypothesis import strategies as st
 
 from accounts.models import User
+from scheduler_service import clock
 from tasks_api import account as accounts
-from tasks_api import changes, clock, dispatch, periodic, redrive, services, waking
+from tasks_api import changes, dispatch, periodic, redrive, services, waking
 from tasks_api.account import Account, Outcome, account
 from tasks_api.delivery import leases
 from tasks_api.delivery.record import Finished, record
@@ -136,7 +137,7 @@ class World:
         self.name = f"job {next(names)}" if self.is_cron else ""
         schedule, start, every = self._schedule()
         spec = self._spec(schedule)
-        before = clock.now()
+        before = clock.read()
         if self.is_cron:
             services.put_task(user, spec, now=timezone.now())
             self.task = Task.objects.get(name=self.name)
@@ -168,25 +169,27 @@ class World:
         return Interval(start, every, None), start, every
 
     def _open(self, start: datetime, every: timedelta, since: datetime) -> None:
-        sure = start if since == start else max(start, clock.now())
+        sure = start if since == start else max(start, clock.read())
         self.windows.append(Window(start, every, since, sure))
 
     def _close(self, before: datetime) -> None:
         last = self.windows[-1]
         if last.sure_until is None:
-            self.windows[-1] = replace(last, sure_until=before, maybe_until=clock.now())
+            self.windows[-1] = replace(
+                last, sure_until=before, maybe_until=clock.read()
+            )
 
     @property
     def is_open(self) -> bool:
         return bool(self.windows) and self.windows[-1].sure_until is None
 
     def pause(self) -> None:
-        before = clock.now()
+        before = clock.read()
         services.pause_tasks(self.user, [str(self.task.pk)], now=timezone.now())
         self._close(before)
 
     def resume(self) -> None:
-        before = clock.now()
+        before = clock.read()
         was_open = self.is_open
         services.resume_tasks(self.user, [str(self.task.pk)], now=timezone.now())
         if not was_open:
@@ -195,7 +198,7 @@ class World:
 
     def change(self) -> None:
         schedule, start, every = self._schedule()
-        before = clock.now()
+        before = clock.read()
         was_open = self.is_open
         if self.is_cron:
             last = self.windows[-1]
@@ -216,7 +219,7 @@ class World:
             self.windows.append(Window(start, every, before, before, before, before))
 
     def remove(self) -> None:
-        before = clock.now()
+        before = clock.read()
         services.remove_task(self.user, str(self.task.pk), now=timezone.now())
         self._close(before)
 
@@ -251,7 +254,7 @@ class World:
             )
 
     def wake(self) -> None:
-        waking.wake_due(leases_until=clock.now())
+        waking.wake_due(leases_until=clock.read())
 
     def fire(self) -> None:
         self.manual += services.fire_task(self.task.pk, now=timezone.now()) is not None
@@ -286,12 +289,12 @@ class World:
             pass
 
     def _is_due(self) -> bool:
-        now = clock.now()
+        now = clock.read()
         return Task.objects.filter(pk=self.task.pk, next_fire_at__lte=now).exists()
 
     def check(self) -> None:
         """Compare what was written down with the windows."""
-        now = clock.now()
+        now = clock.read()
         self.finish()
         runs = Run.objects.filter(task=self.task, by_hand=False, scheduled_for__lte=now)
         recorded = set(runs.values_list("scheduled_for", flat=True))

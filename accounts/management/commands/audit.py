@@ -7,11 +7,11 @@ from datetime import timedelta
 from typing import Any
 
 from django.core.management.base import CommandParser
-from django.utils import timezone
 
 from accounts import audit
 from accounts.management.base import AccountCommand, tenant_of
 from accounts.management.spans import span
+from scheduler_service import clock
 
 
 class Command(AccountCommand):
@@ -42,7 +42,7 @@ class Command(AccountCommand):
             actor=actor,
             action=action,
             object_id=options["object"],
-            since=timezone.now() - last if last else None,
+            since=clock.now() - last if last else None,
         )
         for entry in entries[: max(limit, 0)].iterator():
             told = audit.told(entry)

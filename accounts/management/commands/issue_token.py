@@ -8,12 +8,12 @@ from typing import Any
 from django.core.management import CommandError
 from django.core.management.base import CommandParser
 from django.db import transaction
-from django.utils import timezone
 
 from accounts import services
 from accounts.management.base import AccountCommand, tenant_of
 from accounts.management.spans import span
 from accounts.models import Scope, Tenant, User
+from scheduler_service import clock
 
 
 class Command(AccountCommand):
@@ -78,6 +78,6 @@ def _end(expires: timedelta | None, days: int | None) -> datetime | None:
             return None
         if lifetime <= timedelta():
             raise CommandError("A token has to live for a while.")
-        return timezone.now() + lifetime
+        return clock.now() + lifetime
     except OverflowError:
         raise CommandError("No calendar goes that far.") from None

@@ -6,11 +6,11 @@ from datetime import timedelta
 from typing import Any
 
 from django.core.management.base import CommandParser
-from django.utils import timezone
 
 from accounts import services
 from accounts.management.base import AccountCommand, tenant_of
 from accounts.management.spans import span
+from scheduler_service import clock
 
 
 class Command(AccountCommand):
@@ -30,5 +30,5 @@ class Command(AccountCommand):
         self, *args: Any, tenant: str, overlap: timedelta, **options: Any
     ) -> str:
         return services.rotate_signing_secret(
-            tenant_of(tenant), now=timezone.now(), overlap=overlap
+            tenant_of(tenant), now=clock.now(), overlap=overlap
         )

@@ -7,12 +7,12 @@ from typing import Any
 
 from django.core.management import CommandError
 from django.core.management.base import CommandParser
-from django.utils import timezone
 
 from accounts import services
 from accounts.management.base import AccountCommand, secret_from
 from accounts.management.spans import span
 from accounts.models import Token, digest
+from scheduler_service import clock
 
 
 class Command(AccountCommand):
@@ -32,7 +32,5 @@ class Command(AccountCommand):
         found = Token.objects.filter(digest=digest(secret_from(token))).first()
         if found is None:
             raise CommandError("There is no such token.")
-        _, clear_text = services.rotate_token(
-            found, now=timezone.now(), overlap=overlap
-        )
+        _, clear_text = services.rotate_token(found, now=clock.now(), overlap=overlap)
         return clear_text

@@ -6,10 +6,10 @@ from typing import Any
 
 from django.core.management import CommandError
 from django.core.management.base import CommandParser
-from django.utils import timezone
 
 from accounts import services
 from accounts.management.base import AccountCommand, tenant_of
+from scheduler_service import clock
 
 
 class Command(AccountCommand):
@@ -24,7 +24,7 @@ class Command(AccountCommand):
         )
 
     def handle(self, *args: Any, tenant: str, rotate: bool, **options: Any) -> str:
-        now, owner = timezone.now(), tenant_of(tenant)
+        now, owner = clock.now(), tenant_of(tenant)
         if rotate:
             return services.rotate_signing_secret(owner, now=now)
         secrets = services.live_signing_secrets(owner.pk, now)

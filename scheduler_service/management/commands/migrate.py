@@ -12,16 +12,25 @@ from django.core.management.base import CommandError, CommandParser
 from django.core.management.commands import migrate
 from django.db import OperationalError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.migrations import Migration
+from psycopg.errors import LockNotAvailable
 
 from accounts import audit
 from accounts.services import AccountError, configure_tenant
+from scheduler_service import locks
 from scheduler_service.database import without_limits
+from scheduler_service.locks import Kind
 
 DEFAULT_TENANT = "default"
-LOCK = 7_239_410_056  # any number that no other program on this database uses
+# Seconds that a migration waits for a lock, while all that comes after it waits for it.
+LOCK_TIMEOUT = 2.0
+# And how long it then lets everybody pass.
+PAUSE = 1.0
 
 
 class Command(migrate.Command):
+    _migration = "a migration"
+
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
         parser.add_argument(
@@ -31,17 +40,83 @@ class Command(migrate.Command):
             metavar="SECONDS",
             help="Wait so long for a database that does not answer yet.",
         )
+        parser.add_argument(
+            "--lock-patience",
+            type=float,
+            default=300.0,
+            metavar="SECONDS",
+            help="Try again for so long where others hold a lock that is needed.",
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        connection = connections[options["database"]]
+        connection = self._connection = connections[options["database"]]
         wait_for_database(connection, options["wait"])
         with without_limits(connection), one_at_a_time(connection):
-            super().handle(*args, **options)
+            self._apply(connection, options["lock_patience"], *args, **options)
             # Not when the tables of some other point in time were asked for.
             if not (
                 options["app_label"] or options["plan"] or options["check_unapplied"]
             ):
                 provision_default_tenant()
+
+    def _apply(
+        self,
+        connection: BaseDatabaseWrapper,
+        patience: float,
+        *args: Any,
+        **options: Any,
+    ) -> None:
+        """Migrate, and where somebody holds a lock that is needed, let go and try again."""
+        deadline = time.monotonic() + patience
+        while True:
+            try:
+                super().handle(*args, **options)
+                return
+            except OperationalError as error:
+                if not isinstance(error.__cause__, LockNotAvailable):
+                    raise
+                held = f"{self._migration} needs a lock that others hold"
+                if time.monotonic() > deadline:
+                    raise CommandError(
+                        f"{held}, for {patience:g} s now. Nothing of it is applied; "
+                        f"start again when they are done. {oldest(connection)}"
+                    ) from error
+                self.stderr.write(f"{held}; it is tried again. {oldest(connection)}")
+            time.sleep(PAUSE)
+
+    def migration_progress_callback(
+        self, action: str, migration: Migration | None = None, fake: bool = False
+    ) -> None:
+        if action in {"apply_start", "unapply_start"} and migration is not None:
+            self._migration = str(migration)
+            # What is built concurrently is in nobody's way while it waits.
+            limit_waits(self._connection, LOCK_TIMEOUT if migration.atomic else 0.0)
+        super().migration_progress_callback(action, migration, fake)
+
+
+def limit_waits(connection: BaseDatabaseWrapper, seconds: float) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT set_config('lock_timeout', %s, false)", [f"{seconds}s"])
+
+
+def oldest(connection: BaseDatabaseWrapper) -> str:
+    """Whose transaction has been open for longest, in a sentence."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT pid, coalesce(nullif(application_name, ''), 'a client'),
+                extract(epoch FROM clock_timestamp() - xact_start)::int
+            FROM pg_stat_activity
+            WHERE datname = current_database() AND pid <> pg_backend_pid()
+                AND xact_start IS NOT NULL
+            ORDER BY xact_start LIMIT 1
+            """
+        )
+        row = cursor.fetchone()
+    if row is None:
+        return "Nobody has a transaction open now."
+    pid, name, seconds = row
+    return f"The oldest transaction is that of process {pid} ({name}), for {seconds} s."
 
 
 def provision_default_tenant() -> None:
@@ -79,18 +154,12 @@ def wait_for_database(connection: BaseDatabaseWrapper, patience: float = 0.0) ->
 @contextmanager
 def one_at_a_time(connection: BaseDatabaseWrapper) -> Iterator[None]:
     """Hold a lock of the database, which it takes back should we die."""
-    with connection.cursor() as cursor:
-        # Asking again, instead of waiting inside one statement, keeps no snapshot
-        # open that CREATE INDEX CONCURRENTLY would wait for.
-        while not _ask(cursor, "pg_try_advisory_lock"):
-            time.sleep(0.2)
-        try:
-            yield
-        finally:
-            if connection.is_usable():
-                _ask(cursor, "pg_advisory_unlock")
-
-
-def _ask(cursor: Any, function: str) -> bool:
-    cursor.execute(f"SELECT {function}(%s)", [LOCK])
-    return bool(cursor.fetchone()[0])
+    # Asking again, instead of waiting inside one statement, keeps no snapshot open that
+    # CREATE INDEX CONCURRENTLY would wait for.
+    while not locks.try_keep(connection, Kind.MIGRATION):
+        time.sleep(0.2)
+    try:
+        yield
+    finally:
+        if connection.is_usable():
+            locks.release(connection, Kind.MIGRATION)

@@ -10,11 +10,11 @@ from typing import Any
 
 import simplejson
 from django.conf import settings
-from django.utils import timezone
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts import encryption
+from scheduler_service import clock
 from tasks_api import declare
 from tasks_api.api import fields
 from tasks_api.api.idempotency import idempotent
@@ -58,7 +58,7 @@ class ApplyTasks(TasksView):
     @schema.apply_tasks
     @idempotent
     def post(self, request: Request) -> Response:
-        now = timezone.now()
+        now = clock.now()
         data = fields.body_of(request.data)
         tag, tasks = _tag(data), _tasks(data)
         dry_run = _flag(data, "dry_run", default=False)

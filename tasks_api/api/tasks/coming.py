@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
-from django.utils import timezone
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts.models import Scope
+from scheduler_service import clock
 from tasks_api import coming, services
 from tasks_api.api import fields
 from tasks_api.api.tasks import coming_schema as schema
@@ -31,7 +31,7 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 class NextFireTimes(TasksView):
     @schema.next_fire_times
     def get(self, request: Request, task_id: str) -> Response:
-        now = timezone.now()
+        now = clock.now()
         query = fields.query_of(request)
         text = query.get("n", str(DEFAULT))
         is_number = text.isascii() and text.isdigit() and len(text) <= 9
@@ -51,7 +51,7 @@ class PreviewTask(TasksView):
 
     @schema.preview_task
     def post(self, request: Request) -> Response:
-        now = timezone.now()
+        now = clock.now()
         data = fields.body_of(request.data)
         count = _count(data.get("n", DEFAULT))
         since = _since(data, now)

@@ -7,10 +7,10 @@ from typing import Any, ClassVar
 
 from django.conf import settings
 from django.db import transaction
-from django.utils import timezone
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from scheduler_service import clock
 from tasks_api import broker, listing, services, tallies
 from tasks_api.api import fields, pages
 from tasks_api.api.idempotency import idempotent
@@ -38,7 +38,7 @@ class TaskList(TasksView):
 
     @schema.list_tasks
     def get(self, request: Request) -> Response:
-        now = timezone.now()
+        now = clock.now()
         query = fields.query_of(request)
         whose = read_whose(query, self.user)
         filters = read_filters(request, query)
@@ -83,7 +83,7 @@ class TaskList(TasksView):
     @schema.create_task
     @idempotent
     def post(self, request: Request) -> Response:
-        now = timezone.now()
+        now = clock.now()
         spec = read_task(request.data, now=now)
         task = services.create_task(self.user, spec, now=now)
         return Response(
@@ -102,7 +102,7 @@ class TaskBulk(TasksView):
     @schema.create_tasks
     @idempotent
     def post(self, request: Request) -> Response:
-        now = timezone.now()
+        now = clock.now()
         specs = read_tasks(request.data, now=now)
         try:
             rows = services.create_tasks(self.user, specs, now=now)
@@ -132,14 +132,14 @@ class TaskDetail(TasksView):
 
     @schema.get_task
     def get(self, request: Request, task_id: str) -> Response:
-        now = timezone.now()
+        now = clock.now()
         own = Task.objects.reached_by(self.user).of(Surface.TASKS).alive(now)
         found = own.with_schedule().filter(pk=services.parse_id(task_id))
         return _shown(_only(found), now)
 
     @schema.change_task
     def patch(self, request: Request, task_id: str) -> Response:
-        now = timezone.now()
+        now = clock.now()
         data = fields.body_of(request.data)
 
         def read(task: Task) -> TaskSpec:
@@ -156,7 +156,7 @@ class TaskDetail(TasksView):
         services.remove_task(
             self.user,
             task_id,
-            now=timezone.now(),
+            now=clock.now(),
             surface=Surface.TASKS,
             allow=lambda task: _require_match(request, task),
         )
@@ -170,13 +170,13 @@ class NamedTask(TasksView):
 
     @schema.get_named_task
     def get(self, request: Request, name: str) -> Response:
-        now = timezone.now()
+        now = clock.now()
         named = Task.objects.reached_by(self.user).named(Surface.TASKS, name_in(name))
         return _shown(_only(named.alive(now).with_schedule()), now)
 
     @schema.put_task
     def put(self, request: Request, name: str) -> Response:
-        now = timezone.now()
+        now = clock.now()
         name = name_in(name)
         data = {**fields.body_of(request.data)}
         if data.setdefault("name", name) != name:
@@ -203,7 +203,7 @@ class NamedTask(TasksView):
 
     @schema.remove_named_task
     def delete(self, request: Request, name: str) -> Response:
-        now = timezone.now()
+        now = clock.now()
         named = Task.objects.for_tenant(self.tenant).named(Surface.TASKS, name_in(name))
         services.remove_task(
             self.user,
@@ -220,7 +220,7 @@ class RunTask(TasksView):
     @idempotent
     def post(self, request: Request, task_id: str) -> Response:
         run_id = services.run_now(
-            self.user, task_id, surface=Surface.TASKS, now=timezone.now()
+            self.user, task_id, surface=Surface.TASKS, now=clock.now()
         )
         transaction.on_commit(lambda: broker.ring([run_id]))
         return Response(
@@ -232,7 +232,7 @@ class PauseTask(TasksView):
     @schema.pause_task
     def post(self, request: Request, task_id: str) -> Response:
         services.pause_tasks(
-            self.user, [task_id], now=timezone.now(), surface=Surface.TASKS
+            self.user, [task_id], now=clock.now(), surface=Surface.TASKS
         )
         return Response({"message": "Task paused successfully"})
 
@@ -241,7 +241,7 @@ class ResumeTask(TasksView):
     @schema.resume_task
     def post(self, request: Request, task_id: str) -> Response:
         services.resume_tasks(
-            self.user, [task_id], now=timezone.now(), surface=Surface.TASKS
+            self.user, [task_id], now=clock.now(), surface=Surface.TASKS
         )
         return Response({"message": "Task resumed successfully"})
 
@@ -250,7 +250,7 @@ class PauseTasks(TasksView):
     @schema.pause_tasks
     def post(self, request: Request) -> Response:
         ids = read_ids(request.data)
-        services.pause_tasks(self.user, ids, now=timezone.now(), surface=Surface.TASKS)
+        services.pause_tasks(self.user, ids, now=clock.now(), surface=Surface.TASKS)
         return Response({"message": "Tasks have been successfully paused"})
 
 
@@ -258,7 +258,7 @@ class ResumeTasks(TasksView):
     @schema.resume_tasks
     def post(self, request: Request) -> Response:
         ids = read_ids(request.data)
-        services.resume_tasks(self.user, ids, now=timezone.now(), surface=Surface.TASKS)
+        services.resume_tasks(self.user, ids, now=clock.now(), surface=Surface.TASKS)
         return Response({"message": "Tasks have been resumed successfully"})
 
 

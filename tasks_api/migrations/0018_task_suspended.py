@@ -6,7 +6,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("tasks_api", "0015_end_is_written")]
+    dependencies = [("tasks_api", "0017_periodic_tasks_of_operators")]
 
     operations = [
         migrations.AddField(

@@ -1,0 +1,22 @@
+"""The key from which ids of runs follow: made once, and part of every backup."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any
+
+from django.apps import apps as all_apps
+from django.apps.registry import Apps
+from django.db import connections
+
+
+def make(*, using: str, apps: Apps = all_apps, **kwargs: Any) -> None:
+    """After each migration, and each flush, there is one; it stays what it is."""
+    if "runidkey" not in apps.all_models["tasks_api"]:
+        return
+    with connections[using].cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO tasks_api_runidkey (id, key) VALUES (1, %s)"
+            " ON CONFLICT DO NOTHING",
+            [secrets.token_bytes(32)],
+        )

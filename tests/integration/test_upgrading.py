@@ -1,0 +1,142 @@
+"""A migration lets others pass, and processes say where tables and code do not fit."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import StringIO
+
+import psycopg
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import connection
+from django.db.migrations.loader import MigrationLoader
+from django.db.migrations.recorder import MigrationRecorder
+from django.test import Client
+
+from scheduler_service import schema
+from tasks_api import tasks
+from tasks_api.models import RunIdKey
+from tests.acceptance.stand import eventually
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+# One whose table is easy to hold, and where the tables are without it.
+[LAST] = [key for key in schema._known() if key[1].endswith("_key_of_run_ids")]
+[TARGET] = MigrationLoader(None).disk_migrations[LAST].dependencies
+
+
+@pytest.fixture(autouse=True)
+def whole() -> Iterator[None]:
+    """Whatever a test leaves behind, the next one finds all tables."""
+    yield
+    MigrationRecorder.Migration.objects.filter(name__contains="_contract_").delete()
+    call_command("migrate", verbosity=0, stdout=StringIO())
+
+
+def session() -> psycopg.Connection:
+    parameters = connection.get_connection_params()
+    parameters.pop("cursor_factory", None)
+    parameters.pop("context", None)
+    return psycopg.connect(**parameters)
+
+
+@contextmanager
+def reader() -> Iterator[psycopg.Connection]:
+    """A transaction that has read a table, and is not over."""
+    with session() as other:
+        other.execute("SELECT * FROM tasks_api_runidkey")
+        yield other
+        other.rollback()
+
+
+def test_a_migration_that_waits_for_a_reader_lets_others_pass() -> None:
+    said = StringIO()
+
+    def migrate() -> None:
+        try:
+            call_command("migrate", *TARGET, verbosity=0, stderr=said)
+        finally:
+            connection.close()
+
+    migrating = threading.Thread(target=migrate)
+    with reader(), session() as other:
+        migrating.start()
+        eventually(lambda: "tried again" in said.getvalue())
+        # Nobody could read while it waited, and now somebody can.
+        other.execute("SET lock_timeout = '20s'")
+        assert other.execute("SELECT count(*) FROM tasks_api_runidkey").fetchone()
+        other.rollback()
+    migrating.join()
+
+    assert f"{'.'.join(LAST)} needs a lock that others hold" in said.getvalue()
+    assert "The oldest transaction is that of process" in said.getvalue()
+    assert LAST not in MigrationRecorder(connection).applied_migrations()
+
+
+def test_a_migration_gives_up_when_its_patience_is_over() -> None:
+    with (
+        reader(),
+        pytest.raises(CommandError, match=r"Nothing of it is applied; start again"),
+    ):
+        call_command(
+            "migrate", *TARGET, lock_patience=0, verbosity=0, stderr=StringIO()
+        )
+
+    assert LAST in MigrationRecorder(connection).applied_migrations()
+    assert RunIdKey.objects.count() == 1
+
+
+def test_a_missing_migration_is_named(client: Client) -> None:
+    assert schema.complaint() == ""
+    call_command("migrate", *TARGET, verbosity=0)
+
+    answer = client.get("/readyz")
+
+    found = schema.complaint()
+    assert found.startswith(f"The tables are older than this code: {'.'.join(LAST)}")
+    assert found.endswith("not applied. Run `manage.py migrate`.")
+    assert answer.status_code == 503
+    assert answer.json() == {"status": "unavailable", "database": found}
+    with pytest.raises(SystemExit, match=r"Run `manage.py migrate`"):
+        tasks._refuse_other_tables()
+
+
+def test_tables_that_took_something_away_are_named(
+    client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    MigrationRecorder(connection).record_applied("tasks_api", "9999_contract_bodies")
+
+    with caplog.at_level(logging.CRITICAL):
+        found = schema.say_what_does_not_fit()
+
+    assert found == (
+        "The tables are newer than this code, and do without something that it needs: "
+        "tasks_api.9999_contract_bodies is applied. Run the newer release."
+    )
+    assert found in caplog.text
+    assert client.get("/readyz").status_code == 503
+
+
+def test_tables_that_have_more_fit(client: Client) -> None:
+    recorder = MigrationRecorder(connection)
+    recorder.record_applied("tasks_api", "9998_more")
+    recorder.record_applied("elsewhere", "9999_contract_x")
+
+    assert schema.complaint() == ""
+    assert client.get("/readyz").status_code == 200
+
+    recorder.record_unapplied("tasks_api", "9998_more")
+
+
+def test_a_database_that_does_not_answer_is_no_misfit() -> None:
+    connection.close()
+    host = connection.settings_dict["HOST"]
+    connection.settings_dict["HOST"] = "/nowhere"
+    try:
+        assert schema.say_what_does_not_fit() == ""
+    finally:
+        connection.settings_dict["HOST"] = host
+        connection.close()
