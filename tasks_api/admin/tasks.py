@@ -59,9 +59,10 @@ class StateFilter(admin.SimpleListFilter):
             case "paused":
                 return queryset & alive.paused()
             case "ended":
-                # A beat has not come to those yet; see the index task_over.
-                past = Q(ended_at=None, next_fire_at=None, ends_at__lt=clock.now())
-                return queryset.filter(Q(ended_at__isnull=False) | past)
+                # A beat has not come to those yet; an index for each of the two.
+                past = Q(ended_at=None, ends_at__lt=clock.now())
+                due = Q(next_fire_at=None) | Q(next_fire_at__lte=clock.now())
+                return queryset.filter(Q(ended_at__isnull=False) | past & due)
         return queryset
 
 
