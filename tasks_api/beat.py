@@ -13,7 +13,9 @@ import socket
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
+from uuid import UUID
 
 from celery import signals
 from celery.beat import Scheduler, SchedulingError, Service
@@ -31,10 +33,10 @@ from tasks_api import (
     dispatch,
     exporter,
     heartbeats,
+    isolation,
     long_work,
     outlook,
     periodic,
-    services,
     tallies,
     waking,
 )
@@ -81,6 +83,8 @@ class TenantScheduler(Scheduler):
         self._missing = _MissingWorkers()
         self._outages = _Outages()
         self._nobodys = _NobodysTasks(self)
+        self._parts = isolation.Parts()
+        self._said = ""
         self._watch = BeatWatch()
         exporter.serve("beat", self._watch.complaint)
 
@@ -88,33 +92,52 @@ class TenantScheduler(Scheduler):
         """Fire what is due; returns how many seconds to sleep."""
         self._watch.ticked()
         try:
-            return self._tick()
-        except DatabaseError as error:
-            logger.warning("The database does not answer: %s", error)
+            sleep = self._tick()
+            self._said = ""
+            return sleep
+        except isolation.DatabaseAway as error:
+            if str(error) != self._said:
+                logger.warning("The database does not answer: %s", error)
+            self._said = str(error)
             connection.close()
             return 1.0
 
     def _tick(self) -> float:
-        self._missing.follow()
-        seen, seen_at = outlook.look(at_most=LONGEST_SLEEP), time.monotonic()
-        leases_until = self._outages.leases_until(seen.now, seen_at)
-        due = dispatch.dispatch_due() if seen.has_due_tasks else dispatch.NOTHING
-        self._ring(due)
-        woken = dispatch.NOTHING
-        if seen.has_waking_runs:
-            woken = waking.wake_due(leases_until=leases_until)
-            self._expire()
-        self._ring(woken)
-        if self._edits.follow(seen.edited_at):
-            self._nobodys.reload()
-        self._nobodys.fire_due()
-        over = tallies.end_what_is_over() if seen.has_past_tasks else 0
-        has_more = seen.has_open_changes and changes.settle()
-        self._say_alive()
+        run = self._parts.run
+        run("Looking for workers", self._missing.follow, None)
+        look = partial(outlook.look, at_most=LONGEST_SLEEP)
+        seen, seen_at = run("The look around", look, outlook.BLIND), time.monotonic()
+        is_full = run("Dispatch", partial(self._dispatch, seen), False)
+        is_full |= run("Waking", partial(self._wake, seen, seen_at), False)
+        run("Following edits", partial(self._follow_edits, seen), None)
+        run("Tasks of no tenant", self._nobodys.fire_due, None)
+        is_full |= run("Ending what is over", partial(_end, seen), False)
+        is_full |= run("Settling changes", partial(_settle, seen), False)
+        run("Saying that it is alive", self._say_alive, None)
         # A full batch means that more may be waiting, so come straight back.
-        if due.is_full or woken.is_full or has_more or over == dispatch.BATCH:
+        if is_full:
             return 0.0
         return max(0.0, seen.next_exact_in - (time.monotonic() - seen_at))
+
+    def _dispatch(self, seen: outlook.Outlook) -> bool:
+        if not seen.has_due_tasks:
+            return False
+        due = isolation.dispatch_due()
+        self._ring(due)
+        return due.is_full
+
+    def _wake(self, seen: outlook.Outlook, seen_at: float) -> bool:
+        leases_until = self._outages.leases_until(seen.now, seen_at)
+        if not seen.has_waking_runs:
+            return False
+        woken = waking.wake_due(leases_until=leases_until)
+        self._ring(woken)
+        self._expire()
+        return woken.is_full
+
+    def _follow_edits(self, seen: outlook.Outlook) -> None:
+        if self._edits.follow(seen.edited_at):
+            self._nobodys.reload()
 
     def _expire(self) -> None:
         """End the long work whose deadline has passed."""
@@ -141,6 +164,14 @@ class TenantScheduler(Scheduler):
         super().close()
 
 
+def _end(seen: outlook.Outlook) -> bool:
+    return seen.has_past_tasks and tallies.end_what_is_over() == dispatch.BATCH
+
+
+def _settle(seen: outlook.Outlook) -> bool:
+    return seen.has_open_changes and changes.settle()
+
+
 class _Edits:
     """Notices when somebody edits schedules by the usual means, and follows."""
 
@@ -151,10 +182,12 @@ class _Edits:
         """Make tasks follow edits up to a moment; True when there may have been any."""
         if edited_at == self._followed:
             return False
+        before: set[UUID] = set()
         while drifted := periodic.drifted(limit=dispatch.BATCH):
-            if not services.adopt_edits(drifted):
-                # Another beat has them in hand.
+            if before.issuperset(drifted) or not isolation.adopt_edits(drifted):
+                # Another beat has them in hand, or nobody can follow them.
                 return True
+            before.update(drifted)
         self._followed = edited_at
         return True
 

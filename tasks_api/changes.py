@@ -7,6 +7,7 @@ that has passed is without a run, also where no beat was alive to make one.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
 from typing import NamedTuple
@@ -25,6 +26,7 @@ from tasks_api.specs import Misfire
 from tasks_api.states import RunState
 
 What = ScheduleChange.What
+logger = logging.getLogger(__name__)
 
 # Rows of runs in one transaction, and changes looked at in it.
 BATCH = 1000
@@ -199,9 +201,11 @@ def _settle(change: _Open, runs: list[_Settled], *, limit: int) -> datetime | No
                     reason or MISSED,
                 )
             )
-    except ScheduleError:
-        # It has no fire times that anybody could name.
-        return None
+    except Exception as error:
+        # It has no fire times that anybody could name, and must not hold up the others.
+        if not isinstance(error, ScheduleError):
+            ids = {"task_id": change.task_id, "tenant_id": change.tenant_id}
+            logger.exception("What a change cut off cannot be computed.", extra=ids)
     return None
 
 

@@ -19,7 +19,7 @@ from django.db import transaction
 from scheduler_service.statements import prepared
 from tasks_api import changes, metrics, overlap, periodic, schedules
 from tasks_api.arrays import array, columns
-from tasks_api.exceptions import ScheduleError
+from tasks_api.exceptions import ScheduleError, reason_of
 from tasks_api.ids import ID_FOR, id_for
 from tasks_api.specs import Misfire, Overlap
 from tasks_api.states import RING_AGAIN, RunState
@@ -106,6 +106,25 @@ def dispatch_due(*, limit: int = BATCH) -> Dispatched:
     run_ids = locked.run_ids + _fire_others(locked.others, limit=limit)
     is_full = locked.due == limit if shares is None else locked.due > 0
     return Dispatched(run_ids, is_full=is_full)
+
+
+def due_ids(limit: int) -> list[UUID]:
+    """The tasks that are due, the earliest first, whoever has them in hand."""
+    with prepared() as cursor:
+        cursor.execute(
+            f"SELECT task.id FROM tasks_api_task task WHERE {_EARLIEST}".replace(  # noqa: S608 (a constant)
+                "{limit}", str(limit)
+            ),
+            {"look_ahead": settings.SCHEDULER_LOOK_AHEAD},
+        )
+        return [task_id for (task_id,) in cursor.fetchall()]
+
+
+@transaction.atomic(durable=True)
+def dispatch_one(task_id: UUID) -> list[UUID]:
+    """Do for one task, if it is due, what dispatch_due() does for many."""
+    locked = _fire_plain(1, task_id=task_id)
+    return locked.run_ids + _fire_others(locked.others, limit=BATCH)
 
 
 def _fire_others(tasks: Sequence[_DueTask], *, limit: int) -> list[UUID]:
@@ -198,7 +217,12 @@ def _shares(limit: int) -> list[_Share]:
     return [_Share(tenant_id, min(part, room)) for tenant_id, room in rooms]
 
 
-def _fire_plain(limit: int, shares: Sequence[_Share] | None = None) -> _Locked:
+def _fire_plain(
+    limit: int,
+    shares: Sequence[_Share] | None = None,
+    *,
+    task_id: UUID | None = None,
+) -> _Locked:
     """Lock what is due, and fire at once what is plain.
 
     Plain are one-offs, and intervals of seconds of which a single fire time is due, and
@@ -206,12 +230,14 @@ def _fire_plain(limit: int, shares: Sequence[_Share] | None = None) -> _Locked:
     worth a statement that does without us. It decides as schedules.due() does; a test
     compares the two.
     """
+    statement = _FIRE_EARLIEST if shares is None else _FIRE_SHARES
+    if task_id is not None:
+        statement = _FIRE_ONE
     with prepared() as cursor:
         cursor.execute(
-            (_FIRE_EARLIEST if shares is None else _FIRE_SHARES).replace(
-                "{limit}", str(limit)
-            ),
+            statement.replace("{limit}", str(limit)),
             {
+                "task": task_id,
                 "tenants": array(share.tenant_id for share in shares or ()),
                 "shares": array(share.most for share in shares or ()),
                 "look_ahead": settings.SCHEDULER_LOOK_AHEAD,
@@ -330,6 +356,9 @@ _FIRE = f"""
     ) AS other ON true
 """.replace("{id}", ID_FOR.format(moment="next_fire_at", tenant_id="tenant_id"))  # noqa: S608 (constants of ours)
 _FIRE_EARLIEST = _FIRE.replace("{chosen}", "").replace("{due}", _EARLIEST)
+_FIRE_ONE = _FIRE.replace("{chosen}", "").replace(
+    "{due}", f"task.id = %(task)s::uuid AND {_IS_DUE}"
+)
 _FIRE_SHARES = _FIRE.replace("{chosen}", _CHOOSE).replace("{due}", _CHOSEN)
 
 
@@ -352,11 +381,13 @@ def _fire(
             grace=task.grace,
             most=task.most,
         )
-    except ScheduleError as error:
-        # One broken schedule must not hold up everybody else's.
+    except Exception as error:
+        # Whatever it is, it must not hold up everybody else's.
+        reason, is_foreseen = reason_of(error), isinstance(error, ScheduleError)
         ids = {"task_id": task.task_id, "tenant_id": task.tenant_id}
-        logger.warning("The task pauses: %s", error, extra=ids)
-        return _moved(task, None, task.last_fire_at, str(error)), []
+        cause = None if is_foreseen else error
+        logger.warning("The task pauses: %s", reason, extra=ids, exc_info=cause)
+        return _moved(task, None, task.last_fire_at, reason), []
     upcoming = None if task.stored.one_off and due.fires else due.next_fire_at
     runs = [_missed(task, moment, reason) for moment, reason in due.missed]
     runs += [_pending(task, moment) for moment in due.fires]

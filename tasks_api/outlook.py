@@ -6,7 +6,7 @@ first entry of each index and nothing else, however much is stored.
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 from django.conf import settings
@@ -30,6 +30,19 @@ class Outlook(NamedTuple):
     has_past_tasks: bool
     # Until a task is due that is not dispatched ahead, in seconds.
     next_exact_in: float
+
+
+# What a beat goes by that could not look: there may be anything to do. Leases are not
+# judged by it.
+BLIND = Outlook(
+    now=datetime(1970, 1, 1, tzinfo=UTC),
+    edited_at=None,
+    has_due_tasks=True,
+    has_waking_runs=True,
+    has_open_changes=True,
+    has_past_tasks=True,
+    next_exact_in=1.0,
+)
 
 
 def look(*, at_most: float) -> Outlook:

@@ -24,7 +24,15 @@ from tasks_api.arrays import array, columns
 from tasks_api.cron import Dst
 from tasks_api.exceptions import ScheduleError
 from tasks_api.models import Task
-from tasks_api.schedules import Cron, Interval, Once, Schedule, first_after
+from tasks_api.schedules import (
+    Cron,
+    Interval,
+    Once,
+    Schedule,
+    first_after,
+    on_grid,
+    put_off,
+)
 
 # What the admin's "run selected tasks" sends, with the task's id.
 FIRE = "tasks_api.tasks.fire"
@@ -198,8 +206,8 @@ def stored_as(schedule: Schedule, *, created_at: datetime) -> Stored:
             return Stored(
                 True,
                 one_off=False,
-                start_time=start + offset,
-                expires=end and end + offset,
+                start_time=put_off(start, offset),
+                expires=put_off(end, offset),
                 every=every // SECOND,
                 period=str(IntervalSchedule.SECONDS),
                 created_at=created_at,
@@ -210,8 +218,8 @@ def stored_as(schedule: Schedule, *, created_at: datetime) -> Stored:
             return Stored(
                 True,
                 one_off=False,
-                start_time=start and start + offset,
-                expires=end and end + offset,
+                start_time=put_off(start, offset),
+                expires=put_off(end, offset),
                 minute=minute,
                 hour=hour,
                 day_of_month=day,
@@ -234,8 +242,11 @@ def schedule_from(stored: Stored) -> Schedule:
     if stored.clocked_time is not None:
         return Once(stored.clocked_time)
     offset = timedelta(seconds=stored.offset_seconds)
-    start = stored.start_time and stored.start_time - offset
-    end = stored.expires and stored.expires - offset
+    try:
+        start = on_grid(stored.start_time, offset)
+        end = on_grid(stored.expires, offset)
+    except OverflowError:
+        raise ScheduleError("It begins or ends before the calendar does.") from None
     if stored.every is not None and stored.period is not None:
         try:
             every = timedelta(**{stored.period: stored.every})
@@ -565,6 +576,20 @@ def drifted(limit: int) -> list[UUID]:
             [limit],
         )
         return [task_id for (task_id,) in cursor.fetchall()]
+
+
+def take_for_followed(task_id: UUID) -> None:
+    """Let a task's plan be its schedule as it lies, whatever that is."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"""
+            UPDATE tasks_api_task SET planned_from = found.plan
+            FROM (SELECT task.id, {PLAN} AS plan FROM tasks_api_task task {JOINS}
+                WHERE task.id = %s) AS found
+            WHERE tasks_api_task.id = found.id
+            """,  # noqa: S608 (both are constants of this module)
+            [task_id],
+        )
 
 
 def nobodys() -> list[int]:

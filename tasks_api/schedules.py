@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from itertools import takewhile
 from typing import NamedTuple
@@ -18,6 +18,8 @@ from tasks_api import cron
 from tasks_api.exceptions import ScheduleError
 
 MICROSECOND = timedelta(microseconds=1)
+# Ends from here on stand for none, and are put off by nothing: no calendar goes further.
+FOREVER = datetime(9999, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,20 @@ def spread(schedule: Schedule, window: int, task_id: UUID) -> Schedule:
         return schedule
     number = int.from_bytes(sha256(task_id.bytes).digest()[:8])
     return replace(schedule, offset=timedelta(seconds=number % window))
+
+
+def put_off(moment: datetime | None, offset: timedelta) -> datetime | None:
+    """A start or an end as it is stored for a schedule with an offset."""
+    if moment is None or moment >= FOREVER:
+        return moment
+    return moment + offset
+
+
+def on_grid(moment: datetime | None, offset: timedelta) -> datetime | None:
+    """What put_off() made it of."""
+    if moment is None or moment - offset >= FOREVER:
+        return moment
+    return moment - offset
 
 
 def bare(schedule: Schedule) -> Schedule:
@@ -252,4 +268,5 @@ def _is_over(schedule: Schedule, now: datetime) -> bool:
         case Once():
             return False
         case Interval(end=end, offset=offset) | Cron(end=end, offset=offset):
-            return end is not None and now - offset > end + END_GRACE
+            # What is left of now, not what lies after an end: that may be the calendar's.
+            return end is not None and now - offset - end > END_GRACE

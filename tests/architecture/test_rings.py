@@ -45,6 +45,7 @@ CORE = {
     "tasks_api.clock",
     "tasks_api.declare",
     "tasks_api.dispatch",
+    "tasks_api.isolation",
     "tasks_api.notices",
     "tasks_api.outlook",
     "tasks_api.events",
