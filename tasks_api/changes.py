@@ -8,6 +8,7 @@ that has passed is without a run, also where no beat was alive to make one.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
 from typing import NamedTuple
@@ -31,6 +32,8 @@ logger = logging.getLogger(__name__)
 # Rows of runs in one transaction, and changes looked at in it.
 BATCH = 1000
 CHANGES = 100
+# Seconds of computing in it.
+TIME_TO_COMPUTE = 0.25
 
 MISSED = "Passed while nobody could fire it."
 # What became of the newest fire time, which would have been sent if a beat had come by.
@@ -144,12 +147,13 @@ def settle(*, limit: int = BATCH) -> bool:
         rows = [_Open._make(row) for row in cursor.fetchall()]
     if not rows:
         return False
+    until = time.thread_time() + TIME_TO_COMPUTE
     runs: list[_Settled] = []
     left: list[tuple[int, datetime | None]] = []
     for change in rows:
-        if len(runs) >= limit:
+        if left and (len(runs) >= limit or time.thread_time() > until):
             break
-        left.append((change.change_id, _settle(change, runs, limit=limit)))
+        left.append((change.change_id, _settle(change, runs, until, limit=limit)))
     _store(runs)
     with prepared() as cursor:
         cursor.execute(_LEFT, columns(left))
@@ -182,11 +186,14 @@ _SETTLE = """
 """
 
 
-def _settle(change: _Open, runs: list[_Settled], *, limit: int) -> datetime | None:
+def _settle(
+    change: _Open, runs: list[_Settled], until: float, *, limit: int
+) -> datetime | None:
     """Add the runs of its fire times, up to a limit; returns where to go on."""
     try:
         for moment, is_newest in _cut_off(change):
-            if len(runs) >= limit:
+            is_late = moment > change.open_from and time.thread_time() > until
+            if len(runs) >= limit or is_late:
                 return moment
             is_cancelled = is_newest and change.misfire != Misfire.SKIP
             reason = CANCELLED.get(What(change.what)) if is_cancelled else None

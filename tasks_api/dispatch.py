@@ -8,7 +8,9 @@ the database's, so a process whose own clock is off fires neither early nor twic
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
@@ -31,6 +33,9 @@ logger = logging.getLogger(__name__)
 BATCH = 1000
 # In how many parts a flood follows what workers have begun of it.
 REFILLS = 5
+# Seconds of computing in one claim. Less than the look-ahead, so that what waits for its
+# commit is not late.
+TIME_TO_COMPUTE = 0.25
 # Beyond so many, catching up is likelier to hurt the target than to help anybody.
 MOST_MADE_UP = 100
 
@@ -103,9 +108,11 @@ def dispatch_due(*, limit: int = BATCH) -> Dispatched:
         # Whoever has something due has enough that waits. Workers first.
         return Dispatched([], is_full=False)
     locked = _fire_plain(limit, shares)
-    run_ids = locked.run_ids + _fire_others(locked.others, limit=limit)
+    others = _fire_others(locked.others, limit=limit)
     is_full = locked.due == limit if shares is None else locked.due > 0
-    return Dispatched(run_ids, is_full=is_full)
+    return Dispatched(
+        locked.run_ids + others.run_ids, is_full=is_full or others.is_full
+    )
 
 
 def due_ids(limit: int) -> list[UUID]:
@@ -124,19 +131,27 @@ def due_ids(limit: int) -> list[UUID]:
 def dispatch_one(task_id: UUID) -> list[UUID]:
     """Do for one task, if it is due, what dispatch_due() does for many."""
     locked = _fire_plain(1, task_id=task_id)
-    return locked.run_ids + _fire_others(locked.others, limit=BATCH)
+    return locked.run_ids + _fire_others(locked.others, limit=BATCH).run_ids
 
 
-def _fire_others(tasks: Sequence[_DueTask], *, limit: int) -> list[UUID]:
-    """Fire what needs more thought than a statement has; returns the runs to ring for."""
+def _fire_others(tasks: Sequence[_DueTask], *, limit: int) -> Dispatched:
+    """Fire what needs more thought than a statement has; full if there was no time for all.
+
+    What there was no time for stays as it is, and due.
+    """
     if not tasks:
-        return []
-    moves, runs = [], []
+        return NOTHING
+    moves, runs, left = [], [], 0
     fired: dict[UUID, tuple[int, datetime]] = {}
     edited = [task.task_id for task in tasks if task.is_edited]
     edited_at = changes.close(edited, changes.What.EDITED) if edited else None
+    time_left = _TimeLeft(task.tenant_id for task in tasks)
     for task in tasks:
-        move, made = _fire(task, limit=limit, edited_at=edited_at)
+        if not task.is_edited and not time_left.has(task.tenant_id):
+            left += 1
+            continue
+        with time_left.taken_by(task.tenant_id):
+            move, made = _fire(task, limit=limit, edited_at=edited_at)
         moves.append(move)
         runs.extend(made)
         for run in made:
@@ -150,7 +165,30 @@ def _fire_others(tasks: Sequence[_DueTask], *, limit: int) -> list[UUID]:
     _move(moves)
     _count([fired[run_id] for run_id in made_run_ids if run_id in fired])
     waiting = {run.run_id for run in runs if run.is_next}
-    return [run_id for run_id in made_run_ids if run_id not in waiting] + moved_up
+    ringing = [run_id for run_id in made_run_ids if run_id not in waiting] + moved_up
+    return Dispatched(ringing, is_full=left > 0)
+
+
+class _TimeLeft:
+    """Shares the time for computing in one claim among the tenants in it.
+
+    The claim holds rows of all of them, so none may make the others wait. Each computes
+    at least once.
+    """
+
+    def __init__(self, tenant_ids: Iterable[int]) -> None:
+        tenants = set(tenant_ids)
+        self._left = dict.fromkeys(tenants, TIME_TO_COMPUTE / len(tenants))
+
+    def has(self, tenant_id: int) -> bool:
+        return self._left[tenant_id] > 0
+
+    @contextmanager
+    def taken_by(self, tenant_id: int) -> Iterator[None]:
+        # Of this thread alone: a busy machine takes no time away from anybody.
+        before = time.thread_time()
+        yield
+        self._left[tenant_id] -= time.thread_time() - before
 
 
 class _Locked(NamedTuple):

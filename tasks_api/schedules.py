@@ -14,7 +14,7 @@ from itertools import takewhile
 from typing import NamedTuple
 from uuid import UUID
 
-from tasks_api import cron
+from tasks_api import cron, cron_text
 from tasks_api.exceptions import ScheduleError
 
 MICROSECOND = timedelta(microseconds=1)
@@ -139,8 +139,8 @@ def read_cron(
     `@every` counts from the start, or from now. Raises ScheduleError with a sentence for
     what cannot be read, and for what never fires again.
     """
-    read = cron.read(text)
-    zone = cron.known_zone(zone) if zone is not None else None
+    read = cron_text.read(text)
+    zone = cron_text.known_zone(zone) if zone is not None else None
     if zone and read.zone and zone != read.zone:
         raise ScheduleError(f"It names two time zones, {read.zone} and {zone}.")
     if read.every is not None:

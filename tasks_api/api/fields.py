@@ -14,6 +14,7 @@ from django.conf import settings
 from rest_framework.request import Request
 
 from tasks_api.delivery import guard
+from tasks_api.effort import TooMuch
 from tasks_api.exceptions import InvalidTask, ScheduleError
 from tasks_api.schedules import Cron, Interval, read_cron
 
@@ -178,7 +179,7 @@ def cron(
         raise InvalidTask(name, f"Invalid value of {name}. Value should be a string")
     try:
         return read_cron(value, zone=zone, now=now, start=start, end=end)
-    except ScheduleError as error:
+    except (ScheduleError, TooMuch) as error:
         raise InvalidTask(name, f"Invalid value of {name}. {error}") from None
 
 

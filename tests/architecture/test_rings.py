@@ -14,6 +14,8 @@ PURE = {
     "tasks_api.arrays",
     "tasks_api.coming",
     "tasks_api.cron",
+    "tasks_api.cron_text",
+    "tasks_api.effort",
     "tasks_api.exceptions",
     "tasks_api.ids",
     "tasks_api.states",

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tasks_api import cron
+from tasks_api import cron, cron_text
 from tasks_api.exceptions import ScheduleError
 from tasks_api.schedules import Cron, Due, Interval, Missed, due, first_after, read_cron
 
@@ -60,7 +60,8 @@ def at(text: str) -> datetime:
         ("0 0 0 1 1 * 2030-2040/4", "2030-01-01 00:00", "2034-01-01 00:00"),
         ("0 0 0 1 1 * */50", "2070-01-01 00:00", "2120-01-01 00:00"),
         ("0 0 0 29 2 * 2027-2031", "2028-02-29 00:00", None),
-        ("0 0 0 1 1 * 9999", "9999-01-01 00:00", None),
+        ("0 0 0 1 1 * 2126", "2126-01-01 00:00", None),
+        ("0 0 0 1 1 * 2026-9999", "2027-01-01 00:00", "2028-01-01 00:00"),
         # Names for all of it.
         ("@hourly", "2026-11-22 13:00", "2026-11-22 14:00"),
         ("@daily", "2026-11-23 00:00", "2026-11-24 00:00"),
@@ -139,6 +140,9 @@ def test_an_expression_and_its_next_two_fire_times(
         ("0 0 31 4,6,9,11 *", ""),
         ("0 0 0 1 1 * 2020", "never fires again"),
         ("0 0 0 29 2 * 2027", "never fires again"),
+        # Nor what does not within a hundred years.
+        ("0 0 0 1 1 * 9999", "never fires again"),
+        ("0 0 */31 * 5L", "too long to compute"),
     ],
 )
 def test_what_makes_no_sense_is_refused_with_a_sentence(text: str, named: str) -> None:
@@ -195,7 +199,7 @@ def test_a_zone_is_said_once() -> None:
 
 
 def test_what_was_taken_apart_can_be_put_together_again() -> None:
-    read = cron.read("CRON_TZ=Asia/Tokyo 15 30 2 ? * MON 2026-2030")
+    read = cron_text.read("CRON_TZ=Asia/Tokyo 15 30 2 ? * MON 2026-2030")
 
     assert read.zone == "Asia/Tokyo"
     assert read.fields == cron.Fields("30 2 * * MON", "15", "2026-2030")

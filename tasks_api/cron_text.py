@@ -1,0 +1,112 @@
+"""Cron expressions as clients write them: fields, the `@` forms, and a zone before them."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import lru_cache
+from zoneinfo import ZoneInfo
+
+from tasks_api.cron import SECOND, Fields, check
+from tasks_api.exceptions import ScheduleError
+
+LONGEST_TEXT = 500
+# How long the fields may be that django-celery-beat's columns hold.
+LONGEST = {
+    "minute": 240,
+    "hour": 96,
+    "day of month": 124,
+    "month": 64,
+    "day of week": 64,
+}
+NICKNAMES = {
+    "@yearly": "0 0 1 1 *",
+    "@annually": "0 0 1 1 *",
+    "@monthly": "0 0 1 * *",
+    "@weekly": "0 0 * * 0",
+    "@daily": "0 0 * * *",
+    "@midnight": "0 0 * * *",
+    "@hourly": "0 * * * *",
+}
+_DURATION = re.compile(r"(?:[0-9]+(?:\.[0-9]+)?(?:h|m|s|ms|us|µs|ns))+", re.ASCII)
+_DURATION_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(h|ms|m|s|us|µs|ns)", re.ASCII)
+_UNITS = {"h": 3600, "m": 60, "s": 1, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
+
+
+@dataclass(frozen=True)
+class Text:
+    """What a client wrote: either fields or a span, and the zone before it, if any."""
+
+    zone: str | None
+    fields: Fields | None = None
+    every: timedelta | None = None
+
+
+@lru_cache(maxsize=5_000)
+def read(text: str) -> Text:
+    """Take a client's text apart. Raises ScheduleError with a sentence."""
+    if len(text) > LONGEST_TEXT:
+        raise ScheduleError(f"The expression has more than {LONGEST_TEXT} characters.")
+    zone, text = _zone_before(text.strip())
+    head, _, rest = text.partition(" ")
+    if head.lower() == "@every":
+        return Text(zone, every=_duration(rest.strip()))
+    if head.startswith("@"):
+        if (nickname := NICKNAMES.get(text.lower())) is None:
+            raise ScheduleError(f"{head} is none of {', '.join(NICKNAMES)} and @every.")
+        text = nickname
+    return Text(zone, fields=_fields(text.replace("?", "*").split()))
+
+
+def _zone_before(text: str) -> tuple[str | None, str]:
+    name, equals, rest = text.partition("=")
+    if not equals or name not in {"CRON_TZ", "TZ"}:
+        return None, text
+    zone, _, text = rest.partition(" ")
+    return known_zone(zone), text.strip()
+
+
+def known_zone(name: str) -> str:
+    """A zone of the IANA database, by its exact name."""
+    try:
+        if len(name) <= 63:
+            ZoneInfo(name)
+            return name
+    except (KeyError, ValueError, OSError):
+        pass
+    raise ScheduleError(f"The time zone {name[:63]!r} is not known.")
+
+
+def _fields(parts: list[str]) -> Fields:
+    if not 5 <= len(parts) <= 7:
+        raise ScheduleError(
+            f"It has {len(parts)} fields instead of 5, 6 (with seconds first) or 7 "
+            "(with years last)."
+        )
+    years = parts.pop() if len(parts) == 7 else "*"
+    seconds = parts.pop(0) if len(parts) == 6 else "0"
+    expression = " ".join(parts)
+    for (name, longest), part in zip(LONGEST.items(), parts, strict=True):
+        if len(part) > longest:
+            raise ScheduleError(f"The {name} has more than {longest} characters.")
+    fields = Fields(expression, seconds, years)
+    check(fields)
+    return fields
+
+
+def _duration(text: str) -> timedelta:
+    """Go's notation, such as 1h30m or 1.5h; whole seconds, the rest is dropped."""
+    if not _DURATION.fullmatch(text):
+        raise ScheduleError("@every takes a duration such as 90s, 15m or 1h30m.")
+    try:
+        total = sum(
+            float(number) * _UNITS[unit]
+            for number, unit in _DURATION_PART.findall(text)
+        )
+        every = timedelta(seconds=int(total + 1e-9))
+    except OverflowError:
+        raise ScheduleError("@every takes at most 68 years.") from None
+    if not SECOND <= every <= timedelta(seconds=2**31 - 1):
+        raise ScheduleError("@every takes at least a second, and at most 68 years.")
+    return every
