@@ -22,7 +22,7 @@ from tasks_api.arrays import array, columns
 from tasks_api.exceptions import ScheduleError
 from tasks_api.ids import id_for
 from tasks_api.models import ScheduleChange
-from tasks_api.schedules import Schedule, first_after
+from tasks_api.schedules import Crowd, Schedule, crowd, first_after
 from tasks_api.specs import Misfire
 from tasks_api.states import RunState
 
@@ -133,6 +133,7 @@ class _Settled(NamedTuple):
     scheduled_for: datetime
     state: str
     reason: str
+    covers_until: datetime | None = None
 
 
 @transaction.atomic(durable=True)
@@ -178,9 +179,9 @@ _LEFT = """
 """
 _SETTLE = """
     INSERT INTO tasks_api_run (id, task_id, tenant_id, scheduled_for, state, reason,
-        finished_at, exclusive, attempt_count, lost_count)
+        covers_until, finished_at, exclusive, attempt_count, lost_count)
     SELECT *, now(), false, 0, 0 FROM unnest(%s::uuid[], %s::uuid[], %s::bigint[],
-        %s::timestamptz[], %s::text[], %s::text[])
+        %s::timestamptz[], %s::text[], %s::text[], %s::timestamptz[])
     ON CONFLICT DO NOTHING
     RETURNING id
 """
@@ -191,6 +192,10 @@ def _settle(
 ) -> datetime | None:
     """Add the runs of its fire times, up to a limit; returns where to go on."""
     try:
+        found = crowd(change.schedule(), change.open_from, change.at, spare=1)
+        if found is not None:
+            runs.append(_all_missed(change, found))
+            return first_after(change.schedule(), found.last)
         for moment, is_newest in _cut_off(change):
             is_late = moment > change.open_from and time.thread_time() > until
             if len(runs) >= limit or is_late:
@@ -214,6 +219,18 @@ def _settle(
             ids = {"task_id": change.task_id, "tenant_id": change.tenant_id}
             logger.exception("What a change cut off cannot be computed.", extra=ids)
     return None
+
+
+def _all_missed(change: _Open, crowd: Crowd) -> _Settled:
+    return _Settled(
+        id_for(crowd.first, change.tenant_id),
+        change.task_id,
+        change.tenant_id,
+        crowd.first,
+        RunState.MISSED,
+        crowd.reason(MISSED),
+        crowd.last,
+    )
 
 
 def _cut_off(change: _Open) -> Iterator[tuple[datetime, bool]]:

@@ -50,6 +50,7 @@ class _DueTask(NamedTuple):
     overlap: str
     misfire: str
     catchup_window: int | None
+    surface: str
     now: datetime
     stored: periodic.Stored
 
@@ -285,7 +286,7 @@ def _fire_plain(
         )
         rows = cursor.fetchall()
     others = [
-        _DueTask._make([*row[2:12], periodic.Stored._make(row[12:])])
+        _DueTask._make([*row[2:13], periodic.Stored._make(row[13:])])
         for row in rows
         if row[2] is not None
     ]
@@ -324,7 +325,7 @@ _FIRE = f"""
     WITH {{chosen}} due AS MATERIALIZED (
         SELECT task.id, task.tenant_id, task.periodic_task_id, task.next_fire_at,
             task.last_fire_at, task.planned_from, task.overlap, task.misfire,
-            task.catchup_window, now() AS at, {periodic.COLUMNS},
+            task.catchup_window, task.surface, now() AS at, {periodic.COLUMNS},
             task.overlap IN ('allow', 'skip')
                 -- As far as it is in time anyway, this is for nobody to decide.
                 AND task.next_fire_at >= now() - make_interval(secs => CASE
@@ -385,7 +386,7 @@ _FIRE = f"""
     LEFT JOIN LATERAL (
         SELECT due.id, due.tenant_id, due.periodic_task_id, due.next_fire_at,
             due.last_fire_at, due.planned_from, due.overlap, due.misfire,
-            due.catchup_window, due.at,
+            due.catchup_window, due.surface, due.at,
             due.enabled, due.one_off, due.start_time, due.expires, due.every, due.period,
             due.clocked_time, due.minute, due.hour, due.day_of_month, due.month_of_year,
             due.day_of_week, due.timezone, due.solar_id, due.created_at,
@@ -407,10 +408,18 @@ def _fire(
     try:
         if edited_at and task.is_edited:
             upcoming = periodic.first_fire(
-                task.stored, now=edited_at, last_fire_at=task.last_fire_at
+                task.stored,
+                now=edited_at,
+                last_fire_at=task.last_fire_at,
+                surface=task.surface,
             )
             return _moved(task, upcoming, task.last_fire_at), []
         schedule = periodic.schedule_from(task.stored)
+        periodic.refuse_too_often(schedule)
+        if found := schedules.crowd(
+            schedule, task.next_fire_at, task.now, spare=task.most
+        ):
+            return _passed_over(task, schedule, found)
         due = schedules.due(
             schedule,
             since=task.next_fire_at,
@@ -431,6 +440,16 @@ def _fire(
     runs += [_pending(task, moment) for moment in due.fires]
     last = due.fires[-1] if due.fires else due.missed[-1].moment
     return _moved(task, upcoming, last), runs
+
+
+def _passed_over(
+    task: _DueTask, schedule: schedules.Schedule, crowd: schedules.Crowd
+) -> tuple[_Move, list[overlap.NewRun]]:
+    """Write down a crowd of fire times as one run; what is left of them comes next."""
+    why = schedules.why_missed(schedule, crowd.first, task.now, task.grace, task.most)
+    run = _missed(task, crowd.first, crowd.reason(why))
+    upcoming = schedules.first_after(schedule, crowd.last)
+    return _moved(task, upcoming, crowd.last), [run._replace(covers_until=crowd.last)]
 
 
 def _moved(

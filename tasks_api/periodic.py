@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
+from django.conf import settings
 from django.db import connection
 from django_celery_beat.models import ClockedSchedule, IntervalSchedule, PeriodicTask
 
@@ -33,6 +34,7 @@ from tasks_api.schedules import (
     on_grid,
     put_off,
 )
+from tasks_api.specs import Surface
 
 # What the admin's "run selected tasks" sends, with the task's id.
 FIRE = "tasks_api.tasks.fire"
@@ -294,8 +296,17 @@ def schedule_of(task: Task) -> Schedule:
     return schedule_from(stored_of(task))
 
 
+def refuse_too_often(schedule: Schedule, *, least: int = 1) -> None:
+    """Raises ScheduleError for an interval of less than so many seconds."""
+    if isinstance(schedule, Interval) and schedule.every < least * SECOND:
+        raise ScheduleError(
+            f"It fires every {schedule.every.total_seconds():g} s, and {least} s are the "
+            "least between two fires."
+        )
+
+
 def first_fire(
-    stored: Stored, *, now: datetime, last_fire_at: datetime | None
+    stored: Stored, *, now: datetime, last_fire_at: datetime | None, surface: str
 ) -> datetime | None:
     """Where a task that is new, resumed or edited continues; None when nothing is left.
 
@@ -305,6 +316,8 @@ def first_fire(
     if not stored.enabled:
         return None
     schedule = schedule_from(stored)
+    is_ours = surface == Surface.TASKS
+    refuse_too_often(schedule, least=settings.SCHEDULER_MIN_FREQUENCY if is_ours else 1)
     if stored.one_off and last_fire_at is not None:
         return None
     if isinstance(schedule, Once):
