@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import lru_cache
-from zoneinfo import ZoneInfo
+from zoneinfo import available_timezones
 
 from tasks_api.cron import SECOND, Fields, check
 from tasks_api.exceptions import ScheduleError
@@ -29,6 +29,8 @@ NICKNAMES = {
     "@midnight": "0 0 * * *",
     "@hourly": "0 * * * *",
 }
+# Files beside those of zones.
+NO_ZONES = {"Factory", "localtime", "posixrules"}
 _DURATION = re.compile(r"(?:[0-9]+(?:\.[0-9]+)?(?:h|m|s|ms|us|µs|ns))+", re.ASCII)
 _DURATION_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(h|ms|m|s|us|µs|ns)", re.ASCII)
 _UNITS = {"h": 3600, "m": 60, "s": 1, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
@@ -69,13 +71,22 @@ def _zone_before(text: str) -> tuple[str | None, str]:
 
 def known_zone(name: str) -> str:
     """A zone of the IANA database, by its exact name."""
-    try:
-        if len(name) <= 63:
-            ZoneInfo(name)
-            return name
-    except (KeyError, ValueError, OSError):
-        pass
+    if name in zone_names():
+        return name
     raise ScheduleError(f"The time zone {name[:63]!r} is not known.")
+
+
+@lru_cache(maxsize=1)
+def zone_names() -> frozenset[str]:
+    """The names of the IANA database.
+
+    Beside them a machine may have files that count leap seconds, that follow its own
+    setting, or that stand for none.
+    """
+    names = available_timezones()
+    return frozenset(
+        name for name in names - NO_ZONES if not name.startswith(("posix/", "right/"))
+    )
 
 
 def _fields(parts: list[str]) -> Fields:
@@ -90,6 +101,9 @@ def _fields(parts: list[str]) -> Fields:
     for (name, longest), part in zip(LONGEST.items(), parts, strict=True):
         if len(part) > longest:
             raise ScheduleError(f"The {name} has more than {longest} characters.")
+    # cronsim passes over the step.
+    if any(item.upper().startswith(("L/", "LW/")) for item in parts[2].split(",")):
+        raise ScheduleError("Its day of month field is not valid.")
     fields = Fields(expression, seconds, years)
     check(fields)
     return fields

@@ -13,7 +13,6 @@ from datetime import UTC, datetime, timedelta
 from operator import attrgetter
 from typing import Any, NamedTuple
 from uuid import UUID
-from zoneinfo import ZoneInfo
 
 from django.conf import settings
 from django.db import connection
@@ -23,6 +22,7 @@ from scheduler_service.statements import prepared
 from tasks_api import tallies
 from tasks_api.arrays import array, columns
 from tasks_api.cron import Dst
+from tasks_api.cron_text import known_zone
 from tasks_api.exceptions import ScheduleError
 from tasks_api.models import Task
 from tasks_api.schedules import (
@@ -262,7 +262,7 @@ def schedule_from(stored: Stored) -> Schedule:
     if stored.minute is not None and stored.zone is not None:
         return Cron(
             _expression(stored),
-            _checked(stored.zone),
+            known_zone(stored.zone),
             start,
             end,
             seconds=stored.seconds or "0",
@@ -282,14 +282,6 @@ def _expression(stored: Stored) -> str:
         stored.day_of_week,
     )
     return " ".join("".join(str(field).split()) for field in fields)
-
-
-def _checked(zone: str) -> str:
-    try:
-        ZoneInfo(zone)
-    except (KeyError, ValueError):
-        raise ScheduleError(f"The time zone {zone} is not known.") from None
-    return zone
 
 
 def schedule_of(task: Task) -> Schedule:

@@ -176,3 +176,19 @@ def test_a_cron_may_be_finer_than_the_least_frequency(
     settings.SCHEDULER_MIN_FREQUENCY = 3600
 
     assert created(api, changed(CRON, {"cron": "*/10 * * * * *"}))
+
+
+@pytest.mark.parametrize("zone", ["right/Europe/Berlin", "localtime", "Factory"])
+@pytest.mark.parametrize("path", ["/tasks/", "/tasks/preview/", "/tasks/bulk/", "/"])
+def test_a_file_that_is_no_zone_is_refused_everywhere(
+    api: APIClient, path: str, zone: str
+) -> None:
+    body: Any = {"task_type": "periodic", "cron": "0 9 * * *", "timezone": zone, "url": "http://93.184.216.34/"}  # fmt: skip
+    if path == "/":
+        body = {"id": "a", "cron": f"CRON_TZ={zone} 0 9 * * *", "endpoint": "http://93.184.216.34/", "payload": {}}  # fmt: skip
+
+    answer = api.post(path, [body] if "bulk" in path else body, format="json")
+
+    assert answer.status_code == 400
+    assert "is not known" in answer.content.decode()
+    assert zone in answer.content.decode()

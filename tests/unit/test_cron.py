@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from importlib.resources import files
 
 import pytest
 from hypothesis import example, given
@@ -35,6 +36,16 @@ def at(text: str) -> datetime:
         ("0 0 1 1 *", "2027-01-01 00:00", "2028-01-01 00:00"),
         ("0 0 29 2 *", "2028-02-29 00:00", "2032-02-29 00:00"),
         ("0 0 L * *", "2026-11-30 00:00", "2026-12-31 00:00"),
+        # A step stays within its range.
+        ("5-5/3 * * * *", "2026-11-22 12:05", "2026-11-22 13:05"),
+        ("1-1/1,30-31/7 * * * *", "2026-11-22 12:01", "2026-11-22 12:30"),
+        ("0 9-9/4 * * *", "2026-11-23 09:00", "2026-11-24 09:00"),
+        ("0 0 1-1/9 * *", "2026-12-01 00:00", "2027-01-01 00:00"),
+        ("0 0 1 3-mar/2 *", "2027-03-01 00:00", "2028-03-01 00:00"),
+        ("0 0 * * 1-1/2", "2026-11-23 00:00", "2026-11-30 00:00"),
+        ("0 0 * * mon-1/2", "2026-11-23 00:00", "2026-11-30 00:00"),
+        ("7-7/60 * * * * *", "2026-11-22 12:00:07", "2026-11-22 12:01:07"),
+        ("0 0 0 1 1 * 2030-2030/2", "2030-01-01 00:00", None),
         # Names, in any case.
         ("0 0 1 JAN,jul *", "2027-01-01 00:00", "2027-07-01 00:00"),
         ("0 0 * * mon-WED", "2026-11-23 00:00", "2026-11-24 00:00"),
@@ -119,6 +130,13 @@ def test_an_expression_and_its_next_two_fire_times(
         ("1- * * * *", "minute"),
         ("1.5 * * * *", "minute"),
         ("٣ * * * *", "minute"),
+        ("5-5/0 * * * *", "minute"),
+        ("77-77/2 * * * *", "minute"),
+        # Neither is a range.
+        ("0 0 L/2 * *", "day of month"),
+        ("0 0 15,lw/3 * *", "day of month"),
+        ("0 0 * * 5L/2", "weekday"),
+        ("0 0 * * 5#1/2", "weekday"),
         (f"{'1,' * 120}1 * * * *", "minute"),
         ("x" * 501, "500"),
         ("@never", "@never"),
@@ -132,6 +150,9 @@ def test_an_expression_and_its_next_two_fire_times(
         ("@every 1000000h", "@every"),
         ("CRON_TZ=Mars/Base * * * * *", "Mars/Base"),
         ("CRON_TZ= * * * * *", "time zone"),
+        ("CRON_TZ=localtime * * * * *", "localtime"),
+        ("TZ=right/Europe/Berlin * * * * *", "right/Europe/Berlin"),
+        ("TZ=europe/berlin * * * * *", "europe/berlin"),
         ("CRON_TZ=../../etc/passwd * * * * *", "time zone"),
         ("CRON_TZ=UTC", "0 fields"),
         ("PATH=/bin * * * *", "minute"),
@@ -196,6 +217,21 @@ def test_a_zone_is_said_once() -> None:
     assert read_cron(text, zone="Europe/Berlin", now=NOON) == read_cron(text, now=NOON)
     with pytest.raises(ScheduleError, match="two time zones"):
         read_cron(text, zone="Europe/Paris", now=NOON)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["right/Europe/Berlin", "posix/UTC", "localtime", "posixrules", "Factory", "zone.tab", "tzdata.zi", "Europe", ".", "", "UTC\0"],
+)  # fmt: skip
+def test_a_zone_is_one_of_the_iana_list(name: str) -> None:
+    with pytest.raises(ScheduleError, match="time zone"):
+        read_cron("0 0 * * *", zone=name, now=NOON)
+
+
+def test_every_zone_of_the_pinned_list_is_known() -> None:
+    listed = files("tzdata").joinpath("zones").read_text().split()
+
+    assert set(listed) - {"Factory"} <= cron_text.zone_names()
 
 
 def test_what_was_taken_apart_can_be_put_together_again() -> None:
