@@ -8,6 +8,7 @@ from datetime import timedelta
 from functools import lru_cache
 from zoneinfo import available_timezones
 
+from tasks_api import eventbridge
 from tasks_api.cron import SECOND, Fields, check
 from tasks_api.exceptions import ScheduleError
 
@@ -51,6 +52,8 @@ def read(text: str) -> Text:
     if len(text) > LONGEST_TEXT:
         raise ScheduleError(f"The expression has more than {LONGEST_TEXT} characters.")
     zone, text = _zone_before(text.strip())
+    if form := eventbridge.FORM.fullmatch(text):
+        return _of_eventbridge(zone, form[1].lower(), form[2])
     head, _, rest = text.partition(" ")
     if head.lower() == "@every":
         return Text(zone, every=_duration(rest.strip()))
@@ -58,7 +61,34 @@ def read(text: str) -> Text:
         if (nickname := NICKNAMES.get(text.lower())) is None:
             raise ScheduleError(f"{head} is none of {', '.join(NICKNAMES)} and @every.")
         text = nickname
-    return Text(zone, fields=_fields(text.replace("?", "*").split()))
+    parts = text.split()
+    _refuse_ambiguous(parts)
+    return Text(zone, fields=_fields([part.replace("?", "*") for part in parts]))
+
+
+def _of_eventbridge(zone: str | None, form: str, inside: str) -> Text:
+    if form == "rate":
+        return Text(zone, every=_in_range(eventbridge.every(inside)))
+    parts = eventbridge.moment if form == "at" else eventbridge.fields
+    return Text(zone, fields=_fields(parts(inside)))
+
+
+def _refuse_ambiguous(parts: list[str]) -> None:
+    """Six fields begin with the second; some can only be meant as EventBridge's."""
+    if len(parts) != 6:
+        return
+    if re.search("[0-9]{4}", parts[5]):
+        why = "the last can only be a year"
+    elif "?" in (parts[2], parts[4]):
+        why = "? stands where EventBridge has a day"
+    else:
+        return
+    text = " ".join(parts)
+    raise ScheduleError(
+        f"Six fields are second, minute, hour, day of month, month and day of week, but "
+        f"{why}. Write cron({text}) for minute, hour, day of month, month, day of week "
+        f"and year, or 0 {text} with the second before them."
+    )
 
 
 def _zone_before(text: str) -> tuple[str | None, str]:
@@ -121,6 +151,12 @@ def _duration(text: str) -> timedelta:
         every = timedelta(seconds=int(total + 1e-9))
     except OverflowError:
         raise ScheduleError("@every takes at most 68 years.") from None
+    return _in_range(every)
+
+
+def _in_range(every: timedelta) -> timedelta:
     if not SECOND <= every <= timedelta(seconds=2**31 - 1):
-        raise ScheduleError("@every takes at least a second, and at most 68 years.")
+        raise ScheduleError(
+            "@every and rate(…) take at least a second, and at most 68 years."
+        )
     return every

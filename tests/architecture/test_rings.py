@@ -16,6 +16,7 @@ PURE = {
     "tasks_api.cron",
     "tasks_api.cron_text",
     "tasks_api.effort",
+    "tasks_api.eventbridge",
     "tasks_api.exceptions",
     "tasks_api.ids",
     "tasks_api.states",

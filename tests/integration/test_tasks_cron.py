@@ -192,3 +192,34 @@ def test_a_file_that_is_no_zone_is_refused_everywhere(
     assert answer.status_code == 400
     assert "is not known" in answer.content.decode()
     assert zone in answer.content.decode()
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("cron(0 18 ? * 2-6 *)", {"cron": "0 18 * * 1-5", "timezone": "Asia/Tokyo"}),
+        ("at(2090-01-02T03:04:05)", {"cron": "5 4 3 2 1 * 2090", "timezone": "Asia/Tokyo"}),
+        ("rate(2 hours)", {"frequency": 7200}),
+    ],
+)  # fmt: skip
+def test_a_schedule_of_eventbridge_is_taken_as_it_is(
+    api: APIClient, text: str, shown: dict[str, object]
+) -> None:
+    body = {"task_type": "periodic", "cron": text, "timezone": "Asia/Tokyo", "url": "http://93.184.216.34/"}  # fmt: skip
+
+    made = api.post("/tasks/", body, format="json")
+
+    assert made.status_code == 201, made.json()
+    task = api.get(f"/tasks/id/{made.json()['id']}").json()
+    assert shown.items() <= task.items()
+
+
+def test_six_fields_of_eventbridge_are_refused_by_field(api: APIClient) -> None:
+    body = {"task_type": "periodic", "cron": "0 18 * * ? *", "url": "http://93.184.216.34/"}  # fmt: skip
+
+    answer = api.post("/tasks/", body, format="json")
+
+    assert answer.status_code == 400
+    message = answer.json()["error"]["message"]
+    assert message.startswith("Invalid value of cron. Six fields are second")
+    assert "cron(0 18 * * ? *)" in message
