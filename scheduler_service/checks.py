@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from django.conf import settings
-from django.core.checks import CheckMessage, Error, Warning
+from django.core.checks import CheckMessage, Error, Info, Warning
 
 from accounts import encryption
+from scheduler_service import zones
 
 # (setting, the least it may be, why)
 LEAST = (
@@ -44,6 +45,31 @@ def check_settings(**kwargs: Any) -> list[CheckMessage]:
         Error(f"{name} is less than {least}: {why}.", id=f"scheduler.E{number:03}")
         for number, (name, least, why) in enumerate(LEAST, start=1)
         if getattr(settings, name) < least
+    ]
+
+
+def check_time_zones(**kwargs: Any) -> list[CheckMessage]:
+    """Warns of old rules; `check --deploy` says which they are in any case."""
+    rules = zones.in_force()
+    if rules.age >= zones.PACKAGE.age:
+        return []
+    return [
+        Warning(
+            f"The rules of time zones are of IANA {rules.version}, by {rules.source}, and "
+            f"older than those of the package tzdata, {zones.PACKAGE.version}.",
+            hint="Leave PYTHONTZPATH alone, and the newer ones count.",
+            id="scheduler.W002",
+        )
+    ]
+
+
+def tell_time_zones(**kwargs: Any) -> list[CheckMessage]:
+    rules = zones.in_force()
+    return [
+        Info(
+            f"The rules of time zones are of IANA {rules.version}, by {rules.source}.",
+            id="scheduler.I001",
+        )
     ]
 
 

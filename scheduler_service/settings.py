@@ -9,7 +9,7 @@ import environ
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.utils import get_random_secret_key
 
-from scheduler_service import embedded
+from scheduler_service import embedded, zones
 
 
 class Environment(environ.Env):  # type: ignore[misc]  # the package has no types
@@ -33,6 +33,9 @@ if ENVIRONMENT not in {"development", "production"}:
         f"SCHEDULER_ENV is {ENVIRONMENT!r}; it may be development or production."
     )
 DEVELOPMENT = ENVIRONMENT == "development"
+
+# Before anybody asks for a zone.
+TIME_ZONE_RULES = zones.in_force()
 
 STATE_DIR = Path(env.str("SCHEDULER_STATE_DIR", str(BASE_DIR / "var"))).resolve()
 HOST = env.str("HOST", "127.0.0.1")

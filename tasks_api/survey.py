@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from tasks_api import broker, heartbeats, retention
+from tasks_api import broker, heartbeats, metrics, retention
 from tasks_api.states import RunState
 
 UNFINISHED = (
@@ -52,6 +52,7 @@ def exposition() -> bytes:
     """The survey as a scrape gets it; says so where a server does not answer."""
     registry = CollectorRegistry()
     registry.register(_Survey())
+    registry.register(metrics.TimeZones())
     return generate_latest(registry)
 
 

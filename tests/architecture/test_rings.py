@@ -62,6 +62,7 @@ CORE = {
     "tasks_api.overlap",
     "tasks_api.periodic",
     "tasks_api.pull",
+    "tasks_api.recompute",
     "tasks_api.redrive",
     "tasks_api.retention",
     "tasks_api.services",
