@@ -277,6 +277,8 @@ class _NobodysTasks:
     def __init__(self, scheduler: Scheduler) -> None:
         self._scheduler = scheduler
         self._looks: list[_Look] = []
+        # What was said of which row, as it was then.
+        self._said: dict[int, tuple[str, datetime | None]] = {}
 
     def reload(self) -> None:
         self._looks = [_Look(0.0, pk) for pk in periodic.nobodys()]
@@ -291,14 +293,16 @@ class _NobodysTasks:
         """Send one if it is due and no other beat has it; returns when to look again."""
         try:
             entry, before, wait = self._claim(pk)
-        except DatabaseError:
-            raise
-        except Exception:
-            # Whatever is wrong with one row must not stop the beat.
-            logger.exception("Periodic task %s cannot be computed.", pk)
-            return LOOK_AGAIN
-        if entry is not None:
-            self._send(entry, before)
+        except Exception as error:
+            if isolation.is_of_the_server(error):
+                raise
+            # Whatever is wrong with one row must not stop the beat, nor fill its log.
+            self._say(pk, f"cannot be computed, and is passed over: {error}")
+            # Whoever changes it has us look at once.
+            return LONGEST_LOOK
+        if entry is None:
+            return max(0.0, min(wait, LONGEST_LOOK))
+        self._send(entry, before)
         return max(0.0, min(wait, LONGEST_LOOK))
 
     @transaction.atomic(durable=True)
@@ -323,6 +327,16 @@ class _NobodysTasks:
             self._scheduler.apply_async(entry, advance=False)
         except SchedulingError as error:
             # Not sent means not run: it stays due until the broker is back.
-            logger.warning("%s", error)
+            self._say(entry.model.pk, f"is not sent, and stays due: {error}")
             rows = PeriodicTask.objects.filter(pk=entry.model.pk)
             rows.update(last_run_at=before, total_run_count=F("total_run_count") - 1)
+        else:
+            self._said.pop(entry.model.pk, None)
+
+    def _say(self, pk: int, trouble: str) -> None:
+        """Tell of a row's trouble, once for each change of it."""
+        row = PeriodicTask.objects.filter(pk=pk).values_list("name", "date_changed")
+        name, changed_at = row.first() or (str(pk), None)
+        if self._said.get(pk) != (trouble, changed_at):
+            logger.warning("The periodic task %r %s", name, trouble)
+        self._said[pk] = trouble, changed_at

@@ -201,6 +201,34 @@ def test_one_of_them_that_is_broken_stops_neither_the_beat_nor_the_others(
     assert sorted(names(queue)) == ["reports.send", broker.DELIVER]
 
 
+def test_one_that_can_never_fire_is_said_once_for_each_change(
+    beat: TenantScheduler, queue: Queue, caplog: pytest.LogCaptureFixture
+) -> None:
+    never = CrontabSchedule.objects.create(
+        minute="0", hour="0", day_of_month="30", month_of_year="2"
+    )
+    row = nobodys(name="never", interval=None, crontab=never)
+    nobodys(name="sound")
+
+    def said() -> list[str]:
+        return [each.getMessage() for each in caplog.records if each.exc_info is None]
+
+    for changed in range(3):
+        row.description = f"changed {changed}"
+        row.save()
+        beat._nobodys.reload()
+        beat.tick()
+        beat._nobodys.reload()
+        beat.tick()
+
+    lines = [line for line in said() if "'never'" in line]
+    assert len(lines) == 3
+    assert "cannot be computed" in lines[0]
+    assert "day_of_month" in lines[0]
+    assert all(each.exc_info is None for each in caplog.records)
+    assert set(names(queue)) == {"reports.send"}
+
+
 def test_an_idle_tick_is_one_statement(beat: TenantScheduler) -> None:
     beat.tick()
 
