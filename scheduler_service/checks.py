@@ -37,6 +37,7 @@ LEAST = (
     ),
     ("SCHEDULER_MAX_REQUEST_TIMEOUT", 1, "a request takes time"),
     ("SCHEDULER_MAX_BULK_BYTES", 1, "requests have bodies"),
+    ("SCHEDULER_MIN_CRON_INTERVAL", 1, "a cron expression fires once a second at most"),
 )
 
 

@@ -66,6 +66,8 @@ CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 
 # What tenants may ask for.
 SCHEDULER_MIN_FREQUENCY = env.int("SCHEDULER_MIN_FREQUENCY", 4 if DEVELOPMENT else 3600)
+# For cron expressions and @every on every surface; a second is the least they can say.
+SCHEDULER_MIN_CRON_INTERVAL = env.int("SCHEDULER_MIN_CRON_INTERVAL", 1)
 SCHEDULER_ALLOW_PRIVATE_TARGETS = env.bool("SCHEDULER_ALLOW_PRIVATE_TARGETS", False)
 # The secret and the endpoint of the tenant "default", whose timers need no more.
 SECRET = env.str("SECRET", "")

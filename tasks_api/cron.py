@@ -17,7 +17,7 @@ from copy import copy
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from itertools import takewhile
+from itertools import pairwise, takewhile
 from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
@@ -27,6 +27,7 @@ from tasks_api.effort import TooLong, allowance, spend
 from tasks_api.exceptions import ScheduleError
 
 SECOND = timedelta(seconds=1)
+DAY = 24 * 3600
 YEARS = range(1970, 10_000)
 LATEST = datetime.max  # noqa: DTZ901 (no zone on purpose)
 # What does not fire within so many years never fires again.
@@ -252,6 +253,20 @@ def quiet_week(fields: Fields, zone: str, moment: datetime) -> Iterator[datetime
     end = start + STRIDE
     for local in takewhile(lambda local: local < end, _matches(fields, start, end)):
         yield (local - offset).replace(tzinfo=UTC)
+
+
+def least_interval(fields: Fields) -> int:
+    """The least seconds between two matches, of clocks that nobody changes."""
+    times = _calendar(fields.expression, fields.seconds)
+    first = last = 0
+    least = DAY
+    for size, values in ((1, times.seconds), (60, times.minutes), (3600, times.hours)):
+        ordered = sorted(values)
+        # From the last match in one of these to the first in the next.
+        between = [b - a for a, b in pairwise(ordered)]
+        least = min([least, *(each * size - (last - first) for each in between)])
+        first, last = ordered[0] * size + first, ordered[-1] * size + last
+    return min(least, DAY - (last - first))
 
 
 def goes_by_the_clock(fields: Fields) -> bool:

@@ -31,6 +31,7 @@ from tasks_api.schedules import (
     Once,
     Schedule,
     first_after,
+    least_interval,
     on_grid,
     put_off,
 )
@@ -289,12 +290,22 @@ def schedule_of(task: Task) -> Schedule:
 
 
 def refuse_too_often(schedule: Schedule, *, least: int = 1) -> None:
-    """Raises ScheduleError for an interval of less than so many seconds."""
-    if isinstance(schedule, Interval) and schedule.every < least * SECOND:
+    """Raises ScheduleError where less than so many seconds are between two fire times."""
+    if least == 1 and isinstance(schedule, Cron):
+        # It cannot say less.
+        return
+    if (found := least_interval(schedule)) < least:
         raise ScheduleError(
-            f"It fires every {schedule.every.total_seconds():g} s, and {least} s are the "
-            "least between two fires."
+            f"It fires every {found:g} s, and {least} s are the least between two fires."
         )
+
+
+def _least(schedule: Schedule, surface: str) -> int:
+    """The least seconds between two fires of a task. A `frequency` has its own setting."""
+    least: int = settings.SCHEDULER_MIN_CRON_INTERVAL
+    if isinstance(schedule, Interval) and surface == Surface.TASKS:
+        least = max(least, settings.SCHEDULER_MIN_FREQUENCY)
+    return least
 
 
 def first_fire(
@@ -308,8 +319,7 @@ def first_fire(
     if not stored.enabled:
         return None
     schedule = schedule_from(stored)
-    is_ours = surface == Surface.TASKS
-    refuse_too_often(schedule, least=settings.SCHEDULER_MIN_FREQUENCY if is_ours else 1)
+    refuse_too_often(schedule, least=_least(schedule, surface))
     if stored.one_off and last_fire_at is not None:
         return None
     if isinstance(schedule, Once):

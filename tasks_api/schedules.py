@@ -166,6 +166,16 @@ def read_cron(
     return schedule
 
 
+def least_interval(schedule: Schedule) -> float:
+    """The least seconds between two fire times."""
+    match schedule:
+        case Interval(every=every):
+            return every.total_seconds()
+        case Cron(expression=expression, seconds=seconds):
+            return cron.least_interval(cron.Fields(expression, seconds))
+    return float("inf")
+
+
 def first_after(schedule: Schedule, moment: datetime) -> datetime | None:
     """The earliest fire time strictly after a moment."""
     return schedule.first_from(moment + MICROSECOND)

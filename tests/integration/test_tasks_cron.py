@@ -223,3 +223,33 @@ def test_six_fields_of_eventbridge_are_refused_by_field(api: APIClient) -> None:
     message = answer.json()["error"]["message"]
     assert message.startswith("Invalid value of cron. Six fields are second")
     assert "cron(0 18 * * ? *)" in message
+
+
+@pytest.mark.parametrize(
+    ("path", "name", "body"),
+    [
+        ("/tasks/", "cron", {"task_type": "periodic", "cron": "* * * * * *"}),
+        ("/", "cron", {"id": "a", "cron": "@every 59s", "payload": {}}),
+        ("/", "cron", {"id": "a", "cron": "0,59 * * * * *", "payload": {}}),
+    ],
+)
+def test_an_operator_may_say_how_often_expressions_fire(
+    api: APIClient,
+    settings: LazySettings,
+    path: str,
+    name: str,
+    body: dict[str, object],
+) -> None:
+    target = "url" if path == "/tasks/" else "endpoint"
+    body = {**body, target: "http://93.184.216.34/"}
+    settings.SCHEDULER_MIN_FREQUENCY = 1
+
+    settings.SCHEDULER_MIN_CRON_INTERVAL = 60
+    refused = api.post(path, body, format="json")
+    settings.SCHEDULER_MIN_CRON_INTERVAL = 1
+    taken = api.post(path, body, format="json")
+
+    assert refused.status_code == 400
+    assert f"Invalid value of {name}" in refused.content.decode()
+    assert "more often than every 60 s" in refused.content.decode()
+    assert taken.status_code in {201, 202}

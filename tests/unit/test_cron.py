@@ -11,7 +11,16 @@ from hypothesis import strategies as st
 
 from tasks_api import cron, cron_text
 from tasks_api.exceptions import ScheduleError
-from tasks_api.schedules import Cron, Due, Interval, Missed, due, first_after, read_cron
+from tasks_api.schedules import (
+    Cron,
+    Due,
+    Interval,
+    Missed,
+    due,
+    first_after,
+    least_interval,
+    read_cron,
+)
 
 # A Sunday.
 NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -261,6 +270,29 @@ def test_a_zone_is_said_once() -> None:
     assert read_cron(text, zone="Europe/Berlin", now=NOON) == read_cron(text, now=NOON)
     with pytest.raises(ScheduleError, match="two time zones"):
         read_cron(text, zone="Europe/Paris", now=NOON)
+
+
+@pytest.mark.parametrize(
+    ("text", "least"),
+    [
+        ("* * * * * *", 1),
+        ("*/10 * * * * *", 10),
+        ("0,50 * * * * *", 10),
+        ("0,50 5 * * * *", 50),
+        ("* * * * *", 60),
+        ("0,7,30 * * * *", 7 * 60),
+        ("0,50 * * * *", 10 * 60),
+        ("0,50 3 * * *", 50 * 60),
+        ("30 9,17 * * *", 8 * 3600),
+        ("30 1,23 * * *", 2 * 3600),
+        ("0 9 * * *", 24 * 3600),
+        ("0 9 1 * *", 24 * 3600),
+        ("59 59 23,0 * * *", 3600),
+        ("@every 90s", 90),
+    ],
+)
+def test_the_least_interval_of_an_expression(text: str, least: int) -> None:
+    assert least_interval(read_cron(text, now=NOON)) == least
 
 
 @pytest.mark.parametrize(
