@@ -72,8 +72,14 @@ class Parts:
         text = f"{type(error).__name__}: {error}"
         before = self._troubles.get(name)
         if before is None or before.text != text:
-            logger.error(
-                "%s: it fails, and the rest goes on. %s", name, text, exc_info=error
+            # What the server could not do, it can soon; anything else is a bug.
+            is_ours = not is_of_the_server(error)
+            logger.log(
+                logging.ERROR if is_ours else logging.WARNING,
+                "%s: it fails, and the rest goes on. %s",
+                name,
+                text,
+                exc_info=error if is_ours else None,
             )
         pause = PAUSE if before is None else min(2 * before.pause, LONGEST_PAUSE)
         self._troubles[name] = _Trouble(text, pause, time.monotonic() + pause)

@@ -10,6 +10,7 @@ from django.utils import timezone
 from django_celery_beat.models import CrontabSchedule, PeriodicTask
 from rest_framework.test import APIClient
 
+from accounts import services as accounts
 from accounts.models import User
 from tasks_api import changes, clock, cron, dispatch, services
 from tasks_api.api import errors
@@ -144,3 +145,20 @@ def test_many_usual_expressions_are_no_trouble(api: APIClient) -> None:
     ]
 
     assert api.post("/tasks/bulk/", tasks, format="json").status_code == 201
+
+
+def test_a_set_of_many_costly_crons_is_refused_by_entry(few_steps: None) -> None:
+    accounts.configure_tenant("Alpha", callback_url=URL, shared_secret="s" * 32)
+    timers = APIClient(raise_request_exception=False)
+    timers.credentials(HTTP_SCHEDULER_SECRET="s" * 32)
+    jobs = [
+        {"id": str(n), "spec": f"CRON_TZ=Europe/Berlin {n} * 0 29 2 * 2028-2100"}
+        for n in range(60)
+    ]
+
+    answer = timers.post("/cron", {"jobs": jobs}, format="json")
+
+    assert answer.status_code == 400
+    assert "Invalid value of jobs[" in answer.content.decode()
+    assert "too long to compute" in answer.content.decode()
+    assert Task.objects.count() == 0
