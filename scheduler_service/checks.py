@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from django.conf import settings
-from django.core.checks import CheckMessage, Error, Warning
+from django.core.checks import CheckMessage, Error, Info, Warning
 
 from accounts import encryption
 from accounts.doors import LONG_ENOUGH
+from scheduler_service import zones
 from tasks_api.delivery import guard
 
 # (setting, the least it may be, why)
@@ -44,6 +45,7 @@ LEAST = (
     ("SCHEDULER_MIN_SECRET_LENGTH", 1, "an empty secret is none"),
     ("SESSION_COOKIE_AGE", 60, "who logs in wants to do something"),
     ("SCHEDULER_LOOKUP_TIMEOUT", 0.1, "name servers need a moment to answer"),
+    ("SCHEDULER_MIN_CRON_INTERVAL", 1, "a cron expression fires once a second at most"),
 )
 
 
@@ -69,6 +71,21 @@ def check_shared_secret(**kwargs: Any) -> list[CheckMessage]:
     ]
 
 
+def check_time_zones(**kwargs: Any) -> list[CheckMessage]:
+    """Warns of old rules; `check --deploy` says which they are in any case."""
+    rules = zones.in_force()
+    if rules.age >= zones.PACKAGE.age:
+        return []
+    return [
+        Warning(
+            f"The rules of time zones are of IANA {rules.version}, by {rules.source}, and "
+            f"older than those of the package tzdata, {zones.PACKAGE.version}.",
+            hint="Leave PYTHONTZPATH alone, and the newer ones count.",
+            id="scheduler.W003",
+        )
+    ]
+
+
 def check_networks(**kwargs: Any) -> list[CheckMessage]:
     try:
         guard.networks(settings.SCHEDULER_DENIED_NETWORKS)
@@ -81,6 +98,16 @@ def check_networks(**kwargs: Any) -> list[CheckMessage]:
             )
         ]
     return []
+
+
+def tell_time_zones(**kwargs: Any) -> list[CheckMessage]:
+    rules = zones.in_force()
+    return [
+        Info(
+            f"The rules of time zones are of IANA {rules.version}, by {rules.source}.",
+            id="scheduler.I001",
+        )
+    ]
 
 
 def check_secrets(databases: Sequence[str] | None, **kwargs: Any) -> list[CheckMessage]:

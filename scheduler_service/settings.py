@@ -9,7 +9,7 @@ import environ
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.utils import get_random_secret_key
 
-from scheduler_service import embedded
+from scheduler_service import embedded, zones
 
 
 class Environment(environ.Env):  # type: ignore[misc]  # the package has no types
@@ -33,6 +33,9 @@ if ENVIRONMENT not in {"development", "production"}:
         f"SCHEDULER_ENV is {ENVIRONMENT!r}; it may be development or production."
     )
 DEVELOPMENT = ENVIRONMENT == "development"
+
+# Before anybody asks for a zone.
+TIME_ZONE_RULES = zones.in_force()
 
 STATE_DIR = Path(env.str("SCHEDULER_STATE_DIR", str(BASE_DIR / "var"))).resolve()
 HOST = env.str("HOST", "127.0.0.1")
@@ -78,6 +81,8 @@ SCHEDULER_MIN_SECRET_LENGTH = env.int(
 
 # What tenants may ask for.
 SCHEDULER_MIN_FREQUENCY = env.int("SCHEDULER_MIN_FREQUENCY", 4 if DEVELOPMENT else 3600)
+# For cron expressions and @every on every surface; a second is the least they can say.
+SCHEDULER_MIN_CRON_INTERVAL = env.int("SCHEDULER_MIN_CRON_INTERVAL", 1)
 SCHEDULER_ALLOW_PRIVATE_TARGETS = env.bool("SCHEDULER_ALLOW_PRIVATE_TARGETS", False)
 # Networks that no task may call, whatever else is allowed.
 SCHEDULER_DENIED_NETWORKS = env.str("SCHEDULER_DENIED_NETWORKS", "")

@@ -15,6 +15,8 @@ from scheduler_service.checks import (
     check_secrets,
     check_settings,
     check_shared_secret,
+    check_time_zones,
+    tell_time_zones,
 )
 from scheduler_service.database import give_up_in_time
 from tasks_api import run_key, targets
@@ -28,6 +30,8 @@ class TasksApiConfig(AppConfig):
         register(check_settings)
         register(check_shared_secret)
         register(check_networks)
+        register(check_time_zones)
+        register(tell_time_zones, deploy=True)
         register(check_secrets, Tags.database)
         # It follows what becomes of users, and needs models.
         import_module("tasks_api.owners")

@@ -15,8 +15,9 @@ from typing import Protocol
 from uuid import UUID
 
 import prometheus_client
+from django.conf import settings
 from prometheus_client import CollectorRegistry, ProcessCollector
-from prometheus_client.core import HistogramMetricFamily, Metric
+from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from tasks_api.delivery.record import Finished
@@ -27,6 +28,22 @@ from tasks_api.states import FINAL, RunState
 prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]  # it has no types
 REGISTRY = CollectorRegistry()
 ProcessCollector(registry=REGISTRY)
+
+
+class TimeZones(Collector):
+    """Which rules of time zones count in this process."""
+
+    def collect(self) -> Iterator[Metric]:
+        family = GaugeMetricFamily(
+            "scheduler_time_zones",
+            "1, for the rules of time zones that count: their version, and whose.",
+            labels=("version", "source"),
+        )
+        family.add_metric(settings.TIME_ZONE_RULES, 1)
+        yield family
+
+
+REGISTRY.register(TimeZones())
 
 NO_ANSWER = "none"
 _ENDS = {Succeed: RunState.SUCCEEDED, GiveUp: RunState.FAILED}

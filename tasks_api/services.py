@@ -480,7 +480,12 @@ def _continue(
     """What plan() writes: next_fire_at, planned_from, ends_at, last_fire_at, pause_reason."""
     stored, last = periodic.stored_of(task), task.last_fire_at
     try:
-        upcoming, reason = periodic.first_fire(stored, now=now, last_fire_at=last), ""
+        upcoming, reason = (
+            periodic.first_fire(
+                stored, now=now, last_fire_at=last, surface=task.surface
+            ),
+            "",
+        )
     except ScheduleError as error:
         upcoming, reason = None, str(error)
     return upcoming, periodic.plan_of(stored), stored.expires, last, reason

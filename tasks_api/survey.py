@@ -18,7 +18,7 @@ from prometheus_client.registry import Collector
 
 from accounts import doors
 from scheduler_service import clock
-from tasks_api import broker, heartbeats, retention
+from tasks_api import broker, heartbeats, metrics, retention
 from tasks_api.states import RunState
 
 UNFINISHED = (
@@ -54,6 +54,7 @@ def exposition() -> bytes:
     """The survey as a scrape gets it; says so where a server does not answer."""
     registry = CollectorRegistry()
     registry.register(_Survey())
+    registry.register(metrics.TimeZones())
     return generate_latest(registry)
 
 

@@ -23,6 +23,7 @@ from accounts.authentication import (
 from accounts.doors import Door
 from accounts.login import address_of
 from accounts.models import Scope, Tenant, User
+from tasks_api.effort import TooMuch, allowance
 from tasks_api.exceptions import (
     InvalidTask,
     KeyInUse,
@@ -34,6 +35,7 @@ from tasks_api.exceptions import (
     NotYourRun,
     NotYourTask,
     RunNotFound,
+    ScheduleError,
     SchedulerError,
     StaleTask,
     TaskBusy,
@@ -54,7 +56,13 @@ STATUS: dict[type[Exception], int] = {
     KeyInUse: 409,
     StaleTask: 412,
     KeyReused: 422,
+    TooMuch: 400,
+    ScheduleError: 400,
 }
+
+# What one request may have computed: ten thousand usual expressions, or a hundred thousand
+# fire times.
+MOST_STEPS = 500_000
 
 NOT_FOUND = "Not found"
 FAILURE = "Internal error"
@@ -87,6 +95,10 @@ class SurfaceView(APIView):
 
     scopes: ClassVar[Mapping[str, Scope]] = {}
     for_tenant_admins: ClassVar[bool] = False
+
+    def dispatch(self, request: Any, *args: Any, **kwargs: Any) -> Any:
+        with allowance(MOST_STEPS, TooMuch):
+            return super().dispatch(request, *args, **kwargs)
 
     @property
     def user(self) -> User:

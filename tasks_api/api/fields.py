@@ -10,11 +10,13 @@ from enum import StrEnum
 from typing import Any, NoReturn
 from urllib.parse import parse_qsl
 
+from django.conf import settings
 from rest_framework.request import Request
 
 from tasks_api import targets
+from tasks_api.effort import TooMuch
 from tasks_api.exceptions import InvalidTask, ScheduleError
-from tasks_api.schedules import Cron, Interval, read_cron
+from tasks_api.schedules import Cron, Interval, least_interval, read_cron
 
 # What PostgreSQL's integer holds, and so django-celery-beat's intervals.
 LARGEST = 2**31 - 1
@@ -176,8 +178,12 @@ def cron(
     if not isinstance(value, str):
         raise InvalidTask(name, f"Invalid value of {name}. Value should be a string")
     try:
-        return read_cron(value, zone=zone, now=now, start=start, end=end)
-    except ScheduleError as error:
+        read = read_cron(value, zone=zone, now=now, start=start, end=end)
+        least = settings.SCHEDULER_MIN_CRON_INTERVAL
+        if least_interval(read) < least:
+            raise ScheduleError(f"It fires more often than every {least} s.")
+        return read
+    except (ScheduleError, TooMuch) as error:
         raise InvalidTask(name, f"Invalid value of {name}. {error}") from None
 
 

@@ -35,7 +35,13 @@ def readyz(request: HttpRequest) -> JsonResponse:
     complete = broker == "ok" and all(found["alive"] for found in processes.values())
     status = "ok" if complete else "degraded"
     return JsonResponse(
-        {"status": status, "database": "ok", "broker": broker, **processes}
+        {
+            "status": status,
+            "database": "ok",
+            "broker": broker,
+            **processes,
+            "time_zones": settings.TIME_ZONE_RULES.version,
+        }
     )
 
 

@@ -78,6 +78,8 @@ class Run(models.Model):
     is_next = models.BooleanField(default=False, db_default=False)
     # Somebody asked for it, beside the schedule; so it is sent though its task is paused.
     by_hand = models.BooleanField(default=False, db_default=False)
+    # Of many fire times that were missed in a row, and are one row, the last.
+    covers_until = models.DateTimeField(null=True)
     started_at = models.DateTimeField(null=True)
     finished_at = models.DateTimeField(null=True)
     # The run that this one sends again. No foreign key: that one may be pruned first.
@@ -139,6 +141,12 @@ class Run(models.Model):
                 F("scheduled_for").desc(),
                 name="run_not_delivered",
                 condition=Q(state__in=sorted(NOT_DELIVERED)),
+            ),
+            # Read by the account.
+            models.Index(
+                fields=["task", "covers_until"],
+                name="run_covers",
+                condition=Q(covers_until__isnull=False),
             ),
             # Read by redrives by filter: what has been sent again already.
             models.Index(
