@@ -22,7 +22,7 @@ from celery.utils.time import utcoffset
 from kombu.exceptions import OperationalError
 
 from tasks_api.delivery.record import Finished
-from tasks_api.delivery.retry import GiveUp, Open, Release, RetryAfter
+from tasks_api.delivery.retry import GiveUp, Open, PassOn, Release, RetryAfter
 
 logger = logging.getLogger(__name__)
 
@@ -74,7 +74,9 @@ def events_of(items: Iterable[Finished], hostname: str) -> str:
         }
     )[1:-1]
     events = [
-        _event(item, same) for item in items if not isinstance(item.verdict, Release)
+        _event(item, same)
+        for item in items
+        if not isinstance(item.verdict, Release | PassOn)
     ]
     return f"[{','.join(events)}]"
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
+import time
 from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
@@ -39,9 +41,13 @@ _starting = threading.Lock()
 _hostname = "worker"
 _pruning = threading.Lock()
 _stopping = threading.Event()
+# When requests under way are cut, by the monotonic clock.
+_stop_by = 0.0
 
-# Longer than any request may take, so that a warm shutdown cuts none.
+# Longer than most requests may take, so that a warm shutdown cuts few.
 GRACE = 40.0
+# Less than the 45 seconds that the supervisor and Docker leave us, whatever is stuck.
+LATEST_END = 44.5
 
 
 @signals.celeryd_init.connect
@@ -92,13 +98,29 @@ def _show(engine: Engine) -> None:
 
 @signals.worker_shutting_down.connect
 def _end_rounds(**kwargs: Any) -> None:
+    global _stop_by
+    if _stopping.is_set():
+        return
+    _stop_by = time.monotonic() + GRACE
     _stopping.set()
+    # In a thread, because this is a signal's handler, in which nothing may be waited for.
+    threading.Thread(target=_end_in_time, name="ending", daemon=True).start()
+
+
+def _end_in_time() -> None:
+    """Let nobody wait for the engine, and the process end though something is stuck."""
+    if _engine is not None:
+        _engine.close_door()
+    time.sleep(LATEST_END)
+    logger.critical("Something is stuck, so this worker ends without it.")
+    os._exit(os.EX_SOFTWARE)
 
 
 @signals.worker_shutdown.connect
 def _stop(**kwargs: Any) -> None:
     if _engine is not None:
-        _engine.stop(grace=GRACE)
+        until = _stop_by or time.monotonic() + GRACE
+        _engine.stop(grace=max(1.0, until - time.monotonic()))
 
 
 def engine() -> Engine:

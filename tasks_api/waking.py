@@ -10,6 +10,7 @@ from uuid import UUID
 from scheduler_service.statements import prepared
 from tasks_api import metrics, overlap
 from tasks_api.arrays import array
+from tasks_api.delivery.retry import MOST_LOST
 from tasks_api.dispatch import BATCH, Dispatched
 from tasks_api.states import RING_AGAIN, RunState
 
@@ -17,8 +18,6 @@ logger = logging.getLogger(__name__)
 
 # However long nobody has taken a run, it is rung for as often as this.
 LONGEST_SILENCE = timedelta(minutes=1)
-# A run whose worker died so often is likelier to be the cause than the victim.
-MOST_LOST = 5
 
 
 def wake_due(*, limit: int = BATCH, leases_until: datetime | None = None) -> Dispatched:

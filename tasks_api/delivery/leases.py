@@ -21,14 +21,16 @@ def new_lease(presence: int) -> UUID:
     return UUID(int=presence << 96 | random.getrandbits(96))
 
 
-def claim(run_ids: Sequence[UUID], *, presence: int = NOBODY) -> list[Claimed]:
+def claim(
+    run_ids: Sequence[UUID], *, presence: int = NOBODY, lease: UUID | None = None
+) -> list[Claimed]:
     """Take those of the runs that are due and free, and whose task may fire.
 
     Pause, removal and end win over messages that are already here: the rows of task
     and schedule are read now. What is left out is somebody else's, or stays for
     waking to settle when its `wake_at` comes.
     """
-    lease = new_lease(presence)
+    lease = lease or new_lease(presence)
     with prepared() as cursor:
         cursor.execute(
             _CLAIM,
@@ -69,6 +71,19 @@ _CLAIM = """
         free.queue, free.expected_status, free.retry, free.request,
         free.overlap, free.pause_after_failures, run.lost_count
 """
+
+
+def give_back(run_ids: Iterable[UUID], lease: UUID) -> None:
+    """Undo a claim of which nobody knows what it took."""
+    with prepared() as cursor:
+        cursor.execute(
+            """
+            UPDATE tasks_api_run SET state = 'pending', lease = NULL, wake_at = now(),
+                attempt_count = attempt_count - 1
+            WHERE id = ANY(%s::uuid[]) AND lease = %s AND state = 'running'
+            """,
+            [array(run_ids), lease],
+        )
 
 
 def explain_wait(run_ids: Iterable[UUID]) -> None:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
+from enum import StrEnum
 from functools import lru_cache
 from typing import NamedTuple
 from uuid import UUID
@@ -19,6 +20,19 @@ USER_AGENT = "scheduler-service/1.0"
 JSON = "application/json"
 # A body of theirs has no defined meaning (RFC 9110, 9.3.1 and 9.3.2).
 BODILESS = frozenset({"GET", "HEAD"})
+
+
+class CannotBeBuilt(ValueError):
+    """Nothing can be sent for a run; the text is a clause for its tenant."""
+
+
+class Trouble(StrEnum):
+    """Why this worker sent nothing for a run, though another one might."""
+
+    # The machine lacks what a request needs, such as a free descriptor.
+    LOCAL = "local trouble"
+    # This release does not know what the row asks for.
+    NOT_UNDERSTOOD = "not understood"
 
 
 class Claimed(NamedTuple):
@@ -84,6 +98,7 @@ class Outcome(NamedTuple):
     no_retry: bool = False
     # False when it was withdrawn before anything was sent.
     was_sent: bool = True
+    trouble: Trouble | None = None
 
 
 def options_of(text: str) -> RequestOptions:
@@ -131,11 +146,11 @@ def build(
 
     `unseal` opens the values of its own headers. The token for long work is made with
     `run_key`, and `public_url` is where the service is called back, if it knows. Raises
-    ValueError when unsealing fails, and when the run has nowhere to go.
+    CannotBeBuilt when the run has nowhere to go.
     """
     url = run.url or credentials.callback_url
     if not url:
-        raise ValueError("the tenant has no callback URL")
+        raise CannotBeBuilt("the tenant has no callback URL")
     run_id = str(run.run_id)
     body = "" if run.method in BODILESS else run.body
     timestamp = int(now.timestamp())

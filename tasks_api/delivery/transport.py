@@ -25,6 +25,8 @@ logger = logging.getLogger(__name__)
 TOO_LATE = "not sent: its turn came too late"
 STOPPING = "not sent: the service is stopping"
 ABORTED = "aborted: the service is stopping"
+# Seconds in which the thread aborts what is under way when its time is up.
+JOIN = 1.0
 
 Key = TypeVar("Key", bound=Hashable)
 
@@ -100,7 +102,8 @@ class Transport(Generic[Key]):
                 if self._thread.ident is None:
                     self._thread.start()
         self._sockets.ring()
-        self._thread.join()
+        # Whoever stops does not wait for ever for what is stuck.
+        self._thread.join(grace + JOIN)
 
     def _run(self) -> None:
         try:

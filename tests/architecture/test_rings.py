@@ -49,6 +49,7 @@ CORE = {
     "tasks_api.outlook",
     "tasks_api.events",
     "tasks_api.failures",
+    "tasks_api.faults",
     "tasks_api.heartbeats",
     "tasks_api.history",
     "tasks_api.idempotency",
@@ -68,6 +69,7 @@ CORE = {
     "tasks_api.vitals",
     "tasks_api.waking",
     "tasks_api.delivery.attempts",
+    "tasks_api.delivery.building",
     "tasks_api.delivery.engine",
     "tasks_api.delivery.handles",
     "tasks_api.delivery.leases",
@@ -76,6 +78,7 @@ CORE = {
     "tasks_api.delivery.record",
     "tasks_api.delivery.sockets",
     "tasks_api.delivery.transport",
+    "tasks_api.delivery.verdicts",
     "tasks_api.delivery.waiting",
 }
 RING = {name: depth for depth, ring in enumerate((PURE, MODELS, CORE)) for name in ring}
