@@ -257,6 +257,7 @@ CELERY_RESULT_BACKEND = None
 CELERY_RESULT_EXPIRES = None
 CELERY_TASK_PUBLISH_RETRY = False
 CELERY_ACCEPT_CONTENT = ["json"]
+CELERY_WORKER_CONSUMER = "scheduler_service.consumer:Tolerant"
 CELERY_WORKER_POOL = "threads"
 CELERY_WORKER_CONCURRENCY = env.int("WORKER_THREADS", 4)
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
@@ -304,5 +305,8 @@ LOGGING = {
         "django.request": {"level": "ERROR"},
         # It tells of every message.
         "celery": {"level": "WARNING"},
+        # Whoever can write to Redis would write into the log.
+        "kombu.pidbox": {"level": "CRITICAL"},
+        "kombu.transport.redis": {"level": "ERROR"},
     },
 }

@@ -76,9 +76,12 @@ def depth(url: str) -> int:
 
 
 def parse_ids(texts: Sequence[str]) -> Iterator[UUID]:
-    """The run ids of a message; what is none is passed over."""
-    for text in texts:
+    """The run ids of a message; what is none is passed over, and said once."""
+    strange = 0
+    for text in texts if isinstance(texts, list | tuple) else [texts]:
         try:
             yield UUID(hex=text)
         except (ValueError, AttributeError, TypeError):
-            logger.warning("A message holds something that is no run id.")
+            strange += 1
+    if strange:
+        logger.warning("A message holds what is no run id, %d times.", strange)

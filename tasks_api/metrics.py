@@ -118,6 +118,11 @@ PREVENTED = _counter(
     "by",
     ("claim", "lease", "record"),
 )
+DROPPED = prometheus_client.Counter(
+    "scheduler_messages_dropped_total",
+    "Messages in the broker that no worker could read.",
+    registry=REGISTRY,
+)
 GIVEN_BACK = _counter(
     "scheduler_given_back_total",
     "Runs that a worker could not send and left to others, and why.",

@@ -33,7 +33,7 @@ from tasks_api.delivery.request import Claimed, Credentials, Outcome
 from tasks_api.delivery.transport import Transport
 from tasks_api.delivery.waiting import Waiting
 from tasks_api.heartbeats import Presence
-from tasks_api.ids import LANES, lane_of
+from tasks_api.ids import LANES, lane_of, moment_of
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +41,8 @@ logger = logging.getLogger(__name__)
 CLAIM = 500
 # Runs that a worker is told of before it lets messages wait in the broker.
 MOST_WAITING = 20_000
+# Nobody rings for a run so many seconds ahead; it would only take up a place.
+FARTHEST = 3600.0
 # Due moments lie apart; waiting this long lets one statement claim several.
 GATHER = 0.01
 # Answers that make room for others at once, and not when their verdicts are written.
@@ -167,7 +169,9 @@ class Engine:
         with self._changed:
             while len(self._waiting) >= MOST_WAITING and not self._stopping:
                 self._changed.wait()
-            self._waiting.add(set(run_ids) - self._held.keys())
+            latest = self._now() + FARTHEST
+            wanted = {run_id for run_id in run_ids if moment_of(run_id) < latest}
+            self._waiting.add(wanted - self._held.keys())
             self._accepted_at = time.monotonic()
             self._changed.notify_all()
 

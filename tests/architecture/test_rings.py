@@ -110,6 +110,7 @@ DOORS = {
         "tasks_api.tasks",
         "scheduler_service",
         "scheduler_service.celery",
+        "scheduler_service.consumer",
     },
 }
 # Pure code decides without a database, a socket or a framework. Choices are Django's

@@ -225,8 +225,8 @@ def test_stopping_is_bounded_though_nothing_can_be_written_down(
 def test_whoever_waits_to_be_let_in_goes_when_the_worker_stops(db: None) -> None:
     full = Engine(on_recorded=lambda _: None, on_beat=lambda _: None)
     full.start()
-    tomorrow = timezone.now() + 24 * HOUR
-    full.accept(id_for(tomorrow, 1) for _ in range(MOST_WAITING))
+    soon = timezone.now() + HOUR / 2
+    full.accept(id_for(soon, 1) for _ in range(MOST_WAITING))
     waiting = threading.Thread(target=full.accept, args=([],), daemon=True)
     waiting.start()
 

@@ -203,8 +203,8 @@ def test_no_metric_names_a_tenant_or_a_target(
     assert set(re.findall(r"(\w+)=\"", text)) <= {
         "state",
         "outcome",
-            "le",
-            "because",
+        "le",
+        "because",
         "by",
         "kind",
     }
