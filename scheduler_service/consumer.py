@@ -55,8 +55,12 @@ def _nothing(_state: Any, **_kwargs: Any) -> dict[str, Any]:
     return {}
 
 
-class Tolerant(Consumer):  # type: ignore[misc]  # it has no types
+class Tolerant(Consumer):
     """Celery's consumer, which drops what it cannot read, says so, and goes on."""
+
+    # Of the broker's client; the stubs leave them out.
+    connection_errors: tuple[type[Exception], ...]
+    channel_errors: tuple[type[Exception], ...]
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], None]:
         handle = super().create_task_handler(*args, **kwargs)

@@ -7,7 +7,6 @@ import re
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
-from urllib.parse import urlsplit
 from uuid import UUID
 
 from django.contrib import admin
@@ -26,6 +25,7 @@ from django.utils.html import format_html
 from accounts import audit
 from accounts.models import AuditEntry, User
 from tasks_api import services
+from tasks_api.delivery.guard import host_of
 from tasks_api.models import (
     Attempt,
     Message,
@@ -198,7 +198,7 @@ class TaskAdmin(HistoryAdmin):
     def host(self, task: Task) -> str:
         if task.queue:
             return f"queue {task.queue}"
-        return urlsplit(task.url).hostname or task.tenant.callback_url
+        return host_of(task.url) or host_of(task.tenant.callback_url)
 
     @admin.display(description="URL")
     def target(self, task: Task) -> str:

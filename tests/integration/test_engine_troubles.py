@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import threading
 import time
 from collections.abc import Sequence
@@ -10,10 +11,12 @@ from collections.abc import Sequence
 import pytest
 from django.conf import LazySettings
 from django.db import connection, transaction
+from django.test import Client
+from django.urls import reverse
 from django.utils import timezone
 
 from accounts.models import User
-from tasks_api import services, waking
+from tasks_api import events, failures, services, waking
 from tasks_api.delivery import retry
 from tasks_api.delivery.engine import MOST_WAITING, Engine
 from tasks_api.delivery.record import Finished
@@ -158,6 +161,39 @@ def test_secrets_of_one_tenant_that_cannot_be_read_are_nobody_elses_trouble(
 
     assert run_of(sound).state == RunState.SUCCEEDED
     assert not Run.objects.filter(state=RunState.RUNNING).exists()
+
+
+def test_a_url_that_others_refuse_breaks_no_page_no_event_and_no_line(
+    user: User,
+    stranger: User,
+    receiver,
+    engine: Engine,
+    recorded: Recorded,
+    admin_client: Client,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    sound = due(stranger, receiver.url + "/sound")
+    for userinfo in ("us\uff03er:hunter2", "[::1]:hunter2"):
+        strange = due(user, receiver.url + "/x")
+        port = receiver.url.rpartition(":")[2]
+        # As it was stored when it was not refused yet.
+        Task.objects.filter(pk=strange.pk).update(
+            url=f"http://{userinfo}@127.0.0.1:{port}/x"
+        )
+
+    engine.accept(dispatch_all())
+    finished = recorded.wait_for(3)
+    failures.log(finished)
+    told = events.events_of(finished, "here")
+    page = admin_client.get(reverse("admin:tasks_api_task_changelist"))
+
+    assert run_of(sound).state == RunState.SUCCEEDED
+    assert run_of(strange).reason.startswith("The credentials in the URL")
+    assert page.status_code == 200
+    assert len(json.loads(told)) == 3
+    for text in (told, caplog.text, page.content.decode()):
+        assert "hunter2" not in text
 
 
 def test_a_listener_that_fails_changes_nothing_of_what_is_recorded(
