@@ -11,15 +11,20 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from celery import signals
+from celery import bootsteps, signals
+from celery.apps import worker as apps_worker
 from celery.utils.time import maybe_iso8601
 from celery.worker import control
-from celery.worker.consumer import Consumer
+from celery.worker.consumer import Consumer, Tasks
 
+from scheduler_service.celery import app
 from scheduler_service.celery_compat import is_loss, outlive_messages
+from tasks_api import tasks
 
 logger = logging.getLogger(__name__)
 
+# How often it is asked whether messages may be taken, in seconds.
+LOOK = 0.5
 # What Flower asks; everything else that Celery's panel can do is left out.
 QUESTIONS = frozenset(
     [
@@ -95,6 +100,40 @@ class Tolerant(Consumer):
         tell_of_drop(error)
 
 
+class Gate(bootsteps.StartStopStep):
+    """Takes no messages while this worker could do nothing with them.
+
+    Other workers get them: Redis gives a message to whoever waits for one.
+    """
+
+    requires = (Tasks,)
+
+    def __init__(self, consumer: Any, **kwargs: Any) -> None:
+        super().__init__(consumer, **kwargs)
+        self._timer: Any = None
+
+    def start(self, consumer: Any) -> None:
+        channel = consumer.task_consumer.channel
+        has_room = channel.qos.can_consume
+
+        def can_consume() -> bool:
+            # What Redis was asked for already may come, and is then handed back.
+            return bool((channel._in_poll or tasks.may_take()) and has_room())
+
+        channel.qos.can_consume = can_consume
+        self._timer = consumer.timer.call_repeatedly(LOOK, tasks.hand_over)
+
+    def stop(self, consumer: Any) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+def _say(message: str, _file: Any = None) -> None:
+    """What Celery's signal handlers write to a descriptor that nobody may read."""
+    logger.info("%s", message.strip())
+
+
 def tell_of_drop(error: Exception) -> None:
     """Log and count that a message was dropped; what was in it is nobody's business."""
     why = str(error) if isinstance(error, Unreadable) else type(error).__name__
@@ -148,5 +187,8 @@ def _check_body(body: Any, task: Any) -> None:
         raise Unreadable("its arguments are not its task's") from None
 
 
+app.steps["consumer"].add(Gate)
 leave_questions_only()
 outlive_messages(tell_of_drop)
+_apps_worker: Any = apps_worker
+_apps_worker.safe_say = _say

@@ -39,6 +39,7 @@ _starting = threading.Lock()
 _hostname = "worker"
 _pruning = threading.Lock()
 _stopping = threading.Event()
+_was_cut_off = True
 # When requests under way are cut, by the monotonic clock.
 _stop_by = 0.0
 
@@ -147,10 +148,34 @@ def _say_alive(presence: int) -> None:
     beat("worker", f"{_hostname} {presence:08x}", presence=presence)
 
 
+def may_take() -> bool:
+    """Whether this worker can do anything with a message."""
+    return not engine().is_cut_off
+
+
+def hand_over() -> None:
+    """Leave to other workers what this one cannot claim, while PostgreSQL is away for it."""
+    global _was_cut_off
+    is_cut_off = engine().is_cut_off
+    if is_cut_off != _was_cut_off:
+        _was_cut_off = is_cut_off
+        if is_cut_off:
+            text = "The database does not answer, so this worker takes no messages."
+            logger.warning(text)
+        else:
+            logger.info("The database answers, and this worker takes messages.")
+    if is_cut_off and (left := engine().take_back()):
+        broker.ring(left)
+
+
 @shared_task(name=broker.DELIVER, send_events=False)
 def deliver(run_ids: list[str]) -> None:
     """Deliver runs when their moments come. Not for results: the rows have those."""
-    engine().accept(broker.parse_ids(run_ids))
+    ids = list(broker.parse_ids(run_ids))
+    if may_take():
+        engine().accept(ids)
+    else:
+        broker.ring(ids)
 
 
 @shared_task(name=broker.TELL_ENDS, send_events=False)

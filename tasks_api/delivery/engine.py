@@ -27,9 +27,9 @@ from django.db import connection, transaction
 
 from accounts.services import own_limits
 from tasks_api import clock, faults, metrics, pull, waking
-from tasks_api.delivery import building, leases, retry, verdicts
+from tasks_api.delivery import building, descriptors, leases, retry, verdicts
 from tasks_api.delivery.record import Finished, record
-from tasks_api.delivery.request import Claimed, Credentials, Outcome
+from tasks_api.delivery.request import Claimed, Credentials, Outcome, Trouble
 from tasks_api.delivery.transport import Transport
 from tasks_api.delivery.waiting import Waiting
 from tasks_api.heartbeats import Presence
@@ -53,8 +53,13 @@ BUFFER = 0.05
 ROUNDING = 0.001
 # How long a statement's failure keeps its thread from trying the next.
 PAUSE = 1.0
+# The database answers a recorder four times a second; one that is silent for so long is
+# away for us, and maybe not for others.
+CUT_OFF = 2.0
 # What is left of the time to stop, to write down how the last requests ended.
 LAST_WORDS = 3.0
+# How long fewer requests are made here after the machine lacked something.
+RECOVERY = 60.0
 # How long a consumer may be silent about a message that a task put into its queue.
 MESSAGE_TIMEOUT = 30
 
@@ -83,6 +88,8 @@ class Vitals(NamedTuple):
     accepted_at: float
     claimed_at: float
     recorded_at: float
+    # Without a database there is nothing to take messages for.
+    is_cut_off: bool = False
 
 
 class Engine:
@@ -93,7 +100,11 @@ class Engine:
     ) -> None:
         self._on_recorded = on_recorded
         self._on_beat = on_beat
-        self._most = settings.SCHEDULER_MAX_IN_FLIGHT
+        self._most = self._affordable = descriptors.afford(
+            settings.SCHEDULER_MAX_IN_FLIGHT
+        )
+        # While this machine lacks something, less is begun, and nothing for a moment.
+        self._resumes_at = self._recovers_at = 0.0
         self._waiting = Waiting()
         self._held: dict[UUID, _Held] = {}
         # By lanes, as the ids of runs have them.
@@ -105,6 +116,9 @@ class Engine:
         self._stopping = False
         self._clock_offset = 0.0
         self._lease_until: dict[UUID, float] = {}
+        # When the database last answered, by the monotonic clock; at the start it has not.
+        self._heard_at = -CUT_OFF
+        self._claiming: list[UUID] = []
         # Claimed, and not yet in anybody's hands; the claimer's own.
         self._unbegun: set[UUID] = set()
         self._credentials = building.KnownCredentials()
@@ -175,6 +189,19 @@ class Engine:
             self._accepted_at = time.monotonic()
             self._changed.notify_all()
 
+    @property
+    def is_cut_off(self) -> bool:
+        """Whether the database does not answer, so that others had better take messages."""
+        return time.monotonic() - self._heard_at > CUT_OFF
+
+    def take_back(self) -> list[UUID]:
+        """What was accepted and is not claimed, for others: it is forgotten here."""
+        with self._changed:
+            taken = [*self._waiting, *self._claiming]
+            self._waiting = Waiting()
+            self._changed.notify_all()
+        return taken
+
     def vitals(self) -> Vitals:
         """For those who look from outside."""
         with self._changed:
@@ -187,6 +214,7 @@ class Engine:
                 accepted_at=self._accepted_at,
                 claimed_at=self._claimed_at,
                 recorded_at=self._recorded_at,
+                is_cut_off=self.is_cut_off,
             )
 
     # The claimer.
@@ -198,9 +226,14 @@ class Engine:
             try:
                 if run_ids := self._next_due():
                     self._claim(run_ids)
+                    self._heard_at = time.monotonic()
             except Exception as error:  # noqa: BLE001 (the loop's outermost ring)
                 # Nobody holds these runs now; a beat rings for them again.
+                if isinstance(error, MemoryError):
+                    with self._changed:
+                        self._hold_back()
                 _recover("claim", error)
+            self._claiming = []
             self._claimed_at = time.monotonic()
         connection.close()
 
@@ -220,13 +253,15 @@ class Engine:
         first = self._waiting.first_moment()
         if first is None or self._room_for_all() <= 0:
             return None
-        return first + ROUNDING + GATHER - self._now()
+        wait = first + ROUNDING + GATHER - self._now()
+        return max(wait, self._resumes_at - time.monotonic())
 
     def _pop_due(self) -> list[UUID]:
         most = min(CLAIM, self._room_for_all())
         popped = self._waiting.pop(
             until=self._now() - ROUNDING, most=most, room=self._room
         )
+        self._claiming = popped
         self._changed.notify_all()
         return popped
 
@@ -236,7 +271,7 @@ class Engine:
         What was answered makes room for others before it is written down. But while
         nothing can be written down, no more is begun than that twice.
         """
-        most: int = self._most
+        most: int = self._affordable
         return most - max(self._under_way.total(), len(self._held) - most)
 
     def _room(self, lane: int) -> int:
@@ -329,7 +364,8 @@ class Engine:
 
     def _may_start(self, run: Claimed) -> bool:
         """Asked by the transport when a request's turn has come: is it still ours?"""
-        return time.monotonic() < self._lease_until.get(run.run_id, 0.0)
+        now = time.monotonic()
+        return self._resumes_at <= now < self._lease_until.get(run.run_id, 0.0)
 
     # The transport's thread.
 
@@ -337,9 +373,23 @@ class Engine:
         self._done.put(_Done(run, outcome, self._datetime()))
         with self._changed:
             self._under_way[lane_of(run.run_id)] -= 1
+            if outcome.trouble is Trouble.LOCAL:
+                self._hold_back()
             self._answered += 1
             if self._answered >= REFILL:
                 self._make_room()
+
+    def _hold_back(self) -> None:
+        """This machine lacks something: begin nothing for a moment, and then fewer."""
+        now = time.monotonic()
+        if now >= self._resumes_at:
+            self._affordable = max(1, self._under_way.total() * 3 // 4)
+            logger.warning(
+                "This machine lacks memory or free sockets, so requests wait, and then "
+                "%d at a time are made here for a minute.",
+                self._affordable,
+            )
+        self._resumes_at, self._recovers_at = now + PAUSE, now + RECOVERY
 
     def _make_room(self) -> None:
         """Let others take the places of runs whose answers are here."""
@@ -358,6 +408,7 @@ class Engine:
             try:
                 unwritten.extend(self._collect())
                 self._be_present()
+                self._heard_at = time.monotonic()
                 if time.monotonic() >= renew_at:
                     self._keep()
                     renew_at = time.monotonic() + renew_every
@@ -461,6 +512,8 @@ class Engine:
         limits = {tenant_id % LANES: most for tenant_id, most in own_limits().items()}
         with self._changed:
             self._own_limits = limits
+            if time.monotonic() >= self._recovers_at:
+                self._affordable = self._most
             self._under_way = +self._under_way
             self._make_room()
             aside = self._waiting.aside_for_long()

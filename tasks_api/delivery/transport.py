@@ -12,18 +12,21 @@ from typing import Any, Generic, TypeVar
 import certifi
 import pycurl
 
-from tasks_api.delivery import guard
+from tasks_api import faults
+from tasks_api.delivery import descriptors, guard
 from tasks_api.delivery.attempts import NOT_ALLOWED, NOT_FOUND, Attempt, Refusal
 from tasks_api.delivery.handles import Handles
 from tasks_api.delivery.names import NAME_LIFETIME, Names, Resolve, resolve_name
 from tasks_api.delivery.queues import Queues
-from tasks_api.delivery.request import Outcome, Request
+from tasks_api.delivery.request import Outcome, Request, Trouble
 from tasks_api.delivery.sockets import Sockets
 
 logger = logging.getLogger(__name__)
 
 TOO_LATE = "not sent: its turn came too late"
 STOPPING = "not sent: the service is stopping"
+STARVED = "not sent: the worker lacked memory or a free socket"
+UNFIT = "request cannot be sent as it is"
 ABORTED = "aborted: the service is stopping"
 # Seconds in which the thread aborts what is under way when its time is up.
 JOIN = 1.0
@@ -154,6 +157,10 @@ class Transport(Generic[Key]):
             except guard.RefusedTarget as refusal:
                 self._report(key, Outcome(None, str(refusal), 0))
                 continue
+            except Exception as error:  # noqa: BLE001 (one URL must not end the thread)
+                _tell_unfit(error)
+                self._report(key, Outcome(None, UNFIT, 0))
+                continue
             attempt = Attempt(key, request, url, self._refusal)
             self._queues.add(attempt)
 
@@ -172,7 +179,10 @@ class Transport(Generic[Key]):
 
     def _transfer(self, attempt: Attempt, addresses: list[str]) -> None:
         if not addresses:
-            self._finish(attempt, error=NOT_FOUND)
+            if descriptors.are_out():
+                self._starve(attempt)
+            else:
+                self._finish(attempt, error=NOT_FOUND)
             return
         # One bad answer among good ones is how rebinding looks.
         if any(map(self._refusal, addresses)):
@@ -180,9 +190,12 @@ class Transport(Generic[Key]):
             return
         try:
             curl = self._handles.take(attempt, addresses)
-        except (pycurl.error, TypeError, ValueError, OverflowError):
-            logger.exception("request unfit", extra={"action": "attempt.unfit"})
-            self._finish(attempt, error="request cannot be sent as it is")
+        except Exception as error:  # noqa: BLE001 (one request must not end the thread)
+            if _is_lack(error):
+                self._starve(attempt)
+            else:
+                _tell_unfit(error)
+                self._finish(attempt, error=UNFIT)
             return
         self._active[curl] = attempt
         self._multi.add_handle(curl)
@@ -198,6 +211,7 @@ class Transport(Generic[Key]):
 
     def _complete(self, curl: Any, code: int, message: str) -> None:
         attempt = self._active.pop(curl)
+        is_starved = attempt.is_local_trouble(curl, code)
         error = attempt.error(curl, code, message)
         status = None if error else curl.getinfo(pycurl.RESPONSE_CODE)
         retry_after = (
@@ -205,7 +219,13 @@ class Transport(Generic[Key]):
         )
         self._multi.remove_handle(curl)
         self._handles.give_back(curl, attempt)
+        if is_starved:
+            self._starve(attempt)
+            return
         self._finish(attempt, status_code=status, retry_after=retry_after, error=error)
+
+    def _starve(self, attempt: Attempt) -> None:
+        self._finish(attempt, error=STARVED, was_sent=False, trouble=Trouble.LOCAL)
 
     def _finish(
         self,
@@ -215,6 +235,7 @@ class Transport(Generic[Key]):
         retry_after: int = 0,
         error: str,
         was_sent: bool = True,
+        trouble: Trouble | None = None,
     ) -> None:
         self._queues.release(attempt)
         duration_ms = round((time.monotonic() - attempt.started_at) * 1000)
@@ -229,6 +250,7 @@ class Transport(Generic[Key]):
                 retry_after,
                 attempt.no_retry and not error,
                 was_sent,
+                trouble,
             ),
         )
 
@@ -260,6 +282,18 @@ class Transport(Generic[Key]):
         self._names.close()
         self._multi.close()
         self._sockets.close()
+
+
+def _is_lack(error: Exception) -> bool:
+    """Whether a request was not made for want of memory."""
+    lacks = (pycurl.E_OUT_OF_MEMORY, pycurl.E_FAILED_INIT)
+    return isinstance(error, MemoryError) or (
+        isinstance(error, pycurl.error) and error.args[:1] and error.args[0] in lacks
+    )
+
+
+def _tell_unfit(error: Exception) -> None:
+    logger.error("A request cannot be sent: %s", faults.brief(error))
 
 
 def _never(_address: str) -> None:

@@ -70,6 +70,7 @@ CORE = {
     "tasks_api.waking",
     "tasks_api.delivery.attempts",
     "tasks_api.delivery.building",
+    "tasks_api.delivery.descriptors",
     "tasks_api.delivery.engine",
     "tasks_api.delivery.handles",
     "tasks_api.delivery.leases",
