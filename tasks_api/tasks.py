@@ -12,7 +12,6 @@ from typing import Any
 import redis
 from celery import shared_task, signals
 from django.conf import settings
-from django.utils import timezone
 
 from accounts import audit
 from accounts.encryption import derive_keys
@@ -20,6 +19,7 @@ from accounts.services import clear_sessions
 from scheduler_service import memory
 from tasks_api import (
     broker,
+    clock,
     events,
     exporter,
     failures,
@@ -201,7 +201,7 @@ def prune() -> None:
     """Forget history that is older than its retention, unless it is under way here."""
     if _pruning.acquire(blocking=False):
         try:
-            now = timezone.now()
+            now = clock.now()
             retention.prune(now=now, pause=_stopping.wait)
             audit.prune(now=now)
             clear_sessions()

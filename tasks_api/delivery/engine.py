@@ -10,6 +10,7 @@ or before, when a beat sees that nobody holds the engine's presence any more.
 from __future__ import annotations
 
 import logging
+import math
 import os
 import threading
 import time
@@ -183,7 +184,9 @@ class Engine:
         with self._changed:
             while len(self._waiting) >= MOST_WAITING and not self._stopping:
                 self._changed.wait()
-            latest = self._now() + FARTHEST
+            # Before the database has told, this machine may be wrong about the time.
+            knows_time = self._is_announced.is_set()
+            latest = self._now() + FARTHEST if knows_time else math.inf
             wanted = {run_id for run_id in run_ids if moment_of(run_id) < latest}
             self._waiting.add(wanted - self._held.keys())
             self._accepted_at = time.monotonic()

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
+import time_machine
 from celery import current_app
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
@@ -168,6 +169,28 @@ def test_a_periodic_task_of_no_tenant_is_sent_as_celery_beat_would(
     assert queue.messages() == [("reports.send", ["daily"])]
     row.refresh_from_db()
     assert row.total_run_count == 1
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+@pytest.mark.parametrize("kind", ["interval", "crontab", "clocked"])
+def test_a_beat_whose_clock_is_off_sends_it_when_the_others_do(
+    beat: TenantScheduler, queue: Queue, hours: int, kind: str
+) -> None:
+    soon = timezone.now() + timedelta(minutes=30)
+    daily = CrontabSchedule.objects.create(minute=soon.minute, hour=soon.hour)
+    half = IntervalSchedule.objects.create(every=35, period="minutes")
+    later = ClockedSchedule.objects.create(clocked_time=soon)
+    none: dict[str, object] = {"interval": None, "crontab": None, "clocked": None}
+    waiting = {"interval": half, "crontab": daily, "clocked": later}[kind]
+    nobodys(name="not yet", **(none | {kind: waiting, "one_off": kind == "clocked"}))
+    due = nobodys(name="due", task="reports.due")
+
+    with time_machine.travel(timezone.now() + hours * HOUR, tick=True):
+        beat.tick()
+
+    assert names(queue) == ["reports.due"]
+    due.refresh_from_db()
+    assert abs(due.last_run_at - timezone.now()) < timedelta(minutes=1)
 
 
 def test_many_beats_send_it_once(queue: Queue) -> None:
