@@ -29,6 +29,7 @@ from django.db import connection, transaction
 from accounts.services import own_limits
 from tasks_api import clock, faults, metrics, pull, waking
 from tasks_api.delivery import building, descriptors, leases, retry, verdicts
+from tasks_api.delivery.holding import Holding
 from tasks_api.delivery.record import Finished, record
 from tasks_api.delivery.request import Claimed, Credentials, Outcome, Trouble
 from tasks_api.delivery.transport import Transport
@@ -57,6 +58,8 @@ PAUSE = 1.0
 # The database answers a recorder four times a second; one that is silent for so long is
 # away for us, and maybe not for others.
 CUT_OFF = 2.0
+# How long a run is held here before it is said on its row that its request waits.
+UNSENT_AFTER = 0.5
 # What is left of the time to stop, to write down how the last requests ended.
 LAST_WORDS = 3.0
 # How long fewer requests are made here after the machine lacked something.
@@ -71,11 +74,6 @@ class _Done(NamedTuple):
     run: Claimed
     outcome: Outcome
     ended_at: datetime
-
-
-class _Held(NamedTuple):
-    run: Claimed
-    claimed_at: float
 
 
 class Vitals(NamedTuple):
@@ -107,7 +105,9 @@ class Engine:
         # While this machine lacks something, less is begun, and nothing for a moment.
         self._resumes_at = self._recovers_at = 0.0
         self._waiting = Waiting()
-        self._held: dict[UUID, _Held] = {}
+        self._holding = Holding()
+        self._tells_unsent_at = 0.0
+        self._most_bytes: int = settings.SCHEDULER_MAX_BYTES_IN_FLIGHT
         # By lanes, as the ids of runs have them.
         self._under_way: Counter[int] = Counter()
         self._answered = 0
@@ -116,7 +116,6 @@ class Engine:
         self._changed = threading.Condition()
         self._stopping = False
         self._clock_offset = 0.0
-        self._lease_until: dict[UUID, float] = {}
         # When the database last answered, by the monotonic clock; at the start it has not.
         self._heard_at = -CUT_OFF
         self._claiming: list[UUID] = []
@@ -162,7 +161,7 @@ class Engine:
         if self._recorder.is_alive() or self._claimer.is_alive():
             logger.error(
                 "Stopped with %d runs that are not written down; they are sent again.",
-                len(self._held),
+                len(self._holding),
             )
 
     def _leave_to_others(self) -> None:
@@ -188,9 +187,14 @@ class Engine:
             knows_time = self._is_announced.is_set()
             latest = self._now() + FARTHEST if knows_time else math.inf
             wanted = {run_id for run_id in run_ids if moment_of(run_id) < latest}
-            self._waiting.add(wanted - self._held.keys())
+            self._waiting.add(i for i in wanted if i not in self._holding)
             self._accepted_at = time.monotonic()
             self._changed.notify_all()
+
+    @property
+    def presence(self) -> int:
+        """By which its leases are known."""
+        return self._presence.key
 
     @property
     def is_cut_off(self) -> bool:
@@ -210,7 +214,7 @@ class Engine:
         with self._changed:
             wait = self._seconds_to_wait()
             return Vitals(
-                held=len(self._held),
+                held=len(self._holding),
                 accepted=len(self._waiting),
                 has_room=len(self._waiting) < MOST_WAITING,
                 overdue=0.0 if wait is None else max(0.0, -wait),
@@ -275,7 +279,9 @@ class Engine:
         nothing can be written down, no more is begun than that twice.
         """
         most: int = self._affordable
-        return most - max(self._under_way.total(), len(self._held) - most)
+        if self._holding.bytes >= self._most_bytes:
+            return 0
+        return most - max(self._under_way.total(), len(self._holding) - most)
 
     def _room(self, lane: int) -> int:
         """How many requests more a tenant may have under way here."""
@@ -294,13 +300,18 @@ class Engine:
         claimed_at = time.monotonic()
         lease = leases.new_lease(self._presence.key)
         try:
-            claimed = leases.claim(run_ids, lease=lease)
+            room = max(1, self._most_bytes - self._holding.bytes)
+            claimed = leases.claim(run_ids, lease=lease, most_bytes=room)
         except Exception as error:
             if not faults.is_outage(error):
                 leases.give_back(run_ids, lease)
             raise
-        metrics.count_unclaimed(len(run_ids) - len(claimed))
-        self._hold(claimed, claimed_at)
+        left = set(run_ids) - {run.run_id for run in claimed}
+        if self._hold(claimed, claimed_at) >= room:
+            with self._changed:
+                self._waiting.add(left)
+        else:
+            metrics.count_unclaimed(len(left))
         try:
             self._begin(claimed)
         finally:
@@ -309,16 +320,16 @@ class Engine:
                 if run.run_id in self._unbegun:
                     self._give_up(run, Outcome(None, "", 0, was_sent=False))
 
-    def _hold(self, claimed: Sequence[Claimed], claimed_at: float) -> None:
+    def _hold(self, claimed: Sequence[Claimed], claimed_at: float) -> int:
+        """Keep what was claimed; returns how many bytes it has."""
         until = claimed_at + settings.SCHEDULER_LEASE
         with self._changed:
-            for run in claimed:
-                self._held[run.run_id] = _Held(run, claimed_at)
-                self._lease_until[run.run_id] = until
+            added = self._holding.add(claimed, claimed_at=claimed_at, until=until)
             self._under_way.update(lane_of(run.run_id) for run in claimed)
             # For those that others had begun, others may come.
             self._waiting.call_back(self._room)
         self._unbegun.update(run.run_id for run in claimed)
+        return added
 
     def _begin(self, claimed: Sequence[Claimed]) -> None:
         self._put([run for run in claimed if run.queue])
@@ -361,14 +372,15 @@ class Engine:
         with self._changed:
             for run in runs:
                 self._under_way[lane_of(run.run_id)] -= 1
-                self._let_go(run)
+                self._holding.let_go(run)
         self._unbegun.difference_update(run.run_id for run in runs)
         verdicts.tell(self._on_recorded, finished)
 
     def _may_start(self, run: Claimed) -> bool:
         """Asked by the transport when a request's turn has come: is it still ours?"""
-        now = time.monotonic()
-        return self._resumes_at <= now < self._lease_until.get(run.run_id, 0.0)
+        with self._changed:
+            now = time.monotonic()
+            return now >= self._resumes_at and self._holding.begin(run, now)
 
     # The transport's thread.
 
@@ -412,6 +424,7 @@ class Engine:
                 unwritten.extend(self._collect())
                 self._be_present()
                 self._heard_at = time.monotonic()
+                self._tell_unsent()
                 if time.monotonic() >= renew_at:
                     self._keep()
                     renew_at = time.monotonic() + renew_every
@@ -424,7 +437,7 @@ class Engine:
         connection.close()
 
     def _is_busy(self) -> bool:
-        return not self._stopping or bool(self._held) or not self._done.empty()
+        return not self._stopping or bool(self._holding) or not self._done.empty()
 
     def _collect(self) -> list[_Done]:
         """What has finished, given a moment to become several."""
@@ -447,7 +460,7 @@ class Engine:
         ours = verdicts.write(finished)
         with self._changed:
             for item in finished:
-                self._let_go(item.run)
+                self._holding.let_go(item.run)
             self._changed.notify_all()
         lost = len(finished) - len(ours)
         if lost:
@@ -459,12 +472,6 @@ class Engine:
             self._changed.notify_all()
         told = [item for item in finished if item.run.run_id in ours]
         verdicts.tell(self._on_recorded, told)
-
-    def _let_go(self, run: Claimed) -> None:
-        held = self._held.get(run.run_id)
-        if held is not None and held.run.lease == run.lease:
-            del self._held[run.run_id]
-            del self._lease_until[run.run_id]
 
     def _be_present(self) -> None:
         """Hold our lock; again, and at once, if its session was lost."""
@@ -498,17 +505,32 @@ class Engine:
     def _renew(self) -> None:
         asked_at = time.monotonic()
         with self._changed:
-            old = [
-                held
-                for held in self._held.values()
-                if asked_at - held.claimed_at > settings.SCHEDULER_LEASE / 4
-            ]
+            old = list(
+                self._holding.claimed_before(asked_at - settings.SCHEDULER_LEASE / 4)
+            )
         if not old:
             return
-        kept = leases.renew((held.run.run_id, held.run.lease) for held in old)
+        kept = leases.renew(held.lease for held in old)
         with self._changed:
-            for run_id in kept & self._lease_until.keys():
-                self._lease_until[run_id] = asked_at + settings.SCHEDULER_LEASE
+            self._holding.prolong(kept, asked_at + settings.SCHEDULER_LEASE)
+
+    def _tell_unsent(self) -> None:
+        """Say which runs wait for their hosts: with this worker, they would not be lost.
+
+        Seldom any wait for so long. Of others it costs nothing, and they count as lost.
+        """
+        now = time.monotonic()
+        if now < self._tells_unsent_at:
+            return
+        self._tells_unsent_at = now + UNSENT_AFTER / 2
+        with self._changed:
+            unsent = self._holding.unsent(now - UNSENT_AFTER)
+            begun = self._holding.begun_meanwhile()
+        for some, is_unsent in ((begun, False), (unsent, True)):
+            if some:
+                leases.tell_unsent([h.lease for h in some], is_unsent=is_unsent)
+        with self._changed:
+            self._holding.said(unsent=unsent, begun=begun)
 
     def _make_up_room(self) -> None:
         """Learn tenants' own limits, and say on runs that wait for them why they do."""

@@ -73,6 +73,7 @@ CORE = {
     "tasks_api.delivery.descriptors",
     "tasks_api.delivery.engine",
     "tasks_api.delivery.handles",
+    "tasks_api.delivery.holding",
     "tasks_api.delivery.leases",
     "tasks_api.delivery.names",
     "tasks_api.delivery.queues",
