@@ -6,12 +6,14 @@ import os
 from typing import Any
 
 from celery import Celery, signals
+from django.conf import settings
 
 from scheduler_service.celery_compat import outlive_redis
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "scheduler_service.settings")
 
 outlive_redis()
+PREFIX = "CELERY_"
 
 
 @signals.setup_logging.connect
@@ -19,6 +21,23 @@ def _keep_logging(**kwargs: Any) -> None:
     """Without a receiver Celery sets the root logger to WARNING, whatever LOG_LEVEL is."""
 
 
+class _Own:
+    """Those of Django's settings that are Celery's, which tells its own to many.
+
+    In its own words: it masks the password of what is called `broker_url`, and of
+    nothing else.
+    """
+
+    def __dir__(self) -> list[str]:
+        ours = [name for name in dir(settings) if name.startswith(PREFIX)]
+        return [name.removeprefix(PREFIX).lower() for name in ours]
+
+    def __getattr__(self, name: str) -> Any:
+        if not name.islower():
+            raise AttributeError(name)
+        return getattr(settings, PREFIX + name.upper())
+
+
 app = Celery("scheduler_service")
-app.config_from_object("django.conf:settings", namespace="CELERY")
+app.config_from_object(_Own())
 app.autodiscover_tasks()

@@ -46,6 +46,7 @@ LEAST = (
     ("SESSION_COOKIE_AGE", 60, "who logs in wants to do something"),
     ("SCHEDULER_LOOKUP_TIMEOUT", 0.1, "name servers need a moment to answer"),
     ("SCHEDULER_MIN_CRON_INTERVAL", 1, "a cron expression fires once a second at most"),
+    ("SCHEDULER_MAX_BYTES_IN_FLIGHT", 1, "a worker sends at least one request"),
 )
 
 

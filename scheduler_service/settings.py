@@ -109,6 +109,10 @@ SCHEDULER_MAX_IN_FLIGHT = env.int("SCHEDULER_MAX_IN_FLIGHT", 1000)
 SCHEDULER_MAX_PER_TENANT = env.int("SCHEDULER_MAX_PER_TENANT", 500)
 SCHEDULER_MAX_PER_HOST = env.int("SCHEDULER_MAX_PER_HOST", 100)
 SCHEDULER_LOOKUP_TIMEOUT = env.float("SCHEDULER_LOOKUP_TIMEOUT", 5.0)
+# Bodies, headers and URLs that a worker holds at a time.
+SCHEDULER_MAX_BYTES_IN_FLIGHT = env.int(
+    "SCHEDULER_MAX_BYTES_IN_FLIGHT", 64 * 1024 * 1024
+)
 # Runs of a tenant that are made and not begun.
 SCHEDULER_MAX_WAITING = env.int("SCHEDULER_MAX_WAITING", 5_000)
 SCHEDULER_RETENTION_DAYS = env.int("SCHEDULER_RETENTION_DAYS", 30)
@@ -288,6 +292,7 @@ CELERY_RESULT_BACKEND = None
 CELERY_RESULT_EXPIRES = None
 CELERY_TASK_PUBLISH_RETRY = False
 CELERY_ACCEPT_CONTENT = ["json"]
+CELERY_WORKER_CONSUMER = "scheduler_service.consumer:Tolerant"
 CELERY_WORKER_POOL = "threads"
 CELERY_WORKER_CONCURRENCY = env.int("WORKER_THREADS", 4)
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
@@ -328,12 +333,20 @@ LOGGING = {
         },
         "json": {"()": "scheduler_service.logs.JSONFormatter"},
     },
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": LOG_FORMAT}},
+    "handlers": {
+        "stderr": {
+            "class": "scheduler_service.logs.UnblockingHandler",
+            "formatter": LOG_FORMAT,
+        }
+    },
     "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
     "loggers": {
         # A refused request is an answer, not an incident.
         "django.request": {"level": "ERROR"},
         # It tells of every message.
         "celery": {"level": "WARNING"},
+        # Whoever can write to Redis would write into the log.
+        "kombu.pidbox": {"level": "CRITICAL"},
+        "kombu.transport.redis": {"level": "ERROR"},
     },
 }

@@ -23,10 +23,10 @@ from django.conf import settings
 from django.db import Error as DatabaseError
 from django.db import connection, transaction
 from django.db.models import F
-from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
 from django_celery_beat.schedulers import ModelEntry
 
+from scheduler_service import clock
 from tasks_api import (
     broker,
     changes,
@@ -277,6 +277,19 @@ class _Look:
     pk: int = field(compare=False)
 
 
+class _Entry(ModelEntry):  # type: ignore[misc]  # it has no types
+    """A periodic task at a moment of the database's clock, whatever this machine's says."""
+
+    def __init__(self, row: PeriodicTask, now: datetime, **kwargs: Any) -> None:
+        self._now = now
+        super().__init__(row, **kwargs)
+        zone = getattr(self.schedule, "tz", UTC)
+        self.schedule.nowfun = lambda: now.astimezone(zone)
+
+    def _default_now(self) -> datetime:
+        return self._now
+
+
 class _NobodysTasks:
     """The periodic tasks of no tenant: sent as django-celery-beat promises, by one beat."""
 
@@ -319,12 +332,13 @@ class _NobodysTasks:
             return None, None, LOOK_AGAIN
         before = row.last_run_at
         # Made from a row that is locked, its own saves can undo nobody's edit.
-        entry = ModelEntry(row, app=self._scheduler.app)
+        now = clock.now()
+        entry = _Entry(row, now, app=self._scheduler.app)
         is_due, wait = entry.is_due()
         if not is_due:
             return None, None, wait
         PeriodicTask.objects.filter(pk=pk).update(
-            last_run_at=timezone.now(), total_run_count=F("total_run_count") + 1
+            last_run_at=now, total_run_count=F("total_run_count") + 1
         )
         return entry, before, LOOK_AGAIN
 

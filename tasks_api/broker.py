@@ -75,10 +75,13 @@ def depth(url: str) -> int:
         return int(client.llen(current_app.conf.task_default_queue))
 
 
-def parse_ids(texts: Sequence[str]) -> Iterator[UUID]:
-    """The run ids of a message; what is none is passed over."""
-    for text in texts:
+def parse_ids(texts: object) -> Iterator[UUID]:
+    """The run ids of a message; what is none is passed over, and said once."""
+    strange = 0
+    for text in texts if isinstance(texts, list | tuple) else [texts]:
         try:
-            yield UUID(hex=text)
+            yield UUID(hex=text)  # type: ignore[arg-type]  # that is asked here
         except (ValueError, AttributeError, TypeError):
-            logger.warning("A message holds something that is no run id.")
+            strange += 1
+    if strange:
+        logger.warning("A message holds what is no run id, %d times.", strange)

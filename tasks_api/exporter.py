@@ -15,6 +15,7 @@ from wsgiref.types import StartResponse, WSGIEnvironment
 
 from django.conf import settings
 
+from scheduler_service import logs
 from tasks_api import metrics
 
 logger = logging.getLogger(__name__)
@@ -23,6 +24,12 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 # Several processes of a machine share the setting: each takes the first port that is
 # free.
 PORTS = 16
+
+metrics.show(
+    "scheduler_log_lines_dropped",
+    "Lines of log that nobody read in time, since the start of the process.",
+    logs.dropped,
+)
 
 
 class _Server(ThreadingMixIn, WSGIServer):

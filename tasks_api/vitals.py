@@ -56,7 +56,8 @@ class WorkerWatch:
         """Compare with the last look; `depth` is how many messages wait."""
         vitals, last = self._vitals(), self._last
         self._last = vitals
-        if not depth or not vitals.has_room or vitals.accepted_at > last.accepted_at:
+        takes = vitals.has_room and not vitals.is_cut_off
+        if not depth or not takes or vitals.accepted_at > last.accepted_at:
             self._ignores_since = None
         elif self._ignores_since is None:
             self._ignores_since = time.monotonic()

@@ -7,7 +7,6 @@ import re
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
-from urllib.parse import urlsplit
 from uuid import UUID
 
 from django.contrib import admin
@@ -27,6 +26,7 @@ from scheduler_service import clock
 from tasks_api import services
 from tasks_api.admin.lists import HistoryAdmin
 from tasks_api.admin.schedules import steer
+from tasks_api.delivery.guard import host_of
 from tasks_api.models import (
     Run,
     Task,
@@ -147,7 +147,7 @@ class TaskAdmin(HistoryAdmin):
     def host(self, task: Task) -> str:
         if task.queue:
             return f"queue {task.queue}"
-        return urlsplit(task.url).hostname or task.tenant.callback_url
+        return host_of(task.url) or host_of(task.tenant.callback_url)
 
     @admin.display(description="URL")
     def target(self, task: Task) -> str:

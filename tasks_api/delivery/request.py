@@ -22,13 +22,21 @@ JSON = "application/json"
 BODILESS = frozenset({"GET", "HEAD"})
 
 
+class CannotBeBuilt(ValueError):
+    """Nothing can be sent for a run; the text is a clause for its tenant."""
+
+
 class Trouble(StrEnum):
-    """Why nothing was sent for a run that may well be sent a little later."""
+    """Why nothing was sent for a run that may well be sent later, or by another worker."""
 
     # Nobody says where its host is.
     SILENT_NAMES = "its name servers do not answer"
     # Others stand before it, and it is in the way of others.
     CROWDED = "too many wait before it"
+    # The machine lacks what a request needs, such as a free descriptor.
+    LOCAL = "local trouble"
+    # This release does not know what the row asks for.
+    NOT_UNDERSTOOD = "not understood"
 
 
 class Claimed(NamedTuple):
@@ -155,11 +163,11 @@ def build(
 
     `unseal` opens the values of its own headers. The token for long work is made with
     `run_key`, and `public_url` is where the service is called back, if it knows. Raises
-    ValueError when unsealing fails, and when the run has nowhere to go.
+    CannotBeBuilt when the run has nowhere to go.
     """
     url = run.url or credentials.callback_url
     if not url:
-        raise ValueError("the tenant has no callback URL")
+        raise CannotBeBuilt("the tenant has no callback URL")
     run_id = str(run.run_id)
     body = "" if run.method in BODILESS else run.body
     timestamp = int(now.timestamp())

@@ -59,6 +59,7 @@ CORE = {
     "tasks_api.outlook",
     "tasks_api.events",
     "tasks_api.failures",
+    "tasks_api.faults",
     "tasks_api.heartbeats",
     "tasks_api.history",
     "tasks_api.idempotency",
@@ -82,8 +83,11 @@ CORE = {
     "tasks_api.vitals",
     "tasks_api.waking",
     "tasks_api.delivery.attempts",
+    "tasks_api.delivery.building",
+    "tasks_api.delivery.descriptors",
     "tasks_api.delivery.engine",
     "tasks_api.delivery.handles",
+    "tasks_api.delivery.holding",
     "tasks_api.delivery.leases",
     "tasks_api.delivery.lookups",
     "tasks_api.delivery.names",
@@ -92,6 +96,7 @@ CORE = {
     "tasks_api.delivery.resolver",
     "tasks_api.delivery.sockets",
     "tasks_api.delivery.transport",
+    "tasks_api.delivery.verdicts",
     "tasks_api.delivery.waiting",
 }
 RING = {name: depth for depth, ring in enumerate((PURE, MODELS, CORE)) for name in ring}
@@ -125,6 +130,7 @@ DOORS = {
         "tasks_api.tasks",
         "scheduler_service",
         "scheduler_service.celery",
+        "scheduler_service.consumer",
     },
 }
 # Pure code decides without a database, a socket or a framework. Choices are Django's

@@ -205,6 +205,7 @@ def test_no_metric_names_a_tenant_or_a_target(
         "state",
         "outcome",
         "le",
+        "because",
         "by",
         "kind",
         "door",
