@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from drf_spectacular.utils import OpenApiExample, extend_schema
+from drf_spectacular.utils import OpenApiExample
 
 from tasks_api.api import schema
 
@@ -45,7 +45,8 @@ JOB_IN = {
     },
 }
 
-put_job = extend_schema(
+put_job = schema.operation(
+    is_strict=False,
     operation_id="put_cron_job",
     summary="Create or replace a cron job",
     request=schema.body(JOB_IN),
@@ -62,7 +63,8 @@ put_job = extend_schema(
         ),
     },
 )
-remove_job = extend_schema(
+remove_job = schema.operation(
+    is_strict=False,
     operation_id="remove_cron_job",
     summary="Remove a cron job",
     parameters=[schema.query("job_id", "The id that the job was created with.")],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 from django.core.exceptions import SuspiciousOperation
@@ -10,11 +10,13 @@ from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.utils.log import log_response
 from rest_framework.exceptions import APIException
+from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView, set_rollback
 
 from accounts.authentication import AnonymousTenant, TokenAuthentication
 from accounts.models import Scope, Tenant, User
+from tasks_api.api import known
 from tasks_api.exceptions import (
     InvalidTask,
     KeyInUse,
@@ -79,6 +81,8 @@ class SurfaceView(APIView):
 
     scopes: ClassVar[Mapping[str, Scope]] = {}
     for_tenant_admins: ClassVar[bool] = False
+    # What of the request is not known, where that is no reason to refuse it.
+    ignored: Sequence[known.Unknown] = ()
 
     @property
     def user(self) -> User:
@@ -92,6 +96,20 @@ class SurfaceView(APIView):
         tenant = self.user.tenant
         assert tenant is not None
         return tenant
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        super().initial(request, *args, **kwargs)
+        handler = getattr(self, str(request.method).lower(), None)
+        if (operation := getattr(handler, "operation", None)) is not None:
+            self.ignored = known.look(operation, request)
+
+    def finalize_response(
+        self, request: Request, response: Any, *args: Any, **kwargs: Any
+    ) -> Any:
+        final = super().finalize_response(request, response, *args, **kwargs)
+        if self.ignored:
+            final[known.IGNORED_HEADER] = known.listed(self.ignored)
+        return final
 
     def refuse(self, refusal: Refusal) -> HttpResponse:
         return _answer(refusal)

@@ -16,7 +16,7 @@ from rest_framework.response import Response
 
 from accounts import encryption
 from tasks_api import declare
-from tasks_api.api import fields
+from tasks_api.api import fields, known
 from tasks_api.api.idempotency import idempotent
 from tasks_api.api.json import dumps
 from tasks_api.api.tasks import apply_schema as schema
@@ -35,6 +35,7 @@ from tasks_api.specs import Surface
 # Tasks in one list, and the coming fire times that are shown of each.
 MOST = 1000
 SHOWN_TIMES = 3
+_TASK = known.read_off(schema.DECLARED_IN)
 # What is no field of a task that its owner sets.
 _UNSET = {"id", "next_run_datetime"}
 
@@ -103,6 +104,7 @@ def _tasks(data: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     names: dict[str, int] = {}
     for index, task in enumerate(tasks):
         try:
+            known.require(task, _TASK)
             name = fields.client_name(
                 "name", fields.required(fields.body_of(task), "name")
             )

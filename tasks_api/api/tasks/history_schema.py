@@ -8,7 +8,6 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import (
     OpenApiExample,
     OpenApiParameter,
-    extend_schema,
 )
 
 from tasks_api.account import MOST, Outcome
@@ -241,7 +240,7 @@ _PAGE = schema.answer(
 )
 BAD_STATE = "Invalid value of state. A state should be one of cancelled, failed"
 
-list_runs = extend_schema(
+list_runs = schema.operation(
     operation_id="list_runs",
     summary="Get the runs of all tasks",
     parameters=[
@@ -258,7 +257,7 @@ list_runs = extend_schema(
         **_failures(_400=BAD_STATE, _404="Task not found"),
     },
 )
-list_runs_of_task = extend_schema(
+list_runs_of_task = schema.operation(
     operation_id="list_runs_of_task",
     summary="Get the runs of a task",
     description="Also of one that has ended or was removed.",
@@ -268,7 +267,7 @@ list_runs_of_task = extend_schema(
         **_failures(_400=BAD_STATE, _404="Task not found"),
     },
 )
-get_run = extend_schema(
+get_run = schema.operation(
     operation_id="get_run",
     summary="Get a run with its attempts",
     responses={
@@ -276,7 +275,7 @@ get_run = extend_schema(
         **_failures(_404="Run not found"),
     },
 )
-get_account = extend_schema(
+get_account = schema.operation(
     operation_id="get_account",
     summary="Get what was planned of a task, and what became of it",
     description=f"Of the last day, or of a time with at most {MOST} fire times.",
@@ -286,7 +285,7 @@ get_account = extend_schema(
         **_failures(_400="to should not be before from", _404="Task not found"),
     },
 )
-redrive_run = extend_schema(
+redrive_run = schema.operation(
     operation_id="redrive_run",
     summary="Send a run again",
     parameters=schema.IDEMPOTENCY,
@@ -301,7 +300,7 @@ redrive_run = extend_schema(
         ),
     },
 )
-redrive_runs = extend_schema(
+redrive_runs = schema.operation(
     operation_id="redrive_runs",
     summary="Send runs again by what became of them",
     parameters=schema.IDEMPOTENCY,

@@ -8,9 +8,9 @@ from datetime import datetime
 from typing import Any
 
 from tasks_api import store
-from tasks_api.api import fields
+from tasks_api.api import fields, known
 from tasks_api.api.json import dumps
-from tasks_api.api.tasks import policies, schedules
+from tasks_api.api.tasks import policies, schedules, schema
 from tasks_api.api.tasks.surface import InvalidTasks, error_at
 from tasks_api.exceptions import InvalidTask, ScheduleError
 from tasks_api.models import Task
@@ -20,6 +20,7 @@ from tasks_api.specs import Surface, TaskSpec
 # Tasks in one request to create many.
 MOST = 10_000
 MOST_TAGS, LONGEST_TAG = 50, 100
+_TASK, _IDS = known.read_off(schema.TASK_IN), known.read_off(schema.IDS_IN)
 
 
 def read_task(data: object, *, now: datetime, kept: Schedule | None = None) -> TaskSpec:
@@ -87,6 +88,7 @@ def read_tasks(data: object, *, now: datetime) -> list[TaskSpec]:
     names: dict[str, int] = {}
     for index, task in enumerate(tasks):
         try:
+            known.require(task, _TASK)
             spec = read_task(task, now=now)
             if spec.name and names.setdefault(spec.name, index) != index:
                 raise InvalidTask("name", f"tasks[{names[spec.name]}] has this name")
@@ -103,6 +105,7 @@ def read_ids(data: object) -> list[str]:
     ids = data.get("ids") if isinstance(data, Mapping) else None
     if not isinstance(ids, list) or not ids or not all(isinstance(i, str) for i in ids):
         raise InvalidTask("ids", "Bad request, No data in ids")
+    known.require(data, _IDS)
     return ids
 
 
