@@ -96,7 +96,8 @@ enqueue_job = schema.operation(
         202: schema.nothing("The job is stored."),
         **_BAD_BODY,
         **schema.sentences(
-            _409="A job with this id is in this queue already", _422=schema.KEY_REUSED
+            _409="A job with the id 1 is in the queue my-queue already",
+            _422=schema.KEY_REUSED,
         ),
         **_COMMON,
     },
