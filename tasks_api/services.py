@@ -354,7 +354,7 @@ def _pause(tasks: Sequence[Task]) -> None:
     periodic.set_enabled(ids, False)
     Task.objects.filter(pk__in=ids).update(next_fire_at=None)
     recurring = [task.pk for task in tasks if not task.periodic_task.one_off]
-    _take_back(recurring, reason="The task was paused.")
+    _take_back(recurring, reason="The task was paused.", spares_by_hand=True)
 
 
 @transaction.atomic
@@ -542,31 +542,37 @@ def parse_id(task_id: str) -> uuid.UUID:
         raise TaskNotFound("Task not found") from None
 
 
-def _take_back(task_ids: Collection[uuid.UUID], *, reason: str) -> None:
-    """Cancel what has not started."""
+def _take_back(
+    task_ids: Collection[uuid.UUID], *, reason: str, spares_by_hand: bool = False
+) -> None:
+    """Cancel what has not started; what somebody asked for goes beside the schedule."""
     # The state is in the statement's own WHERE: a worker that claims a run meanwhile wins.
     _change_runs(
         """
         UPDATE tasks_api_run SET state = 'cancelled', reason = %s, wake_at = NULL,
             finished_at = now()
         WHERE task_id = ANY(%s::uuid[]) AND state IN ('pending', 'retrying')
+            AND NOT (by_hand AND %s)
         """,
         reason,
         array(task_ids),
+        spares_by_hand,
     )
 
 
 def _delete_unstarted(task_ids: Collection[uuid.UUID]) -> None:
+    """Delete what the schedule made, and not what somebody asked for."""
     _change_runs(
         """
         DELETE FROM tasks_api_run
         WHERE task_id = ANY(%s::uuid[]) AND state = 'pending' AND attempt_count = 0
+            AND NOT by_hand
         """,
         array(task_ids),
     )
 
 
-def _change_runs(statement: str, *values: str) -> None:
+def _change_runs(statement: str, *values: str | bool) -> None:
     # Not by QuerySet, which reads first: the row might be claimed in between. And of
     # thousands of ids, each would be a parameter of its own.
     with connection.cursor() as cursor:
