@@ -84,7 +84,7 @@ def put_named(
     _lock(f"{surface}:{name}", tenant)
     named = Task.objects.for_tenant(tenant).named(surface, name)
     _bury(named, now=now)
-    task = _locked(named).first()
+    task = _reached(owner, named)
     if task is not None:
         return _change(owner, task, read, now=now), False
     return create_task(owner, read(None), now=now), True
@@ -160,8 +160,13 @@ def _refuse_under_way(ids: Collection[uuid.UUID]) -> None:
         )
 
 
-def _locked(tasks: TaskQuerySet) -> TaskQuerySet:
-    return tasks.with_schedule().select_for_update(no_key=True, of=("self",))
+def _reached(owner: User, named: TaskQuerySet) -> Task | None:
+    """Lock the task of a name, if there is one. Raises NotYourTask where others have it."""
+    tasks = named.reached_by(owner).with_schedule()
+    task = tasks.select_for_update(no_key=True, of=("self",)).first()
+    if task is None and named.exists():
+        raise NotYourTask("What has this id belongs to another user")
+    return task
 
 
 @transaction.atomic
@@ -169,14 +174,15 @@ def put_task(owner: User, spec: TaskSpec, *, now: datetime) -> None:
     """Create a recurring task, or replace the tenant's one of that name.
 
     A replaced task keeps its id and its history, and its last run. What waits for a
-    retry is cancelled; a request under way finishes, and is not made again.
+    retry is cancelled; a request under way finishes, and is not made again. Raises
+    NotYourTask where another user has the name.
     """
     tenant = owner.tenant
     assert tenant is not None
     _lock(spec.surface, tenant)
     named = Task.objects.for_tenant(tenant).named(spec.surface, spec.name)
     _bury(named, now=now)
-    task = _locked(named).first()
+    task = _reached(owner, named)
     if task is None:
         store.insert(owner, [spec], now=now)
         return
@@ -246,6 +252,18 @@ def remove_task(
     """End a task, unless `allow`, which is given it as it is, refuses."""
     [task] = _own(owner, [task_id], now=now, surface=surface)
     allow(task)
+    _remove([task.pk])
+    audit.record(task.tenant_id, "task.remove", [task.pk])
+
+
+@transaction.atomic
+def remove_named(owner: User, name: str, *, surface: Surface, now: datetime) -> None:
+    """End the task of a name. Raises TaskNotFound, and NotYourTask where others have it."""
+    assert owner.tenant is not None
+    named = Task.objects.for_tenant(owner.tenant).named(surface, name).alive(now)
+    task = _reached(owner, named)
+    if task is None:
+        raise TaskNotFound("There is no job with this id")
     _remove([task.pk])
     audit.record(task.tenant_id, "task.remove", [task.pk])
 
@@ -516,22 +534,21 @@ def _own(
 ) -> list[Task]:
     """Lock tasks that a user reaches. All of them exist and are such, or none is touched."""
     wanted = {parse_id(task_id) for task_id in ids}
-    rows = Task.objects.alive(now).filter(pk__in=wanted).select_related("periodic_task")
+    found = Task.objects.alive(now).filter(pk__in=wanted)
     if surface is not None:
-        rows = rows.filter(surface=surface)
+        found = found.filter(surface=surface)
+    # What others have is counted and never locked, so nobody can hold it up.
+    rows = found.reached_by(owner).select_related("periodic_task")
     if schedules:
         rows = rows.with_schedule()
     # In one order everywhere, so that two requests never wait for each other.
     rows = rows.order_by("pk")
     tasks = list(rows.select_for_update(no_key=True, of=("self",)))
-    if len(tasks) < len(wanted):
+    if len(tasks) == len(wanted):
+        return tasks
+    if found.count() < len(wanted):
         raise TaskNotFound("Task not found")
-    if not all(
-        owner.reaches(tenant_id=task.tenant_id, owner_id=task.owner_id)
-        for task in tasks
-    ):
-        raise NotYourTask("Task does not belong to this user")
-    return tasks
+    raise NotYourTask("Task does not belong to this user")
 
 
 def parse_id(task_id: str) -> uuid.UUID:

@@ -16,8 +16,7 @@ from tasks_api.api import cron_jobs_schema as schema
 from tasks_api.api import fields
 from tasks_api.api.errors import TextView
 from tasks_api.api.json import dumps
-from tasks_api.exceptions import InvalidTask, TaskNotFound
-from tasks_api.models import Task
+from tasks_api.exceptions import InvalidTask
 from tasks_api.specs import Misfire, Overlap, RetryPolicy, Surface, TaskSpec
 
 # The answers that say "later", besides none at all.
@@ -36,9 +35,9 @@ class CronJobs(TextView):
     @schema.remove_job
     def delete(self, request: Request) -> HttpResponse:
         job_id = fields.parameter(fields.query_of(request), "job_id")
-        named = Task.objects.for_tenant(self.tenant).named(Surface.CRON_JOBS, job_id)
-        if not services.remove_tasks(named, now=timezone.now()):
-            raise TaskNotFound("There is no job with this id")
+        services.remove_named(
+            self.user, job_id, surface=Surface.CRON_JOBS, now=timezone.now()
+        )
         return Response(status=200)
 
 

@@ -56,7 +56,7 @@ put_job = schema.operation(
         **schema.sentences(
             _400="Missing key: cron",
             _401="Authentication credentials were not provided.",
-            _403=schema.FORBIDDEN,
+            _403="What has this id belongs to another user",
             _413=schema.TOO_LARGE,
             _429=schema.OUTAGE,
             _500="Internal error",
@@ -73,7 +73,7 @@ remove_job = schema.operation(
         **schema.sentences(
             _400="Missing parameter: job_id",
             _401="Authentication credentials were not provided.",
-            _403=schema.FORBIDDEN,
+            _403="What has this id belongs to another user",
             _404="There is no job with this id",
             _429=schema.OUTAGE,
             _500="Internal error",
