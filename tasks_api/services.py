@@ -32,6 +32,8 @@ def create_task(owner: User, spec: TaskSpec, *, now: datetime) -> Task:
     Of what is returned, the database is asked for its schedule when somebody asks.
     """
     [row] = create_tasks(owner, [spec], now=now)
+    if spec.is_paused:
+        return Task.objects.get(pk=row.id)
     known = {**row._asdict(), "tags": list(spec.tags), "version": 1}
     names = [f.attname for f in Task._meta.concrete_fields if f.attname in known]
     return Task.from_db(DEFAULT_DB_ALIAS, names, [known[name] for name in names])
@@ -48,12 +50,25 @@ def create_tasks(
     try:
         if names:
             _free(names, owner, specs[0].surface, now=now)
+        if any(spec.is_paused for spec in specs):
+            return _create_paused(owner, specs, now=now)
         return store.insert(owner, specs, now=now)
     except IntegrityError as error:
         if store.NAME_ONCE not in str(error):
             raise
         # Somebody else gave one of them at this moment.
         raise NameTaken(names) from None
+
+
+@transaction.atomic
+def _create_paused(
+    owner: User, specs: Sequence[TaskSpec], *, now: datetime
+) -> list[store.Row]:
+    """Store tasks of which some are paused, before anybody could fire them."""
+    rows = store.insert(owner, specs, now=now)
+    made = zip(rows, specs, strict=True)
+    _set_paused(owner, [row.id for row, spec in made if spec.is_paused], True)
+    return rows
 
 
 @transaction.atomic
@@ -109,10 +124,13 @@ def _change(
 ) -> Task:
     if not owner.reaches(tenant_id=task.tenant_id, owner_id=task.owner_id):
         raise NotYourTask("Task does not belong to this user")
-    if not rewrite(owner, [(task, read(task))], now=now):
-        return task
-    audit.record(task.tenant_id, "task.change", [task.pk])
-    return Task.objects.with_schedule().get(pk=task.pk)
+    spec = read(task)
+    is_changed = bool(rewrite(owner, [(task, spec)], now=now))
+    if is_changed:
+        audit.record(task.tenant_id, "task.change", [task.pk])
+    if spec.is_paused is not None:
+        is_changed |= _set_paused(owner, [task.pk], spec.is_paused)
+    return Task.objects.with_schedule().get(pk=task.pk) if is_changed else task
 
 
 def rewrite(
@@ -360,11 +378,22 @@ def pause_tasks(
 
     A run under way finishes. A one-off that was due waits, and runs on resume.
     """
-    tasks = _own(owner, ids, now=now, surface=surface)
+    _stop(owner, _own(owner, ids, now=now, surface=surface))
+
+
+def _set_paused(owner: User, ids: Collection[uuid.UUID], is_paused: bool) -> bool:
+    """Pause or resume tasks that the caller has locked; returns whether any was not so."""
+    rows = Task.objects.filter(pk__in=ids).with_schedule().order_by("pk")
+    return bool((_stop if is_paused else _go_on)(owner, list(rows)))
+
+
+def _stop(owner: User, tasks: Sequence[Task]) -> list[Task]:
+    """Pause those of the tasks that are not; returns them."""
     going = [task for task in tasks if task.periodic_task.enabled]
     changes.close([task.pk for task in going], changes.What.PAUSED)
     _pause(going)
     audit.record(owner.tenant_id, "task.pause", [task.pk for task in going])
+    return going
 
 
 def _pause(tasks: Sequence[Task]) -> None:
@@ -384,7 +413,11 @@ def resume_tasks(
     surface: Surface | None = None,
 ) -> None:
     """Let all of these tasks fire again, each at its next fire time, or none."""
-    tasks = _own(owner, ids, now=now, surface=surface, schedules=True)
+    _go_on(owner, _own(owner, ids, now=now, surface=surface, schedules=True))
+
+
+def _go_on(owner: User, tasks: Sequence[Task]) -> list[Task]:
+    """Resume those of the tasks that are paused; returns them."""
     paused = [task for task in tasks if not task.periodic_task.enabled]
     resumed = [task.pk for task in paused]
     at = changes.close(resumed, changes.What.RESUMED)
@@ -396,6 +429,7 @@ def resume_tasks(
     streaks = Task.objects.filter(pk__in=resumed, failure_streak__gt=0)
     streaks.update(failure_streak=0)
     audit.record(owner.tenant_id, "task.resume", resumed)
+    return paused
 
 
 @transaction.atomic(durable=True)

@@ -45,7 +45,7 @@ def read_job(data: object, *, now: datetime) -> TaskSpec:
     """The task that a request body describes. Raises InvalidTask naming the field."""
     data = fields.body_of(data)
     name = fields.client_name("id", fields.required(data, "id"))
-    recover = _flag(data, "recovery_check")
+    recover = fields.flag(data, "recovery_check")
     return TaskSpec(
         surface=Surface.CRON_JOBS,
         name=name,
@@ -78,10 +78,3 @@ def _seconds(data: Mapping[str, Any], name: str) -> float | None:
     if value is None:
         return None
     return float(max(1, fields.whole_number(name, value, least=0)))
-
-
-def _flag(data: Mapping[str, Any], name: str) -> bool:
-    value = data.get(name)
-    if value is None or isinstance(value, bool):
-        return bool(value)
-    raise InvalidTask(name, f"Invalid value of {name}. Value should be true or false")

@@ -158,6 +158,13 @@ def number_in(query: Mapping[str, str], name: str, default: int, *, least: int) 
     )
 
 
+def flag(data: Mapping[str, Any], name: str) -> bool | None:
+    value = data.get(name)
+    if isinstance(value, bool | None):
+        return value
+    raise InvalidTask(name, f"Invalid value of {name}. Value should be true or false")
+
+
 def optional_moment(data: Mapping[str, Any], name: str) -> datetime | None:
     """See moment(); None where there is none, or null."""
     value = data.get(name)

@@ -62,7 +62,7 @@ class ApplyTasks(TasksView):
         now = timezone.now()
         data = fields.body_of(request.data)
         tag, tasks = _tag(data), _tasks(data)
-        dry_run = _flag(data, "dry_run", default=False)
+        dry_run = bool(fields.flag(data, "dry_run"))
         plan = declare.apply(
             self.user,
             tag,
@@ -117,15 +117,6 @@ def _tasks(data: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return tasks
 
 
-def _flag(data: Mapping[str, Any], name: str, *, default: Any) -> Any:
-    value = data.get(name)
-    if value is None:
-        return default
-    if isinstance(value, bool):
-        return value
-    raise InvalidTask(name, f"Invalid value of {name}. Value should be true or false")
-
-
 def _expected(data: Mapping[str, Any]) -> str | None:
     value = data.get("plan")
     if isinstance(value, str | None):
@@ -164,15 +155,15 @@ def _read(
 def _wanted(
     tag: str, data: Mapping[str, Any], task: Task | None, *, now: datetime
 ) -> Wanted:
-    is_paused = _flag(data, "paused", default=None)
     if task is None and _is_over(data, now):
-        return Wanted(data["name"], None, is_paused)
+        fields.flag(data, "paused")
+        return Wanted(data["name"], None)
     tags = data.get("tags") or []
     # Whatever is no list is refused with the task.
     tagged = [tag, *tags] if isinstance(tags, list) else tags
     kept = schedule_of(task) if task else None
     spec = read_task({**data, "tags": tagged}, now=now, kept=kept)
-    return Wanted(data["name"], spec, is_paused)
+    return Wanted(data["name"], spec)
 
 
 def _is_over(data: Mapping[str, Any], now: datetime) -> bool:

@@ -39,6 +39,7 @@ def read_task(data: object, *, now: datetime, kept: Schedule | None = None) -> T
         body=dumps(_post_data(data)),
         name=_optional_name(data),
         tags=_tags(data),
+        is_paused=fields.flag(data, "paused"),
     )
     return policies.read_policies(data, spec, now=now)
 
@@ -52,7 +53,7 @@ def read_change(data: Mapping[str, Any], task: Task, *, now: datetime) -> TaskSp
         spec = store.spec_of(task)
     except ScheduleError as error:
         raise InvalidTask("task_type", f"The task cannot be changed. {error}") from None
-    changes: dict[str, Any] = {}
+    changes: dict[str, Any] = {"is_paused": fields.flag(data, "paused")}
     # A task with a url has no queue to take away.
     if (
         "url" in data
