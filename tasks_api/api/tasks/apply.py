@@ -20,10 +20,10 @@ from tasks_api.api import fields, known
 from tasks_api.api.idempotency import idempotent
 from tasks_api.api.json import dumps
 from tasks_api.api.tasks import apply_schema as schema
+from tasks_api.api.tasks import schedules
 from tasks_api.api.tasks.coming import of_task
-from tasks_api.api.tasks.reading import LONGEST_TAG, read_task
+from tasks_api.api.tasks.reading import LONGEST_TAG, read_again, read_task
 from tasks_api.api.tasks.rendering import render_task
-from tasks_api.api.tasks.schedules import schedule_of
 from tasks_api.api.tasks.surface import InvalidTasks, TasksView, error_at
 from tasks_api.declare import Action, Plan, Step, Wanted
 from tasks_api.delivery.request import options_of
@@ -161,17 +161,19 @@ def _wanted(
     tags = data.get("tags") or []
     # Whatever is no list is refused with the task.
     tagged = [tag, *tags] if isinstance(tags, list) else tags
-    kept = schedule_of(task) if task else None
-    spec = read_task({**data, "tags": tagged}, now=now, kept=kept)
+    said = {**data, "tags": tagged}
+    spec = read_again(said, task, now=now) if task else read_task(said, now=now)
     return Wanted(data["name"], spec)
 
 
 def _is_over(data: Mapping[str, Any], now: datetime) -> bool:
     """Whether a task's last moment has passed; what cannot be read is refused later."""
     is_one_time = str(data.get("task_type")).strip().lower() == "one_time"
-    names = ("run_datetime",) if is_one_time else ("end_datetime", "stop_datetime")
+    names = ("end_datetime", "stop_datetime")
     given = [name for name in names if data.get(name) is not None]
     try:
+        if is_one_time:
+            return schedules.run_moment(data) <= now
         return bool(given) and fields.moment(given[0], data[given[0]]) <= now
     except InvalidTask:
         return False
@@ -182,7 +184,7 @@ def _is_over(data: Mapping[str, Any], now: datetime) -> bool:
 
 def _show(task: Task, now: datetime) -> Shown:
     is_paused = not task.periodic_task.enabled
-    schedule = None if is_paused else schedule_of(task)
+    schedule = None if is_paused else schedules.schedule_of(task)
     coming = of_task(task, schedule, now, SHOWN_TIMES) if schedule else []
     shown = {
         name: value

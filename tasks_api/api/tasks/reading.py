@@ -29,14 +29,15 @@ def read_task(data: object, *, now: datetime, kept: Schedule | None = None) -> T
     Of a task that is there, the `kept` schedule may have begun in the past.
     """
     data = fields.body_of(data)
-    schedule = schedules.read_schedule(data, now=now, kept=kept)
+    is_open = _knows_more(data)
+    schedule = schedules.read_schedule(data, now=now, kept=kept, is_open=is_open)
     url, queue = _target(data)
     spec = TaskSpec(
         surface=Surface.TASKS,
         schedule=schedule,
         url=url,
         queue=queue,
-        body=dumps(_post_data(data)),
+        body=dumps(_post_data(fields.without_nulls(data) if is_open else data)),
         name=_optional_name(data),
         tags=_tags(data),
         is_paused=fields.flag(data, "paused"),
@@ -44,11 +45,29 @@ def read_task(data: object, *, now: datetime, kept: Schedule | None = None) -> T
     return policies.read_policies(data, spec, now=now)
 
 
+def read_again(data: Mapping[str, Any], task: Task, *, now: datetime) -> TaskSpec:
+    """What a request body makes of a task that is there, in the place of all that it is."""
+    said = policies.keeping_headers(task, data)
+    return read_task(said, now=now, kept=schedules.schedule_of(task))
+
+
+def _knows_more(data: Mapping[str, Any]) -> bool:
+    """Whether a client knows more than the document of the surface has.
+
+    One that does may mean it when it leaves out a start or an end.
+    """
+    ends = ("end_datetime", "stop_datetime")
+    has_no_end = any(data.get(name, "") is None for name in ends)
+    more = data.keys() & schema.OF_OUR_OWN
+    return has_no_end or any(data[name] is not None for name in more)
+
+
 def read_change(data: Mapping[str, Any], task: Task, *, now: datetime) -> TaskSpec:
     """A stored task with the fields of a request body in the place of its own.
 
     Each is replaced as a whole, and null takes an optional one away.
     """
+    data = policies.keeping_headers(task, data)
     try:
         spec = store.spec_of(task)
     except ScheduleError as error:
@@ -69,7 +88,10 @@ def read_change(data: Mapping[str, Any], task: Task, *, now: datetime) -> TaskSp
         changes["tags"] = _tags(data)
     if data.keys() & schedules.FIELDS:
         changes["schedule"] = schedules.read_schedule(
-            schedules.merged(spec.schedule, data), now=now, kept=spec.schedule
+            schedules.merged(spec.schedule, data),
+            now=now,
+            kept=spec.schedule,
+            is_open=True,
         )
     return policies.read_policies(
         policies.merged(task, data), replace(spec, **changes), now=now

@@ -183,6 +183,8 @@ TASK_OUT: dict[str, Any] = {
         "tags": _TAGS,
     },
 }
+# What the document of the surface does not have.
+OF_OUR_OWN = (_OF_PERIODIC | _OF_BOTH).keys() - {*INTERVAL, "stop_datetime"}
 # What is sent back of an answer, or goes with the other type.
 _IGNORED = dict.fromkeys(
     _OF_PERIODIC | _OF_ONE_TIME | TASK_OUT["properties"], schema.IGNORED
