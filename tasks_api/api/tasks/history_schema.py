@@ -31,6 +31,11 @@ _RUN = {
         "description": "Tells the tenant what the service did by itself.",
     },
     "scheduled_for": _MOMENT,
+    "slot": _MOMENT
+    | {
+        "description": "The fire time that it stands for: of one that sends another run "
+        "again, that of the other."
+    },
     "state": _STATE,
     "reason": schema.TEXT,
     "manual": {
@@ -174,6 +179,7 @@ _COMMON: dict[str, Any] = {
     "task_name": "",
     "notice": False,
     "scheduled_for": "2026-11-21T03:28:22Z",
+    "slot": "2026-11-21T03:28:22Z",
     "state": "failed",
     "reason": "The answer was 500.",
     "manual": False,

@@ -152,6 +152,7 @@ class Run:
     reason: str = ""
     manual: bool = False
     redrive_of: str | None = None
+    slot: datetime | None = None
     started_at: datetime | None = None
     finished_at: datetime | None = None
     attempt_count: int = 0
