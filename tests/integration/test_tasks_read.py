@@ -173,7 +173,11 @@ def test_a_paused_task_has_no_next_run(api: APIClient) -> None:
 
     api.post(f"/tasks/{task['id']}/pause/")
 
-    assert api.get(f"/tasks/{task['id']}").json() == {**task, "next_run_datetime": None}
+    assert api.get(f"/tasks/{task['id']}").json() == {
+        **task,
+        "next_run_datetime": None,
+        "paused": True,
+    }
 
 
 def test_a_resumed_task_goes_on_with_its_grid(
