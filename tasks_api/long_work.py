@@ -247,7 +247,8 @@ def _turn_of(caller: Caller, run_id: UUID) -> int | None:
 
 
 def _row(values: tuple[Any, ...]) -> _Row:
-    run = Claimed(*values[:7], "", NO_LEASE, *values[7:15])
+    # Nothing is sent here, so for which fire time it would be does not matter.
+    run = Claimed._make((*values[:7], "", NO_LEASE, *values[7:15], None, None))
     return _Row(run, values[15], RunState(values[16]), *values[17:])
 
 
