@@ -202,6 +202,11 @@ def _at_fixed_times(
     return None
 
 
+def instant_of(local: datetime, zone: str) -> datetime:
+    """When the clock of a zone shows a time, as for a fixed time of an expression."""
+    return _first_pass(ZoneInfo(zone), local)
+
+
 def _first_pass(clock: ZoneInfo, local: datetime) -> datetime:
     """When a local time comes for the first time; in a gap, when the gap is over."""
     early = local.replace(tzinfo=clock, fold=0).astimezone(UTC)

@@ -104,7 +104,8 @@ class _App:
 
 def is_allowed(authorization: str) -> bool:
     """Whether METRICS_TOKEN is not set, or this header shows it."""
-    wanted = f"Bearer {settings.METRICS_TOKEN}".encode()
+    scheme, _, token = authorization.partition(" ")
     return not settings.METRICS_TOKEN or secrets.compare_digest(
-        authorization.encode("utf-8", "replace"), wanted
+        f"{scheme.lower()} {token.strip(' ')}".encode("utf-8", "replace"),
+        f"bearer {settings.METRICS_TOKEN}".encode(),
     )

@@ -135,6 +135,8 @@ class TaskSpec:
     request: RequestOptions = RequestOptions()
     # So many failed runs in a row pause the task; None is however many.
     pause_after_failures: int | None = None
+    # None is as it is, and of a new task that it fires.
+    is_paused: bool | None = None
     # When to fire in the client's own words, where its wire format shows them again.
     schedule_text: str = ""
     # Given where the body has to name it.

@@ -96,7 +96,8 @@ _CLAIM = f"""
     RETURNING run.id, run.task_id, run.tenant_id, run.scheduled_for,
         run.attempt_count, free.method, free.url, free.body, free.surface,
         free.queue, free.expected_status, free.retry, free.request,
-        free.overlap, free.pause_after_failures, run.lost_count
+        free.overlap, free.pause_after_failures, run.lost_count, run.slot,
+        run.redrive_of
 """  # noqa: S608 (constants)
 
 

@@ -60,6 +60,9 @@ class Claimed(NamedTuple):
     overlap: str = ""
     pause_after_failures: int | None = None
     lost_count: int = 0
+    # Of a run that sends another one again: the fire time it stands for, and which it is.
+    slot: datetime | None = None
+    redrive_of: UUID | None = None
 
     @property
     def turn(self) -> int:
@@ -187,9 +190,11 @@ def build(
         ("webhook-timestamp", str(timestamp)),
         ("webhook-signature", signed),
         ("Idempotency-Key", run_id),
-        ("X-Scheduled-For", written(run.scheduled_for)),
+        ("X-Scheduled-For", written(run.slot or run.scheduled_for)),
         *callback,
     ]
+    if run.redrive_of:
+        headers.append(("X-Scheduler-Redrive-Of", str(run.redrive_of)))
     if body:
         headers.insert(0, ("Content-Type", content_type))
     if run.surface == Surface.TIMERS:

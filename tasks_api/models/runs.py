@@ -84,6 +84,8 @@ class Run(models.Model):
     finished_at = models.DateTimeField(null=True)
     # The run that this one sends again. No foreign key: that one may be pruned first.
     redrive_of = models.UUIDField(null=True)
+    # The fire time that a run stands for which sends another one again; null is its own.
+    slot = models.DateTimeField(null=True)
 
     objects = RunQuerySet.as_manager()
 

@@ -216,6 +216,7 @@ def test_no_wire_format_imports_another() -> None:
             ".errors",
             ".fields",
             ".idempotency",
+            ".known",
             ".pages",
             ".schema",
         )

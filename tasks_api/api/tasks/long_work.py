@@ -11,7 +11,7 @@ from rest_framework.authentication import BaseAuthentication
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from accounts.authentication import TokenAuthentication
+from accounts.authentication import TokenAuthentication, scheme_and_credential
 from tasks_api import broker, long_work
 from tasks_api.api import fields
 from tasks_api.api.json import dumps
@@ -41,10 +41,9 @@ class RunTokenAuthentication(BaseAuthentication):
         # Whoever shows a run's token is judged by it, and be it empty.
         token = request.headers.get(run_tokens.HEADER)
         if token is None:
-            scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-            if scheme.lower() != "bearer" or not token.startswith(
-                f"{run_tokens.PREFIX}_"
-            ):
+            header = request.headers.get("Authorization", "")
+            scheme, token = scheme_and_credential(header)
+            if scheme != "bearer" or not token.startswith(f"{run_tokens.PREFIX}_"):
                 return None
         return RunBearer(token), None
 
