@@ -36,6 +36,7 @@ LEAST = (
     ),
     ("SCHEDULER_MAX_REQUEST_TIMEOUT", 1, "a request takes time"),
     ("SCHEDULER_MAX_BULK_BYTES", 1, "requests have bodies"),
+    ("SCHEDULER_MAX_BODY_VALUES", 1, "a body is a value"),
     ("SCHEDULER_BODY_TIMEOUT", 0.1, "a body takes time to arrive"),
 )
 

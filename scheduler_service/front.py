@@ -20,6 +20,8 @@ from scheduler_service.bodies import Bodies, Gone, Receive, Refused
 T = TypeVar("T")
 Scope = MutableMapping[str, Any]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
+# After a larger body it is worth while to free memory at once.
+LITTLE = 64 * 1024
 
 
 class Answer(NamedTuple):
@@ -72,9 +74,10 @@ class Front:
             if in_chunks:
                 environ["CONTENT_LENGTH"] = str(body.size)
             answer = await self._respond(environ, body.rewound())
-        if body.size > self._bodies.small:
+        if body.size > LITTLE:
             body.content.close()
-            await self._in_thread(memory.trim)
+            large = body.size > self._bodies.small
+            await self._in_thread(memory.trim if large else memory.forget)
         return answer
 
     async def _respond(self, environ: WSGIEnvironment, content: BytesIO) -> Answer:
