@@ -40,12 +40,27 @@ LEAST = (
     ("SCHEDULER_BODY_TIMEOUT", 0.1, "a body takes time to arrive"),
 )
 
+LOOPBACK = {"127.0.0.1", "::1", "localhost"}
+
 
 def check_settings(**kwargs: Any) -> list[CheckMessage]:
     return [
         Error(f"{name} is less than {least}: {why}.", id=f"scheduler.E{number:03}")
         for number, (name, least, why) in enumerate(LEAST, start=1)
         if getattr(settings, name) < least
+    ]
+
+
+def check_open_metrics(**kwargs: Any) -> list[CheckMessage]:
+    is_open = settings.METRICS_PORT > 0 and not settings.METRICS_TOKEN
+    if not is_open or settings.HOST in LOOPBACK:
+        return []
+    return [
+        Warning(
+            "METRICS_PORT answers whoever reaches it, because METRICS_TOKEN is not set.",
+            hint=f"Set METRICS_TOKEN, or let HOST ({settings.HOST}) be loopback.",
+            id="scheduler.W002",
+        )
     ]
 
 

@@ -6,7 +6,7 @@ from django.apps import AppConfig
 from django.core.checks import Tags, register
 from django.db.backends.signals import connection_created
 
-from scheduler_service.checks import check_secrets, check_settings
+from scheduler_service.checks import check_open_metrics, check_secrets, check_settings
 from scheduler_service.database import give_up_in_time
 
 
@@ -16,5 +16,6 @@ class TasksApiConfig(AppConfig):
 
     def ready(self) -> None:
         register(check_settings)
+        register(check_open_metrics)
         register(check_secrets, Tags.database)
         connection_created.connect(give_up_in_time)

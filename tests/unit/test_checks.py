@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from django.conf import LazySettings
 
-from scheduler_service.checks import LEAST, check_settings
+from scheduler_service.checks import LEAST, check_open_metrics, check_settings
 
 
 def test_the_defaults_are_sound() -> None:
@@ -21,3 +21,23 @@ def test_too_small_a_number_is_refused(
     [error] = check_settings()
 
     assert name in error.msg
+
+
+@pytest.mark.parametrize(
+    ("host", "port", "token", "warned"),
+    [
+        ("0.0.0.0", 9400, "", True),  # noqa: S104 (nobody listens)
+        ("::", 9400, "", True),
+        ("10.0.0.7", 9400, "", True),
+        ("0.0.0.0", 9400, "t", False),  # noqa: S104 (the same)
+        ("0.0.0.0", 0, "", False),  # noqa: S104 (the same)
+        ("127.0.0.1", 9400, "", False),
+        ("::1", 9400, "", False),
+    ],
+)
+def test_metrics_that_are_open_beyond_this_machine_are_warned_of(
+    settings: LazySettings, host: str, port: int, token: str, warned: bool
+) -> None:
+    settings.HOST, settings.METRICS_PORT, settings.METRICS_TOKEN = host, port, token
+
+    assert [w.id for w in check_open_metrics()] == ["scheduler.W002"] * warned
