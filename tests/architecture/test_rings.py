@@ -107,6 +107,8 @@ DOORS = {
         "tasks_api.tasks",
         "scheduler_service",
         "scheduler_service.celery",
+        # Starts Flower, which is a command of Celery.
+        "scheduler_service.flower",
     },
 }
 # Pure code decides without a database, a socket or a framework. Choices are Django's
