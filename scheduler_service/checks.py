@@ -47,7 +47,11 @@ LEAST = (
     ("SCHEDULER_LOOKUP_TIMEOUT", 0.1, "name servers need a moment to answer"),
     ("SCHEDULER_MIN_CRON_INTERVAL", 1, "a cron expression fires once a second at most"),
     ("SCHEDULER_MAX_BYTES_IN_FLIGHT", 1, "a worker sends at least one request"),
+    ("SCHEDULER_MAX_BODY_VALUES", 1, "a body is a value"),
+    ("SCHEDULER_BODY_TIMEOUT", 0.1, "a body takes time to arrive"),
 )
+
+LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 
 
 def check_settings(**kwargs: Any) -> list[CheckMessage]:
@@ -68,6 +72,19 @@ def check_shared_secret(**kwargs: Any) -> list[CheckMessage]:
             f"SECRET has {len(settings.SECRET)} characters, and so may be guessed.",
             hint=f"Use {LONG_ENOUGH} or more: openssl rand -hex 24.",
             id="scheduler.W002",
+        )
+    ]
+
+
+def check_open_metrics(**kwargs: Any) -> list[CheckMessage]:
+    is_open = settings.METRICS_PORT > 0 and not settings.METRICS_TOKEN
+    if not is_open or settings.HOST in LOOPBACK:
+        return []
+    return [
+        Warning(
+            "METRICS_PORT answers whoever reaches it, because METRICS_TOKEN is not set.",
+            hint=f"Set METRICS_TOKEN, or let HOST ({settings.HOST}) be loopback.",
+            id="scheduler.W004",
         )
     ]
 

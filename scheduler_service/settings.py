@@ -94,7 +94,12 @@ SCHEDULER_ANONYMOUS_TENANT = env.str("SCHEDULER_ANONYMOUS_TENANT", "")
 SCHEDULER_MAX_BODY_BYTES = env.int("SCHEDULER_MAX_BODY_BYTES", 1024 * 1024)
 # For what creates many tasks in one request.
 SCHEDULER_MAX_BULK_BYTES = env.int("SCHEDULER_MAX_BULK_BYTES", 32 * 1024 * 1024)
+# Texts, numbers, objects and so on of a body, each of which takes far more memory than
+# its one or two characters.
+SCHEDULER_MAX_BODY_VALUES = env.int("SCHEDULER_MAX_BODY_VALUES", 1_000_000)
 DATA_UPLOAD_MAX_MEMORY_SIZE = SCHEDULER_MAX_BODY_BYTES
+# Seconds until a body is there, and one more for each 256 KiB of it that have come.
+SCHEDULER_BODY_TIMEOUT = env.float("SCHEDULER_BODY_TIMEOUT", 10.0)
 
 # Where targets reach this service; they are told so where they may work for long.
 SCHEDULER_PUBLIC_URL = env.str("SCHEDULER_PUBLIC_URL", "")
@@ -135,7 +140,9 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "tasks_api.api.early.Hosts",
     "django.middleware.security.SecurityMiddleware",
+    "scheduler_service.csp.ContentSecurityPolicy",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",

@@ -12,6 +12,7 @@ from django.db.models.signals import post_migrate
 from accounts.refusals import URL_REFUSALS
 from scheduler_service.checks import (
     check_networks,
+    check_open_metrics,
     check_secrets,
     check_settings,
     check_shared_secret,
@@ -32,6 +33,7 @@ class TasksApiConfig(AppConfig):
         register(check_networks)
         register(check_time_zones)
         register(tell_time_zones, deploy=True)
+        register(check_open_metrics)
         register(check_secrets, Tags.database)
         # It follows what becomes of users, and needs models.
         import_module("tasks_api.owners")

@@ -8,6 +8,7 @@ import secrets
 import socket
 import threading
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from socketserver import ThreadingMixIn
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
@@ -24,6 +25,8 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 # Several processes of a machine share the setting: each takes the first port that is
 # free.
 PORTS = 16
+# To one process at once.
+MOST_CONNECTIONS = 16
 
 metrics.show(
     "scheduler_log_lines_dropped",
@@ -33,9 +36,37 @@ metrics.show(
 
 
 class _Server(ThreadingMixIn, WSGIServer):
+    """A thread for each connection, of which there are few: the oldest gives way, so
+    that nobody keeps a scrape out by connecting and saying nothing."""
+
     daemon_threads = True
     # A port that somebody else listens on is not ours to share.
     allow_reuse_port = False
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        # The oldest first.
+        self._open: dict[socket.socket, None] = {}
+        self._lock = threading.Lock()
+        super().__init__(*args, **kwargs)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        with self._lock:
+            self._open[request] = None
+            if len(self._open) > MOST_CONNECTIONS:
+                oldest = next(iter(self._open))
+                del self._open[oldest]
+                with suppress(OSError):
+                    oldest.shutdown(socket.SHUT_RDWR)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        with self._lock:
+            self._open.pop(request, None)
+        super().shutdown_request(request)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Who hangs up, or says nothing, is no event either."""
+        logger.debug("A connection to the metrics broke.", exc_info=True)
 
 
 class _Server6(_Server):
@@ -43,6 +74,9 @@ class _Server6(_Server):
 
 
 class _Handler(WSGIRequestHandler):
+    # Seconds of silence, after which a connection is closed.
+    timeout = 10
+
     def log_message(self, format: str, *args: Any) -> None:
         """Quiet: a scrape is no event."""
 

@@ -38,6 +38,7 @@ from tasks_api.states import FINAL, RunState
 EXPIRED = "The work was not done by its deadline"
 FAILED = "The target said that its work failed"
 NOT_OPEN = "Nobody is at work on this run"
+NOT_OF_THIS_RUN = "The token is not that of this run"
 TOO_LATE = "The deadline of this run has passed"
 OVER = "The run is over: {state}"
 ANOTHER = "Another attempt of this run has begun since"
@@ -242,10 +243,8 @@ def _turn_of(caller: Caller, run_id: UUID) -> int | None:
             raise RunNotFound("Run not found")
         return None
     turn = run_tokens.turn_of(caller, run_id, keys())
-    if turn is None and not Run.objects.filter(pk=run_id).exists():
-        raise RunNotFound("Run not found")
     if turn is None:
-        raise NotYourRun("The token is not that of this run")
+        raise NotYourRun(NOT_OF_THIS_RUN)
     return turn
 
 

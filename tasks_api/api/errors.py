@@ -226,13 +226,17 @@ def _shape(message: str) -> dict[str, Any]:
 # What Django itself answers, where no view was reached or one could not be finished.
 
 
+def plain(message: str, status: int) -> JsonResponse:
+    return JsonResponse(_shape(message), status=status)
+
+
 def bad_request(request: HttpRequest, exception: Exception) -> JsonResponse:
-    return JsonResponse(_shape("Bad request"), status=400)
+    return plain("Bad request", 400)
 
 
 def not_found(request: HttpRequest, exception: Exception) -> JsonResponse:
-    return JsonResponse(_shape(NOT_FOUND), status=404)
+    return plain(NOT_FOUND, 404)
 
 
 def failed(request: HttpRequest) -> JsonResponse:
-    return JsonResponse(_shape(FAILURE), status=500)
+    return plain(FAILURE, 500)

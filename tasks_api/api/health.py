@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from typing import Any
 
 import redis
@@ -21,28 +23,52 @@ def healthz(request: HttpRequest) -> JsonResponse:
 
 def readyz(request: HttpRequest) -> JsonResponse:
     """200 while the database answers, and fits. What else is missing only delays runs."""
+    status, said = readiness.now()
+    return JsonResponse(said, status=status)
+
+
+class Readiness:
+    """Asks database and broker once a second at most, however often it is asked: everybody
+    may, so it must not cost what they can make of it."""
+
+    FRESH = 1.0
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.forget()
+
+    def forget(self) -> None:
+        self._last: tuple[int, dict[str, Any]] | None = None
+        self._asked_at = -self.FRESH
+
+    def now(self) -> tuple[int, dict[str, Any]]:
+        # While somebody asks, the others are told what was so before.
+        if self._lock.acquire(blocking=self._last is None):
+            try:
+                if time.monotonic() - self._asked_at >= self.FRESH:
+                    self._last = _ask()
+                    self._asked_at = time.monotonic()
+            finally:
+                self._lock.release()
+        assert self._last is not None
+        return self._last
+
+
+readiness = Readiness()
+
+
+def _ask() -> tuple[int, dict[str, Any]]:
     try:
         if complaint := schema.complaint():
-            return JsonResponse(
-                {"status": "unavailable", "database": complaint}, status=503
-            )
+            return 503, {"status": "unavailable", "database": complaint}
         processes = heartbeats.census()
     except DatabaseError:
-        return JsonResponse(
-            {"status": "unavailable", "database": "unreachable"}, status=503
-        )
+        return 503, {"status": "unavailable", "database": "unreachable"}
     broker = "ok" if _broker_answers() else "unreachable"
     complete = broker == "ok" and all(found["alive"] for found in processes.values())
     status = "ok" if complete else "degraded"
-    return JsonResponse(
-        {
-            "status": status,
-            "database": "ok",
-            "broker": broker,
-            **processes,
-            "time_zones": settings.TIME_ZONE_RULES.version,
-        }
-    )
+    said = {"status": status, "database": "ok", "broker": broker, **processes}
+    return 200, said | {"time_zones": settings.TIME_ZONE_RULES.version}
 
 
 def _broker_answers() -> bool:

@@ -131,6 +131,8 @@ DOORS = {
         "scheduler_service",
         "scheduler_service.celery",
         "scheduler_service.consumer",
+        # Starts Flower, which is a command of Celery.
+        "scheduler_service.flower",
     },
 }
 # Pure code decides without a database, a socket or a framework. Choices are Django's

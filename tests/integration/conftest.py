@@ -10,9 +10,15 @@ from django.conf import LazySettings
 from rest_framework.test import APIClient
 
 from accounts.models import User
+from tasks_api.api import health
 from tasks_api.delivery.engine import Engine
 from tasks_api.delivery.record import Finished
 from tests.conftest import ClientFor
+
+
+@pytest.fixture(autouse=True)
+def nothing_asked_before() -> None:
+    health.readiness.forget()
 
 
 @pytest.fixture

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+import socket
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
 from uuid import uuid4
@@ -26,7 +29,7 @@ from tasks_api.delivery.request import Claimed, Outcome
 from tasks_api.delivery.retry import GiveUp, Release, RetryAfter, Succeed, Verdict
 from tasks_api.models import Run
 from tasks_api.schedules import Interval, Once
-from tests.acceptance.stand import free_port
+from tests.acceptance.stand import eventually, free_port
 from tests.conftest import MakeTask
 from tests.integration.conftest import Recorded
 from tests.integration.test_dispatch import HOUR, SECOND, store
@@ -309,6 +312,23 @@ def test_a_second_process_takes_the_next_port(serving: str, port: int) -> None:
     assert port < second.server_port < port + exporter.PORTS
     second.shutdown()
     second.server_close()
+
+
+def test_connections_that_say_nothing_take_few_threads_and_keep_nobody_out(
+    serving: str, port: int
+) -> None:
+    before = threading.active_count()
+    with ExitStack() as stack:
+        for _ in range(200):
+            address = ("127.0.0.1", port)
+            stack.enter_context(socket.create_connection(address, timeout=30))
+            # Connections are taken in their order, so all that came before have been.
+        assert get(f"{serving}/metrics")[0] == 200
+
+        bound = before + exporter.MOST_CONNECTIONS + 1
+        eventually(lambda: threading.active_count() <= bound)
+
+    eventually(lambda: threading.active_count() <= before)
 
 
 def test_without_a_port_nothing_is_served(settings: LazySettings) -> None:

@@ -9,6 +9,7 @@ from django.core.checks import ERROR, WARNING
 from scheduler_service.checks import (
     LEAST,
     check_networks,
+    check_open_metrics,
     check_settings,
     check_shared_secret,
 )
@@ -54,3 +55,23 @@ def test_networks_that_are_none_are_refused(settings: LazySettings) -> None:
     [error] = check_networks()
     assert "SCHEDULER_DENIED_NETWORKS" in error.msg
     assert "203.0.113.7/24" in error.msg
+
+
+@pytest.mark.parametrize(
+    ("host", "port", "token", "warned"),
+    [
+        ("0.0.0.0", 9400, "", True),  # noqa: S104 (nobody listens)
+        ("::", 9400, "", True),
+        ("10.0.0.7", 9400, "", True),
+        ("0.0.0.0", 9400, "t", False),  # noqa: S104 (the same)
+        ("0.0.0.0", 0, "", False),  # noqa: S104 (the same)
+        ("127.0.0.1", 9400, "", False),
+        ("::1", 9400, "", False),
+    ],
+)
+def test_metrics_that_are_open_beyond_this_machine_are_warned_of(
+    settings: LazySettings, host: str, port: int, token: str, warned: bool
+) -> None:
+    settings.HOST, settings.METRICS_PORT, settings.METRICS_TOKEN = host, port, token
+
+    assert [w.id for w in check_open_metrics()] == ["scheduler.W004"] * warned
