@@ -181,6 +181,7 @@ def _database(url: str) -> dict[str, Any]:
     options["options"] = _limits(given.get("options", ""))
     return {
         **config,
+        "ENGINE": "scheduler_service.postgresql",
         "OPTIONS": {name: value for name, value in options.items() if value != ""},
         "CONN_MAX_AGE": None,
         "CONN_HEALTH_CHECKS": True,

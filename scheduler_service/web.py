@@ -11,7 +11,7 @@ from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
 from granian.server.mp import MPServer
 
-from scheduler_service import memory, settings
+from scheduler_service import memory, settings, start
 from scheduler_service.supervisor import tether
 from scheduler_service.wsgi import application
 
@@ -39,6 +39,7 @@ class _Server(MPServer):
 
 
 def main() -> None:
+    start.check()
     memory.settle()
     _Server(
         "scheduler_service.wsgi",

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from django.apps import AppConfig
 from django.core.checks import Tags, register
-from django.db.backends.signals import connection_created
 
 from scheduler_service.checks import check_secrets, check_settings
-from scheduler_service.database import give_up_in_time
 
 
 class TasksApiConfig(AppConfig):
@@ -17,4 +15,3 @@ class TasksApiConfig(AppConfig):
     def ready(self) -> None:
         register(check_settings)
         register(check_secrets, Tags.database)
-        connection_created.connect(give_up_in_time)

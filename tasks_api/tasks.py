@@ -16,7 +16,7 @@ from django.utils import timezone
 from accounts import audit
 from accounts.encryption import derive_keys
 from accounts.services import clear_sessions
-from scheduler_service import memory
+from scheduler_service import memory, start
 from tasks_api import (
     broker,
     events,
@@ -52,8 +52,9 @@ def _remember_name(sender: str, **kwargs: Any) -> None:
 
 @signals.worker_init.connect
 @signals.beat_init.connect
-def _refuse_eviction(**kwargs: Any) -> None:
-    """A Redis that may drop messages when its memory is full is not started on."""
+def _refuse_to_start(**kwargs: Any) -> None:
+    """Servers on which this process cannot work are not started on."""
+    start.check()
     try:
         policy = broker.eviction_policy(settings.REDIS_URL)
     except redis.RedisError as error:

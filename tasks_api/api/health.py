@@ -10,6 +10,7 @@ from django.db import Error as DatabaseError
 from django.http import HttpRequest, JsonResponse
 
 from scheduler_service.embedded import redis_client_url
+from scheduler_service.primaries import Unfit
 from tasks_api import heartbeats
 
 
@@ -22,16 +23,20 @@ def readyz(request: HttpRequest) -> JsonResponse:
     """200 while the database answers. What else is missing only delays runs."""
     try:
         processes = heartbeats.census()
-    except DatabaseError:
-        return JsonResponse(
-            {"status": "unavailable", "database": "unreachable"}, status=503
-        )
+    except DatabaseError as error:
+        return JsonResponse(_without_database(error), status=503)
     broker = "ok" if _broker_answers() else "unreachable"
     complete = broker == "ok" and all(found["alive"] for found in processes.values())
     status = "ok" if complete else "degraded"
     return JsonResponse(
         {"status": status, "database": "ok", "broker": broker, **processes}
     )
+
+
+def _without_database(error: DatabaseError) -> dict[str, str]:
+    if isinstance(error.__cause__, Unfit):
+        return {"status": "unavailable", "database": "unfit", "reason": str(error)}
+    return {"status": "unavailable", "database": "unreachable"}
 
 
 def _broker_answers() -> bool:

@@ -16,6 +16,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from accounts import audit
 from accounts.services import AccountError, configure_tenant
 from scheduler_service.database import without_limits
+from scheduler_service.poolers import Pooled
 
 DEFAULT_TENANT = "default"
 LOCK = 7_239_410_056  # any number that no other program on this database uses
@@ -68,6 +69,8 @@ def wait_for_database(connection: BaseDatabaseWrapper, patience: float = 0.0) ->
             connection.ensure_connection()
             return
         except OperationalError as error:
+            if isinstance(error.__cause__, Pooled):
+                raise CommandError(str(error)) from error
             if time.monotonic() > deadline:
                 reason = str(error).strip().splitlines()[0]
                 raise CommandError(
