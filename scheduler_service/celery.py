@@ -6,6 +6,7 @@ import os
 from typing import Any
 
 from celery import Celery, signals
+from django.core.exceptions import ImproperlyConfigured
 
 from scheduler_service.celery_compat import outlive_redis
 
@@ -19,6 +20,15 @@ def _keep_logging(**kwargs: Any) -> None:
     """Without a receiver Celery sets the root logger to WARNING, whatever LOG_LEVEL is."""
 
 
-app = Celery("scheduler_service")
+class _Celery(Celery):
+    def _load_config(self) -> Any:
+        try:
+            return super()._load_config()  # type: ignore[misc]  # missing in the stubs
+        except ImproperlyConfigured as error:
+            # A sentence is enough for whoever set it; Celery would show a traceback.
+            raise SystemExit(str(error)) from error
+
+
+app = _Celery("scheduler_service")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()

@@ -7,12 +7,18 @@ import signal
 from functools import partial
 from typing import Any
 
+from django.core.exceptions import ImproperlyConfigured
 from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
 from granian.server.mp import MPServer
 
-from scheduler_service import memory, settings, start
 from scheduler_service.supervisor import tether
+
+try:
+    from scheduler_service import settings
+except ImproperlyConfigured as error:
+    raise SystemExit(str(error)) from error
+from scheduler_service import memory, start
 from scheduler_service.wsgi import application
 
 # Longer than a load balancer keeps an idle connection, so that it is never the one to

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import redis
 from django.conf import settings
 from django.db import Error as DatabaseError
 from django.http import HttpRequest, JsonResponse
 
-from scheduler_service.embedded import redis_client_url
 from scheduler_service.primaries import Unfit
-from tasks_api import heartbeats
+from tasks_api import broker, heartbeats
 
 
 def healthz(request: HttpRequest) -> JsonResponse:
@@ -25,11 +22,13 @@ def readyz(request: HttpRequest) -> JsonResponse:
         processes = heartbeats.census()
     except DatabaseError as error:
         return JsonResponse(_without_database(error), status=503)
-    broker = "ok" if _broker_answers() else "unreachable"
-    complete = broker == "ok" and all(found["alive"] for found in processes.values())
+    broker_state = _broker()
+    complete = broker_state["broker"] == "ok" and all(
+        found["alive"] for found in processes.values()
+    )
     status = "ok" if complete else "degraded"
     return JsonResponse(
-        {"status": status, "database": "ok", "broker": broker, **processes}
+        {"status": status, "database": "ok", **broker_state, **processes}
     )
 
 
@@ -39,11 +38,11 @@ def _without_database(error: DatabaseError) -> dict[str, str]:
     return {"status": "unavailable", "database": "unreachable"}
 
 
-def _broker_answers() -> bool:
-    url = redis_client_url(settings.REDIS_URL)
-    timeouts: dict[str, Any] = {"socket_timeout": 1, "socket_connect_timeout": 1}
+def _broker() -> dict[str, str]:
     try:
-        with redis.Redis.from_url(url, **timeouts) as client:
-            return bool(client.ping())
+        broker.try_out(settings.REDIS_URL)
     except (redis.RedisError, OSError):
-        return False
+        return {"broker": "unreachable"}
+    except broker.Unfit as reason:
+        return {"broker": "unfit", "reason": str(reason)}
+    return {"broker": "ok"}

@@ -64,7 +64,8 @@ class Command(BaseCommand):
             if answer.status != 200:
                 reason = answer.body.get("reason", "It does not answer.")
                 raise CommandError(f"{kind} on port {answer.port}: {reason}")
-        self.stdout.write(f"{kind} is at work.")
+        remarks = {a.body["remark"] for a in found if "remark" in a.body}
+        self.stdout.write(" ".join([f"{kind} is at work.", *sorted(remarks)]))
 
 
 def ask(port: int) -> Answer | None:

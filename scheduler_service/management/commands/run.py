@@ -23,9 +23,10 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import OperationalError, connection
 from django.db.migrations.executor import MigrationExecutor
 from django.db.models.functions import Now
-from redis import Redis, RedisError
+from redis import RedisError
 
-from scheduler_service.embedded import Unavailable, redis_client_url, secret
+from scheduler_service.brokers import connected
+from scheduler_service.embedded import Unavailable, secret
 from scheduler_service.management.commands.flower import basic_auth
 from scheduler_service.management.commands.migrate import wait_for_database
 from scheduler_service.supervisor import Program, Supervisor, read_procfile, spawn
@@ -210,7 +211,8 @@ def _bind(host: str, port: int) -> int:
 
 def check_redis(url: str) -> None:
     try:
-        Redis.from_url(redis_client_url(url), socket_timeout=5).ping()
+        with connected(url, timeout=5) as client:
+            client.ping()
     except (RedisError, ValueError, OSError) as error:
         raise CommandError(
             f"The Redis of REDIS_URL does not answer: {error}"
