@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+import os
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -39,12 +42,42 @@ LEAST = (
 )
 
 
+OURS = "SCHEDULER_"
+# What the command `scheduler` reads, which may share an environment with the service.
+OF_THE_CLIENT = frozenset({"SCHEDULER_URL", "SCHEDULER_TOKEN", "SCHEDULER_SECRET"})
+# What Kubernetes tells every container of a Service named "scheduler".
+KUBERNETES = re.compile(r"_SERVICE_(HOST|PORT)(_\w+)?$|_PORT(_\d+_(TCP|UDP)(_\w+)?)?$")
+
+
 def check_settings(**kwargs: Any) -> list[CheckMessage]:
     return [
         Error(f"{name} is less than {least}: {why}.", id=f"scheduler.E{number:03}")
         for number, (name, least, why) in enumerate(LEAST, start=1)
         if getattr(settings, name) < least
     ]
+
+
+def check_environment(**kwargs: Any) -> list[CheckMessage]:
+    return [
+        Warning(
+            f"{name} is no setting, and does nothing.{_nearest(name)}",
+            id="scheduler.W002",
+        )
+        for name in sorted(os.environ)
+        if name.startswith(OURS) and not _is_known(name)
+    ]
+
+
+def _is_known(name: str) -> bool:
+    known = settings.KNOWN_VARIABLES | OF_THE_CLIENT
+    return name in known or KUBERNETES.search(name) is not None
+
+
+def _nearest(name: str) -> str:
+    # Without what they all begin with, which would make them all alike.
+    known = {each.removeprefix(OURS): each for each in settings.KNOWN_VARIABLES}
+    found = difflib.get_close_matches(name.removeprefix(OURS), known, n=1)
+    return f" Is {known[found[0]]} meant?" if found else ""
 
 
 def check_secrets(databases: Sequence[str] | None, **kwargs: Any) -> list[CheckMessage]:

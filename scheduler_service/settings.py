@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import environ
 from django.core.exceptions import ImproperlyConfigured
@@ -13,9 +13,12 @@ from scheduler_service import brokers, embedded
 
 
 class Environment(environ.Env):  # type: ignore[misc]  # the package has no types
-    """The environment, whose errors name the variable."""
+    """The environment, whose errors name the variable, and which knows what it was asked."""
+
+    asked: ClassVar[set[str]] = set()
 
     def get_value(self, var: str, *args: Any, **kwargs: Any) -> Any:
+        self.asked.add(var)
         try:
             return super().get_value(var, *args, **kwargs)
         except ValueError as error:
@@ -320,3 +323,6 @@ LOGGING = {
         "celery": {"level": "WARNING"},
     },
 }
+
+# All that were read above: what else is set under such a name is a misspelling.
+KNOWN_VARIABLES = frozenset(env.asked)

@@ -7,7 +7,7 @@ import logging
 from django.core.checks import ERROR
 from django.db import OperationalError, connection
 
-from scheduler_service.checks import check_settings
+from scheduler_service.checks import check_environment, check_settings
 from scheduler_service.poolers import Pooled
 
 logger = logging.getLogger(__name__)
@@ -18,7 +18,7 @@ def check() -> None:
 
     Raises SystemExit. A database that does not answer is waited for by whoever needs it.
     """
-    for message in check_settings():
+    for message in [*check_settings(), *check_environment()]:
         if message.level >= ERROR:
             raise SystemExit(message.msg)
         logger.warning("%s", message.msg)

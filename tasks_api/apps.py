@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.apps import AppConfig
 from django.core.checks import Tags, register
 
-from scheduler_service.checks import check_secrets, check_settings
+from scheduler_service.checks import check_environment, check_secrets, check_settings
 
 
 class TasksApiConfig(AppConfig):
@@ -14,4 +14,5 @@ class TasksApiConfig(AppConfig):
 
     def ready(self) -> None:
         register(check_settings)
+        register(check_environment)
         register(check_secrets, Tags.database)

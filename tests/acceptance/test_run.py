@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -106,3 +107,29 @@ def test_its_processes_can_be_probed(trial: Trial, kind: str) -> None:
     probed = trial.manage("probe", kind)
 
     assert (probed.returncode, probed.stdout) == (0, f"{kind} is at work.\n")
+
+
+def test_the_worker_that_the_quickstart_kills_is_its_own_and_comes_back(
+    trial: Trial,
+) -> None:
+    """Each command of the page that ends something, as it stands there."""
+    page = (ROOT / "docs" / "quickstart.md").read_text(encoding="utf-8")
+    [command] = re.findall(r"^\$ (kill .*)$", page, re.MULTILINE)
+    file = trial.home / "var" / "worker.pid"
+    before = file.read_text()
+
+    subprocess.run(["/bin/sh", "-c", command], cwd=trial.home, check=True)
+
+    eventually(lambda: file.read_text() not in ("", before))
+    eventually(lambda: trial.manage("probe", "worker").returncode == 0)
+    assert "stopped with signal 9" in trial.said.read_text()
+
+
+def test_no_page_kills_by_name() -> None:
+    pages = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]
+
+    assert not [
+        page.name
+        for page in pages
+        if re.search(r"pgrep|pkill|killall", page.read_text(encoding="utf-8"))
+    ]

@@ -275,13 +275,16 @@ def _program(
     commands: Mapping[str, str], environment: Mapping[str, str], name: str
 ) -> Program:
     def start() -> subprocess.Popen[bytes]:
-        return spawn(
+        process = spawn(
             ["/bin/sh", "-c", f"exec {commands[name]}"],
             cwd=settings.BASE_DIR,
             env=environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
         )
+        # For who wants to kill this one, and nobody else's.
+        (settings.STATE_DIR / f"{name}.pid").write_text(f"{process.pid}\n")
+        return process
 
     return Program(name, start)
 
