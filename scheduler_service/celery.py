@@ -7,6 +7,7 @@ from typing import Any
 
 from celery import Celery, signals
 from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
 
 from scheduler_service.celery_compat import outlive_redis
 
@@ -38,6 +39,15 @@ class _Own:
         return getattr(settings, PREFIX + name.upper())
 
 
-app = Celery("scheduler_service")
+class _Celery(Celery):
+    def _load_config(self) -> Any:
+        try:
+            return super()._load_config()  # type: ignore[misc]  # missing in the stubs
+        except ImproperlyConfigured as error:
+            # A sentence is enough for whoever set it; Celery would show a traceback.
+            raise SystemExit(str(error)) from error
+
+
+app = _Celery("scheduler_service")
 app.config_from_object(_Own())
 app.autodiscover_tasks()

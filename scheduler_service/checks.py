@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+import os
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -52,6 +55,13 @@ LEAST = (
 )
 
 LOOPBACK = {"127.0.0.1", "::1", "localhost"}
+
+
+OURS = "SCHEDULER_"
+# What the command `scheduler` reads, which may share an environment with the service.
+OF_THE_CLIENT = frozenset({"SCHEDULER_URL", "SCHEDULER_TOKEN", "SCHEDULER_SECRET"})
+# What Kubernetes tells every container of a Service named "scheduler".
+KUBERNETES = re.compile(r"_SERVICE_(HOST|PORT)(_\w+)?$|_PORT(_\d+_(TCP|UDP)(_\w+)?)?$")
 
 
 def check_settings(**kwargs: Any) -> list[CheckMessage]:
@@ -128,6 +138,29 @@ def tell_time_zones(**kwargs: Any) -> list[CheckMessage]:
     ]
 
 
+def check_environment(**kwargs: Any) -> list[CheckMessage]:
+    return [
+        Warning(
+            f"{name} is no setting, and does nothing.{_nearest(name)}",
+            id="scheduler.W005",
+        )
+        for name in sorted(os.environ)
+        if name.startswith(OURS) and not _is_known(name)
+    ]
+
+
+def _is_known(name: str) -> bool:
+    known = settings.KNOWN_VARIABLES | OF_THE_CLIENT
+    return name in known or KUBERNETES.search(name) is not None
+
+
+def _nearest(name: str) -> str:
+    # Without what they all begin with, which would make them all alike.
+    known = {each.removeprefix(OURS): each for each in settings.KNOWN_VARIABLES}
+    found = difflib.get_close_matches(name.removeprefix(OURS), known, n=1)
+    return f" Is {known[found[0]]} meant?" if found else ""
+
+
 def check_secrets(databases: Sequence[str] | None, **kwargs: Any) -> list[CheckMessage]:
     """Asked where the database is: by `migrate`, and by `check --database default`."""
     unreadable = encryption.unreadable() if databases else 0
@@ -141,3 +174,14 @@ def check_secrets(databases: Sequence[str] | None, **kwargs: Any) -> list[CheckM
             id="scheduler.W001",
         )
     ]
+
+
+# Asked at the start of every process, and by `manage.py check`.
+CHECKS = (
+    check_settings,
+    check_environment,
+    check_shared_secret,
+    check_open_metrics,
+    check_networks,
+    check_time_zones,
+)

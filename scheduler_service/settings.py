@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import environ
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.utils import get_random_secret_key
 
-from scheduler_service import embedded, zones
+from scheduler_service import brokers, embedded, zones
 
 
 class Environment(environ.Env):  # type: ignore[misc]  # the package has no types
-    """The environment, whose errors name the variable."""
+    """The environment, whose errors name the variable, and which knows what it was asked."""
+
+    asked: ClassVar[set[str]] = set()
 
     def get_value(self, var: str, *args: Any, **kwargs: Any) -> Any:
+        self.asked.add(var)
         try:
             return super().get_value(var, *args, **kwargs)
         except ValueError as error:
@@ -215,6 +218,7 @@ def _database(url: str) -> dict[str, Any]:
     options["options"] = _limits(given.get("options", ""))
     return {
         **config,
+        "ENGINE": "scheduler_service.postgresql",
         "OPTIONS": {name: value for name, value in options.items() if value != ""},
         "CONN_MAX_AGE": None,
         "CONN_HEALTH_CHECKS": True,
@@ -289,6 +293,11 @@ SPECTACULAR_SETTINGS = {
 REDIS_URL = env.str("REDIS_URL", "")
 EMBEDDED_REDIS = not REDIS_URL
 REDIS_URL = REDIS_URL or embedded.redis_url(STATE_DIR)
+# The name by which Sentinels know the Redis that they watch, and their own password.
+REDIS_SENTINEL_MASTER = env.str("REDIS_SENTINEL_MASTER", "")
+REDIS_SENTINEL_PASSWORD = env.str("REDIS_SENTINEL_PASSWORD", "")
+if _objection := brokers.objection(REDIS_URL, REDIS_SENTINEL_MASTER):
+    raise ImproperlyConfigured(_objection)
 
 CELERY_BROKER_URL = REDIS_URL
 CELERY_TIMEZONE = "UTC"
@@ -311,7 +320,7 @@ CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_CONNECTION_MAX_RETRIES = None
 # Without it a worker exits when Redis is out of disk or memory.
 CELERY_BROKER_CHANNEL_ERROR_RETRY = True
-CELERY_BROKER_TRANSPORT_OPTIONS = {
+CELERY_BROKER_TRANSPORT_OPTIONS: dict[str, Any] = {
     "visibility_timeout": 180,
     "unacked_restore_interval": 5,
     "unacked_restore_throttle": 1,
@@ -320,8 +329,16 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
     "health_check_interval": 10,
     "max_connections": 50,
 }
-if REDIS_URL.startswith(("redis://", "rediss://")):
+if not REDIS_URL.startswith("redis+socket://"):
     CELERY_BROKER_TRANSPORT_OPTIONS["socket_keepalive"] = True
+if brokers.is_sentinel(REDIS_URL):
+    CELERY_BROKER_TRANSPORT_OPTIONS |= {
+        "master_name": REDIS_SENTINEL_MASTER,
+        "sentinel_kwargs": {
+            **brokers.limits_of(3),
+            "password": REDIS_SENTINEL_PASSWORD or None,
+        },
+    }
 CELERY_BEAT_SCHEDULER = "tasks_api.beat:TenantScheduler"
 DJANGO_CELERY_BEAT_TZ_AWARE = True
 
@@ -357,3 +374,6 @@ LOGGING = {
         "kombu.transport.redis": {"level": "ERROR"},
     },
 }
+
+# All that were read above: what else is set under such a name is a misspelling.
+KNOWN_VARIABLES = frozenset(env.asked)

@@ -8,14 +8,20 @@ import signal
 from functools import partial
 from typing import Any
 
+from django.core.exceptions import ImproperlyConfigured
 from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
 from granian.server.mp import MPServer
 
-from scheduler_service import memory, schema, settings
+from scheduler_service.supervisor import tether
+
+try:
+    from scheduler_service import settings
+except ImproperlyConfigured as error:
+    raise SystemExit(str(error)) from error
+from scheduler_service import memory, schema, start
 from scheduler_service.bodies import Bodies
 from scheduler_service.front import Front
-from scheduler_service.supervisor import tether
 from scheduler_service.wsgi import application
 from tasks_api.api import early
 
@@ -49,6 +55,7 @@ class _Server(MPServer):
 
 
 def main() -> None:
+    start.check()
     schema.say_what_does_not_fit()
     memory.few_arenas()
     memory.settle()

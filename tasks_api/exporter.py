@@ -81,11 +81,13 @@ class _Handler(WSGIRequestHandler):
         """Quiet: a scrape is no event."""
 
 
-def serve(kind: str, complaint: Callable[[], str]) -> WSGIServer | None:
+def serve(
+    kind: str, complaint: Callable[[], str], remark: Callable[[], str] = str
+) -> WSGIServer | None:
     """Answer from a thread of its own, if METRICS_PORT says where."""
     if not settings.METRICS_PORT:
         return None
-    app, kind_of_server = _App(kind, complaint), _Server
+    app, kind_of_server = _App(kind, complaint, remark), _Server
     if ":" in settings.HOST:
         kind_of_server = _Server6
     for port in range(settings.METRICS_PORT, settings.METRICS_PORT + PORTS):
@@ -104,9 +106,12 @@ def serve(kind: str, complaint: Callable[[], str]) -> WSGIServer | None:
 
 
 class _App:
-    def __init__(self, kind: str, complaint: Callable[[], str]) -> None:
+    def __init__(
+        self, kind: str, complaint: Callable[[], str], remark: Callable[[], str]
+    ) -> None:
         self._kind = kind
         self._complaint = complaint
+        self._remark = remark
 
     def __call__(
         self, environ: WSGIEnvironment, start_response: StartResponse
@@ -132,6 +137,8 @@ class _App:
         reason = self._complaint()
         body = {"kind": self._kind, "status": "stuck" if reason else "ok"}
         body |= {"reason": reason} if reason else {}
+        if remark := self._remark():
+            body["remark"] = remark
         status = "503 Service Unavailable" if reason else "200 OK"
         return status, "application/json", json.dumps(body).encode()
 

@@ -29,6 +29,7 @@ UNFINISHED = (
 )
 
 # A one-time task that is paused holds its run back; that one is not due.
+UP = "Whether Redis answers, and takes messages."
 _WAITING = """
     WITH waiting AS (
         SELECT run.state, run.scheduled_for,
@@ -94,10 +95,11 @@ class _Survey(Collector):
         try:
             depth = broker.depth(settings.REDIS_URL)
             refused = doors.totals()
-        except redis.RedisError:
-            yield _gauge("scheduler_broker_up", "Whether Redis answers.", 0)
+            takes_messages = _takes_messages()
+        except (redis.RedisError, OSError):
+            yield _gauge("scheduler_broker_up", UP, 0)
             return
-        yield _gauge("scheduler_broker_up", "Whether Redis answers.", 1)
+        yield _gauge("scheduler_broker_up", UP, int(takes_messages))
         yield _gauge(
             "scheduler_broker_depth", "Messages that wait for a worker.", depth
         )
@@ -107,6 +109,14 @@ class _Survey(Collector):
             "door",
             refused,
         )
+
+
+def _takes_messages() -> bool:
+    try:
+        broker.try_out(settings.REDIS_URL)
+    except broker.Unfit:
+        return False
+    return True
 
 
 def _runs(waiting: Sequence[tuple[str, int, int, float | None]]) -> Iterator[Metric]:

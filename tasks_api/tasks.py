@@ -16,7 +16,7 @@ from django.conf import settings
 from accounts import audit
 from accounts.encryption import derive_keys
 from accounts.services import clear_sessions
-from scheduler_service import clock, memory, schema
+from scheduler_service import clock, memory, schema, start
 from tasks_api import (
     broker,
     events,
@@ -56,18 +56,22 @@ def _remember_name(sender: str, **kwargs: Any) -> None:
 
 @signals.worker_init.connect
 @signals.beat_init.connect
-def _refuse_eviction(**kwargs: Any) -> None:
-    """A Redis that may drop messages when its memory is full is not started on."""
+def _refuse_start(**kwargs: Any) -> None:
+    start.check()
+
+
+@signals.worker_init.connect
+@signals.beat_init.connect
+def _refuse_broker(**kwargs: Any) -> None:
+    """A Redis that takes no messages, or may drop them, is not started on."""
     try:
-        policy = broker.eviction_policy(settings.REDIS_URL)
-    except redis.RedisError as error:
-        logger.warning("The broker cannot be asked for its policy: %s", error)
-        return
-    if policy != "noeviction":
-        raise SystemExit(
-            f"Redis has maxmemory-policy {policy}, which silently drops messages when "
-            "its memory is full. Set it to noeviction."
-        )
+        broker.try_out(settings.REDIS_URL, timeout=3)
+    except (redis.RedisError, OSError) as error:
+        logger.warning("The broker does not answer: %s", error)
+    except broker.UnfitForNow as reason:
+        logger.warning("%s", reason)
+    except broker.Unfit as reason:
+        raise SystemExit(str(reason)) from reason
 
 
 @signals.worker_init.connect
@@ -98,7 +102,7 @@ def _show(engine: Engine) -> None:
         lambda: engine.vitals().accepted,
     )
     watch = WorkerWatch(engine.vitals)
-    if exporter.serve("worker", watch.complaint):
+    if exporter.serve("worker", watch.complaint, watch.remark):
         watch.start()
 
 

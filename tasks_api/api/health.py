@@ -12,8 +12,8 @@ from django.db import Error as DatabaseError
 from django.http import HttpRequest, JsonResponse
 
 from scheduler_service import schema
-from scheduler_service.embedded import redis_client_url
-from tasks_api import heartbeats
+from scheduler_service.primaries import Unfit
+from tasks_api import broker, heartbeats
 
 
 def healthz(request: HttpRequest) -> JsonResponse:
@@ -62,20 +62,28 @@ def _ask() -> tuple[int, dict[str, Any]]:
         if complaint := schema.complaint():
             return 503, {"status": "unavailable", "database": complaint}
         processes = heartbeats.census()
-    except DatabaseError:
-        return 503, {"status": "unavailable", "database": "unreachable"}
-    broker = "ok" if _broker_answers() else "unreachable"
-    complete = broker == "ok" and all(found["alive"] for found in processes.values())
+    except DatabaseError as error:
+        return 503, _without_database(error)
+    broker_state = _broker()
+    complete = broker_state["broker"] == "ok" and all(
+        found["alive"] for found in processes.values()
+    )
     status = "ok" if complete else "degraded"
-    said = {"status": status, "database": "ok", "broker": broker, **processes}
+    said = {"status": status, "database": "ok", **broker_state, **processes}
     return 200, said | {"time_zones": settings.TIME_ZONE_RULES.version}
 
 
-def _broker_answers() -> bool:
-    url = redis_client_url(settings.REDIS_URL)
-    timeouts: dict[str, Any] = {"socket_timeout": 1, "socket_connect_timeout": 1}
+def _without_database(error: DatabaseError) -> dict[str, str]:
+    if isinstance(error.__cause__, Unfit):
+        return {"status": "unavailable", "database": "unfit", "reason": str(error)}
+    return {"status": "unavailable", "database": "unreachable"}
+
+
+def _broker() -> dict[str, str]:
     try:
-        with redis.Redis.from_url(url, **timeouts) as client:
-            return bool(client.ping())
+        broker.try_out(settings.REDIS_URL)
     except (redis.RedisError, OSError):
-        return False
+        return {"broker": "unreachable"}
+    except broker.Unfit as reason:
+        return {"broker": "unfit", "reason": str(reason)}
+    return {"broker": "ok"}

@@ -40,6 +40,15 @@ def eventually(
     return answer
 
 
+def readiness(url: str) -> tuple[int, dict[str, Any]] | None:
+    """What /readyz says, and with which status; None while nobody answers."""
+    try:
+        answer = requests.get(f"{url}/readyz", timeout=10)
+    except (requests.ConnectionError, requests.ReadTimeout):
+        return None
+    return answer.status_code, answer.json()
+
+
 class Stand:
     def __init__(self, home: Path, *, durable: bool = False) -> None:
         home.chmod(0o711)

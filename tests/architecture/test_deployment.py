@@ -213,7 +213,7 @@ def test_the_image_holds_the_service_and_nothing_else() -> None:
     allowed = re.findall(r"^!(\S+)$", text(".dockerignore"), re.MULTILINE)
 
     assert set(allowed) == {
-        "accounts/", "scheduler_service/", "tasks_api/", "manage.py", "requirements.txt"
+        "accounts/", "scheduler_service/", "tasks_api/", "manage.py", "requirements.lock"
     }  # fmt: skip
     assert all((ROOT / name).exists() for name in allowed)
 
