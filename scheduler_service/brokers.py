@@ -50,6 +50,18 @@ def limits_of(timeout: float) -> dict[str, Any]:
     }
 
 
+class Sealed(str):
+    """A password that Celery shows nobody when it tells of its settings.
+
+    It masks those whose names it knows, and none within another one.
+    """
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return repr("********")
+
+
 def is_sentinel(url: str) -> bool:
     return url.startswith(f"{SENTINEL}://")
 

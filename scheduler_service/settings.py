@@ -336,7 +336,7 @@ if brokers.is_sentinel(REDIS_URL):
         "master_name": REDIS_SENTINEL_MASTER,
         "sentinel_kwargs": {
             **brokers.limits_of(3),
-            "password": REDIS_SENTINEL_PASSWORD or None,
+            "password": brokers.Sealed(REDIS_SENTINEL_PASSWORD) or None,
         },
     }
 CELERY_BEAT_SCHEDULER = "tasks_api.beat:TenantScheduler"

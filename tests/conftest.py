@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 
@@ -13,6 +14,7 @@ from rest_framework.test import APIClient
 from accounts import doors
 from accounts import services as accounts
 from accounts.models import Tenant, User
+from scheduler_service.logs import UnblockingHandler
 from tasks_api import services
 from tasks_api.models import Task
 from tasks_api.schedules import Once, Schedule
@@ -23,6 +25,14 @@ NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 
 ClientFor = Callable[[User], APIClient]
 MakeTask = Callable[..., Task]
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _lines_are_captured() -> None:
+    """A thread that writes to the terminal itself would write between pytest's lines."""
+    for handler in logging.root.handlers[:]:
+        if isinstance(handler, UnblockingHandler):
+            logging.root.removeHandler(handler)
 
 
 @pytest.fixture(autouse=True)

@@ -118,6 +118,7 @@ class Engine:
         self._done: SimpleQueue[_Done] = SimpleQueue()
         self._changed = threading.Condition()
         self._stopping = False
+        # From what ticks on whatever the machine's clock does to the database's clock.
         self._clock_offset = 0.0
         # When the database last answered, by the monotonic clock; at the start it has not.
         self._heard_at = -CUT_OFF
@@ -310,7 +311,7 @@ class Engine:
 
     def _now(self) -> float:
         """The database's clock, as far as this process knows it."""
-        return time.time() + self._clock_offset
+        return clock.ticks() + self._clock_offset
 
     def _datetime(self) -> datetime:
         return datetime.fromtimestamp(self._now(), tz=UTC)
@@ -509,7 +510,7 @@ class Engine:
             logger.critical("The transport has failed, so this worker ends.")
             os._exit(os.EX_SOFTWARE)
         self._renew()
-        self._clock_offset = clock.read().timestamp() - time.time()
+        self._clock_offset = clock.read().timestamp() - clock.ticks()
         for step in (self._make_up_room, self._say_alive):
             try:
                 step()

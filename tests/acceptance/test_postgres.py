@@ -114,8 +114,8 @@ def test_a_lock_that_somebody_holds_stops_nobody_for_long(
         waited = time.monotonic() - before
         eventually(
             lambda: (
-                "The database does not answer: canceling statement due to lock"
-                in stand.logs()
+                "Dispatch: it fails, and the rest goes on. OperationalError: "
+                "canceling statement due to lock" in stand.logs()
             )
         )
         assert target.requests == []

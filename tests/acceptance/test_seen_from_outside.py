@@ -11,8 +11,10 @@ import sys
 from collections.abc import Iterator
 
 import pytest
+import redis
 import requests
 
+from scheduler_service.embedded import redis_client_url
 from tasks_api.exporter import PORTS
 from tests.acceptance.stand import ROOT, Stand, eventually
 from tests.acceptance.test_processes import one_time, soon
@@ -26,6 +28,9 @@ Running = dict[str, "subprocess.Popen[bytes]"]
 def quiet_ports() -> int:
     """The first of some ports that the kernel gives to nobody who asks for any."""
     return random.randrange(20_000, 30_000, PORTS)
+
+
+MESSAGES_WAIT = "Messages wait, and none was taken"
 
 
 @pytest.fixture
@@ -128,18 +133,13 @@ def test_a_frozen_process_fails_its_probe(stand: Stand, running: Running) -> Non
 def test_a_worker_that_stops_consuming_fails_its_probe(
     stand: Stand, target: Receiver, running: Running
 ) -> None:
-    control = [sys.executable, "-m", "celery", "-A", "scheduler_service", "control"]
-    consumer = [*control, "--timeout", "5"]
-    subprocess.run(
-        [*consumer, "cancel_consumer", "deliver"],
-        cwd=ROOT,
-        env=stand.environment,
-        check=True,
-        capture_output=True,
-    )
-    one_time(stand, f"{target.url}/x", soon(2))
-
-    eventually(lambda: "Messages wait, and none was taken" in probe(stand, "worker")[1])
-
-    assert stand.is_ready()
-    assert probe(stand, "beat")[0] == 0
+    with redis.Redis.from_url(redis_client_url(stand.redis.url)) as broker:
+        # As if an operator had taken the right from it to fetch messages.
+        broker.execute_command("ACL", "SETUSER", "default", "-brpop")
+        try:
+            one_time(stand, f"{target.url}/x", soon(2))
+            eventually(lambda: MESSAGES_WAIT in probe(stand, "worker")[1])
+            assert stand.is_ready()
+            assert probe(stand, "beat")[0] == 0
+        finally:
+            broker.execute_command("ACL", "SETUSER", "default", "+brpop")

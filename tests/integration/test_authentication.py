@@ -42,7 +42,7 @@ def test_several_spaces_before_the_token_of_a_run_are_one(user: User) -> None:
     answer = APIClient().post(path, HTTP_AUTHORIZATION="Bearer   srt_of_nothing")
 
     # A user's token that is none would be answered with 401.
-    assert answer.status_code == 404
+    assert answer.status_code == 403
 
 
 @pytest.mark.parametrize("name", ["", "anybody"])

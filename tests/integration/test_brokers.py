@@ -15,6 +15,7 @@ from django.test import Client
 from scheduler_service import brokers, embedded
 from scheduler_service.embedded import redis_client_url
 from tasks_api import broker, tasks
+from tasks_api.api import health
 from tasks_api.delivery.engine import Vitals
 from tasks_api.vitals import WorkerWatch
 from tests.acceptance.stand import ROOT
@@ -68,6 +69,7 @@ def test_readiness_says_why_a_redis_is_unfit(
 ) -> None:
     assert client.get("/readyz").json()["broker"] == "ok"
     spoil(server)
+    health.readiness.forget()
 
     answer = client.get("/readyz")
 

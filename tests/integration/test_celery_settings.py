@@ -11,6 +11,8 @@ from celery import current_app
 from django.conf import settings
 
 SECRETS = {
+    "REDIS_SENTINEL_MASTER": "main",
+    "REDIS_SENTINEL_PASSWORD": "hunter2-w",
     "FLOWER_BASIC_AUTH": "flower:hunter2-f",
     "ENDPOINT": "https://me:hunter2-e@example.com/hook",
     "SECRET": "hunter2-s",

@@ -221,6 +221,20 @@ def test_a_worker_whose_clock_is_off_signs_and_judges_by_the_databases(
     assert Run.objects.get(task=sound).state == RunState.SUCCEEDED
 
 
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_a_clock_that_steps_moves_no_run(
+    user: User, receiver, engine: Engine, recorded: Recorded, hours: int
+) -> None:
+    task = store(user, Once(timezone.now() + 0.7 * SECOND), receiver.url + "/hook")
+    engine.accept(dispatch_all())
+
+    with time_machine.travel(timezone.now() + hours * HOUR, tick=True):
+        recorded.wait_for(1)
+
+    run = Run.objects.get(task=task)
+    assert run.scheduled_for <= run.started_at < run.scheduled_for + 2 * SECOND
+
+
 def test_a_task_removed_in_time_is_not_sent(
     user: User, receiver, engine: Engine, recorded: Recorded
 ) -> None:

@@ -23,7 +23,7 @@ from tasks_api.delivery import leases
 from tasks_api.exceptions import NotNow
 from tasks_api.models import Run, Task
 from tasks_api.schedules import Interval, Once
-from tasks_api.specs import Surface, TaskSpec
+from tasks_api.specs import Surface
 from tasks_api.states import RunState
 from tests.conftest import ClientFor, MakeTask
 from tests.integration.tasks_surface import ONE_TIME
@@ -227,15 +227,14 @@ def test_who_enables_it_in_the_admin_has_it_wait_for_its_user(
 
 
 def test_a_job_put_anew_by_another_one_waits_as_well(
-    user: User, colleague: User, make_task: MakeTask
+    user: User, colleague: User, client_for: ClientFor, make_task: MakeTask
 ) -> None:
     task = make_task(surface=Surface.CRON_JOBS, name="job", schedule=hourly())
+    boss = client_for(accounts.change_user(colleague, role=Role.ADMIN))
     run("deactivate_user", "ann")
-    spec = TaskSpec(
-        Surface.CRON_JOBS, "http://e.org/", hourly(2 * HOUR), "{}", name="job"
-    )
+    job = {"id": "job", "endpoint": "http://e.org/", "cron": "@daily", "payload": {}}
 
-    services.put_task(colleague, spec, now=timezone.now())
+    assert boss.post("/", job, format="json").status_code == 202
 
     assert not is_going(task)
     run("activate_user", "ann")

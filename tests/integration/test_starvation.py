@@ -69,7 +69,7 @@ def test_what_is_lacking_here_judges_nobody() -> None:
     item: Finished = finished(Outcome(200, "", 1))
     starved = Outcome(None, "x", 0, was_sent=False, trouble=Trouble.LOCAL)
 
-    assert judge(starved, item.run, now=timezone.now()) == Release()
+    assert judge(starved, item.run, now=timezone.now()) == Release(reason="Waits: x.")
 
 
 @pytest.mark.django_db(transaction=True)
