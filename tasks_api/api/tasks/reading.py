@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+from accounts import credentials, encryption
 from tasks_api import store
 from tasks_api.api import fields
 from tasks_api.api.json import dumps
@@ -42,11 +43,31 @@ def read_task(data: object, *, now: datetime, kept: Schedule | None = None) -> T
     return policies.read_policies(data, spec, now=now)
 
 
+def read_again(data: Mapping[str, Any], task: Task, *, now: datetime) -> TaskSpec:
+    """What a request body makes of a task that is there, in the place of all that it is."""
+    said = _keeping_url(data, task)
+    return read_task(said, now=now, kept=schedules.schedule_of(task))
+
+
+def _keeping_url(data: Mapping[str, Any], task: Task) -> Mapping[str, Any]:
+    """A request body in which the URL that is shown of a task is that of the task."""
+    shown = credentials.hidden(task.url)
+    if shown == task.url or data.get("url") != shown:
+        return data
+    try:
+        return {**data, "url": encryption.open_url(task.url)}
+    except encryption.Unreadable:
+        raise InvalidTask(
+            "url", "The credentials in the url cannot be read any more; give it anew"
+        ) from None
+
+
 def read_change(data: Mapping[str, Any], task: Task, *, now: datetime) -> TaskSpec:
     """A stored task with the fields of a request body in the place of its own.
 
     Each is replaced as a whole, and null takes an optional one away.
     """
+    data = _keeping_url(data, task)
     try:
         spec = store.spec_of(task)
     except ScheduleError as error:

@@ -14,10 +14,11 @@ from scheduler_service import clock
 from tasks_api import broker, listing, services, tallies
 from tasks_api.api import fields, pages
 from tasks_api.api.idempotency import idempotent
-from tasks_api.api.tasks import schedules, schema
+from tasks_api.api.tasks import schema
 from tasks_api.api.tasks.listing import PAGE, read_cursor, read_filters, read_whose
 from tasks_api.api.tasks.reading import (
     name_in,
+    read_again,
     read_change,
     read_ids,
     read_task,
@@ -189,7 +190,7 @@ class NamedTask(TasksView):
             if request.headers.get("If-None-Match") == "*":
                 raise StaleTask("A task with this name exists already")
             _require_match(request, task)
-            return read_task(data, now=now, kept=schedules.schedule_of(task))
+            return read_again(data, task, now=now)
 
         task, is_new = services.put_named(
             self.user, name, read, surface=Surface.TASKS, now=now
