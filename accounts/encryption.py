@@ -178,15 +178,23 @@ Row = tuple[Any, str]
 
 def _bites(model: type[Model], field: Column, bite: int) -> Iterator[list[Row]]:
     table, key, column = _names(model, field)
-    holds = "~* %(url)s" if isinstance(field, SealedUrlField) else "<> ''"
+    holds = f"{column} <> ''"
+    if isinstance(field, SealedUrlField):
+        # The sign first: to look for it in each of a million rows is quick.
+        holds = f"{column} LIKE %(at)s AND {column} ~* %(url)s"
     last: Any = None
     while True:
         with connection.cursor() as cursor:
             cursor.execute(
-                f"SELECT {key}, {column} FROM {table} WHERE {column} {holds}"  # noqa: S608 (names of tables and columns)
+                f"SELECT {key}, {column} FROM {table} WHERE {holds}"  # noqa: S608 (names of tables and columns)
                 f" AND (%(last)s::text IS NULL OR {key} > %(last)s)"
                 f" ORDER BY {key} LIMIT %(bite)s",
-                {"last": last, "bite": bite, "url": credentials.BEFORE_HOST},
+                {
+                    "last": last,
+                    "bite": bite,
+                    "at": "%@%",
+                    "url": credentials.BEFORE_HOST,
+                },
             )
             rows = cursor.fetchall()
         if not rows:
