@@ -1,7 +1,7 @@
 FROM python:3.11-slim-bookworm AS builder
 RUN python -m venv /venv
-COPY requirements.txt .
-RUN /venv/bin/pip install --no-cache-dir --disable-pip-version-check -r requirements.txt
+COPY requirements.lock .
+RUN /venv/bin/pip install --no-cache-dir --disable-pip-version-check --require-hashes -r requirements.lock
 
 FROM python:3.11-slim-bookworm
 ENV PATH=/venv/bin:$PATH \

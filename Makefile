@@ -1,6 +1,6 @@
 .DEFAULT_GOAL := help
 PARTS := services web worker beat flower echo
-.PHONY: help setup run test lint fix bench chaos $(PARTS)
+.PHONY: help setup lock run test lint fix bench chaos $(PARTS)
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PYTHONUNBUFFERED := 1
@@ -13,8 +13,8 @@ help:       ## List these commands
 	@grep -E '^[a-z-]+:.*##' $(firstword $(MAKEFILE_LIST)) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
 
 setup:      ## Install everything into .venv, when the requirements have changed
-	@exec 9< requirements.txt; if command -v flock > /dev/null; then flock 9; fi; \
-	wanted="$(CURDIR) $$(cat requirements.txt requirements-dev.txt clients/python/pyproject.toml | cksum)"; \
+	@exec 9< requirements.lock; if command -v flock > /dev/null; then flock 9; fi; \
+	wanted="$(CURDIR) $$(cat requirements.lock requirements-dev.lock clients/python/pyproject.toml | cksum)"; \
 	if [ "$$(cat .venv/installed 2> /dev/null)" = "$$wanted" ]; then exit 0; fi; \
 	if [ -L .venv ]; then echo ".venv is a link; what it leads to is somebody else's. Remove the link." >&2; exit 1; fi; \
 	if ! head -n 3 .venv/bin/pip 2> /dev/null | grep -qF "$(CURDIR)/.venv/bin/"; then \
@@ -27,9 +27,20 @@ setup:      ## Install everything into .venv, when the requirements have changed
 	  $$python -m venv --clear .venv || exit 1; \
 	fi; \
 	echo "Installing the requirements into .venv"; \
-	.venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -r requirements-dev.txt || exit 1; \
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock || exit 1; \
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e clients/python || exit 1; \
 	echo "$$wanted" > .venv/installed
+
+# For every platform and every Python from 3.11 on. uv asks its default index, whatever this
+# machine is set up to ask, so that the hashes are those that everybody gets.
+LOCK := env -u UV_INDEX -u UV_DEFAULT_INDEX -u UV_INDEX_URL -u UV_EXTRA_INDEX_URL -u UV_FIND_LINKS \
+  .venv/bin/uv pip compile --quiet --no-config --universal --python-version 3.11 --generate-hashes \
+  --no-header --no-annotate $(if $(upgrade),--upgrade)
+
+lock:       ## Pin the requirements and all that they need, with hashes (upgrade=1 renews what they need)
+	@if ! .venv/bin/uv --version > /dev/null 2>&1; then $(MAKE) --no-print-directory setup; fi
+	@$(LOCK) requirements-dev.txt --output-file requirements-dev.lock
+	@$(LOCK) requirements.txt --constraint requirements-dev.lock --output-file requirements.lock
 
 run: setup  ## Start everything, with an account to try it
 	@.venv/bin/python manage.py run

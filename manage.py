@@ -8,8 +8,10 @@ import sys
 
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import execute_from_command_line
+from django.db import OperationalError
 
 from scheduler_service.embedded import Unavailable
+from scheduler_service.primaries import Unfit
 
 if __name__ == "__main__":
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "scheduler_service.settings")
@@ -17,3 +19,7 @@ if __name__ == "__main__":
         execute_from_command_line(sys.argv)
     except (ImproperlyConfigured, Unavailable) as error:
         sys.exit(f"{type(error).__name__}: {error}")
+    except OperationalError as error:
+        if not isinstance(error.__cause__, Unfit):
+            raise
+        sys.exit(f"The database cannot be used: {error}")

@@ -97,9 +97,15 @@ def _service_user(tenant: str, name: str) -> User:
     return user
 
 
-def _credential(header: str) -> str:
+def scheme_and_credential(header: str) -> tuple[str, str]:
+    """The two of an Authorization header, between which are one space or more (RFC 9110)."""
     scheme, _, credential = header.partition(" ")
-    match scheme.lower():
+    return scheme.lower(), credential.strip(" ")
+
+
+def _credential(header: str) -> str:
+    scheme, credential = scheme_and_credential(header)
+    match scheme:
         case "bearer":
             return credential
         case "basic":

@@ -6,12 +6,15 @@ import os
 from typing import Any
 
 from celery import Celery, signals
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
 
 from scheduler_service.celery_compat import outlive_redis
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "scheduler_service.settings")
 
 outlive_redis()
+PREFIX = "CELERY_"
 
 
 @signals.setup_logging.connect
@@ -19,6 +22,32 @@ def _keep_logging(**kwargs: Any) -> None:
     """Without a receiver Celery sets the root logger to WARNING, whatever LOG_LEVEL is."""
 
 
-app = Celery("scheduler_service")
-app.config_from_object("django.conf:settings", namespace="CELERY")
+class _Own:
+    """Those of Django's settings that are Celery's, which tells its own to many.
+
+    In its own words: it masks the password of what is called `broker_url`, and of
+    nothing else.
+    """
+
+    def __dir__(self) -> list[str]:
+        ours = [name for name in dir(settings) if name.startswith(PREFIX)]
+        return [name.removeprefix(PREFIX).lower() for name in ours]
+
+    def __getattr__(self, name: str) -> Any:
+        if not name.islower():
+            raise AttributeError(name)
+        return getattr(settings, PREFIX + name.upper())
+
+
+class _Celery(Celery):
+    def _load_config(self) -> Any:
+        try:
+            return super()._load_config()  # type: ignore[misc]  # missing in the stubs
+        except ImproperlyConfigured as error:
+            # A sentence is enough for whoever set it; Celery would show a traceback.
+            raise SystemExit(str(error)) from error
+
+
+app = _Celery("scheduler_service")
+app.config_from_object(_Own())
 app.autodiscover_tasks()

@@ -1,22 +1,28 @@
-"""A worker outlives its Redis: mends kombu 5.7.0, where a lost broker can end it.
+"""A worker outlives its Redis, and what stands in it: mends for kombu 5.7.0.
 
 While it reconnects, Celery 5.7.0 closes the old connection, which restores unacknowledged
 messages through a channel that has lost its client. The AttributeError of that is none of
 the errors that Celery reconnects for, so the worker exits. As a ConnectionError, it is.
+
+And whatever text somebody put into a queue is parsed where an error ends the worker.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib.metadata import version
+from queue import Empty
 from typing import Any
 
 import redis
-from kombu.transport.redis import Channel
+from kombu.transport.redis import Channel, QoS
+
+MENDED = "5.7.0"
 
 
 def outlive_redis() -> None:
     """Patch the one version that needs it."""
-    if version("kombu") != "5.7.0":
+    if version("kombu") != MENDED:
         return
     channel: Any = Channel
     original = channel._connparams
@@ -27,3 +33,58 @@ def outlive_redis() -> None:
         return original(self, *args, **kwargs)
 
     channel._connparams = _connparams
+
+
+def outlive_messages(on_drop: Callable[[Exception], None]) -> None:
+    """Drop what is no message, wherever it is read; `on_drop` hears of each."""
+    if version("kombu") != MENDED:
+        return
+    channel: Any = Channel
+    read, receive = channel._brpop_read, channel._receive_one
+
+    def _brpop_read(self: Any, **options: Any) -> Any:
+        return _tolerant(self, lambda: read(self, **options), on_drop)
+
+    def _receive_one(self: Any, client: Any) -> Any:
+        return _tolerant(self, lambda: receive(self, client), on_drop)
+
+    channel._brpop_read, channel._receive_one = _brpop_read, _receive_one
+    _outlive_unacknowledged(on_drop)
+
+
+def is_loss(error: Exception, expected: tuple[type[Exception], ...]) -> bool:
+    """Whether the broker is lost. kombu counts a KeyError among that, too."""
+    return isinstance(error, expected) and not isinstance(error, KeyError)
+
+
+def _tolerant(
+    channel: Any, read: Callable[[], Any], on_drop: Callable[[Exception], None]
+) -> Any:
+    connection = channel.connection
+    try:
+        return read()
+    except (Empty, MemoryError):
+        raise
+    except Exception as error:
+        if is_loss(error, connection.connection_errors + connection.channel_errors):
+            raise
+        on_drop(error)
+        return True
+
+
+def _outlive_unacknowledged(on_drop: Callable[[Exception], None]) -> None:
+    qos: Any = QoS
+    original = qos.restore_by_tag
+
+    def restore_by_tag(
+        self: Any, tag: Any, client: Any = None, leftmost: bool = False
+    ) -> None:
+        try:
+            original(self, tag, client, leftmost)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            # It would keep those behind it from being restored.
+            with self.channel.conn_or_acquire(client) as connected:
+                self._remove_from_indices(tag, connected.pipeline()).execute()
+            on_drop(error)
+
+    qos.restore_by_tag = restore_by_tag

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import difflib
+import os
+import re
 from collections.abc import Sequence
 from typing import Any
 
 from django.conf import settings
-from django.core.checks import CheckMessage, Error, Warning
+from django.core.checks import CheckMessage, Error, Info, Warning
 
 from accounts import encryption
 from accounts.doors import LONG_ENOUGH
+from scheduler_service import zones
 from tasks_api.delivery import guard
 
 # (setting, the least it may be, why)
@@ -44,7 +48,20 @@ LEAST = (
     ("SCHEDULER_MIN_SECRET_LENGTH", 1, "an empty secret is none"),
     ("SESSION_COOKIE_AGE", 60, "who logs in wants to do something"),
     ("SCHEDULER_LOOKUP_TIMEOUT", 0.1, "name servers need a moment to answer"),
+    ("SCHEDULER_MIN_CRON_INTERVAL", 1, "a cron expression fires once a second at most"),
+    ("SCHEDULER_MAX_BYTES_IN_FLIGHT", 1, "a worker sends at least one request"),
+    ("SCHEDULER_MAX_BODY_VALUES", 1, "a body is a value"),
+    ("SCHEDULER_BODY_TIMEOUT", 0.1, "a body takes time to arrive"),
 )
+
+LOOPBACK = {"127.0.0.1", "::1", "localhost"}
+
+
+OURS = "SCHEDULER_"
+# What the command `scheduler` reads, which may share an environment with the service.
+OF_THE_CLIENT = frozenset({"SCHEDULER_URL", "SCHEDULER_TOKEN", "SCHEDULER_SECRET"})
+# What Kubernetes tells every container of a Service named "scheduler".
+KUBERNETES = re.compile(r"_SERVICE_(HOST|PORT)(_\w+)?$|_PORT(_\d+_(TCP|UDP)(_\w+)?)?$")
 
 
 def check_settings(**kwargs: Any) -> list[CheckMessage]:
@@ -69,6 +86,34 @@ def check_shared_secret(**kwargs: Any) -> list[CheckMessage]:
     ]
 
 
+def check_open_metrics(**kwargs: Any) -> list[CheckMessage]:
+    is_open = settings.METRICS_PORT > 0 and not settings.METRICS_TOKEN
+    if not is_open or settings.HOST in LOOPBACK:
+        return []
+    return [
+        Warning(
+            "METRICS_PORT answers whoever reaches it, because METRICS_TOKEN is not set.",
+            hint=f"Set METRICS_TOKEN, or let HOST ({settings.HOST}) be loopback.",
+            id="scheduler.W004",
+        )
+    ]
+
+
+def check_time_zones(**kwargs: Any) -> list[CheckMessage]:
+    """Warns of old rules; `check --deploy` says which they are in any case."""
+    rules = zones.in_force()
+    if rules.age >= zones.PACKAGE.age:
+        return []
+    return [
+        Warning(
+            f"The rules of time zones are of IANA {rules.version}, by {rules.source}, and "
+            f"older than those of the package tzdata, {zones.PACKAGE.version}.",
+            hint="Leave PYTHONTZPATH alone, and the newer ones count.",
+            id="scheduler.W003",
+        )
+    ]
+
+
 def check_networks(**kwargs: Any) -> list[CheckMessage]:
     try:
         guard.networks(settings.SCHEDULER_DENIED_NETWORKS)
@@ -81,6 +126,39 @@ def check_networks(**kwargs: Any) -> list[CheckMessage]:
             )
         ]
     return []
+
+
+def tell_time_zones(**kwargs: Any) -> list[CheckMessage]:
+    rules = zones.in_force()
+    return [
+        Info(
+            f"The rules of time zones are of IANA {rules.version}, by {rules.source}.",
+            id="scheduler.I001",
+        )
+    ]
+
+
+def check_environment(**kwargs: Any) -> list[CheckMessage]:
+    return [
+        Warning(
+            f"{name} is no setting, and does nothing.{_nearest(name)}",
+            id="scheduler.W005",
+        )
+        for name in sorted(os.environ)
+        if name.startswith(OURS) and not _is_known(name)
+    ]
+
+
+def _is_known(name: str) -> bool:
+    known = settings.KNOWN_VARIABLES | OF_THE_CLIENT
+    return name in known or KUBERNETES.search(name) is not None
+
+
+def _nearest(name: str) -> str:
+    # Without what they all begin with, which would make them all alike.
+    known = {each.removeprefix(OURS): each for each in settings.KNOWN_VARIABLES}
+    found = difflib.get_close_matches(name.removeprefix(OURS), known, n=1)
+    return f" Is {known[found[0]]} meant?" if found else ""
 
 
 def check_secrets(databases: Sequence[str] | None, **kwargs: Any) -> list[CheckMessage]:
@@ -102,7 +180,18 @@ def check_secrets(databases: Sequence[str] | None, **kwargs: Any) -> list[CheckM
                 f"{found.clear} stored URLs have their credentials in clear.",
                 hint="Once no process of the release before runs any more, run "
                 "manage.py reencrypt_secrets.",
-                id="scheduler.W003",
+                id="scheduler.W006",
             )
         ]
     return told
+
+
+# Asked at the start of every process, and by `manage.py check`.
+CHECKS = (
+    check_settings,
+    check_environment,
+    check_shared_secret,
+    check_open_metrics,
+    check_networks,
+    check_time_zones,
+)

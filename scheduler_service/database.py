@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -26,28 +26,53 @@ SILENCE = "PostgreSQL did not answer for %g seconds."
 LIMITS = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
 
 
-def give_up_in_time(connection: BaseDatabaseWrapper, **kwargs: Any) -> None:
-    """Let a connection that was just made fail when its server has gone silent."""
-    if not settings.DATABASE_STATEMENT_TIMEOUT:
-        return
-    patience = settings.DATABASE_STATEMENT_TIMEOUT + HEAD_START
-    raw: Any = connection.connection
+def give_up_in_time(
+    raw: Any, objection: Callable[[], str] = str, *, midway: bool = False
+) -> None:
+    """Let a connection fail when its server has gone silent, or there is an objection.
+
+    That is a sentence, which is asked for before each statement, and `midway` while one
+    is waited for.
+    """
+    limit = settings.DATABASE_STATEMENT_TIMEOUT
+    patience = limit + HEAD_START if limit else None
     # By a proxy, because a connection that held itself would not be closed at once.
     itself, wait = weakref.proxy(raw), type(raw).wait
 
     def wait_in_bounds(generator: Any, *args: Any, **kwargs: Any) -> Any:
+        if reason := objection():
+            itself.close()
+            raise psycopg.OperationalError(reason)
+        talk = _interrupted(generator, objection) if midway else generator
         try:
-            return wait(itself, generator, *args, **{"timeout": patience, **kwargs})
+            return wait(itself, talk, *args, **{"timeout": patience, **kwargs})
         except psycopg.OperationalError as error:
             if itself.pgconn.transaction_status != TransactionStatus.ACTIVE:
                 raise
             # What comes now would answer a question that nobody asks any more.
             itself.close()
+            if reason := objection():
+                raise psycopg.OperationalError(reason) from error
             # Said here, because what fails next may be all that is told of.
             logger.warning(SILENCE, patience)
             raise psycopg.OperationalError(SILENCE % patience) from error
 
     raw.wait = wait_in_bounds
+
+
+def _interrupted(
+    generator: Any, objection: Callable[[], str]
+) -> Generator[Any, Any, Any]:
+    """The same talk with the server, ended as soon as there is an objection."""
+    try:
+        wanted = next(generator)
+        while True:
+            ready = yield wanted
+            if reason := objection():
+                raise psycopg.OperationalError(reason)
+            wanted = generator.send(ready)
+    except StopIteration as end:
+        return end.value
 
 
 @contextmanager

@@ -36,6 +36,10 @@ PLAIN_PATH = re.compile(r"[\w./-]{1,90}", re.ASCII)
 SYSTEM_USER = "pgserver"
 # How long the last server on a directory may take to stop, in seconds.
 PATIENCE = 10.0
+# How long a Redis may read its files before it answers, in seconds.
+LOADING = 60.0
+# What Redis says of files that it cannot read, in all its versions.
+UNREADABLE = re.compile(rb"append.only file|AOF|RDB|manifest", re.IGNORECASE)
 
 
 class Unavailable(RuntimeError):
@@ -151,6 +155,11 @@ class Server(ABC):
                 )
         finally:
             os.close(lock)
+
+    def refuse_if_taken(self) -> None:
+        """Raise Unavailable if a server runs on this directory."""
+        if (self.home / "lock").exists():
+            os.close(self._lock())
 
     def _lock(self) -> int:
         """A lock that the server inherits, so that it lasts as long as any part of it.
@@ -281,18 +290,26 @@ class Postgres(Server):
             raise Unavailable(f"{program} failed: {''.join(last)}")
 
     def _forget_the_dead(self) -> None:
-        """Remove the process number that a killed server left behind.
+        """Remove the process numbers that a killed server left behind.
 
-        PostgreSQL does so too, but not if the number belongs to a process again. Our
-        lock proves that no server of ours is left; one started by hand is looked for.
+        PostgreSQL does so too, but not if a number belongs to a process again. Our lock
+        proves that no server of ours is left; one started by hand is looked for.
         """
         pid_file = self.data / "postmaster.pid"
-        if not pid_file.exists():
-            return
-        number = pid_file.read_text(encoding="utf-8").partition("\n")[0]
-        name = Path("/proc", number, "comm")
-        if not (name.exists() and "postgres" in name.read_text(encoding="utf-8")):
+        if pid_file.exists():
+            text = pid_file.read_text(encoding="utf-8", errors="replace")
+            if self._is_served_by(text.partition("\n")[0]):
+                return
             pid_file.unlink()
+        (self.socket_dir / f".s.PGSQL.{PORT}.lock").unlink(missing_ok=True)
+
+    def _is_served_by(self, number: str) -> bool:
+        """Whether a process works on our data: a PostgreSQL goes to its own at its start."""
+        try:
+            return Path("/proc", number, "cwd").readlink() == self.data.resolve()
+        except OSError:
+            # It is gone, or it is another user's, who may not open the directory.
+            return False
 
     def command(self) -> list[str]:
         settings = self.SETTINGS | ({} if self.durable else self.TEST_SETTINGS)
@@ -338,6 +355,41 @@ class Redis(Server):
 
     def prepare(self) -> None:
         """Nothing: the command line says it all, and Redis makes its own files."""
+
+    def start(self) -> subprocess.Popen[bytes]:
+        before = self.log.stat().st_size if self.log.exists() else 0
+        process = super().start()
+        if not self._kept() or not self._dies_of_it(process, before):
+            return process
+        self._put_aside()
+        return super().start()
+
+    def _kept(self) -> list[Path]:
+        """The files of an earlier life."""
+        return [*self.home.glob("appendonly*"), *self.home.glob("*.rdb")]
+
+    def _dies_of_it(self, process: subprocess.Popen[bytes], before: int) -> bool:
+        """Whether it ends because it cannot read its files: torn, or of a newer Redis."""
+        deadline = time.monotonic() + LOADING
+        while process.poll() is None:
+            if self.is_ready() or time.monotonic() > deadline:
+                return False
+            time.sleep(0.05)
+        with self.log.open("rb") as log:
+            log.seek(before)
+            return UNREADABLE.search(log.read()) is not None
+
+    def _put_aside(self) -> None:
+        aside = self.home / "unreadable"
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir(mode=0o700)
+        for path in self._kept():
+            path.rename(aside / path.name)
+        logger.warning(
+            "Redis cannot read the messages that it had kept, and starts without them; "
+            "the files are now in %s. No run is lost: workers are told of each again.",
+            aside,
+        )
 
     def command(self) -> list[str]:
         settings = {

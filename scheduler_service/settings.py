@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import environ
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.utils import get_random_secret_key
 
-from scheduler_service import embedded
+from scheduler_service import brokers, embedded, zones
 
 
 class Environment(environ.Env):  # type: ignore[misc]  # the package has no types
-    """The environment, whose errors name the variable."""
+    """The environment, whose errors name the variable, and which knows what it was asked."""
+
+    asked: ClassVar[set[str]] = set()
 
     def get_value(self, var: str, *args: Any, **kwargs: Any) -> Any:
+        self.asked.add(var)
         try:
             return super().get_value(var, *args, **kwargs)
         except ValueError as error:
@@ -33,6 +36,9 @@ if ENVIRONMENT not in {"development", "production"}:
         f"SCHEDULER_ENV is {ENVIRONMENT!r}; it may be development or production."
     )
 DEVELOPMENT = ENVIRONMENT == "development"
+
+# Before anybody asks for a zone.
+TIME_ZONE_RULES = zones.in_force()
 
 STATE_DIR = Path(env.str("SCHEDULER_STATE_DIR", str(BASE_DIR / "var"))).resolve()
 HOST = env.str("HOST", "127.0.0.1")
@@ -78,6 +84,8 @@ SCHEDULER_MIN_SECRET_LENGTH = env.int(
 
 # What tenants may ask for.
 SCHEDULER_MIN_FREQUENCY = env.int("SCHEDULER_MIN_FREQUENCY", 4 if DEVELOPMENT else 3600)
+# For cron expressions and @every on every surface; a second is the least they can say.
+SCHEDULER_MIN_CRON_INTERVAL = env.int("SCHEDULER_MIN_CRON_INTERVAL", 1)
 SCHEDULER_ALLOW_PRIVATE_TARGETS = env.bool("SCHEDULER_ALLOW_PRIVATE_TARGETS", False)
 # Networks that no task may call, whatever else is allowed.
 SCHEDULER_DENIED_NETWORKS = env.str("SCHEDULER_DENIED_NETWORKS", "")
@@ -89,7 +97,12 @@ SCHEDULER_ANONYMOUS_TENANT = env.str("SCHEDULER_ANONYMOUS_TENANT", "")
 SCHEDULER_MAX_BODY_BYTES = env.int("SCHEDULER_MAX_BODY_BYTES", 1024 * 1024)
 # For what creates many tasks in one request.
 SCHEDULER_MAX_BULK_BYTES = env.int("SCHEDULER_MAX_BULK_BYTES", 32 * 1024 * 1024)
+# Texts, numbers, objects and so on of a body, each of which takes far more memory than
+# its one or two characters.
+SCHEDULER_MAX_BODY_VALUES = env.int("SCHEDULER_MAX_BODY_VALUES", 1_000_000)
 DATA_UPLOAD_MAX_MEMORY_SIZE = SCHEDULER_MAX_BODY_BYTES
+# Seconds until a body is there, and one more for each 256 KiB of it that have come.
+SCHEDULER_BODY_TIMEOUT = env.float("SCHEDULER_BODY_TIMEOUT", 10.0)
 
 # Where targets reach this service; they are told so where they may work for long.
 SCHEDULER_PUBLIC_URL = env.str("SCHEDULER_PUBLIC_URL", "")
@@ -104,6 +117,10 @@ SCHEDULER_MAX_IN_FLIGHT = env.int("SCHEDULER_MAX_IN_FLIGHT", 1000)
 SCHEDULER_MAX_PER_TENANT = env.int("SCHEDULER_MAX_PER_TENANT", 500)
 SCHEDULER_MAX_PER_HOST = env.int("SCHEDULER_MAX_PER_HOST", 100)
 SCHEDULER_LOOKUP_TIMEOUT = env.float("SCHEDULER_LOOKUP_TIMEOUT", 5.0)
+# Bodies, headers and URLs that a worker holds at a time.
+SCHEDULER_MAX_BYTES_IN_FLIGHT = env.int(
+    "SCHEDULER_MAX_BYTES_IN_FLIGHT", 64 * 1024 * 1024
+)
 # Runs of a tenant that are made and not begun.
 SCHEDULER_MAX_WAITING = env.int("SCHEDULER_MAX_WAITING", 5_000)
 SCHEDULER_RETENTION_DAYS = env.int("SCHEDULER_RETENTION_DAYS", 30)
@@ -126,7 +143,9 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "tasks_api.api.early.Hosts",
     "django.middleware.security.SecurityMiddleware",
+    "scheduler_service.csp.ContentSecurityPolicy",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -199,6 +218,7 @@ def _database(url: str) -> dict[str, Any]:
     options["options"] = _limits(given.get("options", ""))
     return {
         **config,
+        "ENGINE": "scheduler_service.postgresql",
         "OPTIONS": {name: value for name, value in options.items() if value != ""},
         "CONN_MAX_AGE": None,
         "CONN_HEALTH_CHECKS": True,
@@ -273,6 +293,11 @@ SPECTACULAR_SETTINGS = {
 REDIS_URL = env.str("REDIS_URL", "")
 EMBEDDED_REDIS = not REDIS_URL
 REDIS_URL = REDIS_URL or embedded.redis_url(STATE_DIR)
+# The name by which Sentinels know the Redis that they watch, and their own password.
+REDIS_SENTINEL_MASTER = env.str("REDIS_SENTINEL_MASTER", "")
+REDIS_SENTINEL_PASSWORD = env.str("REDIS_SENTINEL_PASSWORD", "")
+if _objection := brokers.objection(REDIS_URL, REDIS_SENTINEL_MASTER):
+    raise ImproperlyConfigured(_objection)
 
 CELERY_BROKER_URL = REDIS_URL
 CELERY_TIMEZONE = "UTC"
@@ -283,6 +308,7 @@ CELERY_RESULT_BACKEND = None
 CELERY_RESULT_EXPIRES = None
 CELERY_TASK_PUBLISH_RETRY = False
 CELERY_ACCEPT_CONTENT = ["json"]
+CELERY_WORKER_CONSUMER = "scheduler_service.consumer:Tolerant"
 CELERY_WORKER_POOL = "threads"
 CELERY_WORKER_CONCURRENCY = env.int("WORKER_THREADS", 4)
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
@@ -294,7 +320,7 @@ CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_CONNECTION_MAX_RETRIES = None
 # Without it a worker exits when Redis is out of disk or memory.
 CELERY_BROKER_CHANNEL_ERROR_RETRY = True
-CELERY_BROKER_TRANSPORT_OPTIONS = {
+CELERY_BROKER_TRANSPORT_OPTIONS: dict[str, Any] = {
     "visibility_timeout": 180,
     "unacked_restore_interval": 5,
     "unacked_restore_throttle": 1,
@@ -303,8 +329,16 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
     "health_check_interval": 10,
     "max_connections": 50,
 }
-if REDIS_URL.startswith(("redis://", "rediss://")):
+if not REDIS_URL.startswith("redis+socket://"):
     CELERY_BROKER_TRANSPORT_OPTIONS["socket_keepalive"] = True
+if brokers.is_sentinel(REDIS_URL):
+    CELERY_BROKER_TRANSPORT_OPTIONS |= {
+        "master_name": REDIS_SENTINEL_MASTER,
+        "sentinel_kwargs": {
+            **brokers.limits_of(3),
+            "password": REDIS_SENTINEL_PASSWORD or None,
+        },
+    }
 CELERY_BEAT_SCHEDULER = "tasks_api.beat:TenantScheduler"
 DJANGO_CELERY_BEAT_TZ_AWARE = True
 
@@ -323,12 +357,23 @@ LOGGING = {
         },
         "json": {"()": "scheduler_service.logs.JSONFormatter"},
     },
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": LOG_FORMAT}},
+    "handlers": {
+        "stderr": {
+            "class": "scheduler_service.logs.UnblockingHandler",
+            "formatter": LOG_FORMAT,
+        }
+    },
     "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
     "loggers": {
         # A refused request is an answer, not an incident.
         "django.request": {"level": "ERROR"},
         # It tells of every message.
         "celery": {"level": "WARNING"},
+        # Whoever can write to Redis would write into the log.
+        "kombu.pidbox": {"level": "CRITICAL"},
+        "kombu.transport.redis": {"level": "ERROR"},
     },
 }
+
+# All that were read above: what else is set under such a name is a misspelling.
+KNOWN_VARIABLES = frozenset(env.asked)

@@ -7,13 +7,12 @@ from collections.abc import Callable
 from django.contrib import admin
 from django.http.response import HttpResponseBase
 from django.urls import URLPattern, path, re_path
-from drf_spectacular.renderers import OpenApiJsonRenderer
-from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 from rest_framework.views import APIView
 
 from tasks_api.api import (
     access,
     cron_jobs,
+    document,
     health,
     metrics,
     pull_queue,
@@ -130,17 +129,8 @@ urlpatterns = [
     *_versioned("reschedule", pull_queue.RescheduleJob, "reschedule-job"),
     *_versioned("complete", pull_queue.CompleteJob, "complete-job"),
     *_versioned("health", pull_queue.Health, "health"),
-    _both(
-        r"openapi\.json",
-        SpectacularAPIView.as_view(renderer_classes=[OpenApiJsonRenderer]),
-        "openapi",
-    ),
-    # A page has no answer to OPTIONS, so there is no metadata to make one from.
-    _both(
-        "docs",
-        SpectacularSwaggerView.as_view(url_name="openapi", metadata_class=None),
-        "docs",
-    ),
+    _both(r"openapi\.json", document.openapi, "openapi"),
+    _both("docs", document.Docs.as_view(), "docs"),
     path("admin", admin.site.admin_view(admin.site.index), name="admin"),
     path("admin/", admin.site.urls),
 ]

@@ -3,23 +3,39 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 from functools import partial
 from typing import Any
 
+from django.core.exceptions import ImproperlyConfigured
 from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
 from granian.server.mp import MPServer
 
-from scheduler_service import memory, schema, settings
 from scheduler_service.supervisor import tether
+
+try:
+    from scheduler_service import settings
+except ImproperlyConfigured as error:
+    raise SystemExit(str(error)) from error
+from scheduler_service import memory, schema, start
+from scheduler_service.bodies import Bodies
+from scheduler_service.front import Front
 from scheduler_service.wsgi import application
+from tasks_api.api import early
 
 # Longer than a load balancer keeps an idle connection, so that it is never the one to
 # find out that we closed it. In milliseconds.
 KEEP_ALIVE = 75_000
 # Seconds; less than the 45 that the supervisor and Docker leave us.
 GRACE = 30
+# Connections to a process at most, and the files that it needs for other things. One
+# that idles costs some kilobytes, and whoever is beyond the number waits.
+MOST_CONNECTIONS = 16_384
+OTHER_FILES = 256
+# Of the largest usual bodies, how many a process keeps.
+ROOM = 64
 # Seconds between processes that take another's place, so that none that cannot live burns.
 PAUSE = 1.0
 
@@ -39,26 +55,38 @@ class _Server(MPServer):
 
 
 def main() -> None:
+    start.check()
     schema.say_what_does_not_fit()
+    memory.few_arenas()
     memory.settle()
     _Server(
-        "scheduler_service.wsgi",
+        "scheduler_service.web",
         address=settings.HOST,
         port=settings.PORT,
-        interface=Interfaces.WSGI,
+        interface=Interfaces.ASGINL,
         http=HTTPModes.http1,
         http1_settings=HTTP1Settings(header_read_timeout=KEEP_ALIVE),
         websockets=False,
         workers=settings.WEB_CONCURRENCY,
-        blocking_threads=settings.WEB_THREADS,
+        backpressure=_connections(),
         respawn_failed_workers=True,
         workers_kill_timeout=GRACE,
         log_dictconfig=settings.LOGGING,
     ).serve(target_loader=partial(_load, os.getpid()), wrap_loader=False)
 
 
+def _connections() -> int:
+    """As many as this process may have files for, which are as many as it can get."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    files = MOST_CONNECTIONS + OTHER_FILES
+    if hard != resource.RLIM_INFINITY:
+        files = min(files, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (files, hard))
+    return max(1, files - OTHER_FILES)
+
+
 def _load(parent: int) -> Any:
-    """The WSGI application, in each process that answers.
+    """The application, in each process that answers.
 
     It is loaded before they are forked: so they share its memory, and one that takes the
     place of another is there at once. Each opens its own connections.
@@ -68,7 +96,18 @@ def _load(parent: int) -> Any:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     # Or it would hold the port, and answer on it, when its parent was killed.
     tether(parent)
-    return application
+    bodies = Bodies(
+        small=settings.SCHEDULER_MAX_BODY_BYTES,
+        room=ROOM * settings.SCHEDULER_MAX_BODY_BYTES,
+        patience=settings.SCHEDULER_BODY_TIMEOUT,
+    )
+    return Front(
+        application,
+        bodies,
+        threads=settings.WEB_THREADS,
+        most=early.most_bytes,
+        refuse=early.refuse,
+    )
 
 
 if __name__ == "__main__":

@@ -143,6 +143,11 @@ class _Planned(NamedTuple):
     is_open: bool
 
 
+class _Cover(NamedTuple):
+    first: datetime
+    last: datetime
+
+
 class _Recorded(NamedTuple):
     at: datetime
     run_id: UUID
@@ -194,6 +199,7 @@ def _lay(
         if row.what and since <= row.until < until
     ][-NAMED:]
     planned = _planned(_spans(rows), since, until)
+    covers = _covers(task_id, since, until)
     recorded = _recorded(task_id, since, until)
     for seen, (plan, run) in enumerate(_side_by_side(planned, recorded)):
         if seen == MOST:
@@ -204,7 +210,7 @@ def _lay(
                 f"at {written(at)}",
             )
         if plan is not None:
-            _count_planned(found, plan, run)
+            _count_planned(found, plan, run, covers)
         elif run is not None:
             _count_unplanned(found, run)
     return found
@@ -227,10 +233,15 @@ def _side_by_side(
             plan, run = next(planned, None), next(recorded, None)
 
 
-def _count_planned(found: Account, plan: _Planned, run: _Recorded | None) -> None:
+def _count_planned(
+    found: Account, plan: _Planned, run: _Recorded | None, covers: list[_Cover]
+) -> None:
     found.planned += 1
     if run is not None:
         found.outcomes[OUTCOME.get(RunState(run.state), Outcome.UNDER_WAY)] += 1
+        return
+    if any(first <= plan.at <= last for first, last in covers):
+        found.outcomes[Outcome.MISSED] += 1
         return
     if plan.is_open:
         found.outcomes[Outcome.UNDER_WAY] += 1
@@ -367,6 +378,13 @@ def _of_span(span: Span, since: datetime) -> Iterator[_Planned]:
     except ScheduleError:
         # Fields that cannot be read plan nothing.
         return
+
+
+def _covers(task_id: UUID, since: datetime, until: datetime) -> list[_Cover]:
+    """The runs that stand for many fire times in a row, which were all missed."""
+    runs = Run.objects.filter(task=task_id, covers_until__gte=since)
+    found = runs.filter(scheduled_for__lt=until)
+    return list(map(_Cover._make, found.values_list("scheduled_for", "covers_until")))
 
 
 def _recorded(task_id: UUID, since: datetime, until: datetime) -> Iterator[_Recorded]:

@@ -13,7 +13,9 @@ import socket
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
+from uuid import UUID
 
 from celery import signals
 from celery.beat import Scheduler, SchedulingError, Service
@@ -21,20 +23,20 @@ from django.conf import settings
 from django.db import Error as DatabaseError
 from django.db import connection, transaction
 from django.db.models import F
-from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
 from django_celery_beat.schedulers import ModelEntry
 
+from scheduler_service import clock
 from tasks_api import (
     broker,
     changes,
     dispatch,
     exporter,
     heartbeats,
+    isolation,
     long_work,
     outlook,
     periodic,
-    services,
     tallies,
     waking,
 )
@@ -82,6 +84,8 @@ class TenantScheduler(Scheduler):
         self._missing = _MissingWorkers()
         self._outages = _Outages()
         self._nobodys = _NobodysTasks(self)
+        self._parts = isolation.Parts()
+        self._said = ""
         self._watch = BeatWatch()
         exporter.serve("beat", self._watch.complaint)
 
@@ -89,38 +93,55 @@ class TenantScheduler(Scheduler):
         """Fire what is due; returns how many seconds to sleep."""
         self._watch.ticked()
         try:
-            return self._tick()
-        except DatabaseError as error:
-            logger.warning("The database does not answer: %s", error)
+            sleep = self._tick()
+            self._said = ""
+            return sleep
+        except isolation.DatabaseAway as error:
+            if str(error) != self._said:
+                logger.warning("The database does not answer: %s", error)
+            self._said = str(error)
             connection.close()
             return 1.0
 
     def _tick(self) -> float:
-        self._missing.follow()
-        seen, seen_at = self._looks.look(at_most=LONGEST_SLEEP), time.monotonic()
+        run = self._parts.run
+        run("Looking for workers", self._missing.follow, None)
+        look = partial(self._looks.look, at_most=LONGEST_SLEEP)
+        seen, seen_at = run("The look around", look, outlook.BLIND), time.monotonic()
         since = self._looks.since
-        leases_until = self._outages.leases_until(seen.now, seen_at)
-        due = dispatch.NOTHING
-        if seen.has_due_tasks:
-            due = dispatch.dispatch_due(since=since.fire_at)
-        self._ring(due)
-        woken = dispatch.NOTHING
-        if seen.has_waking_runs:
-            woken = waking.wake_due(leases_until=leases_until, since=since.wake_at)
-            self._expire(since.wake_at)
-        self._ring(woken)
-        if self._edits.follow(seen.edited_at):
-            self._nobodys.reload()
-        self._nobodys.fire_due()
-        over = 0
-        if seen.has_past_tasks:
-            over = tallies.end_what_is_over(since=since.ends_at)
-        has_more = seen.has_open_changes and changes.settle(since=since.change_id)
-        self._say_alive()
+        is_full = run("Dispatch", partial(self._dispatch, seen, since), False)
+        is_full |= run("Waking", partial(self._wake, seen, seen_at, since), False)
+        run("Following edits", partial(self._follow_edits, seen), None)
+        run("Tasks of no tenant", self._nobodys.fire_due, None)
+        is_full |= run("Ending what is over", partial(_end, seen, since), False)
+        is_full |= run("Settling changes", partial(_settle, seen, since), False)
+        run("Saying that it is alive", self._say_alive, None)
         # A full batch means that more may be waiting, so come straight back.
-        if due.is_full or woken.is_full or has_more or over == dispatch.BATCH:
+        if is_full:
             return 0.0
         return max(0.0, seen.next_exact_in - (time.monotonic() - seen_at))
+
+    def _dispatch(self, seen: outlook.Outlook, since: outlook.Since) -> bool:
+        if not seen.has_due_tasks:
+            return False
+        due = isolation.dispatch_due(since=since.fire_at)
+        self._ring(due)
+        return due.is_full
+
+    def _wake(
+        self, seen: outlook.Outlook, seen_at: float, since: outlook.Since
+    ) -> bool:
+        leases_until = self._outages.leases_until(seen.now, seen_at)
+        if not seen.has_waking_runs:
+            return False
+        woken = waking.wake_due(leases_until=leases_until, since=since.wake_at)
+        self._ring(woken)
+        self._expire(since.wake_at)
+        return woken.is_full
+
+    def _follow_edits(self, seen: outlook.Outlook) -> None:
+        if self._edits.follow(seen.edited_at):
+            self._nobodys.reload()
 
     def _expire(self, since: datetime | None) -> None:
         """End the long work whose deadline has passed."""
@@ -147,6 +168,16 @@ class TenantScheduler(Scheduler):
         super().close()
 
 
+def _end(seen: outlook.Outlook, since: outlook.Since) -> bool:
+    if not seen.has_past_tasks:
+        return False
+    return tallies.end_what_is_over(since=since.ends_at) == dispatch.BATCH
+
+
+def _settle(seen: outlook.Outlook, since: outlook.Since) -> bool:
+    return seen.has_open_changes and changes.settle(since=since.change_id)
+
+
 class _Edits:
     """Notices when somebody edits schedules by the usual means, and follows."""
 
@@ -157,10 +188,12 @@ class _Edits:
         """Make tasks follow edits up to a moment; True when there may have been any."""
         if edited_at == self._followed:
             return False
+        before: set[UUID] = set()
         while drifted := periodic.drifted(limit=dispatch.BATCH):
-            if not services.adopt_edits(drifted):
-                # Another beat has them in hand.
+            if before.issuperset(drifted) or not isolation.adopt_edits(drifted):
+                # Another beat has them in hand, or nobody can follow them.
                 return True
+            before.update(drifted)
         self._followed = edited_at
         return True
 
@@ -244,12 +277,27 @@ class _Look:
     pk: int = field(compare=False)
 
 
+class _Entry(ModelEntry):  # type: ignore[misc]  # it has no types
+    """A periodic task at a moment of the database's clock, whatever this machine's says."""
+
+    def __init__(self, row: PeriodicTask, now: datetime, **kwargs: Any) -> None:
+        self._now = now
+        super().__init__(row, **kwargs)
+        zone = getattr(self.schedule, "tz", UTC)
+        self.schedule.nowfun = lambda: now.astimezone(zone)
+
+    def _default_now(self) -> datetime:
+        return self._now
+
+
 class _NobodysTasks:
     """The periodic tasks of no tenant: sent as django-celery-beat promises, by one beat."""
 
     def __init__(self, scheduler: Scheduler) -> None:
         self._scheduler = scheduler
         self._looks: list[_Look] = []
+        # What was said of which row, as it was then.
+        self._said: dict[int, tuple[str, datetime | None]] = {}
 
     def reload(self) -> None:
         self._looks = [_Look(0.0, pk) for pk in periodic.nobodys()]
@@ -264,14 +312,16 @@ class _NobodysTasks:
         """Send one if it is due and no other beat has it; returns when to look again."""
         try:
             entry, before, wait = self._claim(pk)
-        except DatabaseError:
-            raise
-        except Exception:
-            # Whatever is wrong with one row must not stop the beat.
-            logger.exception("Periodic task %s cannot be computed.", pk)
-            return LOOK_AGAIN
-        if entry is not None:
-            self._send(entry, before)
+        except Exception as error:
+            if isolation.is_of_the_server(error):
+                raise
+            # Whatever is wrong with one row must not stop the beat, nor fill its log.
+            self._say(pk, f"cannot be computed, and is passed over: {error}")
+            # Whoever changes it has us look at once.
+            return LONGEST_LOOK
+        if entry is None:
+            return max(0.0, min(wait, LONGEST_LOOK))
+        self._send(entry, before)
         return max(0.0, min(wait, LONGEST_LOOK))
 
     @transaction.atomic(durable=True)
@@ -282,12 +332,13 @@ class _NobodysTasks:
             return None, None, LOOK_AGAIN
         before = row.last_run_at
         # Made from a row that is locked, its own saves can undo nobody's edit.
-        entry = ModelEntry(row, app=self._scheduler.app)
+        now = clock.now()
+        entry = _Entry(row, now, app=self._scheduler.app)
         is_due, wait = entry.is_due()
         if not is_due:
             return None, None, wait
         PeriodicTask.objects.filter(pk=pk).update(
-            last_run_at=timezone.now(), total_run_count=F("total_run_count") + 1
+            last_run_at=now, total_run_count=F("total_run_count") + 1
         )
         return entry, before, LOOK_AGAIN
 
@@ -296,6 +347,16 @@ class _NobodysTasks:
             self._scheduler.apply_async(entry, advance=False)
         except SchedulingError as error:
             # Not sent means not run: it stays due until the broker is back.
-            logger.warning("%s", error)
+            self._say(entry.model.pk, f"is not sent, and stays due: {error}")
             rows = PeriodicTask.objects.filter(pk=entry.model.pk)
             rows.update(last_run_at=before, total_run_count=F("total_run_count") - 1)
+        else:
+            self._said.pop(entry.model.pk, None)
+
+    def _say(self, pk: int, trouble: str) -> None:
+        """Tell of a row's trouble, once for each change of it."""
+        row = PeriodicTask.objects.filter(pk=pk).values_list("name", "date_changed")
+        name, changed_at = row.first() or (str(pk), None)
+        if self._said.get(pk) != (trouble, changed_at):
+            logger.warning("The periodic task %r %s", name, trouble)
+        self._said[pk] = trouble, changed_at

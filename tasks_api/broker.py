@@ -13,7 +13,7 @@ import redis
 from celery import current_app
 from kombu.exceptions import OperationalError
 
-from scheduler_service.embedded import redis_client_url
+from scheduler_service.brokers import connected
 
 logger = logging.getLogger(__name__)
 
@@ -21,6 +21,18 @@ DELIVER = "tasks_api.tasks.deliver"
 TELL_ENDS = "tasks_api.tasks.tell_ends"
 # Runs in one message: Celery's own work for a message is then some microseconds a run.
 PER_MESSAGE = 500
+# The key that is written to find out whether writes work.
+TRIAL = "scheduler.trial"
+REPLICA = (
+    "Redis is a read-only replica, which takes no messages: REDIS_URL must name the "
+    "master, or Sentinels that know it."
+)
+FULL = "Redis is full, and takes no messages: raise its maxmemory, or empty what else is in it."
+REFUSES = "Redis refuses what this service needs: {}"
+EVICTS = (
+    "Redis has maxmemory-policy {}, which silently drops messages when its memory is "
+    "full. Set it to noeviction."
+)
 
 
 def ring(run_ids: Sequence[UUID]) -> list[UUID]:
@@ -56,29 +68,48 @@ def _send(name: str, run_ids: Sequence[UUID]) -> None:
     )
 
 
-def eviction_policy(url: str) -> str:
-    """What Redis does when its memory is full; must be `noeviction`.
+class Unfit(Exception):
+    """Why this Redis is of no use to workers, in a sentence."""
 
-    Raises redis.RedisError when it cannot be asked.
+
+class UnfitForNow(Unfit):
+    """It may pass without an operator, so that a start need not fail for it."""
+
+
+def try_out(url: str, *, timeout: float = 1.0) -> None:
+    """Do what beats and workers need: write, to a Redis that forgets nothing.
+
+    Raises Unfit, or redis.RedisError when it does not answer.
     """
-    with redis.Redis.from_url(
-        redis_client_url(url), socket_timeout=3, socket_connect_timeout=3
-    ) as client:
-        return str(client.info("memory")["maxmemory_policy"])
+    try:
+        with connected(url, timeout=timeout) as client:
+            policy = client.info("memory")["maxmemory_policy"]
+            client.set(TRIAL, 1, ex=60)
+    except redis.ReadOnlyError as error:
+        raise Unfit(REPLICA) from error
+    except redis.OutOfMemoryError as error:
+        raise UnfitForNow(FULL) from error
+    except (redis.AuthenticationError, redis.exceptions.NoPermissionError) as error:
+        raise Unfit(REFUSES.format(error)) from error
+    except redis.ResponseError as error:
+        raise UnfitForNow(REFUSES.format(error)) from error
+    if policy != "noeviction":
+        raise Unfit(EVICTS.format(policy))
 
 
 def depth(url: str) -> int:
     """How many messages wait for a worker. Raises redis.RedisError."""
-    with redis.Redis.from_url(
-        redis_client_url(url), socket_timeout=1, socket_connect_timeout=1
-    ) as client:
+    with connected(url, timeout=1) as client:
         return int(client.llen(current_app.conf.task_default_queue))
 
 
-def parse_ids(texts: Sequence[str]) -> Iterator[UUID]:
-    """The run ids of a message; what is none is passed over."""
-    for text in texts:
+def parse_ids(texts: object) -> Iterator[UUID]:
+    """The run ids of a message; what is none is passed over, and said once."""
+    strange = 0
+    for text in texts if isinstance(texts, list | tuple) else [texts]:
         try:
-            yield UUID(hex=text)
+            yield UUID(hex=text)  # type: ignore[arg-type]  # that is asked here
         except (ValueError, AttributeError, TypeError):
-            logger.warning("A message holds something that is no run id.")
+            strange += 1
+    if strange:
+        logger.warning("A message holds what is no run id, %d times.", strange)

@@ -7,6 +7,8 @@ that has passed is without a run, also where no beat was alive to make one.
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
 from typing import NamedTuple
@@ -20,15 +22,18 @@ from tasks_api.arrays import array, columns
 from tasks_api.exceptions import ScheduleError
 from tasks_api.ids import KEY, free_id, id_of_fire_time
 from tasks_api.models import ScheduleChange
-from tasks_api.schedules import Schedule, first_after
+from tasks_api.schedules import Crowd, Schedule, crowd, first_after
 from tasks_api.specs import Misfire
 from tasks_api.states import RunState
 
 What = ScheduleChange.What
+logger = logging.getLogger(__name__)
 
 # Rows of runs in one transaction, and changes looked at in it.
 BATCH = 1000
 CHANGES = 100
+# Seconds of computing in it.
+TIME_TO_COMPUTE = 0.25
 
 MISSED = "Passed while nobody could fire it."
 # What became of the newest fire time, which would have been sent if a beat had come by.
@@ -129,6 +134,7 @@ class _Settled(NamedTuple):
     scheduled_for: datetime
     state: str
     reason: str
+    covers_until: datetime | None = None
 
 
 @transaction.atomic(durable=True)
@@ -145,12 +151,13 @@ def settle(*, limit: int = BATCH, since: int | None = None) -> bool:
         rows = [_Open._make(row) for row in cursor.fetchall()]
     if not rows:
         return False
+    until = time.thread_time() + TIME_TO_COMPUTE
     runs: list[_Settled] = []
     left: list[tuple[int, datetime | None]] = []
     for change in rows:
-        if len(runs) >= limit:
+        if left and (len(runs) >= limit or time.thread_time() > until):
             break
-        left.append((change.change_id, _settle(change, runs, limit=limit)))
+        left.append((change.change_id, _settle(change, runs, until, limit=limit)))
     _store(runs)
     with prepared() as cursor:
         cursor.execute(_LEFT, columns(left))
@@ -175,21 +182,29 @@ _LEFT = """
 """
 _SETTLE = f"""
     INSERT INTO tasks_api_run (id, task_id, tenant_id, scheduled_for, state, reason,
-        finished_at, exclusive, attempt_count, lost_count)
+        covers_until, finished_at, exclusive, attempt_count, lost_count)
     SELECT {free_id("named", moment="scheduled_for", tenant_id="tenant_id")},
-        task_id, tenant_id, scheduled_for, state, reason, now(), false, 0, 0
+        task_id, tenant_id, scheduled_for, state, reason, covers_until, now(), false, 0, 0
     FROM unnest(%s::uuid[], %s::uuid[], %s::bigint[], %s::timestamptz[], %s::text[],
-        %s::text[]) AS fire(named, task_id, tenant_id, scheduled_for, state, reason)
+        %s::text[], %s::timestamptz[])
+        AS fire(named, task_id, tenant_id, scheduled_for, state, reason, covers_until)
     ON CONFLICT DO NOTHING
     RETURNING id
 """  # noqa: S608 (constants)
 
 
-def _settle(change: _Open, runs: list[_Settled], *, limit: int) -> datetime | None:
+def _settle(
+    change: _Open, runs: list[_Settled], until: float, *, limit: int
+) -> datetime | None:
     """Add the runs of its fire times, up to a limit; returns where to go on."""
     try:
+        found = crowd(change.schedule(), change.open_from, change.at, spare=1)
+        if found is not None:
+            runs.append(_all_missed(change, found))
+            return first_after(change.schedule(), found.last)
         for moment, is_newest in _cut_off(change):
-            if len(runs) >= limit:
+            is_late = moment > change.open_from and time.thread_time() > until
+            if len(runs) >= limit or is_late:
                 return moment
             is_cancelled = is_newest and change.misfire != Misfire.SKIP
             reason = CANCELLED.get(What(change.what)) if is_cancelled else None
@@ -206,10 +221,24 @@ def _settle(change: _Open, runs: list[_Settled], *, limit: int) -> datetime | No
                     reason or MISSED,
                 )
             )
-    except ScheduleError:
-        # It has no fire times that anybody could name.
-        return None
+    except Exception as error:
+        # It has no fire times that anybody could name, and must not hold up the others.
+        if not isinstance(error, ScheduleError):
+            ids = {"task_id": change.task_id, "tenant_id": change.tenant_id}
+            logger.exception("What a change cut off cannot be computed.", extra=ids)
     return None
+
+
+def _all_missed(change: _Open, crowd: Crowd) -> _Settled:
+    return _Settled(
+        id_of_fire_time(change.run_key, change.task_id, crowd.first, change.tenant_id),
+        change.task_id,
+        change.tenant_id,
+        crowd.first,
+        RunState.MISSED,
+        crowd.reason(MISSED),
+        crowd.last,
+    )
 
 
 def _cut_off(change: _Open) -> Iterator[tuple[datetime, bool]]:

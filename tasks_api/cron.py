@@ -1,56 +1,45 @@
-"""Cron expressions: what clients write, and when the clocks of a zone say so.
+"""When the clock of a zone shows what the fields of a cron expression say.
 
 cronsim reads five or six fields and walks the calendar, on local times without a zone.
-This module puts the rest around it: years, the `@` forms, and the zone, whose clock is
-turned forth and back. Both are kept apart: an expression knows no zone, and a zone knows
-no expression.
+This module puts the rest around it: years, and the zone, whose clock is turned forth and
+back. Both are kept apart: an expression knows no zone, and a zone knows no expression.
+
+What is asked for comes from clients, so each computation has an end: it looks a hundred
+years ahead, and takes so many steps.
 """
 
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Iterator
+from copy import copy
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from itertools import takewhile
+from itertools import pairwise, takewhile
 from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
+from cronsim.cronsim import Field
 
+from tasks_api.effort import TooLong, allowance, spend
 from tasks_api.exceptions import ScheduleError
 
 SECOND = timedelta(seconds=1)
-LONGEST_TEXT = 500
-# How long the fields may be that django-celery-beat's columns hold.
-LONGEST = {
-    "minute": 240,
-    "hour": 96,
-    "day of month": 124,
-    "month": 64,
-    "day of week": 64,
-}
-FIELDS = ("second", *LONGEST)
+DAY = 24 * 3600
 YEARS = range(1970, 10_000)
-NICKNAMES = {
-    "@yearly": "0 0 1 1 *",
-    "@annually": "0 0 1 1 *",
-    "@monthly": "0 0 1 * *",
-    "@weekly": "0 0 * * 0",
-    "@daily": "0 0 * * *",
-    "@midnight": "0 0 * * *",
-    "@hourly": "0 * * * *",
-}
+LATEST = datetime.max  # noqa: DTZ901 (no zone on purpose)
+# What does not fire within so many years never fires again.
+HORIZON = 100
 # A pair of changes that undo each other lies further apart than this (Morocco's
 # Ramadan takes a month), so a walk in such steps finds every change.
 STRIDE = timedelta(days=7)
+# A step is a day or a clock that is looked at, some microseconds. A usual expression takes
+# a few to its next fire time, and the rarest, a weekday that is 29 February, some 1,200.
+MOST_STEPS = 5_000
+_STEPS = re.compile(r"(?P<first>\w+)-(?P<last>\w+)/(?P<step>[0-9]+)")
 _YEARS_ITEM = re.compile(r"(\*|[0-9]{1,4})(?:-([0-9]{1,4}))?(?:/([0-9]{1,4}))?")
-_DURATION = re.compile(r"(?:[0-9]+(?:\.[0-9]+)?(?:h|m|s|ms|us|µs|ns))+", re.ASCII)
-_DURATION_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(h|ms|m|s|us|µs|ns)", re.ASCII)
-_UNITS = {"h": 3600, "m": 60, "s": 1, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
-
-
-# What clients write.
 
 
 @dataclass(frozen=True)
@@ -74,72 +63,51 @@ class Dst:
 USUAL = Dst()
 
 
-@dataclass(frozen=True)
-class Text:
-    """What a client wrote: either fields or a span, and the zone before it, if any."""
+# What fields say.
 
-    zone: str | None
-    fields: Fields | None = None
-    every: timedelta | None = None
+
+def check(fields: Fields) -> None:
+    """Raises ScheduleError with a sentence where fields cannot be read."""
+    _calendar(fields.expression, fields.seconds)
+    _allowed_years(fields.years)
+
+
+class _Calendar(CronSim):
+    """cronsim's walk through the days, which counts its steps and ends at a moment."""
+
+    until = LATEST
+
+    def advance_day(self) -> bool:
+        before = self.dt
+        moved: bool = super().advance_day()
+        spend(1 + (self.dt - before).days)
+        if self.dt > self.until:
+            raise StopIteration
+        return moved
 
 
 @lru_cache(maxsize=5_000)
-def read(text: str) -> Text:
-    """Take a client's text apart. Raises ScheduleError with a sentence."""
-    if len(text) > LONGEST_TEXT:
-        raise ScheduleError(f"The expression has more than {LONGEST_TEXT} characters.")
-    zone, text = _zone_before(text.strip())
-    head, _, rest = text.partition(" ")
-    if head.lower() == "@every":
-        return Text(zone, every=_duration(rest.strip()))
-    if head.startswith("@"):
-        if (nickname := NICKNAMES.get(text.lower())) is None:
-            raise ScheduleError(f"{head} is none of {', '.join(NICKNAMES)} and @every.")
-        text = nickname
-    return Text(zone, fields=_fields(text.replace("?", "*").split()))
-
-
-def _zone_before(text: str) -> tuple[str | None, str]:
-    name, equals, rest = text.partition("=")
-    if not equals or name not in {"CRON_TZ", "TZ"}:
-        return None, text
-    zone, _, text = rest.partition(" ")
-    return known_zone(zone), text.strip()
-
-
-def known_zone(name: str) -> str:
-    """A zone of the IANA database, by its exact name."""
+def _calendar(expression: str, seconds: str) -> _Calendar:
+    parts = f"{seconds} {expression}".upper().split()
     try:
-        if len(name) <= 63:
-            ZoneInfo(name)
-            return name
-    except (KeyError, ValueError, OSError):
-        pass
-    raise ScheduleError(f"The time zone {name[:63]!r} is not known.")
-
-
-def _fields(parts: list[str]) -> Fields:
-    if not 5 <= len(parts) <= 7:
-        raise ScheduleError(
-            f"It has {len(parts)} fields instead of 5, 6 (with seconds first) or 7 "
-            "(with years last)."
-        )
-    years = parts.pop() if len(parts) == 7 else "*"
-    seconds = parts.pop(0) if len(parts) == 6 else "0"
-    expression = " ".join(parts)
-    for (name, longest), part in zip(LONGEST.items(), parts, strict=True):
-        if len(part) > longest:
-            raise ScheduleError(f"The {name} has more than {longest} characters.")
-    _parsed(expression, seconds)
-    _allowed_years(years)
-    return Fields(expression, seconds, years)
-
-
-def _parsed(expression: str, seconds: str) -> CronSim:
-    try:
-        return CronSim(f"{seconds} {expression}", datetime(2000, 1, 1))  # noqa: DTZ001 (no zone on purpose)
+        text = " ".join(_in_its_range(*each) for each in enumerate(parts))
+        return _Calendar(text, datetime(2000, 1, 1))  # noqa: DTZ001 (no zone on purpose)
     except CronSimError as error:
         raise ScheduleError(_sentence(str(error))) from None
+
+
+def _in_its_range(index: int, part: str) -> str:
+    """A field in which no step leaves its range: cronsim takes `5-5/3` for `5/3`."""
+    return ",".join(_without_step(index, item) for item in part.split(","))
+
+
+def _without_step(index: int, item: str) -> str:
+    match = _STEPS.fullmatch(item)
+    if match is None or int(match["step"]) == 0:
+        return item
+    field = Field(index)
+    is_one = field.int(match["first"]) == field.int(match["last"])
+    return match["first"] if is_one else item
 
 
 def _sentence(error: str) -> str:
@@ -150,8 +118,8 @@ def _sentence(error: str) -> str:
 
 
 @lru_cache(maxsize=1000)
-def _allowed_years(text: str) -> frozenset[int] | None:
-    """The years of a field; None is all of them."""
+def _allowed_years(text: str) -> tuple[int, ...] | None:
+    """The years of a field, in order; None is all of them."""
     if text == "*":
         return None
     allowed: set[int] = set()
@@ -171,24 +139,7 @@ def _allowed_years(text: str) -> frozenset[int] | None:
         if not is_known or int(step or 1) == 0:
             raise ScheduleError("Its year field is not valid.")
         allowed.update(years[:: int(step or 1)])
-    return frozenset(allowed)
-
-
-def _duration(text: str) -> timedelta:
-    """Go's notation, such as 1h30m or 1.5h; whole seconds, the rest is dropped."""
-    if not _DURATION.fullmatch(text):
-        raise ScheduleError("@every takes a duration such as 90s, 15m or 1h30m.")
-    try:
-        total = sum(
-            float(number) * _UNITS[unit]
-            for number, unit in _DURATION_PART.findall(text)
-        )
-        every = timedelta(seconds=int(total + 1e-9))
-    except OverflowError:
-        raise ScheduleError("@every takes at most 68 years.") from None
-    if not SECOND <= every <= timedelta(seconds=2**31 - 1):
-        raise ScheduleError("@every takes at least a second, and at most 68 years.")
-    return every
+    return tuple(sorted(allowed))
 
 
 # When it is so.
@@ -204,27 +155,33 @@ def first_from(
     goes, with nothing in a gap and both passes of an overlap. Any other expression is a
     fixed local time: one in a gap fires when the gap is over, and one in an overlap in
     its first pass, unless `dst` says otherwise. Raises ScheduleError where the fields
-    cannot be read.
+    cannot be read, or it takes too long.
     """
-    minute, hour, *_ = fields.expression.split()
+    with allowance(MOST_STEPS, TooLong):
+        try:
+            return _first_from(fields, zone, moment, dst)
+        except OverflowError:
+            # Beyond the year 9999 in this zone or in UTC.
+            return None
+
+
+def _first_from(
+    fields: Fields, zone: str, moment: datetime, dst: Dst
+) -> datetime | None:
     if zone == "UTC":
         found = next(_matches(fields, _naive(moment, timedelta())), None)
         return found and found.replace(tzinfo=UTC)
     clock = ZoneInfo(zone)
-    try:
-        if minute.startswith("*") or hour.startswith("*"):
-            return _as_the_clock_goes(fields, clock, moment)
-        if not dst.runs_twice:
-            return _at_fixed_times(fields, clock, moment, dst)
-        # The clock as it goes is every pass of every time, and lacks what is in a gap.
-        passes = _as_the_clock_goes(fields, clock, moment)
-        if dst.skips_gap:
-            return passes
-        fixed = _at_fixed_times(fields, clock, moment, dst)
-        return min(filter(None, (passes, fixed)), default=None)
-    except OverflowError:
-        # Beyond the year 9999 in this zone or in UTC.
-        return None
+    if goes_by_the_clock(fields):
+        return _as_the_clock_goes(fields, clock, moment)
+    if not dst.runs_twice:
+        return _at_fixed_times(fields, clock, moment, dst)
+    # The clock as it goes is every pass of every time, and lacks what is in a gap.
+    passes = _as_the_clock_goes(fields, clock, moment)
+    if dst.skips_gap:
+        return passes
+    fixed = _at_fixed_times(fields, clock, moment, dst)
+    return min(filter(None, (passes, fixed)), default=None)
 
 
 def _at_fixed_times(
@@ -233,13 +190,21 @@ def _at_fixed_times(
     # A moment at the end of a gap belongs to the times in it, too; one before tells.
     before = moment.astimezone(UTC) - SECOND
     start = _naive(before, _offset(clock, before))
-    for local in _matches(fields, start):
+    until = _horizon(start)
+    while (local := next(_matches(fields, start, until), None)) is not None:
         instant = _first_pass(clock, local)
-        if instant < moment:
-            continue
-        if not dst.skips_gap or _naive(instant, _offset(clock, instant)) == local:
+        shown = _naive(instant, _offset(clock, instant))
+        if instant >= moment and (shown == local or not dst.skips_gap):
             return instant
+        # It is in a gap, or over: go on after the gap, or after the first pass.
+        change = _first_change(clock, instant, moment) if instant < moment else None
+        start = max(shown, local + ((change - instant) if change else SECOND))
     return None
+
+
+def instant_of(local: datetime, zone: str) -> datetime:
+    """When the clock of a zone shows a time, as for a fixed time of an expression."""
+    return _first_pass(ZoneInfo(zone), local)
 
 
 def _first_pass(clock: ZoneInfo, local: datetime) -> datetime:
@@ -259,16 +224,23 @@ def _as_the_clock_goes(
 ) -> datetime | None:
     """Within a span of one offset, local time is plain; so go from span to span."""
     start = moment.astimezone(UTC)
+    until = _horizon(_naive(start, _offset(clock, start)))
     while True:
         offset = _offset(clock, start)
-        local = next(_matches(fields, _naive(start, offset)), None)
+        local = next(_matches(fields, _naive(start, offset), until), None)
         found = None if local is None else (local - offset).replace(tzinfo=UTC)
+        near = start + STRIDE
+        is_far = found is not None and found > near
         # Nothing more in local time, unless it is turned back once more.
-        until = found or start + STRIDE
-        change = _first_change(clock, start, until)
-        if change is None:
+        change = _first_change(clock, start, near if is_far else found or near)
+        if change is not None:
+            start = change
+        elif local is None or not is_far:
             return found
-        start = change
+        else:
+            # No clock is turned back so far that it would show less than `start` again,
+            # so there is nothing before.
+            start = max(near, local.replace(tzinfo=UTC) - STRIDE)
 
 
 def quiet_week(fields: Fields, zone: str, moment: datetime) -> Iterator[datetime]:
@@ -284,8 +256,22 @@ def quiet_week(fields: Fields, zone: str, moment: datetime) -> Iterator[datetime
         return
     start = _naive(moment, offset)
     end = start + STRIDE
-    for local in takewhile(lambda local: local < end, _matches(fields, start)):
+    for local in takewhile(lambda local: local < end, _matches(fields, start, end)):
         yield (local - offset).replace(tzinfo=UTC)
+
+
+def least_interval(fields: Fields) -> int:
+    """The least seconds between two matches, of clocks that nobody changes."""
+    times = _calendar(fields.expression, fields.seconds)
+    first = last = 0
+    least = DAY
+    for size, values in ((1, times.seconds), (60, times.minutes), (3600, times.hours)):
+        ordered = sorted(values)
+        # From the last match in one of these to the first in the next.
+        between = [b - a for a, b in pairwise(ordered)]
+        least = min([least, *(each * size - (last - first) for each in between)])
+        first, last = ordered[0] * size + first, ordered[-1] * size + last
+    return min(least, DAY - (last - first))
 
 
 def goes_by_the_clock(fields: Fields) -> bool:
@@ -303,7 +289,8 @@ class Gap:
 
     def matches(self, fields: Fields) -> Iterator[datetime]:
         """Those that an expression asks for, in order."""
-        return takewhile(lambda local: local < self.end, _matches(fields, self.first))
+        times = _matches(fields, self.first, self.end)
+        return takewhile(lambda local: local < self.end, times)
 
 
 def gaps(zone: str, after: datetime, until: datetime) -> Iterator[Gap]:
@@ -318,30 +305,54 @@ def gaps(zone: str, after: datetime, until: datetime) -> Iterator[Gap]:
         change = _first_change(clock, change, until)
 
 
-def _matches(fields: Fields, start: datetime) -> Iterator[datetime]:
-    """Local times from `start` on, in order, as if no clock were ever changed."""
+def _matches(
+    fields: Fields, start: datetime, until: datetime | None = None
+) -> Iterator[datetime]:
+    """Local times from `start` on, in order, as if no clock were ever changed.
+
+    Those up to `until`, or to the horizon, and perhaps one that is later.
+    """
+    until = until or _horizon(start)
     years = _allowed_years(fields.years)
-    walk = _walk(fields, start)
-    while (local := next(walk, None)) is not None:
-        if years is None or local.year in years:
-            yield local
-            continue
-        later = [year for year in years if year > local.year]
-        if not later:
+    at = start
+    while True:
+        year = _year_from(years, at.year)
+        if year is None or year > until.year:
             return
-        walk = _walk(fields, datetime(min(later), 1, 1))  # noqa: DTZ001 (no zone on purpose)
+        if year > at.year:
+            at = datetime(year, 1, 1)  # noqa: DTZ001 (no zone on purpose)
+        for local in _walk(fields, at, until):
+            if _year_from(years, local.year) != local.year:
+                at = local
+                break
+            yield local
+        else:
+            return
 
 
-def _walk(fields: Fields, start: datetime) -> Iterator[datetime]:
+def _year_from(years: tuple[int, ...] | None, year: int) -> int | None:
+    if years is None:
+        return year
+    index = bisect_left(years, year)
+    return years[index] if index < len(years) else None
+
+
+def _walk(fields: Fields, start: datetime, until: datetime) -> Iterator[datetime]:
+    walk = copy(_calendar(fields.expression, fields.seconds))
     # cronsim looks strictly after whole seconds.
-    before = start - timedelta(microseconds=1)
+    walk.dt = (start - timedelta(microseconds=1)).replace(microsecond=0)
+    walk.until = until
+    spend(1)
     try:
-        yield from CronSim(f"{fields.seconds} {fields.expression}", before)
-    except CronSimError as error:
-        raise ScheduleError(_sentence(str(error))) from None
+        yield from walk
     except (OverflowError, ValueError):
         # It has come to the end of the calendar.
         return
+
+
+def _horizon(start: datetime) -> datetime:
+    hundred_years = timedelta(days=366 * HORIZON)
+    return min(start, LATEST - hundred_years) + hundred_years
 
 
 def _naive(moment: datetime, offset: timedelta) -> datetime:
@@ -359,6 +370,7 @@ def _first_change(clock: ZoneInfo, after: datetime, until: datetime) -> datetime
     offset = _offset(clock, after)
     low = after
     while low < until:
+        spend(1)
         high = min(low + STRIDE, until)
         if _offset(clock, high) != offset:
             return _bisect(clock, low, high, offset)

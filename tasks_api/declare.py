@@ -42,11 +42,15 @@ class Action(StrEnum):
 
 @dataclass(frozen=True)
 class Wanted:
-    """One task of the list. Without a spec it is over; `is_paused` None is as it is."""
+    """One task of the list. Without a spec it is over."""
 
     name: str
     spec: TaskSpec | None
-    is_paused: bool | None
+
+    @property
+    def is_paused(self) -> bool | None:
+        """None is as it is."""
+        return self.spec.is_paused if self.spec else None
 
 
 @dataclass(frozen=True)
@@ -197,7 +201,8 @@ def _set_paused(
             for each in wanted
             if each.spec
             and each.is_paused is is_paused
-            and was_paused.get(ids_of[each.name], False) is not is_paused
+            # What is new is so already.
+            and was_paused.get(ids_of[each.name], is_paused) is not is_paused
         ]
         for is_paused in (True, False)
     }

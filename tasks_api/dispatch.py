@@ -8,7 +8,9 @@ the database's, so a process whose own clock is off fires neither early nor twic
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
@@ -19,7 +21,7 @@ from django.db import transaction
 from scheduler_service.statements import prepared
 from tasks_api import changes, metrics, overlap, periodic, schedules
 from tasks_api.arrays import array, columns
-from tasks_api.exceptions import ScheduleError
+from tasks_api.exceptions import ScheduleError, reason_of
 from tasks_api.ids import KEY, free_id_of_fire_time, id_of_fire_time
 from tasks_api.specs import Misfire, Overlap
 from tasks_api.states import RING_AGAIN, RunState
@@ -31,6 +33,9 @@ logger = logging.getLogger(__name__)
 BATCH = 1000
 # In how many parts a flood follows what workers have begun of it.
 REFILLS = 5
+# Seconds of computing in one claim. Less than the look-ahead, so that what waits for its
+# commit is not late.
+TIME_TO_COMPUTE = 0.25
 # Beyond so many, catching up is likelier to hurt the target than to help anybody.
 MOST_MADE_UP = 100
 
@@ -45,6 +50,7 @@ class _DueTask(NamedTuple):
     overlap: str
     misfire: str
     catchup_window: int | None
+    surface: str
     now: datetime
     run_key: bytes
     stored: periodic.Stored
@@ -103,21 +109,48 @@ def dispatch_due(*, limit: int = BATCH, since: datetime | None = None) -> Dispat
     if shares == []:
         # Whoever has something due has enough that waits. Workers first.
         return Dispatched([], is_full=False)
-    locked = _fire_plain(limit, shares, since)
-    run_ids = locked.run_ids + _fire_others(locked.others, limit=limit)
+    locked = _fire_plain(limit, shares, since=since)
+    others = _fire_others(locked.others, limit=limit)
     is_full = locked.due == limit if shares is None else locked.due > 0
-    return Dispatched(run_ids, is_full=is_full)
+    return Dispatched(
+        locked.run_ids + others.run_ids, is_full=is_full or others.is_full
+    )
 
 
-def _fire_others(tasks: Sequence[_DueTask], *, limit: int) -> list[UUID]:
-    """Fire what needs more thought than a statement has; returns the runs to ring for."""
+def due_ids(limit: int) -> list[UUID]:
+    """The tasks that are due, the earliest first, whoever has them in hand."""
+    with prepared() as cursor:
+        cursor.execute(
+            _from(None, _DUE_IDS).replace("{limit}", str(limit)),
+            {"look_ahead": settings.SCHEDULER_LOOK_AHEAD},
+        )
+        return [task_id for (task_id,) in cursor.fetchall()]
+
+
+@transaction.atomic(durable=True)
+def dispatch_one(task_id: UUID) -> list[UUID]:
+    """Do for one task, if it is due, what dispatch_due() does for many."""
+    locked = _fire_plain(1, task_id=task_id)
+    return locked.run_ids + _fire_others(locked.others, limit=BATCH).run_ids
+
+
+def _fire_others(tasks: Sequence[_DueTask], *, limit: int) -> Dispatched:
+    """Fire what needs more thought than a statement has; full if there was no time for all.
+
+    What there was no time for stays as it is, and due.
+    """
     if not tasks:
-        return []
-    moves, runs = [], []
+        return NOTHING
+    moves, runs, left = [], [], 0
     edited = [task.task_id for task in tasks if task.is_edited]
     edited_at = changes.close(edited, changes.What.EDITED) if edited else None
+    time_left = _TimeLeft(task.tenant_id for task in tasks)
     for task in tasks:
-        move, made = _fire(task, limit=limit, edited_at=edited_at)
+        if not task.is_edited and not time_left.has(task.tenant_id):
+            left += 1
+            continue
+        with time_left.taken_by(task.tenant_id):
+            move, made = _fire(task, limit=limit, edited_at=edited_at)
         moves.append(move)
         runs.extend(made)
     runs = overlap.with_free_ids(runs)
@@ -128,7 +161,30 @@ def _fire_others(tasks: Sequence[_DueTask], *, limit: int) -> list[UUID]:
     _move(moves)
     _count(_fired(tasks, runs, set(made_run_ids)))
     waiting = {run.run_id for run in runs if run.is_next}
-    return [run_id for run_id in made_run_ids if run_id not in waiting] + moved_up
+    ringing = [run_id for run_id in made_run_ids if run_id not in waiting] + moved_up
+    return Dispatched(ringing, is_full=left > 0)
+
+
+class _TimeLeft:
+    """Shares the time for computing in one claim among the tenants in it.
+
+    The claim holds rows of all of them, so none may make the others wait. Each computes
+    at least once.
+    """
+
+    def __init__(self, tenant_ids: Iterable[int]) -> None:
+        tenants = set(tenant_ids)
+        self._left = dict.fromkeys(tenants, TIME_TO_COMPUTE / len(tenants))
+
+    def has(self, tenant_id: int) -> bool:
+        return self._left[tenant_id] > 0
+
+    @contextmanager
+    def taken_by(self, tenant_id: int) -> Iterator[None]:
+        # Of this thread alone: a busy machine takes no time away from anybody.
+        before = time.thread_time()
+        yield
+        self._left[tenant_id] -= time.thread_time() - before
 
 
 def _fired(
@@ -225,7 +281,9 @@ def _shares(limit: int, since: datetime | None) -> list[_Share]:
 def _fire_plain(
     limit: int,
     shares: Sequence[_Share] | None = None,
+    *,
     since: datetime | None = None,
+    task_id: UUID | None = None,
 ) -> _Locked:
     """Lock what is due, and fire at once what is plain.
 
@@ -234,13 +292,15 @@ def _fire_plain(
     worth a statement that does without us. It decides as schedules.due() does; a test
     compares the two.
     """
+    statement = _FIRE_EARLIEST if shares is None else _FIRE_SHARES
+    if task_id is not None:
+        statement = _FIRE_ONE
     with prepared() as cursor:
         cursor.execute(
-            _from(since, _FIRE_EARLIEST if shares is None else _FIRE_SHARES).replace(
-                "{limit}", str(limit)
-            ),
+            _from(since, statement).replace("{limit}", str(limit)),
             {
                 "since": since,
+                "task": task_id,
                 "tenants": array(share.tenant_id for share in shares or ()),
                 "shares": array(share.most for share in shares or ()),
                 "look_ahead": settings.SCHEDULER_LOOK_AHEAD,
@@ -250,7 +310,7 @@ def _fire_plain(
         )
         rows = cursor.fetchall()
     others = [
-        _DueTask._make([*row[2:13], periodic.Stored._make(row[13:])])
+        _DueTask._make([*row[2:14], periodic.Stored._make(row[14:])])
         for row in rows
         if row[2] is not None
     ]
@@ -266,6 +326,7 @@ _IS_DUE = """
         AND (task.overlap = 'allow' OR task.next_fire_at <= now())
 """
 _EARLIEST = f"{_IS_DUE} ORDER BY task.next_fire_at LIMIT {{limit}}"
+_DUE_IDS = f"SELECT task.id FROM tasks_api_task task WHERE {_EARLIEST}"  # noqa: S608 (a constant)
 _CHOSEN = "task.id IN (SELECT id FROM chosen)"
 # The earliest of each tenant, as many as its share is, and those alone that no other
 # beat has. The limit tells the planner how few they are, or it reads all tasks for them.
@@ -289,7 +350,8 @@ _FIRE = f"""
     WITH {{chosen}} due AS MATERIALIZED (
         SELECT task.id, task.tenant_id, task.periodic_task_id, task.next_fire_at,
             task.last_fire_at, task.planned_from, task.overlap, task.misfire,
-            task.catchup_window, now() AS at, {KEY} AS run_key, {periodic.COLUMNS},
+            task.catchup_window, task.surface, now() AS at, {KEY} AS run_key,
+            {periodic.COLUMNS},
             task.overlap IN ('allow', 'skip')
                 -- As far as it is in time anyway, this is for nobody to decide.
                 AND task.next_fire_at >= now() - make_interval(secs => CASE
@@ -350,7 +412,7 @@ _FIRE = f"""
     LEFT JOIN LATERAL (
         SELECT due.id, due.tenant_id, due.periodic_task_id, due.next_fire_at,
             due.last_fire_at, due.planned_from, due.overlap, due.misfire,
-            due.catchup_window, due.at, due.run_key,
+            due.catchup_window, due.surface, due.at, due.run_key,
             due.enabled, due.one_off, due.start_time, due.expires, due.every, due.period,
             due.clocked_time, due.minute, due.hour, due.day_of_month, due.month_of_year,
             due.day_of_week, due.timezone, due.solar_id, due.created_at,
@@ -364,6 +426,9 @@ _FIRE = f"""
     ),
 )
 _FIRE_EARLIEST = _FIRE.replace("{chosen}", "").replace("{due}", _EARLIEST)
+_FIRE_ONE = _FIRE.replace("{chosen}", "").replace(
+    "{due}", f"task.id = %(task)s::uuid AND {_IS_DUE}"
+)
 _FIRE_SHARES = _FIRE.replace("{chosen}", _CHOOSE).replace("{due}", _CHOSEN)
 
 
@@ -374,10 +439,18 @@ def _fire(
     try:
         if edited_at and task.is_edited:
             upcoming = periodic.first_fire(
-                task.stored, now=edited_at, last_fire_at=task.last_fire_at
+                task.stored,
+                now=edited_at,
+                last_fire_at=task.last_fire_at,
+                surface=task.surface,
             )
             return _moved(task, upcoming, task.last_fire_at), []
         schedule = periodic.schedule_from(task.stored)
+        periodic.refuse_too_often(schedule)
+        if found := schedules.crowd(
+            schedule, task.next_fire_at, task.now, spare=task.most
+        ):
+            return _passed_over(task, schedule, found)
         due = schedules.due(
             schedule,
             since=task.next_fire_at,
@@ -386,16 +459,28 @@ def _fire(
             grace=task.grace,
             most=task.most,
         )
-    except ScheduleError as error:
-        # One broken schedule must not hold up everybody else's.
+    except Exception as error:
+        # Whatever it is, it must not hold up everybody else's.
+        reason, is_foreseen = reason_of(error), isinstance(error, ScheduleError)
         ids = {"task_id": task.task_id, "tenant_id": task.tenant_id}
-        logger.warning("The task pauses: %s", error, extra=ids)
-        return _moved(task, None, task.last_fire_at, str(error)), []
+        cause = None if is_foreseen else error
+        logger.warning("The task pauses: %s", reason, extra=ids, exc_info=cause)
+        return _moved(task, None, task.last_fire_at, reason), []
     upcoming = None if task.stored.one_off and due.fires else due.next_fire_at
     runs = [_missed(task, moment, reason) for moment, reason in due.missed]
     runs += [_pending(task, moment) for moment in due.fires]
     last = due.fires[-1] if due.fires else due.missed[-1].moment
     return _moved(task, upcoming, last), runs
+
+
+def _passed_over(
+    task: _DueTask, schedule: schedules.Schedule, crowd: schedules.Crowd
+) -> tuple[_Move, list[overlap.NewRun]]:
+    """Write down a crowd of fire times as one run; what is left of them comes next."""
+    why = schedules.why_missed(schedule, crowd.first, task.now, task.grace, task.most)
+    run = _missed(task, crowd.first, crowd.reason(why))
+    upcoming = schedules.first_after(schedule, crowd.last)
+    return _moved(task, upcoming, crowd.last), [run._replace(covers_until=crowd.last)]
 
 
 def _moved(

@@ -13,7 +13,6 @@ import os
 import time
 from collections.abc import Iterable
 from functools import lru_cache
-from urllib.parse import urlsplit
 
 import redis
 from celery import current_app
@@ -21,8 +20,9 @@ from celery.events.event import get_exchange
 from celery.utils.time import utcoffset
 from kombu.exceptions import OperationalError
 
+from tasks_api.delivery.guard import host_of
 from tasks_api.delivery.record import Finished
-from tasks_api.delivery.retry import GiveUp, Open, Release, RetryAfter
+from tasks_api.delivery.retry import GiveUp, Open, PassOn, Release, RetryAfter
 
 logger = logging.getLogger(__name__)
 
@@ -74,7 +74,9 @@ def events_of(items: Iterable[Finished], hostname: str) -> str:
         }
     )[1:-1]
     events = [
-        _event(item, same) for item in items if not isinstance(item.verdict, Release)
+        _event(item, same)
+        for item in items
+        if not isinstance(item.verdict, Release | PassOn)
     ]
     return f"[{','.join(events)}]"
 
@@ -121,8 +123,3 @@ def _target(method: str, url: str, queue: str) -> str:
     if queue:
         return _quoted("(a pull queue)")
     return _quoted(f"({method} {host_of(url) or 'the callback URL'})")
-
-
-def host_of(url: str) -> str:
-    """The host of a target and its port, without anything that may be a secret."""
-    return urlsplit(url).netloc.rpartition("@")[2]

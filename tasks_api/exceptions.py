@@ -91,6 +91,13 @@ class ScheduleError(SchedulerError):
     code = "schedule_error"
 
 
+def reason_of(error: Exception) -> str:
+    """Why a task pauses whose schedule is in trouble."""
+    if isinstance(error, ScheduleError):
+        return str(error)
+    return f"Its schedule cannot be computed ({type(error).__name__}: {error})."
+
+
 class MessageExists(SchedulerError):
     """Its queue has a message of that name already."""
 

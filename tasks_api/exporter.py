@@ -8,6 +8,7 @@ import secrets
 import socket
 import threading
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from socketserver import ThreadingMixIn
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
@@ -15,6 +16,7 @@ from wsgiref.types import StartResponse, WSGIEnvironment
 
 from django.conf import settings
 
+from scheduler_service import logs
 from tasks_api import metrics
 
 logger = logging.getLogger(__name__)
@@ -23,12 +25,48 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 # Several processes of a machine share the setting: each takes the first port that is
 # free.
 PORTS = 16
+# To one process at once.
+MOST_CONNECTIONS = 16
+
+metrics.show(
+    "scheduler_log_lines_dropped",
+    "Lines of log that nobody read in time, since the start of the process.",
+    logs.dropped,
+)
 
 
 class _Server(ThreadingMixIn, WSGIServer):
+    """A thread for each connection, of which there are few: the oldest gives way, so
+    that nobody keeps a scrape out by connecting and saying nothing."""
+
     daemon_threads = True
     # A port that somebody else listens on is not ours to share.
     allow_reuse_port = False
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        # The oldest first.
+        self._open: dict[socket.socket, None] = {}
+        self._lock = threading.Lock()
+        super().__init__(*args, **kwargs)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        with self._lock:
+            self._open[request] = None
+            if len(self._open) > MOST_CONNECTIONS:
+                oldest = next(iter(self._open))
+                del self._open[oldest]
+                with suppress(OSError):
+                    oldest.shutdown(socket.SHUT_RDWR)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        with self._lock:
+            self._open.pop(request, None)
+        super().shutdown_request(request)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Who hangs up, or says nothing, is no event either."""
+        logger.debug("A connection to the metrics broke.", exc_info=True)
 
 
 class _Server6(_Server):
@@ -36,15 +74,20 @@ class _Server6(_Server):
 
 
 class _Handler(WSGIRequestHandler):
+    # Seconds of silence, after which a connection is closed.
+    timeout = 10
+
     def log_message(self, format: str, *args: Any) -> None:
         """Quiet: a scrape is no event."""
 
 
-def serve(kind: str, complaint: Callable[[], str]) -> WSGIServer | None:
+def serve(
+    kind: str, complaint: Callable[[], str], remark: Callable[[], str] = str
+) -> WSGIServer | None:
     """Answer from a thread of its own, if METRICS_PORT says where."""
     if not settings.METRICS_PORT:
         return None
-    app, kind_of_server = _App(kind, complaint), _Server
+    app, kind_of_server = _App(kind, complaint, remark), _Server
     if ":" in settings.HOST:
         kind_of_server = _Server6
     for port in range(settings.METRICS_PORT, settings.METRICS_PORT + PORTS):
@@ -63,9 +106,12 @@ def serve(kind: str, complaint: Callable[[], str]) -> WSGIServer | None:
 
 
 class _App:
-    def __init__(self, kind: str, complaint: Callable[[], str]) -> None:
+    def __init__(
+        self, kind: str, complaint: Callable[[], str], remark: Callable[[], str]
+    ) -> None:
         self._kind = kind
         self._complaint = complaint
+        self._remark = remark
 
     def __call__(
         self, environ: WSGIEnvironment, start_response: StartResponse
@@ -91,13 +137,16 @@ class _App:
         reason = self._complaint()
         body = {"kind": self._kind, "status": "stuck" if reason else "ok"}
         body |= {"reason": reason} if reason else {}
+        if remark := self._remark():
+            body["remark"] = remark
         status = "503 Service Unavailable" if reason else "200 OK"
         return status, "application/json", json.dumps(body).encode()
 
 
 def is_allowed(authorization: str) -> bool:
     """Whether METRICS_TOKEN is not set, or this header shows it."""
-    wanted = f"Bearer {settings.METRICS_TOKEN}".encode()
+    scheme, _, token = authorization.partition(" ")
     return not settings.METRICS_TOKEN or secrets.compare_digest(
-        authorization.encode("utf-8", "replace"), wanted
+        f"{scheme.lower()} {token.strip(' ')}".encode("utf-8", "replace"),
+        f"bearer {settings.METRICS_TOKEN}".encode(),
     )

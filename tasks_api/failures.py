@@ -9,9 +9,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
+from tasks_api.delivery.guard import host_of
 from tasks_api.delivery.record import Finished
 from tasks_api.delivery.retry import GiveUp, RetryAfter
-from tasks_api.events import host_of
 
 logger = logging.getLogger(__name__)
 

@@ -31,12 +31,14 @@ from tasks_api.delivery.record import (
 )
 from tasks_api.delivery.request import Claimed, Outcome
 from tasks_api.exceptions import NotNow, NotYourRun, RunNotFound
+from tasks_api.models import Run
 from tasks_api.specs import Overlap
 from tasks_api.states import FINAL, RunState
 
 EXPIRED = "The work was not done by its deadline"
 FAILED = "The target said that its work failed"
 NOT_OPEN = "Nobody is at work on this run"
+NOT_OF_THIS_RUN = "The token is not that of this run"
 TOO_LATE = "The deadline of this run has passed"
 OVER = "The run is over: {state}"
 ANOTHER = "Another attempt of this run has begun since"
@@ -218,6 +220,7 @@ def expire(*, limit: int = dispatch.BATCH, since: datetime | None = None) -> Set
 
 def _find(caller: Caller, run_id: UUID) -> tuple[_Row, int]:
     """A run, locked, and the turn that the caller speaks of."""
+    said = _turn_of(caller, run_id)
     with prepared() as cursor:
         cursor.execute(_LOCK_COUNTED, [[run_id]])
         cursor.execute(_FIND, [run_id])
@@ -225,22 +228,29 @@ def _find(caller: Caller, run_id: UUID) -> tuple[_Row, int]:
     if values is None:
         raise RunNotFound("Run not found")
     row = _row(values)
+    if said is not None:
+        return row, said
+    # A user means what it is at the moment, and knows of no attempt that was lost.
+    if row.state == RunState.PENDING:
+        raise NotNow(NOT_OPEN)
+    return row, row.turn
+
+
+def _turn_of(caller: Caller, run_id: UUID) -> int | None:
+    """The turn that a token speaks of; None for a user. Nothing is locked for others."""
     if isinstance(caller, User):
-        owner = {"tenant_id": row.run.tenant_id, "owner_id": row.owner_id}
-        if not caller.reaches(**owner):
+        if not Run.objects.reached_by(caller).filter(pk=run_id).exists():
             raise RunNotFound("Run not found")
-        # A user means what it is at the moment, and knows of no attempt that was lost.
-        if row.state == RunState.PENDING:
-            raise NotNow(NOT_OPEN)
-        return row, row.turn
+        return None
     turn = run_tokens.turn_of(caller, run_id, keys())
     if turn is None:
-        raise NotYourRun("The token is not that of this run")
-    return row, turn
+        raise NotYourRun(NOT_OF_THIS_RUN)
+    return turn
 
 
 def _row(values: tuple[Any, ...]) -> _Row:
-    run = Claimed._make((*values[:7], "", NO_LEASE, *values[7:15]))
+    # Nothing is sent here, so for which fire time it would be does not matter.
+    run = Claimed._make((*values[:7], "", NO_LEASE, *values[7:15], None, None))
     return _Row(run, values[15], RunState(values[16]), *values[17:])
 
 

@@ -15,18 +15,36 @@ from typing import Protocol
 from uuid import UUID
 
 import prometheus_client
+from django.conf import settings
 from prometheus_client import CollectorRegistry, ProcessCollector
-from prometheus_client.core import HistogramMetricFamily, Metric
+from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from tasks_api.delivery.record import Finished
-from tasks_api.delivery.retry import GiveUp, Release, Succeed
+from tasks_api.delivery.request import Trouble
+from tasks_api.delivery.retry import GiveUp, PassOn, Release, Succeed
 from tasks_api.states import FINAL, RunState
 
 # Each counter would have a twin that says when it was made.
 prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]  # it has no types
 REGISTRY = CollectorRegistry()
 ProcessCollector(registry=REGISTRY)
+
+
+class TimeZones(Collector):
+    """Which rules of time zones count in this process."""
+
+    def collect(self) -> Iterator[Metric]:
+        family = GaugeMetricFamily(
+            "scheduler_time_zones",
+            "1, for the rules of time zones that count: their version, and whose.",
+            labels=("version", "source"),
+        )
+        family.add_metric(settings.TIME_ZONE_RULES, 1)
+        yield family
+
+
+REGISTRY.register(TimeZones())
 
 NO_ANSWER = "none"
 _ENDS = {Succeed: RunState.SUCCEEDED, GiveUp: RunState.FAILED}
@@ -117,6 +135,17 @@ PREVENTED = _counter(
     "by",
     ("claim", "lease", "record"),
 )
+DROPPED = prometheus_client.Counter(
+    "scheduler_messages_dropped_total",
+    "Messages in the broker that no worker could read.",
+    registry=REGISTRY,
+)
+GIVEN_BACK = _counter(
+    "scheduler_given_back_total",
+    "Runs that a worker could not send and left to others, and why.",
+    "because",
+    tuple(Trouble),
+)
 
 
 def count_finished(finished: Sequence[Finished]) -> None:
@@ -126,6 +155,9 @@ def count_finished(finished: Sequence[Finished]) -> None:
     seconds: defaultdict[str, list[float]] = defaultdict(list)
     released = 0
     for run, outcome, verdict, started_at in finished:
+        if outcome.trouble and isinstance(verdict, Release | PassOn):
+            GIVEN_BACK.labels(outcome.trouble).inc()
+            continue
         if isinstance(verdict, Release):
             released += 1
             continue

@@ -64,6 +64,20 @@ class Outlook(NamedTuple):
     floor: Floor
 
 
+# What a beat goes by that could not look: there may be anything to do. Leases are not
+# judged by it.
+BLIND = Outlook(
+    now=datetime(1970, 1, 1, tzinfo=UTC),
+    edited_at=None,
+    has_due_tasks=True,
+    has_waking_runs=True,
+    has_open_changes=True,
+    has_past_tasks=True,
+    next_exact_in=1.0,
+    floor=GROUND,
+)
+
+
 def look(*, at_most: float, floor: Floor = GROUND) -> Outlook:
     """Look around; `next_exact_in` is `at_most` if nothing is due before."""
     with prepared() as cursor:

@@ -37,6 +37,7 @@ class NewRun(NamedTuple):
     finished_at: datetime | None
     exclusive: bool
     is_next: bool
+    covers_until: datetime | None = None
 
 
 def with_free_ids(runs: Sequence[NewRun]) -> list[NewRun]:
@@ -101,11 +102,11 @@ def _store(runs: Sequence[NewRun]) -> list[UUID]:
         cursor.execute(
             """
             INSERT INTO tasks_api_run (id, task_id, tenant_id, scheduled_for, state,
-                reason, wake_at, finished_at, exclusive, is_next, attempt_count,
-                lost_count)
+                reason, wake_at, finished_at, exclusive, is_next, covers_until,
+                attempt_count, lost_count)
             SELECT *, 0, 0 FROM unnest(%s::uuid[], %s::uuid[], %s::bigint[],
                 %s::timestamptz[], %s::text[], %s::text[], %s::timestamptz[],
-                %s::timestamptz[], %s::bool[], %s::bool[])
+                %s::timestamptz[], %s::bool[], %s::bool[], %s::timestamptz[])
             ON CONFLICT DO NOTHING
             RETURNING id
             """,

@@ -13,8 +13,8 @@ from datetime import UTC, datetime, timedelta
 from operator import attrgetter
 from typing import Any, NamedTuple
 from uuid import UUID
-from zoneinfo import ZoneInfo
 
+from django.conf import settings
 from django.db import connection
 from django_celery_beat.models import ClockedSchedule, IntervalSchedule, PeriodicTask
 
@@ -22,9 +22,20 @@ from scheduler_service.statements import prepared
 from tasks_api import tallies
 from tasks_api.arrays import array, columns
 from tasks_api.cron import Dst
+from tasks_api.cron_text import known_zone
 from tasks_api.exceptions import ScheduleError
 from tasks_api.models import Task
-from tasks_api.schedules import Cron, Interval, Once, Schedule, first_after
+from tasks_api.schedules import (
+    Cron,
+    Interval,
+    Once,
+    Schedule,
+    first_after,
+    least_interval,
+    on_grid,
+    put_off,
+)
+from tasks_api.specs import Surface
 
 # What the admin's "run selected tasks" sends, with the task's id.
 FIRE = "tasks_api.tasks.fire"
@@ -203,8 +214,8 @@ def stored_as(schedule: Schedule, *, created_at: datetime) -> Stored:
             return Stored(
                 True,
                 one_off=False,
-                start_time=start + offset,
-                expires=end and end + offset,
+                start_time=put_off(start, offset),
+                expires=put_off(end, offset),
                 every=every // SECOND,
                 period=str(IntervalSchedule.SECONDS),
                 created_at=created_at,
@@ -215,8 +226,8 @@ def stored_as(schedule: Schedule, *, created_at: datetime) -> Stored:
             return Stored(
                 True,
                 one_off=False,
-                start_time=start and start + offset,
-                expires=end and end + offset,
+                start_time=put_off(start, offset),
+                expires=put_off(end, offset),
                 minute=minute,
                 hour=hour,
                 day_of_month=day,
@@ -239,8 +250,11 @@ def schedule_from(stored: Stored) -> Schedule:
     if stored.clocked_time is not None:
         return Once(stored.clocked_time)
     offset = timedelta(seconds=stored.offset_seconds)
-    start = stored.start_time and stored.start_time - offset
-    end = stored.expires and stored.expires - offset
+    try:
+        start = on_grid(stored.start_time, offset)
+        end = on_grid(stored.expires, offset)
+    except OverflowError:
+        raise ScheduleError("It begins or ends before the calendar does.") from None
     if stored.every is not None and stored.period is not None:
         try:
             every = timedelta(**{stored.period: stored.every})
@@ -254,7 +268,7 @@ def schedule_from(stored: Stored) -> Schedule:
     if stored.minute is not None and stored.zone is not None:
         return Cron(
             _expression(stored),
-            _checked(stored.zone),
+            known_zone(stored.zone),
             start,
             end,
             seconds=stored.seconds or "0",
@@ -276,20 +290,31 @@ def _expression(stored: Stored) -> str:
     return " ".join("".join(str(field).split()) for field in fields)
 
 
-def _checked(zone: str) -> str:
-    try:
-        ZoneInfo(zone)
-    except (KeyError, ValueError):
-        raise ScheduleError(f"The time zone {zone} is not known.") from None
-    return zone
-
-
 def schedule_of(task: Task) -> Schedule:
     return schedule_from(stored_of(task))
 
 
+def refuse_too_often(schedule: Schedule, *, least: int = 1) -> None:
+    """Raises ScheduleError where less than so many seconds are between two fire times."""
+    if least == 1 and isinstance(schedule, Cron):
+        # It cannot say less.
+        return
+    if (found := least_interval(schedule)) < least:
+        raise ScheduleError(
+            f"It fires every {found:g} s, and {least} s are the least between two fires."
+        )
+
+
+def _least(schedule: Schedule, surface: str) -> int:
+    """The least seconds between two fires of a task. A `frequency` has its own setting."""
+    least: int = settings.SCHEDULER_MIN_CRON_INTERVAL
+    if isinstance(schedule, Interval) and surface == Surface.TASKS:
+        least = max(least, settings.SCHEDULER_MIN_FREQUENCY)
+    return least
+
+
 def first_fire(
-    stored: Stored, *, now: datetime, last_fire_at: datetime | None
+    stored: Stored, *, now: datetime, last_fire_at: datetime | None, surface: str
 ) -> datetime | None:
     """Where a task that is new, resumed or edited continues; None when nothing is left.
 
@@ -299,6 +324,7 @@ def first_fire(
     if not stored.enabled:
         return None
     schedule = schedule_from(stored)
+    refuse_too_often(schedule, least=_least(schedule, surface))
     if stored.one_off and last_fire_at is not None:
         return None
     if isinstance(schedule, Once):
@@ -570,6 +596,20 @@ def drifted(limit: int) -> list[UUID]:
             [limit],
         )
         return [task_id for (task_id,) in cursor.fetchall()]
+
+
+def take_for_followed(task_id: UUID) -> None:
+    """Let a task's plan be its schedule as it lies, whatever that is."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"""
+            UPDATE tasks_api_task SET planned_from = found.plan
+            FROM (SELECT task.id, {PLAN} AS plan FROM tasks_api_task task {JOINS}
+                WHERE task.id = %s) AS found
+            WHERE tasks_api_task.id = found.id
+            """,  # noqa: S608 (both are constants of this module)
+            [task_id],
+        )
 
 
 def nobodys() -> list[int]:

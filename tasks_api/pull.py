@@ -65,7 +65,9 @@ class Leased(NamedTuple):
 def enqueue(message: NewMessage) -> None:
     """Store a message. Raises MessageExists if its queue has one of that name."""
     if not _put([message]):
-        raise MessageExists("A job with this id is in this queue already")
+        raise MessageExists(
+            f"A job with the id {message.name} is in the queue {message.queue} already"
+        )
 
 
 def put(messages: Sequence[NewMessage]) -> None:

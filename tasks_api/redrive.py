@@ -131,20 +131,23 @@ _FIND = f"""
     ORDER BY run.scheduled_for LIMIT {{limit}}
 """  # noqa: S608 (constants)
 
-# Moments that are a microsecond apart, and past: a task has one run for each.
+# Moments that are a microsecond apart, and past: a task has one run for each. The slot is
+# that of the run which was the first one to be sent again.
 _MAKE = """
     WITH run AS (
         SELECT run.id, run.task_id, run.tenant_id, task.overlap,
+            coalesce(run.slot, run.scheduled_for) AS slot,
             (SELECT clock_timestamp()) - '1 microsecond'::interval
                 * row_number() OVER (ORDER BY run.scheduled_for DESC) AS at
         FROM tasks_api_run run JOIN tasks_api_task task ON task.id = run.task_id
         WHERE run.id = ANY(%(runs)s::uuid[])
     )
     INSERT INTO tasks_api_run (id, task_id, tenant_id, scheduled_for, state, reason,
-        wake_at, exclusive, is_next, attempt_count, lost_count, by_hand, redrive_of)
+        wake_at, exclusive, is_next, attempt_count, lost_count, by_hand, redrive_of,
+        slot)
     SELECT {id}, task_id, tenant_id, at, 'pending',
         CASE overlap WHEN 'queue_one' THEN %(waits)s ELSE '' END, now(),
-        overlap = 'skip', overlap = 'queue_one', 0, 0, true, id
+        overlap = 'skip', overlap = 'queue_one', 0, 0, true, id, slot
     FROM run ORDER BY at
     ON CONFLICT DO NOTHING
     RETURNING id, redrive_of, is_next, task_id

@@ -6,18 +6,24 @@ after a moment, or None when nothing is left. All the rest follows from it.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from itertools import takewhile
 from typing import NamedTuple
 from uuid import UUID
 
-from tasks_api import cron
+from tasks_api import cron, cron_text
+from tasks_api.effort import TooMuch, allowance
 from tasks_api.exceptions import ScheduleError
+from tasks_api.moments import written
 
 MICROSECOND = timedelta(microseconds=1)
+# Ends from here on stand for none, and are put off by nothing: no calendar goes further.
+FOREVER = datetime(9999, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -100,6 +106,20 @@ def spread(schedule: Schedule, window: int, task_id: UUID) -> Schedule:
     return replace(schedule, offset=timedelta(seconds=number % window))
 
 
+def put_off(moment: datetime | None, offset: timedelta) -> datetime | None:
+    """A start or an end as it is stored for a schedule with an offset."""
+    if moment is None or moment >= FOREVER:
+        return moment
+    return moment + offset
+
+
+def on_grid(moment: datetime | None, offset: timedelta) -> datetime | None:
+    """What put_off() made it of."""
+    if moment is None or moment - offset >= FOREVER:
+        return moment
+    return moment - offset
+
+
 def bare(schedule: Schedule) -> Schedule:
     """The schedule without what a task's policies make of it."""
     match schedule:
@@ -123,8 +143,8 @@ def read_cron(
     `@every` counts from the start, or from now. Raises ScheduleError with a sentence for
     what cannot be read, and for what never fires again.
     """
-    read = cron.read(text)
-    zone = cron.known_zone(zone) if zone is not None else None
+    read = cron_text.read(text)
+    zone = cron_text.known_zone(zone) if zone is not None else None
     if zone and read.zone and zone != read.zone:
         raise ScheduleError(f"It names two time zones, {read.zone} and {zone}.")
     if read.every is not None:
@@ -144,6 +164,16 @@ def read_cron(
     if first_after(schedule, now) is None:
         raise ScheduleError("It never fires again.")
     return schedule
+
+
+def least_interval(schedule: Schedule) -> float:
+    """The least seconds between two fire times."""
+    match schedule:
+        case Interval(every=every):
+            return every.total_seconds()
+        case Cron(expression=expression, seconds=seconds):
+            return cron.least_interval(cron.Fields(expression, seconds))
+    return float("inf")
 
 
 def first_after(schedule: Schedule, moment: datetime) -> datetime | None:
@@ -227,12 +257,10 @@ def due(
     missed, fires = [], []
     is_over = _is_over(schedule, now)
     for newer, moment in enumerate(reversed(passed)):
-        if is_over:
-            missed.append(Missed(moment, OVER))
-        elif grace is not None and now - moment > grace:
-            missed.append(Missed(moment, TOO_LATE.format(grace.total_seconds())))
-        elif newer >= newest:
-            missed.append(Missed(moment, _made_up(most)))
+        is_late = grace is not None and now - moment > grace
+        if is_over or is_late or newer >= newest:
+            why = why_missed(schedule, moment, now, grace, most)
+            missed.append(Missed(moment, why))
         else:
             fires.append(moment)
     return Due(tuple(reversed(missed)), tuple(reversed(fires)), upcoming)
@@ -241,6 +269,71 @@ def due(
 def _made_up(most: int) -> str:
     newest = "one is" if most == 1 else f"{most} are"
     return f"Passed while nobody could fire it; only the newest {newest} made up for."
+
+
+# More fire times than this that passed are written down together.
+MANY = 10_000
+# Of a cron they are counted, a hundred thousand at once where no clock changes.
+COUNTED = 100_000
+
+
+class Crowd(NamedTuple):
+    """Fire times in a row that are too many for each to be written down."""
+
+    size: int
+    first: datetime
+    last: datetime
+
+    def reason(self, why: str) -> str:
+        return f"{self.size:,} fire times, up to {written(self.last)}. {why}"
+
+
+def crowd(
+    schedule: Schedule, first: datetime, until: datetime, *, spare: int
+) -> Crowd | None:
+    """The fire times from the first up to a moment, without the newest, if they are many.
+
+    There may be more of them after the last one.
+    """
+    if isinstance(schedule, Once) or until - first < MANY * MICROSECOND:
+        return None
+    if isinstance(schedule, Interval):
+        return _crowd_of_interval(schedule, first, until, spare)
+    if until - first < timedelta(seconds=MANY):
+        return None
+    newest: deque[datetime] = deque(maxlen=spare + 1)
+    count = 0
+    with suppress(TooMuch), allowance(COUNTED, TooMuch):
+        for moment in between(schedule, first, until):
+            newest.append(moment)
+            count += 1
+    return Crowd(count - spare, first, newest[0]) if count - spare > MANY else None
+
+
+def _crowd_of_interval(
+    schedule: Interval, first: datetime, until: datetime, spare: int
+) -> Crowd | None:
+    end = put_off(schedule.end, schedule.offset)
+    last = until if end is None else min(until, end)
+    count = (last - first) // schedule.every + 1 - spare
+    if count <= MANY:
+        return None
+    return Crowd(count, first, first + (count - 1) * schedule.every)
+
+
+def why_missed(
+    schedule: Schedule,
+    moment: datetime,
+    now: datetime,
+    grace: timedelta | None,
+    most: int,
+) -> str:
+    """Why a fire time is missed that is none of the newest."""
+    if _is_over(schedule, now):
+        return OVER
+    if grace is not None and now - moment > grace:
+        return TOO_LATE.format(grace.total_seconds())
+    return _made_up(most)
 
 
 # A fire time at the very end still runs when its turn comes this much later.
@@ -252,4 +345,5 @@ def _is_over(schedule: Schedule, now: datetime) -> bool:
         case Once():
             return False
         case Interval(end=end, offset=offset) | Cron(end=end, offset=offset):
-            return end is not None and now - offset > end + END_GRACE
+            # What is left of now, not what lies after an end: that may be the calendar's.
+            return end is not None and now - offset - end > END_GRACE

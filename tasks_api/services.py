@@ -35,6 +35,8 @@ def create_task(owner: User, spec: TaskSpec, *, now: datetime) -> Task:
     Of what is returned, the database is asked for its schedule when somebody asks.
     """
     [row] = create_tasks(owner, [spec], now=now)
+    if spec.is_paused:
+        return Task.objects.get(pk=row.id)
     known = {**row._asdict(), "tags": list(spec.tags), "version": 1}
     names = [f.attname for f in Task._meta.concrete_fields if f.attname in known]
     return Task.from_db(DEFAULT_DB_ALIAS, names, [known[name] for name in names])
@@ -51,12 +53,25 @@ def create_tasks(
     try:
         if names:
             _free(names, owner, specs[0].surface, now=now)
+        if any(spec.is_paused for spec in specs):
+            return _create_paused(owner, specs, now=now)
         return store.insert(owner, specs, now=now)
     except IntegrityError as error:
         if store.NAME_ONCE not in str(error):
             raise
         # Somebody else gave one of them at this moment.
         raise NameTaken(names) from None
+
+
+@transaction.atomic
+def _create_paused(
+    owner: User, specs: Sequence[TaskSpec], *, now: datetime
+) -> list[store.Row]:
+    """Store tasks of which some are paused, before anybody could fire them."""
+    rows = store.insert(owner, specs, now=now)
+    made = zip(rows, specs, strict=True)
+    _set_paused(owner, [row.id for row, spec in made if spec.is_paused], True)
+    return rows
 
 
 @transaction.atomic
@@ -87,7 +102,7 @@ def put_named(
     _lock(tenant, surface, name)
     named = Task.objects.for_tenant(tenant).named(surface, name)
     _bury(named, now=now)
-    task = _locked(named).first()
+    task = _reached(owner, named)
     if task is not None:
         return _change(owner, task, read, now=now), False
     return create_task(owner, read(None), now=now), True
@@ -112,10 +127,13 @@ def _change(
 ) -> Task:
     if not owner.reaches(tenant_id=task.tenant_id, owner_id=task.owner_id):
         raise NotYourTask("Task does not belong to this user")
-    if not rewrite(owner, [(task, read(task))], now=now):
-        return task
-    audit.record(task.tenant_id, "task.change", [task.pk])
-    return Task.objects.with_schedule().get(pk=task.pk)
+    spec = read(task)
+    is_changed = bool(rewrite(owner, [(task, spec)], now=now))
+    if is_changed:
+        audit.record(task.tenant_id, "task.change", [task.pk])
+    if spec.is_paused is not None:
+        is_changed |= _set_paused(owner, [task.pk], spec.is_paused)
+    return Task.objects.with_schedule().get(pk=task.pk) if is_changed else task
 
 
 def rewrite(
@@ -163,8 +181,13 @@ def _refuse_under_way(ids: Collection[uuid.UUID]) -> None:
         )
 
 
-def _locked(tasks: TaskQuerySet) -> TaskQuerySet:
-    return tasks.with_schedule().select_for_update(no_key=True, of=("self",))
+def _reached(owner: User, named: TaskQuerySet) -> Task | None:
+    """Lock the task of a name, if there is one. Raises NotYourTask where others have it."""
+    tasks = named.reached_by(owner).with_schedule()
+    task = tasks.select_for_update(no_key=True, of=("self",)).first()
+    if task is None and named.exists():
+        raise NotYourTask("What has this id belongs to another user")
+    return task
 
 
 @transaction.atomic
@@ -172,14 +195,15 @@ def put_task(owner: User, spec: TaskSpec, *, now: datetime) -> None:
     """Create a recurring task, or replace the tenant's one of that name.
 
     A replaced task keeps its id and its history, and its last run. What waits for a
-    retry is cancelled; a request under way finishes, and is not made again.
+    retry is cancelled; a request under way finishes, and is not made again. Raises
+    NotYourTask where another user has the name.
     """
     tenant = owner.tenant
     assert tenant is not None
     _lock(tenant, spec.surface)
     named = Task.objects.for_tenant(tenant).named(spec.surface, spec.name)
     _bury(named, now=now)
-    task = _locked(named).first()
+    task = _reached(owner, named)
     if task is None:
         store.insert(owner, [spec], now=now)
         return
@@ -247,6 +271,18 @@ def remove_task(
     """End a task, unless `allow`, which is given it as it is, refuses."""
     [task] = _own(owner, [task_id], now=now, surface=surface)
     allow(task)
+    _remove([task.pk])
+    audit.record(task.tenant_id, "task.remove", [task.pk])
+
+
+@transaction.atomic
+def remove_named(owner: User, name: str, *, surface: Surface, now: datetime) -> None:
+    """End the task of a name. Raises TaskNotFound, and NotYourTask where others have it."""
+    assert owner.tenant is not None
+    named = Task.objects.for_tenant(owner.tenant).named(surface, name).alive(now)
+    task = _reached(owner, named)
+    if task is None:
+        raise TaskNotFound("There is no job with this id")
     _remove([task.pk])
     audit.record(task.tenant_id, "task.remove", [task.pk])
 
@@ -343,7 +379,17 @@ def pause_tasks(
 
     A run under way finishes. A one-off that was due waits, and runs on resume.
     """
-    tasks = _own(owner, ids, now=now, surface=surface)
+    _pause_each(owner, _own(owner, ids, now=now, surface=surface))
+
+
+def _set_paused(owner: User, ids: Collection[uuid.UUID], is_paused: bool) -> bool:
+    """Pause or resume tasks that the caller has locked; returns whether any was not so."""
+    rows = Task.objects.filter(pk__in=ids).with_schedule().order_by("pk")
+    return bool((_pause_each if is_paused else _resume_each)(owner, list(rows)))
+
+
+def _pause_each(owner: User, tasks: Sequence[Task]) -> list[Task]:
+    """Pause those of the tasks that are not; returns them."""
     going = [task for task in tasks if task.periodic_task.enabled]
     if any(task.suspended for task in tasks):
         # From now on they are paused like others, also when their user is back.
@@ -352,6 +398,7 @@ def pause_tasks(
     changes.close([task.pk for task in going], changes.What.PAUSED)
     stop(going)
     audit.record(owner.tenant_id, "task.pause", [task.pk for task in going])
+    return going
 
 
 def stop(tasks: Sequence[Task]) -> None:
@@ -360,7 +407,7 @@ def stop(tasks: Sequence[Task]) -> None:
     periodic.set_enabled(ids, False)
     Task.objects.filter(pk__in=ids).update(next_fire_at=None)
     recurring = [task.pk for task in tasks if not task.periodic_task.one_off]
-    _take_back(recurring, reason="The task was paused.")
+    _take_back(recurring, reason="The task was paused.", spares_by_hand=True)
 
 
 @transaction.atomic
@@ -372,11 +419,16 @@ def resume_tasks(
     surface: Surface | None = None,
 ) -> None:
     """Let all of these tasks fire again, each at its next fire time, or none."""
-    tasks = _own(owner, ids, now=now, surface=surface, schedules=True)
+    _resume_each(owner, _own(owner, ids, now=now, surface=surface, schedules=True))
+
+
+def _resume_each(owner: User, tasks: Sequence[Task]) -> list[Task]:
+    """Resume those of the tasks that are paused; returns them."""
     _refuse_without_owner(owner, tasks)
     paused = [task for task in tasks if not task.periodic_task.enabled]
     go_on(paused)
     audit.record(owner.tenant_id, "task.resume", [task.pk for task in paused])
+    return paused
 
 
 def _refuse_without_owner(owner: User, tasks: Sequence[Task]) -> None:
@@ -480,7 +532,12 @@ def _continue(
     """What plan() writes: next_fire_at, planned_from, ends_at, last_fire_at, pause_reason."""
     stored, last = periodic.stored_of(task), task.last_fire_at
     try:
-        upcoming, reason = periodic.first_fire(stored, now=now, last_fire_at=last), ""
+        upcoming, reason = (
+            periodic.first_fire(
+                stored, now=now, last_fire_at=last, surface=task.surface
+            ),
+            "",
+        )
     except ScheduleError as error:
         upcoming, reason = None, str(error)
     return upcoming, periodic.plan_of(stored), stored.expires, last, reason
@@ -554,22 +611,21 @@ def _own(
 ) -> list[Task]:
     """Lock tasks that a user reaches. All of them exist and are such, or none is touched."""
     wanted = {parse_id(task_id) for task_id in ids}
-    rows = Task.objects.alive(now).filter(pk__in=wanted).select_related("periodic_task")
+    found = Task.objects.alive(now).filter(pk__in=wanted)
     if surface is not None:
-        rows = rows.filter(surface=surface)
+        found = found.filter(surface=surface)
+    # What others have is counted and never locked, so nobody can hold it up.
+    rows = found.reached_by(owner).select_related("periodic_task")
     if schedules:
         rows = rows.with_schedule()
     # In one order everywhere, so that two requests never wait for each other.
     rows = rows.order_by("pk")
     tasks = list(rows.select_for_update(no_key=True, of=("self",)))
-    if len(tasks) < len(wanted):
+    if len(tasks) == len(wanted):
+        return tasks
+    if found.count() < len(wanted):
         raise TaskNotFound("Task not found")
-    if not all(
-        owner.reaches(tenant_id=task.tenant_id, owner_id=task.owner_id)
-        for task in tasks
-    ):
-        raise NotYourTask("Task does not belong to this user")
-    return tasks
+    raise NotYourTask("Task does not belong to this user")
 
 
 def parse_id(task_id: str) -> uuid.UUID:
@@ -580,31 +636,37 @@ def parse_id(task_id: str) -> uuid.UUID:
         raise TaskNotFound("Task not found") from None
 
 
-def _take_back(task_ids: Collection[uuid.UUID], *, reason: str) -> None:
-    """Cancel what has not started."""
+def _take_back(
+    task_ids: Collection[uuid.UUID], *, reason: str, spares_by_hand: bool = False
+) -> None:
+    """Cancel what has not started; what somebody asked for goes beside the schedule."""
     # The state is in the statement's own WHERE: a worker that claims a run meanwhile wins.
     _change_runs(
         """
         UPDATE tasks_api_run SET state = 'cancelled', reason = %s, wake_at = NULL,
             finished_at = now()
         WHERE task_id = ANY(%s::uuid[]) AND state IN ('pending', 'retrying')
+            AND NOT (by_hand AND %s)
         """,
         reason,
         array(task_ids),
+        spares_by_hand,
     )
 
 
 def _delete_unstarted(task_ids: Collection[uuid.UUID]) -> None:
+    """Delete what the schedule made, and not what somebody asked for."""
     _change_runs(
         """
         DELETE FROM tasks_api_run
         WHERE task_id = ANY(%s::uuid[]) AND state = 'pending' AND attempt_count = 0
+            AND NOT by_hand
         """,
         array(task_ids),
     )
 
 
-def _change_runs(statement: str, *values: str) -> None:
+def _change_runs(statement: str, *values: str | bool) -> None:
     # Not by QuerySet, which reads first: the row might be claimed in between. And of
     # thousands of ids, each would be a parameter of its own.
     with connection.cursor() as cursor:

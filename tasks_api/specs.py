@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from enum import StrEnum
 from uuid import UUID
 
+from tasks_api.delivery.guard import host_of
 from tasks_api.schedules import Schedule
 
 
@@ -45,17 +45,12 @@ class BodyForm(StrEnum):
     FORM = "form"
 
 
-_AUTHORITY_ENDS = re.compile(r"[/?#]")
-
-
 def summary(*, name: str, method: str, url: str, queue: str) -> str:
     """A task in a few words, without what may be a secret of its URL."""
     if queue:
         target = f"queue {queue}"
     elif url:
-        # As urlsplit() finds it, which asks more of a URL that was read once already.
-        host = _AUTHORITY_ENDS.split(url.partition("://")[2], maxsplit=1)[0]
-        target = f"{method} {host.rpartition('@')[2]}"
+        target = f"{method} {host_of(url)}"
     else:
         target = f"{method} to the tenant's endpoint"
     return f"{name}: {target}" if name else target
@@ -141,6 +136,8 @@ class TaskSpec:
     request: RequestOptions = RequestOptions()
     # So many failed runs in a row pause the task; None is however many.
     pause_after_failures: int | None = None
+    # None is as it is, and of a new task that it fires.
+    is_paused: bool | None = None
     # When to fire in the client's own words, where its wire format shows them again.
     schedule_text: str = ""
     # Given where the body has to name it.

@@ -18,7 +18,7 @@ from prometheus_client.registry import Collector
 
 from accounts import doors
 from scheduler_service import clock
-from tasks_api import broker, heartbeats, retention
+from tasks_api import broker, heartbeats, metrics, retention
 from tasks_api.states import RunState
 
 UNFINISHED = (
@@ -29,6 +29,7 @@ UNFINISHED = (
 )
 
 # A one-time task that is paused holds its run back; that one is not due.
+UP = "Whether Redis answers, and takes messages."
 _WAITING = """
     WITH waiting AS (
         SELECT run.state, run.scheduled_for,
@@ -54,6 +55,7 @@ def exposition() -> bytes:
     """The survey as a scrape gets it; says so where a server does not answer."""
     registry = CollectorRegistry()
     registry.register(_Survey())
+    registry.register(metrics.TimeZones())
     return generate_latest(registry)
 
 
@@ -93,10 +95,11 @@ class _Survey(Collector):
         try:
             depth = broker.depth(settings.REDIS_URL)
             refused = doors.totals()
-        except redis.RedisError:
-            yield _gauge("scheduler_broker_up", "Whether Redis answers.", 0)
+            takes_messages = _takes_messages()
+        except (redis.RedisError, OSError):
+            yield _gauge("scheduler_broker_up", UP, 0)
             return
-        yield _gauge("scheduler_broker_up", "Whether Redis answers.", 1)
+        yield _gauge("scheduler_broker_up", UP, int(takes_messages))
         yield _gauge(
             "scheduler_broker_depth", "Messages that wait for a worker.", depth
         )
@@ -106,6 +109,14 @@ class _Survey(Collector):
             "door",
             refused,
         )
+
+
+def _takes_messages() -> bool:
+    try:
+        broker.try_out(settings.REDIS_URL)
+    except broker.Unfit:
+        return False
+    return True
 
 
 def _runs(waiting: Sequence[tuple[str, int, int, float | None]]) -> Iterator[Metric]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
+import time
 from collections.abc import Sequence
 from typing import Any
-from uuid import UUID
 
 import redis
 from celery import shared_task, signals
@@ -15,7 +16,7 @@ from django.conf import settings
 from accounts import audit
 from accounts.encryption import derive_keys
 from accounts.services import clear_sessions
-from scheduler_service import clock, memory, schema
+from scheduler_service import clock, memory, schema, start
 from tasks_api import (
     broker,
     events,
@@ -24,7 +25,6 @@ from tasks_api import (
     long_work,
     metrics,
     retention,
-    services,
 )
 from tasks_api.delivery.engine import Engine
 from tasks_api.delivery.record import Finished
@@ -38,9 +38,14 @@ _starting = threading.Lock()
 _hostname = "worker"
 _pruning = threading.Lock()
 _stopping = threading.Event()
+_was_cut_off = True
+# When requests under way are cut, by the monotonic clock.
+_stop_by = 0.0
 
-# Longer than any request may take, so that a warm shutdown cuts none.
+# Longer than most requests may take, so that a warm shutdown cuts few.
 GRACE = 40.0
+# Less than the 45 seconds that the supervisor and Docker leave us, whatever is stuck.
+LATEST_END = 44.5
 
 
 @signals.celeryd_init.connect
@@ -51,18 +56,22 @@ def _remember_name(sender: str, **kwargs: Any) -> None:
 
 @signals.worker_init.connect
 @signals.beat_init.connect
-def _refuse_eviction(**kwargs: Any) -> None:
-    """A Redis that may drop messages when its memory is full is not started on."""
+def _refuse_start(**kwargs: Any) -> None:
+    start.check()
+
+
+@signals.worker_init.connect
+@signals.beat_init.connect
+def _refuse_broker(**kwargs: Any) -> None:
+    """A Redis that takes no messages, or may drop them, is not started on."""
     try:
-        policy = broker.eviction_policy(settings.REDIS_URL)
-    except redis.RedisError as error:
-        logger.warning("The broker cannot be asked for its policy: %s", error)
-        return
-    if policy != "noeviction":
-        raise SystemExit(
-            f"Redis has maxmemory-policy {policy}, which silently drops messages when "
-            "its memory is full. Set it to noeviction."
-        )
+        broker.try_out(settings.REDIS_URL, timeout=3)
+    except (redis.RedisError, OSError) as error:
+        logger.warning("The broker does not answer: %s", error)
+    except broker.UnfitForNow as reason:
+        logger.warning("%s", reason)
+    except broker.Unfit as reason:
+        raise SystemExit(str(reason)) from reason
 
 
 @signals.worker_init.connect
@@ -93,19 +102,40 @@ def _show(engine: Engine) -> None:
         lambda: engine.vitals().accepted,
     )
     watch = WorkerWatch(engine.vitals)
-    if exporter.serve("worker", watch.complaint):
+    if exporter.serve("worker", watch.complaint, watch.remark):
         watch.start()
+
+
+@signals.task_rejected.connect
+def _count_dropped(**kwargs: Any) -> None:
+    metrics.DROPPED.inc()
 
 
 @signals.worker_shutting_down.connect
 def _end_rounds(**kwargs: Any) -> None:
+    global _stop_by
+    if _stopping.is_set():
+        return
+    _stop_by = time.monotonic() + GRACE
     _stopping.set()
+    # In a thread, because this is a signal's handler, in which nothing may be waited for.
+    threading.Thread(target=_end_in_time, name="ending", daemon=True).start()
+
+
+def _end_in_time() -> None:
+    """Let nobody wait for the engine, and the process end though something is stuck."""
+    if _engine is not None:
+        _engine.close_door()
+    time.sleep(LATEST_END)
+    logger.critical("Something is stuck, so this worker ends without it.")
+    os._exit(os.EX_SOFTWARE)
 
 
 @signals.worker_shutdown.connect
 def _stop(**kwargs: Any) -> None:
     if _engine is not None:
-        _engine.stop(grace=GRACE)
+        until = _stop_by or time.monotonic() + GRACE
+        _engine.stop(grace=max(1.0, until - time.monotonic()))
 
 
 def engine() -> Engine:
@@ -129,10 +159,34 @@ def _say_alive(presence: int) -> None:
     beat("worker", f"{_hostname} {presence:08x}", presence=presence)
 
 
+def may_take() -> bool:
+    """Whether this worker can do anything with a message."""
+    return not engine().is_cut_off
+
+
+def hand_over() -> None:
+    """Leave to other workers what this one cannot claim, while PostgreSQL is away for it."""
+    global _was_cut_off
+    is_cut_off = engine().is_cut_off
+    if is_cut_off != _was_cut_off:
+        _was_cut_off = is_cut_off
+        if is_cut_off:
+            text = "The database does not answer, so this worker takes no messages."
+            logger.warning(text)
+        else:
+            logger.info("The database answers, and this worker takes messages.")
+    if is_cut_off and (left := engine().take_back()):
+        broker.ring(left)
+
+
 @shared_task(name=broker.DELIVER, send_events=False)
 def deliver(run_ids: list[str]) -> None:
     """Deliver runs when their moments come. Not for results: the rows have those."""
-    engine().accept(broker.parse_ids(run_ids))
+    ids = list(broker.parse_ids(run_ids))
+    if may_take():
+        engine().accept(ids)
+    else:
+        broker.ring(ids)
 
 
 @shared_task(name=broker.TELL_ENDS, send_events=False)
@@ -146,10 +200,11 @@ def tell_ends(run_ids: list[str]) -> None:
 
 @shared_task(name="tasks_api.tasks.fire")
 def fire(task_id: str) -> None:
-    """Make a run of a task at once: what its stored schedule names, and nobody has to send."""
-    run_id = services.fire_task(UUID(task_id), now=clock.now())
-    if run_id is not None:
-        broker.ring([run_id])
+    """What a task's stored schedule names. Beats make runs from rows, so it does nothing.
+
+    Whoever can write messages could have any tenant's task fire, paused or not.
+    """
+    logger.warning("A message asks for a task to be fired, which only beats do.")
 
 
 @shared_task(name="tasks_api.tasks.prune")

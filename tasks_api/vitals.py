@@ -31,6 +31,11 @@ class WorkerWatch:
         self._last = vitals()
         # Since when messages wait that this worker has room for, and takes none of.
         self._ignores_since: float | None = None
+        # What is wrong around it, that no restart of this worker mends.
+        self._remark = ""
+
+    def remark(self) -> str:
+        return self._remark
 
     def start(self) -> None:
         threading.Thread(target=self._look_forever, name="watch", daemon=True).start()
@@ -56,7 +61,8 @@ class WorkerWatch:
         """Compare with the last look; `depth` is how many messages wait."""
         vitals, last = self._vitals(), self._last
         self._last = vitals
-        if not depth or not vitals.has_room or vitals.accepted_at > last.accepted_at:
+        takes = vitals.has_room and not vitals.is_cut_off
+        if not depth or not takes or vitals.accepted_at > last.accepted_at:
             self._ignores_since = None
         elif self._ignores_since is None:
             self._ignores_since = time.monotonic()
@@ -64,12 +70,19 @@ class WorkerWatch:
     def _look_forever(self) -> None:
         while True:
             time.sleep(LOOK)
-            try:
-                depth = broker.depth(settings.REDIS_URL)
-            except redis.RedisError:
-                # Without a broker there is nothing to take.
-                depth = 0
-            self.look(depth)
+            self.look_around()
+
+    def look_around(self) -> None:
+        self._remark = ""
+        try:
+            depth = broker.depth(settings.REDIS_URL)
+            broker.try_out(settings.REDIS_URL)
+        except (redis.RedisError, OSError) as error:
+            # Without a broker there is nothing to take.
+            depth, self._remark = 0, f"Redis does not answer: {error}"
+        except broker.Unfit as reason:
+            self._remark = str(reason)
+        self.look(depth)
 
 
 class BeatWatch:

@@ -10,6 +10,8 @@ from uuid import UUID
 from scheduler_service.statements import prepared
 from tasks_api import metrics, overlap, owners, periodic
 from tasks_api.arrays import array
+from tasks_api.delivery.leases import UNSENT
+from tasks_api.delivery.retry import MOST_LOST
 from tasks_api.dispatch import BATCH, Dispatched
 from tasks_api.states import RING_AGAIN, RunState
 
@@ -17,8 +19,6 @@ logger = logging.getLogger(__name__)
 
 # However long nobody has taken a run, it is rung for as often as this.
 LONGEST_SILENCE = timedelta(minutes=1)
-# A run whose worker died so often is likelier to be the cause than the victim.
-MOST_LOST = 5
 
 
 def wake_due(
@@ -44,6 +44,7 @@ def wake_due(
                 "since": since,
                 "leases_until": leases_until,
                 "most_lost": MOST_LOST,
+                "unsent": UNSENT,
                 "soonest": RING_AGAIN.total_seconds(),
                 "latest": LONGEST_SILENCE.total_seconds(),
             },
@@ -70,6 +71,8 @@ _SINCE = "AND run.wake_at >= %(since)s::timestamptz"
 _WAKE = f"""
     WITH waiting AS (
         SELECT run.id, run.state AS was, run.attempt_count, run.started_at,
+            run.state = 'running' AND run.reason <> %(unsent)s AS is_lost,
+            (run.state = 'running' AND run.reason = %(unsent)s)::int AS unsent,
             CASE
                 WHEN task.ended_at IS NOT NULL AND task.end_reason <> 'over'
                     AND (NOT run.by_hand OR task.end_reason = 'removed') THEN 'removed'
@@ -77,10 +80,12 @@ _WAKE = f"""
                 WHEN NOT ({periodic.GOES} OR run.by_hand OR periodic.one_off)
                     THEN 'paused'
                 WHEN NOT ({periodic.GOES} OR run.by_hand) THEN 'held'
-                WHEN run.attempt_count > 0 AND task.replaced_at > run.started_at
+                WHEN run.attempt_count > (
+                        run.state = 'running' AND run.reason = %(unsent)s)::int
+                    AND task.replaced_at > run.started_at
                     THEN 'replaced'
-                WHEN run.state = 'running' AND run.lost_count + 1 >= %(most_lost)s
-                    THEN 'poison'
+                WHEN run.state = 'running' AND run.reason <> %(unsent)s
+                    AND run.lost_count + 1 >= %(most_lost)s THEN 'poison'
                 WHEN run.is_next THEN 'held'
                 ELSE 'ready'
             END AS fate, task.overlap = 'queue_one' AS is_in_line,
@@ -100,7 +105,7 @@ _WAKE = f"""
             answer)
         SELECT id, attempt_count, started_at,
             extract(epoch FROM now() - started_at) * 1000, 'The worker was lost.', ''
-        FROM waiting WHERE was = 'running'
+        FROM waiting WHERE is_lost
         ON CONFLICT (run_id, number) DO NOTHING
     )
     UPDATE tasks_api_run run SET
@@ -115,7 +120,8 @@ _WAKE = f"""
             WHEN 'poison' THEN 'Its worker was lost too often.'
             ELSE CASE WHEN waiting.was = 'pending' THEN run.reason ELSE '' END END,
         lease = NULL,
-        lost_count = run.lost_count + (waiting.was = 'running')::int,
+        lost_count = run.lost_count + waiting.is_lost::int,
+        attempt_count = run.attempt_count - waiting.unsent,
         wake_at = CASE WHEN waiting.fate IN ('ready', 'held') THEN
             now() + least(
                 greatest(CASE WHEN waiting.was = 'pending'

@@ -131,6 +131,13 @@ MALFORMED_URLS = [
     "http://a..b/",
     "http://-/",
     f"http://example.com/{'x' * 2048}",
+    # urlsplit() refuses these.
+    "http://us\uff03er:pw@example.com/",
+    "http://user:p\u2100w@example.com/",
+    "http://[::1]@example.com/",
+    "http://[@example.com/",
+    "http://user:p]w@example.com/",
+    "http://m\u00fcller:pw@example.com/",
     f"http://{'a' * 64}.example/",
     None,
     5,

@@ -2,7 +2,7 @@
 
 As before, a transaction says to the trigger that it erases. What is taken out is gone, so
 there is nothing to go back to. The columns themselves change in what they may hold, and
-tasks_api.0020 seals that.
+tasks_api.0023 seals that.
 """
 
 from __future__ import annotations

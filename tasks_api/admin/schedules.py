@@ -24,7 +24,7 @@ from django_celery_beat.models import (
 
 from accounts.models import User
 from scheduler_service import clock
-from tasks_api import broker, cron, periodic, services
+from tasks_api import broker, cron_text, periodic, services
 from tasks_api.admin.lists import BoundedList
 from tasks_api.exceptions import ScheduleError, SchedulerError
 from tasks_api.models import Task
@@ -56,7 +56,7 @@ class StoredScheduleForm(PeriodicTaskForm):  # type: ignore[misc]  # it has no t
 
     def _check(self, crontab: CrontabSchedule) -> None:
         if Task.objects.filter(periodic_task=self.instance.pk).exists():
-            cron.read(_expression(crontab))
+            cron_text.read(_expression(crontab))
         else:
             # Of nobody's tasks, Celery computes when they fire.
             crontab.schedule  # noqa: B018 (a property that raises)
@@ -256,7 +256,7 @@ class CrontabForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic at 
         data = super().clean() or {}
         if data.keys() >= set(self.NAMES):
             try:
-                cron.read(_expression(CrontabSchedule(**data)))
+                cron_text.read(_expression(CrontabSchedule(**data)))
             except ScheduleError as error:
                 raise forms.ValidationError(str(error)) from None
         return data

@@ -6,7 +6,6 @@ import json
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
-from urllib.parse import urlsplit
 from uuid import UUID
 
 from django.contrib import admin
@@ -26,6 +25,7 @@ from scheduler_service import clock
 from tasks_api import services
 from tasks_api.admin.lists import HistoryAdmin
 from tasks_api.admin.schedules import steer
+from tasks_api.delivery.guard import host_of
 from tasks_api.models import (
     Run,
     Task,
@@ -57,9 +57,10 @@ class StateFilter(admin.SimpleListFilter):
             case "paused":
                 return queryset & alive.paused()
             case "ended":
-                # A beat has not come to those yet; see the index task_over.
-                past = Q(ended_at=None, next_fire_at=None, ends_at__lt=clock.now())
-                return queryset.filter(Q(ended_at__isnull=False) | past)
+                # A beat has not come to those yet; an index for each of the two.
+                past = Q(ended_at=None, ends_at__lt=clock.now())
+                due = Q(next_fire_at=None) | Q(next_fire_at__lte=clock.now())
+                return queryset.filter(Q(ended_at__isnull=False) | past & due)
         return queryset
 
 
@@ -144,8 +145,7 @@ class TaskAdmin(HistoryAdmin):
     def host(self, task: Task) -> str:
         if task.queue:
             return f"queue {task.queue}"
-        called = credentials.hidden(task.tenant.callback_url)
-        return urlsplit(task.url).hostname or called
+        return host_of(task.url) or host_of(task.tenant.callback_url)
 
     @admin.display(description="URL")
     def target(self, task: Task) -> str:

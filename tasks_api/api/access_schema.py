@@ -9,7 +9,6 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import (
     OpenApiExample,
     OpenApiParameter,
-    extend_schema,
 )
 
 from tasks_api.api import schema
@@ -219,14 +218,22 @@ def _describe(
     name: str, summary: str, answers: dict[Any, Any], **more: Any
 ) -> Describe[Any]:
     responses = {**answers, 401: UNAUTHORIZED, 403: FORBIDDEN, 500: FAILURE}
-    return extend_schema(
+    return schema.operation(
         operation_id=name, summary=summary, responses=responses, **more
     )
 
 
-def _with_body(body: dict[str, Any], example: dict[str, Any]) -> dict[str, Any]:
+def _with_body(
+    body: dict[str, Any],
+    example: dict[str, Any],
+    *,
+    answered: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """What a request says; what only `answered` has is ignored, and can be sent back."""
+    ignored = dict.fromkeys((answered or {}).get("properties", {}), schema.IGNORED)
+    known = {**body, "properties": {**ignored, **body["properties"]}}
     return {
-        "request": schema.body(body),
+        "request": schema.body(known),
         "examples": [OpenApiExample("an example", example, request_only=True)],
     }
 
@@ -255,7 +262,11 @@ issue_token = _describe(
         413: TOO_LARGE,
     },
     parameters=[schema.header("Location", 201, "The path of the new token.")],
-    **_with_body(TOKEN_IN, {"name": "deploy", "scope": "write", "expires_in": 7776000}),
+    **_with_body(
+        TOKEN_IN,
+        {"name": "deploy", "scope": "write", "expires_in": 7776000},
+        answered=TOKEN_OUT,
+    ),
 )
 get_token = _describe(
     "get_token",
@@ -307,7 +318,7 @@ add_user = _describe(
         409: schema.error("There is a user ann already."),
         413: TOO_LARGE,
     },
-    **_with_body(USER_IN, {"name": "ann", "role": "member"}),
+    **_with_body(USER_IN, {"name": "ann", "role": "member"}, answered=USER_OUT),
 )
 get_user = _describe(
     "get_user",
@@ -323,7 +334,7 @@ change_user = _describe(
         404: NO_USER,
         413: TOO_LARGE,
     },
-    **_with_body(USER_CHANGE, {"is_active": False}),
+    **_with_body(USER_CHANGE, {"is_active": False}, answered=USER_OUT),
 )
 transfer_tasks = _describe(
     "transfer_tasks",

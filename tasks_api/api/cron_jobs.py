@@ -16,8 +16,7 @@ from tasks_api.api import cron_jobs_schema as schema
 from tasks_api.api import fields
 from tasks_api.api.errors import TextView
 from tasks_api.api.json import dumps
-from tasks_api.exceptions import InvalidTask, TaskNotFound
-from tasks_api.models import Task
+from tasks_api.exceptions import InvalidTask
 from tasks_api.specs import Misfire, Overlap, RetryPolicy, Surface, TaskSpec
 
 # The answers that say "later", besides none at all.
@@ -36,9 +35,9 @@ class CronJobs(TextView):
     @schema.remove_job
     def delete(self, request: Request) -> HttpResponse:
         job_id = fields.parameter(fields.query_of(request), "job_id")
-        named = Task.objects.for_tenant(self.tenant).named(Surface.CRON_JOBS, job_id)
-        if not services.remove_tasks(named, now=clock.now()):
-            raise TaskNotFound("There is no job with this id")
+        services.remove_named(
+            self.user, job_id, surface=Surface.CRON_JOBS, now=clock.now()
+        )
         return Response(status=200)
 
 
@@ -46,7 +45,7 @@ def read_job(data: object, *, now: datetime) -> TaskSpec:
     """The task that a request body describes. Raises InvalidTask naming the field."""
     data = fields.body_of(data)
     name = fields.client_name("id", fields.required(data, "id"))
-    recover = _flag(data, "recovery_check")
+    recover = fields.flag(data, "recovery_check")
     return TaskSpec(
         surface=Surface.CRON_JOBS,
         name=name,
@@ -79,10 +78,3 @@ def _seconds(data: Mapping[str, Any], name: str) -> float | None:
     if value is None:
         return None
     return float(max(1, fields.whole_number(name, value, least=0)))
-
-
-def _flag(data: Mapping[str, Any], name: str) -> bool:
-    value = data.get(name)
-    if value is None or isinstance(value, bool):
-        return bool(value)
-    raise InvalidTask(name, f"Invalid value of {name}. Value should be true or false")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from drf_spectacular.utils import OpenApiExample, extend_schema
+from drf_spectacular.utils import OpenApiExample
 
 from tasks_api.api import schema
 
@@ -45,7 +45,8 @@ JOB_IN = {
     },
 }
 
-put_job = extend_schema(
+put_job = schema.operation(
+    is_strict=False,
     operation_id="put_cron_job",
     summary="Create or replace a cron job",
     request=schema.body(JOB_IN),
@@ -55,14 +56,15 @@ put_job = extend_schema(
         **schema.sentences(
             _400="Missing key: cron",
             _401="Authentication credentials were not provided.",
-            _403=schema.FORBIDDEN,
+            _403="What has this id belongs to another user",
             _413=schema.TOO_LARGE,
             _429=schema.OUTAGE,
             _500="Internal error",
         ),
     },
 )
-remove_job = extend_schema(
+remove_job = schema.operation(
+    is_strict=False,
     operation_id="remove_cron_job",
     summary="Remove a cron job",
     parameters=[schema.query("job_id", "The id that the job was created with.")],
@@ -71,7 +73,7 @@ remove_job = extend_schema(
         **schema.sentences(
             _400="Missing parameter: job_id",
             _401="Authentication credentials were not provided.",
-            _403=schema.FORBIDDEN,
+            _403="What has this id belongs to another user",
             _404="There is no job with this id",
             _429=schema.OUTAGE,
             _500="Internal error",

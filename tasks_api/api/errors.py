@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import ceil
 from typing import Any, ClassVar, NamedTuple
 
@@ -11,6 +11,7 @@ from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.utils.log import log_response
 from rest_framework.exceptions import APIException
+from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView, set_rollback
 
@@ -23,6 +24,8 @@ from accounts.authentication import (
 from accounts.doors import Door
 from accounts.login import address_of
 from accounts.models import Scope, Tenant, User
+from tasks_api.api import known
+from tasks_api.effort import TooMuch, allowance
 from tasks_api.exceptions import (
     InvalidTask,
     KeyInUse,
@@ -34,6 +37,7 @@ from tasks_api.exceptions import (
     NotYourRun,
     NotYourTask,
     RunNotFound,
+    ScheduleError,
     SchedulerError,
     StaleTask,
     TaskBusy,
@@ -54,7 +58,13 @@ STATUS: dict[type[Exception], int] = {
     KeyInUse: 409,
     StaleTask: 412,
     KeyReused: 422,
+    TooMuch: 400,
+    ScheduleError: 400,
 }
+
+# What one request may have computed: ten thousand usual expressions, or a hundred thousand
+# fire times.
+MOST_STEPS = 500_000
 
 NOT_FOUND = "Not found"
 FAILURE = "Internal error"
@@ -87,6 +97,12 @@ class SurfaceView(APIView):
 
     scopes: ClassVar[Mapping[str, Scope]] = {}
     for_tenant_admins: ClassVar[bool] = False
+    # What of the request is not known, where that is no reason to refuse it.
+    ignored: Sequence[known.Unknown] = ()
+
+    def dispatch(self, request: Any, *args: Any, **kwargs: Any) -> Any:
+        with allowance(MOST_STEPS, TooMuch):
+            return super().dispatch(request, *args, **kwargs)
 
     @property
     def user(self) -> User:
@@ -100,6 +116,20 @@ class SurfaceView(APIView):
         tenant = self.user.tenant
         assert tenant is not None
         return tenant
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        super().initial(request, *args, **kwargs)
+        handler = getattr(self, str(request.method).lower(), None)
+        if (operation := getattr(handler, "operation", None)) is not None:
+            self.ignored = known.look(operation, request)
+
+    def finalize_response(
+        self, request: Request, response: Any, *args: Any, **kwargs: Any
+    ) -> Any:
+        final = super().finalize_response(request, response, *args, **kwargs)
+        if self.ignored:
+            final[known.IGNORED_HEADER] = known.listed(self.ignored)
+        return final
 
     def refuse(self, refusal: Refusal) -> HttpResponse:
         return _answer(refusal)
@@ -207,13 +237,17 @@ def _shape(message: str) -> dict[str, Any]:
 # What Django itself answers, where no view was reached or one could not be finished.
 
 
+def plain(message: str, status: int) -> JsonResponse:
+    return JsonResponse(_shape(message), status=status)
+
+
 def bad_request(request: HttpRequest, exception: Exception) -> JsonResponse:
-    return JsonResponse(_shape("Bad request"), status=400)
+    return plain("Bad request", 400)
 
 
 def not_found(request: HttpRequest, exception: Exception) -> JsonResponse:
-    return JsonResponse(_shape(NOT_FOUND), status=404)
+    return plain(NOT_FOUND, 404)
 
 
 def failed(request: HttpRequest) -> JsonResponse:
-    return JsonResponse(_shape(FAILURE), status=500)
+    return plain(FAILURE, 500)

@@ -10,12 +10,16 @@ from enum import StrEnum
 from typing import Any, NoReturn
 from urllib.parse import parse_qsl
 
+from django.conf import settings
 from rest_framework.request import Request
 
 from accounts import credentials, encryption
 from tasks_api import targets
+from tasks_api.cron import instant_of
+from tasks_api.cron_text import known_zone
+from tasks_api.effort import TooMuch
 from tasks_api.exceptions import InvalidTask, ScheduleError
-from tasks_api.schedules import Cron, Interval, read_cron
+from tasks_api.schedules import Cron, Interval, least_interval, read_cron
 
 # What PostgreSQL's integer holds, and so django-celery-beat's intervals.
 LARGEST = 2**31 - 1
@@ -158,6 +162,13 @@ def number_in(query: Mapping[str, str], name: str, default: int, *, least: int) 
     )
 
 
+def flag(data: Mapping[str, Any], name: str) -> bool | None:
+    value = data.get(name)
+    if isinstance(value, bool | None):
+        return value
+    raise InvalidTask(name, f"Invalid value of {name}. Value should be true or false")
+
+
 def optional_moment(data: Mapping[str, Any], name: str) -> datetime | None:
     """See moment(); None where there is none, or null."""
     value = data.get(name)
@@ -177,8 +188,12 @@ def cron(
     if not isinstance(value, str):
         raise InvalidTask(name, f"Invalid value of {name}. Value should be a string")
     try:
-        return read_cron(value, zone=zone, now=now, start=start, end=end)
-    except ScheduleError as error:
+        read = read_cron(value, zone=zone, now=now, start=start, end=end)
+        least = settings.SCHEDULER_MIN_CRON_INTERVAL
+        if least_interval(read) < least:
+            raise ScheduleError(f"It fires more often than every {least} s.")
+        return read
+    except (ScheduleError, TooMuch) as error:
         raise InvalidTask(name, f"Invalid value of {name}. {error}") from None
 
 
@@ -196,14 +211,26 @@ def target(name: str, value: object) -> str:
     return encryption.seal_url(url)
 
 
-def moment(name: str, value: object) -> datetime:
-    """An ISO 8601 date and time as an instant in UTC; without an offset it is UTC."""
+def time_zone(name: str, value: object) -> str:
+    """The name of a zone of the IANA database."""
+    if not isinstance(value, str):
+        raise InvalidTask(name, f"Invalid value of {name}. Value should be a string")
+    try:
+        return known_zone(value)
+    except ScheduleError as error:
+        raise InvalidTask(name, f"Invalid value of {name}. {error}") from None
+
+
+def moment(name: str, value: object, *, zone: str = "UTC") -> datetime:
+    """An ISO 8601 date and time as an instant in UTC; the zone is for one without offset.
+
+    In a gap of its clock it is the end of the gap, and of two passes it is the first.
+    """
     text = value.strip().upper() if isinstance(value, str) else ""
     if MOMENT.fullmatch(text):
         try:
             read = datetime.fromisoformat(text)
-            aware = read if read.tzinfo else read.replace(tzinfo=UTC)
-            return aware.astimezone(UTC)
+            return read.astimezone(UTC) if read.tzinfo else instant_of(read, zone)
         except (ValueError, OverflowError):
             pass
     raise InvalidTask(
@@ -213,8 +240,8 @@ def moment(name: str, value: object) -> datetime:
     )
 
 
-def future(name: str, value: object, *, now: datetime) -> datetime:
-    read = moment(name, value)
+def future(name: str, value: object, *, now: datetime, zone: str = "UTC") -> datetime:
+    read = moment(name, value, zone=zone)
     if read <= now:
         raise InvalidTask(name, f"{name} should be in future")
     return read

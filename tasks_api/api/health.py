@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from typing import Any
 
 import redis
@@ -10,8 +12,8 @@ from django.db import Error as DatabaseError
 from django.http import HttpRequest, JsonResponse
 
 from scheduler_service import schema
-from scheduler_service.embedded import redis_client_url
-from tasks_api import heartbeats
+from scheduler_service.primaries import Unfit
+from tasks_api import broker, heartbeats
 
 
 def healthz(request: HttpRequest) -> JsonResponse:
@@ -21,29 +23,67 @@ def healthz(request: HttpRequest) -> JsonResponse:
 
 def readyz(request: HttpRequest) -> JsonResponse:
     """200 while the database answers, and fits. What else is missing only delays runs."""
+    status, said = readiness.now()
+    return JsonResponse(said, status=status)
+
+
+class Readiness:
+    """Asks database and broker once a second at most, however often it is asked: everybody
+    may, so it must not cost what they can make of it."""
+
+    FRESH = 1.0
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.forget()
+
+    def forget(self) -> None:
+        self._last: tuple[int, dict[str, Any]] | None = None
+        self._asked_at = -self.FRESH
+
+    def now(self) -> tuple[int, dict[str, Any]]:
+        # While somebody asks, the others are told what was so before.
+        if self._lock.acquire(blocking=self._last is None):
+            try:
+                if time.monotonic() - self._asked_at >= self.FRESH:
+                    self._last = _ask()
+                    self._asked_at = time.monotonic()
+            finally:
+                self._lock.release()
+        assert self._last is not None
+        return self._last
+
+
+readiness = Readiness()
+
+
+def _ask() -> tuple[int, dict[str, Any]]:
     try:
         if complaint := schema.complaint():
-            return JsonResponse(
-                {"status": "unavailable", "database": complaint}, status=503
-            )
+            return 503, {"status": "unavailable", "database": complaint}
         processes = heartbeats.census()
-    except DatabaseError:
-        return JsonResponse(
-            {"status": "unavailable", "database": "unreachable"}, status=503
-        )
-    broker = "ok" if _broker_answers() else "unreachable"
-    complete = broker == "ok" and all(found["alive"] for found in processes.values())
-    status = "ok" if complete else "degraded"
-    return JsonResponse(
-        {"status": status, "database": "ok", "broker": broker, **processes}
+    except DatabaseError as error:
+        return 503, _without_database(error)
+    broker_state = _broker()
+    complete = broker_state["broker"] == "ok" and all(
+        found["alive"] for found in processes.values()
     )
+    status = "ok" if complete else "degraded"
+    said = {"status": status, "database": "ok", **broker_state, **processes}
+    return 200, said | {"time_zones": settings.TIME_ZONE_RULES.version}
 
 
-def _broker_answers() -> bool:
-    url = redis_client_url(settings.REDIS_URL)
-    timeouts: dict[str, Any] = {"socket_timeout": 1, "socket_connect_timeout": 1}
+def _without_database(error: DatabaseError) -> dict[str, str]:
+    if isinstance(error.__cause__, Unfit):
+        return {"status": "unavailable", "database": "unfit", "reason": str(error)}
+    return {"status": "unavailable", "database": "unreachable"}
+
+
+def _broker() -> dict[str, str]:
     try:
-        with redis.Redis.from_url(url, **timeouts) as client:
-            return bool(client.ping())
+        broker.try_out(settings.REDIS_URL)
     except (redis.RedisError, OSError):
-        return False
+        return {"broker": "unreachable"}
+    except broker.Unfit as reason:
+        return {"broker": "unfit", "reason": str(reason)}
+    return {"broker": "ok"}

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from decimal import Decimal, InvalidOperation
+from itertools import chain
 from math import isinf
 from typing import IO, Any
 
@@ -25,6 +26,12 @@ _NESTED = (list, dict)
 _LOOKED_INTO = (str, *_NESTED)
 # PostgreSQL cannot store the first, and UTF-8 cannot write the others.
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
+# What makes one more value of a text, as a group, and past what looks like it: texts,
+# ended or not, and what is empty.
+_MARKS = re.compile(
+    r'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)|\[[ \t\r\n]*+\]|\{[ \t\r\n]*+\}|([\[{,])',
+    re.DOTALL,
+)
 
 
 class TooLarge(APIException):
@@ -33,6 +40,14 @@ class TooLarge(APIException):
 
     def __init__(self, limit: int) -> None:
         super().__init__(f"The request body is larger than {limit} bytes")
+
+
+class TooMany(APIException):
+    status_code = 413
+    default_code = "too_many"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"The request body has more than {limit} values")
 
 
 class JSONParser(BaseParser):
@@ -77,6 +92,7 @@ def loads(raw: bytes) -> Any:
     try:
         # RFC 8259 lets a reader ignore a byte order mark, which some clients send.
         text = raw.decode("utf-8-sig")
+        _count(text)
         value = json.loads(
             text,
             parse_float=_decimal,
@@ -141,22 +157,35 @@ def _constant(text: str) -> None:
     raise ValueError(f"{text} is not a JSON number")
 
 
+def _count(text: str) -> None:
+    """Refuse more values than are to be kept in memory, before any is made."""
+    limit = settings.SCHEDULER_MAX_BODY_VALUES
+    # Whatever makes values has one of these for each but the first. Those in texts make
+    # none, so that is for a closer look to find out.
+    if text.count(",") + text.count("[") + text.count("{") < limit:
+        return
+    values = 1
+    for mark in _MARKS.finditer(text):
+        values += mark.lastindex is not None
+        if values > limit:
+            raise TooMany(limit)
+
+
 def _check(value: Any, looked_into: tuple[type, ...]) -> None:
-    """Refuse what could be read but not kept. Level by level, without recursion."""
-    level = [value]
-    for _ in range(MAX_DEPTH):
-        level = [
-            child
-            for parent in level
-            for child in _children(parent)
-            if isinstance(child, looked_into)
-        ]
-        if not level:
-            return
-    raise ParseError("The request body is nested too deeply")
+    """Refuse what could be read but not kept. In the order of the text, without recursion."""
+    path = [iter((value,))]
+    while path:
+        for child in path[-1]:
+            if isinstance(child, looked_into):
+                path.append(iter(_children(child)))
+                break
+        else:
+            path.pop()
+        if len(path) > MAX_DEPTH + 1:
+            raise ParseError("The request body is nested too deeply")
 
 
-def _children(value: Any) -> Sequence[Any]:
+def _children(value: Any) -> Iterable[Any]:
     match value:
         case str():
             if _UNSTORABLE.search(value):
@@ -167,7 +196,7 @@ def _children(value: Any) -> Sequence[Any]:
         case list():
             return value
         case dict():
-            return [*value.keys(), *value.values()]
+            return chain.from_iterable(value.items())
     return ()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter
 
 from tasks_api.api import schema
 
@@ -85,7 +85,8 @@ _NOT_IN_FLIGHT = schema.sentences(_404="No job with this id is in flight in this
 _QUEUE = schema.query("queue", "The queue of the job.")
 _JOB_ID = schema.query("job_id", "The id of the job in its queue.")
 
-enqueue_job = extend_schema(
+enqueue_job = schema.operation(
+    is_strict=False,
     operation_id="enqueue_job",
     summary="Enqueue a job",
     parameters=schema.IDEMPOTENCY,
@@ -95,12 +96,14 @@ enqueue_job = extend_schema(
         202: schema.nothing("The job is stored."),
         **_BAD_BODY,
         **schema.sentences(
-            _409="A job with this id is in this queue already", _422=schema.KEY_REUSED
+            _409="A job with the id 1 is in the queue my-queue already",
+            _422=schema.KEY_REUSED,
         ),
         **_COMMON,
     },
 )
-enqueue_jobs = extend_schema(
+enqueue_jobs = schema.operation(
+    is_strict=False,
     operation_id="enqueue_jobs",
     summary="Enqueue many jobs",
     parameters=schema.IDEMPOTENCY,
@@ -119,7 +122,8 @@ enqueue_jobs = extend_schema(
         **_COMMON,
     },
 )
-next_jobs = extend_schema(
+next_jobs = schema.operation(
+    is_strict=False,
     operation_id="next_jobs",
     summary="Fetch the next jobs",
     description="Each is leased for its timeout, the oldest `run_at` first: nobody else "
@@ -143,7 +147,8 @@ next_jobs = extend_schema(
         **_COMMON,
     },
 )
-extend_job = extend_schema(
+extend_job = schema.operation(
+    is_strict=False,
     operation_id="extend_job",
     summary="Keep a job for longer",
     description="Its lease begins anew. A body becomes the job's state, which whoever "
@@ -159,7 +164,8 @@ extend_job = extend_schema(
         **_COMMON,
     },
 )
-reschedule_job = extend_schema(
+reschedule_job = schema.operation(
+    is_strict=False,
     operation_id="reschedule_job",
     summary="Put a job back",
     description="In place of one that is in flight, as if it were new.",
@@ -172,7 +178,8 @@ reschedule_job = extend_schema(
         **_COMMON,
     },
 )
-complete_job = extend_schema(
+complete_job = schema.operation(
+    is_strict=False,
     operation_id="complete_job",
     summary="Complete a job",
     parameters=[_QUEUE, _JOB_ID],

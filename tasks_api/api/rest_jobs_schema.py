@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from drf_spectacular.utils import OpenApiExample, extend_schema
+from drf_spectacular.utils import OpenApiExample
 
 from tasks_api.api import schema
 
@@ -98,7 +98,8 @@ UNAUTHORIZED = _message("Authentication credentials were not provided.")
 OUTAGE = _message(schema.OUTAGE)
 FAILURE = _message("Internal error")
 
-create_job = extend_schema(
+create_job = schema.operation(
+    is_strict=False,
     operation_id="create_rest_job",
     summary="Schedule a request",
     parameters=[
@@ -127,7 +128,8 @@ create_job = extend_schema(
         503: OUTAGE,
     },
 )
-get_job = extend_schema(
+get_job = schema.operation(
+    is_strict=False,
     operation_id="get_rest_job",
     summary="Get a job and its status",
     responses={

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse
+from drf_spectacular.utils import (
+    OpenApiExample,
+    OpenApiParameter,
+    OpenApiResponse,
+    extend_schema,
+)
+
+from tasks_api.api import known
+
+View = TypeVar("View", bound=Callable[..., Any])
 
 TEXT = {"type": "string"}
 NAME = {"type": "string", "minLength": 1, "maxLength": 255}
@@ -30,6 +40,12 @@ ERROR = {
         }
     },
 }
+# What may be sent and counts for nothing, whatever it is.
+IGNORED = {
+    "description": "Ignored, so that what was read can be sent back.",
+    known.MARK: True,
+}
+UNKNOWN = "Unknown field: timezome. Did you mean timezone?"
 TOO_LARGE = "The request body is larger than 1048576 bytes"
 FORBIDDEN = "This takes a token of scope write, and yours is read"
 OUTAGE = "The storage has trouble at the moment; try again"
@@ -47,6 +63,62 @@ def optional(properties: dict[str, Any]) -> dict[str, Any]:
 
 def body(schema: dict[str, Any]) -> dict[str, Any]:
     return {"application/json": schema}
+
+
+def operation(
+    *,
+    is_strict: bool = True,
+    is_read_first: bool = False,
+    request: dict[str, Any] | None = None,
+    parameters: Sequence[OpenApiParameter] = (),
+    responses: dict[Any, Any],
+    **more: Any,
+) -> Callable[[View], View]:
+    """Describe an operation, and let its requests have the fields described and no others.
+
+    One that is not strict ignores others, and names them in a header of its answers. The
+    fields of a body that `is_read_first` are for its reader to check.
+    """
+    rule = request["application/json"] if request else None
+    if is_strict:
+        rule = rule and closed(rule)
+        responses = {400: error(UNKNOWN), **responses}
+    else:
+        parameters = [*parameters, _IGNORED_FIELDS]
+    describe = extend_schema(
+        request=body(rule) if rule is not None else None,
+        parameters=list(parameters),
+        responses=responses,
+        **more,
+    )
+
+    def mark(view: View) -> View:
+        described: Any = describe(view)
+        described.operation = known.Operation(
+            known.Known({name: known.Known() for name in _queried(parameters)}),
+            None if rule is None else known.read_off({} if is_read_first else rule),
+            is_strict,
+        )
+        return described  # type: ignore[no-any-return]  # the view itself
+
+    return mark
+
+
+def _queried(parameters: Sequence[OpenApiParameter]) -> list[str]:
+    in_query = OpenApiParameter.QUERY
+    return [each.name for each in parameters if each.location == in_query]
+
+
+def closed(rule: Any) -> Any:
+    """A schema whose objects have the properties that it names, and no others."""
+    if isinstance(rule, list):
+        return [closed(each) for each in rule]
+    if not isinstance(rule, dict):
+        return rule
+    found = {name: closed(each) for name, each in rule.items()}
+    if isinstance(found.get("properties"), dict) and found.get("type") == "object":
+        found.setdefault("additionalProperties", False)
+    return found
 
 
 def answer(schema: dict[str, Any], example: object, text: str) -> OpenApiResponse:
@@ -76,6 +148,12 @@ def header(name: str, status: int, text: str) -> OpenApiParameter:
     )
 
 
+_IGNORED_FIELDS = OpenApiParameter(
+    known.IGNORED_HEADER,
+    location=OpenApiParameter.HEADER,
+    description="The fields and parameters of the request that are not known, if any.",
+    response=True,
+)
 # What a request that creates may say, and what it is answered when it was said before.
 IDEMPOTENCY = [
     OpenApiParameter(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from drf_spectacular.utils import OpenApiExample, extend_schema
+from drf_spectacular.utils import OpenApiExample
 
 from tasks_api.api import schema
 
@@ -44,7 +44,8 @@ def _errors(example: str) -> dict[Any, Any]:
     )
 
 
-insert_timer = extend_schema(
+insert_timer = schema.operation(
+    is_strict=False,
     operation_id="insert_timer",
     summary="Schedule a timer",
     description="What is past is delivered at once.",
@@ -67,7 +68,8 @@ insert_timer = extend_schema(
         **_errors("Missing key: timestamp"),
     },
 )
-delete_timer = extend_schema(
+delete_timer = schema.operation(
+    is_strict=False,
     operation_id="delete_timer",
     summary="Cancel a timer",
     description="Nothing happens if there is none.",
@@ -80,7 +82,8 @@ delete_timer = extend_schema(
         **_errors("Missing key: id"),
     },
 )
-replace_crons = extend_schema(
+replace_crons = schema.operation(
+    is_strict=False,
     operation_id="replace_crons",
     summary="Replace the set of crons",
     description="All of them, or none. Those that stay as they are keep their place.",

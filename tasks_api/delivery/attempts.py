@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import logging
 import socket
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
@@ -12,10 +11,8 @@ from typing import Any
 
 import pycurl
 
-from tasks_api.delivery import guard, retry
+from tasks_api.delivery import descriptors, guard, retry
 from tasks_api.delivery.request import Request
-
-logger = logging.getLogger(__name__)
 
 # What a target answers with, and true, that wants a run not to be tried again.
 NO_RETRY = b"x-scheduler-no-retry"
@@ -55,6 +52,14 @@ _CONNECT_ERRORS = {
     errno.EHOSTUNREACH: "host unreachable",
     errno.ENETUNREACH: "network unreachable",
 }
+# Where libcurl may have lacked a descriptor or memory without saying so.
+_MAYBE_LOCAL = {
+    pycurl.E_FAILED_INIT,
+    pycurl.E_COULDNT_RESOLVE_HOST,
+    pycurl.E_COULDNT_CONNECT,
+    pycurl.E_SSL_CONNECT_ERROR,
+    pycurl.E_SSL_CACERT_BADFILE,
+}
 _TLS_ERRORS = (pycurl.E_SSL_CONNECT_ERROR, pycurl.E_PEER_FAILED_VERIFICATION)
 
 
@@ -76,6 +81,9 @@ class Attempt:
     answer: bytes = b""
     is_full: bool = False
     was_refused: bool = False
+    # This machine had no socket for it.
+    is_starved: bool = False
+    has_tried_ipv6: bool = False
     # Connections that were opened for it, and requests put on the wire.
     openings: int = 0
     sendings: int = 0
@@ -95,11 +103,12 @@ class Attempt:
             self.was_refused = True
             return pycurl.SOCKET_BAD
         self.openings += 1
+        self.has_tried_ipv6 |= family == socket.AF_INET6
         try:
             # Detached, because libcurl is the one to close it.
             return socket.socket(family, kind, protocol).detach()
-        except OSError:
-            logger.exception("no socket", extra={"action": "transport.starved"})
+        except OSError as error:
+            self.is_starved = error.errno in descriptors.LOCAL
             return pycurl.SOCKET_BAD
 
     def on_sending(self, *_addresses: Any) -> int:
@@ -154,6 +163,20 @@ class Attempt:
         self.answer += chunk[: MAX_ANSWER_BYTES - len(self.answer)]
         self.is_full = len(self.answer) >= MAX_ANSWER_BYTES
         return -1 if self.is_full else None
+
+    def is_local_trouble(self, curl: Any, code: int) -> bool:
+        """Whether nothing was sent because of what this machine lacks."""
+        if code == pycurl.E_OK or self.sendings or self.was_refused:
+            return False
+        if self.is_starved or code == pycurl.E_OUT_OF_MEMORY:
+            return True
+        number = curl.getinfo(pycurl.OS_ERRNO)
+        # Without IPv6 it is what every IPv6 address answers, and for good.
+        if number == errno.EADDRNOTAVAIL and self.has_tried_ipv6:
+            return False
+        if code == pycurl.E_COULDNT_CONNECT and number in descriptors.LOCAL:
+            return True
+        return code in _MAYBE_LOCAL and descriptors.are_out()
 
     def error(self, curl: Any, code: int, message: str) -> str:
         """One short sentence that names no address."""

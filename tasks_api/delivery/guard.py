@@ -88,6 +88,18 @@ _COMPATIBLE = ip_network("::/96")
 Network = IPv4Network | IPv6Network
 
 
+_AUTHORITY_ENDS = re.compile(r"[/?#]")
+
+
+def host_of(url: str) -> str:
+    """The host of a target and its port as they were written, without what may be secret.
+
+    For whoever shows it: of any text, stored under whatever rules, it says something.
+    """
+    authority = _AUTHORITY_ENDS.split(url.partition("://")[2], maxsplit=1)[0]
+    return authority.rpartition("@")[2]
+
+
 class RefusedTarget(ValueError):
     """The target may not be called; the text is a sentence for the tenant."""
 
@@ -256,6 +268,12 @@ def _read_port(digits: str | None) -> int | None:
 def _read_userinfo(userinfo: str | None) -> tuple[bytes, bytes] | None:
     if userinfo is None:
         return None
+    # Others refuse it, or take a part of it for the host.
+    if not userinfo.isascii() or "[" in userinfo or "]" in userinfo:
+        raise RefusedTarget(
+            "The credentials in the URL must be ASCII without brackets; "
+            "write other characters as percent escapes."
+        )
     user, _, password = userinfo.partition(":")
     pair = unquote_to_bytes(user), unquote_to_bytes(password)
     # RFC 7617: Basic authentication cannot carry them.

@@ -14,6 +14,7 @@ from tasks_api.delivery.request import Claimed, Outcome
 from tasks_api.delivery.retry import (
     GiveUp,
     Open,
+    PassOn,
     Release,
     RetryAfter,
     Succeed,
@@ -62,6 +63,7 @@ def _row(item: Finished) -> tuple[object, ...]:
         state,
         text_of(reason.encode()),
         _delay(verdict),
+        isinstance(verdict, PassOn),
         run.number,
         item.started_at,
         outcome.duration_ms,
@@ -79,7 +81,7 @@ def text_of(raw: bytes) -> str:
 def _delay(verdict: Verdict) -> float:
     """Seconds until somebody must look at the run again."""
     match verdict:
-        case RetryAfter(delay=delay) | Release(delay=delay):
+        case RetryAfter(delay=delay) | Release(delay=delay) | PassOn(delay=delay):
             return delay
         case Open(deadline=deadline):
             return deadline
@@ -97,7 +99,7 @@ def state_of(verdict: Verdict) -> tuple[RunState, str]:
             return RunState.RETRYING, reason
         case Open():
             return RunState.OPEN, "The target answered 202 and is at work on it."
-        case Release(reason=reason):
+        case Release(reason=reason) | PassOn(reason=reason):
             return RunState.PENDING, reason
 
 
@@ -122,17 +124,19 @@ _RECORD = f"""
     WITH verdict AS (
         SELECT *, state IN ('succeeded', 'failed') AS is_final
         FROM unnest(%s::uuid[], %s::uuid[], %s::text[], %s::text[], %s::float[],
-            %s::int[], %s::timestamptz[], %s::int[], %s::smallint[], %s::text[],
+            %s::bool[], %s::int[], %s::timestamptz[], %s::int[], %s::smallint[], %s::text[],
             %s::text[])
-            AS v(run_id, lease, state, reason, delay, number, started_at, duration_ms,
-                status_code, error, answer)
+            AS v(run_id, lease, state, reason, delay, is_lost, number, started_at,
+                duration_ms, status_code, error, answer)
     ), judged AS (
         UPDATE tasks_api_run run SET
             state = verdict.state, reason = verdict.reason, lease = NULL,
             wake_at = CASE WHEN NOT verdict.is_final
                 THEN now() + make_interval(secs => verdict.delay) END,
             finished_at = CASE WHEN verdict.is_final THEN now() END,
-            attempt_count = run.attempt_count - (verdict.state = 'pending')::int
+            attempt_count = run.attempt_count
+                - (verdict.state = 'pending' AND NOT verdict.is_lost)::int,
+            lost_count = run.lost_count + verdict.is_lost::int
         FROM verdict
         WHERE run.id = verdict.run_id AND run.lease = verdict.lease
         RETURNING run.id, run.task_id, run.scheduled_for, verdict.is_final
@@ -140,7 +144,7 @@ _RECORD = f"""
         INSERT INTO tasks_api_attempt (run_id, number, started_at, duration_ms,
             status_code, error, answer)
         SELECT run_id, number, started_at, duration_ms, status_code, error, answer
-        FROM verdict WHERE state <> 'pending'
+        FROM verdict WHERE state <> 'pending' OR is_lost
         ON CONFLICT (run_id, number) DO NOTHING
     )
     SELECT id FROM judged

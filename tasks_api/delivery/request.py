@@ -22,13 +22,21 @@ JSON = "application/json"
 BODILESS = frozenset({"GET", "HEAD"})
 
 
+class CannotBeBuilt(ValueError):
+    """Nothing can be sent for a run; the text is a clause for its tenant."""
+
+
 class Trouble(StrEnum):
-    """Why nothing was sent for a run that may well be sent a little later."""
+    """Why nothing was sent for a run that may well be sent later, or by another worker."""
 
     # Nobody says where its host is.
     SILENT_NAMES = "its name servers do not answer"
     # Others stand before it, and it is in the way of others.
     CROWDED = "too many wait before it"
+    # The machine lacks what a request needs, such as a free descriptor.
+    LOCAL = "local trouble"
+    # This release does not know what the row asks for.
+    NOT_UNDERSTOOD = "not understood"
 
 
 class Claimed(NamedTuple):
@@ -52,6 +60,9 @@ class Claimed(NamedTuple):
     overlap: str = ""
     pause_after_failures: int | None = None
     lost_count: int = 0
+    # Of a run that sends another one again: the fire time it stands for, and which it is.
+    slot: datetime | None = None
+    redrive_of: UUID | None = None
 
     @property
     def turn(self) -> int:
@@ -155,13 +166,13 @@ def build(
     """The request for a run, signed with every live secret of its tenant.
 
     `unseal` opens the values of its own headers, and `open_url` the credentials in its
-    URL. The token for long work is made with
-    `run_key`, and `public_url` is where the service is called back, if it knows. Raises
-    ValueError when unsealing fails, and when the run has nowhere to go.
+    URL. The token for long work is made with `run_key`, and `public_url` is where the
+    service is called back, if it knows. Raises CannotBeBuilt when the run has nowhere to
+    go.
     """
     url = open_url(run.url or credentials.callback_url)
     if not url:
-        raise ValueError("the tenant has no callback URL")
+        raise CannotBeBuilt("the tenant has no callback URL")
     run_id = str(run.run_id)
     body = "" if run.method in BODILESS else run.body
     timestamp = int(now.timestamp())
@@ -181,9 +192,11 @@ def build(
         ("webhook-timestamp", str(timestamp)),
         ("webhook-signature", signed),
         ("Idempotency-Key", run_id),
-        ("X-Scheduled-For", written(run.scheduled_for)),
+        ("X-Scheduled-For", written(run.slot or run.scheduled_for)),
         *callback,
     ]
+    if run.redrive_of:
+        headers.append(("X-Scheduler-Redrive-Of", str(run.redrive_of)))
     if body:
         headers.insert(0, ("Content-Type", content_type))
     if run.surface == Surface.TIMERS:

@@ -17,6 +17,10 @@ ACCEPTED = 202
 FIRST_FAILURE = 400
 CONFLICT = 409
 GONE = 410
+# Workers that a run may be too much for, lost or not; then it is likelier the cause.
+MOST_LOST = 5
+# Seconds until a run goes to the next worker that this one did not understand.
+PASS_ON_AFTER = 10.0
 FACTOR = 4.0
 MOST_DIGITS = 18
 LONGEST_DATE = 64
@@ -64,11 +68,22 @@ class Release:
     reason: str = ""
 
 
-Verdict = Succeed | GiveUp | RetryAfter | Open | Release
+@dataclass(frozen=True)
+class PassOn:
+    """This worker cannot send it, and another may: it goes back, as if it was lost here."""
+
+    reason: str
+    delay: float = PASS_ON_AFTER
+
+
+Verdict = Succeed | GiveUp | RetryAfter | Open | Release | PassOn
 
 
 def judge(outcome: Outcome, run: Claimed, *, now: datetime) -> Verdict:
     """What becomes of a run after an attempt, by the rules of its task."""
+    if outcome.trouble is Trouble.NOT_UNDERSTOOD:
+        is_last = run.lost_count + 1 >= MOST_LOST
+        return GiveUp(outcome.error) if is_last else PassOn(outcome.error)
     if not (outcome.was_sent or _is_hopeless(outcome, run, now)):
         return _released(outcome)
     status = outcome.status_code
@@ -121,6 +136,15 @@ def _http_date(text: bytes) -> datetime | None:
         return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
     except (ValueError, OverflowError):
         return None
+
+
+def check(run: Claimed) -> None:
+    """Read all that judging needs, before anything is sent; raises what would fail it."""
+    deadline_of(run)
+    if run.expected_status:
+        statuses_of(run.expected_status)
+    if run.retry:
+        _policy(run.retry)
 
 
 def deadline_of(run: Claimed) -> int | None:

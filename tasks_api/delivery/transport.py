@@ -13,7 +13,8 @@ from typing import Any, Generic, TypeVar
 import certifi
 import pycurl
 
-from tasks_api.delivery import guard
+from tasks_api import faults
+from tasks_api.delivery import descriptors, guard
 from tasks_api.delivery.attempts import NOT_ALLOWED, NOT_FOUND, Attempt, Refusal
 from tasks_api.delivery.handles import Handles
 from tasks_api.delivery.names import NAME_LIFETIME, Names
@@ -26,8 +27,13 @@ logger = logging.getLogger(__name__)
 
 TOO_LATE = "not sent: its turn came too late"
 STOPPING = "not sent: the service is stopping"
+STARVED = "not sent: the worker lacked memory or a free socket"
+UNFIT = "request cannot be sent as it is"
 ABORTED = "aborted: the service is stopping"
+# Seconds in which the thread aborts what is under way when its time is up.
+JOIN = 1.0
 
+LACKING = Outcome(None, STARVED, 0, was_sent=False, trouble=Trouble.LOCAL)
 CROWDED = Outcome(
     None,
     "its host is slow, and other hosts of its tenant wait",
@@ -156,7 +162,8 @@ class Transport(Generic[Key]):
                 if self._thread.ident is None:
                     self._thread.start()
         self._sockets.ring()
-        self._thread.join()
+        # Whoever stops does not wait for ever for what is stuck.
+        self._thread.join(grace + JOIN)
 
     def _run(self) -> None:
         try:
@@ -209,6 +216,10 @@ class Transport(Generic[Key]):
             except guard.RefusedTarget as refusal:
                 self._report(key, Outcome(None, str(refusal), 0))
                 continue
+            except Exception as error:  # noqa: BLE001 (one URL must not end the thread)
+                _tell_unfit(error)
+                self._report(key, Outcome(None, UNFIT, 0))
+                continue
             tenant = self._tenant_of(key)
             attempt = Attempt(key, request, url, self._refusal, tenant)
             self._look_up(attempt)
@@ -225,9 +236,10 @@ class Transport(Generic[Key]):
 
     def _line_up(self, attempt: Attempt, found: Found) -> None:
         if isinstance(found, Unresolved):
+            # Whoever cannot open a socket can ask nobody.
+            outcome = LACKING if descriptors.are_out() else _UNRESOLVED[found]
             waited_ms = round((time.monotonic() - attempt.started_at) * 1000)
-            outcome = _UNRESOLVED[found]._replace(duration_ms=waited_ms)
-            self._report(attempt.key, outcome)
+            self._report(attempt.key, outcome._replace(duration_ms=waited_ms))
             return
         attempt.addresses = tuple(found)
         attempt.resolved_at = time.monotonic()
@@ -267,9 +279,12 @@ class Transport(Generic[Key]):
             return
         try:
             curl = self._handles.take(attempt)
-        except (pycurl.error, TypeError, ValueError, OverflowError):
-            logger.exception("request unfit", extra={"action": "attempt.unfit"})
-            self._finish(attempt, error="request cannot be sent as it is")
+        except Exception as error:  # noqa: BLE001 (one request must not end the thread)
+            if _is_lack(error):
+                self._starve(attempt)
+            else:
+                _tell_unfit(error)
+                self._finish(attempt, error=UNFIT)
             return
         self._active[curl] = attempt
         self._multi.add_handle(curl)
@@ -288,12 +303,16 @@ class Transport(Generic[Key]):
         if attempt.is_lost(curl, code):
             self._repeat(curl, attempt)
             return
+        is_starved = attempt.is_local_trouble(curl, code)
         error = attempt.error(curl, code, message)
         status = None if error else curl.getinfo(pycurl.RESPONSE_CODE)
         # Whoever has succeeded need not be asked again.
         retry_after = attempt.retry_after if status and status >= 300 else 0
         self._multi.remove_handle(curl)
         self._handles.give_back(curl, attempt)
+        if is_starved:
+            self._starve(attempt)
+            return
         self._finish(attempt, status_code=status, retry_after=retry_after, error=error)
 
     def _repeat(self, curl: Any, attempt: Attempt) -> None:
@@ -303,6 +322,9 @@ class Transport(Generic[Key]):
         attempt.is_repeated = True
         self._transfer(attempt)
 
+    def _starve(self, attempt: Attempt) -> None:
+        self._finish(attempt, error=STARVED, was_sent=False, trouble=Trouble.LOCAL)
+
     def _finish(
         self,
         attempt: Attempt,
@@ -311,6 +333,7 @@ class Transport(Generic[Key]):
         retry_after: int = 0,
         error: str,
         was_sent: bool = True,
+        trouble: Trouble | None = None,
     ) -> None:
         self._queues.release(attempt)
         duration_ms = round((time.monotonic() - attempt.started_at) * 1000)
@@ -325,6 +348,7 @@ class Transport(Generic[Key]):
                 retry_after,
                 attempt.no_retry and not error,
                 was_sent,
+                trouble,
             ),
         )
 
@@ -353,3 +377,15 @@ class Transport(Generic[Key]):
         self._handles.close()
         self._multi.close()
         self._sockets.close()
+
+
+def _is_lack(error: Exception) -> bool:
+    """Whether a request was not made for want of memory."""
+    lacks = (pycurl.E_OUT_OF_MEMORY, pycurl.E_FAILED_INIT)
+    return isinstance(error, MemoryError) or (
+        isinstance(error, pycurl.error) and error.args[:1] and error.args[0] in lacks
+    )
+
+
+def _tell_unfit(error: Exception) -> None:
+    logger.error("A request cannot be sent: %s", faults.brief(error))

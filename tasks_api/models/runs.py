@@ -78,10 +78,14 @@ class Run(models.Model):
     is_next = models.BooleanField(default=False, db_default=False)
     # Somebody asked for it, beside the schedule; so it is sent though its task is paused.
     by_hand = models.BooleanField(default=False, db_default=False)
+    # Of many fire times that were missed in a row, and are one row, the last.
+    covers_until = models.DateTimeField(null=True)
     started_at = models.DateTimeField(null=True)
     finished_at = models.DateTimeField(null=True)
     # The run that this one sends again. No foreign key: that one may be pruned first.
     redrive_of = models.UUIDField(null=True)
+    # The fire time that a run stands for which sends another one again; null is its own.
+    slot = models.DateTimeField(null=True)
 
     objects = RunQuerySet.as_manager()
 
@@ -139,6 +143,12 @@ class Run(models.Model):
                 F("scheduled_for").desc(),
                 name="run_not_delivered",
                 condition=Q(state__in=sorted(NOT_DELIVERED)),
+            ),
+            # Read by the account.
+            models.Index(
+                fields=["task", "covers_until"],
+                name="run_covers",
+                condition=Q(covers_until__isnull=False),
             ),
             # Read by redrives by filter: what has been sent again already.
             models.Index(

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import psycopg
 import redis
 import requests
@@ -37,6 +38,15 @@ def eventually(
         assert time.monotonic() < deadline, f"not within {timeout} s: {what}"
         time.sleep(every)
     return answer
+
+
+def readiness(url: str) -> tuple[int, dict[str, Any]] | None:
+    """What /readyz says, and with which status; None while nobody answers."""
+    try:
+        answer = requests.get(f"{url}/readyz", timeout=10)
+    except (requests.ConnectionError, requests.ReadTimeout):
+        return None
+    return answer.status_code, answer.json()
 
 
 class Stand:
@@ -105,6 +115,15 @@ class Stand:
             )
         self._running.append(process)
         return process
+
+    def web_processes(self) -> list[psutil.Process]:
+        """Those that answer, of the web that was started last."""
+        found = [
+            psutil.Process(process.pid)
+            for process in self._running
+            if self._commands["web"] in " ".join(process.args)  # type: ignore[arg-type]
+        ]
+        return found[-1].children()
 
     def end(self, process: subprocess.Popen[bytes], how: signal.Signals) -> None:
         if process.poll() is None:

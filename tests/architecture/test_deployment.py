@@ -14,14 +14,17 @@ from typing import Any
 import pytest
 import yaml
 
+from scheduler_service import settings
 from scheduler_service.supervisor import read_procfile
 
 ROOT = Path(__file__).resolve().parents[2]
 PROCFILE = read_procfile(ROOT / "Procfile")
 # Compose has its own PostgreSQL and Redis, and nothing to echo.
 COMPOSED = PROCFILE.keys() - {"services", "echo"}
-# Read by PostgreSQL's image, and by Python itself.
+# Read by the images of PostgreSQL and Redis, and by Python itself.
 NOT_OURS = {"POSTGRES_USER", "POSTGRES_DB", "POSTGRES_PASSWORD"} | {
+    "REDIS_PASSWORD",
+    "REDISCLI_AUTH",
     "PATH",
     "PYTHONDONTWRITEBYTECODE",
     "PYTHONUNBUFFERED",
@@ -112,7 +115,26 @@ def test_only_the_api_is_published_to_the_world() -> None:
         if not port.startswith("127.0.0.1:")
     }
 
-    assert published.keys() == {"web"}
+    assert published.keys() == {"front"}
+
+
+def test_the_front_reads_bodies_before_web_sees_them_and_takes_as_much_as_web() -> None:
+    said = dict(re.findall(r"^ *(\w+) (.+);$", text("deploy/nginx.conf"), re.MULTILINE))
+
+    assert said["proxy_request_buffering"] == "on"
+    assert said.keys() >= {"client_body_timeout", "client_header_timeout", "limit_conn"}
+    # So that what is too large is told by web, in the words of the surface.
+    most = int(said["client_max_body_size"].removesuffix("m")) * 1024 * 1024
+    assert most > settings.SCHEDULER_MAX_BULK_BYTES
+    assert compose()["front"]["ports"] == [f"${{PORT:-8000}}:{said['listen']}"]
+    assert (
+        "./deploy/nginx.conf:/etc/nginx/front.conf:ro" in compose()["front"]["volumes"]
+    )
+
+
+@pytest.mark.parametrize("name", sorted({*COMPOSED, "front"}))
+def test_a_composed_part_takes_only_so_much_memory(name: str) -> None:
+    assert re.fullmatch(r"\d+[mg]", compose()[name]["mem_limit"])
 
 
 def test_secrets_have_no_default() -> None:
@@ -121,12 +143,13 @@ def test_secrets_have_no_default() -> None:
     assert given == {
         "SECRET_KEY",
         "POSTGRES_PASSWORD",
+        "REDIS_PASSWORD",
         "FLOWER_BASIC_AUTH",
         "ALLOWED_HOSTS",
     }
 
 
-@pytest.mark.parametrize("name", sorted({*COMPOSED, "postgres", "redis"}))
+@pytest.mark.parametrize("name", sorted({*COMPOSED, "postgres", "redis", "front"}))
 def test_a_composed_part_comes_back_and_may_finish(name: str) -> None:
     part = compose()[name]
 
@@ -158,7 +181,7 @@ def test_several_workers_and_beats_run() -> None:
 
 
 def test_every_redis_keeps_what_it_was_given() -> None:
-    command = compose()["redis"]["command"]
+    command = compose()["redis"]["command"][-1]
 
     assert "--maxmemory-policy noeviction" in command
     assert "--appendonly yes" in command
@@ -190,7 +213,7 @@ def test_the_image_holds_the_service_and_nothing_else() -> None:
     allowed = re.findall(r"^!(\S+)$", text(".dockerignore"), re.MULTILINE)
 
     assert set(allowed) == {
-        "accounts/", "scheduler_service/", "tasks_api/", "manage.py", "requirements.txt"
+        "accounts/", "scheduler_service/", "tasks_api/", "manage.py", "requirements.lock"
     }  # fmt: skip
     assert all((ROOT / name).exists() for name in allowed)
 

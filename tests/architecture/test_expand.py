@@ -53,11 +53,11 @@ ALLOWED = {
         "RunSQL",
     ): "it makes an index, concurrently, on a table that is not ours",
     (
-        "tasks_api.0020_seal_credentials_in_urls",
+        "tasks_api.0023_seal_credentials_in_urls",
         "AlterField",
     ): "the column stays a text, and only its encryption is another one",
     (
-        "tasks_api.0020_seal_credentials_in_urls",
+        "tasks_api.0023_seal_credentials_in_urls",
         "RunPython",
     ): "it does nothing where a process of the release before may be alive",
 }

@@ -13,9 +13,15 @@ from rest_framework.test import APIClient
 
 from accounts.models import User
 from scheduler_service.logs import JSONFormatter
+from tasks_api.api import health
 from tasks_api.delivery.engine import Engine
 from tasks_api.delivery.record import Finished
 from tests.conftest import ClientFor
+
+
+@pytest.fixture(autouse=True)
+def nothing_asked_before() -> None:
+    health.readiness.forget()
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from uuid import uuid4
 
 import pytest
 from django.utils import timezone
@@ -27,6 +28,23 @@ def test_the_scheme_is_read_in_any_case(user: User, scheme: str) -> None:
     assert answer.status_code == 200
 
 
+def test_several_spaces_before_a_credential_are_one(user: User) -> None:
+    token = services.issue_token(user)
+
+    for header in (f"Bearer   {token}", basic("any", token).replace(" ", "   ")):
+        answer = APIClient().get("/tasks/", HTTP_AUTHORIZATION=header)
+        assert answer.status_code == 200
+
+
+def test_several_spaces_before_the_token_of_a_run_are_one(user: User) -> None:
+    path = f"/runs/{uuid4()}/heartbeat/"
+
+    answer = APIClient().post(path, HTTP_AUTHORIZATION="Bearer   srt_of_nothing")
+
+    # A user's token that is none would be answered with 401.
+    assert answer.status_code == 404
+
+
 @pytest.mark.parametrize("name", ["", "anybody"])
 def test_basic_with_the_token_as_password_is_the_same_credential(
     user: User, name: str
@@ -45,7 +63,7 @@ def test_basic_with_the_token_as_password_is_the_same_credential(
         "Bearer",
         "Bearer ",
         "Bearer sch_unknown",
-        "Bearer  two spaces",
+        "Bearer two words",
         "Token sch_unknown",
         "Bearer \xff\xfe",
         "Bearer \0",

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
+import time_machine
 from celery import current_app
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
@@ -104,7 +105,7 @@ def test_a_tick_follows_an_edit_of_a_shared_interval(
     task = store(user, Interval(start, HOUR, start + 9 * HOUR))
     beat.tick()
     interval = IntervalSchedule.objects.get(every=3600)
-    interval.every = 2
+    interval.every = 5
     interval.save()
     PeriodicTask.objects.filter(pk=task.periodic_task_id).update(
         start_time=timezone.now() - HOUR
@@ -114,7 +115,7 @@ def test_a_tick_follows_an_edit_of_a_shared_interval(
 
     task.refresh_from_db()
     assert task.next_fire_at is not None
-    assert task.next_fire_at - timezone.now() < 3 * SECOND
+    assert task.next_fire_at - timezone.now() < 6 * SECOND
 
 
 def test_a_tick_follows_edits_made_while_no_beat_was_up(
@@ -170,6 +171,28 @@ def test_a_periodic_task_of_no_tenant_is_sent_as_celery_beat_would(
     assert row.total_run_count == 1
 
 
+@pytest.mark.parametrize("hours", [-1, 1])
+@pytest.mark.parametrize("kind", ["interval", "crontab", "clocked"])
+def test_a_beat_whose_clock_is_off_sends_it_when_the_others_do(
+    beat: TenantScheduler, queue: Queue, hours: int, kind: str
+) -> None:
+    soon = timezone.now() + timedelta(minutes=30)
+    daily = CrontabSchedule.objects.create(minute=soon.minute, hour=soon.hour)
+    half = IntervalSchedule.objects.create(every=35, period="minutes")
+    later = ClockedSchedule.objects.create(clocked_time=soon)
+    none: dict[str, object] = {"interval": None, "crontab": None, "clocked": None}
+    waiting = {"interval": half, "crontab": daily, "clocked": later}[kind]
+    nobodys(name="not yet", **(none | {kind: waiting, "one_off": kind == "clocked"}))
+    due = nobodys(name="due", task="reports.due")
+
+    with time_machine.travel(timezone.now() + hours * HOUR, tick=True):
+        beat.tick()
+
+    assert names(queue) == ["reports.due"]
+    due.refresh_from_db()
+    assert abs(due.last_run_at - timezone.now()) < timedelta(minutes=1)
+
+
 def test_many_beats_send_it_once(queue: Queue) -> None:
     nobodys()
 
@@ -201,6 +224,34 @@ def test_one_of_them_that_is_broken_stops_neither_the_beat_nor_the_others(
     assert sorted(names(queue)) == ["reports.send", broker.DELIVER]
 
 
+def test_one_that_can_never_fire_is_said_once_for_each_change(
+    beat: TenantScheduler, queue: Queue, caplog: pytest.LogCaptureFixture
+) -> None:
+    never = CrontabSchedule.objects.create(
+        minute="0", hour="0", day_of_month="30", month_of_year="2"
+    )
+    row = nobodys(name="never", interval=None, crontab=never)
+    nobodys(name="sound")
+
+    def said() -> list[str]:
+        return [each.getMessage() for each in caplog.records if each.exc_info is None]
+
+    for changed in range(3):
+        row.description = f"changed {changed}"
+        row.save()
+        beat._nobodys.reload()
+        beat.tick()
+        beat._nobodys.reload()
+        beat.tick()
+
+    lines = [line for line in said() if "'never'" in line]
+    assert len(lines) == 3
+    assert "cannot be computed" in lines[0]
+    assert "day_of_month" in lines[0]
+    assert all(each.exc_info is None for each in caplog.records)
+    assert set(names(queue)) == {"reports.send"}
+
+
 def test_an_idle_tick_is_one_statement(beat: TenantScheduler) -> None:
     beat.tick()
 
@@ -218,20 +269,15 @@ def test_a_beat_says_that_it_is_alive(beat: TenantScheduler) -> None:
     assert not Heartbeat.objects.exists()
 
 
-def test_the_admins_run_now_makes_a_run_beside_the_schedule(
-    user: User, queue: Queue
-) -> None:
+def test_a_message_that_names_a_task_fires_nothing(user: User, queue: Queue) -> None:
     task = store(user, Once(timezone.now() + HOUR))
     row = Task.objects.get(pk=task.pk).periodic_task
 
     assert row.task == fire.name
     fire(*json.loads(row.args))
 
-    run = Run.objects.get()
-    assert names(queue) == [broker.DELIVER]
-    assert run.task == task
-    task.refresh_from_db()
-    assert task.next_fire_at is not None
+    assert not Run.objects.exists()
+    assert names(queue) == []
 
 
 def test_a_lease_that_ran_out_in_an_outage_is_not_over_at_once(

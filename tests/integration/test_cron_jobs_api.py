@@ -14,7 +14,7 @@ from django.utils import timezone
 from rest_framework.test import APIClient
 
 from accounts import services as accounts
-from accounts.models import User
+from accounts.models import Role, User
 from tasks_api.models import Run, Task
 from tasks_api.states import RunState
 from tests.conftest import ClientFor
@@ -285,7 +285,7 @@ def test_a_second_removal_finds_nothing(api: APIClient) -> None:
 
 
 def test_ids_belong_to_a_tenant(
-    api: APIClient, stranger: User, colleague: User, client_for: ClientFor
+    api: APIClient, stranger: User, client_for: ClientFor
 ) -> None:
     put(api)
 
@@ -293,13 +293,39 @@ def test_ids_belong_to_a_tenant(
     assert other.delete("/?job_id=job-scheduler-unique-id").status_code == 404
     assert put(other).status_code == 202
     assert Task.objects.filter(ended_at=None).count() == 2
-    # Everybody of a tenant speaks of the same jobs.
-    assert put(client_for(colleague), payload=5).status_code == 202
-    assert Task.objects.filter(ended_at=None).count() == 2
-    assert (
-        client_for(colleague).delete("/?job_id=job-scheduler-unique-id").status_code
-        == 200
-    )
+
+
+def test_a_job_is_replaced_and_removed_by_its_owner_and_by_administrators(
+    api: APIClient, colleague: User, client_for: ClientFor
+) -> None:
+    put(api)
+    before = Task.objects.get()
+    theirs = client_for(colleague)
+
+    refused = put(theirs, payload=5), theirs.delete(f"/?job_id={JOB['id']}")
+
+    for answer in refused:
+        assert answer.status_code == 403
+        assert answer.content.decode() == "What has this id belongs to another user"
+    after = Task.objects.get()
+    assert (after.body, after.version) == (before.body, before.version)
+    accounts.change_user(colleague, role=Role.ADMIN, is_active=None)
+    assert put(theirs, payload=5).status_code == 202
+    assert Task.objects.get().body == "5"
+    assert theirs.delete(f"/?job_id={JOB['id']}").status_code == 200
+
+
+def test_who_comes_without_a_token_is_one_more_user_of_the_tenant(
+    api: APIClient, settings: LazySettings
+) -> None:
+    settings.SCHEDULER_ANONYMOUS_TENANT = "Alpha"
+    put(api)
+    put(APIClient(), id="nobody's")
+
+    assert put(APIClient()).status_code == 403
+    assert APIClient().delete(f"/?job_id={JOB['id']}").status_code == 403
+    assert put(api, id="nobody's").status_code == 403
+    assert put(APIClient(), id="nobody's").status_code == 202
 
 
 @pytest.mark.parametrize("method", ["get", "put", "patch"])

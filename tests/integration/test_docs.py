@@ -1,13 +1,18 @@
-"""The docs know every setting, and every link in them leads somewhere."""
+"""The docs know every setting, their links lead somewhere, and their commands work."""
 
 from __future__ import annotations
 
 import ast
 import re
+import shlex
 from collections.abc import Iterator
+from io import StringIO
 from pathlib import Path
 
 import pytest
+from django.core.management import call_command
+
+from accounts import services as accounts
 
 ROOT = Path(__file__).resolve().parents[2]
 OPERATIONS = ROOT / "docs" / "operations.md"
@@ -17,6 +22,10 @@ PAGES = sorted(
 )
 FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
+COMMAND = re.compile(r"^ *\$ python manage\.py (.+)$", re.MULTILINE)
+# Asks processes, which tests/acceptance/test_run.py starts.
+ELSEWHERE = {"probe"}
+TOKEN = "sch_…"
 HEADING = re.compile(r"^#+ +(.+)$", re.MULTILINE)
 
 
@@ -77,3 +86,23 @@ def test_a_link_leads_somewhere(page: Path, link: str) -> None:
 def test_there_are_settings_and_links_to_check() -> None:
     assert {"SECRET_KEY", "WEB_THREADS"} <= set(variables())
     assert (ROOT / "README.md", "docs/quickstart.md") in set(links())
+
+
+def commands(page: Path) -> list[list[str]]:
+    lines = COMMAND.findall(page.read_text(encoding="utf-8"))
+    # An ellipsis stands for what only the reader has, such as a token.
+    given = (line for line in lines if "…" not in line.replace(TOKEN, ""))
+    return [words for line in given if (words := shlex.split(line))[0] not in ELSEWHERE]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if commands(page)], ids=lambda page: page.name
+)
+def test_the_commands_of_a_page_work_one_after_the_other(page: Path) -> None:
+    reader = accounts.provision("Reader", "reader")
+    for name, *words in commands(page):
+        token = accounts.issue_token(reader)
+        given = [token if word == TOKEN else word for word in words]
+
+        call_command(name, *given, stdout=StringIO())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import stat
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -62,6 +63,9 @@ def test_postgres_starts_again_after_it_was_killed(state_dir: Path) -> None:
     pid_file = server.data / "postmaster.pid"
     lines = pid_file.read_text().splitlines()
     pid_file.write_text("\n".join([str(os.getpid()), *lines[1:]]) + "\n")
+    (server.socket_dir / f".s.PGSQL.{embedded.PORT}.lock").write_text(
+        f"{os.getpid()}\n"
+    )
 
     process = server.start()
     try:
@@ -69,6 +73,94 @@ def test_postgres_starts_again_after_it_was_killed(state_dir: Path) -> None:
     finally:
         process.send_signal(server.stop_signal)
         process.wait(timeout=30)
+
+
+def test_postgres_starts_though_its_old_number_is_another_postgres_now(
+    state_dir: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    other = Postgres(tmp_path_factory.mktemp("other"), durable=False)
+    neighbour = other.start()
+    other.wait_until_ready(neighbour)
+    server = Postgres(state_dir, durable=False)
+    process = server.start()
+    server.wait_until_ready(process)
+    process.kill()
+    process.wait()
+    pid_file = server.data / "postmaster.pid"
+    lines = pid_file.read_text().splitlines()
+    pid_file.write_text("\n".join([str(neighbour.pid), *lines[1:]]) + "\n")
+    lock = server.socket_dir / f".s.PGSQL.{embedded.PORT}.lock"
+    lock.write_text(lock.read_text().replace(lines[0], str(neighbour.pid)))
+
+    process = server.start()
+    try:
+        server.wait_until_ready(process)
+        assert other.is_ready()
+    finally:
+        for each, made in ((process, server), (neighbour, other)):
+            each.send_signal(made.stop_signal)
+            each.wait(timeout=30)
+
+
+def test_a_postgres_that_was_started_by_hand_is_left_alone(state_dir: Path) -> None:
+    server = Postgres(state_dir, durable=False)
+    process = server.start()
+    server.wait_until_ready(process)
+
+    server._forget_the_dead()
+    try:
+        assert (server.data / "postmaster.pid").exists()
+    finally:
+        process.send_signal(server.stop_signal)
+        process.wait(timeout=30)
+
+
+def tear_the_middle(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    middle = len(content) // 2
+    del content[middle : middle + 5]
+    path.write_bytes(content)
+
+
+def tear_the_end(path: Path) -> None:
+    with path.open("r+b") as file:
+        file.truncate(path.stat().st_size - 3)
+
+
+def fill_with_zeros(path: Path) -> None:
+    path.write_bytes(bytes(path.stat().st_size))
+
+
+@pytest.mark.parametrize("tear", [tear_the_end, tear_the_middle, fill_with_zeros])
+def test_redis_starts_after_a_crash_has_torn_its_file(
+    state_dir: Path, tear: Callable[[Path], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    server = Redis(state_dir)
+    process = server.start()
+    server.wait_until_ready(process)
+    with RedisClient.from_url(redis_client_url(server.url)) as client:
+        for number in range(20):
+            client.set(f"bell-{number}", "rung" * 10)
+    process.send_signal(server.stop_signal)
+    process.wait(timeout=30)
+    # In one file up to Redis 6, in a directory since Redis 7.
+    files = [path for path in server.home.rglob("appendonly*.aof") if path.is_file()]
+    tear(max(files, key=lambda path: path.stat().st_size))
+
+    process = server.start()
+    try:
+        server.wait_until_ready(process)
+        with RedisClient.from_url(redis_client_url(server.url)) as client:
+            left = len(client.keys())
+    finally:
+        process.send_signal(server.stop_signal)
+        process.wait(timeout=30)
+
+    if tear is tear_the_end:
+        assert left == 19
+    else:
+        assert left == 0
+        assert "starts without them" in caplog.text
 
 
 def test_two_servers_never_share_a_directory(
@@ -111,9 +203,9 @@ def test_redis_keeps_what_it_was_given(state_dir: Path) -> None:
 def test_a_server_that_cannot_start_says_why(state_dir: Path) -> None:
     server = Redis(state_dir)
     server.home.mkdir(mode=0o700)
-    (server.home / "appendonly.aof").mkdir()
+    server.socket.mkdir()
 
-    with pytest.raises(Unavailable, match=r"Redis did not start: .*append.*file"):
+    with pytest.raises(Unavailable, match=r"Redis did not start: .*ocket"):
         server.wait_until_ready(server.start())
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from datetime import timedelta
 
 import pytest
+import time_machine
 from django.conf import LazySettings
 from django.db import connection, transaction
 from django.utils import timezone
@@ -17,6 +19,7 @@ from tasks_api import dispatch, services, waking
 from tasks_api.delivery.engine import Engine
 from tasks_api.models import Attempt, Run, Task
 from tasks_api.schedules import Interval, Once
+from tasks_api.specs import Backoff
 from tasks_api.states import RunState
 from tests.integration.conftest import Recorded
 from tests.integration.test_dispatch import HOUR, SECOND, store
@@ -184,6 +187,38 @@ def test_what_is_answered_makes_room_and_what_is_not_written_down_is_bounded(
 
     recorded.wait_for(6)
     assert Run.objects.filter(state=RunState.SUCCEEDED).count() == 6
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_a_worker_whose_clock_is_off_signs_and_judges_by_the_databases(
+    user: User, receiver, settings: LazySettings, recorded: Recorded, hours: int
+) -> None:
+    settings.SCHEDULER_ALLOW_PRIVATE_TARGETS = True
+    receiver.answer("/busy", status=503)
+    sound = store(user, Once(timezone.now()), receiver.url + "/hook")
+    busy = store(user, Once(timezone.now()), receiver.url + "/busy")
+    retry = Backoff(3, 1.0, 60.0, 600.0, "503")
+    Task.objects.filter(pk=busy.pk).update(retry=json.dumps(asdict(retry)))
+    run_ids = dispatch_all()
+    before = timezone.now()
+
+    with time_machine.travel(before + hours * HOUR, tick=True):
+        off = Engine(on_recorded=recorded, on_beat=lambda _: None)
+        off.start()
+        off.accept(run_ids)
+        recorded.wait_for(2)
+        off.stop(grace=5)
+
+    [secret] = accounts.live_signing_secrets(user.tenant_id, timezone.now())
+    for request in receiver.wait_for(2):
+        # It refuses what is five minutes old, or ahead.
+        Webhook(secret).verify(request.body, dict(request.headers))
+    for attempt in Attempt.objects.all():
+        assert before - SECOND < attempt.started_at < timezone.now()
+    run = Run.objects.get(task=busy)
+    assert run.state == RunState.RETRYING
+    assert run.wake_at < timezone.now() + 61 * SECOND
+    assert Run.objects.get(task=sound).state == RunState.SUCCEEDED
 
 
 def test_a_task_removed_in_time_is_not_sent(

@@ -71,3 +71,12 @@ def test_without_its_database_the_service_is_not_ready(client: Client) -> None:
 @pytest.mark.parametrize("method", ["get", "head"])
 def test_probes_need_no_token(client: Client, path: str, method: str) -> None:
     assert getattr(client, method)(path).status_code == 200
+
+
+def test_however_often_it_is_asked_the_database_is_asked_once_a_second(
+    client: Client, django_assert_num_queries
+) -> None:
+    with django_assert_num_queries(1):
+        answers = [client.get("/readyz").json() for _ in range(20)]
+
+    assert all(answer == answers[0] for answer in answers)

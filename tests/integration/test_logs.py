@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import logging
+import os
+import subprocess
 import sys
 from uuid import UUID
 
 import pytest
 
-from scheduler_service.logs import JSONFormatter, TextFormatter
+from scheduler_service.logs import JSONFormatter, TextFormatter, UnblockingHandler
 from tasks_api import failures
 from tasks_api.delivery.record import Finished
 from tasks_api.delivery.request import Claimed, Outcome
@@ -52,6 +55,144 @@ def test_a_line_for_machines_is_one_object() -> None:
         "run_id": str(RUN),
         "process": 0,
     }
+
+
+@pytest.mark.parametrize(
+    "evil",
+    [
+        "x\n2026-11-22T12:00:00.000Z CRITICAL root: all is lost",
+        "x\r\x1b[2K\x1b[1A",
+        "x\u2028y",
+        "x\x9b2Ky\x7f",
+        "x\u202egnp.exe",
+        "x\udc80",
+        "x\0\t",
+    ],
+)
+def test_no_text_of_others_forges_a_line_or_moves_the_cursor(evil: str) -> None:
+    people = TextFormatter("{asctime} {levelname} {name}: {message}", style="{")
+    failed = record("It failed: " + evil)
+    try:
+        raise ValueError(evil)
+    except ValueError:
+        failed.exc_info = sys.exc_info()
+
+    for formatter in (people, JSONFormatter()):
+        text = formatter.format(failed)
+        assert all(each.isprintable() for each in text.replace("\n", ""))
+        head, *rest = text.split("\n")
+        assert head.startswith(("{", "2026-"))
+        assert all(line.startswith("    ") for line in rest)
+        assert text.encode()
+    found = json.loads(JSONFormatter().format(failed))
+    assert found["message"] == "It failed: " + evil
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "netloc 'us\uff03er:hunter2@127.0.0.1:8610' contains invalid characters",
+        "cannot open https://hunter2@example.com/x",
+        "postgresql://me:hunter2@db/x is away",
+        "redis://:hunter2@redis:6379/0",
+    ],
+)
+def test_no_line_has_the_credentials_of_a_url(text: str) -> None:
+    people = TextFormatter("{message}", style="{")
+    failed = record(text)
+    try:
+        raise ValueError(text)
+    except ValueError:
+        failed.exc_info = sys.exc_info()
+
+    for formatter in (people, JSONFormatter()):
+        assert "hunter2" not in formatter.format(failed)
+
+
+def test_no_traceback_has_a_url() -> None:
+    failed = record("Oh.")
+    try:
+        raise ValueError("https://example.com/path?key=hunter2")
+    except ValueError:
+        failed.exc_info = sys.exc_info()
+
+    line = JSONFormatter().format(failed)
+
+    assert "example.com" not in line
+
+
+def small_pipe() -> tuple[int, int]:
+    end, beginning = os.pipe()
+    fcntl.fcntl(beginning, fcntl.F_SETPIPE_SZ, 4096)
+    return end, beginning
+
+
+def test_whoever_logs_does_not_wait_for_whoever_reads() -> None:
+    end, beginning = small_pipe()
+    handler = UnblockingHandler(beginning, capacity=100)
+
+    for number in range(500):
+        handler.handle(record(f"{number} {'x' * 100}"))
+    assert handler.dropped >= 300
+    handler.flush()
+
+    with open(end) as reader:
+        lines = iter(reader.readline, "")
+        assert next(lines).startswith("0 ")
+        assert any("lines of log were dropped" in line for line in lines)
+    os.close(beginning)
+
+
+def test_lines_arrive_in_their_order_and_before_a_process_ends() -> None:
+    end, beginning = os.pipe()
+    handler = UnblockingHandler(beginning)
+
+    for number in range(50):
+        handler.handle(record(str(number)))
+    handler.flush()
+
+    assert os.read(end, 10_000).decode().split() == [str(n) for n in range(50)]
+    os.close(beginning)
+    os.close(end)
+
+
+def test_a_reader_that_has_gone_ends_nobody() -> None:
+    end, beginning = os.pipe()
+    os.close(end)
+    handler = UnblockingHandler(beginning)
+
+    handler.handle(record("x"))
+    handler.flush()
+
+    os.close(beginning)
+
+
+def test_a_process_that_was_forked_writes_lines_of_its_own() -> None:
+    end, beginning = os.pipe()
+    program = (
+        "import logging, os, sys\n"
+        "from scheduler_service.logs import UnblockingHandler\n"
+        "handler = UnblockingHandler(int(sys.argv[1]))\n"
+        "logging.getLogger().addHandler(handler)\n"
+        "logging.warning('parent')\n"
+        "handler.flush()\n"
+        "if os.fork() == 0:\n"
+        "    logging.warning('child')\n"
+        "    handler.flush()\n"
+        "    os._exit(0)\n"
+        "os.wait()\n"
+        "logging.warning('parent again')\n"
+    )
+
+    subprocess.run(
+        [sys.executable, "-c", program, str(beginning)],
+        pass_fds=[beginning],
+        check=True,
+    )
+
+    assert os.read(end, 10_000).decode() == "parent\nchild\nparent again\n"
+    os.close(beginning)
+    os.close(end)
 
 
 def test_a_traceback_is_part_of_the_object() -> None:

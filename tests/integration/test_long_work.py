@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
 from django.conf import LazySettings
@@ -33,6 +34,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 HOUR = timedelta(hours=1)
 DEADLINE = 60
+NO_RUN = UUID("01a1fc25-dfd8-77b7-8ffb-7e7198bf1a71")
 
 
 def make(owner: User, *, is_one_time: bool = False, **rules: Any) -> Task:
@@ -361,13 +363,34 @@ def test_a_token_is_good_under_a_former_secret_key(
     assert say(run_of(task), "complete", token).status_code == 200
 
 
-@pytest.mark.parametrize("run_id", ["x", "01a1fc25-dfd8-77b7-8ffb-7e7198bf1a71"])
+@pytest.mark.parametrize("run_id", ["x", str(NO_RUN)])
 def test_a_run_that_is_not_there_is_not_found(user: User, run_id: str) -> None:
+    token = run_tokens.mint(long_work.keys()[0], NO_RUN, 1)
+
     answer = APIClient().post(
-        f"/runs/{run_id}/complete", HTTP_X_SCHEDULER_RUN_TOKEN="srt_1_x"
+        f"/runs/{run_id}/complete", HTTP_X_SCHEDULER_RUN_TOKEN=token
     )
 
     assert answer.status_code == 404
+
+
+@pytest.mark.parametrize("word", ["complete", "fail", "heartbeat"])
+def test_who_shows_just_anything_is_refused_before_the_body_is_read(
+    user: User, word: str
+) -> None:
+    # So large that whoever looked at it would refuse it for that.
+    body = b'"' + b"x" * 17_000 + b'"'
+    task = make(user)
+    begin(task)
+
+    for run_id in (NO_RUN, run_of(task).pk):
+        answer = APIClient().post(
+            f"/runs/{run_id}/{word}",
+            body,
+            content_type="application/json",
+            HTTP_X_SCHEDULER_RUN_TOKEN="srt_1_x",
+        )
+        assert answer.status_code == 403
 
 
 def test_whoever_reaches_the_task_may_speak_for_its_target(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import re
 from typing import Any
@@ -13,6 +14,7 @@ from django.core.management import call_command
 from django.urls import URLPattern, get_resolver
 from rest_framework.test import APIClient
 
+from tasks_api.api import document
 from tests.integration.tasks_surface import ONE_TIME, PERIODIC, created
 
 # Their answers are pages, or they are for machines that need no description.
@@ -167,7 +169,8 @@ def test_the_page_shows_the_schema() -> None:
 
     assert page.status_code == 200
     assert page["Content-Type"].startswith("text/html")
-    assert "/openapi.json" in page.content.decode()
+    script = APIClient().get("/docs/?script=")
+    assert "/openapi.json" in script.content.decode()
 
 
 def test_the_page_needs_nothing_from_elsewhere() -> None:
@@ -175,8 +178,9 @@ def test_the_page_needs_nothing_from_elsewhere() -> None:
 
     files = re.findall(r'(?:src|href)="([^"]+)"', page)
     assert files
-    assert all(file.startswith("/static/") for file in files)
-    assert all(finders.find(file.removeprefix("/static/")) for file in files)
+    own = [file for file in files if not file.startswith("/docs")]
+    assert all(file.startswith("/static/") for file in own)
+    assert all(finders.find(file.removeprefix("/static/")) for file in own)
 
 
 @pytest.mark.parametrize("path", ["/openapi.json", "/docs/"])
@@ -185,3 +189,36 @@ def test_no_method_breaks_the_page(path: str, method: str) -> None:
     answer = APIClient().generic(method, path)
 
     assert answer.status_code in {200, 405}
+
+
+def test_the_document_is_made_once_and_sent_only_if_it_is_another(
+    api: APIClient,
+) -> None:
+    answer = api.get("/openapi.json")
+    again = api.get("/openapi.json", HTTP_IF_NONE_MATCH=answer["ETag"])
+    zipped = api.get("/openapi.json", HTTP_ACCEPT_ENCODING="gzip, br")
+
+    assert (again.status_code, again.content) == (304, b"")
+    assert zipped["Content-Encoding"] == "gzip"
+    assert gzip.decompress(zipped.content) == answer.content
+    assert len(zipped.content) < len(answer.content) / 10
+    assert "Accept-Encoding" in zipped["Vary"]
+    assert document._document() is document._document()
+
+
+def test_a_page_runs_our_scripts_and_no_others() -> None:
+    page = APIClient().get("/docs/")
+
+    policy = page["Content-Security-Policy"]
+    assert "script-src 'self';" in policy
+    assert "frame-ancestors 'none'" in policy
+    # So a script in place would not run.
+    assert not re.findall(r"<script>|<script [^s]|\son\w+=", page.content.decode())
+    script = re.findall(r'<script src="(/docs/[^"]*)"', page.content.decode())[0]
+    assert b"/openapi.json" in APIClient().get(script).content
+
+
+def test_what_is_no_page_may_load_nothing(api: APIClient) -> None:
+    policy = api.get("/tasks/")["Content-Security-Policy"]
+
+    assert policy == "default-src 'none'; frame-ancestors 'none'"

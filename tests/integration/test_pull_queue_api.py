@@ -443,7 +443,15 @@ def taken_text(api: APIClient, field: str) -> Any:
 def test_an_id_that_is_there_is_a_conflict(api: APIClient) -> None:
     enqueue(api, payload=1)
 
-    refused(enqueue(api), 409, "A job with this id is in this queue already")
+    told = "A job with the id 1 is in the queue my-queue already"
+    refused(enqueue(api), 409, told)
+    names = {"id": "ä 1", "queue": "q\n路"}
+    enqueue(api, **names)
+    refused(
+        enqueue(api, **names),
+        409,
+        "A job with the id ä 1 is in the queue q\n路 already",
+    )
     assert enqueue(api, queue="other").status_code == 202
     assert enqueue(api, id="2").status_code == 202
     assert fetch(api)[0]["payload"] == 1

@@ -14,8 +14,10 @@ from accounts import services as accounts
 from accounts.models import AuditEntry, Role, User
 from tasks_api import dispatch, services, waking
 from tasks_api.delivery import leases
+from tasks_api.delivery.request import Credentials, build
 from tasks_api.ids import id_for
 from tasks_api.models import Attempt, Run, Task
+from tasks_api.moments import written
 from tasks_api.schedules import Interval, Once
 from tasks_api.specs import Overlap, Surface, TaskSpec
 from tasks_api.states import RunState
@@ -228,6 +230,63 @@ def test_what_was_not_delivered_is_sent_again(
     assert len(claim(made.pk)) == 1
     run.refresh_from_db()
     assert run.state == state
+
+
+@pytest.mark.parametrize("is_many", [False, True])
+def test_a_redrive_stands_for_the_fire_time_of_what_it_sends_again(
+    api: APIClient, user: User, *, is_many: bool
+) -> None:
+    def redriven(run: Run) -> Run:
+        if not is_many:
+            answer = api.post(f"/runs/{run.pk}/redrive/")
+            return Run.objects.get(pk=answer.json()["run_id"])
+        answer = api.post("/runs/redrive/", {"state": ["missed"]}, format="json")
+        return Run.objects.get(pk=answer.json()["run_ids"][0])
+
+    slot_run = run_of(hourly(user), state=RunState.MISSED, ago=7)
+    written_slot = written(slot_run.scheduled_for)
+    first = redriven(slot_run)
+    headers = headers_of(first)
+    assert headers["X-Scheduled-For"] == written_slot
+    assert headers["X-Scheduler-Redrive-Of"] == str(slot_run.pk)
+    assert headers["webhook-id"] == str(first.pk)
+
+    # Again, though the first one is forgotten.
+    over = {"state": RunState.MISSED, "finished_at": timezone.now(), "wake_at": None}
+    Run.objects.filter(pk=first.pk).update(lease=None, **over)
+    Run.objects.filter(pk=slot_run.pk).delete()
+    second = redriven(first)
+    headers = headers_of(second)
+    assert headers["X-Scheduled-For"] == written_slot
+    assert headers["X-Scheduler-Redrive-Of"] == str(first.pk)
+
+    shown = api.get(f"/runs/{second.pk}/").json()
+    assert (shown["slot"], shown["redrive_of"]) == (written_slot, str(first.pk))
+    assert shown["scheduled_for"] > written_slot
+
+
+def headers_of(run: Run) -> dict[str, str]:
+    """Those of the request for a run, which a worker takes."""
+    [claimed] = leases.claim([run.pk])
+    request = build(claimed, Credentials(), now=timezone.now(), timeout=5)
+    return dict(request.headers)
+
+
+def test_a_run_that_is_no_redrive_stands_for_its_own_fire_time(
+    api: APIClient, user: User
+) -> None:
+    run = run_of(hourly(user))
+    due = run_of(hourly(user), state=RunState.MISSED)
+    Run.objects.filter(pk=due.pk).update(
+        state=RunState.PENDING, finished_at=None, wake_at=timezone.now()
+    )
+
+    shown = api.get(f"/runs/{run.pk}/").json()
+
+    assert shown["slot"] == shown["scheduled_for"]
+    headers = headers_of(due)
+    assert headers["X-Scheduled-For"] == written(due.scheduled_for)
+    assert "X-Scheduler-Redrive-Of" not in headers
 
 
 def test_what_was_delivered_or_is_under_way_is_not_sent_again(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -15,7 +16,9 @@ from tasks_api.delivery import leases
 from tasks_api.exceptions import NotYourTask, TaskNotFound
 from tasks_api.models import Run, Task
 from tasks_api.schedules import Interval, Once
+from tasks_api.specs import Surface
 from tasks_api.states import RunState
+from tasks_api.store import spec_of
 from tests.integration.test_dispatch import HOUR, SECOND, in_threads, states, store
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -59,6 +62,46 @@ def test_pause_wins_over_a_message_that_is_already_sent(user: User) -> None:
 
     assert leases.claim(run_ids) == []
     assert states(task) == ["cancelled"]
+
+
+@pytest.mark.parametrize("state", ["pending", "retrying"])
+def test_a_run_that_somebody_asked_for_is_sent_though_the_task_is_paused_before(
+    user: User, state: str
+) -> None:
+    task = hourly(user, starts_in=HOUR)
+    run_id = services.fire_task(task.pk, now=timezone.now())
+    assert run_id
+    Run.objects.filter(pk=run_id).update(state=state)
+
+    pause(task)
+
+    assert waking.wake_due().run_ids == [run_id]
+    [claimed] = leases.claim([run_id])
+    assert claimed.run_id == run_id
+
+
+def test_a_run_that_somebody_asked_for_is_cancelled_by_removal(user: User) -> None:
+    task = hourly(user, starts_in=HOUR)
+    services.fire_task(task.pk, now=timezone.now())
+    pause(task)
+
+    services.remove_task(user, str(task.pk), now=timezone.now())
+
+    assert states(task) == ["cancelled"]
+
+
+def test_a_run_that_somebody_asked_for_outlives_another_moment_of_its_one_off(
+    user: User,
+) -> None:
+    task = store(user, Once(timezone.now() + HOUR))
+    run_id = services.fire_task(task.pk, now=timezone.now())
+
+    moved = replace(spec_of(task), schedule=Once(timezone.now() + 2 * HOUR))
+    services.change_task(
+        user, str(task.pk), lambda _: moved, surface=Surface.TASKS, now=timezone.now()
+    )
+
+    assert [run.pk for run in Run.objects.filter(task=task)] == [run_id]
 
 
 def test_a_run_under_way_survives_pause_and_removal(user: User) -> None:

@@ -100,8 +100,8 @@ def test_a_one_time_task_is_shown_as_documented(api: APIClient) -> None:
         ({"post_data": ABSENT}, {"post_data": {}}),
         ({"post_data": {}}, {"post_data": {}}),
         ({"post_data": {"": {"a": [None, True]}}}, {"post_data": {"": {"a": [None, True]}}}),
-        # Unknown, or only for the other type: not even looked at.
-        ({"colour": "green", "id": 7}, {"task_type": "periodic"}),
+        # Only in answers, or for the other type: not even looked at.
+        ({"id": 7, "next_run_datetime": []}, {"task_type": "periodic"}),
         ({"run_datetime": "yesterday"}, {"task_type": "periodic"}),
     ],
 )  # fmt: skip
@@ -208,7 +208,7 @@ def test_what_cannot_be_scheduled_is_refused_with_a_sentence(
 
 @pytest.mark.parametrize("name", ["start_datetime", "end_datetime", "run_datetime"])
 @pytest.mark.parametrize(
-    "value", ["10", "tomorrow", "2090-02-30 00:00:00", "2090-01-01", 7, 1.5, True, None, [], {}]
+    "value", ["10", "tomorrow", "2090-02-30 00:00:00", "2090-01-01", 7, 1.5, True, [], {}]
 )  # fmt: skip
 def test_what_is_no_moment_is_refused_by_name(
     api: APIClient, name: str, value: object
@@ -220,6 +220,16 @@ def test_what_is_no_moment_is_refused_by_name(
     assert answer.status_code == 400
     message = answer.json()["error"]["message"]
     assert message.startswith(f"Invalid value of {name}. ")
+
+
+@pytest.mark.parametrize("name", ["start_datetime", "run_datetime"])
+def test_null_is_no_moment_but_for_an_end(api: APIClient, name: str) -> None:
+    body = ONE_TIME if name == "run_datetime" else PERIODIC
+
+    answer = api.post("/tasks/", {**body, name: None}, format="json")
+
+    assert answer.status_code == 400
+    assert name in answer.json()["error"]["message"]
 
 
 @pytest.mark.parametrize(

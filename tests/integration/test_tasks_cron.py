@@ -176,3 +176,80 @@ def test_a_cron_may_be_finer_than_the_least_frequency(
     settings.SCHEDULER_MIN_FREQUENCY = 3600
 
     assert created(api, changed(CRON, {"cron": "*/10 * * * * *"}))
+
+
+@pytest.mark.parametrize("zone", ["right/Europe/Berlin", "localtime", "Factory"])
+@pytest.mark.parametrize("path", ["/tasks/", "/tasks/preview/", "/tasks/bulk/", "/"])
+def test_a_file_that_is_no_zone_is_refused_everywhere(
+    api: APIClient, path: str, zone: str
+) -> None:
+    body: Any = {"task_type": "periodic", "cron": "0 9 * * *", "timezone": zone, "url": "http://93.184.216.34/"}  # fmt: skip
+    if path == "/":
+        body = {"id": "a", "cron": f"CRON_TZ={zone} 0 9 * * *", "endpoint": "http://93.184.216.34/", "payload": {}}  # fmt: skip
+
+    answer = api.post(path, [body] if "bulk" in path else body, format="json")
+
+    assert answer.status_code == 400
+    assert "is not known" in answer.content.decode()
+    assert zone in answer.content.decode()
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("cron(0 18 ? * 2-6 *)", {"cron": "0 18 * * 1-5", "timezone": "Asia/Tokyo"}),
+        ("at(2090-01-02T03:04:05)", {"cron": "5 4 3 2 1 * 2090", "timezone": "Asia/Tokyo"}),
+        ("rate(2 hours)", {"frequency": 7200}),
+    ],
+)  # fmt: skip
+def test_a_schedule_of_eventbridge_is_taken_as_it_is(
+    api: APIClient, text: str, shown: dict[str, object]
+) -> None:
+    body = {"task_type": "periodic", "cron": text, "timezone": "Asia/Tokyo", "url": "http://93.184.216.34/"}  # fmt: skip
+
+    made = api.post("/tasks/", body, format="json")
+
+    assert made.status_code == 201, made.json()
+    task = api.get(f"/tasks/id/{made.json()['id']}").json()
+    assert shown.items() <= task.items()
+
+
+def test_six_fields_of_eventbridge_are_refused_by_field(api: APIClient) -> None:
+    body = {"task_type": "periodic", "cron": "0 18 * * ? *", "url": "http://93.184.216.34/"}  # fmt: skip
+
+    answer = api.post("/tasks/", body, format="json")
+
+    assert answer.status_code == 400
+    message = answer.json()["error"]["message"]
+    assert message.startswith("Invalid value of cron. Six fields are second")
+    assert "cron(0 18 * * ? *)" in message
+
+
+@pytest.mark.parametrize(
+    ("path", "name", "body"),
+    [
+        ("/tasks/", "cron", {"task_type": "periodic", "cron": "* * * * * *"}),
+        ("/", "cron", {"id": "a", "cron": "@every 59s", "payload": {}}),
+        ("/", "cron", {"id": "a", "cron": "0,59 * * * * *", "payload": {}}),
+    ],
+)
+def test_an_operator_may_say_how_often_expressions_fire(
+    api: APIClient,
+    settings: LazySettings,
+    path: str,
+    name: str,
+    body: dict[str, object],
+) -> None:
+    target = "url" if path == "/tasks/" else "endpoint"
+    body = {**body, target: "http://93.184.216.34/"}
+    settings.SCHEDULER_MIN_FREQUENCY = 1
+
+    settings.SCHEDULER_MIN_CRON_INTERVAL = 60
+    refused = api.post(path, body, format="json")
+    settings.SCHEDULER_MIN_CRON_INTERVAL = 1
+    taken = api.post(path, body, format="json")
+
+    assert refused.status_code == 400
+    assert f"Invalid value of {name}" in refused.content.decode()
+    assert "more often than every 60 s" in refused.content.decode()
+    assert taken.status_code in {201, 202}

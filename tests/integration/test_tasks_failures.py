@@ -37,7 +37,8 @@ FAILURES = [
 
 def ask(api: APIClient, method: str, path: str) -> Any:
     task_id = str(uuid.uuid4())
-    body = ONE_TIME if path == "/tasks/" else {"ids": [task_id]}
+    of_one = {} if "{id}" in path else {"ids": [task_id]}
+    body = ONE_TIME if path == "/tasks/" else of_one
     text = json.dumps(body)
     return api.generic(method, path.format(id=task_id), text, "application/json")
 

@@ -81,7 +81,6 @@ def patch(api: APIClient, task_id: object, changes: dict[str, Any], **more: Any)
         (ONE_TIME, {"queue": None}, {}),
         (QUEUED, {"post_data": {"a": 1}}, {"post_data": {"a": 1}, "queue": "mail"}),
         (PERIODIC, {}, {}),
-        (PERIODIC, {"unknown": 1}, {}),
     ],
 )
 def test_what_is_given_is_changed_and_nothing_else(

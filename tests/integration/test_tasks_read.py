@@ -68,8 +68,6 @@ def test_the_list_shows_tasks_as_the_detail_does(api: APIClient) -> None:
         ("?offset=3", [3, 4], None),
         ("?offset=5", [], None),
         ("?offset=999999999", [], None),
-        # Neither is ours.
-        ("?page=9&format=xml", [0, 1, 2, 3, 4], None),
     ],
 )
 def test_the_list_is_paged(
@@ -175,7 +173,11 @@ def test_a_paused_task_has_no_next_run(api: APIClient) -> None:
 
     api.post(f"/tasks/{task['id']}/pause/")
 
-    assert api.get(f"/tasks/{task['id']}").json() == {**task, "next_run_datetime": None}
+    assert api.get(f"/tasks/{task['id']}").json() == {
+        **task,
+        "next_run_datetime": None,
+        "paused": True,
+    }
 
 
 def test_a_resumed_task_goes_on_with_its_grid(

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 from django.conf import LazySettings
 from django.core.checks import ERROR, WARNING
 
 from scheduler_service.checks import (
     LEAST,
+    OF_THE_CLIENT,
+    check_environment,
     check_networks,
+    check_open_metrics,
     check_settings,
     check_shared_secret,
 )
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_the_defaults_are_sound() -> None:
@@ -54,3 +62,73 @@ def test_networks_that_are_none_are_refused(settings: LazySettings) -> None:
     [error] = check_networks()
     assert "SCHEDULER_DENIED_NETWORKS" in error.msg
     assert "203.0.113.7/24" in error.msg
+
+
+@pytest.mark.parametrize(
+    ("host", "port", "token", "warned"),
+    [
+        ("0.0.0.0", 9400, "", True),  # noqa: S104 (nobody listens)
+        ("::", 9400, "", True),
+        ("10.0.0.7", 9400, "", True),
+        ("0.0.0.0", 9400, "t", False),  # noqa: S104 (the same)
+        ("0.0.0.0", 0, "", False),  # noqa: S104 (the same)
+        ("127.0.0.1", 9400, "", False),
+        ("::1", 9400, "", False),
+    ],
+)
+def test_metrics_that_are_open_beyond_this_machine_are_warned_of(
+    settings: LazySettings, host: str, port: int, token: str, warned: bool
+) -> None:
+    settings.HOST, settings.METRICS_PORT, settings.METRICS_TOKEN = host, port, token
+
+    assert [w.id for w in check_open_metrics()] == ["scheduler.W004"] * warned
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("SCHEDULER_RETENSION_DAYS", " Is SCHEDULER_RETENTION_DAYS meant?"),
+        ("SCHEDULER_MAX_INFLIGHT", " Is SCHEDULER_MAX_IN_FLIGHT meant?"),
+        ("SCHEDULER_XYZZY_PLUGH", ""),
+    ],
+)
+def test_a_misspelt_variable_is_named_with_the_nearest_one(
+    monkeypatch: pytest.MonkeyPatch, name: str, meant: str
+) -> None:
+    monkeypatch.setenv(name, "1")
+
+    [warning] = check_environment()
+
+    assert warning.msg == f"{name} is no setting, and does nothing.{meant}"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "SCHEDULER_LEASE",
+        "SCHEDULER_ENV",
+        "SCHEDULER_URL",
+        "SCHEDULER_SERVICE_HOST",
+        "SCHEDULER_WEB_SERVICE_PORT_HTTP",
+        "SCHEDULER_PORT",
+        "SCHEDULER_PORT_8000_TCP_ADDR",
+        "OTHER_SCHEDULER",
+    ],
+)
+def test_what_is_known_or_of_somebody_else_is_passed_over(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(name, "1")
+
+    assert check_environment() == []
+
+
+def test_what_the_client_reads_is_known() -> None:
+    sources = (ROOT / "clients" / "python" / "src").rglob("*.py")
+    named = {
+        name
+        for path in sources
+        for name in re.findall(r"SCHEDULER_[A-Z_]+", path.read_text(encoding="utf-8"))
+    }
+
+    assert named <= OF_THE_CLIENT

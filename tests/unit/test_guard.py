@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from ipaddress import ip_address
+from urllib.parse import urlsplit
 
 import pytest
 from hypothesis import given
@@ -13,6 +15,7 @@ from ssrfguard import Policy
 from tasks_api.delivery.guard import (
     RefusedTarget,
     address_refusal,
+    host_of,
     networks,
     parse_target,
 )
@@ -59,6 +62,37 @@ def test_an_honest_url_is_not_refused(url: str) -> None:
 )
 def test_private_targets_may_be_allowed(url: str) -> None:
     assert parse_target(url, allow_private=True).port
+
+
+@given(
+    st.text(st.characters(exclude_characters="/?#@")), st.text(max_size=3), st.text()
+)
+def test_whatever_is_accepted_others_can_take_apart(
+    userinfo: str, middle: str, path: str
+) -> None:
+    url = f"http://{userinfo}@exam{middle}ple.com/{path}"
+    with suppress(RefusedTarget):
+        target = parse_target(url, allow_private=True)
+        assert urlsplit(url).port is None or target.port
+        assert "@" not in host_of(url)
+
+
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        ("https://user:pw@example.com:8443/x?y=a@b", "example.com:8443"),
+        ("http://us\uff03er:pw@127.0.0.1:8610/x", "127.0.0.1:8610"),
+        ("http://[::1]@host/", "host"),
+        ("http://user:pw@[::1]:80/", "[::1]:80"),
+        ("", ""),
+        ("garbage", ""),
+        ("http://[", "["),
+    ],
+)
+def test_a_host_is_shown_without_credentials_whatever_the_url(
+    url: str, host: str
+) -> None:
+    assert host_of(url) == host
 
 
 addresses = st.ip_addresses(v=4) | st.ip_addresses(v=6)

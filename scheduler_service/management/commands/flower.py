@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import sys
 from typing import Any
 
 from django.conf import settings
@@ -35,9 +36,9 @@ class Command(BaseCommand):
         environment.pop("FLOWER_UNAUTHENTICATED_API", None)
         settings.STATE_DIR.mkdir(mode=0o711, parents=True, exist_ok=True)
         os.umask(0o077)
-        os.execvpe(  # noqa: S606 (a fixed command)
-            "celery",  # noqa: S607 (of this virtual environment)
-            ["celery", "--quiet", "-A", "scheduler_service", "flower"],
+        os.execve(  # noqa: S606 (a fixed command)
+            sys.executable,
+            [sys.executable, "-m", "scheduler_service.flower"],
             environment,
         )
 

@@ -20,6 +20,7 @@ from accounts.services import AccountError, configure_tenant
 from scheduler_service import locks
 from scheduler_service.database import without_limits
 from scheduler_service.locks import Kind
+from scheduler_service.poolers import Pooled
 
 DEFAULT_TENANT = "default"
 # Seconds that a migration waits for a lock, while all that comes after it waits for it.
@@ -143,6 +144,8 @@ def wait_for_database(connection: BaseDatabaseWrapper, patience: float = 0.0) ->
             connection.ensure_connection()
             return
         except OperationalError as error:
+            if isinstance(error.__cause__, Pooled):
+                raise CommandError(str(error)) from error
             if time.monotonic() > deadline:
                 reason = str(error).strip().splitlines()[0]
                 raise CommandError(

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import http.client
 import json
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from scheduler_service.management.commands.run import reachable_host
+from scheduler_service.management.commands.run import (
+    metrics_port_file,
+    reachable_host,
+)
 from tasks_api.exporter import PORTS
 
 # Seconds that a sound process never needs for an answer that asks nobody.
@@ -38,10 +42,11 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         kind, port = options["kind"], options["port"]
+        first = settings.METRICS_PORT or port_of_a_trial()
         if kind == "web":
             self._probe_web(port or settings.PORT)
-        elif port or settings.METRICS_PORT:
-            self._probe_process(kind, port)
+        elif port or first:
+            self._probe_process(kind, [port] if port else range(first, first + PORTS))
         else:
             raise CommandError(f"METRICS_PORT must be set for a {kind} to be asked.")
 
@@ -52,9 +57,7 @@ class Command(BaseCommand):
             raise CommandError(f"web does not answer on port {port}.")
         self.stdout.write("web is at work.")
 
-    def _probe_process(self, kind: str, port: int | None) -> None:
-        first = settings.METRICS_PORT
-        ports = [port] if port else range(first, first + PORTS)
+    def _probe_process(self, kind: str, ports: Iterable[int]) -> None:
         found = [answer for each in ports if (answer := ask(each))]
         # Whoever else listens there says something else; one that is frozen, nothing.
         found = [a for a in found if a.body.get("kind") == kind or a.status == SILENT]
@@ -64,7 +67,16 @@ class Command(BaseCommand):
             if answer.status != 200:
                 reason = answer.body.get("reason", "It does not answer.")
                 raise CommandError(f"{kind} on port {answer.port}: {reason}")
-        self.stdout.write(f"{kind} is at work.")
+        remarks = {a.body["remark"] for a in found if "remark" in a.body}
+        self.stdout.write(" ".join([f"{kind} is at work.", *sorted(remarks)]))
+
+
+def port_of_a_trial() -> int:
+    """The METRICS_PORT that `manage.py run` chose for its processes; 0 if none."""
+    try:
+        return int(metrics_port_file().read_text())
+    except (OSError, ValueError):
+        return 0
 
 
 def ask(port: int) -> Answer | None:

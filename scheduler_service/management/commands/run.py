@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import secrets
 import socket
@@ -10,7 +11,8 @@ import sys
 import tempfile
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from io import StringIO
 from pathlib import Path
@@ -23,11 +25,13 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import OperationalError, connection
 from django.db.migrations.executor import MigrationExecutor
 from django.db.models.functions import Now
-from redis import Redis, RedisError
+from redis import RedisError
 
-from scheduler_service.embedded import Unavailable, redis_client_url, secret
+from scheduler_service.brokers import connected
+from scheduler_service.embedded import Unavailable, secret
 from scheduler_service.management.commands.flower import basic_auth
 from scheduler_service.management.commands.migrate import wait_for_database
+from scheduler_service.management.commands.services import servers
 from scheduler_service.supervisor import Program, Supervisor, read_procfile, spawn
 from tasks_api.heartbeats import ALIVE
 from tasks_api.models import Heartbeat
@@ -35,6 +39,8 @@ from tasks_api.models import Heartbeat
 APP = ("web", "worker", "beat", "flower")
 # A cold start on a busy machine; a warm one takes a few seconds.
 PATIENCE = 120.0
+# The port at which workers and beats are looked at, unless that is taken.
+METRICS_PORT = 9400
 
 
 class Command(BaseCommand):
@@ -42,14 +48,17 @@ class Command(BaseCommand):
     requires_system_checks = ()
 
     def handle(self, *args: Any, **options: Any) -> None:
+        check_state_dir(settings.STATE_DIR)
         try:
-            self._check()
-            self._run()
+            with alone(settings.STATE_DIR):
+                self._check()
+                self._run()
         except Unavailable as error:
             raise CommandError(str(error)) from error
 
     def _check(self) -> None:
-        check_state_dir(settings.STATE_DIR)
+        for server in servers():
+            server.refuse_if_taken()
         check_port(settings.HOST, settings.PORT, "PORT")
         check_port(settings.HOST, settings.FLOWER_PORT, "FLOWER_PORT")
         if not settings.EMBEDDED_POSTGRES:
@@ -61,7 +70,9 @@ class Command(BaseCommand):
         commands = read_procfile(settings.BASE_DIR / "Procfile")
         demo = settings.DEVELOPMENT
         echo_port = free_port(settings.PORT + 1)
-        start = partial(_program, commands, _environment(echo_port))
+        start = partial(
+            _program, commands, _environment(echo_port, keep_metrics_port())
+        )
 
         with Supervisor(self.stdout, width=max(map(len, commands))) as supervisor:
             services = start("services")
@@ -182,6 +193,20 @@ def check_state_dir(path: Path) -> None:
         ) from error
 
 
+@contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Hold a lock on the directory, which lasts as long as this process at most."""
+    with (path / "run.lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise CommandError(
+                f"The service already runs on {path}: stop it first, or set "
+                "SCHEDULER_STATE_DIR, PORT and FLOWER_PORT to others."
+            ) from None
+        yield
+
+
 def check_port(host: str, port: int, variable: str) -> None:
     try:
         _bind(host, port)
@@ -210,19 +235,38 @@ def _bind(host: str, port: int) -> int:
 
 def check_redis(url: str) -> None:
     try:
-        Redis.from_url(redis_client_url(url), socket_timeout=5).ping()
+        with connected(url, timeout=5) as client:
+            client.ping()
     except (RedisError, ValueError, OSError) as error:
         raise CommandError(
             f"The Redis of REDIS_URL does not answer: {error}"
         ) from error
 
 
-def _environment(echo_port: int) -> dict[str, str]:
+def keep_metrics_port() -> int:
+    """The first of the ports at which workers and beats are probed, told to `probe`.
+
+    Production opens no port that nobody has asked for.
+    """
+    port: int = settings.METRICS_PORT
+    if settings.DEVELOPMENT and not port:
+        port = free_port(METRICS_PORT)
+    metrics_port_file().write_text(f"{port}\n")
+    return port
+
+
+def metrics_port_file() -> Path:
+    path: Path = settings.STATE_DIR / "metrics_port"
+    return path
+
+
+def _environment(echo_port: int, metrics_port: int) -> dict[str, str]:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     return os.environ | {
         "PATH": path,
         "PYTHONUNBUFFERED": "1",
         "ECHO_PORT": str(echo_port),
+        "METRICS_PORT": str(metrics_port),
         "SCHEDULER_ALLOW_PRIVATE_TARGETS": private_targets(),
     }
 
@@ -231,13 +275,16 @@ def _program(
     commands: Mapping[str, str], environment: Mapping[str, str], name: str
 ) -> Program:
     def start() -> subprocess.Popen[bytes]:
-        return spawn(
+        process = spawn(
             ["/bin/sh", "-c", f"exec {commands[name]}"],
             cwd=settings.BASE_DIR,
             env=environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
         )
+        # For who wants to kill this one, and nobody else's.
+        (settings.STATE_DIR / f"{name}.pid").write_text(f"{process.pid}\n")
+        return process
 
     return Program(name, start)
 

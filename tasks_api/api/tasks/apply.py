@@ -16,14 +16,14 @@ from rest_framework.response import Response
 from accounts import encryption
 from scheduler_service import clock
 from tasks_api import declare
-from tasks_api.api import fields
+from tasks_api.api import fields, known
 from tasks_api.api.idempotency import idempotent
 from tasks_api.api.json import dumps
 from tasks_api.api.tasks import apply_schema as schema
+from tasks_api.api.tasks import schedules
 from tasks_api.api.tasks.coming import of_task
 from tasks_api.api.tasks.reading import LONGEST_TAG, read_again, read_task
 from tasks_api.api.tasks.rendering import render_task
-from tasks_api.api.tasks.schedules import schedule_of
 from tasks_api.api.tasks.surface import InvalidTasks, TasksView, error_at
 from tasks_api.declare import Action, Plan, Step, Wanted
 from tasks_api.delivery.request import options_of
@@ -35,6 +35,7 @@ from tasks_api.specs import Surface
 # Tasks in one list, and the coming fire times that are shown of each.
 MOST = 1000
 SHOWN_TIMES = 3
+_TASK = known.read_off(schema.DECLARED_IN)
 # What is no field of a task that its owner sets.
 _UNSET = {"id", "next_run_datetime"}
 
@@ -61,7 +62,7 @@ class ApplyTasks(TasksView):
         now = clock.now()
         data = fields.body_of(request.data)
         tag, tasks = _tag(data), _tasks(data)
-        dry_run = _flag(data, "dry_run", default=False)
+        dry_run = bool(fields.flag(data, "dry_run"))
         plan = declare.apply(
             self.user,
             tag,
@@ -103,6 +104,7 @@ def _tasks(data: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     names: dict[str, int] = {}
     for index, task in enumerate(tasks):
         try:
+            known.require(task, _TASK)
             name = fields.client_name(
                 "name", fields.required(fields.body_of(task), "name")
             )
@@ -113,15 +115,6 @@ def _tasks(data: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     if errors:
         raise InvalidTasks(errors)
     return tasks
-
-
-def _flag(data: Mapping[str, Any], name: str, *, default: Any) -> Any:
-    value = data.get(name)
-    if value is None:
-        return default
-    if isinstance(value, bool):
-        return value
-    raise InvalidTask(name, f"Invalid value of {name}. Value should be true or false")
 
 
 def _expected(data: Mapping[str, Any]) -> str | None:
@@ -162,23 +155,25 @@ def _read(
 def _wanted(
     tag: str, data: Mapping[str, Any], task: Task | None, *, now: datetime
 ) -> Wanted:
-    is_paused = _flag(data, "paused", default=None)
     if task is None and _is_over(data, now):
-        return Wanted(data["name"], None, is_paused)
+        fields.flag(data, "paused")
+        return Wanted(data["name"], None)
     tags = data.get("tags") or []
     # Whatever is no list is refused with the task.
     tagged = [tag, *tags] if isinstance(tags, list) else tags
     said = {**data, "tags": tagged}
     spec = read_again(said, task, now=now) if task else read_task(said, now=now)
-    return Wanted(data["name"], spec, is_paused)
+    return Wanted(data["name"], spec)
 
 
 def _is_over(data: Mapping[str, Any], now: datetime) -> bool:
     """Whether a task's last moment has passed; what cannot be read is refused later."""
     is_one_time = str(data.get("task_type")).strip().lower() == "one_time"
-    names = ("run_datetime",) if is_one_time else ("end_datetime", "stop_datetime")
+    names = ("end_datetime", "stop_datetime")
     given = [name for name in names if data.get(name) is not None]
     try:
+        if is_one_time:
+            return schedules.run_moment(data) <= now
         return bool(given) and fields.moment(given[0], data[given[0]]) <= now
     except InvalidTask:
         return False
@@ -189,7 +184,7 @@ def _is_over(data: Mapping[str, Any], now: datetime) -> bool:
 
 def _show(task: Task, now: datetime) -> Shown:
     is_paused = not task.periodic_task.enabled
-    schedule = None if is_paused else schedule_of(task)
+    schedule = None if is_paused else schedules.schedule_of(task)
     coming = of_task(task, schedule, now, SHOWN_TIMES) if schedule else []
     shown = {
         name: value

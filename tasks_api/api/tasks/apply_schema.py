@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from drf_spectacular.utils import OpenApiExample, OpenApiResponse, extend_schema
+from drf_spectacular.utils import OpenApiExample, OpenApiResponse
 
 from tasks_api.api import schema
 from tasks_api.api.tasks.schema import (
@@ -22,15 +22,7 @@ _TASK: dict[str, Any] = {
     "url": "https://example.com/report",
 }
 _DECLARED = {"tag": "reports", "tasks": [_TASK], "dry_run": True}
-DECLARED_IN = task_in(
-    "name",
-    name=schema.NAME,
-    paused={
-        "type": "boolean",
-        "nullable": True,
-        "description": "Without it a task stays as it is, and a new one is active.",
-    },
-)
+DECLARED_IN = task_in("name", name=schema.NAME)
 APPLY_IN = {
     "type": "object",
     "required": ["tag", "tasks"],
@@ -121,7 +113,7 @@ def _errors(message: str) -> OpenApiResponse:
     return schema.answer(BULK_ERROR, example, message)
 
 
-apply_tasks = extend_schema(
+apply_tasks = schema.operation(
     operation_id="apply_tasks",
     summary="Make the tasks with a tag what a list says",
     description="Creates, changes, pauses, resumes and deletes: all of it, or nothing.",

@@ -55,7 +55,8 @@ class PreviewTask(TasksView):
         data = fields.body_of(request.data)
         count = _count(data.get("n", DEFAULT))
         since = _since(data, now)
-        schedule = read_task(data, now=now).schedule
+        task = {name: data[name] for name in data.keys() - {"n", "from"}}
+        schedule = read_task(task, now=now).schedule
         return Response(_answer(True, schedule, _found(schedule, since, count)))
 
 

@@ -8,7 +8,6 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import (
     OpenApiExample,
     OpenApiParameter,
-    extend_schema,
 )
 
 from tasks_api.api import schema
@@ -96,7 +95,7 @@ _ANSWER: dict[str, Any] = {
 _BAD = schema.error("Invalid value of n. Value should be a whole number from 1 to 1000")
 _FOUND = schema.answer(FIRE_TIMES_OUT, _ANSWER, "The fire times, in order.")
 
-next_fire_times = extend_schema(
+next_fire_times = schema.operation(
     operation_id="next_fire_times",
     summary="Get the coming fire times of a task",
     description="Of a paused task, as they would come if it was resumed now.",
@@ -111,7 +110,7 @@ next_fire_times = extend_schema(
         500: schema.error(FAILURE),
     },
 )
-preview_task = extend_schema(
+preview_task = schema.operation(
     operation_id="preview_task",
     summary="Get the coming fire times of a task that is not stored",
     request=schema.body(PREVIEW_IN),

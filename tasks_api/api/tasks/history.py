@@ -216,6 +216,7 @@ def _render(run: Run, task: Task) -> dict[str, Any]:
         "task_name": task.name,
         "notice": task.surface == Surface.NOTICES,
         "scheduled_for": written_or_null(run.scheduled_for),
+        "slot": written_or_null(run.slot or run.scheduled_for),
         "state": run.state,
         "reason": run.reason,
         "manual": run.by_hand,

@@ -8,7 +8,6 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import (
     OpenApiExample,
     OpenApiParameter,
-    extend_schema,
 )
 
 from tasks_api.account import MOST, Outcome
@@ -32,6 +31,11 @@ _RUN = {
         "description": "Tells the tenant what the service did by itself.",
     },
     "scheduled_for": _MOMENT,
+    "slot": _MOMENT
+    | {
+        "description": "The fire time that it stands for: of one that sends another run "
+        "again, that of the other."
+    },
     "state": _STATE,
     "reason": schema.TEXT,
     "manual": {
@@ -175,6 +179,7 @@ _COMMON: dict[str, Any] = {
     "task_name": "",
     "notice": False,
     "scheduled_for": "2026-11-21T03:28:22Z",
+    "slot": "2026-11-21T03:28:22Z",
     "state": "failed",
     "reason": "The answer was 500.",
     "manual": False,
@@ -241,7 +246,7 @@ _PAGE = schema.answer(
 )
 BAD_STATE = "Invalid value of state. A state should be one of cancelled, failed"
 
-list_runs = extend_schema(
+list_runs = schema.operation(
     operation_id="list_runs",
     summary="Get the runs of all tasks",
     parameters=[
@@ -258,7 +263,7 @@ list_runs = extend_schema(
         **_failures(_400=BAD_STATE, _404="Task not found"),
     },
 )
-list_runs_of_task = extend_schema(
+list_runs_of_task = schema.operation(
     operation_id="list_runs_of_task",
     summary="Get the runs of a task",
     description="Also of one that has ended or was removed.",
@@ -268,7 +273,7 @@ list_runs_of_task = extend_schema(
         **_failures(_400=BAD_STATE, _404="Task not found"),
     },
 )
-get_run = extend_schema(
+get_run = schema.operation(
     operation_id="get_run",
     summary="Get a run with its attempts",
     responses={
@@ -276,7 +281,7 @@ get_run = extend_schema(
         **_failures(_404="Run not found"),
     },
 )
-get_account = extend_schema(
+get_account = schema.operation(
     operation_id="get_account",
     summary="Get what was planned of a task, and what became of it",
     description=f"Of the last day, or of a time with at most {MOST} fire times.",
@@ -286,7 +291,7 @@ get_account = extend_schema(
         **_failures(_400="to should not be before from", _404="Task not found"),
     },
 )
-redrive_run = extend_schema(
+redrive_run = schema.operation(
     operation_id="redrive_run",
     summary="Send a run again",
     parameters=schema.IDEMPOTENCY,
@@ -301,7 +306,7 @@ redrive_run = extend_schema(
         ),
     },
 )
-redrive_runs = extend_schema(
+redrive_runs = schema.operation(
     operation_id="redrive_runs",
     summary="Send runs again by what became of them",
     parameters=schema.IDEMPOTENCY,

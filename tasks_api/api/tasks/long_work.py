@@ -11,14 +11,14 @@ from rest_framework.authentication import BaseAuthentication
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from accounts.authentication import TokenAuthentication
+from accounts.authentication import TokenAuthentication, scheme_and_credential
 from tasks_api import broker, long_work
 from tasks_api.api import fields
 from tasks_api.api.json import dumps
 from tasks_api.api.tasks import long_work_schema as schema
 from tasks_api.api.tasks.surface import TasksView, run_id_in
 from tasks_api.delivery import run_tokens
-from tasks_api.exceptions import InvalidTask
+from tasks_api.exceptions import InvalidTask, NotYourRun
 from tasks_api.moments import written_or_null
 
 MOST_BYTES = 16 * 1024
@@ -41,11 +41,14 @@ class RunTokenAuthentication(BaseAuthentication):
         # Whoever shows a run's token is judged by it, and be it empty.
         token = request.headers.get(run_tokens.HEADER)
         if token is None:
-            scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-            if scheme.lower() != "bearer" or not token.startswith(
-                f"{run_tokens.PREFIX}_"
-            ):
+            header = request.headers.get("Authorization", "")
+            scheme, token = scheme_and_credential(header)
+            if scheme != "bearer" or not token.startswith(f"{run_tokens.PREFIX}_"):
                 return None
+        # Here, so that nobody is listened to who shows just anything.
+        run_id = run_id_in(request.parser_context["kwargs"]["run_id"])
+        if run_tokens.turn_of(token, run_id, long_work.keys()) is None:
+            raise NotYourRun(long_work.NOT_OF_THIS_RUN)
         return RunBearer(token), None
 
     def authenticate_header(self, request: Request) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from drf_spectacular.utils import OpenApiExample, extend_schema
+from drf_spectacular.utils import OpenApiExample
 
 from tasks_api.api import schema
 from tasks_api.api.tasks.schema import FAILURE, UNAUTHORIZED
@@ -57,7 +57,7 @@ def _answers(body: dict[str, Any], example: object, text: str) -> dict[Any, Any]
     }
 
 
-complete_run = extend_schema(
+complete_run = schema.operation(
     operation_id="complete_run",
     summary="Say that the long work of a run is done",
     description="The body is any JSON value, and kept as the answer; it may be absent.",
@@ -67,7 +67,7 @@ complete_run = extend_schema(
         SETTLED_OUT, {"run_id": RUN_ID, "state": "succeeded"}, "The run has succeeded."
     ),
 )
-fail_run = extend_schema(
+fail_run = schema.operation(
     operation_id="fail_run",
     summary="Say that the long work of a run has failed",
     request=schema.body(FAIL_IN),
@@ -78,7 +78,7 @@ fail_run = extend_schema(
         "The run has failed, or is tried again.",
     ),
 )
-hear_run = extend_schema(
+hear_run = schema.operation(
     operation_id="heartbeat_run",
     summary="Say that the long work of a run goes on",
     request=None,

@@ -186,8 +186,10 @@ def _deadline(given: Mapping[str, Any]) -> int | None:
 
 
 def post_data_of(task: Task) -> simplejson.RawJSON | None:
-    """The body as it was posted; None where it was given as `body`."""
+    """The body as it was posted; None where it was given as `body`, or there is none."""
     if task.request and options_of(task.request).form:
+        return None
+    if not task.body and task.method in MAYBE_BODILESS:
         return None
     return simplejson.RawJSON(task.body or "{}")
 

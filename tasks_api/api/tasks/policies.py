@@ -15,7 +15,12 @@ from typing import Any, TypeVar
 
 from accounts import encryption
 from tasks_api.api import fields
-from tasks_api.api.tasks.options import post_data_of, read_options, render_options
+from tasks_api.api.tasks.options import (
+    REDACTED,
+    post_data_of,
+    read_options,
+    render_options,
+)
 from tasks_api.cron import Dst
 from tasks_api.delivery.retry import statuses_of
 from tasks_api.exceptions import InvalidTask
@@ -242,6 +247,28 @@ def given_by(task: Task, *, opens: bool = True) -> dict[str, Any]:
     return {
         name: value for name, value in set_fields.items() if value or name == "body"
     }
+
+
+def keeping_headers(task: Task, data: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A request body in which values that were shown redacted are those of the task.
+
+    Raises InvalidTask where these cannot be opened any more.
+    """
+    given = data.get("headers")
+    if not isinstance(given, Mapping) or REDACTED not in given.values():
+        return data
+    try:
+        own = given_by(task).get("headers", {})
+    except encryption.Unreadable:
+        raise InvalidTask(
+            "headers", "The headers cannot be read any more; give them anew"
+        ) from None
+    values = {name.lower(): value for name, value in own.items()}
+    headers = {
+        name: values.get(name.lower(), value) if value == REDACTED else value
+        for name, value in given.items()
+    }
+    return {**data, "headers": headers}
 
 
 def merged(task: Task, data: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,9 +9,9 @@ from typing import Any
 
 from accounts import credentials, encryption
 from tasks_api import store
-from tasks_api.api import fields
+from tasks_api.api import fields, known
 from tasks_api.api.json import dumps
-from tasks_api.api.tasks import policies, schedules
+from tasks_api.api.tasks import policies, schedules, schema
 from tasks_api.api.tasks.surface import InvalidTasks, error_at
 from tasks_api.exceptions import InvalidTask, ScheduleError
 from tasks_api.models import Task
@@ -21,6 +21,7 @@ from tasks_api.specs import Surface, TaskSpec
 # Tasks in one request to create many.
 MOST = 10_000
 MOST_TAGS, LONGEST_TAG = 50, 100
+_TASK, _IDS = known.read_off(schema.TASK_IN), known.read_off(schema.IDS_IN)
 
 
 def read_task(data: object, *, now: datetime, kept: Schedule | None = None) -> TaskSpec:
@@ -29,28 +30,34 @@ def read_task(data: object, *, now: datetime, kept: Schedule | None = None) -> T
     Of a task that is there, the `kept` schedule may have begun in the past.
     """
     data = fields.body_of(data)
-    schedule = schedules.read_schedule(data, now=now, kept=kept)
+    is_open = _knows_more(data)
+    schedule = schedules.read_schedule(data, now=now, kept=kept, is_open=is_open)
     url, queue = _target(data)
     spec = TaskSpec(
         surface=Surface.TASKS,
         schedule=schedule,
         url=url,
         queue=queue,
-        body=dumps(_post_data(data)),
+        body=dumps(_post_data(fields.without_nulls(data) if is_open else data)),
         name=_optional_name(data),
         tags=_tags(data),
+        is_paused=fields.flag(data, "paused"),
     )
     return policies.read_policies(data, spec, now=now)
 
 
 def read_again(data: Mapping[str, Any], task: Task, *, now: datetime) -> TaskSpec:
     """What a request body makes of a task that is there, in the place of all that it is."""
-    said = _keeping_url(data, task)
+    said = _keeping_secrets(data, task)
     return read_task(said, now=now, kept=schedules.schedule_of(task))
 
 
+def _keeping_secrets(data: Mapping[str, Any], task: Task) -> Mapping[str, Any]:
+    """A request body in which what a task is shown with in their place is its secrets."""
+    return policies.keeping_headers(task, _keeping_url(data, task))
+
+
 def _keeping_url(data: Mapping[str, Any], task: Task) -> Mapping[str, Any]:
-    """A request body in which the URL that is shown of a task is that of the task."""
     shown = credentials.hidden(task.url)
     if shown == task.url or data.get("url") != shown:
         return data
@@ -62,17 +69,28 @@ def _keeping_url(data: Mapping[str, Any], task: Task) -> Mapping[str, Any]:
         ) from None
 
 
+def _knows_more(data: Mapping[str, Any]) -> bool:
+    """Whether a client knows more than the document of the surface has.
+
+    One that does may mean it when it leaves out a start or an end.
+    """
+    ends = ("end_datetime", "stop_datetime")
+    has_no_end = any(data.get(name, "") is None for name in ends)
+    more = data.keys() & schema.OF_OUR_OWN
+    return has_no_end or any(data[name] is not None for name in more)
+
+
 def read_change(data: Mapping[str, Any], task: Task, *, now: datetime) -> TaskSpec:
     """A stored task with the fields of a request body in the place of its own.
 
     Each is replaced as a whole, and null takes an optional one away.
     """
-    data = _keeping_url(data, task)
+    data = _keeping_secrets(data, task)
     try:
         spec = store.spec_of(task)
     except ScheduleError as error:
         raise InvalidTask("task_type", f"The task cannot be changed. {error}") from None
-    changes: dict[str, Any] = {}
+    changes: dict[str, Any] = {"is_paused": fields.flag(data, "paused")}
     # A task with a url has no queue to take away.
     if (
         "url" in data
@@ -88,7 +106,10 @@ def read_change(data: Mapping[str, Any], task: Task, *, now: datetime) -> TaskSp
         changes["tags"] = _tags(data)
     if data.keys() & schedules.FIELDS:
         changes["schedule"] = schedules.read_schedule(
-            schedules.merged(spec.schedule, data), now=now, kept=spec.schedule
+            schedules.merged(spec.schedule, data),
+            now=now,
+            kept=spec.schedule,
+            is_open=True,
         )
     return policies.read_policies(
         policies.merged(task, data), replace(spec, **changes), now=now
@@ -108,6 +129,7 @@ def read_tasks(data: object, *, now: datetime) -> list[TaskSpec]:
     names: dict[str, int] = {}
     for index, task in enumerate(tasks):
         try:
+            known.require(task, _TASK)
             spec = read_task(task, now=now)
             if spec.name and names.setdefault(spec.name, index) != index:
                 raise InvalidTask("name", f"tasks[{names[spec.name]}] has this name")
@@ -124,6 +146,7 @@ def read_ids(data: object) -> list[str]:
     ids = data.get("ids") if isinstance(data, Mapping) else None
     if not isinstance(ids, list) or not ids or not all(isinstance(i, str) for i in ids):
         raise InvalidTask("ids", "Bad request, No data in ids")
+    known.require(data, _IDS)
     return ids
 
 

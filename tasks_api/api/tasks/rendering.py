@@ -23,6 +23,7 @@ def render_task(task: Task, now: datetime) -> dict[str, Any]:
         "post_data": post_data_of(task),
         **schedules.render_schedule(schedule),
         "next_run_datetime": schedules.without_offset(task.upcoming(now)),
+        **({} if task.periodic_task.enabled else {"paused": True}),
         **({"pause_reason": task.pause_reason} if task.pause_reason else {}),
         **policies.render_policies(task),
         **({"name": task.name} if task.name else {}),

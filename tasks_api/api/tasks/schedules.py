@@ -32,14 +32,19 @@ FIELDS = {
 
 
 def read_schedule(
-    data: Mapping[str, Any], *, now: datetime, kept: Schedule | None = None
+    data: Mapping[str, Any],
+    *,
+    now: datetime,
+    kept: Schedule | None = None,
+    is_open: bool = False,
 ) -> Schedule:
     """The schedule that a request asks for. Raises InvalidTask naming the field.
 
-    Where a moment is that of the `kept` schedule, it may have passed.
+    Where a moment is that of the `kept` schedule, it may have passed. One that `is_open`
+    may leave out start and end.
     """
     if _task_type(data) == "periodic":
-        return _recurring(data, now, kept)
+        return _recurring(data, now, kept, is_open=is_open)
     return _once(data, now, kept)
 
 
@@ -55,12 +60,12 @@ def _task_type(data: Mapping[str, Any]) -> str:
 
 
 def _recurring(
-    data: Mapping[str, Any], now: datetime, kept: Schedule | None
+    data: Mapping[str, Any], now: datetime, kept: Schedule | None, *, is_open: bool
 ) -> Interval | Cron:
     if not fields.is_given(data, "cron"):
         if fields.is_given(data, "timezone"):
             raise InvalidTask("timezone", "A timezone goes with cron")
-        return _interval(data, now, kept)
+        return _interval(data, now, kept, is_open=is_open)
     if fields.is_given(data, "frequency"):
         raise InvalidTask("cron", "A task has either a frequency or a cron expression")
     return _cron(data, now, kept)
@@ -78,7 +83,7 @@ def _cron(
     if fields.is_given(data, "start_datetime"):
         start = _from_now_on("start_datetime", data, now, _start_of(kept))
     if fields.is_given(data, end_name):
-        end = fields.moment(end_name, data[end_name])
+        end = _kept_or(fields.moment(end_name, data[end_name]), _end_of(kept))
         if end <= (start or now):
             raise InvalidTask(end_name, f"{end_name} should be after start_datetime")
     schedule = fields.cron(
@@ -107,14 +112,27 @@ def _start_of(schedule: Schedule | None) -> datetime | None:
     return None if isinstance(schedule, Once) or not schedule else schedule.start
 
 
+def _end_of(schedule: Schedule | None) -> datetime | None:
+    return None if isinstance(schedule, Once) or not schedule else schedule.end
+
+
 def _from_now_on(
-    name: str, data: Mapping[str, Any], now: datetime, kept: datetime | None
+    name: str,
+    data: Mapping[str, Any],
+    now: datetime,
+    kept: datetime | None,
+    zone: str = "UTC",
 ) -> datetime:
     """A moment in the future, or the one that a task has had all along."""
     value = fields.required(data, name)
-    if kept is not None and fields.moment(name, value) == kept:
-        return kept
-    return fields.future(name, value, now=now)
+    read = _kept_or(fields.moment(name, value, zone=zone), kept)
+    return read if read == kept else fields.future(name, value, now=now, zone=zone)
+
+
+def _kept_or(read: datetime, kept: datetime | None) -> datetime:
+    """A moment as it was read, or the one that a task has, of which its seconds are shown."""
+    is_shown = kept is not None and kept.replace(microsecond=0) == read
+    return kept if is_shown and kept else read
 
 
 def _end_name(data: Mapping[str, Any]) -> str:
@@ -124,16 +142,20 @@ def _end_name(data: Mapping[str, Any]) -> str:
 
 
 def _interval(
-    data: Mapping[str, Any], now: datetime, kept: Schedule | None
+    data: Mapping[str, Any], now: datetime, kept: Schedule | None, *, is_open: bool
 ) -> Interval:
     every = fields.frequency(
         fields.required(data, "frequency"), least=settings.SCHEDULER_MIN_FREQUENCY
     )
-    start = _from_now_on("start_datetime", data, now, _start_of(kept))
+    if is_open and not fields.is_given(data, "start_datetime"):
+        start = _usual_start(every, now, kept)
+    else:
+        start = _from_now_on("start_datetime", data, now, _start_of(kept))
     end_name = _end_name(data)
-    if isinstance(kept, Interval) and kept.end is None and end_name not in data:
+    if is_open and not fields.is_given(data, end_name):
         return Interval(start, every)
     end = fields.moment(end_name, fields.required(data, end_name))
+    end = _kept_or(end, _end_of(kept))
     if end <= start:
         raise InvalidTask(end_name, f"{end_name} should be after start_datetime")
     if end <= now:
@@ -146,9 +168,28 @@ def _interval(
     return Interval(start, every, end)
 
 
+def _usual_start(every: timedelta, now: datetime, kept: Schedule | None) -> datetime:
+    """From now on, but not anew each time that the same is said."""
+    if isinstance(kept, Interval) and kept.every == every:
+        return kept.start
+    return (now + every).replace(microsecond=0)
+
+
 def _once(data: Mapping[str, Any], now: datetime, kept: Schedule | None) -> Once:
     was = kept.at if isinstance(kept, Once) else None
-    return Once(_from_now_on("run_datetime", data, now, was))
+    return Once(_from_now_on("run_datetime", data, now, was, _zone(data)))
+
+
+def _zone(data: Mapping[str, Any]) -> str:
+    """In which the moment of a one-off is read that has no offset."""
+    zone = data.get("timezone")
+    return "UTC" if zone is None else fields.time_zone("timezone", zone)
+
+
+def run_moment(data: Mapping[str, Any]) -> datetime:
+    """When a one-off is to run, be it past."""
+    value = fields.required(data, "run_datetime")
+    return fields.moment("run_datetime", value, zone=_zone(data))
 
 
 def merged(schedule: Schedule, data: Mapping[str, Any]) -> dict[str, Any]:
@@ -164,6 +205,11 @@ def merged(schedule: Schedule, data: Mapping[str, Any]) -> dict[str, Any]:
         own = {name: own[name] for name in own.keys() - gone}
     if "stop_datetime" in data:
         own.pop("end_datetime", None)
+    if _task_type({**own, **data}) == "one_time":
+        # The zone of an expression is not that of a moment.
+        own.pop("timezone", None)
+        if fields.is_given(data, "timezone") and "run_datetime" not in data:
+            raise InvalidTask("timezone", "A timezone goes with a run_datetime")
     given = {name: data[name] for name in data.keys() & FIELDS}
     return fields.without_nulls({**own, **given})
 

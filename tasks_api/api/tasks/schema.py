@@ -10,7 +10,6 @@ from drf_spectacular.utils import (
     OpenApiExample,
     OpenApiParameter,
     OpenApiResponse,
-    extend_schema,
 )
 
 from tasks_api.api import schema
@@ -115,6 +114,11 @@ _OF_BOTH: dict[str, dict[str, Any]] = {
         "nullable": True,
     },
     "tags": _TAGS | {"nullable": True},
+    "paused": {
+        "type": "boolean",
+        "nullable": True,
+        "description": "Without it a task stays as it is, and a new one is active.",
+    },
 }
 _OF_PERIODIC: dict[str, dict[str, Any]] = {
     "task_type": {
@@ -133,54 +137,20 @@ _OF_PERIODIC: dict[str, dict[str, Any]] = {
     "start_datetime": schema.MOMENT_IN | {"title": "the first run", "nullable": True},
     "end_datetime": schema.MOMENT_IN
     | {"title": "the last moment for a run", "nullable": True},
+    "stop_datetime": schema.MOMENT_IN
+    | {"title": "end_datetime by another name", "nullable": True},
 }
 _OF_ONE_TIME: dict[str, dict[str, Any]] = {
     "task_type": {"type": "string", "enum": ["one_time"]},
     "run_datetime": schema.MOMENT_IN,
-}
-
-
-def task_in(*required: str, **more: dict[str, Any]) -> dict[str, Any]:
-    """A task as requests have it, of either type; with `more` fields of both.
-
-    A type ignores the fields of the other one, whatever they are.
-    """
-    return {
-        "oneOf": [
-            {
-                "type": "object",
-                "title": title,
-                "required": ["task_type", *own_required, *required],
-                "properties": {**own, **_OF_BOTH, **more},
-            }
-            for title, own, own_required in (
-                ("periodic", _OF_PERIODIC, ()),
-                ("one_time", _OF_ONE_TIME, ("run_datetime",)),
-            )
-        ]
-    }
-
-
-TASK_IN = task_in()
-# Any of the fields, with null for those that a task may do without.
-CHANGE_IN = {
-    "type": "object",
-    "properties": {
-        name: rule | {"nullable": True}
-        if name not in {"task_type", "frequency"} and "type" in rule
-        else rule
-        for name, rule in {
-            **_OF_ONE_TIME,
-            **_OF_PERIODIC,
-            **_OF_BOTH,
-            "task_type": {
-                "type": "string",
-                "enum": ["periodic", "one_time", "interval"],
-            },
-        }.items()
+    "timezone": {
+        "type": "string",
+        "nullable": True,
+        "title": "for run_datetime",
+        "description": "The IANA time zone of a run_datetime without an offset.",
     },
 }
-TASK_OUT = {
+TASK_OUT: dict[str, Any] = {
     "type": "object",
     "required": ["id", "url", "task_type", "post_data", "next_run_datetime"],
     "properties": {
@@ -204,6 +174,11 @@ TASK_OUT = {
         "end_datetime": _MOMENT,
         "run_datetime": _MOMENT,
         "next_run_datetime": _MOMENT,
+        "paused": {
+            "type": "boolean",
+            "enum": [True],
+            "description": "There while it is paused.",
+        },
         "pause_reason": {
             "type": "string",
             "description": "Why the service paused it, where it did.",
@@ -211,6 +186,55 @@ TASK_OUT = {
         **policies_schema.FIELDS_OUT,
         "name": schema.TEXT,
         "tags": _TAGS,
+    },
+}
+# What the document of the surface does not have.
+OF_OUR_OWN = (_OF_PERIODIC | _OF_BOTH).keys() - {*INTERVAL, "stop_datetime"}
+# What is sent back of an answer, or goes with the other type.
+_IGNORED = dict.fromkeys(
+    _OF_PERIODIC | _OF_ONE_TIME | TASK_OUT["properties"], schema.IGNORED
+)
+
+
+def task_in(*required: str, **more: dict[str, Any]) -> dict[str, Any]:
+    """A task as requests have it, of either type; with `more` fields of both.
+
+    A type ignores the fields of the other one, whatever they are.
+    """
+    return {
+        "oneOf": [
+            {
+                "type": "object",
+                "title": title,
+                "required": ["task_type", *own_required, *required],
+                "properties": {**_IGNORED, **own, **_OF_BOTH, **more},
+            }
+            for title, own, own_required in (
+                ("periodic", _OF_PERIODIC, ()),
+                ("one_time", _OF_ONE_TIME, ("run_datetime",)),
+            )
+        ]
+    }
+
+
+TASK_IN = task_in()
+# Any of the fields, with null for those that a task may do without.
+CHANGE_IN = {
+    "type": "object",
+    "properties": {
+        name: rule | {"nullable": True}
+        if name not in {"task_type", "frequency"} and "type" in rule
+        else rule
+        for name, rule in {
+            **_IGNORED,
+            **_OF_ONE_TIME,
+            **_OF_PERIODIC,
+            **_OF_BOTH,
+            "task_type": {
+                "type": "string",
+                "enum": ["periodic", "one_time", "interval"],
+            },
+        }.items()
     },
 }
 TASKS_OUT = {
@@ -370,7 +394,7 @@ _PAGING = [
     schema.header("Link", 200, 'Where the next ones are, with `rel="next"`, if any.'),
 ]
 
-list_tasks = extend_schema(
+list_tasks = schema.operation(
     operation_id="list_tasks",
     summary="Get all tasks",
     description="The caller's own tasks, oldest first, up to 1000 at once.",
@@ -385,7 +409,7 @@ list_tasks = extend_schema(
         500: schema.error("APIError: Internal Server error while retrieving records"),
     },
 )
-create_task = extend_schema(
+create_task = schema.operation(
     operation_id="create_task",
     summary="Schedule a task",
     parameters=[
@@ -415,7 +439,7 @@ create_task = extend_schema(
         500: schema.error(FAILURE),
     },
 )
-create_tasks = extend_schema(
+create_tasks = schema.operation(
     operation_id="create_tasks",
     summary="Schedule up to 10,000 tasks",
     description="All of them, or none.",
@@ -444,7 +468,7 @@ create_tasks = extend_schema(
 
 
 def _read(name: str, summary: str) -> Describe[Any]:
-    return extend_schema(
+    return schema.operation(
         operation_id=name,
         summary=summary,
         parameters=[_etag(200)],
@@ -468,7 +492,7 @@ _CHANGE_ERRORS = {
     413: schema.error("The request body is larger than 1048576 bytes"),
     500: schema.error(FAILURE),
 }
-change_task = extend_schema(
+change_task = schema.operation(
     operation_id="change_task",
     summary="Change some fields of a task",
     description="Each field is replaced as a whole; null takes an optional one away.",
@@ -481,7 +505,7 @@ change_task = extend_schema(
         **_CHANGE_ERRORS,
     },
 )
-put_task = extend_schema(
+put_task = schema.operation(
     operation_id="put_task_by_name",
     summary="Create the task of a name, or replace it",
     parameters=[
@@ -507,7 +531,7 @@ put_task = extend_schema(
         **_CHANGE_ERRORS,
     },
 )
-run_task = extend_schema(
+run_task = schema.operation(
     operation_id="run_task",
     summary="Run a task now, beside its schedule",
     parameters=schema.IDEMPOTENCY,
@@ -530,7 +554,7 @@ run_task = extend_schema(
 
 
 def _change(name: str, summary: str, message: str) -> Describe[Any]:
-    return extend_schema(
+    return schema.operation(
         operation_id=name,
         summary=summary,
         request=None,
@@ -545,10 +569,12 @@ def _change(name: str, summary: str, message: str) -> Describe[Any]:
 
 
 def _bulk_change(name: str, summary: str, message: str) -> Describe[Any]:
-    return extend_schema(
+    return schema.operation(
         operation_id=name,
         summary=summary,
         description="All of them, or none.",
+        # That there are no ids is said in the words of its document.
+        is_read_first=True,
         request=schema.body(IDS_IN),
         examples=[OpenApiExample("three tasks", IDS, request_only=True)],
         responses={
@@ -564,7 +590,7 @@ def _bulk_change(name: str, summary: str, message: str) -> Describe[Any]:
 
 
 def _remove(name: str, summary: str) -> Describe[Any]:
-    return extend_schema(
+    return schema.operation(
         operation_id=name,
         summary=summary,
         parameters=[_IF_MATCH],

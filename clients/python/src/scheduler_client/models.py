@@ -96,6 +96,7 @@ class Task:
     content_type: str | None = None
     long_work: Mapping[str, int] | None = None
     pause_after_failures: int | None = None
+    paused: bool = False
     pause_reason: str | None = None
     etag: str = ""
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
@@ -151,6 +152,7 @@ class Run:
     reason: str = ""
     manual: bool = False
     redrive_of: str | None = None
+    slot: datetime | None = None
     started_at: datetime | None = None
     finished_at: datetime | None = None
     attempt_count: int = 0

@@ -51,7 +51,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ("accounts", "0009_credentials_in_urls"),
-        ("tasks_api", "0019_key_of_run_ids"),
+        ("tasks_api", "0022_run_slot"),
     ]
 
     operations = [

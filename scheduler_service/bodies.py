@@ -1,0 +1,177 @@
+"""Bodies of requests on their way in: each has a deadline, and all of them one room."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from contextlib import asynccontextmanager
+from io import BytesIO
+from typing import Any
+
+# A body may take a second longer for each so many bytes of it that are there.
+LEAST_RATE = 256 * 1024
+# Bodies on their way at once, in a process. An honest one is on its way for some
+# milliseconds, so the oldest gives way.
+MOST_ARRIVING = 256
+# How long a large body waits for another one, in seconds, and what is told after that.
+PATIENCE = 20.0
+RETRY_AFTER = 10
+
+LATE = "The request body did not arrive in time"
+BUSY = "Too many request bodies at once; try again"
+
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+
+
+class Refused(Exception):
+    """Why a request is answered before it is read."""
+
+    def __init__(self, status: int, message: str, retry_after: int = 0) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.retry_after = retry_after
+
+
+class Gone(Exception):
+    """The client hung up."""
+
+
+class Body:
+    """What is there of one body, and until when more may come."""
+
+    def __init__(self) -> None:
+        self.content = BytesIO()
+        self.size = 0
+        self._since = 0.0
+
+    def until(self, patience: float) -> asyncio.Timeout:
+        self._since = asyncio.get_running_loop().time() + patience
+        self._limit = asyncio.timeout_at(self._since)
+        return self._limit
+
+    def take(self, chunk: bytes) -> None:
+        self.content.write(chunk)
+        self.size += len(chunk)
+        self._move(self._since + self.size / LEAST_RATE)
+
+    def give_way(self) -> None:
+        self._move(self._since - PATIENCE)
+
+    def rewound(self) -> BytesIO:
+        self.content.seek(0)
+        return self.content
+
+    def _move(self, moment: float) -> None:
+        if not self._limit.expired():
+            self._limit.reschedule(moment)
+
+
+class Bodies:
+    """The bodies that a process holds, from their first byte until they are answered.
+
+    Up to `small` bytes a body shares the room with others. A larger one is read only if
+    it is welcome, and alone. For one event loop, so there are no locks.
+    """
+
+    def __init__(self, *, small: int, room: int, patience: float) -> None:
+        self.small = small
+        self._room = room
+        self._patience = patience
+        self._held = 0
+        # The oldest first.
+        self._arriving: dict[Body, None] = {}
+        self._large = asyncio.Semaphore(1)
+
+    @asynccontextmanager
+    async def read(
+        self, receive: Receive, *, announced: int, most: Callable[[], Awaitable[int]]
+    ) -> AsyncIterator[Body]:
+        """A body; of one that is too large only a part, which is for the reader to see.
+
+        `most()` is how many bytes it may have, asked where that are more than usual.
+        Raises Refused, and Gone.
+        """
+        body = Body()
+        if announced <= self.small:
+            async with self._shared(body, receive) as complete:
+                if complete:
+                    yield body
+                    return
+        limit = await most()
+        if max(announced, body.size) > limit or limit <= self.small:
+            yield body
+            return
+        async with self._alone():
+            await self._fill(body, receive, limit)
+            yield body
+
+    @asynccontextmanager
+    async def _shared(self, body: Body, receive: Receive) -> AsyncIterator[bool]:
+        try:
+            yield await self._fill(body, receive, self.small, self._make_room)
+        finally:
+            self._held -= body.size
+
+    @asynccontextmanager
+    async def _alone(self) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await self._large.acquire()
+        except TimeoutError:
+            raise Refused(503, BUSY, RETRY_AFTER) from None
+        try:
+            yield
+        finally:
+            self._large.release()
+
+    async def _fill(
+        self,
+        body: Body,
+        receive: Receive,
+        limit: int,
+        taken: Callable[[Body, int], None] = lambda body, size: None,
+    ) -> bool:
+        """Whether that was all; beyond the limit at most a chunk more is read."""
+        try:
+            async with body.until(self._patience):
+                self._arriving[body] = None
+                self._bound_their_number()
+                while body.size <= limit:
+                    chunk, more = await _next(receive)
+                    body.take(chunk)
+                    taken(body, len(chunk))
+                    if not more:
+                        return True
+                return False
+        except TimeoutError:
+            raise Refused(408, LATE) from None
+        finally:
+            self._arriving.pop(body, None)
+
+    def _bound_their_number(self) -> None:
+        if len(self._arriving) > MOST_ARRIVING:
+            oldest = next(iter(self._arriving))
+            del self._arriving[oldest]
+            oldest.give_way()
+
+    def _make_room(self, body: Body, size: int) -> None:
+        """Let older bodies that are still on their way make room for what has come."""
+        self._held += size
+        missing = self._held - self._room
+        for other in list(self._arriving):
+            if missing <= 0:
+                return
+            if other is not body:
+                del self._arriving[other]
+                other.give_way()
+                missing -= other.size
+        if missing > 0:
+            raise Refused(503, BUSY, RETRY_AFTER)
+
+
+async def _next(receive: Receive) -> tuple[bytes, bool]:
+    message = await receive()
+    if message["type"] == "http.disconnect":
+        raise Gone
+    return message.get("body", b""), message.get("more_body", False)

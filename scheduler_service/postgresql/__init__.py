@@ -1,0 +1,1 @@
+"""Django's PostgreSQL, on sessions that this service can work in."""

@@ -1,0 +1,60 @@
+"""How many connections this process may have open at once, and whether it lacks any now."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import resource
+import socket
+
+logger = logging.getLogger(__name__)
+
+# What a worker opens beside its requests: the database, Redis, names, files.
+RESERVE = 200
+# This machine's own trouble, of which no target knows anything.
+LOCAL = frozenset(
+    {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL}
+)
+
+
+class TooFew(SystemExit):
+    """The process may open so few files that it can send nothing."""
+
+
+def afford(wanted: int) -> int:
+    """So many of the wanted connections may be open at once, and why if not all.
+
+    The soft limit of open files is raised as far as that needs; the hard one is not ours.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= wanted + RESERVE:
+        return wanted
+    limit = wanted + RESERVE
+    if hard != resource.RLIM_INFINITY:
+        limit = min(limit, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, limit), hard))
+    affordable = max(soft, limit) - RESERVE
+    if affordable < 1:
+        raise TooFew(
+            f"This process may open {hard} files and needs {RESERVE + 1} at least; "
+            "raise its limit (ulimit -n, LimitNOFILE, or ulimits of the container)."
+        )
+    if affordable < wanted:
+        logger.warning(
+            "SCHEDULER_MAX_IN_FLIGHT is %d, and counts as %d: this process may open %d "
+            "files, of which %d are for other things. Raise its limit (ulimit -n).",
+            wanted,
+            affordable,
+            hard,
+            RESERVE,
+        )
+    return min(wanted, affordable)
+
+
+def are_out() -> bool:
+    """Whether no socket can be opened at this moment."""
+    try:
+        socket.socket().close()
+    except OSError as error:
+        return error.errno in LOCAL
+    return False

@@ -1,0 +1,30 @@
+"""Whose fault an exception is, and what may be said of it in a log."""
+
+from __future__ import annotations
+
+import traceback
+
+from django.db import InterfaceError, OperationalError
+
+# The innermost frames say where it arose.
+FRAMES = 4
+
+
+def is_outage(error: BaseException) -> bool:
+    """Whether the database itself is in trouble, and not what it was asked about a row."""
+    return isinstance(error, OperationalError | InterfaceError)
+
+
+def first_line(error: BaseException) -> str:
+    """What the database says; below it stand the values that it says it of."""
+    return str(error).partition("\n")[0]
+
+
+def brief(error: BaseException) -> str:
+    """Its kind, and where it arose: its text may quote URLs, headers and secrets."""
+    frames = traceback.extract_tb(error.__traceback__)[-FRAMES:]
+    where = " < ".join(
+        f"{frame.filename.rpartition('/')[2]}:{frame.lineno} {frame.name}"
+        for frame in reversed(frames)
+    )
+    return f"{type(error).__name__} at {where}" if where else type(error).__name__

@@ -1,0 +1,51 @@
+"""Print the tasks whose next fire time changed with the rules of time zones."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import Any
+
+from django.core.management import BaseCommand
+from django.core.management.base import CommandParser
+
+from scheduler_service import zones
+from tasks_api import recompute
+from tasks_api.moments import written, written_or_null
+
+
+class Command(BaseCommand):
+    help = (
+        "Print the tasks whose next fire time is another one by the rules of time zones "
+        "that count now, one a line; with --apply, write it anew."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--apply", action="store_true", help="Write them anew.")
+
+    def handle(self, *args: Any, apply: bool, **options: Any) -> None:
+        found = recompute.differing()
+        count = changed = 0
+        while page := list(islice(found, recompute.PAGE)):
+            for each in page:
+                self.stdout.write(_line(each))
+            count += len(page)
+            if apply:
+                changed += recompute.apply([each.task_id for each in page])
+        rules = zones.in_force()
+        text = f"{count} tasks differ by IANA {rules.version} ({rules.source})"
+        self.stderr.write(
+            f"{text}, {changed} were written anew." if apply else f"{text}."
+        )
+
+
+def _line(found: recompute.Difference) -> str:
+    return "\t".join(
+        (
+            str(found.task_id),
+            found.tenant,
+            found.name or "-",
+            found.zone,
+            written(found.stored),
+            written_or_null(found.computed) or "never",
+        )
+    )

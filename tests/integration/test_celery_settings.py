@@ -1,0 +1,48 @@
+"""Celery knows its own settings alone, and shows no secret among them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+from celery import current_app
+from django.conf import settings
+
+SECRETS = {
+    "FLOWER_BASIC_AUTH": "flower:hunter2-f",
+    "ENDPOINT": "https://me:hunter2-e@example.com/hook",
+    "SECRET": "hunter2-s",
+    "METRICS_TOKEN": "hunter2-m",
+    "SECRET_KEY": "hunter2-k",
+}
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://:hunter2-r@127.0.0.1:9/0",
+        "rediss://me:hunter2-r@127.0.0.1:9/0",
+        "sentinel://:hunter2-r@127.0.0.1:9;sentinel://:hunter2-r@127.0.0.1:8",
+    ],
+)
+def test_a_report_shows_no_password(url: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "celery", "-A", "scheduler_service", "report"],
+        env=os.environ | SECRETS | {"REDIS_URL": url},
+        capture_output=True,
+        text=True,
+    )
+
+    assert "broker_url" in done.stdout.lower(), done.stderr
+    assert "hunter2" not in done.stdout + done.stderr
+
+
+def test_celery_has_its_own_settings_alone() -> None:
+    told = current_app.conf.table(with_defaults=False, censored=False)
+
+    assert current_app.conf.task_default_queue == settings.CELERY_TASK_DEFAULT_QUEUE
+    assert current_app.conf.worker_pool == "threads"
+    assert not {"REDIS_URL", "DATABASES", "ENDPOINT", "SECRET_KEY"} & set(told)
+    assert not hasattr(current_app.conf, "REDIS_URL")
