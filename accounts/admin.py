@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from django import forms
 from django.contrib import admin, messages
@@ -15,7 +15,7 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 
-from accounts import audit, services
+from accounts import audit, credentials, services
 from accounts.forms import changes_of
 from accounts.login import LoginForm
 from accounts.models import Role, SigningSecret, Tenant, Token, User, digest
@@ -27,12 +27,14 @@ admin.site.unregister(Group)
 admin.site.login_form = LoginForm
 
 
-def _accepted(check: Callable[[str], None], value: str) -> str:
+Read = TypeVar("Read")
+
+
+def _accepted(read: Callable[[], Read]) -> Read:
     try:
-        check(value)
+        return read()
     except services.AccountError as refusal:
         raise forms.ValidationError(str(refusal)) from None
-    return value
 
 
 class TenantForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic at run time
@@ -57,20 +59,26 @@ class TenantForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic at r
             for name in ("callback_url", "notification_url")
         }
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for name in self.Meta.widgets:
+            self.initial[name] = credentials.hidden(getattr(self.instance, name))
+
     def clean_callback_url(self) -> str:
-        return _accepted(services.check_callback_url, self.cleaned_data["callback_url"])
+        url = self.cleaned_data["callback_url"]
+        return _accepted(lambda: services.callback_url_for(self.instance, url))
 
     def clean_notification_url(self) -> str:
-        return _accepted(
-            services.check_notification_url, self.cleaned_data["notification_url"]
-        )
+        url = self.cleaned_data["notification_url"]
+        return _accepted(lambda: services.notification_url_for(self.instance, url))
 
     def clean_new_shared_secret(self) -> str:
         secret: str = self.cleaned_data["new_shared_secret"]
         others = Tenant.objects.exclude(pk=self.instance.pk)
         if secret and others.filter(shared_secret_digest=digest(secret)).exists():
             raise forms.ValidationError("Another tenant has this shared secret.")
-        return _accepted(services.check_shared_secret, secret)
+        _accepted(lambda: services.check_shared_secret(secret))
+        return secret
 
 
 class SigningSecretInline(admin.TabularInline):  # type: ignore[type-arg]  # not generic at run time
@@ -97,11 +105,25 @@ class TenantAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at
             },
         ),
     )
-    list_display = ("name", "callback_url", "created_at")
+    list_display = ("name", "called", "created_at")
     search_fields = ("name",)
     show_full_result_count = False
     inlines = [SigningSecretInline]
     actions = ["rotate_signing_secrets"]
+
+    @admin.display(description="callback URL", ordering="callback_url")
+    def called(self, tenant: Tenant) -> str:
+        return credentials.hidden(tenant.callback_url)
+
+    def get_object(
+        self, request: HttpRequest, object_id: str, from_field: str | None = None
+    ) -> Tenant | None:
+        """Who may only look sees the row itself, and no form."""
+        tenant: Tenant | None = super().get_object(request, object_id, from_field)
+        if tenant is not None and not self.has_change_permission(request, tenant):
+            for name in TenantForm.Meta.widgets:
+                setattr(tenant, name, credentials.hidden(getattr(tenant, name)))
+        return tenant
 
     # Deleting one would take all its history along; its users can be deactivated.
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:

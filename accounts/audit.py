@@ -19,6 +19,7 @@ from uuid import UUID
 from django.conf import settings
 from django.db import connection, transaction
 
+from accounts import credentials
 from accounts.models import AuditEntry, Via
 from scheduler_service.statements import prepared
 
@@ -126,6 +127,11 @@ def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> Changes:
         for name, value in after.items()
         if before.get(name) != value
     }
+
+
+def shown(value: Any) -> Any:
+    """A value as an entry may tell it: a URL without its credentials."""
+    return credentials.hidden(value) if isinstance(value, str) else value
 
 
 def entries(

@@ -48,6 +48,8 @@ class Door(StrEnum):
     PASSWORD = "password"  # noqa: S105 (a name)
     TOKEN = "token"  # noqa: S105 (a name)
     SECRET = "secret"  # noqa: S105 (a name)
+    # The token of a run that a target is at work on.
+    RUN = "run"
     # By nothing at all.
     NOTHING = "nothing"
 

@@ -1,14 +1,14 @@
 """Secrets as they lie in the tables: encrypted under SECRET_KEY, opened by former keys too.
 
 A column that is an EncryptedTextField encrypts and decrypts itself, with the same keys.
-What `encrypt` made may lie within the text of a SealedTextField. `reencrypt` finds both by
-their class.
+What `encrypt` made may lie within the text of a SealedTextField, and what `seal_url` made
+in a SealedUrlField. `reencrypt` finds them by their class.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import Any, NamedTuple, TypeAlias
 
@@ -19,7 +19,8 @@ from django.db import DatabaseError, connection
 from django.db.models import Field, Model
 from encrypted_fields.fields import EncryptedFieldMixin, EncryptedTextField
 
-from accounts.fields import SealedTextField
+from accounts import credentials
+from accounts.fields import SealedTextField, SealedUrlField
 
 # How every ciphertext begins: the version, and a time before the year 2106.
 SEALED = "gAAAAA"
@@ -47,6 +48,37 @@ def decrypt(stored: str) -> str:
 def is_sealed(value: str) -> bool:
     """Whether this is ciphertext: as such an encrypted column reads without its key."""
     return value.startswith(SEALED)
+
+
+def seal_url(url: str) -> str:
+    """As a URL is stored: its credentials, if it has any, encrypted where they stand."""
+    return credentials.replaced(url, encrypt)
+
+
+def open_url(stored: str) -> str:
+    """What `seal_url` was given. Raises Unreadable where the key is gone.
+
+    One that was stored before its credentials were sealed is as it is.
+    """
+    return credentials.replaced(
+        stored, lambda found: decrypt(found) if _is_ciphertext(found) else found
+    )
+
+
+def is_same_url(stored: str, other: str) -> bool:
+    """Whether two are the same in clear: sealed anew, the same one looks different."""
+    if stored == other:
+        return True
+    if credentials.hidden(stored) != credentials.hidden(other):
+        return False
+    try:
+        return open_url(stored) == open_url(other)
+    except Unreadable:
+        return False
+
+
+def _is_ciphertext(text: str) -> bool:
+    return CIPHERTEXT.fullmatch(text) is not None
 
 
 def derive_keys() -> None:
@@ -78,6 +110,8 @@ class Census(NamedTuple):
     current: int = 0
     former: int = 0
     unreadable: int = 0
+    # Of URLs that were stored before their credentials were sealed.
+    clear: int = 0
 
     def __add__(self, other: object) -> Census:
         assert isinstance(other, Census)
@@ -94,22 +128,47 @@ def encrypted_columns() -> Iterator[tuple[type[Model], Column]]:
                 yield model, field
 
 
-def reencrypt(*, write: bool = True, bite: int = BITE) -> Census:
-    """Put what former keys encrypted under the current one, and count what there was.
+def reencrypt(
+    columns: Iterable[tuple[type[Model], Column]] | None = None,
+    *,
+    write: bool = True,
+    bite: int = BITE,
+) -> Census:
+    """Put what former keys encrypted, and what lies in clear, under the current one.
 
-    Of what is changed meanwhile, the change stays. Without `write` it only counts.
+    In these columns, or in all; returns what there was. Of what is changed meanwhile, the
+    change stays. Without `write` it only counts.
     """
     census = Census()
-    for model, field in encrypted_columns():
+    for model, field in encrypted_columns() if columns is None else columns:
         for rows in _bites(model, field, bite):
-            census += _reencrypt(model, field, rows, write=write)
+            judged = [(key, stored, *_judge(field, stored)) for key, stored in rows]
+            census = sum((one for *_, one in judged), census)
+            if write:
+                _write(model, field, [each[:3] for each in judged])
     return census
 
 
-def unreadable() -> int | None:
-    """How many secrets no key opens; None where the tables cannot be asked."""
+def unseal_urls(
+    columns: Iterable[tuple[type[Model], SealedUrlField]], *, bite: int = BITE
+) -> None:
+    """Store URLs as former releases read them; those that no key opens stay."""
+    for model, field in columns:
+        for rows in _bites(model, field, bite):
+            _write(model, field, [(k, stored, _in_clear(stored)) for k, stored in rows])
+
+
+def _in_clear(stored: str) -> str:
     try:
-        return reencrypt(write=False).unreadable
+        return open_url(stored)
+    except Unreadable:
+        return stored
+
+
+def census() -> Census | None:
+    """How the secrets are encrypted; None where the tables cannot be asked."""
+    try:
+        return reencrypt(write=False)
     except DatabaseError:
         return None
 
@@ -119,14 +178,23 @@ Row = tuple[Any, str]
 
 def _bites(model: type[Model], field: Column, bite: int) -> Iterator[list[Row]]:
     table, key, column = _names(model, field)
+    holds = f"{column} <> ''"
+    if isinstance(field, SealedUrlField):
+        # The sign first: to look for it in each of a million rows is quick.
+        holds = f"{column} LIKE %(at)s AND {column} ~* %(url)s"
     last: Any = None
     while True:
         with connection.cursor() as cursor:
             cursor.execute(
-                f"SELECT {key}, {column} FROM {table} WHERE {column} <> ''"  # noqa: S608 (names of tables and columns)
+                f"SELECT {key}, {column} FROM {table} WHERE {holds}"  # noqa: S608 (names of tables and columns)
                 f" AND (%(last)s::text IS NULL OR {key} > %(last)s)"
                 f" ORDER BY {key} LIMIT %(bite)s",
-                {"last": last, "bite": bite},
+                {
+                    "last": last,
+                    "bite": bite,
+                    "at": "%@%",
+                    "url": credentials.BEFORE_HOST,
+                },
             )
             rows = cursor.fetchall()
         if not rows:
@@ -135,31 +203,37 @@ def _bites(model: type[Model], field: Column, bite: int) -> Iterator[list[Row]]:
         last = rows[-1][0]
 
 
-def _reencrypt(
-    model: type[Model], field: Column, rows: list[Row], *, write: bool
-) -> Census:
+def _judge(field: Column, stored: str) -> tuple[str, Census]:
+    """A value as it should be stored, and how it is."""
     newest, *_ = ring = _ring(settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)
-    changed: list[tuple[Any, str, str]] = []
-    lost = current = 0
-    for key, stored in rows:
-        sealed = CIPHERTEXT.findall(stored)
-        if not sealed:
-            lost += isinstance(field, EncryptedFieldMixin)
-            continue
-        if all(_opens(newest, ciphertext) for ciphertext in sealed):
-            current += 1
-            continue
-        try:
-            changed.append((key, stored, CIPHERTEXT.sub(_renewed(ring), stored)))
-        except InvalidToken:
-            lost += 1
-    if changed and write:
-        _write(model, field, changed)
-    return Census(current, len(changed), lost)
+    sealed = _ciphertexts(field, stored)
+    if not sealed and isinstance(field, SealedUrlField):
+        return seal_url(stored), Census(clear=1)
+    if not sealed:
+        return stored, Census(unreadable=int(isinstance(field, EncryptedFieldMixin)))
+    if all(_opens(newest, ciphertext) for ciphertext in sealed):
+        return stored, Census(current=1)
+    try:
+        return _renewed(field, stored, MultiFernet(ring)), Census(former=1)
+    except InvalidToken:
+        return stored, Census(unreadable=1)
 
 
-def _renewed(ring: list[Fernet]) -> Callable[[re.Match[str]], str]:
-    return lambda found: MultiFernet(ring).rotate(found[0]).decode()
+def _ciphertexts(field: Column, stored: str) -> list[str]:
+    if not isinstance(field, SealedUrlField):
+        return CIPHERTEXT.findall(stored)
+    # What looks like one elsewhere in a URL is the tenant's own text.
+    found = credentials.of(stored) or ""
+    return [found] if _is_ciphertext(found) else []
+
+
+def _renewed(field: Column, stored: str, keys: MultiFernet) -> str:
+    def renew(ciphertext: str) -> str:
+        return keys.rotate(ciphertext).decode()
+
+    if isinstance(field, SealedUrlField):
+        return credentials.replaced(stored, renew)
+    return CIPHERTEXT.sub(lambda found: renew(found[0]), stored)
 
 
 def _opens(key: Fernet, stored: str) -> bool:
@@ -171,10 +245,12 @@ def _opens(key: Fernet, stored: str) -> bool:
 
 
 def _write(
-    model: type[Model],
-    field: Column,
-    changed: list[tuple[Any, str, str]],
+    model: type[Model], field: Column, rows: Iterable[tuple[Any, str, str]]
 ) -> None:
+    """Write what differs, of rows with what was read and what is to be."""
+    changed = [row for row in rows if row[1] != row[2]]
+    if not changed:
+        return
     table, key, column = _names(model, field)
     values = ", ".join(["(%s, %s, %s)"] * len(changed))
     with connection.cursor() as cursor:

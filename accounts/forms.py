@@ -26,4 +26,4 @@ def _told(name: str, value: Any) -> Any:
     # Those that are related, such as groups.
     if isinstance(value, QuerySet | list):
         return sorted(map(str, value))
-    return str(value)
+    return audit.shown(str(value))

@@ -17,6 +17,8 @@ from django.db.models import F, Q
 from django.db.models.functions import Now
 from encrypted_fields.fields import EncryptedTextField
 
+from accounts.fields import SealedUrlField
+
 # A century of days, so that no date is out of range.
 LONGEST_RETENTION = 36_500
 
@@ -25,10 +27,10 @@ class Tenant(models.Model):
     """The customer that owns rows; the wall between them."""
 
     name = models.CharField(max_length=100, unique=True)
-    callback_url = models.TextField(
+    callback_url = SealedUrlField(
         blank=True, help_text="Where the timers of this tenant are delivered."
     )
-    notification_url = models.TextField(
+    notification_url = SealedUrlField(
         blank=True,
         default="",
         db_default="",

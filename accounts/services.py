@@ -15,7 +15,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import Q, QuerySet
 from django.dispatch import Signal
 
-from accounts import audit, encryption
+from accounts import audit, credentials, encryption
 from accounts.models import (
     LONGEST_RETENTION,
     Role,
@@ -281,12 +281,10 @@ def configure_tenant(
     before = audited_settings(tenant)
     changed = []
     if callback_url is not None:
-        check_callback_url(callback_url)
-        tenant.callback_url = callback_url
+        tenant.callback_url = callback_url_for(tenant, callback_url)
         changed += ["callback_url"]
     if notification_url is not None:
-        check_notification_url(notification_url)
-        tenant.notification_url = notification_url
+        tenant.notification_url = notification_url_for(tenant, notification_url)
         changed += ["notification_url"]
     if shared_secret is not None:
         check_shared_secret(shared_secret)
@@ -311,15 +309,13 @@ def configure_tenant(
         raise AccountError(
             "Another tenant has this shared secret; choose another one."
         ) from None
-    changes = dict(audit.differences(before, audited_settings(tenant)))
-    if "shared_secret" in changes:
-        changes["shared_secret"] = audit.REDACTED, audit.REDACTED
+    changes = _told(audit.differences(before, audited_settings(tenant)))
     audit.record(tenant.pk, "tenant.change", [tenant.name] if changes else [], changes)
     return tenant, created
 
 
 def audited_settings(tenant: Tenant) -> dict[str, Any]:
-    """What an entry of the audit log may have to tell of; the secret by its digest."""
+    """What may have changed as an entry of the audit log is made; not as it tells it."""
     return {
         "name": tenant.name,
         "callback_url": tenant.callback_url,
@@ -330,21 +326,41 @@ def audited_settings(tenant: Tenant) -> dict[str, Any]:
     }
 
 
-def check_callback_url(url: str) -> None:
-    """Refuse what may not be called; an empty one stands for none."""
-    _check_url(url, "callback")
+def _told(changes: audit.Changes) -> audit.Changes:
+    """Without secrets, also where it is nothing but a secret that has changed."""
+    told = {
+        name: (audit.shown(before), audit.shown(after))
+        for name, (before, after) in changes.items()
+    }
+    if "shared_secret" in told:
+        told["shared_secret"] = audit.REDACTED, audit.REDACTED
+    return told
 
 
-def check_notification_url(url: str) -> None:
-    _check_url(url, "notification")
+def callback_url_for(tenant: Tenant, url: str) -> str:
+    """As it is stored for a tenant; raises AccountError where it may not be called.
+
+    An empty one stands for none, and the one that is shown for the one that is there.
+    """
+    return _url_for(tenant.callback_url, url, "callback")
 
 
-def _check_url(url: str, what: str) -> None:
-    if not url:
-        return
-    for refusal in URL_REFUSALS:
+def notification_url_for(tenant: Tenant, url: str) -> str:
+    return _url_for(tenant.notification_url, url, "notification")
+
+
+def _url_for(kept: str, url: str, what: str) -> str:
+    if credentials.of(kept) is not None and url == credentials.hidden(kept):
+        return kept
+    for refusal in URL_REFUSALS if url else ():
         if why := refusal(url):
             raise AccountError(f"Invalid value of the {what} URL. {why}")
+    if credentials.of(url) == credentials.HIDDEN:
+        raise AccountError(
+            f"Invalid value of the {what} URL. It has {credentials.HIDDEN} in the place "
+            "of its credentials."
+        )
+    return kept if encryption.is_same_url(kept, url) else encryption.seal_url(url)
 
 
 def check_shared_secret(secret: str) -> None:

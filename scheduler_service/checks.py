@@ -163,17 +163,27 @@ def _nearest(name: str) -> str:
 
 def check_secrets(databases: Sequence[str] | None, **kwargs: Any) -> list[CheckMessage]:
     """Asked where the database is: by `migrate`, and by `check --database default`."""
-    unreadable = encryption.unreadable() if databases else 0
-    if not unreadable:
-        return []
-    return [
-        Warning(
-            f"SECRET_KEY opens {unreadable} of the stored secrets no more.",
-            hint="Put the key they were encrypted with into SECRET_KEY_FALLBACKS. "
-            "Until then requests of their tenants leave unsigned.",
-            id="scheduler.W001",
-        )
-    ]
+    found = encryption.census() if databases else None
+    told: list[CheckMessage] = []
+    if found and found.unreadable:
+        told += [
+            Warning(
+                f"SECRET_KEY opens {found.unreadable} of the stored secrets no more.",
+                hint="Put the key they were encrypted with into SECRET_KEY_FALLBACKS. "
+                "Until then requests of their tenants leave unsigned.",
+                id="scheduler.W001",
+            )
+        ]
+    if found and found.clear:
+        told += [
+            Warning(
+                f"{found.clear} stored URLs have their credentials in clear.",
+                hint="Once no process of the release before runs any more, run "
+                "manage.py reencrypt_secrets.",
+                id="scheduler.W006",
+            )
+        ]
+    return told
 
 
 # Asked at the start of every process, and by `manage.py check`.

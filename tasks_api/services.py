@@ -10,7 +10,7 @@ from django.db import DEFAULT_DB_ALIAS, IntegrityError, connection, transaction
 from django.db.models import F
 from django.db.models.functions import Now
 
-from accounts import audit
+from accounts import audit, encryption
 from accounts.models import Tenant, User
 from scheduler_service import locks
 from scheduler_service.locks import Kind
@@ -314,7 +314,7 @@ def end_tasks(gone: Mapping[uuid.UUID, str], *, now: datetime) -> None:
     """
     alive = Task.objects.filter(pk__in=gone, ended_at=None).order_by("pk")
     rows = alive.select_related("owner").select_for_update(no_key=True, of=("self",))
-    ended = [task for task in rows if task.url == gone[task.pk]]
+    ended = [t for t in rows if encryption.is_same_url(t.url, gone[t.pk])]
     if not ended:
         return
     locked = [task.pk for task in ended]

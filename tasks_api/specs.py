@@ -113,6 +113,7 @@ class TaskSpec:
     """
 
     surface: Surface
+    # Its credentials, if it has any, are sealed.
     url: str
     schedule: Schedule
     body: str

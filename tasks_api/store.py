@@ -255,6 +255,8 @@ def rewrite(wanted: Sequence[tuple[Task, TaskSpec]]) -> Rewritten:
         values = _columns(spec, stored)
         if _is_alike(task.request, spec.request):
             values["request"] = task.request
+        if encryption.is_same_url(task.url, spec.url):
+            values["url"] = task.url
         is_moved = stored != before
         if not is_moved and all(getattr(task, name) == values[name] for name in values):
             continue

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
@@ -20,7 +19,7 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.html import format_html
 
-from accounts import audit
+from accounts import audit, credentials
 from accounts.models import User
 from scheduler_service import clock
 from tasks_api import services
@@ -37,7 +36,6 @@ admin.site.site_header = "Scheduler Service"
 admin.site.site_title = "Scheduler Service"
 admin.site.index_title = "Administration"
 
-CREDENTIALS = re.compile("://[^/?#]*@")
 # How many of each kind a search finds, the newest first.
 MOST_FOUND = 1000
 
@@ -152,7 +150,7 @@ class TaskAdmin(HistoryAdmin):
     @admin.display(description="URL")
     def target(self, task: Task) -> str:
         """The URL without its credentials, which are the tenant's own business."""
-        return CREDENTIALS.sub("://…@", task.url)
+        return credentials.hidden(task.url)
 
     @admin.display(description="request")
     def request_options(self, task: Task) -> str:

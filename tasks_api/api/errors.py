@@ -190,17 +190,28 @@ def _refusal(exc: Exception) -> Refusal:
 
 
 def _slowed_down(refusal: Refusal, request: Any) -> tuple[Refusal, float | None]:
-    """Tell of a 401; too many wrong credentials from an address are a 429, and the wait."""
-    if refusal.status != 401:
+    """Tell of a closed door; too many wrong credentials of an address are a 429, and the wait."""
+    door = _door(refusal)
+    if door is None:
         return refusal, None
     address = address_of(request.META)
-    if not isinstance(refusal.cause, WrongCredential):
-        doors.refused(Door.NOTHING, address)
+    if door == Door.NOTHING:
+        doors.refused(door, address)
         return refusal, None
-    wait = doors.failed(refusal.cause.door, address)
+    wait = doors.failed(door, address)
     if wait is None:
         return refusal, None
     return refusal._replace(status=429, message=str(doors.TooManyAttempts(wait))), wait
+
+
+def _door(refusal: Refusal) -> Door | None:
+    """What did not open to whoever is refused, if it is that."""
+    match refusal.cause:
+        case WrongCredential(door=door):
+            return door
+        case NotYourRun():
+            return Door.RUN
+    return Door.NOTHING if refusal.status == 401 else None
 
 
 def _answer(refusal: Refusal) -> HttpResponse:

@@ -13,6 +13,7 @@ from urllib.parse import parse_qsl
 from django.conf import settings
 from rest_framework.request import Request
 
+from accounts import credentials, encryption
 from tasks_api import targets
 from tasks_api.cron import instant_of
 from tasks_api.cron_text import known_zone
@@ -197,10 +198,17 @@ def cron(
 
 
 def target(name: str, value: object) -> str:
-    """The URL of a target, verbatim. Raises InvalidTask where it may not be called."""
+    """The URL of a target as it is stored: verbatim, but for credentials, which are sealed.
+
+    Raises InvalidTask where it may not be called.
+    """
     if refusal := targets.refusal(value):
         raise InvalidTask(name, f"Invalid value of {name}. {refusal}")
-    return str(value)
+    url = str(value)
+    if credentials.of(url) == credentials.HIDDEN:
+        # It was read from an answer, and would replace the real ones.
+        refuse(name, f"has {credentials.HIDDEN} in the place of its credentials")
+    return encryption.seal_url(url)
 
 
 def time_zone(name: str, value: object) -> str:

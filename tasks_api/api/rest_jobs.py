@@ -13,6 +13,7 @@ from django.http import HttpResponse
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from accounts import credentials
 from scheduler_service import clock
 from tasks_api import services
 from tasks_api.api import fields
@@ -177,7 +178,7 @@ def render_job(task: Task) -> dict[str, Any]:
         "id": str(task.pk),
         "task": {
             "method": task.method,
-            "uri": task.url,
+            "uri": credentials.hidden(task.url),
             "body": simplejson.RawJSON(task.body),
             "expected_range": task.expected_status,
         },

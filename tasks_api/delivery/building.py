@@ -39,6 +39,7 @@ def builder(now: datetime) -> Build:
         now=now,
         timeout=settings.SCHEDULER_REQUEST_TIMEOUT,
         unseal=_unseal,
+        open_url=_open_url,
         run_key=long_work.keys()[0],
         public_url=settings.SCHEDULER_PUBLIC_URL,
     )
@@ -78,6 +79,15 @@ def _unseal(sealed: str) -> list[str]:
     except encryption.Unreadable:
         raise CannotBeBuilt("SECRET_KEY does not open its headers") from None
     return values
+
+
+@lru_cache(maxsize=1000)
+def _open_url(stored: str) -> str:
+    try:
+        return encryption.open_url(stored)
+    except encryption.Unreadable:
+        told = "SECRET_KEY does not open the credentials in its URL"
+        raise CannotBeBuilt(told) from None
 
 
 class KnownCredentials:

@@ -159,16 +159,18 @@ def build(
     now: datetime,
     timeout: float,
     unseal: Callable[[str], Sequence[str]] = json.loads,
+    open_url: Callable[[str], str] = str,
     run_key: bytes = b"",
     public_url: str = "",
 ) -> Request:
     """The request for a run, signed with every live secret of its tenant.
 
-    `unseal` opens the values of its own headers. The token for long work is made with
-    `run_key`, and `public_url` is where the service is called back, if it knows. Raises
-    CannotBeBuilt when the run has nowhere to go.
+    `unseal` opens the values of its own headers, and `open_url` the credentials in its
+    URL. The token for long work is made with `run_key`, and `public_url` is where the
+    service is called back, if it knows. Raises CannotBeBuilt when the run has nowhere to
+    go.
     """
-    url = run.url or credentials.callback_url
+    url = open_url(run.url or credentials.callback_url)
     if not url:
         raise CannotBeBuilt("the tenant has no callback URL")
     run_id = str(run.run_id)

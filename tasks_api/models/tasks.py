@@ -10,7 +10,7 @@ from django.db import models
 from django.db.models import Q
 from django_celery_beat.models import PeriodicTask
 
-from accounts.fields import SealedTextField
+from accounts.fields import SealedTextField, SealedUrlField
 from accounts.models import Tenant, User
 from tasks_api.ids import new_id
 from tasks_api.specs import Misfire, Overlap, Surface, summary
@@ -85,7 +85,7 @@ class Task(models.Model):
     tags = ArrayField(models.TextField(), default=list, db_default=[], blank=True)
     method = models.CharField(max_length=7, default="POST")
     # Empty where the tenant's callback URL is called, or a pull queue gets the body.
-    url = models.TextField(blank=True)
+    url = SealedUrlField(blank=True)
     queue = models.CharField(max_length=255, blank=True)
     # Text, not jsonb: numbers and key order reach the target as they were posted.
     body = models.TextField()

@@ -41,9 +41,25 @@ ALLOWED = {
         "AlterField",
     ): "it sets a default, and who writes the column goes on to do so",
     (
+        "accounts.0009_credentials_in_urls",
+        "AlterField",
+    ): "the column stays a text, and only its encryption is another one",
+    (
+        "accounts.0009_credentials_in_urls",
+        "RunPython",
+    ): "it takes credentials out of the audit log, which nobody looks for there",
+    (
         "tasks_api.0017_periodic_tasks_of_operators",
         "RunSQL",
     ): "it makes an index, concurrently, on a table that is not ours",
+    (
+        "tasks_api.0023_seal_credentials_in_urls",
+        "AlterField",
+    ): "the column stays a text, and only its encryption is another one",
+    (
+        "tasks_api.0023_seal_credentials_in_urls",
+        "RunPython",
+    ): "it does nothing where a process of the release before may be alive",
 }
 
 

@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
+from accounts.doors import Door
+
 ROOT = Path(__file__).resolve().parents[2]
 OPERATIONS = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
 NAME = re.compile(r"\bscheduler_[a-z_]+")
@@ -57,6 +59,15 @@ def test_the_dashboard_shows_every_metric_and_no_other() -> None:
 
 def test_the_alerts_name_metrics_that_exist() -> None:
     assert named(" ".join(rule["expr"] for rule in alerts())) <= known()
+
+
+def test_the_alerts_watch_every_door_that_a_credential_opens() -> None:
+    said = " ".join(rule["expr"] for rule in alerts())
+    watched = re.findall(r'door=~?"([a-z|]+)"', said)
+
+    assert {Door(name) for names in watched for name in names.split("|")} == {*Door} - {
+        Door.NOTHING
+    }
 
 
 def test_every_metric_is_documented() -> None:

@@ -11,6 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 PURE = {
+    "accounts.credentials",
     "accounts.refusals",
     "tasks_api.arrays",
     "tasks_api.coming",

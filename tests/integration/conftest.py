@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Iterator
+from io import StringIO
 
 import pytest
 from django.conf import LazySettings
 from rest_framework.test import APIClient
 
 from accounts.models import User
+from scheduler_service.logs import JSONFormatter
 from tasks_api.api import health
 from tasks_api.delivery.engine import Engine
 from tasks_api.delivery.record import Finished
@@ -59,3 +62,15 @@ def engine(settings: LazySettings, recorded: Recorded) -> Iterator[Engine]:
     started.start()
     yield started
     started.stop(grace=5)
+
+
+@pytest.fixture
+def everything_logged(caplog: pytest.LogCaptureFixture) -> Iterator[StringIO]:
+    """As JSON, with tracebacks, whatever the level."""
+    lines = StringIO()
+    handler = logging.StreamHandler(lines)
+    handler.setFormatter(JSONFormatter())
+    caplog.set_level(logging.DEBUG)
+    logging.getLogger().addHandler(handler)
+    yield lines
+    logging.getLogger().removeHandler(handler)

@@ -11,7 +11,7 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 from django.utils import timezone
 
-from accounts import services
+from accounts import encryption, services
 from accounts.models import SigningSecret, Tenant, Token, User, digest
 from tests.conftest import ClientFor
 from tests.integration.test_dispatch import in_threads
@@ -62,6 +62,19 @@ def test_a_slip_of_the_fingers_creates_nothing_if_nothing_is_to_be_created(
 
     assert token.startswith("sch_")
     assert (Tenant.objects.count(), User.objects.count()) == (1, 1)
+
+
+def test_urls_with_credentials_are_read_from_standard_input(
+    user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    urls = ["https://ann:one@e.org/", "https://ann:two@e.org/"]
+    monkeypatch.setattr("sys.stdin", StringIO("\n".join(urls)))
+
+    run("configure_tenant", "Alpha", "--callback-url=-", "--notification-url=-")
+
+    tenant = Tenant.objects.get(name="Alpha")
+    stored = tenant.callback_url, tenant.notification_url
+    assert [encryption.open_url(url) for url in stored] == urls
 
 
 def test_a_secret_is_read_from_standard_input(

@@ -159,6 +159,26 @@ def test_users_and_secrets(shell: Shell, user: User) -> None:
     assert len(shell.json("secrets", "list")) == 2
 
 
+def test_the_tasks_of_a_user_are_handed_over(
+    shell: Shell, user: User, colleague: User, make_task: MakeTask
+) -> None:
+    tasks = [make_task() for _ in range(3)]
+    assert "403" in shell("users", "transfer", "ann", "adam", code=1)
+    User.objects.filter(pk=user.pk).update(role=Role.ADMIN)
+
+    said = shell("users", "transfer", "ann", "adam")
+
+    assert said == "3 tasks are adam's now\n"
+    assert {task.owner_id for task in Task.objects.all()} == {colleague.pk}
+    assert shell.json("users", "transfer", "ann", "adam") == {"count": 0}
+    back = shell.json("users", "transfer", "adam", "ann")
+    assert back == {"count": len(tasks)}
+    assert "400" in shell("users", "transfer", "ann", "ann", code=1)
+    assert "no such user" in shell("users", "transfer", "ann", "nobody", code=1)
+    assert "404" in shell("users", "transfer", "nobody", "ann", code=1)
+    assert set(Task.objects.values_list("owner", flat=True)) == {user.pk}
+
+
 def test_the_url_of_a_task_is_never_asked_for_the_service(
     shell: Shell, receiver: Receiver
 ) -> None:

@@ -77,7 +77,7 @@ def test_the_documents_own_example_is_taken(api: APIClient, user: User) -> None:
         ({"payload": {}}, "body", "{}"),
         ({"id": "ü" * 255}, "name", "ü" * 255),
         ({"id": " "}, "name", " "),
-        ({"endpoint": "http://x:sch_1@example.com/a?b=c"}, "url", "http://x:sch_1@example.com/a?b=c"),
+        ({"endpoint": "http://example.com/a@b?c=d"}, "url", "http://example.com/a@b?c=d"),
         ({"unknown": {}}, "name", JOB["id"]),
     ],
 )  # fmt: skip

@@ -7,19 +7,25 @@ import re
 import threading
 import time
 from collections.abc import Callable
+from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
 from django.conf import LazySettings
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 from rest_framework.test import APIClient
 
 from accounts import doors, login, services
 from accounts.doors import Door
 from accounts.models import AuditEntry, User
-from tasks_api import survey
-from tests.conftest import ClientFor
+from tasks_api import long_work, survey
+from tasks_api.delivery import run_tokens
+from tasks_api.models import Run, Task
+from tasks_api.states import RunState
+from tests.conftest import ClientFor, MakeTask
 from tests.integration.test_dispatch import in_threads
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -170,6 +176,15 @@ def test_a_flood_of_failures_floods_no_log(
     assert AuditEntry.objects.filter(action="user.login_failed").count() == doors.TOLD
 
 
+def long_work_of(task: Task) -> Run:
+    """A run that its target is at work on."""
+    now = timezone.now()
+    return Run.objects.create(
+        id=task.pk, task=task, tenant=task.tenant,
+        scheduled_for=now, wake_at=now + timedelta(hours=1), state=RunState.OPEN,
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("path", "headers", "door"),
     [
@@ -181,10 +196,19 @@ def test_a_flood_of_failures_floods_no_log(
         ("/next?queue=a", {"HTTP_AUTHORIZATION": "Bearer sch_wrong"}, Door.TOKEN),
         ("/metrics", {"HTTP_AUTHORIZATION": "Bearer wrong"}, Door.TOKEN),
         ("/insert", {"HTTP_SCHEDULER_SECRET": "wrong"}, Door.SECRET),
+        *(
+            (f"/runs/{{run}}/{word}", {name: value}, Door.RUN)
+            for word in ("complete", "fail", "heartbeat")
+            for name, value in (
+                ("HTTP_AUTHORIZATION", "Bearer srt_1_wrong"),
+                ("HTTP_X_SCHEDULER_RUN_TOKEN", "wrong"),
+                ("HTTP_X_SCHEDULER_RUN_TOKEN", ""),
+            )
+        ),
     ],
 )
 def test_many_wrong_credentials_from_one_address_are_slowed_down(
-    db: None,
+    make_task: MakeTask,
     settings: LazySettings,
     caplog: pytest.LogCaptureFixture,
     path: str,
@@ -195,15 +219,32 @@ def test_many_wrong_credentials_from_one_address_are_slowed_down(
     settings.SCHEDULER_MAX_FAILED_CALLS = 2
     settings.METRICS_TOKEN = "right"
     client = APIClient()
-    call = client.post if door == Door.SECRET else client.get
+    call = client.post if door in {Door.SECRET, Door.RUN} else client.get
+    if door == Door.RUN:
+        path = path.format(run=long_work_of(make_task()).pk)
 
     answers = [call(path, **headers) for _ in range(3)]
 
-    assert [answer.status_code for answer in answers] == [401, 401, 429]
-    assert "WWW-Authenticate" in answers[0]
+    refused = 403 if door == Door.RUN else 401
+    assert [answer.status_code for answer in answers] == [refused, refused, 429]
+    assert ("WWW-Authenticate" in answers[0]) is (refused == 401)
     assert 0 < int(answers[2]["Retry-After"]) <= doors.WINDOW
     assert path == "/metrics" or "Too many attempts" in answers[2].content.decode()
     assert lines(caplog) == 3 * [{"door": door.value, "address": "127.0.0.1"}]
+
+
+def test_the_right_token_of_a_run_is_let_in_however_many_were_wrong(
+    make_task: MakeTask, settings: LazySettings
+) -> None:
+    settings.SCHEDULER_MAX_FAILED_CALLS = 1
+    run = long_work_of(make_task())
+    say = partial(APIClient().post, f"/runs/{run.pk}/complete")
+    for _ in range(3):
+        wrong = say(HTTP_X_SCHEDULER_RUN_TOKEN="srt_1_wrong")
+    right = run_tokens.mint(long_work.keys()[0], run.pk, 0)
+
+    assert wrong.status_code == 429
+    assert say(HTTP_X_SCHEDULER_RUN_TOKEN=right).json()["state"] == "succeeded"
 
 
 def test_a_right_token_is_let_in_however_many_were_wrong(

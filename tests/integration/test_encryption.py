@@ -14,12 +14,15 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 from django.utils import timezone
 
-from accounts import encryption, services
+from accounts import audit, encryption, services
 from accounts.encryption import Census
-from accounts.models import SigningSecret, Tenant, User
-from tasks_api import dispatch, metrics
+from accounts.models import AuditEntry, SigningSecret, Tenant, User
+from tasks_api import dispatch, heartbeats, metrics
+from tasks_api.api.tasks.rendering import render_task
 from tasks_api.delivery.engine import Engine
+from tasks_api.models import Task
 from tasks_api.schedules import Once
+from tests.conftest import MakeTask
 from tests.integration.conftest import Recorded
 from tests.integration.test_dispatch import store
 from tests.receiver import Receiver
@@ -154,3 +157,126 @@ def test_a_request_without_a_signature_is_counted(
 def unsigned() -> float:
     [line] = re.findall(rb"^scheduler_unsigned_total (.+)$", metrics.exposition(), re.M)
     return float(line)
+
+
+URL = "https://ann:sesame@example.com/x"
+TWIN = "https://example.com/gAAAAABlooksLikeOne?u=http://a:b@c"
+
+
+def in_clear(make_task: MakeTask, count: int = 1) -> list[Any]:
+    """Tasks and a tenant as the release before stored them."""
+    tasks = [make_task(url=URL) for _ in range(count)] + [make_task(url=TWIN)]
+    Tenant.objects.update(callback_url=URL, notification_url=TWIN)
+    return [task.pk for task in tasks]
+
+
+def urls() -> list[str]:
+    tenants = Tenant.objects.values_list("callback_url", "notification_url")
+    tasks = Task.objects.order_by("pk").values_list("url", flat=True)
+    return [*tasks, *(url for pair in tenants for url in pair)]
+
+
+def test_credentials_that_lie_in_clear_are_sealed_in_bites(
+    tenant: Tenant, make_task: MakeTask
+) -> None:
+    in_clear(make_task, 5)
+    before = urls()
+
+    with pytest.raises(CommandError, match="6 URLs have their credentials in clear"):
+        call_command("reencrypt_secrets", "--check")
+    [warning] = run_checks(databases=["default"], tags=["database"])
+    assert urls() == before
+    census = encryption.reencrypt(bite=2)
+
+    assert (warning.id, warning.msg[:13]) == ("scheduler.W006", "6 stored URLs")
+    assert census == Census(current=2, clear=6)
+    assert [encryption.open_url(url) for url in urls()] == before
+    assert "sesame" not in "".join(urls())
+    # What only looks like a secret of ours is the tenant's own text.
+    assert urls().count(TWIN) == 2
+    call_command("reencrypt_secrets", "--check", stdout=StringIO())
+    assert run_checks(databases=["default"], tags=["database"]) == []
+
+
+def test_credentials_in_urls_are_put_under_the_new_key(
+    tenant: Tenant, make_task: MakeTask, settings: Any, rotate_key: RotateKey
+) -> None:
+    in_clear(make_task)
+    encryption.reencrypt()
+    sealed = urls()
+    rotate_key(NEW, settings.SECRET_KEY)
+
+    with pytest.raises(CommandError, match="4 secrets want a former key"):
+        call_command("reencrypt_secrets", "--check")
+    call_command("reencrypt_secrets", stdout=StringIO())
+    rotate_key(NEW)
+
+    assert urls() != sealed
+    assert [encryption.open_url(url) for url in urls()] == [URL, TWIN, URL, TWIN]
+    rotate_key("a-key-that-knows-nothing")
+    with pytest.raises(CommandError, match="4 secrets are opened by no key"):
+        call_command("reencrypt_secrets")
+
+
+@pytest.fixture
+def last_tables() -> Iterator[None]:
+    yield
+    call_command("migrate", verbosity=0)
+
+
+BEFORE = (("tasks_api", "0022"), ("accounts", "0008"))
+
+
+def go_back() -> None:
+    for target in BEFORE:
+        call_command("migrate", *target, verbosity=0)
+
+
+def test_a_migration_seals_what_lies_in_clear_and_back(
+    tenant: Tenant, make_task: MakeTask, last_tables: None
+) -> None:
+    in_clear(make_task)
+    before = urls()
+    told = {
+        "callback_url": ["", URL],
+        "notification_url": [URL, None],
+        "name": ["a", "b"],
+    }
+    other = {"name": ["Alpha", URL]}
+    for changes in (told, other, None):
+        audit.record(tenant.pk, "tenant.change", ["Alpha"], changes)
+
+    go_back()
+    assert urls() == before
+    call_command("migrate", verbosity=0)
+    sealed = urls()
+    go_back()
+
+    assert sealed != before
+    assert "sesame" not in "".join(sealed)
+    assert urls() == before
+    entries = AuditEntry.objects.filter(action="tenant.change").order_by("-id")[:3]
+    shown = "https://***@example.com/x"
+    assert [entry.changes for entry in entries] == [
+        None,
+        other,
+        told | {"callback_url": ["", shown], "notification_url": [shown, None]},
+    ]
+
+
+def test_a_migration_seals_nothing_while_a_process_of_the_release_before_may_live(
+    tenant: Tenant, make_task: MakeTask, last_tables: None
+) -> None:
+    in_clear(make_task)
+    before = urls()
+    go_back()
+    heartbeats.beat("worker", "of the release before")
+
+    call_command("migrate", verbosity=0)
+
+    assert urls() == before
+    # They are shown to nobody all the same, and sent.
+    task = Task.objects.get(url=URL)
+    assert render_task(task, timezone.now())["url"] == "https://***@example.com/x"
+    assert encryption.open_url(task.url) == URL
+    heartbeats.forget("of the release before")

@@ -59,7 +59,15 @@ _schedules = st.one_of(
     ),
 )
 _others = st.fixed_dictionaries(
-    {"url": st.sampled_from(["http://example.com/1", "http://example.com/2"])},
+    {
+        "url": st.sampled_from(
+            [
+                "http://example.com/1",
+                "http://u:1@example.com/2",
+                "http://u:2@example.com/2",
+            ]
+        )
+    },
     optional={
         "paused": st.sampled_from([True, False, None]),
         "post_data": st.sampled_from([{"x": 1}, {"x": 1.0}, {}]),

@@ -257,7 +257,7 @@ def test_a_one_time_task_needs_a_moment_in_the_future(
         "http://example.com:8443/a?b=c&d=%20e#f",
         "https://[2606:4700:4700::1111]/dns",
         "http://8.8.8.8/",
-        "https://user:pass@example.com/x",
+        "https://example.com/user:pass@x",
         # Escapes and other alphabets stay exactly as they were written.
         "http://example.com/%7Euser/%e2%82%ac/€/ü?q=ж",
         "http://bücher.example/",

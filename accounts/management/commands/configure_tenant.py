@@ -15,13 +15,14 @@ class Command(AccountCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("tenant")
-        parser.add_argument("--callback-url", metavar="URL", help="Empty: none.")
-        parser.add_argument("--notification-url", metavar="URL", help="Empty: none.")
-        parser.add_argument(
-            "--shared-secret",
-            metavar="SECRET",
-            help="Empty: none; - reads it from stdin.",
-        )
+        for name, what in (
+            ("--callback-url", "URL"),
+            ("--notification-url", "URL"),
+            ("--shared-secret", "SECRET"),
+        ):
+            parser.add_argument(
+                name, metavar=what, help="Empty: none; - reads a line of stdin."
+            )
         parser.add_argument(
             "--max-in-flight",
             metavar="N",
@@ -46,13 +47,15 @@ class Command(AccountCommand):
         retention_days: int | None,
         **options: Any,
     ) -> str:
-        if shared_secret is not None:
-            shared_secret = secret_from(shared_secret)
+        callback, notification, secret = (
+            None if given is None else secret_from(given)
+            for given in (callback_url, notification_url, shared_secret)
+        )
         configured, created = services.configure_tenant(
             tenant,
-            callback_url=callback_url,
-            notification_url=notification_url,
-            shared_secret=shared_secret,
+            callback_url=callback,
+            notification_url=notification,
+            shared_secret=secret,
             max_in_flight=max_in_flight,
             retention_days=retention_days,
         )

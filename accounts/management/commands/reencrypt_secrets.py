@@ -12,7 +12,10 @@ from accounts.management.base import AccountCommand
 
 
 class Command(AccountCommand):
-    help = "Encrypt with SECRET_KEY what SECRET_KEY_FALLBACKS still have to open."
+    help = (
+        "Encrypt with SECRET_KEY what SECRET_KEY_FALLBACKS still have to open, and "
+        "credentials that lie in clear."
+    )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
@@ -21,11 +24,13 @@ class Command(AccountCommand):
 
     def handle(self, *args: Any, check: bool, **options: Any) -> str:
         found = encryption.reencrypt(write=not check)
+        opened = found.current + found.former + found.clear
         if found.unreadable:
             raise CommandError(
-                f"{found.unreadable} secrets are opened by no key; "
-                f"{found.current + found.former} are."
+                f"{found.unreadable} secrets are opened by no key; {opened} are."
             )
         if check and found.former:
             raise CommandError(f"{found.former} secrets want a former key.")
-        return f"SECRET_KEY opens all {found.current + found.former} secrets."
+        if check and found.clear:
+            raise CommandError(f"{found.clear} URLs have their credentials in clear.")
+        return f"SECRET_KEY opens all {opened} secrets."

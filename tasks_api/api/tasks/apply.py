@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -42,12 +42,12 @@ _UNSET = {"id", "next_run_datetime"}
 
 @dataclass(frozen=True)
 class Shown:
-    """A task as a plan shows it, but for the values of its headers."""
+    """A task as a plan shows it, and by field what nobody is shown, to be compared."""
 
     task_id: str
     task_fields: Mapping[str, Any]
     fire_times: Sequence[str]
-    secrets: str = field(repr=False)
+    secrets: Mapping[str, str] = field(repr=False)
 
 
 class ApplyTasks(TasksView):
@@ -200,11 +200,18 @@ def _show(task: Task, now: datetime) -> Shown:
     )
 
 
-def _secrets_of(task: Task) -> str:
-    """The values of a task's headers, to be compared; empty where no key opens them."""
+def _secrets_of(task: Task) -> dict[str, str]:
+    """The values of a task's headers, and its URL; empty where no key opens them."""
     sealed = options_of(task.request).sealed_values if task.request else ""
+    return {
+        "headers": _opened(encryption.decrypt, sealed),
+        "url": _opened(encryption.open_url, task.url),
+    }
+
+
+def _opened(opens: Callable[[str], str], sealed: str) -> str:
     try:
-        return encryption.decrypt(sealed) if sealed else ""
+        return opens(sealed) if sealed else ""
     except encryption.Unreadable:
         return ""
 
@@ -245,9 +252,9 @@ def _changes(before: Shown | None, after: Shown | None) -> dict[str, Any]:
         for name in names
         if old.get(name) != new.get(name)
     }
-    # Other values of headers look like those before: nobody is shown them.
-    if before and after and before.secrets != after.secrets and "headers" in new:
-        changes.setdefault(
-            "headers", {"from": old.get("headers"), "to": new.get("headers")}
-        )
+    # Other secrets look like those before: nobody is shown them.
+    if before and after:
+        for name in ("url", "headers"):
+            if name in new and before.secrets[name] != after.secrets[name]:
+                changes.setdefault(name, {"from": old.get(name), "to": new[name]})
     return changes

@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+from accounts import credentials, encryption
 from tasks_api import store
 from tasks_api.api import fields, known
 from tasks_api.api.json import dumps
@@ -47,8 +48,25 @@ def read_task(data: object, *, now: datetime, kept: Schedule | None = None) -> T
 
 def read_again(data: Mapping[str, Any], task: Task, *, now: datetime) -> TaskSpec:
     """What a request body makes of a task that is there, in the place of all that it is."""
-    said = policies.keeping_headers(task, data)
+    said = _keeping_secrets(data, task)
     return read_task(said, now=now, kept=schedules.schedule_of(task))
+
+
+def _keeping_secrets(data: Mapping[str, Any], task: Task) -> Mapping[str, Any]:
+    """A request body in which what a task is shown with in their place is its secrets."""
+    return policies.keeping_headers(task, _keeping_url(data, task))
+
+
+def _keeping_url(data: Mapping[str, Any], task: Task) -> Mapping[str, Any]:
+    shown = credentials.hidden(task.url)
+    if shown == task.url or data.get("url") != shown:
+        return data
+    try:
+        return {**data, "url": encryption.open_url(task.url)}
+    except encryption.Unreadable:
+        raise InvalidTask(
+            "url", "The credentials in the url cannot be read any more; give it anew"
+        ) from None
 
 
 def _knows_more(data: Mapping[str, Any]) -> bool:
@@ -67,7 +85,7 @@ def read_change(data: Mapping[str, Any], task: Task, *, now: datetime) -> TaskSp
 
     Each is replaced as a whole, and null takes an optional one away.
     """
-    data = policies.keeping_headers(task, data)
+    data = _keeping_secrets(data, task)
     try:
         spec = store.spec_of(task)
     except ScheduleError as error:

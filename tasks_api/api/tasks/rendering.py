@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
+from accounts import credentials
 from tasks_api.api.tasks import policies, schedules
 from tasks_api.api.tasks.options import post_data_of
 from tasks_api.models import Task
@@ -14,7 +15,7 @@ def render_task(task: Task, now: datetime) -> dict[str, Any]:
     """A task as its owner sees it. Its schedule must have been fetched with it."""
     schedule = schedules.schedule_of(task)
     to_queue = {"url": None, "queue": task.queue}
-    target = to_queue if task.queue else {"url": task.url}
+    target = to_queue if task.queue else {"url": credentials.hidden(task.url)}
     return {
         "id": str(task.pk),
         **target,

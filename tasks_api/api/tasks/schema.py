@@ -93,7 +93,8 @@ _TAGS = {
 _OF_BOTH: dict[str, dict[str, Any]] = {
     "url": {
         "type": "string",
-        "description": "Where the request is sent. Required without a queue.",
+        "description": "Where the request is sent, with credentials that are sent as "
+        "HTTP Basic. Required without a queue.",
         "nullable": True,
     },
     "queue": schema.NAME
@@ -154,7 +155,11 @@ TASK_OUT: dict[str, Any] = {
     "required": ["id", "url", "task_type", "post_data", "next_run_datetime"],
     "properties": {
         "id": schema.TEXT,
-        "url": {"type": "string", "nullable": True},
+        "url": {
+            "type": "string",
+            "nullable": True,
+            "description": "As it was given, but with *** for its credentials.",
+        },
         "queue": schema.TEXT,
         "task_type": {"type": "string", "enum": ["periodic", "one_time"]},
         "post_data": {

@@ -85,6 +85,12 @@ def _deactivate(client: Client, options: Options) -> int:
     return _tell_users(options, client.change_user(options.name, is_active=False))
 
 
+def _transfer(client: Client, options: Options) -> int:
+    count = client.transfer_tasks(options.name, options.to)
+    tasks = "1 task is" if count == 1 else f"{count} tasks are"
+    return done(options, {"count": count}, f"{tasks} {options.to}'s now")
+
+
 def _tell_users(options: Options, found: User | list[User]) -> int:
     users = found if isinstance(found, list) else [found]
     raw = [each.raw for each in users]
@@ -167,12 +173,17 @@ def _add_users(group: Any, add: Add) -> None:
     for name, command, text in (
         ("show", _show_user, "show a user"),
         ("activate", _activate, "open the door to a user again"),
-        ("deactivate", _deactivate, "close the door to a user; the tasks go on"),
+        ("deactivate", _deactivate, "close the door to a user; the tasks wait"),
     ):
         add(group, name, command, text).add_argument("name")
     one = add(group, "add", _add_user, "invite a user, who has no token yet")
     one.add_argument("name")
     one.add_argument("--role", choices=["member", "admin"])
+    one = add(
+        group, "transfer", _transfer, "hand all tasks of a user over to another one"
+    )
+    one.add_argument("name", metavar="FROM")
+    one.add_argument("to", metavar="TO")
     one = add(group, "change", _change_user, "give a user another role")
     one.add_argument("name")
     one.add_argument("--role", choices=["member", "admin"], required=True)

@@ -1,0 +1,112 @@
+"""Credentials in the URLs of a tenant: kept, sealed, and shown to nobody."""
+
+from __future__ import annotations
+
+import pytest
+from django.contrib.auth.models import Permission
+from django.test import Client
+from django.urls import reverse
+
+from accounts import encryption
+from accounts import services as accounts
+from accounts.models import AuditEntry, Tenant, User
+from tests.integration.test_credentials_in_urls import MARK, SHOWN, URL, tables
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+URLS = ("callback_url", "notification_url")
+
+
+@pytest.mark.parametrize("name", URLS)
+def test_the_audit_log_tells_that_credentials_changed_and_not_to_what(
+    alpha: Tenant, name: str
+) -> None:
+    for url in (URL, URL, SHOWN, URL.replace(MARK, "other"), "https://e.org/"):
+        accounts.configure_tenant("Alpha", **{name: url})
+
+    told = AuditEntry.objects.filter(action="tenant.change").order_by("id")
+    assert [entry.changes for entry in told] == [
+        {name: ["", SHOWN]},
+        {name: [SHOWN, SHOWN]},
+        {name: [SHOWN, "https://e.org/"]},
+    ]
+
+
+@pytest.mark.parametrize("name", URLS)
+def test_hidden_credentials_are_no_url_of_a_tenant(alpha: Tenant, name: str) -> None:
+    accounts.configure_tenant("Alpha", **{name: URL})
+
+    with pytest.raises(accounts.AccountError, match=r"in the place of its credential"):
+        accounts.configure_tenant("Alpha", **{name: "https://***@evil.example/"})
+
+    stored = getattr(Tenant.objects.get(name="Alpha"), name)
+    assert encryption.open_url(stored) == URL
+
+
+def test_a_form_that_is_saved_as_it_was_shown_keeps_the_credentials(
+    client: Client, alpha: Tenant
+) -> None:
+    client.force_login(User.objects.create_superuser("root", password="x"))
+    accounts.configure_tenant("Alpha", callback_url=URL, notification_url=URL)
+    before = Tenant.objects.get(pk=alpha.pk)
+    page = reverse("admin:accounts_tenant_change", args=[alpha.pk])
+    shown = client.get(page).context["adminform"].form.initial
+    inline = {"signing_secrets-TOTAL_FORMS": 0, "signing_secrets-INITIAL_FORMS": 0}
+
+    form = {"name": "Alpha", **{name: shown[name] for name in URLS}, **inline}
+    client.post(page, {**form, "max_in_flight": 7})
+    after = Tenant.objects.get(pk=alpha.pk)
+    client.post(page, {**form, "callback_url": URL.replace(MARK, "n3w")})
+    changed = Tenant.objects.get(pk=alpha.pk)
+
+    assert shown["callback_url"] == shown["notification_url"] == SHOWN
+    assert after.max_in_flight == 7
+    assert [getattr(after, name) for name in URLS] == [
+        getattr(before, name) for name in URLS
+    ]
+    assert encryption.open_url(changed.callback_url) == URL.replace(MARK, "n3w")
+    assert "n3w" not in tables()
+    entry = AuditEntry.objects.filter(action="tenant.change").order_by("-id")[0]
+    assert entry.changes["callback_url"] == [SHOWN, SHOWN]
+
+
+def test_a_form_with_hidden_credentials_of_another_url_is_refused(
+    client: Client, alpha: Tenant
+) -> None:
+    client.force_login(User.objects.create_superuser("root", password="x"))
+    page = reverse("admin:accounts_tenant_change", args=[alpha.pk])
+    inline = {"signing_secrets-TOTAL_FORMS": 0, "signing_secrets-INITIAL_FORMS": 0}
+
+    answer = client.post(
+        page, {"name": "Alpha", "callback_url": "https://***@e.org/", **inline}
+    )
+
+    assert "in the place of its credentials" in answer.content.decode()
+    assert Tenant.objects.get(pk=alpha.pk).callback_url == ""
+
+
+@pytest.mark.parametrize("permission", ["view_tenant", "change_tenant"])
+def test_staff_see_no_credentials_of_a_tenant(
+    client: Client, alpha: Tenant, permission: str
+) -> None:
+    staff = User.objects.create_user("help", password="x", is_staff=True)
+    staff.user_permissions.set(Permission.objects.filter(codename=permission))
+    client.force_login(staff)
+    accounts.configure_tenant("Alpha", callback_url=URL, notification_url=URL)
+    before = Tenant.objects.get(pk=alpha.pk)
+
+    text = "".join(
+        client.get(page).content.decode()
+        for page in (
+            reverse("admin:accounts_tenant_changelist"),
+            reverse("admin:accounts_tenant_change", args=[alpha.pk]),
+        )
+    )
+
+    assert text.count("https://***@example.com/x?y=z") == 3
+    assert MARK not in text
+    assert encryption.SEALED not in text
+    after = Tenant.objects.get(pk=alpha.pk)
+    assert [getattr(after, name) for name in URLS] == [
+        getattr(before, name) for name in URLS
+    ]
