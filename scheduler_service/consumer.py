@@ -7,7 +7,9 @@ not known here.
 
 from __future__ import annotations
 
+import errno
 import logging
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -16,6 +18,7 @@ from celery.apps import worker as apps_worker
 from celery.utils.time import maybe_iso8601
 from celery.worker import control
 from celery.worker.consumer import Consumer, Tasks
+from kombu.exceptions import OperationalError
 
 from scheduler_service.celery import app
 from scheduler_service.celery_compat import is_loss, outlive_messages
@@ -60,12 +63,30 @@ def _nothing(_state: Any, **_kwargs: Any) -> dict[str, Any]:
     return {}
 
 
+_Blueprint: Any = Consumer.Blueprint
+
+
 class Tolerant(Consumer):
     """Celery's consumer, which drops what it cannot read, says so, and goes on."""
 
     # Of the broker's client; the stubs leave them out.
     connection_errors: tuple[type[Exception], ...]
     channel_errors: tuple[type[Exception], ...]
+
+    class Blueprint(_Blueprint):  # type: ignore[misc]  # the stubs leave it out
+        def start(self, parent: Any) -> None:
+            try:
+                super().start(parent)
+            except (OSError, OperationalError) as error:
+                if not lacks_files(error):
+                    raise
+                # Celery would end the worker for it, and say that all is well.
+                time.sleep(LOOK)
+                raise ConnectionError(str(error)) from error
+
+    def on_connection_error_before_connected(self, exc: Exception) -> None:
+        # Celery names the broker here, and needs a file for that.
+        logger.error("The broker cannot be reached: %s", exc)
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], None]:
         handle = super().create_task_handler(*args, **kwargs)
@@ -98,6 +119,15 @@ class Tolerant(Consumer):
         if not message.acknowledged:
             message.ack_log_error(logger, self.connection_errors)
         tell_of_drop(error)
+
+
+def lacks_files(error: BaseException | None) -> bool:
+    """Whether this process may open no more, and because of that all the rest."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno == errno.EMFILE:
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 class Gate(bootsteps.StartStopStep):

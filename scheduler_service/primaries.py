@@ -142,7 +142,8 @@ class _Watch(threading.Thread):
     def _look(self, place: Place, params: Mapping[str, Any]) -> None:
         try:
             facts = facts_of(self._session(place, params))
-        except psycopg.Error as error:
+        except (psycopg.Error, OSError) as error:
+            # OSError where this machine lacks files: they may be there the next time.
             logger.debug("PostgreSQL at %s does not answer: %s", place, error)
             if raw := self._open.pop(place, None):
                 raw.close()

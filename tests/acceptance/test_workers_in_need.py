@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -13,8 +14,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 import pytest
+import redis
 from psycopg.conninfo import conninfo_to_dict
 
+from scheduler_service.embedded import redis_client_url
 from scheduler_service.supervisor import spawn
 from tests.acceptance.stand import ROOT, Stand, eventually
 from tests.acceptance.test_processes import SECOND, all_done, ids_of, one_time, soon
@@ -124,6 +127,32 @@ def test_a_worker_that_may_open_few_files_delivers_all_the_same(
     assert set(ids_of(target.requests).values()) == {1}
     assert len(target.requests) == 60
     assert "counts as 20: this process may open 220 files" in log_of(stand)
+
+
+@contextmanager
+def no_more_files(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    had = resource.prlimit(process.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (3, had[1]))
+    try:
+        yield
+    finally:
+        resource.prlimit(process.pid, resource.RLIMIT_NOFILE, had)
+
+
+def test_a_worker_that_loses_its_broker_while_it_lacks_files_lives_on(
+    stand: Stand, target: Receiver
+) -> None:
+    with worker(stand) as process, part(stand, "beat"):
+        eventually(stand.is_ready)
+
+        with no_more_files(process):
+            with redis.Redis.from_url(redis_client_url(stand.redis.url)) as client:
+                client.client_kill_filter(_type="normal", skipme=True)
+            eventually(lambda: log_of(stand).count("cannot be reached") >= 3)
+        one_time(stand, f"{target.url}/x", soon(1))
+        target.wait_for(1, timeout=60)
+
+        assert process.poll() is None
 
 
 def test_a_worker_that_is_cut_off_from_the_database_leaves_messages_to_others(
