@@ -6,6 +6,8 @@ import socket
 import struct
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from typing import Any
 
 A, AAAA = 1, 28
 NO_ERROR, SERVER_FAILURE, NO_SUCH_NAME = 0, 2, 3
@@ -20,6 +22,8 @@ class NameServer:
         self._known: dict[str, list[str]] = {}
         self._failing: set[str] = set()
         self._hanging: set[str] = set()
+        self._domains: dict[str, str] = {}
+        self._delay = 0.0
         self._changed = threading.Condition()
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
@@ -33,15 +37,27 @@ class NameServer:
             self._known[name] = list(addresses)
             self._hanging.discard(name)
 
+    def knows_all_of(self, domain: str, address: str) -> None:
+        """Every name right below a domain."""
+        self._domains[domain] = address
+
+    def takes(self, seconds: float) -> None:
+        """From now on for each answer."""
+        self._delay = seconds
+
     def forgets(self, name: str) -> None:
         with self._changed:
             del self._known[name]
+
+    def answers_again(self) -> None:
+        self._hanging.clear()
+        self._delay = 0.0
 
     def fails(self, name: str) -> None:
         self._failing.add(name)
 
     def hangs(self, *names: str) -> None:
-        """For each of these names, and for all names below it."""
+        """For each of these names, and for all names below it; "" is all names."""
         self._hanging.update(names)
 
     def wait_for(self, name: str, times: int = 1) -> None:
@@ -61,7 +77,19 @@ class NameServer:
                 return
             labels = list(_labels(question))
             if answer := self._answer(question, labels):
-                self._socket.sendto(answer, sender)
+                self._send(answer, sender)
+
+    def _send(self, answer: bytes, asker: Any) -> None:
+        if not self._delay:
+            self._socket.sendto(answer, asker)
+            return
+        later = threading.Timer(self._delay, self._send_late, (answer, asker))
+        later.daemon = True
+        later.start()
+
+    def _send_late(self, answer: bytes, asker: Any) -> None:
+        with suppress(OSError):
+            self._socket.sendto(answer, asker)
 
     def _answer(self, question: bytes, labels: Sequence[str]) -> bytes | None:
         name = ".".join(labels)
@@ -71,9 +99,13 @@ class NameServer:
             if kind == A:
                 self.asked.append(name)
                 self._changed.notify_all()
-            if any(".".join(labels[i:]) in self._hanging for i in range(len(labels))):
+            # The last of all domains is the empty one.
+            above = [".".join(labels[i:]) for i in range(len(labels) + 1)]
+            if not self._hanging.isdisjoint(above):
                 return None
             known = self._known.get(name)
+            if domain := self._domains.get(".".join(labels[1:])):
+                known = [domain]
         code = SERVER_FAILURE if name in self._failing else NO_ERROR
         if known is None and not code:
             code = NO_SUCH_NAME

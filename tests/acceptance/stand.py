@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import psutil
 import psycopg
@@ -69,8 +69,9 @@ class Stand:
             "SCHEDULER_MAX_FAILED_CALLS": "1000000",
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         }
+        # Whose code runs.
+        self.root = ROOT
         self._running: list[subprocess.Popen[bytes]] = []
-        self._commands = read_procfile(ROOT / "Procfile")
 
     def start(self) -> None:
         self.database = self.postgres.start()
@@ -95,7 +96,7 @@ class Stand:
     def manage(self, *arguments: str) -> str:
         done = subprocess.run(
             [sys.executable, "manage.py", *arguments],
-            cwd=ROOT,
+            cwd=self.root,
             env=self.environment,
             capture_output=True,
             check=True,
@@ -106,13 +107,19 @@ class Stand:
     def run(self, part: str, **settings: str) -> subprocess.Popen[bytes]:
         """Start a part as the Procfile says; its output goes to a file of the stand."""
         with (self.home / f"{part}.log").open("ab") as log:
-            process = spawn(
-                ["/bin/sh", "-c", f"exec {self._commands[part]}"],
-                cwd=ROOT,
-                env=self.environment | settings,
-                stdout=log,
-                stderr=log,
-            )
+            return self.run_into(log, part, **settings)
+
+    def run_into(
+        self, output: int | IO[bytes], part: str, **settings: str
+    ) -> subprocess.Popen[bytes]:
+        command = read_procfile(self.root / "Procfile")[part]
+        process = spawn(
+            ["/bin/sh", "-c", f"exec {command}"],
+            cwd=self.root,
+            env=self.environment | settings,
+            stdout=output,
+            stderr=output,
+        )
         self._running.append(process)
         return process
 

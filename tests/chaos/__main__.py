@@ -16,32 +16,33 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.acceptance.stand import ROOT
 from tests.benchmarks.figures import percentile
 from tests.benchmarks.report import table
 from tests.benchmarks.stand import machine
-from tests.chaos.faults import plan
-from tests.chaos.referee import (
-    NEVER,
-    Evidence,
-    Violation,
-    duplicates,
-    judge,
-    recoveries,
-)
+from tests.chaos.acts import checkout
+from tests.chaos.evidence import NEVER, Evidence, Violation
+from tests.chaos.faults import ALL, LONG, UPGRADE, plan
+from tests.chaos.referee import duplicates, judge, recoveries
 from tests.chaos.site import Site
 from tests.chaos.storm import Outcome, play
 
 KEPT = Path("var/chaos")
 # As many as help to understand; the others are in the file.
 SHOWN = 20
+# Seconds of a round that are left to it.
+UPGRADE_TAKES = 40.0
 
 
 @contextmanager
-def site() -> Iterator[Site]:
+def site(*, is_upgraded: bool) -> Iterator[Site]:
     with tempfile.TemporaryDirectory(prefix="chaos-") as home:
         begun = Site(Path(home))
         try:
-            begun.begin()
+            before = checkout(Path(home) / "before") if is_upgraded else None
+            if is_upgraded and before is None:
+                print("No upgrade: this is no repository that has the release before.")
+            begun.begin(before or ROOT)
             yield begun
         finally:
             begun.finish()
@@ -50,9 +51,10 @@ def site() -> Iterator[Site]:
 
 def _keep_logs(home: Path) -> None:
     KEPT.mkdir(parents=True, exist_ok=True)
-    for log in [*home.glob("*.log"), home / "postgres" / "log", home / "redis" / "log"]:
+    servers = [home / name / "log" for name in ("postgres", "redis", "spare/postgres")]
+    for log in [*home.glob("*.log"), *servers]:
         if log.exists():
-            name = log.name if log.suffix else f"{log.parent.name}.log"
+            name = "-".join(log.relative_to(home).with_suffix(".log").parts)
             shutil.copyfile(log, KEPT / name)
 
 
@@ -115,16 +117,18 @@ def main() -> int:
     options = _options()
     # As Ctrl-C does, so that the parts are stopped and their directory is removed.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    planned = plan(options.seed, options.seconds)
+    is_upgraded = options.only in UPGRADE.name and (
+        bool(options.only) or options.seconds >= LONG
+    )
+    seconds = options.seconds - (UPGRADE_TAKES if is_upgraded else 0.0)
+    planned = plan(options.seed, seconds, only=options.only)
     print(f"seed {options.seed}, {options.seconds:g} s, {len(planned)} faults\n")
     if options.plan:
         for each in planned:
             print(f"{each.at:7.2f} s  {each.said}")
         return 0
-    with site() as begun:
-        outcome = play(
-            begun, planned, seed=options.seed, seconds=options.seconds, say=_say
-        )
+    with site(is_upgraded=is_upgraded) as begun:
+        outcome = play(begun, planned, seed=options.seed, seconds=seconds, say=_say)
     found = judge(outcome.evidence)
     print(f"\n{report(outcome.evidence, outcome, found)}")
     for violation in found[:SHOWN]:
@@ -157,6 +161,8 @@ def _write(
             "calls": [vars(call) for call in evidence.calls],
             "runs": [run._asdict() for run in evidence.runs],
             "arrivals": [arrival._asdict() for arrival in evidence.arrivals],
+            "words": [word._asdict() for word in evidence.words],
+            "poison": evidence.poison,
         },
         ensure_ascii=False,
     )
@@ -173,7 +179,12 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, help="what to break when; drawn if absent")
     parser.add_argument("--json", type=Path, default=KEPT / "round.json")
     parser.add_argument("--plan", action="store_true", help="print the plan and end")
+    parser.add_argument(
+        "--only", default="", help="kinds of faults whose names have this text in them"
+    )
     options = parser.parse_args()
+    if not any(options.only in kind.name for kind in ALL):
+        parser.error(f"no kind of fault is called {options.only!r}")
     if options.seed is None:
         options.seed = random.SystemRandom().randrange(1_000_000)
     return options

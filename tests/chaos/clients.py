@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import requests
 
-from tests.chaos.referee import Call, Grid
+from tests.chaos.evidence import Call, Grid
 
 # Seconds to connect and to be answered.
 PATIENCE = (2.0, 6.0)
@@ -50,6 +50,10 @@ CRON_ANSWERS = ("ok",) * 8 + (
     "garbage",
     "fail",
 )
+
+
+# Below it, every name leads to the target.
+DOMAIN = "chaos.test"
 
 
 class Service(NamedTuple):
@@ -258,7 +262,7 @@ class Steady(Client):
     alive = 20
 
     def begin(self) -> None:
-        start = round(time.time() * 1000) + 4000
+        start = round(time.time() * 1000) + 6000
         for number in range(self.alive):
             self._create(start + number * self.every * 1000 // self.alive)
 
@@ -353,6 +357,16 @@ class Failing(Periodic):
         """Never."""
 
 
+class Named(OneTime):
+    """Tasks whose hosts are names that nobody has asked for before."""
+
+    kind = "named"
+
+    def target(self, how: str, mark: str, version: int = 0) -> str:
+        url = super().target("ok", mark, version)
+        return url.replace("127.0.0.1", f"{mark}.{DOMAIN}")
+
+
 class Cron(Client):
     """Cron jobs under names of its own, replaced and removed now and then."""
 
@@ -425,6 +439,7 @@ def written(milliseconds: int) -> str:
 
 
 def clients(seed: int, service: Service, diary: Diary) -> list[Client]:
+    """Those who are content with what the release before can do."""
     kinds: tuple[type[Client], ...] = (OneTime, Periodic, Cron)
     changing = [kind(n, seed, service, diary) for kind in kinds for n in (1, 2)]
     others = [Ruled(1, seed, service, diary), Failing(1, seed, service, diary)]

@@ -1,360 +1,42 @@
 """The referee: what clients were told, what was written down and what arrived, compared.
 
-Pure functions over what was seen. Fire times are whole milliseconds since 1970, computed
-here from what was asked for and not by the service's code; all else is in seconds since
-1970, by the one clock of the machine.
+Pure functions over what was seen.
 """
 
 from __future__ import annotations
 
 import bisect
-import math
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cached_property
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+
+from tests.chaos.evidence import (
+    LOST_TOO_OFTEN,
+    NEVER,
+    NOTICES,
+    Arrival,
+    Evidence,
+    Fault,
+    Run,
+    Violation,
+    Word,
+    grouped,
+)
+from tests.chaos.history import History, history_of
 
 CLOCK = 0.001  # the finest that X-Scheduled-For is compared with
 ON_TIME = 1.0
 # A lease that ran out, a presence that was missed, and the claim after that.
 AFTERMATH = 20.0
-NEVER = math.inf
 
 # How the target ends the requests of these paths, when nothing comes in between.
 SUCCEED = frozenset({"ok", "stall", "drip"})
 FAIL = frozenset({"fail", "busy", "reset", "garbage"})
-LOST_TOO_OFTEN = "Its worker was lost too often."
-# The mark of the tasks that tell a tenant what the service did to others.
-NOTICES = "notices"
+# Nothing that harms nobody may make anything later than this.
+PROMPT = 6.0
+UNRESOLVED = "its name servers do not answer"
+# How the marks of tasks begin that nobody changes.
+UNTOUCHED = "steady"
 NOT_SENT = frozenset({"missed", "skipped"})
-GONE = 404
-
-
-class Grid(NamedTuple):
-    """Fire times: start + k·every up to the end, or one alone where `every` is 0."""
-
-    start: int
-    every: int = 0
-    end: int | None = None
-
-    def has(self, moment: int) -> bool:
-        steps = (moment - self.start) % self.every if self.every else 0
-        is_within = self.start <= moment and (self.end is None or moment <= self.end)
-        return is_within and (steps == 0 if self.every else moment == self.start)
-
-    def between(self, after: float, before: float) -> Iterator[int]:
-        """The fire times strictly between two moments, given in seconds."""
-        last = min(before * 1000, NEVER if self.end is None else self.end + 1)
-        moment = self.start
-        if after == NEVER:
-            return
-        if self.every and after * 1000 > moment:
-            moment += int((after * 1000 - moment) // self.every) * self.every
-        while moment < last:
-            if moment > after * 1000:
-                yield moment
-            if not self.every:
-                return
-            moment += self.every
-
-
-@dataclass(frozen=True)
-class Call:
-    """One request of a client about the task with a mark, and what came back."""
-
-    mark: str
-    verb: str  # create, replace, pause, resume or delete
-    sent: float
-    answered: float
-    status: int | None  # None where no answer came
-    grid: Grid | None = None  # with create and replace
-    is_cron: bool = False
-    version: int = 0
-    # What has passed when it is stored runs at once, as a fire time of its own.
-    is_prompt: bool = False
-
-    @property
-    def is_done(self) -> bool:
-        return self.status is not None and self.status < 300
-
-    @property
-    def is_unsure(self) -> bool:
-        """It may have been done, or may yet be: a frozen server reads it later."""
-        return self.status is None or self.status == 429 or self.status >= 500
-
-    @property
-    def is_gone(self) -> bool:
-        """There is nothing left to fire, and whoever asked was told so."""
-        return self.verb == "delete" and (self.is_done or self.status == GONE)
-
-
-class Arrival(NamedTuple):
-    at: float
-    how: str
-    mark: str
-    version: int
-    run_id: str
-    planned: int
-
-    @classmethod
-    def of(cls, at: float, path: str, run_id: str, planned: int) -> Arrival:
-        _, how, name = path.split("/")
-        mark, _, version = name.partition(".")
-        return cls(at, how, mark, int(version or 0), run_id, planned)
-
-    @property
-    def late(self) -> float:
-        return self.at - self.planned / 1000
-
-
-class Word(NamedTuple):
-    """What the target noted beside arrivals: its work ended, or it said how that went."""
-
-    at: float
-    what: str  # answer, notice, or what it said: heartbeat, complete or fail
-    run_id: str
-    # The status it was answered with; of a notice, the task that it tells of.
-    said: int | str
-
-
-class Attempt(NamedTuple):
-    number: int
-    started_at: float
-
-
-class Run(NamedTuple):
-    run_id: str
-    task_id: str
-    mark: str
-    planned: int
-    state: str
-    reason: str
-    attempt_count: int
-    lost_count: int
-    started_at: float | None  # the last claim
-    finished_at: float | None
-    is_retried: bool  # its task asks for another attempt after some failures
-    attempts: tuple[Attempt, ...] = ()
-    overlap: str = "allow"
-    pause_after: int = 0  # so many failures pause its task; 0 where none do
-
-    @property
-    def counts_as_failed(self) -> bool:
-        return self.state == "failed" and self.reason != LOST_TOO_OFTEN
-
-    @property
-    def first_claim(self) -> float:
-        starts = [attempt.started_at for attempt in self.attempts]
-        return min([*starts, self.started_at or NEVER])
-
-
-@dataclass(frozen=True)
-class Fault:
-    """Something that was broken; `over` is when it was given back."""
-
-    kind: str
-    victims: tuple[str, ...]
-    began: float
-    over: float
-    # Whether its worker's requests end without having been written down.
-    loses_requests: bool = False
-    # Whether the service must recover without getting back what was broken.
-    is_instant: bool = False
-
-    @property
-    def since(self) -> float:
-        """From when on recovery is counted."""
-        return self.began if self.is_instant else self.over
-
-
-class Violation(NamedTuple):
-    rule: str
-    mark: str
-    detail: str
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """All that was seen of a round. Calls about one mark are in their order."""
-
-    calls: Sequence[Call]
-    runs: Sequence[Run]
-    arrivals: Sequence[Arrival]
-    faults: Sequence[Fault] = ()
-    # What died without being told to, and what did not stop when it was.
-    misdeeds: Sequence[str] = ()
-    words: Sequence[Word] = ()
-
-    @cached_property
-    def calls_of(self) -> Mapping[str, list[Call]]:
-        return _grouped(self.calls, lambda call: call.mark)
-
-    @cached_property
-    def runs_of(self) -> Mapping[str, list[Run]]:
-        return _grouped(self.runs, lambda run: run.mark)
-
-    @cached_property
-    def arrivals_of(self) -> Mapping[str, list[Arrival]]:
-        return _grouped(self.arrivals, lambda arrival: arrival.run_id)
-
-    @cached_property
-    def words_of(self) -> Mapping[str, list[Word]]:
-        return _grouped(self.words, lambda word: word.run_id)
-
-
-def _grouped(items, key):  # type: ignore[no-untyped-def]
-    groups = defaultdict(list)
-    for item in items:
-        groups[key(item)].append(item)
-    return groups
-
-
-@dataclass(frozen=True)
-class Span:
-    """A time in which a task fires: surely inside, perhaps at its edges."""
-
-    grid: Grid
-    maybe_from: float
-    sure_from: float
-    sure_until: float = NEVER
-    maybe_until: float = NEVER
-    # Any moment from the grid's to this one may be the fire time instead.
-    loose_until: float = -NEVER
-
-    def may_fire(self, planned: int) -> bool:
-        if self.grid.start <= planned <= self.loose_until * 1000:
-            return True
-        is_within = self.maybe_from <= planned / 1000 <= self.maybe_until
-        return is_within and self.grid.has(planned)
-
-    def must_fire(self) -> Iterator[int]:
-        return self.grid.between(self.sure_from, self.sure_until)
-
-
-@dataclass
-class History:
-    """What the calls about one task say about when it fires."""
-
-    spans: list[Span] = field(default_factory=list)
-    stops: list[tuple[float, float]] = field(default_factory=list)
-    replaced: list[tuple[float, int]] = field(default_factory=list)
-    # Some call may have been done, or not, or may yet be.
-    is_unsure: bool = False
-    # A create that nobody answered may bring a removed name back.
-    may_come_back: bool = False
-    is_stopped: bool = False
-    lost: list[Call] = field(default_factory=list)
-    _open: list[Span] = field(default_factory=list)
-    _grid: Grid | None = None
-    _paused_at: float = NEVER
-
-    def hear(self, call: Call) -> None:
-        if call.status == GONE:
-            self._check_refusal(call)
-        # To a task that is past its end, nothing can be done any more.
-        is_over = call.status == GONE and self._is_over(call.answered)
-        if is_over or not (call.is_done or call.is_unsure or call.is_gone):
-            return
-        was_unsure = self.is_unsure
-        self.is_unsure |= call.is_unsure
-        if call.is_unsure and call.is_cron and call.grid:
-            self.may_come_back = True
-        match call.verb:
-            case "create":
-                self._grid = call.grid
-                self._begin(call)
-            case "replace":
-                self._replace(call, was_unsure)
-            case "pause" | "delete":
-                self._stop(call)
-            case "resume":
-                self._resume(call)
-
-    def _begin(self, call: Call) -> None:
-        assert self._grid is not None
-        # A cron fires from the moment on in which it was stored; the others at their
-        # start, even if the answer took longer than that.
-        begins_now = call.is_cron or call.verb == "resume"
-        sure_from = call.answered if begins_now else -NEVER
-        told_at = NEVER if self.is_unsure else call.answered
-        is_loose = call.is_prompt and told_at * 1000 > self._grid.start
-        self._open.append(
-            Span(
-                self._grid,
-                maybe_from=call.sent if begins_now else -NEVER,
-                sure_from=NEVER if self.is_unsure or is_loose else sure_from,
-                loose_until=told_at if is_loose else -NEVER,
-            )
-        )
-
-    def _replace(self, call: Call, was_unsure: bool) -> None:
-        assert call.grid is not None
-        if call.is_done:
-            self.replaced.append((call.answered, call.version))
-        if call.grid == self._grid and not was_unsure:
-            # It keeps its place in time, whether the call was heard or not.
-            return
-        self._stop(call)
-        self._grid = call.grid
-        self._begin(call)
-
-    def _stop(self, call: Call) -> None:
-        assert self._grid is not None
-        if not self._grid.every:
-            if call.verb == "pause":
-                # A one-time task waits through a pause, and its run comes after it.
-                self._paused_at = min(self._paused_at, call.sent)
-                self._note_stop(call)
-                return
-            call_sent = min(call.sent, self._paused_at)
-        else:
-            call_sent = call.sent
-        self._open = [
-            replace(span, sure_until=min(span.sure_until, call_sent))
-            for span in self._open
-        ]
-        is_final = call.is_gone and not self.may_come_back
-        if is_final or not (call.is_unsure or self.is_unsure):
-            self.spans += [replace(s, maybe_until=call.answered) for s in self._open]
-            self._open = []
-        if call.verb != "replace":
-            self._note_stop(call)
-
-    def _note_stop(self, call: Call) -> None:
-        self.is_stopped = True
-        is_final = call.is_gone and not self.may_come_back
-        if is_final or (call.is_done and not self.is_unsure):
-            self.stops.append((call.answered, NEVER))
-
-    def _resume(self, call: Call) -> None:
-        if self.stops and self.stops[-1][1] == NEVER:
-            self.stops[-1] = (self.stops[-1][0], call.sent)
-        assert self._grid is not None
-        if self._grid.every:
-            self._begin(call)
-
-    def _is_over(self, moment: float) -> bool:
-        end = self._grid.end if self._grid else None
-        return end is not None and moment * 1000 >= end
-
-    def _check_refusal(self, call: Call) -> None:
-        """A task that was promised, and neither ended nor was removed, must be there."""
-        if self.is_unsure or self._grid is None:
-            return
-        end = self._grid.end if self._grid.every else self._grid.start
-        if end is None or call.answered * 1000 < end:
-            self.lost.append(call)
-
-    def all_spans(self) -> list[Span]:
-        return [*self.spans, *self._open]
-
-
-def history_of(calls: Iterable[Call]) -> History:
-    history = History()
-    for call in calls:
-        history.hear(call)
-    return history
 
 
 def judge(evidence: Evidence) -> list[Violation]:
@@ -366,7 +48,8 @@ def judge(evidence: Evidence) -> list[Violation]:
             found += _of_task(mark, history, evidence)
         for run in evidence.runs_of.get(mark, ()):
             found += _of_run(run, history, evidence)
-    found += _of_overlap(evidence)
+    found += [*_of_overlap(evidence), *_of_poison(evidence), *_of_refusals(evidence)]
+    found += _of_harmless(evidence)
     known = {run.run_id for run in evidence.runs}
     found += [
         Violation("an arrival of no run", arrival.mark, str(arrival))
@@ -429,7 +112,7 @@ def _of_notices(mark: str, history: History, evidence: Evidence) -> Iterator[Vio
 
 def _of_overlap(evidence: Evidence) -> Iterator[Violation]:
     """By the target's own log, it worked on one run at a time where it was to."""
-    by_task = _grouped(evidence.runs, lambda run: run.task_id)
+    by_task = grouped(evidence.runs, lambda run: run.task_id)
     for runs in by_task.values():
         until, before = 0.0, ""
         for began, ended, run in sorted(_at_work(runs, evidence)):
@@ -463,14 +146,50 @@ def _at_work(
             yield min(came), max(*came, *ended, 0.0), run
 
 
+def _of_poison(evidence: Evidence) -> Iterator[Violation]:
+    """The quickest schedule fires once a second."""
+    for task_id, count in evidence.poison.items():
+        if count > 2 * evidence.lasted + 100:
+            yield Violation("a poisonous task multiplied", task_id, f"{count} runs")
+
+
+def _of_refusals(evidence: Evidence) -> Iterator[Violation]:
+    for call in evidence.calls:
+        if call.status in {401, 403}:
+            yield Violation("a good token was refused", call.mark, str(call))
+        # What begins in the past may be refused; a cron never does.
+        is_early = call.is_cron or (
+            call.grid is not None and call.answered * 1000 < call.grid.start
+        )
+        if call.verb in {"create", "replace"} and call.is_refused and is_early:
+            yield Violation("a sound task was refused", call.mark, str(call))
+
+
+def _of_harmless(evidence: Evidence) -> Iterator[Violation]:
+    """While nothing is broken, or what must not matter, every task is prompt."""
+    for fault in evidence.faults:
+        if not fault.is_harmless:
+            continue
+        for run in evidence.runs:
+            planned = run.planned / 1000
+            is_judged = run.mark.startswith(UNTOUCHED) and (
+                fault.began <= planned <= fault.over - PROMPT
+            )
+            came = [each.late for each in evidence.arrivals_of.get(run.run_id, ())]
+            if is_judged and min(came, default=NEVER) > PROMPT:
+                detail = f"{fault.kind}: {run}"
+                yield Violation("late though nothing was broken", run.mark, detail)
+
+
 def _of_run(run: Run, history: History, evidence: Evidence) -> Iterator[Violation]:
     arrivals = evidence.arrivals_of.get(run.run_id, [])
     broken = [
         *_ending(run, history),
-        *_sending(run, arrivals),
-        *_doubling(run, arrivals, evidence.faults),
+        *_sending(run, arrivals, evidence.faults),
+        *_doubling(run, arrivals, evidence),
         *_timing(run, arrivals, history),
         *_working(run, arrivals, evidence.words_of.get(run.run_id, ())),
+        *_clocks(run, evidence.words_of.get(run.run_id, ())),
     ]
     for rule in broken:
         yield Violation(rule, run.mark, f"{run} {arrivals}")
@@ -491,12 +210,29 @@ def _ending(run: Run, history: History) -> Iterator[str]:
         yield "a run was skipped that may overlap"
 
 
-def _sending(run: Run, arrivals: Sequence[Arrival]) -> Iterator[str]:
+def _clocks(run: Run, words: Sequence[Word]) -> Iterator[str]:
+    """The database's clock and the target's are right, whatever the parts' own say."""
+    if any(word.what == "stale" for word in words):
+        yield "a request was signed with another time"
+    since, until = run.planned / 1000 - ON_TIME, (run.finished_at or NEVER) + ON_TIME
+    if any(not since <= attempt.started_at <= until for attempt in run.attempts):
+        yield "an attempt has another time"
+
+
+def _sending(
+    run: Run, arrivals: Sequence[Arrival], faults: Sequence[Fault]
+) -> Iterator[str]:
     if any((a.mark, a.planned) != (run.mark, run.planned) for a in arrivals):
         yield "an arrival with another task's or fire time's words"
     if run.state in NOT_SENT and arrivals:
         yield "a run was sent that is said not to be"
     is_given_up = run.reason == LOST_TOO_OFTEN
+    is_given_up |= UNRESOLVED in run.reason and any(
+        fault.kind.startswith("name servers")
+        and fault.began <= (run.finished_at or NEVER)
+        and run.planned / 1000 <= fault.over + AFTERMATH
+        for fault in faults
+    )
     if run.state in {"succeeded", "failed"} and not arrivals and not is_given_up:
         yield "a run is said to be sent that was not"
     hows = {arrival.how for arrival in arrivals}
@@ -507,12 +243,17 @@ def _sending(run: Run, arrivals: Sequence[Arrival]) -> Iterator[str]:
 
 
 def _doubling(
-    run: Run, arrivals: Sequence[Arrival], faults: Sequence[Fault]
+    run: Run, arrivals: Sequence[Arrival], evidence: Evidence
 ) -> Iterator[str]:
-    # A kept connection that is closed without an answer: the request leaves once more.
+    # A kept connection that is closed without an answer: the request leaves once more, and
+    # no more often, within its attempt. A target that resets is not asked which it was.
     is_reset = any(arrival.how == "reset" for arrival in arrivals)
-    if len(arrivals) > run.attempt_count * (2 if is_reset else 1):
+    words = evidence.words_of.get(run.run_id, ())
+    closed = sum(word.what == "closed" for word in words)
+    again = run.attempt_count if is_reset else min(closed, run.attempt_count)
+    if len(arrivals) > run.attempt_count + again:
         yield "a duplicate without a reason"
+    faults = evidence.faults
     if not run.is_retried and run.attempt_count - run.lost_count > 1:
         yield "another attempt that nobody asked for"
     if run.lost_count and not any(

@@ -8,18 +8,21 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from tests.acceptance.stand import eventually
-from tests.chaos.clients import Client, Diary, Service, clients
-from tests.chaos.faults import KIND, Planned, Steps
-from tests.chaos.referee import Evidence, Fault
-from tests.chaos.site import Site
+from tests.acceptance.stand import ROOT, eventually
+from tests.chaos.acts import Steps
+from tests.chaos.clients import Client, Diary, Named, Service, clients
+from tests.chaos.evidence import Evidence, Fault
+from tests.chaos.faults import EVERYBODY, KIND, LONG, UPGRADE, Planned
+from tests.chaos.poison import Poisoner
+from tests.chaos.site import POISONER, Site
 
 # How often the main loop looks whether somebody died.
 LOOK = 0.25
 # How long the service may take to be whole again, and then to finish everything.
 REPAIR, DRAIN = 120.0, 120.0
-# Tasks live this long before anything is broken.
+# Tasks live this long before anything is broken, and at the end of a long round.
 CALM = 3.0
+SETTLED, CALM_AT_LAST = 10.0, 12.0
 
 Say = Callable[[str], None]
 
@@ -89,10 +92,11 @@ class Storm:
             Fault(
                 planned.kind,
                 planned.victims,
-                item.began,
+                self.site.struck.pop(planned.victims, item.began),
                 time.time(),
                 kind.loses_requests,
                 kind.is_instant,
+                kind.is_harmless,
             )
         )
 
@@ -109,16 +113,24 @@ def play(
     site: Site, planned: Sequence[Planned], *, seed: int, seconds: float, say: Say
 ) -> Outcome:
     """Let clients and faults loose on a site that has begun; returns what was seen."""
+    began = time.monotonic()
     diary = Diary()
     token = str(site.api.headers["Authorization"]).removeprefix("Bearer ")
     people = clients(seed, Service(site.url, token, site.target), diary)
-    for client in people:
-        client.start()
+    _start(people)
     time.sleep(CALM)
+    faults = _upgrade(site, say) if site.root != ROOT else []
+    evil = _evil(site, seed)
+    late = [Named(1, seed, people[0].service, diary), evil]
+    _start(late)
+    people += late
     storm = Storm(site, planned, say)
-    storm.rage(time.monotonic() + seconds)
+    storm.rage(max(began, time.monotonic() - CALM) + seconds)
+    faults += storm.faults
     say("All faults are over.")
     repaired_in = _seconds(lambda: eventually(site.is_whole, timeout=REPAIR))
+    if seconds >= LONG:
+        faults.append(_calm())
     drained_in = _seconds(lambda: _drain(site, people, diary))
     site.look_for_dead()
     return Outcome(
@@ -126,13 +138,42 @@ def play(
             diary.calls,
             site.runs(),
             site.arrivals(),
-            storm.faults,
+            faults,
             site.misdeeds,
             site.words(),
+            site.poison(),
+            time.monotonic() - began,
         ),
         repaired_in,
         drained_in,
     )
+
+
+def _start(people: Sequence[Client]) -> None:
+    for client in people:
+        client.start()
+
+
+def _upgrade(site: Site, say: Say) -> list[Fault]:
+    """The round began on the release before; it goes on with this one."""
+    storm = Storm(site, [Planned(0.0, UPGRADE.name, EVERYBODY, 0.0)], say)
+    storm.rage(time.monotonic() + CALM)
+    say("The upgrade is over.")
+    return storm.faults
+
+
+def _evil(site: Site, seed: int) -> Poisoner:
+    token = site.manage("issue_token", "--tenant", POISONER, "--user", "eve")
+    return Poisoner(1, seed, Service(site.url, token, site.target), Diary())
+
+
+def _calm() -> Fault:
+    """All is whole, and what is not meant well is still there."""
+    # What was broken before may still be felt.
+    time.sleep(SETTLED)
+    began = time.time()
+    time.sleep(CALM_AT_LAST)
+    return Fault("calm", (), began, time.time(), is_harmless=True)
 
 
 def _drain(site: Site, people: Sequence[Client], diary: Diary) -> None:

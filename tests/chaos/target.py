@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import random
 import socket
 import struct
 import sys
@@ -32,12 +33,18 @@ WORK = (1.0, 10.0)
 HEARTBEAT = 3.0
 # How long it waits before it says again what nobody answered, and how often it does.
 AGAIN, TRIES = 0.5, 200
+# While a file of this name lies beside its log, it closes so many kept connections, without
+# a word, when a request arrives there.
+CLOSING, CLOSED = "closing", 0.3
+# How far off receivers bear a signature to be, in seconds (Standard Webhooks).
+TOLERANCE = 300.0
 # How many times a flaky target is busy before it answers a request.
 BUSY_AT_FIRST = 2
 
 
 class Target:
     def __init__(self, log: Path) -> None:
+        self._closing = log.with_name(CLOSING)
         self._log = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         self._seen: dict[str, int] = {}
         self._at_work: set[asyncio.Task[None]] = set()
@@ -49,18 +56,24 @@ class Target:
     async def _talk(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
+        is_fresh = True
         try:
             while await self._answer(
-                await reader.readuntil(b"\r\n\r\n"), reader, writer
+                await reader.readuntil(b"\r\n\r\n"), reader, writer, is_fresh=is_fresh
             ):
-                pass
+                is_fresh = False
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
         finally:
             writer.close()
 
     async def _answer(
-        self, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self,
+        head: bytes,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        *,
+        is_fresh: bool,
     ) -> bool:
         """Answer one request; whether the connection stays open."""
         at = time.time()
@@ -69,6 +82,11 @@ class Target:
         planned = datetime.fromisoformat(header(head, b"X-Scheduled-For"))
         row = (at, path, run_id, round(planned.timestamp() * 1000))
         self._note(*row)
+        if abs(at - float(header(head, b"webhook-timestamp") or at)) > TOLERANCE:
+            self._note(at, "stale", run_id, header(head, b"webhook-timestamp"))
+        if not is_fresh and random.random() < CLOSED and self._closing.exists():
+            self._note(at, "closed", run_id, 0)
+            return False
         body = await reader.readexactly(int(header(head, b"Content-Length") or 0))
         self._seen[run_id] = seen = self._seen.get(run_id, 0) + 1
         how = path.split("/")[1]
@@ -142,7 +160,7 @@ class Target:
             case "garbage":
                 writer.write(GARBAGE)
             case "reset":
-                _reset(writer)
+                reset(writer)
             case _:
                 writer.write(OK)
         if how in {"garbage", "reset"}:
@@ -170,7 +188,7 @@ async def _drip(writer: asyncio.StreamWriter) -> None:
         await asyncio.sleep(DRIP)
 
 
-def _reset(writer: asyncio.StreamWriter) -> None:
+def reset(writer: asyncio.StreamWriter) -> None:
     """Close without a goodbye: the peer reads a reset."""
     linger = struct.pack("ii", 1, 0)
     writer.get_extra_info("socket").setsockopt(
