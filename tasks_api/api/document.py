@@ -32,6 +32,15 @@ their clients expect it. Nothing is half done when a request fails.
 **Again.** Whatever creates takes an `Idempotency-Key`, so a request whose answer was lost can \
 be sent again without doing anything twice.
 """
+# What an answer means whatever was asked; the others say it of their operation.
+ERRORS = {
+    "400": "The request cannot be used: something is missing, unknown or wrong in it.",
+    "401": "The credentials are missing or wrong, or have expired.",
+    "403": "These credentials do not allow it.",
+    "413": "The request body is too large.",
+    "422": "The `Idempotency-Key` came with another request before.",
+    "500": "The service has failed. Nothing of the request was done.",
+}
 
 
 class _Document(NamedTuple):
@@ -94,6 +103,8 @@ def arrange(result: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
     for path in result["paths"].values():
         for operation in path.values():
             operation["security"].sort(key=_place)
+            for status, answer in operation["responses"].items():
+                answer["description"] = ERRORS.get(status, answer["description"])
     return result
 
 
