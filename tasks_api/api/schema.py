@@ -234,7 +234,7 @@ def _reworded(answer: dict[str, Any]) -> dict[str, Any]:
         [example] = part["examples"].values()
         said = {"value": _said_instead(example["value"]), "summary": SLOW_DOWN}
         contents[media_type] = {**part, "examples": {"SlowDown": said}}
-    return {"content": contents}
+    return {**answer, "content": contents}
 
 
 def _said_instead(value: Any) -> Any:
