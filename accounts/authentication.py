@@ -13,7 +13,6 @@ from django.conf import settings
 from django.db import DEFAULT_DB_ALIAS
 from django.db.models import Model, Q
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
-from drf_spectacular.plumbing import build_bearer_security_scheme_object
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
@@ -178,17 +177,28 @@ def _note_use(token: Token, now: datetime) -> None:
 
 
 class TokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]  # its registration on subclassing has no types
-    """How the OpenAPI schema describes it."""
+    """How the OpenAPI schema describes it: a bearer token, or the same as a password."""
 
     target_class = TokenAuthentication
-    name = "bearer"
+    name = ["bearer", "basic"]
 
-    def get_security_definition(self, auto_schema: object) -> dict[str, str]:
-        scheme: dict[str, str] = build_bearer_security_scheme_object(
-            header_name="Authorization",
-            token_prefix="Bearer",  # noqa: S106 (the scheme's name)
-        )
-        return scheme
+    def get_security_requirement(self, auto_schema: object) -> list[Any]:
+        return [{"bearer": []}, {"basic": []}]
+
+    def get_security_definition(self, auto_schema: object) -> list[Any]:
+        return [
+            {
+                "type": "http",
+                "scheme": "bearer",
+                "description": "Your token, which begins with `sch_`. This is the usual way.",
+            },
+            {
+                "type": "http",
+                "scheme": "basic",
+                "description": "The same token as the password, with any user name, for "
+                "clients that can only put credentials into a URL.",
+            },
+        ]
 
 
 class AnonymousScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]  # as above
@@ -209,4 +219,9 @@ class SharedSecretScheme(OpenApiAuthenticationExtension):  # type: ignore[no-unt
     name = "sharedSecret"
 
     def get_security_definition(self, auto_schema: object) -> dict[str, str]:
-        return {"type": "apiKey", "in": "header", "name": "Scheduler-Secret"}
+        return {
+            "type": "apiKey",
+            "in": "header",
+            "name": "Scheduler-Secret",
+            "description": "The shared secret of your tenant. Timers take it, and nothing else.",
+        }

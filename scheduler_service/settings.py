@@ -276,16 +276,26 @@ REST_FRAMEWORK = {
 }
 SPECTACULAR_SETTINGS = {
     "TITLE": "Scheduler Service",
-    "DESCRIPTION": "Store one-time and periodic tasks; each sends its request on time.",
     "VERSION": "1.0.0",
     "SERVE_INCLUDE_SCHEMA": False,
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
         "tasks_api.api.schema.tell_of_limits",
+        "tasks_api.api.document.arrange",
     ],
     "SERVE_AUTHENTICATION": [],
     "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
     "SWAGGER_UI_DIST": "SIDECAR",
+    # Each box to authorize with asks for the focus, and the last one would get it.
+    "SWAGGER_UI_SETTINGS": """{
+      deepLinking: true,
+      plugins: [{
+        wrapComponents: {
+          Input: (Input, system) => (props) =>
+            system.React.createElement(Input, {...props, autoFocus: false}),
+        },
+      }],
+    }""",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "REDOC_DIST": "SIDECAR",
 }

@@ -12,165 +12,31 @@ from drf_spectacular.utils import (
 )
 
 from tasks_api.api import schema
+from tasks_api.api.access_fields_schema import (
+    ENTRY,
+    ENTRY_OUT,
+    MESSAGE,
+    NEW_SECRET_OUT,
+    NEW_TOKEN,
+    NEW_TOKEN_OUT,
+    OVERLAP_IN,
+    SECRET,
+    SECRETS_OUT,
+    TOKEN,
+    TOKEN_IN,
+    TOKEN_OUT,
+    TRANSFER_IN,
+    TRANSFERRED,
+    USER,
+    USER_CHANGE,
+    USER_IN,
+    USER_OUT,
+    page_of,
+)
+from tasks_api.api.products_schema import Product
 
 View = TypeVar("View", bound=Callable[..., Any])
 Describe = Callable[[View], View]
-
-WHEN = {"type": "string", "format": "date-time"}
-NULLABLE_WHEN = {**WHEN, "nullable": True}
-SCOPE = {"type": "string", "enum": ["read", "write", "admin"]}
-ROLE = {"type": "string", "enum": ["member", "admin"]}
-CURSOR_OUT = {"type": "string", "nullable": True}
-
-
-def _object(**properties: Any) -> dict[str, Any]:
-    return {
-        "type": "object",
-        "required": list(properties),
-        "properties": properties,
-    }
-
-
-def _given(**properties: Any) -> dict[str, Any]:
-    return {"type": "object", "properties": properties}
-
-
-def _list(name: str, item: dict[str, Any]) -> dict[str, Any]:
-    items = {"type": "array", "items": item}
-    return _object(**{name: items, "next_cursor": CURSOR_OUT})
-
-
-TOKEN_OUT = _object(
-    id=schema.TEXT,
-    user=schema.TEXT,
-    name=schema.TEXT,
-    prefix={"type": "string", "description": "The first characters, to know it by."},
-    scope=SCOPE,
-    created_at=WHEN,
-    expires_at=NULLABLE_WHEN,
-    revoked_at=NULLABLE_WHEN,
-    last_used_at={**NULLABLE_WHEN, "description": "To within ten minutes."},
-)
-NEW_TOKEN_OUT = _object(
-    **TOKEN_OUT["properties"],
-    token={"type": "string", "description": "The clear text, shown only now."},
-)
-TOKEN_IN = _given(
-    name={"type": "string", "maxLength": 100, "description": "What it is for."},
-    **schema.optional(
-        {"scope": SCOPE | {"description": "That of the calling token unless given."}}
-    ),
-    expires_in={
-        "type": "integer",
-        "minimum": 1,
-        "maximum": 2**31 - 1,
-        "nullable": True,
-        "description": "Seconds to live; never beyond the end of the calling token.",
-    },
-    user={
-        "type": "string",
-        "nullable": True,
-        "description": "Whose; for administrators of the tenant.",
-    },
-)
-OVERLAP_IN = _given(
-    overlap_seconds={
-        "type": "integer",
-        "minimum": 0,
-        "maximum": 2_592_000,
-        "nullable": True,
-        "description": "How long the old one lives on; a day unless given.",
-    }
-)
-USER_OUT = _object(
-    name=schema.TEXT,
-    username=schema.TEXT,
-    role=ROLE,
-    is_active={"type": "boolean"},
-    created_at=WHEN,
-)
-USER_IN = {
-    **_given(
-        name={"type": "string", "minLength": 1, "maxLength": 150},
-        **schema.optional({"role": ROLE}),
-    ),
-    "required": ["name"],
-}
-USER_CHANGE = _given(
-    **schema.optional({"role": ROLE, "is_active": {"type": "boolean"}})
-)
-TRANSFER_IN = {
-    **_given(to={"type": "string", "minLength": 1, "maxLength": 150}),
-    "required": ["to"],
-}
-TRANSFERRED = _object(message=schema.TEXT, count={"type": "integer"})
-SECRET_OUT = _object(
-    id={"type": "string", "description": "A fingerprint, to know it by."},
-    created_at=WHEN,
-    expires_at=NULLABLE_WHEN,
-    is_readable={"type": "boolean"},
-)
-SECRETS_OUT = _object(secrets={"type": "array", "items": SECRET_OUT})
-NEW_SECRET_OUT = _object(
-    id=schema.TEXT,
-    secret={"type": "string", "description": "The secret, shown only now."},
-)
-ENTRY_OUT = _object(
-    id=schema.TEXT,
-    at=WHEN,
-    actor=schema.TEXT,
-    via={"type": "string", "enum": ["api", "admin", "cli", "service"]},
-    token={
-        "type": "string",
-        "description": "The prefix of the token, if there was one.",
-    },
-    action=schema.TEXT,
-    objects={"type": "array", "items": schema.TEXT},
-    changes={
-        "type": "object",
-        "description": "Of each field what it was and is.",
-        "additionalProperties": _object(**{"from": {}, "to": {}}),
-    },
-)
-MESSAGE = _object(message=schema.TEXT)
-
-NOW = "2026-11-21T10:00:00Z"
-TOKEN = {
-    "id": "f6d0ad2f-9f2c-4c51-a8a0-6b3e2f6f7c11",
-    "user": "ann",
-    "name": "deploy",
-    "prefix": "sch_Zk3vQ2aB",
-    "scope": "write",
-    "created_at": NOW,
-    "expires_at": "2027-02-19T10:00:00Z",
-    "revoked_at": None,
-    "last_used_at": None,
-}
-NEW_TOKEN = {**TOKEN, "token": "sch_Zk3vQ2aB…"}
-USER = {
-    "name": "ann",
-    "username": "ann@acme",
-    "role": "member",
-    "is_active": True,
-    "created_at": NOW,
-}
-SECRET = {
-    "id": "9f86d081884c7d65",
-    "created_at": NOW,
-    "expires_at": None,
-    "is_readable": True,
-}
-ENTRY = {
-    "id": "01a1fc25-ccbb-7241-824c-01539cec9869",
-    "at": NOW,
-    "actor": "ann@acme",
-    "via": "api",
-    "token": "sch_Zk3vQ2aB",
-    "action": "user.change",
-    "objects": ["bob"],
-    "changes": {"role": {"from": "member", "to": "admin"}},
-}
-
 
 UNAUTHORIZED = schema.error("Authentication credentials were not provided.")
 FAILURE = schema.error("Internal error")
@@ -187,39 +53,57 @@ BAD_LIMIT = schema.error(
 
 PAGING = [
     OpenApiParameter(
-        "limit", OpenApiTypes.INT, description="100 unless given, at most 1000."
+        "limit",
+        OpenApiTypes.INT,
+        description="How many to return at most: 100 if absent, up to 1000.",
     ),
     OpenApiParameter(
-        "cursor", OpenApiTypes.STR, description="The next_cursor of a page."
+        "cursor",
+        OpenApiTypes.STR,
+        description="The `next_cursor` of the page before.",
     ),
-    schema.header("Link", 200, 'Where the next ones are, with `rel="next"`, if any.'),
+    schema.NEXT_PAGE,
 ]
 OWNER = OpenApiParameter(
     "owner",
     OpenApiTypes.STR,
-    description="For administrators: the name of a user of the tenant, or all.",
+    description="For administrators: the name of a user of the tenant, or `all`.",
 )
 FILTERS = [
-    OpenApiParameter("actor", description="A username, such as ann@acme."),
     OpenApiParameter(
-        "action", description="Such as task.pause; task. is all of a kind."
+        "actor", description="Only changes by this username, such as `ann@acme`."
     ),
     OpenApiParameter(
-        "object", description="The id of an object, or the name of a user."
+        "action",
+        description="Only this action, such as `task.pause`; `task.` for all of a kind.",
     ),
     OpenApiParameter(
-        "from", OpenApiTypes.DATETIME, description="This moment or later."
+        "object",
+        description="Only changes to this object: an id, or the name of a user.",
     ),
-    OpenApiParameter("to", OpenApiTypes.DATETIME, description="Before this moment."),
+    OpenApiParameter(
+        "from",
+        OpenApiTypes.DATETIME,
+        description="Only changes at this moment or later.",
+    ),
+    OpenApiParameter(
+        "to", OpenApiTypes.DATETIME, description="Only changes before this moment."
+    ),
 ]
+_TOKEN_ID = schema.in_path("token_id", "The id of the token, not the token itself.")
+_USER_NAME = schema.in_path("name", "The name of the user in the tenant.")
 
 
 def _describe(
-    name: str, summary: str, answers: dict[Any, Any], **more: Any
+    name: str, summary: str, description: str, answers: dict[Any, Any], **more: Any
 ) -> Describe[Any]:
-    responses = {**answers, 401: UNAUTHORIZED, 403: FORBIDDEN, 500: FAILURE}
     return schema.operation(
-        operation_id=name, summary=summary, responses=responses, **more
+        product=Product.ACCESS,
+        operation_id=name,
+        summary=summary,
+        description=description,
+        responses={**answers, 401: UNAUTHORIZED, 403: FORBIDDEN, 500: FAILURE},
+        **more,
     )
 
 
@@ -240,10 +124,12 @@ def _with_body(
 
 list_tokens = _describe(
     "list_tokens",
-    "Get your tokens",
+    "List your tokens",
+    "Returns your tokens, the newest first and revoked ones included, without the tokens "
+    "themselves. Administrators list those of a user or of the whole tenant with `owner`.",
     {
         200: schema.answer(
-            _list("tokens", TOKEN_OUT),
+            page_of("tokens", TOKEN_OUT, "The tokens."),
             {"tokens": [TOKEN], "next_cursor": None},
             "Tokens, the newest first.",
         ),
@@ -254,6 +140,10 @@ list_tokens = _describe(
 issue_token = _describe(
     "issue_token",
     "Issue a token",
+    "Makes a token for yourself, or for another user if you are an administrator. Give each "
+    "program one of its own, with as little scope and as short a life as it needs. The answer "
+    "shows the token once. A token cannot make one that may do more than itself: that is "
+    "refused with 403.",
     {
         201: schema.answer(NEW_TOKEN_OUT, NEW_TOKEN, "The token, shown only now."),
         400: schema.error(
@@ -270,38 +160,51 @@ issue_token = _describe(
 )
 get_token = _describe(
     "get_token",
-    "Get a token, without its clear text",
+    "Get a token",
+    "Returns what is known about a token: its user, scope, end and last use. The token itself "
+    "is never shown again. A token of somebody else is answered with 404, unless you are an "
+    "administrator.",
     {200: schema.answer(TOKEN_OUT, TOKEN, "The token."), 404: NO_TOKEN},
+    parameters=[_TOKEN_ID],
 )
 revoke_token = _describe(
     "revoke_token",
     "Revoke a token",
+    "Ends a token at once: requests with it are answered with 401 from now on. Use it when a "
+    "token has leaked or is not needed any more. A token that is unknown is answered with 404.",
     {
         200: schema.answer(
             MESSAGE,
             {"message": "Token has been revoked successfully"},
-            "It opens nothing any more.",
+            "The token is refused from now on.",
         ),
         404: NO_TOKEN,
     },
+    parameters=[_TOKEN_ID],
 )
 rotate_token = _describe(
     "rotate_token",
-    "Put a new token in the place of one",
+    "Rotate a token",
+    "Makes a new token with the user, name and scope of an old one, which goes on to count for "
+    "`overlap_seconds`, so that programs can change over without a failure. The answer shows "
+    "the new token once.",
     {
         201: schema.answer(NEW_TOKEN_OUT, NEW_TOKEN, "The token, shown only now."),
         400: BAD_OVERLAP,
         404: NO_TOKEN,
         413: TOO_LARGE,
     },
+    parameters=[_TOKEN_ID],
     **_with_body(OVERLAP_IN, {"overlap_seconds": 3600}),
 )
 list_users = _describe(
     "list_users",
-    "Get the users of the tenant",
+    "List the users",
+    "Returns the users of your tenant, the newest first, with their roles and whether they are "
+    "active. It takes an administrator's token of scope admin.",
     {
         200: schema.answer(
-            _list("users", USER_OUT),
+            page_of("users", USER_OUT, "The users."),
             {"users": [USER], "next_cursor": None},
             "Users, the newest first.",
         ),
@@ -311,7 +214,9 @@ list_users = _describe(
 )
 add_user = _describe(
     "add_user",
-    "Add a user to the tenant",
+    "Add a user",
+    "Adds a user to your tenant. The user has no token yet: issue one with `user` set to their "
+    "name. A name that is taken is refused with 409.",
     {
         201: schema.answer(USER_OUT, USER, "The user, who has no token yet."),
         400: schema.error("Missing key: name"),
@@ -322,23 +227,32 @@ add_user = _describe(
 )
 get_user = _describe(
     "get_user",
-    "Get a user of the tenant",
+    "Get a user",
+    "Returns a user of your tenant, with their role and whether they are active. A name that is "
+    "unknown is answered with 404.",
     {200: schema.answer(USER_OUT, USER, "The user."), 404: NO_USER},
+    parameters=[_USER_NAME],
 )
 change_user = _describe(
     "change_user",
-    "Give a user another role, deactivate or activate them",
+    "Change a user",
+    "Gives a user another role, or deactivates or activates them. The tokens of a deactivated "
+    "user are refused and their tasks are paused until the user is activated. You can neither "
+    "demote nor deactivate yourself.",
     {
         200: schema.answer(USER_OUT, USER, "The user as they are now."),
         400: schema.error("Nobody may lock out themselves; ask another one"),
         404: NO_USER,
         413: TOO_LARGE,
     },
+    parameters=[_USER_NAME],
     **_with_body(USER_CHANGE, {"is_active": False}, answered=USER_OUT),
 )
 transfer_tasks = _describe(
     "transfer_tasks",
-    "Hand all tasks of a user over to another one",
+    "Transfer the tasks of a user",
+    "Makes all tasks of a user those of another user of the tenant, with their history. Use it "
+    "before somebody leaves. The answer says how many tasks there were.",
     {
         200: schema.answer(
             TRANSFERRED,
@@ -349,16 +263,21 @@ transfer_tasks = _describe(
         404: NO_USER,
         413: TOO_LARGE,
     },
+    parameters=[_USER_NAME],
     **_with_body(TRANSFER_IN, {"to": "ann"}),
 )
 list_signing_secrets = _describe(
     "list_signing_secrets",
-    "Get the live signing secrets, without the secrets themselves",
+    "List the signing secrets",
+    "Returns the secrets that requests are signed with, by their fingerprints, and until when "
+    "each of them counts. The secrets themselves are never shown again.",
     {200: schema.answer(SECRETS_OUT, {"secrets": [SECRET]}, "The newest first.")},
 )
 rotate_signing_secret = _describe(
     "rotate_signing_secret",
-    "Make a new signing secret; the old one signs too for a while",
+    "Rotate the signing secret",
+    "Makes a new signing secret and shows it once. Requests carry the signatures of both "
+    "secrets for `overlap_seconds`, so that receivers can change over without a failure.",
     {
         201: schema.answer(
             NEW_SECRET_OUT,
@@ -372,10 +291,12 @@ rotate_signing_secret = _describe(
 )
 list_audit = _describe(
     "list_audit_entries",
-    "Get who changed what in the tenant",
+    "List audit entries",
+    "Returns who changed what in your tenant, when, how and with which token, the newest first. "
+    "Entries are never changed; they are deleted when their retention is over.",
     {
         200: schema.answer(
-            _list("entries", ENTRY_OUT),
+            page_of("entries", ENTRY_OUT, "The entries."),
             {"entries": [ENTRY], "next_cursor": None},
             "Entries, the newest first.",
         ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from drf_spectacular.utils import OpenApiExample
 
 from tasks_api.api import schema
+from tasks_api.api.products_schema import Product
 
 JOB = {
     "id": "job-scheduler-unique-id",
@@ -24,31 +25,41 @@ JOB_IN = {
     "type": "object",
     "required": ["id", "endpoint", "cron", "payload"],
     "properties": {
-        "id": schema.NAME,
-        "endpoint": {"type": "string", "description": "Where the payload is posted."},
+        "id": schema.NAME
+        | {"description": "Your name for the job. A job with this id is replaced."},
+        "endpoint": schema.text("The absolute URL that the payload is posted to."),
         "cron": schema.CRON,
-        "payload": {"description": "Any JSON but null; posted unchanged."},
+        "payload": {
+            "description": "The body of each request: any JSON value but null, unchanged."
+        },
         "retry_already_running": {
             "type": "integer",
             "minimum": 0,
             "maximum": 2**31 - 1,
             "nullable": True,
-            "description": "Seconds until a job is tried again whose endpoint answered "
-            "409; without it, the next fire time is waited for.",
+            "description": "Seconds to wait before the job is tried again when its endpoint "
+            "answers 409. Without it the job waits for its next fire time.",
         },
         "recovery_check": {
             "type": "boolean",
             "nullable": True,
-            "description": "Whether a fire time that passed during an outage is made up "
-            "for, once.",
+            "description": "Whether a fire time that passed during an outage is made up for, "
+            "once, when the service is back.",
         },
     },
 }
 
 put_job = schema.operation(
+    product=Product.CRON_JOBS,
     is_strict=False,
     operation_id="put_cron_job",
     summary="Create or replace a cron job",
+    description="Stores a job that posts its payload to its endpoint at each fire time of "
+    "its cron expression. Send the same job whenever your program starts: a job with this id "
+    "is replaced. While a run of the job is unfinished, further fire times are skipped. "
+    "Fields that are not known are ignored and named in `X-Ignored-Fields`. The answer is "
+    "202 without a body. A job that cannot be used is refused with 400, and 429 means that "
+    "the storage has trouble: send the request again.",
     request=schema.body(JOB_IN),
     examples=[OpenApiExample("a cron job", JOB, request_only=True)],
     responses={
@@ -64,9 +75,13 @@ put_job = schema.operation(
     },
 )
 remove_job = schema.operation(
+    product=Product.CRON_JOBS,
     is_strict=False,
     operation_id="remove_cron_job",
     summary="Remove a cron job",
+    description="Removes the job, so that it does not fire any more. A request that is "
+    "already under way finishes. The answer is 200 without a body, or 404 if there is no job "
+    "with this id.",
     parameters=[schema.query("job_id", "The id that the job was created with.")],
     responses={
         200: schema.nothing("The job is removed."),

@@ -5,13 +5,42 @@ from __future__ import annotations
 import gzip
 import hashlib
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from django.http import HttpRequest, HttpResponse
 from django.utils.cache import patch_vary_headers
 from django.views.decorators.http import condition, require_safe
 from drf_spectacular.renderers import OpenApiJsonRenderer
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
+
+from tasks_api.api.document_health_schema import PATHS
+from tasks_api.api.products_schema import ABOUT, Product
+
+# Credentials in the order in which the document offers them: the first is the usual one.
+SCHEMES = ("bearer", "basic", "runToken", "sharedSecret")
+INTRODUCTION = """\
+The service stores HTTP requests and sends each of them on time, once or periodically.
+
+**Credentials.** Send your token as `Authorization: Bearer <token>`: choose *Authorize*, and \
+paste it into the first box. HTTP Basic with the token as the password does the same. Timers \
+take the tenant's secret in `Scheduler-Secret`, and targets at long work the token of their run.
+
+**Errors.** A status from 400 on comes with a sentence that names the field it is about. \
+Tasks, runs and access wrap it as `{"error": {"message": "…"}}`; the older formats say it as \
+their clients expect it. Nothing is half done when a request fails.
+
+**Again.** Whatever creates takes an `Idempotency-Key`, so a request whose answer was lost can \
+be sent again without doing anything twice.
+"""
+# What an answer means whatever was asked; the others say it of their operation.
+ERRORS = {
+    "400": "The request cannot be used: something is missing, unknown or wrong in it.",
+    "401": "The credentials are missing or wrong, or have expired.",
+    "403": "These credentials do not allow it.",
+    "413": "The request body is too large.",
+    "422": "The `Idempotency-Key` came with another request before.",
+    "500": "The service has failed. Nothing of the request was done.",
+}
 
 
 class _Document(NamedTuple):
@@ -54,3 +83,30 @@ class Docs(SpectacularSwaggerSplitView):
     url_name = "openapi"
     # A page has no answer to OPTIONS, so there is no metadata to make one from.
     metadata_class = None
+
+
+# How the package's document becomes ours.
+
+
+def arrange(result: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+    """Introduce the document, name its groups, and put the usual credential first."""
+    result["info"]["description"] = INTRODUCTION
+    result["tags"] = [
+        {"name": product.value, "description": ABOUT[product]} for product in Product
+    ]
+    result["paths"] |= PATHS
+    schemes = result["components"]["securitySchemes"]
+    result["components"]["securitySchemes"] = {
+        name: schemes[name] for name in sorted(schemes, key=SCHEMES.index)
+    }
+    result["security"] = [{SCHEMES[0]: []}]
+    for path in result["paths"].values():
+        for operation in path.values():
+            operation["security"].sort(key=_place)
+            for status, answer in operation["responses"].items():
+                answer["description"] = ERRORS.get(status, answer["description"])
+    return result
+
+
+def _place(requirement: dict[str, Any]) -> int:
+    return min(map(SCHEMES.index, requirement))

@@ -10,17 +10,20 @@ import redis
 from django.conf import settings
 from django.db import Error as DatabaseError
 from django.http import HttpRequest, JsonResponse
+from django.views.decorators.http import require_safe
 
 from scheduler_service import schema
 from scheduler_service.primaries import Unfit
 from tasks_api import broker, heartbeats
 
 
+@require_safe
 def healthz(request: HttpRequest) -> JsonResponse:
     """This process lives. Asks nobody."""
     return JsonResponse({"status": "ok"})
 
 
+@require_safe
 def readyz(request: HttpRequest) -> JsonResponse:
     """200 while the database answers, and fits. What else is missing only delays runs."""
     status, said = readiness.now()

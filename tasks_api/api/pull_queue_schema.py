@@ -6,6 +6,7 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter
 
 from tasks_api.api import schema
+from tasks_api.api.products_schema import Product
 
 JOB = {
     "id": "1",
@@ -18,8 +19,10 @@ JOB_IN = {
     "type": "object",
     "required": ["id", "queue", "timeout"],
     "properties": {
-        "id": schema.NAME,
-        "queue": schema.NAME,
+        "id": schema.NAME
+        | {"description": "Your name for the job, unique in its queue."},
+        "queue": schema.NAME
+        | {"description": "The queue. It needs no creating: it exists by being named."},
         "timeout": {
             "type": "integer",
             "minimum": 0,
@@ -33,15 +36,15 @@ JOB_IN = {
             "maximum": 2**31 - 1,
             "default": 0,
             "nullable": True,
-            "description": "How often the job comes back after a timeout; below zero "
-            "there is no limit.",
+            "description": "How often the job comes back after its timeout has passed; "
+            "below zero there is no limit.",
         },
-        "payload": {"description": "Any JSON; `null` if absent."},
+        "payload": {"description": "The work: any JSON value, `null` if absent."},
         "run_at": {
             **schema.MOMENT_IN,
             "nullable": True,
-            "description": "Not before this moment, in ISO 8601; without an offset it is "
-            "UTC, and if absent it is now.",
+            "description": "The job is not handed out before this moment: an ISO 8601 date and "
+            "time, in UTC without an offset; now if absent.",
         },
     },
 }
@@ -49,7 +52,10 @@ JOB_AGAIN_IN = {
     **JOB_IN,
     "properties": {
         **JOB_IN["properties"],  # type: ignore[dict-item]  # an object of objects
-        "state": {"description": "Any JSON; the job has none if absent or `null`."},
+        "state": {
+            "description": "What the next consumer should know: any JSON value. Without it, "
+            "or with `null`, the job has no state."
+        },
     },
 }
 JOBS_OUT = {
@@ -58,17 +64,25 @@ JOBS_OUT = {
         "type": "object",
         "required": ["id", "queue", "timeout", "max_retries", "payload", "run_at"],
         "properties": {
-            "id": schema.TEXT,
-            "queue": schema.TEXT,
-            "timeout": {"type": "integer"},
-            "max_retries": {"type": "integer"},
-            "payload": {},
-            "run_at": {
-                "type": "string",
-                "description": "In UTC: YYYY-MM-DDTHH:MM:SSZ, with six more digits after "
-                "the seconds unless they are all zero.",
+            "id": schema.text("The id of the job in its queue."),
+            "queue": schema.text("The queue of the job."),
+            "timeout": {
+                "type": "integer",
+                "description": "Seconds until the job comes back, unless you complete it or "
+                "send a heartbeat.",
             },
-            "state": {"description": "What a heartbeat left, if one did."},
+            "max_retries": {
+                "type": "integer",
+                "description": "How often the job still comes back; below zero without limit.",
+            },
+            "payload": {"description": "The work, as it was enqueued."},
+            "run_at": schema.text(
+                "Since when it could be fetched, in UTC: YYYY-MM-DDTHH:MM:SSZ, with six more "
+                "digits after the seconds unless they are all zero."
+            ),
+            "state": {
+                "description": "What a heartbeat or a reschedule left for you; absent if none."
+            },
         },
     },
 }
@@ -86,9 +100,14 @@ _QUEUE = schema.query("queue", "The queue of the job.")
 _JOB_ID = schema.query("job_id", "The id of the job in its queue.")
 
 enqueue_job = schema.operation(
+    product=Product.PULL_QUEUE,
     is_strict=False,
     operation_id="enqueue_job",
     summary="Enqueue a job",
+    description="Puts a job into a queue, from where one of your consumers fetches it. The "
+    "answer is 202 without a body. An id that is in the queue already is refused with 409, "
+    "whether its job waits or is in flight; 429 means that the storage has trouble: send the "
+    "request again.",
     parameters=schema.IDEMPOTENCY,
     request=schema.body(JOB_IN),
     examples=[OpenApiExample("a job", JOB, request_only=True)],
@@ -103,12 +122,15 @@ enqueue_job = schema.operation(
     },
 )
 enqueue_jobs = schema.operation(
+    product=Product.PULL_QUEUE,
     is_strict=False,
     operation_id="enqueue_jobs",
     summary="Enqueue many jobs",
     parameters=schema.IDEMPOTENCY,
-    description="All of them, or none. Those whose id is in their queue already are left "
-    "out, and so is the second one of an id.",
+    description="Puts all of the jobs into their queues, or none of them. A job whose id is "
+    "in its queue already is left out without an error, and so is the second one of an id. "
+    "One bad job refuses the whole list with 400, and the sentence names its place, counted "
+    "from 0.",
     request=schema.body({"type": "array", "items": JOB_IN}),
     examples=[OpenApiExample("one job", [JOB], request_only=True)],
     responses={
@@ -123,38 +145,43 @@ enqueue_jobs = schema.operation(
     },
 )
 next_jobs = schema.operation(
+    product=Product.PULL_QUEUE,
     is_strict=False,
     operation_id="next_jobs",
     summary="Fetch the next jobs",
-    description="Each is leased for its timeout, the oldest `run_at` first: nobody else "
-    "gets it in that time.",
+    description="Hands out jobs, the one with the oldest `run_at` first, and leases each of "
+    "them for its timeout: no other consumer gets it in that time. Complete a job when its "
+    "work is done, and send heartbeats while the work takes longer. When the queue has "
+    "nothing for you the answer is 204: wait a little, and ask again.",
     parameters=[
         schema.query("queue", "The queue to fetch from."),
         OpenApiParameter(
             "num_jobs",
             OpenApiTypes.INT,
-            description="How many at most; 1 if absent, and never more than 1000.",
+            description="How many jobs to hand out at most: 1 if absent, up to 1000.",
         ),
     ],
     responses={
         200: schema.answer(
             JOBS_OUT,
             [{**JOB, "run_at": "2026-11-22T12:00:00Z", "state": "RAW JSON"}],
-            "The jobs.",
+            "The jobs, which are leased to you now.",
         ),
-        204: schema.nothing("There is none at the moment."),
+        204: schema.nothing("The queue has no job for you at the moment."),
         **_BAD_QUERY,
         **_COMMON,
     },
 )
 extend_job = schema.operation(
+    product=Product.PULL_QUEUE,
     is_strict=False,
     operation_id="extend_job",
     summary="Keep a job for longer",
-    description="Its lease begins anew. A body becomes the job's state, which whoever "
-    "gets the job next is told; `null` removes it, and no body leaves it as it is.",
+    description="Starts the timeout of a job in flight anew. A body becomes the job's state, "
+    "which the next consumer of the job is shown; `null` removes the state, and no body leaves "
+    "it as it is. 404 means that the job is not in flight any more: stop working on it.",
     parameters=[_QUEUE, _JOB_ID],
-    request=schema.body({"description": "Any JSON, or nothing."}),
+    request=schema.body({"description": "The state: any JSON value, or no body."}),
     examples=[OpenApiExample("a state", {"page": 7}, request_only=True)],
     responses={
         202: schema.nothing("The job is leased for its timeout from now on."),
@@ -165,10 +192,14 @@ extend_job = schema.operation(
     },
 )
 reschedule_job = schema.operation(
+    product=Product.PULL_QUEUE,
     is_strict=False,
     operation_id="reschedule_job",
     summary="Put a job back",
-    description="In place of one that is in flight, as if it were new.",
+    description="Puts a new job in the place of one that is in flight, with a new payload, "
+    "moment, timeout and state; its retries are counted from zero. Use it to give a job back, "
+    "or with a `run_at` in the future for work that repeats itself. A job that is not in "
+    "flight is answered with 404.",
     request=schema.body(JOB_AGAIN_IN),
     examples=[OpenApiExample("a job", {**JOB, "state": "RAW JSON"}, request_only=True)],
     responses={
@@ -179,9 +210,12 @@ reschedule_job = schema.operation(
     },
 )
 complete_job = schema.operation(
+    product=Product.PULL_QUEUE,
     is_strict=False,
     operation_id="complete_job",
     summary="Complete a job",
+    description="Removes a job whose work is done, so that it does not come back, whether it "
+    "is in flight or waits. The answer is 200 without a body, or 404 if there is no such job.",
     parameters=[_QUEUE, _JOB_ID],
     responses={
         200: schema.nothing("The job is gone."),

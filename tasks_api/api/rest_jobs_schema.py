@@ -5,12 +5,13 @@ from __future__ import annotations
 from drf_spectacular.utils import OpenApiExample
 
 from tasks_api.api import schema
+from tasks_api.api.products_schema import Product
 
 JOB_ID = "01a1fc25-cc90-73cc-897d-06cb540be56b"
 JOB = {
     "task": {
         "method": "POST",
-        "uri": "http://www.myserver.com",
+        "uri": "https://example.com/hook",
         "body": {"hello": "world"},
         "expected_range": "200-300",
     },
@@ -18,22 +19,22 @@ JOB = {
 }
 _TASK = {
     "type": "object",
+    "description": "The request that is sent.",
     "required": ["method", "uri", "body", "expected_range"],
     "properties": {
-        "method": {
-            "type": "string",
-            "description": "GET, PUT, POST, DELETE, PATCH, HEAD or OPTIONS, in any case.",
-        },
-        "uri": schema.TEXT,
+        "method": schema.text(
+            "GET, PUT, POST, DELETE, PATCH, HEAD or OPTIONS, in any case."
+        ),
+        "uri": schema.text("The absolute URL that the request is sent to."),
         "body": {
             "type": "object",
             "additionalProperties": True,
-            "description": "Not sent with GET and HEAD.",
+            "description": "The JSON body of the request. It is not sent with GET and HEAD.",
         },
         "expected_range": {
             "type": "string",
             "pattern": "^[1-9][0-9]{2}-[1-9][0-9]{2}$",
-            "description": "The statuses that are success, both bounds inclusive.",
+            "description": "The statuses that count as success, such as 200-299; both ends count.",
         },
     },
 }
@@ -42,50 +43,54 @@ JOB_IN = {
     "required": ["task", "schedule"],
     "properties": {
         "task": _TASK,
-        "schedule": {
-            "type": "string",
-            "description": "ISO 8601 date and time, a date, or `now`.",
-        },
+        "schedule": schema.text(
+            "When to send it: an ISO 8601 date and time, a date, or `now`."
+        ),
     },
 }
 JOB_OUT = {
     "type": "object",
     "required": ["id", "task", "schedule", "status"],
     "properties": {
-        "id": {"type": "string", "format": "uuid"},
+        "id": schema.text("The id of the job.", format="uuid"),
         "task": _TASK,
-        "schedule": schema.TEXT,
-        "status": {
-            "type": "string",
-            "enum": ["PENDING", "RUNNING", "SUCCESS", "ERROR"],
-        },
+        "schedule": schema.text("When it is sent, as it was posted."),
+        "status": schema.text(
+            "`PENDING` until its moment, `RUNNING` while the request is under way, `SUCCESS` "
+            "if the answer was in the expected range, and `ERROR` if not.",
+            enum=["PENDING", "RUNNING", "SUCCESS", "ERROR"],
+        ),
     },
 }
 CREATED = {
     "type": "object",
     "required": ["id", "link"],
     "properties": {
-        "id": {"type": "string", "format": "uuid"},
-        "link": {"type": "string"},
+        "id": schema.text("The id of the job.", format="uuid"),
+        "link": schema.text("The path at which its status can be read."),
     },
 }
 MESSAGE = {
     "type": "object",
     "required": ["message"],
-    "properties": {"message": schema.TEXT},
+    "properties": {"message": schema.text("A sentence that says what went wrong.")},
 }
 ERRORS = {
     "type": "object",
     "properties": {
         "errors": {
             "type": "array",
+            "description": "Every field that cannot be used.",
             "items": {
                 "type": "object",
                 "required": ["field", "message"],
-                "properties": {"field": schema.TEXT, "message": schema.TEXT},
+                "properties": {
+                    "field": schema.text("The path of the field, such as `task.uri`."),
+                    "message": schema.text("What is wrong with it."),
+                },
             },
         },
-        "message": schema.TEXT,
+        "message": schema.text("Why the body as a whole cannot be read."),
     },
 }
 
@@ -99,9 +104,14 @@ OUTAGE = _message(schema.OUTAGE)
 FAILURE = _message("Internal error")
 
 create_job = schema.operation(
+    product=Product.REST_JOBS,
     is_strict=False,
     operation_id="create_rest_job",
     summary="Schedule a request",
+    description="Stores one HTTP request and sends it at its moment, with one attempt. The "
+    "answer has the id of the job and the path at which its status can be read. A body that "
+    "cannot be used is refused with 400, and the answer lists every field that is wrong; "
+    "503 means that the storage has trouble: send the request again.",
     parameters=[
         schema.header("Location", 201, "The path of the new job."),
         *schema.IDEMPOTENCY,
@@ -129,9 +139,14 @@ create_job = schema.operation(
     },
 )
 get_job = schema.operation(
+    product=Product.REST_JOBS,
     is_strict=False,
     operation_id="get_rest_job",
     summary="Get a job and its status",
+    description="Returns the job as it was posted, and what became of it: `PENDING`, "
+    "`RUNNING`, `SUCCESS` or `ERROR`. A job of somebody else is answered with 404, like one "
+    "that does not exist.",
+    parameters=[schema.in_path("job_id", "The id that creating the job has answered.")],
     responses={
         200: schema.answer(
             JOB_OUT, {"id": JOB_ID, **JOB, "status": "PENDING"}, "The job."

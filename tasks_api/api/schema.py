@@ -14,20 +14,28 @@ from drf_spectacular.utils import (
 )
 
 from tasks_api.api import known
+from tasks_api.api.products_schema import Product
 
 View = TypeVar("View", bound=Callable[..., Any])
 
+
+def text(description: str, **more: Any) -> dict[str, Any]:
+    return {"type": "string", "description": description, **more}
+
+
+def count(description: str, **more: Any) -> dict[str, Any]:
+    return {"type": "integer", "minimum": 0, "description": description, **more}
+
+
 TEXT = {"type": "string"}
 NAME = {"type": "string", "minLength": 1, "maxLength": 255}
-MOMENT_IN = {
-    "type": "string",
-    "description": "ISO 8601 date and time; without an offset it is UTC.",
-}
-CRON = {
-    "type": "string",
-    "description": "Five fields, six with seconds first, or seven with years last; "
-    "`@daily` and its kind; `@every 90s`. In UTC, or in the zone of a `CRON_TZ=` before it.",
-}
+MOMENT_IN = text("An ISO 8601 date and time. Without an offset it is in UTC.")
+CRON = text(
+    "A cron expression: five fields, six with seconds first, or seven with years last; "
+    "a word such as `@daily`; or an interval such as `@every 90s`. It is in UTC, or in the "
+    "time zone of a `CRON_TZ=` before it."
+)
+DONE = text("A sentence that says what was done.")
 # How every surface but the older formats says what went wrong.
 ERROR = {
     "type": "object",
@@ -36,13 +44,18 @@ ERROR = {
         "error": {
             "type": "object",
             "required": ["message"],
-            "properties": {"message": TEXT},
+            "properties": {
+                "message": text(
+                    "A sentence that says what went wrong, and names the field it is about."
+                )
+            },
+            "description": "Why the request was refused.",
         }
     },
 }
 # What may be sent and counts for nothing, whatever it is.
 IGNORED = {
-    "description": "Ignored, so that what was read can be sent back.",
+    "description": "Ignored. It is accepted so that an answer can be sent back as it is.",
     known.MARK: True,
 }
 UNKNOWN = "Unknown field: timezome. Did you mean timezone?"
@@ -67,6 +80,10 @@ def body(schema: dict[str, Any]) -> dict[str, Any]:
 
 def operation(
     *,
+    product: Product,
+    operation_id: str,
+    summary: str,
+    description: str,
     is_strict: bool = True,
     is_read_first: bool = False,
     request: dict[str, Any] | None = None,
@@ -75,6 +92,8 @@ def operation(
     **more: Any,
 ) -> Callable[[View], View]:
     """Describe an operation, and let its requests have the fields described and no others.
+
+    Summary and description are for who writes a client.
 
     One that is not strict ignores others, and names them in a header of its answers. The
     fields of a body that `is_read_first` are for its reader to check.
@@ -86,6 +105,10 @@ def operation(
     else:
         parameters = [*parameters, _IGNORED_FIELDS]
     describe = extend_schema(
+        operation_id=operation_id,
+        summary=summary,
+        description=description,
+        tags=[product],
         request=body(rule) if rule is not None else None,
         parameters=list(parameters),
         responses=responses,
@@ -148,24 +171,34 @@ def header(name: str, status: int, text: str) -> OpenApiParameter:
     )
 
 
+def in_path(name: str, text: str) -> OpenApiParameter:
+    return OpenApiParameter(name, location=OpenApiParameter.PATH, description=text)
+
+
 _IGNORED_FIELDS = OpenApiParameter(
     known.IGNORED_HEADER,
     location=OpenApiParameter.HEADER,
-    description="The fields and parameters of the request that are not known, if any.",
+    description="The fields and parameters of the request that the service does not know "
+    "and has ignored, if there are any.",
     response=True,
+)
+NEXT_PAGE = header(
+    "Link", 200, 'The URL of the next page, with `rel="next"`; absent on the last page.'
 )
 # What a request that creates may say, and what it is answered when it was said before.
 IDEMPOTENCY = [
     OpenApiParameter(
         "Idempotency-Key",
         location=OpenApiParameter.HEADER,
-        description="A text of your own, of 1 to 255 characters. The same request under "
-        "the same key within 24 hours is answered as the first one was, and makes nothing.",
+        description="A string of your choice, of 1 to 255 characters, that makes the request "
+        "safe to send again. For 24 hours the same request with the same key gets the first "
+        "answer again, and nothing is created a second time.",
     ),
     OpenApiParameter(
         "Idempotency-Replayed",
         location=OpenApiParameter.HEADER,
-        description="`true` on such an answer.",
+        description="`true` when the answer is that of an earlier request with the same "
+        "`Idempotency-Key`.",
         response=[200, 201, 202],
     ),
 ]
@@ -194,11 +227,17 @@ def tell_of_limits(result: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
     return result
 
 
-def _reworded(answer: Any, *, in_example: bool = False) -> Any:
-    """An answer whose examples say that there were too many."""
-    if isinstance(answer, dict):
-        return {
-            key: _reworded(each, in_example=in_example or key == "value")
-            for key, each in answer.items()
-        }
-    return f"{SLOW_DOWN}." if in_example and isinstance(answer, str) else answer
+def _reworded(answer: dict[str, Any]) -> dict[str, Any]:
+    """An answer whose example says that there were too many."""
+    contents = {}
+    for media_type, part in answer["content"].items():
+        [example] = part["examples"].values()
+        said = {"value": _said_instead(example["value"]), "summary": SLOW_DOWN}
+        contents[media_type] = {**part, "examples": {"SlowDown": said}}
+    return {**answer, "content": contents}
+
+
+def _said_instead(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _said_instead(each) for key, each in value.items()}
+    return f"{SLOW_DOWN}."

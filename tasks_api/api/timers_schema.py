@@ -7,15 +7,19 @@ from typing import Any
 from drf_spectacular.utils import OpenApiExample
 
 from tasks_api.api import schema
+from tasks_api.api.products_schema import Product
 
 TIMER_ID = "cknjdu2k300153zugmucamxxo"
-_ID = {"type": "string", "pattern": "^c[a-z0-9]{24}$"}
+_ID = schema.text("The id of the timer, to cancel it by.", pattern="^c[a-z0-9]{24}$")
 TIMER_IN = {
     "type": "object",
     "required": ["timestamp"],
     "properties": {
-        "timestamp": schema.MOMENT_IN,
-        "body": {"description": "Any JSON; delivered unchanged."},
+        "timestamp": schema.text(
+            "When to deliver: an ISO 8601 date and time. Without an offset it is in UTC; one "
+            "that has passed is delivered at once."
+        ),
+        "body": {"description": "The message: any JSON value, delivered unchanged."},
     },
 }
 CRONS_IN = {
@@ -24,10 +28,15 @@ CRONS_IN = {
     "properties": {
         "jobs": {
             "type": "array",
+            "description": "All crons of the tenant; an empty list removes them.",
             "items": {
                 "type": "object",
                 "required": ["id", "spec"],
-                "properties": {"id": schema.NAME, "spec": schema.CRON},
+                "properties": {
+                    "id": schema.NAME
+                    | {"description": "Your name for the cron, once in the list."},
+                    "spec": schema.CRON,
+                },
             },
         }
     },
@@ -45,10 +54,14 @@ def _errors(example: str) -> dict[Any, Any]:
 
 
 insert_timer = schema.operation(
+    product=Product.TIMERS,
     is_strict=False,
     operation_id="insert_timer",
     summary="Schedule a timer",
-    description="What is past is delivered at once.",
+    description="Stores a message that is posted to your tenant's callback URL at its moment, "
+    "or at once if that has passed. The answer has the id by which it can be cancelled. A "
+    "body that cannot be used, or a tenant without a callback URL, is refused with 400, a "
+    "wrong secret with 401, and 503 means that the storage has trouble: send it again.",
     parameters=schema.IDEMPOTENCY,
     request=schema.body(TIMER_IN),
     examples=[
@@ -69,12 +82,18 @@ insert_timer = schema.operation(
     },
 )
 delete_timer = schema.operation(
+    product=Product.TIMERS,
     is_strict=False,
     operation_id="delete_timer",
     summary="Cancel a timer",
-    description="Nothing happens if there is none.",
+    description="Cancels a message that was not delivered yet. The answer is 200 without a "
+    "body, and the same when there is no such timer any more, so it is safe to send again.",
     request=schema.body(
-        {"type": "object", "required": ["id"], "properties": {"id": schema.TEXT}}
+        {
+            "type": "object",
+            "required": ["id"],
+            "properties": {"id": schema.text("The id that the insert answered.")},
+        }
     ),
     examples=[OpenApiExample("a timer", {"id": TIMER_ID}, request_only=True)],
     responses={
@@ -83,10 +102,14 @@ delete_timer = schema.operation(
     },
 )
 replace_crons = schema.operation(
+    product=Product.TIMERS,
     is_strict=False,
     operation_id="replace_crons",
     summary="Replace the set of crons",
-    description="All of them, or none. Those that stay as they are keep their place.",
+    description="Makes these the crons of your tenant: those that are new begin, those that "
+    "are left out end, and those that stay as they are go on undisturbed. Send the whole set "
+    "whenever your program starts. One bad or repeated entry refuses all of them with 400, "
+    "and the old set stays.",
     request=schema.body(CRONS_IN),
     examples=[
         OpenApiExample(

@@ -222,6 +222,7 @@ def test_no_wire_format_imports_another() -> None:
             ".idempotency",
             ".known",
             ".pages",
+            ".products_schema",
             ".schema",
         )
     }

@@ -108,6 +108,22 @@ def test_a_task_by_hand(shell: Shell) -> None:
     assert shell.json("tasks", "list") == []
 
 
+def test_a_list_of_tasks_says_which_are_paused(
+    shell: Shell, make_task: MakeTask
+) -> None:
+    make_task(name="goes-on")
+    make_task(name="waits")
+    shell("tasks", "pause", "waits")
+
+    head, *rows = (re.split(r"  +", row) for row in shell("tasks", "list").splitlines())
+
+    names, states = head.index("name"), head.index("state")
+    assert {row[names]: row[states] for row in rows} == {
+        "goes-on": "active",
+        "waits": "paused",
+    }
+
+
 def test_tasks_from_standard_input(shell: Shell) -> None:
     tasks = [{"cron": "@daily", "url": f"https://example.com/{n}"} for n in range(3)]
 

@@ -28,6 +28,7 @@ from tests.integration.test_openapi import check, content_of
 COVERED = {"tasks", "runs", "tokens", "users", "signing-secrets", "audit"}
 OTHERS = {"", "api", "cron", "delete", "insert"}
 OTHERS |= {"complete", "enqueue", "heartbeat", "next", "reschedule"}
+OTHERS |= {"health", "healthz", "readyz"}
 # The client pages by cursor; runs of a task have a path of their own.
 UNSAID = {"cursor", "offset", "task"}
 # What is only for people to read, or goes on to the next page.

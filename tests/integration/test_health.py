@@ -76,8 +76,15 @@ def test_probes_need_no_token(client: Client, path: str, method: str) -> None:
 def test_however_often_it_is_asked_the_database_is_asked_once_a_second(
     client: Client, django_assert_num_queries
 ) -> None:
-    # Whether the tables fit, in two, and who is alive.
+    # One look: the processes, and in two statements the migrations.
     with django_assert_num_queries(3):
         answers = [client.get("/readyz").json() for _ in range(20)]
 
     assert all(answer == answers[0] for answer in answers)
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz"])
+def test_probes_are_read_and_nothing_else(client: Client, path: str) -> None:
+    answer = client.post(path)
+
+    assert (answer.status_code, answer["Allow"]) == (405, "GET, HEAD")

@@ -7,6 +7,7 @@ from typing import Any
 from drf_spectacular.utils import OpenApiExample, OpenApiResponse
 
 from tasks_api.api import schema
+from tasks_api.api.products_schema import Product
 from tasks_api.api.tasks.schema import (
     BULK_ERROR,
     FAILURE,
@@ -22,27 +23,52 @@ _TASK: dict[str, Any] = {
     "url": "https://example.com/report",
 }
 _DECLARED = {"tag": "reports", "tasks": [_TASK], "dry_run": True}
-DECLARED_IN = task_in("name", name=schema.NAME)
+DECLARED_IN = task_in(
+    "name",
+    name=schema.NAME | {"description": "The name by which the task is known again."},
+)
 APPLY_IN = {
     "type": "object",
     "required": ["tag", "tasks"],
     "properties": {
-        "tag": {"type": "string", "minLength": 1, "maxLength": 100},
-        "tasks": {"type": "array", "maxItems": 1000, "items": DECLARED_IN},
+        "tag": schema.text(
+            "The tag by which the tasks belong together.", minLength=1, maxLength=100
+        ),
+        "tasks": {
+            "type": "array",
+            "maxItems": 1000,
+            "description": "All tasks that have the tag from now on.",
+            "items": DECLARED_IN,
+        },
         "dry_run": {
             "type": "boolean",
             "nullable": True,
-            "description": "Answer what would be done, and do nothing.",
+            "description": "Return what would be done, and do nothing.",
         },
         "plan": {
             "type": "string",
             "nullable": True,
-            "description": "The plan of a dry run. If it is another one by now: 412.",
+            "description": "The `plan` of a dry run. If the plan is another one by now, the answer "
+            "is 412 and nothing happens.",
         },
     },
 }
-_TIMES = {"type": "array", "maxItems": 3, "items": {"type": "string"}}
-_COUNT = {"type": "integer", "minimum": 0}
+
+
+def _times(description: str) -> dict[str, Any]:
+    items = {"type": "string"}
+    return {"type": "array", "maxItems": 3, "items": items, "description": description}
+
+
+_ABOUT = {
+    Action.CREATE: "How many tasks are new.",
+    Action.CHANGE: "How many tasks differ from the list.",
+    Action.PAUSE: "How many tasks are paused and differ in nothing else.",
+    Action.RESUME: "How many tasks are resumed and differ in nothing else.",
+    Action.DELETE: "How many tasks have the tag and are not in the list.",
+    Action.KEEP: "How many tasks are as the list says.",
+    Action.OVER: "How many tasks of the list have ended, so that nothing is left to do.",
+}
 STEP_OUT = {
     "type": "object",
     "required": [
@@ -54,38 +80,53 @@ STEP_OUT = {
         "fire_times_after",
     ],
     "properties": {
-        "name": schema.TEXT,
-        "id": {
-            "type": "string",
-            "nullable": True,
-            "description": "Null for one that a dry run would create, or that is over.",
-        },
-        "action": {"type": "string", "enum": [action.value for action in Action]},
+        "name": schema.text("The name of the task."),
+        "id": schema.text(
+            "The id of the task; null if a dry run would create it, or if it is over.",
+            nullable=True,
+        ),
+        "action": schema.text(
+            "What is done with the task.", enum=[action.value for action in Action]
+        ),
         "changes": {
             "type": "object",
+            "description": "Each field that differs. The values of headers are not shown.",
             "additionalProperties": {
                 "type": "object",
                 "required": ["from", "to"],
-                "properties": {"from": {}, "to": {}},
+                "properties": {
+                    "from": {"description": "What the task has now."},
+                    "to": {"description": "What the list says."},
+                },
             },
         },
-        "fire_times_before": _TIMES,
-        "fire_times_after": _TIMES,
+        "fire_times_before": _times("The next three fire times as the task is now."),
+        "fire_times_after": _times("The next three fire times as the list says."),
     },
 }
 PLAN_OUT = {
     "type": "object",
     "required": ["plan", "tag", "dry_run", "counts", "tasks"],
     "properties": {
-        "plan": {"type": "string", "description": "A fingerprint, to apply just this."},
-        "tag": schema.TEXT,
-        "dry_run": {"type": "boolean"},
+        "plan": schema.text("A fingerprint of the plan; send it to do exactly this."),
+        "tag": schema.text("The tag of the request."),
+        "dry_run": {
+            "type": "boolean",
+            "description": "Whether this would be done (true) or was done (false).",
+        },
         "counts": {
             "type": "object",
             "required": [action.value for action in Action],
-            "properties": {action.value: _COUNT for action in Action},
+            "description": "How many tasks there are for each action.",
+            "properties": {
+                action.value: schema.count(_ABOUT[action]) for action in Action
+            },
         },
-        "tasks": {"type": "array", "items": STEP_OUT},
+        "tasks": {
+            "type": "array",
+            "description": "What is done with each task.",
+            "items": STEP_OUT,
+        },
     },
 }
 _PLAN = {
@@ -114,14 +155,21 @@ def _errors(message: str) -> OpenApiResponse:
 
 
 apply_tasks = schema.operation(
+    product=Product.TASKS,
     operation_id="apply_tasks",
-    summary="Make the tasks with a tag what a list says",
-    description="Creates, changes, pauses, resumes and deletes: all of it, or nothing.",
+    summary="Apply a list of tasks",
+    description="Makes your tasks with a tag those of the list: it creates, changes, pauses, "
+    "resumes and deletes, in one transaction, all of it or nothing. Use it to keep tasks in a "
+    "file under version control; the same list again changes nothing. With `dry_run` the "
+    "answer says what would be done, and `plan` does exactly what was shown. Bad tasks are "
+    "refused with 400 and their indexes, and a name that a colleague's task has with 403.",
     parameters=schema.IDEMPOTENCY,
     request=schema.body(APPLY_IN),
     examples=[OpenApiExample("a plan", _DECLARED, request_only=True)],
     responses={
-        200: schema.answer(PLAN_OUT, _PLAN, "What was done, or would be."),
+        200: schema.answer(
+            PLAN_OUT, _PLAN, "What was done, or with `dry_run` would be."
+        ),
         400: _errors("Missing key: name"),
         401: schema.error(UNAUTHORIZED),
         403: _errors("A task of another user has this name"),

@@ -11,9 +11,11 @@ from drf_spectacular.utils import (
 )
 
 from tasks_api.api import schema
+from tasks_api.api.products_schema import Product
 from tasks_api.api.tasks.schema import (
     FAILURE,
     NOT_FOUND,
+    TASK_ID,
     UNAUTHORIZED,
     task_in,
 )
@@ -25,42 +27,45 @@ _PREVIEWED: dict[str, Any] = {
     "timezone": "Europe/Berlin",
     "url": "https://example.com/hook",
 }
-_COUNT = {"type": "integer", "minimum": 1, "maximum": 1000}
-PREVIEW_IN = task_in(
-    **schema.optional(
-        {"n": _COUNT, "from": schema.MOMENT_IN | {"title": "now if absent"}}
-    )
+_COUNT = {
+    "type": "integer",
+    "minimum": 1,
+    "maximum": 1000,
+    "description": "How many fire times to return: 20 if absent.",
+}
+_FROM = schema.text(
+    "The first moment to look at: an ISO 8601 date and time, in UTC without an offset; now if "
+    "absent."
 )
+PREVIEW_IN = task_in(**schema.optional({"n": _COUNT, "from": _FROM}))
 COMING_OUT = {
     "type": "object",
     "required": ["at", "local", "dst"],
     "properties": {
-        "at": {
-            "type": "string",
-            "nullable": True,
-            "description": "In UTC; null for one that is dropped.",
-        },
-        "local": {
-            "type": "string",
-            "description": "As the clock of the time zone shows it.",
-        },
-        "dst": {
-            "type": "string",
-            "nullable": True,
-            "enum": [*[mark.value for mark in Dst], None],
-        },
-        "grid": {
-            "type": "string",
-            "description": "In UTC; with a spread, the time from which it is put off.",
-        },
-        "wall": {
-            "type": "string",
-            "description": "The local time that was asked for and does not exist.",
-        },
+        "at": schema.text(
+            "The instant at which the task fires, in UTC; null for one that is dropped.",
+            nullable=True,
+        ),
+        "local": schema.text(
+            "The same instant as the clock of the time zone shows it."
+        ),
+        "dst": schema.text(
+            "What a change of the clock did: `moved` to the end of the gap, `dropped` because "
+            "the time does not exist, `doubled` because it is there twice and fires twice, or "
+            "`once` because it is there twice and fires once; null for nothing.",
+            nullable=True,
+            enum=[*[mark.value for mark in Dst], None],
+        ),
+        "grid": schema.text(
+            "With a spread: the time from which the task is put off, in UTC."
+        ),
+        "wall": schema.text(
+            "The local time that was asked for and does not exist that day."
+        ),
         "pass": {
             "type": "integer",
             "enum": [1, 2],
-            "description": "Which of two, where the clock shows the time twice.",
+            "description": "Which of the two, where the clock shows the time twice.",
         },
     },
 }
@@ -68,9 +73,16 @@ FIRE_TIMES_OUT = {
     "type": "object",
     "required": ["timezone", "paused", "fire_times"],
     "properties": {
-        "timezone": schema.TEXT,
-        "paused": {"type": "boolean"},
-        "fire_times": {"type": "array", "items": COMING_OUT},
+        "timezone": schema.text("The time zone of the task, in which `local` is."),
+        "paused": {
+            "type": "boolean",
+            "description": "Whether the task is paused and will not fire until resumed.",
+        },
+        "fire_times": {
+            "type": "array",
+            "description": "The fire times in order, dropped ones in their place.",
+            "items": COMING_OUT,
+        },
     },
 }
 _ANSWER: dict[str, Any] = {
@@ -96,11 +108,19 @@ _BAD = schema.error("Invalid value of n. Value should be a whole number from 1 t
 _FOUND = schema.answer(FIRE_TIMES_OUT, _ANSWER, "The fire times, in order.")
 
 next_fire_times = schema.operation(
+    product=Product.TASKS,
     operation_id="next_fire_times",
     summary="Get the coming fire times of a task",
-    description="Of a paused task, as they would come if it was resumed now.",
+    description="Returns when a task fires next, in UTC and by the clock of its time zone, "
+    "and what changes of that clock do to it. A paused task is answered with the fire times "
+    "that it would have if it was resumed now.",
     parameters=[
-        OpenApiParameter("n", OpenApiTypes.INT, description="20, and at most 1000.")
+        TASK_ID,
+        OpenApiParameter(
+            "n",
+            OpenApiTypes.INT,
+            description="How many fire times to return: 20 if absent, up to 1000.",
+        ),
     ],
     responses={
         200: _FOUND,
@@ -111,8 +131,12 @@ next_fire_times = schema.operation(
     },
 )
 preview_task = schema.operation(
+    product=Product.TASKS,
     operation_id="preview_task",
-    summary="Get the coming fire times of a task that is not stored",
+    summary="Preview the fire times of a task",
+    description="Takes the body of a create, checks it as a create does, and returns when the "
+    "task would fire, without storing it. Use it to see what a cron expression means, also "
+    "when clocks change.",
     request=schema.body(PREVIEW_IN),
     examples=[
         OpenApiExample("over a change of the clock", _PREVIEWED, request_only=True)

@@ -62,7 +62,12 @@ class RunTokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped
     name = "runToken"
 
     def get_security_definition(self, auto_schema: object) -> dict[str, str]:
-        return {"type": "apiKey", "in": "header", "name": run_tokens.HEADER}
+        return {
+            "type": "apiKey",
+            "in": "header",
+            "name": run_tokens.HEADER,
+            "description": "The token that came with the request of a run, for its target.",
+        }
 
 
 class WorkView(TasksView):

@@ -7,6 +7,7 @@ from typing import Any
 from drf_spectacular.utils import OpenApiExample
 
 from tasks_api.api import schema
+from tasks_api.api.products_schema import Product
 from tasks_api.api.tasks.schema import FAILURE, UNAUTHORIZED
 from tasks_api.states import RunState
 
@@ -15,30 +16,33 @@ SETTLED_OUT = {
     "type": "object",
     "required": ["run_id", "state"],
     "properties": {
-        "run_id": schema.TEXT,
-        "state": {"type": "string", "enum": list(RunState.values)},
+        "run_id": schema.text("The id of the run."),
+        "state": schema.text("What the run is now.", enum=list(RunState.values)),
     },
 }
 HEARD_OUT = {
     "type": "object",
     "required": ["run_id", "deadline"],
     "properties": {
-        "run_id": schema.TEXT,
-        "deadline": {
-            "type": "string",
-            "format": "date-time",
-            "nullable": True,
-            "description": "Null while the first request is not answered yet.",
-        },
+        "run_id": schema.text("The id of the run."),
+        "deadline": schema.text(
+            "Until when the service waits for the next report; null while the answer to the "
+            "request is not written down yet.",
+            format="date-time",
+            nullable=True,
+        ),
     },
 }
 FAIL_IN = {
     "type": "object",
     "properties": {
-        "reason": {"type": "string", "maxLength": 1000},
+        "reason": schema.text(
+            "Why it failed. It is shown with the run.", maxLength=1000
+        ),
         "retry": {
             "type": "boolean",
-            "description": "False: not again, whatever the task's retry says.",
+            "description": "False if the run should not be tried again, whatever the task's "
+            "`retry` says.",
         },
     },
 }
@@ -57,10 +61,19 @@ def _answers(body: dict[str, Any], example: object, text: str) -> dict[Any, Any]
     }
 
 
+_RUN_ID = schema.in_path(
+    "run_id", "The id of the run, the `webhook-id` of its request."
+)
+
 complete_run = schema.operation(
+    product=Product.LONG_WORK,
     operation_id="complete_run",
-    summary="Say that the long work of a run is done",
-    description="The body is any JSON value, and kept as the answer; it may be absent.",
+    summary="Complete a run",
+    description="Reports that the work of a run is done: the run has succeeded. The body is "
+    "any JSON value of up to 16 KiB, which is kept as the answer, or absent. Reporting it "
+    "twice changes nothing. 409 means that the deadline has passed or that the run ended "
+    "otherwise, so nobody waits for the work any more.",
+    parameters=[_RUN_ID],
     request=schema.body({}),
     examples=[OpenApiExample("what came of it", {"rows": 1200}, request_only=True)],
     responses=_answers(
@@ -68,8 +81,13 @@ complete_run = schema.operation(
     ),
 )
 fail_run = schema.operation(
+    product=Product.LONG_WORK,
     operation_id="fail_run",
-    summary="Say that the long work of a run has failed",
+    summary="Fail a run",
+    description="Reports that the work of a run has failed, with a reason. The run is tried "
+    'again if the task has a `retry` that allows it, unless you say `"retry": false`. 409 '
+    "means that the run is over already or its deadline has passed.",
+    parameters=[_RUN_ID],
     request=schema.body(FAIL_IN),
     examples=[OpenApiExample("why", {"reason": "disk full"}, request_only=True)],
     responses=_answers(
@@ -79,12 +97,17 @@ fail_run = schema.operation(
     ),
 )
 hear_run = schema.operation(
+    product=Product.LONG_WORK,
     operation_id="heartbeat_run",
-    summary="Say that the long work of a run goes on",
+    summary="Keep a run open",
+    description="Reports that the work of a run goes on, and puts the deadline off: it is "
+    "then as far away as it was at first. Send heartbeats more often than that. 409 means "
+    "that the deadline has passed, so stop working.",
+    parameters=[_RUN_ID],
     request=None,
     responses=_answers(
         HEARD_OUT,
         {"run_id": RUN_ID, "deadline": "2026-11-21T04:28:22Z"},
-        "The deadline is as far away as at first.",
+        "The new deadline.",
     ),
 )

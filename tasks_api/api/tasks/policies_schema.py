@@ -15,95 +15,140 @@ from tasks_api.api.tasks.policies import MAX_ATTEMPTS, MAX_STREAK, MAX_WINDOW
 
 _STATUSES = {
     "type": "string",
+    "description": "Statuses and ranges of them, such as `200-299,404`.",
     "pattern": "^[1-9][0-9]{2}(-[1-9][0-9]{2})?(,[1-9][0-9]{2}(-[1-9][0-9]{2})?)*$",
     "maxLength": 200,
 }
-_DELAY = {"type": "number", "minimum": 1, "maximum": 604_800}
+
+
+def _delay(description: str, *, least: int = 1) -> dict[str, Any]:
+    return {
+        "type": "number",
+        "minimum": least,
+        "maximum": 604_800,
+        "description": description,
+    }
+
+
 _RETRY = {
     "type": "object",
     "properties": {
-        "max_attempts": {"type": "integer", "minimum": 1, "maximum": MAX_ATTEMPTS},
-        "min_delay": _DELAY,
-        "max_delay": _DELAY,
-        "max_age": {"type": "number", "minimum": 60, "maximum": 604_800},
-        "statuses": _STATUSES,
+        "max_attempts": {
+            "type": "integer",
+            "minimum": 1,
+            "maximum": MAX_ATTEMPTS,
+            "description": "How many requests a run makes at most, the first one included.",
+        },
+        "min_delay": _delay("Seconds between two attempts at least."),
+        "max_delay": _delay("Seconds between two attempts at most."),
+        "max_age": _delay(
+            "Seconds after its fire time at which a run is given up.", least=60
+        ),
+        "statuses": _STATUSES
+        | {"description": "The statuses that are tried again, such as `429,500-599`."},
     },
 }
 _DST = {
     "type": "object",
     "properties": {
-        "gap": {"type": "string", "enum": ["next_valid", "skip"]},
-        "overlap": {"type": "string", "enum": ["first", "both"]},
+        "gap": schema.text(
+            "What a local time that does not exist that day does: it fires when the gap is "
+            "over, or it is skipped.",
+            enum=["next_valid", "skip"],
+        ),
+        "overlap": schema.text(
+            "What a local time that exists twice that day does: it fires the first time, or "
+            "both times.",
+            enum=["first", "both"],
+        ),
     },
 }
 _COMMON: dict[str, dict[str, Any]] = {
     "overlap": {
         "type": "string",
         "enum": ["allow", "skip", "queue_one"],
-        "description": "What a fire time does while an earlier run is not over.",
+        "description": "What a fire time does while an earlier run is not over: run beside it, be "
+        "skipped, or wait in line.",
     },
     "misfire": {
         "type": "string",
         "enum": ["latest", "skip", "all"],
-        "description": "Which fire times that nobody could fire are made up for.",
+        "description": "Which fire times are made up for that passed while the service was down: "
+        "the latest one, none, or all of them.",
     },
     "catchup_window": {
         "type": "integer",
         "minimum": 10,
         "maximum": MAX_WINDOW,
-        "description": "Seconds by which a fire time may be late and still run.",
+        "description": "Seconds by which a run may be late; one that is later is recorded as missed.",
     },
     "spread": {
         "type": "integer",
         "minimum": 0,
         "maximum": 86_400,
-        "description": "Seconds over which fire times of tasks are spread; less than "
-        "frequency.",
+        "description": "Seconds over which the runs of tasks with the same schedule are spread; "
+        "less than `frequency`.",
     },
     "dst": _DST
-    | {"description": "With cron: what a fixed time does when clocks change."},
+    | {"description": "For cron: what a fixed time does when clocks change."},
     "expected_status": _STATUSES
-    | {"description": "The statuses that are success; any below 400 without it."},
-    "retry": _RETRY | {"description": "Which failures are tried again, and when."},
+    | {
+        "description": "The statuses that count as success, such as `200-299`; any below 400 if "
+        "absent."
+    },
+    "retry": _RETRY
+    | {"description": "Which failures are tried again, how often and when."},
     "long_work": {
         "type": "object",
         "required": ["deadline"],
         "properties": {
-            "deadline": {"type": "integer", "minimum": 1, "maximum": MAX_DEADLINE}
+            "deadline": {
+                "type": "integer",
+                "minimum": 1,
+                "maximum": MAX_DEADLINE,
+                "description": "Seconds until the target has to complete the run or send a "
+                "heartbeat.",
+            }
         },
-        "description": "An answer of 202 leaves the run open until the target says "
-        "that it is done; the deadline is in seconds.",
+        "description": "For targets that answer 202 and report later how the work went. The "
+        "run stays open until then.",
     },
     "pause_after_failures": {
         "type": "integer",
         "minimum": 1,
         "maximum": MAX_STREAK,
-        "description": "So many failed runs in a row pause the task.",
+        "description": "How many failed runs in a row pause the task; never if absent.",
     },
-    "timeout_seconds": {"type": "integer", "minimum": 1},
+    "timeout_seconds": {
+        "type": "integer",
+        "minimum": 1,
+        "description": "Seconds that a request may take, from the connection to the end of the "
+        "answer.",
+    },
     "content_type": {
         "type": "string",
         "maxLength": 200,
-        "description": "The media type of the body; application/json without it.",
+        "description": "The media type of the body; `application/json` if absent.",
     },
 }
 # Any JSON value.
 _BODY: dict[str, dict[str, Any]] = {
     "body": {
-        "description": "In the place of post_data: any JSON value but null, or with a "
-        "content_type the text that is sent, or the fields of a form.",
+        "description": "The body of the request, in the place of `post_data`: any JSON value but "
+        "null; with a `content_type`, the text that is sent or the fields of a form.",
     },
 }
 _REQUEST_IN: dict[str, dict[str, Any]] = {
     "method": {
         "type": "string",
-        "description": f"{', '.join(METHODS)}, in any case; POST without it.",
+        "description": f"{', '.join(METHODS)}, in any case; POST if absent.",
     },
     "headers": {
         "type": "object",
         "maxProperties": MAX_HEADERS,
         "additionalProperties": schema.TEXT,
-        "description": "Headers of the request. Their values are not shown again.",
+        "description": "Headers of the request. Their values are stored encrypted and not shown "
+        "again.",
     },
 }
 _NESTED_IN = {
@@ -115,9 +160,10 @@ FIELDS_OUT: dict[str, dict[str, Any]] = (
     _COMMON
     | _BODY
     | {
-        "method": {"type": "string", "enum": list(METHODS)},
+        "method": schema.text("The method of the request.", enum=list(METHODS)),
         "headers": {
             "type": "object",
+            "description": "The names of the headers; their values are not shown.",
             "additionalProperties": {"type": "string", "enum": [REDACTED]},
         },
     }

@@ -1,4 +1,4 @@
-"""The tasks surface as OpenAPI tells it, with the examples of its document."""
+"""The tasks surface as OpenAPI tells it."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from drf_spectacular.utils import (
 )
 
 from tasks_api.api import schema
+from tasks_api.api.products_schema import Product
 from tasks_api.api.tasks import policies_schema
 
 View = TypeVar("View", bound=Callable[..., Any])
@@ -30,7 +31,7 @@ INTERVAL = {
     "task_type": "interval",
     "start_datetime": "2035-12-05T08:00:00-05:00",
     "end_datetime": "2036-01-05T08:00:00-05:00",
-    "url": "http://getTalent.com/sms/send/",
+    "url": "https://example.com/sms/send/",
     "post_data": POST_DATA,
 }
 PERIODIC = {
@@ -38,18 +39,18 @@ PERIODIC = {
     "task_type": "periodic",
     "start_datetime": "2035-12-05 08:00:00",
     "end_datetime": "2036-01-05 08:00:00",
-    "url": "http://getTalent.com/sms/send/",
+    "url": "https://example.com/sms/send/",
     "post_data": POST_DATA,
 }
 ONE_TIME = {
     "task_type": "one_time",
     "run_datetime": "2035-12-05 08:00:00",
-    "url": "http://getTalent.com/sms/send/",
+    "url": "https://example.com/sms/send/",
     "post_data": POST_DATA,
 }
 STORED = {
     "id": ID,
-    "url": "http://getTalent.com/sms/send/",
+    "url": "https://example.com/sms/send/",
     "task_type": "periodic",
     "post_data": {**POST_DATA, "other_param1": "abc", "other_param2": 123},
     "frequency": 3601,
@@ -65,20 +66,23 @@ IDS = {
     ]
 }
 
-_MOMENT = {
-    "type": "string",
-    "description": "YYYY-MM-DD HH:MM:SS in UTC.",
-    "nullable": True,
-}
+
+def _moment(description: str) -> dict[str, Any]:
+    return schema.text(
+        f"{description}: YYYY-MM-DD HH:MM:SS in UTC, or null.", nullable=True
+    )
+
+
 _FREQUENCY = {
-    "description": "Seconds between two runs: a number, its digits, or a sum of parts.",
+    "description": "Seconds between two fire times: a number, its digits in a string, or an "
+    "object whose parts are added up.",
     "oneOf": [
         {"type": "integer", "minimum": 1, "maximum": 2**31 - 1},
         {"type": "string", "pattern": "^[0-9]+$"},
         {
             "type": "object",
             "properties": {
-                part: {"type": "integer", "minimum": 0}
+                part: schema.count(f"How many {part}.")
                 for part in ("weeks", "days", "hours", "minutes", "seconds")
             },
             "additionalProperties": False,
@@ -87,43 +91,46 @@ _FREQUENCY = {
 }
 _TAGS = {
     "type": "array",
+    "description": "Labels to find the task by, and to apply tasks by.",
     "maxItems": 50,
     "items": {"type": "string", "minLength": 1, "maxLength": 100},
 }
 _OF_BOTH: dict[str, dict[str, Any]] = {
     "url": {
         "type": "string",
-        "description": "Where the request is sent, with credentials that are sent as "
-        "HTTP Basic. Required without a queue.",
+        "description": "The absolute URL that the request is sent to. Credentials in it "
+        "are sent as HTTP Basic. Either this or `queue` is required.",
         "nullable": True,
     },
     "queue": schema.NAME
     | {
-        "description": "The pull queue that gets post_data instead of a URL.",
+        "description": "The pull queue that gets `post_data` as a job, instead of a URL.",
         "nullable": True,
     },
     "post_data": {
         "type": "object",
         "additionalProperties": True,
-        "description": "The body of the request.",
+        "description": "The body of the request, a JSON object; `{}` if absent.",
     },
     **policies_schema.FIELDS_IN,
     "name": schema.NAME
     | {
-        "description": "One task of your tenant has it at a time.",
+        "description": "Your name for the task, by which it can be read, put and removed. One "
+        "task of your tenant has it at a time.",
         "nullable": True,
     },
     "tags": _TAGS | {"nullable": True},
     "paused": {
         "type": "boolean",
         "nullable": True,
-        "description": "Without it a task stays as it is, and a new one is active.",
+        "description": "True pauses the task, and false resumes it. Without it a task stays as it "
+        "is, and a new one is active.",
     },
 }
 _OF_PERIODIC: dict[str, dict[str, Any]] = {
     "task_type": {
         "type": "string",
-        "description": "In any case; interval is another word for periodic.",
+        "description": "`periodic`, in any case; `interval` means the same.",
         "enum": ["periodic", "interval"],
     },
     "frequency": _FREQUENCY | {"title": "this, or cron"},
@@ -132,59 +139,73 @@ _OF_PERIODIC: dict[str, dict[str, Any]] = {
         "type": "string",
         "nullable": True,
         "title": "for cron",
-        "description": "An IANA time zone. Without it the expression is in UTC.",
+        "description": "The IANA time zone of the cron expression, such as `Europe/Berlin`; UTC if "
+        "absent.",
     },
-    "start_datetime": schema.MOMENT_IN | {"title": "the first run", "nullable": True},
-    "end_datetime": schema.MOMENT_IN
-    | {"title": "the last moment for a run", "nullable": True},
-    "stop_datetime": schema.MOMENT_IN
-    | {"title": "end_datetime by another name", "nullable": True},
+    "start_datetime": schema.text(
+        "The first fire time, or with `cron` the earliest one: an ISO 8601 date and time in the "
+        "future, in UTC without an offset.",
+        nullable=True,
+    ),
+    "end_datetime": schema.text(
+        "The last moment at which the task may fire: an ISO 8601 date and time, in UTC without "
+        "an offset. With null the task has no end.",
+        nullable=True,
+    ),
+    "stop_datetime": schema.text("Another name for `end_datetime`.", nullable=True),
 }
 _OF_ONE_TIME: dict[str, dict[str, Any]] = {
-    "task_type": {"type": "string", "enum": ["one_time"]},
-    "run_datetime": schema.MOMENT_IN,
-    "timezone": {
-        "type": "string",
-        "nullable": True,
-        "title": "for run_datetime",
-        "description": "The IANA time zone of a run_datetime without an offset.",
-    },
+    "task_type": schema.text("`one_time`, in any case.", enum=["one_time"]),
+    "run_datetime": schema.text(
+        "When the task runs: an ISO 8601 date and time in the future. Without an offset it is "
+        "in `timezone`, or in UTC."
+    ),
+    "timezone": schema.text(
+        "The IANA time zone of a `run_datetime` without an offset; UTC if absent.",
+        nullable=True,
+    ),
 }
 TASK_OUT: dict[str, Any] = {
     "type": "object",
     "required": ["id", "url", "task_type", "post_data", "next_run_datetime"],
     "properties": {
-        "id": schema.TEXT,
-        "url": {
-            "type": "string",
-            "nullable": True,
-            "description": "As it was given, but with *** for its credentials.",
-        },
-        "queue": schema.TEXT,
-        "task_type": {"type": "string", "enum": ["periodic", "one_time"]},
+        "id": schema.text("The id of the task."),
+        "url": schema.text(
+            "The URL that the request is sent to, with *** for credentials in it; null "
+            "with a queue.",
+            nullable=True,
+        ),
+        "queue": schema.text("The pull queue that gets `post_data` as a job."),
+        "task_type": schema.text(
+            "Whether the task repeats.", enum=["periodic", "one_time"]
+        ),
         "post_data": {
             "type": "object",
             "additionalProperties": True,
             "nullable": True,
+            "description": "The body of the request, as it was posted.",
         },
-        "frequency": {"type": "integer", "nullable": True},
-        "cron": schema.TEXT,
-        "timezone": schema.TEXT,
-        "start_datetime": _MOMENT,
-        "end_datetime": _MOMENT,
-        "run_datetime": _MOMENT,
-        "next_run_datetime": _MOMENT,
+        "frequency": {
+            "type": "integer",
+            "nullable": True,
+            "description": "Seconds between two fire times; null with `cron`.",
+        },
+        "cron": schema.text("The cron expression, as it was posted."),
+        "timezone": schema.text("The time zone of the cron expression."),
+        "start_datetime": _moment("The start of a periodic task"),
+        "end_datetime": _moment("The end of a periodic task"),
+        "run_datetime": _moment("When a one-time task runs"),
+        "next_run_datetime": _moment("When the task fires next"),
         "paused": {
             "type": "boolean",
             "enum": [True],
-            "description": "There while it is paused.",
+            "description": "True while the task is paused, and absent otherwise.",
         },
-        "pause_reason": {
-            "type": "string",
-            "description": "Why the service paused it, where it did.",
-        },
+        "pause_reason": schema.text(
+            "Why the service paused the task; absent if somebody else did."
+        ),
         **policies_schema.FIELDS_OUT,
-        "name": schema.TEXT,
+        "name": schema.text("Your name for the task; absent if it has none."),
         "tags": _TAGS,
     },
 }
@@ -230,10 +251,10 @@ CHANGE_IN = {
             **_OF_ONE_TIME,
             **_OF_PERIODIC,
             **_OF_BOTH,
-            "task_type": {
-                "type": "string",
-                "enum": ["periodic", "one_time", "interval"],
-            },
+            "task_type": schema.text(
+                "To make it a task of the other type, with the fields of that type.",
+                enum=["periodic", "one_time", "interval"],
+            ),
         }.items()
     },
 }
@@ -243,13 +264,18 @@ TASKS_OUT = {
     "properties": {
         "count": {
             "type": "integer",
-            "description": "How many there are in all; not with filters.",
+            "description": "How many tasks there are in all. Absent with filters.",
         },
-        "tasks": {"type": "array", "items": TASK_OUT},
+        "tasks": {
+            "type": "array",
+            "description": "The tasks, the oldest first.",
+            "items": TASK_OUT,
+        },
         "next_cursor": {
             "type": "string",
             "nullable": True,
-            "description": "With cursor or filters: where the next page begins.",
+            "description": "Send it as `cursor` to get the next page; null on the last page. Absent "
+            "without `cursor` and filters.",
         },
     },
 }
@@ -257,37 +283,72 @@ BULK_IN = {
     "type": "object",
     "required": ["tasks"],
     "properties": {
-        "tasks": {"type": "array", "minItems": 1, "maxItems": 10_000, "items": TASK_IN}
+        "tasks": {
+            "type": "array",
+            "minItems": 1,
+            "maxItems": 10_000,
+            "description": "The tasks, each as it would be posted alone.",
+            "items": TASK_IN,
+        }
     },
-    "description": "The list alone is taken, too.",
+    "description": "An object with the list. The list alone is accepted as well.",
 }
 BULK_CREATED = {
     "type": "object",
     "required": ["ids", "message"],
     "properties": {
-        "ids": {"type": "array", "items": schema.TEXT},
-        "message": schema.TEXT,
+        "ids": {
+            "type": "array",
+            "description": "The ids of the new tasks, in the order of the request.",
+            "items": schema.TEXT,
+        },
+        "message": schema.DONE,
     },
 }
 RUN_MADE = {
     "type": "object",
     "required": ["run_id", "message"],
-    "properties": {"run_id": schema.TEXT, "message": schema.TEXT},
+    "properties": {
+        "run_id": schema.text("The id of the new run."),
+        "message": schema.DONE,
+    },
 }
 CREATED = {
     "type": "object",
     "required": ["id", "message"],
-    "properties": {"id": schema.TEXT, "message": schema.TEXT},
+    "properties": {
+        "id": schema.text("The id of the new task."),
+        "message": schema.DONE,
+    },
 }
 MESSAGE = {
     "type": "object",
     "required": ["message"],
-    "properties": {"message": schema.TEXT},
+    "properties": {"message": schema.DONE},
 }
 IDS_IN = {
     "type": "object",
     "required": ["ids"],
-    "properties": {"ids": {"type": "array", "minItems": 1, "items": schema.TEXT}},
+    "properties": {
+        "ids": {
+            "type": "array",
+            "minItems": 1,
+            "description": "The ids of the tasks.",
+            "items": schema.TEXT,
+        }
+    },
+}
+_BAD_TASK = {
+    "type": "object",
+    "required": ["index", "field", "message"],
+    "properties": {
+        "index": {
+            "type": "integer",
+            "description": "The place of the task in the list, counted from 0.",
+        },
+        "field": schema.text("The field that cannot be used."),
+        "message": schema.text("What is wrong with it."),
+    },
 }
 BULK_ERROR = {
     "type": "object",
@@ -296,19 +357,13 @@ BULK_ERROR = {
         "error": {
             "type": "object",
             "required": ["message"],
+            "description": "Why the request was refused.",
             "properties": {
-                "message": schema.TEXT,
+                "message": schema.text("A sentence that names the first bad task."),
                 "tasks": {
                     "type": "array",
-                    "items": {
-                        "type": "object",
-                        "required": ["index", "field", "message"],
-                        "properties": {
-                            "index": {"type": "integer"},
-                            "field": schema.TEXT,
-                            "message": schema.TEXT,
-                        },
-                    },
+                    "description": "Every task that cannot be stored.",
+                    "items": _BAD_TASK,
                 },
             },
         }
@@ -329,10 +384,14 @@ def _done(message: str) -> OpenApiResponse:
     return schema.answer(MESSAGE, {"message": message}, message)
 
 
+TASK_ID = schema.in_path("task_id", "The id that creating the task has answered.")
+_NAME = schema.in_path(
+    "name", "The name of the task, percent-encoded; it may contain slashes."
+)
 _OWNER = OpenApiParameter(
     "owner",
     OpenApiTypes.STR,
-    description="For administrators: the name of a user of the tenant, or all.",
+    description="For administrators: the name of a user of the tenant, or `all`.",
 )
 _OTHERS = "The tasks of others take an administrator's token of scope admin"
 
@@ -355,7 +414,8 @@ def _bulk_error(message: str) -> OpenApiResponse:
 _IF_MATCH = OpenApiParameter(
     "If-Match",
     location=OpenApiParameter.HEADER,
-    description="The ETag that you have seen. If the task was changed since: 412.",
+    description="The `ETag` that you have seen. If the task was changed since, the answer is "
+    "412 and nothing happens.",
 )
 
 
@@ -363,7 +423,8 @@ def _etag(*statuses: int) -> OpenApiParameter:
     return OpenApiParameter(
         "ETag",
         location=OpenApiParameter.HEADER,
-        description="Changes when somebody changes the task, and not when it fires.",
+        description="The version of the task. It changes when somebody changes the task, and not "
+        "when it fires.",
         response=list(statuses),
     )
 
@@ -373,31 +434,45 @@ def _filter(name: str, text: str, **kind: Any) -> OpenApiParameter:
 
 
 _FILTERS = [
-    _filter("name", "The task of this name."),
-    _filter("tag", "Tasks with this tag; with several, those with all.", many=True),
-    _filter("state", "Tasks in this state.", enum=["active", "paused"]),
-    _filter("task_type", "Tasks of this type.", enum=["periodic", "one_time"]),
-    _filter("created_after", "Made at this moment or later."),
-    _filter("created_before", "Made before this moment."),
-    _filter("next_run_after", "Whose next run is at this moment or later."),
-    _filter("next_run_before", "Whose next run is before this moment."),
+    _filter("name", "Only the task of this name."),
+    _filter(
+        "tag",
+        "Only tasks with this tag; give it several times for tasks with all of them.",
+        many=True,
+    ),
+    _filter("state", "Only tasks in this state.", enum=["active", "paused"]),
+    _filter("task_type", "Only tasks of this type.", enum=["periodic", "one_time"]),
+    _filter("created_after", "Only tasks created at this moment or later."),
+    _filter("created_before", "Only tasks created before this moment."),
+    _filter("next_run_after", "Only tasks whose next run is at this moment or later."),
+    _filter("next_run_before", "Only tasks whose next run is before this moment."),
 ]
 _PAGING = [
     OpenApiParameter(
-        "limit", OpenApiTypes.INT, description="At most 1000, which is the default."
+        "limit",
+        OpenApiTypes.INT,
+        description="How many to return at most: 1000 if absent.",
     ),
-    OpenApiParameter("offset", OpenApiTypes.INT, description="How many to skip."),
     OpenApiParameter(
-        "cursor", description="The next_cursor of the page before; empty is the first."
+        "offset",
+        OpenApiTypes.INT,
+        description="How many to skip. Not with `cursor` and filters.",
+    ),
+    OpenApiParameter(
+        "cursor",
+        description="The `next_cursor` of the page before; empty for the first page.",
     ),
     *_FILTERS,
-    schema.header("Link", 200, 'Where the next ones are, with `rel="next"`, if any.'),
+    schema.NEXT_PAGE,
 ]
 
 list_tasks = schema.operation(
+    product=Product.TASKS,
     operation_id="list_tasks",
-    summary="Get all tasks",
-    description="The caller's own tasks, oldest first, up to 1000 at once.",
+    summary="List tasks",
+    description="Returns your tasks that have not ended, the oldest first, up to 1000 at once. "
+    "Filters narrow the list, and `cursor` pages through one of any length. Administrators "
+    "list those of a user or of the whole tenant with `owner`.",
     parameters=[_OWNER, *_PAGING],
     responses={
         200: schema.answer(TASKS_OUT, {"count": 1, "tasks": [STORED]}, "The tasks."),
@@ -410,8 +485,14 @@ list_tasks = schema.operation(
     },
 )
 create_task = schema.operation(
+    product=Product.TASKS,
     operation_id="create_task",
-    summary="Schedule a task",
+    summary="Create a task",
+    description="Stores an HTTP request that the service sends once, at `run_datetime`, or "
+    "periodically, every `frequency` seconds or by `cron`. The answer has the id of the task. "
+    "A field that is wrong, missing or unknown is refused with 400 and a sentence that names "
+    "it, and a `name` that is taken with 409. Send an `Idempotency-Key` along, and the "
+    "request can be repeated safely when its answer was lost.",
     parameters=[
         schema.header("Location", 201, "The path of the new task."),
         _etag(201),
@@ -440,9 +521,12 @@ create_task = schema.operation(
     },
 )
 create_tasks = schema.operation(
+    product=Product.TASKS,
     operation_id="create_tasks",
-    summary="Schedule up to 10,000 tasks",
-    description="All of them, or none.",
+    summary="Create many tasks",
+    description="Stores up to 10,000 tasks in one transaction: all of them, or none. The ids "
+    "come back in the order of the request. If tasks cannot be stored, the answer is 400, or "
+    "409 when names are taken, and lists each of them by its index.",
     parameters=schema.IDEMPOTENCY,
     request=schema.body(BULK_IN),
     examples=[
@@ -467,11 +551,15 @@ create_tasks = schema.operation(
 )
 
 
-def _read(name: str, summary: str) -> Describe[Any]:
+def _read(
+    name: str, summary: str, description: str, which: OpenApiParameter
+) -> Describe[Any]:
     return schema.operation(
+        product=Product.TASKS,
         operation_id=name,
         summary=summary,
-        parameters=[_etag(200)],
+        description=description,
+        parameters=[which, _etag(200)],
         responses={
             200: schema.answer(TASK_OUT, STORED, "The task."),
             401: schema.error(UNAUTHORIZED),
@@ -481,8 +569,20 @@ def _read(name: str, summary: str) -> Describe[Any]:
     )
 
 
-get_task = _read("get_task", "Get task detail")
-get_named_task = _read("get_task_by_name", "Get a task by its name")
+get_task = _read(
+    "get_task",
+    "Get a task",
+    "Returns a task with its schedule, its request and when it fires next. A task that has "
+    "ended, or of somebody else, is answered with 404.",
+    TASK_ID,
+)
+get_named_task = _read(
+    "get_task_by_name",
+    "Get a task by its name",
+    "Returns the task that has this name now, as reading it by its id does. A name that no "
+    "task of yours has is answered with 404.",
+    _NAME,
+)
 _CHANGE_ERRORS = {
     400: schema.error("start_datetime should be in future"),
     401: schema.error(UNAUTHORIZED),
@@ -493,10 +593,14 @@ _CHANGE_ERRORS = {
     500: schema.error(FAILURE),
 }
 change_task = schema.operation(
+    product=Product.TASKS,
     operation_id="change_task",
-    summary="Change some fields of a task",
-    description="Each field is replaced as a whole; null takes an optional one away.",
-    parameters=[_IF_MATCH, _etag(200)],
+    summary="Change a task",
+    description="Changes the fields that the body has and leaves the others as they are. Each "
+    "field is replaced as a whole, and null takes an optional one away. A new schedule counts "
+    "from its next fire time; a run under way finishes. `If-Match` keeps two clients from "
+    "overwriting each other.",
+    parameters=[TASK_ID, _IF_MATCH, _etag(200)],
     request=schema.body(CHANGE_IN),
     examples=[OpenApiExample("more often", {"frequency": 3600}, request_only=True)],
     responses={
@@ -506,14 +610,20 @@ change_task = schema.operation(
     },
 )
 put_task = schema.operation(
+    product=Product.TASKS,
     operation_id="put_task_by_name",
-    summary="Create the task of a name, or replace it",
+    summary="Create or replace a task by its name",
+    description="Makes the task of this name what the body says: it is created if there is "
+    "none, with 201, and replaced if there is one, with 200, and keeps its id and its history. "
+    "The same body again changes nothing, so it is safe to repeat. A name that a colleague's "
+    "task has is refused with 403.",
     parameters=[
+        _NAME,
         _IF_MATCH,
         OpenApiParameter(
             "If-None-Match",
             location=OpenApiParameter.HEADER,
-            description="`*`: create it, and leave one alone that is there.",
+            description="`*` to create only: if there is a task of this name, the answer is 412.",
         ),
         _etag(200, 201),
         OpenApiParameter(
@@ -532,9 +642,13 @@ put_task = schema.operation(
     },
 )
 run_task = schema.operation(
+    product=Product.TASKS,
     operation_id="run_task",
-    summary="Run a task now, beside its schedule",
-    parameters=schema.IDEMPOTENCY,
+    summary="Run a task now",
+    description="Makes a run of the task at once, beside its schedule: no fire time moves, and "
+    "it works for a paused task. The answer has the id of the run, by which you can follow "
+    "it. A task that may not overlap, and whose earlier run is not over, is refused with 409.",
+    parameters=[TASK_ID, *schema.IDEMPOTENCY],
     request=None,
     responses={
         202: schema.answer(
@@ -553,10 +667,13 @@ run_task = schema.operation(
 )
 
 
-def _change(name: str, summary: str, message: str) -> Describe[Any]:
+def _change(name: str, summary: str, description: str, message: str) -> Describe[Any]:
     return schema.operation(
+        product=Product.TASKS,
         operation_id=name,
         summary=summary,
+        description=description,
+        parameters=[TASK_ID],
         request=None,
         responses={
             200: _done(message),
@@ -568,11 +685,14 @@ def _change(name: str, summary: str, message: str) -> Describe[Any]:
     )
 
 
-def _bulk_change(name: str, summary: str, message: str) -> Describe[Any]:
+def _bulk_change(
+    name: str, summary: str, description: str, message: str
+) -> Describe[Any]:
     return schema.operation(
+        product=Product.TASKS,
         operation_id=name,
         summary=summary,
-        description="All of them, or none.",
+        description=description,
         # That there are no ids is said in the words of its document.
         is_read_first=True,
         request=schema.body(IDS_IN),
@@ -589,11 +709,15 @@ def _bulk_change(name: str, summary: str, message: str) -> Describe[Any]:
     )
 
 
-def _remove(name: str, summary: str) -> Describe[Any]:
+def _remove(
+    name: str, summary: str, description: str, which: OpenApiParameter
+) -> Describe[Any]:
     return schema.operation(
+        product=Product.TASKS,
         operation_id=name,
         summary=summary,
-        parameters=[_IF_MATCH],
+        description=description,
+        parameters=[which, _IF_MATCH],
         request=None,
         responses={
             200: _done("Task has been removed successfully"),
@@ -606,13 +730,45 @@ def _remove(name: str, summary: str) -> Describe[Any]:
     )
 
 
-remove_task = _remove("remove_task", "Remove a task")
-remove_named_task = _remove("remove_task_by_name", "Remove a task by its name")
-pause_task = _change("pause_task", "Pause a task", "Task paused successfully")
-resume_task = _change("resume_task", "Resume a task", "Task resumed successfully")
+remove_task = _remove(
+    "remove_task",
+    "Remove a task",
+    "Removes a task, so that it does not fire any more. A request that is under way finishes. "
+    "Its runs can still be read. A task of somebody else is refused with 403.",
+    TASK_ID,
+)
+remove_named_task = _remove(
+    "remove_task_by_name",
+    "Remove a task by its name",
+    "Removes the task that has this name now, as removing it by its id does. Its name is free "
+    "again afterwards.",
+    _NAME,
+)
+pause_task = _change(
+    "pause_task",
+    "Pause a task",
+    "Keeps a task from firing until it is resumed. Fire times that pass meanwhile are not made "
+    "up for; a one-time task waits. Pausing a paused task changes nothing.",
+    "Task paused successfully",
+)
+resume_task = _change(
+    "resume_task",
+    "Resume a task",
+    "Lets a paused task fire again from its next fire time on. A one-time task whose moment has "
+    "passed runs at once. Resuming a task that is not paused changes nothing.",
+    "Task resumed successfully",
+)
 pause_tasks = _bulk_change(
-    "pause_tasks", "Pause multiple tasks", "Tasks have been successfully paused"
+    "pause_tasks",
+    "Pause many tasks",
+    "Pauses all of the tasks, or none of them: one unknown id is answered with 404, and one of "
+    "somebody else's task with 403. Tasks that are paused already stay so.",
+    "Tasks have been successfully paused",
 )
 resume_tasks = _bulk_change(
-    "resume_tasks", "Resume multiple tasks", "Tasks have been resumed successfully"
+    "resume_tasks",
+    "Resume many tasks",
+    "Resumes all of the tasks, or none of them: one unknown id is answered with 404, and one of "
+    "somebody else's task with 403. Tasks that are not paused stay so.",
+    "Tasks have been resumed successfully",
 )

@@ -77,12 +77,14 @@ def tasks(found: Iterable[Task]) -> Iterator[str]:
             each.name,
             schedule_of(each),
             each.url or f"queue {each.queue}",
+            "paused" if each.paused else "active",
             each.next_run_datetime,
             each.tags,
         )
         for each in found
     ]
-    return table(("id", "name", "schedule", "target", "next run", "tags"), rows)
+    head = ("id", "name", "schedule", "target", "state", "next run", "tags")
+    return table(head, rows)
 
 
 def details(data: dict[str, Any]) -> Iterator[str]:

@@ -1,0 +1,354 @@
+"""Every command of every page, as a reader pastes it, on a running service.
+
+A command that cannot be run here stands in NOT_RUN with the reason; a new one that is
+neither run nor named there fails these tests.
+"""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import pytest
+import requests
+
+from tests.acceptance.pages import PAGES, Block, Differs, Step, blocks_of, compare
+from tests.acceptance.stand import ROOT, Stand, eventually, free_port
+from tests.receiver import Receiver
+
+pytestmark = pytest.mark.timeout(300)
+
+_DOCKER = "there is no Docker here; deployment files have tests of their own"
+_SENTINEL = "fixed ports; test_sentinel.py runs Redis, a replica and Sentinels"
+_PIP = "would change the environment of the tests, which has it already"
+NOT_RUN = {
+    ".venv/bin/python -m pytest -n 0 -s -m slow tests/acceptance/test_outages.py": (
+        "takes minutes; it is a test itself"
+    ),
+    "docker compose exec web python manage.py createsuperuser": _DOCKER,
+    "docker compose exec web python manage.py issue_token --tenant acme --user ann": _DOCKER,
+    "docker compose up --build --detach": _DOCKER,
+    "kill -9 $(cat var/worker.pid)": "test_run.py runs it under `make run`",
+    "pip install ./clients/python": _PIP,
+    "pip install standardwebhooks": _PIP,
+    "printf 'port 26379\\nsentinel monitor mymaster 127.0.0.1 6379 1\\n' > sentinel.conf": (
+        _SENTINEL
+    ),
+    'psql "host=pg2 user=postgres" -c "SELECT pg_promote()"': (
+        "takes a standby; test_promotion.py promotes one"
+    ),
+    "python manage.py probe worker": "test_run.py runs it under `make run`",
+    "redis-cli -p 26379 sentinel get-master-addr-by-name mymaster": _SENTINEL,
+    "redis-cli config get maxmemory-policy": "asks a Redis of the operator's at its port",
+    "redis-server --port 6379 --daemonize yes": _SENTINEL,
+    "redis-server --port 6380 --replicaof 127.0.0.1 6379 --daemonize yes": _SENTINEL,
+    "redis-server sentinel.conf --sentinel --daemonize yes": _SENTINEL,
+    "scheduler listen --port 8001 --secret whsec_… --status 503 --times 2": (
+        "does not end; test_client_command.py runs it"
+    ),
+}
+# Told of in pages as a day that is near; the commands say yesterday.
+WRITTEN = date(2026, 11, 21)
+DAY = re.compile(r"\b2026-11-2\d\b")
+ASSIGNMENTS = re.compile(r"(export )?([A-Z_]+=\S* ?)+")
+RUNNING = re.compile(
+    r"(?:SIGNING_SECRET=\S+ (?P<server>python|node) (?P<file>\S+)|curl|scheduler|make"
+    r"|\.venv/bin/python (?:docs/\w+\.py|manage\.py|-m tests\.chaos))\b"
+)
+MANAGE = re.compile(r"python manage\.py (.*)")
+SHARED_SECRET = "0f4c" + "0" * 44
+# A file of tasks that a plan changes is that of the page, an hour earlier.
+EARLIER = ('"0 7 * * *"', '"0 6 * * *"')
+
+
+def is_run_by_manage_test(command: str) -> bool:
+    """Those that tests/integration/test_docs.py runs, which is quicker."""
+    found = MANAGE.fullmatch(command)
+    return bool(found) and not re.search("…|<", command.replace("sch_…", ""))
+
+
+def commands() -> Iterator[tuple[Path, str]]:
+    for page in PAGES:
+        for block in blocks_of(page):
+            yield from ((page, step.command) for step in block.steps)
+
+
+def is_run_here(command: str) -> bool:
+    if command in NOT_RUN or is_run_by_manage_test(command):
+        return False
+    patterns = (ASSIGNMENTS, RUNNING, MANAGE)
+    return any(pattern.match(command) for pattern in patterns)
+
+
+class Reader:
+    """Somebody who reads a page beside a running service, and does what it says."""
+
+    def __init__(self, stand: Stand, token: str, target: Receiver, home: Path) -> None:
+        self.stand, self.target, self.home = stand, target, home
+        self.api = requests.Session()
+        self.api.headers["Authorization"] = f"Bearer {token}"
+        self.ids: dict[str, str] = {}
+        self.port = free_port()
+        self.servers: list[subprocess.Popen[bytes]] = []
+        (home / ".curlrc").write_text(f'dump-header = "{home}/headers"\n')
+        (home / "bin").mkdir()
+        (home / "bin" / "scheduler").write_text(
+            f'#!/bin/sh\nexec {sys.executable} -m scheduler_client "$@"\n'
+        )
+        (home / "bin" / "scheduler").chmod(0o755)
+        self.environment = stand.environment | {
+            "API": stand.url,
+            "TOKEN": token,
+            "CURL_HOME": str(home),
+            "PATH": f"{home}/bin:{stand.environment['PATH']}",
+            "PYTHONPATH": f"{ROOT / 'clients' / 'python' / 'src'}:{ROOT}",
+        }
+        self.own = {
+            "sch_…": token,
+            "0f4c…": SHARED_SECRET,
+            "whsec_…": stand.manage("signing_secret", "demo"),
+        }
+
+    def close(self) -> None:
+        self.api.close()
+        while self.servers:
+            server = self.servers.pop()
+            server.kill()
+            server.wait()
+
+    def read(self, page: Path) -> None:
+        for block in blocks_of(page):
+            steps = [step for step in block.steps if is_run_here(step.command)]
+            if steps:
+                self._prepare(block)
+            for step in steps:
+                self._take(step, block)
+
+    # What a page presumes.
+
+    def _prepare(self, block: Block) -> None:
+        """What the block speaks of as being there, made anew for it."""
+        text = "\n".join(step.command for step in block.steps)
+        for name, make in {
+            "ID": self._periodic,
+            "RUN": self._failed_run,
+            "RUN_URL": self._open_run,
+        }.items():
+            if re.search(rf"\${name}\b", text) and f"{name}=" not in text:
+                self.environment[name] = make()
+        if "token.txt" in text:
+            token = self.stand.manage("issue_token", "--tenant", "demo", "--user", "x")
+            (self.home / "token.txt").write_text(token)
+        if "tasks.yaml" in text:
+            self._declare_earlier(block.before["yaml"])
+
+    def _periodic(self) -> str:
+        return self._create(
+            task_type="periodic", frequency=3600, end_datetime=None, url=self.target.url
+        )
+
+    def _create(self, **task: object) -> str:
+        answer = self.api.post(f"{self.stand.url}/tasks/", json=task, timeout=20)
+        assert answer.status_code == 201, answer.text
+        return str(answer.json()["id"])
+
+    def _soon(self, path: str, **more: object) -> str:
+        at = datetime.now(UTC) + timedelta(seconds=1)
+        url = self.target.url + path
+        return self._create(
+            task_type="one_time", run_datetime=at.isoformat(), url=url, **more
+        )
+
+    def _failed_run(self) -> str:
+        self.target.answer("/fails", status=500)
+        task = self._soon("/fails")
+        runs = f"{self.stand.url}/tasks/{task}/runs/?state=failed"
+        found = eventually(lambda: self.api.get(runs, timeout=20).json()["runs"])
+        return str(found[0]["id"])
+
+    def _open_run(self) -> str:
+        path = f"/works/{len(self.target.requests)}"
+        self.target.answer(path, status=202)
+        self._soon(path, long_work={"deadline": 900})
+        [request] = eventually(
+            lambda: [each for each in self.target.requests if each.path == path]
+        )
+        self.environment["RUN_TOKEN"] = request.headers["x-scheduler-run-token"]
+        return f"{self.stand.url}/runs/{request.headers['webhook-id']}"
+
+    def _declare_earlier(self, text: str) -> None:
+        environment = self.environment | {"REPORTS_KEY": "s3cret"}
+        for name, written in (("tasks", text), ("earlier", text.replace(*EARLIER))):
+            (self.home / f"{name}.yaml").write_text(written)
+        subprocess.run(
+            ["scheduler", "apply", "-f", "earlier.yaml", "--yes"],
+            env=environment,
+            cwd=self.home,
+            check=True,
+            capture_output=True,
+        )
+
+    # What a page says to do.
+
+    def _take(self, step: Step, block: Block) -> None:
+        command = self._as_here(step.command)
+        if ASSIGNMENTS.fullmatch(command):
+            self._assign(command)
+        elif (found := RUNNING.match(command)) and found["server"]:
+            self._serve(found["server"], found["file"], block)
+        else:
+            self._run(command, step.shown)
+
+    def _as_here(self, command: str) -> str:
+        """The command with the addresses, ids, secrets and days of this service."""
+        port = self.stand.port
+        for written, here in {
+            **self.ids,
+            **self.own,
+            "127.0.0.1:8000": f"127.0.0.1:{port}",
+            "127.0.0.1:8410": f"127.0.0.1:{port}",
+            "http://127.0.0.1:8001": self.target.url,
+            "http://127.0.0.1:8411": self.target.url,
+            "127.0.0.1:9000": f"127.0.0.1:{self.port}",
+        }.items():
+            command = command.replace(written, here)
+        yesterday = datetime.now(UTC).date() - timedelta(days=1)
+
+        def near(found: re.Match[str]) -> str:
+            return str(date.fromisoformat(found[0]) - WRITTEN + yesterday)
+
+        return DAY.sub(near, command)
+
+    def _assign(self, command: str) -> None:
+        for each in shlex.split(command.removeprefix("export ")):
+            name, _, value = each.partition("=")
+            if "…" in value:
+                self.environment.setdefault(name, "s3cret")
+            else:
+                self.environment[name] = value
+
+    def _serve(self, program: str, file: str, block: Block) -> None:
+        """A receiver of the page, which takes the place of the one before it."""
+        path = sys.executable if program == "python" else shutil.which(program)
+        if path is None:
+            return
+        self.port = free_port()
+        language = {"python": "python", "node": "javascript"}[program]
+        written = self.home / file
+        written.write_text(block.after[language].replace("9000", str(self.port)))
+        secret = {"SIGNING_SECRET": self.own["whsec_…"]}
+        self.servers.append(
+            subprocess.Popen([path, written], env=self.environment | secret)
+        )
+        unsigned = f"http://127.0.0.1:{self.port}/"
+
+        def refuses() -> bool:
+            try:
+                return requests.post(unsigned, data="{}", timeout=5).status_code == 401
+            except requests.ConnectionError:
+                return False
+
+        eventually(refuses)
+
+    def _run(self, command: str, shown: str) -> None:
+        """Run it; again and again until it shows what the page shows, if it only looks."""
+        if command.startswith("make ") or not shown:
+            self._output_of(re.sub(r"^make ", "make -n ", command), shown)
+        elif re.match(r"curl (?!.* -[dX] )", command):
+            [ids] = eventually(lambda: self._compared(command, shown), timeout=20)
+            self.ids |= ids
+        else:
+            self.ids |= compare(shown, self._output_of(command, shown))
+
+    def _compared(self, command: str, shown: str) -> list[dict[str, str]]:
+        output = self._output_of(command, shown)
+        try:
+            return [compare(shown, output)]
+        except Differs:
+            return []
+
+    def _output_of(self, command: str, shown: str) -> str:
+        headers = self.home / "headers"
+        headers.unlink(missing_ok=True)
+        done = self._shell(command)
+        assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+        if headers.exists() and not shown:
+            status = re.findall(r"^HTTP/\S+ (\d+)", headers.read_text(), re.MULTILINE)
+            assert status[-1] < "400", f"{command}\n{done.stdout}"
+        return done.stdout
+
+    def _shell(self, command: str) -> subprocess.CompletedProcess[str]:
+        """At a terminal, where somebody says yes."""
+        command = re.sub(r"^(\.venv/bin/)?python ", f"{sys.executable} ", command)
+        command = re.sub(r" (manage|docs/\w+)\.py\b", rf" {ROOT}/\1.py", command)
+        asking, terminal = pty.openpty()
+        os.write(asking, b"yes\n")
+        try:
+            return subprocess.run(
+                ["/bin/bash", "-c", command],
+                env=self.environment,
+                cwd=ROOT if command.startswith("make ") else self.home,
+                stdin=terminal,
+                capture_output=True,
+                text=True,
+                timeout=120,
+            )
+        finally:
+            os.close(asking)
+            os.close(terminal)
+
+
+@pytest.fixture(scope="module")
+def token(stand: Stand) -> str:
+    """Of an administrator of the tenant that pages name, who has changed a role."""
+    for part in ("worker", "beat"):
+        stand.run(part)
+    stand.manage("issue_token", "--tenant", "demo", "--user", "demo")
+    stand.manage("set_role", "demo", "admin", "--tenant", "demo")
+    token = stand.manage("issue_token", "--tenant", "demo", "--user", "demo")
+    eventually(stand.is_ready)
+    return token
+
+
+@pytest.fixture
+def reader(
+    stand: Stand, token: str, target: Receiver, tmp_path: Path
+) -> Iterator[Reader]:
+    stand.query("DELETE FROM tasks_api_message RETURNING 1")
+    reader = Reader(stand, token, target, tmp_path)
+    yield reader
+    reader.close()
+
+
+def has(which: Callable[[str], bool]) -> list[Path]:
+    return sorted({page for page, command in commands() if which(command)})
+
+
+@pytest.mark.parametrize(
+    "page", has(is_run_here), ids=lambda page: str(page.relative_to(ROOT))
+)
+def test_the_commands_of_a_page_do_what_it_shows(reader: Reader, page: Path) -> None:
+    reader.read(page)
+
+
+def test_every_command_is_run_or_has_a_reason() -> None:
+    neither = [
+        f"{page.name}: {command}"
+        for page, command in commands()
+        if not (is_run_here(command) or is_run_by_manage_test(command))
+        and command not in NOT_RUN
+    ]
+
+    assert neither == []
+
+
+def test_every_reason_is_for_a_command_that_is_there() -> None:
+    assert NOT_RUN.keys() <= {command for _, command in commands()}
