@@ -5,10 +5,12 @@ from __future__ import annotations
 import random
 import shutil
 import signal
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import psutil
 import redis
 
 from tests.chaos.acts import (
@@ -27,6 +29,8 @@ from tests.chaos.poison import MESSAGES, fire_message
 from tests.chaos.site import BEATS, PARTS, QUEUE, SERVERS, WORKERS, Site
 
 HOUR = 3600.0
+# When a part is surely at work, in seconds after its start.
+GROWN = 12.0
 # How long name servers take that are slow, in seconds.
 SLOW = 2.5
 
@@ -124,11 +128,21 @@ def cut_postgres(site: Site, victims: tuple[str, ...], seconds: float) -> Steps:
 
 
 def starve(site: Site, victims: tuple[str, ...], seconds: float) -> Steps:
+    # One that starts and lacks files may say so, and end.
+    while not all(_is_grown(site, name) for name in victims):
+        yield LOOK
     for name in victims:
         site.starve(name)
+        site.struck[victims] = time.time()
     yield seconds
     for name in victims:
         site.feed(name)
+
+
+def _is_grown(site: Site, name: str) -> bool:
+    with suppress(psutil.NoSuchProcess):
+        return time.time() - site.family(name)[0].create_time() > GROWN
+    return False
 
 
 def deafen(site: Site, victims: tuple[str, ...], seconds: float) -> Steps:
