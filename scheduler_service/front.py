@@ -22,6 +22,8 @@ Scope = MutableMapping[str, Any]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 # After a larger body it is worth while to free memory at once.
 LITTLE = 64 * 1024
+# Seconds after the last large one in which what it has left comes out of use.
+QUIET = 1.0
 
 
 class Answer(NamedTuple):
@@ -51,6 +53,7 @@ class Front:
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="web")
         self._most = most
         self._refuse = refuse
+        self._trimming: asyncio.TimerHandle | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         environ = environ_of(scope)
@@ -69,16 +72,31 @@ class Front:
         announced = 0 if in_chunks else _number(environ.get("CONTENT_LENGTH", ""))
         if not announced and not in_chunks:
             return await self._respond(environ, BytesIO())
+        try:
+            return await self._answer_body(environ, receive, announced)
+        finally:
+            if in_chunks or announced > self._bodies.small:
+                self._trim_soon()
+
+    async def _answer_body(
+        self, environ: WSGIEnvironment, receive: Receive, announced: int
+    ) -> Answer:
         most = partial(self._in_thread, self._most, environ)
         async with self._bodies.read(receive, announced=announced, most=most) as body:
-            if in_chunks:
-                environ["CONTENT_LENGTH"] = str(body.size)
+            environ["CONTENT_LENGTH"] = str(body.size)
             answer = await self._respond(environ, body.rewound())
         if body.size > LITTLE:
             body.content.close()
             large = body.size > self._bodies.small
             await self._in_thread(memory.trim if large else memory.forget)
         return answer
+
+    def _trim_soon(self) -> None:
+        """Give memory back once more when nothing of large bodies is in use any more."""
+        if self._trimming is not None:
+            self._trimming.cancel()
+        loop = asyncio.get_running_loop()
+        self._trimming = loop.call_later(QUIET, self._threads.submit, memory.trim)
 
     async def _respond(self, environ: WSGIEnvironment, content: BytesIO) -> Answer:
         environ["wsgi.input"] = content

@@ -125,10 +125,11 @@ class Stand:
 
     def web_processes(self) -> list[psutil.Process]:
         """Those that answer, of the web that was started last."""
+        command = read_procfile(self.root / "Procfile")["web"]
         found = [
             psutil.Process(process.pid)
             for process in self._running
-            if self._commands["web"] in " ".join(process.args)  # type: ignore[arg-type]
+            if command in " ".join(process.args)  # type: ignore[arg-type]
         ]
         return found[-1].children()
 
