@@ -19,6 +19,9 @@ logger = logging.getLogger(__name__)
 
 # However long nobody has taken a run, it is rung for as often as this.
 LONGEST_SILENCE = timedelta(minutes=1)
+# A worker that waits for a place says so, and may be cut off before it says that it has
+# begun. So the attempt is written down, and speaks not against the run.
+UNSEEN = "The worker was lost, and had not said that it had begun."
 
 
 def wake_due(
@@ -45,6 +48,7 @@ def wake_due(
                 "leases_until": leases_until,
                 "most_lost": MOST_LOST,
                 "unsent": UNSENT,
+                "unseen": UNSEEN,
                 "soonest": RING_AGAIN.total_seconds(),
                 "latest": LONGEST_SILENCE.total_seconds(),
             },
@@ -71,8 +75,8 @@ _SINCE = "AND run.wake_at >= %(since)s::timestamptz"
 _WAKE = f"""
     WITH waiting AS (
         SELECT run.id, run.state AS was, run.attempt_count, run.started_at,
-            run.state = 'running' AND run.reason <> %(unsent)s AS is_lost,
-            (run.state = 'running' AND run.reason = %(unsent)s)::int AS unsent,
+            run.state = 'running' AS is_lost,
+            run.state = 'running' AND run.reason = %(unsent)s AS is_unseen,
             CASE
                 WHEN task.ended_at IS NOT NULL AND task.end_reason <> 'over'
                     AND (NOT run.by_hand OR task.end_reason = 'removed') THEN 'removed'
@@ -85,7 +89,11 @@ _WAKE = f"""
                     AND task.replaced_at > run.started_at
                     THEN 'replaced'
                 WHEN run.state = 'running' AND run.reason <> %(unsent)s
-                    AND run.lost_count + 1 >= %(most_lost)s THEN 'poison'
+                    AND run.lost_count + 1 >= %(most_lost)s
+                    AND run.lost_count + 1 - (
+                        SELECT count(*) FROM tasks_api_attempt attempt
+                        WHERE attempt.run_id = run.id AND attempt.error = %(unseen)s
+                    ) >= %(most_lost)s THEN 'poison'
                 WHEN run.is_next THEN 'held'
                 ELSE 'ready'
             END AS fate, task.overlap = 'queue_one' AS is_in_line,
@@ -104,7 +112,8 @@ _WAKE = f"""
         INSERT INTO tasks_api_attempt (run_id, number, started_at, duration_ms, error,
             answer)
         SELECT id, attempt_count, started_at,
-            extract(epoch FROM now() - started_at) * 1000, 'The worker was lost.', ''
+            extract(epoch FROM now() - started_at) * 1000,
+            CASE WHEN is_unseen THEN %(unseen)s ELSE 'The worker was lost.' END, ''
         FROM waiting WHERE is_lost
         ON CONFLICT (run_id, number) DO NOTHING
     )
@@ -121,7 +130,6 @@ _WAKE = f"""
             ELSE CASE WHEN waiting.was = 'pending' THEN run.reason ELSE '' END END,
         lease = NULL,
         lost_count = run.lost_count + waiting.is_lost::int,
-        attempt_count = run.attempt_count - waiting.unsent,
         wake_at = CASE WHEN waiting.fate IN ('ready', 'held') THEN
             now() + least(
                 greatest(CASE WHEN waiting.was = 'pending'

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from uuid import uuid4
 
 import pytest
 from django.conf import LazySettings
@@ -12,7 +13,7 @@ from accounts.models import User
 from tasks_api import services, waking
 from tasks_api.delivery import leases, retry
 from tasks_api.delivery.engine import Engine
-from tasks_api.models import Run, Task
+from tasks_api.models import Attempt, Run, Task
 from tasks_api.schedules import Once
 from tasks_api.specs import Surface, TaskSpec
 from tests.acceptance.stand import eventually
@@ -74,7 +75,7 @@ def one_at_a_time(settings: LazySettings) -> None:
     settings.SCHEDULER_MAX_PER_HOST = 1
 
 
-def test_what_a_worker_has_not_begun_is_not_lost_with_it(
+def test_what_a_worker_has_not_begun_is_not_lost_too_often_with_it(
     user: User, receiver, one_at_a_time: None, engine: Engine
 ) -> None:
     receiver.answer("/slow", delay=5.0)
@@ -97,9 +98,19 @@ def test_what_a_worker_has_not_begun_is_not_lost_with_it(
     others = Run.objects.exclude(pk=begun.pk)
     assert begun.reason == "Its worker was lost too often."
     assert {(r.state, r.reason, r.attempt_count, r.lost_count) for r in others} == {
-        ("pending", "", retry.MOST_LOST - 1, retry.MOST_LOST - 1)
+        ("pending", "", retry.MOST_LOST, retry.MOST_LOST)
     }
-    assert not any(run.attempts.exists() for run in others)
+    attempts = Attempt.objects.filter(run__in=others)
+    assert {attempt.error for attempt in attempts} == {waking.UNSEEN}
+    # The next loss is the first that speaks against them.
+    Run.objects.filter(pk__in=others).update(
+        state="running",
+        lease=uuid4(),
+        wake_at=timezone.now(),
+        attempt_count=retry.MOST_LOST + 1,
+    )
+    waking.wake_due()
+    assert {run.state for run in others.all()} == {"failed"}
 
 
 def test_what_was_waiting_and_has_begun_counts_as_begun(
