@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from functools import lru_cache
+from typing import Any, Protocol, Self, TypeVar
 
 from django.db import InterfaceError, OperationalError, connection
 from django.db.backends.postgresql.base import ServerBindingCursor
@@ -12,6 +13,18 @@ from django.db.backends.utils import CursorWrapper
 
 # A plan for any number of rows is made for a hundred.
 MANY = 1000
+
+
+class Row(Protocol):
+    """A NamedTuple whose fields are called as the columns of a statement."""
+
+    _fields: tuple[str, ...]
+
+    @classmethod
+    def _make(cls, values: Any, /) -> Self: ...
+
+
+AnyRow = TypeVar("AnyRow", bound=Row)
 
 
 @contextmanager
@@ -62,3 +75,25 @@ def _first(statement: str, values: Mapping[str, Any]) -> tuple[Any, ...] | None:
         cursor.execute(statement, values)
         row: tuple[Any, ...] | None = cursor.fetchone()
     return row
+
+
+@lru_cache(maxsize=100)
+def with_limit(statement: str, limit: int) -> str:
+    """The statement with its `{limit}` in the text, so that it is planned for that many."""
+    return statement.replace("{limit}", f"{limit:d}")
+
+
+def fetch_all(cursor: CursorWrapper, row: type[AnyRow]) -> list[AnyRow]:
+    """The rows of the last statement. Its columns must be called as the fields are.
+
+    Names are compared once, so that a row costs what a tuple does. Raises TypeError.
+    """
+    check_columns(cursor, row._fields)
+    return [row._make(values) for values in cursor.fetchall()]
+
+
+def check_columns(cursor: CursorWrapper, names: tuple[str, ...]) -> None:
+    """Raises TypeError when the last statement's columns are not called so, in order."""
+    found = tuple(column.name for column in cursor.description)
+    if found != names:
+        raise TypeError(f"A statement returned the columns {found} instead of {names}.")
