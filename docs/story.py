@@ -15,7 +15,7 @@ import time
 from datetime import UTC, datetime
 from typing import Any
 
-from scheduler_client import Client, Run, listen, show
+from scheduler_client import Client, Run, formatting, receiver
 
 PATIENCE = 30.0  # seconds until what has not happened counts as lost
 NAME = "story/nightly"
@@ -34,18 +34,18 @@ class Target:
     """What the task calls: a receiver that verifies, prints, and answers as it is told."""
 
     def __init__(self, secret: str | None) -> None:
-        self.manner = listen.Manner([secret] if secret else [])
+        self.manner = receiver.Manner([secret] if secret else [])
         self._arrived: queue.Queue[dict[str, Any]] = queue.Queue()
         addresses: queue.Queue[str] = queue.Queue()
         threading.Thread(
-            target=listen.serve,
+            target=receiver.serve,
             args=("127.0.0.1", 0, self.manner, self._take, addresses.put),
             daemon=True,
         ).start()
         self.url = addresses.get(timeout=PATIENCE)
 
     def _take(self, told: dict[str, Any]) -> None:
-        print(f"    target: {listen.as_line(told)}")
+        print(f"    target: {receiver.as_line(told)}")
         self._arrived.put(told)
 
     def wait(self) -> None:
@@ -71,7 +71,7 @@ def ended(client: Client, run_id: str) -> Run:
     while time.monotonic() < deadline:
         run = client.run_detail(run_id)
         if run.finished_at:
-            print("\n".join(show.run(run)))
+            print("\n".join(formatting.run(run)))
             return run
         time.sleep(0.2)
     sys.exit(f"The run {run_id} did not end.")
@@ -85,7 +85,7 @@ def tell(client: Client, target: Target) -> None:
     for month, day in ((3, 27), (10, 30)):
         eve = datetime(2027, month, day, 12, tzinfo=UTC)
         found = client.preview(task, since=eve, n=3)
-        print("\n".join(show.fire_times(found)))
+        print("\n".join(formatting.fire_times(found)))
         marks = [each.dst for each in found.fire_times]
         expected = ["moved"] if month == 3 else ["doubled", "doubled"]
         expect(marks[: len(expected)] == expected, f"{expected}, not {marks}")
@@ -93,7 +93,7 @@ def tell(client: Client, target: Target) -> None:
     chapter("It is created, under a name; saying it again changes nothing")
     made = client.by_name.put(NAME, task)
     expect(client.by_name.put(NAME, task) == made, "the same task")
-    print("\n".join(show.tasks([made])))
+    print("\n".join(formatting.tasks([made])))
 
     chapter("It runs, because somebody asks for it")
     run_id = client.run(made)
@@ -119,7 +119,7 @@ def tell(client: Client, target: Target) -> None:
     chapter("It is declared anew, every other second: first the plan, then the deed")
     wanted = [{**task, "name": NAME, "cron": "*/2 * * * * *", "dst": None}]
     plan = client.plan("story", wanted)
-    print("\n".join(show.plan(plan)))
+    print("\n".join(formatting.plan(plan)))
     expect(plan.steps[0].action == "change", "a change")
     client.apply("story", wanted, plan=plan)
     expect(not client.plan("story", wanted).has_changes, "nothing more to do")
@@ -129,9 +129,9 @@ def tell(client: Client, target: Target) -> None:
 
     chapter("The account: what was planned, and what became of it")
     account = client.account(made.id, since=began)
-    print("\n".join(show.account(account)))
+    print("\n".join(formatting.account(account)))
     print()
-    print("\n".join(show.runs(client.runs(made.id))))
+    print("\n".join(formatting.runs(client.runs(made.id))))
     expect(account.planned >= 3, "three fire times or more")
     expect(account.manual == 3, "two runs by hand and a redrive")
     expect(account.balance == 0 and not account.differences, "a sum of zero")

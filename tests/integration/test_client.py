@@ -30,7 +30,7 @@ from accounts.models import Role, User
 from tasks_api.delivery.signing import signature
 from tasks_api.models import Task
 from tests.conftest import ClientFor, MakeTask
-from tests.integration.client_stand import Door
+from tests.integration.lossy_proxy import Door
 from tests.integration.tasks_surface import ONE_TIME, PERIODIC
 from tests.integration.test_long_work import begin, run_of
 from tests.integration.test_long_work import make as make_long_work

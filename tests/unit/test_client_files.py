@@ -6,7 +6,7 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from scheduler_client import files
+from scheduler_client import task_files
 
 
 @pytest.fixture
@@ -38,13 +38,13 @@ def test_a_file_that_is_not_clear_is_refused(
 ) -> None:
     file.write_text(text)
 
-    with pytest.raises(files.FileError, match=complaint):
-        files.load(file, {})
+    with pytest.raises(task_files.FileError, match=complaint):
+        task_files.load(file, {})
 
 
 def test_a_file_that_is_not_there(file: Path) -> None:
-    with pytest.raises(files.FileError, match="No such file"):
-        files.load(file, {})
+    with pytest.raises(task_files.FileError, match="No such file"):
+        task_files.load(file, {})
 
 
 def test_defaults_variables_and_dates(file: Path) -> None:
@@ -56,7 +56,7 @@ def test_defaults_variables_and_dates(file: Path) -> None:
         "- {name: b, timezone: , run_datetime: 2090-12-05 08:00:00}\n"
     )
 
-    tag, (first, second) = files.load(file, {"KEY": "s3cret"})
+    tag, (first, second) = task_files.load(file, {"KEY": "s3cret"})
 
     assert tag == "x"
     assert first["timezone"] == "Europe/Berlin"
@@ -89,7 +89,7 @@ def test_defaults_variables_and_dates(file: Path) -> None:
 def test_values_are_those_of_yaml_1_2(file: Path, text: str, value: object) -> None:
     file.write_text(f"value: {text}")
 
-    read = files.parse(file)["value"]
+    read = task_files.parse(file)["value"]
 
     assert (repr(read), type(read)) == (repr(value), type(value))
 
@@ -97,4 +97,4 @@ def test_values_are_those_of_yaml_1_2(file: Path, text: str, value: object) -> N
 def test_tabs_are_white_space_in_json(file: Path) -> None:
     file.write_text('{\n\t"tag": "x",\n\t"tasks": []\n}')
 
-    assert files.load(file, {}) == ("x", [])
+    assert task_files.load(file, {}) == ("x", [])

@@ -16,6 +16,7 @@ from scheduler_client.errors import (
     Unauthorized,
     Unreachable,
 )
+from scheduler_client.long_work import Work
 from scheduler_client.models import (
     Account,
     Attempt,
@@ -37,7 +38,6 @@ from scheduler_client.models import (
     User,
 )
 from scheduler_client.webhooks import Delivery, verify
-from scheduler_client.work import Work
 
 __all__ = [
     "Account",

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any, TypeVar
 from uuid import uuid4
 
-from scheduler_client import wire, work
+from scheduler_client import long_work, wire
 from scheduler_client.by_name import ByName
 from scheduler_client.connection import Answer, Connected, Connection
 from scheduler_client.models import (
@@ -281,7 +281,7 @@ class Client(Connected):
         `answer`, any JSON value, is kept in the place of what its request was answered.
         Raises Conflict where the run ended otherwise, or its deadline has passed.
         """
-        return work.complete(self._connection, _run(run_id), answer)
+        return long_work.complete(self._connection, _run(run_id), answer)
 
     def fail(self, run_id: str, reason: str = "", *, retry: bool = True) -> str:
         """End the attempt of long work as failed; the state of its run.
@@ -289,7 +289,7 @@ class Client(Connected):
         That is `retrying` where the task asks for retries and `retry` allows it.
         """
         # Said twice by a user, it could mean the attempt after it.
-        return work.fail(
+        return long_work.fail(
             self._connection, _run(run_id), reason, retry, repeatable=False
         )
 
@@ -298,7 +298,7 @@ class Client(Connected):
 
         None while the request that began it has not been answered.
         """
-        return work.heartbeat(self._connection, _run(run_id))
+        return long_work.heartbeat(self._connection, _run(run_id))
 
     # Access.
 

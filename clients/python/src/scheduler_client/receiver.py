@@ -12,7 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from scheduler_client.errors import BadSignature
-from scheduler_client.show import printable
+from scheduler_client.formatting import printable
 from scheduler_client.webhooks import verify
 
 LARGEST_BODY = 32 * 1024 * 1024

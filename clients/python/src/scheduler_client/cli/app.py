@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from scheduler_client import access_commands, documents, files, listen, show
-from scheduler_client.client import Client
-from scheduler_client.commands import (
+from scheduler_client import documents, formatting, receiver, task_files
+from scheduler_client.cli import access_commands
+from scheduler_client.cli.output import (
     Add,
     Options,
     add_limit,
@@ -24,6 +24,7 @@ from scheduler_client.commands import (
     some,
     tell,
 )
+from scheduler_client.client import Client
 from scheduler_client.errors import ApiError, SchedulerError, Unreachable
 from scheduler_client.models import Plan
 from scheduler_client.webhooks import key_of
@@ -64,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Unreachable as error:
         _complain(str(error))
         return UNREACHABLE
-    except (UsageError, files.FileError, SchedulerError, ValueError) as error:
+    except (UsageError, task_files.FileError, SchedulerError, ValueError) as error:
         _complain(str(error))
         return USAGE
     except BrokenPipeError:
@@ -76,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _complain(text: str) -> None:
-    print(f"scheduler: {show.printable(text, 2000)}", file=sys.stderr)
+    print(f"scheduler: {formatting.printable(text, 2000)}", file=sys.stderr)
 
 
 # Tasks.
@@ -92,35 +93,37 @@ def _list(client: Client, options: Options) -> int:
         page=page_of(options),
     )
     tasks = some(options, found)
-    tell(options, [each.raw for each in tasks], show.tasks(tasks))
+    tell(options, [each.raw for each in tasks], formatting.tasks(tasks))
     return 0
 
 
 def _show(client: Client, options: Options) -> int:
     task = client.get(_id_of(client, options.task))
-    tell(options, task.raw, show.details({**task.raw, "etag": task.etag}))
+    tell(options, task.raw, formatting.details({**task.raw, "etag": task.etag}))
     return 0
 
 
 def _create(client: Client, options: Options) -> int:
     said = _fields(options)
     if isinstance(said, list):
-        ids = client.create_many([files.typed(each) for each in said], key=options.key)
+        ids = client.create_many(
+            [task_files.typed(each) for each in said], key=options.key
+        )
         tell(options, {"ids": ids}, ids)
         return 0
-    created = client.create(files.typed(said), key=options.key)
+    created = client.create(task_files.typed(said), key=options.key)
     return done(options, {"id": created.id, "etag": created.etag}, created.id)
 
 
 def _put(client: Client, options: Options) -> int:
-    task = client.by_name.put(options.name, files.typed(_object(options)))
+    task = client.by_name.put(options.name, task_files.typed(_object(options)))
     return done(options, task.raw, task.id)
 
 
 def _change(client: Client, options: Options) -> int:
     task_id = _id_of(client, options.task)
     task = client.change(task_id, _object(options), if_match=options.if_match)
-    tell(options, task.raw, show.details({**task.raw, "etag": task.etag}))
+    tell(options, task.raw, formatting.details({**task.raw, "etag": task.etag}))
     return 0
 
 
@@ -147,17 +150,17 @@ def _run(client: Client, options: Options) -> int:
 
 def _next(client: Client, options: Options) -> int:
     found = client.next(_id_of(client, options.task), options.n)
-    tell(options, found.raw, show.fire_times(found))
+    tell(options, found.raw, formatting.fire_times(found))
     return 0
 
 
 def _preview(client: Client, options: Options) -> int:
     # Where it goes does not matter to when it goes.
-    task = {"url": "https://example.com/", **files.typed(_object(options))}
+    task = {"url": "https://example.com/", **task_files.typed(_object(options))}
     if task.get("queue"):
         del task["url"]
     found = client.preview(task, n=options.n, since=options.since)
-    tell(options, found.raw, show.fire_times(found))
+    tell(options, found.raw, formatting.fire_times(found))
     return 0
 
 
@@ -181,7 +184,7 @@ def _fields(options: Options) -> dict[str, Any] | list[dict[str, Any]]:
     """What a file says, with --data and the options of fields in its place."""
     said: Any = {}
     if options.file:
-        said = files.parse(_path(options.file))
+        said = task_files.parse(_path(options.file))
     if isinstance(said, list):
         return said
     if options.data:
@@ -232,20 +235,20 @@ def _runs(client: Client, options: Options) -> int:
         page=page_of(options),
     )
     runs = some(options, found)
-    tell(options, [each.raw for each in runs], show.runs(runs))
+    tell(options, [each.raw for each in runs], formatting.runs(runs))
     return 0
 
 
 def _show_run(client: Client, options: Options) -> int:
     run = client.run_detail(options.run)
-    tell(options, run.raw, show.run(run))
+    tell(options, run.raw, formatting.run(run))
     return 0
 
 
 def _account(client: Client, options: Options) -> int:
     task = _id_of(client, options.task)
     found = client.account(task, since=options.since, until=options.until)
-    tell(options, found.raw, show.account(found))
+    tell(options, found.raw, formatting.account(found))
     return FOUND if found.balance else 0
 
 
@@ -286,42 +289,42 @@ def _fail(client: Client, options: Options) -> int:
 def _heartbeat(client: Client, options: Options) -> int:
     deadline = client.heartbeat(options.run)
     data = {"run_id": options.run, "deadline": deadline and deadline.isoformat()}
-    return done(options, data, show.text(deadline))
+    return done(options, data, formatting.text(deadline))
 
 
 # Plans.
 
 
 def _plan(client: Client, options: Options) -> int:
-    declared = files.load(_path(options.file), os.environ)
+    declared = task_files.load(_path(options.file), os.environ)
     plan = client.plan(declared.tag, declared.tasks)
     tell(options, plan.raw, _planned(plan))
     return FOUND if options.check and plan.has_changes else 0
 
 
 def _planned(plan: Plan) -> Iterator[str]:
-    yield from show.plan(plan)
+    yield from formatting.plan(plan)
     if plan.has_changes:
         yield f"To do just this: scheduler apply -f … --plan {plan.plan}"
 
 
 def _apply(client: Client, options: Options) -> int:
-    declared = files.load(_path(options.file), os.environ)
+    declared = task_files.load(_path(options.file), os.environ)
     expected = options.plan
     if expected is None:
         plan = client.plan(declared.tag, declared.tasks)
         if not plan.has_changes:
-            tell(options, plan.raw, show.plan(plan))
+            tell(options, plan.raw, formatting.plan(plan))
             return 0
         if not options.yes:
             if options.json or not sys.stdin.isatty():
                 raise UsageError("Nobody can be asked: say --yes, or --plan")
-            say(show.plan(plan))
+            say(formatting.plan(plan))
             if input("Do this? [y/N] ").strip().lower() not in ("y", "yes"):
                 return REFUSED
         expected = plan.plan
     applied = client.apply(declared.tag, declared.tasks, plan=expected)
-    tell(options, applied.raw, show.plan(applied))
+    tell(options, applied.raw, formatting.plan(applied))
     return 0
 
 
@@ -332,10 +335,10 @@ def _listen(options: Options) -> None:
     secrets = options.secret or os.environ.get("SCHEDULER_SECRET", "").split()
     for secret in secrets:
         key_of(secret)
-    manner = listen.Manner(
+    manner = receiver.Manner(
         secrets, options.status, options.delay, options.times, options.count
     )
-    write = listen.as_json if options.json else listen.as_line
+    write = receiver.as_json if options.json else receiver.as_line
 
     def heard(told: dict[str, Any]) -> None:
         print(write(told), flush=True)
@@ -345,7 +348,7 @@ def _listen(options: Options) -> None:
         print(f"Listening at {url}{unchecked}", file=sys.stderr, flush=True)
 
     try:
-        listen.serve(options.host, options.port, manner, heard, ready)
+        receiver.serve(options.host, options.port, manner, heard, ready)
     except OSError as error:
         raise UsageError(f"{options.host}:{options.port}: {error.strerror}") from None
 

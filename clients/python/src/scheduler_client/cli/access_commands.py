@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from scheduler_client import show
-from scheduler_client.client import Client
-from scheduler_client.commands import (
+from scheduler_client import formatting
+from scheduler_client.cli.output import (
     Add,
     Group,
     Options,
@@ -17,6 +16,7 @@ from scheduler_client.commands import (
     some,
     tell,
 )
+from scheduler_client.client import Client
 from scheduler_client.models import User
 
 
@@ -30,13 +30,13 @@ def _tokens(client: Client, options: Options) -> int:
         )
         for each in tokens
     ]
-    tell(options, [each.raw for each in tokens], show.table(head, rows))
+    tell(options, [each.raw for each in tokens], formatting.table(head, rows))
     return 0
 
 
 def _show_token(client: Client, options: Options) -> int:
     token = client.get_token(options.id)
-    tell(options, token.raw, show.details(dict(token.raw)))
+    tell(options, token.raw, formatting.details(dict(token.raw)))
     return 0
 
 
@@ -99,7 +99,7 @@ def _tell_users(options: Options, found: User | list[User]) -> int:
         for each in users
     ]
     head = ("name", "username", "role", "active", "created")
-    tell(options, raw if found is users else raw[0], show.table(head, rows))
+    tell(options, raw if found is users else raw[0], formatting.table(head, rows))
     return 0
 
 
@@ -110,7 +110,7 @@ def _secrets(client: Client, options: Options) -> int:
         for each in secrets
     ]
     head = ("id", "created", "expires", "readable")
-    tell(options, [each.raw for each in secrets], show.table(head, rows))
+    tell(options, [each.raw for each in secrets], formatting.table(head, rows))
     return 0
 
 
@@ -132,11 +132,11 @@ def _audit(client: Client, options: Options) -> int:
     rows = [
         (
             *(each.at, each.actor, each.via, each.action, each.objects),
-            show.written(each.changes, 80),
+            formatting.written(each.changes, 80),
         )
         for each in entries
     ]
-    tell(options, [each.raw for each in entries], show.table(head, rows))
+    tell(options, [each.raw for each in entries], formatting.table(head, rows))
     return 0
 
 
