@@ -1,4 +1,4 @@
-"""Files of declared tasks: YAML or JSON, read strictly, with values of the environment."""
+"""Read files of tasks in YAML or JSON, and insert environment variables."""
 
 from __future__ import annotations
 
@@ -13,41 +13,45 @@ _VARIABLE = re.compile(r"\$(\$)?\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)\}")
 
 
 class FileError(Exception):
-    """The file cannot be used; the text says why."""
+    """The file cannot be used; the message says why."""
 
 
-class Declared(NamedTuple):
-    """A tag, and the tasks that those with it are to be."""
+class TaskFile(NamedTuple):
+    """A tag, and all tasks that are to have it."""
 
     tag: str
     tasks: list[dict[str, Any]]
 
 
-def load(path: Path, environment: Mapping[str, str]) -> Declared:
-    """Read a file of `tag`, `tasks` and `defaults` for each of them.
+def load_task_file(path: Path, environment: Mapping[str, str]) -> TaskFile:
+    """Read a file with `tag`, `tasks`, and `defaults` for the fields of each task.
 
-    `${NAME}` in a value becomes that variable, and `$${NAME}` stays `${NAME}`. Raises
-    FileError for whatever is not understood. Which fields a task has is for the service
-    to say: it refuses those that it does not know.
+    `${NAME}` in a value is replaced by that environment variable, and `$${NAME}` by
+    `${NAME}`. Raises FileError for an invalid file. The fields of a task are sent as they
+    are: the service knows which there are, and refuses an unknown one.
     """
-    data = _expand(parse(path), environment)
+    data = _expand(read_file(path), environment)
     if not isinstance(data, Mapping):
-        raise FileError("It should be a mapping of tag and tasks")
+        raise FileError("The file should be a mapping with tag and tasks")
     if unknown := data.keys() - {"tag", "tasks", "defaults"}:
-        raise FileError(f"Unknown: {', '.join(map(str, sorted(unknown, key=str)))}")
+        raise FileError(
+            f"Unknown keys: {', '.join(map(str, sorted(unknown, key=str)))}"
+        )
     tag, tasks = data.get("tag"), data.get("tasks")
     if not isinstance(tag, str) or not tag:
-        raise FileError("tag should be a text")
+        raise FileError("tag should be a string")
     defaults = data.get("defaults") or {}
     if not isinstance(tasks, list) or not isinstance(defaults, Mapping):
         raise FileError("tasks should be a list, and defaults a mapping")
-    return Declared(tag, [_task(i, task, defaults) for i, task in enumerate(tasks)])
+    return TaskFile(
+        tag, [_merge_defaults(i, task, defaults) for i, task in enumerate(tasks)]
+    )
 
 
-def parse(path: Path) -> Any:
-    """What a YAML or JSON file holds, dates as texts. Raises FileError."""
+def read_file(path: Path) -> Any:
+    """Read a YAML or JSON file; dates stay strings. Raises FileError."""
     try:
-        return documents.read(path.read_text(encoding="utf-8"))
+        return documents.parse(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise FileError(str(error.strerror)) from None
     except (documents.DocumentError, UnicodeDecodeError) as error:
@@ -55,34 +59,36 @@ def parse(path: Path) -> Any:
 
 
 def _expand(value: Any, environment: Mapping[str, str]) -> Any:
-    def replaced(found: re.Match[str]) -> str:
-        name = found["name"]
-        if found[1]:
+    def replace(match: re.Match[str]) -> str:
+        name = match["name"]
+        if match[1]:
             return f"${{{name}}}"
         if name not in environment:
-            raise FileError(f"The environment has no {name}")
+            raise FileError(f"The environment variable {name} is not set")
         return environment[name]
 
     match value:
         case str():
-            return _VARIABLE.sub(replaced, value)
+            return _VARIABLE.sub(replace, value)
         case Mapping():
-            return {name: _expand(each, environment) for name, each in value.items()}
+            return {name: _expand(item, environment) for name, item in value.items()}
         case list():
-            return [_expand(each, environment) for each in value]
+            return [_expand(item, environment) for item in value]
     return value
 
 
-def _task(index: int, task: object, defaults: Mapping[str, Any]) -> dict[str, Any]:
+def _merge_defaults(
+    index: int, task: object, defaults: Mapping[str, Any]
+) -> dict[str, Any]:
     if not isinstance(task, Mapping):
         raise FileError(f"tasks[{index}] should be a mapping")
-    merged = typed({**defaults, **task})
+    merged = with_task_type({**defaults, **task})
     if not isinstance(merged.get("name"), str):
         raise FileError(f"tasks[{index}] has no name")
     return merged
 
 
-def typed(task: Mapping[str, Any]) -> dict[str, Any]:
-    """A task with its type, which its fields tell where it does not say so."""
+def with_task_type(task: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a task with its `task_type`, derived from its fields if it is absent."""
     is_one_time = task.get("run_datetime") is not None
     return {"task_type": "one_time" if is_one_time else "periodic", **task}

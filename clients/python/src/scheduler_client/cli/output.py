@@ -1,77 +1,54 @@
-"""What the commands share: how their results are told, and options of several of them."""
+"""Print the results of commands, as text or as JSON, and errors."""
 
 from __future__ import annotations
 
-import argparse
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from scheduler_client import documents
+from scheduler_client.cli.commands import ExitCode, Options
+from scheduler_client.connection import MAX_PAGE_SIZE
+from scheduler_client.formatting import sanitize
 
 T = TypeVar("T")
-# As many as the service puts on one page.
-LONGEST_PAGE = 1000
-
-Options = argparse.Namespace
-Add = Callable[[Any, str, Callable[..., int | None], str], argparse.ArgumentParser]
-Group = Callable[[str, str], Any]
 
 
-def say(lines: Iterable[str]) -> None:
+def print_lines(lines: Iterable[str]) -> None:
     for line in lines:
         print(line)
 
 
-def tell(options: Options, data: object, lines: Iterable[str]) -> None:
-    """As JSON where that was asked for, as text otherwise."""
+def print_result(options: Options, data: object, lines: Iterable[str]) -> None:
+    """Print `data` as JSON with --json, and `lines` without."""
     if options.json:
         print(documents.write_json(data, indent=2))
     else:
-        say(lines)
+        print_lines(lines)
 
 
-def done(options: Options, data: object, text: str) -> int:
-    tell(options, data, [text])
-    return 0
+def succeed(options: Options, data: object, *lines: str) -> int:
+    """Print a result. Returns the exit code for success."""
+    print_result(options, data, lines)
+    return ExitCode.SUCCESS
 
 
-def positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError("should be 1 or more")
-    return value
+def print_error(text: str) -> None:
+    print(f"scheduler: {sanitize(text, 2000)}", file=sys.stderr)
 
 
-def add_span(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--from", dest="since", metavar="MOMENT", help="included")
-    parser.add_argument("--to", dest="until", metavar="MOMENT", help="excluded")
+def page_size(options: Options) -> int:
+    """Return how many items to fetch at once: more than are shown, to see if more exist."""
+    limit: int | None = options.limit
+    return MAX_PAGE_SIZE if limit is None else min(limit + 1, MAX_PAGE_SIZE)
 
 
-def add_limit(parser: argparse.ArgumentParser, usual: int) -> None:
-    parser.add_argument(
-        "--limit", type=positive, default=usual, help=f"at most so many ({usual})"
-    )
-    parser.add_argument(
-        "--all", action="store_const", const=None, dest="limit", help="however many"
-    )
-
-
-def page_of(options: Options) -> int:
-    """How many to ask for at once: one more than is shown, which says whether there is one."""
-    return (
-        LONGEST_PAGE if options.limit is None else min(options.limit + 1, LONGEST_PAGE)
-    )
-
-
-def some(options: Options, found: Iterator[T]) -> list[T]:
-    """As many as --limit allows; says so on standard error where there are more."""
-    shown = list(islice(found, options.limit))
-    if options.limit is not None and next(found, None) is not None:
-        print(
-            f"scheduler: The first {options.limit}; there are more. "
-            "Say --limit N, or --all.",
-            file=sys.stderr,
+def take_limit(options: Options, items: Iterator[T]) -> list[T]:
+    """Return as many items as --limit allows. Says on standard error if there are more."""
+    taken = list(islice(items, options.limit))
+    if options.limit is not None and next(items, None) is not None:
+        print_error(
+            f"Only the first {options.limit} are shown; for more, use --limit or --all."
         )
-    return shown
+    return taken
