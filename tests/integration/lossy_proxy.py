@@ -17,7 +17,7 @@ class LossyProxy(Loopback):
     def __init__(self, url: str) -> None:
         self.service = url
         self.responses_to_lose = 0
-        # Each of these is sent instead of forwarding one request.
+        # Every one of these replaces one forwarded request.
         self.scripted_responses: list[tuple[int, dict[str, str]]] = []
         self.requests: list[tuple[str, str]] = []
         super().__init__(_Server(self))

@@ -56,17 +56,17 @@ def proxy(live_server: LiveServer) -> Iterator[LossyProxy]:
 
 @pytest.fixture
 def client(proxy: LossyProxy, token: str) -> Iterator[Client]:
-    with Client(proxy.url, token, timeout=20) as made:
-        yield made
+    with Client(proxy.url, token, timeout=20) as started:
+        yield started
 
 
 def test_a_task_is_created_changed_and_removed(client: Client) -> None:
-    made = client.create_task(
+    created = client.create_task(
         PERIODIC, name="a", tags=["x"], frequency=timedelta(hours=2)
     )
-    task = client.get_task(made.id)
+    task = client.get_task(created.id)
 
-    assert task.etag == made.etag
+    assert task.etag == created.etag
     assert (task.name, task.tags, task.frequency) == ("a", ("x",), 7200)
     assert task.start_datetime == task.next_run_datetime == LATER
     assert client.get_task_by_name("a") == task
@@ -120,11 +120,11 @@ def test_fire_times_show_changes_of_the_clock(client: Client) -> None:
         task, task_type="periodic", since=datetime(2027, 3, 27, 12, tzinfo=UTC), n=2
     )
 
-    assert [each.dst for each in found.fire_times] == ["moved", None]
+    assert [time.dst for time in found.fire_times] == ["moved", None]
     assert found.fire_times[0].at == datetime(2027, 3, 28, 1, tzinfo=UTC)
     assert found.fire_times[0].wall == "2027-03-28T02:30:00"
-    made = client.create_task({**task, "task_type": "periodic"})
-    assert len(client.next_fire_times(made.id, n=7).fire_times) == 7
+    created = client.create_task({**task, "task_type": "periodic"})
+    assert len(client.next_fire_times(created.id, n=7).fire_times) == 7
 
 
 def test_a_failed_run_is_listed_redriven_and_accounted_for(
@@ -140,7 +140,7 @@ def test_a_failed_run_is_listed_redriven_and_accounted_for(
     again = client.redrive_run(run.id)
     with pytest.raises(Conflict):
         client.redrive_run(run.id)
-    assert {each.id for each in client.list_runs(str(task.pk), page_size=1)} == {
+    assert {listed.id for listed in client.list_runs(str(task.pk), page_size=1)} == {
         run.id,
         again,
     }
@@ -166,13 +166,13 @@ def test_a_plan_is_applied_unless_it_has_changed(client: Client) -> None:
 def test_tokens_are_issued_rotated_revoked_and_audited(
     client: Client, user: User
 ) -> None:
-    made = client.issue_token("ci", scope="read", expires_in=timedelta(days=1))
-    rotated = client.rotate_token(made.id, overlap=60)
+    issued = client.issue_token("ci", scope="read", expires_in=timedelta(days=1))
+    rotated = client.rotate_token(issued.id, overlap=60)
     client.revoke_token(rotated.id)
 
-    assert made.token.startswith(made.prefix)
-    assert made.token not in repr(made)
-    assert {each.name for each in client.list_tokens()} >= {"ci"}
+    assert issued.token.startswith(issued.prefix)
+    assert issued.token not in repr(issued)
+    assert {token.name for token in client.list_tokens()} >= {"ci"}
     with pytest.raises(Forbidden):
         list(client.list_audit_entries())
     User.objects.filter(pk=user.pk).update(role=Role.ADMIN)
@@ -191,19 +191,19 @@ def test_an_administrator_manages_users_and_secrets(client: Client, user: User) 
         client.add_user(bob.name)
     out = client.change_user(bob.name, role="admin", is_active=False)
     before = client.list_signing_secrets()
-    made = client.rotate_signing_secret(overlap=timedelta(minutes=1))
+    secret = client.rotate_signing_secret(overlap=timedelta(minutes=1))
 
     assert (bob.role, bob.is_active, bob.username) == ("member", True, "bob/b@Alpha")
     assert client.get_token(token.id).user == bob.name
     assert client.get_user(bob.name) == out
     assert (out.role, out.is_active) == ("admin", False)
-    assert [each.name for each in client.list_users()] == [bob.name, user.name]
-    assert [each.id for each in client.list_signing_secrets()] == [
-        made.id,
+    assert [listed.name for listed in client.list_users()] == [bob.name, user.name]
+    assert [listed.id for listed in client.list_signing_secrets()] == [
+        secret.id,
         before[0].id,
     ]
-    assert made.secret.startswith("whsec_")
-    assert made.secret not in repr(made)
+    assert secret.secret.startswith("whsec_")
+    assert secret.secret not in repr(secret)
 
 
 def test_a_target_reports_its_long_work(proxy: LossyProxy, user: User) -> None:
@@ -300,19 +300,19 @@ def test_a_lost_response_creates_nothing_twice(
     client: Client, proxy: LossyProxy
 ) -> None:
     proxy.responses_to_lose = 1
-    made = client.create_task(ONE_TIME)
+    created = client.create_task(ONE_TIME)
     proxy.responses_to_lose = 1
-    run_id = client.run_task(made.id)
-    failed = failed_run_of(Task.objects.get(pk=made.id))
+    run_id = client.run_task(created.id)
+    failed = failed_run_of(Task.objects.get(pk=created.id))
     proxy.responses_to_lose = 1
     again = client.redrive_run(str(failed.pk))
     proxy.responses_to_lose = 1
     tasks = [{**ONE_TIME, "name": "a"}]
     applied = client.apply_tasks("web", tasks, plan=client.plan_tasks("web", tasks))
 
-    assert made.replayed
+    assert created.replayed
     assert Task.objects.count() == 2
-    assert {run.id for run in client.list_runs(made.id)} == {
+    assert {run.id for run in client.list_runs(created.id)} == {
         run_id,
         str(failed.pk),
         again,
@@ -323,14 +323,14 @@ def test_a_lost_response_creates_nothing_twice(
 def test_a_removal_whose_response_got_lost_succeeds(
     client: Client, proxy: LossyProxy
 ) -> None:
-    made = client.create_task(ONE_TIME)
+    created = client.create_task(ONE_TIME)
     proxy.responses_to_lose = 1
 
-    client.remove_task(made.id)
+    client.remove_task(created.id)
 
     assert client.count_tasks() == 0
     with pytest.raises(NotFound):
-        client.remove_task(made.id)
+        client.remove_task(created.id)
 
 
 def test_a_request_that_is_not_idempotent_is_sent_once(

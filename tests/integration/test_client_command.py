@@ -156,7 +156,7 @@ def test_a_failed_run_is_listed_redriven_and_accounted_for(
 def test_tokens_are_issued_and_revoked(shell: Shell) -> None:
     clear_text = shell("tokens", "issue", "ci", "--scope", "read").strip()
     assert clear_text.startswith("sch_")
-    [token] = [each for each in shell.json("tokens", "list") if each["name"] == "ci"]
+    [token] = [t for t in shell.json("tokens", "list") if t["name"] == "ci"]
     assert "ci" in shell("tokens", "show", token["id"])
     shell("tokens", "revoke", token["id"])
     assert "403" in shell("audit", code=1)

@@ -242,8 +242,8 @@ def service(operations: dict[str, Operation]) -> Iterator[FakeService]:
 @pytest.fixture
 def client(service: FakeService) -> Iterator[Client]:
     url = f"http://127.0.0.1:{service.server_address[1]}"
-    with Client(url, "sch_x", retries=0) as made:
-        yield made
+    with Client(url, "sch_x", retries=0) as started:
+        yield started
 
 
 def test_every_operation_has_a_method_of_its_name(
