@@ -12,7 +12,6 @@ from pytest_django.live_server_helper import LiveServer
 from scheduler_client import (
     ApiError,
     BadRequest,
-    BadSignature,
     Client,
     Conflict,
     Forbidden,
@@ -22,14 +21,12 @@ from scheduler_client import (
     ServiceFailure,
     Unauthorized,
     Unreachable,
-    verify,
 )
 
 from accounts import services as accounts
 from accounts.models import Role, User
-from tasks_api.delivery.signing import signature
 from tasks_api.models import Task
-from tests.conftest import ClientFor, MakeTask
+from tests.conftest import MakeTask
 from tests.integration.lossy_proxy import LossyProxy
 from tests.integration.tasks_surface import ONE_TIME, PERIODIC
 from tests.integration.test_long_work import begin, run_of
@@ -379,34 +376,3 @@ def test_a_service_that_is_down_is_unreachable(token: str) -> None:
 
     with client, pytest.raises(Unreachable):
         client.create_task(ONE_TIME)
-
-
-SECRET = "whsec_" + "QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVo="
-
-
-def sign_headers(now: datetime, body: bytes) -> dict[str, str]:
-    timestamp = int(now.timestamp())
-    return {
-        "webhook-id": "run-1",
-        "webhook-timestamp": str(timestamp),
-        "webhook-signature": signature([SECRET], "run-1", timestamp, body.decode()),
-    }
-
-
-def test_only_a_genuine_request_is_verified(client_for: ClientFor) -> None:
-    now = datetime.now(UTC)
-    headers = sign_headers(now, b"{}")
-    upper_case = {name.upper(): value for name, value in headers.items()}
-
-    delivery = verify(upper_case, b"{}", ["whsec_AAAA", SECRET])
-
-    assert (delivery.id, delivery.sent_at) == ("run-1", now.replace(microsecond=0))
-    for case in (
-        (headers, b"{ }", SECRET),
-        (headers, b"{}", "whsec_AAAA"),
-        (sign_headers(now - timedelta(hours=1), b"{}"), b"{}", SECRET),
-        ({}, b"{}", SECRET),
-        ({**headers, "webhook-id": "run-2"}, b"{}", SECRET),
-    ):
-        with pytest.raises(BadSignature):
-            verify(*case)

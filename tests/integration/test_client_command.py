@@ -21,11 +21,11 @@ from accounts import services as accounts
 from accounts.models import Role, User
 from tasks_api.models import Task
 from tests.conftest import MakeTask
-from tests.integration.test_client import SECRET, sign_headers
 from tests.integration.test_long_work import begin, run_of
 from tests.integration.test_long_work import make as make_long_work
 from tests.integration.test_strangers import failed_run_of
 from tests.receiver import Receiver
+from tests.unit.test_client_webhooks import SECRET, sign_headers
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
