@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from scheduler_client import formatting
-from scheduler_client.cli.arguments import add_limit, add_time_range, positive_int
+from scheduler_client.cli.arguments import add_limit, add_time_range, parse_positive_int
 from scheduler_client.cli.commands import CommandGroup, Options
 from scheduler_client.cli.output import succeed, take_limit
 from scheduler_client.client import Client
@@ -40,7 +40,7 @@ def _add_token_commands(group: CommandGroup) -> None:
     parser = group.add_command("issue", issue_token, "issue a token, and print it once")
     parser.add_argument("name", nargs="?", default="", help="name of the token")
     parser.add_argument("--scope", choices=["read", "write", "admin"])
-    parser.add_argument("--expires-in", type=positive_int, metavar="SECONDS")
+    parser.add_argument("--expires-in", type=parse_positive_int, metavar="SECONDS")
     parser.add_argument("--user", help="user of the token; for administrators")
     text = "issue the successor of a token, and print it once"
     parser = group.add_command("rotate", rotate_token, text)

@@ -8,8 +8,15 @@ from uuid import UUID
 from scheduler_client.client import Client
 
 
-def positive_int(text: str) -> int:
-    value = int(text)
+def parse_int(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not an integer") from None
+
+
+def parse_positive_int(text: str) -> int:
+    value = parse_int(text)
     if value < 1:
         raise argparse.ArgumentTypeError("should be 1 or more")
     return value
@@ -39,7 +46,7 @@ def add_time_range(parser: argparse.ArgumentParser) -> None:
 def add_limit(parser: argparse.ArgumentParser, default: int) -> None:
     parser.add_argument(
         "--limit",
-        type=positive_int,
+        type=parse_positive_int,
         default=default,
         help=f"show at most so many (default: {default})",
     )

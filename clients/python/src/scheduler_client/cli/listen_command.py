@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 
-from scheduler_client.cli.arguments import positive_int
+from scheduler_client.cli.arguments import parse_positive_int
 from scheduler_client.cli.commands import CommandGroup, ExitCode, Options, UsageError
 from scheduler_client.receiver import ReceivedRequest, ResponsePolicy, WebhookReceiver
 from scheduler_client.webhooks import decode_secret
@@ -22,7 +22,7 @@ def add_command(root: CommandGroup) -> None:
     )
     _add_response_options(parser)
     parser.add_argument(
-        "--count", type=positive_int, help="stop after so many requests"
+        "--count", type=parse_positive_int, help="stop after so many requests"
     )
 
 

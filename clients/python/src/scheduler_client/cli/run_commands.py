@@ -10,7 +10,7 @@ from scheduler_client.cli.arguments import (
     add_task_filter,
     add_time_range,
     find_task_id,
-    positive_int,
+    parse_positive_int,
 )
 from scheduler_client.cli.commands import CommandGroup, ExitCode, Options, UsageError
 from scheduler_client.cli.output import page_size, print_result, succeed, take_limit
@@ -59,7 +59,9 @@ def _add_redrive(group: CommandGroup) -> None:
     )
     add_task_filter(parser)
     add_time_range(parser)
-    parser.add_argument("--limit", type=positive_int, help="redrive at most so many")
+    parser.add_argument(
+        "--limit", type=parse_positive_int, help="redrive at most so many"
+    )
 
 
 def list_runs(client: Client, options: Options) -> int:

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from scheduler_client import documents, task_files
-from scheduler_client.cli.arguments import positive_int
+from scheduler_client.cli.arguments import parse_int, parse_positive_int
 from scheduler_client.cli.commands import Options, UsageError
 
 _DEST_PREFIX = "field."
 
 
-def retry_policy(text: str) -> dict[str, int]:
-    return {"max_attempts": int(text) + 1}
+def _parse_retries(text: str) -> dict[str, int]:
+    return {"max_attempts": parse_int(text) + 1}
 
 
 # The options for fields of a task. All other fields are set with --data or a file, which
@@ -30,7 +30,7 @@ FIELD_OPTIONS: Mapping[str, tuple[str, dict[str, Any]]] = {
         "frequency",
         {
             "metavar": "SECONDS",
-            "type": positive_int,
+            "type": parse_positive_int,
             "help": "interval, from --start to --end if given",
         },
     ),
@@ -46,7 +46,7 @@ FIELD_OPTIONS: Mapping[str, tuple[str, dict[str, Any]]] = {
         "retry",
         {
             "metavar": "N",
-            "type": retry_policy,
+            "type": _parse_retries,
             "help": "how often a failed request is sent again",
         },
     ),
