@@ -154,7 +154,7 @@ class StoredScheduleAdmin(BoundedList, PeriodicTaskAdmin):  # type: ignore[misc]
     def run_tasks(self, request: HttpRequest, queryset: QuerySet[PeriodicTask]) -> None:
         tasks = _tasks_of(queryset)
         made = task_services.fire_tasks([task.pk for task in tasks], now=clock.now())
-        broker.ring(made)
+        broker.ring_workers(made)
         messages.success(
             request, f"{len(made)} will run now; what has ended stays as it is."
         )

@@ -29,7 +29,7 @@ from django_celery_beat.schedulers import ModelEntry
 from scheduler_service.db import clock
 from tasks_api.messaging import broker
 from tasks_api.monitoring import exporter, heartbeats
-from tasks_api.monitoring.watchdog import BeatWatch
+from tasks_api.monitoring.watchdog import BeatWatchdog
 from tasks_api.scheduler import (
     dispatch,
     isolation,
@@ -42,19 +42,19 @@ from tasks_api.worker import leases, long_work
 logger = logging.getLogger(__name__)
 
 # A task that is stored less than the look-ahead before it is due waits this at most.
-LONGEST_SLEEP = 0.2
-HEARTBEAT = 4.0
+MAX_SLEEP = 0.2
+HEARTBEAT_INTERVAL = 4.0
 # How often workers are looked for, and how long one is out of sight before it is gone.
 # Longer than a worker needs to come back that has lost its session.
-LOOK_FOR_WORKERS = 0.5
-GONE = 2.0
+WORKER_CHECK_INTERVAL = 0.5
+WORKER_GONE_AFTER = 2.0
 # Right after a restart of PostgreSQL nobody is there yet.
-SETTLED = 5.0
+RECONNECT_GRACE = 5.0
 # How soon runs are rung for again whose message the broker did not take.
-BROKER_PAUSE = timedelta(seconds=2)
+RING_RETRY_DELAY = timedelta(seconds=2)
 # A broken entry, or one that another beat has in hand, is looked at again after this.
-LOOK_AGAIN = 1.0
-LONGEST_LOOK = 60.0
+RECHECK_INTERVAL = 1.0
+MAX_RECHECK_INTERVAL = 60.0
 
 
 @signals.beat_init.connect
@@ -75,15 +75,15 @@ class TenantScheduler(Scheduler):
         """Nothing to load: the database is the schedule."""
         self._name = f"beat@{socket.gethostname()}:{os.getpid()}"
         self._next_heartbeat = 0.0
-        self._looks = poll.Looks()
-        self._edits = _Edits()
-        self._missing = _MissingWorkers()
-        self._outages = _Outages()
-        self._nobodys = _NobodysTasks(self)
-        self._parts = isolation.Parts()
+        self._poller = poll.Poller()
+        self._edits = EditFollower()
+        self._missing = MissingWorkers()
+        self._outages = OutageGuard()
+        self._nobodys = OperatorTasks(self)
+        self._parts = isolation.TickParts()
         self._said = ""
-        self._watch = BeatWatch()
-        exporter.serve("beat", self._watch.complaint)
+        self._watch = BeatWatchdog()
+        exporter.serve("beat", self._watch.problem)
 
     def tick(self, *args: object, **kwargs: object) -> float:
         """Fire what is due; returns how many seconds to sleep."""
@@ -102,9 +102,9 @@ class TenantScheduler(Scheduler):
     def _tick(self) -> float:
         run = self._parts.run
         run("Looking for workers", self._missing.follow, None)
-        look = partial(self._looks.look, at_most=LONGEST_SLEEP)
-        seen, seen_at = run("The look around", look, poll.BLIND), time.monotonic()
-        since = self._looks.since
+        look = partial(self._poller.find_work, at_most=MAX_SLEEP)
+        seen, seen_at = run("The look around", look, poll.UNKNOWN), time.monotonic()
+        since = self._poller.since
         is_full = run("Dispatch", partial(self._dispatch, seen, since), False)
         is_full |= run("Waking", partial(self._wake, seen, seen_at, since), False)
         run("Following edits", partial(self._follow_edits, seen), None)
@@ -117,62 +117,62 @@ class TenantScheduler(Scheduler):
             return 0.0
         return max(0.0, seen.next_exact_in - (time.monotonic() - seen_at))
 
-    def _dispatch(self, seen: poll.Outlook, since: poll.Since) -> bool:
+    def _dispatch(self, seen: poll.PollResult, since: poll.Since) -> bool:
         if not seen.has_due_tasks:
             return False
         due = isolation.dispatch_due(since=since.fire_at)
         self._ring(due)
         return due.is_full
 
-    def _wake(self, seen: poll.Outlook, seen_at: float, since: poll.Since) -> bool:
+    def _wake(self, seen: poll.PollResult, seen_at: float, since: poll.Since) -> bool:
         leases_until = self._outages.leases_until(seen.now, seen_at)
         if not seen.has_waking_runs:
             return False
-        woken = rescue.wake_due(leases_until=leases_until, since=since.wake_at)
+        woken = rescue.wake_runs(leases_until=leases_until, since=since.wake_at)
         self._ring(woken)
         self._expire(since.wake_at)
         return woken.is_full
 
-    def _follow_edits(self, seen: poll.Outlook) -> None:
+    def _follow_edits(self, seen: poll.PollResult) -> None:
         if self._edits.follow(seen.edited_at):
             self._nobodys.reload()
 
     def _expire(self, since: datetime | None) -> None:
         """End the long work whose deadline has passed."""
         expired = long_work.expire(since=since)
-        self._ring(dispatch.Dispatched(expired.to_ring, is_full=False))
-        broker.tell_ends(expired.run_ids)
+        self._ring(dispatch.DispatchResult(expired.to_ring, is_full=False))
+        broker.announce_ends(expired.run_ids)
 
-    def _ring(self, dispatched: dispatch.Dispatched) -> None:
-        unsent = broker.ring(dispatched.run_ids)
+    def _ring(self, dispatched: dispatch.DispatchResult) -> None:
+        unsent = broker.ring_workers(dispatched.run_ids)
         if unsent:
-            run_rows.ring_soon(unsent, after=BROKER_PAUSE)
+            run_rows.ring_soon(unsent, after=RING_RETRY_DELAY)
 
     def _say_alive(self) -> None:
         if time.monotonic() >= self._next_heartbeat:
-            heartbeats.beat("beat", self._name)
-            self._next_heartbeat = time.monotonic() + HEARTBEAT
+            heartbeats.record_heartbeat("beat", self._name)
+            self._next_heartbeat = time.monotonic() + HEARTBEAT_INTERVAL
 
     def close(self) -> None:
         try:
-            heartbeats.forget(self._name)
+            heartbeats.remove(self._name)
         except DatabaseError:
             logger.info("Stopped without saying so: the database does not answer.")
         connection.close()
         super().close()
 
 
-def _end(seen: poll.Outlook, since: poll.Since) -> bool:
+def _end(seen: poll.PollResult, since: poll.Since) -> bool:
     if not seen.has_past_tasks:
         return False
-    return task_counts.end_what_is_over(since=since.ends_at) == dispatch.BATCH
+    return task_counts.end_what_is_over(since=since.ends_at) == dispatch.BATCH_SIZE
 
 
-def _settle(seen: poll.Outlook, since: poll.Since) -> bool:
+def _settle(seen: poll.PollResult, since: poll.Since) -> bool:
     return seen.has_open_changes and schedule_changes.settle(since=since.change_id)
 
 
-class _Edits:
+class EditFollower:
     """Notices when somebody edits schedules by the usual means, and follows."""
 
     def __init__(self) -> None:
@@ -183,7 +183,7 @@ class _Edits:
         if edited_at == self._followed:
             return False
         before: set[UUID] = set()
-        while drifted := beat_tables.drifted(limit=dispatch.BATCH):
+        while drifted := beat_tables.drifted(limit=dispatch.BATCH_SIZE):
             if before.issuperset(drifted) or not isolation.adopt_edits(drifted):
                 # Another beat has them in hand, or nobody can follow them.
                 return True
@@ -192,7 +192,7 @@ class _Edits:
         return True
 
 
-class _Outages:
+class OutageGuard:
     """Keeps leases from being judged that nobody could renew, because of an outage.
 
     Every beat sees an outage of the database for itself: a tick took long. Then the
@@ -213,21 +213,21 @@ class _Outages:
         """
         before, self._answered_at = self._answered_at, at
         if before is None:
-            self._settled_at = at + SETTLED
-        elif at - before > max(settings.SCHEDULER_LEASE / 2, GONE):
-            self._settled_at = at + SETTLED
+            self._settled_at = at + RECONNECT_GRACE
+        elif at - before > max(settings.SCHEDULER_LEASE / 2, WORKER_GONE_AFTER):
+            self._settled_at = at + RECONNECT_GRACE
             logger.warning(
                 "A tick took %.1f seconds, as when the database is away; leases are "
                 "judged again in %.0f seconds.",
                 at - before,
-                SETTLED,
+                RECONNECT_GRACE,
             )
         if at >= self._settled_at:
             self._until = now
         return self._until
 
 
-class _MissingWorkers:
+class MissingWorkers:
     """Notices when a worker's process is gone, so that its runs need not wait."""
 
     def __init__(self) -> None:
@@ -238,40 +238,44 @@ class _MissingWorkers:
 
     def follow(self) -> None:
         now = time.monotonic()
-        if now - self._looked_at < LOOK_FOR_WORKERS:
+        if now - self._looked_at < WORKER_CHECK_INTERVAL:
             return
         is_new = self._session is not connection.connection
         # Whoever has not looked for a while has missed those that came back.
-        if is_new or now - self._looked_at > GONE:
+        if is_new or now - self._looked_at > WORKER_GONE_AFTER:
             self._missing_since.clear()
         if is_new:
             self._session, self._connected_at = connection.connection, now
         self._looked_at = now
-        if now - self._connected_at >= SETTLED:
+        if now - self._connected_at >= RECONNECT_GRACE:
             self._look(now)
 
     def _look(self, now: float) -> None:
         since = self._missing_since
         self._missing_since = {
-            presence: since.get(presence, now) for presence in heartbeats.absent()
+            presence: since.get(presence, now) for presence in heartbeats.find_absent()
         }
-        gone = [key for key, at in self._missing_since.items() if now - at >= GONE]
+        gone = [
+            key
+            for key, at in self._missing_since.items()
+            if now - at >= WORKER_GONE_AFTER
+        ]
         if not gone:
             return
         if runs := leases.release(gone):
             logger.warning("A worker is gone, and %d runs were under way there.", runs)
-        heartbeats.forget_absent(gone)
+        heartbeats.remove_absent(gone)
 
 
 @dataclass(order=True)
-class _Look:
+class Recheck:
     """When to look at a periodic task again, by the monotonic clock."""
 
     at: float
     pk: int = field(compare=False)
 
 
-class _Entry(ModelEntry):  # type: ignore[misc]  # it has no types
+class DatabaseClockEntry(ModelEntry):  # type: ignore[misc]  # it has no types
     """A periodic task at a moment of the database's clock, whatever this machine's says."""
 
     def __init__(self, row: PeriodicTask, now: datetime, **kwargs: Any) -> None:
@@ -284,21 +288,21 @@ class _Entry(ModelEntry):  # type: ignore[misc]  # it has no types
         return self._now
 
 
-class _NobodysTasks:
+class OperatorTasks:
     """The periodic tasks of no tenant: sent as django-celery-beat promises, by one beat."""
 
     def __init__(self, scheduler: Scheduler) -> None:
         self._scheduler = scheduler
-        self._looks: list[_Look] = []
+        self._poller: list[Recheck] = []
         # What was said of which row, as it was then.
         self._said: dict[int, tuple[str, datetime | None]] = {}
 
     def reload(self) -> None:
-        self._looks = [_Look(0.0, pk) for pk in beat_tables.nobodys()]
+        self._poller = [Recheck(0.0, pk) for pk in beat_tables.nobodys()]
 
     def fire_due(self) -> None:
         now = time.monotonic()
-        for look in self._looks:
+        for look in self._poller:
             if look.at <= now:
                 look.at = now + self._fire(look.pk)
 
@@ -307,34 +311,34 @@ class _NobodysTasks:
         try:
             entry, before, wait = self._claim(pk)
         except Exception as error:
-            if isolation.is_of_the_server(error):
+            if isolation.is_server_error(error):
                 raise
             # Whatever is wrong with one row must not stop the beat, nor fill its log.
             self._say(pk, f"cannot be computed, and is passed over: {error}")
             # Whoever changes it has us look at once.
-            return LONGEST_LOOK
+            return MAX_RECHECK_INTERVAL
         if entry is None:
-            return max(0.0, min(wait, LONGEST_LOOK))
+            return max(0.0, min(wait, MAX_RECHECK_INTERVAL))
         self._send(entry, before)
-        return max(0.0, min(wait, LONGEST_LOOK))
+        return max(0.0, min(wait, MAX_RECHECK_INTERVAL))
 
     @transaction.atomic(durable=True)
     def _claim(self, pk: int) -> tuple[ModelEntry | None, datetime | None, float]:
         rows = PeriodicTask.objects.select_for_update(of=("self",), skip_locked=True)
         row = rows.filter(pk=pk, enabled=True).first()
         if row is None:
-            return None, None, LOOK_AGAIN
+            return None, None, RECHECK_INTERVAL
         before = row.last_run_at
         # Made from a row that is locked, its own saves can undo nobody's edit.
         now = clock.now()
-        entry = _Entry(row, now, app=self._scheduler.app)
+        entry = DatabaseClockEntry(row, now, app=self._scheduler.app)
         is_due, wait = entry.is_due()
         if not is_due:
             return None, None, wait
         PeriodicTask.objects.filter(pk=pk).update(
             last_run_at=now, total_run_count=F("total_run_count") + 1
         )
-        return entry, before, LOOK_AGAIN
+        return entry, before, RECHECK_INTERVAL
 
     def _send(self, entry: ModelEntry, before: datetime | None) -> None:
         try:

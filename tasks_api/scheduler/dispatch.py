@@ -32,17 +32,17 @@ logger = logging.getLogger(__name__)
 
 # Rows in one claim: enough to make a statement's cost small, few enough to hold the
 # locks for some tens of milliseconds only.
-BATCH = 1000
+BATCH_SIZE = 1000
 # In how many parts a flood follows what workers have begun of it.
-REFILLS = 5
+REFILLS_OF_A_FLOOD = 5
 # Seconds of computing in one claim. Less than the look-ahead, so that what waits for its
 # commit is not late.
-TIME_TO_COMPUTE = 0.25
+MAX_COMPUTE_SECONDS = 0.25
 # Beyond so many, catching up is likelier to hurt the target than to help anybody.
-MOST_MADE_UP = 100
+MAX_CATCH_UP = 100
 
 
-class _DueTask(NamedTuple):
+class DueTask(NamedTuple):
     task_id: UUID
     tenant_id: int
     periodic_task_id: int
@@ -73,12 +73,12 @@ class _DueTask(NamedTuple):
         return timedelta(seconds=max(late, self.catchup_window))
 
     @property
-    def most(self) -> int:
+    def max_catch_up(self) -> int:
         """How many fire times that passed are made up for."""
-        return MOST_MADE_UP if self.misfire == Misfire.ALL else 1
+        return MAX_CATCH_UP if self.misfire == Misfire.ALL else 1
 
 
-class _Move(NamedTuple):
+class TaskUpdate(NamedTuple):
     """How dispatch leaves a task; the order is that of _move()'s columns."""
 
     task_id: UUID
@@ -89,37 +89,39 @@ class _Move(NamedTuple):
     pause_reason: str
 
 
-class Dispatched(NamedTuple):
+class DispatchResult(NamedTuple):
     """What one claim did: the runs to ring for, and whether more may be waiting."""
 
     run_ids: list[UUID]
     is_full: bool
 
 
-NOTHING = Dispatched([], is_full=False)
+NOTHING = DispatchResult([], is_full=False)
 
 
 @transaction.atomic(durable=True)
-def dispatch_due(*, limit: int = BATCH, since: datetime | None = None) -> Dispatched:
+def dispatch_due(
+    *, limit: int = BATCH_SIZE, since: datetime | None = None
+) -> DispatchResult:
     """Make a run for every task that is due, and move each to its next fire time.
 
     Looks a little ahead, so that the message is at a worker when the moment comes. Not
     for tasks whose runs must not overlap: only at the moment itself is it known whether
     the last one is over. What is due before `since` is left alone.
     """
-    shares = _shares(limit, since) if _is_crowded(limit, since) else None
+    shares = _find_shares(limit, since) if _is_crowded(limit, since) else None
     if shares == []:
         # Whoever has something due has enough that waits. Workers first.
-        return Dispatched([], is_full=False)
+        return DispatchResult([], is_full=False)
     locked = _fire_plain(limit, shares, since=since)
     others = _fire_others(locked.others, limit=limit)
     is_full = locked.due == limit if shares is None else locked.due > 0
-    return Dispatched(
+    return DispatchResult(
         locked.run_ids + others.run_ids, is_full=is_full or others.is_full
     )
 
 
-def due_ids(limit: int) -> list[UUID]:
+def find_due(limit: int) -> list[UUID]:
     """The tasks that are due, the earliest first, whoever has them in hand."""
     with prepared() as cursor:
         cursor.execute(
@@ -133,10 +135,10 @@ def due_ids(limit: int) -> list[UUID]:
 def dispatch_one(task_id: UUID) -> list[UUID]:
     """Do for one task, if it is due, what dispatch_due() does for many."""
     locked = _fire_plain(1, task_id=task_id)
-    return locked.run_ids + _fire_others(locked.others, limit=BATCH).run_ids
+    return locked.run_ids + _fire_others(locked.others, limit=BATCH_SIZE).run_ids
 
 
-def _fire_others(tasks: Sequence[_DueTask], *, limit: int) -> Dispatched:
+def _fire_others(tasks: Sequence[DueTask], *, limit: int) -> DispatchResult:
     """Fire what needs more thought than a statement has; full if there was no time for all.
 
     What there was no time for stays as it is, and due.
@@ -148,13 +150,13 @@ def _fire_others(tasks: Sequence[_DueTask], *, limit: int) -> Dispatched:
     edited_at = (
         schedule_changes.close(edited, schedule_changes.What.EDITED) if edited else None
     )
-    time_left = _TimeLeft(task.tenant_id for task in tasks)
+    time_left = ComputeBudget(task.tenant_id for task in tasks)
     for task in tasks:
         if not task.is_edited and not time_left.has(task.tenant_id):
             left += 1
             continue
-        with time_left.taken_by(task.tenant_id):
-            move, made = _fire(task, limit=limit, edited_at=edited_at)
+        with time_left.charge(task.tenant_id):
+            move, made = decide(task, limit=limit, edited_at=edited_at)
         moves.append(move)
         runs.extend(made)
     runs = run_rows.with_free_ids(runs)
@@ -162,14 +164,14 @@ def _fire_others(tasks: Sequence[_DueTask], *, limit: int) -> Dispatched:
     broken = {move.task_id for move in moves if move.pause_reason}
     if broken := broken.difference(edited):
         schedule_changes.close(broken, schedule_changes.What.BROKEN)
-    _move(moves)
-    _count(_fired(tasks, runs, set(made_run_ids)))
+    _update_tasks(moves)
+    _count_runs(_schedules_that_ran(tasks, runs, set(made_run_ids)))
     waiting = {run.run_id for run in runs if run.is_next}
     ringing = [run_id for run_id in made_run_ids if run_id not in waiting] + moved_up
-    return Dispatched(ringing, is_full=left > 0)
+    return DispatchResult(ringing, is_full=left > 0)
 
 
-class _TimeLeft:
+class ComputeBudget:
     """Shares the time for computing in one claim among the tenants in it.
 
     The claim holds rows of all of them, so none may make the others wait. Each computes
@@ -178,21 +180,21 @@ class _TimeLeft:
 
     def __init__(self, tenant_ids: Iterable[int]) -> None:
         tenants = set(tenant_ids)
-        self._left = dict.fromkeys(tenants, TIME_TO_COMPUTE / len(tenants))
+        self._left = dict.fromkeys(tenants, MAX_COMPUTE_SECONDS / len(tenants))
 
     def has(self, tenant_id: int) -> bool:
         return self._left[tenant_id] > 0
 
     @contextmanager
-    def taken_by(self, tenant_id: int) -> Iterator[None]:
+    def charge(self, tenant_id: int) -> Iterator[None]:
         # Of this thread alone: a busy machine takes no time away from anybody.
         before = time.thread_time()
         yield
         self._left[tenant_id] -= time.thread_time() - before
 
 
-def _fired(
-    tasks: Sequence[_DueTask], runs: Sequence[run_rows.NewRun], made: set[UUID]
+def _schedules_that_ran(
+    tasks: Sequence[DueTask], runs: Sequence[run_rows.NewRun], made: set[UUID]
 ) -> list[tuple[int, datetime]]:
     """Which schedules ran, and when; a one-off is counted when it is over."""
     recurring = {task.task_id: task for task in tasks if not task.stored.one_off}
@@ -203,16 +205,16 @@ def _fired(
     ]
 
 
-class _Locked(NamedTuple):
+class PlainResult(NamedTuple):
     """What one statement did with the tasks that are due."""
 
     due: int
     run_ids: list[UUID]
     # Those that it left for us, locked.
-    others: list[_DueTask]
+    others: list[DueTask]
 
 
-class _Share(NamedTuple):
+class TenantShare(NamedTuple):
     """How many due tasks of a tenant one claim may take."""
 
     tenant_id: int
@@ -260,7 +262,7 @@ _ROOMS = """
 """
 
 
-def _shares(limit: int, since: datetime | None) -> list[_Share]:
+def _find_shares(limit: int, since: datetime | None) -> list[TenantShare]:
     """The claim in equal parts among the tenants with something due.
 
     No part is larger than what its tenant may still have waiting: the rest of a flood
@@ -273,22 +275,22 @@ def _shares(limit: int, since: datetime | None) -> list[_Share]:
             {
                 "since": since,
                 "most": settings.SCHEDULER_MAX_WAITING,
-                "least": max(1, settings.SCHEDULER_MAX_WAITING // REFILLS),
+                "least": max(1, settings.SCHEDULER_MAX_WAITING // REFILLS_OF_A_FLOOD),
                 "look_ahead": settings.SCHEDULER_LOOK_AHEAD,
             },
         )
         rooms = cursor.fetchall()
     part = max(1, limit // max(1, len(rooms)))
-    return [_Share(tenant_id, min(part, room)) for tenant_id, room in rooms]
+    return [TenantShare(tenant_id, min(part, room)) for tenant_id, room in rooms]
 
 
 def _fire_plain(
     limit: int,
-    shares: Sequence[_Share] | None = None,
+    shares: Sequence[TenantShare] | None = None,
     *,
     since: datetime | None = None,
     task_id: UUID | None = None,
-) -> _Locked:
+) -> PlainResult:
     """Lock what is due, and fire at once what is plain.
 
     Plain are one-offs, and intervals of seconds of which a single fire time is due, and
@@ -314,15 +316,15 @@ def _fire_plain(
         )
         rows = cursor.fetchall()
     others = [
-        _DueTask._make([*row[2:14], beat_tables.Stored._make(row[14:])])
+        DueTask._make([*row[2:14], beat_tables.Stored._make(row[14:])])
         for row in rows
         if row[2] is not None
     ]
     run_ids = [row[0] for row in rows if row[0] is not None]
     skipped = sum(row[1] for row in rows)
-    counters.MADE.inc(len(run_ids) + skipped)
+    counters.RUNS_MADE.inc(len(run_ids) + skipped)
     counters.RUNS.labels(RunState.SKIPPED).inc(skipped)
-    return _Locked(len(rows), run_ids, others)
+    return PlainResult(len(rows), run_ids, others)
 
 
 _IS_DUE = """
@@ -436,9 +438,9 @@ _FIRE_ONE = _FIRE.replace("{chosen}", "").replace(
 _FIRE_SHARES = _FIRE.replace("{chosen}", _CHOOSE).replace("{due}", _CHOSEN)
 
 
-def _fire(
-    task: _DueTask, *, limit: int, edited_at: datetime | None
-) -> tuple[_Move, list[run_rows.NewRun]]:
+def decide(
+    task: DueTask, *, limit: int, edited_at: datetime | None
+) -> tuple[TaskUpdate, list[run_rows.NewRun]]:
     """Decide what one due task does: fire, catch up, follow an edit, or pause."""
     try:
         if edited_at and task.is_edited:
@@ -448,20 +450,20 @@ def _fire(
                 last_fire_at=task.last_fire_at,
                 surface=task.surface,
             )
-            return _moved(task, upcoming, task.last_fire_at), []
+            return _update(task, upcoming, task.last_fire_at), []
         schedule = beat_tables.schedule_from(task.stored)
         beat_tables.refuse_too_often(schedule)
         if found := schedules.crowd(
-            schedule, task.next_fire_at, task.now, spare=task.most
+            schedule, task.next_fire_at, task.now, spare=task.max_catch_up
         ):
-            return _passed_over(task, schedule, found)
+            return _pass_over(task, schedule, found)
         due = schedules.due(
             schedule,
             since=task.next_fire_at,
             now=task.now,
             limit=limit,
             grace=task.grace,
-            most=task.most,
+            most=task.max_catch_up,
         )
     except Exception as error:
         # Whatever it is, it must not hold up everybody else's.
@@ -469,35 +471,39 @@ def _fire(
         ids = {"task_id": task.task_id, "tenant_id": task.tenant_id}
         cause = None if is_foreseen else error
         logger.warning("The task pauses: %s", reason, extra=ids, exc_info=cause)
-        return _moved(task, None, task.last_fire_at, reason), []
+        return _update(task, None, task.last_fire_at, reason), []
     upcoming = None if task.stored.one_off and due.fires else due.next_fire_at
-    runs = [_missed(task, moment, reason) for moment, reason in due.missed]
-    runs += [_pending(task, moment) for moment in due.fires]
+    runs = [_missed_run(task, moment, reason) for moment, reason in due.missed]
+    runs += [_pending_run(task, moment) for moment in due.fires]
     last = due.fires[-1] if due.fires else due.missed[-1].moment
-    return _moved(task, upcoming, last), runs
+    return _update(task, upcoming, last), runs
 
 
-def _passed_over(
-    task: _DueTask, schedule: schedules.Schedule, crowd: schedules.Crowd
-) -> tuple[_Move, list[run_rows.NewRun]]:
+def _pass_over(
+    task: DueTask, schedule: schedules.Schedule, crowd: schedules.Crowd
+) -> tuple[TaskUpdate, list[run_rows.NewRun]]:
     """Write down a crowd of fire times as one run; what is left of them comes next."""
-    why = schedules.why_missed(schedule, crowd.first, task.now, task.grace, task.most)
-    run = _missed(task, crowd.first, crowd.reason(why))
+    why = schedules.why_missed(
+        schedule, crowd.first, task.now, task.grace, task.max_catch_up
+    )
+    run = _missed_run(task, crowd.first, crowd.reason(why))
     upcoming = schedules.first_after(schedule, crowd.last)
-    return _moved(task, upcoming, crowd.last), [run._replace(covers_until=crowd.last)]
+    return _update(task, upcoming, crowd.last), [run._replace(covers_until=crowd.last)]
 
 
-def _moved(
-    task: _DueTask,
+def _update(
+    task: DueTask,
     next_fire_at: datetime | None,
     last_fire_at: datetime | None,
     pause_reason: str = "",
-) -> _Move:
+) -> TaskUpdate:
     plan, ends_at = beat_tables.plan_of(task.stored), task.stored.expires
-    return _Move(task.task_id, next_fire_at, last_fire_at, plan, ends_at, pause_reason)
+    return TaskUpdate(
+        task.task_id, next_fire_at, last_fire_at, plan, ends_at, pause_reason
+    )
 
 
-def _pending(task: _DueTask, moment: datetime) -> run_rows.NewRun:
+def _pending_run(task: DueTask, moment: datetime) -> run_rows.NewRun:
     wake_at = max(moment, task.now) + RING_AGAIN
     if task.overlap == Overlap.QUEUE_ONE:
         # Each begins as the next one, and moves up if none is before it.
@@ -508,12 +514,12 @@ def _pending(task: _DueTask, moment: datetime) -> run_rows.NewRun:
     return _new_run(task, moment, RunState.PENDING, wake_at=wake_at)
 
 
-def _missed(task: _DueTask, moment: datetime, reason: str) -> run_rows.NewRun:
+def _missed_run(task: DueTask, moment: datetime, reason: str) -> run_rows.NewRun:
     return _new_run(task, moment, RunState.MISSED, reason=reason, finished_at=task.now)
 
 
 def _new_run(
-    task: _DueTask,
+    task: DueTask,
     moment: datetime,
     state: RunState,
     *,
@@ -535,7 +541,7 @@ def _new_run(
     )
 
 
-def _move(moves: Sequence[_Move]) -> None:
+def _update_tasks(moves: Sequence[TaskUpdate]) -> None:
     with prepared() as cursor:
         cursor.execute(
             """
@@ -556,7 +562,7 @@ def _move(moves: Sequence[_Move]) -> None:
     beat_tables.set_enabled(broken, False)
 
 
-def _count(fired: Sequence[tuple[int, datetime]]) -> None:
+def _count_runs(fired: Sequence[tuple[int, datetime]]) -> None:
     """Keep what the admin shows of a schedule current: when it last ran, how often."""
     if not fired:
         return

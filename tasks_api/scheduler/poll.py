@@ -17,10 +17,10 @@ from tasks_api.storage import beat_tables
 
 # A transaction that writes a fire time is over sooner than this: its statements are ended,
 # and so is one that is left open.
-MARGIN = timedelta(minutes=1)
+LONGEST_TRANSACTION = timedelta(minutes=1)
 # Seconds. A full look that takes so long is not made each time, but for a twentieth of the
 # time, and after a minute in any case.
-SLOW, SPARSELY, LONGEST = 0.02, 20, 60.0
+SLOW_SECONDS, REST_RATIO, MAX_REST_SECONDS = 0.02, 20, 60.0
 
 
 class Floor(NamedTuple):
@@ -33,7 +33,7 @@ class Floor(NamedTuple):
 
 
 _ALWAYS = datetime.min.replace(tzinfo=UTC)
-GROUND = Floor(_ALWAYS, _ALWAYS, _ALWAYS, 0)
+NO_FLOOR = Floor(_ALWAYS, _ALWAYS, _ALWAYS, 0)
 
 
 class Since(NamedTuple):
@@ -45,7 +45,7 @@ class Since(NamedTuple):
     change_id: int | None = None
 
 
-class Outlook(NamedTuple):
+class PollResult(NamedTuple):
     """What a beat sees. May name what another one does first, and misses nothing."""
 
     # The clock that everything goes by.
@@ -66,7 +66,7 @@ class Outlook(NamedTuple):
 
 # What a beat goes by that could not look: there may be anything to do. Leases are not
 # judged by it.
-BLIND = Outlook(
+UNKNOWN = PollResult(
     now=datetime(1970, 1, 1, tzinfo=UTC),
     edited_at=None,
     has_due_tasks=True,
@@ -74,11 +74,11 @@ BLIND = Outlook(
     has_open_changes=True,
     has_past_tasks=True,
     next_exact_in=1.0,
-    floor=GROUND,
+    floor=NO_FLOOR,
 )
 
 
-def look(*, at_most: float, floor: Floor = GROUND) -> Outlook:
+def find_work(*, at_most: float, floor: Floor = NO_FLOOR) -> PollResult:
     """Look around; `next_exact_in` is `at_most` if nothing is due before."""
     with prepared() as cursor:
         cursor.execute(
@@ -86,12 +86,12 @@ def look(*, at_most: float, floor: Floor = GROUND) -> Outlook:
             {
                 "ahead": settings.SCHEDULER_LOOK_AHEAD,
                 "at_most": at_most,
-                "margin": MARGIN.total_seconds(),
+                "margin": LONGEST_TRANSACTION.total_seconds(),
                 **floor._asdict(),
             },
         )
         *seen, fire_at, wake_at, ends_at, change_id = cursor.fetchone()
-    return Outlook._make([*seen, Floor(fire_at, wake_at, ends_at, change_id)])
+    return PollResult._make([*seen, Floor(fire_at, wake_at, ends_at, change_id)])
 
 
 # By min(), which reads an index from its beginning. EXISTS might read the table instead,
@@ -131,7 +131,7 @@ _LOOK = f"""
 """  # noqa: S608 (a constant)
 
 
-class Looks:
+class Poller:
     """Looks that stay short while somebody's long transaction keeps dead rows in place.
 
     An entry of an index stays, and each look steps over it, until nobody can see its row
@@ -141,19 +141,19 @@ class Looks:
     else lies above the floor. While full looks are quick, each look is one.
     """
 
-    def __init__(self, *, slow: float = SLOW) -> None:
+    def __init__(self, *, slow: float = SLOW_SECONDS) -> None:
         self._slow = slow
         self._full_at = 0.0
         self._floor: Floor | None = None
 
-    def look(self, *, at_most: float) -> Outlook:
+    def find_work(self, *, at_most: float) -> PollResult:
         began_at = time.monotonic()
         if self._floor is not None and began_at < self._full_at:
-            return look(at_most=at_most, floor=self._floor)
-        seen = look(at_most=at_most)
+            return find_work(at_most=at_most, floor=self._floor)
+        seen = find_work(at_most=at_most)
         took = time.monotonic() - began_at
         self._floor = seen.floor if took >= self._slow else None
-        self._full_at = began_at + min(took * SPARSELY, LONGEST)
+        self._full_at = began_at + min(took * REST_RATIO, MAX_REST_SECONDS)
         return seen
 
     @property

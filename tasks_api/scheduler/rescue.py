@@ -9,7 +9,7 @@ from scheduler_service.db.statements import prepared
 from tasks_api.delivery.retry import MOST_LOST
 from tasks_api.domain.states import RING_AGAIN, RunState
 from tasks_api.metrics import counters
-from tasks_api.scheduler.dispatch import BATCH, Dispatched
+from tasks_api.scheduler.dispatch import BATCH_SIZE, DispatchResult
 from tasks_api.services import owners
 from tasks_api.storage import beat_tables, run_rows
 from tasks_api.worker.leases import UNSENT
@@ -17,18 +17,18 @@ from tasks_api.worker.leases import UNSENT
 logger = logging.getLogger(__name__)
 
 # However long nobody has taken a run, it is rung for as often as this.
-LONGEST_SILENCE = timedelta(minutes=1)
+MAX_RING_INTERVAL = timedelta(minutes=1)
 # A worker that waits for a place says so, and may be cut off before it says that it has
 # begun. So the attempt is written down, and speaks not against the run.
-UNSEEN = "The worker was lost, and had not said that it had begun."
+UNSEEN_LOSS = "The worker was lost, and had not said that it had begun."
 
 
-def wake_due(
+def wake_runs(
     *,
-    limit: int = BATCH,
+    limit: int = BATCH_SIZE,
     leases_until: datetime | None = None,
     since: datetime | None = None,
-) -> Dispatched:
+) -> DispatchResult:
     """Make every run that waited long enough ready for a worker again.
 
     Leases that ran out after `leases_until` are left alone; without it, none are. So are
@@ -47,9 +47,9 @@ def wake_due(
                 "leases_until": leases_until,
                 "most_lost": MOST_LOST,
                 "unsent": UNSENT,
-                "unseen": UNSEEN,
+                "unseen": UNSEEN_LOSS,
                 "soonest": RING_AGAIN.total_seconds(),
-                "latest": LONGEST_SILENCE.total_seconds(),
+                "latest": MAX_RING_INTERVAL.total_seconds(),
             },
         )
         rows = cursor.fetchall()
@@ -65,7 +65,7 @@ def wake_due(
     if lost:
         logger.warning("Leases ran out for %d runs; they are sent again.", len(lost))
     ringing = [run_id for run_id, state, _ in woken if state == RunState.PENDING]
-    return Dispatched(ringing + moved_up, is_full=len(woken) == limit)
+    return DispatchResult(ringing + moved_up, is_full=len(woken) == limit)
 
 
 _SINCE = "AND run.wake_at >= %(since)s::timestamptz"

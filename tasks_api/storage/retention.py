@@ -200,7 +200,7 @@ def prune(*, now: datetime, pause: Pause = time.sleep) -> Counter[str]:
     ends_at = began + ROUND
     for kind, count in _bites(now):
         gone[kind] += count
-        counters.PRUNED.labels(kind).inc(count)
+        counters.ROWS_PRUNED.labels(kind).inc(count)
         ended = time.monotonic()
         if ended > ends_at or pause((ended - began) * REST):
             break

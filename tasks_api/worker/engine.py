@@ -37,7 +37,7 @@ from tasks_api.domain.ids import LANES, lane_of, moment_of
 from tasks_api.domain.states import Trouble
 from tasks_api.metrics import counters
 from tasks_api.monitoring.heartbeats import Presence
-from tasks_api.monitoring.watchdog import Vitals
+from tasks_api.monitoring.watchdog import WorkerVitals
 from tasks_api.services import pull_queue
 from tasks_api.storage import run_rows
 from tasks_api.worker import building, leases, verdicts
@@ -207,11 +207,11 @@ class Engine:
             self._changed.notify_all()
         return taken
 
-    def vitals(self) -> Vitals:
+    def vitals(self) -> WorkerVitals:
         """For those who look from outside."""
         with self._changed:
             wait = self._seconds_to_wait()
-            return Vitals(
+            return WorkerVitals(
                 held=len(self._holding),
                 accepted=len(self._waiting),
                 has_room=len(self._waiting) < MOST_WAITING,

@@ -15,7 +15,7 @@ import redis
 import requests
 
 from scheduler_service.redis.connections import redis_client_url
-from tasks_api.monitoring.exporter import PORTS
+from tasks_api.monitoring.exporter import MAX_PORTS_TRIED
 from tests.acceptance.stand import ROOT, Stand, eventually
 from tests.acceptance.test_processes import one_time, soon
 from tests.receiver import Receiver
@@ -27,7 +27,7 @@ Running = dict[str, "subprocess.Popen[bytes]"]
 
 def quiet_ports() -> int:
     """The first of some ports that the kernel gives to nobody who asks for any."""
-    return random.randrange(20_000, 30_000, PORTS)
+    return random.randrange(20_000, 30_000, MAX_PORTS_TRIED)
 
 
 MESSAGES_WAIT = "Messages wait, and none was taken"

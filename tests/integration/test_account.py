@@ -266,7 +266,7 @@ class World:
             )
 
     def wake(self) -> None:
-        rescue.wake_due(leases_until=clock.read())
+        rescue.wake_runs(leases_until=clock.read())
 
     def fire(self) -> None:
         self.manual += tasks.fire_task(self.task.pk, now=timezone.now()) is not None

@@ -302,7 +302,7 @@ def test_leases_are_judged_by_the_clock_as_it_was_read(user: User) -> None:
     leases.claim([run_id])
     Run.objects.update(wake_at=timezone.now() - SECOND)
 
-    before = rescue.wake_due(leases_until=timezone.now() - 2 * SECOND)
-    after = rescue.wake_due(leases_until=timezone.now())
+    before = rescue.wake_runs(leases_until=timezone.now() - 2 * SECOND)
+    after = rescue.wake_runs(leases_until=timezone.now())
 
     assert (before.run_ids, after.run_ids) == ([], [run_id])

@@ -211,8 +211,8 @@ def test_a_run_that_nobody_took_is_rung_for_again(user: User) -> None:
     run = dispatched(user)
     let_it_be_woken(run)
 
-    assert rescue.wake_due().run_ids == [run.pk]
-    assert rescue.wake_due().run_ids == []
+    assert rescue.wake_runs().run_ids == [run.pk]
+    assert rescue.wake_runs().run_ids == []
 
 
 @pytest.mark.parametrize(
@@ -232,7 +232,7 @@ def test_the_silence_between_two_rings_grows_with_the_wait_for_a_worker(
     long_ago = timezone.now() - age * SECOND
     Run.objects.update(scheduled_for=long_ago, wake_at=long_ago, state=state)
 
-    rescue.wake_due()
+    rescue.wake_runs()
 
     run.refresh_from_db()
     assert run.wake_at is not None
@@ -245,7 +245,7 @@ def test_a_run_whose_worker_died_is_sent_again_under_its_own_id(user: User) -> N
     assert leases.claim([run.pk])
     let_it_be_woken(run)
 
-    assert rescue.wake_due().run_ids == [run.pk]
+    assert rescue.wake_runs().run_ids == [run.pk]
 
     [claimed] = leases.claim([run.pk])
     assert claimed.run_id == run.pk
@@ -265,9 +265,9 @@ def test_a_run_that_was_not_sent_waits_and_has_no_attempt(user: User) -> None:
     run.refresh_from_db()
     assert (run.state, run.reason) == (RunState.PENDING, "Waits: silent.")
     assert (run.attempt_count, run.attempts.count()) == (0, 0)
-    assert rescue.wake_due().run_ids == []
+    assert rescue.wake_runs().run_ids == []
     Run.objects.update(wake_at=F("wake_at") - 11 * SECOND)
-    assert rescue.wake_due().run_ids == [run.pk]
+    assert rescue.wake_runs().run_ids == [run.pk]
 
 
 def test_a_run_that_keeps_losing_its_worker_fails_in_the_end(user: User) -> None:
@@ -275,7 +275,7 @@ def test_a_run_that_keeps_losing_its_worker_fails_in_the_end(user: User) -> None
     for _ in range(rescue.MOST_LOST):
         leases.claim([run.pk])
         let_it_be_woken(run)
-        rescue.wake_due()
+        rescue.wake_runs()
 
     run.refresh_from_db()
     assert run.state == RunState.FAILED
@@ -291,7 +291,7 @@ def test_a_run_that_an_earlier_end_overtook_is_settled(user: User) -> None:
     let_it_be_woken(run)
 
     assert leases.claim([run_id]) == []
-    assert rescue.wake_due().run_ids == []
+    assert rescue.wake_runs().run_ids == []
 
     assert states(task) == ["cancelled"]
 
@@ -300,7 +300,7 @@ def test_many_beats_wake_a_run_once(user: User) -> None:
     runs = [dispatched(user) for _ in range(20)]
     Run.objects.update(wake_at=timezone.now() - SECOND)
 
-    found = in_threads(8, lambda: rescue.wake_due().run_ids)
+    found = in_threads(8, lambda: rescue.wake_runs().run_ids)
 
     woken = [run_id for run_ids in found for run_id in run_ids]
     assert sorted(woken) == sorted(run.pk for run in runs)
@@ -311,7 +311,7 @@ def test_a_message_that_was_not_sent_is_made_up_soon(user: User) -> None:
 
     run_rows.ring_soon([run.pk], after=timedelta())
 
-    assert rescue.wake_due().run_ids == [run.pk]
+    assert rescue.wake_runs().run_ids == [run.pk]
 
 
 @pytest.mark.parametrize("moment", [datetime.max, datetime(1969, 12, 31)])  # noqa: DTZ001, DTZ901
@@ -390,7 +390,7 @@ def test_the_statement_decides_as_the_schedule_does(
             possible.append(((), (), since))
             continue
         due = schedules.due(
-            schedule, since=since, now=at, limit=100, grace=grace, most=most
+            schedule, since=since, now=at, limit=100, grace=grace, max_catch_up=most
         )
         is_over = isinstance(schedule, Once) and due.fires
         upcoming = None if is_over else due.next_fire_at

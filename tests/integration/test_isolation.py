@@ -180,7 +180,7 @@ def test_a_part_that_fails_stops_no_other_and_is_said_once(
 def test_a_part_that_failed_rests_and_works_again(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    parts = isolation.Parts()
+    parts = isolation.TickParts()
     now = 100.0
     monkeypatch.setattr(isolation.time, "monotonic", lambda: now)
     asked: list[float] = []
@@ -195,7 +195,7 @@ def test_a_part_that_failed_rests_and_works_again(
 
     assert len(asked) < 8
     assert len(caplog.records) == 1
-    now += isolation.LONGEST_PAUSE
+    now += isolation.MAX_REST_SECONDS
     assert parts.run("A part", lambda: "done", "otherwise") == "done"
 
 

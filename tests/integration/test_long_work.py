@@ -224,7 +224,7 @@ def test_what_failed_is_tried_again_as_its_task_says(user: User) -> None:
     assert say(run, "fail", first).json()["state"] == "retrying"
     assert say(run, "complete", first).status_code == 409
     Run.objects.filter(pk=run.pk).update(wake_at=timezone.now())
-    assert rescue.wake_due().run_ids == [run.pk]
+    assert rescue.wake_runs().run_ids == [run.pk]
     second = take(run)
 
     # Who was at work on the first attempt has nothing to say about the second.
@@ -315,7 +315,7 @@ def test_work_goes_on_though_the_worker_died_before_it_wrote_down_the_answer(
     [claimed] = leases.claim([run.pk])
     token = run_tokens.mint(long_work.keys()[0], run.pk, claimed.turn)
     pass_deadline(run)
-    assert rescue.wake_due().run_ids == [run.pk]
+    assert rescue.wake_runs().run_ids == [run.pk]
 
     # It is sent again with the same token, so that the target's word counts either way.
     [again] = leases.claim([run.pk])

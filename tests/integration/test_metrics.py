@@ -142,7 +142,7 @@ def test_a_beat_counts_what_it_makes_and_what_it_wakes(
     leases.claim(made[:1])
     Run.objects.exclude(wake_at=None).update(wake_at=timezone.now() - SECOND)
 
-    rescue.wake_due()
+    rescue.wake_runs()
 
     found = gained(before)
     assert found["scheduler_runs_made_total"] == 4
@@ -161,8 +161,8 @@ def test_web_tells_what_waits(user: User, client: Client) -> None:
     leases.claim([run for run in runs if run != held_run][:1])
     store(user, Once(timezone.now() - 10 * SECOND))
     tasks.pause_tasks(user, [str(held.pk)], now=timezone.now())
-    heartbeats.beat("beat", "b")
-    broker.ring(runs)
+    heartbeats.record_heartbeat("beat", "b")
+    broker.ring_workers(runs)
 
     found = surveyed(client)
 
@@ -313,7 +313,7 @@ def test_a_second_process_takes_the_next_port(serving: str, port: int) -> None:
     second = exporter.serve("beat", lambda: "")
 
     assert second is not None
-    assert port < second.server_port < port + exporter.PORTS
+    assert port < second.server_port < port + exporter.MAX_PORTS_TRIED
     second.shutdown()
     second.server_close()
 
@@ -329,7 +329,7 @@ def test_connections_that_say_nothing_take_few_threads_and_keep_nobody_out(
             # Connections are taken in their order, so all that came before have been.
         assert get(f"{serving}/metrics")[0] == 200
 
-        bound = before + exporter.MOST_CONNECTIONS + 1
+        bound = before + exporter.MAX_CONNECTIONS + 1
         eventually(lambda: threading.active_count() <= bound)
 
     eventually(lambda: threading.active_count() <= before)

@@ -78,7 +78,7 @@ def test_the_one_that_waits_begins_when_the_first_is_over(user: User) -> None:
     # A retry is not the end of it.
     assert finish(run, RetryAfter("HTTP 503", 0)) == []
     Run.objects.filter(pk=run.run_id).update(wake_at=timezone.now())
-    assert rescue.wake_due().run_ids == [run.run_id]
+    assert rescue.wake_runs().run_ids == [run.run_id]
     [again] = leases.claim([run.run_id])
     assert finish(again, GiveUp("HTTP 503")) == [waiting.pk]
 
@@ -116,7 +116,7 @@ def test_a_beat_lets_the_next_one_begin_where_no_worker_did(user: User) -> None:
 
     Run.objects.filter(pk=waiting.pk).update(wake_at=timezone.now())
 
-    assert rescue.wake_due().run_ids == [waiting.pk]
+    assert rescue.wake_runs().run_ids == [waiting.pk]
     waiting.refresh_from_db()
     assert (waiting.exclusive, waiting.is_next, waiting.reason) == (True, False, "")
 
@@ -129,7 +129,7 @@ def test_while_the_first_is_under_way_a_beat_leaves_the_next_one_alone(
     fire(task)
     Run.objects.filter(is_next=True).update(wake_at=timezone.now())
 
-    assert rescue.wake_due().run_ids == []
+    assert rescue.wake_runs().run_ids == []
 
     waiting = Run.objects.get(is_next=True)
     assert waiting.reason == WAITS
@@ -233,7 +233,7 @@ class Race:
         self.task = task
         self.claimed: list[Claimed] = []
         self.began = 0
-        self.most = 0
+        self.max_catch_up = 0
 
     def run(self) -> None:
         for _ in range(ROUNDS):
@@ -273,7 +273,7 @@ class Race:
     def wake(self) -> None:
         waiting = Run.objects.filter(task=self.task, state__in=["pending", "retrying"])
         waiting.update(wake_at=timezone.now())
-        rescue.wake_due()
+        rescue.wake_runs()
 
     def look(self) -> None:
         """How many are under way and how many wait, at one moment."""
@@ -286,7 +286,7 @@ class Race:
                 """,
                 [self.task.pk],
             )
-            self.most = max(self.most, *cursor.fetchone())
+            self.max_catch_up = max(self.max_catch_up, *cursor.fetchone())
 
 
 @pytest.mark.parametrize("overlap", [Overlap.SKIP, Overlap.QUEUE_ONE])
@@ -299,6 +299,6 @@ def test_however_many_race_never_two_are_under_way(
 
     in_threads(THREADS, race.run)
 
-    assert race.most == 1
+    assert race.max_catch_up == 1
     assert race.began > ROUNDS
     assert not Run.objects.filter(state="skipped", attempt_count__gt=0).exists()

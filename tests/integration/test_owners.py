@@ -172,7 +172,7 @@ def test_a_task_made_by_a_request_under_way_is_not_sent_either(
 
     assert [claimed.task_id for claimed in leases.claim(runs)] == [notice.pk]
     Run.objects.filter(task=task).update(wake_at=timezone.now())
-    rescue.wake_due()
+    rescue.wake_runs()
 
     assert not is_going(task)
     assert Run.objects.get(task=task).state == RunState.CANCELLED

@@ -462,7 +462,7 @@ def test_how_far_it_is_behind_is_known(user: User) -> None:
 
 def test_what_is_deleted_is_counted(user: User) -> None:
     def counted(kind: str) -> float:
-        return counters.PRUNED.labels(kind)._value.get()
+        return counters.ROWS_PRUNED.labels(kind)._value.get()
 
     before = counted("run"), counted("task")
     finished(ended(user, LONG_AGO), LONG_AGO)

@@ -365,7 +365,7 @@ def test_a_run_of_what_has_ended_or_is_paused_is_sent_again(
         answer = api.post(f"/runs/{run_of(task).pk}/redrive/")
         run_id = answer.json()["run_id"]
         Run.objects.filter(pk=run_id).update(wake_at=timezone.now())
-        assert str(rescue.wake_due().run_ids[0]) == run_id
+        assert str(rescue.wake_runs().run_ids[0]) == run_id
         assert len(claim(run_id)) == 1
 
 

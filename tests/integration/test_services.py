@@ -77,7 +77,7 @@ def test_a_run_that_somebody_asked_for_is_sent_though_the_task_is_paused_before(
 
     pause(task)
 
-    assert rescue.wake_due().run_ids == [run_id]
+    assert rescue.wake_runs().run_ids == [run_id]
     [claimed] = leases.claim([run_id])
     assert claimed.run_id == run_id
 
@@ -173,7 +173,7 @@ def test_a_dispatched_one_off_waits_out_a_pause(user: User) -> None:
     assert leases.claim([run_id]) == []
     resume(task)
 
-    assert rescue.wake_due().run_ids == [run_id]
+    assert rescue.wake_runs().run_ids == [run_id]
     assert len(leases.claim([run_id])) == 1
 
 
@@ -278,16 +278,16 @@ def test_disabling_and_enabling_in_the_admin_is_pause_and_resume(user: User) -> 
 
 
 def test_ours_are_the_only_writes_that_do_not_announce_themselves(user: User) -> None:
-    before = poll.look(at_most=1).edited_at
+    before = poll.find_work(at_most=1).edited_at
 
     task = hourly(user)
     pause(task)
     resume(task)
     dispatch.dispatch_due()
-    assert poll.look(at_most=1).edited_at == before
+    assert poll.find_work(at_most=1).edited_at == before
 
     PeriodicTask.objects.get(pk=task.periodic_task_id).save()
-    assert poll.look(at_most=1).edited_at != before
+    assert poll.find_work(at_most=1).edited_at != before
 
 
 @pytest.mark.parametrize("many", [2, 40])

@@ -245,7 +245,7 @@ def test_a_failing_target_is_tried_again_and_each_attempt_is_kept(
         wait = run.wake_at - timezone.now()
         assert timedelta(seconds=0.5) < wait <= timedelta(seconds=2)
         Run.objects.update(wake_at=timezone.now())
-        engine.accept(rescue.wake_due().run_ids)
+        engine.accept(rescue.wake_runs().run_ids)
     recorded.wait_for(3)
 
     run = Run.objects.get()

@@ -65,7 +65,7 @@ def _ask() -> tuple[int, dict[str, Any]]:
     try:
         if complaint := schema.complaint():
             return 503, {"status": "unavailable", "database": complaint}
-        processes = heartbeats.census()
+        processes = heartbeats.count_alive()
     except DatabaseError as error:
         return 503, _without_database(error)
     broker_state = _broker()
@@ -85,9 +85,9 @@ def _without_database(error: DatabaseError) -> dict[str, str]:
 
 def _broker() -> dict[str, str]:
     try:
-        broker.try_out(settings.REDIS_URL)
+        broker.check_usable(settings.REDIS_URL)
     except (redis.RedisError, OSError):
         return {"broker": "unreachable"}
-    except broker.Unfit as reason:
+    except broker.UnusableBroker as reason:
         return {"broker": "unfit", "reason": str(reason)}
     return {"broker": "ok"}

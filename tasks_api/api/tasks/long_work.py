@@ -129,6 +129,6 @@ def _reason(data: Mapping[str, Any]) -> str:
 
 
 def _answer(run_id: UUID, settled: long_work.Settled) -> Response:
-    broker.ring(settled.to_ring)
-    broker.tell_ends(settled.run_ids)
+    broker.ring_workers(settled.to_ring)
+    broker.announce_ends(settled.run_ids)
     return Response({"run_id": str(run_id), "state": settled.state})

@@ -73,7 +73,7 @@ class RedriveRun(RunsView):
     @idempotent
     def post(self, request: Request, run_id: str) -> Response:
         made = redrive.again(self.user, run_id_in(run_id))
-        transaction.on_commit(lambda: broker.ring(made.to_ring))
+        transaction.on_commit(lambda: broker.ring_workers(made.to_ring))
         return Response({"run_id": str(made.run_ids[0])}, status=202)
 
 
@@ -92,7 +92,7 @@ class RedriveRuns(RunsView):
             since=fields.optional_moment(data, "from"),
             until=fields.optional_moment(data, "to"),
         )
-        transaction.on_commit(lambda: broker.ring(made.to_ring))
+        transaction.on_commit(lambda: broker.ring_workers(made.to_ring))
         ids = list(map(str, made.run_ids))
         body = {"count": len(ids), "run_ids": ids, "more": made.has_more}
         return Response(body, status=202)
