@@ -7,7 +7,7 @@ here. No tenant, no URL and no id of a run is in any of it.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from typing import Protocol
 from uuid import UUID
 
@@ -106,9 +106,9 @@ def count_made(stored: Collection[UUID], runs: Iterable[_New]) -> None:
             RUNS.labels(state).inc(count)
 
 
-def count_woken(woken: Sequence[tuple[UUID, str, str]]) -> None:
-    """Count what a beat did with runs that waited: (run, state, what it was)."""
-    for (state, was), count in Counter((new, old) for _, new, old in woken).items():
+def count_woken(woken: Iterable[tuple[str, str]]) -> None:
+    """Count what a beat did with runs that waited: their states after and before."""
+    for (state, was), count in Counter(woken).items():
         if was == RunState.RUNNING:
             LEASES_LOST.inc(count)
         if was == state == RunState.PENDING:

@@ -240,9 +240,9 @@ def test_one_that_can_never_fire_is_said_once_for_each_change(
     for changed in range(3):
         row.description = f"changed {changed}"
         row.save()
-        beat._nobodys.reload()
+        beat._operator_tasks.reload()
         beat.tick()
-        beat._nobodys.reload()
+        beat._operator_tasks.reload()
         beat.tick()
 
     lines = [line for line in said() if "'never'" in line]

@@ -16,7 +16,7 @@ from accounts.models import User
 from tasks_api.domain.schedules import Interval, Once
 from tasks_api.domain.specs import Surface, TaskSpec
 from tasks_api.models import Run, Task
-from tasks_api.scheduler import dispatch, poll, rescue
+from tasks_api.scheduler import dispatch, poll, rescue, statements
 from tasks_api.services import tasks
 from tasks_api.storage import schedule_changes, task_counts
 from tests.acceptance.stand import eventually
@@ -90,7 +90,9 @@ def pages_read(floor: poll.Floor) -> int:
     """What a look costs, in pages."""
     values = {"ahead": 1.0, "at_most": 0.2, "margin": 60.0, **floor._asdict()}
     with connection.cursor() as cursor:
-        cursor.execute(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {poll._LOOK}", values)
+        cursor.execute(
+            f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statements.FIND_WORK}", values
+        )
         [[found]] = cursor.fetchall()
     plan = (json.loads(found) if isinstance(found, str) else found)[0]["Plan"]
     return int(plan["Shared Hit Blocks"] + plan["Shared Read Blocks"])
