@@ -390,7 +390,7 @@ def test_the_statement_decides_as_the_schedule_does(
             possible.append(((), (), since))
             continue
         due = schedules.due(
-            schedule, since=since, now=at, limit=100, grace=grace, max_catch_up=most
+            schedule, since=since, now=at, limit=100, grace=grace, most=most
         )
         is_over = isinstance(schedule, Once) and due.fires
         upcoming = None if is_over else due.next_fire_at

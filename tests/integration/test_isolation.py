@@ -172,8 +172,8 @@ def test_a_part_that_fails_stops_no_other_and_is_said_once(
     assert Heartbeat.objects.get().kind == "beat"
     errors = [each for each in caplog.records if each.levelno >= logging.ERROR]
     assert sorted(each.message.partition(":")[0] for each in errors) == [
-        "Settling schedule changes",
         "Polling",
+        "Settling schedule changes",
     ]
 
 
