@@ -169,7 +169,7 @@ def _source(whose: Whose, filters: Filters) -> str:
                 AND tag.task_id > %(after)s AND task.id > %(after)s {newest}
         """
     named = "task.tenant_id = %(tenant)s AND task.name = %(name)s AND task.name <> ''"
-    paused = "task.planned_from LIKE 'f%%'"
+    paused = "task.is_paused"
     return f"""
         FROM tasks_api_task task
         WHERE {_OWN.format(owners=_owners(whose))} AND task.id > %(after)s {newest}
@@ -187,8 +187,8 @@ def _conditions(filters: Filters) -> tuple[list[str], dict[str, Any]]:
     wanted: list[tuple[str, str, Any]] = [
         ("tags", "task.tags @> %(tags)s::text[]", list(filters.tags) or None),
         ("name", "task.name = %(name)s", filters.name),
-        ("paused", "(task.planned_from LIKE 'f%%') = %(paused)s", filters.is_paused),
-        ("once", "(task.planned_from LIKE '_|t%%') = %(once)s", filters.is_one_time),
+        ("paused", "task.is_paused = %(paused)s", filters.is_paused),
+        ("once", "task.is_one_off = %(once)s", filters.is_one_time),
         ("made_from", "task.created_at >= %(made_from)s", filters.created_from),
         ("made_to", "task.created_at < %(made_to)s", filters.created_to),
         ("next_from", f"{_UPCOMING} >= %(next_from)s", filters.next_run_from),
@@ -205,7 +205,7 @@ def _conditions(filters: Filters) -> tuple[list[str], dict[str, Any]]:
 
 # As Task.upcoming() has it.
 _UPCOMING = """
-    CASE WHEN task.planned_from LIKE 'f%%' THEN NULL
+    CASE WHEN task.is_paused THEN NULL
         WHEN task.last_fire_at > %(now)s THEN task.last_fire_at
         ELSE task.next_fire_at END
 """

@@ -75,7 +75,7 @@ class _Row(NamedTuple):
     name: str
     next_fire_at: datetime
     since: datetime
-    stored: beat_tables.Stored
+    stored: beat_tables.StoredSchedule
 
 
 def _page(after: UUID, *, among: Collection[UUID] | None = None) -> list[_Row]:
@@ -83,23 +83,20 @@ def _page(after: UUID, *, among: Collection[UUID] | None = None) -> list[_Row]:
         cursor.execute(
             _PAGE, {"after": after, "among": None if among is None else array(among)}
         )
-        return [
-            _Row._make([*row[:5], beat_tables.Stored._make(row[5:])])
-            for row in cursor.fetchall()
-        ]
+        return beat_tables.fetch_with_schedule(cursor, _Row)
 
 
 # From where on no fire time has a run: the last one, or the last change of the schedule.
 _PAGE = f"""
-    SELECT task.id, tenant.name, task.name, task.next_fire_at,
+    SELECT task.id AS task_id, tenant.name AS tenant, task.name, task.next_fire_at,
         greatest(task.created_at, task.last_fire_at, (
             SELECT max(change.at) FROM tasks_api_schedulechange change
-            WHERE change.task_id = task.id)), {beat_tables.COLUMNS}
+            WHERE change.task_id = task.id)) AS since, {beat_tables.COLUMNS}
     FROM tasks_api_task task {beat_tables.JOINS}
     JOIN accounts_tenant tenant ON tenant.id = task.tenant_id
     WHERE task.id > %(after)s::uuid AND task.next_fire_at IS NOT NULL
         AND cron.id IS NOT NULL AND cron.timezone <> 'UTC'
-        AND task.planned_from = {beat_tables.PLAN}
+        AND {beat_tables.IS_FOLLOWED}
         AND (%(among)s::uuid[] IS NULL OR task.id = ANY(%(among)s::uuid[]))
     ORDER BY task.id LIMIT {PAGE}
 """  # noqa: S608 (constants)
@@ -114,7 +111,7 @@ def _difference(row: _Row) -> Difference | None:
         return None
     if computed == row.next_fire_at:
         return None
-    zone = row.stored.zone or ""
+    zone = row.stored.cron_zone
     return Difference(
         row.task_id, row.tenant, row.name, zone, row.next_fire_at, computed
     )

@@ -128,20 +128,16 @@ class Span(NamedTuple):
 
 
 class _Row(NamedTuple):
-    """A plan that a task had or has; the order is that of _READ's columns."""
+    """A schedule that a task had or has."""
 
-    plan: str
-    seconds: str
-    years: str
-    dst: str
-    offset_seconds: int
+    change_id: int | None
     until: datetime
     what: str
     open_from: datetime | None
     is_current: bool
-    created_at: datetime
     last_fire_at: datetime | None
     ended_at: datetime | None
+    stored: beat_tables.StoredSchedule
 
 
 class _Planned(NamedTuple):
@@ -276,7 +272,7 @@ def _read(owner: User, task_id: UUID, now: datetime) -> list[_Row]:
                 "now": now,
             },
         )
-        rows = [_Row._make(row[1:]) for row in cursor.fetchall()]
+        rows = beat_tables.fetch_with_schedule(cursor, _Row)
     if not rows:
         raise TaskNotFound("Task not found")
     return rows
@@ -284,24 +280,23 @@ def _read(owner: User, task_id: UUID, now: datetime) -> list[_Row]:
 
 # One statement, so that the task and its changes are of one moment. The plan of a
 # schedule that was edited and not yet followed is the one that still fires.
-_READ = """
+_READ = f"""
     WITH task AS (
         SELECT * FROM tasks_api_task
         WHERE id = %(task)s AND tenant_id = %(tenant)s
             AND (%(reaches_all)s OR owner_id = %(owner)s)
     )
-    SELECT change.id, change.plan, change.cron_seconds, change.cron_years, change.dst,
-        change.spread_offset, change.at, change.what, change.open_from, false,
-        task.created_at, task.last_fire_at, task.ended_at
+    SELECT change.id AS change_id, change.at AS until, change.what, change.open_from,
+        false AS is_current, task.last_fire_at, task.ended_at, {", ".join(f"change.{name}" for name in beat_tables.SCHEDULE_COLUMNS)},
+        task.created_at
     FROM task JOIN tasks_api_schedulechange change ON change.task_id = task.id
     UNION ALL
-    SELECT NULL, task.planned_from, task.cron_seconds, task.cron_years, task.dst,
-        task.spread_offset, least(task.ended_at, %(now)s), '',
-        CASE WHEN next_fire_at <= %(now)s THEN next_fire_at END, true, task.created_at,
-        task.last_fire_at, task.ended_at
+    SELECT NULL, least(task.ended_at, %(now)s), '',
+        CASE WHEN next_fire_at <= %(now)s THEN next_fire_at END, true,
+        task.last_fire_at, task.ended_at, {", ".join(f"task.{name}" for name in beat_tables.SCHEDULE_COLUMNS)}, task.created_at
     FROM task
     ORDER BY 1 NULLS LAST
-"""
+"""  # noqa: S608 (names of columns)
 
 
 def _spans(rows: list[_Row]) -> Iterator[Span]:
@@ -314,26 +309,22 @@ def _spans(rows: list[_Row]) -> Iterator[Span]:
 
 
 def _span(row: _Row, since: datetime | None) -> Span | None:
-    stored = beat_tables.stored_from(
-        row.plan,
-        created_at=row.created_at,
-        of_task=(row.seconds, row.years, row.dst, row.offset_seconds),
-    )
+    stored = row.stored
     try:
         schedule = beat_tables.schedule_from(stored)
     except ScheduleError:
         return None
     if isinstance(schedule, Once):
-        return _once(row, schedule, is_paused=not stored.enabled)
-    if not stored.enabled:
+        return _once(row, schedule, is_paused=stored.is_paused)
+    if stored.is_paused:
         return None
     until = row.until
-    if stored.one_off and row.last_fire_at is not None:
+    if stored.is_one_off and row.last_fire_at is not None:
         until = min(until, row.last_fire_at)
     if since is not None:
         first = first_after(schedule, since)
     elif isinstance(schedule, Cron):
-        first = first_after(schedule, row.created_at)
+        first = first_after(schedule, stored.created_at)
     else:
         first = schedule.first_from(DAWN)
     return None if first is None else Span(schedule, first, until, row.open_from)

@@ -239,12 +239,13 @@ def put_set(
     gone = []
     alive = tasks.filter(ended_at=None).exclude(name="").order_by("pk")
     rows = alive.select_for_update(no_key=True)
-    for task_id, name, *place in rows.values_list(
-        "pk", "name", *task_rows.Place._fields
+    for task_id, name, *stored in rows.values_list(
+        "pk", "name", *beat_tables.StoredSchedule._fields
     ):
         spec = wanted.get(name)
-        if spec and task_rows.Place(*place).is_of(
-            beat_tables.stored_as(spec.schedule, created_at=now)
+        if spec and beat_tables.fires_alike(
+            beat_tables.StoredSchedule._make(stored),
+            beat_tables.stored_as(spec.schedule, created_at=now),
         ):
             del wanted[name]
         else:
@@ -465,7 +466,7 @@ def go_on(paused: Sequence[Task]) -> None:
     Task.objects.filter(pk__in=resumed, suspended=True).update(suspended=False)
     beat_tables.set_enabled(resumed, True)
     for task in paused:
-        task.periodic_task.enabled = True
+        task.periodic_task.enabled, task.is_paused = True, False
     plan(paused, now=at)
     Run.objects.filter(task__in=resumed).not_started().update(wake_at=Now())
     streaks = Task.objects.filter(pk__in=resumed, failure_streak__gt=0)
@@ -510,18 +511,15 @@ def plan(tasks: Sequence[Task], *, now: datetime) -> None:
     rows = [(task.pk, *_continue(task, now)) for task in tasks]
     if not rows:
         return
+    beat_tables.follow(beat_tables.edited(tasks))
     with connection.cursor() as cursor:
         cursor.execute(
             """
             UPDATE tasks_api_task task SET
-                next_fire_at = planned.next_fire_at, planned_from = planned.planned_from,
-                ends_at = planned.ends_at, last_fire_at = planned.last_fire_at,
-                pause_reason = planned.pause_reason,
-                version = version + (task.planned_from <> planned.planned_from)::int
-            FROM unnest(%s::uuid[], %s::timestamptz[], %s::text[], %s::timestamptz[],
-                        %s::timestamptz[], %s::text[])
-                AS planned(id, next_fire_at, planned_from, ends_at, last_fire_at,
-                    pause_reason)
+                next_fire_at = planned.next_fire_at,
+                last_fire_at = planned.last_fire_at, pause_reason = planned.pause_reason
+            FROM unnest(%s::uuid[], %s::timestamptz[], %s::timestamptz[], %s::text[])
+                AS planned(id, next_fire_at, last_fire_at, pause_reason)
             WHERE task.id = planned.id
             """,
             columns(rows),
@@ -532,9 +530,7 @@ def plan(tasks: Sequence[Task], *, now: datetime) -> None:
 def _forget_one_offs(tasks: Sequence[Task]) -> None:
     """Drop the runs of one-offs that an edit made untrue: of the old moment, not begun."""
     one_offs = [
-        task.pk
-        for task in tasks
-        if task.periodic_task.one_off or beat_tables.is_one_off(task.planned_from)
+        task.pk for task in tasks if task.periodic_task.one_off or task.is_one_off
     ]
     _delete_unstarted(one_offs)
     last = Run.objects.filter(task__in=one_offs, scheduled_for=F("task__last_fire_at"))
@@ -546,8 +542,8 @@ def _forget_one_offs(tasks: Sequence[Task]) -> None:
 
 def _continue(
     task: Task, now: datetime
-) -> tuple[datetime | None, str, datetime | None, datetime | None, str]:
-    """What plan() writes: next_fire_at, planned_from, ends_at, last_fire_at, pause_reason."""
+) -> tuple[datetime | None, datetime | None, str]:
+    """What plan() writes: next_fire_at, last_fire_at, pause_reason."""
     stored, last = beat_tables.stored_of(task), task.last_fire_at
     try:
         upcoming, reason = (
@@ -558,7 +554,7 @@ def _continue(
         )
     except ScheduleError as error:
         upcoming, reason = None, str(error)
-    return upcoming, beat_tables.plan_of(stored), stored.expires, last, reason
+    return upcoming, last, reason
 
 
 def fire_task(task_id: uuid.UUID, *, now: datetime) -> uuid.UUID | None:
