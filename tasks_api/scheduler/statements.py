@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import NamedTuple
 
-from tasks_api.storage import beat_tables
+from tasks_api.domain.ids import KEY, free_id_of_fire_time
+from tasks_api.storage import beat_tables, run_rows
 
 
 class FromMoment(NamedTuple):
@@ -144,3 +145,172 @@ _WAKE_RUNS = f"""
         waiting.inactive_owner_id
 """
 WAKE_RUNS = _from_moment(_WAKE_RUNS, "AND run.wake_at >= %(since)s::timestamptz")
+
+_IS_DUE = """
+    task.next_fire_at <= now() + make_interval(secs => %(look_ahead)s) {since}
+        AND (task.overlap = 'allow' OR task.next_fire_at <= now())
+"""
+_FIRE_SINCE = "AND task.next_fire_at >= %(since)s::timestamptz"
+_EARLIEST = f"{_IS_DUE} ORDER BY task.next_fire_at LIMIT {{limit}}"
+
+# Finds the tasks that are due, the earliest first, also those that another beat has locked.
+FIND_DUE = f"SELECT task.id FROM tasks_api_task task WHERE {_EARLIEST}".replace(
+    "{since}", ""
+)
+
+# Returns one row if more is due than the limit.
+IS_CROWDED = _from_moment(
+    """
+    SELECT FROM tasks_api_task task
+    WHERE next_fire_at <= now() + make_interval(secs => %(look_ahead)s) {since}
+    ORDER BY next_fire_at OFFSET {limit} LIMIT 1
+    """,
+    _FIRE_SINCE,
+)
+
+# Finds how many more runs each tenant with something due may have waiting.
+FIND_ROOM = _from_moment(
+    """
+    WITH waiting AS (
+        SELECT tenant_id, count(*) AS runs FROM tasks_api_run
+        WHERE wake_at IS NOT NULL AND state = 'pending'
+        GROUP BY tenant_id
+    )
+    SELECT tenant.id, %(most)s - coalesce(waiting.runs, 0)
+    FROM accounts_tenant tenant LEFT JOIN waiting ON waiting.tenant_id = tenant.id
+    WHERE EXISTS (
+            SELECT FROM tasks_api_task task
+            WHERE task.tenant_id = tenant.id AND task.next_fire_at
+                <= now() + make_interval(secs => %(look_ahead)s) {since})
+        AND coalesce(waiting.runs, 0) <= %(most)s - %(least)s
+    """,
+    _FIRE_SINCE,
+)
+
+# Locks the earliest tasks of each tenant that no other beat has locked, as many as the
+# tenant's share is. The limit tells the planner how few they are; without it, it reads all
+# tasks for them.
+_CHOOSE_SHARES = f"""
+    chosen AS MATERIALIZED (
+        SELECT of_tenant.id
+        FROM unnest(%(tenants)s::bigint[], %(shares)s::int[]) AS share(tenant_id, most)
+        CROSS JOIN LATERAL (
+            SELECT task.id FROM tasks_api_task task
+            WHERE task.tenant_id = share.tenant_id AND {_IS_DUE}
+            ORDER BY task.next_fire_at LIMIT share.most
+            FOR NO KEY UPDATE SKIP LOCKED
+        ) AS of_tenant
+        LIMIT {{limit}}
+    ),
+"""
+
+# Locks due tasks, fires the plain ones, and returns the others locked. A fire time whose
+# run exists already, because a database was restored for instance, is moved past and not
+# counted. A one-off is counted when it ends, with the write that disables it. Whether a
+# run would overlap is for the constraint to say.
+_FIRE = f"""
+    WITH {{chosen}} due AS MATERIALIZED (
+        SELECT task.id, task.tenant_id, task.periodic_task_id, task.next_fire_at,
+            task.last_fire_at, NOT {beat_tables.IS_FOLLOWED} AS is_edited, task.overlap,
+            task.misfire, task.catchup_window, task.surface, now() AS at, {KEY} AS run_key,
+            {beat_tables.COLUMNS},
+            task.overlap IN ('allow', 'skip')
+                -- As far as it is in time anyway, this is for nobody to decide.
+                AND task.next_fire_at >= now() - make_interval(secs => CASE
+                    WHEN task.misfire = 'skip' THEN 1 ELSE task.catchup_window END)
+                    IS NOT false AS is_undisputed
+        FROM tasks_api_task task {beat_tables.JOINS}
+        WHERE {{due}}
+        FOR NO KEY UPDATE OF task SKIP LOCKED
+    ), plain AS MATERIALIZED (
+        SELECT id, tenant_id, periodic_task_id, next_fire_at,
+            CASE WHEN upcoming <= ends_at OR ends_at IS NULL THEN upcoming END AS upcoming,
+            is_one_off, overlap = 'skip' AS is_exclusive
+        FROM due, LATERAL (SELECT CASE WHEN NOT is_one_off
+            THEN next_fire_at + make_interval(secs => interval_every) END AS upcoming) AS grid
+        WHERE is_undisputed AND NOT is_edited AND CASE
+            WHEN once_at IS NOT NULL THEN is_one_off
+            WHEN interval_period = 'seconds' THEN NOT is_one_off AND interval_every > 0
+                AND extract(epoch FROM next_fire_at - coalesce(starts_at, created_at))
+                    %% interval_every = 0
+                AND upcoming > at AND upcoming < '9999-01-01'
+                AND (ends_at IS NULL OR at <= ends_at + make_interval(secs => %(end_grace)s))
+            ELSE false END
+    ), made AS (
+        INSERT INTO tasks_api_run (id, task_id, tenant_id, scheduled_for, state, reason,
+            wake_at, exclusive, attempt_count, lost_count)
+        SELECT {{id}}, id, tenant_id, next_fire_at, 'pending', '',
+            greatest(next_fire_at, now()) + make_interval(secs => %(ring_again)s),
+            is_exclusive, 0, 0
+        FROM plain
+        ON CONFLICT DO NOTHING
+        RETURNING id, task_id, scheduled_for
+    ), skipped AS (
+        INSERT INTO tasks_api_run (id, task_id, tenant_id, scheduled_for, state, reason,
+            finished_at, exclusive, attempt_count, lost_count)
+        SELECT {{id}}, id, tenant_id, next_fire_at, 'skipped', '{run_rows.UNFINISHED}', now(),
+            true, 0, 0
+        FROM plain WHERE is_exclusive
+            AND NOT EXISTS (SELECT FROM made WHERE made.task_id = plain.id)
+        ON CONFLICT DO NOTHING
+        RETURNING task_id
+    ), moved AS (
+        UPDATE tasks_api_task task SET
+            next_fire_at = plain.upcoming, last_fire_at = plain.next_fire_at,
+            pause_reason = ''
+        FROM plain WHERE task.id = plain.id
+    ), counted AS (
+        UPDATE django_celery_beat_periodictask periodic SET
+            last_run_at = greatest(made.scheduled_for, now()),
+            total_run_count = total_run_count + 1
+        FROM made JOIN plain ON plain.id = made.task_id AND NOT plain.is_one_off
+        WHERE periodic.id = plain.periodic_task_id
+    )
+    SELECT made.id AS run_id, skipped.task_id IS NOT NULL AS is_skipped, other.* FROM due
+    LEFT JOIN plain ON plain.id = due.id
+    LEFT JOIN made ON made.task_id = plain.id
+    LEFT JOIN skipped ON skipped.task_id = plain.id
+    LEFT JOIN LATERAL (
+        SELECT due.id AS task_id, due.tenant_id, due.periodic_task_id, due.next_fire_at,
+            due.last_fire_at, due.is_edited, due.overlap, due.misfire,
+            due.catchup_window, due.surface, due.at AS now, due.run_key,
+            {", ".join(f"due.{name}" for name in beat_tables.StoredSchedule._fields)}
+        WHERE plain.id IS NULL
+    ) AS other ON true
+""".replace(
+    "{id}",
+    free_id_of_fire_time(
+        moment="next_fire_at", tenant_id="tenant_id", task_id="plain.id"
+    ),
+)
+
+
+def _fire(condition: str, chosen: str = "") -> FromMoment:
+    statement = _FIRE.replace("{chosen}", chosen).replace("{due}", condition)
+    return _from_moment(statement, _FIRE_SINCE)
+
+
+FIRE_EARLIEST = _fire(_EARLIEST)
+FIRE_SHARES = _fire("task.id IN (SELECT id FROM chosen)", _CHOOSE_SHARES)
+FIRE_TASK = _fire(f"task.id = %(task)s::uuid AND {_IS_DUE}")
+
+# Writes how dispatch leaves tasks.
+UPDATE_TASKS = """
+    UPDATE tasks_api_task task SET
+        next_fire_at = move.next_fire_at, last_fire_at = move.last_fire_at,
+        pause_reason = move.pause_reason
+    FROM unnest(%s::uuid[], %s::timestamptz[], %s::timestamptz[], %s::text[])
+        AS move(id, next_fire_at, last_fire_at, pause_reason)
+    WHERE task.id = move.id
+"""
+
+# Writes when schedules last ran and how often, for the admin to show.
+COUNT_RUNS = """
+    UPDATE django_celery_beat_periodictask periodic SET
+        last_run_at = fired.at, total_run_count = total_run_count + fired.runs
+    FROM (
+        SELECT id, max(at) AS at, count(*) AS runs
+        FROM unnest(%s::int[], %s::timestamptz[]) AS run(id, at) GROUP BY id
+    ) AS fired
+    WHERE periodic.id = fired.id
+"""
