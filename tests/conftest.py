@@ -56,14 +56,20 @@ def stranger(db: None) -> User:
     return accounts.provision("Beta", "bob")
 
 
-@pytest.fixture
-def alpha(user: User) -> Tenant | None:
+def tenant_of(user: User) -> Tenant:
+    """The tenant of a user who is not staff."""
+    assert user.tenant is not None
     return user.tenant
 
 
 @pytest.fixture
-def beta(stranger: User) -> Tenant | None:
-    return stranger.tenant
+def alpha(user: User) -> Tenant:
+    return tenant_of(user)
+
+
+@pytest.fixture
+def beta(stranger: User) -> Tenant:
+    return tenant_of(stranger)
 
 
 @pytest.fixture

@@ -76,7 +76,7 @@ LATER = later(MigrationLoader(None))
 
 def is_bearable(field: Field) -> bool:  # type: ignore[type-arg]  # of any type
     """Whether rows can be written by who does not know the column."""
-    return field.null or field.has_db_default() or field.many_to_many
+    return bool(field.null or field.has_db_default() or field.many_to_many)
 
 
 def beyond(migration: Migration, operations: Sequence[Operation]) -> Iterator[str]:
@@ -124,7 +124,7 @@ def test_the_release_before_reads_and_writes_the_tables_of_this_one() -> None:
     for app in BEFORE:
         for model in old.get_app_config(app).get_models(include_auto_created=True):
             columns = stored(model._meta.db_table)
-            known = {field.column: field for field in model._meta.concrete_fields}
+            known = {str(field.column): field for field in model._meta.concrete_fields}
             assert known.keys() <= columns.keys(), model
             unknown = columns.keys() - known.keys()
             assert all(columns[name] for name in unknown), (model, unknown)

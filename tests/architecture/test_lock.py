@@ -28,7 +28,7 @@ def listed(name: str) -> list[Requirement]:
 def locked(name: str) -> dict[str, tuple[Requirement, int]]:
     """Each package of a lock, and how many files of it are allowed."""
     text = (ROOT / name).read_text(encoding="utf-8").replace("\\\n", " ")
-    found = {}
+    found: dict[str, tuple[Requirement, int]] = {}
     for line in text.splitlines():
         requirement = Requirement(line.partition("--hash")[0].strip())
         hashes = len(HASH.findall(line))

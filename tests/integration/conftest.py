@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from io import StringIO
 
 import pytest
@@ -39,7 +39,7 @@ class Recorded:
         self.items: list[Finished] = []
         self._told = threading.Condition()
 
-    def __call__(self, finished: list[Finished]) -> None:
+    def __call__(self, finished: Sequence[Finished]) -> None:
         with self._told:
             self.items.extend(finished)
             self._told.notify_all()

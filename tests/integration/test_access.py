@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 from django.utils import timezone
+from pytest_django import DjangoAssertNumQueries
 from rest_framework.test import APIClient
 
 from accounts import services
-from accounts.models import Role, Scope, SigningSecret, Token, User
+from accounts.models import Role, Scope, SigningSecret, Token, User, digest
 from tasks_api.models import Task
 from tasks_api.specs import Surface
-from tests.conftest import ClientFor, MakeTask
+from tests.conftest import ClientFor, MakeTask, tenant_of
 from tests.integration.tasks_surface import ONE_TIME, error
 
 pytestmark = pytest.mark.django_db
@@ -73,7 +74,7 @@ def test_who_may_only_read_does_read(user: User, make_task: MakeTask) -> None:
 
 
 def test_a_token_still_costs_one_statement(
-    user: User, django_assert_num_queries: Any
+    user: User, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
     api = client(user, Scope.WRITE)
     api.get("/tasks/nonsense")
@@ -129,7 +130,7 @@ def test_an_admin_reaches_nothing_of_another_tenant(
     user: User, stranger: User, make_task: MakeTask
 ) -> None:
     tasks = make_task(), make_task(surface=Surface.REST_JOBS)
-    token = Token.objects.get(digest=services.digest(services.issue_token(user)))
+    token = Token.objects.get(digest=digest(services.issue_token(user)))
     boss = client(services.change_user(stranger, role=Role.ADMIN))
 
     assert boss.get("/tasks/?owner=all").json()["count"] == 0
@@ -202,7 +203,9 @@ def test_no_token_makes_one_that_outlives_it(user: User) -> None:
         made = api.post("/tokens/", body, format="json").json()
         assert Token.objects.get(uuid=made["id"]).expires_at == end
     made = api.post("/tokens/", {"expires_in": 60}, format="json").json()
-    assert Token.objects.get(uuid=made["id"]).expires_at < end
+    expires_at = Token.objects.get(uuid=made["id"]).expires_at
+    assert expires_at is not None
+    assert expires_at < end
 
 
 @pytest.mark.parametrize(
@@ -243,6 +246,7 @@ def test_a_rotated_token_lives_on_for_the_overlap(user: User) -> None:
     assert answer.status_code == 201
     assert (new["name"], new["scope"], new["expires_at"]) == ("ci", "read", None)
     old = Token.objects.get(uuid=made["id"])
+    assert old.expires_at is not None
     assert timedelta(seconds=60) <= old.expires_at - before < timedelta(seconds=70)
     for token in (made["token"], new["token"]):
         api.credentials(HTTP_AUTHORIZATION=f"Bearer {token}")
@@ -423,14 +427,17 @@ def test_what_a_user_cannot_become_is_refused(
 def test_a_signing_secret_is_shown_once_and_both_live(admin: User) -> None:
     api = client(admin)
     now = timezone.now()
-    [old] = services.live_signing_secrets(admin.tenant_id, now)
+    [old] = services.live_signing_secrets(tenant_of(admin).pk, now)
 
     answer = api.post("/signing-secrets/rotate/")
 
     new = answer.json()
     listed = api.get("/signing-secrets/")
     assert answer.status_code == 201
-    assert services.live_signing_secrets(admin.tenant_id, now) == [new["secret"], old]
+    assert services.live_signing_secrets(tenant_of(admin).pk, now) == [
+        new["secret"],
+        old,
+    ]
     assert [each["id"] for each in listed.json()["secrets"]] == [
         new["id"],
         services.fingerprint(old),
@@ -456,5 +463,5 @@ def test_without_an_overlap_the_old_secret_signs_no_more(admin: User) -> None:
     )
 
     later = timezone.now()
-    secrets = services.live_signing_secrets(admin.tenant_id, later)
+    secrets = services.live_signing_secrets(tenant_of(admin).pk, later)
     assert secrets == [answer.json()["secret"]]

@@ -22,6 +22,7 @@ from django_celery_beat.models import ClockedSchedule, IntervalSchedule, Periodi
 from hypothesis import HealthCheck, Phase, given
 from hypothesis import settings as configured
 from hypothesis import strategies as st
+from pytest_django import DjangoAssertNumQueries
 
 from accounts.models import User
 from scheduler_service import clock
@@ -74,8 +75,11 @@ def move(task: Task, span: timedelta) -> None:
             ("tasks_api_run", "task_id", "scheduled_for started_at finished_at wake_at"),
             ("tasks_api_schedulechange", "task_id", "at open_from"),
         ):  # fmt: skip
-            changed = ", ".join(f"{name} = {name} - %s" for name in columns.split())
-            values = [span] * len(columns.split())
+            changed = ", ".join(
+                f"{name} = {name} - make_interval(secs => %s)"
+                for name in columns.split()
+            )
+            values = [span.total_seconds()] * len(columns.split())
             cursor.execute(
                 f"UPDATE {table} SET {changed} WHERE {column} = %s",  # noqa: S608 (constants)
                 [*values, task.pk],
@@ -298,7 +302,8 @@ class World:
         self.finish()
         runs = Run.objects.filter(task=self.task, by_hand=False, scheduled_for__lte=now)
         recorded = set(runs.values_list("scheduled_for", flat=True))
-        sure, maybe = set(), set()
+        sure: set[datetime] = set()
+        maybe: set[datetime] = set()
         for window in self.windows:
             until = min(window.sure_until or now, now)
             sure.update(window.grid(window.sure_from, until))
@@ -535,7 +540,7 @@ def test_a_one_off_that_waits_in_a_pause_is_cancelled_by_its_removal(
 
 
 def test_closing_takes_the_same_number_of_statements_for_any_number_of_tasks(
-    user: User, django_assert_num_queries
+    user: User, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
     tasks = [past_task(user) for _ in range(30)]
 
@@ -622,7 +627,9 @@ def fire_times(task: Task) -> list[datetime]:
     return list(runs.values_list("scheduled_for", flat=True))
 
 
-def test_too_much_at_once_is_refused(user: User, monkeypatch) -> None:
+def test_too_much_at_once_is_refused(
+    user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(accounts, "MOST", 9)
     task = past_task(user)
     dispatch.dispatch_due()

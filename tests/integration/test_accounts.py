@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from accounts import encryption, services
 from accounts.models import SigningSecret, Tenant, Token, User, digest
-from tests.conftest import ClientFor
+from tests.conftest import ClientFor, tenant_of
 from tests.integration.test_dispatch import in_threads
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -223,11 +223,11 @@ def test_a_url_of_a_tenant_is_checked_like_a_target(
 
 def test_two_signing_secrets_live_while_one_replaces_the_other(user: User) -> None:
     now = timezone.now()
-    [old] = services.live_signing_secrets(user.tenant_id, now)
+    [old] = services.live_signing_secrets(tenant_of(user).pk, now)
 
     new = run("signing_secret", "Alpha", "--rotate").strip()
 
-    assert services.live_signing_secrets(user.tenant_id, now) == [new, old]
+    assert services.live_signing_secrets(tenant_of(user).pk, now) == [new, old]
     later = timezone.now() + 25 * HOUR
-    assert services.live_signing_secrets(user.tenant_id, later) == [new]
+    assert services.live_signing_secrets(tenant_of(user).pk, later) == [new]
     assert run("signing_secret", "Alpha").strip() == new

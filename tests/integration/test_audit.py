@@ -9,6 +9,7 @@ from io import StringIO
 from typing import Any
 
 import pytest
+from django.conf import LazySettings
 from django.contrib.auth.models import Permission
 from django.core.management import call_command
 from django.db import DatabaseError, connection, transaction
@@ -16,6 +17,7 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
+from pytest_django import DjangoAssertNumQueries
 from rest_framework.test import APIClient
 
 from accounts import audit
@@ -24,7 +26,7 @@ from accounts.models import AuditEntry, Role, Tenant, Token, User, Via
 from tasks_api import services, tasks
 from tasks_api.exceptions import NotYourTask
 from tasks_api.models import Run, Task
-from tests.conftest import ClientFor, MakeTask
+from tests.conftest import ClientFor, MakeTask, tenant_of
 from tests.integration.tasks_surface import ONE_TIME, created
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -78,8 +80,9 @@ def test_many_tasks_at_once_are_one_entry_that_names_all(
 
     [entry] = AuditEntry.objects.filter(action="task.pause")
     assert (entry.count, entry.object_id) == (30, "")
+    assert entry.object_ids is not None
     assert sorted(entry.object_ids) == ids
-    found = audit.entries(entry.tenant_id, object_id=ids[7])
+    found = audit.entries(tenant_of(user).pk, object_id=ids[7])
     assert [each.action for each in found] == ["task.pause", "task.create"]
 
 
@@ -206,6 +209,7 @@ def test_staff_are_actors_in_the_admin(
         ("root", "admin", "tenant.change", "Alpha"),
     ]
     first = AuditEntry.objects.filter(action="tenant.change").order_by("id")[0]
+    assert first.changes is not None
     assert first.changes["callback_url"] == ["", "http://e.org/"]
     assert "s3s" not in json.dumps(first.changes)
     page = client.get(reverse("admin:accounts_auditentry_changelist"))
@@ -319,7 +323,7 @@ def test_nobody_changes_or_deletes_an_entry(user: User) -> None:
 
 
 def test_retention_forgets_what_is_old_and_nothing_else(
-    user: User, settings: Any
+    user: User, settings: LazySettings
 ) -> None:
     count = AuditEntry.objects.count()
 
@@ -399,7 +403,7 @@ def test_one_request_tells_nothing_of_another(
 
 @pytest.mark.parametrize("many", [10, 1000])
 def test_a_log_costs_one_statement_whatever_the_number(
-    user: User, many: int, django_assert_num_queries: Any
+    user: User, many: int, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
     with django_assert_num_queries(1):
         audit.record(user.tenant_id, "task.pause", list(range(many)))

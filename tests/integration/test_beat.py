@@ -6,6 +6,7 @@ import base64
 import json
 from collections.abc import Iterator
 from datetime import timedelta
+from typing import Any
 
 import pytest
 import time_machine
@@ -19,6 +20,7 @@ from django_celery_beat.models import (
     IntervalSchedule,
     PeriodicTask,
 )
+from kombu import Connection
 
 from accounts.models import User
 from tasks_api import broker, dispatch, waking
@@ -40,14 +42,18 @@ class Queue:
 
     def purge(self) -> None:
         with current_app.connection_for_write() as connection:
-            connection.default_channel.client.delete(self._name)
+            self._redis(connection).delete(self._name)
 
-    def messages(self) -> list[tuple[str, list]]:
+    def messages(self) -> list[tuple[str, list[Any]]]:
         with current_app.connection_for_read() as connection:
-            raw = connection.default_channel.client.lrange(self._name, 0, -1)
+            raw = self._redis(connection).lrange(self._name, 0, -1)
         return [self._read(json.loads(text)) for text in raw]
 
-    def _read(self, message: dict) -> tuple[str, list]:
+    @staticmethod
+    def _redis(connection: Connection) -> Any:
+        return connection.default_channel.client  # type: ignore[attr-defined]  # a channel of Redis
+
+    def _read(self, message: dict[str, Any]) -> tuple[str, list[Any]]:
         body = json.loads(base64.b64decode(message["body"]))
         return message["headers"]["task"], body[0]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 import redis
@@ -65,7 +65,10 @@ SPOILT = [
 @pytest.mark.django_db
 @pytest.mark.parametrize(("spoil", "sentence"), SPOILT)
 def test_readiness_says_why_a_redis_is_unfit(
-    server: redis.Redis, client: Client, spoil: object, sentence: str
+    server: redis.Redis,
+    client: Client,
+    spoil: Callable[[redis.Redis], None],
+    sentence: str,
 ) -> None:
     assert client.get("/readyz").json()["broker"] == "ok"
     spoil(server)
@@ -83,7 +86,7 @@ def test_readiness_says_why_a_redis_is_unfit(
     "spoil", [make_replica, make_forgetful, make_closed], ids=lambda f: f.__name__
 )
 def test_a_worker_does_not_start_on_a_redis_that_stays_unfit(
-    server: redis.Redis, spoil: object
+    server: redis.Redis, spoil: Callable[[redis.Redis], None]
 ) -> None:
     spoil(server)
 

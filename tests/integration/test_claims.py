@@ -20,6 +20,7 @@ from tests.acceptance.stand import eventually
 from tests.integration.conftest import Recorded
 from tests.integration.test_dispatch import store
 from tests.integration.test_engine import dispatch_all
+from tests.receiver import Receiver
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -52,7 +53,7 @@ def few_bytes(settings: LazySettings) -> None:
 
 
 def test_a_worker_holds_few_large_requests_at_a_time_and_sends_them_all(
-    user: User, receiver, few_bytes: None, engine: Engine, recorded: Recorded
+    user: User, receiver: Receiver, few_bytes: None, engine: Engine, recorded: Recorded
 ) -> None:
     receiver.answer("/large", delay=0.3)
     for _ in range(12):
@@ -76,7 +77,7 @@ def one_at_a_time(settings: LazySettings) -> None:
 
 
 def test_what_a_worker_has_not_begun_is_not_lost_too_often_with_it(
-    user: User, receiver, one_at_a_time: None, engine: Engine
+    user: User, receiver: Receiver, one_at_a_time: None, engine: Engine
 ) -> None:
     receiver.answer("/slow", delay=5.0)
     for _ in range(3):
@@ -114,7 +115,7 @@ def test_what_a_worker_has_not_begun_is_not_lost_too_often_with_it(
 
 
 def test_what_was_waiting_and_has_begun_counts_as_begun(
-    user: User, receiver, one_at_a_time: None, engine: Engine
+    user: User, receiver: Receiver, one_at_a_time: None, engine: Engine
 ) -> None:
     receiver.answer("/first", delay=1.5)
     receiver.answer("/then", delay=5.0)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import time_machine
+from django.conf import LazySettings
 from django.core.management import call_command
 from django.db import connection
 from django.test import Client
@@ -50,7 +51,7 @@ def wrong_clock(request: pytest.FixtureRequest) -> Iterator[timedelta]:
 
 @pytest.fixture
 def api(
-    wrong_clock: timedelta, user: User, client_for: ClientFor, settings: Any
+    wrong_clock: timedelta, user: User, client_for: ClientFor, settings: LazySettings
 ) -> APIClient:
     settings.SCHEDULER_MIN_FREQUENCY = 4
     return client_for(user)

@@ -17,7 +17,7 @@ from tasks_api import account, changes, dispatch, services
 from tasks_api.account import Account, Outcome
 from tasks_api.beat import TenantScheduler
 from tasks_api.models import Run, Task
-from tasks_api.schedules import Cron, Interval
+from tasks_api.schedules import Cron, Interval, Schedule
 from tasks_api.specs import Misfire, Surface, TaskSpec
 from tasks_api.states import RunState
 from tests.integration.test_dispatch import HOUR, SECOND, TARGET, states, store
@@ -96,11 +96,11 @@ def test_an_every_of_the_cron_jobs_may_be_short_and_is_resumed(user: User) -> No
 def down_since(owner: User, kind: str, misfire: Misfire = Misfire.LATEST) -> Task:
     """A task of every second that no beat has looked at for a long time."""
     start = clock.now().replace(microsecond=0) - LONG
-    schedule = {
+    schedules: dict[str, Schedule] = {
         "interval": Interval(start, SECOND),
         "cron": Cron("* * * * *", "Europe/Berlin", start, seconds="*"),
-    }[kind]
-    spec = TaskSpec(Surface.TASKS, TARGET, schedule, "{}", misfire=misfire)
+    }
+    spec = TaskSpec(Surface.TASKS, TARGET, schedules[kind], "{}", misfire=misfire)
     task = services.create_task(owner, spec, now=start)
     before = start - SECOND
     Task.objects.filter(pk=task.pk).update(created_at=before, next_fire_at=start)

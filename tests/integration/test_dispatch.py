@@ -18,7 +18,7 @@ from django_celery_beat.models import IntervalSchedule, PeriodicTask
 from accounts.models import User
 from scheduler_service import clock
 from tasks_api import dispatch, periodic, schedules, services, waking
-from tasks_api.delivery import leases
+from tasks_api.delivery import leases, retry
 from tasks_api.delivery.record import Finished, record
 from tasks_api.delivery.request import Outcome
 from tasks_api.delivery.retry import Release
@@ -264,14 +264,14 @@ def test_a_run_that_was_not_sent_waits_and_has_no_attempt(user: User) -> None:
 
 def test_a_run_that_keeps_losing_its_worker_fails_in_the_end(user: User) -> None:
     run = dispatched(user)
-    for _ in range(waking.MOST_LOST):
+    for _ in range(retry.MOST_LOST):
         leases.claim([run.pk])
         let_it_be_woken(run)
         waking.wake_due()
 
     run.refresh_from_db()
     assert run.state == RunState.FAILED
-    assert run.attempts.count() == waking.MOST_LOST
+    assert run.attempts.count() == retry.MOST_LOST
 
 
 def test_a_run_that_an_earlier_end_overtook_is_settled(user: User) -> None:
@@ -376,7 +376,9 @@ def test_the_statement_decides_as_the_schedule_does(
         grace = timedelta(seconds=settings.SCHEDULER_MISFIRE_GRACE)
     most = 100 if misfire == Misfire.ALL else 1
     assert since is not None
-    possible = []
+    possible: list[
+        tuple[tuple[datetime, ...], tuple[datetime, ...], datetime | None]
+    ] = []
     for at in (before, after):
         if since > at + timedelta(seconds=settings.SCHEDULER_LOOK_AHEAD):
             possible.append(((), (), since))

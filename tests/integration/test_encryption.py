@@ -9,6 +9,7 @@ from io import StringIO
 from typing import Any
 
 import pytest
+from django.conf import LazySettings
 from django.core.checks import run_checks
 from django.core.management import CommandError, call_command
 from django.db import connection
@@ -42,7 +43,7 @@ RotateKey = Callable[..., None]
 
 
 @pytest.fixture
-def rotate_key(settings: Any) -> Iterator[RotateKey]:
+def rotate_key(settings: LazySettings) -> Iterator[RotateKey]:
     """Go on under another key, as a process that is started with it."""
     given = settings.SECRET_KEY
 
@@ -80,7 +81,7 @@ def test_a_column_and_the_functions_have_the_same_keys(tenant: Tenant) -> None:
 
 
 def test_secrets_are_put_under_the_new_key(
-    tenant: Tenant, settings: Any, rotate_key: RotateKey
+    tenant: Tenant, settings: LazySettings, rotate_key: RotateKey
 ) -> None:
     old = settings.SECRET_KEY
     [secret] = services.live_signing_secrets(tenant.pk, timezone.now())
@@ -103,7 +104,7 @@ def test_secrets_are_put_under_the_new_key(
 
 
 def test_many_secrets_are_put_under_the_new_key_in_bites(
-    tenant: Tenant, settings: Any, rotate_key: RotateKey
+    tenant: Tenant, settings: LazySettings, rotate_key: RotateKey
 ) -> None:
     for _ in range(6):
         SigningSecret.objects.create(tenant=tenant)
@@ -199,7 +200,7 @@ def test_credentials_that_lie_in_clear_are_sealed_in_bites(
 
 
 def test_credentials_in_urls_are_put_under_the_new_key(
-    tenant: Tenant, make_task: MakeTask, settings: Any, rotate_key: RotateKey
+    tenant: Tenant, make_task: MakeTask, settings: LazySettings, rotate_key: RotateKey
 ) -> None:
     in_clear(make_task)
     encryption.reencrypt()
@@ -237,13 +238,13 @@ def test_a_migration_seals_what_lies_in_clear_and_back(
 ) -> None:
     in_clear(make_task)
     before = urls()
-    told = {
+    both_urls: dict[str, Any] = {
         "callback_url": ["", URL],
         "notification_url": [URL, None],
         "name": ["a", "b"],
     }
-    other = {"name": ["Alpha", URL]}
-    for changes in (told, other, None):
+    other: dict[str, Any] = {"name": ["Alpha", URL]}
+    for changes in (both_urls, other, None):
         audit.record(tenant.pk, "tenant.change", ["Alpha"], changes)
 
     go_back()
@@ -260,7 +261,7 @@ def test_a_migration_seals_what_lies_in_clear_and_back(
     assert [entry.changes for entry in entries] == [
         None,
         other,
-        told | {"callback_url": ["", shown], "notification_url": [shown, None]},
+        both_urls | {"callback_url": ["", shown], "notification_url": [shown, None]},
     ]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from datetime import timedelta
+from uuid import UUID
 
 import pytest
 import time_machine
@@ -21,18 +22,20 @@ from tasks_api.models import Attempt, Run, Task
 from tasks_api.schedules import Interval, Once
 from tasks_api.specs import Backoff
 from tasks_api.states import RunState
+from tests.conftest import tenant_of
 from tests.integration.conftest import Recorded
 from tests.integration.test_dispatch import HOUR, SECOND, store
+from tests.receiver import Receiver
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def dispatch_all() -> list:
+def dispatch_all() -> list[UUID]:
     return dispatch.dispatch_due().run_ids
 
 
 def test_a_run_is_sent_once_and_recorded(
-    user: User, receiver, engine: Engine, recorded: Recorded
+    user: User, receiver: Receiver, engine: Engine, recorded: Recorded
 ) -> None:
     at = timezone.now() + 0.5 * SECOND
     task = store(user, Once(at), receiver.url + "/hook")
@@ -55,7 +58,7 @@ def test_a_run_is_sent_once_and_recorded(
 
 
 def test_a_request_leaves_at_its_moment_and_not_before(
-    user: User, receiver, engine: Engine, recorded: Recorded
+    user: User, receiver: Receiver, engine: Engine, recorded: Recorded
 ) -> None:
     at = timezone.now() + 0.8 * SECOND
     store(user, Once(at), receiver.url + "/hook")
@@ -67,7 +70,7 @@ def test_a_request_leaves_at_its_moment_and_not_before(
 
 
 def test_a_receiver_can_verify_who_sent_it(
-    user: User, receiver, engine: Engine, recorded: Recorded
+    user: User, receiver: Receiver, engine: Engine, recorded: Recorded
 ) -> None:
     task = store(user, Once(timezone.now()), receiver.url + "/hook")
     Task.objects.filter(pk=task.pk).update(body='{"größe": 1.10}')
@@ -76,7 +79,7 @@ def test_a_receiver_can_verify_who_sent_it(
     recorded.wait_for(1)
 
     [request] = receiver.wait_for(1)
-    [secret] = accounts.live_signing_secrets(user.tenant_id, timezone.now())
+    [secret] = accounts.live_signing_secrets(tenant_of(user).pk, timezone.now())
     verified = Webhook(secret).verify(request.body, dict(request.headers))
     assert verified == json.loads(request.body)
     assert request.body == '{"größe": 1.10}'.encode()
@@ -84,7 +87,7 @@ def test_a_receiver_can_verify_who_sent_it(
 
 @pytest.mark.parametrize("status", [400, 404, 410, 500, 503])
 def test_a_refusal_is_a_failure_and_a_periodic_task_goes_on(
-    user: User, receiver, engine: Engine, recorded: Recorded, status: int
+    user: User, receiver: Receiver, engine: Engine, recorded: Recorded, status: int
 ) -> None:
     receiver.answer("/hook", status=status)
     start = timezone.now()
@@ -112,7 +115,7 @@ def test_no_answer_is_a_failure_with_its_reason(
 
 
 def test_a_private_target_is_refused_at_the_attempt_too(
-    user: User, receiver, settings: LazySettings, recorded: Recorded
+    user: User, receiver: Receiver, settings: LazySettings, recorded: Recorded
 ) -> None:
     settings.SCHEDULER_ALLOW_PRIVATE_TARGETS = False
     guarded = Engine(on_recorded=recorded, on_beat=lambda _: None)
@@ -128,7 +131,7 @@ def test_a_private_target_is_refused_at_the_attempt_too(
 
 
 def test_a_lease_is_kept_while_the_answer_takes_its_time(
-    user: User, receiver, settings: LazySettings, recorded: Recorded
+    user: User, receiver: Receiver, settings: LazySettings, recorded: Recorded
 ) -> None:
     settings.SCHEDULER_LEASE = 1.0
     settings.SCHEDULER_ALLOW_PRIVATE_TARGETS = True
@@ -147,7 +150,7 @@ def test_a_lease_is_kept_while_the_answer_takes_its_time(
 
 
 def test_stopping_finishes_what_is_under_way_and_gives_back_the_rest(
-    user: User, receiver, settings: LazySettings, recorded: Recorded
+    user: User, receiver: Receiver, settings: LazySettings, recorded: Recorded
 ) -> None:
     settings.SCHEDULER_MAX_PER_HOST = 1
     settings.SCHEDULER_ALLOW_PRIVATE_TARGETS = True
@@ -173,7 +176,11 @@ def room_for_two(settings: LazySettings) -> None:
 
 
 def test_what_is_answered_makes_room_and_what_is_not_written_down_is_bounded(
-    user: User, receiver, room_for_two: None, engine: Engine, recorded: Recorded
+    user: User,
+    receiver: Receiver,
+    room_for_two: None,
+    engine: Engine,
+    recorded: Recorded,
 ) -> None:
     for _ in range(6):
         store(user, Once(timezone.now()), receiver.url + "/hook")
@@ -191,7 +198,11 @@ def test_what_is_answered_makes_room_and_what_is_not_written_down_is_bounded(
 
 @pytest.mark.parametrize("hours", [-1, 1])
 def test_a_worker_whose_clock_is_off_signs_and_judges_by_the_databases(
-    user: User, receiver, settings: LazySettings, recorded: Recorded, hours: int
+    user: User,
+    receiver: Receiver,
+    settings: LazySettings,
+    recorded: Recorded,
+    hours: int,
 ) -> None:
     settings.SCHEDULER_ALLOW_PRIVATE_TARGETS = True
     receiver.answer("/busy", status=503)
@@ -209,7 +220,7 @@ def test_a_worker_whose_clock_is_off_signs_and_judges_by_the_databases(
         recorded.wait_for(2)
         off.stop(grace=5)
 
-    [secret] = accounts.live_signing_secrets(user.tenant_id, timezone.now())
+    [secret] = accounts.live_signing_secrets(tenant_of(user).pk, timezone.now())
     for request in receiver.wait_for(2):
         # It refuses what is five minutes old, or ahead.
         Webhook(secret).verify(request.body, dict(request.headers))
@@ -217,13 +228,14 @@ def test_a_worker_whose_clock_is_off_signs_and_judges_by_the_databases(
         assert before - SECOND < attempt.started_at < timezone.now()
     run = Run.objects.get(task=busy)
     assert run.state == RunState.RETRYING
+    assert run.wake_at is not None
     assert run.wake_at < timezone.now() + 61 * SECOND
     assert Run.objects.get(task=sound).state == RunState.SUCCEEDED
 
 
 @pytest.mark.parametrize("hours", [-1, 1])
 def test_a_clock_that_steps_moves_no_run(
-    user: User, receiver, engine: Engine, recorded: Recorded, hours: int
+    user: User, receiver: Receiver, engine: Engine, recorded: Recorded, hours: int
 ) -> None:
     task = store(user, Once(timezone.now() + 0.7 * SECOND), receiver.url + "/hook")
     engine.accept(dispatch_all())
@@ -232,11 +244,12 @@ def test_a_clock_that_steps_moves_no_run(
         recorded.wait_for(1)
 
     run = Run.objects.get(task=task)
+    assert run.started_at is not None
     assert run.scheduled_for <= run.started_at < run.scheduled_for + 2 * SECOND
 
 
 def test_a_task_removed_in_time_is_not_sent(
-    user: User, receiver, engine: Engine, recorded: Recorded
+    user: User, receiver: Receiver, engine: Engine, recorded: Recorded
 ) -> None:
     doomed = store(user, Once(timezone.now() + 0.7 * SECOND), receiver.url + "/doomed")
     store(user, Once(timezone.now() + 0.8 * SECOND), receiver.url + "/kept")

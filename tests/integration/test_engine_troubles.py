@@ -28,6 +28,7 @@ from tasks_api.states import RunState
 from tests.integration.conftest import Recorded
 from tests.integration.test_dispatch import HOUR, store
 from tests.integration.test_engine import dispatch_all
+from tests.receiver import Receiver
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -53,7 +54,7 @@ def run_of(task: Task) -> Run:
 def test_a_row_that_a_worker_does_not_understand_waits_for_another_worker(
     user: User,
     stranger: User,
-    receiver,
+    receiver: Receiver,
     engine: Engine,
     recorded: Recorded,
     columns: dict[str, str],
@@ -70,12 +71,13 @@ def test_a_row_that_a_worker_does_not_understand_waits_for_another_worker(
     run = run_of(strange)
     assert (run.state, run.lost_count, run.lease) == (RunState.PENDING, 1, None)
     assert run.reason.startswith("not understood by its worker")
+    assert run.wake_at is not None
     assert run.wake_at > timezone.now()
     assert run.attempts.get().error == run.reason
 
 
 def test_a_row_that_no_worker_understands_fails_at_last(
-    user: User, receiver, engine: Engine, recorded: Recorded
+    user: User, receiver: Receiver, engine: Engine, recorded: Recorded
 ) -> None:
     strange = due(user, receiver.url + "/strange")
     Task.objects.filter(pk=strange.pk).update(request=FROM_THE_FUTURE)
@@ -94,7 +96,7 @@ def test_a_row_that_no_worker_understands_fails_at_last(
 
 
 def test_what_cannot_be_written_of_one_run_keeps_no_other_from_being_recorded(
-    user: User, stranger: User, receiver, engine: Engine, recorded: Recorded
+    user: User, stranger: User, receiver: Receiver, engine: Engine, recorded: Recorded
 ) -> None:
     receiver.answer("/late", status=503)
     endless = {"min_delay": 1e300, "max_delay": 1e300, "statuses": [503]}
@@ -142,7 +144,7 @@ def test_a_message_that_cannot_be_put_keeps_no_other_from_its_queue(
 def test_secrets_of_one_tenant_that_cannot_be_read_are_nobody_elses_trouble(
     user: User,
     stranger: User,
-    receiver,
+    receiver: Receiver,
     engine: Engine,
     recorded: Recorded,
     stored: str,
@@ -166,7 +168,7 @@ def test_secrets_of_one_tenant_that_cannot_be_read_are_nobody_elses_trouble(
 def test_a_url_that_others_refuse_breaks_no_page_no_event_and_no_line(
     user: User,
     stranger: User,
-    receiver,
+    receiver: Receiver,
     engine: Engine,
     recorded: Recorded,
     admin_client: Client,
@@ -197,7 +199,10 @@ def test_a_url_that_others_refuse_breaks_no_page_no_event_and_no_line(
 
 
 def test_a_listener_that_fails_changes_nothing_of_what_is_recorded(
-    user: User, receiver, settings: LazySettings, caplog: pytest.LogCaptureFixture
+    user: User,
+    receiver: Receiver,
+    settings: LazySettings,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     told = threading.Event()
 
@@ -220,7 +225,7 @@ def test_a_listener_that_fails_changes_nothing_of_what_is_recorded(
 
 
 def test_what_a_beat_cannot_be_told_keeps_no_lease_from_being_prolonged(
-    user: User, receiver, settings: LazySettings, recorded: Recorded
+    user: User, receiver: Receiver, settings: LazySettings, recorded: Recorded
 ) -> None:
     settings.SCHEDULER_LEASE = 1.0
     settings.SCHEDULER_ALLOW_PRIVATE_TARGETS = True
@@ -241,7 +246,7 @@ def test_what_a_beat_cannot_be_told_keeps_no_lease_from_being_prolonged(
 
 
 def test_stopping_is_bounded_though_nothing_can_be_written_down(
-    user: User, receiver, engine: Engine
+    user: User, receiver: Receiver, engine: Engine
 ) -> None:
     due(user, receiver.url + "/hook")
     run_ids = dispatch_all()

@@ -226,6 +226,7 @@ def test_the_audit_log_of_a_deleted_user_has_a_pseudonym(
     assert not [text for text in texts if "ann" in text]
     assert {e.actor for e in entries if e.action == "task.create"} == {pseudonym}
     issued = AuditEntry.objects.filter(action="token.issue", actor="adam@Alpha").get()
+    assert issued.changes is not None
     assert issued.changes["user"] == [None, pseudonym]
     assert entries.filter(action="user.change", object_id=pseudonym).count() == 1
     assert entries.filter(action="user.change", object_id="adam").count() == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import uuid
+from typing import Any
 
 import pytest
 import redis
@@ -50,9 +51,9 @@ def test_flowers_picture_of_a_run_is_right() -> None:
         with current_app.connection_for_read() as connection:
             receiver = current_app.events.Receiver(connection)
 
-            def hear(event: dict) -> None:
+            def hear(event: dict[str, Any]) -> None:
                 state.event(event)
-                if len(state.tasks) == 2:
+                if len(list(state.itertasks())) == 2:
                     heard.set()
                     receiver.should_stop = True
 
@@ -68,10 +69,12 @@ def test_flowers_picture_of_a_run_is_right() -> None:
             break
     thread.join()
 
-    success = state.tasks[str(good.run.run_id)]
-    failure = state.tasks[str(bad.run.run_id)]
+    by_id = dict(state.itertasks())
+    success = by_id[str(good.run.run_id)]
+    failure = by_id[str(bad.run.run_id)]
     assert (success.state, success.result) == ("SUCCESS", "HTTP 200")
     assert success.runtime == 0.012
+    assert success.worker is not None
     assert success.worker.hostname == "worker-1@here"
     assert success.args == "(POST api.example.com:8443)"
     assert (failure.state, failure.exception) == ("FAILURE", "connection refused")

@@ -10,6 +10,7 @@ from rest_framework.test import APIClient
 
 from accounts.models import User
 from tasks_api import services
+from tasks_api.exceptions import TaskNotFound
 from tasks_api.ids import id_for
 from tasks_api.models import Run, Task
 from tasks_api.schedules import read_cron
@@ -87,5 +88,5 @@ def test_an_unknown_task_is_not_found_before_a_foreign_one_is_forbidden(
 ) -> None:
     unknown = str(UUID(int=7))
 
-    with pytest.raises(services.TaskNotFound):
+    with pytest.raises(TaskNotFound):
         services.pause_tasks(stranger, [str(task.pk), unknown], now=NOON)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from django.db import connections, transaction
 from django.utils import timezone
+from pytest_django import DjangoAssertNumQueries
 from rest_framework.test import APIClient
 
 from accounts.models import User
@@ -197,7 +198,7 @@ def test_a_request_waits_for_nobody_who_has_its_key(api: APIClient, user: User) 
 
 
 def test_without_the_header_nothing_is_asked(
-    api: APIClient, django_assert_max_num_queries: Any
+    api: APIClient, django_assert_max_num_queries: DjangoAssertNumQueries
 ) -> None:
     api.post("/tasks/", ONE_TIME, format="json")
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from celery import current_app
@@ -35,7 +37,7 @@ def beat() -> TenantScheduler:
     return TenantScheduler(app=current_app)
 
 
-def sql(statement: str, *values: object) -> None:
+def sql(statement: str, *values: Any) -> None:
     with connection.cursor() as cursor:
         cursor.execute(statement, values)
 
@@ -181,7 +183,7 @@ def test_a_part_that_failed_rests_and_works_again(
 ) -> None:
     parts = isolation.Parts()
     now = 100.0
-    monkeypatch.setattr(isolation.time, "monotonic", lambda: now)
+    monkeypatch.setattr(time, "monotonic", lambda: now)
     asked: list[float] = []
 
     def fail() -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 from typing import Any
 
@@ -18,6 +18,8 @@ from hypothesis import strategies as st
 from rest_framework.exceptions import ParseError
 from rest_framework.test import APIClient
 
+from accounts import services as accounts
+from accounts.models import User
 from scheduler_service.wsgi import application
 from tasks_api.api.json import MAX_DEPTH, dumps, loads
 from tasks_api.models import Task
@@ -264,13 +266,20 @@ Send = Callable[..., tuple[int, Any]]
 
 
 @pytest.fixture
-def send(api: APIClient, settings: LazySettings) -> Iterator[Send]:
+def send(user: User, settings: LazySettings) -> Iterator[Send]:
     """Post a body with headers of one's own choice, as the server would hand it over."""
     settings.SCHEDULER_MAX_BODY_BYTES = settings.DATA_UPLOAD_MAX_MEMORY_SIZE = LIMIT
-    credentials: Mapping[str, str] = api._credentials
+    authorization = f"Bearer {accounts.issue_token(user)}"
 
     def post(stream: io.BytesIO, **environ: object) -> tuple[int, Any]:
         statuses: list[str] = []
+
+        def start_response(
+            status: str, headers: object, error: object = None, /
+        ) -> Callable[[bytes], object]:
+            statuses.append(status)
+            return io.BytesIO().write
+
         chunks = application(
             {
                 "REQUEST_METHOD": "POST",
@@ -280,10 +289,10 @@ def send(api: APIClient, settings: LazySettings) -> Iterator[Send]:
                 "wsgi.url_scheme": "http",
                 "wsgi.input": stream,
                 "wsgi.errors": io.StringIO(),
-                **credentials,
+                "HTTP_AUTHORIZATION": authorization,
                 **environ,
             },
-            lambda status, headers, error=None: statuses.append(status),
+            start_response,
         )
         return int(statuses[0][:3]), json.loads(b"".join(chunks))
 

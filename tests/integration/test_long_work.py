@@ -11,6 +11,7 @@ import pytest
 from django.conf import LazySettings
 from django.db import connection, transaction
 from django.utils import timezone
+from pytest_django import DjangoAssertNumQueries
 from rest_framework.test import APIClient
 
 from accounts.models import User
@@ -70,9 +71,11 @@ def run_of(task: Task) -> Run:
 
 def say(run: Run, word: str, token: str, body: Any = None) -> Any:
     path = f"/runs/{run.pk}/{word}"
-    bearer = {"HTTP_AUTHORIZATION": f"Bearer {token}"}
     return APIClient().post(
-        path, body, format="json" if body is not None else None, **bearer
+        path,
+        body,
+        format="json" if body is not None else None,
+        HTTP_AUTHORIZATION=f"Bearer {token}",
     )
 
 
@@ -113,7 +116,7 @@ def test_a_target_is_told_how_to_call_back_and_its_run_stays_open(
     answer = say(run, "complete", request.headers["x-scheduler-run-token"], {"n": 1})
 
     assert (answer.status_code, answer.json()["state"]) == (200, "succeeded")
-    run.refresh_from_db()
+    run = run_of(task)
     assert (run.state, run.reason, run.wake_at) == ("succeeded", "", None)
     attempt = Attempt.objects.get(run=run)
     assert (attempt.status_code, attempt.answer) == (202, '{"n": 1}')
@@ -479,7 +482,7 @@ def succeeded() -> float:
 
 
 def test_many_expire_in_a_constant_number_of_statements(
-    user: User, django_assert_max_num_queries: Any
+    user: User, django_assert_max_num_queries: DjangoAssertNumQueries
 ) -> None:
     made = [make(user, pause_after_failures=2) for _ in range(20)]
     dispatch.dispatch_due()

@@ -33,6 +33,7 @@ from tests.acceptance.stand import eventually, free_port
 from tests.conftest import MakeTask
 from tests.integration.conftest import Recorded
 from tests.integration.test_dispatch import HOUR, SECOND, store
+from tests.receiver import Receiver
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -115,7 +116,7 @@ def test_a_batch_is_counted_by_end_answer_and_lateness(before: Samples) -> None:
 
 
 def test_a_worker_counts_what_it_may_not_send_a_second_time(
-    user: User, receiver, engine: Engine, recorded: Recorded, before: Samples
+    user: User, receiver: Receiver, engine: Engine, recorded: Recorded, before: Samples
 ) -> None:
     store(user, Once(timezone.now()), receiver.url + "/hook")
     store(user, Once(timezone.now()), receiver.url + "/hook")
@@ -259,8 +260,9 @@ def test_the_token_opens_the_metrics_of_web_and_of_a_worker(
 
 @pytest.fixture
 def port(settings: LazySettings) -> int:
-    settings.METRICS_PORT = free_port()
-    return settings.METRICS_PORT
+    number = free_port()
+    settings.METRICS_PORT = number
+    return number
 
 
 @pytest.fixture

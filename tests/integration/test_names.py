@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
+from tasks_api.delivery.attempts import NOT_FOUND
 from tasks_api.delivery.lookups import MAX_PER_DOMAIN, MAX_PER_TENANT
 from tasks_api.delivery.request import Outcome, Request, Trouble
 from tasks_api.delivery.resolver import Resolver
-from tasks_api.delivery.transport import NOT_FOUND, Transport
+from tasks_api.delivery.transport import Transport
 from tests.integration.test_transport import Outcomes
 from tests.name_server import NameServer
 from tests.receiver import Receiver
@@ -37,20 +39,23 @@ def target() -> Iterator[Receiver]:
     started.stop()
 
 
-Start = Callable[..., Transport]
+# Keys are (tenant, host).
+HostTransport = Transport[tuple[str, str]]
+Start = Callable[..., HostTransport]
 
 
 @pytest.fixture
 def start(name_server: NameServer, outcomes: Outcomes) -> Iterator[Start]:
-    """A transport whose keys are (tenant, host), and whose names this server knows."""
-    made: list[Transport] = []
+    """A transport that resolves names with `name_server`."""
+    made: list[HostTransport] = []
 
-    def make(**options: object) -> Transport:
-        transport: Transport = Transport(
+    def make(**options: Any) -> HostTransport:
+        settings: dict[str, Any] = {"allow_private": True, "lookup_timeout": 60.0}
+        transport: HostTransport = Transport(
             on_done=outcomes,
             tenant_of=lambda key: key[0],
             resolve=Resolver([name_server.address]),
-            **({"allow_private": True, "lookup_timeout": 60.0} | options),
+            **(settings | options),
         )
         made.append(transport)
         transport.start()
@@ -66,7 +71,7 @@ def port(target: Receiver) -> str:
     return target.url.rpartition(":")[2]
 
 
-def send(transport: Transport, tenant: str, host: str, port: str = "80") -> None:
+def send(transport: HostTransport, tenant: str, host: str, port: str = "80") -> None:
     url = f"http://{host}:{port}/{tenant}"
     transport.send((tenant, host), Request("POST", url, (), b"{}", 5))
 

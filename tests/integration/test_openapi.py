@@ -29,7 +29,12 @@ ALIAS = "-v1"
 
 TOKEN: list[dict[str, Any]] = [{"bearer": []}, {"basic": []}]
 # Runs of long work have tokens of their own, and health is for everybody.
-CREDENTIALS = (TOKEN, [*TOKEN, {"runToken": []}], [{"sharedSecret": []}], [])
+CREDENTIALS: tuple[list[dict[str, Any]], ...] = (
+    TOKEN,
+    [*TOKEN, {"runToken": []}],
+    [{"sharedSecret": []}],
+    [],
+)
 PRODUCTS = (
     *("Tasks", "Runs", "Long work", "Cron jobs", "Timers", "Rest jobs"),
     *("Pull queue", "Access", "Operations"),

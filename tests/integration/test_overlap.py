@@ -261,7 +261,11 @@ class Race:
         self.began += len(found)
 
     def finish(self) -> None:
-        verdicts = [Succeed(), GiveUp("HTTP 500"), RetryAfter("HTTP 503", 0)]
+        verdicts: list[Verdict] = [
+            Succeed(),
+            GiveUp("HTTP 500"),
+            RetryAfter("HTTP 503", 0),
+        ]
         try:
             run = self.claimed.pop()
         except IndexError:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import StringIO
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -31,8 +32,9 @@ def probe(kind: str, **options: int) -> str:
 
 @pytest.fixture(autouse=True)
 def port(settings: LazySettings) -> int:
-    settings.METRICS_PORT = random.randrange(30_000, 32_000, exporter.PORTS)
-    return settings.METRICS_PORT
+    number = random.randrange(30_000, 32_000, exporter.PORTS)
+    settings.METRICS_PORT = number
+    return number
 
 
 @contextmanager
@@ -107,7 +109,7 @@ def test_web_passes_while_it_answers(
         probe("web")
 
 
-def vitals(**changes: float) -> Vitals:
+def vitals(**changes: Any) -> Vitals:
     now = time.monotonic()
     sound = Vitals(
         held=0,
@@ -165,7 +167,7 @@ def test_a_worker_that_leaves_messages_lying_is_not_well(
 
 @pytest.mark.parametrize("change", [{"has_room": False}, {"accepted_at": math.inf}])
 def test_a_worker_that_is_full_or_takes_messages_is_well(
-    settings: LazySettings, change: dict[str, float]
+    settings: LazySettings, change: dict[str, Any]
 ) -> None:
     settings.PROBE_PATIENCE = 0.0
     found = [vitals(recorded_at=time.monotonic() + LONG_AGO)]

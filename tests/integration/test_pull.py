@@ -503,7 +503,12 @@ def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
 def explain(tenant: Tenant, count: int) -> list[dict[str, Any]]:
     """How the database took messages, node by node."""
     settings, statement = pull._TAKE.split(";", 1)
-    values = {"tenant_id": tenant.pk, "queue": QUEUE, "count": count, "bite": pull.BITE}
+    values: dict[str, int | str] = {
+        "tenant_id": tenant.pk,
+        "queue": QUEUE,
+        "count": count,
+        "bite": pull.BITE,
+    }
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(settings)
         cursor.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}", values)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 from urllib.parse import quote
@@ -24,7 +24,7 @@ JSON = "application/json"
 JOB: dict[str, Any] = {"id": "1", "queue": "my-queue", "timeout": 30}
 NAMED = "queue=my-queue&job_id=1"
 # Every endpoint with a token, and what it answers once a job is in flight.
-ENDPOINTS = [
+ENDPOINTS: list[tuple[str, str, object, int]] = [
     ("POST", "/enqueue", {**JOB, "id": "2"}, 202),
     ("POST", "/enqueue/batch", [{**JOB, "id": "2"}], 202),
     ("GET", "/next?queue=my-queue", None, 204),
@@ -44,7 +44,8 @@ def enqueue(api: APIClient, **changes: Any) -> Any:
 
 
 def fetch(api: APIClient, count: int = 1, queue: str = "my-queue") -> Any:
-    answer = api.get("/next", {"queue": queue, "num_jobs": count})
+    query: dict[str, str | int] = {"queue": queue, "num_jobs": count}
+    answer = api.get("/next", query)
     return answer.json() if answer.status_code == 200 else []
 
 
@@ -261,26 +262,23 @@ RETRIES_RULE = "Value should be a whole number from -2147483648 to 2147483647"
 MOMENT_RULE = (
     "Value should be a date and time in ISO 8601, such as 2030-12-05T08:00:00Z"
 )
-REFUSED = [
-    *[
-        (name, value, NAME_RULE)
-        for name in ("id", "queue")
-        for value in ("", TOO_LONG, None, 1, True, ["a"], {"a": 1})
-    ],
-    *[
-        ("timeout", value, TIMEOUT_RULE)
-        for value in (-1, 2**31, 10**300, 1.5, -0.5, True, False, "30", None, [], {})
-    ],
-    *[
-        ("max_retries", value, RETRIES_RULE)
-        for value in (2**31, -(2**31) - 1, 0.5, True, "1", [], {})
-    ],
-    *[
-        ("run_at", value, MOMENT_RULE)
-        for value in ("", "tomorrow", "10", "2026-02-30T00:00:00Z", "2026-02-03")
-    ],
-    *[("run_at", value, MOMENT_RULE) for value in (0, 1893456000, True, [], {})],
-    ("run_at", "9999-12-31T23:59:59-01:00", MOMENT_RULE),
+BAD_NAMES: list[object] = ["", TOO_LONG, None, 1, True, ["a"], {"a": 1}]
+BAD_TIMEOUTS: list[object] = [
+    *(-1, 2**31, 10**300, 1.5, -0.5, True, False),
+    *("30", None, [], {}),
+]
+BAD_RETRIES: list[object] = [2**31, -(2**31) - 1, 0.5, True, "1", [], {}]
+BAD_MOMENTS: list[object] = [
+    *("", "tomorrow", "10", "2026-02-30T00:00:00Z", "2026-02-03"),
+    *(0, 1893456000, True, [], {}),
+    "9999-12-31T23:59:59-01:00",
+]
+REFUSED: list[tuple[str, object, str]] = [
+    *[("id", value, NAME_RULE) for value in BAD_NAMES],
+    *[("queue", value, NAME_RULE) for value in BAD_NAMES],
+    *[("timeout", value, TIMEOUT_RULE) for value in BAD_TIMEOUTS],
+    *[("max_retries", value, RETRIES_RULE) for value in BAD_RETRIES],
+    *[("run_at", value, MOMENT_RULE) for value in BAD_MOMENTS],
 ]
 
 
@@ -377,7 +375,7 @@ def test_without_a_moment_it_is_now(api: APIClient) -> None:
 
     [found] = fetch(api)
 
-    ago = timezone.now() - timezone.datetime.fromisoformat(found["run_at"])
+    ago = timezone.now() - datetime.fromisoformat(found["run_at"])
     assert timedelta() <= ago < timedelta(minutes=1)
 
 
@@ -739,7 +737,7 @@ def test_what_is_no_usable_json_is_a_bad_request(
     in_flight(api)
     before = list(Message.objects.values())
 
-    answer = api.generic(method, path, body, content_type=JSON)
+    answer = getattr(api, method.lower())(path, body, content_type=JSON)
 
     assert answer.status_code == 400
     assert answer.content.startswith(b"The request body ")

@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from accounts.models import User
+from accounts.models import Tenant, User
 from accounts.services import AccountError, configure_tenant, provision
 from tasks_api import dispatch, metrics, retention, services, tasks
 from tasks_api.delivery import leases
@@ -36,6 +36,7 @@ from tasks_api.models import (
 )
 from tasks_api.schedules import Interval, Once
 from tasks_api.states import FINAL, RunState
+from tests.conftest import tenant_of
 from tests.integration.test_dispatch import HOUR, SECOND, store
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -134,7 +135,9 @@ def test_each_tenant_keeps_its_history_for_its_own_time(
     configure_tenant("Beta", retention_days=365)
     owners = (user, stranger, gamma)
     runs = {
-        owner.tenant.name: [finished(periodic(owner), ago) for ago in (DAY, 3 * DAY)]
+        tenant_of(owner).name: [
+            finished(periodic(owner), ago) for ago in (DAY, 3 * DAY)
+        ]
         + [finished(periodic(owner), LONG_AGO)]
         for owner in owners
     }
@@ -175,7 +178,9 @@ def test_changes_of_a_schedule_go_but_for_the_last_old_one(user: User) -> None:
     assert list(left) == ids[2:]
 
 
-def test_more_than_one_bite_is_taken(user: User, stranger: User, monkeypatch) -> None:
+def test_more_than_one_bite_is_taken(
+    user: User, stranger: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(retention, "BITE", 2)
     for owner in (user, stranger):
         task = periodic(owner)
@@ -187,7 +192,9 @@ def test_more_than_one_bite_is_taken(user: User, stranger: User, monkeypatch) ->
     assert not Attempt.objects.exists()
 
 
-def test_runs_of_the_same_moment_all_go(user: User, monkeypatch) -> None:
+def test_runs_of_the_same_moment_all_go(
+    user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(retention, "BITE", 2)
     moment = timezone.now() - LONG_AGO
     for _ in range(5):
@@ -200,7 +207,7 @@ def test_runs_of_the_same_moment_all_go(user: User, monkeypatch) -> None:
     assert not Run.objects.exists()
 
 
-def test_the_oldest_go_first(user: User, monkeypatch) -> None:
+def test_the_oldest_go_first(user: User, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retention, "BITE", 1)
     task = periodic(user)
     runs = [finished(task, LONG_AGO - number * DAY) for number in (2, 0, 3, 1)]
@@ -218,7 +225,9 @@ def test_the_oldest_go_first(user: User, monkeypatch) -> None:
     assert left == [oldest_first[number:] for number in range(5)]
 
 
-def test_a_round_ends_when_it_is_told_to(user: User, monkeypatch) -> None:
+def test_a_round_ends_when_it_is_told_to(
+    user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(retention, "BITE", 1)
     task = periodic(user)
     for day in range(3):
@@ -229,7 +238,9 @@ def test_a_round_ends_when_it_is_told_to(user: User, monkeypatch) -> None:
     assert Run.objects.count() == 2
 
 
-def test_much_of_one_kind_keeps_no_other_waiting(user: User, monkeypatch) -> None:
+def test_much_of_one_kind_keeps_no_other_waiting(
+    user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(retention, "BITE", 1)
     task = periodic(user)
     for number in range(9):
@@ -243,7 +254,7 @@ def test_much_of_one_kind_keeps_no_other_waiting(user: User, monkeypatch) -> Non
 
 
 def test_a_round_rests_after_each_bite_and_ends_in_time(
-    user: User, monkeypatch
+    user: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(retention, "BITE", 1)
     task = periodic(user)
@@ -277,7 +288,7 @@ def test_the_number_of_statements_does_not_depend_on_the_number_of_rows(
 
 
 def test_several_may_forget_at_once_and_each_row_goes_once(
-    user: User, stranger: User, monkeypatch
+    user: User, stranger: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(retention, "BITE", 7)
     for owner in (user, stranger):
@@ -404,15 +415,17 @@ def test_a_run_that_waits_is_never_forgotten(user: User) -> None:
     assert len(leases.claim([run_id])) == 1
 
 
-def message(owner: User, name: str, *, leased_until: datetime | None, **kw) -> Message:
+def message(
+    owner: User, name: str, *, leased_until: datetime | None, **columns: int
+) -> Message:
     return Message.objects.create(
-        tenant=owner.tenant,
+        tenant=tenant_of(owner),
         queue="mail",
         name=name,
         timeout_seconds=1,
         run_at=timezone.now() - 2 * LONG_AGO,
         leased_until=leased_until,
-        **kw,
+        **columns,
     )
 
 
@@ -458,7 +471,7 @@ def test_how_far_it_is_behind_is_known(user: User) -> None:
 
 def test_what_is_deleted_is_counted(user: User) -> None:
     def counted(kind: str) -> float:
-        return metrics.PRUNED.labels(kind)._value.get()
+        return float(metrics.PRUNED.labels(kind)._value.get())
 
     before = counted("run"), counted("task")
     finished(ended(user, LONG_AGO), LONG_AGO)
@@ -505,12 +518,12 @@ def test_a_retention_out_of_range_is_refused(db: None, days: int) -> None:
         configure_tenant("Alpha", retention_days=days)
 
 
-def test_the_command_sets_a_tenants_retention(user: User) -> None:
+def test_the_command_sets_a_tenants_retention(alpha: Tenant) -> None:
     for days, stored in (("7", 7), ("0", None)):
         call_command("configure_tenant", "Alpha", "--retention-days", days)
 
-        user.tenant.refresh_from_db()
-        assert user.tenant.retention_days == stored
+        alpha.refresh_from_db()
+        assert alpha.retention_days == stored
 
 
 def test_the_longest_retention_is_no_date_out_of_range(user: User) -> None:

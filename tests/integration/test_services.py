@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any
 
 import pytest
 from django.utils import timezone
 from django_celery_beat.models import ClockedSchedule, IntervalSchedule, PeriodicTask
+from pytest_django import DjangoAssertNumQueries
 
 from accounts.models import User
 from tasks_api import dispatch, outlook, periodic, services, waking
@@ -207,13 +208,12 @@ def test_tasks_of_others_are_refused_and_none_is_touched(
 def test_pause_and_dispatch_at_once_leave_no_run_that_may_start(user: User) -> None:
     tasks = [hourly(user) for _ in range(30)]
     ids = [str(task.pk) for task in tasks]
-    turns = iter(
-        [
-            lambda: services.pause_tasks(user, ids, now=timezone.now()),
-            dispatch.dispatch_due,
-            dispatch.dispatch_due,
-        ]
-    )
+    verbs: list[Callable[[], object]] = [
+        lambda: services.pause_tasks(user, ids, now=timezone.now()),
+        dispatch.dispatch_due,
+        dispatch.dispatch_due,
+    ]
+    turns = iter(verbs)
 
     in_threads(3, lambda: next(turns)())
 
@@ -223,7 +223,7 @@ def test_pause_and_dispatch_at_once_leave_no_run_that_may_start(user: User) -> N
 
 
 def test_bulk_takes_the_same_number_of_statements_for_any_number_of_tasks(
-    user: User, django_assert_max_num_queries
+    user: User, django_assert_max_num_queries: DjangoAssertNumQueries
 ) -> None:
     ids = [str(hourly(user).pk) for _ in range(40)]
 
@@ -288,7 +288,10 @@ def test_ours_are_the_only_writes_that_do_not_announce_themselves(user: User) ->
 
 @pytest.mark.parametrize("many", [2, 40])
 def test_tasks_run_by_hand_cost_the_same_however_many(
-    user: User, stranger: User, many: int, django_assert_num_queries: Any
+    user: User,
+    stranger: User,
+    many: int,
+    django_assert_num_queries: DjangoAssertNumQueries,
 ) -> None:
     tasks = [hourly(owner) for owner in (user, stranger) for _ in range(many // 2)]
     now = timezone.now()

@@ -248,6 +248,7 @@ def test_a_superuser_does_all_of_it(client: Client, root: User, user: User) -> N
     assert user.is_superuser
     assert mint(client, user, Scope.ADMIN) == 1
     entry = AuditEntry.objects.get(action="user.change")
+    assert entry.changes is not None
     assert entry.changes["is_superuser"] == [False, True]
 
 

@@ -23,6 +23,7 @@ from tests.integration.conftest import Recorded
 from tests.integration.test_dispatch import store
 from tests.integration.test_engine import dispatch_all
 from tests.integration.test_events import finished
+from tests.receiver import Receiver
 
 SENDER = """
 import json, resource, sys, threading
@@ -47,7 +48,7 @@ print(json.dumps(outcomes))
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
 def test_a_request_for_which_no_socket_is_left_is_given_back_unsent(
-    receiver, host: str
+    receiver: Receiver, host: str
 ) -> None:
     receiver.answer("/slow", delay=1.0)
     url = receiver.url.replace("127.0.0.1", host) + "/slow"
@@ -74,7 +75,7 @@ def test_what_is_lacking_here_judges_nobody() -> None:
 
 @pytest.mark.django_db(transaction=True)
 def test_memory_that_is_short_after_a_claim_costs_no_attempt(
-    user: User, receiver, settings: LazySettings, recorded: Recorded
+    user: User, receiver: Receiver, settings: LazySettings, recorded: Recorded
 ) -> None:
     settings.SCHEDULER_ALLOW_PRIVATE_TARGETS = True
     # The one thing a claim needs that a test can make fail like that.

@@ -12,6 +12,7 @@ from django.db import connections
 from django.utils import timezone
 from rest_framework.test import APIClient
 
+from accounts import services as accounts
 from accounts.models import User
 from tasks_api import services
 from tasks_api.models import Task
@@ -179,11 +180,13 @@ def threads() -> Iterator[ThreadPoolExecutor]:
 
 @pytest.mark.django_db(transaction=True)
 def test_a_hundred_puts_of_a_name_at_once_make_one_task(
-    api: APIClient, threads: ThreadPoolExecutor
+    user: User, api: APIClient, threads: ThreadPoolExecutor
 ) -> None:
+    authorization = f"Bearer {accounts.issue_token(user)}"
+
     def put(number: int) -> int:
         client = APIClient()
-        client.credentials(**api._credentials)
+        client.credentials(HTTP_AUTHORIZATION=authorization)
         body = {**PERIODIC, "post_data": {"n": number}}
         try:
             return int(client.put(path("one"), body, format="json").status_code)

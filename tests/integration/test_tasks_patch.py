@@ -292,7 +292,7 @@ def test_only_the_task_that_was_seen_is_changed(
 
 
 def test_a_put_can_be_kept_from_creating_and_from_replacing(api: APIClient) -> None:
-    def put(**headers: str) -> int:
+    def put(**headers: Any) -> int:
         answer = api.put("/tasks/by-name/a", PERIODIC, format="json", **headers)
         return int(answer.status_code)
 

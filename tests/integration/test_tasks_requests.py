@@ -34,7 +34,11 @@ def local(user: User, client_for: ClientFor, settings: LazySettings) -> APIClien
 def made_due(api: APIClient, url: str, **given: Any) -> Task:
     """A task whose first fire time is now."""
     soon = timezone.now() + timedelta(minutes=1)
-    body = {"task_type": "one_time", "run_datetime": soon.isoformat(), "url": url}
+    body: dict[str, Any] = {
+        "task_type": "one_time",
+        "run_datetime": soon.isoformat(),
+        "url": url,
+    }
     if given.pop("is_periodic", False):
         end = soon + timedelta(days=1)
         body |= {"task_type": "periodic", "frequency": 3600}

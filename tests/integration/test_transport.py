@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -20,11 +21,15 @@ from tests.receiver import Receiver
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
+# What a server does with a connection, once it read the head of a request.
+Script = Callable[[socket.socket], object]
+
+
 class Outcomes:
     """What a transport reported, and a way to wait for it."""
 
     def __init__(self) -> None:
-        self.by_key: dict[object, Outcome] = {}
+        self.by_key: dict[Any, Outcome] = {}
         self.count = 0
         self._reported = threading.Condition()
 
@@ -34,7 +39,7 @@ class Outcomes:
             self.count += 1
             self._reported.notify_all()
 
-    def wait_for(self, count: int) -> dict[object, Outcome]:
+    def wait_for(self, count: int) -> dict[Any, Outcome]:
         with self._reported:
             assert self._reported.wait_for(lambda: self.count >= count, timeout=20)
             return self.by_key
@@ -43,7 +48,7 @@ class Outcomes:
 class RawServer:
     """Hands each accepted connection to a script, after it read the request's head."""
 
-    def __init__(self, script: Callable[[socket.socket], None]) -> None:
+    def __init__(self, script: Script) -> None:
         self._script = script
         self._socket = socket.create_server(("127.0.0.1", 0), backlog=256)
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}/"
@@ -71,11 +76,15 @@ class RawServer:
         self._socket.close()
 
 
+StartRawServer = Callable[[Script], RawServer]
+StartTransport = Callable[..., Transport[Any]]
+
+
 @pytest.fixture
-def raw() -> Iterator[Callable[[Callable[[socket.socket], None]], RawServer]]:
+def raw() -> Iterator[StartRawServer]:
     servers: list[RawServer] = []
 
-    def start(script: Callable[[socket.socket], None]) -> RawServer:
+    def start(script: Script) -> RawServer:
         servers.append(RawServer(script))
         return servers[-1]
 
@@ -90,11 +99,13 @@ def outcomes() -> Outcomes:
 
 
 @pytest.fixture
-def make(outcomes: Outcomes) -> Iterator[Callable[..., Transport]]:
-    made: list[Transport] = []
+def make(outcomes: Outcomes) -> Iterator[StartTransport]:
+    made: list[Transport[Any]] = []
 
-    def start(**options) -> Transport:
-        transport = Transport(on_done=outcomes, **({"allow_private": True} | options))
+    def start(**options: Any) -> Transport[Any]:
+        transport: Transport[Any] = Transport(
+            on_done=outcomes, **{"allow_private": True, **options}
+        )
         transport.start()
         made.append(transport)
         return transport
@@ -119,11 +130,15 @@ def resolving(answer: Callable[[str], Found]) -> Resolve:
     return resolve
 
 
-def request(url: str, *, method: str = "POST", body: bytes = b"{}", timeout: float = 5):
+def request(
+    url: str, *, method: str = "POST", body: bytes = b"{}", timeout: float = 5
+) -> Request:
     return Request(method, url, (("User-Agent", "test"),), body, timeout)
 
 
-def test_a_request_arrives_as_it_was_built(make, outcomes, target) -> None:
+def test_a_request_arrives_as_it_was_built(
+    make: StartTransport, outcomes: Outcomes, target: Receiver
+) -> None:
     body = '{"größe": 1.10}'.encode()
     headers = (
         ("Content-Type", "application/json"),
@@ -146,7 +161,9 @@ def test_a_request_arrives_as_it_was_built(make, outcomes, target) -> None:
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "PATCH", "DELETE", "OPTIONS", "HEAD"])
-def test_other_methods_are_sent_as_they_are(make, outcomes, target, method) -> None:
+def test_other_methods_are_sent_as_they_are(
+    make: StartTransport, outcomes: Outcomes, target: Receiver, method: str
+) -> None:
     make().send(1, request(target.url + "/x", method=method))
 
     assert outcomes.wait_for(1)[1].status_code == 200
@@ -175,7 +192,7 @@ def test_other_methods_are_sent_as_they_are(make, outcomes, target, method) -> N
     ],
 )
 def test_a_path_is_changed_only_as_http_demands(
-    make, outcomes, target, path, wire
+    make: StartTransport, outcomes: Outcomes, target: Receiver, path: str, wire: str
 ) -> None:
     make().send(1, request(target.url + path))
 
@@ -184,7 +201,7 @@ def test_a_path_is_changed_only_as_http_demands(
 
 
 def test_credentials_in_the_url_become_basic_authentication(
-    make, outcomes, target
+    make: StartTransport, outcomes: Outcomes, target: Receiver
 ) -> None:
     make().send(1, request(target.url.replace("://", "://user:p%40ss@") + "/x"))
 
@@ -192,7 +209,9 @@ def test_credentials_in_the_url_become_basic_authentication(
     assert target.requests[0].headers["authorization"] == "Basic dXNlcjpwQHNz"
 
 
-def test_a_large_body_arrives_whole(make, outcomes, target) -> None:
+def test_a_large_body_arrives_whole(
+    make: StartTransport, outcomes: Outcomes, target: Receiver
+) -> None:
     body = b"x" * 1_000_000
 
     make().send(1, request(target.url + "/x", body=body))
@@ -201,7 +220,9 @@ def test_a_large_body_arrives_whole(make, outcomes, target) -> None:
     assert target.requests[0].body == body
 
 
-def test_connections_are_used_again(make, outcomes, raw) -> None:
+def test_connections_are_used_again(
+    make: StartTransport, outcomes: Outcomes, raw: StartRawServer
+) -> None:
     def serve(connection: socket.socket) -> None:
         connection.sendall(OK)
         while connection.recv(65536):
@@ -218,7 +239,7 @@ def test_connections_are_used_again(make, outcomes, raw) -> None:
 
 @pytest.mark.parametrize("status", [204, 301, 302, 307, 404, 410, 429, 500, 503])
 def test_a_status_is_reported_and_a_redirect_not_followed(
-    make, outcomes, raw, status
+    make: StartTransport, outcomes: Outcomes, raw: StartRawServer, status: int
 ) -> None:
     elsewhere = raw(lambda connection: connection.sendall(OK))
     server = raw(
@@ -254,7 +275,11 @@ def test_a_status_is_reported_and_a_redirect_not_followed(
     ],
 )
 def test_patience_is_as_long_as_the_target_asks(
-    make, outcomes, raw, headers, seconds
+    make: StartTransport,
+    outcomes: Outcomes,
+    raw: StartRawServer,
+    headers: str,
+    seconds: int,
 ) -> None:
     server = raw(
         lambda c: c.sendall(
@@ -268,7 +293,7 @@ def test_patience_is_as_long_as_the_target_asks(
     assert outcomes.wait_for(1)[1].retry_after == seconds
 
 
-def drip(prefix: bytes) -> Callable[[socket.socket], None]:
+def drip(prefix: bytes) -> Script:
     def script(connection: socket.socket) -> None:
         connection.sendall(prefix)
         for _ in range(200):
@@ -283,7 +308,7 @@ def drip(prefix: bytes) -> Callable[[socket.socket], None]:
     [b"", b"HTTP/1.1 200 OK\r\nX-", b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n"],
 )
 def test_a_dripping_server_does_not_stretch_the_deadline(
-    make, outcomes, raw, prefix
+    make: StartTransport, outcomes: Outcomes, raw: StartRawServer, prefix: bytes
 ) -> None:
     server = raw(drip(prefix))
 
@@ -295,7 +320,9 @@ def test_a_dripping_server_does_not_stretch_the_deadline(
     assert outcome.duration_ms < 1500
 
 
-def test_a_server_that_says_nothing_is_given_up(make, outcomes, raw) -> None:
+def test_a_server_that_says_nothing_is_given_up(
+    make: StartTransport, outcomes: Outcomes, raw: StartRawServer
+) -> None:
     server = raw(lambda connection: connection.recv(1))
 
     make().send(1, request(server.url, timeout=0.3))
@@ -303,7 +330,9 @@ def test_a_server_that_says_nothing_is_given_up(make, outcomes, raw) -> None:
     assert outcomes.wait_for(1)[1].error.startswith("timed out")
 
 
-def test_an_answer_is_read_up_to_a_cap(make, outcomes, raw) -> None:
+def test_an_answer_is_read_up_to_a_cap(
+    make: StartTransport, outcomes: Outcomes, raw: StartRawServer
+) -> None:
     def endless(connection: socket.socket) -> None:
         connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
         while True:
@@ -316,7 +345,9 @@ def test_an_answer_is_read_up_to_a_cap(make, outcomes, raw) -> None:
     assert outcome.answer == b"x" * MAX_ANSWER_BYTES
 
 
-def test_an_answer_is_never_unpacked(make, outcomes, raw) -> None:
+def test_an_answer_is_never_unpacked(
+    make: StartTransport, outcomes: Outcomes, raw: StartRawServer
+) -> None:
     bomb = gzip.compress(b"0" * 10_000_000)
     head = f"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {len(bomb)}\r\n\r\n"
 
@@ -335,7 +366,9 @@ def test_an_answer_is_never_unpacked(make, outcomes, raw) -> None:
         b"HTTP/1.1 200 OK\r\n" + b"X-Flood: y\r\n" * 100_000,
     ],
 )
-def test_what_is_no_whole_answer_is_an_error(make, outcomes, raw, answer) -> None:
+def test_what_is_no_whole_answer_is_an_error(
+    make: StartTransport, outcomes: Outcomes, raw: StartRawServer, answer: bytes
+) -> None:
     make().send(1, request(raw(lambda c: c.sendall(answer)).url, timeout=2))
 
     outcome = outcomes.wait_for(1)[1]
@@ -343,14 +376,18 @@ def test_what_is_no_whole_answer_is_an_error(make, outcomes, raw, answer) -> Non
     assert outcome.error
 
 
-def test_a_refused_connection_says_so(make, outcomes) -> None:
+def test_a_refused_connection_says_so(make: StartTransport, outcomes: Outcomes) -> None:
     make().send(1, request("http://127.0.0.1:9/"))
 
     assert outcomes.wait_for(1)[1].error == "connection refused"
 
 
 def test_proxies_of_the_environment_are_ignored(
-    make, outcomes, target, raw, monkeypatch
+    make: StartTransport,
+    outcomes: Outcomes,
+    target: Receiver,
+    raw: StartRawServer,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     proxy = raw(lambda connection: connection.sendall(OK))
     monkeypatch.setenv("http_proxy", proxy.url)
@@ -363,7 +400,7 @@ def test_proxies_of_the_environment_are_ignored(
 
 
 def test_nothing_inside_is_connected_to_however_it_is_spelled(
-    make, outcomes, target
+    make: StartTransport, outcomes: Outcomes, target: Receiver
 ) -> None:
     port = target.url.rpartition(":")[2]
     urls = [*REFUSED_URLS, target.url]
@@ -384,7 +421,7 @@ def test_nothing_inside_is_connected_to_however_it_is_spelled(
     "answers", [["127.0.0.1"], ["93.184.216.34", "127.0.0.1"], ["::ffff:127.0.0.1"]]
 )
 def test_a_name_with_one_answer_inside_is_refused(
-    make, outcomes, target, answers
+    make: StartTransport, outcomes: Outcomes, target: Receiver, answers: list[str]
 ) -> None:
     port = target.url.rpartition(":")[2]
     transport = make(allow_private=False, resolve=resolving(lambda host: answers))
@@ -396,7 +433,7 @@ def test_a_name_with_one_answer_inside_is_refused(
 
 
 def test_the_address_that_was_checked_is_the_one_that_is_connected_to(
-    make, outcomes, target
+    make: StartTransport, outcomes: Outcomes, target: Receiver
 ) -> None:
     asked: list[str] = []
 
@@ -416,7 +453,7 @@ def test_the_address_that_was_checked_is_the_one_that_is_connected_to(
 
 
 def test_a_name_that_moves_inside_is_refused_from_then_on(
-    make, outcomes, target
+    make: StartTransport, outcomes: Outcomes, target: Receiver
 ) -> None:
     answers = iter([["127.0.0.1"], ["10.0.0.1"]])
     transport = make(
@@ -436,7 +473,9 @@ def test_a_name_that_moves_inside_is_refused_from_then_on(
     assert found[2].error == "target address is not allowed"
 
 
-def test_a_slow_host_takes_its_own_places_only(make, outcomes, target) -> None:
+def test_a_slow_host_takes_its_own_places_only(
+    make: StartTransport, outcomes: Outcomes, target: Receiver
+) -> None:
     slow = Receiver("127.0.0.2")
     slow.start()
     slow.answer("/slow", delay=0.5)
@@ -482,7 +521,9 @@ class Held:
             self._changed.notify_all()
 
 
-def test_many_names_of_one_address_have_its_places_only(make, outcomes, raw) -> None:
+def test_many_names_of_one_address_have_its_places_only(
+    make: StartTransport, outcomes: Outcomes, raw: StartRawServer
+) -> None:
     held = Held()
     server = raw(held)
     port = server.url.split(":")[2].strip("/")
@@ -500,7 +541,7 @@ def test_many_names_of_one_address_have_its_places_only(make, outcomes, raw) -> 
 
 
 def test_a_tenant_that_waits_for_a_hanging_host_leaves_places_to_others(
-    make, outcomes, raw
+    make: StartTransport, outcomes: Outcomes, raw: StartRawServer
 ) -> None:
     held = Held()
     server = raw(held)
@@ -516,7 +557,7 @@ def test_a_tenant_that_waits_for_a_hanging_host_leaves_places_to_others(
 
 
 def test_what_a_hanging_host_keeps_waiting_makes_way_for_other_hosts(
-    make, outcomes, raw
+    make: StartTransport, outcomes: Outcomes, raw: StartRawServer
 ) -> None:
     held = Held()
     server = raw(held)
@@ -536,7 +577,9 @@ def test_what_a_hanging_host_keeps_waiting_makes_way_for_other_hosts(
     assert {o.was_sent for o in list(outcomes.wait_for(20).values())[10:]} == {True}
 
 
-def test_a_request_whose_turn_is_refused_is_not_sent(make, outcomes, target) -> None:
+def test_a_request_whose_turn_is_refused_is_not_sent(
+    make: StartTransport, outcomes: Outcomes, target: Receiver
+) -> None:
     transport = make(may_start=lambda key: key != "late")
 
     transport.send("late", request(target.url + "/late"))
@@ -548,7 +591,7 @@ def test_a_request_whose_turn_is_refused_is_not_sent(make, outcomes, target) -> 
 
 
 def test_closing_finishes_what_runs_and_returns_what_waits(
-    make, outcomes, target
+    make: StartTransport, outcomes: Outcomes, target: Receiver
 ) -> None:
     target.answer("/slow", delay=0.5)
     transport = make(max_in_flight=2)
@@ -564,7 +607,9 @@ def test_closing_finishes_what_runs_and_returns_what_waits(
     assert transport.in_flight == 0
 
 
-def test_hundreds_are_under_way_at_once(make, outcomes, raw) -> None:
+def test_hundreds_are_under_way_at_once(
+    make: StartTransport, outcomes: Outcomes, raw: StartRawServer
+) -> None:
     everybody = threading.Barrier(300, timeout=15)
 
     def serve(connection: socket.socket) -> None:
@@ -613,7 +658,7 @@ class KeptConnections:
 
 
 def test_a_request_cut_on_kept_connections_is_sent_once_more_at_most(
-    make, outcomes
+    make: StartTransport, outcomes: Outcomes
 ) -> None:
     transport, server = make(), KeptConnections(warm=5)
     for number in range(5):
@@ -652,7 +697,11 @@ class Forgetful:
 @pytest.mark.parametrize("method", ["POST", "GET", "DELETE"])
 @pytest.mark.parametrize("size", [2, 1_000_000])
 def test_a_request_that_a_kept_connection_lost_is_repeated_on_a_fresh_one(
-    make, outcomes, raw, method, size
+    make: StartTransport,
+    outcomes: Outcomes,
+    raw: StartRawServer,
+    method: str,
+    size: int,
 ) -> None:
     held, forgetful = Held(), Forgetful(lambda _: True)
 
@@ -679,7 +728,7 @@ def test_a_request_that_a_kept_connection_lost_is_repeated_on_a_fresh_one(
 
 
 def test_a_target_that_closes_a_third_of_its_kept_connections_loses_nothing(
-    make, outcomes, raw
+    make: StartTransport, outcomes: Outcomes, raw: StartRawServer
 ) -> None:
     server = raw(Forgetful(lambda number: number % 3 == 0))
     transport = make()
@@ -691,7 +740,7 @@ def test_a_target_that_closes_a_third_of_its_kept_connections_loses_nothing(
 
 
 def test_a_request_of_which_an_answer_has_begun_is_not_repeated(
-    make, outcomes, raw
+    make: StartTransport, outcomes: Outcomes, raw: StartRawServer
 ) -> None:
     seen = []
 
@@ -711,7 +760,7 @@ def test_a_request_of_which_an_answer_has_begun_is_not_repeated(
 
 
 def test_a_request_lost_on_a_fresh_connection_is_not_repeated(
-    make, outcomes, raw
+    make: StartTransport, outcomes: Outcomes, raw: StartRawServer
 ) -> None:
     server = raw(lambda connection: None)
 

@@ -338,7 +338,8 @@ def test_many_fire_times_are_those_that_come_one_by_one(rule: Rule, name: str) -
     schedule = read_cron(rule.text, zone=name, now=NOW)
     for change in changes(name, 2026, 2026) or [datetime(2026, 3, 29, 1, tzinfo=UTC)]:
         start, end = around(change, 24 * 10)
-        expected, fire = [], schedule.first_from(start)
+        expected: list[datetime] = []
+        fire = schedule.first_from(start)
         while fire is not None and fire <= end and len(expected) < 500:
             expected.append(fire)
             fire = first_after(schedule, fire)

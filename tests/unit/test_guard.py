@@ -9,7 +9,9 @@ from urllib.parse import urlsplit
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from requests_hardened.ip_filter import _is_ip_in_extra_blocked_ranges
+from requests_hardened.ip_filter import (  # type: ignore[import-untyped]  # it has no types
+    _is_ip_in_extra_blocked_ranges,
+)
 from ssrfguard import Policy
 
 from tasks_api.delivery.guard import (
