@@ -34,7 +34,7 @@ from tests.integration.client_stand import Door
 from tests.integration.tasks_surface import ONE_TIME, PERIODIC
 from tests.integration.test_long_work import begin, run_of
 from tests.integration.test_long_work import make as make_long_work
-from tests.integration.test_strangers import failed_run_of
+from tests.integration.test_tenant_isolation import failed_run_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -24,7 +24,7 @@ from tests.conftest import MakeTask
 from tests.integration.test_client import SECRET, signed
 from tests.integration.test_long_work import begin, run_of
 from tests.integration.test_long_work import make as make_long_work
-from tests.integration.test_strangers import failed_run_of
+from tests.integration.test_tenant_isolation import failed_run_of
 from tests.receiver import Receiver
 
 pytestmark = pytest.mark.django_db(transaction=True)

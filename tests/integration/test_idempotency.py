@@ -17,7 +17,7 @@ from tasks_api import idempotency, retention
 from tasks_api.models import IdempotencyKey, Message, Run, Task
 from tests.conftest import ClientFor, MakeTask
 from tests.integration.tasks_surface import ONE_TIME, error
-from tests.integration.test_strangers import failed_run_of
+from tests.integration.test_tenant_isolation import failed_run_of
 
 REST_JOB = {
     "task": {

@@ -28,7 +28,7 @@ from tasks_api.specs import Backoff, Overlap, RequestOptions, Surface, TaskSpec
 from tests.acceptance.stand import eventually
 from tests.conftest import ClientFor
 from tests.integration.conftest import Recorded
-from tests.integration.test_failing_targets import somebody_waits_for_a_lock
+from tests.integration.test_failure_streaks import somebody_waits_for_a_lock
 from tests.receiver import Receiver
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -18,7 +18,7 @@ from accounts.models import User
 from tasks_api.models import Message, QueueTally
 from tests.conftest import ClientFor
 from tests.integration.test_json_hygiene import BROKEN, exactly, nested
-from tests.integration.test_tasks_failures import outage
+from tests.integration.test_tasks_storage_outage import outage
 
 JSON = "application/json"
 JOB: dict[str, Any] = {"id": "1", "queue": "my-queue", "timeout": 30}

@@ -13,7 +13,7 @@ from rest_framework.test import APIClient
 from accounts import services
 from accounts.models import Role, Scope, User
 from tests.conftest import MakeTask
-from tests.integration.test_strangers import (
+from tests.integration.test_tenant_isolation import (
     OPERATORS,
     PUBLIC,
     SECRETIVE,

@@ -10,7 +10,7 @@ from django.urls import reverse
 from accounts import encryption
 from accounts import services as accounts
 from accounts.models import AuditEntry, Tenant, User
-from tests.integration.test_credentials_in_urls import MARK, SHOWN, URL, tables
+from tests.integration.test_url_credentials import MARK, SHOWN, URL, tables
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -22,7 +22,7 @@ from tasks_api.models import Run, Task
 from tests.conftest import ClientFor
 from tests.integration.conftest import Recorded
 from tests.integration.tasks_surface import ONE_TIME, PERIODIC
-from tests.integration.test_credentials_in_urls import MARK, basic, tables
+from tests.integration.test_url_credentials import MARK, basic, tables
 from tests.receiver import Receiver
 
 pytestmark = pytest.mark.django_db(transaction=True)
