@@ -6,6 +6,7 @@ import logging
 import threading
 from collections.abc import Iterator, Sequence
 from io import StringIO
+from typing import Any
 
 import pytest
 from django.conf import LazySettings
@@ -16,7 +17,16 @@ from scheduler_service.logs import JSONFormatter
 from tasks_api.api import health
 from tasks_api.delivery.engine import Engine
 from tasks_api.delivery.record import Finished
+from tasks_api.delivery.transport import Transport
 from tests.conftest import ClientFor
+from tests.integration.transport_doubles import (
+    Outcomes,
+    RawServer,
+    Script,
+    StartRawServer,
+    StartTransport,
+)
+from tests.receiver import Receiver
 
 
 @pytest.fixture(autouse=True)
@@ -74,3 +84,46 @@ def everything_logged(caplog: pytest.LogCaptureFixture) -> Iterator[StringIO]:
     logging.getLogger().addHandler(handler)
     yield lines
     logging.getLogger().removeHandler(handler)
+
+
+@pytest.fixture
+def start_server() -> Iterator[StartRawServer]:
+    servers: list[RawServer] = []
+
+    def start(script: Script) -> RawServer:
+        servers.append(RawServer(script))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.close()
+
+
+@pytest.fixture
+def outcomes() -> Outcomes:
+    return Outcomes()
+
+
+@pytest.fixture
+def start_transport(outcomes: Outcomes) -> Iterator[StartTransport]:
+    made: list[Transport[Any]] = []
+
+    def start(**options: Any) -> Transport[Any]:
+        transport: Transport[Any] = Transport(
+            on_done=outcomes, **{"allow_private": True, **options}
+        )
+        transport.start()
+        made.append(transport)
+        return transport
+
+    yield start
+    for transport in made:
+        transport.close(grace=0)
+
+
+@pytest.fixture
+def target() -> Iterator[Receiver]:
+    started = Receiver()
+    started.start()
+    yield started
+    started.stop()

@@ -14,7 +14,7 @@ from django.utils import timezone
 from accounts import encryption, services
 from accounts.models import SigningSecret, Tenant, Token, User, digest
 from tests.conftest import ClientFor, tenant_of
-from tests.integration.test_dispatch import in_threads
+from tests.integration.threads import run_in_threads
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -106,7 +106,7 @@ def test_the_same_name_in_two_tenants_is_two_users() -> None:
 
 
 def test_provisioning_at_once_makes_one_tenant_and_one_user() -> None:
-    users = in_threads(8, lambda: services.provision("Alpha", "ann").pk)
+    users = run_in_threads(8, lambda: services.provision("Alpha", "ann").pk)
 
     assert len(users) == 8
     assert len(set(users)) == 1

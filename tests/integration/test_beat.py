@@ -29,7 +29,8 @@ from tasks_api.delivery import leases
 from tasks_api.models import Heartbeat, Run, Task
 from tasks_api.schedules import Interval, Once
 from tasks_api.tasks import fire
-from tests.integration.test_dispatch import HOUR, SECOND, in_threads, store
+from tests.integration.stored_tasks import HOUR, SECOND, store_task
+from tests.integration.threads import run_in_threads
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -78,7 +79,7 @@ def names(queue: Queue) -> list[str]:
 def test_a_tick_rings_the_workers_with_run_ids_alone(
     user: User, beat: TenantScheduler, queue: Queue
 ) -> None:
-    store(user, Once(timezone.now()))
+    store_task(user, Once(timezone.now()))
 
     beat.tick()
 
@@ -96,7 +97,7 @@ def test_a_full_batch_is_rung_for_in_few_messages(
     monkeypatch.setattr(broker, "PER_MESSAGE", 25)
     now = timezone.now()
     for _ in range(30):
-        store(user, Once(now))
+        store_task(user, Once(now))
 
     beat.tick()
 
@@ -108,7 +109,7 @@ def test_a_tick_follows_an_edit_of_a_shared_interval(
     user: User, beat: TenantScheduler
 ) -> None:
     start = timezone.now() + 10 * SECOND
-    task = store(user, Interval(start, HOUR, start + 9 * HOUR))
+    task = store_task(user, Interval(start, HOUR, start + 9 * HOUR))
     beat.tick()
     interval = IntervalSchedule.objects.get(every=3600)
     interval.every = 5
@@ -127,7 +128,7 @@ def test_a_tick_follows_an_edit_of_a_shared_interval(
 def test_a_tick_follows_edits_made_while_no_beat_was_up(
     user: User, beat: TenantScheduler
 ) -> None:
-    task = store(user, Once(timezone.now() + HOUR))
+    task = store_task(user, Once(timezone.now() + HOUR))
     later = timezone.now() + 2 * HOUR
     clocked = ClockedSchedule.objects.get()
     clocked.clocked_time = later
@@ -142,7 +143,7 @@ def test_a_tick_follows_edits_made_while_no_beat_was_up(
 def test_a_task_edited_to_a_crontab_follows_it(
     user: User, beat: TenantScheduler
 ) -> None:
-    task = store(user, Interval(timezone.now() + HOUR, HOUR, None))
+    task = store_task(user, Interval(timezone.now() + HOUR, HOUR, None))
     row = PeriodicTask.objects.get(pk=task.periodic_task_id)
     row.interval, row.start_time = None, None
     row.crontab = CrontabSchedule.objects.create(minute="30", timezone="Asia/Kathmandu")
@@ -205,7 +206,7 @@ def test_many_beats_send_it_once(queue: Queue) -> None:
     def tick() -> None:
         TenantScheduler(app=current_app).tick()
 
-    in_threads(6, tick)
+    run_in_threads(6, tick)
 
     assert names(queue) == ["reports.send"]
 
@@ -223,7 +224,7 @@ def test_one_of_them_that_is_broken_stops_neither_the_beat_nor_the_others(
 ) -> None:
     nobodys(name="broken", args="[not json")
     nobodys(name="sound")
-    store(user, Once(timezone.now()))
+    store_task(user, Once(timezone.now()))
 
     beat.tick()
 
@@ -276,7 +277,7 @@ def test_a_beat_says_that_it_is_alive(beat: TenantScheduler) -> None:
 
 
 def test_a_message_that_names_a_task_fires_nothing(user: User, queue: Queue) -> None:
-    task = store(user, Once(timezone.now() + HOUR))
+    task = store_task(user, Once(timezone.now() + HOUR))
     row = Task.objects.get(pk=task.pk).periodic_task
 
     assert row.task == fire.name
@@ -289,7 +290,7 @@ def test_a_message_that_names_a_task_fires_nothing(user: User, queue: Queue) -> 
 def test_a_lease_that_ran_out_in_an_outage_is_not_over_at_once(
     user: User, beat: TenantScheduler
 ) -> None:
-    store(user, Once(timezone.now()))
+    store_task(user, Once(timezone.now()))
     [run_id] = dispatch.dispatch_due().run_ids
     leases.claim([run_id])
     beat.tick()
@@ -302,7 +303,7 @@ def test_a_lease_that_ran_out_in_an_outage_is_not_over_at_once(
 
 
 def test_leases_are_judged_by_the_clock_as_it_was_read(user: User) -> None:
-    store(user, Once(timezone.now()))
+    store_task(user, Once(timezone.now()))
     [run_id] = dispatch.dispatch_due().run_ids
     leases.claim([run_id])
     Run.objects.update(wake_at=timezone.now() - SECOND)

@@ -19,7 +19,7 @@ from tasks_api.beat import TenantScheduler
 from tasks_api.models import Run, Task
 from tasks_api.schedules import Cron
 from tasks_api.states import RunState
-from tests.integration.test_dispatch import SECOND, states, store
+from tests.integration.stored_tasks import SECOND, run_states, store_task
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -82,7 +82,9 @@ def test_an_expression_of_years_far_away_never_fires(
 
 
 def overdue_crons(owner: User, count: int) -> list[Task]:
-    tasks = [store(owner, Cron(f"{n} 0 1 1 *", "Europe/Berlin")) for n in range(count)]
+    tasks = [
+        store_task(owner, Cron(f"{n} 0 1 1 *", "Europe/Berlin")) for n in range(count)
+    ]
     ids = [task.pk for task in tasks]
     Task.objects.filter(pk__in=ids).update(next_fire_at=clock.now() - SECOND)
     return tasks
@@ -98,19 +100,19 @@ def test_a_tenant_whose_tasks_take_long_holds_up_no_other(
     first = dispatch.dispatch_due()
 
     assert len(first.run_ids) == 2
-    assert states(other[0]) == [RunState.PENDING]
+    assert run_states(other[0]) == [RunState.PENDING]
     assert first.is_full
     rest = [dispatch.dispatch_due() for _ in range(4)]
     assert [len(each.run_ids) for each in rest] == [1, 1, 1, 1]
     assert [each.is_full for each in rest] == [True, True, True, False]
-    assert all(states(each) == [RunState.PENDING] for each in slow)
+    assert all(run_states(each) == [RunState.PENDING] for each in slow)
 
 
 def test_settling_goes_on_where_its_time_was_over(
     user: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(changes, "TIME_TO_COMPUTE", 0.0)
-    made = store(user, Cron("* * * * *", seconds="*"))
+    made = store_task(user, Cron("* * * * *", seconds="*"))
     Task.objects.filter(pk=made.pk).update(next_fire_at=clock.now() - 20 * SECOND)
     services.remove_task(user, str(made.pk), now=timezone.now())
 
@@ -123,7 +125,7 @@ def test_settling_goes_on_where_its_time_was_over(
 
 
 def test_a_crontab_that_takes_too_long_pauses_its_task(user: User) -> None:
-    made = store(user, Cron("0 0 * * *"))
+    made = store_task(user, Cron("0 0 * * *"))
     row = PeriodicTask.objects.get(pk=made.periodic_task_id)
     row.crontab = CrontabSchedule.objects.create(
         minute="0", hour="0", day_of_month="*/31", day_of_week="5L"

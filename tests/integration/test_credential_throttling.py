@@ -26,7 +26,7 @@ from tasks_api.delivery import run_tokens
 from tasks_api.models import Run, Task
 from tasks_api.states import RunState
 from tests.conftest import ClientFor, MakeTask
-from tests.integration.test_dispatch import in_threads
+from tests.integration.threads import run_in_threads
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -137,7 +137,7 @@ def test_one_password_is_looked_at_at_a_time() -> None:
             return False
         return True
 
-    assert any(in_threads(8, look))
+    assert any(run_in_threads(8, look))
     assert most == 1
 
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pytest
 from django.conf import settings
-from django.db import connection
 from django.db.models import F
 from django.utils import timezone
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
@@ -27,47 +24,15 @@ from tasks_api.models import Attempt, Run, Task
 from tasks_api.schedules import Cron, Interval, Once, Schedule
 from tasks_api.specs import Misfire, Surface, TaskSpec
 from tasks_api.states import RunState
+from tests.integration.stored_tasks import HOUR, SECOND, TARGET, run_states, store_task
+from tests.integration.threads import run_in_threads
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-SECOND = timedelta(seconds=1)
-HOUR = timedelta(hours=1)
-TARGET = "http://127.0.0.1:9/"
-
-
-def store(owner: User, schedule: Schedule, url: str = TARGET) -> Task:
-    spec = TaskSpec(Surface.TASKS, url, schedule, "{}")
-    return services.create_task(owner, spec, now=timezone.now())
-
-
-def states(task: Task) -> list[str]:
-    runs = Run.objects.filter(task=task).order_by("scheduled_for")
-    return list(runs.values_list("state", flat=True))
-
-
-def in_threads(count: int, work: Callable[[], Any]) -> list[Any]:
-    """The answers of `work`, done at the same moment on connections of their own."""
-    start = threading.Barrier(count)
-    answers: list[Any] = []
-
-    def run() -> None:
-        start.wait()
-        try:
-            answers.append(work())
-        finally:
-            connection.close()
-
-    threads = [threading.Thread(target=run) for _ in range(count)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return answers
 
 
 def test_a_due_task_fires_once_and_moves_on(user: User) -> None:
     start = timezone.now() - SECOND
-    task = store(user, Interval(start, HOUR, start + 5 * HOUR))
+    task = store_task(user, Interval(start, HOUR, start + 5 * HOUR))
 
     first = dispatch.dispatch_due()
     second = dispatch.dispatch_due()
@@ -81,7 +46,7 @@ def test_a_due_task_fires_once_and_moves_on(user: User) -> None:
 
 def test_a_task_is_dispatched_ahead_but_not_started_ahead(user: User) -> None:
     at = timezone.now() + 0.9 * SECOND
-    task = store(user, Once(at))
+    task = store_task(user, Once(at))
 
     run_ids = dispatch.dispatch_due().run_ids
 
@@ -92,14 +57,14 @@ def test_a_task_is_dispatched_ahead_but_not_started_ahead(user: User) -> None:
 
 
 def test_a_task_of_later_is_left_alone(user: User) -> None:
-    store(user, Once(timezone.now() + 30 * SECOND))
+    store_task(user, Once(timezone.now() + 30 * SECOND))
 
     assert dispatch.dispatch_due().run_ids == []
 
 
 def test_the_admin_sees_when_a_schedule_last_ran_and_how_often(user: User) -> None:
     start = timezone.now() - SECOND
-    task = store(user, Interval(start, HOUR, start + 5 * HOUR))
+    task = store_task(user, Interval(start, HOUR, start + 5 * HOUR))
 
     dispatch.dispatch_due()
 
@@ -112,10 +77,10 @@ def test_the_admin_sees_when_a_schedule_last_ran_and_how_often(user: User) -> No
 def test_many_beats_make_one_run_for_each_fire_time(user: User) -> None:
     now = timezone.now()
     for _ in range(300):
-        store(user, Once(now))
+        store_task(user, Once(now))
 
-    found = in_threads(8, lambda: dispatch.dispatch_due(limit=50).run_ids)
-    found += in_threads(8, lambda: dispatch.dispatch_due(limit=50).run_ids)
+    found = run_in_threads(8, lambda: dispatch.dispatch_due(limit=50).run_ids)
+    found += run_in_threads(8, lambda: dispatch.dispatch_due(limit=50).run_ids)
 
     ids = [run_id for run_ids in found for run_id in run_ids]
     assert len(ids) == len(set(ids)) == Run.objects.count() == 300
@@ -125,48 +90,48 @@ def test_downtime_costs_a_periodic_task_all_but_its_newest_fire_time(
     user: User,
 ) -> None:
     start = timezone.now() - 3.5 * HOUR
-    task = store(user, Interval(start, HOUR, start + 9 * HOUR))
+    task = store_task(user, Interval(start, HOUR, start + 9 * HOUR))
 
     dispatch.dispatch_due()
 
     task.refresh_from_db()
-    assert states(task) == ["missed", "missed", "missed", "pending"]
+    assert run_states(task) == ["missed", "missed", "missed", "pending"]
     assert task.next_fire_at == start + 4 * HOUR
 
 
 def test_a_long_downtime_is_made_up_in_bites(user: User) -> None:
     start = timezone.now() - 25.5 * HOUR
-    task = store(user, Interval(start, HOUR, start + 90 * HOUR))
+    task = store_task(user, Interval(start, HOUR, start + 90 * HOUR))
 
     turns = [dispatch.dispatch_due(limit=10).run_ids for _ in range(4)]
 
     assert [len(run_ids) for run_ids in turns] == [0, 0, 1, 0]
-    assert states(task) == ["missed"] * 25 + ["pending"]
+    assert run_states(task) == ["missed"] * 25 + ["pending"]
 
 
 def test_nothing_catches_up_after_the_end(user: User) -> None:
     start = timezone.now() - 10 * HOUR
-    task = store(user, Interval(start, HOUR, start + 3 * HOUR))
+    task = store_task(user, Interval(start, HOUR, start + 3 * HOUR))
 
     dispatch.dispatch_due()
 
     task.refresh_from_db()
-    assert states(task) == ["missed"] * 4
+    assert run_states(task) == ["missed"] * 4
     assert task.next_fire_at is None
 
 
 def test_a_missed_one_off_runs_as_soon_as_somebody_can(user: User) -> None:
-    task = store(user, Once(timezone.now() - 100 * HOUR))
+    task = store_task(user, Once(timezone.now() - 100 * HOUR))
 
     dispatch.dispatch_due()
 
-    assert states(task) == ["pending"]
+    assert run_states(task) == ["pending"]
 
 
 def test_a_broken_schedule_pauses_its_own_task_only(user: User) -> None:
     start = timezone.now() - SECOND
-    broken = store(user, Interval(start, HOUR, start + 9 * HOUR))
-    sound = store(user, Interval(start, 2 * HOUR, start + 9 * HOUR))
+    broken = store_task(user, Interval(start, HOUR, start + 9 * HOUR))
+    sound = store_task(user, Interval(start, 2 * HOUR, start + 9 * HOUR))
     IntervalSchedule.objects.filter(every=3600).update(every=0)
 
     run_ids = dispatch.dispatch_due().run_ids
@@ -181,7 +146,7 @@ def test_a_broken_schedule_pauses_its_own_task_only(user: User) -> None:
 
 def test_a_task_disabled_behind_our_back_does_not_fire(user: User) -> None:
     start = timezone.now() - SECOND
-    task = store(user, Interval(start, HOUR, start + 9 * HOUR))
+    task = store_task(user, Interval(start, HOUR, start + 9 * HOUR))
     PeriodicTask.objects.filter(pk=task.periodic_task_id).update(enabled=False)
 
     assert dispatch.dispatch_due().run_ids == []
@@ -190,7 +155,7 @@ def test_a_task_disabled_behind_our_back_does_not_fire(user: User) -> None:
 
 
 def dispatched(owner: User) -> Run:
-    store(owner, Once(timezone.now() - SECOND))
+    store_task(owner, Once(timezone.now() - SECOND))
     [run_id] = dispatch.dispatch_due().run_ids
     return Run.objects.get(pk=run_id)
 
@@ -276,7 +241,7 @@ def test_a_run_that_keeps_losing_its_worker_fails_in_the_end(user: User) -> None
 
 def test_a_run_that_an_earlier_end_overtook_is_settled(user: User) -> None:
     start = timezone.now() - SECOND
-    task = store(user, Interval(start, HOUR, start + 9 * HOUR))
+    task = store_task(user, Interval(start, HOUR, start + 9 * HOUR))
     [run_id] = dispatch.dispatch_due().run_ids
     PeriodicTask.objects.filter(pk=task.periodic_task_id).update(expires=start - HOUR)
     run = Run.objects.get(pk=run_id)
@@ -285,14 +250,14 @@ def test_a_run_that_an_earlier_end_overtook_is_settled(user: User) -> None:
     assert leases.claim([run_id]) == []
     assert waking.wake_due().run_ids == []
 
-    assert states(task) == ["cancelled"]
+    assert run_states(task) == ["cancelled"]
 
 
 def test_many_beats_wake_a_run_once(user: User) -> None:
     runs = [dispatched(user) for _ in range(20)]
     Run.objects.update(wake_at=timezone.now() - SECOND)
 
-    found = in_threads(8, lambda: waking.wake_due().run_ids)
+    found = run_in_threads(8, lambda: waking.wake_due().run_ids)
 
     woken = [run_id for run_ids in found for run_id in run_ids]
     assert sorted(woken) == sorted(run.pk for run in runs)
@@ -311,13 +276,15 @@ def test_a_plan_reads_the_same_in_python_and_in_sql(
     user: User, moment: datetime
 ) -> None:
     extreme = moment.replace(tzinfo=timezone.now().tzinfo, microsecond=123456)
-    store(user, Once(extreme))
-    store(user, Interval(extreme, HOUR, extreme))
+    store_task(user, Once(extreme))
+    store_task(user, Interval(extreme, HOUR, extreme))
 
     assert periodic.drifted(limit=9) == []
 
 
 INSTANT = timedelta(microseconds=1)
+
+
 PLANS: list[Callable[[datetime], Schedule]] = [
     lambda now: Once(now),
     lambda now: Once(now - 40 * 24 * HOUR),

@@ -18,13 +18,13 @@ from tasks_api.models import Run, Task
 from tasks_api.schedules import Interval, Once
 from tasks_api.specs import Surface, TaskSpec
 from tests.acceptance.stand import eventually
-from tests.integration.test_dispatch import HOUR, store
+from tests.integration.stored_tasks import HOUR, store_task
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def test_nothing_is_seen_where_nothing_is_due(user: User) -> None:
-    store(user, Once(timezone.now() + HOUR))
+    store_task(user, Once(timezone.now() + HOUR))
 
     seen = outlook.look(at_most=0.2)
 
@@ -34,7 +34,7 @@ def test_nothing_is_seen_where_nothing_is_due(user: User) -> None:
 
 
 def test_what_is_due_is_seen_until_it_is_done(user: User) -> None:
-    store(user, Once(timezone.now() + timedelta(seconds=0.5)))
+    store_task(user, Once(timezone.now() + timedelta(seconds=0.5)))
     assert outlook.look(at_most=0.2).has_due_tasks
 
     dispatch.dispatch_due()
@@ -43,7 +43,7 @@ def test_what_is_due_is_seen_until_it_is_done(user: User) -> None:
 
 
 def test_a_run_that_waits_is_seen_when_its_time_has_come(user: User) -> None:
-    store(user, Once(timezone.now()))
+    store_task(user, Once(timezone.now()))
     dispatch.dispatch_due()
     assert not outlook.look(at_most=0.2).has_waking_runs
 
@@ -53,14 +53,14 @@ def test_a_run_that_waits_is_seen_when_its_time_has_come(user: User) -> None:
 
 
 def test_what_is_paused_is_not_seen(user: User) -> None:
-    store(user, Once(timezone.now()))
+    store_task(user, Once(timezone.now()))
     Task.objects.update(next_fire_at=None)
 
     assert not outlook.look(at_most=0.2).has_due_tasks
 
 
 def test_what_a_change_cut_off_is_seen_until_it_is_settled(user: User) -> None:
-    task = store(user, Interval(timezone.now() - HOUR, HOUR, None))
+    task = store_task(user, Interval(timezone.now() - HOUR, HOUR, None))
     services.pause_tasks(user, [str(task.pk)], now=timezone.now())
     assert outlook.look(at_most=0.2).has_open_changes
 
@@ -110,7 +110,7 @@ def test_a_look_does_not_step_over_what_is_dead_again(user: User) -> None:
 
 
 def test_the_floor_is_what_was_first_and_never_near_the_moment(user: User) -> None:
-    store(user, Once(timezone.now() + HOUR))
+    store_task(user, Once(timezone.now() + HOUR))
 
     nothing_due = outlook.look(at_most=0.2)
     backlog = timezone.now() - HOUR
@@ -124,8 +124,8 @@ def test_the_floor_is_what_was_first_and_never_near_the_moment(user: User) -> No
 def test_what_is_due_is_seen_and_done_above_the_floor(user: User) -> None:
     looks = outlook.Looks(slow=0)
     looks.look(at_most=0.2)
-    late = store(user, Once(timezone.now()))
-    soon = store(user, Once(timezone.now() + timedelta(seconds=0.5)))
+    late = store_task(user, Once(timezone.now()))
+    soon = store_task(user, Once(timezone.now() + timedelta(seconds=0.5)))
 
     assert looks.look(at_most=0.2).has_due_tasks
     dispatch.dispatch_due(since=looks.since.fire_at)
@@ -144,7 +144,7 @@ def test_a_backlog_is_dispatched_whole_from_its_floor(
     now = timezone.now()
     for owner in (user, stranger)[:tenants]:
         for minutes in range(20):
-            store(owner, Once(now - timedelta(minutes=minutes)))
+            store_task(owner, Once(now - timedelta(minutes=minutes)))
     looks = outlook.Looks(slow=0)
     assert looks.look(at_most=0.2).has_due_tasks
 
@@ -159,7 +159,7 @@ def test_what_appears_below_the_floor_is_seen_by_the_next_full_look(
 ) -> None:
     looks = outlook.Looks(slow=0)
     looks.look(at_most=0.2)
-    task = store(user, Once(timezone.now() - HOUR))
+    task = store_task(user, Once(timezone.now() - HOUR))
     left = dispatch.dispatch_due(since=looks.since.fire_at)
     assert left.run_ids == []
 
@@ -174,7 +174,7 @@ def test_while_full_looks_are_quick_each_look_is_one(user: User) -> None:
     looks.look(at_most=0.2)
     assert looks.since == outlook.Since()
 
-    store(user, Once(timezone.now() - HOUR))
+    store_task(user, Once(timezone.now() - HOUR))
 
     assert looks.look(at_most=0.2).has_due_tasks
 
@@ -183,7 +183,7 @@ def test_ends_and_changes_are_seen_above_the_floor(user: User) -> None:
     looks = outlook.Looks(slow=0)
     looks.look(at_most=0.2)
     now = timezone.now()
-    task = store(user, Interval(now - HOUR, HOUR, None))
+    task = store_task(user, Interval(now - HOUR, HOUR, None))
     services.pause_tasks(user, [str(task.pk)], now=now)
     Task.objects.update(ends_at=now - timedelta(seconds=1))
 

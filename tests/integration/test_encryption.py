@@ -25,7 +25,7 @@ from tasks_api.models import Task
 from tasks_api.schedules import Once
 from tests.conftest import MakeTask
 from tests.integration.conftest import Recorded
-from tests.integration.test_dispatch import store
+from tests.integration.stored_tasks import store_task
 from tests.receiver import Receiver
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -145,7 +145,7 @@ def test_a_request_without_a_signature_is_counted(
 ) -> None:
     SigningSecret.objects.all().delete()
     before = unsigned()
-    store(user, Once(timezone.now()), receiver.url + "/hook")
+    store_task(user, Once(timezone.now()), receiver.url + "/hook")
 
     engine.accept(dispatch.dispatch_due().run_ids)
     recorded.wait_for(1)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from datetime import timedelta
-from uuid import UUID
 
 import pytest
 import time_machine
@@ -16,7 +15,7 @@ from standardwebhooks import Webhook
 
 from accounts import services as accounts
 from accounts.models import User
-from tasks_api import dispatch, services, waking
+from tasks_api import services, waking
 from tasks_api.delivery.engine import Engine
 from tasks_api.models import Attempt, Run, Task
 from tasks_api.schedules import Interval, Once
@@ -24,21 +23,17 @@ from tasks_api.specs import Backoff
 from tasks_api.states import RunState
 from tests.conftest import tenant_of
 from tests.integration.conftest import Recorded
-from tests.integration.test_dispatch import HOUR, SECOND, store
+from tests.integration.stored_tasks import HOUR, SECOND, dispatch_all, store_task
 from tests.receiver import Receiver
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-def dispatch_all() -> list[UUID]:
-    return dispatch.dispatch_due().run_ids
 
 
 def test_a_run_is_sent_once_and_recorded(
     user: User, receiver: Receiver, engine: Engine, recorded: Recorded
 ) -> None:
     at = timezone.now() + 0.5 * SECOND
-    task = store(user, Once(at), receiver.url + "/hook")
+    task = store_task(user, Once(at), receiver.url + "/hook")
     [run_id] = dispatch_all()
 
     engine.accept([run_id, run_id])
@@ -61,7 +56,7 @@ def test_a_request_leaves_at_its_moment_and_not_before(
     user: User, receiver: Receiver, engine: Engine, recorded: Recorded
 ) -> None:
     at = timezone.now() + 0.8 * SECOND
-    store(user, Once(at), receiver.url + "/hook")
+    store_task(user, Once(at), receiver.url + "/hook")
 
     engine.accept(dispatch_all())
     [item] = recorded.wait_for(1)
@@ -72,7 +67,7 @@ def test_a_request_leaves_at_its_moment_and_not_before(
 def test_a_receiver_can_verify_who_sent_it(
     user: User, receiver: Receiver, engine: Engine, recorded: Recorded
 ) -> None:
-    task = store(user, Once(timezone.now()), receiver.url + "/hook")
+    task = store_task(user, Once(timezone.now()), receiver.url + "/hook")
     Task.objects.filter(pk=task.pk).update(body='{"größe": 1.10}')
 
     engine.accept(dispatch_all())
@@ -91,7 +86,9 @@ def test_a_refusal_is_a_failure_and_a_periodic_task_goes_on(
 ) -> None:
     receiver.answer("/hook", status=status)
     start = timezone.now()
-    task = store(user, Interval(start, HOUR, start + 9 * HOUR), receiver.url + "/hook")
+    task = store_task(
+        user, Interval(start, HOUR, start + 9 * HOUR), receiver.url + "/hook"
+    )
 
     engine.accept(dispatch_all())
     recorded.wait_for(1)
@@ -105,7 +102,7 @@ def test_a_refusal_is_a_failure_and_a_periodic_task_goes_on(
 def test_no_answer_is_a_failure_with_its_reason(
     user: User, engine: Engine, recorded: Recorded
 ) -> None:
-    store(user, Once(timezone.now()), "http://127.0.0.1:9/")
+    store_task(user, Once(timezone.now()), "http://127.0.0.1:9/")
 
     engine.accept(dispatch_all())
     recorded.wait_for(1)
@@ -120,7 +117,7 @@ def test_a_private_target_is_refused_at_the_attempt_too(
     settings.SCHEDULER_ALLOW_PRIVATE_TARGETS = False
     guarded = Engine(on_recorded=recorded, on_beat=lambda _: None)
     guarded.start()
-    store(user, Once(timezone.now()), receiver.url + "/hook")
+    store_task(user, Once(timezone.now()), receiver.url + "/hook")
 
     guarded.accept(dispatch_all())
     recorded.wait_for(1)
@@ -138,7 +135,7 @@ def test_a_lease_is_kept_while_the_answer_takes_its_time(
     receiver.answer("/slow", delay=2.5)
     slow = Engine(on_recorded=recorded, on_beat=lambda _: None)
     slow.start()
-    store(user, Once(timezone.now()), receiver.url + "/slow")
+    store_task(user, Once(timezone.now()), receiver.url + "/slow")
 
     slow.accept(dispatch_all())
     recorded.wait_for(1)
@@ -158,7 +155,7 @@ def test_stopping_finishes_what_is_under_way_and_gives_back_the_rest(
     stopping = Engine(on_recorded=recorded, on_beat=lambda _: None)
     stopping.start()
     for _ in range(3):
-        store(user, Once(timezone.now()), receiver.url + "/slow")
+        store_task(user, Once(timezone.now()), receiver.url + "/slow")
 
     stopping.accept(dispatch_all())
     receiver.wait_for(1)
@@ -183,7 +180,7 @@ def test_what_is_answered_makes_room_and_what_is_not_written_down_is_bounded(
     recorded: Recorded,
 ) -> None:
     for _ in range(6):
-        store(user, Once(timezone.now()), receiver.url + "/hook")
+        store_task(user, Once(timezone.now()), receiver.url + "/hook")
     run_ids = dispatch_all()
 
     with transaction.atomic(), connection.cursor() as cursor:
@@ -206,8 +203,8 @@ def test_a_worker_whose_clock_is_off_signs_and_judges_by_the_databases(
 ) -> None:
     settings.SCHEDULER_ALLOW_PRIVATE_TARGETS = True
     receiver.answer("/busy", status=503)
-    sound = store(user, Once(timezone.now()), receiver.url + "/hook")
-    busy = store(user, Once(timezone.now()), receiver.url + "/busy")
+    sound = store_task(user, Once(timezone.now()), receiver.url + "/hook")
+    busy = store_task(user, Once(timezone.now()), receiver.url + "/busy")
     retry = Backoff(3, 1.0, 60.0, 600.0, "503")
     Task.objects.filter(pk=busy.pk).update(retry=json.dumps(asdict(retry)))
     run_ids = dispatch_all()
@@ -237,7 +234,7 @@ def test_a_worker_whose_clock_is_off_signs_and_judges_by_the_databases(
 def test_a_clock_that_steps_moves_no_run(
     user: User, receiver: Receiver, engine: Engine, recorded: Recorded, hours: int
 ) -> None:
-    task = store(user, Once(timezone.now() + 0.7 * SECOND), receiver.url + "/hook")
+    task = store_task(user, Once(timezone.now() + 0.7 * SECOND), receiver.url + "/hook")
     engine.accept(dispatch_all())
 
     with time_machine.travel(timezone.now() + hours * HOUR, tick=True):
@@ -251,8 +248,10 @@ def test_a_clock_that_steps_moves_no_run(
 def test_a_task_removed_in_time_is_not_sent(
     user: User, receiver: Receiver, engine: Engine, recorded: Recorded
 ) -> None:
-    doomed = store(user, Once(timezone.now() + 0.7 * SECOND), receiver.url + "/doomed")
-    store(user, Once(timezone.now() + 0.8 * SECOND), receiver.url + "/kept")
+    doomed = store_task(
+        user, Once(timezone.now() + 0.7 * SECOND), receiver.url + "/doomed"
+    )
+    store_task(user, Once(timezone.now() + 0.8 * SECOND), receiver.url + "/kept")
     engine.accept(dispatch_all())
 
     services.remove_task(user, str(doomed.pk), now=timezone.now())

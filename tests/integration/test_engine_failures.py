@@ -26,8 +26,7 @@ from tasks_api.schedules import Once
 from tasks_api.specs import Surface, TaskSpec
 from tasks_api.states import RunState
 from tests.integration.conftest import Recorded
-from tests.integration.test_dispatch import HOUR, store
-from tests.integration.test_engine import dispatch_all
+from tests.integration.stored_tasks import HOUR, dispatch_all, store_task
 from tests.receiver import Receiver
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -43,7 +42,7 @@ UNREADABLE = {
 
 
 def due(owner: User, url: str) -> Task:
-    return store(owner, Once(timezone.now()), url)
+    return store_task(owner, Once(timezone.now()), url)
 
 
 def run_of(task: Task) -> Run:

@@ -25,7 +25,7 @@ from tasks_api.schedules import Cron, Interval, Once
 from tasks_api.specs import Overlap, Surface, TaskSpec
 from tasks_api.states import RunState
 from tests.conftest import ClientFor
-from tests.integration.test_dispatch import HOUR, SECOND, TARGET, states, store
+from tests.integration.stored_tasks import HOUR, SECOND, TARGET, run_states, store_task
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -74,7 +74,7 @@ def test_an_end_at_the_end_of_the_calendar_stops_no_beat(
 
     task.refresh_from_db()
     assert task.pause_reason == ""
-    assert RunState.PENDING in states(task)
+    assert RunState.PENDING in run_states(task)
 
 
 @pytest.mark.parametrize("fields", [{"cron": "* * * * *"}, {"frequency": 3600}])
@@ -107,16 +107,16 @@ def test_a_spread_task_may_end_with_the_calendar(
 def test_a_task_that_nobody_can_compute_pauses_alone(
     user: User, stranger: User, beat: TenantScheduler, caplog: pytest.LogCaptureFixture
 ) -> None:
-    broken = store(user, Cron("* * * * *", seconds="*"))
+    broken = store_task(user, Cron("* * * * *", seconds="*"))
     overdue(broken)
     Task.objects.filter(pk=broken.pk).update(dst="unheard of")
-    sound = store(stranger, Once(timezone.now()))
+    sound = store_task(stranger, Once(timezone.now()))
 
     beat.tick()
     beat.tick()
 
     broken.refresh_from_db()
-    assert (broken.next_fire_at, states(sound)) == (None, [RunState.PENDING])
+    assert (broken.next_fire_at, run_states(sound)) == (None, [RunState.PENDING])
     assert "unheard of" in broken.pause_reason
     assert not PeriodicTask.objects.get(pk=broken.periodic_task_id).enabled
     assert len([each for each in caplog.records if "pauses" in each.message]) == 1
@@ -125,25 +125,28 @@ def test_a_task_that_nobody_can_compute_pauses_alone(
 def test_a_row_that_the_statement_fails_of_pauses_alone(
     user: User, stranger: User, beat: TenantScheduler
 ) -> None:
-    broken = store(user, Interval(timezone.now(), HOUR))
+    broken = store_task(user, Interval(timezone.now(), HOUR))
     sql(
         "UPDATE django_celery_beat_periodictask SET expires = 'infinity' WHERE id = %s",
         broken.periodic_task_id,
     )
-    sound = store(stranger, Once(timezone.now()))
+    sound = store_task(stranger, Once(timezone.now()))
 
     beat.tick()
 
     broken.refresh_from_db()
-    assert states(sound) == [RunState.PENDING]
-    assert (broken.next_fire_at, states(broken)) == (None, [])
+    assert run_states(sound) == [RunState.PENDING]
+    assert (broken.next_fire_at, run_states(broken)) == (None, [])
     assert broken.pause_reason
 
 
 def test_an_edit_that_nobody_can_follow_holds_up_no_other(
     user: User, stranger: User, beat: TenantScheduler
 ) -> None:
-    broken, sound = store(user, Cron("0 0 * * *")), store(stranger, Cron("0 0 * * *"))
+    broken, sound = (
+        store_task(user, Cron("0 0 * * *")),
+        store_task(stranger, Cron("0 0 * * *")),
+    )
     Task.objects.filter(pk=broken.pk).update(dst="unheard of")
     end = timezone.now() + HOUR
     for task in (broken, sound):
@@ -162,14 +165,14 @@ def test_an_edit_that_nobody_can_follow_holds_up_no_other(
 def test_a_part_that_fails_stops_no_other_and_is_said_once(
     user: User, beat: TenantScheduler, caplog: pytest.LogCaptureFixture
 ) -> None:
-    task = store(user, Once(timezone.now()))
+    task = store_task(user, Once(timezone.now()))
 
     with table_gone("tasks_api_schedulechange"):
         # Neither the look around nor the settling can do without it.
         beat.tick()
         beat.tick()
 
-    assert states(task) == [RunState.PENDING]
+    assert run_states(task) == [RunState.PENDING]
     assert Heartbeat.objects.get().kind == "beat"
     errors = [each for each in caplog.records if each.levelno >= logging.ERROR]
     assert sorted(each.message.partition(":")[0] for each in errors) == [
@@ -203,7 +206,7 @@ def test_a_part_that_failed_rests_and_works_again(
 def test_one_change_that_nobody_can_settle_holds_up_no_other(
     user: User, beat: TenantScheduler
 ) -> None:
-    broken, sound = (store(user, Cron("* * * * *", seconds="*")) for _ in range(2))
+    broken, sound = (store_task(user, Cron("* * * * *", seconds="*")) for _ in range(2))
     overdue(broken)
     overdue(sound)
     Task.objects.filter(pk=broken.pk).update(dst="unheard of")
@@ -213,4 +216,4 @@ def test_one_change_that_nobody_can_settle_holds_up_no_other(
     beat.tick()
 
     assert Run.objects.filter(task=sound, state=RunState.MISSED).count() >= 8
-    assert states(broken) == []
+    assert run_states(broken) == []

@@ -16,7 +16,7 @@ from tasks_api.models import Run, Task
 from tasks_api.schedules import read_cron
 from tasks_api.specs import Surface
 from tests.conftest import NOON, ClientFor, MakeTask
-from tests.integration.test_dispatch import in_threads
+from tests.integration.threads import run_in_threads
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -78,7 +78,7 @@ def test_what_others_have_is_refused_without_waiting_for_it(
     with transaction.atomic():
         assert list(Task.objects.select_for_update())
         assert list(Run.objects.select_for_update())
-        [statuses] = in_threads(1, ask)
+        [statuses] = run_in_threads(1, ask)
 
     assert statuses == [403] * 6 + [404, 403] + [403] * 4 * is_colleague
 

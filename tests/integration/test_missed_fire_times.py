@@ -20,7 +20,7 @@ from tasks_api.models import Run, Task
 from tasks_api.schedules import Cron, Interval, Schedule
 from tasks_api.specs import Misfire, Surface, TaskSpec
 from tasks_api.states import RunState
-from tests.integration.test_dispatch import HOUR, SECOND, TARGET, states, store
+from tests.integration.stored_tasks import HOUR, SECOND, TARGET, run_states, store_task
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -37,7 +37,7 @@ def beat() -> TenantScheduler:
 def test_an_interval_that_is_too_short_pauses_its_task(
     user: User, beat: TenantScheduler, period: str
 ) -> None:
-    task = store(user, Interval(timezone.now() + HOUR, HOUR))
+    task = store_task(user, Interval(timezone.now() + HOUR, HOUR))
     row = PeriodicTask.objects.get(pk=task.periodic_task_id)
     row.interval = IntervalSchedule.objects.create(every=3, period=period)
     row.start_time = None
@@ -49,13 +49,13 @@ def test_an_interval_that_is_too_short_pauses_its_task(
     task.refresh_from_db()
     row.refresh_from_db()
     assert "4 s are the least between two fires" in task.pause_reason
-    assert (task.next_fire_at, row.enabled, states(task)) == (None, False, [])
+    assert (task.next_fire_at, row.enabled, run_states(task)) == (None, False, [])
 
 
 def test_one_that_was_written_past_us_pauses_when_it_is_due(
     user: User, beat: TenantScheduler
 ) -> None:
-    task = store(user, Interval(timezone.now(), HOUR))
+    task = store_task(user, Interval(timezone.now(), HOUR))
     every = IntervalSchedule.objects.create(every=5, period="microseconds")
     PeriodicTask.objects.filter(pk=task.periodic_task_id).update(interval=every)
 
@@ -63,13 +63,13 @@ def test_one_that_was_written_past_us_pauses_when_it_is_due(
 
     task.refresh_from_db()
     assert "5e-06 s" in task.pause_reason
-    assert (task.next_fire_at, states(task)) == (None, [])
+    assert (task.next_fire_at, run_states(task)) == (None, [])
 
 
 def test_a_resume_does_not_start_what_is_too_short(
     user: User, settings: LazySettings
 ) -> None:
-    task = store(user, Interval(timezone.now() + HOUR, 10 * SECOND))
+    task = store_task(user, Interval(timezone.now() + HOUR, 10 * SECOND))
     services.pause_tasks(user, [str(task.pk)], now=timezone.now())
     settings.SCHEDULER_MIN_FREQUENCY = 60
 

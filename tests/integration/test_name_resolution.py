@@ -12,7 +12,7 @@ from tasks_api.delivery.lookups import MAX_PER_DOMAIN, MAX_PER_TENANT
 from tasks_api.delivery.request import Outcome, Request, Trouble
 from tasks_api.delivery.resolver import Resolver
 from tasks_api.delivery.transport import Transport
-from tests.integration.test_transport import Outcomes
+from tests.integration.transport_doubles import Outcomes
 from tests.name_server import NameServer
 from tests.receiver import Receiver
 
@@ -24,19 +24,6 @@ def name_server() -> Iterator[NameServer]:
     server = NameServer()
     yield server
     server.close()
-
-
-@pytest.fixture
-def outcomes() -> Outcomes:
-    return Outcomes()
-
-
-@pytest.fixture
-def target() -> Iterator[Receiver]:
-    started = Receiver()
-    started.start()
-    yield started
-    started.stop()
 
 
 # Keys are (tenant, host).

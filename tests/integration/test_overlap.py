@@ -21,8 +21,9 @@ from tasks_api.delivery.retry import GiveUp, RetryAfter, Succeed, Verdict
 from tasks_api.models import Run, Task
 from tasks_api.specs import Backoff, Misfire, Overlap
 from tests.integration.conftest import Recorded
-from tests.integration.test_dispatch import HOUR, SECOND, in_threads, states
+from tests.integration.stored_tasks import HOUR, SECOND, run_states
 from tests.integration.test_policies import due_every, make, make_due
+from tests.integration.threads import run_in_threads
 from tests.receiver import Receiver
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -98,7 +99,7 @@ def test_the_engine_sends_the_next_one_by_itself(
 
     recorded.wait_for(2)
 
-    assert states(task) == ["succeeded", "succeeded"]
+    assert run_states(task) == ["succeeded", "succeeded"]
     first, second = receiver.requests
     assert second.at - first.at >= 0.3
 
@@ -176,7 +177,7 @@ def test_a_pause_cancels_what_waits(user: User) -> None:
 
     services.pause_tasks(user, [str(task.pk)], now=timezone.now())
 
-    assert states(task) == ["running", "cancelled"]
+    assert run_states(task) == ["running", "cancelled"]
 
 
 def test_what_is_made_up_for_takes_turns_too(user: User) -> None:
@@ -189,7 +190,7 @@ def test_what_is_made_up_for_takes_turns_too(user: User) -> None:
 
     assert len(dispatch.dispatch_due().run_ids) == 1
 
-    assert states(task) == ["pending", "pending", "skipped", "skipped", "skipped"]
+    assert run_states(task) == ["pending", "pending", "skipped", "skipped", "skipped"]
     assert (
         Run.objects.get(exclusive=True).scheduled_for
         < Run.objects.get(is_next=True, finished_at=None).scheduled_for
@@ -206,7 +207,7 @@ def test_all_that_passed_is_made_up_for(user: User) -> None:
 
     assert len(dispatch.dispatch_due().run_ids) == 3
 
-    assert states(task) == ["missed", "missed", "pending", "pending", "pending"]
+    assert run_states(task) == ["missed", "missed", "pending", "pending", "pending"]
     missed = Run.objects.filter(state="missed").first()
     assert missed is not None
     assert missed.reason == "Nobody could fire it within 9000 seconds."
@@ -221,7 +222,7 @@ def test_a_window_bounds_what_is_made_up_for(user: User) -> None:
 
     dispatch.dispatch_due()
 
-    assert (states(missed), states(made_up)) == (["missed"], ["pending"])
+    assert (run_states(missed), run_states(made_up)) == (["missed"], ["pending"])
 
 
 class Race:
@@ -299,7 +300,7 @@ def test_however_many_race_never_two_are_under_way(
     task = make(user, due_every(HOUR, since=SECOND), overlap=overlap, retry=policy)
     race = Race(task)
 
-    in_threads(THREADS, race.run)
+    run_in_threads(THREADS, race.run)
 
     assert race.most == 1
     assert race.began > ROUNDS

@@ -17,7 +17,8 @@ from tasks_api.models import Attempt, Run, Task
 from tasks_api.schedules import Interval, Schedule
 from tasks_api.specs import Misfire, Overlap, RetryPolicy, Surface, TaskSpec
 from tests.integration.conftest import Recorded
-from tests.integration.test_dispatch import HOUR, SECOND, in_threads, states
+from tests.integration.stored_tasks import HOUR, SECOND, run_states
+from tests.integration.threads import run_in_threads
 from tests.receiver import Receiver
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -53,7 +54,7 @@ def test_a_fire_time_is_skipped_while_the_run_before_it_is_not_over(user: User) 
     make_due(task)
     assert dispatch.dispatch_due().run_ids == []
 
-    assert states(task) == ["pending", "skipped"]
+    assert run_states(task) == ["pending", "skipped"]
     skipped = Run.objects.get(state="skipped")
     assert skipped.reason == "The run before it was not over."
     assert skipped.finished_at is not None
@@ -75,7 +76,7 @@ def test_on_the_grid_one_statement_skips_as_well(user: User) -> None:
 
     # Whether more is due than it takes, and the statement.
     assert len([query for query in said if "tasks_api" in query["sql"]]) == 2
-    assert states(task) == ["pending", "skipped"]
+    assert run_states(task) == ["pending", "skipped"]
     skipped = Run.objects.get(state="skipped")
     assert skipped.reason == "The run before it was not over."
     assert (skipped.finished_at is None, skipped.wake_at) == (False, None)
@@ -130,7 +131,7 @@ def test_many_beats_and_hands_make_one_run_at_a_time(user: User) -> None:
             services.fire_task(task.pk, now=timezone.now())
             make_due(task)
 
-    in_threads(8, fire_often)
+    run_in_threads(8, fire_often)
 
     assert Run.objects.filter(finished_at=None).count() == 1
 
@@ -158,7 +159,7 @@ def test_missed_fire_times_are_skipped(user: User) -> None:
     assert dispatch.dispatch_due().run_ids == []
 
     task.refresh_from_db()
-    assert states(task) == ["missed", "missed", "missed"]
+    assert run_states(task) == ["missed", "missed", "missed"]
     assert task.next_fire_at is not None
     assert task.next_fire_at > timezone.now()
 
@@ -168,7 +169,7 @@ def test_a_fire_time_that_is_only_late_is_not_missed(user: User) -> None:
 
     assert len(dispatch.dispatch_due().run_ids) == 1
 
-    assert states(task) == ["missed", "pending"]
+    assert run_states(task) == ["missed", "pending"]
 
 
 def test_one_missed_fire_time_is_made_up_for(user: User) -> None:
@@ -178,7 +179,7 @@ def test_one_missed_fire_time_is_made_up_for(user: User) -> None:
 
     assert len(dispatch.dispatch_due().run_ids) == 1
 
-    assert states(task) == ["missed", "missed", "pending"]
+    assert run_states(task) == ["missed", "missed", "pending"]
 
 
 def due_at(run: Run) -> datetime:
@@ -208,7 +209,7 @@ def test_a_target_that_says_later_is_asked_again(
 
     assert (first.state, first.reason) == ("retrying", f"HTTP {status}")
     assert timedelta() < due_at(first) - timezone.now() <= SECOND
-    assert states(task) == ["succeeded"]
+    assert run_states(task) == ["succeeded"]
     assert Attempt.objects.count() == 2
     sent = receiver.wait_for(2)
     assert sent[0].headers["webhook-id"] == sent[1].headers["webhook-id"]
@@ -254,7 +255,7 @@ def test_or_for_the_next_fire_time(
     engine.accept(dispatch.dispatch_due().run_ids)
     recorded.wait_for(1)
 
-    assert states(task) == ["failed"]
+    assert run_states(task) == ["failed"]
 
 
 @pytest.mark.parametrize("how", ["removed", "replaced"])

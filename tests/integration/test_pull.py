@@ -18,7 +18,7 @@ from tasks_api import pull
 from tasks_api.exceptions import MessageExists, MessageNotFound
 from tasks_api.models import Message, QueueTally
 from tests.conftest import NOON
-from tests.integration.test_dispatch import in_threads
+from tests.integration.threads import run_in_threads
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -398,7 +398,7 @@ def test_the_exhausted_are_counted_once_by_many(alpha: Tenant) -> None:
     count = 5 * pull.BITE
     fill(alpha, count, leased_until=LONG_AGO)
 
-    in_threads(8, lambda: names(alpha))
+    run_in_threads(8, lambda: names(alpha))
 
     assert tally(alpha) + Message.objects.count() == count
     assert names(alpha) == []
@@ -426,7 +426,7 @@ def test_many_consumers_get_each_message_once(
             found += taken
         return found
 
-    answers = in_threads(16, drain)
+    answers = run_in_threads(16, drain)
 
     found = Counter(name for answer in answers for name in answer)
     assert len(found) == count
@@ -456,7 +456,7 @@ def test_consumers_and_producers_get_along(alpha: Tenant) -> None:
                 pull.complete(message(alpha, name).key)
                 done.append(name)
 
-    in_threads(16, work)
+    run_in_threads(16, work)
 
     assert set(done) | set(Message.objects.values_list("name", flat=True)) == {
         f"{n}" for n in range(200)
@@ -471,7 +471,7 @@ def test_one_of_many_enqueues_wins(alpha: Tenant) -> None:
             return False
         return True
 
-    assert sum(in_threads(20, enqueue)) == 1
+    assert sum(run_in_threads(20, enqueue)) == 1
 
 
 def test_a_message_somebody_holds_is_stepped_over(alpha: Tenant) -> None:

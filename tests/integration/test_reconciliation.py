@@ -39,7 +39,8 @@ from tasks_api.models import Run, ScheduleChange, Task
 from tasks_api.schedules import Cron, Interval, Once, Schedule
 from tasks_api.specs import Misfire, Overlap, Surface, TaskSpec
 from tasks_api.states import RunState
-from tests.integration.test_dispatch import SECOND, in_threads, states, store
+from tests.integration.stored_tasks import SECOND, run_states, store_task
+from tests.integration.threads import run_in_threads
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -358,7 +359,7 @@ class OneOff:
     def __init__(self, user: User, chance: random.Random) -> None:
         self.user, self.chance = user, chance
         at = timezone.now() + chance.uniform(-5, 90) * SECOND
-        self.task = store(user, Once(at))
+        self.task = store_task(user, Once(at))
 
     def world(self) -> World:
         found = World.__new__(World)
@@ -414,7 +415,7 @@ def test_a_one_off_has_one_moment_whatever_happens(
 def past_task(user: User) -> Task:
     """Ten minutes old, with a fire time every minute of them; nobody was there."""
     start = timezone.now() - 10 * MINUTE + 30 * SECOND
-    return store(user, Interval(start, MINUTE, None))
+    return store_task(user, Interval(start, MINUTE, None))
 
 
 def of(task: Task) -> Account:
@@ -424,7 +425,7 @@ def of(task: Task) -> Account:
 def settled(task: Task) -> list[str]:
     while changes.settle():
         pass
-    return states(task)
+    return run_states(task)
 
 
 def pause(task: Task) -> None:
@@ -495,7 +496,7 @@ def test_a_long_downtime_is_settled_in_bites(user: User) -> None:
     turns = [changes.settle(limit=4) for _ in range(4)]
 
     assert turns == [True, True, False, False]
-    assert states(task) == ["missed"] * 9 + ["cancelled"]
+    assert run_states(task) == ["missed"] * 9 + ["cancelled"]
     assert not ScheduleChange.objects.exclude(open_from=None).exists()
 
 
@@ -504,7 +505,7 @@ def test_many_beats_settle_without_waiting_for_each_other(user: User) -> None:
     for task in tasks:
         pause(task)
 
-    in_threads(4, changes.settle)
+    run_in_threads(4, changes.settle)
     while changes.settle():
         pass
 
@@ -512,7 +513,7 @@ def test_many_beats_settle_without_waiting_for_each_other(user: User) -> None:
 
 
 def test_a_one_off_that_was_due_is_cancelled_by_its_removal(user: User) -> None:
-    task = store(user, Once(timezone.now() - MINUTE))
+    task = store_task(user, Once(timezone.now() - MINUTE))
 
     services.remove_task(user, str(task.pk), now=timezone.now())
 
@@ -524,7 +525,7 @@ def test_a_one_off_that_waits_in_a_pause_is_cancelled_by_its_removal(
     user: User,
 ) -> None:
     due, later = (
-        store(user, Once(timezone.now() + moment)) for moment in (-MINUTE, MINUTE)
+        store_task(user, Once(timezone.now() + moment)) for moment in (-MINUTE, MINUTE)
     )
     ids = [str(due.pk), str(later.pk)]
     services.pause_tasks(user, ids, now=timezone.now())

@@ -20,8 +20,7 @@ from tasks_api.delivery.retry import Release, judge
 from tasks_api.models import Run
 from tasks_api.schedules import Once
 from tests.integration.conftest import Recorded
-from tests.integration.test_dispatch import store
-from tests.integration.test_engine import dispatch_all
+from tests.integration.stored_tasks import dispatch_all, store_task
 from tests.integration.test_events import finished
 from tests.receiver import Receiver
 
@@ -83,7 +82,7 @@ def test_memory_that_is_short_after_a_claim_costs_no_attempt(
     engine = Engine(on_recorded=recorded, on_beat=lambda _: None)
     engine.start()
     for _ in range(3):
-        task = store(user, Once(timezone.now()), receiver.url + "/hook")
+        task = store_task(user, Once(timezone.now()), receiver.url + "/hook")
         task.request = '{"form": null, "header_names": [], "deadline": 60}'
         task.save()
 

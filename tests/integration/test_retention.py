@@ -37,7 +37,7 @@ from tasks_api.models import (
 from tasks_api.schedules import Interval, Once
 from tasks_api.states import FINAL, RunState
 from tests.conftest import tenant_of
-from tests.integration.test_dispatch import HOUR, SECOND, store
+from tests.integration.stored_tasks import HOUR, SECOND, store_task
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -78,11 +78,11 @@ def waiting(task: Task, ago: timedelta) -> Run:
 
 
 def periodic(owner: User) -> Task:
-    return store(owner, Interval(timezone.now() + HOUR, HOUR, None))
+    return store_task(owner, Interval(timezone.now() + HOUR, HOUR, None))
 
 
 def ended(owner: User, ago: timedelta) -> Task:
-    task = store(owner, Once(timezone.now() + HOUR))
+    task = store_task(owner, Once(timezone.now() + HOUR))
     moment = timezone.now() - ago
     Task.objects.filter(pk=task.pk).update(ended_at=moment, next_fire_at=None)
     return task
@@ -165,7 +165,7 @@ def test_the_setting_counts_again_once_a_tenant_has_none_of_its_own(
 
 
 def test_changes_of_a_schedule_go_but_for_the_last_old_one(user: User) -> None:
-    task = store(user, Interval(timezone.now() + HOUR, HOUR, None))
+    task = store_task(user, Interval(timezone.now() + HOUR, HOUR, None))
     for verb in (services.pause_tasks, services.resume_tasks) * 2:
         verb(user, [str(task.pk)], now=timezone.now())
     ids = list(ScheduleChange.objects.order_by("pk").values_list("pk", flat=True))
@@ -358,7 +358,7 @@ def test_an_ended_task_goes_with_its_schedule_and_a_living_one_stays(
     user: User,
 ) -> None:
     old = ended(user, LONG_AGO)
-    living = store(user, Once(timezone.now() + HOUR))
+    living = store_task(user, Once(timezone.now() + HOUR))
     schedule_id = old.periodic_task_id
 
     assert prune()["task"] == 1
@@ -369,7 +369,7 @@ def test_an_ended_task_goes_with_its_schedule_and_a_living_one_stays(
 
 
 def test_a_moment_that_another_schedule_shares_stays(user: User) -> None:
-    old, living = ended(user, LONG_AGO), store(user, Once(timezone.now() + HOUR))
+    old, living = ended(user, LONG_AGO), store_task(user, Once(timezone.now() + HOUR))
     shared = living.periodic_task.clocked
     PeriodicTask.objects.filter(pk=old.periodic_task_id).update(clocked=shared)
 
@@ -407,7 +407,7 @@ def test_a_task_whose_young_runs_are_kept_stays_with_them(user: User) -> None:
 
 
 def test_a_run_that_waits_is_never_forgotten(user: User) -> None:
-    store(user, Once(timezone.now() - LONG_AGO))
+    store_task(user, Once(timezone.now() - LONG_AGO))
     [run_id] = dispatch.dispatch_due().run_ids
 
     retention.prune(now=timezone.now() + SECOND, pause=lambda _: False)

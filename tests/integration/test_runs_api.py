@@ -23,8 +23,8 @@ from tasks_api.moments import written
 from tasks_api.schedules import Interval, Once
 from tasks_api.specs import Overlap, Surface, TaskSpec
 from tasks_api.states import RunState
+from tests.integration.stored_tasks import TARGET
 from tests.integration.tasks_surface import PERIODIC, error
-from tests.integration.test_dispatch import TARGET
 from tests.integration.test_openapi import check, content_of
 
 pytestmark = pytest.mark.django_db(transaction=True)

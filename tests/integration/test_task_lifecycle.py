@@ -20,14 +20,15 @@ from tasks_api.schedules import Interval, Once
 from tasks_api.specs import Surface
 from tasks_api.states import RunState
 from tasks_api.store import spec_of
-from tests.integration.test_dispatch import HOUR, SECOND, in_threads, states, store
+from tests.integration.stored_tasks import HOUR, SECOND, run_states, store_task
+from tests.integration.threads import run_in_threads
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def hourly(owner: User, *, starts_in: timedelta = -SECOND) -> Task:
     start = timezone.now() + starts_in
-    return store(owner, Interval(start, HOUR, start + 9 * HOUR))
+    return store_task(owner, Interval(start, HOUR, start + 9 * HOUR))
 
 
 def pause(task: Task) -> None:
@@ -62,7 +63,7 @@ def test_pause_wins_over_a_message_that_is_already_sent(user: User) -> None:
     pause(task)
 
     assert leases.claim(run_ids) == []
-    assert states(task) == ["cancelled"]
+    assert run_states(task) == ["cancelled"]
 
 
 @pytest.mark.parametrize("state", ["pending", "retrying"])
@@ -88,13 +89,13 @@ def test_a_run_that_somebody_asked_for_is_cancelled_by_removal(user: User) -> No
 
     services.remove_task(user, str(task.pk), now=timezone.now())
 
-    assert states(task) == ["cancelled"]
+    assert run_states(task) == ["cancelled"]
 
 
 def test_a_run_that_somebody_asked_for_outlives_another_moment_of_its_one_off(
     user: User,
 ) -> None:
-    task = store(user, Once(timezone.now() + HOUR))
+    task = store_task(user, Once(timezone.now() + HOUR))
     run_id = services.fire_task(task.pk, now=timezone.now())
 
     moved = replace(spec_of(task), schedule=Once(timezone.now() + 2 * HOUR))
@@ -112,7 +113,7 @@ def test_a_run_under_way_survives_pause_and_removal(user: User) -> None:
     pause(task)
     services.remove_task(user, str(task.pk), now=timezone.now())
 
-    assert states(task) == ["running"]
+    assert run_states(task) == ["running"]
 
 
 def test_resume_continues_at_the_next_grid_point(user: User) -> None:
@@ -133,7 +134,7 @@ def test_a_pause_around_the_moment_of_looking_ahead_loses_no_fire_time(
     dispatch.dispatch_due()
 
     pause(task)
-    assert states(task) == []
+    assert run_states(task) == []
     resume(task)
 
     assert len(dispatch.dispatch_due().run_ids) == 1
@@ -152,7 +153,7 @@ def test_pausing_twice_and_resuming_what_runs_change_nothing(user: User) -> None
 
 
 def test_a_one_off_that_was_due_while_paused_runs_once_on_resume(user: User) -> None:
-    task = store(user, Once(timezone.now() + HOUR))
+    task = store_task(user, Once(timezone.now() + HOUR))
     pause(task)
     late = timezone.now() - SECOND
     ClockedSchedule.objects.update(clocked_time=late)
@@ -165,7 +166,7 @@ def test_a_one_off_that_was_due_while_paused_runs_once_on_resume(user: User) -> 
 
 
 def test_a_dispatched_one_off_waits_out_a_pause(user: User) -> None:
-    task = store(user, Once(timezone.now() - SECOND))
+    task = store_task(user, Once(timezone.now() - SECOND))
     [run_id] = dispatch.dispatch_due().run_ids
 
     pause(task)
@@ -183,7 +184,7 @@ def test_a_removed_task_is_gone_and_its_runs_remain(user: User) -> None:
     services.remove_task(user, str(task.pk), now=timezone.now())
 
     assert leases.claim(run_ids) == []
-    assert states(task) == ["cancelled"]
+    assert run_states(task) == ["cancelled"]
     with pytest.raises(TaskNotFound):
         services.remove_task(user, str(task.pk), now=timezone.now())
 
@@ -215,7 +216,7 @@ def test_pause_and_dispatch_at_once_leave_no_run_that_may_start(user: User) -> N
     ]
     turns = iter(verbs)
 
-    in_threads(3, lambda: next(turns)())
+    run_in_threads(3, lambda: next(turns)())
 
     run_ids = list(Run.objects.values_list("pk", flat=True))
     assert leases.claim(run_ids) == []
@@ -247,7 +248,7 @@ def test_an_edited_interval_takes_effect_from_its_start(user: User) -> None:
 
 
 def test_an_edited_one_off_forgets_its_old_moment(user: User) -> None:
-    task = store(user, Once(timezone.now() + 0.9 * SECOND))
+    task = store_task(user, Once(timezone.now() + 0.9 * SECOND))
     [run_id] = dispatch.dispatch_due().run_ids
     later = timezone.now() + HOUR
     ClockedSchedule.objects.update(clocked_time=later)

@@ -21,7 +21,7 @@ from scheduler_service.zones import PACKAGE, UNKNOWN, Rules
 from tasks_api import metrics, recompute, services, survey
 from tasks_api.models import Task
 from tasks_api.schedules import Cron, Interval, first_after, read_cron
-from tests.integration.test_dispatch import HOUR, store
+from tests.integration.stored_tasks import HOUR, store_task
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -127,7 +127,7 @@ def by_old_rules(task: Task, late: timedelta) -> datetime:
 def test_fire_times_by_older_rules_are_found_and_mended(
     user: User, late: timedelta
 ) -> None:
-    wrong = store(user, Cron("0 9 1 1 *", "America/Vancouver"))
+    wrong = store_task(user, Cron("0 9 1 1 *", "America/Vancouver"))
     right = by_old_rules(wrong, late)
     for schedule in (
         Cron("0 9 1 1 *", "America/Vancouver"),
@@ -135,8 +135,8 @@ def test_fire_times_by_older_rules_are_found_and_mended(
         Cron("0 9 * * *"),
         Interval(timezone.now() + HOUR, HOUR),
     ):
-        store(user, schedule)
-    paused = store(user, Cron("0 9 1 1 *", "America/Vancouver"))
+        store_task(user, schedule)
+    paused = store_task(user, Cron("0 9 1 1 *", "America/Vancouver"))
     services.pause_tasks(user, [str(paused.pk)], now=timezone.now())
 
     found = printed()
@@ -154,7 +154,7 @@ def test_fire_times_by_older_rules_are_found_and_mended(
 
 @pytest.mark.django_db(transaction=True)
 def test_no_fire_time_is_made_anew_that_has_had_its_run(user: User) -> None:
-    task = store(user, Cron("0 * * * *", "Europe/Berlin"))
+    task = store_task(user, Cron("0 * * * *", "Europe/Berlin"))
     right = by_old_rules(task, HOUR)
     Task.objects.filter(pk=task.pk).update(last_fire_at=right)
 
@@ -164,7 +164,7 @@ def test_no_fire_time_is_made_anew_that_has_had_its_run(user: User) -> None:
 @pytest.mark.django_db(transaction=True)
 def test_what_would_fall_into_a_pause_is_not_made_up_for(user: User) -> None:
     now = timezone.now()
-    task = store(user, Cron("*/5 * * * *", "Europe/Berlin"))
+    task = store_task(user, Cron("*/5 * * * *", "Europe/Berlin"))
     services.pause_tasks(user, [str(task.pk)], now=now)
     Task.objects.filter(pk=task.pk).update(created_at=now - 20 * HOUR)
     services.resume_tasks(user, [str(task.pk)], now=now)

@@ -21,7 +21,7 @@ from tasks_api.delivery.engine import Engine
 from tasks_api.models import Task
 from tasks_api.schedules import Once
 from tests.integration.conftest import Recorded
-from tests.integration.test_dispatch import store
+from tests.integration.stored_tasks import store_task
 from tests.receiver import Receiver
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -52,7 +52,7 @@ def verifier(request: pytest.FixtureRequest) -> list[str]:
 def sent(user: User, receiver: Receiver, engine: Engine, recorded: Recorded) -> Sent:
     """A request that a worker sent while the tenant's secret rotates."""
     accounts.rotate_signing_secret(user.tenant, now=timezone.now())  # type: ignore[arg-type]  # of a tenant
-    task = store(user, Once(timezone.now()), receiver.url + "/hook")
+    task = store_task(user, Once(timezone.now()), receiver.url + "/hook")
     Task.objects.filter(pk=task.pk).update(body='{"größe": 1.10}')
     engine.accept(dispatch.dispatch_due().run_ids)
     recorded.wait_for(1)

@@ -18,8 +18,7 @@ from tasks_api.schedules import Once
 from tasks_api.specs import Surface, TaskSpec
 from tests.acceptance.stand import eventually
 from tests.integration.conftest import Recorded
-from tests.integration.test_dispatch import store
-from tests.integration.test_engine import dispatch_all
+from tests.integration.stored_tasks import dispatch_all, store_task
 from tests.receiver import Receiver
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -81,7 +80,7 @@ def test_what_a_worker_has_not_begun_is_not_lost_too_often_with_it(
 ) -> None:
     receiver.answer("/slow", delay=5.0)
     for _ in range(3):
-        store(user, Once(timezone.now()), receiver.url + "/slow")
+        store_task(user, Once(timezone.now()), receiver.url + "/slow")
     run_ids = dispatch_all()
     Run.objects.filter(pk__in=run_ids).update(
         attempt_count=retry.MOST_LOST - 1, lost_count=retry.MOST_LOST - 1
@@ -119,8 +118,8 @@ def test_what_was_waiting_and_has_begun_counts_as_begun(
 ) -> None:
     receiver.answer("/first", delay=1.5)
     receiver.answer("/then", delay=5.0)
-    store(user, Once(timezone.now()), receiver.url + "/first")
-    then = store(user, Once(timezone.now()), receiver.url + "/then")
+    store_task(user, Once(timezone.now()), receiver.url + "/first")
+    then = store_task(user, Once(timezone.now()), receiver.url + "/then")
 
     engine.accept(dispatch_all())
     of_then = Run.objects.filter(task=then)

@@ -17,7 +17,7 @@ from tasks_api.delivery import leases
 from tasks_api.heartbeats import Presence
 from tasks_api.models import Run
 from tasks_api.schedules import Once
-from tests.integration.test_dispatch import store
+from tests.integration.stored_tasks import store_task
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -83,7 +83,7 @@ def test_a_presence_is_taken_anew_when_its_session_was_lost() -> None:
 def test_the_leases_of_a_worker_that_is_gone_are_over(user: User) -> None:
     runs = []
     for presence in (7, 8):
-        store(user, Once(timezone.now()))
+        store_task(user, Once(timezone.now()))
         [run_id] = dispatch.dispatch_due().run_ids
         leases.claim([run_id], presence=presence)
         runs.append(run_id)
