@@ -12,7 +12,8 @@ import pytest
 from django.conf import LazySettings
 from rest_framework.test import APIClient
 
-from accounts.models import User
+from accounts import services as accounts
+from accounts.models import Role, User
 from scheduler_service.logs import JSONFormatter
 from tasks_api.api import health
 from tasks_api.delivery.engine import Engine
@@ -127,3 +128,8 @@ def target() -> Iterator[Receiver]:
     started.start()
     yield started
     started.stop()
+
+
+@pytest.fixture
+def tenant_admin(colleague: User) -> User:
+    return accounts.change_user(colleague, role=Role.ADMIN)

@@ -31,10 +31,10 @@ from tasks_api.delivery.signing import signature
 from tasks_api.models import Task
 from tests.conftest import ClientFor, MakeTask
 from tests.integration.client_stand import Door
+from tests.integration.long_work import begin_run, latest_run_of
+from tests.integration.long_work import make_long_work as make_long_work
+from tests.integration.routes import store_failed_run
 from tests.integration.tasks_surface import ONE_TIME, PERIODIC
-from tests.integration.test_long_work import begin, run_of
-from tests.integration.test_long_work import make as make_long_work
-from tests.integration.test_tenant_isolation import failed_run_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -127,7 +127,7 @@ def test_coming_fire_times_say_what_the_clock_does(client: Client) -> None:
 
 def test_runs_their_account_and_redrives(client: Client, make_task: MakeTask) -> None:
     task = make_task()
-    failed = failed_run_of(task)
+    failed = store_failed_run(task)
 
     [run] = client.runs()
     assert (run.id, run.state) == (str(failed.pk), "failed")
@@ -198,8 +198,8 @@ def test_an_administrator_looks_after_users_and_secrets(
 
 def test_a_target_says_how_its_work_goes(door: Door, user: User) -> None:
     task = make_long_work(user)
-    token = begin(task)
-    run = run_of(task)
+    token = begin_run(task)
+    run = latest_run_of(task)
     headers = {"Webhook-Id": str(run.pk), "X-Scheduler-Run-Token": token}
 
     with Work.of(headers, base_url=door.url + "/") as work:
@@ -223,8 +223,8 @@ def test_a_user_says_that_work_failed_and_says_it_once(
     client: Client, door: Door, user: User
 ) -> None:
     task = make_long_work(user)
-    begin(task)
-    run_id = str(run_of(task).pk)
+    begin_run(task)
+    run_id = str(latest_run_of(task).pk)
     assert client.heartbeat(run_id) is not None
     door.lose = 1
     door.seen.clear()
@@ -293,7 +293,7 @@ def test_an_answer_that_gets_lost_makes_nothing_twice(
     made = client.create(ONE_TIME)
     door.lose = 1
     run_id = client.run(made.id)
-    failed = failed_run_of(Task.objects.get(pk=made.id))
+    failed = store_failed_run(Task.objects.get(pk=made.id))
     door.lose = 1
     again = client.redrive(str(failed.pk))
     door.lose = 1

@@ -21,10 +21,10 @@ from accounts import services as accounts
 from accounts.models import Role, User
 from tasks_api.models import Task
 from tests.conftest import MakeTask
+from tests.integration.long_work import begin_run, latest_run_of
+from tests.integration.long_work import make_long_work as make_long_work
+from tests.integration.routes import store_failed_run
 from tests.integration.test_client import SECRET, signed
-from tests.integration.test_long_work import begin, run_of
-from tests.integration.test_long_work import make as make_long_work
-from tests.integration.test_tenant_isolation import failed_run_of
 from tests.receiver import Receiver
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -142,7 +142,7 @@ def test_a_preview_shows_what_the_clock_does(shell: Shell) -> None:
 
 def test_runs_accounts_and_redrives(shell: Shell, make_task: MakeTask) -> None:
     task = make_task(name="nightly")
-    failed = failed_run_of(task)
+    failed = store_failed_run(task)
 
     assert str(failed.pk) in shell("runs", "list", "--state", "failed")
     assert shell.json("runs", "show", str(failed.pk))["state"] == "failed"
@@ -254,8 +254,8 @@ def test_numbers_of_a_file_arrive_digit_by_digit(shell: Shell, tmp_path: Path) -
 
 def test_long_work(shell: Shell, user: User) -> None:
     task = make_long_work(user)
-    run_token = begin(task)
-    run_id = str(run_of(task).pk)
+    run_token = begin_run(task)
+    run_id = str(latest_run_of(task).pk)
 
     assert shell.json("runs", "heartbeat", run_id)["deadline"]
     shell.environment["SCHEDULER_TOKEN"] = run_token

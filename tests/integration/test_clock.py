@@ -13,7 +13,6 @@ from django.conf import LazySettings
 from django.core.management import call_command
 from django.db import connection
 from django.test import Client
-from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from rest_framework.test import APIClient
 
@@ -28,11 +27,20 @@ from tests.conftest import ClientFor
 
 pytestmark = pytest.mark.django_db
 
+
 HOUR = timedelta(hours=1)
+
+
 HALF = timedelta(minutes=30)
+
+
 # For what happens between two looks at the clock, on a busy machine.
 MOMENT = timedelta(seconds=20)
+
+
 URL = "http://example.com/hook"
+
+
 FREQUENT = {"task_type": "periodic", "frequency": 600, "url": URL}
 
 
@@ -85,47 +93,6 @@ def test_the_clock_is_the_databases_and_never_ahead_of_it(
     after = true_now()
 
     assert before - timedelta(seconds=clock.LIFETIME) <= seen <= after
-
-
-def test_the_database_is_asked_once_for_many_looks() -> None:
-    clock.read()
-
-    with CaptureQueriesContext(connection) as said:
-        for _ in range(100):
-            clock.now()
-
-    assert len(said) <= 1
-
-
-def test_setting_the_machines_clock_changes_nothing() -> None:
-    known = clock.read()
-
-    with time_machine.travel(datetime(2020, 1, 1, tzinfo=UTC), tick=True):
-        assert clock.now() - known < MOMENT
-
-
-def test_an_answer_that_took_long_is_no_clock() -> None:
-    long_ago = true_now() - HOUR
-
-    clock.learn(long_ago, asked_at=clock.ticks() - 20)
-
-    assert true_now() - clock.now() < MOMENT
-
-
-def test_the_quickest_answer_counts() -> None:
-    exact = clock.read()
-
-    clock.learn(exact - timedelta(seconds=0.5), asked_at=clock.ticks())
-
-    assert clock.now() >= exact
-
-
-def test_a_database_whose_clock_is_set_back_is_followed() -> None:
-    later = true_now() + HOUR
-    asked_at = clock.ticks() - clock.LIFETIME
-    clock.learn(later, asked_at=asked_at)
-
-    assert clock.now() - true_now() < MOMENT
 
 
 def test_ids_are_in_order_and_of_the_databases_moment(wrong_clock: timedelta) -> None:

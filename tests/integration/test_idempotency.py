@@ -16,8 +16,8 @@ from accounts.models import User
 from tasks_api import idempotency, retention
 from tasks_api.models import IdempotencyKey, Message, Run, Task
 from tests.conftest import ClientFor, MakeTask
+from tests.integration.routes import store_failed_run
 from tests.integration.tasks_surface import ONE_TIME, error
-from tests.integration.test_tenant_isolation import failed_run_of
 
 REST_JOB = {
     "task": {
@@ -74,7 +74,7 @@ def test_a_task_runs_once_for_a_key(api: APIClient, make_task: MakeTask) -> None
 def test_a_run_is_sent_again_once_for_a_key(
     api: APIClient, make_task: MakeTask
 ) -> None:
-    failed = failed_run_of(make_task())
+    failed = store_failed_run(make_task())
     path = f"/runs/{failed.pk}/redrive/"
 
     first = post(api, path, {})
@@ -93,11 +93,11 @@ def test_a_run_is_sent_again_once_for_a_key(
 def test_runs_are_sent_again_by_filter_once_for_a_key(
     api: APIClient, make_task: MakeTask
 ) -> None:
-    failed_run_of(make_task())
+    store_failed_run(make_task())
     later = make_task()
 
     first = post(api, "/runs/redrive/", {"state": ["failed"]})
-    failed_run_of(later)
+    store_failed_run(later)
     second = post(api, "/runs/redrive/", {"state": ["failed"]})
     other = post(api, "/runs/redrive/", {"state": ["failed", "missed"]})
 

@@ -13,14 +13,14 @@ from rest_framework.test import APIClient
 from accounts import services
 from accounts.models import Role, Scope, User
 from tests.conftest import MakeTask
-from tests.integration.test_tenant_isolation import (
+from tests.integration.routes import (
     OPERATORS,
     PUBLIC,
-    SECRETIVE,
+    SHARED_SECRET,
     STAFF,
+    all_routes,
     arguments_of,
-    named,
-    routes,
+    name_of,
     surface_of,
 )
 
@@ -29,7 +29,7 @@ ROW = re.compile(
     r"^\| `([A-Z]+) (/[^`]*)` \| `(read|write|admin)` \| (any|admin) \|", re.MULTILINE
 )
 # Asked for with a token, but not by one of a tenant's scopes.
-OTHERWISE = PUBLIC | STAFF | OPERATORS | SECRETIVE
+OTHERWISE = PUBLIC | STAFF | OPERATORS | SHARED_SECRET
 READING = {"GET", "HEAD", "OPTIONS"}
 METHODS = ["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"]
 
@@ -52,7 +52,7 @@ def path_as_documented(route: URLPattern) -> str:
 
 
 def asked() -> list[URLPattern]:
-    return [route for route in routes() if route.name not in OTHERWISE]
+    return [route for route in all_routes() if route.name not in OTHERWISE]
 
 
 def wanted(route: URLPattern, method: str) -> tuple[str, str]:
@@ -67,12 +67,12 @@ def wanted(route: URLPattern, method: str) -> tuple[str, str]:
 
 
 @pytest.mark.django_db
-@pytest.mark.parametrize("route", asked(), ids=named)
+@pytest.mark.parametrize("route", asked(), ids=name_of)
 def test_a_call_takes_the_scope_and_the_role_that_the_docs_say(
     user: User, make_task: MakeTask, route: URLPattern
 ) -> None:
     task = make_task(surface=surface_of(route))
-    path = reverse(named(route), kwargs=dict.fromkeys(arguments_of(route), task.pk))
+    path = reverse(name_of(route), kwargs=dict.fromkeys(arguments_of(route), task.pk))
     tokens = {scope: services.issue_token(user, scope=scope) for scope in Scope}
 
     for role, given, method in itertools.product(Role, Scope, METHODS):
@@ -93,7 +93,7 @@ def test_a_call_takes_the_scope_and_the_role_that_the_docs_say(
 
 
 def test_the_table_names_requests_that_there_are() -> None:
-    known = {path_as_documented(route) for route in routes()}
+    known = {path_as_documented(route) for route in all_routes()}
 
     assert EXCEPTIONS
     assert {path for _, path in EXCEPTIONS} <= known

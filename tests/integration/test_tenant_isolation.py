@@ -7,7 +7,6 @@ in one of the tables below, these tests fail.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -16,66 +15,29 @@ from django.urls import URLPattern, URLResolver, get_resolver, reverse
 from rest_framework.test import APIClient
 
 from accounts.models import User
-from tasks_api.ids import id_for
 from tasks_api.models import Run, Task
-from tasks_api.specs import Surface
-from tasks_api.states import RunState
 from tests.conftest import ClientFor, MakeTask
-
-METHODS = ["get", "post", "put", "patch", "delete", "head", "options"]
-
-# Open to everybody, without a token.
-PUBLIC = {"healthz", "readyz", "openapi", "docs", "health", "health-v1"}
-# Each caller's own: what others have is not in the answer.
-OWN = {
-    "tasks": {"count": 0, "tasks": []},
-    "runs": {"runs": [], "next_cursor": None},
-}
-# Work on the caller's own, whatever the body says.
-SELFISH = {"apply-tasks", "preview-task", "redrive-runs"}
-# Take ids in the body.
-BULK = {"pause-tasks", "resume-tasks"}
-# Make rows, or name theirs in the body or in the query, by ids that each tenant has to itself;
-# the tests of each format say what outsiders reach.
-NAMING = {
-    "cron-jobs",
-    "create-tasks",
-    "insert-timer",
-    "delete-timer",
-    "replace-crons",
-    "rest-jobs",
-}
-NAMING |= {
-    f"{name}{version}"
-    for name in (
-        "enqueue-job",
-        "enqueue-jobs",
-        "next-jobs",
-        "extend-job",
-        "reschedule-job",
-        "complete-job",
-    )
-    for version in ("", "-v1")
-}
-# What a tenant manages of itself; test_access.py says what outsiders reach.
-ACCESS = {"tokens", "token", "rotate-token", "users", "user", "audit", "transfer-tasks"}
-ACCESS |= {"signing-secrets", "rotate-signing-secret"}
-# Who calls is known by another header than the bearer token.
-SECRETIVE = {"insert-timer", "delete-timer", "replace-crons"}
-# For who operates the service, who comes with METRICS_TOKEN.
-OPERATORS = {"metrics"}
-# For staff, who come with a session.
-STAFF = {"admin"}
-# What stands in a path, and which surface's task it is the id of.
-IDS = {
-    "task_id": Surface.TASKS,
-    "job_id": Surface.REST_JOBS,
-    "run_id": Surface.TASKS,
-    "name": Surface.TASKS,
-}
-
-# About runs whose targets are at work on them.
-WORK = {"complete-run", "fail-run", "heartbeat-run"}
+from tests.integration.routes import (
+    ACCESS,
+    BULK,
+    METHODS,
+    NAMING,
+    OPERATORS,
+    OWN_LISTS,
+    OWN_ONLY,
+    PUBLIC,
+    SHARED_SECRET,
+    STAFF,
+    SURFACE_OF_ID,
+    all_routes,
+    arguments_of,
+    closed_routes,
+    detail_routes,
+    name_of,
+    path_of,
+    store_failed_run,
+    surface_of,
+)
 
 ADMIN_ARGUMENTS = {
     "app_label": "tasks_api",
@@ -84,59 +46,10 @@ ADMIN_ARGUMENTS = {
     "object_id": "1",
     "url": "x",
 }
+
+
 # The pages that let people in and out, and the words of their scripts.
 ADMIN_DOORS = {"login", "logout", "jsi18n"}
-
-
-def routes() -> list[URLPattern]:
-    found = get_resolver().url_patterns
-    return [route for route in found if isinstance(route, URLPattern)]
-
-
-def arguments_of(route: URLPattern) -> set[str]:
-    return set(route.pattern.converters) | set(route.pattern.regex.groupindex)
-
-
-def detail_routes() -> list[URLPattern]:
-    found = [route for route in routes() if route.name not in ACCESS]
-    return [route for route in found if arguments_of(route)]
-
-
-def closed_routes() -> list[URLPattern]:
-    return [route for route in routes() if route.name not in PUBLIC | STAFF | OPERATORS]
-
-
-def surface_of(route: URLPattern) -> Surface:
-    found = (IDS[name] for name in arguments_of(route) if name in IDS)
-    return next(found, Surface.TASKS)
-
-
-def path_of(route: URLPattern, task: Task) -> str:
-    ids = {name: str(task.pk) for name in arguments_of(route)}
-    if "run_id" in ids:
-        run = failed_run_of(task)
-        ids["run_id"] = str(run.pk)
-        if route.name in WORK:
-            deadline = run.scheduled_for + timedelta(hours=1)
-            runs = Run.objects.filter(pk=run.pk)
-            runs.update(state="open", wake_at=deadline, finished_at=None)
-    if "name" in ids:
-        ids["name"] = task.name
-    return reverse(str(route.name), kwargs=ids)
-
-
-def failed_run_of(task: Task) -> Run:
-    run, _ = Run.objects.get_or_create(
-        task=task,
-        state=RunState.FAILED,
-        defaults={
-            "id": id_for(task.created_at, task.tenant_id),
-            "tenant_id": task.tenant_id,
-            "scheduled_for": task.created_at,
-            "finished_at": task.created_at,
-        },
-    )
-    return run
 
 
 def admin_routes() -> list[URLPattern]:
@@ -153,29 +66,25 @@ def _walk(resolver: URLResolver) -> Iterator[URLPattern]:
             yield entry
 
 
-def named(route: URLPattern) -> str:
-    return str(route.name)
-
-
 def test_every_route_has_an_expectation() -> None:
-    details = {named(route) for route in detail_routes()}
+    details = {name_of(route) for route in detail_routes()}
 
     assert (
-        {named(route) for route in routes()}
+        {name_of(route) for route in all_routes()}
         == PUBLIC
         | STAFF
         | OPERATORS
         | BULK
         | NAMING
         | ACCESS
-        | SELFISH
-        | OWN.keys()
+        | OWN_ONLY
+        | OWN_LISTS.keys()
         | details
     )
-    assert all(arguments_of(route) <= IDS.keys() for route in detail_routes())
+    assert all(arguments_of(route) <= SURFACE_OF_ID.keys() for route in detail_routes())
 
 
-@pytest.mark.parametrize("route", closed_routes(), ids=named)
+@pytest.mark.parametrize("route", closed_routes(), ids=name_of)
 @pytest.mark.parametrize("method", METHODS)
 def test_nobody_gets_nothing(
     make_task: MakeTask, route: URLPattern, method: str
@@ -184,7 +93,7 @@ def test_nobody_gets_nothing(
 
     answer = getattr(APIClient(), method)(path_of(route, task), {}, format="json")
 
-    challenge = "Scheduler-Secret" if route.name in SECRETIVE else "Bearer"
+    challenge = "Scheduler-Secret" if route.name in SHARED_SECRET else "Bearer"
     assert answer.status_code == 401
     assert answer["WWW-Authenticate"] == challenge
     assert str(task.pk).encode() not in answer.content
@@ -196,7 +105,7 @@ def outsider(request: pytest.FixtureRequest, client_for: ClientFor) -> APIClient
     return client_for(request.getfixturevalue(request.param))
 
 
-@pytest.mark.parametrize("route", detail_routes(), ids=named)
+@pytest.mark.parametrize("route", detail_routes(), ids=name_of)
 @pytest.mark.parametrize("method", METHODS)
 def test_an_outsider_does_not_reach_a_task(
     make_task: MakeTask, outsider: APIClient, route: URLPattern, method: str
@@ -217,7 +126,7 @@ def refusals(route: URLPattern) -> set[int]:
     return {403, 404, 405} | ({400} if route.name == "named-task" else set())
 
 
-@pytest.mark.parametrize("route", detail_routes(), ids=named)
+@pytest.mark.parametrize("route", detail_routes(), ids=name_of)
 def test_the_owner_does_reach_it(
     user: User, client_for: ClientFor, make_task: MakeTask, route: URLPattern
 ) -> None:
@@ -229,13 +138,13 @@ def test_the_owner_does_reach_it(
     assert statuses & {200, 202}
 
 
-@pytest.mark.parametrize("name", sorted(OWN))
+@pytest.mark.parametrize("name", sorted(OWN_LISTS))
 def test_an_outsider_sees_only_what_is_his_own(
     make_task: MakeTask, outsider: APIClient, name: str
 ) -> None:
-    failed_run_of(make_task())
+    store_failed_run(make_task())
 
-    assert outsider.get(reverse(name)).json() == OWN[name]
+    assert outsider.get(reverse(name)).json() == OWN_LISTS[name]
 
 
 @pytest.mark.parametrize("name", sorted(BULK))
