@@ -43,7 +43,7 @@ def api(user: User, client_for: ClientFor, settings: LazySettings) -> APIClient:
     return client_for(user)
 
 
-class Recorded:
+class ResultLog:
     """What an engine has told of, and a way to wait for it."""
 
     def __init__(self) -> None:
@@ -62,12 +62,12 @@ class Recorded:
 
 
 @pytest.fixture
-def recorded() -> Recorded:
-    return Recorded()
+def recorded() -> ResultLog:
+    return ResultLog()
 
 
 @pytest.fixture
-def engine(settings: LazySettings, recorded: Recorded) -> Iterator[Engine]:
+def engine(settings: LazySettings, recorded: ResultLog) -> Iterator[Engine]:
     settings.SCHEDULER_ALLOW_PRIVATE_TARGETS = True
     started = Engine(on_recorded=recorded, on_beat=lambda _: None)
     started.start()

@@ -60,3 +60,9 @@ def expire_leases() -> None:
 def assert_refused(answer: Any, status: int, sentence: str) -> None:
     assert (answer.status_code, answer.content.decode()) == (status, sentence)
     assert answer["Content-Type"] == "text/plain; charset=utf-8"
+
+
+TOO_LONG = "x" * 256
+
+
+NAME_RULE = "Value should be a string of 1 to 255 characters"

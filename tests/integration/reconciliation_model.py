@@ -24,7 +24,7 @@ from tasks_api import changes, dispatch, periodic, redrive, services, waking
 from tasks_api.account import Account, account
 from tasks_api.delivery import leases
 from tasks_api.delivery.record import Finished, record
-from tasks_api.delivery.request import Outcome as Answer
+from tasks_api.delivery.request import Outcome as HttpResult
 from tasks_api.delivery.retry import judge
 from tasks_api.exceptions import SchedulerError
 from tasks_api.models import Run, ScheduleChange, Task
@@ -241,7 +241,7 @@ class TaskModel:
         claimed = leases.claim(list(runs.values_list("pk", flat=True)))
         # What is not recorded is lost with its worker.
         judged = [run for run in claimed if self.chance.random() < 0.8]
-        answers = [Answer(self.chance.choice([200, 500]), "", 3) for _ in judged]
+        answers = [HttpResult(self.chance.choice([200, 500]), "", 3) for _ in judged]
         if judged:
             record(
                 [

@@ -56,3 +56,6 @@ def store_run(
 
 def run_ids_of(answer: Any) -> list[str]:
     return [run["id"] for run in answer.json()["runs"]]
+
+
+CRON = {"cron": "30 2 * * *", "timezone": "Europe/Berlin", "task_type": "periodic", "url": "http://example.com/"}  # fmt: skip

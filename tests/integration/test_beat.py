@@ -35,7 +35,7 @@ from tests.integration.threads import run_in_threads
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-class Queue:
+class BrokerQueue:
     """The messages that wait in the broker, as [task name, arguments]."""
 
     def __init__(self) -> None:
@@ -60,8 +60,8 @@ class Queue:
 
 
 @pytest.fixture
-def queue() -> Iterator[Queue]:
-    found = Queue()
+def queue() -> Iterator[BrokerQueue]:
+    found = BrokerQueue()
     found.purge()
     yield found
     found.purge()
@@ -72,12 +72,12 @@ def beat() -> TenantScheduler:
     return TenantScheduler(app=current_app)
 
 
-def names(queue: Queue) -> list[str]:
+def task_names(queue: BrokerQueue) -> list[str]:
     return [name for name, _ in queue.messages()]
 
 
 def test_a_tick_rings_the_workers_with_run_ids_alone(
-    user: User, beat: TenantScheduler, queue: Queue
+    user: User, beat: TenantScheduler, queue: BrokerQueue
 ) -> None:
     store_task(user, Once(timezone.now()))
 
@@ -91,7 +91,7 @@ def test_a_tick_rings_the_workers_with_run_ids_alone(
 def test_a_full_batch_is_rung_for_in_few_messages(
     user: User,
     beat: TenantScheduler,
-    queue: Queue,
+    queue: BrokerQueue,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(broker, "PER_MESSAGE", 25)
@@ -167,7 +167,7 @@ def nobodys(**fields: object) -> PeriodicTask:
 
 
 def test_a_periodic_task_of_no_tenant_is_sent_as_celery_beat_would(
-    beat: TenantScheduler, queue: Queue
+    beat: TenantScheduler, queue: BrokerQueue
 ) -> None:
     row = nobodys(args='["daily"]')
 
@@ -181,7 +181,7 @@ def test_a_periodic_task_of_no_tenant_is_sent_as_celery_beat_would(
 @pytest.mark.parametrize("hours", [-1, 1])
 @pytest.mark.parametrize("kind", ["interval", "crontab", "clocked"])
 def test_a_beat_whose_clock_is_off_sends_it_when_the_others_do(
-    beat: TenantScheduler, queue: Queue, hours: int, kind: str
+    beat: TenantScheduler, queue: BrokerQueue, hours: int, kind: str
 ) -> None:
     soon = timezone.now() + timedelta(minutes=30)
     daily = CrontabSchedule.objects.create(minute=soon.minute, hour=soon.hour)
@@ -195,12 +195,12 @@ def test_a_beat_whose_clock_is_off_sends_it_when_the_others_do(
     with time_machine.travel(timezone.now() + hours * HOUR, tick=True):
         beat.tick()
 
-    assert names(queue) == ["reports.due"]
+    assert task_names(queue) == ["reports.due"]
     due.refresh_from_db()
     assert abs(due.last_run_at - timezone.now()) < timedelta(minutes=1)
 
 
-def test_many_beats_send_it_once(queue: Queue) -> None:
+def test_many_beats_send_it_once(queue: BrokerQueue) -> None:
     nobodys()
 
     def tick() -> None:
@@ -208,19 +208,19 @@ def test_many_beats_send_it_once(queue: Queue) -> None:
 
     run_in_threads(6, tick)
 
-    assert names(queue) == ["reports.send"]
+    assert task_names(queue) == ["reports.send"]
 
 
-def test_a_disabled_one_is_not_sent(beat: TenantScheduler, queue: Queue) -> None:
+def test_a_disabled_one_is_not_sent(beat: TenantScheduler, queue: BrokerQueue) -> None:
     nobodys(enabled=False)
 
     beat.tick()
 
-    assert names(queue) == []
+    assert task_names(queue) == []
 
 
 def test_one_of_them_that_is_broken_stops_neither_the_beat_nor_the_others(
-    user: User, beat: TenantScheduler, queue: Queue
+    user: User, beat: TenantScheduler, queue: BrokerQueue
 ) -> None:
     nobodys(name="broken", args="[not json")
     nobodys(name="sound")
@@ -228,11 +228,11 @@ def test_one_of_them_that_is_broken_stops_neither_the_beat_nor_the_others(
 
     beat.tick()
 
-    assert sorted(names(queue)) == ["reports.send", broker.DELIVER]
+    assert sorted(task_names(queue)) == ["reports.send", broker.DELIVER]
 
 
 def test_one_that_can_never_fire_is_said_once_for_each_change(
-    beat: TenantScheduler, queue: Queue, caplog: pytest.LogCaptureFixture
+    beat: TenantScheduler, queue: BrokerQueue, caplog: pytest.LogCaptureFixture
 ) -> None:
     never = CrontabSchedule.objects.create(
         minute="0", hour="0", day_of_month="30", month_of_year="2"
@@ -256,7 +256,7 @@ def test_one_that_can_never_fire_is_said_once_for_each_change(
     assert "cannot be computed" in lines[0]
     assert "day_of_month" in lines[0]
     assert all(each.exc_info is None for each in caplog.records)
-    assert set(names(queue)) == {"reports.send"}
+    assert set(task_names(queue)) == {"reports.send"}
 
 
 def test_an_idle_tick_is_one_statement(beat: TenantScheduler) -> None:
@@ -276,7 +276,9 @@ def test_a_beat_says_that_it_is_alive(beat: TenantScheduler) -> None:
     assert not Heartbeat.objects.exists()
 
 
-def test_a_message_that_names_a_task_fires_nothing(user: User, queue: Queue) -> None:
+def test_a_message_that_names_a_task_fires_nothing(
+    user: User, queue: BrokerQueue
+) -> None:
     task = store_task(user, Once(timezone.now() + HOUR))
     row = Task.objects.get(pk=task.pk).periodic_task
 
@@ -284,7 +286,7 @@ def test_a_message_that_names_a_task_fires_nothing(user: User, queue: Queue) -> 
     fire(*json.loads(row.args))
 
     assert not Run.objects.exists()
-    assert names(queue) == []
+    assert task_names(queue) == []
 
 
 def test_a_lease_that_ran_out_in_an_outage_is_not_over_at_once(

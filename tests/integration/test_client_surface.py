@@ -21,8 +21,8 @@ import pytest
 from rest_framework.test import APIClient
 from scheduler_client import Client
 
+from tests.integration.openapi_document import assert_fits, content_of
 from tests.integration.tasks_surface import ONE_TIME, PERIODIC
-from tests.integration.test_openapi import check, content_of
 
 # The beginnings of paths. The other formats need no client: they have theirs.
 COVERED = {"tasks", "runs", "tokens", "users", "signing-secrets", "audit"}
@@ -244,7 +244,7 @@ def test_a_method_says_what_its_operation_takes(
     assert asked.headers.keys() >= operation.parameters("header")
     if "requestBody" in operation.described:
         rule = content_of(operation.described["requestBody"])["schema"]
-        check(asked.body, rule)
+        assert_fits(asked.body, rule)
         known = {} if name in FREE else rule.get("properties", {})
         taken = {each for each, of in known.items() if "x-ignored" not in of}
         assert taken - asked.body.keys() <= {"dry_run"}

@@ -11,7 +11,6 @@ import pytest
 import time_machine
 from django.conf import LazySettings
 from django.core.management import call_command
-from django.db import connection
 from django.test import Client
 from django.urls import reverse
 from rest_framework.test import APIClient
@@ -24,31 +23,18 @@ from tasks_api.models import IdempotencyKey, Run, Task
 from tasks_api.schedules import Interval
 from tasks_api.specs import Surface, TaskSpec
 from tests.conftest import ClientFor
+from tests.integration.clocks import CLOCK_TOLERANCE, HOUR, true_now
 
 pytestmark = pytest.mark.django_db
 
 
-HOUR = timedelta(hours=1)
-
-
 HALF = timedelta(minutes=30)
-
-
-# For what happens between two looks at the clock, on a busy machine.
-MOMENT = timedelta(seconds=20)
 
 
 URL = "http://example.com/hook"
 
 
 FREQUENT = {"task_type": "periodic", "frequency": 600, "url": URL}
-
-
-def true_now() -> datetime:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT clock_timestamp()")
-        now: datetime = cursor.fetchone()[0]
-    return now
 
 
 @pytest.fixture(params=[HOUR, -HOUR], ids=["ahead", "behind"])
@@ -101,7 +87,7 @@ def test_ids_are_in_order_and_of_the_databases_moment(wrong_clock: timedelta) ->
     assert made == sorted(set(made))
     assert {(each.version, each.variant) for each in made} == {(7, uuid.RFC_4122)}
     at = datetime.fromtimestamp((made[0].int >> 80) / 1000, tz=UTC)
-    assert abs(at - true_now()) < MOMENT
+    assert abs(at - true_now()) < CLOCK_TOLERANCE
 
 
 # Tasks.
@@ -166,8 +152,8 @@ def test_a_task_is_found_by_when_it_was_made(api: APIClient) -> None:
     }
     task_id = post(api, "/tasks/", body).json()["id"]
     around = {
-        "created_after": written(true_now() - MOMENT),
-        "created_before": written(true_now() + MOMENT),
+        "created_after": written(true_now() - CLOCK_TOLERANCE),
+        "created_before": written(true_now() + CLOCK_TOLERANCE),
     }
 
     found = api.get("/tasks/", around).json()["tasks"]
@@ -234,7 +220,7 @@ def test_a_run_by_hand_is_due_at_once(api: APIClient, user: User) -> None:
     answer = post(api, f"/tasks/{task.pk}/run/")
 
     run = Run.objects.get(pk=answer.json()["run_id"])
-    assert timedelta() <= true_now() - run.scheduled_for < MOMENT
+    assert timedelta() <= true_now() - run.scheduled_for < CLOCK_TOLERANCE
 
 
 def test_cron_jobs_and_sets_of_timers_keep_what_lives(
@@ -287,9 +273,11 @@ def test_a_token_lives_as_long_as_was_asked_for(
 
     token = Token.objects.get(digest=digest(capsys.readouterr().out.strip()))
 
-    assert abs(token.created_at - true_now()) < MOMENT
+    assert abs(token.created_at - true_now()) < CLOCK_TOLERANCE
     assert token.expires_at
-    assert abs(token.expires_at - token.created_at - timedelta(days=1)) < MOMENT
+    assert (
+        abs(token.expires_at - token.created_at - timedelta(days=1)) < CLOCK_TOLERANCE
+    )
 
 
 def test_a_rotated_secret_is_the_newest_and_its_overlap_as_asked(
@@ -302,7 +290,7 @@ def test_a_rotated_secret_is_the_newest_and_its_overlap_as_asked(
     assert answer.status_code in {200, 201}, answer.json()
     old, new = SigningSecret.objects.filter(tenant=alpha).order_by("created_at")
     assert new.secret == answer.json()["secret"]
-    assert abs(new.created_at - true_now()) < MOMENT
+    assert abs(new.created_at - true_now()) < CLOCK_TOLERANCE
     assert old.expires_at
     assert old.expires_at > true_now()
 
@@ -320,8 +308,8 @@ def test_the_audit_log_is_in_the_order_of_what_was_done(
     newest = entries[0]
     made = datetime.fromtimestamp((newest.pk.int >> 80) / 1000, tz=UTC)
     assert (newest.pk.version, newest.pk.variant) == (7, uuid.RFC_4122)
-    assert abs(made - true_now()) < MOMENT
-    assert abs(newest.at - true_now()) < MOMENT
+    assert abs(made - true_now()) < CLOCK_TOLERANCE
+    assert abs(newest.at - true_now()) < CLOCK_TOLERANCE
 
 
 @pytest.mark.parametrize(

@@ -20,9 +20,13 @@ from tasks_api import dispatch, events, failures
 from tasks_api.delivery.engine import Engine
 from tasks_api.models import Run, Task
 from tests.conftest import ClientFor
-from tests.integration.conftest import Recorded
+from tests.integration.conftest import ResultLog
 from tests.integration.tasks_surface import ONE_TIME, PERIODIC
-from tests.integration.test_url_credentials import MARK, basic, tables
+from tests.integration.url_credentials import (
+    PASSWORD_MARK,
+    all_rows_as_text,
+    basic_header,
+)
 from tests.receiver import Receiver
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -107,7 +111,7 @@ def pages(staff: Client) -> str:
         change = f"admin:{name}_change"
         details = [staff.get(reverse(change, args=[row.pk])) for row in rows]
         assert {answer.status_code for answer in [listed, *details]} == {200}
-        found = staff.get(page, {"q": MARK})
+        found = staff.get(page, {"q": PASSWORD_MARK})
         assert not list(found.context["cl"].result_list), name
         texts += [answer.content.decode() for answer in [listed, *details]]
     return "\n".join(texts)
@@ -119,7 +123,7 @@ def test_credentials_in_a_url_are_nowhere_but_on_the_wire(
     client_for: ClientFor,
     receiver: Receiver,
     engine: Engine,
-    recorded: Recorded,
+    recorded: ResultLog,
     settings: LazySettings,
     everything_logged: StringIO,
 ) -> None:
@@ -128,7 +132,7 @@ def test_credentials_in_a_url_are_nowhere_but_on_the_wire(
     receiver.answer("/created", status=500)
 
     store_by_all_formats(
-        client_for(user), lambda way: f"http://ann:{MARK}@{host}/{way}"
+        client_for(user), lambda way: f"http://ann:{PASSWORD_MARK}@{host}/{way}"
     )
     Task.objects.filter(ended_at=None).update(next_fire_at=timezone.now())
     engine.accept(dispatch.dispatch_due().run_ids)
@@ -138,7 +142,7 @@ def test_credentials_in_a_url_are_nowhere_but_on_the_wire(
     failures.log(told)
 
     arrived = {each.path: each.headers["authorization"] for each in receiver.requests}
-    assert arrived == {f"/{way}": basic(f"ann:{MARK}") for way in WAYS}
+    assert arrived == {f"/{way}": basic_header(f"ann:{PASSWORD_MARK}") for way in WAYS}
     reader = APIClient()
     reader.credentials(
         HTTP_AUTHORIZATION=f"Bearer {accounts.issue_token(user, scope=Scope.READ)}"
@@ -146,7 +150,7 @@ def test_credentials_in_a_url_are_nowhere_but_on_the_wire(
     accounts.change_user(user, role=Role.ADMIN)
     client.force_login(User.objects.create_superuser("root", password="x"))
     for where in (
-        tables(),
+        all_rows_as_text(),
         answers(reader, client_for(user)),
         pages(client),
         events.events_of(told, "worker@here"),
@@ -154,5 +158,5 @@ def test_credentials_in_a_url_are_nowhere_but_on_the_wire(
         repr(list(Task.objects.all())),
     ):
         assert where
-        assert MARK not in where
-        assert base64.b64encode(f"ann:{MARK}".encode()).decode() not in where
+        assert PASSWORD_MARK not in where
+        assert base64.b64encode(f"ann:{PASSWORD_MARK}".encode()).decode() not in where

@@ -24,7 +24,7 @@ from tasks_api.delivery.engine import Engine
 from tasks_api.models import Task
 from tasks_api.schedules import Once
 from tests.conftest import MakeTask
-from tests.integration.conftest import Recorded
+from tests.integration.conftest import ResultLog
 from tests.integration.stored_tasks import store_task
 from tests.receiver import Receiver
 
@@ -141,7 +141,7 @@ def test_the_check_asks_no_database_where_there_is_none(tenant: Tenant) -> None:
 
 
 def test_a_request_without_a_signature_is_counted(
-    user: User, receiver: Receiver, engine: Engine, recorded: Recorded
+    user: User, receiver: Receiver, engine: Engine, recorded: ResultLog
 ) -> None:
     SigningSecret.objects.all().delete()
     before = unsigned()

@@ -22,7 +22,7 @@ from tasks_api.schedules import Interval, Once
 from tasks_api.specs import Backoff
 from tasks_api.states import RunState
 from tests.conftest import tenant_of
-from tests.integration.conftest import Recorded
+from tests.integration.conftest import ResultLog
 from tests.integration.stored_tasks import HOUR, SECOND, dispatch_all, store_task
 from tests.receiver import Receiver
 
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def test_a_run_is_sent_once_and_recorded(
-    user: User, receiver: Receiver, engine: Engine, recorded: Recorded
+    user: User, receiver: Receiver, engine: Engine, recorded: ResultLog
 ) -> None:
     at = timezone.now() + 0.5 * SECOND
     task = store_task(user, Once(at), receiver.url + "/hook")
@@ -53,7 +53,7 @@ def test_a_run_is_sent_once_and_recorded(
 
 
 def test_a_request_leaves_at_its_moment_and_not_before(
-    user: User, receiver: Receiver, engine: Engine, recorded: Recorded
+    user: User, receiver: Receiver, engine: Engine, recorded: ResultLog
 ) -> None:
     at = timezone.now() + 0.8 * SECOND
     store_task(user, Once(at), receiver.url + "/hook")
@@ -65,7 +65,7 @@ def test_a_request_leaves_at_its_moment_and_not_before(
 
 
 def test_a_receiver_can_verify_who_sent_it(
-    user: User, receiver: Receiver, engine: Engine, recorded: Recorded
+    user: User, receiver: Receiver, engine: Engine, recorded: ResultLog
 ) -> None:
     task = store_task(user, Once(timezone.now()), receiver.url + "/hook")
     Task.objects.filter(pk=task.pk).update(body='{"größe": 1.10}')
@@ -82,7 +82,7 @@ def test_a_receiver_can_verify_who_sent_it(
 
 @pytest.mark.parametrize("status", [400, 404, 410, 500, 503])
 def test_a_refusal_is_a_failure_and_a_periodic_task_goes_on(
-    user: User, receiver: Receiver, engine: Engine, recorded: Recorded, status: int
+    user: User, receiver: Receiver, engine: Engine, recorded: ResultLog, status: int
 ) -> None:
     receiver.answer("/hook", status=status)
     start = timezone.now()
@@ -100,7 +100,7 @@ def test_a_refusal_is_a_failure_and_a_periodic_task_goes_on(
 
 
 def test_no_answer_is_a_failure_with_its_reason(
-    user: User, engine: Engine, recorded: Recorded
+    user: User, engine: Engine, recorded: ResultLog
 ) -> None:
     store_task(user, Once(timezone.now()), "http://127.0.0.1:9/")
 
@@ -112,7 +112,7 @@ def test_no_answer_is_a_failure_with_its_reason(
 
 
 def test_a_private_target_is_refused_at_the_attempt_too(
-    user: User, receiver: Receiver, settings: LazySettings, recorded: Recorded
+    user: User, receiver: Receiver, settings: LazySettings, recorded: ResultLog
 ) -> None:
     settings.SCHEDULER_ALLOW_PRIVATE_TARGETS = False
     guarded = Engine(on_recorded=recorded, on_beat=lambda _: None)
@@ -128,7 +128,7 @@ def test_a_private_target_is_refused_at_the_attempt_too(
 
 
 def test_a_lease_is_kept_while_the_answer_takes_its_time(
-    user: User, receiver: Receiver, settings: LazySettings, recorded: Recorded
+    user: User, receiver: Receiver, settings: LazySettings, recorded: ResultLog
 ) -> None:
     settings.SCHEDULER_LEASE = 1.0
     settings.SCHEDULER_ALLOW_PRIVATE_TARGETS = True
@@ -147,7 +147,7 @@ def test_a_lease_is_kept_while_the_answer_takes_its_time(
 
 
 def test_stopping_finishes_what_is_under_way_and_gives_back_the_rest(
-    user: User, receiver: Receiver, settings: LazySettings, recorded: Recorded
+    user: User, receiver: Receiver, settings: LazySettings, recorded: ResultLog
 ) -> None:
     settings.SCHEDULER_MAX_PER_HOST = 1
     settings.SCHEDULER_ALLOW_PRIVATE_TARGETS = True
@@ -177,7 +177,7 @@ def test_what_is_answered_makes_room_and_what_is_not_written_down_is_bounded(
     receiver: Receiver,
     room_for_two: None,
     engine: Engine,
-    recorded: Recorded,
+    recorded: ResultLog,
 ) -> None:
     for _ in range(6):
         store_task(user, Once(timezone.now()), receiver.url + "/hook")
@@ -198,7 +198,7 @@ def test_a_worker_whose_clock_is_off_signs_and_judges_by_the_databases(
     user: User,
     receiver: Receiver,
     settings: LazySettings,
-    recorded: Recorded,
+    recorded: ResultLog,
     hours: int,
 ) -> None:
     settings.SCHEDULER_ALLOW_PRIVATE_TARGETS = True
@@ -232,7 +232,7 @@ def test_a_worker_whose_clock_is_off_signs_and_judges_by_the_databases(
 
 @pytest.mark.parametrize("hours", [-1, 1])
 def test_a_clock_that_steps_moves_no_run(
-    user: User, receiver: Receiver, engine: Engine, recorded: Recorded, hours: int
+    user: User, receiver: Receiver, engine: Engine, recorded: ResultLog, hours: int
 ) -> None:
     task = store_task(user, Once(timezone.now() + 0.7 * SECOND), receiver.url + "/hook")
     engine.accept(dispatch_all())
@@ -246,7 +246,7 @@ def test_a_clock_that_steps_moves_no_run(
 
 
 def test_a_task_removed_in_time_is_not_sent(
-    user: User, receiver: Receiver, engine: Engine, recorded: Recorded
+    user: User, receiver: Receiver, engine: Engine, recorded: ResultLog
 ) -> None:
     doomed = store_task(
         user, Once(timezone.now() + 0.7 * SECOND), receiver.url + "/doomed"

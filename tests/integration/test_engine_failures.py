@@ -25,7 +25,7 @@ from tasks_api.models import Message, Run, Task
 from tasks_api.schedules import Once
 from tasks_api.specs import Surface, TaskSpec
 from tasks_api.states import RunState
-from tests.integration.conftest import Recorded
+from tests.integration.conftest import ResultLog
 from tests.integration.stored_tasks import HOUR, dispatch_all, store_task
 from tests.receiver import Receiver
 
@@ -55,7 +55,7 @@ def test_a_row_that_a_worker_does_not_understand_waits_for_another_worker(
     stranger: User,
     receiver: Receiver,
     engine: Engine,
-    recorded: Recorded,
+    recorded: ResultLog,
     columns: dict[str, str],
 ) -> None:
     strange = due(user, receiver.url + "/strange")
@@ -76,7 +76,7 @@ def test_a_row_that_a_worker_does_not_understand_waits_for_another_worker(
 
 
 def test_a_row_that_no_worker_understands_fails_at_last(
-    user: User, receiver: Receiver, engine: Engine, recorded: Recorded
+    user: User, receiver: Receiver, engine: Engine, recorded: ResultLog
 ) -> None:
     strange = due(user, receiver.url + "/strange")
     Task.objects.filter(pk=strange.pk).update(request=FROM_THE_FUTURE)
@@ -95,7 +95,7 @@ def test_a_row_that_no_worker_understands_fails_at_last(
 
 
 def test_what_cannot_be_written_of_one_run_keeps_no_other_from_being_recorded(
-    user: User, stranger: User, receiver: Receiver, engine: Engine, recorded: Recorded
+    user: User, stranger: User, receiver: Receiver, engine: Engine, recorded: ResultLog
 ) -> None:
     receiver.answer("/late", status=503)
     endless = {"min_delay": 1e300, "max_delay": 1e300, "statuses": [503]}
@@ -119,7 +119,7 @@ def queued(owner: User, payload: str = "{}") -> Task:
 
 
 def test_a_message_that_cannot_be_put_keeps_no_other_from_its_queue(
-    user: User, engine: Engine, recorded: Recorded
+    user: User, engine: Engine, recorded: ResultLog
 ) -> None:
     tasks = [queued(user, json.dumps(number)) for number in range(4)]
     with connection.cursor() as cursor:
@@ -145,7 +145,7 @@ def test_secrets_of_one_tenant_that_cannot_be_read_are_nobody_elses_trouble(
     stranger: User,
     receiver: Receiver,
     engine: Engine,
-    recorded: Recorded,
+    recorded: ResultLog,
     stored: str,
 ) -> None:
     with connection.cursor() as cursor:
@@ -169,7 +169,7 @@ def test_a_url_that_others_refuse_breaks_no_page_no_event_and_no_line(
     stranger: User,
     receiver: Receiver,
     engine: Engine,
-    recorded: Recorded,
+    recorded: ResultLog,
     admin_client: Client,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -224,7 +224,7 @@ def test_a_listener_that_fails_changes_nothing_of_what_is_recorded(
 
 
 def test_what_a_beat_cannot_be_told_keeps_no_lease_from_being_prolonged(
-    user: User, receiver: Receiver, settings: LazySettings, recorded: Recorded
+    user: User, receiver: Receiver, settings: LazySettings, recorded: ResultLog
 ) -> None:
     settings.SCHEDULER_LEASE = 1.0
     settings.SCHEDULER_ALLOW_PRIVATE_TARGETS = True

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-import uuid
 from typing import Any
 
 import pytest
@@ -12,38 +11,16 @@ import redis
 from celery import current_app
 from celery.events.state import State
 from django.conf import LazySettings
-from django.utils import timezone
 
 from scheduler_service.embedded import redis_client_url
 from tasks_api import broker, events, tasks
-from tasks_api.delivery.record import Finished
-from tasks_api.delivery.request import Claimed, Outcome
-from tasks_api.delivery.retry import judge
-
-SECRET_URL = "https://user:hunter2@api.example.com:8443/hook?token=hunter2"
-SECRET_BODY = '{"card": "hunter2"}'
-
-
-def finished(outcome: Outcome) -> Finished:
-    run = Claimed(
-        run_id=uuid.uuid4(),
-        task_id=uuid.uuid4(),
-        tenant_id=7,
-        scheduled_for=timezone.now(),
-        number=1,
-        method="POST",
-        url=SECRET_URL,
-        body=SECRET_BODY,
-        lease=uuid.uuid4(),
-    )
-    return Finished(
-        run, outcome, judge(outcome, run, now=timezone.now()), timezone.now()
-    )
+from tasks_api.delivery.request import Outcome
+from tests.integration.attempt_results import attempt_result
 
 
 def test_flowers_picture_of_a_run_is_right() -> None:
-    good = finished(Outcome(200, "", 12))
-    bad = finished(Outcome(None, "connection refused", 3))
+    good = attempt_result(Outcome(200, "", 12))
+    bad = attempt_result(Outcome(None, "connection refused", 3))
     state = State()
     heard = threading.Event()
 
@@ -81,14 +58,14 @@ def test_flowers_picture_of_a_run_is_right() -> None:
 
 
 def test_no_event_holds_what_a_tenant_sent() -> None:
-    told = events.events_of([finished(Outcome(500, "", 1, b"hunter2"))], "here")
+    told = events.events_of([attempt_result(Outcome(500, "", 1, b"hunter2"))], "here")
     assert json.loads(told)
 
     assert "hunter2" not in told
 
 
 def test_a_run_that_was_given_back_is_not_told_of() -> None:
-    given_back = finished(Outcome(None, "", 0, was_sent=False))
+    given_back = attempt_result(Outcome(None, "", 0, was_sent=False))
 
     assert events.events_of([given_back], "here") == events.NOTHING
 

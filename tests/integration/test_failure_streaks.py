@@ -30,16 +30,20 @@ from tasks_api.schedules import Interval
 from tasks_api.specs import Backoff, Surface, TaskSpec
 from tests.acceptance.stand import eventually
 from tests.conftest import ClientFor
-from tests.integration.conftest import Recorded
+from tests.integration.conftest import ResultLog
+from tests.integration.threads import is_a_lock_awaited
 from tests.receiver import Receiver
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
+
 SECOND = timedelta(seconds=1)
+
+
 HOUR = timedelta(hours=1)
 
 
-def make(owner: User, **rules: Any) -> Task:
+def make_task_with(owner: User, **rules: Any) -> Task:
     now = timezone.now()
     spec = TaskSpec(
         Surface.TASKS,
@@ -51,7 +55,7 @@ def make(owner: User, **rules: Any) -> Task:
     return services.create_task(owner, spec, now=now)
 
 
-def fire(task: Task, *, fails: bool) -> None:
+def fire_task(task: Task, *, fails: bool) -> None:
     """Let a fire time of the task come, and its run end."""
     Task.objects.filter(pk=task.pk, next_fire_at__isnull=False).update(
         next_fire_at=timezone.now()
@@ -75,7 +79,7 @@ def end_runs(task: Task, *, fails: bool) -> None:
     )
 
 
-def state_of(task: Task) -> tuple[bool, int, str]:
+def streak_state(task: Task) -> tuple[bool, int, str]:
     stored = Task.objects.select_related("periodic_task").get(pk=task.pk)
     is_paused = not stored.periodic_task.enabled
     return is_paused, stored.failure_streak, stored.pause_reason
@@ -88,15 +92,15 @@ def notices() -> list[Task]:
 def test_a_streak_of_failures_pauses_the_task_and_says_why(
     user: User, api: APIClient
 ) -> None:
-    task = make(user, pause_after_failures=3)
+    task = make_task_with(user, pause_after_failures=3)
     for fails in (True, True, False, True, True):
-        fire(task, fails=fails)
-    assert state_of(task) == (False, 2, "")
+        fire_task(task, fails=fails)
+    assert streak_state(task) == (False, 2, "")
 
-    fire(task, fails=True)
+    fire_task(task, fails=True)
 
     reason = "3 runs in a row failed; the last one: HTTP 500"
-    assert state_of(task) == (True, 3, reason)
+    assert streak_state(task) == (True, 3, reason)
     shown = api.get(f"/tasks/{task.pk}").json()
     assert shown["pause_reason"] == reason
     assert shown["next_run_datetime"] is None
@@ -108,7 +112,7 @@ def test_a_streak_of_failures_pauses_the_task_and_says_why(
 
 def test_whoever_counts_holds_no_run_while_it_waits_for_a_task(user: User) -> None:
     """Dispatch holds tasks and waits for runs; the other way round nobody would go on."""
-    task = make(user, pause_after_failures=3)
+    task = make_task_with(user, pause_after_failures=3)
     [run_id] = dispatch.dispatch_due().run_ids
 
     def end() -> None:
@@ -121,41 +125,34 @@ def test_whoever_counts_holds_no_run_while_it_waits_for_a_task(user: User) -> No
     with transaction.atomic():
         Task.objects.select_for_update(no_key=True).get(pk=task.pk)
         counting.start()
-        eventually(somebody_waits_for_a_lock)
+        eventually(is_a_lock_awaited)
         assert Run.objects.select_for_update(nowait=True).get(pk=run_id)
     counting.join()
 
-    assert state_of(task) == (False, 1, "")
-
-
-def somebody_waits_for_a_lock() -> bool:
-    with connection.cursor() as cursor:
-        # Not pg_stat_activity, which stays as it is within a transaction.
-        cursor.execute("SELECT FROM pg_locks WHERE NOT granted")
-        return cursor.fetchone() is not None
+    assert streak_state(task) == (False, 1, "")
 
 
 def test_to_resume_begins_the_streak_anew(user: User, api: APIClient) -> None:
-    task = make(user, pause_after_failures=1)
-    fire(task, fails=True)
-    assert state_of(task)[0]
+    task = make_task_with(user, pause_after_failures=1)
+    fire_task(task, fails=True)
+    assert streak_state(task)[0]
 
     assert api.post(f"/tasks/{task.pk}/resume/").status_code == 200
 
-    assert state_of(task) == (False, 0, "")
+    assert streak_state(task) == (False, 0, "")
     assert "pause_reason" not in api.get(f"/tasks/{task.pk}").json()
 
 
 def test_a_task_that_does_not_ask_for_it_goes_on(user: User) -> None:
-    task = make(user)
+    task = make_task_with(user)
     for _ in range(5):
-        fire(task, fails=True)
+        fire_task(task, fails=True)
 
-    assert state_of(task) == (False, 0, "")
+    assert streak_state(task) == (False, 0, "")
 
 
 def test_a_task_that_was_paused_by_hand_keeps_that(user: User) -> None:
-    task = make(user, pause_after_failures=1)
+    task = make_task_with(user, pause_after_failures=1)
     dispatch.dispatch_due()
     [run] = leases.claim(list(Run.objects.values_list("pk", flat=True)))
     services.pause_tasks(user, [str(task.pk)], now=timezone.now())
@@ -163,7 +160,7 @@ def test_a_task_that_was_paused_by_hand_keeps_that(user: User) -> None:
     failed = Finished(run, Outcome(500, "", 1), GiveUp("HTTP 500"), timezone.now())
     streaks.record_and_count([failed])
 
-    assert state_of(task) == (True, 1, "")
+    assert streak_state(task) == (True, 1, "")
 
 
 @hypothesis_settings(max_examples=200, deadline=None)
@@ -191,13 +188,15 @@ TASK_ID = Run().pk
 
 
 def test_the_tenant_is_told_by_a_signed_request(
-    user: User, engine: Engine, recorded: Recorded, receiver: Receiver
+    user: User, engine: Engine, recorded: ResultLog, receiver: Receiver
 ) -> None:
     assert user.tenant_id is not None
     accounts.configure_tenant("Alpha", notification_url=f"{receiver.url}/told")
     [secret] = accounts.live_signing_secrets(user.tenant_id, timezone.now())
     receiver.answer("/hook", status=500)
-    task = make(user, url=f"{receiver.url}/hook", name="job", pause_after_failures=1)
+    task = make_task_with(
+        user, url=f"{receiver.url}/hook", name="job", pause_after_failures=1
+    )
 
     engine.accept(dispatch.dispatch_due().run_ids)
     recorded.wait_for(1)
@@ -218,11 +217,11 @@ def test_the_tenant_is_told_by_a_signed_request(
 
 
 def test_the_tenant_is_told_of_a_task_whose_target_is_gone(
-    user: User, engine: Engine, recorded: Recorded, receiver: Receiver
+    user: User, engine: Engine, recorded: ResultLog, receiver: Receiver
 ) -> None:
     accounts.configure_tenant("Alpha", notification_url=f"{receiver.url}/told")
     receiver.answer("/hook", status=410)
-    task = make(user, url=f"{receiver.url}/hook", retry=Backoff())
+    task = make_task_with(user, url=f"{receiver.url}/hook", retry=Backoff())
 
     engine.accept(dispatch.dispatch_due().run_ids)
     recorded.wait_for(1)
@@ -236,12 +235,12 @@ def test_the_tenant_is_told_of_a_task_whose_target_is_gone(
 
 
 def test_nobody_is_told_that_a_notice_failed(
-    user: User, engine: Engine, recorded: Recorded, receiver: Receiver
+    user: User, engine: Engine, recorded: ResultLog, receiver: Receiver
 ) -> None:
     accounts.configure_tenant("Alpha", notification_url=f"{receiver.url}/told")
     receiver.answer("/hook", status=500)
     receiver.answer("/told", status=410)
-    make(user, url=f"{receiver.url}/hook", pause_after_failures=1)
+    make_task_with(user, url=f"{receiver.url}/hook", pause_after_failures=1)
 
     engine.accept(dispatch.dispatch_due().run_ids)
     recorded.wait_for(1)
@@ -254,8 +253,8 @@ def test_nobody_is_told_that_a_notice_failed(
 
 def test_a_notice_is_no_task_of_its_owner(user: User, api: APIClient) -> None:
     accounts.configure_tenant("Alpha", notification_url="https://e.org/told")
-    task = make(user, pause_after_failures=1)
-    fire(task, fails=True)
+    task = make_task_with(user, pause_after_failures=1)
+    fire_task(task, fails=True)
     [notice] = notices()
 
     assert api.get("/tasks/").json()["count"] == 1
@@ -275,10 +274,10 @@ def test_the_runs_of_notices_are_told_apart(
     monkeypatch.setattr("tasks_api.history.FEW_TASKS", few)
     User.objects.filter(pk=user.pk).update(role="admin" if is_admin else "member")
     accounts.configure_tenant("Alpha", notification_url="https://e.org/told")
-    task = make(user, pause_after_failures=1)
-    fire(task, fails=True)
+    task = make_task_with(user, pause_after_failures=1)
+    fire_task(task, fails=True)
     [notice] = notices()
-    fire(notice, fails=True)
+    fire_task(notice, fails=True)
 
     def found(path: str) -> list[tuple[str, bool]]:
         return [(r["task_id"], r["notice"]) for r in api.get(path).json()["runs"]]
@@ -300,8 +299,8 @@ def test_the_notices_of_others_are_not_shown(
     user: User, colleague: User, stranger: User, client_for: ClientFor
 ) -> None:
     accounts.configure_tenant("Alpha", notification_url="https://e.org/told")
-    fire(make(user, pause_after_failures=1), fails=True)
-    fire(notices()[0], fails=True)
+    fire_task(make_task_with(user, pause_after_failures=1), fails=True)
+    fire_task(notices()[0], fails=True)
 
     for other in (colleague, stranger):
         assert client_for(other).get("/runs/?notice=true").json()["runs"] == []

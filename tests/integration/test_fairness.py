@@ -17,7 +17,7 @@ from tasks_api.delivery import leases
 from tasks_api.delivery.engine import Engine
 from tasks_api.models import Run, Task
 from tasks_api.schedules import Interval, Once
-from tests.integration.conftest import Recorded
+from tests.integration.conftest import ResultLog
 from tests.integration.stored_tasks import HOUR, SECOND, store_task
 from tests.integration.transport_doubles import Gate, RawServer
 from tests.receiver import Receiver
@@ -106,7 +106,7 @@ def test_a_worker_has_so_many_of_a_tenant_under_way(
     settings: LazySettings,
     short_lease: None,
     engine: Engine,
-    recorded: Recorded,
+    recorded: ResultLog,
 ) -> None:
     settings.SCHEDULER_MAX_PER_TENANT = 3
     receiver.answer("/slow", delay=2)
@@ -129,7 +129,7 @@ def test_a_tenant_may_have_a_number_of_its_own(
     two_at_once: None,
     short_lease: None,
     engine: Engine,
-    recorded: Recorded,
+    recorded: ResultLog,
 ) -> None:
     receiver.answer("/slow", delay=2)
     flood(user, 5, receiver.url + "/slow")
@@ -150,7 +150,7 @@ def test_a_flood_of_slow_requests_lets_others_pass(
     stranger: User,
     receiver: Receiver,
     engine: Engine,
-    recorded: Recorded,
+    recorded: ResultLog,
     settings: LazySettings,
 ) -> None:
     settings.SCHEDULER_MAX_PER_TENANT = 5
@@ -191,7 +191,7 @@ def test_two_floods_leave_places_to_a_third_tenant(
     twenty_places: None,
     engine: Engine,
     held: Gate,
-    recorded: Recorded,
+    recorded: ResultLog,
 ) -> None:
     hanging = RawServer(held)
     for owner in (user, stranger):

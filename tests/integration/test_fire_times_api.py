@@ -14,7 +14,7 @@ from tasks_api import dispatch, services
 from tasks_api.models import Task
 from tasks_api.schedules import Once
 from tasks_api.specs import Surface, TaskSpec
-from tests.integration.stored_runs import MINUTE, hourly_task
+from tests.integration.stored_runs import CRON, MINUTE, hourly_task
 from tests.integration.stored_tasks import TARGET
 from tests.integration.tasks_surface import PERIODIC
 
@@ -71,9 +71,6 @@ def test_a_one_time_task_comes_until_it_has_run(api: APIClient, user: User) -> N
 
     assert len(late) == 1
     assert api.get(path).json()["fire_times"] == []
-
-
-CRON = {"cron": "30 2 * * *", "timezone": "Europe/Berlin", "task_type": "periodic", "url": "http://example.com/"}  # fmt: skip
 
 
 def test_a_preview_marks_what_a_change_of_the_clock_moves(api: APIClient) -> None:

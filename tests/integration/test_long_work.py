@@ -24,7 +24,7 @@ from tasks_api.events import events_of
 from tasks_api.models import Attempt, Run, Task
 from tasks_api.specs import Backoff, Overlap
 from tests.acceptance.stand import eventually
-from tests.integration.conftest import Recorded
+from tests.integration.conftest import ResultLog
 from tests.integration.long_work import (
     DEADLINE,
     HOUR,
@@ -35,7 +35,7 @@ from tests.integration.long_work import (
     pass_deadline,
     take_run,
 )
-from tests.integration.test_failure_streaks import somebody_waits_for_a_lock
+from tests.integration.threads import is_a_lock_awaited
 from tests.receiver import Receiver
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -44,7 +44,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 def test_a_target_is_told_how_to_call_back_and_its_run_stays_open(
     user: User,
     engine: Engine,
-    recorded: Recorded,
+    recorded: ResultLog,
     receiver: Receiver,
     settings: LazySettings,
 ) -> None:
@@ -85,7 +85,7 @@ def test_a_target_is_told_how_to_call_back_and_its_run_stays_open(
 
 @pytest.mark.parametrize("status", [200, 204, 500])
 def test_another_answer_ends_the_run_at_once(
-    user: User, engine: Engine, recorded: Recorded, receiver: Receiver, status: int
+    user: User, engine: Engine, recorded: ResultLog, receiver: Receiver, status: int
 ) -> None:
     receiver.answer("/work", status=status)
     task = make_long_work(user, url=f"{receiver.url}/work")
@@ -391,7 +391,7 @@ def test_whoever_ends_a_run_holds_it_not_while_it_waits_for_the_task(
     with transaction.atomic():
         Task.objects.select_for_update(no_key=True).get(pk=task.pk)
         ending.start()
-        eventually(somebody_waits_for_a_lock)
+        eventually(is_a_lock_awaited)
         assert Run.objects.select_for_update(nowait=True).get(pk=run.pk)
     ending.join()
 

@@ -31,7 +31,7 @@ from tasks_api.models import Run
 from tasks_api.schedules import Interval, Once
 from tests.acceptance.stand import eventually, free_port
 from tests.conftest import MakeTask
-from tests.integration.conftest import Recorded
+from tests.integration.conftest import ResultLog
 from tests.integration.stored_tasks import HOUR, SECOND, store_task
 from tests.receiver import Receiver
 
@@ -116,7 +116,7 @@ def test_a_batch_is_counted_by_end_answer_and_lateness(before: Samples) -> None:
 
 
 def test_a_worker_counts_what_it_may_not_send_a_second_time(
-    user: User, receiver: Receiver, engine: Engine, recorded: Recorded, before: Samples
+    user: User, receiver: Receiver, engine: Engine, recorded: ResultLog, before: Samples
 ) -> None:
     store_task(user, Once(timezone.now()), receiver.url + "/hook")
     store_task(user, Once(timezone.now()), receiver.url + "/hook")

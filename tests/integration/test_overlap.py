@@ -20,9 +20,9 @@ from tasks_api.delivery.request import Claimed, Outcome
 from tasks_api.delivery.retry import GiveUp, RetryAfter, Succeed, Verdict
 from tasks_api.models import Run, Task
 from tasks_api.specs import Backoff, Misfire, Overlap
-from tests.integration.conftest import Recorded
+from tests.integration.conftest import ResultLog
+from tests.integration.policy_tasks import due_every, make_due, make_task_with
 from tests.integration.stored_tasks import HOUR, SECOND, run_states
-from tests.integration.test_policies import due_every, make, make_due
 from tests.integration.threads import run_in_threads
 from tests.receiver import Receiver
 
@@ -46,7 +46,7 @@ def finish(run: Claimed, verdict: Verdict) -> list[UUID]:
 
 def queue_one(user: User, **rules: object) -> Task:
     since = due_every(HOUR, since=SECOND)
-    return make(user, since, overlap=Overlap.QUEUE_ONE, **rules)
+    return make_task_with(user, since, overlap=Overlap.QUEUE_ONE, **rules)
 
 
 def test_one_run_waits_behind_another_and_no_more(user: User) -> None:
@@ -89,7 +89,7 @@ def test_the_one_that_waits_begins_when_the_first_is_over(user: User) -> None:
 
 
 def test_the_engine_sends_the_next_one_by_itself(
-    user: User, receiver: Receiver, engine: Engine, recorded: Recorded
+    user: User, receiver: Receiver, engine: Engine, recorded: ResultLog
 ) -> None:
     receiver.answer("/job", delay=0.3)
     task = queue_one(user, url=f"{receiver.url}/job")
@@ -181,7 +181,7 @@ def test_a_pause_cancels_what_waits(user: User) -> None:
 
 
 def test_what_is_made_up_for_takes_turns_too(user: User) -> None:
-    task = make(
+    task = make_task_with(
         user,
         due_every(HOUR, since=4 * HOUR + SECOND),
         overlap=Overlap.QUEUE_ONE,
@@ -201,7 +201,7 @@ def test_what_is_made_up_for_takes_turns_too(user: User) -> None:
 
 def test_all_that_passed_is_made_up_for(user: User) -> None:
     since = due_every(HOUR, since=4 * HOUR + SECOND)
-    task = make(
+    task = make_task_with(
         user, since, overlap=Overlap.ALLOW, misfire=Misfire.ALL, catchup_window=9000
     )
 
@@ -217,8 +217,10 @@ def test_all_that_passed_is_made_up_for(user: User) -> None:
 
 def test_a_window_bounds_what_is_made_up_for(user: User) -> None:
     late = due_every(HOUR, since=timedelta(minutes=30))
-    missed = make(user, late, overlap=Overlap.ALLOW, catchup_window=1700)
-    made_up = make(user, late, overlap=Overlap.ALLOW, catchup_window=1900, name="b")
+    missed = make_task_with(user, late, overlap=Overlap.ALLOW, catchup_window=1700)
+    made_up = make_task_with(
+        user, late, overlap=Overlap.ALLOW, catchup_window=1900, name="b"
+    )
 
     dispatch.dispatch_due()
 
@@ -297,7 +299,9 @@ def test_however_many_race_never_two_are_under_way(
     user: User, overlap: Overlap
 ) -> None:
     policy = Backoff(max_attempts=185)
-    task = make(user, due_every(HOUR, since=SECOND), overlap=overlap, retry=policy)
+    task = make_task_with(
+        user, due_every(HOUR, since=SECOND), overlap=overlap, retry=policy
+    )
     race = Race(task)
 
     run_in_threads(THREADS, race.run)

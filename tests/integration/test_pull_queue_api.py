@@ -13,6 +13,7 @@ from rest_framework.test import APIClient
 from accounts.models import User
 from tasks_api.models import Message
 from tests.conftest import ClientFor
+from tests.integration.database_outage import database_outage
 from tests.integration.pull_queue_surface import (
     ENDPOINTS,
     JOB,
@@ -25,7 +26,6 @@ from tests.integration.pull_queue_surface import (
     put_in_flight,
     send_call,
 )
-from tests.integration.test_tasks_storage_outage import outage
 
 
 @pytest.mark.parametrize(("method", "path", "body", "status"), ENDPOINTS)
@@ -175,7 +175,7 @@ def test_an_outage_is_worth_another_try(
     put_in_flight(api)
     before = list(Message.objects.values())
 
-    with outage():
+    with database_outage():
         answer = send_call(api, method, path, body)
 
     assert_refused(answer, 429, "The storage has trouble at the moment; try again")

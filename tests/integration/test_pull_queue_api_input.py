@@ -11,17 +11,18 @@ from django.conf import LazySettings
 from rest_framework.test import APIClient
 
 from tasks_api.models import Message
+from tests.integration.json_samples import BROKEN_TEXTS
 from tests.integration.pull_queue_surface import (
     JSON,
+    NAME_RULE,
     NAMED,
+    TOO_LONG,
     assert_refused,
     enqueue_job,
     expire_leases,
     put_in_flight,
     send_call,
 )
-from tests.integration.test_json_hygiene import BROKEN
-from tests.integration.test_pull_queue_api_jobs import NAME_RULE, TOO_LONG
 
 
 @pytest.mark.parametrize(
@@ -90,7 +91,7 @@ def test_any_name_can_be_told_in_a_query(api: APIClient, name: str) -> None:
 # As JSON.
 
 
-@pytest.mark.parametrize("body", BROKEN, ids=lambda body: repr(body[:32]))
+@pytest.mark.parametrize("body", BROKEN_TEXTS, ids=lambda body: repr(body[:32]))
 @pytest.mark.parametrize(
     ("method", "path"),
     [

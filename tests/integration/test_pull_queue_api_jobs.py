@@ -11,10 +11,13 @@ from django.utils import timezone
 from rest_framework.test import APIClient
 
 from tasks_api.models import Message, QueueTally
+from tests.integration.json_samples import nested_arrays, read_exactly
 from tests.integration.pull_queue_surface import (
     JOB,
     JSON,
+    NAME_RULE,
     NAMED,
+    TOO_LONG,
     assert_refused,
     enqueue_job,
     expire_leases,
@@ -22,13 +25,6 @@ from tests.integration.pull_queue_surface import (
     put_in_flight,
     send_call,
 )
-from tests.integration.test_json_hygiene import exactly, nested
-
-TOO_LONG = "x" * 256
-
-
-NAME_RULE = "Value should be a string of 1 to 255 characters"
-
 
 TIMEOUT_RULE = "Value should be a whole number from 0 to 2147483647"
 
@@ -186,7 +182,7 @@ TEXTS = [
     '{"exact": 0.1000000000000000055, "tiny": 1e-400}',
     '["€", "ж", "😀", "\\ud83d\\ude00", "\\u2028", "\\" \\\\ \\/"]',
     '{"RawJSON": "</script>", "sql": "%s %(x)s \'; --", "array": "{\\"a\\",NULL}"}',
-    nested(400),
+    nested_arrays(400),
 ]
 
 
@@ -200,7 +196,7 @@ def test_a_payload_is_what_was_posted(api: APIClient, path: str, text: str) -> N
 
     assert api.post(path, body, content_type=JSON).status_code == 202
 
-    assert taken_text(api, "payload") == exactly(text)
+    assert taken_text(api, "payload") == read_exactly(text)
 
 
 @pytest.mark.parametrize("text", TEXTS[1:], ids=lambda text: text[:24])
@@ -216,13 +212,13 @@ def test_a_state_is_what_was_posted(api: APIClient, method: str, text: str) -> N
         answer = api.post("/reschedule", body, content_type=JSON)
 
     assert answer.status_code == 202
-    assert taken_text(api, "state") == exactly(text)
+    assert taken_text(api, "state") == read_exactly(text)
 
 
 def taken_text(api: APIClient, field: str) -> Any:
     """A field of the next job, with its numbers and the order of its keys."""
     answer = api.get("/next?queue=my-queue")
-    [job] = exactly(answer.content.decode())
+    [job] = read_exactly(answer.content.decode())
     return dict(job)[field]
 
 

@@ -18,7 +18,7 @@ from tasks_api.models import Message, Run, Task
 from tasks_api.schedules import Once
 from tasks_api.specs import Surface, TaskSpec
 from tests.conftest import ClientFor
-from tests.integration.conftest import Recorded
+from tests.integration.conftest import ResultLog
 from tests.receiver import Receiver
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 PAYLOAD = {"z": 1, "a": [None]}
 
 
-def fire(engine: Engine, recorded: Recorded) -> Run:
+def fire(engine: Engine, recorded: ResultLog) -> Run:
     """Deliver the only task there is, now."""
     Task.objects.update(next_fire_at=timezone.now())
     engine.accept(dispatch.dispatch_due().run_ids)
@@ -124,7 +124,7 @@ def test_a_cron_jobs_payload_is_posted_unchanged(
     client_for: ClientFor,
     receiver: Receiver,
     engine: Engine,
-    recorded: Recorded,
+    recorded: ResultLog,
 ) -> None:
     payload = '{"z": 1.10, "a": 12345678901234567890, "ü": "\\u2028"}'
     endpoint = f"{receiver.url}/job"
@@ -142,7 +142,7 @@ def test_a_cron_jobs_payload_is_posted_unchanged(
 
 
 def test_a_timer_is_delivered_with_the_secret(
-    user: User, receiver: Receiver, engine: Engine, recorded: Recorded
+    user: User, receiver: Receiver, engine: Engine, recorded: ResultLog
 ) -> None:
     api = timers_of(user, receiver)
     new = api.post(
@@ -165,7 +165,7 @@ def test_a_timer_is_delivered_with_the_secret(
 
 
 def test_a_cron_timer_is_delivered_without_a_body(
-    user: User, receiver: Receiver, engine: Engine, recorded: Recorded
+    user: User, receiver: Receiver, engine: Engine, recorded: ResultLog
 ) -> None:
     api = timers_of(user, receiver)
     api.post("/cron", {"jobs": [{"id": "hello", "spec": "@daily"}]}, format="json")
@@ -178,7 +178,7 @@ def test_a_cron_timer_is_delivered_without_a_body(
 
 
 def test_a_timer_goes_where_the_tenant_is_now(
-    user: User, receiver: Receiver, engine: Engine, recorded: Recorded
+    user: User, receiver: Receiver, engine: Engine, recorded: ResultLog
 ) -> None:
     api = timers_of(user, receiver)
     api.post("/insert", {"timestamp": "2090-01-01T00:00:00Z"}, format="json")
@@ -194,7 +194,7 @@ def test_a_timer_goes_where_the_tenant_is_now(
 
 
 def test_a_timer_without_an_endpoint_fails_and_says_so(
-    user: User, receiver: Receiver, engine: Engine, recorded: Recorded
+    user: User, receiver: Receiver, engine: Engine, recorded: ResultLog
 ) -> None:
     api = timers_of(user, receiver)
     api.post("/insert", {"timestamp": "2090-01-01T00:00:00Z"}, format="json")
@@ -207,7 +207,7 @@ def test_a_timer_without_an_endpoint_fails_and_says_so(
 
 
 def test_a_failed_timer_is_gone(
-    user: User, receiver: Receiver, engine: Engine, recorded: Recorded
+    user: User, receiver: Receiver, engine: Engine, recorded: ResultLog
 ) -> None:
     receiver.answer("/sched", status=500)
     timers_of(user, receiver).post(
@@ -246,7 +246,7 @@ def test_a_rest_job_is_sent_by_its_method(
     client_for: ClientFor,
     receiver: Receiver,
     engine: Engine,
-    recorded: Recorded,
+    recorded: ResultLog,
     method: str,
     body: bytes,
 ) -> None:
@@ -278,7 +278,7 @@ def test_a_rest_jobs_status_follows_its_range(
     client_for: ClientFor,
     receiver: Receiver,
     engine: Engine,
-    recorded: Recorded,
+    recorded: ResultLog,
     expected: str,
     status: int,
     shown: str,
@@ -303,7 +303,7 @@ def rest_job(receiver: Receiver, **changes: str) -> dict[str, Any]:
 
 
 def test_a_task_for_a_queue_becomes_a_message(
-    user: User, engine: Engine, recorded: Recorded
+    user: User, engine: Engine, recorded: ResultLog
 ) -> None:
     now = timezone.now()
     spec = TaskSpec(Surface.TASKS, "", Once(now), '{"n": 1.10}', queue="work")
@@ -320,7 +320,7 @@ def test_a_task_for_a_queue_becomes_a_message(
 
 
 def test_a_queue_task_that_is_delivered_twice_makes_one_message(
-    user: User, engine: Engine, recorded: Recorded
+    user: User, engine: Engine, recorded: ResultLog
 ) -> None:
     now = timezone.now()
     spec = TaskSpec(Surface.TASKS, "", Once(now), "{}", queue="work")

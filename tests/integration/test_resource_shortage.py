@@ -19,9 +19,9 @@ from tasks_api.delivery.request import Outcome, Trouble
 from tasks_api.delivery.retry import Release, judge
 from tasks_api.models import Run
 from tasks_api.schedules import Once
-from tests.integration.conftest import Recorded
+from tests.integration.attempt_results import attempt_result
+from tests.integration.conftest import ResultLog
 from tests.integration.stored_tasks import dispatch_all, store_task
-from tests.integration.test_events import finished
 from tests.receiver import Receiver
 
 SENDER = """
@@ -66,7 +66,7 @@ def test_a_request_for_which_no_socket_is_left_is_given_back_unsent(
 
 
 def test_what_is_lacking_here_judges_nobody() -> None:
-    item: Finished = finished(Outcome(200, "", 1))
+    item: Finished = attempt_result(Outcome(200, "", 1))
     starved = Outcome(None, "x", 0, was_sent=False, trouble=Trouble.LOCAL)
 
     assert judge(starved, item.run, now=timezone.now()) == Release(reason="Waits: x.")
@@ -74,11 +74,11 @@ def test_what_is_lacking_here_judges_nobody() -> None:
 
 @pytest.mark.django_db(transaction=True)
 def test_memory_that_is_short_after_a_claim_costs_no_attempt(
-    user: User, receiver: Receiver, settings: LazySettings, recorded: Recorded
+    user: User, receiver: Receiver, settings: LazySettings, recorded: ResultLog
 ) -> None:
     settings.SCHEDULER_ALLOW_PRIVATE_TARGETS = True
     # The one thing a claim needs that a test can make fail like that.
-    settings.SCHEDULER_PUBLIC_URL = _Short("http://here")
+    settings.SCHEDULER_PUBLIC_URL = _UnstrippableString("http://here")
     engine = Engine(on_recorded=recorded, on_beat=lambda _: None)
     engine.start()
     for _ in range(3):
@@ -97,7 +97,7 @@ def test_memory_that_is_short_after_a_claim_costs_no_attempt(
     assert len(waking.wake_due().run_ids) == 3
 
 
-class _Short(str):
+class _UnstrippableString(str):
     def rstrip(self, *_args: object) -> str:
         raise MemoryError
 

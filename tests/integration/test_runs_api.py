@@ -13,11 +13,16 @@ from tasks_api.models import Run
 from tasks_api.schedules import Once
 from tasks_api.specs import Surface, TaskSpec
 from tasks_api.states import RunState
-from tests.integration.stored_runs import MINUTE, hourly_task, run_ids_of, store_run
+from tests.integration.openapi_document import assert_fits, content_of
+from tests.integration.stored_runs import (
+    CRON,
+    MINUTE,
+    hourly_task,
+    run_ids_of,
+    store_run,
+)
 from tests.integration.stored_tasks import TARGET
 from tests.integration.tasks_surface import error
-from tests.integration.test_fire_times_api import CRON
-from tests.integration.test_openapi import check, content_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -199,4 +204,4 @@ def test_real_answers_fit_the_schema(api: APIClient, user: User) -> None:
     for (path, method), answer in answers.items():
         described = paths[path][method]["responses"][str(answer.status_code)]
         assert answer.status_code < 300
-        check(answer.json(), content_of(described)["schema"])
+        assert_fits(answer.json(), content_of(described)["schema"])

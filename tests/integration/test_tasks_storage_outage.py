@@ -5,18 +5,17 @@ from __future__ import annotations
 import json
 import logging
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from django.db import close_old_connections, connection
+from django.db import connection
 from django_celery_beat.models import (
     ClockedSchedule,
     PeriodicTask,
 )
 from rest_framework.test import APIClient
 
+from tests.integration.database_outage import database_outage
 from tests.integration.tasks_surface import (
     ONE_TIME,
     error,
@@ -89,27 +88,9 @@ def test_an_outage_is_a_failure_once(
     path: str,
     message: str,
 ) -> None:
-    with outage():
+    with database_outage():
         answer = ask(api, method, path)
 
     assert (answer.status_code, answer.json()) == (500, error(message))
     assert len(errors_in(caplog)) == 1
     assert api.get("/tasks/").status_code == 200
-
-
-@contextmanager
-def outage() -> Iterator[None]:
-    """The connection is lost, and there is no server to open another to."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_backend_pid()")
-        [pid] = cursor.fetchone()
-    other = connection.copy()
-    with other.cursor() as cursor:
-        cursor.execute("SELECT pg_terminate_backend(%s, 5000)", [pid])
-    other.close()
-    settings = connection.settings_dict
-    port, settings["PORT"] = settings["PORT"], "1"
-    yield
-    settings["PORT"] = port
-    # As Django does before each request, except in tests.
-    close_old_connections()

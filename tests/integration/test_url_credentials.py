@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from io import StringIO
 from typing import Any
 
 import pytest
 from django.conf import LazySettings
-from django.db import connection
 from rest_framework.test import APIClient
 
 from accounts import encryption
@@ -18,40 +16,34 @@ from tasks_api import dispatch
 from tasks_api.delivery.engine import Engine
 from tasks_api.models import Run, Task
 from tests.conftest import ClientFor
-from tests.integration.conftest import Recorded
-from tests.integration.tasks_surface import ONE_TIME, PERIODIC, created
-from tests.integration.test_tasks_apply import actions, apply
-from tests.integration.test_tasks_requests import made_due, use_keys
+from tests.integration.conftest import ResultLog
+from tests.integration.due_tasks import create_due_task, use_secret_keys
+from tests.integration.tasks_surface import (
+    ONE_TIME,
+    PERIODIC,
+    actions_of,
+    apply_tasks,
+    created,
+)
+from tests.integration.url_credentials import (
+    PASSWORD_MARK,
+    URL_AS_SHOWN,
+    URL_WITH_CREDENTIALS,
+    all_rows_as_text,
+    basic_header,
+)
 from tests.receiver import Receiver
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-MARK = "m4rk3r"
-URL = f"https://ann:{MARK}@example.com/x?y=z"
-SHOWN = "https://***@example.com/x?y=z"
+
 SECRET = "a shared secret that is long enough"
-
-
-def basic(user_and_password: str) -> str:
-    return "Basic " + base64.b64encode(user_and_password.encode()).decode()
-
-
-def tables() -> str:
-    """Every row of the database as text."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
-        names = [name for (name,) in cursor.fetchall()]
-        texts = []
-        for name in names:
-            cursor.execute(f'SELECT row::text FROM "{name}" row')  # noqa: S608 (a name)
-            texts += [f"{name}: {row}" for (row,) in cursor.fetchall()]
-    return "\n".join(texts)
 
 
 @pytest.mark.parametrize(
     ("url", "shown"),
     [
-        (URL, SHOWN),
+        (URL_WITH_CREDENTIALS, URL_AS_SHOWN),
         ("HTTP://sch_0123@Example.com", "HTTP://***@Example.com"),
         ("http://:@example.com/", "http://***@example.com/"),
         ("http://us%EF%BC%83er:p!$'*@example.com/", "http://***@example.com/"),
@@ -71,17 +63,17 @@ def test_only_the_credentials_of_a_url_are_hidden(
 
 
 def test_a_header_of_its_own_takes_the_place_of_credentials_in_the_url(
-    local: APIClient, receiver: Receiver, engine: Engine, recorded: Recorded
+    local: APIClient, receiver: Receiver, engine: Engine, recorded: ResultLog
 ) -> None:
     url = receiver.url.replace("://", "://ann:p%40ss@")
-    made_due(local, f"{url}/job", headers={"authorization": "Bearer own"})
-    made_due(local, f"{url}/other")
+    create_due_task(local, f"{url}/job", headers={"authorization": "Bearer own"})
+    create_due_task(local, f"{url}/other")
 
     engine.accept(dispatch.dispatch_due().run_ids)
     recorded.wait_for(2)
 
     sent_with = {r.path: r.headers["authorization"] for r in receiver.requests}
-    assert sent_with == {"/job": "Bearer own", "/other": basic("ann:p@ss")}
+    assert sent_with == {"/job": "Bearer own", "/other": basic_header("ann:p@ss")}
 
 
 # What was read can be sent back.
@@ -91,7 +83,7 @@ def test_a_header_of_its_own_takes_the_place_of_credentials_in_the_url(
 def test_a_task_that_is_sent_back_as_it_was_shown_keeps_its_credentials(
     api: APIClient, way: str
 ) -> None:
-    apply(api, [{**PERIODIC, "name": "a", "url": URL}])
+    apply_tasks(api, [{**PERIODIC, "name": "a", "url": URL_WITH_CREDENTIALS}])
     before = Task.objects.get()
     shown = {**api.get("/tasks/by-name/a").json(), "post_data": {"new": 1}}
     del shown["next_run_datetime"]
@@ -101,7 +93,7 @@ def test_a_task_that_is_sent_back_as_it_was_shown_keeps_its_credentials(
     after = Task.objects.get()
     assert (after.url, after.version) == (before.url, before.version + 1)
     assert json.loads(after.body) == {"new": 1}
-    assert encryption.open_url(after.url) == URL
+    assert encryption.open_url(after.url) == URL_WITH_CREDENTIALS
 
 
 def send_back(api: APIClient, way: str, task: dict[str, Any]) -> Any:
@@ -110,49 +102,49 @@ def send_back(api: APIClient, way: str, task: dict[str, Any]) -> Any:
     if way == "put":
         return api.put("/tasks/by-name/a", task, format="json")
     body = {name: value for name, value in task.items() if name != "id"}
-    return apply(api, [body])
+    return apply_tasks(api, [body])
 
 
 @pytest.mark.parametrize("way", ["patch", "put", "apply"])
 def test_hidden_credentials_do_not_follow_to_another_url(
     api: APIClient, way: str
 ) -> None:
-    apply(api, [{**PERIODIC, "name": "a", "url": URL}])
+    apply_tasks(api, [{**PERIODIC, "name": "a", "url": URL_WITH_CREDENTIALS}])
     shown = api.get("/tasks/by-name/a").json()
-    before = tables()
+    before = all_rows_as_text()
 
     answer = send_back(api, way, {**shown, "url": "https://***@evil.example/"})
 
     assert answer.status_code == 400
     assert "has *** in the place of its credentials" in str(answer.json())
     assert "url" in str(answer.json())
-    assert tables() == before
+    assert all_rows_as_text() == before
 
 
 @pytest.mark.parametrize("way", ["put", "apply"])
 def test_the_same_credentials_again_are_no_change_and_others_are(
     api: APIClient, way: str
 ) -> None:
-    task = {**PERIODIC, "name": "a", "url": URL}
-    apply(api, [task])
+    task = {**PERIODIC, "name": "a", "url": URL_WITH_CREDENTIALS}
+    apply_tasks(api, [task])
     before = Task.objects.get()
 
     same = send_back(api, way, {**task, "tags": ["web"]})
     unchanged = Task.objects.get()
-    other = URL.replace(MARK, "other")
-    planned = apply(api, [{**task, "url": other}], dry_run=True)
+    other = URL_WITH_CREDENTIALS.replace(PASSWORD_MARK, "other")
+    planned = apply_tasks(api, [{**task, "url": other}], dry_run=True)
     send_back(api, way, {**task, "tags": ["web"], "url": other})
 
     assert same.status_code == 200
     assert (unchanged.url, unchanged.version) == (before.url, before.version)
-    assert actions(planned) == {"a": "change"}
+    assert actions_of(planned) == {"a": "change"}
     [step] = planned.json()["tasks"]
-    assert step["changes"] == {"url": {"from": SHOWN, "to": SHOWN}}
+    assert step["changes"] == {"url": {"from": URL_AS_SHOWN, "to": URL_AS_SHOWN}}
     assert encryption.open_url(Task.objects.get().url) == other
 
 
 def test_a_change_of_something_else_leaves_the_credentials(api: APIClient) -> None:
-    task = created(api, {**ONE_TIME, "url": URL})
+    task = created(api, {**ONE_TIME, "url": URL_WITH_CREDENTIALS})
     before = Task.objects.get().url
 
     api.patch(f"/tasks/id/{task['id']}", {"post_data": {"x": 1}}, format="json")
@@ -173,13 +165,13 @@ REDACTED_IN: dict[str, tuple[str, str, Any]] = {
     ("url", "why"),
     [
         ("http://***@example.com/", "has *** in the place"),
-        (f"http://ann:{MARK}@127.0.0.1/", "Loopback"),
-        (f"http://ann:{MARK}@exa mple.com/", "white space"),
-        (f"http://ann:{MARK}%00@example.com/", "control character"),
-        (f"ftp://ann:{MARK}@example.com/", "absolute"),
-        (f"http://ann:{MARK}@b@example.com/", "absolute"),
-        (f"http://ann:{MARK}@example.com:99999/", "port"),
-        (f"http://ann:{MARK}@example.com/{'x' * 3000}", "longer"),
+        (f"http://ann:{PASSWORD_MARK}@127.0.0.1/", "Loopback"),
+        (f"http://ann:{PASSWORD_MARK}@exa mple.com/", "white space"),
+        (f"http://ann:{PASSWORD_MARK}%00@example.com/", "control character"),
+        (f"ftp://ann:{PASSWORD_MARK}@example.com/", "absolute"),
+        (f"http://ann:{PASSWORD_MARK}@b@example.com/", "absolute"),
+        (f"http://ann:{PASSWORD_MARK}@example.com:99999/", "port"),
+        (f"http://ann:{PASSWORD_MARK}@example.com/{'x' * 3000}", "longer"),
     ],
 )  # fmt: skip
 def test_a_url_that_is_refused_is_not_repeated(
@@ -192,7 +184,12 @@ def test_a_url_that_is_refused_is_not_repeated(
     assert answer.status_code == 400
     assert field in answer.content.decode()
     assert why in answer.content.decode()
-    assert MARK not in answer.content.decode() + tables() + everything_logged.getvalue()
+    assert (
+        PASSWORD_MARK
+        not in answer.content.decode()
+        + all_rows_as_text()
+        + everything_logged.getvalue()
+    )
 
 
 def test_hidden_credentials_are_no_target_of_a_rest_job(api: APIClient) -> None:
@@ -209,12 +206,12 @@ def test_a_run_whose_credentials_nobody_can_open_fails_and_says_so(
     local: APIClient,
     receiver: Receiver,
     engine: Engine,
-    recorded: Recorded,
+    recorded: ResultLog,
     settings: LazySettings,
 ) -> None:
     url = receiver.url.replace("://", "://ann:never-sent@") + "/job"
-    task = made_due(local, url, is_periodic=True)
-    use_keys(settings, "a-key-that-knows-nothing", [])
+    task = create_due_task(local, url, is_periodic=True)
+    use_secret_keys(settings, "a-key-that-knows-nothing", [])
 
     engine.accept(dispatch.dispatch_due().run_ids)
     recorded.wait_for(1)
@@ -232,11 +229,11 @@ def test_a_run_whose_credentials_nobody_can_open_fails_and_says_so(
 
 
 def test_a_target_that_is_gone_ends_its_task_though_its_url_was_sealed_anew(
-    local: APIClient, receiver: Receiver, engine: Engine, recorded: Recorded
+    local: APIClient, receiver: Receiver, engine: Engine, recorded: ResultLog
 ) -> None:
     receiver.answer("/job", status=410, delay=0.5)
-    url = receiver.url.replace("://", f"://ann:{MARK}@") + "/job"
-    task = made_due(local, url, retry={}, is_periodic=True)
+    url = receiver.url.replace("://", f"://ann:{PASSWORD_MARK}@") + "/job"
+    task = create_due_task(local, url, retry={}, is_periodic=True)
     engine.accept(dispatch.dispatch_due().run_ids)
     receiver.wait_for(1)
     Task.objects.filter(pk=task.pk).update(url=encryption.seal_url(url))
@@ -256,15 +253,15 @@ def local(user: User, client_for: ClientFor, settings: LazySettings) -> APIClien
 
 
 def test_what_looks_like_ciphertext_is_sealed_like_anything_else(
-    local: APIClient, receiver: Receiver, engine: Engine, recorded: Recorded
+    local: APIClient, receiver: Receiver, engine: Engine, recorded: ResultLog
 ) -> None:
     """Or whoever came by a ciphertext could have it opened, and sent to themselves."""
     stolen = encryption.encrypt("the secret of somebody else")
     receiver.answer("/job")
-    made_due(local, receiver.url.replace("://", f"://{stolen}@") + "/job")
+    create_due_task(local, receiver.url.replace("://", f"://{stolen}@") + "/job")
 
     engine.accept(dispatch.dispatch_due().run_ids)
     recorded.wait_for(1)
 
     [request] = receiver.wait_for(1)
-    assert request.headers["authorization"] == basic(f"{stolen}:")
+    assert request.headers["authorization"] == basic_header(f"{stolen}:")

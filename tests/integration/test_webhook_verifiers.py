@@ -20,7 +20,7 @@ from tasks_api.delivery import signing
 from tasks_api.delivery.engine import Engine
 from tasks_api.models import Task
 from tasks_api.schedules import Once
-from tests.integration.conftest import Recorded
+from tests.integration.conftest import ResultLog
 from tests.integration.stored_tasks import store_task
 from tests.receiver import Receiver
 
@@ -34,7 +34,7 @@ LANGUAGES = {
 }
 
 
-class Sent(NamedTuple):
+class SentRequest(NamedTuple):
     headers: dict[str, str]
     body: bytes
 
@@ -49,7 +49,9 @@ def verifier(request: pytest.FixtureRequest) -> list[str]:
 
 
 @pytest.fixture
-def sent(user: User, receiver: Receiver, engine: Engine, recorded: Recorded) -> Sent:
+def sent(
+    user: User, receiver: Receiver, engine: Engine, recorded: ResultLog
+) -> SentRequest:
     """A request that a worker sent while the tenant's secret rotates."""
     accounts.rotate_signing_secret(user.tenant, now=timezone.now())  # type: ignore[arg-type]  # of a tenant
     task = store_task(user, Once(timezone.now()), receiver.url + "/hook")
@@ -57,10 +59,10 @@ def sent(user: User, receiver: Receiver, engine: Engine, recorded: Recorded) -> 
     engine.accept(dispatch.dispatch_due().run_ids)
     recorded.wait_for(1)
     [request] = receiver.wait_for(1)
-    return Sent(dict(request.headers), request.body)
+    return SentRequest(dict(request.headers), request.body)
 
 
-def accepts(verifier: list[str], secret: str, sent: Sent) -> bool:
+def accepts(verifier: list[str], secret: str, sent: SentRequest) -> bool:
     command = [*verifier, secret, json.dumps(sent.headers)]
     done = subprocess.run(command, input=sent.body, capture_output=True, timeout=120)
     assert done.stderr in (b"", b"exit status 1\n"), done.stderr
@@ -68,7 +70,7 @@ def accepts(verifier: list[str], secret: str, sent: Sent) -> bool:
 
 
 def test_a_receiver_believes_what_was_signed_and_nothing_else(
-    user: User, sent: Sent, verifier: list[str]
+    user: User, sent: SentRequest, verifier: list[str]
 ) -> None:
     new, old = accounts.live_signing_secrets(user.tenant_id or 0, timezone.now())
     stale = str(int(time.time()) - 301)

@@ -17,7 +17,7 @@ from tasks_api.models import Attempt, Run, Task
 from tasks_api.schedules import Once
 from tasks_api.specs import Surface, TaskSpec
 from tests.acceptance.stand import eventually
-from tests.integration.conftest import Recorded
+from tests.integration.conftest import ResultLog
 from tests.integration.stored_tasks import dispatch_all, store_task
 from tests.receiver import Receiver
 
@@ -52,7 +52,7 @@ def few_bytes(settings: LazySettings) -> None:
 
 
 def test_a_worker_holds_few_large_requests_at_a_time_and_sends_them_all(
-    user: User, receiver: Receiver, few_bytes: None, engine: Engine, recorded: Recorded
+    user: User, receiver: Receiver, few_bytes: None, engine: Engine, recorded: ResultLog
 ) -> None:
     receiver.answer("/large", delay=0.3)
     for _ in range(12):

@@ -27,3 +27,10 @@ def run_in_threads(count: int, work: Callable[[], Any]) -> list[Any]:
     for thread in threads:
         thread.join()
     return answers
+
+
+def is_a_lock_awaited() -> bool:
+    with connection.cursor() as cursor:
+        # Not pg_stat_activity, which stays as it is within a transaction.
+        cursor.execute("SELECT FROM pg_locks WHERE NOT granted")
+        return cursor.fetchone() is not None

@@ -12,7 +12,7 @@ from tasks_api.schedules import Interval, Once, Schedule, read_cron
 from tests.unit.test_cron_dst import (
     NOW,
     RULES,
-    Rule,
+    CronRule,
     around,
     changes,
     minutes,
@@ -37,7 +37,7 @@ def shown(schedule: Schedule, start: datetime, end: datetime) -> list[Coming]:
 
 @pytest.mark.parametrize("name", ZONES)
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.text)
-def test_marks_are_what_a_person_would_say(rule: Rule, name: str) -> None:
+def test_marks_are_what_a_person_would_say(rule: CronRule, name: str) -> None:
     zone = ZoneInfo(name)
     for change in changes(name, 2026, 2026) or [datetime(2026, 3, 29, 1, tzinfo=UTC)]:
         start, end = around(change)
