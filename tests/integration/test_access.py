@@ -36,7 +36,7 @@ DAY = 24 * 3600
         ("get", "/next?queue=mail", None),
     ],
 )
-def test_who_may_only_read_is_told_so_in_the_words_of_each_format(
+def test_a_read_token_is_refused_in_the_words_of_each_format(
     user: User, method: str, path: str, body: Any
 ) -> None:
     answer = getattr(client_with_token(user, Scope.READ), method)(
@@ -57,7 +57,7 @@ def test_who_may_only_read_is_told_so_in_the_words_of_each_format(
     assert not Task.objects.exists()
 
 
-def test_who_may_only_read_does_read(user: User, make_task: MakeTask) -> None:
+def test_a_read_token_reads(user: User, make_task: MakeTask) -> None:
     task = make_task()
 
     assert (
@@ -192,7 +192,7 @@ def test_a_name_is_found_whatever_is_in_it(tenant_admin: User, name: str) -> Non
     [{}, {"name": ""}, {"name": " a"}, {"name": 7}, {"name": "x" * 151}, {"name": "a\nb"},
      {"name": "a", "role": "root"}, []],
 )  # fmt: skip
-def test_what_cannot_be_a_user_is_refused(tenant_admin: User, body: Any) -> None:
+def test_a_bad_user_is_refused(tenant_admin: User, body: Any) -> None:
     assert (
         client_with_token(tenant_admin).post("/users/", body, format="json").status_code
         == 400
@@ -201,7 +201,9 @@ def test_what_cannot_be_a_user_is_refused(tenant_admin: User, body: Any) -> None
 
 
 @pytest.mark.parametrize("body", [{"role": "member"}, {"is_active": False}])
-def test_nobody_locks_out_themselves(tenant_admin: User, body: Any) -> None:
+def test_an_administrator_cannot_lock_themselves_out(
+    tenant_admin: User, body: Any
+) -> None:
     assert (
         client_with_token(tenant_admin)
         .patch("/users/adam", body, format="json")
@@ -213,7 +215,7 @@ def test_nobody_locks_out_themselves(tenant_admin: User, body: Any) -> None:
 
 
 @pytest.mark.parametrize("body", [{"role": 7}, {"is_active": "no"}, {"is_active": 0}])
-def test_what_a_user_cannot_become_is_refused(
+def test_a_bad_change_of_a_user_is_refused(
     user: User, tenant_admin: User, body: Any
 ) -> None:
     assert (

@@ -37,7 +37,7 @@ def test_one_new_token_and_nothing_else_is_printed() -> None:
     assert User.objects.get().username == "ann@Alpha"
 
 
-def test_what_is_created_besides_the_token_is_said_on_standard_error() -> None:
+def test_everything_but_the_token_is_printed_on_standard_error() -> None:
     err = StringIO()
     for _ in range(2):
         call_command(

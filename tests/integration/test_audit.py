@@ -29,7 +29,7 @@ from tests.integration.tasks_surface import ONE_TIME, created
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def test_what_a_user_does_with_a_task_is_logged(api: APIClient) -> None:
+def test_each_change_of_a_task_by_its_user_is_logged(api: APIClient) -> None:
     before = AuditEntry.objects.count()
     task = created(api, ONE_TIME)["id"]
     for _ in range(2):
@@ -161,7 +161,7 @@ def test_the_command_line_is_an_actor_and_no_secret_is_told(db: None) -> None:
         ("retention_days", 7, [None, 7]),
     ],
 )
-def test_each_setting_of_a_tenant_is_told_of_when_it_changes(
+def test_each_setting_of_a_tenant_is_logged_when_it_changes(
     alpha: Tenant, setting: str, value: Any, told: list[Any]
 ) -> None:
     settings = inspect.signature(accounts.configure_tenant).parameters
@@ -174,7 +174,7 @@ def test_each_setting_of_a_tenant_is_told_of_when_it_changes(
     assert entry.changes == {setting: told}
 
 
-def test_nobody_changes_or_deletes_an_entry(user: User) -> None:
+def test_an_entry_cannot_be_changed_or_deleted(user: User) -> None:
     entry = AuditEntry.objects.first()
     assert entry is not None
 

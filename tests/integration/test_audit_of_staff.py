@@ -64,7 +64,9 @@ def test_staff_are_actors_in_the_admin(
     assert client.post(change, {"actor": "x"}).status_code == 403
 
 
-def test_who_edits_a_schedule_is_logged(client: Client, make_task: MakeTask) -> None:
+def test_staff_who_edit_a_schedule_are_logged(
+    client: Client, make_task: MakeTask
+) -> None:
     client.force_login(User.objects.create_superuser("root", password="x"))
     task = make_task()
     page = reverse(
@@ -95,7 +97,7 @@ def test_who_edits_a_schedule_is_logged(client: Client, make_task: MakeTask) -> 
         ("enable_tasks", False, None),
     ],
 )
-def test_who_steers_stored_schedules_is_logged(
+def test_staff_who_run_or_disable_schedules_are_logged(
     client: Client,
     make_task: MakeTask,
     stranger: User,

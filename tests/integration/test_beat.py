@@ -211,7 +211,9 @@ def test_many_beats_send_it_once(queue: BrokerQueue) -> None:
     assert task_names(queue) == ["reports.send"]
 
 
-def test_a_disabled_one_is_not_sent(beat: TenantScheduler, queue: BrokerQueue) -> None:
+def test_a_disabled_periodic_task_is_not_sent(
+    beat: TenantScheduler, queue: BrokerQueue
+) -> None:
     nobodys(enabled=False)
 
     beat.tick()
@@ -219,7 +221,7 @@ def test_a_disabled_one_is_not_sent(beat: TenantScheduler, queue: BrokerQueue) -
     assert task_names(queue) == []
 
 
-def test_one_of_them_that_is_broken_stops_neither_the_beat_nor_the_others(
+def test_a_broken_periodic_task_stops_neither_the_beat_nor_the_others(
     user: User, beat: TenantScheduler, queue: BrokerQueue
 ) -> None:
     nobodys(name="broken", args="[not json")
@@ -231,7 +233,7 @@ def test_one_of_them_that_is_broken_stops_neither_the_beat_nor_the_others(
     assert sorted(task_names(queue)) == ["reports.send", broker.DELIVER]
 
 
-def test_one_that_can_never_fire_is_said_once_for_each_change(
+def test_a_schedule_that_never_fires_is_logged_once_for_each_change(
     beat: TenantScheduler, queue: BrokerQueue, caplog: pytest.LogCaptureFixture
 ) -> None:
     never = CrontabSchedule.objects.create(

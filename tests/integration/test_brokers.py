@@ -104,7 +104,7 @@ def test_a_worker_starts_on_a_full_redis_and_says_so(
     assert broker.FULL in caplog.messages
 
 
-def test_a_worker_tells_whoever_probes_it(server: redis.Redis) -> None:
+def test_a_worker_answers_its_probes(server: redis.Redis) -> None:
     idle = Vitals(0, 0, True, 0.0, 0.0, 0.0, 1e12)
     watch = WorkerWatch(lambda: idle)
     make_full(server)

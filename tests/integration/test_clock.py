@@ -195,7 +195,7 @@ def test_no_task_fires_for_times_before_it_was_made(api: APIClient) -> None:
     assert task.next_fire_at > task.created_at
 
 
-def test_now_is_now(api: APIClient) -> None:
+def test_a_start_of_now_is_the_databases_now(api: APIClient) -> None:
     job = {
         "task": {
             "method": "POST",

@@ -70,7 +70,7 @@ def test_a_password_is_guessed_so_often_and_no_oftener(
     assert not log_in("right")
 
 
-def test_who_guesses_locks_nobody_out_elsewhere(root: User) -> None:
+def test_a_guesser_locks_out_no_other_address(root: User) -> None:
     for _ in range(20):
         log_in("wrong")
 
@@ -105,7 +105,7 @@ def test_who_is_logged_in_is_not_asked_again(root: User) -> None:
     assert client.get(reverse("admin:index")).status_code == 200
 
 
-def test_who_is_slowed_down_is_told_so_and_no_password_is_hashed(
+def test_a_throttled_login_gets_a_message_and_no_password_is_hashed(
     root: User, settings: LazySettings
 ) -> None:
     settings.SCHEDULER_MAX_FAILED_LOGINS = 1
@@ -119,7 +119,7 @@ def test_who_is_slowed_down_is_told_so_and_no_password_is_hashed(
     assert AuditEntry.objects.filter(action="user.login_failed").count() == 1
 
 
-def test_one_password_is_looked_at_at_a_time() -> None:
+def test_passwords_are_checked_one_at_a_time() -> None:
     inside, most = 0, 0
     lock = threading.Lock()
 
@@ -280,7 +280,7 @@ def test_a_long_secret_is_let_in_and_a_short_one_is_not_guessed(
     assert timers("e", ELSEWHERE) == 200
 
 
-def test_who_comes_without_a_credential_is_not_slowed_down(
+def test_a_call_without_a_credential_is_not_slowed_down(
     db: None, settings: LazySettings, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)

@@ -55,7 +55,7 @@ def test_the_documents_own_example_is_taken(api: APIClient, user: User) -> None:
         ({"unknown": {}}, "name", JOB["id"]),
     ],
 )  # fmt: skip
-def test_what_may_be_said(
+def test_a_valid_field_is_taken(
     api: APIClient, changes: dict[str, object], column: str, stored: str
 ) -> None:
     answer = put_job(api, **changes)
@@ -240,7 +240,7 @@ def test_an_id_is_free_again_after_its_removal(api: APIClient) -> None:
         ("?id=job-scheduler-unique-id", 400),
     ],
 )
-def test_removal(api: APIClient, query: str, status: int) -> None:
+def test_a_job_is_removed_by_its_id(api: APIClient, query: str, status: int) -> None:
     put_job(api)
 
     answer = api.delete(f"/{query}")

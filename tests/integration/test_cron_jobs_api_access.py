@@ -44,7 +44,7 @@ def test_a_job_is_replaced_and_removed_by_its_owner_and_by_administrators(
     assert theirs.delete(f"/?job_id={JOB['id']}").status_code == 200
 
 
-def test_who_comes_without_a_token_is_one_more_user_of_the_tenant(
+def test_an_anonymous_caller_is_one_more_user_of_the_tenant(
     api: APIClient, settings: LazySettings
 ) -> None:
     settings.SCHEDULER_ANONYMOUS_TENANT = "Alpha"
@@ -86,7 +86,7 @@ def test_a_wrong_token_does_not_become_anonymous(
     assert put_job(client).status_code == 401
 
 
-def test_who_is_deactivated_is_not_anonymous_either(
+def test_a_deactivated_user_is_not_treated_as_anonymous(
     user: User, settings: LazySettings
 ) -> None:
     settings.SCHEDULER_ANONYMOUS_TENANT = "Alpha"

@@ -178,7 +178,7 @@ def test_a_task_made_by_a_request_under_way_is_not_sent_either(
     assert is_going(task)
 
 
-def test_nobody_resumes_a_task_whose_user_is_away(
+def test_a_task_of_a_deactivated_user_cannot_be_resumed(
     user: User, colleague: User, client_for: ClientFor, make_task: MakeTask
 ) -> None:
     task = make_task(schedule=hourly())
@@ -256,7 +256,7 @@ def test_a_schedule_changed_meanwhile_counts_from_the_users_return(
     assert is_going(task)
 
 
-def test_it_costs_as_much_for_many_tasks_as_for_one(
+def test_many_tasks_take_as_many_statements_as_one(
     user: User, make_task: MakeTask
 ) -> None:
     counts = []
@@ -320,7 +320,7 @@ def test_tasks_that_are_handed_over_go_on_with_all_that_is_theirs(
     assert entry.count == 3
 
 
-def test_many_tasks_are_handed_over_bite_by_bite(
+def test_many_tasks_are_handed_over_in_batches(
     user: User, colleague: User, make_task: MakeTask
 ) -> None:
     for _ in range(5):

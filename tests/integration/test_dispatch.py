@@ -99,7 +99,7 @@ def test_downtime_costs_a_periodic_task_all_but_its_newest_fire_time(
     assert task.next_fire_at == start + 4 * HOUR
 
 
-def test_a_long_downtime_is_made_up_in_bites(user: User) -> None:
+def test_a_long_downtime_is_made_up_in_batches(user: User) -> None:
     start = timezone.now() - 25.5 * HOUR
     task = store_task(user, Interval(start, HOUR, start + 90 * HOUR))
 
@@ -120,7 +120,7 @@ def test_nothing_catches_up_after_the_end(user: User) -> None:
     assert task.next_fire_at is None
 
 
-def test_a_missed_one_off_runs_as_soon_as_somebody_can(user: User) -> None:
+def test_a_missed_one_off_runs_as_soon_as_a_beat_is_back(user: User) -> None:
     task = store_task(user, Once(timezone.now() - 100 * HOUR))
 
     dispatch.dispatch_due()

@@ -103,7 +103,7 @@ def test_secrets_are_put_under_the_new_key(
     assert Tenant.objects.get(pk=tenant.pk).shared_secret == "s3sam3"
 
 
-def test_many_secrets_are_put_under_the_new_key_in_bites(
+def test_many_secrets_are_put_under_the_new_key_in_batches(
     tenant: Tenant, settings: LazySettings, rotate_key: RotateKey
 ) -> None:
     for _ in range(6):
@@ -177,7 +177,7 @@ def urls() -> list[str]:
     return [*tasks, *(url for pair in tenants for url in pair)]
 
 
-def test_credentials_that_lie_in_clear_are_sealed_in_bites(
+def test_credentials_in_clear_text_are_sealed_in_batches(
     tenant: Tenant, make_task: MakeTask
 ) -> None:
     in_clear(make_task, 5)

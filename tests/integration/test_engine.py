@@ -172,7 +172,7 @@ def room_for_two(settings: LazySettings) -> None:
     settings.SCHEDULER_MAX_IN_FLIGHT = 2
 
 
-def test_what_is_answered_makes_room_and_what_is_not_written_down_is_bounded(
+def test_an_answer_makes_room_and_unrecorded_results_are_bounded(
     user: User,
     receiver: Receiver,
     room_for_two: None,

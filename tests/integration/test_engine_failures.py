@@ -94,7 +94,7 @@ def test_a_row_that_no_worker_understands_fails_at_last(
     assert receiver.requests == []
 
 
-def test_what_cannot_be_written_of_one_run_keeps_no_other_from_being_recorded(
+def test_a_run_that_cannot_be_recorded_keeps_no_other_from_being_recorded(
     user: User, stranger: User, receiver: Receiver, engine: Engine, recorded: ResultLog
 ) -> None:
     receiver.answer("/late", status=503)
@@ -140,7 +140,7 @@ def test_a_message_that_cannot_be_put_keeps_no_other_from_its_queue(
 
 
 @pytest.mark.parametrize("stored", ["no key ever made this", "gAAAAA", "gAAAAAé"])
-def test_secrets_of_one_tenant_that_cannot_be_read_are_nobody_elses_trouble(
+def test_unreadable_secrets_of_a_tenant_stop_no_other_tenant(
     user: User,
     stranger: User,
     receiver: Receiver,
@@ -223,7 +223,7 @@ def test_a_listener_that_fails_changes_nothing_of_what_is_recorded(
     assert "hunter2" not in caplog.text
 
 
-def test_what_a_beat_cannot_be_told_keeps_no_lease_from_being_prolonged(
+def test_a_presence_callback_that_fails_keeps_no_lease_from_being_prolonged(
     user: User, receiver: Receiver, settings: LazySettings, recorded: ResultLog
 ) -> None:
     settings.SCHEDULER_LEASE = 1.0
@@ -262,7 +262,7 @@ def test_stopping_is_bounded_though_nothing_can_be_written_down(
     assert waking.wake_due().run_ids == []
 
 
-def test_whoever_waits_to_be_let_in_goes_when_the_worker_stops(db: None) -> None:
+def test_a_caller_that_waits_for_room_returns_when_the_worker_stops(db: None) -> None:
     full = Engine(on_recorded=lambda _: None, on_beat=lambda _: None)
     full.start()
     soon = timezone.now() + HOUR / 2

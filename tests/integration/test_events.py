@@ -64,7 +64,7 @@ def test_no_event_holds_what_a_tenant_sent() -> None:
     assert "hunter2" not in told
 
 
-def test_a_run_that_was_given_back_is_not_told_of() -> None:
+def test_a_run_that_was_given_back_makes_no_event() -> None:
     given_back = attempt_result(Outcome(None, "", 0, was_sent=False))
 
     assert events.events_of([given_back], "here") == events.NOTHING

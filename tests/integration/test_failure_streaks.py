@@ -110,7 +110,9 @@ def test_a_streak_of_failures_pauses_the_task_and_says_why(
     assert notices() == []
 
 
-def test_whoever_counts_holds_no_run_while_it_waits_for_a_task(user: User) -> None:
+def test_counting_a_failure_locks_no_run_while_it_waits_for_the_task(
+    user: User,
+) -> None:
     """Dispatch holds tasks and waits for runs; the other way round nobody would go on."""
     task = make_task_with(user, pause_after_failures=3)
     [run_id] = dispatch.dispatch_due().run_ids
@@ -187,7 +189,7 @@ def test_runs_count_in_their_order_however_they_come_in_batches(
 TASK_ID = Run().pk
 
 
-def test_the_tenant_is_told_by_a_signed_request(
+def test_the_tenant_is_notified_by_a_signed_request(
     user: User, engine: Engine, recorded: ResultLog, receiver: Receiver
 ) -> None:
     assert user.tenant_id is not None
@@ -216,7 +218,7 @@ def test_the_tenant_is_told_by_a_signed_request(
     assert [notice.end_reason for notice in notices()] == ["completed"]
 
 
-def test_the_tenant_is_told_of_a_task_whose_target_is_gone(
+def test_the_tenant_is_notified_of_a_task_whose_target_is_gone(
     user: User, engine: Engine, recorded: ResultLog, receiver: Receiver
 ) -> None:
     accounts.configure_tenant("Alpha", notification_url=f"{receiver.url}/told")
@@ -234,7 +236,7 @@ def test_the_tenant_is_told_of_a_task_whose_target_is_gone(
     assert (entry.actor, entry.object_id) == ("the service", str(task.pk))
 
 
-def test_nobody_is_told_that_a_notice_failed(
+def test_a_notification_that_failed_causes_no_other(
     user: User, engine: Engine, recorded: ResultLog, receiver: Receiver
 ) -> None:
     accounts.configure_tenant("Alpha", notification_url=f"{receiver.url}/told")

@@ -47,7 +47,7 @@ def test_of_what_is_due_each_tenant_gets_its_share(user: User, stranger: User) -
     assert runs_of(user) == 40
 
 
-def test_what_waits_of_a_tenant_is_bounded(
+def test_waiting_runs_of_a_tenant_are_bounded(
     user: User, stranger: User, settings: LazySettings
 ) -> None:
     settings.SCHEDULER_MAX_WAITING = 12

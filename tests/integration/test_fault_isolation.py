@@ -162,7 +162,7 @@ def test_an_edit_that_nobody_can_follow_holds_up_no_other(
     assert "unheard of" in broken.pause_reason
 
 
-def test_a_part_that_fails_stops_no_other_and_is_said_once(
+def test_a_part_that_fails_stops_no_other_and_is_logged_once(
     user: User, beat: TenantScheduler, caplog: pytest.LogCaptureFixture
 ) -> None:
     task = store_task(user, Once(timezone.now()))
@@ -203,7 +203,7 @@ def test_a_part_that_failed_rests_and_works_again(
     assert parts.run("A part", lambda: "done", "otherwise") == "done"
 
 
-def test_one_change_that_nobody_can_settle_holds_up_no_other(
+def test_a_change_that_cannot_be_settled_holds_up_no_other(
     user: User, beat: TenantScheduler
 ) -> None:
     broken, sound = (store_task(user, Cron("* * * * *", seconds="*")) for _ in range(2))

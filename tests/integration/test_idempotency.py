@@ -154,7 +154,7 @@ def test_a_key_is_its_users_own(
 
 
 @pytest.mark.parametrize("key", ["", "x" * 256, "a\x7f"])
-def test_what_is_no_key_is_refused(api: APIClient, key: str) -> None:
+def test_a_bad_idempotency_key_is_refused(api: APIClient, key: str) -> None:
     answer = post(api, "/tasks/", ONE_TIME, key)
 
     assert answer.status_code == 400

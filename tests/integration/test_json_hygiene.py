@@ -36,7 +36,7 @@ JSON = "application/json"
 
 @pytest.mark.parametrize("body", BROKEN_TEXTS, ids=lambda body: repr(body[:32]))
 @pytest.mark.parametrize("path", ["/tasks/", "/tasks/pause/", "/tasks/resume/"])
-def test_what_is_no_usable_json_is_a_bad_request(
+def test_a_body_that_is_not_usable_json_is_a_bad_request(
     api: APIClient, path: str, body: bytes
 ) -> None:
     answer = api.post(path, body, content_type=JSON)

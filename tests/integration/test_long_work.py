@@ -41,7 +41,7 @@ from tests.receiver import Receiver
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def test_a_target_is_told_how_to_call_back_and_its_run_stays_open(
+def test_a_target_learns_how_to_call_back_and_its_run_stays_open(
     user: User,
     engine: Engine,
     recorded: ResultLog,
@@ -108,7 +108,7 @@ def test_to_complete_twice_is_to_complete_once(user: User) -> None:
     assert Attempt.objects.get(run=run).answer == '{"n": 1}'
 
 
-def test_what_came_of_it_may_be_left_out(user: User) -> None:
+def test_the_result_may_be_left_out(user: User) -> None:
     task = make_long_work(user)
     token = begin_run(task)
 
@@ -153,7 +153,7 @@ def test_a_heartbeat_puts_the_deadline_off(user: User) -> None:
     assert answer.json()["deadline"] == run.wake_at.isoformat().replace("+00:00", "Z")
 
 
-def test_what_failed_says_why(user: User) -> None:
+def test_a_failed_run_has_the_reason_of_its_target(user: User) -> None:
     task = make_long_work(user)
     token = begin_run(task)
     run = latest_run_of(task)
@@ -167,7 +167,7 @@ def test_what_failed_says_why(user: User) -> None:
     assert call_back(run, "complete", token).status_code == 409
 
 
-def test_what_failed_is_tried_again_as_its_task_says(user: User) -> None:
+def test_failed_work_is_tried_again_as_its_task_says(user: User) -> None:
     task = make_long_work(user, retry=Backoff(max_attempts=2))
     first = begin_run(task)
     run = latest_run_of(task)
@@ -241,7 +241,7 @@ def test_fire_times_wait_for_the_real_end_of_the_work(
     assert len(settled.to_ring) == (overlap == Overlap.QUEUE_ONE)
 
 
-def test_a_target_may_be_quicker_than_whoever_writes_down_its_answer(
+def test_a_target_may_complete_before_its_answer_is_recorded(
     user: User,
 ) -> None:
     task = make_long_work(user)
@@ -278,7 +278,7 @@ def test_work_goes_on_though_the_worker_died_before_it_wrote_down_the_answer(
     assert call_back(run, "complete", token).json()["state"] == "succeeded"
 
 
-def test_flower_is_told_the_real_end(user: User) -> None:
+def test_flower_shows_the_real_end_of_long_work(user: User) -> None:
     task = make_long_work(user)
     token = begin_run(task)
     run = latest_run_of(task)
@@ -290,7 +290,7 @@ def test_flower_is_told_the_real_end(user: User) -> None:
     assert "disk full" in events_of([told], "worker@here")
 
 
-def test_a_worker_counts_the_real_end(user: User) -> None:
+def test_a_worker_counts_the_real_end_of_long_work(user: User) -> None:
     task = make_long_work(user)
     token = begin_run(task)
     run = latest_run_of(task)
@@ -371,7 +371,7 @@ def test_long_work_is_shown_changed_and_taken_away(api: APIClient) -> None:
 
 
 @pytest.mark.parametrize("is_late", [False, True])
-def test_whoever_ends_a_run_holds_it_not_while_it_waits_for_the_task(
+def test_ending_a_run_does_not_lock_it_while_it_waits_for_the_task(
     user: User, *, is_late: bool
 ) -> None:
     """Whoever removes a task holds it and waits for its runs."""

@@ -89,7 +89,7 @@ def test_a_run_that_is_not_there_is_not_found(user: User, run_id: str) -> None:
 
 
 @pytest.mark.parametrize("word", ["complete", "fail", "heartbeat"])
-def test_who_shows_just_anything_is_refused_before_the_body_is_read(
+def test_a_wrong_credential_is_refused_before_the_body_is_read(
     user: User, word: str
 ) -> None:
     # So large that whoever looked at it would refuse it for that.
@@ -107,7 +107,7 @@ def test_who_shows_just_anything_is_refused_before_the_body_is_read(
         assert answer.status_code == 403
 
 
-def test_whoever_reaches_the_task_may_speak_for_its_target(
+def test_a_user_who_reaches_the_task_may_end_its_run(
     user: User, stranger: User, colleague: User, client_for: ClientFor
 ) -> None:
     task = make_long_work(user)

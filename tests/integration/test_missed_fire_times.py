@@ -52,7 +52,7 @@ def test_an_interval_that_is_too_short_pauses_its_task(
     assert (task.next_fire_at, row.enabled, run_states(task)) == (None, False, [])
 
 
-def test_one_that_was_written_past_us_pauses_when_it_is_due(
+def test_a_too_short_interval_written_past_the_api_pauses_when_it_is_due(
     user: User, beat: TenantScheduler
 ) -> None:
     task = store_task(user, Interval(timezone.now(), HOUR))

@@ -84,7 +84,7 @@ def test_a_given_start_or_end_counts(api: APIClient) -> None:
     assert ending["end_datetime"] == end
 
 
-def test_the_same_said_again_does_not_begin_anew(api: APIClient) -> None:
+def test_the_same_schedule_put_again_does_not_begin_anew(api: APIClient) -> None:
     def put(**more: Any) -> dict[str, Any]:
         body = {**EVERY_HOUR, **more}
         return dict(api.put("/tasks/by-name/n", body, format="json").json())

@@ -119,7 +119,9 @@ def test_a_task_is_paused_and_resumed_by_saying_so(api: APIClient, how: str) -> 
 
 
 @pytest.mark.parametrize("how", sorted(CHANGES))
-def test_a_task_stays_as_it_is_where_nothing_is_said(api: APIClient, how: str) -> None:
+def test_a_task_keeps_its_state_where_the_field_is_left_out(
+    api: APIClient, how: str
+) -> None:
     by_name(api, {"paused": True, "tags": ["t"]})
 
     answer = CHANGES[how](api, {"tags": ["t", "u"]})

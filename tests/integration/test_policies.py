@@ -67,7 +67,9 @@ def test_on_the_grid_one_statement_skips_as_well(user: User) -> None:
 
 
 @pytest.mark.parametrize("state", ["running", "retrying"])
-def test_whatever_the_run_before_it_waits_for(user: User, state: str) -> None:
+def test_a_run_that_is_not_over_bars_the_next_whatever_its_state(
+    user: User, state: str
+) -> None:
     task = make_task_with(user, due_every(HOUR, since=SECOND))
     dispatch.dispatch_due()
     lease = task.pk if state == "running" else None
@@ -102,7 +104,7 @@ def test_a_run_by_hand_does_not_overlap_either(user: User) -> None:
     assert services.fire_task(task.pk, now=timezone.now()) is None
 
 
-def test_many_beats_and_hands_make_one_run_at_a_time(user: User) -> None:
+def test_many_beats_and_manual_runs_make_one_run_at_a_time(user: User) -> None:
     task = make_task_with(user, due_every(HOUR, since=SECOND))
 
     def fire_often() -> None:

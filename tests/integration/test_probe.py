@@ -66,7 +66,7 @@ def test_one_of_several_workers_is_asked_by_its_port() -> None:
             probe("worker", port=stuck)
 
 
-def test_who_is_not_there_fails() -> None:
+def test_a_probe_of_an_absent_process_fails() -> None:
     with (
         serving("beat"),
         pytest.raises(CommandError, match="No worker answers"),

@@ -56,7 +56,7 @@ def test_a_message_waits_for_its_moment(alpha: Tenant) -> None:
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 10])
-def test_what_comes_back_takes_its_place_among_what_waits(
+def test_a_returned_message_takes_its_place_among_those_that_wait(
     alpha: Tenant, limit: int
 ) -> None:
     for ago, name in enumerate(["e", "d", "c", "b", "a"]):
@@ -134,13 +134,15 @@ def test_the_first_of_a_batch_wins(alpha: Tenant) -> None:
     assert Message.objects.get().payload == "1"
 
 
-def test_nothing_can_be_put(alpha: Tenant) -> None:
+def test_an_empty_list_of_messages_is_enqueued(alpha: Tenant) -> None:
     pull.put([])
 
     assert not Message.objects.exists()
 
 
-def test_what_was_put_goes_with_the_transaction_around_it(alpha: Tenant) -> None:
+def test_messages_are_rolled_back_with_the_transaction_around_them(
+    alpha: Tenant,
+) -> None:
     pull.enqueue(new_message(alpha, "there"))
 
     with transaction.atomic():
@@ -288,7 +290,7 @@ def test_one_of_many_enqueues_wins(alpha: Tenant) -> None:
     assert sum(run_in_threads(20, enqueue)) == 1
 
 
-def test_a_message_somebody_holds_is_stepped_over(alpha: Tenant) -> None:
+def test_a_locked_message_is_skipped(alpha: Tenant) -> None:
     pull.put([new_message(alpha, "a"), new_message(alpha, "b")])
     found: list[str] = []
 

@@ -91,7 +91,7 @@ def test_without_a_token_clients_can_act_as_one_tenant(
     ],
 )
 @pytest.mark.parametrize("is_leased", [True, False])
-def test_what_a_stranger_says_concerns_his_own_tenant(
+def test_another_tenant_reaches_only_its_own_jobs(
     api: APIClient,
     user: User,
     stranger: User,
@@ -200,7 +200,7 @@ def test_no_transaction_is_left_open(
 
 @pytest.mark.parametrize("path", ["/health", "/health/", "/v1/health", "/v1/health/"])
 @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS"])
-def test_everybody_may_ask_for_its_health(path: str, method: str) -> None:
+def test_health_needs_no_token(path: str, method: str) -> None:
     # Without the database, which this test may not use.
     answer = APIClient().generic(method, path, HTTP_AUTHORIZATION="Bearer nobody's")
 
@@ -296,7 +296,7 @@ def test_a_state_of_null_is_none(api: APIClient) -> None:
 @pytest.mark.parametrize(
     "state", ["unknown", "waiting", "not due", "expired", "given up", "completed"]
 )
-def test_what_is_not_in_flight_cannot_be_kept_or_put_back(
+def test_a_job_that_is_not_in_flight_is_neither_extended_nor_rescheduled(
     api: APIClient, state: str
 ) -> None:
     bring_about(api, state)

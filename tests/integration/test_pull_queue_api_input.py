@@ -101,7 +101,7 @@ def test_any_name_can_be_told_in_a_query(api: APIClient, name: str) -> None:
         ("PATCH", f"/heartbeat?{NAMED}"),
     ],
 )
-def test_what_is_no_usable_json_is_a_bad_request(
+def test_a_body_that_is_not_usable_json_is_a_bad_request(
     api: APIClient, method: str, path: str, body: bytes
 ) -> None:
     put_in_flight(api)

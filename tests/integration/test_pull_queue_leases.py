@@ -103,7 +103,7 @@ def test_the_state_survives_a_lost_consumer(alpha: Tenant) -> None:
     assert states == [None, '{"page": 1.0}', '{"page": 1.0}', None]
 
 
-def test_whoever_is_late_may_not_renew(alpha: Tenant) -> None:
+def test_a_lease_that_ran_out_cannot_be_renewed(alpha: Tenant) -> None:
     pull.enqueue(new_message(alpha, max_retries=1))
     lease_names(alpha)
     expire_leases()
@@ -116,7 +116,7 @@ def test_whoever_is_late_may_not_renew(alpha: Tenant) -> None:
     assert lease_names(alpha) == ["a"]
 
 
-def test_what_is_put_back_begins_anew(alpha: Tenant) -> None:
+def test_a_rescheduled_message_begins_anew(alpha: Tenant) -> None:
     pull.enqueue(new_message(alpha, max_retries=1))
     for _ in range(2):
         expire_leases()

@@ -105,7 +105,7 @@ def test_a_change_by_its_owner_leaves_a_run_for_every_fire_time(user: User) -> N
     assert (account_of(task).balance, account_of(task).differences) == (0, [])
 
 
-def test_a_long_downtime_is_settled_in_bites(user: User) -> None:
+def test_a_long_downtime_is_settled_in_batches(user: User) -> None:
     task = past_task(user)
     pause_task(task)
 
@@ -260,7 +260,7 @@ def test_too_much_at_once_is_refused(
 
 
 @pytest.mark.parametrize("name", ["from", "to"])
-def test_nothing_is_said_about_what_was_pruned(user: User, name: str) -> None:
+def test_a_range_before_what_is_kept_is_refused(user: User, name: str) -> None:
     task = past_task(user)
     moment = {"since" if name == "from" else "until": datetime(1, 1, 1, tzinfo=UTC)}
 

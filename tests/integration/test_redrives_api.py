@@ -30,7 +30,7 @@ def claim_run(run_id: str | UUID) -> list[Any]:
 @pytest.mark.parametrize(
     "state", [RunState.FAILED, RunState.MISSED, RunState.CANCELLED, RunState.SKIPPED]
 )
-def test_what_was_not_delivered_is_sent_again(
+def test_a_run_that_was_not_delivered_is_sent_again(
     api: APIClient, user: User, state: RunState
 ) -> None:
     run = store_run(hourly_task(user), state=state)
@@ -102,7 +102,7 @@ def test_a_run_that_is_no_redrive_stands_for_its_own_fire_time(
     assert "X-Scheduler-Redrive-Of" not in headers
 
 
-def test_what_was_delivered_or_is_under_way_is_not_sent_again(
+def test_a_run_that_was_delivered_or_is_under_way_is_not_sent_again(
     api: APIClient, user: User
 ) -> None:
     task = hourly_task(user)

@@ -65,7 +65,7 @@ def test_a_request_for_which_no_socket_is_left_is_given_back_unsent(
     assert given_back
 
 
-def test_what_is_lacking_here_judges_nobody() -> None:
+def test_a_local_shortage_is_no_failure_of_a_target() -> None:
     item: Finished = attempt_result(Outcome(200, "", 1))
     starved = Outcome(None, "x", 0, was_sent=False, trouble=Trouble.LOCAL)
 

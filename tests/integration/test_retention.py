@@ -58,7 +58,7 @@ def test_old_runs_go_with_their_attempts_and_young_ones_stay(user: User) -> None
 
 
 @pytest.mark.parametrize("state", sorted(FINAL))
-def test_whatever_became_of_a_run_it_goes(user: User, state: RunState) -> None:
+def test_old_runs_of_every_final_state_go(user: User, state: RunState) -> None:
     finished_run(periodic_task(user), LONG_AGO, state=state)
 
     prune_all()
@@ -232,7 +232,7 @@ def test_heartbeats_of_long_ago_go(db: None) -> None:
     assert [heartbeat.name for heartbeat in Heartbeat.objects.all()] == ["new"]
 
 
-def test_how_far_it_is_behind_is_known(user: User) -> None:
+def test_the_lag_of_retention_is_known(user: User) -> None:
     now = timezone.now()
     assert retention.lag(now=now) == 0
     task = periodic_task(user)
@@ -246,7 +246,7 @@ def test_how_far_it_is_behind_is_known(user: User) -> None:
     assert 2 * DAY <= timedelta(seconds=lag) < 2 * DAY + HOUR
 
 
-def test_what_is_deleted_is_counted(user: User) -> None:
+def test_deleted_rows_are_counted(user: User) -> None:
     def counted(kind: str) -> float:
         return float(metrics.PRUNED.labels(kind)._value.get())
 
@@ -258,7 +258,7 @@ def test_what_is_deleted_is_counted(user: User) -> None:
     assert (counted("run"), counted("task")) == (before[0] + 1, before[1] + 1)
 
 
-def test_web_tells_how_far_it_is_behind(user: User, client: Client) -> None:
+def test_web_exports_the_lag_of_retention(user: User, client: Client) -> None:
     finished_run(periodic_task(user), 31 * DAY)
 
     found = client.get("/metrics").content.decode()
@@ -311,7 +311,7 @@ KEPT = {"Alpha": 30, "Beta": 7, "Gamma": 50}
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(pasts=PASTS, bite=st.integers(1, 5), tenants=st.integers(1, 3))
-def test_what_stays_is_what_is_young_or_waits(
+def test_only_young_and_waiting_runs_stay(
     db: None, pasts: list[Past], bite: int, tenants: int
 ) -> None:
     Run.objects.all().delete()

@@ -36,7 +36,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 ENDED_TASKS_MIGRATION = "0008_task_ended"
 
 
-def test_more_than_one_bite_is_taken(
+def test_more_rows_than_a_batch_holds_all_go(
     user: User, stranger: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(retention, "BITE", 2)
@@ -83,7 +83,7 @@ def test_the_oldest_go_first(user: User, monkeypatch: pytest.MonkeyPatch) -> Non
     assert left == [oldest_first[number:] for number in range(5)]
 
 
-def test_a_round_ends_when_it_is_told_to(
+def test_a_round_ends_when_its_pause_says_so(
     user: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(retention, "BITE", 1)
@@ -111,7 +111,7 @@ def test_much_of_one_kind_keeps_no_other_waiting(
     assert (gone["run"], gone["task"]) == (1, 1)
 
 
-def test_a_round_rests_after_each_bite_and_ends_in_time(
+def test_a_round_rests_after_each_batch_and_ends_in_time(
     user: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(retention, "BITE", 1)
@@ -145,7 +145,7 @@ def test_the_number_of_statements_does_not_depend_on_the_number_of_rows(
     assert statements(1) == statements(40)
 
 
-def test_several_may_forget_at_once_and_each_row_goes_once(
+def test_several_workers_prune_at_once_and_each_row_goes_once(
     user: User, stranger: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(retention, "BITE", 7)
@@ -184,7 +184,7 @@ def test_several_may_forget_at_once_and_each_row_goes_once(
     assert not ClockedSchedule.objects.exists()
 
 
-def test_a_row_that_somebody_holds_is_left_for_the_next_round(user: User) -> None:
+def test_a_locked_row_is_left_for_the_next_round(user: User) -> None:
     task = periodic_task(user)
     held = finished_run(task, LONG_AGO)
     finished_run(task, LONG_AGO + DAY)

@@ -92,9 +92,7 @@ def test_filters_narrow_the_list(
     assert found(f"to={between}&state=failed&task={task.pk}") == [str(failed.pk)]
 
 
-def test_what_is_only_dispatched_ahead_is_no_history(
-    api: APIClient, user: User
-) -> None:
+def test_a_run_dispatched_ahead_is_not_listed(api: APIClient, user: User) -> None:
     spec = TaskSpec(Surface.TASKS, TARGET, Once(timezone.now() + MINUTE / 100), "{}")
     services.create_task(user, spec, now=timezone.now())
     [run_id] = dispatch.dispatch_due().run_ids

@@ -67,7 +67,7 @@ def test_pause_wins_over_a_message_that_is_already_sent(user: User) -> None:
 
 
 @pytest.mark.parametrize("state", ["pending", "retrying"])
-def test_a_run_that_somebody_asked_for_is_sent_though_the_task_is_paused_before(
+def test_a_run_by_hand_is_sent_though_the_task_is_paused_before(
     user: User, state: str
 ) -> None:
     task = hourly(user, starts_in=HOUR)
@@ -82,7 +82,7 @@ def test_a_run_that_somebody_asked_for_is_sent_though_the_task_is_paused_before(
     assert claimed.run_id == run_id
 
 
-def test_a_run_that_somebody_asked_for_is_cancelled_by_removal(user: User) -> None:
+def test_a_run_by_hand_is_cancelled_by_removal(user: User) -> None:
     task = hourly(user, starts_in=HOUR)
     services.fire_task(task.pk, now=timezone.now())
     pause(task)
@@ -92,7 +92,7 @@ def test_a_run_that_somebody_asked_for_is_cancelled_by_removal(user: User) -> No
     assert run_states(task) == ["cancelled"]
 
 
-def test_a_run_that_somebody_asked_for_outlives_another_moment_of_its_one_off(
+def test_a_run_by_hand_outlives_another_moment_of_its_one_off(
     user: User,
 ) -> None:
     task = store_task(user, Once(timezone.now() + HOUR))

@@ -158,7 +158,7 @@ def test_other_values_of_headers_are_a_change_that_nobody_is_shown(
     }
 
 
-def test_one_bad_task_and_nothing_is_done(api: APIClient) -> None:
+def test_a_bad_task_in_a_list_changes_nothing(api: APIClient) -> None:
     apply_tasks(api, [A])
     before = stored()
 
@@ -250,7 +250,7 @@ def test_the_log_names_what_was_done(api: APIClient) -> None:
     ]
 
 
-def test_said_again_under_its_key_it_is_done_once(api: APIClient) -> None:
+def test_a_request_repeated_under_its_key_is_done_once(api: APIClient) -> None:
     plan = apply_tasks(api, [A], dry_run=True).json()["plan"]
     body = {"tag": "web", "tasks": [A], "plan": plan}
 

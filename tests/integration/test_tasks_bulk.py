@@ -83,7 +83,9 @@ def test_a_name_that_is_taken_is_a_conflict(
 
 
 @pytest.mark.parametrize("body", [{}, [], {"tasks": {}}, {"tasks": None}, 7, "x"])
-def test_what_is_no_list_of_tasks_is_refused(api: APIClient, body: object) -> None:
+def test_a_body_that_is_no_list_of_tasks_is_refused(
+    api: APIClient, body: object
+) -> None:
     answer = post(api, body)
 
     assert answer.status_code == 400

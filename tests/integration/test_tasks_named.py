@@ -46,7 +46,7 @@ def test_a_name_and_tags_are_shown_as_they_were_given(api: APIClient) -> None:
         {"tags": {"a": 1}},
     ],
 )
-def test_what_is_no_name_and_no_tags_is_refused(
+def test_bad_names_and_tags_are_refused(
     api: APIClient, fields: dict[str, object]
 ) -> None:
     answer = api.post("/tasks/", {**ONE_TIME, **fields}, format="json")

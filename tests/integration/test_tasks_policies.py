@@ -137,7 +137,7 @@ NULLS = dict.fromkeys(
 
 
 @pytest.mark.parametrize("said", [DEFAULTS, NULLS, {"headers": {}}])
-def test_what_is_as_usual_is_not_shown(api: APIClient, said: dict[str, Any]) -> None:
+def test_defaults_are_omitted(api: APIClient, said: dict[str, Any]) -> None:
     plain = created(api, PERIODIC)
     task = created(api, {**PERIODIC, **said})
 
@@ -336,7 +336,7 @@ REFUSED: list[tuple[dict[str, Any], dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("base", "given", "field"), REFUSED)
-def test_what_makes_no_sense_is_refused_by_name(
+def test_a_bad_policy_is_refused_by_name(
     api: APIClient, base: dict[str, Any], given: dict[str, Any], field: str
 ) -> None:
     answer = api.post("/tasks/", {**base, **given}, format="json")

@@ -125,7 +125,7 @@ def test_a_task_that_has_ended_is_gone(
     ],
 )
 @pytest.mark.parametrize("whose", ["colleague", "stranger"])
-def test_a_task_of_somebody_else_is_out_of_reach(
+def test_a_task_of_another_user_is_out_of_reach(
     api: APIClient,
     make_task: MakeTask,
     request: pytest.FixtureRequest,
@@ -242,7 +242,7 @@ def test_an_unknown_path_is_not_found(api: APIClient, path: str, method: str) ->
 @pytest.mark.parametrize(
     "accept", ["text/html", "application/xml", "*/*;q=0", "", "\x7f"]
 )
-def test_everybody_gets_json(api: APIClient, accept: str) -> None:
+def test_every_request_gets_json(api: APIClient, accept: str) -> None:
     answer = api.get("/tasks/", HTTP_ACCEPT=accept)
 
     assert answer.status_code == 200

@@ -160,7 +160,7 @@ def test_a_key_that_is_rotated_opens_what_a_former_one_sealed(
     assert {request.headers["x-key"] for request in requests} == {"one", "two"}
 
 
-def test_a_run_whose_headers_nobody_can_open_fails_and_says_so(
+def test_a_run_whose_headers_cannot_be_opened_fails_with_that_reason(
     local: APIClient,
     receiver: Receiver,
     engine: Engine,

@@ -166,7 +166,7 @@ def test_a_request_under_way_finishes_before_its_row_goes(
     assert not Run.objects.exists()
 
 
-def test_nobody_gets_into_a_tenant_that_is_being_deleted(
+def test_a_tenant_that_is_being_deleted_takes_no_user(
     user: User, client_for: ClientFor
 ) -> None:
     accounts.configure_tenant("Alpha", shared_secret="a secret of the tenant Alpha")

@@ -86,7 +86,7 @@ def test_every_route_has_an_expectation() -> None:
 
 @pytest.mark.parametrize("route", closed_routes(), ids=name_of)
 @pytest.mark.parametrize("method", METHODS)
-def test_nobody_gets_nothing(
+def test_a_call_without_a_token_is_refused(
     make_task: MakeTask, route: URLPattern, method: str
 ) -> None:
     task = make_task(surface=surface_of(route), name="a name")
@@ -127,7 +127,7 @@ def refusals(route: URLPattern) -> set[int]:
 
 
 @pytest.mark.parametrize("route", detail_routes(), ids=name_of)
-def test_the_owner_does_reach_it(
+def test_the_owner_reaches_the_task(
     user: User, client_for: ClientFor, make_task: MakeTask, route: URLPattern
 ) -> None:
     task = make_task(surface=surface_of(route), name="a name")
@@ -139,7 +139,7 @@ def test_the_owner_does_reach_it(
 
 
 @pytest.mark.parametrize("name", sorted(OWN_LISTS))
-def test_an_outsider_sees_only_what_is_his_own(
+def test_an_outsider_sees_only_own_rows(
     make_task: MakeTask, outsider: APIClient, name: str
 ) -> None:
     store_failed_run(make_task())
@@ -169,7 +169,7 @@ def state_of(task: Task) -> tuple[Any, ...]:
 
 @pytest.mark.parametrize("name", sorted(PUBLIC))
 @pytest.mark.django_db
-def test_what_is_public_needs_no_token(name: str) -> None:
+def test_a_public_route_needs_no_token(name: str) -> None:
     assert APIClient().get(reverse(name)).status_code == 200
 
 

@@ -234,7 +234,7 @@ def test_an_empty_set_clears(timers: APIClient) -> None:
         ({"jobs": [{"id": "x", "spec": None}]}, "jobs[0].spec"),
     ],
 )  # fmt: skip
-def test_one_bad_entry_leaves_the_old_set(
+def test_a_bad_entry_leaves_the_old_set(
     timers: APIClient, body: object, named: str
 ) -> None:
     post(timers, "/cron", {"jobs": CRONS})

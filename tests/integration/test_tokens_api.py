@@ -79,7 +79,7 @@ def test_no_token_makes_one_that_outlives_it(user: User) -> None:
         ([], "object"),
     ],
 )
-def test_what_cannot_be_a_token_is_refused(
+def test_a_bad_token_request_is_refused(
     tenant_admin: User, body: Any, field: str
 ) -> None:
     answer = client_with_token(tenant_admin).post("/tokens/", body, format="json")
@@ -151,7 +151,7 @@ def test_a_token_does_not_renew_itself(user: User) -> None:
     }
 
 
-def test_who_rotates_a_token_gets_none_that_outlives_their_own(user: User) -> None:
+def test_a_rotation_makes_no_token_that_outlives_the_callers_own(user: User) -> None:
     end = timezone.now() + timedelta(hours=1)
     endless, _ = services.new_token(user)
     api = client_with_token(user, expires_at=end)

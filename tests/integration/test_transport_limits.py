@@ -85,7 +85,7 @@ def test_an_answer_is_never_unpacked(
         b"HTTP/1.1 200 OK\r\n" + b"X-Flood: y\r\n" * 100_000,
     ],
 )
-def test_what_is_no_whole_answer_is_an_error(
+def test_an_incomplete_answer_is_an_error(
     start_transport: StartTransport,
     outcomes: Outcomes,
     start_server: StartRawServer,

@@ -71,7 +71,7 @@ def test_a_tenant_that_waits_for_a_hanging_host_leaves_places_to_others(
     outcomes.wait_for(51)
 
 
-def test_what_a_hanging_host_keeps_waiting_makes_way_for_other_hosts(
+def test_requests_that_wait_for_a_hanging_host_make_way_for_other_hosts(
     start_transport: StartTransport, outcomes: Outcomes, start_server: StartRawServer
 ) -> None:
     held = Gate()

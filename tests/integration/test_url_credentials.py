@@ -202,7 +202,7 @@ def test_hidden_credentials_are_no_target_of_a_rest_job(api: APIClient) -> None:
     assert (answer.status_code, error["field"]) == (400, "task.uri")
 
 
-def test_a_run_whose_credentials_nobody_can_open_fails_and_says_so(
+def test_a_run_whose_credentials_cannot_be_opened_fails_with_that_reason(
     local: APIClient,
     receiver: Receiver,
     engine: Engine,

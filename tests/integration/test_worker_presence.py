@@ -58,7 +58,7 @@ def test_a_presence_ends_with_its_session() -> None:
         assert heartbeats.absent() == {one.key}
 
 
-def test_who_was_forgotten_is_not_absent_any_more() -> None:
+def test_a_forgotten_process_is_not_absent() -> None:
     heartbeats.beat("worker", "w", presence=7)
     heartbeats.beat("worker", "x", presence=8)
     heartbeats.beat("beat", "b")

@@ -35,7 +35,7 @@ def test_an_address_on_the_internet_is_not_refused(address: str) -> None:
 
 
 @pytest.mark.parametrize("address", ["", "x", "127.1", "0x7f.1", "1.2.3.4.5"])
-def test_what_is_no_address_is_refused(address: str) -> None:
+def test_a_malformed_address_is_refused(address: str) -> None:
     assert address_refusal(address)
 
 
@@ -47,7 +47,7 @@ def test_a_url_that_leads_inside_is_refused(url: str) -> None:
 
 @pytest.mark.parametrize("private", [False, True])
 @pytest.mark.parametrize("url", MALFORMED_URLS)
-def test_what_is_no_http_url_is_refused(url: object, private: bool) -> None:
+def test_a_url_that_is_not_http_is_refused(url: object, private: bool) -> None:
     with pytest.raises(RefusedTarget):
         parse_target(url, allow_private=private)
 
@@ -154,7 +154,7 @@ def test_beside_what_is_denied_everything_is_as_before() -> None:
 @pytest.mark.parametrize(
     "text", ["8.8.8.8/24", "example.com", "1.2.3.4/33", "8.8.8.0-9"]
 )
-def test_what_is_no_network_is_not_taken_for_one(text: str) -> None:
+def test_a_malformed_network_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=text.partition("/")[0]):
         networks(f"10.0.0.0/8, {text}")
 

@@ -78,7 +78,7 @@ def test_a_tenant_without_room_stands_aside_until_it_has_some() -> None:
     assert len(waiting) == 0
 
 
-def test_each_that_stands_aside_for_long_is_told_once() -> None:
+def test_each_run_that_stands_aside_for_long_is_told_once() -> None:
     waiting = Waiting()
     flood = [run(second, FLOOD) for second in range(3)]
     waiting.add(flood)

@@ -383,7 +383,7 @@ def failing(*seconds: float, notices: int) -> set[str]:
     return rules(replace(seen(runs, arrivals, (endless,)), words=told))
 
 
-def test_a_task_that_fails_too_often_is_paused_and_told_of_once() -> None:
+def test_a_task_that_fails_too_often_is_paused_and_notified_once() -> None:
     assert failing(10, 14, notices=1) == set()
     assert failing(10, 14, notices=0) == {"a pause without a notice"}
     assert failing(10, 14, notices=2) == {"two notices of one pause"}

@@ -264,7 +264,7 @@ def test_every_counts_from_now(text: str, seconds: int) -> None:
     assert read_cron(text, now=NOON) == Interval(NOON + every, every)
 
 
-def test_a_zone_is_said_once() -> None:
+def test_a_zone_is_logged_once() -> None:
     text = "CRON_TZ=Europe/Berlin 0 0 * * *"
 
     assert read_cron(text, zone="Europe/Berlin", now=NOON) == read_cron(text, now=NOON)

@@ -12,11 +12,11 @@ from tasks_api.delivery.shares import Pool, room
 @pytest.mark.parametrize(
     ("most", "alone"), [(1, 1), (2, 2), (9, 9), (10, 9), (100, 90), (1000, 900)]
 )
-def test_one_alone_leaves_a_tenth_to_those_who_come(most: int, alone: int) -> None:
+def test_a_single_holder_leaves_a_tenth_to_newcomers(most: int, alone: int) -> None:
     assert room(mine=0, taken=0, most=most) == alone
 
 
-def test_what_one_may_have_falls_when_others_come() -> None:
+def test_a_fair_share_falls_when_others_come() -> None:
     assert room(mine=90, taken=90, most=100) <= 0
     assert room(mine=0, taken=90, most=100) == 9
     # Of those that others took, none comes back to who has so many.

@@ -86,7 +86,7 @@ def test_every_address_of_a_name_counts_wherever_it_connects_to() -> None:
     assert len(started(queue)) == 1
 
 
-def test_whoever_waits_for_an_address_goes_on_when_it_has_room() -> None:
+def test_a_request_that_waits_for_an_address_goes_on_when_it_has_room() -> None:
     names = [f"n{number}.test" for number in range(40)]
     queue = filled(queues(per_host=2), [attempt(FLOOD, name) for name in names])
     seen = []

@@ -74,7 +74,9 @@ UNREACHABLE = Outcome(None, "connection refused", 5)
         (UNREACHABLE, "100-999", GiveUp("connection refused")),
     ],
 )
-def test_one_attempt(outcome: Outcome, expected: str, verdict: Verdict) -> None:
+def test_a_single_attempt_is_not_repeated(
+    outcome: Outcome, expected: str, verdict: Verdict
+) -> None:
     assert judge(outcome, run(expected=expected), now=NOON) == verdict
 
 

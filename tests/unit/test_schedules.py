@@ -63,7 +63,7 @@ def test_no_grid_point_is_passed_over(schedule: Interval, moment: datetime) -> N
 
 
 @given(intervals, moments, st.integers(min_value=1, max_value=30))
-def test_catching_up_in_bites_comes_to_the_same_as_at_once(
+def test_catching_up_in_batches_equals_catching_up_at_once(
     schedule: Interval, now: datetime, limit: int
 ) -> None:
     since = schedule.first_from(now - 20 * schedule.every)
