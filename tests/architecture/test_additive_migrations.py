@@ -63,7 +63,7 @@ ALLOWED = {
 }
 
 
-def later(loader: MigrationLoader) -> list[Migration]:
+def later_migrations(loader: MigrationLoader) -> list[Migration]:
     return [
         migration
         for (app, name), migration in sorted(loader.disk_migrations.items())
@@ -71,27 +71,29 @@ def later(loader: MigrationLoader) -> list[Migration]:
     ]
 
 
-LATER = later(MigrationLoader(None))
+LATER = later_migrations(MigrationLoader(None))
 
 
-def is_bearable(field: Field) -> bool:  # type: ignore[type-arg]  # of any type
+def is_writable_without(field: Field) -> bool:  # type: ignore[type-arg]  # of any type
     """Whether rows can be written by who does not know the column."""
     return bool(field.null or field.has_db_default() or field.many_to_many)
 
 
-def beyond(migration: Migration, operations: Sequence[Operation]) -> Iterator[str]:
+def breaking_operations(
+    migration: Migration, operations: Sequence[Operation]
+) -> Iterator[str]:
     """The operations that the release before does not bear, or that stop it for long."""
     fresh = {op.name_lower for op in operations if isinstance(op, ops.CreateModel)}
     for op in operations:
         if isinstance(op, ops.SeparateDatabaseAndState):
-            yield from beyond(migration, op.database_operations)
+            yield from breaking_operations(migration, op.database_operations)
         elif isinstance(op, AddIndexConcurrently | RemoveIndexConcurrently):
             if migration.atomic:
                 yield type(op).__name__
         elif (
             isinstance(op, (*HARMLESS, ops.CreateModel))
             or getattr(op, "model_name_lower", None) in fresh
-            or (isinstance(op, ops.AddField) and is_bearable(op.field))
+            or (isinstance(op, ops.AddField) and is_writable_without(op.field))
         ):
             continue
         else:
@@ -103,7 +105,7 @@ def test_a_migration_adds_or_says_that_it_takes_away(migration: Migration) -> No
     if CONTRACT in migration.name:
         return
 
-    found = set(beyond(migration, migration.operations))
+    found = set(breaking_operations(migration, migration.operations))
 
     assert {name for name in found if (str(migration), name) not in ALLOWED} == set()
 
@@ -112,7 +114,7 @@ def test_what_is_allowed_is_there() -> None:
     found = {
         (str(migration), name)
         for migration in LATER
-        for name in beyond(migration, migration.operations)
+        for name in breaking_operations(migration, migration.operations)
     }
 
     assert ALLOWED.keys() <= found
@@ -123,7 +125,7 @@ def test_the_release_before_reads_and_writes_the_tables_of_this_one() -> None:
     old = MigrationLoader(None).project_state(list(BEFORE.items())).apps
     for app in BEFORE:
         for model in old.get_app_config(app).get_models(include_auto_created=True):
-            columns = stored(model._meta.db_table)
+            columns = optional_columns(model._meta.db_table)
             known = {str(field.column): field for field in model._meta.concrete_fields}
             assert known.keys() <= columns.keys(), model
             unknown = columns.keys() - known.keys()
@@ -133,7 +135,7 @@ def test_the_release_before_reads_and_writes_the_tables_of_this_one() -> None:
                 assert not field.null or columns[name], (model, name)
 
 
-def stored(table: str) -> dict[str, bool]:
+def optional_columns(table: str) -> dict[str, bool]:
     """The columns of a table, and whether a row may be written without each."""
     with connection.cursor() as cursor:
         cursor.execute(

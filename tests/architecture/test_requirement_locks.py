@@ -61,14 +61,14 @@ def test_a_lock_holds_all_that_its_packages_need(lock: str) -> None:
     missing = {
         (name, need.name)
         for name, (requirement, _) in pinned.items()
-        for need in needs(name, requirement)
+        for need in requirements_of(name, requirement)
         if canonicalize_name(need.name) not in pinned
     }
 
     assert missing == set(), STALE
 
 
-def needs(name: str, requirement: Requirement) -> list[Requirement]:
+def requirements_of(name: str, requirement: Requirement) -> list[Requirement]:
     try:
         lines = distribution(name).requires or []
     except PackageNotFoundError:

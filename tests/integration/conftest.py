@@ -31,7 +31,7 @@ from tests.receiver import Receiver
 
 
 @pytest.fixture(autouse=True)
-def nothing_asked_before() -> None:
+def forget_readiness() -> None:
     health.readiness.forget()
 
 
@@ -76,7 +76,7 @@ def engine(settings: LazySettings, recorded: ResultLog) -> Iterator[Engine]:
 
 
 @pytest.fixture
-def everything_logged(caplog: pytest.LogCaptureFixture) -> Iterator[StringIO]:
+def json_log(caplog: pytest.LogCaptureFixture) -> Iterator[StringIO]:
     """As JSON, with tracebacks, whatever the level."""
     lines = StringIO()
     handler = logging.StreamHandler(lines)

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @contextmanager
-def elsewhere(work: Callable[[], Any]) -> Iterator[None]:
+def held_elsewhere(work: Callable[[], Any]) -> Iterator[None]:
     """A transaction of somebody else's that has done this and is not over."""
     is_done, is_over = threading.Event(), threading.Event()
 
@@ -54,7 +54,7 @@ def is_free(kind: Kind, *parts: int | str) -> bool:
 
 @pytest.mark.parametrize("kind", Kind)
 def test_a_kind_excludes_itself_and_no_other(kind: Kind) -> None:
-    with elsewhere(lambda: locks.hold(kind, 7, "cron_jobs")):
+    with held_elsewhere(lambda: locks.hold(kind, 7, "cron_jobs")):
         free = {other for other in Kind if is_free(other, 7, "cron_jobs")}
 
     assert free == set(Kind) - {kind}
@@ -85,7 +85,7 @@ def test_an_idempotency_key_is_not_in_the_way_of_a_tenant(key: str) -> None:
     )
     now = clock.now()
 
-    with elsewhere(lambda: idempotency.recall(stranger, key, "", now=now)):
+    with held_elsewhere(lambda: idempotency.recall(stranger, key, "", now=now)):
         with connection.cursor() as cursor:
             cursor.execute("SET lock_timeout = '3s'")
         try:

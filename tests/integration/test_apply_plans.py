@@ -114,7 +114,7 @@ def steps(answer: Any) -> list[dict[str, Any]]:
     return found
 
 
-def rows() -> dict[str, list[Any]]:
+def stored_rows() -> dict[str, list[Any]]:
     """All that says anything about tasks, also what has ended, and who did it."""
     schedule = [
         f"periodic_task__{name}"
@@ -143,15 +143,15 @@ def test_a_plan_is_what_is_done(
 ) -> None:
     with transaction.atomic():
         store(api, there)
-        before = rows()
-        beside = untouched(tag, declared)
+        before = stored_rows()
+        beside = unchanged_tasks(tag, declared)
 
         planned = apply(api, tag, declared, dry_run=True)
-        assert rows() == before
+        assert stored_rows() == before
         done = apply(api, tag, declared, plan=planned.json().get("plan"))
         if planned.status_code == 400:
             assert done.json() == planned.json()
-            assert rows() == before
+            assert stored_rows() == before
             transaction.set_rollback(True)
             return
 
@@ -165,17 +165,17 @@ def test_a_plan_is_what_is_done(
                 step["id"] = made[step["name"]]
         assert steps(done) == expected
         for step in expected:
-            assert_is_so(api, step)
-        assert untouched(tag, declared) == beside
+            assert_step_is_true(api, step)
+        assert unchanged_tasks(tag, declared) == beside
 
-        after = rows()
+        after = stored_rows()
         again = apply(api, tag, declared)
         assert {step["action"] for step in steps(again)} <= {"keep", "over"}
-        assert rows() == after
+        assert stored_rows() == after
         transaction.set_rollback(True)
 
 
-def untouched(tag: str, declared: Sequence[Declared]) -> list[dict[str, Any]]:
+def unchanged_tasks(tag: str, declared: Sequence[Declared]) -> list[dict[str, Any]]:
     """The living tasks that the list says nothing about."""
     alive = Task.objects.filter(ended_at=None).exclude(
         name__in=[task["name"] for task in declared]
@@ -184,7 +184,7 @@ def untouched(tag: str, declared: Sequence[Declared]) -> list[dict[str, Any]]:
     return list(alive.exclude(pk__in=tagged).order_by("pk").values(*_COLUMNS))
 
 
-def assert_is_so(api: APIClient, step: dict[str, Any]) -> None:
+def assert_step_is_true(api: APIClient, step: dict[str, Any]) -> None:
     """What a step says of a task is what the other paths show."""
     shown = api.get(f"/tasks/by-name/{step['name']}")
     if step["action"] in {"delete", "over"}:
@@ -218,7 +218,7 @@ def test_a_list_with_one_bad_task_writes_nothing(
     declared.insert(place, {**task, "name": "bad", **bad})
     with transaction.atomic():
         store(api, [("web", there)])
-        before = rows()
+        before = stored_rows()
 
         planned = apply(api, "web", declared, dry_run=True)
         refused = apply(api, "web", declared)
@@ -227,7 +227,7 @@ def test_a_list_with_one_bad_task_writes_nothing(
         assert planned.json() == refused.json()
         at = min(place, len(declared) - 1)
         assert at in [each["index"] for each in refused.json()["error"]["tasks"]]
-        assert rows() == before
+        assert stored_rows() == before
         transaction.set_rollback(True)
 
 

@@ -157,7 +157,7 @@ def test_a_task_edited_to_a_crontab_follows_it(
     assert task.next_fire_at.minute == 45
 
 
-def nobodys(**fields: object) -> PeriodicTask:
+def unowned_periodic_task(**fields: object) -> PeriodicTask:
     every = IntervalSchedule.objects.create(every=1, period="seconds")
     values = {"name": "report", "task": "reports.send", "interval": every}
     row = PeriodicTask.objects.create(**(values | fields))
@@ -169,7 +169,7 @@ def nobodys(**fields: object) -> PeriodicTask:
 def test_a_periodic_task_of_no_tenant_is_sent_as_celery_beat_would(
     beat: TenantScheduler, queue: BrokerQueue
 ) -> None:
-    row = nobodys(args='["daily"]')
+    row = unowned_periodic_task(args='["daily"]')
 
     beat.tick()
 
@@ -189,8 +189,10 @@ def test_a_beat_whose_clock_is_off_sends_it_when_the_others_do(
     later = ClockedSchedule.objects.create(clocked_time=soon)
     none: dict[str, object] = {"interval": None, "crontab": None, "clocked": None}
     waiting = {"interval": half, "crontab": daily, "clocked": later}[kind]
-    nobodys(name="not yet", **(none | {kind: waiting, "one_off": kind == "clocked"}))
-    due = nobodys(name="due", task="reports.due")
+    unowned_periodic_task(
+        name="not yet", **(none | {kind: waiting, "one_off": kind == "clocked"})
+    )
+    due = unowned_periodic_task(name="due", task="reports.due")
 
     with time_machine.travel(timezone.now() + hours * HOUR, tick=True):
         beat.tick()
@@ -201,7 +203,7 @@ def test_a_beat_whose_clock_is_off_sends_it_when_the_others_do(
 
 
 def test_many_beats_send_it_once(queue: BrokerQueue) -> None:
-    nobodys()
+    unowned_periodic_task()
 
     def tick() -> None:
         TenantScheduler(app=current_app).tick()
@@ -214,7 +216,7 @@ def test_many_beats_send_it_once(queue: BrokerQueue) -> None:
 def test_a_disabled_periodic_task_is_not_sent(
     beat: TenantScheduler, queue: BrokerQueue
 ) -> None:
-    nobodys(enabled=False)
+    unowned_periodic_task(enabled=False)
 
     beat.tick()
 
@@ -224,8 +226,8 @@ def test_a_disabled_periodic_task_is_not_sent(
 def test_a_broken_periodic_task_stops_neither_the_beat_nor_the_others(
     user: User, beat: TenantScheduler, queue: BrokerQueue
 ) -> None:
-    nobodys(name="broken", args="[not json")
-    nobodys(name="sound")
+    unowned_periodic_task(name="broken", args="[not json")
+    unowned_periodic_task(name="sound")
     store_task(user, Once(timezone.now()))
 
     beat.tick()
@@ -239,8 +241,8 @@ def test_a_schedule_that_never_fires_is_logged_once_for_each_change(
     never = CrontabSchedule.objects.create(
         minute="0", hour="0", day_of_month="30", month_of_year="2"
     )
-    row = nobodys(name="never", interval=None, crontab=never)
-    nobodys(name="sound")
+    row = unowned_periodic_task(name="never", interval=None, crontab=never)
+    unowned_periodic_task(name="sound")
 
     def said() -> list[str]:
         return [each.getMessage() for each in caplog.records if each.exc_info is None]

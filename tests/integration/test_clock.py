@@ -55,11 +55,11 @@ def written(moment: datetime) -> str:
     return moment.isoformat()
 
 
-def post(api: APIClient, path: str, body: Any = None, **headers: Any) -> Any:
+def post_json(api: APIClient, path: str, body: Any = None, **headers: Any) -> Any:
     return api.post(path, body, format="json", **headers)
 
 
-def ends_in(owner: User, span: timedelta, **more: Any) -> Task:
+def task_ending_in(owner: User, span: timedelta, **more: Any) -> Task:
     """A periodic task that began hours ago and ends after a span, or has ended before."""
     now = true_now()
     schedule = Interval(now - 4 * HOUR, timedelta(minutes=10), now + span)
@@ -96,7 +96,7 @@ def test_ids_are_in_order_and_of_the_databases_moment(wrong_clock: timedelta) ->
 def test_a_living_task_is_changed_by_its_name_and_not_made_anew(
     api: APIClient, user: User
 ) -> None:
-    living = ends_in(user, HALF, name="backup")
+    living = task_ending_in(user, HALF, name="backup")
     end = written(true_now() + HALF)
     body = {
         **FREQUENT,
@@ -112,7 +112,7 @@ def test_a_living_task_is_changed_by_its_name_and_not_made_anew(
 def test_a_name_is_free_once_its_task_is_past_its_end(
     api: APIClient, user: User
 ) -> None:
-    over = ends_in(user, -HALF, name="backup")
+    over = task_ending_in(user, -HALF, name="backup")
     body = {
         "task_type": "one_time",
         "run_datetime": written(true_now() + HALF),
@@ -120,7 +120,7 @@ def test_a_name_is_free_once_its_task_is_past_its_end(
         "name": "backup",
     }
 
-    answer = post(api, "/tasks/", body)
+    answer = post_json(api, "/tasks/", body)
 
     assert answer.status_code == 201
     assert Task.objects.get(pk=over.pk).ended_at is not None
@@ -130,7 +130,7 @@ def test_a_name_is_free_once_its_task_is_past_its_end(
 def test_what_is_alive_is_listed_counted_and_shown(
     api: APIClient, user: User, span: timedelta, count: int
 ) -> None:
-    task = ends_in(user, span, name="backup")
+    task = task_ending_in(user, span, name="backup")
 
     listed = api.get("/tasks/").json()
     by_cursor = api.get("/tasks/?cursor=").json()
@@ -141,7 +141,7 @@ def test_what_is_alive_is_listed_counted_and_shown(
     assert api.get(f"/tasks/id/{task.pk}").status_code == expected
     assert api.get("/tasks/by-name/backup").status_code == expected
     assert api.get(f"/tasks/{task.pk}/next/").status_code == expected
-    assert post(api, f"/tasks/{task.pk}/pause/").status_code == expected
+    assert post_json(api, f"/tasks/{task.pk}/pause/").status_code == expected
 
 
 def test_a_task_is_found_by_when_it_was_made(api: APIClient) -> None:
@@ -150,7 +150,7 @@ def test_a_task_is_found_by_when_it_was_made(api: APIClient) -> None:
         "run_datetime": written(true_now() + HALF),
         "url": URL,
     }
-    task_id = post(api, "/tasks/", body).json()["id"]
+    task_id = post_json(api, "/tasks/", body).json()["id"]
     around = {
         "created_after": written(true_now() - CLOCK_TOLERANCE),
         "created_before": written(true_now() + CLOCK_TOLERANCE),
@@ -173,10 +173,10 @@ def test_the_future_is_what_the_database_has_not_seen(
         "end_datetime": written(at + 4 * HOUR),
     }
 
-    assert post(api, "/tasks/", once).status_code == status
-    assert post(api, "/tasks/", often).status_code == status
-    assert post(api, "/tasks/bulk/", {"tasks": [once]}).status_code == status
-    assert post(api, "/tasks/preview/", often).status_code in {200, status}
+    assert post_json(api, "/tasks/", once).status_code == status
+    assert post_json(api, "/tasks/", often).status_code == status
+    assert post_json(api, "/tasks/bulk/", {"tasks": [once]}).status_code == status
+    assert post_json(api, "/tasks/preview/", often).status_code in {200, status}
 
 
 def test_no_task_fires_for_times_before_it_was_made(api: APIClient) -> None:
@@ -188,7 +188,7 @@ def test_no_task_fires_for_times_before_it_was_made(api: APIClient) -> None:
     }
     before = true_now()
 
-    task = Task.objects.get(pk=post(api, "/tasks/", body).json()["id"])
+    task = Task.objects.get(pk=post_json(api, "/tasks/", body).json()["id"])
 
     assert before - timedelta(seconds=clock.LIFETIME) <= task.created_at <= true_now()
     assert task.next_fire_at
@@ -207,7 +207,7 @@ def test_a_start_of_now_is_the_databases_now(api: APIClient) -> None:
     }
     before = true_now() - timedelta(seconds=clock.LIFETIME)
 
-    link = post(api, "/api/v1/jobs", job).json()["id"]
+    link = post_json(api, "/api/v1/jobs", job).json()["id"]
 
     at = Task.objects.get(pk=link).next_fire_at
     assert at
@@ -215,9 +215,9 @@ def test_a_start_of_now_is_the_databases_now(api: APIClient) -> None:
 
 
 def test_a_run_by_hand_is_due_at_once(api: APIClient, user: User) -> None:
-    task = ends_in(user, HALF)
+    task = task_ending_in(user, HALF)
 
-    answer = post(api, f"/tasks/{task.pk}/run/")
+    answer = post_json(api, f"/tasks/{task.pk}/run/")
 
     run = Run.objects.get(pk=answer.json()["run_id"])
     assert timedelta() <= true_now() - run.scheduled_for < CLOCK_TOLERANCE
@@ -226,10 +226,10 @@ def test_a_run_by_hand_is_due_at_once(api: APIClient, user: User) -> None:
 def test_cron_jobs_and_sets_of_timers_keep_what_lives(
     api: APIClient, user: User, alpha: Tenant
 ) -> None:
-    job = ends_in(user, HALF, name="job", surface=Surface.CRON_JOBS)
+    job = task_ending_in(user, HALF, name="job", surface=Surface.CRON_JOBS)
     body = {"id": "job", "endpoint": URL, "cron": "0 * * * *", "payload": {}}
 
-    assert post(api, "/", body).status_code == 202
+    assert post_json(api, "/", body).status_code == 202
 
     [kept] = Task.objects.filter(surface=Surface.CRON_JOBS)
     assert (kept.pk, kept.ended_at) == (job.pk, None)
@@ -238,7 +238,7 @@ def test_cron_jobs_and_sets_of_timers_keep_what_lives(
 
 
 def test_a_declared_task_that_lives_is_changed(api: APIClient, user: User) -> None:
-    task = ends_in(user, HALF, name="backup", tags=("web",))
+    task = task_ending_in(user, HALF, name="backup", tags=("web",))
     wanted = {
         **FREQUENT,
         "name": "backup",
@@ -246,7 +246,7 @@ def test_a_declared_task_that_lives_is_changed(api: APIClient, user: User) -> No
         "end_datetime": written(true_now() + HALF),
     }
 
-    answer = post(api, "/tasks/apply/", {"tag": "web", "tasks": [wanted]})
+    answer = post_json(api, "/tasks/apply/", {"tag": "web", "tasks": [wanted]})
 
     assert [step["action"] for step in answer.json()["tasks"]] == ["change"]
     assert Task.objects.get(pk=task.pk).ended_at is None
@@ -285,7 +285,7 @@ def test_a_rotated_secret_is_the_newest_and_its_overlap_as_asked(
 ) -> None:
     accounts.change_user(user, role=Role.ADMIN)
 
-    answer = post(api, "/signing-secrets/rotate/", {"overlap_seconds": 600})
+    answer = post_json(api, "/signing-secrets/rotate/", {"overlap_seconds": 600})
 
     assert answer.status_code in {200, 201}, answer.json()
     old, new = SigningSecret.objects.filter(tenant=alpha).order_by("created_at")
@@ -298,9 +298,9 @@ def test_a_rotated_secret_is_the_newest_and_its_overlap_as_asked(
 def test_the_audit_log_is_in_the_order_of_what_was_done(
     api: APIClient, user: User
 ) -> None:
-    task = ends_in(user, HALF)
-    post(api, f"/tasks/{task.pk}/pause/")
-    post(api, f"/tasks/{task.pk}/resume/")
+    task = task_ending_in(user, HALF)
+    post_json(api, f"/tasks/{task.pk}/pause/")
+    post_json(api, f"/tasks/{task.pk}/resume/")
 
     entries = AuditEntry.objects.order_by("-id")
 
@@ -324,10 +324,10 @@ def test_an_idempotency_key_is_kept_for_a_day(
         "run_datetime": written(true_now() + HALF),
         "url": URL,
     }
-    first = post(api, "/tasks/", body, HTTP_IDEMPOTENCY_KEY="k")
+    first = post_json(api, "/tasks/", body, HTTP_IDEMPOTENCY_KEY="k")
     IdempotencyKey.objects.update(created_at=true_now() - age)
 
-    again = post(api, "/tasks/", body, HTTP_IDEMPOTENCY_KEY="k")
+    again = post_json(api, "/tasks/", body, HTTP_IDEMPOTENCY_KEY="k")
 
     assert (again.json() == first.json()) is is_kept
     IdempotencyKey.objects.update(created_at=true_now() - age)
@@ -348,7 +348,7 @@ def test_the_lag_of_retention_is_nothing_where_nothing_is_late(
 def test_the_admin_shows_what_is_alive(
     wrong_clock: timedelta, client: Client, user: User, span: timedelta, state: str
 ) -> None:
-    task = ends_in(user, span)
+    task = task_ending_in(user, span)
     client.force_login(User.objects.create_superuser("root", password="x"))
     page = reverse("admin:tasks_api_task_changelist")
 
@@ -361,7 +361,7 @@ def test_the_admin_shows_what_is_alive(
 def test_the_admin_pauses_what_lives(
     wrong_clock: timedelta, client: Client, user: User
 ) -> None:
-    task = ends_in(user, HALF)
+    task = task_ending_in(user, HALF)
     client.force_login(User.objects.create_superuser("root", password="x"))
 
     client.post(

@@ -27,7 +27,7 @@ URL = "http://93.184.216.34/x"
 
 
 @pytest.fixture
-def few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+def low_step_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(errors, "MOST_STEPS", 1_000)
     cron.first_from.cache_clear()
 
@@ -38,7 +38,7 @@ def task(number: int, **more: object) -> dict[str, object]:
 
 
 def test_a_bulk_of_many_costly_expressions_is_refused_by_field(
-    api: APIClient, few_steps: None
+    api: APIClient, low_step_limit: None
 ) -> None:
     answer = api.post("/tasks/bulk/", [task(n) for n in range(60)], format="json")
 
@@ -50,7 +50,7 @@ def test_a_bulk_of_many_costly_expressions_is_refused_by_field(
 
 
 def test_an_apply_of_many_costly_expressions_is_refused_by_field(
-    api: APIClient, few_steps: None
+    api: APIClient, low_step_limit: None
 ) -> None:
     body = {"tag": "all", "tasks": [task(n) for n in range(60)]}
 
@@ -60,7 +60,7 @@ def test_an_apply_of_many_costly_expressions_is_refused_by_field(
     assert {each["field"] for each in answer.json()["error"]["tasks"]} == {"cron"}
 
 
-def test_a_preview_of_too_much_is_refused(api: APIClient, few_steps: None) -> None:
+def test_a_preview_of_too_much_is_refused(api: APIClient, low_step_limit: None) -> None:
     body = {"task_type": "periodic", "cron": "0 9 * * *", "timezone": "Europe/Berlin", "url": URL, "n": 1000}  # fmt: skip
 
     answer = api.post("/tasks/preview/", body, format="json")
@@ -150,7 +150,7 @@ def test_many_usual_expressions_are_no_trouble(api: APIClient) -> None:
     assert api.post("/tasks/bulk/", tasks, format="json").status_code == 201
 
 
-def test_a_set_of_many_costly_crons_is_refused_by_entry(few_steps: None) -> None:
+def test_a_set_of_many_costly_crons_is_refused_by_entry(low_step_limit: None) -> None:
     accounts.configure_tenant("Alpha", callback_url=URL, shared_secret="s" * 32)
     timers = APIClient(raise_request_exception=False)
     timers.credentials(HTTP_SCHEDULER_SECRET="s" * 32)

@@ -125,7 +125,7 @@ def test_credentials_in_a_url_are_nowhere_but_on_the_wire(
     engine: Engine,
     recorded: ResultLog,
     settings: LazySettings,
-    everything_logged: StringIO,
+    json_log: StringIO,
 ) -> None:
     settings.SCHEDULER_MIN_FREQUENCY = 3600
     host = receiver.url.removeprefix("http://")
@@ -154,7 +154,7 @@ def test_credentials_in_a_url_are_nowhere_but_on_the_wire(
         answers(reader, client_for(user)),
         pages(client),
         events.events_of(told, "worker@here"),
-        everything_logged.getvalue(),
+        json_log.getvalue(),
         repr(list(Task.objects.all())),
     ):
         assert where

@@ -33,17 +33,17 @@ pytestmark = pytest.mark.django_db(transaction=True)
 HOUR = timedelta(hours=1)
 
 
-def run(*command: str) -> str:
+def run_command(*command: str) -> str:
     out = StringIO()
     call_command(*command, stdout=out)
     return out.getvalue()
 
 
-def hourly(ago: timedelta = timedelta(minutes=30)) -> Interval:
+def hourly_since(ago: timedelta = timedelta(minutes=30)) -> Interval:
     return Interval(timezone.now() - ago, HOUR)
 
 
-def is_going(task: Task) -> bool:
+def is_active(task: Task) -> bool:
     task.refresh_from_db()
     task.periodic_task.refresh_from_db()
     assert task.periodic_task.enabled == task.planned_from.startswith("t")
@@ -51,7 +51,7 @@ def is_going(task: Task) -> bool:
 
 
 DOORS: dict[str, Callable[[User, Any], object]] = {
-    "command": lambda user, _: run("deactivate_user", user.name),
+    "command": lambda user, _: run_command("deactivate_user", user.name),
     "core": lambda user, _: accounts.change_user(user, is_active=False),
     "api": lambda user, boss: boss.patch(
         f"/users/{user.name}", {"is_active": False}, format="json"
@@ -70,15 +70,15 @@ def test_the_tasks_of_a_deactivated_user_wait_and_go_on(
     surface: Surface,
 ) -> None:
     boss = client_for(accounts.change_user(colleague, role=Role.ADMIN))
-    task = make_task(surface=surface, name="a", schedule=hourly())
-    others = make_task(colleague, surface=surface, name="b", schedule=hourly())
+    task = make_task(surface=surface, name="a", schedule=hourly_since())
+    others = make_task(colleague, surface=surface, name="b", schedule=hourly_since())
 
     DOORS[door](user, boss)
-    assert not is_going(task)
-    assert is_going(others)
-    run("activate_user", "ann")
+    assert not is_active(task)
+    assert is_active(others)
+    run_command("activate_user", "ann")
 
-    assert is_going(task)
+    assert is_active(task)
     assert task.pause_reason == ""
 
 
@@ -86,7 +86,7 @@ def test_staff_deactivate_in_the_admin_too(
     client: Client, user: User, make_task: MakeTask
 ) -> None:
     client.force_login(User.objects.create_superuser("root", password="x"))
-    task = make_task(schedule=hourly())
+    task = make_task(schedule=hourly_since())
     form = {
         "role": "member",
         "date_joined_0": "2026-11-21",
@@ -95,26 +95,29 @@ def test_staff_deactivate_in_the_admin_too(
     page = reverse("admin:accounts_user_change", args=[user.pk])
 
     client.post(page, form)
-    assert not is_going(task)
+    assert not is_active(task)
     client.post(page, {**form, "is_active": "on"})
-    assert is_going(task)
+    assert is_active(task)
     for action, goes in (("deactivate", False), ("activate", True)):
         client.post(
             reverse("admin:accounts_user_changelist"),
             {"action": action, "_selected_action": [user.pk]},
         )
-        assert is_going(task) is goes
+        assert is_active(task) is goes
 
 
 def test_what_the_user_has_paused_stays_paused(user: User, make_task: MakeTask) -> None:
-    paused, going = make_task(schedule=hourly()), make_task(schedule=hourly())
+    paused, going = (
+        make_task(schedule=hourly_since()),
+        make_task(schedule=hourly_since()),
+    )
     services.pause_tasks(user, [str(paused.pk)], now=timezone.now())
 
-    run("deactivate_user", "ann")
-    run("activate_user", "ann")
+    run_command("deactivate_user", "ann")
+    run_command("activate_user", "ann")
 
-    assert not is_going(paused)
-    assert is_going(going)
+    assert not is_active(paused)
+    assert is_active(going)
 
 
 def test_a_message_that_is_on_its_way_delivers_nothing(
@@ -126,12 +129,12 @@ def test_a_message_that_is_on_its_way_delivers_nothing(
     runs = dispatch.dispatch_due().run_ids
     assert len(runs) == 2
 
-    run("deactivate_user", "ann")
+    run_command("deactivate_user", "ann")
 
     assert leases.claim(runs) == []
     assert Run.objects.get(task=recurring).state == RunState.CANCELLED
     assert Run.objects.get(task=one_off).state == RunState.PENDING
-    run("activate_user", "ann")
+    run_command("activate_user", "ann")
     assert [claimed.task_id for claimed in leases.claim(runs)] == [one_off.pk]
 
 
@@ -140,7 +143,7 @@ def test_a_request_under_way_finishes(user: User, make_task: MakeTask) -> None:
     runs = dispatch.dispatch_due().run_ids
     leases.claim(runs)
 
-    run("deactivate_user", "ann")
+    run_command("deactivate_user", "ann")
 
     assert Run.objects.get().state == RunState.RUNNING
 
@@ -149,10 +152,10 @@ def test_a_one_off_that_passed_meanwhile_runs_once_and_promptly(
     user: User, make_task: MakeTask
 ) -> None:
     task = make_task(schedule=Once(timezone.now() - HOUR))
-    run("deactivate_user", "ann")
+    run_command("deactivate_user", "ann")
     assert dispatch.dispatch_due().run_ids == []
 
-    run("activate_user", "ann")
+    run_command("activate_user", "ann")
 
     [run_id] = dispatch.dispatch_due().run_ids
     assert Run.objects.get().task_id == task.pk
@@ -163,7 +166,7 @@ def test_a_task_made_by_a_request_under_way_is_not_sent_either(
     user: User, make_task: MakeTask
 ) -> None:
     """One that had been let in before, and stores its task after."""
-    run("deactivate_user", "ann")
+    run_command("deactivate_user", "ann")
     task = make_task(schedule=Interval(timezone.now(), HOUR))
     notice = make_task(schedule=Once(timezone.now()), surface=Surface.NOTICES)
     runs = dispatch.dispatch_due().run_ids
@@ -172,18 +175,18 @@ def test_a_task_made_by_a_request_under_way_is_not_sent_either(
     Run.objects.filter(task=task).update(wake_at=timezone.now())
     waking.wake_due()
 
-    assert not is_going(task)
+    assert not is_active(task)
     assert Run.objects.get(task=task).state == RunState.CANCELLED
-    run("activate_user", "ann")
-    assert is_going(task)
+    run_command("activate_user", "ann")
+    assert is_active(task)
 
 
 def test_a_task_of_a_deactivated_user_cannot_be_resumed(
     user: User, colleague: User, client_for: ClientFor, make_task: MakeTask
 ) -> None:
-    task = make_task(schedule=hourly())
+    task = make_task(schedule=hourly_since())
     boss = client_for(accounts.change_user(colleague, role=Role.ADMIN))
-    run("deactivate_user", "ann")
+    run_command("deactivate_user", "ann")
 
     answer = boss.post(f"/tasks/{task.pk}/resume")
     with pytest.raises(NotNow):
@@ -193,67 +196,67 @@ def test_a_task_of_a_deactivated_user_cannot_be_resumed(
 
     assert answer.status_code == 409
     assert "deactivated" in answer.json()["error"]["message"]
-    assert not is_going(task)
+    assert not is_active(task)
 
 
 def test_a_pause_meanwhile_outlasts_the_users_return(
     user: User, colleague: User, client_for: ClientFor, make_task: MakeTask
 ) -> None:
-    task = make_task(schedule=hourly())
+    task = make_task(schedule=hourly_since())
     boss = client_for(accounts.change_user(colleague, role=Role.ADMIN))
-    run("deactivate_user", "ann")
+    run_command("deactivate_user", "ann")
 
     assert boss.post(f"/tasks/{task.pk}/pause").status_code == 200
-    run("activate_user", "ann")
+    run_command("activate_user", "ann")
 
-    assert not is_going(task)
+    assert not is_active(task)
 
 
 def test_who_enables_it_in_the_admin_has_it_wait_for_its_user(
     user: User, make_task: MakeTask
 ) -> None:
-    task = make_task(schedule=hourly())
+    task = make_task(schedule=hourly_since())
     services.pause_tasks(user, [str(task.pk)], now=timezone.now())
-    run("deactivate_user", "ann")
+    run_command("deactivate_user", "ann")
 
     PeriodicTask.objects.filter(pk=task.periodic_task_id).update(enabled=True)
     PeriodicTasks.update_changed()
     services.adopt_edits(periodic.drifted(limit=10))
 
-    assert not is_going(task)
+    assert not is_active(task)
     assert dispatch.dispatch_due().run_ids == []
-    run("activate_user", "ann")
-    assert is_going(task)
+    run_command("activate_user", "ann")
+    assert is_active(task)
 
 
 def test_a_job_put_anew_by_another_one_waits_as_well(
     user: User, colleague: User, client_for: ClientFor, make_task: MakeTask
 ) -> None:
-    task = make_task(surface=Surface.CRON_JOBS, name="job", schedule=hourly())
+    task = make_task(surface=Surface.CRON_JOBS, name="job", schedule=hourly_since())
     boss = client_for(accounts.change_user(colleague, role=Role.ADMIN))
-    run("deactivate_user", "ann")
+    run_command("deactivate_user", "ann")
     job = {"id": "job", "endpoint": "http://e.org/", "cron": "@daily", "payload": {}}
 
     assert boss.post("/", job, format="json").status_code == 202
 
-    assert not is_going(task)
-    run("activate_user", "ann")
-    assert is_going(task)
+    assert not is_active(task)
+    run_command("activate_user", "ann")
+    assert is_active(task)
 
 
 def test_a_schedule_changed_meanwhile_counts_from_the_users_return(
     user: User, colleague: User, client_for: ClientFor, make_task: MakeTask
 ) -> None:
-    task = make_task(schedule=hourly())
+    task = make_task(schedule=hourly_since())
     boss = client_for(accounts.change_user(colleague, role=Role.ADMIN))
-    run("deactivate_user", "ann")
+    run_command("deactivate_user", "ann")
 
     answer = boss.patch(f"/tasks/{task.pk}", {"frequency": 7200}, format="json")
 
     assert answer.status_code == 200
-    assert not is_going(task)
-    run("activate_user", "ann")
-    assert is_going(task)
+    assert not is_active(task)
+    run_command("activate_user", "ann")
+    assert is_active(task)
 
 
 def test_many_tasks_take_as_many_statements_as_one(
@@ -261,7 +264,7 @@ def test_many_tasks_take_as_many_statements_as_one(
 ) -> None:
     counts = []
     for _ in range(2):
-        make_task(schedule=hourly())
+        make_task(schedule=hourly_since())
         for active in (False, True):
             with CaptureQueriesContext(
                 connection,
@@ -269,17 +272,17 @@ def test_many_tasks_take_as_many_statements_as_one(
                 accounts.change_user(user, is_active=active)
             counts.append(len(seen))
         for _ in range(20):
-            make_task(schedule=hourly())
+            make_task(schedule=hourly_since())
 
     assert counts[:2] == counts[2:]
 
 
 def test_it_stands_in_the_audit_log(user: User, make_task: MakeTask) -> None:
-    task = make_task(schedule=hourly())
+    task = make_task(schedule=hourly_since())
 
-    run("deactivate_user", "ann")
-    run("deactivate_user", "ann")
-    run("activate_user", "ann")
+    run_command("deactivate_user", "ann")
+    run_command("deactivate_user", "ann")
+    run_command("activate_user", "ann")
 
     found = AuditEntry.objects.exclude(action="task.create").order_by("id")
     assert [(e.action, e.object_id) for e in found][-4:] == [
@@ -296,18 +299,18 @@ def test_it_stands_in_the_audit_log(user: User, make_task: MakeTask) -> None:
 def test_tasks_that_are_handed_over_go_on_with_all_that_is_theirs(
     user: User, colleague: User, client_for: ClientFor, make_task: MakeTask
 ) -> None:
-    going = make_task(schedule=hourly(), name="a", tags=("x",))
-    paused = make_task(schedule=hourly())
-    ended = make_task(schedule=hourly())
+    going = make_task(schedule=hourly_since(), name="a", tags=("x",))
+    paused = make_task(schedule=hourly_since())
+    ended = make_task(schedule=hourly_since())
     now = timezone.now()
     services.pause_tasks(user, [str(paused.pk)], now=now)
     services.remove_task(user, str(ended.pk), now=now)
-    run("deactivate_user", "ann")
+    run_command("deactivate_user", "ann")
 
-    said = run("transfer_tasks", "ann", "adam")
+    said = run_command("transfer_tasks", "ann", "adam")
 
     assert said.strip() == "3 tasks of ann@Alpha are adam@Alpha's."
-    assert (is_going(going), is_going(paused)) == (True, False)
+    assert (is_active(going), is_active(paused)) == (True, False)
     assert going.periodic_task.description.endswith(" for adam@Alpha")
     api = client_for(colleague)
     assert api.get("/tasks/").json()["count"] == 2
@@ -341,12 +344,12 @@ def test_what_cannot_be_handed_over_is_refused(
         ("nobody", "no user nobody"),
     ):
         with pytest.raises(CommandError, match=sentence):
-            run("transfer_tasks", "ann", target)
+            run_command("transfer_tasks", "ann", target)
     with pytest.raises(accounts.AccountError, match="within a tenant"):
         owners.transfer(user, stranger)
-    run("deactivate_user", "adam")
+    run_command("deactivate_user", "adam")
     with pytest.raises(CommandError, match="adam@Alpha is deactivated"):
-        run("transfer_tasks", "ann", "adam")
+        run_command("transfer_tasks", "ann", "adam")
 
     assert Task.objects.get(pk=task.pk).owner == user
 
@@ -355,7 +358,7 @@ def test_a_deactivated_user_makes_nothing_any_more(
     user: User, client_for: ClientFor
 ) -> None:
     api = client_for(user)
-    run("deactivate_user", "ann")
+    run_command("deactivate_user", "ann")
 
     assert api.post("/tasks/", ONE_TIME, format="json").status_code == 401
 
@@ -367,7 +370,7 @@ def test_an_admin_of_the_tenant_hands_tasks_over(
     client_for: ClientFor,
     make_task: MakeTask,
 ) -> None:
-    task, member = make_task(schedule=hourly()), client_for(user)
+    task, member = make_task(schedule=hourly_since()), client_for(user)
     boss = client_for(accounts.change_user(colleague, role=Role.ADMIN))
     path, to = "/users/ann/transfer", {"to": "adam"}
 

@@ -154,19 +154,19 @@ def test_a_task_disabled_behind_our_back_does_not_fire(user: User) -> None:
     assert task.next_fire_at is None
 
 
-def dispatched(owner: User) -> Run:
+def dispatch_run(owner: User) -> Run:
     store_task(owner, Once(timezone.now() - SECOND))
     [run_id] = dispatch.dispatch_due().run_ids
     return Run.objects.get(pk=run_id)
 
 
-def let_it_be_woken(run: Run) -> None:
+def make_wake_due(run: Run) -> None:
     Run.objects.filter(pk=run.pk).update(wake_at=timezone.now() - SECOND)
 
 
 def test_a_run_that_nobody_took_is_rung_for_again(user: User) -> None:
-    run = dispatched(user)
-    let_it_be_woken(run)
+    run = dispatch_run(user)
+    make_wake_due(run)
 
     assert waking.wake_due().run_ids == [run.pk]
     assert waking.wake_due().run_ids == []
@@ -185,7 +185,7 @@ def test_a_run_that_nobody_took_is_rung_for_again(user: User) -> None:
 def test_the_silence_between_two_rings_grows_with_the_wait_for_a_worker(
     user: User, state: str, age: int, silence: int
 ) -> None:
-    run = dispatched(user)
+    run = dispatch_run(user)
     long_ago = timezone.now() - age * SECOND
     Run.objects.update(scheduled_for=long_ago, wake_at=long_ago, state=state)
 
@@ -198,9 +198,9 @@ def test_the_silence_between_two_rings_grows_with_the_wait_for_a_worker(
 
 
 def test_a_run_whose_worker_died_is_sent_again_under_its_own_id(user: User) -> None:
-    run = dispatched(user)
+    run = dispatch_run(user)
     assert leases.claim([run.pk])
-    let_it_be_woken(run)
+    make_wake_due(run)
 
     assert waking.wake_due().run_ids == [run.pk]
 
@@ -212,7 +212,7 @@ def test_a_run_whose_worker_died_is_sent_again_under_its_own_id(user: User) -> N
 
 
 def test_a_run_that_was_not_sent_waits_and_has_no_attempt(user: User) -> None:
-    run = dispatched(user)
+    run = dispatch_run(user)
     [claimed] = leases.claim([run.pk])
     now = timezone.now()
     silent = Outcome(None, "silent", 0, was_sent=False)
@@ -228,10 +228,10 @@ def test_a_run_that_was_not_sent_waits_and_has_no_attempt(user: User) -> None:
 
 
 def test_a_run_that_keeps_losing_its_worker_fails_in_the_end(user: User) -> None:
-    run = dispatched(user)
+    run = dispatch_run(user)
     for _ in range(retry.MOST_LOST):
         leases.claim([run.pk])
-        let_it_be_woken(run)
+        make_wake_due(run)
         waking.wake_due()
 
     run.refresh_from_db()
@@ -245,7 +245,7 @@ def test_a_run_that_an_earlier_end_overtook_is_settled(user: User) -> None:
     [run_id] = dispatch.dispatch_due().run_ids
     PeriodicTask.objects.filter(pk=task.periodic_task_id).update(expires=start - HOUR)
     run = Run.objects.get(pk=run_id)
-    let_it_be_woken(run)
+    make_wake_due(run)
 
     assert leases.claim([run_id]) == []
     assert waking.wake_due().run_ids == []
@@ -254,7 +254,7 @@ def test_a_run_that_an_earlier_end_overtook_is_settled(user: User) -> None:
 
 
 def test_many_beats_wake_a_run_once(user: User) -> None:
-    runs = [dispatched(user) for _ in range(20)]
+    runs = [dispatch_run(user) for _ in range(20)]
     Run.objects.update(wake_at=timezone.now() - SECOND)
 
     found = run_in_threads(8, lambda: waking.wake_due().run_ids)
@@ -264,7 +264,7 @@ def test_many_beats_wake_a_run_once(user: User) -> None:
 
 
 def test_a_message_that_was_not_sent_is_made_up_soon(user: User) -> None:
-    run = dispatched(user)
+    run = dispatch_run(user)
 
     waking.ring_soon([run.pk], after=timedelta())
 

@@ -57,7 +57,7 @@ def rotate_key(settings: LazySettings) -> Iterator[RotateKey]:
     rotate(given)
 
 
-def stored() -> list[str]:
+def stored_secrets() -> list[str]:
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT secret FROM accounts_signingsecret"
@@ -77,7 +77,7 @@ def test_what_is_encrypted_comes_back() -> None:
 
 
 def test_a_column_and_the_functions_have_the_same_keys(tenant: Tenant) -> None:
-    assert "s3sam3" in [encryption.decrypt(secret) for secret in stored()]
+    assert "s3sam3" in [encryption.decrypt(secret) for secret in stored_secrets()]
 
 
 def test_secrets_are_put_under_the_new_key(
@@ -86,18 +86,18 @@ def test_secrets_are_put_under_the_new_key(
     old = settings.SECRET_KEY
     [secret] = services.live_signing_secrets(tenant.pk, timezone.now())
     rotate_key(NEW, old)
-    before = stored()
+    before = stored_secrets()
 
     with pytest.raises(CommandError, match="2 secrets want a former key"):
         call_command("reencrypt_secrets", "--check")
-    assert stored() == before
+    assert stored_secrets() == before
     call_command("reencrypt_secrets", stdout=StringIO())
-    again = stored()
+    again = stored_secrets()
     call_command("reencrypt_secrets", "--check", stdout=StringIO())
     call_command("reencrypt_secrets", stdout=StringIO())
 
     # Of what the current key opens, nothing is written.
-    assert stored() == again != before
+    assert stored_secrets() == again != before
     rotate_key(NEW)
     assert services.live_signing_secrets(tenant.pk, timezone.now()) == [secret]
     assert Tenant.objects.get(pk=tenant.pk).shared_secret == "s3sam3"
@@ -144,18 +144,18 @@ def test_a_request_without_a_signature_is_counted(
     user: User, receiver: Receiver, engine: Engine, recorded: ResultLog
 ) -> None:
     SigningSecret.objects.all().delete()
-    before = unsigned()
+    before = unsigned_count()
     store_task(user, Once(timezone.now()), receiver.url + "/hook")
 
     engine.accept(dispatch.dispatch_due().run_ids)
     recorded.wait_for(1)
 
-    assert unsigned() == before + 1
+    assert unsigned_count() == before + 1
     [request] = receiver.wait_for(1)
     assert request.headers["webhook-signature"] == ""
 
 
-def unsigned() -> float:
+def unsigned_count() -> float:
     [line] = re.findall(rb"^scheduler_unsigned_total (.+)$", metrics.exposition(), re.M)
     return float(line)
 
@@ -164,7 +164,7 @@ URL = "https://ann:sesame@example.com/x"
 TWIN = "https://example.com/gAAAAABlooksLikeOne?u=http://a:b@c"
 
 
-def in_clear(make_task: MakeTask, count: int = 1) -> list[Any]:
+def store_in_clear(make_task: MakeTask, count: int = 1) -> list[Any]:
     """Tasks and a tenant as the release before stored them."""
     tasks = [make_task(url=URL) for _ in range(count)] + [make_task(url=TWIN)]
     Tenant.objects.update(callback_url=URL, notification_url=TWIN)
@@ -180,7 +180,7 @@ def urls() -> list[str]:
 def test_credentials_in_clear_text_are_sealed_in_batches(
     tenant: Tenant, make_task: MakeTask
 ) -> None:
-    in_clear(make_task, 5)
+    store_in_clear(make_task, 5)
     before = urls()
 
     with pytest.raises(CommandError, match="6 URLs have their credentials in clear"):
@@ -202,7 +202,7 @@ def test_credentials_in_clear_text_are_sealed_in_batches(
 def test_credentials_in_urls_are_put_under_the_new_key(
     tenant: Tenant, make_task: MakeTask, settings: LazySettings, rotate_key: RotateKey
 ) -> None:
-    in_clear(make_task)
+    store_in_clear(make_task)
     encryption.reencrypt()
     sealed = urls()
     rotate_key(NEW, settings.SECRET_KEY)
@@ -236,7 +236,7 @@ def go_back() -> None:
 def test_a_migration_seals_what_lies_in_clear_and_back(
     tenant: Tenant, make_task: MakeTask, last_tables: None
 ) -> None:
-    in_clear(make_task)
+    store_in_clear(make_task)
     before = urls()
     both_urls: dict[str, Any] = {
         "callback_url": ["", URL],
@@ -268,7 +268,7 @@ def test_a_migration_seals_what_lies_in_clear_and_back(
 def test_a_migration_seals_nothing_while_a_process_of_the_release_before_may_live(
     tenant: Tenant, make_task: MakeTask, last_tables: None
 ) -> None:
-    in_clear(make_task)
+    store_in_clear(make_task)
     before = urls()
     go_back()
     heartbeats.beat("worker", "of the release before")

@@ -41,11 +41,11 @@ UNREADABLE = {
 }
 
 
-def due(owner: User, url: str) -> Task:
+def store_due_task(owner: User, url: str) -> Task:
     return store_task(owner, Once(timezone.now()), url)
 
 
-def run_of(task: Task) -> Run:
+def only_run_of(task: Task) -> Run:
     return Run.objects.get(task=task)
 
 
@@ -58,16 +58,16 @@ def test_a_row_that_a_worker_does_not_understand_waits_for_another_worker(
     recorded: ResultLog,
     columns: dict[str, str],
 ) -> None:
-    strange = due(user, receiver.url + "/strange")
+    strange = store_due_task(user, receiver.url + "/strange")
     Task.objects.filter(pk=strange.pk).update(**columns)
-    due(user, receiver.url + "/own")
-    due(stranger, receiver.url + "/other")
+    store_due_task(user, receiver.url + "/own")
+    store_due_task(stranger, receiver.url + "/other")
 
     engine.accept(dispatch_all())
     recorded.wait_for(3)
 
     assert {r.path for r in receiver.requests} == {"/own", "/other"}
-    run = run_of(strange)
+    run = only_run_of(strange)
     assert (run.state, run.lost_count, run.lease) == (RunState.PENDING, 1, None)
     assert run.reason.startswith("not understood by its worker")
     assert run.wake_at is not None
@@ -78,7 +78,7 @@ def test_a_row_that_a_worker_does_not_understand_waits_for_another_worker(
 def test_a_row_that_no_worker_understands_fails_at_last(
     user: User, receiver: Receiver, engine: Engine, recorded: ResultLog
 ) -> None:
-    strange = due(user, receiver.url + "/strange")
+    strange = store_due_task(user, receiver.url + "/strange")
     Task.objects.filter(pk=strange.pk).update(request=FROM_THE_FUTURE)
     [run_id] = dispatch_all()
     Run.objects.filter(pk=run_id).update(
@@ -88,7 +88,7 @@ def test_a_row_that_no_worker_understands_fails_at_last(
     engine.accept([run_id])
     recorded.wait_for(1)
 
-    run = run_of(strange)
+    run = only_run_of(strange)
     assert run.state == RunState.FAILED
     assert run.reason == "not understood by its worker (TypeError)"
     assert receiver.requests == []
@@ -99,21 +99,21 @@ def test_a_run_that_cannot_be_recorded_keeps_no_other_from_being_recorded(
 ) -> None:
     receiver.answer("/late", status=503)
     endless = {"min_delay": 1e300, "max_delay": 1e300, "statuses": [503]}
-    doomed = due(user, receiver.url + "/late")
+    doomed = store_due_task(user, receiver.url + "/late")
     policy = json.dumps(endless | {"conflict_delay": None})
     Task.objects.filter(pk=doomed.pk).update(retry=policy)
-    tasks = [due(stranger, receiver.url + "/fine") for _ in range(5)]
+    tasks = [store_due_task(stranger, receiver.url + "/fine") for _ in range(5)]
 
     engine.accept(dispatch_all())
     recorded.wait_for(6)
 
-    assert [run_of(task).state for task in tasks] == [RunState.SUCCEEDED] * 5
-    run = run_of(doomed)
+    assert [only_run_of(task).state for task in tasks] == [RunState.SUCCEEDED] * 5
+    run = only_run_of(doomed)
     assert run.state == RunState.FAILED
     assert run.reason.startswith("what became of it could not be recorded")
 
 
-def queued(owner: User, payload: str = "{}") -> Task:
+def store_queue_task(owner: User, payload: str = "{}") -> Task:
     spec = TaskSpec(Surface.TASKS, "", Once(timezone.now()), payload, queue="q")
     return services.create_task(owner, spec, now=timezone.now())
 
@@ -121,7 +121,7 @@ def queued(owner: User, payload: str = "{}") -> Task:
 def test_a_message_that_cannot_be_put_keeps_no_other_from_its_queue(
     user: User, engine: Engine, recorded: ResultLog
 ) -> None:
-    tasks = [queued(user, json.dumps(number)) for number in range(4)]
+    tasks = [store_queue_task(user, json.dumps(number)) for number in range(4)]
     with connection.cursor() as cursor:
         cursor.execute(
             "ALTER TABLE tasks_api_message ADD CONSTRAINT no_two CHECK (payload <> '2')"
@@ -133,9 +133,9 @@ def test_a_message_that_cannot_be_put_keeps_no_other_from_its_queue(
         with connection.cursor() as cursor:
             cursor.execute("ALTER TABLE tasks_api_message DROP CONSTRAINT no_two")
 
-    states = [run_of(task).state for task in tasks]
+    states = [only_run_of(task).state for task in tasks]
     assert states == ["succeeded", "succeeded", "failed", "succeeded"]
-    assert run_of(tasks[2]).reason.startswith("could not be put into its queue")
+    assert only_run_of(tasks[2]).reason.startswith("could not be put into its queue")
     assert Message.objects.count() == 3
 
 
@@ -154,13 +154,13 @@ def test_unreadable_secrets_of_a_tenant_stop_no_other_tenant(
             "accounts_tenant SET shared_secret = %s WHERE id",
         ):
             cursor.execute(f"UPDATE {column} = %s", [stored, user.tenant_id])
-    due(user, receiver.url + "/broken")
-    sound = due(stranger, receiver.url + "/sound")
+    store_due_task(user, receiver.url + "/broken")
+    sound = store_due_task(stranger, receiver.url + "/sound")
 
     engine.accept(dispatch_all())
     recorded.wait_for(2)
 
-    assert run_of(sound).state == RunState.SUCCEEDED
+    assert only_run_of(sound).state == RunState.SUCCEEDED
     assert not Run.objects.filter(state=RunState.RUNNING).exists()
 
 
@@ -174,9 +174,9 @@ def test_a_url_that_others_refuse_breaks_no_page_no_event_and_no_line(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO)
-    sound = due(stranger, receiver.url + "/sound")
+    sound = store_due_task(stranger, receiver.url + "/sound")
     for userinfo in ("us\uff03er:hunter2", "[::1]:hunter2"):
-        strange = due(user, receiver.url + "/x")
+        strange = store_due_task(user, receiver.url + "/x")
         port = receiver.url.rpartition(":")[2]
         # As it was stored when it was not refused yet.
         Task.objects.filter(pk=strange.pk).update(
@@ -189,8 +189,8 @@ def test_a_url_that_others_refuse_breaks_no_page_no_event_and_no_line(
     told = events.events_of(finished, "here")
     page = admin_client.get(reverse("admin:tasks_api_task_changelist"))
 
-    assert run_of(sound).state == RunState.SUCCEEDED
-    assert run_of(strange).reason.startswith("The credentials in the URL")
+    assert only_run_of(sound).state == RunState.SUCCEEDED
+    assert only_run_of(strange).reason.startswith("The credentials in the URL")
     assert page.status_code == 200
     assert len(json.loads(told)) == 3
     for text in (told, caplog.text, page.content.decode()):
@@ -212,14 +212,14 @@ def test_a_listener_that_fails_changes_nothing_of_what_is_recorded(
     settings.SCHEDULER_ALLOW_PRIVATE_TARGETS = True
     deaf = Engine(on_recorded=fail, on_beat=lambda _: None)
     deaf.start()
-    task = due(user, receiver.url + "/hook")
+    task = store_due_task(user, receiver.url + "/hook")
 
     deaf.accept(dispatch_all())
     assert told.wait(20)
     deaf.stop(grace=5)
 
-    assert run_of(task).state == RunState.SUCCEEDED
-    assert run_of(task).attempts.count() == 1
+    assert only_run_of(task).state == RunState.SUCCEEDED
+    assert only_run_of(task).attempts.count() == 1
     assert "hunter2" not in caplog.text
 
 
@@ -235,19 +235,22 @@ def test_a_presence_callback_that_fails_keeps_no_lease_from_being_prolonged(
 
     mute = Engine(on_recorded=recorded, on_beat=fail)
     mute.start()
-    task = due(user, receiver.url + "/slow")
+    task = store_due_task(user, receiver.url + "/slow")
 
     mute.accept(dispatch_all())
     recorded.wait_for(1)
     mute.stop(grace=5)
 
-    assert (run_of(task).state, run_of(task).lost_count) == (RunState.SUCCEEDED, 0)
+    assert (only_run_of(task).state, only_run_of(task).lost_count) == (
+        RunState.SUCCEEDED,
+        0,
+    )
 
 
 def test_stopping_is_bounded_though_nothing_can_be_written_down(
     user: User, receiver: Receiver, engine: Engine
 ) -> None:
-    due(user, receiver.url + "/hook")
+    store_due_task(user, receiver.url + "/hook")
     run_ids = dispatch_all()
 
     with transaction.atomic(), connection.cursor() as cursor:

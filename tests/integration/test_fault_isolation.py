@@ -42,7 +42,7 @@ def sql(statement: str, *values: Any) -> None:
         cursor.execute(statement, values)
 
 
-def overdue(task: Task) -> None:
+def make_overdue(task: Task) -> None:
     Task.objects.filter(pk=task.pk).update(next_fire_at=clock.now() - 10 * SECOND)
 
 
@@ -68,7 +68,7 @@ def test_an_end_at_the_end_of_the_calendar_stops_no_beat(
 ) -> None:
     spec = TaskSpec(Surface.TASKS, TARGET, schedule, "{}", overlap=overlap)
     task = services.create_task(user, spec, now=timezone.now())
-    overdue(task)
+    make_overdue(task)
 
     beat.tick()
 
@@ -108,7 +108,7 @@ def test_a_task_that_nobody_can_compute_pauses_alone(
     user: User, stranger: User, beat: TenantScheduler, caplog: pytest.LogCaptureFixture
 ) -> None:
     broken = store_task(user, Cron("* * * * *", seconds="*"))
-    overdue(broken)
+    make_overdue(broken)
     Task.objects.filter(pk=broken.pk).update(dst="unheard of")
     sound = store_task(stranger, Once(timezone.now()))
 
@@ -207,8 +207,8 @@ def test_a_change_that_cannot_be_settled_holds_up_no_other(
     user: User, beat: TenantScheduler
 ) -> None:
     broken, sound = (store_task(user, Cron("* * * * *", seconds="*")) for _ in range(2))
-    overdue(broken)
-    overdue(sound)
+    make_overdue(broken)
+    make_overdue(sound)
     Task.objects.filter(pk=broken.pk).update(dst="unheard of")
     for task in (broken, sound):
         services.remove_task(user, str(task.pk), now=timezone.now())

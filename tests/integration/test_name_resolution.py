@@ -58,7 +58,9 @@ def port(target: Receiver) -> str:
     return target.url.rpartition(":")[2]
 
 
-def send(transport: HostTransport, tenant: str, host: str, port: str = "80") -> None:
+def send_request(
+    transport: HostTransport, tenant: str, host: str, port: str = "80"
+) -> None:
     url = f"http://{host}:{port}/{tenant}"
     transport.send((tenant, host), Request("POST", url, (), b"{}", 5))
 
@@ -71,11 +73,11 @@ def test_dead_name_servers_of_a_tenant_hold_up_no_other(
         name_server.knows(f"quick{number}.test", "127.0.0.1")
     transport = start()
     for number in range(1000):
-        send(transport, EVIL, f"h{number}.hang.t")
+        send_request(transport, EVIL, f"h{number}.hang.t")
     name_server.wait_for("h0.hang.t")
 
     for number in range(6):
-        send(transport, GOOD, f"quick{number}.test", port)
+        send_request(transport, GOOD, f"quick{number}.test", port)
 
     assert {key[0] for key in outcomes.wait_for(6)} == {GOOD}
     assert {outcome.status_code for outcome in outcomes.by_key.values()} == {200}
@@ -90,8 +92,8 @@ def test_dead_name_servers_of_a_domain_leave_its_tenant_other_names(
     name_server.knows("quick.test", "127.0.0.1")
     transport = start()
     for number in range(100):
-        send(transport, EVIL, f"h{number}.hang.t")
-    send(transport, EVIL, "quick.test", port)
+        send_request(transport, EVIL, f"h{number}.hang.t")
+    send_request(transport, EVIL, "quick.test", port)
 
     assert outcomes.wait_for(1)[EVIL, "quick.test"].status_code == 200
 
@@ -103,9 +105,9 @@ def test_many_dead_domains_hold_up_their_own_tenant_only(
     name_server.knows("quick.test", "127.0.0.1")
     transport = start()
     for number in range(200):
-        send(transport, EVIL, f"www.dead{number}.t")
-    send(transport, EVIL, "quick.test", port)
-    send(transport, GOOD, "quick.test", port)
+        send_request(transport, EVIL, f"www.dead{number}.t")
+    send_request(transport, EVIL, "quick.test", port)
+    send_request(transport, GOOD, "quick.test", port)
 
     # Whoever asks for a name that waits in another tenant's row need not wait there.
     found = outcomes.wait_for(2)
@@ -121,7 +123,7 @@ def test_a_name_whose_servers_are_silent_was_not_sent(
     name_server.hangs("silent.t")
     transport = start(lookup_timeout=0.3)
 
-    send(transport, GOOD, "silent.t")
+    send_request(transport, GOOD, "silent.t")
 
     outcome = outcomes.wait_for(1)[GOOD, "silent.t"]
     assert not outcome.was_sent
@@ -136,7 +138,7 @@ def test_a_name_whose_turn_does_not_come_was_not_sent(
     transport = start(turn_timeout=0.3)
 
     for number in range(MAX_PER_DOMAIN + 1):
-        send(transport, EVIL, f"h{number}.hang.t")
+        send_request(transport, EVIL, f"h{number}.hang.t")
 
     [(key, outcome)] = outcomes.wait_for(1).items()
     assert key == (EVIL, f"h{MAX_PER_DOMAIN}.hang.t")
@@ -153,9 +155,9 @@ def test_a_name_that_does_not_exist_is_a_failure_and_is_asked_for_once(
 ) -> None:
     transport = start()
 
-    send(transport, GOOD, "missing.test")
+    send_request(transport, GOOD, "missing.test")
     outcomes.wait_for(1)
-    send(transport, EVIL, "missing.test")
+    send_request(transport, EVIL, "missing.test")
 
     found = outcomes.wait_for(2)
     assert all(map(found_no_address, found.values()))
@@ -169,8 +171,8 @@ def test_a_name_without_addresses_and_one_whose_server_fails_are_failures(
     name_server.fails("broken.test")
     transport = start()
 
-    send(transport, GOOD, "mail-only.test")
-    send(transport, GOOD, "broken.test")
+    send_request(transport, GOOD, "mail-only.test")
+    send_request(transport, GOOD, "broken.test")
 
     assert all(map(found_no_address, outcomes.wait_for(2).values()))
 
@@ -180,11 +182,11 @@ def test_old_addresses_are_used_while_nobody_answers_for_a_name(
 ) -> None:
     name_server.knows("api.test", "127.0.0.1")
     transport = start(name_lifetime=0.0)
-    send(transport, GOOD, "api.test", port)
+    send_request(transport, GOOD, "api.test", port)
     outcomes.wait_for(1)
 
     name_server.hangs("api.test")
-    send(transport, EVIL, "api.test", port)
+    send_request(transport, EVIL, "api.test", port)
 
     assert outcomes.wait_for(2)[EVIL, "api.test"].status_code == 200
     assert name_server.asked.count("api.test") >= 2
@@ -199,12 +201,12 @@ def test_old_addresses_are_checked_like_new_ones(
         name_lifetime=0.0,
         refusal=lambda address: "inside" if address in refused else None,
     )
-    send(transport, GOOD, "api.test", port)
+    send_request(transport, GOOD, "api.test", port)
     outcomes.wait_for(1)
 
     refused.add("127.0.0.1")
     name_server.hangs("api.test")
-    send(transport, EVIL, "api.test", port)
+    send_request(transport, EVIL, "api.test", port)
 
     assert (
         outcomes.wait_for(2)[EVIL, "api.test"].error == "target address is not allowed"
@@ -216,11 +218,11 @@ def test_a_name_that_is_gone_loses_its_old_addresses(
 ) -> None:
     name_server.knows("api.test", "127.0.0.1")
     transport = start(name_lifetime=0.0)
-    send(transport, GOOD, "api.test", port)
+    send_request(transport, GOOD, "api.test", port)
     outcomes.wait_for(1)
 
     name_server.forgets("api.test")
-    send(transport, EVIL, "api.test", port)
+    send_request(transport, EVIL, "api.test", port)
 
     assert found_no_address(outcomes.wait_for(2)[EVIL, "api.test"])
 
@@ -237,7 +239,7 @@ def test_a_name_with_one_address_inside_is_refused_whoever_answers(
     name_server.knows("mixed.test", *addresses)
     transport = start(allow_private=False)
 
-    send(transport, EVIL, "mixed.test")
+    send_request(transport, EVIL, "mixed.test")
 
     outcome = outcomes.wait_for(1)[EVIL, "mixed.test"]
     assert outcome.error == "target address is not allowed"
@@ -249,7 +251,7 @@ def test_a_name_that_leads_where_the_operator_denies_is_refused(
     name_server.knows("denied.test", "127.0.0.1")
     transport = start(denied="127.0.0.0/8")
 
-    send(transport, EVIL, "denied.test", port)
+    send_request(transport, EVIL, "denied.test", port)
 
     outcome = outcomes.wait_for(1)[EVIL, "denied.test"]
     assert outcome.error == "target address is not allowed"
@@ -261,7 +263,7 @@ def test_names_of_the_hosts_file_are_known_without_a_name_server(
     name_server.hangs("localhost")
     transport = start()
 
-    send(transport, GOOD, "localhost", port)
+    send_request(transport, GOOD, "localhost", port)
 
     assert outcomes.wait_for(1)[GOOD, "localhost"].status_code == 200
 
@@ -272,7 +274,7 @@ def test_stopping_returns_what_waits_for_a_name(
     name_server.hangs("hang.t")
     transport = start()
     for number in range(20):
-        send(transport, EVIL, f"h{number}.hang.t")
+        send_request(transport, EVIL, f"h{number}.hang.t")
     name_server.wait_for("h0.hang.t")
 
     transport.close(grace=0)

@@ -34,12 +34,12 @@ THREADS = 50
 WAITS = "Waits: the run before it is not over."
 
 
-def fire(task: Task) -> list[UUID]:
+def dispatch_at_once(task: Task) -> list[UUID]:
     make_due(task)
     return dispatch.dispatch_due().run_ids
 
 
-def finish(run: Claimed, verdict: Verdict) -> list[UUID]:
+def finish_run(run: Claimed, verdict: Verdict) -> list[UUID]:
     record([Finished(run, Outcome(200, "", 1), verdict, timezone.now())])
     return overlap.move_up([run.task_id])
 
@@ -52,7 +52,7 @@ def queue_one(user: User, **rules: object) -> Task:
 def test_one_run_waits_behind_another_and_no_more(user: User) -> None:
     task = queue_one(user)
 
-    first, second, third = [fire(task) for _ in range(3)]
+    first, second, third = [dispatch_at_once(task) for _ in range(3)]
 
     assert (len(first), second, third) == (1, [], [])
     running, waiting, skipped = Run.objects.filter(task=task).order_by("scheduled_for")
@@ -69,22 +69,22 @@ def test_one_run_waits_behind_another_and_no_more(user: User) -> None:
 
 def test_the_one_that_waits_begins_when_the_first_is_over(user: User) -> None:
     task = queue_one(user)
-    [run] = leases.claim(fire(task))
-    fire(task)
+    [run] = leases.claim(dispatch_at_once(task))
+    dispatch_at_once(task)
     waiting = Run.objects.get(is_next=True)
 
     assert leases.claim([waiting.pk]) == []
     # A retry is not the end of it.
-    assert finish(run, RetryAfter("HTTP 503", 0)) == []
+    assert finish_run(run, RetryAfter("HTTP 503", 0)) == []
     Run.objects.filter(pk=run.run_id).update(wake_at=timezone.now())
     assert waking.wake_due().run_ids == [run.run_id]
     [again] = leases.claim([run.run_id])
-    assert finish(again, GiveUp("HTTP 503")) == [waiting.pk]
+    assert finish_run(again, GiveUp("HTTP 503")) == [waiting.pk]
 
     [begun] = leases.claim([waiting.pk])
     assert begun.run_id == waiting.pk
     # Its place is free for the next one.
-    assert fire(task) == []
+    assert dispatch_at_once(task) == []
     assert Run.objects.get(is_next=True).pk != waiting.pk
 
 
@@ -93,9 +93,9 @@ def test_the_engine_sends_the_next_one_by_itself(
 ) -> None:
     receiver.answer("/job", delay=0.3)
     task = queue_one(user, url=f"{receiver.url}/job")
-    engine.accept(fire(task))
+    engine.accept(dispatch_at_once(task))
     receiver.wait_for(1)
-    fire(task)
+    dispatch_at_once(task)
 
     recorded.wait_for(2)
 
@@ -106,8 +106,8 @@ def test_the_engine_sends_the_next_one_by_itself(
 
 def test_a_beat_lets_the_next_one_begin_where_no_worker_did(user: User) -> None:
     task = queue_one(user)
-    [run_id] = fire(task)
-    fire(task)
+    [run_id] = dispatch_at_once(task)
+    dispatch_at_once(task)
     waiting = Run.objects.get(is_next=True)
     Run.objects.filter(pk=run_id).update(
         state="failed", wake_at=None, finished_at=timezone.now()
@@ -124,8 +124,8 @@ def test_while_the_first_is_under_way_a_beat_leaves_the_next_one_alone(
     user: User,
 ) -> None:
     task = queue_one(user)
-    leases.claim(fire(task))
-    fire(task)
+    leases.claim(dispatch_at_once(task))
+    dispatch_at_once(task)
     Run.objects.filter(is_next=True).update(wake_at=timezone.now())
 
     assert waking.wake_due().run_ids == []
@@ -138,22 +138,22 @@ def test_while_the_first_is_under_way_a_beat_leaves_the_next_one_alone(
 
 def test_a_fire_time_does_not_overtake_the_one_that_waits(user: User) -> None:
     task = queue_one(user)
-    [run_id] = fire(task)
-    fire(task)
+    [run_id] = dispatch_at_once(task)
+    dispatch_at_once(task)
     waiting = Run.objects.get(is_next=True)
     # The first is over, and nobody has looked yet.
     Run.objects.filter(pk=run_id).update(
         state="failed", wake_at=None, finished_at=timezone.now()
     )
 
-    assert fire(task) == [waiting.pk]
+    assert dispatch_at_once(task) == [waiting.pk]
 
     assert Run.objects.get(is_next=True).scheduled_for > waiting.scheduled_for
 
 
 def test_a_run_by_hand_waits_as_others_do(user: User) -> None:
     task = queue_one(user)
-    leases.claim(fire(task))
+    leases.claim(dispatch_at_once(task))
 
     waiting = services.fire_task(task.pk, now=timezone.now())
 
@@ -172,8 +172,8 @@ def test_a_run_by_hand_begins_where_none_is_before_it(user: User) -> None:
 
 def test_a_pause_cancels_what_waits(user: User) -> None:
     task = queue_one(user)
-    leases.claim(fire(task))
-    fire(task)
+    leases.claim(dispatch_at_once(task))
+    dispatch_at_once(task)
 
     services.pause_tasks(user, [str(task.pk)], now=timezone.now())
 
@@ -252,7 +252,7 @@ class Race:
             self.look()
 
     def fire(self) -> None:
-        fire(self.task)
+        dispatch_at_once(self.task)
 
     def fire_by_hand(self) -> None:
         services.fire_task(self.task.pk, now=timezone.now())
@@ -273,7 +273,7 @@ class Race:
             run = self.claimed.pop()
         except IndexError:
             return
-        finish(run, random.choice(verdicts))
+        finish_run(run, random.choice(verdicts))
 
     def wake(self) -> None:
         waiting = Run.objects.filter(task=self.task, state__in=["pending", "retrying"])

@@ -51,11 +51,11 @@ def path_as_documented(route: URLPattern) -> str:
     return re.sub(r"\((\w+)\)", r"{\1}", path).removeprefix("/v1") or "/"
 
 
-def asked() -> list[URLPattern]:
+def scoped_routes() -> list[URLPattern]:
     return [route for route in all_routes() if route.name not in OTHERWISE]
 
 
-def wanted(route: URLPattern, method: str) -> tuple[str, str]:
+def required_access(route: URLPattern, method: str) -> tuple[str, str]:
     path = path_as_documented(route)
     roles = {role for (_, other), (_, role) in EXCEPTIONS.items() if other == path}
     if roles == {"admin"}:
@@ -67,7 +67,7 @@ def wanted(route: URLPattern, method: str) -> tuple[str, str]:
 
 
 @pytest.mark.django_db
-@pytest.mark.parametrize("route", asked(), ids=name_of)
+@pytest.mark.parametrize("route", scoped_routes(), ids=name_of)
 def test_a_call_takes_the_scope_and_the_role_that_the_docs_say(
     user: User, make_task: MakeTask, route: URLPattern
 ) -> None:
@@ -81,7 +81,7 @@ def test_a_call_takes_the_scope_and_the_role_that_the_docs_say(
         header = f"Bearer {tokens[given]}"
         answer = api.generic(method, path, "{}", HTTP_AUTHORIZATION=header)
 
-        scope, wanted_role = wanted(route, method)
+        scope, wanted_role = required_access(route, method)
         if not given.covers(Scope(scope)):
             sentence = f"This takes a token of scope {scope}, and yours is {given}"
             assert answer.status_code == 403, (method, role, given)

@@ -299,7 +299,7 @@ def test_a_state_of_null_is_none(api: APIClient) -> None:
 def test_a_job_that_is_not_in_flight_is_neither_extended_nor_rescheduled(
     api: APIClient, state: str
 ) -> None:
-    bring_about(api, state)
+    put_into_state(api, state)
     before = list(Message.objects.values())
 
     sentence = "No job with this id is in flight in this queue"
@@ -311,7 +311,7 @@ def test_a_job_that_is_not_in_flight_is_neither_extended_nor_rescheduled(
     assert list(Message.objects.values()) == before
 
 
-def bring_about(api: APIClient, state: str) -> None:
+def put_into_state(api: APIClient, state: str) -> None:
     match state:
         case "unknown":
             enqueue_job(api, queue="other")
@@ -342,7 +342,7 @@ def bring_about(api: APIClient, state: str) -> None:
 def test_a_job_is_completed_in_flight_or_not(
     api: APIClient, state: str, status: int
 ) -> None:
-    bring_about(api, state)
+    put_into_state(api, state)
 
     answer = send_call(api, "DELETE", f"/complete?{NAMED}")
 

@@ -45,7 +45,7 @@ def update_statistics(statement: str = "VACUUM ANALYZE tasks_api_message") -> No
         cursor.execute(statement)
 
 
-def nobody_counted(tenant: Tenant) -> None:
+def without_statistics(tenant: Tenant) -> None:
     store_messages(tenant, 20_000)
 
 
@@ -77,7 +77,7 @@ def counted_since(tenant: Tenant) -> None:
 @pytest.mark.parametrize(
     "stored",
     [
-        nobody_counted,
+        without_statistics,
         counted_while_empty,
         counted_while_all_were_leased,
         counted_while_another_queue_was_full,

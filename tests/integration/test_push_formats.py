@@ -26,7 +26,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 PAYLOAD = {"z": 1, "a": [None]}
 
 
-def fire(engine: Engine, recorded: ResultLog) -> Run:
+def fire_run(engine: Engine, recorded: ResultLog) -> Run:
     """Deliver the only task there is, now."""
     Task.objects.update(next_fire_at=timezone.now())
     engine.accept(dispatch.dispatch_due().run_ids)
@@ -131,7 +131,7 @@ def test_a_cron_jobs_payload_is_posted_unchanged(
     raw = f'{{"id": "a", "cron": "@daily", "endpoint": "{endpoint}", "payload": {payload}}}'
     client_for(user).post("/", raw, content_type="application/json")
 
-    run = fire(engine, recorded)
+    run = fire_run(engine, recorded)
 
     [request] = receiver.wait_for(1)
     assert run.state == "succeeded"
@@ -151,7 +151,7 @@ def test_a_timer_is_delivered_with_the_secret(
         format="json",
     ).json()["id"]
 
-    run = fire(engine, recorded)
+    run = fire_run(engine, recorded)
 
     [request] = receiver.wait_for(1)
     assert run.state == "succeeded"
@@ -170,7 +170,7 @@ def test_a_cron_timer_is_delivered_without_a_body(
     api = timers_of(user, receiver)
     api.post("/cron", {"jobs": [{"id": "hello", "spec": "@daily"}]}, format="json")
 
-    fire(engine, recorded)
+    fire_run(engine, recorded)
 
     [request] = receiver.wait_for(1)
     assert json.loads(request.body) == {"id": "", "cron_id": "hello"}
@@ -186,7 +186,7 @@ def test_a_timer_goes_where_the_tenant_is_now(
         "Alpha", callback_url=f"{receiver.url}/moved", shared_secret="rotated"
     )
 
-    fire(engine, recorded)
+    fire_run(engine, recorded)
 
     [request] = receiver.wait_for(1)
     assert request.path == "/moved"
@@ -200,7 +200,7 @@ def test_a_timer_without_an_endpoint_fails_and_says_so(
     api.post("/insert", {"timestamp": "2090-01-01T00:00:00Z"}, format="json")
     accounts.configure_tenant("Alpha", callback_url="")
 
-    run = fire(engine, recorded)
+    run = fire_run(engine, recorded)
 
     assert (run.state, run.attempt_count) == ("failed", 1)
     assert run.reason == "could not be built: the tenant has no callback URL"
@@ -214,7 +214,7 @@ def test_a_failed_timer_is_gone(
         "/insert", {"timestamp": "2090-01-01T00:00:00Z"}, format="json"
     )
 
-    run = fire(engine, recorded)
+    run = fire_run(engine, recorded)
 
     assert run.state == "failed"
     assert Task.objects.get().ended_at is not None
@@ -253,7 +253,7 @@ def test_a_rest_job_is_sent_by_its_method(
     job = rest_job(receiver, method=method)
     link = client_for(user).post("/api/v1/jobs", job, format="json").json()["link"]
 
-    fire(engine, recorded)
+    fire_run(engine, recorded)
 
     [request] = receiver.wait_for(1)
     assert (request.method, request.body) == (method, body)
@@ -287,7 +287,7 @@ def test_a_rest_jobs_status_follows_its_range(
     job = rest_job(receiver, expected_range=expected)
     link = client_for(user).post("/api/v1/jobs", job, format="json").json()["link"]
 
-    fire(engine, recorded)
+    fire_run(engine, recorded)
 
     assert client_for(user).get(link).json()["status"] == shown
 
@@ -309,7 +309,7 @@ def test_a_task_for_a_queue_becomes_a_message(
     spec = TaskSpec(Surface.TASKS, "", Once(now), '{"n": 1.10}', queue="work")
     task = services.create_task(user, spec, now=now)
 
-    run = fire(engine, recorded)
+    run = fire_run(engine, recorded)
 
     message = Message.objects.get()
     task.refresh_from_db()
@@ -325,7 +325,7 @@ def test_a_queue_task_that_is_delivered_twice_makes_one_message(
     now = timezone.now()
     spec = TaskSpec(Surface.TASKS, "", Once(now), "{}", queue="work")
     services.create_task(user, spec, now=now)
-    run = fire(engine, recorded)
+    run = fire_run(engine, recorded)
     Task.objects.update(ended_at=None)
     type(run.task.periodic_task).objects.update(enabled=True)
     Run.objects.update(

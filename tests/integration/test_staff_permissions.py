@@ -43,7 +43,7 @@ def page_of(kind: str, row: Any) -> str:
     return reverse(f"admin:accounts_{kind}_change", args=[row.pk])
 
 
-def act(client: Client, kind: str, action: str, *rows: Any) -> Any:
+def run_action(client: Client, kind: str, action: str, *rows: Any) -> Any:
     return client.post(
         reverse(f"admin:accounts_{kind}_changelist"),
         {"action": action, "_selected_action": [row.pk for row in rows]},
@@ -104,7 +104,7 @@ def test_the_password_of_a_greater_user_is_not_theirs_to_set(
         reverse("admin:auth_user_password_change", args=[root.pk]), new
     )
     client.post(page_of("user", root), {"is_active": "", "email": "me@example.com"})
-    act(client, "user", "deactivate", root)
+    run_action(client, "user", "deactivate", root)
 
     root.refresh_from_db()
     assert answer.status_code == 403
@@ -117,7 +117,7 @@ def test_staff_still_look_after_the_users_of_tenants(
 ) -> None:
     staff_with("view_user", "change_user")
 
-    answer = act(client, "user", "deactivate", user, root)
+    answer = run_action(client, "user", "deactivate", user, root)
 
     user.refresh_from_db()
     root.refresh_from_db()
@@ -142,7 +142,7 @@ def test_a_group_is_a_superusers_to_change(
     assert group.permissions.count() == 0
 
 
-def mint(client: Client, user: User, scope: Scope) -> int:
+def issue_token_in_admin(client: Client, user: User, scope: Scope) -> int:
     """Ask for a token on the admin's page; how many there are then."""
     values = {"user": user.pk, "name": "mine", "scope": scope}
     client.post(reverse("admin:accounts_token_add"), values)
@@ -170,7 +170,9 @@ def test_staff_mint_no_token_that_may_do_more_than_they(
 
     for scope in Scope:
         before = Token.objects.count()
-        assert mint(client, user, scope) == before + (scope in scopes), scope
+        assert issue_token_in_admin(client, user, scope) == before + (
+            scope in scopes
+        ), scope
 
 
 def test_staff_mint_no_token_of_a_greater_user(
@@ -179,7 +181,7 @@ def test_staff_mint_no_token_of_a_greater_user(
     staff_with("view_user", *TASKS, *ACCOUNTS, "view_auditentry")
     User.objects.filter(pk=user.pk).update(is_staff=True)
 
-    assert mint(client, user, Scope.READ) == 0
+    assert issue_token_in_admin(client, user, Scope.READ) == 0
 
 
 def test_staff_of_a_tenant_act_for_that_tenant_alone(
@@ -195,10 +197,10 @@ def test_staff_of_a_tenant_act_for_that_tenant_alone(
     )
     secrets = stranger.tenant.signing_secrets.count()  # type: ignore[union-attr]
 
-    assert mint(client, user, Scope.ADMIN) == 1
-    assert mint(client, stranger, Scope.READ) == 1
-    act(client, "user", "deactivate", stranger)
-    act(client, "tenant", "rotate_signing_secrets", stranger.tenant)
+    assert issue_token_in_admin(client, user, Scope.ADMIN) == 1
+    assert issue_token_in_admin(client, stranger, Scope.READ) == 1
+    run_action(client, "user", "deactivate", stranger)
+    run_action(client, "tenant", "rotate_signing_secrets", stranger.tenant)
     client.post(page_of("tenant", stranger.tenant), {"name": "Mine"})
 
     stranger.refresh_from_db()
@@ -214,13 +216,13 @@ def test_no_token_is_rotated_or_ended_by_staff_who_could_not_mint_it(
     token, _ = services.new_token(user, scope=Scope.WRITE)
     staff_with("view_user", "view_token", "change_token", "view_task")
 
-    rotated = act(client, "token", "rotate", token)
+    rotated = run_action(client, "token", "rotate", token)
     changed = client.post(page_of("token", token), {"name": "mine"})
 
     assert "sch_" not in rotated.content.decode().replace(token.prefix, "")
     assert changed.status_code == 403
     assert Token.objects.count() == 1
-    act(client, "token", "revoke", token)
+    run_action(client, "token", "revoke", token)
     token.refresh_from_db()
     # To close a door takes less than to open one.
     assert token.revoked_at is not None
@@ -233,7 +235,7 @@ def test_the_tokens_of_a_greater_user_are_not_theirs_to_end(
     User.objects.filter(pk=user.pk).update(is_superuser=True)
     staff_with("view_user", "view_token", "change_token", *TASKS)
 
-    act(client, "token", "revoke", token)
+    run_action(client, "token", "revoke", token)
 
     token.refresh_from_db()
     assert token.revoked_at is None
@@ -246,7 +248,7 @@ def test_a_superuser_does_all_of_it(client: Client, root: User, user: User) -> N
 
     user.refresh_from_db()
     assert user.is_superuser
-    assert mint(client, user, Scope.ADMIN) == 1
+    assert issue_token_in_admin(client, user, Scope.ADMIN) == 1
     entry = AuditEntry.objects.get(action="user.change")
     assert entry.changes is not None
     assert entry.changes["is_superuser"] == [False, True]

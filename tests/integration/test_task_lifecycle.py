@@ -26,41 +26,41 @@ from tests.integration.threads import run_in_threads
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def hourly(owner: User, *, starts_in: timedelta = -SECOND) -> Task:
+def hourly_task(owner: User, *, starts_in: timedelta = -SECOND) -> Task:
     start = timezone.now() + starts_in
     return store_task(owner, Interval(start, HOUR, start + 9 * HOUR))
 
 
-def pause(task: Task) -> None:
+def pause_task(task: Task) -> None:
     services.pause_tasks(task.owner, [str(task.pk)], now=timezone.now())
 
 
-def resume(task: Task) -> None:
+def resume_task(task: Task) -> None:
     services.resume_tasks(task.owner, [str(task.pk)], now=timezone.now())
 
 
-def fresh(task: Task) -> Task:
+def reload(task: Task) -> Task:
     return Task.objects.with_schedule().get(pk=task.pk)
 
 
-def adopt() -> None:
+def adopt_all_edits() -> None:
     services.adopt_edits(periodic.drifted(limit=9))
 
 
 def test_a_paused_task_does_not_fire(user: User) -> None:
-    task = hourly(user)
+    task = hourly_task(user)
 
-    pause(task)
+    pause_task(task)
 
     assert dispatch.dispatch_due().run_ids == []
-    assert fresh(task).upcoming(timezone.now()) is None
+    assert reload(task).upcoming(timezone.now()) is None
 
 
 def test_pause_wins_over_a_message_that_is_already_sent(user: User) -> None:
-    task = hourly(user)
+    task = hourly_task(user)
     run_ids = dispatch.dispatch_due().run_ids
 
-    pause(task)
+    pause_task(task)
 
     assert leases.claim(run_ids) == []
     assert run_states(task) == ["cancelled"]
@@ -70,12 +70,12 @@ def test_pause_wins_over_a_message_that_is_already_sent(user: User) -> None:
 def test_a_run_by_hand_is_sent_though_the_task_is_paused_before(
     user: User, state: str
 ) -> None:
-    task = hourly(user, starts_in=HOUR)
+    task = hourly_task(user, starts_in=HOUR)
     run_id = services.fire_task(task.pk, now=timezone.now())
     assert run_id
     Run.objects.filter(pk=run_id).update(state=state)
 
-    pause(task)
+    pause_task(task)
 
     assert waking.wake_due().run_ids == [run_id]
     [claimed] = leases.claim([run_id])
@@ -83,9 +83,9 @@ def test_a_run_by_hand_is_sent_though_the_task_is_paused_before(
 
 
 def test_a_run_by_hand_is_cancelled_by_removal(user: User) -> None:
-    task = hourly(user, starts_in=HOUR)
+    task = hourly_task(user, starts_in=HOUR)
     services.fire_task(task.pk, now=timezone.now())
-    pause(task)
+    pause_task(task)
 
     services.remove_task(user, str(task.pk), now=timezone.now())
 
@@ -107,58 +107,58 @@ def test_a_run_by_hand_outlives_another_moment_of_its_one_off(
 
 
 def test_a_run_under_way_survives_pause_and_removal(user: User) -> None:
-    task = hourly(user)
+    task = hourly_task(user)
     leases.claim(dispatch.dispatch_due().run_ids)
 
-    pause(task)
+    pause_task(task)
     services.remove_task(user, str(task.pk), now=timezone.now())
 
     assert run_states(task) == ["running"]
 
 
 def test_resume_continues_at_the_next_grid_point(user: User) -> None:
-    task = hourly(user, starts_in=-3.5 * HOUR)
-    pause(task)
+    task = hourly_task(user, starts_in=-3.5 * HOUR)
+    pause_task(task)
 
-    resume(task)
+    resume_task(task)
 
     assert dispatch.dispatch_due().run_ids == []
-    start = fresh(task).periodic_task.start_time
-    assert fresh(task).next_fire_at == start + 4 * HOUR
+    start = reload(task).periodic_task.start_time
+    assert reload(task).next_fire_at == start + 4 * HOUR
 
 
 def test_a_pause_around_the_moment_of_looking_ahead_loses_no_fire_time(
     user: User,
 ) -> None:
-    task = hourly(user, starts_in=0.9 * SECOND)
+    task = hourly_task(user, starts_in=0.9 * SECOND)
     dispatch.dispatch_due()
 
-    pause(task)
+    pause_task(task)
     assert run_states(task) == []
-    resume(task)
+    resume_task(task)
 
     assert len(dispatch.dispatch_due().run_ids) == 1
 
 
 def test_pausing_twice_and_resuming_what_runs_change_nothing(user: User) -> None:
-    task = hourly(user, starts_in=HOUR)
-    before = fresh(task).next_fire_at
+    task = hourly_task(user, starts_in=HOUR)
+    before = reload(task).next_fire_at
 
-    resume(task)
-    assert fresh(task).next_fire_at == before
-    pause(task)
-    pause(task)
+    resume_task(task)
+    assert reload(task).next_fire_at == before
+    pause_task(task)
+    pause_task(task)
 
-    assert fresh(task).next_fire_at is None
+    assert reload(task).next_fire_at is None
 
 
 def test_a_one_off_that_was_due_while_paused_runs_once_on_resume(user: User) -> None:
     task = store_task(user, Once(timezone.now() + HOUR))
-    pause(task)
+    pause_task(task)
     late = timezone.now() - SECOND
     ClockedSchedule.objects.update(clocked_time=late)
 
-    resume(task)
+    resume_task(task)
 
     [run_id] = dispatch.dispatch_due().run_ids
     assert len(leases.claim([run_id])) == 1
@@ -169,16 +169,16 @@ def test_a_dispatched_one_off_waits_out_a_pause(user: User) -> None:
     task = store_task(user, Once(timezone.now() - SECOND))
     [run_id] = dispatch.dispatch_due().run_ids
 
-    pause(task)
+    pause_task(task)
     assert leases.claim([run_id]) == []
-    resume(task)
+    resume_task(task)
 
     assert waking.wake_due().run_ids == [run_id]
     assert len(leases.claim([run_id])) == 1
 
 
 def test_a_removed_task_is_gone_and_its_runs_remain(user: User) -> None:
-    task = hourly(user)
+    task = hourly_task(user)
     run_ids = dispatch.dispatch_due().run_ids
 
     services.remove_task(user, str(task.pk), now=timezone.now())
@@ -198,16 +198,16 @@ def test_an_id_that_is_none_is_not_found(user: User, task_id: str) -> None:
 def test_tasks_of_others_are_refused_and_none_is_touched(
     user: User, stranger: User
 ) -> None:
-    own, foreign = hourly(user), hourly(stranger)
+    own, foreign = hourly_task(user), hourly_task(stranger)
 
     with pytest.raises(NotYourTask):
         services.pause_tasks(user, [str(own.pk), str(foreign.pk)], now=timezone.now())
 
-    assert fresh(own).next_fire_at is not None
+    assert reload(own).next_fire_at is not None
 
 
 def test_pause_and_dispatch_at_once_leave_no_run_that_may_start(user: User) -> None:
-    tasks = [hourly(user) for _ in range(30)]
+    tasks = [hourly_task(user) for _ in range(30)]
     ids = [str(task.pk) for task in tasks]
     verbs: list[Callable[[], object]] = [
         lambda: services.pause_tasks(user, ids, now=timezone.now()),
@@ -226,7 +226,7 @@ def test_pause_and_dispatch_at_once_leave_no_run_that_may_start(user: User) -> N
 def test_bulk_takes_the_same_number_of_statements_for_any_number_of_tasks(
     user: User, django_assert_max_num_queries: DjangoAssertNumQueries
 ) -> None:
-    ids = [str(hourly(user).pk) for _ in range(40)]
+    ids = [str(hourly_task(user).pk) for _ in range(40)]
 
     with django_assert_max_num_queries(10):
         services.pause_tasks(user, ids, now=timezone.now())
@@ -235,15 +235,15 @@ def test_bulk_takes_the_same_number_of_statements_for_any_number_of_tasks(
 
 
 def test_an_edited_interval_takes_effect_from_its_start(user: User) -> None:
-    task = hourly(user, starts_in=-10 * SECOND)
+    task = hourly_task(user, starts_in=-10 * SECOND)
     dispatch.dispatch_due()
     row = PeriodicTask.objects.get(pk=task.periodic_task_id)
     row.interval = IntervalSchedule.objects.create(every=7, period="minutes")
     row.save()
 
-    adopt()
+    adopt_all_edits()
 
-    assert fresh(task).next_fire_at == row.start_time + timedelta(minutes=7)
+    assert reload(task).next_fire_at == row.start_time + timedelta(minutes=7)
     assert periodic.drifted(limit=9) == []
 
 
@@ -253,33 +253,33 @@ def test_an_edited_one_off_forgets_its_old_moment(user: User) -> None:
     later = timezone.now() + HOUR
     ClockedSchedule.objects.update(clocked_time=later)
 
-    adopt()
+    adopt_all_edits()
 
     assert not Run.objects.filter(pk=run_id).exists()
-    assert fresh(task).next_fire_at == later
+    assert reload(task).next_fire_at == later
 
 
 def test_disabling_and_enabling_in_the_admin_is_pause_and_resume(user: User) -> None:
-    task = hourly(user, starts_in=HOUR)
+    task = hourly_task(user, starts_in=HOUR)
     row = PeriodicTask.objects.get(pk=task.periodic_task_id)
     row.enabled = False
     row.save()
-    adopt()
-    assert fresh(task).next_fire_at is None
+    adopt_all_edits()
+    assert reload(task).next_fire_at is None
 
     row.enabled = True
     row.save()
-    adopt()
+    adopt_all_edits()
 
-    assert fresh(task).next_fire_at == row.start_time
+    assert reload(task).next_fire_at == row.start_time
 
 
 def test_ours_are_the_only_writes_that_do_not_announce_themselves(user: User) -> None:
     before = outlook.look(at_most=1).edited_at
 
-    task = hourly(user)
-    pause(task)
-    resume(task)
+    task = hourly_task(user)
+    pause_task(task)
+    resume_task(task)
     dispatch.dispatch_due()
     assert outlook.look(at_most=1).edited_at == before
 
@@ -294,7 +294,7 @@ def test_tasks_run_by_hand_cost_the_same_however_many(
     many: int,
     django_assert_num_queries: DjangoAssertNumQueries,
 ) -> None:
-    tasks = [hourly(owner) for owner in (user, stranger) for _ in range(many // 2)]
+    tasks = [hourly_task(owner) for owner in (user, stranger) for _ in range(many // 2)]
     now = timezone.now()
 
     # Two of them begin and end the transaction, and each tenant has an entry.

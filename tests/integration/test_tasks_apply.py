@@ -30,7 +30,7 @@ A = {**PERIODIC, "name": "a"}
 B = {**ONE_TIME, "name": "b"}
 
 
-def stored() -> list[tuple[Any, ...]]:
+def stored_tasks() -> list[tuple[Any, ...]]:
     rows = Task.objects.order_by("pk").select_related("periodic_task")
     return [
         (row.pk, row.version, row.ended_at, row.next_fire_at, row.periodic_task.enabled)
@@ -40,12 +40,12 @@ def stored() -> list[tuple[Any, ...]]:
 
 def test_a_list_is_made_and_made_again_without_a_change(api: APIClient) -> None:
     first = apply_tasks(api, [A, {**B, "paused": True}])
-    before = stored()
+    before = stored_tasks()
     second = apply_tasks(api, [A, {**B, "paused": True}])
 
     assert actions_of(first) == {"a": "create", "b": "create"}
     assert actions_of(second) == {"a": "keep", "b": "keep"}
-    assert stored() == before
+    assert stored_tasks() == before
     shown = api.get("/tasks/?tag=web").json()["tasks"]
     assert [task["name"] for task in shown] == ["a", "b"]
     assert [task["next_run_datetime"] for task in shown] == [
@@ -98,7 +98,7 @@ def test_each_task_is_created_changed_paused_resumed_deleted_or_kept(
 
 def test_a_dry_run_stores_nothing(api: APIClient) -> None:
     apply_tasks(api, [A, B])
-    before, entries = stored(), AuditEntry.objects.count()
+    before, entries = stored_tasks(), AuditEntry.objects.count()
 
     planned = apply_tasks(
         api, [{**A, "frequency": 7200}, {**B, "name": "c"}], dry_run=True
@@ -106,7 +106,7 @@ def test_a_dry_run_stores_nothing(api: APIClient) -> None:
 
     assert actions_of(planned) == {"a": "change", "c": "create", "b": "delete"}
     assert planned.json()["tasks"][1]["id"] is None
-    assert stored() == before
+    assert stored_tasks() == before
     assert AuditEntry.objects.count() == entries
 
 
@@ -116,14 +116,14 @@ def test_a_plan_that_is_another_one_by_now_is_not_applied(api: APIClient) -> Non
     plan = apply_tasks(api, tasks, dry_run=True).json()["plan"]
     task = api.get("/tasks/by-name/a").json()
     api.post(f"/tasks/{task['id']}/pause/")
-    before = stored()
+    before = stored_tasks()
 
     stale = apply_tasks(api, tasks, plan=plan)
     other = apply_tasks(api, [A], plan=plan)
 
     assert stale.status_code == other.status_code == 412
     assert stale.json() == error("The plan is another one now; look at it again")
-    assert stored() == before
+    assert stored_tasks() == before
 
 
 def test_what_was_changed_elsewhere_shows_in_the_plan(api: APIClient) -> None:
@@ -160,7 +160,7 @@ def test_other_values_of_headers_are_a_change_that_nobody_is_shown(
 
 def test_a_bad_task_in_a_list_changes_nothing(api: APIClient) -> None:
     apply_tasks(api, [A])
-    before = stored()
+    before = stored_tasks()
 
     answer = apply_tasks(
         api, [{**B, "url": "ftp://x"}, {**B, "name": "c", "frequency": "x"}]
@@ -169,7 +169,7 @@ def test_a_bad_task_in_a_list_changes_nothing(api: APIClient) -> None:
     assert answer.status_code == 400
     [bad] = answer.json()["error"]["tasks"]
     assert (bad["index"], bad["field"]) == (0, "url")
-    assert stored() == before
+    assert stored_tasks() == before
 
 
 @pytest.mark.parametrize(

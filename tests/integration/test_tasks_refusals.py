@@ -64,11 +64,11 @@ def test_an_unknown_id_is_not_found(
     assert (answer.status_code, answer.json()) == (404, error(message))
 
 
-def remove(api: APIClient, task: Task) -> None:
+def remove_task(api: APIClient, task: Task) -> None:
     api.delete(f"/tasks/{task.pk}")
 
 
-def expire(api: APIClient, task: Task) -> None:
+def expire_task(api: APIClient, task: Task) -> None:
     second_ago = timezone.now() - timedelta(seconds=1)
     PeriodicTask.objects.filter(http_task=task).update(expires=second_ago)
     # As a beat does when the admin edited a schedule.
@@ -77,15 +77,17 @@ def expire(api: APIClient, task: Task) -> None:
 
 def pause_and_expire(api: APIClient, task: Task) -> None:
     api.post(f"/tasks/{task.pk}/pause/")
-    expire(api, task)
+    expire_task(api, task)
 
 
-def finish(api: APIClient, task: Task) -> None:
+def finish_task(api: APIClient, task: Task) -> None:
     Task.objects.filter(pk=task.pk).update(ended_at=timezone.now(), next_fire_at=None)
     tallies.recount()
 
 
-@pytest.mark.parametrize("end", [remove, expire, pause_and_expire, finish])
+@pytest.mark.parametrize(
+    "end", [remove_task, expire_task, pause_and_expire, finish_task]
+)
 @pytest.mark.parametrize(
     ("method", "path", "message"),
     [

@@ -32,7 +32,7 @@ def local(user: User, client_for: ClientFor, settings: LazySettings) -> APIClien
     return client_for(user)
 
 
-def sent(
+def send_task(
     api: APIClient,
     receiver: Receiver,
     engine: Engine,
@@ -79,7 +79,7 @@ def test_a_request_is_sent_as_it_was_ordered(
     body: bytes,
     content_type: str | None,
 ) -> None:
-    request = sent(local, receiver, engine, recorded, **given)
+    request = send_task(local, receiver, engine, recorded, **given)
 
     assert (request.method, request.body) == (method, body)
     assert request.headers.get("content-type") == content_type
@@ -97,7 +97,7 @@ def test_headers_arrive_and_take_the_place_of_ours(
         "Authorization": "Bearer abc",
     }
 
-    request = sent(local, receiver, engine, recorded, headers=own)
+    request = send_task(local, receiver, engine, recorded, headers=own)
 
     for name, value in own.items():
         assert request.headers[name.lower()] == value
@@ -108,7 +108,9 @@ def test_headers_arrive_and_take_the_place_of_ours(
 def test_headers_take_the_place_of_ours_however_they_are_spelled(
     local: APIClient, receiver: Receiver, engine: Engine, recorded: ResultLog
 ) -> None:
-    request = sent(local, receiver, engine, recorded, headers={"User_Agent": "mine"})
+    request = send_task(
+        local, receiver, engine, recorded, headers={"User_Agent": "mine"}
+    )
 
     assert request.headers["user_agent"] == "mine"
     assert "user-agent" not in request.headers
@@ -119,7 +121,7 @@ def test_a_timeout_of_its_own_ends_a_request(
 ) -> None:
     receiver.answer("/job", delay=3)
 
-    sent(local, receiver, engine, recorded, timeout_seconds=1)
+    send_task(local, receiver, engine, recorded, timeout_seconds=1)
 
     assert Run.objects.get().reason == "timed out after 1 s"
 
@@ -137,7 +139,7 @@ def test_success_is_what_the_task_expects(
 ) -> None:
     receiver.answer("/job", status=status, body=b"")
 
-    sent(local, receiver, engine, recorded, expected_status="204,400-404")
+    send_task(local, receiver, engine, recorded, expected_status="204,400-404")
 
     assert Run.objects.get().state == state
 
@@ -256,7 +258,7 @@ def test_a_target_may_ask_for_patience(
     receiver.answer("/job", status=429, headers={"Retry-After": value})
 
     retry = {"min_delay": 1, "max_delay": 60}
-    sent(local, receiver, engine, recorded, retry=retry)
+    send_task(local, receiver, engine, recorded, retry=retry)
 
     run = Run.objects.get()
     assert run.wake_at is not None
@@ -277,7 +279,7 @@ def test_a_target_may_ask_for_no_retry(
 ) -> None:
     receiver.answer("/job", status=503, headers={"X-Scheduler-No-Retry": value})
 
-    sent(local, receiver, engine, recorded, retry={})
+    send_task(local, receiver, engine, recorded, retry={})
 
     run = Run.objects.get()
     assert run.state == state
@@ -317,7 +319,7 @@ def test_a_task_without_retries_or_that_expects_it_outlives_a_410(
 ) -> None:
     receiver.answer("/job", status=410)
 
-    sent(local, receiver, engine, recorded, is_periodic=True, **given)
+    send_task(local, receiver, engine, recorded, is_periodic=True, **given)
 
     assert Task.objects.get().ended_at is None
 
@@ -325,7 +327,7 @@ def test_a_task_without_retries_or_that_expects_it_outlives_a_410(
 def test_no_header_of_a_tenant_is_in_what_workers_tell(
     local: APIClient, receiver: Receiver, engine: Engine, recorded: ResultLog
 ) -> None:
-    sent(local, receiver, engine, recorded, headers={"X-Key": "very secret"})
+    send_task(local, receiver, engine, recorded, headers={"X-Key": "very secret"})
 
     told = recorded.wait_for(1)
     assert "very secret" not in repr(told)

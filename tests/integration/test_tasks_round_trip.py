@@ -65,11 +65,11 @@ TASKS: dict[str, dict[str, Any]] = {
 }
 
 
-def patch(api: APIClient, task: dict[str, Any]) -> Any:
+def patch_task(api: APIClient, task: dict[str, Any]) -> Any:
     return api.patch(f"/tasks/id/{task['id']}", task, format="json")
 
 
-def put(api: APIClient, task: dict[str, Any]) -> Any:
+def put_task(api: APIClient, task: dict[str, Any]) -> Any:
     return api.put(f"/tasks/by-name/{task['name']}", task, format="json")
 
 
@@ -78,16 +78,16 @@ def apply(api: APIClient, task: dict[str, Any]) -> Any:
     return api.post("/tasks/apply/", body, format="json")
 
 
-def named(kind: str) -> dict[str, Any]:
+def named_task(kind: str) -> dict[str, Any]:
     return {"name": "n", "tags": ["a"], **TASKS[kind]}
 
 
-@pytest.mark.parametrize("say", [patch, put, apply])
+@pytest.mark.parametrize("say", [patch_task, put_task, apply])
 @pytest.mark.parametrize("kind", sorted(TASKS))
 def test_a_task_that_is_sent_back_stays_as_it_is(
     api: APIClient, kind: str, say: Callable[..., Any]
 ) -> None:
-    task = created(api, named(kind))
+    task = created(api, named_task(kind))
     before = api.get(f"/tasks/{task['id']}")
 
     answer = say(api, task)
@@ -130,12 +130,12 @@ def test_what_was_read_can_be_previewed(api: APIClient, kind: str) -> None:
     assert answer.status_code == 200, answer.json()
 
 
-@pytest.mark.parametrize("say", [patch, put, apply])
+@pytest.mark.parametrize("say", [patch_task, put_task, apply])
 def test_headers_that_are_sent_back_redacted_keep_their_values(
     api: APIClient, say: Callable[..., Any]
 ) -> None:
     headers = {"X-Api-Key": "s3cret", "X-Other": "o"}
-    task = created(api, {**named("cron"), "headers": headers})
+    task = created(api, {**named_task("cron"), "headers": headers})
 
     task["headers"] = {"x-api-key": "[redacted]", "X-New": "n"}
     answer = say(api, task)
@@ -145,11 +145,11 @@ def test_headers_that_are_sent_back_redacted_keep_their_values(
     assert kept == {"x-api-key": "s3cret", "X-New": "n"}
 
 
-@pytest.mark.parametrize("say", [patch, put, apply])
+@pytest.mark.parametrize("say", [patch_task, put_task, apply])
 def test_a_redacted_header_that_the_task_has_not_is_refused(
     api: APIClient, say: Callable[..., Any]
 ) -> None:
-    task = created(api, {**named("cron"), "headers": {"X-Api-Key": "s3cret"}})
+    task = created(api, {**named_task("cron"), "headers": {"X-Api-Key": "s3cret"}})
 
     answer = say(api, {**task, "headers": {"X-Else": "[redacted]"}})
 
@@ -159,7 +159,7 @@ def test_a_redacted_header_that_the_task_has_not_is_refused(
     assert anew.status_code == 400
 
 
-@pytest.mark.parametrize("say", [patch, put, apply])
+@pytest.mark.parametrize("say", [patch_task, put_task, apply])
 @pytest.mark.parametrize("is_once", [True, False])
 def test_moments_that_are_shown_to_the_second_are_those_of_the_task(
     api: APIClient, make_task: MakeTask, say: Callable[..., Any], *, is_once: bool

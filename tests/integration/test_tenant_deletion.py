@@ -30,13 +30,13 @@ pytestmark = pytest.mark.django_db(transaction=True)
 HOUR = timedelta(hours=1)
 
 
-def run(*command: str) -> str:
+def run_command(*command: str) -> str:
     out = StringIO()
     call_command(*command, stdout=out, stderr=StringIO())
     return out.getvalue().strip()
 
 
-def rows() -> dict[str, int]:
+def row_counts() -> dict[str, int]:
     """How many rows there are in each table that has anything to do with tenants."""
     with connection.cursor() as cursor:
         cursor.execute(
@@ -53,7 +53,7 @@ def rows() -> dict[str, int]:
     return counts
 
 
-def live(owner: User, client_for: ClientFor, make_task: MakeTask) -> None:
+def fill_tenant(owner: User, client_for: ClientFor, make_task: MakeTask) -> None:
     """Leave something in every table."""
     api = client_for(owner)
     now = timezone.now()
@@ -83,22 +83,22 @@ def live(owner: User, client_for: ClientFor, make_task: MakeTask) -> None:
 def test_of_a_deleted_tenant_nothing_is_left_and_of_others_everything(
     stranger: User, client_for: ClientFor, make_task: MakeTask, client: Client
 ) -> None:
-    live(stranger, client_for, make_task)
-    run("delete_tenant", "Alpha", "--yes")
-    before = rows()
+    fill_tenant(stranger, client_for, make_task)
+    run_command("delete_tenant", "Alpha", "--yes")
+    before = row_counts()
     user = accounts.provision("Alpha", "ann")
-    live(user, client_for, make_task)
+    fill_tenant(user, client_for, make_task)
     client.force_login(User.objects.create_superuser("root", password="x"))
     form = {"role": "admin", "date_joined_0": "2026-11-21", "date_joined_1": "10:00:00"}
     client.post(reverse("admin:accounts_user_change", args=[user.pk]), form)
     User.objects.get(username="root").delete()
 
-    said = run("delete_tenant", "Alpha", "--yes")
+    said = run_command("delete_tenant", "Alpha", "--yes")
 
     assert said == "The tenant Alpha is deleted."
     # One entry says that it was.
     before["accounts_auditentry"] += 1
-    assert rows() == before
+    assert row_counts() == before
     entry = AuditEntry.objects.filter(action="tenant.delete").latest("id")
     assert (entry.tenant_id, entry.object_id) == (None, "Alpha")
     assert client_for(stranger).get("/tasks/").json()["count"] == 4
@@ -106,24 +106,24 @@ def test_of_a_deleted_tenant_nothing_is_left_and_of_others_everything(
 
 def test_nothing_is_deleted_by_mistake(user: User, make_task: MakeTask) -> None:
     make_task()
-    before = rows()
+    before = row_counts()
 
     for command in (["delete_tenant", "Alpha"], ["delete_user", "ann"]):
         with pytest.raises(CommandError, match="--yes"):
-            run(*command)
+            run_command(*command)
     with pytest.raises(CommandError, match="--transfer-to"):
-        run("delete_user", "ann", "--yes")
+        run_command("delete_user", "ann", "--yes")
     with pytest.raises(CommandError, match="no tenant Gamma"):
-        run("delete_tenant", "Gamma", "--yes")
+        run_command("delete_tenant", "Gamma", "--yes")
 
-    assert rows() == before
+    assert row_counts() == before
     assert User.objects.get(pk=user.pk).is_active
 
 
 def test_what_was_cut_off_is_finished_when_it_is_said_again(
     user: User, client_for: ClientFor, make_task: MakeTask
 ) -> None:
-    live(user, client_for, make_task)
+    fill_tenant(user, client_for, make_task)
 
     def cut_off(text: str) -> None:
         raise KeyboardInterrupt
@@ -132,7 +132,7 @@ def test_what_was_cut_off_is_finished_when_it_is_said_again(
         with pytest.raises(KeyboardInterrupt):
             erasure.erase_tenant(Tenant.objects.get(), say=cut_off)
     assert not User.objects.filter(is_active=True).exists()
-    run("delete_tenant", "Alpha", "--yes")
+    run_command("delete_tenant", "Alpha", "--yes")
 
     assert not Tenant.objects.exists()
     assert PeriodicTask.objects.filter(task="tasks_api.tasks.fire").count() == 0
@@ -148,7 +148,7 @@ def test_a_request_under_way_finishes_before_its_row_goes(
 
     def delete() -> None:
         try:
-            run("delete_tenant", "Alpha", "--yes")
+            run_command("delete_tenant", "Alpha", "--yes")
         finally:
             connection.close()
             done.set()
@@ -203,7 +203,7 @@ def test_a_user_is_deleted_and_the_tasks_are_another_ones(
 ) -> None:
     task = make_task(known, schedule=Interval(timezone.now(), HOUR))
 
-    said = run("delete_user", "ann", "--transfer-to", "adam", "--yes")
+    said = run_command("delete_user", "ann", "--transfer-to", "adam", "--yes")
 
     assert said == "ann@Alpha is deleted."
     assert not User.objects.filter(name="ann").exists()
@@ -218,7 +218,7 @@ def test_the_audit_log_of_a_deleted_user_has_a_pseudonym(
 ) -> None:
     count, pseudonym = AuditEntry.objects.count(), f"deleted-user-{known.pk}"
 
-    run("delete_user", "ann", "--remove-tasks", "--yes")
+    run_command("delete_user", "ann", "--remove-tasks", "--yes")
 
     entries = AuditEntry.objects.order_by("id")
     assert len(entries) > count
@@ -240,7 +240,7 @@ def test_a_user_is_deleted_with_the_tasks(
     others = make_task(colleague, schedule=Interval(timezone.now(), HOUR))
     dispatch.dispatch_due()
 
-    run("delete_user", "ann", "--remove-tasks", "--yes")
+    run_command("delete_user", "ann", "--remove-tasks", "--yes")
 
     assert [task.pk for task in Task.objects.all()] == [others.pk]
     assert Run.objects.count() == 1
@@ -253,7 +253,7 @@ def test_a_heir_who_cannot_have_them_is_refused_before_anything_is_done(
     accounts.change_user(colleague, is_active=False)
 
     with pytest.raises(CommandError, match="adam@Alpha is deactivated"):
-        run("delete_user", "ann", "--transfer-to", "adam", "--yes")
+        run_command("delete_user", "ann", "--transfer-to", "adam", "--yes")
 
     known.refresh_from_db()
     assert known.is_active
@@ -263,7 +263,7 @@ def test_staff_are_not_deleted(db: None) -> None:
     User.objects.create_superuser("root", password="x")
 
     with pytest.raises(CommandError, match="staff"):
-        run("delete_user", "root", "--yes")
+        run_command("delete_user", "root", "--yes")
 
 
 def test_the_admin_says_how(client: Client, user: User) -> None:

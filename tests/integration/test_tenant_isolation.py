@@ -111,14 +111,14 @@ def test_an_outsider_does_not_reach_a_task(
     make_task: MakeTask, outsider: APIClient, route: URLPattern, method: str
 ) -> None:
     task = make_task(surface=surface_of(route), name="a name")
-    before = state_of(task)
+    before = task_state(task)
 
     answer = getattr(outsider, method)(path_of(route, task), {}, format="json")
 
     # OPTIONS tells the methods of an endpoint, whichever id stands in its path.
     assert answer.status_code in ((200,) if method == "options" else refusals(route))
     assert task.url.encode() not in answer.content
-    assert state_of(task) == before
+    assert task_state(task) == before
 
 
 def refusals(route: URLPattern) -> set[int]:
@@ -152,16 +152,16 @@ def test_an_outsider_changes_nothing_in_bulk(
     make_task: MakeTask, outsider: APIClient, name: str
 ) -> None:
     task = make_task()
-    before = state_of(task)
+    before = task_state(task)
 
     body = {"ids": [str(task.pk)]}
     answer = outsider.post(reverse(name), body, format="json")
 
     assert answer.status_code == 403
-    assert state_of(task) == before
+    assert task_state(task) == before
 
 
-def state_of(task: Task) -> tuple[Any, ...]:
+def task_state(task: Task) -> tuple[Any, ...]:
     row = Task.objects.select_related("periodic_task").get(pk=task.pk)
     runs = Run.objects.filter(task=task, by_hand=True).count()
     return row.next_fire_at, row.ended_at, row.url, row.periodic_task.enabled, runs

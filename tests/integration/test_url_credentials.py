@@ -175,7 +175,7 @@ REDACTED_IN: dict[str, tuple[str, str, Any]] = {
     ],
 )  # fmt: skip
 def test_a_url_that_is_refused_is_not_repeated(
-    api: APIClient, everything_logged: StringIO, way: str, url: str, why: str
+    api: APIClient, json_log: StringIO, way: str, url: str, why: str
 ) -> None:
     path, field, body = REDACTED_IN[way]
 
@@ -186,9 +186,7 @@ def test_a_url_that_is_refused_is_not_repeated(
     assert why in answer.content.decode()
     assert (
         PASSWORD_MARK
-        not in answer.content.decode()
-        + all_rows_as_text()
-        + everything_logged.getvalue()
+        not in answer.content.decode() + all_rows_as_text() + json_log.getvalue()
     )
 
 

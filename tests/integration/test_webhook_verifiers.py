@@ -62,7 +62,7 @@ def sent(
     return SentRequest(dict(request.headers), request.body)
 
 
-def accepts(verifier: list[str], secret: str, sent: SentRequest) -> bool:
+def is_accepted(verifier: list[str], secret: str, sent: SentRequest) -> bool:
     command = [*verifier, secret, json.dumps(sent.headers)]
     done = subprocess.run(command, input=sent.body, capture_output=True, timeout=120)
     assert done.stderr in (b"", b"exit status 1\n"), done.stderr
@@ -79,22 +79,22 @@ def test_a_receiver_believes_what_was_signed_and_nothing_else(
 
     # Whichever of the two secrets a receiver has while they rotate.
     assert len(signed.split()) == 2
-    assert accepts(verifier, new, sent)
-    assert accepts(verifier, old, sent)
+    assert is_accepted(verifier, new, sent)
+    assert is_accepted(verifier, old, sent)
 
-    assert not accepts(verifier, mint_signing_secret(), sent)
-    assert not accepts(verifier, new, sent._replace(body=sent.body + b" "))
+    assert not is_accepted(verifier, mint_signing_secret(), sent)
+    assert not is_accepted(verifier, new, sent._replace(body=sent.body + b" "))
     for name, value in {
         "webhook-id": "another",
         "webhook-timestamp": stale,
         "webhook-signature": "",
     }.items():
-        assert not accepts(
+        assert not is_accepted(
             verifier, new, sent._replace(headers={**sent.headers, name: value})
         )
     for garbage in ("v1", "v1,", "v2," + signed[3:], "v1,%%%"):
         headers = {**sent.headers, "webhook-signature": garbage}
-        assert not accepts(verifier, new, sent._replace(headers=headers))
+        assert not is_accepted(verifier, new, sent._replace(headers=headers))
     for moment in (stale, early, "", "soon"):
         at = {**sent.headers, "webhook-timestamp": moment}
         if moment.isdigit():
@@ -102,4 +102,4 @@ def test_a_receiver_believes_what_was_signed_and_nothing_else(
             at["webhook-signature"] = signing.signature(
                 [new], at["webhook-id"], int(moment), sent.body.decode()
             )
-        assert not accepts(verifier, new, sent._replace(headers=at))
+        assert not is_accepted(verifier, new, sent._replace(headers=at))

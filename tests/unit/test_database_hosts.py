@@ -32,7 +32,7 @@ def test_each_host_of_a_url_is_a_place(
     assert all(each["dbname"] == "x" for each in found)
 
 
-def facts(timeline: int | None, system: int | None = 7) -> Facts:
+def server_facts(timeline: int | None, system: int | None = 7) -> Facts:
     return Facts(1, False, False, system, timeline)
 
 
@@ -41,22 +41,24 @@ A, B = Place("a:1"), Place("b:1")
 
 def test_an_older_timeline_of_the_same_system_is_a_former_primary() -> None:
     known = Known()
-    known.meet(A, facts(1))
-    assert known.objection(A, facts(1)) == ""
+    known.meet(A, server_facts(1))
+    assert known.objection(A, server_facts(1)) == ""
 
-    known.meet(B, facts(2))
+    known.meet(B, server_facts(2))
 
     assert known.home == B
     assert "a:1 is on timeline 1, and there is a server on timeline 2" in (
-        known.objection(A, facts(1))
+        known.objection(A, server_facts(1))
     )
-    known.meet(A, facts(1))
+    known.meet(A, server_facts(1))
     assert known.home == B
 
 
-@pytest.mark.parametrize("other", [facts(1, system=8), facts(None), facts(1, None)])
+@pytest.mark.parametrize(
+    "other", [server_facts(1, system=8), server_facts(None), server_facts(1, None)]
+)
 def test_what_cannot_be_compared_is_no_former_primary(other: Facts) -> None:
     known = Known()
-    known.meet(A, facts(5))
+    known.meet(A, server_facts(5))
 
     assert known.objection(B, other) == ""

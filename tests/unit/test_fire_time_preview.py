@@ -13,11 +13,11 @@ from tests.unit.test_cron_dst import (
     NOW,
     RULES,
     CronRule,
-    around,
     changes,
     minutes,
-    naive,
     oracle,
+    span_around,
+    wall_clock,
 )
 
 NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -26,7 +26,7 @@ ZONES = ["Europe/Berlin", "Africa/Cairo", "Australia/Lord_Howe", "America/Santia
 SECOND = timedelta(seconds=1)
 
 
-def shown(schedule: Schedule, start: datetime, end: datetime) -> list[Coming]:
+def preview_of(schedule: Schedule, start: datetime, end: datetime) -> list[Coming]:
     found = []
     for each in coming(schedule, since=start - SECOND / 1000, count=8000):
         if each.at is not None and each.at >= end:
@@ -40,14 +40,16 @@ def shown(schedule: Schedule, start: datetime, end: datetime) -> list[Coming]:
 def test_marks_are_what_a_person_would_say(rule: CronRule, name: str) -> None:
     zone = ZoneInfo(name)
     for change in changes(name, 2026, 2026) or [datetime(2026, 3, 29, 1, tzinfo=UTC)]:
-        start, end = around(change)
+        start, end = span_around(change)
         schedule = read_cron(rule.text, zone=name, now=NOW)
         passed = {minute.instant: minute for minute in minutes(name, start, end)}
         fires = oracle(rule, name, start, end)
-        local_times = [naive(instant, zone) for instant in fires]
+        local_times = [wall_clock(instant, zone) for instant in fires]
         shows = [minute.local for minute in minutes(name, start, end)]
 
-        found = [each for each in shown(schedule, start, end) if each.at is not None]
+        found = [
+            each for each in preview_of(schedule, start, end) if each.at is not None
+        ]
 
         assert [each.at for each in found] == fires
         for each, local in zip(found, local_times, strict=True):
@@ -72,11 +74,11 @@ def test_marks_are_what_a_person_would_say(rule: CronRule, name: str) -> None:
 @pytest.mark.parametrize("name", ["Europe/Berlin", "Australia/Lord_Howe", "Africa/Cairo"])  # fmt: skip
 def test_what_the_clock_jumps_over_is_dropped(name: str) -> None:
     for change in changes(name, 2026, 2026):
-        start, end = around(change)
+        start, end = span_around(change)
         [*lost] = [wall for each in minutes(name, start, end) for wall in each.lost]
         schedule = read_cron("* * * * *", zone=name, now=NOW)
 
-        found = [each for each in shown(schedule, start, end) if each.at is None]
+        found = [each for each in preview_of(schedule, start, end) if each.at is None]
 
         assert [each.local for each in found] == lost
         assert {each.dst for each in found} <= {Dst.DROPPED}

@@ -35,21 +35,21 @@ def filled(queues: Queues, attempts: Iterable[Attempt]) -> Queues:
     return queues
 
 
-def started(queues: Queues) -> list[Attempt]:
+def start_all(queues: Queues) -> list[Attempt]:
     """All that may start as long as none is over."""
     return list(iter(queues.next, None))
 
 
 def test_at_a_host_tenants_take_turns() -> None:
     queue = filled(queues(per_host=1), [attempt(FLOOD) for _ in range(50)])
-    [first] = started(queue)
+    [first] = start_all(queue)
     queue.add(attempt(SMALL))
     queue.release(first)
 
     # The next place was promised before; the one after that is the newcomer's.
     turns = []
     for _ in range(3):
-        [begun] = started(queue)
+        [begun] = start_all(queue)
         turns.append(begun.tenant)
         queue.release(begun)
     assert SMALL in turns[:2]
@@ -57,11 +57,11 @@ def test_at_a_host_tenants_take_turns() -> None:
 
 def test_a_tenant_whose_requests_hang_leaves_places_at_their_host() -> None:
     queue = filled(queues(per_host=100), [attempt(FLOOD) for _ in range(300)])
-    assert len(started(queue)) == 90
+    assert len(start_all(queue)) == 90
 
     queue.add(attempt(SMALL))
 
-    assert [begun.tenant for begun in started(queue)] == [SMALL]
+    assert [begun.tenant for begun in start_all(queue)] == [SMALL]
 
 
 def test_many_names_of_one_address_share_its_limit() -> None:
@@ -70,7 +70,7 @@ def test_many_names_of_one_address_share_its_limit() -> None:
         queues(per_host=20), [attempt(FLOOD, name) for name in names for _ in range(50)]
     )
 
-    begun = started(queue)
+    begun = start_all(queue)
 
     assert len(begun) == 18
     # Hosts take turns at it.
@@ -83,14 +83,14 @@ def test_every_address_of_a_name_counts_wherever_it_connects_to() -> None:
         decoy = f"192.0.2.{number + 10}"
         queue.add(attempt(FLOOD, f"n{number}.test", decoy, "198.51.100.7"))
 
-    assert len(started(queue)) == 1
+    assert len(start_all(queue)) == 1
 
 
 def test_a_request_that_waits_for_an_address_goes_on_when_it_has_room() -> None:
     names = [f"n{number}.test" for number in range(40)]
     queue = filled(queues(per_host=2), [attempt(FLOOD, name) for name in names])
     seen = []
-    while begun := started(queue):
+    while begun := start_all(queue):
         assert len(begun) <= 2
         seen += [each.place[0] for each in begun]
         for each in begun:
@@ -103,27 +103,27 @@ def test_a_host_that_moves_waits_no_longer_for_its_old_address() -> None:
     queue = filled(
         queues(per_host=1), [attempt(FLOOD, "a.test"), attempt(FLOOD, "b.test")]
     )
-    assert len(started(queue)) == 1
+    assert len(start_all(queue)) == 1
 
     queue.add(attempt(FLOOD, "b.test", "192.0.2.99"))
 
-    [moved] = started(queue)
+    [moved] = start_all(queue)
     assert (moved.place[0], moved.addresses) == ("b.test", ("192.0.2.99",))
 
 
 def test_no_host_has_all_places_of_its_tenant() -> None:
     queue = filled(queues(places=20), [attempt(FLOOD, "hangs.test") for _ in range(20)])
-    assert len(started(queue)) == 18
+    assert len(start_all(queue)) == 18
 
     queue.add(attempt(FLOOD, "sound.test", "192.0.2.2"))
 
-    assert [begun.place[0] for begun in started(queue)] == ["sound.test"]
+    assert [begun.place[0] for begun in start_all(queue)] == ["sound.test"]
 
 
 def test_what_waits_for_a_slow_host_makes_way_for_its_tenants_others() -> None:
     slow = [attempt(FLOOD, "hangs.test") for _ in range(500)]
     queue = filled(queues(places=500), slow)
-    begun = started(queue)
+    begun = start_all(queue)
     others = attempt(SMALL, "hangs.test")
     queue.add(others)
 
@@ -141,14 +141,14 @@ def test_what_waits_for_a_slow_host_makes_way_for_its_tenants_others() -> None:
 
 def test_what_waits_long_comes_back_after_long() -> None:
     queue = filled(queues(places=500), [attempt(FLOOD) for _ in range(500)])
-    started(queue)
+    start_all(queue)
 
     assert {pause for _, pause in queue.take_crowded(1000.0)} == {LONGEST_PAUSE}
 
 
 def test_a_slow_host_keeps_what_waits_while_nobody_is_in_want_of_places() -> None:
     queue = filled(queues(places=500), [attempt(FLOOD) for _ in range(400)])
-    started(queue)
+    start_all(queue)
 
     assert list(queue.take_crowded(1000.0)) == []
 
@@ -164,7 +164,7 @@ def test_nothing_is_kept_of_what_is_over(tenants: int) -> None:
         ],
     )
     count = 0
-    while begun := started(queue):
+    while begun := start_all(queue):
         count += len(begun)
         for each in begun:
             queue.release(each)
@@ -175,8 +175,8 @@ def test_nothing_is_kept_of_what_is_over(tenants: int) -> None:
 
 def test_what_was_drained_is_not_started() -> None:
     queue = filled(queues(per_host=1), [attempt(FLOOD) for _ in range(3)])
-    [begun] = started(queue)
+    [begun] = start_all(queue)
 
     assert len(queue.drain()) == 2
     queue.release(begun)
-    assert started(queue) == []
+    assert start_all(queue) == []
