@@ -13,8 +13,8 @@ from typing import NamedTuple
 from uuid import UUID
 
 from tasks_api.delivery import run_tokens, signing
-from tasks_api.moments import written
-from tasks_api.specs import BodyForm, RequestOptions, Surface
+from tasks_api.domain.specs import BodyForm, RequestOptions, Surface
+from tasks_api.domain.timestamps import written
 
 USER_AGENT = "scheduler-service/1.0"
 JSON = "application/json"

@@ -12,8 +12,8 @@ from django.db.models import F, OuterRef, Q
 from django.db.models.functions import Now
 
 from accounts.models import Tenant, User
+from tasks_api.domain.states import FINAL, NOT_DELIVERED, RunState
 from tasks_api.models.tasks import Task
-from tasks_api.states import FINAL, NOT_DELIVERED, RunState
 
 
 class RunQuerySet(models.QuerySet["Run"]):

@@ -12,7 +12,7 @@ import pytest
 import redis
 from celery import Celery
 
-from scheduler_service.embedded import redis_client_url
+from scheduler_service.redis.connections import redis_client_url
 from tests.acceptance.stand import Stand, eventually
 from tests.acceptance.test_processes import one_time, soon
 from tests.receiver import Receiver

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import psycopg
 import pytest
 
-from scheduler_service.embedded import Postgres
+from scheduler_service.local.embedded import Postgres
 from tests.acceptance.stand import Stand, eventually, free_port, readiness
 from tests.acceptance.test_postgres import frozen
 from tests.acceptance.test_processes import one_time, soon

@@ -11,7 +11,7 @@ import pytest
 import redis
 import requests
 
-from scheduler_service.embedded import redis_client_url
+from scheduler_service.redis.connections import redis_client_url
 from tests.acceptance.stand import Stand, eventually, free_port
 from tests.acceptance.test_processes import soon
 from tests.receiver import Receiver

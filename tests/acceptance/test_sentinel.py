@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import redis
 
-from scheduler_service.embedded import _redis_server
-from scheduler_service.supervisor import spawn
+from scheduler_service.local.embedded import _redis_server
+from scheduler_service.process.supervisor import spawn
 from tests.acceptance.stand import Stand, eventually, free_port
 from tests.acceptance.test_processes import all_done, ids_of, one_time, soon
 from tests.receiver import Receiver

@@ -17,7 +17,7 @@ import django
 
 django.setup()
 
-from tasks_api import retention
+from tasks_api.storage import retention
 
 
 def main(moment: str, *options: str) -> None:

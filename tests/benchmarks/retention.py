@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 
 import psycopg
 
-from tasks_api.ids import ID_FOR
+from tasks_api.domain.ids import ID_FOR
 from tests.acceptance.stand import ROOT, eventually
 from tests.benchmarks import fill
 from tests.benchmarks.delivery import PATIENCE

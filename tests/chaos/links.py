@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from scheduler_service.supervisor import spawn
+from scheduler_service.process.supervisor import spawn
 from tests.acceptance.stand import ROOT, eventually
 from tests.chaos.target import reset
 

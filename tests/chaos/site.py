@@ -20,8 +20,9 @@ import psycopg
 import redis
 import requests
 
-from scheduler_service.embedded import PORT, redis_client_url
-from scheduler_service.supervisor import spawn
+from scheduler_service.local.embedded import PORT
+from scheduler_service.process.supervisor import spawn
+from scheduler_service.redis.connections import redis_client_url
 from tests.acceptance.stand import ROOT, Stand, eventually, free_port
 from tests.chaos.clients import DOMAIN
 from tests.chaos.evidence import NOTICES, POISON, Arrival, Attempt, Run, Word

@@ -6,9 +6,9 @@ import uuid
 
 from django.utils import timezone
 
-from tasks_api.delivery.record import Finished
 from tasks_api.delivery.request import Claimed, Outcome
 from tasks_api.delivery.retry import judge
+from tasks_api.worker.record import Finished
 
 SECRET_URL = "https://user:hunter2@api.example.com:8443/hook?token=hunter2"
 

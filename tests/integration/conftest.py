@@ -14,11 +14,11 @@ from rest_framework.test import APIClient
 
 from accounts import services as accounts
 from accounts.models import Role, User
-from scheduler_service.logs import JSONFormatter
-from tasks_api.api import health
-from tasks_api.delivery.engine import Engine
-from tasks_api.delivery.record import Finished
+from scheduler_service.process.logs import JSONFormatter
+from tasks_api.api.ops import health
 from tasks_api.delivery.transport import Transport
+from tasks_api.worker.engine import Engine
+from tasks_api.worker.record import Finished
 from tests.conftest import ClientFor
 from tests.integration.transport_doubles import (
     Outcomes,

@@ -6,7 +6,7 @@ import json
 from decimal import Decimal
 from typing import Any
 
-from tasks_api.api.json import MAX_DEPTH
+from tasks_api.api.json_codec import MAX_DEPTH
 
 
 def nested_arrays(depth: int) -> str:

@@ -9,14 +9,16 @@ from django.utils import timezone
 from rest_framework.test import APIClient
 
 from accounts.models import User
-from tasks_api import dispatch, long_work, services
-from tasks_api.delivery import leases, run_tokens
-from tasks_api.delivery.record import Finished, record
+from tasks_api.delivery import run_tokens
 from tasks_api.delivery.request import Outcome
 from tasks_api.delivery.retry import Open
+from tasks_api.domain.schedules import Interval, Once
+from tasks_api.domain.specs import RequestOptions, Surface, TaskSpec
 from tasks_api.models import Run, Task
-from tasks_api.schedules import Interval, Once
-from tasks_api.specs import RequestOptions, Surface, TaskSpec
+from tasks_api.scheduler import dispatch
+from tasks_api.services import tasks
+from tasks_api.worker import leases, long_work
+from tasks_api.worker.record import Finished, record
 
 HOUR = timedelta(hours=1)
 
@@ -35,7 +37,7 @@ def make_long_work(owner: User, *, is_one_time: bool = False, **rules: Any) -> T
         request=RequestOptions(deadline=DEADLINE),
         **rules,
     )
-    return services.create_task(owner, spec, now=now)
+    return tasks.create_task(owner, spec, now=now)
 
 
 def begin_run(task: Task) -> str:

@@ -8,15 +8,15 @@ from datetime import timedelta
 from django.utils import timezone
 
 from accounts.models import User
-from tasks_api import retention
-from tasks_api.ids import id_for
+from tasks_api.domain.ids import id_for
+from tasks_api.domain.schedules import Interval, Once
+from tasks_api.domain.states import RunState
 from tasks_api.models import (
     Attempt,
     Run,
     Task,
 )
-from tasks_api.schedules import Interval, Once
-from tasks_api.states import RunState
+from tasks_api.storage import retention
 from tests.integration.stored_tasks import HOUR, store_task
 
 DAY = timedelta(days=1)

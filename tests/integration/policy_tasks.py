@@ -8,10 +8,10 @@ from typing import Any
 from django.utils import timezone
 
 from accounts.models import User
-from tasks_api import services
+from tasks_api.domain.schedules import Interval, Schedule
+from tasks_api.domain.specs import Overlap, Surface, TaskSpec
 from tasks_api.models import Task
-from tasks_api.schedules import Interval, Schedule
-from tasks_api.specs import Overlap, Surface, TaskSpec
+from tasks_api.services import tasks
 
 
 def make_task_with(owner: User, schedule: Schedule, **rules: Any) -> Task:
@@ -23,7 +23,7 @@ def make_task_with(owner: User, schedule: Schedule, **rules: Any) -> Task:
         name=rules.pop("name", "job"),
         **{"overlap": Overlap.SKIP, **rules},
     )
-    return services.create_task(owner, spec, now=timezone.now())
+    return tasks.create_task(owner, spec, now=timezone.now())
 
 
 def due_every(span: timedelta, *, since: timedelta) -> Interval:

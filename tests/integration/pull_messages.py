@@ -9,8 +9,8 @@ from django.db import connection
 from django.utils import timezone
 
 from accounts.models import Tenant
-from tasks_api import pull
 from tasks_api.models import Message, QueueTally
+from tasks_api.services import pull_queue
 
 SECOND = timedelta(seconds=1)
 
@@ -33,14 +33,14 @@ def new_message(
     timeout: int = LONG_TIMEOUT,
     max_retries: int = 0,
     run_at: datetime | None = None,
-) -> pull.NewMessage:
-    return pull.NewMessage(
+) -> pull_queue.NewMessage:
+    return pull_queue.NewMessage(
         tenant.pk, queue, name, payload, timeout, max_retries, run_at
     )
 
 
 def lease_names(tenant: Tenant, count: int = 1, queue: str = QUEUE) -> list[str]:
-    return [taken.name for taken in pull.take(tenant.pk, queue, count)]
+    return [taken.name for taken in pull_queue.take(tenant.pk, queue, count)]
 
 
 def expire_leases(**which: Any) -> None:

@@ -19,18 +19,25 @@ from django.utils import timezone
 from django_celery_beat.models import ClockedSchedule, IntervalSchedule, PeriodicTask
 
 from accounts.models import User
-from scheduler_service import clock
-from tasks_api import changes, dispatch, periodic, redrive, services, waking
-from tasks_api.account import Account, account
-from tasks_api.delivery import leases
-from tasks_api.delivery.record import Finished, record
+from scheduler_service.db import clock
 from tasks_api.delivery.request import Outcome as HttpResult
 from tasks_api.delivery.retry import judge
-from tasks_api.exceptions import SchedulerError
+from tasks_api.domain.exceptions import SchedulerError
+from tasks_api.domain.schedules import Cron, Interval, Schedule
+from tasks_api.domain.specs import (
+    Misfire,
+    Overlap,
+    Surface,
+    TaskSpec,
+)
+from tasks_api.domain.states import RunState
 from tasks_api.models import Run, ScheduleChange, Task
-from tasks_api.schedules import Cron, Interval, Schedule
-from tasks_api.specs import Misfire, Overlap, Surface, TaskSpec
-from tasks_api.states import RunState
+from tasks_api.scheduler import dispatch, rescue
+from tasks_api.services import redrive, tasks
+from tasks_api.services.reconciliation import Account, account
+from tasks_api.storage import beat_tables, schedule_changes
+from tasks_api.worker import leases
+from tasks_api.worker.record import Finished, record
 from tests.integration.stored_tasks import SECOND
 
 TARGET = "http://127.0.0.1:9/"
@@ -47,7 +54,7 @@ job_numbers = count()
 
 def let_pass(task: Task, span: timedelta) -> None:
     """Move all that is stored about a task into the past."""
-    stored = periodic.stored_of(Task.objects.with_schedule().get(pk=task.pk))
+    stored = beat_tables.stored_of(Task.objects.with_schedule().get(pk=task.pk))
     moved = [moved_plan(plan, span) for plan in plans_of(task)]
     # In two steps: a unique constraint looks at each row as it is moved.
     move_rows(task, span + 1000 * DAY)
@@ -91,7 +98,7 @@ def plans_of(task: Task) -> list[str]:
 def moved_plan(plan: str, span: timedelta) -> str:
     fields = plan.split("|")
     for name in ("start_time", "expires", "clocked_time"):
-        place = periodic.Stored._fields.index(name)
+        place = beat_tables.Stored._fields.index(name)
         if fields[place]:
             fields[place] = str(int(fields[place]) - span // timedelta(microseconds=1))
     return "|".join(fields)
@@ -139,10 +146,10 @@ class TaskModel:
         spec = self._spec(schedule)
         before = clock.read()
         if self.is_cron:
-            services.put_task(user, spec, now=timezone.now())
+            tasks.put_task(user, spec, now=timezone.now())
             self.task = Task.objects.get(name=self.name)
         else:
-            self.task = services.create_task(user, spec, now=timezone.now())
+            self.task = tasks.create_task(user, spec, now=timezone.now())
         self._open(start, every, before if self.is_cron else start)
 
     def _spec(self, schedule: Schedule) -> TaskSpec:
@@ -185,13 +192,13 @@ class TaskModel:
 
     def pause(self) -> None:
         before = clock.read()
-        services.pause_tasks(self.user, [str(self.task.pk)], now=timezone.now())
+        tasks.pause_tasks(self.user, [str(self.task.pk)], now=timezone.now())
         self._close(before)
 
     def resume(self) -> None:
         before = clock.read()
         was_open = self.is_open
-        services.resume_tasks(self.user, [str(self.task.pk)], now=timezone.now())
+        tasks.resume_tasks(self.user, [str(self.task.pk)], now=timezone.now())
         if not was_open:
             last = self.windows[-1]
             self._open(last.start, last.every, before)
@@ -202,7 +209,7 @@ class TaskModel:
         was_open = self.is_open
         if self.is_cron:
             last = self.windows[-1]
-            services.put_task(self.user, self._spec(schedule), now=timezone.now())
+            tasks.put_task(self.user, self._spec(schedule), now=timezone.now())
             if was_open and every == last.every:
                 return
         else:
@@ -211,7 +218,7 @@ class TaskModel:
                 every=every.seconds, period="seconds"
             )
             rows.update(interval=interval, start_time=start)
-            services.adopt_edits([self.task.pk])
+            tasks.adopt_edits([self.task.pk])
         self._close(before)
         if was_open or self.is_cron:
             self._open(start, every, before)
@@ -222,7 +229,7 @@ class TaskModel:
 
     def remove(self) -> None:
         before = clock.read()
-        services.remove_task(self.user, str(self.task.pk), now=timezone.now())
+        tasks.remove_task(self.user, str(self.task.pk), now=timezone.now())
         self._close(before)
 
     def wait(self) -> None:
@@ -234,7 +241,7 @@ class TaskModel:
         dispatch.dispatch_due(limit=self.chance.choice([2, 1000]))
 
     def settle(self) -> None:
-        changes.settle(limit=self.chance.choice([1, 3, 1000]))
+        schedule_changes.settle(limit=self.chance.choice([1, 3, 1000]))
 
     def deliver(self) -> None:
         runs = Run.objects.filter(task=self.task, state=RunState.PENDING)
@@ -256,10 +263,10 @@ class TaskModel:
             )
 
     def wake(self) -> None:
-        waking.wake_due(leases_until=clock.read())
+        rescue.wake_due(leases_until=clock.read())
 
     def fire(self) -> None:
-        self.manual += services.fire_task(self.task.pk, now=timezone.now()) is not None
+        self.manual += tasks.fire_task(self.task.pk, now=timezone.now()) is not None
 
     def redrive(self) -> None:
         runs = Run.objects.filter(task=self.task, state=RunState.FAILED)
@@ -287,7 +294,7 @@ class TaskModel:
     def finish(self) -> None:
         while dispatch.dispatch_due().run_ids or self._is_due():
             pass
-        while changes.settle():
+        while schedule_changes.settle():
             pass
 
     def _is_due(self) -> bool:

@@ -6,10 +6,10 @@ from datetime import timedelta
 
 from django.urls import URLPattern, get_resolver, reverse
 
-from tasks_api.ids import id_for
+from tasks_api.domain.ids import id_for
+from tasks_api.domain.specs import Surface
+from tasks_api.domain.states import RunState
 from tasks_api.models import Run, Task
-from tasks_api.specs import Surface
-from tasks_api.states import RunState
 
 METHODS = ["get", "post", "put", "patch", "delete", "head", "options"]
 

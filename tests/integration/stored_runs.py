@@ -8,12 +8,12 @@ from typing import Any
 from django.utils import timezone
 
 from accounts.models import User
-from tasks_api import services
-from tasks_api.ids import id_for
+from tasks_api.domain.ids import id_for
+from tasks_api.domain.schedules import Interval
+from tasks_api.domain.specs import Overlap, Surface, TaskSpec
+from tasks_api.domain.states import RunState
 from tasks_api.models import Attempt, Run, Task
-from tasks_api.schedules import Interval
-from tasks_api.specs import Overlap, Surface, TaskSpec
-from tasks_api.states import RunState
+from tasks_api.services import tasks
 from tests.integration.stored_tasks import TARGET
 
 MINUTE = timedelta(minutes=1)
@@ -22,7 +22,7 @@ MINUTE = timedelta(minutes=1)
 def hourly_task(owner: User, *, overlap: Overlap = Overlap.ALLOW) -> Task:
     schedule = Interval(timezone.now() + 30 * MINUTE, 60 * MINUTE, None)
     spec = TaskSpec(Surface.TASKS, TARGET, schedule, "{}", overlap=overlap)
-    return services.create_task(owner, spec, now=timezone.now())
+    return tasks.create_task(owner, spec, now=timezone.now())
 
 
 def store_run(

@@ -8,10 +8,11 @@ from uuid import UUID
 from django.utils import timezone
 
 from accounts.models import User
-from tasks_api import dispatch, services
+from tasks_api.domain.schedules import Schedule
+from tasks_api.domain.specs import Surface, TaskSpec
 from tasks_api.models import Run, Task
-from tasks_api.schedules import Schedule
-from tasks_api.specs import Surface, TaskSpec
+from tasks_api.scheduler import dispatch
+from tasks_api.services import tasks
 
 SECOND = timedelta(seconds=1)
 
@@ -24,7 +25,7 @@ TARGET = "http://127.0.0.1:9/"
 
 def store_task(owner: User, schedule: Schedule, url: str = TARGET) -> Task:
     spec = TaskSpec(Surface.TASKS, url, schedule, "{}")
-    return services.create_task(owner, spec, now=timezone.now())
+    return tasks.create_task(owner, spec, now=timezone.now())
 
 
 def run_states(task: Task) -> list[str]:

@@ -11,8 +11,8 @@ from rest_framework.test import APIClient
 
 from accounts import services
 from accounts.models import Role, Scope, SigningSecret, Token, User, digest
+from tasks_api.domain.specs import Surface
 from tasks_api.models import Task
-from tasks_api.specs import Surface
 from tests.conftest import MakeTask, tenant_of
 from tests.integration.tasks_surface import ONE_TIME, error
 from tests.integration.token_clients import client_with_token

@@ -12,8 +12,8 @@ from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
 
 from accounts.models import AuditEntry, User
-from tasks_api import services
 from tasks_api.models import Run
+from tasks_api.services import tasks
 from tests.conftest import MakeTask
 from tests.integration.audit_log import logged_actions
 
@@ -109,7 +109,7 @@ def test_staff_who_run_or_disable_schedules_are_logged(
     made = [make_task(), make_task(), make_task(stranger)]
     if is_paused:
         for task in made:
-            services.pause_tasks(task.owner, [str(task.pk)], now=timezone.now())
+            tasks.pause_tasks(task.owner, [str(task.pk)], now=timezone.now())
     before = AuditEntry.objects.order_by("id").last()
     assert before is not None
     # One of nobody's goes on as django-celery-beat has it.

@@ -9,7 +9,7 @@ import time_machine
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from scheduler_service import clock
+from scheduler_service.db import clock
 from tests.integration.clocks import CLOCK_TOLERANCE, HOUR, true_now
 
 pytestmark = pytest.mark.django_db

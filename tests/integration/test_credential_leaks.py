@@ -16,9 +16,10 @@ from rest_framework.test import APIClient
 
 from accounts import services as accounts
 from accounts.models import Role, Scope, User
-from tasks_api import dispatch, events, failures
-from tasks_api.delivery.engine import Engine
 from tasks_api.models import Run, Task
+from tasks_api.scheduler import dispatch
+from tasks_api.worker import failure_log, flower_events
+from tasks_api.worker.engine import Engine
 from tests.conftest import ClientFor
 from tests.integration.conftest import ResultLog
 from tests.integration.tasks_surface import ONE_TIME, PERIODIC
@@ -139,7 +140,7 @@ def test_credentials_in_a_url_are_nowhere_but_on_the_wire(
     recorded.wait_for(len(WAYS) - 1)
     engine.accept(dispatch.dispatch_due().run_ids)
     told = recorded.wait_for(len(WAYS))
-    failures.log(told)
+    failure_log.log(told)
 
     arrived = {each.path: each.headers["authorization"] for each in receiver.requests}
     assert arrived == {f"/{way}": basic_header(f"ann:{PASSWORD_MARK}") for way in WAYS}
@@ -153,7 +154,7 @@ def test_credentials_in_a_url_are_nowhere_but_on_the_wire(
         all_rows_as_text(),
         answers(reader, client_for(user)),
         pages(client),
-        events.events_of(told, "worker@here"),
+        flower_events.events_of(told, "worker@here"),
         json_log.getvalue(),
         repr(list(Task.objects.all())),
     ):

@@ -13,8 +13,8 @@ from django.utils import timezone
 from rest_framework.test import APIClient
 
 from accounts.models import User
+from tasks_api.domain.states import RunState
 from tasks_api.models import Run, Task
-from tasks_api.states import RunState
 from tests.conftest import ClientFor
 from tests.integration.cron_jobs_surface import ABSENT, JOB, put_job
 

@@ -10,10 +10,11 @@ from django.utils import timezone
 from rest_framework.test import APIClient
 
 from accounts.models import User
-from tasks_api import dispatch, services
+from tasks_api.domain.schedules import Once
+from tasks_api.domain.specs import Surface, TaskSpec
 from tasks_api.models import Task
-from tasks_api.schedules import Once
-from tasks_api.specs import Surface, TaskSpec
+from tasks_api.scheduler import dispatch
+from tasks_api.services import tasks
 from tests.integration.stored_runs import CRON, MINUTE, hourly_task
 from tests.integration.stored_tasks import TARGET
 from tests.integration.tasks_surface import PERIODIC
@@ -63,7 +64,7 @@ def test_coming_fire_times_of_a_task(api: APIClient, user: User) -> None:
 
 def test_a_one_time_task_comes_until_it_has_run(api: APIClient, user: User) -> None:
     spec = TaskSpec(Surface.TASKS, TARGET, Once(timezone.now() - MINUTE), "{}")
-    task = services.create_task(user, spec, now=timezone.now())
+    task = tasks.create_task(user, spec, now=timezone.now())
     path = f"/tasks/{task.pk}/next/"
 
     late = api.get(path).json()["fire_times"]

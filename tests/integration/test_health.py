@@ -8,7 +8,7 @@ from django.db import connection
 from django.test import Client
 from pytest_django import DjangoAssertNumQueries
 
-from tasks_api import heartbeats
+from tasks_api.monitoring import heartbeats
 
 pytestmark = pytest.mark.django_db
 

@@ -20,7 +20,7 @@ from rest_framework.test import APIClient
 from accounts import services as accounts
 from accounts.models import User
 from scheduler_service.wsgi import application
-from tasks_api.api.json import MAX_DEPTH, dumps, loads
+from tasks_api.api.json_codec import MAX_DEPTH, dumps, loads
 from tasks_api.models import Task
 from tests.integration.json_samples import BROKEN_TEXTS, nested_arrays, read_exactly
 

@@ -14,15 +14,19 @@ from pytest_django import DjangoAssertNumQueries
 from rest_framework.test import APIClient
 
 from accounts.models import User
-from tasks_api import dispatch, long_work, metrics, services, tasks, waking
-from tasks_api.delivery import leases, run_tokens
-from tasks_api.delivery.engine import Engine
-from tasks_api.delivery.record import Finished, record
+from tasks_api import tasks
+from tasks_api.delivery import run_tokens
 from tasks_api.delivery.request import Outcome
 from tasks_api.delivery.retry import Open
-from tasks_api.events import events_of
+from tasks_api.domain.specs import Backoff, Overlap
+from tasks_api.metrics import counters
 from tasks_api.models import Attempt, Run, Task
-from tasks_api.specs import Backoff, Overlap
+from tasks_api.scheduler import dispatch, rescue
+from tasks_api.services import tasks as task_services
+from tasks_api.worker import leases, long_work
+from tasks_api.worker.engine import Engine
+from tasks_api.worker.flower_events import events_of
+from tasks_api.worker.record import Finished, record
 from tests.acceptance.stand import eventually
 from tests.integration.conftest import ResultLog
 from tests.integration.long_work import (
@@ -176,7 +180,7 @@ def test_failed_work_is_tried_again_as_its_task_says(user: User) -> None:
     assert call_back(run, "fail", first).json()["state"] == "retrying"
     assert call_back(run, "complete", first).status_code == 409
     Run.objects.filter(pk=run.pk).update(wake_at=timezone.now())
-    assert waking.wake_due().run_ids == [run.pk]
+    assert rescue.wake_due().run_ids == [run.pk]
     second = take_run(run)
 
     # Who was at work on the first attempt has nothing to say about the second.
@@ -202,7 +206,7 @@ def test_a_target_may_ask_for_no_retry(user: User) -> None:
 def test_a_task_that_was_removed_is_not_tried_again(user: User) -> None:
     task = make_long_work(user, retry=Backoff())
     token = begin_run(task)
-    services.remove_task(user, str(task.pk), now=timezone.now())
+    task_services.remove_task(user, str(task.pk), now=timezone.now())
     run = latest_run_of(task)
     assert run.state == "open"
 
@@ -212,7 +216,7 @@ def test_a_task_that_was_removed_is_not_tried_again(user: User) -> None:
 def test_a_task_that_was_removed_lets_its_work_be_done(user: User) -> None:
     task = make_long_work(user)
     token = begin_run(task)
-    services.remove_task(user, str(task.pk), now=timezone.now())
+    task_services.remove_task(user, str(task.pk), now=timezone.now())
 
     assert (
         call_back(latest_run_of(task), "complete", token).json()["state"] == "succeeded"
@@ -269,7 +273,7 @@ def test_work_goes_on_though_the_worker_died_before_it_wrote_down_the_answer(
     [claimed] = leases.claim([run.pk])
     token = run_tokens.mint(long_work.keys()[0], run.pk, claimed.turn)
     pass_deadline(run)
-    assert waking.wake_due().run_ids == [run.pk]
+    assert rescue.wake_due().run_ids == [run.pk]
 
     # It is sent again with the same token, so that the target's word counts either way.
     [again] = leases.claim([run.pk])
@@ -304,7 +308,7 @@ def test_a_worker_counts_the_real_end_of_long_work(user: User) -> None:
 
 def succeeded() -> float:
     labels = {"state": "succeeded"}
-    return metrics.REGISTRY.get_sample_value("scheduler_runs_total", labels) or 0.0
+    return counters.REGISTRY.get_sample_value("scheduler_runs_total", labels) or 0.0
 
 
 def test_many_expire_in_a_constant_number_of_statements(

@@ -9,9 +9,10 @@ from django.conf import LazySettings
 from rest_framework.test import APIClient
 
 from accounts.models import User
-from tasks_api import dispatch, long_work
-from tasks_api.delivery import leases, run_tokens
+from tasks_api.delivery import run_tokens
 from tasks_api.models import Run, Task
+from tasks_api.scheduler import dispatch
+from tasks_api.worker import leases, long_work
 from tests.conftest import ClientFor
 from tests.integration.long_work import (
     begin_run,

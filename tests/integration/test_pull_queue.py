@@ -12,9 +12,9 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from accounts.models import Tenant
-from tasks_api import pull
-from tasks_api.exceptions import MessageExists
+from tasks_api.domain.exceptions import MessageExists
 from tasks_api.models import Message
+from tasks_api.services import pull_queue
 from tests.conftest import NOON
 from tests.integration.pull_messages import (
     LONG_AGO,
@@ -35,20 +35,20 @@ def test_the_oldest_come_first(alpha: Tenant) -> None:
     hours = {"b": 2, "c": 1, "a": 3}
     for name, ago in hours.items():
         run_at = timezone.now() - timedelta(hours=ago)
-        pull.enqueue(new_message(alpha, name, run_at=run_at))
+        pull_queue.enqueue(new_message(alpha, name, run_at=run_at))
 
     assert lease_names(alpha, 2) + lease_names(alpha, 2) == ["a", "b", "c"]
 
 
 def test_messages_of_one_moment_come_in_the_order_of_their_batch(alpha: Tenant) -> None:
     wanted = ["10", "9", "b", "a", "1"]
-    pull.put([new_message(alpha, name) for name in wanted])
+    pull_queue.put([new_message(alpha, name) for name in wanted])
 
     assert lease_names(alpha, 5) == wanted
 
 
 def test_a_message_waits_for_its_moment(alpha: Tenant) -> None:
-    pull.enqueue(new_message(alpha, run_at=timezone.now() + timedelta(hours=1)))
+    pull_queue.enqueue(new_message(alpha, run_at=timezone.now() + timedelta(hours=1)))
 
     assert lease_names(alpha) == []
     Message.objects.update(run_at=timezone.now() - SECOND)
@@ -61,9 +61,9 @@ def test_a_returned_message_takes_its_place_among_those_that_wait(
 ) -> None:
     for ago, name in enumerate(["e", "d", "c", "b", "a"]):
         run_at = timezone.now() - timedelta(hours=1 + ago)
-        pull.enqueue(new_message(alpha, name, run_at=run_at, max_retries=1))
+        pull_queue.enqueue(new_message(alpha, name, run_at=run_at, max_retries=1))
     assert lease_names(alpha, 4) == ["a", "b", "c", "d"]
-    pull.reschedule(
+    pull_queue.reschedule(
         new_message(alpha, "c", run_at=NOON - timedelta(days=400)), state=None
     )
     expire_leases()
@@ -79,12 +79,12 @@ def test_a_returned_message_takes_its_place_among_those_that_wait(
 
 
 def test_a_name_is_taken_while_its_message_is_there(alpha: Tenant) -> None:
-    pull.enqueue(new_message(alpha, payload="1", max_retries=1))
+    pull_queue.enqueue(new_message(alpha, payload="1", max_retries=1))
 
     def refused() -> None:
         with pytest.raises(MessageExists):
-            pull.enqueue(new_message(alpha, payload="2"))
-        pull.put([new_message(alpha, payload="2")])
+            pull_queue.enqueue(new_message(alpha, payload="2"))
+        pull_queue.put([new_message(alpha, payload="2")])
 
     refused()
     lease_names(alpha)
@@ -101,18 +101,18 @@ def test_a_name_is_taken_while_its_message_is_there(alpha: Tenant) -> None:
 def test_a_message_nobody_may_have_any_more_does_not_hold_its_name(
     alpha: Tenant, many: bool
 ) -> None:
-    pull.enqueue(new_message(alpha, payload="1"))
+    pull_queue.enqueue(new_message(alpha, payload="1"))
     lease_names(alpha)
-    pull.extend(new_message(alpha).key, keep_state=False, state="7")
+    pull_queue.extend(new_message(alpha).key, keep_state=False, state="7")
     expire_leases()
 
     if many:
-        pull.put([new_message(alpha, payload="2"), new_message(alpha, "b")])
+        pull_queue.put([new_message(alpha, payload="2"), new_message(alpha, "b")])
     else:
-        pull.enqueue(new_message(alpha, payload="2"))
+        pull_queue.enqueue(new_message(alpha, payload="2"))
 
     assert exhausted_count(alpha) == 1
-    taken = pull.take(alpha.pk, QUEUE, 1)[0]
+    taken = pull_queue.take(alpha.pk, QUEUE, 1)[0]
     assert (taken.name, taken.payload, taken.state) == ("a", "2", None)
     assert Message.objects.get(name="a").retry_count == 0
 
@@ -122,20 +122,20 @@ def test_each_queue_and_each_tenant_has_its_own_names(
 ) -> None:
     places = [(alpha, QUEUE), (alpha, "other"), (beta, QUEUE)]
 
-    pull.put([new_message(tenant, queue=queue) for tenant, queue in places])
+    pull_queue.put([new_message(tenant, queue=queue) for tenant, queue in places])
 
     found = [lease_names(tenant, 10, queue) for tenant, queue in places]
     assert found == [["a"], ["a"], ["a"]]
 
 
 def test_the_first_of_a_batch_wins(alpha: Tenant) -> None:
-    pull.put([new_message(alpha, payload="1"), new_message(alpha, payload="2")])
+    pull_queue.put([new_message(alpha, payload="1"), new_message(alpha, payload="2")])
 
     assert Message.objects.get().payload == "1"
 
 
 def test_an_empty_list_of_messages_is_enqueued(alpha: Tenant) -> None:
-    pull.put([])
+    pull_queue.put([])
 
     assert not Message.objects.exists()
 
@@ -143,10 +143,10 @@ def test_an_empty_list_of_messages_is_enqueued(alpha: Tenant) -> None:
 def test_messages_are_rolled_back_with_the_transaction_around_them(
     alpha: Tenant,
 ) -> None:
-    pull.enqueue(new_message(alpha, "there"))
+    pull_queue.enqueue(new_message(alpha, "there"))
 
     with transaction.atomic():
-        pull.put([new_message(alpha, "there"), new_message(alpha, "new")])
+        pull_queue.put([new_message(alpha, "there"), new_message(alpha, "new")])
         transaction.set_rollback(True)
 
     assert Message.objects.get().name == "there"
@@ -156,18 +156,20 @@ def test_messages_are_rolled_back_with_the_transaction_around_them(
     "text", ['"', "\\", "{}", "NULL", "a,b", "é", "路", "😀", " ", "'; --", "%s", "\n"]
 )
 def test_any_text_is_a_name(alpha: Tenant, text: str) -> None:
-    pull.put([new_message(alpha, text, queue=text, payload=json.dumps(text))])
+    pull_queue.put([new_message(alpha, text, queue=text, payload=json.dumps(text))])
 
-    [taken] = pull.take(alpha.pk, text, 1)
+    [taken] = pull_queue.take(alpha.pk, text, 1)
     assert (taken.name, taken.payload) == (text, json.dumps(text))
-    pull.extend(pull.Key(alpha.pk, text, text), keep_state=False, state='"%s"')
-    pull.complete(pull.Key(alpha.pk, text, text))
+    pull_queue.extend(
+        pull_queue.Key(alpha.pk, text, text), keep_state=False, state='"%s"'
+    )
+    pull_queue.complete(pull_queue.Key(alpha.pk, text, text))
 
 
 def test_the_longest_names_fit(alpha: Tenant) -> None:
     longest = "😀" * 255
 
-    pull.enqueue(new_message(alpha, longest, queue=longest))
+    pull_queue.enqueue(new_message(alpha, longest, queue=longest))
 
     assert lease_names(alpha, queue=longest) == [longest]
 
@@ -176,7 +178,7 @@ def test_the_longest_names_fit(alpha: Tenant) -> None:
 def test_any_moment_fits(alpha: Tenant, year: int) -> None:
     run_at = NOON.replace(year=year)
 
-    pull.put([new_message(alpha, run_at=run_at)])
+    pull_queue.put([new_message(alpha, run_at=run_at)])
 
     assert Message.objects.get().run_at == run_at
 
@@ -184,34 +186,34 @@ def test_any_moment_fits(alpha: Tenant, year: int) -> None:
 def test_the_exhausted_are_deleted_and_counted_until_there_is_another(
     alpha: Tenant,
 ) -> None:
-    store_messages(alpha, 3 * pull.BITE, leased_until=LONG_AGO)
-    pull.enqueue(new_message(alpha, max_retries=1))
+    store_messages(alpha, 3 * pull_queue.BITE, leased_until=LONG_AGO)
+    pull_queue.enqueue(new_message(alpha, max_retries=1))
     lease_names(alpha)
     expire_leases(name="a")
 
     assert lease_names(alpha) == ["a"]
     assert Message.objects.count() == 1
-    assert exhausted_count(alpha) == 3 * pull.BITE
+    assert exhausted_count(alpha) == 3 * pull_queue.BITE
 
 
 def test_a_take_ends_before_it_has_deleted_very_many(alpha: Tenant) -> None:
-    store_messages(alpha, pull.BITES * pull.BITE + 1, leased_until=LONG_AGO)
+    store_messages(alpha, pull_queue.BITES * pull_queue.BITE + 1, leased_until=LONG_AGO)
 
     assert lease_names(alpha) == []
     assert Message.objects.count() == 1
-    assert exhausted_count(alpha) == pull.BITES * pull.BITE
+    assert exhausted_count(alpha) == pull_queue.BITES * pull_queue.BITE
 
 
 def test_the_exhausted_hold_up_nobody(alpha: Tenant) -> None:
-    store_messages(alpha, 3 * pull.BITE, leased_until=LONG_AGO)
-    pull.enqueue(new_message(alpha))
+    store_messages(alpha, 3 * pull_queue.BITE, leased_until=LONG_AGO)
+    pull_queue.enqueue(new_message(alpha))
 
     assert lease_names(alpha) == ["a"]
-    assert exhausted_count(alpha) == pull.BITE
+    assert exhausted_count(alpha) == pull_queue.BITE
 
 
 def test_the_exhausted_are_counted_once_by_many(alpha: Tenant) -> None:
-    count = 5 * pull.BITE
+    count = 5 * pull_queue.BITE
     store_messages(alpha, count, leased_until=LONG_AGO)
 
     run_in_threads(8, lambda: lease_names(alpha))
@@ -264,12 +266,12 @@ def test_consumers_and_producers_get_along(alpha: Tenant) -> None:
             # Each in another order, over the same names.
             batch = [new_message(alpha, f"{n}", max_retries=-1) for n in range(200)]
             for turn in range(5):
-                pull.put(batch[number * turn :] + batch[: number * turn])
+                pull_queue.put(batch[number * turn :] + batch[: number * turn])
             return
         for _ in range(40):
             for name in lease_names(alpha, 10):
-                pull.extend(new_message(alpha, name).key)
-                pull.complete(new_message(alpha, name).key)
+                pull_queue.extend(new_message(alpha, name).key)
+                pull_queue.complete(new_message(alpha, name).key)
                 done.append(name)
 
     run_in_threads(16, work)
@@ -282,7 +284,7 @@ def test_consumers_and_producers_get_along(alpha: Tenant) -> None:
 def test_one_of_many_enqueues_wins(alpha: Tenant) -> None:
     def enqueue() -> bool:
         try:
-            pull.enqueue(new_message(alpha))
+            pull_queue.enqueue(new_message(alpha))
         except MessageExists:
             return False
         return True
@@ -291,7 +293,7 @@ def test_one_of_many_enqueues_wins(alpha: Tenant) -> None:
 
 
 def test_a_locked_message_is_skipped(alpha: Tenant) -> None:
-    pull.put([new_message(alpha, "a"), new_message(alpha, "b")])
+    pull_queue.put([new_message(alpha, "a"), new_message(alpha, "b")])
     found: list[str] = []
 
     def take() -> None:

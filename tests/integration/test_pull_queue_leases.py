@@ -8,9 +8,9 @@ import pytest
 from django.utils import timezone
 
 from accounts.models import Tenant
-from tasks_api import pull
-from tasks_api.exceptions import MessageNotFound
+from tasks_api.domain.exceptions import MessageNotFound
 from tasks_api.models import Message
+from tasks_api.services import pull_queue
 from tests.integration.pull_messages import (
     QUEUE,
     SECOND,
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def test_a_leased_message_is_nobody_elses(alpha: Tenant) -> None:
-    pull.enqueue(new_message(alpha, timeout=30))
+    pull_queue.enqueue(new_message(alpha, timeout=30))
 
     assert lease_names(alpha) == ["a"]
     assert lease_names(alpha, 10) == []
@@ -33,7 +33,7 @@ def test_a_leased_message_is_nobody_elses(alpha: Tenant) -> None:
 
 
 def test_a_message_comes_back_as_often_as_it_may(alpha: Tenant) -> None:
-    pull.enqueue(new_message(alpha, max_retries=2))
+    pull_queue.enqueue(new_message(alpha, max_retries=2))
 
     found = []
     for _ in range(4):
@@ -45,9 +45,9 @@ def test_a_message_comes_back_as_often_as_it_may(alpha: Tenant) -> None:
     assert exhausted_count(alpha) == 1
 
 
-@pytest.mark.parametrize("max_retries", [-1, -(2**31), pull.WITHOUT_END])
+@pytest.mark.parametrize("max_retries", [-1, -(2**31), pull_queue.WITHOUT_END])
 def test_below_zero_there_is_no_end(alpha: Tenant, max_retries: int) -> None:
-    pull.enqueue(new_message(alpha, max_retries=max_retries))
+    pull_queue.enqueue(new_message(alpha, max_retries=max_retries))
 
     for _ in range(20):
         assert lease_names(alpha) == ["a"]
@@ -57,46 +57,46 @@ def test_below_zero_there_is_no_end(alpha: Tenant, max_retries: int) -> None:
 
 
 def test_a_timeout_of_zero_is_over_at_once(alpha: Tenant) -> None:
-    pull.enqueue(new_message(alpha, timeout=0, max_retries=1))
+    pull_queue.enqueue(new_message(alpha, timeout=0, max_retries=1))
 
     assert [lease_names(alpha) for _ in range(3)] == [["a"], ["a"], []]
     assert exhausted_count(alpha) == 1
 
 
 def test_the_longest_timeout_can_be_leased(alpha: Tenant) -> None:
-    pull.enqueue(new_message(alpha, timeout=2**31 - 1))
+    pull_queue.enqueue(new_message(alpha, timeout=2**31 - 1))
 
     assert lease_names(alpha) == ["a"]
     assert seconds_left() > 60 * 365 * 86400
 
 
 def test_a_heartbeat_renews_the_lease(alpha: Tenant) -> None:
-    pull.enqueue(new_message(alpha, timeout=100))
+    pull_queue.enqueue(new_message(alpha, timeout=100))
     lease_names(alpha)
     Message.objects.update(leased_until=timezone.now() + SECOND)
 
-    pull.extend(new_message(alpha).key)
+    pull_queue.extend(new_message(alpha).key)
 
     assert seconds_left() == pytest.approx(100, abs=5)
 
 
 def test_the_state_survives_a_lost_consumer(alpha: Tenant) -> None:
-    pull.enqueue(new_message(alpha, max_retries=5))
+    pull_queue.enqueue(new_message(alpha, max_retries=5))
     key = new_message(alpha).key
     states: list[str | None] = []
 
     def seen() -> None:
-        [taken] = pull.take(alpha.pk, QUEUE, 1)
+        [taken] = pull_queue.take(alpha.pk, QUEUE, 1)
         states.append(taken.state)
 
     seen()
-    pull.extend(key, keep_state=False, state='{"page": 1.0}')
+    pull_queue.extend(key, keep_state=False, state='{"page": 1.0}')
     expire_leases()
     seen()
-    pull.extend(key)
+    pull_queue.extend(key)
     expire_leases()
     seen()
-    pull.extend(key, keep_state=False)
+    pull_queue.extend(key, keep_state=False)
     expire_leases()
     seen()
 
@@ -104,29 +104,29 @@ def test_the_state_survives_a_lost_consumer(alpha: Tenant) -> None:
 
 
 def test_a_lease_that_ran_out_cannot_be_renewed(alpha: Tenant) -> None:
-    pull.enqueue(new_message(alpha, max_retries=1))
+    pull_queue.enqueue(new_message(alpha, max_retries=1))
     lease_names(alpha)
     expire_leases()
 
     with pytest.raises(MessageNotFound):
-        pull.extend(new_message(alpha).key)
+        pull_queue.extend(new_message(alpha).key)
     with pytest.raises(MessageNotFound):
-        pull.reschedule(new_message(alpha), state=None)
+        pull_queue.reschedule(new_message(alpha), state=None)
 
     assert lease_names(alpha) == ["a"]
 
 
 def test_a_rescheduled_message_begins_anew(alpha: Tenant) -> None:
-    pull.enqueue(new_message(alpha, max_retries=1))
+    pull_queue.enqueue(new_message(alpha, max_retries=1))
     for _ in range(2):
         expire_leases()
         lease_names(alpha)
-    pull.extend(new_message(alpha).key, keep_state=False, state="7")
+    pull_queue.extend(new_message(alpha).key, keep_state=False, state="7")
 
     again = new_message(alpha, payload='"new"', timeout=5, max_retries=1)
-    pull.reschedule(again, state=None)
+    pull_queue.reschedule(again, state=None)
 
-    [taken] = pull.take(alpha.pk, QUEUE, 1)
+    [taken] = pull_queue.take(alpha.pk, QUEUE, 1)
     assert taken[:5] == ("a", 5, 1, '"new"', None)
     assert timezone.now() - taken.run_at < timedelta(minutes=1)
     expire_leases()
@@ -135,12 +135,12 @@ def test_a_rescheduled_message_begins_anew(alpha: Tenant) -> None:
 
 @pytest.mark.parametrize("is_leased", [True, False])
 def test_a_completed_message_is_gone(alpha: Tenant, is_leased: bool) -> None:
-    pull.enqueue(new_message(alpha))
+    pull_queue.enqueue(new_message(alpha))
     if is_leased:
         lease_names(alpha)
 
-    pull.complete(new_message(alpha).key)
+    pull_queue.complete(new_message(alpha).key)
 
     assert not Message.objects.exists()
     with pytest.raises(MessageNotFound):
-        pull.complete(new_message(alpha).key)
+        pull_queue.complete(new_message(alpha).key)

@@ -11,8 +11,8 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from accounts.models import Tenant
-from tasks_api import pull
 from tasks_api.models import Message
+from tasks_api.services import pull_queue
 from tests.integration.pull_messages import LONG_AGO, QUEUE, store_messages
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -26,12 +26,12 @@ def plan_nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 def explain_take(tenant: Tenant, count: int) -> list[dict[str, Any]]:
     """How the database took messages, node by node."""
-    settings, statement = pull._TAKE.split(";", 1)
+    settings, statement = pull_queue._TAKE.split(";", 1)
     values: dict[str, int | str] = {
         "tenant_id": tenant.pk,
         "queue": QUEUE,
         "count": count,
-        "bite": pull.BITE,
+        "bite": pull_queue.BITE,
     }
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(settings)
@@ -113,13 +113,15 @@ def test_of_many_leases_that_ran_out_a_few_are_looked_at(alpha: Tenant) -> None:
     plan = explain_take(alpha, 10)
 
     reading = [node for node in plan if "Index Name" in node]
-    assert all(node["Actual Rows"] <= pull.BITE for node in reading)
-    assert all(node.get("Rows Removed by Filter", 0) <= pull.BITE for node in reading)
+    assert all(node["Actual Rows"] <= pull_queue.BITE for node in reading)
+    assert all(
+        node.get("Rows Removed by Filter", 0) <= pull_queue.BITE for node in reading
+    )
 
 
-@pytest.mark.parametrize("verb", [pull.extend, pull.complete])
+@pytest.mark.parametrize("verb", [pull_queue.extend, pull_queue.complete])
 def test_one_message_is_found_by_its_name_among_many(
-    alpha: Tenant, verb: Callable[[pull.Key], None]
+    alpha: Tenant, verb: Callable[[pull_queue.Key], None]
 ) -> None:
     store_messages(alpha, 1, queue="other")
     update_statistics()
@@ -128,7 +130,7 @@ def test_one_message_is_found_by_its_name_among_many(
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_stat_force_next_flush()")
         before = rows_read()
-        verb(pull.Key(alpha.pk, QUEUE, "n20000"))
+        verb(pull_queue.Key(alpha.pk, QUEUE, "n20000"))
         cursor.execute("SELECT pg_stat_force_next_flush()")
 
     assert rows_read() - before < 20

@@ -12,15 +12,17 @@ from django_celery_beat.models import IntervalSchedule, PeriodicTask
 from pytest_django import DjangoAssertNumQueries
 
 from accounts.models import User
-from tasks_api import account as accounts
-from tasks_api import changes, dispatch, services
-from tasks_api.account import Account, Outcome, account
-from tasks_api.exceptions import InvalidTask, TaskNotFound
-from tasks_api.ids import id_for
+from tasks_api.domain.exceptions import InvalidTask, TaskNotFound
+from tasks_api.domain.ids import id_for
+from tasks_api.domain.schedules import Interval, Once
+from tasks_api.domain.specs import Surface, TaskSpec
+from tasks_api.domain.states import RunState
 from tasks_api.models import Run, ScheduleChange, Task
-from tasks_api.schedules import Interval, Once
-from tasks_api.specs import Surface, TaskSpec
-from tasks_api.states import RunState
+from tasks_api.scheduler import dispatch
+from tasks_api.services import reconciliation as accounts
+from tasks_api.services import tasks
+from tasks_api.services.reconciliation import Account, Outcome, account
+from tasks_api.storage import schedule_changes
 from tests.integration.reconciliation_model import DAY, MINUTE, TARGET, let_pass
 from tests.integration.stored_tasks import SECOND, run_states, store_task
 from tests.integration.threads import run_in_threads
@@ -39,13 +41,13 @@ def account_of(task: Task) -> Account:
 
 
 def settled_states(task: Task) -> list[str]:
-    while changes.settle():
+    while schedule_changes.settle():
         pass
     return run_states(task)
 
 
 def pause_task(task: Task) -> None:
-    services.pause_tasks(task.owner, [str(task.pk)], now=timezone.now())
+    tasks.pause_tasks(task.owner, [str(task.pk)], now=timezone.now())
 
 
 def test_a_pause_after_a_downtime_leaves_a_run_for_every_fire_time(user: User) -> None:
@@ -66,7 +68,7 @@ def test_a_removal_after_a_downtime_leaves_a_run_for_every_fire_time(
 ) -> None:
     task = past_task(user)
 
-    services.remove_task(user, str(task.pk), now=timezone.now())
+    tasks.remove_task(user, str(task.pk), now=timezone.now())
 
     assert settled_states(task) == ["missed"] * 9 + ["cancelled"]
     assert account_of(task).balance == 0
@@ -91,7 +93,7 @@ def test_a_change_by_its_owner_leaves_a_run_for_every_fire_time(user: User) -> N
     start = timezone.now() - 10 * MINUTE
     spec = TaskSpec(Surface.TASKS, TARGET, Interval(start, 7 * SECOND, None), "{}")
 
-    services.change_task(
+    tasks.change_task(
         user,
         str(task.pk),
         lambda _: spec,
@@ -109,7 +111,7 @@ def test_a_long_downtime_is_settled_in_batches(user: User) -> None:
     task = past_task(user)
     pause_task(task)
 
-    turns = [changes.settle(limit=4) for _ in range(4)]
+    turns = [schedule_changes.settle(limit=4) for _ in range(4)]
 
     assert turns == [True, True, False, False]
     assert run_states(task) == ["missed"] * 9 + ["cancelled"]
@@ -121,8 +123,8 @@ def test_many_beats_settle_without_waiting_for_each_other(user: User) -> None:
     for task in tasks:
         pause_task(task)
 
-    run_in_threads(4, changes.settle)
-    while changes.settle():
+    run_in_threads(4, schedule_changes.settle)
+    while schedule_changes.settle():
         pass
 
     assert Run.objects.count() == 80
@@ -131,7 +133,7 @@ def test_many_beats_settle_without_waiting_for_each_other(user: User) -> None:
 def test_a_one_off_that_was_due_is_cancelled_by_its_removal(user: User) -> None:
     task = store_task(user, Once(timezone.now() - MINUTE))
 
-    services.remove_task(user, str(task.pk), now=timezone.now())
+    tasks.remove_task(user, str(task.pk), now=timezone.now())
 
     assert settled_states(task) == ["cancelled"]
     assert account_of(task).outcomes == {Outcome.CANCELLED: 1}
@@ -144,11 +146,11 @@ def test_a_one_off_that_waits_in_a_pause_is_cancelled_by_its_removal(
         store_task(user, Once(timezone.now() + moment)) for moment in (-MINUTE, MINUTE)
     )
     ids = [str(due.pk), str(later.pk)]
-    services.pause_tasks(user, ids, now=timezone.now())
+    tasks.pause_tasks(user, ids, now=timezone.now())
     assert account_of(due).planned == 0
 
     for task_id in ids:
-        services.remove_task(user, task_id, now=timezone.now())
+        tasks.remove_task(user, task_id, now=timezone.now())
 
     assert settled_states(due) == ["cancelled"]
     assert account_of(due).outcomes == {Outcome.CANCELLED: 1}
@@ -162,19 +164,19 @@ def test_closing_takes_the_same_number_of_statements_for_any_number_of_tasks(
     tasks = [past_task(user) for _ in range(30)]
 
     with transaction.atomic(), django_assert_num_queries(1):
-        changes.close([task.pk for task in tasks], ScheduleChange.What.PAUSED)
+        schedule_changes.close([task.pk for task in tasks], ScheduleChange.What.PAUSED)
 
 
 def test_spread_fire_times_are_accounted_for_through_a_pause(user: User) -> None:
     start = timezone.now() - 10 * MINUTE
     every = Interval(start, MINUTE, None)
     spec = TaskSpec(Surface.TASKS, TARGET, every, "{}", spread=50)
-    task = services.create_task(user, spec, now=start)
+    task = tasks.create_task(user, spec, now=start)
     offset = Task.objects.get(pk=task.pk).spread_offset * SECOND
     pause_task(task)
     settled_states(task)
 
-    services.resume_tasks(user, [str(task.pk)], now=timezone.now())
+    tasks.resume_tasks(user, [str(task.pk)], now=timezone.now())
     let_pass(task, 5 * MINUTE)
     dispatch.dispatch_due()
 
@@ -221,7 +223,7 @@ def test_runs_by_hand_stand_beside_the_plan(user: User) -> None:
     task = past_task(user)
     dispatch.dispatch_due()
 
-    services.fire_task(task.pk, now=timezone.now())
+    tasks.fire_task(task.pk, now=timezone.now())
 
     assert (
         account_of(task).planned,

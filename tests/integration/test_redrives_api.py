@@ -11,13 +11,14 @@ from pytest_django import DjangoAssertNumQueries
 from rest_framework.test import APIClient
 
 from accounts.models import User
-from tasks_api import services, waking
-from tasks_api.delivery import leases
 from tasks_api.delivery.request import Credentials, build
+from tasks_api.domain.specs import Overlap
+from tasks_api.domain.states import RunState
+from tasks_api.domain.timestamps import written
 from tasks_api.models import Run, Task
-from tasks_api.moments import written
-from tasks_api.specs import Overlap
-from tasks_api.states import RunState
+from tasks_api.scheduler import rescue
+from tasks_api.services import tasks
+from tasks_api.worker import leases
 from tests.integration.stored_runs import MINUTE, hourly_task, store_run
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -144,7 +145,7 @@ def test_a_redrive_does_not_overlap_where_runs_must_not(
 ) -> None:
     task = hourly_task(user, overlap=Overlap.SKIP)
     failed = store_run(task)
-    services.fire_task(task.pk, now=timezone.now())
+    tasks.fire_task(task.pk, now=timezone.now())
 
     assert api.post(f"/runs/{failed.pk}/redrive/").status_code == 409
     answer = api.post("/runs/redrive/", {"state": ["failed"]}, format="json")
@@ -177,7 +178,7 @@ def test_a_run_of_what_has_ended_or_is_paused_is_sent_again(
         answer = api.post(f"/runs/{store_run(task).pk}/redrive/")
         run_id = answer.json()["run_id"]
         Run.objects.filter(pk=run_id).update(wake_at=timezone.now())
-        assert str(waking.wake_due().run_ids[0]) == run_id
+        assert str(rescue.wake_due().run_ids[0]) == run_id
         assert len(claim_run(run_id)) == 1
 
 

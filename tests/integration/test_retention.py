@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 
 from accounts.models import Tenant, User
 from accounts.services import AccountError, configure_tenant, provision
-from tasks_api import dispatch, metrics, retention, services
-from tasks_api.delivery import leases
+from tasks_api.domain.schedules import Interval, Once
+from tasks_api.domain.states import FINAL, RunState
+from tasks_api.metrics import counters
 from tasks_api.models import (
     Attempt,
     Heartbeat,
@@ -27,8 +28,10 @@ from tasks_api.models import (
     ScheduleChange,
     Task,
 )
-from tasks_api.schedules import Interval, Once
-from tasks_api.states import FINAL, RunState
+from tasks_api.scheduler import dispatch
+from tasks_api.services import tasks
+from tasks_api.storage import retention
+from tasks_api.worker import leases
 from tests.conftest import tenant_of
 from tests.integration.old_rows import (
     DAY,
@@ -116,7 +119,7 @@ def test_the_setting_counts_again_once_a_tenant_has_none_of_its_own(
 
 def test_changes_of_a_schedule_go_but_for_the_last_old_one(user: User) -> None:
     task = store_task(user, Interval(timezone.now() + HOUR, HOUR, None))
-    for verb in (services.pause_tasks, services.resume_tasks) * 2:
+    for verb in (tasks.pause_tasks, tasks.resume_tasks) * 2:
         verb(user, [str(task.pk)], now=timezone.now())
     ids = list(ScheduleChange.objects.order_by("pk").values_list("pk", flat=True))
     old = timezone.now() - LONG_AGO
@@ -167,7 +170,7 @@ def test_a_task_whose_end_came_long_ago_goes_with_its_runs(user: User) -> None:
         expires=timezone.now() - LONG_AGO
     )
     # As a beat does when schedules were edited.
-    services.adopt_edits([task.pk, other.pk])
+    tasks.adopt_edits([task.pk, other.pk])
 
     assert prune_all()["task"] == 1
 
@@ -248,7 +251,7 @@ def test_the_lag_of_retention_is_known(user: User) -> None:
 
 def test_deleted_rows_are_counted(user: User) -> None:
     def counted(kind: str) -> float:
-        return float(metrics.PRUNED.labels(kind)._value.get())
+        return float(counters.PRUNED.labels(kind)._value.get())
 
     before = counted("run"), counted("task")
     finished_run(ended_task(user, LONG_AGO), LONG_AGO)

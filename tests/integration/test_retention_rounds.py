@@ -14,12 +14,13 @@ from django.utils import timezone
 from django_celery_beat.models import ClockedSchedule, PeriodicTask
 
 from accounts.models import User
-from tasks_api import retention, tasks
+from tasks_api import tasks
 from tasks_api.models import (
     Attempt,
     Run,
     Task,
 )
+from tasks_api.storage import retention
 from tests.integration.old_rows import (
     DAY,
     LONG_AGO,

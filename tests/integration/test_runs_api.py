@@ -8,11 +8,12 @@ from rest_framework.test import APIClient
 
 from accounts import services as accounts
 from accounts.models import AuditEntry, Role, User
-from tasks_api import dispatch, services
+from tasks_api.domain.schedules import Once
+from tasks_api.domain.specs import Surface, TaskSpec
+from tasks_api.domain.states import RunState
 from tasks_api.models import Run
-from tasks_api.schedules import Once
-from tasks_api.specs import Surface, TaskSpec
-from tasks_api.states import RunState
+from tasks_api.scheduler import dispatch
+from tasks_api.services import tasks
 from tests.integration.openapi_document import assert_fits, content_of
 from tests.integration.stored_runs import (
     CRON,
@@ -71,12 +72,12 @@ def test_pages_follow_each_other(api: APIClient, user: User) -> None:
 def test_filters_narrow_the_list(
     api: APIClient, user: User, monkeypatch: pytest.MonkeyPatch, few: int
 ) -> None:
-    monkeypatch.setattr("tasks_api.history.FEW_TASKS", few)
+    monkeypatch.setattr("tasks_api.services.runs.FEW_TASKS", few)
     task, other = hourly_task(user), hourly_task(user)
     failed = store_run(task, ago=9)
     done = store_run(task, ago=6, state=RunState.SUCCEEDED)
     missed = store_run(other, ago=3, state=RunState.MISSED)
-    services.fire_task(task.pk, now=timezone.now())
+    tasks.fire_task(task.pk, now=timezone.now())
     waiting = Run.objects.get(state=RunState.PENDING)
     between = (timezone.now() - 5 * MINUTE).isoformat().replace("+00:00", "Z")
 
@@ -94,7 +95,7 @@ def test_filters_narrow_the_list(
 
 def test_a_run_dispatched_ahead_is_not_listed(api: APIClient, user: User) -> None:
     spec = TaskSpec(Surface.TASKS, TARGET, Once(timezone.now() + MINUTE / 100), "{}")
-    services.create_task(user, spec, now=timezone.now())
+    tasks.create_task(user, spec, now=timezone.now())
     [run_id] = dispatch.dispatch_due().run_ids
     Run.objects.update(scheduled_for=timezone.now() + MINUTE)
 

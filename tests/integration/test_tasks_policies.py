@@ -9,8 +9,8 @@ from django.utils import timezone
 from rest_framework.test import APIClient
 
 from accounts.models import User
-from tasks_api.api.tasks.policies import given_by
-from tasks_api.api.tasks.reading import read_task
+from tasks_api.api.tasks.parsing import read_task
+from tasks_api.api.tasks.policy_fields import given_by
 from tasks_api.models import Task
 from tests.integration.tasks_surface import (
     ABSENT,

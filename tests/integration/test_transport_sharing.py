@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 
-from tasks_api.delivery.request import Trouble
+from tasks_api.domain.states import Trouble
 from tests.integration.transport_doubles import (
     OK,
     Gate,

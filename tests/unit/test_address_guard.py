@@ -14,7 +14,7 @@ from requests_hardened.ip_filter import (  # type: ignore[import-untyped]  # it 
 )
 from ssrfguard import Policy
 
-from tasks_api.delivery.guard import (
+from tasks_api.domain.guard import (
     RefusedTarget,
     address_refusal,
     host_of,
