@@ -46,3 +46,13 @@ def created(api: APIClient, body: dict[str, Any]) -> dict[str, Any]:
 
 def error(message: str) -> dict[str, Any]:
     return {"error": {"message": message}}
+
+
+def apply_tasks(api: APIClient, tasks: object, **fields: Any) -> Any:
+    body = {"tag": "web", "tasks": tasks, **fields}
+    return api.post("/tasks/apply/", body, format="json")
+
+
+def actions_of(answer: Any) -> dict[str, str]:
+    assert answer.status_code == 200, answer.json()
+    return {step["name"]: step["action"] for step in answer.json()["tasks"]}

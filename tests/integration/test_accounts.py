@@ -13,23 +13,23 @@ from django.utils import timezone
 
 from accounts import encryption, services
 from accounts.models import SigningSecret, Tenant, Token, User, digest
-from tests.conftest import ClientFor
-from tests.integration.test_dispatch import in_threads
+from tests.conftest import ClientFor, tenant_of
+from tests.integration.threads import run_in_threads
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 HOUR = timedelta(hours=1)
 
 
-def run(*command: str) -> str:
+def run_command(*command: str) -> str:
     out = StringIO()
     call_command(*command, stdout=out)
     return out.getvalue()
 
 
 def test_one_new_token_and_nothing_else_is_printed() -> None:
-    first = run("issue_token", "--tenant", "Alpha", "--user", "ann")
-    second = run("issue_token", "--tenant", "Alpha", "--user", "ann")
+    first = run_command("issue_token", "--tenant", "Alpha", "--user", "ann")
+    second = run_command("issue_token", "--tenant", "Alpha", "--user", "ann")
 
     assert first.strip().startswith("sch_")
     assert len(first.split()) == 1
@@ -37,7 +37,7 @@ def test_one_new_token_and_nothing_else_is_printed() -> None:
     assert User.objects.get().username == "ann@Alpha"
 
 
-def test_what_is_created_besides_the_token_is_said_on_standard_error() -> None:
+def test_everything_but_the_token_is_printed_on_standard_error() -> None:
     err = StringIO()
     for _ in range(2):
         call_command(
@@ -56,9 +56,13 @@ def test_a_slip_of_the_fingers_creates_nothing_if_nothing_is_to_be_created(
 ) -> None:
     for names in (("Alhpa", "ann"), ("Alpha", "anm")):
         with pytest.raises(CommandError, match="There is no"):
-            run("issue_token", "--existing", "--tenant", names[0], "--user", names[1])
+            run_command(
+                "issue_token", "--existing", "--tenant", names[0], "--user", names[1]
+            )
 
-    token = run("issue_token", "--existing", "--tenant", "Alpha", "--user", "ann")
+    token = run_command(
+        "issue_token", "--existing", "--tenant", "Alpha", "--user", "ann"
+    )
 
     assert token.startswith("sch_")
     assert (Tenant.objects.count(), User.objects.count()) == (1, 1)
@@ -70,7 +74,7 @@ def test_urls_with_credentials_are_read_from_standard_input(
     urls = ["https://ann:one@e.org/", "https://ann:two@e.org/"]
     monkeypatch.setattr("sys.stdin", StringIO("\n".join(urls)))
 
-    run("configure_tenant", "Alpha", "--callback-url=-", "--notification-url=-")
+    run_command("configure_tenant", "Alpha", "--callback-url=-", "--notification-url=-")
 
     tenant = Tenant.objects.get(name="Alpha")
     stored = tenant.callback_url, tenant.notification_url
@@ -82,7 +86,7 @@ def test_a_secret_is_read_from_standard_input(
 ) -> None:
     def say(secret: str, *command: str) -> str:
         monkeypatch.setattr("sys.stdin", StringIO(f"{secret}\n"))
-        return run(*command).strip()
+        return run_command(*command).strip()
 
     new = say(services.issue_token(user), "rotate_token", "-")
     say(new, "revoke_token", "-")
@@ -99,14 +103,14 @@ def test_a_secret_is_read_from_standard_input(
 
 
 def test_the_same_name_in_two_tenants_is_two_users() -> None:
-    run("issue_token", "--tenant", "Alpha", "--user", "ann")
-    run("issue_token", "--tenant", "Beta", "--user", "ann")
+    run_command("issue_token", "--tenant", "Alpha", "--user", "ann")
+    run_command("issue_token", "--tenant", "Beta", "--user", "ann")
 
     assert User.objects.filter(name="ann").count() == 2
 
 
 def test_provisioning_at_once_makes_one_tenant_and_one_user() -> None:
-    users = in_threads(8, lambda: services.provision("Alpha", "ann").pk)
+    users = run_in_threads(8, lambda: services.provision("Alpha", "ann").pk)
 
     assert len(users) == 8
     assert len(set(users)) == 1
@@ -128,11 +132,11 @@ def test_a_revoked_token_opens_nothing(user: User, client_for: ClientFor) -> Non
     api.credentials(HTTP_AUTHORIZATION=f"Bearer {token}")
     assert api.get("/tasks/").status_code == 200
 
-    run("revoke_token", token)
+    run_command("revoke_token", token)
 
     assert api.get("/tasks/").status_code == 401
     with pytest.raises(CommandError):
-        run("revoke_token", "sch_unknown")
+        run_command("revoke_token", "sch_unknown")
 
 
 def test_a_deactivated_user_is_let_in_no_more(
@@ -140,7 +144,7 @@ def test_a_deactivated_user_is_let_in_no_more(
 ) -> None:
     api, other = client_for(user), client_for(colleague)
 
-    run("deactivate_user", "ann")
+    run_command("deactivate_user", "ann")
 
     assert api.get("/tasks/").status_code == 401
     assert other.get("/tasks/").status_code == 200
@@ -152,8 +156,8 @@ def test_a_name_that_several_tenants_use_must_be_said_with_its_tenant(
     namesake = services.provision("Beta", "ann")
 
     with pytest.raises(CommandError, match="ann@Alpha, ann@Beta"):
-        run("deactivate_user", "ann")
-    run("deactivate_user", "ann", "--tenant", "Beta")
+        run_command("deactivate_user", "ann")
+    run_command("deactivate_user", "ann", "--tenant", "Beta")
 
     namesake.refresh_from_db()
     assert not namesake.is_active
@@ -169,7 +173,7 @@ def test_a_token_ends_when_it_expires(user: User, client_for: ClientFor) -> None
 
 
 def test_a_tenant_is_configured_and_its_secret_kept_encrypted() -> None:
-    run(
+    run_command(
         "configure_tenant",
         "Alpha",
         "--callback-url",
@@ -187,10 +191,10 @@ def test_a_tenant_is_configured_and_its_secret_kept_encrypted() -> None:
 
 
 def test_two_tenants_cannot_have_one_shared_secret() -> None:
-    run("configure_tenant", "Alpha", "--shared-secret", "s3cret")
+    run_command("configure_tenant", "Alpha", "--shared-secret", "s3cret")
 
     with pytest.raises(CommandError, match="Another tenant"):
-        run("configure_tenant", "Beta", "--shared-secret", "s3cret")
+        run_command("configure_tenant", "Beta", "--shared-secret", "s3cret")
 
 
 @pytest.mark.parametrize(
@@ -215,7 +219,7 @@ def test_a_url_of_a_tenant_is_checked_like_a_target(
     settings.SCHEDULER_DENIED_NETWORKS = "198.41.0.4"
 
     with pytest.raises(CommandError, match=f"{what} URL. {why}") as refused:
-        run("configure_tenant", "Alpha", f"--{what}-url", url)
+        run_command("configure_tenant", "Alpha", f"--{what}-url", url)
 
     assert "pw@" not in str(refused.value)
     assert not Tenant.objects.filter(name="Alpha").exists()
@@ -223,11 +227,11 @@ def test_a_url_of_a_tenant_is_checked_like_a_target(
 
 def test_two_signing_secrets_live_while_one_replaces_the_other(user: User) -> None:
     now = timezone.now()
-    [old] = services.live_signing_secrets(user.tenant_id, now)
+    [old] = services.live_signing_secrets(tenant_of(user).pk, now)
 
-    new = run("signing_secret", "Alpha", "--rotate").strip()
+    new = run_command("signing_secret", "Alpha", "--rotate").strip()
 
-    assert services.live_signing_secrets(user.tenant_id, now) == [new, old]
+    assert services.live_signing_secrets(tenant_of(user).pk, now) == [new, old]
     later = timezone.now() + 25 * HOUR
-    assert services.live_signing_secrets(user.tenant_id, later) == [new]
-    assert run("signing_secret", "Alpha").strip() == new
+    assert services.live_signing_secrets(tenant_of(user).pk, later) == [new]
+    assert run_command("signing_secret", "Alpha").strip() == new

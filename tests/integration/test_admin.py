@@ -48,7 +48,7 @@ def staff(client: Client) -> Client:
     return client
 
 
-def steer(staff: Client, action: str, *tasks: Task, confirmed: bool = True) -> str:
+def run_action(staff: Client, action: str, *tasks: Task, confirmed: bool = True) -> str:
     chosen = {"action": action, "_selected_action": [str(task.pk) for task in tasks]}
     if confirmed:
         chosen["confirmed"] = "yes"
@@ -142,11 +142,11 @@ def test_tasks_are_paused_resumed_and_removed(
 ) -> None:
     tasks = [make_task(), make_task(stranger)]
 
-    steer(staff, "pause", *tasks)
+    run_action(staff, "pause", *tasks)
     assert not Task.objects.filter(next_fire_at__isnull=False).exists()
-    steer(staff, "resume", *tasks)
+    run_action(staff, "resume", *tasks)
     assert Task.objects.filter(next_fire_at__isnull=False).count() == 2
-    steer(staff, "remove", *tasks)
+    run_action(staff, "remove", *tasks)
 
     assert Task.objects.filter(end_reason="removed").count() == 2
     assert dispatch.dispatch_due().run_ids == []
@@ -154,9 +154,9 @@ def test_tasks_are_paused_resumed_and_removed(
 
 def test_a_removal_asks_first(staff: Client, make_task: MakeTask) -> None:
     task, ended = make_task(name="nightly"), make_task(name="over")
-    steer(staff, "remove", ended)
+    run_action(staff, "remove", ended)
 
-    page = steer(staff, "remove", task, ended, confirmed=False)
+    page = run_action(staff, "remove", task, ended, confirmed=False)
 
     assert "Are you sure?" in page
     assert str(task.pk) in page
@@ -193,7 +193,7 @@ def test_tasks_and_runs_are_found_by_names_tenants_and_users(
     tasks = [make_task(name="nightly/a"), make_task(name="daily")]
     tasks.append(make_task(stranger, name="nightly/b"))
     task_services.fire_tasks([task.pk for task in tasks], now=timezone.now())
-    steer(staff, "remove", tasks[1])
+    run_action(staff, "remove", tasks[1])
 
     for model in ("task", "run"):
         page = staff.get(reverse(f"admin:tasks_api_{model}_changelist"), {"q": term})
@@ -346,8 +346,8 @@ def test_tasks_can_be_filtered_by_state(
     staff: Client, make_task: MakeTask, state: str
 ) -> None:
     tasks = {"active": make_task(), "paused": make_task(), "ended": make_task()}
-    steer(staff, "pause", tasks["paused"])
-    steer(staff, "remove", tasks["ended"])
+    run_action(staff, "pause", tasks["paused"])
+    run_action(staff, "remove", tasks["ended"])
 
     page = staff.get(reverse("admin:tasks_api_task_changelist"), {"state": state})
 

@@ -7,6 +7,7 @@ from uuid import uuid4
 
 import pytest
 from django.utils import timezone
+from pytest_django import DjangoAssertNumQueries
 from rest_framework.test import APIClient
 
 from accounts import services
@@ -101,13 +102,15 @@ def test_staff_without_a_tenant_have_no_tasks_to_ask_for() -> None:
 
 
 def test_a_token_is_looked_up_in_one_query_and_its_use_noted_seldom(
-    user: User, django_assert_num_queries
+    user: User, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
     header = f"Bearer {services.issue_token(user)}"
     api = APIClient()
     api.credentials(HTTP_AUTHORIZATION=header)
     api.get("/tasks/nonsense")
-    assert Token.objects.get().last_used_at <= timezone.now()
+    used_at = Token.objects.get().last_used_at
+    assert used_at is not None
+    assert used_at <= timezone.now()
 
     # The token, and nothing else: the id is none.
     with django_assert_num_queries(1):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 import redis
@@ -66,7 +66,10 @@ SPOILT = [
 @pytest.mark.django_db
 @pytest.mark.parametrize(("spoil", "sentence"), SPOILT)
 def test_readiness_says_why_a_redis_is_unfit(
-    server: redis.Redis, client: Client, spoil: object, sentence: str
+    server: redis.Redis,
+    client: Client,
+    spoil: Callable[[redis.Redis], None],
+    sentence: str,
 ) -> None:
     assert client.get("/readyz").json()["broker"] == "ok"
     spoil(server)
@@ -84,7 +87,7 @@ def test_readiness_says_why_a_redis_is_unfit(
     "spoil", [make_replica, make_forgetful, make_closed], ids=lambda f: f.__name__
 )
 def test_a_worker_does_not_start_on_a_redis_that_stays_unfit(
-    server: redis.Redis, spoil: object
+    server: redis.Redis, spoil: Callable[[redis.Redis], None]
 ) -> None:
     spoil(server)
 
@@ -102,7 +105,7 @@ def test_a_worker_starts_on_a_full_redis_and_says_so(
     assert broker.FULL in caplog.messages
 
 
-def test_a_worker_tells_whoever_probes_it(server: redis.Redis) -> None:
+def test_a_worker_answers_its_probes(server: redis.Redis) -> None:
     idle = Vitals(0, 0, True, 0.0, 0.0, 0.0, 1e12)
     watch = WorkerWatch(lambda: idle)
     make_full(server)

@@ -46,7 +46,7 @@ def connected(links: Links, name: str = "a") -> socket.socket:
     return connection
 
 
-def greet(links: Links, name: str) -> bytes:
+def send_greeting(links: Links, name: str) -> bytes:
     with connected(links, name) as connection:
         return connection.recv(6)
 
@@ -60,12 +60,12 @@ def test_a_link_that_is_cut_resets_who_uses_it_and_no_other(links: Links) -> Non
         with pytest.raises(ConnectionResetError):
             one.recv(6)
         with pytest.raises(ConnectionError):
-            greet(links, "a")
+            send_greeting(links, "a")
         other.sendall(b"again\n")
         assert other.recv(6) == b"again\n"
 
     links.become("a", OPEN)
-    assert greet(links, "a") == b"hello\n"
+    assert send_greeting(links, "a") == b"hello\n"
 
 
 def test_what_a_silent_link_held_flows_on_when_it_is_open_again(links: Links) -> None:

@@ -27,11 +27,10 @@ from accounts import services as accounts
 from accounts.models import Role, User
 from tasks_api.models import Task
 from tests.conftest import MakeTask
+from tests.integration.long_work import begin_run, latest_run_of, make_long_work
 from tests.integration.lossy_proxy import LossyProxy
+from tests.integration.routes import store_failed_run
 from tests.integration.tasks_surface import ONE_TIME, PERIODIC
-from tests.integration.test_long_work import begin, run_of
-from tests.integration.test_long_work import make as make_long_work
-from tests.integration.test_strangers import failed_run_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -128,7 +127,7 @@ def test_a_failed_run_is_listed_redriven_and_accounted_for(
     client: Client, make_task: MakeTask
 ) -> None:
     task = make_task()
-    failed = failed_run_of(task)
+    failed = store_failed_run(task)
 
     [run] = client.list_runs()
     assert (run.id, run.state) == (str(failed.pk), "failed")
@@ -205,8 +204,8 @@ def test_an_administrator_manages_users_and_secrets(client: Client, user: User) 
 
 def test_a_target_reports_its_long_work(proxy: LossyProxy, user: User) -> None:
     task = make_long_work(user)
-    token = begin(task)
-    run = run_of(task)
+    token = begin_run(task)
+    run = latest_run_of(task)
     headers = {"Webhook-Id": str(run.pk), "X-Scheduler-Run-Token": token}
 
     with LongWork.from_headers(headers, base_url=proxy.url + "/") as work:
@@ -230,8 +229,8 @@ def test_a_failure_of_long_work_is_sent_once_by_a_user(
     client: Client, proxy: LossyProxy, user: User
 ) -> None:
     task = make_long_work(user)
-    begin(task)
-    run_id = str(run_of(task).pk)
+    begin_run(task)
+    run_id = str(latest_run_of(task).pk)
     assert client.heartbeat_run(run_id) is not None
     proxy.responses_to_lose = 1
     proxy.requests.clear()
@@ -300,7 +299,7 @@ def test_a_lost_response_creates_nothing_twice(
     created = client.create_task(ONE_TIME)
     proxy.responses_to_lose = 1
     run_id = client.run_task(created.id)
-    failed = failed_run_of(Task.objects.get(pk=created.id))
+    failed = store_failed_run(Task.objects.get(pk=created.id))
     proxy.responses_to_lose = 1
     again = client.redrive_run(str(failed.pk))
     proxy.responses_to_lose = 1

@@ -21,9 +21,8 @@ from accounts import services as accounts
 from accounts.models import Role, User
 from tasks_api.models import Task
 from tests.conftest import MakeTask
-from tests.integration.test_long_work import begin, run_of
-from tests.integration.test_long_work import make as make_long_work
-from tests.integration.test_strangers import failed_run_of
+from tests.integration.long_work import begin_run, latest_run_of, make_long_work
+from tests.integration.routes import store_failed_run
 from tests.receiver import Receiver
 from tests.unit.test_client_webhooks import SECRET, sign_headers
 
@@ -142,7 +141,7 @@ def test_a_failed_run_is_listed_redriven_and_accounted_for(
     shell: Shell, make_task: MakeTask
 ) -> None:
     task = make_task(name="nightly")
-    failed = failed_run_of(task)
+    failed = store_failed_run(task)
 
     assert str(failed.pk) in shell("runs", "list", "--state", "failed")
     assert shell.json("runs", "show", str(failed.pk))["state"] == "failed"
@@ -256,8 +255,8 @@ def test_numbers_of_a_file_arrive_digit_by_digit(shell: Shell, tmp_path: Path) -
 
 def test_long_work_is_reported(shell: Shell, user: User) -> None:
     task = make_long_work(user)
-    run_token = begin(task)
-    run_id = str(run_of(task).pk)
+    run_token = begin_run(task)
+    run_id = str(latest_run_of(task).pk)
 
     assert shell.json("runs", "heartbeat", run_id)["deadline"]
     shell.environment["SCHEDULER_TOKEN"] = run_token

@@ -24,8 +24,8 @@ from scheduler_client import Client, Task
 from scheduler_client.cli.task_fields import FIELD_OPTIONS
 from scheduler_client.task_files import load_task_file
 
+from tests.integration.openapi_document import assert_fits, content_of
 from tests.integration.tasks_surface import ONE_TIME, PERIODIC
-from tests.integration.test_openapi import check, content_of
 
 # First segments of paths. The other wire formats have clients of their own.
 COVERED_SEGMENTS = {"tasks", "runs", "tokens", "users", "signing-secrets", "audit"}
@@ -270,7 +270,7 @@ def test_a_method_sends_all_parameters_of_its_operation(
     assert request.headers.keys() >= operation.parameters("header")
     if "requestBody" in operation.described:
         rule = content_of(operation.described["requestBody"])["schema"]
-        check(request.body, rule)
+        assert_fits(request.body, rule)
         known = {} if name in OPEN_BODIES else rule.get("properties", {})
         used = {field for field, of in known.items() if "x-ignored" not in of}
         assert used - request.body.keys() <= {"dry_run"}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import threading
 from datetime import timedelta
-from typing import Any
 
 import pytest
 from django.conf import LazySettings
@@ -13,40 +12,15 @@ from django.db import connection
 from django.utils import timezone
 from rest_framework.test import APIClient
 
-from accounts import services as accounts
-from accounts.models import Role, User
+from accounts.models import User
 from tasks_api.domain.states import RunState
 from tasks_api.models import Run, Task
 from tests.conftest import ClientFor
-
-JOB = {
-    "id": "job-scheduler-unique-id",
-    "endpoint": "http://example.com:8080/enqueue",
-    "cron": "*/10 * * * * * *",
-    "payload": {
-        "id": "1",
-        "queue": "test-queue",
-        "timeout": 30,
-        "persist_data": True,
-        "payload": "say my name",
-    },
-    "retry_already_running": 3,
-    "recovery_check": True,
-}
-ABSENT = object()
-
-
-def job(**changes: object) -> dict[str, Any]:
-    merged = {**JOB, **changes}
-    return {name: value for name, value in merged.items() if value is not ABSENT}
-
-
-def put(api: APIClient, **changes: object) -> Any:
-    return api.post("/", job(**changes), format="json")
+from tests.integration.cron_jobs_surface import ABSENT, JOB, put_job
 
 
 def test_the_documents_own_example_is_taken(api: APIClient, user: User) -> None:
-    answer = put(api)
+    answer = put_job(api)
 
     task = Task.objects.get()
     policy = json.loads(task.retry)
@@ -81,10 +55,10 @@ def test_the_documents_own_example_is_taken(api: APIClient, user: User) -> None:
         ({"unknown": {}}, "name", JOB["id"]),
     ],
 )  # fmt: skip
-def test_what_may_be_said(
+def test_a_valid_field_is_taken(
     api: APIClient, changes: dict[str, object], column: str, stored: str
 ) -> None:
-    answer = put(api, **changes)
+    answer = put_job(api, **changes)
 
     assert answer.status_code == 202, answer.content
     assert getattr(Task.objects.get(), column) == stored
@@ -97,7 +71,7 @@ def test_what_may_be_said(
 def test_the_wait_after_a_conflict(
     api: APIClient, value: object, delay: float | None
 ) -> None:
-    assert put(api, retry_already_running=value).status_code == 202
+    assert put_job(api, retry_already_running=value).status_code == 202
 
     assert json.loads(Task.objects.get().retry)["conflict_delay"] == delay
 
@@ -141,10 +115,10 @@ def test_the_wait_after_a_conflict(
 def test_a_refusal_names_the_field_and_leaves_the_job_alone(
     api: APIClient, changes: dict[str, object], named: str
 ) -> None:
-    put(api)
+    put_job(api)
     before = Task.objects.values().get()
 
-    answer = put(api, **changes)
+    answer = put_job(api, **changes)
 
     assert answer.status_code == 400
     assert answer["Content-Type"] == "text/plain; charset=utf-8"
@@ -161,10 +135,10 @@ def test_the_body_is_an_object(api: APIClient, body: str) -> None:
 
 
 def test_the_same_id_replaces_the_job(api: APIClient) -> None:
-    put(api)
+    put_job(api)
     first = Task.objects.get()
 
-    put(api, cron="0 3 * * *", payload=[2], endpoint="http://example.com/other")
+    put_job(api, cron="0 3 * * *", payload=[2], endpoint="http://example.com/other")
 
     second = Task.objects.get()
     assert second.pk == first.pk
@@ -177,18 +151,18 @@ def test_the_same_id_replaces_the_job(api: APIClient) -> None:
 
 
 def test_the_same_schedule_keeps_its_place(api: APIClient) -> None:
-    put(api, cron="@every 1h")
+    put_job(api, cron="@every 1h")
     overdue = timezone.now() - timedelta(minutes=5)
     Task.objects.update(next_fire_at=overdue)
 
-    put(api, cron="@every 1h", payload="new")
+    put_job(api, cron="@every 1h", payload="new")
 
     task = Task.objects.get()
     assert (task.body, task.next_fire_at) == ('"new"', overdue)
 
 
 def test_a_replacement_cancels_what_waits_for_a_retry(api: APIClient) -> None:
-    put(api)
+    put_job(api)
     task = Task.objects.get()
     run = Run.objects.create(
         id=task.pk,
@@ -201,7 +175,7 @@ def test_a_replacement_cancels_what_waits_for_a_retry(api: APIClient) -> None:
         exclusive=True,
     )
 
-    put(api)
+    put_job(api)
 
     run.refresh_from_db()
     assert (run.state, run.reason) == ("cancelled", "The task was replaced.")
@@ -210,7 +184,7 @@ def test_a_replacement_cancels_what_waits_for_a_retry(api: APIClient) -> None:
 def test_a_replacement_keeps_a_fire_time_that_waits_for_its_worker(
     api: APIClient,
 ) -> None:
-    put(api)
+    put_job(api)
     task = Task.objects.get()
     run = Run.objects.create(
         id=task.pk,
@@ -221,19 +195,19 @@ def test_a_replacement_keeps_a_fire_time_that_waits_for_its_worker(
         exclusive=True,
     )
 
-    put(api)
+    put_job(api)
 
     run.refresh_from_db()
     assert run.state == "pending"
 
 
 def test_a_replacement_takes_a_job_out_of_its_pause(api: APIClient) -> None:
-    put(api)
+    put_job(api)
     task = Task.objects.get()
     type(task.periodic_task).objects.update(enabled=False)
     Task.objects.update(next_fire_at=None, pause_reason="Broken.")
 
-    put(api)
+    put_job(api)
 
     task.refresh_from_db()
     task.periodic_task.refresh_from_db()
@@ -243,10 +217,10 @@ def test_a_replacement_takes_a_job_out_of_its_pause(api: APIClient) -> None:
 
 
 def test_an_id_is_free_again_after_its_removal(api: APIClient) -> None:
-    put(api)
+    put_job(api)
     assert api.delete("/?job_id=job-scheduler-unique-id").status_code == 200
 
-    assert put(api).status_code == 202
+    assert put_job(api).status_code == 202
 
     assert Task.objects.count() == 2
     assert Task.objects.filter(ended_at=None).count() == 1
@@ -266,8 +240,8 @@ def test_an_id_is_free_again_after_its_removal(api: APIClient) -> None:
         ("?id=job-scheduler-unique-id", 400),
     ],
 )
-def test_removal(api: APIClient, query: str, status: int) -> None:
-    put(api)
+def test_a_job_is_removed_by_its_id(api: APIClient, query: str, status: int) -> None:
+    put_job(api)
 
     answer = api.delete(f"/{query}")
 
@@ -278,54 +252,10 @@ def test_removal(api: APIClient, query: str, status: int) -> None:
 
 
 def test_a_second_removal_finds_nothing(api: APIClient) -> None:
-    put(api)
+    put_job(api)
     api.delete("/?job_id=job-scheduler-unique-id")
 
     assert api.delete("/?job_id=job-scheduler-unique-id").status_code == 404
-
-
-def test_ids_belong_to_a_tenant(
-    api: APIClient, stranger: User, client_for: ClientFor
-) -> None:
-    put(api)
-
-    other = client_for(stranger)
-    assert other.delete("/?job_id=job-scheduler-unique-id").status_code == 404
-    assert put(other).status_code == 202
-    assert Task.objects.filter(ended_at=None).count() == 2
-
-
-def test_a_job_is_replaced_and_removed_by_its_owner_and_by_administrators(
-    api: APIClient, colleague: User, client_for: ClientFor
-) -> None:
-    put(api)
-    before = Task.objects.get()
-    theirs = client_for(colleague)
-
-    refused = put(theirs, payload=5), theirs.delete(f"/?job_id={JOB['id']}")
-
-    for answer in refused:
-        assert answer.status_code == 403
-        assert answer.content.decode() == "What has this id belongs to another user"
-    after = Task.objects.get()
-    assert (after.body, after.version) == (before.body, before.version)
-    accounts.change_user(colleague, role=Role.ADMIN, is_active=None)
-    assert put(theirs, payload=5).status_code == 202
-    assert Task.objects.get().body == "5"
-    assert theirs.delete(f"/?job_id={JOB['id']}").status_code == 200
-
-
-def test_who_comes_without_a_token_is_one_more_user_of_the_tenant(
-    api: APIClient, settings: LazySettings
-) -> None:
-    settings.SCHEDULER_ANONYMOUS_TENANT = "Alpha"
-    put(api)
-    put(APIClient(), id="nobody's")
-
-    assert put(APIClient()).status_code == 403
-    assert APIClient().delete(f"/?job_id={JOB['id']}").status_code == 403
-    assert put(api, id="nobody's").status_code == 403
-    assert put(APIClient(), id="nobody's").status_code == 202
 
 
 @pytest.mark.parametrize("method", ["get", "put", "patch"])
@@ -336,47 +266,8 @@ def test_other_methods_are_not_allowed(api: APIClient, method: str) -> None:
     assert answer["Content-Type"].startswith("text/plain")
 
 
-def test_without_a_token_nobody_gets_in() -> None:
-    answer = APIClient().post("/", JOB, format="json")
-
-    assert answer.status_code == 401
-    assert answer["WWW-Authenticate"] == "Bearer"
-    assert answer["Content-Type"].startswith("text/plain")
-
-
-@pytest.mark.django_db
-def test_an_anonymous_tenant_may_be_set(settings: LazySettings) -> None:
-    settings.SCHEDULER_ANONYMOUS_TENANT = "Gamma"
-
-    answers = [put(APIClient()).status_code for _ in range(2)]
-
-    task = Task.objects.get()
-    assert answers == [202, 202]
-    assert (task.tenant.name, task.owner.name) == ("Gamma", "anonymous")
-
-
-def test_a_wrong_token_does_not_become_anonymous(
-    user: User, settings: LazySettings
-) -> None:
-    settings.SCHEDULER_ANONYMOUS_TENANT = "Alpha"
-    client = APIClient()
-    client.credentials(HTTP_AUTHORIZATION="Bearer sch_wrong")
-
-    assert put(client).status_code == 401
-
-
-def test_who_is_deactivated_is_not_anonymous_either(
-    user: User, settings: LazySettings
-) -> None:
-    settings.SCHEDULER_ANONYMOUS_TENANT = "Alpha"
-    put(APIClient())
-    accounts.deactivate_user("anonymous")
-
-    assert put(APIClient()).status_code == 401
-
-
 def test_the_tasks_surface_does_not_show_cron_jobs(api: APIClient) -> None:
-    put(api)
+    put_job(api)
     task = Task.objects.get()
 
     assert api.get("/tasks/").json() == {"count": 0, "tasks": []}
@@ -396,7 +287,7 @@ def test_many_requests_for_one_id_make_one_job(
     def work(client: APIClient, number: int) -> None:
         start.wait()
         try:
-            statuses.append(put(client, payload=number).status_code)
+            statuses.append(put_job(client, payload=number).status_code)
         finally:
             connection.close()
 

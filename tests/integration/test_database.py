@@ -23,7 +23,7 @@ from tests.conftest import ClientFor
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def shown(name: str) -> str:
+def show_setting(name: str) -> str:
     with connection.cursor() as cursor:
         cursor.execute(f"SHOW {name}")
         return str(cursor.fetchone()[0])
@@ -45,18 +45,18 @@ def reconnect() -> Iterator[None]:
 
 
 def test_a_connection_has_limits() -> None:
-    assert shown("statement_timeout") == "30s"
-    assert shown("lock_timeout") == "10s"
-    assert shown("idle_in_transaction_session_timeout") == "1min"
+    assert show_setting("statement_timeout") == "30s"
+    assert show_setting("lock_timeout") == "10s"
+    assert show_setting("idle_in_transaction_session_timeout") == "1min"
 
 
 def test_a_migration_has_none_and_leaves_them_as_they_were() -> None:
     with timeouts.without_limits(connection):
-        assert shown("statement_timeout") == "0"
-        assert shown("lock_timeout") == "0"
+        assert show_setting("statement_timeout") == "0"
+        assert show_setting("lock_timeout") == "0"
         assert "wait" not in vars(connection.connection)
 
-    assert shown("statement_timeout") == "30s"
+    assert show_setting("statement_timeout") == "30s"
     assert "wait" in vars(connection.connection)
 
 

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pytest
 from django.conf import settings
-from django.db import connection
 from django.db.models import F
 from django.utils import timezone
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
 from accounts.models import User
 from scheduler_service.db import clock
+from tasks_api.delivery import retry
 from tasks_api.delivery.request import Outcome
 from tasks_api.delivery.retry import Release
 from tasks_api.domain import schedules
@@ -35,47 +33,15 @@ from tasks_api.services import tasks
 from tasks_api.storage import beat_tables, run_rows
 from tasks_api.worker import leases
 from tasks_api.worker.record import Finished, record
+from tests.integration.stored_tasks import HOUR, SECOND, TARGET, run_states, store_task
+from tests.integration.threads import run_in_threads
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-SECOND = timedelta(seconds=1)
-HOUR = timedelta(hours=1)
-TARGET = "http://127.0.0.1:9/"
-
-
-def store(owner: User, schedule: Schedule, url: str = TARGET) -> Task:
-    spec = TaskSpec(Surface.TASKS, url, schedule, "{}")
-    return tasks.create_task(owner, spec, now=timezone.now())
-
-
-def states(task: Task) -> list[str]:
-    runs = Run.objects.filter(task=task).order_by("scheduled_for")
-    return list(runs.values_list("state", flat=True))
-
-
-def in_threads(count: int, work: Callable[[], Any]) -> list[Any]:
-    """The answers of `work`, done at the same moment on connections of their own."""
-    start = threading.Barrier(count)
-    answers: list[Any] = []
-
-    def run() -> None:
-        start.wait()
-        try:
-            answers.append(work())
-        finally:
-            connection.close()
-
-    threads = [threading.Thread(target=run) for _ in range(count)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return answers
 
 
 def test_a_due_task_fires_once_and_moves_on(user: User) -> None:
     start = timezone.now() - SECOND
-    task = store(user, Interval(start, HOUR, start + 5 * HOUR))
+    task = store_task(user, Interval(start, HOUR, start + 5 * HOUR))
 
     first = dispatch.dispatch_due()
     second = dispatch.dispatch_due()
@@ -89,7 +55,7 @@ def test_a_due_task_fires_once_and_moves_on(user: User) -> None:
 
 def test_a_task_is_dispatched_ahead_but_not_started_ahead(user: User) -> None:
     at = timezone.now() + 0.9 * SECOND
-    task = store(user, Once(at))
+    task = store_task(user, Once(at))
 
     run_ids = dispatch.dispatch_due().run_ids
 
@@ -100,14 +66,14 @@ def test_a_task_is_dispatched_ahead_but_not_started_ahead(user: User) -> None:
 
 
 def test_a_task_of_later_is_left_alone(user: User) -> None:
-    store(user, Once(timezone.now() + 30 * SECOND))
+    store_task(user, Once(timezone.now() + 30 * SECOND))
 
     assert dispatch.dispatch_due().run_ids == []
 
 
 def test_the_admin_sees_when_a_schedule_last_ran_and_how_often(user: User) -> None:
     start = timezone.now() - SECOND
-    task = store(user, Interval(start, HOUR, start + 5 * HOUR))
+    task = store_task(user, Interval(start, HOUR, start + 5 * HOUR))
 
     dispatch.dispatch_due()
 
@@ -120,10 +86,10 @@ def test_the_admin_sees_when_a_schedule_last_ran_and_how_often(user: User) -> No
 def test_many_beats_make_one_run_for_each_fire_time(user: User) -> None:
     now = timezone.now()
     for _ in range(300):
-        store(user, Once(now))
+        store_task(user, Once(now))
 
-    found = in_threads(8, lambda: dispatch.dispatch_due(limit=50).run_ids)
-    found += in_threads(8, lambda: dispatch.dispatch_due(limit=50).run_ids)
+    found = run_in_threads(8, lambda: dispatch.dispatch_due(limit=50).run_ids)
+    found += run_in_threads(8, lambda: dispatch.dispatch_due(limit=50).run_ids)
 
     ids = [run_id for run_ids in found for run_id in run_ids]
     assert len(ids) == len(set(ids)) == Run.objects.count() == 300
@@ -133,48 +99,48 @@ def test_downtime_costs_a_periodic_task_all_but_its_newest_fire_time(
     user: User,
 ) -> None:
     start = timezone.now() - 3.5 * HOUR
-    task = store(user, Interval(start, HOUR, start + 9 * HOUR))
+    task = store_task(user, Interval(start, HOUR, start + 9 * HOUR))
 
     dispatch.dispatch_due()
 
     task.refresh_from_db()
-    assert states(task) == ["missed", "missed", "missed", "pending"]
+    assert run_states(task) == ["missed", "missed", "missed", "pending"]
     assert task.next_fire_at == start + 4 * HOUR
 
 
-def test_a_long_downtime_is_made_up_in_bites(user: User) -> None:
+def test_a_long_downtime_is_made_up_in_batches(user: User) -> None:
     start = timezone.now() - 25.5 * HOUR
-    task = store(user, Interval(start, HOUR, start + 90 * HOUR))
+    task = store_task(user, Interval(start, HOUR, start + 90 * HOUR))
 
     turns = [dispatch.dispatch_due(limit=10).run_ids for _ in range(4)]
 
     assert [len(run_ids) for run_ids in turns] == [0, 0, 1, 0]
-    assert states(task) == ["missed"] * 25 + ["pending"]
+    assert run_states(task) == ["missed"] * 25 + ["pending"]
 
 
 def test_nothing_catches_up_after_the_end(user: User) -> None:
     start = timezone.now() - 10 * HOUR
-    task = store(user, Interval(start, HOUR, start + 3 * HOUR))
+    task = store_task(user, Interval(start, HOUR, start + 3 * HOUR))
 
     dispatch.dispatch_due()
 
     task.refresh_from_db()
-    assert states(task) == ["missed"] * 4
+    assert run_states(task) == ["missed"] * 4
     assert task.next_fire_at is None
 
 
-def test_a_missed_one_off_runs_as_soon_as_somebody_can(user: User) -> None:
-    task = store(user, Once(timezone.now() - 100 * HOUR))
+def test_a_missed_one_off_runs_as_soon_as_a_beat_is_back(user: User) -> None:
+    task = store_task(user, Once(timezone.now() - 100 * HOUR))
 
     dispatch.dispatch_due()
 
-    assert states(task) == ["pending"]
+    assert run_states(task) == ["pending"]
 
 
 def test_a_broken_schedule_pauses_its_own_task_only(user: User) -> None:
     start = timezone.now() - SECOND
-    broken = store(user, Interval(start, HOUR, start + 9 * HOUR))
-    sound = store(user, Interval(start, 2 * HOUR, start + 9 * HOUR))
+    broken = store_task(user, Interval(start, HOUR, start + 9 * HOUR))
+    sound = store_task(user, Interval(start, 2 * HOUR, start + 9 * HOUR))
     IntervalSchedule.objects.filter(every=3600).update(every=0)
 
     run_ids = dispatch.dispatch_due().run_ids
@@ -189,7 +155,7 @@ def test_a_broken_schedule_pauses_its_own_task_only(user: User) -> None:
 
 def test_a_task_disabled_behind_our_back_does_not_fire(user: User) -> None:
     start = timezone.now() - SECOND
-    task = store(user, Interval(start, HOUR, start + 9 * HOUR))
+    task = store_task(user, Interval(start, HOUR, start + 9 * HOUR))
     PeriodicTask.objects.filter(pk=task.periodic_task_id).update(enabled=False)
 
     assert dispatch.dispatch_due().run_ids == []
@@ -197,19 +163,19 @@ def test_a_task_disabled_behind_our_back_does_not_fire(user: User) -> None:
     assert task.next_fire_at is None
 
 
-def dispatched(owner: User) -> Run:
-    store(owner, Once(timezone.now() - SECOND))
+def dispatch_run(owner: User) -> Run:
+    store_task(owner, Once(timezone.now() - SECOND))
     [run_id] = dispatch.dispatch_due().run_ids
     return Run.objects.get(pk=run_id)
 
 
-def let_it_be_woken(run: Run) -> None:
+def make_wake_due(run: Run) -> None:
     Run.objects.filter(pk=run.pk).update(wake_at=timezone.now() - SECOND)
 
 
 def test_a_run_that_nobody_took_is_rung_for_again(user: User) -> None:
-    run = dispatched(user)
-    let_it_be_woken(run)
+    run = dispatch_run(user)
+    make_wake_due(run)
 
     assert rescue.wake_due().run_ids == [run.pk]
     assert rescue.wake_due().run_ids == []
@@ -228,7 +194,7 @@ def test_a_run_that_nobody_took_is_rung_for_again(user: User) -> None:
 def test_the_silence_between_two_rings_grows_with_the_wait_for_a_worker(
     user: User, state: str, age: int, silence: int
 ) -> None:
-    run = dispatched(user)
+    run = dispatch_run(user)
     long_ago = timezone.now() - age * SECOND
     Run.objects.update(scheduled_for=long_ago, wake_at=long_ago, state=state)
 
@@ -241,9 +207,9 @@ def test_the_silence_between_two_rings_grows_with_the_wait_for_a_worker(
 
 
 def test_a_run_whose_worker_died_is_sent_again_under_its_own_id(user: User) -> None:
-    run = dispatched(user)
+    run = dispatch_run(user)
     assert leases.claim([run.pk])
-    let_it_be_woken(run)
+    make_wake_due(run)
 
     assert rescue.wake_due().run_ids == [run.pk]
 
@@ -255,7 +221,7 @@ def test_a_run_whose_worker_died_is_sent_again_under_its_own_id(user: User) -> N
 
 
 def test_a_run_that_was_not_sent_waits_and_has_no_attempt(user: User) -> None:
-    run = dispatched(user)
+    run = dispatch_run(user)
     [claimed] = leases.claim([run.pk])
     now = timezone.now()
     silent = Outcome(None, "silent", 0, was_sent=False)
@@ -271,43 +237,43 @@ def test_a_run_that_was_not_sent_waits_and_has_no_attempt(user: User) -> None:
 
 
 def test_a_run_that_keeps_losing_its_worker_fails_in_the_end(user: User) -> None:
-    run = dispatched(user)
-    for _ in range(rescue.MOST_LOST):
+    run = dispatch_run(user)
+    for _ in range(retry.MOST_LOST):
         leases.claim([run.pk])
-        let_it_be_woken(run)
+        make_wake_due(run)
         rescue.wake_due()
 
     run.refresh_from_db()
     assert run.state == RunState.FAILED
-    assert run.attempts.count() == rescue.MOST_LOST
+    assert run.attempts.count() == retry.MOST_LOST
 
 
 def test_a_run_that_an_earlier_end_overtook_is_settled(user: User) -> None:
     start = timezone.now() - SECOND
-    task = store(user, Interval(start, HOUR, start + 9 * HOUR))
+    task = store_task(user, Interval(start, HOUR, start + 9 * HOUR))
     [run_id] = dispatch.dispatch_due().run_ids
     PeriodicTask.objects.filter(pk=task.periodic_task_id).update(expires=start - HOUR)
     run = Run.objects.get(pk=run_id)
-    let_it_be_woken(run)
+    make_wake_due(run)
 
     assert leases.claim([run_id]) == []
     assert rescue.wake_due().run_ids == []
 
-    assert states(task) == ["cancelled"]
+    assert run_states(task) == ["cancelled"]
 
 
 def test_many_beats_wake_a_run_once(user: User) -> None:
-    runs = [dispatched(user) for _ in range(20)]
+    runs = [dispatch_run(user) for _ in range(20)]
     Run.objects.update(wake_at=timezone.now() - SECOND)
 
-    found = in_threads(8, lambda: rescue.wake_due().run_ids)
+    found = run_in_threads(8, lambda: rescue.wake_due().run_ids)
 
     woken = [run_id for run_ids in found for run_id in run_ids]
     assert sorted(woken) == sorted(run.pk for run in runs)
 
 
 def test_a_message_that_was_not_sent_is_made_up_soon(user: User) -> None:
-    run = dispatched(user)
+    run = dispatch_run(user)
 
     run_rows.ring_soon([run.pk], after=timedelta())
 
@@ -319,13 +285,15 @@ def test_a_plan_reads_the_same_in_python_and_in_sql(
     user: User, moment: datetime
 ) -> None:
     extreme = moment.replace(tzinfo=timezone.now().tzinfo, microsecond=123456)
-    store(user, Once(extreme))
-    store(user, Interval(extreme, HOUR, extreme))
+    store_task(user, Once(extreme))
+    store_task(user, Interval(extreme, HOUR, extreme))
 
     assert beat_tables.drifted(limit=9) == []
 
 
 INSTANT = timedelta(microseconds=1)
+
+
 PLANS: list[Callable[[datetime], Schedule]] = [
     lambda now: Once(now),
     lambda now: Once(now - 40 * 24 * HOUR),
@@ -384,7 +352,9 @@ def test_the_statement_decides_as_the_schedule_does(
         grace = timedelta(seconds=settings.SCHEDULER_MISFIRE_GRACE)
     most = 100 if misfire == Misfire.ALL else 1
     assert since is not None
-    possible = []
+    possible: list[
+        tuple[tuple[datetime, ...], tuple[datetime, ...], datetime | None]
+    ] = []
     for at in (before, after):
         if since > at + timedelta(seconds=settings.SCHEDULER_LOOK_AHEAD):
             possible.append(((), (), since))

@@ -209,7 +209,9 @@ def test_a_server_that_cannot_start_says_why(state_dir: Path) -> None:
         server.wait_until_ready(server.start())
 
 
-def test_no_redis_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_redis_is_explained_in_a_sentence(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(embedded, "OLDEST_REDIS", (99, 0))
 
     with pytest.raises(Unavailable, match=r"install one .* or set REDIS_URL"):

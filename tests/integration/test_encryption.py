@@ -9,6 +9,7 @@ from io import StringIO
 from typing import Any
 
 import pytest
+from django.conf import LazySettings
 from django.core.checks import run_checks
 from django.core.management import CommandError, call_command
 from django.db import connection
@@ -25,8 +26,8 @@ from tasks_api.monitoring import heartbeats
 from tasks_api.scheduler import dispatch
 from tasks_api.worker.engine import Engine
 from tests.conftest import MakeTask
-from tests.integration.conftest import Recorded
-from tests.integration.test_dispatch import store
+from tests.integration.conftest import ResultLog
+from tests.integration.stored_tasks import store_task
 from tests.receiver import Receiver
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -44,7 +45,7 @@ RotateKey = Callable[..., None]
 
 
 @pytest.fixture
-def rotate_key(settings: Any) -> Iterator[RotateKey]:
+def rotate_key(settings: LazySettings) -> Iterator[RotateKey]:
     """Go on under another key, as a process that is started with it."""
     given = settings.SECRET_KEY
 
@@ -58,7 +59,7 @@ def rotate_key(settings: Any) -> Iterator[RotateKey]:
     rotate(given)
 
 
-def stored() -> list[str]:
+def stored_secrets() -> list[str]:
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT secret FROM accounts_signingsecret"
@@ -78,34 +79,34 @@ def test_what_is_encrypted_comes_back() -> None:
 
 
 def test_a_column_and_the_functions_have_the_same_keys(tenant: Tenant) -> None:
-    assert "s3sam3" in [encryption.decrypt(secret) for secret in stored()]
+    assert "s3sam3" in [encryption.decrypt(secret) for secret in stored_secrets()]
 
 
 def test_secrets_are_put_under_the_new_key(
-    tenant: Tenant, settings: Any, rotate_key: RotateKey
+    tenant: Tenant, settings: LazySettings, rotate_key: RotateKey
 ) -> None:
     old = settings.SECRET_KEY
     [secret] = services.live_signing_secrets(tenant.pk, timezone.now())
     rotate_key(NEW, old)
-    before = stored()
+    before = stored_secrets()
 
     with pytest.raises(CommandError, match="2 secrets want a former key"):
         call_command("reencrypt_secrets", "--check")
-    assert stored() == before
+    assert stored_secrets() == before
     call_command("reencrypt_secrets", stdout=StringIO())
-    again = stored()
+    again = stored_secrets()
     call_command("reencrypt_secrets", "--check", stdout=StringIO())
     call_command("reencrypt_secrets", stdout=StringIO())
 
     # Of what the current key opens, nothing is written.
-    assert stored() == again != before
+    assert stored_secrets() == again != before
     rotate_key(NEW)
     assert services.live_signing_secrets(tenant.pk, timezone.now()) == [secret]
     assert Tenant.objects.get(pk=tenant.pk).shared_secret == "s3sam3"
 
 
-def test_many_secrets_are_put_under_the_new_key_in_bites(
-    tenant: Tenant, settings: Any, rotate_key: RotateKey
+def test_many_secrets_are_put_under_the_new_key_in_batches(
+    tenant: Tenant, settings: LazySettings, rotate_key: RotateKey
 ) -> None:
     for _ in range(6):
         SigningSecret.objects.create(tenant=tenant)
@@ -142,21 +143,21 @@ def test_the_check_asks_no_database_where_there_is_none(tenant: Tenant) -> None:
 
 
 def test_a_request_without_a_signature_is_counted(
-    user: User, receiver: Receiver, engine: Engine, recorded: Recorded
+    user: User, receiver: Receiver, engine: Engine, recorded: ResultLog
 ) -> None:
     SigningSecret.objects.all().delete()
-    before = unsigned()
-    store(user, Once(timezone.now()), receiver.url + "/hook")
+    before = unsigned_count()
+    store_task(user, Once(timezone.now()), receiver.url + "/hook")
 
     engine.accept(dispatch.dispatch_due().run_ids)
     recorded.wait_for(1)
 
-    assert unsigned() == before + 1
+    assert unsigned_count() == before + 1
     [request] = receiver.wait_for(1)
     assert request.headers["webhook-signature"] == ""
 
 
-def unsigned() -> float:
+def unsigned_count() -> float:
     [line] = re.findall(
         rb"^scheduler_unsigned_total (.+)$", registry.exposition(), re.M
     )
@@ -167,7 +168,7 @@ URL = "https://ann:sesame@example.com/x"
 TWIN = "https://example.com/gAAAAABlooksLikeOne?u=http://a:b@c"
 
 
-def in_clear(make_task: MakeTask, count: int = 1) -> list[Any]:
+def store_in_clear(make_task: MakeTask, count: int = 1) -> list[Any]:
     """Tasks and a tenant as the release before stored them."""
     tasks = [make_task(url=URL) for _ in range(count)] + [make_task(url=TWIN)]
     Tenant.objects.update(callback_url=URL, notification_url=TWIN)
@@ -180,10 +181,10 @@ def urls() -> list[str]:
     return [*tasks, *(url for pair in tenants for url in pair)]
 
 
-def test_credentials_that_lie_in_clear_are_sealed_in_bites(
+def test_credentials_in_clear_text_are_sealed_in_batches(
     tenant: Tenant, make_task: MakeTask
 ) -> None:
-    in_clear(make_task, 5)
+    store_in_clear(make_task, 5)
     before = urls()
 
     with pytest.raises(CommandError, match="6 URLs have their credentials in clear"):
@@ -203,9 +204,9 @@ def test_credentials_that_lie_in_clear_are_sealed_in_bites(
 
 
 def test_credentials_in_urls_are_put_under_the_new_key(
-    tenant: Tenant, make_task: MakeTask, settings: Any, rotate_key: RotateKey
+    tenant: Tenant, make_task: MakeTask, settings: LazySettings, rotate_key: RotateKey
 ) -> None:
-    in_clear(make_task)
+    store_in_clear(make_task)
     encryption.reencrypt()
     sealed = urls()
     rotate_key(NEW, settings.SECRET_KEY)
@@ -239,15 +240,15 @@ def go_back() -> None:
 def test_a_migration_seals_what_lies_in_clear_and_back(
     tenant: Tenant, make_task: MakeTask, last_tables: None
 ) -> None:
-    in_clear(make_task)
+    store_in_clear(make_task)
     before = urls()
-    told = {
+    both_urls: dict[str, Any] = {
         "callback_url": ["", URL],
         "notification_url": [URL, None],
         "name": ["a", "b"],
     }
-    other = {"name": ["Alpha", URL]}
-    for changes in (told, other, None):
+    other: dict[str, Any] = {"name": ["Alpha", URL]}
+    for changes in (both_urls, other, None):
         audit.record(tenant.pk, "tenant.change", ["Alpha"], changes)
 
     go_back()
@@ -264,14 +265,14 @@ def test_a_migration_seals_what_lies_in_clear_and_back(
     assert [entry.changes for entry in entries] == [
         None,
         other,
-        told | {"callback_url": ["", shown], "notification_url": [shown, None]},
+        both_urls | {"callback_url": ["", shown], "notification_url": [shown, None]},
     ]
 
 
 def test_a_migration_seals_nothing_while_a_process_of_the_release_before_may_live(
     tenant: Tenant, make_task: MakeTask, last_tables: None
 ) -> None:
-    in_clear(make_task)
+    store_in_clear(make_task)
     before = urls()
     go_back()
     heartbeats.beat("worker", "of the release before")

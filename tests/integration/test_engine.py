@@ -19,24 +19,22 @@ from tasks_api.domain.schedules import Interval, Once
 from tasks_api.domain.specs import Backoff
 from tasks_api.domain.states import RunState
 from tasks_api.models import Attempt, Run, Task
-from tasks_api.scheduler import dispatch, rescue
+from tasks_api.scheduler import rescue
 from tasks_api.services import tasks
 from tasks_api.worker.engine import Engine
-from tests.integration.conftest import Recorded
-from tests.integration.test_dispatch import HOUR, SECOND, store
+from tests.conftest import tenant_of
+from tests.integration.conftest import ResultLog
+from tests.integration.stored_tasks import HOUR, SECOND, dispatch_all, store_task
+from tests.receiver import Receiver
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def dispatch_all() -> list:
-    return dispatch.dispatch_due().run_ids
-
-
 def test_a_run_is_sent_once_and_recorded(
-    user: User, receiver, engine: Engine, recorded: Recorded
+    user: User, receiver: Receiver, engine: Engine, recorded: ResultLog
 ) -> None:
     at = timezone.now() + 0.5 * SECOND
-    task = store(user, Once(at), receiver.url + "/hook")
+    task = store_task(user, Once(at), receiver.url + "/hook")
     [run_id] = dispatch_all()
 
     engine.accept([run_id, run_id])
@@ -56,10 +54,10 @@ def test_a_run_is_sent_once_and_recorded(
 
 
 def test_a_request_leaves_at_its_moment_and_not_before(
-    user: User, receiver, engine: Engine, recorded: Recorded
+    user: User, receiver: Receiver, engine: Engine, recorded: ResultLog
 ) -> None:
     at = timezone.now() + 0.8 * SECOND
-    store(user, Once(at), receiver.url + "/hook")
+    store_task(user, Once(at), receiver.url + "/hook")
 
     engine.accept(dispatch_all())
     [item] = recorded.wait_for(1)
@@ -68,16 +66,16 @@ def test_a_request_leaves_at_its_moment_and_not_before(
 
 
 def test_a_receiver_can_verify_who_sent_it(
-    user: User, receiver, engine: Engine, recorded: Recorded
+    user: User, receiver: Receiver, engine: Engine, recorded: ResultLog
 ) -> None:
-    task = store(user, Once(timezone.now()), receiver.url + "/hook")
+    task = store_task(user, Once(timezone.now()), receiver.url + "/hook")
     Task.objects.filter(pk=task.pk).update(body='{"größe": 1.10}')
 
     engine.accept(dispatch_all())
     recorded.wait_for(1)
 
     [request] = receiver.wait_for(1)
-    [secret] = accounts.live_signing_secrets(user.tenant_id, timezone.now())
+    [secret] = accounts.live_signing_secrets(tenant_of(user).pk, timezone.now())
     verified = Webhook(secret).verify(request.body, dict(request.headers))
     assert verified == json.loads(request.body)
     assert request.body == '{"größe": 1.10}'.encode()
@@ -85,11 +83,13 @@ def test_a_receiver_can_verify_who_sent_it(
 
 @pytest.mark.parametrize("status", [400, 404, 410, 500, 503])
 def test_a_refusal_is_a_failure_and_a_periodic_task_goes_on(
-    user: User, receiver, engine: Engine, recorded: Recorded, status: int
+    user: User, receiver: Receiver, engine: Engine, recorded: ResultLog, status: int
 ) -> None:
     receiver.answer("/hook", status=status)
     start = timezone.now()
-    task = store(user, Interval(start, HOUR, start + 9 * HOUR), receiver.url + "/hook")
+    task = store_task(
+        user, Interval(start, HOUR, start + 9 * HOUR), receiver.url + "/hook"
+    )
 
     engine.accept(dispatch_all())
     recorded.wait_for(1)
@@ -101,9 +101,9 @@ def test_a_refusal_is_a_failure_and_a_periodic_task_goes_on(
 
 
 def test_no_answer_is_a_failure_with_its_reason(
-    user: User, engine: Engine, recorded: Recorded
+    user: User, engine: Engine, recorded: ResultLog
 ) -> None:
-    store(user, Once(timezone.now()), "http://127.0.0.1:9/")
+    store_task(user, Once(timezone.now()), "http://127.0.0.1:9/")
 
     engine.accept(dispatch_all())
     recorded.wait_for(1)
@@ -113,12 +113,12 @@ def test_no_answer_is_a_failure_with_its_reason(
 
 
 def test_a_private_target_is_refused_at_the_attempt_too(
-    user: User, receiver, settings: LazySettings, recorded: Recorded
+    user: User, receiver: Receiver, settings: LazySettings, recorded: ResultLog
 ) -> None:
     settings.SCHEDULER_ALLOW_PRIVATE_TARGETS = False
     guarded = Engine(on_recorded=recorded, on_beat=lambda _: None)
     guarded.start()
-    store(user, Once(timezone.now()), receiver.url + "/hook")
+    store_task(user, Once(timezone.now()), receiver.url + "/hook")
 
     guarded.accept(dispatch_all())
     recorded.wait_for(1)
@@ -129,14 +129,14 @@ def test_a_private_target_is_refused_at_the_attempt_too(
 
 
 def test_a_lease_is_kept_while_the_answer_takes_its_time(
-    user: User, receiver, settings: LazySettings, recorded: Recorded
+    user: User, receiver: Receiver, settings: LazySettings, recorded: ResultLog
 ) -> None:
     settings.SCHEDULER_LEASE = 1.0
     settings.SCHEDULER_ALLOW_PRIVATE_TARGETS = True
     receiver.answer("/slow", delay=2.5)
     slow = Engine(on_recorded=recorded, on_beat=lambda _: None)
     slow.start()
-    store(user, Once(timezone.now()), receiver.url + "/slow")
+    store_task(user, Once(timezone.now()), receiver.url + "/slow")
 
     slow.accept(dispatch_all())
     recorded.wait_for(1)
@@ -148,7 +148,7 @@ def test_a_lease_is_kept_while_the_answer_takes_its_time(
 
 
 def test_stopping_finishes_what_is_under_way_and_gives_back_the_rest(
-    user: User, receiver, settings: LazySettings, recorded: Recorded
+    user: User, receiver: Receiver, settings: LazySettings, recorded: ResultLog
 ) -> None:
     settings.SCHEDULER_MAX_PER_HOST = 1
     settings.SCHEDULER_ALLOW_PRIVATE_TARGETS = True
@@ -156,7 +156,7 @@ def test_stopping_finishes_what_is_under_way_and_gives_back_the_rest(
     stopping = Engine(on_recorded=recorded, on_beat=lambda _: None)
     stopping.start()
     for _ in range(3):
-        store(user, Once(timezone.now()), receiver.url + "/slow")
+        store_task(user, Once(timezone.now()), receiver.url + "/slow")
 
     stopping.accept(dispatch_all())
     receiver.wait_for(1)
@@ -173,11 +173,15 @@ def room_for_two(settings: LazySettings) -> None:
     settings.SCHEDULER_MAX_IN_FLIGHT = 2
 
 
-def test_what_is_answered_makes_room_and_what_is_not_written_down_is_bounded(
-    user: User, receiver, room_for_two: None, engine: Engine, recorded: Recorded
+def test_an_answer_makes_room_and_unrecorded_results_are_bounded(
+    user: User,
+    receiver: Receiver,
+    room_for_two: None,
+    engine: Engine,
+    recorded: ResultLog,
 ) -> None:
     for _ in range(6):
-        store(user, Once(timezone.now()), receiver.url + "/hook")
+        store_task(user, Once(timezone.now()), receiver.url + "/hook")
     run_ids = dispatch_all()
 
     with transaction.atomic(), connection.cursor() as cursor:
@@ -192,12 +196,16 @@ def test_what_is_answered_makes_room_and_what_is_not_written_down_is_bounded(
 
 @pytest.mark.parametrize("hours", [-1, 1])
 def test_a_worker_whose_clock_is_off_signs_and_judges_by_the_databases(
-    user: User, receiver, settings: LazySettings, recorded: Recorded, hours: int
+    user: User,
+    receiver: Receiver,
+    settings: LazySettings,
+    recorded: ResultLog,
+    hours: int,
 ) -> None:
     settings.SCHEDULER_ALLOW_PRIVATE_TARGETS = True
     receiver.answer("/busy", status=503)
-    sound = store(user, Once(timezone.now()), receiver.url + "/hook")
-    busy = store(user, Once(timezone.now()), receiver.url + "/busy")
+    sound = store_task(user, Once(timezone.now()), receiver.url + "/hook")
+    busy = store_task(user, Once(timezone.now()), receiver.url + "/busy")
     retry = Backoff(3, 1.0, 60.0, 600.0, "503")
     Task.objects.filter(pk=busy.pk).update(retry=json.dumps(asdict(retry)))
     run_ids = dispatch_all()
@@ -210,7 +218,7 @@ def test_a_worker_whose_clock_is_off_signs_and_judges_by_the_databases(
         recorded.wait_for(2)
         off.stop(grace=5)
 
-    [secret] = accounts.live_signing_secrets(user.tenant_id, timezone.now())
+    [secret] = accounts.live_signing_secrets(tenant_of(user).pk, timezone.now())
     for request in receiver.wait_for(2):
         # It refuses what is five minutes old, or ahead.
         Webhook(secret).verify(request.body, dict(request.headers))
@@ -218,29 +226,33 @@ def test_a_worker_whose_clock_is_off_signs_and_judges_by_the_databases(
         assert before - SECOND < attempt.started_at < timezone.now()
     run = Run.objects.get(task=busy)
     assert run.state == RunState.RETRYING
+    assert run.wake_at is not None
     assert run.wake_at < timezone.now() + 61 * SECOND
     assert Run.objects.get(task=sound).state == RunState.SUCCEEDED
 
 
 @pytest.mark.parametrize("hours", [-1, 1])
 def test_a_clock_that_steps_moves_no_run(
-    user: User, receiver, engine: Engine, recorded: Recorded, hours: int
+    user: User, receiver: Receiver, engine: Engine, recorded: ResultLog, hours: int
 ) -> None:
-    task = store(user, Once(timezone.now() + 0.7 * SECOND), receiver.url + "/hook")
+    task = store_task(user, Once(timezone.now() + 0.7 * SECOND), receiver.url + "/hook")
     engine.accept(dispatch_all())
 
     with time_machine.travel(timezone.now() + hours * HOUR, tick=True):
         recorded.wait_for(1)
 
     run = Run.objects.get(task=task)
+    assert run.started_at is not None
     assert run.scheduled_for <= run.started_at < run.scheduled_for + 2 * SECOND
 
 
 def test_a_task_removed_in_time_is_not_sent(
-    user: User, receiver, engine: Engine, recorded: Recorded
+    user: User, receiver: Receiver, engine: Engine, recorded: ResultLog
 ) -> None:
-    doomed = store(user, Once(timezone.now() + 0.7 * SECOND), receiver.url + "/doomed")
-    store(user, Once(timezone.now() + 0.8 * SECOND), receiver.url + "/kept")
+    doomed = store_task(
+        user, Once(timezone.now() + 0.7 * SECOND), receiver.url + "/doomed"
+    )
+    store_task(user, Once(timezone.now() + 0.8 * SECOND), receiver.url + "/kept")
     engine.accept(dispatch_all())
 
     tasks.remove_task(user, str(doomed.pk), now=timezone.now())

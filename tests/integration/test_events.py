@@ -4,47 +4,25 @@ from __future__ import annotations
 
 import json
 import threading
-import uuid
+from typing import Any
 
 import pytest
 import redis
 from celery import current_app
 from celery.events.state import State
 from django.conf import LazySettings
-from django.utils import timezone
 
 from scheduler_service.redis.connections import redis_client_url
 from tasks_api import tasks
-from tasks_api.delivery.request import Claimed, Outcome
-from tasks_api.delivery.retry import judge
+from tasks_api.delivery.request import Outcome
 from tasks_api.messaging import broker
 from tasks_api.worker import flower_events
-from tasks_api.worker.record import Finished
-
-SECRET_URL = "https://user:hunter2@api.example.com:8443/hook?token=hunter2"
-SECRET_BODY = '{"card": "hunter2"}'
-
-
-def finished(outcome: Outcome) -> Finished:
-    run = Claimed(
-        run_id=uuid.uuid4(),
-        task_id=uuid.uuid4(),
-        tenant_id=7,
-        scheduled_for=timezone.now(),
-        number=1,
-        method="POST",
-        url=SECRET_URL,
-        body=SECRET_BODY,
-        lease=uuid.uuid4(),
-    )
-    return Finished(
-        run, outcome, judge(outcome, run, now=timezone.now()), timezone.now()
-    )
+from tests.integration.attempt_results import attempt_result
 
 
 def test_flowers_picture_of_a_run_is_right() -> None:
-    good = finished(Outcome(200, "", 12))
-    bad = finished(Outcome(None, "connection refused", 3))
+    good = attempt_result(Outcome(200, "", 12))
+    bad = attempt_result(Outcome(None, "connection refused", 3))
     state = State()
     heard = threading.Event()
 
@@ -52,9 +30,9 @@ def test_flowers_picture_of_a_run_is_right() -> None:
         with current_app.connection_for_read() as connection:
             receiver = current_app.events.Receiver(connection)
 
-            def hear(event: dict) -> None:
+            def hear(event: dict[str, Any]) -> None:
                 state.event(event)
-                if len(state.tasks) == 2:
+                if len(list(state.itertasks())) == 2:
                     heard.set()
                     receiver.should_stop = True
 
@@ -70,24 +48,28 @@ def test_flowers_picture_of_a_run_is_right() -> None:
             break
     thread.join()
 
-    success = state.tasks[str(good.run.run_id)]
-    failure = state.tasks[str(bad.run.run_id)]
+    by_id = dict(state.itertasks())
+    success = by_id[str(good.run.run_id)]
+    failure = by_id[str(bad.run.run_id)]
     assert (success.state, success.result) == ("SUCCESS", "HTTP 200")
     assert success.runtime == 0.012
+    assert success.worker is not None
     assert success.worker.hostname == "worker-1@here"
     assert success.args == "(POST api.example.com:8443)"
     assert (failure.state, failure.exception) == ("FAILURE", "connection refused")
 
 
 def test_no_event_holds_what_a_tenant_sent() -> None:
-    told = flower_events.events_of([finished(Outcome(500, "", 1, b"hunter2"))], "here")
+    told = flower_events.events_of(
+        [attempt_result(Outcome(500, "", 1, b"hunter2"))], "here"
+    )
     assert json.loads(told)
 
     assert "hunter2" not in told
 
 
-def test_a_run_that_was_given_back_is_not_told_of() -> None:
-    given_back = finished(Outcome(None, "", 0, was_sent=False))
+def test_a_run_that_was_given_back_makes_no_event() -> None:
+    given_back = attempt_result(Outcome(None, "", 0, was_sent=False))
 
     assert flower_events.events_of([given_back], "here") == flower_events.NOTHING
 

@@ -17,9 +17,9 @@ from tasks_api.models import Run, Task
 from tasks_api.scheduler import dispatch
 from tasks_api.worker import leases
 from tasks_api.worker.engine import Engine
-from tests.integration.conftest import Recorded
-from tests.integration.test_dispatch import HOUR, SECOND, store
-from tests.integration.test_transport import Held, RawServer
+from tests.integration.conftest import ResultLog
+from tests.integration.stored_tasks import HOUR, SECOND, store_task
+from tests.integration.transport_doubles import Gate, RawServer
 from tests.receiver import Receiver
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 def flood(owner: User, count: int, url: str = "http://127.0.0.1:9/") -> None:
     for _ in range(count):
-        store(owner, Once(timezone.now() - HOUR), url)
+        store_task(owner, Once(timezone.now() - HOUR), url)
 
 
 def runs_of(owner: User) -> int:
@@ -37,7 +37,7 @@ def runs_of(owner: User) -> int:
 def test_of_what_is_due_each_tenant_gets_its_share(user: User, stranger: User) -> None:
     flood(user, 40)
     for _ in range(3):
-        store(stranger, Once(timezone.now()))
+        store_task(stranger, Once(timezone.now()))
 
     assert len(dispatch.dispatch_due(limit=10).run_ids) == 5 + 3
     assert (runs_of(user), runs_of(stranger)) == (5, 3)
@@ -47,12 +47,12 @@ def test_of_what_is_due_each_tenant_gets_its_share(user: User, stranger: User) -
     assert runs_of(user) == 40
 
 
-def test_what_waits_of_a_tenant_is_bounded(
+def test_waiting_runs_of_a_tenant_are_bounded(
     user: User, stranger: User, settings: LazySettings
 ) -> None:
     settings.SCHEDULER_MAX_WAITING = 12
     flood(user, 40)
-    store(stranger, Once(timezone.now() + SECOND / 4))
+    store_task(stranger, Once(timezone.now() + SECOND / 4))
 
     while dispatch.dispatch_due(limit=10).is_full:
         pass
@@ -68,7 +68,7 @@ def test_what_waits_of_a_tenant_is_bounded(
 
 def test_a_share_holds_what_is_not_plain_too(user: User) -> None:
     for _ in range(15):
-        store(user, Interval(timezone.now() - 10 * HOUR, HOUR))
+        store_task(user, Interval(timezone.now() - 10 * HOUR, HOUR))
     Task.objects.update(next_fire_at=timezone.now() - 3 * HOUR)
 
     while dispatch.dispatch_due(limit=10).is_full:
@@ -106,7 +106,7 @@ def test_a_worker_has_so_many_of_a_tenant_under_way(
     settings: LazySettings,
     short_lease: None,
     engine: Engine,
-    recorded: Recorded,
+    recorded: ResultLog,
 ) -> None:
     settings.SCHEDULER_MAX_PER_TENANT = 3
     receiver.answer("/slow", delay=2)
@@ -129,7 +129,7 @@ def test_a_tenant_may_have_a_number_of_its_own(
     two_at_once: None,
     short_lease: None,
     engine: Engine,
-    recorded: Recorded,
+    recorded: ResultLog,
 ) -> None:
     receiver.answer("/slow", delay=2)
     flood(user, 5, receiver.url + "/slow")
@@ -150,7 +150,7 @@ def test_a_flood_of_slow_requests_lets_others_pass(
     stranger: User,
     receiver: Receiver,
     engine: Engine,
-    recorded: Recorded,
+    recorded: ResultLog,
     settings: LazySettings,
 ) -> None:
     settings.SCHEDULER_MAX_PER_TENANT = 5
@@ -177,9 +177,9 @@ def twenty_places(settings: LazySettings) -> None:
 
 
 @pytest.fixture
-def held() -> Iterator[Held]:
+def held() -> Iterator[Gate]:
     """What a target does that answers nobody yet."""
-    held = Held()
+    held = Gate()
     yield held
     held.open()
 
@@ -190,8 +190,8 @@ def test_two_floods_leave_places_to_a_third_tenant(
     receiver: Receiver,
     twenty_places: None,
     engine: Engine,
-    held: Held,
-    recorded: Recorded,
+    held: Gate,
+    recorded: ResultLog,
 ) -> None:
     hanging = RawServer(held)
     for owner in (user, stranger):

@@ -6,13 +6,16 @@ import pytest
 from django.conf import LazySettings
 from django.db import connection
 from django.test import Client
+from pytest_django import DjangoAssertNumQueries
 
 from tasks_api.monitoring import heartbeats
 
 pytestmark = pytest.mark.django_db
 
 
-def test_healthz_asks_nobody(client: Client, django_assert_num_queries) -> None:
+def test_healthz_asks_nobody(
+    client: Client, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
     with django_assert_num_queries(0):
         answer = client.get("/healthz")
 
@@ -74,7 +77,7 @@ def test_probes_need_no_token(client: Client, path: str, method: str) -> None:
 
 
 def test_however_often_it_is_asked_the_database_is_asked_once_a_second(
-    client: Client, django_assert_num_queries
+    client: Client, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
     # One look: the processes, and in two statements the migrations.
     with django_assert_num_queries(3):

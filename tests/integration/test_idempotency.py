@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from django.db import connections, transaction
 from django.utils import timezone
+from pytest_django import DjangoAssertNumQueries
 from rest_framework.test import APIClient
 
 from accounts.models import User
@@ -16,8 +17,8 @@ from tasks_api.models import IdempotencyKey, Message, Run, Task
 from tasks_api.services import idempotency
 from tasks_api.storage import retention
 from tests.conftest import ClientFor, MakeTask
+from tests.integration.routes import store_failed_run
 from tests.integration.tasks_surface import ONE_TIME, error
-from tests.integration.test_strangers import failed_run_of
 
 REST_JOB = {
     "task": {
@@ -31,7 +32,7 @@ REST_JOB = {
 JOB = {"id": "1", "queue": "mail", "timeout": 30}
 
 
-def post(api: APIClient, path: str, body: object, key: str = "k") -> Any:
+def post_with_key(api: APIClient, path: str, body: object, key: str = "k") -> Any:
     return api.post(path, body, format="json", HTTP_IDEMPOTENCY_KEY=key)
 
 
@@ -48,8 +49,8 @@ def post(api: APIClient, path: str, body: object, key: str = "k") -> Any:
 def test_the_first_answer_comes_again_and_nothing_else_is_made(
     api: APIClient, path: str, body: object
 ) -> None:
-    first = post(api, path, body)
-    again = post(api, path, body)
+    first = post_with_key(api, path, body)
+    again = post_with_key(api, path, body)
 
     assert first.status_code in {201, 202}, first.content
     assert (again.status_code, again.content) == (first.status_code, first.content)
@@ -65,7 +66,7 @@ def test_the_first_answer_comes_again_and_nothing_else_is_made(
 def test_a_task_runs_once_for_a_key(api: APIClient, make_task: MakeTask) -> None:
     path = f"/tasks/{make_task().pk}/run/"
 
-    answers = [post(api, path, {}) for _ in range(2)]
+    answers = [post_with_key(api, path, {}) for _ in range(2)]
 
     assert answers[0].json() == answers[1].json()
     assert Run.objects.count() == 1
@@ -74,32 +75,32 @@ def test_a_task_runs_once_for_a_key(api: APIClient, make_task: MakeTask) -> None
 def test_a_run_is_sent_again_once_for_a_key(
     api: APIClient, make_task: MakeTask
 ) -> None:
-    failed = failed_run_of(make_task())
+    failed = store_failed_run(make_task())
     path = f"/runs/{failed.pk}/redrive/"
 
-    first = post(api, path, {})
+    first = post_with_key(api, path, {})
     again = Run.objects.filter(redrive_of=failed.pk)
     again.update(state="failed", wake_at=None, finished_at=timezone.now())
-    second = post(api, path, {})
+    second = post_with_key(api, path, {})
 
     assert (first.status_code, second.status_code) == (202, 202)
     assert first.json() == second.json() == {"run_id": str(again.get().pk)}
     # What may be sent again is so under another key, and what may not be is told so.
-    assert post(api, path, {}, "other").status_code == 202
-    assert post(api, path, {}, "third").status_code == 409
+    assert post_with_key(api, path, {}, "other").status_code == 202
+    assert post_with_key(api, path, {}, "third").status_code == 409
     assert again.count() == 2
 
 
 def test_runs_are_sent_again_by_filter_once_for_a_key(
     api: APIClient, make_task: MakeTask
 ) -> None:
-    failed_run_of(make_task())
+    store_failed_run(make_task())
     later = make_task()
 
-    first = post(api, "/runs/redrive/", {"state": ["failed"]})
-    failed_run_of(later)
-    second = post(api, "/runs/redrive/", {"state": ["failed"]})
-    other = post(api, "/runs/redrive/", {"state": ["failed", "missed"]})
+    first = post_with_key(api, "/runs/redrive/", {"state": ["failed"]})
+    store_failed_run(later)
+    second = post_with_key(api, "/runs/redrive/", {"state": ["failed"]})
+    other = post_with_key(api, "/runs/redrive/", {"state": ["failed", "missed"]})
 
     assert first.json()["count"] == 1
     assert second.json() == first.json()
@@ -118,9 +119,9 @@ def test_runs_are_sent_again_by_filter_once_for_a_key(
 def test_another_request_under_the_key_is_refused(
     api: APIClient, path: str, body: object
 ) -> None:
-    post(api, "/tasks/", ONE_TIME)
+    post_with_key(api, "/tasks/", ONE_TIME)
 
-    answer = post(api, path, body)
+    answer = post_with_key(api, path, body)
 
     message = "This Idempotency-Key came with another request before"
     assert (answer.status_code, answer.json()) == (422, error(message))
@@ -128,16 +129,16 @@ def test_another_request_under_the_key_is_refused(
 
 
 def test_the_same_json_in_other_words_is_the_same_request(api: APIClient) -> None:
-    post(api, "/tasks/", ONE_TIME)
+    post_with_key(api, "/tasks/", ONE_TIME)
 
-    again = post(api, "/tasks", dict(reversed(ONE_TIME.items())))
+    again = post_with_key(api, "/tasks", dict(reversed(ONE_TIME.items())))
 
     assert again["Idempotency-Replayed"] == "true"
 
 
 def test_what_was_refused_may_be_corrected(api: APIClient) -> None:
-    refused = post(api, "/tasks/", {**ONE_TIME, "url": "ftp://x"})
-    corrected = post(api, "/tasks/", ONE_TIME)
+    refused = post_with_key(api, "/tasks/", {**ONE_TIME, "url": "ftp://x"})
+    corrected = post_with_key(api, "/tasks/", ONE_TIME)
 
     assert (refused.status_code, corrected.status_code) == (400, 201)
 
@@ -145,27 +146,27 @@ def test_what_was_refused_may_be_corrected(api: APIClient) -> None:
 def test_a_key_is_its_users_own(
     api: APIClient, colleague: User, client_for: ClientFor
 ) -> None:
-    post(api, "/tasks/", ONE_TIME)
+    post_with_key(api, "/tasks/", ONE_TIME)
 
-    other = post(client_for(colleague), "/tasks/", ONE_TIME)
+    other = post_with_key(client_for(colleague), "/tasks/", ONE_TIME)
 
     assert other.status_code == 201
     assert "Idempotency-Replayed" not in other
 
 
 @pytest.mark.parametrize("key", ["", "x" * 256, "a\x7f"])
-def test_what_is_no_key_is_refused(api: APIClient, key: str) -> None:
-    answer = post(api, "/tasks/", ONE_TIME, key)
+def test_a_bad_idempotency_key_is_refused(api: APIClient, key: str) -> None:
+    answer = post_with_key(api, "/tasks/", ONE_TIME, key)
 
     assert answer.status_code == 400
     assert "Idempotency-Key" in answer.json()["error"]["message"]
 
 
 def test_a_key_is_forgotten_after_a_day(api: APIClient) -> None:
-    post(api, "/tasks/", ONE_TIME)
+    post_with_key(api, "/tasks/", ONE_TIME)
     IdempotencyKey.objects.update(created_at=timezone.now() - timedelta(hours=25))
 
-    again = post(api, "/tasks/", {**ONE_TIME, "name": "other"})
+    again = post_with_key(api, "/tasks/", {**ONE_TIME, "name": "other"})
     assert again.status_code == 201
     IdempotencyKey.objects.update(created_at=timezone.now() - timedelta(hours=25))
     retention.prune(now=timezone.now())
@@ -187,18 +188,18 @@ def test_a_request_waits_for_nobody_who_has_its_key(api: APIClient, user: User) 
     first = threading.Thread(target=hold)
     first.start()
     holds.wait(20)
-    answer = post(api, "/tasks/", ONE_TIME)
+    answer = post_with_key(api, "/tasks/", ONE_TIME)
     done.set()
     first.join()
 
     message = "The first request with this Idempotency-Key is under way"
     assert (answer.status_code, answer.json()) == (409, error(message))
     # It ended without having made anything, so the key is free.
-    assert post(api, "/tasks/", ONE_TIME).status_code == 201
+    assert post_with_key(api, "/tasks/", ONE_TIME).status_code == 201
 
 
 def test_without_the_header_nothing_is_asked(
-    api: APIClient, django_assert_max_num_queries: Any
+    api: APIClient, django_assert_max_num_queries: DjangoAssertNumQueries
 ) -> None:
     api.post("/tasks/", ONE_TIME, format="json")
 

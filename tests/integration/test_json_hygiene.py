@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Iterator, Mapping
-from decimal import Decimal
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -18,69 +17,26 @@ from hypothesis import strategies as st
 from rest_framework.exceptions import ParseError
 from rest_framework.test import APIClient
 
+from accounts import services as accounts
+from accounts.models import User
 from scheduler_service.wsgi import application
 from tasks_api.api.json_codec import MAX_DEPTH, dumps, loads
 from tasks_api.models import Task
+from tests.integration.json_samples import BROKEN_TEXTS, nested_arrays, read_exactly
 
 # Around the post_data, whose text each test chooses.
 BODY = (
     '{"task_type": "one_time", "run_datetime": "2090-12-05 08:00:00",'
     ' "url": "http://example.com/hook", "post_data": %s}'
 )
+
+
 JSON = "application/json"
 
 
-def nested(depth: int) -> str:
-    return "[" * depth + "]" * depth
-
-
-BROKEN = [
-    b" ",
-    b"{",
-    b"{'task_type': 'one_time'}",
-    b"task_type=one_time&url=http://example.com/",
-    b"<task/>",
-    b'{"a": 1,}',
-    b'{"a": 1} {"b": 2}',
-    b'{"a": 01}',
-    b'{"a": "\n"}',
-    b'{"a": "\\x"}',
-    # Not UTF-8: Latin-1, half a character, UTF-16, compressed.
-    b'{"a": "\xfc"}',
-    b'{"a": "\xe2\x82"}',
-    '{"a": 1}'.encode("utf-16"),
-    b"\x1f\x8b\x08\x00",
-    # A surrogate, written as if it were a character.
-    b'{"a": "\xed\xa0\x80"}',
-    # Numbers that are none in JSON, or that no reader takes.
-    b'{"a": NaN}',
-    b'{"a": [Infinity]}',
-    b'{"a": -Infinity}',
-    b'{"a": 1e400}',
-    b'{"a": -1e400}',
-    b'{"a": 1e99999999999999999999}',
-    b'{"a": 1e-99999999999999999999}',
-    b'{"a": ' + b"9" * 1000 + b"}",
-    b'{"a": ' + b"9" * 100_000 + b"}",
-    b'{"a": 1.' + b"9" * 1000 + b"}",
-    # What PostgreSQL cannot store, and UTF-8 cannot write, also as a key.
-    b'{"a": "\\u0000"}',
-    b'{"\\u0000": 1}',
-    b'{"a": {"b": ["x\\ud800y"]}}',
-    b'{"a": "\\udc00\\ud800"}',
-    b'{"a": {"\\udfff": 1}}',
-    # Deep, in all kinds of brackets, closed or not.
-    nested(MAX_DEPTH + 1).encode(),
-    b'{"a": ' + nested(MAX_DEPTH).encode() + b"}",
-    nested(100_000).encode(),
-    b"[" * 500_000,
-    b'{"a":' * 100_000 + b"1" + b"}" * 100_000,
-]
-
-
-@pytest.mark.parametrize("body", BROKEN, ids=lambda body: repr(body[:32]))
+@pytest.mark.parametrize("body", BROKEN_TEXTS, ids=lambda body: repr(body[:32]))
 @pytest.mark.parametrize("path", ["/tasks/", "/tasks/pause/", "/tasks/resume/"])
-def test_what_is_no_usable_json_is_a_bad_request(
+def test_a_body_that_is_not_usable_json_is_a_bad_request(
     api: APIClient, path: str, body: bytes
 ) -> None:
     answer = api.post(path, body, content_type=JSON)
@@ -156,13 +112,6 @@ def test_a_byte_order_mark_is_ignored(api: APIClient) -> None:
     assert answer.status_code == 201
 
 
-def exactly(text: str) -> Any:
-    """A JSON text with its numbers as they are written and its keys in their order."""
-    return json.loads(
-        text, parse_float=Decimal, parse_int=str, object_pairs_hook=lambda pairs: pairs
-    )
-
-
 @pytest.mark.parametrize(
     "text",
     [
@@ -174,7 +123,7 @@ def exactly(text: str) -> Any:
         '{"": {"": ""}, "null": null, "yes": true, "no": false, "none": [], "empty": {}}',
         '{"RawJSON": "</script><!--", "sql": "\'; DROP TABLE tasks_api_task; --"}',
         # As deep as it may be, with the two objects around it.
-        f'{{"deep": {nested(MAX_DEPTH - 2)}}}',
+        f'{{"deep": {nested_arrays(MAX_DEPTH - 2)}}}',
     ],
     ids=lambda text: text[:32],
 )  # fmt: skip
@@ -183,9 +132,9 @@ def test_what_was_posted_is_stored_and_shown(api: APIClient, text: str) -> None:
 
     detail, listed = api.get(location), api.get("/tasks/")
 
-    shown = dict(exactly(detail.content.decode()))["post_data"]
-    assert shown == exactly(text)
-    assert exactly(Task.objects.get().body) == exactly(text)
+    shown = dict(read_exactly(detail.content.decode()))["post_data"]
+    assert shown == read_exactly(text)
+    assert read_exactly(Task.objects.get().body) == read_exactly(text)
     assert detail.content in listed.content
 
 
@@ -259,18 +208,29 @@ def test_no_bytes_break_the_reader(raw: bytes) -> None:
 # Too large.
 
 LIMIT = 300
+
+
 TOO_LARGE = {"error": {"message": f"The request body is larger than {LIMIT} bytes"}}
+
+
 Send = Callable[..., tuple[int, Any]]
 
 
 @pytest.fixture
-def send(api: APIClient, settings: LazySettings) -> Iterator[Send]:
+def send(user: User, settings: LazySettings) -> Iterator[Send]:
     """Post a body with headers of one's own choice, as the server would hand it over."""
     settings.SCHEDULER_MAX_BODY_BYTES = settings.DATA_UPLOAD_MAX_MEMORY_SIZE = LIMIT
-    credentials: Mapping[str, str] = api._credentials
+    authorization = f"Bearer {accounts.issue_token(user)}"
 
     def post(stream: io.BytesIO, **environ: object) -> tuple[int, Any]:
         statuses: list[str] = []
+
+        def start_response(
+            status: str, headers: object, error: object = None, /
+        ) -> Callable[[bytes], object]:
+            statuses.append(status)
+            return io.BytesIO().write
+
         chunks = application(
             {
                 "REQUEST_METHOD": "POST",
@@ -280,10 +240,10 @@ def send(api: APIClient, settings: LazySettings) -> Iterator[Send]:
                 "wsgi.url_scheme": "http",
                 "wsgi.input": stream,
                 "wsgi.errors": io.StringIO(),
-                **credentials,
+                "HTTP_AUTHORIZATION": authorization,
                 **environ,
             },
-            lambda status, headers, error=None: statuses.append(status),
+            start_response,
         )
         return int(statuses[0][:3]), json.loads(b"".join(chunks))
 
@@ -350,7 +310,7 @@ def test_a_body_that_ends_too_early_is_refused(send: Send) -> None:
     assert answer["error"]["message"].startswith("The request body is not valid JSON")
 
 
-class Hangup(io.BytesIO):
+class BrokenStream(io.BytesIO):
     def read(self, size: int | None = -1, /) -> bytes:
         raise ConnectionResetError
 
@@ -358,7 +318,7 @@ class Hangup(io.BytesIO):
 def test_a_client_that_hangs_up_is_no_failure_of_ours(
     send: Send, caplog: pytest.LogCaptureFixture
 ) -> None:
-    status, answer = send(Hangup(), CONTENT_LENGTH="200")
+    status, answer = send(BrokenStream(), CONTENT_LENGTH="200")
 
     assert status == 400
     assert answer == {"error": {"message": "The request body did not arrive"}}
@@ -366,7 +326,7 @@ def test_a_client_that_hangs_up_is_no_failure_of_ours(
 
 
 def test_a_length_over_the_limit_is_refused_before_anything_arrives(send: Send) -> None:
-    answer = send(Hangup(), CONTENT_LENGTH=str(LIMIT + 1))
+    answer = send(BrokenStream(), CONTENT_LENGTH=str(LIMIT + 1))
 
     assert answer == (413, TOO_LARGE)
 

@@ -131,7 +131,7 @@ def small_pipe() -> tuple[int, int]:
     return end, beginning
 
 
-def test_whoever_logs_does_not_wait_for_whoever_reads() -> None:
+def test_writing_a_log_line_does_not_wait_for_its_reader() -> None:
     end, beginning = small_pipe()
     handler = UnblockingHandler(beginning, capacity=100)
 

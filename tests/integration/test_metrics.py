@@ -35,8 +35,9 @@ from tasks_api.worker.engine import Engine
 from tasks_api.worker.record import Finished
 from tests.acceptance.stand import eventually, free_port
 from tests.conftest import MakeTask
-from tests.integration.conftest import Recorded
-from tests.integration.test_dispatch import HOUR, SECOND, store
+from tests.integration.conftest import ResultLog
+from tests.integration.stored_tasks import HOUR, SECOND, store_task
+from tests.receiver import Receiver
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -119,10 +120,10 @@ def test_a_batch_is_counted_by_end_answer_and_lateness(before: Samples) -> None:
 
 
 def test_a_worker_counts_what_it_may_not_send_a_second_time(
-    user: User, receiver, engine: Engine, recorded: Recorded, before: Samples
+    user: User, receiver: Receiver, engine: Engine, recorded: ResultLog, before: Samples
 ) -> None:
-    store(user, Once(timezone.now()), receiver.url + "/hook")
-    store(user, Once(timezone.now()), receiver.url + "/hook")
+    store_task(user, Once(timezone.now()), receiver.url + "/hook")
+    store_task(user, Once(timezone.now()), receiver.url + "/hook")
     mine, other = dispatch.dispatch_due().run_ids
     leases.claim([other])
 
@@ -136,8 +137,8 @@ def test_a_beat_counts_what_it_makes_and_what_it_wakes(
     user: User, before: Samples
 ) -> None:
     start = timezone.now() - 2.5 * HOUR
-    store(user, Interval(start, HOUR, start + 9 * HOUR))
-    store(user, Once(timezone.now()))
+    store_task(user, Interval(start, HOUR, start + 9 * HOUR))
+    store_task(user, Once(timezone.now()))
     made = dispatch.dispatch_due().run_ids
     leases.claim(made[:1])
     Run.objects.exclude(wake_at=None).update(wake_at=timezone.now() - SECOND)
@@ -153,13 +154,13 @@ def test_a_beat_counts_what_it_makes_and_what_it_wakes(
 
 def test_web_tells_what_waits(user: User, client: Client) -> None:
     for _ in range(3):
-        store(user, Once(timezone.now() - 30 * SECOND))
-    held = store(user, Once(timezone.now() - 90 * SECOND))
-    store(user, Once(timezone.now() + HOUR))
+        store_task(user, Once(timezone.now() - 30 * SECOND))
+    held = store_task(user, Once(timezone.now() - 90 * SECOND))
+    store_task(user, Once(timezone.now() + HOUR))
     runs = dispatch.dispatch_due().run_ids
     held_run = Run.objects.get(task=held).pk
     leases.claim([run for run in runs if run != held_run][:1])
-    store(user, Once(timezone.now() - 10 * SECOND))
+    store_task(user, Once(timezone.now() - 10 * SECOND))
     tasks.pause_tasks(user, [str(held.pk)], now=timezone.now())
     heartbeats.beat("beat", "b")
     broker.ring(runs)
@@ -263,8 +264,9 @@ def test_the_token_opens_the_metrics_of_web_and_of_a_worker(
 
 @pytest.fixture
 def port(settings: LazySettings) -> int:
-    settings.METRICS_PORT = free_port()
-    return settings.METRICS_PORT
+    number = free_port()
+    settings.METRICS_PORT = number
+    return number
 
 
 @pytest.fixture

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
-import jsonschema
 import pytest
 from django.contrib.staticfiles import finders
 from django.core.management import call_command
@@ -20,20 +19,35 @@ from rest_framework.test import APIClient
 
 from scheduler_service.http import csp
 from tasks_api.api.ops import document
+from tests.integration.openapi_document import assert_fits, content_of
 from tests.integration.tasks_surface import ONE_TIME, PERIODIC, created
 
 # Their answers are pages, or they are for machines that need no description.
 UNDESCRIBED = {"openapi", "docs", "admin", "task-alias", "metrics"}
+
+
 # The same under another path.
 ALIAS = "-v1"
 
+
 TOKEN: list[dict[str, Any]] = [{"bearer": []}, {"basic": []}]
+
+
 # Runs of long work have tokens of their own, and health is for everybody.
-CREDENTIALS = (TOKEN, [*TOKEN, {"runToken": []}], [{"sharedSecret": []}], [])
+CREDENTIALS: tuple[list[dict[str, Any]], ...] = (
+    TOKEN,
+    [*TOKEN, {"runToken": []}],
+    [{"sharedSecret": []}],
+    [],
+)
+
+
 PRODUCTS = (
     *("Tasks", "Runs", "Long work", "Cron jobs", "Timers", "Rest jobs"),
     *("Pull queue", "Access", "Operations"),
 )
+
+
 # What examples may name: a host that is nobody's, and this machine.
 EXAMPLE_HOSTS = {"example.com", "localhost", "127.0.0.1"}
 
@@ -84,28 +98,6 @@ def docstrings() -> set[str]:
         for base in getattr(getattr(view, "cls", None), "__mro__", ())
     }
     return {text for each in (*views, *classes) if (text := inspect.getdoc(each))}
-
-
-def content_of(part: dict[str, Any]) -> dict[str, Any]:
-    [found] = part["content"].values()
-    assert isinstance(found, dict)
-    return found
-
-
-def check(value: object, rule: dict[str, Any]) -> None:
-    jsonschema.Draft202012Validator(as_json_schema(rule)).validate(value)
-
-
-def as_json_schema(rule: Any) -> Any:
-    """OpenAPI 3.0 says `nullable` where JSON Schema names another type."""
-    if isinstance(rule, list):
-        return [as_json_schema(part) for part in rule]
-    if not isinstance(rule, dict):
-        return rule
-    converted = {name: as_json_schema(part) for name, part in rule.items()}
-    if converted.pop("nullable", False):
-        converted["type"] = [converted["type"], "null"]
-    return converted
 
 
 def test_the_schema_is_valid_and_made_without_warnings() -> None:
@@ -212,7 +204,7 @@ def test_every_example_fits_its_schema(schema: dict[str, Any]) -> None:
     for operation in operations(schema):
         for content in parts_of(operation):
             for example in content["examples"].values():
-                check(example["value"], content["schema"])
+                assert_fits(example["value"], content["schema"])
 
 
 @pytest.mark.parametrize("body", [PERIODIC, ONE_TIME], ids=["periodic", "one_time"])
@@ -236,7 +228,7 @@ def test_real_answers_fit_the_schema(
 
     for (path, method), answer in answers.items():
         described = paths[path][method]["responses"][str(answer.status_code)]
-        check(answer.json(), content_of(described)["schema"])
+        assert_fits(answer.json(), content_of(described)["schema"])
 
 
 def test_fetched_jobs_fit_the_schema(api: APIClient, schema: dict[str, Any]) -> None:
@@ -248,7 +240,7 @@ def test_fetched_jobs_fit_the_schema(api: APIClient, schema: dict[str, Any]) -> 
     answer = api.get("/next?queue=mail")
 
     described = schema["paths"]["/next/"]["get"]["responses"]["200"]
-    check(answer.json(), content_of(described)["schema"])
+    assert_fits(answer.json(), content_of(described)["schema"])
 
 
 def test_the_page_shows_the_schema() -> None:

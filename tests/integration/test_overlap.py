@@ -22,9 +22,10 @@ from tasks_api.storage import run_rows
 from tasks_api.worker import leases
 from tasks_api.worker.engine import Engine
 from tasks_api.worker.record import Finished, record
-from tests.integration.conftest import Recorded
-from tests.integration.test_dispatch import HOUR, SECOND, in_threads, states
-from tests.integration.test_policies import due_every, make, make_due
+from tests.integration.conftest import ResultLog
+from tests.integration.policy_tasks import due_every, make_due, make_task_with
+from tests.integration.stored_tasks import HOUR, SECOND, run_states
+from tests.integration.threads import run_in_threads
 from tests.receiver import Receiver
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -35,25 +36,25 @@ THREADS = 50
 WAITS = "Waits: the run before it is not over."
 
 
-def fire(task: Task) -> list[UUID]:
+def dispatch_at_once(task: Task) -> list[UUID]:
     make_due(task)
     return dispatch.dispatch_due().run_ids
 
 
-def finish(run: Claimed, verdict: Verdict) -> list[UUID]:
+def finish_run(run: Claimed, verdict: Verdict) -> list[UUID]:
     record([Finished(run, Outcome(200, "", 1), verdict, timezone.now())])
     return run_rows.move_up([run.task_id])
 
 
 def queue_one(user: User, **rules: object) -> Task:
     since = due_every(HOUR, since=SECOND)
-    return make(user, since, overlap=Overlap.QUEUE_ONE, **rules)
+    return make_task_with(user, since, overlap=Overlap.QUEUE_ONE, **rules)
 
 
 def test_one_run_waits_behind_another_and_no_more(user: User) -> None:
     task = queue_one(user)
 
-    first, second, third = [fire(task) for _ in range(3)]
+    first, second, third = [dispatch_at_once(task) for _ in range(3)]
 
     assert (len(first), second, third) == (1, [], [])
     running, waiting, skipped = Run.objects.filter(task=task).order_by("scheduled_for")
@@ -70,45 +71,45 @@ def test_one_run_waits_behind_another_and_no_more(user: User) -> None:
 
 def test_the_one_that_waits_begins_when_the_first_is_over(user: User) -> None:
     task = queue_one(user)
-    [run] = leases.claim(fire(task))
-    fire(task)
+    [run] = leases.claim(dispatch_at_once(task))
+    dispatch_at_once(task)
     waiting = Run.objects.get(is_next=True)
 
     assert leases.claim([waiting.pk]) == []
     # A retry is not the end of it.
-    assert finish(run, RetryAfter("HTTP 503", 0)) == []
+    assert finish_run(run, RetryAfter("HTTP 503", 0)) == []
     Run.objects.filter(pk=run.run_id).update(wake_at=timezone.now())
     assert rescue.wake_due().run_ids == [run.run_id]
     [again] = leases.claim([run.run_id])
-    assert finish(again, GiveUp("HTTP 503")) == [waiting.pk]
+    assert finish_run(again, GiveUp("HTTP 503")) == [waiting.pk]
 
     [begun] = leases.claim([waiting.pk])
     assert begun.run_id == waiting.pk
     # Its place is free for the next one.
-    assert fire(task) == []
+    assert dispatch_at_once(task) == []
     assert Run.objects.get(is_next=True).pk != waiting.pk
 
 
 def test_the_engine_sends_the_next_one_by_itself(
-    user: User, receiver: Receiver, engine: Engine, recorded: Recorded
+    user: User, receiver: Receiver, engine: Engine, recorded: ResultLog
 ) -> None:
     receiver.answer("/job", delay=0.3)
     task = queue_one(user, url=f"{receiver.url}/job")
-    engine.accept(fire(task))
+    engine.accept(dispatch_at_once(task))
     receiver.wait_for(1)
-    fire(task)
+    dispatch_at_once(task)
 
     recorded.wait_for(2)
 
-    assert states(task) == ["succeeded", "succeeded"]
+    assert run_states(task) == ["succeeded", "succeeded"]
     first, second = receiver.requests
     assert second.at - first.at >= 0.3
 
 
 def test_a_beat_lets_the_next_one_begin_where_no_worker_did(user: User) -> None:
     task = queue_one(user)
-    [run_id] = fire(task)
-    fire(task)
+    [run_id] = dispatch_at_once(task)
+    dispatch_at_once(task)
     waiting = Run.objects.get(is_next=True)
     Run.objects.filter(pk=run_id).update(
         state="failed", wake_at=None, finished_at=timezone.now()
@@ -125,8 +126,8 @@ def test_while_the_first_is_under_way_a_beat_leaves_the_next_one_alone(
     user: User,
 ) -> None:
     task = queue_one(user)
-    leases.claim(fire(task))
-    fire(task)
+    leases.claim(dispatch_at_once(task))
+    dispatch_at_once(task)
     Run.objects.filter(is_next=True).update(wake_at=timezone.now())
 
     assert rescue.wake_due().run_ids == []
@@ -139,22 +140,22 @@ def test_while_the_first_is_under_way_a_beat_leaves_the_next_one_alone(
 
 def test_a_fire_time_does_not_overtake_the_one_that_waits(user: User) -> None:
     task = queue_one(user)
-    [run_id] = fire(task)
-    fire(task)
+    [run_id] = dispatch_at_once(task)
+    dispatch_at_once(task)
     waiting = Run.objects.get(is_next=True)
     # The first is over, and nobody has looked yet.
     Run.objects.filter(pk=run_id).update(
         state="failed", wake_at=None, finished_at=timezone.now()
     )
 
-    assert fire(task) == [waiting.pk]
+    assert dispatch_at_once(task) == [waiting.pk]
 
     assert Run.objects.get(is_next=True).scheduled_for > waiting.scheduled_for
 
 
 def test_a_run_by_hand_waits_as_others_do(user: User) -> None:
     task = queue_one(user)
-    leases.claim(fire(task))
+    leases.claim(dispatch_at_once(task))
 
     waiting = tasks.fire_task(task.pk, now=timezone.now())
 
@@ -173,16 +174,16 @@ def test_a_run_by_hand_begins_where_none_is_before_it(user: User) -> None:
 
 def test_a_pause_cancels_what_waits(user: User) -> None:
     task = queue_one(user)
-    leases.claim(fire(task))
-    fire(task)
+    leases.claim(dispatch_at_once(task))
+    dispatch_at_once(task)
 
     tasks.pause_tasks(user, [str(task.pk)], now=timezone.now())
 
-    assert states(task) == ["running", "cancelled"]
+    assert run_states(task) == ["running", "cancelled"]
 
 
 def test_what_is_made_up_for_takes_turns_too(user: User) -> None:
-    task = make(
+    task = make_task_with(
         user,
         due_every(HOUR, since=4 * HOUR + SECOND),
         overlap=Overlap.QUEUE_ONE,
@@ -191,7 +192,7 @@ def test_what_is_made_up_for_takes_turns_too(user: User) -> None:
 
     assert len(dispatch.dispatch_due().run_ids) == 1
 
-    assert states(task) == ["pending", "pending", "skipped", "skipped", "skipped"]
+    assert run_states(task) == ["pending", "pending", "skipped", "skipped", "skipped"]
     assert (
         Run.objects.get(exclusive=True).scheduled_for
         < Run.objects.get(is_next=True, finished_at=None).scheduled_for
@@ -202,13 +203,13 @@ def test_what_is_made_up_for_takes_turns_too(user: User) -> None:
 
 def test_all_that_passed_is_made_up_for(user: User) -> None:
     since = due_every(HOUR, since=4 * HOUR + SECOND)
-    task = make(
+    task = make_task_with(
         user, since, overlap=Overlap.ALLOW, misfire=Misfire.ALL, catchup_window=9000
     )
 
     assert len(dispatch.dispatch_due().run_ids) == 3
 
-    assert states(task) == ["missed", "missed", "pending", "pending", "pending"]
+    assert run_states(task) == ["missed", "missed", "pending", "pending", "pending"]
     missed = Run.objects.filter(state="missed").first()
     assert missed is not None
     assert missed.reason == "Nobody could fire it within 9000 seconds."
@@ -218,12 +219,14 @@ def test_all_that_passed_is_made_up_for(user: User) -> None:
 
 def test_a_window_bounds_what_is_made_up_for(user: User) -> None:
     late = due_every(HOUR, since=timedelta(minutes=30))
-    missed = make(user, late, overlap=Overlap.ALLOW, catchup_window=1700)
-    made_up = make(user, late, overlap=Overlap.ALLOW, catchup_window=1900, name="b")
+    missed = make_task_with(user, late, overlap=Overlap.ALLOW, catchup_window=1700)
+    made_up = make_task_with(
+        user, late, overlap=Overlap.ALLOW, catchup_window=1900, name="b"
+    )
 
     dispatch.dispatch_due()
 
-    assert (states(missed), states(made_up)) == (["missed"], ["pending"])
+    assert (run_states(missed), run_states(made_up)) == (["missed"], ["pending"])
 
 
 class Race:
@@ -251,7 +254,7 @@ class Race:
             self.look()
 
     def fire(self) -> None:
-        fire(self.task)
+        dispatch_at_once(self.task)
 
     def fire_by_hand(self) -> None:
         tasks.fire_task(self.task.pk, now=timezone.now())
@@ -263,12 +266,16 @@ class Race:
         self.began += len(found)
 
     def finish(self) -> None:
-        verdicts = [Succeed(), GiveUp("HTTP 500"), RetryAfter("HTTP 503", 0)]
+        verdicts: list[Verdict] = [
+            Succeed(),
+            GiveUp("HTTP 500"),
+            RetryAfter("HTTP 503", 0),
+        ]
         try:
             run = self.claimed.pop()
         except IndexError:
             return
-        finish(run, random.choice(verdicts))
+        finish_run(run, random.choice(verdicts))
 
     def wake(self) -> None:
         waiting = Run.objects.filter(task=self.task, state__in=["pending", "retrying"])
@@ -294,10 +301,12 @@ def test_however_many_race_never_two_are_under_way(
     user: User, overlap: Overlap
 ) -> None:
     policy = Backoff(max_attempts=185)
-    task = make(user, due_every(HOUR, since=SECOND), overlap=overlap, retry=policy)
+    task = make_task_with(
+        user, due_every(HOUR, since=SECOND), overlap=overlap, retry=policy
+    )
     race = Race(task)
 
-    in_threads(THREADS, race.run)
+    run_in_threads(THREADS, race.run)
 
     assert race.most == 1
     assert race.began > ROUNDS

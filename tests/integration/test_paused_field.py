@@ -20,36 +20,36 @@ from tests.integration.tasks_surface import ONE_TIME, PERIODIC, created
 Say = Callable[[APIClient, dict[str, Any]], Any]
 
 
-def post(api: APIClient, path: str, body: Any) -> Any:
+def post_task(api: APIClient, path: str, body: Any) -> Any:
     return api.post(path, body, format="json")
 
 
-def by_name(api: APIClient, more: dict[str, Any]) -> Any:
+def put_by_name(api: APIClient, more: dict[str, Any]) -> Any:
     return api.put("/tasks/by-name/n", {**PERIODIC, **more}, format="json")
 
 
-def declare(api: APIClient, more: dict[str, Any]) -> Any:
+def apply_task(api: APIClient, more: dict[str, Any]) -> Any:
     tasks = [{**PERIODIC, "name": "n", **more}]
-    return post(api, "/tasks/apply/", {"tag": "t", "tasks": tasks})
+    return post_task(api, "/tasks/apply/", {"tag": "t", "tasks": tasks})
 
 
 MAKES: dict[str, Say] = {
-    "create": lambda api, more: post(api, "/tasks/", {**PERIODIC, **more}),
-    "one-off": lambda api, more: post(api, "/tasks/", {**ONE_TIME, **more}),
-    "bulk": lambda api, more: post(api, "/tasks/bulk/", [{**PERIODIC, **more}]),
-    "put": by_name,
-    "apply": declare,
+    "create": lambda api, more: post_task(api, "/tasks/", {**PERIODIC, **more}),
+    "one-off": lambda api, more: post_task(api, "/tasks/", {**ONE_TIME, **more}),
+    "bulk": lambda api, more: post_task(api, "/tasks/bulk/", [{**PERIODIC, **more}]),
+    "put": put_by_name,
+    "apply": apply_task,
 }
 CHANGES: dict[str, Say] = {
     "patch": lambda api, more: api.patch(
         f"/tasks/id/{Task.objects.get().pk}", more, format="json"
     ),
-    "put": by_name,
-    "apply": declare,
+    "put": put_by_name,
+    "apply": apply_task,
 }
 
 
-def shown(api: APIClient) -> dict[str, Any]:
+def show_task(api: APIClient) -> dict[str, Any]:
     [task] = api.get("/tasks/").json()["tasks"]
     assert task == api.get(f"/tasks/{task['id']}").json()
     return dict(task)
@@ -65,10 +65,10 @@ def test_a_paused_task_says_so_and_an_active_one_does_not(api: APIClient) -> Non
     assert "paused" not in task
 
     api.post(f"/tasks/{task['id']}/pause/")
-    assert shown(api)["paused"] is True
+    assert show_task(api)["paused"] is True
 
     api.post(f"/tasks/{task['id']}/resume/")
-    assert shown(api) == task
+    assert show_task(api) == task
 
 
 @pytest.mark.parametrize("how", sorted(MAKES))
@@ -76,7 +76,7 @@ def test_a_task_can_be_made_paused(api: APIClient, how: str) -> None:
     answer = MAKES[how](api, {"paused": True})
 
     assert answer.status_code in (200, 201), answer.json()
-    task = shown(api)
+    task = show_task(api)
     assert (task["paused"], task["next_run_datetime"]) == (True, None)
     assert actions() == ["task.create", "task.pause"]
     assert AuditEntry.objects.get(action="task.pause").object_id == task["id"]
@@ -86,16 +86,16 @@ def test_a_task_can_be_made_paused(api: APIClient, how: str) -> None:
 
 @pytest.mark.parametrize("value", [False, None])
 def test_a_task_that_is_not_made_paused_fires(api: APIClient, value: object) -> None:
-    post(api, "/tasks/", {**PERIODIC, "paused": value})
+    post_task(api, "/tasks/", {**PERIODIC, "paused": value})
 
-    assert shown(api)["next_run_datetime"] == PERIODIC["start_datetime"]
+    assert show_task(api)["next_run_datetime"] == PERIODIC["start_datetime"]
     assert actions() == ["task.create"]
 
 
 def test_of_many_those_are_paused_that_say_so(api: APIClient) -> None:
     tasks = [{**PERIODIC, "paused": place % 2 == 0} for place in range(4)]
 
-    ids = post(api, "/tasks/bulk/", tasks).json()["ids"]
+    ids = post_task(api, "/tasks/bulk/", tasks).json()["ids"]
 
     paused = api.get("/tasks/?state=paused").json()["tasks"]
     assert {task["id"] for task in paused} == {ids[0], ids[2]}
@@ -104,32 +104,34 @@ def test_of_many_those_are_paused_that_say_so(api: APIClient) -> None:
 
 @pytest.mark.parametrize("how", sorted(CHANGES))
 def test_a_task_is_paused_and_resumed_by_saying_so(api: APIClient, how: str) -> None:
-    by_name(api, {"tags": ["t"]})
-    before = shown(api)
+    put_by_name(api, {"tags": ["t"]})
+    before = show_task(api)
 
     for said, action in ((True, "pause"), (False, "resume")):
         for _ in range(2):
             answer = CHANGES[how](api, {"paused": said, "tags": ["t"]})
             assert answer.status_code == 200, answer.json()
-        assert shown(api).get("paused", False) is said
+        assert show_task(api).get("paused", False) is said
         assert actions()[-1] == f"task.{action}"
 
-    assert shown(api) == before
+    assert show_task(api) == before
     assert actions() == ["task.create", "task.pause", "task.resume"]
 
 
 @pytest.mark.parametrize("how", sorted(CHANGES))
-def test_a_task_stays_as_it_is_where_nothing_is_said(api: APIClient, how: str) -> None:
-    by_name(api, {"paused": True, "tags": ["t"]})
+def test_a_task_keeps_its_state_where_the_field_is_left_out(
+    api: APIClient, how: str
+) -> None:
+    put_by_name(api, {"paused": True, "tags": ["t"]})
 
     answer = CHANGES[how](api, {"tags": ["t", "u"]})
 
     assert answer.status_code == 200, answer.json()
-    assert shown(api)["paused"] is True
+    assert show_task(api)["paused"] is True
 
 
 def test_the_etag_is_that_of_the_task_as_it_was_made(api: APIClient) -> None:
-    made = post(api, "/tasks/", {**PERIODIC, "paused": True})
+    made = post_task(api, "/tasks/", {**PERIODIC, "paused": True})
     read = api.get(made["Location"])
     assert made["ETag"] == read["ETag"]
 
@@ -157,7 +159,7 @@ def test_anything_but_true_and_false_is_refused(
 
 
 def test_a_change_and_a_pause_come_together_or_not_at_all(api: APIClient) -> None:
-    by_name(api, {})
+    put_by_name(api, {})
 
     both = {"paused": True, "frequency": 7200}
     task = CHANGES["patch"](api, both).json()
@@ -166,13 +168,13 @@ def test_a_change_and_a_pause_come_together_or_not_at_all(api: APIClient) -> Non
 
     bad = CHANGES["patch"](api, {"paused": False, "url": "no"})
     assert bad.status_code == 400
-    assert shown(api) == task
+    assert show_task(api) == task
 
 
 def test_a_schedule_that_changes_with_a_resume_is_the_one_that_goes_on(
     api: APIClient,
 ) -> None:
-    by_name(api, {"paused": True})
+    put_by_name(api, {"paused": True})
     start = "2090-12-06 08:00:00"
 
     task = CHANGES["patch"](api, {"paused": False, "start_datetime": start}).json()
@@ -202,9 +204,9 @@ def test_a_one_off_that_is_resumed_by_a_change_runs_once(
 
 
 def test_a_plan_says_what_is_paused(api: APIClient) -> None:
-    declare(api, {})
+    apply_task(api, {})
 
-    [step] = declare(api, {"paused": True}).json()["tasks"]
+    [step] = apply_task(api, {"paused": True}).json()["tasks"]
 
     assert step["action"] == "pause"
     assert step["changes"] == {"paused": {"from": False, "to": True}}

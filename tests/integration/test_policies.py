@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Any
 
 import pytest
 from django.db import connection
@@ -11,7 +10,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from accounts.models import User
-from tasks_api.domain.schedules import Interval, Schedule
+from tasks_api.domain.schedules import Interval
 from tasks_api.domain.specs import (
     Misfire,
     Overlap,
@@ -23,44 +22,26 @@ from tasks_api.models import Attempt, Run, Task
 from tasks_api.scheduler import dispatch, poll, rescue
 from tasks_api.services import tasks
 from tasks_api.worker.engine import Engine
-from tests.integration.conftest import Recorded
-from tests.integration.test_dispatch import HOUR, SECOND, in_threads, states
+from tests.integration.conftest import ResultLog
+from tests.integration.policy_tasks import due_every, make_due, make_task_with
+from tests.integration.stored_tasks import HOUR, SECOND, run_states
+from tests.integration.threads import run_in_threads
 from tests.receiver import Receiver
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
+
 POLICY = RetryPolicy((429, 502, 503, 504), min_delay=1, max_delay=60)
 
 
-def make(owner: User, schedule: Schedule, **rules: Any) -> Task:
-    spec = TaskSpec(
-        Surface.CRON_JOBS,
-        rules.pop("url", "http://127.0.0.1:9/"),
-        schedule,
-        '{"n": 1}',
-        name=rules.pop("name", "job"),
-        **{"overlap": Overlap.SKIP, **rules},
-    )
-    return tasks.create_task(owner, spec, now=timezone.now())
-
-
-def due_every(span: timedelta, *, since: timedelta) -> Interval:
-    return Interval(timezone.now() - since, span)
-
-
-def make_due(task: Task) -> None:
-    """Let the next fire time be now, as if time had passed."""
-    Task.objects.filter(pk=task.pk).update(next_fire_at=timezone.now())
-
-
 def test_a_fire_time_is_skipped_while_the_run_before_it_is_not_over(user: User) -> None:
-    task = make(user, due_every(HOUR, since=SECOND))
+    task = make_task_with(user, due_every(HOUR, since=SECOND))
     dispatch.dispatch_due()
 
     make_due(task)
     assert dispatch.dispatch_due().run_ids == []
 
-    assert states(task) == ["pending", "skipped"]
+    assert run_states(task) == ["pending", "skipped"]
     skipped = Run.objects.get(state="skipped")
     assert skipped.reason == "The run before it was not over."
     assert skipped.finished_at is not None
@@ -70,8 +51,9 @@ def test_a_fire_time_is_skipped_while_the_run_before_it_is_not_over(user: User) 
 
 
 def test_on_the_grid_one_statement_skips_as_well(user: User) -> None:
-    task = make(user, due_every(HOUR, since=SECOND))
+    task = make_task_with(user, due_every(HOUR, since=SECOND))
     on_the_grid = Task.objects.get(pk=task.pk).next_fire_at
+    assert on_the_grid is not None
     [first] = dispatch.dispatch_due().run_ids
     Run.objects.filter(pk=first).update(scheduled_for=on_the_grid - HOUR)
     Task.objects.filter(pk=task.pk).update(next_fire_at=on_the_grid)
@@ -81,7 +63,7 @@ def test_on_the_grid_one_statement_skips_as_well(user: User) -> None:
 
     # Whether more is due than it takes, and the statement.
     assert len([query for query in said if "tasks_api" in query["sql"]]) == 2
-    assert states(task) == ["pending", "skipped"]
+    assert run_states(task) == ["pending", "skipped"]
     skipped = Run.objects.get(state="skipped")
     assert skipped.reason == "The run before it was not over."
     assert (skipped.finished_at is None, skipped.wake_at) == (False, None)
@@ -92,8 +74,10 @@ def test_on_the_grid_one_statement_skips_as_well(user: User) -> None:
 
 
 @pytest.mark.parametrize("state", ["running", "retrying"])
-def test_whatever_the_run_before_it_waits_for(user: User, state: str) -> None:
-    task = make(user, due_every(HOUR, since=SECOND))
+def test_a_run_that_is_not_over_bars_the_next_whatever_its_state(
+    user: User, state: str
+) -> None:
+    task = make_task_with(user, due_every(HOUR, since=SECOND))
     dispatch.dispatch_due()
     lease = task.pk if state == "running" else None
     Run.objects.update(state=state, lease=lease)
@@ -104,7 +88,7 @@ def test_whatever_the_run_before_it_waits_for(user: User, state: str) -> None:
 
 
 def test_a_run_that_is_over_bars_no_other(user: User) -> None:
-    task = make(user, due_every(HOUR, since=SECOND))
+    task = make_task_with(user, due_every(HOUR, since=SECOND))
     dispatch.dispatch_due()
     Run.objects.update(state="failed", wake_at=None, finished_at=timezone.now())
 
@@ -114,35 +98,36 @@ def test_a_run_that_is_over_bars_no_other(user: User) -> None:
 
 
 def test_runs_of_other_tasks_bar_nothing(user: User) -> None:
-    make(user, due_every(HOUR, since=SECOND))
-    make(user, due_every(HOUR, since=SECOND), name="other")
+    make_task_with(user, due_every(HOUR, since=SECOND))
+    make_task_with(user, due_every(HOUR, since=SECOND), name="other")
 
     assert len(dispatch.dispatch_due().run_ids) == 2
 
 
 def test_a_run_by_hand_does_not_overlap_either(user: User) -> None:
-    task = make(user, due_every(HOUR, since=SECOND))
+    task = make_task_with(user, due_every(HOUR, since=SECOND))
     dispatch.dispatch_due()
 
     assert tasks.fire_task(task.pk, now=timezone.now()) is None
 
 
-def test_many_beats_and_hands_make_one_run_at_a_time(user: User) -> None:
-    task = make(user, due_every(HOUR, since=SECOND))
+def test_many_beats_and_manual_runs_make_one_run_at_a_time(user: User) -> None:
+    task = make_task_with(user, due_every(HOUR, since=SECOND))
 
-    def fire() -> None:
-        dispatch.dispatch_due()
-        tasks.fire_task(task.pk, now=timezone.now())
-        make_due(task)
+    def fire_often() -> None:
+        for _ in range(10):
+            dispatch.dispatch_due()
+            tasks.fire_task(task.pk, now=timezone.now())
+            make_due(task)
 
-    in_threads(8, lambda: [fire() for _ in range(10)])
+    run_in_threads(8, fire_often)
 
     assert Run.objects.filter(finished_at=None).count() == 1
 
 
 def test_what_may_not_overlap_is_not_dispatched_ahead(user: User) -> None:
     soon = timezone.now() + timedelta(seconds=0.9)
-    make(user, Interval(soon, HOUR))
+    make_task_with(user, Interval(soon, HOUR))
 
     assert dispatch.dispatch_due().run_ids == []
     assert 0 < poll.look(at_most=5).next_exact_in < 0.9
@@ -150,40 +135,42 @@ def test_what_may_not_overlap_is_not_dispatched_ahead(user: User) -> None:
 
 
 def test_a_beat_wakes_for_nothing_else(user: User) -> None:
-    make(user, Interval(timezone.now() + SECOND, HOUR), overlap=Overlap.ALLOW)
+    make_task_with(user, Interval(timezone.now() + SECOND, HOUR), overlap=Overlap.ALLOW)
 
     assert poll.look(at_most=5).next_exact_in == 5
 
 
 def test_missed_fire_times_are_skipped(user: User) -> None:
-    task = make(
+    task = make_task_with(
         user, due_every(HOUR, since=3 * HOUR - 60 * SECOND), misfire=Misfire.SKIP
     )
 
     assert dispatch.dispatch_due().run_ids == []
 
     task.refresh_from_db()
-    assert states(task) == ["missed", "missed", "missed"]
+    assert run_states(task) == ["missed", "missed", "missed"]
     assert task.next_fire_at is not None
     assert task.next_fire_at > timezone.now()
 
 
 def test_a_fire_time_that_is_only_late_is_not_missed(user: User) -> None:
-    task = make(user, due_every(HOUR, since=HOUR + SECOND), misfire=Misfire.SKIP)
+    task = make_task_with(
+        user, due_every(HOUR, since=HOUR + SECOND), misfire=Misfire.SKIP
+    )
 
     assert len(dispatch.dispatch_due().run_ids) == 1
 
-    assert states(task) == ["missed", "pending"]
+    assert run_states(task) == ["missed", "pending"]
 
 
 def test_one_missed_fire_time_is_made_up_for(user: User) -> None:
-    task = make(
+    task = make_task_with(
         user, due_every(HOUR, since=3 * HOUR - 60 * SECOND), misfire=Misfire.LATEST
     )
 
     assert len(dispatch.dispatch_due().run_ids) == 1
 
-    assert states(task) == ["missed", "missed", "pending"]
+    assert run_states(task) == ["missed", "missed", "pending"]
 
 
 def due_at(run: Run) -> datetime:
@@ -193,10 +180,10 @@ def due_at(run: Run) -> datetime:
 
 @pytest.mark.parametrize("status", [429, 502, 503, 504])
 def test_a_target_that_says_later_is_asked_again(
-    user: User, receiver: Receiver, engine: Engine, recorded: Recorded, status: int
+    user: User, receiver: Receiver, engine: Engine, recorded: ResultLog, status: int
 ) -> None:
     receiver.answer("/job", status=status)
-    task = make(
+    task = make_task_with(
         user,
         due_every(HOUR, since=SECOND),
         url=f"{receiver.url}/job",
@@ -213,17 +200,19 @@ def test_a_target_that_says_later_is_asked_again(
 
     assert (first.state, first.reason) == ("retrying", f"HTTP {status}")
     assert timedelta() < due_at(first) - timezone.now() <= SECOND
-    assert states(task) == ["succeeded"]
+    assert run_states(task) == ["succeeded"]
     assert Attempt.objects.count() == 2
     sent = receiver.wait_for(2)
     assert sent[0].headers["webhook-id"] == sent[1].headers["webhook-id"]
 
 
 def test_the_wait_doubles(
-    user: User, receiver: Receiver, engine: Engine, recorded: Recorded
+    user: User, receiver: Receiver, engine: Engine, recorded: ResultLog
 ) -> None:
     receiver.answer("/job", status=503)
-    make(user, due_every(HOUR, since=SECOND), url=f"{receiver.url}/job", retry=POLICY)
+    make_task_with(
+        user, due_every(HOUR, since=SECOND), url=f"{receiver.url}/job", retry=POLICY
+    )
     dispatch.dispatch_due()
     Run.objects.update(attempt_count=5)
 
@@ -235,11 +224,13 @@ def test_the_wait_doubles(
 
 
 def test_a_job_that_runs_already_waits_for_its_own_time(
-    user: User, receiver: Receiver, engine: Engine, recorded: Recorded
+    user: User, receiver: Receiver, engine: Engine, recorded: ResultLog
 ) -> None:
     receiver.answer("/job", status=409)
     policy = RetryPolicy((503,), min_delay=1, max_delay=60, conflict_delay=7)
-    make(user, due_every(HOUR, since=SECOND), url=f"{receiver.url}/job", retry=policy)
+    make_task_with(
+        user, due_every(HOUR, since=SECOND), url=f"{receiver.url}/job", retry=policy
+    )
 
     engine.accept(dispatch.dispatch_due().run_ids)
     recorded.wait_for(1)
@@ -249,26 +240,26 @@ def test_a_job_that_runs_already_waits_for_its_own_time(
 
 
 def test_or_for_the_next_fire_time(
-    user: User, receiver: Receiver, engine: Engine, recorded: Recorded
+    user: User, receiver: Receiver, engine: Engine, recorded: ResultLog
 ) -> None:
     receiver.answer("/job", status=409)
-    task = make(
+    task = make_task_with(
         user, due_every(HOUR, since=SECOND), url=f"{receiver.url}/job", retry=POLICY
     )
 
     engine.accept(dispatch.dispatch_due().run_ids)
     recorded.wait_for(1)
 
-    assert states(task) == ["failed"]
+    assert run_states(task) == ["failed"]
 
 
 @pytest.mark.parametrize("how", ["removed", "replaced"])
 def test_an_answer_that_comes_after_the_end_is_not_tried_again(
-    user: User, receiver: Receiver, engine: Engine, recorded: Recorded, how: str
+    user: User, receiver: Receiver, engine: Engine, recorded: ResultLog, how: str
 ) -> None:
     receiver.answer("/job", status=503, delay=0.5)
     schedule = due_every(HOUR, since=SECOND)
-    task = make(user, schedule, url=f"{receiver.url}/job", retry=POLICY)
+    task = make_task_with(user, schedule, url=f"{receiver.url}/job", retry=POLICY)
     engine.accept(dispatch.dispatch_due().run_ids)
     receiver.wait_for(1)
 
@@ -289,7 +280,7 @@ def test_an_answer_that_comes_after_the_end_is_not_tried_again(
 def test_a_run_whose_worker_died_is_not_made_again_after_a_replacement(
     user: User,
 ) -> None:
-    task = make(user, due_every(HOUR, since=SECOND))
+    task = make_task_with(user, due_every(HOUR, since=SECOND))
     dispatch.dispatch_due()
     now = timezone.now()
     Run.objects.update(

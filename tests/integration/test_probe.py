@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import StringIO
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -23,7 +24,7 @@ from tests.receiver import Receiver
 LONG_AGO = 100.0
 
 
-def probe(kind: str, **options: int) -> str:
+def run_probe(kind: str, **options: int) -> str:
     out = StringIO()
     call_command("probe", kind, stdout=out, **options)
     return out.getvalue().strip()
@@ -31,8 +32,9 @@ def probe(kind: str, **options: int) -> str:
 
 @pytest.fixture(autouse=True)
 def port(settings: LazySettings) -> int:
-    settings.METRICS_PORT = random.randrange(30_000, 32_000, exporter.PORTS)
-    return settings.METRICS_PORT
+    number = random.randrange(30_000, 32_000, exporter.PORTS)
+    settings.METRICS_PORT = number
+    return number
 
 
 @contextmanager
@@ -46,37 +48,37 @@ def serving(kind: str, complaint: Callable[[], str] = str) -> Iterator[int]:
 
 def test_a_process_at_work_passes() -> None:
     with serving("worker"), serving("beat"):
-        assert probe("worker") == "worker is at work."
-        assert probe("beat") == "beat is at work."
+        assert run_probe("worker") == "worker is at work."
+        assert run_probe("beat") == "beat is at work."
 
 
 def test_a_stuck_process_fails_with_its_reason_and_alone() -> None:
     with serving("worker", lambda: "It sleeps."), serving("beat"):
         with pytest.raises(CommandError, match=r"worker on port \d+: It sleeps\."):
-            probe("worker")
-        probe("beat")
+            run_probe("worker")
+        run_probe("beat")
 
 
 def test_one_of_several_workers_is_asked_by_its_port() -> None:
     with serving("worker") as sound, serving("worker", lambda: "It sleeps.") as stuck:
-        probe("worker", port=sound)
+        run_probe("worker", port=sound)
         with pytest.raises(CommandError, match="It sleeps"):
-            probe("worker", port=stuck)
+            run_probe("worker", port=stuck)
 
 
-def test_who_is_not_there_fails() -> None:
+def test_a_probe_of_an_absent_process_fails() -> None:
     with (
         serving("beat"),
         pytest.raises(CommandError, match="No worker answers"),
     ):
-        probe("worker")
+        run_probe("worker")
 
 
 def test_without_a_port_there_is_nobody_to_ask(settings: LazySettings) -> None:
     settings.METRICS_PORT = 0
 
     with pytest.raises(CommandError, match="METRICS_PORT must be set"):
-        probe("worker")
+        run_probe("worker")
 
 
 def test_a_frozen_process_fails(port: int) -> None:
@@ -84,7 +86,7 @@ def test_a_frozen_process_fails(port: int) -> None:
         socket.create_server(("127.0.0.1", port)),
         pytest.raises(CommandError, match="does not answer"),
     ):
-        probe("worker")
+        run_probe("worker")
 
 
 def test_who_else_has_a_port_nearby_is_nobody_of_ours(
@@ -93,21 +95,21 @@ def test_who_else_has_a_port_nearby_is_nobody_of_ours(
     settings.METRICS_PORT = int(receiver.url.rpartition(":")[2])
 
     with pytest.raises(CommandError, match="No worker answers"):
-        probe("worker")
+        run_probe("worker")
 
 
 def test_web_passes_while_it_answers(
     receiver: Receiver, settings: LazySettings
 ) -> None:
     settings.PORT = int(receiver.url.rpartition(":")[2])
-    assert probe("web") == "web is at work."
+    assert run_probe("web") == "web is at work."
 
     receiver.answer("/healthz", status=500)
     with pytest.raises(CommandError, match="web does not answer"):
-        probe("web")
+        run_probe("web")
 
 
-def vitals(**changes: float) -> Vitals:
+def vitals(**changes: Any) -> Vitals:
     now = time.monotonic()
     sound = Vitals(
         held=0,
@@ -165,7 +167,7 @@ def test_a_worker_that_leaves_messages_lying_is_not_well(
 
 @pytest.mark.parametrize("change", [{"has_room": False}, {"accepted_at": math.inf}])
 def test_a_worker_that_is_full_or_takes_messages_is_well(
-    settings: LazySettings, change: dict[str, float]
+    settings: LazySettings, change: dict[str, Any]
 ) -> None:
     settings.PROBE_PATIENCE = 0.0
     found = [vitals(recorded_at=time.monotonic() + LONG_AGO)]

@@ -77,7 +77,7 @@ def test_the_documents_own_example_is_taken(api: APIClient, user: User) -> None:
         ({"schedule": "2090-01-24"}, "schedule_text", "2090-01-24"),
     ],
 )  # fmt: skip
-def test_what_may_be_said(
+def test_a_valid_field_is_taken(
     api: APIClient, changes: dict[str, object], column: str, stored: str
 ) -> None:
     answer = create(api, **changes)
@@ -156,7 +156,7 @@ def test_a_body_without_fields_lacks_all_of_them(api: APIClient, body: str) -> N
 
 
 @pytest.mark.parametrize("body", ["{", '{"a": NaN}', '{"a": "\\u0000"}'])
-def test_what_is_no_json_has_a_message(api: APIClient, body: str) -> None:
+def test_a_body_that_is_not_json_has_a_message(api: APIClient, body: str) -> None:
     answer = api.post(JOBS, body, content_type="application/json")
 
     assert (answer.status_code, list(answer.json())) == (400, ["message"])

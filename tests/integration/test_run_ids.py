@@ -88,12 +88,13 @@ def as_in_the_backup(task: Task) -> None:
 
 def schedule(kind: str) -> Schedule:
     start = timezone.now().replace(microsecond=0) - 5 * timedelta(minutes=1)
-    return {
+    schedules: dict[str, Schedule] = {
         "once": Once(start),
         "interval": Interval(start, 10 * HOUR, None),
         "intervals": Interval(start, 60 * SECOND, None),
         "cron": Cron("* * * * *", "Europe/Berlin", start, None),
-    }[kind]
+    }
+    return schedules[kind]
 
 
 @pytest.mark.parametrize("moment", MOMENTS, ids=str)

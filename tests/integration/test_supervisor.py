@@ -83,7 +83,9 @@ def test_every_line_carries_the_name_of_its_program(
     assert out.getvalue().splitlines()[:2] == ["web    | one", "web    | two"]
 
 
-def test_what_dies_is_started_again(supervise: Supervisor, out: io.StringIO) -> None:
+def test_a_program_that_dies_is_started_again(
+    supervise: Supervisor, out: io.StringIO
+) -> None:
     web = program("web", SLEEP)
     supervise.start(web)
     assert supervise.wait_until(says(out, "up"), timeout=10)
@@ -97,7 +99,7 @@ def test_what_dies_is_started_again(supervise: Supervisor, out: io.StringIO) -> 
     assert web.process.pid != first
 
 
-def test_what_keeps_dying_waits_longer_each_time(
+def test_a_program_that_keeps_dying_waits_longer_each_time(
     supervise: Supervisor, out: io.StringIO
 ) -> None:
     supervise.start(program("web", "raise SystemExit(3)"))
@@ -107,7 +109,7 @@ def test_what_keeps_dying_waits_longer_each_time(
     assert "exit code 3; starting it again in 1 s" in out.getvalue()
 
 
-def test_what_lived_long_starts_over_with_a_short_wait(
+def test_a_program_that_lived_long_starts_over_with_a_short_wait(
     supervise: Supervisor, out: io.StringIO, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(supervisor, "LONG_LIFE", 0.0)
@@ -131,7 +133,7 @@ def test_groups_stop_in_the_opposite_order(
     assert out.getvalue().splitlines()[2:] == ["second | goodbye", "first  | goodbye"]
 
 
-def test_what_does_not_stop_in_time_is_killed(
+def test_a_program_that_does_not_stop_in_time_is_killed(
     supervise: Supervisor, out: io.StringIO
 ) -> None:
     web = program("web", STUBBORN)

@@ -105,7 +105,7 @@ def test_a_one_time_task_is_shown_as_documented(api: APIClient) -> None:
         ({"run_datetime": "yesterday"}, {"task_type": "periodic"}),
     ],
 )  # fmt: skip
-def test_what_is_written_in_other_ways_is_understood(
+def test_other_spellings_are_understood(
     api: APIClient, changes: dict[str, Any], shown: dict[str, Any]
 ) -> None:
     task = created(api, changed(PERIODIC, changes))
@@ -210,7 +210,7 @@ def test_what_cannot_be_scheduled_is_refused_with_a_sentence(
 @pytest.mark.parametrize(
     "value", ["10", "tomorrow", "2090-02-30 00:00:00", "2090-01-01", 7, 1.5, True, [], {}]
 )  # fmt: skip
-def test_what_is_no_moment_is_refused_by_name(
+def test_a_bad_moment_is_refused_by_name(
     api: APIClient, name: str, value: object
 ) -> None:
     body = ONE_TIME if name == "run_datetime" else PERIODIC

@@ -15,23 +15,22 @@ from rest_framework.test import APIClient
 from accounts.models import AuditEntry, User
 from tasks_api.models import Task
 from tests.conftest import ClientFor
-from tests.integration.tasks_surface import ONE_TIME, PERIODIC, created, error
+from tests.integration.tasks_surface import (
+    ONE_TIME,
+    PERIODIC,
+    actions_of,
+    apply_tasks,
+    created,
+    error,
+)
 
 A = {**PERIODIC, "name": "a"}
+
+
 B = {**ONE_TIME, "name": "b"}
 
 
-def apply(api: APIClient, tasks: object, **fields: Any) -> Any:
-    body = {"tag": "web", "tasks": tasks, **fields}
-    return api.post("/tasks/apply/", body, format="json")
-
-
-def actions(answer: Any) -> dict[str, str]:
-    assert answer.status_code == 200, answer.json()
-    return {step["name"]: step["action"] for step in answer.json()["tasks"]}
-
-
-def stored() -> list[tuple[Any, ...]]:
+def stored_tasks() -> list[tuple[Any, ...]]:
     rows = Task.objects.order_by("pk").select_related("periodic_task")
     return [
         (row.pk, row.version, row.ended_at, row.next_fire_at, row.periodic_task.enabled)
@@ -40,13 +39,13 @@ def stored() -> list[tuple[Any, ...]]:
 
 
 def test_a_list_is_made_and_made_again_without_a_change(api: APIClient) -> None:
-    first = apply(api, [A, {**B, "paused": True}])
-    before = stored()
-    second = apply(api, [A, {**B, "paused": True}])
+    first = apply_tasks(api, [A, {**B, "paused": True}])
+    before = stored_tasks()
+    second = apply_tasks(api, [A, {**B, "paused": True}])
 
-    assert actions(first) == {"a": "create", "b": "create"}
-    assert actions(second) == {"a": "keep", "b": "keep"}
-    assert stored() == before
+    assert actions_of(first) == {"a": "create", "b": "create"}
+    assert actions_of(second) == {"a": "keep", "b": "keep"}
+    assert stored_tasks() == before
     shown = api.get("/tasks/?tag=web").json()["tasks"]
     assert [task["name"] for task in shown] == ["a", "b"]
     assert [task["next_run_datetime"] for task in shown] == [
@@ -62,17 +61,17 @@ def test_each_task_is_created_changed_paused_resumed_deleted_or_kept(
     names = ["changed", "paused", "resumed", "kept", "deleted"]
     tasks = {name: {**PERIODIC, "name": name} for name in names}
     tasks["resumed"]["paused"] = True
-    apply(api, list(tasks.values()))
+    apply_tasks(api, list(tasks.values()))
     tasks["changed"] |= {"frequency": 7200, "tags": ["x"]}
     tasks["paused"]["paused"] = True
     tasks["resumed"]["paused"] = False
     del tasks["deleted"]
     tasks["created"] = {**ONE_TIME, "name": "created"}
 
-    planned = apply(api, list(tasks.values()), dry_run=True).json()
-    done = apply(api, list(tasks.values()), plan=planned["plan"])
+    planned = apply_tasks(api, list(tasks.values()), dry_run=True).json()
+    done = apply_tasks(api, list(tasks.values()), plan=planned["plan"])
 
-    assert actions(done) == {
+    assert actions_of(done) == {
         "changed": "change",
         "paused": "pause",
         "resumed": "resume",
@@ -98,40 +97,42 @@ def test_each_task_is_created_changed_paused_resumed_deleted_or_kept(
 
 
 def test_a_dry_run_stores_nothing(api: APIClient) -> None:
-    apply(api, [A, B])
-    before, entries = stored(), AuditEntry.objects.count()
+    apply_tasks(api, [A, B])
+    before, entries = stored_tasks(), AuditEntry.objects.count()
 
-    planned = apply(api, [{**A, "frequency": 7200}, {**B, "name": "c"}], dry_run=True)
+    planned = apply_tasks(
+        api, [{**A, "frequency": 7200}, {**B, "name": "c"}], dry_run=True
+    )
 
-    assert actions(planned) == {"a": "change", "c": "create", "b": "delete"}
+    assert actions_of(planned) == {"a": "change", "c": "create", "b": "delete"}
     assert planned.json()["tasks"][1]["id"] is None
-    assert stored() == before
+    assert stored_tasks() == before
     assert AuditEntry.objects.count() == entries
 
 
 def test_a_plan_that_is_another_one_by_now_is_not_applied(api: APIClient) -> None:
-    apply(api, [A])
+    apply_tasks(api, [A])
     tasks = [{**A, "frequency": 7200}]
-    plan = apply(api, tasks, dry_run=True).json()["plan"]
+    plan = apply_tasks(api, tasks, dry_run=True).json()["plan"]
     task = api.get("/tasks/by-name/a").json()
     api.post(f"/tasks/{task['id']}/pause/")
-    before = stored()
+    before = stored_tasks()
 
-    stale = apply(api, tasks, plan=plan)
-    other = apply(api, [A], plan=plan)
+    stale = apply_tasks(api, tasks, plan=plan)
+    other = apply_tasks(api, [A], plan=plan)
 
     assert stale.status_code == other.status_code == 412
     assert stale.json() == error("The plan is another one now; look at it again")
-    assert stored() == before
+    assert stored_tasks() == before
 
 
 def test_what_was_changed_elsewhere_shows_in_the_plan(api: APIClient) -> None:
-    apply(api, [{**A, "paused": False}])
+    apply_tasks(api, [{**A, "paused": False}])
     task = api.get("/tasks/by-name/a").json()
     api.patch(f"/tasks/id/{task['id']}", {"post_data": {"x": 1}}, format="json")
     api.post(f"/tasks/{task['id']}/pause/")
 
-    [step] = apply(api, [{**A, "paused": False}], dry_run=True).json()["tasks"]
+    [step] = apply_tasks(api, [{**A, "paused": False}], dry_run=True).json()["tasks"]
 
     assert step["action"] == "change"
     assert step["changes"]["post_data"]["from"] == {"x": 1}
@@ -141,13 +142,15 @@ def test_what_was_changed_elsewhere_shows_in_the_plan(api: APIClient) -> None:
 def test_other_values_of_headers_are_a_change_that_nobody_is_shown(
     api: APIClient,
 ) -> None:
-    apply(api, [{**A, "headers": {"X-Key": "one"}}])
+    apply_tasks(api, [{**A, "headers": {"X-Key": "one"}}])
 
-    same = apply(api, [{**A, "headers": {"X-Key": "one"}}])
-    slower = apply(api, [{**A, "headers": {"X-Key": "one"}, "timeout_seconds": 9}])
-    other = apply(api, [{**A, "headers": {"X-Key": "two"}, "timeout_seconds": 9}])
+    same = apply_tasks(api, [{**A, "headers": {"X-Key": "one"}}])
+    slower = apply_tasks(
+        api, [{**A, "headers": {"X-Key": "one"}, "timeout_seconds": 9}]
+    )
+    other = apply_tasks(api, [{**A, "headers": {"X-Key": "two"}, "timeout_seconds": 9}])
 
-    assert actions(same) == {"a": "keep"}
+    assert actions_of(same) == {"a": "keep"}
     assert list(slower.json()["tasks"][0]["changes"]) == ["timeout_seconds"]
     redacted = {"X-Key": "[redacted]"}
     assert other.json()["tasks"][0]["changes"] == {
@@ -155,16 +158,18 @@ def test_other_values_of_headers_are_a_change_that_nobody_is_shown(
     }
 
 
-def test_one_bad_task_and_nothing_is_done(api: APIClient) -> None:
-    apply(api, [A])
-    before = stored()
+def test_a_bad_task_in_a_list_changes_nothing(api: APIClient) -> None:
+    apply_tasks(api, [A])
+    before = stored_tasks()
 
-    answer = apply(api, [{**B, "url": "ftp://x"}, {**B, "name": "c", "frequency": "x"}])
+    answer = apply_tasks(
+        api, [{**B, "url": "ftp://x"}, {**B, "name": "c", "frequency": "x"}]
+    )
 
     assert answer.status_code == 400
     [bad] = answer.json()["error"]["tasks"]
     assert (bad["index"], bad["field"]) == (0, "url")
-    assert stored() == before
+    assert stored_tasks() == before
 
 
 @pytest.mark.parametrize(
@@ -195,9 +200,9 @@ def test_what_cannot_be_read_is_named(
 def test_what_is_over_is_nothing_to_do(api: APIClient) -> None:
     past = {**ONE_TIME, "name": "past", "run_datetime": "2020-01-01T00:00:00Z"}
 
-    answer = apply(api, [past])
+    answer = apply_tasks(api, [past])
 
-    assert actions(answer) == {"past": "over"}
+    assert actions_of(answer) == {"past": "over"}
     assert not Task.objects.exists()
 
 
@@ -207,8 +212,8 @@ def test_a_task_of_that_name_joins_and_one_of_a_colleague_does_not(
     mine = created(api, A)
     created(client_for(colleague), {**B, "tags": ["web"]})
 
-    joined = apply(api, [A])
-    taken = apply(api, [A, B])
+    joined = apply_tasks(api, [A])
+    taken = apply_tasks(api, [A, B])
 
     assert joined.json()["tasks"][0]["changes"] == {
         "tags": {"from": None, "to": ["web"]}
@@ -222,16 +227,16 @@ def test_a_task_of_that_name_joins_and_one_of_a_colleague_does_not(
 def test_the_tag_of_another_user_is_another_tag(
     api: APIClient, stranger: User, client_for: ClientFor
 ) -> None:
-    apply(api, [A])
+    apply_tasks(api, [A])
 
-    assert actions(apply(client_for(stranger), [])) == {}
-    assert actions(apply(client_for(stranger), [A])) == {"a": "create"}
+    assert actions_of(apply_tasks(client_for(stranger), [])) == {}
+    assert actions_of(apply_tasks(client_for(stranger), [A])) == {"a": "create"}
 
 
 def test_the_log_names_what_was_done(api: APIClient) -> None:
-    apply(api, [A, B])
-    apply(api, [{**A, "frequency": 7200}, {**B, "name": "c", "paused": True}])
-    apply(api, [{**A, "frequency": 7200}, {**B, "name": "c", "paused": True}])
+    apply_tasks(api, [A, B])
+    apply_tasks(api, [{**A, "frequency": 7200}, {**B, "name": "c", "paused": True}])
+    apply_tasks(api, [{**A, "frequency": 7200}, {**B, "name": "c", "paused": True}])
 
     logged = AuditEntry.objects.order_by("at", "pk").values_list("action", flat=True)
 
@@ -245,8 +250,8 @@ def test_the_log_names_what_was_done(api: APIClient) -> None:
     ]
 
 
-def test_said_again_under_its_key_it_is_done_once(api: APIClient) -> None:
-    plan = apply(api, [A], dry_run=True).json()["plan"]
+def test_a_request_repeated_under_its_key_is_done_once(api: APIClient) -> None:
+    plan = apply_tasks(api, [A], dry_run=True).json()["plan"]
     body = {"tag": "web", "tasks": [A], "plan": plan}
 
     first, second = [
@@ -255,7 +260,7 @@ def test_said_again_under_its_key_it_is_done_once(api: APIClient) -> None:
     ]
 
     assert first.json() == second.json()
-    assert actions(second) == {"a": "create"}
+    assert actions_of(second) == {"a": "create"}
 
 
 MANY_CHANGES: list[dict[str, Any]] = [
@@ -273,10 +278,10 @@ def test_many_tasks_cost_as_many_statements_as_few(
 ) -> None:
     def statements(count: int) -> int:
         tasks = [{**PERIODIC, "name": str(n)} for n in range(count)]
-        apply(api, tasks)
+        apply_tasks(api, tasks)
         with CaptureQueriesContext(connection) as made:
-            answer = apply(api, [{**task, **changes} for task in tasks])
-        assert set(actions(answer).values()) < {"keep", "pause", "change"}
+            answer = apply_tasks(api, [{**task, **changes} for task in tasks])
+        assert set(actions_of(answer).values()) < {"keep", "pause", "change"}
         return len(made)
 
     # Those that the first one makes are there for the others.
@@ -286,14 +291,14 @@ def test_many_tasks_cost_as_many_statements_as_few(
 
 def test_one_time_tasks_are_moved_with_their_moments(api: APIClient) -> None:
     tasks = [{**ONE_TIME, "name": str(n)} for n in range(3)]
-    apply(api, tasks)
+    apply_tasks(api, tasks)
     moments = ClockedSchedule.objects.count()
 
     moved = [{**task, "run_datetime": "2091-01-01T00:00:00Z"} for task in tasks]
-    assert set(actions(apply(api, moved)).values()) == {"change"}
-    again = apply(api, moved)
+    assert set(actions_of(apply_tasks(api, moved)).values()) == {"change"}
+    again = apply_tasks(api, moved)
 
-    assert set(actions(again).values()) == {"keep"}
+    assert set(actions_of(again).values()) == {"keep"}
     shown = api.get("/tasks/?tag=web").json()["tasks"]
     assert {task["next_run_datetime"] for task in shown} == {"2091-01-01 00:00:00"}
     assert ClockedSchedule.objects.count() == moments
@@ -308,7 +313,7 @@ def test_two_at_once_do_it_once(user: User, client_for: ClientFor) -> None:
     def declare(api: APIClient) -> Any:
         try:
             start.wait(timeout=10)
-            return apply(api, tasks)
+            return apply_tasks(api, tasks)
         finally:
             connection.close()
 

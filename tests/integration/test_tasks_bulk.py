@@ -23,7 +23,7 @@ from tests.integration.tasks_surface import (
 DONE = "Tasks have been scheduled successfully"
 
 
-def post(api: APIClient, body: object) -> Any:
+def post_bulk(api: APIClient, body: object) -> Any:
     return api.post("/tasks/bulk/", body, format="json")
 
 
@@ -34,7 +34,7 @@ def test_tasks_are_made_in_the_order_of_the_request(
     alike = created(api, PERIODIC)
     tasks = [{**PERIODIC, "name": "a"}, ONE_TIME, {**ONE_TIME, "tags": ["x", "y"]}]
 
-    answer = post(api, wrap(tasks))
+    answer = post_bulk(api, wrap(tasks))
 
     ids = answer.json()["ids"]
     assert (answer.status_code, answer.json()["message"]) == (201, DONE)
@@ -54,7 +54,7 @@ def test_every_bad_task_is_named_and_none_is_made(api: APIClient) -> None:
         {**ONE_TIME, "name": "a"},
     ]
 
-    answer = post(api, {"tasks": tasks})
+    answer = post_bulk(api, {"tasks": tasks})
 
     assert answer.status_code == 400
     assert answer.json()["error"]["tasks"] == [
@@ -75,7 +75,7 @@ def test_a_name_that_is_taken_is_a_conflict(
 ) -> None:
     make_task(name="taken")
 
-    answer = post(api, [ONE_TIME, {**ONE_TIME, "name": "taken"}])
+    answer = post_bulk(api, [ONE_TIME, {**ONE_TIME, "name": "taken"}])
 
     [bad] = answer.json()["error"]["tasks"]
     assert (answer.status_code, bad["index"], bad["field"]) == (409, 1, "name")
@@ -83,14 +83,16 @@ def test_a_name_that_is_taken_is_a_conflict(
 
 
 @pytest.mark.parametrize("body", [{}, [], {"tasks": {}}, {"tasks": None}, 7, "x"])
-def test_what_is_no_list_of_tasks_is_refused(api: APIClient, body: object) -> None:
-    answer = post(api, body)
+def test_a_body_that_is_no_list_of_tasks_is_refused(
+    api: APIClient, body: object
+) -> None:
+    answer = post_bulk(api, body)
 
     assert answer.status_code == 400
 
 
 def test_a_request_has_ten_thousand_tasks_at_most(api: APIClient) -> None:
-    answer = post(api, [7] * 10_001)
+    answer = post_bulk(api, [7] * 10_001)
 
     message = "Invalid value of tasks. Value should be a list of 1 to 10000 tasks"
     assert (answer.status_code, answer.json()) == (400, error(message))
@@ -101,9 +103,9 @@ def test_the_body_may_be_larger_than_others(
 ) -> None:
     settings.SCHEDULER_MAX_BODY_BYTES = 100
 
-    large = post(api, [ONE_TIME])
+    large = post_bulk(api, [ONE_TIME])
     settings.SCHEDULER_MAX_BULK_BYTES = 100
-    too_large = post(api, [ONE_TIME])
+    too_large = post_bulk(api, [ONE_TIME])
 
     assert (large.status_code, too_large.status_code) == (201, 413)
     assert "larger than 100 bytes" in too_large.json()["error"]["message"]
@@ -114,10 +116,10 @@ def test_many_cost_as_many_statements_as_few(
 ) -> None:
     few = [{**PERIODIC, "name": f"few {n}", "tags": ["t"]} for n in range(2)]
     many = [{**PERIODIC, "name": f"many {n}", "tags": ["t"]} for n in range(1500)]
-    post(api, few)
+    post_bulk(api, few)
 
     with django_assert_max_num_queries(16) as used:
-        answer = post(api, many)
+        answer = post_bulk(api, many)
 
     assert answer.status_code == 201
     assert len(used) <= 16

@@ -12,6 +12,7 @@ from django.db import connections
 from django.utils import timezone
 from rest_framework.test import APIClient
 
+from accounts import services as accounts
 from accounts.models import User
 from tasks_api.models import Task
 from tasks_api.services import tasks
@@ -45,7 +46,7 @@ def test_a_name_and_tags_are_shown_as_they_were_given(api: APIClient) -> None:
         {"tags": {"a": 1}},
     ],
 )
-def test_what_is_no_name_and_no_tags_is_refused(
+def test_bad_names_and_tags_are_refused(
     api: APIClient, fields: dict[str, object]
 ) -> None:
     answer = api.post("/tasks/", {**ONE_TIME, **fields}, format="json")
@@ -179,11 +180,13 @@ def threads() -> Iterator[ThreadPoolExecutor]:
 
 @pytest.mark.django_db(transaction=True)
 def test_a_hundred_puts_of_a_name_at_once_make_one_task(
-    api: APIClient, threads: ThreadPoolExecutor
+    user: User, api: APIClient, threads: ThreadPoolExecutor
 ) -> None:
+    authorization = f"Bearer {accounts.issue_token(user)}"
+
     def put(number: int) -> int:
         client = APIClient()
-        client.credentials(**api._credentials)
+        client.credentials(HTTP_AUTHORIZATION=authorization)
         body = {**PERIODIC, "post_data": {"n": number}}
         try:
             return int(client.put(path("one"), body, format="json").status_code)

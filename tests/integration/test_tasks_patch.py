@@ -28,7 +28,9 @@ QUEUED = {
 }
 
 
-def patch(api: APIClient, task_id: object, changes: dict[str, Any], **more: Any) -> Any:
+def patch_task(
+    api: APIClient, task_id: object, changes: dict[str, Any], **more: Any
+) -> Any:
     return api.patch(f"/tasks/id/{task_id}", changes, format="json", **more)
 
 
@@ -89,7 +91,7 @@ def test_what_is_given_is_changed_and_nothing_else(
 ) -> None:
     task = created(api, body)
 
-    answer = patch(api, task["id"], changes)
+    answer = patch_task(api, task["id"], changes)
 
     gone = {"cron", "timezone"} if shown.get("frequency") else set()
     assert answer.status_code == 200, answer.json()
@@ -129,7 +131,7 @@ def test_a_task_becomes_one_of_the_other_type(
 ) -> None:
     task = created(api, body)
 
-    answer = patch(api, task["id"], changes).json()
+    answer = patch_task(api, task["id"], changes).json()
 
     assert answer.items() >= shown.items()
     assert not answer.keys() & gone
@@ -162,7 +164,7 @@ def test_what_cannot_be_is_refused_and_the_task_is_as_it_was(
 ) -> None:
     task = created(api, body)
 
-    answer = patch(api, task["id"], changes)
+    answer = patch_task(api, task["id"], changes)
 
     assert answer.status_code == 400
     assert field in answer.json()["error"]["message"]
@@ -176,7 +178,7 @@ def test_the_place_in_the_grid_is_kept_while_the_schedule_is(
     task = make_task(schedule=Interval(start, HOUR, start + 9 * HOUR))
     Task.objects.filter(pk=task.pk).update(next_fire_at=start + HOUR)
 
-    patch(api, task.pk, {"url": "http://b.example/", "frequency": 3600})
+    patch_task(api, task.pk, {"url": "http://b.example/", "frequency": 3600})
 
     assert Task.objects.get().next_fire_at == start + HOUR
 
@@ -187,7 +189,7 @@ def test_another_schedule_begins_at_the_start_that_is_kept(
     start = timezone.now() - timedelta(minutes=90)
     task = make_task(schedule=Interval(start, HOUR, start + 9 * HOUR))
 
-    patch(api, task.pk, {"frequency": 7200})
+    patch_task(api, task.pk, {"frequency": 7200})
 
     assert Task.objects.get().next_fire_at == start + 2 * HOUR
 
@@ -199,7 +201,7 @@ def test_what_was_made_ahead_by_the_old_schedule_is_taken_back(
     task = make_task(schedule=Once(soon))
     assert dispatch.dispatch_due().run_ids
 
-    moved = patch(api, task.pk, {"run_datetime": "2090-01-01T00:00:00Z"})
+    moved = patch_task(api, task.pk, {"run_datetime": "2090-01-01T00:00:00Z"})
 
     assert moved.json()["next_run_datetime"] == "2090-01-01 00:00:00"
     assert not Run.objects.exists()
@@ -211,14 +213,14 @@ def test_a_one_time_task_cannot_be_moved_while_it_is_sent(
     task = make_task(schedule=Once(timezone.now() - HOUR))
     leases.claim(dispatch.dispatch_due().run_ids)
 
-    moved = patch(api, task.pk, {"run_datetime": "2090-01-01T00:00:00Z"})
-    changed = patch(api, task.pk, {"tags": ["late"]})
+    moved = patch_task(api, task.pk, {"run_datetime": "2090-01-01T00:00:00Z"})
+    changed = patch_task(api, task.pk, {"tags": ["late"]})
 
     assert (moved.status_code, changed.status_code) == (409, 200)
 
 
 def test_a_change_needs_a_task_of_the_surface(api: APIClient) -> None:
-    assert patch(api, "5das76nbv950nghg8j8", {}).status_code == 404
+    assert patch_task(api, "5das76nbv950nghg8j8", {}).status_code == 404
 
 
 # Not overwriting each other.
@@ -234,11 +236,11 @@ def test_an_etag_changes_with_the_task_and_not_with_its_runs(
 
     dispatch.dispatch_due()
     etags.append(api.get(at)["ETag"])
-    patch(api, task.pk, {})
+    patch_task(api, task.pk, {})
     etags.append(api.get(at)["ETag"])
     assert len(set(etags)) == 1
 
-    etags.append(patch(api, task.pk, {"tags": ["t"]})["ETag"])
+    etags.append(patch_task(api, task.pk, {"tags": ["t"]})["ETag"])
     for verb in ("pause", "pause", "resume", "resume"):
         api.post(f"{at}/{verb}/")
         etags.append(api.get(at)["ETag"])
@@ -293,7 +295,7 @@ def test_only_the_task_that_was_seen_is_changed(
 
 
 def test_a_put_can_be_kept_from_creating_and_from_replacing(api: APIClient) -> None:
-    def put(**headers: str) -> int:
+    def put(**headers: Any) -> int:
         answer = api.put("/tasks/by-name/a", PERIODIC, format="json", **headers)
         return int(answer.status_code)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -13,15 +11,11 @@ from rest_framework.test import APIClient
 from accounts.models import User
 from tasks_api.api.tasks.parsing import read_task
 from tasks_api.api.tasks.policy_fields import given_by
-from tasks_api.domain.schedules import Interval
 from tasks_api.models import Task
-from tasks_api.services import tasks
-from tasks_api.storage import task_rows
 from tests.integration.tasks_surface import (
     ABSENT,
     ONE_TIME,
     PERIODIC,
-    START,
     changed,
     created,
     error,
@@ -29,18 +23,23 @@ from tests.integration.tasks_surface import (
 
 pytestmark = pytest.mark.django_db
 
+
 CRON = {
     "task_type": "periodic",
     "cron": "30 2 * * *",
     "timezone": "Europe/Berlin",
     "url": "http://getTalent.com/sms/send/",
 }
+
+
 QUEUE = {
     "task_type": "periodic",
     "cron": "0 * * * *",
     "queue": "mail",
     "post_data": {"n": 1},
 }
+
+
 RETRY = {
     "max_attempts": 6,
     "min_delay": 10,
@@ -48,6 +47,8 @@ RETRY = {
     "max_age": 86400,
     "statuses": "408,425,429,500-599",
 }
+
+
 ROUND_TRIPS: list[tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = [
     # What was given, and what is shown where that is not the same.
     (PERIODIC, {"overlap": "skip"}, {}),
@@ -115,6 +116,8 @@ def test_a_policy_is_shown_as_it_was_given(
 
 
 DEFAULTS = {"overlap": "allow", "misfire": "latest", "spread": 0, "method": "post"}
+
+
 NULLS = dict.fromkeys(
     [
         "overlap",
@@ -134,7 +137,7 @@ NULLS = dict.fromkeys(
 
 
 @pytest.mark.parametrize("said", [DEFAULTS, NULLS, {"headers": {}}])
-def test_what_is_as_usual_is_not_shown(api: APIClient, said: dict[str, Any]) -> None:
+def test_defaults_are_omitted(api: APIClient, said: dict[str, Any]) -> None:
     plain = created(api, PERIODIC)
     task = created(api, {**PERIODIC, **said})
 
@@ -200,6 +203,8 @@ def test_some_methods_have_no_body_unless_it_is_given(
 
 
 WORDS = "Invalid value of overlap. Value should be allow, skip or queue_one"
+
+
 REFUSED: list[tuple[dict[str, Any], dict[str, Any], str]] = [
     (PERIODIC, {"overlap": "none"}, "overlap"),
     (PERIODIC, {"overlap": ["skip"]}, "overlap"),
@@ -331,7 +336,7 @@ REFUSED: list[tuple[dict[str, Any], dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("base", "given", "field"), REFUSED)
-def test_what_makes_no_sense_is_refused_by_name(
+def test_a_bad_policy_is_refused_by_name(
     api: APIClient, base: dict[str, Any], given: dict[str, Any], field: str
 ) -> None:
     answer = api.post("/tasks/", {**base, **given}, format="json")
@@ -373,42 +378,3 @@ def test_what_a_task_was_given_can_be_given_again(
         assert again["headers"] == given["headers"]
     assert spec.retry == read_task({**base, **given}, now=now).retry
     assert given_by(stored, opens=False) == {**given, **shown}
-
-
-def test_the_next_run_is_shown_with_its_spread_and_the_grid_without(
-    api: APIClient,
-) -> None:
-    task = created(api, {**PERIODIC, "spread": 3600})
-
-    stored = Task.objects.with_schedule().get(pk=task["id"])
-    offset = timedelta(seconds=stored.spread_offset)
-    assert stored.next_fire_at == START + offset
-    assert task["start_datetime"] == "2090-12-05 08:00:00"
-    assert task["end_datetime"] == "2091-01-05 08:00:00"
-    assert task["next_run_datetime"] == f"{START + offset:%Y-%m-%d %H:%M:%S}"
-
-
-def test_a_spread_outlives_pause_and_resume(api: APIClient) -> None:
-    task = created(api, {**PERIODIC, "spread": 3600})
-
-    api.post(f"/tasks/{task['id']}/pause/")
-    api.post(f"/tasks/{task['id']}/resume/")
-
-    assert api.get(f"/tasks/{task['id']}").json() == task
-
-
-def test_a_replaced_task_keeps_its_place_in_the_spread(user: User) -> None:
-    now = timezone.now()
-    hour = timedelta(hours=1)
-    spec = read_task({**PERIODIC, "spread": 3600}, now=now)
-    task = tasks.create_task(user, spec, now=now)
-    stored = Task.objects.with_schedule().get(pk=task.pk)
-    unchanged = task_rows.replace(stored, replace(spec, body="[]"), user, now=now)
-    moved = task_rows.replace(
-        stored, replace(spec, schedule=Interval(now + hour, 2 * hour)), user, now=now
-    )
-
-    fresh = Task.objects.get(pk=task.pk)
-    assert (unchanged, moved) == (False, True)
-    assert fresh.spread_offset == task.spread_offset
-    assert fresh.next_fire_at == now + hour + timedelta(seconds=task.spread_offset)

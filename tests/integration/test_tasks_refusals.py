@@ -13,6 +13,7 @@ from django_celery_beat.models import (
 )
 from rest_framework.test import APIClient
 
+from accounts import services as accounts
 from accounts.models import User
 from tasks_api.models import Task
 from tasks_api.services import tasks
@@ -64,11 +65,11 @@ def test_an_unknown_id_is_not_found(
     assert (answer.status_code, answer.json()) == (404, error(message))
 
 
-def remove(api: APIClient, task: Task) -> None:
+def remove_task(api: APIClient, task: Task) -> None:
     api.delete(f"/tasks/{task.pk}")
 
 
-def expire(api: APIClient, task: Task) -> None:
+def expire_task(api: APIClient, task: Task) -> None:
     second_ago = timezone.now() - timedelta(seconds=1)
     PeriodicTask.objects.filter(http_task=task).update(expires=second_ago)
     # As a beat does when the admin edited a schedule.
@@ -77,15 +78,17 @@ def expire(api: APIClient, task: Task) -> None:
 
 def pause_and_expire(api: APIClient, task: Task) -> None:
     api.post(f"/tasks/{task.pk}/pause/")
-    expire(api, task)
+    expire_task(api, task)
 
 
-def finish(api: APIClient, task: Task) -> None:
+def finish_task(api: APIClient, task: Task) -> None:
     Task.objects.filter(pk=task.pk).update(ended_at=timezone.now(), next_fire_at=None)
     task_counts.recount()
 
 
-@pytest.mark.parametrize("end", [remove, expire, pause_and_expire, finish])
+@pytest.mark.parametrize(
+    "end", [remove_task, expire_task, pause_and_expire, finish_task]
+)
 @pytest.mark.parametrize(
     ("method", "path", "message"),
     [
@@ -125,7 +128,7 @@ def test_a_task_that_has_ended_is_gone(
     ],
 )
 @pytest.mark.parametrize("whose", ["colleague", "stranger"])
-def test_a_task_of_somebody_else_is_out_of_reach(
+def test_a_task_of_another_user_is_out_of_reach(
     api: APIClient,
     make_task: MakeTask,
     request: pytest.FixtureRequest,
@@ -165,10 +168,12 @@ ENDPOINTS = [
 def test_nobody_comes_in_without_a_token(
     method: str, path: str, slash: str, header: str
 ) -> None:
-    who = {"HTTP_AUTHORIZATION": header} if header else {}
+    api = APIClient()
+    if header:
+        api.credentials(HTTP_AUTHORIZATION=header)
 
     # Not even a body that is no JSON is looked at.
-    answer = APIClient().generic(method, path.rstrip("/") + slash, b"{", **who)
+    answer = api.generic(method, path.rstrip("/") + slash, "{")
 
     is_create = (method, path) == ("POST", "/tasks/")
     message = "User Not authorized" if is_create else "User not authorized"
@@ -177,8 +182,7 @@ def test_nobody_comes_in_without_a_token(
 
 
 def test_a_token_in_the_query_opens_nothing(user: User, api: APIClient) -> None:
-    header = api._credentials["HTTP_AUTHORIZATION"]
-    token = header.removeprefix("Bearer ")
+    token = accounts.issue_token(user)
 
     answer = APIClient().get("/tasks/", {"token": token, "access_token": token})
 
@@ -241,7 +245,7 @@ def test_an_unknown_path_is_not_found(api: APIClient, path: str, method: str) ->
 @pytest.mark.parametrize(
     "accept", ["text/html", "application/xml", "*/*;q=0", "", "\x7f"]
 )
-def test_everybody_gets_json(api: APIClient, accept: str) -> None:
+def test_every_request_gets_json(api: APIClient, accept: str) -> None:
     answer = api.get("/tasks/", HTTP_ACCEPT=accept)
 
     assert answer.status_code == 200

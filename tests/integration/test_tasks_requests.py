@@ -17,7 +17,8 @@ from tasks_api.models import Attempt, Run, Task
 from tasks_api.scheduler import dispatch, rescue
 from tasks_api.worker.engine import Engine
 from tests.conftest import ClientFor
-from tests.integration.conftest import Recorded
+from tests.integration.conftest import ResultLog
+from tests.integration.due_tasks import create_due_task, use_secret_keys
 from tests.receiver import Received, Receiver
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -31,29 +32,14 @@ def local(user: User, client_for: ClientFor, settings: LazySettings) -> APIClien
     return client_for(user)
 
 
-def made_due(api: APIClient, url: str, **given: Any) -> Task:
-    """A task whose first fire time is now."""
-    soon = timezone.now() + timedelta(minutes=1)
-    body = {"task_type": "one_time", "run_datetime": soon.isoformat(), "url": url}
-    if given.pop("is_periodic", False):
-        end = soon + timedelta(days=1)
-        body |= {"task_type": "periodic", "frequency": 3600}
-        body |= {"start_datetime": soon.isoformat(), "end_datetime": end.isoformat()}
-    answer = api.post("/tasks/", {**body, **given}, format="json")
-    assert answer.status_code == 201, answer.json()
-    task = Task.objects.get(pk=answer.json()["id"])
-    Task.objects.filter(pk=task.pk).update(next_fire_at=timezone.now())
-    return task
-
-
-def sent(
+def send_task(
     api: APIClient,
     receiver: Receiver,
     engine: Engine,
-    recorded: Recorded,
+    recorded: ResultLog,
     **given: Any,
 ) -> Received:
-    made_due(api, f"{receiver.url}/job", **given)
+    create_due_task(api, f"{receiver.url}/job", **given)
     engine.accept(dispatch.dispatch_due().run_ids)
     recorded.wait_for(1)
     [request] = receiver.wait_for(1)
@@ -87,13 +73,13 @@ def test_a_request_is_sent_as_it_was_ordered(
     local: APIClient,
     receiver: Receiver,
     engine: Engine,
-    recorded: Recorded,
+    recorded: ResultLog,
     given: dict[str, Any],
     method: str,
     body: bytes,
     content_type: str | None,
 ) -> None:
-    request = sent(local, receiver, engine, recorded, **given)
+    request = send_task(local, receiver, engine, recorded, **given)
 
     assert (request.method, request.body) == (method, body)
     assert request.headers.get("content-type") == content_type
@@ -101,7 +87,7 @@ def test_a_request_is_sent_as_it_was_ordered(
 
 
 def test_headers_arrive_and_take_the_place_of_ours(
-    local: APIClient, receiver: Receiver, engine: Engine, recorded: Recorded
+    local: APIClient, receiver: Receiver, engine: Engine, recorded: ResultLog
 ) -> None:
     own = {
         "X-Api-Key": "s3cret, with; signs",
@@ -111,7 +97,7 @@ def test_headers_arrive_and_take_the_place_of_ours(
         "Authorization": "Bearer abc",
     }
 
-    request = sent(local, receiver, engine, recorded, headers=own)
+    request = send_task(local, receiver, engine, recorded, headers=own)
 
     for name, value in own.items():
         assert request.headers[name.lower()] == value
@@ -120,20 +106,22 @@ def test_headers_arrive_and_take_the_place_of_ours(
 
 
 def test_headers_take_the_place_of_ours_however_they_are_spelled(
-    local: APIClient, receiver: Receiver, engine: Engine, recorded: Recorded
+    local: APIClient, receiver: Receiver, engine: Engine, recorded: ResultLog
 ) -> None:
-    request = sent(local, receiver, engine, recorded, headers={"User_Agent": "mine"})
+    request = send_task(
+        local, receiver, engine, recorded, headers={"User_Agent": "mine"}
+    )
 
     assert request.headers["user_agent"] == "mine"
     assert "user-agent" not in request.headers
 
 
 def test_a_timeout_of_its_own_ends_a_request(
-    local: APIClient, receiver: Receiver, engine: Engine, recorded: Recorded
+    local: APIClient, receiver: Receiver, engine: Engine, recorded: ResultLog
 ) -> None:
     receiver.answer("/job", delay=3)
 
-    sent(local, receiver, engine, recorded, timeout_seconds=1)
+    send_task(local, receiver, engine, recorded, timeout_seconds=1)
 
     assert Run.objects.get().reason == "timed out after 1 s"
 
@@ -145,13 +133,13 @@ def test_success_is_what_the_task_expects(
     local: APIClient,
     receiver: Receiver,
     engine: Engine,
-    recorded: Recorded,
+    recorded: ResultLog,
     status: int,
     state: str,
 ) -> None:
     receiver.answer("/job", status=status, body=b"")
 
-    sent(local, receiver, engine, recorded, expected_status="204,400-404")
+    send_task(local, receiver, engine, recorded, expected_status="204,400-404")
 
     assert Run.objects.get().state == state
 
@@ -160,13 +148,13 @@ def test_a_key_that_is_rotated_opens_what_a_former_one_sealed(
     local: APIClient,
     receiver: Receiver,
     engine: Engine,
-    recorded: Recorded,
+    recorded: ResultLog,
     settings: LazySettings,
 ) -> None:
-    made_due(local, f"{receiver.url}/job", headers={"X-Key": "one"})
+    create_due_task(local, f"{receiver.url}/job", headers={"X-Key": "one"})
     former = settings.SECRET_KEY
-    use_keys(settings, "another-key", [former])
-    made_due(local, f"{receiver.url}/job", headers={"X-Key": "two"})
+    use_secret_keys(settings, "another-key", [former])
+    create_due_task(local, f"{receiver.url}/job", headers={"X-Key": "two"})
 
     engine.accept(dispatch.dispatch_due().run_ids)
     requests = receiver.wait_for(2)
@@ -174,15 +162,17 @@ def test_a_key_that_is_rotated_opens_what_a_former_one_sealed(
     assert {request.headers["x-key"] for request in requests} == {"one", "two"}
 
 
-def test_a_run_whose_headers_nobody_can_open_fails_and_says_so(
+def test_a_run_whose_headers_cannot_be_opened_fails_with_that_reason(
     local: APIClient,
     receiver: Receiver,
     engine: Engine,
-    recorded: Recorded,
+    recorded: ResultLog,
     settings: LazySettings,
 ) -> None:
-    task = made_due(local, f"{receiver.url}/job", headers={"X-Key": "never sent"})
-    use_keys(settings, "a-key-that-knows-nothing", [])
+    task = create_due_task(
+        local, f"{receiver.url}/job", headers={"X-Key": "never sent"}
+    )
+    use_secret_keys(settings, "a-key-that-knows-nothing", [])
 
     engine.accept(dispatch.dispatch_due().run_ids)
     recorded.wait_for(1)
@@ -197,15 +187,15 @@ def test_headers_are_sealed_anew_when_the_key_rotates(
     local: APIClient,
     receiver: Receiver,
     engine: Engine,
-    recorded: Recorded,
+    recorded: ResultLog,
     settings: LazySettings,
 ) -> None:
-    made_due(local, f"{receiver.url}/job", headers={"X-Key": "one"})
-    made_due(local, f"{receiver.url}/job", timeout_seconds=7)
-    use_keys(settings, "another-key", [settings.SECRET_KEY])
+    create_due_task(local, f"{receiver.url}/job", headers={"X-Key": "one"})
+    create_due_task(local, f"{receiver.url}/job", timeout_seconds=7)
+    use_secret_keys(settings, "another-key", [settings.SECRET_KEY])
 
     call_command("reencrypt_secrets")
-    use_keys(settings, "another-key", [])
+    use_secret_keys(settings, "another-key", [])
     engine.accept(dispatch.dispatch_due().run_ids)
     requests = receiver.wait_for(2)
 
@@ -215,8 +205,8 @@ def test_headers_are_sealed_anew_when_the_key_rotates(
 def test_headers_that_no_key_opens_are_left_and_told_of(
     local: APIClient, receiver: Receiver, settings: LazySettings
 ) -> None:
-    task = made_due(local, f"{receiver.url}/job", headers={"X-Key": "one"})
-    use_keys(settings, "a-key-that-knows-nothing", [])
+    task = create_due_task(local, f"{receiver.url}/job", headers={"X-Key": "one"})
+    use_secret_keys(settings, "a-key-that-knows-nothing", [])
 
     with pytest.raises(CommandError, match="opened by no key"):
         call_command("reencrypt_secrets")
@@ -224,17 +214,12 @@ def test_headers_that_no_key_opens_are_left_and_told_of(
     assert Task.objects.get(pk=task.pk).request == task.request
 
 
-def use_keys(settings: LazySettings, key: str, fallbacks: list[str]) -> None:
-    settings.SECRET_KEY = key
-    settings.SECRET_KEY_FALLBACKS = fallbacks
-
-
 def test_a_failing_target_is_tried_again_and_each_attempt_is_kept(
-    local: APIClient, receiver: Receiver, engine: Engine, recorded: Recorded
+    local: APIClient, receiver: Receiver, engine: Engine, recorded: ResultLog
 ) -> None:
     receiver.answer("/job", status=503)
     retry = {"max_attempts": 3, "min_delay": 1, "max_delay": 2}
-    made_due(local, f"{receiver.url}/job", retry=retry)
+    create_due_task(local, f"{receiver.url}/job", retry=retry)
     engine.accept(dispatch.dispatch_due().run_ids)
 
     for number in range(1, 3):
@@ -263,7 +248,7 @@ def test_a_target_may_ask_for_patience(
     local: APIClient,
     receiver: Receiver,
     engine: Engine,
-    recorded: Recorded,
+    recorded: ResultLog,
     asked: str,
     least: float,
     most: float,
@@ -273,7 +258,7 @@ def test_a_target_may_ask_for_patience(
     receiver.answer("/job", status=429, headers={"Retry-After": value})
 
     retry = {"min_delay": 1, "max_delay": 60}
-    sent(local, receiver, engine, recorded, retry=retry)
+    send_task(local, receiver, engine, recorded, retry=retry)
 
     run = Run.objects.get()
     assert run.wake_at is not None
@@ -288,13 +273,13 @@ def test_a_target_may_ask_for_no_retry(
     local: APIClient,
     receiver: Receiver,
     engine: Engine,
-    recorded: Recorded,
+    recorded: ResultLog,
     value: str,
     state: str,
 ) -> None:
     receiver.answer("/job", status=503, headers={"X-Scheduler-No-Retry": value})
 
-    sent(local, receiver, engine, recorded, retry={})
+    send_task(local, receiver, engine, recorded, retry={})
 
     run = Run.objects.get()
     assert run.state == state
@@ -303,10 +288,10 @@ def test_a_target_may_ask_for_no_retry(
 
 
 def test_a_target_that_is_gone_ends_its_task(
-    local: APIClient, receiver: Receiver, engine: Engine, recorded: Recorded
+    local: APIClient, receiver: Receiver, engine: Engine, recorded: ResultLog
 ) -> None:
     receiver.answer("/job", status=410, delay=0.5)
-    task = made_due(local, f"{receiver.url}/job", retry={}, is_periodic=True)
+    task = create_due_task(local, f"{receiver.url}/job", retry={}, is_periodic=True)
     engine.accept(dispatch.dispatch_due().run_ids)
     receiver.wait_for(1)
     Task.objects.filter(pk=task.pk).update(next_fire_at=timezone.now())
@@ -329,20 +314,20 @@ def test_a_task_without_retries_or_that_expects_it_outlives_a_410(
     local: APIClient,
     receiver: Receiver,
     engine: Engine,
-    recorded: Recorded,
+    recorded: ResultLog,
     given: dict[str, Any],
 ) -> None:
     receiver.answer("/job", status=410)
 
-    sent(local, receiver, engine, recorded, is_periodic=True, **given)
+    send_task(local, receiver, engine, recorded, is_periodic=True, **given)
 
     assert Task.objects.get().ended_at is None
 
 
 def test_no_header_of_a_tenant_is_in_what_workers_tell(
-    local: APIClient, receiver: Receiver, engine: Engine, recorded: Recorded
+    local: APIClient, receiver: Receiver, engine: Engine, recorded: ResultLog
 ) -> None:
-    sent(local, receiver, engine, recorded, headers={"X-Key": "very secret"})
+    send_task(local, receiver, engine, recorded, headers={"X-Key": "very secret"})
 
     told = recorded.wait_for(1)
     assert "very secret" not in repr(told)

@@ -29,7 +29,7 @@ from tasks_api.metrics import registry
 from tasks_api.models import Task
 from tasks_api.monitoring import collector
 from tasks_api.services import recompute, tasks
-from tests.integration.test_dispatch import HOUR, store
+from tests.integration.stored_tasks import HOUR, store_task
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -116,13 +116,13 @@ def test_the_rules_in_force_are_named_everywhere(client: Client) -> None:
     assert version in told.msg
 
 
-def printed(*args: str) -> list[list[str]]:
+def command_output(*args: str) -> list[list[str]]:
     out = StringIO()
     call_command("recompute_fire_times", *args, stdout=out, stderr=StringIO())
     return [line.split("\t") for line in out.getvalue().splitlines()]
 
 
-def by_old_rules(task: Task, late: timedelta) -> datetime:
+def move_by_old_rules(task: Task, late: timedelta) -> datetime:
     """Let a task have been planned by other rules; returns what is right."""
     task.refresh_from_db()
     assert task.next_fire_at is not None
@@ -135,44 +135,44 @@ def by_old_rules(task: Task, late: timedelta) -> datetime:
 def test_fire_times_by_older_rules_are_found_and_mended(
     user: User, late: timedelta
 ) -> None:
-    wrong = store(user, Cron("0 9 1 1 *", "America/Vancouver"))
-    right = by_old_rules(wrong, late)
+    wrong = store_task(user, Cron("0 9 1 1 *", "America/Vancouver"))
+    right = move_by_old_rules(wrong, late)
     for schedule in (
         Cron("0 9 1 1 *", "America/Vancouver"),
         Cron("30 */2 * * *", "Europe/Berlin"),
         Cron("0 9 * * *"),
         Interval(timezone.now() + HOUR, HOUR),
     ):
-        store(user, schedule)
-    paused = store(user, Cron("0 9 1 1 *", "America/Vancouver"))
+        store_task(user, schedule)
+    paused = store_task(user, Cron("0 9 1 1 *", "America/Vancouver"))
     tasks.pause_tasks(user, [str(paused.pk)], now=timezone.now())
 
-    found = printed()
+    found = command_output()
 
     assert [(line[0], line[3], line[5]) for line in found] == [
         (str(wrong.pk), "America/Vancouver", right.isoformat().replace("+00:00", "Z"))
     ]
     wrong.refresh_from_db()
     assert wrong.next_fire_at == right + late
-    assert printed("--apply") == found
+    assert command_output("--apply") == found
     wrong.refresh_from_db()
     assert wrong.next_fire_at == right
-    assert printed() == []
+    assert command_output() == []
 
 
 @pytest.mark.django_db(transaction=True)
 def test_no_fire_time_is_made_anew_that_has_had_its_run(user: User) -> None:
-    task = store(user, Cron("0 * * * *", "Europe/Berlin"))
-    right = by_old_rules(task, HOUR)
+    task = store_task(user, Cron("0 * * * *", "Europe/Berlin"))
+    right = move_by_old_rules(task, HOUR)
     Task.objects.filter(pk=task.pk).update(last_fire_at=right)
 
-    assert printed("--apply") == []
+    assert command_output("--apply") == []
 
 
 @pytest.mark.django_db(transaction=True)
 def test_what_would_fall_into_a_pause_is_not_made_up_for(user: User) -> None:
     now = timezone.now()
-    task = store(user, Cron("*/5 * * * *", "Europe/Berlin"))
+    task = store_task(user, Cron("*/5 * * * *", "Europe/Berlin"))
     tasks.pause_tasks(user, [str(task.pk)], now=now)
     Task.objects.filter(pk=task.pk).update(created_at=now - 20 * HOUR)
     tasks.resume_tasks(user, [str(task.pk)], now=now)

@@ -45,12 +45,12 @@ def timers(db: None, settings: LazySettings) -> APIClient:
 
 
 @pytest.fixture
-def others(db: None) -> APIClient:
+def beta_api(db: None) -> APIClient:
     accounts.configure_tenant("Beta", callback_url=ENDPOINT, shared_secret="other")
     return client("other")
 
 
-def post(api: APIClient, path: str, body: Any) -> Any:
+def post_json(api: APIClient, path: str, body: Any) -> Any:
     return api.post(path, body, format="json")
 
 
@@ -60,7 +60,7 @@ def names() -> set[str]:
 
 
 def test_a_timer_is_stored_under_an_id_of_its_own(timers: APIClient) -> None:
-    answer = post(timers, "/insert", TIMER)
+    answer = post_json(timers, "/insert", TIMER)
 
     task = Task.objects.get()
     [new] = answer.json().values()
@@ -74,14 +74,14 @@ def test_a_timer_is_stored_under_an_id_of_its_own(timers: APIClient) -> None:
 
 @pytest.mark.parametrize("body", [None, "text", 1.10, [1], {}, {"ü": {"b": [None]}}])
 def test_a_body_may_be_anything(timers: APIClient, body: object) -> None:
-    assert post(timers, "/insert", {**TIMER, "body": body}).status_code == 200
+    assert post_json(timers, "/insert", {**TIMER, "body": body}).status_code == 200
 
     assert json.loads(Task.objects.get().body)["body"] == body
 
 
 def test_a_body_may_be_left_out(timers: APIClient) -> None:
     assert (
-        post(timers, "/insert", {"timestamp": "2090-01-01T00:00:00Z"}).status_code
+        post_json(timers, "/insert", {"timestamp": "2090-01-01T00:00:00Z"}).status_code
         == 200
     )
 
@@ -94,7 +94,9 @@ def test_a_body_may_be_left_out(timers: APIClient) -> None:
 def test_the_past_is_due_at_once(timers: APIClient, moment: str) -> None:
     before = timezone.now()
 
-    assert post(timers, "/insert", {**TIMER, "timestamp": moment}).status_code == 200
+    assert (
+        post_json(timers, "/insert", {**TIMER, "timestamp": moment}).status_code == 200
+    )
 
     due = Task.objects.get().next_fire_at
     assert due is not None
@@ -115,7 +117,7 @@ def test_the_past_is_due_at_once(timers: APIClient, moment: str) -> None:
     ],
 )
 def test_a_timer_needs_a_moment(timers: APIClient, body: object) -> None:
-    answer = post(timers, "/insert", body)
+    answer = post_json(timers, "/insert", body)
 
     assert answer.status_code == 400
     assert "timestamp" in answer.content.decode()
@@ -124,9 +126,9 @@ def test_a_timer_needs_a_moment(timers: APIClient, body: object) -> None:
 
 
 def test_a_timer_is_cancelled(timers: APIClient) -> None:
-    new = post(timers, "/insert", TIMER).json()["id"]
+    new = post_json(timers, "/insert", TIMER).json()["id"]
 
-    answer = post(timers, "/delete", {"id": new})
+    answer = post_json(timers, "/delete", {"id": new})
 
     assert (answer.status_code, answer.content) == (200, b"")
     assert Task.objects.get().ended_at is not None
@@ -139,9 +141,9 @@ def test_a_timer_is_cancelled(timers: APIClient) -> None:
 def test_cancelling_what_is_not_there_is_silent(
     timers: APIClient, unknown: str
 ) -> None:
-    post(timers, "/insert", TIMER)
+    post_json(timers, "/insert", TIMER)
 
-    answer = post(timers, "/delete", {"id": unknown})
+    answer = post_json(timers, "/delete", {"id": unknown})
 
     assert (answer.status_code, answer.content) == (200, b"")
     assert Task.objects.get().ended_at is None
@@ -149,20 +151,24 @@ def test_cancelling_what_is_not_there_is_silent(
 
 @pytest.mark.parametrize("body", [{}, {"id": None}, {"id": 7}, {"id": ["x"]}, []])
 def test_an_id_is_a_string(timers: APIClient, body: object) -> None:
-    assert post(timers, "/delete", body).status_code == 400
+    assert post_json(timers, "/delete", body).status_code == 400
 
 
-def test_a_foreign_timer_is_not_cancelled(timers: APIClient, others: APIClient) -> None:
-    new = post(timers, "/insert", TIMER).json()["id"]
+def test_a_foreign_timer_is_not_cancelled(
+    timers: APIClient, beta_api: APIClient
+) -> None:
+    new = post_json(timers, "/insert", TIMER).json()["id"]
 
-    assert post(others, "/delete", {"id": new}).status_code == 200
+    assert post_json(beta_api, "/delete", {"id": new}).status_code == 200
 
     assert Task.objects.get().ended_at is None
 
 
-def test_the_crons_are_replaced_as_a_set(timers: APIClient, others: APIClient) -> None:
-    post(others, "/cron", {"jobs": [{"id": "theirs", "spec": "@daily"}]})
-    post(timers, "/cron", {"jobs": CRONS})
+def test_the_crons_are_replaced_as_a_set(
+    timers: APIClient, beta_api: APIClient
+) -> None:
+    post_json(beta_api, "/cron", {"jobs": [{"id": "theirs", "spec": "@daily"}]})
+    post_json(timers, "/cron", {"jobs": CRONS})
     kept = Task.objects.get(name="hello_world")
 
     new = [
@@ -170,7 +176,7 @@ def test_the_crons_are_replaced_as_a_set(timers: APIClient, others: APIClient) -
         {"id": "hello_world_2", "spec": "@hourly"},
         {"id": "3", "spec": "@every 90s"},
     ]
-    answer = post(timers, "/cron", {"jobs": new})
+    answer = post_json(timers, "/cron", {"jobs": new})
 
     assert (answer.status_code, answer.content) == (200, b"")
     assert names() == {"theirs", "hello_world", "hello_world_2", "3"}
@@ -184,11 +190,11 @@ def test_the_crons_are_replaced_as_a_set(timers: APIClient, others: APIClient) -
 
 def test_every_counts_from_when_it_was_set(timers: APIClient) -> None:
     before = timezone.now()
-    post(timers, "/cron", {"jobs": [{"id": "a", "spec": "@every 90s"}]})
+    post_json(timers, "/cron", {"jobs": [{"id": "a", "spec": "@every 90s"}]})
 
     first = Task.objects.get().next_fire_at
 
-    post(timers, "/cron", {"jobs": [{"id": "a", "spec": "@every 90s"}]})
+    post_json(timers, "/cron", {"jobs": [{"id": "a", "spec": "@every 90s"}]})
     assert first is not None
     assert timedelta(seconds=90) <= first - before <= timedelta(seconds=95)
     assert Task.objects.get().next_fire_at == first
@@ -196,7 +202,7 @@ def test_every_counts_from_when_it_was_set(timers: APIClient) -> None:
 
 def test_a_zone_may_stand_before_the_expression(timers: APIClient) -> None:
     spec = "CRON_TZ=Asia/Kathmandu 30 6 * * *"
-    post(timers, "/cron", {"jobs": [{"id": "a", "spec": spec}]})
+    post_json(timers, "/cron", {"jobs": [{"id": "a", "spec": spec}]})
 
     due = Task.objects.get().next_fire_at
     assert due is not None
@@ -205,10 +211,10 @@ def test_a_zone_may_stand_before_the_expression(timers: APIClient) -> None:
 
 
 def test_an_empty_set_clears(timers: APIClient) -> None:
-    post(timers, "/insert", TIMER)
-    post(timers, "/cron", {"jobs": CRONS})
+    post_json(timers, "/insert", TIMER)
+    post_json(timers, "/cron", {"jobs": CRONS})
 
-    assert post(timers, "/cron", {"jobs": []}).status_code == 200
+    assert post_json(timers, "/cron", {"jobs": []}).status_code == 200
 
     assert names() == set()
     # Timers are no crons.
@@ -234,12 +240,12 @@ def test_an_empty_set_clears(timers: APIClient) -> None:
         ({"jobs": [{"id": "x", "spec": None}]}, "jobs[0].spec"),
     ],
 )  # fmt: skip
-def test_one_bad_entry_leaves_the_old_set(
+def test_a_bad_entry_leaves_the_old_set(
     timers: APIClient, body: object, named: str
 ) -> None:
-    post(timers, "/cron", {"jobs": CRONS})
+    post_json(timers, "/cron", {"jobs": CRONS})
 
-    answer = post(timers, "/cron", body)
+    answer = post_json(timers, "/cron", body)
 
     assert answer.status_code == 400
     assert named in answer.content.decode()
@@ -255,8 +261,8 @@ def test_ten_thousand_crons_are_replaced_by_ten_thousand(timers: APIClient) -> N
             ]
         }
 
-    assert post(timers, "/cron", crons("a")).status_code == 200
-    assert post(timers, "/cron", crons("b")).status_code == 200
+    assert post_json(timers, "/cron", crons("a")).status_code == 200
+    assert post_json(timers, "/cron", crons("b")).status_code == 200
 
     assert Task.objects.filter(ended_at=None).count() == 10_000
     assert not Task.objects.filter(ended_at=None, name__startswith="a").exists()
@@ -296,8 +302,8 @@ def test_a_tenant_without_an_endpoint_sets_no_timers(db: None) -> None:
     accounts.configure_tenant("Alpha", shared_secret=SECRET)
 
     answers = [
-        post(client(SECRET), "/insert", TIMER),
-        post(client(SECRET), "/cron", {"jobs": CRONS}),
+        post_json(client(SECRET), "/insert", TIMER),
+        post_json(client(SECRET), "/cron", {"jobs": CRONS}),
     ]
 
     assert [answer.status_code for answer in answers] == [400, 400]
@@ -313,7 +319,9 @@ def test_the_environment_gives_the_default_tenant(
     for _ in range(2):
         call_command("migrate", verbosity=0)
 
-    assert post(client("from-the-environment"), "/insert", TIMER).status_code == 200
+    assert (
+        post_json(client("from-the-environment"), "/insert", TIMER).status_code == 200
+    )
     assert Task.objects.get().tenant.name == "default"
 
 
@@ -331,14 +339,14 @@ def test_ids_are_different() -> None:
 
 
 def test_a_set_that_goes_takes_its_waiting_runs_along(timers: APIClient) -> None:
-    post(timers, "/cron", {"jobs": CRONS})
+    post_json(timers, "/cron", {"jobs": CRONS})
     task = Task.objects.get(name="hello_world")
     past = timezone.now() - timedelta(minutes=1)
     run = Run.objects.create(
         id=new_id(), task=task, tenant=task.tenant, scheduled_for=past, wake_at=past
     )
 
-    post(timers, "/cron", {"jobs": []})
+    post_json(timers, "/cron", {"jobs": []})
 
     run.refresh_from_db()
     assert run.state == "cancelled"
@@ -359,7 +367,7 @@ def test_a_large_set_does_not_read_a_table_for_each_of_its_crons(
 
     def replace(*names: str) -> None:
         jobs = [{"id": name, "spec": "0 0 * * *"} for name in names]
-        assert post(timers, "/cron", {"jobs": jobs}).status_code == 200
+        assert post_json(timers, "/cron", {"jobs": jobs}).status_code == 200
 
     # A small table, whose foreign keys this session has made plans for.
     replace("a")
