@@ -20,7 +20,7 @@ from tasks_api.delivery.transport import Transport
 from tasks_api.worker.engine import Engine
 from tasks_api.worker.record import Finished
 from tests.conftest import ClientFor
-from tests.integration.transport_doubles import (
+from tests.integration.support.transport_doubles import (
     Outcomes,
     RawServer,
     Script,
