@@ -95,7 +95,7 @@ def test_a_full_batch_is_rung_for_in_few_messages(
     queue: BrokerQueue,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(broker, "PER_MESSAGE", 25)
+    monkeypatch.setattr(broker, "MAX_RUNS_PER_MESSAGE", 25)
     now = timezone.now()
     for _ in range(30):
         store_task(user, Once(now))
