@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from scheduler_service import settings
+from scheduler_service import __version__, settings
 from scheduler_service.supervisor import read_procfile
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -195,6 +195,17 @@ def test_every_place_names_the_same_python() -> None:
     assert set(images) == {oldest}
     assert f"({', '.join(oldest.split('.'))})" in text("Makefile")
     assert project["tool"]["ruff"]["target-version"] == f"py{oldest.replace('.', '')}"
+
+
+def test_the_version_is_stated_in_one_place() -> None:
+    project = tomllib.loads(text("pyproject.toml"))
+
+    assert re.fullmatch(r"\d+\.\d+\.\d+", __version__)
+    assert project["project"]["dynamic"] == ["version"]
+    assert project["tool"]["setuptools"]["dynamic"]["version"] == {
+        "attr": "scheduler_service.__version__"
+    }
+    assert settings.SPECTACULAR_SETTINGS["VERSION"] == __version__
 
 
 def test_every_place_names_the_same_postgresql() -> None:
