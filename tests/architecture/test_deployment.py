@@ -66,6 +66,21 @@ def test_make_lists_its_commands() -> None:
     assert names == documented_targets()
 
 
+def test_a_recipe_has_three_lines_at_most() -> None:
+    recipes = re.findall(r"(?:^\t.*\n)+", text("Makefile"), re.MULTILINE)
+
+    assert max(recipe.count("\n") for recipe in recipes) <= 3
+
+
+def test_running_installs_less_than_testing() -> None:
+    needs = dict(re.findall(r"^([a-z$()A-Z-]+): (\S+)", text("Makefile"), re.MULTILINE))
+
+    assert {needs.pop("run"), needs.pop("$(PARTS)")} == {"setup-run"}
+    assert {needs[name] for name in ("test", "lint", "fix", "bench", "chaos")} == {
+        "setup"
+    }
+
+
 def test_every_part_is_a_make_target() -> None:
     assert PROCFILE.keys() | {"setup", "run", "test", "lint"} <= documented_targets()
 
@@ -193,7 +208,7 @@ def test_every_place_names_the_same_python() -> None:
     images = re.findall(r"^FROM python:([\d.]+)-", text("Dockerfile"), re.MULTILINE)
 
     assert set(images) == {oldest}
-    assert f"({', '.join(oldest.split('.'))})" in text("Makefile")
+    assert f"({', '.join(oldest.split('.'))})" in text("scripts/setup")
     assert project["tool"]["ruff"]["target-version"] == f"py{oldest.replace('.', '')}"
 
 
