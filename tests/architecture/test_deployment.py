@@ -253,3 +253,48 @@ def test_continuous_integration_calls_the_make_targets() -> None:
         "lint",
         "test",
     }
+
+
+@cache
+def workflow() -> dict[str, Any]:
+    loaded: dict[str, Any] = yaml.safe_load(text(".github/workflows/ci.yml"))
+    return loaded
+
+
+def test_the_workflow_runs_what_continuous_integration_runs() -> None:
+    commands = [step.get("run") for step in workflow()["jobs"]["check"]["steps"]]
+
+    assert ".ci/run" in commands
+    assert not [command for command in commands if command and "pytest" in command]
+    assert workflow()["permissions"] == {"contents": "read"}
+
+
+def test_the_workflow_runs_every_python_that_the_readme_names() -> None:
+    [named] = re.findall(r"You need Python ([\d.]+) or ([\d.]+)", text("README.md"))
+
+    assert workflow()["jobs"]["check"]["strategy"]["matrix"]["python"] == [*named]
+
+
+def test_every_action_is_pinned_by_its_commit() -> None:
+    uses = re.findall(r"uses: (.+)", text(".github/workflows/ci.yml"))
+
+    assert uses
+    for action in uses:
+        assert re.fullmatch(r"[\w/-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", action)
+
+
+def test_every_owned_path_is_there() -> None:
+    paths = re.findall(r"^/(\S+)", text(".github/CODEOWNERS"), re.MULTILINE)
+
+    assert paths
+    assert all([*ROOT.glob(path)] for path in paths)
+
+
+def test_a_commit_is_checked_without_a_network() -> None:
+    repos = yaml.safe_load(text(".pre-commit-config.yaml"))["repos"]
+
+    assert {repo["repo"] for repo in repos} == {"local"}
+    assert {hook["entry"].split()[0] for repo in repos for hook in repo["hooks"]} == {
+        ".venv/bin/ruff",
+        "git",
+    }
