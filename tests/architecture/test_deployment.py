@@ -269,6 +269,20 @@ def test_the_workflow_runs_what_continuous_integration_runs() -> None:
     assert workflow()["permissions"] == {"contents": "read"}
 
 
+def test_the_workflow_holds_the_coverage_of_branches() -> None:
+    coverage = tomllib.loads(text("pyproject.toml"))["tool"]["coverage"]
+    [run] = [
+        step
+        for step in workflow()["jobs"]["check"]["steps"]
+        if step.get("run") == ".ci/run"
+    ]
+
+    assert run["env"]["cov"] == "1"
+    assert "$(if $(cov),--cov)" in text("Makefile")
+    assert coverage["run"]["branch"]
+    assert coverage["report"]["fail_under"]
+
+
 def test_the_workflow_runs_every_python_that_the_readme_names() -> None:
     [named] = re.findall(r"You need Python ([\d.]+) or ([\d.]+)", text("README.md"))
 
