@@ -61,7 +61,7 @@ DAY = re.compile(r"\b2026-11-2\d\b")
 ASSIGNMENTS = re.compile(r"(export )?([A-Z_]+=\S* ?)+")
 RUNNING = re.compile(
     r"(?:SIGNING_SECRET=\S+ (?P<server>python|node) (?P<file>\S+)|curl|scheduler|make"
-    r"|\.venv/bin/python (?:docs/\w+\.py|manage\.py|-m tests\.chaos))\b"
+    r"|\.venv/bin/python (?:docs/examples/\w+\.py|manage\.py|-m tests\.chaos))\b"
 )
 MANAGE = re.compile(r"python manage\.py (.*)")
 SHARED_SECRET = "0f4c" + "0" * 44
@@ -288,7 +288,9 @@ class Reader:
     def _shell(self, command: str) -> subprocess.CompletedProcess[str]:
         """At a terminal, where somebody says yes."""
         command = re.sub(r"^(\.venv/bin/)?python ", f"{sys.executable} ", command)
-        command = re.sub(r" (manage|docs/\w+)\.py\b", rf" {ROOT}/\1.py", command)
+        command = re.sub(
+            r" (manage|docs/examples/\w+)\.py\b", rf" {ROOT}/\1.py", command
+        )
         asking, terminal = pty.openpty()
         os.write(asking, b"yes\n")
         try:

@@ -1,4 +1,4 @@
-"""The map in docs/architecture.md names every module, in the ring that it is in."""
+"""The map in docs/explanation/architecture.md names every module, in the ring that it is in."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from tests.architecture.test_rings import CORE, MODELS, MODULES, PURE, ROOT
 
-PAGE = ROOT / "docs" / "architecture.md"
+PAGE = ROOT / "docs" / "explanation" / "architecture.md"
 RINGS = {"pure": PURE, "models": MODELS, "core": CORE}
 
 

@@ -15,7 +15,7 @@ import yaml
 from accounts.doors import Door
 
 ROOT = Path(__file__).resolve().parents[2]
-OPERATIONS = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+OPERATIONS = (ROOT / "docs" / "how-to" / "operations.md").read_text(encoding="utf-8")
 NAME = re.compile(r"\bscheduler_[a-z_]+")
 
 
@@ -36,13 +36,15 @@ def named(text: str) -> set[str]:
 
 
 def alerts() -> list[dict[str, Any]]:
-    rules = yaml.safe_load((ROOT / "docs" / "prometheus-alerts.yml").read_text())
+    rules = yaml.safe_load(
+        (ROOT / "deploy" / "monitoring" / "prometheus-alerts.yml").read_text()
+    )
     return [rule for group in rules["groups"] for rule in group["rules"]]
 
 
 def dashboard() -> dict[str, Any]:
     found: dict[str, Any] = json.loads(
-        (ROOT / "docs/grafana-dashboard.json").read_text()
+        (ROOT / "deploy/monitoring/grafana-dashboard.json").read_text()
     )
     return found
 
@@ -82,7 +84,7 @@ def test_every_metric_is_documented() -> None:
 def test_an_alert_has_a_runbook(rule: dict[str, Any]) -> None:
     assert f"\n### {rule['alert']}\n" in OPERATIONS
     page, _, anchor = rule["annotations"]["runbook"].partition("#")
-    assert (page, anchor) == ("docs/operations.md", rule["alert"].lower())
+    assert (page, anchor) == ("docs/how-to/operations.md", rule["alert"].lower())
     assert rule["labels"]["severity"] in {"warning", "critical"}
     assert rule["annotations"]["summary"]
 
@@ -114,7 +116,12 @@ def test_prometheus_can_read_the_alerts() -> None:
         pytest.skip("There is no promtool on this machine.")
 
     done = subprocess.run(
-        [promtool, "check", "rules", ROOT / "docs" / "prometheus-alerts.yml"],
+        [
+            promtool,
+            "check",
+            "rules",
+            ROOT / "deploy" / "monitoring" / "prometheus-alerts.yml",
+        ],
         capture_output=True,
         text=True,
         timeout=30,

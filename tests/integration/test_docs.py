@@ -15,11 +15,9 @@ from django.core.management import call_command
 from accounts import services as accounts
 
 ROOT = Path(__file__).resolve().parents[2]
-OPERATIONS = ROOT / "docs" / "operations.md"
+OPERATIONS = ROOT / "docs" / "how-to" / "operations.md"
 SETTINGS = ROOT / "scheduler_service" / "settings.py"
-PAGES = sorted(
-    [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("docs/decisions/*.md")]
-)
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 COMMAND = re.compile(r"^ *\$ python manage\.py (.+)$", re.MULTILINE)
@@ -88,7 +86,7 @@ def test_a_link_leads_somewhere(page: Path, link: str) -> None:
 
 def test_there_are_settings_and_links_to_check() -> None:
     assert {"SECRET_KEY", "WEB_THREADS"} <= set(variables())
-    assert (ROOT / "README.md", "docs/quickstart.md") in set(links())
+    assert (ROOT / "README.md", "docs/tutorials/quickstart.md") in set(links())
 
 
 def commands(page: Path) -> list[list[str]]:

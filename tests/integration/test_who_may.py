@@ -24,7 +24,7 @@ from tests.integration.test_strangers import (
     surface_of,
 )
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "access.md"
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "reference" / "access.md"
 ROW = re.compile(
     r"^\| `([A-Z]+) (/[^`]*)` \| `(read|write|admin)` \| (any|admin) \|", re.MULTILINE
 )
