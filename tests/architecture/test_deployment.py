@@ -135,6 +135,19 @@ def test_the_front_reads_bodies_before_web_sees_them_and_takes_as_much_as_web() 
     )
 
 
+@pytest.mark.parametrize(
+    ("name", "limit"),
+    [
+        ("nginx-tls.conf", r"client_max_body_size (\d+)m;"),
+        ("Caddyfile", r"max_size (\d+)MiB"),
+    ],
+)
+def test_a_tls_proxy_takes_as_much_as_web(name: str, limit: str) -> None:
+    [megabytes] = re.findall(limit, text(f"deploy/proxies/{name}"))
+
+    assert int(megabytes) * 1024 * 1024 > settings.SCHEDULER_MAX_BULK_BYTES
+
+
 @pytest.mark.parametrize("name", sorted({*COMPOSED, "front"}))
 def test_a_composed_part_takes_only_so_much_memory(name: str) -> None:
     assert re.fullmatch(r"\d+[mg]", compose()[name]["mem_limit"])
