@@ -1,6 +1,6 @@
 .DEFAULT_GOAL := help
 PARTS := services web worker beat flower echo
-.PHONY: help setup setup-run lock run test lint fix bench chaos $(PARTS)
+.PHONY: help setup setup-run lock run test lint docs fix bench chaos $(PARTS)
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PYTHONUNBUFFERED := 1
@@ -50,10 +50,13 @@ $(PARTS): setup-run
 test: setup ## Run the tests (make test k=dispatch runs some of them, cov=1 measures their coverage)
 	@.venv/bin/python -m pytest --numprocesses=auto $(if $(k),-k '$(k)') $(if $(cov),--cov)
 
-lint: setup ## ruff, ruff format --check, mypy, makemigrations --check
-	@.venv/bin/ruff check . && .venv/bin/ruff format --check .
-	@.venv/bin/mypy .
+lint: setup ## ruff, ruff format --check, mypy, makemigrations --check, the docs
+	@.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy .
 	@.venv/bin/python -W ignore::RuntimeWarning manage.py makemigrations --check --dry-run
+	@NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict --quiet
+
+docs: setup ## Build the docs as a site into var/site
+	@NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict
 
 fix: setup  ## Let ruff repair what it can
 	@.venv/bin/ruff check --fix .

@@ -1,4 +1,4 @@
-"""Every setting, read from the environment; docs/operations.md lists them."""
+"""Every setting, read from the environment; docs/reference/settings.md lists them."""
 
 from __future__ import annotations
 

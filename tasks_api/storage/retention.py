@@ -2,7 +2,7 @@
 
 Any number of processes may do so at once: each takes rows that the others have not
 locked. What every tenant may keep for how long, and why rows are deleted one by one, is
-in docs/retention.md.
+in docs/explanation/retention.md.
 """
 
 from __future__ import annotations

@@ -128,7 +128,7 @@ def test_a_server_frozen_for_a_minute_delays_runs_and_doubles_none(
         }
         for name, value in figures.items():
             record_property(name, value)
-            print(f"{name}: {value:.2f}")  # noqa: T201 (shown with -s, for docs/chaos.md)
+            print(f"{name}: {value:.2f}")  # noqa: T201 (shown with -s, for docs/explanation/chaos.md)
         assert (sent, refused.status_code) == (20, 500)
         assert set(ids_of(requests).values()) == {1}
         assert not early(requests)

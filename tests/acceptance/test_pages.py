@@ -20,6 +20,7 @@ from pathlib import Path
 import pytest
 import requests
 
+from scheduler_service.local.embedded import PORT
 from tests.acceptance.pages import PAGES, Block, Differs, Step, blocks_of, compare
 from tests.acceptance.stand import ROOT, Stand, eventually, free_port
 from tests.receiver import Receiver
@@ -27,9 +28,42 @@ from tests.receiver import Receiver
 pytestmark = pytest.mark.timeout(300)
 
 _DOCKER = "there is no Docker here; deployment files have tests of their own"
+_CLUSTER = (
+    "there is no cluster here; tests/architecture/test_kubernetes.py reads the files"
+)
+_SYSTEMD = "changes the machine; tests/architecture/test_systemd.py checks the units"
+_PROXY = "changes the machine; test_proxies.py starts nginx with this file"
 _SENTINEL = "fixed ports; test_sentinel.py runs Redis, a replica and Sentinels"
 _PIP = "would change the environment of the tests, which has it already"
 NOT_RUN = {
+    "docker build --tag registry.example.org/scheduler-service:1 .": _DOCKER,
+    "docker push registry.example.org/scheduler-service:1": _DOCKER,
+    "kubectl create namespace scheduler": _CLUSTER,
+    "kubectl --namespace scheduler create secret generic scheduler-secrets --from-env-file=secrets.env": _CLUSTER,
+    "kubectl apply --kustomize deploy/kubernetes": _CLUSTER,
+    "kubectl --namespace scheduler wait --for=condition=complete --timeout=10m job/scheduler-migrate": _CLUSTER,
+    "kubectl --namespace scheduler get pods": _CLUSTER,
+    "kubectl --namespace scheduler exec -it deploy/scheduler-web -- python manage.py createsuperuser": _CLUSTER,
+    "kubectl --namespace scheduler exec deploy/scheduler-web -- python manage.py issue_token --tenant acme --user ann": _CLUSTER,
+    "kubectl --namespace scheduler port-forward service/scheduler-flower 5555": _CLUSTER,
+    "kubectl --namespace scheduler delete job scheduler-migrate --ignore-not-found": _CLUSTER,
+    "useradd --system --home-dir /var/lib/scheduler --shell /usr/sbin/nologin scheduler": _SYSTEMD,
+    "python3 -m venv /opt/scheduler/.venv": _SYSTEMD,
+    "/opt/scheduler/.venv/bin/pip install --require-hashes --requirement /opt/scheduler/requirements.lock": _SYSTEMD,
+    "systemd-run --pipe --wait --property=EnvironmentFile=/etc/scheduler/scheduler.env --setenv=SCHEDULER_ENV=production --working-directory=/opt/scheduler /opt/scheduler/.venv/bin/python manage.py collectstatic --no-input": _SYSTEMD,
+    "systemd-run --pty --wait --property=EnvironmentFile=/etc/scheduler/scheduler.env --setenv=SCHEDULER_ENV=production --working-directory=/opt/scheduler /opt/scheduler/.venv/bin/python manage.py createsuperuser": _SYSTEMD,
+    "cp deploy/systemd/scheduler* /etc/systemd/system/": _SYSTEMD,
+    "systemctl daemon-reload": _SYSTEMD,
+    "systemctl enable --now scheduler.target": _SYSTEMD,
+    "systemctl list-units 'scheduler*'": _SYSTEMD,
+    "systemctl enable --now scheduler-worker@3.service": _SYSTEMD,
+    "systemctl restart scheduler-migrate.service": _SYSTEMD,
+    "systemctl restart scheduler-worker@1.service": _SYSTEMD,
+    "nginx -t": _PROXY,
+    "systemctl reload nginx": _PROXY,
+    "caddy validate --config /etc/caddy/Caddyfile": _PROXY,
+    "systemctl reload caddy": _PROXY,
+    "curl -sS https://scheduler.example.org/readyz": _PROXY,
     ".venv/bin/python -m pytest -n 0 -s -m slow tests/acceptance/test_outages.py": (
         "takes minutes; it is a test itself"
     ),
@@ -61,8 +95,11 @@ DAY = re.compile(r"\b2026-11-2\d\b")
 ASSIGNMENTS = re.compile(r"(export )?([A-Z_]+=\S* ?)+")
 RUNNING = re.compile(
     r"(?:SIGNING_SECRET=\S+ (?P<server>python|node) (?P<file>\S+)|curl|scheduler|make"
-    r"|\.venv/bin/python (?:docs/\w+\.py|manage\.py|-m tests\.chaos))\b"
+    r"|python -c|pg_dump|pg_restore|createdb|dropdb|psql --dbname|kubectl kustomize"
+    r"|\.venv/bin/python (?:docs/examples/\w+\.py|manage\.py|-m tests\.chaos))\b"
 )
+# Commands that read files of the repository.
+OF_THE_REPOSITORY = ("make ", "kubectl ")
 MANAGE = re.compile(r"python manage\.py (.*)")
 SHARED_SECRET = "0f4c" + "0" * 44
 # A file of tasks that a plan changes is that of the page, an hour earlier.
@@ -108,7 +145,10 @@ class Reader:
             "API": stand.url,
             "TOKEN": token,
             "CURL_HOME": str(home),
-            "PATH": f"{home}/bin:{stand.environment['PATH']}",
+            "PATH": f"{home}/bin:{stand.postgres.programs}:{stand.environment['PATH']}",
+            "PGHOST": str(stand.postgres.socket_dir),
+            "PGPORT": str(PORT),
+            "PGUSER": "postgres",
             "PYTHONPATH": f"{ROOT / 'clients' / 'python' / 'src'}:{ROOT}",
         }
         self.own = {
@@ -204,7 +244,7 @@ class Reader:
             self._assign(command)
         elif (found := RUNNING.match(command)) and found["server"]:
             self._serve(found["server"], found["file"], block)
-        else:
+        elif not command.startswith("kubectl ") or shutil.which("kubectl"):
             self._run(command, step.shown)
 
     def _as_here(self, command: str) -> str:
@@ -288,14 +328,16 @@ class Reader:
     def _shell(self, command: str) -> subprocess.CompletedProcess[str]:
         """At a terminal, where somebody says yes."""
         command = re.sub(r"^(\.venv/bin/)?python ", f"{sys.executable} ", command)
-        command = re.sub(r" (manage|docs/\w+)\.py\b", rf" {ROOT}/\1.py", command)
+        command = re.sub(
+            r" (manage|docs/examples/\w+)\.py\b", rf" {ROOT}/\1.py", command
+        )
         asking, terminal = pty.openpty()
         os.write(asking, b"yes\n")
         try:
             return subprocess.run(
                 ["/bin/bash", "-c", command],
                 env=self.environment,
-                cwd=ROOT if command.startswith("make ") else self.home,
+                cwd=ROOT if command.startswith(OF_THE_REPOSITORY) else self.home,
                 stdin=terminal,
                 capture_output=True,
                 text=True,

@@ -113,7 +113,7 @@ def test_the_worker_that_the_quickstart_kills_is_its_own_and_comes_back(
     trial: Trial,
 ) -> None:
     """Each command of the page that ends something, as it stands there."""
-    page = (ROOT / "docs" / "quickstart.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "tutorials" / "quickstart.md").read_text(encoding="utf-8")
     [command] = re.findall(r"^\$ (kill .*)$", page, re.MULTILINE)
     file = trial.home / "var" / "worker.pid"
     before = file.read_text()

@@ -62,7 +62,7 @@ def test_the_walk_through_the_documents(running: Stand, target: Receiver) -> Non
     done = subprocess.run(
         [
             sys.executable,
-            "docs/walkthrough.py",
+            "docs/examples/walkthrough.py",
             f"--url={running.url}",
             f"--token={token.removeprefix('Bearer ')}",
             "--secret=XXXXXX",
@@ -88,7 +88,7 @@ def test_the_story_of_a_task(running: Stand) -> None:
     done = subprocess.run(
         [
             sys.executable,
-            "docs/story.py",
+            "docs/examples/story.py",
             f"--url={running.url}",
             f"--token={token.removeprefix('Bearer ')}",
             f"--secret={running.manage('signing_secret', 'Alpha')}",

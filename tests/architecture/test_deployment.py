@@ -134,7 +134,9 @@ def test_only_the_api_is_published_to_the_world() -> None:
 
 
 def test_the_front_reads_bodies_before_web_sees_them_and_takes_as_much_as_web() -> None:
-    said = dict(re.findall(r"^ *(\w+) (.+);$", text("deploy/nginx.conf"), re.MULTILINE))
+    said = dict(
+        re.findall(r"^ *(\w+) (.+);$", text("deploy/proxies/nginx.conf"), re.MULTILINE)
+    )
 
     assert said["proxy_request_buffering"] == "on"
     assert said.keys() >= {"client_body_timeout", "client_header_timeout", "limit_conn"}
@@ -143,8 +145,22 @@ def test_the_front_reads_bodies_before_web_sees_them_and_takes_as_much_as_web() 
     assert most > settings.SCHEDULER_MAX_BULK_BYTES
     assert compose()["front"]["ports"] == [f"${{PORT:-8000}}:{said['listen']}"]
     assert (
-        "./deploy/nginx.conf:/etc/nginx/front.conf:ro" in compose()["front"]["volumes"]
+        "./deploy/proxies/nginx.conf:/etc/nginx/front.conf:ro"
+        in compose()["front"]["volumes"]
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "limit"),
+    [
+        ("nginx-tls.conf", r"client_max_body_size (\d+)m;"),
+        ("Caddyfile", r"max_size (\d+)MiB"),
+    ],
+)
+def test_a_tls_proxy_takes_as_much_as_web(name: str, limit: str) -> None:
+    [megabytes] = re.findall(limit, text(f"deploy/proxies/{name}"))
+
+    assert int(megabytes) * 1024 * 1024 > settings.SCHEDULER_MAX_BULK_BYTES
 
 
 @pytest.mark.parametrize("name", sorted({*COMPOSED, "front"}))

@@ -19,8 +19,8 @@ from tests.benchmarks.stand import machine
 
 # Compares HTTP clients instead of measuring the service, so only when asked for.
 CLIENTS = "clients"
-LAST = ROOT / "docs" / "benchmarks.json"
-PAGE = ROOT / "docs" / "benchmarks.md"
+LAST = ROOT / "docs" / "reference" / "benchmarks.json"
+PAGE = ROOT / "docs" / "reference" / "benchmarks.md"
 
 
 def measure(scenario: Scenario, rounds: int) -> Figures:

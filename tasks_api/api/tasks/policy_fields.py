@@ -1,6 +1,6 @@
 """The policies of the tasks surface: read strictly, and shown.
 
-Every field is optional, and null is as good as absent. Rules: docs/policies.md.
+Every field is optional, and null is as good as absent. Rules: docs/reference/policies.md.
 """
 
 from __future__ import annotations
