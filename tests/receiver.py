@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 @dataclass(frozen=True)
-class Received:
+class ReceivedRequest:
     """One request as it arrived. Header names are in lower case."""
 
     method: str
@@ -28,7 +28,7 @@ class Answer:
     headers: tuple[tuple[str, str], ...] = ()
 
 
-class Loopback:
+class LoopbackServer:
     """A server with a thread of its own, found at `url`."""
 
     def __init__(self, server: ThreadingHTTPServer) -> None:
@@ -47,9 +47,9 @@ class Loopback:
         self._server.server_close()
 
 
-class Receiver(Loopback):
+class Receiver(LoopbackServer):
     def __init__(self, address: str = "127.0.0.1") -> None:
-        self.requests: list[Received] = []
+        self.requests: list[ReceivedRequest] = []
         self._arrived = threading.Condition()
         self._answers: dict[str, Answer] = {}
         super().__init__(_Server(self, address))
@@ -67,7 +67,7 @@ class Receiver(Loopback):
         extra = tuple((headers or {}).items())
         self._answers[path] = Answer(status, body, delay, extra)
 
-    def wait_for(self, count: int, *, timeout: float = 20) -> list[Received]:
+    def wait_for(self, count: int, *, timeout: float = 20) -> list[ReceivedRequest]:
         """The requests so far, once there are so many."""
         with self._arrived:
             assert self._arrived.wait_for(
@@ -75,7 +75,7 @@ class Receiver(Loopback):
             ), f"{len(self.requests)} of {count} requests arrived"
             return list(self.requests)
 
-    def take(self, request: Received) -> Answer:
+    def take(self, request: ReceivedRequest) -> Answer:
         with self._arrived:
             self.requests.append(request)
             self._arrived.notify_all()
@@ -103,7 +103,7 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         headers = {name.lower(): value for name, value in self.headers.items()}
         answer = self.server.receiver.take(
-            Received(self.command, self.path, headers, body, time.time())
+            ReceivedRequest(self.command, self.path, headers, body, time.time())
         )
         # The one sleep: a slow target is what it plays.
         time.sleep(answer.delay)

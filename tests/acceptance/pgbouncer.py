@@ -1,4 +1,4 @@
-"""A real PgBouncer in front of a stand's PostgreSQL, in the mode that a test wants."""
+"""A real PgBouncer in front of a harness's PostgreSQL, in the mode that a test wants."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from scheduler_service.embedded import PORT, Postgres
-from tests.acceptance.stand import eventually, free_port
+from tests.acceptance.harness import eventually, free_port
 
 PROGRAM = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin")
 needed = pytest.mark.skipif(

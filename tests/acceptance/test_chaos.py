@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.chaos.cluster import Site
 from tests.chaos.faults import KINDS, plan
-from tests.chaos.referee import judge
-from tests.chaos.site import Site
-from tests.chaos.storm import play
+from tests.chaos.invariants import judge
+from tests.chaos.orchestrator import play
 
 pytestmark = pytest.mark.timeout(300)
 

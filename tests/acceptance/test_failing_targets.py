@@ -12,7 +12,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from tests.acceptance.stand import Stand, eventually
+from tests.acceptance.harness import Harness, eventually
 from tests.receiver import Receiver
 
 pytestmark = pytest.mark.timeout(240)
@@ -46,40 +46,40 @@ WAITING = """
     ids=["before the notice", "within the commit"],
 )
 def test_a_notice_outlives_the_worker_that_writes_it(
-    stand: Stand, target: Receiver, moment: str, sent: int
+    harness: Harness, target: Receiver, moment: str, sent: int
 ) -> None:
     target.answer("/failing", status=500)
-    stand.manage(
+    harness.manage(
         "configure_tenant", "Alpha", "--notification-url", f"{target.url}/notices"
     )
-    worker, beat = stand.run("worker"), stand.run("beat")
-    eventually(stand.is_ready)
+    worker, beat = harness.start_part("worker"), harness.start_part("beat")
+    eventually(harness.is_ready)
 
-    with held(stand, moment) as ours:
-        task = failing_task(stand, f"{target.url}/failing")
+    with held(harness, moment) as ours:
+        task = failing_task(harness, f"{target.url}/failing")
         eventually(lambda: ours.execute(WAITING, [HOLD]).fetchone())
-        assert pauses(stand, task) == 0
-        stand.end(worker, signal.SIGKILL)
-    other = stand.run("worker")
+        assert pauses(harness, task) == 0
+        harness.stop_process(worker, signal.SIGKILL)
+    other = harness.start_part("worker")
     eventually(lambda: [r for r in target.requests if r.path == "/notices"])
-    eventually(lambda: stand.unfinished() == 0)
+    eventually(lambda: harness.count_unfinished_runs() == 0)
 
     paths = [request.path for request in target.requests]
     assert paths == ["/failing"] * sent + ["/notices"]
     told = json.loads(target.requests[-1].body)
     assert (told["type"], told["data"]["task_id"]) == ("task.paused", task)
-    assert pauses(stand, task) == 1
-    shown = stand.api.get(f"{stand.url}/tasks/{task}", timeout=10).json()
+    assert pauses(harness, task) == 1
+    shown = harness.api.get(f"{harness.url}/tasks/{task}", timeout=10).json()
     assert shown["next_run_datetime"] is None
     assert "HTTP 500" in shown["pause_reason"]
     for part in (other, beat):
-        stand.end(part, signal.SIGKILL)
+        harness.stop_process(part, signal.SIGKILL)
 
 
 @contextmanager
-def held(stand: Stand, moment: str) -> Iterator[psycopg.Connection[Any]]:
+def held(harness: Harness, moment: str) -> Iterator[psycopg.Connection[Any]]:
     """Whoever writes a notice waits at a moment of its transaction, until the end."""
-    with psycopg.connect(stand.postgres.url, autocommit=True) as ours:
+    with psycopg.connect(harness.postgres.url, autocommit=True) as ours:
         ours.execute(WAIT)
         ours.execute(moment)
         ours.execute("SELECT pg_advisory_lock(%s)", [HOLD])
@@ -90,9 +90,9 @@ def held(stand: Stand, moment: str) -> Iterator[psycopg.Connection[Any]]:
             ours.execute("DROP FUNCTION hold CASCADE")
 
 
-def failing_task(stand: Stand, url: str) -> str:
+def failing_task(harness: Harness, url: str) -> str:
     start = datetime.now(UTC) + timedelta(seconds=2)
-    return stand.create(
+    return harness.create_task(
         task_type="periodic",
         frequency=3600,
         start_datetime=start.isoformat(),
@@ -102,10 +102,10 @@ def failing_task(stand: Stand, url: str) -> str:
     )
 
 
-def pauses(stand: Stand, task: str) -> int:
+def pauses(harness: Harness, task: str) -> int:
     """How often the service says that it paused the task."""
     statement = """
         SELECT count(*) FROM accounts_auditentry
         WHERE action = 'task.pause' AND object_id = %s
     """
-    return int(stand.query(statement, task)[0][0])
+    return int(harness.query(statement, task)[0][0])

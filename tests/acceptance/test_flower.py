@@ -11,7 +11,7 @@ import pytest
 import requests
 
 from scheduler_service.flower import MOST_FAILURES
-from tests.acceptance.stand import Stand, eventually, free_port
+from tests.acceptance.harness import Harness, eventually, free_port
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -20,17 +20,17 @@ RIGHT = ("ann", "secret")
 
 @pytest.fixture(scope="module")
 def flower(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    stand = Stand(tmp_path_factory.mktemp("s"))
-    stand.environment |= {
+    harness = Harness(tmp_path_factory.mktemp("s"))
+    harness.environment |= {
         "FLOWER_PORT": str(free_port()),
         "FLOWER_BASIC_AUTH": ":".join(RIGHT),
     }
-    stand.start()
-    stand.run("flower")
-    url = f"http://127.0.0.1:{stand.environment['FLOWER_PORT']}"
+    harness.start()
+    harness.start_part("flower")
+    url = f"http://127.0.0.1:{harness.environment['FLOWER_PORT']}"
     eventually(lambda: answers(url))
     yield url
-    stand.stop()
+    harness.stop()
 
 
 def answers(url: str) -> bool:

@@ -14,7 +14,7 @@ import requests
 import yaml
 
 from scheduler_service.supervisor import spawn
-from tests.acceptance.stand import ROOT, Stand, eventually, free_port
+from tests.acceptance.harness import ROOT, Harness, eventually, free_port
 from tests.receiver import Receiver
 
 pytestmark = [
@@ -29,8 +29,8 @@ PASSWORD = "s3cret"
 
 
 @pytest.fixture(scope="module")
-def stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
-    started = Stand(tmp_path_factory.mktemp("s"))
+def harness(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Harness]:
+    started = Harness(tmp_path_factory.mktemp("s"))
     port = free_port()
     server = spawn(
         ["sh", "-c", f"{command()} --port {port} --bind 127.0.0.1"],
@@ -46,11 +46,11 @@ def stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
     eventually(lambda: answers(url))
     started.start()
     for part in ("web", "worker", "beat", "flower"):
-        started.run(part)
+        started.start_part(part)
     eventually(started.is_ready)
     yield started
     started.stop()
-    started.end(server, signal.SIGTERM)
+    started.stop_process(server, signal.SIGTERM)
 
 
 def command() -> str:
@@ -66,14 +66,16 @@ def answers(url: str) -> bool:
         return False
 
 
-def test_a_run_is_delivered_through_it(stand: Stand, target: Receiver) -> None:
+def test_a_run_is_delivered_through_it(harness: Harness, target: Receiver) -> None:
     soon = datetime.now(UTC) + timedelta(seconds=1)
-    stand.create(task_type="one_time", run_datetime=soon.isoformat(), url=target.url)
+    harness.create_task(
+        task_type="one_time", run_datetime=soon.isoformat(), url=target.url
+    )
 
     eventually(lambda: len(target.requests) == 1)
-    flower = f"http://127.0.0.1:{stand.environment['FLOWER_PORT']}"
+    flower = f"http://127.0.0.1:{harness.environment['FLOWER_PORT']}"
     eventually(lambda: is_there(flower))
-    assert "NOPERM" not in stand.logs()
+    assert "NOPERM" not in harness.read_logs()
 
 
 def is_there(flower: str) -> bool:
@@ -85,9 +87,9 @@ def is_there(flower: str) -> bool:
 
 
 def test_who_has_no_password_gets_nothing_and_who_has_it_does_not_administer(
-    stand: Stand,
+    harness: Harness,
 ) -> None:
-    url = stand.environment["REDIS_URL"]
+    url = harness.environment["REDIS_URL"]
     nobody = redis.Redis.from_url(url.replace(f":{PASSWORD}@", ""))
     with nobody, pytest.raises(redis.AuthenticationError):
         nobody.ping()

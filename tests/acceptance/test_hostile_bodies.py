@@ -8,7 +8,7 @@ import psutil
 import pytest
 import requests
 
-from tests.acceptance.stand import Stand, eventually
+from tests.acceptance.harness import Harness, eventually
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -24,9 +24,9 @@ SMALL = b"[" + b"[]," * 340_000 + b"[]]"
 TOO_LARGE = b" " * (33 * MIB)
 
 
-def call(stand: Stand, path: str, body: bytes) -> int:
-    headers = {"Authorization": str(stand.api.headers["Authorization"])}
-    url = f"{stand.url}{path}"
+def call(harness: Harness, path: str, body: bytes) -> int:
+    headers = {"Authorization": str(harness.api.headers["Authorization"])}
+    url = f"{harness.url}{path}"
     return requests.post(url, data=body, headers=headers, timeout=120).status_code
 
 
@@ -34,19 +34,19 @@ def resident(process: psutil.Process) -> int:
     return int(process.memory_info().rss) // MIB
 
 
-def test_memory_is_bounded_during_and_after_an_attack(stand: Stand) -> None:
-    (process,) = stand.web_processes()
+def test_memory_is_bounded_during_and_after_an_attack(harness: Harness) -> None:
+    (process,) = harness.web_processes()
     before = resident(process)
     paths = ("/tasks/bulk/", "/tasks/apply/")
     with ThreadPoolExecutor(8) as clients:
         for _ in range(2):
             under_way = [
-                clients.submit(call, stand, path, body)
+                clients.submit(call, harness, path, body)
                 for body in (*LARGE.values(), TOO_LARGE)
                 for path in paths
-            ] + [clients.submit(call, stand, "/tasks/", SMALL) for _ in range(8)]
+            ] + [clients.submit(call, harness, "/tasks/", SMALL) for _ in range(8)]
             while not all(one.done() for one in under_way):
-                assert stand.api.get(f"{stand.url}/healthz", timeout=20).ok
+                assert harness.api.get(f"{harness.url}/healthz", timeout=20).ok
                 assert resident(process) < before + 700
             # 503 is for those that had waited for long enough.
             assert {one.result() for one in under_way} <= {400, 413, 503}

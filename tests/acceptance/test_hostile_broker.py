@@ -13,7 +13,7 @@ import redis
 from celery import Celery
 
 from scheduler_service.embedded import redis_client_url
-from tests.acceptance.stand import Stand, eventually
+from tests.acceptance.harness import Harness, eventually
 from tests.acceptance.test_processes import one_time, soon
 from tests.receiver import Receiver
 
@@ -81,24 +81,24 @@ HOSTILE: list[str | bytes] = [
 
 
 @pytest.fixture
-def broker(stand: Stand) -> Iterator[redis.Redis]:
-    with redis.Redis.from_url(redis_client_url(stand.redis.url)) as client:
+def broker(harness: Harness) -> Iterator[redis.Redis]:
+    with redis.Redis.from_url(redis_client_url(harness.redis.url)) as client:
         yield client
 
 
 @pytest.fixture
-def stranger(stand: Stand) -> Iterator[Celery]:
+def stranger(harness: Harness) -> Iterator[Celery]:
     """Somebody with the address of the broker, and nothing of ours."""
-    app = Celery("stranger", broker=stand.redis.url, set_as_current=False)
+    app = Celery("stranger", broker=harness.redis.url, set_as_current=False)
     yield app
     app.close()
 
 
 def test_no_message_ends_a_worker_or_keeps_it_from_its_work(
-    stand: Stand, target: Receiver, broker: redis.Redis
+    harness: Harness, target: Receiver, broker: redis.Redis
 ) -> None:
-    worker, beat = stand.run("worker"), stand.run("beat")
-    eventually(stand.is_ready)
+    worker, beat = harness.start_part("worker"), harness.start_part("beat")
+    eventually(harness.is_ready)
 
     for hostile in HOSTILE:
         broker.lpush(QUEUE, hostile)
@@ -107,24 +107,24 @@ def test_no_message_ends_a_worker_or_keeps_it_from_its_work(
     broker.publish("/0.celery.pidbox", "garbage")
     broker.publish("/0.celery.pidbox", "{}")
     eventually(lambda: broker.llen(QUEUE) == 0)
-    one_time(stand, target.url + "/hook", soon(1))
+    one_time(harness, target.url + "/hook", soon(1))
     target.wait_for(1)
 
     assert worker.poll() is None
-    log = (stand.home / "worker.log").read_text()
+    log = (harness.home / "worker.log").read_text()
     assert log.count("A message that cannot be read was dropped") >= len(HOSTILE) - 2
     assert "Traceback" not in log
     eventually(lambda: broker.zscore("unacked_index", "tag") is None)
     assert broker.hlen("unacked") == 0
     for process in (worker, beat):
-        stand.end(process, 15)
+        harness.stop_process(process, 15)
 
 
 def test_nobody_steers_a_worker_through_the_broker(
-    stand: Stand, target: Receiver, broker: redis.Redis, stranger: Celery
+    harness: Harness, target: Receiver, broker: redis.Redis, stranger: Celery
 ) -> None:
-    worker, beat = stand.run("worker"), stand.run("beat")
-    eventually(stand.is_ready)
+    worker, beat = harness.start_part("worker"), harness.start_part("beat")
+    eventually(harness.is_ready)
     control, inspect = stranger.control, stranger.control.inspect(timeout=2)
 
     control.cancel_consumer(QUEUE)
@@ -132,19 +132,19 @@ def test_nobody_steers_a_worker_through_the_broker(
     control.pool_shrink(4)
     control.shutdown()
     control.broadcast("no_such_command", {"line": "1\n2"})
-    paused = one_time(stand, target.url + "/paused", soon(600))
-    stand.api.post(f"{stand.url}/tasks/{paused}/pause/", timeout=5)
+    paused = one_time(harness, target.url + "/paused", soon(600))
+    harness.api.post(f"{harness.url}/tasks/{paused}/pause/", timeout=5)
     broker.lpush(QUEUE, message([[paused], {}, NO_END], task=FIRE))
     [settings] = eventually(lambda: inspect.conf()).values()
-    one_time(stand, target.url + "/hook", soon(1))
+    one_time(harness, target.url + "/hook", soon(1))
     eventually(lambda: broker.llen(QUEUE) == 0)
     requests = target.wait_for(1)
 
     assert worker.poll() is None
     assert settings == {}
-    assert "Traceback" not in (stand.home / "worker.log").read_text()
+    assert "Traceback" not in (harness.home / "worker.log").read_text()
     assert [each.path for each in requests] == ["/hook"]
     assert list(inspect.stats().values())
     assert list(inspect.active_queues().values())
     for process in (worker, beat):
-        stand.end(process, 15)
+        harness.stop_process(process, 15)

@@ -25,7 +25,7 @@ import psycopg
 import pytest
 import requests
 
-from tests.acceptance.stand import Stand, eventually
+from tests.acceptance.harness import Harness, eventually
 from tests.receiver import Receiver
 
 pytestmark = pytest.mark.timeout(300)
@@ -175,18 +175,18 @@ SPOILS = (
 )
 
 
-def spoil(stand: Stand, draw: Draw) -> None:
+def spoil(harness: Harness, draw: Draw) -> None:
     """Spoil every fifth row of the other tenant's, behind everybody's back."""
-    [(short,)] = stand.query(
+    [(short,)] = harness.query(
         "INSERT INTO django_celery_beat_intervalschedule (every, period) "
         "VALUES (1, 'microseconds') RETURNING id"
     )
-    rows = stand.query(
+    rows = harness.query(
         "SELECT id, periodic_task_id FROM tasks_api_task "
         "WHERE url NOT LIKE %s AND ended_at IS NULL ORDER BY id",
         "%/sound/%",
     )
-    with psycopg.connect(stand.postgres.url) as connection:
+    with psycopg.connect(harness.postgres.url) as connection:
         for task, stored in rows[::5]:
             statement = draw.random.choice(SPOILS)
             values = {"task": f"'{task}'", "stored": stored, "short": short}
@@ -194,18 +194,18 @@ def spoil(stand: Stand, draw: Draw) -> None:
 
 
 @pytest.fixture
-def trouble(stand: Stand) -> Iterator[requests.Session]:
+def trouble(harness: Harness) -> Iterator[requests.Session]:
     """A session of another tenant."""
-    token = stand.manage("issue_token", "--tenant", "Beta", "--user", "bob")
+    token = harness.manage("issue_token", "--tenant", "Beta", "--user", "bob")
     with requests.Session() as session:
         session.headers["Authorization"] = f"Bearer {token}"
         yield session
 
 
-def sound_tasks(stand: Stand, url: str) -> None:
+def sound_tasks(harness: Harness, url: str) -> None:
     for n in range(SOUND):
         start = datetime.now(UTC) + timedelta(seconds=3 + n / SOUND)
-        stand.create(
+        harness.create_task(
             task_type="periodic",
             frequency=1,
             start_datetime=written(start),
@@ -238,12 +238,12 @@ def watch(target: Receiver, seconds: float) -> list[float]:
 
 @pytest.mark.parametrize("seed", [SEED])
 def test_one_tenants_tasks_are_no_other_tenants_trouble(
-    stand: Stand, target: Receiver, trouble: requests.Session, seed: int
+    harness: Harness, target: Receiver, trouble: requests.Session, seed: int
 ) -> None:
     target.answer("/hangs", delay=20)
-    parts = {name: stand.run(name) for name in ("worker", "beat")}
-    eventually(stand.is_ready)
-    sound_tasks(stand, target.url)
+    parts = {name: harness.start_part(name) for name in ("worker", "beat")}
+    eventually(harness.is_ready)
+    sound_tasks(harness, target.url)
     target.wait_for(SOUND)
     alone = watch(target, SPAN)
 
@@ -252,11 +252,13 @@ def test_one_tenants_tasks_are_no_other_tenants_trouble(
     with ThreadPoolExecutor(4) as pool:
         answers = list(
             pool.map(
-                lambda task: trouble.post(f"{stand.url}/tasks/", json=task, timeout=60),
+                lambda task: trouble.post(
+                    f"{harness.url}/tasks/", json=task, timeout=60
+                ),
                 tasks,
             )
         )
-    spoil(stand, draw)
+    spoil(harness, draw)
     beside = watch(target, 2 * SPAN)
 
     told = Counter(answer.status_code for answer in answers)
@@ -266,7 +268,7 @@ def test_one_tenants_tasks_are_no_other_tenants_trouble(
     # A second is what a look at the database may take; it is none of the trouble's.
     assert statistics.median(beside) <= statistics.median(alone) + 0.25
     assert statistics.quantiles(beside, n=20)[-1] <= max(alone) + 1.0
-    missed = stand.query(
+    missed = harness.query(
         "SELECT count(*) FROM tasks_api_run run JOIN tasks_api_task task "
         "ON task.id = run.task_id WHERE task.url LIKE %s AND run.state <> ALL(%s)",
         "%/sound/%",
@@ -274,9 +276,9 @@ def test_one_tenants_tasks_are_no_other_tenants_trouble(
     )
     assert missed == [(0,)]
     for name, process in parts.items():
-        stand.end(process, signal.SIGTERM)
+        harness.stop_process(process, signal.SIGTERM)
         assert process.returncode == 0, name
-    assert repeated(stand.logs()) == {}
+    assert repeated(harness.read_logs()) == {}
 
 
 def repeated(logs: str) -> dict[str, int]:

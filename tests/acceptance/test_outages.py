@@ -11,7 +11,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from tests.acceptance.stand import Stand, eventually
+from tests.acceptance.harness import Harness, eventually
 from tests.acceptance.test_postgres import fill, frozen, mounted, running
 from tests.acceptance.test_processes import all_done, early, ids_of, one_time, soon
 from tests.receiver import Receiver
@@ -34,10 +34,10 @@ def target() -> Iterator[Receiver]:
 @pytest.fixture
 def wal_disk(tmp_path: Path) -> Iterator[Path]:
     """The log's directory of a server that was made but does not run: a small disk."""
-    made = Stand(tmp_path, durable=True)
+    made = Harness(tmp_path, durable=True)
     process = made.postgres.start()
     made.postgres.wait_until_ready(process)
-    made.end(process, made.postgres.stop_signal)
+    made.stop_process(process, made.postgres.stop_signal)
     log = made.postgres.data / "pg_wal"
     kept = log.rename(log.with_name("kept"))
     log.mkdir()
@@ -49,8 +49,8 @@ def wal_disk(tmp_path: Path) -> Iterator[Path]:
         yield log
 
 
-def write_until_it_fails(stand: Stand) -> None:
-    with psycopg.connect(stand.postgres.url, autocommit=True) as connection:
+def write_until_it_fails(harness: Harness) -> None:
+    with psycopg.connect(harness.postgres.url, autocommit=True) as connection:
         message = "SELECT pg_logical_emit_message(false, 'bulk', repeat('x', 1000000))"
         with suppress(psycopg.OperationalError):
             while True:
@@ -60,29 +60,29 @@ def write_until_it_fails(stand: Stand) -> None:
 def test_a_server_without_room_for_its_log_loses_nothing_that_was_accepted(
     tmp_path: Path, wal_disk: Path, target: Receiver
 ) -> None:
-    with running(tmp_path, durable=True) as stand:
-        due = {one_time(stand, f"{target.url}/x", soon(8)) for _ in range(5)}
-        later = one_time(stand, f"{target.url}/later", soon(600))
+    with running(tmp_path, durable=True) as harness:
+        due = {one_time(harness, f"{target.url}/x", soon(8)) for _ in range(5)}
+        later = one_time(harness, f"{target.url}/later", soon(600))
 
         ballast = fill(wal_disk)
-        write_until_it_fails(stand)
-        eventually(lambda: not stand.postgres.is_ready())
-        answer = stand.api.get(f"{stand.url}/tasks/", timeout=30)
+        write_until_it_fails(harness)
+        eventually(lambda: not harness.postgres.is_ready())
+        answer = harness.api.get(f"{harness.url}/tasks/", timeout=30)
         # It gives up by itself, when it has no room to recover either.
-        eventually(lambda: stand.database.poll() is not None)
+        eventually(lambda: harness.postgres_process.poll() is not None)
         time.sleep(3)
         ballast.unlink()
-        stand.database = stand.postgres.start()
-        stand.postgres.wait_until_ready(stand.database)
+        harness.postgres_process = harness.postgres.start()
+        harness.postgres.wait_until_ready(harness.postgres_process)
 
         target.wait_for(5)
-        eventually(lambda: not stand.unfinished())
+        eventually(lambda: not harness.count_unfinished_runs())
         assert answer.status_code == 500
-        stored = stand.query("SELECT id::text FROM tasks_api_task")
+        stored = harness.query("SELECT id::text FROM tasks_api_task")
         assert {task_id for (task_id,) in stored} == due | {later}
-        assert "No space left on device" in stand.postgres.log.read_text()
-        assert "The database does not answer" in stand.logs()
-        one_time(stand, f"{target.url}/again", soon(1))
+        assert "No space left on device" in harness.postgres.log.read_text()
+        assert "The database does not answer" in harness.read_logs()
+        one_time(harness, f"{target.url}/again", soon(1))
         target.wait_for(6)
     assert set(ids_of(target.requests).values()) == {1}
 
@@ -93,31 +93,31 @@ def test_a_server_frozen_for_a_minute_delays_runs_and_doubles_none(
 ) -> None:
     """With the limits that operators have who change nothing."""
     target.answer("/slow", delay=4.0)
-    with running(tmp_path, durable=True, limits={}) as stand:
-        stand.run("beat")
-        stand.run("worker")
-        eventually(lambda: stand.is_ready(workers=2, beats=2))
+    with running(tmp_path, durable=True, limits={}) as harness:
+        harness.start_part("beat")
+        harness.start_part("worker")
+        eventually(lambda: harness.is_ready(workers=2, beats=2))
         for _ in range(20):
-            one_time(stand, f"{target.url}/slow", soon(3))
-            one_time(stand, f"{target.url}/quick", soon(30))
-        one_time(stand, f"{target.url}/afterwards", soon(75))
+            one_time(harness, f"{target.url}/slow", soon(3))
+            one_time(harness, f"{target.url}/quick", soon(30))
+        one_time(harness, f"{target.url}/afterwards", soon(75))
 
         target.wait_for(20)
-        with frozen(stand):
+        with frozen(harness):
             time.sleep(MINUTE / 2)
             before = time.monotonic()
-            refused = stand.api.get(f"{stand.url}/tasks/", timeout=50)
+            refused = harness.api.get(f"{harness.url}/tasks/", timeout=50)
             waited = time.monotonic() - before
             time.sleep(max(0.0, MINUTE / 2 - waited))
             sent = len(target.requests)
         back = time.time()
-        eventually(lambda: stand.is_ready(workers=2, beats=2))
+        eventually(lambda: harness.is_ready(workers=2, beats=2))
         whole = time.time() - back
         requests = target.wait_for(41, timeout=60)
-        eventually(lambda: all_done(stand), timeout=60)
+        eventually(lambda: all_done(harness), timeout=60)
 
         quick = [each.at - back for each in requests if each.path == "/quick"]
-        lost = stand.query("SELECT sum(lost_count)::int FROM tasks_api_run")
+        lost = harness.query("SELECT sum(lost_count)::int FROM tasks_api_run")
         figures = {
             "web answered after s": waited,
             "whole again after s": whole,

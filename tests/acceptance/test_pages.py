@@ -20,8 +20,8 @@ from pathlib import Path
 import pytest
 import requests
 
+from tests.acceptance.harness import ROOT, Harness, eventually, free_port
 from tests.acceptance.pages import PAGES, Block, Differs, Step, blocks_of, compare
-from tests.acceptance.stand import ROOT, Stand, eventually, free_port
 from tests.receiver import Receiver
 
 pytestmark = pytest.mark.timeout(300)
@@ -91,8 +91,10 @@ def is_run_here(command: str) -> bool:
 class Reader:
     """Somebody who reads a page beside a running service, and does what it says."""
 
-    def __init__(self, stand: Stand, token: str, target: Receiver, home: Path) -> None:
-        self.stand, self.target, self.home = stand, target, home
+    def __init__(
+        self, harness: Harness, token: str, target: Receiver, home: Path
+    ) -> None:
+        self.harness, self.target, self.home = harness, target, home
         self.api = requests.Session()
         self.api.headers["Authorization"] = f"Bearer {token}"
         self.ids: dict[str, str] = {}
@@ -104,17 +106,17 @@ class Reader:
             f'#!/bin/sh\nexec {sys.executable} -m scheduler_client "$@"\n'
         )
         (home / "bin" / "scheduler").chmod(0o755)
-        self.environment = stand.environment | {
-            "API": stand.url,
+        self.environment = harness.environment | {
+            "API": harness.url,
             "TOKEN": token,
             "CURL_HOME": str(home),
-            "PATH": f"{home}/bin:{stand.environment['PATH']}",
+            "PATH": f"{home}/bin:{harness.environment['PATH']}",
             "PYTHONPATH": f"{ROOT / 'clients' / 'python' / 'src'}:{ROOT}",
         }
         self.own = {
             "sch_…": token,
             "0f4c…": SHARED_SECRET,
-            "whsec_…": stand.manage("signing_secret", "demo"),
+            "whsec_…": harness.manage("signing_secret", "demo"),
         }
 
     def close(self) -> None:
@@ -145,7 +147,9 @@ class Reader:
             if re.search(rf"\${name}\b", text) and f"{name}=" not in text:
                 self.environment[name] = make()
         if "token.txt" in text:
-            token = self.stand.manage("issue_token", "--tenant", "demo", "--user", "x")
+            token = self.harness.manage(
+                "issue_token", "--tenant", "demo", "--user", "x"
+            )
             (self.home / "token.txt").write_text(token)
         if "tasks.yaml" in text:
             self._declare_earlier(block.before["yaml"])
@@ -156,7 +160,7 @@ class Reader:
         )
 
     def _create(self, **task: object) -> str:
-        answer = self.api.post(f"{self.stand.url}/tasks/", json=task, timeout=20)
+        answer = self.api.post(f"{self.harness.url}/tasks/", json=task, timeout=20)
         assert answer.status_code == 201, answer.text
         return str(answer.json()["id"])
 
@@ -170,7 +174,7 @@ class Reader:
     def _failed_run(self) -> str:
         self.target.answer("/fails", status=500)
         task = self._soon("/fails")
-        runs = f"{self.stand.url}/tasks/{task}/runs/?state=failed"
+        runs = f"{self.harness.url}/tasks/{task}/runs/?state=failed"
         found = eventually(lambda: self.api.get(runs, timeout=20).json()["runs"])
         return str(found[0]["id"])
 
@@ -182,7 +186,7 @@ class Reader:
             lambda: [each for each in self.target.requests if each.path == path]
         )
         self.environment["RUN_TOKEN"] = request.headers["x-scheduler-run-token"]
-        return f"{self.stand.url}/runs/{request.headers['webhook-id']}"
+        return f"{self.harness.url}/runs/{request.headers['webhook-id']}"
 
     def _declare_earlier(self, text: str) -> None:
         environment = self.environment | {"REPORTS_KEY": "s3cret"}
@@ -209,7 +213,7 @@ class Reader:
 
     def _as_here(self, command: str) -> str:
         """The command with the addresses, ids, secrets and days of this service."""
-        port = self.stand.port
+        port = self.harness.port
         for written, here in {
             **self.ids,
             **self.own,
@@ -307,23 +311,23 @@ class Reader:
 
 
 @pytest.fixture(scope="module")
-def token(stand: Stand) -> str:
+def token(harness: Harness) -> str:
     """Of an administrator of the tenant that pages name, who has changed a role."""
     for part in ("worker", "beat"):
-        stand.run(part)
-    stand.manage("issue_token", "--tenant", "demo", "--user", "demo")
-    stand.manage("set_role", "demo", "admin", "--tenant", "demo")
-    token = stand.manage("issue_token", "--tenant", "demo", "--user", "demo")
-    eventually(stand.is_ready)
+        harness.start_part(part)
+    harness.manage("issue_token", "--tenant", "demo", "--user", "demo")
+    harness.manage("set_role", "demo", "admin", "--tenant", "demo")
+    token = harness.manage("issue_token", "--tenant", "demo", "--user", "demo")
+    eventually(harness.is_ready)
     return token
 
 
 @pytest.fixture
 def reader(
-    stand: Stand, token: str, target: Receiver, tmp_path: Path
+    harness: Harness, token: str, target: Receiver, tmp_path: Path
 ) -> Iterator[Reader]:
-    stand.query("DELETE FROM tasks_api_message RETURNING 1")
-    reader = Reader(stand, token, target, tmp_path)
+    harness.query("DELETE FROM tasks_api_message RETURNING 1")
+    reader = Reader(harness, token, target, tmp_path)
     yield reader
     reader.close()
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from tests.acceptance.harness import ROOT, Harness, eventually, readiness
 from tests.acceptance.pgbouncer import PgBouncer, needed, pooled
-from tests.acceptance.stand import ROOT, Stand, eventually, readiness
 from tests.acceptance.test_processes import one_time, soon
 from tests.receiver import Receiver
 
@@ -20,12 +20,12 @@ pytestmark = [needed, pytest.mark.timeout(300)]
 SENTENCE = "set pool_mode = session"
 
 
-def refusal(stand: Stand, bouncer: PgBouncer, *command: str) -> str:
+def refusal(harness: Harness, bouncer: PgBouncer, *command: str) -> str:
     """What a process says that ends at its start."""
     done = subprocess.run(
         [sys.executable, *command],
         cwd=ROOT,
-        env=stand.environment | {"DATABASE_URL": bouncer.url},
+        env=harness.environment | {"DATABASE_URL": bouncer.url},
         capture_output=True,
         text=True,
         timeout=60,
@@ -46,25 +46,25 @@ def refusal(stand: Stand, bouncer: PgBouncer, *command: str) -> str:
     ids=lambda part: part[-1],
 )
 def test_a_process_behind_shared_sessions_says_so_and_ends(
-    stand: Stand, tmp_path: Path, mode: str, command: tuple[str, ...]
+    harness: Harness, tmp_path: Path, mode: str, command: tuple[str, ...]
 ) -> None:
-    with pooled(tmp_path, stand.postgres, mode) as bouncer:
-        said = refusal(stand, bouncer, *command)
+    with pooled(tmp_path, harness.postgres, mode) as bouncer:
+        said = refusal(harness, bouncer, *command)
 
     assert SENTENCE in said
     assert "Traceback" not in said
 
 
 def test_readiness_says_that_a_pooler_began_to_share_sessions(
-    stand: Stand, tmp_path: Path
+    harness: Harness, tmp_path: Path
 ) -> None:
-    with pooled(tmp_path, stand.postgres, "session") as bouncer:
+    with pooled(tmp_path, harness.postgres, "session") as bouncer:
         port = str(bouncer.port - 1)
-        web = stand.run("web", DATABASE_URL=bouncer.url, PORT=port)
+        web = harness.start_part("web", DATABASE_URL=bouncer.url, PORT=port)
         url = f"http://127.0.0.1:{port}"
         eventually(lambda: (found := readiness(url)) and found[0] == 200)
         bouncer.reconfigure("transaction")
-        with psycopg.connect(stand.postgres.url, autocommit=True) as database:
+        with psycopg.connect(harness.postgres.url, autocommit=True) as database:
             database.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
                 " WHERE pid <> pg_backend_pid() AND datname = current_database()"
@@ -72,37 +72,40 @@ def test_readiness_says_that_a_pooler_began_to_share_sessions(
         found = eventually(
             lambda: (found := readiness(url)) and found[0] == 503 and found[1]
         )
-        stand.end(web, signal.SIGTERM)
+        harness.stop_process(web, signal.SIGTERM)
 
     assert found["database"] == "unfit"
     assert SENTENCE in found["reason"]
 
 
 def test_in_session_mode_everything_works(
-    stand: Stand, tmp_path: Path, target: Receiver
+    harness: Harness, tmp_path: Path, target: Receiver
 ) -> None:
-    with pooled(tmp_path, stand.postgres, "session") as bouncer:
+    with pooled(tmp_path, harness.postgres, "session") as bouncer:
         parts = [
-            stand.run(part, DATABASE_URL=bouncer.url) for part in ("worker", "beat")
+            harness.start_part(part, DATABASE_URL=bouncer.url)
+            for part in ("worker", "beat")
         ]
-        one_time(stand, f"{target.url}/x", soon(2))
+        one_time(harness, f"{target.url}/x", soon(2))
         target.wait_for(1, timeout=60)
-        eventually(lambda: not stand.unfinished())
-        held = stand.query("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'")
+        eventually(lambda: not harness.count_unfinished_runs())
+        held = harness.query(
+            "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"
+        )
         for part in parts:
-            stand.end(part, signal.SIGTERM)
+            harness.stop_process(part, signal.SIGTERM)
 
     assert held[0][0] >= 1
 
 
 def test_a_pooler_without_a_free_session_is_taken_as_it_is(
-    stand: Stand, tmp_path: Path
+    harness: Harness, tmp_path: Path
 ) -> None:
-    with pooled(tmp_path, stand.postgres, "session", size=1) as bouncer:
+    with pooled(tmp_path, harness.postgres, "session", size=1) as bouncer:
         done = subprocess.run(
             [sys.executable, "manage.py", "migrate", "--check"],
             cwd=ROOT,
-            env=stand.environment | {"DATABASE_URL": bouncer.url},
+            env=harness.environment | {"DATABASE_URL": bouncer.url},
             capture_output=True,
             text=True,
             timeout=60,

@@ -12,7 +12,7 @@ import psutil
 import psycopg
 import pytest
 
-from tests.acceptance.stand import Stand, eventually
+from tests.acceptance.harness import Harness, eventually
 from tests.acceptance.test_processes import all_done, ids_of, one_time, soon
 from tests.receiver import Receiver
 
@@ -25,7 +25,7 @@ FROZEN = 15.0
 
 
 @pytest.fixture(scope="module")
-def stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
+def harness(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Harness]:
     with running(tmp_path_factory.mktemp("s")) as started:
         yield started
 
@@ -33,16 +33,16 @@ def stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
 @contextmanager
 def running(
     home: Path, *, durable: bool = False, limits: Mapping[str, str] = LIMITS
-) -> Iterator[Stand]:
-    """A stand with web, worker and beat, none of which is patient unless told to be."""
-    started = Stand(home, durable=durable)
+) -> Iterator[Harness]:
+    """A harness with web, worker and beat, none of which is patient unless told to be."""
+    started = Harness(home, durable=durable)
     started.environment |= limits
     started.start()
     try:
-        started.run("web")
+        started.start_part("web")
         eventually(lambda: started.is_ready(workers=0, beats=0))
-        started.run("worker")
-        started.run("beat")
+        started.start_part("worker")
+        started.start_part("beat")
         eventually(started.is_ready)
         yield started
     finally:
@@ -50,8 +50,8 @@ def running(
 
 
 @contextmanager
-def frozen(stand: Stand) -> Iterator[None]:
-    parts = [psutil.Process(stand.database.pid)]
+def frozen(harness: Harness) -> Iterator[None]:
+    parts = [psutil.Process(harness.postgres_process.pid)]
     parts[0].suspend()
     parts += parts[0].children()
     for part in parts[1:]:
@@ -64,66 +64,66 @@ def frozen(stand: Stand) -> Iterator[None]:
 
 
 def test_a_frozen_server_delays_runs_and_doubles_none(
-    stand: Stand, target: Receiver
+    harness: Harness, target: Receiver
 ) -> None:
     target.answer("/slow", delay=4.0)
     start = soon(3)
     for _ in range(10):
-        one_time(stand, f"{target.url}/slow", start)
-        one_time(stand, f"{target.url}/quick", soon(8))
+        one_time(harness, f"{target.url}/slow", start)
+        one_time(harness, f"{target.url}/quick", soon(8))
 
     # Answered, and due, while nobody can write it down.
     target.wait_for(10)
-    with frozen(stand):
+    with frozen(harness):
         time.sleep(FROZEN)
         sent = len(target.requests)
-    eventually(lambda: all_done(stand), timeout=60)
+    eventually(lambda: all_done(harness), timeout=60)
 
     assert sent == 10
     assert set(ids_of(target.requests).values()) == {1}
     assert len(target.requests) == 20
-    states = stand.query("SELECT state, lost_count FROM tasks_api_run")
+    states = harness.query("SELECT state, lost_count FROM tasks_api_run")
     assert set(states) == {("succeeded", 0)}
-    assert "PostgreSQL did not answer for 8 seconds" in stand.logs()
+    assert "PostgreSQL did not answer for 8 seconds" in harness.read_logs()
 
 
 def test_a_request_to_web_ends_while_the_server_is_frozen(
-    stand: Stand, target: Receiver
+    harness: Harness, target: Receiver
 ) -> None:
-    with frozen(stand):
+    with frozen(harness):
         before = time.monotonic()
-        answer = stand.api.get(f"{stand.url}/tasks/", timeout=30)
+        answer = harness.api.get(f"{harness.url}/tasks/", timeout=30)
         waited = time.monotonic() - before
 
     assert answer.status_code == 500
     assert waited < 20
-    eventually(lambda: stand.api.get(f"{stand.url}/tasks/").status_code == 200)
-    eventually(stand.is_ready)
+    eventually(lambda: harness.api.get(f"{harness.url}/tasks/").status_code == 200)
+    eventually(harness.is_ready)
 
 
 def test_a_lock_that_somebody_holds_stops_nobody_for_long(
-    stand: Stand, target: Receiver
+    harness: Harness, target: Receiver
 ) -> None:
-    one_time(stand, f"{target.url}/x", soon(3))
+    one_time(harness, f"{target.url}/x", soon(3))
     task = {"task_type": "one_time", "url": target.url, "run_datetime": f"{soon(60)}"}
 
-    with psycopg.connect(stand.postgres.url) as hog:
+    with psycopg.connect(harness.postgres.url) as hog:
         hog.execute("LOCK TABLE tasks_api_task IN ACCESS EXCLUSIVE MODE")
         before = time.monotonic()
-        answer = stand.api.post(f"{stand.url}/tasks/", json=task, timeout=30)
+        answer = harness.api.post(f"{harness.url}/tasks/", json=task, timeout=30)
         waited = time.monotonic() - before
         eventually(
             lambda: (
                 "Dispatch: it fails, and the rest goes on. OperationalError: "
-                "canceling statement due to lock" in stand.logs()
+                "canceling statement due to lock" in harness.read_logs()
             )
         )
         assert target.requests == []
 
     assert (answer.status_code, 1 <= waited < 3) == (500, True)
-    assert "The database failed: canceling statement due to lock" in stand.logs()
+    assert "The database failed: canceling statement due to lock" in harness.read_logs()
     target.wait_for(1)
-    eventually(lambda: not stand.unfinished())
+    eventually(lambda: not harness.count_unfinished_runs())
     assert len(target.requests) == 1
 
 
@@ -166,9 +166,9 @@ def fill(disk: Path) -> Path:
 def test_a_full_disk_refuses_tasks_and_loses_none(small_disk: Path) -> None:
     receiver = Receiver()
     receiver.start()
-    with running(small_disk) as stand:
+    with running(small_disk) as harness:
         at = soon(6)
-        accepted = {one_time(stand, f"{receiver.url}/x", at) for _ in range(5)}
+        accepted = {one_time(harness, f"{receiver.url}/x", at) for _ in range(5)}
         task = {
             "task_type": "one_time",
             "url": receiver.url,
@@ -177,7 +177,7 @@ def test_a_full_disk_refuses_tasks_and_loses_none(small_disk: Path) -> None:
         }
 
         def is_accepted() -> bool:
-            answer = stand.api.post(f"{stand.url}/tasks/", json=task, timeout=30)
+            answer = harness.api.post(f"{harness.url}/tasks/", json=task, timeout=30)
             if answer.status_code == 201:
                 accepted.add(answer.json()["id"])
             return answer.status_code == 201
@@ -187,10 +187,10 @@ def test_a_full_disk_refuses_tasks_and_loses_none(small_disk: Path) -> None:
         eventually(lambda: soon(0) > at)
         ballast.unlink()
         eventually(is_accepted)
-        eventually(lambda: receiver.requests and not stand.unfinished())
+        eventually(lambda: receiver.requests and not harness.count_unfinished_runs())
 
-        assert "No space left on device" in stand.logs()
-        stored = stand.query("SELECT id::text FROM tasks_api_task")
+        assert "No space left on device" in harness.read_logs()
+        stored = harness.query("SELECT id::text FROM tasks_api_task")
         assert {task_id for (task_id,) in stored} == accepted
     assert list(ids_of(receiver.requests).values()) == [1] * 5
     receiver.stop()

@@ -12,7 +12,7 @@ import psycopg
 import pytest
 
 from scheduler_service.embedded import Postgres
-from tests.acceptance.stand import Stand, eventually, free_port, readiness
+from tests.acceptance.harness import Harness, eventually, free_port, readiness
 from tests.acceptance.test_postgres import frozen
 from tests.acceptance.test_processes import one_time, soon
 from tests.receiver import Receiver
@@ -69,9 +69,9 @@ def target() -> Iterator[Receiver]:
 
 
 @pytest.fixture
-def stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
+def harness(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Harness]:
     """Servers alone: a primary and its standby, both in DATABASE_URL."""
-    made = Stand(tmp_path_factory.mktemp("p"))
+    made = Harness(tmp_path_factory.mktemp("p"))
     made.postgres = primary = OnTCP(made.home)
     home = tmp_path_factory.mktemp("q")
     home.chmod(0o711)
@@ -92,12 +92,12 @@ def stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
         yield made
     finally:
         made.stop()
-        made.end(process, standby.stop_signal)
+        made.stop_process(process, standby.stop_signal)
 
 
-def caught_up(stand: Stand) -> bool:
-    [(sent,)] = stand.postgres.ask("SELECT pg_current_wal_lsn()")
-    [(is_there,)] = stand.standby.ask(
+def caught_up(harness: Harness) -> bool:
+    [(sent,)] = harness.postgres.ask("SELECT pg_current_wal_lsn()")
+    [(is_there,)] = harness.standby.ask(
         f"SELECT pg_last_wal_replay_lsn() >= '{sent}'::pg_lsn"
     )
     return bool(is_there)
@@ -121,49 +121,49 @@ def longest_gap(target: Receiver) -> float:
 
 
 def test_the_promoted_standby_takes_over_and_the_former_primary_gets_nothing(
-    stand: Stand, target: Receiver
+    harness: Harness, target: Receiver
 ) -> None:
     for part in ("web", "worker", "beat"):
-        stand.run(part)
-    eventually(stand.is_ready)
+        harness.start_part(part)
+    eventually(harness.is_ready)
     for second in range(90):
-        one_time(stand, f"{target.url}/x", soon(5 + second))
+        one_time(harness, f"{target.url}/x", soon(5 + second))
     target.wait_for(2)
-    eventually(lambda: caught_up(stand))
+    eventually(lambda: caught_up(harness))
 
-    with frozen(stand):
-        stand.standby.ask("SELECT pg_promote()")
+    with frozen(harness):
+        harness.standby.ask("SELECT pg_promote()")
         promoted = time.time()
         eventually(lambda: target.requests[-1].at > promoted + 3, timeout=60)
-        eventually(stand.is_ready)
+        eventually(harness.is_ready)
     # What was on its way to the frozen server may still be carried out there.
     time.sleep(2)
-    before = written(stand.postgres)
+    before = written(harness.postgres)
     seen = len(target.requests)
-    late = stand.run("beat")
-    eventually(lambda: stand.is_ready(beats=2))
-    kept = [one_time(stand, f"{target.url}/new", soon(1)) for _ in range(5)]
+    late = harness.start_part("beat")
+    eventually(lambda: harness.is_ready(beats=2))
+    kept = [one_time(harness, f"{target.url}/new", soon(1)) for _ in range(5)]
     eventually(lambda: sum(r.path == "/new" for r in target.requests) == len(kept))
     target.wait_for(seen + 10, timeout=60)
 
     assert longest_gap(target) < GAP
-    assert written(stand.postgres) == before
+    assert written(harness.postgres) == before
     assert late.poll() is None
-    assert not stand.postgres.ask(
+    assert not harness.postgres.ask(
         "SELECT query FROM pg_stat_activity WHERE backend_type = 'client backend'"
         " AND pid <> pg_backend_pid() AND application_name <> 'scheduler watch'"
     )
-    assert FORMER in stand.logs()
-    assert 1 <= stand.logs().count(FORMER) <= 8
+    assert FORMER in harness.read_logs()
+    assert 1 <= harness.read_logs().count(FORMER) <= 8
 
 
-def test_a_standby_alone_is_refused_in_a_sentence(stand: Stand) -> None:
-    stand.environment["DATABASE_URL"] = stand.standby.url
-    stand.run("web")
+def test_a_standby_alone_is_refused_in_a_sentence(harness: Harness) -> None:
+    harness.environment["DATABASE_URL"] = harness.standby.url
+    harness.start_part("web")
 
-    status, found = eventually(lambda: readiness(stand.url))
+    status, found = eventually(lambda: readiness(harness.url))
 
     assert (status, found["database"]) == (503, "unfit")
     assert found["reason"] == (
-        f"PostgreSQL at {stand.standby.place} is a standby, and takes no writes."
+        f"PostgreSQL at {harness.standby.place} is a standby, and takes no writes."
     )

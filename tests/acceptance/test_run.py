@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.stand import ROOT, eventually, free_port
+from tests.acceptance.harness import ROOT, eventually, free_port
 
 pytestmark = pytest.mark.timeout(240)
 

@@ -12,7 +12,7 @@ import redis
 
 from scheduler_service.embedded import _redis_server
 from scheduler_service.supervisor import spawn
-from tests.acceptance.stand import Stand, eventually, free_port
+from tests.acceptance.harness import Harness, eventually, free_port
 from tests.acceptance.test_processes import all_done, ids_of, one_time, soon
 from tests.receiver import Receiver
 
@@ -95,33 +95,35 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
 
 
 def test_deliveries_go_on_when_the_master_is_killed(
-    stand: Stand, servers: Servers, target: Receiver
+    harness: Harness, servers: Servers, target: Receiver
 ) -> None:
     settings = {
         "REDIS_URL": servers.url,
         "REDIS_SENTINEL_MASTER": MASTER,
         "REDIS_SENTINEL_PASSWORD": SENTINELS_PASSWORD,
     }
-    stand.environment |= settings
-    web = stand.run("web", PORT=str(port := free_port()))
-    parts = [web, stand.run("worker"), stand.run("beat")]
-    stand.url, before = f"http://127.0.0.1:{port}", stand.url
-    eventually(stand.is_ready)
+    harness.environment |= settings
+    web = harness.start_part("web", PORT=str(port := free_port()))
+    parts = [web, harness.start_part("worker"), harness.start_part("beat")]
+    harness.url, before = f"http://127.0.0.1:{port}", harness.url
+    eventually(harness.is_ready)
     for second in range(30):
-        one_time(stand, f"{target.url}/x", soon(2 + second))
+        one_time(harness, f"{target.url}/x", soon(2 + second))
     target.wait_for(2)
 
     servers.processes[0].kill()
-    eventually(lambda: stand.api.get(f"{stand.url}/readyz").json()["broker"] != "ok")
-    eventually(stand.is_ready)
-    swift = one_time(stand, f"{target.url}/swift", soon(2))
+    eventually(
+        lambda: harness.api.get(f"{harness.url}/readyz").json()["broker"] != "ok"
+    )
+    eventually(harness.is_ready)
+    swift = one_time(harness, f"{target.url}/swift", soon(2))
     target.wait_for(31, timeout=90)
-    eventually(lambda: all_done(stand))
+    eventually(lambda: all_done(harness))
 
-    stand.url = before
+    harness.url = before
     assert [part.poll() for part in parts] == [None] * 3
     assert set(ids_of(target.requests).values()) == {1}
-    [(attempts,)] = stand.query(
+    [(attempts,)] = harness.query(
         "SELECT count(*) FROM tasks_api_run WHERE task_id = %s", swift
     )
     assert attempts == 1
@@ -130,4 +132,4 @@ def test_deliveries_go_on_when_the_master_is_killed(
         assert new.info("replication")["role"] == "master"
         assert new.exists("_kombu.binding.deliver")
     for part in parts:
-        stand.end(part, signal.SIGTERM)
+        harness.stop_process(part, signal.SIGTERM)

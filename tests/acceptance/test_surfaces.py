@@ -15,39 +15,39 @@ from typing import Any
 import pytest
 import requests
 
-from tests.acceptance.stand import ROOT, Stand, eventually
+from tests.acceptance.harness import ROOT, Harness, eventually
 from tests.receiver import Receiver
 
 pytestmark = pytest.mark.timeout(240)
 
 
 @pytest.fixture
-def running(stand: Stand) -> Iterator[Stand]:
+def running(harness: Harness) -> Iterator[Harness]:
     """With a worker and a beat, which a test may kill."""
-    parts = [stand.run("worker"), stand.run("beat")]
-    eventually(stand.is_ready)
-    yield stand
+    parts = [harness.start_part("worker"), harness.start_part("beat")]
+    eventually(harness.is_ready)
+    yield harness
     for part in parts:
-        stand.end(part, signal.SIGKILL)
+        harness.stop_process(part, signal.SIGKILL)
 
 
-def put_job(stand: Stand, target: Receiver, **changes: Any) -> None:
+def put_job(harness: Harness, target: Receiver, **changes: Any) -> None:
     job = {
         "id": "job",
         "endpoint": f"{target.url}/job",
         "cron": "* * * * * *",
         "payload": {"n": 1},
     }
-    answer = stand.api.post(f"{stand.url}/", json={**job, **changes}, timeout=10)
+    answer = harness.api.post(f"{harness.url}/", json={**job, **changes}, timeout=10)
     assert answer.status_code == 202, answer.text
 
 
-def runs(stand: Stand, state: str) -> int:
+def runs(harness: Harness, state: str) -> int:
     statement = "SELECT count(*) FROM tasks_api_run WHERE state = %s"
-    return int(stand.query(statement, state)[0][0])
+    return int(harness.query(statement, state)[0][0])
 
 
-def test_the_walk_through_the_documents(running: Stand, target: Receiver) -> None:
+def test_the_walk_through_the_documents(running: Harness, target: Receiver) -> None:
     running.manage(
         "configure_tenant",
         "Alpha",
@@ -81,7 +81,7 @@ def test_the_walk_through_the_documents(running: Stand, target: Receiver) -> Non
     assert json.loads(timer.body)["body"] == {"foo": "bar"}
 
 
-def test_the_story_of_a_task(running: Stand) -> None:
+def test_the_story_of_a_task(running: Harness) -> None:
     token = running.api.headers["Authorization"]
     assert isinstance(token, str)
 
@@ -106,7 +106,7 @@ def test_the_story_of_a_task(running: Stand) -> None:
 
 
 def test_a_job_never_has_two_requests_under_way(
-    running: Stand, target: Receiver
+    running: Harness, target: Receiver
 ) -> None:
     target.answer("/job", delay=2.5)
     put_job(running, target)
@@ -119,7 +119,7 @@ def test_a_job_never_has_two_requests_under_way(
 
 
 def test_a_failing_job_is_tried_again_until_it_is_deleted(
-    running: Stand, target: Receiver
+    running: Harness, target: Receiver
 ) -> None:
     target.answer("/job", status=503)
     put_job(running, target, cron="@every 1h")
@@ -127,7 +127,7 @@ def test_a_failing_job_is_tried_again_until_it_is_deleted(
 
     first, second, third = target.wait_for(3)
     deleted = running.api.delete(f"{running.url}/?job_id=job", timeout=10)
-    eventually(lambda: running.unfinished() == 0)
+    eventually(lambda: running.count_unfinished_runs() == 0)
 
     assert deleted.status_code == 200
     assert len({r.headers["webhook-id"] for r in (first, second, third)}) == 1
@@ -138,33 +138,36 @@ def test_a_failing_job_is_tried_again_until_it_is_deleted(
 
 @pytest.mark.parametrize(("recovery_check", "made_up"), [(True, 1), (False, 0)])
 def test_what_was_missed_is_made_up_for_once_or_not_at_all(
-    stand: Stand, target: Receiver, recovery_check: bool, made_up: int
+    harness: Harness, target: Receiver, recovery_check: bool, made_up: int
 ) -> None:
     half_an_hour_ago = datetime.now(UTC) - timedelta(minutes=30)
     hourly = f"{half_an_hour_ago.minute} * * * *"
-    put_job(stand, target, cron=hourly, recovery_check=recovery_check)
+    put_job(harness, target, cron=hourly, recovery_check=recovery_check)
     # Three fire times passed while nothing ran.
-    stand.query(
+    harness.query(
         "UPDATE tasks_api_task SET next_fire_at = next_fire_at - interval '3 hours'"
         " RETURNING id"
     )
 
-    parts = [stand.run("worker"), stand.run("beat")]
-    eventually(lambda: runs(stand, "missed") + runs(stand, "succeeded") == 3)
+    parts = [harness.start_part("worker"), harness.start_part("beat")]
+    eventually(lambda: runs(harness, "missed") + runs(harness, "succeeded") == 3)
     for part in parts:
-        stand.end(part, signal.SIGTERM)
+        harness.stop_process(part, signal.SIGTERM)
 
     assert len(target.requests) == made_up
-    assert runs(stand, "succeeded") == made_up
+    assert runs(harness, "succeeded") == made_up
 
 
 def test_a_rest_job_whose_worker_dies_is_made_by_another(
-    stand: Stand, target: Receiver
+    harness: Harness, target: Receiver
 ) -> None:
     target.answer("/rest", delay=3)
     # A lease so long that it plays no part.
-    parts = [stand.run("worker", SCHEDULER_LEASE="300"), stand.run("beat")]
-    eventually(stand.is_ready)
+    parts = [
+        harness.start_part("worker", SCHEDULER_LEASE="300"),
+        harness.start_part("beat"),
+    ]
+    eventually(harness.is_ready)
     job = {
         "task": {
             "method": "PUT",
@@ -174,48 +177,50 @@ def test_a_rest_job_whose_worker_dies_is_made_by_another(
         },
         "schedule": "now",
     }
-    made = stand.api.post(f"{stand.url}/api/v1/jobs", json=job, timeout=10).json()
-    link = stand.url + made["link"]
+    made = harness.api.post(f"{harness.url}/api/v1/jobs", json=job, timeout=10).json()
+    link = harness.url + made["link"]
     [first] = target.wait_for(1)
-    assert stand.api.get(link, timeout=10).json()["status"] == "RUNNING"
+    assert harness.api.get(link, timeout=10).json()["status"] == "RUNNING"
 
-    stand.end(parts[0], signal.SIGKILL)
-    parts.append(stand.run("worker"))
+    harness.stop_process(parts[0], signal.SIGKILL)
+    parts.append(harness.start_part("worker"))
     target.answer("/rest")
 
     def status() -> str:
-        return str(stand.api.get(link, timeout=10).json()["status"])
+        return str(harness.api.get(link, timeout=10).json()["status"])
 
     eventually(lambda: status() == "SUCCESS")
     second = target.wait_for(2)[1]
     assert (first.method, second.method) == ("PUT", "PUT")
     assert first.headers["webhook-id"] == second.headers["webhook-id"]
     for part in parts[1:]:
-        stand.end(part, signal.SIGKILL)
+        harness.stop_process(part, signal.SIGKILL)
 
 
 def test_consumers_that_die_leave_their_messages_to_others(
-    stand: Stand, target: Receiver
+    harness: Harness, target: Receiver
 ) -> None:
     jobs = [
         {"id": str(n), "queue": "q", "timeout": 1, "max_retries": -1, "payload": n}
         for n in range(100)
     ]
-    stand.api.post(f"{stand.url}/enqueue/batch", json=jobs, timeout=10)
+    harness.api.post(f"{harness.url}/enqueue/batch", json=jobs, timeout=10)
     # These take some and never come back.
     for _ in range(3):
-        stand.api.get(f"{stand.url}/next?queue=q&num_jobs=20", timeout=10)
+        harness.api.get(f"{harness.url}/next?queue=q&num_jobs=20", timeout=10)
 
     done: list[str] = []
 
     def consume() -> None:
         with requests.Session() as session:
-            session.headers.update(stand.api.headers)
+            session.headers.update(harness.api.headers)
             while len(done) < len(jobs):
-                answer = session.get(f"{stand.url}/next?queue=q&num_jobs=7", timeout=10)
+                answer = session.get(
+                    f"{harness.url}/next?queue=q&num_jobs=7", timeout=10
+                )
                 for job in answer.json() if answer.status_code == 200 else []:
                     one = f"queue=q&job_id={job['id']}"
-                    session.delete(f"{stand.url}/complete?{one}", timeout=10)
+                    session.delete(f"{harness.url}/complete?{one}", timeout=10)
                     done.append(job["id"])
 
     threads = [threading.Thread(target=consume, daemon=True) for _ in range(4)]
@@ -228,9 +233,9 @@ def test_consumers_that_die_leave_their_messages_to_others(
 
 
 def test_a_timer_that_was_missed_runs_late_and_its_crons_do_not(
-    stand: Stand, target: Receiver
+    harness: Harness, target: Receiver
 ) -> None:
-    stand.manage(
+    harness.manage(
         "configure_tenant",
         "Alpha",
         "--callback-url",
@@ -244,16 +249,16 @@ def test_a_timer_that_was_missed_runs_late_and_its_crons_do_not(
         ("/insert", {"timestamp": soon, "body": 1}),
         ("/cron", {"jobs": [{"id": "c", "spec": "@every 1h"}]}),
     ):
-        requests.post(stand.url + path, json=body, headers=secret, timeout=10)
-    stand.query(
+        requests.post(harness.url + path, json=body, headers=secret, timeout=10)
+    harness.query(
         "UPDATE tasks_api_task SET next_fire_at = now() - interval '10 minutes'"
         " RETURNING id"
     )
 
-    parts = [stand.run("worker"), stand.run("beat")]
-    eventually(lambda: runs(stand, "missed") == 1 and runs(stand, "succeeded") == 1)
+    parts = [harness.start_part("worker"), harness.start_part("beat")]
+    eventually(lambda: runs(harness, "missed") == 1 and runs(harness, "succeeded") == 1)
     for part in parts:
-        stand.end(part, signal.SIGTERM)
+        harness.stop_process(part, signal.SIGTERM)
 
     [request] = target.requests
     assert json.loads(request.body)["body"] == 1

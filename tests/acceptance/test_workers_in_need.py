@@ -19,7 +19,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from scheduler_service.embedded import redis_client_url
 from scheduler_service.supervisor import spawn
-from tests.acceptance.stand import ROOT, Stand, eventually
+from tests.acceptance.harness import ROOT, Harness, eventually
 from tests.acceptance.test_processes import SECOND, all_done, ids_of, one_time, soon
 from tests.receiver import Receiver
 
@@ -30,34 +30,34 @@ WORKER = "exec celery --quiet -A scheduler_service worker -n worker-$$@%h"
 
 @contextmanager
 def worker(
-    stand: Stand, before: str = "", stderr: int | None = None, **settings: str
+    harness: Harness, before: str = "", stderr: int | None = None, **settings: str
 ) -> Iterator[subprocess.Popen[bytes]]:
     """A worker of its own making; its log goes to `special.log`."""
-    with (stand.home / "special.log").open("wb") as log:
+    with (harness.home / "special.log").open("wb") as log:
         process = spawn(
             ["/bin/sh", "-c", before + WORKER],
             cwd=ROOT,
-            env=stand.environment | settings,
+            env=harness.environment | settings,
             stdout=log,
             stderr=log if stderr is None else stderr,
         )
     try:
         yield process
     finally:
-        stand.end(process, signal.SIGKILL)
+        harness.stop_process(process, signal.SIGKILL)
 
 
 @contextmanager
-def part(stand: Stand, name: str) -> Iterator[None]:
-    process = stand.run(name)
+def part(harness: Harness, name: str) -> Iterator[None]:
+    process = harness.start_part(name)
     try:
         yield
     finally:
-        stand.end(process, signal.SIGTERM)
+        harness.stop_process(process, signal.SIGTERM)
 
 
-def log_of(stand: Stand) -> str:
-    return (stand.home / "special.log").read_text()
+def log_of(harness: Harness) -> str:
+    return (harness.home / "special.log").read_text()
 
 
 class Proxy:
@@ -112,21 +112,21 @@ class Proxy:
 
 
 def test_a_worker_that_may_open_few_files_delivers_all_the_same(
-    stand: Stand, target: Receiver
+    harness: Harness, target: Receiver
 ) -> None:
     target.answer("/slow", delay=0.5)
-    with worker(stand, "ulimit -n 220; "), part(stand, "beat"):
-        eventually(stand.is_ready)
+    with worker(harness, "ulimit -n 220; "), part(harness, "beat"):
+        eventually(harness.is_ready)
         at = soon(2)
         for _ in range(60):
-            one_time(stand, target.url + "/slow", at)
-        eventually(lambda: all_done(stand))
+            one_time(harness, target.url + "/slow", at)
+        eventually(lambda: all_done(harness))
 
-    states = stand.query("SELECT DISTINCT state FROM tasks_api_run")
+    states = harness.query("SELECT DISTINCT state FROM tasks_api_run")
     assert states == [("succeeded",)]
     assert set(ids_of(target.requests).values()) == {1}
     assert len(target.requests) == 60
-    assert "counts as 20: this process may open 220 files" in log_of(stand)
+    assert "counts as 20: this process may open 220 files" in log_of(harness)
 
 
 @contextmanager
@@ -140,45 +140,45 @@ def no_more_files(process: subprocess.Popen[bytes]) -> Iterator[None]:
 
 
 def test_a_worker_that_loses_its_broker_while_it_lacks_files_lives_on(
-    stand: Stand, target: Receiver
+    harness: Harness, target: Receiver
 ) -> None:
-    with worker(stand) as process, part(stand, "beat"):
-        eventually(stand.is_ready)
+    with worker(harness) as process, part(harness, "beat"):
+        eventually(harness.is_ready)
 
         with no_more_files(process):
-            with redis.Redis.from_url(redis_client_url(stand.redis.url)) as client:
+            with redis.Redis.from_url(redis_client_url(harness.redis.url)) as client:
                 client.client_kill_filter(_type="normal", skipme=True)
-            eventually(lambda: log_of(stand).count("cannot be reached") >= 3)
-        one_time(stand, f"{target.url}/x", soon(1))
+            eventually(lambda: log_of(harness).count("cannot be reached") >= 3)
+        one_time(harness, f"{target.url}/x", soon(1))
         target.wait_for(1, timeout=60)
 
         assert process.poll() is None
 
 
 def test_a_worker_that_is_cut_off_from_the_database_leaves_messages_to_others(
-    stand: Stand, target: Receiver
+    harness: Harness, target: Receiver
 ) -> None:
-    proxy = Proxy(stand.postgres.url)
+    proxy = Proxy(harness.postgres.url)
     with (
-        worker(stand, DATABASE_URL=proxy.url),
-        part(stand, "worker"),
-        part(stand, "beat"),
+        worker(harness, DATABASE_URL=proxy.url),
+        part(harness, "worker"),
+        part(harness, "beat"),
     ):
-        eventually(lambda: stand.is_ready(workers=2))
-        eventually(lambda: "this worker takes messages" in log_of(stand))
+        eventually(lambda: harness.is_ready(workers=2))
+        eventually(lambda: "this worker takes messages" in log_of(harness))
 
         proxy.cut()
-        eventually(lambda: "takes no messages" in log_of(stand))
+        eventually(lambda: "takes no messages" in log_of(harness))
         start = soon(2)
         due = [start + number * 0.1 * SECOND for number in range(40)]
         for at in due:
-            one_time(stand, f"{target.url}/x", at)
+            one_time(harness, f"{target.url}/x", at)
         target.wait_for(40, timeout=60)
 
         proxy.mend()
-        eventually(lambda: log_of(stand).count("this worker takes messages") == 2)
+        eventually(lambda: log_of(harness).count("this worker takes messages") == 2)
         for _ in range(20):
-            one_time(stand, f"{target.url}/x", soon(1))
+            one_time(harness, f"{target.url}/x", soon(1))
         requests = target.wait_for(60, timeout=60)
     proxy.close()
 
@@ -190,17 +190,17 @@ def test_a_worker_that_is_cut_off_from_the_database_leaves_messages_to_others(
 
 
 def test_a_log_that_nobody_reads_holds_up_no_worker(
-    stand: Stand, target: Receiver
+    harness: Harness, target: Receiver
 ) -> None:
     target.answer("/bad", status=500)
     end, beginning = os.pipe()
     fcntl.fcntl(beginning, fcntl.F_SETPIPE_SZ, 4096)
-    with worker(stand, stderr=beginning) as process, part(stand, "beat"):
-        eventually(stand.is_ready)
+    with worker(harness, stderr=beginning) as process, part(harness, "beat"):
+        eventually(harness.is_ready)
         for number in range(200):
-            one_time(stand, f"{target.url}/bad", soon(1 + number % 4))
+            one_time(harness, f"{target.url}/bad", soon(1 + number % 4))
         target.wait_for(200, timeout=60)
-        eventually(lambda: all_done(stand))
+        eventually(lambda: all_done(harness))
         began = time.monotonic()
         process.send_signal(signal.SIGTERM)
         process.wait(timeout=60)
@@ -210,6 +210,6 @@ def test_a_log_that_nobody_reads_holds_up_no_worker(
         held = len(pipe.read())
 
     assert set(ids_of(target.requests).values()) == {1}
-    assert stand.query("SELECT max(lost_count) FROM tasks_api_run") == [(0,)]
+    assert harness.query("SELECT max(lost_count) FROM tasks_api_run") == [(0,)]
     assert held > 3500
     assert seconds < 30

@@ -9,13 +9,13 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tests.acceptance.stand import ROOT
+from tests.acceptance.harness import ROOT
 from tests.benchmarks import http_clients, report
 from tests.benchmarks.figures import Figures, Impossible, medians
 from tests.benchmarks.goals import compared
+from tests.benchmarks.harness import machine
 from tests.benchmarks.report import Result, Results
 from tests.benchmarks.scenarios import ALL, MEASURES, USUAL, Scenario, named
-from tests.benchmarks.stand import machine
 
 # Compares HTTP clients instead of measuring the service, so only when asked for.
 CLIENTS = "clients"

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from tests.benchmarks.figures import TARGET, Arrivals, Figures, Span, growth
-from tests.benchmarks.stand import Bench, bench, sleep_until, soon
+from tests.benchmarks.harness import Bench, bench, sleep_until, soon
 
 # How long a round lasts whose tasks come one after the other.
 SECONDS = 10
@@ -18,30 +18,30 @@ PATIENCE = 120
 
 def burst(count: int = 10_000, *, rounds: int) -> Iterator[Figures]:
     """{count} one-time tasks due at the same moment."""
-    with bench() as stand:
-        memory = stand.memory()
+    with bench() as harness:
+        memory = harness.memory()
         for number in range(rounds):
             at = soon(count)
-            stand.store(count, first=at)
-            yield burst_of(stand, count, at)
+            harness.store(count, first=at)
+            yield burst_of(harness, count, at)
             if number == 0:
-                memory = stand.memory()
-        yield settled(stand, memory)
+                memory = harness.memory()
+        yield settled(harness, memory)
 
 
-def burst_of(stand: Bench, count: int, at: datetime) -> Figures:
+def burst_of(harness: Bench, count: int, at: datetime) -> Figures:
     due = at.timestamp()
     # Before the beat looks ahead, and after the work of storing them.
     sleep_until(due - 2)
-    before = stand.reading()
-    stand.wait_for_runs(count, before=due + 1, timeout=PATIENCE)
-    used = stand.since(before)
-    arrived = stand.arrivals()
+    before = harness.reading()
+    harness.wait_for_runs(count, before=due + 1, timeout=PATIENCE)
+    used = harness.since(before)
+    arrived = harness.arrivals()
     duration = arrived.last - due
     return {
         "delivered in s": duration,
         "delivered per s": arrived.different / duration,
-        "recorded in s": stand.recorded_at(due) - due,
+        "recorded in s": harness.recorded_at(due) - due,
         **arrived.lateness(),
         **used.per(count, "delivery"),
         # Only while requests came, or waiting for the moment would hide it.
@@ -52,34 +52,34 @@ def burst_of(stand: Bench, count: int, at: datetime) -> Figures:
 
 def steady(rate: int = 1000, stored: int = 1000, *, rounds: int) -> Iterator[Figures]:
     """{rate} one-time tasks due every second, one after the other, with {stored} others stored."""
-    with bench() as stand:
-        stand.store_others(stored)
+    with bench() as harness:
+        harness.store_others(stored)
         count = rate * SECONDS * rounds
         first = soon(count)
         span = timedelta(seconds=SECONDS * rounds)
-        stand.store(count, first=first, spread=span)
-        yield from fires(stand, first, rate * SECONDS, rounds=rounds)
+        harness.store(count, first=first, spread=span)
+        yield from fires(harness, first, rate * SECONDS, rounds=rounds)
 
 
 def repeat(tasks: int = 10_000, *, rounds: int) -> Iterator[Figures]:
     """{tasks} periodic tasks that fire every 10 seconds, evenly spread."""
-    with bench() as stand:
+    with bench() as harness:
         first, every = soon(tasks), timedelta(seconds=SECONDS)
-        stand.store(tasks, first=first, spread=every, every=every)
-        yield from fires(stand, first, tasks, rounds=rounds)
+        harness.store(tasks, first=first, spread=every, every=every)
+        yield from fires(harness, first, tasks, rounds=rounds)
 
 
 def idle(stored: int = 1_000_000, *, rounds: int) -> Iterator[Figures]:
     """{stored} tasks stored and nothing due; memory is compared with an empty service."""
-    with bench() as stand:
-        memory = stand.memory()
-        stand.store_others(stored)
+    with bench() as harness:
+        memory = harness.memory()
+        harness.store_others(stored)
         time.sleep(5)
         for _ in range(rounds):
-            before = stand.reading()
+            before = harness.reading()
             time.sleep(SECONDS)
-            yield stand.since(before).shares()
-        yield settled(stand, memory)
+            yield harness.since(before).shares()
+        yield settled(harness, memory)
 
 
 class Round(NamedTuple):
@@ -89,20 +89,20 @@ class Round(NamedTuple):
 
 
 def fires(
-    stand: Bench, first: datetime, each: int, *, rounds: int
+    harness: Bench, first: datetime, each: int, *, rounds: int
 ) -> Iterator[Figures]:
     """The figures of so many fires a round at a steady rate, and the memory."""
-    seen, memory = watch(stand, first, rounds=rounds)
+    seen, memory = watch(harness, first, rounds=rounds)
     end = seen[-1].end
-    stand.wait_for_runs(each * rounds, before=end, timeout=PATIENCE)
-    arrived = stand.arrivals()
+    harness.wait_for_runs(each * rounds, before=end, timeout=PATIENCE)
+    arrived = harness.arrivals()
     for start, end, used in seen:
         yield of_round(arrived.planned_in(start, end), used, each)
-    yield settled(stand, memory)
+    yield settled(harness, memory)
 
 
 def watch(
-    stand: Bench, first: datetime, *, rounds: int
+    harness: Bench, first: datetime, *, rounds: int
 ) -> tuple[list[Round], dict[str, float]]:
     """What was used in each round, and the memory after the first one."""
     seen: list[Round] = []
@@ -110,10 +110,10 @@ def watch(
     start = first.timestamp()
     sleep_until(start)
     for _ in range(rounds):
-        before = stand.reading()
+        before = harness.reading()
         sleep_until(start + SECONDS)
-        seen.append(Round(start, start + SECONDS, stand.since(before)))
-        memory = memory or stand.memory()
+        seen.append(Round(start, start + SECONDS, harness.since(before)))
+        memory = memory or harness.memory()
         start += SECONDS
     return seen, memory
 
@@ -130,8 +130,8 @@ def of_round(
     }
 
 
-def settled(stand: Bench, before: dict[str, float]) -> Figures:
+def settled(harness: Bench, before: dict[str, float]) -> Figures:
     """The memory of each process at the end, and what it grew by since `before`."""
-    after = stand.memory()
+    after = harness.memory()
     held = {f"{name} memory MB": size for name, size in after.items()}
     return {**held, **growth(before, after)}

@@ -14,9 +14,9 @@ import uvloop
 
 from tasks_api.delivery.request import Outcome, Request
 from tasks_api.delivery.transport import Transport
-from tests.acceptance.stand import free_port
+from tests.acceptance.harness import free_port
+from tests.benchmarks.harness import start_sink
 from tests.benchmarks.report import table
-from tests.benchmarks.stand import start_sink
 
 BODY = b'{"hello": "world"}'
 AT_ONCE = 100

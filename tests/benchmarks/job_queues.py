@@ -16,12 +16,12 @@ import psycopg
 import redis
 
 from scheduler_service.embedded import Postgres, Redis, Server, redis_client_url
-from tests.acceptance.stand import ROOT
-from tests.benchmarks import measure
+from tests.acceptance.harness import ROOT
+from tests.benchmarks import resource_usage
 from tests.benchmarks.delivery import PATIENCE, burst_of
 from tests.benchmarks.figures import TARGET, Figures, Impossible
+from tests.benchmarks.harness import Bench, bench, sleep_until, soon
 from tests.benchmarks.report import AGAINST, OURS
-from tests.benchmarks.stand import Bench, bench, sleep_until, soon
 
 SOURCE = Path(__file__).parent / "peers"
 # Where npm puts the peers; nothing of theirs lies in the repository.
@@ -91,18 +91,18 @@ PEERS = (
 def peers(count: int = 10_000, *, rounds: int) -> Iterator[Figures]:
     """{count} jobs due at the same moment: ours, then each job queue's, in turn, on the same kind of servers and to the same target."""
     programs = _install()
-    with bench() as stand, ExitStack() as stack:
+    with bench() as harness, ExitStack() as stack:
         running = [
-            stack.enter_context(_running(peer, stand, programs)) for peer in PEERS
+            stack.enter_context(_running(peer, harness, programs)) for peer in PEERS
         ]
         for _ in range(rounds):
-            yield _round(stand, running, count)
+            yield _round(harness, running, count)
 
 
-def _round(stand: Bench, running: list[_Running], count: int) -> Figures:
+def _round(harness: Bench, running: list[_Running], count: int) -> Figures:
     at = soon(count)
-    stand.store(count, first=at)
-    ours = burst_of(stand, count, at)
+    harness.store(count, first=at)
+    ours = burst_of(harness, count, at)
     found: Figures = {f"{OURS}: {name}": value for name, value in ours.items()}
     found |= {fault: ours[fault] for fault in ("lost", "doubled", "early")}
     for each in running:
@@ -121,15 +121,15 @@ class _Running:
     def __init__(
         self,
         peer: _Peer,
-        stand: Bench,
+        harness: Bench,
         process: subprocess.Popen[bytes],
         server: subprocess.Popen[bytes],
         url: str,
     ) -> None:
         self.peer = peer
-        self._stand = stand
+        self._harness = harness
         self._process = process
-        self._parts = {"node": process, peer.part: server, TARGET: stand.sink}
+        self._parts = {"node": process, peer.part: server, TARGET: harness.sink}
         self._url = url
 
     def burst(self, count: int) -> Figures:
@@ -138,13 +138,13 @@ class _Running:
         due = at.timestamp()
         self._say(f"start {count} {at.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%f%z}")
         sleep_until(due - 2)
-        before = measure.read(self._parts)
-        self._stand.wait_for_requests(
+        before = resource_usage.read(self._parts)
+        self._harness.wait_for_requests(
             count, until=lambda: not self.peer.left(self._url), timeout=PATIENCE
         )
-        used = measure.between(before, measure.read(self._parts))
+        used = resource_usage.between(before, resource_usage.read(self._parts))
         self._say("stop")
-        arrived = self._stand.arrivals()
+        arrived = self._harness.arrivals()
         duration = arrived.last - due
         return {
             "delivered in s": duration,
@@ -166,7 +166,7 @@ class _Running:
 
 
 @contextmanager
-def _running(peer: _Peer, stand: Bench, programs: Path) -> Iterator[_Running]:
+def _running(peer: _Peer, harness: Bench, programs: Path) -> Iterator[_Running]:
     with TemporaryDirectory(prefix="bench-") as name, ExitStack() as stack:
         home = Path(name)
         home.chmod(0o711)
@@ -175,13 +175,13 @@ def _running(peer: _Peer, stand: Bench, programs: Path) -> Iterator[_Running]:
         where = server.url if isinstance(server, Postgres) else str(server.socket)
         # Its standard input ends with us, and it ends with that.
         node = subprocess.Popen(
-            ["node", programs / peer.script, where, stand.target, *peer.options],
+            ["node", programs / peer.script, where, harness.target, *peer.options],
             cwd=programs,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
         stack.callback(_end, node)
-        yield _Running(peer, stand, node, process, server.url)
+        yield _Running(peer, harness, node, process, server.url)
 
 
 @contextmanager

@@ -15,11 +15,11 @@ from datetime import UTC, datetime, timedelta
 import psycopg
 
 from tasks_api.ids import ID_FOR
-from tests.acceptance.stand import ROOT, eventually
-from tests.benchmarks import fill
+from tests.acceptance.harness import ROOT, eventually
+from tests.benchmarks import seed_data
 from tests.benchmarks.delivery import PATIENCE
 from tests.benchmarks.figures import Figures
-from tests.benchmarks.stand import Bench, bench, sleep_until, soon
+from tests.benchmarks.harness import Bench, bench, sleep_until, soon
 
 # Days of history that are kept, and tenants that share a day.
 KEPT = 3
@@ -88,19 +88,19 @@ _ENDED = {
 
 
 class History:
-    """Days of a stand's history, the first of them so long ago that all are over."""
+    """Days of a harness's history, the first of them so long ago that all are over."""
 
-    def __init__(self, stand: Bench, runs: int) -> None:
-        self._stand = stand
+    def __init__(self, harness: Bench, runs: int) -> None:
+        self._harness = harness
         self._runs = runs
         self._first = datetime.now(UTC).replace(hour=0, minute=0, second=0) - 25 * DAY
         self._days = itertools.count()
         self._oldest = self._first
 
     def begin(self, tenants: int = TENANTS) -> None:
-        """Store the tasks that made it, of so many tenants; or of the stand's own user."""
-        stand = self._stand
-        stand.store(TASKS, first=fill.LATER, every=DAY)
+        """Store the tasks that made it, of so many tenants; or of the harness's own user."""
+        harness = self._harness
+        harness.store(TASKS, first=seed_data.LATER, every=DAY)
         if tenants:
             self._say(_TENANTS, tenants)
             self._say(_SHARE_OUT, tenants)
@@ -109,9 +109,9 @@ class History:
         """One more day."""
         day = self._first + next(self._days) * DAY
         one_offs = int(self._runs * ONE_OFFS)
-        self._stand.store(one_offs, first=day, spread=DAY * 0.999, differences=_ENDED)
+        self._harness.store(one_offs, first=day, spread=DAY * 0.999, differences=_ENDED)
         values = {"day": day, "count": self._runs}
-        with psycopg.connect(self._stand.postgres.url, autocommit=True) as connection:
+        with psycopg.connect(self._harness.postgres.url, autocommit=True) as connection:
             for statement in (_RUNS, _RUNS_OF_ONE_OFFS, _ATTEMPTS):
                 connection.execute(statement, values)
             connection.execute("CHECKPOINT")
@@ -130,7 +130,7 @@ class History:
             ],
             cwd=ROOT,
             env={
-                **self._stand.environment,
+                **self._harness.environment,
                 "DJANGO_SETTINGS_MODULE": "scheduler_service.settings",
                 "SCHEDULER_RETENTION_DAYS": str(KEPT),
                 "SECRET_KEY": os.environ["SECRET_KEY"],
@@ -152,7 +152,7 @@ class History:
                 AND last_autovacuum > %s
         """
         eventually(
-            lambda: self._stand.query(statement, since)[0][0] == 3,
+            lambda: self._harness.query(statement, since)[0][0] == 3,
             timeout=300,
             every=0.5,
         )
@@ -161,27 +161,27 @@ class History:
         statement = "SELECT pg_table_size(%s), pg_indexes_size(%s)"
         found: Figures = {}
         for name, table in SIZED.items():
-            rows, indexes = self._stand.query(statement, table, table)[0]
+            rows, indexes = self._harness.query(statement, table, table)[0]
             found[f"{name} MB"] = rows / 2**20
             found[f"{name}' indexes MB"] = indexes / 2**20
         return {"all MB": sum(found.values()), **found}
 
     def _say(self, statement: str, *values: object) -> None:
-        with psycopg.connect(self._stand.postgres.url, autocommit=True) as connection:
+        with psycopg.connect(self._harness.postgres.url, autocommit=True) as connection:
             connection.execute(statement, values or None)
 
 
 def retention(day: int = 1_000_000, *, rounds: int) -> Iterator[Figures]:
     """{day} runs arrive and are forgotten for each day of 3 that are kept, a tenth of them of one-offs."""
-    with bench() as stand:
-        history = History(stand, day)
+    with bench() as harness:
+        history = History(harness, day)
         history.begin()
         for _ in range(KEPT):
             history.arrive()
         # The second turn around finds the space that the first one left.
         before = 0.0
         for number in range(max(rounds, 2)):
-            figures = _turn(stand, history)
+            figures = _turn(harness, history)
             if number:
                 figures["grown since the day before, %"] = (
                     figures["all MB"] / before - 1
@@ -189,26 +189,26 @@ def retention(day: int = 1_000_000, *, rounds: int) -> Iterator[Figures]:
             before = figures["all MB"]
             yield figures
         history.arrive()
-        yield _lateness(stand, "alone: ")
+        yield _lateness(harness, "alone: ")
         pruner = history.forget("--at-leisure")
-        yield _lateness(stand, "forgetting: ")
+        yield _lateness(harness, "forgetting: ")
         pruner.send_signal(signal.SIGTERM)
         pruner.communicate()
 
 
-def _turn(stand: Bench, history: History) -> Figures:
+def _turn(harness: Bench, history: History) -> Figures:
     """A day arrives and another one goes."""
     history.arrive()
     history.sweeping(False)
-    before, began = stand.reading(), time.perf_counter()
+    before, began = harness.reading(), time.perf_counter()
     pruner = history.forget()
     said, _ = pruner.communicate()
-    seconds, used = time.perf_counter() - began, stand.since(before)
+    seconds, used = time.perf_counter() - began, harness.since(before)
     gone = json.loads(said)
-    before = stand.reading()
+    before = harness.reading()
     history.sweeping(True)
     history.swept()
-    swept = stand.since(before)
+    swept = harness.since(before)
     return {
         "runs forgotten per s": gone["run"] / seconds,
         "PostgreSQL CPU µs per run": used.cpu["postgres"] / gone["run"] * 1e6,
@@ -218,17 +218,17 @@ def _turn(stand: Bench, history: History) -> Figures:
     }
 
 
-def _lateness(stand: Bench, whose: str) -> Figures:
+def _lateness(harness: Bench, whose: str) -> Figures:
     count = RATE * SECONDS
     first = soon(count)
-    stand.store(count, first=first, spread=timedelta(seconds=SECONDS))
-    stand.arrivals()
+    harness.store(count, first=first, spread=timedelta(seconds=SECONDS))
+    harness.arrivals()
     start = first.timestamp()
     sleep_until(start)
-    before = stand.reading()
-    stand.wait_for_runs(count, before=start + SECONDS, timeout=PATIENCE)
-    used = stand.since(before)
-    arrived = stand.arrivals()
+    before = harness.reading()
+    harness.wait_for_runs(count, before=start + SECONDS, timeout=PATIENCE)
+    used = harness.since(before)
+    arrived = harness.arrivals()
     return {
         **arrived.lateness(whose),
         f"{whose}postgres % of a core": used.cpu["postgres"] / used.seconds * 100,

@@ -9,14 +9,14 @@ from typing import NamedTuple
 
 from tests.benchmarks import (
     api,
+    cpu_profiles,
     delivery,
+    feature_overhead,
     job_queues,
-    neighbours,
-    profiles,
-    queue,
+    noisy_neighbours,
+    pull_queue,
     retention,
-    surcharges,
-    target,
+    sink_capacity,
 )
 from tests.benchmarks.figures import Figures
 
@@ -25,7 +25,7 @@ _UNITS = {"": 1, "k": 1000, "m": 1_000_000}
 MEASURES: dict[str, Callable[..., Iterator[Figures]]] = {
     measure.__name__: measure
     for measure in (
-        target.sink,
+        sink_capacity.sink,
         delivery.burst,
         delivery.steady,
         delivery.repeat,
@@ -33,15 +33,15 @@ MEASURES: dict[str, Callable[..., Iterator[Figures]]] = {
         api.create,
         api.bulk,
         api.reads,
-        neighbours.slow,
-        neighbours.flood,
-        neighbours.edits,
-        neighbours.admin,
-        queue.queue,
+        noisy_neighbours.slow,
+        noisy_neighbours.flood,
+        noisy_neighbours.edits,
+        noisy_neighbours.admin,
+        pull_queue.queue,
         retention.retention,
-        surcharges.policies,
-        surcharges.history,
-        profiles.profile,
+        feature_overhead.policies,
+        feature_overhead.history,
+        cpu_profiles.profile,
         job_queues.peers,
     )
 }

@@ -16,16 +16,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.acceptance.stand import ROOT
+from tests.acceptance.harness import ROOT
 from tests.benchmarks.figures import percentile
+from tests.benchmarks.harness import machine
 from tests.benchmarks.report import table
-from tests.benchmarks.stand import machine
 from tests.chaos.acts import checkout
+from tests.chaos.cluster import Site
 from tests.chaos.evidence import NEVER, Evidence, Violation
 from tests.chaos.faults import ALL, LONG, UPGRADE, plan
-from tests.chaos.referee import duplicates, judge, recoveries
-from tests.chaos.site import Site
-from tests.chaos.storm import Outcome, play
+from tests.chaos.invariants import duplicates, judge, recoveries
+from tests.chaos.orchestrator import Outcome, play
 
 KEPT = Path("var/chaos")
 # As many as help to understand; the others are in the file.

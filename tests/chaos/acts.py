@@ -13,8 +13,8 @@ from pathlib import Path
 import psutil
 import psycopg
 
-from tests.acceptance.stand import ROOT
-from tests.chaos.site import BEATS, WORKERS, Site, kill_group
+from tests.acceptance.harness import ROOT
+from tests.chaos.cluster import BEATS, WORKERS, Site, kill_group
 
 # A fault takes its steps from the main loop; it yields how long to wait, in seconds.
 Steps = Iterator[float]
@@ -47,7 +47,7 @@ def checkout(into: Path) -> Path | None:
 
 def upgrade(site: Site, victims: tuple[str, ...], seconds: float) -> Steps:
     """Migrate beside the old code; then the new ones in, and the old ones out."""
-    site.root = ROOT
+    site.code_root = ROOT
     yield from _migrate(site)
     for pair in zip(BEATS, WORKERS, strict=True):
         yield from roll(site, pair, 0.0)
@@ -88,12 +88,12 @@ def migrate_beside_a_reader(
 ) -> Steps:
     """Forth and back, while a report reads the tasks in a long transaction."""
     yield CALM
-    more = {"DJANGO_SETTINGS_MODULE": "tests.chaos.more.settings"}
+    settings = {"DJANGO_SETTINGS_MODULE": "tests.chaos.next_release.settings"}
     site.struck[victims] = time.time()
     for where in ("0001", "zero"):
         with psycopg.connect(site.postgres.url) as reader:
             reader.execute("SELECT count(*) FROM tasks_api_task")
-            process = site.begin_to_migrate("more", where, **more)
+            process = site.begin_to_migrate("next_release", where, **settings)
             yield seconds / 2
             reader.rollback()
         yield from _migrated(site, process)

@@ -24,9 +24,9 @@ from tests.chaos.acts import (
     roll,
     upgrade,
 )
-from tests.chaos.links import CUT, OPEN, SILENT
-from tests.chaos.poison import MESSAGES, fire_message
-from tests.chaos.site import BEATS, PARTS, QUEUE, SERVERS, WORKERS, Site
+from tests.chaos.cluster import BEATS, PARTS, QUEUE, SERVERS, WORKERS, Site
+from tests.chaos.hostile_tenant import MESSAGES, fire_message
+from tests.chaos.proxies import CUT, OPEN, SILENT
 
 HOUR = 3600.0
 # When a part is surely at work, in seconds after its start.

@@ -6,12 +6,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import requests
 
-from tests.receiver import Loopback
+from tests.receiver import LoopbackServer
 
 HOP_BY_HOP = {"connection", "transfer-encoding", "content-length", "server", "date"}
 
 
-class Door(Loopback):
+class Door(LoopbackServer):
     """Hands requests on to the service, and the next answers not back."""
 
     def __init__(self, url: str) -> None:

@@ -18,7 +18,7 @@ from tasks_api import broker, tasks
 from tasks_api.api import health
 from tasks_api.delivery.engine import Vitals
 from tasks_api.vitals import WorkerWatch
-from tests.acceptance.stand import ROOT
+from tests.acceptance.harness import ROOT
 
 MASTER = "mymaster"
 

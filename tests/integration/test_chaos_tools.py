@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.links import CUT, OPEN, SILENT, Links
-from tests.chaos.pipes import Log
-from tests.chaos.site import INSIDE
+from tests.chaos.cluster import INSIDE
+from tests.chaos.log_pipes import Log
+from tests.chaos.proxies import CUT, OPEN, SILENT, Links
 from tests.name_server import NameServer
 
 

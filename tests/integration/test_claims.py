@@ -16,7 +16,7 @@ from tasks_api.delivery.engine import Engine
 from tasks_api.models import Attempt, Run, Task
 from tasks_api.schedules import Once
 from tasks_api.specs import Surface, TaskSpec
-from tests.acceptance.stand import eventually
+from tests.acceptance.harness import eventually
 from tests.integration.conftest import Recorded
 from tests.integration.test_dispatch import store
 from tests.integration.test_engine import dispatch_all

@@ -28,7 +28,7 @@ from tasks_api.delivery.retry import GiveUp, Succeed
 from tasks_api.models import Run, Task
 from tasks_api.schedules import Interval
 from tasks_api.specs import Backoff, Surface, TaskSpec
-from tests.acceptance.stand import eventually
+from tests.acceptance.harness import eventually
 from tests.conftest import ClientFor
 from tests.integration.conftest import Recorded
 from tests.receiver import Receiver

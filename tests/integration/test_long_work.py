@@ -24,7 +24,7 @@ from tasks_api.events import events_of
 from tasks_api.models import Attempt, Run, Task
 from tasks_api.schedules import Interval, Once
 from tasks_api.specs import Backoff, Overlap, RequestOptions, Surface, TaskSpec
-from tests.acceptance.stand import eventually
+from tests.acceptance.harness import eventually
 from tests.conftest import ClientFor
 from tests.integration.conftest import Recorded
 from tests.integration.test_failing_targets import somebody_waits_for_a_lock

@@ -29,7 +29,7 @@ from tasks_api.delivery.request import Claimed, Outcome
 from tasks_api.delivery.retry import GiveUp, Release, RetryAfter, Succeed, Verdict
 from tasks_api.models import Run
 from tasks_api.schedules import Interval, Once
-from tests.acceptance.stand import eventually, free_port
+from tests.acceptance.harness import eventually, free_port
 from tests.conftest import MakeTask
 from tests.integration.conftest import Recorded
 from tests.integration.test_dispatch import HOUR, SECOND, store

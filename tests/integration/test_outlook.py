@@ -17,7 +17,7 @@ from tasks_api import changes, dispatch, outlook, services, tallies, waking
 from tasks_api.models import Run, Task
 from tasks_api.schedules import Interval, Once
 from tasks_api.specs import Surface, TaskSpec
-from tests.acceptance.stand import eventually
+from tests.acceptance.harness import eventually
 from tests.integration.test_dispatch import HOUR, store
 
 pytestmark = pytest.mark.django_db(transaction=True)

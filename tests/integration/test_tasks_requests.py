@@ -18,7 +18,7 @@ from tasks_api.delivery.engine import Engine
 from tasks_api.models import Attempt, Run, Task
 from tests.conftest import ClientFor
 from tests.integration.conftest import Recorded
-from tests.receiver import Received, Receiver
+from tests.receiver import ReceivedRequest, Receiver
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -52,7 +52,7 @@ def sent(
     engine: Engine,
     recorded: Recorded,
     **given: Any,
-) -> Received:
+) -> ReceivedRequest:
     made_due(api, f"{receiver.url}/job", **given)
     engine.accept(dispatch.dispatch_due().run_ids)
     recorded.wait_for(1)

@@ -7,6 +7,7 @@ import math
 import pytest
 
 from tests.benchmarks import goals, report
+from tests.benchmarks.cpu_profiles import by_function, by_statement
 from tests.benchmarks.figures import (
     Arrival,
     Arrivals,
@@ -15,7 +16,6 @@ from tests.benchmarks.figures import (
     medians,
     percentile,
 )
-from tests.benchmarks.profiles import by_function, by_statement
 from tests.benchmarks.report import Results
 
 

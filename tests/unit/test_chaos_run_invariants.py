@@ -20,7 +20,7 @@ from tests.chaos.evidence import (
     Word,
 )
 from tests.chaos.faults import KINDS, plan
-from tests.chaos.referee import duplicates, judge, recoveries
+from tests.chaos.invariants import duplicates, judge, recoveries
 
 # A task that fires at 10, 14, 18 and 22; others keep dispatch visibly at work to 60.
 GRID = Grid(10_000, 4_000, 22_000)

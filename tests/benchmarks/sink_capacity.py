@@ -8,10 +8,10 @@ from collections.abc import Iterator
 
 import uvloop
 
-from tests.acceptance.stand import free_port
-from tests.benchmarks import measure
+from tests.acceptance.harness import free_port
+from tests.benchmarks import resource_usage
 from tests.benchmarks.figures import TARGET, Figures
-from tests.benchmarks.stand import start_sink
+from tests.benchmarks.harness import start_sink
 
 CONNECTIONS = 100
 REQUESTS = 100_000
@@ -77,11 +77,13 @@ def sink(*, rounds: int) -> Iterator[Figures]:
     process = start_sink(port)
     try:
         for _ in range(rounds):
-            before = measure.read({TARGET: process})
+            before = resource_usage.read({TARGET: process})
             began = time.perf_counter()
             uvloop.run(_load(port))
             duration = time.perf_counter() - began
-            used = measure.between(before, measure.read({TARGET: process}))
+            used = resource_usage.between(
+                before, resource_usage.read({TARGET: process})
+            )
             yield {
                 "requests per s": REQUESTS / duration,
                 "CPU µs per request": used.cpu[TARGET] / REQUESTS * 1e6,

@@ -8,13 +8,13 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from tests.acceptance.stand import ROOT, eventually
+from tests.acceptance.harness import ROOT, eventually
 from tests.chaos.acts import Steps
 from tests.chaos.clients import Client, Diary, Named, Service, clients
+from tests.chaos.cluster import POISONER, Site
 from tests.chaos.evidence import Evidence, Fault
 from tests.chaos.faults import EVERYBODY, KIND, LONG, UPGRADE, Planned
-from tests.chaos.poison import Poisoner
-from tests.chaos.site import POISONER, Site
+from tests.chaos.hostile_tenant import Poisoner
 
 # How often the main loop looks whether somebody died.
 LOOK = 0.25
@@ -119,7 +119,7 @@ def play(
     people = clients(seed, Service(site.url, token, site.target), diary)
     _start(people)
     time.sleep(CALM)
-    faults = _upgrade(site, say) if site.root != ROOT else []
+    faults = _upgrade(site, say) if site.code_root != ROOT else []
     evil = _evil(site, seed)
     late = [Named(1, seed, people[0].service, diary), evil]
     _start(late)

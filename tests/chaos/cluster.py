@@ -22,13 +22,13 @@ import requests
 
 from scheduler_service.embedded import PORT, redis_client_url
 from scheduler_service.supervisor import spawn
-from tests.acceptance.stand import ROOT, Stand, eventually, free_port
+from tests.acceptance.harness import ROOT, Harness, eventually, free_port
 from tests.chaos.clients import DOMAIN
 from tests.chaos.evidence import NOTICES, POISON, Arrival, Attempt, Run, Word
-from tests.chaos.links import Links
-from tests.chaos.pipes import Log
+from tests.chaos.log_pipes import Log
+from tests.chaos.proxies import Links
 from tests.chaos.replica import Replica
-from tests.chaos.target import CLOSING
+from tests.chaos.scripted_target import CLOSING
 from tests.name_server import NameServer
 
 BEATS = ("beat-1", "beat-2", "beat-3")
@@ -37,15 +37,15 @@ PARTS = ("web", *BEATS, *WORKERS)
 SERVERS = ("redis", "postgres")
 QUEUE = "deliver"
 # What a part reads at its start: whose clock it lives by, and whom it asks for names.
-INSIDE = ROOT / "tests" / "chaos" / "inside"
+INSIDE = ROOT / "tests" / "chaos" / "injected"
 # Whose tasks are not meant well.
 POISONER = "Poison"
 # How many files more than it has a part may open that has too few.
 SPARE = 2
 
 
-class Site(Stand):
-    """A stand whose parts have names, and stay away only while somebody means them to."""
+class Site(Harness):
+    """A harness whose parts have names, and stay away only while somebody means them to."""
 
     def __init__(self, home: Path) -> None:
         super().__init__(home, durable=True)
@@ -72,12 +72,12 @@ class Site(Stand):
         self.names.knows_all_of(DOMAIN, "127.0.0.1")
 
     def begin(self, root: Path = ROOT) -> None:
-        self.root = root
+        self.code_root = root
         self.start()
-        self.parts = {"postgres": self.database, "redis": self.broker}
+        self.parts = {"postgres": self.postgres_process, "redis": self.redis_process}
         where = [str(self.target_port), str(self.target_log)]
         self.player = spawn(
-            [sys.executable, "-m", "tests.chaos.target", *where], cwd=ROOT
+            [sys.executable, "-m", "tests.chaos.scripted_target", *where], cwd=ROOT
         )
         self.links = Links(self.home, dict(self._ways()))
         self.clocks.mkdir()
@@ -103,7 +103,7 @@ class Site(Stand):
             for server in (self.postgres, self.spare)
         )
         # The release before knows nothing of several hosts.
-        hosts = f"{first},{second}" if self.root == ROOT else first
+        hosts = f"{first},{second}" if self.code_root == ROOT else first
         return {
             "DATABASE_URL": f"postgresql://postgres@{hosts}/scheduler"
             "?target_session_attrs=read-write",
@@ -121,7 +121,7 @@ class Site(Stand):
             if process is not self.parts.get("postgres"):
                 kill_group(process)
         if "postgres" in self.parts:
-            self.end(self.parts["postgres"], self.postgres.stop_signal)
+            self.stop_process(self.parts["postgres"], self.postgres.stop_signal)
         self.names.close()
 
     def is_whole(self) -> bool:
@@ -132,13 +132,15 @@ class Site(Stand):
     def launch(self, name: str) -> None:
         """Start a part, as its own supervisor would."""
         if name == "postgres":
-            self.parts[name] = self.database = self.postgres.start()
+            self.parts[name] = self.postgres_process = self.postgres.start()
         elif name == "redis":
-            self.parts[name] = self.broker = self.redis.start()
+            self.parts[name] = self.redis_process = self.redis.start()
         else:
             part = name.partition("-")[0]
             self.pipes[name] = log = Log(self.home / f"{part}.log")
-            self.parts[name] = self.run_into(log.writer, part, **self._settings(name))
+            self.parts[name] = self.start_part_into(
+                log.writer, part, **self._settings(name)
+            )
             log.begin()
         self.away.discard(name)
 
@@ -190,14 +192,14 @@ class Site(Stand):
         self.spare.ask("SELECT pg_promote()")
         self.postgres, self.spare = self.spare, self.postgres
         self.postgres.primary = None
-        self.parts["postgres"] = self.database = process
+        self.parts["postgres"] = self.postgres_process = process
         self.away.discard("postgres")
 
     def begin_to_migrate(self, *where: str, **settings: str) -> subprocess.Popen[bytes]:
         with (self.home / "migrate.log").open("ab") as log:
             return spawn(
                 [sys.executable, "manage.py", "migrate", *where, "--verbosity", "0"],
-                cwd=self.root,
+                cwd=self.code_root,
                 env=self.environment
                 | {"DATABASE_URL": self.postgres.url, "PYTHONPATH": str(ROOT)}
                 | settings,
@@ -308,7 +310,7 @@ class Site(Stand):
             and not self.query(
                 "SELECT 1 FROM tasks_api_schedulechange WHERE open_from IS NOT NULL"
             )
-            and not self.unfinished()
+            and not self.count_unfinished_runs()
         )
 
     # What the referee reads.

@@ -9,7 +9,8 @@ from datetime import datetime, timedelta
 
 import psycopg
 
-from tests.benchmarks import fill
+from tests.benchmarks import seed_data
+from tests.benchmarks.api_clients import PACED_CLIENTS, Call, paced, waits
 from tests.benchmarks.delivery import (
     PATIENCE,
     SECONDS,
@@ -18,8 +19,7 @@ from tests.benchmarks.delivery import (
     watch,
 )
 from tests.benchmarks.figures import Arrivals, Figures
-from tests.benchmarks.load import PACED_CLIENTS, Call, paced, waits
-from tests.benchmarks.stand import ADDRESSES, Bench, bench, sleep_until, soon
+from tests.benchmarks.harness import ADDRESSES, Bench, bench, sleep_until, soon
 
 # Of a hundred targets, how many answer late.
 SLOW = ADDRESSES // 10
@@ -31,12 +31,12 @@ FIRED, OTHERS = 1000, 100_000
 
 def slow(rate: int = 200, *, rounds: int) -> Iterator[Figures]:
     """{rate} fires a second over 100 targets, alone and then with 10 targets that take 20 s."""
-    with bench() as stand:
-        quick = stand.targets(ADDRESSES - SLOW)
-        late = stand.targets(SLOW, "/slow", after=ADDRESSES - SLOW)
-        same = stand.targets(SLOW, after=ADDRESSES - SLOW)
-        alone = list(_over(stand, rate, quick, same, rounds))
-        beside = list(_over(stand, rate, quick, late, rounds))
+    with bench() as harness:
+        quick = harness.targets(ADDRESSES - SLOW)
+        late = harness.targets(SLOW, "/slow", after=ADDRESSES - SLOW)
+        same = harness.targets(SLOW, after=ADDRESSES - SLOW)
+        alone = list(_over(harness, rate, quick, same, rounds))
+        beside = list(_over(harness, rate, quick, late, rounds))
         for (before, _), (others, held_up) in zip(alone, beside, strict=True):
             p99, others_p99 = before["late p99 ms"], others["late p99 ms"]
             yield {
@@ -49,20 +49,20 @@ def slow(rate: int = 200, *, rounds: int) -> Iterator[Figures]:
 
 
 def _over(
-    stand: Bench, rate: int, quick: list[str], rest: list[str], rounds: int
+    harness: Bench, rate: int, quick: list[str], rest: list[str], rounds: int
 ) -> Iterator[tuple[Figures, Arrivals]]:
     """The quick targets' figures of each round, and what came to the slow ones."""
     total = rate * SECONDS * rounds
     urls = [*quick, *rest]
     first = soon(total)
-    stand.store(
+    harness.store(
         total, first=first, urls=urls, spread=timedelta(seconds=SECONDS * rounds)
     )
-    seen, _ = watch(stand, first, rounds=rounds)
+    seen, _ = watch(harness, first, rounds=rounds)
     to_quick = [url for url in urls if url.endswith("/hook")]
     counted = total * len(to_quick) // len(urls)
-    stand.wait_for_runs(counted, timeout=PATIENCE)
-    arrived = stand.arrivals()
+    harness.wait_for_runs(counted, timeout=PATIENCE)
+    arrived = harness.arrivals()
     for start, end, used in seen:
         planned = arrived.planned_in(start, end)
         yield (
@@ -73,28 +73,28 @@ def _over(
 
 def flood(count: int = 100_000, *, rounds: int) -> Iterator[Figures]:
     """One tenant has {count} tasks due at once, another one ten, half a second apart."""
-    with bench() as stand:
-        small, token = "/small", stand.another_tenant()
+    with bench() as harness:
+        small, token = "/small", harness.another_tenant()
         for _ in range(rounds):
             at = soon(count)
-            stand.store(count, first=at, urls=stand.targets(10))
-            stand.store(
+            harness.store(count, first=at, urls=harness.targets(10))
+            harness.store(
                 SMALL,
                 first=at,
-                urls=stand.targets(1, small, after=10),
+                urls=harness.targets(1, small, after=10),
                 spread=SMALL * APART,
                 token=token,
             )
-            yield _flooded(stand, count, at, small)
+            yield _flooded(harness, count, at, small)
 
 
-def _flooded(stand: Bench, count: int, at: datetime, small: str) -> Figures:
+def _flooded(harness: Bench, count: int, at: datetime, small: str) -> Figures:
     due = at.timestamp()
     sleep_until(due - 2)
-    before = stand.reading()
-    stand.wait_for_runs(count + SMALL, before=due + 60, timeout=PATIENCE)
-    used = stand.since(before)
-    arrived = stand.arrivals()
+    before = harness.reading()
+    harness.wait_for_runs(count + SMALL, before=due + 60, timeout=PATIENCE)
+    used = harness.since(before)
+    arrived = harness.arrivals()
     return {
         **arrived.to(small).lateness("small tenant: "),
         "flood delivered in s": arrived.to("/hook").last - due,
@@ -105,45 +105,45 @@ def _flooded(stand: Bench, count: int, at: datetime, small: str) -> Figures:
 
 def edits(rate: int = 50, stored: int = OTHERS, *, rounds: int) -> Iterator[Figures]:
     """{rate} changes a second through the API while 1,000/s fire, with {stored} others stored."""
-    with bench() as stand:
-        stand.store_others(stored)
-        yield from _while_firing(stand, rate, _api_change(stand), rounds)
+    with bench() as harness:
+        harness.store_others(stored)
+        yield from _while_firing(harness, rate, _api_change(harness), rounds)
 
 
 def admin(rate: int = 5, stored: int = OTHERS, *, rounds: int) -> Iterator[Figures]:
     """{rate} edits a second as the admin makes them, while 1,000/s fire, with {stored} others stored."""
-    with bench() as stand:
-        stand.store_others(stored)
-        yield from _while_firing(stand, rate, _admin_edit(stand), rounds)
+    with bench() as harness:
+        harness.store_others(stored)
+        yield from _while_firing(harness, rate, _admin_edit(harness), rounds)
 
 
 def _while_firing(
-    stand: Bench, rate: int, change: Callable[[int], float], rounds: int
+    harness: Bench, rate: int, change: Callable[[int], float], rounds: int
 ) -> Iterator[Figures]:
     total = FIRED * SECONDS
     first, every = soon(total), timedelta(seconds=SECONDS)
-    stand.store(total, first=first, spread=every, every=every)
+    harness.store(total, first=first, spread=every, every=every)
     sleep_until(first.timestamp() - 1)
     began = time.monotonic()
     with paced(change, rate) as took:
-        seen, memory = watch(stand, first, rounds=rounds)
+        seen, memory = watch(harness, first, rounds=rounds)
     changes = {"changes per s": len(took) / (time.monotonic() - began)}
-    stand.wait_for_runs(total * rounds, before=seen[-1].end, timeout=PATIENCE)
-    arrived = stand.arrivals()
+    harness.wait_for_runs(total * rounds, before=seen[-1].end, timeout=PATIENCE)
+    arrived = harness.arrivals()
     for start, end, used in seen:
         yield of_round(arrived.planned_in(start, end), used, total)
     yield {
         **changes,
         **waits(took, "change"),
-        **settled(stand, memory),
+        **settled(harness, memory),
     }
 
 
-def _api_change(stand: Bench) -> Callable[[int], float]:
+def _api_change(harness: Bench) -> Callable[[int], float]:
     """A client creates a task, pauses it, resumes it and deletes it; then another."""
-    clients = [stand.client() for _ in range(PACED_CLIENTS)]
+    clients = [harness.client() for _ in range(PACED_CLIENTS)]
     ids = [""] * PACED_CLIENTS
-    task = fill.one_off(fill.LATER, stand.target)
+    task = seed_data.one_off(seed_data.LATER, harness.target)
 
     def change(number: int) -> float:
         step, place = divmod(number, PACED_CLIENTS)
@@ -163,7 +163,7 @@ def _api_change(stand: Bench) -> Callable[[int], float]:
     return change
 
 
-def _admin_edit(stand: Bench) -> Callable[[int], float]:
+def _admin_edit(harness: Bench) -> Callable[[int], float]:
     """What django-celery-beat does when a form is saved: the row, and a row for all."""
     statement = """
         WITH edited AS (
@@ -175,11 +175,11 @@ def _admin_edit(stand: Bench) -> Callable[[int], float]:
         UPDATE django_celery_beat_periodictasks SET last_update = clock_timestamp()
     """
     some = "SELECT periodic_task_id FROM tasks_api_task LIMIT 100"
-    ids = [periodic_id for (periodic_id,) in stand.query(some)]
+    ids = [periodic_id for (periodic_id,) in harness.query(some)]
 
     def change(number: int) -> float:
         began = time.perf_counter()
-        with psycopg.connect(stand.postgres.url, autocommit=True) as connection:
+        with psycopg.connect(harness.postgres.url, autocommit=True) as connection:
             connection.execute(statement, [number, ids[number % len(ids)]])
         return time.perf_counter() - began
 

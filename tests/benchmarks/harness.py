@@ -22,10 +22,10 @@ import requests
 
 from scheduler_service.embedded import Postgres, Redis
 from scheduler_service.supervisor import spawn
-from tests.acceptance.stand import ROOT, Stand, eventually, free_port
-from tests.benchmarks import fill, measure
+from tests.acceptance.harness import ROOT, Harness, eventually, free_port
+from tests.benchmarks import resource_usage, seed_data
+from tests.benchmarks.api_clients import Client
 from tests.benchmarks.figures import TARGET, Arrival, Arrivals, Span
-from tests.benchmarks.load import Client
 
 PACKAGES = ("Django", "celery", "django-celery-beat", "granian", "pycurl")
 # The sink listens on so many addresses of the loopback network.
@@ -34,8 +34,8 @@ ADDRESSES = 100
 FILLED = 10_000
 
 
-class Bench(Stand):
-    """A stand on which the parts' CPU and memory can be read."""
+class Bench(Harness):
+    """A harness on which the parts' CPU and memory can be read."""
 
     def __init__(self, home: Path) -> None:
         super().__init__(home, durable=True)
@@ -52,10 +52,10 @@ class Bench(Stand):
     def begin(self) -> None:
         self.start()
         self.token = str(self.api.headers["Authorization"]).removeprefix("Bearer ")
-        self.parts = {"postgres": self.database, "redis": self.broker}
+        self.parts = {"postgres": self.postgres_process, "redis": self.redis_process}
         self.sink = start_sink(self.sink_port)
         for name in ("web", "worker", "beat"):
-            self.parts[name] = self.run(name)
+            self.parts[name] = self.start_part(name)
         eventually(self.is_ready, timeout=90)
 
     def finish(self) -> None:
@@ -65,22 +65,22 @@ class Bench(Stand):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
         if hasattr(self, "database"):
-            self.end(self.database, self.postgres.stop_signal)
+            self.stop_process(self.postgres_process, self.postgres.stop_signal)
 
     def _started(self) -> list[subprocess.Popen[bytes]]:
         others = (getattr(self, name, None) for name in ("sink", "broker"))
-        return [*reversed(self._running), *(each for each in others if each)]
+        return [*reversed(list(self._processes)), *(each for each in others if each)]
 
     # Who uses what.
 
-    def reading(self) -> measure.Reading:
-        return measure.read({**self.parts, TARGET: self.sink})
+    def reading(self) -> resource_usage.Reading:
+        return resource_usage.read({**self.parts, TARGET: self.sink})
 
-    def since(self, before: measure.Reading) -> Span:
-        return measure.between(before, self.reading())
+    def since(self, before: resource_usage.Reading) -> Span:
+        return resource_usage.between(before, self.reading())
 
     def memory(self) -> dict[str, float]:
-        return measure.memory(self.parts)
+        return resource_usage.memory(self.parts)
 
     # What is stored.
 
@@ -109,9 +109,9 @@ class Bench(Stand):
         """
         urls = urls or [self.target]
         task = (
-            fill.one_off(fill.LATER, urls[0])
+            seed_data.one_off(seed_data.LATER, urls[0])
             if every is None
-            else fill.repeating(every, urls[0])
+            else seed_data.repeating(every, urls[0])
         )
         answer = requests.post(
             f"{self.url}/tasks/",
@@ -120,7 +120,7 @@ class Bench(Stand):
             timeout=30,
         )
         assert answer.status_code == 201, answer.text
-        fill.copies(
+        seed_data.copies(
             self.postgres.url,
             answer.json()["id"],
             count,
@@ -133,7 +133,7 @@ class Bench(Stand):
     def store_others(self, count: int, token: str = "") -> None:
         """Tasks that have nothing to do for years."""
         if count:
-            self.store(count, first=fill.LATER, token=token)
+            self.store(count, first=seed_data.LATER, token=token)
 
     # What arrives.
 
@@ -194,15 +194,15 @@ def sleep_until(moment: float) -> None:
 @contextmanager
 def bench() -> Iterator[Bench]:
     with tempfile.TemporaryDirectory(prefix="bench-") as home:
-        stand = Bench(Path(home))
+        harness = Bench(Path(home))
         try:
-            stand.begin()
-            yield stand
+            harness.begin()
+            yield harness
         except Exception:
-            print(stand.logs()[-5000:], file=sys.stderr)
+            print(harness.read_logs()[-5000:], file=sys.stderr)
             raise
         finally:
-            stand.finish()
+            harness.finish()
 
 
 def start_sink(port: int) -> subprocess.Popen[bytes]:

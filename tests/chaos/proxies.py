@@ -16,8 +16,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from scheduler_service.supervisor import spawn
-from tests.acceptance.stand import ROOT, eventually
-from tests.chaos.target import reset
+from tests.acceptance.harness import ROOT, eventually
+from tests.chaos.scripted_target import reset
 
 OPEN, CUT, SILENT = "open", "cut", "silent"
 CONTROL, PORTS = "links.sock", "links.json"
@@ -109,7 +109,7 @@ class Links:
         self._home = home
         where = [str(home), json.dumps(servers)]
         self.process: subprocess.Popen[bytes] = spawn(
-            [sys.executable, "-m", "tests.chaos.links", *where], cwd=ROOT
+            [sys.executable, "-m", "tests.chaos.proxies", *where], cwd=ROOT
         )
         eventually((home / PORTS).exists)
         self.ports: dict[str, int] = json.loads((home / PORTS).read_text())

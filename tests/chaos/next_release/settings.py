@@ -5,4 +5,4 @@ from __future__ import annotations
 from scheduler_service.settings import *  # noqa: F403 (all of them)
 from scheduler_service.settings import INSTALLED_APPS as ALL
 
-INSTALLED_APPS = [*ALL, "tests.chaos.more"]
+INSTALLED_APPS = [*ALL, "tests.chaos.next_release"]

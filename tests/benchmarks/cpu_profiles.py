@@ -20,9 +20,7 @@ from pathlib import Path
 import psycopg
 
 from tests.benchmarks.delivery import burst_of
-from tests.benchmarks.figures import FAULTS, Figures, Impossible
-from tests.benchmarks.stand import Bench, bench, soon
-from tests.benchmarks.surcharges import (
+from tests.benchmarks.feature_overhead import (
     ALWAYS,
     HOURLY,
     OWN,
@@ -30,6 +28,8 @@ from tests.benchmarks.surcharges import (
     SEALING,
     WARM_UP,
 )
+from tests.benchmarks.figures import FAULTS, Figures, Impossible
+from tests.benchmarks.harness import Bench, bench, soon
 
 # What a statement is for, by words that no other one has.
 STATEMENTS = {
@@ -83,39 +83,42 @@ def profile(count: int = 10_000, *, rounds: int) -> Iterator[Figures]:
     }
     if shutil.which(PY_SPY) is None:
         raise Impossible("it needs py-spy, which requirements-dev.txt installs")
-    with bench() as stand, psycopg.connect(stand.postgres.url, autocommit=True) as own:
+    with (
+        bench() as harness,
+        psycopg.connect(harness.postgres.url, autocommit=True) as own,
+    ):
         for _ in range(2):
             for every, more in kinds.values():
-                _burst(stand, WARM_UP, every, more)
+                _burst(harness, WARM_UP, every, more)
         for setting in ("log_statement_stats = on", "log_min_error_statement = log"):
             own.execute(f"ALTER SYSTEM SET {setting}")
         own.execute("SELECT pg_reload_conf()")
         for _ in range(rounds):
             for kind, (every, more) in kinds.items():
-                found = _profiled(stand, count, every, more)
+                found = _profiled(harness, count, every, more)
                 faults = {fault: found.pop(fault) for fault in FAULTS if fault in found}
                 yield {f"{kind}: {name}": v for name, v in found.items()} | faults
 
 
 def _burst(
-    stand: Bench, count: int, every: timedelta | None, more: Mapping[str, object]
+    harness: Bench, count: int, every: timedelta | None, more: Mapping[str, object]
 ) -> Figures:
     at = soon(SEALING * count)
-    stand.store(count, first=at, every=every, more=more)
-    return burst_of(stand, count, at)
+    harness.store(count, first=at, every=every, more=more)
+    return burst_of(harness, count, at)
 
 
 def _profiled(
-    stand: Bench, count: int, every: timedelta | None, more: Mapping[str, object]
+    harness: Bench, count: int, every: timedelta | None, more: Mapping[str, object]
 ) -> Figures:
     at = soon(SEALING * count)
-    stand.store(count, first=at, every=every, more=more)
+    harness.store(count, first=at, every=every, more=more)
     with (
-        stand.postgres.log.open(encoding="utf-8", errors="replace") as log,
-        _watched(stand) as samples,
+        harness.postgres.log.open(encoding="utf-8", errors="replace") as log,
+        _watched(harness) as samples,
     ):
         log.seek(0, os.SEEK_END)
-        found = burst_of(stand, count, at)
+        found = burst_of(harness, count, at)
         statements = by_statement(log.read())
     postgres, worker = found["  of it postgres"], found["  of it worker"]
     said = {name: seconds / count * 1e6 for name, seconds in statements.items()}
@@ -135,12 +138,12 @@ def _profiled(
 
 
 @contextmanager
-def _watched(stand: Bench) -> Iterator[Path]:
+def _watched(harness: Bench) -> Iterator[Path]:
     """The file in which the worker's samples are, in the end."""
-    samples = stand.home / "samples"
+    samples = harness.home / "samples"
     # Of threads that wait for something nothing is wanted, as that is no CPU.
     options = f"--format raw --function --gil --rate {RATE} --duration 3600".split()
-    worker = str(stand.parts["worker"].pid)
+    worker = str(harness.parts["worker"].pid)
     spy = subprocess.Popen(
         [PY_SPY, "record", *options, "--pid", worker, "--output", str(samples)],
         stdout=subprocess.DEVNULL,

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from functools import partial
 
-from tests.benchmarks import fill
+from tests.benchmarks import seed_data
 from tests.benchmarks.delivery import burst_of
 from tests.benchmarks.figures import FAULTS, Figures
+from tests.benchmarks.harness import Bench, bench, soon
 from tests.benchmarks.retention import History
-from tests.benchmarks.stand import Bench, bench, soon
 
 # The policies that a task of one kind may have; but spread, which would make a burst none.
 ALWAYS: Mapping[str, object] = {
@@ -43,12 +43,12 @@ Burst = Callable[[], Figures]
 
 def policies(count: int = 10_000, *, rounds: int) -> Iterator[Figures]:
     """{count} tasks due at the same moment that use every policy, and headers and tags besides, in turn with as many that use none; periodic ones, and one-time ones."""
-    with bench() as stand:
+    with bench() as harness:
 
         def burst(tasks: int, every: timedelta | None, **more: object) -> Figures:
             at = soon(SEALING * tasks)
-            stand.store(tasks, first=at, every=every, more=more)
-            return burst_of(stand, tasks, at)
+            harness.store(tasks, first=at, every=every, more=more)
+            return burst_of(harness, tasks, at)
 
         kinds = (("periodic: ", HOURLY, RECURRING), ("one-time: ", None, ALWAYS))
         for _, every, more in kinds:
@@ -71,15 +71,15 @@ def history(stored: int = 400_000, *, rounds: int) -> Iterator[Figures]:
         past = History(full, stored)
         past.begin(tenants=0)
         past.arrive()
-        fill.settle(full.postgres.url)
+        seed_data.settle(full.postgres.url)
 
-        def burst(stand: Bench, tasks: int = 10_000) -> Figures:
+        def burst(harness: Bench, tasks: int = 10_000) -> Figures:
             at = soon(tasks)
-            stand.store(tasks, first=at)
-            return burst_of(stand, tasks, at)
+            harness.store(tasks, first=at)
+            return burst_of(harness, tasks, at)
 
-        for stand in (empty, full):
-            burst(stand, WARM_UP)
+        for harness in (empty, full):
+            burst(harness, WARM_UP)
         for number in range(rounds):
             pair = {"none": partial(burst, empty), "stored": partial(burst, full)}
             yield _compared(number, "", pair)

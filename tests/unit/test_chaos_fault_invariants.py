@@ -9,8 +9,15 @@ import pytest
 
 from tests.chaos.evidence import Attempt, Call, Evidence, Fault, Grid, Run, Word
 from tests.chaos.faults import ACTS, KIND, KINDS, LONG, plan
-from tests.chaos.referee import judge
-from tests.unit.test_chaos_referee import ALL, CREATE, arrival_of, rules, run_at, seen
+from tests.chaos.invariants import judge
+from tests.unit.test_chaos_run_invariants import (
+    ALL,
+    CREATE,
+    arrival_of,
+    rules,
+    run_at,
+    seen,
+)
 
 FIRST, *OTHERS = ALL
 

@@ -10,9 +10,9 @@ from urllib.parse import quote
 
 import psycopg
 
+from tests.benchmarks.api_clients import Call, shared, waits
 from tests.benchmarks.figures import Figures
-from tests.benchmarks.load import Call, shared, waits
-from tests.benchmarks.stand import Bench, bench
+from tests.benchmarks.harness import Bench, bench
 
 # The queue that a longer one is compared with.
 SHORT = 1000
@@ -40,24 +40,24 @@ _SWEEP = """
 
 
 class Queue:
-    """The queue of a stand, and who talks to it."""
+    """The queue of a harness, and who talks to it."""
 
-    def __init__(self, stand: Bench) -> None:
-        self._stand = stand
-        self._clients = [stand.client() for _ in range(CLIENTS)]
+    def __init__(self, harness: Bench) -> None:
+        self._harness = harness
+        self._clients = [harness.client() for _ in range(CLIENTS)]
         self._numbers = itertools.count()
         self.figures: Figures = {}
         self.refused = self.doubled = 0
 
     def fill(self, size: int) -> None:
-        with psycopg.connect(self._stand.postgres.url, autocommit=True) as connection:
+        with psycopg.connect(self._harness.postgres.url, autocommit=True) as connection:
             connection.execute("TRUNCATE tasks_api_message")
             connection.execute(_FILL, [QUEUE, size])
             # Writing it all out would otherwise fall into what is measured.
             connection.execute("CHECKPOINT")
 
     def sweep(self, count: int) -> None:
-        with psycopg.connect(self._stand.postgres.url, autocommit=True) as connection:
+        with psycopg.connect(self._harness.postgres.url, autocommit=True) as connection:
             connection.execute(_SWEEP, [count])
 
     def jobs(self, count: int) -> list[dict[str, object]]:
@@ -81,9 +81,9 @@ class Queue:
 
 def queue(stored: int = 1_000_000, *, rounds: int) -> Iterator[Figures]:
     """Jobs enqueued, fetched and completed with {stored} waiting, against 1,000 waiting."""
-    with bench() as stand:
+    with bench() as harness:
         for _ in range(rounds):
-            short, long = _round(stand, SHORT), _round(stand, stored)
+            short, long = _round(harness, SHORT), _round(harness, stored)
             ratios = {
                 f"long : short, {name}": each / short.figures[name]
                 for name, each in long.figures.items()
@@ -98,8 +98,8 @@ def queue(stored: int = 1_000_000, *, rounds: int) -> Iterator[Figures]:
             }
 
 
-def _round(stand: Bench, size: int) -> Queue:
-    measured = Queue(stand)
+def _round(harness: Bench, size: int) -> Queue:
+    measured = Queue(harness)
     measured.fill(size)
     measured.doubled = _measure(measured, size)
     return measured

@@ -1,4 +1,4 @@
-"""The whole service as real processes on servers of its own, to be killed at will."""
+"""Runs the whole service as real processes, on servers of its own."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 import psutil
 import psycopg
@@ -22,6 +22,8 @@ from scheduler_service.supervisor import read_procfile, spawn
 
 ROOT = Path(__file__).resolve().parents[2]
 
+Found = TypeVar("Found")
+
 
 def free_port() -> int:
     with socket.socket() as probe:
@@ -30,18 +32,18 @@ def free_port() -> int:
 
 
 def eventually(
-    what: Callable[[], Any], *, timeout: float = 40, every: float = 0.05
-) -> Any:
-    """The first true answer; asked again and again, because processes tell nobody."""
+    condition: Callable[[], Found | None], *, timeout: float = 40, every: float = 0.05
+) -> Found:
+    """Poll a condition until it is true, and return what it returned."""
     deadline = time.monotonic() + timeout
-    while not (answer := what()):
-        assert time.monotonic() < deadline, f"not within {timeout} s: {what}"
+    while not (found := condition()):
+        assert time.monotonic() < deadline, f"not within {timeout} s: {condition}"
         time.sleep(every)
-    return answer
+    return found
 
 
 def readiness(url: str) -> tuple[int, dict[str, Any]] | None:
-    """What /readyz says, and with which status; None while nobody answers."""
+    """The status and the body of /readyz; None while web does not answer."""
     try:
         answer = requests.get(f"{url}/readyz", timeout=10)
     except (requests.ConnectionError, requests.ReadTimeout):
@@ -49,7 +51,7 @@ def readiness(url: str) -> tuple[int, dict[str, Any]] | None:
     return answer.status_code, answer.json()
 
 
-class Stand:
+class Harness:
     def __init__(self, home: Path, *, durable: bool = False) -> None:
         home.chmod(0o711)
         self.home = home
@@ -65,17 +67,17 @@ class Stand:
             "SCHEDULER_MIN_FREQUENCY": "1",
             "PORT": str(self.port),
             "WEB_CONCURRENCY": "1",
-            # Of all that is tried here, by one address.
+            # All tests call from one address.
             "SCHEDULER_MAX_FAILED_CALLS": "1000000",
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         }
-        # Whose code runs.
-        self.root = ROOT
-        self._running: list[subprocess.Popen[bytes]] = []
+        self.code_root = ROOT
+        # Each process that was started here, with the name of its part.
+        self._processes: dict[subprocess.Popen[bytes], str] = {}
 
     def start(self) -> None:
-        self.database = self.postgres.start()
-        self.postgres.wait_until_ready(self.database)
+        self.postgres_process = self.postgres.start()
+        self.postgres.wait_until_ready(self.postgres_process)
         self.start_redis()
         self.manage("migrate", "--verbosity", "0")
         self.api = requests.Session()
@@ -83,20 +85,20 @@ class Stand:
         self.api.headers["Authorization"] = f"Bearer {token}"
 
     def stop(self) -> None:
-        for process in reversed(self._running):
-            self.end(process, signal.SIGKILL)
+        for process in reversed(list(self._processes)):
+            self.stop_process(process, signal.SIGKILL)
         self.api.close()
-        self.end(self.broker, signal.SIGKILL)
-        self.end(self.database, self.postgres.stop_signal)
+        self.stop_process(self.redis_process, signal.SIGKILL)
+        self.stop_process(self.postgres_process, self.postgres.stop_signal)
 
     def start_redis(self) -> None:
-        self.broker = self.redis.start()
-        self.redis.wait_until_ready(self.broker)
+        self.redis_process = self.redis.start()
+        self.redis.wait_until_ready(self.redis_process)
 
     def manage(self, *arguments: str) -> str:
         done = subprocess.run(
             [sys.executable, "manage.py", *arguments],
-            cwd=self.root,
+            cwd=self.code_root,
             env=self.environment,
             capture_output=True,
             check=True,
@@ -104,55 +106,53 @@ class Stand:
         )
         return done.stdout.strip()
 
-    def run(self, part: str, **settings: str) -> subprocess.Popen[bytes]:
-        """Start a part as the Procfile says; its output goes to a file of the stand."""
+    def start_part(self, part: str, **settings: str) -> subprocess.Popen[bytes]:
+        """Start a part as the Procfile says; its output goes to `<part>.log`."""
         with (self.home / f"{part}.log").open("ab") as log:
-            return self.run_into(log, part, **settings)
+            return self.start_part_into(log, part, **settings)
 
-    def run_into(
+    def start_part_into(
         self, output: int | IO[bytes], part: str, **settings: str
     ) -> subprocess.Popen[bytes]:
-        command = read_procfile(self.root / "Procfile")[part]
+        command = read_procfile(self.code_root / "Procfile")[part]
         process = spawn(
             ["/bin/sh", "-c", f"exec {command}"],
-            cwd=self.root,
+            cwd=self.code_root,
             env=self.environment | settings,
             stdout=output,
             stderr=output,
         )
-        self._running.append(process)
+        self._processes[process] = part
         return process
 
     def web_processes(self) -> list[psutil.Process]:
-        """Those that answer, of the web that was started last."""
-        command = read_procfile(self.root / "Procfile")["web"]
-        found = [
-            psutil.Process(process.pid)
-            for process in self._running
-            if command in " ".join(process.args)  # type: ignore[arg-type]
-        ]
-        return found[-1].children()
+        """The serving processes of the web that was started last."""
+        *_, web = (
+            process for process, part in self._processes.items() if part == "web"
+        )
+        return psutil.Process(web.pid).children()
 
-    def end(self, process: subprocess.Popen[bytes], how: signal.Signals) -> None:
+    def stop_process(
+        self, process: subprocess.Popen[bytes], stop_signal: signal.Signals
+    ) -> None:
         if process.poll() is None:
-            process.send_signal(how)
+            process.send_signal(stop_signal)
             process.wait(timeout=60)
-        if process in self._running:
-            self._running.remove(process)
+        self._processes.pop(process, None)
 
     def is_ready(self, *, workers: int = 1, beats: int = 1) -> bool:
         try:
             found = self.api.get(f"{self.url}/readyz", timeout=5).json()
         except (requests.ConnectionError, requests.ReadTimeout):
-            # On a busy machine the first answer may take its time.
+            # On a busy machine the first answer may take longer.
             return False
-        return (
+        return bool(
             found["workers"]["alive"] >= workers
             and found["beats"]["alive"] >= beats
             and found["broker"] == "ok"
         )
 
-    def create(self, **task: Any) -> str:
+    def create_task(self, **task: Any) -> str:
         answer = self.api.post(f"{self.url}/tasks/", json=task, timeout=10)
         assert answer.status_code == 201, answer.text
         return str(answer.json()["id"])
@@ -161,12 +161,12 @@ class Stand:
         with psycopg.connect(self.postgres.url) as connection:
             return connection.execute(statement, values).fetchall()
 
-    def unfinished(self) -> int:
+    def count_unfinished_runs(self) -> int:
         waiting = "SELECT count(*) FROM tasks_api_run WHERE finished_at IS NULL"
         return int(self.query(waiting)[0][0])
 
-    def forget_tasks(self) -> None:
-        """Back to an empty service; the processes may go on."""
+    def delete_all_tasks(self) -> None:
+        """Empty the tables and Redis while the processes go on."""
         with psycopg.connect(self.postgres.url) as connection:
             connection.execute(
                 "TRUNCATE tasks_api_task, tasks_api_tasktally, tasks_api_tasktag CASCADE"
@@ -177,5 +177,5 @@ class Stand:
         with redis.Redis.from_url(redis_client_url(self.redis.url)) as client:
             client.flushall()
 
-    def logs(self) -> str:
+    def read_logs(self) -> str:
         return "\n".join(path.read_text() for path in sorted(self.home.glob("*.log")))

@@ -21,7 +21,7 @@ from tests.chaos.evidence import (
     Word,
     grouped,
 )
-from tests.chaos.history import History, history_of
+from tests.chaos.expectations import History, history_of
 
 CLOCK = 0.001  # the finest that X-Scheduled-For is compared with
 ON_TIME = 1.0
