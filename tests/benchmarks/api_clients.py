@@ -1,4 +1,4 @@
-"""Clients of the API: as fast as they can, or at a steady pace."""
+"""Clients of the API that call as fast as they can, or at a steady rate."""
 
 from __future__ import annotations
 
@@ -13,42 +13,44 @@ from typing import NamedTuple
 
 from tests.benchmarks.figures import Figures, percentile
 
-# How many clients make changes at a pace, so that a slow answer delays no other call.
-PACED_CLIENTS = 8
+# So many clients make changes at a rate that a slow answer delays no other change.
+RATED_CLIENTS = 8
 
 
-class Call(NamedTuple):
+class ApiCall(NamedTuple):
     method: str
     path: str
     body: object = None
 
 
-class Answer(NamedTuple):
+class ApiAnswer(NamedTuple):
     status: int
     body: bytes
     seconds: float
 
 
-class Client:
-    """One connection of one user, kept alive."""
+class ApiClient:
+    """One kept connection of one user."""
 
     def __init__(self, port: int, token: str) -> None:
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
         self._headers = {"Authorization": f"Bearer {token}"}
 
-    def __call__(self, call: Call) -> Answer:
+    def __call__(self, call: ApiCall) -> ApiAnswer:
         text = None if call.body is None else json.dumps(call.body)
         began = time.perf_counter()
         self._connection.request(call.method, call.path, text, self._headers)
-        answer = self._connection.getresponse()
-        read = answer.read()
-        return Answer(answer.status, read, time.perf_counter() - began)
+        response = self._connection.getresponse()
+        body = response.read()
+        return ApiAnswer(response.status, body, time.perf_counter() - began)
 
 
-def shared(clients: Sequence[Client], calls: Sequence[Call]) -> list[Answer]:
-    """Calls made as fast as the clients can, in equal shares."""
+def call_in_parallel(
+    clients: Sequence[ApiClient], calls: Sequence[ApiCall]
+) -> list[ApiAnswer]:
+    """Make the calls as fast as the clients can, in equal shares."""
 
-    def work(client: Client, share: Iterable[Call]) -> list[Answer]:
+    def work(client: ApiClient, share: Iterable[ApiCall]) -> list[ApiAnswer]:
         return [client(call) for call in share]
 
     shares = [calls[place :: len(clients)] for place in range(len(clients))]
@@ -57,31 +59,31 @@ def shared(clients: Sequence[Client], calls: Sequence[Call]) -> list[Answer]:
 
 
 @contextmanager
-def paced(change: Callable[[int], float], rate: float) -> Iterator[list[float]]:
-    """Make a numbered change so many times a second; the list gets how long each took."""
-    took: list[float] = []
+def call_at_rate(change: Callable[[int], float], rate: float) -> Iterator[list[float]]:
+    """Make so many numbered changes a second; yields the list of their durations."""
+    durations: list[float] = []
     stop = threading.Event()
     start = time.monotonic()
 
     def work(first: int) -> None:
         number = first
         while not stop.wait(max(0.0, start + number / rate - time.monotonic())):
-            took.append(change(number))
-            number += PACED_CLIENTS
+            durations.append(change(number))
+            number += RATED_CLIENTS
 
-    with ThreadPoolExecutor(PACED_CLIENTS) as pool:
-        working = [pool.submit(work, first) for first in range(PACED_CLIENTS)]
+    with ThreadPoolExecutor(RATED_CLIENTS) as pool:
+        workers = [pool.submit(work, first) for first in range(RATED_CLIENTS)]
         try:
-            yield took
+            yield durations
         finally:
             stop.set()
-    for each in working:
-        each.result()
+    for worker in workers:
+        worker.result()
 
 
-def waits(seconds: Iterable[float], whose: str = "answer") -> Figures:
+def response_times(seconds: Iterable[float], operation: str) -> Figures:
     ordered = sorted(seconds)
     return {
-        f"{whose} p50 ms": percentile(ordered, 0.5) * 1000,
-        f"{whose} p99 ms": percentile(ordered, 0.99) * 1000,
+        f"{operation} p50 ms": percentile(ordered, 0.5) * 1000,
+        f"{operation} p99 ms": percentile(ordered, 0.99) * 1000,
     }

@@ -1,4 +1,4 @@
-"""What one tenant notices of others: slow targets, a flood, changes while tasks fire."""
+"""Measures what one tenant notices of others: slow targets, a flood, changes while tasks fire."""
 
 from __future__ import annotations
 
@@ -10,149 +10,189 @@ from datetime import datetime, timedelta
 import psycopg
 
 from tests.benchmarks import seed_data
-from tests.benchmarks.api_clients import PACED_CLIENTS, Call, paced, waits
-from tests.benchmarks.delivery import (
-    PATIENCE,
-    SECONDS,
-    of_round,
-    settled,
-    watch,
+from tests.benchmarks.api_clients import (
+    RATED_CLIENTS,
+    ApiCall,
+    call_at_rate,
+    response_times,
 )
-from tests.benchmarks.figures import Arrivals, Figures
-from tests.benchmarks.harness import ADDRESSES, Bench, bench, sleep_until, soon
+from tests.benchmarks.delivery import (
+    DELIVERY_TIMEOUT,
+    SECONDS,
+    memory_figures,
+    round_figures,
+    watch_rounds,
+)
+from tests.benchmarks.figures import Deliveries, Figures
+from tests.benchmarks.harness import (
+    SINK_ADDRESSES,
+    BenchmarkHarness,
+    benchmark_harness,
+    sleep_until,
+    time_after_storing,
+)
 
-# Of a hundred targets, how many answer late.
-SLOW = ADDRESSES // 10
-# How many tasks the small tenant has, and how far apart.
-SMALL, APART = 10, timedelta(seconds=0.5)
-# How fast tasks fire while others are changed, and how many others there are.
-FIRED, OTHERS = 1000, 100_000
+# So many of the hundred targets answer late.
+SLOW_TARGETS = SINK_ADDRESSES // 10
+# So many tasks has the small tenant, so far apart.
+SMALL_TENANT_TASKS, INTERVAL = 10, timedelta(seconds=0.5)
+# So many tasks fire a second while others are changed, of which there are so many.
+FIRE_RATE, IDLE_TASKS = 1000, 100_000
+
+_EDIT_TASK = """
+    WITH edited AS (
+        UPDATE django_celery_beat_periodictask
+        SET expires = '2100-01-01Z'::timestamptz + %s * interval '1 second',
+            date_changed = now()
+        WHERE id = %s
+    )
+    UPDATE django_celery_beat_periodictasks SET last_update = clock_timestamp()
+"""
+_SOME_PERIODIC_TASKS = "SELECT periodic_task_id FROM tasks_api_task LIMIT 100"
 
 
-def slow(rate: int = 200, *, rounds: int) -> Iterator[Figures]:
+def measure_slow(rate: int = 200, *, rounds: int) -> Iterator[Figures]:
     """{rate} fires a second over 100 targets, alone and then with 10 targets that take 20 s."""
-    with bench() as harness:
-        quick = harness.targets(ADDRESSES - SLOW)
-        late = harness.targets(SLOW, "/slow", after=ADDRESSES - SLOW)
-        same = harness.targets(SLOW, after=ADDRESSES - SLOW)
-        alone = list(_over(harness, rate, quick, same, rounds))
-        beside = list(_over(harness, rate, quick, late, rounds))
-        for (before, _), (others, held_up) in zip(alone, beside, strict=True):
+    with benchmark_harness() as harness:
+        quick = harness.target_urls(SINK_ADDRESSES - SLOW_TARGETS)
+        late = harness.target_urls(
+            SLOW_TARGETS, "/slow", after=SINK_ADDRESSES - SLOW_TARGETS
+        )
+        same = harness.target_urls(SLOW_TARGETS, after=SINK_ADDRESSES - SLOW_TARGETS)
+        alone = list(_measure_targets(harness, rate, quick, same, rounds))
+        beside = list(_measure_targets(harness, rate, quick, late, rounds))
+        for (before, _), (others, slow) in zip(alone, beside, strict=True):
             p99, others_p99 = before["late p99 ms"], others["late p99 ms"]
             yield {
                 "alone: late p99 ms": p99,
                 "others: late p99 ms": others_p99,
                 "others : alone, late p99": others_p99 / p99,
                 **{k: v for k, v in others.items() if k != "late p99 ms"},
-                **held_up.lateness("slow ones: "),
+                **slow.lateness("slow ones: "),
             }
 
 
-def _over(
-    harness: Bench, rate: int, quick: list[str], rest: list[str], rounds: int
-) -> Iterator[tuple[Figures, Arrivals]]:
-    """The quick targets' figures of each round, and what came to the slow ones."""
+def _measure_targets(
+    harness: BenchmarkHarness, rate: int, quick: list[str], rest: list[str], rounds: int
+) -> Iterator[tuple[Figures, Deliveries]]:
+    """The figures of the quick targets in each round, and the deliveries to the slow ones."""
     total = rate * SECONDS * rounds
     urls = [*quick, *rest]
-    first = soon(total)
-    harness.store(
+    first = time_after_storing(total)
+    harness.store_tasks(
         total, first=first, urls=urls, spread=timedelta(seconds=SECONDS * rounds)
     )
-    seen, _ = watch(harness, first, rounds=rounds)
+    measured, _ = watch_rounds(harness, first, rounds=rounds)
     to_quick = [url for url in urls if url.endswith("/hook")]
     counted = total * len(to_quick) // len(urls)
-    harness.wait_for_runs(counted, timeout=PATIENCE)
-    arrived = harness.arrivals()
-    for start, end, used in seen:
-        planned = arrived.planned_in(start, end)
+    harness.wait_for_runs(counted, timeout=DELIVERY_TIMEOUT)
+    arrived = harness.take_deliveries()
+    for start, end, used in measured:
+        planned = arrived.scheduled_between(start, end)
         yield (
-            of_round(planned.to("/hook"), used, counted // rounds, sent=rate * SECONDS),
-            planned.to("/slow"),
+            round_figures(
+                planned.for_path("/hook"), used, counted // rounds, sent=rate * SECONDS
+            ),
+            planned.for_path("/slow"),
         )
 
 
-def flood(count: int = 100_000, *, rounds: int) -> Iterator[Figures]:
+def measure_flood(count: int = 100_000, *, rounds: int) -> Iterator[Figures]:
     """One tenant has {count} tasks due at once, another one ten, half a second apart."""
-    with bench() as harness:
-        small, token = "/small", harness.another_tenant()
+    with benchmark_harness() as harness:
+        small, token = "/small", harness.issue_other_tenant_token()
         for _ in range(rounds):
-            at = soon(count)
-            harness.store(count, first=at, urls=harness.targets(10))
-            harness.store(
-                SMALL,
+            at = time_after_storing(count)
+            harness.store_tasks(count, first=at, urls=harness.target_urls(10))
+            harness.store_tasks(
+                SMALL_TENANT_TASKS,
                 first=at,
-                urls=harness.targets(1, small, after=10),
-                spread=SMALL * APART,
+                urls=harness.target_urls(1, small, after=10),
+                spread=SMALL_TENANT_TASKS * INTERVAL,
                 token=token,
             )
-            yield _flooded(harness, count, at, small)
+            yield _measure_flood(harness, count, at, small)
 
 
-def _flooded(harness: Bench, count: int, at: datetime, small: str) -> Figures:
+def _measure_flood(
+    harness: BenchmarkHarness, count: int, at: datetime, small: str
+) -> Figures:
     due = at.timestamp()
     sleep_until(due - 2)
-    before = harness.reading()
-    harness.wait_for_runs(count + SMALL, before=due + 60, timeout=PATIENCE)
-    used = harness.since(before)
-    arrived = harness.arrivals()
+    before = harness.read_usage()
+    harness.wait_for_runs(
+        count + SMALL_TENANT_TASKS, before=due + 60, timeout=DELIVERY_TIMEOUT
+    )
+    used = harness.usage_since(before)
+    arrived = harness.take_deliveries()
     return {
-        **arrived.to(small).lateness("small tenant: "),
-        "flood delivered in s": arrived.to("/hook").last - due,
-        **used.per(count, "delivery"),
-        **arrived.faults(count + SMALL),
+        **arrived.for_path(small).lateness("small tenant: "),
+        "flood delivered in s": arrived.for_path("/hook").last_arrival - due,
+        **used.cost_per(count, "delivery"),
+        **arrived.count_faults(count + SMALL_TENANT_TASKS),
     }
 
 
-def edits(rate: int = 50, stored: int = OTHERS, *, rounds: int) -> Iterator[Figures]:
-    """{rate} changes a second through the API while 1,000/s fire, with {stored} others stored."""
-    with bench() as harness:
-        harness.store_others(stored)
-        yield from _while_firing(harness, rate, _api_change(harness), rounds)
-
-
-def admin(rate: int = 5, stored: int = OTHERS, *, rounds: int) -> Iterator[Figures]:
-    """{rate} edits a second as the admin makes them, while 1,000/s fire, with {stored} others stored."""
-    with bench() as harness:
-        harness.store_others(stored)
-        yield from _while_firing(harness, rate, _admin_edit(harness), rounds)
-
-
-def _while_firing(
-    harness: Bench, rate: int, change: Callable[[int], float], rounds: int
+def measure_edits(
+    rate: int = 50, stored: int = IDLE_TASKS, *, rounds: int
 ) -> Iterator[Figures]:
-    total = FIRED * SECONDS
-    first, every = soon(total), timedelta(seconds=SECONDS)
-    harness.store(total, first=first, spread=every, every=every)
+    """{rate} changes a second through the API while 1,000/s fire, with {stored} others stored."""
+    with benchmark_harness() as harness:
+        harness.store_idle_tasks(stored)
+        yield from _measure_while_firing(
+            harness, rate, _make_api_change(harness), rounds
+        )
+
+
+def measure_admin(
+    rate: int = 5, stored: int = IDLE_TASKS, *, rounds: int
+) -> Iterator[Figures]:
+    """{rate} edits a second as the admin makes them, while 1,000/s fire, with {stored} others stored."""
+    with benchmark_harness() as harness:
+        harness.store_idle_tasks(stored)
+        yield from _measure_while_firing(
+            harness, rate, _make_admin_edit(harness), rounds
+        )
+
+
+def _measure_while_firing(
+    harness: BenchmarkHarness, rate: int, change: Callable[[int], float], rounds: int
+) -> Iterator[Figures]:
+    total = FIRE_RATE * SECONDS
+    first, every = time_after_storing(total), timedelta(seconds=SECONDS)
+    harness.store_tasks(total, first=first, spread=every, every=every)
     sleep_until(first.timestamp() - 1)
     began = time.monotonic()
-    with paced(change, rate) as took:
-        seen, memory = watch(harness, first, rounds=rounds)
-    changes = {"changes per s": len(took) / (time.monotonic() - began)}
-    harness.wait_for_runs(total * rounds, before=seen[-1].end, timeout=PATIENCE)
-    arrived = harness.arrivals()
-    for start, end, used in seen:
-        yield of_round(arrived.planned_in(start, end), used, total)
+    with call_at_rate(change, rate) as durations:
+        measured, memory = watch_rounds(harness, first, rounds=rounds)
+    changes = {"changes per s": len(durations) / (time.monotonic() - began)}
+    harness.wait_for_runs(
+        total * rounds, before=measured[-1].end, timeout=DELIVERY_TIMEOUT
+    )
+    arrived = harness.take_deliveries()
+    for start, end, used in measured:
+        yield round_figures(arrived.scheduled_between(start, end), used, total)
     yield {
         **changes,
-        **waits(took, "change"),
-        **settled(harness, memory),
+        **response_times(durations, "change"),
+        **memory_figures(harness, memory),
     }
 
 
-def _api_change(harness: Bench) -> Callable[[int], float]:
-    """A client creates a task, pauses it, resumes it and deletes it; then another."""
-    clients = [harness.client() for _ in range(PACED_CLIENTS)]
-    ids = [""] * PACED_CLIENTS
-    task = seed_data.one_off(seed_data.LATER, harness.target)
+def _make_api_change(harness: BenchmarkHarness) -> Callable[[int], float]:
+    """Each client creates a task, pauses it, resumes it and deletes it; then another."""
+    clients = [harness.open_client() for _ in range(RATED_CLIENTS)]
+    ids = [""] * RATED_CLIENTS
+    task = seed_data.one_time_task(seed_data.FAR_FUTURE, harness.target_url)
 
     def change(number: int) -> float:
-        step, place = divmod(number, PACED_CLIENTS)
+        step, place = divmod(number, RATED_CLIENTS)
         path = f"/tasks/{ids[place]}"
         call = (
-            Call("POST", "/tasks/", task),
-            Call("POST", f"{path}/pause/"),
-            Call("POST", f"{path}/resume/"),
-            Call("DELETE", path),
+            ApiCall("POST", "/tasks/", task),
+            ApiCall("POST", f"{path}/pause/"),
+            ApiCall("POST", f"{path}/resume/"),
+            ApiCall("DELETE", path),
         )[step % 4]
         answer = clients[place](call)
         assert answer.status in (200, 201), answer
@@ -163,24 +203,14 @@ def _api_change(harness: Bench) -> Callable[[int], float]:
     return change
 
 
-def _admin_edit(harness: Bench) -> Callable[[int], float]:
-    """What django-celery-beat does when a form is saved: the row, and a row for all."""
-    statement = """
-        WITH edited AS (
-            UPDATE django_celery_beat_periodictask
-            SET expires = '2100-01-01Z'::timestamptz + %s * interval '1 second',
-                date_changed = now()
-            WHERE id = %s
-        )
-        UPDATE django_celery_beat_periodictasks SET last_update = clock_timestamp()
-    """
-    some = "SELECT periodic_task_id FROM tasks_api_task LIMIT 100"
-    ids = [periodic_id for (periodic_id,) in harness.query(some)]
+def _make_admin_edit(harness: BenchmarkHarness) -> Callable[[int], float]:
+    """Writes what django-celery-beat does when a form is saved: the row, and the one of all changes."""
+    ids = [periodic_id for (periodic_id,) in harness.query(_SOME_PERIODIC_TASKS)]
 
     def change(number: int) -> float:
         began = time.perf_counter()
         with psycopg.connect(harness.postgres.url, autocommit=True) as connection:
-            connection.execute(statement, [number, ids[number % len(ids)]])
+            connection.execute(_EDIT_TASK, [number, ids[number % len(ids)]])
         return time.perf_counter() - began
 
     return change

@@ -1,4 +1,4 @@
-"""What processes use: CPU and memory, theirs and the machine's."""
+"""The CPU and memory of processes, and of the machine."""
 
 from __future__ import annotations
 
@@ -9,48 +9,48 @@ from typing import NamedTuple
 
 import psutil
 
-from tests.benchmarks.figures import Span
+from tests.benchmarks.figures import ResourceUsage
 
 Processes = Mapping[str, "Popen[bytes]"]
 
 
-class Reading(NamedTuple):
-    """Seconds of CPU so far."""
+class UsageReading(NamedTuple):
+    """Seconds of CPU so far: of each process, of this one, and of the machine."""
 
-    at: float
+    read_at: float
     cpu: Mapping[str, float]
-    own: float
-    machine: float
+    benchmark_cpu: float
+    machine_cpu: float
 
 
-def read(processes: Processes) -> Reading:
+def read_usage(processes: Processes) -> UsageReading:
     cpu = {name: _cpu_seconds(process) for name, process in processes.items()}
     times = psutil.cpu_times()
     # With what the hypervisor gave to others (steal): it is missing here as well.
     busy = sum(times) - times.idle - times.iowait - times.guest - times.guest_nice
-    own = sum(psutil.Process().cpu_times()[:4])
-    return Reading(time.monotonic(), cpu, own, busy)
+    benchmark = sum(psutil.Process().cpu_times()[:4])
+    return UsageReading(time.monotonic(), cpu, benchmark, busy)
 
 
-def between(before: Reading, after: Reading) -> Span:
+def usage_between(before: UsageReading, after: UsageReading) -> ResourceUsage:
     cpu = {name: spent - before.cpu[name] for name, spent in after.cpu.items()}
-    ours = sum(cpu.values()) + after.own - before.own
-    others = max(0.0, after.machine - before.machine - ours)
-    return Span(after.at - before.at, cpu, others)
+    ours = sum(cpu.values()) + after.benchmark_cpu - before.benchmark_cpu
+    others = max(0.0, after.machine_cpu - before.machine_cpu - ours)
+    return ResourceUsage(after.read_at - before.read_at, cpu, others)
 
 
-def memory(processes: Processes) -> dict[str, float]:
-    """What each holds in memory that it shares with no file and no buffer, in MB."""
+def read_memory(processes: Processes) -> dict[str, float]:
+    """The memory of each that it shares with no file and no buffer, in MB."""
     return {
-        name: sum(map(_own_bytes, _family(process))) / 2**20
+        name: sum(map(_private_bytes, _process_tree(process))) / 2**20
         for name, process in processes.items()
     }
 
 
 def _cpu_seconds(process: Popen[bytes]) -> float:
-    """What a process and its children have used, those that ended included."""
+    """The CPU of a process and its children, including those that ended."""
     total = 0.0
-    for member in _family(process):
+    for member in _process_tree(process):
         try:
             total += sum(member.cpu_times()[:4])  # its own, and its ended children's
         except psutil.NoSuchProcess:
@@ -58,15 +58,15 @@ def _cpu_seconds(process: Popen[bytes]) -> float:
     return total
 
 
-def _own_bytes(member: psutil.Process) -> int:
+def _private_bytes(member: psutil.Process) -> int:
     try:
-        found = member.memory_info()
+        memory = member.memory_info()
     except psutil.NoSuchProcess:
         return 0
-    return int(found.rss - found.shared)
+    return int(memory.rss - memory.shared)
 
 
-def _family(process: Popen[bytes]) -> Iterator[psutil.Process]:
-    first = psutil.Process(process.pid)
-    yield first
-    yield from first.children(recursive=True)
+def _process_tree(process: Popen[bytes]) -> Iterator[psutil.Process]:
+    root = psutil.Process(process.pid)
+    yield root
+    yield from root.children(recursive=True)

@@ -1,10 +1,11 @@
-"""How much the target can take, so that nobody measures it by mistake."""
+"""Measures what the target can take, so that no scenario measures the target by mistake."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import uvloop
 
@@ -12,6 +13,7 @@ from tests.acceptance.harness import free_port
 from tests.benchmarks import resource_usage
 from tests.benchmarks.figures import TARGET, Figures
 from tests.benchmarks.harness import start_sink
+from tests.benchmarks.sink import Writer
 
 CONNECTIONS = 100
 REQUESTS = 100_000
@@ -37,57 +39,66 @@ REQUEST = b"\r\n".join(
 )
 
 
-class _Client(asyncio.Protocol):
-    """Sends the same bytes again as soon as an answer has come: a floor for any client."""
+@dataclass
+class _Flood:
+    """What the connections have yet to send and to be answered, together."""
 
-    def __init__(self, done: asyncio.Event, left: list[int]) -> None:
-        self.done, self.left = done, left
+    done: asyncio.Event
+    unsent: int = REQUESTS
+    unanswered: int = REQUESTS
+
+
+class _FloodClient(asyncio.Protocol):
+    """Sends the same bytes again as soon as it is answered: no client costs less."""
+
+    def __init__(self, flood: _Flood) -> None:
+        self._flood = flood
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = transport
+        assert isinstance(transport, Writer)
+        self._transport = transport
         self._send()
 
     def data_received(self, data: bytes) -> None:
-        self.left[1] -= 1
-        if not self.left[1]:
-            self.done.set()
+        self._flood.unanswered -= 1
+        if not self._flood.unanswered:
+            self._flood.done.set()
         self._send()
 
     def _send(self) -> None:
-        if self.left[0]:
-            self.left[0] -= 1
-            self.transport.write(REQUEST)
+        if self._flood.unsent:
+            self._flood.unsent -= 1
+            self._transport.write(REQUEST)
 
 
-async def _load(port: int) -> None:
-    loop, done = asyncio.get_running_loop(), asyncio.Event()
-    left = [REQUESTS, REQUESTS]
-    made = [
-        await loop.create_connection(lambda: _Client(done, left), "127.0.0.1", port)
+async def _send_flood(port: int) -> None:
+    loop, flood = asyncio.get_running_loop(), _Flood(asyncio.Event())
+    connections = [
+        await loop.create_connection(lambda: _FloodClient(flood), "127.0.0.1", port)
         for _ in range(CONNECTIONS)
     ]
-    await done.wait()
-    for transport, _ in made:
+    await flood.done.wait()
+    for transport, _ in connections:
         transport.close()
 
 
-def sink(*, rounds: int) -> Iterator[Figures]:
+def measure_sink(*, rounds: int) -> Iterator[Figures]:
     """What the target itself takes from a hundred connections of the leanest client."""
     port = free_port()
     process = start_sink(port)
     try:
         for _ in range(rounds):
-            before = resource_usage.read({TARGET: process})
+            before = resource_usage.read_usage({TARGET: process})
             began = time.perf_counter()
-            uvloop.run(_load(port))
+            uvloop.run(_send_flood(port))
             duration = time.perf_counter() - began
-            used = resource_usage.between(
-                before, resource_usage.read({TARGET: process})
+            used = resource_usage.usage_between(
+                before, resource_usage.read_usage({TARGET: process})
             )
             yield {
                 "requests per s": REQUESTS / duration,
                 "CPU µs per request": used.cpu[TARGET] / REQUESTS * 1e6,
-                **used.trust(),
+                **used.other_load(),
             }
     finally:
         process.kill()

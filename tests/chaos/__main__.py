@@ -18,8 +18,8 @@ from typing import Any
 
 from tests.acceptance.harness import ROOT
 from tests.benchmarks.figures import percentile
-from tests.benchmarks.harness import machine
-from tests.benchmarks.report import table
+from tests.benchmarks.harness import describe_machine
+from tests.benchmarks.report import render_table
 from tests.chaos.acts import checkout
 from tests.chaos.cluster import Site
 from tests.chaos.evidence import NEVER, Evidence, Violation
@@ -86,7 +86,7 @@ def recovery_table(evidence: Evidence) -> str:
         rows.append(
             (kind, str(len(seconds)), _s(statistics.median(seconds)), _s(max(seconds)))
         )
-    return table(rows)
+    return render_table(rows)
 
 
 def _s(seconds: float) -> str:
@@ -96,12 +96,14 @@ def _s(seconds: float) -> str:
 def report(evidence: Evidence, outcome: Outcome, found: list[Violation]) -> str:
     numbers = figures(evidence, outcome)
     rows = [(name, _plain(value)) for name, value in numbers.items()]
-    conditions = ", ".join(f"{name} {value}" for name, value in machine().items())
+    conditions = ", ".join(
+        f"{name} {value}" for name, value in describe_machine().items()
+    )
     return "\n\n".join(
         (
             "Until something was delivered on time again:\n\n"
             + recovery_table(evidence),
-            table(rows),
+            render_table(rows),
             f"{len(found)} violations. {conditions}",
         )
     )
@@ -150,7 +152,7 @@ def _write(
         {
             "seed": options.seed,
             "seconds": options.seconds,
-            "machine": machine(),
+            "machine": describe_machine(),
             "figures": figures(evidence, outcome),
             "recovery": {
                 kind: [None if s == NEVER else round(s, 3) for s in seconds]
