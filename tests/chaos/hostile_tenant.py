@@ -1,121 +1,86 @@
-"""A tenant that means no good, and messages that nobody of ours sent."""
+"""A tenant that stores harmful tasks, and the harmful messages of a round."""
 
 from __future__ import annotations
 
-import base64
 import itertools
-import json
 import time
 import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-from tests.chaos.clients import Client, written
+from tests.broker_messages import NO_CALLBACKS, UNREADABLE_MESSAGES, build_message
+from tests.chaos.clients import Client, format_time
 from tests.chaos.evidence import POISON
 
-QUEUE = "deliver"
-NO_END = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
-FAR = "9999-12-31T23:59:59Z"
+LATEST_END = "9999-12-31T23:59:59Z"
 # Seconds between two poisonous requests.
-EVERY = 1.5
-
-
-def message(
-    body: Any, *, task: Any = "tasks_api.tasks.deliver", without: str = "", **more: Any
-) -> str:
-    """As kombu stores it in Redis."""
-    content = {
-        "body": base64.b64encode(json.dumps(body).encode()).decode(),
-        "content-encoding": "utf-8",
-        "content-type": "application/json",
-        "headers": {"task": task, "id": str(uuid.uuid4())} | more,
-        "properties": {
-            "body_encoding": "base64",
-            "delivery_info": {"exchange": "", "routing_key": QUEUE},
-            "delivery_mode": 2,
-            "delivery_tag": str(uuid.uuid4()),
-            "priority": 0,
-        },
-    }
-    content.pop(without, None)
-    return json.dumps(content)
-
-
-def fire_message(task_id: str) -> str:
-    """An order to fire a task now, whoever's it is."""
-    return message([[task_id], {}, NO_END], task="tasks_api.tasks.fire")
-
-
+REQUEST_INTERVAL = 1.5
 MESSAGES: tuple[str | bytes, ...] = (
+    *UNREADABLE_MESSAGES,
     "garbage",
-    "{}",
-    "[]",
-    "null",
-    b"\xff\xfe",
-    message({}),
-    message([]),
-    message([[5], {}, NO_END]),
-    message([[["x", 5, None]], {}, NO_END]),
-    message([[[str(uuid.UUID(int=7))]], {}, NO_END]),
-    message([[[]], {"more": 1}, NO_END]),
-    message([[[]], {}, NO_END], without="headers"),
-    message([[[]], {}, NO_END], without="properties"),
-    message([[[]], {}, NO_END], task="no.such.task"),
-    message([[[]], {}, NO_END], task=7),
-    message([[[]], {}, NO_END], eta="tomorrow"),
+    build_message({}),
+    build_message([]),
+    build_message([[[str(uuid.UUID(int=7))]], {}, NO_CALLBACKS]),
 )
 
 
-class Poisoner(Client):
+class HostileClient(Client):
     """Stores what has hurt before: far ends, far years, URLs that are read in two ways."""
 
     kind = POISON
 
     def begin(self) -> None:
-        self._bodies = itertools.cycle(self._all())
-        self.later(0.0, self.create)
+        self._requests = itertools.cycle(self._all_requests())
+        self.schedule(0.0, self.create)
 
     def create(self) -> None:
-        self.later(EVERY, self.create)
-        path, body = next(self._bodies)
-        self.say(self.new_mark(), "create", "POST", path, body)
+        self.schedule(REQUEST_INTERVAL, self.create)
+        path, body = next(self._requests)
+        self.call(self.new_mark(), "create", "POST", path, body)
 
-    def _all(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        url = self.target("ok", "x").replace("/ok/", f"/{POISON}/")
-        periodic = {"task_type": "periodic", "url": url, "start_datetime": self._soon()}
-        today = datetime.now(UTC)
-        for overlap in ("skip", "queue_one", "allow"):
-            rules = periodic | {"overlap": overlap, "end_datetime": FAR}
-            yield "/tasks/", rules | {"cron": "*/4 * * * * *"}
-            yield "/tasks/", rules | {"frequency": 4}
-        yield "/tasks/", periodic | {"frequency": 4, "end_datetime": FAR, "spread": 30}
-        # Once today, and then not for thousands of years, in a zone whose clocks change.
-        for minute in range(today.minute + 1, min(today.minute + 4, 60)):
-            cron = (
-                f"7 {minute} */{today.hour or 1} {today.day} {today.month} * 2026,9990"
-            )
+    def _all_requests(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        url = self.target_url("ok", "x").replace("/ok/", f"/{POISON}/")
+        start = self._start_time()
+        periodic = {"task_type": "periodic", "url": url, "start_datetime": start}
+        for body in self._far_ends():
+            yield "/tasks/", periodic | body
+        for cron in self._rare_crons():
             yield "/tasks/", periodic | {"cron": cron, "timezone": "Europe/Berlin"}
         for cron in ("0 * 0 29 2 * 9996", "* */59 2-5/10 19 * */7 9996-9999"):
             far = periodic | {"cron": cron, "timezone": "Europe/Berlin"}
             yield "/tasks/", far
             yield "/tasks/preview", far | {"n": 1}
-        once = {"task_type": "one_time", "run_datetime": self._soon()}
+        once = {"task_type": "one_time", "run_datetime": self._start_time()}
         for host in ("us\uff03er:pw@127.0.0.1:9", "[::1]@127.0.0.1:9", "127.0.0.1:9"):
             yield "/tasks/", once | {"url": f"http://{host}/{POISON}/x.0"}
 
-    def _soon(self) -> str:
-        return written(round((time.time() + 5) * 1000))
+    def _far_ends(self) -> Iterator[dict[str, Any]]:
+        for overlap in ("skip", "queue_one", "allow"):
+            policies = {"overlap": overlap, "end_datetime": LATEST_END}
+            yield policies | {"cron": "*/4 * * * * *"}
+            yield policies | {"frequency": 4}
+        yield {"frequency": 4, "end_datetime": LATEST_END, "spread": 30}
+
+    def _rare_crons(self) -> Iterator[str]:
+        """Once today, and then not for thousands of years."""
+        today = datetime.now(UTC)
+        hour, day = today.hour or 1, f"{today.day} {today.month}"
+        for minute in range(today.minute + 1, min(today.minute + 4, 60)):
+            yield f"7 {minute} */{hour} {day} * 2026,9990"
+
+    def _start_time(self) -> str:
+        return format_time(round((time.time() + 5) * 1000))
 
     def clean_up(self) -> None:
-        """Remove all that there is, whoever heard of it."""
-        while tasks := self._stored():
+        """Delete all tasks of the tenant, also those whose creation got no answer."""
+        while tasks := self._stored_tasks():
             for task in tasks:
                 path = f"/tasks/id/{task['id']}"
-                self.say(self.new_mark(), "delete", "DELETE", path)
+                self.call(self.new_mark(), "delete", "DELETE", path)
 
-    def _stored(self) -> list[dict[str, Any]]:
-        _, said = self.say(self.new_mark(), "list", "GET", "/tasks/")
-        assert said is not None, "the tasks of the poisoner cannot be listed"
-        found: list[dict[str, Any]] = said["tasks"]
-        return found
+    def _stored_tasks(self) -> list[dict[str, Any]]:
+        _, answer = self.call(self.new_mark(), "list", "GET", "/tasks/")
+        assert answer is not None, "the tasks of the hostile tenant cannot be listed"
+        tasks: list[dict[str, Any]] = answer["tasks"]
+        return tasks

@@ -1,4 +1,4 @@
-"""One round: everything starts, breaks by plan, is given back, and is asked what it did."""
+"""Runs a round: breaks what the plan says, repairs everything, and gathers the evidence."""
 
 from __future__ import annotations
 
@@ -9,90 +9,102 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from tests.acceptance.harness import ROOT, eventually
-from tests.chaos.acts import Steps
-from tests.chaos.clients import Client, Diary, Named, Service, clients
-from tests.chaos.cluster import POISONER, Site
+from tests.chaos import observations
+from tests.chaos.clients import CallLog, Client, ServiceAddress
+from tests.chaos.cluster import HOSTILE_TENANT, Cluster
 from tests.chaos.evidence import Evidence, Fault
-from tests.chaos.faults import EVERYBODY, KIND, LONG, UPGRADE, Planned
-from tests.chaos.hostile_tenant import Poisoner
+from tests.chaos.faults import ALL_PARTS, KIND_BY_NAME, UPGRADE
+from tests.chaos.hostile_tenant import HostileClient
+from tests.chaos.plan import LONG_ROUND, PlannedFault
+from tests.chaos.steps import FaultSteps
+from tests.chaos.workloads import NewHostClient, make_clients
 
-# How often the main loop looks whether somebody died.
-LOOK = 0.25
-# How long the service may take to be whole again, and then to finish everything.
-REPAIR, DRAIN = 120.0, 120.0
-# Tasks live this long before anything is broken, and at the end of a long round.
-CALM = 3.0
-SETTLED, CALM_AT_LAST = 10.0, 12.0
+# Seconds between two looks at the parts.
+POLL_INTERVAL = 0.25
+# Seconds until the service must be whole again, and then have finished everything.
+REPAIR_TIMEOUT, DRAIN_TIMEOUT = 120.0, 120.0
+# Seconds that tasks live before anything is broken.
+CALM_SECONDS = 3.0
+# Seconds at the end of a long round: until faults have no effect any more, and in which
+# nothing is broken.
+SETTLE_SECONDS, FINAL_CALM_SECONDS = 10.0, 12.0
 
-Say = Callable[[str], None]
+PrintLine = Callable[[str], None]
 
 
 @dataclass
-class _Running:
-    planned: Planned
-    steps: Steps
-    began: float
+class _RunningFault:
+    planned: PlannedFault
+    steps: FaultSteps
+    began_at: float
 
 
-class Storm:
-    """Breaks what the plan says when it says so. One thread does it all.
+class Orchestrator:
+    """Breaks what the plan says when it says so, in one thread.
 
-    It must be the one that starts processes: they get a signal when it ends.
+    That thread must be the one that starts processes: they get a signal when it ends.
     """
 
-    def __init__(self, site: Site, planned: Sequence[Planned], say: Say) -> None:
-        self.site = site
+    def __init__(
+        self, cluster: Cluster, planned: Sequence[PlannedFault], print_line: PrintLine
+    ) -> None:
+        self.cluster = cluster
         self.faults: list[Fault] = []
-        self._say = say
+        self._print_line = print_line
         self._order = itertools.count()
-        self._busy: set[str] = set()
+        self._held: set[str] = set()
         self._began = time.monotonic()
-        self._agenda: list[tuple[float, int, Planned | _Running]] = []
+        self._agenda: list[tuple[float, int, PlannedFault | _RunningFault]] = []
         for each in planned:
-            self._put(self._began + each.at, each)
+            self._schedule(self._began + each.at, each)
 
-    def rage(self, until: float) -> None:
-        """Go on until a moment of the monotonic clock, and until all is given back."""
+    def run_until(self, until: float) -> None:
+        """Run until a moment of the monotonic clock, and until all is repaired."""
         while self._agenda or time.monotonic() < until:
-            self.site.look_for_dead()
+            self.cluster.restart_dead_parts()
             now = time.monotonic()
             if self._agenda and self._agenda[0][0] <= now:
                 item = heapq.heappop(self._agenda)[2]
-                # What had to wait for its victim until now is too late.
-                if isinstance(item, _Running) or now < until:
-                    self._do(item)
+                # A fault that had to wait for its victims until now is too late.
+                if isinstance(item, _RunningFault) or now < until:
+                    self._advance(item)
                 continue
             next_at = self._agenda[0][0] if self._agenda else until
-            time.sleep(max(0.0, min(LOOK, next_at - now)))
+            time.sleep(max(0.0, min(POLL_INTERVAL, next_at - now)))
 
-    def _put(self, at: float, item: Planned | _Running) -> None:
+    def _schedule(self, at: float, item: PlannedFault | _RunningFault) -> None:
         heapq.heappush(self._agenda, (at, next(self._order), item))
 
-    def _do(self, item: Planned | _Running) -> None:
-        if isinstance(item, Planned):
-            if self._busy & set(item.victims):
-                # Its victim took longer than planned to stop or to come back.
-                self._put(time.monotonic() + LOOK, item)
+    def _advance(self, item: PlannedFault | _RunningFault) -> None:
+        if isinstance(item, PlannedFault):
+            if self._held & set(item.victims):
+                # A victim took longer than planned to stop or to come back.
+                self._schedule(time.monotonic() + POLL_INTERVAL, item)
                 return
-            self._busy |= set(item.victims)
-            steps = KIND[item.kind].deed(self.site, item.victims, item.seconds)
-            at = time.monotonic() - self._began
-            self._say(f"{at:7.2f} s  {item.said}")
-            item = _Running(item, steps, time.time())
+            item = self._begin(item)
         wait = next(item.steps, None)
         if wait is None:
             self._end(item)
         else:
-            self._put(time.monotonic() + wait, item)
+            self._schedule(time.monotonic() + wait, item)
 
-    def _end(self, item: _Running) -> None:
-        planned, kind = item.planned, KIND[item.planned.kind]
-        self._busy -= set(planned.victims)
+    def _begin(self, planned: PlannedFault) -> _RunningFault:
+        self._held |= set(planned.victims)
+        action = KIND_BY_NAME[planned.kind].action
+        steps = action(self.cluster, planned.victims, planned.seconds)
+        at = time.monotonic() - self._began
+        self._print_line(f"{at:7.2f} s  {planned.description}")
+        return _RunningFault(planned, steps, time.time())
+
+    def _end(self, fault: _RunningFault) -> None:
+        planned, kind = fault.planned, KIND_BY_NAME[fault.planned.kind]
+        self._held -= set(planned.victims)
+        began_at = self.cluster.struck_at.pop(planned.victims, fault.began_at)
         self.faults.append(
             Fault(
                 planned.kind,
                 planned.victims,
-                self.site.struck.pop(planned.victims, item.began),
+                began_at,
                 time.time(),
                 kind.loses_requests,
                 kind.is_instant,
@@ -102,102 +114,119 @@ class Storm:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class RoundResult:
     evidence: Evidence
     # Seconds until every part was alive again, and until nothing was left to do.
-    repaired_in: float
-    drained_in: float
+    repair_seconds: float
+    drain_seconds: float
 
 
-def play(
-    site: Site, planned: Sequence[Planned], *, seed: int, seconds: float, say: Say
-) -> Outcome:
-    """Let clients and faults loose on a site that has begun; returns what was seen."""
-    began = time.monotonic()
-    diary = Diary()
-    token = str(site.api.headers["Authorization"]).removeprefix("Bearer ")
-    people = clients(seed, Service(site.url, token, site.target), diary)
-    _start(people)
-    time.sleep(CALM)
-    faults = _upgrade(site, say) if site.code_root != ROOT else []
-    evil = _evil(site, seed)
-    late = [Named(1, seed, people[0].service, diary), evil]
-    _start(late)
-    people += late
-    storm = Storm(site, planned, say)
-    storm.rage(max(began, time.monotonic() - CALM) + seconds)
-    faults += storm.faults
-    say("All faults are over.")
-    repaired_in = _seconds(lambda: eventually(site.is_whole, timeout=REPAIR))
-    if seconds >= LONG:
-        faults.append(_calm())
-    drained_in = _seconds(lambda: _drain(site, people, diary))
-    site.look_for_dead()
-    return Outcome(
-        Evidence(
-            diary.calls,
-            site.runs(),
-            site.arrivals(),
-            faults,
-            site.misdeeds,
-            site.words(),
-            site.poison(),
-            time.monotonic() - began,
-        ),
-        repaired_in,
-        drained_in,
+def run_round(
+    cluster: Cluster,
+    planned: Sequence[PlannedFault],
+    *,
+    seed: int,
+    seconds: float,
+    print_line: PrintLine,
+) -> RoundResult:
+    """Run clients and faults on a started cluster."""
+    began, call_log = time.monotonic(), CallLog()
+    clients = make_clients(seed, _service_address(cluster), call_log)
+    _start(clients)
+    time.sleep(CALM_SECONDS)
+    faults = _upgrade(cluster, print_line) if cluster.code_root != ROOT else []
+    late_clients = [
+        NewHostClient(1, seed, clients[0].service, call_log),
+        _make_hostile_client(cluster, seed),
+    ]
+    _start(late_clients)
+    clients += late_clients
+    orchestrator = Orchestrator(cluster, planned, print_line)
+    orchestrator.run_until(max(began, time.monotonic() - CALM_SECONDS) + seconds)
+    faults += orchestrator.faults
+    print_line("All faults are over.")
+    repair_seconds = _measure(
+        lambda: eventually(cluster.is_whole, timeout=REPAIR_TIMEOUT)
+    )
+    if seconds >= LONG_ROUND:
+        faults.append(_stay_calm())
+    drain_seconds = _measure(lambda: _drain(cluster, clients))
+    cluster.restart_dead_parts()
+    evidence = _gather(cluster, call_log, faults, time.monotonic() - began)
+    return RoundResult(evidence, repair_seconds, drain_seconds)
+
+
+def _gather(
+    cluster: Cluster, call_log: CallLog, faults: Sequence[Fault], seconds: float
+) -> Evidence:
+    return Evidence(
+        call_log.calls,
+        observations.read_runs(cluster),
+        observations.read_arrivals(cluster),
+        faults,
+        cluster.part_failures,
+        observations.read_notes(cluster),
+        observations.count_poison_runs(cluster),
+        seconds,
     )
 
 
-def _start(people: Sequence[Client]) -> None:
-    for client in people:
+def _service_address(cluster: Cluster) -> ServiceAddress:
+    token = str(cluster.api.headers["Authorization"]).removeprefix("Bearer ")
+    return ServiceAddress(cluster.url, token, cluster.target_url)
+
+
+def _make_hostile_client(cluster: Cluster, seed: int) -> HostileClient:
+    token = cluster.manage("issue_token", "--tenant", HOSTILE_TENANT, "--user", "eve")
+    service = ServiceAddress(cluster.url, token, cluster.target_url)
+    return HostileClient(1, seed, service, CallLog())
+
+
+def _start(clients: Sequence[Client]) -> None:
+    for client in clients:
         client.start()
 
 
-def _upgrade(site: Site, say: Say) -> list[Fault]:
+def _upgrade(cluster: Cluster, print_line: PrintLine) -> list[Fault]:
     """The round began on the release before; it goes on with this one."""
-    storm = Storm(site, [Planned(0.0, UPGRADE.name, EVERYBODY, 0.0)], say)
-    storm.rage(time.monotonic() + CALM)
-    say("The upgrade is over.")
-    return storm.faults
+    planned = [PlannedFault(0.0, UPGRADE.name, ALL_PARTS, 0.0)]
+    orchestrator = Orchestrator(cluster, planned, print_line)
+    orchestrator.run_until(time.monotonic() + CALM_SECONDS)
+    print_line("The upgrade is over.")
+    return orchestrator.faults
 
 
-def _evil(site: Site, seed: int) -> Poisoner:
-    token = site.manage("issue_token", "--tenant", POISONER, "--user", "eve")
-    return Poisoner(1, seed, Service(site.url, token, site.target), Diary())
+def _stay_calm() -> Fault:
+    """Break nothing for a while; the hostile tenant is still there."""
+    # Earlier faults may still have effects.
+    time.sleep(SETTLE_SECONDS)
+    began_at = time.time()
+    time.sleep(FINAL_CALM_SECONDS)
+    return Fault("calm", (), began_at, time.time(), is_harmless=True)
 
 
-def _calm() -> Fault:
-    """All is whole, and what is not meant well is still there."""
-    # What was broken before may still be felt.
-    time.sleep(SETTLED)
-    began = time.time()
-    time.sleep(CALM_AT_LAST)
-    return Fault("calm", (), began, time.time(), is_harmless=True)
-
-
-def _drain(site: Site, people: Sequence[Client], diary: Diary) -> None:
-    for client in people:
+def _drain(cluster: Cluster, clients: Sequence[Client]) -> None:
+    for client in clients:
         client.stop()
-    for client in people:
+    for client in clients:
         client.join()
-    for client in people:
+    for client in clients:
         client.clean_up()
-    _remove_strangers(site, people[0])
-    deadline = time.monotonic() + DRAIN
-    while not site.is_quiet() and time.monotonic() < deadline:
-        # Whatever is not over then, the referee finds.
-        time.sleep(LOOK)
+    _delete_unknown_tasks(cluster, clients[0])
+    deadline = time.monotonic() + DRAIN_TIMEOUT
+    while not cluster.is_drained() and time.monotonic() < deadline:
+        # A run that is not over by then is a violation.
+        time.sleep(POLL_INTERVAL)
 
 
-def _remove_strangers(site: Site, client: Client) -> None:
-    """Tasks that recur, of whose creation no client was told."""
-    for task_id, name, mark in site.recurring():
+def _delete_unknown_tasks(cluster: Cluster, client: Client) -> None:
+    """Delete the recurring tasks of whose creation no client was told."""
+    for task_id, name, mark in observations.read_recurring_tasks(cluster):
         path = f"/?job_id={name}" if name else f"/tasks/id/{task_id}"
-        client.say(mark, "delete", "DELETE", path, is_cron=bool(name))
+        client.call(mark, "delete", "DELETE", path, is_cron=bool(name))
 
 
-def _seconds(what: Callable[[], object]) -> float:
+def _measure(action: Callable[[], object]) -> float:
     began = time.monotonic()
-    what()
+    action()
     return time.monotonic() - began

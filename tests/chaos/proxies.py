@@ -1,7 +1,7 @@
-"""The way from each part to each server: loopback proxies, in a process of their own.
+"""Loopback proxies between each part and each server, in a process of their own.
 
-A link is open, cut (whoever uses it is reset at once), or silent: it takes connections and
-bytes and passes nothing on. What a silent link held flows on when it is open again.
+A proxy is open, cut (it resets its connections at once), or silent: it accepts connections
+and bytes and passes nothing on. It passes on what it held once it is open again.
 """
 
 from __future__ import annotations
@@ -11,71 +11,74 @@ import json
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from scheduler_service.supervisor import spawn
 from tests.acceptance.harness import ROOT, eventually
 from tests.chaos.scripted_target import reset
 
 OPEN, CUT, SILENT = "open", "cut", "silent"
-CONTROL, PORTS = "links.sock", "links.json"
+CONTROL_SOCKET, PORTS_FILE = "proxies.sock", "proxies.json"
 
 
-class Link:
-    """One listener, and the server's socket that it leads to."""
+class PartProxy:
+    """One listener, and the socket of the server behind it."""
 
-    def __init__(self, server: str) -> None:
-        self._server = server
+    def __init__(self, server_socket: str) -> None:
+        self._server_socket = server_socket
         self._is_cut = False
-        self._flows = asyncio.Event()
-        self._flows.set()
-        self._ends: set[asyncio.StreamWriter] = set()
+        self._is_flowing = asyncio.Event()
+        self._is_flowing.set()
+        self._writers: set[asyncio.StreamWriter] = set()
 
-    def become(self, how: str) -> None:
-        self._is_cut = how == CUT
-        if how == SILENT:
-            self._flows.clear()
+    def set_state(self, state: str) -> None:
+        self._is_cut = state == CUT
+        if state == SILENT:
+            self._is_flowing.clear()
         else:
-            self._flows.set()
+            self._is_flowing.set()
         if self._is_cut:
-            for end in self._ends:
-                reset(end)
+            for writer in self._writers:
+                reset(writer)
 
-    async def talk(
+    async def handle(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        ends = {writer}
-        self._ends.add(writer)
+        writers = {writer}
+        self._writers.add(writer)
         try:
-            await self._flows.wait()
+            await self._is_flowing.wait()
             if self._is_cut:
                 return reset(writer)
-            there, back = await asyncio.open_unix_connection(self._server)
-            ends.add(back)
-            self._ends.add(back)
-            await _first_of(self._pump(reader, back), self._pump(there, writer))
+            there, back = await asyncio.open_unix_connection(self._server_socket)
+            writers.add(back)
+            self._writers.add(back)
+            await _run_until_one_ends(
+                self._pump(reader, back), self._pump(there, writer)
+            )
         except OSError:
             reset(writer)
         finally:
-            self._ends -= ends
-            for end in ends:
-                end.close()
+            self._writers -= writers
+            for each in writers:
+                each.close()
 
     async def _pump(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         with suppress(OSError):
             while data := await reader.read(65536):
-                await self._flows.wait()
+                await self._is_flowing.wait()
                 writer.write(data)
                 await writer.drain()
-            await self._flows.wait()
+            await self._is_flowing.wait()
 
 
-async def _first_of(*pumps) -> None:  # type: ignore[no-untyped-def]
-    tasks = [asyncio.ensure_future(pump) for pump in pumps]
+async def _run_until_one_ends(*pumps: Coroutine[Any, Any, None]) -> None:
+    tasks = [asyncio.create_task(pump) for pump in pumps]
     await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     for task in tasks:
         task.cancel()
@@ -83,42 +86,45 @@ async def _first_of(*pumps) -> None:  # type: ignore[no-untyped-def]
 
 
 async def serve(home: Path, servers: Mapping[str, str]) -> None:
-    links, ports = {name: Link(server) for name, server in servers.items()}, {}
-    for name, link in links.items():
-        listening = await asyncio.start_server(link.talk, "127.0.0.1", 0, backlog=512)
-        ports[name] = listening.sockets[0].getsockname()[1]
+    proxies = {name: PartProxy(server) for name, server in servers.items()}
+    ports = {}
+    for name, proxy in proxies.items():
+        listener = await asyncio.start_server(proxy.handle, "127.0.0.1", 0, backlog=512)
+        ports[name] = listener.sockets[0].getsockname()[1]
 
-    async def obey(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def handle_commands(
+        reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
         while line := await reader.readline():
-            name, how = line.decode().split()
-            links[name].become(how)
+            name, state = line.decode().split()
+            proxies[name].set_state(state)
             writer.write(b"done\n")
         writer.close()
 
-    control = await asyncio.start_unix_server(obey, home / CONTROL)
-    written = home / f"{PORTS}.new"
+    control = await asyncio.start_unix_server(handle_commands, home / CONTROL_SOCKET)
+    written = home / f"{PORTS_FILE}.new"
     written.write_text(json.dumps(ports), encoding="utf-8")
-    written.rename(home / PORTS)
+    written.rename(home / PORTS_FILE)
     await control.serve_forever()
 
 
-class Links:
-    """The proxies, as whoever breaks things sees them."""
+class PartProxies:
+    """Starts the process of the proxies, and sets their states."""
 
     def __init__(self, home: Path, servers: Mapping[str, str]) -> None:
         self._home = home
-        where = [str(home), json.dumps(servers)]
+        arguments = [str(home), json.dumps(servers)]
         self.process: subprocess.Popen[bytes] = spawn(
-            [sys.executable, "-m", "tests.chaos.proxies", *where], cwd=ROOT
+            [sys.executable, "-m", "tests.chaos.proxies", *arguments], cwd=ROOT
         )
-        eventually((home / PORTS).exists)
-        self.ports: dict[str, int] = json.loads((home / PORTS).read_text())
+        eventually((home / PORTS_FILE).exists)
+        self.ports: dict[str, int] = json.loads((home / PORTS_FILE).read_text())
 
-    def become(self, name: str, how: str) -> None:
+    def set_state(self, name: str, state: str) -> None:
         with socket.socket(socket.AF_UNIX) as control:
             control.settimeout(10)
-            control.connect(str(self._home / CONTROL))
-            control.sendall(f"{name} {how}\n".encode())
+            control.connect(str(self._home / CONTROL_SOCKET))
+            control.sendall(f"{name} {state}\n".encode())
             assert control.recv(16) == b"done\n", name
 
 

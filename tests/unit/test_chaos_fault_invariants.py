@@ -7,9 +7,18 @@ from dataclasses import replace
 
 import pytest
 
-from tests.chaos.evidence import Attempt, Call, Evidence, Fault, Grid, Run, Word
-from tests.chaos.faults import ACTS, KIND, KINDS, LONG, plan
-from tests.chaos.invariants import judge
+from tests.chaos.evidence import (
+    AttemptRecord,
+    ClientCall,
+    Evidence,
+    Fault,
+    FireTimes,
+    RunRecord,
+    TargetNote,
+)
+from tests.chaos.faults import ACTS, KIND_BY_NAME, KINDS
+from tests.chaos.invariants import find_violations
+from tests.chaos.plan import LONG_ROUND, plan_faults
 from tests.unit.test_chaos_run_invariants import (
     ALL,
     CREATE,
@@ -22,12 +31,12 @@ from tests.unit.test_chaos_run_invariants import (
 FIRST, *OTHERS = ALL
 
 
-def told(*words: str, run: Run = FIRST, arrivals: int = 1) -> set[str]:
+def told(*words: str, run: RunRecord = FIRST, arrivals: int = 1) -> set[str]:
     """What is wrong when the target noted this of one run, and the others are sound."""
     came = [arrival_of(run, after=0.02 + n / 100) for n in range(arrivals)]
     evidence = seen([run, *OTHERS], [*came, *map(arrival_of, OTHERS)])
-    noted = [Word(10.03, word, run.run_id, 0) for word in words]
-    return rules(replace(evidence, words=noted))
+    noted = [TargetNote(10.03, word, run.run_id, 0) for word in words]
+    return rules(replace(evidence, notes=noted))
 
 
 def test_a_kept_connection_that_closes_is_good_for_one_repetition_in_an_attempt() -> (
@@ -50,7 +59,7 @@ def test_a_signature_of_another_time_is_found() -> None:
 
 @pytest.mark.parametrize("off", [-3600, -8, 8, 3600])
 def test_an_attempt_that_is_written_down_with_another_time_is_found(off: int) -> None:
-    run = FIRST._replace(attempts=(Attempt(1, 10.02 + off),))
+    run = FIRST._replace(attempts=(AttemptRecord(1, 10.02 + off),))
 
     assert told(run=run) == {"an attempt has another time"}
 
@@ -68,21 +77,25 @@ def test_an_attempt_that_is_written_down_with_another_time_is_found(off: int) ->
 def test_a_refusal_without_a_reason_is_found(
     answered: float, status: int, broken: set[str]
 ) -> None:
-    refused = Call("r", "create", 1.0, answered, status, Grid(10_000, 4_000, 22_000))
+    refused = ClientCall(
+        "r", "create", 1.0, answered, status, FireTimes(10_000, 4_000, 22_000)
+    )
 
     assert rules(seen(ALL, calls=(CREATE, refused))) == broken
 
 
 def test_a_cron_job_that_is_refused_is_found_whenever_it_would_begin() -> None:
-    refused = Call("r", "create", 30.0, 30.1, 400, Grid(0, 4_000), is_cron=True)
+    refused = ClientCall(
+        "r", "create", 30.0, 30.1, 400, FireTimes(0, 4_000), is_cron=True
+    )
 
     assert rules(seen(ALL, calls=(CREATE, refused))) == {"a sound task was refused"}
 
 
 def test_poison_that_multiplies_is_found() -> None:
-    evidence = replace(seen(ALL), lasted=30.0, poison={"p": 150, "q": 7})
+    evidence = replace(seen(ALL), seconds=30.0, poison={"p": 150, "q": 7})
 
-    assert judge(evidence) == []
+    assert find_violations(evidence) == []
     assert rules(replace(evidence, poison={"p": 20_000})) == {
         "a poisonous task multiplied"
     }
@@ -90,7 +103,7 @@ def test_poison_that_multiplies_is_found() -> None:
 
 def steady(late: float, state: str = "succeeded") -> Evidence:
     run = run_at(30, mark="steady1-1", state=state)
-    call = Call("steady1-1", "create", 1.0, 1.1, 201, Grid(30_000))
+    call = ClientCall("steady1-1", "create", 1.0, 1.1, 201, FireTimes(30_000))
     calm = Fault("calm", (), 25.0, 45.0, is_harmless=True)
     arrivals = [*map(arrival_of, ALL), arrival_of(run, after=late)]
     return seen([*ALL, run], arrivals, (CREATE, call), (calm,))
@@ -99,10 +112,10 @@ def steady(late: float, state: str = "succeeded") -> Evidence:
 def test_what_is_late_while_nothing_is_broken_is_found() -> None:
     late = steady(7.0)
 
-    assert judge(steady(1.0)) == []
+    assert find_violations(steady(1.0)) == []
     assert rules(late) == {"late though nothing was broken"}
     broken = replace(late.faults[0], is_harmless=False)
-    assert judge(replace(late, faults=(broken,))) == []
+    assert find_violations(replace(late, faults=(broken,))) == []
 
 
 def test_what_never_came_while_nothing_was_broken_is_found() -> None:
@@ -118,7 +131,7 @@ def test_a_name_may_stay_unresolved_only_while_name_servers_are_broken() -> None
     evidence = seen([run, *OTHERS], list(map(arrival_of, OTHERS)))
     silent = Fault("name servers: silent", ("name servers",), 9.0, 11.0)
 
-    assert judge(replace(evidence, faults=(silent,))) == []
+    assert find_violations(replace(evidence, faults=(silent,))) == []
     assert rules(evidence) == {"a run is said to be sent that was not"}
 
 
@@ -126,14 +139,16 @@ def test_a_long_round_has_each_act_once_and_a_short_one_none() -> None:
     acts = [{kind.name for kind in kinds} for _, kinds in ACTS]
 
     for seed in range(5):
-        played = Counter(each.kind for each in plan(seed, LONG))
+        played = Counter(each.kind for each in plan_faults(seed, LONG_ROUND))
         assert [sum(played[name] for name in act) for act in acts] == [1] * len(acts)
-        short = {each.kind for each in plan(seed, LONG - 1)}
+        short = {each.kind for each in plan_faults(seed, LONG_ROUND - 1)}
         assert short.isdisjoint(set().union(*acts))
 
 
 def test_a_plan_of_some_kinds_has_no_others() -> None:
-    kinds = {each.kind for each in plan(1, 60, only="clock")}
+    kinds = {each.kind for each in plan_faults(1, 60, only="clock")}
 
     assert kinds == {kind.name for kind in KINDS if "clock" in kind.name}
-    assert {each.kind for each in plan(1, 60, only="promotion")} < KIND.keys()
+    assert {
+        each.kind for each in plan_faults(1, 60, only="promotion")
+    } < KIND_BY_NAME.keys()

@@ -1,7 +1,7 @@
-"""Read by each part of a round at its start: its own clock, and its name server.
+"""Gives each part its own clock and name server; Python imports it when the part starts.
 
-The clock is off by as many nanoseconds as a file says, at every moment anew: processes
-that are forked later go by the same file.
+A file says by how many nanoseconds the clock is off, and each look at the clock reads it
+again. Processes that are forked later use the same file.
 """
 
 from __future__ import annotations
@@ -14,27 +14,29 @@ from typing import Any
 OFFSET = struct.Struct("=q")
 
 
-def _live_by(path: str) -> None:
+def _use_clock(path: str) -> None:
     import time_machine
 
     with open(path, "rb") as file:
         offset = mmap.mmap(file.fileno(), OFFSET.size, access=mmap.ACCESS_READ)
-    true = time_machine.escape_hatch.time.time_ns
+    true_time_ns = time_machine.escape_hatch.time.time_ns
     traveller = time_machine.travel(0.0).start()
-    traveller.time_ns = lambda: true() + OFFSET.unpack(offset[:])[0]
+    vars(traveller)["time_ns"] = lambda: true_time_ns() + OFFSET.unpack(offset[:])[0]
 
 
-def _ask(server: str) -> None:
+def _use_name_server(server: str) -> None:
     import pycares
 
-    begin = pycares.Channel.__init__
+    class Channel(pycares.Channel):
+        def __init__(self, *given: Any, servers: Any = None, **others: Any) -> None:
+            super().__init__(*given, servers=servers or [server], **others)
 
-    def begin_with(self: Any, *given: Any, servers: Any = None, **others: Any) -> None:
-        begin(self, *given, servers=servers or [server], **others)
-
-    pycares.Channel.__init__ = begin_with
+    vars(pycares)["Channel"] = Channel
 
 
-for variable, use in (("CHAOS_CLOCK", _live_by), ("CHAOS_NAME_SERVER", _ask)):
+for variable, use in (
+    ("CHAOS_CLOCK", _use_clock),
+    ("CHAOS_NAME_SERVER", _use_name_server),
+):
     if variable in os.environ:
         use(os.environ[variable])

@@ -1,4 +1,4 @@
-"""A PostgreSQL that may begin as the standby of another one."""
+"""A PostgreSQL that may start as the standby of another one."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from scheduler_service.embedded import Postgres
 
 
 class Replica(Postgres):
-    """A server that begins as a standby, if it is given a primary."""
+    """A server that starts as a standby, if it is given a primary."""
 
     primary: Postgres | None = None
 
-    def copy(self, primary: Postgres) -> threading.Thread:
-        """Begin to copy a primary, which takes a while; `start` goes on from there."""
+    def start_copying(self, primary: Postgres) -> threading.Thread:
+        """Start to copy a primary, which takes a while; then call `start`."""
         self.primary = primary
         self.home.parent.mkdir(mode=0o711, exist_ok=True)
         self.home.mkdir(mode=0o700, exist_ok=True)
@@ -38,7 +38,8 @@ class Replica(Postgres):
             "--checkpoint=fast",
         )
 
-    def ask(self, statement: str) -> list[tuple[Any, ...]]:
+    def execute(self, statement: str) -> list[tuple[Any, ...]]:
+        """The rows of a statement that runs outside of a transaction."""
         with psycopg.connect(self.url, autocommit=True) as connection:
-            answer = connection.execute(statement)
-            return answer.fetchall() if answer.description else []
+            cursor = connection.execute(statement)
+            return cursor.fetchall() if cursor.description else []
