@@ -1,4 +1,4 @@
-"""A target on loopback that remembers what it was sent and answers by script."""
+"""A target on loopback that keeps the requests it receives, and answers by script."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class ReceivedRequest:
 
 
 @dataclass(frozen=True)
-class Answer:
+class ScriptedAnswer:
     status: int = 200
     body: bytes = b'{"ok": true}'
     delay: float = 0.0
@@ -51,8 +51,8 @@ class Receiver(LoopbackServer):
     def __init__(self, address: str = "127.0.0.1") -> None:
         self.requests: list[ReceivedRequest] = []
         self._arrived = threading.Condition()
-        self._answers: dict[str, Answer] = {}
-        super().__init__(_Server(self, address))
+        self._answers: dict[str, ScriptedAnswer] = {}
+        super().__init__(_ReceiverServer(self, address))
 
     def answer(
         self,
@@ -63,9 +63,9 @@ class Receiver(LoopbackServer):
         delay: float = 0.0,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        """Say how requests for a path are answered from now on; `delay` in seconds."""
+        """Set how requests for a path are answered from now on; `delay` is in seconds."""
         extra = tuple((headers or {}).items())
-        self._answers[path] = Answer(status, body, delay, extra)
+        self._answers[path] = ScriptedAnswer(status, body, delay, extra)
 
     def wait_for(self, count: int, *, timeout: float = 20) -> list[ReceivedRequest]:
         """The requests so far, once there are so many."""
@@ -75,25 +75,25 @@ class Receiver(LoopbackServer):
             ), f"{len(self.requests)} of {count} requests arrived"
             return list(self.requests)
 
-    def take(self, request: ReceivedRequest) -> Answer:
+    def take(self, request: ReceivedRequest) -> ScriptedAnswer:
         with self._arrived:
             self.requests.append(request)
             self._arrived.notify_all()
-        return self._answers.get(request.path, Answer())
+        return self._answers.get(request.path, ScriptedAnswer())
 
 
-class _Server(ThreadingHTTPServer):
+class _ReceiverServer(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 256
 
     def __init__(self, receiver: Receiver, address: str) -> None:
         self.receiver = receiver
-        super().__init__((address, 0), _Handler)
+        super().__init__((address, 0), _ReceiverHandler)
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _ReceiverHandler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    server: _Server
+    server: _ReceiverServer
 
     def setup(self) -> None:
         super().setup()
@@ -105,7 +105,7 @@ class _Handler(BaseHTTPRequestHandler):
         answer = self.server.receiver.take(
             ReceivedRequest(self.command, self.path, headers, body, time.time())
         )
-        # The one sleep: a slow target is what it plays.
+        # The only sleep: it plays a slow target.
         time.sleep(answer.delay)
         self.send_response(answer.status)
         self.send_header("Content-Length", str(len(answer.body)))

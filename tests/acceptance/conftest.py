@@ -1,4 +1,4 @@
-"""A harness for each module, and a target for each test."""
+"""Fixtures: a harness for each module, and a target for each test."""
 
 from __future__ import annotations
 
@@ -21,9 +21,15 @@ def harness(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Harness]:
 
 
 @pytest.fixture
-def target(harness: Harness) -> Iterator[Receiver]:
-    harness.delete_all_tasks()
+def lone_target() -> Iterator[Receiver]:
     started = Receiver()
     started.start()
     yield started
     started.stop()
+
+
+@pytest.fixture
+def target(harness: Harness, lone_target: Receiver) -> Receiver:
+    """A target for a service without tasks."""
+    harness.delete_all_tasks()
+    return lone_target

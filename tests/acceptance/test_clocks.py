@@ -1,4 +1,4 @@
-"""Web and commands on a machine whose clock is an hour off do as all others do."""
+"""Web and commands work the same on a machine whose clock is an hour off."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from tests.receiver import Receiver
 
 pytestmark = pytest.mark.timeout(180)
 
-HALF = timedelta(minutes=30)
-# Python reads it at its start, so all of the process lives by another clock.
-SITE = """
+HALF_HOUR = timedelta(minutes=30)
+# Python imports it when it starts, so the whole process has another clock.
+SITECUSTOMIZE = """
 import datetime, time_machine
 now = datetime.datetime.now(datetime.timezone.utc)
 time_machine.travel(now + datetime.timedelta(hours={hours}), tick=True).start()
@@ -32,7 +32,7 @@ def harness(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Harness]:
     site = tmp_path_factory.mktemp("site")
-    (site / "sitecustomize.py").write_text(SITE.format(hours=request.param))
+    (site / "sitecustomize.py").write_text(SITECUSTOMIZE.format(hours=request.param))
     started = Harness(tmp_path_factory.mktemp("s"))
     started.start()
     for part in ("beat", "worker"):
@@ -44,7 +44,7 @@ def harness(
     started.stop()
 
 
-def send(harness: Harness, method: str, path: str, body: Any = None) -> Any:
+def call_api(harness: Harness, method: str, path: str, body: Any = None) -> Any:
     return harness.api.request(method, f"{harness.url}{path}", json=body, timeout=20)
 
 
@@ -60,30 +60,32 @@ def test_a_living_task_keeps_its_id(harness: Harness) -> None:
         "task_type": "periodic",
         "frequency": 60,
         "url": "http://127.0.0.1:9/",
-        "start_datetime": (true_now(harness) + HALF / 2).isoformat(),
-        "end_datetime": (true_now(harness) + HALF).isoformat(),
+        "start_datetime": (true_now(harness) + HALF_HOUR / 2).isoformat(),
+        "end_datetime": (true_now(harness) + HALF_HOUR).isoformat(),
     }
 
-    made, kept = (send(harness, "PUT", "/tasks/by-name/backup", body) for _ in range(2))
+    made, kept = (
+        call_api(harness, "PUT", "/tasks/by-name/backup", body) for _ in range(2)
+    )
 
     assert (made.status_code, kept.status_code) == (201, 200)
     assert made.json()["id"] == kept.json()["id"]
-    listed = send(harness, "GET", "/tasks/").json()["tasks"]
+    listed = call_api(harness, "GET", "/tasks/").json()["tasks"]
     assert [task["id"] for task in listed].count(made.json()["id"]) == 1
 
 
 def test_the_past_is_refused(harness: Harness) -> None:
-    at = (true_now(harness) - HALF).isoformat()
+    at = (true_now(harness) - HALF_HOUR).isoformat()
     once = {"task_type": "one_time", "run_datetime": at, "url": "http://127.0.0.1:9/"}
 
-    refused = send(harness, "POST", "/tasks/", once)
+    refused = call_api(harness, "POST", "/tasks/", once)
 
     assert refused.status_code == 400
     assert "run_datetime" in refused.text
 
 
-def test_what_should_run_now_runs_now(harness: Harness, target: Receiver) -> None:
-    later = (true_now(harness) + HALF).isoformat()
+def test_tasks_that_should_run_now_run_now(harness: Harness, target: Receiver) -> None:
+    later = (true_now(harness) + HALF_HOUR).isoformat()
     task_id = harness.create_task(
         task_type="one_time", run_datetime=later, url=f"{target.url}/by-hand"
     )
@@ -97,8 +99,8 @@ def test_what_should_run_now_runs_now(harness: Harness, target: Receiver) -> Non
         "schedule": "now",
     }
 
-    assert send(harness, "POST", f"/tasks/{task_id}/run/").status_code == 202
-    assert send(harness, "POST", "/api/v1/jobs", job).status_code == 201
+    assert call_api(harness, "POST", f"/tasks/{task_id}/run/").status_code == 202
+    assert call_api(harness, "POST", "/api/v1/jobs", job).status_code == 201
 
     eventually(lambda: len(target.requests) == 2, timeout=30)
     assert {request.path for request in target.requests} == {"/by-hand", "/job"}
@@ -115,4 +117,4 @@ def test_a_token_lives_for_as_long_as_a_command_says(harness: Harness) -> None:
     [(lifetime,)] = harness.query(
         "SELECT expires_at - created_at FROM accounts_token ORDER BY id DESC LIMIT 1"
     )
-    assert abs(lifetime - HALF) < timedelta(minutes=1)
+    assert abs(lifetime - HALF_HOUR) < timedelta(minutes=1)

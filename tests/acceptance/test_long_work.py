@@ -1,4 +1,4 @@
-"""Work that outlives its worker: real processes, killed while a target is at work."""
+"""Long work goes on when its worker is killed: real processes, while a target is at work."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.receiver import ReceivedRequest, Receiver
 pytestmark = pytest.mark.timeout(240)
 
 
-def create(harness: Harness, url: str, *, deadline: int) -> str:
+def create_long_task(harness: Harness, url: str, *, deadline: int) -> str:
     run_at = datetime.now(UTC) + timedelta(seconds=2)
     return harness.create_task(
         task_type="one_time",
@@ -25,16 +25,16 @@ def create(harness: Harness, url: str, *, deadline: int) -> str:
     )
 
 
-def say(harness: Harness, request: ReceivedRequest, word: str) -> Any:
+def report_work(harness: Harness, request: ReceivedRequest, report: str) -> Any:
     token = request.headers["x-scheduler-run-token"]
     return requests.post(
-        f"{harness.url}/runs/{request.headers['webhook-id']}/{word}",
+        f"{harness.url}/runs/{request.headers['webhook-id']}/{report}",
         headers={"Authorization": f"Bearer {token}"},
         timeout=10,
     )
 
 
-def state_of(harness: Harness, request: ReceivedRequest) -> str:
+def run_state(harness: Harness, request: ReceivedRequest) -> str:
     run = harness.api.get(
         f"{harness.url}/runs/{request.headers['webhook-id']}", timeout=10
     )
@@ -49,21 +49,21 @@ def test_work_goes_on_while_its_worker_is_killed(
     eventually(harness.is_ready)
     target.answer("/done", status=202)
     target.answer("/silent", status=202)
-    create(harness, f"{target.url}/done", deadline=120)
-    create(harness, f"{target.url}/silent", deadline=4)
+    create_long_task(harness, f"{target.url}/done", deadline=120)
+    create_long_task(harness, f"{target.url}/silent", deadline=4)
     sent = {request.path: request for request in target.wait_for(2)}
     done, silent = sent["/done"], sent["/silent"]
-    eventually(lambda: state_of(harness, done) == "open")
+    eventually(lambda: run_state(harness, done) == "open")
 
     harness.stop_process(worker, signal.SIGKILL)
-    heard = say(harness, done, "heartbeat")
-    eventually(lambda: state_of(harness, silent) == "failed")
-    completed = say(harness, done, "complete")
+    heartbeat = report_work(harness, done, "heartbeat")
+    eventually(lambda: run_state(harness, silent) == "failed")
+    completed = report_work(harness, done, "complete")
 
-    assert (heard.status_code, completed.status_code) == (200, 200)
-    assert state_of(harness, done) == "succeeded"
-    assert say(harness, silent, "complete").status_code == 409
-    # Nobody took the dead worker's runs for lost.
+    assert (heartbeat.status_code, completed.status_code) == (200, 200)
+    assert run_state(harness, done) == "succeeded"
+    assert report_work(harness, silent, "complete").status_code == 409
+    # The dead worker's runs were not taken for lost.
     assert harness.count_unfinished_runs() == 0
     assert len(target.requests) == 2
     assert not harness.query("SELECT 1 FROM tasks_api_task WHERE ended_at IS NULL")

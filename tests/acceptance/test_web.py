@@ -1,4 +1,4 @@
-"""Web as real processes: what it does when it is stopped, and when some of it is killed."""
+"""Web as real processes: how it stops, and what it does when some of them are killed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.acceptance.harness import Harness, eventually
 
 pytestmark = pytest.mark.timeout(120)
 
-BODY = json.dumps(
+TASK_BODY = json.dumps(
     {
         "task_type": "one_time",
         "run_datetime": "2099-01-01T00:00:00Z",
@@ -42,42 +42,44 @@ def web(harness: Harness) -> Iterator[subprocess.Popen[bytes]]:
 
 
 @contextmanager
-def connected(harness: Harness) -> Iterator[http.client.HTTPConnection]:
+def open_connection(harness: Harness) -> Iterator[http.client.HTTPConnection]:
     connection = http.client.HTTPConnection("127.0.0.1", harness.port, timeout=20)
     connection.connect()
     yield connection
     connection.close()
 
 
-def begin_creating(harness: Harness, connection: http.client.HTTPConnection) -> None:
+def send_all_but_last_byte(
+    harness: Harness, connection: http.client.HTTPConnection
+) -> None:
     """Send all of a request but the last byte of its body."""
     connection.putrequest("POST", "/tasks/")
     connection.putheader("Authorization", str(harness.api.headers["Authorization"]))
-    connection.putheader("Content-Length", str(len(BODY)))
+    connection.putheader("Content-Length", str(len(TASK_BODY)))
     connection.endheaders()
-    connection.send(BODY[:-1])
+    connection.send(TASK_BODY[:-1])
 
 
-def test_who_is_told_to_stop_answers_what_is_under_way_and_lets_the_idle_go(
+def test_web_that_stops_answers_running_requests_and_closes_idle_connections(
     harness: Harness, web: subprocess.Popen[bytes]
 ) -> None:
-    with connected(harness) as idle, connected(harness) as busy:
+    with open_connection(harness) as idle, open_connection(harness) as busy:
         idle.request("GET", "/healthz")
         idle.getresponse().read()
-        begin_creating(harness, busy)
-        # Connections are taken in the order in which they come, so this one has been.
+        send_all_but_last_byte(harness, busy)
+        # Web accepts connections in order, so it has accepted the busy one, too.
         harness.api.get(f"{harness.url}/healthz", timeout=10)
 
         web.send_signal(signal.SIGTERM)
 
         assert idle.sock.recv(1) == b""
-        busy.send(BODY[-1:])
+        busy.send(TASK_BODY[-1:])
         with busy.getresponse() as answer:
             assert answer.status == 201
     assert web.wait(timeout=20) == 0
 
 
-def test_processes_that_are_killed_are_replaced_however_soon_again(
+def test_killed_processes_are_replaced_however_soon_again(
     harness: Harness, web: subprocess.Popen[bytes]
 ) -> None:
     parent = psutil.Process(web.pid)
@@ -93,7 +95,7 @@ def test_processes_that_are_killed_are_replaced_however_soon_again(
     assert web.poll() is None
 
 
-def test_nobody_answers_whose_parent_was_killed(
+def test_processes_end_when_their_parent_is_killed(
     harness: Harness, web: subprocess.Popen[bytes]
 ) -> None:
     processes = psutil.Process(web.pid).children()
@@ -107,10 +109,12 @@ def test_nobody_answers_whose_parent_was_killed(
 def test_a_body_may_come_in_chunks_and_head_has_none(
     harness: Harness, web: subprocess.Popen[bytes]
 ) -> None:
-    answer = harness.api.post(f"{harness.url}/tasks/", data=iter([BODY]), timeout=10)
+    answer = harness.api.post(
+        f"{harness.url}/tasks/", data=iter([TASK_BODY]), timeout=10
+    )
     assert answer.status_code == 201
 
-    with connected(harness) as connection:
+    with open_connection(harness) as connection:
         for method in ("HEAD", "GET"):
             connection.request(method, "/healthz")
             response = connection.getresponse()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -32,17 +33,17 @@ DELETE = ClientCall("a", "delete", 15.0, 15.1, 200)
 KILL = Fault("worker: kill -9", ("worker-1",), 13.9, 16.0, loses_requests=True)
 
 
-def run_at(second: float, *, mark: str = "a", **changes: object) -> RunRecord:
+def run_at(second: float, *, mark: str = "a", **changes: Any) -> RunRecord:
     at = second + 0.01
     attempts = (AttemptRecord(1, at + 0.01),)
     run = RunRecord(
         f"{mark}@{second:g}", f"task {mark}", mark, round(second * 1000), "succeeded", "",
         1, 0, at, at + 0.1, False, attempts,
     )  # fmt: skip
-    return run._replace(**changes)  # type: ignore[arg-type]
+    return run._replace(**changes)
 
 
-def left_out(second: float, state: str, **changes: object) -> RunRecord:
+def left_out(second: float, state: str, **changes: Any) -> RunRecord:
     """A fire time of which nothing was sent."""
     return run_at(
         second, state=state, attempt_count=0, started_at=None, attempts=(), **changes

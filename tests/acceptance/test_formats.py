@@ -22,8 +22,8 @@ pytestmark = pytest.mark.timeout(240)
 
 
 @pytest.fixture
-def running(harness: Harness) -> Iterator[Harness]:
-    """With a worker and a beat, which a test may kill."""
+def running_service(harness: Harness) -> Iterator[Harness]:
+    """The service with a worker and a beat, which a test may kill."""
     parts = [harness.start_part("worker"), harness.start_part("beat")]
     eventually(harness.is_ready)
     yield harness
@@ -31,7 +31,7 @@ def running(harness: Harness) -> Iterator[Harness]:
         harness.stop_process(part, signal.SIGKILL)
 
 
-def put_job(harness: Harness, target: Receiver, **changes: Any) -> None:
+def store_job(harness: Harness, target: Receiver, **changes: Any) -> None:
     job = {
         "id": "job",
         "endpoint": f"{target.url}/job",
@@ -42,13 +42,15 @@ def put_job(harness: Harness, target: Receiver, **changes: Any) -> None:
     assert answer.status_code == 202, answer.text
 
 
-def runs(harness: Harness, state: str) -> int:
+def count_runs(harness: Harness, state: str) -> int:
     statement = "SELECT count(*) FROM tasks_api_run WHERE state = %s"
     return int(harness.query(statement, state)[0][0])
 
 
-def test_the_walk_through_the_documents(running: Harness, target: Receiver) -> None:
-    running.manage(
+def test_the_walk_through_the_documents(
+    running_service: Harness, target: Receiver
+) -> None:
+    running_service.manage(
         "configure_tenant",
         "Alpha",
         "--callback-url",
@@ -56,14 +58,14 @@ def test_the_walk_through_the_documents(running: Harness, target: Receiver) -> N
         "--shared-secret",
         "XXXXXX",
     )
-    token = running.api.headers["Authorization"]
+    token = running_service.api.headers["Authorization"]
     assert isinstance(token, str)
 
     done = subprocess.run(
         [
             sys.executable,
             "docs/walkthrough.py",
-            f"--url={running.url}",
+            f"--url={running_service.url}",
             f"--token={token.removeprefix('Bearer ')}",
             "--secret=XXXXXX",
             f"--target={target.url}",
@@ -81,17 +83,17 @@ def test_the_walk_through_the_documents(running: Harness, target: Receiver) -> N
     assert json.loads(timer.body)["body"] == {"foo": "bar"}
 
 
-def test_the_story_of_a_task(running: Harness) -> None:
-    token = running.api.headers["Authorization"]
+def test_the_story_of_a_task(running_service: Harness) -> None:
+    token = running_service.api.headers["Authorization"]
     assert isinstance(token, str)
 
     done = subprocess.run(
         [
             sys.executable,
             "docs/story.py",
-            f"--url={running.url}",
+            f"--url={running_service.url}",
             f"--token={token.removeprefix('Bearer ')}",
-            f"--secret={running.manage('signing_secret', 'Alpha')}",
+            f"--secret={running_service.manage('signing_secret', 'Alpha')}",
         ],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT / "clients" / "python" / "src")},
@@ -106,43 +108,45 @@ def test_the_story_of_a_task(running: Harness) -> None:
 
 
 def test_a_job_never_has_two_requests_under_way(
-    running: Harness, target: Receiver
+    running_service: Harness, target: Receiver
 ) -> None:
     target.answer("/job", delay=2.5)
-    put_job(running, target)
+    store_job(running_service, target)
 
     first, second, third = target.wait_for(3)
 
     assert second.at - first.at >= 2.5
     assert third.at - second.at >= 2.5
-    assert runs(running, "skipped") >= 4
+    assert count_runs(running_service, "skipped") >= 4
 
 
 def test_a_failing_job_is_tried_again_until_it_is_deleted(
-    running: Harness, target: Receiver
+    running_service: Harness, target: Receiver
 ) -> None:
     target.answer("/job", status=503)
-    put_job(running, target, cron="@every 1h")
-    running.query("UPDATE tasks_api_task SET next_fire_at = now() RETURNING id")
+    store_job(running_service, target, cron="@every 1h")
+    running_service.query("UPDATE tasks_api_task SET next_fire_at = now() RETURNING id")
 
     first, second, third = target.wait_for(3)
-    deleted = running.api.delete(f"{running.url}/?job_id=job", timeout=10)
-    eventually(lambda: running.count_unfinished_runs() == 0)
+    deleted = running_service.api.delete(
+        f"{running_service.url}/?job_id=job", timeout=10
+    )
+    eventually(lambda: running_service.count_unfinished_runs() == 0)
 
     assert deleted.status_code == 200
     assert len({r.headers["webhook-id"] for r in (first, second, third)}) == 1
     assert second.at - first.at >= 1
     assert third.at - second.at >= 2
-    assert runs(running, "cancelled") == 1
+    assert count_runs(running_service, "cancelled") == 1
 
 
-@pytest.mark.parametrize(("recovery_check", "made_up"), [(True, 1), (False, 0)])
-def test_what_was_missed_is_made_up_for_once_or_not_at_all(
-    harness: Harness, target: Receiver, recovery_check: bool, made_up: int
+@pytest.mark.parametrize(("recovery_check", "caught_up"), [(True, 1), (False, 0)])
+def test_missed_fire_times_are_caught_up_once_or_not_at_all(
+    harness: Harness, target: Receiver, recovery_check: bool, caught_up: int
 ) -> None:
     half_an_hour_ago = datetime.now(UTC) - timedelta(minutes=30)
     hourly = f"{half_an_hour_ago.minute} * * * *"
-    put_job(harness, target, cron=hourly, recovery_check=recovery_check)
+    store_job(harness, target, cron=hourly, recovery_check=recovery_check)
     # Three fire times passed while nothing ran.
     harness.query(
         "UPDATE tasks_api_task SET next_fire_at = next_fire_at - interval '3 hours'"
@@ -150,15 +154,17 @@ def test_what_was_missed_is_made_up_for_once_or_not_at_all(
     )
 
     parts = [harness.start_part("worker"), harness.start_part("beat")]
-    eventually(lambda: runs(harness, "missed") + runs(harness, "succeeded") == 3)
+    eventually(
+        lambda: count_runs(harness, "missed") + count_runs(harness, "succeeded") == 3
+    )
     for part in parts:
         harness.stop_process(part, signal.SIGTERM)
 
-    assert len(target.requests) == made_up
-    assert runs(harness, "succeeded") == made_up
+    assert len(target.requests) == caught_up
+    assert count_runs(harness, "succeeded") == caught_up
 
 
-def test_a_rest_job_whose_worker_dies_is_made_by_another(
+def test_a_rest_job_whose_worker_dies_is_delivered_by_another(
     harness: Harness, target: Receiver
 ) -> None:
     target.answer("/rest", delay=3)
@@ -200,12 +206,12 @@ def test_a_rest_job_whose_worker_dies_is_made_by_another(
 def test_consumers_that_die_leave_their_messages_to_others(
     harness: Harness, target: Receiver
 ) -> None:
-    jobs = [
+    jobs: list[dict[str, Any]] = [
         {"id": str(n), "queue": "q", "timeout": 1, "max_retries": -1, "payload": n}
         for n in range(100)
     ]
     harness.api.post(f"{harness.url}/enqueue/batch", json=jobs, timeout=10)
-    # These take some and never come back.
+    # These consumers fetch some and never return.
     for _ in range(3):
         harness.api.get(f"{harness.url}/next?queue=q&num_jobs=20", timeout=10)
 
@@ -256,7 +262,11 @@ def test_a_timer_that_was_missed_runs_late_and_its_crons_do_not(
     )
 
     parts = [harness.start_part("worker"), harness.start_part("beat")]
-    eventually(lambda: runs(harness, "missed") == 1 and runs(harness, "succeeded") == 1)
+    eventually(
+        lambda: (
+            count_runs(harness, "missed") == 1 and count_runs(harness, "succeeded") == 1
+        )
+    )
     for part in parts:
         harness.stop_process(part, signal.SIGTERM)
 

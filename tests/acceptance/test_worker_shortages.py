@@ -1,4 +1,4 @@
-"""A worker that lacks something loses nothing, and keeps nobody else from it."""
+"""A worker that lacks files, its broker or the database loses no runs."""
 
 from __future__ import annotations
 
@@ -20,22 +20,28 @@ from psycopg.conninfo import conninfo_to_dict
 from scheduler_service.embedded import redis_client_url
 from scheduler_service.supervisor import spawn
 from tests.acceptance.harness import ROOT, Harness, eventually
-from tests.acceptance.test_processes import SECOND, all_done, ids_of, one_time, soon
+from tests.acceptance.tasks import (
+    SECOND,
+    count_requests_by_run,
+    create_task_at,
+    in_seconds,
+    is_all_done,
+)
 from tests.receiver import Receiver
 
 pytestmark = pytest.mark.timeout(240)
 
-WORKER = "exec celery --quiet -A scheduler_service worker -n worker-$$@%h"
+WORKER_COMMAND = "exec celery --quiet -A scheduler_service worker -n worker-$$@%h"
 
 
 @contextmanager
-def worker(
+def special_worker(
     harness: Harness, before: str = "", stderr: int | None = None, **settings: str
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """A worker of its own making; its log goes to `special.log`."""
+    """A worker with settings of its own; its log is `special.log`."""
     with (harness.home / "special.log").open("wb") as log:
         process = spawn(
-            ["/bin/sh", "-c", before + WORKER],
+            ["/bin/sh", "-c", before + WORKER_COMMAND],
             cwd=ROOT,
             env=harness.environment | settings,
             stdout=log,
@@ -48,7 +54,7 @@ def worker(
 
 
 @contextmanager
-def part(harness: Harness, name: str) -> Iterator[None]:
+def running_part(harness: Harness, name: str) -> Iterator[None]:
     process = harness.start_part(name)
     try:
         yield
@@ -56,31 +62,31 @@ def part(harness: Harness, name: str) -> Iterator[None]:
         harness.stop_process(process, signal.SIGTERM)
 
 
-def log_of(harness: Harness) -> str:
+def read_special_log(harness: Harness) -> str:
     return (harness.home / "special.log").read_text()
 
 
-class Proxy:
-    """Stands between a worker and PostgreSQL, and can fall silent like a broken line."""
+class DatabaseProxy:
+    """A proxy between a worker and PostgreSQL that can fall silent."""
 
     def __init__(self, url: str) -> None:
         self._target = {k: str(v) for k, v in conninfo_to_dict(url).items()}
-        self._flows = threading.Event()
-        self._flows.set()
+        self._is_flowing = threading.Event()
+        self._is_flowing.set()
         self._server = socket.create_server(("127.0.0.1", 0))
         port = self._server.getsockname()[1]
         parts = self._target | {"host": "127.0.0.1", "port": port}
         self.url = "postgresql://{user}@{host}:{port}/{dbname}".format(**parts)
         threading.Thread(target=self._accept, daemon=True).start()
 
-    def cut(self) -> None:
-        self._flows.clear()
+    def silence(self) -> None:
+        self._is_flowing.clear()
 
-    def mend(self) -> None:
-        self._flows.set()
+    def restore(self) -> None:
+        self._is_flowing.set()
 
     def close(self) -> None:
-        self.mend()
+        self.restore()
         self._server.close()
 
     def _accept(self) -> None:
@@ -104,7 +110,7 @@ class Proxy:
     def _pass(self, one: socket.socket, other: socket.socket) -> None:
         with suppress(OSError):
             while data := one.recv(65536):
-                self._flows.wait()
+                self._is_flowing.wait()
                 other.sendall(data)
         with suppress(OSError):
             other.shutdown(socket.SHUT_RDWR)
@@ -115,22 +121,22 @@ def test_a_worker_that_may_open_few_files_delivers_all_the_same(
     harness: Harness, target: Receiver
 ) -> None:
     target.answer("/slow", delay=0.5)
-    with worker(harness, "ulimit -n 220; "), part(harness, "beat"):
+    with special_worker(harness, "ulimit -n 220; "), running_part(harness, "beat"):
         eventually(harness.is_ready)
-        at = soon(2)
+        at = in_seconds(2)
         for _ in range(60):
-            one_time(harness, target.url + "/slow", at)
-        eventually(lambda: all_done(harness))
+            create_task_at(harness, target.url + "/slow", at)
+        eventually(lambda: is_all_done(harness))
 
     states = harness.query("SELECT DISTINCT state FROM tasks_api_run")
     assert states == [("succeeded",)]
-    assert set(ids_of(target.requests).values()) == {1}
+    assert set(count_requests_by_run(target.requests).values()) == {1}
     assert len(target.requests) == 60
-    assert "counts as 20: this process may open 220 files" in log_of(harness)
+    assert "counts as 20: this process may open 220 files" in read_special_log(harness)
 
 
 @contextmanager
-def no_more_files(process: subprocess.Popen[bytes]) -> Iterator[None]:
+def no_spare_files(process: subprocess.Popen[bytes]) -> Iterator[None]:
     had = resource.prlimit(process.pid, resource.RLIMIT_NOFILE)
     resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (3, had[1]))
     try:
@@ -142,14 +148,16 @@ def no_more_files(process: subprocess.Popen[bytes]) -> Iterator[None]:
 def test_a_worker_that_loses_its_broker_while_it_lacks_files_lives_on(
     harness: Harness, target: Receiver
 ) -> None:
-    with worker(harness) as process, part(harness, "beat"):
+    with special_worker(harness) as process, running_part(harness, "beat"):
         eventually(harness.is_ready)
 
-        with no_more_files(process):
+        with no_spare_files(process):
             with redis.Redis.from_url(redis_client_url(harness.redis.url)) as client:
                 client.client_kill_filter(_type="normal", skipme=True)
-            eventually(lambda: log_of(harness).count("cannot be reached") >= 3)
-        one_time(harness, f"{target.url}/x", soon(1))
+            eventually(
+                lambda: read_special_log(harness).count("cannot be reached") >= 3
+            )
+        create_task_at(harness, f"{target.url}/x", in_seconds(1))
         target.wait_for(1, timeout=60)
 
         assert process.poll() is None
@@ -158,49 +166,52 @@ def test_a_worker_that_loses_its_broker_while_it_lacks_files_lives_on(
 def test_a_worker_that_is_cut_off_from_the_database_leaves_messages_to_others(
     harness: Harness, target: Receiver
 ) -> None:
-    proxy = Proxy(harness.postgres.url)
+    proxy = DatabaseProxy(harness.postgres.url)
     with (
-        worker(harness, DATABASE_URL=proxy.url),
-        part(harness, "worker"),
-        part(harness, "beat"),
+        special_worker(harness, DATABASE_URL=proxy.url),
+        running_part(harness, "worker"),
+        running_part(harness, "beat"),
     ):
         eventually(lambda: harness.is_ready(workers=2))
-        eventually(lambda: "this worker takes messages" in log_of(harness))
+        eventually(lambda: "this worker takes messages" in read_special_log(harness))
 
-        proxy.cut()
-        eventually(lambda: "takes no messages" in log_of(harness))
-        start = soon(2)
+        proxy.silence()
+        eventually(lambda: "takes no messages" in read_special_log(harness))
+        start = in_seconds(2)
         due = [start + number * 0.1 * SECOND for number in range(40)]
         for at in due:
-            one_time(harness, f"{target.url}/x", at)
+            create_task_at(harness, f"{target.url}/x", at)
         target.wait_for(40, timeout=60)
 
-        proxy.mend()
-        eventually(lambda: log_of(harness).count("this worker takes messages") == 2)
+        proxy.restore()
+        eventually(
+            lambda: read_special_log(harness).count("this worker takes messages") == 2
+        )
         for _ in range(20):
-            one_time(harness, f"{target.url}/x", soon(1))
+            create_task_at(harness, f"{target.url}/x", in_seconds(1))
         requests = target.wait_for(60, timeout=60)
     proxy.close()
 
     arrived = sorted(each.at for each in requests)[:40]
     late = [got - at.timestamp() for got, at in zip(arrived, due, strict=True)]
-    assert set(ids_of(requests).values()) == {1}
-    # Sooner than a run is rung for again whose message somebody has swallowed.
+    assert set(count_requests_by_run(requests).values()) == {1}
+    # Sooner than the beat rings again for a run whose message was lost.
     assert max(late) < 4
 
 
-def test_a_log_that_nobody_reads_holds_up_no_worker(
-    harness: Harness, target: Receiver
-) -> None:
+def test_an_unread_log_blocks_no_worker(harness: Harness, target: Receiver) -> None:
     target.answer("/bad", status=500)
     end, beginning = os.pipe()
     fcntl.fcntl(beginning, fcntl.F_SETPIPE_SZ, 4096)
-    with worker(harness, stderr=beginning) as process, part(harness, "beat"):
+    with (
+        special_worker(harness, stderr=beginning) as process,
+        running_part(harness, "beat"),
+    ):
         eventually(harness.is_ready)
         for number in range(200):
-            one_time(harness, f"{target.url}/bad", soon(1 + number % 4))
+            create_task_at(harness, f"{target.url}/bad", in_seconds(1 + number % 4))
         target.wait_for(200, timeout=60)
-        eventually(lambda: all_done(harness))
+        eventually(lambda: is_all_done(harness))
         began = time.monotonic()
         process.send_signal(signal.SIGTERM)
         process.wait(timeout=60)
@@ -209,7 +220,7 @@ def test_a_log_that_nobody_reads_holds_up_no_worker(
     with open(end, "rb") as pipe:
         held = len(pipe.read())
 
-    assert set(ids_of(target.requests).values()) == {1}
+    assert set(count_requests_by_run(target.requests).values()) == {1}
     assert harness.query("SELECT max(lost_count) FROM tasks_api_run") == [(0,)]
     assert held > 3500
     assert seconds < 30
