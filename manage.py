@@ -10,8 +10,8 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management import execute_from_command_line
 from django.db import OperationalError
 
-from scheduler_service.embedded import Unavailable
-from scheduler_service.primaries import Unfit
+from scheduler_service.db.primaries import Unfit
+from scheduler_service.local.embedded import Unavailable
 
 if __name__ == "__main__":
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "scheduler_service.settings")

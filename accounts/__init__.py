@@ -1,1 +1,4 @@
-"""Who is calling: tenants, their users and their secrets. Knows nothing about tasks."""
+"""Tenants, their users, tokens, secrets and roles, how they log in, and the audit log.
+
+It knows nothing about tasks, and imports nothing of `tasks_api`.
+"""

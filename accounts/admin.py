@@ -21,7 +21,7 @@ from accounts.login import LoginForm
 from accounts.models import Role, SigningSecret, Tenant, Token, User, digest
 from accounts.permissions import acts_for, acts_for_tenant
 from accounts.tokens_admin import TokenAdmin
-from scheduler_service import clock
+from scheduler_service.db import clock
 
 admin.site.unregister(Group)
 admin.site.login_form = LoginForm

@@ -21,7 +21,7 @@ from django.db import connection, transaction
 
 from accounts import credentials
 from accounts.models import AuditEntry, Via
-from scheduler_service.statements import prepared
+from scheduler_service.db.statements import prepared
 
 # What stands for a value that nobody may read in the log.
 REDACTED = "…"

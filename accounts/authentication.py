@@ -23,8 +23,8 @@ from accounts.doors import Door
 from accounts.login import address_of
 from accounts.models import Tenant, Token, User, Via, digest
 from accounts.permissions import reaches_tenant
-from scheduler_service import clock
-from scheduler_service.statements import first
+from scheduler_service.db import clock
+from scheduler_service.db.statements import first
 
 # Often enough to find tokens nobody uses, without a write for each request.
 USE_NOTED_EVERY = timedelta(minutes=10)

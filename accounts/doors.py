@@ -19,7 +19,7 @@ from enum import StrEnum
 import redis
 from django.conf import settings
 
-from scheduler_service.embedded import redis_client_url
+from scheduler_service.redis.connections import redis_client_url
 
 logger = logging.getLogger(__name__)
 

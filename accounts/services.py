@@ -28,7 +28,7 @@ from accounts.models import (
     mint_token,
 )
 from accounts.refusals import URL_REFUSALS
-from scheduler_service import clock
+from scheduler_service.db import clock
 
 logger = logging.getLogger(__name__)
 

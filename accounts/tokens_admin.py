@@ -13,7 +13,7 @@ from accounts import audit, services
 from accounts.forms import changes_of
 from accounts.models import Scope, Tenant, Token
 from accounts.permissions import acts_for, may_mint
-from scheduler_service import clock
+from scheduler_service.db import clock
 
 
 class TokenForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic at run time

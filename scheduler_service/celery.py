@@ -9,7 +9,7 @@ from celery import Celery, signals
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
-from scheduler_service.celery_compat import outlive_redis
+from scheduler_service.compat.kombu_redis import outlive_redis
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "scheduler_service.settings")
 

@@ -21,7 +21,7 @@ from celery.worker.consumer import Consumer, Tasks
 from kombu.exceptions import OperationalError
 
 from scheduler_service.celery import app
-from scheduler_service.celery_compat import is_loss, outlive_messages
+from scheduler_service.compat.kombu_redis import is_loss, outlive_messages
 from tasks_api import tasks
 
 logger = logging.getLogger(__name__)

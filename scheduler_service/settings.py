@@ -9,7 +9,9 @@ import environ
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.utils import get_random_secret_key
 
-from scheduler_service import brokers, embedded, zones
+from scheduler_service.local import embedded
+from scheduler_service.process import zones
+from scheduler_service.redis import connections
 
 
 class Environment(environ.Env):  # type: ignore[misc]  # the package has no types
@@ -145,7 +147,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "tasks_api.api.early.Hosts",
     "django.middleware.security.SecurityMiddleware",
-    "scheduler_service.csp.ContentSecurityPolicy",
+    "scheduler_service.http.csp.ContentSecurityPolicy",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -218,7 +220,7 @@ def _database(url: str) -> dict[str, Any]:
     options["options"] = _limits(given.get("options", ""))
     return {
         **config,
-        "ENGINE": "scheduler_service.postgresql",
+        "ENGINE": "scheduler_service.db.postgresql",
         "OPTIONS": {name: value for name, value in options.items() if value != ""},
         "CONN_MAX_AGE": None,
         "CONN_HEALTH_CHECKS": True,
@@ -268,9 +270,9 @@ REST_FRAMEWORK = {
         "rest_framework.permissions.IsAuthenticated",
         "accounts.permissions.Permitted",
     ],
-    "DEFAULT_PARSER_CLASSES": ["tasks_api.api.json.JSONParser"],
-    "DEFAULT_RENDERER_CLASSES": ["tasks_api.api.json.JSONRenderer"],
-    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "tasks_api.api.json.AlwaysJSON",
+    "DEFAULT_PARSER_CLASSES": ["tasks_api.api.json_codec.JSONParser"],
+    "DEFAULT_RENDERER_CLASSES": ["tasks_api.api.json_codec.JSONRenderer"],
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "tasks_api.api.json_codec.AlwaysJSON",
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "EXCEPTION_HANDLER": "tasks_api.api.errors.exception_handler",
 }
@@ -280,8 +282,8 @@ SPECTACULAR_SETTINGS = {
     "SERVE_INCLUDE_SCHEMA": False,
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
-        "tasks_api.api.schema.tell_of_limits",
-        "tasks_api.api.document.arrange",
+        "tasks_api.api.openapi.tell_of_limits",
+        "tasks_api.api.ops.document.arrange",
     ],
     "SERVE_AUTHENTICATION": [],
     "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
@@ -306,7 +308,7 @@ REDIS_URL = REDIS_URL or embedded.redis_url(STATE_DIR)
 # The name by which Sentinels know the Redis that they watch, and their own password.
 REDIS_SENTINEL_MASTER = env.str("REDIS_SENTINEL_MASTER", "")
 REDIS_SENTINEL_PASSWORD = env.str("REDIS_SENTINEL_PASSWORD", "")
-if _objection := brokers.objection(REDIS_URL, REDIS_SENTINEL_MASTER):
+if _objection := connections.objection(REDIS_URL, REDIS_SENTINEL_MASTER):
     raise ImproperlyConfigured(_objection)
 
 CELERY_BROKER_URL = REDIS_URL
@@ -341,15 +343,15 @@ CELERY_BROKER_TRANSPORT_OPTIONS: dict[str, Any] = {
 }
 if not REDIS_URL.startswith("redis+socket://"):
     CELERY_BROKER_TRANSPORT_OPTIONS["socket_keepalive"] = True
-if brokers.is_sentinel(REDIS_URL):
+if connections.is_sentinel(REDIS_URL):
     CELERY_BROKER_TRANSPORT_OPTIONS |= {
         "master_name": REDIS_SENTINEL_MASTER,
         "sentinel_kwargs": {
-            **brokers.limits_of(3),
-            "password": brokers.Sealed(REDIS_SENTINEL_PASSWORD) or None,
+            **connections.limits_of(3),
+            "password": connections.Sealed(REDIS_SENTINEL_PASSWORD) or None,
         },
     }
-CELERY_BEAT_SCHEDULER = "tasks_api.beat:TenantScheduler"
+CELERY_BEAT_SCHEDULER = "tasks_api.scheduler.beat:TenantScheduler"
 DJANGO_CELERY_BEAT_TZ_AWARE = True
 
 LOG_LEVEL = env.str("LOG_LEVEL", "INFO")
@@ -361,15 +363,15 @@ LOGGING = {
     "disable_existing_loggers": False,
     "formatters": {
         "text": {
-            "()": "scheduler_service.logs.TextFormatter",
+            "()": "scheduler_service.process.logs.TextFormatter",
             "format": "{asctime} {levelname} {name}: {message}",
             "style": "{",
         },
-        "json": {"()": "scheduler_service.logs.JSONFormatter"},
+        "json": {"()": "scheduler_service.process.logs.JSONFormatter"},
     },
     "handlers": {
         "stderr": {
-            "class": "scheduler_service.logs.UnblockingHandler",
+            "class": "scheduler_service.process.logs.UnblockingHandler",
             "formatter": LOG_FORMAT,
         }
     },

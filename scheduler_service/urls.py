@@ -9,18 +9,19 @@ from django.http.response import HttpResponseBase
 from django.urls import URLPattern, path, re_path
 from rest_framework.views import APIView
 
-from tasks_api.api import (
-    access,
-    cron_jobs,
-    document,
-    health,
-    metrics,
-    pull_queue,
-    rest_jobs,
-    timers,
+from tasks_api.api.access import views as access
+from tasks_api.api.cron_jobs import views as cron_jobs
+from tasks_api.api.ops import document, health, metrics
+from tasks_api.api.pull_queue import views as pull_queue
+from tasks_api.api.rest_jobs import views as rest_jobs
+from tasks_api.api.tasks import (
+    apply,
+    long_work,
+    preview,
+    runs,
 )
-from tasks_api.api.tasks import apply, coming, history, long_work
 from tasks_api.api.tasks import views as tasks
+from tasks_api.api.timers import views as timers
 
 handler400 = "tasks_api.api.errors.bad_request"
 handler404 = "tasks_api.api.errors.not_found"
@@ -51,7 +52,7 @@ urlpatterns = [
     # A name may hold any character; one slash at the end is not the name's.
     _both(r"tasks/by-name/(?P<name>[\s\S]+?)", tasks.NamedTask.as_view(), "named-task"),
     _both("tasks/apply", apply.ApplyTasks.as_view(), "apply-tasks"),
-    _both("tasks/preview", coming.PreviewTask.as_view(), "preview-task"),
+    _both("tasks/preview", preview.PreviewTask.as_view(), "preview-task"),
     _both("tasks/id/(?P<task_id>[^/]+)", tasks.TaskDetail.as_view(), "task"),
     # The same under another path, which the schema need not repeat.
     _both(
@@ -84,25 +85,25 @@ urlpatterns = [
     _both("tasks/(?P<task_id>[^/]+)/run", tasks.RunTask.as_view(), "run-task"),
     _both(
         "tasks/(?P<task_id>[^/]+)/next",
-        coming.NextFireTimes.as_view(),
+        preview.NextFireTimes.as_view(),
         "next-fire-times",
     ),
     _both(
         "tasks/(?P<task_id>[^/]+)/runs",
-        history.TaskRunList.as_view(),
+        runs.TaskRunList.as_view(),
         "task-runs",
     ),
     _both(
         "tasks/(?P<task_id>[^/]+)/account",
-        history.TaskAccount.as_view(),
+        runs.TaskAccount.as_view(),
         "task-account",
     ),
-    _both("runs", history.RunList.as_view(), "runs"),
-    _both("runs/redrive", history.RedriveRuns.as_view(), "redrive-runs"),
-    _both("runs/(?P<run_id>[^/]+)", history.RunDetail.as_view(), "run"),
+    _both("runs", runs.RunList.as_view(), "runs"),
+    _both("runs/redrive", runs.RedriveRuns.as_view(), "redrive-runs"),
+    _both("runs/(?P<run_id>[^/]+)", runs.RunDetail.as_view(), "run"),
     _both(
         "runs/(?P<run_id>[^/]+)/redrive",
-        history.RedriveRun.as_view(),
+        runs.RedriveRun.as_view(),
         "redrive-run",
     ),
     _both(

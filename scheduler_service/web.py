@@ -13,15 +13,17 @@ from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
 from granian.server.mp import MPServer
 
-from scheduler_service.supervisor import tether
+from scheduler_service.process.supervisor import tether
 
 try:
     from scheduler_service import settings
 except ImproperlyConfigured as error:
     raise SystemExit(str(error)) from error
-from scheduler_service import memory, schema, start
-from scheduler_service.bodies import Bodies
-from scheduler_service.front import Front
+from scheduler_service.db import schema
+from scheduler_service.http.bodies import Bodies
+from scheduler_service.http.front import Front
+from scheduler_service.process import gc_tuning
+from scheduler_service.startup import start
 from scheduler_service.wsgi import application
 from tasks_api.api import early
 
@@ -57,8 +59,8 @@ class _Server(MPServer):
 def main() -> None:
     start.check()
     schema.say_what_does_not_fit()
-    memory.few_arenas()
-    memory.settle()
+    gc_tuning.few_arenas()
+    gc_tuning.settle()
     _Server(
         "scheduler_service.web",
         address=settings.HOST,

@@ -9,8 +9,9 @@ from django.core.checks import Tags, register
 from django.db.models.signals import post_migrate
 
 from accounts.refusals import URL_REFUSALS
-from scheduler_service.checks import CHECKS, check_secrets, tell_time_zones
-from tasks_api import run_key, targets
+from scheduler_service.startup.checks import CHECKS, check_secrets, tell_time_zones
+from tasks_api.delivery import targets
+from tasks_api.storage import run_key
 
 
 class TasksApiConfig(AppConfig):
@@ -23,6 +24,6 @@ class TasksApiConfig(AppConfig):
         register(tell_time_zones, deploy=True)
         register(check_secrets, Tags.database)
         # It follows what becomes of users, and needs models.
-        import_module("tasks_api.owners")
+        import_module("tasks_api.services.owners")
         URL_REFUSALS.append(targets.refusal)
         post_migrate.connect(run_key.make, sender=self)

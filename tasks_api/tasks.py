@@ -16,20 +16,18 @@ from django.conf import settings
 from accounts import audit
 from accounts.encryption import derive_keys
 from accounts.services import clear_sessions
-from scheduler_service import clock, memory, schema, start
-from tasks_api import (
-    broker,
-    events,
-    exporter,
-    failures,
-    long_work,
-    metrics,
-    retention,
-)
-from tasks_api.delivery.engine import Engine
-from tasks_api.delivery.record import Finished
-from tasks_api.heartbeats import beat
-from tasks_api.vitals import WorkerWatch
+from scheduler_service.db import clock, schema
+from scheduler_service.process import gc_tuning
+from scheduler_service.startup import start
+from tasks_api.messaging import broker
+from tasks_api.metrics import counters, registry
+from tasks_api.monitoring import exporter
+from tasks_api.monitoring.heartbeats import beat
+from tasks_api.monitoring.watchdog import WorkerWatch
+from tasks_api.storage import retention
+from tasks_api.worker import failure_log, flower_events, long_work, run_counters
+from tasks_api.worker.engine import Engine
+from tasks_api.worker.record import Finished
 
 logger = logging.getLogger(__name__)
 
@@ -85,18 +83,18 @@ def _refuse_other_tables(**kwargs: Any) -> None:
 @signals.worker_ready.connect
 def _start(**kwargs: Any) -> None:
     derive_keys()
-    memory.settle()
+    gc_tuning.settle()
     _show(engine())
 
 
 def _show(engine: Engine) -> None:
     """Let this worker be looked at from outside."""
-    metrics.show(
+    registry.register_gauge(
         "scheduler_in_flight",
         "Runs that this worker holds: under way, or waiting for a place at their host.",
         lambda: engine.vitals().held,
     )
-    metrics.show(
+    registry.register_gauge(
         "scheduler_accepted",
         "Runs that this worker was told of, and that it has not begun.",
         lambda: engine.vitals().accepted,
@@ -108,7 +106,7 @@ def _show(engine: Engine) -> None:
 
 @signals.task_rejected.connect
 def _count_dropped(**kwargs: Any) -> None:
-    metrics.DROPPED.inc()
+    counters.DROPPED.inc()
 
 
 @signals.worker_shutting_down.connect
@@ -149,9 +147,9 @@ def engine() -> Engine:
 
 
 def _tell(finished: Sequence[Finished]) -> None:
-    metrics.count_finished(finished)
-    failures.log(finished)
-    events.publish(_hostname, finished)
+    run_counters.count_finished(finished)
+    failure_log.log(finished)
+    flower_events.publish(_hostname, finished)
 
 
 def _say_alive(presence: int) -> None:
@@ -193,9 +191,9 @@ def deliver(run_ids: list[str]) -> None:
 def tell_ends(run_ids: list[str]) -> None:
     """Tell how runs ended that were left open for long work."""
     ended = long_work.ended(list(broker.parse_ids(run_ids)))
-    metrics.count_ended(ended)
-    failures.log(ended)
-    events.publish(_hostname, ended)
+    run_counters.count_ended(ended)
+    failure_log.log(ended)
+    flower_events.publish(_hostname, ended)
 
 
 @shared_task(name="tasks_api.tasks.fire")

@@ -14,11 +14,11 @@ from rest_framework.test import APIClient
 from accounts import doors
 from accounts import services as accounts
 from accounts.models import Tenant, User
-from scheduler_service.logs import UnblockingHandler
-from tasks_api import services
+from scheduler_service.process.logs import UnblockingHandler
+from tasks_api.domain.schedules import Once, Schedule
+from tasks_api.domain.specs import Surface, TaskSpec
 from tasks_api.models import Task
-from tasks_api.schedules import Once, Schedule
-from tasks_api.specs import Surface, TaskSpec
+from tasks_api.services import tasks
 from tests.receiver import Receiver
 
 NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -93,7 +93,7 @@ def make_task(user: User) -> MakeTask:
         now = timezone.now()
         schedule_of = schedule or Once(now + timedelta(hours=1))
         spec = TaskSpec(surface, url, schedule_of, body, name=name, tags=tags)
-        return services.create_task(owner, spec, now=now)
+        return tasks.create_task(owner, spec, now=now)
 
     return make
 

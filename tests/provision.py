@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from scheduler_service.embedded import Postgres, Redis, Server
+from scheduler_service.local.embedded import Postgres, Redis, Server
 
 SECRET_KEY = "only-for-tests-0123456789-0123456789-0123456789-0123456789"
 

@@ -10,11 +10,11 @@ from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 
 from accounts.models import AuditEntry, Tenant
-from scheduler_service import clock
+from scheduler_service.db import clock
 from tasks_api.admin.lists import BoundedList, HistoryAdmin, ReadOnly
 from tasks_api.admin.tasks import MOST_FOUND, found_tasks
+from tasks_api.domain.states import UNFINISHED, RunState
 from tasks_api.models import Attempt, Message, QueueTally, Run
-from tasks_api.states import UNFINISHED, RunState
 
 # How many runs of each task a search finds, the newest first.
 RUNS_OF_A_TASK = 50

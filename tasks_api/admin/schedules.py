@@ -23,11 +23,14 @@ from django_celery_beat.models import (
 )
 
 from accounts.models import User
-from scheduler_service import clock
-from tasks_api import broker, cron_text, periodic, services
+from scheduler_service.db import clock
 from tasks_api.admin.lists import BoundedList
-from tasks_api.exceptions import ScheduleError, SchedulerError
+from tasks_api.domain import cron_text
+from tasks_api.domain.exceptions import ScheduleError, SchedulerError
+from tasks_api.messaging import broker
 from tasks_api.models import Task
+from tasks_api.services import tasks as task_services
+from tasks_api.storage import beat_tables
 
 Verb = Callable[..., None]
 
@@ -78,7 +81,7 @@ class OwnFilter(admin.SimpleListFilter):
         self, request: HttpRequest, queryset: QuerySet[PeriodicTask]
     ) -> QuerySet[PeriodicTask]:
         if self.value() == "operators":
-            return queryset.exclude(task=periodic.FIRE)
+            return queryset.exclude(task=beat_tables.FIRE)
         return queryset
 
 
@@ -118,7 +121,7 @@ class StoredScheduleAdmin(BoundedList, PeriodicTaskAdmin):  # type: ignore[misc]
         self, request: HttpRequest, queryset: QuerySet[PeriodicTask]
     ) -> None:
         if tasks := _tasks_of(queryset.filter(enabled=False)):
-            steer(request, tasks, services.resume_tasks, "resumed")
+            steer(request, tasks, task_services.resume_tasks, "resumed")
         if others := queryset.filter(http_task=None):
             super().enable_tasks(request, others)
 
@@ -127,7 +130,7 @@ class StoredScheduleAdmin(BoundedList, PeriodicTaskAdmin):  # type: ignore[misc]
         self, request: HttpRequest, queryset: QuerySet[PeriodicTask]
     ) -> None:
         if tasks := _tasks_of(queryset.filter(enabled=True)):
-            steer(request, tasks, services.pause_tasks, "paused")
+            steer(request, tasks, task_services.pause_tasks, "paused")
         if others := queryset.filter(http_task=None):
             super().disable_tasks(request, others)
 
@@ -141,16 +144,16 @@ class StoredScheduleAdmin(BoundedList, PeriodicTaskAdmin):  # type: ignore[misc]
         going = _tasks_of(queryset.filter(enabled=True))
         paused = _tasks_of(queryset.filter(enabled=False))
         if going:
-            steer(request, going, services.pause_tasks, "paused")
+            steer(request, going, task_services.pause_tasks, "paused")
         if paused:
-            steer(request, paused, services.resume_tasks, "resumed")
+            steer(request, paused, task_services.resume_tasks, "resumed")
         if others := queryset.filter(http_task=None):
             super().toggle_tasks(request, others)
 
     @admin.action(description="Run selected tasks", permissions=["change"])
     def run_tasks(self, request: HttpRequest, queryset: QuerySet[PeriodicTask]) -> None:
         tasks = _tasks_of(queryset)
-        made = services.fire_tasks([task.pk for task in tasks], now=clock.now())
+        made = task_services.fire_tasks([task.pk for task in tasks], now=clock.now())
         broker.ring(made)
         messages.success(
             request, f"{len(made)} will run now; what has ended stays as it is."

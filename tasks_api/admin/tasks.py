@@ -21,16 +21,16 @@ from django.utils.html import format_html
 
 from accounts import audit, credentials
 from accounts.models import User
-from scheduler_service import clock
-from tasks_api import services
+from scheduler_service.db import clock
 from tasks_api.admin.lists import HistoryAdmin
 from tasks_api.admin.schedules import steer
-from tasks_api.delivery.guard import host_of
+from tasks_api.domain.guard import host_of
 from tasks_api.models import (
     Run,
     Task,
     TaskQuerySet,
 )
+from tasks_api.services import tasks
 
 admin.site.site_header = "Scheduler Service"
 admin.site.site_title = "Scheduler Service"
@@ -194,11 +194,11 @@ class TaskAdmin(HistoryAdmin):
 
     @admin.action(description="Pause selected tasks", permissions=["steer"])
     def pause(self, request: HttpRequest, queryset: TaskQuerySet) -> None:
-        steer(request, _alive(queryset), services.pause_tasks, "paused")
+        steer(request, _alive(queryset), tasks.pause_tasks, "paused")
 
     @admin.action(description="Resume selected tasks", permissions=["steer"])
     def resume(self, request: HttpRequest, queryset: TaskQuerySet) -> None:
-        steer(request, _alive(queryset), services.resume_tasks, "resumed")
+        steer(request, _alive(queryset), tasks.resume_tasks, "resumed")
 
     @admin.action(description="Remove selected tasks", permissions=["steer"])
     def remove(
@@ -243,7 +243,7 @@ def _alive(tasks: TaskQuerySet) -> TaskQuerySet:
 
 def _remove_tasks(owner: User, ids: Sequence[str], *, now: datetime) -> None:
     for task_id in ids:
-        services.remove_task(owner, task_id, now=now)
+        tasks.remove_task(owner, task_id, now=now)
 
 
 @receiver(post_save, sender=LogEntry)

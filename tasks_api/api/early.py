@@ -20,10 +20,10 @@ from rest_framework.response import Response
 
 from accounts import audit
 from accounts.middleware import NOBODY
-from scheduler_service.bodies import Refused
+from scheduler_service.http.bodies import Refused
 from tasks_api.api import errors
 from tasks_api.api.errors import Refusal, SurfaceView
-from tasks_api.api.json import JSONRenderer, dumps
+from tasks_api.api.json_codec import JSONRenderer, dumps
 
 logger = logging.getLogger(__name__)
 

@@ -24,9 +24,9 @@ from accounts.authentication import (
 from accounts.doors import Door
 from accounts.login import address_of
 from accounts.models import Scope, Tenant, User
-from tasks_api.api import known
-from tasks_api.effort import TooMuch, allowance
-from tasks_api.exceptions import (
+from tasks_api.api import known_fields
+from tasks_api.domain.effort import TooMuch, allowance
+from tasks_api.domain.exceptions import (
     InvalidTask,
     KeyInUse,
     KeyReused,
@@ -98,7 +98,7 @@ class SurfaceView(APIView):
     scopes: ClassVar[Mapping[str, Scope]] = {}
     for_tenant_admins: ClassVar[bool] = False
     # What of the request is not known, where that is no reason to refuse it.
-    ignored: Sequence[known.Unknown] = ()
+    ignored: Sequence[known_fields.Unknown] = ()
 
     def dispatch(self, request: Any, *args: Any, **kwargs: Any) -> Any:
         with allowance(MOST_STEPS, TooMuch):
@@ -121,14 +121,14 @@ class SurfaceView(APIView):
         super().initial(request, *args, **kwargs)
         handler = getattr(self, str(request.method).lower(), None)
         if (operation := getattr(handler, "operation", None)) is not None:
-            self.ignored = known.look(operation, request)
+            self.ignored = known_fields.look(operation, request)
 
     def finalize_response(
         self, request: Request, response: Any, *args: Any, **kwargs: Any
     ) -> Any:
         final = super().finalize_response(request, response, *args, **kwargs)
         if self.ignored:
-            final[known.IGNORED_HEADER] = known.listed(self.ignored)
+            final[known_fields.IGNORED_HEADER] = known_fields.listed(self.ignored)
         return final
 
     def refuse(self, refusal: Refusal) -> HttpResponse:

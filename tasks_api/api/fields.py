@@ -14,12 +14,17 @@ from django.conf import settings
 from rest_framework.request import Request
 
 from accounts import credentials, encryption
-from tasks_api import targets
-from tasks_api.cron import instant_of
-from tasks_api.cron_text import known_zone
-from tasks_api.effort import TooMuch
-from tasks_api.exceptions import InvalidTask, ScheduleError
-from tasks_api.schedules import Cron, Interval, least_interval, read_cron
+from tasks_api.delivery import targets
+from tasks_api.domain.cron import instant_of
+from tasks_api.domain.cron_text import known_zone
+from tasks_api.domain.effort import TooMuch
+from tasks_api.domain.exceptions import InvalidTask, ScheduleError
+from tasks_api.domain.schedules import (
+    Cron,
+    Interval,
+    least_interval,
+    read_cron,
+)
 
 # What PostgreSQL's integer holds, and so django-celery-beat's intervals.
 LARGEST = 2**31 - 1

@@ -16,12 +16,12 @@ from django.http import HttpResponse
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from scheduler_service import clock
-from tasks_api import idempotency
+from scheduler_service.db import clock
 from tasks_api.api import fields
 from tasks_api.api.errors import SurfaceView
-from tasks_api.api.json import dumps
-from tasks_api.exceptions import InvalidTask
+from tasks_api.api.json_codec import dumps
+from tasks_api.domain.exceptions import InvalidTask
+from tasks_api.services import idempotency
 
 HEADER = "Idempotency-Key"
 # Of an answer, what says more than its body does.

@@ -11,8 +11,9 @@ from typing import Any
 
 import pycurl
 
-from tasks_api.delivery import descriptors, guard, retry
+from tasks_api.delivery import descriptors, retry
 from tasks_api.delivery.request import Request
+from tasks_api.domain import guard
 
 # What a target answers with, and true, that wants a run not to be tried again.
 NO_RETRY = b"x-scheduler-no-retry"

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from datetime import datetime
-from enum import StrEnum
 from functools import lru_cache
 from typing import NamedTuple
 from uuid import UUID
 
 from tasks_api.delivery import run_tokens, signing
-from tasks_api.moments import written
-from tasks_api.specs import BodyForm, RequestOptions, Surface
+from tasks_api.domain.request_options import comparable, sealed_apart
+from tasks_api.domain.specs import Surface
+from tasks_api.domain.states import Trouble
+from tasks_api.domain.timestamps import written
 
 USER_AGENT = "scheduler-service/1.0"
 JSON = "application/json"
@@ -24,19 +23,6 @@ BODILESS = frozenset({"GET", "HEAD"})
 
 class CannotBeBuilt(ValueError):
     """Nothing can be sent for a run; the text is a clause for its tenant."""
-
-
-class Trouble(StrEnum):
-    """Why nothing was sent for a run that may well be sent later, or by another worker."""
-
-    # Nobody says where its host is.
-    SILENT_NAMES = "its name servers do not answer"
-    # Others stand before it, and it is in the way of others.
-    CROWDED = "too many wait before it"
-    # The machine lacks what a request needs, such as a free descriptor.
-    LOCAL = "local trouble"
-    # This release does not know what the row asks for.
-    NOT_UNDERSTOOD = "not understood"
 
 
 class Claimed(NamedTuple):
@@ -108,43 +94,6 @@ class Outcome(NamedTuple):
     trouble: Trouble | None = None
     # Seconds after which what was not sent is worth another try.
     pause: float = 0.0
-
-
-def options_of(text: str) -> RequestOptions:
-    """What a task's request has beyond the usual, as it was stored."""
-    sealed, options = sealed_apart(text)
-    return replace(options, sealed_values=sealed)
-
-
-def sealed_apart(text: str) -> tuple[str, RequestOptions]:
-    """The same in two parts: what is sealed differs in each task, and nothing else may."""
-    found = _SEALED.search(text)
-    if found is None:
-        return "", _options(text)
-    return found[1], _options(text[: found.start(1)] + text[found.end(1) :])
-
-
-# Ciphertext has nothing that JSON escapes, and within a string the quotes would be.
-_SEALED = re.compile(r'"sealed_values":\s*"([^"\\]*)"')
-
-
-@lru_cache(maxsize=1000)
-def _options(text: str) -> RequestOptions:
-    stored = json.loads(text)
-    form = stored.pop("form")
-    names = tuple(stored.pop("header_names"))
-    return RequestOptions(names, form=form and BodyForm(form), **stored)
-
-
-def comparable(name: str) -> str:
-    """What a header is called, however it is spelled.
-
-    Targets behind CGI, WSGI and their kin see X-Some and x_some as the same variable.
-    """
-    return _NOT_ALPHANUMERIC.sub("-", name.lower())
-
-
-_NOT_ALPHANUMERIC = re.compile("[^a-z0-9]")
 
 
 @lru_cache(maxsize=1000)

@@ -10,8 +10,10 @@ from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from math import ceil
 
-from tasks_api.delivery.request import Claimed, Outcome, Trouble, sealed_apart
-from tasks_api.specs import Backoff, RetryPolicy
+from tasks_api.delivery.request import Claimed, Outcome
+from tasks_api.domain.request_options import sealed_apart
+from tasks_api.domain.specs import Backoff, RetryPolicy
+from tasks_api.domain.states import Trouble
 
 ACCEPTED = 202
 FIRST_FAILURE = 400

@@ -13,15 +13,16 @@ from typing import Any, Generic, TypeVar
 import certifi
 import pycurl
 
-from tasks_api import faults
-from tasks_api.delivery import descriptors, guard
+from tasks_api.delivery import descriptors, faults
 from tasks_api.delivery.attempts import NOT_ALLOWED, NOT_FOUND, Attempt, Refusal
-from tasks_api.delivery.handles import Handles
-from tasks_api.delivery.names import NAME_LIFETIME, Names
-from tasks_api.delivery.queues import Queues
-from tasks_api.delivery.request import Outcome, Request, Trouble
+from tasks_api.delivery.curl_handles import Handles
+from tasks_api.delivery.dns import NAME_LIFETIME, Names
+from tasks_api.delivery.host_queues import Queues
+from tasks_api.delivery.request import Outcome, Request
 from tasks_api.delivery.resolver import Found, Resolve, Resolver, Unresolved
 from tasks_api.delivery.sockets import Sockets
+from tasks_api.domain import guard
+from tasks_api.domain.states import Trouble
 
 logger = logging.getLogger(__name__)
 

@@ -6,8 +6,8 @@ import django.db.models.deletion
 from django.conf import settings
 from django.db import migrations, models
 
-import tasks_api.ids
-import tasks_api.specs
+import tasks_api.domain.ids
+import tasks_api.domain.specs
 
 
 class Migration(migrations.Migration):
@@ -37,7 +37,7 @@ class Migration(migrations.Migration):
                 (
                     "id",
                     models.UUIDField(
-                        default=tasks_api.ids.new_id,
+                        default=tasks_api.domain.ids.new_id,
                         editable=False,
                         primary_key=True,
                         serialize=False,
@@ -48,8 +48,8 @@ class Migration(migrations.Migration):
                     models.CharField(
                         choices=[
                             (
-                                tasks_api.specs.Surface["TASKS"],
-                                tasks_api.specs.Surface["TASKS"],
+                                tasks_api.domain.specs.Surface["TASKS"],
+                                tasks_api.domain.specs.Surface["TASKS"],
                             )
                         ],
                         max_length=12,

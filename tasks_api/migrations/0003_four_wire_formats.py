@@ -6,7 +6,7 @@ import django.db.models.deletion
 from django.conf import settings
 from django.db import migrations, models
 
-import tasks_api.specs
+import tasks_api.domain.specs
 
 
 class Migration(migrations.Migration):
@@ -85,12 +85,15 @@ class Migration(migrations.Migration):
             field=models.CharField(
                 choices=[
                     (
-                        tasks_api.specs.Misfire["LATEST"],
-                        tasks_api.specs.Misfire["LATEST"],
+                        tasks_api.domain.specs.Misfire["LATEST"],
+                        tasks_api.domain.specs.Misfire["LATEST"],
                     ),
-                    (tasks_api.specs.Misfire["SKIP"], tasks_api.specs.Misfire["SKIP"]),
+                    (
+                        tasks_api.domain.specs.Misfire["SKIP"],
+                        tasks_api.domain.specs.Misfire["SKIP"],
+                    ),
                 ],
-                default=tasks_api.specs.Misfire["LATEST"],
+                default=tasks_api.domain.specs.Misfire["LATEST"],
                 max_length=10,
             ),
         ),
@@ -105,12 +108,15 @@ class Migration(migrations.Migration):
             field=models.CharField(
                 choices=[
                     (
-                        tasks_api.specs.Overlap["ALLOW"],
-                        tasks_api.specs.Overlap["ALLOW"],
+                        tasks_api.domain.specs.Overlap["ALLOW"],
+                        tasks_api.domain.specs.Overlap["ALLOW"],
                     ),
-                    (tasks_api.specs.Overlap["SKIP"], tasks_api.specs.Overlap["SKIP"]),
+                    (
+                        tasks_api.domain.specs.Overlap["SKIP"],
+                        tasks_api.domain.specs.Overlap["SKIP"],
+                    ),
                 ],
-                default=tasks_api.specs.Overlap["ALLOW"],
+                default=tasks_api.domain.specs.Overlap["ALLOW"],
                 max_length=10,
             ),
         ),
@@ -150,20 +156,20 @@ class Migration(migrations.Migration):
             field=models.CharField(
                 choices=[
                     (
-                        tasks_api.specs.Surface["TASKS"],
-                        tasks_api.specs.Surface["TASKS"],
+                        tasks_api.domain.specs.Surface["TASKS"],
+                        tasks_api.domain.specs.Surface["TASKS"],
                     ),
                     (
-                        tasks_api.specs.Surface["CRON_JOBS"],
-                        tasks_api.specs.Surface["CRON_JOBS"],
+                        tasks_api.domain.specs.Surface["CRON_JOBS"],
+                        tasks_api.domain.specs.Surface["CRON_JOBS"],
                     ),
                     (
-                        tasks_api.specs.Surface["TIMERS"],
-                        tasks_api.specs.Surface["TIMERS"],
+                        tasks_api.domain.specs.Surface["TIMERS"],
+                        tasks_api.domain.specs.Surface["TIMERS"],
                     ),
                     (
-                        tasks_api.specs.Surface["REST_JOBS"],
-                        tasks_api.specs.Surface["REST_JOBS"],
+                        tasks_api.domain.specs.Surface["REST_JOBS"],
+                        tasks_api.domain.specs.Surface["REST_JOBS"],
                     ),
                 ],
                 max_length=12,
@@ -190,7 +196,8 @@ class Migration(migrations.Migration):
                 condition=models.Q(
                     ("next_fire_at__isnull", False),
                     models.Q(
-                        ("overlap", tasks_api.specs.Overlap["ALLOW"]), _negated=True
+                        ("overlap", tasks_api.domain.specs.Overlap["ALLOW"]),
+                        _negated=True,
                     ),
                 ),
                 fields=["next_fire_at"],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.db import migrations, models
 
 import accounts.fields
-import tasks_api.specs
+import tasks_api.domain.specs
 
 
 class Migration(migrations.Migration):
@@ -60,13 +60,19 @@ class Migration(migrations.Migration):
             field=models.CharField(
                 choices=[
                     (
-                        tasks_api.specs.Misfire["LATEST"],
-                        tasks_api.specs.Misfire["LATEST"],
+                        tasks_api.domain.specs.Misfire["LATEST"],
+                        tasks_api.domain.specs.Misfire["LATEST"],
                     ),
-                    (tasks_api.specs.Misfire["SKIP"], tasks_api.specs.Misfire["SKIP"]),
-                    (tasks_api.specs.Misfire["ALL"], tasks_api.specs.Misfire["ALL"]),
+                    (
+                        tasks_api.domain.specs.Misfire["SKIP"],
+                        tasks_api.domain.specs.Misfire["SKIP"],
+                    ),
+                    (
+                        tasks_api.domain.specs.Misfire["ALL"],
+                        tasks_api.domain.specs.Misfire["ALL"],
+                    ),
                 ],
-                default=tasks_api.specs.Misfire["LATEST"],
+                default=tasks_api.domain.specs.Misfire["LATEST"],
                 max_length=10,
             ),
         ),
@@ -76,16 +82,19 @@ class Migration(migrations.Migration):
             field=models.CharField(
                 choices=[
                     (
-                        tasks_api.specs.Overlap["ALLOW"],
-                        tasks_api.specs.Overlap["ALLOW"],
+                        tasks_api.domain.specs.Overlap["ALLOW"],
+                        tasks_api.domain.specs.Overlap["ALLOW"],
                     ),
-                    (tasks_api.specs.Overlap["SKIP"], tasks_api.specs.Overlap["SKIP"]),
                     (
-                        tasks_api.specs.Overlap["QUEUE_ONE"],
-                        tasks_api.specs.Overlap["QUEUE_ONE"],
+                        tasks_api.domain.specs.Overlap["SKIP"],
+                        tasks_api.domain.specs.Overlap["SKIP"],
+                    ),
+                    (
+                        tasks_api.domain.specs.Overlap["QUEUE_ONE"],
+                        tasks_api.domain.specs.Overlap["QUEUE_ONE"],
                     ),
                 ],
-                default=tasks_api.specs.Overlap["ALLOW"],
+                default=tasks_api.domain.specs.Overlap["ALLOW"],
                 max_length=10,
             ),
         ),

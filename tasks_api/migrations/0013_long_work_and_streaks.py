@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.db import migrations, models
 
-import tasks_api.specs
+import tasks_api.domain.specs
 
 
 class Migration(migrations.Migration):
@@ -48,24 +48,24 @@ class Migration(migrations.Migration):
             field=models.CharField(
                 choices=[
                     (
-                        tasks_api.specs.Surface["TASKS"],
-                        tasks_api.specs.Surface["TASKS"],
+                        tasks_api.domain.specs.Surface["TASKS"],
+                        tasks_api.domain.specs.Surface["TASKS"],
                     ),
                     (
-                        tasks_api.specs.Surface["CRON_JOBS"],
-                        tasks_api.specs.Surface["CRON_JOBS"],
+                        tasks_api.domain.specs.Surface["CRON_JOBS"],
+                        tasks_api.domain.specs.Surface["CRON_JOBS"],
                     ),
                     (
-                        tasks_api.specs.Surface["TIMERS"],
-                        tasks_api.specs.Surface["TIMERS"],
+                        tasks_api.domain.specs.Surface["TIMERS"],
+                        tasks_api.domain.specs.Surface["TIMERS"],
                     ),
                     (
-                        tasks_api.specs.Surface["REST_JOBS"],
-                        tasks_api.specs.Surface["REST_JOBS"],
+                        tasks_api.domain.specs.Surface["REST_JOBS"],
+                        tasks_api.domain.specs.Surface["REST_JOBS"],
                     ),
                     (
-                        tasks_api.specs.Surface["NOTICES"],
-                        tasks_api.specs.Surface["NOTICES"],
+                        tasks_api.domain.specs.Surface["NOTICES"],
+                        tasks_api.domain.specs.Surface["NOTICES"],
                     ),
                 ],
                 max_length=12,

@@ -13,7 +13,7 @@ from django.db import migrations
 
 from accounts import encryption
 from accounts.fields import SealedUrlField
-from tasks_api.heartbeats import ALIVE
+from tasks_api.monitoring.heartbeats import ALIVE
 
 COLUMNS = (
     ("tasks_api", "Task", "url"),

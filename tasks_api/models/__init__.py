@@ -1,4 +1,7 @@
-"""The rows behind it all, by what they are about."""
+"""The rows: tasks, runs, messages and bookkeeping, with their QuerySets and constraints.
+
+A model has rules about one row of its own. What touches two models is a verb of `services`.
+"""
 
 from __future__ import annotations
 

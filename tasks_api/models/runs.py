@@ -12,8 +12,8 @@ from django.db.models import F, OuterRef, Q
 from django.db.models.functions import Now
 
 from accounts.models import Tenant, User
+from tasks_api.domain.states import FINAL, NOT_DELIVERED, RunState
 from tasks_api.models.tasks import Task
-from tasks_api.states import FINAL, NOT_DELIVERED, RunState
 
 
 class RunQuerySet(models.QuerySet["Run"]):
@@ -130,7 +130,7 @@ class Run(models.Model):
             ),
         ]
         indexes = [
-            # Read by waking: what waits, whatever for.
+            # Read by rescue: what waits, whatever for.
             models.Index(
                 fields=["wake_at"], name="run_waits", condition=Q(wake_at__isnull=False)
             ),

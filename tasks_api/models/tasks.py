@@ -12,8 +12,13 @@ from django_celery_beat.models import PeriodicTask
 
 from accounts.fields import SealedTextField, SealedUrlField
 from accounts.models import Tenant, User
-from tasks_api.ids import new_id
-from tasks_api.specs import Misfire, Overlap, Surface, summary
+from tasks_api.domain.ids import new_id
+from tasks_api.domain.specs import (
+    Misfire,
+    Overlap,
+    Surface,
+    summary,
+)
 
 
 class TaskQuerySet(models.QuerySet["Task"]):

@@ -17,8 +17,9 @@ import psycopg
 import redis
 import requests
 
-from scheduler_service.embedded import Postgres, Redis, redis_client_url
-from scheduler_service.supervisor import read_procfile, spawn
+from scheduler_service.local.embedded import Postgres, Redis
+from scheduler_service.process.supervisor import read_procfile, spawn
+from scheduler_service.redis.connections import redis_client_url
 
 ROOT = Path(__file__).resolve().parents[2]
 

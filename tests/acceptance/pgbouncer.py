@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from scheduler_service.embedded import PORT, Postgres
+from scheduler_service.local.embedded import PORT, Postgres
 from tests.acceptance.harness import eventually, free_port
 
 PROGRAM = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin")

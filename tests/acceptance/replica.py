@@ -8,7 +8,7 @@ from typing import Any
 
 import psycopg
 
-from scheduler_service.embedded import Postgres
+from scheduler_service.local.embedded import Postgres
 
 
 class Replica(Postgres):

@@ -13,7 +13,7 @@ import redis
 import requests
 import yaml
 
-from scheduler_service.supervisor import spawn
+from scheduler_service.process.supervisor import spawn
 from tests.acceptance.harness import ROOT, Harness, eventually, free_port
 from tests.receiver import Receiver
 

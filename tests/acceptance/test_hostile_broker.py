@@ -9,7 +9,7 @@ import pytest
 import redis
 from celery import Celery
 
-from scheduler_service.embedded import redis_client_url
+from scheduler_service.redis.connections import redis_client_url
 from tests.acceptance.harness import Harness, eventually
 from tests.acceptance.tasks import create_task_at, in_seconds
 from tests.broker_messages import (

@@ -14,8 +14,8 @@ import pytest
 import redis
 import requests
 
-from scheduler_service.embedded import redis_client_url
-from tasks_api.exporter import PORTS
+from scheduler_service.redis.connections import redis_client_url
+from tasks_api.monitoring.exporter import PORTS
 from tests.acceptance.harness import ROOT, Harness, eventually
 from tests.acceptance.tasks import create_task_at, in_seconds
 from tests.receiver import Receiver

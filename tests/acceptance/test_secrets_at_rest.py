@@ -11,7 +11,7 @@ import pytest
 import redis
 import requests
 
-from scheduler_service.embedded import redis_client_url
+from scheduler_service.redis.connections import redis_client_url
 from tests.acceptance.harness import Harness, eventually, free_port
 from tests.acceptance.tasks import in_seconds
 from tests.receiver import Receiver

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import redis
 
-from scheduler_service.embedded import _redis_server
-from scheduler_service.supervisor import spawn
+from scheduler_service.local.embedded import _redis_server
+from scheduler_service.process.supervisor import spawn
 from tests.acceptance.harness import Harness, eventually, free_port
 from tests.acceptance.tasks import (
     count_requests_by_run,

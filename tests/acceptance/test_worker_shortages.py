@@ -17,8 +17,8 @@ import pytest
 import redis
 from psycopg.conninfo import conninfo_to_dict
 
-from scheduler_service.embedded import redis_client_url
-from scheduler_service.supervisor import spawn
+from scheduler_service.process.supervisor import spawn
+from scheduler_service.redis.connections import redis_client_url
 from tests.acceptance.harness import ROOT, Harness, eventually
 from tests.acceptance.tasks import (
     SECOND,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
-from tests.architecture.test_rings import MODULES
+from tests.architecture.folders import MODULES
 
 ASKED = {
     "timezone.now",
@@ -20,10 +20,16 @@ ASKED = {
 }
 # Where the machine's clock is asked, and why it does no harm there.
 EXCEPTIONS = {
-    ("scheduler_service.echo", "datetime.now"): "a target has a clock of its own",
-    ("tasks_api.ids", "compat.uuid7"): "at a moment that it is given",
-    ("tasks_api.events", "time.time"): "Celery's events say when they were sent",
-    ("tasks_api.beat", "timezone.now"): "as Celery's beat does for its own entries",
+    ("scheduler_service.local.echo", "datetime.now"): "a target has a clock of its own",
+    ("tasks_api.domain.ids", "compat.uuid7"): "at a moment that it is given",
+    (
+        "tasks_api.worker.flower_events",
+        "time.time",
+    ): "Celery's events say when they were sent",
+    (
+        "tasks_api.scheduler.beat",
+        "timezone.now",
+    ): "as Celery's beat does for its own entries",
     ("tasks_api.delivery.attempts", "datetime.now"): "where a target says no date",
 }
 

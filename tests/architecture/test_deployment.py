@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from scheduler_service import settings
-from scheduler_service.supervisor import read_procfile
+from scheduler_service.process.supervisor import read_procfile
 
 ROOT = Path(__file__).resolve().parents[2]
 PROCFILE = read_procfile(ROOT / "Procfile")
@@ -200,7 +200,7 @@ def test_every_place_names_the_same_python() -> None:
 def test_every_place_names_the_same_postgresql() -> None:
     image = compose()["postgres"]["image"].removeprefix("postgres:")
 
-    assert f'"pginstall{image}"' in text("scheduler_service/embedded.py")
+    assert f'"pginstall{image}"' in text("scheduler_service/local/embedded.py")
 
 
 def test_the_image_does_not_run_as_root() -> None:

@@ -18,7 +18,7 @@ from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.operations.base import Operation
 from django.db.models import Field
 
-from scheduler_service.schema import CONTRACT
+from scheduler_service.db.schema import CONTRACT
 
 # The last one before the rule, of each app.
 BEFORE = {"tasks_api": "0015_end_is_written", "accounts": "0006_notification_url"}

@@ -49,21 +49,21 @@ OTHER_STATEMENTS = "other statements"
 NO_STATEMENT = "outside of statements"
 # The purpose of each function, by how its frame begins; the innermost one counts.
 FUNCTIONS = {
-    "claim (tasks_api/delivery/leases.py": "claim",
-    "record (tasks_api/delivery/record.py": "record",
-    "_lock (tasks_api/streaks.py": "streaks",
-    "_unseal (tasks_api/delivery/engine.py": "open sealed headers",
+    "claim (tasks_api/worker/leases.py": "claim",
+    "record (tasks_api/worker/record.py": "record",
+    "_lock (tasks_api/worker/failure_streaks.py": "streaks",
+    "_unseal (tasks_api/worker/engine.py": "open sealed headers",
     "build (tasks_api/delivery/request.py": "build and sign",
-    "Handles.take (tasks_api/delivery/handles.py": "set up libcurl",
-    "Handles.give_back (tasks_api/delivery/handles.py": "set up libcurl",
+    "Handles.take (tasks_api/delivery/curl_handles.py": "set up libcurl",
+    "Handles.give_back (tasks_api/delivery/curl_handles.py": "set up libcurl",
     "Attempt.on_header (tasks_api/delivery/attempts.py": "read headers",
     "Transport._complete (tasks_api/delivery/transport.py": "take the answer",
     "Transport._turn (tasks_api/delivery/transport.py": "libcurl and sockets",
-    "_finished (tasks_api/delivery/engine.py": "judge",
-    "publish (tasks_api/events.py": "tell Flower",
-    "Engine._claim (tasks_api/delivery/engine.py": "hold what was claimed",
-    "Engine._record_forever (tasks_api/delivery/engine.py": "around record",
-    "Engine._claim_forever (tasks_api/delivery/engine.py": "around claim",
+    "_finished (tasks_api/worker/engine.py": "judge",
+    "publish (tasks_api/worker/flower_events.py": "tell Flower",
+    "Engine._claim (tasks_api/worker/engine.py": "hold what was claimed",
+    "Engine._record_forever (tasks_api/worker/engine.py": "around record",
+    "Engine._claim_forever (tasks_api/worker/engine.py": "around claim",
     "deliver (tasks_api/tasks.py": "hear of runs",
 }
 OTHER_PYTHON = "Celery and the rest of Python"

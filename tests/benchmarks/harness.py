@@ -20,8 +20,8 @@ from urllib.request import urlopen
 import psutil
 import requests
 
-from scheduler_service.embedded import Postgres, Redis
-from scheduler_service.supervisor import spawn
+from scheduler_service.local.embedded import Postgres, Redis
+from scheduler_service.process.supervisor import spawn
 from tests.acceptance.harness import ROOT, Harness, eventually, free_port
 from tests.benchmarks import resource_usage, seed_data
 from tests.benchmarks.api_clients import ApiClient

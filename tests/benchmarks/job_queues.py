@@ -15,7 +15,8 @@ from typing import NamedTuple, Protocol
 import psycopg
 import redis
 
-from scheduler_service.embedded import Postgres, Redis, Server, redis_client_url
+from scheduler_service.local.embedded import Postgres, Redis, Server
+from scheduler_service.redis.connections import redis_client_url
 from tests.acceptance.harness import ROOT
 from tests.benchmarks import resource_usage
 from tests.benchmarks.delivery import DELIVERY_TIMEOUT, measure_one_burst

@@ -14,7 +14,7 @@ from collections import Counter
 from datetime import datetime
 
 import tests.benchmarks.django_setup  # noqa: F401 (the import below needs it)
-from tasks_api import retention
+from tasks_api.storage import retention
 
 
 def main(moment: str, *options: str) -> None:

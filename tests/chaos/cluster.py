@@ -17,8 +17,9 @@ import psycopg
 import redis
 import requests
 
-from scheduler_service.embedded import PORT, redis_client_url
-from scheduler_service.supervisor import spawn
+from scheduler_service.local.embedded import PORT
+from scheduler_service.process.supervisor import spawn
+from scheduler_service.redis.connections import redis_client_url
 from tests.acceptance.harness import ROOT, Harness, eventually, free_port
 from tests.acceptance.replica import Replica
 from tests.broker_messages import QUEUE

@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from scheduler_service.supervisor import spawn
+from scheduler_service.process.supervisor import spawn
 from tests.acceptance.harness import ROOT, eventually
 from tests.chaos.scripted_target import reset
 

@@ -12,10 +12,10 @@ from django.conf import LazySettings
 from rest_framework.test import APIClient
 
 from accounts.models import User
-from scheduler_service.logs import JSONFormatter
-from tasks_api.api import health
-from tasks_api.delivery.engine import Engine
-from tasks_api.delivery.record import Finished
+from scheduler_service.process.logs import JSONFormatter
+from tasks_api.api.ops import health
+from tasks_api.worker.engine import Engine
+from tasks_api.worker.record import Finished
 from tests.conftest import ClientFor
 
 

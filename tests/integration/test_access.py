@@ -12,8 +12,8 @@ from rest_framework.test import APIClient
 
 from accounts import services
 from accounts.models import Role, Scope, SigningSecret, Token, User
+from tasks_api.domain.specs import Surface
 from tasks_api.models import Task
-from tasks_api.specs import Surface
 from tests.conftest import ClientFor, MakeTask
 from tests.integration.tasks_surface import ONE_TIME, error
 

@@ -24,20 +24,32 @@ from hypothesis import settings as configured
 from hypothesis import strategies as st
 
 from accounts.models import User
-from scheduler_service import clock
-from tasks_api import account as accounts
-from tasks_api import changes, dispatch, periodic, redrive, services, waking
-from tasks_api.account import Account, Outcome, account
-from tasks_api.delivery import leases
-from tasks_api.delivery.record import Finished, record
+from scheduler_service.db import clock
 from tasks_api.delivery.request import Outcome as Answer
 from tasks_api.delivery.retry import judge
-from tasks_api.exceptions import InvalidTask, SchedulerError, TaskNotFound
-from tasks_api.ids import id_for
+from tasks_api.domain.exceptions import InvalidTask, SchedulerError, TaskNotFound
+from tasks_api.domain.ids import id_for
+from tasks_api.domain.schedules import (
+    Cron,
+    Interval,
+    Once,
+    Schedule,
+)
+from tasks_api.domain.specs import (
+    Misfire,
+    Overlap,
+    Surface,
+    TaskSpec,
+)
+from tasks_api.domain.states import RunState
 from tasks_api.models import Run, ScheduleChange, Task
-from tasks_api.schedules import Cron, Interval, Once, Schedule
-from tasks_api.specs import Misfire, Overlap, Surface, TaskSpec
-from tasks_api.states import RunState
+from tasks_api.scheduler import dispatch, rescue
+from tasks_api.services import reconciliation as accounts
+from tasks_api.services import redrive, tasks
+from tasks_api.services.reconciliation import Account, Outcome, account
+from tasks_api.storage import beat_tables, schedule_changes
+from tasks_api.worker import leases
+from tasks_api.worker.record import Finished, record
 from tests.integration.test_dispatch import SECOND, in_threads, states, store
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -50,7 +62,7 @@ names = count()
 
 def let_pass(task: Task, span: timedelta) -> None:
     """Move all that is stored about a task into the past."""
-    stored = periodic.stored_of(Task.objects.with_schedule().get(pk=task.pk))
+    stored = beat_tables.stored_of(Task.objects.with_schedule().get(pk=task.pk))
     moved = [moved_plan(plan, span) for plan in plans_of(task)]
     # In two steps: a unique constraint looks at each row as it is moved.
     move(task, span + 1000 * DAY)
@@ -91,7 +103,7 @@ def plans_of(task: Task) -> list[str]:
 def moved_plan(plan: str, span: timedelta) -> str:
     fields = plan.split("|")
     for name in ("start_time", "expires", "clocked_time"):
-        place = periodic.Stored._fields.index(name)
+        place = beat_tables.Stored._fields.index(name)
         if fields[place]:
             fields[place] = str(int(fields[place]) - span // timedelta(microseconds=1))
     return "|".join(fields)
@@ -139,10 +151,10 @@ class World:
         spec = self._spec(schedule)
         before = clock.read()
         if self.is_cron:
-            services.put_task(user, spec, now=timezone.now())
+            tasks.put_task(user, spec, now=timezone.now())
             self.task = Task.objects.get(name=self.name)
         else:
-            self.task = services.create_task(user, spec, now=timezone.now())
+            self.task = tasks.create_task(user, spec, now=timezone.now())
         self._open(start, every, before if self.is_cron else start)
 
     def _spec(self, schedule: Schedule) -> TaskSpec:
@@ -185,13 +197,13 @@ class World:
 
     def pause(self) -> None:
         before = clock.read()
-        services.pause_tasks(self.user, [str(self.task.pk)], now=timezone.now())
+        tasks.pause_tasks(self.user, [str(self.task.pk)], now=timezone.now())
         self._close(before)
 
     def resume(self) -> None:
         before = clock.read()
         was_open = self.is_open
-        services.resume_tasks(self.user, [str(self.task.pk)], now=timezone.now())
+        tasks.resume_tasks(self.user, [str(self.task.pk)], now=timezone.now())
         if not was_open:
             last = self.windows[-1]
             self._open(last.start, last.every, before)
@@ -202,7 +214,7 @@ class World:
         was_open = self.is_open
         if self.is_cron:
             last = self.windows[-1]
-            services.put_task(self.user, self._spec(schedule), now=timezone.now())
+            tasks.put_task(self.user, self._spec(schedule), now=timezone.now())
             if was_open and every == last.every:
                 return
         else:
@@ -211,7 +223,7 @@ class World:
                 every=every.seconds, period="seconds"
             )
             rows.update(interval=interval, start_time=start)
-            services.adopt_edits([self.task.pk])
+            tasks.adopt_edits([self.task.pk])
         self._close(before)
         if was_open or self.is_cron:
             self._open(start, every, before)
@@ -220,7 +232,7 @@ class World:
 
     def remove(self) -> None:
         before = clock.read()
-        services.remove_task(self.user, str(self.task.pk), now=timezone.now())
+        tasks.remove_task(self.user, str(self.task.pk), now=timezone.now())
         self._close(before)
 
     def wait(self) -> None:
@@ -232,7 +244,7 @@ class World:
         dispatch.dispatch_due(limit=self.chance.choice([2, 1000]))
 
     def settle(self) -> None:
-        changes.settle(limit=self.chance.choice([1, 3, 1000]))
+        schedule_changes.settle(limit=self.chance.choice([1, 3, 1000]))
 
     def deliver(self) -> None:
         runs = Run.objects.filter(task=self.task, state=RunState.PENDING)
@@ -254,10 +266,10 @@ class World:
             )
 
     def wake(self) -> None:
-        waking.wake_due(leases_until=clock.read())
+        rescue.wake_due(leases_until=clock.read())
 
     def fire(self) -> None:
-        self.manual += services.fire_task(self.task.pk, now=timezone.now()) is not None
+        self.manual += tasks.fire_task(self.task.pk, now=timezone.now()) is not None
 
     def redrive(self) -> None:
         runs = Run.objects.filter(task=self.task, state=RunState.FAILED)
@@ -285,7 +297,7 @@ class World:
     def finish(self) -> None:
         while dispatch.dispatch_due().run_ids or self._is_due():
             pass
-        while changes.settle():
+        while schedule_changes.settle():
             pass
 
     def _is_due(self) -> bool:
@@ -365,7 +377,7 @@ class OneOff:
         at = timezone.now() + self.chance.uniform(1, 90) * SECOND
         rows = ClockedSchedule.objects.filter(periodictask=self.task.periodic_task_id)
         rows.update(clocked_time=at)
-        services.adopt_edits([self.task.pk])
+        tasks.adopt_edits([self.task.pk])
 
 
 @given(st.integers(min_value=0, max_value=2**32))
@@ -384,10 +396,10 @@ def test_a_one_off_has_one_moment_whatever_happens(
     ids = [str(world.task.pk)]
 
     def pause() -> None:
-        services.pause_tasks(user, ids, now=timezone.now())
+        tasks.pause_tasks(user, ids, now=timezone.now())
 
     def resume() -> None:
-        services.resume_tasks(user, ids, now=timezone.now())
+        tasks.resume_tasks(user, ids, now=timezone.now())
 
     for _ in range(chance.randint(3, 14)):
         steps = [pause, resume, one_off.change, world.wait, world.dispatch]
@@ -400,7 +412,7 @@ def test_a_one_off_has_one_moment_whatever_happens(
         found = world.account()
         assert (found.balance, found.differences) == (0, []), story
         assert found.planned <= 1
-    services.remove_tasks(Task.objects.filter(pk=world.task.pk), now=timezone.now())
+    tasks.remove_tasks(Task.objects.filter(pk=world.task.pk), now=timezone.now())
     world.finish()
     found = world.account()
     assert (found.balance, found.differences) == (0, []), story
@@ -417,13 +429,13 @@ def of(task: Task) -> Account:
 
 
 def settled(task: Task) -> list[str]:
-    while changes.settle():
+    while schedule_changes.settle():
         pass
     return states(task)
 
 
 def pause(task: Task) -> None:
-    services.pause_tasks(task.owner, [str(task.pk)], now=timezone.now())
+    tasks.pause_tasks(task.owner, [str(task.pk)], now=timezone.now())
 
 
 def test_a_pause_after_a_downtime_leaves_a_run_for_every_fire_time(user: User) -> None:
@@ -444,7 +456,7 @@ def test_a_removal_after_a_downtime_leaves_a_run_for_every_fire_time(
 ) -> None:
     task = past_task(user)
 
-    services.remove_task(user, str(task.pk), now=timezone.now())
+    tasks.remove_task(user, str(task.pk), now=timezone.now())
 
     assert settled(task) == ["missed"] * 9 + ["cancelled"]
     assert of(task).balance == 0
@@ -469,7 +481,7 @@ def test_a_change_by_its_owner_leaves_a_run_for_every_fire_time(user: User) -> N
     start = timezone.now() - 10 * MINUTE
     spec = TaskSpec(Surface.TASKS, TARGET, Interval(start, 7 * SECOND, None), "{}")
 
-    services.change_task(
+    tasks.change_task(
         user,
         str(task.pk),
         lambda _: spec,
@@ -487,7 +499,7 @@ def test_a_long_downtime_is_settled_in_bites(user: User) -> None:
     task = past_task(user)
     pause(task)
 
-    turns = [changes.settle(limit=4) for _ in range(4)]
+    turns = [schedule_changes.settle(limit=4) for _ in range(4)]
 
     assert turns == [True, True, False, False]
     assert states(task) == ["missed"] * 9 + ["cancelled"]
@@ -499,8 +511,8 @@ def test_many_beats_settle_without_waiting_for_each_other(user: User) -> None:
     for task in tasks:
         pause(task)
 
-    in_threads(4, changes.settle)
-    while changes.settle():
+    in_threads(4, schedule_changes.settle)
+    while schedule_changes.settle():
         pass
 
     assert Run.objects.count() == 80
@@ -509,7 +521,7 @@ def test_many_beats_settle_without_waiting_for_each_other(user: User) -> None:
 def test_a_one_off_that_was_due_is_cancelled_by_its_removal(user: User) -> None:
     task = store(user, Once(timezone.now() - MINUTE))
 
-    services.remove_task(user, str(task.pk), now=timezone.now())
+    tasks.remove_task(user, str(task.pk), now=timezone.now())
 
     assert settled(task) == ["cancelled"]
     assert of(task).outcomes == {Outcome.CANCELLED: 1}
@@ -522,11 +534,11 @@ def test_a_one_off_that_waits_in_a_pause_is_cancelled_by_its_removal(
         store(user, Once(timezone.now() + moment)) for moment in (-MINUTE, MINUTE)
     )
     ids = [str(due.pk), str(later.pk)]
-    services.pause_tasks(user, ids, now=timezone.now())
+    tasks.pause_tasks(user, ids, now=timezone.now())
     assert of(due).planned == 0
 
     for task_id in ids:
-        services.remove_task(user, task_id, now=timezone.now())
+        tasks.remove_task(user, task_id, now=timezone.now())
 
     assert settled(due) == ["cancelled"]
     assert of(due).outcomes == {Outcome.CANCELLED: 1}
@@ -540,19 +552,19 @@ def test_closing_takes_the_same_number_of_statements_for_any_number_of_tasks(
     tasks = [past_task(user) for _ in range(30)]
 
     with transaction.atomic(), django_assert_num_queries(1):
-        changes.close([task.pk for task in tasks], ScheduleChange.What.PAUSED)
+        schedule_changes.close([task.pk for task in tasks], ScheduleChange.What.PAUSED)
 
 
 def test_spread_fire_times_are_accounted_for_through_a_pause(user: User) -> None:
     start = timezone.now() - 10 * MINUTE
     every = Interval(start, MINUTE, None)
     spec = TaskSpec(Surface.TASKS, TARGET, every, "{}", spread=50)
-    task = services.create_task(user, spec, now=start)
+    task = tasks.create_task(user, spec, now=start)
     offset = Task.objects.get(pk=task.pk).spread_offset * SECOND
     pause(task)
     settled(task)
 
-    services.resume_tasks(user, [str(task.pk)], now=timezone.now())
+    tasks.resume_tasks(user, [str(task.pk)], now=timezone.now())
     let_pass(task, 5 * MINUTE)
     dispatch.dispatch_due()
 
@@ -599,7 +611,7 @@ def test_runs_by_hand_stand_beside_the_plan(user: User) -> None:
     task = past_task(user)
     dispatch.dispatch_due()
 
-    services.fire_task(task.pk, now=timezone.now())
+    tasks.fire_task(task.pk, now=timezone.now())
 
     assert (of(task).planned, of(task).manual, of(task).balance) == (10, 1, 0)
 

@@ -18,10 +18,11 @@ from django_celery_beat.models import (
 
 from accounts import encryption
 from accounts.models import SigningSecret, Tenant, Token, User, digest
-from tasks_api import dispatch, services
+from tasks_api.domain.schedules import Cron, Interval, Once
+from tasks_api.domain.specs import RequestOptions, Surface, TaskSpec
 from tasks_api.models import Run, Task
-from tasks_api.schedules import Cron, Interval, Once
-from tasks_api.specs import RequestOptions, Surface, TaskSpec
+from tasks_api.scheduler import dispatch
+from tasks_api.services import tasks as task_services
 from tests.conftest import MakeTask
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -116,7 +117,7 @@ def test_the_values_of_headers_are_nobody_elses_business(
     headers = RequestOptions(("X-Key",), encryption.encrypt('["very secret"]'), 7)
     schedule = Once(now + timedelta(hours=1))
     spec = TaskSpec(Surface.TASKS, "http://e.com/", schedule, "{}", request=headers)
-    task = services.create_task(user, spec, now=now)
+    task = task_services.create_task(user, spec, now=now)
 
     page = staff.get(reverse("admin:tasks_api_task_change", args=[task.pk]))
 
@@ -191,7 +192,7 @@ def test_tasks_and_runs_are_found_by_names_tenants_and_users(
 ) -> None:
     tasks = [make_task(name="nightly/a"), make_task(name="daily")]
     tasks.append(make_task(stranger, name="nightly/b"))
-    services.fire_tasks([task.pk for task in tasks], now=timezone.now())
+    task_services.fire_tasks([task.pk for task in tasks], now=timezone.now())
     steer(staff, "remove", tasks[1])
 
     for model in ("task", "run"):

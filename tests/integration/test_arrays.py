@@ -10,7 +10,7 @@ from django.db import connection
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tasks_api.arrays import array
+from scheduler_service.db.arrays import array
 
 texts = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))
 moments = st.datetimes(

@@ -21,12 +21,13 @@ from django_celery_beat.models import (
 )
 
 from accounts.models import User
-from tasks_api import broker, dispatch, waking
-from tasks_api.beat import TenantScheduler
-from tasks_api.delivery import leases
+from tasks_api.domain.schedules import Interval, Once
+from tasks_api.messaging import broker
 from tasks_api.models import Heartbeat, Run, Task
-from tasks_api.schedules import Interval, Once
+from tasks_api.scheduler import dispatch, rescue
+from tasks_api.scheduler.beat import TenantScheduler
 from tasks_api.tasks import fire
+from tasks_api.worker import leases
 from tests.integration.test_dispatch import HOUR, SECOND, in_threads, store
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -301,7 +302,7 @@ def test_leases_are_judged_by_the_clock_as_it_was_read(user: User) -> None:
     leases.claim([run_id])
     Run.objects.update(wake_at=timezone.now() - SECOND)
 
-    before = waking.wake_due(leases_until=timezone.now() - 2 * SECOND)
-    after = waking.wake_due(leases_until=timezone.now())
+    before = rescue.wake_due(leases_until=timezone.now() - 2 * SECOND)
+    after = rescue.wake_due(leases_until=timezone.now())
 
     assert (before.run_ids, after.run_ids) == ([], [run_id])

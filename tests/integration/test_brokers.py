@@ -12,12 +12,13 @@ import redis
 from django.conf import LazySettings
 from django.test import Client
 
-from scheduler_service import brokers, embedded
-from scheduler_service.embedded import redis_client_url
-from tasks_api import broker, tasks
-from tasks_api.api import health
-from tasks_api.delivery.engine import Vitals
-from tasks_api.vitals import WorkerWatch
+from scheduler_service.local import embedded
+from scheduler_service.redis import connections
+from scheduler_service.redis.connections import redis_client_url
+from tasks_api import tasks
+from tasks_api.api.ops import health
+from tasks_api.messaging import broker
+from tasks_api.monitoring.watchdog import Vitals, WorkerWatch
 from tests.acceptance.harness import ROOT
 
 MASTER = "mymaster"
@@ -131,7 +132,7 @@ def test_a_worker_tells_whoever_probes_it(server: redis.Redis) -> None:
     ],
 )
 def test_a_url_of_another_kind_is_refused(url: str, master: str, expected: str) -> None:
-    found = brokers.objection(url, master)
+    found = connections.objection(url, master)
 
     assert expected in found
     assert bool(found) == bool(expected)

@@ -10,12 +10,14 @@ from django.conf import LazySettings
 from django.utils import timezone
 
 from accounts.models import User
-from tasks_api import services, waking
-from tasks_api.delivery import leases, retry
-from tasks_api.delivery.engine import Engine
+from tasks_api.delivery import retry
+from tasks_api.domain.schedules import Once
+from tasks_api.domain.specs import Surface, TaskSpec
 from tasks_api.models import Attempt, Run, Task
-from tasks_api.schedules import Once
-from tasks_api.specs import Surface, TaskSpec
+from tasks_api.scheduler import rescue
+from tasks_api.services import tasks
+from tasks_api.worker import leases
+from tasks_api.worker.engine import Engine
 from tests.acceptance.harness import eventually
 from tests.integration.conftest import Recorded
 from tests.integration.test_dispatch import store
@@ -29,7 +31,7 @@ KILOBYTE = 1000
 def store_large(owner: User, url: str, *, size: int) -> Task:
     body = json.dumps("ü" + "x" * size)
     spec = TaskSpec(Surface.TASKS, url, Once(timezone.now()), body)
-    return services.create_task(owner, spec, now=timezone.now())
+    return tasks.create_task(owner, spec, now=timezone.now())
 
 
 def test_a_claim_takes_the_earliest_until_they_weigh_enough(user: User) -> None:
@@ -92,7 +94,7 @@ def test_what_a_worker_has_not_begun_is_not_lost_too_often_with_it(
     eventually(lambda: waiting.count() == 2)
     # As a beat does it that misses this worker.
     leases.release({engine.presence})
-    waking.wake_due()
+    rescue.wake_due()
 
     [begun] = Run.objects.filter(state="failed")
     others = Run.objects.exclude(pk=begun.pk)
@@ -101,7 +103,7 @@ def test_what_a_worker_has_not_begun_is_not_lost_too_often_with_it(
         ("pending", "", retry.MOST_LOST, retry.MOST_LOST)
     }
     attempts = Attempt.objects.filter(run__in=others)
-    assert {attempt.error for attempt in attempts} == {waking.UNSEEN}
+    assert {attempt.error for attempt in attempts} == {rescue.UNSEEN}
     # The next loss is the first that speaks against them.
     Run.objects.filter(pk__in=others).update(
         state="running",
@@ -109,7 +111,7 @@ def test_what_a_worker_has_not_begun_is_not_lost_too_often_with_it(
         wake_at=timezone.now(),
         attempt_count=retry.MOST_LOST + 1,
     )
-    waking.wake_due()
+    rescue.wake_due()
     assert {run.state for run in others.all()} == {"failed"}
 
 
@@ -128,5 +130,5 @@ def test_what_was_waiting_and_has_begun_counts_as_begun(
 
     eventually(lambda: of_then.get().reason == "")
     leases.release({engine.presence})
-    waking.wake_due()
+    rescue.wake_due()
     assert of_then.get().lost_count == 1

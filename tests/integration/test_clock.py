@@ -18,11 +18,13 @@ from rest_framework.test import APIClient
 
 from accounts import services as accounts
 from accounts.models import AuditEntry, Role, SigningSecret, Tenant, Token, User, digest
-from scheduler_service import clock
-from tasks_api import retention, services, tasks
+from scheduler_service.db import clock
+from tasks_api import tasks
+from tasks_api.domain.schedules import Interval
+from tasks_api.domain.specs import Surface, TaskSpec
 from tasks_api.models import IdempotencyKey, Run, Task
-from tasks_api.schedules import Interval
-from tasks_api.specs import Surface, TaskSpec
+from tasks_api.services import tasks as task_services
+from tasks_api.storage import retention
 from tests.conftest import ClientFor
 
 pytestmark = pytest.mark.django_db
@@ -70,7 +72,7 @@ def ends_in(owner: User, span: timedelta, **more: Any) -> Task:
     schedule = Interval(now - 4 * HOUR, timedelta(minutes=10), now + span)
     surface = more.pop("surface", Surface.TASKS)
     spec = TaskSpec(surface, URL, schedule, "{}", **more)
-    return services.create_task(owner, spec, now=now - 4 * HOUR)
+    return task_services.create_task(owner, spec, now=now - 4 * HOUR)
 
 
 # The clock itself.

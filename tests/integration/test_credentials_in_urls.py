@@ -14,9 +14,9 @@ from rest_framework.test import APIClient
 
 from accounts import encryption
 from accounts.models import User
-from tasks_api import dispatch
-from tasks_api.delivery.engine import Engine
 from tasks_api.models import Run, Task
+from tasks_api.scheduler import dispatch
+from tasks_api.worker.engine import Engine
 from tests.conftest import ClientFor
 from tests.integration.conftest import Recorded
 from tests.integration.tasks_surface import ONE_TIME, PERIODIC, created

@@ -16,9 +16,10 @@ from rest_framework.test import APIClient
 
 from accounts import services as accounts
 from accounts.models import Role, Scope, User
-from tasks_api import dispatch, events, failures
-from tasks_api.delivery.engine import Engine
 from tasks_api.models import Run, Task
+from tasks_api.scheduler import dispatch
+from tasks_api.worker import failure_log, flower_events
+from tasks_api.worker.engine import Engine
 from tests.conftest import ClientFor
 from tests.integration.conftest import Recorded
 from tests.integration.tasks_surface import ONE_TIME, PERIODIC
@@ -135,7 +136,7 @@ def test_credentials_in_a_url_are_nowhere_but_on_the_wire(
     recorded.wait_for(len(WAYS) - 1)
     engine.accept(dispatch.dispatch_due().run_ids)
     told = recorded.wait_for(len(WAYS))
-    failures.log(told)
+    failure_log.log(told)
 
     arrived = {each.path: each.headers["authorization"] for each in receiver.requests}
     assert arrived == {f"/{way}": basic(f"ann:{MARK}") for way in WAYS}
@@ -149,7 +150,7 @@ def test_credentials_in_a_url_are_nowhere_but_on_the_wire(
         tables(),
         answers(reader, client_for(user)),
         pages(client),
-        events.events_of(told, "worker@here"),
+        flower_events.events_of(told, "worker@here"),
         everything_logged.getvalue(),
         repr(list(Task.objects.all())),
     ):

@@ -15,8 +15,8 @@ from rest_framework.test import APIClient
 
 from accounts import services as accounts
 from accounts.models import Role, User
+from tasks_api.domain.states import RunState
 from tasks_api.models import Run, Task
-from tasks_api.states import RunState
 from tests.conftest import ClientFor
 
 JOB = {

@@ -12,14 +12,16 @@ from django.utils import timezone
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
 from accounts.models import User
-from scheduler_service import clock
-from tasks_api import account, changes, dispatch, services
-from tasks_api.account import Account, Outcome
-from tasks_api.beat import TenantScheduler
+from scheduler_service.db import clock
+from tasks_api.domain.schedules import Cron, Interval
+from tasks_api.domain.specs import Misfire, Surface, TaskSpec
+from tasks_api.domain.states import RunState
 from tasks_api.models import Run, Task
-from tasks_api.schedules import Cron, Interval
-from tasks_api.specs import Misfire, Surface, TaskSpec
-from tasks_api.states import RunState
+from tasks_api.scheduler import dispatch
+from tasks_api.scheduler.beat import TenantScheduler
+from tasks_api.services import reconciliation, tasks
+from tasks_api.services.reconciliation import Account, Outcome
+from tasks_api.storage import schedule_changes
 from tests.integration.test_dispatch import HOUR, SECOND, TARGET, states, store
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -70,10 +72,10 @@ def test_a_resume_does_not_start_what_is_too_short(
     user: User, settings: LazySettings
 ) -> None:
     task = store(user, Interval(timezone.now() + HOUR, 10 * SECOND))
-    services.pause_tasks(user, [str(task.pk)], now=timezone.now())
+    tasks.pause_tasks(user, [str(task.pk)], now=timezone.now())
     settings.SCHEDULER_MIN_FREQUENCY = 60
 
-    services.resume_tasks(user, [str(task.pk)], now=timezone.now())
+    tasks.resume_tasks(user, [str(task.pk)], now=timezone.now())
 
     task.refresh_from_db()
     assert "60 s are the least" in task.pause_reason
@@ -81,12 +83,12 @@ def test_a_resume_does_not_start_what_is_too_short(
 
 
 def test_an_every_of_the_cron_jobs_may_be_short_and_is_resumed(user: User) -> None:
-    task = services.create_task(
+    task = tasks.create_task(
         user,
         TaskSpec(Surface.CRON_JOBS, TARGET, Interval(timezone.now(), SECOND), "{}"),
         now=timezone.now(),
     )
-    for verb in (services.pause_tasks, services.resume_tasks):
+    for verb in (tasks.pause_tasks, tasks.resume_tasks):
         verb(user, [str(task.pk)], now=timezone.now())
 
     task.refresh_from_db()
@@ -101,14 +103,14 @@ def down_since(owner: User, kind: str, misfire: Misfire = Misfire.LATEST) -> Tas
         "cron": Cron("* * * * *", "Europe/Berlin", start, seconds="*"),
     }[kind]
     spec = TaskSpec(Surface.TASKS, TARGET, schedule, "{}", misfire=misfire)
-    task = services.create_task(owner, spec, now=start)
+    task = tasks.create_task(owner, spec, now=start)
     before = start - SECOND
     Task.objects.filter(pk=task.pk).update(created_at=before, next_fire_at=start)
     return task
 
 
 def account_of(owner: User, task: Task, since: datetime) -> Account:
-    found = account.account(owner, task.pk, since=since, until=None)
+    found = reconciliation.account(owner, task.pk, since=since, until=None)
     assert (found.balance, found.missing, found.unplanned) == (0, 0, 0)
     return found
 
@@ -141,9 +143,9 @@ def test_many_missed_fire_times_are_one_run_that_says_how_many(
 @pytest.mark.parametrize("kind", ["interval", "cron"])
 def test_many_that_a_removal_cut_off_are_one_run(user: User, kind: str) -> None:
     task = down_since(user, kind)
-    services.remove_task(user, str(task.pk), now=timezone.now())
+    tasks.remove_task(user, str(task.pk), now=timezone.now())
 
-    while changes.settle():
+    while schedule_changes.settle():
         pass
 
     missed = Run.objects.filter(task=task, state=RunState.MISSED)

@@ -15,8 +15,8 @@ from django.db import OperationalError, connection
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from accounts.models import User
-from scheduler_service import database
 from scheduler_service import settings as configured
+from scheduler_service.db import timeouts
 from tests.acceptance.harness import ROOT
 from tests.conftest import ClientFor
 
@@ -51,7 +51,7 @@ def test_a_connection_has_limits() -> None:
 
 
 def test_a_migration_has_none_and_leaves_them_as_they_were() -> None:
-    with database.without_limits(connection):
+    with timeouts.without_limits(connection):
         assert shown("statement_timeout") == "0"
         assert shown("lock_timeout") == "0"
         assert "wait" not in vars(connection.connection)
@@ -78,7 +78,7 @@ def test_no_request_fails_for_a_session_that_ended_between_two(
 def test_a_server_that_says_nothing_is_given_up(
     settings: LazySettings, reconnect: None, caplog: pytest.LogCaptureFixture
 ) -> None:
-    settings.DATABASE_STATEMENT_TIMEOUT = 0.5 - database.HEAD_START
+    settings.DATABASE_STATEMENT_TIMEOUT = 0.5 - timeouts.HEAD_START
 
     connection.ensure_connection()
     session = connection.connection.info.backend_pid

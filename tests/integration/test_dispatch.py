@@ -16,17 +16,25 @@ from django.utils import timezone
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
 from accounts.models import User
-from scheduler_service import clock
-from tasks_api import dispatch, periodic, schedules, services, waking
-from tasks_api.delivery import leases
-from tasks_api.delivery.record import Finished, record
+from scheduler_service.db import clock
 from tasks_api.delivery.request import Outcome
 from tasks_api.delivery.retry import Release
-from tasks_api.ids import lane_of, moment_of
+from tasks_api.domain import schedules
+from tasks_api.domain.ids import lane_of, moment_of
+from tasks_api.domain.schedules import (
+    Cron,
+    Interval,
+    Once,
+    Schedule,
+)
+from tasks_api.domain.specs import Misfire, Surface, TaskSpec
+from tasks_api.domain.states import RunState
 from tasks_api.models import Attempt, Run, Task
-from tasks_api.schedules import Cron, Interval, Once, Schedule
-from tasks_api.specs import Misfire, Surface, TaskSpec
-from tasks_api.states import RunState
+from tasks_api.scheduler import dispatch, rescue
+from tasks_api.services import tasks
+from tasks_api.storage import beat_tables, run_rows
+from tasks_api.worker import leases
+from tasks_api.worker.record import Finished, record
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -37,7 +45,7 @@ TARGET = "http://127.0.0.1:9/"
 
 def store(owner: User, schedule: Schedule, url: str = TARGET) -> Task:
     spec = TaskSpec(Surface.TASKS, url, schedule, "{}")
-    return services.create_task(owner, spec, now=timezone.now())
+    return tasks.create_task(owner, spec, now=timezone.now())
 
 
 def states(task: Task) -> list[str]:
@@ -176,7 +184,7 @@ def test_a_broken_schedule_pauses_its_own_task_only(user: User) -> None:
     assert broken.next_fire_at is None
     assert "not an interval" in broken.pause_reason
     assert not broken.periodic_task.enabled
-    assert periodic.drifted(limit=9) == []
+    assert beat_tables.drifted(limit=9) == []
 
 
 def test_a_task_disabled_behind_our_back_does_not_fire(user: User) -> None:
@@ -203,8 +211,8 @@ def test_a_run_that_nobody_took_is_rung_for_again(user: User) -> None:
     run = dispatched(user)
     let_it_be_woken(run)
 
-    assert waking.wake_due().run_ids == [run.pk]
-    assert waking.wake_due().run_ids == []
+    assert rescue.wake_due().run_ids == [run.pk]
+    assert rescue.wake_due().run_ids == []
 
 
 @pytest.mark.parametrize(
@@ -224,7 +232,7 @@ def test_the_silence_between_two_rings_grows_with_the_wait_for_a_worker(
     long_ago = timezone.now() - age * SECOND
     Run.objects.update(scheduled_for=long_ago, wake_at=long_ago, state=state)
 
-    waking.wake_due()
+    rescue.wake_due()
 
     run.refresh_from_db()
     assert run.wake_at is not None
@@ -237,7 +245,7 @@ def test_a_run_whose_worker_died_is_sent_again_under_its_own_id(user: User) -> N
     assert leases.claim([run.pk])
     let_it_be_woken(run)
 
-    assert waking.wake_due().run_ids == [run.pk]
+    assert rescue.wake_due().run_ids == [run.pk]
 
     [claimed] = leases.claim([run.pk])
     assert claimed.run_id == run.pk
@@ -257,21 +265,21 @@ def test_a_run_that_was_not_sent_waits_and_has_no_attempt(user: User) -> None:
     run.refresh_from_db()
     assert (run.state, run.reason) == (RunState.PENDING, "Waits: silent.")
     assert (run.attempt_count, run.attempts.count()) == (0, 0)
-    assert waking.wake_due().run_ids == []
+    assert rescue.wake_due().run_ids == []
     Run.objects.update(wake_at=F("wake_at") - 11 * SECOND)
-    assert waking.wake_due().run_ids == [run.pk]
+    assert rescue.wake_due().run_ids == [run.pk]
 
 
 def test_a_run_that_keeps_losing_its_worker_fails_in_the_end(user: User) -> None:
     run = dispatched(user)
-    for _ in range(waking.MOST_LOST):
+    for _ in range(rescue.MOST_LOST):
         leases.claim([run.pk])
         let_it_be_woken(run)
-        waking.wake_due()
+        rescue.wake_due()
 
     run.refresh_from_db()
     assert run.state == RunState.FAILED
-    assert run.attempts.count() == waking.MOST_LOST
+    assert run.attempts.count() == rescue.MOST_LOST
 
 
 def test_a_run_that_an_earlier_end_overtook_is_settled(user: User) -> None:
@@ -283,7 +291,7 @@ def test_a_run_that_an_earlier_end_overtook_is_settled(user: User) -> None:
     let_it_be_woken(run)
 
     assert leases.claim([run_id]) == []
-    assert waking.wake_due().run_ids == []
+    assert rescue.wake_due().run_ids == []
 
     assert states(task) == ["cancelled"]
 
@@ -292,7 +300,7 @@ def test_many_beats_wake_a_run_once(user: User) -> None:
     runs = [dispatched(user) for _ in range(20)]
     Run.objects.update(wake_at=timezone.now() - SECOND)
 
-    found = in_threads(8, lambda: waking.wake_due().run_ids)
+    found = in_threads(8, lambda: rescue.wake_due().run_ids)
 
     woken = [run_id for run_ids in found for run_id in run_ids]
     assert sorted(woken) == sorted(run.pk for run in runs)
@@ -301,9 +309,9 @@ def test_many_beats_wake_a_run_once(user: User) -> None:
 def test_a_message_that_was_not_sent_is_made_up_soon(user: User) -> None:
     run = dispatched(user)
 
-    waking.ring_soon([run.pk], after=timedelta())
+    run_rows.ring_soon([run.pk], after=timedelta())
 
-    assert waking.wake_due().run_ids == [run.pk]
+    assert rescue.wake_due().run_ids == [run.pk]
 
 
 @pytest.mark.parametrize("moment", [datetime.max, datetime(1969, 12, 31)])  # noqa: DTZ001, DTZ901
@@ -314,7 +322,7 @@ def test_a_plan_reads_the_same_in_python_and_in_sql(
     store(user, Once(extreme))
     store(user, Interval(extreme, HOUR, extreme))
 
-    assert periodic.drifted(limit=9) == []
+    assert beat_tables.drifted(limit=9) == []
 
 
 INSTANT = timedelta(microseconds=1)
@@ -361,7 +369,7 @@ def test_the_statement_decides_as_the_schedule_does(
     schedule = plan(now)
     spec = TaskSpec(Surface.TASKS, TARGET, schedule, "{}", misfire=misfire)
     spec = replace(spec, catchup_window=window)
-    task = services.create_task(user, spec, now=now - 100 * HOUR)
+    task = tasks.create_task(user, spec, now=now - 100 * HOUR)
     # Of what recurs, some thousands of fire times at most: more would be one run.
     since = schedule.first_from(now - (960 if isinstance(schedule, Once) else 2) * HOUR)
     Task.objects.filter(pk=task.pk).update(next_fire_at=since)

@@ -21,10 +21,11 @@ from rest_framework.test import APIClient
 from accounts import doors, login, services
 from accounts.doors import Door
 from accounts.models import AuditEntry, User
-from tasks_api import long_work, survey
 from tasks_api.delivery import run_tokens
+from tasks_api.domain.states import RunState
 from tasks_api.models import Run, Task
-from tasks_api.states import RunState
+from tasks_api.monitoring import collector
+from tasks_api.worker import long_work
 from tests.conftest import ClientFor, MakeTask
 from tests.integration.test_dispatch import in_threads
 
@@ -308,7 +309,7 @@ def test_refusals_are_counted_for_all_processes_together(db: None) -> None:
         client.get("/tasks/")
 
     eventually(lambda: doors.totals()[Door.TOKEN] >= before + 4)
-    text = survey.exposition().decode()
+    text = collector.exposition().decode()
     [shown] = re.findall(r'scheduler_refused_total{door="token"} (\S+)', text)
     assert float(shown) >= before + 4
 

@@ -12,13 +12,16 @@ from rest_framework.test import APIClient
 
 from accounts import services as accounts
 from accounts.models import User
-from scheduler_service import clock
-from tasks_api import changes, cron, dispatch, services
+from scheduler_service.db import clock
 from tasks_api.api import errors
-from tasks_api.beat import TenantScheduler
+from tasks_api.domain import cron
+from tasks_api.domain.schedules import Cron
+from tasks_api.domain.states import RunState
 from tasks_api.models import Run, Task
-from tasks_api.schedules import Cron
-from tasks_api.states import RunState
+from tasks_api.scheduler import dispatch
+from tasks_api.scheduler.beat import TenantScheduler
+from tasks_api.services import tasks
+from tasks_api.storage import schedule_changes
 from tests.integration.test_dispatch import SECOND, states, store
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -109,13 +112,13 @@ def test_a_tenant_whose_tasks_take_long_holds_up_no_other(
 def test_settling_goes_on_where_its_time_was_over(
     user: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(changes, "TIME_TO_COMPUTE", 0.0)
+    monkeypatch.setattr(schedule_changes, "TIME_TO_COMPUTE", 0.0)
     made = store(user, Cron("* * * * *", seconds="*"))
     Task.objects.filter(pk=made.pk).update(next_fire_at=clock.now() - 20 * SECOND)
-    services.remove_task(user, str(made.pk), now=timezone.now())
+    tasks.remove_task(user, str(made.pk), now=timezone.now())
 
     for _ in range(60):
-        if not changes.settle():
+        if not schedule_changes.settle():
             break
 
     assert Run.objects.filter(task=made, state=RunState.MISSED).count() >= 18

@@ -14,16 +14,16 @@ import psycopg
 import pytest
 from redis import Redis as RedisClient
 
-from scheduler_service import embedded
-from scheduler_service.embedded import (
+from scheduler_service.local import embedded
+from scheduler_service.local.embedded import (
     Postgres,
     Redis,
     Unavailable,
     postgres_url,
-    redis_client_url,
     redis_url,
     secret,
 )
+from scheduler_service.redis.connections import redis_client_url
 
 SHALLOW = Path("/srv/scheduler/var")
 DEEP = Path("/srv", *["a-very-deep-directory"] * 6)

@@ -17,11 +17,13 @@ from django.utils import timezone
 from accounts import audit, encryption, services
 from accounts.encryption import Census
 from accounts.models import AuditEntry, SigningSecret, Tenant, User
-from tasks_api import dispatch, heartbeats, metrics
 from tasks_api.api.tasks.rendering import render_task
-from tasks_api.delivery.engine import Engine
+from tasks_api.domain.schedules import Once
+from tasks_api.metrics import registry
 from tasks_api.models import Task
-from tasks_api.schedules import Once
+from tasks_api.monitoring import heartbeats
+from tasks_api.scheduler import dispatch
+from tasks_api.worker.engine import Engine
 from tests.conftest import MakeTask
 from tests.integration.conftest import Recorded
 from tests.integration.test_dispatch import store
@@ -155,7 +157,9 @@ def test_a_request_without_a_signature_is_counted(
 
 
 def unsigned() -> float:
-    [line] = re.findall(rb"^scheduler_unsigned_total (.+)$", metrics.exposition(), re.M)
+    [line] = re.findall(
+        rb"^scheduler_unsigned_total (.+)$", registry.exposition(), re.M
+    )
     return float(line)
 
 

@@ -15,12 +15,13 @@ from standardwebhooks import Webhook
 
 from accounts import services as accounts
 from accounts.models import User
-from tasks_api import dispatch, services, waking
-from tasks_api.delivery.engine import Engine
+from tasks_api.domain.schedules import Interval, Once
+from tasks_api.domain.specs import Backoff
+from tasks_api.domain.states import RunState
 from tasks_api.models import Attempt, Run, Task
-from tasks_api.schedules import Interval, Once
-from tasks_api.specs import Backoff
-from tasks_api.states import RunState
+from tasks_api.scheduler import dispatch, rescue
+from tasks_api.services import tasks
+from tasks_api.worker.engine import Engine
 from tests.integration.conftest import Recorded
 from tests.integration.test_dispatch import HOUR, SECOND, store
 
@@ -143,7 +144,7 @@ def test_a_lease_is_kept_while_the_answer_takes_its_time(
 
     run = Run.objects.get()
     assert (run.state, run.attempt_count, run.lost_count) == ("succeeded", 1, 0)
-    assert waking.wake_due().run_ids == []
+    assert rescue.wake_due().run_ids == []
 
 
 def test_stopping_finishes_what_is_under_way_and_gives_back_the_rest(
@@ -163,7 +164,7 @@ def test_stopping_finishes_what_is_under_way_and_gives_back_the_rest(
 
     states = sorted(Run.objects.values_list("state", flat=True))
     assert states == ["pending", "pending", "succeeded"]
-    assert len(waking.wake_due().run_ids) == 2
+    assert len(rescue.wake_due().run_ids) == 2
     assert len(receiver.requests) == 1
 
 
@@ -242,7 +243,7 @@ def test_a_task_removed_in_time_is_not_sent(
     store(user, Once(timezone.now() + 0.8 * SECOND), receiver.url + "/kept")
     engine.accept(dispatch_all())
 
-    services.remove_task(user, str(doomed.pk), now=timezone.now())
+    tasks.remove_task(user, str(doomed.pk), now=timezone.now())
     recorded.wait_for(1)
 
     assert [request.path for request in receiver.requests] == ["/kept"]

@@ -16,15 +16,17 @@ from django.urls import reverse
 from django.utils import timezone
 
 from accounts.models import User
-from tasks_api import events, failures, services, waking
 from tasks_api.delivery import retry
-from tasks_api.delivery.engine import MOST_WAITING, Engine
-from tasks_api.delivery.record import Finished
-from tasks_api.ids import id_for
+from tasks_api.domain.ids import id_for
+from tasks_api.domain.schedules import Once
+from tasks_api.domain.specs import Surface, TaskSpec
+from tasks_api.domain.states import RunState
 from tasks_api.models import Message, Run, Task
-from tasks_api.schedules import Once
-from tasks_api.specs import Surface, TaskSpec
-from tasks_api.states import RunState
+from tasks_api.scheduler import rescue
+from tasks_api.services import tasks
+from tasks_api.worker import failure_log, flower_events
+from tasks_api.worker.engine import MOST_WAITING, Engine
+from tasks_api.worker.record import Finished
 from tests.integration.conftest import Recorded
 from tests.integration.test_dispatch import HOUR, store
 from tests.integration.test_engine import dispatch_all
@@ -114,7 +116,7 @@ def test_what_cannot_be_written_of_one_run_keeps_no_other_from_being_recorded(
 
 def queued(owner: User, payload: str = "{}") -> Task:
     spec = TaskSpec(Surface.TASKS, "", Once(timezone.now()), payload, queue="q")
-    return services.create_task(owner, spec, now=timezone.now())
+    return tasks.create_task(owner, spec, now=timezone.now())
 
 
 def test_a_message_that_cannot_be_put_keeps_no_other_from_its_queue(
@@ -184,8 +186,8 @@ def test_a_url_that_others_refuse_breaks_no_page_no_event_and_no_line(
 
     engine.accept(dispatch_all())
     finished = recorded.wait_for(3)
-    failures.log(finished)
-    told = events.events_of(finished, "here")
+    failure_log.log(finished)
+    told = flower_events.events_of(finished, "here")
     page = admin_client.get(reverse("admin:tasks_api_task_changelist"))
 
     assert run_of(sound).state == RunState.SUCCEEDED
@@ -255,7 +257,7 @@ def test_stopping_is_bounded_though_nothing_can_be_written_down(
 
         assert time.monotonic() - began < 9
 
-    assert waking.wake_due().run_ids == []
+    assert rescue.wake_due().run_ids == []
 
 
 def test_whoever_waits_to_be_let_in_goes_when_the_worker_stops(db: None) -> None:

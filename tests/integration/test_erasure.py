@@ -17,11 +17,12 @@ from django_celery_beat.models import ClockedSchedule, PeriodicTask
 
 from accounts import services as accounts
 from accounts.models import AuditEntry, Role, Tenant, Token, User
-from tasks_api import dispatch, erasure, owners
-from tasks_api.delivery import leases
+from tasks_api.domain.schedules import Interval, Once
+from tasks_api.domain.states import RunState
 from tasks_api.models import Run, Task
-from tasks_api.schedules import Interval, Once
-from tasks_api.states import RunState
+from tasks_api.scheduler import dispatch
+from tasks_api.services import erasure, owners
+from tasks_api.worker import leases
 from tests.conftest import ClientFor, MakeTask
 from tests.integration.tasks_surface import ONE_TIME
 

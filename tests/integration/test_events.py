@@ -13,11 +13,13 @@ from celery.events.state import State
 from django.conf import LazySettings
 from django.utils import timezone
 
-from scheduler_service.embedded import redis_client_url
-from tasks_api import broker, events, tasks
-from tasks_api.delivery.record import Finished
+from scheduler_service.redis.connections import redis_client_url
+from tasks_api import tasks
 from tasks_api.delivery.request import Claimed, Outcome
 from tasks_api.delivery.retry import judge
+from tasks_api.messaging import broker
+from tasks_api.worker import flower_events
+from tasks_api.worker.record import Finished
 
 SECRET_URL = "https://user:hunter2@api.example.com:8443/hook?token=hunter2"
 SECRET_BODY = '{"card": "hunter2"}'
@@ -63,7 +65,7 @@ def test_flowers_picture_of_a_run_is_right() -> None:
     thread.start()
     # Again until it is heard: the listener subscribes when it first listens.
     for _ in range(50):
-        events.publish("worker-1@here", [good, bad])
+        flower_events.publish("worker-1@here", [good, bad])
         if heard.wait(0.2):
             break
     thread.join()
@@ -78,7 +80,7 @@ def test_flowers_picture_of_a_run_is_right() -> None:
 
 
 def test_no_event_holds_what_a_tenant_sent() -> None:
-    told = events.events_of([finished(Outcome(500, "", 1, b"hunter2"))], "here")
+    told = flower_events.events_of([finished(Outcome(500, "", 1, b"hunter2"))], "here")
     assert json.loads(told)
 
     assert "hunter2" not in told
@@ -87,7 +89,7 @@ def test_no_event_holds_what_a_tenant_sent() -> None:
 def test_a_run_that_was_given_back_is_not_told_of() -> None:
     given_back = finished(Outcome(None, "", 0, was_sent=False))
 
-    assert events.events_of([given_back], "here") == events.NOTHING
+    assert flower_events.events_of([given_back], "here") == flower_events.NOTHING
 
 
 def test_a_redis_that_evicts_is_refused(settings: LazySettings) -> None:

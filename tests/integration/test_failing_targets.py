@@ -19,15 +19,16 @@ from standardwebhooks import Webhook
 
 from accounts import services as accounts
 from accounts.models import AuditEntry, User
-from tasks_api import dispatch, services, streaks
-from tasks_api.delivery import leases
-from tasks_api.delivery.engine import Engine
-from tasks_api.delivery.record import Finished
 from tasks_api.delivery.request import Outcome
 from tasks_api.delivery.retry import GiveUp, Succeed
+from tasks_api.domain.schedules import Interval
+from tasks_api.domain.specs import Backoff, Surface, TaskSpec
 from tasks_api.models import Run, Task
-from tasks_api.schedules import Interval
-from tasks_api.specs import Backoff, Surface, TaskSpec
+from tasks_api.scheduler import dispatch
+from tasks_api.services import tasks
+from tasks_api.worker import failure_streaks, leases
+from tasks_api.worker.engine import Engine
+from tasks_api.worker.record import Finished
 from tests.acceptance.harness import eventually
 from tests.conftest import ClientFor
 from tests.integration.conftest import Recorded
@@ -48,7 +49,7 @@ def make(owner: User, **rules: Any) -> Task:
         "{}",
         **rules,
     )
-    return services.create_task(owner, spec, now=now)
+    return tasks.create_task(owner, spec, now=now)
 
 
 def fire(task: Task, *, fails: bool) -> None:
@@ -67,7 +68,7 @@ def end_runs(task: Task, *, fails: bool) -> None:
     )
     verdict = GiveUp("HTTP 500") if fails else Succeed()
     outcome = Outcome(500 if fails else 200, "", 1)
-    streaks.record_and_count(
+    failure_streaks.record_and_count(
         [
             Finished(run, outcome, verdict, timezone.now())
             for run in leases.claim(list(pending))
@@ -158,10 +159,10 @@ def test_a_task_that_was_paused_by_hand_keeps_that(user: User) -> None:
     task = make(user, pause_after_failures=1)
     dispatch.dispatch_due()
     [run] = leases.claim(list(Run.objects.values_list("pk", flat=True)))
-    services.pause_tasks(user, [str(task.pk)], now=timezone.now())
+    tasks.pause_tasks(user, [str(task.pk)], now=timezone.now())
 
     failed = Finished(run, Outcome(500, "", 1), GiveUp("HTTP 500"), timezone.now())
-    streaks.record_and_count([failed])
+    failure_streaks.record_and_count([failed])
 
     assert state_of(task) == (True, 1, "")
 
@@ -171,12 +172,12 @@ def test_a_task_that_was_paused_by_hand_keeps_that(user: User) -> None:
 def test_runs_count_in_their_order_however_they_come_in_batches(
     ends: Sequence[Sequence[bool]],
 ) -> None:
-    tally = streaks._Tally()
+    tally = failure_streaks._Tally()
     streak = 0
     for batch in ends:
-        tally = streaks._Tally()
+        tally = failure_streaks._Tally()
         for fails in batch:
-            end = streaks.End(TASK_ID, "HTTP 500" if fails else None)
+            end = failure_streaks.End(TASK_ID, "HTTP 500" if fails else None)
             tally = tally.after(end)
         streak = tally.failures + (0 if tally.begins_anew else streak)
 
@@ -272,7 +273,7 @@ def test_the_runs_of_notices_are_told_apart(
     is_admin: bool,
     few: int,
 ) -> None:
-    monkeypatch.setattr("tasks_api.history.FEW_TASKS", few)
+    monkeypatch.setattr("tasks_api.services.runs.FEW_TASKS", few)
     User.objects.filter(pk=user.pk).update(role="admin" if is_admin else "member")
     accounts.configure_tenant("Alpha", notification_url="https://e.org/told")
     task = make(user, pause_after_failures=1)

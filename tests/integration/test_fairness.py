@@ -12,11 +12,11 @@ from django.utils import timezone
 from accounts import services as accounts
 from accounts.models import User
 from accounts.services import configure_tenant
-from tasks_api import dispatch
-from tasks_api.delivery import leases
-from tasks_api.delivery.engine import Engine
+from tasks_api.domain.schedules import Interval, Once
 from tasks_api.models import Run, Task
-from tasks_api.schedules import Interval, Once
+from tasks_api.scheduler import dispatch
+from tasks_api.worker import leases
+from tasks_api.worker.engine import Engine
 from tests.integration.conftest import Recorded
 from tests.integration.test_dispatch import HOUR, SECOND, store
 from tests.integration.test_transport import Held, RawServer

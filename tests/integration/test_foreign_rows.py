@@ -9,11 +9,11 @@ from django.db import transaction
 from rest_framework.test import APIClient
 
 from accounts.models import User
-from tasks_api import services
-from tasks_api.ids import id_for
+from tasks_api.domain.ids import id_for
+from tasks_api.domain.schedules import read_cron
+from tasks_api.domain.specs import Surface
 from tasks_api.models import Run, Task
-from tasks_api.schedules import read_cron
-from tasks_api.specs import Surface
+from tasks_api.services import tasks
 from tests.conftest import NOON, ClientFor, MakeTask
 from tests.integration.test_dispatch import in_threads
 
@@ -87,5 +87,5 @@ def test_an_unknown_task_is_not_found_before_a_foreign_one_is_forbidden(
 ) -> None:
     unknown = str(UUID(int=7))
 
-    with pytest.raises(services.TaskNotFound):
-        services.pause_tasks(stranger, [str(task.pk), unknown], now=NOON)
+    with pytest.raises(tasks.TaskNotFound):
+        tasks.pause_tasks(stranger, [str(task.pk), unknown], now=NOON)

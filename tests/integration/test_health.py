@@ -7,7 +7,7 @@ from django.conf import LazySettings
 from django.db import connection
 from django.test import Client
 
-from tasks_api import heartbeats
+from tasks_api.monitoring import heartbeats
 
 pytestmark = pytest.mark.django_db
 

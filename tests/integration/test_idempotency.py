@@ -12,8 +12,9 @@ from django.utils import timezone
 from rest_framework.test import APIClient
 
 from accounts.models import User
-from tasks_api import idempotency, retention
 from tasks_api.models import IdempotencyKey, Message, Run, Task
+from tasks_api.services import idempotency
+from tasks_api.storage import retention
 from tests.conftest import ClientFor, MakeTask
 from tests.integration.tasks_surface import ONE_TIME, error
 from tests.integration.test_strangers import failed_run_of

@@ -15,13 +15,14 @@ from django_celery_beat.models import PeriodicTask
 from rest_framework.test import APIClient
 
 from accounts.models import User
-from scheduler_service import clock
-from tasks_api import isolation, services
-from tasks_api.beat import TenantScheduler
+from scheduler_service.db import clock
+from tasks_api.domain.schedules import Cron, Interval, Once
+from tasks_api.domain.specs import Overlap, Surface, TaskSpec
+from tasks_api.domain.states import RunState
 from tasks_api.models import Heartbeat, Run, Task
-from tasks_api.schedules import Cron, Interval, Once
-from tasks_api.specs import Overlap, Surface, TaskSpec
-from tasks_api.states import RunState
+from tasks_api.scheduler import isolation
+from tasks_api.scheduler.beat import TenantScheduler
+from tasks_api.services import tasks
 from tests.conftest import ClientFor
 from tests.integration.test_dispatch import HOUR, SECOND, TARGET, states, store
 
@@ -65,7 +66,7 @@ def test_an_end_at_the_end_of_the_calendar_stops_no_beat(
     user: User, beat: TenantScheduler, schedule: Cron | Interval, overlap: Overlap
 ) -> None:
     spec = TaskSpec(Surface.TASKS, TARGET, schedule, "{}", overlap=overlap)
-    task = services.create_task(user, spec, now=timezone.now())
+    task = tasks.create_task(user, spec, now=timezone.now())
     overdue(task)
 
     beat.tick()
@@ -206,7 +207,7 @@ def test_one_change_that_nobody_can_settle_holds_up_no_other(
     overdue(sound)
     Task.objects.filter(pk=broken.pk).update(dst="unheard of")
     for task in (broken, sound):
-        services.remove_task(user, str(task.pk), now=timezone.now())
+        tasks.remove_task(user, str(task.pk), now=timezone.now())
 
     beat.tick()
 

@@ -19,7 +19,7 @@ from rest_framework.exceptions import ParseError
 from rest_framework.test import APIClient
 
 from scheduler_service.wsgi import application
-from tasks_api.api.json import MAX_DEPTH, dumps, loads
+from tasks_api.api.json_codec import MAX_DEPTH, dumps, loads
 from tasks_api.models import Task
 
 # Around the post_data, whose text each test chooses.

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from rest_framework.exceptions import APIException
 from rest_framework.test import APIClient
 
-from tasks_api.api.json import TooMany, loads
+from tasks_api.api.json_codec import TooMany, loads
 from tasks_api.models import Task
 from tests.integration.tasks_surface import ONE_TIME, error
 

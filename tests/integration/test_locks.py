@@ -12,13 +12,13 @@ from django.db import connection, transaction
 
 from accounts import services as accounts
 from accounts.models import Tenant, User
-from scheduler_service import clock, locks
-from scheduler_service.locks import Kind
-from tasks_api import idempotency, services
+from scheduler_service.db import clock, locks
+from scheduler_service.db.locks import Kind
+from tasks_api.domain.schedules import Cron
+from tasks_api.domain.specs import Surface, TaskSpec
 from tasks_api.models import Task
-from tasks_api.schedules import Cron
-from tasks_api.specs import Surface, TaskSpec
-from tests.architecture.test_rings import MODULES
+from tasks_api.services import idempotency, tasks
+from tests.architecture.folders import MODULES
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -89,9 +89,9 @@ def test_an_idempotency_key_is_not_in_the_way_of_a_tenant(key: str) -> None:
         with connection.cursor() as cursor:
             cursor.execute("SET lock_timeout = '3s'")
         try:
-            services.put_task(owner, spec, now=now)
-            services.put_set(owner, [spec], surface=Surface.CRON_JOBS, now=now)
-            services.put_named(
+            tasks.put_task(owner, spec, now=now)
+            tasks.put_set(owner, [spec], surface=Surface.CRON_JOBS, now=now)
+            tasks.put_named(
                 owner,
                 "backup",
                 lambda task: TaskSpec(
@@ -120,4 +120,6 @@ def test_advisory_locks_are_asked_for_in_one_place() -> None:
     }
 
     # Its locks have two keys, which are a space of their own.
-    assert asking - {"tasks_api.heartbeats"} == {"scheduler_service.locks"}
+    assert asking - {"tasks_api.monitoring.heartbeats"} == {
+        "scheduler_service.db.locks"
+    }

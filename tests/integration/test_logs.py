@@ -12,11 +12,15 @@ from uuid import UUID
 
 import pytest
 
-from scheduler_service.logs import JSONFormatter, TextFormatter, UnblockingHandler
-from tasks_api import failures
-from tasks_api.delivery.record import Finished
+from scheduler_service.process.logs import (
+    JSONFormatter,
+    TextFormatter,
+    UnblockingHandler,
+)
 from tasks_api.delivery.request import Claimed, Outcome
 from tasks_api.delivery.retry import GiveUp, RetryAfter, Succeed, Verdict
+from tasks_api.worker import failure_log
+from tasks_api.worker.record import Finished
 from tests.conftest import NOON
 
 RUN, TASK, LEASE = UUID(int=1), UUID(int=2), UUID(int=3)
@@ -171,7 +175,7 @@ def test_a_process_that_was_forked_writes_lines_of_its_own() -> None:
     end, beginning = os.pipe()
     program = (
         "import logging, os, sys\n"
-        "from scheduler_service.logs import UnblockingHandler\n"
+        "from scheduler_service.process.logs import UnblockingHandler\n"
         "handler = UnblockingHandler(int(sys.argv[1]))\n"
         "logging.getLogger().addHandler(handler)\n"
         "logging.warning('parent')\n"
@@ -222,7 +226,7 @@ def test_a_failure_is_told_with_its_ids_and_without_secrets(
 ) -> None:
     caplog.set_level(logging.INFO)
 
-    failures.log([finished(Succeed()), finished(verdict)])
+    failure_log.log([finished(Succeed()), finished(verdict)])
 
     [line] = caplog.records
     found = json.loads(JSONFormatter().format(line))
@@ -235,15 +239,15 @@ def test_a_failure_is_told_with_its_ids_and_without_secrets(
 def test_a_dead_target_does_not_flood_the_log(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
 
-    failures.log([finished(GiveUp("HTTP 500"))] * 500)
+    failure_log.log([finished(GiveUp("HTTP 500"))] * 500)
 
-    assert len(caplog.messages) == failures.MOST + 1
-    assert caplog.messages[-1] == f"And {500 - failures.MOST} more runs failed."
+    assert len(caplog.messages) == failure_log.MOST + 1
+    assert caplog.messages[-1] == f"And {500 - failure_log.MOST} more runs failed."
 
 
 def test_an_operator_may_turn_them_off(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING)
 
-    failures.log([finished(GiveUp("HTTP 500"))])
+    failure_log.log([finished(GiveUp("HTTP 500"))])
 
     assert caplog.messages == []

@@ -14,16 +14,26 @@ from django.utils import timezone
 from rest_framework.test import APIClient
 
 from accounts.models import User
-from tasks_api import dispatch, long_work, metrics, services, tasks, waking
-from tasks_api.delivery import leases, run_tokens
-from tasks_api.delivery.engine import Engine
-from tasks_api.delivery.record import Finished, record
+from tasks_api import tasks
+from tasks_api.delivery import run_tokens
 from tasks_api.delivery.request import Outcome
 from tasks_api.delivery.retry import Open
-from tasks_api.events import events_of
+from tasks_api.domain.schedules import Interval, Once
+from tasks_api.domain.specs import (
+    Backoff,
+    Overlap,
+    RequestOptions,
+    Surface,
+    TaskSpec,
+)
+from tasks_api.metrics import registry
 from tasks_api.models import Attempt, Run, Task
-from tasks_api.schedules import Interval, Once
-from tasks_api.specs import Backoff, Overlap, RequestOptions, Surface, TaskSpec
+from tasks_api.scheduler import dispatch, rescue
+from tasks_api.services import tasks as task_services
+from tasks_api.worker import leases, long_work
+from tasks_api.worker.engine import Engine
+from tasks_api.worker.flower_events import events_of
+from tasks_api.worker.record import Finished, record
 from tests.acceptance.harness import eventually
 from tests.conftest import ClientFor
 from tests.integration.conftest import Recorded
@@ -48,7 +58,7 @@ def make(owner: User, *, is_one_time: bool = False, **rules: Any) -> Task:
         request=RequestOptions(deadline=DEADLINE),
         **rules,
     )
-    return services.create_task(owner, spec, now=now)
+    return task_services.create_task(owner, spec, now=now)
 
 
 def begin(task: Task) -> str:
@@ -214,7 +224,7 @@ def test_what_failed_is_tried_again_as_its_task_says(user: User) -> None:
     assert say(run, "fail", first).json()["state"] == "retrying"
     assert say(run, "complete", first).status_code == 409
     Run.objects.filter(pk=run.pk).update(wake_at=timezone.now())
-    assert waking.wake_due().run_ids == [run.pk]
+    assert rescue.wake_due().run_ids == [run.pk]
     second = take(run)
 
     # Who was at work on the first attempt has nothing to say about the second.
@@ -240,7 +250,7 @@ def test_a_target_may_ask_for_no_retry(user: User) -> None:
 def test_a_task_that_was_removed_is_not_tried_again(user: User) -> None:
     task = make(user, retry=Backoff())
     token = begin(task)
-    services.remove_task(user, str(task.pk), now=timezone.now())
+    task_services.remove_task(user, str(task.pk), now=timezone.now())
     run = run_of(task)
     assert run.state == "open"
 
@@ -250,7 +260,7 @@ def test_a_task_that_was_removed_is_not_tried_again(user: User) -> None:
 def test_a_task_that_was_removed_lets_its_work_be_done(user: User) -> None:
     task = make(user)
     token = begin(task)
-    services.remove_task(user, str(task.pk), now=timezone.now())
+    task_services.remove_task(user, str(task.pk), now=timezone.now())
 
     assert say(run_of(task), "complete", token).json()["state"] == "succeeded"
 
@@ -305,7 +315,7 @@ def test_work_goes_on_though_the_worker_died_before_it_wrote_down_the_answer(
     [claimed] = leases.claim([run.pk])
     token = run_tokens.mint(long_work.keys()[0], run.pk, claimed.turn)
     pass_deadline(run)
-    assert waking.wake_due().run_ids == [run.pk]
+    assert rescue.wake_due().run_ids == [run.pk]
 
     # It is sent again with the same token, so that the target's word counts either way.
     [again] = leases.claim([run.pk])
@@ -475,7 +485,7 @@ def test_a_worker_counts_the_real_end(user: User) -> None:
 
 def succeeded() -> float:
     labels = {"state": "succeeded"}
-    return metrics.REGISTRY.get_sample_value("scheduler_runs_total", labels) or 0.0
+    return registry.REGISTRY.get_sample_value("scheduler_runs_total", labels) or 0.0
 
 
 def test_many_expire_in_a_constant_number_of_statements(

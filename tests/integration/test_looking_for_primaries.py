@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import pytest
 from django.db import connection
 
-from scheduler_service.primaries import Place, _Watch
+from scheduler_service.db.primaries import Place, _Watch
 
 pytestmark = pytest.mark.django_db
 

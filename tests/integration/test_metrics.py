@@ -21,14 +21,18 @@ from django.utils import timezone
 from prometheus_client.parser import text_string_to_metric_families
 
 from accounts.models import User
-from tasks_api import broker, dispatch, exporter, heartbeats, metrics, services, waking
-from tasks_api.delivery import leases
-from tasks_api.delivery.engine import Engine
-from tasks_api.delivery.record import Finished
 from tasks_api.delivery.request import Claimed, Outcome
 from tasks_api.delivery.retry import GiveUp, Release, RetryAfter, Succeed, Verdict
+from tasks_api.domain.schedules import Interval, Once
+from tasks_api.messaging import broker
+from tasks_api.metrics import registry
 from tasks_api.models import Run
-from tasks_api.schedules import Interval, Once
+from tasks_api.monitoring import exporter, heartbeats
+from tasks_api.scheduler import dispatch, rescue
+from tasks_api.services import tasks
+from tasks_api.worker import leases, run_counters
+from tasks_api.worker.engine import Engine
+from tasks_api.worker.record import Finished
 from tests.acceptance.harness import eventually, free_port
 from tests.conftest import MakeTask
 from tests.integration.conftest import Recorded
@@ -55,7 +59,7 @@ def samples(text: str) -> Samples:
 
 
 def counted() -> Samples:
-    return samples(metrics.exposition().decode())
+    return samples(registry.exposition().decode())
 
 
 def surveyed(client: Client) -> Samples:
@@ -88,7 +92,7 @@ def finished(
 
 
 def test_a_batch_is_counted_by_end_answer_and_lateness(before: Samples) -> None:
-    metrics.count_finished(
+    run_counters.count_finished(
         [
             finished(Succeed(), late=0.004),
             finished(Succeed(), late=0.3),
@@ -138,7 +142,7 @@ def test_a_beat_counts_what_it_makes_and_what_it_wakes(
     leases.claim(made[:1])
     Run.objects.exclude(wake_at=None).update(wake_at=timezone.now() - SECOND)
 
-    waking.wake_due()
+    rescue.wake_due()
 
     found = gained(before)
     assert found["scheduler_runs_made_total"] == 4
@@ -156,7 +160,7 @@ def test_web_tells_what_waits(user: User, client: Client) -> None:
     held_run = Run.objects.get(task=held).pk
     leases.claim([run for run in runs if run != held_run][:1])
     store(user, Once(timezone.now() - 10 * SECOND))
-    services.pause_tasks(user, [str(held.pk)], now=timezone.now())
+    tasks.pause_tasks(user, [str(held.pk)], now=timezone.now())
     heartbeats.beat("beat", "b")
     broker.ring(runs)
 
@@ -200,7 +204,7 @@ def test_no_metric_names_a_tenant_or_a_target(
 ) -> None:
     make_task(url="http://secret.example/path")
 
-    text = client.get("/metrics").content.decode() + metrics.exposition().decode()
+    text = client.get("/metrics").content.decode() + registry.exposition().decode()
 
     assert "secret.example" not in text
     assert "Alpha" not in text

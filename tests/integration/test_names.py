@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tasks_api.delivery.lookups import MAX_PER_DOMAIN, MAX_PER_TENANT
-from tasks_api.delivery.request import Outcome, Request, Trouble
+from tasks_api.delivery.request import Outcome, Request
 from tasks_api.delivery.resolver import Resolver
 from tasks_api.delivery.transport import NOT_FOUND, Transport
+from tasks_api.domain.states import Trouble
 from tests.integration.test_transport import Outcomes
 from tests.name_server import NameServer
 from tests.receiver import Receiver

@@ -18,8 +18,8 @@ from django.core.management import call_command
 from django.urls import URLPattern, get_resolver
 from rest_framework.test import APIClient
 
-from scheduler_service import csp
-from tasks_api.api import document
+from scheduler_service.http import csp
+from tasks_api.api.ops import document
 from tests.integration.tasks_surface import ONE_TIME, PERIODIC, created
 
 # Their answers are pages, or they are for machines that need no description.

@@ -13,10 +13,12 @@ from django.db import connection
 from django.utils import timezone
 
 from accounts.models import User
-from tasks_api import changes, dispatch, outlook, services, tallies, waking
+from tasks_api.domain.schedules import Interval, Once
+from tasks_api.domain.specs import Surface, TaskSpec
 from tasks_api.models import Run, Task
-from tasks_api.schedules import Interval, Once
-from tasks_api.specs import Surface, TaskSpec
+from tasks_api.scheduler import dispatch, poll, rescue
+from tasks_api.services import tasks
+from tasks_api.storage import schedule_changes, task_counts
 from tests.acceptance.harness import eventually
 from tests.integration.test_dispatch import HOUR, store
 
@@ -26,7 +28,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 def test_nothing_is_seen_where_nothing_is_due(user: User) -> None:
     store(user, Once(timezone.now() + HOUR))
 
-    seen = outlook.look(at_most=0.2)
+    seen = poll.look(at_most=0.2)
 
     assert (seen.has_due_tasks, seen.has_waking_runs) == (False, False)
     assert seen.next_exact_in == 0.2
@@ -35,38 +37,38 @@ def test_nothing_is_seen_where_nothing_is_due(user: User) -> None:
 
 def test_what_is_due_is_seen_until_it_is_done(user: User) -> None:
     store(user, Once(timezone.now() + timedelta(seconds=0.5)))
-    assert outlook.look(at_most=0.2).has_due_tasks
+    assert poll.look(at_most=0.2).has_due_tasks
 
     dispatch.dispatch_due()
 
-    assert not outlook.look(at_most=0.2).has_due_tasks
+    assert not poll.look(at_most=0.2).has_due_tasks
 
 
 def test_a_run_that_waits_is_seen_when_its_time_has_come(user: User) -> None:
     store(user, Once(timezone.now()))
     dispatch.dispatch_due()
-    assert not outlook.look(at_most=0.2).has_waking_runs
+    assert not poll.look(at_most=0.2).has_waking_runs
 
     Run.objects.update(wake_at=timezone.now())
 
-    assert outlook.look(at_most=0.2).has_waking_runs
+    assert poll.look(at_most=0.2).has_waking_runs
 
 
 def test_what_is_paused_is_not_seen(user: User) -> None:
     store(user, Once(timezone.now()))
     Task.objects.update(next_fire_at=None)
 
-    assert not outlook.look(at_most=0.2).has_due_tasks
+    assert not poll.look(at_most=0.2).has_due_tasks
 
 
 def test_what_a_change_cut_off_is_seen_until_it_is_settled(user: User) -> None:
     task = store(user, Interval(timezone.now() - HOUR, HOUR, None))
-    services.pause_tasks(user, [str(task.pk)], now=timezone.now())
-    assert outlook.look(at_most=0.2).has_open_changes
+    tasks.pause_tasks(user, [str(task.pk)], now=timezone.now())
+    assert poll.look(at_most=0.2).has_open_changes
 
-    changes.settle()
+    schedule_changes.settle()
 
-    assert not outlook.look(at_most=0.2).has_open_changes
+    assert not poll.look(at_most=0.2).has_open_changes
 
 
 # While somebody's long transaction keeps dead rows in place.
@@ -84,13 +86,11 @@ def long_transaction() -> Iterator[None]:
         yield
 
 
-def pages_read(floor: outlook.Floor) -> int:
+def pages_read(floor: poll.Floor) -> int:
     """What a look costs, in pages."""
     values = {"ahead": 1.0, "at_most": 0.2, "margin": 60.0, **floor._asdict()}
     with connection.cursor() as cursor:
-        cursor.execute(
-            f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {outlook._LOOK}", values
-        )
+        cursor.execute(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {poll._LOOK}", values)
         [[found]] = cursor.fetchall()
     plan = (json.loads(found) if isinstance(found, str) else found)[0]["Plan"]
     return int(plan["Shared Hit Blocks"] + plan["Shared Read Blocks"])
@@ -99,12 +99,12 @@ def pages_read(floor: outlook.Floor) -> int:
 def test_a_look_does_not_step_over_what_is_dead_again(user: User) -> None:
     now = timezone.now()
     spec = TaskSpec(Surface.TASKS, "http://example.com/", Once(now - HOUR), "{}")
-    services.create_tasks(user, [spec] * 3000, now=now - HOUR)
+    tasks.create_tasks(user, [spec] * 3000, now=now - HOUR)
     with long_transaction():
         Task.objects.update(next_fire_at=now + HOUR)
-        full = outlook.look(at_most=0.2)
+        full = poll.look(at_most=0.2)
 
-        everything, above = pages_read(outlook.GROUND), pages_read(full.floor)
+        everything, above = pages_read(poll.GROUND), pages_read(full.floor)
 
     assert above < everything / 3
 
@@ -112,17 +112,17 @@ def test_a_look_does_not_step_over_what_is_dead_again(user: User) -> None:
 def test_the_floor_is_what_was_first_and_never_near_the_moment(user: User) -> None:
     store(user, Once(timezone.now() + HOUR))
 
-    nothing_due = outlook.look(at_most=0.2)
+    nothing_due = poll.look(at_most=0.2)
     backlog = timezone.now() - HOUR
     Task.objects.update(next_fire_at=backlog)
-    something_due = outlook.look(at_most=0.2)
+    something_due = poll.look(at_most=0.2)
 
     assert nothing_due.floor.fire_at < timezone.now() - timedelta(seconds=50)
     assert something_due.floor.fire_at == backlog
 
 
 def test_what_is_due_is_seen_and_done_above_the_floor(user: User) -> None:
-    looks = outlook.Looks(slow=0)
+    looks = poll.Looks(slow=0)
     looks.look(at_most=0.2)
     late = store(user, Once(timezone.now()))
     soon = store(user, Once(timezone.now() + timedelta(seconds=0.5)))
@@ -134,7 +134,7 @@ def test_what_is_due_is_seen_and_done_above_the_floor(user: User) -> None:
     assert made == {late.pk, soon.pk}
     Run.objects.update(wake_at=timezone.now())
     assert looks.look(at_most=0.2).has_waking_runs
-    assert len(waking.wake_due(since=looks.since.wake_at).run_ids) == 2
+    assert len(rescue.wake_due(since=looks.since.wake_at).run_ids) == 2
 
 
 @pytest.mark.parametrize("tenants", [1, 2])
@@ -145,7 +145,7 @@ def test_a_backlog_is_dispatched_whole_from_its_floor(
     for owner in (user, stranger)[:tenants]:
         for minutes in range(20):
             store(owner, Once(now - timedelta(minutes=minutes)))
-    looks = outlook.Looks(slow=0)
+    looks = poll.Looks(slow=0)
     assert looks.look(at_most=0.2).has_due_tasks
 
     while dispatch.dispatch_due(limit=6, since=looks.since.fire_at).is_full:
@@ -157,7 +157,7 @@ def test_a_backlog_is_dispatched_whole_from_its_floor(
 def test_what_appears_below_the_floor_is_seen_by_the_next_full_look(
     user: User,
 ) -> None:
-    looks = outlook.Looks(slow=0)
+    looks = poll.Looks(slow=0)
     looks.look(at_most=0.2)
     task = store(user, Once(timezone.now() - HOUR))
     left = dispatch.dispatch_due(since=looks.since.fire_at)
@@ -170,9 +170,9 @@ def test_what_appears_below_the_floor_is_seen_by_the_next_full_look(
 
 
 def test_while_full_looks_are_quick_each_look_is_one(user: User) -> None:
-    looks = outlook.Looks(slow=60)
+    looks = poll.Looks(slow=60)
     looks.look(at_most=0.2)
-    assert looks.since == outlook.Since()
+    assert looks.since == poll.Since()
 
     store(user, Once(timezone.now() - HOUR))
 
@@ -180,16 +180,16 @@ def test_while_full_looks_are_quick_each_look_is_one(user: User) -> None:
 
 
 def test_ends_and_changes_are_seen_above_the_floor(user: User) -> None:
-    looks = outlook.Looks(slow=0)
+    looks = poll.Looks(slow=0)
     looks.look(at_most=0.2)
     now = timezone.now()
     task = store(user, Interval(now - HOUR, HOUR, None))
-    services.pause_tasks(user, [str(task.pk)], now=now)
+    tasks.pause_tasks(user, [str(task.pk)], now=now)
     Task.objects.update(ends_at=now - timedelta(seconds=1))
 
     seen = looks.look(at_most=0.2)
 
     assert (seen.has_open_changes, seen.has_past_tasks) == (True, True)
-    assert tallies.end_what_is_over(since=looks.since.ends_at) == 1
-    changes.settle(since=looks.since.change_id)
-    assert not outlook.look(at_most=0.2).has_open_changes
+    assert task_counts.end_what_is_over(since=looks.since.ends_at) == 1
+    schedule_changes.settle(since=looks.since.change_id)
+    assert not poll.look(at_most=0.2).has_open_changes

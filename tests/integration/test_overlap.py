@@ -12,14 +12,16 @@ from django.db import connection
 from django.utils import timezone
 
 from accounts.models import User
-from tasks_api import dispatch, overlap, services, waking
-from tasks_api.delivery import leases
-from tasks_api.delivery.engine import Engine
-from tasks_api.delivery.record import Finished, record
 from tasks_api.delivery.request import Claimed, Outcome
 from tasks_api.delivery.retry import GiveUp, RetryAfter, Succeed, Verdict
+from tasks_api.domain.specs import Backoff, Misfire, Overlap
 from tasks_api.models import Run, Task
-from tasks_api.specs import Backoff, Misfire, Overlap
+from tasks_api.scheduler import dispatch, rescue
+from tasks_api.services import tasks
+from tasks_api.storage import run_rows
+from tasks_api.worker import leases
+from tasks_api.worker.engine import Engine
+from tasks_api.worker.record import Finished, record
 from tests.integration.conftest import Recorded
 from tests.integration.test_dispatch import HOUR, SECOND, in_threads, states
 from tests.integration.test_policies import due_every, make, make_due
@@ -40,7 +42,7 @@ def fire(task: Task) -> list[UUID]:
 
 def finish(run: Claimed, verdict: Verdict) -> list[UUID]:
     record([Finished(run, Outcome(200, "", 1), verdict, timezone.now())])
-    return overlap.move_up([run.task_id])
+    return run_rows.move_up([run.task_id])
 
 
 def queue_one(user: User, **rules: object) -> Task:
@@ -76,7 +78,7 @@ def test_the_one_that_waits_begins_when_the_first_is_over(user: User) -> None:
     # A retry is not the end of it.
     assert finish(run, RetryAfter("HTTP 503", 0)) == []
     Run.objects.filter(pk=run.run_id).update(wake_at=timezone.now())
-    assert waking.wake_due().run_ids == [run.run_id]
+    assert rescue.wake_due().run_ids == [run.run_id]
     [again] = leases.claim([run.run_id])
     assert finish(again, GiveUp("HTTP 503")) == [waiting.pk]
 
@@ -114,7 +116,7 @@ def test_a_beat_lets_the_next_one_begin_where_no_worker_did(user: User) -> None:
 
     Run.objects.filter(pk=waiting.pk).update(wake_at=timezone.now())
 
-    assert waking.wake_due().run_ids == [waiting.pk]
+    assert rescue.wake_due().run_ids == [waiting.pk]
     waiting.refresh_from_db()
     assert (waiting.exclusive, waiting.is_next, waiting.reason) == (True, False, "")
 
@@ -127,7 +129,7 @@ def test_while_the_first_is_under_way_a_beat_leaves_the_next_one_alone(
     fire(task)
     Run.objects.filter(is_next=True).update(wake_at=timezone.now())
 
-    assert waking.wake_due().run_ids == []
+    assert rescue.wake_due().run_ids == []
 
     waiting = Run.objects.get(is_next=True)
     assert waiting.reason == WAITS
@@ -154,16 +156,16 @@ def test_a_run_by_hand_waits_as_others_do(user: User) -> None:
     task = queue_one(user)
     leases.claim(fire(task))
 
-    waiting = services.fire_task(task.pk, now=timezone.now())
+    waiting = tasks.fire_task(task.pk, now=timezone.now())
 
     assert Run.objects.get(is_next=True).pk == waiting
-    assert services.fire_task(task.pk, now=timezone.now()) is None
+    assert tasks.fire_task(task.pk, now=timezone.now()) is None
 
 
 def test_a_run_by_hand_begins_where_none_is_before_it(user: User) -> None:
     task = queue_one(user)
 
-    run_id = services.fire_task(task.pk, now=timezone.now())
+    run_id = tasks.fire_task(task.pk, now=timezone.now())
 
     assert run_id is not None
     assert [run.run_id for run in leases.claim([run_id])] == [run_id]
@@ -174,7 +176,7 @@ def test_a_pause_cancels_what_waits(user: User) -> None:
     leases.claim(fire(task))
     fire(task)
 
-    services.pause_tasks(user, [str(task.pk)], now=timezone.now())
+    tasks.pause_tasks(user, [str(task.pk)], now=timezone.now())
 
     assert states(task) == ["running", "cancelled"]
 
@@ -252,7 +254,7 @@ class Race:
         fire(self.task)
 
     def fire_by_hand(self) -> None:
-        services.fire_task(self.task.pk, now=timezone.now())
+        tasks.fire_task(self.task.pk, now=timezone.now())
 
     def claim(self) -> None:
         pending = Run.objects.filter(task=self.task, state="pending")
@@ -271,7 +273,7 @@ class Race:
     def wake(self) -> None:
         waiting = Run.objects.filter(task=self.task, state__in=["pending", "retrying"])
         waiting.update(wake_at=timezone.now())
-        waking.wake_due()
+        rescue.wake_due()
 
     def look(self) -> None:
         """How many are under way and how many wait, at one moment."""

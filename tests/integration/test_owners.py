@@ -18,13 +18,15 @@ from django_celery_beat.models import PeriodicTask, PeriodicTasks
 
 from accounts import services as accounts
 from accounts.models import AuditEntry, Role, User
-from tasks_api import dispatch, owners, periodic, services, tallies, waking
-from tasks_api.delivery import leases
-from tasks_api.exceptions import NotNow
+from tasks_api.domain.exceptions import NotNow
+from tasks_api.domain.schedules import Interval, Once
+from tasks_api.domain.specs import Surface
+from tasks_api.domain.states import RunState
 from tasks_api.models import Run, Task
-from tasks_api.schedules import Interval, Once
-from tasks_api.specs import Surface
-from tasks_api.states import RunState
+from tasks_api.scheduler import dispatch, rescue
+from tasks_api.services import owners, tasks
+from tasks_api.storage import beat_tables, task_counts
+from tasks_api.worker import leases
 from tests.conftest import ClientFor, MakeTask
 from tests.integration.tasks_surface import ONE_TIME
 
@@ -108,7 +110,7 @@ def test_staff_deactivate_in_the_admin_too(
 
 def test_what_the_user_has_paused_stays_paused(user: User, make_task: MakeTask) -> None:
     paused, going = make_task(schedule=hourly()), make_task(schedule=hourly())
-    services.pause_tasks(user, [str(paused.pk)], now=timezone.now())
+    tasks.pause_tasks(user, [str(paused.pk)], now=timezone.now())
 
     run("deactivate_user", "ann")
     run("activate_user", "ann")
@@ -170,7 +172,7 @@ def test_a_task_made_by_a_request_under_way_is_not_sent_either(
 
     assert [claimed.task_id for claimed in leases.claim(runs)] == [notice.pk]
     Run.objects.filter(task=task).update(wake_at=timezone.now())
-    waking.wake_due()
+    rescue.wake_due()
 
     assert not is_going(task)
     assert Run.objects.get(task=task).state == RunState.CANCELLED
@@ -187,7 +189,7 @@ def test_nobody_resumes_a_task_whose_user_is_away(
 
     answer = boss.post(f"/tasks/{task.pk}/resume")
     with pytest.raises(NotNow):
-        services.resume_tasks(
+        tasks.resume_tasks(
             User.objects.get(pk=user.pk), [str(task.pk)], now=timezone.now()
         )
 
@@ -213,12 +215,12 @@ def test_who_enables_it_in_the_admin_has_it_wait_for_its_user(
     user: User, make_task: MakeTask
 ) -> None:
     task = make_task(schedule=hourly())
-    services.pause_tasks(user, [str(task.pk)], now=timezone.now())
+    tasks.pause_tasks(user, [str(task.pk)], now=timezone.now())
     run("deactivate_user", "ann")
 
     PeriodicTask.objects.filter(pk=task.periodic_task_id).update(enabled=True)
     PeriodicTasks.update_changed()
-    services.adopt_edits(periodic.drifted(limit=10))
+    tasks.adopt_edits(beat_tables.drifted(limit=10))
 
     assert not is_going(task)
     assert dispatch.dispatch_due().run_ids == []
@@ -300,8 +302,8 @@ def test_tasks_that_are_handed_over_go_on_with_all_that_is_theirs(
     paused = make_task(schedule=hourly())
     ended = make_task(schedule=hourly())
     now = timezone.now()
-    services.pause_tasks(user, [str(paused.pk)], now=now)
-    services.remove_task(user, str(ended.pk), now=now)
+    tasks.pause_tasks(user, [str(paused.pk)], now=now)
+    tasks.remove_task(user, str(ended.pk), now=now)
     run("deactivate_user", "ann")
 
     said = run("transfer_tasks", "ann", "adam")
@@ -313,7 +315,7 @@ def test_tasks_that_are_handed_over_go_on_with_all_that_is_theirs(
     assert api.get("/tasks/").json()["count"] == 2
     assert len(api.get("/tasks/?tag=x").json()["tasks"]) == 1
     assert Task.objects.get(pk=ended.pk).owner == colleague
-    total = tallies.total(user.tenant_id, [user.pk], Surface.TASKS, now=now)  # type: ignore[arg-type]
+    total = task_counts.total(user.tenant_id, [user.pk], Surface.TASKS, now=now)  # type: ignore[arg-type]
     assert total == 0
     entry = AuditEntry.objects.get(action="task.transfer")
     assert entry.changes == {"user": ["ann", "adam"]}

@@ -11,7 +11,7 @@ from django.contrib import admin
 from django.test import Client
 
 from accounts.models import User
-from scheduler_service.csp import PAGE
+from scheduler_service.http.csp import PAGE
 
 pytestmark = pytest.mark.django_db
 

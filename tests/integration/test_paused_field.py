@@ -11,9 +11,9 @@ from django.utils import timezone
 from rest_framework.test import APIClient
 
 from accounts.models import AuditEntry
-from tasks_api import dispatch
+from tasks_api.domain.schedules import Once
 from tasks_api.models import Run, Task
-from tasks_api.schedules import Once
+from tasks_api.scheduler import dispatch
 from tests.conftest import MakeTask
 from tests.integration.tasks_surface import ONE_TIME, PERIODIC, created
 

@@ -11,11 +11,18 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from accounts.models import User
-from tasks_api import dispatch, outlook, services, waking
-from tasks_api.delivery.engine import Engine
+from tasks_api.domain.schedules import Interval, Schedule
+from tasks_api.domain.specs import (
+    Misfire,
+    Overlap,
+    RetryPolicy,
+    Surface,
+    TaskSpec,
+)
 from tasks_api.models import Attempt, Run, Task
-from tasks_api.schedules import Interval, Schedule
-from tasks_api.specs import Misfire, Overlap, RetryPolicy, Surface, TaskSpec
+from tasks_api.scheduler import dispatch, poll, rescue
+from tasks_api.services import tasks
+from tasks_api.worker.engine import Engine
 from tests.integration.conftest import Recorded
 from tests.integration.test_dispatch import HOUR, SECOND, in_threads, states
 from tests.receiver import Receiver
@@ -34,7 +41,7 @@ def make(owner: User, schedule: Schedule, **rules: Any) -> Task:
         name=rules.pop("name", "job"),
         **{"overlap": Overlap.SKIP, **rules},
     )
-    return services.create_task(owner, spec, now=timezone.now())
+    return tasks.create_task(owner, spec, now=timezone.now())
 
 
 def due_every(span: timedelta, *, since: timedelta) -> Interval:
@@ -117,7 +124,7 @@ def test_a_run_by_hand_does_not_overlap_either(user: User) -> None:
     task = make(user, due_every(HOUR, since=SECOND))
     dispatch.dispatch_due()
 
-    assert services.fire_task(task.pk, now=timezone.now()) is None
+    assert tasks.fire_task(task.pk, now=timezone.now()) is None
 
 
 def test_many_beats_and_hands_make_one_run_at_a_time(user: User) -> None:
@@ -125,7 +132,7 @@ def test_many_beats_and_hands_make_one_run_at_a_time(user: User) -> None:
 
     def fire() -> None:
         dispatch.dispatch_due()
-        services.fire_task(task.pk, now=timezone.now())
+        tasks.fire_task(task.pk, now=timezone.now())
         make_due(task)
 
     in_threads(8, lambda: [fire() for _ in range(10)])
@@ -138,14 +145,14 @@ def test_what_may_not_overlap_is_not_dispatched_ahead(user: User) -> None:
     make(user, Interval(soon, HOUR))
 
     assert dispatch.dispatch_due().run_ids == []
-    assert 0 < outlook.look(at_most=5).next_exact_in < 0.9
-    assert outlook.look(at_most=0.2).next_exact_in == 0.2
+    assert 0 < poll.look(at_most=5).next_exact_in < 0.9
+    assert poll.look(at_most=0.2).next_exact_in == 0.2
 
 
 def test_a_beat_wakes_for_nothing_else(user: User) -> None:
     make(user, Interval(timezone.now() + SECOND, HOUR), overlap=Overlap.ALLOW)
 
-    assert outlook.look(at_most=5).next_exact_in == 5
+    assert poll.look(at_most=5).next_exact_in == 5
 
 
 def test_missed_fire_times_are_skipped(user: User) -> None:
@@ -201,7 +208,7 @@ def test_a_target_that_says_later_is_asked_again(
     first = Run.objects.get()
     receiver.answer("/job", status=200)
     Run.objects.update(wake_at=timezone.now())
-    engine.accept(waking.wake_due().run_ids)
+    engine.accept(rescue.wake_due().run_ids)
     recorded.wait_for(2)
 
     assert (first.state, first.reason) == ("retrying", f"HTTP {status}")
@@ -266,12 +273,12 @@ def test_an_answer_that_comes_after_the_end_is_not_tried_again(
     receiver.wait_for(1)
 
     if how == "removed":
-        services.remove_task(user, str(task.pk), now=timezone.now())
+        tasks.remove_task(user, str(task.pk), now=timezone.now())
     else:
         spec = TaskSpec(
             Surface.CRON_JOBS, f"{receiver.url}/job", schedule, "{}", name="job"
         )
-        services.put_task(user, spec, now=timezone.now())
+        tasks.put_task(user, spec, now=timezone.now())
     recorded.wait_for(1)
 
     run = Run.objects.get()
@@ -294,7 +301,7 @@ def test_a_run_whose_worker_died_is_not_made_again_after_a_replacement(
     )
     Task.objects.update(replaced_at=now - SECOND / 2)
 
-    assert waking.wake_due().run_ids == []
+    assert rescue.wake_due().run_ids == []
 
     run = Run.objects.get()
     assert (run.state, run.reason) == ("cancelled", "The task was replaced.")

@@ -12,11 +12,12 @@ from django.db import connection
 from django.utils import timezone
 
 from accounts.models import User
-from tasks_api import dispatch, heartbeats, waking
-from tasks_api.delivery import leases
-from tasks_api.heartbeats import Presence
+from tasks_api.domain.schedules import Once
 from tasks_api.models import Run
-from tasks_api.schedules import Once
+from tasks_api.monitoring import heartbeats
+from tasks_api.monitoring.heartbeats import Presence
+from tasks_api.scheduler import dispatch, rescue
+from tasks_api.worker import leases
 from tests.integration.test_dispatch import store
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -90,7 +91,7 @@ def test_the_leases_of_a_worker_that_is_gone_are_over(user: User) -> None:
 
     assert leases.release([7]) == 1
 
-    assert waking.wake_due().run_ids == [runs[0]]
+    assert rescue.wake_due().run_ids == [runs[0]]
     left = Run.objects.get(pk=runs[1])
     assert left.state == "running"
     assert left.wake_at is not None

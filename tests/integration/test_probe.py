@@ -15,9 +15,9 @@ import pytest
 from django.conf import LazySettings
 from django.core.management import CommandError, call_command
 
-from tasks_api import exporter
-from tasks_api.delivery.engine import Engine, Vitals
-from tasks_api.vitals import BeatWatch, WorkerWatch
+from tasks_api.monitoring import exporter
+from tasks_api.monitoring.watchdog import BeatWatch, Vitals, WorkerWatch
+from tasks_api.worker.engine import Engine
 from tests.receiver import Receiver
 
 LONG_AGO = 100.0

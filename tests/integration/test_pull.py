@@ -14,9 +14,9 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from accounts.models import Tenant
-from tasks_api import pull
-from tasks_api.exceptions import MessageExists, MessageNotFound
+from tasks_api.domain.exceptions import MessageExists, MessageNotFound
 from tasks_api.models import Message, QueueTally
+from tasks_api.services import pull_queue
 from tests.conftest import NOON
 from tests.integration.test_dispatch import in_threads
 
@@ -37,14 +37,14 @@ def message(
     timeout: int = LONG,
     max_retries: int = 0,
     run_at: datetime | None = None,
-) -> pull.NewMessage:
-    return pull.NewMessage(
+) -> pull_queue.NewMessage:
+    return pull_queue.NewMessage(
         tenant.pk, queue, name, payload, timeout, max_retries, run_at
     )
 
 
 def names(tenant: Tenant, count: int = 1, queue: str = QUEUE) -> list[str]:
-    return [taken.name for taken in pull.take(tenant.pk, queue, count)]
+    return [taken.name for taken in pull_queue.take(tenant.pk, queue, count)]
 
 
 def let_leases_run_out(**which: Any) -> None:
@@ -66,20 +66,20 @@ def test_the_oldest_come_first(alpha: Tenant) -> None:
     hours = {"b": 2, "c": 1, "a": 3}
     for name, ago in hours.items():
         run_at = timezone.now() - timedelta(hours=ago)
-        pull.enqueue(message(alpha, name, run_at=run_at))
+        pull_queue.enqueue(message(alpha, name, run_at=run_at))
 
     assert names(alpha, 2) + names(alpha, 2) == ["a", "b", "c"]
 
 
 def test_messages_of_one_moment_come_in_the_order_of_their_batch(alpha: Tenant) -> None:
     wanted = ["10", "9", "b", "a", "1"]
-    pull.put([message(alpha, name) for name in wanted])
+    pull_queue.put([message(alpha, name) for name in wanted])
 
     assert names(alpha, 5) == wanted
 
 
 def test_a_message_waits_for_its_moment(alpha: Tenant) -> None:
-    pull.enqueue(message(alpha, run_at=timezone.now() + timedelta(hours=1)))
+    pull_queue.enqueue(message(alpha, run_at=timezone.now() + timedelta(hours=1)))
 
     assert names(alpha) == []
     Message.objects.update(run_at=timezone.now() - SECOND)
@@ -92,9 +92,11 @@ def test_what_comes_back_takes_its_place_among_what_waits(
 ) -> None:
     for ago, name in enumerate(["e", "d", "c", "b", "a"]):
         run_at = timezone.now() - timedelta(hours=1 + ago)
-        pull.enqueue(message(alpha, name, run_at=run_at, max_retries=1))
+        pull_queue.enqueue(message(alpha, name, run_at=run_at, max_retries=1))
     assert names(alpha, 4) == ["a", "b", "c", "d"]
-    pull.reschedule(message(alpha, "c", run_at=NOON - timedelta(days=400)), state=None)
+    pull_queue.reschedule(
+        message(alpha, "c", run_at=NOON - timedelta(days=400)), state=None
+    )
     let_leases_run_out()
 
     found: list[str] = []
@@ -108,7 +110,7 @@ def test_what_comes_back_takes_its_place_among_what_waits(
 
 
 def test_a_leased_message_is_nobody_elses(alpha: Tenant) -> None:
-    pull.enqueue(message(alpha, timeout=30))
+    pull_queue.enqueue(message(alpha, timeout=30))
 
     assert names(alpha) == ["a"]
     assert names(alpha, 10) == []
@@ -123,7 +125,7 @@ def remaining() -> float:
 
 
 def test_a_message_comes_back_as_often_as_it_may(alpha: Tenant) -> None:
-    pull.enqueue(message(alpha, max_retries=2))
+    pull_queue.enqueue(message(alpha, max_retries=2))
 
     found = []
     for _ in range(4):
@@ -135,9 +137,9 @@ def test_a_message_comes_back_as_often_as_it_may(alpha: Tenant) -> None:
     assert tally(alpha) == 1
 
 
-@pytest.mark.parametrize("max_retries", [-1, -(2**31), pull.WITHOUT_END])
+@pytest.mark.parametrize("max_retries", [-1, -(2**31), pull_queue.WITHOUT_END])
 def test_below_zero_there_is_no_end(alpha: Tenant, max_retries: int) -> None:
-    pull.enqueue(message(alpha, max_retries=max_retries))
+    pull_queue.enqueue(message(alpha, max_retries=max_retries))
 
     for _ in range(20):
         assert names(alpha) == ["a"]
@@ -147,46 +149,46 @@ def test_below_zero_there_is_no_end(alpha: Tenant, max_retries: int) -> None:
 
 
 def test_a_timeout_of_zero_is_over_at_once(alpha: Tenant) -> None:
-    pull.enqueue(message(alpha, timeout=0, max_retries=1))
+    pull_queue.enqueue(message(alpha, timeout=0, max_retries=1))
 
     assert [names(alpha) for _ in range(3)] == [["a"], ["a"], []]
     assert tally(alpha) == 1
 
 
 def test_the_longest_timeout_can_be_leased(alpha: Tenant) -> None:
-    pull.enqueue(message(alpha, timeout=2**31 - 1))
+    pull_queue.enqueue(message(alpha, timeout=2**31 - 1))
 
     assert names(alpha) == ["a"]
     assert remaining() > 60 * 365 * 86400
 
 
 def test_a_heartbeat_renews_the_lease(alpha: Tenant) -> None:
-    pull.enqueue(message(alpha, timeout=100))
+    pull_queue.enqueue(message(alpha, timeout=100))
     names(alpha)
     Message.objects.update(leased_until=timezone.now() + SECOND)
 
-    pull.extend(message(alpha).key)
+    pull_queue.extend(message(alpha).key)
 
     assert remaining() == pytest.approx(100, abs=5)
 
 
 def test_the_state_survives_a_lost_consumer(alpha: Tenant) -> None:
-    pull.enqueue(message(alpha, max_retries=5))
+    pull_queue.enqueue(message(alpha, max_retries=5))
     key = message(alpha).key
     states: list[str | None] = []
 
     def seen() -> None:
-        [taken] = pull.take(alpha.pk, QUEUE, 1)
+        [taken] = pull_queue.take(alpha.pk, QUEUE, 1)
         states.append(taken.state)
 
     seen()
-    pull.extend(key, keep_state=False, state='{"page": 1.0}')
+    pull_queue.extend(key, keep_state=False, state='{"page": 1.0}')
     let_leases_run_out()
     seen()
-    pull.extend(key)
+    pull_queue.extend(key)
     let_leases_run_out()
     seen()
-    pull.extend(key, keep_state=False)
+    pull_queue.extend(key, keep_state=False)
     let_leases_run_out()
     seen()
 
@@ -194,29 +196,29 @@ def test_the_state_survives_a_lost_consumer(alpha: Tenant) -> None:
 
 
 def test_whoever_is_late_may_not_renew(alpha: Tenant) -> None:
-    pull.enqueue(message(alpha, max_retries=1))
+    pull_queue.enqueue(message(alpha, max_retries=1))
     names(alpha)
     let_leases_run_out()
 
     with pytest.raises(MessageNotFound):
-        pull.extend(message(alpha).key)
+        pull_queue.extend(message(alpha).key)
     with pytest.raises(MessageNotFound):
-        pull.reschedule(message(alpha), state=None)
+        pull_queue.reschedule(message(alpha), state=None)
 
     assert names(alpha) == ["a"]
 
 
 def test_what_is_put_back_begins_anew(alpha: Tenant) -> None:
-    pull.enqueue(message(alpha, max_retries=1))
+    pull_queue.enqueue(message(alpha, max_retries=1))
     for _ in range(2):
         let_leases_run_out()
         names(alpha)
-    pull.extend(message(alpha).key, keep_state=False, state="7")
+    pull_queue.extend(message(alpha).key, keep_state=False, state="7")
 
     again = message(alpha, payload='"new"', timeout=5, max_retries=1)
-    pull.reschedule(again, state=None)
+    pull_queue.reschedule(again, state=None)
 
-    [taken] = pull.take(alpha.pk, QUEUE, 1)
+    [taken] = pull_queue.take(alpha.pk, QUEUE, 1)
     assert taken[:5] == ("a", 5, 1, '"new"', None)
     assert timezone.now() - taken.run_at < timedelta(minutes=1)
     let_leases_run_out()
@@ -225,27 +227,27 @@ def test_what_is_put_back_begins_anew(alpha: Tenant) -> None:
 
 @pytest.mark.parametrize("is_leased", [True, False])
 def test_a_completed_message_is_gone(alpha: Tenant, is_leased: bool) -> None:
-    pull.enqueue(message(alpha))
+    pull_queue.enqueue(message(alpha))
     if is_leased:
         names(alpha)
 
-    pull.complete(message(alpha).key)
+    pull_queue.complete(message(alpha).key)
 
     assert not Message.objects.exists()
     with pytest.raises(MessageNotFound):
-        pull.complete(message(alpha).key)
+        pull_queue.complete(message(alpha).key)
 
 
 # Names.
 
 
 def test_a_name_is_taken_while_its_message_is_there(alpha: Tenant) -> None:
-    pull.enqueue(message(alpha, payload="1", max_retries=1))
+    pull_queue.enqueue(message(alpha, payload="1", max_retries=1))
 
     def refused() -> None:
         with pytest.raises(MessageExists):
-            pull.enqueue(message(alpha, payload="2"))
-        pull.put([message(alpha, payload="2")])
+            pull_queue.enqueue(message(alpha, payload="2"))
+        pull_queue.put([message(alpha, payload="2")])
 
     refused()
     names(alpha)
@@ -262,18 +264,18 @@ def test_a_name_is_taken_while_its_message_is_there(alpha: Tenant) -> None:
 def test_a_message_nobody_may_have_any_more_does_not_hold_its_name(
     alpha: Tenant, many: bool
 ) -> None:
-    pull.enqueue(message(alpha, payload="1"))
+    pull_queue.enqueue(message(alpha, payload="1"))
     names(alpha)
-    pull.extend(message(alpha).key, keep_state=False, state="7")
+    pull_queue.extend(message(alpha).key, keep_state=False, state="7")
     let_leases_run_out()
 
     if many:
-        pull.put([message(alpha, payload="2"), message(alpha, "b")])
+        pull_queue.put([message(alpha, payload="2"), message(alpha, "b")])
     else:
-        pull.enqueue(message(alpha, payload="2"))
+        pull_queue.enqueue(message(alpha, payload="2"))
 
     assert tally(alpha) == 1
-    taken = pull.take(alpha.pk, QUEUE, 1)[0]
+    taken = pull_queue.take(alpha.pk, QUEUE, 1)[0]
     assert (taken.name, taken.payload, taken.state) == ("a", "2", None)
     assert Message.objects.get(name="a").retry_count == 0
 
@@ -283,29 +285,29 @@ def test_each_queue_and_each_tenant_has_its_own_names(
 ) -> None:
     places = [(alpha, QUEUE), (alpha, "other"), (beta, QUEUE)]
 
-    pull.put([message(tenant, queue=queue) for tenant, queue in places])
+    pull_queue.put([message(tenant, queue=queue) for tenant, queue in places])
 
     found = [names(tenant, 10, queue) for tenant, queue in places]
     assert found == [["a"], ["a"], ["a"]]
 
 
 def test_the_first_of_a_batch_wins(alpha: Tenant) -> None:
-    pull.put([message(alpha, payload="1"), message(alpha, payload="2")])
+    pull_queue.put([message(alpha, payload="1"), message(alpha, payload="2")])
 
     assert Message.objects.get().payload == "1"
 
 
 def test_nothing_can_be_put(alpha: Tenant) -> None:
-    pull.put([])
+    pull_queue.put([])
 
     assert not Message.objects.exists()
 
 
 def test_what_was_put_goes_with_the_transaction_around_it(alpha: Tenant) -> None:
-    pull.enqueue(message(alpha, "there"))
+    pull_queue.enqueue(message(alpha, "there"))
 
     with transaction.atomic():
-        pull.put([message(alpha, "there"), message(alpha, "new")])
+        pull_queue.put([message(alpha, "there"), message(alpha, "new")])
         transaction.set_rollback(True)
 
     assert Message.objects.get().name == "there"
@@ -315,18 +317,20 @@ def test_what_was_put_goes_with_the_transaction_around_it(alpha: Tenant) -> None
     "text", ['"', "\\", "{}", "NULL", "a,b", "é", "路", "😀", " ", "'; --", "%s", "\n"]
 )
 def test_any_text_is_a_name(alpha: Tenant, text: str) -> None:
-    pull.put([message(alpha, text, queue=text, payload=json.dumps(text))])
+    pull_queue.put([message(alpha, text, queue=text, payload=json.dumps(text))])
 
-    [taken] = pull.take(alpha.pk, text, 1)
+    [taken] = pull_queue.take(alpha.pk, text, 1)
     assert (taken.name, taken.payload) == (text, json.dumps(text))
-    pull.extend(pull.Key(alpha.pk, text, text), keep_state=False, state='"%s"')
-    pull.complete(pull.Key(alpha.pk, text, text))
+    pull_queue.extend(
+        pull_queue.Key(alpha.pk, text, text), keep_state=False, state='"%s"'
+    )
+    pull_queue.complete(pull_queue.Key(alpha.pk, text, text))
 
 
 def test_the_longest_names_fit(alpha: Tenant) -> None:
     longest = "😀" * 255
 
-    pull.enqueue(message(alpha, longest, queue=longest))
+    pull_queue.enqueue(message(alpha, longest, queue=longest))
 
     assert names(alpha, queue=longest) == [longest]
 
@@ -335,7 +339,7 @@ def test_the_longest_names_fit(alpha: Tenant) -> None:
 def test_any_moment_fits(alpha: Tenant, year: int) -> None:
     run_at = NOON.replace(year=year)
 
-    pull.put([message(alpha, run_at=run_at)])
+    pull_queue.put([message(alpha, run_at=run_at)])
 
     assert Message.objects.get().run_at == run_at
 
@@ -368,34 +372,34 @@ def fill(
 def test_the_exhausted_are_deleted_and_counted_until_there_is_another(
     alpha: Tenant,
 ) -> None:
-    fill(alpha, 3 * pull.BITE, leased_until=LONG_AGO)
-    pull.enqueue(message(alpha, max_retries=1))
+    fill(alpha, 3 * pull_queue.BITE, leased_until=LONG_AGO)
+    pull_queue.enqueue(message(alpha, max_retries=1))
     names(alpha)
     let_leases_run_out(name="a")
 
     assert names(alpha) == ["a"]
     assert Message.objects.count() == 1
-    assert tally(alpha) == 3 * pull.BITE
+    assert tally(alpha) == 3 * pull_queue.BITE
 
 
 def test_a_take_ends_before_it_has_deleted_very_many(alpha: Tenant) -> None:
-    fill(alpha, pull.BITES * pull.BITE + 1, leased_until=LONG_AGO)
+    fill(alpha, pull_queue.BITES * pull_queue.BITE + 1, leased_until=LONG_AGO)
 
     assert names(alpha) == []
     assert Message.objects.count() == 1
-    assert tally(alpha) == pull.BITES * pull.BITE
+    assert tally(alpha) == pull_queue.BITES * pull_queue.BITE
 
 
 def test_the_exhausted_hold_up_nobody(alpha: Tenant) -> None:
-    fill(alpha, 3 * pull.BITE, leased_until=LONG_AGO)
-    pull.enqueue(message(alpha))
+    fill(alpha, 3 * pull_queue.BITE, leased_until=LONG_AGO)
+    pull_queue.enqueue(message(alpha))
 
     assert names(alpha) == ["a"]
-    assert tally(alpha) == pull.BITE
+    assert tally(alpha) == pull_queue.BITE
 
 
 def test_the_exhausted_are_counted_once_by_many(alpha: Tenant) -> None:
-    count = 5 * pull.BITE
+    count = 5 * pull_queue.BITE
     fill(alpha, count, leased_until=LONG_AGO)
 
     in_threads(8, lambda: names(alpha))
@@ -448,12 +452,12 @@ def test_consumers_and_producers_get_along(alpha: Tenant) -> None:
             # Each in another order, over the same names.
             batch = [message(alpha, f"{n}", max_retries=-1) for n in range(200)]
             for turn in range(5):
-                pull.put(batch[number * turn :] + batch[: number * turn])
+                pull_queue.put(batch[number * turn :] + batch[: number * turn])
             return
         for _ in range(40):
             for name in names(alpha, 10):
-                pull.extend(message(alpha, name).key)
-                pull.complete(message(alpha, name).key)
+                pull_queue.extend(message(alpha, name).key)
+                pull_queue.complete(message(alpha, name).key)
                 done.append(name)
 
     in_threads(16, work)
@@ -466,7 +470,7 @@ def test_consumers_and_producers_get_along(alpha: Tenant) -> None:
 def test_one_of_many_enqueues_wins(alpha: Tenant) -> None:
     def enqueue() -> bool:
         try:
-            pull.enqueue(message(alpha))
+            pull_queue.enqueue(message(alpha))
         except MessageExists:
             return False
         return True
@@ -475,7 +479,7 @@ def test_one_of_many_enqueues_wins(alpha: Tenant) -> None:
 
 
 def test_a_message_somebody_holds_is_stepped_over(alpha: Tenant) -> None:
-    pull.put([message(alpha, "a"), message(alpha, "b")])
+    pull_queue.put([message(alpha, "a"), message(alpha, "b")])
     found: list[str] = []
 
     def take() -> None:
@@ -502,8 +506,13 @@ def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 def explain(tenant: Tenant, count: int) -> list[dict[str, Any]]:
     """How the database took messages, node by node."""
-    settings, statement = pull._TAKE.split(";", 1)
-    values = {"tenant_id": tenant.pk, "queue": QUEUE, "count": count, "bite": pull.BITE}
+    settings, statement = pull_queue._TAKE.split(";", 1)
+    values = {
+        "tenant_id": tenant.pk,
+        "queue": QUEUE,
+        "count": count,
+        "bite": pull_queue.BITE,
+    }
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(settings)
         cursor.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}", values)
@@ -584,13 +593,15 @@ def test_of_many_leases_that_ran_out_a_few_are_looked_at(alpha: Tenant) -> None:
     plan = explain(alpha, 10)
 
     reading = [node for node in plan if "Index Name" in node]
-    assert all(node["Actual Rows"] <= pull.BITE for node in reading)
-    assert all(node.get("Rows Removed by Filter", 0) <= pull.BITE for node in reading)
+    assert all(node["Actual Rows"] <= pull_queue.BITE for node in reading)
+    assert all(
+        node.get("Rows Removed by Filter", 0) <= pull_queue.BITE for node in reading
+    )
 
 
-@pytest.mark.parametrize("verb", [pull.extend, pull.complete])
+@pytest.mark.parametrize("verb", [pull_queue.extend, pull_queue.complete])
 def test_one_message_is_found_by_its_name_among_many(
-    alpha: Tenant, verb: Callable[[pull.Key], None]
+    alpha: Tenant, verb: Callable[[pull_queue.Key], None]
 ) -> None:
     fill(alpha, 1, queue="other")
     counted()
@@ -599,7 +610,7 @@ def test_one_message_is_found_by_its_name_among_many(
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_stat_force_next_flush()")
         before = read_so_far()
-        verb(pull.Key(alpha.pk, QUEUE, "n20000"))
+        verb(pull_queue.Key(alpha.pk, QUEUE, "n20000"))
         cursor.execute("SELECT pg_stat_force_next_flush()")
 
     assert read_so_far() - before < 20

@@ -15,11 +15,11 @@ from django.utils import timezone
 
 from accounts import services as accounts
 from accounts.models import User, mint_signing_secret
-from tasks_api import dispatch
 from tasks_api.delivery import signing
-from tasks_api.delivery.engine import Engine
+from tasks_api.domain.schedules import Once
 from tasks_api.models import Task
-from tasks_api.schedules import Once
+from tasks_api.scheduler import dispatch
+from tasks_api.worker.engine import Engine
 from tests.integration.conftest import Recorded
 from tests.integration.test_dispatch import store
 from tests.receiver import Receiver

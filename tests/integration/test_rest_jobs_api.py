@@ -12,9 +12,9 @@ from django.utils import timezone
 from rest_framework.test import APIClient
 
 from accounts.models import User
-from tasks_api import dispatch
+from tasks_api.domain.states import RunState
 from tasks_api.models import Run, Task
-from tasks_api.states import RunState
+from tasks_api.scheduler import dispatch
 from tests.conftest import ClientFor
 
 TASK = {

@@ -22,9 +22,11 @@ from hypothesis import strategies as st
 
 from accounts.models import User
 from accounts.services import AccountError, configure_tenant, provision
-from tasks_api import dispatch, metrics, retention, services, tasks
-from tasks_api.delivery import leases
-from tasks_api.ids import id_for
+from tasks_api import tasks
+from tasks_api.domain.ids import id_for
+from tasks_api.domain.schedules import Interval, Once
+from tasks_api.domain.states import FINAL, RunState
+from tasks_api.metrics import counters
 from tasks_api.models import (
     Attempt,
     Heartbeat,
@@ -34,8 +36,10 @@ from tasks_api.models import (
     ScheduleChange,
     Task,
 )
-from tasks_api.schedules import Interval, Once
-from tasks_api.states import FINAL, RunState
+from tasks_api.scheduler import dispatch
+from tasks_api.services import tasks as task_services
+from tasks_api.storage import retention
+from tasks_api.worker import leases
 from tests.integration.test_dispatch import HOUR, SECOND, store
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -163,7 +167,7 @@ def test_the_setting_counts_again_once_a_tenant_has_none_of_its_own(
 
 def test_changes_of_a_schedule_go_but_for_the_last_old_one(user: User) -> None:
     task = store(user, Interval(timezone.now() + HOUR, HOUR, None))
-    for verb in (services.pause_tasks, services.resume_tasks) * 2:
+    for verb in (task_services.pause_tasks, task_services.resume_tasks) * 2:
         verb(user, [str(task.pk)], now=timezone.now())
     ids = list(ScheduleChange.objects.order_by("pk").values_list("pk", flat=True))
     old = timezone.now() - LONG_AGO
@@ -379,7 +383,7 @@ def test_a_task_whose_end_came_long_ago_goes_with_its_runs(user: User) -> None:
         expires=timezone.now() - LONG_AGO
     )
     # As a beat does when schedules were edited.
-    services.adopt_edits([task.pk, other.pk])
+    task_services.adopt_edits([task.pk, other.pk])
 
     assert prune()["task"] == 1
 
@@ -458,7 +462,7 @@ def test_how_far_it_is_behind_is_known(user: User) -> None:
 
 def test_what_is_deleted_is_counted(user: User) -> None:
     def counted(kind: str) -> float:
-        return metrics.PRUNED.labels(kind)._value.get()
+        return counters.PRUNED.labels(kind)._value.get()
 
     before = counted("run"), counted("task")
     finished(ended(user, LONG_AGO), LONG_AGO)

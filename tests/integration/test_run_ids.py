@@ -11,17 +11,29 @@ from django.db.models import F
 from django.utils import timezone
 
 from accounts.models import User
-from tasks_api import changes, dispatch, redrive, run_key, services
-from tasks_api.ids import (
+from tasks_api.domain.ids import (
     ID_OF_FIRE_TIME,
     LANES,
     id_of_fire_time,
     lane_of,
     moment_of,
 )
+from tasks_api.domain.schedules import (
+    Cron,
+    Interval,
+    Once,
+    Schedule,
+)
+from tasks_api.domain.specs import (
+    Misfire,
+    Overlap,
+    Surface,
+    TaskSpec,
+)
 from tasks_api.models import Run, RunIdKey, Task
-from tasks_api.schedules import Cron, Interval, Once, Schedule
-from tasks_api.specs import Misfire, Overlap, Surface, TaskSpec
+from tasks_api.scheduler import dispatch
+from tasks_api.services import redrive, tasks
+from tasks_api.storage import run_key, schedule_changes
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -59,7 +71,7 @@ def store(owner: User, schedule: Schedule, **more: object) -> Task:
     """A task whose first fire time was some minutes ago."""
     now = timezone.now()
     spec = TaskSpec(Surface.TASKS, "http://example.com/", schedule, "{}", **more)  # type: ignore[arg-type]  # fields by name
-    return services.create_task(owner, spec, now=now - HOUR)
+    return tasks.create_task(owner, spec, now=now - HOUR)
 
 
 def runs_of(task: Task) -> dict[datetime, uuid.UUID]:
@@ -140,9 +152,9 @@ def test_what_a_change_cut_off_has_the_same_id_as_its_run(
     user: User, key: bytes
 ) -> None:
     task = store(user, schedule("intervals"))
-    services.pause_tasks(user, [str(task.pk)], now=timezone.now())
+    tasks.pause_tasks(user, [str(task.pk)], now=timezone.now())
 
-    while changes.settle():
+    while schedule_changes.settle():
         pass
 
     settled = runs_of(task)
@@ -173,7 +185,7 @@ def test_runs_by_hand_and_redrives_are_random(user: User, key: bytes) -> None:
     )
     [failed] = runs_of(task).values()
 
-    by_hand = services.run_now(
+    by_hand = tasks.run_now(
         user, str(task.pk), surface=Surface.TASKS, now=timezone.now()
     )
     [again] = redrive.again(user, failed).run_ids

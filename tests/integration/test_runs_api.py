@@ -12,15 +12,16 @@ from rest_framework.test import APIClient
 
 from accounts import services as accounts
 from accounts.models import AuditEntry, Role, User
-from tasks_api import dispatch, services, waking
-from tasks_api.delivery import leases
 from tasks_api.delivery.request import Credentials, build
-from tasks_api.ids import id_for
+from tasks_api.domain.ids import id_for
+from tasks_api.domain.schedules import Interval, Once
+from tasks_api.domain.specs import Overlap, Surface, TaskSpec
+from tasks_api.domain.states import RunState
+from tasks_api.domain.timestamps import written
 from tasks_api.models import Attempt, Run, Task
-from tasks_api.moments import written
-from tasks_api.schedules import Interval, Once
-from tasks_api.specs import Overlap, Surface, TaskSpec
-from tasks_api.states import RunState
+from tasks_api.scheduler import dispatch, rescue
+from tasks_api.services import tasks
+from tasks_api.worker import leases
 from tests.integration.tasks_surface import PERIODIC, error
 from tests.integration.test_dispatch import TARGET
 from tests.integration.test_openapi import check, content_of
@@ -34,7 +35,7 @@ NOBODY = "01a1fc25-cc90-73cc-897d-06cb540be56b"
 def hourly(owner: User, *, overlap: Overlap = Overlap.ALLOW) -> Task:
     schedule = Interval(timezone.now() + 30 * MINUTE, 60 * MINUTE, None)
     spec = TaskSpec(Surface.TASKS, TARGET, schedule, "{}", overlap=overlap)
-    return services.create_task(owner, spec, now=timezone.now())
+    return tasks.create_task(owner, spec, now=timezone.now())
 
 
 def run_of(
@@ -111,12 +112,12 @@ def test_pages_follow_each_other(api: APIClient, user: User) -> None:
 def test_filters_narrow_the_list(
     api: APIClient, user: User, monkeypatch: pytest.MonkeyPatch, few: int
 ) -> None:
-    monkeypatch.setattr("tasks_api.history.FEW_TASKS", few)
+    monkeypatch.setattr("tasks_api.services.runs.FEW_TASKS", few)
     task, other = hourly(user), hourly(user)
     failed = run_of(task, ago=9)
     done = run_of(task, ago=6, state=RunState.SUCCEEDED)
     missed = run_of(other, ago=3, state=RunState.MISSED)
-    services.fire_task(task.pk, now=timezone.now())
+    tasks.fire_task(task.pk, now=timezone.now())
     waiting = Run.objects.get(state=RunState.PENDING)
     between = (timezone.now() - 5 * MINUTE).isoformat().replace("+00:00", "Z")
 
@@ -136,7 +137,7 @@ def test_what_is_only_dispatched_ahead_is_no_history(
     api: APIClient, user: User
 ) -> None:
     spec = TaskSpec(Surface.TASKS, TARGET, Once(timezone.now() + MINUTE / 100), "{}")
-    services.create_task(user, spec, now=timezone.now())
+    tasks.create_task(user, spec, now=timezone.now())
     [run_id] = dispatch.dispatch_due().run_ids
     Run.objects.update(scheduled_for=timezone.now() + MINUTE)
 
@@ -331,7 +332,7 @@ def test_a_redrive_does_not_overlap_where_runs_must_not(
 ) -> None:
     task = hourly(user, overlap=Overlap.SKIP)
     failed = run_of(task)
-    services.fire_task(task.pk, now=timezone.now())
+    tasks.fire_task(task.pk, now=timezone.now())
 
     assert api.post(f"/runs/{failed.pk}/redrive/").status_code == 409
     answer = api.post("/runs/redrive/", {"state": ["failed"]}, format="json")
@@ -364,7 +365,7 @@ def test_a_run_of_what_has_ended_or_is_paused_is_sent_again(
         answer = api.post(f"/runs/{run_of(task).pk}/redrive/")
         run_id = answer.json()["run_id"]
         Run.objects.filter(pk=run_id).update(wake_at=timezone.now())
-        assert str(waking.wake_due().run_ids[0]) == run_id
+        assert str(rescue.wake_due().run_ids[0]) == run_id
         assert len(claim(run_id)) == 1
 
 
@@ -516,7 +517,7 @@ def test_coming_fire_times_of_a_task(api: APIClient, user: User) -> None:
 
 def test_a_one_time_task_comes_until_it_has_run(api: APIClient, user: User) -> None:
     spec = TaskSpec(Surface.TASKS, TARGET, Once(timezone.now() - MINUTE), "{}")
-    task = services.create_task(user, spec, now=timezone.now())
+    task = tasks.create_task(user, spec, now=timezone.now())
     path = f"/tasks/{task.pk}/next/"
 
     late = api.get(path).json()["fire_times"]

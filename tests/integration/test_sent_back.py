@@ -10,9 +10,9 @@ import pytest
 from django.utils import timezone
 from rest_framework.test import APIClient
 
-from tasks_api.api.tasks.policies import given_by
+from tasks_api.api.tasks.policy_fields import given_by
+from tasks_api.domain.schedules import Interval, Once
 from tasks_api.models import Run, Task
-from tasks_api.schedules import Interval, Once
 from tests.conftest import MakeTask
 from tests.integration.tasks_surface import ONE_TIME, PERIODIC, created
 

@@ -11,14 +11,16 @@ from django.utils import timezone
 from django_celery_beat.models import ClockedSchedule, IntervalSchedule, PeriodicTask
 
 from accounts.models import User
-from tasks_api import dispatch, outlook, periodic, services, waking
-from tasks_api.delivery import leases
-from tasks_api.exceptions import NotYourTask, TaskNotFound
+from tasks_api.domain.exceptions import NotYourTask, TaskNotFound
+from tasks_api.domain.schedules import Interval, Once
+from tasks_api.domain.specs import Surface
+from tasks_api.domain.states import RunState
 from tasks_api.models import Run, Task
-from tasks_api.schedules import Interval, Once
-from tasks_api.specs import Surface
-from tasks_api.states import RunState
-from tasks_api.store import spec_of
+from tasks_api.scheduler import dispatch, poll, rescue
+from tasks_api.services import tasks as task_services
+from tasks_api.storage import beat_tables
+from tasks_api.storage.task_rows import spec_of
+from tasks_api.worker import leases
 from tests.integration.test_dispatch import HOUR, SECOND, in_threads, states, store
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -30,11 +32,11 @@ def hourly(owner: User, *, starts_in: timedelta = -SECOND) -> Task:
 
 
 def pause(task: Task) -> None:
-    services.pause_tasks(task.owner, [str(task.pk)], now=timezone.now())
+    task_services.pause_tasks(task.owner, [str(task.pk)], now=timezone.now())
 
 
 def resume(task: Task) -> None:
-    services.resume_tasks(task.owner, [str(task.pk)], now=timezone.now())
+    task_services.resume_tasks(task.owner, [str(task.pk)], now=timezone.now())
 
 
 def fresh(task: Task) -> Task:
@@ -42,7 +44,7 @@ def fresh(task: Task) -> Task:
 
 
 def adopt() -> None:
-    services.adopt_edits(periodic.drifted(limit=9))
+    task_services.adopt_edits(beat_tables.drifted(limit=9))
 
 
 def test_a_paused_task_does_not_fire(user: User) -> None:
@@ -69,23 +71,23 @@ def test_a_run_that_somebody_asked_for_is_sent_though_the_task_is_paused_before(
     user: User, state: str
 ) -> None:
     task = hourly(user, starts_in=HOUR)
-    run_id = services.fire_task(task.pk, now=timezone.now())
+    run_id = task_services.fire_task(task.pk, now=timezone.now())
     assert run_id
     Run.objects.filter(pk=run_id).update(state=state)
 
     pause(task)
 
-    assert waking.wake_due().run_ids == [run_id]
+    assert rescue.wake_due().run_ids == [run_id]
     [claimed] = leases.claim([run_id])
     assert claimed.run_id == run_id
 
 
 def test_a_run_that_somebody_asked_for_is_cancelled_by_removal(user: User) -> None:
     task = hourly(user, starts_in=HOUR)
-    services.fire_task(task.pk, now=timezone.now())
+    task_services.fire_task(task.pk, now=timezone.now())
     pause(task)
 
-    services.remove_task(user, str(task.pk), now=timezone.now())
+    task_services.remove_task(user, str(task.pk), now=timezone.now())
 
     assert states(task) == ["cancelled"]
 
@@ -94,10 +96,10 @@ def test_a_run_that_somebody_asked_for_outlives_another_moment_of_its_one_off(
     user: User,
 ) -> None:
     task = store(user, Once(timezone.now() + HOUR))
-    run_id = services.fire_task(task.pk, now=timezone.now())
+    run_id = task_services.fire_task(task.pk, now=timezone.now())
 
     moved = replace(spec_of(task), schedule=Once(timezone.now() + 2 * HOUR))
-    services.change_task(
+    task_services.change_task(
         user, str(task.pk), lambda _: moved, surface=Surface.TASKS, now=timezone.now()
     )
 
@@ -109,7 +111,7 @@ def test_a_run_under_way_survives_pause_and_removal(user: User) -> None:
     leases.claim(dispatch.dispatch_due().run_ids)
 
     pause(task)
-    services.remove_task(user, str(task.pk), now=timezone.now())
+    task_services.remove_task(user, str(task.pk), now=timezone.now())
 
     assert states(task) == ["running"]
 
@@ -171,7 +173,7 @@ def test_a_dispatched_one_off_waits_out_a_pause(user: User) -> None:
     assert leases.claim([run_id]) == []
     resume(task)
 
-    assert waking.wake_due().run_ids == [run_id]
+    assert rescue.wake_due().run_ids == [run_id]
     assert len(leases.claim([run_id])) == 1
 
 
@@ -179,18 +181,18 @@ def test_a_removed_task_is_gone_and_its_runs_remain(user: User) -> None:
     task = hourly(user)
     run_ids = dispatch.dispatch_due().run_ids
 
-    services.remove_task(user, str(task.pk), now=timezone.now())
+    task_services.remove_task(user, str(task.pk), now=timezone.now())
 
     assert leases.claim(run_ids) == []
     assert states(task) == ["cancelled"]
     with pytest.raises(TaskNotFound):
-        services.remove_task(user, str(task.pk), now=timezone.now())
+        task_services.remove_task(user, str(task.pk), now=timezone.now())
 
 
 @pytest.mark.parametrize("task_id", ["", "nonsense", "\0", "x" * 5000])
 def test_an_id_that_is_none_is_not_found(user: User, task_id: str) -> None:
     with pytest.raises(TaskNotFound):
-        services.pause_tasks(user, [task_id], now=timezone.now())
+        task_services.pause_tasks(user, [task_id], now=timezone.now())
 
 
 def test_tasks_of_others_are_refused_and_none_is_touched(
@@ -199,7 +201,9 @@ def test_tasks_of_others_are_refused_and_none_is_touched(
     own, foreign = hourly(user), hourly(stranger)
 
     with pytest.raises(NotYourTask):
-        services.pause_tasks(user, [str(own.pk), str(foreign.pk)], now=timezone.now())
+        task_services.pause_tasks(
+            user, [str(own.pk), str(foreign.pk)], now=timezone.now()
+        )
 
     assert fresh(own).next_fire_at is not None
 
@@ -209,7 +213,7 @@ def test_pause_and_dispatch_at_once_leave_no_run_that_may_start(user: User) -> N
     ids = [str(task.pk) for task in tasks]
     turns = iter(
         [
-            lambda: services.pause_tasks(user, ids, now=timezone.now()),
+            lambda: task_services.pause_tasks(user, ids, now=timezone.now()),
             dispatch.dispatch_due,
             dispatch.dispatch_due,
         ]
@@ -228,9 +232,9 @@ def test_bulk_takes_the_same_number_of_statements_for_any_number_of_tasks(
     ids = [str(hourly(user).pk) for _ in range(40)]
 
     with django_assert_max_num_queries(10):
-        services.pause_tasks(user, ids, now=timezone.now())
+        task_services.pause_tasks(user, ids, now=timezone.now())
     with django_assert_max_num_queries(10):
-        services.resume_tasks(user, ids, now=timezone.now())
+        task_services.resume_tasks(user, ids, now=timezone.now())
 
 
 def test_an_edited_interval_takes_effect_from_its_start(user: User) -> None:
@@ -243,7 +247,7 @@ def test_an_edited_interval_takes_effect_from_its_start(user: User) -> None:
     adopt()
 
     assert fresh(task).next_fire_at == row.start_time + timedelta(minutes=7)
-    assert periodic.drifted(limit=9) == []
+    assert beat_tables.drifted(limit=9) == []
 
 
 def test_an_edited_one_off_forgets_its_old_moment(user: User) -> None:
@@ -274,16 +278,16 @@ def test_disabling_and_enabling_in_the_admin_is_pause_and_resume(user: User) -> 
 
 
 def test_ours_are_the_only_writes_that_do_not_announce_themselves(user: User) -> None:
-    before = outlook.look(at_most=1).edited_at
+    before = poll.look(at_most=1).edited_at
 
     task = hourly(user)
     pause(task)
     resume(task)
     dispatch.dispatch_due()
-    assert outlook.look(at_most=1).edited_at == before
+    assert poll.look(at_most=1).edited_at == before
 
     PeriodicTask.objects.get(pk=task.periodic_task_id).save()
-    assert outlook.look(at_most=1).edited_at != before
+    assert poll.look(at_most=1).edited_at != before
 
 
 @pytest.mark.parametrize("many", [2, 40])
@@ -295,8 +299,8 @@ def test_tasks_run_by_hand_cost_the_same_however_many(
 
     # Two of them begin and end the transaction, and each tenant has an entry.
     with django_assert_num_queries(7):
-        made = services.fire_tasks([task.pk for task in tasks], now=now)
+        made = task_services.fire_tasks([task.pk for task in tasks], now=now)
 
     runs = Run.objects.filter(pk__in=made, by_hand=True)
     assert set(runs.values_list("task", flat=True)) == {task.pk for task in tasks}
-    assert services.fire_tasks([], now=now) == []
+    assert task_services.fire_tasks([], now=now) == []

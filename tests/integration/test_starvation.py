@@ -11,14 +11,15 @@ from django.conf import LazySettings
 from django.utils import timezone
 
 from accounts.models import User
-from tasks_api import waking
 from tasks_api.delivery import descriptors
-from tasks_api.delivery.engine import Engine
-from tasks_api.delivery.record import Finished
-from tasks_api.delivery.request import Outcome, Trouble
+from tasks_api.delivery.request import Outcome
 from tasks_api.delivery.retry import Release, judge
+from tasks_api.domain.schedules import Once
+from tasks_api.domain.states import Trouble
 from tasks_api.models import Run
-from tasks_api.schedules import Once
+from tasks_api.scheduler import rescue
+from tasks_api.worker.engine import Engine
+from tasks_api.worker.record import Finished
 from tests.integration.conftest import Recorded
 from tests.integration.test_dispatch import store
 from tests.integration.test_engine import dispatch_all
@@ -94,7 +95,7 @@ def test_memory_that_is_short_after_a_claim_costs_no_attempt(
     assert {(r.state, r.attempt_count, r.lost_count) for r in runs} == {
         ("pending", 0, 0)
     }
-    assert len(waking.wake_due().run_ids) == 3
+    assert len(rescue.wake_due().run_ids) == 3
 
 
 class _Short(str):

@@ -16,10 +16,10 @@ from django.urls import URLPattern, URLResolver, get_resolver, reverse
 from rest_framework.test import APIClient
 
 from accounts.models import User
-from tasks_api.ids import id_for
+from tasks_api.domain.ids import id_for
+from tasks_api.domain.specs import Surface
+from tasks_api.domain.states import RunState
 from tasks_api.models import Run, Task
-from tasks_api.specs import Surface
-from tasks_api.states import RunState
 from tests.conftest import ClientFor, MakeTask
 
 METHODS = ["get", "post", "put", "patch", "delete", "head", "options"]

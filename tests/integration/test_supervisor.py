@@ -13,8 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from scheduler_service import supervisor
-from scheduler_service.supervisor import Program, Supervisor, read_procfile, spawn
+from scheduler_service.process import supervisor
+from scheduler_service.process.supervisor import (
+    Program,
+    Supervisor,
+    read_procfile,
+    spawn,
+)
 
 
 def program(name: str, code: str) -> Program:

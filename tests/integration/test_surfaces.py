@@ -12,11 +12,12 @@ from rest_framework.test import APIClient
 
 from accounts import services as accounts
 from accounts.models import User
-from tasks_api import dispatch, services, waking
-from tasks_api.delivery.engine import Engine
+from tasks_api.domain.schedules import Once
+from tasks_api.domain.specs import Surface, TaskSpec
 from tasks_api.models import Message, Run, Task
-from tasks_api.schedules import Once
-from tasks_api.specs import Surface, TaskSpec
+from tasks_api.scheduler import dispatch, rescue
+from tasks_api.services import tasks
+from tasks_api.worker.engine import Engine
 from tests.conftest import ClientFor
 from tests.integration.conftest import Recorded
 from tests.receiver import Receiver
@@ -307,7 +308,7 @@ def test_a_task_for_a_queue_becomes_a_message(
 ) -> None:
     now = timezone.now()
     spec = TaskSpec(Surface.TASKS, "", Once(now), '{"n": 1.10}', queue="work")
-    task = services.create_task(user, spec, now=now)
+    task = tasks.create_task(user, spec, now=now)
 
     run = fire(engine, recorded)
 
@@ -324,7 +325,7 @@ def test_a_queue_task_that_is_delivered_twice_makes_one_message(
 ) -> None:
     now = timezone.now()
     spec = TaskSpec(Surface.TASKS, "", Once(now), "{}", queue="work")
-    services.create_task(user, spec, now=now)
+    tasks.create_task(user, spec, now=now)
     run = fire(engine, recorded)
     Task.objects.update(ended_at=None)
     type(run.task.periodic_task).objects.update(enabled=True)
@@ -332,7 +333,7 @@ def test_a_queue_task_that_is_delivered_twice_makes_one_message(
         state="pending", finished_at=None, wake_at=now - timedelta(seconds=1)
     )
 
-    engine.accept(waking.wake_due().run_ids)
+    engine.accept(rescue.wake_due().run_ids)
     recorded.wait_for(2)
 
     assert Message.objects.count() == 1

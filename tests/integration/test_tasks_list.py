@@ -16,14 +16,16 @@ from hypothesis import strategies as st
 from rest_framework.test import APIClient
 
 from accounts.models import User
-from tasks_api import dispatch, listing, periodic, retention, services, tallies
-from tasks_api.delivery import leases
-from tasks_api.delivery.record import Finished, record
 from tasks_api.delivery.request import Outcome
 from tasks_api.delivery.retry import Succeed
+from tasks_api.domain.schedules import Interval, Once
+from tasks_api.domain.specs import Surface, TaskSpec
 from tasks_api.models import Run, Task, TaskTag
-from tasks_api.schedules import Interval, Once
-from tasks_api.specs import Surface, TaskSpec
+from tasks_api.scheduler import dispatch
+from tasks_api.services import listing, tasks
+from tasks_api.storage import beat_tables, retention, task_counts
+from tasks_api.worker import leases
+from tasks_api.worker.record import Finished, record
 from tests.conftest import MakeTask
 from tests.integration.tasks_surface import PERIODIC, created
 
@@ -47,7 +49,7 @@ def test_cursors_lead_through_all_tasks_while_others_come_and_go(
     assert answer.json()["count"] == 7
 
     # Neither the task that the cursor names is needed, nor those before it.
-    services.remove_tasks(
+    tasks.remove_tasks(
         Task.objects.filter(pk__in=[t.pk for t in made[:3]]), now=timezone.now()
     )
     late = make_task()
@@ -168,7 +170,7 @@ def test_the_tags_of_what_has_ended_are_gone(
     )
 
     api.delete(f"/tasks/{removed.pk}")
-    assert tallies.end_what_is_over() == 1
+    assert task_counts.end_what_is_over() == 1
 
     assert not TaskTag.objects.exists()
     assert Task.objects.get(pk=over.pk).end_reason == "over"
@@ -180,7 +182,7 @@ def test_a_run_that_its_task_outlived_is_still_sent(make_task: MakeTask) -> None
     Task.objects.update(next_fire_at=start + HOUR / 2)
     make_task(schedule=Once(timezone.now() - HOUR))
     run_ids = dispatch.dispatch_due().run_ids
-    tallies.end_what_is_over()
+    task_counts.end_what_is_over()
 
     assert len(leases.claim(run_ids)) == len(run_ids)
 
@@ -218,7 +220,7 @@ def test_the_count_is_right_after_any_history(
             now = timezone.now()
             alive = Task.objects.for_owner(owner).of(surface).alive(now).count()
             assert (
-                tallies.total(owner.tenant_id or 0, [owner.pk], surface, now=now)
+                task_counts.total(owner.tenant_id or 0, [owner.pk], surface, now=now)
                 == alive
             ), step
 
@@ -237,7 +239,7 @@ def _take(step: str, user: User, chance: random.Random) -> None:
                 )
                 for _ in range(chance.randint(1, 3))
             ]
-            services.create_tasks(user, specs, now=now)
+            tasks.create_tasks(user, specs, now=now)
         case "put":
             spec = TaskSpec(
                 Surface.CRON_JOBS,
@@ -246,20 +248,20 @@ def _take(step: str, user: User, chance: random.Random) -> None:
                 "{}",
                 name=chance.choice("ab"),
             )
-            services.put_task(user, spec, now=now)
+            tasks.put_task(user, spec, now=now)
         case "pause":
-            services.pause_tasks(user, one, now=now)
+            tasks.pause_tasks(user, one, now=now)
         case "resume":
-            services.resume_tasks(user, one, now=now)
+            tasks.resume_tasks(user, one, now=now)
         case "remove" if one:
-            services.remove_task(user, one[0], now=now)
+            tasks.remove_task(user, one[0], now=now)
         case "expire" | "edit" if one:
             [task] = Task.objects.filter(pk=one[0]).select_related("periodic_task")
             end = now - HOUR if step == "expire" else now + 2 * HOUR
             type(task.periodic_task).objects.filter(pk=task.periodic_task_id).update(
                 expires=end
             )
-            services.adopt_edits([task.pk])
+            tasks.adopt_edits([task.pk])
         case "fire":
             dispatch.dispatch_due()
         case "finish":
@@ -269,7 +271,7 @@ def _take(step: str, user: User, chance: random.Random) -> None:
             if claimed:
                 record([Finished(run, outcome, Succeed(), now) for run in claimed])
         case "over":
-            tallies.end_what_is_over()
+            task_counts.end_what_is_over()
         case "prune":
             retention.prune(now=now + timedelta(days=chance.choice([0, 40])))
 
@@ -289,7 +291,7 @@ def by_apply(api: APIClient, task: dict[str, Any]) -> None:
 
 def by_the_admin(api: APIClient, task: dict[str, Any]) -> None:
     PeriodicTask.objects.filter(http_task=task["id"]).update(expires=LATER)
-    services.adopt_edits(periodic.drifted(limit=9))
+    tasks.adopt_edits(beat_tables.drifted(limit=9))
 
 
 def unseen_until_it_fires(api: APIClient, task: dict[str, Any]) -> None:
@@ -313,4 +315,4 @@ def test_a_list_knows_the_end_that_a_schedule_has_now(
     assert (
         stored.ends_at == stored.periodic_task.expires == datetime.fromisoformat(LATER)
     )
-    assert periodic.drifted(limit=9) == []
+    assert beat_tables.drifted(limit=9) == []

@@ -10,11 +10,12 @@ from django.utils import timezone
 from django_celery_beat.models import ClockedSchedule, PeriodicTask
 from rest_framework.test import APIClient
 
-from tasks_api import dispatch, services, waking
-from tasks_api.delivery import leases
+from tasks_api.domain.schedules import Interval, Once
+from tasks_api.domain.specs import Overlap
 from tasks_api.models import Run, Task
-from tasks_api.schedules import Interval, Once
-from tasks_api.specs import Overlap
+from tasks_api.scheduler import dispatch, rescue
+from tasks_api.services import tasks
+from tasks_api.worker import leases
 from tests.conftest import MakeTask
 from tests.integration.tasks_surface import ONE_TIME, PERIODIC, created, error
 
@@ -252,7 +253,7 @@ def test_an_edit_in_the_admin_changes_the_etag(api: APIClient) -> None:
     before = api.get(f"/tasks/{task['id']}")["ETag"]
     PeriodicTask.objects.filter(http_task=task["id"]).update(expires=None)
 
-    services.adopt_edits([Task.objects.get().pk])
+    tasks.adopt_edits([Task.objects.get().pk])
 
     assert api.get(f"/tasks/{task['id']}")["ETag"] != before
 
@@ -329,7 +330,7 @@ def test_a_paused_task_runs_now(api: APIClient, make_task: MakeTask) -> None:
     api.post(f"/tasks/{task.pk}/run/")
 
     run = Run.objects.get()
-    assert waking.wake_due().run_ids == [run.pk]
+    assert rescue.wake_due().run_ids == [run.pk]
     assert len(leases.claim([run.pk])) == 1
 
 

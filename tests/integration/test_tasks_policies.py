@@ -11,11 +11,12 @@ from django.utils import timezone
 from rest_framework.test import APIClient
 
 from accounts.models import User
-from tasks_api import services, store
-from tasks_api.api.tasks.policies import given_by
-from tasks_api.api.tasks.reading import read_task
+from tasks_api.api.tasks.parsing import read_task
+from tasks_api.api.tasks.policy_fields import given_by
+from tasks_api.domain.schedules import Interval
 from tasks_api.models import Task
-from tasks_api.schedules import Interval
+from tasks_api.services import tasks
+from tasks_api.storage import task_rows
 from tests.integration.tasks_surface import (
     ABSENT,
     ONE_TIME,
@@ -400,10 +401,10 @@ def test_a_replaced_task_keeps_its_place_in_the_spread(user: User) -> None:
     now = timezone.now()
     hour = timedelta(hours=1)
     spec = read_task({**PERIODIC, "spread": 3600}, now=now)
-    task = services.create_task(user, spec, now=now)
+    task = tasks.create_task(user, spec, now=now)
     stored = Task.objects.with_schedule().get(pk=task.pk)
-    unchanged = store.replace(stored, replace(spec, body="[]"), user, now=now)
-    moved = store.replace(
+    unchanged = task_rows.replace(stored, replace(spec, body="[]"), user, now=now)
+    moved = task_rows.replace(
         stored, replace(spec, schedule=Interval(now + hour, 2 * hour)), user, now=now
     )
 

@@ -18,9 +18,9 @@ from django_celery_beat.models import (
 from rest_framework.test import APIClient
 
 from accounts.models import User
-from tasks_api import tallies
+from tasks_api.domain.schedules import Interval, Once
 from tasks_api.models import Task
-from tasks_api.schedules import Interval, Once
+from tasks_api.storage import task_counts
 from tests.conftest import MakeTask
 from tests.integration.tasks_surface import (
     ONE_TIME,
@@ -115,7 +115,7 @@ def test_at_most_a_thousand_come_at_once(api: APIClient, make_task: MakeTask) ->
         )
         for schedule in schedules
     )  # fmt: skip
-    tallies.recount()
+    task_counts.recount()
 
     everything, capped = api.get("/tasks/"), api.get("/tasks/?limit=9999&offset=1")
 

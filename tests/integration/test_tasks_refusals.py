@@ -14,8 +14,9 @@ from django_celery_beat.models import (
 from rest_framework.test import APIClient
 
 from accounts.models import User
-from tasks_api import services, tallies
 from tasks_api.models import Task
+from tasks_api.services import tasks
+from tasks_api.storage import task_counts
 from tests.conftest import MakeTask
 from tests.integration.tasks_surface import (
     error,
@@ -71,7 +72,7 @@ def expire(api: APIClient, task: Task) -> None:
     second_ago = timezone.now() - timedelta(seconds=1)
     PeriodicTask.objects.filter(http_task=task).update(expires=second_ago)
     # As a beat does when the admin edited a schedule.
-    services.adopt_edits([task.pk])
+    tasks.adopt_edits([task.pk])
 
 
 def pause_and_expire(api: APIClient, task: Task) -> None:
@@ -81,7 +82,7 @@ def pause_and_expire(api: APIClient, task: Task) -> None:
 
 def finish(api: APIClient, task: Task) -> None:
     Task.objects.filter(pk=task.pk).update(ended_at=timezone.now(), next_fire_at=None)
-    tallies.recount()
+    task_counts.recount()
 
 
 @pytest.mark.parametrize("end", [remove, expire, pause_and_expire, finish])

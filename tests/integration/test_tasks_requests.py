@@ -13,9 +13,9 @@ from django.utils import timezone
 from rest_framework.test import APIClient
 
 from accounts.models import User
-from tasks_api import dispatch, waking
-from tasks_api.delivery.engine import Engine
 from tasks_api.models import Attempt, Run, Task
+from tasks_api.scheduler import dispatch, rescue
+from tasks_api.worker.engine import Engine
 from tests.conftest import ClientFor
 from tests.integration.conftest import Recorded
 from tests.receiver import ReceivedRequest, Receiver
@@ -245,7 +245,7 @@ def test_a_failing_target_is_tried_again_and_each_attempt_is_kept(
         wait = run.wake_at - timezone.now()
         assert timedelta(seconds=0.5) < wait <= timedelta(seconds=2)
         Run.objects.update(wake_at=timezone.now())
-        engine.accept(waking.wake_due().run_ids)
+        engine.accept(rescue.wake_due().run_ids)
     recorded.wait_for(3)
 
     run = Run.objects.get()

@@ -16,11 +16,19 @@ from django.test import Client
 from django.utils import timezone
 
 from accounts.models import User
-from scheduler_service import checks, zones
-from scheduler_service.zones import PACKAGE, UNKNOWN, Rules
-from tasks_api import metrics, recompute, services, survey
+from scheduler_service.process import zones
+from scheduler_service.process.zones import PACKAGE, UNKNOWN, Rules
+from scheduler_service.startup import checks
+from tasks_api.domain.schedules import (
+    Cron,
+    Interval,
+    first_after,
+    read_cron,
+)
+from tasks_api.metrics import registry
 from tasks_api.models import Task
-from tasks_api.schedules import Cron, Interval, first_after, read_cron
+from tasks_api.monitoring import collector
+from tasks_api.services import recompute, tasks
 from tests.integration.test_dispatch import HOUR, store
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -101,7 +109,7 @@ def test_the_rules_in_force_are_named_everywhere(client: Client) -> None:
     version = zones.in_force().version
 
     assert client.get("/readyz").json()["time_zones"] == version
-    for text in (metrics.exposition(), survey.exposition()):
+    for text in (registry.exposition(), collector.exposition()):
         assert f'scheduler_time_zones{{source="{zones.in_force().source}",version="{version}"}} 1.0'.encode() in text  # fmt: skip
     assert checks.check_time_zones() == []
     [told] = checks.tell_time_zones()
@@ -137,7 +145,7 @@ def test_fire_times_by_older_rules_are_found_and_mended(
     ):
         store(user, schedule)
     paused = store(user, Cron("0 9 1 1 *", "America/Vancouver"))
-    services.pause_tasks(user, [str(paused.pk)], now=timezone.now())
+    tasks.pause_tasks(user, [str(paused.pk)], now=timezone.now())
 
     found = printed()
 
@@ -165,8 +173,8 @@ def test_no_fire_time_is_made_anew_that_has_had_its_run(user: User) -> None:
 def test_what_would_fall_into_a_pause_is_not_made_up_for(user: User) -> None:
     now = timezone.now()
     task = store(user, Cron("*/5 * * * *", "Europe/Berlin"))
-    services.pause_tasks(user, [str(task.pk)], now=now)
+    tasks.pause_tasks(user, [str(task.pk)], now=now)
     Task.objects.filter(pk=task.pk).update(created_at=now - 20 * HOUR)
-    services.resume_tasks(user, [str(task.pk)], now=now)
+    tasks.resume_tasks(user, [str(task.pk)], now=now)
 
     assert list(recompute.differing()) == []

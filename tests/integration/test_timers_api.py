@@ -18,8 +18,8 @@ from rest_framework.test import APIClient
 
 from accounts import services as accounts
 from accounts.models import Tenant
-from tasks_api.api.timers import task_id, timer_id
-from tasks_api.ids import id_for, new_id
+from tasks_api.api.timers.views import task_id, timer_id
+from tasks_api.domain.ids import id_for, new_id
 from tasks_api.models import Run, Task
 
 ENDPOINT = "http://example.com/sched"

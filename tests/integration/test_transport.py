@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tasks_api.delivery.attempts import MAX_ANSWER_BYTES
-from tasks_api.delivery.request import Outcome, Request, Trouble
+from tasks_api.delivery.request import Outcome, Request
 from tasks_api.delivery.resolver import Found, Report, Resolve
 from tasks_api.delivery.transport import Transport
+from tasks_api.domain.states import Trouble
 from tests.corpus import INSIDE, REFUSED_URLS
 from tests.receiver import Receiver
 

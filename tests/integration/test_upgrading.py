@@ -16,7 +16,7 @@ from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.recorder import MigrationRecorder
 from django.test import Client
 
-from scheduler_service import schema
+from scheduler_service.db import schema
 from tasks_api import tasks
 from tasks_api.models import RunIdKey
 from tests.acceptance.harness import eventually

@@ -9,7 +9,7 @@ import pytest
 from django.conf import LazySettings
 from django.core.checks import ERROR, WARNING
 
-from scheduler_service.checks import (
+from scheduler_service.startup.checks import (
     LEAST,
     OF_THE_CLIENT,
     check_environment,

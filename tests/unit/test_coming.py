@@ -7,8 +7,13 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from tasks_api.coming import Coming, Dst, coming
-from tasks_api.schedules import Interval, Once, Schedule, read_cron
+from tasks_api.domain.fire_times import Coming, Dst, coming
+from tasks_api.domain.schedules import (
+    Interval,
+    Once,
+    Schedule,
+    read_cron,
+)
 from tests.unit.test_cron_dst import (
     NOW,
     RULES,

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tasks_api import cron, cron_text
-from tasks_api.exceptions import ScheduleError
-from tasks_api.schedules import (
+from tasks_api.domain import cron, cron_text
+from tasks_api.domain.exceptions import ScheduleError
+from tasks_api.domain.schedules import (
     Cron,
     Due,
     Interval,

@@ -16,9 +16,9 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from tasks_api import schedules
-from tasks_api.cron import USUAL, Dst
-from tasks_api.schedules import Cron, first_after, read_cron
+from tasks_api.domain import schedules
+from tasks_api.domain.cron import USUAL, Dst
+from tasks_api.domain.schedules import Cron, first_after, read_cron
 
 SECOND = timedelta(seconds=1)
 MINUTE = timedelta(minutes=1)

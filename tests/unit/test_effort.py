@@ -9,11 +9,11 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from tasks_api import cron
-from tasks_api.coming import coming
-from tasks_api.cron import Dst, Fields, first_from
-from tasks_api.effort import TooLong, TooMuch, allowance
-from tasks_api.schedules import Cron
+from tasks_api.domain import cron
+from tasks_api.domain.cron import Dst, Fields, first_from
+from tasks_api.domain.effort import TooLong, TooMuch, allowance
+from tasks_api.domain.fire_times import coming
+from tasks_api.domain.schedules import Cron
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 BERLIN = "Europe/Berlin"

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks_api.api import fields
-from tasks_api.exceptions import InvalidTask
+from tasks_api.domain.exceptions import InvalidTask
 
 NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 HOUR = timedelta(hours=1)

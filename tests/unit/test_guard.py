@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from requests_hardened.ip_filter import _is_ip_in_extra_blocked_ranges
 from ssrfguard import Policy
 
-from tasks_api.delivery.guard import (
+from tasks_api.domain.guard import (
     RefusedTarget,
     address_refusal,
     host_of,

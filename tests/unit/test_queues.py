@@ -8,9 +8,9 @@ from collections.abc import Iterable
 import pytest
 
 from tasks_api.delivery.attempts import Attempt
-from tasks_api.delivery.guard import read_url
-from tasks_api.delivery.queues import LONGEST_PAUSE, SLOW, Queues
+from tasks_api.delivery.host_queues import LONGEST_PAUSE, SLOW, Queues
 from tasks_api.delivery.request import Request
+from tasks_api.domain.guard import read_url
 
 FLOOD, SMALL = "flood", "small"
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks_api.delivery.request import Claimed, Outcome, Trouble
+from tasks_api.delivery.request import Claimed, Outcome
 from tasks_api.delivery.retry import (
     GiveUp,
     Release,
@@ -21,7 +21,8 @@ from tasks_api.delivery.retry import (
     judge,
     seconds_asked,
 )
-from tasks_api.specs import Backoff, RetryPolicy
+from tasks_api.domain.specs import Backoff, RetryPolicy
+from tasks_api.domain.states import Trouble
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 POLICY = RetryPolicy((429, 503), min_delay=1, max_delay=60, conflict_delay=3)

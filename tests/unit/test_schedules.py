@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks_api.exceptions import ScheduleError
-from tasks_api.schedules import (
+from tasks_api.domain.exceptions import ScheduleError
+from tasks_api.domain.schedules import (
     Cron,
     Due,
     Interval,

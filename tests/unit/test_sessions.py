@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from scheduler_service.primaries import Facts, Known, Place
-from scheduler_service.sessions import hosts_of, place_of
+from scheduler_service.db.primaries import Facts, Known, Place
+from scheduler_service.db.sessions import hosts_of, place_of
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from tasks_api.delivery.waiting import Room, Waiting
-from tasks_api.ids import id_for
+from tasks_api.domain.ids import id_for
+from tasks_api.worker.backlog import Room, Waiting
 
 NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 FLOOD, SMALL = 1, 2

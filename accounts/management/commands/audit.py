@@ -11,7 +11,7 @@ from django.core.management.base import CommandParser
 from accounts import audit
 from accounts.management.base import AccountCommand, tenant_of
 from accounts.management.spans import span
-from scheduler_service import clock
+from scheduler_service.db import clock
 
 
 class Command(AccountCommand):

@@ -13,7 +13,7 @@ from accounts import services
 from accounts.management.base import AccountCommand, tenant_of
 from accounts.management.spans import span
 from accounts.models import Scope, Tenant, User
-from scheduler_service import clock
+from scheduler_service.db import clock
 
 
 class Command(AccountCommand):

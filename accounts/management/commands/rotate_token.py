@@ -12,7 +12,7 @@ from accounts import services
 from accounts.management.base import AccountCommand, secret_from
 from accounts.management.spans import span
 from accounts.models import Token, digest
-from scheduler_service import clock
+from scheduler_service.db import clock
 
 
 class Command(AccountCommand):

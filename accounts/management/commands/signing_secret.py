@@ -9,7 +9,7 @@ from django.core.management.base import CommandParser
 
 from accounts import services
 from accounts.management.base import AccountCommand, tenant_of
-from scheduler_service import clock
+from scheduler_service.db import clock
 
 
 class Command(AccountCommand):

@@ -1,0 +1,4 @@
+"""English.
+
+Only formats live here.
+"""

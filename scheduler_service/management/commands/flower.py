@@ -10,7 +10,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from scheduler_service import embedded
+from scheduler_service.local import embedded
 
 
 class Command(BaseCommand):

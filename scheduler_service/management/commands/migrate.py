@@ -17,10 +17,10 @@ from psycopg.errors import LockNotAvailable
 
 from accounts import audit
 from accounts.services import AccountError, configure_tenant
-from scheduler_service import locks
-from scheduler_service.database import without_limits
-from scheduler_service.locks import Kind
-from scheduler_service.poolers import Pooled
+from scheduler_service.db import locks
+from scheduler_service.db.locks import Kind
+from scheduler_service.db.poolers import Pooled
+from scheduler_service.db.timeouts import without_limits
 
 DEFAULT_TENANT = "default"
 # Seconds that a migration waits for a lock, while all that comes after it waits for it.

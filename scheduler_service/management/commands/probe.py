@@ -14,7 +14,7 @@ from scheduler_service.management.commands.run import (
     metrics_port_file,
     reachable_host,
 )
-from tasks_api.exporter import PORTS
+from tasks_api.monitoring.exporter import PORTS
 
 # Seconds that a sound process never needs for an answer that asks nobody.
 TIMEOUT = 5.0

@@ -27,14 +27,19 @@ from django.db.migrations.executor import MigrationExecutor
 from django.db.models.functions import Now
 from redis import RedisError
 
-from scheduler_service.brokers import connected
-from scheduler_service.embedded import Unavailable, secret
+from scheduler_service.local.embedded import Unavailable, secret
 from scheduler_service.management.commands.flower import basic_auth
 from scheduler_service.management.commands.migrate import wait_for_database
 from scheduler_service.management.commands.services import servers
-from scheduler_service.supervisor import Program, Supervisor, read_procfile, spawn
-from tasks_api.heartbeats import ALIVE
+from scheduler_service.process.supervisor import (
+    Program,
+    Supervisor,
+    read_procfile,
+    spawn,
+)
+from scheduler_service.redis.connections import connected
 from tasks_api.models import Heartbeat
+from tasks_api.monitoring.heartbeats import ALIVE
 
 APP = ("web", "worker", "beat", "flower")
 # A cold start on a busy machine; a warm one takes a few seconds.

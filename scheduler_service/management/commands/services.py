@@ -9,8 +9,13 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from scheduler_service.embedded import Postgres, Redis, Server, Unavailable
-from scheduler_service.supervisor import Program, Supervisor, spawn
+from scheduler_service.local.embedded import (
+    Postgres,
+    Redis,
+    Server,
+    Unavailable,
+)
+from scheduler_service.process.supervisor import Program, Supervisor, spawn
 
 READY = "services are ready"
 

@@ -1,1 +1,4 @@
-"""The tasks surface: one-time and periodic tasks of a bearer-token user."""
+"""The tasks API: one-time and periodic tasks, their runs, and tasks by declaration.
+
+Its fields are read and shown here; what they mean is for `domain` and `services`.
+"""

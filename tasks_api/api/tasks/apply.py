@@ -14,28 +14,33 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts import encryption
-from scheduler_service import clock
-from tasks_api import declare
-from tasks_api.api import fields, known
+from scheduler_service.db import clock
+from tasks_api.api import fields, known_fields
 from tasks_api.api.idempotency import idempotent
-from tasks_api.api.json import dumps
-from tasks_api.api.tasks import apply_schema as schema
-from tasks_api.api.tasks import schedules
-from tasks_api.api.tasks.coming import of_task
-from tasks_api.api.tasks.reading import LONGEST_TAG, read_again, read_task
+from tasks_api.api.json_codec import dumps
+from tasks_api.api.tasks import apply_openapi as schema
+from tasks_api.api.tasks import schedule_fields
+from tasks_api.api.tasks.base import InvalidTasks, TasksView, error_at
+from tasks_api.api.tasks.parsing import LONGEST_TAG, read_again, read_task
+from tasks_api.api.tasks.preview import of_task
 from tasks_api.api.tasks.rendering import render_task
-from tasks_api.api.tasks.surface import InvalidTasks, TasksView, error_at
-from tasks_api.declare import Action, Plan, Step, Wanted
-from tasks_api.delivery.request import options_of
-from tasks_api.exceptions import InvalidTask
+from tasks_api.domain.exceptions import InvalidTask
+from tasks_api.domain.request_options import options_of
+from tasks_api.domain.specs import Surface
+from tasks_api.domain.timestamps import written
 from tasks_api.models import Task
-from tasks_api.moments import written
-from tasks_api.specs import Surface
+from tasks_api.services import apply
+from tasks_api.services.apply import (
+    Action,
+    Plan,
+    Step,
+    Wanted,
+)
 
 # Tasks in one list, and the coming fire times that are shown of each.
 MOST = 1000
 SHOWN_TIMES = 3
-_TASK = known.read_off(schema.DECLARED_IN)
+_TASK = known_fields.read_off(schema.DECLARED_IN)
 # What is no field of a task that its owner sets.
 _UNSET = {"id", "next_run_datetime"}
 
@@ -63,7 +68,7 @@ class ApplyTasks(TasksView):
         data = fields.body_of(request.data)
         tag, tasks = _tag(data), _tasks(data)
         dry_run = bool(fields.flag(data, "dry_run"))
-        plan = declare.apply(
+        plan = apply.apply(
             self.user,
             tag,
             [task["name"] for task in tasks],
@@ -104,7 +109,7 @@ def _tasks(data: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     names: dict[str, int] = {}
     for index, task in enumerate(tasks):
         try:
-            known.require(task, _TASK)
+            known_fields.require(task, _TASK)
             name = fields.client_name(
                 "name", fields.required(fields.body_of(task), "name")
             )
@@ -173,7 +178,7 @@ def _is_over(data: Mapping[str, Any], now: datetime) -> bool:
     given = [name for name in names if data.get(name) is not None]
     try:
         if is_one_time:
-            return schedules.run_moment(data) <= now
+            return schedule_fields.run_moment(data) <= now
         return bool(given) and fields.moment(given[0], data[given[0]]) <= now
     except InvalidTask:
         return False
@@ -184,7 +189,7 @@ def _is_over(data: Mapping[str, Any], now: datetime) -> bool:
 
 def _show(task: Task, now: datetime) -> Shown:
     is_paused = not task.periodic_task.enabled
-    schedule = None if is_paused else schedules.schedule_of(task)
+    schedule = None if is_paused else schedule_fields.schedule_of(task)
     coming = of_task(task, schedule, now, SHOWN_TIMES) if schedule else []
     shown = {
         name: value

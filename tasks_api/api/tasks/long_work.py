@@ -12,14 +12,15 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts.authentication import TokenAuthentication, scheme_and_credential
-from tasks_api import broker, long_work
 from tasks_api.api import fields
-from tasks_api.api.json import dumps
-from tasks_api.api.tasks import long_work_schema as schema
-from tasks_api.api.tasks.surface import TasksView, run_id_in
+from tasks_api.api.json_codec import dumps
+from tasks_api.api.tasks import long_work_openapi as schema
+from tasks_api.api.tasks.base import TasksView, run_id_in
 from tasks_api.delivery import run_tokens
-from tasks_api.exceptions import InvalidTask, NotYourRun
-from tasks_api.moments import written_or_null
+from tasks_api.domain.exceptions import InvalidTask, NotYourRun
+from tasks_api.domain.timestamps import written_or_null
+from tasks_api.messaging import broker
+from tasks_api.worker import long_work
 
 MOST_BYTES = 16 * 1024
 LONGEST_REASON = 1000

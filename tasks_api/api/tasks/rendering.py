@@ -6,26 +6,26 @@ from datetime import datetime
 from typing import Any
 
 from accounts import credentials
-from tasks_api.api.tasks import policies, schedules
-from tasks_api.api.tasks.options import post_data_of
+from tasks_api.api.tasks import policy_fields, schedule_fields
+from tasks_api.api.tasks.request_fields import post_data_of
 from tasks_api.models import Task
 
 
 def render_task(task: Task, now: datetime) -> dict[str, Any]:
     """A task as its owner sees it. Its schedule must have been fetched with it."""
-    schedule = schedules.schedule_of(task)
+    schedule = schedule_fields.schedule_of(task)
     to_queue = {"url": None, "queue": task.queue}
     target = to_queue if task.queue else {"url": credentials.hidden(task.url)}
     return {
         "id": str(task.pk),
         **target,
-        "task_type": schedules.type_of(schedule),
+        "task_type": schedule_fields.type_of(schedule),
         "post_data": post_data_of(task),
-        **schedules.render_schedule(schedule),
-        "next_run_datetime": schedules.without_offset(task.upcoming(now)),
+        **schedule_fields.render_schedule(schedule),
+        "next_run_datetime": schedule_fields.without_offset(task.upcoming(now)),
         **({} if task.periodic_task.enabled else {"paused": True}),
         **({"pause_reason": task.pause_reason} if task.pause_reason else {}),
-        **policies.render_policies(task),
+        **policy_fields.render_policies(task),
         **({"name": task.name} if task.name else {}),
         **({"tags": task.tags} if task.tags else {}),
     }

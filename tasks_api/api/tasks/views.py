@@ -10,13 +10,18 @@ from django.db import transaction
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from scheduler_service import clock
-from tasks_api import broker, listing, services, tallies
-from tasks_api.api import fields, pages
+from scheduler_service.db import clock
+from tasks_api.api import fields, pagination
 from tasks_api.api.idempotency import idempotent
-from tasks_api.api.tasks import schema
-from tasks_api.api.tasks.listing import PAGE, read_cursor, read_filters, read_whose
-from tasks_api.api.tasks.reading import (
+from tasks_api.api.tasks import openapi
+from tasks_api.api.tasks.base import InvalidTasks, TasksView, error_at
+from tasks_api.api.tasks.filters import (
+    PAGE,
+    read_cursor,
+    read_filters,
+    read_whose,
+)
+from tasks_api.api.tasks.parsing import (
     name_in,
     read_again,
     read_change,
@@ -25,10 +30,17 @@ from tasks_api.api.tasks.reading import (
     read_tasks,
 )
 from tasks_api.api.tasks.rendering import render_task
-from tasks_api.api.tasks.surface import InvalidTasks, TasksView, error_at
-from tasks_api.exceptions import InvalidTask, NameTaken, StaleTask, TaskNotFound
+from tasks_api.domain.exceptions import (
+    InvalidTask,
+    NameTaken,
+    StaleTask,
+    TaskNotFound,
+)
+from tasks_api.domain.specs import Surface, TaskSpec
+from tasks_api.messaging import broker
 from tasks_api.models import Task, TaskQuerySet
-from tasks_api.specs import Surface, TaskSpec
+from tasks_api.services import listing, tasks
+from tasks_api.storage import task_counts
 
 
 class TaskList(TasksView):
@@ -37,7 +49,7 @@ class TaskList(TasksView):
         ("POST", 401): "User Not authorized",
     }
 
-    @schema.list_tasks
+    @openapi.list_tasks
     def get(self, request: Request) -> Response:
         now = clock.now()
         query = fields.query_of(request)
@@ -45,16 +57,18 @@ class TaskList(TasksView):
         filters = read_filters(request, query)
         if filters or "cursor" in query:
             return self._by_cursor(request, whose, filters, now)
-        limit = pages.size(query, usual=PAGE, most=PAGE)
+        limit = pagination.size(query, usual=PAGE, most=PAGE)
         offset = fields.number_in(query, "offset", 0, least=0)
-        count = tallies.total(whose.tenant_id, whose.owner_ids, whose.surface, now=now)
+        count = task_counts.total(
+            whose.tenant_id, whose.owner_ids, whose.surface, now=now
+        )
         page = listing.by_offset(
             whose, offset=offset, limit=limit, total=count, now=now
         )
         body = {"count": count, "tasks": [render_task(task, now) for task in page]}
         if offset + limit >= count:
             return Response(body)
-        following = pages.link(request, limit=limit, offset=offset + limit)
+        following = pagination.link(request, limit=limit, offset=offset + limit)
         return Response(body, headers=following)
 
     def _by_cursor(
@@ -67,26 +81,26 @@ class TaskList(TasksView):
         query = fields.query_of(request)
         if "offset" in query:
             raise InvalidTask("offset", "offset goes neither with cursor nor filters")
-        limit = pages.size(query, usual=PAGE, most=PAGE)
+        limit = pagination.size(query, usual=PAGE, most=PAGE)
         after = read_cursor(query.get("cursor", ""))
         page = listing.by_cursor(whose, filters, after=after, limit=limit, now=now)
         body: dict[str, Any] = {}
         if not filters:
-            body["count"] = tallies.total(
+            body["count"] = task_counts.total(
                 whose.tenant_id, whose.owner_ids, whose.surface, now=now
             )
         body["tasks"] = [render_task(task, now) for task in page.tasks]
         body["next_cursor"] = page.after and page.after.hex
         if page.after is None:
             return Response(body)
-        return Response(body, headers=pages.link(request, cursor=page.after.hex))
+        return Response(body, headers=pagination.link(request, cursor=page.after.hex))
 
-    @schema.create_task
+    @openapi.create_task
     @idempotent
     def post(self, request: Request) -> Response:
         now = clock.now()
         spec = read_task(request.data, now=now)
-        task = services.create_task(self.user, spec, now=now)
+        task = tasks.create_task(self.user, spec, now=now)
         return Response(
             {"id": str(task.pk), "message": "Task has been scheduled successfully"},
             status=201,
@@ -100,13 +114,13 @@ class TaskBulk(TasksView):
         limit: int = settings.SCHEDULER_MAX_BULK_BYTES
         return limit
 
-    @schema.create_tasks
+    @openapi.create_tasks
     @idempotent
     def post(self, request: Request) -> Response:
         now = clock.now()
         specs = read_tasks(request.data, now=now)
         try:
-            rows = services.create_tasks(self.user, specs, now=now)
+            rows = tasks.create_tasks(self.user, specs, now=now)
         except NameTaken as taken:
             raise InvalidTasks(
                 [
@@ -131,14 +145,14 @@ _WORDS_OF_ONE: dict[tuple[str | None, int], str] = {
 class TaskDetail(TasksView):
     words_of: ClassVar = _WORDS_OF_ONE
 
-    @schema.get_task
+    @openapi.get_task
     def get(self, request: Request, task_id: str) -> Response:
         now = clock.now()
         own = Task.objects.reached_by(self.user).of(Surface.TASKS).alive(now)
-        found = own.with_schedule().filter(pk=services.parse_id(task_id))
+        found = own.with_schedule().filter(pk=tasks.parse_id(task_id))
         return _shown(_only(found), now)
 
-    @schema.change_task
+    @openapi.change_task
     def patch(self, request: Request, task_id: str) -> Response:
         now = clock.now()
         data = fields.body_of(request.data)
@@ -147,14 +161,14 @@ class TaskDetail(TasksView):
             _require_match(request, task)
             return read_change(data, task, now=now)
 
-        task = services.change_task(
+        task = tasks.change_task(
             self.user, task_id, read, surface=Surface.TASKS, now=now
         )
         return _shown(task, now)
 
-    @schema.remove_task
+    @openapi.remove_task
     def delete(self, request: Request, task_id: str) -> Response:
-        services.remove_task(
+        tasks.remove_task(
             self.user,
             task_id,
             now=clock.now(),
@@ -169,13 +183,13 @@ class NamedTask(TasksView):
 
     words_of: ClassVar = _WORDS_OF_ONE
 
-    @schema.get_named_task
+    @openapi.get_named_task
     def get(self, request: Request, name: str) -> Response:
         now = clock.now()
         named = Task.objects.reached_by(self.user).named(Surface.TASKS, name_in(name))
         return _shown(_only(named.alive(now).with_schedule()), now)
 
-    @schema.put_task
+    @openapi.put_task
     def put(self, request: Request, name: str) -> Response:
         now = clock.now()
         name = name_in(name)
@@ -192,7 +206,7 @@ class NamedTask(TasksView):
             _require_match(request, task)
             return read_again(data, task, now=now)
 
-        task, is_new = services.put_named(
+        task, is_new = tasks.put_named(
             self.user, name, read, surface=Surface.TASKS, now=now
         )
         if is_new:
@@ -202,11 +216,11 @@ class NamedTask(TasksView):
         shown["Location"] = f"/tasks/{task.pk}"
         return shown
 
-    @schema.remove_named_task
+    @openapi.remove_named_task
     def delete(self, request: Request, name: str) -> Response:
         now = clock.now()
         named = Task.objects.for_tenant(self.tenant).named(Surface.TASKS, name_in(name))
-        services.remove_task(
+        tasks.remove_task(
             self.user,
             str(_only(named.alive(now)).pk),
             now=now,
@@ -217,10 +231,10 @@ class NamedTask(TasksView):
 
 
 class RunTask(TasksView):
-    @schema.run_task
+    @openapi.run_task
     @idempotent
     def post(self, request: Request, task_id: str) -> Response:
-        run_id = services.run_now(
+        run_id = tasks.run_now(
             self.user, task_id, surface=Surface.TASKS, now=clock.now()
         )
         transaction.on_commit(lambda: broker.ring([run_id]))
@@ -230,36 +244,32 @@ class RunTask(TasksView):
 
 
 class PauseTask(TasksView):
-    @schema.pause_task
+    @openapi.pause_task
     def post(self, request: Request, task_id: str) -> Response:
-        services.pause_tasks(
-            self.user, [task_id], now=clock.now(), surface=Surface.TASKS
-        )
+        tasks.pause_tasks(self.user, [task_id], now=clock.now(), surface=Surface.TASKS)
         return Response({"message": "Task paused successfully"})
 
 
 class ResumeTask(TasksView):
-    @schema.resume_task
+    @openapi.resume_task
     def post(self, request: Request, task_id: str) -> Response:
-        services.resume_tasks(
-            self.user, [task_id], now=clock.now(), surface=Surface.TASKS
-        )
+        tasks.resume_tasks(self.user, [task_id], now=clock.now(), surface=Surface.TASKS)
         return Response({"message": "Task resumed successfully"})
 
 
 class PauseTasks(TasksView):
-    @schema.pause_tasks
+    @openapi.pause_tasks
     def post(self, request: Request) -> Response:
         ids = read_ids(request.data)
-        services.pause_tasks(self.user, ids, now=clock.now(), surface=Surface.TASKS)
+        tasks.pause_tasks(self.user, ids, now=clock.now(), surface=Surface.TASKS)
         return Response({"message": "Tasks have been successfully paused"})
 
 
 class ResumeTasks(TasksView):
-    @schema.resume_tasks
+    @openapi.resume_tasks
     def post(self, request: Request) -> Response:
         ids = read_ids(request.data)
-        services.resume_tasks(self.user, ids, now=clock.now(), surface=Surface.TASKS)
+        tasks.resume_tasks(self.user, ids, now=clock.now(), surface=Surface.TASKS)
         return Response({"message": "Tasks have been resumed successfully"})
 
 

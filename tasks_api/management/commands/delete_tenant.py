@@ -8,7 +8,7 @@ from django.core.management import CommandError
 from django.core.management.base import CommandParser
 
 from accounts.management.base import AccountCommand, tenant_of
-from tasks_api import erasure
+from tasks_api.services import erasure
 
 
 class Command(AccountCommand):

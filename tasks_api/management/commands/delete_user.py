@@ -9,7 +9,7 @@ from django.core.management.base import CommandParser
 
 from accounts import services
 from accounts.management.base import AccountCommand
-from tasks_api import erasure
+from tasks_api.services import erasure
 
 
 class Command(AccountCommand):

@@ -8,9 +8,9 @@ from typing import Any
 from django.core.management import BaseCommand
 from django.core.management.base import CommandParser
 
-from scheduler_service import zones
-from tasks_api import recompute
-from tasks_api.moments import written, written_or_null
+from scheduler_service.process import zones
+from tasks_api.domain.timestamps import written, written_or_null
+from tasks_api.services import recompute
 
 
 class Command(BaseCommand):

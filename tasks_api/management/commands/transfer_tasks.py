@@ -8,7 +8,7 @@ from django.core.management.base import CommandParser
 
 from accounts import services
 from accounts.management.base import AccountCommand
-from tasks_api import owners
+from tasks_api.services import owners
 
 
 class Command(AccountCommand):

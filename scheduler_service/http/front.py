@@ -1,0 +1,183 @@
+"""An ASGI application around Django: no thread waits for what a client has not sent."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable, MutableMapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from io import BytesIO
+from typing import Any, NamedTuple, TypeVar
+from urllib.parse import unquote_to_bytes
+from wsgiref.types import WSGIApplication, WSGIEnvironment
+
+from django.http import HttpResponse
+
+from scheduler_service.http.bodies import (
+    Bodies,
+    Gone,
+    Receive,
+    Refused,
+)
+from scheduler_service.process import gc_tuning
+
+T = TypeVar("T")
+Scope = MutableMapping[str, Any]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+# After a larger body it is worth while to free memory at once.
+LITTLE = 64 * 1024
+# Seconds after the last large one in which what it has left comes out of use.
+QUIET = 1.0
+
+
+class Answer(NamedTuple):
+    status: int
+    headers: list[tuple[bytes, bytes]]
+    content: bytes
+
+
+class Front:
+    """Reads whole bodies in its event loop, and has them answered by a few threads.
+
+    `most` says how many bytes the body of a request may have, and may take time to;
+    `refuse` words the answer to a request that was not read.
+    """
+
+    def __init__(
+        self,
+        application: WSGIApplication,
+        bodies: Bodies,
+        *,
+        threads: int,
+        most: Callable[[WSGIEnvironment], int],
+        refuse: Callable[[WSGIEnvironment, Refused], HttpResponse],
+    ) -> None:
+        self._application = application
+        self._bodies = bodies
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="web")
+        self._most = most
+        self._refuse = refuse
+        self._trimming: asyncio.TimerHandle | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        environ = environ_of(scope)
+        try:
+            status, headers, content = await self._answer(environ, receive)
+        except Gone:
+            return
+        except Refused as refused:
+            status, headers, content = _refusal(self._refuse(environ, refused), refused)
+        start = {"type": "http.response.start", "status": status, "headers": headers}
+        await send(start)
+        await send({"type": "http.response.body", "body": content})
+
+    async def _answer(self, environ: WSGIEnvironment, receive: Receive) -> Answer:
+        in_chunks = "HTTP_TRANSFER_ENCODING" in environ
+        announced = 0 if in_chunks else _number(environ.get("CONTENT_LENGTH", ""))
+        if not announced and not in_chunks:
+            return await self._respond(environ, BytesIO())
+        try:
+            return await self._answer_body(environ, receive, announced)
+        finally:
+            if in_chunks or announced > self._bodies.small:
+                self._trim_soon()
+
+    async def _answer_body(
+        self, environ: WSGIEnvironment, receive: Receive, announced: int
+    ) -> Answer:
+        most = partial(self._in_thread, self._most, environ)
+        async with self._bodies.read(receive, announced=announced, most=most) as body:
+            environ["CONTENT_LENGTH"] = str(body.size)
+            answer = await self._respond(environ, body.rewound())
+        if body.size > LITTLE:
+            body.content.close()
+            large = body.size > self._bodies.small
+            await self._in_thread(gc_tuning.trim if large else gc_tuning.forget)
+        return answer
+
+    def _trim_soon(self) -> None:
+        """Give memory back once more when nothing of large bodies is in use any more."""
+        if self._trimming is not None:
+            self._trimming.cancel()
+        loop = asyncio.get_running_loop()
+        self._trimming = loop.call_later(QUIET, self._threads.submit, gc_tuning.trim)
+
+    async def _respond(self, environ: WSGIEnvironment, content: BytesIO) -> Answer:
+        environ["wsgi.input"] = content
+        return await self._in_thread(_called, self._application, environ)
+
+    async def _in_thread(self, function: Callable[..., T], *arguments: Any) -> T:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, function, *arguments)
+
+
+def _called(application: WSGIApplication, environ: WSGIEnvironment) -> Answer:
+    begun: list[tuple[str, list[tuple[str, str]]]] = []
+
+    def start_response(
+        status: str, headers: list[tuple[str, str]], error: Any = None, /
+    ) -> Any:
+        begun.append((status, headers))
+
+    chunks = application(environ, start_response)
+    try:
+        content = b"".join(chunks)
+    finally:
+        if hasattr(chunks, "close"):
+            chunks.close()
+    status, headers = begun[-1]
+    return Answer(int(status.partition(" ")[0]), _encoded(headers), content)
+
+
+def _refusal(response: HttpResponse, refused: Refused) -> Answer:
+    # What is left of the body must not be taken for the next request.
+    response["Connection"] = "close"
+    if refused.retry_after:
+        response["Retry-After"] = str(refused.retry_after)
+    headers = _encoded(list(response.items()))
+    return Answer(response.status_code, headers, response.content)
+
+
+def _encoded(headers: list[tuple[str, str]]) -> list[tuple[bytes, bytes]]:
+    return [(name.encode("latin-1"), text.encode("latin-1")) for name, text in headers]
+
+
+def environ_of(scope: Scope) -> WSGIEnvironment:
+    """What WSGI says of a request, without its body."""
+    server, port = scope["server"]
+    return _headers(scope["headers"]) | {
+        "REQUEST_METHOD": scope["method"],
+        "SCRIPT_NAME": "",
+        "PATH_INFO": unquote_to_bytes(scope["raw_path"]).decode("latin-1"),
+        "QUERY_STRING": scope["query_string"].decode("latin-1"),
+        "SERVER_PROTOCOL": f"HTTP/{scope['http_version']}",
+        "SERVER_NAME": server,
+        "SERVER_PORT": str(port),
+        "REMOTE_ADDR": scope["client"][0],
+        "wsgi.version": (1, 0),
+        "wsgi.url_scheme": scope["scheme"],
+        "wsgi.errors": sys.stderr,
+        "wsgi.multithread": True,
+        "wsgi.multiprocess": True,
+        "wsgi.run_once": False,
+    }
+
+
+def _headers(headers: list[tuple[bytes, bytes]]) -> dict[str, Any]:
+    """Without those with an underscore, which would pass for those with a hyphen that
+    a proxy in front of us sets or takes away."""
+    environ: dict[str, Any] = {}
+    for name, value in headers:
+        if b"_" in name:
+            continue
+        key = name.decode("latin-1").upper().replace("-", "_")
+        if key not in {"CONTENT_TYPE", "CONTENT_LENGTH"}:
+            key = f"HTTP_{key}"
+        text = value.decode("latin-1")
+        environ[key] = f"{environ[key]},{text}" if key in environ else text
+    return environ
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isascii() and text.isdigit() else 0

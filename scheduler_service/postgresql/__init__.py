@@ -1,1 +1,0 @@
-"""Django's PostgreSQL, on sessions that this service can work in."""

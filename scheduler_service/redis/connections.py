@@ -1,0 +1,103 @@
+"""Redis as our own clients reach it, in each form that REDIS_URL may have.
+
+Celery reads the same URL by itself; see CELERY_BROKER_TRANSPORT_OPTIONS in settings.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import redis
+from django.conf import settings
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+from redis.sentinel import Sentinel
+
+SENTINEL = "sentinel"
+SCHEMES = ("redis", "rediss", "redis+socket", SENTINEL)
+SENTINEL_PORT = 26379
+
+
+def objection(url: str, master: str) -> str:
+    """What is wrong with a REDIS_URL, as a sentence that shows no password."""
+    for each in url.split(";"):
+        try:
+            parts = urlsplit(each)
+            _ = parts.port
+        except ValueError as error:
+            return f"REDIS_URL cannot be read: {error}."
+        if parts.scheme not in SCHEMES:
+            return (
+                f"REDIS_URL begins with {parts.scheme or 'nothing'}://, and the broker "
+                "is Redis: redis://host:6379/0, rediss://… or sentinel://host:26379/0."
+            )
+    if is_sentinel(url) and not master:
+        return "REDIS_URL names Sentinels: set REDIS_SENTINEL_MASTER to the name of the master that they watch."
+    return ""
+
+
+def limits_of(timeout: float) -> dict[str, Any]:
+    """One try within these seconds; redis-py would take some more of them for others."""
+    return {
+        "socket_timeout": timeout,
+        "socket_connect_timeout": timeout,
+        "retry": Retry(NoBackoff(), 0),
+    }
+
+
+class Sealed(str):
+    """A password that Celery shows nobody when it tells of its settings.
+
+    It masks those whose names it knows, and none within another one.
+    """
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return repr("********")
+
+
+def is_sentinel(url: str) -> bool:
+    return url.startswith(f"{SENTINEL}://")
+
+
+def redis_client_url(url: str) -> str:
+    """The URL of the same server as redis-py writes it."""
+    if not url.startswith("redis+socket://"):
+        return url
+    parts = urlsplit(url)
+    database = parse_qs(parts.query).get("virtual_host", ["0"])[0]
+    return f"unix://{parts.netloc}{parts.path}?db={database.lstrip('/')}"
+
+
+@contextmanager
+def connected(url: str, *, timeout: float) -> Iterator[redis.Redis]:
+    """A client of the Redis that takes writes, which asks Sentinels for it if they are named."""
+    limits = limits_of(timeout)
+    if not is_sentinel(url):
+        with redis.Redis.from_url(redis_client_url(url), **limits) as client:
+            yield client
+        return
+    sentinels = _sentinels(url, limits)
+    try:
+        with sentinels.master_for(settings.REDIS_SENTINEL_MASTER) as client:  # type: ignore[no-untyped-call]  # so in redis-py
+            yield client
+    finally:
+        for each in sentinels.sentinels:
+            each.close()
+
+
+def _sentinels(url: str, limits: dict[str, Any]) -> Sentinel:
+    parts = [urlsplit(each) for each in url.split(";")]
+    first = parts[0]
+    return Sentinel(  # type: ignore[no-untyped-call]  # so in redis-py
+        [(each.hostname, each.port or SENTINEL_PORT) for each in parts],
+        sentinel_kwargs=limits | {"password": settings.REDIS_SENTINEL_PASSWORD or None},
+        db=int(first.path.strip("/") or 0),
+        username=unquote(first.username or "") or None,
+        password=unquote(first.password or "") or None,
+        **limits,
+    )

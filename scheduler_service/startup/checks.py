@@ -1,0 +1,197 @@
+"""System checks of our own settings: a bad number is found at the start."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, Info, Warning
+
+from accounts import encryption
+from accounts.doors import LONG_ENOUGH
+from scheduler_service.process import zones
+from tasks_api.domain import guard
+
+# (setting, the least it may be, why)
+LEAST = (
+    ("SCHEDULER_MIN_FREQUENCY", 1, "a schedule needs at least a second between fires"),
+    ("SCHEDULER_MAX_BODY_BYTES", 1, "requests have bodies"),
+    ("SCHEDULER_LOOK_AHEAD", 0, "dispatch cannot look back"),
+    ("SCHEDULER_REQUEST_TIMEOUT", 0.001, "a request takes time"),
+    # A worker prolongs its leases four times as often, and a database may pause.
+    ("SCHEDULER_LEASE", 1, "a shorter lease is lost at every hiccup"),
+    ("SCHEDULER_MAX_IN_FLIGHT", 1, "a worker sends at least one request"),
+    ("SCHEDULER_MAX_PER_TENANT", 1, "a tenant's runs are sent one at a time at least"),
+    ("SCHEDULER_MAX_WAITING", 1, "a run is made before it is sent"),
+    ("SCHEDULER_MAX_PER_HOST", 1, "a target gets at least one request"),
+    ("SCHEDULER_RETENTION_DAYS", 1, "history is kept for a day at least"),
+    ("DATABASE_STATEMENT_TIMEOUT", 0, "a limit lies in the future, and 0 is none"),
+    ("DATABASE_LOCK_TIMEOUT", 0, "a limit lies in the future, and 0 is none"),
+    ("DATABASE_IDLE_TIMEOUT", 0, "a limit lies in the future, and 0 is none"),
+    ("PROBE_PATIENCE", 1, "a process that is busy is not stuck"),
+    ("METRICS_PORT", 0, "ports are numbers, and 0 is none"),
+    ("SCHEDULER_MISFIRE_GRACE", 1, "a beat that is restarted takes a moment"),
+    (
+        "SCHEDULER_AUDIT_RETENTION_DAYS",
+        1,
+        "who changed what is kept for a day at least",
+    ),
+    ("SCHEDULER_MAX_REQUEST_TIMEOUT", 1, "a request takes time"),
+    ("SCHEDULER_MAX_BULK_BYTES", 1, "requests have bodies"),
+    ("TRUSTED_PROXIES", 0, "so many stand in front of web"),
+    ("SCHEDULER_MAX_FAILED_LOGINS", 1, "people mistype"),
+    ("SCHEDULER_MAX_FAILED_CALLS", 1, "clients have old tokens"),
+    ("SCHEDULER_MIN_SECRET_LENGTH", 1, "an empty secret is none"),
+    ("SESSION_COOKIE_AGE", 60, "who logs in wants to do something"),
+    ("SCHEDULER_LOOKUP_TIMEOUT", 0.1, "name servers need a moment to answer"),
+    ("SCHEDULER_MIN_CRON_INTERVAL", 1, "a cron expression fires once a second at most"),
+    ("SCHEDULER_MAX_BYTES_IN_FLIGHT", 1, "a worker sends at least one request"),
+    ("SCHEDULER_MAX_BODY_VALUES", 1, "a body is a value"),
+    ("SCHEDULER_BODY_TIMEOUT", 0.1, "a body takes time to arrive"),
+)
+
+LOOPBACK = {"127.0.0.1", "::1", "localhost"}
+
+
+OURS = "SCHEDULER_"
+# What the command `scheduler` reads, which may share an environment with the service.
+OF_THE_CLIENT = frozenset({"SCHEDULER_URL", "SCHEDULER_TOKEN", "SCHEDULER_SECRET"})
+# What Kubernetes tells every container of a Service named "scheduler".
+KUBERNETES = re.compile(r"_SERVICE_(HOST|PORT)(_\w+)?$|_PORT(_\d+_(TCP|UDP)(_\w+)?)?$")
+
+
+def check_settings(**kwargs: Any) -> list[CheckMessage]:
+    return [
+        Error(f"{name} is less than {least}: {why}.", id=f"scheduler.E{number:03}")
+        for number, (name, least, why) in enumerate(LEAST, start=1)
+        if getattr(settings, name) < least
+    ]
+
+
+def check_shared_secret(**kwargs: Any) -> list[CheckMessage]:
+    """That of the environment, which the tenant "default" is given by `migrate`."""
+    if not 0 < len(settings.SECRET) < LONG_ENOUGH:
+        return []
+    kind = Warning if settings.DEVELOPMENT else Error
+    return [
+        kind(
+            f"SECRET has {len(settings.SECRET)} characters, and so may be guessed.",
+            hint=f"Use {LONG_ENOUGH} or more: openssl rand -hex 24.",
+            id="scheduler.W002",
+        )
+    ]
+
+
+def check_open_metrics(**kwargs: Any) -> list[CheckMessage]:
+    is_open = settings.METRICS_PORT > 0 and not settings.METRICS_TOKEN
+    if not is_open or settings.HOST in LOOPBACK:
+        return []
+    return [
+        Warning(
+            "METRICS_PORT answers whoever reaches it, because METRICS_TOKEN is not set.",
+            hint=f"Set METRICS_TOKEN, or let HOST ({settings.HOST}) be loopback.",
+            id="scheduler.W004",
+        )
+    ]
+
+
+def check_time_zones(**kwargs: Any) -> list[CheckMessage]:
+    """Warns of old rules; `check --deploy` says which they are in any case."""
+    rules = zones.in_force()
+    if rules.age >= zones.PACKAGE.age:
+        return []
+    return [
+        Warning(
+            f"The rules of time zones are of IANA {rules.version}, by {rules.source}, and "
+            f"older than those of the package tzdata, {zones.PACKAGE.version}.",
+            hint="Leave PYTHONTZPATH alone, and the newer ones count.",
+            id="scheduler.W003",
+        )
+    ]
+
+
+def check_networks(**kwargs: Any) -> list[CheckMessage]:
+    try:
+        guard.networks(settings.SCHEDULER_DENIED_NETWORKS)
+    except ValueError as error:
+        return [
+            Error(
+                f"SCHEDULER_DENIED_NETWORKS is no list of networks: {error}.",
+                hint="Such as 203.0.113.0/24,2001:db8::/32, with commas between.",
+                id="scheduler.E100",
+            )
+        ]
+    return []
+
+
+def tell_time_zones(**kwargs: Any) -> list[CheckMessage]:
+    rules = zones.in_force()
+    return [
+        Info(
+            f"The rules of time zones are of IANA {rules.version}, by {rules.source}.",
+            id="scheduler.I001",
+        )
+    ]
+
+
+def check_environment(**kwargs: Any) -> list[CheckMessage]:
+    return [
+        Warning(
+            f"{name} is no setting, and does nothing.{_nearest(name)}",
+            id="scheduler.W005",
+        )
+        for name in sorted(os.environ)
+        if name.startswith(OURS) and not _is_known(name)
+    ]
+
+
+def _is_known(name: str) -> bool:
+    known = settings.KNOWN_VARIABLES | OF_THE_CLIENT
+    return name in known or KUBERNETES.search(name) is not None
+
+
+def _nearest(name: str) -> str:
+    # Without what they all begin with, which would make them all alike.
+    known = {each.removeprefix(OURS): each for each in settings.KNOWN_VARIABLES}
+    found = difflib.get_close_matches(name.removeprefix(OURS), known, n=1)
+    return f" Is {known[found[0]]} meant?" if found else ""
+
+
+def check_secrets(databases: Sequence[str] | None, **kwargs: Any) -> list[CheckMessage]:
+    """Asked where the database is: by `migrate`, and by `check --database default`."""
+    found = encryption.census() if databases else None
+    told: list[CheckMessage] = []
+    if found and found.unreadable:
+        told += [
+            Warning(
+                f"SECRET_KEY opens {found.unreadable} of the stored secrets no more.",
+                hint="Put the key they were encrypted with into SECRET_KEY_FALLBACKS. "
+                "Until then requests of their tenants leave unsigned.",
+                id="scheduler.W001",
+            )
+        ]
+    if found and found.clear:
+        told += [
+            Warning(
+                f"{found.clear} stored URLs have their credentials in clear.",
+                hint="Once no process of the release before runs any more, run "
+                "manage.py reencrypt_secrets.",
+                id="scheduler.W006",
+            )
+        ]
+    return told
+
+
+# Asked at the start of every process, and by `manage.py check`.
+CHECKS = (
+    check_settings,
+    check_environment,
+    check_shared_secret,
+    check_open_metrics,
+    check_networks,
+    check_time_zones,
+)

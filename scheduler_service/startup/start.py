@@ -1,0 +1,34 @@
+"""What a process asks before it begins, and ends in a sentence if the answer is no."""
+
+from __future__ import annotations
+
+import logging
+from itertools import chain
+
+from django.core.checks import ERROR
+from django.db import OperationalError, connection
+
+from scheduler_service.db.poolers import Pooled
+from scheduler_service.startup.checks import CHECKS
+
+logger = logging.getLogger(__name__)
+
+
+def check() -> None:
+    """Settings that work, and a database in whose sessions we can; also later is enough.
+
+    Raises SystemExit. A database that does not answer is waited for by whoever needs it.
+    """
+    for message in chain.from_iterable(check() for check in CHECKS):
+        if message.level >= ERROR:
+            raise SystemExit(message.msg)
+        logger.warning("%s", message.msg)
+    try:
+        connection.ensure_connection()
+    except OperationalError as error:
+        if isinstance(error.__cause__, Pooled):
+            raise SystemExit(str(error)) from error
+        logger.warning("The database does not answer: %s", error)
+    finally:
+        # Whoever forks now must not hand it on.
+        connection.close()

@@ -1,0 +1,306 @@
+"""Tokens, users, signing secrets and the audit log, as OpenAPI tells them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import (
+    OpenApiExample,
+    OpenApiParameter,
+)
+
+from tasks_api.api import openapi
+from tasks_api.api.access.openapi_fields import (
+    ENTRY,
+    ENTRY_OUT,
+    MESSAGE,
+    NEW_SECRET_OUT,
+    NEW_TOKEN,
+    NEW_TOKEN_OUT,
+    OVERLAP_IN,
+    SECRET,
+    SECRETS_OUT,
+    TOKEN,
+    TOKEN_IN,
+    TOKEN_OUT,
+    TRANSFER_IN,
+    TRANSFERRED,
+    USER,
+    USER_CHANGE,
+    USER_IN,
+    USER_OUT,
+    page_of,
+)
+from tasks_api.api.products import Product
+
+View = TypeVar("View", bound=Callable[..., Any])
+Describe = Callable[[View], View]
+
+UNAUTHORIZED = openapi.error("Authentication credentials were not provided.")
+FAILURE = openapi.error("Internal error")
+FORBIDDEN = openapi.error("This takes a token of scope admin, and yours is write")
+NO_TOKEN = openapi.error("Token not found")
+NO_USER = openapi.error("User not found")
+BAD_OVERLAP = openapi.error(
+    "Invalid value of overlap_seconds. Value should be at most 2592000"
+)
+TOO_LARGE = openapi.error(openapi.TOO_LARGE)
+BAD_LIMIT = openapi.error(
+    "Invalid value of limit. Value should be a whole number from 1"
+)
+
+PAGING = [
+    OpenApiParameter(
+        "limit",
+        OpenApiTypes.INT,
+        description="How many to return at most: 100 if absent, up to 1000.",
+    ),
+    OpenApiParameter(
+        "cursor",
+        OpenApiTypes.STR,
+        description="The `next_cursor` of the page before.",
+    ),
+    openapi.NEXT_PAGE,
+]
+OWNER = OpenApiParameter(
+    "owner",
+    OpenApiTypes.STR,
+    description="For administrators: the name of a user of the tenant, or `all`.",
+)
+FILTERS = [
+    OpenApiParameter(
+        "actor", description="Only changes by this username, such as `ann@acme`."
+    ),
+    OpenApiParameter(
+        "action",
+        description="Only this action, such as `task.pause`; `task.` for all of a kind.",
+    ),
+    OpenApiParameter(
+        "object",
+        description="Only changes to this object: an id, or the name of a user.",
+    ),
+    OpenApiParameter(
+        "from",
+        OpenApiTypes.DATETIME,
+        description="Only changes at this moment or later.",
+    ),
+    OpenApiParameter(
+        "to", OpenApiTypes.DATETIME, description="Only changes before this moment."
+    ),
+]
+_TOKEN_ID = openapi.in_path("token_id", "The id of the token, not the token itself.")
+_USER_NAME = openapi.in_path("name", "The name of the user in the tenant.")
+
+
+def _describe(
+    name: str, summary: str, description: str, answers: dict[Any, Any], **more: Any
+) -> Describe[Any]:
+    return openapi.operation(
+        product=Product.ACCESS,
+        operation_id=name,
+        summary=summary,
+        description=description,
+        responses={**answers, 401: UNAUTHORIZED, 403: FORBIDDEN, 500: FAILURE},
+        **more,
+    )
+
+
+def _with_body(
+    body: dict[str, Any],
+    example: dict[str, Any],
+    *,
+    answered: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """What a request says; what only `answered` has is ignored, and can be sent back."""
+    ignored = dict.fromkeys((answered or {}).get("properties", {}), openapi.IGNORED)
+    known = {**body, "properties": {**ignored, **body["properties"]}}
+    return {
+        "request": openapi.body(known),
+        "examples": [OpenApiExample("an example", example, request_only=True)],
+    }
+
+
+list_tokens = _describe(
+    "list_tokens",
+    "List your tokens",
+    "Returns your tokens, the newest first and revoked ones included, without the tokens "
+    "themselves. Administrators list those of a user or of the whole tenant with `owner`.",
+    {
+        200: openapi.answer(
+            page_of("tokens", TOKEN_OUT, "The tokens."),
+            {"tokens": [TOKEN], "next_cursor": None},
+            "Tokens, the newest first.",
+        ),
+        400: BAD_LIMIT,
+    },
+    parameters=[OWNER, *PAGING],
+)
+issue_token = _describe(
+    "issue_token",
+    "Issue a token",
+    "Makes a token for yourself, or for another user if you are an administrator. Give each "
+    "program one of its own, with as little scope and as short a life as it needs. The answer "
+    "shows the token once. A token cannot make one that may do more than itself: that is "
+    "refused with 403.",
+    {
+        201: openapi.answer(NEW_TOKEN_OUT, NEW_TOKEN, "The token, shown only now."),
+        400: openapi.error(
+            "Invalid value of scope. Value should be one of read, write, admin"
+        ),
+        413: TOO_LARGE,
+    },
+    parameters=[openapi.header("Location", 201, "The path of the new token.")],
+    **_with_body(
+        TOKEN_IN,
+        {"name": "deploy", "scope": "write", "expires_in": 7776000},
+        answered=TOKEN_OUT,
+    ),
+)
+get_token = _describe(
+    "get_token",
+    "Get a token",
+    "Returns what is known about a token: its user, scope, end and last use. The token itself "
+    "is never shown again. A token of somebody else is answered with 404, unless you are an "
+    "administrator.",
+    {200: openapi.answer(TOKEN_OUT, TOKEN, "The token."), 404: NO_TOKEN},
+    parameters=[_TOKEN_ID],
+)
+revoke_token = _describe(
+    "revoke_token",
+    "Revoke a token",
+    "Ends a token at once: requests with it are answered with 401 from now on. Use it when a "
+    "token has leaked or is not needed any more. A token that is unknown is answered with 404.",
+    {
+        200: openapi.answer(
+            MESSAGE,
+            {"message": "Token has been revoked successfully"},
+            "The token is refused from now on.",
+        ),
+        404: NO_TOKEN,
+    },
+    parameters=[_TOKEN_ID],
+)
+rotate_token = _describe(
+    "rotate_token",
+    "Rotate a token",
+    "Makes a new token with the user, name and scope of an old one, which goes on to count for "
+    "`overlap_seconds`, so that programs can change over without a failure. The answer shows "
+    "the new token once.",
+    {
+        201: openapi.answer(NEW_TOKEN_OUT, NEW_TOKEN, "The token, shown only now."),
+        400: BAD_OVERLAP,
+        404: NO_TOKEN,
+        413: TOO_LARGE,
+    },
+    parameters=[_TOKEN_ID],
+    **_with_body(OVERLAP_IN, {"overlap_seconds": 3600}),
+)
+list_users = _describe(
+    "list_users",
+    "List the users",
+    "Returns the users of your tenant, the newest first, with their roles and whether they are "
+    "active. It takes an administrator's token of scope admin.",
+    {
+        200: openapi.answer(
+            page_of("users", USER_OUT, "The users."),
+            {"users": [USER], "next_cursor": None},
+            "Users, the newest first.",
+        ),
+        400: BAD_LIMIT,
+    },
+    parameters=PAGING,
+)
+add_user = _describe(
+    "add_user",
+    "Add a user",
+    "Adds a user to your tenant. The user has no token yet: issue one with `user` set to their "
+    "name. A name that is taken is refused with 409.",
+    {
+        201: openapi.answer(USER_OUT, USER, "The user, who has no token yet."),
+        400: openapi.error("Missing key: name"),
+        409: openapi.error("There is a user ann already."),
+        413: TOO_LARGE,
+    },
+    **_with_body(USER_IN, {"name": "ann", "role": "member"}, answered=USER_OUT),
+)
+get_user = _describe(
+    "get_user",
+    "Get a user",
+    "Returns a user of your tenant, with their role and whether they are active. A name that is "
+    "unknown is answered with 404.",
+    {200: openapi.answer(USER_OUT, USER, "The user."), 404: NO_USER},
+    parameters=[_USER_NAME],
+)
+change_user = _describe(
+    "change_user",
+    "Change a user",
+    "Gives a user another role, or deactivates or activates them. The tokens of a deactivated "
+    "user are refused and their tasks are paused until the user is activated. You can neither "
+    "demote nor deactivate yourself.",
+    {
+        200: openapi.answer(USER_OUT, USER, "The user as they are now."),
+        400: openapi.error("Nobody may lock out themselves; ask another one"),
+        404: NO_USER,
+        413: TOO_LARGE,
+    },
+    parameters=[_USER_NAME],
+    **_with_body(USER_CHANGE, {"is_active": False}, answered=USER_OUT),
+)
+transfer_tasks = _describe(
+    "transfer_tasks",
+    "Transfer the tasks of a user",
+    "Makes all tasks of a user those of another user of the tenant, with their history. Use it "
+    "before somebody leaves. The answer says how many tasks there were.",
+    {
+        200: openapi.answer(
+            TRANSFERRED,
+            {"message": "Tasks have been handed over successfully", "count": 3},
+            "How many there were, ended ones included.",
+        ),
+        400: openapi.error("Invalid value of to. There is no such user"),
+        404: NO_USER,
+        413: TOO_LARGE,
+    },
+    parameters=[_USER_NAME],
+    **_with_body(TRANSFER_IN, {"to": "ann"}),
+)
+list_signing_secrets = _describe(
+    "list_signing_secrets",
+    "List the signing secrets",
+    "Returns the secrets that requests are signed with, by their fingerprints, and until when "
+    "each of them counts. The secrets themselves are never shown again.",
+    {200: openapi.answer(SECRETS_OUT, {"secrets": [SECRET]}, "The newest first.")},
+)
+rotate_signing_secret = _describe(
+    "rotate_signing_secret",
+    "Rotate the signing secret",
+    "Makes a new signing secret and shows it once. Requests carry the signatures of both "
+    "secrets for `overlap_seconds`, so that receivers can change over without a failure.",
+    {
+        201: openapi.answer(
+            NEW_SECRET_OUT,
+            {"id": SECRET["id"], "secret": "whsec_…"},
+            "The secret, shown only now.",
+        ),
+        400: BAD_OVERLAP,
+        413: TOO_LARGE,
+    },
+    **_with_body(OVERLAP_IN, {"overlap_seconds": 86400}),
+)
+list_audit = _describe(
+    "list_audit_entries",
+    "List audit entries",
+    "Returns who changed what in your tenant, when, how and with which token, the newest first. "
+    "Entries are never changed; they are deleted when their retention is over.",
+    {
+        200: openapi.answer(
+            page_of("entries", ENTRY_OUT, "The entries."),
+            {"entries": [ENTRY], "next_cursor": None},
+            "Entries, the newest first.",
+        ),
+        400: BAD_LIMIT,
+    },
+    parameters=[*FILTERS, *PAGING],
+)

@@ -1,0 +1,207 @@
+"""Tokens, users, signing secrets and audit entries: their fields as OpenAPI tells them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tasks_api.api.openapi import (
+    DONE,
+    count,
+    optional,
+    text,
+)
+
+CURSOR_OUT = text(
+    "Send it as `cursor` to get the next page; null on the last page.", nullable=True
+)
+MOST_OVERLAP = 2_592_000
+
+
+def _when(description: str, **more: Any) -> dict[str, Any]:
+    return text(description, format="date-time", **more)
+
+
+def _object(**properties: Any) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "required": list(properties),
+        "properties": properties,
+    }
+
+
+def _given(**properties: Any) -> dict[str, Any]:
+    return {"type": "object", "properties": properties}
+
+
+def page_of(name: str, item: dict[str, Any], description: str) -> dict[str, Any]:
+    items = {"type": "array", "description": description, "items": item}
+    return _object(**{name: items, "next_cursor": CURSOR_OUT})
+
+
+def _scope(description: str) -> dict[str, Any]:
+    return text(description, enum=["read", "write", "admin"])
+
+
+_ROLE = text(
+    "`admin` looks after the whole tenant, `member` after their own tasks.",
+    enum=["member", "admin"],
+)
+_IS_ACTIVE = {
+    "type": "boolean",
+    "description": "Whether the user may call. The tasks of one who may not are paused.",
+}
+TOKEN_OUT = _object(
+    id=text("The id of the token, by which it is read, rotated and revoked."),
+    user=text("The name of the user whose token it is."),
+    name=text("What the token is for, as its maker put it."),
+    prefix=text("The first characters of the token, to recognise it by."),
+    scope=_scope("What the token may do: `read`, `write`, or `admin` for everything."),
+    created_at=_when("When the token was made."),
+    expires_at=_when("When the token ends by itself; null if never.", nullable=True),
+    revoked_at=_when("When the token was revoked; null if it was not.", nullable=True),
+    last_used_at=_when(
+        "When the token was last used, to within ten minutes; null if never.",
+        nullable=True,
+    ),
+)
+NEW_TOKEN_OUT = _object(
+    **TOKEN_OUT["properties"],
+    token=text("The token itself. It is shown in this answer and never again."),
+)
+TOKEN_IN = _given(
+    name=text("What the token is for, so that you know it again.", maxLength=100),
+    **optional({"scope": _scope("That of the calling token if absent, and no more.")}),
+    expires_in={
+        "type": "integer",
+        "minimum": 1,
+        "maximum": 2**31 - 1,
+        "nullable": True,
+        "description": "Seconds until the token ends. It never outlives the calling token.",
+    },
+    user=text(
+        "The name of the user whose token it is; yourself if absent. Others take an "
+        "administrator's token of scope admin.",
+        nullable=True,
+    ),
+)
+OVERLAP_IN = _given(
+    overlap_seconds=count(
+        "Seconds for which the old one still counts: a day if absent, 0 to end it at once.",
+        maximum=MOST_OVERLAP,
+        nullable=True,
+    )
+)
+USER_OUT = _object(
+    name=text("The name of the user in the tenant."),
+    username=text("The name in the whole service: the user's, `@`, the tenant's."),
+    role=_ROLE,
+    is_active=_IS_ACTIVE,
+    created_at=_when("When the user was added."),
+)
+_USER_NAME = {"type": "string", "minLength": 1, "maxLength": 150}
+USER_IN = {
+    **_given(
+        name=_USER_NAME
+        | {"description": "The name of the user, unique in the tenant."},
+        **optional({"role": _ROLE}),
+    ),
+    "required": ["name"],
+}
+USER_CHANGE = _given(**optional({"role": _ROLE, "is_active": _IS_ACTIVE}))
+TRANSFER_IN = {
+    **_given(
+        to=_USER_NAME | {"description": "The name of the user who gets the tasks."}
+    ),
+    "required": ["to"],
+}
+TRANSFERRED = _object(
+    message=DONE, count=count("How many tasks were handed over, ended ones included.")
+)
+SECRET_OUT = _object(
+    id=text("A fingerprint of the secret, to recognise it by."),
+    created_at=_when("Since when requests are signed with it."),
+    expires_at=_when(
+        "Until when requests are signed with it; null for the newest one.",
+        nullable=True,
+    ),
+    is_readable={
+        "type": "boolean",
+        "description": "Whether the service can decrypt it; if not, an operator lost a key.",
+    },
+)
+SECRETS_OUT = _object(
+    secrets={
+        "type": "array",
+        "description": "The secrets that requests are signed with, the newest first.",
+        "items": SECRET_OUT,
+    }
+)
+NEW_SECRET_OUT = _object(
+    id=text("A fingerprint of the secret, to recognise it by."),
+    secret=text("The secret itself. It is shown in this answer and never again."),
+)
+ENTRY_OUT = _object(
+    id=text("The id of the entry."),
+    at=_when("When the change was made."),
+    actor=text("Who made it: a username, or the service itself."),
+    via=text(
+        "How it was made: by the API, in the admin, from the command line, or by the "
+        "service itself.",
+        enum=["api", "admin", "cli", "service"],
+    ),
+    token=text("The prefix of the token it was made with; empty without one."),
+    action=text("What was done, such as `task.pause`."),
+    objects={
+        "type": "array",
+        "description": "To what: ids, or names of users.",
+        "items": {"type": "string"},
+    },
+    changes={
+        "type": "object",
+        "description": "Each field that was changed. Secrets stand here as `…`.",
+        "additionalProperties": _object(
+            **{
+                "from": {"description": "What the field was before."},
+                "to": {"description": "What the field is since."},
+            }
+        ),
+    },
+)
+MESSAGE = _object(message=DONE)
+
+NOW = "2026-11-21T10:00:00Z"
+TOKEN = {
+    "id": "f6d0ad2f-9f2c-4c51-a8a0-6b3e2f6f7c11",
+    "user": "ann",
+    "name": "deploy",
+    "prefix": "sch_Zk3vQ2aB",
+    "scope": "write",
+    "created_at": NOW,
+    "expires_at": "2027-02-19T10:00:00Z",
+    "revoked_at": None,
+    "last_used_at": None,
+}
+NEW_TOKEN = {**TOKEN, "token": "sch_Zk3vQ2aB…"}
+USER = {
+    "name": "ann",
+    "username": "ann@acme",
+    "role": "member",
+    "is_active": True,
+    "created_at": NOW,
+}
+SECRET = {
+    "id": "9f86d081884c7d65",
+    "created_at": NOW,
+    "expires_at": None,
+    "is_readable": True,
+}
+ENTRY = {
+    "id": "01a1fc25-ccbb-7241-824c-01539cec9869",
+    "at": NOW,
+    "actor": "ann@acme",
+    "via": "api",
+    "token": "sch_Zk3vQ2aB",
+    "action": "user.change",
+    "objects": ["bob"],
+    "changes": {"role": {"from": "member", "to": "admin"}},
+}

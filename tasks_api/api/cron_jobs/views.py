@@ -1,0 +1,86 @@
+"""The cron jobs surface: recurring jobs under ids of the client's own, never two at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from django.http import HttpResponse
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from scheduler_service.db import clock
+from tasks_api.api import fields
+from tasks_api.api.cron_jobs import openapi as schema
+from tasks_api.api.errors import TextView
+from tasks_api.api.json_codec import dumps
+from tasks_api.domain.exceptions import InvalidTask
+from tasks_api.domain.specs import (
+    Misfire,
+    Overlap,
+    RetryPolicy,
+    Surface,
+    TaskSpec,
+)
+from tasks_api.services import tasks
+
+# The answers that say "later", besides none at all.
+RETRYABLE = (429, 502, 503, 504)
+MIN_DELAY, MAX_DELAY = 1.0, 60.0
+
+
+class CronJobs(TextView):
+    @schema.put_job
+    def post(self, request: Request) -> Response:
+        now = clock.now()
+        spec = read_job(request.data, now=now)
+        tasks.put_task(self.user, spec, now=now)
+        return Response(status=202)
+
+    @schema.remove_job
+    def delete(self, request: Request) -> HttpResponse:
+        job_id = fields.parameter(fields.query_of(request), "job_id")
+        tasks.remove_named(
+            self.user, job_id, surface=Surface.CRON_JOBS, now=clock.now()
+        )
+        return Response(status=200)
+
+
+def read_job(data: object, *, now: datetime) -> TaskSpec:
+    """The task that a request body describes. Raises InvalidTask naming the field."""
+    data = fields.body_of(data)
+    name = fields.client_name("id", fields.required(data, "id"))
+    recover = fields.flag(data, "recovery_check")
+    return TaskSpec(
+        surface=Surface.CRON_JOBS,
+        name=name,
+        url=fields.target("endpoint", fields.required(data, "endpoint")),
+        schedule=fields.cron("cron", fields.required(data, "cron"), now=now),
+        body=dumps(_payload(data)),
+        overlap=Overlap.SKIP,
+        misfire=Misfire.LATEST if recover else Misfire.SKIP,
+        retry=RetryPolicy(
+            statuses=RETRYABLE,
+            min_delay=MIN_DELAY,
+            max_delay=MAX_DELAY,
+            conflict_delay=_seconds(data, "retry_already_running"),
+        ),
+    )
+
+
+def _payload(data: Mapping[str, Any]) -> Any:
+    payload = fields.required(data, "payload")
+    if payload is None:
+        raise InvalidTask(
+            "payload", "Invalid value of payload. Value should be JSON other than null"
+        )
+    return payload
+
+
+def _seconds(data: Mapping[str, Any], name: str) -> float | None:
+    """Whole seconds, at least one; None where they are not given."""
+    value = data.get(name)
+    if value is None:
+        return None
+    return float(max(1, fields.whole_number(name, value, least=0)))

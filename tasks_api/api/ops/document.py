@@ -1,0 +1,112 @@
+"""The OpenAPI document, made once in each process, and the page that shows it."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+from functools import cache
+from typing import Any, NamedTuple
+
+from django.http import HttpRequest, HttpResponse
+from django.utils.cache import patch_vary_headers
+from django.views.decorators.http import condition, require_safe
+from drf_spectacular.renderers import OpenApiJsonRenderer
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
+
+from tasks_api.api.ops.openapi import PATHS
+from tasks_api.api.products import ABOUT, Product
+
+# Credentials in the order in which the document offers them: the first is the usual one.
+SCHEMES = ("bearer", "basic", "runToken", "sharedSecret")
+INTRODUCTION = """\
+The service stores HTTP requests and sends each of them on time, once or periodically.
+
+**Credentials.** Send your token as `Authorization: Bearer <token>`: choose *Authorize*, and \
+paste it into the first box. HTTP Basic with the token as the password does the same. Timers \
+take the tenant's secret in `Scheduler-Secret`, and targets at long work the token of their run.
+
+**Errors.** A status from 400 on comes with a sentence that names the field it is about. \
+Tasks, runs and access wrap it as `{"error": {"message": "…"}}`; the older formats say it as \
+their clients expect it. Nothing is half done when a request fails.
+
+**Again.** Whatever creates takes an `Idempotency-Key`, so a request whose answer was lost can \
+be sent again without doing anything twice.
+"""
+# What an answer means whatever was asked; the others say it of their operation.
+ERRORS = {
+    "400": "The request cannot be used: something is missing, unknown or wrong in it.",
+    "401": "The credentials are missing or wrong, or have expired.",
+    "403": "These credentials do not allow it.",
+    "413": "The request body is too large.",
+    "422": "The `Idempotency-Key` came with another request before.",
+    "500": "The service has failed. Nothing of the request was done.",
+}
+
+
+class _Document(NamedTuple):
+    plain: bytes
+    zipped: bytes
+    etag: str
+
+
+@cache
+def _document() -> _Document:
+    """It depends on the code and nothing else, and takes some tenths of a second."""
+    generator = SpectacularAPIView.generator_class()
+    schema = generator.get_schema(request=None, public=True)  # type: ignore[no-untyped-call]  # the package has no types
+    plain = OpenApiJsonRenderer().render(schema, renderer_context={})
+    digest = hashlib.sha256(plain).hexdigest()[:32]
+    # Weak, because it is that of the zipped one too.
+    return _Document(plain, gzip.compress(plain, mtime=0), f'W/"{digest}"')
+
+
+def _etag(request: HttpRequest) -> str:
+    return _document().etag
+
+
+@require_safe
+@condition(etag_func=_etag)
+def openapi(request: HttpRequest) -> HttpResponse:
+    document = _document()
+    zipped = "gzip" in request.headers.get("Accept-Encoding", "")
+    content = document.zipped if zipped else document.plain
+    response = HttpResponse(content, content_type=OpenApiJsonRenderer.media_type)
+    if zipped:
+        response["Content-Encoding"] = "gzip"
+    patch_vary_headers(response, ["Accept-Encoding"])
+    return response
+
+
+class Docs(SpectacularSwaggerSplitView):
+    """Its script has a URL of its own, so that pages need not allow any other."""
+
+    url_name = "openapi"
+    # A page has no answer to OPTIONS, so there is no metadata to make one from.
+    metadata_class = None
+
+
+# How the package's document becomes ours.
+
+
+def arrange(result: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+    """Introduce the document, name its groups, and put the usual credential first."""
+    result["info"]["description"] = INTRODUCTION
+    result["tags"] = [
+        {"name": product.value, "description": ABOUT[product]} for product in Product
+    ]
+    result["paths"] |= PATHS
+    schemes = result["components"]["securitySchemes"]
+    result["components"]["securitySchemes"] = {
+        name: schemes[name] for name in sorted(schemes, key=SCHEMES.index)
+    }
+    result["security"] = [{SCHEMES[0]: []}]
+    for path in result["paths"].values():
+        for operation in path.values():
+            operation["security"].sort(key=_place)
+            for status, answer in operation["responses"].items():
+                answer["description"] = ERRORS.get(status, answer["description"])
+    return result
+
+
+def _place(requirement: dict[str, Any]) -> int:
+    return min(map(SCHEMES.index, requirement))

@@ -1,0 +1,33 @@
+"""The metrics of the whole service, for who operates it."""
+
+from __future__ import annotations
+
+from math import ceil
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse
+
+from accounts import doors
+from accounts.doors import Door
+from accounts.login import address_of
+from tasks_api.monitoring import collector, exporter
+
+LOOPBACK = {"127.0.0.1", "::1"}
+
+
+def metrics(request: HttpRequest) -> HttpResponse:
+    """What waits and who is alive, by PostgreSQL and Redis. Nothing of any tenant."""
+    if not _may_read(request):
+        address = address_of(request.META)
+        given = request.headers.get("Authorization")
+        if given and (wait := doors.failed(Door.TOKEN, address)):
+            return HttpResponse(status=429, headers={"Retry-After": str(ceil(wait))})
+        return HttpResponse(status=401, headers={"WWW-Authenticate": "Bearer"})
+    return HttpResponse(collector.exposition(), content_type=exporter.CONTENT_TYPE)
+
+
+def _may_read(request: HttpRequest) -> bool:
+    if settings.METRICS_TOKEN:
+        return exporter.is_allowed(request.headers.get("Authorization", ""))
+    # In production loopback may be a proxy, and behind it the world.
+    return settings.DEVELOPMENT and request.META.get("REMOTE_ADDR") in LOOPBACK

@@ -1,0 +1,135 @@
+"""The health checks as OpenAPI tells them: they are plain views, which nobody describes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tasks_api.api.products import Product
+
+_PROCESSES = {
+    "type": "object",
+    "required": ["alive", "last_seen_seconds"],
+    "properties": {
+        "alive": {
+            "type": "integer",
+            "minimum": 0,
+            "description": "How many of them were seen lately.",
+        },
+        "last_seen_seconds": {
+            "type": "number",
+            "nullable": True,
+            "description": "Seconds since one of them was last seen; null if none was.",
+        },
+    },
+}
+_ALIVE = {
+    "type": "object",
+    "required": ["status"],
+    "properties": {
+        "status": {
+            "type": "string",
+            "enum": ["ok"],
+            "description": "Always `ok`: a process that is not alive does not answer.",
+        }
+    },
+}
+_READY = {
+    "type": "object",
+    "required": ["status", "database"],
+    "properties": {
+        "status": {
+            "type": "string",
+            "enum": ["ok", "degraded", "unavailable"],
+            "description": "`ok` when everything is there, `degraded` when runs are only "
+            "delayed, and `unavailable` with status 503.",
+        },
+        "database": {
+            "type": "string",
+            "description": "`ok`, or what is the matter with the database.",
+        },
+        "broker": {
+            "type": "string",
+            "description": "`ok`, or what is the matter with Redis.",
+        },
+        "reason": {
+            "type": "string",
+            "description": "Why the database or the broker is unfit, where it is.",
+        },
+        "beats": {**_PROCESSES, "description": "The beats, which find what is due."},
+        "workers": {**_PROCESSES, "description": "The workers, which send requests."},
+        "time_zones": {
+            "type": "string",
+            "description": "The version of the time zone rules in use.",
+        },
+    },
+}
+_SEEN = {"alive": 1, "last_seen_seconds": 1.5}
+_ALL_THERE = {
+    "status": "ok",
+    "database": "ok",
+    "broker": "ok",
+    "beats": _SEEN,
+    "workers": _SEEN,
+    "time_zones": "2026f",
+}
+
+
+def _answer(text: str, schema: dict[str, Any], example: object) -> dict[str, Any]:
+    content = {"schema": schema, "examples": {"answer": {"value": example}}}
+    return {"description": text, "content": {"application/json": content}}
+
+
+def _check(
+    product: Product,
+    name: str,
+    summary: str,
+    description: str,
+    responses: dict[str, Any],
+) -> dict[str, Any]:
+    return {
+        "get": {
+            "operationId": name,
+            "summary": summary,
+            "description": description,
+            "tags": [product.value],
+            "security": [],
+            "responses": responses,
+        }
+    }
+
+
+PATHS = {
+    "/healthz/": _check(
+        Product.OPERATIONS,
+        "check_health",
+        "Check that a web process is alive",
+        "Answers 200 as long as the web process lives, and asks neither the database nor "
+        "Redis. Use it as the liveness probe that restarts a process.",
+        {"200": _answer("The process is alive.", _ALIVE, {"status": "ok"})},
+    ),
+    "/readyz/": _check(
+        Product.OPERATIONS,
+        "check_readiness",
+        "Check that the service is ready",
+        "Says whether the database, Redis, the beats and the workers are there. Use it as "
+        "the readiness probe that takes a web process out of a load balancer: it answers 503 "
+        "only while the database cannot be used; whatever else is missing delays runs, and "
+        "shows as `degraded` with 200.",
+        {
+            "200": _answer("Requests can be served.", _READY, _ALL_THERE),
+            "503": _answer(
+                "The database cannot be used at the moment.",
+                _READY,
+                {"status": "unavailable", "database": "unreachable"},
+            ),
+        },
+    ),
+    "/health/": _check(
+        Product.PULL_QUEUE,
+        "check_queue",
+        "Check that the queue is alive",
+        "Answers 200 without a body as long as the web process lives, for clients of the "
+        "pull queue. `/readyz` says more.",
+        {"200": {"description": "The process is alive."}},
+    ),
+}

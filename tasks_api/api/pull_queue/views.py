@@ -1,0 +1,182 @@
+"""The pull queue surface: jobs that consumers fetch, instead of being called."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import simplejson
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from accounts.models import Scope
+from tasks_api.api import fields
+from tasks_api.api.errors import TextView
+from tasks_api.api.idempotency import idempotent
+from tasks_api.api.json_codec import dumps
+from tasks_api.api.pull_queue import openapi as schema
+from tasks_api.domain.exceptions import InvalidTask
+from tasks_api.domain.timestamps import written
+from tasks_api.services import pull_queue
+
+SMALLEST = -(2**31)
+# What is fetched must not be fetched again from some cache on the way.
+UNCACHED = {"Cache-Control": "no-store"}
+
+
+class EnqueueJob(TextView):
+    @schema.enqueue_job
+    @idempotent
+    def post(self, request: Request) -> Response:
+        pull_queue.enqueue(read_job(request.data, tenant_id=self.tenant.pk))
+        return Response(status=202)
+
+
+class EnqueueJobs(TextView):
+    @schema.enqueue_jobs
+    @idempotent
+    def post(self, request: Request) -> Response:
+        pull_queue.put(read_jobs(request.data, tenant_id=self.tenant.pk))
+        return Response(status=202)
+
+
+class NextJobs(TextView):
+    # No HEAD: it would lease jobs and throw them away.
+    http_method_names = ["get", "options"]
+    # It takes the jobs that it shows.
+    scopes: ClassVar = {"GET": Scope.WRITE}
+
+    @schema.next_jobs
+    def get(self, request: Request) -> Response:
+        query = fields.query_of(request)
+        queue, count = fields.parameter(query, "queue"), _count(query)
+        jobs = pull_queue.take(self.tenant.pk, queue, count)
+        if not jobs:
+            return Response(status=204, headers=UNCACHED)
+        return Response([render_job(queue, job) for job in jobs], headers=UNCACHED)
+
+
+class Heartbeat(TextView):
+    @schema.extend_job
+    def patch(self, request: Request) -> Response:
+        key = read_key(request, tenant_id=self.tenant.pk)
+        if request.stream is None:
+            pull_queue.extend(key)
+        else:
+            pull_queue.extend(key, keep_state=False, state=_state(request.data))
+        return Response(status=202)
+
+
+class RescheduleJob(TextView):
+    @schema.reschedule_job
+    def post(self, request: Request) -> Response:
+        data = fields.body_of(request.data)
+        job = read_job(data, tenant_id=self.tenant.pk)
+        pull_queue.reschedule(job, state=_state(data.get("state")))
+        return Response(status=202)
+
+
+class CompleteJob(TextView):
+    @schema.complete_job
+    def delete(self, request: Request) -> Response:
+        pull_queue.complete(read_key(request, tenant_id=self.tenant.pk))
+        return Response(status=200)
+
+
+class Health(TextView):
+    """This process lives. Asks nobody, and answers everybody."""
+
+    schema = None
+    authentication_classes = []
+    permission_classes = []
+
+    def get(self, request: Request) -> Response:
+        return Response(status=200)
+
+
+# What comes in.
+
+
+def read_jobs(data: object, *, tenant_id: int) -> list[pull_queue.NewMessage]:
+    """The jobs of a batch. Raises InvalidTask naming the first bad one's place."""
+    if not isinstance(data, list):
+        raise InvalidTask("body", "The request body should be a JSON array of jobs")
+    return [_element(place, job, tenant_id=tenant_id) for place, job in enumerate(data)]
+
+
+def _element(place: int, job: object, *, tenant_id: int) -> pull_queue.NewMessage:
+    if not isinstance(job, Mapping):
+        raise InvalidTask(f"[{place}]", f"[{place}]: A job should be a JSON object")
+    try:
+        return read_job(job, tenant_id=tenant_id)
+    except InvalidTask as refused:
+        field = f"[{place}].{refused.field}"
+        raise InvalidTask(field, f"{field}: {refused}") from None
+
+
+def read_job(data: object, *, tenant_id: int) -> pull_queue.NewMessage:
+    """The message that a job's fields describe. Raises InvalidTask naming the field."""
+    data = fields.body_of(data)
+    run_at = data.get("run_at")
+    return pull_queue.NewMessage(
+        tenant_id=tenant_id,
+        name=fields.client_name("id", fields.required(data, "id")),
+        queue=fields.client_name("queue", fields.required(data, "queue")),
+        timeout_seconds=fields.whole_number(
+            "timeout", fields.required(data, "timeout"), least=0
+        ),
+        max_retries=_retries(data),
+        payload=dumps(data.get("payload")),
+        run_at=None if run_at is None else fields.moment("run_at", run_at),
+    )
+
+
+def _retries(data: Mapping[str, Any]) -> int:
+    value = data.get("max_retries")
+    return (
+        0
+        if value is None
+        else fields.whole_number("max_retries", value, least=SMALLEST)
+    )
+
+
+def _state(value: object) -> str | None:
+    """No state and a state of `null` are the same."""
+    return None if value is None else dumps(value)
+
+
+def read_key(request: Request, *, tenant_id: int) -> pull_queue.Key:
+    """The message that `queue` and `job_id` of the query name."""
+    query = fields.query_of(request)
+    return pull_queue.Key(
+        tenant_id, fields.parameter(query, "queue"), fields.parameter(query, "job_id")
+    )
+
+
+def _count(query: Mapping[str, str]) -> int:
+    """How many jobs to fetch, as far as `num_jobs` may ask for."""
+    text = query.get("num_jobs", "1")
+    if not (text.isascii() and text.isdigit()):
+        raise InvalidTask(
+            "num_jobs",
+            "Invalid value of num_jobs. Value should be a whole number from 0",
+        )
+    digits = text.lstrip("0") or "0"
+    return min(int(digits[:9]), pull_queue.MOST)
+
+
+# What goes out.
+
+
+def render_job(queue: str, job: pull_queue.Leased) -> dict[str, Any]:
+    body = {
+        "id": job.name,
+        "queue": queue,
+        "timeout": job.timeout_seconds,
+        "max_retries": job.max_retries,
+        "payload": simplejson.RawJSON(job.payload),
+        "run_at": written(job.run_at),
+    }
+    if job.state is None:
+        return body
+    return {**body, "state": simplejson.RawJSON(job.state)}

@@ -1,0 +1,194 @@
+"""The rest jobs surface: one request at one moment, whose status can be asked for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from datetime import UTC, date, datetime
+from typing import Any, TypeVar
+
+import simplejson
+from django.db.models import Prefetch
+from django.http import HttpResponse
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from accounts import credentials
+from scheduler_service.db import clock
+from tasks_api.api import fields
+from tasks_api.api.errors import OUTAGE, OpenView, Refusal
+from tasks_api.api.idempotency import idempotent
+from tasks_api.api.json_codec import dumps
+from tasks_api.api.rest_jobs import openapi as schema
+from tasks_api.domain.exceptions import InvalidTask, TaskNotFound
+from tasks_api.domain.schedules import Once
+from tasks_api.domain.specs import Surface, TaskSpec
+from tasks_api.domain.states import RunState
+from tasks_api.models import Run, Task
+from tasks_api.services import tasks
+
+METHODS = ("GET", "PUT", "POST", "DELETE", "PATCH", "HEAD", "OPTIONS")
+RANGE = re.compile(r"\s*([1-9][0-9]{2})\s*-\s*([1-9][0-9]{2})\s*", re.ASCII)
+
+STATUS = {
+    RunState.PENDING: "PENDING",
+    RunState.RUNNING: "RUNNING",
+    RunState.RETRYING: "RUNNING",
+    RunState.SUCCEEDED: "SUCCESS",
+}
+
+Value = TypeVar("Value")
+
+
+class InvalidJob(InvalidTask):
+    """Fields of a request cannot be used, one or several."""
+
+    def __init__(self, errors: list[InvalidTask]) -> None:
+        super().__init__(errors[0].field, str(errors[0]))
+        self.errors = errors
+
+
+class RestJobsView(OpenView):
+    def refuse(self, refusal: Refusal) -> HttpResponse:
+        status, message, cause = refusal
+        if isinstance(cause, InvalidJob):
+            errors = [{"field": e.field, "message": str(e)} for e in cause.errors]
+            return Response({"errors": errors}, status=status)
+        if refusal.is_outage:
+            status, message = 503, OUTAGE
+        return Response({"message": message}, status=status)
+
+
+class JobList(RestJobsView):
+    @schema.create_job
+    @idempotent
+    def post(self, request: Request) -> Response:
+        now = clock.now()
+        spec = read_job(request.data, now=now)
+        task = tasks.create_task(self.user, spec, now=now)
+        link = f"/api/v1/jobs/{task.pk}"
+        return Response(
+            {"id": str(task.pk), "link": link}, status=201, headers={"Location": link}
+        )
+
+
+class JobDetail(RestJobsView):
+    @schema.get_job
+    def get(self, request: Request, job_id: str) -> Response:
+        try:
+            task = self._find(job_id)
+        except TaskNotFound:
+            raise TaskNotFound(f"No job was found for id: {job_id}.") from None
+        return Response(render_job(task))
+
+    def _find(self, job_id: str) -> Task:
+        own = Task.objects.reached_by(self.user).of(Surface.REST_JOBS)
+        runs = Prefetch("runs", Run.objects.order_by("-scheduled_for"))
+        task = own.filter(pk=tasks.parse_id(job_id)).prefetch_related(runs).first()
+        if task is None:
+            raise TaskNotFound("No such job")
+        return task
+
+
+# What comes in.
+
+
+def read_job(data: object, *, now: datetime) -> TaskSpec:
+    """The task that a request body describes. Raises InvalidJob with every bad field."""
+    data = data if isinstance(data, Mapping) else {}
+    task = data.get("task")
+    errors: list[InvalidTask] = []
+
+    def read(name: str, of: object, reader: Callable[[str, Any], Value]) -> Value:
+        key = name.rpartition(".")[2]
+        try:
+            if not isinstance(of, Mapping) or key not in of:
+                raise InvalidTask(name, "This field is required.")
+            return reader(name, of[key])
+        except InvalidTask as error:
+            errors.append(error)
+            return None  # type: ignore[return-value]  # never used: errors are raised below
+
+    if isinstance(data.get("task", {}), Mapping):
+        method = read("task.method", task, _method)
+        url = read("task.uri", task, fields.target)
+        body = read("task.body", task, _body)
+        expected = read("task.expected_range", task, _range)
+    else:
+        errors.append(InvalidTask("task", "Value should be an object"))
+    at = read("schedule", data, lambda name, value: _moment(name, value, now))
+    if errors:
+        raise InvalidJob(errors)
+    return TaskSpec(
+        surface=Surface.REST_JOBS,
+        method=method,
+        url=url,
+        body=body,
+        expected_status=expected,
+        # What is past runs at once.
+        schedule=Once(max(at, now)),
+        schedule_text=data["schedule"],
+    )
+
+
+def _method(name: str, value: object) -> str:
+    method = value.strip().upper() if isinstance(value, str) else ""
+    if method in METHODS:
+        return method
+    raise InvalidTask(
+        name, f"Invalid value of {name}. Value should be one of {', '.join(METHODS)}"
+    )
+
+
+def _body(name: str, value: object) -> str:
+    if isinstance(value, Mapping):
+        return dumps(value)
+    raise InvalidTask(name, f"Invalid value of {name}. Value should be an object")
+
+
+def _range(name: str, value: object) -> str:
+    found = RANGE.fullmatch(value) if isinstance(value, str) else None
+    if found is None:
+        raise InvalidTask(
+            name,
+            f"Invalid value of {name}. Value should be two statuses such as 200-299",
+        )
+    first, last = sorted(found.groups())
+    return f"{first}-{last}"
+
+
+def _moment(name: str, value: object, now: datetime) -> datetime:
+    if not isinstance(value, str):
+        return fields.moment(name, value)
+    if value.strip().lower() == "now":
+        return now
+    try:
+        # A date alone is its first instant.
+        day = date.fromisoformat(value.strip())
+    except ValueError:
+        return fields.moment(name, value)
+    return datetime(day.year, day.month, day.day, tzinfo=UTC)
+
+
+# What goes out.
+
+
+def render_job(task: Task) -> dict[str, Any]:
+    return {
+        "id": str(task.pk),
+        "task": {
+            "method": task.method,
+            "uri": credentials.hidden(task.url),
+            "body": simplejson.RawJSON(task.body),
+            "expected_range": task.expected_status,
+        },
+        "schedule": task.schedule_text,
+        "status": _status(task),
+    }
+
+
+def _status(task: Task) -> str:
+    """The state of its run. A job that was removed before it had one came to nothing."""
+    for run in task.runs.all():
+        return STATUS.get(RunState(run.state), "ERROR")
+    return "PENDING" if task.ended_at is None else "ERROR"

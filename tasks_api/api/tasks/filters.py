@@ -1,0 +1,82 @@
+"""The query string of the list of tasks: whose, which of them, and which page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from uuid import UUID
+
+from django.db.models import Q
+from rest_framework.exceptions import PermissionDenied
+from rest_framework.request import Request
+
+from accounts.models import User
+from tasks_api.api import fields
+from tasks_api.api.tasks.parsing import MOST_TAGS
+from tasks_api.domain.exceptions import InvalidTask
+from tasks_api.domain.specs import Surface
+from tasks_api.services import listing
+
+# Tasks in one answer, unless fewer are asked for.
+PAGE = 1000
+STATES = {"active": False, "paused": True}
+
+
+def read_whose(query: Mapping[str, str], user: User) -> listing.Whose:
+    """The caller's own tasks, or those of `owner`, for administrators of the tenant."""
+    assert user.tenant_id is not None
+    if "owner" not in query:
+        return listing.Whose(user.tenant_id, (user.pk,), Surface.TASKS)
+    if not user.reaches_tenant:
+        raise PermissionDenied(
+            "The tasks of others take an administrator's token of scope admin"
+        )
+    users = User.objects.filter(tenant=user.tenant_id)
+    if (name := fields.parameter(query, "owner")) != "all":
+        users = users.filter(Q(name=name) | Q(username=name))
+    ids = tuple(users.order_by("pk").values_list("pk", flat=True))
+    return listing.Whose(user.tenant_id, ids, Surface.TASKS)
+
+
+def read_filters(request: Request, query: Mapping[str, str]) -> listing.Filters:
+    """Which tasks a query string asks for. Raises InvalidTask naming the parameter."""
+    return listing.Filters(
+        name=fields.parameter(query, "name") if "name" in query else None,
+        tags=_wanted_tags(request),
+        is_paused=_choice(query, "state", STATES),
+        is_one_time=_choice(
+            query, "task_type", {"one_time": True, "periodic": False, "interval": False}
+        ),
+        created_from=fields.optional_moment(query, "created_after"),
+        created_to=fields.optional_moment(query, "created_before"),
+        next_run_from=fields.optional_moment(query, "next_run_after"),
+        next_run_to=fields.optional_moment(query, "next_run_before"),
+    )
+
+
+def _wanted_tags(request: Request) -> tuple[str, ...]:
+    tags = request.query_params.getlist("tag")
+    if len(tags) > MOST_TAGS:
+        raise InvalidTask("tag", f"No task has more than {MOST_TAGS} tags")
+    return tuple(dict.fromkeys(fields.parameter({"tag": tag}, "tag") for tag in tags))
+
+
+def _choice(
+    query: Mapping[str, str], name: str, choices: Mapping[str, bool]
+) -> bool | None:
+    if name not in query:
+        return None
+    if (text := query[name].strip().lower()) in choices:
+        return choices[text]
+    raise InvalidTask(
+        name, f"Invalid value of {name}. Value should be {' or '.join(choices)}"
+    )
+
+
+def read_cursor(text: str) -> UUID | None:
+    """The task after which a page begins; empty is the first page."""
+    try:
+        return UUID(hex=text) if text else None
+    except ValueError:
+        raise InvalidTask(
+            "cursor", "Invalid value of cursor. Value should be a next_cursor"
+        ) from None

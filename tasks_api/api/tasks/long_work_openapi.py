@@ -1,0 +1,113 @@
+"""What targets at work say, as OpenAPI tells it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from drf_spectacular.utils import OpenApiExample
+
+from tasks_api.api import openapi
+from tasks_api.api.products import Product
+from tasks_api.api.tasks.openapi import FAILURE, UNAUTHORIZED
+from tasks_api.domain.states import RunState
+
+RUN_ID = "01a1fc25-dfd8-77b7-8ffb-7e7198bf1a71"
+SETTLED_OUT = {
+    "type": "object",
+    "required": ["run_id", "state"],
+    "properties": {
+        "run_id": openapi.text("The id of the run."),
+        "state": openapi.text("What the run is now.", enum=list(RunState.values)),
+    },
+}
+HEARD_OUT = {
+    "type": "object",
+    "required": ["run_id", "deadline"],
+    "properties": {
+        "run_id": openapi.text("The id of the run."),
+        "deadline": openapi.text(
+            "Until when the service waits for the next report; null while the answer to the "
+            "request is not written down yet.",
+            format="date-time",
+            nullable=True,
+        ),
+    },
+}
+FAIL_IN = {
+    "type": "object",
+    "properties": {
+        "reason": openapi.text(
+            "Why it failed. It is shown with the run.", maxLength=1000
+        ),
+        "retry": {
+            "type": "boolean",
+            "description": "False if the run should not be tried again, whatever the task's "
+            "`retry` says.",
+        },
+    },
+}
+
+
+def _answers(body: dict[str, Any], example: object, text: str) -> dict[Any, Any]:
+    return {
+        200: openapi.answer(body, example, text),
+        400: openapi.error("The request body is not valid UTF-8"),
+        401: openapi.error(UNAUTHORIZED),
+        403: openapi.error("The token is not that of this run"),
+        404: openapi.error("Run not found"),
+        409: openapi.error("The deadline of this run has passed"),
+        413: openapi.error("The request body is larger than 16384 bytes"),
+        500: openapi.error(FAILURE),
+    }
+
+
+_RUN_ID = openapi.in_path(
+    "run_id", "The id of the run, the `webhook-id` of its request."
+)
+
+complete_run = openapi.operation(
+    product=Product.LONG_WORK,
+    operation_id="complete_run",
+    summary="Complete a run",
+    description="Reports that the work of a run is done: the run has succeeded. The body is "
+    "any JSON value of up to 16 KiB, which is kept as the answer, or absent. Reporting it "
+    "twice changes nothing. 409 means that the deadline has passed or that the run ended "
+    "otherwise, so nobody waits for the work any more.",
+    parameters=[_RUN_ID],
+    request=openapi.body({}),
+    examples=[OpenApiExample("what came of it", {"rows": 1200}, request_only=True)],
+    responses=_answers(
+        SETTLED_OUT, {"run_id": RUN_ID, "state": "succeeded"}, "The run has succeeded."
+    ),
+)
+fail_run = openapi.operation(
+    product=Product.LONG_WORK,
+    operation_id="fail_run",
+    summary="Fail a run",
+    description="Reports that the work of a run has failed, with a reason. The run is tried "
+    'again if the task has a `retry` that allows it, unless you say `"retry": false`. 409 '
+    "means that the run is over already or its deadline has passed.",
+    parameters=[_RUN_ID],
+    request=openapi.body(FAIL_IN),
+    examples=[OpenApiExample("why", {"reason": "disk full"}, request_only=True)],
+    responses=_answers(
+        SETTLED_OUT,
+        {"run_id": RUN_ID, "state": "retrying"},
+        "The run has failed, or is tried again.",
+    ),
+)
+hear_run = openapi.operation(
+    product=Product.LONG_WORK,
+    operation_id="heartbeat_run",
+    summary="Keep a run open",
+    description="Reports that the work of a run goes on, and puts the deadline off: it is "
+    "then as far away as it was at first. Send heartbeats more often than that. 409 means "
+    "that the deadline has passed, so stop working.",
+    parameters=[_RUN_ID],
+    request=None,
+    responses=_answers(
+        HEARD_OUT,
+        {"run_id": RUN_ID, "deadline": "2026-11-21T04:28:22Z"},
+        "The new deadline.",
+    ),
+)

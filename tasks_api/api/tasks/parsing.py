@@ -1,0 +1,204 @@
+"""The bodies of requests for tasks, read strictly into specs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from accounts import credentials, encryption
+from tasks_api.api import fields, known_fields
+from tasks_api.api.json_codec import dumps
+from tasks_api.api.tasks import openapi, policy_fields, schedule_fields
+from tasks_api.api.tasks.base import InvalidTasks, error_at
+from tasks_api.domain.exceptions import InvalidTask, ScheduleError
+from tasks_api.domain.schedules import Schedule
+from tasks_api.domain.specs import Surface, TaskSpec
+from tasks_api.models import Task
+from tasks_api.storage import task_rows
+
+# Tasks in one request to create many.
+MOST = 10_000
+MOST_TAGS, LONGEST_TAG = 50, 100
+_TASK, _IDS = (
+    known_fields.read_off(openapi.TASK_IN),
+    known_fields.read_off(openapi.IDS_IN),
+)
+
+
+def read_task(data: object, *, now: datetime, kept: Schedule | None = None) -> TaskSpec:
+    """The task that a request body describes. Raises InvalidTask naming the field.
+
+    Of a task that is there, the `kept` schedule may have begun in the past.
+    """
+    data = fields.body_of(data)
+    is_open = _knows_more(data)
+    schedule = schedule_fields.read_schedule(data, now=now, kept=kept, is_open=is_open)
+    url, queue = _target(data)
+    spec = TaskSpec(
+        surface=Surface.TASKS,
+        schedule=schedule,
+        url=url,
+        queue=queue,
+        body=dumps(_post_data(fields.without_nulls(data) if is_open else data)),
+        name=_optional_name(data),
+        tags=_tags(data),
+        is_paused=fields.flag(data, "paused"),
+    )
+    return policy_fields.read_policies(data, spec, now=now)
+
+
+def read_again(data: Mapping[str, Any], task: Task, *, now: datetime) -> TaskSpec:
+    """What a request body makes of a task that is there, in the place of all that it is."""
+    said = _keeping_secrets(data, task)
+    return read_task(said, now=now, kept=schedule_fields.schedule_of(task))
+
+
+def _keeping_secrets(data: Mapping[str, Any], task: Task) -> Mapping[str, Any]:
+    """A request body in which what a task is shown with in their place is its secrets."""
+    return policy_fields.keeping_headers(task, _keeping_url(data, task))
+
+
+def _keeping_url(data: Mapping[str, Any], task: Task) -> Mapping[str, Any]:
+    shown = credentials.hidden(task.url)
+    if shown == task.url or data.get("url") != shown:
+        return data
+    try:
+        return {**data, "url": encryption.open_url(task.url)}
+    except encryption.Unreadable:
+        raise InvalidTask(
+            "url", "The credentials in the url cannot be read any more; give it anew"
+        ) from None
+
+
+def _knows_more(data: Mapping[str, Any]) -> bool:
+    """Whether a client knows more than the document of the surface has.
+
+    One that does may mean it when it leaves out a start or an end.
+    """
+    ends = ("end_datetime", "stop_datetime")
+    has_no_end = any(data.get(name, "") is None for name in ends)
+    more = data.keys() & openapi.OF_OUR_OWN
+    return has_no_end or any(data[name] is not None for name in more)
+
+
+def read_change(data: Mapping[str, Any], task: Task, *, now: datetime) -> TaskSpec:
+    """A stored task with the fields of a request body in the place of its own.
+
+    Each is replaced as a whole, and null takes an optional one away.
+    """
+    data = _keeping_secrets(data, task)
+    try:
+        spec = task_rows.spec_of(task)
+    except ScheduleError as error:
+        raise InvalidTask("task_type", f"The task cannot be changed. {error}") from None
+    changes: dict[str, Any] = {"is_paused": fields.flag(data, "paused")}
+    # A task with a url has no queue to take away.
+    if (
+        "url" in data
+        or fields.is_given(data, "queue")
+        or ("queue" in data and task.queue)
+    ):
+        changes["url"], changes["queue"] = _target(data)
+    if "post_data" in data:
+        changes["body"] = dumps(_post_data(fields.without_nulls(data)))
+    if "name" in data:
+        changes["name"] = _optional_name(data)
+    if "tags" in data:
+        changes["tags"] = _tags(data)
+    if data.keys() & schedule_fields.FIELDS:
+        changes["schedule"] = schedule_fields.read_schedule(
+            schedule_fields.merged(spec.schedule, data),
+            now=now,
+            kept=spec.schedule,
+            is_open=True,
+        )
+    return policy_fields.read_policies(
+        policy_fields.merged(task, data), replace(spec, **changes), now=now
+    )
+
+
+def read_tasks(data: object, *, now: datetime) -> list[TaskSpec]:
+    """Many tasks, as a list or under `tasks`. Raises InvalidTasks with every bad one."""
+    tasks = data if isinstance(data, list) else fields.body_of(data).get("tasks")
+    if not isinstance(tasks, list) or not 0 < len(tasks) <= MOST:
+        raise InvalidTask(
+            "tasks",
+            f"Invalid value of tasks. Value should be a list of 1 to {MOST} tasks",
+        )
+    specs: list[TaskSpec] = []
+    errors = []
+    names: dict[str, int] = {}
+    for index, task in enumerate(tasks):
+        try:
+            known_fields.require(task, _TASK)
+            spec = read_task(task, now=now)
+            if spec.name and names.setdefault(spec.name, index) != index:
+                raise InvalidTask("name", f"tasks[{names[spec.name]}] has this name")
+            specs.append(spec)
+        except InvalidTask as error:
+            errors.append(error_at(index, error))
+    if errors:
+        raise InvalidTasks(errors)
+    return specs
+
+
+def read_ids(data: object) -> list[str]:
+    """The ids of several tasks, which may be of none. Raises InvalidTask."""
+    ids = data.get("ids") if isinstance(data, Mapping) else None
+    if not isinstance(ids, list) or not ids or not all(isinstance(i, str) for i in ids):
+        raise InvalidTask("ids", "Bad request, No data in ids")
+    known_fields.require(data, _IDS)
+    return ids
+
+
+def _target(data: Mapping[str, Any]) -> tuple[str, str]:
+    """A url or a queue; the other one is empty."""
+    if not fields.is_given(data, "queue"):
+        return fields.target("url", fields.required(data, "url")), ""
+    if fields.is_given(data, "url"):
+        raise InvalidTask("queue", "A task has either a url or a queue")
+    return "", fields.client_name("queue", data["queue"])
+
+
+def _optional_name(data: Mapping[str, Any]) -> str:
+    return (
+        fields.client_name("name", data["name"])
+        if fields.is_given(data, "name")
+        else ""
+    )
+
+
+def name_in(path: str) -> str:
+    """The name in a path, which is decoded already."""
+    if "\0" in path:
+        raise InvalidTask("name", "Invalid value of name. It contains a NUL character")
+    return fields.client_name("name", path)
+
+
+def _tags(data: Mapping[str, Any]) -> tuple[str, ...]:
+    """Each once, in the order in which they came."""
+    value = data.get("tags")
+    if value is None:
+        return ()
+    if (
+        isinstance(value, list)
+        and len(value) <= MOST_TAGS
+        and all(isinstance(tag, str) and 0 < len(tag) <= LONGEST_TAG for tag in value)
+    ):
+        return tuple(dict.fromkeys(value))
+    raise InvalidTask(
+        "tags",
+        f"Invalid value of tags. Value should be a list of at most {MOST_TAGS} strings "
+        f"of 1 to {LONGEST_TAG} characters",
+    )
+
+
+def _post_data(data: Mapping[str, Any]) -> Mapping[str, Any]:
+    value = data.get("post_data", {})
+    if not isinstance(value, Mapping):
+        raise InvalidTask(
+            "post_data", "Invalid value of post_data. Value should be an object"
+        )
+    return value

@@ -1,0 +1,121 @@
+"""The tasks surface on what is to come: the next fire times, stored or not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, ClassVar
+
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from accounts.models import Scope
+from scheduler_service.db import clock
+from tasks_api.api import fields
+from tasks_api.api.tasks import preview_openapi as schema
+from tasks_api.api.tasks.base import TasksView
+from tasks_api.api.tasks.parsing import read_task
+from tasks_api.api.tasks.schedule_fields import schedule_of
+from tasks_api.domain import fire_times
+from tasks_api.domain.exceptions import InvalidTask, TaskNotFound
+from tasks_api.domain.fire_times import Coming
+from tasks_api.domain.schedules import (
+    MICROSECOND,
+    Cron,
+    Once,
+    Schedule,
+)
+from tasks_api.domain.timestamps import written, written_or_null
+from tasks_api.models import Task
+from tasks_api.services import tasks
+
+DEFAULT = 20
+MOST = 1000
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class NextFireTimes(TasksView):
+    @schema.next_fire_times
+    def get(self, request: Request, task_id: str) -> Response:
+        now = clock.now()
+        query = fields.query_of(request)
+        text = query.get("n", str(DEFAULT))
+        is_number = text.isascii() and text.isdigit() and len(text) <= 9
+        count = _count(int(text) if is_number else text)
+        own = Task.objects.reached_by(self.user).alive(now).with_schedule()
+        task = own.filter(pk=tasks.parse_id(task_id)).first()
+        if task is None:
+            raise TaskNotFound("Task not found")
+        schedule = schedule_of(task)
+        found = of_task(task, schedule, now, count) if schedule else []
+        return Response(_answer(task.periodic_task.enabled, schedule, found))
+
+
+class PreviewTask(TasksView):
+    # It stores nothing.
+    scopes: ClassVar = {"POST": Scope.READ}
+
+    @schema.preview_task
+    def post(self, request: Request) -> Response:
+        now = clock.now()
+        data = fields.body_of(request.data)
+        count = _count(data.get("n", DEFAULT))
+        since = _since(data, now)
+        task = {name: data[name] for name in data.keys() - {"n", "from"}}
+        schedule = read_task(task, now=now).schedule
+        return Response(_answer(True, schedule, _found(schedule, since, count)))
+
+
+def _since(data: Mapping[str, Any], now: datetime) -> datetime:
+    """Before the moment from which on fire times are asked for, that moment included."""
+    if data.get("from") is None:
+        return now
+    moment = fields.moment("from", data["from"])
+    if moment < EPOCH:
+        raise InvalidTask("from", "from should not be before 1970")
+    return moment - MICROSECOND
+
+
+def _count(value: object) -> int:
+    if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MOST:
+        return value
+    raise InvalidTask(
+        "n", f"Invalid value of n. Value should be a whole number from 1 to {MOST}"
+    )
+
+
+def of_task(task: Task, schedule: Schedule, now: datetime, count: int) -> list[Coming]:
+    """The fire times that a stored task has before it, paused or not."""
+    if not task.periodic_task.one_off:
+        return _found(schedule, now, count)
+    if task.last_fire_at is not None and task.last_fire_at <= now:
+        return []
+    # One that is late, or whose moment passed in a pause, is still to come.
+    since = min(schedule.at - MICROSECOND, now) if isinstance(schedule, Once) else now
+    return _found(schedule, since, 1)
+
+
+def _found(schedule: Schedule, since: datetime, count: int) -> list[Coming]:
+    return list(fire_times.coming(schedule, since=since, count=count))
+
+
+def _answer(
+    is_enabled: bool, schedule: Schedule | None, found: list[Coming]
+) -> dict[str, Any]:
+    return {
+        "timezone": schedule.zone if isinstance(schedule, Cron) else "UTC",
+        "paused": not is_enabled,
+        "fire_times": [render(each) for each in found],
+    }
+
+
+def render(each: Coming) -> dict[str, Any]:
+    at = written_or_null(each.at)
+    shown: dict[str, Any] = {"at": at, "local": each.local.isoformat(), "dst": each.dst}
+    if each.grid is not None:
+        shown["grid"] = written(each.grid)
+    if each.wall is not None:
+        shown["wall"] = each.wall.isoformat()
+    if each.which_pass is not None:
+        shown["pass"] = each.which_pass
+    return shown

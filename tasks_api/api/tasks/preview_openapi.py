@@ -1,0 +1,153 @@
+"""Coming fire times as OpenAPI tells them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import (
+    OpenApiExample,
+    OpenApiParameter,
+)
+
+from tasks_api.api import openapi
+from tasks_api.api.products import Product
+from tasks_api.api.tasks.openapi import (
+    FAILURE,
+    NOT_FOUND,
+    TASK_ID,
+    UNAUTHORIZED,
+    task_in,
+)
+from tasks_api.domain.fire_times import Dst
+
+_PREVIEWED: dict[str, Any] = {
+    "task_type": "periodic",
+    "cron": "30 2 * * *",
+    "timezone": "Europe/Berlin",
+    "url": "https://example.com/hook",
+}
+_COUNT = {
+    "type": "integer",
+    "minimum": 1,
+    "maximum": 1000,
+    "description": "How many fire times to return: 20 if absent.",
+}
+_FROM = openapi.text(
+    "The first moment to look at: an ISO 8601 date and time, in UTC without an offset; now if "
+    "absent."
+)
+PREVIEW_IN = task_in(**openapi.optional({"n": _COUNT, "from": _FROM}))
+COMING_OUT = {
+    "type": "object",
+    "required": ["at", "local", "dst"],
+    "properties": {
+        "at": openapi.text(
+            "The instant at which the task fires, in UTC; null for one that is dropped.",
+            nullable=True,
+        ),
+        "local": openapi.text(
+            "The same instant as the clock of the time zone shows it."
+        ),
+        "dst": openapi.text(
+            "What a change of the clock did: `moved` to the end of the gap, `dropped` because "
+            "the time does not exist, `doubled` because it is there twice and fires twice, or "
+            "`once` because it is there twice and fires once; null for nothing.",
+            nullable=True,
+            enum=[*[mark.value for mark in Dst], None],
+        ),
+        "grid": openapi.text(
+            "With a spread: the time from which the task is put off, in UTC."
+        ),
+        "wall": openapi.text(
+            "The local time that was asked for and does not exist that day."
+        ),
+        "pass": {
+            "type": "integer",
+            "enum": [1, 2],
+            "description": "Which of the two, where the clock shows the time twice.",
+        },
+    },
+}
+FIRE_TIMES_OUT = {
+    "type": "object",
+    "required": ["timezone", "paused", "fire_times"],
+    "properties": {
+        "timezone": openapi.text("The time zone of the task, in which `local` is."),
+        "paused": {
+            "type": "boolean",
+            "description": "Whether the task is paused and will not fire until resumed.",
+        },
+        "fire_times": {
+            "type": "array",
+            "description": "The fire times in order, dropped ones in their place.",
+            "items": COMING_OUT,
+        },
+    },
+}
+_ANSWER: dict[str, Any] = {
+    "timezone": "Europe/Berlin",
+    "paused": False,
+    "fire_times": [
+        {
+            "at": "2027-03-27T01:30:00Z",
+            "local": "2027-03-27T02:30:00+01:00",
+            "dst": None,
+        },
+        {
+            "at": "2027-03-28T01:00:00Z",
+            "local": "2027-03-28T03:00:00+02:00",
+            "dst": "moved",
+            "wall": "2027-03-28T02:30:00",
+        },
+    ],
+}
+
+
+_BAD = openapi.error(
+    "Invalid value of n. Value should be a whole number from 1 to 1000"
+)
+_FOUND = openapi.answer(FIRE_TIMES_OUT, _ANSWER, "The fire times, in order.")
+
+next_fire_times = openapi.operation(
+    product=Product.TASKS,
+    operation_id="next_fire_times",
+    summary="Get the coming fire times of a task",
+    description="Returns when a task fires next, in UTC and by the clock of its time zone, "
+    "and what changes of that clock do to it. A paused task is answered with the fire times "
+    "that it would have if it was resumed now.",
+    parameters=[
+        TASK_ID,
+        OpenApiParameter(
+            "n",
+            OpenApiTypes.INT,
+            description="How many fire times to return: 20 if absent, up to 1000.",
+        ),
+    ],
+    responses={
+        200: _FOUND,
+        400: _BAD,
+        401: openapi.error(UNAUTHORIZED),
+        404: openapi.error(NOT_FOUND),
+        500: openapi.error(FAILURE),
+    },
+)
+preview_task = openapi.operation(
+    product=Product.TASKS,
+    operation_id="preview_task",
+    summary="Preview the fire times of a task",
+    description="Takes the body of a create, checks it as a create does, and returns when the "
+    "task would fire, without storing it. Use it to see what a cron expression means, also "
+    "when clocks change.",
+    request=openapi.body(PREVIEW_IN),
+    examples=[
+        OpenApiExample("over a change of the clock", _PREVIEWED, request_only=True)
+    ],
+    responses={
+        200: _FOUND,
+        400: _BAD,
+        401: openapi.error(UNAUTHORIZED),
+        413: openapi.error(openapi.TOO_LARGE),
+        500: openapi.error(FAILURE),
+    },
+)

@@ -1,0 +1,272 @@
+"""The tasks surface on what has passed: runs, the account of a task, and redrives."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any, ClassVar
+from uuid import UUID
+
+from django.db import transaction
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from tasks_api.api import fields, pagination
+from tasks_api.api.idempotency import idempotent
+from tasks_api.api.tasks import runs_openapi as schema
+from tasks_api.api.tasks.base import TasksView, run_id_in
+from tasks_api.domain.exceptions import InvalidTask, TaskNotFound
+from tasks_api.domain.specs import Surface
+from tasks_api.domain.states import NOT_DELIVERED, RunState
+from tasks_api.domain.timestamps import written_or_null
+from tasks_api.messaging import broker
+from tasks_api.models import Attempt, Run, Task
+from tasks_api.services import (
+    reconciliation,
+    redrive,
+    runs,
+    tasks,
+)
+from tasks_api.services.runs import Listed, Place, Wanted
+
+PAGE = 100
+LONGEST_PAGE = 1000
+MOST_REDRIVEN = 1000
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class RunsView(TasksView):
+    words: ClassVar[dict[int, str]] = {
+        **{status: text for status, text in TasksView.words.items() if status != 404},
+        403: "Forbidden: Run does not belong to this user",
+    }
+
+
+class RunList(RunsView):
+    @schema.list_runs
+    def get(self, request: Request) -> Response:
+        query = fields.query_of(request)
+        task_id = _task_id(query["task"]) if "task" in query else None
+        return _page(self, request, query, task_id)
+
+
+class TaskRunList(RunsView):
+    @schema.list_runs_of_task
+    def get(self, request: Request, task_id: str) -> Response:
+        query = fields.query_of(request)
+        return _page(self, request, query, tasks.parse_id(task_id))
+
+
+class RunDetail(RunsView):
+    @schema.get_run
+    def get(self, request: Request, run_id: str) -> Response:
+        run, attempts = runs.detail(self.user, run_id_in(run_id))
+        shown = _render(run, run.task)
+        shown["attempts"] = [_render_attempt(each) for each in attempts]
+        return Response(shown)
+
+
+class RedriveRun(RunsView):
+    @schema.redrive_run
+    @idempotent
+    def post(self, request: Request, run_id: str) -> Response:
+        made = redrive.again(self.user, run_id_in(run_id))
+        transaction.on_commit(lambda: broker.ring(made.to_ring))
+        return Response({"run_id": str(made.run_ids[0])}, status=202)
+
+
+class RedriveRuns(RunsView):
+    @schema.redrive_runs
+    @idempotent
+    def post(self, request: Request) -> Response:
+        data = fields.body_of(request.data)
+        limit = data.get("limit")
+        task_id = data.get("task_id")
+        made = redrive.many(
+            self.user,
+            _states_to_redrive(fields.required(data, "state")),
+            limit=MOST_REDRIVEN if limit is None else _limit(limit),
+            task_id=None if task_id is None else _task_id(task_id, "task_id"),
+            since=fields.optional_moment(data, "from"),
+            until=fields.optional_moment(data, "to"),
+        )
+        transaction.on_commit(lambda: broker.ring(made.to_ring))
+        ids = list(map(str, made.run_ids))
+        body = {"count": len(ids), "run_ids": ids, "more": made.has_more}
+        return Response(body, status=202)
+
+
+class TaskAccount(RunsView):
+    @schema.get_account
+    def get(self, request: Request, task_id: str) -> Response:
+        query = fields.query_of(request)
+        since, until = (
+            fields.optional_moment(query, "from"),
+            fields.optional_moment(query, "to"),
+        )
+        if since and until and since > until:
+            raise InvalidTask("to", "to should not be before from")
+        found = reconciliation.account(
+            self.user, tasks.parse_id(task_id), since=since, until=until
+        )
+        return Response(render_account(found))
+
+
+# What comes in.
+
+
+def _task_id(value: object, name: str = "task") -> UUID:
+    try:
+        if isinstance(value, str):
+            return tasks.parse_id(value)
+    except TaskNotFound:
+        pass
+    raise InvalidTask(name, f"Invalid value of {name}. Value should be a task's id")
+
+
+def _page(
+    view: RunsView, request: Request, query: Mapping[str, str], task_id: UUID | None
+) -> Response:
+    limit = pagination.size(query, usual=PAGE, most=LONGEST_PAGE)
+    wanted = Wanted(
+        task_id,
+        _states(query),
+        fields.optional_moment(query, "from"),
+        fields.optional_moment(query, "to"),
+        _read_cursor(query["cursor"]) if "cursor" in query else None,
+        _wants_notices(query),
+    )
+    found = runs.page(view.user, wanted, limit=limit + 1)
+    rows, has_more = found[:limit], len(found) > limit
+    body: dict[str, Any] = {"runs": [render_run(row) for row in rows]}
+    body["next_cursor"] = _write_cursor(rows[-1].run) if has_more else None
+    if not has_more:
+        return Response(body)
+    following = pagination.link(request, cursor=body["next_cursor"])
+    return Response(body, headers=following)
+
+
+def _wants_notices(query: Mapping[str, str]) -> bool:
+    text = query.get("notice", "false")
+    if text in ("true", "false"):
+        return text == "true"
+    raise InvalidTask(
+        "notice", "Invalid value of notice. Value should be true or false"
+    )
+
+
+def _states(query: Mapping[str, str]) -> list[RunState]:
+    """Several are separated by commas."""
+    if "state" not in query:
+        return []
+    return _known(query["state"].split(","), RunState.values)
+
+
+def _states_to_redrive(value: object) -> list[RunState]:
+    if not isinstance(value, list) or not value:
+        raise InvalidTask(
+            "state", "Invalid value of state. Value should be a list of states"
+        )
+    return _known(value, sorted(NOT_DELIVERED))
+
+
+def _known(values: list[Any], states: list[str]) -> list[RunState]:
+    if all(isinstance(value, str) and value in states for value in values):
+        return [RunState(value) for value in values]
+    raise InvalidTask(
+        "state",
+        f"Invalid value of state. A state should be one of {', '.join(states)}",
+    )
+
+
+def _limit(value: object) -> int:
+    limit = fields.whole_number("limit", value, least=1)
+    if limit > MOST_REDRIVEN:
+        raise InvalidTask(
+            "limit",
+            f"Invalid value of limit. Value should be at most {MOST_REDRIVEN}",
+        )
+    return limit
+
+
+def _write_cursor(run: Run) -> str:
+    micros = (run.scheduled_for - EPOCH) // timedelta(microseconds=1)
+    raw = micros.to_bytes(8, signed=True) + run.pk.bytes
+    return base64.urlsafe_b64encode(raw).decode()
+
+
+def _read_cursor(text: str) -> Place:
+    try:
+        raw = base64.b64decode(text.encode("ascii"), altchars=b"-_", validate=True)
+        micros = int.from_bytes(raw[:8], signed=True)
+        return Place(EPOCH + timedelta(microseconds=micros), UUID(bytes=raw[8:]))
+    except (UnicodeEncodeError, binascii.Error, ValueError, OverflowError):
+        raise InvalidTask(
+            "cursor", "Invalid value of cursor. Take it from an answer, as it is"
+        ) from None
+
+
+# What goes out.
+
+
+def render_run(row: Listed) -> dict[str, Any]:
+    return {**_render(row.run, row.task), "last_status": row.last_status}
+
+
+def _render(run: Run, task: Task) -> dict[str, Any]:
+    return {
+        "id": str(run.pk),
+        "task_id": str(run.task_id),
+        "task_name": task.name,
+        "notice": task.surface == Surface.NOTICES,
+        "scheduled_for": written_or_null(run.scheduled_for),
+        "slot": written_or_null(run.slot or run.scheduled_for),
+        "state": run.state,
+        "reason": run.reason,
+        "manual": run.by_hand,
+        "redrive_of": run.redrive_of and str(run.redrive_of),
+        "started_at": written_or_null(run.started_at),
+        "finished_at": written_or_null(run.finished_at),
+        "attempt_count": run.attempt_count,
+    }
+
+
+def _render_attempt(attempt: Attempt) -> dict[str, Any]:
+    return {
+        "number": attempt.number,
+        "started_at": written_or_null(attempt.started_at),
+        "duration_ms": attempt.duration_ms,
+        "status_code": attempt.status_code,
+        "error": attempt.error,
+        "answer": attempt.answer,
+    }
+
+
+def render_account(found: reconciliation.Account) -> dict[str, Any]:
+    return {
+        "from": written_or_null(found.since),
+        "to": written_or_null(found.until),
+        "planned": found.planned,
+        **{
+            outcome.value: found.outcomes[outcome] for outcome in reconciliation.Outcome
+        },
+        "manual": found.manual,
+        "balance": found.balance,
+        "missing": found.missing,
+        "unplanned": found.unplanned,
+        "differences": [
+            {
+                "kind": each.kind,
+                "scheduled_for": written_or_null(each.scheduled_for),
+                "run_id": each.run_id and str(each.run_id),
+                "message": each.message,
+            }
+            for each in found.differences
+        ],
+        "changes": [
+            {"at": written_or_null(change.at), "what": change.what}
+            for change in found.changes
+        ],
+    }

@@ -1,0 +1,195 @@
+"""Runs, the account and redrives as OpenAPI tells them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import (
+    OpenApiExample,
+    OpenApiParameter,
+)
+
+from tasks_api.api import openapi
+from tasks_api.api.products import Product
+from tasks_api.api.tasks.openapi import FAILURE, TASK_ID, UNAUTHORIZED
+from tasks_api.api.tasks.runs_openapi_fields import (
+    ACCOUNT,
+    ACCOUNT_OUT,
+    AGAIN_OUT,
+    ATTEMPT,
+    DETAIL_OUT,
+    REDRIVE_IN,
+    REDRIVEN_OUT,
+    RUN,
+    RUN_ID,
+    RUNS_OUT,
+)
+from tasks_api.services.reconciliation import MOST
+
+
+def _failures(**texts: str) -> dict[Any, Any]:
+    """Of all operations here, and some more: `_400="The sentence."` for each status."""
+    texts = {"_401": UNAUTHORIZED, "_500": FAILURE, **texts}
+    return {int(status[1:]): openapi.error(text) for status, text in texts.items()}
+
+
+def _moments(what: str) -> list[OpenApiParameter]:
+    return [
+        OpenApiParameter(
+            "from",
+            OpenApiTypes.STR,
+            description=f"{what} at this moment or later, in ISO 8601.",
+        ),
+        OpenApiParameter(
+            "to",
+            OpenApiTypes.STR,
+            description=f"{what} before this moment, in ISO 8601.",
+        ),
+    ]
+
+
+_PAGING = [
+    OpenApiParameter(
+        "state",
+        OpenApiTypes.STR,
+        description="Only runs in this state, or in one of several with commas between.",
+    ),
+    *_moments("Only runs whose fire time is"),
+    OpenApiParameter(
+        "limit",
+        OpenApiTypes.INT,
+        description="How many to return at most: 100 if absent, up to 1000.",
+    ),
+    OpenApiParameter(
+        "cursor",
+        OpenApiTypes.STR,
+        description="The `next_cursor` of the page before.",
+    ),
+    openapi.NEXT_PAGE,
+]
+_PAGE = openapi.answer(
+    RUNS_OUT,
+    {"runs": [{**RUN, "last_status": 500}], "next_cursor": None},
+    "The runs, newest first.",
+)
+_RUN_ID = openapi.in_path("run_id", "The id of the run.")
+BAD_STATE = "Invalid value of state. A state should be one of cancelled, failed"
+
+list_runs = openapi.operation(
+    product=Product.RUNS,
+    operation_id="list_runs",
+    summary="List the runs of all tasks",
+    description="Returns what became of the fire times of all your tasks, the newest first. "
+    "Filter by state to find what failed or was missed. Runs of notices are left out unless "
+    "`notice` asks for them.",
+    parameters=[
+        OpenApiParameter(
+            "task",
+            OpenApiTypes.STR,
+            description="Only the runs of the task of this id.",
+        ),
+        OpenApiParameter(
+            "notice",
+            OpenApiTypes.BOOL,
+            description="`true` for the runs of notices, and for them alone.",
+        ),
+        *_PAGING,
+    ],
+    responses={
+        200: _PAGE,
+        **_failures(_400=BAD_STATE, _404="Task not found"),
+    },
+)
+list_runs_of_task = openapi.operation(
+    product=Product.RUNS,
+    operation_id="list_runs_of_task",
+    summary="List the runs of a task",
+    description="Returns what became of the fire times of a task, the newest first, also "
+    "after the task has ended or was removed, until its history is pruned.",
+    parameters=[TASK_ID, *_PAGING],
+    responses={
+        200: _PAGE,
+        **_failures(_400=BAD_STATE, _404="Task not found"),
+    },
+)
+get_run = openapi.operation(
+    product=Product.RUNS,
+    operation_id="get_run",
+    summary="Get a run with its attempts",
+    description="Returns a run and every request that was made for it, with status, duration, "
+    "error and the beginning of the answer. Use it to see why a run failed. A run of somebody "
+    "else is answered with 404.",
+    parameters=[_RUN_ID],
+    responses={
+        200: openapi.answer(DETAIL_OUT, {**RUN, "attempts": [ATTEMPT]}, "The run."),
+        **_failures(_404="Run not found"),
+    },
+)
+get_account = openapi.operation(
+    product=Product.RUNS,
+    operation_id="get_account",
+    summary="Get the account of a task",
+    description="Computes what the schedule of a task planned, lays the recorded runs beside "
+    "it, and names every difference. The balance is 0 unless a run was lost. Without `from` "
+    "and `to` it covers the last day; a time with more than "
+    f"{MOST:,} fire times is refused with 400.",
+    parameters=[TASK_ID, *_moments("Fire times")],
+    responses={
+        200: openapi.answer(ACCOUNT_OUT, ACCOUNT, "The account."),
+        **_failures(_400="to should not be before from", _404="Task not found"),
+    },
+)
+redrive_run = openapi.operation(
+    product=Product.RUNS,
+    operation_id="redrive_run",
+    summary="Send a run again",
+    description="Makes a new run in the place of one that failed, was missed, cancelled or "
+    "skipped, with the request that its task would send now. The old run stays as it is. 409 "
+    "means that the run was delivered or is not over, or that its task was removed.",
+    parameters=[_RUN_ID, *openapi.IDEMPOTENCY],
+    request=None,
+    responses={
+        202: openapi.answer(AGAIN_OUT, {"run_id": RUN_ID}, "A new run was made."),
+        **_failures(
+            _400=openapi.KEY_UNFIT,
+            _404="Run not found",
+            _409="The run was delivered",
+            _422=openapi.KEY_REUSED,
+        ),
+    },
+)
+redrive_runs = openapi.operation(
+    product=Product.RUNS,
+    operation_id="redrive_runs",
+    summary="Send many runs again",
+    description="Sends again, in one transaction, the runs in some states, of one task or of "
+    "all, the oldest first. Use it after an outage of a target. Runs that were sent again "
+    "before are passed over. `more` says whether others are left.",
+    parameters=openapi.IDEMPOTENCY,
+    request=openapi.body(REDRIVE_IN),
+    examples=[
+        OpenApiExample(
+            "what failed in an hour",
+            {
+                "state": ["failed"],
+                "from": "2026-11-21T03:00:00Z",
+                "to": "2026-11-21T04:00:00Z",
+            },
+            request_only=True,
+        )
+    ],
+    responses={
+        202: openapi.answer(
+            REDRIVEN_OUT,
+            {"count": 1, "run_ids": [RUN_ID], "more": False},
+            "New runs were made.",
+        ),
+        **_failures(
+            _400="Missing key: state",
+            _409=openapi.KEY_IN_USE,
+            _413=openapi.TOO_LARGE,
+            _422=openapi.KEY_REUSED,
+        ),
+    },
+)

@@ -1,0 +1,263 @@
+"""Runs, attempts, accounts and redrives: their fields as OpenAPI tells them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tasks_api.api import openapi
+from tasks_api.domain.states import NOT_DELIVERED, RunState
+from tasks_api.services.reconciliation import Outcome
+
+RUN_ID = "01a1fc25-dfd8-77b7-8ffb-7e7198bf1a71"
+TASK_ID = "01a1fc25-cc90-73cc-897d-06cb540be56b"
+
+
+def _when(description: str, **more: Any) -> dict[str, Any]:
+    return openapi.text(description, format="date-time", **more)
+
+
+_STATE = openapi.text("What became of the run so far.", enum=list(RunState.values))
+_OF_BOTH = {
+    "id": openapi.text("The id of the run, which its requests carry as `webhook-id`."),
+    "task_id": openapi.text("The id of its task."),
+    "task_name": openapi.text("The name of its task; empty without one."),
+    "notice": {
+        "type": "boolean",
+        "description": "Whether the run tells your tenant what the service did by itself.",
+    },
+    "scheduled_for": _when(
+        "The fire time, or for a run that was asked for the moment of asking."
+    ),
+    "slot": _when(
+        "The fire time that the run stands for: that of the first run if it sends another "
+        "one again."
+    ),
+    "state": _STATE,
+    "reason": openapi.text("Why the run is in this state, where that needs saying."),
+    "manual": {
+        "type": "boolean",
+        "description": "Whether somebody asked for the run, beside the schedule.",
+    },
+    "redrive_of": openapi.text(
+        "The id of the run that this one sends again; null if none.", nullable=True
+    ),
+    "started_at": _when("When the last attempt began; null before.", nullable=True),
+    "finished_at": _when("When the run was over; null before.", nullable=True),
+    "attempt_count": openapi.count("How many requests were made."),
+}
+RUN_OUT = {
+    "type": "object",
+    "required": [*_OF_BOTH, "last_status"],
+    "properties": {
+        **_OF_BOTH,
+        "last_status": {
+            "type": "integer",
+            "nullable": True,
+            "description": "The status of the last answer; null if there was none.",
+        },
+    },
+}
+ATTEMPT_OUT = {
+    "type": "object",
+    "required": [
+        "number",
+        "started_at",
+        "duration_ms",
+        "status_code",
+        "error",
+        "answer",
+    ],
+    "properties": {
+        "number": {
+            "type": "integer",
+            "minimum": 1,
+            "description": "Which attempt of the run it is, counted from 1.",
+        },
+        "started_at": _when("When the request was sent."),
+        "duration_ms": openapi.count("Milliseconds until the answer, or the failure."),
+        "status_code": {
+            "type": "integer",
+            "nullable": True,
+            "description": "The status of the answer; null if there was none.",
+        },
+        "error": openapi.text("Why it failed; empty if it did not."),
+        "answer": openapi.text("The first 16 KiB of the answer, as text."),
+    },
+}
+DETAIL_OUT = {
+    "type": "object",
+    "required": [*_OF_BOTH, "attempts"],
+    "properties": {
+        **_OF_BOTH,
+        "attempts": {
+            "type": "array",
+            "description": "The requests that were made, the first one first.",
+            "items": ATTEMPT_OUT,
+        },
+    },
+}
+RUNS_OUT = {
+    "type": "object",
+    "required": ["runs", "next_cursor"],
+    "properties": {
+        "runs": {
+            "type": "array",
+            "description": "The runs, the newest fire time first.",
+            "items": RUN_OUT,
+        },
+        "next_cursor": openapi.text(
+            "Send it as `cursor` to get the next page; null on the last page.",
+            nullable=True,
+        ),
+    },
+}
+_ABOUT = {
+    Outcome.DELIVERED: "How many of them succeeded.",
+    Outcome.FAILED: "How many of them failed for good.",
+    Outcome.SKIPPED: "How many of them were skipped, such as for an earlier run.",
+    Outcome.MISSED: "How many of them nobody could fire in time.",
+    Outcome.CANCELLED: "How many of them were taken back by a change.",
+    Outcome.UNDER_WAY: "How many of them are due and not over yet.",
+}
+_OUTCOMES = {outcome.value: openapi.count(_ABOUT[outcome]) for outcome in Outcome}
+_DIFFERENCE = {
+    "type": "object",
+    "required": ["kind", "scheduled_for", "run_id", "message"],
+    "properties": {
+        "kind": openapi.text(
+            "Whether a fire time has no run, or a run no fire time.",
+            enum=["missing", "unplanned"],
+        ),
+        "scheduled_for": _when("The fire time."),
+        "run_id": openapi.text("The id of the run; null if missing.", nullable=True),
+        "message": openapi.text("The difference in a sentence."),
+    },
+}
+ACCOUNT_OUT = {
+    "type": "object",
+    "required": [
+        *("from", "to", "planned", *_OUTCOMES, "manual", "balance", "missing"),
+        *("unplanned", "differences", "changes"),
+    ],
+    "properties": {
+        "from": _when("The first moment of the account."),
+        "to": _when("The end of the account, which is not part of it."),
+        "planned": openapi.count("How many fire times the schedule had in that time."),
+        **_OUTCOMES,
+        "manual": openapi.count("How many runs were asked for, beside the schedule."),
+        "balance": {
+            "type": "integer",
+            "description": "What was planned less what became of it: 0 if nothing was lost.",
+        },
+        "missing": openapi.count("How many fire times have no run."),
+        "unplanned": openapi.count("How many runs have no fire time."),
+        "differences": {
+            "type": "array",
+            "description": "The differences by time, the first 100.",
+            "items": _DIFFERENCE,
+        },
+        "changes": {
+            "type": "array",
+            "description": "When the schedule was changed, the last 100.",
+            "items": {
+                "type": "object",
+                "required": ["at", "what"],
+                "properties": {
+                    "at": _when("When it was changed."),
+                    "what": openapi.text("What was done, such as `paused`."),
+                },
+            },
+        },
+    },
+}
+REDRIVE_IN = {
+    "type": "object",
+    "required": ["state"],
+    "properties": {
+        "state": {
+            "type": "array",
+            "minItems": 1,
+            "description": "Send the runs in these states again.",
+            "items": {"type": "string", "enum": sorted(NOT_DELIVERED)},
+        },
+        **openapi.optional(
+            {
+                "task_id": openapi.text("Only the runs of this task."),
+                "from": openapi.text(
+                    "Only runs whose fire time is at this moment or later, in ISO 8601."
+                ),
+                "to": openapi.text(
+                    "Only runs whose fire time is before this moment, in ISO 8601."
+                ),
+                "limit": {
+                    "type": "integer",
+                    "minimum": 1,
+                    "maximum": 1000,
+                    "description": "How many runs at most, the oldest first: 1000 if absent.",
+                },
+            }
+        ),
+    },
+}
+REDRIVEN_OUT = {
+    "type": "object",
+    "required": ["count", "run_ids", "more"],
+    "properties": {
+        "count": openapi.count("How many runs are sent again."),
+        "run_ids": {
+            "type": "array",
+            "description": "The ids of the new runs.",
+            "items": openapi.TEXT,
+        },
+        "more": {
+            "type": "boolean",
+            "description": "Whether others are left: send the request again for those.",
+        },
+    },
+}
+AGAIN_OUT = {
+    "type": "object",
+    "required": ["run_id"],
+    "properties": {"run_id": openapi.text("The id of the new run.")},
+}
+
+RUN: dict[str, Any] = {
+    "id": RUN_ID,
+    "task_id": TASK_ID,
+    "task_name": "",
+    "notice": False,
+    "scheduled_for": "2026-11-21T03:28:22Z",
+    "slot": "2026-11-21T03:28:22Z",
+    "state": "failed",
+    "reason": "The answer was 500.",
+    "manual": False,
+    "redrive_of": None,
+    "started_at": "2026-11-21T03:28:22.012000Z",
+    "finished_at": "2026-11-21T03:28:22.056000Z",
+    "attempt_count": 1,
+}
+ATTEMPT = {
+    "number": 1,
+    "started_at": "2026-11-21T03:28:22.012000Z",
+    "duration_ms": 41,
+    "status_code": 500,
+    "error": "",
+    "answer": "Internal Server Error",
+}
+ACCOUNT: dict[str, Any] = {
+    "from": "2026-11-20T00:00:00Z",
+    "to": "2026-11-21T00:00:00Z",
+    "planned": 24,
+    "delivered": 21,
+    "failed": 1,
+    "skipped": 0,
+    "missed": 1,
+    "cancelled": 1,
+    "under_way": 0,
+    "manual": 1,
+    "balance": 0,
+    "missing": 0,
+    "unplanned": 0,
+    "differences": [],
+    "changes": [{"at": "2026-11-20T07:12:30Z", "what": "paused"}],
+}

@@ -1,0 +1,289 @@
+"""The fields that say when a task fires: read strictly, and shown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from django.conf import settings
+
+from tasks_api.api import fields
+from tasks_api.domain.exceptions import InvalidTask, ScheduleError
+from tasks_api.domain.schedules import (
+    Cron,
+    Interval,
+    Once,
+    Schedule,
+)
+from tasks_api.models import Task
+from tasks_api.storage import beat_tables
+
+TASK_TYPES = {"one_time": "one_time", "periodic": "periodic", "interval": "periodic"}
+FIELDS = {
+    "task_type",
+    "frequency",
+    "cron",
+    "timezone",
+    "start_datetime",
+    "end_datetime",
+    "stop_datetime",
+    "run_datetime",
+}
+
+
+# What comes in.
+
+
+def read_schedule(
+    data: Mapping[str, Any],
+    *,
+    now: datetime,
+    kept: Schedule | None = None,
+    is_open: bool = False,
+) -> Schedule:
+    """The schedule that a request asks for. Raises InvalidTask naming the field.
+
+    Where a moment is that of the `kept` schedule, it may have passed. One that `is_open`
+    may leave out start and end.
+    """
+    if _task_type(data) == "periodic":
+        return _recurring(data, now, kept, is_open=is_open)
+    return _once(data, now, kept)
+
+
+def _task_type(data: Mapping[str, Any]) -> str:
+    value = fields.required(data, "task_type")
+    known = TASK_TYPES.get(value.strip().lower()) if isinstance(value, str) else None
+    if known is None:
+        raise InvalidTask(
+            "task_type",
+            "Invalid value of task_type. Value should be periodic or one_time",
+        )
+    return known
+
+
+def _recurring(
+    data: Mapping[str, Any], now: datetime, kept: Schedule | None, *, is_open: bool
+) -> Interval | Cron:
+    if not fields.is_given(data, "cron"):
+        if fields.is_given(data, "timezone"):
+            raise InvalidTask("timezone", "A timezone goes with cron")
+        return _interval(data, now, kept, is_open=is_open)
+    if fields.is_given(data, "frequency"):
+        raise InvalidTask("cron", "A task has either a frequency or a cron expression")
+    return _cron(data, now, kept)
+
+
+def _cron(
+    data: Mapping[str, Any], now: datetime, kept: Schedule | None
+) -> Interval | Cron:
+    zone = data.get("timezone")
+    if not isinstance(zone, str | None):
+        raise InvalidTask(
+            "timezone", "Invalid value of timezone. Value should be a string"
+        )
+    start, end, end_name = None, None, _end_name(data)
+    if fields.is_given(data, "start_datetime"):
+        start = _from_now_on("start_datetime", data, now, _start_of(kept))
+    if fields.is_given(data, end_name):
+        end = _kept_or(fields.moment(end_name, data[end_name]), _end_of(kept))
+        if end <= (start or now):
+            raise InvalidTask(end_name, f"{end_name} should be after start_datetime")
+    schedule = fields.cron(
+        "cron", data["cron"], now=now, zone=zone, start=start, end=end
+    )
+    least = settings.SCHEDULER_MIN_FREQUENCY
+    if isinstance(schedule, Interval) and schedule.every < timedelta(seconds=least):
+        raise InvalidTask(
+            "cron", f"Invalid value of cron. It fires more often than every {least} s"
+        )
+    if start is None and isinstance(kept, Interval) and isinstance(schedule, Interval):
+        # `@every` counts from now on, but not anew each time that it is said.
+        return (
+            replace(schedule, start=kept.start)
+            if _as_often(schedule, kept)
+            else schedule
+        )
+    return schedule
+
+
+def _as_often(schedule: Interval, kept: Interval) -> bool:
+    return (schedule.every, schedule.end) == (kept.every, kept.end)
+
+
+def _start_of(schedule: Schedule | None) -> datetime | None:
+    return None if isinstance(schedule, Once) or not schedule else schedule.start
+
+
+def _end_of(schedule: Schedule | None) -> datetime | None:
+    return None if isinstance(schedule, Once) or not schedule else schedule.end
+
+
+def _from_now_on(
+    name: str,
+    data: Mapping[str, Any],
+    now: datetime,
+    kept: datetime | None,
+    zone: str = "UTC",
+) -> datetime:
+    """A moment in the future, or the one that a task has had all along."""
+    value = fields.required(data, name)
+    read = _kept_or(fields.moment(name, value, zone=zone), kept)
+    return read if read == kept else fields.future(name, value, now=now, zone=zone)
+
+
+def _kept_or(read: datetime, kept: datetime | None) -> datetime:
+    """A moment as it was read, or the one that a task has, of which its seconds are shown."""
+    is_shown = kept is not None and kept.replace(microsecond=0) == read
+    return kept if is_shown and kept else read
+
+
+def _end_name(data: Mapping[str, Any]) -> str:
+    """The name under which the client gives the end: of two, the documented one."""
+    is_alias = "end_datetime" not in data and "stop_datetime" in data
+    return "stop_datetime" if is_alias else "end_datetime"
+
+
+def _interval(
+    data: Mapping[str, Any], now: datetime, kept: Schedule | None, *, is_open: bool
+) -> Interval:
+    every = fields.frequency(
+        fields.required(data, "frequency"), least=settings.SCHEDULER_MIN_FREQUENCY
+    )
+    if is_open and not fields.is_given(data, "start_datetime"):
+        start = _usual_start(every, now, kept)
+    else:
+        start = _from_now_on("start_datetime", data, now, _start_of(kept))
+    end_name = _end_name(data)
+    if is_open and not fields.is_given(data, end_name):
+        return Interval(start, every)
+    end = fields.moment(end_name, fields.required(data, end_name))
+    end = _kept_or(end, _end_of(kept))
+    if end <= start:
+        raise InvalidTask(end_name, f"{end_name} should be after start_datetime")
+    if end <= now:
+        raise InvalidTask(end_name, f"{end_name} should be in future")
+    if end - start < every:
+        raise InvalidTask(
+            end_name,
+            f"{end_name} should be at least one frequency after start_datetime",
+        )
+    return Interval(start, every, end)
+
+
+def _usual_start(every: timedelta, now: datetime, kept: Schedule | None) -> datetime:
+    """From now on, but not anew each time that the same is said."""
+    if isinstance(kept, Interval) and kept.every == every:
+        return kept.start
+    return (now + every).replace(microsecond=0)
+
+
+def _once(data: Mapping[str, Any], now: datetime, kept: Schedule | None) -> Once:
+    was = kept.at if isinstance(kept, Once) else None
+    return Once(_from_now_on("run_datetime", data, now, was, _zone(data)))
+
+
+def _zone(data: Mapping[str, Any]) -> str:
+    """In which the moment of a one-off is read that has no offset."""
+    zone = data.get("timezone")
+    return "UTC" if zone is None else fields.time_zone("timezone", zone)
+
+
+def run_moment(data: Mapping[str, Any]) -> datetime:
+    """When a one-off is to run, be it past."""
+    value = fields.required(data, "run_datetime")
+    return fields.moment("run_datetime", value, zone=_zone(data))
+
+
+def merged(schedule: Schedule, data: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a schedule, with those of a request in their place."""
+    own = _as_posted(schedule)
+    if fields.is_given(data, "frequency"):
+        own = {name: own[name] for name in own.keys() - {"cron", "timezone"}}
+    if fields.is_given(data, "cron"):
+        # An expression may say its zone itself.
+        gone = (
+            {"frequency", "timezone"} if "TZ=" in str(data["cron"]) else {"frequency"}
+        )
+        own = {name: own[name] for name in own.keys() - gone}
+    if "stop_datetime" in data:
+        own.pop("end_datetime", None)
+    if _task_type({**own, **data}) == "one_time":
+        # The zone of an expression is not that of a moment.
+        own.pop("timezone", None)
+        if fields.is_given(data, "timezone") and "run_datetime" not in data:
+            raise InvalidTask("timezone", "A timezone goes with a run_datetime")
+    given = {name: data[name] for name in data.keys() & FIELDS}
+    return fields.without_nulls({**own, **given})
+
+
+def _as_posted(schedule: Schedule) -> dict[str, Any]:
+    """A schedule in the words of a request, exact to the microsecond."""
+    match schedule:
+        case Once(at=at):
+            return {"task_type": "one_time", "run_datetime": at.isoformat()}
+        case Interval(every=every):
+            own: dict[str, Any] = {"frequency": every // timedelta(seconds=1)}
+        case Cron(zone=zone):
+            own = {"cron": _expression(schedule), "timezone": zone}
+    for name, moment in (
+        ("start_datetime", schedule.start),
+        ("end_datetime", schedule.end),
+    ):
+        own[name] = moment and moment.isoformat()
+    return {"task_type": "periodic", **own}
+
+
+# What goes out.
+
+
+def schedule_of(task: Task) -> Schedule | None:
+    """A stored task's; None where the admin stored one that cannot be computed."""
+    try:
+        return beat_tables.schedule_of(task)
+    except ScheduleError:
+        return None
+
+
+def type_of(schedule: Schedule | None) -> str:
+    return "one_time" if isinstance(schedule, Once) else "periodic"
+
+
+def render_schedule(schedule: Schedule | None) -> dict[str, Any]:
+    """Its fields; of one that cannot be computed, those of an interval, as null."""
+    match schedule:
+        case Once(at=at):
+            return {"run_datetime": without_offset(at)}
+        case Interval(start=start, every=every, end=end):
+            return {
+                "frequency": int(every.total_seconds()),
+                "start_datetime": without_offset(start),
+                "end_datetime": without_offset(end),
+            }
+        case Cron(start=start, end=end):
+            return {
+                "frequency": None,
+                "cron": _expression(schedule),
+                "timezone": schedule.zone,
+                "start_datetime": without_offset(start),
+                "end_datetime": without_offset(end),
+            }
+    return {"frequency": None, "start_datetime": None, "end_datetime": None}
+
+
+def _expression(cron: Cron) -> str:
+    """With five fields where they say it all, else with seconds, else with years too."""
+    if cron.years != "*":
+        return f"{cron.seconds} {cron.expression} {cron.years}"
+    if cron.seconds != "0":
+        return f"{cron.seconds} {cron.expression}"
+    return cron.expression
+
+
+def without_offset(moment: datetime | None) -> str | None:
+    """A moment in UTC, as the surface shows those of its tasks: to the second."""
+    if moment is None:
+        return None
+    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "seconds")

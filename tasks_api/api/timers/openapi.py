@@ -1,0 +1,130 @@
+"""The timers surface as OpenAPI tells it, with the examples of its document."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from drf_spectacular.utils import OpenApiExample
+
+from tasks_api.api import openapi
+from tasks_api.api.products import Product
+
+TIMER_ID = "cknjdu2k300153zugmucamxxo"
+_ID = openapi.text("The id of the timer, to cancel it by.", pattern="^c[a-z0-9]{24}$")
+TIMER_IN = {
+    "type": "object",
+    "required": ["timestamp"],
+    "properties": {
+        "timestamp": openapi.text(
+            "When to deliver: an ISO 8601 date and time. Without an offset it is in UTC; one "
+            "that has passed is delivered at once."
+        ),
+        "body": {"description": "The message: any JSON value, delivered unchanged."},
+    },
+}
+CRONS_IN = {
+    "type": "object",
+    "required": ["jobs"],
+    "properties": {
+        "jobs": {
+            "type": "array",
+            "description": "All crons of the tenant; an empty list removes them.",
+            "items": {
+                "type": "object",
+                "required": ["id", "spec"],
+                "properties": {
+                    "id": openapi.NAME
+                    | {"description": "Your name for the cron, once in the list."},
+                    "spec": openapi.CRON,
+                },
+            },
+        }
+    },
+}
+
+
+def _errors(example: str) -> dict[Any, Any]:
+    return openapi.sentences(
+        _400=example,
+        _401="Unauthorized",
+        _413=openapi.TOO_LARGE,
+        _500="Internal error",
+        _503=openapi.OUTAGE,
+    )
+
+
+insert_timer = openapi.operation(
+    product=Product.TIMERS,
+    is_strict=False,
+    operation_id="insert_timer",
+    summary="Schedule a timer",
+    description="Stores a message that is posted to your tenant's callback URL at its moment, "
+    "or at once if that has passed. The answer has the id by which it can be cancelled. A "
+    "body that cannot be used, or a tenant without a callback URL, is refused with 400, a "
+    "wrong secret with 401, and 503 means that the storage has trouble: send it again.",
+    parameters=openapi.IDEMPOTENCY,
+    request=openapi.body(TIMER_IN),
+    examples=[
+        OpenApiExample(
+            "a timer",
+            {"timestamp": "2021-04-15T14:17:00-07:00", "body": {"foo": "bar"}},
+            request_only=True,
+        )
+    ],
+    responses={
+        200: openapi.answer(
+            {"type": "object", "required": ["id"], "properties": {"id": _ID}},
+            {"id": TIMER_ID},
+            "The timer is stored.",
+        ),
+        **openapi.sentences(_409=openapi.KEY_IN_USE, _422=openapi.KEY_REUSED),
+        **_errors("Missing key: timestamp"),
+    },
+)
+delete_timer = openapi.operation(
+    product=Product.TIMERS,
+    is_strict=False,
+    operation_id="delete_timer",
+    summary="Cancel a timer",
+    description="Cancels a message that was not delivered yet. The answer is 200 without a "
+    "body, and the same when there is no such timer any more, so it is safe to send again.",
+    request=openapi.body(
+        {
+            "type": "object",
+            "required": ["id"],
+            "properties": {"id": openapi.text("The id that the insert answered.")},
+        }
+    ),
+    examples=[OpenApiExample("a timer", {"id": TIMER_ID}, request_only=True)],
+    responses={
+        200: openapi.nothing("There is no such timer now."),
+        **_errors("Missing key: id"),
+    },
+)
+replace_crons = openapi.operation(
+    product=Product.TIMERS,
+    is_strict=False,
+    operation_id="replace_crons",
+    summary="Replace the set of crons",
+    description="Makes these the crons of your tenant: those that are new begin, those that "
+    "are left out end, and those that stay as they are go on undisturbed. Send the whole set "
+    "whenever your program starts. One bad or repeated entry refuses all of them with 400, "
+    "and the old set stays.",
+    request=openapi.body(CRONS_IN),
+    examples=[
+        OpenApiExample(
+            "two crons",
+            {
+                "jobs": [
+                    {"id": "hello_world", "spec": "30 * * * * *"},
+                    {"id": "hello_world_2", "spec": "0 * * * * *"},
+                ]
+            },
+            request_only=True,
+        )
+    ],
+    responses={
+        200: openapi.nothing("These are the crons now."),
+        **_errors("Duplicate id: jobs[1].id"),
+    },
+)

@@ -1,0 +1,153 @@
+"""The timers surface: one-off messages and a set of crons, to the tenant's own endpoint."""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, ClassVar
+from uuid import UUID
+
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from accounts.authentication import SharedSecret
+from scheduler_service.db import clock
+from tasks_api.api import fields
+from tasks_api.api.errors import TextView
+from tasks_api.api.idempotency import idempotent
+from tasks_api.api.json_codec import dumps
+from tasks_api.api.timers import openapi as schema
+from tasks_api.domain.exceptions import InvalidTask
+from tasks_api.domain.schedules import Once
+from tasks_api.domain.specs import Misfire, Surface, TaskSpec
+from tasks_api.models import Task
+from tasks_api.services import tasks
+
+
+class TimersView(TextView):
+    """Who calls is a tenant, by the secret in the `Scheduler-Secret` header."""
+
+    authentication_classes = [SharedSecret]
+    outage_status: ClassVar[int] = 503
+
+    def require_endpoint(self) -> None:
+        if not self.tenant.callback_url:
+            raise InvalidTask("endpoint", "The tenant has no endpoint to deliver to")
+
+
+class InsertTimer(TimersView):
+    @schema.insert_timer
+    @idempotent
+    def post(self, request: Request) -> Response:
+        now = clock.now()
+        spec = read_timer(request.data, now=now)
+        self.require_endpoint()
+        task = tasks.create_task(self.user, spec, now=now)
+        return Response({"id": timer_id(task.pk)})
+
+
+class DeleteTimer(TimersView):
+    @schema.delete_timer
+    def post(self, request: Request) -> Response:
+        value = fields.required(fields.body_of(request.data), "id")
+        if not isinstance(value, str):
+            raise InvalidTask("id", "Invalid value of id. Value should be a string")
+        if (timer := task_id(value)) is not None:
+            own = Task.objects.for_tenant(self.tenant).of(Surface.TIMERS)
+            tasks.remove_tasks(own.filter(pk=timer, name=""), now=clock.now())
+        return Response()
+
+
+class ReplaceCrons(TimersView):
+    @schema.replace_crons
+    def post(self, request: Request) -> Response:
+        now = clock.now()
+        specs = read_crons(request.data, now=now)
+        if specs:
+            self.require_endpoint()
+        tasks.put_set(self.user, specs, surface=Surface.TIMERS, now=now)
+        return Response()
+
+
+# What comes in.
+
+
+def read_timer(data: object, *, now: datetime) -> TaskSpec:
+    data = fields.body_of(data)
+    at = fields.moment("timestamp", fields.required(data, "timestamp"))
+    new = clock.new_id()
+    message = {"id": timer_id(new), "cron_id": "", "body": data.get("body")}
+    return TaskSpec(
+        surface=Surface.TIMERS,
+        url="",
+        # What is past runs at once.
+        schedule=Once(max(at, now)),
+        body=dumps(message),
+        task_id=new,
+    )
+
+
+def read_crons(data: object, *, now: datetime) -> list[TaskSpec]:
+    """The whole set. Raises InvalidTask naming the first entry that is not right."""
+    jobs = fields.required(fields.body_of(data), "jobs")
+    if not isinstance(jobs, list):
+        raise InvalidTask("jobs", "Invalid value of jobs. Value should be a list")
+    specs: dict[str, TaskSpec] = {}
+    for index, job in enumerate(jobs):
+        spec = _cron(f"jobs[{index}]", job, now)
+        if spec.name in specs:
+            raise InvalidTask(f"jobs[{index}].id", f"Duplicate id: jobs[{index}].id")
+        specs[spec.name] = spec
+    return list(specs.values())
+
+
+def _cron(place: str, job: object, now: datetime) -> TaskSpec:
+    if not isinstance(job, Mapping):
+        raise InvalidTask(place, f"Invalid value of {place}. Value should be an object")
+    entry: dict[str, Any] = {
+        f"{place}.{key}": job[key] for key in ("id", "spec") if key in job
+    }
+    name = fields.client_name(f"{place}.id", fields.required(entry, f"{place}.id"))
+    spec = fields.required(entry, f"{place}.spec")
+    return TaskSpec(
+        surface=Surface.TIMERS,
+        url="",
+        name=name,
+        schedule=fields.cron(f"{place}.spec", spec, now=now),
+        body=dumps({"id": "", "cron_id": name}),
+        misfire=Misfire.SKIP,
+    )
+
+
+# Ids as this surface's clients know them: a "c", and 24 letters and digits. They hold
+# the 122 bits of a UUIDv7 that are not the same in all of them.
+
+DIGITS = string.digits + string.ascii_lowercase
+LENGTH = 24
+
+
+def timer_id(task: UUID) -> str:
+    """A task's id as this surface's clients know it."""
+    upper, middle, lower = (
+        task.int >> 80,
+        task.int >> 64 & 0xFFF,
+        task.int & (1 << 62) - 1,
+    )
+    number = (upper << 12 | middle) << 62 | lower
+    digits = []
+    for _ in range(LENGTH):
+        number, digit = divmod(number, len(DIGITS))
+        digits.append(DIGITS[digit])
+    return "c" + "".join(reversed(digits))
+
+
+def task_id(timer: str) -> UUID | None:
+    """The task of a timer's id; None where it cannot be one."""
+    if len(timer) != LENGTH + 1 or timer[0] != "c" or set(timer) - set(DIGITS):
+        return None
+    number = int(timer[1:], len(DIGITS))
+    upper, middle, lower = number >> 74, number >> 62 & 0xFFF, number & (1 << 62) - 1
+    if upper >> 48:
+        return None
+    return UUID(int=upper << 80 | 7 << 76 | middle << 64 | 2 << 62 | lower)

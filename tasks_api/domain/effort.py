@@ -1,0 +1,57 @@
+"""How much may be computed for one purpose, because clients say what is computed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+from tasks_api.domain.exceptions import ScheduleError, SchedulerError
+
+
+class TooLong(ScheduleError):
+    """One fire time takes more steps than it may; it is the schedule that is to blame."""
+
+
+class TooMuch(SchedulerError):
+    """All that one request asks for takes more steps than it may."""
+
+    code = "too_much"
+
+
+_WHY: dict[type[SchedulerError], str] = {
+    TooLong: "Its next fire time takes too long to compute.",
+    TooMuch: "What the request asks for takes too long to compute; ask for less at once.",
+}
+
+
+class _Allowance:
+    def __init__(
+        self, steps: int, error: type[SchedulerError], outer: _Allowance | None
+    ) -> None:
+        self._left, self._error, self._outer = steps, error, outer
+
+    def spend(self, steps: int) -> None:
+        self._left -= steps
+        if self._left < 0:
+            raise self._error(_WHY[self._error])
+        if self._outer is not None:
+            self._outer.spend(steps)
+
+
+_allowance: ContextVar[_Allowance | None] = ContextVar("allowance", default=None)
+
+
+@contextmanager
+def allowance(steps: int, error: type[SchedulerError]) -> Iterator[None]:
+    """Let what is computed inside take so many steps in all; beyond, it raises the error."""
+    token = _allowance.set(_Allowance(steps, error, _allowance.get()))
+    try:
+        yield
+    finally:
+        _allowance.reset(token)
+
+
+def spend(steps: int) -> None:
+    if (found := _allowance.get()) is not None:
+        found.spend(steps)

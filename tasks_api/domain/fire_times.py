@@ -1,0 +1,125 @@
+"""The coming fire times of a schedule, and what changes of the clock make of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from itertools import islice
+from zoneinfo import ZoneInfo
+
+from tasks_api.domain import cron
+from tasks_api.domain.schedules import (
+    Cron,
+    Once,
+    Schedule,
+    first_after,
+)
+
+
+class Dst(StrEnum):
+    """What a change of the clock did to a fire time."""
+
+    # Its local time does not exist; it fires when the gap is over.
+    MOVED = "moved"
+    # Its local time does not exist, and it does not fire.
+    DROPPED = "dropped"
+    # The clock shows its local time twice, and it fires both times.
+    DOUBLED = "doubled"
+    # The clock shows its local time twice, and it fires in one of the two.
+    ONCE = "once"
+
+
+@dataclass(frozen=True)
+class Coming:
+    """One fire time: the instant in UTC, and how the clock of its zone shows it.
+
+    One that is dropped has no instant, and a local time without an offset. `wall` is the
+    local time that was asked for and does not exist; `which_pass` is 1 or 2 where the
+    clock shows the time twice. Where fire times are spread, `grid` is the instant from
+    which this one is put off, and the marks are about that.
+    """
+
+    at: datetime | None
+    local: datetime
+    dst: Dst | None = None
+    wall: datetime | None = None
+    which_pass: int | None = None
+    grid: datetime | None = None
+
+
+def coming(schedule: Schedule, *, since: datetime, count: int) -> Iterator[Coming]:
+    """The next fire times after a moment, at most `count`, in order.
+
+    Those that a change of the clock dropped stand among them, and are not counted; there
+    are at most as many of them. Raises ScheduleError where the fields cannot be read.
+    """
+    if not isinstance(schedule, Once) and schedule.offset:
+        offset = schedule.offset
+        plain = replace(schedule, offset=timedelta())
+        for each in coming(plain, since=since - offset, count=count):
+            yield each if each.at is None else _put_off(each, each.at, offset)
+        return
+    dropped = 0
+    try:
+        for at in islice(_fire_times(schedule, since), count):
+            if isinstance(schedule, Cron) and schedule.zone != "UTC":
+                lost = list(islice(_dropped(schedule, since, at), count - dropped))
+                dropped += len(lost)
+                yield from lost
+                yield _shown(schedule, at)
+            else:
+                yield Coming(at, at.astimezone(UTC))
+            since = at
+    except OverflowError:
+        # At the end of the calendar, in UTC or in the zone.
+        return
+
+
+def _put_off(each: Coming, grid: datetime, offset: timedelta) -> Coming:
+    at = grid + offset
+    local = at.astimezone(each.local.tzinfo)
+    return replace(each, at=at, local=local, grid=grid)
+
+
+def _fire_times(schedule: Schedule, since: datetime) -> Iterator[datetime]:
+    at = first_after(schedule, since)
+    while at is not None:
+        yield at
+        at = first_after(schedule, at)
+
+
+def _fields(schedule: Cron) -> cron.Fields:
+    return cron.Fields(schedule.expression, schedule.seconds, schedule.years)
+
+
+def _dropped(schedule: Cron, after: datetime, until: datetime) -> Iterator[Coming]:
+    if _moves(schedule):
+        return
+    if schedule.start is not None:
+        after = max(after, schedule.start)
+    for gap in cron.gaps(schedule.zone, after, until):
+        for wall in gap.matches(_fields(schedule)):
+            yield Coming(None, wall, Dst.DROPPED, wall)
+
+
+def _moves(schedule: Cron) -> bool:
+    """Whether a time in a gap fires when the gap is over."""
+    fields = _fields(schedule)
+    return not (cron.goes_by_the_clock(fields) or schedule.dst.skips_gap)
+
+
+def _shown(schedule: Cron, at: datetime) -> Coming:
+    local = at.astimezone(ZoneInfo(schedule.zone))
+    for gap in cron.gaps(schedule.zone, at - cron.SECOND, at):
+        wall = next(gap.matches(_fields(schedule)), None)
+        if wall is not None and gap.at == at and _moves(schedule):
+            return Coming(at, local, Dst.MOVED, wall)
+    other = local.replace(fold=1 - local.fold).astimezone(UTC)
+    # In a gap, which no instant is, the other fold would differ, too.
+    if other == at:
+        return Coming(at, local)
+    is_doubled = schedule.first_from(other) == other
+    dst = Dst.DOUBLED if is_doubled else Dst.ONCE
+    return Coming(at, local, dst, which_pass=local.fold + 1)

@@ -1,0 +1,349 @@
+"""When a schedule fires: interval, cron or once, as instants in UTC.
+
+Every kind answers one question, `first_from(moment)`: the earliest fire time at or
+after a moment, or None when nothing is left. All the rest follows from it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from itertools import takewhile
+from typing import NamedTuple
+from uuid import UUID
+
+from tasks_api.domain import cron, cron_text
+from tasks_api.domain.effort import TooMuch, allowance
+from tasks_api.domain.exceptions import ScheduleError
+from tasks_api.domain.timestamps import written
+
+MICROSECOND = timedelta(microseconds=1)
+# Ends from here on stand for none, and are put off by nothing: no calendar goes further.
+FOREVER = datetime(9999, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Fires at start + k·every in elapsed time, up to and including `end`.
+
+    Each time by `offset` later: grid and end are what they are without it.
+    """
+
+    start: datetime
+    every: timedelta
+    end: datetime | None = None
+    offset: timedelta = timedelta()
+
+    def first_from(self, moment: datetime) -> datetime | None:
+        try:
+            start = self.start + self.offset
+            # Rounded up, so that a fire time is at or after the moment.
+            steps = max(0, -((start - moment) // self.every))
+            return _within(start + steps * self.every, self.end, self.offset)
+        except OverflowError:
+            return None
+
+
+@dataclass(frozen=True)
+class Once:
+    """Fires at one moment, however long ago it was."""
+
+    at: datetime
+
+    def first_from(self, moment: datetime) -> datetime | None:
+        return self.at if self.at >= moment else None
+
+
+@dataclass(frozen=True)
+class Cron:
+    """Fires when local time in `zone` matches the fields; see cron.first_from().
+
+    Each time by `offset` later, which start and end know nothing of.
+    """
+
+    expression: str
+    zone: str = "UTC"
+    start: datetime | None = None
+    end: datetime | None = None
+    seconds: str = "0"
+    years: str = "*"
+    dst: cron.Dst = cron.USUAL
+    offset: timedelta = timedelta()
+
+    def first_from(self, moment: datetime) -> datetime | None:
+        moment -= self.offset
+        earliest = max(moment, self.start) if self.start else moment
+        fields = cron.Fields(self.expression, self.seconds, self.years)
+        found = cron.first_from(fields, self.zone, earliest, self.dst)
+        try:
+            return found and _within(found + self.offset, self.end, self.offset)
+        except OverflowError:
+            return None
+
+
+Schedule = Interval | Once | Cron
+
+
+def _within(
+    moment: datetime, end: datetime | None, offset: timedelta
+) -> datetime | None:
+    return moment if end is None or moment - offset <= end else None
+
+
+def spread(schedule: Schedule, window: int, task_id: UUID) -> Schedule:
+    """The schedule of a task that fires somewhere in a window of so many seconds.
+
+    Where is a matter of the task's id alone: the same after every restart and every
+    edit, and as good as random among tasks.
+    """
+    if not window or isinstance(schedule, Once):
+        return schedule
+    number = int.from_bytes(sha256(task_id.bytes).digest()[:8])
+    return replace(schedule, offset=timedelta(seconds=number % window))
+
+
+def put_off(moment: datetime | None, offset: timedelta) -> datetime | None:
+    """A start or an end as it is stored for a schedule with an offset."""
+    if moment is None or moment >= FOREVER:
+        return moment
+    return moment + offset
+
+
+def on_grid(moment: datetime | None, offset: timedelta) -> datetime | None:
+    """What put_off() made it of."""
+    if moment is None or moment - offset >= FOREVER:
+        return moment
+    return moment - offset
+
+
+def bare(schedule: Schedule) -> Schedule:
+    """The schedule without what a task's policies make of it."""
+    match schedule:
+        case Interval():
+            return replace(schedule, offset=timedelta())
+        case Cron():
+            return replace(schedule, offset=timedelta(), dst=cron.USUAL)
+    return schedule
+
+
+def read_cron(
+    text: str,
+    *,
+    now: datetime,
+    zone: str | None = None,
+    start: datetime | None = None,
+    end: datetime | None = None,
+) -> Cron | Interval:
+    """The schedule that a client's expression stands for, in UTC unless it says where.
+
+    `@every` counts from the start, or from now. Raises ScheduleError with a sentence for
+    what cannot be read, and for what never fires again.
+    """
+    read = cron_text.read(text)
+    zone = cron_text.known_zone(zone) if zone is not None else None
+    if zone and read.zone and zone != read.zone:
+        raise ScheduleError(f"It names two time zones, {read.zone} and {zone}.")
+    if read.every is not None:
+        schedule: Cron | Interval = Interval(
+            (start or now) + read.every, read.every, end
+        )
+    else:
+        assert read.fields is not None
+        schedule = Cron(
+            read.fields.expression,
+            read.zone or zone or "UTC",
+            start,
+            end,
+            seconds=read.fields.seconds,
+            years=read.fields.years,
+        )
+    if first_after(schedule, now) is None:
+        raise ScheduleError("It never fires again.")
+    return schedule
+
+
+def least_interval(schedule: Schedule) -> float:
+    """The least seconds between two fire times."""
+    match schedule:
+        case Interval(every=every):
+            return every.total_seconds()
+        case Cron(expression=expression, seconds=seconds):
+            return cron.least_interval(cron.Fields(expression, seconds))
+    return float("inf")
+
+
+def first_after(schedule: Schedule, moment: datetime) -> datetime | None:
+    """The earliest fire time strictly after a moment."""
+    return schedule.first_from(moment + MICROSECOND)
+
+
+def between(schedule: Schedule, first: datetime, last: datetime) -> Iterator[datetime]:
+    """The fire times from one moment to another, both included; for many of them."""
+    at = schedule.first_from(first)
+    while at is not None and at <= last:
+        yield at
+        for moment in _rest_of_week(schedule, at, last):
+            yield moment
+            at = moment
+        at = first_after(schedule, at)
+
+
+def _rest_of_week(
+    schedule: Schedule, at: datetime, last: datetime
+) -> Iterator[datetime]:
+    """Some fire times right after one, where they are cheap to find."""
+    if not isinstance(schedule, Cron):
+        return iter(())
+    fields = cron.Fields(schedule.expression, schedule.seconds, schedule.years)
+    until = last - schedule.offset
+    if schedule.end is not None:
+        until = min(until, schedule.end)
+    week = cron.quiet_week(fields, schedule.zone, at + MICROSECOND - schedule.offset)
+    times = takewhile(lambda moment: moment <= until, week)
+    return (moment + schedule.offset for moment in times)
+
+
+OVER = "Passed while nobody could fire it, and its task has ended since."
+TOO_LATE = "Nobody could fire it within {:g} seconds."
+
+
+class Missed(NamedTuple):
+    """A fire time that passed and is not made up for, and why."""
+
+    moment: datetime
+    reason: str
+
+
+@dataclass(frozen=True)
+class Due:
+    """What became due at once: what is lost, what runs, oldest first, and what is next."""
+
+    missed: tuple[Missed, ...]
+    fires: tuple[datetime, ...]
+    next_fire_at: datetime | None
+
+
+def due(
+    schedule: Schedule,
+    *,
+    since: datetime,
+    now: datetime,
+    limit: int,
+    grace: timedelta | None = None,
+    most: int = 1,
+) -> Due:
+    """Sort out what became of the fire times from `since`, the first open one, to `now`.
+
+    The newest `most` of them fire, and the older ones are missed; and so are all of them
+    after the schedule's end. With a `grace`, none fires that is later than that. A
+    `since` that is still to come fires as it is. Beyond `limit` fire times (and `most`)
+    the others come with the next call, because `next_fire_at` is then still due.
+    """
+    if since > now:
+        return Due((), (since,), first_after(schedule, since))
+    passed = [since]
+    upcoming = first_after(schedule, since)
+    # As many more as it takes to know that those before them are not of the newest.
+    while upcoming is not None and upcoming <= now and len(passed) < limit + most:
+        passed.append(upcoming)
+        upcoming = first_after(schedule, upcoming)
+    newest = most
+    if len(passed) == limit + most:
+        passed, upcoming, newest = passed[:limit], passed[limit], 0
+    missed, fires = [], []
+    is_over = _is_over(schedule, now)
+    for newer, moment in enumerate(reversed(passed)):
+        is_late = grace is not None and now - moment > grace
+        if is_over or is_late or newer >= newest:
+            why = why_missed(schedule, moment, now, grace, most)
+            missed.append(Missed(moment, why))
+        else:
+            fires.append(moment)
+    return Due(tuple(reversed(missed)), tuple(reversed(fires)), upcoming)
+
+
+def _made_up(most: int) -> str:
+    newest = "one is" if most == 1 else f"{most} are"
+    return f"Passed while nobody could fire it; only the newest {newest} made up for."
+
+
+# More fire times than this that passed are written down together.
+MANY = 10_000
+# Of a cron they are counted, a hundred thousand at once where no clock changes.
+COUNTED = 100_000
+
+
+class Crowd(NamedTuple):
+    """Fire times in a row that are too many for each to be written down."""
+
+    size: int
+    first: datetime
+    last: datetime
+
+    def reason(self, why: str) -> str:
+        return f"{self.size:,} fire times, up to {written(self.last)}. {why}"
+
+
+def crowd(
+    schedule: Schedule, first: datetime, until: datetime, *, spare: int
+) -> Crowd | None:
+    """The fire times from the first up to a moment, without the newest, if they are many.
+
+    There may be more of them after the last one.
+    """
+    if isinstance(schedule, Once) or until - first < MANY * MICROSECOND:
+        return None
+    if isinstance(schedule, Interval):
+        return _crowd_of_interval(schedule, first, until, spare)
+    if until - first < timedelta(seconds=MANY):
+        return None
+    newest: deque[datetime] = deque(maxlen=spare + 1)
+    count = 0
+    with suppress(TooMuch), allowance(COUNTED, TooMuch):
+        for moment in between(schedule, first, until):
+            newest.append(moment)
+            count += 1
+    return Crowd(count - spare, first, newest[0]) if count - spare > MANY else None
+
+
+def _crowd_of_interval(
+    schedule: Interval, first: datetime, until: datetime, spare: int
+) -> Crowd | None:
+    end = put_off(schedule.end, schedule.offset)
+    last = until if end is None else min(until, end)
+    count = (last - first) // schedule.every + 1 - spare
+    if count <= MANY:
+        return None
+    return Crowd(count, first, first + (count - 1) * schedule.every)
+
+
+def why_missed(
+    schedule: Schedule,
+    moment: datetime,
+    now: datetime,
+    grace: timedelta | None,
+    most: int,
+) -> str:
+    """Why a fire time is missed that is none of the newest."""
+    if _is_over(schedule, now):
+        return OVER
+    if grace is not None and now - moment > grace:
+        return TOO_LATE.format(grace.total_seconds())
+    return _made_up(most)
+
+
+# A fire time at the very end still runs when its turn comes this much later.
+END_GRACE = timedelta(seconds=2)
+
+
+def _is_over(schedule: Schedule, now: datetime) -> bool:
+    match schedule:
+        case Once():
+            return False
+        case Interval(end=end, offset=offset) | Cron(end=end, offset=offset):
+            # What is left of now, not what lies after an end: that may be the calendar's.
+            return end is not None and now - offset - end > END_GRACE

@@ -1,0 +1,86 @@
+"""What Prometheus is shown of this process, and how a batch of values is counted."""
+
+from __future__ import annotations
+
+import threading
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import accumulate
+
+import prometheus_client
+from django.conf import settings
+from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+# Each counter would have a twin that says when it was made.
+prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]  # it has no types
+REGISTRY = CollectorRegistry()
+ProcessCollector(registry=REGISTRY)
+
+
+class TimeZones(Collector):
+    """Which rules of time zones count in this process."""
+
+    def collect(self) -> Iterator[Metric]:
+        family = GaugeMetricFamily(
+            "scheduler_time_zones",
+            "1, for the rules of time zones that count: their version, and whose.",
+            labels=("version", "source"),
+        )
+        family.add_metric(settings.TIME_ZONE_RULES, 1)
+        yield family
+
+
+REGISTRY.register(TimeZones())
+
+
+class Histogram(Collector):
+    """Takes a batch of values at once, which the library's own does one by one."""
+
+    def __init__(self, name: str, text: str, buckets: Sequence[float], label: str = ""):
+        self._name, self._text, self._label = name, text, label
+        self._buckets = tuple(buckets)
+        self._names = [*map(str, buckets), "+Inf"]
+        self._counts: dict[str, list[int]] = {}
+        self._sums: dict[str, float] = defaultdict(float)
+        self._changing = threading.Lock()
+        REGISTRY.register(self)
+
+    def observe(self, values: Iterable[float], label: str = "") -> None:
+        """Count values, in seconds."""
+        with self._changing:
+            counts = self._counts.setdefault(label, [0] * len(self._names))
+            for value in values:
+                counts[bisect_left(self._buckets, value)] += 1
+                self._sums[label] += value
+
+    def collect(self) -> Iterator[Metric]:
+        labels = [self._label] if self._label else []
+        family = HistogramMetricFamily(self._name, self._text, labels=labels)
+        with self._changing:
+            for label, counts in self._counts.items():
+                steps = list(zip(self._names, accumulate(counts), strict=True))
+                family.add_metric([label] * len(labels), steps, self._sums[label])
+        yield family
+
+
+def counter(
+    name: str, text: str, label: str, values: Iterable[str]
+) -> prometheus_client.Counter:
+    made = prometheus_client.Counter(name, text, [label], registry=REGISTRY)
+    # From zero, because the first increase of what was not there is no increase.
+    for value in values:
+        made.labels(value)
+    return made
+
+
+def register_gauge(name: str, text: str, value: Callable[[], float]) -> None:
+    """Let a gauge of this process be asked for its value at each scrape."""
+    prometheus_client.Gauge(name, text, registry=REGISTRY).set_function(value)
+
+
+def exposition() -> bytes:
+    """What this process has counted since its start, for a scrape."""
+    return prometheus_client.generate_latest(REGISTRY)

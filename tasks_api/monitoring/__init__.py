@@ -1,0 +1,4 @@
+"""Who is alive and at work, and what Prometheus and `/readyz` are told of it.
+
+It watches and never acts on a run.
+"""

@@ -1,0 +1,165 @@
+"""What waits and who is alive, as PostgreSQL and Redis know it, for Prometheus.
+
+It is the same wherever it is asked, so any one process of web may answer for all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import redis
+from django.conf import settings
+from django.db import Error as DatabaseError
+from django.db import connection
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from accounts import doors
+from scheduler_service.db import clock
+from tasks_api.domain.states import RunState
+from tasks_api.messaging import broker
+from tasks_api.metrics.registry import TimeZones
+from tasks_api.monitoring import heartbeats
+from tasks_api.storage import retention
+
+UNFINISHED = (
+    RunState.PENDING,
+    RunState.RUNNING,
+    RunState.OPEN,
+    RunState.RETRYING,
+)
+
+# A one-time task that is paused holds its run back; that one is not due.
+UP = "Whether Redis answers, and takes messages."
+_WAITING = """
+    WITH waiting AS (
+        SELECT run.state, run.scheduled_for,
+            run.state = 'pending' AND run.scheduled_for <= now()
+                AND (periodic.enabled OR run.by_hand)
+                AND (task.ended_at IS NULL OR task.end_reason = 'over') AS is_due
+        FROM tasks_api_run run
+        JOIN tasks_api_task task ON task.id = run.task_id
+        JOIN django_celery_beat_periodictask periodic
+            ON periodic.id = task.periodic_task_id
+        WHERE run.wake_at IS NOT NULL
+    )
+    SELECT state, count(*), count(*) FILTER (WHERE is_due),
+        extract(epoch FROM now() - min(scheduled_for) FILTER (WHERE is_due))::float
+    FROM waiting GROUP BY state
+    UNION ALL
+    SELECT 'not made', 0, count(*), extract(epoch FROM now() - min(next_fire_at))::float
+    FROM tasks_api_task WHERE next_fire_at <= now()
+"""
+
+
+def exposition() -> bytes:
+    """The survey as a scrape gets it; says so where a server does not answer."""
+    registry = CollectorRegistry()
+    registry.register(_Survey())
+    registry.register(TimeZones())
+    return generate_latest(registry)
+
+
+class _Survey(Collector):
+    def collect(self) -> Iterator[Metric]:
+        yield from self._database()
+        yield from self._broker()
+
+    def _database(self) -> Iterator[Metric]:
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute(_WAITING)
+                waiting = cursor.fetchall()
+            census = heartbeats.census()
+            lag = retention.lag(now=clock.now())
+        except DatabaseError:
+            yield _gauge("scheduler_database_up", "Whether PostgreSQL answers.", 0)
+            return
+        yield _gauge("scheduler_database_up", "Whether PostgreSQL answers.", 1)
+        yield from _runs(waiting)
+        yield _gauges(
+            "scheduler_processes_alive",
+            "Beats and workers that were seen within the last 15 seconds.",
+            "kind",
+            {
+                kinds.removesuffix("s"): found["alive"] or 0
+                for kinds, found in census.items()
+            },
+        )
+        yield _gauge(
+            "scheduler_retention_lag_seconds",
+            "For how long the oldest run is kept that should be gone.",
+            lag,
+        )
+
+    def _broker(self) -> Iterator[Metric]:
+        try:
+            depth = broker.depth(settings.REDIS_URL)
+            refused = doors.totals()
+            takes_messages = _takes_messages()
+        except (redis.RedisError, OSError):
+            yield _gauge("scheduler_broker_up", UP, 0)
+            return
+        yield _gauge("scheduler_broker_up", UP, int(takes_messages))
+        yield _gauge(
+            "scheduler_broker_depth", "Messages that wait for a worker.", depth
+        )
+        yield _counters(
+            "scheduler_refused_total",
+            "Calls and logins that were refused for want of a credential that counts.",
+            "door",
+            refused,
+        )
+
+
+def _takes_messages() -> bool:
+    try:
+        broker.try_out(settings.REDIS_URL)
+    except broker.Unfit:
+        return False
+    return True
+
+
+def _runs(waiting: Sequence[tuple[str, int, int, float | None]]) -> Iterator[Metric]:
+    """What the rows of _WAITING say of runs."""
+    counts = {state: count for state, count, _, _ in waiting}
+    yield _gauges(
+        "scheduler_runs_waiting",
+        "Runs that are not over.",
+        "state",
+        {state: counts.get(state, 0) for state in UNFINISHED},
+    )
+    yield _gauge(
+        "scheduler_due",
+        "Fire times that have come, and that no worker has taken.",
+        sum(due for _, _, due, _ in waiting),
+    )
+    yield _gauge(
+        "scheduler_oldest_due_seconds",
+        "How long ago the first of them came.",
+        max(age or 0.0 for _, _, _, age in waiting),
+    )
+
+
+def _gauge(name: str, text: str, value: float) -> Metric:
+    return GaugeMetricFamily(name, text, value=value)
+
+
+def _counters(
+    name: str, text: str, label: str, values: Mapping[Any, float]
+) -> CounterMetricFamily:
+    family = CounterMetricFamily(name, text, labels=[label])
+    for key, value in values.items():
+        family.add_metric([str(key)], value)
+    return family
+
+
+def _gauges(
+    name: str, text: str, label: str, values: Mapping[str, float]
+) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(name, text, labels=[label])
+    for key, value in values.items():
+        family.add_metric([key], value)
+    return family

@@ -1,0 +1,150 @@
+"""Keep trouble where it arises: one task's with that task, one part's with that part."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from typing import TypeVar
+from uuid import UUID
+
+from django.db import Error as DatabaseError
+from django.db import InterfaceError, OperationalError, connection, transaction
+
+from scheduler_service.db.statements import prepared
+from tasks_api.domain.exceptions import reason_of
+from tasks_api.scheduler import dispatch
+from tasks_api.services import tasks
+from tasks_api.storage import beat_tables, schedule_changes
+
+T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
+
+# Seconds until a part that failed is tried again: at first, and at most.
+PAUSE = 1.0
+LONGEST_PAUSE = 10.0
+
+
+class DatabaseAway(Exception):
+    """The database does not answer, so there is nothing that any part could do."""
+
+
+def is_of_the_server(error: Exception) -> bool:
+    """Whether it was the server's state, and not what a row holds."""
+    return isinstance(error, OperationalError | InterfaceError)
+
+
+@dataclass
+class _Trouble:
+    text: str
+    pause: float
+    again_at: float
+
+
+class Parts:
+    """Runs the parts of a tick: one that fails is said once, and rests; the others go on."""
+
+    def __init__(self) -> None:
+        self._troubles: dict[str, _Trouble] = {}
+
+    def run(self, name: str, part: Callable[[], T], otherwise: T) -> T:
+        """What a part returns, or `otherwise` if it fails or still rests.
+
+        Raises DatabaseAway where nobody else could do any better.
+        """
+        trouble = self._troubles.get(name)
+        if trouble is not None and time.monotonic() < trouble.again_at:
+            return otherwise
+        try:
+            result = part()
+        except Exception as error:
+            if isinstance(error, DatabaseError) and _is_cut_off():
+                raise DatabaseAway(str(error)) from error
+            self._failed(name, error)
+            return otherwise
+        if self._troubles.pop(name, None):
+            logger.info("%s: it works again.", name)
+        return result
+
+    def _failed(self, name: str, error: Exception) -> None:
+        text = f"{type(error).__name__}: {error}"
+        before = self._troubles.get(name)
+        if before is None or before.text != text:
+            # What the server could not do, it can soon; anything else is a bug.
+            is_ours = not is_of_the_server(error)
+            logger.log(
+                logging.ERROR if is_ours else logging.WARNING,
+                "%s: it fails, and the rest goes on. %s",
+                name,
+                text,
+                exc_info=error if is_ours else None,
+            )
+        pause = PAUSE if before is None else min(2 * before.pause, LONGEST_PAUSE)
+        self._troubles[name] = _Trouble(text, pause, time.monotonic() + pause)
+
+
+def _is_cut_off() -> bool:
+    session = connection.connection
+    return session is None or bool(session.closed)
+
+
+def dispatch_due(
+    *, limit: int = dispatch.BATCH, since: datetime | None = None
+) -> dispatch.Dispatched:
+    """See dispatch.dispatch_due(). A task that a batch fails of is paused, alone."""
+    try:
+        return dispatch.dispatch_due(limit=limit, since=since)
+    except Exception as error:
+        if is_of_the_server(error):
+            raise
+        logger.warning("A batch fails, so its tasks are fired one by one: %s", error)
+    run_ids: list[UUID] = []
+    for task_id in dispatch.due_ids(limit):
+        run_ids += _alone(task_id, partial(dispatch.dispatch_one, task_id), [])
+    return dispatch.Dispatched(run_ids, is_full=False)
+
+
+def adopt_edits(ids: Sequence[UUID]) -> int:
+    """See services.adopt_edits(). A task whose schedule nobody can read is paused, alone."""
+    try:
+        return tasks.adopt_edits(ids)
+    except Exception as error:
+        if is_of_the_server(error):
+            raise
+        logger.warning("Edits are followed one by one: %s", error)
+    return sum(_alone(each, partial(tasks.adopt_edits, [each]), 1) for each in ids)
+
+
+def _alone(task_id: UUID, deed: Callable[[], T], otherwise: T) -> T:
+    try:
+        return deed()
+    except Exception as error:
+        if is_of_the_server(error):
+            raise
+        _pause(task_id, error)
+        return otherwise
+
+
+@transaction.atomic(durable=True)
+def _pause(task_id: UUID, error: Exception) -> None:
+    """Pause a task without reading its schedule, which may be what cannot be read."""
+    reason = reason_of(error)
+    logger.error("The task pauses: %s", reason, extra={"task_id": task_id})
+    with prepared() as cursor:
+        cursor.execute(
+            "SELECT FROM tasks_api_task WHERE id = %s FOR NO KEY UPDATE", [task_id]
+        )
+        schedule_changes.close([task_id], schedule_changes.What.BROKEN)
+        cursor.execute(
+            "UPDATE tasks_api_task SET next_fire_at = NULL, pause_reason = %s"
+            " WHERE id = %s",
+            [reason, task_id],
+        )
+    beat_tables.set_enabled([task_id], False)
+    with contextlib.suppress(DatabaseError), transaction.atomic():
+        beat_tables.take_for_followed(task_id)

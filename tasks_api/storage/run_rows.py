@@ -1,0 +1,173 @@
+"""Store runs as far as they may overlap, and let those begin that waited for others.
+
+Whether runs of a task overlap is for the constraints on its runs to say, and nobody
+checks before: two beats, or a beat and a request, cannot both be right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import NamedTuple
+from uuid import UUID
+
+from django.db import transaction
+
+from scheduler_service.db.arrays import array, columns
+from scheduler_service.db.statements import prepared
+from tasks_api.domain.ids import id_for
+from tasks_api.domain.states import RING_AGAIN, RunState
+from tasks_api.metrics import counters
+
+WAITS = "Waits: the run before it is not over."
+UNFINISHED = "The run before it was not over."
+IN_LINE = "The run before it was not over, and another one waited for that already."
+
+
+class NewRun(NamedTuple):
+    """A fire time's row; the order is that of _store()'s columns."""
+
+    run_id: UUID
+    task_id: UUID
+    tenant_id: int
+    scheduled_for: datetime
+    state: str
+    reason: str
+    wake_at: datetime | None
+    finished_at: datetime | None
+    exclusive: bool
+    is_next: bool
+    covers_until: datetime | None = None
+
+
+def with_free_ids(runs: Sequence[NewRun]) -> list[NewRun]:
+    """Runs under other ids where some run has theirs: constraints decide, and no id."""
+    if not runs:
+        return []
+    with prepared(rows=len(runs)) as cursor:
+        cursor.execute(
+            "SELECT id FROM tasks_api_run WHERE id = ANY(%s::uuid[])",
+            [array(run.run_id for run in runs)],
+        )
+        taken = {run_id for (run_id,) in cursor.fetchall()}
+    return [
+        run._replace(run_id=id_for(run.scheduled_for, run.tenant_id))
+        if run.run_id in taken
+        else run
+        for run in runs
+    ]
+
+
+def insert(runs: Sequence[NewRun], *, now: datetime) -> tuple[list[UUID], list[UUID]]:
+    """Store runs that do not exist yet.
+
+    Returns those that are not over by that, and those that waited behind others, which
+    are over, and may begin now.
+
+    Whether a run would overlap with another one, or another one waits for that already,
+    is for the constraints to say. Where they do, the fire time is kept as skipped.
+    """
+    if not runs:
+        return [], []
+    in_line = list({run.task_id for run in runs if run.is_next})
+    # Whoever waits goes first; and the one behind it may wait then.
+    moved_up = move_up_in(in_line)
+    stored = set(_store(runs))
+    moved_up += move_up_in(in_line)
+    left = [run for run in runs if run.is_next and run.run_id not in stored]
+    stored |= set(_store(left))
+    _store(
+        [
+            run._replace(
+                state=RunState.SKIPPED,
+                reason=IN_LINE if run.is_next else UNFINISHED,
+                finished_at=now,
+                wake_at=None,
+            )
+            for run in runs
+            if (run.exclusive or run.is_next)
+            and run.state == RunState.PENDING
+            and run.run_id not in stored
+        ]
+    )
+    made = [run for run in runs if run.state == RunState.PENDING]
+    return [run.run_id for run in made if run.run_id in stored], moved_up
+
+
+def _store(runs: Sequence[NewRun]) -> list[UUID]:
+    """Insert those runs that no constraint forbids; returns their ids."""
+    if not runs:
+        return []
+    with prepared() as cursor:
+        cursor.execute(
+            """
+            INSERT INTO tasks_api_run (id, task_id, tenant_id, scheduled_for, state,
+                reason, wake_at, finished_at, exclusive, is_next, covers_until,
+                attempt_count, lost_count)
+            SELECT *, 0, 0 FROM unnest(%s::uuid[], %s::uuid[], %s::bigint[],
+                %s::timestamptz[], %s::text[], %s::text[], %s::timestamptz[],
+                %s::timestamptz[], %s::bool[], %s::bool[], %s::timestamptz[])
+            ON CONFLICT DO NOTHING
+            RETURNING id
+            """,
+            columns(runs),
+        )
+        stored = [run_id for (run_id,) in cursor.fetchall()]
+    counters.count_made(stored, runs)
+    return stored
+
+
+def move_up_in(task_ids: Sequence[UUID]) -> list[UUID]:
+    """Let the next runs of tasks begin whose exclusive run is over; returns them.
+
+    Whoever calls holds the tasks locked, or two would see the same place free.
+    """
+    if not task_ids:
+        return []
+    with prepared() as cursor:
+        cursor.execute(
+            """
+            UPDATE tasks_api_run run SET exclusive = true, is_next = false, reason = '',
+                wake_at = now() + make_interval(secs => %s)
+            WHERE run.task_id = ANY(%s::uuid[]) AND run.is_next
+                AND run.finished_at IS NULL AND NOT EXISTS (
+                    SELECT FROM tasks_api_run earlier
+                    WHERE earlier.task_id = run.task_id AND earlier.exclusive
+                        AND earlier.finished_at IS NULL)
+            RETURNING run.id
+            """,
+            [RING_AGAIN.total_seconds(), array(task_ids)],
+        )
+        return [run_id for (run_id,) in cursor.fetchall()]
+
+
+@transaction.atomic(durable=True)
+def move_up(task_ids: Sequence[UUID]) -> list[UUID]:
+    """Let the runs begin that waited for others of their tasks, which are over.
+
+    Returns the runs to ring for.
+    """
+    ids = array(task_ids)
+    with prepared() as cursor:
+        # In one order everywhere, and before the runs are looked at: the statement that
+        # waits for a lock does not see what changed meanwhile.
+        cursor.execute(
+            """
+            SELECT FROM tasks_api_task WHERE id = ANY(%s::uuid[])
+            ORDER BY id FOR NO KEY UPDATE
+            """,
+            [ids],
+        )
+    return move_up_in(task_ids)
+
+
+def ring_soon(run_ids: Iterable[UUID], *, after: timedelta) -> None:
+    """Let runs whose message could not be sent be rung for again after a short while."""
+    with prepared() as cursor:
+        cursor.execute(
+            """
+            UPDATE tasks_api_run SET wake_at = now() + make_interval(secs => %s)
+            WHERE id = ANY(%s::uuid[]) AND state = 'pending'
+            """,
+            [after.total_seconds(), array(run_ids)],
+        )

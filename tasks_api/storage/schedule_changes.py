@@ -1,0 +1,266 @@
+"""Remember each change of a task's schedule, and settle the fire times that it cut off.
+
+Whoever changes when a task fires calls `close` first, in the same transaction and with
+the task locked. So the account of a task can be computed for any time, and no fire time
+that has passed is without a run, also where no beat was alive to make one.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Collection, Iterator, Sequence
+from datetime import datetime
+from typing import NamedTuple
+from uuid import UUID
+
+from django.db import connection, transaction
+
+from scheduler_service.db.arrays import array, columns
+from scheduler_service.db.statements import prepared
+from tasks_api.domain.exceptions import ScheduleError
+from tasks_api.domain.ids import KEY, free_id, id_of_fire_time
+from tasks_api.domain.schedules import (
+    Crowd,
+    Schedule,
+    crowd,
+    first_after,
+)
+from tasks_api.domain.specs import Misfire
+from tasks_api.domain.states import RunState
+from tasks_api.metrics import counters
+from tasks_api.models import ScheduleChange
+from tasks_api.storage import beat_tables
+
+What = ScheduleChange.What
+logger = logging.getLogger(__name__)
+
+# Rows of runs in one transaction, and changes looked at in it.
+BATCH = 1000
+CHANGES = 100
+# Seconds of computing in it.
+TIME_TO_COMPUTE = 0.25
+
+MISSED = "Passed while nobody could fire it."
+# What became of the newest fire time, which would have been sent if a beat had come by.
+# After an end, or with a schedule that cannot be computed, it would not.
+CANCELLED = {
+    What.PAUSED: "The task was paused before anybody fired it.",
+    What.EDITED: "The schedule was changed before anybody fired it.",
+    What.REPLACED: "The task was replaced before anybody fired it.",
+    What.REMOVED: "The task was removed before anybody fired it.",
+}
+
+
+def close(task_ids: Collection[UUID], what: ScheduleChange.What) -> datetime:
+    """End the schedules that tasks have; returns the moment, by the database's clock.
+
+    Fire times up to that moment are the old schedule's, and what comes next is the first
+    one after it. Runs that were dispatched ahead of the moment are taken back; they are
+    locked before the clock is read, so none begins in between. A one-off waits through a
+    pause, its run included, and takes its moment along through an edit.
+
+    The tasks must be locked, and the change must follow in the same transaction.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(_CLOSE, {"tasks": array(task_ids), "what": what})
+        moment: datetime = cursor.fetchone()[0]
+    return moment
+
+
+# The second field of a plan says whether it is a one-off. An end needs a row only for
+# what is open: otherwise the task itself says all of it.
+_CLOSE = """
+    WITH closed AS MATERIALIZED (
+        SELECT id, planned_from, cron_seconds, cron_years, dst, spread_offset,
+            -- A one-off that waits in a pause has none, and its moment all the same.
+            CASE WHEN %(what)s = 'removed' AND last_fire_at IS NULL
+                    AND planned_from LIKE 'f|t|%%'
+                THEN timestamptz 'epoch' + interval '1 microsecond'
+                    * nullif(split_part(planned_from, '|', 7), '')::bigint
+                ELSE next_fire_at END AS next_fire_at,
+            %(what)s IN ('removed', 'over') OR substr(planned_from, 3, 1) <> 't' AS is_cut_off
+        FROM tasks_api_task WHERE id = ANY(%(tasks)s::uuid[])
+    ), ahead AS MATERIALIZED (
+        SELECT run.id FROM tasks_api_run run JOIN closed ON closed.id = run.task_id
+        WHERE closed.is_cut_off AND run.state = 'pending' AND run.scheduled_for > now()
+            AND NOT run.by_hand
+        FOR UPDATE OF run
+    ), moment AS MATERIALIZED (
+        SELECT count(*) AS runs, clock_timestamp() AS at FROM ahead
+    ), taken_back AS (
+        DELETE FROM tasks_api_run run USING moment
+        WHERE run.id IN (SELECT id FROM ahead) AND run.scheduled_for > moment.at
+    ), noted AS (
+        INSERT INTO tasks_api_schedulechange (task_id, at, what, plan, cron_seconds,
+            cron_years, dst, spread_offset, open_from)
+        SELECT id, at, %(what)s, planned_from, cron_seconds, cron_years, dst,
+            spread_offset, open_from
+        FROM moment, closed, LATERAL (SELECT CASE WHEN is_cut_off AND next_fire_at <= at
+            THEN next_fire_at END AS open_from) AS cut_off
+        WHERE %(what)s NOT IN ('removed', 'over') OR open_from IS NOT NULL
+    )
+    SELECT at FROM moment
+"""
+
+
+class _Open(NamedTuple):
+    """A change that cut off fire times; the order is that of _OPEN's columns."""
+
+    change_id: int
+    task_id: UUID
+    tenant_id: int
+    at: datetime
+    what: str
+    plan: str
+    seconds: str
+    years: str
+    dst: str
+    offset_seconds: int
+    open_from: datetime
+    created_at: datetime
+    misfire: str
+    run_key: bytes
+
+    def schedule(self) -> Schedule:
+        stored = beat_tables.stored_from(
+            self.plan,
+            created_at=self.created_at,
+            of_task=(self.seconds, self.years, self.dst, self.offset_seconds),
+        )
+        return beat_tables.schedule_from(stored)
+
+
+class _Settled(NamedTuple):
+    """A fire time's row; the order is that of _SETTLE's columns."""
+
+    run_id: UUID
+    task_id: UUID
+    tenant_id: int
+    scheduled_for: datetime
+    state: str
+    reason: str
+    covers_until: datetime | None = None
+
+
+@transaction.atomic(durable=True)
+def settle(*, limit: int = BATCH, since: int | None = None) -> bool:
+    """Write down what became of fire times that a change cut off; True for more to do.
+
+    As if a beat had come by right before the change: the older ones are missed, and the
+    newest is cancelled by the change. Any number of processes may do so at once. Changes
+    whose id is less than `since` are left alone.
+    """
+    with prepared() as cursor:
+        begin = "" if since is None else "AND change.id >= %(since)s::bigint"
+        cursor.execute(_OPEN.replace("{since}", begin), {"since": since})
+        rows = [_Open._make(row) for row in cursor.fetchall()]
+    if not rows:
+        return False
+    until = time.thread_time() + TIME_TO_COMPUTE
+    runs: list[_Settled] = []
+    left: list[tuple[int, datetime | None]] = []
+    for change in rows:
+        if left and (len(runs) >= limit or time.thread_time() > until):
+            break
+        left.append((change.change_id, _settle(change, runs, until, limit=limit)))
+    _store(runs)
+    with prepared() as cursor:
+        cursor.execute(_LEFT, columns(left))
+    is_whole = len(left) == len(rows) and left[-1][1] is None
+    return not is_whole or len(rows) == CHANGES
+
+
+_OPEN = f"""
+    SELECT change.id, change.task_id, task.tenant_id, change.at, change.what, change.plan,
+        change.cron_seconds, change.cron_years, change.dst, change.spread_offset,
+        change.open_from, task.created_at, task.misfire, {KEY}
+    FROM tasks_api_schedulechange change JOIN tasks_api_task task
+        ON task.id = change.task_id
+    WHERE change.open_from IS NOT NULL {{since}}
+    ORDER BY change.id LIMIT {CHANGES}
+    FOR NO KEY UPDATE OF change SKIP LOCKED
+"""  # noqa: S608 (a constant)
+_LEFT = """
+    UPDATE tasks_api_schedulechange change SET open_from = settled.open_from
+    FROM unnest(%s::bigint[], %s::timestamptz[]) AS settled(id, open_from)
+    WHERE change.id = settled.id
+"""
+_SETTLE = f"""
+    INSERT INTO tasks_api_run (id, task_id, tenant_id, scheduled_for, state, reason,
+        covers_until, finished_at, exclusive, attempt_count, lost_count)
+    SELECT {free_id("named", moment="scheduled_for", tenant_id="tenant_id")},
+        task_id, tenant_id, scheduled_for, state, reason, covers_until, now(), false, 0, 0
+    FROM unnest(%s::uuid[], %s::uuid[], %s::bigint[], %s::timestamptz[], %s::text[],
+        %s::text[], %s::timestamptz[])
+        AS fire(named, task_id, tenant_id, scheduled_for, state, reason, covers_until)
+    ON CONFLICT DO NOTHING
+    RETURNING id
+"""  # noqa: S608 (constants)
+
+
+def _settle(
+    change: _Open, runs: list[_Settled], until: float, *, limit: int
+) -> datetime | None:
+    """Add the runs of its fire times, up to a limit; returns where to go on."""
+    try:
+        found = crowd(change.schedule(), change.open_from, change.at, spare=1)
+        if found is not None:
+            runs.append(_all_missed(change, found))
+            return first_after(change.schedule(), found.last)
+        for moment, is_newest in _cut_off(change):
+            is_late = moment > change.open_from and time.thread_time() > until
+            if len(runs) >= limit or is_late:
+                return moment
+            is_cancelled = is_newest and change.misfire != Misfire.SKIP
+            reason = CANCELLED.get(What(change.what)) if is_cancelled else None
+            state = RunState.CANCELLED if reason else RunState.MISSED
+            runs.append(
+                _Settled(
+                    id_of_fire_time(
+                        change.run_key, change.task_id, moment, change.tenant_id
+                    ),
+                    change.task_id,
+                    change.tenant_id,
+                    moment,
+                    state,
+                    reason or MISSED,
+                )
+            )
+    except Exception as error:
+        # It has no fire times that anybody could name, and must not hold up the others.
+        if not isinstance(error, ScheduleError):
+            ids = {"task_id": change.task_id, "tenant_id": change.tenant_id}
+            logger.exception("What a change cut off cannot be computed.", extra=ids)
+    return None
+
+
+def _all_missed(change: _Open, crowd: Crowd) -> _Settled:
+    return _Settled(
+        id_of_fire_time(change.run_key, change.task_id, crowd.first, change.tenant_id),
+        change.task_id,
+        change.tenant_id,
+        crowd.first,
+        RunState.MISSED,
+        crowd.reason(MISSED),
+        crowd.last,
+    )
+
+
+def _cut_off(change: _Open) -> Iterator[tuple[datetime, bool]]:
+    """The fire times up to the change, oldest first, each with whether it is the newest."""
+    schedule = change.schedule()
+    moment: datetime | None = change.open_from
+    while moment is not None and moment <= change.at:
+        upcoming = first_after(schedule, moment)
+        yield moment, upcoming is None or upcoming > change.at
+        moment = upcoming
+
+
+def _store(runs: Sequence[_Settled]) -> None:
+    if not runs:
+        return
+    with prepared(rows=len(runs)) as cursor:
+        cursor.execute(_SETTLE, columns(runs))
+        stored = [run_id for (run_id,) in cursor.fetchall()]
+    counters.count_made(stored, runs)

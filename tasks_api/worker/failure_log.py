@@ -1,0 +1,43 @@
+"""A log line for each run that failed, for whoever is asked why.
+
+What a target does wrong is its tenant's trouble and no incident, so it is told at INFO,
+and in moderation: a dead target must not bury what an operator has to see.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+from tasks_api.delivery.retry import GiveUp, RetryAfter
+from tasks_api.domain.guard import host_of
+from tasks_api.worker.record import Finished
+
+logger = logging.getLogger(__name__)
+
+# Lines for one batch of verdicts, of which there are at most some twenty a second.
+MOST = 10
+
+
+def log(finished: Sequence[Finished]) -> None:
+    """Tell of the failures in a batch: ids, host and reason, nothing a tenant sent."""
+    if not logger.isEnabledFor(logging.INFO):
+        return
+    failed = [f for f in finished if isinstance(f.verdict, GiveUp | RetryAfter)]
+    for item in failed[:MOST]:
+        _log(item)
+    if len(failed) > MOST:
+        logger.info("And %d more runs failed.", len(failed) - MOST)
+
+
+def _log(item: Finished) -> None:
+    run, verdict = item.run, item.verdict
+    assert isinstance(verdict, GiveUp | RetryAfter)
+    target = host_of(run.url) or "the callback URL"
+    ids = {"run_id": run.run_id, "task_id": run.task_id, "tenant_id": run.tenant_id}
+    if isinstance(verdict, RetryAfter):
+        text = "Attempt %d at %s failed and is made again in %.1f s: %s"
+        logger.info(text, run.number, target, verdict.delay, verdict.reason, extra=ids)
+    else:
+        text = "Attempt %d at %s failed: %s"
+        logger.info(text, run.number, target, verdict.reason, extra=ids)

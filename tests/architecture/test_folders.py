@@ -1,0 +1,163 @@
+"""Imports run one way, folder by folder. Read from the source text."""
+
+from __future__ import annotations
+
+import ast
+
+import pytest
+
+from tests.architecture.folders import (
+    FOLDERS,
+    MODULES,
+    PACKAGES,
+    find_arrows,
+    folder_of,
+    imports_of,
+    is_inside,
+)
+
+# They decide, and know no database, socket or framework.
+PURE_FOLDERS = ("tasks_api.domain",)
+PURE_MODULES = (
+    "accounts.credentials",
+    "accounts.refusals",
+    "scheduler_service.db.arrays",
+    "tasks_api.delivery.request",
+    "tasks_api.delivery.retry",
+    "tasks_api.delivery.run_tokens",
+    "tasks_api.delivery.shares",
+    "tasks_api.delivery.signing",
+)
+PURE = sorted(
+    module
+    for module in MODULES
+    if any(is_inside(module, folder) for folder in (*PURE_FOLDERS, *PURE_MODULES))
+)
+FRAMEWORKS = ("django", "celery", "rest_framework", "redis", "socket", "pycurl")
+# Choices are Django's enums, which need neither settings nor a database.
+ALLOWED_IN_PURE = {"tasks_api.domain.states": {"django.db.models"}}
+
+# Outside packages that only some modules may know, and why nobody else should.
+DOORS = {
+    # It would fire stored schedules a second time, or lock their one global row.
+    "django_celery_beat": {
+        "tasks_api.storage.beat_tables",
+        "tasks_api.models.tasks",
+        "tasks_api.scheduler.beat",
+        "tasks_api.admin.schedules",
+    },
+    # One guarded door to targets: no address is connected to without being checked.
+    "pycurl": {
+        "tasks_api.delivery.attempts",
+        "tasks_api.delivery.curl_handles",
+        "tasks_api.delivery.sockets",
+        "tasks_api.delivery.transport",
+    },
+    # Nor is any name looked up whose addresses nobody checks.
+    "pycares": {"tasks_api.delivery.resolver"},
+    # What is counted has its names in one place, and what is collected in another.
+    "prometheus_client": {
+        "tasks_api.metrics.counters",
+        "tasks_api.metrics.registry",
+        "tasks_api.monitoring.collector",
+    },
+    # Messages are hints: what must happen does not depend on Celery.
+    "celery": {
+        "tasks_api.messaging.broker",
+        "tasks_api.scheduler.beat",
+        "tasks_api.worker.flower_events",
+        "tasks_api.tasks",
+        "scheduler_service",
+        "scheduler_service.celery",
+        "scheduler_service.consumer",
+        # Starts Flower, which is a command of Celery.
+        "scheduler_service.flower",
+    },
+}
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_a_folder_imports_only_folders_below_it(folder: str) -> None:
+    below = set(FOLDERS[: FOLDERS.index(folder) + 1])
+    upwards = [
+        arrow
+        for arrow in find_arrows()
+        if folder_of(arrow.source) == folder
+        and arrow.target not in PACKAGES
+        and folder_of(arrow.target) not in below
+    ]
+
+    assert upwards == []
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_the_rule_names_only_folders_that_are_there(folder: str) -> None:
+    assert folder in MODULES
+
+
+def test_no_wire_format_imports_another() -> None:
+    formats = {name for name in FOLDERS if name.startswith("tasks_api.api.")}
+    across = [
+        arrow
+        for arrow in find_arrows()
+        if {folder_of(arrow.source), folder_of(arrow.target)} <= formats
+        and folder_of(arrow.source) != folder_of(arrow.target)
+    ]
+
+    assert across == []
+
+
+@pytest.mark.parametrize("module", PURE)
+def test_a_pure_module_knows_no_framework(module: str) -> None:
+    names = {name for name, _ in imports_of(MODULES[module])}
+
+    known = {name for name in names if name.split(".")[0] in FRAMEWORKS}
+
+    assert known <= ALLOWED_IN_PURE.get(module, set())
+
+
+@pytest.mark.parametrize("module", PURE)
+def test_a_pure_module_imports_only_pure_ones(module: str) -> None:
+    ours = {name for name, _ in imports_of(MODULES[module]) if name in MODULES}
+    packages = {name for name in ours if MODULES[name].name == "__init__.py"}
+
+    assert ours - packages <= set(PURE)
+
+
+@pytest.mark.parametrize("package", sorted(DOORS))
+def test_some_packages_are_known_to_few_modules(package: str) -> None:
+    knowing = {
+        module
+        for module, path in MODULES.items()
+        if any(name.split(".")[0] == package for name, _ in imports_of(path))
+    }
+
+    assert knowing <= DOORS[package]
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_no_import_hides_inside_a_function(module: str) -> None:
+    tree = ast.parse(MODULES[module].read_text(encoding="utf-8"))
+    hidden = [
+        node.lineno
+        for function in ast.walk(tree)
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)
+        for node in ast.walk(function)
+        if isinstance(node, ast.Import | ast.ImportFrom)
+    ]
+
+    assert hidden == []
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_a_module_says_in_one_line_what_it_is_for(module: str) -> None:
+    text = MODULES[module].read_text(encoding="utf-8")
+
+    assert not text.strip() or ast.get_docstring(ast.parse(text))
+
+
+@pytest.mark.parametrize("folder", [f for f in FOLDERS if f not in PACKAGES])
+def test_a_folder_says_what_lives_in_it(folder: str) -> None:
+    said = ast.get_docstring(ast.parse(MODULES[folder].read_text(encoding="utf-8")))
+
+    assert said
