@@ -19,7 +19,7 @@ class ScenarioUnavailable(RuntimeError):
     """Says why a scenario cannot be measured on this machine."""
 
 
-class Delivery(NamedTuple):
+class SinkDelivery(NamedTuple):
     """A request at the target. Moments are seconds since the epoch."""
 
     arrived_at: float
@@ -34,7 +34,7 @@ class Delivery(NamedTuple):
 
 @dataclass(frozen=True)
 class Deliveries:
-    rows: Sequence[Delivery]
+    rows: Sequence[SinkDelivery]
 
     def scheduled_between(self, start: float, end: float) -> Deliveries:
         return Deliveries(

@@ -25,7 +25,7 @@ from scheduler_service.process.supervisor import spawn
 from tests.acceptance.harness import ROOT, Harness, eventually, free_port
 from tests.benchmarks import resource_usage, seed_data
 from tests.benchmarks.api_clients import ApiClient
-from tests.benchmarks.figures import TARGET, Deliveries, Delivery, ResourceUsage
+from tests.benchmarks.figures import TARGET, Deliveries, ResourceUsage, SinkDelivery
 from tests.benchmarks.resource_usage import UsageReading
 
 MEASURED_PACKAGES = ("Django", "celery", "django-celery-beat", "granian", "pycurl")
@@ -151,7 +151,7 @@ class BenchmarkHarness(Harness):
     def take_deliveries(self) -> Deliveries:
         """The requests that reached the target since the last call."""
         rows = json.loads(self._ask_sink("take"))
-        return Deliveries([Delivery(*row) for row in rows])
+        return Deliveries([SinkDelivery(*row) for row in rows])
 
     def wait_for_runs(self, count: int, *, timeout: float, before: float = 0.0) -> None:
         """Return when so many quick requests have arrived, or after the timeout.

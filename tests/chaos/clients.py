@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypedDict, Unpack
 
 import requests
 
-from tests.chaos.evidence import NOT_FOUND, ClientCall, FireTimes
+from tests.chaos.evidence import NOT_FOUND, ClientCall, FireTimeGrid
 
 # Seconds to connect, and to be answered.
 TIMEOUTS = (2.0, 6.0)
@@ -35,7 +35,7 @@ class ServiceAddress(NamedTuple):
 class CallDetails(TypedDict, total=False):
     """What a client intended with a call, beside its verb."""
 
-    fire_times: FireTimes
+    fire_times: FireTimeGrid
     version: int
     is_cron: bool
     runs_if_late: bool
@@ -59,14 +59,14 @@ class KnownTask:
 
     mark: str
     task_id: str
-    fire_times: FireTimes
+    fire_times: FireTimeGrid
     version: int = 0
     is_paused: bool = False
     is_uncertain: bool = False
     is_gone: bool = False
 
 
-class Client(threading.Thread):
+class ChaosClient(threading.Thread):
     """Keeps some tasks alive, and changes them at random moments."""
 
     kind = ""
@@ -155,7 +155,7 @@ class Client(threading.Thread):
         return call.is_done and not task.is_uncertain
 
     def create_task(
-        self, mark: str, fire_times: FireTimes, body: dict[str, Any]
+        self, mark: str, fire_times: FireTimeGrid, body: dict[str, Any]
     ) -> KnownTask | None:
         """The created task; None where the client was not told that there is one."""
         call, answer = self.call(

@@ -24,7 +24,7 @@ Item = TypeVar("Item")
 Key = TypeVar("Key", bound=Hashable)
 
 
-class FireTimes(NamedTuple):
+class FireTimeGrid(NamedTuple):
     """start + k·every up to the end, or the start alone where `every` is 0."""
 
     start: int
@@ -64,7 +64,7 @@ class ClientCall:
     sent_at: float
     answered_at: float
     status: int | None  # None where no answer came
-    fire_times: FireTimes | None = None  # with create and replace
+    fire_times: FireTimeGrid | None = None  # with create and replace
     is_cron: bool = False
     version: int = 0
     # A task whose time has passed when it is stored runs at once, at a fire time of its own.

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
-from tests.chaos.evidence import NEVER, NOT_FOUND, ClientCall, FireTimes
+from tests.chaos.evidence import NEVER, NOT_FOUND, ClientCall, FireTimeGrid
 
 
 @dataclass(frozen=True)
 class FireWindow:
     """A period in which a task fires: certainly inside, possibly at its edges."""
 
-    fire_times: FireTimes
+    fire_times: FireTimeGrid
     possible_from: float
     certain_from: float
     certain_until: float = NEVER
@@ -46,7 +46,7 @@ class Expectation:
     # Calls that found no task, though it must be there.
     lost_calls: list[ClientCall] = field(default_factory=list)
     _open_windows: list[FireWindow] = field(default_factory=list)
-    _fire_times: FireTimes | None = None
+    _fire_times: FireTimeGrid | None = None
     _paused_at: float = NEVER
 
     def apply(self, call: ClientCall) -> None:

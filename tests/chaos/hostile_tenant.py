@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from tests.broker_messages import NO_CALLBACKS, UNREADABLE_MESSAGES, build_message
-from tests.chaos.clients import Client, format_time
+from tests.chaos.clients import ChaosClient, format_time
 from tests.chaos.evidence import POISON
 
 LATEST_END = "9999-12-31T23:59:59Z"
@@ -25,7 +25,7 @@ MESSAGES: tuple[str | bytes, ...] = (
 )
 
 
-class HostileClient(Client):
+class HostileClient(ChaosClient):
     """Stores what has hurt before: far ends, far years, URLs that are read in two ways."""
 
     kind = POISON

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from tests.acceptance.harness import ROOT, eventually
 from tests.chaos import observations
-from tests.chaos.clients import CallLog, Client, ServiceAddress
+from tests.chaos.clients import CallLog, ChaosClient, ServiceAddress
 from tests.chaos.cluster import HOSTILE_TENANT, Cluster
 from tests.chaos.evidence import Evidence, Fault
 from tests.chaos.faults import ALL_PARTS, KIND_BY_NAME, UPGRADE
@@ -182,7 +182,7 @@ def _make_hostile_client(cluster: Cluster, seed: int) -> HostileClient:
     return HostileClient(1, seed, service, CallLog())
 
 
-def _start(clients: Sequence[Client]) -> None:
+def _start(clients: Sequence[ChaosClient]) -> None:
     for client in clients:
         client.start()
 
@@ -205,7 +205,7 @@ def _stay_calm() -> Fault:
     return Fault("calm", (), began_at, time.time(), is_harmless=True)
 
 
-def _drain(cluster: Cluster, clients: Sequence[Client]) -> None:
+def _drain(cluster: Cluster, clients: Sequence[ChaosClient]) -> None:
     for client in clients:
         client.stop()
     for client in clients:
@@ -219,7 +219,7 @@ def _drain(cluster: Cluster, clients: Sequence[Client]) -> None:
         time.sleep(POLL_INTERVAL)
 
 
-def _delete_unknown_tasks(cluster: Cluster, client: Client) -> None:
+def _delete_unknown_tasks(cluster: Cluster, client: ChaosClient) -> None:
     """Delete the recurring tasks of whose creation no client was told."""
     for task_id, name, mark in observations.read_recurring_tasks(cluster):
         path = f"/?job_id={name}" if name else f"/tasks/id/{task_id}"

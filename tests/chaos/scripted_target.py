@@ -45,7 +45,7 @@ SIGNATURE_TOLERANCE = 300.0
 FLAKY_FAILURES = 2
 
 
-class Request(NamedTuple):
+class TargetRequest(NamedTuple):
     """The head of a request, and when it arrived."""
 
     arrived_at: float
@@ -107,7 +107,7 @@ class ScriptedTarget:
     ) -> bool:
         """Answer one request; returns whether the connection stays open."""
         head = await reader.readuntil(b"\r\n\r\n")
-        request = Request(time.time(), head)
+        request = TargetRequest(time.time(), head)
         at, run_id = request.arrived_at, request.run_id
         self._log_event(at, request.path, run_id, request.scheduled_ms)
         if abs(at - float(request.signed_at or at)) > SIGNATURE_TOLERANCE:
@@ -126,7 +126,9 @@ class ScriptedTarget:
     def _log_event(self, *row: object) -> None:
         os.write(self._log_file, json.dumps(row).encode() + b"\n")
 
-    async def _behave(self, request: Request, writer: asyncio.StreamWriter) -> bool:
+    async def _behave(
+        self, request: TargetRequest, writer: asyncio.StreamWriter
+    ) -> bool:
         run_id = request.run_id
         self._times_seen[run_id] = seen = self._times_seen.get(run_id, 0) + 1
         match request.behaviour:
@@ -152,12 +154,12 @@ class ScriptedTarget:
         await writer.drain()
         return True
 
-    def _start_work(self, request: Request, seen: int) -> None:
+    def _start_work(self, request: TargetRequest, seen: int) -> None:
         work = asyncio.create_task(self._work(request, seen))
         self._work_tasks.add(work)
         work.add_done_callback(self._work_tasks.discard)
 
-    async def _work(self, request: Request, seen: int) -> None:
+    async def _work(self, request: TargetRequest, seen: int) -> None:
         """Work after the answer, then report completion or failure, or nothing at all."""
         ends = ("complete", "complete", "fail", "")
         end = ends[zlib.crc32(f"{request.run_id} {seen}".encode()) % len(ends)]
@@ -171,7 +173,7 @@ class ScriptedTarget:
         await asyncio.sleep(left)
         await self._report_work(request, end)
 
-    async def _report_work(self, request: Request, report: str) -> None:
+    async def _report_work(self, request: TargetRequest, report: str) -> None:
         """Call the service until it answers."""
         at = time.time()
         for _ in range(MAX_TRIES):

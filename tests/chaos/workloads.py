@@ -9,12 +9,12 @@ from typing import Any
 from tests.chaos.clients import (
     RETRY_DELAY,
     CallLog,
-    Client,
+    ChaosClient,
     KnownTask,
     ServiceAddress,
     format_time,
 )
-from tests.chaos.evidence import FireTimes
+from tests.chaos.evidence import FireTimeGrid
 
 # Seconds between two fire times of a cron; all of them divide a minute.
 CRON_STEPS = (4, 5, 6, 10)
@@ -41,7 +41,7 @@ POLICY_CASES: tuple[tuple[str, dict[str, Any]], ...] = (
 DOMAIN = "chaos.test"
 
 
-class OneTimeClient(Client):
+class OneTimeClient(ChaosClient):
     """Creates one-time tasks; pauses some, and deletes some about when they are due."""
 
     kind = "once"
@@ -52,7 +52,7 @@ class OneTimeClient(Client):
     def create(self) -> None:
         self.schedule(self.rng.uniform(0.3, 1.2), self.create)
         mark, at = self.new_mark(), time.time() + self.rng.uniform(1.5, 8.0)
-        fire_times = FireTimes(round(at * 10) * 100)
+        fire_times = FireTimeGrid(round(at * 10) * 100)
         url = self.target_url(self.rng.choice(BEHAVIOURS), mark)
         if self.rng.random() < 0.2:
             self._create_rest_job(mark, fire_times, url)
@@ -65,7 +65,7 @@ class OneTimeClient(Client):
         if task := self.create_task(mark, fire_times, body):
             self._schedule_change(task)
 
-    def _create_rest_job(self, mark: str, fire_times: FireTimes, url: str) -> None:
+    def _create_rest_job(self, mark: str, fire_times: FireTimeGrid, url: str) -> None:
         task = {"method": "PUT", "uri": url, "body": {}, "expected_range": "200-299"}
         body = {"task": task, "schedule": format_time(fire_times.start)}
         self.call(
@@ -99,7 +99,7 @@ class NewHostClient(OneTimeClient):
         return url.replace("127.0.0.1", f"{mark}.{DOMAIN}")
 
 
-class SteadyClient(Client):
+class SteadyClient(ChaosClient):
     """Leaves its tasks alone: each of their fire times shows whether all is well."""
 
     kind = "steady"
@@ -116,12 +116,12 @@ class SteadyClient(Client):
 
     def _create(self, start: int) -> None:
         mark, step = self.new_mark(), self.seconds_between_fires * 1000
-        fire_times = FireTimes(start, step, start + 900 * step)
+        fire_times = FireTimeGrid(start, step, start + 900 * step)
         body = periodic_body(fire_times, self.target_url("ok", mark))
         self.create_task(mark, fire_times, body)
 
 
-class PeriodicClient(Client):
+class PeriodicClient(ChaosClient):
     """Creates tasks that repeat every few seconds, and pauses and resumes them."""
 
     kind = "periodic"
@@ -137,7 +137,7 @@ class PeriodicClient(Client):
         mark, every = self.new_mark(), self.rng.choice((4, 4, 5, 7))
         start = int(time.time() * 1000 + self.rng.uniform(1000, 4000))
         end = start + self.rng.randrange(8, 45) * 1000
-        fire_times = FireTimes(start, every * 1000, end)
+        fire_times = FireTimeGrid(start, every * 1000, end)
         body = periodic_body(fire_times, self.target_url(behaviour, mark))
         if task := self.create_task(mark, fire_times, body | policies):
             self.schedule_change(task)
@@ -191,7 +191,7 @@ class FailingClient(PeriodicClient):
         """Schedule none."""
 
 
-class CronClient(Client):
+class CronClient(ChaosClient):
     """Stores cron jobs under names of its own, and replaces and deletes them."""
 
     kind = "cron"
@@ -206,11 +206,11 @@ class CronClient(Client):
         self.known_tasks.append(task)
         self._store(task, "create", task.fire_times)
 
-    def _choose_fire_times(self) -> FireTimes:
+    def _choose_fire_times(self) -> FireTimeGrid:
         step = self.rng.choice(CRON_STEPS)
-        return FireTimes(self.rng.randrange(step) * 1000, step * 1000)
+        return FireTimeGrid(self.rng.randrange(step) * 1000, step * 1000)
 
-    def _store(self, task: KnownTask, verb: str, fire_times: FireTimes) -> None:
+    def _store(self, task: KnownTask, verb: str, fire_times: FireTimeGrid) -> None:
         version = task.version + (verb == "replace")
         first, step = fire_times.start // 1000, fire_times.every // 1000
         behaviour = self.rng.choice(CRON_BEHAVIOURS)
@@ -260,7 +260,7 @@ class CronClient(Client):
             self.delete_until_gone(task)
 
 
-def periodic_body(fire_times: FireTimes, url: str) -> dict[str, Any]:
+def periodic_body(fire_times: FireTimeGrid, url: str) -> dict[str, Any]:
     return {
         "task_type": "periodic",
         "frequency": fire_times.every // 1000,
@@ -270,9 +270,11 @@ def periodic_body(fire_times: FireTimes, url: str) -> dict[str, Any]:
     }
 
 
-def make_clients(seed: int, service: ServiceAddress, call_log: CallLog) -> list[Client]:
+def make_clients(
+    seed: int, service: ServiceAddress, call_log: CallLog
+) -> list[ChaosClient]:
     """The clients that need no more than the release before can do."""
-    kinds: tuple[type[Client], ...] = (OneTimeClient, PeriodicClient, CronClient)
+    kinds: tuple[type[ChaosClient], ...] = (OneTimeClient, PeriodicClient, CronClient)
     changing = [kind(n, seed, service, call_log) for kind in kinds for n in (1, 2)]
     return [
         SteadyClient(1, seed, service, call_log),

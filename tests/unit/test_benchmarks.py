@@ -10,9 +10,9 @@ from tests.benchmarks import goals, report
 from tests.benchmarks.cpu_profiles import cpu_by_statement, samples_by_function
 from tests.benchmarks.figures import (
     Deliveries,
-    Delivery,
     Figures,
     ResourceUsage,
+    SinkDelivery,
     medians,
     percentile,
 )
@@ -50,9 +50,9 @@ def test_nothing_has_no_percentile() -> None:
 def test_arrivals_tell_what_was_lost_doubled_and_early() -> None:
     arrived = Deliveries(
         [
-            Delivery(11.0, "one", 10.0, "/hook"),
-            Delivery(12.0, "one", 10.0, "/hook"),
-            Delivery(9.9, "two", 10.0, "/slow"),
+            SinkDelivery(11.0, "one", 10.0, "/hook"),
+            SinkDelivery(12.0, "one", 10.0, "/hook"),
+            SinkDelivery(9.9, "two", 10.0, "/slow"),
         ]
     )
 

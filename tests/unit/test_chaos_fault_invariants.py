@@ -12,7 +12,7 @@ from tests.chaos.evidence import (
     ClientCall,
     Evidence,
     Fault,
-    FireTimes,
+    FireTimeGrid,
     RunRecord,
     TargetNote,
 )
@@ -78,7 +78,7 @@ def test_a_refusal_without_a_reason_is_found(
     answered: float, status: int, broken: set[str]
 ) -> None:
     refused = ClientCall(
-        "r", "create", 1.0, answered, status, FireTimes(10_000, 4_000, 22_000)
+        "r", "create", 1.0, answered, status, FireTimeGrid(10_000, 4_000, 22_000)
     )
 
     assert rules(seen(ALL, calls=(CREATE, refused))) == broken
@@ -86,7 +86,7 @@ def test_a_refusal_without_a_reason_is_found(
 
 def test_a_cron_job_that_is_refused_is_found_whenever_it_would_begin() -> None:
     refused = ClientCall(
-        "r", "create", 30.0, 30.1, 400, FireTimes(0, 4_000), is_cron=True
+        "r", "create", 30.0, 30.1, 400, FireTimeGrid(0, 4_000), is_cron=True
     )
 
     assert rules(seen(ALL, calls=(CREATE, refused))) == {"a sound task was refused"}
@@ -103,7 +103,7 @@ def test_poison_that_multiplies_is_found() -> None:
 
 def steady(late: float, state: str = "succeeded") -> Evidence:
     run = run_at(30, mark="steady1-1", state=state)
-    call = ClientCall("steady1-1", "create", 1.0, 1.1, 201, FireTimes(30_000))
+    call = ClientCall("steady1-1", "create", 1.0, 1.1, 201, FireTimeGrid(30_000))
     calm = Fault("calm", (), 25.0, 45.0, is_harmless=True)
     arrivals = [*map(arrival_of, ALL), arrival_of(run, after=late)]
     return seen([*ALL, run], arrivals, (CREATE, call), (calm,))

@@ -16,7 +16,7 @@ from tests.chaos.evidence import (
     ClientCall,
     Evidence,
     Fault,
-    FireTimes,
+    FireTimeGrid,
     RunRecord,
     TargetNote,
 )
@@ -25,7 +25,7 @@ from tests.chaos.invariants import count_duplicates, find_violations, recovery_t
 from tests.chaos.plan import plan_faults
 
 # A task that fires at 10, 14, 18 and 22; others keep dispatch visibly at work to 60.
-FIRE_TIMES = FireTimes(10_000, 4_000, 22_000)
+FIRE_TIMES = FireTimeGrid(10_000, 4_000, 22_000)
 CREATE = ClientCall("a", "create", 1.0, 1.1, 201, FIRE_TIMES)
 PAUSE = ClientCall("a", "pause", 15.0, 15.1, 200)
 RESUME = ClientCall("a", "resume", 20.0, 20.1, 200)
@@ -63,8 +63,8 @@ def seen(
 ) -> Evidence:
     """What was seen, beside a task that shows that dispatch goes on."""
     others = [run_at(each, mark="b") for each in (12, 16, 20, 60)]
-    b = ClientCall("b", "create", 1.0, 1.1, 201, FireTimes(12_000, 4_000, 20_000))
-    c = ClientCall("b", "create", 1.0, 1.1, 201, FireTimes(60_000))
+    b = ClientCall("b", "create", 1.0, 1.1, 201, FireTimeGrid(12_000, 4_000, 20_000))
+    c = ClientCall("b", "create", 1.0, 1.1, 201, FireTimeGrid(60_000))
     if arrivals is None:
         arrivals = [arrival_of(run) for run in runs if run.attempt_count]
     return Evidence(
@@ -117,7 +117,7 @@ def test_a_fire_time_that_nobody_dispatched_before_a_removal_is_missed() -> None
         finished_at=30.1,
         attempts=(AttemptRecord(1, 30.0),),
     )
-    b = ClientCall("b", "create", 1.0, 1.1, 201, FireTimes(5_000))
+    b = ClientCall("b", "create", 1.0, 1.1, 201, FireTimeGrid(5_000))
     evidence = Evidence([b, CREATE, DELETE], [late], [arrival_of(late, after=25.1)])
 
     assert rules(evidence) == {"a fire time without a run"}
@@ -151,7 +151,7 @@ def test_a_request_under_way_when_its_task_is_stopped_may_arrive() -> None:
 
 def test_a_request_as_it_was_before_its_job_was_replaced_is_found() -> None:
     job = ClientCall(
-        "a", "create", 1.0, 1.1, 202, FireTimes(2_000, 4_000), is_cron=True
+        "a", "create", 1.0, 1.1, 202, FireTimeGrid(2_000, 4_000), is_cron=True
     )
     other = replace(
         job,
@@ -159,7 +159,7 @@ def test_a_request_as_it_was_before_its_job_was_replaced_is_found() -> None:
         sent_at=11.0,
         answered_at=11.1,
         version=1,
-        fire_times=FireTimes(3_000, 4_000),
+        fire_times=FireTimeGrid(3_000, 4_000),
     )
     gone = replace(DELETE, is_cron=True)
     runs = [run_at(second) for second in (2, 6, 10, 15)]
@@ -174,7 +174,7 @@ def test_a_request_as_it_was_before_its_job_was_replaced_is_found() -> None:
 
 def test_a_job_replaced_by_one_with_the_same_schedule_keeps_its_fire_times() -> None:
     job = ClientCall(
-        "a", "create", 1.0, 1.1, 202, FireTimes(2_000, 4_000), is_cron=True
+        "a", "create", 1.0, 1.1, 202, FireTimeGrid(2_000, 4_000), is_cron=True
     )
     same = replace(job, verb="replace", sent_at=5.9, answered_at=6.1)
     gone = replace(DELETE, is_cron=True)
@@ -188,7 +188,7 @@ def test_a_job_replaced_by_one_with_the_same_schedule_keeps_its_fire_times() -> 
 
 def test_a_job_that_runs_at_once_when_its_moment_has_passed_may_do_so() -> None:
     late = ClientCall(
-        "a", "create", 9.0, 11.0, 201, FireTimes(10_000), runs_if_late=True
+        "a", "create", 9.0, 11.0, 201, FireTimeGrid(10_000), runs_if_late=True
     )
 
     assert find_violations(seen([run_at(10.5)], calls=(late,))) == []
@@ -229,7 +229,7 @@ def test_a_connection_that_is_cut_may_get_its_request_twice_and_not_three_times(
 ):
     failed = run_at(10, state="failed")
     cut = arrival_of(failed, how="reset")
-    once = (replace(CREATE, fire_times=FireTimes(10_000)),)
+    once = (replace(CREATE, fire_times=FireTimeGrid(10_000)),)
 
     assert find_violations(seen([failed], [cut, cut], once)) == []
     assert count_duplicates(seen([failed], [cut, cut], once)) == (0, 1)
@@ -305,7 +305,7 @@ Planted = Callable[[RunRecord], tuple[list[RunRecord], list[Arrival]]]
 )  # fmt: skip
 def test_what_is_wrong_with_a_single_run_is_found(rule: str, plant: Planted) -> None:
     runs, arrivals = plant(run_at(10))
-    once = (replace(CREATE, fire_times=FireTimes(10_000)),)
+    once = (replace(CREATE, fire_times=FireTimeGrid(10_000)),)
 
     assert rule in rules(seen(runs, arrivals, once))
 
