@@ -13,7 +13,7 @@ from typing import NamedTuple
 import pytest
 import requests
 
-from tests.acceptance.stand import ROOT, Stand, eventually, free_port
+from tests.acceptance.harness import ROOT, Harness, eventually, free_port
 
 NGINX = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
 OPENSSL = shutil.which("openssl")
@@ -49,9 +49,9 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def proxy(stand: Stand, certificate: Path) -> Iterator[Proxy]:
+def proxy(harness: Harness, certificate: Path) -> Iterator[Proxy]:
     plain, tls, behind = free_port(), free_port(), free_port()
-    stand.run(
+    harness.start_part(
         "web",
         PORT=str(behind),
         BEHIND_TLS_PROXY="1",
@@ -96,8 +96,10 @@ def answers(proxy: Proxy) -> bool:
     return answer.status_code == 200
 
 
-def test_a_caller_reaches_the_api_by_https_alone(stand: Stand, proxy: Proxy) -> None:
-    token = {"Authorization": str(stand.api.headers["Authorization"])}
+def test_a_caller_reaches_the_api_by_https_alone(
+    harness: Harness, proxy: Proxy
+) -> None:
+    token = {"Authorization": str(harness.api.headers["Authorization"])}
 
     tls = requests.get(
         f"{proxy.https}/tasks/", headers=token, verify=proxy.authority, timeout=20
@@ -128,8 +130,8 @@ def test_a_caller_cannot_claim_to_have_come_by_https(proxy: Proxy) -> None:
     assert answer.status_code == 401
 
 
-def test_a_body_is_passed_on_whole(stand: Stand, proxy: Proxy) -> None:
-    token = {"Authorization": str(stand.api.headers["Authorization"])}
+def test_a_body_is_passed_on_whole(harness: Harness, proxy: Proxy) -> None:
+    token = {"Authorization": str(harness.api.headers["Authorization"])}
     task = {
         "task_type": "periodic",
         "frequency": 3600,

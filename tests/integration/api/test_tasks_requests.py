@@ -19,7 +19,7 @@ from tasks_api.worker.engine import Engine
 from tests.conftest import ClientFor
 from tests.integration.conftest import ResultLog
 from tests.integration.support.due_tasks import create_due_task, use_secret_keys
-from tests.receiver import Received, Receiver
+from tests.receiver import ReceivedRequest, Receiver
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -38,7 +38,7 @@ def send_task(
     engine: Engine,
     recorded: ResultLog,
     **given: Any,
-) -> Received:
+) -> ReceivedRequest:
     create_due_task(api, f"{receiver.url}/job", **given)
     engine.accept(dispatch.dispatch_due().run_ids)
     recorded.wait_for(1)

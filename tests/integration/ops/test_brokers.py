@@ -19,7 +19,7 @@ from tasks_api import tasks
 from tasks_api.api.ops import health
 from tasks_api.messaging import broker
 from tasks_api.monitoring.watchdog import WorkerVitals, WorkerWatchdog
-from tests.acceptance.stand import ROOT
+from tests.acceptance.harness import ROOT
 
 MASTER = "mymaster"
 

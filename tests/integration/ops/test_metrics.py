@@ -33,7 +33,7 @@ from tasks_api.services import tasks
 from tasks_api.worker import leases, run_counters
 from tasks_api.worker.engine import Engine
 from tasks_api.worker.record import Finished
-from tests.acceptance.stand import eventually, free_port
+from tests.acceptance.harness import eventually, free_port
 from tests.conftest import MakeTask
 from tests.integration.conftest import ResultLog
 from tests.integration.support.stored_tasks import HOUR, SECOND, store_task

@@ -19,7 +19,7 @@ from tasks_api.models import Run, Task
 from tasks_api.scheduler import dispatch, poll, rescue, statements
 from tasks_api.services import tasks
 from tasks_api.storage import schedule_changes, task_counts
-from tests.acceptance.stand import eventually
+from tests.acceptance.harness import eventually
 from tests.integration.support.stored_tasks import HOUR, store_task
 
 pytestmark = pytest.mark.django_db(transaction=True)

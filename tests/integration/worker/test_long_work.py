@@ -27,7 +27,7 @@ from tasks_api.worker import leases, long_work
 from tasks_api.worker.engine import Engine
 from tasks_api.worker.flower_events import events_of
 from tasks_api.worker.record import Finished, record
-from tests.acceptance.stand import eventually
+from tests.acceptance.harness import eventually
 from tests.integration.conftest import ResultLog
 from tests.integration.support.long_work import (
     DEADLINE,

@@ -18,7 +18,7 @@ from tasks_api.scheduler import rescue
 from tasks_api.services import tasks
 from tasks_api.worker import leases
 from tasks_api.worker.engine import Engine
-from tests.acceptance.stand import eventually
+from tests.acceptance.harness import eventually
 from tests.integration.conftest import ResultLog
 from tests.integration.support.stored_tasks import dispatch_all, store_task
 from tests.receiver import Receiver
