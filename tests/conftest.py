@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.conf import LazySettings
+from django.test import TransactionTestCase
 from django.utils import timezone
 from rest_framework.test import APIClient
 
@@ -19,6 +20,7 @@ from tasks_api import services
 from tasks_api.models import Task
 from tasks_api.schedules import Once, Schedule
 from tasks_api.specs import Surface, TaskSpec
+from tests.empty_tables import delete_all_rows
 from tests.receiver import Receiver
 
 NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -33,6 +35,15 @@ def _lines_are_captured() -> None:
     for handler in logging.root.handlers[:]:
         if isinstance(handler, UnblockingHandler):
             logging.root.removeHandler(handler)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _tables_are_emptied_quickly() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            TransactionTestCase, "_fixture_teardown", lambda _: delete_all_rows()
+        )
+        yield
 
 
 @pytest.fixture(autouse=True)
