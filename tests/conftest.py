@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.conf import LazySettings
-from django.test import TransactionTestCase
+from django.test import TransactionTestCase, override_settings
 from django.utils import timezone
 from rest_framework.test import APIClient
 
@@ -43,6 +43,19 @@ def _tables_are_emptied_quickly() -> Iterator[None]:
         patch.setattr(
             TransactionTestCase, "_fixture_teardown", lambda _: delete_all_rows()
         )
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _settings_that_save_time() -> Iterator[None]:
+    """A hash that is soon made, and static files that are looked for when asked for.
+
+    Each test client builds all middlewares, and WhiteNoise would read 169 files for it.
+    """
+    with override_settings(
+        PASSWORD_HASHERS=["django.contrib.auth.hashers.MD5PasswordHasher"],
+        WHITENOISE_AUTOREFRESH=True,
+    ):
         yield
 
 
