@@ -27,6 +27,8 @@ def _begin() -> None:
     # PostgreSQL may run as another user, who has to get through.
     directory.chmod(0o711)
     _directories.append(directory)
+    # Workers of pytest-xdist inherit it, and share what is there.
+    os.environ["SCHEDULER_TESTS_DIR"] = str(directory)
     os.environ.setdefault("SCHEDULER_STATE_DIR", str(directory))
     os.environ.setdefault("SECRET_KEY", SECRET_KEY)
     atexit.register(_end)

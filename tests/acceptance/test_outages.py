@@ -35,9 +35,7 @@ def target() -> Iterator[Receiver]:
 def wal_disk(tmp_path: Path) -> Iterator[Path]:
     """The log's directory of a server that was made but does not run: a small disk."""
     made = Stand(tmp_path, durable=True)
-    process = made.postgres.start()
-    made.postgres.wait_until_ready(process)
-    made.end(process, made.postgres.stop_signal)
+    made.copy_database()
     log = made.postgres.data / "pg_wal"
     kept = log.rename(log.with_name("kept"))
     log.mkdir()
