@@ -29,6 +29,12 @@ ClientFor = Callable[[User], APIClient]
 MakeTask = Callable[..., Task]
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long files come first, so that no worker is left alone with one at the end."""
+    items.sort(key=lambda item: "acceptance" not in item.path.parts)
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _lines_are_captured() -> None:
     """A thread that writes to the terminal itself would write between pytest's lines."""

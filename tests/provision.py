@@ -29,6 +29,8 @@ def _begin() -> None:
     _directories.append(directory)
     # Workers of pytest-xdist inherit it, and share what is there.
     os.environ["SCHEDULER_TESTS_DIR"] = str(directory)
+    # Some hundred processes are started, and each would compile all of the source anew.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     os.environ.setdefault("SCHEDULER_STATE_DIR", str(directory))
     os.environ.setdefault("SECRET_KEY", SECRET_KEY)
     atexit.register(_end)
@@ -61,6 +63,11 @@ def redis_url_for(url: str, worker: str) -> str:
         # Not geturl(), which drops the slashes of an empty host.
         return f"{url.partition('?')[0]}?virtual_host={database}"
     return parts._replace(path=f"/{database}").geturl()
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """More than there are cores, because tests of real processes wait most of the time."""
+    return (os.cpu_count() or 1) + 2
 
 
 def pytest_unconfigure() -> None:
