@@ -14,6 +14,8 @@ import tempfile
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import pytest
+
 from scheduler_service.embedded import Postgres, Redis, Server
 
 SECRET_KEY = "only-for-tests-0123456789-0123456789-0123456789-0123456789"
@@ -65,6 +67,7 @@ def redis_url_for(url: str, worker: str) -> str:
     return parts._replace(path=f"/{database}").geturl()
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_xdist_auto_num_workers() -> int:
     """More than there are cores, because tests of real processes wait most of the time."""
     return (os.cpu_count() or 1) + 2
