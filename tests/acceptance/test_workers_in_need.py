@@ -117,7 +117,8 @@ def test_a_worker_that_may_open_few_files_delivers_all_the_same(
     target.answer("/slow", delay=0.5)
     with worker(stand, "ulimit -n 220; "), part(stand, "beat"):
         eventually(stand.is_ready)
-        at = soon(2)
+        # Late enough for the last of them to be created in time, on a busy machine too.
+        at = soon(6)
         for _ in range(60):
             one_time(stand, target.url + "/slow", at)
         eventually(lambda: all_done(stand))
