@@ -17,7 +17,7 @@ _FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 # Ids, fingerprints and moments differ each time.
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|c[0-9a-z]{24}")
 _VARYING_TEXT = re.compile(
-    rf"{_ID.pattern}|\b[0-9a-f]{{32}}\b|\d{{4}}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?Z?"
+    rf"\b[0-9a-f]{{32}}\b|{_ID.pattern}|\d{{4}}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?Z?"
 )
 
 

@@ -38,9 +38,7 @@ MINUTE = 60.0
 def wal_disk(tmp_path: Path) -> Iterator[Path]:
     """Put the log of changes of a new server, which does not run, on a small disk."""
     harness = Harness(tmp_path, durable=True)
-    process = harness.postgres.start()
-    harness.postgres.wait_until_ready(process)
-    harness.stop_process(process, harness.postgres.stop_signal)
+    harness.copy_database()
     log = harness.postgres.data / "pg_wal"
     kept = log.rename(log.with_name("kept"))
     log.mkdir()

@@ -123,7 +123,8 @@ def test_a_worker_that_may_open_few_files_delivers_all_the_same(
     target.answer("/slow", delay=0.5)
     with special_worker(harness, "ulimit -n 220; "), running_part(harness, "beat"):
         eventually(harness.is_ready)
-        at = in_seconds(2)
+        # Late enough for the last of them to be created in time, on a busy machine too.
+        at = in_seconds(6)
         for _ in range(60):
             create_task_at(harness, target.url + "/slow", at)
         eventually(lambda: is_all_done(harness))
