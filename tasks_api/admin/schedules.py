@@ -29,7 +29,7 @@ from tasks_api.domain import cron_text
 from tasks_api.domain.exceptions import ScheduleError, SchedulerError
 from tasks_api.messaging import broker
 from tasks_api.models import Task
-from tasks_api.services import tasks as task_services
+from tasks_api.services import manual_runs, pausing
 from tasks_api.storage import beat_tables
 
 Verb = Callable[..., None]
@@ -121,7 +121,7 @@ class StoredScheduleAdmin(BoundedList, PeriodicTaskAdmin):  # type: ignore[misc]
         self, request: HttpRequest, queryset: QuerySet[PeriodicTask]
     ) -> None:
         if tasks := _tasks_of(queryset.filter(enabled=False)):
-            steer(request, tasks, task_services.resume_tasks, "resumed")
+            steer(request, tasks, pausing.resume_tasks, "resumed")
         if others := queryset.filter(http_task=None):
             super().enable_tasks(request, others)
 
@@ -130,7 +130,7 @@ class StoredScheduleAdmin(BoundedList, PeriodicTaskAdmin):  # type: ignore[misc]
         self, request: HttpRequest, queryset: QuerySet[PeriodicTask]
     ) -> None:
         if tasks := _tasks_of(queryset.filter(enabled=True)):
-            steer(request, tasks, task_services.pause_tasks, "paused")
+            steer(request, tasks, pausing.pause_tasks, "paused")
         if others := queryset.filter(http_task=None):
             super().disable_tasks(request, others)
 
@@ -144,16 +144,16 @@ class StoredScheduleAdmin(BoundedList, PeriodicTaskAdmin):  # type: ignore[misc]
         going = _tasks_of(queryset.filter(enabled=True))
         paused = _tasks_of(queryset.filter(enabled=False))
         if going:
-            steer(request, going, task_services.pause_tasks, "paused")
+            steer(request, going, pausing.pause_tasks, "paused")
         if paused:
-            steer(request, paused, task_services.resume_tasks, "resumed")
+            steer(request, paused, pausing.resume_tasks, "resumed")
         if others := queryset.filter(http_task=None):
             super().toggle_tasks(request, others)
 
     @admin.action(description="Run selected tasks", permissions=["change"])
     def run_tasks(self, request: HttpRequest, queryset: QuerySet[PeriodicTask]) -> None:
         tasks = _tasks_of(queryset)
-        made = task_services.fire_tasks([task.pk for task in tasks], now=clock.now())
+        made = manual_runs.fire_tasks([task.pk for task in tasks], now=clock.now())
         broker.ring(made)
         messages.success(
             request, f"{len(made)} will run now; what has ended stays as it is."

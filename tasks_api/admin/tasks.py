@@ -30,7 +30,7 @@ from tasks_api.models import (
     Task,
     TaskQuerySet,
 )
-from tasks_api.services import tasks
+from tasks_api.services import pausing, removal
 
 admin.site.site_header = "Scheduler Service"
 admin.site.site_title = "Scheduler Service"
@@ -194,11 +194,11 @@ class TaskAdmin(HistoryAdmin):
 
     @admin.action(description="Pause selected tasks", permissions=["steer"])
     def pause(self, request: HttpRequest, queryset: TaskQuerySet) -> None:
-        steer(request, _alive(queryset), tasks.pause_tasks, "paused")
+        steer(request, _alive(queryset), pausing.pause_tasks, "paused")
 
     @admin.action(description="Resume selected tasks", permissions=["steer"])
     def resume(self, request: HttpRequest, queryset: TaskQuerySet) -> None:
-        steer(request, _alive(queryset), tasks.resume_tasks, "resumed")
+        steer(request, _alive(queryset), pausing.resume_tasks, "resumed")
 
     @admin.action(description="Remove selected tasks", permissions=["steer"])
     def remove(
@@ -243,7 +243,7 @@ def _alive(tasks: TaskQuerySet) -> TaskQuerySet:
 
 def _remove_tasks(owner: User, ids: Sequence[str], *, now: datetime) -> None:
     for task_id in ids:
-        tasks.remove_task(owner, task_id, now=now)
+        removal.remove_task(owner, task_id, now=now)
 
 
 @receiver(post_save, sender=LogEntry)

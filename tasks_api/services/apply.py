@@ -19,7 +19,7 @@ from scheduler_service.db.locks import Kind
 from tasks_api.domain.exceptions import InvalidTask, StaleTask
 from tasks_api.domain.specs import Surface, TaskSpec
 from tasks_api.models import Task, TaskQuerySet, TaskTag
-from tasks_api.services import tasks
+from tasks_api.services import pausing, removal, tasks
 
 # Tasks with a tag that one list may stand for.
 MOST_TAGGED = 10_000
@@ -111,7 +111,7 @@ def apply(
     gone = [task for task in found if task.pk not in kept]
     if gone:
         ids = [task.pk for task in gone]
-        tasks.remove_tasks(Task.objects.filter(pk__in=ids), now=now)
+        removal.remove_tasks(Task.objects.filter(pk__in=ids), now=now)
     changed = _change(owner, wanted, by_name, now=now)
     new = [each.spec for each in wanted if each.spec and each.name not in by_name]
     made = tasks.create_tasks(owner, new, now=now) if new else []
@@ -181,7 +181,7 @@ def _change(
         for each in wanted
         if each.spec and each.name in by_name
     ]
-    changed = {task.pk for task in tasks.rewrite(owner, there, now=now)}
+    changed = {task.pk for task in tasks.rewrite_tasks(owner, there, now=now)}
     audit.record(owner.tenant_id, "task.change", sorted(changed))
     return changed
 
@@ -207,9 +207,9 @@ def _set_paused(
         for is_paused in (True, False)
     }
     if ids[True]:
-        tasks.pause_tasks(owner, ids[True], now=now, surface=surface)
+        pausing.pause_tasks(owner, ids[True], now=now, surface=surface)
     if ids[False]:
-        tasks.resume_tasks(owner, ids[False], now=now, surface=surface)
+        pausing.resume_tasks(owner, ids[False], now=now, surface=surface)
 
 
 def _shown(
