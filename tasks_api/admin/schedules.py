@@ -11,6 +11,7 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
+from django.contrib.admin.models import LogEntry
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django_celery_beat.admin import PeriodicTaskAdmin, PeriodicTaskForm
@@ -22,6 +23,7 @@ from django_celery_beat.models import (
     SolarSchedule,
 )
 
+from accounts import audit
 from accounts.models import User
 from scheduler_service.db import clock
 from tasks_api.admin.lists import BoundedList
@@ -115,6 +117,15 @@ class StoredScheduleAdmin(BoundedList, PeriodicTaskAdmin):  # type: ignore[misc]
         return admin.ModelAdmin.changeform_view(
             self, request, object_id, form_url, context
         )
+
+    def log_change(self, request: HttpRequest, obj: Any, message: Any) -> LogEntry:
+        """Write who edited a task's schedule to the audit log of its tenant, too."""
+        entry: LogEntry = super().log_change(request, obj, message)
+        task = Task.objects.filter(periodic_task=obj.pk).first()
+        if task is not None:
+            changes = {"schedule": (None, entry.get_change_message())}
+            audit.record(task.tenant_id, "schedule.change", [task.pk], changes)
+        return entry
 
     @admin.action(description="Enable selected tasks", permissions=["change"])
     def enable_tasks(

@@ -10,16 +10,13 @@ from uuid import UUID
 
 from django.contrib import admin
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
-from django.contrib.admin.models import LogEntry
 from django.db.models import OuterRef, Q, QuerySet, Subquery
-from django.db.models.signals import post_save
-from django.dispatch import receiver
 from django.http import HttpRequest
 from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.html import format_html
 
-from accounts import audit, credentials
+from accounts import credentials
 from accounts.models import User
 from scheduler_service.db import clock
 from tasks_api.admin.lists import HistoryAdmin
@@ -244,14 +241,3 @@ def _alive(tasks: TaskQuerySet) -> TaskQuerySet:
 def _remove_tasks(owner: User, ids: Sequence[str], *, now: datetime) -> None:
     for task_id in ids:
         removal.remove_task(owner, task_id, now=now)
-
-
-@receiver(post_save, sender=LogEntry)
-def _note_schedule_edit(instance: LogEntry, **kwargs: Any) -> None:
-    """Say in the audit log who edited a task's schedule, once the admin has logged it."""
-    if instance.content_type is None or instance.content_type.model != "periodictask":
-        return
-    task = Task.objects.filter(periodic_task=instance.object_id).first()
-    if task is not None:
-        changes = {"schedule": (None, instance.get_change_message())}
-        audit.record(task.tenant_id, "schedule.change", [task.pk], changes)

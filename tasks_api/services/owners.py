@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from typing import Any
 from uuid import UUID
 
 from django.db import connection, transaction
 from django.db.models import Q
-from django.dispatch import receiver
 
 from accounts import audit
 from accounts.models import User
-from accounts.services import AccountError, activity_said, audited_name
+from accounts.services import AccountError, audited_name
 from scheduler_service.db.arrays import array
 from tasks_api.domain.specs import Surface
 from tasks_api.models import Task, TaskQuerySet
@@ -24,9 +22,11 @@ REASON = "Its user is deactivated."
 BITE = 1000
 
 
-@receiver(activity_said)
-def _follow_user(sender: object, *, user: User, **kwargs: Any) -> None:
-    """Do to the tasks of a user what was done to the user, in the same transaction."""
+def follow_activity(user: User) -> None:
+    """Suspend or restore the tasks of a user who was deactivated or activated.
+
+    The accounts call it in their transaction: `ACCOUNTS_ACTIVITY_HANDLER` names it.
+    """
     if user.is_active:
         restore([user.pk])
     else:
