@@ -110,7 +110,7 @@ def dispatch_due(
 
 
 def adopt_edits(ids: Sequence[UUID]) -> int:
-    """See services.adopt_edits(). A task whose schedule nobody can read is paused, alone."""
+    """See sync_admin_edits(). A task whose schedule nobody can read is paused, alone."""
     try:
         return admin_edits.sync_admin_edits(ids)
     except Exception as error:

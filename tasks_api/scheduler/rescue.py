@@ -59,7 +59,7 @@ def wake_due(
     in_line = {task_id for *_, task_id, _ in rows if task_id is not None}
     # Made by a request that was under way when their user was deactivated.
     if gone := {owner_id for *_, owner_id in rows if owner_id is not None}:
-        owners.suspend(gone)
+        owners.suspend_tasks(gone)
     moved_up = run_rows.move_up(list(in_line)) if in_line else []
     lost = [run_id for run_id, _, was in woken if was == RunState.RUNNING]
     if lost:

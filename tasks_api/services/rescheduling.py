@@ -12,6 +12,7 @@ from django.db import connection
 from scheduler_service.db.arrays import columns
 from tasks_api.domain.exceptions import ScheduleError
 from tasks_api.models import Task
+from tasks_api.services.statements import RESCHEDULE_TASKS
 from tasks_api.storage import beat_tables
 
 
@@ -35,21 +36,7 @@ def reschedule(tasks: Sequence[Task], *, now: datetime) -> None:
     if not states:
         return
     with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            UPDATE tasks_api_task task SET
-                next_fire_at = planned.next_fire_at, planned_from = planned.planned_from,
-                ends_at = planned.ends_at, last_fire_at = planned.last_fire_at,
-                pause_reason = planned.pause_reason,
-                version = version + (task.planned_from <> planned.planned_from)::int
-            FROM unnest(%s::uuid[], %s::timestamptz[], %s::text[], %s::timestamptz[],
-                        %s::timestamptz[], %s::text[])
-                AS planned(id, next_fire_at, planned_from, ends_at, last_fire_at,
-                    pause_reason)
-            WHERE task.id = planned.id
-            """,
-            columns(states),
-        )
+        cursor.execute(RESCHEDULE_TASKS, columns(states))
     broken = [state.task_id for state in states if state.pause_reason]
     beat_tables.set_enabled(broken, False)
 

@@ -50,12 +50,13 @@ from tasks_api.services import (
     manual_runs,
     named_tasks,
     pausing,
+    reconciliation,
     redrive,
     removal,
     tasks,
 )
-from tasks_api.services import reconciliation as accounts
-from tasks_api.services.reconciliation import Account, Outcome, account
+from tasks_api.services.account import Account, FireTimeOutcome
+from tasks_api.services.reconciliation import reconcile
 from tasks_api.storage import beat_tables, schedule_changes
 from tasks_api.worker import leases
 from tasks_api.worker.record import Finished, record
@@ -286,7 +287,7 @@ class World:
         runs = Run.objects.filter(task=self.task, state=RunState.FAILED)
         if run := runs.first():
             try:
-                redrive.again(self.user, run.pk)
+                redrive.redrive_run(self.user, run.pk)
             except SchedulerError:
                 return
             self.manual += 1
@@ -303,7 +304,9 @@ class World:
         return verb.__name__
 
     def account(self) -> Account:
-        return account(self.user, self.task.pk, since=timezone.now() - DAY, until=None)
+        return reconcile(
+            self.user, self.task.pk, since=timezone.now() - DAY, until=None
+        )
 
     def finish(self) -> None:
         while dispatch.dispatch_due().run_ids or self._is_due():
@@ -436,7 +439,7 @@ def past_task(user: User) -> Task:
 
 
 def of(task: Task) -> Account:
-    return account(task.owner, task.pk, since=None, until=None)
+    return reconcile(task.owner, task.pk, since=None, until=None)
 
 
 def settled(task: Task) -> list[str]:
@@ -456,8 +459,11 @@ def test_a_pause_after_a_downtime_leaves_a_run_for_every_fire_time(user: User) -
     before = of(task)
 
     assert settled(task) == ["missed"] * 9 + ["cancelled"]
-    assert before.outcomes == {Outcome.UNDER_WAY: 10}
-    assert of(task).outcomes == {Outcome.MISSED: 9, Outcome.CANCELLED: 1}
+    assert before.outcomes == {FireTimeOutcome.UNDER_WAY: 10}
+    assert of(task).outcomes == {
+        FireTimeOutcome.MISSED: 9,
+        FireTimeOutcome.CANCELLED: 1,
+    }
     newest = Run.objects.latest("scheduled_for")
     assert newest.reason == "The task was paused before anybody fired it."
 
@@ -532,7 +538,7 @@ def test_a_one_off_that_was_due_is_cancelled_by_its_removal(user: User) -> None:
     removal.remove_task(user, str(task.pk), now=timezone.now())
 
     assert settled(task) == ["cancelled"]
-    assert of(task).outcomes == {Outcome.CANCELLED: 1}
+    assert of(task).outcomes == {FireTimeOutcome.CANCELLED: 1}
 
 
 def test_a_one_off_that_waits_in_a_pause_is_cancelled_by_its_removal(
@@ -549,7 +555,7 @@ def test_a_one_off_that_waits_in_a_pause_is_cancelled_by_its_removal(
         removal.remove_task(user, task_id, now=timezone.now())
 
     assert settled(due) == ["cancelled"]
-    assert of(due).outcomes == {Outcome.CANCELLED: 1}
+    assert of(due).outcomes == {FireTimeOutcome.CANCELLED: 1}
     assert settled(later) == []
     assert of(later).planned == 0
 
@@ -576,7 +582,7 @@ def test_spread_fire_times_are_accounted_for_through_a_pause(user: User) -> None
     let_pass(task, 5 * MINUTE)
     dispatch.dispatch_due()
 
-    found = account(user, task.pk, since=start - DAY, until=None)
+    found = reconcile(user, task.pk, since=start - DAY, until=None)
     assert fire_times(task)[0] == start - 5 * MINUTE + offset
     assert (found.planned, found.balance, found.differences) == (
         Run.objects.filter(scheduled_for__lte=found.until).count(),
@@ -630,7 +636,7 @@ def test_parts_of_a_time_add_up_to_the_whole(user: User) -> None:
     cuts = [task.created_at - timedelta(hours=1), *fire_times(task)[3:7:3], None]
 
     parts = [
-        account(user, task.pk, since=since, until=until).planned
+        reconcile(user, task.pk, since=since, until=until).planned
         for since, until in pairwise(cuts)
     ]
 
@@ -643,7 +649,7 @@ def fire_times(task: Task) -> list[datetime]:
 
 
 def test_too_much_at_once_is_refused(user: User, monkeypatch) -> None:
-    monkeypatch.setattr(accounts, "MOST", 9)
+    monkeypatch.setattr(reconciliation, "MAX_FIRE_TIMES", 9)
     task = past_task(user)
     dispatch.dispatch_due()
 
@@ -657,11 +663,11 @@ def test_nothing_is_said_about_what_was_pruned(user: User, name: str) -> None:
     moment = {"since" if name == "from" else "until": datetime(1, 1, 1, tzinfo=UTC)}
 
     with pytest.raises(InvalidTask, match=f"{name} is before"):
-        account(user, task.pk, **{"since": None, "until": None, **moment})
+        reconcile(user, task.pk, **{"since": None, "until": None, **moment})
 
 
 def test_the_account_of_a_foreign_task_is_not_found(user: User, stranger: User) -> None:
     task = past_task(user)
 
     with pytest.raises(TaskNotFound):
-        account(stranger, task.pk, since=None, until=None)
+        reconcile(stranger, task.pk, since=None, until=None)

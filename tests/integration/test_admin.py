@@ -1,4 +1,4 @@
-"""Staff see everything in the admin, steer tasks there, and read no secret twice."""
+"""Staff see everything in the admin, operate tasks there, and read no secret twice."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def staff(client: Client) -> Client:
     return client
 
 
-def steer(staff: Client, action: str, *tasks: Task, confirmed: bool = True) -> str:
+def operate(staff: Client, action: str, *tasks: Task, confirmed: bool = True) -> str:
     chosen = {"action": action, "_selected_action": [str(task.pk) for task in tasks]}
     if confirmed:
         chosen["confirmed"] = "yes"
@@ -143,11 +143,11 @@ def test_tasks_are_paused_resumed_and_removed(
 ) -> None:
     tasks = [make_task(), make_task(stranger)]
 
-    steer(staff, "pause", *tasks)
+    operate(staff, "pause", *tasks)
     assert not Task.objects.filter(next_fire_at__isnull=False).exists()
-    steer(staff, "resume", *tasks)
+    operate(staff, "resume", *tasks)
     assert Task.objects.filter(next_fire_at__isnull=False).count() == 2
-    steer(staff, "remove", *tasks)
+    operate(staff, "remove", *tasks)
 
     assert Task.objects.filter(end_reason="removed").count() == 2
     assert dispatch.dispatch_due().run_ids == []
@@ -155,9 +155,9 @@ def test_tasks_are_paused_resumed_and_removed(
 
 def test_a_removal_asks_first(staff: Client, make_task: MakeTask) -> None:
     task, ended = make_task(name="nightly"), make_task(name="over")
-    steer(staff, "remove", ended)
+    operate(staff, "remove", ended)
 
-    page = steer(staff, "remove", task, ended, confirmed=False)
+    page = operate(staff, "remove", task, ended, confirmed=False)
 
     assert "Are you sure?" in page
     assert str(task.pk) in page
@@ -194,7 +194,7 @@ def test_tasks_and_runs_are_found_by_names_tenants_and_users(
     tasks = [make_task(name="nightly/a"), make_task(name="daily")]
     tasks.append(make_task(stranger, name="nightly/b"))
     manual_runs.fire_tasks([task.pk for task in tasks], now=timezone.now())
-    steer(staff, "remove", tasks[1])
+    operate(staff, "remove", tasks[1])
 
     for model in ("task", "run"):
         page = staff.get(reverse(f"admin:tasks_api_{model}_changelist"), {"q": term})
@@ -347,8 +347,8 @@ def test_tasks_can_be_filtered_by_state(
     staff: Client, make_task: MakeTask, state: str
 ) -> None:
     tasks = {"active": make_task(), "paused": make_task(), "ended": make_task()}
-    steer(staff, "pause", tasks["paused"])
-    steer(staff, "remove", tasks["ended"])
+    operate(staff, "pause", tasks["paused"])
+    operate(staff, "remove", tasks["ended"])
 
     page = staff.get(reverse("admin:tasks_api_task_changelist"), {"state": state})
 

@@ -22,7 +22,7 @@ from accounts import audit
 from accounts import services as accounts
 from accounts.models import AuditEntry, Role, Tenant, Token, User, Via
 from tasks_api import tasks
-from tasks_api.domain.exceptions import NotYourTask
+from tasks_api.domain.exceptions import TaskAccessDenied
 from tasks_api.models import Run, Task
 from tasks_api.services import pausing, removal
 from tests.conftest import ClientFor, MakeTask
@@ -59,7 +59,7 @@ def test_a_change_that_fails_leaves_no_entry(
     own, other = make_task(colleague), make_task()
     before = AuditEntry.objects.count()
 
-    with pytest.raises(NotYourTask):
+    with pytest.raises(TaskAccessDenied):
         pausing.pause_tasks(colleague, [str(own.pk), str(other.pk)], now=timezone.now())
     with transaction.atomic():
         removal.remove_task(colleague, str(own.pk), now=timezone.now())
@@ -183,8 +183,8 @@ def test_staff_are_actors_in_the_admin(
     before = AuditEntry.objects.order_by("id").last()
     assert before is not None
 
-    steered = {"action": "pause", "_selected_action": [str(task.pk)]}
-    client.post(reverse("admin:tasks_api_task_changelist"), steered)
+    chosen = {"action": "pause", "_selected_action": [str(task.pk)]}
+    client.post(reverse("admin:tasks_api_task_changelist"), chosen)
     users = reverse("admin:accounts_user_changelist")
     for action in ("make_admin", "deactivate"):
         client.post(users, {"action": action, "_selected_action": [user.pk]})
@@ -249,7 +249,7 @@ def test_who_edits_a_schedule_is_logged(client: Client, make_task: MakeTask) -> 
         ("enable_tasks", False, None),
     ],
 )
-def test_who_steers_stored_schedules_is_logged(
+def test_who_operates_stored_schedules_is_logged(
     client: Client,
     make_task: MakeTask,
     stranger: User,

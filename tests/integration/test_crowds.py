@@ -20,7 +20,7 @@ from tasks_api.models import Run, Task
 from tasks_api.scheduler import dispatch
 from tasks_api.scheduler.beat import TenantScheduler
 from tasks_api.services import pausing, reconciliation, removal, tasks
-from tasks_api.services.reconciliation import Account, Outcome
+from tasks_api.services.account import Account, FireTimeOutcome
 from tasks_api.storage import schedule_changes
 from tests.integration.test_dispatch import HOUR, SECOND, TARGET, states, store
 
@@ -110,7 +110,7 @@ def down_since(owner: User, kind: str, misfire: Misfire = Misfire.LATEST) -> Tas
 
 
 def account_of(owner: User, task: Task, since: datetime) -> Account:
-    found = reconciliation.account(owner, task.pk, since=since, until=None)
+    found = reconciliation.reconcile(owner, task.pk, since=since, until=None)
     assert (found.balance, found.missing, found.unplanned) == (0, 0, 0)
     return found
 
@@ -134,7 +134,7 @@ def test_many_missed_fire_times_are_one_run_that_says_how_many(
     assert fired.filter(scheduled_for__lte=clock.now()).count() >= (100 if misfire == Misfire.ALL else 1)  # fmt: skip
     assert Run.objects.filter(state=RunState.MISSED).count() < 20
     found = account_of(user, task, run.scheduled_for - SECOND)
-    assert found.outcomes[Outcome.MISSED] > 12_000
+    assert found.outcomes[FireTimeOutcome.MISSED] > 12_000
     # A part of it alone is explained as well.
     part = account_of(user, task, run.scheduled_for + HOUR)
     assert part.planned == pytest.approx(found.planned - 3600, abs=5)
@@ -153,7 +153,7 @@ def test_many_that_a_removal_cut_off_are_one_run(user: User, kind: str) -> None:
     assert missed.get().reason.startswith("12,")
     assert Run.objects.filter(task=task, state=RunState.CANCELLED).count() == 1
     found = account_of(user, task, missed.get().scheduled_for)
-    assert found.outcomes[Outcome.MISSED] > 12_000
+    assert found.outcomes[FireTimeOutcome.MISSED] > 12_000
 
 
 def test_the_covering_runs_of_a_task_are_found_by_index(user: User) -> None:

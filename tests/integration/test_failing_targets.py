@@ -273,7 +273,7 @@ def test_the_runs_of_notices_are_told_apart(
     is_admin: bool,
     few: int,
 ) -> None:
-    monkeypatch.setattr("tasks_api.services.runs.FEW_TASKS", few)
+    monkeypatch.setattr("tasks_api.services.runs.MAX_TASKS_LOOKED_UP", few)
     User.objects.filter(pk=user.pk).update(role="admin" if is_admin else "member")
     accounts.configure_tenant("Alpha", notification_url="https://e.org/told")
     task = make(user, pause_after_failures=1)

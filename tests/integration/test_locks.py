@@ -87,7 +87,7 @@ def test_an_idempotency_key_is_not_in_the_way_of_a_tenant(key: str) -> None:
     backup = replace(spec, surface=Surface.TASKS, name="backup")
     now = clock.now()
 
-    with elsewhere(lambda: idempotency.recall(stranger, key, "", now=now)):
+    with elsewhere(lambda: idempotency.find_answer(stranger, key, "", now=now)):
         with connection.cursor() as cursor:
             cursor.execute("SET lock_timeout = '3s'")
         try:

@@ -18,7 +18,7 @@ from django_celery_beat.models import PeriodicTask, PeriodicTasks
 
 from accounts import services as accounts
 from accounts.models import AuditEntry, Role, User
-from tasks_api.domain.exceptions import NotNow
+from tasks_api.domain.exceptions import InvalidState
 from tasks_api.domain.schedules import Interval, Once
 from tasks_api.domain.specs import Surface
 from tasks_api.domain.states import RunState
@@ -188,7 +188,7 @@ def test_nobody_resumes_a_task_whose_user_is_away(
     run("deactivate_user", "ann")
 
     answer = boss.post(f"/tasks/{task.pk}/resume")
-    with pytest.raises(NotNow):
+    with pytest.raises(InvalidState):
         pausing.resume_tasks(
             User.objects.get(pk=user.pk), [str(task.pk)], now=timezone.now()
         )
@@ -322,14 +322,14 @@ def test_tasks_that_are_handed_over_go_on_with_all_that_is_theirs(
     assert entry.count == 3
 
 
-def test_many_tasks_are_handed_over_bite_by_bite(
+def test_many_tasks_are_handed_over_batch_by_batch(
     user: User, colleague: User, make_task: MakeTask
 ) -> None:
     for _ in range(5):
         make_task()
 
-    assert owners.transfer(user, colleague, bite=2) == 5
-    assert owners.transfer(user, colleague) == 0
+    assert owners.transfer_tasks(user, colleague, batch_size=2) == 5
+    assert owners.transfer_tasks(user, colleague) == 0
     assert AuditEntry.objects.filter(action="task.transfer").count() == 3
 
 
@@ -345,7 +345,7 @@ def test_what_cannot_be_handed_over_is_refused(
         with pytest.raises(CommandError, match=sentence):
             run("transfer_tasks", "ann", target)
     with pytest.raises(accounts.AccountError, match="within a tenant"):
-        owners.transfer(user, stranger)
+        owners.transfer_tasks(user, stranger)
     run("deactivate_user", "adam")
     with pytest.raises(CommandError, match="adam@Alpha is deactivated"):
         run("transfer_tasks", "ann", "adam")

@@ -17,6 +17,7 @@ from accounts.models import Tenant
 from tasks_api.domain.exceptions import MessageExists, MessageNotFound
 from tasks_api.models import Message, QueueTally
 from tasks_api.services import pull_queue
+from tasks_api.services.message_statements import LEASE_MESSAGES
 from tests.conftest import NOON
 from tests.integration.test_dispatch import in_threads
 
@@ -44,7 +45,7 @@ def message(
 
 
 def names(tenant: Tenant, count: int = 1, queue: str = QUEUE) -> list[str]:
-    return [taken.name for taken in pull_queue.take(tenant.pk, queue, count)]
+    return [taken.name for taken in pull_queue.lease(tenant.pk, queue, count)]
 
 
 def let_leases_run_out(**which: Any) -> None:
@@ -73,7 +74,7 @@ def test_the_oldest_come_first(alpha: Tenant) -> None:
 
 def test_messages_of_one_moment_come_in_the_order_of_their_batch(alpha: Tenant) -> None:
     wanted = ["10", "9", "b", "a", "1"]
-    pull_queue.put([message(alpha, name) for name in wanted])
+    pull_queue.enqueue_many([message(alpha, name) for name in wanted])
 
     assert names(alpha, 5) == wanted
 
@@ -137,7 +138,7 @@ def test_a_message_comes_back_as_often_as_it_may(alpha: Tenant) -> None:
     assert tally(alpha) == 1
 
 
-@pytest.mark.parametrize("max_retries", [-1, -(2**31), pull_queue.WITHOUT_END])
+@pytest.mark.parametrize("max_retries", [-1, -(2**31), pull_queue.UNLIMITED_RETRIES])
 def test_below_zero_there_is_no_end(alpha: Tenant, max_retries: int) -> None:
     pull_queue.enqueue(message(alpha, max_retries=max_retries))
 
@@ -178,7 +179,7 @@ def test_the_state_survives_a_lost_consumer(alpha: Tenant) -> None:
     states: list[str | None] = []
 
     def seen() -> None:
-        [taken] = pull_queue.take(alpha.pk, QUEUE, 1)
+        [taken] = pull_queue.lease(alpha.pk, QUEUE, 1)
         states.append(taken.state)
 
     seen()
@@ -218,7 +219,7 @@ def test_what_is_put_back_begins_anew(alpha: Tenant) -> None:
     again = message(alpha, payload='"new"', timeout=5, max_retries=1)
     pull_queue.reschedule(again, state=None)
 
-    [taken] = pull_queue.take(alpha.pk, QUEUE, 1)
+    [taken] = pull_queue.lease(alpha.pk, QUEUE, 1)
     assert taken[:5] == ("a", 5, 1, '"new"', None)
     assert timezone.now() - taken.run_at < timedelta(minutes=1)
     let_leases_run_out()
@@ -247,7 +248,7 @@ def test_a_name_is_taken_while_its_message_is_there(alpha: Tenant) -> None:
     def refused() -> None:
         with pytest.raises(MessageExists):
             pull_queue.enqueue(message(alpha, payload="2"))
-        pull_queue.put([message(alpha, payload="2")])
+        pull_queue.enqueue_many([message(alpha, payload="2")])
 
     refused()
     names(alpha)
@@ -270,12 +271,12 @@ def test_a_message_nobody_may_have_any_more_does_not_hold_its_name(
     let_leases_run_out()
 
     if many:
-        pull_queue.put([message(alpha, payload="2"), message(alpha, "b")])
+        pull_queue.enqueue_many([message(alpha, payload="2"), message(alpha, "b")])
     else:
         pull_queue.enqueue(message(alpha, payload="2"))
 
     assert tally(alpha) == 1
-    taken = pull_queue.take(alpha.pk, QUEUE, 1)[0]
+    taken = pull_queue.lease(alpha.pk, QUEUE, 1)[0]
     assert (taken.name, taken.payload, taken.state) == ("a", "2", None)
     assert Message.objects.get(name="a").retry_count == 0
 
@@ -285,20 +286,20 @@ def test_each_queue_and_each_tenant_has_its_own_names(
 ) -> None:
     places = [(alpha, QUEUE), (alpha, "other"), (beta, QUEUE)]
 
-    pull_queue.put([message(tenant, queue=queue) for tenant, queue in places])
+    pull_queue.enqueue_many([message(tenant, queue=queue) for tenant, queue in places])
 
     found = [names(tenant, 10, queue) for tenant, queue in places]
     assert found == [["a"], ["a"], ["a"]]
 
 
 def test_the_first_of_a_batch_wins(alpha: Tenant) -> None:
-    pull_queue.put([message(alpha, payload="1"), message(alpha, payload="2")])
+    pull_queue.enqueue_many([message(alpha, payload="1"), message(alpha, payload="2")])
 
     assert Message.objects.get().payload == "1"
 
 
 def test_nothing_can_be_put(alpha: Tenant) -> None:
-    pull_queue.put([])
+    pull_queue.enqueue_many([])
 
     assert not Message.objects.exists()
 
@@ -307,7 +308,7 @@ def test_what_was_put_goes_with_the_transaction_around_it(alpha: Tenant) -> None
     pull_queue.enqueue(message(alpha, "there"))
 
     with transaction.atomic():
-        pull_queue.put([message(alpha, "there"), message(alpha, "new")])
+        pull_queue.enqueue_many([message(alpha, "there"), message(alpha, "new")])
         transaction.set_rollback(True)
 
     assert Message.objects.get().name == "there"
@@ -317,14 +318,16 @@ def test_what_was_put_goes_with_the_transaction_around_it(alpha: Tenant) -> None
     "text", ['"', "\\", "{}", "NULL", "a,b", "é", "路", "😀", " ", "'; --", "%s", "\n"]
 )
 def test_any_text_is_a_name(alpha: Tenant, text: str) -> None:
-    pull_queue.put([message(alpha, text, queue=text, payload=json.dumps(text))])
+    pull_queue.enqueue_many(
+        [message(alpha, text, queue=text, payload=json.dumps(text))]
+    )
 
-    [taken] = pull_queue.take(alpha.pk, text, 1)
+    [taken] = pull_queue.lease(alpha.pk, text, 1)
     assert (taken.name, taken.payload) == (text, json.dumps(text))
     pull_queue.extend(
-        pull_queue.Key(alpha.pk, text, text), keep_state=False, state='"%s"'
+        pull_queue.MessageKey(alpha.pk, text, text), keep_state=False, state='"%s"'
     )
-    pull_queue.complete(pull_queue.Key(alpha.pk, text, text))
+    pull_queue.complete(pull_queue.MessageKey(alpha.pk, text, text))
 
 
 def test_the_longest_names_fit(alpha: Tenant) -> None:
@@ -339,7 +342,7 @@ def test_the_longest_names_fit(alpha: Tenant) -> None:
 def test_any_moment_fits(alpha: Tenant, year: int) -> None:
     run_at = NOON.replace(year=year)
 
-    pull_queue.put([message(alpha, run_at=run_at)])
+    pull_queue.enqueue_many([message(alpha, run_at=run_at)])
 
     assert Message.objects.get().run_at == run_at
 
@@ -372,34 +375,38 @@ def fill(
 def test_the_exhausted_are_deleted_and_counted_until_there_is_another(
     alpha: Tenant,
 ) -> None:
-    fill(alpha, 3 * pull_queue.BITE, leased_until=LONG_AGO)
+    fill(alpha, 3 * pull_queue.EXPIRED_BATCH_SIZE, leased_until=LONG_AGO)
     pull_queue.enqueue(message(alpha, max_retries=1))
     names(alpha)
     let_leases_run_out(name="a")
 
     assert names(alpha) == ["a"]
     assert Message.objects.count() == 1
-    assert tally(alpha) == 3 * pull_queue.BITE
+    assert tally(alpha) == 3 * pull_queue.EXPIRED_BATCH_SIZE
 
 
 def test_a_take_ends_before_it_has_deleted_very_many(alpha: Tenant) -> None:
-    fill(alpha, pull_queue.BITES * pull_queue.BITE + 1, leased_until=LONG_AGO)
+    fill(
+        alpha,
+        pull_queue.MAX_BATCHES * pull_queue.EXPIRED_BATCH_SIZE + 1,
+        leased_until=LONG_AGO,
+    )
 
     assert names(alpha) == []
     assert Message.objects.count() == 1
-    assert tally(alpha) == pull_queue.BITES * pull_queue.BITE
+    assert tally(alpha) == pull_queue.MAX_BATCHES * pull_queue.EXPIRED_BATCH_SIZE
 
 
 def test_the_exhausted_hold_up_nobody(alpha: Tenant) -> None:
-    fill(alpha, 3 * pull_queue.BITE, leased_until=LONG_AGO)
+    fill(alpha, 3 * pull_queue.EXPIRED_BATCH_SIZE, leased_until=LONG_AGO)
     pull_queue.enqueue(message(alpha))
 
     assert names(alpha) == ["a"]
-    assert tally(alpha) == pull_queue.BITE
+    assert tally(alpha) == pull_queue.EXPIRED_BATCH_SIZE
 
 
 def test_the_exhausted_are_counted_once_by_many(alpha: Tenant) -> None:
-    count = 5 * pull_queue.BITE
+    count = 5 * pull_queue.EXPIRED_BATCH_SIZE
     fill(alpha, count, leased_until=LONG_AGO)
 
     in_threads(8, lambda: names(alpha))
@@ -452,7 +459,7 @@ def test_consumers_and_producers_get_along(alpha: Tenant) -> None:
             # Each in another order, over the same names.
             batch = [message(alpha, f"{n}", max_retries=-1) for n in range(200)]
             for turn in range(5):
-                pull_queue.put(batch[number * turn :] + batch[: number * turn])
+                pull_queue.enqueue_many(batch[number * turn :] + batch[: number * turn])
             return
         for _ in range(40):
             for name in names(alpha, 10):
@@ -479,7 +486,7 @@ def test_one_of_many_enqueues_wins(alpha: Tenant) -> None:
 
 
 def test_a_message_somebody_holds_is_stepped_over(alpha: Tenant) -> None:
-    pull_queue.put([message(alpha, "a"), message(alpha, "b")])
+    pull_queue.enqueue_many([message(alpha, "a"), message(alpha, "b")])
     found: list[str] = []
 
     def take() -> None:
@@ -506,12 +513,12 @@ def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 def explain(tenant: Tenant, count: int) -> list[dict[str, Any]]:
     """How the database took messages, node by node."""
-    settings, statement = pull_queue._TAKE.split(";", 1)
+    settings, statement = LEASE_MESSAGES.split(";", 1)
     values = {
         "tenant_id": tenant.pk,
         "queue": QUEUE,
         "count": count,
-        "bite": pull_queue.BITE,
+        "batch_size": pull_queue.EXPIRED_BATCH_SIZE,
     }
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(settings)
@@ -593,15 +600,16 @@ def test_of_many_leases_that_ran_out_a_few_are_looked_at(alpha: Tenant) -> None:
     plan = explain(alpha, 10)
 
     reading = [node for node in plan if "Index Name" in node]
-    assert all(node["Actual Rows"] <= pull_queue.BITE for node in reading)
+    assert all(node["Actual Rows"] <= pull_queue.EXPIRED_BATCH_SIZE for node in reading)
     assert all(
-        node.get("Rows Removed by Filter", 0) <= pull_queue.BITE for node in reading
+        node.get("Rows Removed by Filter", 0) <= pull_queue.EXPIRED_BATCH_SIZE
+        for node in reading
     )
 
 
 @pytest.mark.parametrize("verb", [pull_queue.extend, pull_queue.complete])
 def test_one_message_is_found_by_its_name_among_many(
-    alpha: Tenant, verb: Callable[[pull_queue.Key], None]
+    alpha: Tenant, verb: Callable[[pull_queue.MessageKey], None]
 ) -> None:
     fill(alpha, 1, queue="other")
     counted()
@@ -610,7 +618,7 @@ def test_one_message_is_found_by_its_name_among_many(
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_stat_force_next_flush()")
         before = read_so_far()
-        verb(pull_queue.Key(alpha.pk, QUEUE, "n20000"))
+        verb(pull_queue.MessageKey(alpha.pk, QUEUE, "n20000"))
         cursor.execute("SELECT pg_stat_force_next_flush()")
 
     assert read_so_far() - before < 20

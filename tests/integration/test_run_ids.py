@@ -188,7 +188,7 @@ def test_runs_by_hand_and_redrives_are_random(user: User, key: bytes) -> None:
     by_hand = manual_runs.run_now(
         user, str(task.pk), surface=Surface.TASKS, now=timezone.now()
     )
-    [again] = redrive.again(user, failed).run_ids
+    [again] = redrive.redrive_run(user, failed).run_ids
 
     for run in Run.objects.filter(pk__in=[by_hand, again]):
         at = run.scheduled_for

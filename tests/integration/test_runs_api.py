@@ -112,7 +112,7 @@ def test_pages_follow_each_other(api: APIClient, user: User) -> None:
 def test_filters_narrow_the_list(
     api: APIClient, user: User, monkeypatch: pytest.MonkeyPatch, few: int
 ) -> None:
-    monkeypatch.setattr("tasks_api.services.runs.FEW_TASKS", few)
+    monkeypatch.setattr("tasks_api.services.runs.MAX_TASKS_LOOKED_UP", few)
     task, other = hourly(user), hourly(user)
     failed = run_of(task, ago=9)
     done = run_of(task, ago=6, state=RunState.SUCCEEDED)

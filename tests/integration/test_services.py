@@ -12,7 +12,7 @@ from django.utils import timezone
 from django_celery_beat.models import ClockedSchedule, IntervalSchedule, PeriodicTask
 
 from accounts.models import User
-from tasks_api.domain.exceptions import NotYourTask, TaskNotFound
+from tasks_api.domain.exceptions import TaskAccessDenied, TaskNotFound
 from tasks_api.domain.schedules import Interval, Once
 from tasks_api.domain.specs import Surface
 from tasks_api.domain.states import RunState
@@ -211,7 +211,7 @@ def test_tasks_of_others_are_refused_and_none_is_touched(
 ) -> None:
     own, foreign = hourly(user), hourly(stranger)
 
-    with pytest.raises(NotYourTask):
+    with pytest.raises(TaskAccessDenied):
         pausing.pause_tasks(user, [str(own.pk), str(foreign.pk)], now=timezone.now())
 
     assert fresh(own).next_fire_at is not None

@@ -149,17 +149,17 @@ def test_a_page_looks_at_so_many_tasks_and_no_more(
 ) -> None:
     hourly = Interval(timezone.now() + HOUR, HOUR)
     made = [make_task(schedule=hourly if n == 5 else None) for n in range(7)]
-    filters = listing.Filters(is_one_time=False)
+    filters = listing.TaskFilters(is_one_time=False)
 
     pages, after = [], None
     for _ in range(3):
-        page = listing.by_cursor(
-            listing.Whose(user.tenant_id or 0, (user.pk,), Surface.TASKS),
+        page = listing.page_by_cursor(
+            listing.TaskScope(user.tenant_id or 0, (user.pk,), Surface.TASKS),
             filters,
             after=after,
             limit=5,
             now=timezone.now(),
-            look_at=3,
+            rows_examined=3,
         )
         pages.append([task.pk for task in page.tasks])
         after = page.after

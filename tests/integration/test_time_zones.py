@@ -177,4 +177,4 @@ def test_what_would_fall_into_a_pause_is_not_made_up_for(user: User) -> None:
     Task.objects.filter(pk=task.pk).update(created_at=now - 20 * HOUR)
     pausing.resume_tasks(user, [str(task.pk)], now=now)
 
-    assert list(recompute.differing()) == []
+    assert list(recompute.find_changed()) == []
