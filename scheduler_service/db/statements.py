@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from django.db import InterfaceError, OperationalError, connection
 from django.db.backends.postgresql.base import ServerBindingCursor
@@ -15,16 +15,7 @@ from django.db.backends.utils import CursorWrapper
 MANY = 1000
 
 
-class Row(Protocol):
-    """A NamedTuple whose fields are called as the columns of a statement."""
-
-    _fields: tuple[str, ...]
-
-    @classmethod
-    def _make(cls, values: Any, /) -> Self: ...
-
-
-AnyRow = TypeVar("AnyRow", bound=Row)
+AnyRow = TypeVar("AnyRow", bound=NamedTuple)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The command `scheduler` as somebody types it, against the service itself."""
+"""The command `scheduler` as a process, against the service itself."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from accounts import services as accounts
 from accounts.models import Role, User
 from tasks_api.models import Task
 from tests.conftest import MakeTask
-from tests.integration.test_client import SECRET, signed
 from tests.integration.test_long_work import begin, run_of
 from tests.integration.test_long_work import make as make_long_work
 from tests.integration.test_strangers import failed_run_of
 from tests.receiver import Receiver
+from tests.unit.test_client_webhooks import SECRET, sign_headers
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -58,7 +58,7 @@ def environment(**more: str) -> dict[str, str]:
 
 
 class Shell:
-    """Runs the command as a process, with an address and a token."""
+    """Runs the command with the address of a service and a token."""
 
     def __init__(self, url: str, token: str) -> None:
         self.environment = environment(SCHEDULER_URL=url, SCHEDULER_TOKEN=token)
@@ -74,9 +74,9 @@ class Shell:
         )
 
     def __call__(self, *words: str, code: int = 0, stdin: str = "") -> str:
-        done = self.run(*words, stdin=stdin)
-        assert done.returncode == code, done.stdout + done.stderr
-        return done.stdout if code in (0, 4) else done.stderr
+        ended = self.run(*words, stdin=stdin)
+        assert ended.returncode == code, ended.stdout + ended.stderr
+        return ended.stdout if code in (0, 4) else ended.stderr
 
     def json(self, *words: str) -> Any:
         return json.loads(self(*words, "--json"))
@@ -87,7 +87,7 @@ def shell(live_server: LiveServer, user: User) -> Shell:
     return Shell(live_server.url, accounts.issue_token(user))
 
 
-def test_a_task_by_hand(shell: Shell) -> None:
+def test_a_task_is_created_changed_and_removed(shell: Shell) -> None:
     words = ("--at", "2090-12-05T08:00:00Z", "--url", "https://example.com/x")
     task_id = shell("tasks", "create", *words, "--name", "once").strip()
 
@@ -108,9 +108,7 @@ def test_a_task_by_hand(shell: Shell) -> None:
     assert shell.json("tasks", "list") == []
 
 
-def test_a_list_of_tasks_says_which_are_paused(
-    shell: Shell, make_task: MakeTask
-) -> None:
+def test_a_list_shows_which_tasks_are_paused(shell: Shell, make_task: MakeTask) -> None:
     make_task(name="goes-on")
     make_task(name="waits")
     shell("tasks", "pause", "waits")
@@ -124,7 +122,7 @@ def test_a_list_of_tasks_says_which_are_paused(
     }
 
 
-def test_tasks_from_standard_input(shell: Shell) -> None:
+def test_tasks_are_read_from_standard_input(shell: Shell) -> None:
     tasks = [{"cron": "@daily", "url": f"https://example.com/{n}"} for n in range(3)]
 
     ids = shell("tasks", "create", "-f", "-", stdin=json.dumps(tasks)).split()
@@ -132,7 +130,7 @@ def test_tasks_from_standard_input(shell: Shell) -> None:
     assert Task.objects.filter(pk__in=ids).count() == 3
 
 
-def test_a_preview_shows_what_the_clock_does(shell: Shell) -> None:
+def test_a_preview_shows_changes_of_the_clock(shell: Shell) -> None:
     words = ("--cron", "30 2 * * *", "--timezone", "Europe/Berlin", "-n", "2")
 
     shown = shell("preview", *words, "--from", "2027-03-27T12:00:00Z")
@@ -140,29 +138,31 @@ def test_a_preview_shows_what_the_clock_does(shell: Shell) -> None:
     assert "moved: there is no 2027-03-28T02:30:00" in shown
 
 
-def test_runs_accounts_and_redrives(shell: Shell, make_task: MakeTask) -> None:
+def test_a_failed_run_is_listed_redriven_and_accounted_for(
+    shell: Shell, make_task: MakeTask
+) -> None:
     task = make_task(name="nightly")
     failed = failed_run_of(task)
 
     assert str(failed.pk) in shell("runs", "list", "--state", "failed")
     assert shell.json("runs", "show", str(failed.pk))["state"] == "failed"
     assert len(shell("redrive", "--state", "failed").split()) == 1
-    # The run was put there by the test, so nothing had planned it.
+    # The test inserted the run, so it was not planned.
     assert "= balance" in shell("account", str(task.pk))
     assert shell.json("account", "nightly")["unplanned"] == 1
     shell("redrive", code=2)
 
 
-def test_tokens(shell: Shell) -> None:
+def test_tokens_are_issued_and_revoked(shell: Shell) -> None:
     clear_text = shell("tokens", "issue", "ci", "--scope", "read").strip()
     assert clear_text.startswith("sch_")
-    [token] = [each for each in shell.json("tokens", "list") if each["name"] == "ci"]
+    [token] = [t for t in shell.json("tokens", "list") if t["name"] == "ci"]
     assert "ci" in shell("tokens", "show", token["id"])
     shell("tokens", "revoke", token["id"])
     assert "403" in shell("audit", code=1)
 
 
-def test_users_and_secrets(shell: Shell, user: User) -> None:
+def test_an_administrator_manages_users_and_secrets(shell: Shell, user: User) -> None:
     assert "403" in shell("users", "list", code=1)
     User.objects.filter(pk=user.pk).update(role=Role.ADMIN)
 
@@ -175,16 +175,16 @@ def test_users_and_secrets(shell: Shell, user: User) -> None:
     assert len(shell.json("secrets", "list")) == 2
 
 
-def test_the_tasks_of_a_user_are_handed_over(
+def test_all_tasks_of_a_user_are_transferred(
     shell: Shell, user: User, colleague: User, make_task: MakeTask
 ) -> None:
     tasks = [make_task() for _ in range(3)]
     assert "403" in shell("users", "transfer", "ann", "adam", code=1)
     User.objects.filter(pk=user.pk).update(role=Role.ADMIN)
 
-    said = shell("users", "transfer", "ann", "adam")
+    output = shell("users", "transfer", "ann", "adam")
 
-    assert said == "3 tasks are adam's now\n"
+    assert output == "3 tasks are adam's now\n"
     assert {task.owner_id for task in Task.objects.all()} == {colleague.pk}
     assert shell.json("users", "transfer", "ann", "adam") == {"count": 0}
     back = shell.json("users", "transfer", "adam", "ann")
@@ -195,10 +195,10 @@ def test_the_tasks_of_a_user_are_handed_over(
     assert set(Task.objects.values_list("owner", flat=True)) == {user.pk}
 
 
-def test_the_url_of_a_task_is_never_asked_for_the_service(
+def test_a_token_is_never_sent_to_the_url_of_a_task(
     shell: Shell, receiver: Receiver
 ) -> None:
-    """A token goes to the configured service and to nobody else."""
+    """`--url` is a field of the task, and not the address of the service."""
     task = ("--url", receiver.url + "/hook", "--timeout", "7", "--retries", "2")
 
     shell("tasks", "create", "--every", "3600", *SPAN, *task, "--name", "hook")
@@ -219,20 +219,22 @@ def test_a_name_may_end_with_a_slash(shell: Shell, make_task: MakeTask) -> None:
     assert tasks.keys() - set(alive) == {"reports/"}
 
 
-def test_a_list_says_that_there_is_more(shell: Shell, make_task: MakeTask) -> None:
+def test_a_list_says_if_there_are_more(shell: Shell, make_task: MakeTask) -> None:
     for name in ("a", "b", "c"):
         make_task(name=name)
 
     def listed(*words: str) -> tuple[int, str]:
-        done = shell.run("tasks", "list", "--json", *words)
-        return len(json.loads(done.stdout)), done.stderr
+        ended = shell.run("tasks", "list", "--json", *words)
+        return len(json.loads(ended.stdout)), ended.stderr
 
     assert listed() == (3, "")
     assert listed("--limit", "3") == (3, "")
     assert listed("--all") == (3, "")
-    shown, told = listed("--limit", "2")
-    assert shown == 2
-    assert told == "scheduler: The first 2; there are more. Say --limit N, or --all.\n"
+    count, note = listed("--limit", "2")
+    assert count == 2
+    assert note == (
+        "scheduler: Only the first 2 are shown; for more, use --limit or --all.\n"
+    )
 
 
 def test_numbers_of_a_file_arrive_digit_by_digit(shell: Shell, tmp_path: Path) -> None:
@@ -252,7 +254,7 @@ def test_numbers_of_a_file_arrive_digit_by_digit(shell: Shell, tmp_path: Path) -
     }
 
 
-def test_long_work(shell: Shell, user: User) -> None:
+def test_long_work_is_reported(shell: Shell, user: User) -> None:
     task = make_long_work(user)
     run_token = begin(task)
     run_id = str(run_of(task).pk)
@@ -282,18 +284,18 @@ def test_a_file_is_planned_and_applied(shell: Shell, tmp_path: Path) -> None:
     assert "- delete c" in changed
     assert "+ fires no more" in changed
     assert "412" in shell("apply", "-f", str(file), "--plan", fingerprint, code=1)
-    assert "Nobody can be asked" in shell("apply", "-f", str(file), code=2)
+    assert "Cannot ask for confirmation" in shell("apply", "-f", str(file), code=2)
     assert "Done for web" in shell("apply", "-f", str(file), "--yes")
     assert "2 kept" in shell("apply", "-f", str(file), "--yes")
     assert {task["name"] for task in shell.json("tasks", "list")} == {"a", "b"}
 
 
-def test_exit_codes(shell: Shell) -> None:
+def test_errors_have_exit_codes(shell: Shell) -> None:
     assert "404" in shell("tasks", "show", "nothing", code=1)
     assert "usage" in shell("tasks", "frobnicate", code=2)
-    nobody = ("--server", "http://127.0.0.1:1", "--server-retries", "0")
-    [told] = shell("tasks", "list", *nobody, code=3).splitlines()
-    assert told.endswith(
+    unreachable = ("--server", "http://127.0.0.1:1", "--server-retries", "0")
+    [message] = shell("tasks", "list", *unreachable, code=3).splitlines()
+    assert message.endswith(
         "No answer to GET http://127.0.0.1:1/tasks/: Connection refused"
     )
     assert "whsec_" in shell("listen", "--secret", "whsec_!", code=2)
@@ -301,7 +303,9 @@ def test_exit_codes(shell: Shell) -> None:
     assert "SCHEDULER_TOKEN" in shell("tasks", "list", code=2)
 
 
-class Listening:
+class ListenProcess:
+    """Runs `scheduler listen`. Kills it after 30 seconds, so that no test hangs."""
+
     def __init__(self, *words: str) -> None:
         self.process = subprocess.Popen(
             [*COMMAND, "listen", "--port", "0", "--secret", SECRET, "--json", *words],
@@ -310,36 +314,35 @@ class Listening:
             stderr=subprocess.PIPE,
             text=True,
         )
-        # A process that hangs must not hang the test.
         self.guard = threading.Timer(30, self.process.kill)
         self.guard.start()
         assert self.process.stderr
         self.url = self.process.stderr.readline().split()[2]
 
-    def told(self) -> list[dict[str, Any]]:
+    def read_requests(self) -> list[dict[str, Any]]:
         output, _ = self.process.communicate()
         self.guard.cancel()
         return [json.loads(line) for line in output.splitlines()]
 
 
 @pytest.fixture
-def listening() -> Iterator[Listening]:
-    started = Listening("--count", "3", "--status", "503", "--times", "1")
+def listening() -> Iterator[ListenProcess]:
+    started = ListenProcess("--count", "3", "--status", "503", "--times", "1")
     yield started
     started.process.kill()
-    started.told()
+    started.read_requests()
 
 
-def test_a_receiver_for_trying(listening: Listening) -> None:
-    headers = signed(datetime.now(UTC), b'{"n": 1}')
+def test_a_receiver_verifies_reports_and_responds(listening: ListenProcess) -> None:
+    headers = sign_headers(datetime.now(UTC), b'{"n": 1}')
 
-    answers = [
+    responses = [
         requests.post(listening.url + "/x", data=body, headers=headers, timeout=10)
         for body in (b'{"n": 1}', b'{"n": 1}', b'{"n": 2}')
     ]
 
-    assert [answer.status_code for answer in answers] == [503, 200, 401]
-    first, second, forged = listening.told()
+    assert [response.status_code for response in responses] == [503, 200, 401]
+    first, second, forged = listening.read_requests()
     assert (first["signature"], first["webhook_id"]) == ("ok", "run-1")
     assert (second["status"], second["body"]) == (200, '{"n": 1}')
-    assert forged["signature"] == "The signature is not that of the secret"
+    assert forged["signature"] == "The signature does not match the secret"

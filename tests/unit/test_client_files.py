@@ -1,4 +1,4 @@
-"""Files of declared tasks: what is not clear is refused, before anything is sent."""
+"""Files of tasks: an ambiguous file is refused before anything is sent."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from scheduler_client import files
+from scheduler_client import task_files
 
 
 @pytest.fixture
@@ -15,39 +15,37 @@ def file(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("text", "complaint"),
+    ("text", "message"),
     [
         ("tag: [", "neither YAML nor JSON"),
-        ("tag: x\ntag: y\ntasks: []", "stands twice"),
+        ("tag: x\ntag: y\ntasks: []", "tag is duplicated"),
         ("tag: x\ntasks: {}", "tasks should be a list"),
         ("tag: x\ntasks: [7]", "should be a mapping"),
-        ("tag: 7\ntasks: []", "tag should be a text"),
+        ("tag: 7\ntasks: []", "tag should be a string"),
         ("[]", "should be a mapping"),
-        ("tag: x\ntasks: []\nextra: 1", "Unknown: extra"),
-        ('{"tag": "x", "tag": "y", "tasks": []}', "tag stands twice"),
+        ("tag: x\ntasks: []\nextra: 1", "Unknown keys: extra"),
+        ('{"tag": "x", "tag": "y", "tasks": []}', "tag is duplicated"),
         ('{"tag": "x", "tasks": [{"name": "a", "post_data": {"n": NaN}}]}', "NaN"),
         ("tag: x\ntasks: [{name: a, post_data: {n: .inf}}]", ".inf in line 2"),
         # A cron expression without quotes is an alias in YAML.
         ("tag: x\ntasks:\n- cron: * * * * *", r"line 3: .* must stand in quotes"),
         ("tag: x\ntasks: [{url: a}]", "has no name"),
-        ("tag: x\ntasks: [{name: '${NOWHERE}'}]", "has no NOWHERE"),
+        ("tag: x\ntasks: [{name: '${NOWHERE}'}]", "variable NOWHERE is not set"),
     ],
 )
-def test_a_file_that_is_not_clear_is_refused(
-    file: Path, text: str, complaint: str
-) -> None:
+def test_an_invalid_file_is_refused(file: Path, text: str, message: str) -> None:
     file.write_text(text)
 
-    with pytest.raises(files.FileError, match=complaint):
-        files.load(file, {})
+    with pytest.raises(task_files.FileError, match=message):
+        task_files.load_task_file(file, {})
 
 
-def test_a_file_that_is_not_there(file: Path) -> None:
-    with pytest.raises(files.FileError, match="No such file"):
-        files.load(file, {})
+def test_an_absent_file_is_refused(file: Path) -> None:
+    with pytest.raises(task_files.FileError, match="No such file"):
+        task_files.load_task_file(file, {})
 
 
-def test_defaults_variables_and_dates(file: Path) -> None:
+def test_a_file_has_defaults_variables_and_dates(file: Path) -> None:
     file.write_text(
         "tag: x\n"
         "defaults: {timezone: Europe/Berlin}\n"
@@ -56,7 +54,7 @@ def test_defaults_variables_and_dates(file: Path) -> None:
         "- {name: b, timezone: , run_datetime: 2090-12-05 08:00:00}\n"
     )
 
-    tag, (first, second) = files.load(file, {"KEY": "s3cret"})
+    tag, (first, second) = task_files.load_task_file(file, {"KEY": "s3cret"})
 
     assert tag == "x"
     assert first["timezone"] == "Europe/Berlin"
@@ -64,7 +62,7 @@ def test_defaults_variables_and_dates(file: Path) -> None:
     assert first["task_type"] == "periodic"
     assert second["task_type"] == "one_time"
     assert second["timezone"] is None
-    # As it stands there: without an offset, its time zone is for the service to say.
+    # A date stays as it is written: the service knows the time zone of the task.
     assert second["run_datetime"] == "2090-12-05 08:00:00"
 
 
@@ -86,15 +84,15 @@ def test_defaults_variables_and_dates(file: Path) -> None:
         ("1_000", "1_000"),
     ],
 )
-def test_values_are_those_of_yaml_1_2(file: Path, text: str, value: object) -> None:
+def test_values_are_read_as_yaml_1_2(file: Path, text: str, value: object) -> None:
     file.write_text(f"value: {text}")
 
-    read = files.parse(file)["value"]
+    parsed = task_files.read_file(file)["value"]
 
-    assert (repr(read), type(read)) == (repr(value), type(value))
+    assert (repr(parsed), type(parsed)) == (repr(value), type(value))
 
 
-def test_tabs_are_white_space_in_json(file: Path) -> None:
+def test_json_may_be_indented_with_tabs(file: Path) -> None:
     file.write_text('{\n\t"tag": "x",\n\t"tasks": []\n}')
 
-    assert files.load(file, {}) == ("x", [])
+    assert task_files.load_task_file(file, {}) == ("x", [])

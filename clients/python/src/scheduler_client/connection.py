@@ -1,39 +1,34 @@
-"""Say requests to the service, again where that is safe, and read its answers."""
+"""Send requests to the service, again where that is safe, and read its responses."""
 
 from __future__ import annotations
 
-import random
 import time
-from collections.abc import Mapping
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from types import TracebackType
 from typing import Any, NamedTuple, Self
+from uuid import uuid4
 
 import requests
 from requests.auth import AuthBase
-from urllib3.exceptions import NewConnectionError
 
-from scheduler_client import documents
-from scheduler_client.errors import NotFound, Unreachable, error_of
+from scheduler_client import documents, retries
+from scheduler_client.encoding import Fields, encode_value, omit_none
+from scheduler_client.errors import NotFound, Unreachable, error_from_response
 
-# The service has done nothing, and says so.
-_NOT_NOW = {429, 503}
-# Somebody on the way gave up waiting for the service, which may have done it.
-_LOST = {502, 504}
-# No answer, or one that broke off. What is wrong with the request itself is a ValueError.
-_NO_ANSWER = (
+# No response, or an incomplete one. An invalid request raises a ValueError instead.
+_NETWORK_ERRORS = (
     requests.ConnectionError,
     requests.Timeout,
     requests.exceptions.ChunkedEncodingError,
     requests.exceptions.ContentDecodingError,
 )
-FIRST_WAIT = 0.25
-LONGEST_WAIT = 30.0
+# The longest page of a list that the service returns.
+MAX_PAGE_SIZE = 1000
 
 
-class Bearer(AuthBase):
-    """The token, in the place of whatever a .netrc says."""
+class BearerAuth(AuthBase):
+    """Sends the token, and never what a .netrc holds for the host."""
 
     def __init__(self, token: str) -> None:
         self._token = token
@@ -43,73 +38,112 @@ class Bearer(AuthBase):
         return request
 
 
-class Answer(NamedTuple):
+class Response(NamedTuple):
     status: int
     headers: Mapping[str, str]
     body: Any
 
+    @property
+    def etag(self) -> str:
+        return self.headers.get("ETag", "")
+
 
 class Connection:
-    """One service and one token. `timeout` bounds each request, in seconds."""
+    """Requests to one service with one token. `timeout` bounds each one, in seconds."""
 
     def __init__(self, url: str, token: str, *, timeout: float, retries: int) -> None:
         self._url = url.rstrip("/")
         self._timeout = timeout
         self._retries = retries
         self._session = requests.Session()
-        self._session.auth = Bearer(token)
+        self._session.auth = BearerAuth(token)
 
     def close(self) -> None:
         self._session.close()
 
-    def say(
+    def get(self, path: str, query: Fields | None = None) -> Response:
+        return self.request("GET", path, query=query, idempotent=True)
+
+    def get_pages(
+        self, path: str, items: str, query: Fields, *, cursor: str | None = None
+    ) -> Iterator[Any]:
+        """Yield the items of a list, and fetch each page when it is needed."""
+        while True:
+            page = self.get(path, {**query, "cursor": cursor}).body
+            yield from page[items]
+            cursor = page["next_cursor"]
+            if not cursor:
+                return
+
+    def post(
+        self, path: str, body: Fields | None = None, *, idempotent: bool
+    ) -> Response:
+        """Send a POST request. Fields that are None are left out."""
+        fields = None if body is None else omit_none(body)
+        return self.request("POST", path, body=fields, idempotent=idempotent)
+
+    def create(self, path: str, body: Fields | None, key: str | None) -> Response:
+        """Send a POST request with an Idempotency-Key, which makes it idempotent."""
+        headers = {"Idempotency-Key": key or str(uuid4())}
+        return self.request("POST", path, body=body, headers=headers, idempotent=True)
+
+    def request(
         self,
         method: str,
         path: str,
         *,
         body: object = None,
-        query: Mapping[str, Any] | None = None,
+        query: Fields | None = None,
         headers: Mapping[str, str] | None = None,
-        repeatable: bool,
-    ) -> Answer:
-        """Send a request, and again when no answer came and it is `repeatable`.
+        idempotent: bool,
+    ) -> Response:
+        """Send a request, and again after a network error if it is `idempotent`.
 
-        What is answered with 429 or 503 was not done, and is always sent again, not
-        before its Retry-After. Raises Unreachable, or the ApiError of the answer.
+        A request that got 429 or 503 was not done. It is always sent again, not before
+        its Retry-After. Raises Unreachable, or the ApiError of the response.
         """
         data = None
         if body is not None:
-            data = documents.write_json(body).encode()
+            data = documents.write_json(encode_value(body)).encode()
+        send = partial(
+            self._session.request,
+            method,
+            self._url + path,
+            params=encode_value(omit_none(query or {})),
+            data=data,
+            headers={"Content-Type": "application/json", **(headers or {})},
+            timeout=self._timeout,
+            allow_redirects=False,
+        )
+        try:
+            return self._send_with_retries(send, idempotent)
+        except _NETWORK_ERRORS as error:
+            raise Unreachable(
+                f"No answer to {method} {self._url}{path}: {_root_cause(error)}"
+            ) from error
+
+    def _send_with_retries(
+        self, send: Callable[[], requests.Response], idempotent: bool
+    ) -> Response:
         attempt = 0
         while True:
             attempt += 1
             is_last = attempt > self._retries
+            delay = retries.backoff(attempt)
             try:
-                response = self._session.request(
-                    method,
-                    self._url + path,
-                    params=query,
-                    data=data,
-                    headers={"Content-Type": "application/json", **(headers or {})},
-                    timeout=self._timeout,
-                    allow_redirects=False,
-                )
-            except _NO_ANSWER as error:
-                if is_last or not (repeatable or _was_not_sent(error)):
-                    raise Unreachable(
-                        f"No answer to {method} {self._url}{path}: {_why(error)}"
-                    ) from error
-                time.sleep(_wait(attempt, None))
-                continue
-            asked = _retry_after(response)
-            if not is_last and asked <= LONGEST_WAIT and _again(response, repeatable):
-                time.sleep(_wait(attempt, asked))
-                continue
-            return _read(response, is_repeated=attempt > 1)
+                response = send()
+            except _NETWORK_ERRORS as error:
+                if is_last or not (idempotent or retries.was_never_sent(error)):
+                    raise
+            else:
+                if is_last or not retries.allows_retry(response, idempotent=idempotent):
+                    return _read_response(response, is_retry=attempt > 1)
+                delay = max(delay, retries.requested_delay(response))
+            time.sleep(delay)
 
 
-class Connected:
-    """Who speaks over a connection, and closes it at the end of a `with`."""
+class ConnectionOwner:
+    """Base of the classes that send requests. Closes the connection after a `with`."""
 
     _connection: Connection
 
@@ -118,9 +152,9 @@ class Connected:
 
     def __exit__(
         self,
-        kind: type[BaseException] | None,
+        error_class: type[BaseException] | None,
         error: BaseException | None,
-        trace: TracebackType | None,
+        traceback: TracebackType | None,
     ) -> None:
         self.close()
 
@@ -128,32 +162,15 @@ class Connected:
         self._connection.close()
 
 
-def _why(error: requests.RequestException) -> str:
-    """The innermost reason, without the objects that it passed through."""
+def _root_cause(error: requests.RequestException) -> str:
+    """Return the message of the innermost exception, without object addresses."""
     inner: BaseException = error
     while (cause := inner.__cause__ or inner.__context__) is not None:
         inner = cause
     return getattr(inner, "strerror", None) or str(inner) or type(error).__name__
 
 
-def _was_not_sent(error: requests.RequestException) -> bool:
-    """Whether there was no connection to send it on."""
-    if isinstance(error, requests.ConnectTimeout):
-        return True
-    cause = getattr(error.args[0], "reason", None) if error.args else None
-    return isinstance(cause, NewConnectionError)
-
-
-def _again(response: requests.Response, repeatable: bool) -> bool:
-    if response.status_code in _NOT_NOW:
-        return True
-    if response.status_code in _LOST:
-        return repeatable
-    # An earlier attempt with the same key is still being worked on.
-    return response.status_code == 409 and "Idempotency-Key" in response.text
-
-
-def _read(response: requests.Response, *, is_repeated: bool) -> Answer:
+def _read_response(response: requests.Response, *, is_retry: bool) -> Response:
     body = None
     if response.content:
         try:
@@ -161,29 +178,10 @@ def _read(response: requests.Response, *, is_repeated: bool) -> Answer:
         except ValueError:
             body = None
     if response.status_code < 400:
-        return Answer(response.status_code, response.headers, body)
-    error = error_of(response.status_code, body, response.text)
+        return Response(response.status_code, response.headers, body)
+    error = error_from_response(response.status_code, body, response.text)
     is_delete = response.request.method == "DELETE"
-    if is_repeated and is_delete and isinstance(error, NotFound):
-        # The attempt before has removed it, and its answer was lost.
-        return Answer(200, response.headers, {})
+    if is_retry and is_delete and isinstance(error, NotFound):
+        # An earlier attempt has removed the object, and its response was lost.
+        return Response(200, response.headers, {})
     raise error
-
-
-def _retry_after(response: requests.Response) -> float:
-    """How many seconds the service asks for; 0 where it says nothing that can be read."""
-    text = response.headers.get("Retry-After", "").strip()
-    if text.isascii() and text.isdigit():
-        return float(text[:9])
-    try:
-        at = parsedate_to_datetime(text)
-    except ValueError:
-        return 0.0
-    at = at if at.tzinfo else at.replace(tzinfo=UTC)
-    return max(0.0, (at - datetime.now(UTC)).total_seconds())
-
-
-def _wait(attempt: int, asked: float | None) -> float:
-    """At least what was asked for; otherwise further and further apart, at random."""
-    longest = min(LONGEST_WAIT, FIRST_WAIT * 2**attempt)
-    return max(asked or 0.0, random.uniform(longest / 2, longest))  # noqa: S311 (no secret)

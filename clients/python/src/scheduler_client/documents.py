@@ -1,4 +1,4 @@
-"""JSON and YAML read strictly: exact numbers, no key twice, texts left as they are."""
+"""Parse JSON and YAML strictly: exact numbers, no duplicate keys, dates as strings."""
 
 from __future__ import annotations
 
@@ -12,62 +12,62 @@ import yaml
 
 
 class DocumentError(ValueError):
-    """The text cannot be used; the message says where and why."""
+    """The text is invalid; the message says where and why."""
 
 
-def read(text: str) -> Any:
-    """What a JSON or YAML text holds. Numbers keep their digits. Raises DocumentError.
+def parse(text: str) -> Any:
+    """Parse JSON (RFC 8259) or else YAML 1.2, core schema. Numbers keep their digits.
 
-    JSON is read as JSON (RFC 8259). Whatever is no JSON is read as YAML 1.2, core schema.
+    Raises DocumentError.
     """
     try:
-        return read_json(text)
+        return parse_json(text)
     except DocumentError:
         raise
     except (ValueError, RecursionError):
-        return _read_yaml(text)
+        return _parse_yaml(text)
 
 
-def read_json(text: str) -> Any:
-    """What a JSON text holds. Raises ValueError: DocumentError for a key that stands twice."""
+def parse_json(text: str) -> Any:
+    """Parse JSON. Raises ValueError, and its subclass DocumentError for a duplicate key."""
     return simplejson.loads(
         text,
-        parse_int=_integer,
+        parse_int=_parse_integer,
         parse_float=Decimal,
-        parse_constant=_no_number,
-        object_pairs_hook=_object,
+        parse_constant=_refuse_constant,
+        object_pairs_hook=_build_object,
     )
 
 
 def write_json(value: Any, *, indent: int | None = None) -> str:
-    """JSON of what was read, digit by digit. Raises ValueError for NaN and infinities."""
+    """Write a parsed value, digit by digit. Raises ValueError for NaN and infinities."""
     return simplejson.dumps(
         value, allow_nan=False, use_decimal=True, ensure_ascii=False, indent=indent
     )
 
 
-def _integer(text: str) -> int | Decimal:
+def _parse_integer(text: str) -> int | Decimal:
     # An int forgets the sign of zero.
     return Decimal(text) if text == "-0" else int(text)
 
 
-def _no_number(text: str) -> Any:
+def _refuse_constant(text: str) -> Any:
     raise DocumentError(f"{text} is not a number in JSON")
 
 
-def _object(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    read: dict[str, Any] = {}
+def _build_object(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    built: dict[str, Any] = {}
     for name, value in pairs:
-        if name in read:
-            raise DocumentError(f"{name} stands twice in one object")
-        read[name] = value
-    return read
+        if name in built:
+            raise DocumentError(f"The key {name} is duplicated in one object")
+        built[name] = value
+    return built
 
 
 class _Loader(yaml.SafeLoader):
-    """Reads YAML 1.2, core schema, where PyYAML reads 1.1; refuses a key that stands twice.
+    """Loads YAML 1.2, core schema, instead of YAML 1.1, and refuses duplicate keys.
 
-    In YAML 1.1 `on` is true, `1:30` is ninety, `010` is eight, and `1e3` is a text.
+    In YAML 1.1 `on` is true, `1:30` is 90, `010` is 8, and `1e3` is a string.
     """
 
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}
@@ -79,13 +79,13 @@ class _Loader(yaml.SafeLoader):
         for key, _ in node.value:
             if key.value in seen and key.tag != _MERGE:
                 line = key.start_mark.line + 1
-                raise DocumentError(f"{key.value} stands twice, again in line {line}")
+                raise DocumentError(f"The key {key.value} is duplicated in line {line}")
             if isinstance(key.value, str):
                 seen.add(key.value)
         return super().construct_mapping(node, deep)
 
 
-# YAML 1.2.2, section 10.3.2, and the merge key that YAML 1.1 users know.
+# YAML 1.2.2, section 10.3.2, and the merge key of YAML 1.1.
 _MERGE = "tag:yaml.org,2002:merge"
 _RESOLVERS = {
     "tag:yaml.org,2002:null": (r"null|Null|NULL|~|", "nN~"),
@@ -106,13 +106,13 @@ for _tag, (_pattern, _first) in _RESOLVERS.items():
     _Loader.add_implicit_resolver(_tag, re.compile(rf"^(?:{_pattern})$"), _firsts)
 
 
-def _yaml_integer(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int | Decimal:
+def _construct_integer(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int | Decimal:
     text = str(loader.construct_scalar(node))
     base = {"0o": 8, "0x": 16}.get(text[:2])
-    return int(text[2:], base) if base else _integer(text)
+    return int(text[2:], base) if base else _parse_integer(text)
 
 
-def _yaml_float(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> Decimal:
+def _construct_float(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> Decimal:
     text = str(loader.construct_scalar(node))
     if text.lower().lstrip("+-") in (".inf", ".nan"):
         line = node.start_mark.line + 1
@@ -120,25 +120,25 @@ def _yaml_float(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> Decimal:
     return Decimal(text)
 
 
-_Loader.add_constructor("tag:yaml.org,2002:int", _yaml_integer)
-_Loader.add_constructor("tag:yaml.org,2002:float", _yaml_float)
+_Loader.add_constructor("tag:yaml.org,2002:int", _construct_integer)
+_Loader.add_constructor("tag:yaml.org,2002:float", _construct_float)
 
 
-def _read_yaml(text: str) -> Any:
+def _parse_yaml(text: str) -> Any:
     try:
         return yaml.load(text, _Loader)  # noqa: S506 (a SafeLoader)
     except yaml.MarkedYAMLError as error:
-        raise DocumentError(_sentence(error)) from None
+        raise DocumentError(_describe_error(error)) from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise DocumentError(f"It is neither YAML nor JSON: {error}") from None
+        raise DocumentError(f"The text is neither YAML nor JSON: {error}") from None
 
 
-def _sentence(error: yaml.MarkedYAMLError) -> str:
-    """What is wrong and where, on one line."""
+def _describe_error(error: yaml.MarkedYAMLError) -> str:
+    """Return the problem and its place on one line."""
     where = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
     hint = ""
     if error.context and "scanning an a" in error.context:
-        # An alias or an anchor, which nobody means who writes a cron expression.
-        hint = "; a text that begins with * or & must stand in quotes"
+        # An alias or an anchor: more likely a cron expression without quotes.
+        hint = "; a string that begins with * or & must stand in quotes"
     problem = error.problem or error.context
-    return f"It is neither YAML nor JSON: {where}{problem}{hint}"
+    return f"The text is neither YAML nor JSON: {where}{problem}{hint}"

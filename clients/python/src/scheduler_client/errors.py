@@ -1,4 +1,4 @@
-"""What can go wrong: the service refuses, fails or cannot be reached."""
+"""The exceptions of this package: refusals, failures and network errors."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-_FIELD = re.compile(
+_NAMED_FIELD = re.compile(
     r"(?:Missing key|Missing parameter): (?P<missing>[\w.-]+)"
     r"|Invalid value of (?P<invalid>[\w.-]+?)\.(?: |$)"
     r"|(?P<named>[a-z]\w*) should "
@@ -18,19 +18,19 @@ class SchedulerError(Exception):
 
 
 class Unreachable(SchedulerError):
-    """No answer came: no connection, or a timeout. What was asked may have been done."""
+    """No response came: no connection, or a timeout. The service may have done the request."""
 
 
 class BadSignature(SchedulerError):
-    """A request was not signed by the scheduler, or is too old."""
+    """A request does not carry a valid, recent signature of the scheduler."""
 
 
 class ApiError(SchedulerError):
-    """An answer that is a refusal or a failure.
+    """The service responded with an error.
 
-    `status` is that of HTTP, `message` the service's sentence, and `field` the field that
-    it names, if it names one. `tasks` has the errors of a list: the index of each task,
-    its field and a message.
+    `status` is the HTTP status, `message` the service's error message, and `field` the
+    field that the message names, or None. `tasks` has the errors of a list of tasks: for
+    each one the index of the task, the field and a message.
     """
 
     def __init__(
@@ -45,54 +45,55 @@ class ApiError(SchedulerError):
     def field(self) -> str | None:
         if self.tasks:
             return str(self.tasks[0]["field"])
-        found = _FIELD.match(self.message)
+        found = _NAMED_FIELD.match(self.message)
         return next(filter(None, found.groups()), None) if found else None
 
 
 class BadRequest(ApiError):
-    """400 or 422: something in the request cannot be used."""
+    """400 or 422: the request is invalid."""
 
 
 class Unauthorized(ApiError):
-    """401: no token, or one that is unknown, expired or revoked."""
+    """401: the token is missing, unknown, expired or revoked."""
 
 
 class Forbidden(ApiError):
-    """403: it belongs to somebody else, or takes a greater scope or role."""
+    """403: the object belongs to another user, or the scope or role does not suffice."""
 
 
 class NotFound(ApiError):
-    """404: there is no such thing, or not any more."""
+    """404: the object does not exist, or no longer."""
 
 
 class Conflict(ApiError):
-    """409: a name is taken, or a run is under way."""
+    """409: a name is taken, or a run is in another state."""
 
 
-class Stale(ApiError):
-    """412: it was changed since you looked at it."""
+class PreconditionFailed(ApiError):
+    """412: the task or the plan has changed since the caller read it."""
 
 
 class ServiceFailure(ApiError):
-    """429 and 5xx: the service could not, and trying again has not helped."""
+    """429 or 5xx: the service failed, and retries did not help."""
 
 
-_KINDS: dict[int, type[ApiError]] = {
+_ERRORS_BY_STATUS: dict[int, type[ApiError]] = {
     400: BadRequest,
     401: Unauthorized,
     403: Forbidden,
     404: NotFound,
     409: Conflict,
-    412: Stale,
+    412: PreconditionFailed,
     422: BadRequest,
     429: ServiceFailure,
 }
 
 
-def error_of(status: int, body: object, text: str) -> ApiError:
-    """The error that an answer means. `body` is its JSON, or None."""
-    told = body.get("error") if isinstance(body, Mapping) else None
-    told = told if isinstance(told, Mapping) else {}
-    message = str(told.get("message") or text.strip()[:500] or f"HTTP {status}")
-    kind = _KINDS.get(status, ServiceFailure if status >= 500 else ApiError)
-    return kind(status, message, told.get("tasks") or ())
+def error_from_response(status: int, body: object, text: str) -> ApiError:
+    """Build the exception of an error response. `body` is its JSON value, or None."""
+    error = body.get("error") if isinstance(body, Mapping) else None
+    details = error if isinstance(error, Mapping) else {}
+    message = str(details.get("message") or text.strip()[:500] or f"HTTP {status}")
+    default = ServiceFailure if status >= 500 else ApiError
+    error_class = _ERRORS_BY_STATUS.get(status, default)
+    return error_class(status, message, details.get("tasks") or ())

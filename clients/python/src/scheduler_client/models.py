@@ -1,59 +1,16 @@
-"""What the service answers, typed: moments are aware datetimes in UTC."""
+"""The objects of the service as dataclasses. Their datetimes are aware and in UTC."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
-from datetime import UTC, datetime
-from typing import Any, TypeVar
-
-Model = TypeVar("Model")
-
-# Names in JSON that are none in Python, or say too little there.
-_ALIASES = {"from": "since", "to": "until", "pass": "which_pass"}
-_MOMENTS = {
-    "at",
-    "created_at",
-    "end_datetime",
-    "expires_at",
-    "finished_at",
-    "last_used_at",
-    "next_run_datetime",
-    "revoked_at",
-    "run_datetime",
-    "scheduled_for",
-    "since",
-    "start_datetime",
-    "started_at",
-    "until",
-}
-
-
-def read(kind: type[Model], data: Mapping[str, Any], **more: Any) -> Model:
-    """An answer as its dataclass; what this version of the client does not know is left."""
-    known = {each.name for each in fields(kind)}  # type: ignore[arg-type]  # a dataclass
-    named = {_ALIASES.get(name, name): value for name, value in data.items()}
-    values = {
-        name: moment(value) if name in _MOMENTS else value
-        for name, value in named.items()
-        if name in known
-    }
-    if "raw" in known:
-        values["raw"] = dict(data)
-    return kind(**{**values, **more})
-
-
-def moment(value: object) -> datetime | None:
-    """A datetime of an answer; without an offset it is UTC."""
-    if not isinstance(value, str):
-        return None
-    at = datetime.fromisoformat(value)
-    return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
 
 
 @dataclass(frozen=True)
-class Created:
-    """A task that was stored. `replayed` says that it was so by an earlier request."""
+class CreatedTask:
+    """A new task. `replayed` is true if an earlier request with the same key created it."""
 
     id: str
     etag: str
@@ -62,7 +19,7 @@ class Created:
 
 @dataclass(frozen=True)
 class Task:
-    """The HTTP call that is to be made, and when. `raw` is the answer as it came.
+    """A task: its request, its schedule and its policies. `raw` is its JSON object.
 
     `frequency`, `timeout_seconds`, `catchup_window` and `spread` are in seconds. Fields
     that are not set are None. `etag` is empty in lists.
@@ -104,9 +61,9 @@ class Task:
 
 @dataclass(frozen=True)
 class FireTime:
-    """One coming fire time. `at` is None where a change of the clock drops it.
+    """One coming fire time. `at` is None if a change of the clock drops it.
 
-    `local`, `wall` and `grid` are texts as the service writes them; see its docs.
+    `local`, `wall` and `grid` are strings as the service writes them; see its docs.
     """
 
     at: datetime | None
@@ -119,7 +76,7 @@ class FireTime:
 
 @dataclass(frozen=True)
 class FireTimes:
-    """Coming fire times, in order, and the zone whose clock `local` is."""
+    """Coming fire times in order. `timezone` is the zone of each `local`."""
 
     timezone: str
     paused: bool
@@ -129,7 +86,7 @@ class FireTimes:
 
 @dataclass(frozen=True)
 class Attempt:
-    """One request of a run. `answer` is the beginning of what was answered."""
+    """One request of a run. `answer` is the beginning of the response's body."""
 
     number: int
     started_at: datetime | None
@@ -141,7 +98,7 @@ class Attempt:
 
 @dataclass(frozen=True)
 class Run:
-    """One fire time and what became of it. Only `Client.run_detail` has `attempts`."""
+    """One fire time and its result. Only `Client.get_run` fills `attempts`."""
 
     id: str
     task_id: str
@@ -162,7 +119,7 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Difference:
+class AccountDifference:
     """A fire time without a run, or a run without a fire time."""
 
     kind: str
@@ -173,7 +130,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class ScheduleChange:
-    """A moment at which a schedule was paused, resumed, edited or replaced."""
+    """A change of a schedule: it was paused, resumed, edited or replaced."""
 
     at: datetime
     what: str
@@ -181,7 +138,7 @@ class ScheduleChange:
 
 @dataclass(frozen=True)
 class Account:
-    """What was planned from `since` to `until`, and what became of it."""
+    """The fire times planned from `since` to `until`, compared with the runs."""
 
     since: datetime
     until: datetime
@@ -196,14 +153,14 @@ class Account:
     balance: int
     missing: int
     unplanned: int
-    differences: list[Difference]
+    differences: list[AccountDifference]
     changes: list[ScheduleChange]
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
 
 @dataclass(frozen=True)
-class Redriven:
-    """The runs that were made to send others again; `more` says that some are left."""
+class RedriveResult:
+    """The runs that a redrive created. `more` says whether matching runs are left."""
 
     run_ids: list[str]
     more: bool = False
@@ -215,7 +172,7 @@ class Redriven:
 
 @dataclass(frozen=True)
 class Token:
-    """A token as lists show it: whose, how much it may do, until when."""
+    """A token without its clear text: its user, its scope and its expiry."""
 
     id: str
     user: str
@@ -231,14 +188,14 @@ class Token:
 
 @dataclass(frozen=True)
 class IssuedToken(Token):
-    """A new token; `token` is its clear text, which nobody is shown again."""
+    """A new token. `token` is its clear text, which the service shows only once."""
 
     token: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True)
 class User:
-    """A user of the tenant. `username` is what the audit log calls them."""
+    """A user of the tenant. `username` is the name that the audit log uses."""
 
     name: str
     username: str
@@ -250,10 +207,10 @@ class User:
 
 @dataclass(frozen=True)
 class SigningSecret:
-    """A live signing secret, without the secret itself: `id` is its fingerprint.
+    """A live signing secret, without its clear text: `id` is its fingerprint.
 
-    `expires_at` is None for the one that stays, and `is_readable` False where the service
-    has lost the key that opens it.
+    `expires_at` is None for the current secret. `is_readable` is False if the service has
+    lost the key that decrypts it.
     """
 
     id: str
@@ -264,8 +221,8 @@ class SigningSecret:
 
 
 @dataclass(frozen=True)
-class NewSecret:
-    """A new signing secret; `secret` is what nobody is shown again."""
+class NewSigningSecret:
+    """A new signing secret. `secret` is its clear text, which the service shows only once."""
 
     id: str
     secret: str = field(repr=False)
@@ -273,7 +230,7 @@ class NewSecret:
 
 
 @dataclass(frozen=True)
-class Entry:
+class AuditEntry:
     """One entry of the audit log."""
 
     id: str
@@ -288,8 +245,8 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Step:
-    """What is done to one task: create, change, pause, resume, delete, keep, over."""
+class PlanStep:
+    """The action on one task: create, change, pause, resume, delete, keep or over."""
 
     name: str
     id: str | None
@@ -301,13 +258,13 @@ class Step:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a list of tasks changes. `plan` is its fingerprint."""
+    """The changes that a list of tasks makes. `plan` is the fingerprint of the plan."""
 
     plan: str
     tag: str
     dry_run: bool
     counts: Mapping[str, int]
-    steps: list[Step]
+    steps: list[PlanStep]
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @property

@@ -1,4 +1,4 @@
-"""What the tests of the client share: the service behind a door that loses answers."""
+"""A proxy in front of the service that loses responses, for tests of the client."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from tests.receiver import Loopback
 HOP_BY_HOP = {"connection", "transfer-encoding", "content-length", "server", "date"}
 
 
-class Door(Loopback):
-    """Hands requests on to the service, and the next answers not back."""
+class LossyProxy(Loopback):
+    """Forwards requests to the service, and closes some connections without a response."""
 
     def __init__(self, url: str) -> None:
         self.service = url
-        # Answers to lose, and answers to give before the service is asked.
-        self.lose = 0
-        self.instead: list[tuple[int, dict[str, str]]] = []
-        self.seen: list[tuple[str, str]] = []
+        self.responses_to_lose = 0
+        # Every one of these replaces one forwarded request.
+        self.scripted_responses: list[tuple[int, dict[str, str]]] = []
+        self.requests: list[tuple[str, str]] = []
         super().__init__(_Server(self))
 
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
-    def __init__(self, door: Door) -> None:
-        self.door = door
+    def __init__(self, proxy: LossyProxy) -> None:
+        self.proxy = proxy
         super().__init__(("127.0.0.1", 0), _Handler)
 
 
@@ -35,27 +35,27 @@ class _Handler(BaseHTTPRequestHandler):
     server: _Server
 
     def _handle(self) -> None:
-        door = self.server.door
-        door.seen.append((self.command, self.path))
+        proxy = self.server.proxy
+        proxy.requests.append((self.command, self.path))
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        if door.instead:
-            status, headers = door.instead.pop(0)
-            self._answer(status, headers, b"")
+        if proxy.scripted_responses:
+            status, headers = proxy.scripted_responses.pop(0)
+            self._respond(status, headers, b"")
             return
-        answer = requests.request(
+        response = requests.request(
             self.command,
-            door.service + self.path,
+            proxy.service + self.path,
             data=body,
             headers=dict(self.headers.items()),
             timeout=20,
         )
-        if door.lose:
-            door.lose -= 1
+        if proxy.responses_to_lose:
+            proxy.responses_to_lose -= 1
             self.close_connection = True
             return
-        self._answer(answer.status_code, dict(answer.headers), answer.content)
+        self._respond(response.status_code, dict(response.headers), response.content)
 
-    def _answer(self, status: int, headers: dict[str, str], body: bytes) -> None:
+    def _respond(self, status: int, headers: dict[str, str], body: bytes) -> None:
         self.send_response(status)
         for name, value in headers.items():
             if name.lower() not in HOP_BY_HOP:
@@ -67,4 +67,4 @@ class _Handler(BaseHTTPRequestHandler):
     do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _handle
 
     def log_message(self, format: str, *args: object) -> None:
-        """Quiet."""
+        """Print nothing."""

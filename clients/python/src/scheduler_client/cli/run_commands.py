@@ -1,0 +1,131 @@
+"""The commands for runs: `scheduler runs …`, `account` and `redrive`."""
+
+from __future__ import annotations
+
+from scheduler_client import documents, formatting
+from scheduler_client.cli.arguments import (
+    add_limit,
+    add_run,
+    add_task,
+    add_task_filter,
+    add_time_range,
+    find_task_id,
+    parse_positive_int,
+)
+from scheduler_client.cli.commands import CommandGroup, ExitCode, Options, UsageError
+from scheduler_client.cli.output import page_size, print_result, succeed, take_limit
+from scheduler_client.client import Client
+
+
+def add_commands(root: CommandGroup) -> None:
+    group = root.add_group("runs", "list, show and redrive runs, and end long work")
+    parser = group.add_command("list", list_runs, "list runs, the newest first")
+    add_task_filter(parser)
+    parser.add_argument("--state", action="append", default=[], help="may be repeated")
+    parser.add_argument("--notices", action="store_true", help="only runs of notices")
+    add_time_range(parser)
+    add_limit(parser, 100)
+    add_run(group.add_command("show", show_run, "show a run with its attempts"))
+    _add_redrive(group)
+    _add_long_work(group)
+    text = "compare the planned fire times of a task with its runs"
+    parser = root.add_command("account", show_account, text)
+    add_task(parser)
+    add_time_range(parser)
+    _add_redrive(root)
+
+
+def _add_long_work(group: CommandGroup) -> None:
+    text = "report that the long work of a run has succeeded"
+    parser = group.add_command("complete", complete_run, text)
+    add_run(parser)
+    parser.add_argument("-d", "--data", help="result of the work, as JSON")
+    text = "report that the long work of a run has failed"
+    parser = group.add_command("fail", fail_run, text)
+    add_run(parser)
+    parser.add_argument("--reason", default="", help="text that the run shows")
+    parser.add_argument(
+        "--no-retry", action="store_true", help="end the run, even with retries left"
+    )
+    text = "extend the deadline of the long work of a run"
+    add_run(group.add_command("heartbeat", send_heartbeat, text))
+
+
+def _add_redrive(group: CommandGroup) -> None:
+    parser = group.add_command("redrive", redrive_runs, "send runs again")
+    parser.add_argument("run", nargs="*", help="ids of runs")
+    parser.add_argument(
+        "--state", action="append", default=[], help="or all runs in these states"
+    )
+    add_task_filter(parser)
+    add_time_range(parser)
+    parser.add_argument(
+        "--limit", type=parse_positive_int, help="redrive at most so many"
+    )
+
+
+def list_runs(client: Client, options: Options) -> int:
+    found = client.list_runs(
+        _find_filter_id(client, options),
+        states=options.state,
+        since=options.since,
+        until=options.until,
+        notices=options.notices,
+        page_size=page_size(options),
+    )
+    runs = take_limit(options, found)
+    return succeed(options, [run.raw for run in runs], *formatting.format_runs(runs))
+
+
+def show_run(client: Client, options: Options) -> int:
+    run = client.get_run(options.run)
+    return succeed(options, run.raw, *formatting.format_run(run))
+
+
+def show_account(client: Client, options: Options) -> int:
+    task_id = find_task_id(client, options.task)
+    account = client.get_account(task_id, since=options.since, until=options.until)
+    print_result(options, account.raw, formatting.format_account(account))
+    return ExitCode.DIFFERENCE_FOUND if account.balance else ExitCode.SUCCESS
+
+
+def redrive_runs(client: Client, options: Options) -> int:
+    if bool(options.run) == bool(options.state):
+        raise UsageError("Give either the ids of runs, or --state")
+    if options.run:
+        ids = [client.redrive_run(run_id) for run_id in options.run]
+        return succeed(options, {"run_ids": ids}, *ids)
+    result = client.redrive_runs(
+        options.state,
+        task=_find_filter_id(client, options),
+        since=options.since,
+        until=options.until,
+        limit=options.limit,
+    )
+    note = ["More runs are left: repeat the command."] if result.more else []
+    data = {"run_ids": result.run_ids, "more": result.more}
+    return succeed(options, data, *result.run_ids, *note)
+
+
+def complete_run(client: Client, options: Options) -> int:
+    try:
+        answer = None if options.data is None else documents.parse_json(options.data)
+    except ValueError as error:
+        raise UsageError(f"--data is not JSON: {error}") from None
+    state = client.complete_run(options.run, answer)
+    return succeed(options, {"run_id": options.run, "state": state}, state)
+
+
+def fail_run(client: Client, options: Options) -> int:
+    state = client.fail_run(options.run, options.reason, retry=not options.no_retry)
+    return succeed(options, {"run_id": options.run, "state": state}, state)
+
+
+def send_heartbeat(client: Client, options: Options) -> int:
+    deadline = client.heartbeat_run(options.run)
+    data = {"run_id": options.run, "deadline": deadline and deadline.isoformat()}
+    return succeed(options, data, formatting.format_cell(deadline))
+
+
+def _find_filter_id(client: Client, options: Options) -> str | None:
+    return find_task_id(client, options.task) if options.task else None

@@ -1,0 +1,93 @@
+"""Decode JSON objects of the service into the dataclasses of `models`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from datetime import UTC, datetime
+from functools import cache
+from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_type_hints
+
+from scheduler_client.models import (
+    Account,
+    AccountDifference,
+    Attempt,
+    FireTime,
+    FireTimes,
+    Plan,
+    PlanStep,
+    Run,
+    ScheduleChange,
+    Task,
+)
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Model = TypeVar("Model", bound="DataclassInstance")
+
+# JSON names that are keywords in Python, or that say too little there.
+_PYTHON_NAMES = {"from": "since", "to": "until", "pass": "which_pass"}
+
+
+def decode(model: type[Model], data: Mapping[str, Any], **decoded: Any) -> Model:
+    """Decode an object. `decoded` holds fields that are decoded already.
+
+    A field that this version of the client does not know is found in `raw` only.
+    """
+    known = {field.name for field in fields(model)}
+    named = {_PYTHON_NAMES.get(name, name): value for name, value in data.items()}
+    timestamps = _timestamp_fields(model)
+    values = {
+        name: decode_timestamp(value) if name in timestamps else value
+        for name, value in named.items()
+        if name in known
+    }
+    if "raw" in known:
+        values["raw"] = dict(data)
+    return model(**{**values, **decoded})
+
+
+@cache
+def _timestamp_fields(model: type) -> frozenset[str]:
+    """Return the fields whose type is `datetime` or `datetime | None`."""
+    hints = get_type_hints(model)
+    return frozenset(
+        name for name, hint in hints.items() if datetime in (hint, *get_args(hint))
+    )
+
+
+def decode_timestamp(value: object) -> datetime | None:
+    """Decode a timestamp as an aware datetime in UTC; without an offset it is UTC."""
+    if not isinstance(value, str):
+        return None
+    at = datetime.fromisoformat(value)
+    return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
+
+
+def decode_task(data: Mapping[str, Any], etag: str = "") -> Task:
+    return decode(Task, data, tags=tuple(data.get("tags") or ()), etag=etag)
+
+
+def decode_fire_times(data: Mapping[str, Any]) -> FireTimes:
+    fire_times = [decode(FireTime, item) for item in data["fire_times"]]
+    return decode(FireTimes, data, fire_times=fire_times)
+
+
+def decode_plan(data: Mapping[str, Any]) -> Plan:
+    steps = [decode(PlanStep, item) for item in data["tasks"]]
+    return decode(Plan, data, steps=steps)
+
+
+def decode_run(data: Mapping[str, Any]) -> Run:
+    attempts = tuple(decode(Attempt, item) for item in data.get("attempts", ()))
+    return decode(Run, data, attempts=attempts)
+
+
+def decode_account(data: Mapping[str, Any]) -> Account:
+    return decode(
+        Account,
+        data,
+        differences=[decode(AccountDifference, item) for item in data["differences"]],
+        changes=[decode(ScheduleChange, item) for item in data["changes"]],
+    )

@@ -1,0 +1,197 @@
+"""Format tasks, runs, plans and accounts as lines for a terminal."""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from scheduler_client.models import Account, FireTimes, Plan, PlanStep, Run, Task
+
+MAX_CELL_LENGTH = 60
+# The sign and the participle of each action of a plan.
+_ACTIONS = {
+    "create": ("+", "created"),
+    "change": ("~", "changed"),
+    "pause": ("‖", "paused"),
+    "resume": ("▸", "resumed"),
+    "delete": ("-", "deleted"),
+    "keep": ("=", "kept"),
+    "over": ("·", "over"),
+}
+
+
+def format_table(
+    head: Sequence[str], rows: Iterable[Sequence[object]]
+) -> Iterator[str]:
+    """Format rows as aligned columns."""
+    cells = [[format_cell(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(head, *cells, strict=True)]
+    for row in (head, *cells):
+        padded = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        yield "  ".join(padded).rstrip()
+
+
+def format_cell(value: object) -> str:
+    """Format a value as one cell of a table."""
+    match value:
+        case None:
+            return "-"
+        case bool():
+            return "yes" if value else "no"
+        case datetime():
+            return value.strftime("%Y-%m-%d %H:%M:%SZ")
+        case list() | tuple():
+            return sanitize(", ".join(map(str, value))) or "-"
+    return sanitize(str(value)) or "-"
+
+
+def sanitize(value: str, max_length: int = MAX_CELL_LENGTH) -> str:
+    """Replace control characters, which could move the cursor, and shorten the text."""
+    shown = "".join(
+        c if unicodedata.category(c)[0] != "C" else "\N{REPLACEMENT CHARACTER}"
+        for c in value
+    )
+    return shown if len(shown) <= max_length else shown[: max_length - 1] + "…"
+
+
+def format_schedule(task: Task) -> str:
+    if task.run_datetime:
+        return f"once {format_cell(task.run_datetime)}"
+    if task.cron:
+        return f"{task.cron} {task.timezone}"
+    return f"every {task.frequency} s"
+
+
+def format_tasks(tasks: Iterable[Task]) -> Iterator[str]:
+    rows = [
+        (
+            task.id,
+            task.name,
+            format_schedule(task),
+            task.url or f"queue {task.queue}",
+            "paused" if task.paused else "active",
+            task.next_run_datetime,
+            task.tags,
+        )
+        for task in tasks
+    ]
+    head = ("id", "name", "schedule", "target", "state", "next run", "tags")
+    return format_table(head, rows)
+
+
+def format_fields(data: dict[str, Any]) -> Iterator[str]:
+    """Format an object with one field per line."""
+    width = max(map(len, data), default=0)
+    for name, value in data.items():
+        yield f"{name.ljust(width)}  {format_value(value)}".rstrip()
+
+
+def format_value(value: Any, max_length: int = 2000) -> str:
+    if isinstance(value, str):
+        return sanitize(value, max_length)
+    return sanitize(json.dumps(value, ensure_ascii=False), max_length)
+
+
+def format_runs(runs: Iterable[Run]) -> Iterator[str]:
+    rows = [
+        (
+            run.id,
+            run.task_name or run.task_id,
+            run.scheduled_for,
+            run.state,
+            run.last_status,
+            run.attempt_count,
+            run.reason,
+        )
+        for run in runs
+    ]
+    head = ("id", "task", "scheduled for", "state", "status", "attempts", "reason")
+    return format_table(head, rows)
+
+
+def format_run(run: Run) -> Iterator[str]:
+    yield from format_fields({k: v for k, v in run.raw.items() if k != "attempts"})
+    if not run.attempts:
+        return
+    yield ""
+    rows = [
+        (a.number, a.started_at, a.duration_ms, a.status_code, a.error, a.answer)
+        for a in run.attempts
+    ]
+    yield from format_table(
+        ("attempt", "started", "ms", "status", "error", "answer"), rows
+    )
+
+
+def format_fire_times(fire_times: FireTimes) -> Iterator[str]:
+    if fire_times.paused:
+        yield "The task is paused; if it were resumed now:"
+    rows = [
+        (time.at, time.local, _format_clock_change(time.dst, time.wall))
+        for time in fire_times.fire_times
+    ]
+    yield from format_table(("UTC", fire_times.timezone, "change of the clock"), rows)
+
+
+def _format_clock_change(mark: str | None, wall: str | None) -> str:
+    if mark in ("moved", "dropped"):
+        return f"{mark}: there is no {wall}"
+    return mark or ""
+
+
+def format_account(account: Account) -> Iterator[str]:
+    yield f"From {format_cell(account.since)} to {format_cell(account.until)}"
+    yield ""
+    yield f"planned     {account.planned:>8}"
+    for name in ("delivered", "failed", "skipped", "missed", "cancelled", "under_way"):
+        yield f"- {name.replace('_', ' '):<10}{getattr(account, name):>8}"
+    yield f"= balance   {account.balance:>8}"
+    yield f"by hand     {account.manual:>8}"
+    for change in account.changes:
+        yield f"{format_cell(change.at)}  {change.what}"
+    for difference in account.differences:
+        message = sanitize(difference.message, 200)
+        yield f"{format_cell(difference.scheduled_for)}  {difference.kind}: {message}"
+
+
+def format_plan(plan: Plan) -> Iterator[str]:
+    """Format a plan as a diff. Tasks that do not change are only counted."""
+    for step in plan.steps:
+        if step.action not in ("keep", "over"):
+            yield from _format_step(step)
+            yield ""
+    counts = [f"{n} {_ACTIONS[action][1]}" for action, n in plan.counts.items() if n]
+    summary = ", ".join(counts) or "nothing there"
+    yield f"{'Plan' if plan.dry_run else 'Done'} for {sanitize(plan.tag)}: {summary}"
+
+
+def _format_step(step: PlanStep) -> Iterator[str]:
+    sign, _ = _ACTIONS.get(step.action, ("?", ""))
+    yield f"{sign} {step.action} {sanitize(step.name, 255)}"
+    if step.action != "delete":
+        for name, change in step.changes.items():
+            yield from _format_change(name, change, is_new=step.action == "create")
+    if step.action == "change" and not step.changes:
+        yield "    (no visible difference: the order of keys, or fractions of a second)"
+    if step.fire_times_before == step.fire_times_after:
+        return
+    for sign, times in (("-", step.fire_times_before), ("+", step.fire_times_after)):
+        if times:
+            yield f"    {sign} fires {', '.join(times)}"
+    if not step.fire_times_after:
+        yield "    + fires no more"
+
+
+def _format_change(
+    name: str, change: Mapping[str, Any], *, is_new: bool
+) -> Iterator[str]:
+    if is_new:
+        if change["to"] is not None:
+            yield f"    {name}: {format_value(change['to'], 200)}"
+        return
+    before, after = format_value(change["from"], 100), format_value(change["to"], 100)
+    values = "other values" if before == after else f"{before} → {after}"
+    yield f"    {name}: {values}"

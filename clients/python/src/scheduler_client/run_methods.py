@@ -1,0 +1,117 @@
+"""The methods of the client for runs, and for what became of a task's fire times."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Any
+
+from scheduler_client import long_work
+from scheduler_client.connection import MAX_PAGE_SIZE, ConnectionOwner
+from scheduler_client.decoding import decode, decode_account, decode_run
+from scheduler_client.encoding import (
+    TaskOrId,
+    Timestamp,
+    quote_segment,
+    task_segment,
+    to_task_id,
+)
+from scheduler_client.models import Account, RedriveResult, Run
+
+
+class RunMethods(ConnectionOwner):
+    def list_runs(
+        self,
+        task: TaskOrId | None = None,
+        *,
+        states: Sequence[str] = (),
+        since: Timestamp | None = None,
+        until: Timestamp | None = None,
+        notices: bool = False,
+        page_size: int = MAX_PAGE_SIZE,
+    ) -> Iterator[Run]:
+        """List runs, the newest fire time first. Pages are fetched while you iterate.
+
+        Without a task, the runs of notices are omitted; `notices` lists only those.
+        """
+        path = "/runs/" if task is None else f"/tasks/{task_segment(task)}/runs/"
+        query = {
+            "state": ",".join(states) or None,
+            "from": since,
+            "to": until,
+            "notice": "true" if notices else None,
+            "limit": page_size,
+        }
+        for item in self._connection.get_pages(path, "runs", query):
+            yield decode_run(item)
+
+    def get_run(self, run_id: str) -> Run:
+        """Return a run with its attempts."""
+        return decode_run(self._connection.get(f"{_run_path(run_id)}/").body)
+
+    def get_account(
+        self,
+        task: TaskOrId,
+        *,
+        since: Timestamp | None = None,
+        until: Timestamp | None = None,
+    ) -> Account:
+        """Compare the planned fire times with the runs, by default those of a day."""
+        path = f"/tasks/{task_segment(task)}/account/"
+        return decode_account(
+            self._connection.get(path, {"from": since, "to": until}).body
+        )
+
+    def redrive_run(self, run_id: str, *, key: str | None = None) -> str:
+        """Send a run again. Returns the id of the new run."""
+        path = f"{_run_path(run_id)}/redrive/"
+        return str(self._connection.create(path, None, key).body["run_id"])
+
+    def redrive_runs(
+        self,
+        states: Sequence[str],
+        *,
+        task: TaskOrId | None = None,
+        since: Timestamp | None = None,
+        until: Timestamp | None = None,
+        limit: int | None = None,
+        key: str | None = None,
+    ) -> RedriveResult:
+        """Send the runs in these states again, the oldest first, at most `limit` runs."""
+        body = {
+            "state": states,
+            "task_id": None if task is None else to_task_id(task),
+            "from": since,
+            "to": until,
+            "limit": limit,
+        }
+        response = self._connection.create("/runs/redrive/", body, key)
+        return decode(RedriveResult, response.body)
+
+    def complete_run(self, run_id: str, answer: Any = None) -> str:
+        """End a run of long work as succeeded. Returns its state.
+
+        `answer`, any JSON value, replaces the recorded response of the run's request.
+        Raises Conflict if the run has ended otherwise, or its deadline has passed.
+        """
+        return long_work.complete(self._connection, _run_path(run_id), answer)
+
+    def fail_run(self, run_id: str, reason: str = "", *, retry: bool = True) -> str:
+        """End the attempt of a run of long work as failed. Returns the run's state.
+
+        The state is `retrying` if the task has retries left and `retry` is true. This is
+        not sent again after a network error: it could end the next attempt.
+        """
+        path = _run_path(run_id)
+        return long_work.fail(self._connection, path, reason, retry, idempotent=False)
+
+    def heartbeat_run(self, run_id: str) -> datetime | None:
+        """Extend the deadline of long work. Returns the new deadline.
+
+        It is None while the request that started the work has no response.
+        """
+        return long_work.heartbeat(self._connection, _run_path(run_id))
+
+
+def _run_path(run_id: str) -> str:
+    return f"/runs/{quote_segment(run_id)}"
