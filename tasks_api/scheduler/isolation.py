@@ -149,4 +149,4 @@ def _pause(task_id: UUID, error: Exception) -> None:
         )
     beat_tables.set_enabled([task_id], False)
     with contextlib.suppress(DatabaseError), transaction.atomic():
-        beat_tables.take_for_followed(task_id)
+        beat_tables.follow_unread(task_id)

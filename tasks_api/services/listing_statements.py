@@ -44,7 +44,7 @@ PAGE_BACKWARDS_OF_OWNERS = _page_backwards(_OF_OWNERS)
 
 # As Task.upcoming() has it.
 _UPCOMING = """
-    CASE WHEN task.planned_from LIKE 'f%%' THEN NULL
+    CASE WHEN task.is_paused THEN NULL
         WHEN task.last_fire_at > %(now)s THEN task.last_fire_at
         ELSE task.next_fire_at END
 """
@@ -55,10 +55,8 @@ _IS_WANTED = f"""
     {_IS_ALIVE}
     AND (%(tags)s::text[] IS NULL OR task.tags @> %(tags)s::text[])
     AND (%(name)s::text IS NULL OR task.name = %(name)s)
-    AND (%(is_paused)s::bool IS NULL
-        OR (task.planned_from LIKE 'f%%') = %(is_paused)s::bool)
-    AND (%(is_one_time)s::bool IS NULL
-        OR (task.planned_from LIKE '_|t%%') = %(is_one_time)s::bool)
+    AND (%(is_paused)s::bool IS NULL OR task.is_paused = %(is_paused)s::bool)
+    AND (%(is_one_time)s::bool IS NULL OR task.is_one_off = %(is_one_time)s::bool)
     AND (%(created_from)s::timestamptz IS NULL OR task.created_at >= %(created_from)s)
     AND (%(created_to)s::timestamptz IS NULL OR task.created_at < %(created_to)s)
     AND (%(next_run_from)s::timestamptz IS NULL OR {_UPCOMING} >= %(next_run_from)s)
@@ -104,7 +102,7 @@ def _without_tag(owners: str) -> FilterStatements:
             AND (%(newest)s::uuid IS NULL OR task.id < %(newest)s::uuid)
             AND (%(name)s::text IS NULL OR (task.tenant_id = %(tenant)s
                 AND task.name = %(name)s AND task.name <> ''))
-            AND (%(is_paused)s::bool IS NOT TRUE OR task.planned_from LIKE 'f%%')
+            AND (%(is_paused)s::bool IS NOT TRUE OR task.is_paused)
     """
     return _filter_statements("task.id", source, owners)
 

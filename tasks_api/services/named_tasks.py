@@ -85,12 +85,13 @@ def _keep_unchanged(
     kept, gone = set(), []
     alive = tasks.filter(ended_at=None).exclude(name="").order_by("pk")
     rows = alive.select_for_update(no_key=True)
-    for task_id, name, *place in rows.values_list(
-        "pk", "name", *task_rows.Place._fields
+    for task_id, name, *stored in rows.values_list(
+        "pk", "name", *beat_tables.StoredSchedule._fields
     ):
         spec = desired.get(name)
-        if spec and task_rows.Place(*place).is_of(
-            beat_tables.stored_as(spec.schedule, created_at=now)
+        if spec and beat_tables.fires_alike(
+            beat_tables.StoredSchedule._make(stored),
+            beat_tables.stored_as(spec.schedule, created_at=now),
         ):
             kept.add(name)
         else:

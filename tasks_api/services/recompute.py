@@ -14,10 +14,14 @@ from uuid import UUID
 from django.db import transaction
 
 from scheduler_service.db.arrays import array, columns
-from scheduler_service.db.statements import prepared
+from scheduler_service.db.statements import prepared, with_limit
 from tasks_api.domain.exceptions import ScheduleError
 from tasks_api.domain.schedules import first_after
-from tasks_api.services.statements import LOCK_FREE_TASKS, WRITE_FIRE_TIMES
+from tasks_api.services.statements import (
+    LIST_ZONED_TASKS,
+    LOCK_FREE_TASKS,
+    WRITE_FIRE_TIMES,
+)
 from tasks_api.storage import beat_tables
 
 BATCH_SIZE = 500
@@ -65,36 +69,16 @@ class _TaskRow(NamedTuple):
     name: str
     next_fire_at: datetime
     since: datetime
-    stored: beat_tables.Stored
+    stored: beat_tables.StoredSchedule
 
 
 def _read_batch(
     after: UUID, *, among: Collection[UUID] | None = None
 ) -> list[_TaskRow]:
     with prepared() as cursor:
-        cursor.execute(
-            _PAGE, {"after": after, "among": None if among is None else array(among)}
-        )
-        return [
-            _TaskRow._make([*row[:5], beat_tables.Stored._make(row[5:])])
-            for row in cursor.fetchall()
-        ]
-
-
-# From where on no fire time has a run: the last one, or the last change of the schedule.
-_PAGE = f"""
-    SELECT task.id, tenant.name, task.name, task.next_fire_at,
-        greatest(task.created_at, task.last_fire_at, (
-            SELECT max(change.at) FROM tasks_api_schedulechange change
-            WHERE change.task_id = task.id)), {beat_tables.COLUMNS}
-    FROM tasks_api_task task {beat_tables.JOINS}
-    JOIN accounts_tenant tenant ON tenant.id = task.tenant_id
-    WHERE task.id > %(after)s::uuid AND task.next_fire_at IS NOT NULL
-        AND cron.id IS NOT NULL AND cron.timezone <> 'UTC'
-        AND task.planned_from = {beat_tables.PLAN}
-        AND (%(among)s::uuid[] IS NULL OR task.id = ANY(%(among)s::uuid[]))
-    ORDER BY task.id LIMIT {BATCH_SIZE}
-"""  # noqa: S608 (constants)
+        values = {"after": after, "among": None if among is None else array(among)}
+        cursor.execute(with_limit(LIST_ZONED_TASKS, BATCH_SIZE), values)
+        return beat_tables.fetch_with_schedule(cursor, _TaskRow)
 
 
 def _compare(row: _TaskRow) -> ChangedFireTime | None:
@@ -108,7 +92,7 @@ def _compare(row: _TaskRow) -> ChangedFireTime | None:
         return None
     if computed == row.next_fire_at:
         return None
-    zone = row.stored.zone or ""
+    zone = row.stored.cron_zone
     return ChangedFireTime(
         row.task_id, row.tenant, row.name, zone, row.next_fire_at, computed
     )

@@ -32,6 +32,7 @@ from tasks_api.services.account import (
     FireTimeOutcome,
     Mismatch,
 )
+from tasks_api.services.statements import READ_SCHEDULES
 from tasks_api.storage import beat_tables
 
 # Fire times and runs in one answer: a day of one every second has fewer.
@@ -64,20 +65,16 @@ class ScheduleSpan(NamedTuple):
 
 
 class _ScheduleRow(NamedTuple):
-    """A plan that a task had or has; the order is that of _READ's columns."""
+    """A schedule that a task had or has."""
 
-    plan: str
-    seconds: str
-    years: str
-    dst: str
-    offset_seconds: int
+    change_id: int | None
     until: datetime
     what: str
     open_from: datetime | None
     is_current: bool
-    created_at: datetime
     last_fire_at: datetime | None
     ended_at: datetime | None
+    stored: beat_tables.StoredSchedule
 
 
 class _PlannedTime(NamedTuple):
@@ -208,7 +205,7 @@ def _count_unplanned(found: Account, run: _RecordedRun) -> None:
 def _read_schedules(owner: User, task_id: UUID, now: datetime) -> list[_ScheduleRow]:
     with connection.cursor() as cursor:
         cursor.execute(
-            _READ,
+            READ_SCHEDULES,
             {
                 "task": task_id,
                 "owner": owner.pk,
@@ -217,32 +214,10 @@ def _read_schedules(owner: User, task_id: UUID, now: datetime) -> list[_Schedule
                 "now": now,
             },
         )
-        rows = [_ScheduleRow._make(row[1:]) for row in cursor.fetchall()]
+        rows = beat_tables.fetch_with_schedule(cursor, _ScheduleRow)
     if not rows:
         raise TaskNotFound("Task not found")
     return rows
-
-
-# One statement, so that the task and its changes are of one moment. The plan of a
-# schedule that was edited and not yet followed is the one that still fires.
-_READ = """
-    WITH task AS (
-        SELECT * FROM tasks_api_task
-        WHERE id = %(task)s AND tenant_id = %(tenant)s
-            AND (%(reaches_all)s OR owner_id = %(owner)s)
-    )
-    SELECT change.id, change.plan, change.cron_seconds, change.cron_years, change.dst,
-        change.spread_offset, change.at, change.what, change.open_from, false,
-        task.created_at, task.last_fire_at, task.ended_at
-    FROM task JOIN tasks_api_schedulechange change ON change.task_id = task.id
-    UNION ALL
-    SELECT NULL, task.planned_from, task.cron_seconds, task.cron_years, task.dst,
-        task.spread_offset, least(task.ended_at, %(now)s), '',
-        CASE WHEN next_fire_at <= %(now)s THEN next_fire_at END, true, task.created_at,
-        task.last_fire_at, task.ended_at
-    FROM task
-    ORDER BY 1 NULLS LAST
-"""
 
 
 def _schedule_spans(rows: list[_ScheduleRow]) -> Iterator[ScheduleSpan]:
@@ -255,26 +230,22 @@ def _schedule_spans(rows: list[_ScheduleRow]) -> Iterator[ScheduleSpan]:
 
 
 def _schedule_span(row: _ScheduleRow, since: datetime | None) -> ScheduleSpan | None:
-    stored = beat_tables.stored_from(
-        row.plan,
-        created_at=row.created_at,
-        of_task=(row.seconds, row.years, row.dst, row.offset_seconds),
-    )
+    stored = row.stored
     try:
         schedule = beat_tables.schedule_from(stored)
     except ScheduleError:
         return None
     if isinstance(schedule, Once):
-        return _one_off_span(row, schedule, is_paused=not stored.enabled)
-    if not stored.enabled:
+        return _one_off_span(row, schedule, is_paused=stored.is_paused)
+    if stored.is_paused:
         return None
     until = row.until
-    if stored.one_off and row.last_fire_at is not None:
+    if stored.is_one_off and row.last_fire_at is not None:
         until = min(until, row.last_fire_at)
     if since is not None:
         first = first_after(schedule, since)
     elif isinstance(schedule, Cron):
-        first = first_after(schedule, row.created_at)
+        first = first_after(schedule, stored.created_at)
     else:
         first = schedule.first_from(MIN_DATETIME)
     return (

@@ -21,8 +21,6 @@ class _NextState(NamedTuple):
 
     task_id: uuid.UUID
     next_fire_at: datetime | None
-    planned_from: str
-    ends_at: datetime | None
     last_fire_at: datetime | None
     pause_reason: str
 
@@ -35,6 +33,7 @@ def reschedule(tasks: Sequence[Task], *, now: datetime) -> None:
     states = [_next_state(task, now) for task in tasks]
     if not states:
         return
+    beat_tables.follow([(task.pk, beat_tables.stored_of(task)) for task in tasks])
     with connection.cursor() as cursor:
         cursor.execute(RESCHEDULE_TASKS, columns(states))
     broken = [state.task_id for state in states if state.pause_reason]
@@ -50,6 +49,4 @@ def _next_state(task: Task, now: datetime) -> _NextState:
         )
     except ScheduleError as error:
         reason = str(error)
-    return _NextState(
-        task.pk, upcoming, beat_tables.plan_of(stored), stored.expires, last, reason
-    )
+    return _NextState(task.pk, upcoming, last, reason)

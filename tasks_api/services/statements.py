@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from tasks_api.storage import task_counts
+from tasks_api.storage import beat_tables, task_counts
 from tasks_api.storage.task_deletion import DELETE_SCHEDULES
 
 # Writes where tasks continue in their schedules.
 RESCHEDULE_TASKS = """
     UPDATE tasks_api_task task SET
-        next_fire_at = planned.next_fire_at, planned_from = planned.planned_from,
-        ends_at = planned.ends_at, last_fire_at = planned.last_fire_at,
-        pause_reason = planned.pause_reason,
-        version = version + (task.planned_from <> planned.planned_from)::int
-    FROM unnest(%s::uuid[], %s::timestamptz[], %s::text[], %s::timestamptz[],
-                %s::timestamptz[], %s::text[])
-        AS planned(id, next_fire_at, planned_from, ends_at, last_fire_at,
-            pause_reason)
+        next_fire_at = planned.next_fire_at,
+        last_fire_at = planned.last_fire_at, pause_reason = planned.pause_reason
+    FROM unnest(%s::uuid[], %s::timestamptz[], %s::timestamptz[], %s::text[])
+        AS planned(id, next_fire_at, last_fire_at, pause_reason)
     WHERE task.id = planned.id
 """
 
@@ -47,6 +43,22 @@ TRANSFER_TASKS = f"""
     UPDATE tasks_api_task SET owner_id = %(target)s WHERE id = ANY(%(tasks)s::uuid[])
 """
 
+# Lists tasks whose schedules follow the clock of a zone other than UTC. No fire time since
+# `since` has a run: it is the last fire time, or the last change of the schedule.
+LIST_ZONED_TASKS = f"""
+    SELECT task.id AS task_id, tenant.name AS tenant, task.name, task.next_fire_at,
+        greatest(task.created_at, task.last_fire_at, (
+            SELECT max(change.at) FROM tasks_api_schedulechange change
+            WHERE change.task_id = task.id)) AS since, {beat_tables.COLUMNS}
+    FROM tasks_api_task task {beat_tables.JOINS}
+    JOIN accounts_tenant tenant ON tenant.id = task.tenant_id
+    WHERE task.id > %(after)s::uuid AND task.next_fire_at IS NOT NULL
+        AND cron.id IS NOT NULL AND cron.timezone <> 'UTC'
+        AND {beat_tables.IS_FOLLOWED}
+        AND (%(among)s::uuid[] IS NULL OR task.id = ANY(%(among)s::uuid[]))
+    ORDER BY task.id LIMIT {{limit}}
+"""
+
 # Locks those of some tasks that nobody else has locked: these are at their next fire
 # time, or in an edit.
 LOCK_FREE_TASKS = """
@@ -59,6 +71,32 @@ WRITE_FIRE_TIMES = """
     UPDATE tasks_api_task task SET next_fire_at = new.next_fire_at
     FROM unnest(%s::uuid[], %s::timestamptz[]) AS new(id, next_fire_at)
     WHERE task.id = new.id
+"""
+
+
+def _schedule_columns(table: str) -> str:
+    return ", ".join(f"{table}.{name}" for name in beat_tables.SCHEDULE_COLUMNS)
+
+
+# Reads the schedules that a task had and has, in the order of time. One statement, so
+# that the task and its changes are of one moment. The schedule that was edited and not
+# yet followed is the one that still fires.
+READ_SCHEDULES = f"""
+    WITH task AS (
+        SELECT * FROM tasks_api_task
+        WHERE id = %(task)s AND tenant_id = %(tenant)s
+            AND (%(reaches_all)s OR owner_id = %(owner)s)
+    )
+    SELECT change.id AS change_id, change.at AS until, change.what, change.open_from,
+        false AS is_current, task.last_fire_at, task.ended_at,
+        {_schedule_columns("change")}, task.created_at
+    FROM task JOIN tasks_api_schedulechange change ON change.task_id = task.id
+    UNION ALL
+    SELECT NULL, least(task.ended_at, %(now)s), '',
+        CASE WHEN next_fire_at <= %(now)s THEN next_fire_at END, true,
+        task.last_fire_at, task.ended_at, {_schedule_columns("task")}, task.created_at
+    FROM task
+    ORDER BY 1 NULLS LAST
 """
 
 # Deletes runs of tasks, whatever their state, with their attempts.

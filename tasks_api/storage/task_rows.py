@@ -36,6 +36,7 @@ from tasks_api.domain.specs import (
 )
 from tasks_api.models import Task
 from tasks_api.storage import beat_tables, schedule_changes, task_counts
+from tasks_api.storage.beat_tables import SCHEDULE_COLUMNS, StoredSchedule
 
 
 class Row(NamedTuple):
@@ -57,18 +58,11 @@ class Row(NamedTuple):
     misfire: str
     catchup_window: int | None
     spread: int
-    spread_offset: int
-    dst: str
     retry: str
     request: str
     pause_after_failures: int | None
-    cron_seconds: str
-    cron_years: str
     schedule_text: str
     next_fire_at: datetime | None
-    planned_from: str
-    ends_at: datetime | None
-    created_at: datetime
 
 
 # The constraint that keeps a name from two tasks that are alive.
@@ -81,12 +75,16 @@ _TYPES = {
     bool: "bool",
     datetime: "timestamptz",
 }
-_GIVEN = {**get_type_hints(Row), **get_type_hints(beat_tables.New)}
+_GIVEN = (
+    get_type_hints(Row)
+    | get_type_hints(StoredSchedule)
+    | get_type_hints(beat_tables.New)
+)
 # Of `int | None`, the int.
 _KINDS = [(*get_args(kind), kind)[0] for kind in _GIVEN.values()]
 _TYPE_OF = {name: _TYPES[kind] for name, kind in zip(_GIVEN, _KINDS, strict=True)}
 _ARRAYS = ", ".join(f"%s::{kind}[]" for kind in _TYPE_OF.values())
-_COLUMNS = ", ".join(Row._fields)
+_COLUMNS = ", ".join((*Row._fields, *StoredSchedule._fields))
 # One statement, which costs a third of what several would with a transaction around
 # them: the tasks, their schedules, their tags, their count, and the entry in the audit log.
 _INSERT = f"""
@@ -114,7 +112,7 @@ def insert(owner: User, specs: Sequence[TaskSpec], *, now: datetime) -> list[Row
     stored = [beat_tables.stored_as(plan, created_at=now) for plan in plans]
     rows = [
         _row(owner, *of_task, now=now)
-        for of_task in zip(ids, specs, plans, stored, strict=True)
+        for of_task in zip(ids, specs, plans, strict=True)
     ]
     schedules = beat_tables.new(
         [
@@ -124,7 +122,9 @@ def insert(owner: User, specs: Sequence[TaskSpec], *, now: datetime) -> list[Row
     )
     with prepared(rows=len(rows)) as cursor:
         entry = audit.values(owner.tenant_id, audit.CREATE, ids)
-        cursor.execute(_INSERT, [*entry, *columns(rows), *columns(schedules)])
+        cursor.execute(
+            _INSERT, [*entry, *columns(rows), *columns(stored), *columns(schedules)]
+        )
     return rows
 
 
@@ -133,7 +133,6 @@ def _row(
     task_id: UUID,
     spec: TaskSpec,
     schedule: Schedule,
-    stored: beat_tables.Stored,
     *,
     now: datetime,
 ) -> Row:
@@ -154,18 +153,11 @@ def _row(
         misfire=spec.misfire,
         catchup_window=spec.catchup_window,
         spread=spec.spread,
-        spread_offset=stored.offset_seconds,
-        dst=stored.dst,
         retry=_written(spec.retry),
         request=_written_options(spec.request),
         pause_after_failures=spec.pause_after_failures,
-        cron_seconds=stored.seconds,
-        cron_years=stored.years,
         schedule_text=spec.schedule_text,
         next_fire_at=_first_fire(schedule, now),
-        planned_from=beat_tables.plan_of(stored),
-        ends_at=stored.expires,
-        created_at=now,
     )
 
 
@@ -191,19 +183,15 @@ def replace(task: Task, spec: TaskSpec, owner: User, *, now: datetime) -> bool:
     schedule = schedule_for(spec, task.pk)
     stored = beat_tables.stored_as(schedule, created_at=task.created_at)
     # As its schedule is now, which somebody may have edited a moment ago.
-    plan = beat_tables.plan_of(beat_tables.stored_of(task))
-    place = Place(
-        plan, task.cron_seconds, task.cron_years, task.dst, task.spread_offset
-    )
-    starts_anew = not place.is_of(stored)
+    before = beat_tables.stored_of(task)
+    starts_anew = not beat_tables.fires_alike(before, stored)
     if starts_anew:
         at = schedule_changes.close([task.pk], schedule_changes.What.REPLACED)
         beat_tables.replace(
             task.periodic_task_id, stored, description=describe(spec, owner)
         )
-        task.planned_from, task.ends_at = beat_tables.plan_of(stored), stored.expires
-        task.cron_seconds, task.cron_years = stored.seconds, stored.years
-        task.dst, task.spread_offset = stored.dst, stored.offset_seconds
+        for name in SCHEDULE_COLUMNS:
+            setattr(task, name, getattr(stored, name))
         task.next_fire_at = first_after(schedule, at)
     task.method, task.url, task.queue = spec.method, spec.url, spec.queue
     task.body, task.expected_status = spec.body, spec.expected_status
@@ -251,13 +239,13 @@ def rewrite(wanted: Sequence[tuple[Task, TaskSpec]]) -> Rewritten:
     the caller to plan. What is as it was is not written, and no version of its own.
     """
     changed: list[tuple[Task, TaskSpec]] = []
-    moved: list[tuple[Task, beat_tables.Stored]] = []
+    moved: list[tuple[Task, StoredSchedule]] = []
     retagged: list[tuple[Task, TaskSpec]] = []
     for task, spec in wanted:
         before = beat_tables.stored_of(task)
         stored = beat_tables.stored_as(
             schedule_for(spec, task.pk), created_at=task.created_at
-        )._replace(enabled=before.enabled)
+        )._replace(is_paused=before.is_paused)
         values = _columns(spec, stored)
         if _is_alike(task.request, spec.request):
             values["request"] = task.request
@@ -367,7 +355,7 @@ def _opened(options: RequestOptions) -> str:
     return encryption.decrypt(options.sealed_values) if options.sealed_values else ""
 
 
-def _columns(spec: TaskSpec, stored: beat_tables.Stored) -> dict[str, Any]:
+def _columns(spec: TaskSpec, stored: StoredSchedule) -> dict[str, Any]:
     """What stands on a task of what its owner wants."""
     return {
         "name": spec.name,
@@ -381,40 +369,19 @@ def _columns(spec: TaskSpec, stored: beat_tables.Stored) -> dict[str, Any]:
         "misfire": spec.misfire,
         "catchup_window": spec.catchup_window,
         "spread": spec.spread,
-        "spread_offset": stored.offset_seconds,
+        "spread_offset": stored.spread_offset,
         "dst": stored.dst,
         "retry": _written(spec.retry),
         "request": _written_options(spec.request),
         "pause_after_failures": spec.pause_after_failures,
-        "cron_seconds": stored.seconds,
-        "cron_years": stored.years,
+        "cron_seconds": stored.cron_seconds,
+        "cron_years": stored.cron_years,
         "schedule_text": spec.schedule_text,
     }
 
 
-class Place(NamedTuple):
-    """What says when a stored task fires, as columns of Task."""
-
-    planned_from: str
-    cron_seconds: str
-    cron_years: str
-    dst: str
-    spread_offset: int
-
-    def is_of(self, stored: beat_tables.Stored) -> bool:
-        """Whether a task with this schedule fires just like that."""
-        return self[1:] == stored.of_task and beat_tables.fires_alike(
-            self.planned_from, beat_tables.plan_of(stored)
-        )
-
-
 _REPLACED = (
-    "planned_from",
-    "ends_at",
-    "cron_seconds",
-    "cron_years",
-    "dst",
-    "spread_offset",
+    *SCHEDULE_COLUMNS,
     "next_fire_at",
     "method",
     "url",

@@ -21,7 +21,7 @@ from django.db.models import Field
 from scheduler_service.db.schema import CONTRACT
 
 # The last one before the rule, of each app.
-BEFORE = {"tasks_api": "0015_end_is_written", "accounts": "0006_notification_url"}
+BEFORE = {"tasks_api": "0024_schedule_columns", "accounts": "0006_notification_url"}
 HARMLESS = (
     AddConstraintNotValid,
     AddIndexConcurrently,
@@ -48,18 +48,6 @@ ALLOWED = {
         "accounts.0009_credentials_in_urls",
         "RunPython",
     ): "it takes credentials out of the audit log, which nobody looks for there",
-    (
-        "tasks_api.0017_periodic_tasks_of_operators",
-        "RunSQL",
-    ): "it makes an index, concurrently, on a table that is not ours",
-    (
-        "tasks_api.0023_seal_credentials_in_urls",
-        "AlterField",
-    ): "the column stays a text, and only its encryption is another one",
-    (
-        "tasks_api.0023_seal_credentials_in_urls",
-        "RunPython",
-    ): "it does nothing where a process of the release before may be alive",
 }
 
 

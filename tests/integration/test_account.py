@@ -73,28 +73,26 @@ names = count()
 def let_pass(task: Task, span: timedelta) -> None:
     """Move all that is stored about a task into the past."""
     stored = beat_tables.stored_of(Task.objects.with_schedule().get(pk=task.pk))
-    moved = [moved_plan(plan, span) for plan in plans_of(task)]
     # In two steps: a unique constraint looks at each row as it is moved.
     move(task, span + 1000 * DAY)
     move(task, -1000 * DAY)
-    Task.objects.filter(pk=task.pk).update(planned_from=moved[0])
-    rows = ScheduleChange.objects.filter(task=task).order_by("pk")
-    for row, plan in zip(rows, moved[1:], strict=True):
-        ScheduleChange.objects.filter(pk=row.pk).update(plan=plan)
     PeriodicTask.objects.filter(pk=task.periodic_task_id).update(
         start_time=F("start_time") - span, expires=F("expires") - span
     )
-    if stored.clocked_time:
+    if stored.once_at:
         clocked = ClockedSchedule.objects.filter(periodictask=task.periodic_task_id)
         clocked.update(clocked_time=F("clocked_time") - span)
+
+
+OF_SCHEDULE = "starts_at ends_at once_at"
 
 
 def move(task: Task, span: timedelta) -> None:
     with connection.cursor() as cursor:
         for table, column, columns in (
-            ("tasks_api_task", "id", "next_fire_at last_fire_at created_at ended_at replaced_at"),
+            ("tasks_api_task", "id", f"next_fire_at last_fire_at created_at ended_at replaced_at {OF_SCHEDULE}"),
             ("tasks_api_run", "task_id", "scheduled_for started_at finished_at wake_at"),
-            ("tasks_api_schedulechange", "task_id", "at open_from"),
+            ("tasks_api_schedulechange", "task_id", f"at open_from {OF_SCHEDULE}"),
         ):  # fmt: skip
             changed = ", ".join(f"{name} = {name} - %s" for name in columns.split())
             values = [span] * len(columns.split())
@@ -102,21 +100,6 @@ def move(task: Task, span: timedelta) -> None:
                 f"UPDATE {table} SET {changed} WHERE {column} = %s",  # noqa: S608 (constants)
                 [*values, task.pk],
             )
-
-
-def plans_of(task: Task) -> list[str]:
-    now = Task.objects.values_list("planned_from", flat=True).get(pk=task.pk)
-    before = ScheduleChange.objects.filter(task=task).order_by("pk")
-    return [now, *before.values_list("plan", flat=True)]
-
-
-def moved_plan(plan: str, span: timedelta) -> str:
-    fields = plan.split("|")
-    for name in ("start_time", "expires", "clocked_time"):
-        place = beat_tables.Stored._fields.index(name)
-        if fields[place]:
-            fields[place] = str(int(fields[place]) - span // timedelta(microseconds=1))
-    return "|".join(fields)
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,7 @@ def hourly(ago: timedelta = timedelta(minutes=30)) -> Interval:
 def is_going(task: Task) -> bool:
     task.refresh_from_db()
     task.periodic_task.refresh_from_db()
-    assert task.periodic_task.enabled == task.planned_from.startswith("t")
+    assert task.periodic_task.enabled == (not task.is_paused)
     return task.periodic_task.enabled and task.next_fire_at is not None
 
 

@@ -17,6 +17,7 @@ from tasks_api.domain.specs import Surface, TaskSpec
 from tasks_api.models import Message, Run, Task
 from tasks_api.scheduler import dispatch, rescue
 from tasks_api.services import tasks
+from tasks_api.storage.beat_tables import SCHEDULE_COLUMNS
 from tasks_api.worker.engine import Engine
 from tests.conftest import ClientFor
 from tests.integration.conftest import Recorded
@@ -81,7 +82,7 @@ ONCE: dict[str, tuple[str, dict[str, Any]]] = {
         },
     ),
 }
-TIMES = ("method", "url", "body", "next_fire_at", "planned_from", "cron_seconds", "cron_years")  # fmt: skip
+TIMES = ("method", "url", "body", "next_fire_at", *SCHEDULE_COLUMNS)
 
 
 @pytest.mark.parametrize("sentence", [DAILY, ONCE], ids=["daily", "once"])
@@ -114,7 +115,7 @@ def test_timers_make_it_too_but_for_their_envelope(
 
     answer = api.post(path, body, format="json", HTTP_SCHEDULER_SECRET="s3cret")
 
-    times = Task.objects.values_list("method", "next_fire_at", "planned_from")
+    times = Task.objects.values_list("method", "next_fire_at", *SCHEDULE_COLUMNS)
     assert answer.status_code == 200
     assert len(times) == 2
     assert len(set(times)) == 1
