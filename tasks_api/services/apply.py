@@ -116,7 +116,7 @@ def apply(
     new = [each.spec for each in wanted if each.spec and each.name not in by_name]
     made = tasks.create_tasks(owner, new, now=now) if new else []
     ids_of = {name: task.pk for name, task in by_name.items()}
-    ids_of |= {row.name: row.id for row in made}
+    ids_of |= {row.columns["name"]: row.id for row in made}
     _set_paused(owner, wanted, ids_of, was_paused, surface=surface, now=now)
 
     after = _shown([ids_of[each.name] for each in wanted if each.spec], show)
