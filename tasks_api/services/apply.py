@@ -187,7 +187,7 @@ def _create(
     ids = {name: task.pk for name, task in locked.by_name.items()}
     new = [each.spec for each in desired if each.spec and each.name not in ids]
     made = tasks.create_tasks(locked.owner, new, now=now) if new else []
-    return ids | {row.name: row.id for row in made}
+    return ids | {row.columns["name"]: row.id for row in made}
 
 
 def _set_paused(
