@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from tasks_api.domain.ids import KEY, free_id_of_fire_time
-from tasks_api.storage import beat_tables, run_rows
+from tasks_api.storage import beat_tables, run_rows, sending_rules
 
 
 class FromMoment(NamedTuple):
@@ -74,12 +74,10 @@ _WAKE_RUNS = f"""
             run.state = 'running' AS is_lost,
             run.state = 'running' AND run.reason = %(unsent)s AS is_unseen,
             CASE
-                WHEN task.ended_at IS NOT NULL AND task.end_reason <> 'over'
-                    AND (NOT run.by_hand OR task.end_reason = 'removed') THEN 'removed'
-                WHEN run.scheduled_for > periodic.expires AND NOT run.by_hand THEN 'over'
-                WHEN NOT ({beat_tables.GOES} OR run.by_hand OR periodic.one_off)
-                    THEN 'paused'
-                WHEN NOT ({beat_tables.GOES} OR run.by_hand) THEN 'held'
+                WHEN {sending_rules.IS_REMOVED} THEN 'removed'
+                WHEN {sending_rules.IS_PAST_END} THEN 'over'
+                WHEN {sending_rules.IS_PAUSED} AND NOT periodic.one_off THEN 'paused'
+                WHEN {sending_rules.IS_PAUSED} THEN 'held'
                 WHEN run.attempt_count > (
                         run.state = 'running' AND run.reason = %(unsent)s)::int
                     AND task.replaced_at > run.started_at
@@ -93,13 +91,9 @@ _WAKE_RUNS = f"""
                 WHEN run.is_next THEN 'held'
                 ELSE 'ready'
             END AS fate, task.overlap = 'queue_one' AS is_in_line,
-            CASE WHEN periodic.enabled AND NOT {beat_tables.GOES}
+            CASE WHEN periodic.enabled AND {sending_rules.IS_SUSPENDED}
                 THEN task.owner_id END AS inactive_owner_id
-        FROM tasks_api_run run
-        JOIN tasks_api_task task ON task.id = run.task_id
-        JOIN django_celery_beat_periodictask periodic
-            ON periodic.id = task.periodic_task_id
-        {beat_tables.OWNER}
+        FROM tasks_api_run run {sending_rules.JOINS}
         WHERE run.wake_at <= now() {{since}} AND run.state <> 'open' AND (run.state <> 'running'
             OR run.wake_at <= coalesce(%(leases_until)s::timestamptz, now()))
         ORDER BY run.wake_at LIMIT {{limit}}

@@ -99,6 +99,8 @@ _IN_BEAT_TABLES = {
     "solar_id": "periodic.solar_id",
 }
 SCHEDULE_COLUMNS = StoredSchedule._fields[: StoredSchedule._fields.index("created_at")]
+# What those tables have no place for, and tasks alone hold.
+OWN_COLUMNS = tuple(name for name in SCHEDULE_COLUMNS if name not in _IN_BEAT_TABLES)
 # The columns of StoredSchedule, as they are now.
 COLUMNS = ", ".join(
     f"{_IN_BEAT_TABLES.get(name, f'task.{name}')} AS {name}"
@@ -110,11 +112,6 @@ JOINS = """
     LEFT JOIN django_celery_beat_clockedschedule clocked ON clocked.id = periodic.clocked_id
     LEFT JOIN django_celery_beat_crontabschedule cron ON cron.id = periodic.crontab_id
 """
-
-# Whether a task may fire: it is not paused, and its user is not deactivated. Notices are
-# their tenant's.
-GOES = "(periodic.enabled AND (owner.is_active OR task.surface = 'notices'))"
-OWNER = "JOIN accounts_user owner ON owner.id = task.owner_id"
 
 # What a task's own columns take from those tables. Python knows no moments beyond its
 # calendar, such as an end at infinity, and must be able to read a task.

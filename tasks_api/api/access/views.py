@@ -198,7 +198,7 @@ class TransferTasks(UserView):
     def post(self, request: Request, name: str) -> Response:
         source, target = self.find(name), self._target(fields.body_of(request.data))
         try:
-            count = owners.transfer(source, target)
+            count = owners.transfer_tasks(source, target)
         except accounts.AccountError as refusal:
             raise InvalidTask("to", f"Invalid value of to. {refusal}") from None
         message = "Tasks have been handed over successfully"

@@ -33,8 +33,17 @@ from tasks_api.domain.specs import (
 from tasks_api.domain.states import RunState
 from tasks_api.models import Run, Task
 from tasks_api.scheduler import dispatch, rescue
-from tasks_api.services import redrive, tasks
-from tasks_api.services.reconciliation import Account, account
+from tasks_api.services import (
+    admin_edits,
+    manual_runs,
+    named_tasks,
+    pausing,
+    redrive,
+    removal,
+    tasks,
+)
+from tasks_api.services.account import Account
+from tasks_api.services.reconciliation import reconcile
 from tasks_api.storage import beat_tables, schedule_changes
 from tasks_api.worker import leases
 from tasks_api.worker.record import Finished, record
@@ -129,7 +138,7 @@ class TaskModel:
         spec = self._spec(schedule)
         before = clock.read()
         if self.is_cron:
-            tasks.put_task(user, spec, now=timezone.now())
+            named_tasks.upsert_task(user, spec, now=timezone.now())
             self.task = Task.objects.get(name=self.name)
         else:
             self.task = tasks.create_task(user, spec, now=timezone.now())
@@ -175,13 +184,13 @@ class TaskModel:
 
     def pause(self) -> None:
         before = clock.read()
-        tasks.pause_tasks(self.user, [str(self.task.pk)], now=timezone.now())
+        pausing.pause_tasks(self.user, [str(self.task.pk)], now=timezone.now())
         self._close(before)
 
     def resume(self) -> None:
         before = clock.read()
         was_open = self.is_open
-        tasks.resume_tasks(self.user, [str(self.task.pk)], now=timezone.now())
+        pausing.resume_tasks(self.user, [str(self.task.pk)], now=timezone.now())
         if not was_open:
             last = self.windows[-1]
             self._open(last.start, last.every, before)
@@ -192,7 +201,7 @@ class TaskModel:
         was_open = self.is_open
         if self.is_cron:
             last = self.windows[-1]
-            tasks.put_task(self.user, self._spec(schedule), now=timezone.now())
+            named_tasks.upsert_task(self.user, self._spec(schedule), now=timezone.now())
             if was_open and every == last.every:
                 return
         else:
@@ -201,7 +210,7 @@ class TaskModel:
                 every=every.seconds, period="seconds"
             )
             rows.update(interval=interval, start_time=start)
-            tasks.adopt_edits([self.task.pk])
+            admin_edits.sync_admin_edits([self.task.pk])
         self._close(before)
         if was_open or self.is_cron:
             self._open(start, every, before)
@@ -212,7 +221,7 @@ class TaskModel:
 
     def remove(self) -> None:
         before = clock.read()
-        tasks.remove_task(self.user, str(self.task.pk), now=timezone.now())
+        removal.remove_task(self.user, str(self.task.pk), now=timezone.now())
         self._close(before)
 
     def wait(self) -> None:
@@ -249,13 +258,15 @@ class TaskModel:
         rescue.wake_runs(leases_until=clock.read())
 
     def fire(self) -> None:
-        self.manual += tasks.fire_task(self.task.pk, now=timezone.now()) is not None
+        self.manual += (
+            manual_runs.fire_task(self.task.pk, now=timezone.now()) is not None
+        )
 
     def redrive(self) -> None:
         runs = Run.objects.filter(task=self.task, state=RunState.FAILED)
         if run := runs.first():
             try:
-                redrive.again(self.user, run.pk)
+                redrive.redrive_run(self.user, run.pk)
             except SchedulerError:
                 return
             self.manual += 1
@@ -272,7 +283,9 @@ class TaskModel:
         return verb.__name__
 
     def account(self) -> Account:
-        return account(self.user, self.task.pk, since=timezone.now() - DAY, until=None)
+        return reconcile(
+            self.user, self.task.pk, since=timezone.now() - DAY, until=None
+        )
 
     def finish(self) -> None:
         while dispatch.dispatch_due().run_ids or self._is_due():
