@@ -17,7 +17,7 @@ from scheduler_service.db.arrays import array, columns
 from scheduler_service.db.statements import prepared
 from tasks_api.domain.exceptions import ScheduleError
 from tasks_api.domain.schedules import first_after
-from tasks_api.storage import beat_tables
+from tasks_api.storage import schedule_statements, stored_schedules
 
 PAGE = 500
 # Changes of rules move a fire time by no more than this.
@@ -75,7 +75,7 @@ class _Row(NamedTuple):
     name: str
     next_fire_at: datetime
     since: datetime
-    stored: beat_tables.StoredSchedule
+    stored: stored_schedules.StoredSchedule
 
 
 def _page(after: UUID, *, among: Collection[UUID] | None = None) -> list[_Row]:
@@ -83,7 +83,7 @@ def _page(after: UUID, *, among: Collection[UUID] | None = None) -> list[_Row]:
         cursor.execute(
             _PAGE, {"after": after, "among": None if among is None else array(among)}
         )
-        return beat_tables.fetch_with_schedule(cursor, _Row)
+        return stored_schedules.fetch_with_schedule(cursor, _Row)
 
 
 # From where on no fire time has a run: the last one, or the last change of the schedule.
@@ -91,12 +91,12 @@ _PAGE = f"""
     SELECT task.id AS task_id, tenant.name AS tenant, task.name, task.next_fire_at,
         greatest(task.created_at, task.last_fire_at, (
             SELECT max(change.at) FROM tasks_api_schedulechange change
-            WHERE change.task_id = task.id)) AS since, {beat_tables.COLUMNS}
-    FROM tasks_api_task task {beat_tables.JOINS}
+            WHERE change.task_id = task.id)) AS since, {schedule_statements.COLUMNS}
+    FROM tasks_api_task task {schedule_statements.JOINS}
     JOIN accounts_tenant tenant ON tenant.id = task.tenant_id
     WHERE task.id > %(after)s::uuid AND task.next_fire_at IS NOT NULL
         AND cron.id IS NOT NULL AND cron.timezone <> 'UTC'
-        AND {beat_tables.IS_FOLLOWED}
+        AND {schedule_statements.IS_UNEDITED}
         AND (%(among)s::uuid[] IS NULL OR task.id = ANY(%(among)s::uuid[]))
     ORDER BY task.id LIMIT {PAGE}
 """  # noqa: S608 (constants)
@@ -104,7 +104,7 @@ _PAGE = f"""
 
 def _difference(row: _Row) -> Difference | None:
     try:
-        schedule = beat_tables.schedule_from(row.stored)
+        schedule = stored_schedules.to_schedule(row.stored)
         computed = first_after(schedule, max(row.since, row.next_fire_at - FARTHEST))
     except ScheduleError:
         # A beat says so when the task is due.

@@ -27,7 +27,7 @@ from tasks_api.domain.schedules import (
 from tasks_api.domain.states import NOT_DELIVERED, RunState
 from tasks_api.domain.timestamps import written
 from tasks_api.models import Run, ScheduleChange
-from tasks_api.storage import beat_tables
+from tasks_api.storage import stored_schedules
 
 # Fire times and runs in one answer: a day of one every second has fewer.
 MOST = 100_000
@@ -137,7 +137,7 @@ class _Row(NamedTuple):
     is_current: bool
     last_fire_at: datetime | None
     ended_at: datetime | None
-    stored: beat_tables.StoredSchedule
+    stored: stored_schedules.StoredSchedule
 
 
 class _Planned(NamedTuple):
@@ -272,7 +272,7 @@ def _read(owner: User, task_id: UUID, now: datetime) -> list[_Row]:
                 "now": now,
             },
         )
-        rows = beat_tables.fetch_with_schedule(cursor, _Row)
+        rows = stored_schedules.fetch_with_schedule(cursor, _Row)
     if not rows:
         raise TaskNotFound("Task not found")
     return rows
@@ -287,13 +287,13 @@ _READ = f"""
             AND (%(reaches_all)s OR owner_id = %(owner)s)
     )
     SELECT change.id AS change_id, change.at AS until, change.what, change.open_from,
-        false AS is_current, task.last_fire_at, task.ended_at, {", ".join(f"change.{name}" for name in beat_tables.SCHEDULE_COLUMNS)},
+        false AS is_current, task.last_fire_at, task.ended_at, {", ".join(f"change.{name}" for name in stored_schedules.SCHEDULE_COLUMNS)},
         task.created_at
     FROM task JOIN tasks_api_schedulechange change ON change.task_id = task.id
     UNION ALL
     SELECT NULL, least(task.ended_at, %(now)s), '',
         CASE WHEN next_fire_at <= %(now)s THEN next_fire_at END, true,
-        task.last_fire_at, task.ended_at, {", ".join(f"task.{name}" for name in beat_tables.SCHEDULE_COLUMNS)}, task.created_at
+        task.last_fire_at, task.ended_at, {", ".join(f"task.{name}" for name in stored_schedules.SCHEDULE_COLUMNS)}, task.created_at
     FROM task
     ORDER BY 1 NULLS LAST
 """  # noqa: S608 (names of columns)
@@ -311,7 +311,7 @@ def _spans(rows: list[_Row]) -> Iterator[Span]:
 def _span(row: _Row, since: datetime | None) -> Span | None:
     stored = row.stored
     try:
-        schedule = beat_tables.schedule_from(stored)
+        schedule = stored_schedules.to_schedule(stored)
     except ScheduleError:
         return None
     if isinstance(schedule, Once):

@@ -28,9 +28,11 @@ from tasks_api.domain.specs import Overlap, Surface, TaskSpec
 from tasks_api.models import Run, Task, TaskQuerySet
 from tasks_api.services import notifications
 from tasks_api.storage import (
-    beat_tables,
     run_rows,
     schedule_changes,
+    schedule_edits,
+    schedule_rows,
+    stored_schedules,
     task_counts,
     task_rows,
 )
@@ -240,12 +242,12 @@ def put_set(
     alive = tasks.filter(ended_at=None).exclude(name="").order_by("pk")
     rows = alive.select_for_update(no_key=True)
     for task_id, name, *stored in rows.values_list(
-        "pk", "name", *beat_tables.StoredSchedule._fields
+        "pk", "name", *stored_schedules.StoredSchedule._fields
     ):
         spec = wanted.get(name)
-        if spec and beat_tables.fires_alike(
-            beat_tables.StoredSchedule._make(stored),
-            beat_tables.stored_as(spec.schedule, created_at=now),
+        if spec and stored_schedules.fires_alike(
+            stored_schedules.StoredSchedule._make(stored),
+            stored_schedules.to_stored(spec.schedule, created_at=now),
         ):
             del wanted[name]
         else:
@@ -331,7 +333,7 @@ def end_tasks(gone: Mapping[uuid.UUID, str], *, now: datetime) -> None:
         return
     locked = [task.pk for task in ended]
     at = schedule_changes.close(locked, schedule_changes.What.OVER)
-    beat_tables.end(locked, now=at, reason="gone (HTTP 410)")
+    schedule_rows.end_tasks(locked, now=at, reason="gone (HTTP 410)")
     reason = "The target of the task is gone (HTTP 410)."
     _take_back(locked, reason=reason)
     with audit.acting(audit.SERVICE):
@@ -380,7 +382,7 @@ def _remove(ids: Collection[uuid.UUID]) -> None:
     if not ids:
         return
     at = schedule_changes.close(ids, schedule_changes.What.REMOVED)
-    beat_tables.end(ids, now=at, reason="removed")
+    schedule_rows.end_tasks(ids, now=at, reason="removed")
     _take_back(ids, reason="The task was removed.")
 
 
@@ -421,7 +423,7 @@ def _pause_each(owner: User, tasks: Sequence[Task]) -> list[Task]:
 def stop(tasks: Sequence[Task]) -> None:
     """Pause tasks that the caller has locked, and whose schedules it has closed."""
     ids = [task.pk for task in tasks]
-    beat_tables.set_enabled(ids, False)
+    schedule_rows.set_enabled(ids, False)
     Task.objects.filter(pk__in=ids).update(next_fire_at=None)
     recurring = [task.pk for task in tasks if not task.periodic_task.one_off]
     _take_back(recurring, reason="The task was paused.", spares_by_hand=True)
@@ -464,7 +466,7 @@ def go_on(paused: Sequence[Task]) -> None:
     resumed = [task.pk for task in paused]
     at = schedule_changes.close(resumed, schedule_changes.What.RESUMED)
     Task.objects.filter(pk__in=resumed, suspended=True).update(suspended=False)
-    beat_tables.set_enabled(resumed, True)
+    schedule_rows.set_enabled(resumed, True)
     for task in paused:
         task.periodic_task.enabled, task.is_paused = True, False
     plan(paused, now=at)
@@ -500,7 +502,7 @@ def _stop_without_owner(tasks: Sequence[Task]) -> None:
     held = [task for task in tasks if task.owner_id in without]
     held = [task for task in held if task.surface != Surface.NOTICES]
     ids = [task.pk for task in held if task.periodic_task.enabled]
-    beat_tables.set_enabled(ids, False)
+    schedule_rows.set_enabled(ids, False)
     Task.objects.filter(pk__in=ids).update(suspended=True, next_fire_at=None)
     for task in held:
         task.periodic_task.enabled = False
@@ -511,7 +513,7 @@ def plan(tasks: Sequence[Task], *, now: datetime) -> None:
     rows = [(task.pk, *_continue(task, now)) for task in tasks]
     if not rows:
         return
-    beat_tables.follow(beat_tables.edited(tasks))
+    schedule_edits.copy_schedules(schedule_edits.edited_schedules(tasks))
     with connection.cursor() as cursor:
         cursor.execute(
             """
@@ -524,7 +526,9 @@ def plan(tasks: Sequence[Task], *, now: datetime) -> None:
             """,
             columns(rows),
         )
-    beat_tables.set_enabled([task_id for task_id, *_, reason in rows if reason], False)
+    schedule_rows.set_enabled(
+        [task_id for task_id, *_, reason in rows if reason], False
+    )
 
 
 def _forget_one_offs(tasks: Sequence[Task]) -> None:
@@ -544,10 +548,10 @@ def _continue(
     task: Task, now: datetime
 ) -> tuple[datetime | None, datetime | None, str]:
     """What plan() writes: next_fire_at, last_fire_at, pause_reason."""
-    stored, last = beat_tables.stored_of(task), task.last_fire_at
+    stored, last = stored_schedules.load_schedule(task), task.last_fire_at
     try:
         upcoming, reason = (
-            beat_tables.first_fire(
+            stored_schedules.first_fire(
                 stored, now=now, last_fire_at=last, surface=task.surface
             ),
             "",

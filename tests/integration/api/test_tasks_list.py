@@ -23,7 +23,7 @@ from tasks_api.domain.specs import Surface, TaskSpec
 from tasks_api.models import Run, Task, TaskTag
 from tasks_api.scheduler import dispatch
 from tasks_api.services import listing, tasks
-from tasks_api.storage import beat_tables, retention, task_counts
+from tasks_api.storage import retention, schedule_edits, task_counts
 from tasks_api.worker import leases
 from tasks_api.worker.record import Finished, record
 from tests.conftest import MakeTask
@@ -291,7 +291,7 @@ def by_apply(api: APIClient, task: dict[str, Any]) -> None:
 
 def by_the_admin(api: APIClient, task: dict[str, Any]) -> None:
     PeriodicTask.objects.filter(http_task=task["id"]).update(expires=LATER)
-    tasks.adopt_edits(beat_tables.drifted(limit=9))
+    tasks.adopt_edits(schedule_edits.edited_task_ids(limit=9))
 
 
 def unseen_until_it_fires(api: APIClient, task: dict[str, Any]) -> None:
@@ -315,4 +315,4 @@ def test_a_list_knows_the_end_that_a_schedule_has_now(
     assert (
         stored.ends_at == stored.periodic_task.expires == datetime.fromisoformat(LATER)
     )
-    assert beat_tables.drifted(limit=9) == []
+    assert schedule_edits.edited_task_ids(limit=9) == []

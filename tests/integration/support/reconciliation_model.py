@@ -35,7 +35,7 @@ from tasks_api.models import Run, Task
 from tasks_api.scheduler import dispatch, rescue
 from tasks_api.services import redrive, tasks
 from tasks_api.services.reconciliation import Account, account
-from tasks_api.storage import beat_tables, schedule_changes
+from tasks_api.storage import schedule_changes, stored_schedules
 from tasks_api.worker import leases
 from tasks_api.worker.record import Finished, record
 from tests.integration.support.stored_tasks import SECOND
@@ -54,7 +54,9 @@ job_numbers = count()
 
 def let_pass(task: Task, span: timedelta) -> None:
     """Move all that is stored about a task into the past."""
-    stored = beat_tables.stored_of(Task.objects.with_schedule().get(pk=task.pk))
+    stored = stored_schedules.load_schedule(
+        Task.objects.with_schedule().get(pk=task.pk)
+    )
     # In two steps: a unique constraint looks at each row as it is moved.
     move_rows(task, span + 1000 * DAY)
     move_rows(task, -1000 * DAY)
