@@ -36,7 +36,13 @@ from tasks_api.scheduler import (
     poll,
     rescue,
 )
-from tasks_api.storage import beat_tables, run_rows, schedule_changes, task_counts
+from tasks_api.storage import (
+    run_rows,
+    schedule_changes,
+    schedule_edits,
+    schedule_rows,
+    task_counts,
+)
 from tasks_api.worker import leases, long_work
 
 logger = logging.getLogger(__name__)
@@ -183,7 +189,7 @@ class _Edits:
         if edited_at == self._followed:
             return False
         before: set[UUID] = set()
-        while drifted := beat_tables.drifted(limit=dispatch.BATCH):
+        while drifted := schedule_edits.edited_task_ids(limit=dispatch.BATCH):
             if before.issuperset(drifted) or not isolation.adopt_edits(drifted):
                 # Another beat has them in hand, or nobody can follow them.
                 return True
@@ -294,7 +300,7 @@ class _NobodysTasks:
         self._said: dict[int, tuple[str, datetime | None]] = {}
 
     def reload(self) -> None:
-        self._looks = [_Look(0.0, pk) for pk in beat_tables.nobodys()]
+        self._looks = [_Look(0.0, pk) for pk in schedule_rows.unowned_periodic_tasks()]
 
     def fire_due(self) -> None:
         now = time.monotonic()

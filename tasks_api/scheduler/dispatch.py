@@ -26,7 +26,14 @@ from tasks_api.domain.ids import KEY, free_id_of_fire_time, id_of_fire_time
 from tasks_api.domain.specs import Misfire, Overlap
 from tasks_api.domain.states import RING_AGAIN, RunState
 from tasks_api.metrics import counters
-from tasks_api.storage import beat_tables, run_rows, schedule_changes
+from tasks_api.storage import (
+    run_rows,
+    schedule_changes,
+    schedule_edits,
+    schedule_rows,
+    schedule_statements,
+    stored_schedules,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +63,7 @@ class _DueTask(NamedTuple):
     surface: str
     now: datetime
     run_key: bytes
-    stored: beat_tables.StoredSchedule
+    stored: stored_schedules.StoredSchedule
 
     @property
     def grace(self) -> timedelta | None:
@@ -156,7 +163,7 @@ def _fire_others(tasks: Sequence[_DueTask], *, limit: int) -> Dispatched:
     broken = {move.task_id for move in moves if move.pause_reason}
     if broken := broken.difference(edited):
         schedule_changes.close(broken, schedule_changes.What.BROKEN)
-    beat_tables.follow(
+    schedule_edits.copy_schedules(
         [(task.task_id, task.stored) for task in tasks if task.is_edited]
     )
     _move(moves)
@@ -311,7 +318,7 @@ def _fire_plain(
         )
         rows = cursor.fetchall()
     others = [
-        _DueTask._make([*row[2:14], beat_tables.StoredSchedule._make(row[14:])])
+        _DueTask._make([*row[2:14], stored_schedules.StoredSchedule._make(row[14:])])
         for row in rows
         if row[2] is not None
     ]
@@ -350,15 +357,15 @@ _CHOOSE = f"""
 _FIRE = f"""
     WITH {{chosen}} due AS MATERIALIZED (
         SELECT task.id, task.tenant_id, task.periodic_task_id, task.next_fire_at,
-            task.last_fire_at, NOT {beat_tables.IS_FOLLOWED} AS is_edited, task.overlap,
+            task.last_fire_at, NOT {schedule_statements.IS_UNEDITED} AS is_edited, task.overlap,
             task.misfire, task.catchup_window, task.surface, now() AS at, {KEY} AS run_key,
-            {beat_tables.COLUMNS},
+            {schedule_statements.COLUMNS},
             task.overlap IN ('allow', 'skip')
                 -- As far as it is in time anyway, this is for nobody to decide.
                 AND task.next_fire_at >= now() - make_interval(secs => CASE
                     WHEN task.misfire = 'skip' THEN 1 ELSE task.catchup_window END)
                     IS NOT false AS is_undisputed
-        FROM tasks_api_task task {beat_tables.JOINS}
+        FROM tasks_api_task task {schedule_statements.JOINS}
         WHERE {{due}}
         FOR NO KEY UPDATE OF task SKIP LOCKED
     ), plain AS MATERIALIZED (
@@ -413,7 +420,7 @@ _FIRE = f"""
         SELECT due.id, due.tenant_id, due.periodic_task_id, due.next_fire_at,
             due.last_fire_at, due.is_edited, due.overlap, due.misfire,
             due.catchup_window, due.surface, due.at, due.run_key,
-            {", ".join(f"due.{name}" for name in beat_tables.StoredSchedule._fields)}
+            {", ".join(f"due.{name}" for name in stored_schedules.StoredSchedule._fields)}
         WHERE plain.id IS NULL
     ) AS other ON true
 """.replace(  # noqa: S608 (constants of ours)
@@ -435,15 +442,15 @@ def _fire(
     """Decide what one due task does: fire, catch up, follow an edit, or pause."""
     try:
         if edited_at and task.is_edited:
-            upcoming = beat_tables.first_fire(
+            upcoming = stored_schedules.first_fire(
                 task.stored,
                 now=edited_at,
                 last_fire_at=task.last_fire_at,
                 surface=task.surface,
             )
             return _moved(task, upcoming, task.last_fire_at), []
-        schedule = beat_tables.schedule_from(task.stored)
-        beat_tables.refuse_too_often(schedule)
+        schedule = stored_schedules.to_schedule(task.stored)
+        stored_schedules.refuse_too_often(schedule)
         if found := schedules.crowd(
             schedule, task.next_fire_at, task.now, spare=task.most
         ):
@@ -541,7 +548,7 @@ def _move(moves: Sequence[_Move]) -> None:
             columns(moves),
         )
     broken = [move.task_id for move in moves if move.pause_reason]
-    beat_tables.set_enabled(broken, False)
+    schedule_rows.set_enabled(broken, False)
 
 
 def _count(fired: Sequence[tuple[int, datetime]]) -> None:

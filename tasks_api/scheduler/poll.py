@@ -13,7 +13,7 @@ from typing import NamedTuple
 from django.conf import settings
 
 from scheduler_service.db.statements import prepared
-from tasks_api.storage import beat_tables
+from tasks_api.storage import schedule_statements
 
 # A transaction that writes a fire time is over sooner than this: its statements are ended,
 # and so is one that is left open.
@@ -98,7 +98,7 @@ def look(*, at_most: float, floor: Floor = GROUND) -> Outlook:
 # when many rows were due at the time of the last ANALYZE. Read once, for which OFFSET
 # stands.
 _LOOK = f"""
-    SELECT clock_timestamp(), ({beat_tables.LAST_EDIT}),
+    SELECT clock_timestamp(), ({schedule_statements.LAST_EDIT}),
         coalesce(fire_at <= now() + make_interval(secs => %(ahead)s), false),
         coalesce(wake_at <= now(), false),
         change_id IS NOT NULL,

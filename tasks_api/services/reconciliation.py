@@ -33,7 +33,7 @@ from tasks_api.services.account import (
     Mismatch,
 )
 from tasks_api.services.statements import READ_SCHEDULES
-from tasks_api.storage import beat_tables
+from tasks_api.storage import stored_schedules
 
 # Fire times and runs in one answer: a day of one every second has fewer.
 MAX_FIRE_TIMES = 100_000
@@ -74,7 +74,7 @@ class _ScheduleRow(NamedTuple):
     is_current: bool
     last_fire_at: datetime | None
     ended_at: datetime | None
-    stored: beat_tables.StoredSchedule
+    stored: stored_schedules.StoredSchedule
 
 
 class _PlannedTime(NamedTuple):
@@ -214,7 +214,7 @@ def _read_schedules(owner: User, task_id: UUID, now: datetime) -> list[_Schedule
                 "now": now,
             },
         )
-        rows = beat_tables.fetch_with_schedule(cursor, _ScheduleRow)
+        rows = stored_schedules.fetch_with_schedule(cursor, _ScheduleRow)
     if not rows:
         raise TaskNotFound("Task not found")
     return rows
@@ -232,7 +232,7 @@ def _schedule_spans(rows: list[_ScheduleRow]) -> Iterator[ScheduleSpan]:
 def _schedule_span(row: _ScheduleRow, since: datetime | None) -> ScheduleSpan | None:
     stored = row.stored
     try:
-        schedule = beat_tables.schedule_from(stored)
+        schedule = stored_schedules.to_schedule(stored)
     except ScheduleError:
         return None
     if isinstance(schedule, Once):

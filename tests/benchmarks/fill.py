@@ -21,7 +21,7 @@ import django
 django.setup()
 
 from accounts import encryption
-from tasks_api.storage import beat_tables
+from tasks_api.storage import schedule_statements
 
 Cursor = psycopg.Cursor[tuple[Any, ...]]
 
@@ -115,7 +115,7 @@ def copies(
             when = _REPEATING if clocked_id is None else _ONE_OFF
             _copy(cursor, PERIODIC, periodic_id, _PERIODIC | when)
             changes = _TASK | (differences or {})
-            _copy(cursor, TASK, task_id, changes, join=beat_tables.JOINS)
+            _copy(cursor, TASK, task_id, changes, join=schedule_statements.JOINS)
             cursor.execute(_TAGGED, [task_id])
             cursor.execute(_COUNTED, {"task": task_id, "count": count})
         for table in (CLOCKED, PERIODIC, TASK, TAG):
@@ -158,7 +158,7 @@ _TASK = {
     "url": "task.url",
     "request": "coalesce(task.request, original.request)",
     "next_fire_at": "task.moment",
-    **beat_tables.FOLLOWED,
+    **schedule_statements.COPIED_COLUMNS,
 }
 
 
