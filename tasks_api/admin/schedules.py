@@ -32,7 +32,7 @@ from tasks_api.domain.exceptions import ScheduleError, SchedulerError
 from tasks_api.messaging import broker
 from tasks_api.models import Task
 from tasks_api.services import manual_runs, pausing
-from tasks_api.storage import beat_tables
+from tasks_api.storage import schedule_statements
 
 TaskOperation = Callable[..., None]
 
@@ -83,7 +83,7 @@ class OwnerFilter(admin.SimpleListFilter):
         self, request: HttpRequest, queryset: QuerySet[PeriodicTask]
     ) -> QuerySet[PeriodicTask]:
         if self.value() == "operators":
-            return queryset.exclude(task=beat_tables.FIRE)
+            return queryset.exclude(task=schedule_statements.FIRE)
         return queryset
 
 

@@ -259,7 +259,7 @@ class TaskTally(models.Model):
     """How many tasks of a surface a user has that have not ended, in parts.
 
     Each connection counts in a part of its own, so that two seldom wait for each other;
-    `tallies.py` keeps it.
+    `storage/task_counts.py` keeps it.
     """
 
     owner = models.ForeignKey(

@@ -25,7 +25,7 @@ from tasks_api.domain.states import RING_AGAIN, RunState
 from tasks_api.metrics import counters
 from tasks_api.scheduler import statements
 from tasks_api.scheduler.decisions import FIRED_COLUMNS, DueTask, TaskUpdate, decide
-from tasks_api.storage import beat_tables, run_rows, schedule_changes
+from tasks_api.storage import run_rows, schedule_changes, schedule_edits, schedule_rows
 
 logger = logging.getLogger(__name__)
 
@@ -114,7 +114,7 @@ def _fire_others(tasks: Sequence[DueTask], *, limit: int) -> DispatchResult:
     broken = {move.task_id for move in moves if move.pause_reason}
     if broken := broken.difference(edited):
         schedule_changes.close(broken, schedule_changes.What.BROKEN)
-    beat_tables.follow(
+    schedule_edits.copy_schedules(
         [(task.task_id, task.stored) for task in tasks if task.is_edited]
     )
     _update_tasks(moves)
@@ -252,7 +252,7 @@ def _update_tasks(moves: Sequence[TaskUpdate]) -> None:
             columns(moves),
         )
     broken = [move.task_id for move in moves if move.pause_reason]
-    beat_tables.set_enabled(broken, False)
+    schedule_rows.set_enabled(broken, False)
 
 
 def _count_runs(fired: Sequence[tuple[int, datetime]]) -> None:

@@ -19,7 +19,7 @@ from scheduler_service.db.statements import prepared
 from tasks_api.domain.exceptions import reason_of
 from tasks_api.scheduler import dispatch
 from tasks_api.services import admin_edits
-from tasks_api.storage import beat_tables, schedule_changes
+from tasks_api.storage import schedule_changes, schedule_edits, schedule_rows
 
 T = TypeVar("T")
 
@@ -151,6 +151,6 @@ def _pause_task(task_id: UUID, error: Exception) -> None:
             " WHERE id = %s",
             [reason, task_id],
         )
-    beat_tables.set_enabled([task_id], False)
+    schedule_rows.set_enabled([task_id], False)
     with contextlib.suppress(DatabaseError), transaction.atomic():
-        beat_tables.follow_unread(task_id)
+        schedule_edits.copy_schedule_unread(task_id)

@@ -6,7 +6,12 @@ from datetime import datetime
 from typing import NamedTuple
 
 from tasks_api.domain.ids import KEY, free_id_of_fire_time
-from tasks_api.storage import beat_tables, run_rows, sending_rules
+from tasks_api.storage import (
+    run_rows,
+    schedule_statements,
+    sending_rules,
+    stored_schedules,
+)
 
 
 class FromMoment(NamedTuple):
@@ -33,7 +38,7 @@ def _from_moment(statement: str, condition: str) -> FromMoment:
 # min(), because EXISTS reads the whole table when many rows were due at the time of the
 # last ANALYZE. OFFSET 0 keeps PostgreSQL from reading each index twice.
 FIND_WORK = f"""
-    SELECT clock_timestamp(), ({beat_tables.LAST_EDIT}),
+    SELECT clock_timestamp(), ({schedule_statements.LAST_EDIT}),
         coalesce(fire_at <= now() + make_interval(secs => %(ahead)s), false),
         coalesce(wake_at <= now(), false),
         change_id IS NOT NULL,
@@ -205,15 +210,15 @@ _CHOOSE_SHARES = f"""
 _FIRE = f"""
     WITH {{chosen}} due AS MATERIALIZED (
         SELECT task.id, task.tenant_id, task.periodic_task_id, task.next_fire_at,
-            task.last_fire_at, NOT {beat_tables.IS_FOLLOWED} AS is_edited, task.overlap,
+            task.last_fire_at, NOT {schedule_statements.IS_UNEDITED} AS is_edited, task.overlap,
             task.misfire, task.catchup_window, task.surface, now() AS at, {KEY} AS run_key,
-            {beat_tables.COLUMNS},
+            {schedule_statements.COLUMNS},
             task.overlap IN ('allow', 'skip')
                 -- As far as it is in time anyway, this is for nobody to decide.
                 AND task.next_fire_at >= now() - make_interval(secs => CASE
                     WHEN task.misfire = 'skip' THEN 1 ELSE task.catchup_window END)
                     IS NOT false AS is_undisputed
-        FROM tasks_api_task task {beat_tables.JOINS}
+        FROM tasks_api_task task {schedule_statements.JOINS}
         WHERE {{due}}
         FOR NO KEY UPDATE OF task SKIP LOCKED
     ), plain AS MATERIALIZED (
@@ -268,7 +273,7 @@ _FIRE = f"""
         SELECT due.id AS task_id, due.tenant_id, due.periodic_task_id, due.next_fire_at,
             due.last_fire_at, due.is_edited, due.overlap, due.misfire,
             due.catchup_window, due.surface, due.at AS now, due.run_key,
-            {", ".join(f"due.{name}" for name in beat_tables.StoredSchedule._fields)}
+            {", ".join(f"due.{name}" for name in stored_schedules.StoredSchedule._fields)}
         WHERE plain.id IS NULL
     ) AS other ON true
 """.replace(

@@ -16,7 +16,7 @@ from tasks_api.services import notifications
 from tasks_api.services.auditing import record_for_tenants
 from tasks_api.services.finding import lock_rows, lock_task
 from tasks_api.services.unstarted_runs import cancel_unstarted
-from tasks_api.storage import beat_tables, schedule_changes, task_counts
+from tasks_api.storage import schedule_changes, schedule_rows, task_counts
 
 
 @transaction.atomic
@@ -47,7 +47,7 @@ def end_removed(ids: Collection[uuid.UUID]) -> None:
     if not ids:
         return
     at = schedule_changes.close(ids, schedule_changes.What.REMOVED)
-    beat_tables.end(ids, now=at, reason="removed")
+    schedule_rows.end_tasks(ids, now=at, reason="removed")
     cancel_unstarted(ids, reason="The task was removed.")
 
 
@@ -77,7 +77,7 @@ def end_gone_tasks(gone: Mapping[uuid.UUID, str], *, now: datetime) -> None:
         return
     ids = [task.pk for task in ended]
     at = schedule_changes.close(ids, schedule_changes.What.OVER)
-    beat_tables.end(ids, now=at, reason="gone (HTTP 410)")
+    schedule_rows.end_tasks(ids, now=at, reason="gone (HTTP 410)")
     reason = "The target of the task is gone (HTTP 410)."
     cancel_unstarted(ids, reason=reason)
     notices = [

@@ -30,8 +30,8 @@ from tasks_api.domain.specs import Misfire
 from tasks_api.domain.states import RunState
 from tasks_api.metrics import counters
 from tasks_api.models import ScheduleChange
-from tasks_api.storage import beat_tables
-from tasks_api.storage.beat_tables import (
+from tasks_api.storage import stored_schedules
+from tasks_api.storage.stored_schedules import (
     SCHEDULE_COLUMNS,
     StoredSchedule,
     fetch_with_schedule,
@@ -119,7 +119,7 @@ class _Open(NamedTuple):
     stored: StoredSchedule
 
     def schedule(self) -> Schedule:
-        return beat_tables.schedule_from(self.stored)
+        return stored_schedules.to_schedule(self.stored)
 
 
 class _Settled(NamedTuple):

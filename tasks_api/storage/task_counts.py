@@ -125,15 +125,3 @@ _OVER = f"""
         RETURNING {ENDED_COLUMNS}
     ), {ENDED} SELECT count(*) FROM ended
 """  # noqa: S608 (constants)
-
-
-def recount() -> None:
-    """Count everything anew; for rows that were written by other means than ours."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "LOCK TABLE tasks_api_tasktally IN SHARE ROW EXCLUSIVE MODE;"
-            "DELETE FROM tasks_api_tasktally;"
-            "INSERT INTO tasks_api_tasktally (owner_id, surface, part, tasks)"
-            " SELECT owner_id, surface, 0, count(*) FROM tasks_api_task"
-            " WHERE ended_at IS NULL GROUP BY owner_id, surface"
-        )

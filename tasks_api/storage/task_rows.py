@@ -31,12 +31,15 @@ from tasks_api.domain.specs import (
     summary,
 )
 from tasks_api.models import Task
-from tasks_api.storage import beat_tables, schedule_changes, task_counts
-from tasks_api.storage.beat_tables import (
-    OWN_COLUMNS,
-    SCHEDULE_COLUMNS,
-    StoredSchedule,
+from tasks_api.storage import (
+    schedule_changes,
+    schedule_rows,
+    schedule_statements,
+    stored_schedules,
+    task_counts,
 )
+from tasks_api.storage.schedule_statements import TASK_ONLY_COLUMNS
+from tasks_api.storage.stored_schedules import SCHEDULE_COLUMNS, StoredSchedule
 from tasks_api.storage.task_columns import (
     SPEC_COLUMNS,
     SPEC_TYPES,
@@ -66,14 +69,14 @@ _TASK_TYPES = (
     | SPEC_TYPES
     | sql_types(get_type_hints(StoredSchedule))
 )
-_TYPES = _TASK_TYPES | sql_types(get_type_hints(beat_tables.New))
+_TYPES = _TASK_TYPES | sql_types(get_type_hints(schedule_rows.NewScheduleRow))
 _ARRAYS = ", ".join(f"%s::{kind}[]" for kind in _TYPES.values())
 # One statement, which costs a third of what several would with a transaction around
 # them: the tasks, their schedules, their tags, their count, and the entry in the audit log.
 _INSERT = f"""
     WITH entry AS ({audit.INSERT}), fresh AS MATERIALIZED (
-        SELECT new.*, {beat_tables.IDS} FROM unnest({_ARRAYS}) AS new({", ".join(_TYPES)})
-    ), {beat_tables.CREATED}, made AS (
+        SELECT new.*, {schedule_statements.DRAW_IDS} FROM unnest({_ARRAYS}) AS new({", ".join(_TYPES)})
+    ), {schedule_statements.INSERT_SCHEDULES}, made AS (
         INSERT INTO tasks_api_task ({", ".join(_TASK_TYPES)}, periodic_task_id,
             pause_reason, end_reason)
         SELECT {", ".join(map(cast, _TASK_TYPES))}, periodic_task_id, '', '' FROM fresh
@@ -90,7 +93,7 @@ def insert(owner: User, specs: Sequence[TaskSpec], *, now: datetime) -> list[New
     Names must be free, or an IntegrityError tells of NAME_ONCE.
     """
     made = [_new_task(owner, spec, now=now) for spec in specs]
-    schedules = beat_tables.new(
+    schedules = schedule_rows.prepare_schedules(
         [
             (describe(spec, owner), task.stored)
             for spec, task in zip(specs, made, strict=True)
@@ -106,7 +109,7 @@ def insert(owner: User, specs: Sequence[TaskSpec], *, now: datetime) -> list[New
 def _new_task(owner: User, spec: TaskSpec, *, now: datetime) -> NewTask:
     task_id = spec.task_id or clock.new_id()
     schedule = schedule_for(spec, task_id)
-    stored = beat_tables.stored_as(schedule, created_at=now)
+    stored = stored_schedules.to_stored(schedule, created_at=now)
     # In the order of _TASK_TYPES.
     values = {
         "id": task_id,
@@ -140,13 +143,13 @@ def replace(task: Task, spec: TaskSpec, owner: User, *, now: datetime) -> bool:
     is another one.
     """
     schedule = schedule_for(spec, task.pk)
-    stored = beat_tables.stored_as(schedule, created_at=task.created_at)
+    stored = stored_schedules.to_stored(schedule, created_at=task.created_at)
     # As its schedule is now, which somebody may have edited a moment ago.
-    before = beat_tables.stored_of(task)
-    starts_anew = not beat_tables.fires_alike(before, stored)
+    before = stored_schedules.load_schedule(task)
+    starts_anew = not stored_schedules.fires_alike(before, stored)
     if starts_anew:
         at = schedule_changes.close([task.pk], schedule_changes.What.REPLACED)
-        beat_tables.replace(
+        schedule_rows.replace_schedule(
             task.periodic_task_id, stored, description=describe(spec, owner)
         )
         for name in SCHEDULE_COLUMNS:
@@ -182,7 +185,7 @@ def spec_of(task: Task) -> TaskSpec:
     return TaskSpec(
         surface=Surface(task.surface),
         url=task.url,
-        schedule=bare(beat_tables.schedule_of(task)),
+        schedule=bare(stored_schedules.schedule_of(task)),
         body=task.body,
         name=task.name,
         tags=tuple(task.tags),
@@ -209,12 +212,12 @@ def rewrite(wanted: Sequence[tuple[Task, TaskSpec]]) -> Rewritten:
     moved: list[tuple[Task, StoredSchedule]] = []
     retagged: list[tuple[Task, TaskSpec]] = []
     for task, spec in wanted:
-        before = beat_tables.stored_of(task)
-        stored = beat_tables.stored_as(
+        before = stored_schedules.load_schedule(task)
+        stored = stored_schedules.to_stored(
             schedule_for(spec, task.pk), created_at=task.created_at
         )._replace(is_paused=before.is_paused)
         values = columns_of(spec) | {
-            name: getattr(stored, name) for name in OWN_COLUMNS
+            name: getattr(stored, name) for name in TASK_ONLY_COLUMNS
         }
         if _is_alike(task.request, spec.request):
             values["request"] = task.request
@@ -235,7 +238,7 @@ def rewrite(wanted: Sequence[tuple[Task, TaskSpec]]) -> Rewritten:
     if moved:
         ids = [task.pk for task, _ in moved]
         moved_at = schedule_changes.close(ids, schedule_changes.What.EDITED)
-        beat_tables.change(moved)
+        schedule_rows.change_schedules(moved)
     if changed:
         _write([task for task, _ in changed], [*values, "version"])
         _describe_anew(changed)
@@ -273,7 +276,7 @@ def _describe_anew(changed: Sequence[tuple[Task, TaskSpec]]) -> None:
         if (description := describe(spec, task.owner)) != task.periodic_task.description
     ]
     if found:
-        beat_tables.redescribe(found)
+        schedule_rows.update_descriptions(found)
 
 
 def _retag(retagged: Sequence[tuple[Task, TaskSpec]]) -> None:

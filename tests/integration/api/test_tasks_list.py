@@ -30,7 +30,7 @@ from tasks_api.services import (
     removal,
     tasks,
 )
-from tasks_api.storage import beat_tables, retention, task_counts
+from tasks_api.storage import retention, schedule_edits, task_counts
 from tasks_api.worker import leases
 from tasks_api.worker.record import Finished, record
 from tests.conftest import MakeTask
@@ -298,7 +298,7 @@ def by_apply(api: APIClient, task: dict[str, Any]) -> None:
 
 def by_the_admin(api: APIClient, task: dict[str, Any]) -> None:
     PeriodicTask.objects.filter(http_task=task["id"]).update(expires=LATER)
-    admin_edits.sync_admin_edits(beat_tables.drifted(limit=9))
+    admin_edits.sync_admin_edits(schedule_edits.edited_task_ids(limit=9))
 
 
 def unseen_until_it_fires(api: APIClient, task: dict[str, Any]) -> None:
@@ -322,4 +322,4 @@ def test_a_list_knows_the_end_that_a_schedule_has_now(
     assert (
         stored.ends_at == stored.periodic_task.expires == datetime.fromisoformat(LATER)
     )
-    assert beat_tables.drifted(limit=9) == []
+    assert schedule_edits.edited_task_ids(limit=9) == []

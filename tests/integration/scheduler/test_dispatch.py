@@ -30,7 +30,7 @@ from tasks_api.domain.states import RunState
 from tasks_api.models import Attempt, Run, Task
 from tasks_api.scheduler import dispatch, rescue
 from tasks_api.services import tasks
-from tasks_api.storage import beat_tables, run_rows
+from tasks_api.storage import run_rows, schedule_edits
 from tasks_api.worker import leases
 from tasks_api.worker.record import Finished, record
 from tests.integration.support.stored_tasks import (
@@ -156,7 +156,7 @@ def test_a_broken_schedule_pauses_its_own_task_only(user: User) -> None:
     assert broken.next_fire_at is None
     assert "not an interval" in broken.pause_reason
     assert not broken.periodic_task.enabled
-    assert beat_tables.drifted(limit=9) == []
+    assert schedule_edits.edited_task_ids(limit=9) == []
 
 
 def test_a_task_disabled_behind_our_back_does_not_fire(user: User) -> None:
@@ -294,7 +294,7 @@ def test_a_plan_reads_the_same_in_python_and_in_sql(
     store_task(user, Once(extreme))
     store_task(user, Interval(extreme, HOUR, extreme))
 
-    assert beat_tables.drifted(limit=9) == []
+    assert schedule_edits.edited_task_ids(limit=9) == []
 
 
 INSTANT = timedelta(microseconds=1)

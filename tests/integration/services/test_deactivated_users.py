@@ -25,7 +25,7 @@ from tasks_api.domain.states import RunState
 from tasks_api.models import Run, Task
 from tasks_api.scheduler import dispatch, rescue
 from tasks_api.services import admin_edits, owners, pausing, removal
-from tasks_api.storage import beat_tables, task_counts
+from tasks_api.storage import schedule_edits, task_counts
 from tasks_api.worker import leases
 from tests.conftest import ClientFor, MakeTask
 from tests.integration.support.tasks_surface import ONE_TIME
@@ -223,7 +223,7 @@ def test_who_enables_it_in_the_admin_has_it_wait_for_its_user(
 
     PeriodicTask.objects.filter(pk=task.periodic_task_id).update(enabled=True)
     PeriodicTasks.update_changed()
-    admin_edits.sync_admin_edits(beat_tables.drifted(limit=10))
+    admin_edits.sync_admin_edits(schedule_edits.edited_task_ids(limit=10))
 
     assert not is_active(task)
     assert dispatch.dispatch_due().run_ids == []

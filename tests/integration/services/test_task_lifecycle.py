@@ -21,7 +21,7 @@ from tasks_api.models import Run, Task
 from tasks_api.scheduler import dispatch, poll, rescue
 from tasks_api.services import admin_edits, finding, manual_runs, pausing, removal
 from tasks_api.services import tasks as task_services
-from tasks_api.storage import beat_tables
+from tasks_api.storage import schedule_edits
 from tasks_api.storage.task_rows import spec_of
 from tasks_api.worker import leases
 from tests.integration.support.stored_tasks import HOUR, SECOND, run_states, store_task
@@ -48,7 +48,7 @@ def reload(task: Task) -> Task:
 
 
 def adopt_all_edits() -> None:
-    admin_edits.sync_admin_edits(beat_tables.drifted(limit=9))
+    admin_edits.sync_admin_edits(schedule_edits.edited_task_ids(limit=9))
 
 
 def test_a_paused_task_does_not_fire(user: User) -> None:
@@ -249,7 +249,7 @@ def test_an_edited_interval_takes_effect_from_its_start(user: User) -> None:
     adopt_all_edits()
 
     assert reload(task).next_fire_at == row.start_time + timedelta(minutes=7)
-    assert beat_tables.drifted(limit=9) == []
+    assert schedule_edits.edited_task_ids(limit=9) == []
 
 
 def test_an_edited_one_off_forgets_its_old_moment(user: User) -> None:

@@ -44,7 +44,7 @@ from tasks_api.services import (
 )
 from tasks_api.services.account import Account
 from tasks_api.services.reconciliation import reconcile
-from tasks_api.storage import beat_tables, schedule_changes
+from tasks_api.storage import schedule_changes, stored_schedules
 from tasks_api.worker import leases
 from tasks_api.worker.record import Finished, record
 from tests.integration.support.stored_tasks import SECOND
@@ -63,7 +63,9 @@ job_numbers = count()
 
 def let_pass(task: Task, span: timedelta) -> None:
     """Move all that is stored about a task into the past."""
-    stored = beat_tables.stored_of(Task.objects.with_schedule().get(pk=task.pk))
+    stored = stored_schedules.load_schedule(
+        Task.objects.with_schedule().get(pk=task.pk)
+    )
     # In two steps: a unique constraint looks at each row as it is moved.
     move_rows(task, span + 1000 * DAY)
     move_rows(task, -1000 * DAY)
