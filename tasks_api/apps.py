@@ -26,4 +26,4 @@ class TasksApiConfig(AppConfig):
         # It follows what becomes of users, and needs models.
         import_module("tasks_api.services.owners")
         URL_REFUSALS.append(targets.refusal)
-        post_migrate.connect(run_key.make, sender=self)
+        post_migrate.connect(run_key.create_run_key, sender=self)

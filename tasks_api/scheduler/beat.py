@@ -152,7 +152,7 @@ class TenantScheduler(Scheduler):
     def _ring(self, dispatched: dispatch.Dispatched) -> None:
         unsent = broker.ring(dispatched.run_ids)
         if unsent:
-            run_rows.ring_soon(unsent, after=BROKER_PAUSE)
+            run_rows.schedule_ring(unsent, after=BROKER_PAUSE)
 
     def _say_alive(self) -> None:
         if time.monotonic() >= self._next_heartbeat:
@@ -171,11 +171,13 @@ class TenantScheduler(Scheduler):
 def _end(seen: poll.Outlook, since: poll.Since) -> bool:
     if not seen.has_past_tasks:
         return False
-    return task_counts.end_what_is_over(since=since.ends_at) == dispatch.BATCH
+    return task_counts.end_all_expired_tasks(since=since.ends_at) == dispatch.BATCH
 
 
 def _settle(seen: poll.Outlook, since: poll.Since) -> bool:
-    return seen.has_open_changes and schedule_changes.settle(since=since.change_id)
+    return seen.has_open_changes and schedule_changes.settle_open_changes(
+        since=since.change_id
+    )
 
 
 class _Edits:

@@ -22,7 +22,7 @@ from scheduler_service.db.arrays import array, columns
 from scheduler_service.db.statements import prepared
 from tasks_api.domain import schedules
 from tasks_api.domain.exceptions import ScheduleError, reason_of
-from tasks_api.domain.ids import KEY, free_id_of_fire_time, id_of_fire_time
+from tasks_api.domain.ids import READ_RUN_KEY, free_id_of_fire_time, id_of_fire_time
 from tasks_api.domain.specs import Misfire, Overlap
 from tasks_api.domain.states import RING_AGAIN, RunState
 from tasks_api.metrics import counters
@@ -147,7 +147,9 @@ def _fire_others(tasks: Sequence[_DueTask], *, limit: int) -> Dispatched:
     moves, runs, left = [], [], 0
     edited = [task.task_id for task in tasks if task.is_edited]
     edited_at = (
-        schedule_changes.close(edited, schedule_changes.What.EDITED) if edited else None
+        schedule_changes.record_change(edited, schedule_changes.ChangeKind.EDITED)
+        if edited
+        else None
     )
     time_left = _TimeLeft(task.tenant_id for task in tasks)
     for task in tasks:
@@ -158,11 +160,11 @@ def _fire_others(tasks: Sequence[_DueTask], *, limit: int) -> Dispatched:
             move, made = _fire(task, limit=limit, edited_at=edited_at)
         moves.append(move)
         runs.extend(made)
-    runs = run_rows.with_free_ids(runs)
-    made_run_ids, moved_up = run_rows.insert(runs, now=tasks[0].now)
+    runs = run_rows.replace_taken_ids(runs)
+    made_run_ids, moved_up = run_rows.insert_runs(runs, now=tasks[0].now)
     broken = {move.task_id for move in moves if move.pause_reason}
     if broken := broken.difference(edited):
-        schedule_changes.close(broken, schedule_changes.What.BROKEN)
+        schedule_changes.record_change(broken, schedule_changes.ChangeKind.BROKEN)
     schedule_edits.copy_schedules(
         [(task.task_id, task.stored) for task in tasks if task.is_edited]
     )
@@ -358,7 +360,7 @@ _FIRE = f"""
     WITH {{chosen}} due AS MATERIALIZED (
         SELECT task.id, task.tenant_id, task.periodic_task_id, task.next_fire_at,
             task.last_fire_at, NOT {schedule_statements.IS_UNEDITED} AS is_edited, task.overlap,
-            task.misfire, task.catchup_window, task.surface, now() AS at, {KEY} AS run_key,
+            task.misfire, task.catchup_window, task.surface, now() AS at, {READ_RUN_KEY} AS run_key,
             {schedule_statements.COLUMNS},
             task.overlap IN ('allow', 'skip')
                 -- As far as it is in time anyway, this is for nobody to decide.
@@ -451,11 +453,11 @@ def _fire(
             return _moved(task, upcoming, task.last_fire_at), []
         schedule = stored_schedules.to_schedule(task.stored)
         stored_schedules.refuse_too_often(schedule)
-        if found := schedules.crowd(
+        if found := schedules.find_crowd(
             schedule, task.next_fire_at, task.now, spare=task.most
         ):
             return _passed_over(task, schedule, found)
-        due = schedules.due(
+        due = schedules.sort_due(
             schedule,
             since=task.next_fire_at,
             now=task.now,
@@ -478,7 +480,7 @@ def _fire(
 
 
 def _passed_over(
-    task: _DueTask, schedule: schedules.Schedule, crowd: schedules.Crowd
+    task: _DueTask, schedule: schedules.Schedule, crowd: schedules.FireTimeCrowd
 ) -> tuple[_Move, list[run_rows.NewRun]]:
     """Write down a crowd of fire times as one run; what is left of them comes next."""
     why = schedules.why_missed(schedule, crowd.first, task.now, task.grace, task.most)

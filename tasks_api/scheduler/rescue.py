@@ -60,7 +60,7 @@ def wake_due(
     # Made by a request that was under way when their user was deactivated.
     if gone := {owner_id for *_, owner_id in rows if owner_id is not None}:
         owners.suspend(gone)
-    moved_up = run_rows.move_up(list(in_line)) if in_line else []
+    moved_up = run_rows.start_waiting_runs(list(in_line)) if in_line else []
     lost = [run_id for run_id, _, was in woken if was == RunState.RUNNING]
     if lost:
         logger.warning("Leases ran out for %d runs; they are sent again.", len(lost))

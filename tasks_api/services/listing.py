@@ -150,7 +150,7 @@ _FORWARDS = f"""
 # The total is that of the same snapshot, or the page would be shifted by what was made
 # in between.
 _BACKWARDS = f"""
-    WITH total AS MATERIALIZED ({task_counts.TOTAL})
+    WITH total AS MATERIALIZED ({task_counts.COUNT_ALIVE})
     SELECT task.id FROM tasks_api_task task WHERE {_OWN} AND {_ALIVE}
     ORDER BY task.id DESC
     OFFSET (SELECT greatest(tasks - %(offset)s::bigint - %(limit)s::bigint, 0) FROM total)

@@ -54,7 +54,7 @@ def suspend(owner_ids: Collection[int]) -> int:
     tasks = list(few)
     if tasks:
         ids = [task.pk for task in tasks]
-        schedule_changes.close(ids, schedule_changes.What.PAUSED)
+        schedule_changes.record_change(ids, schedule_changes.ChangeKind.PAUSED)
         task_services.stop(tasks)
         with connection.cursor() as cursor:
             cursor.execute(_MARK, [REASON, array(ids)])
@@ -134,7 +134,7 @@ _HAND_OVER = f"""
         SELECT owner_id, surface FROM moved WHERE is_alive
     ), into_target AS (
         SELECT %(target)s::bigint AS owner_id, surface FROM moved WHERE is_alive
-    ), counted_out AS ({task_counts.ended("out")}), counted_in AS ({task_counts.begun("into_target")}),
+    ), counted_out AS ({task_counts.count_out("out")}), counted_in AS ({task_counts.count_in("into_target")}),
     tagged AS (
         UPDATE tasks_api_tasktag SET owner_id = %(target)s
         WHERE task_id = ANY(%(tasks)s::uuid[])

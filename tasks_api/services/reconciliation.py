@@ -25,7 +25,7 @@ from tasks_api.domain.schedules import (
     first_after,
 )
 from tasks_api.domain.states import NOT_DELIVERED, RunState
-from tasks_api.domain.timestamps import written
+from tasks_api.domain.timestamps import format_timestamp
 from tasks_api.models import Run, ScheduleChange
 from tasks_api.storage import stored_schedules
 
@@ -39,7 +39,7 @@ PAGE = 5000
 MARGIN = timedelta(minutes=5)
 
 # Ends of a task, after which it has no other schedule.
-ENDS = (ScheduleChange.What.REMOVED, ScheduleChange.What.OVER)
+ENDS = (ScheduleChange.ChangeKind.REMOVED, ScheduleChange.ChangeKind.OVER)
 
 DAWN = datetime.min.replace(tzinfo=UTC)
 
@@ -179,7 +179,8 @@ def account(
     for name, moment in (("to", until), ("from", since or until)):
         if moment < oldest:
             raise InvalidTask(
-                name, f"{name} is before {written(oldest)}; older runs are not kept"
+                name,
+                f"{name} is before {format_timestamp(oldest)}; older runs are not kept",
             )
     since = since or max(until - timedelta(days=1), oldest)
     found = _lay(owner, task_id, since, until, now)
@@ -209,7 +210,7 @@ def _lay(
             raise InvalidTask(
                 "from",
                 f"There are more than {MOST} fire times from from to to; split the time "
-                f"at {written(at)}",
+                f"at {format_timestamp(at)}",
             )
         if plan is not None:
             _count_planned(found, plan, run, covers)
@@ -339,7 +340,7 @@ def _once(row: _Row, schedule: Once, *, is_paused: bool) -> Span | None:
     if is_paused:
         # It waits; whoever removes it then has cut it off.
         is_planned = (
-            row.last_fire_at is None and row.what == ScheduleChange.What.REMOVED
+            row.last_fire_at is None and row.what == ScheduleChange.ChangeKind.REMOVED
         )
     elif row.last_fire_at is not None:
         is_planned = schedule.at == row.last_fire_at

@@ -172,5 +172,7 @@ def _make(run_ids: Collection[UUID]) -> _Made:
         cursor.execute(_MAKE, {"runs": ids, "waits": run_rows.WAITS})
         rows = cursor.fetchall()
     to_ring = [new for new, _, waits, _ in rows if not waits]
-    to_ring += run_rows.move_up_in([task_id for *_, waits, task_id in rows if waits])
+    to_ring += run_rows.start_waiting_runs_of_locked(
+        [task_id for *_, waits, task_id in rows if waits]
+    )
     return _Made({new: old for new, old, *_ in rows}, to_ring)

@@ -64,9 +64,9 @@ def create_tasks(
             _free(names, owner, specs[0].surface, now=now)
         if any(spec.is_paused for spec in specs):
             return _create_paused(owner, specs, now=now)
-        return task_rows.insert(owner, specs, now=now)
+        return task_rows.insert_tasks(owner, specs, now=now)
     except IntegrityError as error:
-        if task_rows.NAME_ONCE not in str(error):
+        if task_rows.NAME_CONSTRAINT not in str(error):
             raise
         # Somebody else gave one of them at this moment.
         raise NameTaken(names) from None
@@ -77,7 +77,7 @@ def _create_paused(
     owner: User, specs: Sequence[TaskSpec], *, now: datetime
 ) -> list[task_rows.NewTask]:
     """Store tasks of which some are paused, before anybody could fire them."""
-    rows = task_rows.insert(owner, specs, now=now)
+    rows = task_rows.insert_tasks(owner, specs, now=now)
     made = zip(rows, specs, strict=True)
     _set_paused(owner, [row.id for row, spec in made if spec.is_paused], True)
     return rows
@@ -156,7 +156,7 @@ def rewrite(
     for task, spec in wanted:
         _claim_name(owner, task, spec, now=now)
     one_offs = {task.pk for task, _ in wanted if task.periodic_task.one_off}
-    changed, was_moved, moved_at = task_rows.rewrite(wanted)
+    changed, was_moved, moved_at = task_rows.rewrite_tasks(wanted)
     if moved_at is None:
         return changed
     moved = Task.objects.filter(pk__in=[task.pk for task in was_moved])
@@ -214,10 +214,10 @@ def put_task(owner: User, spec: TaskSpec, *, now: datetime) -> None:
     _bury(named, now=now)
     task = _reached(owner, named)
     if task is None:
-        task_rows.insert(owner, [spec], now=now)
+        task_rows.insert_tasks(owner, [spec], now=now)
         return
     audit.record(tenant.pk, "task.replace", [task.pk])
-    task_rows.replace(task, spec, owner, now=now)
+    task_rows.replace_task(task, spec, owner, now=now)
     task.periodic_task.enabled = True
     _stop_without_owner([task])
     begun = Run.objects.filter(task=task, attempt_count__gt=0).not_started()
@@ -255,7 +255,7 @@ def put_set(
     _remove(gone)
     audit.record(tenant.pk, "task.remove", gone)
     if wanted:
-        task_rows.insert(owner, list(wanted.values()), now=now)
+        task_rows.insert_tasks(owner, list(wanted.values()), now=now)
 
 
 def _lock(tenant: Tenant, surface: str, name: str = "") -> None:
@@ -268,8 +268,9 @@ def _bury(tasks: TaskQuerySet, *, now: datetime) -> None:
     past = tasks.filter(ended_at=None, ends_at__lt=now).order_by("pk")
     locked = past.select_for_update(no_key=True)
     if ids := list(locked.values_list("pk", flat=True)):
-        task_counts.end(
-            ids, now=schedule_changes.close(ids, schedule_changes.What.OVER)
+        task_counts.end_expired_tasks(
+            ids,
+            now=schedule_changes.record_change(ids, schedule_changes.ChangeKind.OVER),
         )
 
 
@@ -332,7 +333,7 @@ def end_tasks(gone: Mapping[uuid.UUID, str], *, now: datetime) -> None:
     if not ended:
         return
     locked = [task.pk for task in ended]
-    at = schedule_changes.close(locked, schedule_changes.What.OVER)
+    at = schedule_changes.record_change(locked, schedule_changes.ChangeKind.OVER)
     schedule_rows.end_tasks(locked, now=at, reason="gone (HTTP 410)")
     reason = "The target of the task is gone (HTTP 410)."
     _take_back(locked, reason=reason)
@@ -362,8 +363,8 @@ def pause_failing(failing: Mapping[uuid.UUID, tuple[int, str]]) -> None:
     ]
     if not tasks:
         return
-    at = schedule_changes.close(
-        [task.pk for task in tasks], schedule_changes.What.PAUSED
+    at = schedule_changes.record_change(
+        [task.pk for task in tasks], schedule_changes.ChangeKind.PAUSED
     )
     stop(tasks)
     told = []
@@ -381,7 +382,7 @@ def pause_failing(failing: Mapping[uuid.UUID, tuple[int, str]]) -> None:
 def _remove(ids: Collection[uuid.UUID]) -> None:
     if not ids:
         return
-    at = schedule_changes.close(ids, schedule_changes.What.REMOVED)
+    at = schedule_changes.record_change(ids, schedule_changes.ChangeKind.REMOVED)
     schedule_rows.end_tasks(ids, now=at, reason="removed")
     _take_back(ids, reason="The task was removed.")
 
@@ -414,7 +415,9 @@ def _pause_each(owner: User, tasks: Sequence[Task]) -> list[Task]:
         # From now on they are paused like others, also when their user is back.
         held = [task.pk for task in tasks if task.suspended]
         Task.objects.filter(pk__in=held).update(suspended=False, pause_reason="")
-    schedule_changes.close([task.pk for task in going], schedule_changes.What.PAUSED)
+    schedule_changes.record_change(
+        [task.pk for task in going], schedule_changes.ChangeKind.PAUSED
+    )
     stop(going)
     audit.record(owner.tenant_id, "task.pause", [task.pk for task in going])
     return going
@@ -464,7 +467,7 @@ def go_on(paused: Sequence[Task]) -> None:
     if not paused:
         return
     resumed = [task.pk for task in paused]
-    at = schedule_changes.close(resumed, schedule_changes.What.RESUMED)
+    at = schedule_changes.record_change(resumed, schedule_changes.ChangeKind.RESUMED)
     Task.objects.filter(pk__in=resumed, suspended=True).update(suspended=False)
     schedule_rows.set_enabled(resumed, True)
     for task in paused:
@@ -484,8 +487,8 @@ def adopt_edits(ids: Sequence[uuid.UUID]) -> int:
     """
     locked = Task.objects.filter(pk__in=ids, ended_at=None).with_schedule()
     tasks = list(locked.select_for_update(no_key=True, of=("self",), skip_locked=True))
-    at = schedule_changes.close(
-        [task.pk for task in tasks], schedule_changes.What.EDITED
+    at = schedule_changes.record_change(
+        [task.pk for task in tasks], schedule_changes.ChangeKind.EDITED
     )
     _stop_without_owner(tasks)
     stop([task for task in tasks if not task.periodic_task.enabled])
@@ -583,7 +586,7 @@ def fire_tasks(task_ids: Collection[uuid.UUID], *, now: datetime) -> list[uuid.U
         for task in tasks.select_for_update(no_key=True, of=("self",))
     ]
     Run.objects.bulk_create(runs, ignore_conflicts=True)
-    run_rows.move_up_in([run.task_id for run in runs if run.is_next])
+    run_rows.start_waiting_runs_of_locked([run.task_id for run in runs if run.is_next])
     stored = Run.objects.filter(pk__in=[run.pk for run in runs])
     ids = set(stored.values_list("pk", flat=True))
     made = [run for run in runs if run.pk in ids]
