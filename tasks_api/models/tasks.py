@@ -315,7 +315,7 @@ class ScheduleChange(ScheduleColumns):
     costs no row.
     """
 
-    class What(models.TextChoices):
+    class ChangeKind(models.TextChoices):
         PAUSED = "paused"
         RESUMED = "resumed"
         EDITED = "edited"
@@ -333,7 +333,7 @@ class ScheduleChange(ScheduleColumns):
         db_constraint=False,
     )
     at = models.DateTimeField()
-    what = models.CharField(max_length=10, choices=What)
+    what = models.CharField(max_length=10, choices=ChangeKind)
     # The first of its fire times up to `at` that has no run yet; null once all have.
     open_from = models.DateTimeField(null=True)
 

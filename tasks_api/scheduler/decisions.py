@@ -101,11 +101,11 @@ def decide(
             return _update(task, upcoming, task.last_fire_at), []
         schedule = stored_schedules.to_schedule(task.stored)
         stored_schedules.refuse_too_often(schedule)
-        if found := schedules.crowd(
+        if found := schedules.find_crowd(
             schedule, task.next_fire_at, task.now, spare=task.max_catch_up
         ):
             return _pass_over(task, schedule, found)
-        due = schedules.due(
+        due = schedules.sort_due(
             schedule,
             since=task.next_fire_at,
             now=task.now,
@@ -128,7 +128,7 @@ def decide(
 
 
 def _pass_over(
-    task: DueTask, schedule: schedules.Schedule, crowd: schedules.Crowd
+    task: DueTask, schedule: schedules.Schedule, crowd: schedules.FireTimeCrowd
 ) -> tuple[TaskUpdate, list[run_rows.NewRun]]:
     """Write down a crowd of fire times as one run; what is left of them comes next."""
     why = schedules.why_missed(

@@ -98,7 +98,9 @@ def _fire_others(tasks: Sequence[DueTask], *, limit: int) -> DispatchResult:
     moves, runs, left = [], [], 0
     edited = [task.task_id for task in tasks if task.is_edited]
     edited_at = (
-        schedule_changes.close(edited, schedule_changes.What.EDITED) if edited else None
+        schedule_changes.record_change(edited, schedule_changes.ChangeKind.EDITED)
+        if edited
+        else None
     )
     time_left = ComputeBudget(task.tenant_id for task in tasks)
     for task in tasks:
@@ -109,11 +111,11 @@ def _fire_others(tasks: Sequence[DueTask], *, limit: int) -> DispatchResult:
             move, made = decide(task, limit=limit, edited_at=edited_at)
         moves.append(move)
         runs.extend(made)
-    runs = run_rows.with_free_ids(runs)
-    made_run_ids, moved_up = run_rows.insert(runs, now=tasks[0].now)
+    runs = run_rows.replace_taken_ids(runs)
+    made_run_ids, moved_up = run_rows.insert_runs(runs, now=tasks[0].now)
     broken = {move.task_id for move in moves if move.pause_reason}
     if broken := broken.difference(edited):
-        schedule_changes.close(broken, schedule_changes.What.BROKEN)
+        schedule_changes.record_change(broken, schedule_changes.ChangeKind.BROKEN)
     schedule_edits.copy_schedules(
         [(task.task_id, task.stored) for task in tasks if task.is_edited]
     )

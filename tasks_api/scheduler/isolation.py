@@ -145,7 +145,7 @@ def _pause_task(task_id: UUID, error: Exception) -> None:
         cursor.execute(
             "SELECT FROM tasks_api_task WHERE id = %s FOR NO KEY UPDATE", [task_id]
         )
-        schedule_changes.close([task_id], schedule_changes.What.BROKEN)
+        schedule_changes.record_change([task_id], schedule_changes.ChangeKind.BROKEN)
         cursor.execute(
             "UPDATE tasks_api_task SET next_fire_at = NULL, pause_reason = %s"
             " WHERE id = %s",

@@ -81,4 +81,4 @@ def _move_up(woken: Sequence[WokenRun]) -> list[UUID]:
     if owner_ids := {owner_id for run in woken if (owner_id := run.inactive_owner_id)}:
         owners.suspend_tasks(owner_ids)
     in_line = {task_id for run in woken if (task_id := run.queued_task_id)}
-    return run_rows.move_up(list(in_line)) if in_line else []
+    return run_rows.start_waiting_runs(list(in_line)) if in_line else []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import NamedTuple
 
-from tasks_api.domain.ids import KEY, free_id_of_fire_time
+from tasks_api.domain.ids import READ_RUN_KEY, free_id_of_fire_time
 from tasks_api.storage import (
     run_rows,
     schedule_statements,
@@ -211,7 +211,7 @@ _FIRE = f"""
     WITH {{chosen}} due AS MATERIALIZED (
         SELECT task.id, task.tenant_id, task.periodic_task_id, task.next_fire_at,
             task.last_fire_at, NOT {schedule_statements.IS_UNEDITED} AS is_edited, task.overlap,
-            task.misfire, task.catchup_window, task.surface, now() AS at, {KEY} AS run_key,
+            task.misfire, task.catchup_window, task.surface, now() AS at, {READ_RUN_KEY} AS run_key,
             {schedule_statements.COLUMNS},
             task.overlap IN ('allow', 'skip')
                 -- As far as it is in time anyway, this is for nobody to decide.

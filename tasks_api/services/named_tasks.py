@@ -48,10 +48,10 @@ def upsert_task(owner: User, spec: TaskSpec, *, now: datetime) -> None:
     end_expired(named, now=now)
     task = lock_named(owner, named)
     if task is None:
-        task_rows.insert(owner, [spec], now=now)
+        task_rows.insert_tasks(owner, [spec], now=now)
         return
     audit.record(tenant.pk, "task.replace", [task.pk])
-    task_rows.replace(task, spec, owner, now=now)
+    task_rows.replace_task(task, spec, owner, now=now)
     task.periodic_task.enabled = True
     suspend_ownerless([task])
     begun = Run.objects.filter(task=task, attempt_count__gt=0).not_started()
@@ -75,7 +75,7 @@ def replace_all(
     end_removed(gone)
     audit.record(tenant.pk, "task.remove", gone)
     if new := [spec for spec in desired.values() if spec.name not in kept]:
-        task_rows.insert(owner, new, now=now)
+        task_rows.insert_tasks(owner, new, now=now)
 
 
 def _keep_unchanged(

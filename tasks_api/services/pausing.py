@@ -62,7 +62,9 @@ def _pause(owner: User, tasks: Sequence[Task]) -> list[Task]:
         # From now on they stay paused, even when their user is activated again.
         held = [task.pk for task in tasks if task.suspended]
         Task.objects.filter(pk__in=held).update(suspended=False, pause_reason="")
-    schedule_changes.close([task.pk for task in going], schedule_changes.What.PAUSED)
+    schedule_changes.record_change(
+        [task.pk for task in going], schedule_changes.ChangeKind.PAUSED
+    )
     stop_locked(going)
     audit.record(owner.tenant_id, "task.pause", [task.pk for task in going])
     return going
@@ -100,7 +102,7 @@ def resume_locked(paused: Sequence[Task]) -> None:
     if not paused:
         return
     resumed = [task.pk for task in paused]
-    at = schedule_changes.close(resumed, schedule_changes.What.RESUMED)
+    at = schedule_changes.record_change(resumed, schedule_changes.ChangeKind.RESUMED)
     Task.objects.filter(pk__in=resumed, suspended=True).update(suspended=False)
     schedule_rows.set_enabled(resumed, True)
     for task in paused:
@@ -139,8 +141,8 @@ def pause_failing_tasks(failing: Mapping[uuid.UUID, tuple[int, str]]) -> None:
     tasks = [task for task in locked if task.periodic_task.enabled]
     if not tasks:
         return
-    at = schedule_changes.close(
-        [task.pk for task in tasks], schedule_changes.What.PAUSED
+    at = schedule_changes.record_change(
+        [task.pk for task in tasks], schedule_changes.ChangeKind.PAUSED
     )
     stop_locked(tasks)
     for task in tasks:

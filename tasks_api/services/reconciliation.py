@@ -22,7 +22,7 @@ from tasks_api.domain.schedules import (
     first_after,
 )
 from tasks_api.domain.states import RunState
-from tasks_api.domain.timestamps import written
+from tasks_api.domain.timestamps import format_timestamp
 from tasks_api.models import Run, ScheduleChange
 from tasks_api.services.account import (
     MAX_NAMED_DIFFERENCES,
@@ -43,7 +43,7 @@ RUN_PAGE_SIZE = 5000
 PRUNING_MARGIN = timedelta(minutes=5)
 
 # Ends of a task, after which it has no other schedule.
-END_CHANGES = (ScheduleChange.What.REMOVED, ScheduleChange.What.OVER)
+END_CHANGES = (ScheduleChange.ChangeKind.REMOVED, ScheduleChange.What.OVER)
 
 MIN_DATETIME = datetime.min.replace(tzinfo=UTC)
 
@@ -116,7 +116,8 @@ def reconcile(
     for name, moment in (("to", until), ("from", since or until)):
         if moment < oldest:
             raise InvalidTask(
-                name, f"{name} is before {written(oldest)}; older runs are not kept"
+                name,
+                f"{name} is before {format_timestamp(oldest)}; older runs are not kept",
             )
     since = since or max(until - timedelta(days=1), oldest)
     found = _compare(owner, task_id, since, until, now)
@@ -146,7 +147,7 @@ def _compare(
             raise InvalidTask(
                 "from",
                 f"There are more than {MAX_FIRE_TIMES} fire times from from to to; split the time "
-                f"at {written(at)}",
+                f"at {format_timestamp(at)}",
             )
         if plan is not None:
             _count_planned(found, plan, run, covers)
@@ -264,7 +265,7 @@ def _one_off_span(
     if is_paused:
         # It waits, and a removal during the pause cuts it off.
         is_planned = (
-            row.last_fire_at is None and row.what == ScheduleChange.What.REMOVED
+            row.last_fire_at is None and row.what == ScheduleChange.ChangeKind.REMOVED
         )
     elif row.last_fire_at is not None:
         is_planned = schedule.at == row.last_fire_at

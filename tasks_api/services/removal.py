@@ -46,7 +46,7 @@ def end_removed(ids: Collection[uuid.UUID]) -> None:
     """End tasks that the caller has locked, and leave the audit log to it."""
     if not ids:
         return
-    at = schedule_changes.close(ids, schedule_changes.What.REMOVED)
+    at = schedule_changes.record_change(ids, schedule_changes.ChangeKind.REMOVED)
     schedule_rows.end_tasks(ids, now=at, reason="removed")
     cancel_unstarted(ids, reason="The task was removed.")
 
@@ -56,8 +56,9 @@ def end_expired(tasks: TaskQuerySet, *, now: datetime) -> None:
     past = tasks.filter(ended_at=None, ends_at__lt=now).order_by("pk")
     locked = past.select_for_update(no_key=True)
     if ids := list(locked.values_list("pk", flat=True)):
-        task_counts.end(
-            ids, now=schedule_changes.close(ids, schedule_changes.What.OVER)
+        task_counts.end_expired_tasks(
+            ids,
+            now=schedule_changes.record_change(ids, schedule_changes.ChangeKind.OVER),
         )
 
 
@@ -76,7 +77,7 @@ def end_gone_tasks(gone: Mapping[uuid.UUID, str], *, now: datetime) -> None:
     if not ended:
         return
     ids = [task.pk for task in ended]
-    at = schedule_changes.close(ids, schedule_changes.What.OVER)
+    at = schedule_changes.record_change(ids, schedule_changes.ChangeKind.OVER)
     schedule_rows.end_tasks(ids, now=at, reason="gone (HTTP 410)")
     reason = "The target of the task is gone (HTTP 410)."
     cancel_unstarted(ids, reason=reason)

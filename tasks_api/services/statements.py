@@ -30,7 +30,7 @@ TRANSFER_TASKS = f"""
         SELECT owner_id, surface FROM moved WHERE is_alive
     ), into_target AS (
         SELECT %(target)s::bigint AS owner_id, surface FROM moved WHERE is_alive
-    ), counted_out AS ({task_counts.ended("out")}), counted_in AS ({task_counts.begun("into_target")}),
+    ), counted_out AS ({task_counts.count_out("out")}), counted_in AS ({task_counts.count_in("into_target")}),
     tagged AS (
         UPDATE tasks_api_tasktag SET owner_id = %(target)s
         WHERE task_id = ANY(%(tasks)s::uuid[])

@@ -17,10 +17,10 @@ from tasks_api.domain.schedules import (
     Interval,
     Once,
     Schedule,
+    add_offset,
     first_after,
     least_interval,
-    on_grid,
-    put_off,
+    subtract_offset,
 )
 from tasks_api.domain.specs import Surface
 from tasks_api.models import Task
@@ -118,8 +118,8 @@ def to_stored(schedule: Schedule, *, created_at: datetime) -> StoredSchedule:
             return StoredSchedule(is_one_off=True, once_at=at, created_at=created_at)
         case Interval(start=start, every=every, end=end, offset=offset):
             return StoredSchedule(
-                starts_at=put_off(start, offset),
-                ends_at=put_off(end, offset),
+                starts_at=add_offset(start, offset),
+                ends_at=add_offset(end, offset),
                 interval_every=every // SECOND,
                 interval_period="seconds",
                 spread_offset=offset // SECOND,
@@ -128,8 +128,8 @@ def to_stored(schedule: Schedule, *, created_at: datetime) -> StoredSchedule:
         case Cron(start=start, end=end, offset=offset):
             minute, hour, day, month, weekday = schedule.expression.split()
             return StoredSchedule(
-                starts_at=put_off(start, offset),
-                ends_at=put_off(end, offset),
+                starts_at=add_offset(start, offset),
+                ends_at=add_offset(end, offset),
                 cron_minute=minute,
                 cron_hour=hour,
                 cron_day_of_month=day,
@@ -153,8 +153,8 @@ def to_schedule(stored: StoredSchedule) -> Schedule:
         return Once(stored.once_at)
     offset = timedelta(seconds=stored.spread_offset)
     try:
-        start = on_grid(stored.starts_at, offset)
-        end = on_grid(stored.ends_at, offset)
+        start = subtract_offset(stored.starts_at, offset)
+        end = subtract_offset(stored.ends_at, offset)
     except OverflowError:
         raise ScheduleError("It begins or ends before the calendar does.") from None
     if stored.interval_every is not None:

@@ -16,13 +16,13 @@ from accounts.models import User
 from scheduler_service.db import clock
 from scheduler_service.db.arrays import array, columns
 from scheduler_service.db.statements import prepared
-from tasks_api.domain.request_options import options_of
+from tasks_api.domain.request_options import parse_options
 from tasks_api.domain.schedules import (
     Cron,
     Schedule,
-    bare,
     first_after,
-    spread,
+    with_spread,
+    without_spread,
 )
 from tasks_api.domain.specs import (
     RequestOptions,
@@ -59,7 +59,7 @@ class NewTask(NamedTuple):
 
 
 # The constraint that keeps a name from two tasks that are alive.
-NAME_ONCE = "task_name_once_while_alive"
+NAME_CONSTRAINT = "task_name_once_while_alive"
 
 _TASK_TYPES = (
     sql_types(
@@ -83,11 +83,13 @@ _INSERT = f"""
     ), tagged AS (
         INSERT INTO tasks_api_tasktag (owner_id, task_id, tag)
         SELECT owner_id, id, unnest(tags::text[]) FROM fresh WHERE tags <> '{{}}'
-    ) {task_counts.begun("fresh")}
+    ) {task_counts.count_in("fresh")}
 """  # noqa: S608 (constants)
 
 
-def insert(owner: User, specs: Sequence[TaskSpec], *, now: datetime) -> list[NewTask]:
+def insert_tasks(
+    owner: User, specs: Sequence[TaskSpec], *, now: datetime
+) -> list[NewTask]:
     """Store new tasks with their schedules, all or none, and say so in the audit log.
 
     Names must be free, or an IntegrityError tells of NAME_ONCE.
@@ -125,7 +127,7 @@ def _new_task(owner: User, spec: TaskSpec, *, now: datetime) -> NewTask:
 
 def schedule_for(spec: TaskSpec, task_id: UUID) -> Schedule:
     """When a task of this id fires, which its place in a spread is part of."""
-    return spread(spec.schedule, spec.spread, task_id)
+    return with_spread(spec.schedule, spec.spread, task_id)
 
 
 def _first_fire(schedule: Schedule, now: datetime) -> datetime | None:
@@ -135,7 +137,7 @@ def _first_fire(schedule: Schedule, now: datetime) -> datetime | None:
     return schedule.first_from(datetime.min.replace(tzinfo=UTC))
 
 
-def replace(task: Task, spec: TaskSpec, owner: User, *, now: datetime) -> bool:
+def replace_task(task: Task, spec: TaskSpec, owner: User, *, now: datetime) -> bool:
     """Put another recurring task in the place of one, under its id and with its history.
 
     With the same schedule it keeps its place in it: a fire time that is due, or that
@@ -148,7 +150,9 @@ def replace(task: Task, spec: TaskSpec, owner: User, *, now: datetime) -> bool:
     before = stored_schedules.load_schedule(task)
     starts_anew = not stored_schedules.fires_alike(before, stored)
     if starts_anew:
-        at = schedule_changes.close([task.pk], schedule_changes.What.REPLACED)
+        at = schedule_changes.record_change(
+            [task.pk], schedule_changes.ChangeKind.REPLACED
+        )
         schedule_rows.replace_schedule(
             task.periodic_task_id, stored, description=describe(spec, owner)
         )
@@ -177,7 +181,7 @@ _REPLACED = (
 )
 
 
-def spec_of(task: Task) -> TaskSpec:
+def load_spec(task: Task) -> TaskSpec:
     """A stored task as its owner wants it, but for its policies.
 
     Raises ScheduleError where the admin stored a schedule that cannot be computed.
@@ -185,7 +189,7 @@ def spec_of(task: Task) -> TaskSpec:
     return TaskSpec(
         surface=Surface(task.surface),
         url=task.url,
-        schedule=bare(stored_schedules.schedule_of(task)),
+        schedule=without_spread(stored_schedules.schedule_of(task)),
         body=task.body,
         name=task.name,
         tags=tuple(task.tags),
@@ -194,7 +198,7 @@ def spec_of(task: Task) -> TaskSpec:
     )
 
 
-class Rewritten(NamedTuple):
+class RewriteResult(NamedTuple):
     """Of many tasks, those that were something else; and whose schedule was, since when."""
 
     changed: list[Task]
@@ -202,7 +206,7 @@ class Rewritten(NamedTuple):
     moved_at: datetime | None
 
 
-def rewrite(wanted: Sequence[tuple[Task, TaskSpec]]) -> Rewritten:
+def rewrite_tasks(wanted: Sequence[tuple[Task, TaskSpec]]) -> RewriteResult:
     """Make tasks what their owner wants them to be now, under their ids, in few statements.
 
     Paused or not, they stay so. Where those continue whose schedule is another one is for
@@ -219,7 +223,7 @@ def rewrite(wanted: Sequence[tuple[Task, TaskSpec]]) -> Rewritten:
         values = columns_of(spec) | {
             name: getattr(stored, name) for name in TASK_ONLY_COLUMNS
         }
-        if _is_alike(task.request, spec.request):
+        if _is_same_request(task.request, spec.request):
             values["request"] = task.request
         if encryption.is_same_url(task.url, spec.url):
             values["url"] = task.url
@@ -237,14 +241,16 @@ def rewrite(wanted: Sequence[tuple[Task, TaskSpec]]) -> Rewritten:
     moved_at = None
     if moved:
         ids = [task.pk for task, _ in moved]
-        moved_at = schedule_changes.close(ids, schedule_changes.What.EDITED)
+        moved_at = schedule_changes.record_change(
+            ids, schedule_changes.ChangeKind.EDITED
+        )
         schedule_rows.change_schedules(moved)
     if changed:
         _write([task for task, _ in changed], [*values, "version"])
-        _describe_anew(changed)
+        _update_descriptions(changed)
     if retagged:
-        _retag(retagged)
-    return Rewritten(
+        _replace_tags(retagged)
+    return RewriteResult(
         [task for task, _ in changed], [task for task, _ in moved], moved_at
     )
 
@@ -269,7 +275,7 @@ def _write(tasks: Sequence[Task], names: Sequence[str]) -> None:
         )
 
 
-def _describe_anew(changed: Sequence[tuple[Task, TaskSpec]]) -> None:
+def _update_descriptions(changed: Sequence[tuple[Task, TaskSpec]]) -> None:
     found = [
         (task.periodic_task_id, description)
         for task, spec in changed
@@ -279,7 +285,7 @@ def _describe_anew(changed: Sequence[tuple[Task, TaskSpec]]) -> None:
         schedule_rows.update_descriptions(found)
 
 
-def _retag(retagged: Sequence[tuple[Task, TaskSpec]]) -> None:
+def _replace_tags(retagged: Sequence[tuple[Task, TaskSpec]]) -> None:
     """Let tasks be found by other tags than before."""
     rows = [
         (task.owner_id, task.pk, tag) for task, spec in retagged for tag in spec.tags
@@ -301,20 +307,20 @@ def _retag(retagged: Sequence[tuple[Task, TaskSpec]]) -> None:
         )
 
 
-def _is_alike(stored: str, wanted: RequestOptions) -> bool:
+def _is_same_request(stored: str, wanted: RequestOptions) -> bool:
     """Whether a request stays as it is: sealed anew, the same values look different."""
     if not stored:
         return wanted == RequestOptions()
-    was = options_of(stored)
+    was = parse_options(stored)
     if replace_in(was, sealed_values="") != replace_in(wanted, sealed_values=""):
         return False
     try:
-        return _opened(was) == _opened(wanted)
+        return _decrypted_values(was) == _decrypted_values(wanted)
     except encryption.Unreadable:
         return False
 
 
-def _opened(options: RequestOptions) -> str:
+def _decrypted_values(options: RequestOptions) -> str:
     return encryption.decrypt(options.sealed_values) if options.sealed_values else ""
 
 

@@ -18,7 +18,7 @@ from tasks_api.api.tasks import long_work_openapi as schema
 from tasks_api.api.tasks.base import TasksView, run_id_in
 from tasks_api.delivery import run_tokens
 from tasks_api.domain.exceptions import InvalidTask, RunAccessDenied
-from tasks_api.domain.timestamps import written_or_null
+from tasks_api.domain.timestamps import format_optional_timestamp
 from tasks_api.messaging import broker
 from tasks_api.worker import long_work
 
@@ -111,7 +111,7 @@ class HearRun(WorkView):
     @schema.hear_run
     def post(self, request: Request, run_id: str) -> Response:
         wanted = run_id_in(run_id)
-        deadline = written_or_null(long_work.hear(self.caller, wanted))
+        deadline = format_optional_timestamp(long_work.hear(self.caller, wanted))
         return Response({"run_id": str(wanted), "deadline": deadline})
 
 

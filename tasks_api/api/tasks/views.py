@@ -68,7 +68,7 @@ class TaskList(TasksView):
             return self._by_cursor(request, whose, filters, now)
         limit = pagination.size(query, usual=PAGE, most=PAGE)
         offset = fields.number_in(query, "offset", 0, least=0)
-        count = task_counts.total(
+        count = task_counts.count_alive(
             whose.tenant_id, whose.owner_ids, whose.surface, now=now
         )
         page = listing.page_by_offset(
@@ -95,7 +95,7 @@ class TaskList(TasksView):
         page = listing.page_by_cursor(whose, filters, after=after, limit=limit, now=now)
         body: dict[str, Any] = {}
         if not filters:
-            body["count"] = task_counts.total(
+            body["count"] = task_counts.count_alive(
                 whose.tenant_id, whose.owner_ids, whose.surface, now=now
             )
         body["tasks"] = [render_task(task, now) for task in page.tasks]

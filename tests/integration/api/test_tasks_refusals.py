@@ -82,7 +82,7 @@ def pause_and_expire(api: APIClient, task: Task) -> None:
 
 
 def finish_task(api: APIClient, task: Task) -> None:
-    task_counts.end([task.pk], now=timezone.now())
+    task_counts.end_expired_tasks([task.pk], now=timezone.now())
 
 
 @pytest.mark.parametrize(

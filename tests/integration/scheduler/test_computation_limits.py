@@ -120,7 +120,7 @@ def test_settling_goes_on_where_its_time_was_over(
     removal.remove_task(user, str(made.pk), now=timezone.now())
 
     for _ in range(60):
-        if not schedule_changes.settle():
+        if not schedule_changes.settle_open_changes():
             break
 
     assert Run.objects.filter(task=made, state=RunState.MISSED).count() >= 18

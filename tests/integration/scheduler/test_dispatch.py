@@ -18,7 +18,7 @@ from tasks_api.delivery import retry
 from tasks_api.delivery.request import Outcome
 from tasks_api.delivery.retry import Release
 from tasks_api.domain import schedules
-from tasks_api.domain.ids import lane_of, moment_of
+from tasks_api.domain.ids import moment_of, tenant_bits
 from tasks_api.domain.schedules import (
     Cron,
     Interval,
@@ -281,7 +281,7 @@ def test_many_beats_wake_a_run_once(user: User) -> None:
 def test_a_message_that_was_not_sent_is_made_up_soon(user: User) -> None:
     run = dispatch_run(user)
 
-    run_rows.ring_soon([run.pk], after=timedelta())
+    run_rows.schedule_ring([run.pk], after=timedelta())
 
     assert rescue.wake_runs().run_ids == [run.pk]
 
@@ -365,7 +365,7 @@ def test_the_statement_decides_as_the_schedule_does(
         if since > at + timedelta(seconds=settings.SCHEDULER_LOOK_AHEAD):
             possible.append(((), (), since))
             continue
-        due = schedules.due(
+        due = schedules.sort_due(
             schedule, since=since, now=at, limit=100, grace=grace, most=most
         )
         is_over = isinstance(schedule, Once) and due.fires
@@ -382,4 +382,4 @@ def test_the_statement_decides_as_the_schedule_does(
         assert fired.pk.version == 7
         moment = int(fired.scheduled_for.timestamp() * 1000) / 1000
         assert abs(moment_of(fired.pk) - moment) <= 0.001
-        assert lane_of(fired.pk) == fired.tenant_id
+        assert tenant_bits(fired.pk) == fired.tenant_id

@@ -66,7 +66,7 @@ def test_what_a_change_cut_off_is_seen_until_it_is_settled(user: User) -> None:
     pausing.pause_tasks(user, [str(task.pk)], now=timezone.now())
     assert poll.find_work(at_most=0.2).has_open_changes
 
-    schedule_changes.settle()
+    schedule_changes.settle_open_changes()
 
     assert not poll.find_work(at_most=0.2).has_open_changes
 
@@ -192,6 +192,6 @@ def test_ends_and_changes_are_seen_above_the_floor(user: User) -> None:
     seen = looks.find_work(at_most=0.2)
 
     assert (seen.has_open_changes, seen.has_past_tasks) == (True, True)
-    assert task_counts.end_what_is_over(since=looks.since.ends_at) == 1
-    schedule_changes.settle(since=looks.since.change_id)
+    assert task_counts.end_all_expired_tasks(since=looks.since.ends_at) == 1
+    schedule_changes.settle_open_changes(since=looks.since.change_id)
     assert not poll.find_work(at_most=0.2).has_open_changes

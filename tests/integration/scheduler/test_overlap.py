@@ -43,7 +43,7 @@ def dispatch_at_once(task: Task) -> list[UUID]:
 
 def finish_run(run: Claimed, verdict: Verdict) -> list[UUID]:
     record([Finished(run, Outcome(200, "", 1), verdict, timezone.now())])
-    return run_rows.move_up([run.task_id])
+    return run_rows.start_waiting_runs([run.task_id])
 
 
 def queue_one(user: User, **rules: object) -> Task:

@@ -22,7 +22,7 @@ from tasks_api.scheduler import dispatch, poll, rescue
 from tasks_api.services import admin_edits, finding, manual_runs, pausing, removal
 from tasks_api.services import tasks as task_services
 from tasks_api.storage import schedule_edits
-from tasks_api.storage.task_rows import spec_of
+from tasks_api.storage.task_rows import load_spec
 from tasks_api.worker import leases
 from tests.integration.support.stored_tasks import HOUR, SECOND, run_states, store_task
 from tests.integration.support.threads import run_in_threads
@@ -102,7 +102,7 @@ def test_a_run_by_hand_outlives_another_moment_of_its_one_off(
     task = store_task(user, Once(timezone.now() + HOUR))
     run_id = manual_runs.fire_task(task.pk, now=timezone.now())
 
-    moved = replace(spec_of(task), schedule=Once(timezone.now() + 2 * HOUR))
+    moved = replace(load_spec(task), schedule=Once(timezone.now() + 2 * HOUR))
     now = timezone.now()
     with transaction.atomic():
         locked = finding.lock_task(user, str(task.pk), surface=Surface.TASKS, now=now)

@@ -336,8 +336,8 @@ def test_only_young_and_waiting_runs_stay(
             expected.add(run.pk)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(retention, "BITE", bite)
-        patch.setattr(retention, "TENANTS", tenants)
+        patch.setattr(retention, "BATCH_SIZE", bite)
+        patch.setattr(retention, "MAX_TENANTS_IN_BATCH", tenants)
         prune_all()
 
     assert set(Run.objects.values_list("pk", flat=True)) == expected

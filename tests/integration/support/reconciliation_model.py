@@ -235,7 +235,7 @@ class TaskModel:
         dispatch.dispatch_due(limit=self.chance.choice([2, 1000]))
 
     def settle(self) -> None:
-        schedule_changes.settle(limit=self.chance.choice([1, 3, 1000]))
+        schedule_changes.settle_open_changes(limit=self.chance.choice([1, 3, 1000]))
 
     def deliver(self) -> None:
         runs = Run.objects.filter(task=self.task, state=RunState.PENDING)
@@ -292,7 +292,7 @@ class TaskModel:
     def finish(self) -> None:
         while dispatch.dispatch_due().run_ids or self._is_due():
             pass
-        while schedule_changes.settle():
+        while schedule_changes.settle_open_changes():
             pass
 
     def _is_due(self) -> bool:
