@@ -11,6 +11,7 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
+from django.contrib.admin.models import LogEntry
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django_celery_beat.admin import PeriodicTaskAdmin, PeriodicTaskForm
@@ -22,6 +23,7 @@ from django_celery_beat.models import (
     SolarSchedule,
 )
 
+from accounts import audit
 from accounts.models import User
 from scheduler_service.db import clock
 from tasks_api.admin.lists import BoundedList
@@ -29,7 +31,7 @@ from tasks_api.domain import cron_text
 from tasks_api.domain.exceptions import ScheduleError, SchedulerError
 from tasks_api.messaging import broker
 from tasks_api.models import Task
-from tasks_api.services import tasks as task_services
+from tasks_api.services import manual_runs, pausing
 from tasks_api.storage import beat_tables
 
 Verb = Callable[..., None]
@@ -116,12 +118,21 @@ class StoredScheduleAdmin(BoundedList, PeriodicTaskAdmin):  # type: ignore[misc]
             self, request, object_id, form_url, context
         )
 
+    def log_change(self, request: HttpRequest, obj: Any, message: Any) -> LogEntry:
+        """Write who edited a task's schedule to the audit log of its tenant, too."""
+        entry: LogEntry = super().log_change(request, obj, message)
+        task = Task.objects.filter(periodic_task=obj.pk).first()
+        if task is not None:
+            changes = {"schedule": (None, entry.get_change_message())}
+            audit.record(task.tenant_id, "schedule.change", [task.pk], changes)
+        return entry
+
     @admin.action(description="Enable selected tasks", permissions=["change"])
     def enable_tasks(
         self, request: HttpRequest, queryset: QuerySet[PeriodicTask]
     ) -> None:
         if tasks := _tasks_of(queryset.filter(enabled=False)):
-            steer(request, tasks, task_services.resume_tasks, "resumed")
+            steer(request, tasks, pausing.resume_tasks, "resumed")
         if others := queryset.filter(http_task=None):
             super().enable_tasks(request, others)
 
@@ -130,7 +141,7 @@ class StoredScheduleAdmin(BoundedList, PeriodicTaskAdmin):  # type: ignore[misc]
         self, request: HttpRequest, queryset: QuerySet[PeriodicTask]
     ) -> None:
         if tasks := _tasks_of(queryset.filter(enabled=True)):
-            steer(request, tasks, task_services.pause_tasks, "paused")
+            steer(request, tasks, pausing.pause_tasks, "paused")
         if others := queryset.filter(http_task=None):
             super().disable_tasks(request, others)
 
@@ -144,16 +155,16 @@ class StoredScheduleAdmin(BoundedList, PeriodicTaskAdmin):  # type: ignore[misc]
         going = _tasks_of(queryset.filter(enabled=True))
         paused = _tasks_of(queryset.filter(enabled=False))
         if going:
-            steer(request, going, task_services.pause_tasks, "paused")
+            steer(request, going, pausing.pause_tasks, "paused")
         if paused:
-            steer(request, paused, task_services.resume_tasks, "resumed")
+            steer(request, paused, pausing.resume_tasks, "resumed")
         if others := queryset.filter(http_task=None):
             super().toggle_tasks(request, others)
 
     @admin.action(description="Run selected tasks", permissions=["change"])
     def run_tasks(self, request: HttpRequest, queryset: QuerySet[PeriodicTask]) -> None:
         tasks = _tasks_of(queryset)
-        made = task_services.fire_tasks([task.pk for task in tasks], now=clock.now())
+        made = manual_runs.fire_tasks([task.pk for task in tasks], now=clock.now())
         broker.ring(made)
         messages.success(
             request, f"{len(made)} will run now; what has ended stays as it is."

@@ -10,16 +10,13 @@ from uuid import UUID
 
 from django.contrib import admin
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
-from django.contrib.admin.models import LogEntry
 from django.db.models import OuterRef, Q, QuerySet, Subquery
-from django.db.models.signals import post_save
-from django.dispatch import receiver
 from django.http import HttpRequest
 from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.html import format_html
 
-from accounts import audit, credentials
+from accounts import credentials
 from accounts.models import User
 from scheduler_service.db import clock
 from tasks_api.admin.lists import HistoryAdmin
@@ -30,7 +27,7 @@ from tasks_api.models import (
     Task,
     TaskQuerySet,
 )
-from tasks_api.services import tasks
+from tasks_api.services import pausing, removal
 
 admin.site.site_header = "Scheduler Service"
 admin.site.site_title = "Scheduler Service"
@@ -194,11 +191,11 @@ class TaskAdmin(HistoryAdmin):
 
     @admin.action(description="Pause selected tasks", permissions=["steer"])
     def pause(self, request: HttpRequest, queryset: TaskQuerySet) -> None:
-        steer(request, _alive(queryset), tasks.pause_tasks, "paused")
+        steer(request, _alive(queryset), pausing.pause_tasks, "paused")
 
     @admin.action(description="Resume selected tasks", permissions=["steer"])
     def resume(self, request: HttpRequest, queryset: TaskQuerySet) -> None:
-        steer(request, _alive(queryset), tasks.resume_tasks, "resumed")
+        steer(request, _alive(queryset), pausing.resume_tasks, "resumed")
 
     @admin.action(description="Remove selected tasks", permissions=["steer"])
     def remove(
@@ -243,15 +240,4 @@ def _alive(tasks: TaskQuerySet) -> TaskQuerySet:
 
 def _remove_tasks(owner: User, ids: Sequence[str], *, now: datetime) -> None:
     for task_id in ids:
-        tasks.remove_task(owner, task_id, now=now)
-
-
-@receiver(post_save, sender=LogEntry)
-def _note_schedule_edit(instance: LogEntry, **kwargs: Any) -> None:
-    """Say in the audit log who edited a task's schedule, once the admin has logged it."""
-    if instance.content_type is None or instance.content_type.model != "periodictask":
-        return
-    task = Task.objects.filter(periodic_task=instance.object_id).first()
-    if task is not None:
-        changes = {"schedule": (None, instance.get_change_message())}
-        audit.record(task.tenant_id, "schedule.change", [task.pk], changes)
+        removal.remove_task(owner, task_id, now=now)

@@ -18,7 +18,7 @@ from django.db import InterfaceError, OperationalError, connection, transaction
 from scheduler_service.db.statements import prepared
 from tasks_api.domain.exceptions import reason_of
 from tasks_api.scheduler import dispatch
-from tasks_api.services import tasks
+from tasks_api.services import admin_edits
 from tasks_api.storage import beat_tables, schedule_changes
 
 T = TypeVar("T")
@@ -112,12 +112,14 @@ def dispatch_due(
 def adopt_edits(ids: Sequence[UUID]) -> int:
     """See services.adopt_edits(). A task whose schedule nobody can read is paused, alone."""
     try:
-        return tasks.adopt_edits(ids)
+        return admin_edits.sync_admin_edits(ids)
     except Exception as error:
         if is_of_the_server(error):
             raise
         logger.warning("Edits are followed one by one: %s", error)
-    return sum(_alone(each, partial(tasks.adopt_edits, [each]), 1) for each in ids)
+    return sum(
+        _alone(each, partial(admin_edits.sync_admin_edits, [each]), 1) for each in ids
+    )
 
 
 def _alone(task_id: UUID, deed: Callable[[], T], otherwise: T) -> T:

@@ -20,7 +20,7 @@ from scheduler_service.db import clock
 from scheduler_service.db.arrays import array
 from tasks_api.domain.states import RunState
 from tasks_api.models import Run, Task
-from tasks_api.services import owners, tasks
+from tasks_api.services import owners, removal
 
 # Rows in one statement.
 BITE = 1000
@@ -73,7 +73,7 @@ def erase_user(user: User, *, heir: User | None, removes_tasks: bool, say: Say) 
 def _erase_tasks(found: Iterable[UUID], say: Say) -> None:
     ids = list(found)
     for bite in _bites(ids):
-        tasks.remove_tasks(Task.objects.filter(pk__in=bite), now=clock.now())
+        removal.remove_tasks(Task.objects.filter(pk__in=bite), now=clock.now())
     for bite in _bites(ids):
         _await_requests(bite)
         while _execute(_RUNS, bite) == BITE:

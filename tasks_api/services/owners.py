@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from typing import Any
 from uuid import UUID
 
 from django.db import connection, transaction
 from django.db.models import Q
-from django.dispatch import receiver
 
 from accounts import audit
 from accounts.models import User
-from accounts.services import AccountError, activity_said, audited_name
+from accounts.services import AccountError, audited_name
 from scheduler_service.db.arrays import array
 from tasks_api.domain.specs import Surface
 from tasks_api.models import Task, TaskQuerySet
-from tasks_api.services import tasks as task_services
+from tasks_api.services import auditing, pausing
 from tasks_api.storage import schedule_changes, task_counts
 
 REASON = "Its user is deactivated."
@@ -24,9 +22,11 @@ REASON = "Its user is deactivated."
 BITE = 1000
 
 
-@receiver(activity_said)
-def _follow_user(sender: object, *, user: User, **kwargs: Any) -> None:
-    """Do to the tasks of a user what was done to the user, in the same transaction."""
+def follow_activity(user: User) -> None:
+    """Suspend or restore the tasks of a user who was deactivated or activated.
+
+    The accounts call it in their transaction: `ACCOUNTS_ACTIVITY_HANDLER` names it.
+    """
     if user.is_active:
         restore([user.pk])
     else:
@@ -55,10 +55,10 @@ def suspend(owner_ids: Collection[int]) -> int:
     if tasks:
         ids = [task.pk for task in tasks]
         schedule_changes.close(ids, schedule_changes.What.PAUSED)
-        task_services.stop(tasks)
+        pausing.stop_locked(tasks)
         with connection.cursor() as cursor:
             cursor.execute(_MARK, [REASON, array(ids)])
-        task_services.log("task.pause", tasks)
+        auditing.record_for_tenants("task.pause", tasks)
     return len(tasks)
 
 
@@ -67,8 +67,8 @@ def restore(owner_ids: Collection[int]) -> int:
     """Let tasks go on that waited for their users; returns how many."""
     waiting = Task.objects.filter(owner__in=owner_ids, suspended=True, ended_at=None)
     tasks = list(_locked(waiting).with_schedule().defer("body", "request", "retry"))
-    task_services.go_on(tasks)
-    task_services.log("task.resume", tasks)
+    pausing.resume_locked(tasks)
+    auditing.record_for_tenants("task.resume", tasks)
     return len(tasks)
 
 
@@ -120,7 +120,7 @@ def _transfer(source: User, target: User, bite: int) -> list[UUID]:
                 "is": f" for {target}",
             },
         )
-    task_services.go_on([task for task in tasks if task.suspended])
+    pausing.resume_locked([task for task in tasks if task.suspended])
     names = {"user": (audited_name(source), audited_name(target))}
     audit.record(source.tenant_id, "task.transfer", ids, names)
     return ids

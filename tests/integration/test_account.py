@@ -44,8 +44,17 @@ from tasks_api.domain.specs import (
 from tasks_api.domain.states import RunState
 from tasks_api.models import Run, ScheduleChange, Task
 from tasks_api.scheduler import dispatch, rescue
+from tasks_api.services import (
+    admin_edits,
+    finding,
+    manual_runs,
+    named_tasks,
+    pausing,
+    redrive,
+    removal,
+    tasks,
+)
 from tasks_api.services import reconciliation as accounts
-from tasks_api.services import redrive, tasks
 from tasks_api.services.reconciliation import Account, Outcome, account
 from tasks_api.storage import beat_tables, schedule_changes
 from tasks_api.worker import leases
@@ -151,7 +160,7 @@ class World:
         spec = self._spec(schedule)
         before = clock.read()
         if self.is_cron:
-            tasks.put_task(user, spec, now=timezone.now())
+            named_tasks.upsert_task(user, spec, now=timezone.now())
             self.task = Task.objects.get(name=self.name)
         else:
             self.task = tasks.create_task(user, spec, now=timezone.now())
@@ -197,13 +206,13 @@ class World:
 
     def pause(self) -> None:
         before = clock.read()
-        tasks.pause_tasks(self.user, [str(self.task.pk)], now=timezone.now())
+        pausing.pause_tasks(self.user, [str(self.task.pk)], now=timezone.now())
         self._close(before)
 
     def resume(self) -> None:
         before = clock.read()
         was_open = self.is_open
-        tasks.resume_tasks(self.user, [str(self.task.pk)], now=timezone.now())
+        pausing.resume_tasks(self.user, [str(self.task.pk)], now=timezone.now())
         if not was_open:
             last = self.windows[-1]
             self._open(last.start, last.every, before)
@@ -214,7 +223,7 @@ class World:
         was_open = self.is_open
         if self.is_cron:
             last = self.windows[-1]
-            tasks.put_task(self.user, self._spec(schedule), now=timezone.now())
+            named_tasks.upsert_task(self.user, self._spec(schedule), now=timezone.now())
             if was_open and every == last.every:
                 return
         else:
@@ -223,7 +232,7 @@ class World:
                 every=every.seconds, period="seconds"
             )
             rows.update(interval=interval, start_time=start)
-            tasks.adopt_edits([self.task.pk])
+            admin_edits.sync_admin_edits([self.task.pk])
         self._close(before)
         if was_open or self.is_cron:
             self._open(start, every, before)
@@ -232,7 +241,7 @@ class World:
 
     def remove(self) -> None:
         before = clock.read()
-        tasks.remove_task(self.user, str(self.task.pk), now=timezone.now())
+        removal.remove_task(self.user, str(self.task.pk), now=timezone.now())
         self._close(before)
 
     def wait(self) -> None:
@@ -269,7 +278,9 @@ class World:
         rescue.wake_due(leases_until=clock.read())
 
     def fire(self) -> None:
-        self.manual += tasks.fire_task(self.task.pk, now=timezone.now()) is not None
+        self.manual += (
+            manual_runs.fire_task(self.task.pk, now=timezone.now()) is not None
+        )
 
     def redrive(self) -> None:
         runs = Run.objects.filter(task=self.task, state=RunState.FAILED)
@@ -377,7 +388,7 @@ class OneOff:
         at = timezone.now() + self.chance.uniform(1, 90) * SECOND
         rows = ClockedSchedule.objects.filter(periodictask=self.task.periodic_task_id)
         rows.update(clocked_time=at)
-        tasks.adopt_edits([self.task.pk])
+        admin_edits.sync_admin_edits([self.task.pk])
 
 
 @given(st.integers(min_value=0, max_value=2**32))
@@ -396,10 +407,10 @@ def test_a_one_off_has_one_moment_whatever_happens(
     ids = [str(world.task.pk)]
 
     def pause() -> None:
-        tasks.pause_tasks(user, ids, now=timezone.now())
+        pausing.pause_tasks(user, ids, now=timezone.now())
 
     def resume() -> None:
-        tasks.resume_tasks(user, ids, now=timezone.now())
+        pausing.resume_tasks(user, ids, now=timezone.now())
 
     for _ in range(chance.randint(3, 14)):
         steps = [pause, resume, one_off.change, world.wait, world.dispatch]
@@ -412,7 +423,7 @@ def test_a_one_off_has_one_moment_whatever_happens(
         found = world.account()
         assert (found.balance, found.differences) == (0, []), story
         assert found.planned <= 1
-    tasks.remove_tasks(Task.objects.filter(pk=world.task.pk), now=timezone.now())
+    removal.remove_tasks(Task.objects.filter(pk=world.task.pk), now=timezone.now())
     world.finish()
     found = world.account()
     assert (found.balance, found.differences) == (0, []), story
@@ -435,7 +446,7 @@ def settled(task: Task) -> list[str]:
 
 
 def pause(task: Task) -> None:
-    tasks.pause_tasks(task.owner, [str(task.pk)], now=timezone.now())
+    pausing.pause_tasks(task.owner, [str(task.pk)], now=timezone.now())
 
 
 def test_a_pause_after_a_downtime_leaves_a_run_for_every_fire_time(user: User) -> None:
@@ -456,7 +467,7 @@ def test_a_removal_after_a_downtime_leaves_a_run_for_every_fire_time(
 ) -> None:
     task = past_task(user)
 
-    tasks.remove_task(user, str(task.pk), now=timezone.now())
+    removal.remove_task(user, str(task.pk), now=timezone.now())
 
     assert settled(task) == ["missed"] * 9 + ["cancelled"]
     assert of(task).balance == 0
@@ -481,13 +492,10 @@ def test_a_change_by_its_owner_leaves_a_run_for_every_fire_time(user: User) -> N
     start = timezone.now() - 10 * MINUTE
     spec = TaskSpec(Surface.TASKS, TARGET, Interval(start, 7 * SECOND, None), "{}")
 
-    tasks.change_task(
-        user,
-        str(task.pk),
-        lambda _: spec,
-        surface=Surface.TASKS,
-        now=timezone.now(),
-    )
+    now = timezone.now()
+    with transaction.atomic():
+        locked = finding.lock_task(user, str(task.pk), surface=Surface.TASKS, now=now)
+        tasks.change_task(user, locked, spec, now=now)
     let_pass(task, MINUTE)
     dispatch.dispatch_due()
 
@@ -521,7 +529,7 @@ def test_many_beats_settle_without_waiting_for_each_other(user: User) -> None:
 def test_a_one_off_that_was_due_is_cancelled_by_its_removal(user: User) -> None:
     task = store(user, Once(timezone.now() - MINUTE))
 
-    tasks.remove_task(user, str(task.pk), now=timezone.now())
+    removal.remove_task(user, str(task.pk), now=timezone.now())
 
     assert settled(task) == ["cancelled"]
     assert of(task).outcomes == {Outcome.CANCELLED: 1}
@@ -534,11 +542,11 @@ def test_a_one_off_that_waits_in_a_pause_is_cancelled_by_its_removal(
         store(user, Once(timezone.now() + moment)) for moment in (-MINUTE, MINUTE)
     )
     ids = [str(due.pk), str(later.pk)]
-    tasks.pause_tasks(user, ids, now=timezone.now())
+    pausing.pause_tasks(user, ids, now=timezone.now())
     assert of(due).planned == 0
 
     for task_id in ids:
-        tasks.remove_task(user, task_id, now=timezone.now())
+        removal.remove_task(user, task_id, now=timezone.now())
 
     assert settled(due) == ["cancelled"]
     assert of(due).outcomes == {Outcome.CANCELLED: 1}
@@ -564,7 +572,7 @@ def test_spread_fire_times_are_accounted_for_through_a_pause(user: User) -> None
     pause(task)
     settled(task)
 
-    tasks.resume_tasks(user, [str(task.pk)], now=timezone.now())
+    pausing.resume_tasks(user, [str(task.pk)], now=timezone.now())
     let_pass(task, 5 * MINUTE)
     dispatch.dispatch_due()
 
@@ -611,7 +619,7 @@ def test_runs_by_hand_stand_beside_the_plan(user: User) -> None:
     task = past_task(user)
     dispatch.dispatch_due()
 
-    tasks.fire_task(task.pk, now=timezone.now())
+    manual_runs.fire_task(task.pk, now=timezone.now())
 
     assert (of(task).planned, of(task).manual, of(task).balance) == (10, 1, 0)
 

@@ -24,7 +24,7 @@ from accounts.models import AuditEntry, Role, Tenant, Token, User, Via
 from tasks_api import tasks
 from tasks_api.domain.exceptions import NotYourTask
 from tasks_api.models import Run, Task
-from tasks_api.services import tasks as task_services
+from tasks_api.services import pausing, removal
 from tests.conftest import ClientFor, MakeTask
 from tests.integration.tasks_surface import ONE_TIME, created
 
@@ -60,11 +60,9 @@ def test_a_change_that_fails_leaves_no_entry(
     before = AuditEntry.objects.count()
 
     with pytest.raises(NotYourTask):
-        task_services.pause_tasks(
-            colleague, [str(own.pk), str(other.pk)], now=timezone.now()
-        )
+        pausing.pause_tasks(colleague, [str(own.pk), str(other.pk)], now=timezone.now())
     with transaction.atomic():
-        task_services.remove_task(colleague, str(own.pk), now=timezone.now())
+        removal.remove_task(colleague, str(own.pk), now=timezone.now())
         transaction.set_rollback(True)
 
     assert AuditEntry.objects.count() == before
@@ -75,7 +73,7 @@ def test_many_tasks_at_once_are_one_entry_that_names_all(
 ) -> None:
     ids = sorted(str(make_task().pk) for _ in range(30))
 
-    task_services.pause_tasks(user, ids, now=timezone.now())
+    pausing.pause_tasks(user, ids, now=timezone.now())
 
     [entry] = AuditEntry.objects.filter(action="task.pause")
     assert (entry.count, entry.object_id) == (30, "")
@@ -263,7 +261,7 @@ def test_who_steers_stored_schedules_is_logged(
     made = [make_task(), make_task(), make_task(stranger)]
     if is_paused:
         for task in made:
-            task_services.pause_tasks(task.owner, [str(task.pk)], now=timezone.now())
+            pausing.pause_tasks(task.owner, [str(task.pk)], now=timezone.now())
     before = AuditEntry.objects.order_by("id").last()
     assert before is not None
     # One of nobody's goes on as django-celery-beat has it.

@@ -19,7 +19,7 @@ from tasks_api.domain.states import RunState
 from tasks_api.models import Run, Task
 from tasks_api.scheduler import dispatch
 from tasks_api.scheduler.beat import TenantScheduler
-from tasks_api.services import reconciliation, tasks
+from tasks_api.services import pausing, reconciliation, removal, tasks
 from tasks_api.services.reconciliation import Account, Outcome
 from tasks_api.storage import schedule_changes
 from tests.integration.test_dispatch import HOUR, SECOND, TARGET, states, store
@@ -72,10 +72,10 @@ def test_a_resume_does_not_start_what_is_too_short(
     user: User, settings: LazySettings
 ) -> None:
     task = store(user, Interval(timezone.now() + HOUR, 10 * SECOND))
-    tasks.pause_tasks(user, [str(task.pk)], now=timezone.now())
+    pausing.pause_tasks(user, [str(task.pk)], now=timezone.now())
     settings.SCHEDULER_MIN_FREQUENCY = 60
 
-    tasks.resume_tasks(user, [str(task.pk)], now=timezone.now())
+    pausing.resume_tasks(user, [str(task.pk)], now=timezone.now())
 
     task.refresh_from_db()
     assert "60 s are the least" in task.pause_reason
@@ -88,7 +88,7 @@ def test_an_every_of_the_cron_jobs_may_be_short_and_is_resumed(user: User) -> No
         TaskSpec(Surface.CRON_JOBS, TARGET, Interval(timezone.now(), SECOND), "{}"),
         now=timezone.now(),
     )
-    for verb in (tasks.pause_tasks, tasks.resume_tasks):
+    for verb in (pausing.pause_tasks, pausing.resume_tasks):
         verb(user, [str(task.pk)], now=timezone.now())
 
     task.refresh_from_db()
@@ -143,7 +143,7 @@ def test_many_missed_fire_times_are_one_run_that_says_how_many(
 @pytest.mark.parametrize("kind", ["interval", "cron"])
 def test_many_that_a_removal_cut_off_are_one_run(user: User, kind: str) -> None:
     task = down_since(user, kind)
-    tasks.remove_task(user, str(task.pk), now=timezone.now())
+    removal.remove_task(user, str(task.pk), now=timezone.now())
 
     while schedule_changes.settle():
         pass

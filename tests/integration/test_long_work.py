@@ -29,6 +29,7 @@ from tasks_api.domain.specs import (
 from tasks_api.metrics import registry
 from tasks_api.models import Attempt, Run, Task
 from tasks_api.scheduler import dispatch, rescue
+from tasks_api.services import removal
 from tasks_api.services import tasks as task_services
 from tasks_api.worker import leases, long_work
 from tasks_api.worker.engine import Engine
@@ -250,7 +251,7 @@ def test_a_target_may_ask_for_no_retry(user: User) -> None:
 def test_a_task_that_was_removed_is_not_tried_again(user: User) -> None:
     task = make(user, retry=Backoff())
     token = begin(task)
-    task_services.remove_task(user, str(task.pk), now=timezone.now())
+    removal.remove_task(user, str(task.pk), now=timezone.now())
     run = run_of(task)
     assert run.state == "open"
 
@@ -260,7 +261,7 @@ def test_a_task_that_was_removed_is_not_tried_again(user: User) -> None:
 def test_a_task_that_was_removed_lets_its_work_be_done(user: User) -> None:
     task = make(user)
     token = begin(task)
-    task_services.remove_task(user, str(task.pk), now=timezone.now())
+    removal.remove_task(user, str(task.pk), now=timezone.now())
 
     assert say(run_of(task), "complete", token).json()["state"] == "succeeded"
 

@@ -17,7 +17,7 @@ from tasks_api.domain.schedules import Interval, Once
 from tasks_api.domain.specs import Surface, TaskSpec
 from tasks_api.models import Run, Task
 from tasks_api.scheduler import dispatch, poll, rescue
-from tasks_api.services import tasks
+from tasks_api.services import pausing, tasks
 from tasks_api.storage import schedule_changes, task_counts
 from tests.acceptance.stand import eventually
 from tests.integration.test_dispatch import HOUR, store
@@ -63,7 +63,7 @@ def test_what_is_paused_is_not_seen(user: User) -> None:
 
 def test_what_a_change_cut_off_is_seen_until_it_is_settled(user: User) -> None:
     task = store(user, Interval(timezone.now() - HOUR, HOUR, None))
-    tasks.pause_tasks(user, [str(task.pk)], now=timezone.now())
+    pausing.pause_tasks(user, [str(task.pk)], now=timezone.now())
     assert poll.look(at_most=0.2).has_open_changes
 
     schedule_changes.settle()
@@ -184,7 +184,7 @@ def test_ends_and_changes_are_seen_above_the_floor(user: User) -> None:
     looks.look(at_most=0.2)
     now = timezone.now()
     task = store(user, Interval(now - HOUR, HOUR, None))
-    tasks.pause_tasks(user, [str(task.pk)], now=now)
+    pausing.pause_tasks(user, [str(task.pk)], now=now)
     Task.objects.update(ends_at=now - timedelta(seconds=1))
 
     seen = looks.look(at_most=0.2)

@@ -24,7 +24,7 @@ from tasks_api.domain.specs import Surface
 from tasks_api.domain.states import RunState
 from tasks_api.models import Run, Task
 from tasks_api.scheduler import dispatch, rescue
-from tasks_api.services import owners, tasks
+from tasks_api.services import admin_edits, owners, pausing, removal
 from tasks_api.storage import beat_tables, task_counts
 from tasks_api.worker import leases
 from tests.conftest import ClientFor, MakeTask
@@ -110,7 +110,7 @@ def test_staff_deactivate_in_the_admin_too(
 
 def test_what_the_user_has_paused_stays_paused(user: User, make_task: MakeTask) -> None:
     paused, going = make_task(schedule=hourly()), make_task(schedule=hourly())
-    tasks.pause_tasks(user, [str(paused.pk)], now=timezone.now())
+    pausing.pause_tasks(user, [str(paused.pk)], now=timezone.now())
 
     run("deactivate_user", "ann")
     run("activate_user", "ann")
@@ -189,7 +189,7 @@ def test_nobody_resumes_a_task_whose_user_is_away(
 
     answer = boss.post(f"/tasks/{task.pk}/resume")
     with pytest.raises(NotNow):
-        tasks.resume_tasks(
+        pausing.resume_tasks(
             User.objects.get(pk=user.pk), [str(task.pk)], now=timezone.now()
         )
 
@@ -215,12 +215,12 @@ def test_who_enables_it_in_the_admin_has_it_wait_for_its_user(
     user: User, make_task: MakeTask
 ) -> None:
     task = make_task(schedule=hourly())
-    tasks.pause_tasks(user, [str(task.pk)], now=timezone.now())
+    pausing.pause_tasks(user, [str(task.pk)], now=timezone.now())
     run("deactivate_user", "ann")
 
     PeriodicTask.objects.filter(pk=task.periodic_task_id).update(enabled=True)
     PeriodicTasks.update_changed()
-    tasks.adopt_edits(beat_tables.drifted(limit=10))
+    admin_edits.sync_admin_edits(beat_tables.drifted(limit=10))
 
     assert not is_going(task)
     assert dispatch.dispatch_due().run_ids == []
@@ -302,8 +302,8 @@ def test_tasks_that_are_handed_over_go_on_with_all_that_is_theirs(
     paused = make_task(schedule=hourly())
     ended = make_task(schedule=hourly())
     now = timezone.now()
-    tasks.pause_tasks(user, [str(paused.pk)], now=now)
-    tasks.remove_task(user, str(ended.pk), now=now)
+    pausing.pause_tasks(user, [str(paused.pk)], now=now)
+    removal.remove_task(user, str(ended.pk), now=now)
     run("deactivate_user", "ann")
 
     said = run("transfer_tasks", "ann", "adam")

@@ -37,7 +37,7 @@ from tasks_api.models import (
     Task,
 )
 from tasks_api.scheduler import dispatch
-from tasks_api.services import tasks as task_services
+from tasks_api.services import admin_edits, pausing
 from tasks_api.storage import retention
 from tasks_api.worker import leases
 from tests.integration.test_dispatch import HOUR, SECOND, store
@@ -167,7 +167,7 @@ def test_the_setting_counts_again_once_a_tenant_has_none_of_its_own(
 
 def test_changes_of_a_schedule_go_but_for_the_last_old_one(user: User) -> None:
     task = store(user, Interval(timezone.now() + HOUR, HOUR, None))
-    for verb in (task_services.pause_tasks, task_services.resume_tasks) * 2:
+    for verb in (pausing.pause_tasks, pausing.resume_tasks) * 2:
         verb(user, [str(task.pk)], now=timezone.now())
     ids = list(ScheduleChange.objects.order_by("pk").values_list("pk", flat=True))
     old = timezone.now() - LONG_AGO
@@ -383,7 +383,7 @@ def test_a_task_whose_end_came_long_ago_goes_with_its_runs(user: User) -> None:
         expires=timezone.now() - LONG_AGO
     )
     # As a beat does when schedules were edited.
-    task_services.adopt_edits([task.pk, other.pk])
+    admin_edits.sync_admin_edits([task.pk, other.pk])
 
     assert prune()["task"] == 1
 

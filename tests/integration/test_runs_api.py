@@ -20,7 +20,7 @@ from tasks_api.domain.states import RunState
 from tasks_api.domain.timestamps import written
 from tasks_api.models import Attempt, Run, Task
 from tasks_api.scheduler import dispatch, rescue
-from tasks_api.services import tasks
+from tasks_api.services import manual_runs, tasks
 from tasks_api.worker import leases
 from tests.integration.tasks_surface import PERIODIC, error
 from tests.integration.test_dispatch import TARGET
@@ -117,7 +117,7 @@ def test_filters_narrow_the_list(
     failed = run_of(task, ago=9)
     done = run_of(task, ago=6, state=RunState.SUCCEEDED)
     missed = run_of(other, ago=3, state=RunState.MISSED)
-    tasks.fire_task(task.pk, now=timezone.now())
+    manual_runs.fire_task(task.pk, now=timezone.now())
     waiting = Run.objects.get(state=RunState.PENDING)
     between = (timezone.now() - 5 * MINUTE).isoformat().replace("+00:00", "Z")
 
@@ -332,7 +332,7 @@ def test_a_redrive_does_not_overlap_where_runs_must_not(
 ) -> None:
     task = hourly(user, overlap=Overlap.SKIP)
     failed = run_of(task)
-    tasks.fire_task(task.pk, now=timezone.now())
+    manual_runs.fire_task(task.pk, now=timezone.now())
 
     assert api.post(f"/runs/{failed.pk}/redrive/").status_code == 409
     answer = api.post("/runs/redrive/", {"state": ["failed"]}, format="json")

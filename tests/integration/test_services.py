@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import transaction
 from django.utils import timezone
 from django_celery_beat.models import ClockedSchedule, IntervalSchedule, PeriodicTask
 
@@ -17,7 +18,16 @@ from tasks_api.domain.specs import Surface
 from tasks_api.domain.states import RunState
 from tasks_api.models import Run, Task
 from tasks_api.scheduler import dispatch, poll, rescue
-from tasks_api.services import tasks as task_services
+from tasks_api.services import (
+    admin_edits,
+    finding,
+    manual_runs,
+    pausing,
+    removal,
+)
+from tasks_api.services import (
+    tasks as task_services,
+)
 from tasks_api.storage import beat_tables
 from tasks_api.storage.task_rows import spec_of
 from tasks_api.worker import leases
@@ -32,11 +42,11 @@ def hourly(owner: User, *, starts_in: timedelta = -SECOND) -> Task:
 
 
 def pause(task: Task) -> None:
-    task_services.pause_tasks(task.owner, [str(task.pk)], now=timezone.now())
+    pausing.pause_tasks(task.owner, [str(task.pk)], now=timezone.now())
 
 
 def resume(task: Task) -> None:
-    task_services.resume_tasks(task.owner, [str(task.pk)], now=timezone.now())
+    pausing.resume_tasks(task.owner, [str(task.pk)], now=timezone.now())
 
 
 def fresh(task: Task) -> Task:
@@ -44,7 +54,7 @@ def fresh(task: Task) -> Task:
 
 
 def adopt() -> None:
-    task_services.adopt_edits(beat_tables.drifted(limit=9))
+    admin_edits.sync_admin_edits(beat_tables.drifted(limit=9))
 
 
 def test_a_paused_task_does_not_fire(user: User) -> None:
@@ -71,7 +81,7 @@ def test_a_run_that_somebody_asked_for_is_sent_though_the_task_is_paused_before(
     user: User, state: str
 ) -> None:
     task = hourly(user, starts_in=HOUR)
-    run_id = task_services.fire_task(task.pk, now=timezone.now())
+    run_id = manual_runs.fire_task(task.pk, now=timezone.now())
     assert run_id
     Run.objects.filter(pk=run_id).update(state=state)
 
@@ -84,10 +94,10 @@ def test_a_run_that_somebody_asked_for_is_sent_though_the_task_is_paused_before(
 
 def test_a_run_that_somebody_asked_for_is_cancelled_by_removal(user: User) -> None:
     task = hourly(user, starts_in=HOUR)
-    task_services.fire_task(task.pk, now=timezone.now())
+    manual_runs.fire_task(task.pk, now=timezone.now())
     pause(task)
 
-    task_services.remove_task(user, str(task.pk), now=timezone.now())
+    removal.remove_task(user, str(task.pk), now=timezone.now())
 
     assert states(task) == ["cancelled"]
 
@@ -96,12 +106,13 @@ def test_a_run_that_somebody_asked_for_outlives_another_moment_of_its_one_off(
     user: User,
 ) -> None:
     task = store(user, Once(timezone.now() + HOUR))
-    run_id = task_services.fire_task(task.pk, now=timezone.now())
+    run_id = manual_runs.fire_task(task.pk, now=timezone.now())
 
     moved = replace(spec_of(task), schedule=Once(timezone.now() + 2 * HOUR))
-    task_services.change_task(
-        user, str(task.pk), lambda _: moved, surface=Surface.TASKS, now=timezone.now()
-    )
+    now = timezone.now()
+    with transaction.atomic():
+        locked = finding.lock_task(user, str(task.pk), surface=Surface.TASKS, now=now)
+        task_services.change_task(user, locked, moved, now=now)
 
     assert [run.pk for run in Run.objects.filter(task=task)] == [run_id]
 
@@ -111,7 +122,7 @@ def test_a_run_under_way_survives_pause_and_removal(user: User) -> None:
     leases.claim(dispatch.dispatch_due().run_ids)
 
     pause(task)
-    task_services.remove_task(user, str(task.pk), now=timezone.now())
+    removal.remove_task(user, str(task.pk), now=timezone.now())
 
     assert states(task) == ["running"]
 
@@ -181,18 +192,18 @@ def test_a_removed_task_is_gone_and_its_runs_remain(user: User) -> None:
     task = hourly(user)
     run_ids = dispatch.dispatch_due().run_ids
 
-    task_services.remove_task(user, str(task.pk), now=timezone.now())
+    removal.remove_task(user, str(task.pk), now=timezone.now())
 
     assert leases.claim(run_ids) == []
     assert states(task) == ["cancelled"]
     with pytest.raises(TaskNotFound):
-        task_services.remove_task(user, str(task.pk), now=timezone.now())
+        removal.remove_task(user, str(task.pk), now=timezone.now())
 
 
 @pytest.mark.parametrize("task_id", ["", "nonsense", "\0", "x" * 5000])
 def test_an_id_that_is_none_is_not_found(user: User, task_id: str) -> None:
     with pytest.raises(TaskNotFound):
-        task_services.pause_tasks(user, [task_id], now=timezone.now())
+        pausing.pause_tasks(user, [task_id], now=timezone.now())
 
 
 def test_tasks_of_others_are_refused_and_none_is_touched(
@@ -201,9 +212,7 @@ def test_tasks_of_others_are_refused_and_none_is_touched(
     own, foreign = hourly(user), hourly(stranger)
 
     with pytest.raises(NotYourTask):
-        task_services.pause_tasks(
-            user, [str(own.pk), str(foreign.pk)], now=timezone.now()
-        )
+        pausing.pause_tasks(user, [str(own.pk), str(foreign.pk)], now=timezone.now())
 
     assert fresh(own).next_fire_at is not None
 
@@ -213,7 +222,7 @@ def test_pause_and_dispatch_at_once_leave_no_run_that_may_start(user: User) -> N
     ids = [str(task.pk) for task in tasks]
     turns = iter(
         [
-            lambda: task_services.pause_tasks(user, ids, now=timezone.now()),
+            lambda: pausing.pause_tasks(user, ids, now=timezone.now()),
             dispatch.dispatch_due,
             dispatch.dispatch_due,
         ]
@@ -232,9 +241,9 @@ def test_bulk_takes_the_same_number_of_statements_for_any_number_of_tasks(
     ids = [str(hourly(user).pk) for _ in range(40)]
 
     with django_assert_max_num_queries(10):
-        task_services.pause_tasks(user, ids, now=timezone.now())
+        pausing.pause_tasks(user, ids, now=timezone.now())
     with django_assert_max_num_queries(10):
-        task_services.resume_tasks(user, ids, now=timezone.now())
+        pausing.resume_tasks(user, ids, now=timezone.now())
 
 
 def test_an_edited_interval_takes_effect_from_its_start(user: User) -> None:
@@ -299,8 +308,8 @@ def test_tasks_run_by_hand_cost_the_same_however_many(
 
     # Two of them begin and end the transaction, and each tenant has an entry.
     with django_assert_num_queries(7):
-        made = task_services.fire_tasks([task.pk for task in tasks], now=now)
+        made = manual_runs.fire_tasks([task.pk for task in tasks], now=now)
 
     runs = Run.objects.filter(pk__in=made, by_hand=True)
     assert set(runs.values_list("task", flat=True)) == {task.pk for task in tasks}
-    assert task_services.fire_tasks([], now=now) == []
+    assert manual_runs.fire_tasks([], now=now) == []

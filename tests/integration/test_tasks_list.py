@@ -22,7 +22,14 @@ from tasks_api.domain.schedules import Interval, Once
 from tasks_api.domain.specs import Surface, TaskSpec
 from tasks_api.models import Run, Task, TaskTag
 from tasks_api.scheduler import dispatch
-from tasks_api.services import listing, tasks
+from tasks_api.services import (
+    admin_edits,
+    listing,
+    named_tasks,
+    pausing,
+    removal,
+    tasks,
+)
 from tasks_api.storage import beat_tables, retention, task_counts
 from tasks_api.worker import leases
 from tasks_api.worker.record import Finished, record
@@ -49,7 +56,7 @@ def test_cursors_lead_through_all_tasks_while_others_come_and_go(
     assert answer.json()["count"] == 7
 
     # Neither the task that the cursor names is needed, nor those before it.
-    tasks.remove_tasks(
+    removal.remove_tasks(
         Task.objects.filter(pk__in=[t.pk for t in made[:3]]), now=timezone.now()
     )
     late = make_task()
@@ -248,20 +255,20 @@ def _take(step: str, user: User, chance: random.Random) -> None:
                 "{}",
                 name=chance.choice("ab"),
             )
-            tasks.put_task(user, spec, now=now)
+            named_tasks.upsert_task(user, spec, now=now)
         case "pause":
-            tasks.pause_tasks(user, one, now=now)
+            pausing.pause_tasks(user, one, now=now)
         case "resume":
-            tasks.resume_tasks(user, one, now=now)
+            pausing.resume_tasks(user, one, now=now)
         case "remove" if one:
-            tasks.remove_task(user, one[0], now=now)
+            removal.remove_task(user, one[0], now=now)
         case "expire" | "edit" if one:
             [task] = Task.objects.filter(pk=one[0]).select_related("periodic_task")
             end = now - HOUR if step == "expire" else now + 2 * HOUR
             type(task.periodic_task).objects.filter(pk=task.periodic_task_id).update(
                 expires=end
             )
-            tasks.adopt_edits([task.pk])
+            admin_edits.sync_admin_edits([task.pk])
         case "fire":
             dispatch.dispatch_due()
         case "finish":
@@ -291,7 +298,7 @@ def by_apply(api: APIClient, task: dict[str, Any]) -> None:
 
 def by_the_admin(api: APIClient, task: dict[str, Any]) -> None:
     PeriodicTask.objects.filter(http_task=task["id"]).update(expires=LATER)
-    tasks.adopt_edits(beat_tables.drifted(limit=9))
+    admin_edits.sync_admin_edits(beat_tables.drifted(limit=9))
 
 
 def unseen_until_it_fires(api: APIClient, task: dict[str, Any]) -> None:

@@ -15,7 +15,7 @@ from rest_framework.test import APIClient
 
 from accounts.models import User
 from tasks_api.models import Task
-from tasks_api.services import tasks
+from tasks_api.services import admin_edits
 from tasks_api.storage import task_counts
 from tests.conftest import MakeTask
 from tests.integration.tasks_surface import (
@@ -72,7 +72,7 @@ def expire(api: APIClient, task: Task) -> None:
     second_ago = timezone.now() - timedelta(seconds=1)
     PeriodicTask.objects.filter(http_task=task).update(expires=second_ago)
     # As a beat does when the admin edited a schedule.
-    tasks.adopt_edits([task.pk])
+    admin_edits.sync_admin_edits([task.pk])
 
 
 def pause_and_expire(api: APIClient, task: Task) -> None:

@@ -27,7 +27,7 @@ from tasks_api.domain.schedules import (
 )
 from tasks_api.domain.timestamps import written, written_or_null
 from tasks_api.models import Task
-from tasks_api.services import tasks
+from tasks_api.services import finding
 
 DEFAULT = 20
 MOST = 1000
@@ -43,7 +43,7 @@ class NextFireTimes(TasksView):
         is_number = text.isascii() and text.isdigit() and len(text) <= 9
         count = _count(int(text) if is_number else text)
         own = Task.objects.reached_by(self.user).alive(now).with_schedule()
-        task = own.filter(pk=tasks.parse_id(task_id)).first()
+        task = own.filter(pk=finding.parse_id(task_id)).first()
         if task is None:
             raise TaskNotFound("Task not found")
         schedule = schedule_of(task)

@@ -23,12 +23,7 @@ from tasks_api.domain.states import NOT_DELIVERED, RunState
 from tasks_api.domain.timestamps import written_or_null
 from tasks_api.messaging import broker
 from tasks_api.models import Attempt, Run, Task
-from tasks_api.services import (
-    reconciliation,
-    redrive,
-    runs,
-    tasks,
-)
+from tasks_api.services import finding, reconciliation, redrive, runs
 from tasks_api.services.runs import Listed, Place, Wanted
 
 PAGE = 100
@@ -56,7 +51,7 @@ class TaskRunList(RunsView):
     @schema.list_runs_of_task
     def get(self, request: Request, task_id: str) -> Response:
         query = fields.query_of(request)
-        return _page(self, request, query, tasks.parse_id(task_id))
+        return _page(self, request, query, finding.parse_id(task_id))
 
 
 class RunDetail(RunsView):
@@ -109,7 +104,7 @@ class TaskAccount(RunsView):
         if since and until and since > until:
             raise InvalidTask("to", "to should not be before from")
         found = reconciliation.account(
-            self.user, tasks.parse_id(task_id), since=since, until=until
+            self.user, finding.parse_id(task_id), since=since, until=until
         )
         return Response(render_account(found))
 
@@ -120,7 +115,7 @@ class TaskAccount(RunsView):
 def _task_id(value: object, name: str = "task") -> UUID:
     try:
         if isinstance(value, str):
-            return tasks.parse_id(value)
+            return finding.parse_id(value)
     except TaskNotFound:
         pass
     raise InvalidTask(name, f"Invalid value of {name}. Value should be a task's id")

@@ -1,0 +1,68 @@
+"""Compute where tasks continue in their schedules, and write it to their rows."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+from django.db import connection
+
+from scheduler_service.db.arrays import columns
+from tasks_api.domain.exceptions import ScheduleError
+from tasks_api.models import Task
+from tasks_api.storage import beat_tables
+
+
+class _NextState(NamedTuple):
+    """Where a task continues, as reschedule() writes it."""
+
+    task_id: uuid.UUID
+    next_fire_at: datetime | None
+    planned_from: str
+    ends_at: datetime | None
+    last_fire_at: datetime | None
+    pause_reason: str
+
+
+def reschedule(tasks: Sequence[Task], *, now: datetime) -> None:
+    """Write where each task continues, by its schedule, in one statement.
+
+    A task whose schedule cannot be computed is paused.
+    """
+    states = [_next_state(task, now) for task in tasks]
+    if not states:
+        return
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            UPDATE tasks_api_task task SET
+                next_fire_at = planned.next_fire_at, planned_from = planned.planned_from,
+                ends_at = planned.ends_at, last_fire_at = planned.last_fire_at,
+                pause_reason = planned.pause_reason,
+                version = version + (task.planned_from <> planned.planned_from)::int
+            FROM unnest(%s::uuid[], %s::timestamptz[], %s::text[], %s::timestamptz[],
+                        %s::timestamptz[], %s::text[])
+                AS planned(id, next_fire_at, planned_from, ends_at, last_fire_at,
+                    pause_reason)
+            WHERE task.id = planned.id
+            """,
+            columns(states),
+        )
+    broken = [state.task_id for state in states if state.pause_reason]
+    beat_tables.set_enabled(broken, False)
+
+
+def _next_state(task: Task, now: datetime) -> _NextState:
+    stored, last = beat_tables.stored_of(task), task.last_fire_at
+    upcoming, reason = None, ""
+    try:
+        upcoming = beat_tables.first_fire(
+            stored, now=now, last_fire_at=last, surface=task.surface
+        )
+    except ScheduleError as error:
+        reason = str(error)
+    return _NextState(
+        task.pk, upcoming, beat_tables.plan_of(stored), stored.expires, last, reason
+    )
