@@ -25,7 +25,7 @@ from tasks_api.api.timers import views as timers
 
 handler400 = "tasks_api.api.errors.bad_request"
 handler404 = "tasks_api.api.errors.not_found"
-handler500 = "tasks_api.api.errors.failed"
+handler500 = "tasks_api.api.errors.server_error"
 
 
 def _both(route: str, view: Callable[..., HttpResponseBase], name: str) -> URLPattern:
@@ -114,7 +114,7 @@ urlpatterns = [
     _both("runs/(?P<run_id>[^/]+)/fail", long_work.FailRun.as_view(), "fail-run"),
     _both(
         "runs/(?P<run_id>[^/]+)/heartbeat",
-        long_work.HearRun.as_view(),
+        long_work.HeartbeatRun.as_view(),
         "heartbeat-run",
     ),
     _both("", cron_jobs.CronJobs.as_view(), "cron-jobs"),
@@ -126,10 +126,10 @@ urlpatterns = [
     *_versioned("enqueue", pull_queue.EnqueueJob, "enqueue-job"),
     *_versioned("enqueue/batch", pull_queue.EnqueueJobs, "enqueue-jobs"),
     *_versioned("next", pull_queue.NextJobs, "next-jobs"),
-    *_versioned("heartbeat", pull_queue.Heartbeat, "extend-job"),
+    *_versioned("heartbeat", pull_queue.ExtendJob, "extend-job"),
     *_versioned("reschedule", pull_queue.RescheduleJob, "reschedule-job"),
     *_versioned("complete", pull_queue.CompleteJob, "complete-job"),
-    *_versioned("health", pull_queue.Health, "health"),
+    *_versioned("health", pull_queue.QueueHealth, "health"),
     _both(r"openapi\.json", document.openapi, "openapi"),
     _both("docs", document.Docs.as_view(), "docs"),
     path("admin", admin.site.admin_view(admin.site.index), name="admin"),

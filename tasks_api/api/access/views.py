@@ -19,16 +19,16 @@ from accounts.permissions import scope_of
 from scheduler_service.db import clock
 from tasks_api.api import fields, pagination
 from tasks_api.api.access import openapi as schema
-from tasks_api.api.errors import SurfaceView
+from tasks_api.api.errors import FormatView
 from tasks_api.domain.exceptions import InvalidTask
 from tasks_api.domain.timestamps import written_or_null
 from tasks_api.services import owners
 
-PAGE, MOST = 100, 1000
+DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE = 100, 1000
 # What a token may be called, and how long it may be said to live.
-LONGEST_LABEL = 100
-LONGEST_LIFE = 100 * 365 * 24 * 3600
-LARGEST_ID = 2**63 - 1
+MAX_LABEL_LENGTH = 100
+MAX_LIFETIME_SECONDS = 100 * 365 * 24 * 3600
+MAX_ROW_ID = 2**63 - 1
 
 Row = TypeVar("Row", bound=Model)
 Choice = TypeVar("Choice", Role, Scope)
@@ -40,13 +40,13 @@ class Conflict(APIException):
     status_code = 409
 
 
-class TokenList(SurfaceView):
+class TokenList(FormatView):
     @schema.list_tokens
     def get(self, request: Request) -> Response:
-        query = fields.query_of(request)
+        query = fields.query_parameters(request)
         tokens: QuerySet[Token] = self.user.tokens.select_related("user")
         if "owner" in query:
-            tokens = self._of_others(fields.parameter(query, "owner"))
+            tokens = self._of_others(fields.id_parameter(query, "owner"))
         page = _page(request, tokens, key="pk", read=_row_number)
         return page.answer("tokens", [render_token(token) for token in page.rows])
 
@@ -61,7 +61,7 @@ class TokenList(SurfaceView):
     @schema.issue_token
     def post(self, request: Request) -> Response:
         now = clock.now()
-        data = fields.body_of(request.data)
+        data = fields.require_object(request.data)
         owner = self._owner(data)
         scope = _choice(data, "scope", Scope, default=scope_of(request))
         _check_cover(request, scope)
@@ -91,7 +91,7 @@ class TokenList(SurfaceView):
         return owner
 
 
-class TokenView(SurfaceView):
+class TokenView(FormatView):
     """A view of one token, which the caller must be able to do all that it can."""
 
     def find(self, request: Request, token_id: str) -> Token:
@@ -135,7 +135,7 @@ class RotateToken(TokenView):
         return Response(body, status=201, headers=UNCACHED)
 
 
-class UserList(SurfaceView):
+class UserList(FormatView):
     for_tenant_admins: ClassVar = True
 
     @schema.list_users
@@ -146,8 +146,8 @@ class UserList(SurfaceView):
 
     @schema.add_user
     def post(self, request: Request) -> Response:
-        data = fields.body_of(request.data)
-        name = fields.client_name("name", fields.required(data, "name"))
+        data = fields.require_object(request.data)
+        name = fields.client_name("name", fields.require_field(data, "name"))
         role = _choice(data, "role", Role, default=Role.MEMBER)
         try:
             user = accounts.add_user(self.tenant, name, role=role)
@@ -158,7 +158,7 @@ class UserList(SurfaceView):
         return Response(render_user(user), status=201)
 
 
-class UserView(SurfaceView):
+class UserView(FormatView):
     for_tenant_admins: ClassVar = True
 
     def find(self, name: str) -> User:
@@ -176,7 +176,7 @@ class UserDetail(UserView):
 
     @schema.change_user
     def patch(self, request: Request, name: str) -> Response:
-        data = fields.body_of(request.data)
+        data = fields.require_object(request.data)
         user = self.find(name)
         role = _choice(data, "role", Role, default=None)
         is_active = data.get("is_active")
@@ -196,7 +196,10 @@ class UserDetail(UserView):
 class TransferTasks(UserView):
     @schema.transfer_tasks
     def post(self, request: Request, name: str) -> Response:
-        source, target = self.find(name), self._target(fields.body_of(request.data))
+        source, target = (
+            self.find(name),
+            self._target(fields.require_object(request.data)),
+        )
         try:
             count = owners.transfer(source, target)
         except accounts.AccountError as refusal:
@@ -206,14 +209,14 @@ class TransferTasks(UserView):
 
     def _target(self, data: Mapping[str, Any]) -> User:
         try:
-            return self.find(fields.client_name("to", fields.required(data, "to")))
+            return self.find(fields.client_name("to", fields.require_field(data, "to")))
         except NotFound:
             raise InvalidTask(
                 "to", "Invalid value of to. There is no such user"
             ) from None
 
 
-class SigningSecretList(SurfaceView):
+class SigningSecretList(FormatView):
     for_tenant_admins: ClassVar = True
 
     @schema.list_signing_secrets
@@ -223,7 +226,7 @@ class SigningSecretList(SurfaceView):
         return Response({"secrets": [render_secret(each) for each in newest_first]})
 
 
-class RotateSigningSecret(SurfaceView):
+class RotateSigningSecret(FormatView):
     for_tenant_admins: ClassVar = True
 
     @schema.rotate_signing_secret
@@ -236,12 +239,12 @@ class RotateSigningSecret(SurfaceView):
         return Response(body, status=201, headers=UNCACHED)
 
 
-class AuditLog(SurfaceView):
+class AuditLog(FormatView):
     for_tenant_admins: ClassVar = True
 
     @schema.list_audit
     def get(self, request: Request) -> Response:
-        query = fields.query_of(request)
+        query = fields.query_parameters(request)
         found = audit.entries(
             self.tenant.pk,
             actor=_optional(query, "actor"),
@@ -284,12 +287,16 @@ def _choice(
 
 def _label(data: Mapping[str, Any]) -> str:
     value = data.get("name", "")
-    if isinstance(value, str) and len(value) <= LONGEST_LABEL and value.isprintable():
+    if (
+        isinstance(value, str)
+        and len(value) <= MAX_LABEL_LENGTH
+        and value.isprintable()
+    ):
         return value
     raise InvalidTask(
         "name",
         "Invalid value of name. Value should be a string of at most "
-        f"{LONGEST_LABEL} printable characters",
+        f"{MAX_LABEL_LENGTH} printable characters",
     )
 
 
@@ -300,8 +307,8 @@ def _expiry(
     latest = _latest(request)
     if (value := data.get("expires_in")) is None:
         return latest
-    seconds = fields.whole_number("expires_in", value, least=1)
-    end = now + timedelta(seconds=min(seconds, LONGEST_LIFE))
+    seconds = fields.whole_number("expires_in", value, minimum=1)
+    end = now + timedelta(seconds=min(seconds, MAX_LIFETIME_SECONDS))
     return min(end, latest) if latest else end
 
 
@@ -315,10 +322,10 @@ def _overlap(request: Request) -> timedelta:
     """How long the old one lives on; a day unless the body says otherwise."""
     if request.stream is None:
         return accounts.OVERLAP
-    value = fields.body_of(request.data).get("overlap_seconds")
+    value = fields.require_object(request.data).get("overlap_seconds")
     if value is None:
         return accounts.OVERLAP
-    seconds = fields.whole_number("overlap_seconds", value, least=0)
+    seconds = fields.whole_number("overlap_seconds", value, minimum=0)
     longest = int(accounts.LONGEST_OVERLAP.total_seconds())
     if seconds > longest:
         raise InvalidTask(
@@ -329,7 +336,7 @@ def _overlap(request: Request) -> timedelta:
 
 
 def _optional(query: Mapping[str, str], name: str) -> str:
-    return fields.parameter(query, name) if name in query else ""
+    return fields.id_parameter(query, name) if name in query else ""
 
 
 class _Page(NamedTuple):
@@ -346,20 +353,24 @@ class _Page(NamedTuple):
 
 def _page(request: Request, rows: QuerySet[Row], *, key: str, read: Any) -> _Page:
     """The newest rows, or those after `cursor`, found by their key without counting."""
-    query = fields.query_of(request)
-    limit = pagination.size(query, usual=PAGE, most=MOST)
+    query = fields.query_parameters(request)
+    limit = pagination.page_size(
+        query, default=DEFAULT_PAGE_SIZE, maximum=MAX_PAGE_SIZE
+    )
     if "cursor" in query:
         rows = rows.filter(**{f"{key}__lt": read(query["cursor"])})
     found = list(rows.order_by(f"-{key}")[: limit + 1])
     if len(found) <= limit:
         return _Page(found)
     cursor = str(found[limit - 1].pk)
-    return _Page(found[:limit], cursor, pagination.link(request, cursor=cursor))
+    return _Page(
+        found[:limit], cursor, pagination.next_page_link(request, cursor=cursor)
+    )
 
 
 def _row_number(text: str) -> int:
     if text.isascii() and text.isdigit() and len(text) <= 19:
-        return min(int(text), LARGEST_ID)
+        return min(int(text), MAX_ROW_ID)
     raise _not_a_cursor()
 
 

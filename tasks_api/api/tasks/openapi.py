@@ -302,7 +302,7 @@ BULK_CREATED = {
             "description": "The ids of the new tasks, in the order of the request.",
             "items": openapi.TEXT,
         },
-        "message": openapi.DONE,
+        "message": openapi.DONE_MESSAGE,
     },
 }
 RUN_MADE = {
@@ -310,7 +310,7 @@ RUN_MADE = {
     "required": ["run_id", "message"],
     "properties": {
         "run_id": openapi.text("The id of the new run."),
-        "message": openapi.DONE,
+        "message": openapi.DONE_MESSAGE,
     },
 }
 CREATED = {
@@ -318,13 +318,13 @@ CREATED = {
     "required": ["id", "message"],
     "properties": {
         "id": openapi.text("The id of the new task."),
-        "message": openapi.DONE,
+        "message": openapi.DONE_MESSAGE,
     },
 }
 MESSAGE = {
     "type": "object",
     "required": ["message"],
-    "properties": {"message": openapi.DONE},
+    "properties": {"message": openapi.DONE_MESSAGE},
 }
 IDS_IN = {
     "type": "object",
@@ -381,11 +381,13 @@ STALE = "The task was changed since; its ETag is another one now"
 
 
 def _done(message: str) -> OpenApiResponse:
-    return openapi.answer(MESSAGE, {"message": message}, message)
+    return openapi.response(MESSAGE, {"message": message}, message)
 
 
-TASK_ID = openapi.in_path("task_id", "The id that creating the task has answered.")
-_NAME = openapi.in_path(
+TASK_ID = openapi.path_parameter(
+    "task_id", "The id that creating the task has answered."
+)
+_NAME = openapi.path_parameter(
     "name", "The name of the task, percent-encoded; it may contain slashes."
 )
 _OWNER = OpenApiParameter(
@@ -398,7 +400,7 @@ _OTHERS = "The tasks of others take an administrator's token of scope admin"
 
 def _bulk_error(message: str) -> OpenApiResponse:
     bad = {"index": 3, "field": "url", "message": message}
-    return openapi.answer(
+    return openapi.response(
         BULK_ERROR,
         {
             "error": {
@@ -475,13 +477,15 @@ list_tasks = openapi.operation(
     "list those of a user or of the whole tenant with `owner`.",
     parameters=[_OWNER, *_PAGING],
     responses={
-        200: openapi.answer(TASKS_OUT, {"count": 1, "tasks": [STORED]}, "The tasks."),
-        400: openapi.error(
+        200: openapi.response(TASKS_OUT, {"count": 1, "tasks": [STORED]}, "The tasks."),
+        400: openapi.error_response(
             "Invalid value of limit. Value should be a whole number from 1"
         ),
-        401: openapi.error(UNAUTHORIZED),
-        403: openapi.error(_OTHERS),
-        500: openapi.error("APIError: Internal Server error while retrieving records"),
+        401: openapi.error_response(UNAUTHORIZED),
+        403: openapi.error_response(_OTHERS),
+        500: openapi.error_response(
+            "APIError: Internal Server error while retrieving records"
+        ),
     },
 )
 create_task = openapi.operation(
@@ -494,11 +498,11 @@ create_task = openapi.operation(
     "it, and a `name` that is taken with 409. Send an `Idempotency-Key` along, and the "
     "request can be repeated safely when its answer was lost.",
     parameters=[
-        openapi.header("Location", 201, "The path of the new task."),
+        openapi.response_header("Location", 201, "The path of the new task."),
         _etag(201),
         *openapi.IDEMPOTENCY,
     ],
-    request=openapi.body(TASK_IN),
+    request=openapi.json_body(TASK_IN),
     examples=[
         OpenApiExample("periodic", PERIODIC, request_only=True),
         OpenApiExample("periodic, with an offset", INTERVAL, request_only=True),
@@ -506,18 +510,18 @@ create_task = openapi.operation(
         OpenApiExample("with policies", policy_openapi.EXAMPLE, request_only=True),
     ],
     responses={
-        201: openapi.answer(
+        201: openapi.response(
             CREATED,
             {"id": ID, "message": "Task has been scheduled successfully"},
             "The task is stored.",
         ),
-        400: openapi.error("Missing key: frequency"),
-        401: openapi.error("User Not authorized"),
-        403: openapi.error(openapi.FORBIDDEN),
-        409: openapi.error(NAME_TAKEN),
-        413: openapi.error("The request body is larger than 1048576 bytes"),
-        422: openapi.error(openapi.KEY_REUSED),
-        500: openapi.error(FAILURE),
+        400: openapi.error_response("Missing key: frequency"),
+        401: openapi.error_response("User Not authorized"),
+        403: openapi.error_response(openapi.FORBIDDEN),
+        409: openapi.error_response(NAME_TAKEN),
+        413: openapi.error_response("The request body is larger than 1048576 bytes"),
+        422: openapi.error_response(openapi.KEY_REUSED),
+        500: openapi.error_response(FAILURE),
     },
 )
 create_tasks = openapi.operation(
@@ -528,12 +532,12 @@ create_tasks = openapi.operation(
     "come back in the order of the request. If tasks cannot be stored, the answer is 400, or "
     "409 when names are taken, and lists each of them by its index.",
     parameters=openapi.IDEMPOTENCY,
-    request=openapi.body(BULK_IN),
+    request=openapi.json_body(BULK_IN),
     examples=[
         OpenApiExample("two tasks", {"tasks": [PERIODIC, ONE_TIME]}, request_only=True)
     ],
     responses={
-        201: openapi.answer(
+        201: openapi.response(
             BULK_CREATED,
             {
                 "ids": [ID, ID[::-1]],
@@ -542,11 +546,11 @@ create_tasks = openapi.operation(
             "The tasks are stored; their ids are in the order of the request.",
         ),
         400: _bulk_error("Missing key: url"),
-        401: openapi.error(UNAUTHORIZED),
+        401: openapi.error_response(UNAUTHORIZED),
         409: _bulk_error(NAME_TAKEN),
-        413: openapi.error("The request body is larger than 33554432 bytes"),
-        422: openapi.error(openapi.KEY_REUSED),
-        500: openapi.error(FAILURE),
+        413: openapi.error_response("The request body is larger than 33554432 bytes"),
+        422: openapi.error_response(openapi.KEY_REUSED),
+        500: openapi.error_response(FAILURE),
     },
 )
 
@@ -561,10 +565,10 @@ def _read(
         description=description,
         parameters=[which, _etag(200)],
         responses={
-            200: openapi.answer(TASK_OUT, STORED, "The task."),
-            401: openapi.error(UNAUTHORIZED),
-            404: openapi.error(NO_TASK),
-            500: openapi.error("APIError: Unable to serialize task data"),
+            200: openapi.response(TASK_OUT, STORED, "The task."),
+            401: openapi.error_response(UNAUTHORIZED),
+            404: openapi.error_response(NO_TASK),
+            500: openapi.error_response("APIError: Unable to serialize task data"),
         },
     )
 
@@ -584,13 +588,13 @@ get_named_task = _read(
     _NAME,
 )
 _CHANGE_ERRORS = {
-    400: openapi.error("start_datetime should be in future"),
-    401: openapi.error(UNAUTHORIZED),
-    403: openapi.error(FORBIDDEN),
-    409: openapi.error(NAME_TAKEN),
-    412: openapi.error(STALE),
-    413: openapi.error("The request body is larger than 1048576 bytes"),
-    500: openapi.error(FAILURE),
+    400: openapi.error_response("start_datetime should be in future"),
+    401: openapi.error_response(UNAUTHORIZED),
+    403: openapi.error_response(FORBIDDEN),
+    409: openapi.error_response(NAME_TAKEN),
+    412: openapi.error_response(STALE),
+    413: openapi.error_response("The request body is larger than 1048576 bytes"),
+    500: openapi.error_response(FAILURE),
 }
 change_task = openapi.operation(
     product=Product.TASKS,
@@ -601,11 +605,11 @@ change_task = openapi.operation(
     "from its next fire time; a run under way finishes. `If-Match` keeps two clients from "
     "overwriting each other.",
     parameters=[TASK_ID, _IF_MATCH, _etag(200)],
-    request=openapi.body(CHANGE_IN),
+    request=openapi.json_body(CHANGE_IN),
     examples=[OpenApiExample("more often", {"frequency": 3600}, request_only=True)],
     responses={
-        200: openapi.answer(TASK_OUT, STORED, "The task as it is now."),
-        404: openapi.error(NOT_FOUND),
+        200: openapi.response(TASK_OUT, STORED, "The task as it is now."),
+        404: openapi.error_response(NOT_FOUND),
         **_CHANGE_ERRORS,
     },
 )
@@ -633,11 +637,11 @@ put_task = openapi.operation(
             response=[200, 201],
         ),
     ],
-    request=openapi.body(TASK_IN),
+    request=openapi.json_body(TASK_IN),
     examples=[OpenApiExample("periodic", PERIODIC, request_only=True)],
     responses={
-        200: openapi.answer(TASK_OUT, STORED, "The task was there, and is this now."),
-        201: openapi.answer(TASK_OUT, STORED, "The task is new."),
+        200: openapi.response(TASK_OUT, STORED, "The task was there, and is this now."),
+        201: openapi.response(TASK_OUT, STORED, "The task is new."),
         **_CHANGE_ERRORS,
     },
 )
@@ -651,18 +655,20 @@ run_task = openapi.operation(
     parameters=[TASK_ID, *openapi.IDEMPOTENCY],
     request=None,
     responses={
-        202: openapi.answer(
+        202: openapi.response(
             RUN_MADE,
             {"run_id": ID, "message": "Task will run now"},
             "The run is made.",
         ),
-        400: openapi.error(openapi.KEY_UNFIT),
-        401: openapi.error(UNAUTHORIZED),
-        403: openapi.error(FORBIDDEN),
-        404: openapi.error(NOT_FOUND),
-        409: openapi.error("The task may not overlap, and the run before is not over"),
-        422: openapi.error(openapi.KEY_REUSED),
-        500: openapi.error(FAILURE),
+        400: openapi.error_response(openapi.INVALID_KEY),
+        401: openapi.error_response(UNAUTHORIZED),
+        403: openapi.error_response(FORBIDDEN),
+        404: openapi.error_response(NOT_FOUND),
+        409: openapi.error_response(
+            "The task may not overlap, and the run before is not over"
+        ),
+        422: openapi.error_response(openapi.KEY_REUSED),
+        500: openapi.error_response(FAILURE),
     },
 )
 
@@ -677,10 +683,10 @@ def _change(name: str, summary: str, description: str, message: str) -> Describe
         request=None,
         responses={
             200: _done(message),
-            401: openapi.error(UNAUTHORIZED),
-            403: openapi.error(FORBIDDEN),
-            404: openapi.error(NOT_FOUND),
-            500: openapi.error(FAILURE),
+            401: openapi.error_response(UNAUTHORIZED),
+            403: openapi.error_response(FORBIDDEN),
+            404: openapi.error_response(NOT_FOUND),
+            500: openapi.error_response(FAILURE),
         },
     )
 
@@ -695,16 +701,18 @@ def _bulk_change(
         description=description,
         # That there are no ids is said in the words of its document.
         is_read_first=True,
-        request=openapi.body(IDS_IN),
+        request=openapi.json_body(IDS_IN),
         examples=[OpenApiExample("three tasks", IDS, request_only=True)],
         responses={
             200: _done(message),
-            400: openapi.error(NO_IDS),
-            401: openapi.error(UNAUTHORIZED),
-            403: openapi.error(FORBIDDEN),
-            404: openapi.error(NOT_FOUND),
-            413: openapi.error("The request body is larger than 1048576 bytes"),
-            500: openapi.error(FAILURE),
+            400: openapi.error_response(NO_IDS),
+            401: openapi.error_response(UNAUTHORIZED),
+            403: openapi.error_response(FORBIDDEN),
+            404: openapi.error_response(NOT_FOUND),
+            413: openapi.error_response(
+                "The request body is larger than 1048576 bytes"
+            ),
+            500: openapi.error_response(FAILURE),
         },
     )
 
@@ -721,11 +729,11 @@ def _remove(
         request=None,
         responses={
             200: _done("Task has been removed successfully"),
-            401: openapi.error(UNAUTHORIZED),
-            403: openapi.error(FORBIDDEN),
-            404: openapi.error(NOT_FOUND),
-            412: openapi.error(STALE),
-            500: openapi.error(FAILURE),
+            401: openapi.error_response(UNAUTHORIZED),
+            403: openapi.error_response(FORBIDDEN),
+            404: openapi.error_response(NOT_FOUND),
+            412: openapi.error_response(STALE),
+            500: openapi.error_response(FAILURE),
         },
     )
 

@@ -82,18 +82,18 @@ def read_policies(
         return spec
     given = fields.without_nulls(data)
     if spec.queue:
-        _refuse_any(given, _OF_REQUESTS, "goes with a url, not with a queue")
+        _reject_fields(given, _OF_REQUESTS, "goes with a url, not with a queue")
     if isinstance(spec.schedule, Once):
-        _refuse_any(given, _OF_PERIODIC, "goes with a periodic task")
+        _reject_fields(given, _OF_PERIODIC, "goes with a periodic task")
     method, body, options = read_options(given, spec)
-    misfire = _word(given, "misfire", Misfire, Misfire.LATEST)
+    misfire = _enum_member(given, "misfire", Misfire, Misfire.LATEST)
     return replace(
         spec,
         method=method,
         body=body,
         schedule=_schedule(given, spec.schedule, now),
         expected_status=_statuses(given, "expected_status"),
-        overlap=_word(given, "overlap", Overlap, Overlap.ALLOW),
+        overlap=_enum_member(given, "overlap", Overlap, Overlap.ALLOW),
         misfire=misfire,
         catchup_window=_catchup_window(given, misfire),
         spread=_spread(given, spec.schedule),
@@ -105,14 +105,14 @@ def read_policies(
     )
 
 
-def _refuse_any(given: Mapping[str, Any], names: Sequence[str], why: str) -> None:
+def _reject_fields(given: Mapping[str, Any], names: Sequence[str], why: str) -> None:
     for name in names:
         # What is so anyway may be said.
         if given.get(name) and given[name] not in (Overlap.ALLOW, Misfire.LATEST):
-            fields.refuse(name, why)
+            fields.raise_invalid(name, why)
 
 
-def _word(
+def _enum_member(
     given: Mapping[str, Any], name: str, words: type[Word], default: Word
 ) -> Word:
     value = given.get(name, default)
@@ -120,7 +120,8 @@ def _word(
         return words(value)
     except ValueError:
         raise InvalidTask(
-            name, f"Invalid value of {name}. Value should be {fields.listed(words)}"
+            name,
+            f"Invalid value of {name}. Value should be {fields.join_choices(words)}",
         ) from None
 
 
@@ -131,10 +132,10 @@ def _schedule(given: Mapping[str, Any], schedule: Schedule, now: datetime) -> Sc
     if "dst" not in given:
         return schedule
     if not isinstance(schedule, Cron):
-        fields.refuse("dst", "goes with a cron expression")
+        fields.raise_invalid("dst", "goes with a cron expression")
     value = given["dst"]
     if not isinstance(value, Mapping):
-        fields.refuse("dst", "should be an object of gap and overlap")
+        fields.raise_invalid("dst", "should be an object of gap and overlap")
     changed = replace(
         schedule,
         dst=Dst(
@@ -143,14 +144,14 @@ def _schedule(given: Mapping[str, Any], schedule: Schedule, now: datetime) -> Sc
         ),
     )
     if first_after(changed, now) is None:
-        fields.refuse("dst", "leaves nothing: the task would never fire")
+        fields.raise_invalid("dst", "leaves nothing: the task would never fire")
     return changed
 
 
-def _choice(dst: Mapping[str, Any], name: str, usual: str, other: str) -> bool:
+def _choice(dst: Mapping[str, Any], name: str, default: str, other: str) -> bool:
     value = dst.get(name)
-    if value is not None and value not in (usual, other):
-        fields.refuse("dst", f"should have {usual} or {other} as {name}")
+    if value is not None and value not in (default, other):
+        fields.raise_invalid("dst", f"should have {default} or {other} as {name}")
     return bool(value == other)
 
 
@@ -158,14 +159,14 @@ def _spread(given: Mapping[str, Any], schedule: Schedule) -> int:
     window: int | None = fields.number(given, "spread", 0, DAY)
     every = schedule.every if isinstance(schedule, Interval) else timedelta.max
     if window and timedelta(seconds=window) >= every:
-        fields.refuse("spread", "should be less than frequency")
+        fields.raise_invalid("spread", "should be less than frequency")
     return window or 0
 
 
 def _catchup_window(given: Mapping[str, Any], misfire: Misfire) -> int | None:
     window: int | None = fields.number(given, "catchup_window", 10, MAX_WINDOW)
     if window is not None and misfire == Misfire.SKIP:
-        fields.refuse("catchup_window", "goes with misfire latest or all")
+        fields.raise_invalid("catchup_window", "goes with misfire latest or all")
     return window
 
 
@@ -198,29 +199,29 @@ def _retry(given: Mapping[str, Any]) -> Backoff | None:
     if value is None:
         return None
     if not isinstance(value, Mapping):
-        fields.refuse("retry", "should be an object")
-    usual = Backoff()
+        fields.raise_invalid("retry", "should be an object")
+    default = Backoff()
 
-    def number(name: str, least: int, most: int, *, is_whole: bool = False) -> Any:
+    def number(name: str, minimum: int, maximum: int, *, is_whole: bool = False) -> Any:
         return fields.number(
-            value, name, least, most, label=f"retry.{name}", is_whole=is_whole
+            value, name, minimum, maximum, label=f"retry.{name}", is_whole=is_whole
         )
 
     attempts = number("max_attempts", 1, MAX_ATTEMPTS, is_whole=True)
     shortest = number("min_delay", 1, 7 * DAY)
     longest = number("max_delay", 1, 7 * DAY)
     if shortest is None:
-        shortest = min(usual.min_delay, longest or usual.min_delay)
+        shortest = min(default.min_delay, longest or default.min_delay)
     if longest is None:
-        longest = max(usual.max_delay, shortest)
+        longest = max(default.max_delay, shortest)
     if longest < shortest:
-        fields.refuse("retry.max_delay", "should not be less than min_delay")
+        fields.raise_invalid("retry.max_delay", "should not be less than min_delay")
     return Backoff(
-        max_attempts=attempts or usual.max_attempts,
+        max_attempts=attempts or default.max_attempts,
         min_delay=shortest,
         max_delay=longest,
-        max_age=number("max_age", 60, 7 * DAY) or usual.max_age,
-        statuses=_statuses(value, "statuses", "retry.statuses") or usual.statuses,
+        max_age=number("max_age", 60, 7 * DAY) or default.max_age,
+        statuses=_statuses(value, "statuses", "retry.statuses") or default.statuses,
     )
 
 
@@ -229,10 +230,10 @@ def _retry(given: Mapping[str, Any]) -> Backoff | None:
 
 def render_policies(task: Task) -> dict[str, Any]:
     """The fields that are set, for all to see: the values of headers are not."""
-    return given_by(task, opens=False)
+    return policies_of(task, opens=False)
 
 
-def given_by(task: Task, *, opens: bool = True) -> dict[str, Any]:
+def policies_of(task: Task, *, opens: bool = True) -> dict[str, Any]:
     """The policies and options that a task has, as a request body would give them.
 
     What is as usual is left out. Raises Unreadable where the values of its headers
@@ -255,7 +256,7 @@ def given_by(task: Task, *, opens: bool = True) -> dict[str, Any]:
     }
 
 
-def keeping_headers(task: Task, data: Mapping[str, Any]) -> Mapping[str, Any]:
+def restore_headers(task: Task, data: Mapping[str, Any]) -> Mapping[str, Any]:
     """A request body in which values that were shown redacted are those of the task.
 
     Raises InvalidTask where these cannot be opened any more.
@@ -264,7 +265,7 @@ def keeping_headers(task: Task, data: Mapping[str, Any]) -> Mapping[str, Any]:
     if not isinstance(given, Mapping) or REDACTED not in given.values():
         return data
     try:
-        own = given_by(task).get("headers", {})
+        own = policies_of(task).get("headers", {})
     except encryption.Unreadable:
         raise InvalidTask(
             "headers", "The headers cannot be read any more; give them anew"
@@ -277,13 +278,13 @@ def keeping_headers(task: Task, data: Mapping[str, Any]) -> Mapping[str, Any]:
     return {**data, "headers": headers}
 
 
-def merged(task: Task, data: Mapping[str, Any]) -> dict[str, Any]:
+def merge_policies(task: Task, data: Mapping[str, Any]) -> dict[str, Any]:
     """A task's policies and options, with those of a request body in their place.
 
     Raises InvalidTask where headers would stay that cannot be opened any more.
     """
     try:
-        own = given_by(task, opens="headers" not in data)
+        own = policies_of(task, opens="headers" not in data)
     except encryption.Unreadable:
         raise InvalidTask(
             "headers", "The headers cannot be read any more; give them anew"

@@ -21,10 +21,10 @@ _STATUSES = {
 }
 
 
-def _delay(description: str, *, least: int = 1) -> dict[str, Any]:
+def _delay(description: str, *, minimum: int = 1) -> dict[str, Any]:
     return {
         "type": "number",
-        "minimum": least,
+        "minimum": minimum,
         "maximum": 604_800,
         "description": description,
     }
@@ -42,7 +42,7 @@ _RETRY = {
         "min_delay": _delay("Seconds between two attempts at least."),
         "max_delay": _delay("Seconds between two attempts at most."),
         "max_age": _delay(
-            "Seconds after its fire time at which a run is given up.", least=60
+            "Seconds after its fire time at which a run is given up.", minimum=60
         ),
         "statuses": _STATUSES
         | {"description": "The statuses that are tried again, such as `429,500-599`."},

@@ -19,10 +19,10 @@ def render_task(task: Task, now: datetime) -> dict[str, Any]:
     return {
         "id": str(task.pk),
         **target,
-        "task_type": schedule_fields.type_of(schedule),
+        "task_type": schedule_fields.task_type_of(schedule),
         "post_data": post_data_of(task),
         **schedule_fields.render_schedule(schedule),
-        "next_run_datetime": schedule_fields.without_offset(task.upcoming(now)),
+        "next_run_datetime": schedule_fields.format_in_utc(task.upcoming(now)),
         **({} if task.periodic_task.enabled else {"paused": True}),
         **({"pause_reason": task.pause_reason} if task.pause_reason else {}),
         **policy_fields.render_policies(task),

@@ -67,7 +67,7 @@ def read_options(
     body, form, content_type = _body(given, spec, method)
     names, sealed = _headers(given)
     if content_type and "content-type" in map(comparable, names):
-        fields.refuse("content_type", "is given in headers, too")
+        fields.raise_invalid("content_type", "is given in headers, too")
     options = RequestOptions(
         names, sealed, _timeout(given), form, content_type, _deadline(given)
     )
@@ -80,14 +80,14 @@ def _method(given: Mapping[str, Any]) -> str:
     if method not in METHODS:
         raise InvalidTask(
             "method",
-            f"Invalid value of method. Value should be {fields.listed(METHODS)}",
+            f"Invalid value of method. Value should be {fields.join_choices(METHODS)}",
         )
     return method
 
 
 def _timeout(given: Mapping[str, Any]) -> int | None:
-    most = settings.SCHEDULER_MAX_REQUEST_TIMEOUT
-    timeout: int | None = fields.number(given, "timeout_seconds", 1, most)
+    maximum = settings.SCHEDULER_MAX_REQUEST_TIMEOUT
+    timeout: int | None = fields.number(given, "timeout_seconds", 1, maximum)
     return timeout
 
 
@@ -97,37 +97,39 @@ def _headers(given: Mapping[str, Any]) -> tuple[tuple[str, ...], str]:
     if headers == {}:
         return (), ""
     if not isinstance(headers, Mapping):
-        fields.refuse("headers", "should be an object of strings")
+        fields.raise_invalid("headers", "should be an object of strings")
     if len(headers) > MAX_HEADERS:
-        fields.refuse("headers", f"has more than {MAX_HEADERS} headers")
+        fields.raise_invalid("headers", f"has more than {MAX_HEADERS} headers")
     seen: set[str] = set()
     for name, value in headers.items():
         _check_header(name, value)
         if comparable(name) in seen:
-            fields.refuse("headers", f"has {name} twice")
+            fields.raise_invalid("headers", f"has {name} twice")
         seen.add(comparable(name))
     if (
         sum(len(name) + len(value) for name, value in headers.items())
         > MAX_HEADER_BYTES
     ):
-        fields.refuse("headers", f"has more than {MAX_HEADER_BYTES} bytes")
+        fields.raise_invalid("headers", f"has more than {MAX_HEADER_BYTES} bytes")
     return tuple(headers), encryption.encrypt(json.dumps(list(headers.values())))
 
 
 def _check_header(name: str, value: object) -> None:
     known_as = comparable(name)
     if not _NAME.fullmatch(name):
-        fields.refuse("headers", "has a name that is not a header's")
+        fields.raise_invalid("headers", "has a name that is not a header's")
     if known_as in RESERVED or known_as.startswith(RESERVED_PREFIXES):
-        fields.refuse("headers", f"has {name}, which the service sets itself")
+        fields.raise_invalid("headers", f"has {name}, which the service sets itself")
     if not isinstance(value, str) or not _VALUE.fullmatch(value):
-        fields.refuse(
+        fields.raise_invalid(
             "headers",
             f"should have printable ASCII without space around it as {name}",
         )
     if value == REDACTED:
         # It was read from an answer, and would replace the real one.
-        fields.refuse("headers", f"has {REDACTED} as {name} instead of its value")
+        fields.raise_invalid(
+            "headers", f"has {REDACTED} as {name} instead of its value"
+        )
 
 
 def _body(
@@ -137,11 +139,13 @@ def _body(
     content_type = _content_type(given)
     if "body" not in given:
         if content_type and not _is_json(content_type):
-            fields.refuse("content_type", "goes with a body, unless it is JSON")
+            fields.raise_invalid("content_type", "goes with a body, unless it is JSON")
         is_empty = method in MAYBE_BODILESS and "post_data" not in given
         return "" if is_empty else spec.body, None, content_type
     if "post_data" in given:
-        fields.refuse("body", "takes the place of post_data; a task has one of them")
+        fields.raise_invalid(
+            "body", "takes the place of post_data; a task has one of them"
+        )
     value = given["body"]
     if not content_type or _is_json(content_type):
         return dumps(value), BodyForm.JSON, content_type
@@ -150,11 +154,11 @@ def _body(
     is_form = content_type.partition(";")[0].strip().lower() == FORM
     if is_form and isinstance(value, Mapping):
         if not all(isinstance(each, str) for each in value.values()):
-            fields.refuse(
+            fields.raise_invalid(
                 "body", "should be an object of strings, as it is sent as a form"
             )
         return urlencode(value), BodyForm.FORM, content_type
-    fields.refuse("body", f"should be a string, as it is sent as {content_type}")
+    fields.raise_invalid("body", f"should be a string, as it is sent as {content_type}")
 
 
 def _content_type(given: Mapping[str, Any]) -> str:
@@ -163,7 +167,7 @@ def _content_type(given: Mapping[str, Any]) -> str:
         return ""
     if isinstance(value, str) and len(value) <= 200 and _MEDIA_TYPE.fullmatch(value):
         return value
-    fields.refuse("content_type", "should be a media type, such as text/plain")
+    fields.raise_invalid("content_type", "should be a media type, such as text/plain")
 
 
 def _is_json(content_type: str) -> bool:
@@ -176,7 +180,9 @@ def _deadline(given: Mapping[str, Any]) -> int | None:
     if value is None:
         return None
     if not isinstance(value, Mapping) or value.get("deadline") is None:
-        fields.refuse("long_work", "should be an object with a deadline, in seconds")
+        fields.raise_invalid(
+            "long_work", "should be an object with a deadline, in seconds"
+        )
     deadline: int = fields.number(
         value, "deadline", 1, MAX_DEADLINE, label="long_work.deadline"
     )
