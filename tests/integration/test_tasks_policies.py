@@ -11,8 +11,8 @@ from django.utils import timezone
 from rest_framework.test import APIClient
 
 from accounts.models import User
+from tasks_api.api.tasks.optional_fields import render_optional_fields, stored_fields
 from tasks_api.api.tasks.parsing import read_task
-from tasks_api.api.tasks.policy_fields import policies_of
 from tasks_api.domain.schedules import Interval
 from tasks_api.models import Task
 from tasks_api.services import tasks
@@ -366,13 +366,13 @@ def test_what_a_task_was_given_can_be_given_again(
     task = created(api, {**base, **given})
     stored = Task.objects.get(pk=task["id"])
 
-    again = policies_of(stored)
+    again = stored_fields(stored)
     spec = read_task({**base, **again}, now=now)
 
     if "headers" in given:
         assert again["headers"] == given["headers"]
     assert spec.retry == read_task({**base, **given}, now=now).retry
-    assert policies_of(stored, opens=False) == {**given, **shown}
+    assert render_optional_fields(stored) == {**given, **shown}
 
 
 def test_the_next_run_is_shown_with_its_spread_and_the_grid_without(

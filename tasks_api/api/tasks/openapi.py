@@ -14,7 +14,7 @@ from drf_spectacular.utils import (
 
 from tasks_api.api import openapi
 from tasks_api.api.products import Product
-from tasks_api.api.tasks import policy_openapi
+from tasks_api.api.tasks import optional_fields
 
 View = TypeVar("View", bound=Callable[..., Any])
 Describe = Callable[[View], View]
@@ -47,6 +47,23 @@ ONE_TIME = {
     "run_datetime": "2035-12-05 08:00:00",
     "url": "https://example.com/sms/send/",
     "post_data": POST_DATA,
+}
+WITH_POLICIES = {
+    "task_type": "periodic",
+    "cron": "0 3 * * *",
+    "timezone": "Europe/Berlin",
+    "url": "https://example.com/report",
+    "method": "PUT",
+    "headers": {"X-Api-Key": "s3cret"},
+    "body": {"kind": "daily"},
+    "timeout_seconds": 120,
+    "expected_status": "200-299",
+    "retry": {"max_attempts": 5, "min_delay": 10, "max_delay": 600},
+    "overlap": "queue_one",
+    "misfire": "latest",
+    "catchup_window": 3600,
+    "spread": 300,
+    "dst": {"gap": "skip", "overlap": "first"},
 }
 STORED = {
     "id": ID,
@@ -112,7 +129,7 @@ _OF_BOTH: dict[str, dict[str, Any]] = {
         "additionalProperties": True,
         "description": "The body of the request, a JSON object; `{}` if absent.",
     },
-    **policy_openapi.FIELDS_IN,
+    **optional_fields.REQUEST_SCHEMAS,
     "name": openapi.NAME
     | {
         "description": "Your name for the task, by which it can be read, put and removed. One "
@@ -204,7 +221,7 @@ TASK_OUT: dict[str, Any] = {
         "pause_reason": openapi.text(
             "Why the service paused the task; absent if somebody else did."
         ),
-        **policy_openapi.FIELDS_OUT,
+        **optional_fields.RESPONSE_SCHEMAS,
         "name": openapi.text("Your name for the task; absent if it has none."),
         "tags": _TAGS,
     },
@@ -507,7 +524,7 @@ create_task = openapi.operation(
         OpenApiExample("periodic", PERIODIC, request_only=True),
         OpenApiExample("periodic, with an offset", INTERVAL, request_only=True),
         OpenApiExample("one_time", ONE_TIME, request_only=True),
-        OpenApiExample("with policies", policy_openapi.EXAMPLE, request_only=True),
+        OpenApiExample("with policies", WITH_POLICIES, request_only=True),
     ],
     responses={
         201: openapi.response(

@@ -10,7 +10,7 @@ from typing import Any
 from accounts import credentials, encryption
 from tasks_api.api import fields, known_fields
 from tasks_api.api.json_codec import dumps
-from tasks_api.api.tasks import openapi, policy_fields, schedule_fields
+from tasks_api.api.tasks import openapi, optional_fields, schedule_fields
 from tasks_api.api.tasks.base import InvalidTasks, error_at
 from tasks_api.domain.exceptions import InvalidTask, ScheduleError
 from tasks_api.domain.schedules import Schedule
@@ -46,7 +46,7 @@ def read_task(data: object, *, now: datetime, kept: Schedule | None = None) -> T
         tags=_tags(data),
         is_paused=fields.boolean(data, "paused"),
     )
-    return policy_fields.read_policies(data, spec, now=now)
+    return optional_fields.read_optional_fields(data, spec, now=now)
 
 
 def read_replacement(data: Mapping[str, Any], task: Task, *, now: datetime) -> TaskSpec:
@@ -57,7 +57,7 @@ def read_replacement(data: Mapping[str, Any], task: Task, *, now: datetime) -> T
 
 def _restore_secrets(data: Mapping[str, Any], task: Task) -> Mapping[str, Any]:
     """A request body in which what a task is shown with in their place is its secrets."""
-    return policy_fields.restore_headers(task, _restore_url(data, task))
+    return optional_fields.restore_headers(task, _restore_url(data, task))
 
 
 def _restore_url(data: Mapping[str, Any], task: Task) -> Mapping[str, Any]:
@@ -114,8 +114,10 @@ def read_change(data: Mapping[str, Any], task: Task, *, now: datetime) -> TaskSp
             kept=spec.schedule,
             is_open=True,
         )
-    return policy_fields.read_policies(
-        policy_fields.merge_policies(task, data), replace(spec, **changes), now=now
+    return optional_fields.read_optional_fields(
+        optional_fields.merge_optional_fields(task, data),
+        replace(spec, **changes),
+        now=now,
     )
 
 

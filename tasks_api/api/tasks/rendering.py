@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from accounts import credentials
-from tasks_api.api.tasks import policy_fields, schedule_fields
+from tasks_api.api.tasks import optional_fields, schedule_fields
 from tasks_api.api.tasks.request_fields import post_data_of
 from tasks_api.models import Task
 
@@ -25,7 +25,7 @@ def render_task(task: Task, now: datetime) -> dict[str, Any]:
         "next_run_datetime": schedule_fields.format_in_utc(task.upcoming(now)),
         **({} if task.periodic_task.enabled else {"paused": True}),
         **({"pause_reason": task.pause_reason} if task.pause_reason else {}),
-        **policy_fields.render_policies(task),
+        **optional_fields.render_optional_fields(task),
         **({"name": task.name} if task.name else {}),
         **({"tags": task.tags} if task.tags else {}),
     }
