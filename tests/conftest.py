@@ -28,7 +28,7 @@ MakeTask = Callable[..., Task]
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _lines_are_captured() -> None:
+def _capture_log_lines() -> None:
     """A thread that writes to the terminal itself would write between pytest's lines."""
     for handler in logging.root.handlers[:]:
         if isinstance(handler, UnblockingHandler):
@@ -36,7 +36,7 @@ def _lines_are_captured() -> None:
 
 
 @pytest.fixture(autouse=True)
-def _unsuspected() -> None:
+def _forget_failed_logins() -> None:
     """Every test comes from one address, which nothing is held against."""
     doors.forget()
 
@@ -56,14 +56,20 @@ def stranger(db: None) -> User:
     return accounts.provision("Beta", "bob")
 
 
-@pytest.fixture
-def alpha(user: User) -> Tenant | None:
+def tenant_of(user: User) -> Tenant:
+    """The tenant of a user who is not staff."""
+    assert user.tenant is not None
     return user.tenant
 
 
 @pytest.fixture
-def beta(stranger: User) -> Tenant | None:
-    return stranger.tenant
+def alpha(user: User) -> Tenant:
+    return tenant_of(user)
+
+
+@pytest.fixture
+def beta(stranger: User) -> Tenant:
+    return tenant_of(stranger)
 
 
 @pytest.fixture

@@ -96,7 +96,7 @@ REFUSED_URLS = [
     "http://0/",
     "http://0.0.0.0:8000/",
 ]
-MALFORMED_URLS = [
+MALFORMED_URLS: list[object] = [
     "",
     " ",
     "example.com",

@@ -21,7 +21,7 @@ class Received:
 
 
 @dataclass(frozen=True)
-class Answer:
+class ScriptedAnswer:
     status: int = 200
     body: bytes = b'{"ok": true}'
     delay: float = 0.0
@@ -51,7 +51,7 @@ class Receiver(Loopback):
     def __init__(self, address: str = "127.0.0.1") -> None:
         self.requests: list[Received] = []
         self._arrived = threading.Condition()
-        self._answers: dict[str, Answer] = {}
+        self._answers: dict[str, ScriptedAnswer] = {}
         super().__init__(_Server(self, address))
 
     def answer(
@@ -65,7 +65,7 @@ class Receiver(Loopback):
     ) -> None:
         """Say how requests for a path are answered from now on; `delay` in seconds."""
         extra = tuple((headers or {}).items())
-        self._answers[path] = Answer(status, body, delay, extra)
+        self._answers[path] = ScriptedAnswer(status, body, delay, extra)
 
     def wait_for(self, count: int, *, timeout: float = 20) -> list[Received]:
         """The requests so far, once there are so many."""
@@ -75,11 +75,11 @@ class Receiver(Loopback):
             ), f"{len(self.requests)} of {count} requests arrived"
             return list(self.requests)
 
-    def take(self, request: Received) -> Answer:
+    def take(self, request: Received) -> ScriptedAnswer:
         with self._arrived:
             self.requests.append(request)
             self._arrived.notify_all()
-        return self._answers.get(request.path, Answer())
+        return self._answers.get(request.path, ScriptedAnswer())
 
 
 class _Server(ThreadingHTTPServer):

@@ -39,10 +39,10 @@ class TaskQuerySet(models.QuerySet["Task"]):
         return self.filter(Q(ends_at=None) | Q(ends_at__gte=now), ended_at=None)
 
     def paused(self) -> Self:
-        return self.filter(ended_at=None, planned_from__startswith="f")
+        return self.filter(ended_at=None, is_paused=True)
 
     def not_paused(self) -> Self:
-        return self.exclude(planned_from__startswith="f")
+        return self.filter(is_paused=False)
 
     def named_like(self, beginning: str) -> Self:
         """Those whose names begin so, of any tenant."""
@@ -63,11 +63,45 @@ class TaskQuerySet(models.QuerySet["Task"]):
         )
 
 
-class Task(models.Model):
+class ScheduleColumns(models.Model):
+    """A schedule by its parts, which StoredSchedule has under the same names."""
+
+    is_paused = models.BooleanField(default=False, db_default=False, editable=False)
+    is_one_off = models.BooleanField(default=False, db_default=False, editable=False)
+    # Of the first and the last fire time that it may have.
+    starts_at = models.DateTimeField(null=True, editable=False)
+    ends_at = models.DateTimeField(null=True, editable=False)
+    # A schedule is an interval, a moment, or a cron expression; the rest is empty.
+    interval_every = models.IntegerField(null=True, editable=False)
+    interval_period = models.TextField(default="", db_default="", editable=False)
+    once_at = models.DateTimeField(null=True, editable=False)
+    cron_minute = models.TextField(default="", db_default="", editable=False)
+    cron_hour = models.TextField(default="", db_default="", editable=False)
+    cron_day_of_month = models.TextField(default="", db_default="", editable=False)
+    cron_month_of_year = models.TextField(default="", db_default="", editable=False)
+    cron_day_of_week = models.TextField(default="", db_default="", editable=False)
+    cron_zone = models.TextField(default="", db_default="", editable=False)
+    # django-celery-beat's kind that we cannot compute.
+    solar_id = models.IntegerField(null=True, editable=False)
+    # What a CrontabSchedule cannot hold of a cron expression; empty is second 0 and
+    # every year.
+    cron_seconds = models.TextField(blank=True)
+    cron_years = models.TextField(blank=True)
+    # What a fixed time does in a gap and in an overlap; empty is next_valid first.
+    dst = models.CharField(max_length=20, blank=True, default="", db_default="")
+    # The seconds after its grid at which a task fires that has a spread.
+    spread_offset = models.PositiveIntegerField(default=0, db_default=0)
+
+    class Meta:
+        abstract = True
+
+
+class Task(ScheduleColumns):
     """The HTTP call that a tenant wants made, and when.
 
-    Its schedule, pause and end stand in django-celery-beat's tables, so that the
-    admin shows and edits them; `periodic.py` is the only module that reads them.
+    Its schedule, pause and end stand in django-celery-beat's tables, so that the admin
+    shows and edits them. The columns of the schedule here say what next_fire_at was
+    computed from; where they differ from those tables, somebody has edited them since.
     """
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
@@ -104,11 +138,8 @@ class Task(models.Model):
     )
     # Seconds by which a fire time may be late; null is however late.
     catchup_window = models.PositiveIntegerField(null=True)
-    # The window in seconds, and by how many this task fires after its grid.
+    # The window in seconds over which the fire times of tasks are spread.
     spread = models.PositiveIntegerField(default=0, db_default=0)
-    spread_offset = models.PositiveIntegerField(default=0, db_default=0)
-    # What a fixed time does in a gap and in an overlap; empty is next_valid first.
-    dst = models.CharField(max_length=20, blank=True, default="", db_default="")
     # A RetryPolicy or a Backoff as JSON; empty is one attempt.
     retry = models.TextField(blank=True)
     # RequestOptions as JSON; empty is none.
@@ -118,20 +149,11 @@ class Task(models.Model):
     failure_streak = models.PositiveIntegerField(
         default=0, db_default=0, editable=False
     )
-    # What a CrontabSchedule cannot hold of a cron expression; empty is second 0 and
-    # every year.
-    cron_seconds = models.TextField(blank=True)
-    cron_years = models.TextField(blank=True)
     schedule_text = models.TextField(blank=True)
     # Null while paused, or when nothing is left.
     next_fire_at = models.DateTimeField(null=True, editable=False)
     # The newest fire time that dispatch has dealt with; up to a second ahead of now.
     last_fire_at = models.DateTimeField(null=True, editable=False)
-    # The schedule as it was when next_fire_at was computed; see periodic.drifted().
-    planned_from = models.TextField(editable=False)
-    # The end of that schedule, here too so that lists need no other table: whoever writes
-    # the plan writes it.
-    ends_at = models.DateTimeField(null=True, editable=False)
     # Grows with each change that somebody makes, and not when it fires.
     version = models.PositiveIntegerField(default=1, db_default=1, editable=False)
     pause_reason = models.TextField(blank=True, editable=False)
@@ -196,7 +218,7 @@ class Task(models.Model):
             models.Index(
                 fields=["owner", "surface", "id"],
                 name="task_paused",
-                condition=Q(ended_at=None, planned_from__startswith="f"),
+                condition=Q(ended_at=None, is_paused=True),
             ),
             # Read by who ends tasks that are past their end. Those that fire again stay
             # out of it, so firing does not write it.
@@ -285,7 +307,7 @@ class TaskTag(models.Model):
         return self.tag
 
 
-class ScheduleChange(models.Model):
+class ScheduleChange(ScheduleColumns):
     """The end of one schedule of a task, and the schedule that ended there.
 
     The first of them began with the task, each other one where the one before ended;
@@ -312,12 +334,6 @@ class ScheduleChange(models.Model):
     )
     at = models.DateTimeField()
     what = models.CharField(max_length=10, choices=What)
-    # As the task had them; see periodic.plan_of().
-    plan = models.TextField()
-    cron_seconds = models.TextField(blank=True)
-    cron_years = models.TextField(blank=True)
-    dst = models.CharField(max_length=20, blank=True)
-    spread_offset = models.PositiveIntegerField(default=0)
     # The first of its fire times up to `at` that has no run yet; null once all have.
     open_from = models.DateTimeField(null=True)
 

@@ -48,19 +48,15 @@ class _DueTask(NamedTuple):
     periodic_task_id: int
     next_fire_at: datetime
     last_fire_at: datetime | None
-    planned_from: str
+    # Whether somebody changed its schedule and did not say so.
+    is_edited: bool
     overlap: str
     misfire: str
     catchup_window: int | None
     surface: str
     now: datetime
     run_key: bytes
-    stored: beat_tables.Stored
-
-    @property
-    def is_edited(self) -> bool:
-        """Whether somebody changed its schedule and did not say so."""
-        return beat_tables.plan_of(self.stored) != self.planned_from
+    stored: beat_tables.StoredSchedule
 
     @property
     def grace(self) -> timedelta | None:
@@ -84,8 +80,6 @@ class _Move(NamedTuple):
     task_id: UUID
     next_fire_at: datetime | None
     last_fire_at: datetime | None
-    planned_from: str
-    ends_at: datetime | None
     pause_reason: str
 
 
@@ -162,6 +156,9 @@ def _fire_others(tasks: Sequence[_DueTask], *, limit: int) -> Dispatched:
     broken = {move.task_id for move in moves if move.pause_reason}
     if broken := broken.difference(edited):
         schedule_changes.close(broken, schedule_changes.What.BROKEN)
+    beat_tables.follow(
+        [(task.task_id, task.stored) for task in tasks if task.is_edited]
+    )
     _move(moves)
     _count(_fired(tasks, runs, set(made_run_ids)))
     waiting = {run.run_id for run in runs if run.is_next}
@@ -195,7 +192,7 @@ def _fired(
     tasks: Sequence[_DueTask], runs: Sequence[run_rows.NewRun], made: set[UUID]
 ) -> list[tuple[int, datetime]]:
     """Which schedules ran, and when; a one-off is counted when it is over."""
-    recurring = {task.task_id: task for task in tasks if not task.stored.one_off}
+    recurring = {task.task_id: task for task in tasks if not task.stored.is_one_off}
     return [
         (task.periodic_task_id, max(run.scheduled_for, task.now))
         for run in runs
@@ -314,7 +311,7 @@ def _fire_plain(
         )
         rows = cursor.fetchall()
     others = [
-        _DueTask._make([*row[2:14], beat_tables.Stored._make(row[14:])])
+        _DueTask._make([*row[2:14], beat_tables.StoredSchedule._make(row[14:])])
         for row in rows
         if row[2] is not None
     ]
@@ -353,31 +350,30 @@ _CHOOSE = f"""
 _FIRE = f"""
     WITH {{chosen}} due AS MATERIALIZED (
         SELECT task.id, task.tenant_id, task.periodic_task_id, task.next_fire_at,
-            task.last_fire_at, task.planned_from, task.overlap, task.misfire,
-            task.catchup_window, task.surface, now() AS at, {KEY} AS run_key,
+            task.last_fire_at, NOT {beat_tables.IS_FOLLOWED} AS is_edited, task.overlap,
+            task.misfire, task.catchup_window, task.surface, now() AS at, {KEY} AS run_key,
             {beat_tables.COLUMNS},
             task.overlap IN ('allow', 'skip')
                 -- As far as it is in time anyway, this is for nobody to decide.
                 AND task.next_fire_at >= now() - make_interval(secs => CASE
                     WHEN task.misfire = 'skip' THEN 1 ELSE task.catchup_window END)
-                    IS NOT false
-                AND task.planned_from = {beat_tables.PLAN} AS is_as_planned
+                    IS NOT false AS is_undisputed
         FROM tasks_api_task task {beat_tables.JOINS}
         WHERE {{due}}
         FOR NO KEY UPDATE OF task SKIP LOCKED
     ), plain AS MATERIALIZED (
         SELECT id, tenant_id, periodic_task_id, next_fire_at,
-            CASE WHEN upcoming <= expires OR expires IS NULL THEN upcoming END AS upcoming,
-            one_off, overlap = 'skip' AS is_exclusive
-        FROM due, LATERAL (SELECT CASE WHEN NOT one_off
-            THEN next_fire_at + make_interval(secs => every) END AS upcoming) AS grid
-        WHERE is_as_planned AND CASE
-            WHEN clocked_time IS NOT NULL THEN one_off
-            WHEN period = 'seconds' THEN NOT one_off AND every > 0
-                AND extract(epoch FROM next_fire_at - coalesce(start_time, created_at))
-                    %% every = 0
+            CASE WHEN upcoming <= ends_at OR ends_at IS NULL THEN upcoming END AS upcoming,
+            is_one_off, overlap = 'skip' AS is_exclusive
+        FROM due, LATERAL (SELECT CASE WHEN NOT is_one_off
+            THEN next_fire_at + make_interval(secs => interval_every) END AS upcoming) AS grid
+        WHERE is_undisputed AND NOT is_edited AND CASE
+            WHEN once_at IS NOT NULL THEN is_one_off
+            WHEN interval_period = 'seconds' THEN NOT is_one_off AND interval_every > 0
+                AND extract(epoch FROM next_fire_at - coalesce(starts_at, created_at))
+                    %% interval_every = 0
                 AND upcoming > at AND upcoming < '9999-01-01'
-                AND (expires IS NULL OR at <= expires + make_interval(secs => %(end_grace)s))
+                AND (ends_at IS NULL OR at <= ends_at + make_interval(secs => %(end_grace)s))
             ELSE false END
     ), made AS (
         INSERT INTO tasks_api_run (id, task_id, tenant_id, scheduled_for, state, reason,
@@ -406,7 +402,7 @@ _FIRE = f"""
         UPDATE django_celery_beat_periodictask periodic SET
             last_run_at = greatest(made.scheduled_for, now()),
             total_run_count = total_run_count + 1
-        FROM made JOIN plain ON plain.id = made.task_id AND NOT plain.one_off
+        FROM made JOIN plain ON plain.id = made.task_id AND NOT plain.is_one_off
         WHERE periodic.id = plain.periodic_task_id
     )
     SELECT made.id, skipped.task_id IS NOT NULL, other.* FROM due
@@ -415,12 +411,9 @@ _FIRE = f"""
     LEFT JOIN skipped ON skipped.task_id = plain.id
     LEFT JOIN LATERAL (
         SELECT due.id, due.tenant_id, due.periodic_task_id, due.next_fire_at,
-            due.last_fire_at, due.planned_from, due.overlap, due.misfire,
+            due.last_fire_at, due.is_edited, due.overlap, due.misfire,
             due.catchup_window, due.surface, due.at, due.run_key,
-            due.enabled, due.one_off, due.start_time, due.expires, due.every, due.period,
-            due.clocked_time, due.minute, due.hour, due.day_of_month, due.month_of_year,
-            due.day_of_week, due.timezone, due.solar_id, due.created_at,
-            due.cron_seconds, due.cron_years, due.dst, due.spread_offset
+            {", ".join(f"due.{name}" for name in beat_tables.StoredSchedule._fields)}
         WHERE plain.id IS NULL
     ) AS other ON true
 """.replace(  # noqa: S608 (constants of ours)
@@ -470,7 +463,7 @@ def _fire(
         cause = None if is_foreseen else error
         logger.warning("The task pauses: %s", reason, extra=ids, exc_info=cause)
         return _moved(task, None, task.last_fire_at, reason), []
-    upcoming = None if task.stored.one_off and due.fires else due.next_fire_at
+    upcoming = None if task.stored.is_one_off and due.fires else due.next_fire_at
     runs = [_missed(task, moment, reason) for moment, reason in due.missed]
     runs += [_pending(task, moment) for moment in due.fires]
     last = due.fires[-1] if due.fires else due.missed[-1].moment
@@ -493,8 +486,7 @@ def _moved(
     last_fire_at: datetime | None,
     pause_reason: str = "",
 ) -> _Move:
-    plan, ends_at = beat_tables.plan_of(task.stored), task.stored.expires
-    return _Move(task.task_id, next_fire_at, last_fire_at, plan, ends_at, pause_reason)
+    return _Move(task.task_id, next_fire_at, last_fire_at, pause_reason)
 
 
 def _pending(task: _DueTask, moment: datetime) -> run_rows.NewRun:
@@ -541,13 +533,9 @@ def _move(moves: Sequence[_Move]) -> None:
             """
             UPDATE tasks_api_task task SET
                 next_fire_at = move.next_fire_at, last_fire_at = move.last_fire_at,
-                planned_from = move.planned_from, ends_at = move.ends_at,
-                pause_reason = move.pause_reason,
-                version = version + (task.planned_from <> move.planned_from)::int
-            FROM unnest(%s::uuid[], %s::timestamptz[], %s::timestamptz[], %s::text[],
-                        %s::timestamptz[], %s::text[])
-                AS move(id, next_fire_at, last_fire_at, planned_from, ends_at,
-                    pause_reason)
+                pause_reason = move.pause_reason
+            FROM unnest(%s::uuid[], %s::timestamptz[], %s::timestamptz[], %s::text[])
+                AS move(id, next_fire_at, last_fire_at, pause_reason)
             WHERE task.id = move.id
             """,
             columns(moves),

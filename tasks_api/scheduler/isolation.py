@@ -110,7 +110,7 @@ def dispatch_due(
 
 
 def adopt_edits(ids: Sequence[UUID]) -> int:
-    """See services.adopt_edits(). A task whose schedule nobody can read is paused, alone."""
+    """See sync_admin_edits(). A task whose schedule nobody can read is paused, alone."""
     try:
         return admin_edits.sync_admin_edits(ids)
     except Exception as error:
@@ -149,4 +149,4 @@ def _pause(task_id: UUID, error: Exception) -> None:
         )
     beat_tables.set_enabled([task_id], False)
     with contextlib.suppress(DatabaseError), transaction.atomic():
-        beat_tables.take_for_followed(task_id)
+        beat_tables.follow_unread(task_id)

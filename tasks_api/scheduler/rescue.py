@@ -11,7 +11,7 @@ from tasks_api.domain.states import RING_AGAIN, RunState
 from tasks_api.metrics import counters
 from tasks_api.scheduler.dispatch import BATCH, Dispatched
 from tasks_api.services import owners
-from tasks_api.storage import beat_tables, run_rows
+from tasks_api.storage import run_rows, sending_rules
 from tasks_api.worker.leases import UNSENT
 
 logger = logging.getLogger(__name__)
@@ -59,7 +59,7 @@ def wake_due(
     in_line = {task_id for *_, task_id, _ in rows if task_id is not None}
     # Made by a request that was under way when their user was deactivated.
     if gone := {owner_id for *_, owner_id in rows if owner_id is not None}:
-        owners.suspend(gone)
+        owners.suspend_tasks(gone)
     moved_up = run_rows.move_up(list(in_line)) if in_line else []
     lost = [run_id for run_id, _, was in woken if was == RunState.RUNNING]
     if lost:
@@ -77,12 +77,10 @@ _WAKE = f"""
             run.state = 'running' AS is_lost,
             run.state = 'running' AND run.reason = %(unsent)s AS is_unseen,
             CASE
-                WHEN task.ended_at IS NOT NULL AND task.end_reason <> 'over'
-                    AND (NOT run.by_hand OR task.end_reason = 'removed') THEN 'removed'
-                WHEN run.scheduled_for > periodic.expires AND NOT run.by_hand THEN 'over'
-                WHEN NOT ({beat_tables.GOES} OR run.by_hand OR periodic.one_off)
-                    THEN 'paused'
-                WHEN NOT ({beat_tables.GOES} OR run.by_hand) THEN 'held'
+                WHEN {sending_rules.IS_REMOVED} THEN 'removed'
+                WHEN {sending_rules.IS_PAST_END} THEN 'over'
+                WHEN {sending_rules.IS_PAUSED} AND NOT periodic.one_off THEN 'paused'
+                WHEN {sending_rules.IS_PAUSED} THEN 'held'
                 WHEN run.attempt_count > (
                         run.state = 'running' AND run.reason = %(unsent)s)::int
                     AND task.replaced_at > run.started_at
@@ -96,13 +94,9 @@ _WAKE = f"""
                 WHEN run.is_next THEN 'held'
                 ELSE 'ready'
             END AS fate, task.overlap = 'queue_one' AS is_in_line,
-            CASE WHEN periodic.enabled AND NOT {beat_tables.GOES}
+            CASE WHEN periodic.enabled AND {sending_rules.IS_SUSPENDED}
                 THEN task.owner_id END AS gone
-        FROM tasks_api_run run
-        JOIN tasks_api_task task ON task.id = run.task_id
-        JOIN django_celery_beat_periodictask periodic
-            ON periodic.id = task.periodic_task_id
-        {beat_tables.OWNER}
+        FROM tasks_api_run run {sending_rules.JOINS}
         WHERE run.wake_at <= now() {{since}} AND run.state <> 'open' AND (run.state <> 'running'
             OR run.wake_at <= coalesce(%(leases_until)s::timestamptz, now()))
         ORDER BY run.wake_at LIMIT {{limit}}

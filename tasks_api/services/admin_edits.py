@@ -13,7 +13,7 @@ from tasks_api.services.auditing import record_for_tenants
 from tasks_api.services.pausing import stop_locked, suspend_ownerless
 from tasks_api.services.rescheduling import reschedule
 from tasks_api.services.unstarted_runs import delete_unstarted
-from tasks_api.storage import beat_tables, schedule_changes
+from tasks_api.storage import schedule_changes
 
 
 @transaction.atomic(durable=True)
@@ -39,9 +39,7 @@ def sync_admin_edits(ids: Sequence[uuid.UUID]) -> int:
 def _forget_one_offs(tasks: Sequence[Task]) -> None:
     """Delete runs of one-off tasks that are due at the old moment and have not begun."""
     one_offs = [
-        task.pk
-        for task in tasks
-        if task.periodic_task.one_off or beat_tables.is_one_off(task.planned_from)
+        task.pk for task in tasks if task.periodic_task.one_off or task.is_one_off
     ]
     delete_unstarted(one_offs)
     last = Run.objects.filter(task__in=one_offs, scheduled_for=F("task__last_fire_at"))

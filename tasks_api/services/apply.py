@@ -17,7 +17,7 @@ from accounts import audit
 from accounts.models import User
 from scheduler_service.db import locks
 from scheduler_service.db.locks import Kind
-from tasks_api.domain.exceptions import InvalidTask, StaleTask
+from tasks_api.domain.exceptions import InvalidTask, VersionConflict
 from tasks_api.domain.specs import Surface, TaskSpec
 from tasks_api.models import Task, TaskQuerySet, TaskTag
 from tasks_api.services import pausing, removal, tasks
@@ -124,13 +124,13 @@ def apply_list(
 ) -> Plan:
     """Make the locked tasks those of a list, all of it or nothing.
 
-    Locked tasks that are not in the list are deleted. Raises StaleTask where the plan is
+    Locked tasks that are not in the list are deleted. Raises VersionConflict where the plan is
     not the `expected` one. A dry run does the same and rolls the caller's transaction
     back, so a plan cannot differ from what is done: it holds the tasks for that time.
     """
     fingerprint = _fingerprint(digest, desired, locked.tasks)
     if expected is not None and expected != fingerprint and not dry_run:
-        raise StaleTask("The plan is another one now; look at it again")
+        raise VersionConflict("The plan is another one now; look at it again")
     was_paused = {task.pk: not task.periodic_task.enabled for task in locked.tasks}
     gone = _remove_unlisted(locked, desired, now=now)
     changed = _change(locked, desired, now=now)
@@ -187,7 +187,7 @@ def _create(
     ids = {name: task.pk for name, task in locked.by_name.items()}
     new = [each.spec for each in desired if each.spec and each.name not in ids]
     made = tasks.create_tasks(locked.owner, new, now=now) if new else []
-    return ids | {row.name: row.id for row in made}
+    return ids | {row.columns["name"]: row.id for row in made}
 
 
 def _set_paused(

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from accounts.models import User
-from tasks_api.domain.exceptions import NotYourTask, TaskNotFound
+from tasks_api.domain.exceptions import TaskAccessDenied, TaskNotFound
 from tasks_api.domain.specs import Surface
 from tasks_api.models import Task, TaskQuerySet
 
@@ -38,7 +38,7 @@ def lock_tasks(
 ) -> list[Task]:
     """Lock tasks that the user reaches: all of them, or none when one cannot be had.
 
-    Raises TaskNotFound, and NotYourTask where another user has one of them.
+    Raises TaskNotFound, and TaskAccessDenied where another user has one of them.
     """
     wanted = {parse_id(task_id) for task_id in ids}
     found = Task.objects.alive(now).filter(pk__in=wanted)
@@ -54,7 +54,7 @@ def lock_tasks(
         return tasks
     if found.count() < len(wanted):
         raise TaskNotFound("Task not found")
-    raise NotYourTask("Task does not belong to this user")
+    raise TaskAccessDenied("Task does not belong to this user")
 
 
 def lock_rows(tasks: TaskQuerySet) -> TaskQuerySet:

@@ -25,7 +25,7 @@ def lock_task_or_name(
     """Lock a name and the task that has it, until the transaction ends.
 
     None when the name is free: the caller alone may give it to a new task. Raises
-    NotYourTask where another user has it.
+    TaskAccessDenied where another user has it.
     """
     tenant = tenant_of(user)
     lock_name(tenant, surface, name)
@@ -40,7 +40,7 @@ def upsert_task(owner: User, spec: TaskSpec, *, now: datetime) -> None:
 
     A replaced task keeps its id and its history, and its last run. A run that waits for
     a retry is cancelled; a request under way finishes, and is not made again. Raises
-    NotYourTask where another user has the name.
+    TaskAccessDenied where another user has the name.
     """
     tenant = tenant_of(owner)
     lock_name(tenant, spec.surface)
@@ -85,12 +85,13 @@ def _keep_unchanged(
     kept, gone = set(), []
     alive = tasks.filter(ended_at=None).exclude(name="").order_by("pk")
     rows = alive.select_for_update(no_key=True)
-    for task_id, name, *place in rows.values_list(
-        "pk", "name", *task_rows.Place._fields
+    for task_id, name, *stored in rows.values_list(
+        "pk", "name", *beat_tables.StoredSchedule._fields
     ):
         spec = desired.get(name)
-        if spec and task_rows.Place(*place).is_of(
-            beat_tables.stored_as(spec.schedule, created_at=now)
+        if spec and beat_tables.fires_alike(
+            beat_tables.StoredSchedule._make(stored),
+            beat_tables.stored_as(spec.schedule, created_at=now),
         ):
             kept.add(name)
         else:
@@ -102,7 +103,7 @@ def _keep_unchanged(
 def remove_named(owner: User, name: str, *, surface: Surface, now: datetime) -> None:
     """End the task of a name.
 
-    Raises TaskNotFound, and NotYourTask where another user has it.
+    Raises TaskNotFound, and TaskAccessDenied where another user has it.
     """
     named = Task.objects.for_tenant(tenant_of(owner)).named(surface, name).alive(now)
     task = lock_named(owner, named)

@@ -10,7 +10,7 @@ from django.db import transaction
 from accounts.models import Tenant, User
 from scheduler_service.db import locks
 from scheduler_service.db.locks import Kind
-from tasks_api.domain.exceptions import NameTaken, NotYourTask
+from tasks_api.domain.exceptions import NameTaken, TaskAccessDenied
 from tasks_api.domain.specs import Surface
 from tasks_api.models import Task, TaskQuerySet
 from tasks_api.services.removal import end_expired
@@ -45,10 +45,10 @@ def require_free(
 def lock_named(user: User, named: TaskQuerySet) -> Task | None:
     """Lock the task of a name, if there is one, with its schedule.
 
-    Raises NotYourTask where another user has it.
+    Raises TaskAccessDenied where another user has it.
     """
     tasks = named.reached_by(user).with_schedule()
     task = tasks.select_for_update(no_key=True, of=("self",)).first()
     if task is None and named.exists():
-        raise NotYourTask("What has this id belongs to another user")
+        raise TaskAccessDenied("What has this id belongs to another user")
     return task

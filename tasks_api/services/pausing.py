@@ -11,7 +11,7 @@ from django.db.models.functions import Now
 
 from accounts import audit
 from accounts.models import User
-from tasks_api.domain.exceptions import NotNow
+from tasks_api.domain.exceptions import InvalidState
 from tasks_api.domain.specs import Surface
 from tasks_api.models import Run, Task
 from tasks_api.services import notifications
@@ -81,7 +81,7 @@ def _refuse_without_owner(owner: User, tasks: Sequence[Task]) -> None:
     others = {task.owner_id for task in tasks if task.owner_id != owner.pk}
     gone = User.objects.filter(pk__in=others, is_active=False) if others else []
     if not owner.is_active or gone:
-        raise NotNow(
+        raise InvalidState(
             "The user of the task is deactivated; activate them, or hand their tasks over"
         )
 
@@ -154,7 +154,7 @@ def pause_failing_tasks(failing: Mapping[uuid.UUID, tuple[int, str]]) -> None:
     ]
     with audit.acting(audit.SERVICE):
         record_for_tenants("task.pause", tasks)
-        notifications.write(notices, now=at)
+        notifications.notify_tenants(notices, now=at)
 
 
 def _failure_reason(count: int, error: str) -> str:

@@ -85,4 +85,4 @@ def end_gone_tasks(gone: Mapping[uuid.UUID, str], *, now: datetime) -> None:
     ]
     with audit.acting(audit.SERVICE):
         record_for_tenants("task.end", ended)
-        notifications.write(notices, now=at)
+        notifications.notify_tenants(notices, now=at)

@@ -12,6 +12,7 @@ from django.db import connection
 from scheduler_service.db.arrays import columns
 from tasks_api.domain.exceptions import ScheduleError
 from tasks_api.models import Task
+from tasks_api.services.statements import RESCHEDULE_TASKS
 from tasks_api.storage import beat_tables
 
 
@@ -20,8 +21,6 @@ class _NextState(NamedTuple):
 
     task_id: uuid.UUID
     next_fire_at: datetime | None
-    planned_from: str
-    ends_at: datetime | None
     last_fire_at: datetime | None
     pause_reason: str
 
@@ -34,22 +33,9 @@ def reschedule(tasks: Sequence[Task], *, now: datetime) -> None:
     states = [_next_state(task, now) for task in tasks]
     if not states:
         return
+    beat_tables.follow([(task.pk, beat_tables.stored_of(task)) for task in tasks])
     with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            UPDATE tasks_api_task task SET
-                next_fire_at = planned.next_fire_at, planned_from = planned.planned_from,
-                ends_at = planned.ends_at, last_fire_at = planned.last_fire_at,
-                pause_reason = planned.pause_reason,
-                version = version + (task.planned_from <> planned.planned_from)::int
-            FROM unnest(%s::uuid[], %s::timestamptz[], %s::text[], %s::timestamptz[],
-                        %s::timestamptz[], %s::text[])
-                AS planned(id, next_fire_at, planned_from, ends_at, last_fire_at,
-                    pause_reason)
-            WHERE task.id = planned.id
-            """,
-            columns(states),
-        )
+        cursor.execute(RESCHEDULE_TASKS, columns(states))
     broken = [state.task_id for state in states if state.pause_reason]
     beat_tables.set_enabled(broken, False)
 
@@ -63,6 +49,4 @@ def _next_state(task: Task, now: datetime) -> _NextState:
         )
     except ScheduleError as error:
         reason = str(error)
-    return _NextState(
-        task.pk, upcoming, beat_tables.plan_of(stored), stored.expires, last, reason
-    )
+    return _NextState(task.pk, upcoming, last, reason)

@@ -29,14 +29,14 @@ def create_task(owner: User, spec: TaskSpec, *, now: datetime) -> Task:
     [row] = create_tasks(owner, [spec], now=now)
     if spec.is_paused:
         return Task.objects.get(pk=row.id)
-    known = {**row._asdict(), "tags": list(spec.tags), "version": 1}
+    known = {**row.columns, "version": 1}
     names = [f.attname for f in Task._meta.concrete_fields if f.attname in known]
     return Task.from_db(DEFAULT_DB_ALIAS, names, [known[name] for name in names])
 
 
 def create_tasks(
     owner: User, specs: Sequence[TaskSpec], *, now: datetime
-) -> list[task_rows.Row]:
+) -> list[task_rows.NewTask]:
     """Store tasks of one surface, all of them or none, in a few statements.
 
     Their names must differ. Raises NameTaken with those that are taken.
@@ -58,7 +58,7 @@ def create_tasks(
 @transaction.atomic
 def _create_paused(
     owner: User, specs: Sequence[TaskSpec], *, now: datetime
-) -> list[task_rows.Row]:
+) -> list[task_rows.NewTask]:
     """Store tasks of which some are paused, before a beat could fire them."""
     rows = task_rows.insert(owner, specs, now=now)
     made = zip(rows, specs, strict=True)

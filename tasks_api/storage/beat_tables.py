@@ -16,10 +16,11 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import connection
+from django.db.backends.utils import CursorWrapper
 from django_celery_beat.models import ClockedSchedule, IntervalSchedule, PeriodicTask
 
 from scheduler_service.db.arrays import array, columns
-from scheduler_service.db.statements import prepared
+from scheduler_service.db.statements import AnyRow, check_columns, prepared
 from tasks_api.domain.cron import Dst
 from tasks_api.domain.cron_text import known_zone
 from tasks_api.domain.exceptions import ScheduleError
@@ -52,46 +53,59 @@ _DST = {
 _DST_OF = {text: dst for dst, text in _DST.items()}
 
 
-class Stored(NamedTuple):
-    """A task's schedule as it lies in the tables; the order is that of COLUMNS.
+class StoredSchedule(NamedTuple):
+    """A task's schedule as the tables hold it, by the names of ScheduleColumns.
 
-    The last five stand on the task, where only the service writes. Start and expiry are
-    those of the fire times, so with a spread they lie by its offset after the grid's.
+    Start and end are those of the fire times, so with a spread they lie by its offset
+    after the grid's.
     """
 
-    enabled: bool
-    one_off: bool
-    start_time: datetime | None = None
-    expires: datetime | None = None
-    every: int | None = None
-    period: str | None = None
-    clocked_time: datetime | None = None
-    minute: str | None = None
-    hour: str | None = None
-    day_of_month: str | None = None
-    month_of_year: str | None = None
-    day_of_week: str | None = None
-    zone: str | None = None
+    is_paused: bool = False
+    is_one_off: bool = False
+    starts_at: datetime | None = None
+    ends_at: datetime | None = None
+    interval_every: int | None = None
+    interval_period: str = ""
+    once_at: datetime | None = None
+    cron_minute: str = ""
+    cron_hour: str = ""
+    cron_day_of_month: str = ""
+    cron_month_of_year: str = ""
+    cron_day_of_week: str = ""
+    cron_zone: str = ""
     solar_id: int | None = None
-    created_at: datetime = EPOCH
-    seconds: str = ""
-    years: str = ""
+    cron_seconds: str = ""
+    cron_years: str = ""
     dst: str = ""
-    offset_seconds: int = 0
-
-    @property
-    def of_task(self) -> tuple[str, str, str, int]:
-        """What the tables of django-celery-beat have no place for."""
-        return self.seconds, self.years, self.dst, self.offset_seconds
+    spread_offset: int = 0
+    created_at: datetime = EPOCH
 
 
-COLUMNS = """
-    periodic.enabled, periodic.one_off, periodic.start_time, periodic.expires,
-    every.every, every.period, clocked.clocked_time,
-    cron.minute, cron.hour, cron.day_of_month, cron.month_of_year, cron.day_of_week,
-    cron.timezone, periodic.solar_id, task.created_at, task.cron_seconds,
-    task.cron_years, task.dst, task.spread_offset
-"""
+# Where django-celery-beat's tables hold the parts of a schedule.
+_IN_BEAT_TABLES = {
+    "is_paused": "NOT periodic.enabled",
+    "is_one_off": "periodic.one_off",
+    "starts_at": "periodic.start_time",
+    "ends_at": "periodic.expires",
+    "interval_every": "every.every",
+    "interval_period": "coalesce(every.period, '')",
+    "once_at": "clocked.clocked_time",
+    "cron_minute": "coalesce(cron.minute, '')",
+    "cron_hour": "coalesce(cron.hour, '')",
+    "cron_day_of_month": "coalesce(cron.day_of_month, '')",
+    "cron_month_of_year": "coalesce(cron.month_of_year, '')",
+    "cron_day_of_week": "coalesce(cron.day_of_week, '')",
+    "cron_zone": "coalesce(cron.timezone, '')",
+    "solar_id": "periodic.solar_id",
+}
+SCHEDULE_COLUMNS = StoredSchedule._fields[: StoredSchedule._fields.index("created_at")]
+# What those tables have no place for, and tasks alone hold.
+OWN_COLUMNS = tuple(name for name in SCHEDULE_COLUMNS if name not in _IN_BEAT_TABLES)
+# The columns of StoredSchedule, as they are now.
+COLUMNS = ", ".join(
+    f"{_IN_BEAT_TABLES.get(name, f'task.{name}')} AS {name}"
+    for name in StoredSchedule._fields
+)
 JOINS = """
     JOIN django_celery_beat_periodictask periodic ON periodic.id = task.periodic_task_id
     LEFT JOIN django_celery_beat_intervalschedule every ON every.id = periodic.interval_id
@@ -99,195 +113,150 @@ JOINS = """
     LEFT JOIN django_celery_beat_crontabschedule cron ON cron.id = periodic.crontab_id
 """
 
-# Whether a task may fire: it is not paused, and its user is not deactivated. Notices are
-# their tenant's.
-GOES = "(periodic.enabled AND (owner.is_active OR task.surface = 'notices'))"
-OWNER = "JOIN accounts_user owner ON owner.id = task.owner_id"
-
-# The same text as plan_of() makes, for the rows of COLUMNS.
-PLAN = """
-    concat_ws('|',
-        CASE WHEN periodic.enabled THEN 't' ELSE 'f' END,
-        CASE WHEN periodic.one_off THEN 't' ELSE 'f' END,
-        coalesce((extract(epoch FROM periodic.start_time) * 1000000)::bigint::text, ''),
-        coalesce((extract(epoch FROM periodic.expires) * 1000000)::bigint::text, ''),
-        coalesce(every.every::text, ''), coalesce(every.period, ''),
-        coalesce((extract(epoch FROM clocked.clocked_time) * 1000000)::bigint::text, ''),
-        coalesce(cron.minute, ''), coalesce(cron.hour, ''),
-        coalesce(cron.day_of_month, ''), coalesce(cron.month_of_year, ''),
-        coalesce(cron.day_of_week, ''), coalesce(cron.timezone, ''),
-        coalesce(periodic.solar_id::text, ''))
-"""
-
-
-# What django-celery-beat's tables say, where others edit it.
-_PLANNED = Stored._fields.index("created_at")
-
-
-def plan_of(stored: Stored) -> str:
-    """A schedule as one text, kept on the task to notice when somebody edits it."""
-    return "|".join(map(_as_text, stored[:_PLANNED]))
-
-
-def stored_from(
-    plan: str, *, created_at: datetime, of_task: tuple[str, str, str, int]
-) -> Stored:
-    """A schedule read back from its plan; the rest of it stands beside it on the task."""
-    texts = dict(zip(Stored._fields[:_PLANNED], plan.split("|"), strict=True))
-    values: dict[str, Any] = {name: text or None for name, text in texts.items()}
-    for name in ("enabled", "one_off"):
-        values[name] = texts[name] == "t"
-    for name in ("start_time", "expires", "clocked_time"):
-        if texts[name]:
-            values[name] = EPOCH + timedelta(microseconds=int(texts[name]))
-    for name in ("every", "solar_id"):
-        if texts[name]:
-            values[name] = int(texts[name])
-    seconds, years, dst, offset_seconds = of_task
-    return Stored(
-        **values,
-        created_at=created_at,
-        seconds=seconds,
-        years=years,
-        dst=dst,
-        offset_seconds=offset_seconds,
+# What a task's own columns take from those tables. Python knows no moments beyond its
+# calendar, such as an end at infinity, and must be able to read a task.
+FOLLOWED = {
+    name: f"CASE WHEN {source} IS NOT NULL THEN"
+    f" least(greatest({source}, '0001-01-01 UTC'), '9999-12-31 23:59:59.999999 UTC') END"
+    if name in ("starts_at", "ends_at", "once_at")
+    else source
+    for name, source in _IN_BEAT_TABLES.items()
+}
+# Whether a task's schedule is still the one that its next fire time was computed from.
+IS_FOLLOWED = "({})".format(
+    " AND ".join(
+        f"task.{name} IS NOT DISTINCT FROM {source}"
+        for name, source in FOLLOWED.items()
     )
+)
 
 
-def is_one_off(plan: str) -> bool:
-    return plan.split("|")[Stored._fields.index("one_off")] == "t"
+def fetch_with_schedule(cursor: CursorWrapper, row: type[AnyRow]) -> list[AnyRow]:
+    """Like fetch_all(), where a row's last field is a schedule, from the last columns."""
+    names = row._fields[:-1]
+    check_columns(cursor, names + StoredSchedule._fields)
+    return [
+        row._make((*values[: len(names)], StoredSchedule._make(values[len(names) :])))
+        for values in cursor.fetchall()
+    ]
 
 
-def fires_alike(plan: str, other: str) -> bool:
-    """Whether two plans fire alike, though an interval may have begun elsewhere."""
-    fields, others = plan.split("|"), other.split("|")
-    start, every = Stored._fields.index("start_time"), Stored._fields.index("every")
-    if fields[every]:
-        fields[start] = others[start]
-    return fields == others
+def fires_alike(stored: StoredSchedule, other: StoredSchedule) -> bool:
+    """Whether two schedules fire alike, though an interval may have begun elsewhere."""
+    if stored.interval_every is not None:
+        stored = stored._replace(starts_at=other.starts_at)
+    return stored._replace(created_at=other.created_at) == other
 
 
-def _as_text(value: Any) -> str:
-    match value:
-        case None:
-            return ""
-        case bool():
-            return "t" if value else "f"
-        case datetime():
-            return str((value - EPOCH) // timedelta(microseconds=1))
-        case _:
-            return str(value)
-
-
-def stored_of(task: Task) -> Stored:
+def stored_of(task: Task) -> StoredSchedule:
     row = task.periodic_task
     every, clocked, cron = row.interval, row.clocked, row.crontab
-    return Stored(
-        enabled=row.enabled,
-        one_off=row.one_off,
-        start_time=row.start_time,
-        expires=row.expires,
-        every=every and every.every,
-        period=every and every.period,
-        clocked_time=clocked and clocked.clocked_time,
-        minute=cron and cron.minute,
-        hour=cron and cron.hour,
-        day_of_month=cron and cron.day_of_month,
-        month_of_year=cron and cron.month_of_year,
-        day_of_week=cron and cron.day_of_week,
-        zone=cron and str(cron.timezone),
+    return StoredSchedule(
+        is_paused=not row.enabled,
+        is_one_off=row.one_off,
+        starts_at=row.start_time,
+        ends_at=row.expires,
+        interval_every=every and every.every,
+        interval_period=every.period if every else "",
+        once_at=clocked and clocked.clocked_time,
+        cron_minute=cron.minute if cron else "",
+        cron_hour=cron.hour if cron else "",
+        cron_day_of_month=cron.day_of_month if cron else "",
+        cron_month_of_year=cron.month_of_year if cron else "",
+        cron_day_of_week=cron.day_of_week if cron else "",
+        cron_zone=str(cron.timezone) if cron else "",
         solar_id=row.solar_id,
-        created_at=task.created_at,
-        seconds=task.cron_seconds,
-        years=task.cron_years,
+        cron_seconds=task.cron_seconds,
+        cron_years=task.cron_years,
         dst=task.dst,
-        offset_seconds=task.spread_offset,
+        spread_offset=task.spread_offset,
+        created_at=task.created_at,
     )
 
 
-def stored_as(schedule: Schedule, *, created_at: datetime) -> Stored:
+def stored_as(schedule: Schedule, *, created_at: datetime) -> StoredSchedule:
     """A schedule as it will lie in the tables once it is stored, not paused."""
     match schedule:
         case Once(at=at):
-            return Stored(True, one_off=True, clocked_time=at, created_at=created_at)
+            return StoredSchedule(is_one_off=True, once_at=at, created_at=created_at)
         case Interval(start=start, every=every, end=end, offset=offset):
-            return Stored(
-                True,
-                one_off=False,
-                start_time=put_off(start, offset),
-                expires=put_off(end, offset),
-                every=every // SECOND,
-                period=str(IntervalSchedule.SECONDS),
+            return StoredSchedule(
+                starts_at=put_off(start, offset),
+                ends_at=put_off(end, offset),
+                interval_every=every // SECOND,
+                interval_period=str(IntervalSchedule.SECONDS),
+                spread_offset=offset // SECOND,
                 created_at=created_at,
-                offset_seconds=offset // SECOND,
             )
         case Cron(start=start, end=end, offset=offset):
             minute, hour, day, month, weekday = schedule.expression.split()
-            return Stored(
-                True,
-                one_off=False,
-                start_time=put_off(start, offset),
-                expires=put_off(end, offset),
-                minute=minute,
-                hour=hour,
-                day_of_month=day,
-                month_of_year=month,
-                day_of_week=weekday,
-                zone=schedule.zone,
-                created_at=created_at,
-                seconds="" if schedule.seconds == "0" else schedule.seconds,
-                years="" if schedule.years == "*" else schedule.years,
+            return StoredSchedule(
+                starts_at=put_off(start, offset),
+                ends_at=put_off(end, offset),
+                cron_minute=minute,
+                cron_hour=hour,
+                cron_day_of_month=day,
+                cron_month_of_year=month,
+                cron_day_of_week=weekday,
+                cron_zone=schedule.zone,
+                cron_seconds="" if schedule.seconds == "0" else schedule.seconds,
+                cron_years="" if schedule.years == "*" else schedule.years,
                 dst=_DST[schedule.dst],
-                offset_seconds=offset // SECOND,
+                spread_offset=offset // SECOND,
+                created_at=created_at,
             )
 
 
-def schedule_from(stored: Stored) -> Schedule:
+def schedule_from(stored: StoredSchedule) -> Schedule:
     """The schedule that a row stands for.
 
     Raises ScheduleError where it stands for none that we can compute.
     """
-    if stored.clocked_time is not None:
-        return Once(stored.clocked_time)
-    offset = timedelta(seconds=stored.offset_seconds)
+    if stored.once_at is not None:
+        return Once(stored.once_at)
+    offset = timedelta(seconds=stored.spread_offset)
     try:
-        start = on_grid(stored.start_time, offset)
-        end = on_grid(stored.expires, offset)
+        start = on_grid(stored.starts_at, offset)
+        end = on_grid(stored.ends_at, offset)
     except OverflowError:
         raise ScheduleError("It begins or ends before the calendar does.") from None
-    if stored.every is not None and stored.period is not None:
-        try:
-            every = timedelta(**{stored.period: stored.every})
-        except (TypeError, OverflowError):
-            every = timedelta()
-        if every <= timedelta():
-            raise ScheduleError(
-                f"Every {stored.every} {stored.period} is not an interval."
-            )
-        return Interval(start or stored.created_at - offset, every, end, offset)
-    if stored.minute is not None and stored.zone is not None:
+    if stored.interval_every is not None:
+        start = start or stored.created_at - offset
+        return Interval(start, _every(stored), end, offset)
+    if stored.cron_zone:
         return Cron(
             _expression(stored),
-            known_zone(stored.zone),
+            known_zone(stored.cron_zone),
             start,
             end,
-            seconds=stored.seconds or "0",
-            years=stored.years or "*",
+            seconds=stored.cron_seconds or "0",
+            years=stored.cron_years or "*",
             dst=_DST_OF[stored.dst],
             offset=offset,
         )
     raise ScheduleError("The schedule is neither an interval, a crontab nor clocked.")
 
 
-def _expression(stored: Stored) -> str:
+def _every(stored: StoredSchedule) -> timedelta:
+    count, period = stored.interval_every or 0, stored.interval_period
+    try:
+        every = timedelta(**{period: count})
+    except (TypeError, OverflowError):
+        every = timedelta()
+    if every <= timedelta():
+        raise ScheduleError(f"Every {count} {period} is not an interval.")
+    return every
+
+
+def _expression(stored: StoredSchedule) -> str:
     fields = (
-        stored.minute,
-        stored.hour,
-        stored.day_of_month,
-        stored.month_of_year,
-        stored.day_of_week,
+        stored.cron_minute,
+        stored.cron_hour,
+        stored.cron_day_of_month,
+        stored.cron_month_of_year,
+        stored.cron_day_of_week,
     )
-    return " ".join("".join(str(field).split()) for field in fields)
+    return " ".join("".join(field.split()) for field in fields)
 
 
 def schedule_of(task: Task) -> Schedule:
@@ -314,38 +283,38 @@ def _least(schedule: Schedule, surface: str) -> int:
 
 
 def first_fire(
-    stored: Stored, *, now: datetime, last_fire_at: datetime | None, surface: str
+    stored: StoredSchedule,
+    *,
+    now: datetime,
+    last_fire_at: datetime | None,
+    surface: str,
 ) -> datetime | None:
     """Where a task that is new, resumed or edited continues; None when nothing is left.
 
     A one-off fires even if its moment has passed, but only once. Any other schedule
     continues at its next fire time, with no catch-up.
     """
-    if not stored.enabled:
+    if stored.is_paused:
         return None
     schedule = schedule_from(stored)
     refuse_too_often(schedule, least=_least(schedule, surface))
-    if stored.one_off and last_fire_at is not None:
+    if stored.is_one_off and last_fire_at is not None:
         return None
     if isinstance(schedule, Once):
-        is_over = stored.expires is not None and schedule.at > stored.expires
+        is_over = stored.ends_at is not None and schedule.at > stored.ends_at
         return None if is_over else schedule.at
     return first_after(schedule, now)
 
 
 class New(NamedTuple):
-    """A schedule to be stored for a task, as columns of `fresh` in CREATED's statement."""
+    """What a new schedule needs besides its parts, as columns of `fresh` in CREATED."""
 
     description: str
-    one_off: bool
-    start_time: datetime | None
-    expires: datetime | None
-    clocked_time: datetime | None
     interval_id: int | None
     crontab_id: int | None
 
 
-def new(wanted: Sequence[tuple[str, Stored]]) -> list[New]:
+def new(wanted: Sequence[tuple[str, StoredSchedule]]) -> list[New]:
     """Schedules and their lines in the admin, for CREATED.
 
     What schedules share is stored here, where it was not; nothing else.
@@ -355,10 +324,6 @@ def new(wanted: Sequence[tuple[str, Stored]]) -> list[New]:
     return [
         New(
             description,
-            stored.one_off,
-            stored.start_time,
-            stored.expires,
-            stored.clocked_time,
             every_ids.get(_EVERY.key(stored)),
             cron_ids.get(_CRON.key(stored)),
         )
@@ -371,22 +336,22 @@ def new(wanted: Sequence[tuple[str, Stored]]) -> list[New]:
 # PostgreSQL's own for such columns, would be a tenth of the statement.
 IDS = """
     nextval('django_celery_beat_periodictask_id_seq') AS periodic_task_id,
-    CASE WHEN clocked_time IS NOT NULL
+    CASE WHEN once_at IS NOT NULL
         THEN nextval('django_celery_beat_clockedschedule_id_seq') END AS clocked_id
 """
 # Parts of a statement that store the schedules of `fresh`: the task's id, the columns of
-# New, and IDS. Constraints are checked when it ends.
+# StoredSchedule and New, and IDS. Constraints are checked when it ends.
 CREATED = f"""
     clocked AS (
         INSERT INTO django_celery_beat_clockedschedule (id, clocked_time)
-        SELECT clocked_id, clocked_time FROM fresh WHERE clocked_id IS NOT NULL
+        SELECT clocked_id, once_at FROM fresh WHERE clocked_id IS NOT NULL
     ), periodic AS (
         INSERT INTO django_celery_beat_periodictask (id, name, task, args, kwargs, headers,
             description, enabled, one_off, total_run_count, date_changed, start_time,
             expires, interval_id, crontab_id, clocked_id)
         SELECT periodic_task_id, 'task ' || id, '{FIRE}', '["' || id || '"]', '{{}}', '{{}}',
-            description, true, one_off, 0, now(), start_time, expires, interval_id,
-            crontab_id, clocked_id
+            description, NOT is_paused, is_one_off, 0, now(), starts_at, ends_at,
+            interval_id, crontab_id, clocked_id
         FROM fresh
     )
 """  # noqa: S608 (constants)
@@ -398,31 +363,31 @@ class _Shared(NamedTuple):
     table: str
     columns: tuple[str, ...]
     cast: str
-    read: Callable[[Stored], tuple[Any, ...]]
+    read: Callable[[StoredSchedule], tuple[Any, ...]]
 
-    def key(self, stored: Stored) -> tuple[Any, ...] | None:
+    def key(self, stored: StoredSchedule) -> tuple[Any, ...] | None:
         """A task's row there; None for a schedule of another kind."""
         key = self.read(stored)
-        return None if key[0] is None else key
+        return key if key[0] else None
 
 
 _EVERY = _Shared(
     "django_celery_beat_intervalschedule",
     ("every", "period"),
     "%s::int[], %s::text[]",
-    attrgetter("every", "period"),
+    attrgetter("interval_every", "interval_period"),
 )
 _DAYS = ("minute", "hour", "day_of_month", "month_of_year", "day_of_week")
 _CRON = _Shared(
     "django_celery_beat_crontabschedule",
     (*_DAYS, "timezone"),
     ", ".join(["%s::text[]"] * 6),
-    attrgetter(*_DAYS, "zone"),
+    attrgetter(*(f"cron_{name}" for name in _DAYS), "cron_zone"),
 )
 
 
 def _shared(
-    shared: _Shared, stored: Iterable[Stored]
+    shared: _Shared, stored: Iterable[StoredSchedule]
 ) -> dict[tuple[Any, ...] | None, int]:
     """The ids of the rows that schedules need, made where there is none yet."""
     keys = {key for each in stored if (key := shared.key(each))}
@@ -448,19 +413,19 @@ def _shared(
     return found
 
 
-def replace(periodic_task_id: int, stored: Stored, *, description: str) -> None:
+def replace(periodic_task_id: int, stored: StoredSchedule, *, description: str) -> None:
     """Put another recurring schedule in the place of a task's; it is not paused then."""
     PeriodicTask.objects.filter(pk=periodic_task_id).update(
         description=description,
         enabled=True,
-        start_time=stored.start_time,
-        expires=stored.expires,
+        start_time=stored.starts_at,
+        expires=stored.ends_at,
         interval_id=_shared(_EVERY, [stored]).get(_EVERY.key(stored)),
         crontab_id=_shared(_CRON, [stored]).get(_CRON.key(stored)),
     )
 
 
-def change(wanted: Sequence[tuple[Task, Stored]]) -> None:
+def change(wanted: Sequence[tuple[Task, StoredSchedule]]) -> None:
     """Put other schedules of any kind in the place of those of tasks, paused or not."""
     every_ids = _shared(_EVERY, (stored for _, stored in wanted))
     cron_ids = _shared(_CRON, (stored for _, stored in wanted))
@@ -468,9 +433,9 @@ def change(wanted: Sequence[tuple[Task, Stored]]) -> None:
     rows = [
         (
             task.periodic_task_id,
-            stored.one_off,
-            stored.start_time,
-            stored.expires,
+            stored.is_one_off,
+            stored.starts_at,
+            stored.ends_at,
             every_ids.get(_EVERY.key(stored)),
             cron_ids.get(_CRON.key(stored)),
             clocked_id,
@@ -508,7 +473,7 @@ def change(wanted: Sequence[tuple[Task, Stored]]) -> None:
 
 
 def _reclocked(
-    wanted: Sequence[tuple[Task, Stored]],
+    wanted: Sequence[tuple[Task, StoredSchedule]],
 ) -> tuple[list[int | None], list[int]]:
     """The moments of one-offs, new where they are others, and those that are left."""
     left = []
@@ -516,12 +481,12 @@ def _reclocked(
     kept: list[ClockedSchedule | None] = []
     for task, stored in wanted:
         clocked = task.periodic_task.clocked
-        if stored.clocked_time != (clocked and clocked.clocked_time):
+        if stored.once_at != (clocked and clocked.clocked_time):
             if clocked is not None:
                 left.append(clocked.pk)
             clocked = None
-            if stored.clocked_time is not None:
-                clocked = ClockedSchedule(clocked_time=stored.clocked_time)
+            if stored.once_at is not None:
+                clocked = ClockedSchedule(clocked_time=stored.once_at)
                 fresh.append(clocked)
         kept.append(clocked)
     if fresh:
@@ -551,14 +516,13 @@ def set_enabled(task_ids: Collection[UUID], enabled: bool) -> None:
         cursor.execute(
             """
             WITH changed AS (
-                UPDATE tasks_api_task SET version = version + 1,
-                    planned_from = %s || substr(planned_from, 2)
+                UPDATE tasks_api_task SET version = version + 1, is_paused = %s
                 WHERE id = ANY(%s::uuid[]) RETURNING periodic_task_id
             )
             UPDATE django_celery_beat_periodictask periodic SET enabled = %s
             FROM changed WHERE periodic.id = changed.periodic_task_id
             """,
-            ["t" if enabled else "f", array(task_ids), enabled],
+            [not enabled, array(task_ids), enabled],
         )
 
 
@@ -585,12 +549,12 @@ LAST_EDIT = "SELECT max(last_update) FROM django_celery_beat_periodictasks"
 
 
 def drifted(limit: int) -> list[UUID]:
-    """Tasks whose schedule is no longer the one that their plan was made from."""
+    """Tasks whose schedule was edited since their next fire time was computed."""
     with connection.cursor() as cursor:
         cursor.execute(
             f"""
             SELECT task.id FROM tasks_api_task task {JOINS}
-            WHERE task.ended_at IS NULL AND task.planned_from <> {PLAN}
+            WHERE task.ended_at IS NULL AND NOT {IS_FOLLOWED}
             LIMIT %s
             """,  # noqa: S608 (both are constants of this module)
             [limit],
@@ -598,18 +562,68 @@ def drifted(limit: int) -> list[UUID]:
         return [task_id for (task_id,) in cursor.fetchall()]
 
 
-def take_for_followed(task_id: UUID) -> None:
-    """Let a task's plan be its schedule as it lies, whatever that is."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"""
-            UPDATE tasks_api_task SET planned_from = found.plan
-            FROM (SELECT task.id, {PLAN} AS plan FROM tasks_api_task task {JOINS}
-                WHERE task.id = %s) AS found
-            WHERE tasks_api_task.id = found.id
-            """,  # noqa: S608 (both are constants of this module)
-            [task_id],
+def edited(tasks: Iterable[Task]) -> list[tuple[UUID, StoredSchedule]]:
+    """The schedules of those tasks whose own columns do not say the same."""
+    found = [(task, stored_of(task)) for task in tasks]
+    return [
+        (task.pk, stored)
+        for task, stored in found
+        if any(
+            getattr(task, name) != getattr(stored, name) for name in SCHEDULE_COLUMNS
         )
+    ]
+
+
+def follow(schedules: Sequence[tuple[UUID, StoredSchedule]]) -> None:
+    """Note on tasks the schedules from which their next fire times are computed now."""
+    if not schedules:
+        return
+    rows = [(task_id, *_followed(stored)) for task_id, stored in schedules]
+    with prepared(rows=len(rows)) as cursor:
+        cursor.execute(_FOLLOW, columns(rows))
+
+
+def _followed(stored: StoredSchedule) -> Sequence[object]:
+    return stored[: len(_IN_BEAT_TABLES)]
+
+
+_TYPES = {
+    "is_paused": "bool",
+    "is_one_off": "bool",
+    "starts_at": "timestamptz",
+    "ends_at": "timestamptz",
+    "interval_every": "int",
+    "once_at": "timestamptz",
+    "solar_id": "int",
+}
+
+
+def _each(form: str) -> str:
+    return ", ".join(form.format(name) for name in _IN_BEAT_TABLES)
+
+
+_ARRAYS = ", ".join(f"%s::{_TYPES.get(name, 'text')}[]" for name in _IN_BEAT_TABLES)
+_FOLLOW = f"""
+    UPDATE tasks_api_task task SET {_each("{0} = new.{0}")}, version = version + 1
+    FROM unnest(%s::uuid[], {_ARRAYS}) AS new(id, {_each("{}")})
+    WHERE task.id = new.id AND ({_each("task.{}")}) IS DISTINCT FROM ({_each("new.{}")})
+"""  # noqa: S608 (names of columns)
+
+
+def follow_unread(task_id: UUID) -> None:
+    """Note on a task the schedule that it has, whatever that is."""
+    with connection.cursor() as cursor:
+        cursor.execute(_FOLLOW_UNREAD, [task_id])
+
+
+_FOLLOW_UNREAD = f"""
+    UPDATE tasks_api_task SET {", ".join(f"{name} = found.{name}" for name in FOLLOWED)}
+    FROM (
+        SELECT task.id, {", ".join(f"{source} AS {name}" for name, source in FOLLOWED.items())}
+        FROM tasks_api_task task {JOINS} WHERE task.id = %s
+    ) AS found
+    WHERE tasks_api_task.id = found.id
+"""  # noqa: S608 (constants)
 
 
 def nobodys() -> list[int]:

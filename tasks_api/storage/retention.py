@@ -20,6 +20,7 @@ from django.db import connection
 from scheduler_service.db.arrays import columns
 from tasks_api.metrics import counters
 from tasks_api.storage import task_counts
+from tasks_api.storage.task_deletion import DELETE_SCHEDULES
 
 # Rows in one statement: some tens of milliseconds.
 BITE = 1000
@@ -92,7 +93,7 @@ _RUNS = f"""
     SELECT tenant_id, count(*), max(at) FROM old GROUP BY tenant_id
 """  # noqa: S608 (a constant)
 
-# A task before its schedule, and that before its moment, if nothing else shares it.
+# The oldest ended tasks of each tenant that have no runs left.
 _TASKS = f"""
     WITH old AS MATERIALIZED (
         SELECT share.tenant_id, task.* FROM {_OF_EACH} CROSS JOIN LATERAL (
@@ -106,21 +107,8 @@ _TASKS = f"""
         ) AS task
     ), tasks AS (
         DELETE FROM tasks_api_task WHERE ctid = ANY(ARRAY(SELECT place FROM old))
-        RETURNING id
-    ), changes AS (
-        DELETE FROM tasks_api_schedulechange
-        WHERE task_id = ANY(ARRAY(SELECT id FROM tasks))
-    ), schedules AS (
-        DELETE FROM django_celery_beat_periodictask
-        WHERE id = ANY(ARRAY(SELECT periodic_task_id FROM old))
-        RETURNING clocked_id
-    ), moments AS (
-        DELETE FROM django_celery_beat_clockedschedule clocked
-        WHERE id = ANY(ARRAY(SELECT clocked_id FROM schedules)) AND NOT EXISTS (
-            SELECT FROM django_celery_beat_periodictask other
-            WHERE other.clocked_id = clocked.id
-                AND other.id <> ALL(ARRAY(SELECT periodic_task_id FROM old)))
-    )
+        RETURNING id, periodic_task_id
+    ), {DELETE_SCHEDULES}
     SELECT tenant_id, count(*), max(at) FROM old GROUP BY tenant_id
 """  # noqa: S608 (a constant)
 

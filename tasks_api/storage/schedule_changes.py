@@ -31,6 +31,11 @@ from tasks_api.domain.states import RunState
 from tasks_api.metrics import counters
 from tasks_api.models import ScheduleChange
 from tasks_api.storage import beat_tables
+from tasks_api.storage.beat_tables import (
+    SCHEDULE_COLUMNS,
+    StoredSchedule,
+    fetch_with_schedule,
+)
 
 What = ScheduleChange.What
 logger = logging.getLogger(__name__)
@@ -68,18 +73,16 @@ def close(task_ids: Collection[UUID], what: ScheduleChange.What) -> datetime:
     return moment
 
 
-# The second field of a plan says whether it is a one-off. An end needs a row only for
-# what is open: otherwise the task itself says all of it.
-_CLOSE = """
+_NAMES = ", ".join(SCHEDULE_COLUMNS)
+# An end needs a row only for what is open: otherwise the task itself says all of it.
+_CLOSE = f"""
     WITH closed AS MATERIALIZED (
-        SELECT id, planned_from, cron_seconds, cron_years, dst, spread_offset,
+        SELECT id, {_NAMES},
             -- A one-off that waits in a pause has none, and its moment all the same.
             CASE WHEN %(what)s = 'removed' AND last_fire_at IS NULL
-                    AND planned_from LIKE 'f|t|%%'
-                THEN timestamptz 'epoch' + interval '1 microsecond'
-                    * nullif(split_part(planned_from, '|', 7), '')::bigint
-                ELSE next_fire_at END AS next_fire_at,
-            %(what)s IN ('removed', 'over') OR substr(planned_from, 3, 1) <> 't' AS is_cut_off
+                    AND is_paused AND is_one_off
+                THEN once_at ELSE next_fire_at END AS next_fire_at,
+            %(what)s IN ('removed', 'over') OR NOT is_one_off AS is_cut_off
         FROM tasks_api_task WHERE id = ANY(%(tasks)s::uuid[])
     ), ahead AS MATERIALIZED (
         SELECT run.id FROM tasks_api_run run JOIN closed ON closed.id = run.task_id
@@ -92,43 +95,31 @@ _CLOSE = """
         DELETE FROM tasks_api_run run USING moment
         WHERE run.id IN (SELECT id FROM ahead) AND run.scheduled_for > moment.at
     ), noted AS (
-        INSERT INTO tasks_api_schedulechange (task_id, at, what, plan, cron_seconds,
-            cron_years, dst, spread_offset, open_from)
-        SELECT id, at, %(what)s, planned_from, cron_seconds, cron_years, dst,
-            spread_offset, open_from
+        INSERT INTO tasks_api_schedulechange (task_id, at, what, {_NAMES}, open_from)
+        SELECT id, at, %(what)s, {_NAMES}, open_from
         FROM moment, closed, LATERAL (SELECT CASE WHEN is_cut_off AND next_fire_at <= at
             THEN next_fire_at END AS open_from) AS cut_off
         WHERE %(what)s NOT IN ('removed', 'over') OR open_from IS NOT NULL
     )
     SELECT at FROM moment
-"""
+"""  # noqa: S608 (names of columns)
 
 
 class _Open(NamedTuple):
-    """A change that cut off fire times; the order is that of _OPEN's columns."""
+    """A change that cut off fire times."""
 
-    change_id: int
+    id: int
     task_id: UUID
     tenant_id: int
     at: datetime
     what: str
-    plan: str
-    seconds: str
-    years: str
-    dst: str
-    offset_seconds: int
     open_from: datetime
-    created_at: datetime
     misfire: str
     run_key: bytes
+    stored: StoredSchedule
 
     def schedule(self) -> Schedule:
-        stored = beat_tables.stored_from(
-            self.plan,
-            created_at=self.created_at,
-            of_task=(self.seconds, self.years, self.dst, self.offset_seconds),
-        )
-        return beat_tables.schedule_from(stored)
+        return beat_tables.schedule_from(self.stored)
 
 
 class _Settled(NamedTuple):
@@ -154,7 +145,7 @@ def settle(*, limit: int = BATCH, since: int | None = None) -> bool:
     with prepared() as cursor:
         begin = "" if since is None else "AND change.id >= %(since)s::bigint"
         cursor.execute(_OPEN.replace("{since}", begin), {"since": since})
-        rows = [_Open._make(row) for row in cursor.fetchall()]
+        rows = fetch_with_schedule(cursor, _Open)
     if not rows:
         return False
     until = time.thread_time() + TIME_TO_COMPUTE
@@ -163,7 +154,7 @@ def settle(*, limit: int = BATCH, since: int | None = None) -> bool:
     for change in rows:
         if left and (len(runs) >= limit or time.thread_time() > until):
             break
-        left.append((change.change_id, _settle(change, runs, until, limit=limit)))
+        left.append((change.id, _settle(change, runs, until, limit=limit)))
     _store(runs)
     with prepared() as cursor:
         cursor.execute(_LEFT, columns(left))
@@ -172,9 +163,9 @@ def settle(*, limit: int = BATCH, since: int | None = None) -> bool:
 
 
 _OPEN = f"""
-    SELECT change.id, change.task_id, task.tenant_id, change.at, change.what, change.plan,
-        change.cron_seconds, change.cron_years, change.dst, change.spread_offset,
-        change.open_from, task.created_at, task.misfire, {KEY}
+    SELECT change.id, change.task_id, task.tenant_id, change.at, change.what,
+        change.open_from, task.misfire, {KEY} AS run_key,
+        {", ".join(f"change.{name}" for name in SCHEDULE_COLUMNS)}, task.created_at
     FROM tasks_api_schedulechange change JOIN tasks_api_task task
         ON task.id = change.task_id
     WHERE change.open_from IS NOT NULL {{since}}

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict
 from dataclasses import replace as replace_in
 from datetime import UTC, datetime
-from typing import Any, NamedTuple, get_args, get_type_hints
+from typing import Any, NamedTuple, get_type_hints
 from uuid import UUID
 
 from django.db import connection
@@ -27,74 +25,58 @@ from tasks_api.domain.schedules import (
     spread,
 )
 from tasks_api.domain.specs import (
-    Backoff,
     RequestOptions,
-    RetryPolicy,
     Surface,
     TaskSpec,
     summary,
 )
 from tasks_api.models import Task
 from tasks_api.storage import beat_tables, schedule_changes, task_counts
+from tasks_api.storage.beat_tables import (
+    OWN_COLUMNS,
+    SCHEDULE_COLUMNS,
+    StoredSchedule,
+)
+from tasks_api.storage.task_columns import (
+    SPEC_COLUMNS,
+    SPEC_TYPES,
+    cast,
+    columns_of,
+    parameters,
+    sql_types,
+)
 
 
-class Row(NamedTuple):
-    """A new task, as columns of its table."""
+class NewTask(NamedTuple):
+    """A task that was stored, and what its columns say."""
 
     id: UUID
-    tenant_id: int
-    owner_id: int
-    surface: str
-    name: str
-    # A text[] as PostgreSQL writes it: an array of arrays cannot be unnested by rows.
-    tags: str
-    method: str
-    url: str
-    queue: str
-    body: str
-    expected_status: str
-    overlap: str
-    misfire: str
-    catchup_window: int | None
-    spread: int
-    spread_offset: int
-    dst: str
-    retry: str
-    request: str
-    pause_after_failures: int | None
-    cron_seconds: str
-    cron_years: str
-    schedule_text: str
-    next_fire_at: datetime | None
-    planned_from: str
-    ends_at: datetime | None
-    created_at: datetime
+    columns: dict[str, Any]
+    stored: StoredSchedule
 
 
 # The constraint that keeps a name from two tasks that are alive.
 NAME_ONCE = "task_name_once_while_alive"
 
-_TYPES = {
-    UUID: "uuid",
-    str: "text",
-    int: "bigint",
-    bool: "bool",
-    datetime: "timestamptz",
-}
-_GIVEN = {**get_type_hints(Row), **get_type_hints(beat_tables.New)}
-# Of `int | None`, the int.
-_KINDS = [(*get_args(kind), kind)[0] for kind in _GIVEN.values()]
-_TYPE_OF = {name: _TYPES[kind] for name, kind in zip(_GIVEN, _KINDS, strict=True)}
-_ARRAYS = ", ".join(f"%s::{kind}[]" for kind in _TYPE_OF.values())
-_COLUMNS = ", ".join(Row._fields)
+_TASK_TYPES = (
+    sql_types(
+        {"id": UUID, "tenant_id": int, "owner_id": int, "surface": str}
+        | {"next_fire_at": datetime}
+    )
+    | SPEC_TYPES
+    | sql_types(get_type_hints(StoredSchedule))
+)
+_TYPES = _TASK_TYPES | sql_types(get_type_hints(beat_tables.New))
+_ARRAYS = ", ".join(f"%s::{kind}[]" for kind in _TYPES.values())
 # One statement, which costs a third of what several would with a transaction around
 # them: the tasks, their schedules, their tags, their count, and the entry in the audit log.
 _INSERT = f"""
     WITH entry AS ({audit.INSERT}), fresh AS MATERIALIZED (
-        SELECT new.*, {beat_tables.IDS} FROM unnest({_ARRAYS}) AS new({", ".join(_GIVEN)})
+        SELECT new.*, {beat_tables.IDS} FROM unnest({_ARRAYS}) AS new({", ".join(_TYPES)})
     ), {beat_tables.CREATED}, made AS (
-        INSERT INTO tasks_api_task ({_COLUMNS}, periodic_task_id, pause_reason, end_reason)
-        SELECT {_COLUMNS.replace("tags", "tags::text[]")}, periodic_task_id, '', '' FROM fresh
+        INSERT INTO tasks_api_task ({", ".join(_TASK_TYPES)}, periodic_task_id,
+            pause_reason, end_reason)
+        SELECT {", ".join(map(cast, _TASK_TYPES))}, periodic_task_id, '', '' FROM fresh
     ), tagged AS (
         INSERT INTO tasks_api_tasktag (owner_id, task_id, tag)
         SELECT owner_id, id, unnest(tags::text[]) FROM fresh WHERE tags <> '{{}}'
@@ -102,71 +84,40 @@ _INSERT = f"""
 """  # noqa: S608 (constants)
 
 
-def insert(owner: User, specs: Sequence[TaskSpec], *, now: datetime) -> list[Row]:
+def insert(owner: User, specs: Sequence[TaskSpec], *, now: datetime) -> list[NewTask]:
     """Store new tasks with their schedules, all or none, and say so in the audit log.
 
     Names must be free, or an IntegrityError tells of NAME_ONCE.
     """
-    ids = [spec.task_id or clock.new_id() for spec in specs]
-    plans = [
-        schedule_for(spec, task_id) for spec, task_id in zip(specs, ids, strict=True)
-    ]
-    stored = [beat_tables.stored_as(plan, created_at=now) for plan in plans]
-    rows = [
-        _row(owner, *of_task, now=now)
-        for of_task in zip(ids, specs, plans, stored, strict=True)
-    ]
+    made = [_new_task(owner, spec, now=now) for spec in specs]
     schedules = beat_tables.new(
         [
-            (describe(spec, owner), each)
-            for spec, each in zip(specs, stored, strict=True)
+            (describe(spec, owner), task.stored)
+            for spec, task in zip(specs, made, strict=True)
         ]
     )
+    rows = [parameters(task.columns.values()) for task in made]
     with prepared(rows=len(rows)) as cursor:
-        entry = audit.values(owner.tenant_id, audit.CREATE, ids)
+        entry = audit.values(owner.tenant_id, audit.CREATE, [task.id for task in made])
         cursor.execute(_INSERT, [*entry, *columns(rows), *columns(schedules)])
-    return rows
+    return made
 
 
-def _row(
-    owner: User,
-    task_id: UUID,
-    spec: TaskSpec,
-    schedule: Schedule,
-    stored: beat_tables.Stored,
-    *,
-    now: datetime,
-) -> Row:
-    assert owner.tenant_id is not None
-    return Row(
-        id=task_id,
-        tenant_id=owner.tenant_id,
-        owner_id=owner.pk,
-        surface=spec.surface,
-        name=spec.name,
-        tags=array(spec.tags) if spec.tags else "{}",
-        method=spec.method,
-        url=spec.url,
-        queue=spec.queue,
-        body=spec.body,
-        expected_status=spec.expected_status,
-        overlap=spec.overlap,
-        misfire=spec.misfire,
-        catchup_window=spec.catchup_window,
-        spread=spec.spread,
-        spread_offset=stored.offset_seconds,
-        dst=stored.dst,
-        retry=_written(spec.retry),
-        request=_written_options(spec.request),
-        pause_after_failures=spec.pause_after_failures,
-        cron_seconds=stored.seconds,
-        cron_years=stored.years,
-        schedule_text=spec.schedule_text,
-        next_fire_at=_first_fire(schedule, now),
-        planned_from=beat_tables.plan_of(stored),
-        ends_at=stored.expires,
-        created_at=now,
-    )
+def _new_task(owner: User, spec: TaskSpec, *, now: datetime) -> NewTask:
+    task_id = spec.task_id or clock.new_id()
+    schedule = schedule_for(spec, task_id)
+    stored = beat_tables.stored_as(schedule, created_at=now)
+    # In the order of _TASK_TYPES.
+    values = {
+        "id": task_id,
+        "tenant_id": owner.tenant_id,
+        "owner_id": owner.pk,
+        "surface": spec.surface,
+        "next_fire_at": _first_fire(schedule, now),
+        **columns_of(spec),
+        **stored._asdict(),
+    }
+    return NewTask(task_id, values, stored)
 
 
 def schedule_for(spec: TaskSpec, task_id: UUID) -> Schedule:
@@ -191,32 +142,36 @@ def replace(task: Task, spec: TaskSpec, owner: User, *, now: datetime) -> bool:
     schedule = schedule_for(spec, task.pk)
     stored = beat_tables.stored_as(schedule, created_at=task.created_at)
     # As its schedule is now, which somebody may have edited a moment ago.
-    plan = beat_tables.plan_of(beat_tables.stored_of(task))
-    place = Place(
-        plan, task.cron_seconds, task.cron_years, task.dst, task.spread_offset
-    )
-    starts_anew = not place.is_of(stored)
+    before = beat_tables.stored_of(task)
+    starts_anew = not beat_tables.fires_alike(before, stored)
     if starts_anew:
         at = schedule_changes.close([task.pk], schedule_changes.What.REPLACED)
         beat_tables.replace(
             task.periodic_task_id, stored, description=describe(spec, owner)
         )
-        task.planned_from, task.ends_at = beat_tables.plan_of(stored), stored.expires
-        task.cron_seconds, task.cron_years = stored.seconds, stored.years
-        task.dst, task.spread_offset = stored.dst, stored.offset_seconds
+        for name in SCHEDULE_COLUMNS:
+            setattr(task, name, getattr(stored, name))
         task.next_fire_at = first_after(schedule, at)
-    task.method, task.url, task.queue = spec.method, spec.url, spec.queue
-    task.body, task.expected_status = spec.body, spec.expected_status
-    task.overlap, task.misfire = spec.overlap, spec.misfire
-    task.catchup_window, task.spread = spec.catchup_window, spec.spread
-    task.retry = _written(spec.retry)
-    task.request = _written_options(spec.request)
-    task.pause_after_failures = spec.pause_after_failures
-    task.schedule_text, task.pause_reason = spec.schedule_text, ""
+    values = columns_of(spec)
+    for name in _REPLACED_OF_SPEC:
+        setattr(task, name, values[name])
+    task.pause_reason = ""
     task.replaced_at = now
     task.version = F("version") + 1
     task.save(update_fields=_REPLACED)
     return starts_anew
+
+
+# The name is the one by which the task was found.
+_REPLACED_OF_SPEC = [name for name in SPEC_COLUMNS if name not in ("name", "tags")]
+_REPLACED = (
+    *SCHEDULE_COLUMNS,
+    *_REPLACED_OF_SPEC,
+    "next_fire_at",
+    "pause_reason",
+    "replaced_at",
+    "version",
+)
 
 
 def spec_of(task: Task) -> TaskSpec:
@@ -251,14 +206,16 @@ def rewrite(wanted: Sequence[tuple[Task, TaskSpec]]) -> Rewritten:
     the caller to plan. What is as it was is not written, and no version of its own.
     """
     changed: list[tuple[Task, TaskSpec]] = []
-    moved: list[tuple[Task, beat_tables.Stored]] = []
+    moved: list[tuple[Task, StoredSchedule]] = []
     retagged: list[tuple[Task, TaskSpec]] = []
     for task, spec in wanted:
         before = beat_tables.stored_of(task)
         stored = beat_tables.stored_as(
             schedule_for(spec, task.pk), created_at=task.created_at
-        )._replace(enabled=before.enabled)
-        values = _columns(spec, stored)
+        )._replace(is_paused=before.is_paused)
+        values = columns_of(spec) | {
+            name: getattr(stored, name) for name in OWN_COLUMNS
+        }
         if _is_alike(task.request, spec.request):
             values["request"] = task.request
         if encryption.is_same_url(task.url, spec.url):
@@ -291,20 +248,11 @@ def rewrite(wanted: Sequence[tuple[Task, TaskSpec]]) -> Rewritten:
 
 def _write(tasks: Sequence[Task], names: Sequence[str]) -> None:
     """Write these columns of tasks, in one statement."""
-    types = _TYPE_OF | {"id": "uuid", "version": "int"}
+    types = _TASK_TYPES | {"version": "int"}
     arrays = ", ".join(f"%s::{types[name]}[]" for name in ("id", *names))
-    written = ", ".join(
-        f"{name} = new.{name}" + ("::text[]" if name == "tags" else "")
-        for name in names
-    )
+    written = ", ".join(f"{name} = new.{cast(name)}" for name in names)
     rows = [
-        (
-            task.pk,
-            *(
-                array(task.tags) if name == "tags" else getattr(task, name)
-                for name in names
-            ),
-        )
+        parameters((task.pk, *(getattr(task, name) for name in names)))
         for task in tasks
     ]
     with prepared(rows=len(rows)) as cursor:
@@ -367,83 +315,7 @@ def _opened(options: RequestOptions) -> str:
     return encryption.decrypt(options.sealed_values) if options.sealed_values else ""
 
 
-def _columns(spec: TaskSpec, stored: beat_tables.Stored) -> dict[str, Any]:
-    """What stands on a task of what its owner wants."""
-    return {
-        "name": spec.name,
-        "tags": list(spec.tags),
-        "method": spec.method,
-        "url": spec.url,
-        "queue": spec.queue,
-        "body": spec.body,
-        "expected_status": spec.expected_status,
-        "overlap": spec.overlap,
-        "misfire": spec.misfire,
-        "catchup_window": spec.catchup_window,
-        "spread": spec.spread,
-        "spread_offset": stored.offset_seconds,
-        "dst": stored.dst,
-        "retry": _written(spec.retry),
-        "request": _written_options(spec.request),
-        "pause_after_failures": spec.pause_after_failures,
-        "cron_seconds": stored.seconds,
-        "cron_years": stored.years,
-        "schedule_text": spec.schedule_text,
-    }
-
-
-class Place(NamedTuple):
-    """What says when a stored task fires, as columns of Task."""
-
-    planned_from: str
-    cron_seconds: str
-    cron_years: str
-    dst: str
-    spread_offset: int
-
-    def is_of(self, stored: beat_tables.Stored) -> bool:
-        """Whether a task with this schedule fires just like that."""
-        return self[1:] == stored.of_task and beat_tables.fires_alike(
-            self.planned_from, beat_tables.plan_of(stored)
-        )
-
-
-_REPLACED = (
-    "planned_from",
-    "ends_at",
-    "cron_seconds",
-    "cron_years",
-    "dst",
-    "spread_offset",
-    "next_fire_at",
-    "method",
-    "url",
-    "queue",
-    "body",
-    "expected_status",
-    "overlap",
-    "misfire",
-    "catchup_window",
-    "spread",
-    "retry",
-    "request",
-    "pause_after_failures",
-    "schedule_text",
-    "pause_reason",
-    "replaced_at",
-    "version",
-)
-
-
 def describe(spec: TaskSpec, owner: User) -> str:
     """A schedule's line in the admin."""
     task = summary(name=spec.name, method=spec.method, url=spec.url, queue=spec.queue)
     return f"{task} for {owner}"
-
-
-def _written(policy: RetryPolicy | Backoff | None) -> str:
-    return json.dumps(asdict(policy)) if policy else ""
-
-
-def _written_options(options: RequestOptions) -> str:
-    return "" if options == RequestOptions() else json.dumps(asdict(options))

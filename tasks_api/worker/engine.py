@@ -584,7 +584,7 @@ def _put(runs: Sequence[Claimed], now: datetime) -> list[Finished]:
             queue=run.queue,
             name=str(run.run_id),
             timeout_seconds=MESSAGE_TIMEOUT,
-            max_retries=pull_queue.WITHOUT_END,
+            max_retries=pull_queue.UNLIMITED_RETRIES,
             payload=run.body,
             run_at=run.scheduled_for,
         )
@@ -592,6 +592,6 @@ def _put(runs: Sequence[Claimed], now: datetime) -> list[Finished]:
     ]
     finished = [Finished(r, Outcome(None, "", 0), retry.Succeed(), now) for r in runs]
     with transaction.atomic():
-        pull_queue.put(messages)
+        pull_queue.enqueue_many(messages)
         record(finished)
     return finished

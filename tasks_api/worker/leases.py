@@ -11,7 +11,7 @@ from django.conf import settings
 from scheduler_service.db.arrays import array, columns
 from scheduler_service.db.statements import prepared
 from tasks_api.delivery.request import Claimed
-from tasks_api.storage import beat_tables
+from tasks_api.storage import sending_rules
 
 # The presence of somebody who is never missed.
 NOBODY = 0
@@ -72,18 +72,10 @@ _CLAIM = f"""
             task.expected_status, task.retry, task.request, task.overlap,
             task.pause_after_failures, octet_length(task.body)
                 + octet_length(task.request) + octet_length(task.url) AS weight
-        FROM tasks_api_run run
-        JOIN tasks_api_task task ON task.id = run.task_id
-        JOIN django_celery_beat_periodictask periodic
-            ON periodic.id = task.periodic_task_id
-        {beat_tables.OWNER}
+        FROM tasks_api_run run {sending_rules.JOINS}
         WHERE run.id = ANY(%(runs)s::uuid[]) AND run.state = 'pending'
             AND NOT run.is_next AND run.scheduled_for <= now()
-            AND ({beat_tables.GOES} OR run.by_hand)
-            AND (task.ended_at IS NULL OR task.end_reason = 'over'
-                OR run.by_hand AND task.end_reason <> 'removed')
-            AND (periodic.expires IS NULL OR run.scheduled_for <= periodic.expires
-                OR run.by_hand)
+            AND {sending_rules.MAY_BE_SENT}
         FOR UPDATE OF run SKIP LOCKED
     ), weighed AS (
         SELECT *, sum(weight) OVER (ORDER BY id) - weight AS before FROM free

@@ -20,7 +20,7 @@ from tasks_api.delivery.retry import (
     Verdict,
 )
 from tasks_api.domain.states import RunState
-from tasks_api.storage import task_counts
+from tasks_api.storage import sending_rules, task_counts
 
 
 class Finished(NamedTuple):
@@ -151,14 +151,12 @@ _RECORD = f"""
 """  # noqa: S608 (constants)
 
 # An end or a replacement that came while the request was under way is the last word.
-_OVERTAKEN = """
+_OVERTAKEN = f"""
     UPDATE tasks_api_run run SET
         state = 'cancelled', wake_at = NULL, finished_at = now(),
         reason = run.reason || '; not tried again, the task was ' ||
             CASE WHEN task.ended_at IS NULL THEN 'replaced' ELSE 'removed' END || '.'
     FROM tasks_api_task task
     WHERE run.id = ANY(%s::uuid[]) AND run.state = 'retrying' AND task.id = run.task_id
-        AND (task.ended_at IS NOT NULL AND task.end_reason <> 'over'
-                AND (NOT run.by_hand OR task.end_reason = 'removed')
-            OR task.replaced_at > run.started_at)
-"""
+        AND ({sending_rules.IS_REMOVED} OR task.replaced_at > run.started_at)
+"""  # noqa: S608 (a constant)

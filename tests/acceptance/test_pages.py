@@ -70,7 +70,7 @@ EARLIER = ('"0 7 * * *"', '"0 6 * * *"')
 
 
 def is_run_by_manage_test(command: str) -> bool:
-    """Those that tests/integration/test_docs.py runs, which is quicker."""
+    """Those that tests/integration/ops/test_docs.py runs, which is quicker."""
     found = MANAGE.fullmatch(command)
     return bool(found) and not re.search("…|<", command.replace("sch_…", ""))
 

@@ -19,7 +19,7 @@ OPERATIONS = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
 NAME = re.compile(r"\bscheduler_[a-z_]+")
 
 
-def known() -> set[str]:
+def known_metrics() -> set[str]:
     """Names as the code writes them, in full."""
     sources = [*(ROOT / "tasks_api").rglob("*.py")]
     quoted = (re.findall(r'"(scheduler_[a-z_]+)"', p.read_text()) for p in sources)
@@ -31,7 +31,7 @@ def metric(name: str) -> str:
     return re.sub(r"_(bucket|sum|count)$", "", name)
 
 
-def named(text: str) -> set[str]:
+def named_metrics(text: str) -> set[str]:
     return {metric(name) for name in NAME.findall(text)}
 
 
@@ -54,11 +54,11 @@ def expressions() -> list[str]:
 
 
 def test_the_dashboard_shows_every_metric_and_no_other() -> None:
-    assert named(" ".join(expressions())) == known()
+    assert named_metrics(" ".join(expressions())) == known_metrics()
 
 
 def test_the_alerts_name_metrics_that_exist() -> None:
-    assert named(" ".join(rule["expr"] for rule in alerts())) <= known()
+    assert named_metrics(" ".join(rule["expr"] for rule in alerts())) <= known_metrics()
 
 
 def test_the_alerts_watch_every_door_that_a_credential_opens() -> None:
@@ -75,7 +75,7 @@ def test_every_metric_is_documented() -> None:
         line for line in OPERATIONS.splitlines() if line.startswith("| `scheduler_")
     ]
 
-    assert named(" ".join(row.split("|")[1] for row in rows)) == known()
+    assert named_metrics(" ".join(row.split("|")[1] for row in rows)) == known_metrics()
 
 
 @pytest.mark.parametrize("rule", alerts(), ids=lambda rule: rule["alert"])

@@ -158,8 +158,7 @@ _TASK = {
     "url": "task.url",
     "request": "coalesce(task.request, original.request)",
     "next_fire_at": "task.moment",
-    "planned_from": beat_tables.PLAN,
-    "ends_at": "periodic.expires",
+    **beat_tables.FOLLOWED,
 }
 
 

@@ -4,23 +4,34 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from io import StringIO
+from typing import Any
 
 import pytest
 from django.conf import LazySettings
 from rest_framework.test import APIClient
 
-from accounts.models import User
+from accounts import services as accounts
+from accounts.models import Role, User
 from scheduler_service.process.logs import JSONFormatter
 from tasks_api.api.ops import health
+from tasks_api.delivery.transport import Transport
 from tasks_api.worker.engine import Engine
 from tasks_api.worker.record import Finished
 from tests.conftest import ClientFor
+from tests.integration.support.transport_doubles import (
+    Outcomes,
+    RawServer,
+    Script,
+    StartRawServer,
+    StartTransport,
+)
+from tests.receiver import Receiver
 
 
 @pytest.fixture(autouse=True)
-def nothing_asked_before() -> None:
+def forget_readiness() -> None:
     health.readiness.forget()
 
 
@@ -32,14 +43,14 @@ def api(user: User, client_for: ClientFor, settings: LazySettings) -> APIClient:
     return client_for(user)
 
 
-class Recorded:
+class ResultLog:
     """What an engine has told of, and a way to wait for it."""
 
     def __init__(self) -> None:
         self.items: list[Finished] = []
         self._told = threading.Condition()
 
-    def __call__(self, finished: list[Finished]) -> None:
+    def __call__(self, finished: Sequence[Finished]) -> None:
         with self._told:
             self.items.extend(finished)
             self._told.notify_all()
@@ -51,12 +62,12 @@ class Recorded:
 
 
 @pytest.fixture
-def recorded() -> Recorded:
-    return Recorded()
+def recorded() -> ResultLog:
+    return ResultLog()
 
 
 @pytest.fixture
-def engine(settings: LazySettings, recorded: Recorded) -> Iterator[Engine]:
+def engine(settings: LazySettings, recorded: ResultLog) -> Iterator[Engine]:
     settings.SCHEDULER_ALLOW_PRIVATE_TARGETS = True
     started = Engine(on_recorded=recorded, on_beat=lambda _: None)
     started.start()
@@ -65,7 +76,7 @@ def engine(settings: LazySettings, recorded: Recorded) -> Iterator[Engine]:
 
 
 @pytest.fixture
-def everything_logged(caplog: pytest.LogCaptureFixture) -> Iterator[StringIO]:
+def json_log(caplog: pytest.LogCaptureFixture) -> Iterator[StringIO]:
     """As JSON, with tracebacks, whatever the level."""
     lines = StringIO()
     handler = logging.StreamHandler(lines)
@@ -74,3 +85,51 @@ def everything_logged(caplog: pytest.LogCaptureFixture) -> Iterator[StringIO]:
     logging.getLogger().addHandler(handler)
     yield lines
     logging.getLogger().removeHandler(handler)
+
+
+@pytest.fixture
+def start_server() -> Iterator[StartRawServer]:
+    servers: list[RawServer] = []
+
+    def start(script: Script) -> RawServer:
+        servers.append(RawServer(script))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.close()
+
+
+@pytest.fixture
+def outcomes() -> Outcomes:
+    return Outcomes()
+
+
+@pytest.fixture
+def start_transport(outcomes: Outcomes) -> Iterator[StartTransport]:
+    made: list[Transport[Any]] = []
+
+    def start(**options: Any) -> Transport[Any]:
+        transport: Transport[Any] = Transport(
+            on_done=outcomes, **{"allow_private": True, **options}
+        )
+        transport.start()
+        made.append(transport)
+        return transport
+
+    yield start
+    for transport in made:
+        transport.close(grace=0)
+
+
+@pytest.fixture
+def target() -> Iterator[Receiver]:
+    started = Receiver()
+    started.start()
+    yield started
+    started.stop()
+
+
+@pytest.fixture
+def tenant_admin(colleague: User) -> User:
+    return accounts.change_user(colleague, role=Role.ADMIN)

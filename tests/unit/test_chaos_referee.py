@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -31,17 +32,17 @@ DELETE = Call("a", "delete", 15.0, 15.1, 200)
 KILL = Fault("worker: kill -9", ("worker-1",), 13.9, 16.0, loses_requests=True)
 
 
-def run_at(second: float, *, mark: str = "a", **changes: object) -> Run:
+def run_at(second: float, *, mark: str = "a", **changes: Any) -> Run:
     at = second + 0.01
     attempts = (Attempt(1, at + 0.01),)
     run = Run(
         f"{mark}@{second:g}", f"task {mark}", mark, round(second * 1000), "succeeded", "",
         1, 0, at, at + 0.1, False, attempts,
     )  # fmt: skip
-    return run._replace(**changes)  # type: ignore[arg-type]
+    return run._replace(**changes)
 
 
-def left_out(second: float, state: str, **changes: object) -> Run:
+def left_out(second: float, state: str, **changes: Any) -> Run:
     """A fire time of which nothing was sent."""
     return run_at(
         second, state=state, attempt_count=0, started_at=None, attempts=(), **changes
@@ -382,7 +383,7 @@ def failing(*seconds: float, notices: int) -> set[str]:
     return rules(replace(seen(runs, arrivals, (endless,)), words=told))
 
 
-def test_a_task_that_fails_too_often_is_paused_and_told_of_once() -> None:
+def test_a_task_that_fails_too_often_is_paused_and_notified_once() -> None:
     assert failing(10, 14, notices=1) == set()
     assert failing(10, 14, notices=0) == {"a pause without a notice"}
     assert failing(10, 14, notices=2) == {"two notices of one pause"}

@@ -46,7 +46,7 @@ def test_too_small_a_number_is_refused(
         ("s3cret", False, [ERROR]),
     ],
 )
-def test_a_secret_that_may_be_guessed_is_told_of(
+def test_a_secret_that_can_be_guessed_is_a_warning(
     settings: LazySettings, secret: str, is_development: bool, levels: list[int]
 ) -> None:
     settings.SECRET, settings.DEVELOPMENT = secret, is_development

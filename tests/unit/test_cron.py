@@ -27,7 +27,7 @@ NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
 
 
-def at(text: str) -> datetime:
+def parse_moment(text: str) -> datetime:
     return datetime.fromisoformat(text).replace(tzinfo=UTC)
 
 
@@ -123,8 +123,8 @@ def test_an_expression_and_its_next_two_fire_times(
     schedule = read_cron(text, now=NOON)
 
     found = first_after(schedule, NOON)
-    assert found == at(first)
-    assert first_after(schedule, found) == (second and at(second))
+    assert found == parse_moment(first)
+    assert first_after(schedule, found) == (second and parse_moment(second))
 
 
 @pytest.mark.parametrize(
@@ -264,7 +264,7 @@ def test_every_counts_from_now(text: str, seconds: int) -> None:
     assert read_cron(text, now=NOON) == Interval(NOON + every, every)
 
 
-def test_a_zone_is_said_once() -> None:
+def test_a_zone_is_logged_once() -> None:
     text = "CRON_TZ=Europe/Berlin 0 0 * * *"
 
     assert read_cron(text, zone="Europe/Berlin", now=NOON) == read_cron(text, now=NOON)

@@ -79,7 +79,7 @@ ZONES = [
 
 
 @dataclass(frozen=True)
-class Rule:
+class CronRule:
     """An expression, and what it means: sets of numbers, and a question about days."""
 
     text: str
@@ -109,53 +109,53 @@ def last_of_month(d: date) -> int:
     ).day
 
 
-def some(*numbers: int) -> frozenset[int]:
+def set_of(*numbers: int) -> frozenset[int]:
     return frozenset(numbers)
 
 
-ZERO = some(0)
+ZERO = set_of(0)
 # Sundays are 6 in Python, 0 and 7 in cron.
 RULES = [
     # Fixed times.
-    Rule("0 0 * * *", ZERO, ZERO, some(0)),
-    Rule("30 0 * * *", ZERO, some(30), some(0)),
-    Rule("30 1 * * *", ZERO, some(30), some(1)),
-    Rule("0 2 * * *", ZERO, ZERO, some(2)),
-    Rule("30 2 * * *", ZERO, some(30), some(2)),
-    Rule("59 2 * * *", ZERO, some(59), some(2)),
-    Rule("0 3 * * *", ZERO, ZERO, some(3)),
-    Rule("15,45 1,2 * * *", ZERO, some(15, 45), some(1, 2)),
-    Rule("0 1-3 * * *", ZERO, ZERO, some(1, 2, 3)),
-    Rule("0,30 0-23 * * *", ZERO, some(0, 30), ALL24),
-    Rule("0-59/20 0-23/2 * * *", ZERO, some(0, 20, 40), frozenset(range(0, 24, 2))),
-    Rule("5 4 * * sun", ZERO, some(5), some(4), "d.weekday() == 6"),
-    Rule("30 2 * * 7", ZERO, some(30), some(2), "d.weekday() == 6"),
-    Rule("30 2 * * 0,6", ZERO, some(30), some(2), "d.weekday() in (5, 6)"),
-    Rule("30 2 1 * 0", ZERO, some(30), some(2), "d.day == 1 or d.weekday() == 6"),
-    Rule("30 2 */2 * 0", ZERO, some(30), some(2), "d.day % 2 == 1 and d.weekday() == 6"),
-    Rule("30 2 L * *", ZERO, some(30), some(2), "d.day == last"),
-    Rule("30 2 ? MAR,OCT,NOV SUN#1", ZERO, some(30), some(2),
+    CronRule("0 0 * * *", ZERO, ZERO, set_of(0)),
+    CronRule("30 0 * * *", ZERO, set_of(30), set_of(0)),
+    CronRule("30 1 * * *", ZERO, set_of(30), set_of(1)),
+    CronRule("0 2 * * *", ZERO, ZERO, set_of(2)),
+    CronRule("30 2 * * *", ZERO, set_of(30), set_of(2)),
+    CronRule("59 2 * * *", ZERO, set_of(59), set_of(2)),
+    CronRule("0 3 * * *", ZERO, ZERO, set_of(3)),
+    CronRule("15,45 1,2 * * *", ZERO, set_of(15, 45), set_of(1, 2)),
+    CronRule("0 1-3 * * *", ZERO, ZERO, set_of(1, 2, 3)),
+    CronRule("0,30 0-23 * * *", ZERO, set_of(0, 30), ALL24),
+    CronRule("0-59/20 0-23/2 * * *", ZERO, set_of(0, 20, 40), frozenset(range(0, 24, 2))),
+    CronRule("5 4 * * sun", ZERO, set_of(5), set_of(4), "d.weekday() == 6"),
+    CronRule("30 2 * * 7", ZERO, set_of(30), set_of(2), "d.weekday() == 6"),
+    CronRule("30 2 * * 0,6", ZERO, set_of(30), set_of(2), "d.weekday() in (5, 6)"),
+    CronRule("30 2 1 * 0", ZERO, set_of(30), set_of(2), "d.day == 1 or d.weekday() == 6"),
+    CronRule("30 2 */2 * 0", ZERO, set_of(30), set_of(2), "d.day % 2 == 1 and d.weekday() == 6"),
+    CronRule("30 2 L * *", ZERO, set_of(30), set_of(2), "d.day == last"),
+    CronRule("30 2 ? MAR,OCT,NOV SUN#1", ZERO, set_of(30), set_of(2),
          "d.weekday() == 6 and d.day <= 7 and d.month in (3, 10, 11)"),
-    Rule("0 2 * 3-4 SUN", ZERO, ZERO, some(2), "d.weekday() == 6 and d.month in (3, 4)"),
+    CronRule("0 2 * 3-4 SUN", ZERO, ZERO, set_of(2), "d.weekday() == 6 and d.month in (3, 4)"),
     # Six fields, and seven.
-    Rule("10 30 2 * * *", some(10), some(30), some(2)),
-    Rule("10,50 30 1 * * *", some(10, 50), some(30), some(1)),
-    Rule("*/30 59 1 * * *", some(0, 30), some(59), some(1)),
-    Rule("59 59 23 * * *", some(59), some(59), some(23)),
-    Rule("0 30 2 * * * 2025-2027", ZERO, some(30), some(2), "2025 <= d.year <= 2027"),
-    Rule("0 0 0 * * * 2024/3", ZERO, ZERO, some(0), "d.year in (2024, 2027, 2030)"),
+    CronRule("10 30 2 * * *", set_of(10), set_of(30), set_of(2)),
+    CronRule("10,50 30 1 * * *", set_of(10, 50), set_of(30), set_of(1)),
+    CronRule("*/30 59 1 * * *", set_of(0, 30), set_of(59), set_of(1)),
+    CronRule("59 59 23 * * *", set_of(59), set_of(59), set_of(23)),
+    CronRule("0 30 2 * * * 2025-2027", ZERO, set_of(30), set_of(2), "2025 <= d.year <= 2027"),
+    CronRule("0 0 0 * * * 2024/3", ZERO, ZERO, set_of(0), "d.year in (2024, 2027, 2030)"),
     # By the clock as it goes.
-    Rule("* * * * *", ZERO, ALL60, ALL24, goes_by_the_clock=True),
-    Rule("*/15 * * * *", ZERO, some(0, 15, 30, 45), ALL24, goes_by_the_clock=True),
-    Rule("0 * * * *", ZERO, ZERO, ALL24, goes_by_the_clock=True),
-    Rule("@hourly", ZERO, ZERO, ALL24, goes_by_the_clock=True),
-    Rule("30 */2 * * *", ZERO, some(30), frozenset(range(0, 24, 2)), goes_by_the_clock=True),
-    Rule("*/20 2 * * *", ZERO, some(0, 20, 40), some(2), goes_by_the_clock=True),
-    Rule("* 1 * * 6-7", ZERO, ALL60, some(1), "d.weekday() in (5, 6)", goes_by_the_clock=True),
-    Rule("30 15 * * * *", some(30), some(15), ALL24, goes_by_the_clock=True),
-    Rule("*/20 */10 * * * *", some(0, 20, 40), some(0, 10, 20, 30, 40, 50), ALL24,
+    CronRule("* * * * *", ZERO, ALL60, ALL24, goes_by_the_clock=True),
+    CronRule("*/15 * * * *", ZERO, set_of(0, 15, 30, 45), ALL24, goes_by_the_clock=True),
+    CronRule("0 * * * *", ZERO, ZERO, ALL24, goes_by_the_clock=True),
+    CronRule("@hourly", ZERO, ZERO, ALL24, goes_by_the_clock=True),
+    CronRule("30 */2 * * *", ZERO, set_of(30), frozenset(range(0, 24, 2)), goes_by_the_clock=True),
+    CronRule("*/20 2 * * *", ZERO, set_of(0, 20, 40), set_of(2), goes_by_the_clock=True),
+    CronRule("* 1 * * 6-7", ZERO, ALL60, set_of(1), "d.weekday() in (5, 6)", goes_by_the_clock=True),
+    CronRule("30 15 * * * *", set_of(30), set_of(15), ALL24, goes_by_the_clock=True),
+    CronRule("*/20 */10 * * * *", set_of(0, 20, 40), set_of(0, 10, 20, 30, 40, 50), ALL24,
          goes_by_the_clock=True),
-    Rule("0 0 * * * * 2026,2028", ZERO, ZERO, ALL24, "d.year in (2026, 2028)",
+    CronRule("0 0 * * * * 2026,2028", ZERO, ZERO, ALL24, "d.year in (2026, 2028)",
          goes_by_the_clock=True),
 ]  # fmt: skip
 OPTIONS = [
@@ -163,10 +163,10 @@ OPTIONS = [
     Dst(runs_twice=True),
     Dst(skips_gap=True, runs_twice=True),
 ]
-EVERY_SECOND = Rule("* * * * * *", ALL60, ALL60, ALL24, goes_by_the_clock=True)
+EVERY_SECOND = CronRule("* * * * * *", ALL60, ALL60, ALL24, goes_by_the_clock=True)
 
 
-def naive(instant: datetime, zone: ZoneInfo) -> datetime:
+def wall_clock(instant: datetime, zone: ZoneInfo) -> datetime:
     return instant.astimezone(zone).replace(tzinfo=None)
 
 
@@ -192,7 +192,7 @@ def changes(name: str, first: int = 2024, last: int = 2030) -> tuple[datetime, .
     return tuple(found)
 
 
-class Minute(NamedTuple):
+class WallMinute(NamedTuple):
     """A minute as it really passed, and what the clock of a zone made of it."""
 
     instant: datetime
@@ -204,16 +204,16 @@ class Minute(NamedTuple):
 
 
 @lru_cache(maxsize=4)
-def minutes(name: str, start: datetime, end: datetime) -> tuple[Minute, ...]:
+def minutes(name: str, start: datetime, end: datetime) -> tuple[WallMinute, ...]:
     # Long enough before, to know which local times there were already.
     zone, instant = ZoneInfo(name), start - timedelta(hours=4)
-    previous = naive(instant - MINUTE, zone)
+    previous = wall_clock(instant - MINUTE, zone)
     seen: set[datetime] = set()
     passed = []
     while instant < end:
-        local = naive(instant, zone)
-        lost = tuple(between(previous, local))
-        passed.append(Minute(instant, local, local not in seen, lost))
+        local = wall_clock(instant, zone)
+        lost = tuple(wall_minutes_between(previous, local))
+        passed.append(WallMinute(instant, local, local not in seen, lost))
         seen.add(local)
         previous = local
         instant += MINUTE
@@ -221,7 +221,7 @@ def minutes(name: str, start: datetime, end: datetime) -> tuple[Minute, ...]:
 
 
 def oracle(
-    rule: Rule, name: str, start: datetime, end: datetime, dst: Dst = USUAL
+    rule: CronRule, name: str, start: datetime, end: datetime, dst: Dst = USUAL
 ) -> list[datetime]:
     """The instants in [start, end) at which a rule fires.
 
@@ -240,15 +240,15 @@ def oracle(
     return sorted(hit for hit in hits if start <= hit < end)
 
 
-def between(previous: datetime, local: datetime) -> Iterator[datetime]:
+def wall_minutes_between(previous: datetime, local: datetime) -> Iterator[datetime]:
     lost = previous + MINUTE
     while lost < local:
         yield lost
         lost += MINUTE
 
 
-def walked(
-    rule: Rule, name: str, start: datetime, end: datetime, dst: Dst = USUAL
+def walk_fire_times(
+    rule: CronRule, name: str, start: datetime, end: datetime, dst: Dst = USUAL
 ) -> list[datetime]:
     read = read_cron(rule.text, zone=name, now=NOW)
     schedule = replace(read, dst=dst) if isinstance(read, Cron) else read
@@ -260,7 +260,7 @@ def walked(
     return found
 
 
-def around(change: datetime, hours: float = 2) -> tuple[datetime, datetime]:
+def span_around(change: datetime, hours: float = 2) -> tuple[datetime, datetime]:
     span = timedelta(hours=hours)
     return change - span, change + span
 
@@ -281,10 +281,13 @@ def test_every_fire_time_around_every_change(name: str) -> None:
     # A zone that never changes has no windows of its own.
     moments = changes(name) or (datetime(2026, 3, 29, 1, tzinfo=UTC),)
     for change in moments:
-        start, end = around(change)
+        start, end = span_around(change)
         for rule in RULES:
             expected = oracle(rule, name, start, end)
-            assert walked(rule, name, start, end) == expected, (rule.text, change)
+            assert walk_fire_times(rule, name, start, end) == expected, (
+                rule.text,
+                change,
+            )
 
 
 @pytest.mark.parametrize("dst", OPTIONS, ids=str)
@@ -294,10 +297,13 @@ def test_fixed_times_do_in_gaps_and_overlaps_as_they_are_told(
 ) -> None:
     # One year has every kind of change that a zone has.
     for change in changes(name, 2026, 2026):
-        start, end = around(change)
+        start, end = span_around(change)
         for rule in RULES:
             expected = oracle(rule, name, start, end, dst)
-            assert walked(rule, name, start, end, dst) == expected, (rule.text, change)
+            assert walk_fire_times(rule, name, start, end, dst) == expected, (
+                rule.text,
+                change,
+            )
 
 
 @pytest.mark.parametrize(
@@ -306,9 +312,9 @@ def test_fixed_times_do_in_gaps_and_overlaps_as_they_are_told(
 )  # fmt: skip
 def test_every_second_fires_around_a_change(name: str) -> None:
     for change in changes(name, 2026, 2026):
-        start, end = around(change, 0.6)
+        start, end = span_around(change, 0.6)
         expected = oracle(EVERY_SECOND, name, start, end)
-        assert walked(EVERY_SECOND, name, start, end) == expected, change
+        assert walk_fire_times(EVERY_SECOND, name, start, end) == expected, change
         assert len(expected) == (end - start) / SECOND
 
 
@@ -316,10 +322,12 @@ def test_every_second_fires_around_a_change(name: str) -> None:
     "name", ["Europe/Berlin", "Australia/Lord_Howe", "Africa/Cairo"]
 )
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.text)
-def test_the_next_fire_time_is_right_from_every_instant(rule: Rule, name: str) -> None:
+def test_the_next_fire_time_is_right_from_every_instant(
+    rule: CronRule, name: str
+) -> None:
     schedule = read_cron(rule.text, zone=name, now=NOW)
     for change in changes(name, 2026, 2026):
-        start, end = around(change)
+        start, end = span_around(change)
         expected = oracle(rule, name, start, end)
         moment = start
         while moment < end:
@@ -334,11 +342,14 @@ def test_the_next_fire_time_is_right_from_every_instant(rule: Rule, name: str) -
 
 @pytest.mark.parametrize("name", ["Europe/Berlin", "Australia/Lord_Howe", "UTC"])
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.text)
-def test_many_fire_times_are_those_that_come_one_by_one(rule: Rule, name: str) -> None:
+def test_many_fire_times_are_those_that_come_one_by_one(
+    rule: CronRule, name: str
+) -> None:
     schedule = read_cron(rule.text, zone=name, now=NOW)
     for change in changes(name, 2026, 2026) or [datetime(2026, 3, 29, 1, tzinfo=UTC)]:
-        start, end = around(change, 24 * 10)
-        expected, fire = [], schedule.first_from(start)
+        start, end = span_around(change, 24 * 10)
+        expected: list[datetime] = []
+        fire = schedule.first_from(start)
         while fire is not None and fire <= end and len(expected) < 500:
             expected.append(fire)
             fire = first_after(schedule, fire)
@@ -351,4 +362,4 @@ def test_a_day_that_was_skipped() -> None:
     start, end = change - timedelta(hours=26), change + timedelta(hours=26)
     for rule in RULES:
         expected = oracle(rule, "Pacific/Apia", start, end)
-        assert walked(rule, "Pacific/Apia", start, end) == expected, rule.text
+        assert walk_fire_times(rule, "Pacific/Apia", start, end) == expected, rule.text

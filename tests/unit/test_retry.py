@@ -29,7 +29,7 @@ POLICY = RetryPolicy((429, 503), min_delay=1, max_delay=60, conflict_delay=3)
 PATIENT = RetryPolicy((429, 503), min_delay=1, max_delay=60)
 
 
-def run(
+def claimed_run(
     *, number: int = 1, expected: str = "", policy: RetryPolicy | Backoff | None = None
 ) -> Claimed:
     some = UUID(int=1)
@@ -75,8 +75,10 @@ UNREACHABLE = Outcome(None, "connection refused", 5)
         (UNREACHABLE, "100-999", GiveUp("connection refused")),
     ],
 )
-def test_one_attempt(outcome: Outcome, expected: str, verdict: Verdict) -> None:
-    assert judge(outcome, run(expected=expected), now=NOON) == verdict
+def test_a_single_attempt_is_not_repeated(
+    outcome: Outcome, expected: str, verdict: Verdict
+) -> None:
+    assert judge(outcome, claimed_run(expected=expected), now=NOON) == verdict
 
 
 @pytest.mark.parametrize(
@@ -96,11 +98,15 @@ def test_one_attempt(outcome: Outcome, expected: str, verdict: Verdict) -> None:
     ],
 )
 def test_attempts_without_end(outcome: Outcome, number: int, verdict: Verdict) -> None:
-    assert judge(outcome, run(number=number, policy=POLICY), now=NOON) == verdict
+    assert (
+        judge(outcome, claimed_run(number=number, policy=POLICY), now=NOON) == verdict
+    )
 
 
 def test_a_conflict_ends_it_where_no_wait_is_given() -> None:
-    assert judge(answered(409), run(policy=PATIENT), now=NOON) == GiveUp("HTTP 409")
+    assert judge(answered(409), claimed_run(policy=PATIENT), now=NOON) == GiveUp(
+        "HTTP 409"
+    )
 
 
 LADDER = Backoff(max_attempts=6, min_delay=10, max_delay=3600, max_age=86_400)
@@ -112,12 +118,14 @@ MIDNIGHT = datetime(2026, 11, 22, tzinfo=UTC)
 def test_what_may_pass_is_tried_again(status: int | None) -> None:
     outcome = UNREACHABLE if status is None else answered(status)
 
-    assert isinstance(judge(outcome, run(policy=LADDER), now=MIDNIGHT), RetryAfter)
+    assert isinstance(
+        judge(outcome, claimed_run(policy=LADDER), now=MIDNIGHT), RetryAfter
+    )
 
 
 @pytest.mark.parametrize("status", [400, 401, 404, 409, 422, 600])
 def test_what_stays_is_not(status: int) -> None:
-    found = judge(answered(status), run(policy=LADDER), now=MIDNIGHT)
+    found = judge(answered(status), claimed_run(policy=LADDER), now=MIDNIGHT)
 
     assert found == GiveUp(f"HTTP {status}")
 
@@ -126,19 +134,19 @@ def test_which_statuses_are_tried_again_is_for_the_task_to_say() -> None:
     policy = Backoff(statuses="404,410")
 
     for status in (404, 410):
-        found = judge(answered(status), run(policy=policy), now=MIDNIGHT)
+        found = judge(answered(status), claimed_run(policy=policy), now=MIDNIGHT)
         assert isinstance(found, RetryAfter)
-    found = judge(answered(503), run(policy=policy), now=MIDNIGHT)
+    found = judge(answered(503), claimed_run(policy=policy), now=MIDNIGHT)
     assert found == GiveUp("HTTP 503")
 
 
 def test_a_target_that_is_gone_ends_the_task() -> None:
-    found = judge(answered(410), run(policy=LADDER), now=MIDNIGHT)
+    found = judge(answered(410), claimed_run(policy=LADDER), now=MIDNIGHT)
 
     reason = "HTTP 410: the target is gone, so the task has ended"
     assert found == GiveUp(reason, ends_task=True)
     # Only where the task asked for a policy at all.
-    assert judge(answered(410), run(), now=MIDNIGHT) == GiveUp("HTTP 410")
+    assert judge(answered(410), claimed_run(), now=MIDNIGHT) == GiveUp("HTTP 410")
 
 
 @given(
@@ -153,7 +161,7 @@ def test_a_delay_lies_where_the_policy_says(
     policy = Backoff(185, shortest, shortest + more, max_age=604_800)
     outcome = Outcome(503, "", 5, retry_after=asked)
 
-    found = judge(outcome, run(number=number, policy=policy), now=MIDNIGHT)
+    found = judge(outcome, claimed_run(number=number, policy=policy), now=MIDNIGHT)
 
     assert isinstance(found, RetryAfter)
     assert policy.min_delay <= found.delay <= policy.max_delay
@@ -163,7 +171,7 @@ def test_a_delay_lies_where_the_policy_says(
 
 def test_delays_are_spread_over_all_that_is_allowed() -> None:
     verdicts = [
-        judge(answered(503), run(number=2, policy=LADDER), now=MIDNIGHT)
+        judge(answered(503), claimed_run(number=2, policy=LADDER), now=MIDNIGHT)
         for _ in range(500)
     ]
 
@@ -174,7 +182,7 @@ def test_delays_are_spread_over_all_that_is_allowed() -> None:
 
 
 def test_attempts_come_to_an_end() -> None:
-    last = run(number=6, policy=LADDER)
+    last = claimed_run(number=6, policy=LADDER)
 
     found = judge(UNREACHABLE, last, now=MIDNIGHT)
 
@@ -185,7 +193,7 @@ def test_attempts_come_to_an_end() -> None:
 def test_a_run_grows_too_old_to_be_tried_again() -> None:
     late = MIDNIGHT + timedelta(days=1) - timedelta(seconds=9)
 
-    found = judge(answered(503), run(policy=LADDER), now=late)
+    found = judge(answered(503), claimed_run(policy=LADDER), now=late)
 
     reason = "HTTP 503; a retry would be later than 86400 s"
     assert found == GiveUp(reason)
@@ -194,33 +202,41 @@ def test_a_run_grows_too_old_to_be_tried_again() -> None:
 def test_a_target_may_want_no_retry() -> None:
     outcome = Outcome(503, "", 5, no_retry=True)
 
-    found = judge(outcome, run(policy=LADDER), now=MIDNIGHT)
+    found = judge(outcome, claimed_run(policy=LADDER), now=MIDNIGHT)
 
     assert found == GiveUp("HTTP 503; the target asked for no retry")
     # The statuses of cron jobs know no such word.
-    assert judge(outcome, run(policy=POLICY), now=MIDNIGHT) == RetryAfter("HTTP 503", 1)
+    assert judge(outcome, claimed_run(policy=POLICY), now=MIDNIGHT) == RetryAfter(
+        "HTTP 503", 1
+    )
 
 
-def unsent(trouble: Trouble, pause: float = 0.0) -> Outcome:
+def unsent_outcome(trouble: Trouble, pause: float = 0.0) -> Outcome:
     return Outcome(None, "why", 0, was_sent=False, trouble=trouble, pause=pause)
 
 
 def test_what_was_not_sent_goes_back_and_says_why() -> None:
     for trouble in (Trouble.SILENT_NAMES, Trouble.CROWDED):
-        verdict = judge(unsent(trouble), run(), now=MIDNIGHT + timedelta(seconds=59))
+        verdict = judge(
+            unsent_outcome(trouble), claimed_run(), now=MIDNIGHT + timedelta(seconds=59)
+        )
         assert isinstance(verdict, Release)
         assert verdict.reason == "Waits: why."
         assert 0 < verdict.delay <= 10
 
-    patient = judge(unsent(Trouble.CROWDED, 25.0), run(), now=NOON)
+    patient = judge(unsent_outcome(Trouble.CROWDED, 25.0), claimed_run(), now=NOON)
     assert patient == Release(25.0, "Waits: why.")
 
 
 def test_name_servers_that_stay_silent_are_a_failure_of_the_host() -> None:
     late = MIDNIGHT + timedelta(seconds=61)
 
-    assert judge(unsent(Trouble.SILENT_NAMES), run(), now=late) == GiveUp("why")
-    tried_again = judge(unsent(Trouble.SILENT_NAMES), run(policy=LADDER), now=late)
+    assert judge(
+        unsent_outcome(Trouble.SILENT_NAMES), claimed_run(), now=late
+    ) == GiveUp("why")
+    tried_again = judge(
+        unsent_outcome(Trouble.SILENT_NAMES), claimed_run(policy=LADDER), now=late
+    )
     assert isinstance(tried_again, RetryAfter)
 
 
@@ -271,7 +287,7 @@ def test_the_patience_of_a_target_goes_up_to_the_longest_delay(asked: str) -> No
     seconds = seconds_asked(asked.encode(), b"", now=NOON)
     outcome = Outcome(503, "", 5, retry_after=seconds)
 
-    verdict = judge(outcome, run(policy=policy), now=MIDNIGHT)
+    verdict = judge(outcome, claimed_run(policy=policy), now=MIDNIGHT)
 
     assert isinstance(verdict, RetryAfter)
     assert verdict.delay == min(seconds, 604_800)

@@ -29,7 +29,7 @@ OVER = "Passed while nobody could fire it, and its task has ended since."
 HOURLY = Interval(NOON, HOUR, NOON + 24 * HOUR)
 
 
-def missed(hours: int, reason: str) -> tuple[Missed, ...]:
+def missed_hours(hours: int, reason: str) -> tuple[Missed, ...]:
     return tuple(Missed(NOON + hour * HOUR, reason) for hour in range(hours))
 
 
@@ -63,7 +63,7 @@ def test_no_grid_point_is_passed_over(schedule: Interval, moment: datetime) -> N
 
 
 @given(intervals, moments, st.integers(min_value=1, max_value=30))
-def test_catching_up_in_bites_comes_to_the_same_as_at_once(
+def test_catching_up_in_batches_equals_catching_up_at_once(
     schedule: Interval, now: datetime, limit: int
 ) -> None:
     since = schedule.first_from(now - 20 * schedule.every)
@@ -108,15 +108,15 @@ def test_the_last_years_of_the_calendar_end_in_nothing() -> None:
         # Three passed: the newest runs, once.
         (
             NOON + 2 * HOUR,
-            Due(missed(2, MADE_UP), (NOON + 2 * HOUR,), NOON + 3 * HOUR),
+            Due(missed_hours(2, MADE_UP), (NOON + 2 * HOUR,), NOON + 3 * HOUR),
         ),
         # Its turn came a moment after the end.
         (
             NOON + 24 * HOUR + SECOND,
-            Due(missed(24, MADE_UP), (NOON + 24 * HOUR,), None),
+            Due(missed_hours(24, MADE_UP), (NOON + 24 * HOUR,), None),
         ),
         # The service was down over the end: nothing runs after it.
-        (NOON + 25 * HOUR, Due(missed(25, OVER), (), None)),
+        (NOON + 25 * HOUR, Due(missed_hours(25, OVER), (), None)),
     ],
 )
 def test_what_became_of_the_fire_times_that_passed(

@@ -201,7 +201,7 @@ class TransferTasks(UserView):
             self._target(fields.require_object(request.data)),
         )
         try:
-            count = owners.transfer(source, target)
+            count = owners.transfer_tasks(source, target)
         except accounts.AccountError as refusal:
             raise InvalidTask("to", f"Invalid value of to. {refusal}") from None
         message = "Tasks have been handed over successfully"

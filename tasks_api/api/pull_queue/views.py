@@ -36,7 +36,7 @@ class EnqueueJobs(PlainTextErrorView):
     @schema.enqueue_jobs
     @idempotent
     def post(self, request: Request) -> Response:
-        pull_queue.put(read_jobs(request.data, tenant_id=self.tenant.pk))
+        pull_queue.enqueue_many(read_jobs(request.data, tenant_id=self.tenant.pk))
         return Response(status=202)
 
 
@@ -50,7 +50,7 @@ class NextJobs(PlainTextErrorView):
     def get(self, request: Request) -> Response:
         query = fields.query_parameters(request)
         queue, count = fields.id_parameter(query, "queue"), _count(query)
-        jobs = pull_queue.take(self.tenant.pk, queue, count)
+        jobs = pull_queue.lease(self.tenant.pk, queue, count)
         if not jobs:
             return Response(status=204, headers=UNCACHED)
         return Response([render_job(queue, job) for job in jobs], headers=UNCACHED)
@@ -147,10 +147,10 @@ def _state(value: object) -> str | None:
     return None if value is None else dumps(value)
 
 
-def read_key(request: Request, *, tenant_id: int) -> pull_queue.Key:
+def read_key(request: Request, *, tenant_id: int) -> pull_queue.MessageKey:
     """The message that `queue` and `job_id` of the query name."""
     query = fields.query_parameters(request)
-    return pull_queue.Key(
+    return pull_queue.MessageKey(
         tenant_id,
         fields.id_parameter(query, "queue"),
         fields.id_parameter(query, "job_id"),
@@ -166,13 +166,13 @@ def _count(query: Mapping[str, str]) -> int:
             "Invalid value of num_jobs. Value should be a whole number from 0",
         )
     digits = text.lstrip("0") or "0"
-    return min(int(digits[:9]), pull_queue.MOST)
+    return min(int(digits[:9]), pull_queue.MAX_LEASED_MESSAGES)
 
 
 # What goes out.
 
 
-def render_job(queue: str, job: pull_queue.Leased) -> dict[str, Any]:
+def render_job(queue: str, job: pull_queue.LeasedMessage) -> dict[str, Any]:
     body = {
         "id": job.name,
         "queue": queue,

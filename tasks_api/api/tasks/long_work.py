@@ -17,7 +17,7 @@ from tasks_api.api.json_codec import dumps
 from tasks_api.api.tasks import long_work_openapi as schema
 from tasks_api.api.tasks.base import TasksView, parse_run_id
 from tasks_api.delivery import run_tokens
-from tasks_api.domain.exceptions import InvalidTask, NotYourRun
+from tasks_api.domain.exceptions import InvalidTask, RunAccessDenied
 from tasks_api.domain.timestamps import written_or_null
 from tasks_api.messaging import broker
 from tasks_api.worker import long_work
@@ -49,7 +49,7 @@ class RunTokenAuthentication(BaseAuthentication):
         # Here, so that nobody is listened to who shows just anything.
         run_id = parse_run_id(request.parser_context["kwargs"]["run_id"])
         if run_tokens.turn_of(token, run_id, long_work.keys()) is None:
-            raise NotYourRun(long_work.NOT_OF_THIS_RUN)
+            raise RunAccessDenied(long_work.NOT_OF_THIS_RUN)
         return RunBearer(token), None
 
     def authenticate_header(self, request: Request) -> str:

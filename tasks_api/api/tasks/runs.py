@@ -24,7 +24,8 @@ from tasks_api.domain.timestamps import written_or_null
 from tasks_api.messaging import broker
 from tasks_api.models import Attempt, Run, Task
 from tasks_api.services import finding, reconciliation, redrive, runs
-from tasks_api.services.runs import Listed, Place, Wanted
+from tasks_api.services.account import Account, FireTimeOutcome
+from tasks_api.services.runs import RunCursor, RunFilter, RunSummary
 
 DEFAULT_PAGE_SIZE = 100
 MAX_PAGE_SIZE = 1000
@@ -61,7 +62,7 @@ class TaskRunList(RunsView):
 class RunDetail(RunsView):
     @schema.get_run
     def get(self, request: Request, run_id: str) -> Response:
-        run, attempts = runs.detail(self.user, parse_run_id(run_id))
+        run, attempts = runs.get_run(self.user, parse_run_id(run_id))
         shown = _render(run, run.task)
         shown["attempts"] = [_render_attempt(each) for each in attempts]
         return Response(shown)
@@ -71,7 +72,7 @@ class RedriveRun(RunsView):
     @schema.redrive_run
     @idempotent
     def post(self, request: Request, run_id: str) -> Response:
-        made = redrive.again(self.user, parse_run_id(run_id))
+        made = redrive.redrive_run(self.user, parse_run_id(run_id))
         transaction.on_commit(lambda: broker.ring(made.to_ring))
         return Response({"run_id": str(made.run_ids[0])}, status=202)
 
@@ -83,7 +84,7 @@ class RedriveRuns(RunsView):
         data = fields.require_object(request.data)
         limit = data.get("limit")
         task_id = data.get("task_id")
-        made = redrive.many(
+        made = redrive.redrive_runs(
             self.user,
             _states_to_redrive(fields.require_field(data, "state")),
             limit=MAX_REDRIVEN_RUNS if limit is None else _limit(limit),
@@ -107,7 +108,7 @@ class TaskAccount(RunsView):
         )
         if since and until and since > until:
             raise InvalidTask("to", "to should not be before from")
-        found = reconciliation.account(
+        found = reconciliation.reconcile(
             self.user, finding.parse_id(task_id), since=since, until=until
         )
         return Response(render_account(found))
@@ -131,7 +132,7 @@ def _page(
     limit = pagination.page_size(
         query, default=DEFAULT_PAGE_SIZE, maximum=MAX_PAGE_SIZE
     )
-    wanted = Wanted(
+    wanted = RunFilter(
         task_id,
         _states(query),
         fields.optional_moment(query, "from"),
@@ -139,7 +140,7 @@ def _page(
         _read_cursor(query["cursor"]) if "cursor" in query else None,
         _wants_notices(query),
     )
-    found = runs.page(view.user, wanted, limit=limit + 1)
+    found = runs.list_runs(view.user, wanted, limit=limit + 1)
     rows, has_more = found[:limit], len(found) > limit
     body: dict[str, Any] = {"runs": [render_run(row) for row in rows]}
     body["next_cursor"] = _write_cursor(rows[-1].run) if has_more else None
@@ -198,11 +199,11 @@ def _write_cursor(run: Run) -> str:
     return base64.urlsafe_b64encode(raw).decode()
 
 
-def _read_cursor(text: str) -> Place:
+def _read_cursor(text: str) -> RunCursor:
     try:
         raw = base64.b64decode(text.encode("ascii"), altchars=b"-_", validate=True)
         micros = int.from_bytes(raw[:8], signed=True)
-        return Place(EPOCH + timedelta(microseconds=micros), UUID(bytes=raw[8:]))
+        return RunCursor(EPOCH + timedelta(microseconds=micros), UUID(bytes=raw[8:]))
     except (UnicodeEncodeError, binascii.Error, ValueError, OverflowError):
         raise InvalidTask(
             "cursor", "Invalid value of cursor. Take it from an answer, as it is"
@@ -212,7 +213,7 @@ def _read_cursor(text: str) -> Place:
 # What goes out.
 
 
-def render_run(row: Listed) -> dict[str, Any]:
+def render_run(row: RunSummary) -> dict[str, Any]:
     return {**_render(row.run, row.task), "last_status": row.last_status}
 
 
@@ -245,14 +246,12 @@ def _render_attempt(attempt: Attempt) -> dict[str, Any]:
     }
 
 
-def render_account(found: reconciliation.Account) -> dict[str, Any]:
+def render_account(found: Account) -> dict[str, Any]:
     return {
         "from": written_or_null(found.since),
         "to": written_or_null(found.until),
         "planned": found.planned,
-        **{
-            outcome.value: found.outcomes[outcome] for outcome in reconciliation.Outcome
-        },
+        **{outcome.value: found.outcomes[outcome] for outcome in FireTimeOutcome},
         "manual": found.manual,
         "balance": found.balance,
         "missing": found.missing,

@@ -34,8 +34,8 @@ from tasks_api.api.tasks.rendering import render_task
 from tasks_api.domain.exceptions import (
     InvalidTask,
     NameTaken,
-    StaleTask,
     TaskNotFound,
+    VersionConflict,
 )
 from tasks_api.domain.specs import Surface
 from tasks_api.messaging import broker
@@ -73,7 +73,7 @@ class TaskList(TasksView):
         count = task_counts.total(
             whose.tenant_id, whose.owner_ids, whose.surface, now=now
         )
-        page = listing.by_offset(
+        page = listing.page_by_offset(
             whose, offset=offset, limit=limit, total=count, now=now
         )
         body = {"count": count, "tasks": [render_task(task, now) for task in page]}
@@ -87,8 +87,8 @@ class TaskList(TasksView):
     def _by_cursor(
         self,
         request: Request,
-        whose: listing.Whose,
-        filters: listing.Filters,
+        whose: listing.TaskScope,
+        filters: listing.TaskFilters,
         now: datetime,
     ) -> Response:
         query = fields.query_parameters(request)
@@ -98,7 +98,7 @@ class TaskList(TasksView):
             query, default=MAX_PAGE_SIZE, maximum=MAX_PAGE_SIZE
         )
         after = read_cursor(query.get("cursor", ""))
-        page = listing.by_cursor(whose, filters, after=after, limit=limit, now=now)
+        page = listing.page_by_cursor(whose, filters, after=after, limit=limit, now=now)
         body: dict[str, Any] = {}
         if not filters:
             body["count"] = task_counts.total(
@@ -218,7 +218,7 @@ class NamedTask(TasksView):
         self, request: Request, data: Mapping[str, Any], now: datetime
     ) -> Response:
         if "If-Match" in request.headers:
-            raise StaleTask("There is no task with this name")
+            raise VersionConflict("There is no task with this name")
         made = tasks.create_task(self.user, read_task(data, now=now), now=now)
         task = Task.objects.with_schedule().get(pk=made.pk)
         return _task_response(
@@ -229,7 +229,7 @@ class NamedTask(TasksView):
         self, request: Request, task: Task, data: Mapping[str, Any], now: datetime
     ) -> Response:
         if request.headers.get("If-None-Match") == "*":
-            raise StaleTask("A task with this name exists already")
+            raise VersionConflict("A task with this name exists already")
         _require_match(request, task)
         spec = read_replacement(data, task, now=now)
         task = tasks.change_task(self.user, task, spec, now=now)
@@ -333,4 +333,4 @@ def _require_match(request: Request, task: Task) -> None:
     if wanted is None or wanted.strip() == "*":
         return
     if etag_of(task) not in {tag.strip() for tag in wanted.split(",")}:
-        raise StaleTask("The task was changed since; its ETag is another one now")
+        raise VersionConflict("The task was changed since; its ETag is another one now")

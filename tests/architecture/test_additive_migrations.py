@@ -1,0 +1,137 @@
+"""Migrations add, so that the release before goes on beside them, or say that they do not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import pytest
+from django.contrib.postgres.operations import (
+    AddConstraintNotValid,
+    AddIndexConcurrently,
+    RemoveIndexConcurrently,
+    ValidateConstraint,
+)
+from django.db import connection
+from django.db.migrations import Migration
+from django.db.migrations import operations as ops
+from django.db.migrations.loader import MigrationLoader
+from django.db.migrations.operations.base import Operation
+from django.db.models import Field
+
+from scheduler_service.db.schema import CONTRACT
+
+# The last one before the rule, of each app.
+BEFORE = {"tasks_api": "0024_schedule_columns", "accounts": "0006_notification_url"}
+HARMLESS = (
+    AddConstraintNotValid,
+    AddIndexConcurrently,
+    RemoveIndexConcurrently,
+    ValidateConstraint,
+    ops.AlterModelManagers,
+    ops.AlterModelOptions,
+)
+# What is no plain addition, and why the release before bears it all the same.
+ALLOWED = {
+    (
+        "accounts.0007_audit_forgets_names",
+        "RunSQL",
+    ): "it lets the audit log forget a name, which the release before never does",
+    (
+        "accounts.0008_the_database_says_when_rows_are_made",
+        "AlterField",
+    ): "it sets a default, and who writes the column goes on to do so",
+    (
+        "accounts.0009_credentials_in_urls",
+        "AlterField",
+    ): "the column stays a text, and only its encryption is another one",
+    (
+        "accounts.0009_credentials_in_urls",
+        "RunPython",
+    ): "it takes credentials out of the audit log, which nobody looks for there",
+}
+
+
+def later_migrations(loader: MigrationLoader) -> list[Migration]:
+    return [
+        migration
+        for (app, name), migration in sorted(loader.disk_migrations.items())
+        if app in BEFORE and name > BEFORE[app]
+    ]
+
+
+LATER = later_migrations(MigrationLoader(None))
+
+
+def is_writable_without(field: Field) -> bool:  # type: ignore[type-arg]  # of any type
+    """Whether rows can be written by who does not know the column."""
+    return bool(field.null or field.has_db_default() or field.many_to_many)
+
+
+def breaking_operations(
+    migration: Migration, operations: Sequence[Operation]
+) -> Iterator[str]:
+    """The operations that the release before does not bear, or that stop it for long."""
+    fresh = {op.name_lower for op in operations if isinstance(op, ops.CreateModel)}
+    for op in operations:
+        if isinstance(op, ops.SeparateDatabaseAndState):
+            yield from breaking_operations(migration, op.database_operations)
+        elif isinstance(op, AddIndexConcurrently | RemoveIndexConcurrently):
+            if migration.atomic:
+                yield type(op).__name__
+        elif (
+            isinstance(op, (*HARMLESS, ops.CreateModel))
+            or getattr(op, "model_name_lower", None) in fresh
+            or (isinstance(op, ops.AddField) and is_writable_without(op.field))
+        ):
+            continue
+        else:
+            yield type(op).__name__
+
+
+@pytest.mark.parametrize("migration", LATER, ids=str)
+def test_a_migration_adds_or_says_that_it_takes_away(migration: Migration) -> None:
+    if CONTRACT in migration.name:
+        return
+
+    found = set(breaking_operations(migration, migration.operations))
+
+    assert {name for name in found if (str(migration), name) not in ALLOWED} == set()
+
+
+def test_what_is_allowed_is_there() -> None:
+    found = {
+        (str(migration), name)
+        for migration in LATER
+        for name in breaking_operations(migration, migration.operations)
+    }
+
+    assert ALLOWED.keys() <= found
+
+
+@pytest.mark.django_db
+def test_the_release_before_reads_and_writes_the_tables_of_this_one() -> None:
+    old = MigrationLoader(None).project_state(list(BEFORE.items())).apps
+    for app in BEFORE:
+        for model in old.get_app_config(app).get_models(include_auto_created=True):
+            columns = optional_columns(model._meta.db_table)
+            known = {str(field.column): field for field in model._meta.concrete_fields}
+            assert known.keys() <= columns.keys(), model
+            unknown = columns.keys() - known.keys()
+            assert all(columns[name] for name in unknown), (model, unknown)
+            for name, field in known.items():
+                # What it writes as null, or leaves out, may still be so.
+                assert not field.null or columns[name], (model, name)
+
+
+def optional_columns(table: str) -> dict[str, bool]:
+    """The columns of a table, and whether a row may be written without each."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT column_name, is_nullable = 'YES' OR column_default IS NOT NULL
+                OR is_identity = 'YES'
+            FROM information_schema.columns WHERE table_name = %s
+            """,
+            [table],
+        )
+        return dict(cursor.fetchall())

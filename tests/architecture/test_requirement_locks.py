@@ -1,0 +1,110 @@
+"""The locks hold what the lists name and all that it needs, each file by its hash."""
+
+from __future__ import annotations
+
+import re
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).resolve().parents[2]
+LISTS = {
+    "requirements.lock": ("requirements.txt",),
+    "requirements-dev.lock": ("requirements.txt", "requirements-dev.txt"),
+}
+HASH = re.compile(r"--hash=sha256:[0-9a-f]{64}")
+STALE = "run `make lock`"
+
+
+def listed(name: str) -> list[Requirement]:
+    lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
+    plain = (line.partition("  #")[0].strip() for line in lines)
+    return [Requirement(line) for line in plain if line and line[0] not in "#-"]
+
+
+def locked(name: str) -> dict[str, tuple[Requirement, int]]:
+    """Each package of a lock, and how many files of it are allowed."""
+    text = (ROOT / name).read_text(encoding="utf-8").replace("\\\n", " ")
+    found: dict[str, tuple[Requirement, int]] = {}
+    for line in text.splitlines():
+        requirement = Requirement(line.partition("--hash")[0].strip())
+        hashes = len(HASH.findall(line))
+        found[canonicalize_name(requirement.name)] = (requirement, hashes)
+    return found
+
+
+@pytest.mark.parametrize("lock", LISTS)
+def test_a_lock_pins_what_the_lists_pin(lock: str) -> None:
+    pinned = locked(lock)
+    for requirement in (each for name in LISTS[lock] for each in listed(name)):
+        found, _ = pinned[canonicalize_name(requirement.name)]
+        assert found.specifier == requirement.specifier, STALE
+
+
+@pytest.mark.parametrize("lock", LISTS)
+def test_every_package_of_a_lock_has_hashes_and_no_address(lock: str) -> None:
+    assert all(hashes for _, hashes in locked(lock).values())
+    assert all(
+        re.fullmatch(r"==[^*]+", str(requirement.specifier))
+        for requirement, _ in locked(lock).values()
+    )
+    assert "://" not in (ROOT / lock).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("lock", LISTS)
+def test_a_lock_holds_all_that_its_packages_need(lock: str) -> None:
+    """By what those say that are installed here."""
+    pinned = locked(lock)
+    missing = {
+        (name, need.name)
+        for name, (requirement, _) in pinned.items()
+        for need in requirements_of(name, requirement)
+        if canonicalize_name(need.name) not in pinned
+    }
+
+    assert missing == set(), STALE
+
+
+def requirements_of(name: str, requirement: Requirement) -> list[Requirement]:
+    try:
+        lines = distribution(name).requires or []
+    except PackageNotFoundError:
+        return []
+    extras = requirement.extras | extras_of(name)
+    return [
+        need
+        for need in map(Requirement, lines)
+        if need.marker is None
+        or any(need.marker.evaluate({"extra": extra}) for extra in ("", *extras))
+    ]
+
+
+def extras_of(name: str) -> set[str]:
+    """The lists say which extras are wanted; a lock writes them out as packages."""
+    return {
+        extra
+        for each in (*listed("requirements.txt"), *listed("requirements-dev.txt"))
+        if canonicalize_name(each.name) == name
+        for extra in each.extras
+    }
+
+
+def test_the_production_lock_is_part_of_the_other() -> None:
+    everything = locked("requirements-dev.lock")
+    for name, (requirement, hashes) in locked("requirements.lock").items():
+        assert (str(everything[name][0].specifier), everything[name][1]) == (
+            str(requirement.specifier),
+            hashes,
+        ), STALE
+
+
+@pytest.mark.parametrize("file", ["Makefile", "Dockerfile"])
+def test_what_is_installed_is_checked_by_its_hash(file: str) -> None:
+    text = (ROOT / file).read_text(encoding="utf-8")
+    lines = [line for line in text.splitlines() if "pip install" in line]
+
+    assert any("--require-hashes -r requirements" in line for line in lines)
+    assert not any(re.search(r"-r \S+\.txt", line) for line in lines)

@@ -1,0 +1,326 @@
+"""The Python client covers the tasks API: every operation, parameter and field.
+
+The operations come from the OpenAPI document, so these tests fail for a new operation
+until it stands in the table below. A fake service responds with the examples of the
+document.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import fields, is_dataclass
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from rest_framework.test import APIClient
+from scheduler_client import Client, Task
+from scheduler_client.cli.task_fields import FIELD_OPTIONS
+from scheduler_client.task_files import load_task_file
+
+from tests.integration.support.openapi_document import assert_fits, content_of
+from tests.integration.support.tasks_surface import ONE_TIME, PERIODIC
+
+# First segments of paths. The other wire formats have clients of their own.
+COVERED_SEGMENTS = {"tasks", "runs", "tokens", "users", "signing-secrets", "audit"}
+OTHER_SEGMENTS = {"", "api", "cron", "delete", "insert"}
+OTHER_SEGMENTS |= {"complete", "enqueue", "heartbeat", "next", "reschedule"}
+OTHER_SEGMENTS |= {"health", "healthz", "readyz"}
+# The client pages by cursor, and `list_runs` has a task in its path.
+UNUSED_PARAMETERS = {"cursor", "offset", "task"}
+# Fields of responses that people read, and those that lead to the next page.
+UNUSED_FIELDS = {"message", "next_cursor"}
+# The bodies of these are a task, or any value.
+OPEN_BODIES = {"create_task", "change_task", "put_task_by_name", "preview_task"}
+OPEN_BODIES |= {"complete_run"}
+PYTHON_NAMES = {"from": "since", "to": "until", "pass": "which_pass", "tasks": "steps"}
+# `list_runs` takes an optional task.
+METHOD_NAMES = {"list_runs_of_task": "list_runs"}
+
+TIME = datetime(2090, 12, 5, 8, tzinfo=UTC)
+TIME_RANGE: dict[str, Any] = {"since": TIME, "until": TIME}
+DAY = timedelta(days=1)
+ID = "01a1fc25-cc90-73cc-897d-06cb540be56b"
+
+Call = Callable[[Client], Any]
+
+CALLS: dict[str, Call] = {
+    "create_task": lambda c: c.create_task(ONE_TIME),
+    "create_tasks": lambda c: c.create_tasks([ONE_TIME]),
+    "get_task": lambda c: c.get_task(ID),
+    "list_tasks": lambda c: next(
+        c.list_tasks(
+            name="a",
+            tags=["b"],
+            state="active",
+            task_type="periodic",
+            created_after=TIME,
+            created_before=TIME,
+            next_run_after=TIME,
+            next_run_before=TIME,
+            owner="all",
+        )
+    ),
+    "change_task": lambda c: c.change_task(ID, PERIODIC, if_match='"1"'),
+    "remove_task": lambda c: c.remove_task(ID, if_match='"1"'),
+    "get_task_by_name": lambda c: c.get_task_by_name("a"),
+    "put_task_by_name": lambda c: c.put_task_by_name(
+        "a", PERIODIC, if_match='"1"', if_none_match="*"
+    ),
+    "remove_task_by_name": lambda c: c.remove_task_by_name("a", if_match='"1"'),
+    "pause_task": lambda c: c.pause_task(ID),
+    "pause_tasks": lambda c: c.pause_tasks([ID]),
+    "resume_task": lambda c: c.resume_task(ID),
+    "resume_tasks": lambda c: c.resume_tasks([ID]),
+    "run_task": lambda c: c.run_task(ID),
+    "next_fire_times": lambda c: c.next_fire_times(ID, n=3),
+    "preview_task": lambda c: c.preview_task(PERIODIC, n=3, since=TIME),
+    "apply_tasks": lambda c: c.apply_tasks(
+        "web", [{**ONE_TIME, "name": "a"}], plan="0" * 32
+    ),
+    "list_runs": lambda c: next(
+        c.list_runs(states=["failed"], notices=True, **TIME_RANGE)
+    ),
+    "list_runs_of_task": lambda c: next(
+        c.list_runs(ID, states=["failed"], **TIME_RANGE)
+    ),
+    "get_run": lambda c: c.get_run(ID),
+    "get_account": lambda c: c.get_account(ID, **TIME_RANGE),
+    "redrive_run": lambda c: c.redrive_run(ID),
+    "redrive_runs": lambda c: c.redrive_runs(
+        ["failed"], task=ID, limit=7, **TIME_RANGE
+    ),
+    "complete_run": lambda c: c.complete_run(ID, {"rows": 1200}),
+    "fail_run": lambda c: c.fail_run(ID, "disk full", retry=False),
+    "heartbeat_run": lambda c: c.heartbeat_run(ID),
+    "list_tokens": lambda c: next(c.list_tokens(owner="all")),
+    "get_token": lambda c: c.get_token(ID),
+    "issue_token": lambda c: c.issue_token(
+        "ci", scope="read", expires_in=DAY, user="x"
+    ),
+    "rotate_token": lambda c: c.rotate_token(ID, overlap=DAY),
+    "revoke_token": lambda c: c.revoke_token(ID),
+    "list_users": lambda c: next(c.list_users()),
+    "get_user": lambda c: c.get_user("ann"),
+    "add_user": lambda c: c.add_user("ann", role="admin"),
+    "change_user": lambda c: c.change_user("ann", role="admin", is_active=True),
+    "list_signing_secrets": lambda c: c.list_signing_secrets()[0],
+    "transfer_tasks": lambda c: c.transfer_tasks("bob", "ann"),
+    "rotate_signing_secret": lambda c: c.rotate_signing_secret(overlap=DAY),
+    "list_audit_entries": lambda c: next(
+        c.list_audit_entries(
+            actor="ann@acme", action="task.", object_id=ID, **TIME_RANGE
+        )
+    ),
+}
+
+
+class Operation(NamedTuple):
+    method: str
+    path: str
+    described: dict[str, Any]
+
+    @property
+    def response(self) -> tuple[int, dict[str, Any]]:
+        """The status of success, and the content of its response."""
+        status = min(self.described["responses"])
+        return int(status), content_of(self.described["responses"][status])
+
+    @property
+    def response_fields(self) -> set[str]:
+        """The fields of the response; of a list, the fields of an item."""
+        _, content = self.response
+        rules = content["schema"].get("properties", {})
+        if self.described["operationId"].startswith("list_"):
+            [rules] = [
+                rule["items"]["properties"]
+                for rule in rules.values()
+                if rule.get("type") == "array"
+            ]
+        return set(rules)
+
+    def parameters(self, place: str) -> set[str]:
+        parameters = self.described.get("parameters", ())
+        return {rule["name"] for rule in parameters if rule["in"] == place}
+
+    def matches(self, method: str, path: str) -> bool:
+        pattern = re.sub(r"\{\w+\}", "[^/]+", self.path.rstrip("/"))
+        return method == self.method and bool(re.fullmatch(pattern, path.rstrip("/")))
+
+
+@pytest.fixture(scope="module")
+def operations() -> dict[str, Operation]:
+    paths = APIClient().get("/openapi.json").json()["paths"]
+    return {
+        described["operationId"]: Operation(method.upper(), path, described)
+        for path, methods in paths.items()
+        for method, described in methods.items()
+        if path.split("/")[1] not in OTHER_SEGMENTS
+    }
+
+
+class ReceivedRequest(NamedTuple):
+    operation: str
+    headers: dict[str, str]
+    query: set[str]
+    body: Any
+
+
+class FakeService(HTTPServer):
+    """Responds with the examples of the OpenAPI document, and keeps the requests."""
+
+    def __init__(self, operations: dict[str, Operation]) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.operations = operations
+        self.requests: list[ReceivedRequest] = []
+
+    def find(self, method: str, path: str) -> str:
+        """Return the operation of a path: of all that match, the one with the fewest ids."""
+        found = [
+            name
+            for name, operation in self.operations.items()
+            if operation.matches(method, path)
+        ]
+        return min(found, key=lambda name: self.operations[name].path.count("{"))
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: FakeService
+
+    def _handle(self) -> None:
+        url = urlsplit(self.path)
+        name = self.server.find(self.command, url.path)
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.server.requests.append(
+            ReceivedRequest(
+                name,
+                dict(self.headers.items()),
+                set(parse_qs(url.query, keep_blank_values=True)),
+                json.loads(body) if body else None,
+            )
+        )
+        status, content = self.server.operations[name].response
+        [example, *_] = content["examples"].values()
+        response = json.dumps(example["value"]).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(response)))
+        self.end_headers()
+        self.wfile.write(response)
+
+    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _handle
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Print nothing."""
+
+
+def applied_task_fields(operations: dict[str, Operation]) -> set[str]:
+    """The fields of a task in the request of `apply_tasks`."""
+    body = content_of(operations["apply_tasks"].described["requestBody"])["schema"]
+    types = body["properties"]["tasks"]["items"]["oneOf"]
+    return {name for rule in types for name in rule["properties"]}
+
+
+@pytest.fixture
+def service(operations: dict[str, Operation]) -> Iterator[FakeService]:
+    started = FakeService(operations)
+    thread = threading.Thread(
+        target=started.serve_forever, kwargs={"poll_interval": 0.02}
+    )
+    thread.start()
+    yield started
+    started.shutdown()
+    thread.join()
+    started.server_close()
+
+
+@pytest.fixture
+def client(service: FakeService) -> Iterator[Client]:
+    url = f"http://127.0.0.1:{service.server_address[1]}"
+    with Client(url, "sch_x", retries=0) as started:
+        yield started
+
+
+def test_every_operation_has_a_method_of_its_name(
+    operations: dict[str, Operation],
+) -> None:
+    segments = {operation.path.split("/")[1] for operation in operations.values()}
+
+    assert segments == COVERED_SEGMENTS
+    assert operations.keys() == CALLS.keys()
+    assert {METHOD_NAMES.get(name, name) for name in operations} <= {*dir(Client)}
+
+
+@pytest.mark.parametrize("name", sorted(CALLS))
+def test_a_method_sends_all_parameters_of_its_operation(
+    client: Client, service: FakeService, operations: dict[str, Operation], name: str
+) -> None:
+    operation = operations[name]
+
+    CALLS[name](client)
+
+    [request] = service.requests
+    assert request.operation == name
+    assert request.query >= operation.parameters("query") - UNUSED_PARAMETERS
+    assert request.headers.keys() >= operation.parameters("header")
+    if "requestBody" in operation.described:
+        rule = content_of(operation.described["requestBody"])["schema"]
+        assert_fits(request.body, rule)
+        known = {} if name in OPEN_BODIES else rule.get("properties", {})
+        used = {field for field, of in known.items() if "x-ignored" not in of}
+        assert used - request.body.keys() <= {"dry_run"}
+
+
+@pytest.mark.parametrize("name", sorted(CALLS))
+def test_a_method_returns_all_fields_of_its_operation(
+    client: Client, operations: dict[str, Operation], name: str
+) -> None:
+    result = CALLS[name](client)
+
+    if is_dataclass(result):
+        expected = operations[name].response_fields - UNUSED_FIELDS
+        names = {PYTHON_NAMES.get(field, field) for field in expected}
+        assert {field for field in names if not hasattr(result, field)} == set()
+
+
+def test_a_task_has_the_fields_of_the_api_and_no_others(
+    operations: dict[str, Operation],
+) -> None:
+    known = {field.name for field in fields(Task)} - {"etag", "raw"}
+
+    assert known == operations["get_task"].response_fields
+
+
+def test_a_task_file_may_hold_every_field_of_the_api(
+    client: Client,
+    service: FakeService,
+    operations: dict[str, Operation],
+    tmp_path: Path,
+) -> None:
+    """The client has no list of the fields that it sends: the service judges them."""
+    known = applied_task_fields(operations)
+    task = {name: f"value of {name}" for name in known}
+    task["not_yet_known"] = "value of a future field"
+    path = tmp_path / "tasks.json"
+    path.write_text(json.dumps({"tag": "web", "tasks": [task]}))
+
+    file = load_task_file(path, {})
+    client.plan_tasks(file.tag, file.tasks)
+    client.apply_tasks(file.tag, file.tasks)
+
+    assert [request.body["tasks"] for request in service.requests] == [[task], [task]]
+
+
+def test_the_options_of_the_command_are_fields_of_the_api(
+    operations: dict[str, Operation],
+) -> None:
+    known = applied_task_fields(operations)
+
+    options = {field for field, _ in FIELD_OPTIONS.values()}
+
+    assert options <= known

@@ -1,0 +1,202 @@
+"""A probe fails when a process has stopped working, and not when others have."""
+
+from __future__ import annotations
+
+import math
+import random
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from io import StringIO
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from django.conf import LazySettings
+from django.core.management import CommandError, call_command
+
+from tasks_api.monitoring import exporter
+from tasks_api.monitoring.watchdog import BeatWatch, Vitals, WorkerWatch
+from tasks_api.worker.engine import Engine
+from tests.receiver import Receiver
+
+LONG_AGO = 100.0
+
+
+def run_probe(kind: str, **options: int) -> str:
+    out = StringIO()
+    call_command("probe", kind, stdout=out, **options)
+    return out.getvalue().strip()
+
+
+@pytest.fixture(autouse=True)
+def port(settings: LazySettings) -> int:
+    number = random.randrange(30_000, 32_000, exporter.PORTS)
+    settings.METRICS_PORT = number
+    return number
+
+
+@contextmanager
+def serving(kind: str, complaint: Callable[[], str] = str) -> Iterator[int]:
+    server = exporter.serve(kind, complaint)
+    assert server is not None
+    yield server.server_port
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_process_at_work_passes() -> None:
+    with serving("worker"), serving("beat"):
+        assert run_probe("worker") == "worker is at work."
+        assert run_probe("beat") == "beat is at work."
+
+
+def test_a_stuck_process_fails_with_its_reason_and_alone() -> None:
+    with serving("worker", lambda: "It sleeps."), serving("beat"):
+        with pytest.raises(CommandError, match=r"worker on port \d+: It sleeps\."):
+            run_probe("worker")
+        run_probe("beat")
+
+
+def test_one_of_several_workers_is_asked_by_its_port() -> None:
+    with serving("worker") as sound, serving("worker", lambda: "It sleeps.") as stuck:
+        run_probe("worker", port=sound)
+        with pytest.raises(CommandError, match="It sleeps"):
+            run_probe("worker", port=stuck)
+
+
+def test_a_probe_of_an_absent_process_fails() -> None:
+    with (
+        serving("beat"),
+        pytest.raises(CommandError, match="No worker answers"),
+    ):
+        run_probe("worker")
+
+
+def test_without_a_port_there_is_nobody_to_ask(settings: LazySettings) -> None:
+    settings.METRICS_PORT = 0
+
+    with pytest.raises(CommandError, match="METRICS_PORT must be set"):
+        run_probe("worker")
+
+
+def test_a_frozen_process_fails(port: int) -> None:
+    with (
+        socket.create_server(("127.0.0.1", port)),
+        pytest.raises(CommandError, match="does not answer"),
+    ):
+        run_probe("worker")
+
+
+def test_who_else_has_a_port_nearby_is_nobody_of_ours(
+    receiver: Receiver, settings: LazySettings
+) -> None:
+    settings.METRICS_PORT = int(receiver.url.rpartition(":")[2])
+
+    with pytest.raises(CommandError, match="No worker answers"):
+        run_probe("worker")
+
+
+def test_web_passes_while_it_answers(
+    receiver: Receiver, settings: LazySettings
+) -> None:
+    settings.PORT = int(receiver.url.rpartition(":")[2])
+    assert run_probe("web") == "web is at work."
+
+    receiver.answer("/healthz", status=500)
+    with pytest.raises(CommandError, match="web does not answer"):
+        run_probe("web")
+
+
+def vitals(**changes: Any) -> Vitals:
+    now = time.monotonic()
+    sound = Vitals(
+        held=0,
+        accepted=0,
+        has_room=True,
+        overdue=0.0,
+        accepted_at=now,
+        claimed_at=now,
+        recorded_at=now,
+    )
+    return sound._replace(**changes)
+
+
+def test_an_idle_worker_is_well() -> None:
+    long_ago = time.monotonic() - LONG_AGO
+    watch = WorkerWatch(lambda: vitals(accepted_at=long_ago, claimed_at=long_ago))
+
+    watch.look(0)
+
+    assert watch.complaint() == ""
+
+
+def test_a_worker_whose_recorder_has_stopped_is_not_well() -> None:
+    watch = WorkerWatch(lambda: vitals(recorded_at=time.monotonic() - LONG_AGO))
+
+    assert watch.complaint() == "Nothing was recorded for 100 seconds."
+
+
+def test_a_worker_that_does_not_claim_what_is_due_is_not_well() -> None:
+    found = vitals(overdue=90.0, claimed_at=time.monotonic() - LONG_AGO)
+
+    assert WorkerWatch(lambda: found).complaint() == (
+        "Runs that are due were not claimed for 90 seconds."
+    )
+
+
+def test_a_worker_that_tries_to_claim_in_vain_is_well() -> None:
+    # As it does while the database is away.
+    assert WorkerWatch(lambda: vitals(overdue=90.0)).complaint() == ""
+
+
+def test_a_worker_that_leaves_messages_lying_is_not_well(
+    settings: LazySettings,
+) -> None:
+    settings.PROBE_PATIENCE = 0.0
+    found = vitals(recorded_at=time.monotonic() + LONG_AGO)
+    watch = WorkerWatch(lambda: found)
+
+    watch.look(3)
+
+    assert "Messages wait" in watch.complaint()
+    watch.look(0)
+    assert watch.complaint() == ""
+
+
+@pytest.mark.parametrize("change", [{"has_room": False}, {"accepted_at": math.inf}])
+def test_a_worker_that_is_full_or_takes_messages_is_well(
+    settings: LazySettings, change: dict[str, Any]
+) -> None:
+    settings.PROBE_PATIENCE = 0.0
+    found = [vitals(recorded_at=time.monotonic() + LONG_AGO)]
+    watch = WorkerWatch(lambda: found[-1])
+    found.append(found[0]._replace(**change))
+
+    watch.look(3)
+
+    assert watch.complaint() == ""
+
+
+def test_a_beat_that_does_not_tick_is_not_well(settings: LazySettings) -> None:
+    watch = BeatWatch()
+    assert watch.complaint() == ""
+
+    settings.PROBE_PATIENCE = -1.0
+
+    assert watch.complaint().startswith("It has not ticked for")
+    settings.PROBE_PATIENCE = 60.0
+    watch.ticked()
+    assert watch.complaint() == ""
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_engine_tells_what_it_has_in_hand(engine: Engine) -> None:
+    before = engine.vitals()
+
+    engine.accept([uuid4()])
+
+    after = engine.vitals()
+    assert after.accepted_at > before.accepted_at
+    assert (after.held, after.has_room) == (0, True)

@@ -1,0 +1,119 @@
+"""A lock of one kind, of one tenant, is in nobody else's way."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from django.db import connection, transaction
+
+from accounts import services as accounts
+from accounts.models import Tenant, User
+from scheduler_service.db import clock, locks
+from scheduler_service.db.locks import Kind
+from tasks_api.domain.schedules import Cron
+from tasks_api.domain.specs import Surface, TaskSpec
+from tasks_api.models import Task
+from tasks_api.services import idempotency, named_tasks, tasks
+from tests.architecture.folders import MODULES
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@contextmanager
+def held_elsewhere(work: Callable[[], Any]) -> Iterator[None]:
+    """A transaction of somebody else's that has done this and is not over."""
+    is_done, is_over = threading.Event(), threading.Event()
+
+    def begin() -> None:
+        try:
+            with transaction.atomic():
+                work()
+                is_done.set()
+                is_over.wait()
+        finally:
+            connection.close()
+
+    thread = threading.Thread(target=begin)
+    thread.start()
+    try:
+        assert is_done.wait(20)
+        yield
+    finally:
+        is_over.set()
+        thread.join()
+
+
+@transaction.atomic
+def is_free(kind: Kind, *parts: int | str) -> bool:
+    return locks.try_hold(kind, *parts)
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_a_kind_excludes_itself_and_no_other(kind: Kind) -> None:
+    with held_elsewhere(lambda: locks.hold(kind, 7, "cron_jobs")):
+        free = {other for other in Kind if is_free(other, 7, "cron_jobs")}
+
+    assert free == set(Kind) - {kind}
+    assert is_free(kind, 7, "cron_jobs")
+
+
+def test_what_a_key_is_made_of_is_not_run_together() -> None:
+    keys = {
+        locks.key_of(Kind.NAMES, 1, "1", "a"),
+        locks.key_of(Kind.NAMES, 11, "", "a"),
+        locks.key_of(Kind.NAMES, 1, "1a", ""),
+        locks.key_of(Kind.NAMES, 1, "1", 'a", "'),
+    }
+
+    assert len(keys) == 4
+
+
+@pytest.mark.parametrize("key", ["cron_jobs", "timers", "tasks:backup"])
+def test_an_idempotency_key_is_not_in_the_way_of_a_tenant(key: str) -> None:
+    stranger = accounts.provision("Beta", "bob")
+    # Ids of users and of tenants are counted apart, so that some are equal.
+    victim = Tenant.objects.create(pk=stranger.pk + 1000, name="Gamma")
+    User.objects.filter(pk=stranger.pk).update(id=victim.pk)
+    stranger = User.objects.get(pk=victim.pk)
+    owner = accounts.provision("Gamma", "carl")
+    spec = TaskSpec(
+        Surface.CRON_JOBS, "http://example.com/", Cron("0 * * * *"), "{}", name="job"
+    )
+    backup = replace(spec, surface=Surface.TASKS, name="backup")
+    now = clock.now()
+
+    with held_elsewhere(lambda: idempotency.find_answer(stranger, key, "", now=now)):
+        with connection.cursor() as cursor:
+            cursor.execute("SET lock_timeout = '3s'")
+        try:
+            named_tasks.upsert_task(owner, spec, now=now)
+            named_tasks.replace_all(owner, [spec], surface=Surface.CRON_JOBS, now=now)
+            with transaction.atomic():
+                named_tasks.lock_task_or_name(
+                    owner, "backup", surface=Surface.TASKS, now=now
+                )
+                tasks.create_task(owner, backup, now=now)
+        finally:
+            with connection.cursor() as cursor:
+                cursor.execute("RESET lock_timeout")
+
+    assert Task.objects.filter(owner=owner).count() == 2
+
+
+def test_advisory_locks_are_asked_for_in_one_place() -> None:
+    asking = {
+        name
+        for name, path in MODULES.items()
+        if "pg_advisory" in (text := path.read_text(encoding="utf-8"))
+        or "pg_try_advisory" in text
+    }
+
+    # Its locks have two keys, which are a space of their own.
+    assert asking - {"tasks_api.monitoring.heartbeats"} == {
+        "scheduler_service.db.locks"
+    }

@@ -1,0 +1,72 @@
+"""Tasks whose targets work on a run after their answer, and calls in a target's name."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from django.utils import timezone
+from rest_framework.test import APIClient
+
+from accounts.models import User
+from tasks_api.delivery import run_tokens
+from tasks_api.delivery.request import Outcome
+from tasks_api.delivery.retry import Open
+from tasks_api.domain.schedules import Interval, Once
+from tasks_api.domain.specs import RequestOptions, Surface, TaskSpec
+from tasks_api.models import Run, Task
+from tasks_api.scheduler import dispatch
+from tasks_api.services import tasks
+from tasks_api.worker import leases, long_work
+from tasks_api.worker.record import Finished, record
+
+HOUR = timedelta(hours=1)
+
+
+DEADLINE = 60
+
+
+def make_long_work(owner: User, *, is_one_time: bool = False, **rules: Any) -> Task:
+    now = timezone.now()
+    past = now - timedelta(seconds=1)
+    spec = TaskSpec(
+        Surface.TASKS,
+        rules.pop("url", "http://127.0.0.1:9/"),
+        Once(past) if is_one_time else Interval(past, HOUR),
+        "{}",
+        request=RequestOptions(deadline=DEADLINE),
+        **rules,
+    )
+    return tasks.create_task(owner, spec, now=now)
+
+
+def begin_run(task: Task) -> str:
+    """Make a run of a task, let a worker send it, and the target take it; its token."""
+    dispatch.dispatch_due()
+    run = Run.objects.filter(task=task, state="pending").latest("scheduled_for")
+    return take_run(run)
+
+
+def take_run(run: Run) -> str:
+    [claimed] = leases.claim([run.pk])
+    record([Finished(claimed, Outcome(202, "", 5), Open(DEADLINE), timezone.now())])
+    return run_tokens.mint(long_work.keys()[0], run.pk, claimed.turn)
+
+
+def latest_run_of(task: Task) -> Run:
+    return Run.objects.filter(task=task).latest("scheduled_for")
+
+
+def call_back(run: Run, word: str, token: str, body: Any = None) -> Any:
+    path = f"/runs/{run.pk}/{word}"
+    return APIClient().post(
+        path,
+        body,
+        format="json" if body is not None else None,
+        HTTP_AUTHORIZATION=f"Bearer {token}",
+    )
+
+
+def pass_deadline(run: Run) -> None:
+    """Let the deadline be over, as if time had passed."""
+    Run.objects.filter(pk=run.pk).update(wake_at=timezone.now() - timedelta(seconds=1))

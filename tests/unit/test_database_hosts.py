@@ -1,0 +1,64 @@
+"""The hosts of a URL, one by one, and which of two servers is a former primary."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from scheduler_service.db.primaries import Facts, Known, Place
+from scheduler_service.db.sessions import hosts_of, place_of
+
+
+@pytest.mark.parametrize(
+    ("params", "expected"),
+    [
+        ({}, ["localhost:5432"]),
+        ({"host": "a", "port": 1}, ["a:1"]),
+        ({"host": "a,b"}, ["a:5432", "b:5432"]),
+        ({"host": "a,b", "port": "1"}, ["a:1", "b:1"]),
+        ({"host": "a,b", "port": "1,2"}, ["a:1", "b:2"]),
+        ({"host": "[::1],b", "port": "1,"}, ["::1:1", "b:5432"]),
+        ({"host": "/run/a,/run/b", "port": "1,2"}, ["/run/a:1", "/run/b:2"]),
+        ({"host": "a,b", "hostaddr": "127.0.0.1,127.0.0.2"}, ["a,b:5432"]),
+    ],
+)
+def test_each_host_of_a_url_is_a_place(
+    params: dict[str, Any], expected: list[str]
+) -> None:
+    found = list(hosts_of(params | {"dbname": "x"}))
+
+    assert [place_of(each) for each in found] == expected
+    assert all(each["dbname"] == "x" for each in found)
+
+
+def server_facts(timeline: int | None, system: int | None = 7) -> Facts:
+    return Facts(1, False, False, system, timeline)
+
+
+A, B = Place("a:1"), Place("b:1")
+
+
+def test_an_older_timeline_of_the_same_system_is_a_former_primary() -> None:
+    known = Known()
+    known.meet(A, server_facts(1))
+    assert known.objection(A, server_facts(1)) == ""
+
+    known.meet(B, server_facts(2))
+
+    assert known.home == B
+    assert "a:1 is on timeline 1, and there is a server on timeline 2" in (
+        known.objection(A, server_facts(1))
+    )
+    known.meet(A, server_facts(1))
+    assert known.home == B
+
+
+@pytest.mark.parametrize(
+    "other", [server_facts(1, system=8), server_facts(None), server_facts(1, None)]
+)
+def test_what_cannot_be_compared_is_no_former_primary(other: Facts) -> None:
+    known = Known()
+    known.meet(A, server_facts(5))
+
+    assert known.objection(B, other) == ""
