@@ -16,6 +16,7 @@ from tasks_api.api.pull_queue import views as pull_queue
 from tasks_api.api.rest_jobs import views as rest_jobs
 from tasks_api.api.tasks import (
     apply,
+    control,
     long_work,
     preview,
     runs,
@@ -46,8 +47,8 @@ urlpatterns = [
     _both("metrics", metrics.metrics, "metrics"),
     _both("tasks", tasks.TaskList.as_view(), "tasks"),
     # Before the ids, which could be any text.
-    _both("tasks/pause", tasks.PauseTasks.as_view(), "pause-tasks"),
-    _both("tasks/resume", tasks.ResumeTasks.as_view(), "resume-tasks"),
+    _both("tasks/pause", control.PauseTasks.as_view(), "pause-tasks"),
+    _both("tasks/resume", control.ResumeTasks.as_view(), "resume-tasks"),
     _both("tasks/bulk", tasks.TaskBulk.as_view(), "create-tasks"),
     # A name may hold any character; one slash at the end is not the name's.
     _both(r"tasks/by-name/(?P<name>[\s\S]+?)", tasks.NamedTask.as_view(), "named-task"),
@@ -58,8 +59,10 @@ urlpatterns = [
     _both(
         "tasks/(?P<task_id>[^/]+)", tasks.TaskDetail.as_view(schema=None), "task-alias"
     ),
-    _both("tasks/(?P<task_id>[^/]+)/pause", tasks.PauseTask.as_view(), "pause-task"),
-    _both("tasks/(?P<task_id>[^/]+)/resume", tasks.ResumeTask.as_view(), "resume-task"),
+    _both("tasks/(?P<task_id>[^/]+)/pause", control.PauseTask.as_view(), "pause-task"),
+    _both(
+        "tasks/(?P<task_id>[^/]+)/resume", control.ResumeTask.as_view(), "resume-task"
+    ),
     _both("tokens", access.TokenList.as_view(), "tokens"),
     _both("tokens/(?P<token_id>[^/]+)", access.TokenDetail.as_view(), "token"),
     _both(
@@ -82,7 +85,7 @@ urlpatterns = [
         "rotate-signing-secret",
     ),
     _both("audit", access.AuditLog.as_view(), "audit"),
-    _both("tasks/(?P<task_id>[^/]+)/run", tasks.RunTask.as_view(), "run-task"),
+    _both("tasks/(?P<task_id>[^/]+)/run", control.RunTask.as_view(), "run-task"),
     _both(
         "tasks/(?P<task_id>[^/]+)/next",
         preview.NextFireTimes.as_view(),

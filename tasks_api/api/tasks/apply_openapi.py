@@ -8,12 +8,8 @@ from drf_spectacular.utils import OpenApiExample, OpenApiResponse
 
 from tasks_api.api import openapi
 from tasks_api.api.products import Product
-from tasks_api.api.tasks.openapi import (
-    BULK_ERROR,
-    FAILURE,
-    UNAUTHORIZED,
-    task_in,
-)
+from tasks_api.api.tasks.openapi_common import FAILURE, UNAUTHORIZED
+from tasks_api.api.tasks.openapi_fields import BULK_ERROR, task_in
 from tasks_api.services.apply import Action
 
 _TASK: dict[str, Any] = {

@@ -46,7 +46,7 @@ class OptionalField:
     @property
     def request_schema(self) -> dict[str, Any]:
         schema = dict(self.schema)
-        if "properties" in schema:
+        if "properties" in schema and "required" not in schema:
             schema["properties"] = openapi.optional(schema["properties"])
         if not self.is_nullable:
             return schema

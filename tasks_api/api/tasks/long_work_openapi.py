@@ -8,7 +8,7 @@ from drf_spectacular.utils import OpenApiExample
 
 from tasks_api.api import openapi
 from tasks_api.api.products import Product
-from tasks_api.api.tasks.openapi import FAILURE, UNAUTHORIZED
+from tasks_api.api.tasks.openapi_common import FAILURE, UNAUTHORIZED
 from tasks_api.domain.states import RunState
 
 RUN_ID = "01a1fc25-dfd8-77b7-8ffb-7e7198bf1a71"

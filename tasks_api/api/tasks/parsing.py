@@ -10,7 +10,7 @@ from typing import Any
 from accounts import credentials, encryption
 from tasks_api.api import fields, known_fields
 from tasks_api.api.json_codec import dumps
-from tasks_api.api.tasks import openapi, optional_fields, schedule_fields
+from tasks_api.api.tasks import openapi_fields, optional_fields, schedule_fields
 from tasks_api.api.tasks.base import InvalidTasks, error_at
 from tasks_api.domain.exceptions import InvalidTask, ScheduleError
 from tasks_api.domain.schedules import Schedule
@@ -22,8 +22,8 @@ from tasks_api.storage import task_rows
 MAX_TASKS = 10_000
 MAX_TAGS, MAX_TAG_LENGTH = 50, 100
 _TASK, _IDS = (
-    known_fields.fields_of_schema(openapi.TASK_IN),
-    known_fields.fields_of_schema(openapi.IDS_IN),
+    known_fields.fields_of_schema(openapi_fields.TASK_IN),
+    known_fields.fields_of_schema(openapi_fields.IDS_IN),
 )
 
 
@@ -79,7 +79,7 @@ def _uses_extensions(data: Mapping[str, Any]) -> bool:
     """
     ends = ("end_datetime", "stop_datetime")
     has_no_end = any(data.get(name, "") is None for name in ends)
-    more = data.keys() & openapi.OF_OUR_OWN
+    more = data.keys() & openapi_fields.EXTENSIONS
     return has_no_end or any(data[name] is not None for name in more)
 
 

@@ -12,13 +12,8 @@ from drf_spectacular.utils import (
 
 from tasks_api.api import openapi
 from tasks_api.api.products import Product
-from tasks_api.api.tasks.openapi import (
-    FAILURE,
-    NOT_FOUND,
-    TASK_ID,
-    UNAUTHORIZED,
-    task_in,
-)
+from tasks_api.api.tasks.openapi_common import FAILURE, NOT_FOUND, TASK_ID, UNAUTHORIZED
+from tasks_api.api.tasks.openapi_fields import task_in
 from tasks_api.domain.fire_times import Dst
 
 _PREVIEWED: dict[str, Any] = {

@@ -12,7 +12,7 @@ from drf_spectacular.utils import (
 
 from tasks_api.api import openapi
 from tasks_api.api.products import Product
-from tasks_api.api.tasks.openapi import FAILURE, TASK_ID, UNAUTHORIZED
+from tasks_api.api.tasks.openapi_common import FAILURE, TASK_ID, UNAUTHORIZED
 from tasks_api.api.tasks.runs_openapi_fields import (
     ACCOUNT,
     ACCOUNT_OUT,

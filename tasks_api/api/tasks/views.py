@@ -24,7 +24,6 @@ from tasks_api.api.tasks.filters import (
 )
 from tasks_api.api.tasks.parsing import (
     read_change,
-    read_ids,
     read_name_in_path,
     read_replacement,
     read_task,
@@ -38,14 +37,11 @@ from tasks_api.domain.exceptions import (
     VersionConflict,
 )
 from tasks_api.domain.specs import Surface
-from tasks_api.messaging import broker
 from tasks_api.models import Task, TaskQuerySet
 from tasks_api.services import (
     finding,
     listing,
-    manual_runs,
     named_tasks,
-    pausing,
     removal,
     tasks,
 )
@@ -247,53 +243,6 @@ class NamedTask(TasksView):
         _require_match(request, task)
         removal.remove_locked(task)
         return Response({"message": "Task has been removed successfully"})
-
-
-class RunTask(TasksView):
-    @openapi.run_task
-    @idempotent
-    def post(self, request: Request, task_id: str) -> Response:
-        run_id = manual_runs.run_now(
-            self.user, task_id, surface=Surface.TASKS, now=clock.now()
-        )
-        transaction.on_commit(lambda: broker.ring([run_id]))
-        return Response(
-            {"run_id": str(run_id), "message": "Task will run now"}, status=202
-        )
-
-
-class PauseTask(TasksView):
-    @openapi.pause_task
-    def post(self, request: Request, task_id: str) -> Response:
-        pausing.pause_tasks(
-            self.user, [task_id], now=clock.now(), surface=Surface.TASKS
-        )
-        return Response({"message": "Task paused successfully"})
-
-
-class ResumeTask(TasksView):
-    @openapi.resume_task
-    def post(self, request: Request, task_id: str) -> Response:
-        pausing.resume_tasks(
-            self.user, [task_id], now=clock.now(), surface=Surface.TASKS
-        )
-        return Response({"message": "Task resumed successfully"})
-
-
-class PauseTasks(TasksView):
-    @openapi.pause_tasks
-    def post(self, request: Request) -> Response:
-        ids = read_ids(request.data)
-        pausing.pause_tasks(self.user, ids, now=clock.now(), surface=Surface.TASKS)
-        return Response({"message": "Tasks have been successfully paused"})
-
-
-class ResumeTasks(TasksView):
-    @openapi.resume_tasks
-    def post(self, request: Request) -> Response:
-        ids = read_ids(request.data)
-        pausing.resume_tasks(self.user, ids, now=clock.now(), surface=Surface.TASKS)
-        return Response({"message": "Tasks have been resumed successfully"})
 
 
 def _require_task(tasks: TaskQuerySet) -> Task:
