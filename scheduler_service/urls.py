@@ -9,7 +9,7 @@ from django.http.response import HttpResponseBase
 from django.urls import URLPattern, path, re_path
 from rest_framework.views import APIView
 
-from tasks_api.api.access import views as access
+from tasks_api.api.access import audit_log, signing_secrets, tokens, users
 from tasks_api.api.cron_jobs import views as cron_jobs
 from tasks_api.api.ops import document, health, metrics
 from tasks_api.api.pull_queue import views as pull_queue
@@ -63,28 +63,32 @@ urlpatterns = [
     _both(
         "tasks/(?P<task_id>[^/]+)/resume", control.ResumeTask.as_view(), "resume-task"
     ),
-    _both("tokens", access.TokenList.as_view(), "tokens"),
-    _both("tokens/(?P<token_id>[^/]+)", access.TokenDetail.as_view(), "token"),
+    _both("tokens", tokens.TokenList.as_view(), "tokens"),
+    _both("tokens/(?P<token_id>[^/]+)", tokens.TokenDetail.as_view(), "token"),
     _both(
         "tokens/(?P<token_id>[^/]+)/rotate",
-        access.RotateToken.as_view(),
+        tokens.RotateToken.as_view(),
         "rotate-token",
     ),
-    _both("users", access.UserList.as_view(), "users"),
+    _both("users", users.UserList.as_view(), "users"),
     _both(
         "users/(?P<name>.+?)/transfer",
-        access.TransferTasks.as_view(),
+        users.TransferTasks.as_view(),
         "transfer-tasks",
     ),
     # A name may have a slash in it.
-    _both("users/(?P<name>.+?)", access.UserDetail.as_view(), "user"),
-    _both("signing-secrets", access.SigningSecretList.as_view(), "signing-secrets"),
+    _both("users/(?P<name>.+?)", users.UserDetail.as_view(), "user"),
+    _both(
+        "signing-secrets",
+        signing_secrets.SigningSecretList.as_view(),
+        "signing-secrets",
+    ),
     _both(
         "signing-secrets/rotate",
-        access.RotateSigningSecret.as_view(),
+        signing_secrets.RotateSigningSecret.as_view(),
         "rotate-signing-secret",
     ),
-    _both("audit", access.AuditLog.as_view(), "audit"),
+    _both("audit", audit_log.AuditLog.as_view(), "audit"),
     _both("tasks/(?P<task_id>[^/]+)/run", control.RunTask.as_view(), "run-task"),
     _both(
         "tasks/(?P<task_id>[^/]+)/next",
