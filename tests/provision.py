@@ -30,7 +30,7 @@ def _begin() -> None:
     directory.chmod(0o711)
     _directories.append(directory)
     # Workers of pytest-xdist inherit it, and share what is there.
-    os.environ["SCHEDULER_TESTS_DIR"] = str(directory)
+    os.environ["TEST_RUN_DIR"] = str(directory)
     # Some hundred processes are started, and each would compile all of the source anew.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     os.environ.setdefault("SCHEDULER_STATE_DIR", str(directory))

@@ -24,7 +24,7 @@ from scheduler_service.redis.connections import redis_client_url
 
 ROOT = Path(__file__).resolve().parents[2]
 # Names the directory of a run of tests, which tests/provision.py makes.
-TESTS_DIR = "SCHEDULER_TESTS_DIR"
+TESTS_DIR = "TEST_RUN_DIR"
 
 Found = TypeVar("Found")
 
