@@ -17,7 +17,7 @@ from scheduler_service.db.arrays import array
 from scheduler_service.db.statements import prepared
 from tasks_api.domain.specs import Surface
 from tasks_api.models import Task
-from tasks_api.storage import task_counts
+from tasks_api.storage import count_statements
 
 # Rows that one request looks at for those that a filter wants.
 LOOK_AT = 10_000
@@ -150,7 +150,7 @@ _FORWARDS = f"""
 # The total is that of the same snapshot, or the page would be shifted by what was made
 # in between.
 _BACKWARDS = f"""
-    WITH total AS MATERIALIZED ({task_counts.COUNT_ALIVE})
+    WITH total AS MATERIALIZED ({count_statements.COUNT_ALIVE})
     SELECT task.id FROM tasks_api_task task WHERE {_OWN} AND {_ALIVE}
     ORDER BY task.id DESC
     OFFSET (SELECT greatest(tasks - %(offset)s::bigint - %(limit)s::bigint, 0) FROM total)

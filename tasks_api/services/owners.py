@@ -17,7 +17,7 @@ from scheduler_service.db.arrays import array
 from tasks_api.domain.specs import Surface
 from tasks_api.models import Task, TaskQuerySet
 from tasks_api.services import tasks as task_services
-from tasks_api.storage import schedule_changes, task_counts
+from tasks_api.storage import count_statements, schedule_changes
 
 REASON = "Its user is deactivated."
 # Tasks in one transaction of a transfer.
@@ -134,7 +134,7 @@ _HAND_OVER = f"""
         SELECT owner_id, surface FROM moved WHERE is_alive
     ), into_target AS (
         SELECT %(target)s::bigint AS owner_id, surface FROM moved WHERE is_alive
-    ), counted_out AS ({task_counts.count_out("out")}), counted_in AS ({task_counts.count_in("into_target")}),
+    ), counted_out AS ({count_statements.count_out("out")}), counted_in AS ({count_statements.count_in("into_target")}),
     tagged AS (
         UPDATE tasks_api_tasktag SET owner_id = %(target)s
         WHERE task_id = ANY(%(tasks)s::uuid[])
