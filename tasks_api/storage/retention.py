@@ -1,4 +1,4 @@
-"""Forget old history: the oldest first, in bites that hold no lock for long.
+"""Delete old history: the oldest first, in batches that hold no lock for long.
 
 Any number of processes may do so at once: each takes rows that the others have not
 locked. What every tenant may keep for how long, and why rows are deleted one by one, is
@@ -29,10 +29,10 @@ from tasks_api.storage.retention_statements import (
     SWEEPS,
 )
 
-# Tenants that share a bite. Taken together, those that are equally old lie on the same
+# Tenants that share a batch. Taken together, those that are equally old lie on the same
 # pages, which are then written once.
 MAX_TENANTS_IN_BATCH = 50
-# How long a round works on, in seconds, and the rest after each bite, in parts of the
+# How long a round works on, in seconds, and the rest after each batch, in parts of the
 # time that it took: so that who sends requests has the database to itself between two.
 ROUND_SECONDS = 30.0
 REST_RATIO = 1.0
@@ -42,7 +42,7 @@ Pause = Callable[[float], object]
 
 
 class _Overdue(NamedTuple):
-    """Whose rows have to go: those from `since` on that are older than `before`."""
+    """A tenant whose rows have to go: those from `since` on, older than `before`."""
 
     since: datetime
     tenant_id: int
@@ -80,7 +80,7 @@ def lag(*, now: datetime) -> float:
 
 
 def _delete_in_batches(now: datetime) -> Iterator[tuple[str, int]]:
-    """Delete bite by bite; says after each how many there were of which kind.
+    """Delete batch by batch; yields each batch's kind and number of rows.
 
     The kinds take turns, so that much of one keeps none of the others waiting.
     """
@@ -93,8 +93,8 @@ def _delete_in_batches(now: datetime) -> Iterator[tuple[str, int]]:
     )
     while turns:
         kind = turns.popleft()
-        for bite in kind:
-            yield bite
+        for batch in kind:
+            yield batch
             turns.append(kind)
             break
 
@@ -109,7 +109,7 @@ def _sweep(kind: str, statement: str, now: datetime) -> Iterator[tuple[str, int]
 
 
 def _delete_oldest_first(
-    kind: str, oldest: str, bite: str, now: datetime
+    kind: str, oldest: str, batch: str, now: datetime
 ) -> Iterator[tuple[str, int]]:
     with connection.cursor() as cursor:
         cursor.execute(oldest, _values(now))
@@ -121,7 +121,7 @@ def _delete_oldest_first(
             for _ in range(min(MAX_TENANTS_IN_BATCH, len(overdue)))
         ]
         share = max(1, BATCH_SIZE // len(chosen))
-        gone = _delete_batch(bite, chosen, share)
+        gone = _delete_batch(batch, chosen, share)
         for each, count, last in gone:
             # Less than its share is all that it has.
             if count == share:

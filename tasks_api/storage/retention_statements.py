@@ -31,8 +31,8 @@ FIND_OLDEST_TASKS = f"""
     ) AS oldest
 """
 
-# Of each tenant its share, from where the bite before it ended: an index whose old end
-# is full of dead entries is walked through once in a round, and not once for each bite.
+# Of each tenant its share, from where the batch before it ended: an index whose old end
+# is full of dead entries is walked through once in a round, and not once for each batch.
 # Rows are locked, so they lie where they were found.
 _SHARES = """
     unnest(%(since)s::timestamptz[], %(tenants)s::bigint[], %(before)s::timestamptz[])
@@ -89,7 +89,7 @@ DELETE_TASKS = f"""
     SELECT tenant_id, count(*), max(at) FROM old GROUP BY tenant_id
 """
 
-# What is not found by tenant. Each is repeated until it deletes less than a bite; it
+# What is not found by tenant. Each is repeated until it deletes less than a batch; it
 # returns how much that was.
 SWEEPS = {
     # Their last lease ran out, and nobody has looked into their queue since.

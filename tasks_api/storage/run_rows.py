@@ -1,7 +1,7 @@
 """Store runs as far as they may overlap, and let those begin that waited for others.
 
-Whether runs of a task overlap is for the constraints on its runs to say, and nobody
-checks before: two beats, or a beat and a request, cannot both be right.
+The constraints on runs decide whether runs of a task overlap, and no code checks before
+them: two beats, or a beat and a request, could both see a free place.
 """
 
 from __future__ import annotations
@@ -72,13 +72,13 @@ def insert_runs(
     Returns those that are not over by that, and those that waited behind others, which
     are over, and may begin now.
 
-    Whether a run would overlap with another one, or another one waits for that already,
-    is for the constraints to say. Where they do, the fire time is kept as skipped.
+    The constraints decide whether a run would overlap with another one, or another one
+    waits for that already. Then the fire time is kept as skipped.
     """
     if not runs:
         return [], []
     in_line = list({run.task_id for run in runs if run.is_next})
-    # Whoever waits goes first; and the one behind it may wait then.
+    # The run that waits goes first; then the next one may wait.
     moved_up = start_waiting_runs_of_locked(in_line)
     stored = set(_store(runs))
     moved_up += start_waiting_runs_of_locked(in_line)
@@ -119,7 +119,7 @@ def _store(runs: Sequence[NewRun]) -> list[UUID]:
 def start_waiting_runs_of_locked(task_ids: Sequence[UUID]) -> list[UUID]:
     """Let the next runs of tasks begin whose exclusive run is over; returns them.
 
-    Whoever calls holds the tasks locked, or two would see the same place free.
+    The caller must hold the tasks locked, or two callers would see the same place free.
     """
     if not task_ids:
         return []

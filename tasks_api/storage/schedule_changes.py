@@ -1,8 +1,8 @@
 """Remember each change of a task's schedule, and settle the fire times that it cut off.
 
-Whoever changes when a task fires calls `close` first, in the same transaction and with
-the task locked. So the account of a task can be computed for any time, and no fire time
-that has passed is without a run, also where no beat was alive to make one.
+Code that changes when a task fires calls `record_change` first, in the same transaction
+and with the task locked. So the account of a task can be computed for any time, and every
+fire time that has passed has a run, even if no beat was alive to make one.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""Keep what follows from tasks that begin and end: how many there are, and their tags.
+"""Count the tasks that users have, and end those that are past their end.
 
-Who stores or ends tasks says so in the same statement, with these parts of it. So a
-total is the sum of a few rows, however many tasks there are, and exact at any time.
+A statement that stores or ends tasks counts them itself, with parts of
+`count_statements.py`. So a total is the sum of a few rows, however many tasks there are,
+and exact at any time.
 """
 
 from __future__ import annotations

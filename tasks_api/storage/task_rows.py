@@ -109,7 +109,7 @@ def schedule_for(spec: TaskSpec, task_id: UUID) -> Schedule:
 def _first_fire(schedule: Schedule, now: datetime) -> datetime | None:
     if isinstance(schedule, Cron):
         return first_after(schedule, now)
-    # From the start, not from now: whoever lets the past in wants it to run at once.
+    # From the start, not from now: a client that gives a past start wants it to run at once.
     return schedule.first_from(datetime.min.replace(tzinfo=UTC))
 
 
