@@ -196,13 +196,7 @@ def rewrite_tasks(wanted: Sequence[tuple[Task, TaskSpec]]) -> RewriteResult:
         stored = stored_schedules.to_stored(
             schedule_for(spec, task.pk), created_at=task.created_at
         )._replace(is_paused=before.is_paused)
-        values = columns_of(spec) | {
-            name: getattr(stored, name) for name in TASK_ONLY_COLUMNS
-        }
-        if _is_same_request(task.request, spec.request):
-            values["request"] = task.request
-        if encryption.is_same_url(task.url, spec.url):
-            values["url"] = task.url
+        values = _wanted_columns(task, spec, stored)
         is_moved = stored != before
         if not is_moved and all(getattr(task, name) == values[name] for name in values):
             continue
@@ -229,6 +223,20 @@ def rewrite_tasks(wanted: Sequence[tuple[Task, TaskSpec]]) -> RewriteResult:
     return RewriteResult(
         [task for task, _ in changed], [task for task, _ in moved], moved_at
     )
+
+
+def _wanted_columns(
+    task: Task, spec: TaskSpec, stored: StoredSchedule
+) -> dict[str, Any]:
+    """What a task's columns are to say; what is sealed stays as it is, if it is the same."""
+    values = columns_of(spec) | {
+        name: getattr(stored, name) for name in TASK_ONLY_COLUMNS
+    }
+    if _is_same_request(task.request, spec.request):
+        values["request"] = task.request
+    if encryption.is_same_url(task.url, spec.url):
+        values["url"] = task.url
+    return values
 
 
 def _update(tasks: Sequence[Task]) -> None:
