@@ -1,4 +1,4 @@
-"""Every setting, read from the environment; docs/operations.md lists them."""
+"""Every setting, read from the environment; docs/reference/settings.md lists them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import environ
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.utils import get_random_secret_key
 
+from scheduler_service import __version__
 from scheduler_service.local import embedded
 from scheduler_service.process import zones
 from scheduler_service.redis import connections
@@ -145,7 +146,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
-    "tasks_api.api.early.Hosts",
+    "tasks_api.api.early_responses.AllowedHostsMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "scheduler_service.http.csp.ContentSecurityPolicy",
     "whitenoise.middleware.WhiteNoiseMiddleware",
@@ -231,6 +232,8 @@ DATABASES = {"default": _database(DATABASE_URL)}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 AUTH_USER_MODEL = "accounts.User"
+# Called with a user who was activated or deactivated; see accounts.activity.
+ACCOUNTS_ACTIVITY_HANDLER = "tasks_api.services.owners.follow_activity"
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"},
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
@@ -278,12 +281,12 @@ REST_FRAMEWORK = {
 }
 SPECTACULAR_SETTINGS = {
     "TITLE": "Scheduler Service",
-    "VERSION": "1.0.0",
+    "VERSION": __version__,
     "SERVE_INCLUDE_SCHEMA": False,
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
-        "tasks_api.api.openapi.tell_of_limits",
-        "tasks_api.api.ops.document.arrange",
+        "tasks_api.api.openapi.add_rate_limit_responses",
+        "tasks_api.api.ops.document.arrange_document",
     ],
     "SERVE_AUTHENTICATION": [],
     "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],

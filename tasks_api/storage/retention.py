@@ -2,7 +2,7 @@
 
 Any number of processes may do so at once: each takes rows that the others have not
 locked. What every tenant may keep for how long, and why rows are deleted one by one, is
-in docs/retention.md.
+in docs/explanation/retention.md.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def prune(*, now: datetime, pause: Pause = time.sleep) -> Counter[str]:
     ends_at = began + ROUND_SECONDS
     for kind, count in _delete_in_batches(now):
         gone[kind] += count
-        counters.PRUNED.labels(kind).inc(count)
+        counters.ROWS_PRUNED.labels(kind).inc(count)
         ended = time.monotonic()
         if ended > ends_at or pause((ended - began) * REST_RATIO):
             break

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from tasks_api.storage.task_deletion import DELETE_SCHEDULES
+
 # Rows in one statement: some tens of milliseconds.
 BATCH_SIZE = 1000
 
@@ -57,7 +59,7 @@ DELETE_RUNS = f"""
     SELECT tenant_id, count(*), max(at) FROM old GROUP BY tenant_id
 """
 
-# Delete a share of old tasks of each tenant: a task before its schedule, and that before its moment, if nothing else shares it.
+# Delete a share of old tasks of each tenant that have no runs left.
 DELETE_TASKS = f"""
     WITH old AS MATERIALIZED (
         SELECT share.tenant_id, task.* FROM {_SHARES} CROSS JOIN LATERAL (
@@ -71,21 +73,8 @@ DELETE_TASKS = f"""
         ) AS task
     ), tasks AS (
         DELETE FROM tasks_api_task WHERE ctid = ANY(ARRAY(SELECT place FROM old))
-        RETURNING id
-    ), changes AS (
-        DELETE FROM tasks_api_schedulechange
-        WHERE task_id = ANY(ARRAY(SELECT id FROM tasks))
-    ), schedules AS (
-        DELETE FROM django_celery_beat_periodictask
-        WHERE id = ANY(ARRAY(SELECT periodic_task_id FROM old))
-        RETURNING clocked_id
-    ), moments AS (
-        DELETE FROM django_celery_beat_clockedschedule clocked
-        WHERE id = ANY(ARRAY(SELECT clocked_id FROM schedules)) AND NOT EXISTS (
-            SELECT FROM django_celery_beat_periodictask other
-            WHERE other.clocked_id = clocked.id
-                AND other.id <> ALL(ARRAY(SELECT periodic_task_id FROM old)))
-    )
+        RETURNING id, periodic_task_id
+    ), {DELETE_SCHEDULES}
     SELECT tenant_id, count(*), max(at) FROM old GROUP BY tenant_id
 """
 

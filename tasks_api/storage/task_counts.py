@@ -60,15 +60,3 @@ def end_all_expired_tasks(*, limit: int = 1000, since: datetime | None = None) -
         statement = END_ALL_EXPIRED if since is None else END_ALL_EXPIRED_SINCE
         cursor.execute(with_limit(statement, limit), {"since": since})
         return int(cursor.fetchone()[0])
-
-
-def recount() -> None:
-    """Count everything anew; for rows that were written by other means than ours."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "LOCK TABLE tasks_api_tasktally IN SHARE ROW EXCLUSIVE MODE;"
-            "DELETE FROM tasks_api_tasktally;"
-            "INSERT INTO tasks_api_tasktally (owner_id, surface, part, tasks)"
-            " SELECT owner_id, surface, 0, count(*) FROM tasks_api_task"
-            " WHERE ended_at IS NULL GROUP BY owner_id, surface"
-        )

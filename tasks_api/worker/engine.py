@@ -37,7 +37,7 @@ from tasks_api.domain.ids import TENANT_BITS_RANGE, moment_of, tenant_bits
 from tasks_api.domain.states import Trouble
 from tasks_api.metrics import counters
 from tasks_api.monitoring.heartbeats import Presence
-from tasks_api.monitoring.watchdog import Vitals
+from tasks_api.monitoring.watchdog import WorkerVitals
 from tasks_api.services import pull_queue
 from tasks_api.storage import run_rows
 from tasks_api.worker import building, leases, verdicts
@@ -207,11 +207,11 @@ class Engine:
             self._changed.notify_all()
         return taken
 
-    def vitals(self) -> Vitals:
+    def vitals(self) -> WorkerVitals:
         """For those who look from outside."""
         with self._changed:
             wait = self._seconds_to_wait()
-            return Vitals(
+            return WorkerVitals(
                 held=len(self._holding),
                 accepted=len(self._waiting),
                 has_room=len(self._waiting) < MOST_WAITING,
@@ -587,7 +587,7 @@ def _put(runs: Sequence[Claimed], now: datetime) -> list[Finished]:
             queue=run.queue,
             name=str(run.run_id),
             timeout_seconds=MESSAGE_TIMEOUT,
-            max_retries=pull_queue.WITHOUT_END,
+            max_retries=pull_queue.UNLIMITED_RETRIES,
             payload=run.body,
             run_at=run.scheduled_for,
         )
@@ -595,6 +595,6 @@ def _put(runs: Sequence[Claimed], now: datetime) -> list[Finished]:
     ]
     finished = [Finished(r, Outcome(None, "", 0), retry.Succeed(), now) for r in runs]
     with transaction.atomic():
-        pull_queue.put(messages)
+        pull_queue.enqueue_many(messages)
         record(finished)
     return finished

@@ -15,7 +15,7 @@ from django.db import transaction
 from scheduler_service.db.arrays import array, columns
 from scheduler_service.db.statements import prepared
 from tasks_api.delivery.retry import GiveUp, Succeed
-from tasks_api.services import tasks
+from tasks_api.services import pausing
 from tasks_api.worker.record import Finished, record
 
 
@@ -92,7 +92,7 @@ def _count(ends: Iterable[End], locked: Collection[UUID]) -> None:
             for task_id, streak in cursor.fetchall()
         }
     if failing:
-        tasks.pause_failing(failing)
+        pausing.pause_failing_tasks(failing)
 
 
 def _lock(ends: Sequence[End]) -> set[UUID]:

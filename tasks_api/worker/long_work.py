@@ -22,7 +22,7 @@ from scheduler_service.db.arrays import array, columns
 from scheduler_service.db.statements import prepared
 from tasks_api.delivery import retry, run_tokens
 from tasks_api.delivery.request import Claimed, Outcome
-from tasks_api.domain.exceptions import NotNow, NotYourRun, RunNotFound
+from tasks_api.domain.exceptions import InvalidState, RunAccessDenied, RunNotFound
 from tasks_api.domain.specs import Overlap
 from tasks_api.domain.states import FINAL, RunState
 from tasks_api.models import Run
@@ -144,8 +144,8 @@ def _keys(*secret_keys: str) -> list[bytes]:
 def complete(caller: Caller, run_id: UUID, *, answer: str = "") -> Settled:
     """End a run as succeeded; `answer` takes the place of what its request was answered.
 
-    Says the same again where it succeeded before. Raises RunNotFound, NotYourRun, and
-    NotNow where it ended otherwise, or its deadline has passed.
+    Says the same again where it succeeded before. Raises RunNotFound, RunAccessDenied, and
+    InvalidState where it ended otherwise, or its deadline has passed.
     """
     with transaction.atomic(durable=True):
         row, turn = _find(caller, run_id)
@@ -235,7 +235,7 @@ def _find(caller: Caller, run_id: UUID) -> tuple[_Row, int]:
         return row, said
     # A user means what it is at the moment, and knows of no attempt that was lost.
     if row.state == RunState.PENDING:
-        raise NotNow(NOT_OPEN)
+        raise InvalidState(NOT_OPEN)
     return row, row.turn
 
 
@@ -247,7 +247,7 @@ def _turn_of(caller: Caller, run_id: UUID) -> int | None:
         return None
     turn = run_tokens.turn_of(caller, run_id, keys())
     if turn is None:
-        raise NotYourRun(NOT_OF_THIS_RUN)
+        raise RunAccessDenied(NOT_OF_THIS_RUN)
     return turn
 
 
@@ -259,14 +259,14 @@ def _row(values: tuple[Any, ...]) -> _Row:
 
 def _require_live(row: _Row, turn: int) -> None:
     if turn != row.turn:
-        raise NotNow(ANOTHER)
+        raise InvalidState(ANOTHER)
     if row.is_live:
         return
     if row.state == RunState.OPEN:
-        raise NotNow(TOO_LATE)
+        raise InvalidState(TOO_LATE)
     if row.state in FINAL:
-        raise NotNow(OVER.format(state=row.state))
-    raise NotNow(NOT_OPEN)
+        raise InvalidState(OVER.format(state=row.state))
+    raise InvalidState(NOT_OPEN)
 
 
 def _settle(ends: Sequence[tuple[_Row, Outcome]], *, succeeded: bool = False) -> None:

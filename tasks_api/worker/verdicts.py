@@ -10,7 +10,7 @@ from uuid import UUID
 from tasks_api.delivery import faults, retry
 from tasks_api.delivery.request import Claimed, Outcome
 from tasks_api.domain.specs import Overlap
-from tasks_api.services import tasks
+from tasks_api.services import removal
 from tasks_api.storage import run_rows
 from tasks_api.worker import failure_streaks
 from tasks_api.worker.record import Finished
@@ -94,7 +94,7 @@ def _end_tasks(finished: Iterable[Finished], now: datetime) -> None:
         if isinstance(item.verdict, retry.GiveUp) and item.verdict.ends_task
     }
     if gone:
-        tasks.end_tasks(gone, now=now)
+        removal.end_gone_tasks(gone, now=now)
 
 
 def _move_up(finished: Iterable[Finished]) -> list[UUID]:

@@ -43,7 +43,7 @@ DOORS = {
     "django_celery_beat": {
         "tasks_api.storage.schedule_rows",
         "tasks_api.models.tasks",
-        "tasks_api.scheduler.beat",
+        "tasks_api.scheduler.operator_tasks",
         "tasks_api.admin.schedules",
     },
     # One guarded door to targets: no address is connected to without being checked.
@@ -65,6 +65,7 @@ DOORS = {
     "celery": {
         "tasks_api.messaging.broker",
         "tasks_api.scheduler.beat",
+        "tasks_api.scheduler.operator_tasks",
         "tasks_api.worker.flower_events",
         "tasks_api.tasks",
         "scheduler_service",

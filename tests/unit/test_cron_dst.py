@@ -22,6 +22,7 @@ from tasks_api.domain.schedules import Cron, first_after, read_cron
 
 SECOND = timedelta(seconds=1)
 MINUTE = timedelta(minutes=1)
+HOUR = timedelta(hours=1)
 ALL60 = frozenset(range(60))
 ALL24 = frozenset(range(24))
 NOW = datetime(2011, 1, 1, tzinfo=UTC)
@@ -178,17 +179,16 @@ def changes(name: str, first: int = 2024, last: int = 2030) -> tuple[datetime, .
         datetime(first, 1, 1, tzinfo=UTC),
         datetime(last + 1, 1, 1, tzinfo=UTC),
     )
+    offset = moment.astimezone(zone).utcoffset()
     while moment < end:
-        later = moment + timedelta(hours=1)
-        if moment.astimezone(zone).utcoffset() != later.astimezone(zone).utcoffset():
+        later = moment + HOUR
+        new = later.astimezone(zone).utcoffset()
+        if new != offset:
             instant = moment
-            while (
-                instant.astimezone(zone).utcoffset()
-                == moment.astimezone(zone).utcoffset()
-            ):
+            while instant.astimezone(zone).utcoffset() == offset:
                 instant += MINUTE
             found.append(instant)
-        moment = later
+        moment, offset = later, new
     return tuple(found)
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
+from uuid import UUID
 
 import simplejson
 from django.conf import settings
+from django.db import transaction
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -21,8 +23,8 @@ from tasks_api.api.json_codec import dumps
 from tasks_api.api.tasks import apply_openapi as schema
 from tasks_api.api.tasks import schedule_fields
 from tasks_api.api.tasks.base import InvalidTasks, TasksView, error_at
-from tasks_api.api.tasks.parsing import LONGEST_TAG, read_again, read_task
-from tasks_api.api.tasks.preview import of_task
+from tasks_api.api.tasks.parsing import MAX_TAG_LENGTH, read_replacement, read_task
+from tasks_api.api.tasks.preview import fire_times_of_task
 from tasks_api.api.tasks.rendering import render_task
 from tasks_api.domain.exceptions import InvalidTask
 from tasks_api.domain.request_options import parse_options
@@ -30,29 +32,49 @@ from tasks_api.domain.specs import Surface
 from tasks_api.domain.timestamps import format_timestamp
 from tasks_api.models import Task
 from tasks_api.services import apply
-from tasks_api.services.apply import (
-    Action,
-    Plan,
-    Step,
-    Wanted,
-)
+from tasks_api.services.apply import Action, DesiredTask, LockedTasks, Plan, Step
 
 # Tasks in one list, and the coming fire times that are shown of each.
-MOST = 1000
-SHOWN_TIMES = 3
-_TASK = known_fields.read_off(schema.DECLARED_IN)
+MAX_TASKS = 1000
+SHOWN_FIRE_TIMES = 3
+_TASK = known_fields.fields_of_schema(schema.DECLARED_IN)
 # What is no field of a task that its owner sets.
 _UNSET = {"id", "next_run_datetime"}
 
 
 @dataclass(frozen=True)
-class Shown:
+class ShownTask:
     """A task as a plan shows it, and by field what nobody is shown, to be compared."""
 
     task_id: str
     task_fields: Mapping[str, Any]
     fire_times: Sequence[str]
     secrets: Mapping[str, str] = field(repr=False)
+
+
+class DeclaredTasks(NamedTuple):
+    """What a request says that the tasks with a tag are to be."""
+
+    tag: str
+    tasks: Sequence[Mapping[str, Any]]
+
+    @property
+    def names(self) -> list[str]:
+        return [task["name"] for task in self.tasks]
+
+    @property
+    def digest(self) -> str:
+        """Equal for lists that say the same."""
+        text = simplejson.dumps(list(self), use_decimal=True, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+class ShownPlan(NamedTuple):
+    """A plan with the tasks as they are shown before it and after it."""
+
+    plan: Plan
+    before: Mapping[UUID, ShownTask]
+    after: Mapping[UUID, ShownTask]
 
 
 class ApplyTasks(TasksView):
@@ -65,53 +87,66 @@ class ApplyTasks(TasksView):
     @idempotent
     def post(self, request: Request) -> Response:
         now = clock.now()
-        data = fields.body_of(request.data)
-        tag, tasks = _tag(data), _tasks(data)
-        dry_run = bool(fields.flag(data, "dry_run"))
-        plan = apply.apply(
-            self.user,
-            tag,
-            [task["name"] for task in tasks],
-            lambda found, others: _read(tag, tasks, found, others, now=now),
-            show=lambda task: _show(task, now),
-            digest=_digest(tag, tasks),
-            expected=_expected(data),
+        data = fields.require_object(request.data)
+        task_list = DeclaredTasks(_tag(data), _tasks(data))
+        dry_run = bool(fields.boolean(data, "dry_run"))
+        shown = self._apply(task_list, _expected(data), dry_run, now)
+        return Response(_answer(shown, task_list.tag, dry_run=dry_run))
+
+    @transaction.atomic
+    def _apply(
+        self,
+        task_list: DeclaredTasks,
+        expected: str | None,
+        dry_run: bool,
+        now: datetime,
+    ) -> ShownPlan:
+        locked = apply.lock_tasks_of_list(
+            self.user, task_list.tag, task_list.names, surface=Surface.TASKS, now=now
+        )
+        # As they are shown now: applying the list changes them.
+        before = {task.pk: _show(task, now) for task in locked.tasks}
+        plan = apply.apply_list(
+            locked,
+            _read(task_list, locked, now=now),
+            digest=task_list.digest,
+            expected=expected,
             dry_run=dry_run,
-            surface=Surface.TASKS,
             now=now,
         )
-        return Response(_answer(plan, tag, dry_run=dry_run))
+        after = {task_id: _show(task, now) for task_id, task in plan.tasks.items()}
+        return ShownPlan(plan, before, after)
 
 
 # What comes in.
 
 
 def _tag(data: Mapping[str, Any]) -> str:
-    value = fields.required(data, "tag")
-    if isinstance(value, str) and 0 < len(value) <= LONGEST_TAG:
+    value = fields.require_field(data, "tag")
+    if isinstance(value, str) and 0 < len(value) <= MAX_TAG_LENGTH:
         return value
     raise InvalidTask(
         "tag",
-        f"Invalid value of tag. Value should be a string of 1 to {LONGEST_TAG} "
+        f"Invalid value of tag. Value should be a string of 1 to {MAX_TAG_LENGTH} "
         "characters",
     )
 
 
 def _tasks(data: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """Tasks that have names, each its own. Raises InvalidTasks with all that have not."""
-    tasks = fields.required(data, "tasks")
-    if not isinstance(tasks, list) or len(tasks) > MOST:
+    tasks = fields.require_field(data, "tasks")
+    if not isinstance(tasks, list) or len(tasks) > MAX_TASKS:
         raise InvalidTask(
             "tasks",
-            f"Invalid value of tasks. Value should be a list of at most {MOST} tasks",
+            f"Invalid value of tasks. Value should be a list of at most {MAX_TASKS} tasks",
         )
     errors = []
     names: dict[str, int] = {}
     for index, task in enumerate(tasks):
         try:
-            known_fields.require(task, _TASK)
+            known_fields.require_known_fields(task, _TASK)
             name = fields.client_name(
-                "name", fields.required(fields.body_of(task), "name")
+                "name", fields.require_field(fields.require_object(task), "name")
             )
             if names.setdefault(name, index) != index:
                 raise InvalidTask("name", f"tasks[{names[name]}] has this name")
@@ -129,46 +164,38 @@ def _expected(data: Mapping[str, Any]) -> str | None:
     raise InvalidTask("plan", "Invalid value of plan. Take it from a dry run, as it is")
 
 
-def _digest(tag: str, tasks: Sequence[Mapping[str, Any]]) -> str:
-    text = simplejson.dumps([tag, tasks], use_decimal=True, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
 def _read(
-    tag: str,
-    tasks: Sequence[Mapping[str, Any]],
-    found: Mapping[str, Task],
-    others: Collection[str],
-    *,
-    now: datetime,
-) -> list[Wanted]:
+    task_list: DeclaredTasks, locked: LockedTasks, *, now: datetime
+) -> list[DesiredTask]:
     """What the list says, beside the tasks that are there. Raises InvalidTasks."""
-    if theirs := [i for i, task in enumerate(tasks) if task["name"] in others]:
+    others = locked.names_of_others
+    if theirs := [i for i, name in enumerate(task_list.names) if name in others]:
         taken = InvalidTask("name", "A task of another user has this name")
         raise InvalidTasks([error_at(index, taken) for index in theirs], status=403)
-    wanted, errors = [], []
-    for index, task in enumerate(tasks):
+    desired, errors = [], []
+    for index, task in enumerate(task_list.tasks):
+        found = locked.by_name.get(task["name"])
         try:
-            wanted.append(_wanted(tag, task, found.get(task["name"]), now=now))
+            desired.append(_desired(task_list.tag, task, found, now=now))
         except InvalidTask as error:
             errors.append(error_at(index, error))
     if errors:
         raise InvalidTasks(errors)
-    return wanted
+    return desired
 
 
-def _wanted(
+def _desired(
     tag: str, data: Mapping[str, Any], task: Task | None, *, now: datetime
-) -> Wanted:
+) -> DesiredTask:
     if task is None and _is_over(data, now):
-        fields.flag(data, "paused")
-        return Wanted(data["name"], None)
+        fields.boolean(data, "paused")
+        return DesiredTask(data["name"], None)
     tags = data.get("tags") or []
     # Whatever is no list is refused with the task.
     tagged = [tag, *tags] if isinstance(tags, list) else tags
     said = {**data, "tags": tagged}
-    spec = read_again(said, task, now=now) if task else read_task(said, now=now)
-    return Wanted(data["name"], spec)
+    spec = read_replacement(said, task, now=now) if task else read_task(said, now=now)
+    return DesiredTask(data["name"], spec)
 
 
 def _is_over(data: Mapping[str, Any], now: datetime) -> bool:
@@ -187,16 +214,18 @@ def _is_over(data: Mapping[str, Any], now: datetime) -> bool:
 # What goes out.
 
 
-def _show(task: Task, now: datetime) -> Shown:
+def _show(task: Task, now: datetime) -> ShownTask:
     is_paused = not task.periodic_task.enabled
     schedule = None if is_paused else schedule_fields.schedule_of(task)
-    coming = of_task(task, schedule, now, SHOWN_TIMES) if schedule else []
+    coming = (
+        fire_times_of_task(task, schedule, now, SHOWN_FIRE_TIMES) if schedule else []
+    )
     shown = {
         name: value
         for name, value in render_task(task, now).items()
         if name not in _UNSET
     }
-    return Shown(
+    return ShownTask(
         str(task.pk),
         # As JSON has it: a body is text that was not read.
         simplejson.loads(dumps({**shown, "paused": is_paused}), use_decimal=True),
@@ -221,33 +250,36 @@ def _opened(opens: Callable[[str], str], sealed: str) -> str:
         return ""
 
 
-def _answer(plan: Plan[Shown], tag: str, *, dry_run: bool) -> dict[str, Any]:
+def _answer(shown: ShownPlan, tag: str, *, dry_run: bool) -> dict[str, Any]:
     counts = dict.fromkeys(Action, 0)
-    for step in plan.steps:
+    for step in shown.plan.steps:
         counts[step.action] += 1
     return {
-        "plan": plan.fingerprint,
+        "plan": shown.plan.fingerprint,
         "tag": tag,
         "dry_run": dry_run,
         "counts": {action.value: count for action, count in counts.items()},
-        "tasks": [_render(step, dry_run=dry_run) for step in plan.steps],
+        "tasks": [_render(step, shown, dry_run=dry_run) for step in shown.plan.steps],
     }
 
 
-def _render(step: Step[Shown], *, dry_run: bool) -> dict[str, Any]:
+def _render(step: Step, shown: ShownPlan, *, dry_run: bool) -> dict[str, Any]:
+    before = after = None
+    if step.task_id is not None:
+        before, after = shown.before.get(step.task_id), shown.after.get(step.task_id)
     is_made = step.action == Action.CREATE
-    known = step.before or (None if is_made and dry_run else step.after)
+    known = before or (None if is_made and dry_run else after)
     return {
         "name": step.name,
         "id": known and known.task_id,
         "action": step.action.value,
-        "changes": _changes(step.before, step.after),
-        "fire_times_before": step.before.fire_times if step.before else [],
-        "fire_times_after": step.after.fire_times if step.after else [],
+        "changes": _changes(before, after),
+        "fire_times_before": before.fire_times if before else [],
+        "fire_times_after": after.fire_times if after else [],
     }
 
 
-def _changes(before: Shown | None, after: Shown | None) -> dict[str, Any]:
+def _changes(before: ShownTask | None, after: ShownTask | None) -> dict[str, Any]:
     """Each field that differs, as it was and as it is; null where it is not there."""
     old = before.task_fields if before else {}
     new = after.task_fields if after else {}

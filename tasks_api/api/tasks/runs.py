@@ -16,30 +16,30 @@ from rest_framework.response import Response
 from tasks_api.api import fields, pagination
 from tasks_api.api.idempotency import idempotent
 from tasks_api.api.tasks import runs_openapi as schema
-from tasks_api.api.tasks.base import TasksView, run_id_in
+from tasks_api.api.tasks.base import TasksView, parse_run_id
 from tasks_api.domain.exceptions import InvalidTask, TaskNotFound
 from tasks_api.domain.specs import Surface
 from tasks_api.domain.states import NOT_DELIVERED, RunState
 from tasks_api.domain.timestamps import format_optional_timestamp
 from tasks_api.messaging import broker
 from tasks_api.models import Attempt, Run, Task
-from tasks_api.services import (
-    reconciliation,
-    redrive,
-    runs,
-    tasks,
-)
-from tasks_api.services.runs import Listed, Place, Wanted
+from tasks_api.services import finding, reconciliation, redrive, runs
+from tasks_api.services.account import Account, FireTimeOutcome
+from tasks_api.services.runs import RunCursor, RunFilter, RunSummary
 
-PAGE = 100
-LONGEST_PAGE = 1000
-MOST_REDRIVEN = 1000
+DEFAULT_PAGE_SIZE = 100
+MAX_PAGE_SIZE = 1000
+MAX_REDRIVEN_RUNS = 1000
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class RunsView(TasksView):
-    words: ClassVar[dict[int, str]] = {
-        **{status: text for status, text in TasksView.words.items() if status != 404},
+    error_messages: ClassVar[dict[int, str]] = {
+        **{
+            status: text
+            for status, text in TasksView.error_messages.items()
+            if status != 404
+        },
         403: "Forbidden: Run does not belong to this user",
     }
 
@@ -47,7 +47,7 @@ class RunsView(TasksView):
 class RunList(RunsView):
     @schema.list_runs
     def get(self, request: Request) -> Response:
-        query = fields.query_of(request)
+        query = fields.query_parameters(request)
         task_id = _task_id(query["task"]) if "task" in query else None
         return _page(self, request, query, task_id)
 
@@ -55,14 +55,14 @@ class RunList(RunsView):
 class TaskRunList(RunsView):
     @schema.list_runs_of_task
     def get(self, request: Request, task_id: str) -> Response:
-        query = fields.query_of(request)
-        return _page(self, request, query, tasks.parse_id(task_id))
+        query = fields.query_parameters(request)
+        return _page(self, request, query, finding.parse_id(task_id))
 
 
 class RunDetail(RunsView):
     @schema.get_run
     def get(self, request: Request, run_id: str) -> Response:
-        run, attempts = runs.detail(self.user, run_id_in(run_id))
+        run, attempts = runs.get_run(self.user, parse_run_id(run_id))
         shown = _render(run, run.task)
         shown["attempts"] = [_render_attempt(each) for each in attempts]
         return Response(shown)
@@ -72,8 +72,8 @@ class RedriveRun(RunsView):
     @schema.redrive_run
     @idempotent
     def post(self, request: Request, run_id: str) -> Response:
-        made = redrive.again(self.user, run_id_in(run_id))
-        transaction.on_commit(lambda: broker.ring(made.to_ring))
+        made = redrive.redrive_run(self.user, parse_run_id(run_id))
+        transaction.on_commit(lambda: broker.ring_workers(made.to_ring))
         return Response({"run_id": str(made.run_ids[0])}, status=202)
 
 
@@ -81,18 +81,18 @@ class RedriveRuns(RunsView):
     @schema.redrive_runs
     @idempotent
     def post(self, request: Request) -> Response:
-        data = fields.body_of(request.data)
+        data = fields.require_object(request.data)
         limit = data.get("limit")
         task_id = data.get("task_id")
-        made = redrive.many(
+        made = redrive.redrive_runs(
             self.user,
-            _states_to_redrive(fields.required(data, "state")),
-            limit=MOST_REDRIVEN if limit is None else _limit(limit),
+            _states_to_redrive(fields.require_field(data, "state")),
+            limit=MAX_REDRIVEN_RUNS if limit is None else _limit(limit),
             task_id=None if task_id is None else _task_id(task_id, "task_id"),
             since=fields.optional_moment(data, "from"),
             until=fields.optional_moment(data, "to"),
         )
-        transaction.on_commit(lambda: broker.ring(made.to_ring))
+        transaction.on_commit(lambda: broker.ring_workers(made.to_ring))
         ids = list(map(str, made.run_ids))
         body = {"count": len(ids), "run_ids": ids, "more": made.has_more}
         return Response(body, status=202)
@@ -101,15 +101,15 @@ class RedriveRuns(RunsView):
 class TaskAccount(RunsView):
     @schema.get_account
     def get(self, request: Request, task_id: str) -> Response:
-        query = fields.query_of(request)
+        query = fields.query_parameters(request)
         since, until = (
             fields.optional_moment(query, "from"),
             fields.optional_moment(query, "to"),
         )
         if since and until and since > until:
             raise InvalidTask("to", "to should not be before from")
-        found = reconciliation.account(
-            self.user, tasks.parse_id(task_id), since=since, until=until
+        found = reconciliation.reconcile(
+            self.user, finding.parse_id(task_id), since=since, until=until
         )
         return Response(render_account(found))
 
@@ -120,7 +120,7 @@ class TaskAccount(RunsView):
 def _task_id(value: object, name: str = "task") -> UUID:
     try:
         if isinstance(value, str):
-            return tasks.parse_id(value)
+            return finding.parse_id(value)
     except TaskNotFound:
         pass
     raise InvalidTask(name, f"Invalid value of {name}. Value should be a task's id")
@@ -129,8 +129,10 @@ def _task_id(value: object, name: str = "task") -> UUID:
 def _page(
     view: RunsView, request: Request, query: Mapping[str, str], task_id: UUID | None
 ) -> Response:
-    limit = pagination.size(query, usual=PAGE, most=LONGEST_PAGE)
-    wanted = Wanted(
+    limit = pagination.page_size(
+        query, default=DEFAULT_PAGE_SIZE, maximum=MAX_PAGE_SIZE
+    )
+    wanted = RunFilter(
         task_id,
         _states(query),
         fields.optional_moment(query, "from"),
@@ -138,13 +140,13 @@ def _page(
         _read_cursor(query["cursor"]) if "cursor" in query else None,
         _wants_notices(query),
     )
-    found = runs.page(view.user, wanted, limit=limit + 1)
+    found = runs.list_runs(view.user, wanted, limit=limit + 1)
     rows, has_more = found[:limit], len(found) > limit
     body: dict[str, Any] = {"runs": [render_run(row) for row in rows]}
     body["next_cursor"] = _write_cursor(rows[-1].run) if has_more else None
     if not has_more:
         return Response(body)
-    following = pagination.link(request, cursor=body["next_cursor"])
+    following = pagination.next_page_link(request, cursor=body["next_cursor"])
     return Response(body, headers=following)
 
 
@@ -182,11 +184,11 @@ def _known(values: list[Any], states: list[str]) -> list[RunState]:
 
 
 def _limit(value: object) -> int:
-    limit = fields.whole_number("limit", value, least=1)
-    if limit > MOST_REDRIVEN:
+    limit = fields.whole_number("limit", value, minimum=1)
+    if limit > MAX_REDRIVEN_RUNS:
         raise InvalidTask(
             "limit",
-            f"Invalid value of limit. Value should be at most {MOST_REDRIVEN}",
+            f"Invalid value of limit. Value should be at most {MAX_REDRIVEN_RUNS}",
         )
     return limit
 
@@ -197,11 +199,11 @@ def _write_cursor(run: Run) -> str:
     return base64.urlsafe_b64encode(raw).decode()
 
 
-def _read_cursor(text: str) -> Place:
+def _read_cursor(text: str) -> RunCursor:
     try:
         raw = base64.b64decode(text.encode("ascii"), altchars=b"-_", validate=True)
         micros = int.from_bytes(raw[:8], signed=True)
-        return Place(EPOCH + timedelta(microseconds=micros), UUID(bytes=raw[8:]))
+        return RunCursor(EPOCH + timedelta(microseconds=micros), UUID(bytes=raw[8:]))
     except (UnicodeEncodeError, binascii.Error, ValueError, OverflowError):
         raise InvalidTask(
             "cursor", "Invalid value of cursor. Take it from an answer, as it is"
@@ -211,7 +213,7 @@ def _read_cursor(text: str) -> Place:
 # What goes out.
 
 
-def render_run(row: Listed) -> dict[str, Any]:
+def render_run(row: RunSummary) -> dict[str, Any]:
     return {**_render(row.run, row.task), "last_status": row.last_status}
 
 
@@ -244,14 +246,12 @@ def _render_attempt(attempt: Attempt) -> dict[str, Any]:
     }
 
 
-def render_account(found: reconciliation.Account) -> dict[str, Any]:
+def render_account(found: Account) -> dict[str, Any]:
     return {
         "from": format_optional_timestamp(found.since),
         "to": format_optional_timestamp(found.until),
         "planned": found.planned,
-        **{
-            outcome.value: found.outcomes[outcome] for outcome in reconciliation.Outcome
-        },
+        **{outcome.value: found.outcomes[outcome] for outcome in FireTimeOutcome},
         "manual": found.manual,
         "balance": found.balance,
         "missing": found.missing,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, ClassVar
 
@@ -16,16 +17,15 @@ from tasks_api.api.idempotency import idempotent
 from tasks_api.api.tasks import openapi
 from tasks_api.api.tasks.base import InvalidTasks, TasksView, error_at
 from tasks_api.api.tasks.filters import (
-    PAGE,
+    MAX_PAGE_SIZE,
     read_cursor,
     read_filters,
-    read_whose,
+    read_scope,
 )
 from tasks_api.api.tasks.parsing import (
-    name_in,
-    read_again,
     read_change,
-    read_ids,
+    read_name_in_path,
+    read_replacement,
     read_task,
     read_tasks,
 )
@@ -33,18 +33,23 @@ from tasks_api.api.tasks.rendering import render_task
 from tasks_api.domain.exceptions import (
     InvalidTask,
     NameTaken,
-    StaleTask,
     TaskNotFound,
+    VersionConflict,
 )
-from tasks_api.domain.specs import Surface, TaskSpec
-from tasks_api.messaging import broker
+from tasks_api.domain.specs import Surface
 from tasks_api.models import Task, TaskQuerySet
-from tasks_api.services import listing, tasks
+from tasks_api.services import (
+    finding,
+    listing,
+    named_tasks,
+    removal,
+    tasks,
+)
 from tasks_api.storage import task_counts
 
 
 class TaskList(TasksView):
-    words_of: ClassVar = {
+    error_messages_by_method: ClassVar = {
         ("GET", 500): "APIError: Internal Server error while retrieving records",
         ("POST", 401): "User Not authorized",
     }
@@ -52,38 +57,44 @@ class TaskList(TasksView):
     @openapi.list_tasks
     def get(self, request: Request) -> Response:
         now = clock.now()
-        query = fields.query_of(request)
-        whose = read_whose(query, self.user)
+        query = fields.query_parameters(request)
+        whose = read_scope(query, self.user)
         filters = read_filters(request, query)
         if filters or "cursor" in query:
             return self._by_cursor(request, whose, filters, now)
-        limit = pagination.size(query, usual=PAGE, most=PAGE)
-        offset = fields.number_in(query, "offset", 0, least=0)
+        limit = pagination.page_size(
+            query, default=MAX_PAGE_SIZE, maximum=MAX_PAGE_SIZE
+        )
+        offset = fields.whole_number_parameter(query, "offset", 0, minimum=0)
         count = task_counts.count_alive(
             whose.tenant_id, whose.owner_ids, whose.surface, now=now
         )
-        page = listing.by_offset(
+        page = listing.page_by_offset(
             whose, offset=offset, limit=limit, total=count, now=now
         )
         body = {"count": count, "tasks": [render_task(task, now) for task in page]}
         if offset + limit >= count:
             return Response(body)
-        following = pagination.link(request, limit=limit, offset=offset + limit)
+        following = pagination.next_page_link(
+            request, limit=limit, offset=offset + limit
+        )
         return Response(body, headers=following)
 
     def _by_cursor(
         self,
         request: Request,
-        whose: listing.Whose,
-        filters: listing.Filters,
+        whose: listing.TaskScope,
+        filters: listing.TaskFilters,
         now: datetime,
     ) -> Response:
-        query = fields.query_of(request)
+        query = fields.query_parameters(request)
         if "offset" in query:
             raise InvalidTask("offset", "offset goes neither with cursor nor filters")
-        limit = pagination.size(query, usual=PAGE, most=PAGE)
+        limit = pagination.page_size(
+            query, default=MAX_PAGE_SIZE, maximum=MAX_PAGE_SIZE
+        )
         after = read_cursor(query.get("cursor", ""))
-        page = listing.by_cursor(whose, filters, after=after, limit=limit, now=now)
+        page = listing.page_by_cursor(whose, filters, after=after, limit=limit, now=now)
         body: dict[str, Any] = {}
         if not filters:
             body["count"] = task_counts.count_alive(
@@ -93,7 +104,9 @@ class TaskList(TasksView):
         body["next_cursor"] = page.after and page.after.hex
         if page.after is None:
             return Response(body)
-        return Response(body, headers=pagination.link(request, cursor=page.after.hex))
+        return Response(
+            body, headers=pagination.next_page_link(request, cursor=page.after.hex)
+        )
 
     @openapi.create_task
     @idempotent
@@ -136,144 +149,103 @@ class TaskBulk(TasksView):
 
 
 # The answers of a task by its id, and by its name.
-_WORDS_OF_ONE: dict[tuple[str | None, int], str] = {
+_TASK_ERROR_MESSAGES: dict[tuple[str | None, int], str] = {
     ("GET", 404): "APIError: task does not exist with given id",
     ("GET", 500): "APIError: Unable to serialize task data",
 }
 
 
 class TaskDetail(TasksView):
-    words_of: ClassVar = _WORDS_OF_ONE
+    error_messages_by_method: ClassVar = _TASK_ERROR_MESSAGES
 
     @openapi.get_task
     def get(self, request: Request, task_id: str) -> Response:
         now = clock.now()
         own = Task.objects.reached_by(self.user).of(Surface.TASKS).alive(now)
-        found = own.with_schedule().filter(pk=tasks.parse_id(task_id))
-        return _shown(_only(found), now)
+        found = own.with_schedule().filter(pk=finding.parse_id(task_id))
+        return _task_response(_require_task(found), now)
 
     @openapi.change_task
+    @transaction.atomic
     def patch(self, request: Request, task_id: str) -> Response:
         now = clock.now()
-        data = fields.body_of(request.data)
-
-        def read(task: Task) -> TaskSpec:
-            _require_match(request, task)
-            return read_change(data, task, now=now)
-
-        task = tasks.change_task(
-            self.user, task_id, read, surface=Surface.TASKS, now=now
-        )
-        return _shown(task, now)
+        data = fields.require_object(request.data)
+        task = finding.lock_task(self.user, task_id, surface=Surface.TASKS, now=now)
+        _require_match(request, task)
+        spec = read_change(data, task, now=now)
+        return _task_response(tasks.change_task(self.user, task, spec, now=now), now)
 
     @openapi.remove_task
+    @transaction.atomic
     def delete(self, request: Request, task_id: str) -> Response:
-        tasks.remove_task(
-            self.user,
-            task_id,
-            now=clock.now(),
-            surface=Surface.TASKS,
-            allow=lambda task: _require_match(request, task),
-        )
+        now = clock.now()
+        task = finding.lock_task(self.user, task_id, surface=Surface.TASKS, now=now)
+        _require_match(request, task)
+        removal.remove_locked(task)
         return Response({"message": "Task has been removed successfully"})
 
 
 class NamedTask(TasksView):
     """A task by the name that its owner gave it."""
 
-    words_of: ClassVar = _WORDS_OF_ONE
+    error_messages_by_method: ClassVar = _TASK_ERROR_MESSAGES
 
     @openapi.get_named_task
     def get(self, request: Request, name: str) -> Response:
         now = clock.now()
-        named = Task.objects.reached_by(self.user).named(Surface.TASKS, name_in(name))
-        return _shown(_only(named.alive(now).with_schedule()), now)
+        named = Task.objects.reached_by(self.user).named(
+            Surface.TASKS, read_name_in_path(name)
+        )
+        return _task_response(_require_task(named.alive(now).with_schedule()), now)
 
     @openapi.put_task
+    @transaction.atomic
     def put(self, request: Request, name: str) -> Response:
-        now = clock.now()
-        name = name_in(name)
-        data = {**fields.body_of(request.data)}
-        if data.setdefault("name", name) != name:
-            raise InvalidTask("name", "The name is not that of the path")
-
-        def read(task: Task | None) -> TaskSpec:
-            if task is None:
-                _require_absence_allowed(request)
-                return read_task(data, now=now)
-            if request.headers.get("If-None-Match") == "*":
-                raise StaleTask("A task with this name exists already")
-            _require_match(request, task)
-            return read_again(data, task, now=now)
-
-        task, is_new = tasks.put_named(
-            self.user, name, read, surface=Surface.TASKS, now=now
+        now, name = clock.now(), read_name_in_path(name)
+        data = _with_name(fields.require_object(request.data), name)
+        task = named_tasks.lock_task_or_name(
+            self.user, name, surface=Surface.TASKS, now=now
         )
-        if is_new:
-            task = Task.objects.with_schedule().get(pk=task.pk)
-        shown = _shown(task, now)
-        shown.status_code = 201 if is_new else 200
-        shown["Location"] = f"/tasks/{task.pk}"
-        return shown
+        if task is None:
+            return self._create(request, data, now)
+        return self._change(request, task, data, now)
+
+    def _create(
+        self, request: Request, data: Mapping[str, Any], now: datetime
+    ) -> Response:
+        if "If-Match" in request.headers:
+            raise VersionConflict("There is no task with this name")
+        made = tasks.create_task(self.user, read_task(data, now=now), now=now)
+        task = Task.objects.with_schedule().get(pk=made.pk)
+        return _task_response(
+            task, now, status=201, headers={"Location": f"/tasks/{task.pk}"}
+        )
+
+    def _change(
+        self, request: Request, task: Task, data: Mapping[str, Any], now: datetime
+    ) -> Response:
+        if request.headers.get("If-None-Match") == "*":
+            raise VersionConflict("A task with this name exists already")
+        _require_match(request, task)
+        spec = read_replacement(data, task, now=now)
+        task = tasks.change_task(self.user, task, spec, now=now)
+        return _task_response(task, now, headers={"Location": f"/tasks/{task.pk}"})
 
     @openapi.remove_named_task
+    @transaction.atomic
     def delete(self, request: Request, name: str) -> Response:
         now = clock.now()
-        named = Task.objects.for_tenant(self.tenant).named(Surface.TASKS, name_in(name))
-        tasks.remove_task(
-            self.user,
-            str(_only(named.alive(now)).pk),
-            now=now,
-            surface=Surface.TASKS,
-            allow=lambda task: _require_match(request, task),
+        named = Task.objects.for_tenant(self.tenant).named(
+            Surface.TASKS, read_name_in_path(name)
         )
+        found = str(_require_task(named.alive(now)).pk)
+        task = finding.lock_task(self.user, found, surface=Surface.TASKS, now=now)
+        _require_match(request, task)
+        removal.remove_locked(task)
         return Response({"message": "Task has been removed successfully"})
 
 
-class RunTask(TasksView):
-    @openapi.run_task
-    @idempotent
-    def post(self, request: Request, task_id: str) -> Response:
-        run_id = tasks.run_now(
-            self.user, task_id, surface=Surface.TASKS, now=clock.now()
-        )
-        transaction.on_commit(lambda: broker.ring([run_id]))
-        return Response(
-            {"run_id": str(run_id), "message": "Task will run now"}, status=202
-        )
-
-
-class PauseTask(TasksView):
-    @openapi.pause_task
-    def post(self, request: Request, task_id: str) -> Response:
-        tasks.pause_tasks(self.user, [task_id], now=clock.now(), surface=Surface.TASKS)
-        return Response({"message": "Task paused successfully"})
-
-
-class ResumeTask(TasksView):
-    @openapi.resume_task
-    def post(self, request: Request, task_id: str) -> Response:
-        tasks.resume_tasks(self.user, [task_id], now=clock.now(), surface=Surface.TASKS)
-        return Response({"message": "Task resumed successfully"})
-
-
-class PauseTasks(TasksView):
-    @openapi.pause_tasks
-    def post(self, request: Request) -> Response:
-        ids = read_ids(request.data)
-        tasks.pause_tasks(self.user, ids, now=clock.now(), surface=Surface.TASKS)
-        return Response({"message": "Tasks have been successfully paused"})
-
-
-class ResumeTasks(TasksView):
-    @openapi.resume_tasks
-    def post(self, request: Request) -> Response:
-        ids = read_ids(request.data)
-        tasks.resume_tasks(self.user, ids, now=clock.now(), surface=Surface.TASKS)
-        return Response({"message": "Tasks have been resumed successfully"})
-
-
-def _only(tasks: TaskQuerySet) -> Task:
+def _require_task(tasks: TaskQuerySet) -> Task:
     task = tasks.first()
     if task is None:
         raise TaskNotFound("Task not found")
@@ -285,8 +257,23 @@ def etag_of(task: Task) -> str:
     return f'"{task.pk.hex}-{task.version}"'
 
 
-def _shown(task: Task, now: datetime) -> Response:
-    return Response(render_task(task, now), headers={"ETag": etag_of(task)})
+def _task_response(
+    task: Task,
+    now: datetime,
+    *,
+    status: int = 200,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    body = render_task(task, now)
+    return Response(body, status, headers={"ETag": etag_of(task), **(headers or {})})
+
+
+def _with_name(data: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """The body of a task whose name stands in the path, and may be repeated in it."""
+    named = {"name": name, **data}
+    if named["name"] != name:
+        raise InvalidTask("name", "The name is not that of the path")
+    return named
 
 
 def _require_match(request: Request, task: Task) -> None:
@@ -295,9 +282,4 @@ def _require_match(request: Request, task: Task) -> None:
     if wanted is None or wanted.strip() == "*":
         return
     if etag_of(task) not in {tag.strip() for tag in wanted.split(",")}:
-        raise StaleTask("The task was changed since; its ETag is another one now")
-
-
-def _require_absence_allowed(request: Request) -> None:
-    if "If-Match" in request.headers:
-        raise StaleTask("There is no task with this name")
+        raise VersionConflict("The task was changed since; its ETag is another one now")

@@ -334,7 +334,7 @@ def test_a_queue_task_that_is_delivered_twice_makes_one_message(
         state="pending", finished_at=None, wake_at=now - timedelta(seconds=1)
     )
 
-    engine.accept(rescue.wake_due().run_ids)
+    engine.accept(rescue.wake_runs().run_ids)
     recorded.wait_for(2)
 
     assert Message.objects.count() == 1

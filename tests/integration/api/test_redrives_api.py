@@ -17,7 +17,7 @@ from tasks_api.domain.states import RunState
 from tasks_api.domain.timestamps import format_timestamp
 from tasks_api.models import Run, Task
 from tasks_api.scheduler import rescue
-from tasks_api.services import tasks
+from tasks_api.services import manual_runs
 from tasks_api.worker import leases
 from tests.integration.support.stored_runs import MINUTE, hourly_task, store_run
 
@@ -145,7 +145,7 @@ def test_a_redrive_does_not_overlap_where_runs_must_not(
 ) -> None:
     task = hourly_task(user, overlap=Overlap.SKIP)
     failed = store_run(task)
-    tasks.fire_task(task.pk, now=timezone.now())
+    manual_runs.fire_task(task.pk, now=timezone.now())
 
     assert api.post(f"/runs/{failed.pk}/redrive/").status_code == 409
     answer = api.post("/runs/redrive/", {"state": ["failed"]}, format="json")
@@ -178,7 +178,7 @@ def test_a_run_of_what_has_ended_or_is_paused_is_sent_again(
         answer = api.post(f"/runs/{store_run(task).pk}/redrive/")
         run_id = answer.json()["run_id"]
         Run.objects.filter(pk=run_id).update(wake_at=timezone.now())
-        assert str(rescue.wake_due().run_ids[0]) == run_id
+        assert str(rescue.wake_runs().run_ids[0]) == run_id
         assert len(claim_run(run_id)) == 1
 
 

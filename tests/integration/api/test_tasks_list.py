@@ -22,7 +22,14 @@ from tasks_api.domain.schedules import Interval, Once
 from tasks_api.domain.specs import Surface, TaskSpec
 from tasks_api.models import Run, Task, TaskTag
 from tasks_api.scheduler import dispatch
-from tasks_api.services import listing, tasks
+from tasks_api.services import (
+    admin_edits,
+    listing,
+    named_tasks,
+    pausing,
+    removal,
+    tasks,
+)
 from tasks_api.storage import retention, schedule_edits, task_counts
 from tasks_api.worker import leases
 from tasks_api.worker.record import Finished, record
@@ -49,7 +56,7 @@ def test_cursors_lead_through_all_tasks_while_others_come_and_go(
     assert answer.json()["count"] == 7
 
     # Neither the task that the cursor names is needed, nor those before it.
-    tasks.remove_tasks(
+    removal.remove_tasks(
         Task.objects.filter(pk__in=[t.pk for t in made[:3]]), now=timezone.now()
     )
     late = make_task()
@@ -142,17 +149,17 @@ def test_a_page_looks_at_so_many_tasks_and_no_more(
 ) -> None:
     hourly = Interval(timezone.now() + HOUR, HOUR)
     made = [make_task(schedule=hourly if n == 5 else None) for n in range(7)]
-    filters = listing.Filters(is_one_time=False)
+    filters = listing.TaskFilters(is_one_time=False)
 
     pages, after = [], None
     for _ in range(3):
-        page = listing.by_cursor(
-            listing.Whose(user.tenant_id or 0, (user.pk,), Surface.TASKS),
+        page = listing.page_by_cursor(
+            listing.TaskScope(user.tenant_id or 0, (user.pk,), Surface.TASKS),
             filters,
             after=after,
             limit=5,
             now=timezone.now(),
-            look_at=3,
+            rows_examined=3,
         )
         pages.append([task.pk for task in page.tasks])
         after = page.after
@@ -250,20 +257,20 @@ def _take(step: str, user: User, chance: random.Random) -> None:
                 "{}",
                 name=chance.choice("ab"),
             )
-            tasks.put_task(user, spec, now=now)
+            named_tasks.upsert_task(user, spec, now=now)
         case "pause":
-            tasks.pause_tasks(user, one, now=now)
+            pausing.pause_tasks(user, one, now=now)
         case "resume":
-            tasks.resume_tasks(user, one, now=now)
+            pausing.resume_tasks(user, one, now=now)
         case "remove" if one:
-            tasks.remove_task(user, one[0], now=now)
+            removal.remove_task(user, one[0], now=now)
         case "expire" | "edit" if one:
             [task] = Task.objects.filter(pk=one[0]).select_related("periodic_task")
             end = now - HOUR if step == "expire" else now + 2 * HOUR
             type(task.periodic_task).objects.filter(pk=task.periodic_task_id).update(
                 expires=end
             )
-            tasks.adopt_edits([task.pk])
+            admin_edits.sync_admin_edits([task.pk])
         case "fire":
             dispatch.dispatch_due()
         case "finish":
@@ -293,7 +300,7 @@ def by_apply(api: APIClient, task: dict[str, Any]) -> None:
 
 def by_the_admin(api: APIClient, task: dict[str, Any]) -> None:
     PeriodicTask.objects.filter(http_task=task["id"]).update(expires=LATER)
-    tasks.adopt_edits(schedule_edits.edited_task_ids(limit=9))
+    admin_edits.sync_admin_edits(schedule_edits.edited_task_ids(limit=9))
 
 
 def unseen_until_it_fires(api: APIClient, task: dict[str, Any]) -> None:

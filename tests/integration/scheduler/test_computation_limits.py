@@ -20,7 +20,7 @@ from tasks_api.domain.states import RunState
 from tasks_api.models import Run, Task
 from tasks_api.scheduler import dispatch
 from tasks_api.scheduler.beat import TenantScheduler
-from tasks_api.services import tasks
+from tasks_api.services import removal
 from tasks_api.storage import schedule_changes
 from tests.integration.support.stored_tasks import SECOND, run_states, store_task
 
@@ -31,7 +31,7 @@ URL = "http://93.184.216.34/x"
 
 @pytest.fixture
 def low_step_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(errors, "MOST_STEPS", 1_000)
+    monkeypatch.setattr(errors, "MAX_SCHEDULE_STEPS", 1_000)
     cron.first_from.cache_clear()
 
 
@@ -96,7 +96,7 @@ def overdue_crons(owner: User, count: int) -> list[Task]:
 def test_a_tenant_whose_tasks_take_long_holds_up_no_other(
     user: User, stranger: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dispatch, "TIME_TO_COMPUTE", 1e-9)
+    monkeypatch.setattr(dispatch, "MAX_COMPUTE_SECONDS", 1e-9)
     slow = overdue_crons(user, 5)
     other = overdue_crons(stranger, 1)
 
@@ -117,7 +117,7 @@ def test_settling_goes_on_where_its_time_was_over(
     monkeypatch.setattr(schedule_changes, "TIME_TO_COMPUTE", 0.0)
     made = store_task(user, Cron("* * * * *", seconds="*"))
     Task.objects.filter(pk=made.pk).update(next_fire_at=clock.now() - 20 * SECOND)
-    tasks.remove_task(user, str(made.pk), now=timezone.now())
+    removal.remove_task(user, str(made.pk), now=timezone.now())
 
     for _ in range(60):
         if not schedule_changes.settle_open_changes():

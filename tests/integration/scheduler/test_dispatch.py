@@ -183,8 +183,8 @@ def test_a_run_that_nobody_took_is_rung_for_again(user: User) -> None:
     run = dispatch_run(user)
     make_wake_due(run)
 
-    assert rescue.wake_due().run_ids == [run.pk]
-    assert rescue.wake_due().run_ids == []
+    assert rescue.wake_runs().run_ids == [run.pk]
+    assert rescue.wake_runs().run_ids == []
 
 
 @pytest.mark.parametrize(
@@ -204,7 +204,7 @@ def test_the_silence_between_two_rings_grows_with_the_wait_for_a_worker(
     long_ago = timezone.now() - age * SECOND
     Run.objects.update(scheduled_for=long_ago, wake_at=long_ago, state=state)
 
-    rescue.wake_due()
+    rescue.wake_runs()
 
     run.refresh_from_db()
     assert run.wake_at is not None
@@ -217,7 +217,7 @@ def test_a_run_whose_worker_died_is_sent_again_under_its_own_id(user: User) -> N
     assert leases.claim([run.pk])
     make_wake_due(run)
 
-    assert rescue.wake_due().run_ids == [run.pk]
+    assert rescue.wake_runs().run_ids == [run.pk]
 
     [claimed] = leases.claim([run.pk])
     assert claimed.run_id == run.pk
@@ -237,9 +237,9 @@ def test_a_run_that_was_not_sent_waits_and_has_no_attempt(user: User) -> None:
     run.refresh_from_db()
     assert (run.state, run.reason) == (RunState.PENDING, "Waits: silent.")
     assert (run.attempt_count, run.attempts.count()) == (0, 0)
-    assert rescue.wake_due().run_ids == []
+    assert rescue.wake_runs().run_ids == []
     Run.objects.update(wake_at=F("wake_at") - 11 * SECOND)
-    assert rescue.wake_due().run_ids == [run.pk]
+    assert rescue.wake_runs().run_ids == [run.pk]
 
 
 def test_a_run_that_keeps_losing_its_worker_fails_in_the_end(user: User) -> None:
@@ -247,7 +247,7 @@ def test_a_run_that_keeps_losing_its_worker_fails_in_the_end(user: User) -> None
     for _ in range(retry.MOST_LOST):
         leases.claim([run.pk])
         make_wake_due(run)
-        rescue.wake_due()
+        rescue.wake_runs()
 
     run.refresh_from_db()
     assert run.state == RunState.FAILED
@@ -263,7 +263,7 @@ def test_a_run_that_an_earlier_end_overtook_is_settled(user: User) -> None:
     make_wake_due(run)
 
     assert leases.claim([run_id]) == []
-    assert rescue.wake_due().run_ids == []
+    assert rescue.wake_runs().run_ids == []
 
     assert run_states(task) == ["cancelled"]
 
@@ -272,7 +272,7 @@ def test_many_beats_wake_a_run_once(user: User) -> None:
     runs = [dispatch_run(user) for _ in range(20)]
     Run.objects.update(wake_at=timezone.now() - SECOND)
 
-    found = run_in_threads(8, lambda: rescue.wake_due().run_ids)
+    found = run_in_threads(8, lambda: rescue.wake_runs().run_ids)
 
     woken = [run_id for run_ids in found for run_id in run_ids]
     assert sorted(woken) == sorted(run.pk for run in runs)
@@ -283,7 +283,7 @@ def test_a_message_that_was_not_sent_is_made_up_soon(user: User) -> None:
 
     run_rows.schedule_ring([run.pk], after=timedelta())
 
-    assert rescue.wake_due().run_ids == [run.pk]
+    assert rescue.wake_runs().run_ids == [run.pk]
 
 
 @pytest.mark.parametrize("moment", [datetime.max, datetime(1969, 12, 31)])  # noqa: DTZ001, DTZ901

@@ -24,7 +24,7 @@ from tasks_api.domain.states import RunState
 from tasks_api.models import Heartbeat, Run, Task
 from tasks_api.scheduler import isolation
 from tasks_api.scheduler.beat import TenantScheduler
-from tasks_api.services import tasks
+from tasks_api.services import removal, tasks
 from tests.conftest import ClientFor
 from tests.integration.support.stored_tasks import (
     HOUR,
@@ -183,15 +183,15 @@ def test_a_part_that_fails_stops_no_other_and_is_logged_once(
     assert Heartbeat.objects.get().kind == "beat"
     errors = [each for each in caplog.records if each.levelno >= logging.ERROR]
     assert sorted(each.message.partition(":")[0] for each in errors) == [
-        "Settling changes",
-        "The look around",
+        "Polling",
+        "Settling schedule changes",
     ]
 
 
 def test_a_part_that_failed_rests_and_works_again(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    parts = isolation.Parts()
+    parts = isolation.TickParts()
     now = 100.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
     asked: list[float] = []
@@ -206,7 +206,7 @@ def test_a_part_that_failed_rests_and_works_again(
 
     assert len(asked) < 8
     assert len(caplog.records) == 1
-    now += isolation.LONGEST_PAUSE
+    now += isolation.MAX_REST_SECONDS
     assert parts.run("A part", lambda: "done", "otherwise") == "done"
 
 
@@ -218,7 +218,7 @@ def test_a_change_that_cannot_be_settled_holds_up_no_other(
     make_overdue(sound)
     Task.objects.filter(pk=broken.pk).update(dst="unheard of")
     for task in (broken, sound):
-        tasks.remove_task(user, str(task.pk), now=timezone.now())
+        removal.remove_task(user, str(task.pk), now=timezone.now())
 
     beat.tick()
 

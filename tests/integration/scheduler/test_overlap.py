@@ -17,7 +17,7 @@ from tasks_api.delivery.retry import GiveUp, RetryAfter, Succeed, Verdict
 from tasks_api.domain.specs import Backoff, Misfire, Overlap
 from tasks_api.models import Run, Task
 from tasks_api.scheduler import dispatch, rescue
-from tasks_api.services import tasks
+from tasks_api.services import manual_runs, pausing
 from tasks_api.storage import run_rows
 from tasks_api.worker import leases
 from tasks_api.worker.engine import Engine
@@ -79,7 +79,7 @@ def test_the_one_that_waits_begins_when_the_first_is_over(user: User) -> None:
     # A retry is not the end of it.
     assert finish_run(run, RetryAfter("HTTP 503", 0)) == []
     Run.objects.filter(pk=run.run_id).update(wake_at=timezone.now())
-    assert rescue.wake_due().run_ids == [run.run_id]
+    assert rescue.wake_runs().run_ids == [run.run_id]
     [again] = leases.claim([run.run_id])
     assert finish_run(again, GiveUp("HTTP 503")) == [waiting.pk]
 
@@ -117,7 +117,7 @@ def test_a_beat_lets_the_next_one_begin_where_no_worker_did(user: User) -> None:
 
     Run.objects.filter(pk=waiting.pk).update(wake_at=timezone.now())
 
-    assert rescue.wake_due().run_ids == [waiting.pk]
+    assert rescue.wake_runs().run_ids == [waiting.pk]
     waiting.refresh_from_db()
     assert (waiting.exclusive, waiting.is_next, waiting.reason) == (True, False, "")
 
@@ -130,7 +130,7 @@ def test_while_the_first_is_under_way_a_beat_leaves_the_next_one_alone(
     dispatch_at_once(task)
     Run.objects.filter(is_next=True).update(wake_at=timezone.now())
 
-    assert rescue.wake_due().run_ids == []
+    assert rescue.wake_runs().run_ids == []
 
     waiting = Run.objects.get(is_next=True)
     assert waiting.reason == WAITS
@@ -157,16 +157,16 @@ def test_a_run_by_hand_waits_as_others_do(user: User) -> None:
     task = queue_one(user)
     leases.claim(dispatch_at_once(task))
 
-    waiting = tasks.fire_task(task.pk, now=timezone.now())
+    waiting = manual_runs.fire_task(task.pk, now=timezone.now())
 
     assert Run.objects.get(is_next=True).pk == waiting
-    assert tasks.fire_task(task.pk, now=timezone.now()) is None
+    assert manual_runs.fire_task(task.pk, now=timezone.now()) is None
 
 
 def test_a_run_by_hand_begins_where_none_is_before_it(user: User) -> None:
     task = queue_one(user)
 
-    run_id = tasks.fire_task(task.pk, now=timezone.now())
+    run_id = manual_runs.fire_task(task.pk, now=timezone.now())
 
     assert run_id is not None
     assert [run.run_id for run in leases.claim([run_id])] == [run_id]
@@ -177,7 +177,7 @@ def test_a_pause_cancels_what_waits(user: User) -> None:
     leases.claim(dispatch_at_once(task))
     dispatch_at_once(task)
 
-    tasks.pause_tasks(user, [str(task.pk)], now=timezone.now())
+    pausing.pause_tasks(user, [str(task.pk)], now=timezone.now())
 
     assert run_states(task) == ["running", "cancelled"]
 
@@ -257,7 +257,7 @@ class Race:
         dispatch_at_once(self.task)
 
     def fire_by_hand(self) -> None:
-        tasks.fire_task(self.task.pk, now=timezone.now())
+        manual_runs.fire_task(self.task.pk, now=timezone.now())
 
     def claim(self) -> None:
         pending = Run.objects.filter(task=self.task, state="pending")
@@ -280,7 +280,7 @@ class Race:
     def wake(self) -> None:
         waiting = Run.objects.filter(task=self.task, state__in=["pending", "retrying"])
         waiting.update(wake_at=timezone.now())
-        rescue.wake_due()
+        rescue.wake_runs()
 
     def look(self) -> None:
         """How many are under way and how many wait, at one moment."""

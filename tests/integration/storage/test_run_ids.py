@@ -32,7 +32,7 @@ from tasks_api.domain.specs import (
 )
 from tasks_api.models import Run, RunIdKey, Task
 from tasks_api.scheduler import dispatch
-from tasks_api.services import redrive, tasks
+from tasks_api.services import manual_runs, pausing, redrive, tasks
 from tasks_api.storage import run_key, schedule_changes
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -155,7 +155,7 @@ def test_what_a_change_cut_off_has_the_same_id_as_its_run(
     user: User, key: bytes
 ) -> None:
     task = store(user, schedule("intervals"))
-    tasks.pause_tasks(user, [str(task.pk)], now=timezone.now())
+    pausing.pause_tasks(user, [str(task.pk)], now=timezone.now())
 
     while schedule_changes.settle_open_changes():
         pass
@@ -188,10 +188,10 @@ def test_runs_by_hand_and_redrives_are_random(user: User, key: bytes) -> None:
     )
     [failed] = runs_of(task).values()
 
-    by_hand = tasks.run_now(
+    by_hand = manual_runs.run_now(
         user, str(task.pk), surface=Surface.TASKS, now=timezone.now()
     )
-    [again] = redrive.again(user, failed).run_ids
+    [again] = redrive.redrive_run(user, failed).run_ids
 
     for run in Run.objects.filter(pk__in=[by_hand, again]):
         at = run.scheduled_for

@@ -33,8 +33,17 @@ from tasks_api.domain.specs import (
 from tasks_api.domain.states import RunState
 from tasks_api.models import Run, Task
 from tasks_api.scheduler import dispatch, rescue
-from tasks_api.services import redrive, tasks
-from tasks_api.services.reconciliation import Account, account
+from tasks_api.services import (
+    admin_edits,
+    manual_runs,
+    named_tasks,
+    pausing,
+    redrive,
+    removal,
+    tasks,
+)
+from tasks_api.services.account import Account
+from tasks_api.services.reconciliation import reconcile
 from tasks_api.storage import schedule_changes, stored_schedules
 from tasks_api.worker import leases
 from tasks_api.worker.record import Finished, record
@@ -68,15 +77,15 @@ def let_pass(task: Task, span: timedelta) -> None:
         clocked.update(clocked_time=F("clocked_time") - span)
 
 
-OF_SCHEDULE = "starts_at ends_at once_at"
+SCHEDULE_TIMES = "starts_at ends_at once_at"
 
 
 def move_rows(task: Task, span: timedelta) -> None:
     with connection.cursor() as cursor:
         for table, column, columns in (
-            ("tasks_api_task", "id", f"next_fire_at last_fire_at created_at ended_at replaced_at {OF_SCHEDULE}"),
+            ("tasks_api_task", "id", f"next_fire_at last_fire_at created_at ended_at replaced_at {SCHEDULE_TIMES}"),
             ("tasks_api_run", "task_id", "scheduled_for started_at finished_at wake_at"),
-            ("tasks_api_schedulechange", "task_id", f"at open_from {OF_SCHEDULE}"),
+            ("tasks_api_schedulechange", "task_id", f"at open_from {SCHEDULE_TIMES}"),
         ):  # fmt: skip
             changed = ", ".join(
                 f"{name} = {name} - make_interval(secs => %s)"
@@ -131,7 +140,7 @@ class TaskModel:
         spec = self._spec(schedule)
         before = clock.read()
         if self.is_cron:
-            tasks.put_task(user, spec, now=timezone.now())
+            named_tasks.upsert_task(user, spec, now=timezone.now())
             self.task = Task.objects.get(name=self.name)
         else:
             self.task = tasks.create_task(user, spec, now=timezone.now())
@@ -177,13 +186,13 @@ class TaskModel:
 
     def pause(self) -> None:
         before = clock.read()
-        tasks.pause_tasks(self.user, [str(self.task.pk)], now=timezone.now())
+        pausing.pause_tasks(self.user, [str(self.task.pk)], now=timezone.now())
         self._close(before)
 
     def resume(self) -> None:
         before = clock.read()
         was_open = self.is_open
-        tasks.resume_tasks(self.user, [str(self.task.pk)], now=timezone.now())
+        pausing.resume_tasks(self.user, [str(self.task.pk)], now=timezone.now())
         if not was_open:
             last = self.windows[-1]
             self._open(last.start, last.every, before)
@@ -194,7 +203,7 @@ class TaskModel:
         was_open = self.is_open
         if self.is_cron:
             last = self.windows[-1]
-            tasks.put_task(self.user, self._spec(schedule), now=timezone.now())
+            named_tasks.upsert_task(self.user, self._spec(schedule), now=timezone.now())
             if was_open and every == last.every:
                 return
         else:
@@ -203,7 +212,7 @@ class TaskModel:
                 every=every.seconds, period="seconds"
             )
             rows.update(interval=interval, start_time=start)
-            tasks.adopt_edits([self.task.pk])
+            admin_edits.sync_admin_edits([self.task.pk])
         self._close(before)
         if was_open or self.is_cron:
             self._open(start, every, before)
@@ -214,7 +223,7 @@ class TaskModel:
 
     def remove(self) -> None:
         before = clock.read()
-        tasks.remove_task(self.user, str(self.task.pk), now=timezone.now())
+        removal.remove_task(self.user, str(self.task.pk), now=timezone.now())
         self._close(before)
 
     def wait(self) -> None:
@@ -248,16 +257,18 @@ class TaskModel:
             )
 
     def wake(self) -> None:
-        rescue.wake_due(leases_until=clock.read())
+        rescue.wake_runs(leases_until=clock.read())
 
     def fire(self) -> None:
-        self.manual += tasks.fire_task(self.task.pk, now=timezone.now()) is not None
+        self.manual += (
+            manual_runs.fire_task(self.task.pk, now=timezone.now()) is not None
+        )
 
     def redrive(self) -> None:
         runs = Run.objects.filter(task=self.task, state=RunState.FAILED)
         if run := runs.first():
             try:
-                redrive.again(self.user, run.pk)
+                redrive.redrive_run(self.user, run.pk)
             except SchedulerError:
                 return
             self.manual += 1
@@ -274,7 +285,9 @@ class TaskModel:
         return verb.__name__
 
     def account(self) -> Account:
-        return account(self.user, self.task.pk, since=timezone.now() - DAY, until=None)
+        return reconcile(
+            self.user, self.task.pk, since=timezone.now() - DAY, until=None
+        )
 
     def finish(self) -> None:
         while dispatch.dispatch_due().run_ids or self._is_due():

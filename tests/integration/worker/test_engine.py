@@ -20,7 +20,7 @@ from tasks_api.domain.specs import Backoff
 from tasks_api.domain.states import RunState
 from tasks_api.models import Attempt, Run, Task
 from tasks_api.scheduler import rescue
-from tasks_api.services import tasks
+from tasks_api.services import removal
 from tasks_api.worker.engine import Engine
 from tests.conftest import tenant_of
 from tests.integration.conftest import ResultLog
@@ -149,7 +149,7 @@ def test_a_lease_is_kept_while_the_answer_takes_its_time(
 
     run = Run.objects.get()
     assert (run.state, run.attempt_count, run.lost_count) == ("succeeded", 1, 0)
-    assert rescue.wake_due().run_ids == []
+    assert rescue.wake_runs().run_ids == []
 
 
 def test_stopping_finishes_what_is_under_way_and_gives_back_the_rest(
@@ -169,7 +169,7 @@ def test_stopping_finishes_what_is_under_way_and_gives_back_the_rest(
 
     states = sorted(Run.objects.values_list("state", flat=True))
     assert states == ["pending", "pending", "succeeded"]
-    assert len(rescue.wake_due().run_ids) == 2
+    assert len(rescue.wake_runs().run_ids) == 2
     assert len(receiver.requests) == 1
 
 
@@ -260,7 +260,7 @@ def test_a_task_removed_in_time_is_not_sent(
     store_task(user, Once(timezone.now() + 0.8 * SECOND), receiver.url + "/kept")
     engine.accept(dispatch_all())
 
-    tasks.remove_task(user, str(doomed.pk), now=timezone.now())
+    removal.remove_task(user, str(doomed.pk), now=timezone.now())
     recorded.wait_for(1)
 
     assert [request.path for request in receiver.requests] == ["/kept"]
