@@ -15,11 +15,11 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 
-from accounts import audit, credentials, services
-from accounts.forms import changes_of
+from accounts import audit, services, url_credentials
+from accounts.forms import form_changes
 from accounts.login import LoginForm
 from accounts.models import Role, SigningSecret, Tenant, Token, User, digest
-from accounts.permissions import acts_for, acts_for_tenant
+from accounts.permissions import may_change_tenant, may_change_user
 from accounts.tokens_admin import TokenAdmin
 from scheduler_service.db import clock
 
@@ -30,7 +30,7 @@ admin.site.login_form = LoginForm
 Read = TypeVar("Read")
 
 
-def _accepted(read: Callable[[], Read]) -> Read:
+def _validated(read: Callable[[], Read]) -> Read:
     try:
         return read()
     except services.AccountError as refusal:
@@ -62,22 +62,24 @@ class TenantForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic at r
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         for name in self.Meta.widgets:
-            self.initial[name] = credentials.hidden(getattr(self.instance, name))
+            self.initial[name] = url_credentials.mask_credentials(
+                getattr(self.instance, name)
+            )
 
     def clean_callback_url(self) -> str:
         url = self.cleaned_data["callback_url"]
-        return _accepted(lambda: services.callback_url_for(self.instance, url))
+        return _validated(lambda: services.parse_callback_url(self.instance, url))
 
     def clean_notification_url(self) -> str:
         url = self.cleaned_data["notification_url"]
-        return _accepted(lambda: services.notification_url_for(self.instance, url))
+        return _validated(lambda: services.parse_notification_url(self.instance, url))
 
     def clean_new_shared_secret(self) -> str:
         secret: str = self.cleaned_data["new_shared_secret"]
         others = Tenant.objects.exclude(pk=self.instance.pk)
         if secret and others.filter(shared_secret_digest=digest(secret)).exists():
             raise forms.ValidationError("Another tenant has this shared secret.")
-        _accepted(lambda: services.check_shared_secret(secret))
+        _validated(lambda: services.check_shared_secret(secret))
         return secret
 
 
@@ -113,7 +115,7 @@ class TenantAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at
 
     @admin.display(description="callback URL", ordering="callback_url")
     def called(self, tenant: Tenant) -> str:
-        return credentials.hidden(tenant.callback_url)
+        return url_credentials.mask_credentials(tenant.callback_url)
 
     def get_object(
         self, request: HttpRequest, object_id: str, from_field: str | None = None
@@ -122,7 +124,11 @@ class TenantAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at
         tenant: Tenant | None = super().get_object(request, object_id, from_field)
         if tenant is not None and not self.has_change_permission(request, tenant):
             for name in TenantForm.Meta.widgets:
-                setattr(tenant, name, credentials.hidden(getattr(tenant, name)))
+                setattr(
+                    tenant,
+                    name,
+                    url_credentials.mask_credentials(getattr(tenant, name)),
+                )
         return tenant
 
     # Deleting one would take all its history along; its users can be deactivated.
@@ -133,7 +139,7 @@ class TenantAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at
         self, request: HttpRequest, obj: Tenant | None = None
     ) -> bool:
         allowed = super().has_change_permission(request, obj)
-        return allowed and (obj is None or acts_for_tenant(request.user, obj.pk))
+        return allowed and (obj is None or may_change_tenant(request.user, obj.pk))
 
     def has_rotate_permission(self, request: HttpRequest) -> bool:
         return self.has_change_permission(request)
@@ -146,7 +152,7 @@ class TenantAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at
         self, request: HttpRequest, obj: Tenant, form: TenantForm, change: bool
     ) -> None:
         super().save_model(request, obj, form, change)
-        changes = changes_of(form)
+        changes = form_changes(form)
         action = "tenant.change" if change else "tenant.create"
         audit.record(obj.pk, action, [obj.name] if changes else [], changes)
         if secret := form.cleaned_data["new_shared_secret"]:
@@ -184,7 +190,7 @@ class NewUserForm(AdminUserCreationForm):  # type: ignore[type-arg]  # not gener
         if "name" not in data or "tenant" not in data:
             return data
         try:
-            username = services.username_of(data["name"], data["tenant"])
+            username = services.compose_username(data["name"], data["tenant"])
         except services.AccountError as refusal:
             raise forms.ValidationError(str(refusal)) from None
         if User.objects.filter(username=username).exists():
@@ -194,7 +200,7 @@ class NewUserForm(AdminUserCreationForm):  # type: ignore[type-arg]  # not gener
 
 
 # Who could set these could do anything.
-RANK = ("is_staff", "is_superuser", "groups", "user_permissions")
+RANK_FIELDS = ("is_staff", "is_superuser", "groups", "user_permissions")
 
 
 @admin.register(User)
@@ -250,7 +256,7 @@ class UserAdmin(BaseUserAdmin):  # type: ignore[type-arg]  # not generic at run 
         self, request: HttpRequest, obj: User | None = None
     ) -> bool:
         allowed = super().has_change_permission(request, obj)
-        return allowed and (obj is None or acts_for(request.user, obj))
+        return allowed and (obj is None or may_change_user(request.user, obj))
 
     # A user's tasks are their tenant's, and `issue_token` knows the user by these.
     def get_readonly_fields(
@@ -258,13 +264,13 @@ class UserAdmin(BaseUserAdmin):  # type: ignore[type-arg]  # not generic at run 
     ) -> tuple[str, ...]:
         kept = ("username", "tenant", "name") if obj else ()
         is_greatest = isinstance(request.user, User) and request.user.is_superuser
-        return kept if is_greatest else (*kept, *RANK)
+        return kept if is_greatest else (*kept, *RANK_FIELDS)
 
     def save_model(
         self, request: HttpRequest, obj: User, form: Any, change: bool
     ) -> None:
         super().save_model(request, obj, form, change)
-        changes, name = changes_of(form), services.audited_name(obj)
+        changes, name = form_changes(form), services.name_in_audit(obj)
         action = "user.change" if change else "user.add"
         audit.record(obj.tenant_id, action, [name] if changes else [], changes)
         if "is_active" in changes:
@@ -280,7 +286,7 @@ class UserAdmin(BaseUserAdmin):  # type: ignore[type-arg]  # not generic at run 
         after = before and User.objects.get(pk=before.pk)
         if before and after and before.password != after.password:
             changes = {"password": (audit.REDACTED, audit.REDACTED)}
-            name = services.audited_name(after)
+            name = services.name_in_audit(after)
             audit.record(after.tenant_id, "user.change", [name], changes)
         return answer
 
@@ -310,7 +316,7 @@ class UserAdmin(BaseUserAdmin):  # type: ignore[type-arg]  # not generic at run 
     def _change(
         self, request: HttpRequest, queryset: QuerySet[User], **changes: Any
     ) -> None:
-        mine = [u for u in queryset.order_by("pk") if acts_for(request.user, u)]
+        mine = [u for u in queryset.order_by("pk") if may_change_user(request.user, u)]
         for user in mine:
             services.change_user(user, **changes)
         messages.success(request, f"{len(mine)} changed.")

@@ -19,16 +19,16 @@ from uuid import UUID
 from django.conf import settings
 from django.db import connection, transaction
 
-from accounts import credentials
+from accounts import url_credentials
 from accounts.models import AuditEntry, Via
 from scheduler_service.db.statements import prepared
 
 # What stands for a value that nobody may read in the log.
 REDACTED = "…"
 # What most entries tell of.
-CREATE = "task.create"
+TASK_CREATE = "task.create"
 # Rows in one statement of the pruning.
-BITE = 1000
+BATCH_SIZE = 1000
 
 
 class Actor(NamedTuple):
@@ -47,7 +47,7 @@ _actor: ContextVar[Actor] = ContextVar("actor", default=SERVICE)
 
 
 @contextmanager
-def acting(actor: Actor) -> Iterator[None]:
+def acting_as(actor: Actor) -> Iterator[None]:
     """Everything that is done within is done by this actor, or whom `act_as` names."""
     before = _actor.set(actor)
     try:
@@ -56,7 +56,7 @@ def acting(actor: Actor) -> Iterator[None]:
         _actor.reset(before)
 
 
-def act_as(actor: Actor) -> None:
+def set_actor(actor: Actor) -> None:
     """From here to the end of the enclosing `acting`."""
     _actor.set(actor)
 
@@ -94,10 +94,10 @@ def record(
     """
     if objects:
         with prepared() as cursor:
-            cursor.execute(INSERT, values(tenant_id, action, objects, changes))
+            cursor.execute(INSERT, entry_values(tenant_id, action, objects, changes))
 
 
-def values(
+def entry_values(
     tenant_id: int | None,
     action: str,
     objects: Collection[object],
@@ -120,7 +120,7 @@ def values(
     ]
 
 
-def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> Changes:
+def find_changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> Changes:
     """The fields whose values differ, with both values."""
     return {
         name: (before.get(name), value)
@@ -129,12 +129,12 @@ def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> Changes:
     }
 
 
-def shown(value: Any) -> Any:
+def mask_if_url(value: Any) -> Any:
     """A value as an entry may tell it: a URL without its credentials."""
-    return credentials.hidden(value) if isinstance(value, str) else value
+    return url_credentials.mask_credentials(value) if isinstance(value, str) else value
 
 
-def entries(
+def find_entries(
     tenant_id: int,
     *,
     actor: str = "",
@@ -154,9 +154,9 @@ def entries(
         found = found.filter(action__startswith=action)
     elif action:
         found = found.filter(action=action)
-    if action and not CREATE.startswith(action):
+    if action and not TASK_CREATE.startswith(action):
         # It goes without saying, and lets PostgreSQL use the index that leaves them out.
-        found = found.exclude(action=CREATE)
+        found = found.exclude(action=TASK_CREATE)
     if object_id:
         found = found.of_object(object_id)
     if since:
@@ -166,7 +166,7 @@ def entries(
     return found
 
 
-def told(entry: AuditEntry) -> dict[str, Any]:
+def to_dict(entry: AuditEntry) -> dict[str, Any]:
     """An entry as its tenant reads it, in the API and on the command line, for JSON."""
     return {
         "id": str(entry.pk),
@@ -204,13 +204,13 @@ def _prune(before: datetime) -> int:
                 SELECT id FROM accounts_auditentry WHERE id < %s
                 ORDER BY id LIMIT %s FOR UPDATE SKIP LOCKED)
             """,
-            [oldest_kept, BITE],
+            [oldest_kept, BATCH_SIZE],
         )
         return int(cursor.rowcount)
 
 
 @transaction.atomic
-def forget_tenant(tenant_id: int, *, limit: int) -> int:
+def delete_tenant_entries(tenant_id: int, *, limit: int) -> int:
     """Delete entries of a tenant that is deleted; returns how many."""
     with connection.cursor() as cursor:
         cursor.execute("SET LOCAL scheduler.prunes_audit = 'on'")
@@ -225,7 +225,7 @@ def forget_tenant(tenant_id: int, *, limit: int) -> int:
 
 
 @transaction.atomic
-def rename(
+def pseudonymize_user(
     tenant_id: int | None, username: str, name: str, pseudonym: str, *, limit: int
 ) -> int:
     """Put a pseudonym in the place of a user's name, in some entries; returns how many.
@@ -238,7 +238,7 @@ def rename(
         "name": name,
         "pseudonym": pseudonym,
         "limit": limit,
-        "personal": list(PERSONAL),
+        "personal": list(PERSONAL_FIELDS),
     }
     with connection.cursor() as cursor:
         cursor.execute("SET LOCAL scheduler.erases_audit = 'on'")
@@ -247,7 +247,7 @@ def rename(
 
 
 # Fields of a user that say who it is, as entries about a change of the user have them.
-PERSONAL = ("username", "name", "first_name", "last_name", "email")
+PERSONAL_FIELDS = ("username", "name", "first_name", "last_name", "email")
 _RENAME = """
     WITH named AS MATERIALIZED (
         SELECT id, actor = %(username)s AS is_actor,

@@ -17,25 +17,25 @@ from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 
-from accounts import audit, doors, services
+from accounts import audit, services, throttling
 from accounts.audit import Actor
-from accounts.doors import Door
-from accounts.login import address_of
+from accounts.login import client_address
 from accounts.models import Tenant, Token, User, Via, digest
 from accounts.permissions import reaches_tenant
+from accounts.throttling import CredentialKind
 from scheduler_service.db import clock
 from scheduler_service.db.statements import first
 
 # Often enough to find tokens nobody uses, without a write for each request.
-USE_NOTED_EVERY = timedelta(minutes=10)
+LAST_USED_INTERVAL = timedelta(minutes=10)
 
 
-class WrongCredential(AuthenticationFailed):
+class InvalidCredential(AuthenticationFailed):
     """Something was shown, and opens nothing."""
 
-    def __init__(self, detail: str, door: Door) -> None:
+    def __init__(self, detail: str, kind: CredentialKind) -> None:
         super().__init__(detail)
-        self.door = door
+        self.kind = kind
 
 
 class TokenAuthentication(BaseAuthentication):
@@ -46,17 +46,17 @@ class TokenAuthentication(BaseAuthentication):
         if not header:
             return None
         token, now = _live_token(_credential(header))
-        _note_use(token, now)
+        _record_use(token, now)
         user = token.user
         user.reaches_tenant = reaches_tenant(user, token)
-        audit.act_as(Actor(user.username, Via.API, token.prefix))
+        audit.set_actor(Actor(user.username, Via.API, token.prefix))
         return user, token
 
     def authenticate_header(self, request: Request) -> str:
         return "Bearer"
 
 
-class AnonymousTenant(BaseAuthentication):
+class AnonymousAuthentication(BaseAuthentication):
     """Who comes without a token acts as SCHEDULER_ANONYMOUS_TENANT, where that is set."""
 
     def authenticate(self, request: Request) -> tuple[User, None] | None:
@@ -66,7 +66,7 @@ class AnonymousTenant(BaseAuthentication):
         return _service_user(tenant, "anonymous"), None
 
 
-class SharedSecret(BaseAuthentication):
+class SharedSecretAuthentication(BaseAuthentication):
     """`Scheduler-Secret: <secret>`, which names a tenant and none of its users."""
 
     def authenticate(self, request: Request) -> tuple[User, None]:
@@ -75,11 +75,13 @@ class SharedSecret(BaseAuthentication):
         known = Tenant.objects.filter(shared_secret_digest=digest(secret))
         tenant = known.values_list("name", flat=True).first() if secret else None
         # One that is short might be guessed: where many were wrong, it is not looked at.
-        is_guessed = len(secret) < doors.LONG_ENOUGH and doors.is_closed(
-            Door.SECRET, address_of(request.META)
+        is_guessed = len(
+            secret
+        ) < throttling.UNGUESSABLE_LENGTH and throttling.is_blocked(
+            CredentialKind.SECRET, client_address(request.META)
         )
         if tenant is None or is_guessed:
-            raise WrongCredential("Unauthorized", Door.SECRET)
+            raise InvalidCredential("Unauthorized", CredentialKind.SECRET)
         return _service_user(tenant, "timers"), None
 
     def authenticate_header(self, request: Request) -> str:
@@ -89,10 +91,12 @@ class SharedSecret(BaseAuthentication):
 def _service_user(tenant: str, name: str) -> User:
     """The user who owns what a tenant's nameless clients store; made at the first need."""
     users = User.objects.filter(tenant__name=tenant, name=name)
-    user = users.select_related("tenant").first() or services.provision(tenant, name)
+    user = users.select_related("tenant").first() or services.provision_user(
+        tenant, name
+    )
     if not user.is_active:
         raise AuthenticationFailed("Unauthorized")
-    audit.act_as(Actor(user.username, Via.API))
+    audit.set_actor(Actor(user.username, Via.API))
     return user
 
 
@@ -109,15 +113,17 @@ def _credential(header: str) -> str:
             return credential
         case "basic":
             return _password(credential)
-    raise WrongCredential("The Authorization header is not a bearer token.", Door.TOKEN)
+    raise InvalidCredential(
+        "The Authorization header is not a bearer token.", CredentialKind.TOKEN
+    )
 
 
 def _password(credential: str) -> str:
     try:
         pair = base64.b64decode(credential, validate=True)
     except ValueError:
-        raise WrongCredential(
-            "The Authorization header is malformed.", Door.TOKEN
+        raise InvalidCredential(
+            "The Authorization header is malformed.", CredentialKind.TOKEN
         ) from None
     # Latin-1 because it reads any bytes, and a token is ASCII in both.
     _, _, password = pair.decode("latin-1").partition(":")
@@ -129,13 +135,13 @@ def _live_token(clear_text: str) -> tuple[Token, datetime]:
     asked_at = clock.ticks()
     row = first(_live_token_sql(), {"digest": digest(clear_text)})
     if row is None:
-        raise WrongCredential("The token is not valid.", Door.TOKEN)
+        raise InvalidCredential("The token is not valid.", CredentialKind.TOKEN)
     now, *columns = row
-    clock.learn(now, asked_at=asked_at)
+    clock.record_reading(now, asked_at=asked_at)
     values = iter(columns)
-    token: Token = _read(Token, values)
-    token.user = _read(User, values)
-    token.user.tenant = _read(Tenant, values)
+    token: Token = _build_model(Token, values)
+    token.user = _build_model(User, values)
+    token.user.tenant = _build_model(Tenant, values)
     return token, now
 
 
@@ -160,15 +166,15 @@ def _live_token_sql() -> str:
     """  # noqa: S608 (names of tables and columns)
 
 
-def _read(model: type[Model], values: Iterator[Any]) -> Any:
+def _build_model(model: type[Model], values: Iterator[Any]) -> Any:
     fields = model._meta.concrete_fields
     return model.from_db(
         DEFAULT_DB_ALIAS, [f.attname for f in fields], list(islice(values, len(fields)))
     )
 
 
-def _note_use(token: Token, now: datetime) -> None:
-    long_ago = now - USE_NOTED_EVERY
+def _record_use(token: Token, now: datetime) -> None:
+    long_ago = now - LAST_USED_INTERVAL
     if token.last_used_at and token.last_used_at > long_ago:
         return
     # Conditional, so that of many requests at once one writes.
@@ -204,7 +210,7 @@ class TokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-ca
 class AnonymousScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]  # as above
     """Not a credential, so the schema says nothing of it."""
 
-    target_class = AnonymousTenant
+    target_class = AnonymousAuthentication
     name = []
 
     def get_security_requirement(self, auto_schema: object) -> list[Any]:
@@ -215,7 +221,7 @@ class AnonymousScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untype
 
 
 class SharedSecretScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]  # as above
-    target_class = SharedSecret
+    target_class = SharedSecretAuthentication
     name = "sharedSecret"
 
     def get_security_definition(self, auto_schema: object) -> dict[str, str]:

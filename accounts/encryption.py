@@ -19,17 +19,17 @@ from django.db import DatabaseError, connection
 from django.db.models import Field, Model
 from encrypted_fields.fields import EncryptedFieldMixin, EncryptedTextField
 
-from accounts import credentials
+from accounts import url_credentials
 from accounts.fields import SealedTextField, SealedUrlField
 
 # How every ciphertext begins: the version, and a time before the year 2106.
 SEALED = "gAAAAA"
 CIPHERTEXT = re.compile(rf"{SEALED}[0-9A-Za-z_-]+=*")
 # Rows in one statement.
-BITE = 500
+BATCH_SIZE = 500
 
 
-class Unreadable(ValueError):
+class Undecryptable(ValueError):
     """Neither SECRET_KEY nor one of SECRET_KEY_FALLBACKS opens it."""
 
 
@@ -42,7 +42,7 @@ def decrypt(stored: str) -> str:
     try:
         return _keys().decrypt(stored.encode()).decode()
     except InvalidToken:
-        raise Unreadable("SECRET_KEY does not open it.") from None
+        raise Undecryptable("SECRET_KEY does not open it.") from None
 
 
 def is_sealed(value: str) -> bool:
@@ -52,7 +52,7 @@ def is_sealed(value: str) -> bool:
 
 def seal_url(url: str) -> str:
     """As a URL is stored: its credentials, if it has any, encrypted where they stand."""
-    return credentials.replaced(url, encrypt)
+    return url_credentials.replace_credentials(url, encrypt)
 
 
 def open_url(stored: str) -> str:
@@ -60,7 +60,7 @@ def open_url(stored: str) -> str:
 
     One that was stored before its credentials were sealed is as it is.
     """
-    return credentials.replaced(
+    return url_credentials.replace_credentials(
         stored, lambda found: decrypt(found) if _is_ciphertext(found) else found
     )
 
@@ -69,11 +69,13 @@ def is_same_url(stored: str, other: str) -> bool:
     """Whether two are the same in clear: sealed anew, the same one looks different."""
     if stored == other:
         return True
-    if credentials.hidden(stored) != credentials.hidden(other):
+    if url_credentials.mask_credentials(stored) != url_credentials.mask_credentials(
+        other
+    ):
         return False
     try:
         return open_url(stored) == open_url(other)
-    except Unreadable:
+    except Undecryptable:
         return False
 
 
@@ -90,21 +92,21 @@ def derive_keys() -> None:
 
 
 def _keys() -> MultiFernet:
-    return _key_ring(settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)
+    return _multi_fernet(settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)
 
 
 @lru_cache(maxsize=2)
-def _key_ring(*secret_keys: str) -> MultiFernet:
-    return MultiFernet(_ring(*secret_keys))
+def _multi_fernet(*secret_keys: str) -> MultiFernet:
+    return MultiFernet(_fernets(*secret_keys))
 
 
 @lru_cache(maxsize=2)
-def _ring(*secret_keys: str) -> list[Fernet]:
+def _fernets(*secret_keys: str) -> list[Fernet]:
     """The newest first, derived from the settings as the columns do it."""
     return [Fernet(key) for key in EncryptedTextField().keys]
 
 
-class Census(NamedTuple):
+class SecretCounts(NamedTuple):
     """How the secrets in the tables are encrypted."""
 
     current: int = 0
@@ -113,9 +115,9 @@ class Census(NamedTuple):
     # Of URLs that were stored before their credentials were sealed.
     clear: int = 0
 
-    def __add__(self, other: object) -> Census:
-        assert isinstance(other, Census)
-        return Census(*map(sum, zip(self, other, strict=True)))
+    def __add__(self, other: object) -> SecretCounts:
+        assert isinstance(other, SecretCounts)
+        return SecretCounts(*map(sum, zip(self, other, strict=True)))
 
 
 Column: TypeAlias = EncryptedFieldMixin | SealedTextField
@@ -132,17 +134,17 @@ def reencrypt(
     columns: Iterable[tuple[type[Model], Column]] | None = None,
     *,
     write: bool = True,
-    bite: int = BITE,
-) -> Census:
+    batch_size: int = BATCH_SIZE,
+) -> SecretCounts:
     """Put what former keys encrypted, and what lies in clear, under the current one.
 
     In these columns, or in all; returns what there was. Of what is changed meanwhile, the
     change stays. Without `write` it only counts.
     """
-    census = Census()
+    census = SecretCounts()
     for model, field in encrypted_columns() if columns is None else columns:
-        for rows in _bites(model, field, bite):
-            judged = [(key, stored, *_judge(field, stored)) for key, stored in rows]
+        for rows in _read_batches(model, field, batch_size):
+            judged = [(key, stored, *_inspect(field, stored)) for key, stored in rows]
             census = sum((one for *_, one in judged), census)
             if write:
                 _write(model, field, [each[:3] for each in judged])
@@ -150,22 +152,24 @@ def reencrypt(
 
 
 def unseal_urls(
-    columns: Iterable[tuple[type[Model], SealedUrlField]], *, bite: int = BITE
+    columns: Iterable[tuple[type[Model], SealedUrlField]],
+    *,
+    batch_size: int = BATCH_SIZE,
 ) -> None:
     """Store URLs as former releases read them; those that no key opens stay."""
     for model, field in columns:
-        for rows in _bites(model, field, bite):
+        for rows in _read_batches(model, field, batch_size):
             _write(model, field, [(k, stored, _in_clear(stored)) for k, stored in rows])
 
 
 def _in_clear(stored: str) -> str:
     try:
         return open_url(stored)
-    except Unreadable:
+    except Undecryptable:
         return stored
 
 
-def census() -> Census | None:
+def count_secrets() -> SecretCounts | None:
     """How the secrets are encrypted; None where the tables cannot be asked."""
     try:
         return reencrypt(write=False)
@@ -176,8 +180,10 @@ def census() -> Census | None:
 Row = tuple[Any, str]
 
 
-def _bites(model: type[Model], field: Column, bite: int) -> Iterator[list[Row]]:
-    table, key, column = _names(model, field)
+def _read_batches(
+    model: type[Model], field: Column, batch_size: int
+) -> Iterator[list[Row]]:
+    table, key, column = _quote_names(model, field)
     holds = f"{column} <> ''"
     if isinstance(field, SealedUrlField):
         # The sign first: to look for it in each of a million rows is quick.
@@ -188,12 +194,12 @@ def _bites(model: type[Model], field: Column, bite: int) -> Iterator[list[Row]]:
             cursor.execute(
                 f"SELECT {key}, {column} FROM {table} WHERE {holds}"  # noqa: S608 (names of tables and columns)
                 f" AND (%(last)s::text IS NULL OR {key} > %(last)s)"
-                f" ORDER BY {key} LIMIT %(bite)s",
+                f" ORDER BY {key} LIMIT %(batch_size)s",
                 {
                     "last": last,
-                    "bite": bite,
+                    "batch_size": batch_size,
                     "at": "%@%",
-                    "url": credentials.BEFORE_HOST,
+                    "url": url_credentials.URL_PATTERN,
                 },
             )
             rows = cursor.fetchall()
@@ -203,36 +209,40 @@ def _bites(model: type[Model], field: Column, bite: int) -> Iterator[list[Row]]:
         last = rows[-1][0]
 
 
-def _judge(field: Column, stored: str) -> tuple[str, Census]:
+def _inspect(field: Column, stored: str) -> tuple[str, SecretCounts]:
     """A value as it should be stored, and how it is."""
-    newest, *_ = ring = _ring(settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)
+    newest, *_ = ring = _fernets(settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)
     sealed = _ciphertexts(field, stored)
     if not sealed and isinstance(field, SealedUrlField):
-        return seal_url(stored), Census(clear=1)
+        return seal_url(stored), SecretCounts(clear=1)
     if not sealed:
-        return stored, Census(unreadable=int(isinstance(field, EncryptedFieldMixin)))
+        return stored, SecretCounts(
+            unreadable=int(isinstance(field, EncryptedFieldMixin))
+        )
     if all(_opens(newest, ciphertext) for ciphertext in sealed):
-        return stored, Census(current=1)
+        return stored, SecretCounts(current=1)
     try:
-        return _renewed(field, stored, MultiFernet(ring)), Census(former=1)
+        return _reencrypt_value(field, stored, MultiFernet(ring)), SecretCounts(
+            former=1
+        )
     except InvalidToken:
-        return stored, Census(unreadable=1)
+        return stored, SecretCounts(unreadable=1)
 
 
 def _ciphertexts(field: Column, stored: str) -> list[str]:
     if not isinstance(field, SealedUrlField):
         return CIPHERTEXT.findall(stored)
     # What looks like one elsewhere in a URL is the tenant's own text.
-    found = credentials.of(stored) or ""
+    found = url_credentials.find_credentials(stored) or ""
     return [found] if _is_ciphertext(found) else []
 
 
-def _renewed(field: Column, stored: str, keys: MultiFernet) -> str:
+def _reencrypt_value(field: Column, stored: str, keys: MultiFernet) -> str:
     def renew(ciphertext: str) -> str:
         return keys.rotate(ciphertext).decode()
 
     if isinstance(field, SealedUrlField):
-        return credentials.replaced(stored, renew)
+        return url_credentials.replace_credentials(stored, renew)
     return CIPHERTEXT.sub(lambda found: renew(found[0]), stored)
 
 
@@ -251,7 +261,7 @@ def _write(
     changed = [row for row in rows if row[1] != row[2]]
     if not changed:
         return
-    table, key, column = _names(model, field)
+    table, key, column = _quote_names(model, field)
     values = ", ".join(["(%s, %s, %s)"] * len(changed))
     with connection.cursor() as cursor:
         cursor.execute(
@@ -262,7 +272,7 @@ def _write(
         )
 
 
-def _names(model: type[Model], field: Column) -> tuple[str, str, str]:
+def _quote_names(model: type[Model], field: Column) -> tuple[str, str, str]:
     assert isinstance(field, Field)
     key, column = model._meta.pk.column, field.column
     assert key is not None

@@ -16,15 +16,15 @@ from accounts import audit
 from accounts.audit import Actor
 from accounts.models import Via
 
-NOBODY = Actor("nobody", Via.API)
+ANONYMOUS = Actor("nobody", Via.API)
 
 
-class Acting:
+class AuditActorMiddleware:
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self._get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        with audit.acting(NOBODY):
+        with audit.acting_as(ANONYMOUS):
             return self._get_response(request)
 
     def process_view(self, request: HttpRequest, *args: Any) -> None:
@@ -33,4 +33,4 @@ class Acting:
             return
         user = request.user
         if not isinstance(user, AnonymousUser):
-            audit.act_as(Actor(user.get_username(), Via.ADMIN))
+            audit.set_actor(Actor(user.get_username(), Via.ADMIN))

@@ -20,7 +20,7 @@ from encrypted_fields.fields import EncryptedTextField
 from accounts.fields import SealedUrlField
 
 # A century of days, so that no date is out of range.
-LONGEST_RETENTION = 36_500
+MAX_RETENTION_DAYS = 36_500
 
 
 class Tenant(models.Model):
@@ -50,7 +50,7 @@ class Tenant(models.Model):
     retention_days = models.PositiveIntegerField(
         null=True,
         blank=True,
-        validators=[MinValueValidator(1), MaxValueValidator(LONGEST_RETENTION)],
+        validators=[MinValueValidator(1), MaxValueValidator(MAX_RETENTION_DAYS)],
         help_text="Days that its history is kept; empty is the setting.",
     )
     created_at = models.DateTimeField(db_default=Now(), editable=False)
@@ -110,7 +110,7 @@ class User(AbstractUser):
 TOKEN_PREFIX = "sch_"  # noqa: S105 (the part that every token starts with)
 
 
-def mint_token() -> str:
+def generate_token() -> str:
     return TOKEN_PREFIX + secrets.token_urlsafe(32)
 
 

@@ -12,7 +12,7 @@ from rest_framework.request import Request
 from accounts.models import Role, Scope, Token, User
 
 
-class Permitted(BasePermission):
+class HasTokenScope(BasePermission):
     """The token's scope covers what the view asks for, by its method or in general.
 
     A method that changes nothing takes `read`, any other `write`; a view says in
@@ -24,7 +24,7 @@ class Permitted(BasePermission):
     scopes: ClassVar[Mapping[str, Scope]] = {}
 
     def has_permission(self, request: Request, view: Any) -> bool:
-        scope, wanted = scope_of(request), wanted_scope(view, str(request.method))
+        scope, wanted = scope_of(request), required_scope(view, str(request.method))
         if not scope.covers(wanted):
             self.message = f"This takes a token of scope {wanted}, and yours is {scope}"
             return False
@@ -40,10 +40,10 @@ def scope_of(request: Request) -> Scope:
     return Scope(token.scope) if isinstance(token, Token) else Scope.WRITE
 
 
-def wanted_scope(view: Any, method: str) -> Scope:
+def required_scope(view: Any, method: str) -> Scope:
     if getattr(view, "for_tenant_admins", False):
         return Scope.ADMIN
-    scopes: Mapping[str, Scope] = getattr(view, "scopes", Permitted.scopes)
+    scopes: Mapping[str, Scope] = getattr(view, "scopes", HasTokenScope.scopes)
     named = "GET" if method == "HEAD" else method
     return scopes.get(named, Scope.READ if method in SAFE_METHODS else Scope.WRITE)
 
@@ -59,7 +59,7 @@ def reaches_tenant(user: User, token: Token) -> bool:
 
 # What an admin's page lets staff do, and so what a token that they make may do: they
 # could read it off there, or do it there, anyway.
-_STAFF_NEED: Mapping[Scope, tuple[str, ...]] = {
+_STAFF_PERMISSIONS: Mapping[Scope, tuple[str, ...]] = {
     Scope.READ: ("tasks_api.view_task",),
     Scope.WRITE: (
         "tasks_api.add_task",
@@ -76,24 +76,27 @@ _STAFF_NEED: Mapping[Scope, tuple[str, ...]] = {
 }
 
 
-def acts_for_tenant(staff: AnonymousUser | User, tenant_id: int | None) -> bool:
+def may_change_tenant(staff: AnonymousUser | User, tenant_id: int | None) -> bool:
     """Whether staff look after this tenant: those who have one, after no other."""
     if not isinstance(staff, User):
         return False
     return staff.is_superuser or staff.tenant_id in (None, tenant_id)
 
 
-def acts_for(staff: AnonymousUser | User, user: User) -> bool:
+def may_change_user(staff: AnonymousUser | User, user: User) -> bool:
     """Whether staff may change a user: superusers anybody, others nobody who is staff."""
     if isinstance(staff, User) and staff.is_superuser:
         return True
     is_greater = user.is_staff or user.is_superuser
-    return not is_greater and acts_for_tenant(staff, user.tenant_id)
+    return not is_greater and may_change_tenant(staff, user.tenant_id)
 
 
-def may_mint(staff: AnonymousUser | User, user: User, scope: Scope) -> bool:
+def may_create_token(staff: AnonymousUser | User, user: User, scope: Scope) -> bool:
     """Whether staff may have a token of this user that does so much."""
     needed = [
-        name for each in Scope if scope.covers(each) for name in _STAFF_NEED[each]
+        name
+        for each in Scope
+        if scope.covers(each)
+        for name in _STAFF_PERMISSIONS[each]
     ]
-    return acts_for(staff, user) and staff.has_perms(needed)
+    return may_change_user(staff, user) and staff.has_perms(needed)

@@ -15,9 +15,9 @@ from django.db import IntegrityError, transaction
 from django.db.models import Q, QuerySet
 from django.dispatch import Signal
 
-from accounts import audit, credentials, encryption
+from accounts import audit, encryption, url_credentials
 from accounts.models import (
-    LONGEST_RETENTION,
+    MAX_RETENTION_DAYS,
     Role,
     Scope,
     SigningSecret,
@@ -25,16 +25,16 @@ from accounts.models import (
     Token,
     User,
     digest,
-    mint_token,
+    generate_token,
 )
-from accounts.refusals import URL_REFUSALS
+from accounts.url_checks import URL_CHECKS
 from scheduler_service.db import clock
 
 logger = logging.getLogger(__name__)
 
 # How long a rotated secret or token still counts, so that everybody can follow.
-OVERLAP = timedelta(hours=24)
-LONGEST_OVERLAP = timedelta(days=30)
+DEFAULT_OVERLAP = timedelta(hours=24)
+MAX_OVERLAP = timedelta(days=30)
 
 
 # A user was said to be active or not, within the transaction that says so. For who knows
@@ -51,10 +51,10 @@ class UserExists(AccountError):
 
 
 @transaction.atomic
-def provision(tenant_name: str, user_name: str) -> User:
+def provision_user(tenant_name: str, user_name: str) -> User:
     """The user of that name in that tenant; both are created if absent."""
     tenant, _ = _tenant(tenant_name)
-    username = username_of(_usable(User, user_name), tenant)
+    username = compose_username(_usable(User, user_name), tenant)
     defaults = {
         "username": username,
         "password": make_password(None),
@@ -76,7 +76,7 @@ def provision(tenant_name: str, user_name: str) -> User:
 @transaction.atomic
 def add_user(tenant: Tenant, name: str, *, role: Role = Role.MEMBER) -> User:
     """A new user of a tenant. Raises UserExists where the name is taken."""
-    username = username_of(_usable(User, name), tenant)
+    username = compose_username(_usable(User, name), tenant)
     user = User(
         tenant=tenant,
         name=name,
@@ -106,9 +106,9 @@ def change_user(
     if is_active is not None:
         user.is_active = is_active
     after = {"role": user.role, "is_active": user.is_active}
-    if changes := audit.differences(before, after):
+    if changes := audit.find_changes(before, after):
         user.save(update_fields=list(changes))
-        audit.record(user.tenant_id, _verb(changes), [audited_name(user)], changes)
+        audit.record(user.tenant_id, _verb(changes), [name_in_audit(user)], changes)
     if is_active is not None:
         activity_said.send(User, user=user)
     return user
@@ -120,12 +120,12 @@ def _verb(changes: audit.Changes) -> str:
     return "user.activate" if changes["is_active"][1] else "user.deactivate"
 
 
-def audited_name(user: User) -> str:
+def name_in_audit(user: User) -> str:
     """As the audit log of the user's tenant knows them."""
     return user.name or user.username
 
 
-def username_of(name: str, tenant: Tenant | None) -> str:
+def compose_username(name: str, tenant: Tenant | None) -> str:
     username = f"{name}@{tenant}" if tenant else name
     if len(username) > _longest(User, "username"):
         raise AccountError(f"The names are too long together: {username}.")
@@ -140,12 +140,12 @@ def issue_token(
     scope: Scope = Scope.ADMIN,
 ) -> str:
     """The clear text of a new token; it is stored nowhere and cannot be had again."""
-    _, clear_text = new_token(user, name=name, expires_at=expires_at, scope=scope)
+    _, clear_text = create_token(user, name=name, expires_at=expires_at, scope=scope)
     return clear_text
 
 
 @transaction.atomic
-def new_token(
+def create_token(
     user: User,
     *,
     name: str = "",
@@ -153,20 +153,22 @@ def new_token(
     scope: Scope = Scope.ADMIN,
 ) -> tuple[Token, str]:
     """A new token and its clear text, which is stored nowhere."""
-    token, clear_text = _mint(user, name=name, expires_at=expires_at, scope=scope)
-    changes = {"user": (None, audited_name(user)), "scope": (None, scope)}
+    token, clear_text = _store_token(
+        user, name=name, expires_at=expires_at, scope=scope
+    )
+    changes = {"user": (None, name_in_audit(user)), "scope": (None, scope)}
     audit.record(user.tenant_id, "token.issue", [token.uuid], changes)
     return token, clear_text
 
 
-def _mint(
+def _store_token(
     user: User, *, name: str, expires_at: datetime | None, scope: str
 ) -> tuple[Token, str]:
     if not user.is_active:
         raise AccountError(f"{user} is deactivated, so a token would be of no use.")
     if len(name) > _longest(Token, "name"):
         raise AccountError("The name of the token is too long.")
-    clear_text = mint_token()
+    clear_text = generate_token()
     token = Token.objects.create(
         user=user,
         name=name,
@@ -183,7 +185,7 @@ def rotate_token(
     token: Token,
     *,
     now: datetime,
-    overlap: timedelta = OVERLAP,
+    overlap: timedelta = DEFAULT_OVERLAP,
     latest: datetime | None = None,
 ) -> tuple[Token, str]:
     """A token in the place of one, which lives on for the overlap and no longer.
@@ -197,12 +199,12 @@ def rotate_token(
     token = live.select_related("user").filter(pk=token.pk).first() or _refuse_dead()
     user, ends_at = token.user, now + overlap
     ends = [end for end in (token.expires_at, latest) if end is not None]
-    new, clear_text = _mint(
+    new, clear_text = _store_token(
         user, name=token.name, expires_at=min(ends, default=None), scope=token.scope
     )
     token.expires_at = min(token.expires_at or ends_at, ends_at)
     token.save(update_fields=["expires_at"])
-    changes = {"user": (None, audited_name(user)), "new": (None, str(new.uuid))}
+    changes = {"user": (None, name_in_audit(user)), "new": (None, str(new.uuid))}
     audit.record(user.tenant_id, "token.rotate", [token.uuid], changes)
     return new, clear_text
 
@@ -212,10 +214,8 @@ def _refuse_dead() -> Token:
 
 
 def _check_overlap(overlap: timedelta) -> None:
-    if not timedelta() <= overlap <= LONGEST_OVERLAP:
-        raise AccountError(
-            f"The overlap must be from 0 to {LONGEST_OVERLAP.days} days."
-        )
+    if not timedelta() <= overlap <= MAX_OVERLAP:
+        raise AccountError(f"The overlap must be from 0 to {MAX_OVERLAP.days} days.")
 
 
 def revoke_token(clear_text: str, *, now: datetime) -> bool:
@@ -281,10 +281,10 @@ def configure_tenant(
     before = audited_settings(tenant)
     changed = []
     if callback_url is not None:
-        tenant.callback_url = callback_url_for(tenant, callback_url)
+        tenant.callback_url = parse_callback_url(tenant, callback_url)
         changed += ["callback_url"]
     if notification_url is not None:
-        tenant.notification_url = notification_url_for(tenant, notification_url)
+        tenant.notification_url = parse_notification_url(tenant, notification_url)
         changed += ["notification_url"]
     if shared_secret is not None:
         check_shared_secret(shared_secret)
@@ -297,9 +297,9 @@ def configure_tenant(
         tenant.max_in_flight = max_in_flight or None
         changed += ["max_in_flight"]
     if retention_days is not None:
-        if not 0 <= retention_days <= LONGEST_RETENTION:
+        if not 0 <= retention_days <= MAX_RETENTION_DAYS:
             raise AccountError(
-                f"The days of retention must be from 0 to {LONGEST_RETENTION}."
+                f"The days of retention must be from 0 to {MAX_RETENTION_DAYS}."
             )
         tenant.retention_days = retention_days or None
         changed += ["retention_days"]
@@ -309,7 +309,7 @@ def configure_tenant(
         raise AccountError(
             "Another tenant has this shared secret; choose another one."
         ) from None
-    changes = _told(audit.differences(before, audited_settings(tenant)))
+    changes = _told(audit.find_changes(before, audited_settings(tenant)))
     audit.record(tenant.pk, "tenant.change", [tenant.name] if changes else [], changes)
     return tenant, created
 
@@ -329,7 +329,7 @@ def audited_settings(tenant: Tenant) -> dict[str, Any]:
 def _told(changes: audit.Changes) -> audit.Changes:
     """Without secrets, also where it is nothing but a secret that has changed."""
     told = {
-        name: (audit.shown(before), audit.shown(after))
+        name: (audit.mask_if_url(before), audit.mask_if_url(after))
         for name, (before, after) in changes.items()
     }
     if "shared_secret" in told:
@@ -337,27 +337,29 @@ def _told(changes: audit.Changes) -> audit.Changes:
     return told
 
 
-def callback_url_for(tenant: Tenant, url: str) -> str:
+def parse_callback_url(tenant: Tenant, url: str) -> str:
     """As it is stored for a tenant; raises AccountError where it may not be called.
 
     An empty one stands for none, and the one that is shown for the one that is there.
     """
-    return _url_for(tenant.callback_url, url, "callback")
+    return _parse_url(tenant.callback_url, url, "callback")
 
 
-def notification_url_for(tenant: Tenant, url: str) -> str:
-    return _url_for(tenant.notification_url, url, "notification")
+def parse_notification_url(tenant: Tenant, url: str) -> str:
+    return _parse_url(tenant.notification_url, url, "notification")
 
 
-def _url_for(kept: str, url: str, what: str) -> str:
-    if credentials.of(kept) is not None and url == credentials.hidden(kept):
+def _parse_url(kept: str, url: str, what: str) -> str:
+    if url_credentials.find_credentials(
+        kept
+    ) is not None and url == url_credentials.mask_credentials(kept):
         return kept
-    for refusal in URL_REFUSALS if url else ():
+    for refusal in URL_CHECKS if url else ():
         if why := refusal(url):
             raise AccountError(f"Invalid value of the {what} URL. {why}")
-    if credentials.of(url) == credentials.HIDDEN:
+    if url_credentials.find_credentials(url) == url_credentials.MASK:
         raise AccountError(
-            f"Invalid value of the {what} URL. It has {credentials.HIDDEN} in the place "
+            f"Invalid value of the {what} URL. It has {url_credentials.MASK} in the place "
             "of its credentials."
         )
     return kept if encryption.is_same_url(kept, url) else encryption.seal_url(url)
@@ -381,7 +383,7 @@ def check_shared_secret(secret: str) -> None:
 
 @transaction.atomic
 def rotate_signing_secret(
-    tenant: Tenant, *, now: datetime, overlap: timedelta = OVERLAP
+    tenant: Tenant, *, now: datetime, overlap: timedelta = DEFAULT_OVERLAP
 ) -> str:
     """A new secret for a tenant; the ones before it stay live during the overlap."""
     _check_overlap(overlap)
@@ -408,13 +410,13 @@ class Keyring(NamedTuple):
     shared_secret: str
 
 
-def own_limits() -> dict[int, int]:
+def load_tenant_limits() -> dict[int, int]:
     """How many requests those tenants may have under way that have a limit of their own."""
     limits = Tenant.objects.values_list("pk", "max_in_flight")
     return {pk: most for pk, most in limits.exclude(max_in_flight=None) if most}
 
 
-def keyrings(tenant_ids: Collection[int], now: datetime) -> dict[int, Keyring]:
+def load_keyrings(tenant_ids: Collection[int], now: datetime) -> dict[int, Keyring]:
     """The keyring of each of these tenants, in two queries."""
     live = SigningSecret.objects.live(now).filter(tenant__in=tenant_ids)
     secrets: dict[int, list[str]] = defaultdict(list)
@@ -441,12 +443,12 @@ def _keyring(tenant: Tenant, signing_secrets: Sequence[str]) -> Keyring:
     return Keyring(signing_secrets, tenant.callback_url, shared_secret)
 
 
-def live_signing_secrets(tenant_id: int, now: datetime) -> list[str]:
+def load_signing_secrets(tenant_id: int, now: datetime) -> list[str]:
     """The clear texts, newest first."""
-    return list(keyrings([tenant_id], now)[tenant_id].signing_secrets)
+    return list(load_keyrings([tenant_id], now)[tenant_id].signing_secrets)
 
 
-def clear_sessions() -> None:
+def delete_expired_sessions() -> None:
     """Forget the sessions of the admin that have expired."""
     SessionStore.clear_expired()
 

@@ -9,11 +9,11 @@ from celery import Celery, signals
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
-from scheduler_service.compat.kombu_redis import outlive_redis
+from scheduler_service.compat.kombu_redis import survive_broker_loss
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "scheduler_service.settings")
 
-outlive_redis()
+survive_broker_loss()
 PREFIX = "CELERY_"
 
 
@@ -22,7 +22,7 @@ def _keep_logging(**kwargs: Any) -> None:
     """Without a receiver Celery sets the root logger to WARNING, whatever LOG_LEVEL is."""
 
 
-class _Own:
+class _CelerySettings:
     """Those of Django's settings that are Celery's, which tells its own to many.
 
     In its own words: it masks the password of what is called `broker_url`, and of
@@ -49,5 +49,5 @@ class _Celery(Celery):
 
 
 app = _Celery("scheduler_service")
-app.config_from_object(_Own())
+app.config_from_object(_CelerySettings())
 app.autodiscover_tasks()

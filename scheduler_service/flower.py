@@ -17,33 +17,33 @@ from flower.views.monitor import Metrics
 from tornado.web import HTTPError, authenticated
 
 # Wrong passwords of one address within so many seconds, before it is told to wait.
-MOST_FAILURES = 10
-WINDOW = 60.0
+MAX_FAILURES = 10
+FAILURE_WINDOW = 60.0
 # Addresses that are kept in mind.
-MOST_ADDRESSES = 10_000
+MAX_ADDRESSES = 10_000
 
 
-class Failures:
+class FailedLogins:
     """Which addresses have shown wrong passwords lately."""
 
     def __init__(self) -> None:
         self._of: OrderedDict[str, deque[float]] = OrderedDict()
 
     def note(self, address: str, now: float) -> None:
-        times = self._of.setdefault(address, deque(maxlen=MOST_FAILURES))
+        times = self._of.setdefault(address, deque(maxlen=MAX_FAILURES))
         times.append(now)
         self._of.move_to_end(address)
-        if len(self._of) > MOST_ADDRESSES:
+        if len(self._of) > MAX_ADDRESSES:
             self._of.popitem(last=False)
 
     def are_too_many(self, address: str, now: float) -> bool:
         times = self._of.get(address, deque())
-        return len(times) == MOST_FAILURES and now - times[0] < WINDOW
+        return len(times) == MAX_FAILURES and now - times[0] < FAILURE_WINDOW
 
 
 def guard() -> None:
     """Patch Flower's handlers, before its application is made of them."""
-    failures = Failures()
+    failures = FailedLogins()
     original = BaseHandler.get_current_user
 
     def get_current_user(self: Any) -> Any:

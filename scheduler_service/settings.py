@@ -10,7 +10,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management.utils import get_random_secret_key
 
 from scheduler_service.local import embedded
-from scheduler_service.process import zones
+from scheduler_service.process import time_zones
 from scheduler_service.redis import connections
 
 
@@ -40,7 +40,7 @@ if ENVIRONMENT not in {"development", "production"}:
 DEVELOPMENT = ENVIRONMENT == "development"
 
 # Before anybody asks for a zone.
-TIME_ZONE_RULES = zones.in_force()
+TIME_ZONE_RULES = time_zones.use_newest_rules()
 
 STATE_DIR = Path(env.str("SCHEDULER_STATE_DIR", str(BASE_DIR / "var"))).resolve()
 HOST = env.str("HOST", "127.0.0.1")
@@ -60,7 +60,9 @@ SECRET_KEY = env.str("SECRET_KEY", "")
 if not SECRET_KEY:
     if not DEVELOPMENT:
         raise ImproperlyConfigured("SECRET_KEY must be set in production.")
-    SECRET_KEY = embedded.secret(STATE_DIR / "secret_key", get_random_secret_key)
+    SECRET_KEY = embedded.load_or_create_secret(
+        STATE_DIR / "secret_key", get_random_secret_key
+    )
 if len(SECRET_KEY) < 32 and not DEVELOPMENT:
     raise ImproperlyConfigured(
         f"SECRET_KEY has {len(SECRET_KEY)} characters and may be guessed; in production it "
@@ -155,7 +157,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "accounts.middleware.Acting",
+    "accounts.middleware.AuditActorMiddleware",
 ]
 # A redirect would lose the body of a POST, so paths answer with and without a slash.
 APPEND_SLASH = False
@@ -268,7 +270,7 @@ REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["accounts.authentication.TokenAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": [
         "rest_framework.permissions.IsAuthenticated",
-        "accounts.permissions.Permitted",
+        "accounts.permissions.HasTokenScope",
     ],
     "DEFAULT_PARSER_CLASSES": ["tasks_api.api.json_codec.JSONParser"],
     "DEFAULT_RENDERER_CLASSES": ["tasks_api.api.json_codec.JSONRenderer"],
@@ -308,8 +310,8 @@ REDIS_URL = REDIS_URL or embedded.redis_url(STATE_DIR)
 # The name by which Sentinels know the Redis that they watch, and their own password.
 REDIS_SENTINEL_MASTER = env.str("REDIS_SENTINEL_MASTER", "")
 REDIS_SENTINEL_PASSWORD = env.str("REDIS_SENTINEL_PASSWORD", "")
-if _objection := connections.objection(REDIS_URL, REDIS_SENTINEL_MASTER):
-    raise ImproperlyConfigured(_objection)
+if _problem := connections.find_url_problem(REDIS_URL, REDIS_SENTINEL_MASTER):
+    raise ImproperlyConfigured(_problem)
 
 CELERY_BROKER_URL = REDIS_URL
 CELERY_TIMEZONE = "UTC"
@@ -320,7 +322,7 @@ CELERY_RESULT_BACKEND = None
 CELERY_RESULT_EXPIRES = None
 CELERY_TASK_PUBLISH_RETRY = False
 CELERY_ACCEPT_CONTENT = ["json"]
-CELERY_WORKER_CONSUMER = "scheduler_service.consumer:Tolerant"
+CELERY_WORKER_CONSUMER = "scheduler_service.consumer:TolerantConsumer"
 CELERY_WORKER_POOL = "threads"
 CELERY_WORKER_CONCURRENCY = env.int("WORKER_THREADS", 4)
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
@@ -347,8 +349,8 @@ if connections.is_sentinel(REDIS_URL):
     CELERY_BROKER_TRANSPORT_OPTIONS |= {
         "master_name": REDIS_SENTINEL_MASTER,
         "sentinel_kwargs": {
-            **connections.limits_of(3),
-            "password": connections.Sealed(REDIS_SENTINEL_PASSWORD) or None,
+            **connections.timeout_options(3),
+            "password": connections.MaskedPassword(REDIS_SENTINEL_PASSWORD) or None,
         },
     }
 CELERY_BEAT_SCHEDULER = "tasks_api.scheduler.beat:TenantScheduler"
@@ -371,7 +373,7 @@ LOGGING = {
     },
     "handlers": {
         "stderr": {
-            "class": "scheduler_service.process.logs.UnblockingHandler",
+            "class": "scheduler_service.process.logs.NonBlockingHandler",
             "formatter": LOG_FORMAT,
         }
     },

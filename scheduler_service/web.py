@@ -13,15 +13,15 @@ from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
 from granian.server.mp import MPServer
 
-from scheduler_service.process.supervisor import tether
+from scheduler_service.process.supervisor import set_parent_death_signal
 
 try:
     from scheduler_service import settings
 except ImproperlyConfigured as error:
     raise SystemExit(str(error)) from error
 from scheduler_service.db import schema
-from scheduler_service.http.bodies import Bodies
-from scheduler_service.http.front import Front
+from scheduler_service.http.asgi import BufferedApplication
+from scheduler_service.http.bodies import BodyReader
 from scheduler_service.process import gc_tuning
 from scheduler_service.startup import start
 from scheduler_service.wsgi import application
@@ -29,17 +29,17 @@ from tasks_api.api import early
 
 # Longer than a load balancer keeps an idle connection, so that it is never the one to
 # find out that we closed it. In milliseconds.
-KEEP_ALIVE = 75_000
+KEEP_ALIVE_MS = 75_000
 # Seconds; less than the 45 that the supervisor and Docker leave us.
-GRACE = 30
+STOP_TIMEOUT = 30
 # Connections to a process at most, and the files that it needs for other things. One
 # that idles costs some kilobytes, and whoever is beyond the number waits.
-MOST_CONNECTIONS = 16_384
+MAX_CONNECTIONS = 16_384
 OTHER_FILES = 256
 # Of the largest usual bodies, how many a process keeps.
-ROOM = 64
+MAX_KEPT_BODIES = 64
 # Seconds between processes that take another's place, so that none that cannot live burns.
-PAUSE = 1.0
+RESPAWN_DELAY = 1.0
 
 
 class _Server(MPServer):
@@ -52,42 +52,42 @@ class _Server(MPServer):
     def _respawn_workers(
         self, workers: Any, spawn_target: Any, target_loader: Any, delay: float = 0
     ) -> None:
-        super()._respawn_workers(workers, spawn_target, target_loader, PAUSE)
+        super()._respawn_workers(workers, spawn_target, target_loader, RESPAWN_DELAY)
         self.respawned_wrks.clear()
 
 
 def main() -> None:
-    start.check()
-    schema.say_what_does_not_fit()
-    gc_tuning.few_arenas()
-    gc_tuning.settle()
+    start.check_or_exit()
+    schema.log_schema_problem()
+    gc_tuning.limit_arenas()
+    gc_tuning.freeze_startup_objects()
     _Server(
         "scheduler_service.web",
         address=settings.HOST,
         port=settings.PORT,
         interface=Interfaces.ASGINL,
         http=HTTPModes.http1,
-        http1_settings=HTTP1Settings(header_read_timeout=KEEP_ALIVE),
+        http1_settings=HTTP1Settings(header_read_timeout=KEEP_ALIVE_MS),
         websockets=False,
         workers=settings.WEB_CONCURRENCY,
-        backpressure=_connections(),
+        backpressure=_raise_file_limit(),
         respawn_failed_workers=True,
-        workers_kill_timeout=GRACE,
+        workers_kill_timeout=STOP_TIMEOUT,
         log_dictconfig=settings.LOGGING,
-    ).serve(target_loader=partial(_load, os.getpid()), wrap_loader=False)
+    ).serve(target_loader=partial(_load_application, os.getpid()), wrap_loader=False)
 
 
-def _connections() -> int:
+def _raise_file_limit() -> int:
     """As many as this process may have files for, which are as many as it can get."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    files = MOST_CONNECTIONS + OTHER_FILES
+    files = MAX_CONNECTIONS + OTHER_FILES
     if hard != resource.RLIM_INFINITY:
         files = min(files, hard)
     resource.setrlimit(resource.RLIMIT_NOFILE, (files, hard))
     return max(1, files - OTHER_FILES)
 
 
-def _load(parent: int) -> Any:
+def _load_application(parent: int) -> Any:
     """The application, in each process that answers.
 
     It is loaded before they are forked: so they share its memory, and one that takes the
@@ -97,13 +97,13 @@ def _load(parent: int) -> Any:
     # is under way yet, so the usual end will do until the server has a way of its own.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     # Or it would hold the port, and answer on it, when its parent was killed.
-    tether(parent)
-    bodies = Bodies(
+    set_parent_death_signal(parent)
+    bodies = BodyReader(
         small=settings.SCHEDULER_MAX_BODY_BYTES,
-        room=ROOM * settings.SCHEDULER_MAX_BODY_BYTES,
+        room=MAX_KEPT_BODIES * settings.SCHEDULER_MAX_BODY_BYTES,
         patience=settings.SCHEDULER_BODY_TIMEOUT,
     )
-    return Front(
+    return BufferedApplication(
         application,
         bodies,
         threads=settings.WEB_THREADS,

@@ -14,11 +14,11 @@ import tempfile
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from scheduler_service.local.embedded import Postgres, Redis, Server
+from scheduler_service.local.embedded import EmbeddedServer, Postgres, Redis
 
 SECRET_KEY = "only-for-tests-0123456789-0123456789-0123456789-0123456789"
 
-_running: list[tuple[Server, subprocess.Popen[bytes]]] = []
+_running: list[tuple[EmbeddedServer, subprocess.Popen[bytes]]] = []
 _directories: list[Path] = []
 
 

@@ -17,7 +17,7 @@ from accounts.services import AccountError
 class AccountCommand(BaseCommand):
     def execute(self, *args: Any, **options: Any) -> str | None:
         try:
-            with audit.acting(audit.COMMAND_LINE):
+            with audit.acting_as(audit.COMMAND_LINE):
                 return super().execute(*args, **options)
         except AccountError as refusal:
             raise CommandError(str(refusal)) from None
@@ -29,7 +29,7 @@ class AccountCommand(BaseCommand):
 STDIN = "-"
 
 
-def secret_from(argument: str) -> str:
+def read_secret(argument: str) -> str:
     """A secret that was given, or what stands on a line of standard input instead of it.
 
     Whoever is logged in to the machine sees the arguments of commands.
@@ -41,7 +41,7 @@ def secret_from(argument: str) -> str:
     return sys.stdin.readline().rstrip("\r\n")
 
 
-def tenant_of(name: str) -> Tenant:
+def find_tenant(name: str) -> Tenant:
     tenant = Tenant.objects.filter(name=name).first()
     if tenant is None:
         raise CommandError(f"There is no tenant {name}.")

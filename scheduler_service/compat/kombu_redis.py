@@ -17,12 +17,12 @@ from typing import Any
 import redis
 from kombu.transport.redis import Channel, QoS
 
-MENDED = "5.7.0"
+PATCHED_VERSION = "5.7.0"
 
 
-def outlive_redis() -> None:
+def survive_broker_loss() -> None:
     """Patch the one version that needs it."""
-    if version("kombu") != MENDED:
+    if version("kombu") != PATCHED_VERSION:
         return
     channel: Any = Channel
     original = channel._connparams
@@ -35,29 +35,29 @@ def outlive_redis() -> None:
     channel._connparams = _connparams
 
 
-def outlive_messages(on_drop: Callable[[Exception], None]) -> None:
+def drop_unreadable_messages(on_drop: Callable[[Exception], None]) -> None:
     """Drop what is no message, wherever it is read; `on_drop` hears of each."""
-    if version("kombu") != MENDED:
+    if version("kombu") != PATCHED_VERSION:
         return
     channel: Any = Channel
     read, receive = channel._brpop_read, channel._receive_one
 
     def _brpop_read(self: Any, **options: Any) -> Any:
-        return _tolerant(self, lambda: read(self, **options), on_drop)
+        return _read_or_drop(self, lambda: read(self, **options), on_drop)
 
     def _receive_one(self: Any, client: Any) -> Any:
-        return _tolerant(self, lambda: receive(self, client), on_drop)
+        return _read_or_drop(self, lambda: receive(self, client), on_drop)
 
     channel._brpop_read, channel._receive_one = _brpop_read, _receive_one
-    _outlive_unacknowledged(on_drop)
+    _drop_unreadable_unacknowledged(on_drop)
 
 
-def is_loss(error: Exception, expected: tuple[type[Exception], ...]) -> bool:
+def is_connection_lost(error: Exception, expected: tuple[type[Exception], ...]) -> bool:
     """Whether the broker is lost. kombu counts a KeyError among that, too."""
     return isinstance(error, expected) and not isinstance(error, KeyError)
 
 
-def _tolerant(
+def _read_or_drop(
     channel: Any, read: Callable[[], Any], on_drop: Callable[[Exception], None]
 ) -> Any:
     connection = channel.connection
@@ -66,13 +66,15 @@ def _tolerant(
     except (Empty, MemoryError):
         raise
     except Exception as error:
-        if is_loss(error, connection.connection_errors + connection.channel_errors):
+        if is_connection_lost(
+            error, connection.connection_errors + connection.channel_errors
+        ):
             raise
         on_drop(error)
         return True
 
 
-def _outlive_unacknowledged(on_drop: Callable[[Exception], None]) -> None:
+def _drop_unreadable_unacknowledged(on_drop: Callable[[Exception], None]) -> None:
     qos: Any = QoS
     original = qos.restore_by_tag
 

@@ -16,7 +16,7 @@ from scheduler_service.db.statements import prepared
 
 # How old a reading may be. A monotonic clock loses or gains half a millisecond in it at
 # most, and a database whose clock is set is followed after it.
-LIFETIME = 1.0
+READING_LIFETIME = 1.0
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # It goes on while the machine is suspended, where there is such a clock.
 _BOOT_TIME = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
@@ -33,7 +33,7 @@ class _Reading(NamedTuple):
         return self.moment + timedelta(seconds=at - self.answered_at)
 
 
-_known: _Reading | None = None
+_reading: _Reading | None = None
 
 
 def now() -> datetime:
@@ -42,8 +42,8 @@ def now() -> datetime:
     Behind by the way of an answer from the database at most. Asks it only where nothing
     was learned for a while.
     """
-    at, known = ticks(), _known
-    if known is not None and at - known.asked_at < LIFETIME:
+    at, known = ticks(), _reading
+    if known is not None and at - known.asked_at < READING_LIFETIME:
         return known.now(at)
     return read()
 
@@ -54,21 +54,25 @@ def read() -> datetime:
     with prepared() as cursor:
         cursor.execute("SELECT clock_timestamp()")
         moment: datetime = cursor.fetchone()[0]
-    learn(moment, asked_at=asked_at)
+    record_reading(moment, asked_at=asked_at)
     return moment
 
 
-def learn(moment: datetime, *, asked_at: float) -> None:
+def record_reading(moment: datetime, *, asked_at: float) -> None:
     """Take note of what a statement has just answered that selects clock_timestamp().
 
     `asked_at` is ticks() from before it. Of readings that are not old, the one counts
     that was the quickest to come.
     """
-    global _known
-    at, known = ticks(), _known
+    global _reading
+    at, known = ticks(), _reading
     fresh = _Reading(asked_at, at, moment)
-    if known is None or at - known.asked_at >= LIFETIME or known.now(at) < moment:
-        _known = fresh
+    if (
+        known is None
+        or at - known.asked_at >= READING_LIFETIME
+        or known.now(at) < moment
+    ):
+        _reading = fresh
 
 
 def ticks() -> float:
@@ -82,7 +86,7 @@ def ticks() -> float:
 _last_place = 0
 _next_place = threading.Lock()
 # A process may have made ids faster than there are places; beyond, the clock was set.
-_MOST_AHEAD = 4096 * 1000
+_MAX_PLACES_AHEAD = 4096 * 1000
 
 
 def new_id() -> uuid.UUID:
@@ -90,7 +94,7 @@ def new_id() -> uuid.UUID:
     global _last_place
     place = (now() - EPOCH) // timedelta(microseconds=1) * 4096 // 1000
     with _next_place:
-        if place <= _last_place < place + _MOST_AHEAD:
+        if place <= _last_place < place + _MAX_PLACES_AHEAD:
             place = _last_place + 1
         _last_place = place
     random = uuid.uuid4().int & ((1 << 62) - 1)

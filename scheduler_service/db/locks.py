@@ -15,7 +15,7 @@ from django.db import connection
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 
-class Kind(StrEnum):
+class LockKind(StrEnum):
     """What a lock is for, and what its parts are."""
 
     # A user, and the key.
@@ -27,32 +27,34 @@ class Kind(StrEnum):
     MIGRATION = "migration"
 
 
-def key_of(kind: Kind, *parts: int | str) -> int:
+def key_of(kind: LockKind, *parts: int | str) -> int:
     said = json.dumps([kind, *parts]).encode()
     return int.from_bytes(hashlib.sha256(said).digest()[:8], signed=True)
 
 
-def hold(kind: Kind, *parts: int | str) -> None:
+def acquire(kind: LockKind, *parts: int | str) -> None:
     """Wait for a lock, and hold it until the transaction ends."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [key_of(kind, *parts)])
 
 
-def try_hold(kind: Kind, *parts: int | str) -> bool:
+def try_acquire(kind: LockKind, *parts: int | str) -> bool:
     """Hold a lock until the transaction ends; False where somebody else has it."""
-    return _ask(connection, "pg_try_advisory_xact_lock", key_of(kind, *parts))
+    return _call(connection, "pg_try_advisory_xact_lock", key_of(kind, *parts))
 
 
-def try_keep(on: BaseDatabaseWrapper, kind: Kind, *parts: int | str) -> bool:
+def try_acquire_for_session(
+    on: BaseDatabaseWrapper, kind: LockKind, *parts: int | str
+) -> bool:
     """Hold a lock until its release, or the end of the connection."""
-    return _ask(on, "pg_try_advisory_lock", key_of(kind, *parts))
+    return _call(on, "pg_try_advisory_lock", key_of(kind, *parts))
 
 
-def release(on: BaseDatabaseWrapper, kind: Kind, *parts: int | str) -> None:
-    _ask(on, "pg_advisory_unlock", key_of(kind, *parts))
+def release(on: BaseDatabaseWrapper, kind: LockKind, *parts: int | str) -> None:
+    _call(on, "pg_advisory_unlock", key_of(kind, *parts))
 
 
-def _ask(on: BaseDatabaseWrapper, function: str, key: int) -> bool:
+def _call(on: BaseDatabaseWrapper, function: str, key: int) -> bool:
     with on.cursor() as cursor:
         cursor.execute(f"SELECT {function}(%s)", [key])
         [answer] = cursor.fetchone()

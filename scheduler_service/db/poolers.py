@@ -12,13 +12,13 @@ from typing import Any
 
 import psycopg
 
-from scheduler_service.db.primaries import Unfit, ask, impatient
+from scheduler_service.db.primaries import UnusableSession, fetch_row, impatient
 
 logger = logging.getLogger(__name__)
 
 # Seconds that a pooler without a free session may take while we try what it does.
-TRIAL = 3.0
-WHO = "SELECT pg_backend_pid()"
+PROBE_TIMEOUT = 3.0
+LOAD_BACKEND_PID = "SELECT pg_backend_pid()"
 REFUSAL = (
     "A pooler stands in front of PostgreSQL that gives one session to several clients, "
     "as PgBouncer does with pool_mode = transaction or statement. This service keeps "
@@ -26,31 +26,31 @@ REFUSAL = (
 )
 
 
-class Pooled(Unfit):
+class SharedSessions(UnusableSession):
     """Only an operator can change it, so no start need wait for better times."""
 
 
-def refuse_sharing(raw: Any, params: dict[str, Any]) -> None:
+def check_sessions_are_private(raw: Any, params: dict[str, Any]) -> None:
     """Find out by two clients whether each keeps a session to itself; else raise Pooled."""
     try:
-        shares = _shares(raw, params)
+        shares = _are_sessions_shared(raw, params)
     except psycopg.OperationalError as error:
         if "statement pooling" not in str(error):
             # As when all its sessions are taken.
             logger.info("Whether the pooler shares sessions is unknown: %s", error)
             return
-        raise Pooled(REFUSAL) from error
+        raise SharedSessions(REFUSAL) from error
     if shares:
-        raise Pooled(REFUSAL)
+        raise SharedSessions(REFUSAL)
 
 
-def _shares(raw: Any, params: dict[str, Any]) -> bool:
-    ours = ask(raw, WHO)
+def _are_sessions_shared(raw: Any, params: dict[str, Any]) -> bool:
+    ours = fetch_row(raw, LOAD_BACKEND_PID)
     plain = {
         name: params[name] for name in params.keys() - {"cursor_factory", "context"}
     }
     with closing(psycopg.connect(**plain)) as other:
-        impatient(other, TRIAL)
+        impatient(other, PROBE_TIMEOUT)
         # In a transaction that stays open, so that its session cannot be ours meanwhile.
-        theirs = other.execute(WHO, prepare=False).fetchone()
-        return theirs == ours or ask(raw, WHO) != ours
+        theirs = other.execute(LOAD_BACKEND_PID, prepare=False).fetchone()
+        return theirs == ours or fetch_row(raw, LOAD_BACKEND_PID) != ours

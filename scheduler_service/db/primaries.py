@@ -19,12 +19,12 @@ import psycopg
 
 logger = logging.getLogger(__name__)
 
-Place = NewType("Place", str)
+HostPort = NewType("Place", str)
 
 # How often each host of a URL with several is looked at, and how long it may take.
-LOOK = 1.0
-PATIENCE = 2.0
-FACTS = """
+WATCH_INTERVAL = 1.0
+WATCH_TIMEOUT = 2.0
+LOAD_SERVER_STATE = """
 SELECT pg_backend_pid(), pg_is_in_recovery(),
     current_setting('transaction_read_only') = 'on',
     (SELECT system_identifier FROM pg_control_system()),
@@ -32,23 +32,23 @@ SELECT pg_backend_pid(), pg_is_in_recovery(),
         ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int END
 """
 # What also those tell that are no PostgreSQL in every detail.
-FEWER = """
+LOAD_BASIC_STATE = """
 SELECT pg_backend_pid(), pg_is_in_recovery(),
     current_setting('transaction_read_only') = 'on', NULL, NULL
 """
 STANDBY = "PostgreSQL at %s is a standby, and takes no writes."
 READ_ONLY = "PostgreSQL at %s takes no writes: default_transaction_read_only is on."
-FORMER = (
+FORMER_PRIMARY = (
     "PostgreSQL at %s is on timeline %d, and there is a server on timeline %d: it is a "
     "former primary, and nothing is written to it. Make it a standby, or stop it."
 )
 
 
-class Unfit(psycopg.OperationalError):
+class UnusableSession(psycopg.OperationalError):
     """Why a session cannot be worked in, in a sentence."""
 
 
-class Facts(NamedTuple):
+class ServerState(NamedTuple):
     backend_pid: int
     is_standby: bool
     is_read_only: bool
@@ -56,51 +56,51 @@ class Facts(NamedTuple):
     timeline: int | None
 
 
-class Known:
+class NewestTimelines:
     """The newest timeline of each system that this process has met, and where it was."""
 
     def __init__(self) -> None:
-        self.home = Place("")
+        self.home = HostPort("")
         self._newest: dict[int, int] = {}
 
-    def meet(self, place: Place, facts: Facts) -> None:
+    def meet(self, place: HostPort, facts: ServerState) -> None:
         if facts.system is None or facts.timeline is None:
             return
         if facts.timeline >= self._newest.get(facts.system, 0):
             self._newest[facts.system] = facts.timeline
             self.home = place
 
-    def objection(self, place: Place, facts: Facts) -> str:
+    def find_problem(self, place: HostPort, facts: ServerState) -> str:
         """Why nothing may be written to who told these facts; empty if it may."""
         if facts.system is None or facts.timeline is None:
             return ""
         newest = self._newest.get(facts.system, 0)
         if facts.timeline >= newest:
             return ""
-        return FORMER % (place, facts.timeline, newest)
+        return FORMER_PRIMARY % (place, facts.timeline, newest)
 
 
-known = Known()
+newest = NewestTimelines()
 
 
-def complaint(place: Place, facts: Facts) -> str:
+def find_problem(place: HostPort, facts: ServerState) -> str:
     if facts.is_standby:
         return STANDBY % place
     if facts.is_read_only:
         return READ_ONLY % place
-    return known.objection(place, facts)
+    return newest.find_problem(place, facts)
 
 
-def facts_of(raw: Any) -> Facts:
+def load_server_state(raw: Any) -> ServerState:
     try:
-        return Facts(*ask(raw, FACTS))
+        return ServerState(*fetch_row(raw, LOAD_SERVER_STATE))
     except psycopg.OperationalError:
         raise
     except psycopg.Error:
-        return Facts(*ask(raw, FEWER))
+        return ServerState(*fetch_row(raw, LOAD_BASIC_STATE))
 
 
-def ask(raw: Any, statement: str) -> tuple[Any, ...]:
+def fetch_row(raw: Any, statement: str) -> tuple[Any, ...]:
     """The row of a statement, which is asked in a transaction of its own."""
     before, raw.autocommit = raw.autocommit, True
     try:
@@ -121,27 +121,27 @@ def impatient(raw: Any, seconds: float) -> None:
     )
 
 
-class _Watch(threading.Thread):
+class _PrimaryWatcher(threading.Thread):
     """Looks at each host of a URL, so that a promotion is known before its predecessor thaws."""
 
-    def __init__(self, choices: Mapping[Place, Mapping[str, Any]]) -> None:
+    def __init__(self, choices: Mapping[HostPort, Mapping[str, Any]]) -> None:
         super().__init__(name="primaries", daemon=True)
         self.process = os.getpid()
         self._choices = choices
-        self._open: dict[Place, Any] = {}
+        self._open: dict[HostPort, Any] = {}
 
     def run(self) -> None:
         while True:
-            time.sleep(LOOK)
+            time.sleep(WATCH_INTERVAL)
             self.look()
 
     def look(self) -> None:
         for place, params in self._choices.items():
             self._look(place, params)
 
-    def _look(self, place: Place, params: Mapping[str, Any]) -> None:
+    def _look(self, place: HostPort, params: Mapping[str, Any]) -> None:
         try:
-            facts = facts_of(self._session(place, params))
+            facts = load_server_state(self._session(place, params))
         except (psycopg.Error, OSError) as error:
             # OSError where this machine lacks files: they may be there the next time.
             logger.debug("PostgreSQL at %s does not answer: %s", place, error)
@@ -149,36 +149,39 @@ class _Watch(threading.Thread):
                 raw.close()
             return
         if not facts.is_standby and not facts.is_read_only:
-            known.meet(place, facts)
+            newest.meet(place, facts)
 
-    def _session(self, place: Place, params: Mapping[str, Any]) -> Any:
+    def _session(self, place: HostPort, params: Mapping[str, Any]) -> Any:
         if place not in self._open:
             raw = psycopg.connect(**params)
-            impatient(raw, PATIENCE)
+            impatient(raw, WATCH_TIMEOUT)
             self._open[place] = raw
         return self._open[place]
 
 
-_watch: _Watch | None = None
+_watcher: _PrimaryWatcher | None = None
 _starting = threading.Lock()
 
 
-def keep_watch(choices: Mapping[Place, Mapping[str, Any]]) -> None:
+def start_watching(choices: Mapping[HostPort, Mapping[str, Any]]) -> None:
     """Look at these places, and have a thread go on with it, once in each process."""
-    global _watch
+    global _watcher
     with _starting:
         # A fork inherits no threads.
-        if _watch is None or _watch.process != os.getpid():
-            _watch = _Watch(
-                {place: _for_watching(each) for place, each in choices.items()}
+        if _watcher is None or _watcher.process != os.getpid():
+            _watcher = _PrimaryWatcher(
+                {place: _watch_parameters(each) for place, each in choices.items()}
             )
             # A process that starts beside a former primary must not begin there.
-            _watch.look()
-            _watch.start()
+            _watcher.look()
+            _watcher.start()
 
 
-def _for_watching(params: Mapping[str, Any]) -> dict[str, Any]:
-    ours = {"connect_timeout": int(PATIENCE), "application_name": "scheduler watch"}
+def _watch_parameters(params: Mapping[str, Any]) -> dict[str, Any]:
+    ours = {
+        "connect_timeout": int(WATCH_TIMEOUT),
+        "application_name": "scheduler watch",
+    }
     # A standby is looked at, too: it may be the next primary.
     not_here = {"cursor_factory", "context", "target_session_attrs"}
     return {name: params[name] for name in params.keys() - not_here} | ours

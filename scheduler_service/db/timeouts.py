@@ -21,29 +21,33 @@ from psycopg.pq import TransactionStatus
 logger = logging.getLogger(__name__)
 
 # Seconds by which a server that still works is quicker to speak than we to give up.
-HEAD_START = 5.0
-SILENCE = "PostgreSQL did not answer for %g seconds."
-LIMITS = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
+SERVER_HEAD_START = 5.0
+NO_ANSWER = "PostgreSQL did not answer for %g seconds."
+LIMIT_SETTINGS = (
+    "statement_timeout",
+    "lock_timeout",
+    "idle_in_transaction_session_timeout",
+)
 
 
-def give_up_in_time(
-    raw: Any, objection: Callable[[], str] = str, *, midway: bool = False
+def bound_waits(
+    raw: Any, find_problem: Callable[[], str] = str, *, midway: bool = False
 ) -> None:
-    """Let a connection fail when its server has gone silent, or there is an objection.
+    """Let a connection fail when its server has gone silent, or there is an find_problem.
 
     That is a sentence, which is asked for before each statement, and `midway` while one
     is waited for.
     """
     limit = settings.DATABASE_STATEMENT_TIMEOUT
-    patience = limit + HEAD_START if limit else None
+    patience = limit + SERVER_HEAD_START if limit else None
     # By a proxy, because a connection that held itself would not be closed at once.
     itself, wait = weakref.proxy(raw), type(raw).wait
 
     def wait_in_bounds(generator: Any, *args: Any, **kwargs: Any) -> Any:
-        if reason := objection():
+        if reason := find_problem():
             itself.close()
             raise psycopg.OperationalError(reason)
-        talk = _interrupted(generator, objection) if midway else generator
+        talk = _interrupted(generator, find_problem) if midway else generator
         try:
             return wait(itself, talk, *args, **{"timeout": patience, **kwargs})
         except psycopg.OperationalError as error:
@@ -51,24 +55,24 @@ def give_up_in_time(
                 raise
             # What comes now would answer a question that nobody asks any more.
             itself.close()
-            if reason := objection():
+            if reason := find_problem():
                 raise psycopg.OperationalError(reason) from error
             # Said here, because what fails next may be all that is told of.
-            logger.warning(SILENCE, patience)
-            raise psycopg.OperationalError(SILENCE % patience) from error
+            logger.warning(NO_ANSWER, patience)
+            raise psycopg.OperationalError(NO_ANSWER % patience) from error
 
     raw.wait = wait_in_bounds
 
 
 def _interrupted(
-    generator: Any, objection: Callable[[], str]
+    generator: Any, find_problem: Callable[[], str]
 ) -> Generator[Any, Any, Any]:
-    """The same talk with the server, ended as soon as there is an objection."""
+    """The same talk with the server, ended as soon as there is an find_problem."""
     try:
         wanted = next(generator)
         while True:
             ready = yield wanted
-            if reason := objection():
+            if reason := find_problem():
                 raise psycopg.OperationalError(reason)
             wanted = generator.send(ready)
     except StopIteration as end:
@@ -93,5 +97,5 @@ def without_limits(connection: BaseDatabaseWrapper) -> Iterator[None]:
 
 def _execute(connection: BaseDatabaseWrapper, statement: str) -> None:
     with connection.cursor() as cursor:
-        for limit in LIMITS:
+        for limit in LIMIT_SETTINGS:
             cursor.execute(statement.format(limit))

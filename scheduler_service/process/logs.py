@@ -17,11 +17,11 @@ from datetime import UTC, datetime
 from queue import SimpleQueue
 
 # What a line may be about: given as `extra`, and shown wherever it is given.
-IDS = ("run_id", "task_id", "tenant_id", "door", "address", "account")
+CONTEXT_FIELDS = ("run_id", "task_id", "tenant_id", "door", "address", "account")
 # Lines that wait to be written; a process that logs more than is read drops the rest.
-CAPACITY = 10_000
+MAX_QUEUED_LINES = 10_000
 # Seconds for the last lines of a process that ends.
-LAST_LINES = 1.0
+FLUSH_TIMEOUT = 1.0
 STDERR = 2
 
 # What moves the cursor, ends a line or turns a text around, and halves of characters.
@@ -32,7 +32,7 @@ _CREDENTIALS = re.compile(r"[^\s'\"/@]*:[^\s'\"/@]*@|(?<=://)[^\s'\"/@]+@")
 _URL = re.compile(r"(\w+://)[^\s'\"]+")
 
 
-def printable(text: str) -> str:
+def escape_unprintable(text: str) -> str:
     """The same with escapes for whatever could forge a line or confuse a terminal."""
     return _UNPRINTABLE.sub(_escape, text)
 
@@ -43,42 +43,44 @@ def _escape(found: re.Match[str]) -> str:
     return short or f"\\u{ord(character):04x}"
 
 
-def discreet(text: str) -> str:
+def redact_credentials(text: str) -> str:
     """The same without credentials, as a URL or what is left of one may have them."""
     return _CREDENTIALS.sub("…@", text) if "@" in text else text
 
 
-def _moment(record: logging.LogRecord) -> str:
+def _format_time(record: logging.LogRecord) -> str:
     moment = datetime.fromtimestamp(record.created, tz=UTC)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _ids(record: logging.LogRecord) -> dict[str, str]:
+def _context_of(record: logging.LogRecord) -> dict[str, str]:
     given = vars(record)
-    return {name: str(given[name]) for name in IDS if name in given}
+    return {name: str(given[name]) for name in CONTEXT_FIELDS if name in given}
 
 
 class _Formatter(logging.Formatter):
     def formatException(self, ei: object) -> str:
         """A traceback, in whose texts a URL says nothing but that it is one."""
         told = super().formatException(ei)  # type: ignore[arg-type]  # as logging has it
-        return _URL.sub(r"\1…", discreet(told))
+        return _URL.sub(r"\1…", redact_credentials(told))
 
 
 class TextFormatter(_Formatter):
     """For people."""
 
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:
-        return _moment(record)
+        return _format_time(record)
 
     def formatMessage(self, record: logging.LogRecord) -> str:
-        ids = "".join(f" {name}={value}" for name, value in _ids(record).items())
-        return printable(discreet(super().formatMessage(record) + ids))
+        ids = "".join(f" {name}={value}" for name, value in _context_of(record).items())
+        return escape_unprintable(
+            redact_credentials(super().formatMessage(record) + ids)
+        )
 
     def formatException(self, ei: object) -> str:
         # Set in, so that none of it can pass for a line of its own.
         lines = super().formatException(ei).split("\n")
-        return "\n".join(f"    {printable(line)}" for line in lines)
+        return "\n".join(f"    {escape_unprintable(line)}" for line in lines)
 
 
 class JSONFormatter(_Formatter):
@@ -86,36 +88,38 @@ class JSONFormatter(_Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         line = {
-            "time": _moment(record),
+            "time": _format_time(record),
             "level": record.levelname,
             "logger": record.name,
-            "message": discreet(record.getMessage()),
-            **_ids(record),
+            "message": redact_credentials(record.getMessage()),
+            **_context_of(record),
             "process": record.process,
         }
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         # JSON itself escapes fewer, and what is left stands in strings only.
-        return printable(json.dumps(line, ensure_ascii=False))
+        return escape_unprintable(json.dumps(line, ensure_ascii=False))
 
 
-class UnblockingHandler(logging.Handler):
+class NonBlockingHandler(logging.Handler):
     """Writes lines in a thread of its own, and drops and counts what nobody reads.
 
     A pipe that is full would otherwise hold up whoever logs: a worker would lose its
     leases for it.
     """
 
-    def __init__(self, descriptor: int = STDERR, capacity: int = CAPACITY) -> None:
+    def __init__(
+        self, descriptor: int = STDERR, capacity: int = MAX_QUEUED_LINES
+    ) -> None:
         super().__init__()
         self._descriptor = descriptor
         self._capacity = capacity
         self.dropped = 0
-        self._told = 0
-        self._begin()
+        self._reported = 0
+        self._reset()
         _handlers.add(self)
 
-    def _begin(self) -> None:
+    def _reset(self) -> None:
         """With nothing to write; a process that was forked has no thread yet."""
         self._lines: SimpleQueue[str | threading.Event] = SimpleQueue()
         self._thread: threading.Thread | None = None
@@ -130,7 +134,7 @@ class UnblockingHandler(logging.Handler):
             line = f"A line of {record.name} could not be formatted."
         # Not a Queue, whose lock a signal's handler could find held by its own thread.
         self._lines.put(line)
-        self._be_written()
+        self._ensure_thread()
         if record.levelno >= logging.CRITICAL:
             self.flush()
 
@@ -139,9 +143,9 @@ class UnblockingHandler(logging.Handler):
         if self._thread is not None:
             written = threading.Event()
             self._lines.put(written)
-            written.wait(LAST_LINES)
+            written.wait(FLUSH_TIMEOUT)
 
-    def _be_written(self) -> None:
+    def _ensure_thread(self) -> None:
         # The lock of a handler is held here, so there is one.
         if self._thread is None:
             self._thread = threading.Thread(
@@ -158,11 +162,11 @@ class UnblockingHandler(logging.Handler):
                 line.set()
                 continue
             self._write(line)
-            if self.dropped > self._told:
-                lost, self._told = self.dropped - self._told, self.dropped
-                self._write(self._lament(lost))
+            if self.dropped > self._reported:
+                lost, self._reported = self.dropped - self._reported, self.dropped
+                self._write(self._format_drop_warning(lost))
 
-    def _lament(self, lost: int) -> str:
+    def _format_drop_warning(self, lost: int) -> str:
         text = "%d lines of log were dropped, because nobody read them in time."
         told = (__name__, logging.WARNING, __file__, 0, text, (lost,), None)
         return self.format(logging.LogRecord(*told))
@@ -178,17 +182,17 @@ class UnblockingHandler(logging.Handler):
                     select.select([], [self._descriptor], [])
 
 
-_handlers: weakref.WeakSet[UnblockingHandler] = weakref.WeakSet()
+_handlers: weakref.WeakSet[NonBlockingHandler] = weakref.WeakSet()
 
 
-def _begin_again() -> None:
+def _reset_after_fork() -> None:
     for handler in list(_handlers):
-        handler._begin()
+        handler._reset()
 
 
-os.register_at_fork(after_in_child=_begin_again)
+os.register_at_fork(after_in_child=_reset_after_fork)
 
 
-def dropped() -> int:
+def count_dropped() -> int:
     """How many lines this process has dropped."""
     return sum(handler.dropped for handler in list(_handlers))

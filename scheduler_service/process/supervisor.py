@@ -18,28 +18,30 @@ from typing import Any, Protocol, Self
 
 # A program that keeps dying is started again after 0.5 s, 1 s, 2 s … 30 s; one that
 # has lived a minute starts over at the short end.
-FIRST_WAIT, LONGEST_WAIT, LONG_LIFE = 0.5, 30.0, 60.0
+MIN_RESTART_DELAY, MAX_RESTART_DELAY, STABLE_AFTER = 0.5, 30.0, 60.0
 # How long programs may take to stop: a worker finishes requests of up to 30 s.
-GRACE = 45.0
+STOP_TIMEOUT = 45.0
 COLOURS = ("36", "32", "33", "35", "34", "31")
 PR_SET_PDEATHSIG = 1
 
 _libc = ctypes.CDLL(None)
 
 
-def tether(parent: int, parting_signal: signal.Signals = signal.SIGTERM) -> None:
+def set_parent_death_signal(
+    parent: int, death_signal: signal.Signals = signal.SIGTERM
+) -> None:
     """Let this process get a signal when its parent dies, even if that is killed."""
     if sys.platform == "linux":
-        _libc.prctl(PR_SET_PDEATHSIG, int(parting_signal))
+        _libc.prctl(PR_SET_PDEATHSIG, int(death_signal))
     # The parent may have died before the kernel knew about the tether.
     if os.getppid() != parent:
-        os.kill(os.getpid(), parting_signal)
+        os.kill(os.getpid(), death_signal)
 
 
 def spawn(
     command: Sequence[str | Path],
     *,
-    parting_signal: signal.Signals = signal.SIGTERM,
+    death_signal: signal.Signals = signal.SIGTERM,
     **options: Any,
 ) -> subprocess.Popen[bytes]:
     """Start a command that gets a signal when we die, even if we are killed."""
@@ -49,7 +51,7 @@ def spawn(
         command,
         stdin=subprocess.DEVNULL,
         start_new_session=True,
-        preexec_fn=lambda: tether(parent, parting_signal),
+        preexec_fn=lambda: set_parent_death_signal(parent, death_signal),
         **options,
     )
 
@@ -60,7 +62,7 @@ def read_procfile(path: Path) -> dict[str, str]:
     return {name.strip(): command.strip() for name, _, command in named}
 
 
-class Out(Protocol):
+class OutputStream(Protocol):
     def write(self, text: str, /) -> object: ...
     def flush(self) -> object: ...
     def isatty(self) -> bool: ...
@@ -75,7 +77,7 @@ class Program:
     stop_signal: signal.Signals = signal.SIGTERM
     process: subprocess.Popen[bytes] | None = None
     started_at: float = 0.0
-    wait: float = FIRST_WAIT
+    restart_delay: float = MIN_RESTART_DELAY
     restart_at: float | None = None
     unfinished_line: bytes = b""
 
@@ -84,7 +86,7 @@ class Program:
         """It died, and waits for its next start."""
         return self.restart_at is not None
 
-    def ask_to_stop(self) -> None:
+    def terminate(self) -> None:
         if self.process is not None:
             self.process.send_signal(self.stop_signal)
 
@@ -98,7 +100,9 @@ class Program:
 class Supervisor:
     """Starts groups of programs, and stops them in the opposite order."""
 
-    def __init__(self, out: Out, *, width: int = 0, grace: float = GRACE) -> None:
+    def __init__(
+        self, out: OutputStream, *, width: int = 0, grace: float = STOP_TIMEOUT
+    ) -> None:
         self.out = out
         self.width = width
         self.grace = grace
@@ -112,7 +116,7 @@ class Supervisor:
         # Under nohup a lost terminal is not a reason to stop.
         if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
             signals.append(signal.SIGHUP)
-        self.handlers = {each: signal.signal(each, self._heard) for each in signals}
+        self.handlers = {each: signal.signal(each, self._on_signal) for each in signals}
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -123,7 +127,7 @@ class Supervisor:
                 signal.signal(number, handler)
             self.selector.close()
 
-    def _heard(self, number: int, _frame: FrameType | None) -> None:
+    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         # SIGTERM may well come twice, once from the sender and once from make. Only a
         # second Ctrl-C means impatience.
         self.stopping = True
@@ -150,11 +154,11 @@ class Supervisor:
     def tick(self) -> None:
         """Pass on what the programs say, and start again what has died."""
         for key, _ in self.selector.select(timeout=0.2):
-            self._pass_on(key.data)
+            self._forward_output(key.data)
         now = time.monotonic()
         for program in (program for group in self.groups for program in group):
             if program.process is not None and program.process.poll() is not None:
-                self._bury(program, now)
+                self._reap(program, now)
             due = program.restart_at is not None and program.restart_at <= now
             if due and not self.stopping:
                 self._launch(program)
@@ -164,7 +168,7 @@ class Supervisor:
         self.stopping = True
         for group in reversed(self.groups):
             for program in group:
-                program.ask_to_stop()
+                program.terminate()
             deadline = time.monotonic() + self.grace
             while any(program.process for program in group):
                 if self.interrupts > 1 or time.monotonic() > deadline:
@@ -180,32 +184,34 @@ class Supervisor:
         except (OSError, RuntimeError) as error:
             if first:
                 raise
-            self._try_again(program, str(error), program.started_at)
+            self._schedule_restart(program, str(error), program.started_at)
             return
         if (pipe := program.process.stdout) is not None:
             # Somebody else may keep the pipe open after the program has died.
             os.set_blocking(pipe.fileno(), False)
             self.selector.register(pipe, selectors.EVENT_READ, program)
 
-    def _bury(self, program: Program, now: float) -> None:
+    def _reap(self, program: Program, now: float) -> None:
         assert program.process is not None
         # What is left of its group would hold on to its port.
         program.kill()
-        while self._pass_on(program):
+        while self._forward_output(program):
             pass
         code, program.process = program.process.returncode, None
         reason = f"exit code {code}" if code >= 0 else f"signal {-code}"
         if not self.stopping:
-            self._try_again(program, f"stopped with {reason}", now)
+            self._schedule_restart(program, f"stopped with {reason}", now)
 
-    def _try_again(self, program: Program, reason: str, now: float) -> None:
-        if now - program.started_at > LONG_LIFE:
-            program.wait = FIRST_WAIT
-        self.say(program, f"{reason}; starting it again in {program.wait:g} s")
-        program.restart_at = now + program.wait
-        program.wait = min(program.wait * 2, LONGEST_WAIT)
+    def _schedule_restart(self, program: Program, reason: str, now: float) -> None:
+        if now - program.started_at > STABLE_AFTER:
+            program.restart_delay = MIN_RESTART_DELAY
+        self.print_line(
+            program, f"{reason}; starting it again in {program.restart_delay:g} s"
+        )
+        program.restart_at = now + program.restart_delay
+        program.restart_delay = min(program.restart_delay * 2, MAX_RESTART_DELAY)
 
-    def _pass_on(self, program: Program) -> bool:
+    def _forward_output(self, program: Program) -> bool:
         """Print what can be read now; False if nothing can."""
         pipe = program.process and program.process.stdout
         if not pipe or pipe.closed:
@@ -220,13 +226,13 @@ class Supervisor:
             lines, rest = [*lines, rest], b""
         program.unfinished_line = rest
         for line in lines:
-            self.say(program, line.decode("utf-8", "replace").rstrip("\r"))
+            self.print_line(program, line.decode("utf-8", "replace").rstrip("\r"))
         if not chunk:
             self.selector.unregister(pipe)
             pipe.close()
         return bool(chunk)
 
-    def say(self, program: Program, line: str) -> None:
+    def print_line(self, program: Program, line: str) -> None:
         label = f"{program.name:<{self.width}} |"
         if self.out.isatty() and "NO_COLOR" not in os.environ:
             names = [program.name for group in self.groups for program in group]

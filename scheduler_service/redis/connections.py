@@ -21,7 +21,7 @@ SCHEMES = ("redis", "rediss", "redis+socket", SENTINEL)
 SENTINEL_PORT = 26379
 
 
-def objection(url: str, master: str) -> str:
+def find_url_problem(url: str, master: str) -> str:
     """What is wrong with a REDIS_URL, as a sentence that shows no password."""
     for each in url.split(";"):
         try:
@@ -39,7 +39,7 @@ def objection(url: str, master: str) -> str:
     return ""
 
 
-def limits_of(timeout: float) -> dict[str, Any]:
+def timeout_options(timeout: float) -> dict[str, Any]:
     """One try within these seconds; redis-py would take some more of them for others."""
     return {
         "socket_timeout": timeout,
@@ -48,7 +48,7 @@ def limits_of(timeout: float) -> dict[str, Any]:
     }
 
 
-class Sealed(str):
+class MaskedPassword(str):
     """A password that Celery shows nobody when it tells of its settings.
 
     It masks those whose names it knows, and none within another one.
@@ -74,9 +74,9 @@ def redis_client_url(url: str) -> str:
 
 
 @contextmanager
-def connected(url: str, *, timeout: float) -> Iterator[redis.Redis]:
+def connect(url: str, *, timeout: float) -> Iterator[redis.Redis]:
     """A client of the Redis that takes writes, which asks Sentinels for it if they are named."""
-    limits = limits_of(timeout)
+    limits = timeout_options(timeout)
     if not is_sentinel(url):
         with redis.Redis.from_url(redis_client_url(url), **limits) as client:
             yield client

@@ -8,13 +8,13 @@ from itertools import chain
 from django.core.checks import ERROR
 from django.db import OperationalError, connection
 
-from scheduler_service.db.poolers import Pooled
+from scheduler_service.db.poolers import SharedSessions
 from scheduler_service.startup.checks import CHECKS
 
 logger = logging.getLogger(__name__)
 
 
-def check() -> None:
+def check_or_exit() -> None:
     """Settings that work, and a database in whose sessions we can; also later is enough.
 
     Raises SystemExit. A database that does not answer is waited for by whoever needs it.
@@ -26,7 +26,7 @@ def check() -> None:
     try:
         connection.ensure_connection()
     except OperationalError as error:
-        if isinstance(error.__cause__, Pooled):
+        if isinstance(error.__cause__, SharedSessions):
             raise SystemExit(str(error)) from error
         logger.warning("The database does not answer: %s", error)
     finally:

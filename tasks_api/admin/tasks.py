@@ -19,7 +19,7 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.html import format_html
 
-from accounts import audit, credentials
+from accounts import audit, url_credentials
 from accounts.models import User
 from scheduler_service.db import clock
 from tasks_api.admin.lists import HistoryAdmin
@@ -150,7 +150,7 @@ class TaskAdmin(HistoryAdmin):
     @admin.display(description="URL")
     def target(self, task: Task) -> str:
         """The URL without its credentials, which are the tenant's own business."""
-        return credentials.hidden(task.url)
+        return url_credentials.mask_credentials(task.url)
 
     @admin.display(description="request")
     def request_options(self, task: Task) -> str:

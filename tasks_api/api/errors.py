@@ -15,15 +15,15 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView, set_rollback
 
-from accounts import doors
+from accounts import throttling
 from accounts.authentication import (
-    AnonymousTenant,
+    AnonymousAuthentication,
+    InvalidCredential,
     TokenAuthentication,
-    WrongCredential,
 )
-from accounts.doors import Door
-from accounts.login import address_of
+from accounts.login import client_address
 from accounts.models import Scope, Tenant, User
+from accounts.throttling import CredentialKind
 from tasks_api.api import known_fields
 from tasks_api.domain.effort import TooMuch, allowance
 from tasks_api.domain.exceptions import (
@@ -141,7 +141,7 @@ class OpenView(SurfaceView):
     With SCHEDULER_ANONYMOUS_TENANT, who comes without a token acts as that tenant.
     """
 
-    authentication_classes = [TokenAuthentication, AnonymousTenant]
+    authentication_classes = [TokenAuthentication, AnonymousAuthentication]
 
 
 class TextView(OpenView):
@@ -194,24 +194,26 @@ def _slowed_down(refusal: Refusal, request: Any) -> tuple[Refusal, float | None]
     door = _door(refusal)
     if door is None:
         return refusal, None
-    address = address_of(request.META)
-    if door == Door.NOTHING:
-        doors.refused(door, address)
+    address = client_address(request.META)
+    if door == CredentialKind.NOTHING:
+        throttling.record_refusal(door, address)
         return refusal, None
-    wait = doors.failed(door, address)
+    wait = throttling.record_wrong_credential(door, address)
     if wait is None:
         return refusal, None
-    return refusal._replace(status=429, message=str(doors.TooManyAttempts(wait))), wait
+    return refusal._replace(
+        status=429, message=str(throttling.TooManyAttempts(wait))
+    ), wait
 
 
-def _door(refusal: Refusal) -> Door | None:
+def _door(refusal: Refusal) -> CredentialKind | None:
     """What did not open to whoever is refused, if it is that."""
     match refusal.cause:
-        case WrongCredential(door=door):
+        case InvalidCredential(kind=door):
             return door
         case NotYourRun():
-            return Door.RUN
-    return Door.NOTHING if refusal.status == 401 else None
+            return CredentialKind.RUN
+    return CredentialKind.NOTHING if refusal.status == 401 else None
 
 
 def _answer(refusal: Refusal) -> HttpResponse:

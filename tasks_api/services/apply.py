@@ -15,7 +15,7 @@ from django.db import transaction
 from accounts import audit
 from accounts.models import User
 from scheduler_service.db import locks
-from scheduler_service.db.locks import Kind
+from scheduler_service.db.locks import LockKind
 from tasks_api.domain.exceptions import InvalidTask, StaleTask
 from tasks_api.domain.specs import Surface, TaskSpec
 from tasks_api.models import Task, TaskQuerySet, TaskTag
@@ -130,7 +130,7 @@ def apply(
 
 
 def _one_at_a_time(owner: User, tag: str, surface: Surface) -> None:
-    locks.hold(Kind.DECLARATION, owner.pk, surface, tag)
+    locks.acquire(LockKind.DECLARATION, owner.pk, surface, tag)
 
 
 def _names_of_others(

@@ -37,14 +37,14 @@ def erase_tenant(tenant: Tenant, *, say: Say) -> None:
         raise AccountError(
             f"{tenant} is SCHEDULER_ANONYMOUS_TENANT, so clients would make it again."
         )
-    accounts.shut(tenant)
+    accounts.close_tenant(tenant)
     say("Nobody gets in any more.")
     _erase_tasks(Task.objects.filter(tenant=tenant).values_list("pk", flat=True), say)
     for table in ("tasks_api_message", "tasks_api_queuetally"):
         _delete(table, "tenant_id", tenant.pk)
     for user in tenant.users.order_by("pk"):
         _erase_keys(user)
-    accounts.forget_tenant(tenant)
+    accounts.delete_tenant(tenant)
 
 
 def erase_user(user: User, *, heir: User | None, removes_tasks: bool, say: Say) -> None:
@@ -67,7 +67,7 @@ def erase_user(user: User, *, heir: User | None, removes_tasks: bool, say: Say) 
         owners.transfer(user, heir)
     _erase_tasks(mine.values_list("pk", flat=True), say)
     _erase_keys(user)
-    accounts.forget_user(user)
+    accounts.delete_user(user)
 
 
 def _erase_tasks(found: Iterable[UUID], say: Say) -> None:

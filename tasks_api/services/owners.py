@@ -12,7 +12,7 @@ from django.dispatch import receiver
 
 from accounts import audit
 from accounts.models import User
-from accounts.services import AccountError, activity_said, audited_name
+from accounts.services import AccountError, activity_said, name_in_audit
 from scheduler_service.db.arrays import array
 from tasks_api.domain.specs import Surface
 from tasks_api.models import Task, TaskQuerySet
@@ -121,7 +121,7 @@ def _transfer(source: User, target: User, bite: int) -> list[UUID]:
             },
         )
     task_services.go_on([task for task in tasks if task.suspended])
-    names = {"user": (audited_name(source), audited_name(target))}
+    names = {"user": (name_in_audit(source), name_in_audit(target))}
     audit.record(source.tenant_id, "task.transfer", ids, names)
     return ids
 

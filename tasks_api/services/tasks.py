@@ -14,7 +14,7 @@ from accounts import audit, encryption
 from accounts.models import Tenant, User
 from scheduler_service.db import locks
 from scheduler_service.db.arrays import array, columns
-from scheduler_service.db.locks import Kind
+from scheduler_service.db.locks import LockKind
 from tasks_api.domain.exceptions import (
     NameTaken,
     NotNow,
@@ -257,7 +257,7 @@ def put_set(
 
 def _lock(tenant: Tenant, surface: str, name: str = "") -> None:
     """Let one request at a time give a tenant's tasks this name, or any, until it commits."""
-    locks.hold(Kind.NAMES, tenant.pk, surface, name)
+    locks.acquire(LockKind.NAMES, tenant.pk, surface, name)
 
 
 def _bury(tasks: TaskQuerySet, *, now: datetime) -> None:
@@ -333,7 +333,7 @@ def end_tasks(gone: Mapping[uuid.UUID, str], *, now: datetime) -> None:
     beat_tables.end(locked, now=at, reason="gone (HTTP 410)")
     reason = "The target of the task is gone (HTTP 410)."
     _take_back(locked, reason=reason)
-    with audit.acting(audit.SERVICE):
+    with audit.acting_as(audit.SERVICE):
         log("task.end", ended)
         notifications.write(
             [
@@ -370,7 +370,7 @@ def pause_failing(failing: Mapping[uuid.UUID, tuple[int, str]]) -> None:
         task.pause_reason = f"{several} failed; the last one: {error}"
         told.append(notifications.Notice("task.paused", task, task.pause_reason, error))
     Task.objects.bulk_update(tasks, ["pause_reason"])
-    with audit.acting(audit.SERVICE):
+    with audit.acting_as(audit.SERVICE):
         log("task.pause", tasks)
         notifications.write(told, now=at)
 

@@ -123,7 +123,7 @@ def insert(owner: User, specs: Sequence[TaskSpec], *, now: datetime) -> list[Row
         ]
     )
     with prepared(rows=len(rows)) as cursor:
-        entry = audit.values(owner.tenant_id, audit.CREATE, ids)
+        entry = audit.entry_values(owner.tenant_id, audit.TASK_CREATE, ids)
         cursor.execute(_INSERT, [*entry, *columns(rows), *columns(schedules)])
     return rows
 
@@ -359,7 +359,7 @@ def _is_alike(stored: str, wanted: RequestOptions) -> bool:
         return False
     try:
         return _opened(was) == _opened(wanted)
-    except encryption.Unreadable:
+    except encryption.Undecryptable:
         return False
 
 

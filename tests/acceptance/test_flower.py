@@ -10,7 +10,7 @@ from contextlib import closing
 import pytest
 import requests
 
-from scheduler_service.flower import MOST_FAILURES
+from scheduler_service.flower import MAX_FAILURES
 from tests.acceptance.stand import Stand, eventually, free_port
 
 pytestmark = pytest.mark.timeout(120)
@@ -74,9 +74,9 @@ def tried(flower: str, password: str, path: str = "/workers") -> int:
 
 
 def test_who_shows_many_wrong_passwords_is_told_to_wait(flower: str) -> None:
-    wrong = [tried(flower, str(number)) for number in range(MOST_FAILURES + 2)]
+    wrong = [tried(flower, str(number)) for number in range(MAX_FAILURES + 2)]
 
-    assert wrong == [401] * MOST_FAILURES + [429] * 2
+    assert wrong == [401] * MAX_FAILURES + [429] * 2
     # Though it is the right one now, or guesses would go on.
     assert tried(flower, "secret") == 429
     assert tried(flower, "secret", "/healthcheck") == 200

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from scheduler_service.local.embedded import _redis_server
+from scheduler_service.local.embedded import find_redis_program
 from scheduler_service.process.supervisor import spawn
 from tests.acceptance.stand import Stand, eventually, free_port
 from tests.acceptance.test_processes import all_done, ids_of, one_time, soon
@@ -66,7 +66,7 @@ class Servers:
 
     def _spawn(self, *arguments: str) -> None:
         with (self.home / "redis.out").open("ab") as log:
-            command = [_redis_server(), *arguments]
+            command = [find_redis_program(), *arguments]
             self.processes.append(spawn(command, stdout=log, stderr=log))
 
     def _knows_the_replica(self) -> bool:

@@ -19,8 +19,8 @@ from tests.architecture.folders import (
 # They decide, and know no database, socket or framework.
 PURE_FOLDERS = ("tasks_api.domain",)
 PURE_MODULES = (
-    "accounts.credentials",
-    "accounts.refusals",
+    "accounts.url_credentials",
+    "accounts.url_checks",
     "scheduler_service.db.arrays",
     "tasks_api.delivery.request",
     "tasks_api.delivery.retry",

@@ -15,7 +15,7 @@ from typing import NamedTuple, Protocol
 import psycopg
 import redis
 
-from scheduler_service.local.embedded import Postgres, Redis, Server
+from scheduler_service.local.embedded import EmbeddedServer, Postgres, Redis
 from scheduler_service.redis.connections import redis_client_url
 from tests.acceptance.stand import ROOT
 from tests.benchmarks import measure
@@ -186,7 +186,7 @@ def _running(peer: _Peer, stand: Bench, programs: Path) -> Iterator[_Running]:
 
 
 @contextmanager
-def _serving(server: Server) -> Iterator[subprocess.Popen[bytes]]:
+def _serving(server: EmbeddedServer) -> Iterator[subprocess.Popen[bytes]]:
     process = server.start()
     try:
         server.wait_until_ready(process)

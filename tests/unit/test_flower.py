@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from scheduler_service.flower import MOST_ADDRESSES, MOST_FAILURES, WINDOW, Failures
+from scheduler_service.flower import (
+    FAILURE_WINDOW,
+    MAX_ADDRESSES,
+    MAX_FAILURES,
+    FailedLogins,
+)
 
 
 def test_failures_are_too_many_for_a_while_and_of_one_address() -> None:
-    failures = Failures()
-    for second in range(MOST_FAILURES):
+    failures = FailedLogins()
+    for second in range(MAX_FAILURES):
         assert not failures.are_too_many("a", second)
         failures.note("a", second)
 
-    assert failures.are_too_many("a", WINDOW - 1)
-    assert not failures.are_too_many("a", WINDOW)
-    assert not failures.are_too_many("b", WINDOW - 1)
+    assert failures.are_too_many("a", FAILURE_WINDOW - 1)
+    assert not failures.are_too_many("a", FAILURE_WINDOW)
+    assert not failures.are_too_many("b", FAILURE_WINDOW - 1)
 
 
 def test_only_so_many_addresses_are_kept_in_mind() -> None:
-    failures = Failures()
-    for number in range(2 * MOST_ADDRESSES):
+    failures = FailedLogins()
+    for number in range(2 * MAX_ADDRESSES):
         failures.note(str(number), 0)
 
-    assert len(failures._of) == MOST_ADDRESSES
+    assert len(failures._of) == MAX_ADDRESSES

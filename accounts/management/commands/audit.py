@@ -9,8 +9,8 @@ from typing import Any
 from django.core.management.base import CommandParser
 
 from accounts import audit
-from accounts.management.base import AccountCommand, tenant_of
-from accounts.management.spans import span
+from accounts.management.base import AccountCommand, find_tenant
+from accounts.management.durations import parse_duration
 from scheduler_service.db import clock
 
 
@@ -24,7 +24,9 @@ class Command(AccountCommand):
         parser.add_argument("--actor", default="", help="A username.")
         parser.add_argument("--action", default="", help="task.pause; task. is all.")
         parser.add_argument("--object", default="", metavar="ID")
-        parser.add_argument("--last", type=span, metavar="SPAN", help="Such as 7d.")
+        parser.add_argument(
+            "--last", type=parse_duration, metavar="SPAN", help="Such as 7d."
+        )
         parser.add_argument("--limit", type=int, default=1000)
 
     def handle(
@@ -37,13 +39,13 @@ class Command(AccountCommand):
         limit: int,
         **options: Any,
     ) -> None:
-        entries = audit.entries(
-            tenant_of(tenant).pk,
+        entries = audit.find_entries(
+            find_tenant(tenant).pk,
             actor=actor,
             action=action,
             object_id=options["object"],
             since=clock.now() - last if last else None,
         )
         for entry in entries[: max(limit, 0)].iterator():
-            told = audit.told(entry)
+            told = audit.to_dict(entry)
             self.stdout.write(json.dumps(told, ensure_ascii=False))

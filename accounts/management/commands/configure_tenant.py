@@ -7,7 +7,7 @@ from typing import Any
 from django.core.management.base import CommandParser
 
 from accounts import services
-from accounts.management.base import AccountCommand, secret_from
+from accounts.management.base import AccountCommand, read_secret
 
 
 class Command(AccountCommand):
@@ -48,7 +48,7 @@ class Command(AccountCommand):
         **options: Any,
     ) -> str:
         callback, notification, secret = (
-            None if given is None else secret_from(given)
+            None if given is None else read_secret(given)
             for given in (callback_url, notification_url, shared_secret)
         )
         configured, created = services.configure_tenant(

@@ -8,7 +8,7 @@ from django.core.management import CommandError
 from django.core.management.base import CommandParser
 
 from accounts import services
-from accounts.management.base import AccountCommand, secret_from
+from accounts.management.base import AccountCommand, read_secret
 from scheduler_service.db import clock
 
 
@@ -19,6 +19,6 @@ class Command(AccountCommand):
         parser.add_argument("token", help="In clear text; - reads it from stdin.")
 
     def handle(self, *args: Any, token: str, **options: Any) -> str:
-        if not services.revoke_token(secret_from(token), now=clock.now()):
+        if not services.revoke_token(read_secret(token), now=clock.now()):
             raise CommandError("There is no such token.")
         return "The token is revoked."

@@ -8,8 +8,8 @@ from typing import Any
 from django.core.management.base import CommandParser
 
 from accounts import services
-from accounts.management.base import AccountCommand, tenant_of
-from accounts.management.spans import span
+from accounts.management.base import AccountCommand, find_tenant
+from accounts.management.durations import parse_duration
 from scheduler_service.db import clock
 
 
@@ -20,8 +20,8 @@ class Command(AccountCommand):
         parser.add_argument("tenant")
         parser.add_argument(
             "--overlap",
-            type=span,
-            default=services.OVERLAP,
+            type=parse_duration,
+            default=services.DEFAULT_OVERLAP,
             metavar="SPAN",
             help="How long the old one signs too; a day unless given.",
         )
@@ -30,5 +30,5 @@ class Command(AccountCommand):
         self, *args: Any, tenant: str, overlap: timedelta, **options: Any
     ) -> str:
         return services.rotate_signing_secret(
-            tenant_of(tenant), now=clock.now(), overlap=overlap
+            find_tenant(tenant), now=clock.now(), overlap=overlap
         )

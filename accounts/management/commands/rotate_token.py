@@ -9,8 +9,8 @@ from django.core.management import CommandError
 from django.core.management.base import CommandParser
 
 from accounts import services
-from accounts.management.base import AccountCommand, secret_from
-from accounts.management.spans import span
+from accounts.management.base import AccountCommand, read_secret
+from accounts.management.durations import parse_duration
 from accounts.models import Token, digest
 from scheduler_service.db import clock
 
@@ -22,14 +22,14 @@ class Command(AccountCommand):
         parser.add_argument("token", help="In clear text; - reads it from stdin.")
         parser.add_argument(
             "--overlap",
-            type=span,
-            default=services.OVERLAP,
+            type=parse_duration,
+            default=services.DEFAULT_OVERLAP,
             metavar="SPAN",
             help="How long the old one lives on; a day unless given.",
         )
 
     def handle(self, *args: Any, token: str, overlap: timedelta, **options: Any) -> str:
-        found = Token.objects.filter(digest=digest(secret_from(token))).first()
+        found = Token.objects.filter(digest=digest(read_secret(token))).first()
         if found is None:
             raise CommandError("There is no such token.")
         _, clear_text = services.rotate_token(found, now=clock.now(), overlap=overlap)

@@ -8,7 +8,7 @@ from django.core.management import CommandError
 from django.core.management.base import CommandParser
 
 from accounts import services
-from accounts.management.base import AccountCommand, tenant_of
+from accounts.management.base import AccountCommand, find_tenant
 from scheduler_service.db import clock
 
 
@@ -24,10 +24,10 @@ class Command(AccountCommand):
         )
 
     def handle(self, *args: Any, tenant: str, rotate: bool, **options: Any) -> str:
-        now, owner = clock.now(), tenant_of(tenant)
+        now, owner = clock.now(), find_tenant(tenant)
         if rotate:
             return services.rotate_signing_secret(owner, now=now)
-        secrets = services.live_signing_secrets(owner.pk, now)
+        secrets = services.load_signing_secrets(owner.pk, now)
         if not secrets:
             raise CommandError(f"{tenant} has no live secret; --rotate makes one.")
         return secrets[0]

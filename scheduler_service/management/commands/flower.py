@@ -52,8 +52,10 @@ def basic_auth() -> str:
         return given
     kept = settings.STATE_DIR / "flower_basic_auth"
     try:
-        return embedded.secret(kept, lambda: f"flower:{secrets.token_urlsafe(12)}")
-    except embedded.Unavailable as error:
+        return embedded.load_or_create_secret(
+            kept, lambda: f"flower:{secrets.token_urlsafe(12)}"
+        )
+    except embedded.ServerUnavailable as error:
         raise CommandError(str(error)) from error
 
 

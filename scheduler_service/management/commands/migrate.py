@@ -18,15 +18,15 @@ from psycopg.errors import LockNotAvailable
 from accounts import audit
 from accounts.services import AccountError, configure_tenant
 from scheduler_service.db import locks
-from scheduler_service.db.locks import Kind
-from scheduler_service.db.poolers import Pooled
+from scheduler_service.db.locks import LockKind
+from scheduler_service.db.poolers import SharedSessions
 from scheduler_service.db.timeouts import without_limits
 
 DEFAULT_TENANT = "default"
 # Seconds that a migration waits for a lock, while all that comes after it waits for it.
 LOCK_TIMEOUT = 2.0
 # And how long it then lets everybody pass.
-PAUSE = 1.0
+RETRY_INTERVAL = 1.0
 
 
 class Command(migrate.Command):
@@ -52,7 +52,7 @@ class Command(migrate.Command):
     def handle(self, *args: Any, **options: Any) -> None:
         connection = self._connection = connections[options["database"]]
         wait_for_database(connection, options["wait"])
-        with without_limits(connection), one_at_a_time(connection):
+        with without_limits(connection), hold_migration_lock(connection):
             self._apply(connection, options["lock_patience"], *args, **options)
             # Not when the tables of some other point in time were asked for.
             if not (
@@ -80,10 +80,12 @@ class Command(migrate.Command):
                 if time.monotonic() > deadline:
                     raise CommandError(
                         f"{held}, for {patience:g} s now. Nothing of it is applied; "
-                        f"start again when they are done. {oldest(connection)}"
+                        f"start again when they are done. {describe_oldest_transaction(connection)}"
                     ) from error
-                self.stderr.write(f"{held}; it is tried again. {oldest(connection)}")
-            time.sleep(PAUSE)
+                self.stderr.write(
+                    f"{held}; it is tried again. {describe_oldest_transaction(connection)}"
+                )
+            time.sleep(RETRY_INTERVAL)
 
     def migration_progress_callback(
         self, action: str, migration: Migration | None = None, fake: bool = False
@@ -91,16 +93,18 @@ class Command(migrate.Command):
         if action in {"apply_start", "unapply_start"} and migration is not None:
             self._migration = str(migration)
             # What is built concurrently is in nobody's way while it waits.
-            limit_waits(self._connection, LOCK_TIMEOUT if migration.atomic else 0.0)
+            set_lock_timeout(
+                self._connection, LOCK_TIMEOUT if migration.atomic else 0.0
+            )
         super().migration_progress_callback(action, migration, fake)
 
 
-def limit_waits(connection: BaseDatabaseWrapper, seconds: float) -> None:
+def set_lock_timeout(connection: BaseDatabaseWrapper, seconds: float) -> None:
     with connection.cursor() as cursor:
         cursor.execute("SELECT set_config('lock_timeout', %s, false)", [f"{seconds}s"])
 
 
-def oldest(connection: BaseDatabaseWrapper) -> str:
+def describe_oldest_transaction(connection: BaseDatabaseWrapper) -> str:
     """Whose transaction has been open for longest, in a sentence."""
     with connection.cursor() as cursor:
         cursor.execute(
@@ -125,7 +129,7 @@ def provision_default_tenant() -> None:
     if not (settings.SECRET or settings.ENDPOINT):
         return
     try:
-        with audit.acting(audit.COMMAND_LINE):
+        with audit.acting_as(audit.COMMAND_LINE):
             configure_tenant(
                 DEFAULT_TENANT,
                 shared_secret=settings.SECRET or None,
@@ -144,7 +148,7 @@ def wait_for_database(connection: BaseDatabaseWrapper, patience: float = 0.0) ->
             connection.ensure_connection()
             return
         except OperationalError as error:
-            if isinstance(error.__cause__, Pooled):
+            if isinstance(error.__cause__, SharedSessions):
                 raise CommandError(str(error)) from error
             if time.monotonic() > deadline:
                 reason = str(error).strip().splitlines()[0]
@@ -155,14 +159,14 @@ def wait_for_database(connection: BaseDatabaseWrapper, patience: float = 0.0) ->
 
 
 @contextmanager
-def one_at_a_time(connection: BaseDatabaseWrapper) -> Iterator[None]:
+def hold_migration_lock(connection: BaseDatabaseWrapper) -> Iterator[None]:
     """Hold a lock of the database, which it takes back should we die."""
     # Asking again, instead of waiting inside one statement, keeps no snapshot open that
     # CREATE INDEX CONCURRENTLY would wait for.
-    while not locks.try_keep(connection, Kind.MIGRATION):
+    while not locks.try_acquire_for_session(connection, LockKind.MIGRATION):
         time.sleep(0.2)
     try:
         yield
     finally:
         if connection.is_usable():
-            locks.release(connection, Kind.MIGRATION)
+            locks.release(connection, LockKind.MIGRATION)

@@ -17,14 +17,14 @@ from scheduler_service.management.commands.run import (
 from tasks_api.monitoring.exporter import PORTS
 
 # Seconds that a sound process never needs for an answer that asks nobody.
-TIMEOUT = 5.0
+PROBE_TIMEOUT = 5.0
 
 
 # No status of HTTP.
-SILENT = 0
+NO_STATUS = 0
 
 
-class Answer(NamedTuple):
+class ProbeAnswer(NamedTuple):
     port: int
     status: int
     body: dict[str, str]
@@ -42,7 +42,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         kind, port = options["kind"], options["port"]
-        first = settings.METRICS_PORT or port_of_a_trial()
+        first = settings.METRICS_PORT or read_metrics_port()
         if kind == "web":
             self._probe_web(port or settings.PORT)
         elif port or first:
@@ -51,16 +51,18 @@ class Command(BaseCommand):
             raise CommandError(f"METRICS_PORT must be set for a {kind} to be asked.")
 
     def _probe_web(self, port: int) -> None:
-        answer = ask(port)
+        answer = fetch_health(port)
         # Which names it answers to is another question: it answers.
-        if answer is None or answer.status in (SILENT, *range(500, 600)):
+        if answer is None or answer.status in (NO_STATUS, *range(500, 600)):
             raise CommandError(f"web does not answer on port {port}.")
         self.stdout.write("web is at work.")
 
     def _probe_process(self, kind: str, ports: Iterable[int]) -> None:
-        found = [answer for each in ports if (answer := ask(each))]
+        found = [answer for each in ports if (answer := fetch_health(each))]
         # Whoever else listens there says something else; one that is frozen, nothing.
-        found = [a for a in found if a.body.get("kind") == kind or a.status == SILENT]
+        found = [
+            a for a in found if a.body.get("kind") == kind or a.status == NO_STATUS
+        ]
         if not found:
             raise CommandError(f"No {kind} answers on this machine.")
         for answer in found:
@@ -71,7 +73,7 @@ class Command(BaseCommand):
         self.stdout.write(" ".join([f"{kind} is at work.", *sorted(remarks)]))
 
 
-def port_of_a_trial() -> int:
+def read_metrics_port() -> int:
     """The METRICS_PORT that `manage.py run` chose for its processes; 0 if none."""
     try:
         return int(metrics_port_file().read_text())
@@ -79,13 +81,13 @@ def port_of_a_trial() -> int:
         return 0
 
 
-def ask(port: int) -> Answer | None:
+def fetch_health(port: int) -> ProbeAnswer | None:
     """What a process says of itself; None if nothing listens there.
 
     One that has a port and says nothing, because it is frozen, is SILENT.
     """
     connection = http.client.HTTPConnection(
-        reachable_host().strip("[]"), port, timeout=TIMEOUT
+        reachable_host().strip("[]"), port, timeout=PROBE_TIMEOUT
     )
     try:
         connection.connect()
@@ -94,9 +96,9 @@ def ask(port: int) -> Answer | None:
     try:
         connection.request("GET", "/healthz")
         response = connection.getresponse()
-        return Answer(port, response.status, _read(response.read()))
+        return ProbeAnswer(port, response.status, _read(response.read()))
     except (OSError, http.client.HTTPException):
-        return Answer(port, SILENT, {})
+        return ProbeAnswer(port, NO_STATUS, {})
     finally:
         connection.close()
 

@@ -27,25 +27,25 @@ from django.db.migrations.executor import MigrationExecutor
 from django.db.models.functions import Now
 from redis import RedisError
 
-from scheduler_service.local.embedded import Unavailable, secret
+from scheduler_service.local.embedded import ServerUnavailable, load_or_create_secret
 from scheduler_service.management.commands.flower import basic_auth
 from scheduler_service.management.commands.migrate import wait_for_database
-from scheduler_service.management.commands.services import servers
+from scheduler_service.management.commands.services import build_servers
 from scheduler_service.process.supervisor import (
     Program,
     Supervisor,
     read_procfile,
     spawn,
 )
-from scheduler_service.redis.connections import connected
+from scheduler_service.redis.connections import connect
 from tasks_api.models import Heartbeat
 from tasks_api.monitoring.heartbeats import ALIVE
 
-APP = ("web", "worker", "beat", "flower")
+APP_PROGRAMS = ("web", "worker", "beat", "flower")
 # A cold start on a busy machine; a warm one takes a few seconds.
-PATIENCE = 120.0
+START_TIMEOUT = 120.0
 # The port at which workers and beats are looked at, unless that is taken.
-METRICS_PORT = 9400
+FIRST_METRICS_PORT = 9400
 
 
 class Command(BaseCommand):
@@ -55,14 +55,14 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         check_state_dir(settings.STATE_DIR)
         try:
-            with alone(settings.STATE_DIR):
+            with hold_run_lock(settings.STATE_DIR):
                 self._check()
                 self._run()
-        except Unavailable as error:
+        except ServerUnavailable as error:
             raise CommandError(str(error)) from error
 
     def _check(self) -> None:
-        for server in servers():
+        for server in build_servers():
             server.refuse_if_taken()
         check_port(settings.HOST, settings.PORT, "PORT")
         check_port(settings.HOST, settings.FLOWER_PORT, "FLOWER_PORT")
@@ -76,14 +76,14 @@ class Command(BaseCommand):
         demo = settings.DEVELOPMENT
         echo_port = free_port(settings.PORT + 1)
         start = partial(
-            _program, commands, _environment(echo_port, keep_metrics_port())
+            _program, commands, _environment(echo_port, save_metrics_port())
         )
 
         with Supervisor(self.stdout, width=max(map(len, commands))) as supervisor:
             services = start("services")
             supervisor.start(services)
             self._expect(
-                supervisor, lambda: migrated() or services.has_failed, "services"
+                supervisor, lambda: is_migrated() or services.has_failed, "services"
             )
             if services.has_failed:
                 raise CommandError("The services could not be started; see above.")
@@ -93,9 +93,11 @@ class Command(BaseCommand):
             connection.close()
             # Echo goes last when everything stops: the worker still finishes requests.
             supervisor.start(*([start("echo")] if demo else []))
-            supervisor.start(*map(start, APP))
-            self._expect(supervisor, web_answers, "web")
-            self._expect(supervisor, processes_seen, "worker and beat", fatal=False)
+            supervisor.start(*map(start, APP_PROGRAMS))
+            self._expect(supervisor, is_web_ready, "web")
+            self._expect(
+                supervisor, are_processes_alive, "worker and beat", fatal=False
+            )
             if not supervisor.stopping:
                 self._welcome(echo_port, password)
             connection.close()
@@ -110,25 +112,30 @@ class Command(BaseCommand):
         *,
         fatal: bool = True,
     ) -> None:
-        if supervisor.wait_until(condition, timeout=PATIENCE) or supervisor.stopping:
+        if (
+            supervisor.wait_until(condition, timeout=START_TIMEOUT)
+            or supervisor.stopping
+        ):
             return
-        complaint = f"No sign of life from {what} within {PATIENCE:.0f} s; see above."
+        problem = (
+            f"No sign of life from {what} within {START_TIMEOUT:.0f} s; see above."
+        )
         if fatal:
-            raise CommandError(complaint)
-        self.stderr.write(complaint)
+            raise CommandError(problem)
+        self.stderr.write(problem)
 
     def _welcome(self, echo_port: int, password: str) -> None:
         if settings.DEVELOPMENT:
             text = DEMO.format(
-                **_places(), password=password, token=demo_token(), echo=echo_port
+                **_addresses(), password=password, token=demo_token(), echo=echo_port
             )
         else:
-            text = PRODUCTION.format(**_places())
+            text = PRODUCTION.format(**_addresses())
         self.stdout.write(text)
         self.stdout.flush()
 
 
-PLACES = """
+ADDRESSES = """
 The service is ready.
 
   API      {api}/tasks/
@@ -138,7 +145,7 @@ The service is ready.
   Admin    {api}/admin/"""
 
 PRODUCTION = (
-    PLACES
+    ADDRESSES
     + """
 
 With SCHEDULER_ENV=production there is no demo account and no echo target
@@ -147,7 +154,7 @@ With SCHEDULER_ENV=production there is no demo account and no echo target
 )
 
 DEMO = (
-    PLACES
+    ADDRESSES
     + """  (user admin, password: {password})
   Token    {token}  (tenant demo, user demo)
 
@@ -166,7 +173,7 @@ Private addresses, such as the echo target's, are allowed because this is a tria
 )
 
 
-def _places() -> dict[str, str]:
+def _addresses() -> dict[str, str]:
     host = reachable_host()
     return {
         "api": f"http://{host}:{settings.PORT}",
@@ -199,7 +206,7 @@ def check_state_dir(path: Path) -> None:
 
 
 @contextmanager
-def alone(path: Path) -> Iterator[None]:
+def hold_run_lock(path: Path) -> Iterator[None]:
     """Hold a lock on the directory, which lasts as long as this process at most."""
     with (path / "run.lock").open("w") as file:
         try:
@@ -240,7 +247,7 @@ def _bind(host: str, port: int) -> int:
 
 def check_redis(url: str) -> None:
     try:
-        with connected(url, timeout=5) as client:
+        with connect(url, timeout=5) as client:
             client.ping()
     except (RedisError, ValueError, OSError) as error:
         raise CommandError(
@@ -248,14 +255,14 @@ def check_redis(url: str) -> None:
         ) from error
 
 
-def keep_metrics_port() -> int:
+def save_metrics_port() -> int:
     """The first of the ports at which workers and beats are probed, told to `probe`.
 
     Production opens no port that nobody has asked for.
     """
     port: int = settings.METRICS_PORT
     if settings.DEVELOPMENT and not port:
-        port = free_port(METRICS_PORT)
+        port = free_port(FIRST_METRICS_PORT)
     metrics_port_file().write_text(f"{port}\n")
     return port
 
@@ -294,7 +301,7 @@ def _program(
     return Program(name, start)
 
 
-def migrated() -> bool:
+def is_migrated() -> bool:
     try:
         executor = MigrationExecutor(connection)
         return not executor.migration_plan(executor.loader.graph.leaf_nodes())
@@ -302,16 +309,16 @@ def migrated() -> bool:
         return False
 
 
-def web_answers() -> bool:
-    return all(_status(path) == 200 for path in ("/healthz", "/readyz"))
+def is_web_ready() -> bool:
+    return all(http_status(path) == 200 for path in ("/healthz", "/readyz"))
 
 
-def processes_seen() -> bool:
+def are_processes_alive() -> bool:
     alive = Heartbeat.objects.filter(seen_at__gt=Now() - ALIVE)
     return {"worker", "beat"} <= set(alive.values_list("kind", flat=True))
 
 
-def _status(path: str, token: str = "") -> int:
+def http_status(path: str, token: str = "") -> int:
     """What the web process answers, and 0 if it does not."""
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     url = f"http://{reachable_host()}:{settings.PORT}{path}"
@@ -331,7 +338,7 @@ def provision_admin() -> str:
     """Make sure that `admin` can log in; returns the password."""
     kept = settings.STATE_DIR / "admin_password"
     lost = not kept.exists()
-    password = secret(kept, lambda: secrets.token_urlsafe(12))
+    password = load_or_create_secret(kept, lambda: secrets.token_urlsafe(12))
     user, created = get_user_model().objects.get_or_create(
         username="admin", defaults={"is_staff": True, "is_superuser": True}
     )
@@ -344,10 +351,10 @@ def provision_admin() -> str:
 def demo_token() -> str:
     """The kept token, or a new one if the API no longer takes it."""
     kept = settings.STATE_DIR / "demo_token"
-    token = secret(kept, _issue_token)
-    if _status("/tasks/?limit=1", token) == 401:
+    token = load_or_create_secret(kept, _issue_token)
+    if http_status("/tasks/?limit=1", token) == 401:
         kept.unlink()
-        token = secret(kept, _issue_token)
+        token = load_or_create_secret(kept, _issue_token)
     return token
 
 

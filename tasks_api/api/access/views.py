@@ -67,7 +67,7 @@ class TokenList(SurfaceView):
         _check_cover(request, scope)
         ends = _expiry(request, data, now)
         try:
-            token, clear_text = accounts.new_token(
+            token, clear_text = accounts.create_token(
                 owner, name=_label(data), scope=scope, expires_at=ends
             )
         except accounts.AccountError as refusal:
@@ -242,7 +242,7 @@ class AuditLog(SurfaceView):
     @schema.list_audit
     def get(self, request: Request) -> Response:
         query = fields.query_of(request)
-        found = audit.entries(
+        found = audit.find_entries(
             self.tenant.pk,
             actor=_optional(query, "actor"),
             action=_optional(query, "action"),
@@ -251,7 +251,7 @@ class AuditLog(SurfaceView):
             until=fields.optional_moment(query, "to"),
         )
         page = _page(request, found, key="id", read=_uuid)
-        return page.answer("entries", [audit.told(entry) for entry in page.rows])
+        return page.answer("entries", [audit.to_dict(entry) for entry in page.rows])
 
 
 # What must not be kept by some cache on the way.
@@ -314,12 +314,12 @@ def _latest(request: Request) -> datetime | None:
 def _overlap(request: Request) -> timedelta:
     """How long the old one lives on; a day unless the body says otherwise."""
     if request.stream is None:
-        return accounts.OVERLAP
+        return accounts.DEFAULT_OVERLAP
     value = fields.body_of(request.data).get("overlap_seconds")
     if value is None:
-        return accounts.OVERLAP
+        return accounts.DEFAULT_OVERLAP
     seconds = fields.whole_number("overlap_seconds", value, least=0)
-    longest = int(accounts.LONGEST_OVERLAP.total_seconds())
+    longest = int(accounts.MAX_OVERLAP.total_seconds())
     if seconds > longest:
         raise InvalidTask(
             "overlap_seconds",

@@ -265,7 +265,7 @@ def keeping_headers(task: Task, data: Mapping[str, Any]) -> Mapping[str, Any]:
         return data
     try:
         own = given_by(task).get("headers", {})
-    except encryption.Unreadable:
+    except encryption.Undecryptable:
         raise InvalidTask(
             "headers", "The headers cannot be read any more; give them anew"
         ) from None
@@ -284,7 +284,7 @@ def merged(task: Task, data: Mapping[str, Any]) -> dict[str, Any]:
     """
     try:
         own = given_by(task, opens="headers" not in data)
-    except encryption.Unreadable:
+    except encryption.Undecryptable:
         raise InvalidTask(
             "headers", "The headers cannot be read any more; give them anew"
         ) from None

@@ -135,7 +135,7 @@ def test_a_worker_answers_its_probes(server: redis.Redis) -> None:
     ],
 )
 def test_a_url_of_another_kind_is_refused(url: str, master: str, expected: str) -> None:
-    found = connections.objection(url, master)
+    found = connections.find_url_problem(url, master)
 
     assert expected in found
     assert bool(found) == bool(expected)

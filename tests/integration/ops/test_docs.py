@@ -102,7 +102,7 @@ def commands(page: Path) -> list[list[str]]:
     "page", [page for page in PAGES if commands(page)], ids=lambda page: page.name
 )
 def test_the_commands_of_a_page_work_one_after_the_other(page: Path) -> None:
-    reader = accounts.provision("Reader", "reader")
+    reader = accounts.provision_user("Reader", "reader")
     for name, *words in commands(page):
         token = accounts.issue_token(reader)
         given = [token if word == TOKEN else word for word in words]

@@ -18,10 +18,10 @@ from scheduler_service.local import embedded
 from scheduler_service.local.embedded import (
     Postgres,
     Redis,
-    Unavailable,
+    ServerUnavailable,
+    load_or_create_secret,
     postgres_url,
     redis_url,
-    secret,
 )
 from scheduler_service.redis.connections import redis_client_url
 
@@ -172,7 +172,7 @@ def test_two_servers_never_share_a_directory(
     try:
         server.wait_until_ready(process)
 
-        with pytest.raises(Unavailable, match="Redis already runs on"):
+        with pytest.raises(ServerUnavailable, match="Redis already runs on"):
             Redis(state_dir).start()
     finally:
         process.send_signal(server.stop_signal)
@@ -205,7 +205,7 @@ def test_a_server_that_cannot_start_says_why(state_dir: Path) -> None:
     server.home.mkdir(mode=0o700)
     server.socket.mkdir()
 
-    with pytest.raises(Unavailable, match=r"Redis did not start: .*ocket"):
+    with pytest.raises(ServerUnavailable, match=r"Redis did not start: .*ocket"):
         server.wait_until_ready(server.start())
 
 
@@ -214,7 +214,7 @@ def test_an_unreachable_redis_is_explained_in_a_sentence(
 ) -> None:
     monkeypatch.setattr(embedded, "OLDEST_REDIS", (99, 0))
 
-    with pytest.raises(Unavailable, match=r"install one .* or set REDIS_URL"):
+    with pytest.raises(ServerUnavailable, match=r"install one .* or set REDIS_URL"):
         Redis(SHALLOW)
 
 
@@ -222,7 +222,7 @@ def test_a_directory_that_others_may_open_is_refused(state_dir: Path) -> None:
     (state_dir / "redis").mkdir()
     (state_dir / "redis").chmod(0o777)
 
-    with pytest.raises(Unavailable, match="only its owner"):
+    with pytest.raises(ServerUnavailable, match="only its owner"):
         Redis(state_dir).start()
 
 
@@ -268,10 +268,14 @@ def test_a_secret_is_made_once_and_is_private(tmp_path: Path) -> None:
     drafts = iter(map(str, range(100)))
 
     with ThreadPoolExecutor(8) as pool:
-        seen = set(pool.map(lambda _: secret(path, lambda: next(drafts)), range(16)))
+        seen = set(
+            pool.map(
+                lambda _: load_or_create_secret(path, lambda: next(drafts)), range(16)
+            )
+        )
 
     assert len(seen) == 1
-    assert secret(path, lambda: "another") in seen
+    assert load_or_create_secret(path, lambda: "another") in seen
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert list(path.parent.iterdir()) == [path]
 
@@ -279,5 +283,5 @@ def test_a_secret_is_made_once_and_is_private(tmp_path: Path) -> None:
 def test_a_secret_that_cannot_be_kept_is_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
 
-    with pytest.raises(Unavailable, match="set SCHEDULER_STATE_DIR"):
-        secret(tmp_path / "file" / "secret", str)
+    with pytest.raises(ServerUnavailable, match="set SCHEDULER_STATE_DIR"):
+        load_or_create_secret(tmp_path / "file" / "secret", str)

@@ -213,7 +213,7 @@ def test_a_killed_parent_takes_its_programs_along() -> None:
 
 PARENT = """
 import time
-from scheduler_service.supervisor import spawn
+from scheduler_service.process.supervisor import spawn
 spawn(["sleep", "600"])
 print("up")
 time.sleep(600)

@@ -6,23 +6,23 @@ import re
 from collections.abc import Callable
 
 # What is shown in their place, which every reader of URLs takes for a user's name.
-HIDDEN = "***"
+MASK = "***"
 # As PostgreSQL has it, too: up to the last @ before path, query and fragment.
-BEFORE_HOST = "^https?://[^/?#]*@"
+URL_PATTERN = "^https?://[^/?#]*@"
 _PARTS = re.compile(r"\A(https?://)([^/?#]*)@", re.IGNORECASE)
 
 
-def of(url: str) -> str | None:
+def find_credentials(url: str) -> str | None:
     """As they were written, without their @; None where there are none."""
     found = _PARTS.match(url)
     return found and found[2]
 
 
-def replaced(url: str, by: Callable[[str], str]) -> str:
+def replace_credentials(url: str, by: Callable[[str], str]) -> str:
     """The same URL with others; one without credentials stays as it is."""
     return _PARTS.sub(lambda found: f"{found[1]}{by(found[2])}@", url, count=1)
 
 
-def hidden(url: str) -> str:
+def mask_credentials(url: str) -> str:
     """The URL as anybody may read it, however its credentials are stored."""
-    return replaced(url, lambda _: HIDDEN)
+    return replace_credentials(url, lambda _: MASK)

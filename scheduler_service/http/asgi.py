@@ -15,10 +15,10 @@ from wsgiref.types import WSGIApplication, WSGIEnvironment
 from django.http import HttpResponse
 
 from scheduler_service.http.bodies import (
-    Bodies,
-    Gone,
+    BodyReader,
+    ClientDisconnected,
     Receive,
-    Refused,
+    RequestRefused,
 )
 from scheduler_service.process import gc_tuning
 
@@ -26,18 +26,18 @@ T = TypeVar("T")
 Scope = MutableMapping[str, Any]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 # After a larger body it is worth while to free memory at once.
-LITTLE = 64 * 1024
+SMALL_BODY = 64 * 1024
 # Seconds after the last large one in which what it has left comes out of use.
-QUIET = 1.0
+RELEASE_DELAY = 1.0
 
 
-class Answer(NamedTuple):
+class WSGIResponse(NamedTuple):
     status: int
     headers: list[tuple[bytes, bytes]]
     content: bytes
 
 
-class Front:
+class BufferedApplication:
     """Reads whole bodies in its event loop, and has them answered by a few threads.
 
     `most` says how many bytes the body of a request may have, and may take time to;
@@ -47,11 +47,11 @@ class Front:
     def __init__(
         self,
         application: WSGIApplication,
-        bodies: Bodies,
+        bodies: BodyReader,
         *,
         threads: int,
         most: Callable[[WSGIEnvironment], int],
-        refuse: Callable[[WSGIEnvironment, Refused], HttpResponse],
+        refuse: Callable[[WSGIEnvironment, RequestRefused], HttpResponse],
     ) -> None:
         self._application = application
         self._bodies = bodies
@@ -61,20 +61,22 @@ class Front:
         self._trimming: asyncio.TimerHandle | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        environ = environ_of(scope)
+        environ = build_environ(scope)
         try:
             status, headers, content = await self._answer(environ, receive)
-        except Gone:
+        except ClientDisconnected:
             return
-        except Refused as refused:
-            status, headers, content = _refusal(self._refuse(environ, refused), refused)
+        except RequestRefused as refused:
+            status, headers, content = _encode_refusal(
+                self._refuse(environ, refused), refused
+            )
         start = {"type": "http.response.start", "status": status, "headers": headers}
         await send(start)
         await send({"type": "http.response.body", "body": content})
 
-    async def _answer(self, environ: WSGIEnvironment, receive: Receive) -> Answer:
+    async def _answer(self, environ: WSGIEnvironment, receive: Receive) -> WSGIResponse:
         in_chunks = "HTTP_TRANSFER_ENCODING" in environ
-        announced = 0 if in_chunks else _number(environ.get("CONTENT_LENGTH", ""))
+        announced = 0 if in_chunks else _parse_length(environ.get("CONTENT_LENGTH", ""))
         if not announced and not in_chunks:
             return await self._respond(environ, BytesIO())
         try:
@@ -85,15 +87,17 @@ class Front:
 
     async def _answer_body(
         self, environ: WSGIEnvironment, receive: Receive, announced: int
-    ) -> Answer:
+    ) -> WSGIResponse:
         most = partial(self._in_thread, self._most, environ)
         async with self._bodies.read(receive, announced=announced, most=most) as body:
             environ["CONTENT_LENGTH"] = str(body.size)
             answer = await self._respond(environ, body.rewound())
-        if body.size > LITTLE:
+        if body.size > SMALL_BODY:
             body.content.close()
             large = body.size > self._bodies.small
-            await self._in_thread(gc_tuning.trim if large else gc_tuning.forget)
+            await self._in_thread(
+                gc_tuning.release_memory if large else gc_tuning.collect_young_objects
+            )
         return answer
 
     def _trim_soon(self) -> None:
@@ -101,18 +105,22 @@ class Front:
         if self._trimming is not None:
             self._trimming.cancel()
         loop = asyncio.get_running_loop()
-        self._trimming = loop.call_later(QUIET, self._threads.submit, gc_tuning.trim)
+        self._trimming = loop.call_later(
+            RELEASE_DELAY, self._threads.submit, gc_tuning.release_memory
+        )
 
-    async def _respond(self, environ: WSGIEnvironment, content: BytesIO) -> Answer:
+    async def _respond(
+        self, environ: WSGIEnvironment, content: BytesIO
+    ) -> WSGIResponse:
         environ["wsgi.input"] = content
-        return await self._in_thread(_called, self._application, environ)
+        return await self._in_thread(_call_wsgi, self._application, environ)
 
     async def _in_thread(self, function: Callable[..., T], *arguments: Any) -> T:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._threads, function, *arguments)
 
 
-def _called(application: WSGIApplication, environ: WSGIEnvironment) -> Answer:
+def _call_wsgi(application: WSGIApplication, environ: WSGIEnvironment) -> WSGIResponse:
     begun: list[tuple[str, list[tuple[str, str]]]] = []
 
     def start_response(
@@ -127,26 +135,28 @@ def _called(application: WSGIApplication, environ: WSGIEnvironment) -> Answer:
         if hasattr(chunks, "close"):
             chunks.close()
     status, headers = begun[-1]
-    return Answer(int(status.partition(" ")[0]), _encoded(headers), content)
+    return WSGIResponse(
+        int(status.partition(" ")[0]), _encode_headers(headers), content
+    )
 
 
-def _refusal(response: HttpResponse, refused: Refused) -> Answer:
+def _encode_refusal(response: HttpResponse, refused: RequestRefused) -> WSGIResponse:
     # What is left of the body must not be taken for the next request.
     response["Connection"] = "close"
     if refused.retry_after:
         response["Retry-After"] = str(refused.retry_after)
-    headers = _encoded(list(response.items()))
-    return Answer(response.status_code, headers, response.content)
+    headers = _encode_headers(list(response.items()))
+    return WSGIResponse(response.status_code, headers, response.content)
 
 
-def _encoded(headers: list[tuple[str, str]]) -> list[tuple[bytes, bytes]]:
+def _encode_headers(headers: list[tuple[str, str]]) -> list[tuple[bytes, bytes]]:
     return [(name.encode("latin-1"), text.encode("latin-1")) for name, text in headers]
 
 
-def environ_of(scope: Scope) -> WSGIEnvironment:
+def build_environ(scope: Scope) -> WSGIEnvironment:
     """What WSGI says of a request, without its body."""
     server, port = scope["server"]
-    return _headers(scope["headers"]) | {
+    return _header_variables(scope["headers"]) | {
         "REQUEST_METHOD": scope["method"],
         "SCRIPT_NAME": "",
         "PATH_INFO": unquote_to_bytes(scope["raw_path"]).decode("latin-1"),
@@ -164,7 +174,7 @@ def environ_of(scope: Scope) -> WSGIEnvironment:
     }
 
 
-def _headers(headers: list[tuple[bytes, bytes]]) -> dict[str, Any]:
+def _header_variables(headers: list[tuple[bytes, bytes]]) -> dict[str, Any]:
     """Without those with an underscore, which would pass for those with a hyphen that
     a proxy in front of us sets or takes away."""
     environ: dict[str, Any] = {}
@@ -179,5 +189,5 @@ def _headers(headers: list[tuple[bytes, bytes]]) -> dict[str, Any]:
     return environ
 
 
-def _number(text: str) -> int:
+def _parse_length(text: str) -> int:
     return int(text) if text.isascii() and text.isdigit() else 0

@@ -6,13 +6,13 @@ import re
 from argparse import ArgumentTypeError
 from datetime import timedelta
 
-SPAN = re.compile(r"([0-9]{1,6})([smhdw])")
+DURATION = re.compile(r"([0-9]{1,6})([smhdw])")
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
-def span(text: str) -> timedelta:
+def parse_duration(text: str) -> timedelta:
     """For `add_argument(type=span)`: a number and its unit, one of s, m, h, d and w."""
-    found = SPAN.fullmatch(text)
+    found = DURATION.fullmatch(text)
     if found is None:
         raise ArgumentTypeError(f"{text!r} is no span of time such as 90d or 12h")
     number, unit = found.groups()

@@ -5,4 +5,4 @@ from __future__ import annotations
 from collections.abc import Callable
 
 # Each gives a sentence, or None. Who calls is no business of accounts, so they sign up.
-URL_REFUSALS: list[Callable[[str], str | None]] = []
+URL_CHECKS: list[Callable[[str], str | None]] = []

@@ -16,50 +16,52 @@ from typing import NamedTuple
 
 import tzdata
 
-UNKNOWN = "unknown"
+UNKNOWN_VERSION = "unknown"
 
 
-class Rules(NamedTuple):
+class TimeZoneRules(NamedTuple):
     """Rules of time zones: the IANA's name of the version, and whose they are."""
 
     version: str
     source: str
 
     @property
-    def age(self) -> tuple[int, str]:
+    def sort_key(self) -> tuple[int, str]:
         """Later ones are greater: after 2026z comes 2026za. What is not known is oldest."""
-        is_known = self.version != UNKNOWN
+        is_known = self.version != UNKNOWN_VERSION
         return (len(self.version), self.version) if is_known else (0, "")
 
 
-PACKAGE = Rules(tzdata.IANA_VERSION, "package")
+PACKAGED_RULES = TimeZoneRules(tzdata.IANA_VERSION, "package")
 
 
 @lru_cache(maxsize=1)
-def in_force() -> Rules:
+def use_newest_rules() -> TimeZoneRules:
     """Make the newer rules count in this process, and say which they are.
 
     An operator's PYTHONTZPATH counts as it is.
     """
     if (given := os.environ.get("PYTHONTZPATH")) is not None:
-        found = rules_in(given.split(os.pathsep), "PYTHONTZPATH")
-        return found or PACKAGE
+        found = find_rules(given.split(os.pathsep), "PYTHONTZPATH")
+        return found or PACKAGED_RULES
     paths = str(sysconfig.get_config_var("TZPATH") or "").split(os.pathsep)
-    machine = rules_in(paths, "machine")
-    if machine is not None and machine.age > PACKAGE.age:
+    machine = find_rules(paths, "machine")
+    if machine is not None and machine.sort_key > PACKAGED_RULES.sort_key:
         return machine
     zoneinfo.reset_tzpath(to=())
     zoneinfo.ZoneInfo.clear_cache()
-    return PACKAGE
+    return PACKAGED_RULES
 
 
-def rules_in(paths: Iterable[str], source: str) -> Rules | None:
+def find_rules(paths: Iterable[str], source: str) -> TimeZoneRules | None:
     """What lies in the first of these directories that has zones."""
     folder = next((path for path in paths if (Path(path) / "Etc/UTC").is_file()), None)
-    return None if folder is None else Rules(_version_in(Path(folder)), source)
+    return (
+        None if folder is None else TimeZoneRules(_read_version(Path(folder)), source)
+    )
 
 
-def _version_in(folder: Path) -> str:
+def _read_version(folder: Path) -> str:
     for name in ("tzdata.zi", "+VERSION"):
         try:
             with (folder / name).open(encoding="utf-8") as file:
@@ -69,4 +71,4 @@ def _version_in(folder: Path) -> str:
         if words:
             # `# version 2026f`, or the version alone.
             return words[-1]
-    return UNKNOWN
+    return UNKNOWN_VERSION
