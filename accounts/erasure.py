@@ -1,23 +1,22 @@
-"""Forget a user or a tenant whose tasks are gone: names, tokens, secrets, rows."""
+"""Delete a user or a tenant without tasks, and their names in the logs."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from django.contrib.admin.models import LogEntry
 from django.contrib.contenttypes.models import ContentType
 from django.db import connection, models, transaction
 
-from accounts import audit
+from accounts import audit, statements
 from accounts.models import Tenant, Token, User
 from accounts.services import change_user, configure_tenant, name_in_audit
 
-# Rows in one statement.
+# Entries that one statement deletes or changes.
 BATCH_SIZE = 1000
 
 
 def close_tenant(tenant: Tenant) -> None:
-    """Let nobody act for a tenant any more; what is under way finishes."""
+    """Deactivate all users and the shared secret of a tenant; running requests finish."""
     configure_tenant(tenant.name, shared_secret="", notification_url="")
     for user in tenant.users.order_by("pk"):
         change_user(user, is_active=False)
@@ -25,14 +24,14 @@ def close_tenant(tenant: Tenant) -> None:
 
 def pseudonym_of(user: User) -> str:
     pseudonym = f"deleted-user-{user.pk}"
-    # Somebody may call themselves that, and would never be renamed.
+    # A user who has this name already would otherwise keep it.
     return f"{pseudonym}." if pseudonym == user.name else pseudonym
 
 
 def delete_user(user: User) -> None:
-    """Delete a user who has no tasks, with a pseudonym for the name in the audit log.
+    """Delete a user without tasks; the audit log keeps a pseudonym.
 
-    The row goes last, so that it may be said again after it was cut off.
+    The row goes last, so that an interrupted call can be repeated.
     """
     pseudonym, name = pseudonym_of(user), name_in_audit(user)
     while audit.pseudonymize_user(
@@ -47,7 +46,7 @@ def delete_user(user: User) -> None:
 
 
 def delete_tenant(tenant: Tenant) -> None:
-    """Delete a tenant that has no tasks, with its users and its audit log."""
+    """Delete a tenant without tasks, with its users and its audit log."""
     tokens = Token.objects.filter(user__tenant=tenant).values_list("pk", flat=True)
     _delete_admin_log(Token, tokens)
     for user in tenant.users.order_by("pk"):
@@ -64,12 +63,8 @@ def delete_tenant(tenant: Tenant) -> None:
 
 
 def _delete_admin_log(model: type[models.Model], keys: Iterable[int]) -> None:
-    """What the admin's own pages tell of somebody's history has names in it."""
+    """Delete what the admin's history pages tell of rows; it contains names."""
     kind = ContentType.objects.get_for_model(model)
     ids = [str(key) for key in keys]
     with connection.cursor() as cursor:
-        cursor.execute(
-            f"DELETE FROM {LogEntry._meta.db_table}"  # noqa: S608 (the name of a table)
-            " WHERE content_type_id = %s AND object_id = ANY(%s::text[])",
-            [kind.pk, ids],
-        )
+        cursor.execute(statements.DELETE_ADMIN_LOG, [kind.pk, ids])

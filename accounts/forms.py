@@ -1,4 +1,4 @@
-"""What the admin's forms of accounts share."""
+"""The changes of an admin form, for the audit log."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from accounts import audit
 
 
 def form_changes(form: Any) -> audit.Changes:
-    """What a form changed of the row that it is for, as the audit log tells it."""
+    """The fields that a form changed, with secrets redacted."""
     return {
         name: (
             _audited_value(name, form.initial.get(name)),
@@ -26,7 +26,7 @@ def _audited_value(name: str, value: Any) -> Any:
         return audit.REDACTED
     if isinstance(value, bool | int | None):
         return value
-    # Those that are related, such as groups.
+    # Related rows, such as groups.
     if isinstance(value, QuerySet | list):
         return sorted(map(str, value))
     return audit.mask_if_url(str(value))

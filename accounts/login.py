@@ -1,4 +1,4 @@
-"""Logging in by password, which the admin alone does: slowed down, and told of."""
+"""Limit and record logins by password, which only the admin offers."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from accounts.audit import Actor
 from accounts.models import User, Via
 from accounts.services import name_in_audit
 
-# Whoever has an IPv6 address has all of its network.
+# A client with an IPv6 address has all addresses of this network.
 IPV6_PREFIX_LENGTH = 64
 UNKNOWN_ACTOR = Actor("somebody", Via.ADMIN)
 
 
 def client_address(meta: Mapping[str, Any]) -> str:
-    """Where a request comes from, as far as proxies that we trust have seen it."""
+    """The address of the client, as far as trusted proxies have seen it."""
     address = str(meta.get("REMOTE_ADDR", ""))
     seen = str(meta.get("HTTP_X_FORWARDED_FOR", "")).split(",")
     if 0 < settings.TRUSTED_PROXIES <= len(seen):
-        # The last is what the proxy next to us has seen, and so on.
+        # The last address is the one that the proxy next to us has seen, and so on.
         address = seen[-settings.TRUSTED_PROXIES].strip() or address
     try:
         found = ipaddress.ip_address(address)
@@ -40,7 +40,7 @@ def client_address(meta: Mapping[str, Any]) -> str:
 
 
 class LoginForm(AdminAuthenticationForm):
-    """The admin's, which looks at no more passwords than `doors` let it."""
+    """The admin's form, which checks no more passwords than `throttling` allows."""
 
     def clean(self) -> dict[str, Any]:
         account = str(self.cleaned_data.get("username", ""))
@@ -56,7 +56,7 @@ class LoginForm(AdminAuthenticationForm):
 def _record_failed_login(
     credentials: Mapping[str, Any], request: HttpRequest | None = None, **kwargs: Any
 ) -> None:
-    """One line in the log and in the audit log, of as many as are told of."""
+    """Write a failed login to the log and to the audit log, unless there are too many."""
     name = str(credentials.get("username", ""))
     address = client_address(request.META if request else {})
     user = User.objects.filter(username=name).first() if "\0" not in name else None
@@ -65,7 +65,7 @@ def _record_failed_login(
             audit.record(
                 user.tenant_id if user else None,
                 "user.login_failed",
-                # What is no name may be a password in the wrong field.
+                # An unknown name may be a password that was typed into the wrong field.
                 [name_in_audit(user) if user else "unknown"],
                 {"address": (None, address)},
             )

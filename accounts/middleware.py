@@ -1,6 +1,6 @@
-"""Who acts, for the audit log: nobody between two requests, and staff in the admin.
+"""Tell the audit log who acts during a request: nobody at first, and staff in the admin.
 
-The API's callers are named where they are let in, in `authentication`.
+`authentication` tells it the callers of the API.
 """
 
 from __future__ import annotations

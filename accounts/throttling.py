@@ -1,9 +1,9 @@
-"""Who was refused at which door: told, counted, and slowed down where it is too often.
+"""Log and count refused credentials, and slow down an address that shows too many.
 
-Each process of web counts for itself, in memory. So no other server can close a door by
-being away or open it wide, and the limits of the service are those of a process times
-their number. Nothing is ever locked: what is held against somebody is held against
-their address, and forgotten with its window.
+Each web process counts in its own memory, so that no other server can block a caller by
+being away, or let all of them in. The limits of the service are those of one process
+times their number. No account is ever locked: failures count against an address, and are
+forgotten at the end of their window.
 """
 
 from __future__ import annotations
@@ -23,48 +23,48 @@ from scheduler_service.redis.connections import redis_client_url
 
 logger = logging.getLogger(__name__)
 
-# Characters of a secret that nobody guesses.
+# Characters that make a secret impossible to guess.
 UNGUESSABLE_LENGTH = 24
 # Seconds for which a refusal is remembered.
 WINDOW_SECONDS = 300.0
-# Addresses that are remembered at once; the oldest are forgotten first.
+# Keys that a counter holds; the oldest are forgotten first.
 MAX_KEYS = 10_000
-# Refusals at one door that are told of in a minute; all of them are counted.
+# Refusals of one kind of credential that are logged; all of them are counted.
 MAX_LOGGED_PER_MINUTE = 10
-# Of one account, from whatever address. Beyond it each address has one try in a window.
+# Wrong passwords from all addresses, beyond which each address has one try in a window.
 MAX_FAILURES_PER_ACCOUNT = 50
-# What an address may try of all accounts together, in tries at one of them.
+# Tries of an address at all accounts together, as a multiple of those at one account.
 ADDRESS_FACTOR = 6
-# Seconds for which a password waits until the one before is hashed.
+# Seconds that a password waits for the one before it to be hashed.
 HASHING_TIMEOUT = 0.5
-# Where Redis keeps how many were refused at each door, for the metrics.
+# The Redis hash with the number of refusals by kind of credential, for the metrics.
 REFUSALS_KEY = "scheduler:refused"
 FLUSH_INTERVAL = 1.0
 
 
 class CredentialKind(StrEnum):
-    """What somebody tried to come in by."""
+    """How a caller tried to authenticate; logs and metrics call it `door`."""
 
     PASSWORD = "password"  # noqa: S105 (a name)
     TOKEN = "token"  # noqa: S105 (a name)
     SECRET = "secret"  # noqa: S105 (a name)
-    # The token of a run that a target is at work on.
+    # The token of a run, which its target has while it works.
     RUN = "run"
-    # By nothing at all.
+    # The caller sent no credential.
     NOTHING = "nothing"
 
 
 class WindowCounter:
-    """How often something happened to each of many keys, within windows of time."""
+    """How often each of many keys occurred within its window of time."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
-        # In the order of their ends, because all windows are equally long.
+        # The end of each window and its count, by time: all windows are equally long.
         self._windows: OrderedDict[Hashable, tuple[float, int]] = OrderedDict()
         self._lock = threading.Lock()
 
     def add(self, key: Hashable) -> int:
-        """One more; returns how many there are in this window."""
+        """Count one more; returns how many there are in this window."""
         with self._lock:
             self._evict()
             ends_at, count = self._windows.get(key, (self._now() + self._seconds, 0))
@@ -77,7 +77,7 @@ class WindowCounter:
             return self._windows.get(key, (0.0, 0))[1]
 
     def seconds_left(self, key: Hashable) -> float:
-        """Seconds until its window ends."""
+        """Seconds until the window of a key ends."""
         with self._lock:
             return max(1.0, self._windows.get(key, (0.0, 0))[0] - self._now())
 
@@ -101,7 +101,7 @@ class WindowCounter:
 
 
 class TooManyAttempts(Exception):
-    """Nothing was looked at; `wait` says after how many seconds it is again."""
+    """The credential was not checked; `wait` is the seconds until the next try."""
 
     def __init__(self, wait: float) -> None:
         self.wait = wait
@@ -110,113 +110,107 @@ class TooManyAttempts(Exception):
 
 _failures = WindowCounter(WINDOW_SECONDS)
 _logged = WindowCounter(60.0)
-_hashing = threading.BoundedSemaphore(1)
+_hashing_slot = threading.BoundedSemaphore(1)
 _uncounted: Counter[str] = Counter()
-_counting = threading.Lock()
-_flushing: threading.Timer | None = None
+_count_lock = threading.Lock()
+_flush_timer: threading.Timer | None = None
 
 
 @contextmanager
 def limit_password_checks(address: str, account: str) -> Iterator[None]:
-    """Within it a password may be looked at, one at a time in this process.
+    """Let the block check a password, one at a time in this process.
 
-    Hashing takes a core for a while, so that who needs no credential to ask for it gets
-    no more than one. Raises TooManyAttempts.
+    A caller needs no credential to make us hash a password, which takes a core for a
+    while; so all of them together get one core. Raises TooManyAttempts.
     """
-    most = settings.SCHEDULER_MAX_FAILED_LOGINS
+    max_failures = settings.SCHEDULER_MAX_FAILED_LOGINS
     is_attacked = _failures.count(("account", account)) >= MAX_FAILURES_PER_ACCOUNT
     for key, limit in (
-        (("pair", address, account), 1 if is_attacked else most),
-        (("address", address), most * ADDRESS_FACTOR),
+        (("pair", address, account), 1 if is_attacked else max_failures),
+        (("address", address), max_failures * ADDRESS_FACTOR),
     ):
         if _failures.count(key) >= limit:
             raise TooManyAttempts(_failures.seconds_left(key))
-    if not _hashing.acquire(timeout=HASHING_TIMEOUT):
+    if not _hashing_slot.acquire(timeout=HASHING_TIMEOUT):
         raise TooManyAttempts(1.0)
     try:
         yield
     finally:
-        _hashing.release()
+        _hashing_slot.release()
 
 
 def record_wrong_password(address: str, account: str, *, is_known: bool) -> bool:
-    """Remember a wrong password; returns whether it is told of, and not only counted."""
-    for key in (
-        ("pair", address, account),
-        ("address", address),
-        ("account", account),
-    ):
-        _failures.add(key)
+    """Count a wrong password; returns whether it was logged as well."""
+    _failures.add(("pair", address, account))
+    _failures.add(("address", address))
+    _failures.add(("account", account))
     return record_refusal(
         CredentialKind.PASSWORD, address, account if is_known else "unknown"
     )
 
 
-def record_wrong_credential(door: CredentialKind, address: str) -> float | None:
-    """Remember a wrong credential; returns seconds to wait, where there were too many."""
-    record_refusal(door, address)
-    key = (door, address)
+def record_wrong_credential(kind: CredentialKind, address: str) -> float | None:
+    """Count a wrong credential; returns the seconds to wait if there were too many."""
+    record_refusal(kind, address)
+    key = (kind, address)
     if _failures.add(key) > settings.SCHEDULER_MAX_FAILED_CALLS:
         return _failures.seconds_left(key)
     return None
 
 
-def is_blocked(door: CredentialKind, address: str) -> bool:
-    """Whether from this address there were too many, so that nothing is looked at."""
-    most: int = settings.SCHEDULER_MAX_FAILED_CALLS
-    return _failures.count((door, address)) >= most
+def is_blocked(kind: CredentialKind, address: str) -> bool:
+    """Whether credentials from this address are not checked: too many were wrong."""
+    max_failures: int = settings.SCHEDULER_MAX_FAILED_CALLS
+    return _failures.count((kind, address)) >= max_failures
 
 
-def record_refusal(door: CredentialKind, address: str, account: str = "") -> bool:
-    """Tell of it and count it; of many within a minute the first are told of."""
-    _count_refusal(door)
-    is_told = (number := _logged.add(door)) <= MAX_LOGGED_PER_MINUTE
-    if is_told:
-        about = {"door": door.value, "address": address}
+def record_refusal(kind: CredentialKind, address: str, account: str = "") -> bool:
+    """Count a refusal, and log it; of many within a minute only the first are logged."""
+    _count_refusal(kind)
+    is_logged = (number := _logged.add(kind)) <= MAX_LOGGED_PER_MINUTE
+    if is_logged:
+        context = {"door": kind.value, "address": address}
         if account:
-            about["account"] = ascii(account)
-        last = (
-            "; the next ones are only counted"
-            if number == MAX_LOGGED_PER_MINUTE
-            else ""
-        )
-        level = logging.WARNING if door == CredentialKind.PASSWORD else logging.INFO
-        logger.log(level, "Somebody was refused%s.", last, extra=about)
-    return is_told
+            context["account"] = ascii(account)
+        is_last = number == MAX_LOGGED_PER_MINUTE
+        note = "; the next ones are only counted" if is_last else ""
+        level = logging.WARNING if kind == CredentialKind.PASSWORD else logging.INFO
+        logger.log(level, "Somebody was refused%s.", note, extra=context)
+    return is_logged
 
 
-def _count_refusal(door: CredentialKind) -> None:
-    global _flushing
-    with _counting:
-        _uncounted[door.value] += 1
-        if _flushing is None:
-            _flushing = threading.Timer(FLUSH_INTERVAL, _flush)
-            _flushing.daemon = True
-            _flushing.start()
+def _count_refusal(kind: CredentialKind) -> None:
+    global _flush_timer
+    with _count_lock:
+        _uncounted[kind.value] += 1
+        if _flush_timer is None:
+            _flush_timer = threading.Timer(FLUSH_INTERVAL, _flush)
+            _flush_timer.daemon = True
+            _flush_timer.start()
 
 
 def _flush() -> None:
-    """Bring what was counted to Redis, for all processes together; next time, if it is away."""
-    global _flushing
-    with _counting:
+    """Add the counts to those in Redis; keep them for the next time if it is away."""
+    global _flush_timer
+    with _count_lock:
         counted = Counter(_uncounted)
         _uncounted.clear()
-        _flushing = None
+        _flush_timer = None
     try:
         with _client() as client, client.pipeline(transaction=False) as pipe:
-            for door, count in counted.items():
-                pipe.hincrby(REFUSALS_KEY, door, count)
+            for kind, count in counted.items():
+                pipe.hincrby(REFUSALS_KEY, kind, count)
             pipe.execute()
     except redis.RedisError:
-        with _counting:
+        with _count_lock:
             _uncounted.update(counted)
 
 
 def load_refusal_counts() -> dict[CredentialKind, int]:
-    """How many were refused at each door. Raises redis.RedisError."""
+    """The refusals by kind of credential. Raises redis.RedisError."""
     with _client() as client:
         found = client.hgetall(REFUSALS_KEY)
-    return {door: int(found.get(door.value.encode(), 0)) for door in CredentialKind}
+    return {kind: int(found.get(kind.value.encode(), 0)) for kind in CredentialKind}
 
 
 def _client() -> redis.Redis:
@@ -226,6 +220,6 @@ def _client() -> redis.Redis:
 
 
 def reset() -> None:
-    """Hold nothing against anybody any more."""
+    """Forget all failures."""
     _failures.clear()
     _logged.clear()

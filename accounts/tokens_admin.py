@@ -1,4 +1,4 @@
-"""Tokens in the admin: shown once, and none that may do more than who asks for it."""
+"""Tokens in the admin: shown once, and never with more rights than their creator has."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from scheduler_service.db import clock
 
 
 class TokenForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic at run time
-    # Who asks for it, as the admin says for each request.
+    # The user of the request; set by TokenAdmin.get_form().
     staff: Any = None
 
     class Meta:
@@ -83,7 +83,7 @@ class TokenAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at 
             return allowed
         return allowed and may_create_token(request.user, obj.user, Scope(obj.scope))
 
-    # A revoked one stays, to say whose it was.
+    # A revoked token stays, as a record of its owner.
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
 
@@ -102,7 +102,7 @@ class TokenAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at 
         change: bool,
     ) -> None:
         if change:
-            # Nothing else, or a revocation meanwhile would be undone.
+            # Saving all fields could undo a concurrent revocation.
             obj.save(update_fields=["name", "expires_at"])
             if changes := form_changes(form):
                 audit.record(obj.user.tenant_id, "token.change", [obj.uuid], changes)
@@ -134,12 +134,12 @@ class TokenAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at 
     @admin.action(description="Revoke selected tokens", permissions=["revoke"])
     def revoke(self, request: HttpRequest, queryset: QuerySet[Token]) -> None:
         tokens = queryset.select_related("user")
-        mine = [
+        allowed = [
             token.pk for token in tokens if may_change_user(request.user, token.user)
         ]
-        found = Token.objects.filter(pk__in=mine)
+        found = Token.objects.filter(pk__in=allowed)
         count = services.revoke_tokens(found, now=clock.now())
         messages.success(request, f"{count} revoked.")
-        if len(mine) < len(tokens):
-            text = f"{len(tokens) - len(mine)} are of users whom you may not change."
+        if len(allowed) < len(tokens):
+            text = f"{len(tokens) - len(allowed)} are of users whom you may not change."
             messages.error(request, text)

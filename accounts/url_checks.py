@@ -1,8 +1,9 @@
-"""Why a URL of a tenant may not be called, from those who are to call it."""
+"""Checks of a tenant's URLs, which the app that calls them registers here."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-# Each gives a sentence, or None. Who calls is no business of accounts, so they sign up.
+# Each returns a sentence if the URL may not be called. The accounts do not know who will
+# call it, so that app adds its checks.
 URL_CHECKS: list[Callable[[str], str | None]] = []

@@ -1,28 +1,28 @@
-"""The credentials in a URL, `http://ann:secret@host/`: found, hidden, put in others' place."""
+"""Find, mask and replace the credentials in a URL, as in `http://ann:secret@host/`."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
 
-# What is shown in their place, which every reader of URLs takes for a user's name.
+# Shown instead of credentials; every reader of URLs takes it for a user name.
 MASK = "***"
-# As PostgreSQL has it, too: up to the last @ before path, query and fragment.
+# Up to the last @ before path, query and fragment; also for PostgreSQL.
 URL_PATTERN = "^https?://[^/?#]*@"
 _PARTS = re.compile(r"\A(https?://)([^/?#]*)@", re.IGNORECASE)
 
 
-def find_credentials(url: str) -> str | None:
-    """As they were written, without their @; None where there are none."""
+def find(url: str) -> str | None:
+    """The credentials as they are written, without the @; None if there are none."""
     found = _PARTS.match(url)
     return found and found[2]
 
 
-def replace_credentials(url: str, by: Callable[[str], str]) -> str:
-    """The same URL with others; one without credentials stays as it is."""
+def replace(url: str, by: Callable[[str], str]) -> str:
+    """The URL with new credentials; a URL without any stays as it is."""
     return _PARTS.sub(lambda found: f"{found[1]}{by(found[2])}@", url, count=1)
 
 
-def mask_credentials(url: str) -> str:
-    """The URL as anybody may read it, however its credentials are stored."""
-    return replace_credentials(url, lambda _: MASK)
+def mask(url: str) -> str:
+    """The URL without its credentials, which may be encrypted or not."""
+    return replace(url, lambda _: MASK)

@@ -1,4 +1,4 @@
-"""The Celery application; everything it is told stands in settings.py."""
+"""The Celery application; settings.py configures it."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ def _keep_logging(**kwargs: Any) -> None:
 
 
 class _CelerySettings:
-    """Those of Django's settings that are Celery's, which tells its own to many.
+    """Django's settings that begin with CELERY_, under Celery's own names.
 
-    In its own words: it masks the password of what is called `broker_url`, and of
-    nothing else.
+    Celery shows its settings to every client that asks, and masks the password of
+    `broker_url` only if it is called so.
     """
 
     def __dir__(self) -> list[str]:
@@ -44,7 +44,7 @@ class _Celery(Celery):
         try:
             return super()._load_config()  # type: ignore[misc]  # missing in the stubs
         except ImproperlyConfigured as error:
-            # A sentence is enough for whoever set it; Celery would show a traceback.
+            # The operator needs one sentence; Celery would show a traceback.
             raise SystemExit(str(error)) from error
 
 

@@ -1,8 +1,8 @@
-"""What a worker takes from its broker: messages that are its own, and questions.
+"""Which messages and remote control commands a worker accepts from its broker.
 
-Whoever can write to Redis writes messages and commands. None of them ends a worker or
-stops its work: what cannot be read is dropped, and commands that change a worker are
-not known here.
+Any client that can write to Redis can send messages and commands. None of them ends a
+worker or stops its work: an unreadable message is dropped, and commands that change a
+worker are disabled.
 """
 
 from __future__ import annotations
@@ -14,24 +14,19 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from celery import bootsteps, signals
-from celery.apps import worker as apps_worker
 from celery.utils.time import maybe_iso8601
-from celery.worker import control
 from celery.worker.consumer import Consumer, Tasks
 from kombu.exceptions import OperationalError
 
 from scheduler_service.celery import app
-from scheduler_service.compat.kombu_redis import (
-    drop_unreadable_messages,
-    is_connection_lost,
-)
+from scheduler_service.compat import celery_worker, kombu_redis
 from tasks_api import tasks
 
 logger = logging.getLogger(__name__)
 
-# How often it is asked whether messages may be taken, in seconds.
+# Seconds between looks at whether messages may be taken.
 GATE_INTERVAL = 0.5
-# What Flower asks; everything else that Celery's panel can do is left out.
+# Flower sends these.
 ALLOWED_COMMANDS = frozenset(
     [
         "ping",
@@ -44,35 +39,23 @@ ALLOWED_COMMANDS = frozenset(
         "revoked",
     ]
 )
-# Workers greet each other by the first, and Flower calls for events by the second.
+# Workers greet each other by the first, and Flower asks for events by the second.
 WORKER_COMMANDS = frozenset({"hello", "enable_events"})
-# Celery's own tasks can call any other.
+# Tasks of Celery itself, such as chords, could call any other task.
 CELERY_PREFIX = "celery."
 
 
 class UnreadableMessage(Exception):
-    """A message is none of those that this service sends; the text says why."""
-
-
-def leave_questions_only() -> None:
-    """Let nobody reconfigure or stop a worker, or read its settings, through the broker."""
-    panel: dict[str, Callable[..., Any]] = control.Panel.data
-    for name in panel.keys() - ALLOWED_COMMANDS - WORKER_COMMANDS:
-        # Left out, each would be an error with a traceback to whoever is asked.
-        panel[name] = _nothing
-
-
-def _nothing(_state: Any, **_kwargs: Any) -> dict[str, Any]:
-    return {}
+    """The message is none that this service sends; the text says why."""
 
 
 _Blueprint: Any = Consumer.Blueprint
 
 
 class TolerantConsumer(Consumer):
-    """Celery's consumer, which drops what it cannot read, says so, and goes on."""
+    """Celery's consumer, which logs and drops a message it cannot read, and goes on."""
 
-    # Of the broker's client; the stubs leave them out.
+    # Set by Celery; the stubs leave them out.
     connection_errors: tuple[type[Exception], ...]
     channel_errors: tuple[type[Exception], ...]
 
@@ -83,12 +66,12 @@ class TolerantConsumer(Consumer):
             except (OSError, OperationalError) as error:
                 if not is_out_of_files(error):
                     raise
-                # Celery would end the worker for it, and say that all is well.
+                # Celery would end the worker with exit code 0.
                 time.sleep(GATE_INTERVAL)
                 raise ConnectionError(str(error)) from error
 
     def on_connection_error_before_connected(self, exc: Exception) -> None:
-        # Celery names the broker here, and needs a file for that.
+        # Celery would open a file here to name the broker; there may be none left.
         logger.error("The broker cannot be reached: %s", exc)
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], None]:
@@ -100,7 +83,7 @@ class TolerantConsumer(Consumer):
                 handle(message)
             except Exception as error:
                 # A message must not end the worker.
-                if is_connection_lost(
+                if kombu_redis.is_connection_lost(
                     error, self.connection_errors + self.channel_errors
                 ):
                     raise
@@ -127,7 +110,7 @@ class TolerantConsumer(Consumer):
 
 
 def is_out_of_files(error: BaseException | None) -> bool:
-    """Whether this process may open no more, and because of that all the rest."""
+    """Whether an error comes from the limit on open files."""
     while error is not None:
         if isinstance(error, OSError) and error.errno == errno.EMFILE:
             return True
@@ -136,9 +119,9 @@ def is_out_of_files(error: BaseException | None) -> bool:
 
 
 class PrefetchGate(bootsteps.StartStopStep):
-    """Takes no messages while this worker could do nothing with them.
+    """Takes no messages while this worker could not work on them.
 
-    Other workers get them: Redis gives a message to whoever waits for one.
+    Other workers get them: Redis gives a message to any worker that waits for one.
     """
 
     requires = (Tasks,)
@@ -149,13 +132,7 @@ class PrefetchGate(bootsteps.StartStopStep):
 
     def start(self, consumer: Any) -> None:
         channel = consumer.task_consumer.channel
-        has_room = channel.qos.can_consume
-
-        def can_consume() -> bool:
-            # What Redis was asked for already may come, and is then handed back.
-            return bool((channel._in_poll or tasks.may_take()) and has_room())
-
-        channel.qos.can_consume = can_consume
+        kombu_redis.take_messages_only_if(tasks.may_take, channel)
         self._timer = consumer.timer.call_repeatedly(GATE_INTERVAL, tasks.hand_over)
 
     def stop(self, consumer: Any) -> None:
@@ -164,13 +141,8 @@ class PrefetchGate(bootsteps.StartStopStep):
             self._timer = None
 
 
-def _say(message: str, _file: Any = None) -> None:
-    """What Celery's signal handlers write to a descriptor that nobody may read."""
-    logger.info("%s", message.strip())
-
-
 def report_drop(error: Exception) -> None:
-    """Log and count that a message was dropped; what was in it is nobody's business."""
+    """Log and count a dropped message, without its contents."""
     why = str(error) if isinstance(error, UnreadableMessage) else type(error).__name__
     logger.warning("A message that cannot be read was dropped: %s.", why)
     signals.task_rejected.send(sender=None, message=None, exc=error)
@@ -185,7 +157,7 @@ def check_message(message: Any, tasks: Mapping[str, Any]) -> None:
     if (
         not isinstance(name, str)
         or name.startswith(CELERY_PREFIX)
-        or name not in tasks.keys()  # noqa: SIM118 (asked for itself, it makes tasks)
+        or name not in tasks.keys()  # noqa: SIM118 (the registry itself would create the task)
     ):
         raise UnreadableMessage("its task is unknown")
     if not isinstance(headers.get("id"), str):
@@ -223,7 +195,6 @@ def _check_body(body: Any, task: Any) -> None:
 
 
 app.steps["consumer"].add(PrefetchGate)
-leave_questions_only()
-drop_unreadable_messages(report_drop)
-_apps_worker: Any = apps_worker
-_apps_worker.safe_say = _say
+celery_worker.disable_commands(except_for=ALLOWED_COMMANDS | WORKER_COMMANDS)
+celery_worker.log_instead_of_printing(logger)
+kombu_redis.drop_unreadable_messages(report_drop)

@@ -9,7 +9,7 @@ import environ
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.utils import get_random_secret_key
 
-from scheduler_service.local import embedded
+from scheduler_service.local import state_files, urls
 from scheduler_service.process import time_zones
 from scheduler_service.redis import connections
 
@@ -60,7 +60,7 @@ SECRET_KEY = env.str("SECRET_KEY", "")
 if not SECRET_KEY:
     if not DEVELOPMENT:
         raise ImproperlyConfigured("SECRET_KEY must be set in production.")
-    SECRET_KEY = embedded.load_or_create_secret(
+    SECRET_KEY = state_files.load_or_create_secret(
         STATE_DIR / "secret_key", get_random_secret_key
     )
 if len(SECRET_KEY) < 32 and not DEVELOPMENT:
@@ -185,7 +185,7 @@ EMBEDDED_POSTGRES = not DATABASE_URL
 DATABASE_STATEMENT_TIMEOUT = env.float("DATABASE_STATEMENT_TIMEOUT", 30.0)
 DATABASE_LOCK_TIMEOUT = env.float("DATABASE_LOCK_TIMEOUT", 10.0)
 DATABASE_IDLE_TIMEOUT = env.float("DATABASE_IDLE_TIMEOUT", 60.0)
-DATABASE_URL = DATABASE_URL or embedded.postgres_url(STATE_DIR)
+DATABASE_URL = DATABASE_URL or urls.postgres_url(STATE_DIR)
 
 
 # A peer that is gone is noticed within 20 s, whether we wait for it or write to it.
@@ -306,7 +306,7 @@ SPECTACULAR_SETTINGS = {
 
 REDIS_URL = env.str("REDIS_URL", "")
 EMBEDDED_REDIS = not REDIS_URL
-REDIS_URL = REDIS_URL or embedded.redis_url(STATE_DIR)
+REDIS_URL = REDIS_URL or urls.redis_url(STATE_DIR)
 # The name by which Sentinels know the Redis that they watch, and their own password.
 REDIS_SENTINEL_MASTER = env.str("REDIS_SENTINEL_MASTER", "")
 REDIS_SENTINEL_PASSWORD = env.str("REDIS_SENTINEL_PASSWORD", "")

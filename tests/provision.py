@@ -14,7 +14,9 @@ import tempfile
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from scheduler_service.local.embedded import EmbeddedServer, Postgres, Redis
+from scheduler_service.local.postgres import Postgres
+from scheduler_service.local.redis_server import Redis
+from scheduler_service.local.server import EmbeddedServer
 
 SECRET_KEY = "only-for-tests-0123456789-0123456789-0123456789-0123456789"
 

@@ -1,4 +1,4 @@
-"""What the commands of the accounts share: the log knows them, and they refuse briefly."""
+"""What the commands of the accounts share: their actor, short errors, and arguments."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class AccountCommand(BaseCommand):
         try:
             with audit.acting_as(audit.COMMAND_LINE):
                 return super().execute(*args, **options)
-        except AccountError as refusal:
-            raise CommandError(str(refusal)) from None
+        except AccountError as error:
+            raise CommandError(str(error)) from None
         except DatabaseError as error:
             reason = str(error).partition("\n")[0]
             raise CommandError(f"The database refused: {reason}") from None
@@ -30,9 +30,9 @@ STDIN = "-"
 
 
 def read_secret(argument: str) -> str:
-    """A secret that was given, or what stands on a line of standard input instead of it.
+    """The argument itself, or a line of standard input if the argument is `-`.
 
-    Whoever is logged in to the machine sees the arguments of commands.
+    Every user of the machine can see the arguments of commands.
     """
     if argument != STDIN:
         return argument

@@ -1,4 +1,4 @@
-"""Spans of time as people write them on a command line: 90d, 12h, 30m, 45s."""
+"""Durations as people write them on a command line: 90d, 12h, 30m, 45s."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"
 
 
 def parse_duration(text: str) -> timedelta:
-    """For `add_argument(type=span)`: a number and its unit, one of s, m, h, d and w."""
+    """A number and its unit, one of s, m, h, d and w; a type for `add_argument`."""
     found = DURATION.fullmatch(text)
     if found is None:
-        raise ArgumentTypeError(f"{text!r} is no span of time such as 90d or 12h")
+        raise ArgumentTypeError(f"{text!r} is no duration such as 90d or 12h")
     number, unit = found.groups()
     return timedelta(**{UNITS[unit]: int(number)})

@@ -1,4 +1,4 @@
-"""A session is one of our own, and on the newest primary that this process knows of."""
+"""Open a session on the newest primary, and refuse one that is of no use to us."""
 
 from __future__ import annotations
 
@@ -16,26 +16,29 @@ logger = logging.getLogger(__name__)
 
 Connect = Callable[[dict[str, Any]], Any]
 
-# What was said last of each place, so that it is said once.
+# The last warning about each server, so that it is not repeated.
 _last_logged: dict[HostPort, str] = {}
 
 
 def open_session(params: dict[str, Any], connect: Connect) -> Any:
-    """A session that we can work in, at the first place of the URL that has one.
+    """A usable session, on the first server of the URL that has one.
 
-    Raises Unfit if a place answers and has none, and psycopg's errors if none answers.
+    Raises UnusableSession if a server answers and has none, and psycopg's errors if no
+    server answers.
     """
     choices = {host_port_of(each): each for each in split_hosts(params)}
     if len(choices) > 1:
         primaries.start_watching(choices)
     failures: list[psycopg.Error] = []
-    # First where the primary was last: others may be frozen, or none any more.
-    for place in sorted(choices, key=lambda each: each != primaries.newest.home):
+    # The last primary comes first: the others may be frozen or demoted.
+    for server in sorted(
+        choices, key=lambda each: each != primaries.newest_timelines.primary
+    ):
         try:
-            return _open(choices[place], place, connect, has_peers=len(choices) > 1)
+            return _open(choices[server], server, connect, has_peers=len(choices) > 1)
         except psycopg.OperationalError as error:
             failures.append(error)
-    # An answer says more than silence.
+    # The answer of a server says more than the silence of another one.
     raise next(
         (each for each in failures if isinstance(each, UnusableSession)), failures[0]
     )
@@ -60,30 +63,32 @@ def host_port_of(params: Mapping[str, Any]) -> HostPort:
 
 
 def _open(
-    params: dict[str, Any], place: HostPort, connect: Connect, *, has_peers: bool
+    params: dict[str, Any], server: HostPort, connect: Connect, *, has_peers: bool
 ) -> Any:
     raw = connect(params)
     try:
         bound_waits(raw)
-        facts = primaries.load_server_state(raw)
-        if facts.backend_pid != raw.info.backend_pid:
+        state = primaries.load_server_state(raw)
+        if state.backend_pid != raw.info.backend_pid:
             poolers.check_sessions_are_private(raw, params)
-        if reason := primaries.find_problem(place, facts):
+        if reason := primaries.find_problem(server, state):
             raise UnusableSession(reason)
     except psycopg.Error as error:
         raw.close()
         if isinstance(error, UnusableSession):
-            _log_once(place, str(error))
+            _log_once(server, str(error))
         raise
-    _last_logged.pop(place, None)
-    primaries.newest.meet(place, facts)
+    _last_logged.pop(server, None)
+    primaries.newest_timelines.record(server, state)
     bound_waits(
-        raw, lambda: primaries.newest.find_problem(place, facts), midway=has_peers
+        raw,
+        lambda: primaries.newest_timelines.find_problem(server, state),
+        during_waits=has_peers,
     )
     return raw
 
 
-def _log_once(place: HostPort, reason: str) -> None:
-    if _last_logged.get(place) != reason:
-        _last_logged[place] = reason
+def _log_once(server: HostPort, reason: str) -> None:
+    if _last_logged.get(server) != reason:
+        _last_logged[server] = reason
         logger.warning("%s", reason)

@@ -1,4 +1,4 @@
-"""A target on loopback that says what it is sent, so that a first task has somewhere to go."""
+"""A target on loopback that prints each request, for a first task to call."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import Any
 from scheduler_service.process.supervisor import OutputStream
 
 RESPONSE_BODY = b'{"ok": true}'
-MAX_BODY_SHOWN = 200  # characters of a body
+# Characters of a body that are printed.
+MAX_BODY_SHOWN = 200
 
 
 class EchoHandler(BaseHTTPRequestHandler):
@@ -44,7 +45,7 @@ class EchoHandler(BaseHTTPRequestHandler):
             late := lateness(self.headers.get("X-Scheduled-For"), arrived_at)
         ) is not None:
             parts.append(f"late={late:.3f}s")
-        # A body may hold anything, also what a terminal takes for a command.
+        # A body may hold control characters of the terminal.
         return " ".join(
             "".join(letter if letter.isprintable() else "?" for letter in part)
             for part in parts
@@ -52,11 +53,11 @@ class EchoHandler(BaseHTTPRequestHandler):
         )
 
     def log_message(self, *args: Any) -> None:
-        """Nothing: `answer` has its own line."""
+        """Nothing: `answer` prints a line of its own."""
 
 
 def lateness(scheduled_for: str | None, arrived_at: datetime) -> float | None:
-    """Seconds after the planned moment; None if the header does not tell it."""
+    """Seconds after the planned moment; None without a valid header."""
     try:
         planned = datetime.fromisoformat(scheduled_for or "")
         return (arrived_at - planned).total_seconds()

@@ -150,7 +150,7 @@ class TaskAdmin(HistoryAdmin):
     @admin.display(description="URL")
     def target(self, task: Task) -> str:
         """The URL without its credentials, which are the tenant's own business."""
-        return url_credentials.mask_credentials(task.url)
+        return url_credentials.mask(task.url)
 
     @admin.display(description="request")
     def request_options(self, task: Task) -> str:

@@ -210,7 +210,7 @@ def target(name: str, value: object) -> str:
     if refusal := targets.refusal(value):
         raise InvalidTask(name, f"Invalid value of {name}. {refusal}")
     url = str(value)
-    if url_credentials.find_credentials(url) == url_credentials.MASK:
+    if url_credentials.find(url) == url_credentials.MASK:
         # It was read from an answer, and would replace the real ones.
         refuse(name, f"has {url_credentials.MASK} in the place of its credentials")
     return encryption.seal_url(url)

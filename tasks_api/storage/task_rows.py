@@ -15,6 +15,7 @@ from django.db.models import F
 
 from accounts import audit, encryption
 from accounts.models import User
+from accounts.statements import INSERT_ENTRY
 from scheduler_service.db import clock
 from scheduler_service.db.arrays import array, columns
 from scheduler_service.db.statements import prepared
@@ -90,7 +91,7 @@ _COLUMNS = ", ".join(Row._fields)
 # One statement, which costs a third of what several would with a transaction around
 # them: the tasks, their schedules, their tags, their count, and the entry in the audit log.
 _INSERT = f"""
-    WITH entry AS ({audit.INSERT}), fresh AS MATERIALIZED (
+    WITH entry AS ({INSERT_ENTRY}), fresh AS MATERIALIZED (
         SELECT new.*, {beat_tables.IDS} FROM unnest({_ARRAYS}) AS new({", ".join(_GIVEN)})
     ), {beat_tables.CREATED}, made AS (
         INSERT INTO tasks_api_task ({_COLUMNS}, periodic_task_id, pause_reason, end_reason)

@@ -10,7 +10,7 @@ from contextlib import closing
 import pytest
 import requests
 
-from scheduler_service.flower import MAX_FAILURES
+from scheduler_service.compat.flower_handlers import MAX_FAILURES
 from tests.acceptance.stand import Stand, eventually, free_port
 
 pytestmark = pytest.mark.timeout(120)

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import psycopg
 import pytest
 
-from scheduler_service.local.embedded import Postgres
+from scheduler_service.local.postgres import Postgres
 from tests.acceptance.stand import Stand, eventually, free_port, readiness
 from tests.acceptance.test_postgres import frozen
 from tests.acceptance.test_processes import one_time, soon
@@ -50,8 +50,8 @@ class Standby(OnTCP):
         super().__init__(home)
         self.primary = primary
 
-    def _make_data(self) -> None:
-        self._call(
+    def _create_data(self) -> None:
+        self._run(
             "pg_basebackup",
             f"--pgdata={self.data}",
             f"--dbname={self.primary.url}",

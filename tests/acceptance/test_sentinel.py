@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from scheduler_service.local.embedded import find_redis_program
+from scheduler_service.local.redis_server import find_redis_program
 from scheduler_service.process.supervisor import spawn
 from tests.acceptance.stand import Stand, eventually, free_port
 from tests.acceptance.test_processes import all_done, ids_of, one_time, soon

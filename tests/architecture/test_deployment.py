@@ -200,7 +200,7 @@ def test_every_place_names_the_same_python() -> None:
 def test_every_place_names_the_same_postgresql() -> None:
     image = compose()["postgres"]["image"].removeprefix("postgres:")
 
-    assert f'"pginstall{image}"' in text("scheduler_service/local/embedded.py")
+    assert f'"pginstall{image}"' in text("scheduler_service/local/postgres.py")
 
 
 def test_the_image_does_not_run_as_root() -> None:

@@ -70,6 +70,7 @@ DOORS = {
         "scheduler_service",
         "scheduler_service.celery",
         "scheduler_service.consumer",
+        "scheduler_service.compat.celery_worker",
         # Starts Flower, which is a command of Celery.
         "scheduler_service.flower",
     },

@@ -15,7 +15,9 @@ from typing import NamedTuple, Protocol
 import psycopg
 import redis
 
-from scheduler_service.local.embedded import EmbeddedServer, Postgres, Redis
+from scheduler_service.local.postgres import Postgres
+from scheduler_service.local.redis_server import Redis
+from scheduler_service.local.server import EmbeddedServer
 from scheduler_service.redis.connections import redis_client_url
 from tests.acceptance.stand import ROOT
 from tests.benchmarks import measure

@@ -41,17 +41,17 @@ A, B = HostPort("a:1"), HostPort("b:1")
 
 def test_an_older_timeline_of_the_same_system_is_a_former_primary() -> None:
     known = NewestTimelines()
-    known.meet(A, server_facts(1))
+    known.record(A, server_facts(1))
     assert known.find_problem(A, server_facts(1)) == ""
 
-    known.meet(B, server_facts(2))
+    known.record(B, server_facts(2))
 
-    assert known.home == B
+    assert known.primary == B
     assert "a:1 is on timeline 1, and there is a server on timeline 2" in (
         known.find_problem(A, server_facts(1))
     )
-    known.meet(A, server_facts(1))
-    assert known.home == B
+    known.record(A, server_facts(1))
+    assert known.primary == B
 
 
 @pytest.mark.parametrize(
@@ -59,6 +59,6 @@ def test_an_older_timeline_of_the_same_system_is_a_former_primary() -> None:
 )
 def test_what_cannot_be_compared_is_no_former_primary(other: ServerState) -> None:
     known = NewestTimelines()
-    known.meet(A, server_facts(5))
+    known.record(A, server_facts(5))
 
     assert known.find_problem(B, other) == ""

@@ -21,11 +21,18 @@ class Command(AccountCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--tenant", required=True)
-        parser.add_argument("--actor", default="", help="A username.")
-        parser.add_argument("--action", default="", help="task.pause; task. is all.")
+        parser.add_argument(
+            "--actor", default="", help="Only entries of this username."
+        )
+        parser.add_argument(
+            "--action", default="", help="Such as task.pause; task. means all of them."
+        )
         parser.add_argument("--object", default="", metavar="ID")
         parser.add_argument(
-            "--last", type=parse_duration, metavar="SPAN", help="Such as 7d."
+            "--last",
+            type=parse_duration,
+            metavar="DURATION",
+            help="Only entries this young, such as 7d.",
         )
         parser.add_argument("--limit", type=int, default=1000)
 
@@ -47,5 +54,4 @@ class Command(AccountCommand):
             since=clock.now() - last if last else None,
         )
         for entry in entries[: max(limit, 0)].iterator():
-            told = audit.to_dict(entry)
-            self.stdout.write(json.dumps(told, ensure_ascii=False))
+            self.stdout.write(json.dumps(audit.to_dict(entry), ensure_ascii=False))

@@ -25,18 +25,21 @@ class Command(AccountCommand):
         parser.add_argument(
             "--existing",
             action="store_true",
-            help="Create neither: a name that is mistyped is refused.",
+            help="Create neither; refuse an unknown name.",
         )
         parser.add_argument("--name", default="", help="What the token is for.")
         parser.add_argument(
             "--scope",
             choices=Scope.values,
             default=Scope.ADMIN,
-            help="What it may do; everything that its user may, unless given.",
+            help="What it may do; by default everything that its user may do.",
         )
         expiry = parser.add_mutually_exclusive_group()
         expiry.add_argument(
-            "--expires", type=parse_duration, metavar="SPAN", help="Such as 90d."
+            "--expires",
+            type=parse_duration,
+            metavar="DURATION",
+            help="Its lifetime, such as 90d.",
         )
         expiry.add_argument("--expires-in-days", type=int, metavar="DAYS")
 
@@ -65,7 +68,7 @@ class Command(AccountCommand):
         has_tenant = Tenant.objects.filter(name=tenant).exists()
         has_user = User.objects.filter(tenant__name=tenant, name=user).exists()
         owner = services.provision_user(tenant, user)
-        # Not to standard output, where the token stands alone.
+        # Standard output holds nothing but the token.
         if not has_tenant:
             self.stderr.write(f"The tenant {tenant} is new.")
         if not has_user:

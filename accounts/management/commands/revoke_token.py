@@ -1,4 +1,4 @@
-"""Make a token worthless."""
+"""Revoke a token."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Command(AccountCommand):
     help = "Revoke a token, given in clear text."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("token", help="In clear text; - reads it from stdin.")
+        parser.add_argument("token", help="The clear text; - reads it from stdin.")
 
     def handle(self, *args: Any, token: str, **options: Any) -> str:
         if not services.revoke_token(read_secret(token), now=clock.now()):

@@ -14,7 +14,7 @@ from scheduler_service.db import clock
 
 
 class Command(AccountCommand):
-    help = "Print a new signing secret; the one before signs too for the overlap."
+    help = "Print a new signing secret; the old one signs too for the overlap."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("tenant")
@@ -22,8 +22,8 @@ class Command(AccountCommand):
             "--overlap",
             type=parse_duration,
             default=services.DEFAULT_OVERLAP,
-            metavar="SPAN",
-            help="How long the old one signs too; a day unless given.",
+            metavar="DURATION",
+            help="How long the old one signs too; a day by default.",
         )
 
     def handle(

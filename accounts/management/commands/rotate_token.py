@@ -1,4 +1,4 @@
-"""Print a new token in the place of one, and nothing else."""
+"""Print a new token that replaces another one, and nothing else."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from scheduler_service.db import clock
 
 
 class Command(AccountCommand):
-    help = "Print a new token like the one given, which lives on for the overlap."
+    help = "Print a new token; the one that it replaces stays valid for the overlap."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("token", help="In clear text; - reads it from stdin.")
+        parser.add_argument("token", help="The clear text; - reads it from stdin.")
         parser.add_argument(
             "--overlap",
             type=parse_duration,
             default=services.DEFAULT_OVERLAP,
-            metavar="SPAN",
-            help="How long the old one lives on; a day unless given.",
+            metavar="DURATION",
+            help="How long the old one stays valid; a day by default.",
         )
 
     def handle(self, *args: Any, token: str, overlap: timedelta, **options: Any) -> str:

@@ -1,4 +1,4 @@
-"""Print the secret that a tenant's receivers verify requests with."""
+"""Print the secret with which the targets of a tenant verify requests."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Command(AccountCommand):
         parser.add_argument(
             "--rotate",
             action="store_true",
-            help="Make a new one first; the one before stays live for a day.",
+            help="Create a new one first; the old one stays live for a day.",
         )
 
     def handle(self, *args: Any, tenant: str, rotate: bool, **options: Any) -> str:

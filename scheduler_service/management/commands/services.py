@@ -9,12 +9,10 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from scheduler_service.local.embedded import (
-    EmbeddedServer,
-    Postgres,
-    Redis,
-    ServerUnavailable,
-)
+from scheduler_service.local.postgres import Postgres
+from scheduler_service.local.redis_server import Redis
+from scheduler_service.local.server import EmbeddedServer
+from scheduler_service.local.state_files import LocalSetupError
 from scheduler_service.process.supervisor import Program, Supervisor, spawn
 
 READY_MESSAGE = "services are ready"
@@ -27,7 +25,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         try:
             self._serve(build_servers())
-        except ServerUnavailable as error:
+        except LocalSetupError as error:
             raise CommandError(str(error)) from error
 
     def _serve(self, servers: list[EmbeddedServer]) -> None:
@@ -59,7 +57,7 @@ class Command(BaseCommand):
         migrating = spawn([*command, "--wait", "60", "--verbosity", "0"])
         supervisor.wait_until(lambda: migrating.poll() is not None, timeout=math.inf)
         if supervisor.stopping:
-            # It takes back what it has not finished.
+            # PostgreSQL rolls back what is not finished.
             migrating.terminate()
             migrating.wait()
         elif migrating.returncode:
@@ -73,7 +71,7 @@ class Command(BaseCommand):
 
 
 def build_servers() -> list[EmbeddedServer]:
-    """Those that this process has to run itself."""
+    """The servers that are not given by a URL."""
     postgres = [Postgres(settings.STATE_DIR)] if settings.EMBEDDED_POSTGRES else []
     redis = [Redis(settings.STATE_DIR)] if settings.EMBEDDED_REDIS else []
     return [*postgres, *redis]

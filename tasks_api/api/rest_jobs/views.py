@@ -178,7 +178,7 @@ def render_job(task: Task) -> dict[str, Any]:
         "id": str(task.pk),
         "task": {
             "method": task.method,
-            "uri": url_credentials.mask_credentials(task.url),
+            "uri": url_credentials.mask(task.url),
             "body": simplejson.RawJSON(task.body),
             "expected_range": task.expected_status,
         },

@@ -61,7 +61,7 @@ def _keeping_secrets(data: Mapping[str, Any], task: Task) -> Mapping[str, Any]:
 
 
 def _keeping_url(data: Mapping[str, Any], task: Task) -> Mapping[str, Any]:
-    shown = url_credentials.mask_credentials(task.url)
+    shown = url_credentials.mask(task.url)
     if shown == task.url or data.get("url") != shown:
         return data
     try:

@@ -15,9 +15,7 @@ def render_task(task: Task, now: datetime) -> dict[str, Any]:
     """A task as its owner sees it. Its schedule must have been fetched with it."""
     schedule = schedule_fields.schedule_of(task)
     to_queue = {"url": None, "queue": task.queue}
-    target = (
-        to_queue if task.queue else {"url": url_credentials.mask_credentials(task.url)}
-    )
+    target = to_queue if task.queue else {"url": url_credentials.mask(task.url)}
     return {
         "id": str(task.pk),
         **target,

@@ -36,10 +36,10 @@ def test_who_lacks_files_looks_again_when_there_are_some() -> None:
     # None, and then one for a socket and none to wait with.
     for count in (0, 1):
         with files_left(count):
-            watch.look()
+            watch.look_at_all()
         assert watch._open == {}
 
-    watch.look()
+    watch.look_at_all()
     session = watch._open[place]
     assert not session.closed
     session.close()
