@@ -27,12 +27,12 @@ admin.site.unregister(Group)
 admin.site.login_form = LoginForm
 
 
-Read = TypeVar("Read")
+Value = TypeVar("Value")
 
 
-def _validated(read: Callable[[], Read]) -> Read:
+def _validated(parse: Callable[[], Value]) -> Value:
     try:
-        return read()
+        return parse()
     except services.AccountError as error:
         raise forms.ValidationError(str(error)) from None
 

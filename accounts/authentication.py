@@ -83,9 +83,8 @@ class SharedSecretAuthentication(BaseAuthentication):
         known = Tenant.objects.filter(shared_secret_digest=digest(secret))
         tenant = known.values_list("name", flat=True).first() if secret else None
         # A short secret might be guessed, so it is refused after many wrong ones.
-        is_blocked = len(
-            secret
-        ) < throttling.UNGUESSABLE_LENGTH and throttling.is_blocked(
+        is_short = len(secret) < throttling.UNGUESSABLE_LENGTH
+        is_blocked = is_short and throttling.is_blocked(
             CredentialKind.SECRET, client_address(request.META)
         )
         if tenant is None or is_blocked:
@@ -99,9 +98,8 @@ class SharedSecretAuthentication(BaseAuthentication):
 def _service_user(tenant: str, name: str) -> User:
     """The user who owns what clients of a tenant without tokens store; created on demand."""
     users = User.objects.filter(tenant__name=tenant, name=name)
-    user = users.select_related("tenant").first() or services.provision_user(
-        tenant, name
-    )
+    user = users.select_related("tenant").first()
+    user = user or services.provision_user(tenant, name)
     if not user.is_active:
         raise AuthenticationFailed("Unauthorized")
     audit.set_actor(Actor(user.username, Via.API))

@@ -91,8 +91,8 @@ def _load_application(parent: int) -> Any:
         application,
         bodies,
         threads=settings.WEB_THREADS,
-        most=early.most_bytes,
-        refuse=early.refuse,
+        max_body_bytes=early.most_bytes,
+        render_refusal=early.refuse,
     )
 
 

@@ -1,8 +1,8 @@
-"""Advisory locks of PostgreSQL: each kind of thing has keys of its own.
+"""Advisory locks of PostgreSQL, with separate keys for each kind of lock.
 
-They have 64 bits of a hash that nobody can steer, so no client finds a name that waits for
-somebody else's. Locks with keys of two parts, which tell who is present, are a space of
-their own in PostgreSQL.
+A key is 64 bits of a hash, so no client can choose a name whose lock collides with that
+of another one. The presence locks of workers have keys of two parts, which PostgreSQL
+keeps apart.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 
 class LockKind(StrEnum):
-    """What a lock is for, and what its parts are."""
+    """What a lock protects; the comments name the parts of its key."""
 
     # A user, and the key.
     IDEMPOTENCY_KEY = "idempotency key"
@@ -28,25 +28,25 @@ class LockKind(StrEnum):
 
 
 def key_of(kind: LockKind, *parts: int | str) -> int:
-    said = json.dumps([kind, *parts]).encode()
-    return int.from_bytes(hashlib.sha256(said).digest()[:8], signed=True)
+    text = json.dumps([kind, *parts]).encode()
+    return int.from_bytes(hashlib.sha256(text).digest()[:8], signed=True)
 
 
 def acquire(kind: LockKind, *parts: int | str) -> None:
-    """Wait for a lock, and hold it until the transaction ends."""
+    """Wait for a lock and hold it until the transaction ends."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [key_of(kind, *parts)])
 
 
 def try_acquire(kind: LockKind, *parts: int | str) -> bool:
-    """Hold a lock until the transaction ends; False where somebody else has it."""
+    """Hold a lock until the transaction ends; False if another session has it."""
     return _call(connection, "pg_try_advisory_xact_lock", key_of(kind, *parts))
 
 
 def try_acquire_for_session(
     on: BaseDatabaseWrapper, kind: LockKind, *parts: int | str
 ) -> bool:
-    """Hold a lock until its release, or the end of the connection."""
+    """Hold a lock until `release` or the end of the connection; False as above."""
     return _call(on, "pg_try_advisory_lock", key_of(kind, *parts))
 
 

@@ -1,7 +1,7 @@
-"""Whether the tables fit the code: said in a sentence, before each statement fails by itself.
+"""Check that the tables fit the code, and log a sentence if they do not.
 
-A migration adds, which the code before it bears. One that takes away says so by its name,
-`NNNN_contract_…`, and the code before it does not fit any more; see docs/upgrading.md.
+Most migrations only add, so that older code still works. One that removes something is
+called `NNNN_contract_…`, and older code no longer works; see docs/upgrading.md.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ CONTRACT_MARK = "_contract_"
 
 
 def find_schema_problem() -> str:
-    """Why tables and code do not fit, or nothing. Raises DatabaseError without an answer."""
+    """Why tables and code do not fit; empty if they do. Raises DatabaseError."""
     applied, known = (
         set(MigrationRecorder(connection).applied_migrations()),
         _known_migrations(),
@@ -44,7 +44,7 @@ def find_schema_problem() -> str:
 
 
 def log_schema_problem() -> str:
-    """The complaint, logged; nothing where the database does not answer yet."""
+    """Log and return the problem; nothing if the database does not answer."""
     try:
         found = find_schema_problem()
     except DatabaseError:
@@ -64,6 +64,6 @@ def _list_names(migrations: list[tuple[str, str]]) -> str:
 
 @lru_cache(maxsize=1)
 def _known_migrations() -> frozenset[tuple[str, str]]:
-    """The migrations that came with this code."""
+    """The migrations of this code."""
     loader = MigrationLoader(None, ignore_no_migrations=True)
     return frozenset(loader.disk_migrations or ())

@@ -1,4 +1,4 @@
-"""An ASGI application around Django: no thread waits for what a client has not sent."""
+"""An ASGI application around Django that reads a body before a thread handles the request."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from scheduler_service.process import gc_tuning
 T = TypeVar("T")
 Scope = MutableMapping[str, Any]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
-# After a larger body it is worth while to free memory at once.
+# Bytes; after a larger body the memory is freed at once.
 SMALL_BODY = 64 * 1024
-# Seconds after the last large one in which what it has left comes out of use.
+# Seconds after the last large body until its memory is no longer in use.
 RELEASE_DELAY = 1.0
 
 
@@ -38,10 +38,10 @@ class WSGIResponse(NamedTuple):
 
 
 class BufferedApplication:
-    """Reads whole bodies in its event loop, and has them answered by a few threads.
+    """Reads whole bodies in its event loop, and handles requests in a few threads.
 
-    `most` says how many bytes the body of a request may have, and may take time to;
-    `refuse` words the answer to a request that was not read.
+    `max_body_bytes` returns the limit of a request, and may block; `render_refusal`
+    renders the response to a request that was not read.
     """
 
     def __init__(
@@ -50,15 +50,15 @@ class BufferedApplication:
         bodies: BodyReader,
         *,
         threads: int,
-        most: Callable[[WSGIEnvironment], int],
-        refuse: Callable[[WSGIEnvironment, RequestRefused], HttpResponse],
+        max_body_bytes: Callable[[WSGIEnvironment], int],
+        render_refusal: Callable[[WSGIEnvironment, RequestRefused], HttpResponse],
     ) -> None:
         self._application = application
         self._bodies = bodies
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="web")
-        self._most = most
-        self._refuse = refuse
-        self._trimming: asyncio.TimerHandle | None = None
+        self._max_body_bytes = max_body_bytes
+        self._render_refusal = render_refusal
+        self._release_timer: asyncio.TimerHandle | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         environ = build_environ(scope)
@@ -68,7 +68,7 @@ class BufferedApplication:
             return
         except RequestRefused as refused:
             status, headers, content = _encode_refusal(
-                self._refuse(environ, refused), refused
+                self._render_refusal(environ, refused), refused
             )
         start = {"type": "http.response.start", "status": status, "headers": headers}
         await send(start)
@@ -83,13 +83,15 @@ class BufferedApplication:
             return await self._answer_body(environ, receive, announced)
         finally:
             if in_chunks or announced > self._bodies.small:
-                self._trim_soon()
+                self._schedule_release()
 
     async def _answer_body(
         self, environ: WSGIEnvironment, receive: Receive, announced: int
     ) -> WSGIResponse:
-        most = partial(self._in_thread, self._most, environ)
-        async with self._bodies.read(receive, announced=announced, most=most) as body:
+        find_limit = partial(self._in_thread, self._max_body_bytes, environ)
+        async with self._bodies.read(
+            receive, announced=announced, find_limit=find_limit
+        ) as body:
             environ["CONTENT_LENGTH"] = str(body.size)
             answer = await self._respond(environ, body.rewound())
         if body.size > SMALL_BODY:
@@ -100,12 +102,12 @@ class BufferedApplication:
             )
         return answer
 
-    def _trim_soon(self) -> None:
-        """Give memory back once more when nothing of large bodies is in use any more."""
-        if self._trimming is not None:
-            self._trimming.cancel()
+    def _schedule_release(self) -> None:
+        """Release memory again once no large body is in use any more."""
+        if self._release_timer is not None:
+            self._release_timer.cancel()
         loop = asyncio.get_running_loop()
-        self._trimming = loop.call_later(
+        self._release_timer = loop.call_later(
             RELEASE_DELAY, self._threads.submit, gc_tuning.release_memory
         )
 
@@ -141,7 +143,7 @@ def _call_wsgi(application: WSGIApplication, environ: WSGIEnvironment) -> WSGIRe
 
 
 def _encode_refusal(response: HttpResponse, refused: RequestRefused) -> WSGIResponse:
-    # What is left of the body must not be taken for the next request.
+    # The rest of the body must not be taken for the next request.
     response["Connection"] = "close"
     if refused.retry_after:
         response["Retry-After"] = str(refused.retry_after)
@@ -154,7 +156,7 @@ def _encode_headers(headers: list[tuple[str, str]]) -> list[tuple[bytes, bytes]]
 
 
 def build_environ(scope: Scope) -> WSGIEnvironment:
-    """What WSGI says of a request, without its body."""
+    """The WSGI environ of a request, without its body."""
     server, port = scope["server"]
     return _header_variables(scope["headers"]) | {
         "REQUEST_METHOD": scope["method"],
@@ -175,8 +177,10 @@ def build_environ(scope: Scope) -> WSGIEnvironment:
 
 
 def _header_variables(headers: list[tuple[bytes, bytes]]) -> dict[str, Any]:
-    """Without those with an underscore, which would pass for those with a hyphen that
-    a proxy in front of us sets or takes away."""
+    """The variables of the headers, without headers that have an underscore.
+
+    Those would pass for headers with a hyphen, which a proxy in front of us controls.
+    """
     environ: dict[str, Any] = {}
     for name, value in headers:
         if b"_" in name:

@@ -1,4 +1,4 @@
-"""Bodies of requests on their way in: each has a deadline, and all of them one room."""
+"""Read request bodies, each within a deadline and all of them within a memory limit."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from contextlib import asynccontextmanager
 from io import BytesIO
 from typing import Any
 
-# A body may take a second longer for each so many bytes of it that are there.
+# The deadline of a body moves by a second for this many bytes that have arrived.
 MIN_BYTES_PER_SECOND = 256 * 1024
-# Bodies on their way at once, in a process. An honest one is on its way for some
-# milliseconds, so the oldest gives way.
+# Bodies that a process receives at once. An honest one arrives within milliseconds, so
+# the oldest is given up first.
 MAX_ARRIVING = 256
-# How long a large body waits for another one, in seconds, and what is told after that.
+# Seconds that a large body waits for another one, and the Retry-After of its refusal.
 LARGE_BODY_TIMEOUT = 20.0
 RETRY_AFTER = 10
 
@@ -24,7 +24,7 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 
 class RequestRefused(Exception):
-    """Why a request is answered before it is read."""
+    """The request is refused before it is read; the text says why."""
 
     def __init__(self, status: int, message: str, retry_after: int = 0) -> None:
         super().__init__(message)
@@ -34,11 +34,11 @@ class RequestRefused(Exception):
 
 
 class ClientDisconnected(Exception):
-    """The client hung up."""
+    """The client closed the connection."""
 
 
 class RequestBody:
-    """What is there of one body, and until when more may come."""
+    """The part of a body that has arrived, and the deadline for the rest."""
 
     def __init__(self) -> None:
         self.content = BytesIO()
@@ -68,10 +68,10 @@ class RequestBody:
 
 
 class BodyReader:
-    """The bodies that a process holds, from their first byte until they are answered.
+    """The bodies that a process holds, from the first byte to the response.
 
-    Up to `small` bytes a body shares the room with others. A larger one is read only if
-    it is welcome, and alone. For one event loop, so there are no locks.
+    Bodies of up to `small` bytes share the memory of `room`. A larger one is read only if
+    its request allows it, and alone. For one event loop, so there are no locks.
     """
 
     def __init__(self, *, small: int, room: int, patience: float) -> None:
@@ -85,12 +85,16 @@ class BodyReader:
 
     @asynccontextmanager
     async def read(
-        self, receive: Receive, *, announced: int, most: Callable[[], Awaitable[int]]
+        self,
+        receive: Receive,
+        *,
+        announced: int,
+        find_limit: Callable[[], Awaitable[int]],
     ) -> AsyncIterator[RequestBody]:
-        """A body; of one that is too large only a part, which is for the reader to see.
+        """A body, or the first part of one that is too large, which the caller must check.
 
-        `most()` is how many bytes it may have, asked where that are more than usual.
-        Raises Refused, and Gone.
+        `find_limit()` returns the bytes allowed; it is called for large bodies only.
+        Raises RequestRefused and ClientDisconnected.
         """
         body = RequestBody()
         if announced <= self.small:
@@ -98,7 +102,7 @@ class BodyReader:
                 if complete:
                     yield body
                     return
-        limit = await most()
+        limit = await find_limit()
         if max(announced, body.size) > limit or limit <= self.small:
             yield body
             return
@@ -130,17 +134,17 @@ class BodyReader:
         body: RequestBody,
         receive: Receive,
         limit: int,
-        taken: Callable[[RequestBody, int], None] = lambda body, size: None,
+        on_chunk: Callable[[RequestBody, int], None] = lambda body, size: None,
     ) -> bool:
-        """Whether that was all; beyond the limit at most a chunk more is read."""
+        """Whether the body is complete; reads at most one chunk beyond the limit."""
         try:
             async with body.until(self._patience):
                 self._arriving[body] = None
-                self._bound_their_number()
+                self._limit_arriving()
                 while body.size <= limit:
                     chunk, more = await _next(receive)
                     body.take(chunk)
-                    taken(body, len(chunk))
+                    on_chunk(body, len(chunk))
                     if not more:
                         return True
                 return False
@@ -149,14 +153,14 @@ class BodyReader:
         finally:
             self._arriving.pop(body, None)
 
-    def _bound_their_number(self) -> None:
+    def _limit_arriving(self) -> None:
         if len(self._arriving) > MAX_ARRIVING:
             oldest = next(iter(self._arriving))
             del self._arriving[oldest]
             oldest.give_way()
 
     def _make_room(self, body: RequestBody, size: int) -> None:
-        """Let older bodies that are still on their way make room for what has come."""
+        """Give up older bodies that are still arriving, to make room for this chunk."""
         self._held += size
         missing = self._held - self._room
         for other in list(self._arriving):

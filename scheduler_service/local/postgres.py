@@ -171,7 +171,7 @@ class Postgres(EmbeddedServer):
 
 
 def _system_user_options() -> dict[str, Any]:
-    """A user without rights, created by root, as whom PostgreSQL refuses to run."""
+    """Options of Popen for a user without rights: PostgreSQL refuses to run as root."""
     try:
         entry = pwd.getpwnam(SYSTEM_USER)
     except KeyError:

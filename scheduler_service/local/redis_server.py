@@ -120,8 +120,8 @@ def find_redis_program() -> str:
 
 def redis_version(program: str) -> tuple[int, int]:
     try:
-        said = subprocess.run([program, "--version"], capture_output=True, text=True)  # noqa: S603 (found above)
+        result = subprocess.run([program, "--version"], capture_output=True, text=True)  # noqa: S603 (found above)
     except OSError:
         return (0, 0)
-    numbers = re.search(r"v=(\d+)\.(\d+)", said.stdout)
+    numbers = re.search(r"v=(\d+)\.(\d+)", result.stdout)
     return (int(numbers[1]), int(numbers[2])) if numbers else (0, 0)

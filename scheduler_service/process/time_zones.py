@@ -1,7 +1,7 @@
-"""Which rules of time zones count: the newer of the machine's and those of the package.
+"""Use the newer time zone rules: those of the machine, or of the package tzdata.
 
-zoneinfo reads the machine's files first, however old they are. Governments give some weeks'
-notice, so a machine that nobody updates is an hour wrong.
+zoneinfo prefers the machine's files, however old they are. Governments change rules at
+some weeks' notice, and a machine without updates would be an hour wrong.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ UNKNOWN_VERSION = "unknown"
 
 
 class TimeZoneRules(NamedTuple):
-    """Rules of time zones: the IANA's name of the version, and whose they are."""
+    """A version of the rules, as the IANA names it, and where they come from."""
 
     version: str
     source: str
 
     @property
     def sort_key(self) -> tuple[int, str]:
-        """Later ones are greater: after 2026z comes 2026za. What is not known is oldest."""
+        """Later versions are greater: 2026za follows 2026z. Unknown ones are the oldest."""
         is_known = self.version != UNKNOWN_VERSION
         return (len(self.version), self.version) if is_known else (0, "")
 
@@ -37,9 +37,9 @@ PACKAGED_RULES = TimeZoneRules(tzdata.IANA_VERSION, "package")
 
 @lru_cache(maxsize=1)
 def use_newest_rules() -> TimeZoneRules:
-    """Make the newer rules count in this process, and say which they are.
+    """Make this process use the newer rules, and return them.
 
-    An operator's PYTHONTZPATH counts as it is.
+    PYTHONTZPATH, which an operator sets, takes precedence.
     """
     if (given := os.environ.get("PYTHONTZPATH")) is not None:
         found = find_rules(given.split(os.pathsep), "PYTHONTZPATH")
@@ -54,10 +54,14 @@ def use_newest_rules() -> TimeZoneRules:
 
 
 def find_rules(paths: Iterable[str], source: str) -> TimeZoneRules | None:
-    """What lies in the first of these directories that has zones."""
-    folder = next((path for path in paths if (Path(path) / "Etc/UTC").is_file()), None)
+    """The rules in the first of these directories that has any."""
+    directory = next(
+        (path for path in paths if (Path(path) / "Etc/UTC").is_file()), None
+    )
     return (
-        None if folder is None else TimeZoneRules(_read_version(Path(folder)), source)
+        None
+        if directory is None
+        else TimeZoneRules(_read_version(Path(directory)), source)
     )
 
 
@@ -69,6 +73,6 @@ def _read_version(folder: Path) -> str:
         except OSError:
             continue
         if words:
-            # `# version 2026f`, or the version alone.
+            # The line is `# version 2026f`, or the version alone.
             return words[-1]
     return UNKNOWN_VERSION

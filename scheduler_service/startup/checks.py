@@ -1,4 +1,4 @@
-"""System checks of our own settings: a bad number is found at the start."""
+"""System checks of our settings, so that a wrong one is found at the start."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from accounts.throttling import UNGUESSABLE_LENGTH
 from scheduler_service.process import time_zones
 from tasks_api.domain import guard
 
-# (setting, the least it may be, why)
+# (setting, minimum, why)
 MINIMUMS = (
     ("SCHEDULER_MIN_FREQUENCY", 1, "a schedule needs at least a second between fires"),
     ("SCHEDULER_MAX_BODY_BYTES", 1, "requests have bodies"),
@@ -58,9 +58,9 @@ LOOPBACK_HOSTS = {"127.0.0.1", "::1", "localhost"}
 
 
 SETTING_PREFIX = "SCHEDULER_"
-# What the command `scheduler` reads, which may share an environment with the service.
+# Variables of the command `scheduler`, which may share the environment of the service.
 CLIENT_VARIABLES = frozenset({"SCHEDULER_URL", "SCHEDULER_TOKEN", "SCHEDULER_SECRET"})
-# What Kubernetes tells every container of a Service named "scheduler".
+# Variables that Kubernetes sets in every container for a Service named "scheduler".
 KUBERNETES_VARIABLE = re.compile(
     r"_SERVICE_(HOST|PORT)(_\w+)?$|_PORT(_\d+_(TCP|UDP)(_\w+)?)?$"
 )
@@ -68,14 +68,14 @@ KUBERNETES_VARIABLE = re.compile(
 
 def check_settings(**kwargs: Any) -> list[CheckMessage]:
     return [
-        Error(f"{name} is less than {least}: {why}.", id=f"scheduler.E{number:03}")
-        for number, (name, least, why) in enumerate(MINIMUMS, start=1)
-        if getattr(settings, name) < least
+        Error(f"{name} is less than {minimum}: {why}.", id=f"scheduler.E{number:03}")
+        for number, (name, minimum, why) in enumerate(MINIMUMS, start=1)
+        if getattr(settings, name) < minimum
     ]
 
 
 def check_shared_secret(**kwargs: Any) -> list[CheckMessage]:
-    """That of the environment, which the tenant "default" is given by `migrate`."""
+    """SECRET, which `migrate` gives to the tenant "default"."""
     if not 0 < len(settings.SECRET) < UNGUESSABLE_LENGTH:
         return []
     kind = Warning if settings.DEVELOPMENT else Error
@@ -102,7 +102,7 @@ def check_open_metrics(**kwargs: Any) -> list[CheckMessage]:
 
 
 def check_time_zones(**kwargs: Any) -> list[CheckMessage]:
-    """Warns of old rules; `check --deploy` says which they are in any case."""
+    """Warn of old rules. `check --deploy` reports the version in any case."""
     rules = time_zones.use_newest_rules()
     if rules.sort_key >= time_zones.PACKAGED_RULES.sort_key:
         return []
@@ -157,7 +157,7 @@ def _is_known(name: str) -> bool:
 
 
 def _suggest(name: str) -> str:
-    # Without what they all begin with, which would make them all alike.
+    # The prefix, which all names have, would make them all similar.
     known = {
         each.removeprefix(SETTING_PREFIX): each for each in settings.KNOWN_VARIABLES
     }
@@ -166,11 +166,11 @@ def _suggest(name: str) -> str:
 
 
 def check_secrets(databases: Sequence[str] | None, **kwargs: Any) -> list[CheckMessage]:
-    """Asked where the database is: by `migrate`, and by `check --database default`."""
+    """Run with a database only: by `migrate`, and by `check --database default`."""
     found = encryption.count_secrets() if databases else None
-    told: list[CheckMessage] = []
+    messages: list[CheckMessage] = []
     if found and found.unreadable:
-        told += [
+        messages += [
             Warning(
                 f"SECRET_KEY opens {found.unreadable} of the stored secrets no more.",
                 hint="Put the key they were encrypted with into SECRET_KEY_FALLBACKS. "
@@ -179,7 +179,7 @@ def check_secrets(databases: Sequence[str] | None, **kwargs: Any) -> list[CheckM
             )
         ]
     if found and found.clear:
-        told += [
+        messages += [
             Warning(
                 f"{found.clear} stored URLs have their credentials in clear.",
                 hint="Once no process of the release before runs any more, run "
@@ -187,10 +187,10 @@ def check_secrets(databases: Sequence[str] | None, **kwargs: Any) -> list[CheckM
                 id="scheduler.W006",
             )
         ]
-    return told
+    return messages
 
 
-# Asked at the start of every process, and by `manage.py check`.
+# Run at the start of every process, and by `manage.py check`.
 CHECKS = (
     check_settings,
     check_environment,

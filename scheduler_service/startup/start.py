@@ -1,4 +1,4 @@
-"""What a process asks before it begins, and ends in a sentence if the answer is no."""
+"""Check the settings and the database before a process begins."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ logger = logging.getLogger(__name__)
 
 
 def check_or_exit() -> None:
-    """Settings that work, and a database in whose sessions we can; also later is enough.
+    """Exit with a sentence if a setting is wrong, or the database cannot be used.
 
-    Raises SystemExit. A database that does not answer is waited for by whoever needs it.
+    Raises SystemExit. A database that does not answer is no error: the caller waits for it.
     """
     for message in chain.from_iterable(check() for check in CHECKS):
         if message.level >= ERROR:
@@ -30,5 +30,5 @@ def check_or_exit() -> None:
             raise SystemExit(str(error)) from error
         logger.warning("The database does not answer: %s", error)
     finally:
-        # Whoever forks now must not hand it on.
+        # A forked process must not inherit the connection.
         connection.close()
