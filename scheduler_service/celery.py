@@ -14,7 +14,7 @@ from scheduler_service.compat.kombu_redis import survive_broker_loss
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "scheduler_service.settings")
 
 survive_broker_loss()
-PREFIX = "CELERY_"
+SETTING_PREFIX = "CELERY_"
 
 
 @signals.setup_logging.connect
@@ -30,13 +30,13 @@ class _CelerySettings:
     """
 
     def __dir__(self) -> list[str]:
-        ours = [name for name in dir(settings) if name.startswith(PREFIX)]
-        return [name.removeprefix(PREFIX).lower() for name in ours]
+        ours = [name for name in dir(settings) if name.startswith(SETTING_PREFIX)]
+        return [name.removeprefix(SETTING_PREFIX).lower() for name in ours]
 
     def __getattr__(self, name: str) -> Any:
         if not name.islower():
             raise AttributeError(name)
-        return getattr(settings, PREFIX + name.upper())
+        return getattr(settings, SETTING_PREFIX + name.upper())
 
 
 class _Celery(Celery):

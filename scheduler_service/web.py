@@ -84,8 +84,8 @@ def _load_application(parent: int) -> Any:
     set_parent_death_signal(parent)
     bodies = BodyReader(
         small=settings.SCHEDULER_MAX_BODY_BYTES,
-        room=MAX_KEPT_BODIES * settings.SCHEDULER_MAX_BODY_BYTES,
-        patience=settings.SCHEDULER_BODY_TIMEOUT,
+        capacity=MAX_KEPT_BODIES * settings.SCHEDULER_MAX_BODY_BYTES,
+        timeout=settings.SCHEDULER_BODY_TIMEOUT,
     )
     return BufferedApplication(
         application,

@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 # Seconds that a pooler without a free session may take during the check.
 PROBE_TIMEOUT = 3.0
 LOAD_BACKEND_PID = "SELECT pg_backend_pid()"
-REFUSAL = (
+SHARED_SESSIONS_MESSAGE = (
     "A pooler stands in front of PostgreSQL that gives one session to several clients, "
     "as PgBouncer does with pool_mode = transaction or statement. This service keeps "
     "locks, prepared statements and limits in its sessions: set pool_mode = session."
@@ -41,9 +41,9 @@ def check_sessions_are_private(raw: Any, params: dict[str, Any]) -> None:
             # For instance because all its sessions are taken.
             logger.info("Whether the pooler shares sessions is unknown: %s", error)
             return
-        raise SharedSessions(REFUSAL) from error
+        raise SharedSessions(SHARED_SESSIONS_MESSAGE) from error
     if shares:
-        raise SharedSessions(REFUSAL)
+        raise SharedSessions(SHARED_SESSIONS_MESSAGE)
 
 
 def _are_sessions_shared(raw: Any, params: dict[str, Any]) -> bool:

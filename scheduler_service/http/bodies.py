@@ -17,8 +17,8 @@ MAX_ARRIVING = 256
 LARGE_BODY_TIMEOUT = 20.0
 RETRY_AFTER = 10
 
-LATE = "The request body did not arrive in time"
-BUSY = "Too many request bodies at once; try again"
+TOO_SLOW = "The request body did not arrive in time"
+TOO_MANY = "Too many request bodies at once; try again"
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
@@ -45,8 +45,8 @@ class RequestBody:
         self.size = 0
         self._since = 0.0
 
-    def until(self, patience: float) -> asyncio.Timeout:
-        self._since = asyncio.get_running_loop().time() + patience
+    def until(self, timeout: float) -> asyncio.Timeout:
+        self._since = asyncio.get_running_loop().time() + timeout
         self._limit = asyncio.timeout_at(self._since)
         return self._limit
 
@@ -70,14 +70,14 @@ class RequestBody:
 class BodyReader:
     """The bodies that a process holds, from the first byte to the response.
 
-    Bodies of up to `small` bytes share the memory of `room`. A larger one is read only if
+    Bodies of up to `small` bytes share the memory of `capacity`. A larger one is read only if
     its request allows it, and alone. For one event loop, so there are no locks.
     """
 
-    def __init__(self, *, small: int, room: int, patience: float) -> None:
+    def __init__(self, *, small: int, capacity: int, timeout: float) -> None:
         self.small = small
-        self._room = room
-        self._patience = patience
+        self._capacity = capacity
+        self._timeout = timeout
         self._held = 0
         # The oldest first.
         self._arriving: dict[RequestBody, None] = {}
@@ -123,7 +123,7 @@ class BodyReader:
             async with asyncio.timeout(LARGE_BODY_TIMEOUT):
                 await self._large.acquire()
         except TimeoutError:
-            raise RequestRefused(503, BUSY, RETRY_AFTER) from None
+            raise RequestRefused(503, TOO_MANY, RETRY_AFTER) from None
         try:
             yield
         finally:
@@ -138,7 +138,7 @@ class BodyReader:
     ) -> bool:
         """Whether the body is complete; reads at most one chunk beyond the limit."""
         try:
-            async with body.until(self._patience):
+            async with body.until(self._timeout):
                 self._arriving[body] = None
                 self._limit_arriving()
                 while body.size <= limit:
@@ -149,7 +149,7 @@ class BodyReader:
                         return True
                 return False
         except TimeoutError:
-            raise RequestRefused(408, LATE) from None
+            raise RequestRefused(408, TOO_SLOW) from None
         finally:
             self._arriving.pop(body, None)
 
@@ -162,7 +162,7 @@ class BodyReader:
     def _make_room(self, body: RequestBody, size: int) -> None:
         """Give up older bodies that are still arriving, to make room for this chunk."""
         self._held += size
-        missing = self._held - self._room
+        missing = self._held - self._capacity
         for other in list(self._arriving):
             if missing <= 0:
                 return
@@ -171,7 +171,7 @@ class BodyReader:
                 other.give_way()
                 missing -= other.size
         if missing > 0:
-            raise RequestRefused(503, BUSY, RETRY_AFTER)
+            raise RequestRefused(503, TOO_MANY, RETRY_AFTER)
 
 
 async def _next(receive: Receive) -> tuple[bytes, bool]:

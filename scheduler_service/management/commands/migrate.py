@@ -65,12 +65,12 @@ class Command(migrate.Command):
     def _apply(
         self,
         connection: BaseDatabaseWrapper,
-        patience: float,
+        timeout: float,
         *args: Any,
         **options: Any,
     ) -> None:
         """Migrate; release all locks and retry while another transaction holds one."""
-        deadline = time.monotonic() + patience
+        deadline = time.monotonic() + timeout
         while True:
             try:
                 super().handle(*args, **options)
@@ -81,7 +81,7 @@ class Command(migrate.Command):
                 held = f"{self._migration} needs a lock that others hold"
                 if time.monotonic() > deadline:
                     raise CommandError(
-                        f"{held}, for {patience:g} s now. Nothing of it is applied; "
+                        f"{held}, for {timeout:g} s now. Nothing of it is applied; "
                         f"start again when they are done. {describe_oldest_transaction(connection)}"
                     ) from error
                 self.stderr.write(
@@ -143,8 +143,8 @@ def provision_default_tenant() -> None:
         ) from refusal
 
 
-def wait_for_database(connection: BaseDatabaseWrapper, patience: float = 0.0) -> None:
-    deadline = time.monotonic() + patience
+def wait_for_database(connection: BaseDatabaseWrapper, timeout: float = 0.0) -> None:
+    deadline = time.monotonic() + timeout
     while True:
         try:
             connection.ensure_connection()
