@@ -16,11 +16,13 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from scheduler_service.local.embedded import Postgres, Redis, Server
+from scheduler_service.local.postgres import Postgres
+from scheduler_service.local.redis_server import Redis
+from scheduler_service.local.server import EmbeddedServer
 
 SECRET_KEY = "only-for-tests-0123456789-0123456789-0123456789-0123456789"
 
-_running: list[tuple[Server, subprocess.Popen[bytes]]] = []
+_running: list[tuple[EmbeddedServer, subprocess.Popen[bytes]]] = []
 _directories: list[Path] = []
 
 

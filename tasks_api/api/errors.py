@@ -15,15 +15,15 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView, set_rollback
 
-from accounts import doors
+from accounts import throttling
 from accounts.authentication import (
-    AnonymousTenant,
+    AnonymousAuthentication,
+    InvalidCredential,
     TokenAuthentication,
-    WrongCredential,
 )
-from accounts.doors import Door
-from accounts.login import address_of
+from accounts.login import client_address
 from accounts.models import Scope, Tenant, User
+from accounts.throttling import CredentialKind
 from tasks_api.api import known_fields
 from tasks_api.domain.effort import TooMuch, allowance
 from tasks_api.domain.exceptions import (
@@ -143,7 +143,7 @@ class AnonymousAllowedView(FormatView):
     With SCHEDULER_ANONYMOUS_TENANT, who comes without a token acts as that tenant.
     """
 
-    authentication_classes = [TokenAuthentication, AnonymousTenant]
+    authentication_classes = [TokenAuthentication, AnonymousAuthentication]
 
 
 class PlainTextErrorView(AnonymousAllowedView):
@@ -200,24 +200,26 @@ def _limit_attempts(
     door = _attempted_door(error)
     if door is None:
         return error, None
-    address = address_of(request.META)
-    if door == Door.NOTHING:
-        doors.refused(door, address)
+    address = client_address(request.META)
+    if door == CredentialKind.NOTHING:
+        throttling.record_refusal(door, address)
         return error, None
-    wait = doors.failed(door, address)
+    wait = throttling.record_wrong_credential(door, address)
     if wait is None:
         return error, None
-    return error._replace(status=429, message=str(doors.TooManyAttempts(wait))), wait
+    return error._replace(
+        status=429, message=str(throttling.TooManyAttempts(wait))
+    ), wait
 
 
-def _attempted_door(error: ErrorResponse) -> Door | None:
+def _attempted_door(error: ErrorResponse) -> CredentialKind | None:
     """What did not open to whoever is refused, if it is that."""
     match error.cause:
-        case WrongCredential(door=door):
+        case InvalidCredential(kind=door):
             return door
         case RunAccessDenied():
-            return Door.RUN
-    return Door.NOTHING if error.status == 401 else None
+            return CredentialKind.RUN
+    return CredentialKind.NOTHING if error.status == 401 else None
 
 
 def _render_json(error: ErrorResponse) -> HttpResponse:

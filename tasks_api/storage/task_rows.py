@@ -79,7 +79,9 @@ def insert_tasks(
     )
     rows = [parameters(task.columns.values()) for task in made]
     with prepared(rows=len(rows)) as cursor:
-        entry = audit.values(owner.tenant_id, audit.CREATE, [task.id for task in made])
+        entry = audit.entry_values(
+            owner.tenant_id, audit.TASK_CREATE, [task.id for task in made]
+        )
         cursor.execute(INSERT_TASKS, [*entry, *columns(rows), *columns(schedules)])
     return made
 
@@ -287,7 +289,7 @@ def _is_same_request(stored: str, wanted: RequestOptions) -> bool:
         return False
     try:
         return _decrypted_values(was) == _decrypted_values(wanted)
-    except encryption.Unreadable:
+    except encryption.Undecryptable:
         return False
 
 

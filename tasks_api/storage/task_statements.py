@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import get_type_hints
 from uuid import UUID
 
-from accounts import audit
+from accounts.statements import INSERT_ENTRY
 from tasks_api.storage.count_statements import count_in
 from tasks_api.storage.schedule_rows import NewScheduleRow
 from tasks_api.storage.schedule_statements import (
@@ -30,7 +30,7 @@ _ARRAYS = ", ".join(f"%s::{kind}[]" for kind in _TYPES.values())
 # One statement, which costs a third of what several would with a transaction around
 # them: the tasks, their schedules, their tags, their count, and the entry in the audit log.
 INSERT_TASKS = f"""
-    WITH entry AS ({audit.INSERT}), fresh AS MATERIALIZED (
+    WITH entry AS ({INSERT_ENTRY}), fresh AS MATERIALIZED (
         SELECT new.*, {DRAW_IDS} FROM unnest({_ARRAYS}) AS new({", ".join(_TYPES)})
     ), {INSERT_SCHEDULES}, made AS (
         INSERT INTO tasks_api_task ({", ".join(_TASK_TYPES)}, periodic_task_id,

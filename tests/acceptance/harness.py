@@ -18,7 +18,8 @@ import psycopg
 import redis
 import requests
 
-from scheduler_service.local.embedded import Postgres, Redis
+from scheduler_service.local.postgres import Postgres
+from scheduler_service.local.redis_server import Redis
 from scheduler_service.process.supervisor import read_procfile, spawn
 from scheduler_service.redis.connections import redis_client_url
 
