@@ -27,7 +27,7 @@ from tasks_api.monitoring.watchdog import WorkerWatch
 from tasks_api.storage import retention
 from tasks_api.worker import failure_log, flower_events, long_work, run_counters
 from tasks_api.worker.engine import Engine
-from tasks_api.worker.record import Finished
+from tasks_api.worker.record import AttemptResult
 
 logger = logging.getLogger(__name__)
 
@@ -41,9 +41,9 @@ _was_cut_off = True
 _stop_by = 0.0
 
 # Longer than most requests may take, so that a warm shutdown cuts few.
-GRACE = 40.0
+SHUTDOWN_GRACE = 40.0
 # Less than the 45 seconds that the supervisor and Docker leave us, whatever is stuck.
-LATEST_END = 44.5
+EXIT_DEADLINE = 44.5
 
 
 @signals.celeryd_init.connect
@@ -54,13 +54,13 @@ def _remember_name(sender: str, **kwargs: Any) -> None:
 
 @signals.worker_init.connect
 @signals.beat_init.connect
-def _refuse_start(**kwargs: Any) -> None:
+def _check_start(**kwargs: Any) -> None:
     start.check()
 
 
 @signals.worker_init.connect
 @signals.beat_init.connect
-def _refuse_broker(**kwargs: Any) -> None:
+def _check_broker(**kwargs: Any) -> None:
     """A Redis that takes no messages, or may drop them, is not started on."""
     try:
         broker.try_out(settings.REDIS_URL, timeout=3)
@@ -74,20 +74,20 @@ def _refuse_broker(**kwargs: Any) -> None:
 
 @signals.worker_init.connect
 @signals.beat_init.connect
-def _refuse_other_tables(**kwargs: Any) -> None:
+def _check_schema(**kwargs: Any) -> None:
     """On tables that do not fit, each statement would fail by itself."""
     if found := schema.say_what_does_not_fit():
         raise SystemExit(found)
 
 
 @signals.worker_ready.connect
-def _start(**kwargs: Any) -> None:
+def _start_engine(**kwargs: Any) -> None:
     derive_keys()
     gc_tuning.settle()
-    _show(engine())
+    _expose_metrics(engine())
 
 
-def _show(engine: Engine) -> None:
+def _expose_metrics(engine: Engine) -> None:
     """Let this worker be looked at from outside."""
     registry.register_gauge(
         "scheduler_in_flight",
@@ -110,29 +110,29 @@ def _count_dropped(**kwargs: Any) -> None:
 
 
 @signals.worker_shutting_down.connect
-def _end_rounds(**kwargs: Any) -> None:
+def _begin_shutdown(**kwargs: Any) -> None:
     global _stop_by
     if _stopping.is_set():
         return
-    _stop_by = time.monotonic() + GRACE
+    _stop_by = time.monotonic() + SHUTDOWN_GRACE
     _stopping.set()
     # In a thread, because this is a signal's handler, in which nothing may be waited for.
-    threading.Thread(target=_end_in_time, name="ending", daemon=True).start()
+    threading.Thread(target=_enforce_exit, name="ending", daemon=True).start()
 
 
-def _end_in_time() -> None:
+def _enforce_exit() -> None:
     """Let nobody wait for the engine, and the process end though something is stuck."""
     if _engine is not None:
         _engine.close_door()
-    time.sleep(LATEST_END)
+    time.sleep(EXIT_DEADLINE)
     logger.critical("Something is stuck, so this worker ends without it.")
     os._exit(os.EX_SOFTWARE)
 
 
 @signals.worker_shutdown.connect
-def _stop(**kwargs: Any) -> None:
+def _stop_engine(**kwargs: Any) -> None:
     if _engine is not None:
-        until = _stop_by or time.monotonic() + GRACE
+        until = _stop_by or time.monotonic() + SHUTDOWN_GRACE
         _engine.stop(grace=max(1.0, until - time.monotonic()))
 
 
@@ -141,28 +141,28 @@ def engine() -> Engine:
     global _engine
     with _starting:
         if _engine is None:
-            _engine = Engine(on_recorded=_tell, on_beat=_say_alive)
+            _engine = Engine(on_recorded=_report_results, on_beat=_write_heartbeat)
             _engine.start()
     return _engine
 
 
-def _tell(finished: Sequence[Finished]) -> None:
-    run_counters.count_finished(finished)
-    failure_log.log(finished)
-    flower_events.publish(_hostname, finished)
+def _report_results(finished: Sequence[AttemptResult]) -> None:
+    run_counters.count_results(finished)
+    failure_log.log_failures(finished)
+    flower_events.publish_events(_hostname, finished)
 
 
-def _say_alive(presence: int) -> None:
+def _write_heartbeat(presence: int) -> None:
     # A worker that is started again has the name of the one that died.
     beat("worker", f"{_hostname} {presence:08x}", presence=presence)
 
 
-def may_take() -> bool:
+def can_take_messages() -> bool:
     """Whether this worker can do anything with a message."""
     return not engine().is_cut_off
 
 
-def hand_over() -> None:
+def hand_over_backlog() -> None:
     """Leave to other workers what this one cannot claim, while PostgreSQL is away for it."""
     global _was_cut_off
     is_cut_off = engine().is_cut_off
@@ -181,7 +181,7 @@ def hand_over() -> None:
 def deliver(run_ids: list[str]) -> None:
     """Deliver runs when their moments come. Not for results: the rows have those."""
     ids = list(broker.parse_ids(run_ids))
-    if may_take():
+    if can_take_messages():
         engine().accept(ids)
     else:
         broker.ring(ids)
@@ -190,10 +190,10 @@ def deliver(run_ids: list[str]) -> None:
 @shared_task(name=broker.TELL_ENDS, send_events=False)
 def tell_ends(run_ids: list[str]) -> None:
     """Tell how runs ended that were left open for long work."""
-    ended = long_work.ended(list(broker.parse_ids(run_ids)))
-    run_counters.count_ended(ended)
-    failure_log.log(ended)
-    flower_events.publish(_hostname, ended)
+    ended = long_work.fetch_ended(list(broker.parse_ids(run_ids)))
+    run_counters.count_ends(ended)
+    failure_log.log_failures(ended)
+    flower_events.publish_events(_hostname, ended)
 
 
 @shared_task(name="tasks_api.tasks.fire")

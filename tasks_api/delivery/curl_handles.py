@@ -8,11 +8,11 @@ from typing import Any
 
 import pycurl
 
-from tasks_api.delivery.attempts import Attempt
-from tasks_api.delivery.request import BODILESS, Request
+from tasks_api.delivery.request import METHODS_WITHOUT_BODY, Request
+from tasks_api.delivery.transfers import Transfer
 from tasks_api.domain import guard
 
-Kind = tuple[str, bool]
+HandleKind = tuple[str, bool]
 
 # Handles that were used and wait to be used again.
 MAX_SPARE_HANDLES = 200
@@ -36,7 +36,7 @@ _OPTIONS = (
 _HEADERS = ["Accept-Encoding: identity", "Content-Type:", "Expect:"]
 
 
-class Handles:
+class CurlHandles:
     """libcurl's easy handles, ready to be given to the multi handle.
 
     Connections belong to that one. A handle that was used for requests of a kind is used
@@ -51,11 +51,11 @@ class Handles:
             self._template.setopt(option, value)
         self._template.setopt(pycurl.CAINFO, ca_file)
         self._template.setopt(pycurl.SOCKOPTFUNCTION, on_open)
-        self._spare: dict[Kind, list[Any]] = {}
+        self._spare: dict[HandleKind, list[Any]] = {}
 
-    def take(self, attempt: Attempt) -> Any:
+    def acquire(self, attempt: Transfer) -> Any:
         request, url = attempt.request, attempt.url
-        spare = self._spare.get(_kind(request))
+        spare = self._spare.get(_kind_of(request))
         if spare and url.credentials is None:
             curl = spare.pop()
         else:
@@ -64,9 +64,9 @@ class Handles:
         # libcurl would write escapes anew and leave out a question mark without a query.
         curl.setopt(pycurl.REQUEST_TARGET, url.path)
         if not url.is_address:
-            curl.setopt(pycurl.RESOLVE, [_pin(url.target, attempt.addresses)])
+            curl.setopt(pycurl.RESOLVE, [_pin_addresses(url.target, attempt.addresses)])
         curl.setopt(pycurl.HTTPHEADER, _header_lines(request.headers))
-        if request.method not in BODILESS:
+        if request.method not in METHODS_WITHOUT_BODY:
             curl.setopt(pycurl.POSTFIELDS, request.body)
         curl.setopt(pycurl.OPENSOCKETFUNCTION, attempt.open_socket)
         curl.setopt(pycurl.PREREQFUNCTION, attempt.on_sending)
@@ -80,8 +80,8 @@ class Handles:
         curl.setopt(pycurl.TIMEOUT_MS, max(1, left_ms))
         return curl
 
-    def give_back(self, curl: Any, attempt: Attempt) -> None:
-        spare = self._spare.setdefault(_kind(attempt.request), [])
+    def release(self, curl: Any, attempt: Transfer) -> None:
+        spare = self._spare.setdefault(_kind_of(attempt.request), [])
         is_like_others = attempt.url.credentials is None and not attempt.is_repeated
         if is_like_others and len(spare) < MAX_SPARE_HANDLES:
             spare.append(curl)
@@ -106,12 +106,12 @@ class Handles:
         return curl
 
 
-def _kind(request: Request) -> Kind:
+def _kind_of(request: Request) -> HandleKind:
     """What stays set on a handle: the method, and whether it reads headers."""
     return request.method, request.may_be_told
 
 
-def _pin(target: guard.Target, addresses: tuple[str, ...]) -> str:
+def _pin_addresses(target: guard.Target, addresses: tuple[str, ...]) -> str:
     """An entry for libcurl's own table of names, so that it asks nobody else."""
     listed = ",".join(f"[{a}]" if ":" in a else a for a in addresses)
     # The plus lets the entry expire, or every name ever called would stay in memory.

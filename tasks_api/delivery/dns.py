@@ -11,26 +11,26 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
 
-from tasks_api.delivery.attempts import Attempt
-from tasks_api.delivery.lookups import Turns
-from tasks_api.delivery.resolver import Found, Resolve, Unresolved
+from tasks_api.delivery.lookup_queue import LookupQueue
+from tasks_api.delivery.resolver import LookupResult, Resolve, Unresolved
+from tasks_api.delivery.transfers import Transfer
 
 logger = logging.getLogger(__name__)
 
 # Long enough for a burst to ask once, too short for anybody to notice that a host moved.
-NAME_LIFETIME = 5.0
+FRESH_LIFETIME = 5.0
 # How long old addresses may still be used while nobody answers for their name.
 STALE_LIFETIME = 3600.0
 # An answer that takes longer is not waited for where old addresses are known.
-REFRESH_PATIENCE = 1.0
-MAX_KNOWN = 10_000
+MAX_REFRESH_WAIT = 1.0
+MAX_CACHED_NAMES = 10_000
 
 
 @dataclass(eq=False, slots=True)
-class _Known:
+class _CacheEntry:
     """What was found the last time, and until when it need not be asked again."""
 
-    found: Found
+    found: LookupResult
     fresh_until: float
     stale_until: float = 0.0
     is_slow: bool = False
@@ -42,7 +42,7 @@ class _Lookup:
 
     host: str
     # With the moment since when each waits.
-    waiters: dict[Attempt, float] = field(default_factory=dict)
+    waiters: dict[Transfer, float] = field(default_factory=dict)
     tenants: set[Hashable] = field(default_factory=set)
     # Who was first to have a turn, and when.
     asked_by: Hashable = None
@@ -50,7 +50,7 @@ class _Lookup:
     is_under_way: bool = False
 
 
-class Names:
+class AddressCache:
     """Looks each name up once for all who wait for it; no tenant's hold up another's."""
 
     def __init__(
@@ -71,25 +71,25 @@ class Names:
         self._turn_patience = turn_patience
         self._lifetime = lifetime
         self._wake = wake
-        self._turns = Turns()
-        self._answers: deque[tuple[_Lookup, Found]] = deque()
+        self._turns = LookupQueue()
+        self._answers: deque[tuple[_Lookup, LookupResult]] = deque()
         self._lookups: dict[str, _Lookup] = {}
-        self._known: OrderedDict[str, _Known] = OrderedDict()
-        self._deadlines: list[tuple[float, int, Attempt, _Lookup]] = []
+        self._known: OrderedDict[str, _CacheEntry] = OrderedDict()
+        self._deadlines: list[tuple[float, int, Transfer, _Lookup]] = []
         self._serial = count()
 
-    def known(self, host: str, now: float) -> Found | None:
+    def known(self, host: str, now: float) -> LookupResult | None:
         """What is known of a name without asking; None is to ask."""
         known = self._known.get(host)
         if known and known.fresh_until > now:
             return known.found
         lookup = self._lookups.get(host)
         late = now - lookup.asked_at if lookup and lookup.asked_at is not None else 0.0
-        if late > REFRESH_PATIENCE and (stale := self._stale(host, now)):
+        if late > MAX_REFRESH_WAIT and (stale := self._stale(host, now)):
             return stale
         return Unresolved.SILENT if late > self._patience else None
 
-    def ask(self, attempt: Attempt) -> None:
+    def ask(self, attempt: Transfer) -> None:
         """Let an attempt wait for its addresses, together with others of its host."""
         host, now = attempt.url.target.host, time.monotonic()
         if (lookup := self._lookups.get(host)) is None:
@@ -99,10 +99,10 @@ class Names:
             lookup.tenants.add(attempt.tenant)
             self._line_up(lookup, attempt.tenant)
         is_known = self._stale(host, now) is not None
-        self._remind(now + (REFRESH_PATIENCE if is_known else 0.0), attempt, lookup)
+        self._remind(now + (MAX_REFRESH_WAIT if is_known else 0.0), attempt, lookup)
         self._begin()
 
-    def take_answered(self) -> Iterator[tuple[Attempt, Found]]:
+    def take_answered(self) -> Iterator[tuple[Transfer, LookupResult]]:
         """The attempts that need wait no longer, with what was found."""
         now = time.monotonic()
         while self._answers:
@@ -117,7 +117,7 @@ class Names:
         if not self._lookups:
             self._deadlines.clear()
 
-    def drain(self) -> list[Attempt]:
+    def drain(self) -> list[Transfer]:
         """Every attempt that waits for a name, which will not be sent any more."""
         drained = [a for lookup in self._lookups.values() for a in lookup.waiters]
         for lookup in self._lookups.values():
@@ -130,7 +130,7 @@ class Names:
             return 0.0
         return self._deadlines[0][0] - time.monotonic() if self._deadlines else None
 
-    def _stale(self, host: str, now: float) -> Found | None:
+    def _stale(self, host: str, now: float) -> LookupResult | None:
         known = self._known.get(host)
         return known.found if known and known.stale_until > now else None
 
@@ -161,13 +161,13 @@ class Names:
             logger.exception("resolver failed", extra={"action": "name.failed"})
             self._report(lookup, Unresolved.BROKEN)
 
-    def _report(self, lookup: _Lookup, found: Found) -> None:
+    def _report(self, lookup: _Lookup, found: LookupResult) -> None:
         self._answers.append((lookup, found))
         self._wake()
 
     def _take_answer(
-        self, lookup: _Lookup, found: Found, now: float
-    ) -> Iterator[tuple[Attempt, Found]]:
+        self, lookup: _Lookup, found: LookupResult, now: float
+    ) -> Iterator[tuple[Transfer, LookupResult]]:
         host = lookup.host
         self._turns.release(lookup.asked_by, host)
         lookup.is_under_way = False
@@ -182,9 +182,9 @@ class Names:
         for attempt in waiters:
             yield attempt, found
 
-    def _learn(self, host: str, found: Found, now: float) -> Found:
+    def _learn(self, host: str, found: LookupResult, now: float) -> LookupResult:
         """Keep what was found; where nothing was, the old addresses serve on."""
-        known = _Known(found, now + self._lifetime)
+        known = _CacheEntry(found, now + self._lifetime)
         if isinstance(found, list):
             known.stale_until = now + STALE_LIFETIME
         elif found is not Unresolved.MISSING:
@@ -194,11 +194,11 @@ class Names:
                 known.found, known.stale_until = old.found, old.stale_until
         self._known[host] = known
         self._known.move_to_end(host)
-        if len(self._known) > MAX_KNOWN:
+        if len(self._known) > MAX_CACHED_NAMES:
             self._known.popitem(last=False)
         return known.found
 
-    def _given_up(self, attempt: Attempt, lookup: _Lookup) -> Found | None:
+    def _given_up(self, attempt: Transfer, lookup: _Lookup) -> LookupResult | None:
         """What an attempt is told that has waited long; None is to wait on."""
         now = time.monotonic()
         if stale := self._stale(lookup.host, now):
@@ -215,5 +215,5 @@ class Names:
         self._remind(until, attempt, lookup)
         return None
 
-    def _remind(self, at: float, attempt: Attempt, lookup: _Lookup) -> None:
+    def _remind(self, at: float, attempt: Transfer, lookup: _Lookup) -> None:
         heapq.heappush(self._deadlines, (at, next(self._serial), attempt, lookup))

@@ -7,7 +7,7 @@ import traceback
 from django.db import InterfaceError, OperationalError
 
 # The innermost frames say where it arose.
-FRAMES = 4
+MAX_FRAMES = 4
 
 
 def is_outage(error: BaseException) -> bool:
@@ -20,9 +20,9 @@ def first_line(error: BaseException) -> str:
     return str(error).partition("\n")[0]
 
 
-def brief(error: BaseException) -> str:
+def summarize(error: BaseException) -> str:
     """Its kind, and where it arose: its text may quote URLs, headers and secrets."""
-    frames = traceback.extract_tb(error.__traceback__)[-FRAMES:]
+    frames = traceback.extract_tb(error.__traceback__)[-MAX_FRAMES:]
     where = " < ".join(
         f"{frame.filename.rpartition('/')[2]}:{frame.lineno} {frame.name}"
         for frame in reversed(frames)

@@ -6,12 +6,12 @@ from collections import Counter, deque
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, field
 
-from tasks_api.delivery.attempts import Attempt, Place
 from tasks_api.delivery.shares import Pool
+from tasks_api.delivery.transfers import HostPort, Transfer
 
 # A host for whose turn somebody has waited so many seconds is a slow one.
-SLOW = 2.0
-LONGEST_PAUSE = 30.0
+SLOW_HOST_WAIT = 2.0
+MAX_PAUSE = 30.0
 
 
 @dataclass(eq=False, slots=True)
@@ -19,26 +19,26 @@ class _Host:
     """A host and port: where its name leads, and the lanes to it."""
 
     addresses: tuple[str, ...] = ()
-    lanes: dict[Hashable, _Lane] = field(default_factory=dict)
+    lanes: dict[Hashable, _TenantQueue] = field(default_factory=dict)
 
 
 @dataclass(eq=False, slots=True)
-class _Lane:
+class _TenantQueue:
     """One tenant's attempts to one host. It waits for its turn, or for room in a pool."""
 
     tenant: Hashable
-    place: Place
+    place: HostPort
     host: _Host
-    waiting: deque[Attempt] = field(default_factory=deque)
+    waiting: deque[Transfer] = field(default_factory=deque)
     running: int = 0
     is_ready: bool = False
     waits_for: tuple[str, Hashable] | None = None
 
 
-_Pools = Iterator[tuple[tuple[str, Hashable], Hashable, int]]
+_PoolLimits = Iterator[tuple[tuple[str, Hashable], Hashable, int]]
 
 
-class Queues:
+class HostQueues:
     """Who is next: no host, no address and no tenant that has enough holds up another."""
 
     def __init__(
@@ -54,16 +54,16 @@ class Queues:
         self._places_of = places_of or (lambda _tenant: max_in_flight)
         self._running = 0
         self.waiting = 0
-        self._hosts: dict[Place, _Host] = {}
-        self._pools: dict[tuple[str, Hashable], Pool[_Lane]] = {}
-        self._ready: deque[_Lane] = deque()
+        self._hosts: dict[HostPort, _Host] = {}
+        self._pools: dict[tuple[str, Hashable], Pool[_TenantQueue]] = {}
+        self._ready: deque[_TenantQueue] = deque()
 
-    def add(self, attempt: Attempt, *, is_first: bool = False) -> None:
+    def add(self, attempt: Transfer, *, is_first: bool = False) -> None:
         """Let an attempt wait whose addresses are known; first, if its turn had come."""
         if (host := self._hosts.get(attempt.place)) is None:
             host = self._hosts[attempt.place] = _Host()
         if (lane := host.lanes.get(attempt.tenant)) is None:
-            lane = _Lane(attempt.tenant, attempt.place, host)
+            lane = _TenantQueue(attempt.tenant, attempt.place, host)
             host.lanes[attempt.tenant] = lane
         (lane.waiting.appendleft if is_first else lane.waiting.append)(attempt)
         self.waiting += 1
@@ -71,7 +71,7 @@ class Queues:
             self._move(host, attempt.addresses)
         self._line_up(lane)
 
-    def next(self) -> Attempt | None:
+    def next(self) -> Transfer | None:
         """Take the next attempt that may start now; its place must be released later."""
         while self._ready and self._running < self._max_in_flight:
             lane = self._ready.popleft()
@@ -84,7 +84,7 @@ class Queues:
                 return attempt
         return None
 
-    def release(self, attempt: Attempt) -> None:
+    def release(self, attempt: Transfer) -> None:
         host = self._hosts[attempt.place]
         lane = host.lanes[attempt.tenant]
         for key, sharer, _ in self._limits(lane, attempt.addresses):
@@ -94,7 +94,7 @@ class Queues:
         self._call(lane, attempt.addresses)
         self._drop_if_over(lane)
 
-    def take_crowded(self, now: float) -> Iterator[tuple[Attempt, float]]:
+    def take_crowded(self, now: float) -> Iterator[tuple[Transfer, float]]:
         """Take out what waits for hosts that hold the places of their tenants' others.
 
         With the seconds for which it need not come back. A host that is quick never has
@@ -108,18 +108,18 @@ class Queues:
             waited = now - lane.waiting[0].waits_since if lane.waiting else 0.0
             places = self._places_of(lane.tenant)
             is_full = (places - held[lane.tenant]) * 10 < places
-            if waited < SLOW or not is_full:
+            if waited < SLOW_HOST_WAIT or not is_full:
                 continue
             mine = len(lane.waiting) + lane.running
             excess = (mine + held[lane.tenant] - places + 1) // 2
             for _ in range(min(excess, len(lane.waiting))):
                 held[lane.tenant] -= 1
                 self.waiting -= 1
-                yield lane.waiting.pop(), min(waited, LONGEST_PAUSE)
+                yield lane.waiting.pop(), min(waited, MAX_PAUSE)
 
-    def drain(self) -> list[Attempt]:
+    def drain(self) -> list[Transfer]:
         """Everything that waits, which will not be started any more."""
-        drained: list[Attempt] = []
+        drained: list[Transfer] = []
         for host in self._hosts.values():
             for lane in host.lanes.values():
                 drained += lane.waiting
@@ -127,7 +127,7 @@ class Queues:
         self.waiting = 0
         return drained
 
-    def _start(self, lane: _Lane) -> Attempt | None:
+    def _start(self, lane: _TenantQueue) -> Transfer | None:
         addresses = lane.host.addresses
         limits = list(self._limits(lane, addresses))
         for key, sharer, most in limits:
@@ -149,7 +149,7 @@ class Queues:
         self._line_up(lane)
         return attempt
 
-    def _limits(self, lane: _Lane, addresses: tuple[str, ...]) -> _Pools:
+    def _limits(self, lane: _TenantQueue, addresses: tuple[str, ...]) -> _PoolLimits:
         """The pools that a lane's attempt takes a place of, as whom, and their sizes."""
         yield ("tenant", lane.tenant), lane.place, self._places_of(lane.tenant)
         yield ("host", lane.place), lane.tenant, self._max_per_host
@@ -157,7 +157,7 @@ class Queues:
         for address in addresses:
             yield ("address", address), lane.tenant, self._max_per_host
 
-    def _call(self, lane: _Lane, addresses: tuple[str, ...] = ()) -> None:
+    def _call(self, lane: _TenantQueue, addresses: tuple[str, ...] = ()) -> None:
         """Line up one that waits for room in each of a lane's pools, if there is some.
 
         When its turn has come it calls the next one, whatever becomes of it.
@@ -184,12 +184,12 @@ class Queues:
                 lane.waits_for = None
                 self._line_up(lane)
 
-    def _line_up(self, lane: _Lane) -> None:
+    def _line_up(self, lane: _TenantQueue) -> None:
         if lane.waiting and not (lane.is_ready or lane.waits_for):
             lane.is_ready = True
             self._ready.append(lane)
 
-    def _drop_if_over(self, lane: _Lane) -> None:
+    def _drop_if_over(self, lane: _TenantQueue) -> None:
         if lane.running or lane.waiting or lane.waits_for or lane.is_ready:
             return
         if lane.host.lanes.get(lane.tenant) is lane:

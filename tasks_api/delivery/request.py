@@ -16,16 +16,16 @@ from tasks_api.domain.states import Trouble
 from tasks_api.domain.timestamps import written
 
 USER_AGENT = "scheduler-service/1.0"
-JSON = "application/json"
+JSON_TYPE = "application/json"
 # A body of theirs has no defined meaning (RFC 9110, 9.3.1 and 9.3.2).
-BODILESS = frozenset({"GET", "HEAD"})
+METHODS_WITHOUT_BODY = frozenset({"GET", "HEAD"})
 
 
-class CannotBeBuilt(ValueError):
+class BuildError(ValueError):
     """Nothing can be sent for a run; the text is a clause for its tenant."""
 
 
-class Claimed(NamedTuple):
+class ClaimedRun(NamedTuple):
     """A run that a worker holds, with what its request needs."""
 
     run_id: UUID
@@ -77,7 +77,7 @@ class Request(NamedTuple):
     may_be_told: bool = False
 
 
-class Outcome(NamedTuple):
+class HttpResult(NamedTuple):
     """What happened on the wire. `status_code` is None when no answer arrived."""
 
     status_code: int | None
@@ -101,8 +101,8 @@ def _comparable(names: tuple[str, ...]) -> frozenset[str]:
     return frozenset(map(comparable, names))
 
 
-def build(
-    run: Claimed,
+def build_request(
+    run: ClaimedRun,
     credentials: Credentials,
     *,
     now: datetime,
@@ -116,25 +116,25 @@ def build(
 
     `unseal` opens the values of its own headers, and `open_url` the credentials in its
     URL. The token for long work is made with `run_key`, and `public_url` is where the
-    service is called back, if it knows. Raises CannotBeBuilt when the run has nowhere to
+    service is called back, if it knows. Raises BuildError when the run has nowhere to
     go.
     """
     url = open_url(run.url or credentials.callback_url)
     if not url:
-        raise CannotBeBuilt("the tenant has no callback URL")
+        raise BuildError("the tenant has no callback URL")
     run_id = str(run.run_id)
-    body = "" if run.method in BODILESS else run.body
+    body = "" if run.method in METHODS_WITHOUT_BODY else run.body
     timestamp = int(now.timestamp())
     signed = signing.signature(credentials.signing_secrets, run_id, timestamp, body)
-    own, content_type, callback = [], JSON, []
+    own, content_type, callback = [], JSON_TYPE, []
     if run.request:
         sealed, options = sealed_apart(run.request)
         timeout = options.timeout_seconds or timeout
-        content_type = options.content_type or JSON
+        content_type = options.content_type or JSON_TYPE
         if options.header_names:
             own = list(zip(options.header_names, unseal(sealed), strict=True))
         if options.deadline:
-            callback = _callback(run, run_key, public_url)
+            callback = _callback_headers(run, run_key, public_url)
     headers = [
         ("User-Agent", USER_AGENT),
         ("webhook-id", run_id),
@@ -158,9 +158,13 @@ def build(
     )
 
 
-def _callback(run: Claimed, run_key: bytes, public_url: str) -> list[tuple[str, str]]:
+def _callback_headers(
+    run: ClaimedRun, run_key: bytes, public_url: str
+) -> list[tuple[str, str]]:
     """With what a target speaks of a run's long work, and where if that is known."""
-    headers = [(run_tokens.HEADER, run_tokens.mint(run_key, run.run_id, run.turn))]
+    headers = [
+        (run_tokens.HEADER, run_tokens.make_token(run_key, run.run_id, run.turn))
+    ]
     if public_url:
         address = f"{public_url.rstrip('/')}/runs/{run.run_id}"
         headers.append((run_tokens.URL_HEADER, address))

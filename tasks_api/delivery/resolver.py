@@ -20,14 +20,14 @@ class Unresolved(Enum):
     CROWDED = auto()  # they were not asked, because others were
 
 
-Found = list[str] | Unresolved
-Report = Callable[[Found], None]
+LookupResult = list[str] | Unresolved
+OnResult = Callable[[LookupResult], None]
 # Asks for a name, and reports later, from whatever thread, or at once.
-Resolve = Callable[[str, Report], None]
+Resolve = Callable[[str, OnResult], None]
 
 # Seconds for a first try, of a server that we know nothing of yet, and how often.
-FIRST_TRY = 2.0
-TRIES = 4
+FIRST_TRY_TIMEOUT = 2.0
+MAX_TRIES = 4
 
 _UNRESOLVED = {
     errno.ARES_ENOTFOUND: Unresolved.MISSING,
@@ -47,17 +47,20 @@ class Resolver:
     def __init__(self, servers: Sequence[str] = ()) -> None:
         """`servers` stand in for those of resolv.conf, each with its port."""
         self._channel = pycares.Channel(
-            timeout=FIRST_TRY, tries=TRIES, servers=servers or None
+            timeout=FIRST_TRY_TIMEOUT, tries=MAX_TRIES, servers=servers or None
         )
 
-    def __call__(self, host: str, report: Report) -> None:
+    def __call__(self, host: str, report: OnResult) -> None:
         self._channel.getaddrinfo(
-            host, None, type=socket.SOCK_STREAM, callback=partial(_answered, report)
+            host,
+            None,
+            type=socket.SOCK_STREAM,
+            callback=partial(_report_answer, report),
         )
 
 
-def _answered(
-    report: Report, result: pycares.AddrInfoResult | None, error: int | None
+def _report_answer(
+    report: OnResult, result: pycares.AddrInfoResult | None, error: int | None
 ) -> None:
     if result is None:
         report(_UNRESOLVED.get(error or 0, Unresolved.BROKEN))

@@ -7,19 +7,19 @@ from collections.abc import Hashable
 from typing import Generic, TypeVar
 
 # One may have so many times what it leaves free: nine tenths, if it is alone.
-SHARE = 9
+MAX_TIMES_FREE = 9
 
 Waiter = TypeVar("Waiter")
 
 
-def room(*, mine: int, taken: int, most: int) -> int:
+def places_left(*, mine: int, taken: int, most: int) -> int:
     """How many places more one may take that has `mine` of those that are taken.
 
     A place is not taken back from a request that hangs. So nobody takes all of them, and
     what one may have falls when others come; of fewer than ten, one may have all.
     """
     free = most - taken
-    return min(free, -((mine - SHARE * free) // (SHARE + 1)))
+    return min(free, -((mine - MAX_TIMES_FREE * free) // (MAX_TIMES_FREE + 1)))
 
 
 class Pool(Generic[Waiter]):
@@ -35,7 +35,7 @@ class Pool(Generic[Waiter]):
         return not (self.taken or self._waiting)
 
     def has_room(self, sharer: Hashable, most: int) -> bool:
-        return room(mine=self._by[sharer], taken=self.taken, most=most) > 0
+        return places_left(mine=self._by[sharer], taken=self.taken, most=most) > 0
 
     def take(self, sharer: Hashable) -> None:
         self.taken += 1

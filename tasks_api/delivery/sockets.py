@@ -12,7 +12,7 @@ from typing import Any
 import pycurl
 
 
-class Sockets:
+class SocketSelector:
     """The sockets libcurl waits for, and a bell that wakes the thread that waits."""
 
     def __init__(self) -> None:

@@ -14,28 +14,35 @@ import certifi
 import pycurl
 
 from tasks_api.delivery import descriptors, faults
-from tasks_api.delivery.attempts import NOT_ALLOWED, NOT_FOUND, Attempt, Refusal
-from tasks_api.delivery.curl_handles import Handles
-from tasks_api.delivery.dns import NAME_LIFETIME, Names
-from tasks_api.delivery.host_queues import Queues
-from tasks_api.delivery.request import Outcome, Request
-from tasks_api.delivery.resolver import Found, Resolve, Resolver, Unresolved
-from tasks_api.delivery.sockets import Sockets
+from tasks_api.delivery.curl_handles import CurlHandles
+from tasks_api.delivery.dns import FRESH_LIFETIME, AddressCache
+from tasks_api.delivery.host_queues import HostQueues
+from tasks_api.delivery.request import HttpResult, Request
+from tasks_api.delivery.resolver import LookupResult, Resolve, Resolver, Unresolved
+from tasks_api.delivery.sockets import SocketSelector
+from tasks_api.delivery.transfers import (
+    ADDRESS_NOT_ALLOWED,
+    HOST_NOT_FOUND,
+    RefuseAddress,
+    Transfer,
+)
 from tasks_api.domain import guard
 from tasks_api.domain.states import Trouble
 
 logger = logging.getLogger(__name__)
 
-TOO_LATE = "not sent: its turn came too late"
-STOPPING = "not sent: the service is stopping"
-STARVED = "not sent: the worker lacked memory or a free socket"
-UNFIT = "request cannot be sent as it is"
-ABORTED = "aborted: the service is stopping"
+TURN_TOO_LATE = "not sent: its turn came too late"
+SERVICE_STOPPING = "not sent: the service is stopping"
+WORKER_STARVED = "not sent: the worker lacked memory or a free socket"
+INVALID_REQUEST = "request cannot be sent as it is"
+REQUEST_ABORTED = "aborted: the service is stopping"
 # Seconds in which the thread aborts what is under way when its time is up.
-JOIN = 1.0
+ABORT_TIMEOUT = 1.0
 
-LACKING = Outcome(None, STARVED, 0, was_sent=False, trouble=Trouble.LOCAL)
-CROWDED = Outcome(
+STARVED_RESULT = HttpResult(
+    None, WORKER_STARVED, 0, was_sent=False, trouble=Trouble.LOCAL
+)
+CROWDED_RESULT = HttpResult(
     None,
     "its host is slow, and other hosts of its tenant wait",
     0,
@@ -43,22 +50,22 @@ CROWDED = Outcome(
     trouble=Trouble.CROWDED,
 )
 # How often hosts are looked at that hold up others.
-LOOK_EVERY = 1.0
+CROWD_CHECK_INTERVAL = 1.0
 # Addresses that waited longer for their turn are asked for again.
-ADDRESSES_LIFETIME = 30.0
+MAX_ADDRESS_AGE = 30.0
 
 # What there is to say of a request without an address. Nothing of it was sent.
-_UNRESOLVED = {
-    Unresolved.MISSING: Outcome(None, NOT_FOUND, 0),
-    Unresolved.BROKEN: Outcome(None, NOT_FOUND, 0),
-    Unresolved.SILENT: Outcome(
+_UNRESOLVED_RESULTS = {
+    Unresolved.MISSING: HttpResult(None, HOST_NOT_FOUND, 0),
+    Unresolved.BROKEN: HttpResult(None, HOST_NOT_FOUND, 0),
+    Unresolved.SILENT: HttpResult(
         None,
-        f"{NOT_FOUND}: its name servers do not answer",
+        f"{HOST_NOT_FOUND}: its name servers do not answer",
         0,
         was_sent=False,
         trouble=Trouble.SILENT_NAMES,
     ),
-    Unresolved.CROWDED: Outcome(
+    Unresolved.CROWDED: HttpResult(
         None,
         "too many other names of its tenant wait to be looked up",
         0,
@@ -76,7 +83,7 @@ class Transport(Generic[Key]):
     def __init__(
         self,
         *,
-        on_done: Callable[[Key, Outcome], None],
+        on_done: Callable[[Key, HttpResult], None],
         allow_private: bool,
         denied: str = "",
         may_start: Callable[[Key], bool] | None = None,
@@ -85,10 +92,10 @@ class Transport(Generic[Key]):
         tenant_of: Callable[[Key], Hashable] | None = None,
         places_of: Callable[[Any], int] | None = None,
         resolve: Resolve | None = None,
-        refusal: Refusal | None = None,
+        refusal: RefuseAddress | None = None,
         lookup_timeout: float = 5.0,
         turn_timeout: float = 10.0,
-        name_lifetime: float = NAME_LIFETIME,
+        name_lifetime: float = FRESH_LIFETIME,
         ca_file: str | None = None,
     ) -> None:
         """`may_start` is asked when a request's turn has come; no means not to send it.
@@ -112,22 +119,22 @@ class Transport(Generic[Key]):
         self._stop_at: float | None = None
         self._is_over = False
 
-        self._sockets = Sockets()
-        self._queues = Queues(
+        self._sockets = SocketSelector()
+        self._queues = HostQueues(
             max_in_flight=max_in_flight,
             max_per_host=max_per_host,
             places_of=places_of,
         )
         self._look_at = 0.0
-        self._names = Names(
+        self._names = AddressCache(
             resolve or Resolver(),
             patience=lookup_timeout,
             turn_patience=turn_timeout,
             lifetime=name_lifetime,
             wake=self._sockets.ring,
         )
-        self._active: dict[Any, Attempt] = {}
-        self._handles = Handles(ca_file or certifi.where(), self._sockets.on_open)
+        self._active: dict[Any, Transfer] = {}
+        self._handles = CurlHandles(ca_file or certifi.where(), self._sockets.on_open)
         self._multi = pycurl.CurlMulti()
         self._multi.setopt(pycurl.M_SOCKETFUNCTION, self._sockets.on_interest)
         self._multi.setopt(pycurl.M_MAXCONNECTS, max_in_flight)
@@ -164,7 +171,7 @@ class Transport(Generic[Key]):
                     self._thread.start()
         self._sockets.ring()
         # Whoever stops does not wait for ever for what is stuck.
-        self._thread.join(grace + JOIN)
+        self._thread.join(grace + ABORT_TIMEOUT)
 
     def _run(self) -> None:
         try:
@@ -215,17 +222,17 @@ class Transport(Generic[Key]):
                     request.url, allow_private=self._allow_private, denied=self._denied
                 )
             except guard.RefusedTarget as refusal:
-                self._report(key, Outcome(None, str(refusal), 0))
+                self._report(key, HttpResult(None, str(refusal), 0))
                 continue
             except Exception as error:  # noqa: BLE001 (one URL must not end the thread)
-                _tell_unfit(error)
-                self._report(key, Outcome(None, UNFIT, 0))
+                _log_invalid(error)
+                self._report(key, HttpResult(None, INVALID_REQUEST, 0))
                 continue
             tenant = self._tenant_of(key)
-            attempt = Attempt(key, request, url, self._refusal, tenant)
+            attempt = Transfer(key, request, url, self._refusal, tenant)
             self._look_up(attempt)
 
-    def _look_up(self, attempt: Attempt) -> None:
+    def _look_up(self, attempt: Transfer) -> None:
         """Find out where it goes, before it takes a place that others could use."""
         now = attempt.started_at = time.monotonic()
         if attempt.url.is_address:
@@ -235,10 +242,14 @@ class Transport(Generic[Key]):
         else:
             self._names.ask(attempt)
 
-    def _line_up(self, attempt: Attempt, found: Found) -> None:
+    def _line_up(self, attempt: Transfer, found: LookupResult) -> None:
         if isinstance(found, Unresolved):
             # Whoever cannot open a socket can ask nobody.
-            outcome = LACKING if descriptors.are_out() else _UNRESOLVED[found]
+            outcome = (
+                STARVED_RESULT
+                if descriptors.are_exhausted()
+                else _UNRESOLVED_RESULTS[found]
+            )
             waited_ms = round((time.monotonic() - attempt.started_at) * 1000)
             self._report(attempt.key, outcome._replace(duration_ms=waited_ms))
             return
@@ -253,39 +264,36 @@ class Transport(Generic[Key]):
         now = time.monotonic()
         if now < self._look_at:
             return
-        self._look_at = now + LOOK_EVERY
+        self._look_at = now + CROWD_CHECK_INTERVAL
         for attempt, pause in self._queues.take_crowded(now):
-            self._report(attempt.key, CROWDED._replace(pause=pause))
+            self._report(attempt.key, CROWDED_RESULT._replace(pause=pause))
 
-    def _begin(self, attempt: Attempt) -> None:
+    def _begin(self, attempt: Transfer) -> None:
         now = time.monotonic()
-        if (
-            now - attempt.resolved_at > ADDRESSES_LIFETIME
-            and not attempt.url.is_address
-        ):
+        if now - attempt.resolved_at > MAX_ADDRESS_AGE and not attempt.url.is_address:
             self._queues.release(attempt)
             self._look_up(attempt)
             return
         attempt.started_at = now
         attempt.deadline = now + attempt.request.timeout
         if not self._may_start(attempt.key):
-            self._finish(attempt, error=TOO_LATE, was_sent=False)
+            self._finish(attempt, error=TURN_TOO_LATE, was_sent=False)
         else:
             self._transfer(attempt)
 
-    def _transfer(self, attempt: Attempt) -> None:
+    def _transfer(self, attempt: Transfer) -> None:
         # One bad answer among good ones is how rebinding looks.
         if any(map(self._refusal, attempt.addresses)):
-            self._finish(attempt, error=NOT_ALLOWED)
+            self._finish(attempt, error=ADDRESS_NOT_ALLOWED)
             return
         try:
-            curl = self._handles.take(attempt)
+            curl = self._handles.acquire(attempt)
         except Exception as error:  # noqa: BLE001 (one request must not end the thread)
-            if _is_lack(error):
+            if _is_out_of_memory(error):
                 self._starve(attempt)
             else:
-                _tell_unfit(error)
-                self._finish(attempt, error=UNFIT)
+                _log_invalid(error)
+                self._finish(attempt, error=INVALID_REQUEST)
             return
         self._active[curl] = attempt
         self._multi.add_handle(curl)
@@ -310,25 +318,27 @@ class Transport(Generic[Key]):
         # Whoever has succeeded need not be asked again.
         retry_after = attempt.retry_after if status and status >= 300 else 0
         self._multi.remove_handle(curl)
-        self._handles.give_back(curl, attempt)
+        self._handles.release(curl, attempt)
         if is_starved:
             self._starve(attempt)
             return
         self._finish(attempt, status_code=status, retry_after=retry_after, error=error)
 
-    def _repeat(self, curl: Any, attempt: Attempt) -> None:
+    def _repeat(self, curl: Any, attempt: Transfer) -> None:
         """Send it once more, on a connection of its own; its time goes on."""
         self._multi.remove_handle(curl)
-        self._handles.give_back(curl, attempt)
+        self._handles.release(curl, attempt)
         attempt.is_repeated = True
         self._transfer(attempt)
 
-    def _starve(self, attempt: Attempt) -> None:
-        self._finish(attempt, error=STARVED, was_sent=False, trouble=Trouble.LOCAL)
+    def _starve(self, attempt: Transfer) -> None:
+        self._finish(
+            attempt, error=WORKER_STARVED, was_sent=False, trouble=Trouble.LOCAL
+        )
 
     def _finish(
         self,
-        attempt: Attempt,
+        attempt: Transfer,
         *,
         status_code: int | None = None,
         retry_after: int = 0,
@@ -341,7 +351,7 @@ class Transport(Generic[Key]):
         answer = b"" if error else attempt.answer
         self._report(
             attempt.key,
-            Outcome(
+            HttpResult(
                 status_code,
                 error,
                 duration_ms,
@@ -353,7 +363,7 @@ class Transport(Generic[Key]):
             ),
         )
 
-    def _report(self, key: Key, outcome: Outcome) -> None:
+    def _report(self, key: Key, outcome: HttpResult) -> None:
         self._answered += 1
         try:
             self._on_done(key, outcome)
@@ -364,7 +374,9 @@ class Transport(Generic[Key]):
         """Withdraw what was not sent; whether to wait on for what was."""
         self._take_in()
         for attempt in (*self._queues.drain(), *self._names.drain()):
-            self._report(attempt.key, Outcome(None, STOPPING, 0, was_sent=False))
+            self._report(
+                attempt.key, HttpResult(None, SERVICE_STOPPING, 0, was_sent=False)
+            )
         return bool(self._active) and time.monotonic() < stop_at
 
     def _end(self) -> None:
@@ -374,13 +386,13 @@ class Transport(Generic[Key]):
         for curl, attempt in list(self._active.items()):
             self._multi.remove_handle(curl)
             curl.close()
-            self._finish(attempt, error=ABORTED)
+            self._finish(attempt, error=REQUEST_ABORTED)
         self._handles.close()
         self._multi.close()
         self._sockets.close()
 
 
-def _is_lack(error: Exception) -> bool:
+def _is_out_of_memory(error: Exception) -> bool:
     """Whether a request was not made for want of memory."""
     lacks = (pycurl.E_OUT_OF_MEMORY, pycurl.E_FAILED_INIT)
     return isinstance(error, MemoryError) or (
@@ -388,5 +400,5 @@ def _is_lack(error: Exception) -> bool:
     )
 
 
-def _tell_unfit(error: Exception) -> None:
-    logger.error("A request cannot be sent: %s", faults.brief(error))
+def _log_invalid(error: Exception) -> None:
+    logger.error("A request cannot be sent: %s", faults.summarize(error))

@@ -6,13 +6,13 @@ import logging
 from datetime import datetime, timedelta
 
 from scheduler_service.db.statements import prepared
-from tasks_api.delivery.retry import MOST_LOST
+from tasks_api.delivery.retry import MAX_LOST_ATTEMPTS
 from tasks_api.domain.states import RING_AGAIN, RunState
 from tasks_api.metrics import counters
 from tasks_api.scheduler.dispatch import BATCH, Dispatched
 from tasks_api.services import owners
 from tasks_api.storage import beat_tables, run_rows
-from tasks_api.worker.leases import UNSENT
+from tasks_api.worker.leases import UNSENT_REASON
 
 logger = logging.getLogger(__name__)
 
@@ -45,8 +45,8 @@ def wake_due(
             {
                 "since": since,
                 "leases_until": leases_until,
-                "most_lost": MOST_LOST,
-                "unsent": UNSENT,
+                "most_lost": MAX_LOST_ATTEMPTS,
+                "unsent": UNSENT_REASON,
                 "unseen": UNSEEN,
                 "soonest": RING_AGAIN.total_seconds(),
                 "latest": LONGEST_SILENCE.total_seconds(),

@@ -11,7 +11,7 @@ from uuid import UUID
 from tasks_api.domain.ids import lane_of, moment_of
 
 
-class Room(Protocol):
+class PlacesLeft(Protocol):
     """How many runs more may be begun of the tenants in a lane, after those just begun."""
 
     def __call__(self, lane: int, mine: int = 0, begun: int = 0) -> int:
@@ -22,7 +22,7 @@ class Room(Protocol):
 _Heap = list[tuple[int, UUID]]
 
 
-class Waiting:
+class Backlog:
     """Runs by their moments; those of tenants that have no room stand aside.
 
     So one tenant's flood passes by, and does not stand before the others.
@@ -52,7 +52,7 @@ class Waiting:
         """When the first of them is due that does not stand aside."""
         return moment_of(self._due[0][1]) if self._due else None
 
-    def pop(self, *, until: float, most: int, room: Room) -> list[UUID]:
+    def pop(self, *, until: float, most: int, room: PlacesLeft) -> list[UUID]:
         """Take out those that are due until a moment, the earliest first.
 
         Those for which their tenant has no room stand aside, until they are called back.
@@ -70,7 +70,7 @@ class Waiting:
         self._known.difference_update(popped)
         return popped
 
-    def call_back(self, room: Room) -> None:
+    def call_back(self, room: PlacesLeft) -> None:
         """Let as many runs of each tenant be tried again as it has room for."""
         for lane, aside in list(self._aside.items()):
             for _ in range(min(room(lane), len(aside))):

@@ -30,8 +30,8 @@ from django.db import connection, transaction
 from accounts.services import own_limits
 from scheduler_service.db import clock
 from tasks_api.delivery import descriptors, faults, retry
-from tasks_api.delivery.request import Claimed, Credentials, Outcome
-from tasks_api.delivery.shares import room
+from tasks_api.delivery.request import ClaimedRun, Credentials, HttpResult
+from tasks_api.delivery.shares import places_left
 from tasks_api.delivery.transport import Transport
 from tasks_api.domain.ids import LANES, lane_of, moment_of
 from tasks_api.domain.states import Trouble
@@ -40,47 +40,47 @@ from tasks_api.monitoring.heartbeats import Presence
 from tasks_api.monitoring.watchdog import Vitals
 from tasks_api.services import pull_queue
 from tasks_api.storage import run_rows
-from tasks_api.worker import building, leases, verdicts
-from tasks_api.worker.backlog import Waiting
-from tasks_api.worker.holding import Holding
-from tasks_api.worker.record import Finished, record
+from tasks_api.worker import leases, request_builder, verdicts
+from tasks_api.worker.backlog import Backlog
+from tasks_api.worker.held_runs import HeldRuns
+from tasks_api.worker.record import AttemptResult, record_results
 
 logger = logging.getLogger(__name__)
 
 # Runs in one claim, as many as their bodies are cheap to hold.
-CLAIM = 500
+CLAIM_BATCH_SIZE = 500
 # Runs that a worker is told of before it lets messages wait in the broker.
-MOST_WAITING = 20_000
+MAX_BACKLOG = 20_000
 # Nobody rings for a run so many seconds ahead; it would only take up a place.
-FARTHEST = 3600.0
+MAX_SECONDS_AHEAD = 3600.0
 # Due moments lie apart; waiting this long lets one statement claim several.
-GATHER = 0.01
+CLAIM_DELAY = 0.01
 # Answers that make room for others at once, and not when their verdicts are written.
-REFILL = 250
+REFILL_BATCH_SIZE = 250
 # Verdicts wait at most this long for company.
-BUFFER = 0.05
+RECORD_DELAY = 0.05
 # A run's id knows its moment to the millisecond, rounded down.
-ROUNDING = 0.001
+ID_PRECISION = 0.001
 # How long a statement's failure keeps its thread from trying the next.
-PAUSE = 1.0
+RETRY_PAUSE = 1.0
 # The database answers a recorder four times a second; one that is silent for so long is
 # away for us, and maybe not for others.
-CUT_OFF = 2.0
+MAX_SILENCE = 2.0
 # How long a run is held here before it is said on its row that its request waits.
 UNSENT_AFTER = 0.5
 # What is left of the time to stop, to write down how the last requests ended.
-LAST_WORDS = 3.0
+RECORD_GRACE = 3.0
 # How long fewer requests are made here after the machine lacked something.
-RECOVERY = 60.0
+RECOVERY_TIME = 60.0
 # How long a consumer may be silent about a message that a task put into its queue.
 MESSAGE_TIMEOUT = 30
 
-Listener = Callable[[Sequence[Finished]], None]
+Listener = Callable[[Sequence[AttemptResult]], None]
 
 
 class _Done(NamedTuple):
-    run: Claimed
-    outcome: Outcome
+    run: ClaimedRun
+    outcome: HttpResult
     ended_at: datetime
 
 
@@ -92,13 +92,13 @@ class Engine:
     ) -> None:
         self._on_recorded = on_recorded
         self._on_beat = on_beat
-        self._most = self._affordable = descriptors.afford(
+        self._most = self._affordable = descriptors.raise_file_limit(
             settings.SCHEDULER_MAX_IN_FLIGHT
         )
         # While this machine lacks something, less is begun, and nothing for a moment.
         self._resumes_at = self._recovers_at = 0.0
-        self._waiting = Waiting()
-        self._holding = Holding()
+        self._waiting = Backlog()
+        self._holding = HeldRuns()
         self._tells_unsent_at = 0.0
         self._most_bytes: int = settings.SCHEDULER_MAX_BYTES_IN_FLIGHT
         # By lanes, as the ids of runs have them.
@@ -111,11 +111,11 @@ class Engine:
         # From what ticks on whatever the machine's clock does to the database's clock.
         self._clock_offset = 0.0
         # When the database last answered, by the monotonic clock; at the start it has not.
-        self._heard_at = -CUT_OFF
+        self._heard_at = -MAX_SILENCE
         self._claiming: list[UUID] = []
         # Claimed, and not yet in anybody's hands; the claimer's own.
         self._unbegun: set[UUID] = set()
-        self._credentials = building.KnownCredentials()
+        self._credentials = request_builder.CredentialsCache()
         self._presence = Presence()
         self._is_announced = threading.Event()
         self._accepted_at = self._claimed_at = self._recorded_at = time.monotonic()
@@ -155,7 +155,7 @@ class Engine:
         until = time.monotonic() + grace
         self._claimer.join(grace)
         self._transport.close(grace=max(0.0, until - time.monotonic()))
-        self._recorder.join(max(0.0, until - time.monotonic()) + LAST_WORDS)
+        self._recorder.join(max(0.0, until - time.monotonic()) + RECORD_GRACE)
         if self._recorder.is_alive() or self._claimer.is_alive():
             logger.error(
                 "Stopped with %d runs that are not written down; they are sent again.",
@@ -170,7 +170,8 @@ class Engine:
             run_rows.ring_soon(left, after=timedelta())
         except Exception as error:  # noqa: BLE001 (a beat rings for them anyway)
             logger.warning(
-                "Other workers will hear of some runs later: %s", faults.brief(error)
+                "Other workers will hear of some runs later: %s",
+                faults.summarize(error),
             )
 
     def accept(self, run_ids: Iterable[UUID]) -> None:
@@ -179,11 +180,11 @@ class Engine:
         So a full engine leaves messages to the broker, and thus to other workers.
         """
         with self._changed:
-            while len(self._waiting) >= MOST_WAITING and not self._stopping:
+            while len(self._waiting) >= MAX_BACKLOG and not self._stopping:
                 self._changed.wait()
             # Before the database has told, this machine may be wrong about the time.
             knows_time = self._is_announced.is_set()
-            latest = self._now() + FARTHEST if knows_time else math.inf
+            latest = self._now() + MAX_SECONDS_AHEAD if knows_time else math.inf
             wanted = {run_id for run_id in run_ids if moment_of(run_id) < latest}
             self._waiting.add(i for i in wanted if i not in self._holding)
             self._accepted_at = time.monotonic()
@@ -197,13 +198,13 @@ class Engine:
     @property
     def is_cut_off(self) -> bool:
         """Whether the database does not answer, so that others had better take messages."""
-        return time.monotonic() - self._heard_at > CUT_OFF
+        return time.monotonic() - self._heard_at > MAX_SILENCE
 
     def take_back(self) -> list[UUID]:
         """What was accepted and is not claimed, for others: it is forgotten here."""
         with self._changed:
             taken = [*self._waiting, *self._claiming]
-            self._waiting = Waiting()
+            self._waiting = Backlog()
             self._changed.notify_all()
         return taken
 
@@ -214,7 +215,7 @@ class Engine:
             return Vitals(
                 held=len(self._holding),
                 accepted=len(self._waiting),
-                has_room=len(self._waiting) < MOST_WAITING,
+                has_room=len(self._waiting) < MAX_BACKLOG,
                 overdue=0.0 if wait is None else max(0.0, -wait),
                 accepted_at=self._accepted_at,
                 claimed_at=self._claimed_at,
@@ -258,14 +259,14 @@ class Engine:
         first = self._waiting.first_moment()
         if first is None or self._room_for_all() <= 0:
             return None
-        wait = first + ROUNDING + GATHER - self._now()
+        wait = first + ID_PRECISION + CLAIM_DELAY - self._now()
         return max(wait, self._resumes_at - time.monotonic())
 
     def _pop_due(self) -> list[UUID]:
-        most = min(CLAIM, self._room_for_all())
+        most = min(CLAIM_BATCH_SIZE, self._room_for_all())
         room_of = partial(self._room, under_way=self._under_way.total())
         popped = self._waiting.pop(
-            until=self._now() - ROUNDING, most=most, room=room_of
+            until=self._now() - ID_PRECISION, most=most, room=room_of
         )
         self._claiming = popped
         self._changed.notify_all()
@@ -296,7 +297,8 @@ class Engine:
             under_way = self._under_way.total()
         taken = begun + under_way
         return min(
-            self._places(lane) - mine, room(mine=mine, taken=taken, most=self._most)
+            self._places(lane) - mine,
+            places_left(mine=mine, taken=taken, most=self._most),
         )
 
     def _now(self) -> float:
@@ -315,7 +317,7 @@ class Engine:
             claimed = leases.claim(run_ids, lease=lease, most_bytes=room)
         except Exception as error:
             if not faults.is_outage(error):
-                leases.give_back(run_ids, lease)
+                leases.undo_claim(run_ids, lease)
             raise
         left = set(run_ids) - {run.run_id for run in claimed}
         if self._hold(claimed, claimed_at) >= room:
@@ -329,9 +331,9 @@ class Engine:
             # Whatever happened, nothing stays held that nobody has in hand.
             for run in claimed:
                 if run.run_id in self._unbegun:
-                    self._give_up(run, Outcome(None, "", 0, was_sent=False))
+                    self._give_up(run, HttpResult(None, "", 0, was_sent=False))
 
-    def _hold(self, claimed: Sequence[Claimed], claimed_at: float) -> int:
+    def _hold(self, claimed: Sequence[ClaimedRun], claimed_at: float) -> int:
         """Keep what was claimed; returns how many bytes it has."""
         until = claimed_at + settings.SCHEDULER_LEASE
         with self._changed:
@@ -342,7 +344,7 @@ class Engine:
         self._unbegun.update(run.run_id for run in claimed)
         return added
 
-    def _begin(self, claimed: Sequence[Claimed]) -> None:
+    def _begin(self, claimed: Sequence[ClaimedRun]) -> None:
         self._put([run for run in claimed if run.queue])
         runs = [run for run in claimed if not run.queue]
         now = self._datetime()
@@ -350,21 +352,21 @@ class Engine:
         counters.count_unsigned(
             sum(_is_unsigned(credentials[r.tenant_id]) for r in runs)
         )
-        build = building.builder(now)
+        build = request_builder.make_builder(now)
         for run in runs:
-            made = building.attempt(build, run, credentials[run.tenant_id])
-            if isinstance(made, Outcome):
+            made = request_builder.try_build(build, run, credentials[run.tenant_id])
+            if isinstance(made, HttpResult):
                 self._give_up(run, made)
             else:
                 self._transport.send(run, made)
                 self._unbegun.discard(run.run_id)
 
-    def _give_up(self, run: Claimed, outcome: Outcome) -> None:
+    def _give_up(self, run: ClaimedRun, outcome: HttpResult) -> None:
         """Have that written of a run which was never handed to the transport."""
         self._unbegun.discard(run.run_id)
         self._on_done(run, outcome)
 
-    def _put(self, runs: Sequence[Claimed]) -> None:
+    def _put(self, runs: Sequence[ClaimedRun]) -> None:
         """Deliver runs into pull queues; what cannot be put is its own run's failure."""
         if not runs:
             return
@@ -378,16 +380,16 @@ class Engine:
                 self._put(runs[half:])
                 return
             told = f"could not be put into its queue ({type(error).__name__})"
-            self._give_up(runs[0], Outcome(None, told, 0))
+            self._give_up(runs[0], HttpResult(None, told, 0))
             return
         with self._changed:
             for run in runs:
                 self._under_way[lane_of(run.run_id)] -= 1
                 self._holding.let_go(run)
         self._unbegun.difference_update(run.run_id for run in runs)
-        verdicts.tell(self._on_recorded, finished)
+        verdicts.notify_listener(self._on_recorded, finished)
 
-    def _may_start(self, run: Claimed) -> bool:
+    def _may_start(self, run: ClaimedRun) -> bool:
         """Asked by the transport when a request's turn has come: is it still ours?"""
         with self._changed:
             now = time.monotonic()
@@ -395,14 +397,14 @@ class Engine:
 
     # The transport's thread.
 
-    def _on_done(self, run: Claimed, outcome: Outcome) -> None:
+    def _on_done(self, run: ClaimedRun, outcome: HttpResult) -> None:
         self._done.put(_Done(run, outcome, self._datetime()))
         with self._changed:
             self._under_way[lane_of(run.run_id)] -= 1
             if outcome.trouble is Trouble.LOCAL:
                 self._hold_back()
             self._answered += 1
-            if self._answered >= REFILL:
+            if self._answered >= REFILL_BATCH_SIZE:
                 self._make_room()
 
     def _hold_back(self) -> None:
@@ -415,7 +417,7 @@ class Engine:
                 "%d at a time are made here for a minute.",
                 self._affordable,
             )
-        self._resumes_at, self._recovers_at = now + PAUSE, now + RECOVERY
+        self._resumes_at, self._recovers_at = now + RETRY_PAUSE, now + RECOVERY_TIME
 
     def _make_room(self) -> None:
         """Let others take the places of runs whose answers are here."""
@@ -440,7 +442,7 @@ class Engine:
                     self._keep()
                     renew_at = time.monotonic() + renew_every
                 if unwritten:
-                    self._record([verdicts.judged(*done) for done in unwritten])
+                    self._record([verdicts.judge_attempt(*done) for done in unwritten])
                     unwritten = []
             except Exception as error:  # noqa: BLE001 (the loop's outermost ring)
                 _recover("record", error)
@@ -457,18 +459,18 @@ class Engine:
         except Empty:
             return []
         done = [first]
-        if self._done.qsize() < CLAIM:
+        if self._done.qsize() < CLAIM_BATCH_SIZE:
             # Not by waiting for each: being woken for it costs as much as judging it.
-            time.sleep(BUFFER)
+            time.sleep(RECORD_DELAY)
         with suppress(Empty):
-            while len(done) < CLAIM:
+            while len(done) < CLAIM_BATCH_SIZE:
                 done.append(self._done.get_nowait())
         with self._changed:
             self._make_room()
         return done
 
-    def _record(self, finished: Sequence[Finished]) -> None:
-        ours = verdicts.write(finished)
+    def _record(self, finished: Sequence[AttemptResult]) -> None:
+        ours = verdicts.write_results(finished)
         with self._changed:
             for item in finished:
                 self._holding.let_go(item.run)
@@ -482,7 +484,7 @@ class Engine:
             self._waiting.add(moved_up)
             self._changed.notify_all()
         told = [item for item in finished if item.run.run_id in ours]
-        verdicts.tell(self._on_recorded, told)
+        verdicts.notify_listener(self._on_recorded, told)
 
     def _be_present(self) -> None:
         """Hold our lock; again, and at once, if its session was lost."""
@@ -507,7 +509,7 @@ class Engine:
             except Exception as error:
                 if faults.is_outage(error):
                     raise
-                logger.error("A worker goes on without: %s", faults.brief(error))
+                logger.error("A worker goes on without: %s", faults.summarize(error))
         self._is_announced.set()
 
     def _say_alive(self) -> None:
@@ -539,7 +541,7 @@ class Engine:
             begun = self._holding.begun_meanwhile()
         for some, is_unsent in ((begun, False), (unsent, True)):
             if some:
-                leases.tell_unsent([h.lease for h in some], is_unsent=is_unsent)
+                leases.mark_unsent([h.lease for h in some], is_unsent=is_unsent)
         with self._changed:
             self._holding.said(unsent=unsent, begun=begun)
 
@@ -566,17 +568,17 @@ def _recover(what: str, error: Exception) -> None:
     if faults.is_outage(error):
         logger.warning("The database does not %s: %s", what, faults.first_line(error))
     else:
-        logger.error("Failed to %s: %s", what, faults.brief(error))
+        logger.error("Failed to %s: %s", what, faults.summarize(error))
     with suppress(DatabaseError):
         connection.close()
-    time.sleep(PAUSE)
+    time.sleep(RETRY_PAUSE)
 
 
 def _is_unsigned(credentials: Credentials | None) -> bool:
     return credentials is not None and not credentials.signing_secrets
 
 
-def _put(runs: Sequence[Claimed], now: datetime) -> list[Finished]:
+def _put(runs: Sequence[ClaimedRun], now: datetime) -> list[AttemptResult]:
     """The messages and the verdicts, or neither."""
     messages = [
         pull_queue.NewMessage(
@@ -590,8 +592,10 @@ def _put(runs: Sequence[Claimed], now: datetime) -> list[Finished]:
         )
         for run in runs
     ]
-    finished = [Finished(r, Outcome(None, "", 0), retry.Succeed(), now) for r in runs]
+    finished = [
+        AttemptResult(r, HttpResult(None, "", 0), retry.Succeed(), now) for r in runs
+    ]
     with transaction.atomic():
         pull_queue.put(messages)
-        record(finished)
+        record_results(finished)
     return finished

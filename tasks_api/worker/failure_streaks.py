@@ -16,17 +16,17 @@ from scheduler_service.db.arrays import array, columns
 from scheduler_service.db.statements import prepared
 from tasks_api.delivery.retry import GiveUp, Succeed
 from tasks_api.services import tasks
-from tasks_api.worker.record import Finished, record
+from tasks_api.worker.record import AttemptResult, record_results
 
 
-class End(NamedTuple):
+class RunEnd(NamedTuple):
     """How a run of a task ended: why it failed, or None where it succeeded."""
 
     task_id: UUID
     error: str | None
 
 
-def record_and_count(finished: Sequence[Finished]) -> set[UUID]:
+def record_and_count(finished: Sequence[AttemptResult]) -> set[UUID]:
     """What `record` does; and its failures in a row are counted in the same transaction.
 
     Those that are counted are recorded for themselves: they are never one-offs, so no
@@ -35,20 +35,20 @@ def record_and_count(finished: Sequence[Finished]) -> set[UUID]:
     """
     counted = [item for item in finished if item.run.pause_after_failures]
     if not counted:
-        return record(finished)
+        return record_results(finished)
     others = [item for item in finished if not item.run.pause_after_failures]
-    ours = record(others) if others else set()
+    ours = record_results(others) if others else set()
     with transaction.atomic():
-        locked = _lock(ends_of(counted))
-        judged = record(counted)
-        _count(ends_of(f for f in counted if f.run.run_id in judged), locked)
+        locked = _lock_tasks(find_ends(counted))
+        judged = record_results(counted)
+        _count_locked(find_ends(f for f in counted if f.run.run_id in judged), locked)
     return ours | judged
 
 
-def ends_of(finished: Iterable[Finished]) -> list[End]:
+def find_ends(finished: Iterable[AttemptResult]) -> list[RunEnd]:
     """The ends among what was judged; what is tried again or still open is none."""
     return [
-        End(
+        RunEnd(
             item.run.task_id,
             item.verdict.reason if isinstance(item.verdict, GiveUp) else None,
         )
@@ -57,31 +57,31 @@ def ends_of(finished: Iterable[Finished]) -> list[End]:
     ]
 
 
-class _Tally(NamedTuple):
+class _StreakChange(NamedTuple):
     """What some runs do to a streak: whether it begins anew, and what it grows by."""
 
     begins_anew: bool = False
     failures: int = 0
     error: str = ""
 
-    def after(self, end: End) -> _Tally:
+    def after(self, end: RunEnd) -> _StreakChange:
         if end.error is None:
-            return _Tally(begins_anew=True)
-        return _Tally(self.begins_anew, self.failures + 1, end.error)
+            return _StreakChange(begins_anew=True)
+        return _StreakChange(self.begins_anew, self.failures + 1, end.error)
 
 
-def count(ends: Sequence[End]) -> None:
+def count_ends(ends: Sequence[RunEnd]) -> None:
     """Count runs that ended, in their order; must be in the transaction that ends them."""
     if ends:
-        _count(ends, _lock(ends))
+        _count_locked(ends, _lock_tasks(ends))
 
 
-def _count(ends: Iterable[End], locked: Collection[UUID]) -> None:
+def _count_locked(ends: Iterable[RunEnd], locked: Collection[UUID]) -> None:
     """Count those of the tasks that are locked; the others' streaks stay at zero."""
-    tallies: dict[UUID, _Tally] = {}
+    tallies: dict[UUID, _StreakChange] = {}
     for end in ends:
         if end.task_id in locked:
-            tallies[end.task_id] = tallies.get(end.task_id, _Tally()).after(end)
+            tallies[end.task_id] = tallies.get(end.task_id, _StreakChange()).after(end)
     if not tallies:
         return
     rows = [(key, one.begins_anew, one.failures) for key, one in tallies.items()]
@@ -95,7 +95,7 @@ def _count(ends: Iterable[End], locked: Collection[UUID]) -> None:
         tasks.pause_failing(failing)
 
 
-def _lock(ends: Sequence[End]) -> set[UUID]:
+def _lock_tasks(ends: Sequence[RunEnd]) -> set[UUID]:
     """Take the tasks whose streak changes: seldom any, where all goes well.
 
     Of two runs that end at the same time, the one that is not seen here comes first.

@@ -10,11 +10,11 @@ from django.conf import settings
 
 from scheduler_service.db.arrays import array, columns
 from scheduler_service.db.statements import prepared
-from tasks_api.delivery.request import Claimed
+from tasks_api.delivery.request import ClaimedRun
 from tasks_api.storage import beat_tables
 
 # The presence of somebody who is never missed.
-NOBODY = 0
+NO_PRESENCE = 0
 
 
 def new_lease(presence: int) -> UUID:
@@ -23,27 +23,27 @@ def new_lease(presence: int) -> UUID:
 
 
 # Said on a run that a worker holds and has not begun: without it, it may be under way.
-UNSENT = "Waits for its turn at its host."
+UNSENT_REASON = "Waits for its turn at its host."
 # More than any claim has; for whoever need not hold the requests in memory.
-ANY_SIZE = 2**62
+UNLIMITED_BYTES = 2**62
 
 
-def weight(run: Claimed) -> int:
+def count_bytes(run: ClaimedRun) -> int:
     """What a run takes up in memory, as the statement below has it."""
-    return sum(map(_octets, (run.body, run.request, run.url)))
+    return sum(map(_count_octets, (run.body, run.request, run.url)))
 
 
-def _octets(text: str) -> int:
+def _count_octets(text: str) -> int:
     return len(text) if text.isascii() else len(text.encode())
 
 
 def claim(
     run_ids: Sequence[UUID],
     *,
-    presence: int = NOBODY,
+    presence: int = NO_PRESENCE,
     lease: UUID | None = None,
-    most_bytes: int = ANY_SIZE,
-) -> list[Claimed]:
+    most_bytes: int = UNLIMITED_BYTES,
+) -> list[ClaimedRun]:
     """Take those of the runs that are due and free, and whose task may fire.
 
     The earliest first, and none any more once they weigh `most_bytes` together.
@@ -63,7 +63,9 @@ def claim(
                 "bytes": most_bytes,
             },
         )
-        return [Claimed._make((*row[:8], lease, *row[8:])) for row in cursor.fetchall()]
+        return [
+            ClaimedRun._make((*row[:8], lease, *row[8:])) for row in cursor.fetchall()
+        ]
 
 
 _CLAIM = f"""
@@ -101,7 +103,7 @@ _CLAIM = f"""
 """  # noqa: S608 (constants)
 
 
-def give_back(run_ids: Iterable[UUID], lease: UUID) -> None:
+def undo_claim(run_ids: Iterable[UUID], lease: UUID) -> None:
     """Undo a claim of which nobody knows what it took."""
     with prepared() as cursor:
         cursor.execute(
@@ -114,7 +116,7 @@ def give_back(run_ids: Iterable[UUID], lease: UUID) -> None:
         )
 
 
-def tell_unsent(held: Iterable[tuple[UUID, UUID]], *, is_unsent: bool) -> None:
+def mark_unsent(held: Iterable[tuple[UUID, UUID]], *, is_unsent: bool) -> None:
     """Say of (run, lease) pairs that their requests have not begun, or that they have.
 
     What is not begun when its worker dies was not lost with it.
@@ -127,7 +129,7 @@ def tell_unsent(held: Iterable[tuple[UUID, UUID]], *, is_unsent: bool) -> None:
             FROM unnest(%s::uuid[], %s::uuid[]) AS held(id, lease)
             WHERE run.id = held.id AND run.lease = held.lease
             """,
-            [UNSENT if is_unsent else "", run_ids, lease_ids],
+            [UNSENT_REASON if is_unsent else "", run_ids, lease_ids],
         )
 
 

@@ -21,7 +21,7 @@ from accounts.models import User
 from scheduler_service.db.arrays import array, columns
 from scheduler_service.db.statements import prepared
 from tasks_api.delivery import retry, run_tokens
-from tasks_api.delivery.request import Claimed, Outcome
+from tasks_api.delivery.request import ClaimedRun, HttpResult
 from tasks_api.domain.exceptions import NotNow, NotYourRun, RunNotFound
 from tasks_api.domain.specs import Overlap
 from tasks_api.domain.states import FINAL, RunState
@@ -30,10 +30,10 @@ from tasks_api.storage import run_rows
 from tasks_api.worker import failure_streaks
 from tasks_api.worker.record import (
     ONE_OFFS_END,
-    Finished,
+    AttemptResult,
     cancel_overtaken,
-    state_of,
-    text_of,
+    get_new_state,
+    to_text,
 )
 
 EXPIRED = "The work was not done by its deadline"
@@ -41,11 +41,11 @@ FAILED = "The target said that its work failed"
 NOT_OPEN = "Nobody is at work on this run"
 NOT_OF_THIS_RUN = "The token is not that of this run"
 TOO_LATE = "The deadline of this run has passed"
-OVER = "The run is over: {state}"
-ANOTHER = "Another attempt of this run has begun since"
+RUN_IS_OVER = "The run is over: {state}"
+ANOTHER_ATTEMPT = "Another attempt of this run has begun since"
 
 # What has failed, is tried again, or would be if its task were not gone or paused.
-NOT_DONE = (RunState.FAILED, RunState.RETRYING, RunState.CANCELLED)
+NOT_SUCCEEDED = (RunState.FAILED, RunState.RETRYING, RunState.CANCELLED)
 # No worker holds these.
 NO_LEASE = UUID(int=0)
 # Who speaks of a run: a user, or whoever shows the run's token.
@@ -54,7 +54,7 @@ Caller = User | str
 EXPIRE_BATCH_SIZE = 1000
 
 
-class Settled(NamedTuple):
+class LongWorkResult(NamedTuple):
     """Runs that ended, or are tried again, and those that may begin for it."""
 
     run_ids: list[UUID]
@@ -63,10 +63,10 @@ class Settled(NamedTuple):
     state: str = ""
 
 
-class _Row(NamedTuple):
+class _LongRun(NamedTuple):
     """A run with what it is judged by; the order is that of _COLUMNS."""
 
-    run: Claimed
+    run: ClaimedRun
     owner_id: int
     state: RunState
     started_at: datetime | None
@@ -90,7 +90,7 @@ class _Row(NamedTuple):
             case RunState.OPEN:
                 return not self.is_late
             case RunState.RUNNING:
-                return retry.deadline_of(self.run) is not None
+                return retry.get_deadline(self.run) is not None
             case RunState.PENDING:
                 return self.run.lost_count > 0
         return False
@@ -127,13 +127,13 @@ _LOCK_COUNTED = """
 """
 
 
-def keys() -> list[bytes]:
+def run_token_keys() -> list[bytes]:
     """What tokens of runs are made with, and may have been: the newest first."""
-    return _keys(settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)
+    return _derive_keys(settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)
 
 
 @lru_cache(maxsize=2)
-def _keys(*secret_keys: str) -> list[bytes]:
+def _derive_keys(*secret_keys: str) -> list[bytes]:
     # Each use of the secret has a key of its own.
     return [
         hmac.digest(secret_key.encode(), b"tokens of runs", "sha256")
@@ -141,53 +141,55 @@ def _keys(*secret_keys: str) -> list[bytes]:
     ]
 
 
-def complete(caller: Caller, run_id: UUID, *, answer: str = "") -> Settled:
+def complete(caller: Caller, run_id: UUID, *, answer: str = "") -> LongWorkResult:
     """End a run as succeeded; `answer` takes the place of what its request was answered.
 
     Says the same again where it succeeded before. Raises RunNotFound, NotYourRun, and
     NotNow where it ended otherwise, or its deadline has passed.
     """
     with transaction.atomic(durable=True):
-        row, turn = _find(caller, run_id)
+        row, turn = _lock_run(caller, run_id)
         if turn == row.turn and row.state == RunState.SUCCEEDED:
-            return Settled([], [], row.state)
+            return LongWorkResult([], [], row.state)
         _require_live(row, turn)
-        _settle([(row, Outcome(None, "", 0, answer.encode()))], succeeded=True)
-        state = _state_now(row)
+        _record_ends([(row, HttpResult(None, "", 0, answer.encode()))], succeeded=True)
+        state = _read_state(row)
     return _follow_up([row], state)
 
 
-def fail(caller: Caller, run_id: UUID, *, why: str = "", again: bool = True) -> Settled:
+def fail(
+    caller: Caller, run_id: UUID, *, why: str = "", again: bool = True
+) -> LongWorkResult:
     """End a run as failed, or have it tried again by the rules of its task.
 
     Without `again` it is not tried again. Says the same again where the attempt failed
     before. Raises like `complete`, but for a deadline that has passed.
     """
     with transaction.atomic(durable=True):
-        row, turn = _find(caller, run_id)
-        if turn == row.turn and row.state in NOT_DONE:
-            return Settled([], [], row.state)
+        row, turn = _lock_run(caller, run_id)
+        if turn == row.turn and row.state in NOT_SUCCEEDED:
+            return LongWorkResult([], [], row.state)
         if turn == row.turn and row.state == RunState.OPEN and row.is_late:
-            outcome = Outcome(None, EXPIRED, 0)
+            outcome = HttpResult(None, EXPIRED, 0)
         else:
             _require_live(row, turn)
             error = f"{FAILED}: {why}" if why else FAILED
-            outcome = Outcome(None, error, 0, no_retry=not again)
-        _settle([(row, outcome)])
-        state = _state_now(row)
+            outcome = HttpResult(None, error, 0, no_retry=not again)
+        _record_ends([(row, outcome)])
+        state = _read_state(row)
     return _follow_up([row], state)
 
 
-def hear(caller: Caller, run_id: UUID) -> datetime | None:
+def heartbeat(caller: Caller, run_id: UUID) -> datetime | None:
     """Let a run's deadline be as far away as at first; returns it.
 
     None while its first request is not answered yet: the deadline counts from then.
     Raises like `complete`.
     """
     with transaction.atomic():
-        row, turn = _find(caller, run_id)
+        row, turn = _lock_run(caller, run_id)
         _require_live(row, turn)
-        seconds = retry.deadline_of(row.run)
+        seconds = retry.get_deadline(row.run)
         if row.state != RunState.OPEN or seconds is None:
             return None
         deadline = row.now + timedelta(seconds=seconds)
@@ -199,7 +201,9 @@ def hear(caller: Caller, run_id: UUID) -> datetime | None:
     return deadline
 
 
-def expire(*, limit: int = EXPIRE_BATCH_SIZE, since: datetime | None = None) -> Settled:
+def expire(
+    *, limit: int = EXPIRE_BATCH_SIZE, since: datetime | None = None
+) -> LongWorkResult:
     """Fail the runs whose deadlines have passed, or have them tried again.
 
     Any number of processes may do so at once. Deadlines before `since` are left alone.
@@ -211,19 +215,19 @@ def expire(*, limit: int = EXPIRE_BATCH_SIZE, since: datetime | None = None) -> 
         )
         run_ids = [run_id for (run_id,) in cursor.fetchall()]
     if not run_ids:
-        return Settled([], [])
+        return LongWorkResult([], [])
     with transaction.atomic(durable=True):
         with prepared() as cursor:
             cursor.execute(_LOCK_COUNTED, [run_ids])
             cursor.execute(_EXPIRED, [run_ids])
             rows = [_row(values) for values in cursor.fetchall()]
-        _settle([(row, Outcome(None, EXPIRED, 0)) for row in rows])
+        _record_ends([(row, HttpResult(None, EXPIRED, 0)) for row in rows])
     return _follow_up(rows, RunState.FAILED)
 
 
-def _find(caller: Caller, run_id: UUID) -> tuple[_Row, int]:
+def _lock_run(caller: Caller, run_id: UUID) -> tuple[_LongRun, int]:
     """A run, locked, and the turn that the caller speaks of."""
-    said = _turn_of(caller, run_id)
+    said = _read_turn(caller, run_id)
     with prepared() as cursor:
         cursor.execute(_LOCK_COUNTED, [[run_id]])
         cursor.execute(_FIND, [run_id])
@@ -239,42 +243,44 @@ def _find(caller: Caller, run_id: UUID) -> tuple[_Row, int]:
     return row, row.turn
 
 
-def _turn_of(caller: Caller, run_id: UUID) -> int | None:
+def _read_turn(caller: Caller, run_id: UUID) -> int | None:
     """The turn that a token speaks of; None for a user. Nothing is locked for others."""
     if isinstance(caller, User):
         if not Run.objects.reached_by(caller).filter(pk=run_id).exists():
             raise RunNotFound("Run not found")
         return None
-    turn = run_tokens.turn_of(caller, run_id, keys())
+    turn = run_tokens.read_turn(caller, run_id, run_token_keys())
     if turn is None:
         raise NotYourRun(NOT_OF_THIS_RUN)
     return turn
 
 
-def _row(values: tuple[Any, ...]) -> _Row:
+def _row(values: tuple[Any, ...]) -> _LongRun:
     # Nothing is sent here, so for which fire time it would be does not matter.
-    run = Claimed._make((*values[:7], "", NO_LEASE, *values[7:15], None, None))
-    return _Row(run, values[15], RunState(values[16]), *values[17:])
+    run = ClaimedRun._make((*values[:7], "", NO_LEASE, *values[7:15], None, None))
+    return _LongRun(run, values[15], RunState(values[16]), *values[17:])
 
 
-def _require_live(row: _Row, turn: int) -> None:
+def _require_live(row: _LongRun, turn: int) -> None:
     if turn != row.turn:
-        raise NotNow(ANOTHER)
+        raise NotNow(ANOTHER_ATTEMPT)
     if row.is_live:
         return
     if row.state == RunState.OPEN:
         raise NotNow(TOO_LATE)
     if row.state in FINAL:
-        raise NotNow(OVER.format(state=row.state))
+        raise NotNow(RUN_IS_OVER.format(state=row.state))
     raise NotNow(NOT_OPEN)
 
 
-def _settle(ends: Sequence[tuple[_Row, Outcome]], *, succeeded: bool = False) -> None:
+def _record_ends(
+    ends: Sequence[tuple[_LongRun, HttpResult]], *, succeeded: bool = False
+) -> None:
     """Write down how long work ended, as `record` does for what a worker holds."""
     if not ends:
         return
     finished = [
-        Finished(
+        AttemptResult(
             row.run,
             outcome,
             retry.Succeed()
@@ -289,25 +295,25 @@ def _settle(ends: Sequence[tuple[_Row, Outcome]], *, succeeded: bool = False) ->
     cancel_overtaken(
         [f.run.run_id for f in finished if isinstance(f.verdict, retry.RetryAfter)]
     )
-    failure_streaks.count(
-        failure_streaks.ends_of(
+    failure_streaks.count_ends(
+        failure_streaks.find_ends(
             item for item in finished if item.run.pause_after_failures
         )
     )
 
 
-def _values(item: Finished) -> tuple[object, ...]:
-    state, reason = state_of(item.verdict)
+def _values(item: AttemptResult) -> tuple[object, ...]:
+    state, reason = get_new_state(item.verdict)
     delay = item.verdict.delay if isinstance(item.verdict, retry.RetryAfter) else 0
     return (
         item.run.run_id,
         state,
-        text_of(reason.encode()),
+        to_text(reason.encode()),
         delay,
         item.run.number,
         item.started_at,
-        text_of(item.outcome.error.encode()),
-        text_of(item.outcome.answer),
+        to_text(item.outcome.error.encode()),
+        to_text(item.outcome.answer),
     )
 
 
@@ -339,7 +345,7 @@ _SETTLE = f"""
 """  # noqa: S608 (constants)
 
 
-def _state_now(row: _Row) -> str:
+def _read_state(row: _LongRun) -> str:
     """What a run is after it was settled; its task may have been removed meanwhile."""
     with prepared() as cursor:
         cursor.execute(
@@ -348,13 +354,13 @@ def _state_now(row: _Row) -> str:
         return str(cursor.fetchone()[0])
 
 
-def _follow_up(rows: Sequence[_Row], state: str) -> Settled:
+def _follow_up(rows: Sequence[_LongRun], state: str) -> LongWorkResult:
     in_line = {row.run.task_id for row in rows if row.run.overlap == Overlap.QUEUE_ONE}
     to_ring = run_rows.move_up(list(in_line)) if in_line else []
-    return Settled([row.run.run_id for row in rows], to_ring, state)
+    return LongWorkResult([row.run.run_id for row in rows], to_ring, state)
 
 
-def ended(run_ids: Sequence[UUID]) -> list[Finished]:
+def fetch_ended(run_ids: Sequence[UUID]) -> list[AttemptResult]:
     """How runs ended that were open, as whoever tells of runs wants it."""
     with prepared() as cursor:
         cursor.execute(
@@ -374,7 +380,7 @@ def ended(run_ids: Sequence[UUID]) -> list[Finished]:
     ]
 
 
-def _ended(*values: Any, reason: str, times: tuple[Any, Any]) -> Finished:
+def _ended(*values: Any, reason: str, times: tuple[Any, Any]) -> AttemptResult:
     row, (took, delay) = _row(values), times
     verdict: retry.Verdict
     match row.state:
@@ -384,5 +390,5 @@ def _ended(*values: Any, reason: str, times: tuple[Any, Any]) -> Finished:
             verdict = retry.RetryAfter(reason, float(delay))
         case _:
             verdict = retry.GiveUp(reason)
-    outcome = Outcome(retry.ACCEPTED, "", int((took or 0) * 1000))
-    return Finished(row.run, outcome, verdict, row.started_at or row.now)
+    outcome = HttpResult(retry.ACCEPTED, "", int((took or 0) * 1000))
+    return AttemptResult(row.run, outcome, verdict, row.started_at or row.now)

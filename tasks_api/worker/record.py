@@ -9,10 +9,10 @@ from uuid import UUID
 
 from scheduler_service.db.arrays import array, columns
 from scheduler_service.db.statements import prepared
-from tasks_api.delivery.request import Claimed, Outcome
+from tasks_api.delivery.request import ClaimedRun, HttpResult
 from tasks_api.delivery.retry import (
     GiveUp,
-    Open,
+    KeepOpen,
     PassOn,
     Release,
     RetryAfter,
@@ -23,23 +23,23 @@ from tasks_api.domain.states import RunState
 from tasks_api.storage import task_counts
 
 
-class Finished(NamedTuple):
+class AttemptResult(NamedTuple):
     """An attempt that is over: whose, how it went, and what we make of it."""
 
-    run: Claimed
-    outcome: Outcome
+    run: ClaimedRun
+    outcome: HttpResult
     verdict: Verdict
     started_at: datetime
 
 
-def record(finished: Sequence[Finished]) -> set[UUID]:
+def record_results(finished: Sequence[AttemptResult]) -> set[UUID]:
     """Store verdicts and attempts; returns the runs that were still ours to judge.
 
     Only the holder of a run's lease may judge it. The attempt is kept either way: it
     was made. A one-off task ends here, with its run.
     """
     with prepared() as cursor:
-        cursor.execute(_RECORD, columns(map(_row, finished)))
+        cursor.execute(_RECORD, columns(map(_make_row, finished)))
         ours = {run_id for (run_id,) in cursor.fetchall()}
     cancel_overtaken(
         [f.run.run_id for f in finished if isinstance(f.verdict, RetryAfter)]
@@ -54,41 +54,41 @@ def cancel_overtaken(retried: Sequence[UUID]) -> None:
             cursor.execute(_OVERTAKEN, [array(retried)])
 
 
-def _row(item: Finished) -> tuple[object, ...]:
+def _make_row(item: AttemptResult) -> tuple[object, ...]:
     run, outcome, verdict = item.run, item.outcome, item.verdict
-    state, reason = state_of(verdict)
+    state, reason = get_new_state(verdict)
     return (
         run.run_id,
         run.lease,
         state,
-        text_of(reason.encode()),
-        _delay(verdict),
+        to_text(reason.encode()),
+        _get_delay(verdict),
         isinstance(verdict, PassOn),
         run.number,
         item.started_at,
         outcome.duration_ms,
         outcome.status_code,
-        text_of(outcome.error.encode()),
-        text_of(outcome.answer),
+        to_text(outcome.error.encode()),
+        to_text(outcome.answer),
     )
 
 
-def text_of(raw: bytes) -> str:
+def to_text(raw: bytes) -> str:
     """What PostgreSQL can hold of it: valid UTF-8 without NUL."""
     return raw.decode("utf-8", "replace").replace("\0", "\ufffd")
 
 
-def _delay(verdict: Verdict) -> float:
+def _get_delay(verdict: Verdict) -> float:
     """Seconds until somebody must look at the run again."""
     match verdict:
         case RetryAfter(delay=delay) | Release(delay=delay) | PassOn(delay=delay):
             return delay
-        case Open(deadline=deadline):
+        case KeepOpen(deadline=deadline):
             return deadline
     return 0
 
 
-def state_of(verdict: Verdict) -> tuple[RunState, str]:
+def get_new_state(verdict: Verdict) -> tuple[RunState, str]:
     """What a run is after a verdict, and why."""
     match verdict:
         case Succeed():
@@ -97,7 +97,7 @@ def state_of(verdict: Verdict) -> tuple[RunState, str]:
             return RunState.FAILED, reason
         case RetryAfter(reason=reason):
             return RunState.RETRYING, reason
-        case Open():
+        case KeepOpen():
             return RunState.OPEN, "The target answered 202 and is at work on it."
         case Release(reason=reason) | PassOn(reason=reason):
             return RunState.PENDING, reason

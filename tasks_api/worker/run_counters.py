@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from tasks_api.delivery.retry import GiveUp, PassOn, Release, Succeed
 from tasks_api.domain.states import RunState
 from tasks_api.metrics import counters
-from tasks_api.worker.record import Finished
+from tasks_api.worker.record import AttemptResult
 
-NO_ANSWER = "none"
+NO_STATUS = "none"
 END_STATES = {Succeed: RunState.SUCCEEDED, GiveUp: RunState.FAILED}
 
 
-def count_finished(finished: Sequence[Finished]) -> None:
+def count_results(finished: Sequence[AttemptResult]) -> None:
     """Count what a worker has written down."""
     ends: Counter[RunState] = Counter()
     lateness: list[float] = []
@@ -33,7 +33,7 @@ def count_finished(finished: Sequence[Finished]) -> None:
             lateness.append((started_at - run.scheduled_for).total_seconds())
         if not run.queue:
             status = outcome.status_code
-            answer = NO_ANSWER if status is None else f"{status // 100}xx"
+            answer = NO_STATUS if status is None else f"{status // 100}xx"
             seconds[answer].append(outcome.duration_ms / 1000)
     counters.LATENESS.observe(lateness)
     for answer, values in seconds.items():
@@ -43,7 +43,7 @@ def count_finished(finished: Sequence[Finished]) -> None:
     counters.PREVENTED.labels("lease").inc(released)
 
 
-def count_ended(finished: Sequence[Finished]) -> None:
+def count_ends(finished: Sequence[AttemptResult]) -> None:
     """Count runs that ended long after their requests, as their targets said."""
     for item in finished:
         if end := END_STATES.get(type(item.verdict)):

@@ -12,7 +12,7 @@ import aiohttp
 import requests
 import uvloop
 
-from tasks_api.delivery.request import Outcome, Request
+from tasks_api.delivery.request import HttpResult, Request
 from tasks_api.delivery.transport import Transport
 from tests.acceptance.stand import free_port
 from tests.benchmarks.report import table
@@ -25,7 +25,7 @@ AT_ONCE = 100
 def with_transport(url: str, count: int) -> None:
     done = threading.Semaphore(0)
 
-    def on_done(key: object, outcome: Outcome) -> None:
+    def on_done(key: object, outcome: HttpResult) -> None:
         assert outcome.status_code == 200, outcome
         done.release()
 

@@ -15,7 +15,7 @@ from accounts.models import User
 from scheduler_service.process.logs import JSONFormatter
 from tasks_api.api.ops import health
 from tasks_api.worker.engine import Engine
-from tasks_api.worker.record import Finished
+from tasks_api.worker.record import AttemptResult
 from tests.conftest import ClientFor
 
 
@@ -36,15 +36,15 @@ class Recorded:
     """What an engine has told of, and a way to wait for it."""
 
     def __init__(self) -> None:
-        self.items: list[Finished] = []
+        self.items: list[AttemptResult] = []
         self._told = threading.Condition()
 
-    def __call__(self, finished: list[Finished]) -> None:
+    def __call__(self, finished: list[AttemptResult]) -> None:
         with self._told:
             self.items.extend(finished)
             self._told.notify_all()
 
-    def wait_for(self, count: int) -> list[Finished]:
+    def wait_for(self, count: int) -> list[AttemptResult]:
         with self._told:
             assert self._told.wait_for(lambda: len(self.items) >= count, timeout=20)
             return self.items

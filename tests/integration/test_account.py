@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 
 from accounts.models import User
 from scheduler_service.db import clock
-from tasks_api.delivery.request import Outcome as Answer
+from tasks_api.delivery.request import HttpResult as Answer
 from tasks_api.delivery.retry import judge
 from tasks_api.domain.exceptions import InvalidTask, SchedulerError, TaskNotFound
 from tasks_api.domain.ids import id_for
@@ -49,7 +49,7 @@ from tasks_api.services import redrive, tasks
 from tasks_api.services.reconciliation import Account, Outcome, account
 from tasks_api.storage import beat_tables, schedule_changes
 from tasks_api.worker import leases
-from tasks_api.worker.record import Finished, record
+from tasks_api.worker.record import AttemptResult, record_results
 from tests.integration.test_dispatch import SECOND, in_threads, states, store
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -253,9 +253,9 @@ class World:
         judged = [run for run in claimed if self.chance.random() < 0.8]
         answers = [Answer(self.chance.choice([200, 500]), "", 3) for _ in judged]
         if judged:
-            record(
+            record_results(
                 [
-                    Finished(
+                    AttemptResult(
                         run,
                         answer,
                         judge(answer, run, now=timezone.now()),

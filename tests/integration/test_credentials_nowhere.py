@@ -136,7 +136,7 @@ def test_credentials_in_a_url_are_nowhere_but_on_the_wire(
     recorded.wait_for(len(WAYS) - 1)
     engine.accept(dispatch.dispatch_due().run_ids)
     told = recorded.wait_for(len(WAYS))
-    failure_log.log(told)
+    failure_log.log_failures(told)
 
     arrived = {each.path: each.headers["authorization"] for each in receiver.requests}
     assert arrived == {f"/{way}": basic(f"ann:{MARK}") for way in WAYS}
@@ -150,7 +150,7 @@ def test_credentials_in_a_url_are_nowhere_but_on_the_wire(
         tables(),
         answers(reader, client_for(user)),
         pages(client),
-        flower_events.events_of(told, "worker@here"),
+        flower_events.encode_events(told, "worker@here"),
         everything_logged.getvalue(),
         repr(list(Task.objects.all())),
     ):

@@ -17,7 +17,7 @@ from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
 from accounts.models import User
 from scheduler_service.db import clock
-from tasks_api.delivery.request import Outcome
+from tasks_api.delivery.request import HttpResult
 from tasks_api.delivery.retry import Release
 from tasks_api.domain import schedules
 from tasks_api.domain.ids import lane_of, moment_of
@@ -34,7 +34,7 @@ from tasks_api.scheduler import dispatch, rescue
 from tasks_api.services import tasks
 from tasks_api.storage import beat_tables, run_rows
 from tasks_api.worker import leases
-from tasks_api.worker.record import Finished, record
+from tasks_api.worker.record import AttemptResult, record_results
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -258,9 +258,11 @@ def test_a_run_that_was_not_sent_waits_and_has_no_attempt(user: User) -> None:
     run = dispatched(user)
     [claimed] = leases.claim([run.pk])
     now = timezone.now()
-    silent = Outcome(None, "silent", 0, was_sent=False)
+    silent = HttpResult(None, "silent", 0, was_sent=False)
 
-    record([Finished(claimed, silent, Release(10.0, "Waits: silent."), now)])
+    record_results(
+        [AttemptResult(claimed, silent, Release(10.0, "Waits: silent."), now)]
+    )
 
     run.refresh_from_db()
     assert (run.state, run.reason) == (RunState.PENDING, "Waits: silent.")

@@ -16,8 +16,8 @@ from rest_framework.test import APIClient
 from accounts.models import User
 from tasks_api import tasks
 from tasks_api.delivery import run_tokens
-from tasks_api.delivery.request import Outcome
-from tasks_api.delivery.retry import Open
+from tasks_api.delivery.request import HttpResult
+from tasks_api.delivery.retry import KeepOpen
 from tasks_api.domain.schedules import Interval, Once
 from tasks_api.domain.specs import (
     Backoff,
@@ -32,8 +32,8 @@ from tasks_api.scheduler import dispatch, rescue
 from tasks_api.services import tasks as task_services
 from tasks_api.worker import leases, long_work
 from tasks_api.worker.engine import Engine
-from tasks_api.worker.flower_events import events_of
-from tasks_api.worker.record import Finished, record
+from tasks_api.worker.flower_events import encode_events
+from tasks_api.worker.record import AttemptResult, record_results
 from tests.acceptance.stand import eventually
 from tests.conftest import ClientFor
 from tests.integration.conftest import Recorded
@@ -70,8 +70,14 @@ def begin(task: Task) -> str:
 
 def take(run: Run) -> str:
     [claimed] = leases.claim([run.pk])
-    record([Finished(claimed, Outcome(202, "", 5), Open(DEADLINE), timezone.now())])
-    return run_tokens.mint(long_work.keys()[0], run.pk, claimed.turn)
+    record_results(
+        [
+            AttemptResult(
+                claimed, HttpResult(202, "", 5), KeepOpen(DEADLINE), timezone.now()
+            )
+        ]
+    )
+    return run_tokens.make_token(long_work.run_token_keys()[0], run.pk, claimed.turn)
 
 
 def run_of(task: Task) -> Run:
@@ -294,13 +300,15 @@ def test_a_target_may_be_quicker_than_whoever_writes_down_its_answer(
     dispatch.dispatch_due()
     run = run_of(task)
     [claimed] = leases.claim([run.pk])
-    token = run_tokens.mint(long_work.keys()[0], run.pk, claimed.turn)
+    token = run_tokens.make_token(long_work.run_token_keys()[0], run.pk, claimed.turn)
 
     assert say(run, "heartbeat", token).json()["deadline"] is None
     assert say(run, "complete", token, [1]).json()["state"] == "succeeded"
-    late = Finished(claimed, Outcome(202, "", 5), Open(DEADLINE), timezone.now())
+    late = AttemptResult(
+        claimed, HttpResult(202, "", 5), KeepOpen(DEADLINE), timezone.now()
+    )
 
-    assert record([late]) == set()
+    assert record_results([late]) == set()
     run.refresh_from_db()
     assert (run.state, run.lease) == ("succeeded", None)
     assert Attempt.objects.get(run=run).answer == "[1]"
@@ -313,14 +321,17 @@ def test_work_goes_on_though_the_worker_died_before_it_wrote_down_the_answer(
     dispatch.dispatch_due()
     run = run_of(task)
     [claimed] = leases.claim([run.pk])
-    token = run_tokens.mint(long_work.keys()[0], run.pk, claimed.turn)
+    token = run_tokens.make_token(long_work.run_token_keys()[0], run.pk, claimed.turn)
     pass_deadline(run)
     assert rescue.wake_due().run_ids == [run.pk]
 
     # It is sent again with the same token, so that the target's word counts either way.
     [again] = leases.claim([run.pk])
 
-    assert run_tokens.mint(long_work.keys()[0], run.pk, again.turn) == token
+    assert (
+        run_tokens.make_token(long_work.run_token_keys()[0], run.pk, again.turn)
+        == token
+    )
     assert say(run, "complete", token).json()["state"] == "succeeded"
 
 
@@ -375,7 +386,7 @@ def test_a_token_is_good_under_a_former_secret_key(
 
 @pytest.mark.parametrize("run_id", ["x", str(NO_RUN)])
 def test_a_run_that_is_not_there_is_not_found(user: User, run_id: str) -> None:
-    token = run_tokens.mint(long_work.keys()[0], NO_RUN, 1)
+    token = run_tokens.make_token(long_work.run_token_keys()[0], NO_RUN, 1)
 
     answer = APIClient().post(
         f"/runs/{run_id}/complete", HTTP_X_SCHEDULER_RUN_TOKEN=token
@@ -465,10 +476,10 @@ def test_flower_is_told_the_real_end(user: User) -> None:
     run = run_of(task)
     say(run, "fail", token, {"reason": "disk full"})
 
-    [told] = long_work.ended([run.pk])
+    [told] = long_work.fetch_ended([run.pk])
 
-    assert '"type":"task-failed"' in events_of([told], "worker@here")
-    assert "disk full" in events_of([told], "worker@here")
+    assert '"type":"task-failed"' in encode_events([told], "worker@here")
+    assert "disk full" in encode_events([told], "worker@here")
 
 
 def test_a_worker_counts_the_real_end(user: User) -> None:

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tasks_api.delivery.lookups import MAX_PER_DOMAIN, MAX_PER_TENANT
-from tasks_api.delivery.request import Outcome, Request
+from tasks_api.delivery.lookup_queue import MAX_PER_DOMAIN, MAX_PER_TENANT
+from tasks_api.delivery.request import HttpResult, Request
 from tasks_api.delivery.resolver import Resolver
 from tasks_api.delivery.transport import NOT_FOUND, Transport
 from tasks_api.domain.states import Trouble
@@ -153,7 +153,7 @@ def test_a_name_whose_turn_does_not_come_was_not_sent(
     assert outcome.trouble is Trouble.CROWDED
 
 
-def found_no_address(outcome: Outcome) -> bool:
+def found_no_address(outcome: HttpResult) -> bool:
     return outcome.was_sent and outcome.error == NOT_FOUND
 
 

@@ -12,7 +12,7 @@ from rest_framework.test import APIClient
 
 from accounts import services as accounts
 from accounts.models import AuditEntry, Role, User
-from tasks_api.delivery.request import Credentials, build
+from tasks_api.delivery.request import Credentials, build_request
 from tasks_api.domain.ids import id_for
 from tasks_api.domain.schedules import Interval, Once
 from tasks_api.domain.specs import Overlap, Surface, TaskSpec
@@ -269,7 +269,7 @@ def test_a_redrive_stands_for_the_fire_time_of_what_it_sends_again(
 def headers_of(run: Run) -> dict[str, str]:
     """Those of the request for a run, which a worker takes."""
     [claimed] = leases.claim([run.pk])
-    request = build(claimed, Credentials(), now=timezone.now(), timeout=5)
+    request = build_request(claimed, Credentials(), now=timezone.now(), timeout=5)
     return dict(request.headers)
 
 

@@ -12,18 +12,18 @@ from django.utils import timezone
 
 from accounts.models import User
 from tasks_api.delivery import descriptors
-from tasks_api.delivery.request import Outcome
+from tasks_api.delivery.request import HttpResult
 from tasks_api.delivery.retry import Release, judge
 from tasks_api.domain.schedules import Once
 from tasks_api.domain.states import Trouble
 from tasks_api.models import Run
 from tasks_api.scheduler import rescue
 from tasks_api.worker.engine import Engine
-from tasks_api.worker.record import Finished
+from tasks_api.worker.record import AttemptResult
 from tests.integration.conftest import Recorded
 from tests.integration.test_dispatch import store
 from tests.integration.test_engine import dispatch_all
-from tests.integration.test_events import finished
+from tests.integration.test_flower_events import finished
 
 SENDER = """
 import json, resource, sys, threading
@@ -67,8 +67,8 @@ def test_a_request_for_which_no_socket_is_left_is_given_back_unsent(
 
 
 def test_what_is_lacking_here_judges_nobody() -> None:
-    item: Finished = finished(Outcome(200, "", 1))
-    starved = Outcome(None, "x", 0, was_sent=False, trouble=Trouble.LOCAL)
+    item: AttemptResult = finished(HttpResult(200, "", 1))
+    starved = HttpResult(None, "x", 0, was_sent=False, trouble=Trouble.LOCAL)
 
     assert judge(starved, item.run, now=timezone.now()) == Release(reason="Waits: x.")
 
@@ -133,7 +133,7 @@ def test_the_limit_of_open_files_is_raised_as_far_as_it_may_be(
 def test_too_low_a_limit_of_open_files_lowers_what_a_worker_sends_at_once() -> None:
     done = afford(300, 400, 1000)
 
-    assert done.stdout.strip() == f"{400 - descriptors.RESERVE} 400"
+    assert done.stdout.strip() == f"{400 - descriptors.RESERVED_FILES} 400"
     assert "SCHEDULER_MAX_IN_FLIGHT is 1000, and counts as 200" in done.stderr
 
 

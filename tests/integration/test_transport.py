@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tasks_api.delivery.attempts import MAX_ANSWER_BYTES
-from tasks_api.delivery.request import Outcome, Request
-from tasks_api.delivery.resolver import Found, Report, Resolve
+from tasks_api.delivery.request import HttpResult, Request
+from tasks_api.delivery.resolver import LookupResult, OnResult, Resolve
+from tasks_api.delivery.transfers import MAX_ANSWER_BYTES
 from tasks_api.delivery.transport import Transport
 from tasks_api.domain.states import Trouble
 from tests.corpus import INSIDE, REFUSED_URLS
@@ -25,17 +25,17 @@ class Outcomes:
     """What a transport reported, and a way to wait for it."""
 
     def __init__(self) -> None:
-        self.by_key: dict[object, Outcome] = {}
+        self.by_key: dict[object, HttpResult] = {}
         self.count = 0
         self._reported = threading.Condition()
 
-    def __call__(self, key: object, outcome: Outcome) -> None:
+    def __call__(self, key: object, outcome: HttpResult) -> None:
         with self._reported:
             self.by_key[key] = outcome
             self.count += 1
             self._reported.notify_all()
 
-    def wait_for(self, count: int) -> dict[object, Outcome]:
+    def wait_for(self, count: int) -> dict[object, HttpResult]:
         with self._reported:
             assert self._reported.wait_for(lambda: self.count >= count, timeout=20)
             return self.by_key
@@ -113,8 +113,8 @@ def target() -> Iterator[Receiver]:
     started.stop()
 
 
-def resolving(answer: Callable[[str], Found]) -> Resolve:
-    def resolve(host: str, report: Report) -> None:
+def resolving(answer: Callable[[str], LookupResult]) -> Resolve:
+    def resolve(host: str, report: OnResult) -> None:
         report(answer(host))
 
     return resolve

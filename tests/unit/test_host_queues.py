@@ -7,35 +7,37 @@ from collections.abc import Iterable
 
 import pytest
 
-from tasks_api.delivery.attempts import Attempt
-from tasks_api.delivery.host_queues import LONGEST_PAUSE, SLOW, Queues
+from tasks_api.delivery.host_queues import MAX_PAUSE, SLOW_HOST_WAIT, HostQueues
 from tasks_api.delivery.request import Request
+from tasks_api.delivery.transfers import Transfer
 from tasks_api.domain.guard import read_url
 
 FLOOD, SMALL = "flood", "small"
 
 
-def attempt(tenant: str, host: str = "a.test", *addresses: str) -> Attempt:
+def attempt(tenant: str, host: str = "a.test", *addresses: str) -> Transfer:
     request = Request("POST", f"http://{host}/", (), b"", 1)
     url = read_url(request.url, allow_private=True)
-    made = Attempt(tenant, request, url, lambda _: None, tenant)
+    made = Transfer(tenant, request, url, lambda _: None, tenant)
     made.addresses = addresses or ("192.0.2.1",)
     return made
 
 
-def queues(per_host: int = 100, in_flight: int = 1000, places: int = 1000) -> Queues:
-    return Queues(
+def queues(
+    per_host: int = 100, in_flight: int = 1000, places: int = 1000
+) -> HostQueues:
+    return HostQueues(
         max_in_flight=in_flight, max_per_host=per_host, places_of=lambda _: places
     )
 
 
-def filled(queues: Queues, attempts: Iterable[Attempt]) -> Queues:
+def filled(queues: HostQueues, attempts: Iterable[Transfer]) -> HostQueues:
     for each in attempts:
         queues.add(each)
     return queues
 
 
-def started(queues: Queues) -> list[Attempt]:
+def started(queues: HostQueues) -> list[Transfer]:
     """All that may start as long as none is over."""
     return list(iter(queues.next, None))
 
@@ -127,15 +129,15 @@ def test_what_waits_for_a_slow_host_makes_way_for_its_tenants_others() -> None:
     others = attempt(SMALL, "hangs.test")
     queue.add(others)
 
-    assert list(queue.take_crowded(SLOW / 2)) == []
-    sent_back = list(queue.take_crowded(SLOW))
+    assert list(queue.take_crowded(SLOW_HOST_WAIT / 2)) == []
+    sent_back = list(queue.take_crowded(SLOW_HOST_WAIT))
 
     assert len(sent_back) == 250
     assert {each.tenant for each, _ in sent_back} == {FLOOD}
-    assert {pause for _, pause in sent_back} == {SLOW}
+    assert {pause for _, pause in sent_back} == {SLOW_HOST_WAIT}
     # The first stay, and there is nothing to do twice.
     assert slow[len(begun)] not in {each for each, _ in sent_back}
-    assert list(queue.take_crowded(SLOW)) == []
+    assert list(queue.take_crowded(SLOW_HOST_WAIT)) == []
     assert queue.waiting == 500 - 90 - 250 + 1
 
 
@@ -143,7 +145,7 @@ def test_what_waits_long_comes_back_after_long() -> None:
     queue = filled(queues(places=500), [attempt(FLOOD) for _ in range(500)])
     started(queue)
 
-    assert {pause for _, pause in queue.take_crowded(1000.0)} == {LONGEST_PAUSE}
+    assert {pause for _, pause in queue.take_crowded(1000.0)} == {MAX_PAUSE}
 
 
 def test_a_slow_host_keeps_what_waits_while_nobody_is_in_want_of_places() -> None:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from tasks_api.domain.ids import id_for
-from tasks_api.worker.backlog import Room, Waiting
+from tasks_api.worker.backlog import Backlog, PlacesLeft
 
 NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 FLOOD, SMALL = 1, 2
@@ -25,13 +25,13 @@ def full(lane: int, mine: int = 0, begun: int = 0) -> int:
 
 
 def popped(
-    waiting: Waiting, seconds: int = 3600, most: int = 100, room: Room = plenty
+    waiting: Backlog, seconds: int = 3600, most: int = 100, room: PlacesLeft = plenty
 ) -> list[UUID]:
     return waiting.pop(until=NOON.timestamp() + seconds, most=most, room=room)
 
 
 def test_the_earliest_come_first_and_none_too_early() -> None:
-    waiting = Waiting()
+    waiting = Backlog()
     late, early, middle = run(9), run(1), run(5)
     waiting.add([late, early, middle])
 
@@ -42,7 +42,7 @@ def test_the_earliest_come_first_and_none_too_early() -> None:
 
 
 def test_what_is_rung_for_again_is_known_once() -> None:
-    waiting = Waiting()
+    waiting = Backlog()
     one = run(1)
     waiting.add([one, one])
     waiting.add([one])
@@ -55,7 +55,7 @@ def test_what_is_rung_for_again_is_known_once() -> None:
 
 
 def test_a_tenant_without_room_stands_aside_until_it_has_some() -> None:
-    waiting = Waiting()
+    waiting = Backlog()
     flood = [run(second, FLOOD) for second in range(5)]
     small = run(9)
     waiting.add([small, *reversed(flood)])
@@ -79,7 +79,7 @@ def test_a_tenant_without_room_stands_aside_until_it_has_some() -> None:
 
 
 def test_each_that_stands_aside_for_long_is_told_once() -> None:
-    waiting = Waiting()
+    waiting = Backlog()
     flood = [run(second, FLOOD) for second in range(3)]
     waiting.add(flood)
     assert popped(waiting, room=full) == []
@@ -94,7 +94,7 @@ def test_each_that_stands_aside_for_long_is_told_once() -> None:
 
 
 def test_no_more_come_out_than_there_is_room_for() -> None:
-    waiting = Waiting()
+    waiting = Backlog()
     waiting.add(run(second) for second in range(9))
 
     assert len(popped(waiting, most=4)) == 4
@@ -102,7 +102,7 @@ def test_no_more_come_out_than_there_is_room_for() -> None:
 
 
 def test_what_is_taken_at_once_counts_for_the_others_that_are() -> None:
-    waiting = Waiting()
+    waiting = Backlog()
     flood = [run(second, FLOOD) for second in range(5)]
     waiting.add([*flood, run(9)])
 

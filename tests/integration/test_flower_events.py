@@ -15,18 +15,18 @@ from django.utils import timezone
 
 from scheduler_service.redis.connections import redis_client_url
 from tasks_api import tasks
-from tasks_api.delivery.request import Claimed, Outcome
+from tasks_api.delivery.request import ClaimedRun, HttpResult
 from tasks_api.delivery.retry import judge
 from tasks_api.messaging import broker
 from tasks_api.worker import flower_events
-from tasks_api.worker.record import Finished
+from tasks_api.worker.record import AttemptResult
 
 SECRET_URL = "https://user:hunter2@api.example.com:8443/hook?token=hunter2"
 SECRET_BODY = '{"card": "hunter2"}'
 
 
-def finished(outcome: Outcome) -> Finished:
-    run = Claimed(
+def finished(outcome: HttpResult) -> AttemptResult:
+    run = ClaimedRun(
         run_id=uuid.uuid4(),
         task_id=uuid.uuid4(),
         tenant_id=7,
@@ -37,14 +37,14 @@ def finished(outcome: Outcome) -> Finished:
         body=SECRET_BODY,
         lease=uuid.uuid4(),
     )
-    return Finished(
+    return AttemptResult(
         run, outcome, judge(outcome, run, now=timezone.now()), timezone.now()
     )
 
 
 def test_flowers_picture_of_a_run_is_right() -> None:
-    good = finished(Outcome(200, "", 12))
-    bad = finished(Outcome(None, "connection refused", 3))
+    good = finished(HttpResult(200, "", 12))
+    bad = finished(HttpResult(None, "connection refused", 3))
     state = State()
     heard = threading.Event()
 
@@ -65,7 +65,7 @@ def test_flowers_picture_of_a_run_is_right() -> None:
     thread.start()
     # Again until it is heard: the listener subscribes when it first listens.
     for _ in range(50):
-        flower_events.publish("worker-1@here", [good, bad])
+        flower_events.publish_events("worker-1@here", [good, bad])
         if heard.wait(0.2):
             break
     thread.join()
@@ -80,16 +80,18 @@ def test_flowers_picture_of_a_run_is_right() -> None:
 
 
 def test_no_event_holds_what_a_tenant_sent() -> None:
-    told = flower_events.events_of([finished(Outcome(500, "", 1, b"hunter2"))], "here")
+    told = flower_events.encode_events(
+        [finished(HttpResult(500, "", 1, b"hunter2"))], "here"
+    )
     assert json.loads(told)
 
     assert "hunter2" not in told
 
 
 def test_a_run_that_was_given_back_is_not_told_of() -> None:
-    given_back = finished(Outcome(None, "", 0, was_sent=False))
+    given_back = finished(HttpResult(None, "", 0, was_sent=False))
 
-    assert flower_events.events_of([given_back], "here") == flower_events.NOTHING
+    assert flower_events.encode_events([given_back], "here") == flower_events.NO_EVENTS
 
 
 def test_a_redis_that_evicts_is_refused(settings: LazySettings) -> None:
@@ -97,7 +99,7 @@ def test_a_redis_that_evicts_is_refused(settings: LazySettings) -> None:
     try:
         client.config_set("maxmemory-policy", "allkeys-lru")
         with pytest.raises(SystemExit, match="noeviction"):
-            tasks._refuse_broker()
+            tasks._check_broker()
     finally:
         client.config_set("maxmemory-policy", "noeviction")
         client.close()
@@ -109,4 +111,4 @@ def test_a_redis_that_cannot_be_asked_is_no_reason_not_to_start(
 ) -> None:
     settings.REDIS_URL = "redis://127.0.0.1:9/0"
 
-    tasks._refuse_broker()
+    tasks._check_broker()

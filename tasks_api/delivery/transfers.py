@@ -20,15 +20,15 @@ NO_RETRY = b"x-scheduler-no-retry"
 RETRY_AFTER = b"retry-after"
 DATE = b"date"
 MAX_ANSWER_BYTES = 16 * 1024
-NOT_ALLOWED = "target address is not allowed"
-NOT_FOUND = "could not resolve host"
+ADDRESS_NOT_ALLOWED = "target address is not allowed"
+HOST_NOT_FOUND = "could not resolve host"
 
-Place = tuple[str, int]
-Refusal = Callable[[str], str | None]
+HostPort = tuple[str, int]
+RefuseAddress = Callable[[str], str | None]
 
 _TOO_LARGE = 100  # CURLE_TOO_LARGE, which pycurl has no name for
 _ERRORS = {
-    pycurl.E_COULDNT_RESOLVE_HOST: NOT_FOUND,
+    pycurl.E_COULDNT_RESOLVE_HOST: HOST_NOT_FOUND,
     pycurl.E_COULDNT_CONNECT: "could not connect",
     pycurl.E_GOT_NOTHING: "connection closed without an answer",
     pycurl.E_SEND_ERROR: "connection reset",
@@ -40,7 +40,7 @@ _ERRORS = {
     _TOO_LARGE: "answer has too many headers",
 }
 # The last is our own refusal to try another kept connection.
-_LOST = frozenset(
+_CONNECTION_LOST = frozenset(
     {
         pycurl.E_GOT_NOTHING,
         pycurl.E_SEND_ERROR,
@@ -54,7 +54,7 @@ _CONNECT_ERRORS = {
     errno.ENETUNREACH: "network unreachable",
 }
 # Where libcurl may have lacked a descriptor or memory without saying so.
-_MAYBE_LOCAL = {
+_MAYBE_LOCAL_ERRORS = {
     pycurl.E_FAILED_INIT,
     pycurl.E_COULDNT_RESOLVE_HOST,
     pycurl.E_COULDNT_CONNECT,
@@ -65,13 +65,13 @@ _TLS_ERRORS = (pycurl.E_SSL_CONNECT_ERROR, pycurl.E_PEER_FAILED_VERIFICATION)
 
 
 @dataclass(eq=False, slots=True)
-class Attempt:
+class Transfer:
     """One accepted request, with what libcurl reports about it."""
 
     key: Any
     request: Request
     url: guard.WireUrl
-    refusal: Refusal
+    refusal: RefuseAddress
     tenant: Hashable = None
     # Where its name leads, and since when we know.
     addresses: tuple[str, ...] = ()
@@ -93,7 +93,7 @@ class Attempt:
     told: dict[bytes, bytes] = field(default_factory=dict)
 
     @property
-    def place(self) -> Place:
+    def place(self) -> HostPort:
         return self.url.target.host, self.url.target.port
 
     def open_socket(self, _purpose: int, address: tuple[Any, ...]) -> Any:
@@ -109,7 +109,7 @@ class Attempt:
             # Detached, because libcurl is the one to close it.
             return socket.socket(family, kind, protocol).detach()
         except OSError as error:
-            self.is_starved = error.errno in descriptors.LOCAL
+            self.is_starved = error.errno in descriptors.LOCAL_ERRNOS
             return pycurl.SOCKET_BAD
 
     def on_sending(self, *_addresses: Any) -> int:
@@ -132,7 +132,7 @@ class Attempt:
         may be repeated whatever its method (RFC 9110, 9.2.2).
         """
         return (
-            code in _LOST
+            code in _CONNECTION_LOST
             and self.sendings == 1
             and not (self.openings or self.is_repeated)
             and not curl.getinfo(pycurl.HEADER_SIZE)
@@ -158,7 +158,7 @@ class Attempt:
         if not asked:
             return 0
         date = self.told.get(DATE, b"")
-        return retry.seconds_asked(asked, date, now=datetime.now(UTC))
+        return retry.parse_retry_after(asked, date, now=datetime.now(UTC))
 
     def on_body(self, chunk: bytes) -> int | None:
         self.answer += chunk[: MAX_ANSWER_BYTES - len(self.answer)]
@@ -175,16 +175,16 @@ class Attempt:
         # Without IPv6 it is what every IPv6 address answers, and for good.
         if number == errno.EADDRNOTAVAIL and self.has_tried_ipv6:
             return False
-        if code == pycurl.E_COULDNT_CONNECT and number in descriptors.LOCAL:
+        if code == pycurl.E_COULDNT_CONNECT and number in descriptors.LOCAL_ERRNOS:
             return True
-        return code in _MAYBE_LOCAL and descriptors.are_out()
+        return code in _MAYBE_LOCAL_ERRORS and descriptors.are_exhausted()
 
     def error(self, curl: Any, code: int, message: str) -> str:
         """One short sentence that names no address."""
         if self.is_full or code == pycurl.E_OK:
             return ""
         if self.was_refused:
-            return NOT_ALLOWED
+            return ADDRESS_NOT_ALLOWED
         if code == pycurl.E_OPERATION_TIMEDOUT:
             return f"timed out after {self.request.timeout:g} s"
         if code in _TLS_ERRORS:

@@ -14,7 +14,7 @@ MAX_PER_DOMAIN = 8
 
 
 @dataclass(eq=False, slots=True)
-class _Domain:
+class _DomainNames:
     quick: deque[str] = field(default_factory=deque)
     # Names that nobody answered for, the last time.
     slow: deque[str] = field(default_factory=deque)
@@ -22,8 +22,8 @@ class _Domain:
 
 
 @dataclass(eq=False, slots=True)
-class _Tenant:
-    domains: dict[str, _Domain] = field(default_factory=dict)
+class _TenantNames:
+    domains: dict[str, _DomainNames] = field(default_factory=dict)
     turns: deque[str] = field(default_factory=deque)
     running: int = 0
     is_ready: bool = False
@@ -44,19 +44,19 @@ class _Tenant:
         return None
 
 
-class Turns:
+class LookupQueue:
     """Names that wait to be looked up. Whose look-ups hang waits for those alone."""
 
     def __init__(self) -> None:
-        self._tenants: dict[Hashable, _Tenant] = {}
+        self._tenants: dict[Hashable, _TenantNames] = {}
         self._ready: deque[Hashable] = deque()
         self._running = 0
 
     def add(self, tenant: Hashable, host: str, *, is_slow: bool) -> None:
-        its = self._tenants.setdefault(tenant, _Tenant())
+        its = self._tenants.setdefault(tenant, _TenantNames())
         name = domain_of(host)
         if (domain := its.domains.get(name)) is None:
-            domain = its.domains[name] = _Domain()
+            domain = its.domains[name] = _DomainNames()
             its.turns.append(name)
         (domain.slow if is_slow else domain.quick).append(host)
         self._line_up(tenant, its)
@@ -88,7 +88,7 @@ class Turns:
         elif not its.is_ready:
             del self._tenants[tenant]
 
-    def _line_up(self, tenant: Hashable, its: _Tenant) -> None:
+    def _line_up(self, tenant: Hashable, its: _TenantNames) -> None:
         if its.running < MAX_PER_TENANT and not its.is_ready:
             its.is_ready = True
             self._ready.append(tenant)
