@@ -123,7 +123,7 @@ def _begin_shutdown(**kwargs: Any) -> None:
 def _enforce_exit() -> None:
     """Let nobody wait for the engine, and the process end though something is stuck."""
     if _engine is not None:
-        _engine.close_door()
+        _engine.stop_accepting()
     time.sleep(EXIT_DEADLINE)
     logger.critical("Something is stuck, so this worker ends without it.")
     os._exit(os.EX_SOFTWARE)

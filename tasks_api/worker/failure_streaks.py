@@ -13,9 +13,10 @@ from uuid import UUID
 from django.db import transaction
 
 from scheduler_service.db.arrays import array, columns
-from scheduler_service.db.statements import prepared
+from scheduler_service.db.statements import fetch_all, prepared
 from tasks_api.delivery.retry import GiveUp, Succeed
 from tasks_api.services import tasks
+from tasks_api.worker import statements
 from tasks_api.worker.record import AttemptResult, record_results
 
 
@@ -57,6 +58,11 @@ def find_ends(finished: Iterable[AttemptResult]) -> list[RunEnd]:
     ]
 
 
+class _FailingTask(NamedTuple):
+    id: UUID
+    failure_streak: int
+
+
 class _StreakChange(NamedTuple):
     """What some runs do to a streak: whether it begins anew, and what it grows by."""
 
@@ -78,50 +84,35 @@ def count_ends(ends: Sequence[RunEnd]) -> None:
 
 def _count_locked(ends: Iterable[RunEnd], locked: Collection[UUID]) -> None:
     """Count those of the tasks that are locked; the others' streaks stay at zero."""
-    tallies: dict[UUID, _StreakChange] = {}
+    changes: dict[UUID, _StreakChange] = {}
     for end in ends:
         if end.task_id in locked:
-            tallies[end.task_id] = tallies.get(end.task_id, _StreakChange()).after(end)
-    if not tallies:
+            before = changes.get(end.task_id, _StreakChange())
+            changes[end.task_id] = before.after(end)
+    if not changes:
         return
-    rows = [(key, one.begins_anew, one.failures) for key, one in tallies.items()]
+    rows = [
+        (task_id, change.begins_anew, change.failures)
+        for task_id, change in changes.items()
+    ]
     with prepared() as cursor:
-        cursor.execute(_COUNT, columns(rows))
+        cursor.execute(statements.COUNT_FAILURES, columns(rows))
         failing = {
-            task_id: (streak, tallies[task_id].error)
-            for task_id, streak in cursor.fetchall()
+            task.id: (task.failure_streak, changes[task.id].error)
+            for task in fetch_all(cursor, _FailingTask)
         }
     if failing:
         tasks.pause_failing(failing)
 
 
 def _lock_tasks(ends: Sequence[RunEnd]) -> set[UUID]:
-    """Take the tasks whose streak changes: seldom any, where all goes well.
+    """Lock the tasks whose streak changes.
 
-    Of two runs that end at the same time, the one that is not seen here comes first.
+    Of two runs that end at the same time, the one whose failure is not seen here counts
+    as the earlier one.
     """
     failed = {end.task_id for end in ends if end.error is not None}
+    values = [array({end.task_id for end in ends}), array(failed)]
     with prepared() as cursor:
-        # In one order everywhere, as whoever pauses and removes tasks locks them.
-        cursor.execute(
-            """
-            SELECT id FROM tasks_api_task WHERE id = ANY(%s::uuid[])
-                AND (failure_streak > 0 OR id = ANY(%s::uuid[]))
-            ORDER BY id FOR NO KEY UPDATE
-            """,
-            [array({end.task_id for end in ends}), array(failed)],
-        )
+        cursor.execute(statements.LOCK_STREAKS, values)
         return {task_id for (task_id,) in cursor.fetchall()}
-
-
-_COUNT = """
-    WITH counted AS (
-        UPDATE tasks_api_task task SET failure_streak = run.failures
-            + CASE WHEN run.begins_anew THEN 0 ELSE task.failure_streak END
-        FROM unnest(%s::uuid[], %s::bool[], %s::int[])
-            AS run(task_id, begins_anew, failures)
-        WHERE task.id = run.task_id AND (run.failures > 0 OR task.failure_streak > 0)
-        RETURNING task.id, task.failure_streak, task.pause_after_failures
-    )
-    SELECT id, failure_streak FROM counted WHERE failure_streak >= pause_after_failures
-"""

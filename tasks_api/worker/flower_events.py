@@ -95,7 +95,7 @@ def _encode_event(item: AttemptResult, same: str) -> str:
         f'"args":{_describe_target(run.method, run.url, run.queue)},'
         f"\"kwargs\":\"{{'task': '{run.task_id}', 'tenant': {run.tenant_id}}}\","
         f'"retries":{run.number - 1},"received":{started},"started":{started},'
-        f'"runtime":{item.outcome.duration_ms / 1000},"result":{told},'
+        f'"runtime":{item.result.duration_ms / 1000},"result":{told},'
         f'"exception":{"null" if type_ in (SUCCEEDED, STARTED) else told},{same}}}'
     )
 
@@ -108,7 +108,7 @@ def _describe_result(item: AttemptResult) -> tuple[str, str]:
             return "task-retried", reason
         case KeepOpen():
             return STARTED, "at work"
-    status = item.outcome.status_code
+    status = item.result.status_code
     return SUCCEEDED, "queued" if status is None else f"HTTP {status}"
 
 

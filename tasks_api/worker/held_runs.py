@@ -1,4 +1,4 @@
-"""The runs that a worker has claimed, until what became of them is written down."""
+"""The runs that a worker has claimed, until their results are recorded."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ class HeldRun(NamedTuple):
 
 
 class HeldRuns:
-    """Whoever uses it locks. Moments are those of the monotonic clock."""
+    """The caller locks. Moments are those of the monotonic clock."""
 
     def __init__(self) -> None:
         # In the order of their claims.
         self._held: dict[UUID, HeldRun] = {}
-        self._until: dict[UUID, float] = {}
-        # Whose turn has come, and of whom it is said that it has not.
+        self._lease_ends: dict[UUID, float] = {}
+        # Runs whose requests have begun, and runs whose rows say that theirs have not.
         self._begun: set[UUID] = set()
-        self._said_unsent: set[UUID] = set()
+        self._marked_unsent: set[UUID] = set()
         self.bytes = 0
 
     def __len__(self) -> int:
@@ -42,27 +42,27 @@ class HeldRuns:
     def add(
         self, runs: Sequence[ClaimedRun], *, claimed_at: float, until: float
     ) -> int:
-        """Hold runs whose leases are good until a moment; returns what they weigh."""
+        """Hold runs whose leases end at `until`; returns how many bytes they have."""
         before = self.bytes
         for run in runs:
-            # Somebody took it from us, and we took it again.
+            # Another worker took it from us, and we took it again.
             if (old := self._held.get(run.run_id)) is not None:
                 self._forget(old)
             held = HeldRun(run, claimed_at, count_bytes(run))
             self._held[run.run_id] = held
-            self._until[run.run_id] = until
+            self._lease_ends[run.run_id] = until
             self.bytes += held.size
         return self.bytes - before
 
-    def let_go(self, run: ClaimedRun) -> None:
-        """It is over, if this is the lease under which it is held."""
+    def remove(self, run: ClaimedRun) -> None:
+        """Let go of a run, if it is still held under the same lease."""
         held = self._held.get(run.run_id)
         if held is not None and held.run.lease == run.lease:
             self._forget(held)
 
     def begin(self, run: ClaimedRun, now: float) -> bool:
-        """Its turn has come; no means that it is not ours any more."""
-        if now >= self._until.get(run.run_id, 0.0):
+        """Note that its request begins; False if its lease is over."""
+        if now >= self._lease_ends.get(run.run_id, 0.0):
             return False
         self._begun.add(run.run_id)
         return True
@@ -72,30 +72,32 @@ class HeldRuns:
 
     def prolong(self, run_ids: Iterable[UUID], until: float) -> None:
         for run_id in run_ids:
-            if run_id in self._until:
-                self._until[run_id] = until
+            if run_id in self._lease_ends:
+                self._lease_ends[run_id] = until
 
-    def unsent(self, claimed_before: float) -> list[HeldRun]:
-        """Those that wait, of which that is not said yet."""
+    def find_unsent(self, claimed_before: float) -> list[HeldRun]:
+        """Runs whose requests have not begun, and whose rows do not say so yet."""
         return [
             held
             for held in self.claimed_before(claimed_before)
             if held.run.run_id not in self._begun
-            and held.run.run_id not in self._said_unsent
+            and held.run.run_id not in self._marked_unsent
         ]
 
-    def begun_meanwhile(self) -> list[HeldRun]:
-        """Those of which it is said that they wait, and that do not any more."""
-        return [self._held[run_id] for run_id in self._said_unsent & self._begun]
+    def find_begun(self) -> list[HeldRun]:
+        """Runs whose rows still say that their requests have not begun."""
+        return [self._held[run_id] for run_id in self._marked_unsent & self._begun]
 
-    def said(self, *, unsent: Collection[HeldRun], begun: Collection[HeldRun]) -> None:
-        self._said_unsent.difference_update(held.run.run_id for held in begun)
+    def note_marks(
+        self, *, unsent: Collection[HeldRun], begun: Collection[HeldRun]
+    ) -> None:
+        self._marked_unsent.difference_update(held.run.run_id for held in begun)
         ids = {held.run.run_id for held in unsent}
-        self._said_unsent |= ids & self._held.keys()
+        self._marked_unsent |= ids & self._held.keys()
 
     def _forget(self, held: HeldRun) -> None:
         run_id = held.run.run_id
-        del self._held[run_id], self._until[run_id]
+        del self._held[run_id], self._lease_ends[run_id]
         self.bytes -= held.size
         self._begun.discard(run_id)
-        self._said_unsent.discard(run_id)
+        self._marked_unsent.discard(run_id)

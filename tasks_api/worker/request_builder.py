@@ -91,7 +91,7 @@ class CredentialsCache:
     def __init__(self) -> None:
         self._known: dict[int, tuple[float, Credentials | None]] = {}
 
-    def of(
+    def get_many(
         self, tenant_ids: Iterable[int], now: datetime
     ) -> Mapping[int, Credentials | None]:
         """Those of each tenant; None where they are such that reading them fails."""

@@ -17,6 +17,8 @@ from tasks_api.worker.record import AttemptResult
 
 logger = logging.getLogger(__name__)
 
+Listener = Callable[[Sequence[AttemptResult]], None]
+
 
 def judge_attempt(
     run: ClaimedRun, outcome: HttpResult, ended_at: datetime
@@ -50,7 +52,7 @@ def _write_failure(item: AttemptResult, error: Exception) -> set[UUID]:
     """Say of a run that what became of it cannot be written; no more, lest that fails."""
     run = item.run
     reason = _log_trouble("recorded", run, error)
-    outcome = HttpResult(None, reason, max(0, min(item.outcome.duration_ms, 2**31 - 1)))
+    outcome = HttpResult(None, reason, max(0, min(item.result.duration_ms, 2**31 - 1)))
     failed = AttemptResult(run, outcome, retry.GiveUp(reason), item.started_at)
     try:
         return failure_streaks.record_and_count([failed])
@@ -105,11 +107,9 @@ def _find_next_runs(finished: Iterable[AttemptResult]) -> list[UUID]:
     return run_rows.move_up(list(in_line)) if in_line else []
 
 
-def notify_listener(
-    listener: Callable[[Sequence[AttemptResult]], None], told: Sequence[AttemptResult]
-) -> None:
-    """Let somebody hear of what was written, who cannot undo it."""
+def notify_listener(listener: Listener, recorded: Sequence[AttemptResult]) -> None:
+    """Tell a listener of recorded results. What it raises is logged, and undoes nothing."""
     try:
-        listener(told)
-    except Exception as error:  # noqa: BLE001 (nobody who listens may fail the work)
+        listener(recorded)
+    except Exception as error:  # noqa: BLE001 (no listener may fail the work)
         logger.error("Finished runs could not be told of: %s", faults.summarize(error))

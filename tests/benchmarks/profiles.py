@@ -56,9 +56,9 @@ FUNCTIONS = {
     "Transport._turn (tasks_api/delivery/transport.py": "libcurl and sockets",
     "judge_attempt (tasks_api/worker/verdicts.py": "judge",
     "publish_events (tasks_api/worker/flower_events.py": "tell Flower",
-    "Engine._claim (tasks_api/worker/engine.py": "hold what was claimed",
-    "Engine._record_forever (tasks_api/worker/engine.py": "around record",
-    "Engine._claim_forever (tasks_api/worker/engine.py": "around claim",
+    "Claimer._claim (tasks_api/worker/claimer.py": "hold what was claimed",
+    "Recorder._run (tasks_api/worker/recorder.py": "around record",
+    "Claimer._run (tasks_api/worker/claimer.py": "around claim",
     "deliver (tasks_api/tasks.py": "hear of runs",
 }
 ELSEWHERE = "Celery and the rest of Python"

@@ -39,8 +39,8 @@ def test_a_claim_takes_the_earliest_until_they_weigh_enough(user: User) -> None:
         store_large(user, "http://127.0.0.1:9/", size=KILOBYTE)
     run_ids = sorted(dispatch_all(), key=lambda run_id: run_id.int)
 
-    first = leases.claim(run_ids, most_bytes=2500)
-    rest = leases.claim(run_ids, most_bytes=1)
+    first = leases.claim(run_ids, max_bytes=2500)
+    rest = leases.claim(run_ids, max_bytes=1)
 
     assert sorted(run.run_id for run in first) == run_ids[:3]
     assert [run.run_id for run in rest] == [run_ids[3]]

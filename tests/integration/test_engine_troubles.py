@@ -25,8 +25,9 @@ from tasks_api.models import Message, Run, Task
 from tasks_api.scheduler import rescue
 from tasks_api.services import tasks
 from tasks_api.worker import failure_log, flower_events
-from tasks_api.worker.engine import MAX_BACKLOG, Engine
+from tasks_api.worker.engine import Engine
 from tasks_api.worker.record import AttemptResult
+from tasks_api.worker.workload import MAX_BACKLOG
 from tests.integration.conftest import Recorded
 from tests.integration.test_dispatch import HOUR, store
 from tests.integration.test_engine import dispatch_all
@@ -269,7 +270,7 @@ def test_whoever_waits_to_be_let_in_goes_when_the_worker_stops(db: None) -> None
     waiting = threading.Thread(target=full.accept, args=([],), daemon=True)
     waiting.start()
 
-    full.close_door()
+    full.stop_accepting()
 
     waiting.join(10)
     assert not waiting.is_alive()

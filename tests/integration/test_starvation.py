@@ -108,11 +108,11 @@ import resource, sys
 soft, hard, wanted = map(int, sys.argv[1:])
 resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 from tasks_api.delivery import descriptors
-print(descriptors.afford(wanted), resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+print(descriptors.raise_file_limit(wanted), resource.getrlimit(resource.RLIMIT_NOFILE)[0])
 """
 
 
-def afford(soft: int, hard: int, wanted: int) -> subprocess.CompletedProcess[str]:
+def limit_files(soft: int, hard: int, wanted: int) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-c", LIMITED, str(soft), str(hard), str(wanted)],
         capture_output=True,
@@ -127,18 +127,18 @@ def afford(soft: int, hard: int, wanted: int) -> subprocess.CompletedProcess[str
 def test_the_limit_of_open_files_is_raised_as_far_as_it_may_be(
     soft: int, hard: int, wanted: int, expected: str
 ) -> None:
-    assert afford(soft, hard, wanted).stdout.strip() == expected
+    assert limit_files(soft, hard, wanted).stdout.strip() == expected
 
 
 def test_too_low_a_limit_of_open_files_lowers_what_a_worker_sends_at_once() -> None:
-    done = afford(300, 400, 1000)
+    done = limit_files(300, 400, 1000)
 
     assert done.stdout.strip() == f"{400 - descriptors.RESERVED_FILES} 400"
     assert "SCHEDULER_MAX_IN_FLIGHT is 1000, and counts as 200" in done.stderr
 
 
 def test_a_limit_of_open_files_that_leaves_no_request_is_refused() -> None:
-    done = afford(100, 150, 1000)
+    done = limit_files(100, 150, 1000)
 
     assert done.returncode != 0
     assert done.stderr.startswith("This process may open 150 files and needs 201")

@@ -25,88 +25,93 @@ def full(lane: int, mine: int = 0, begun: int = 0) -> int:
 
 
 def popped(
-    waiting: Backlog, seconds: int = 3600, most: int = 100, room: PlacesLeft = plenty
+    backlog: Backlog,
+    seconds: int = 3600,
+    limit: int = 100,
+    places_left: PlacesLeft = plenty,
 ) -> list[UUID]:
-    return waiting.pop(until=NOON.timestamp() + seconds, most=most, room=room)
+    return backlog.pop(
+        until=NOON.timestamp() + seconds, limit=limit, places_left=places_left
+    )
 
 
 def test_the_earliest_come_first_and_none_too_early() -> None:
-    waiting = Backlog()
+    backlog = Backlog()
     late, early, middle = run(9), run(1), run(5)
-    waiting.add([late, early, middle])
+    backlog.add([late, early, middle])
 
-    assert waiting.first_moment() == NOON.timestamp() + 1
-    assert popped(waiting, 5) == [early, middle]
-    assert popped(waiting, 5) == []
-    assert list(waiting) == [late]
+    assert backlog.first_due_at() == NOON.timestamp() + 1
+    assert popped(backlog, 5) == [early, middle]
+    assert popped(backlog, 5) == []
+    assert list(backlog) == [late]
 
 
 def test_what_is_rung_for_again_is_known_once() -> None:
-    waiting = Backlog()
+    backlog = Backlog()
     one = run(1)
-    waiting.add([one, one])
-    waiting.add([one])
+    backlog.add([one, one])
+    backlog.add([one])
 
-    assert len(waiting) == 1
-    assert popped(waiting) == [one]
+    assert len(backlog) == 1
+    assert popped(backlog) == [one]
     # It was taken out, and may come again.
-    waiting.add([one])
-    assert popped(waiting) == [one]
+    backlog.add([one])
+    assert popped(backlog) == [one]
 
 
 def test_a_tenant_without_room_stands_aside_until_it_has_some() -> None:
-    waiting = Backlog()
+    backlog = Backlog()
     flood = [run(second, FLOOD) for second in range(5)]
     small = run(9)
-    waiting.add([small, *reversed(flood)])
+    backlog.add([small, *reversed(flood)])
     rooms = {FLOOD: 1, SMALL: 9}
 
     def room(lane: int, mine: int = 0, begun: int = 0) -> int:
         return rooms[lane] - mine
 
-    assert popped(waiting, room=room) == [flood[0], small]
-    waiting.add([flood[1]])
-    assert waiting.first_moment() is None
-    assert len(waiting) == 4
+    assert popped(backlog, places_left=room) == [flood[0], small]
+    backlog.add([flood[1]])
+    assert backlog.first_due_at() is None
+    assert len(backlog) == 4
     rooms[FLOOD] = 2
-    waiting.call_back(room)
+    backlog.unblock(room)
     # Nobody has begun those called back: they may be called more than once.
-    waiting.call_back(room)
-    assert popped(waiting, room=room) == flood[1:3]
-    waiting.call_back(plenty)
-    assert popped(waiting) == flood[3:]
-    assert len(waiting) == 0
+    backlog.unblock(room)
+    assert popped(backlog, places_left=room) == flood[1:3]
+    backlog.unblock(plenty)
+    assert popped(backlog) == flood[3:]
+    assert len(backlog) == 0
 
 
-def test_each_that_stands_aside_for_long_is_told_once() -> None:
-    waiting = Backlog()
+def test_each_run_that_stays_blocked_is_returned_once() -> None:
+    backlog = Backlog()
     flood = [run(second, FLOOD) for second in range(3)]
-    waiting.add(flood)
-    assert popped(waiting, room=full) == []
+    backlog.add(flood)
+    assert popped(backlog, places_left=full) == []
 
-    assert waiting.aside_for_long() == []
-    assert sorted(waiting.aside_for_long()) == flood
-    assert waiting.aside_for_long() == []
-    waiting.add([run(9, FLOOD)])
-    popped(waiting, room=full)
-    assert waiting.aside_for_long() == []
-    assert len(waiting.aside_for_long()) == 1
+    assert backlog.pop_blocked_for_long() == []
+    assert sorted(backlog.pop_blocked_for_long()) == flood
+    assert backlog.pop_blocked_for_long() == []
+    backlog.add([run(9, FLOOD)])
+    popped(backlog, places_left=full)
+    assert backlog.pop_blocked_for_long() == []
+    assert len(backlog.pop_blocked_for_long()) == 1
 
 
 def test_no_more_come_out_than_there_is_room_for() -> None:
-    waiting = Backlog()
-    waiting.add(run(second) for second in range(9))
+    backlog = Backlog()
+    backlog.add(run(second) for second in range(9))
 
-    assert len(popped(waiting, most=4)) == 4
-    assert len(waiting) == 5
+    assert len(popped(backlog, limit=4)) == 4
+    assert len(backlog) == 5
 
 
 def test_what_is_taken_at_once_counts_for_the_others_that_are() -> None:
-    waiting = Backlog()
+    backlog = Backlog()
     flood = [run(second, FLOOD) for second in range(5)]
-    waiting.add([*flood, run(9)])
+    backlog.add([*flood, run(9)])
 
     def room(lane: int, mine: int = 0, begun: int = 0) -> int:
         return 3 - begun
 
-    assert popped(waiting, room=room) == flood[:3]
+    assert popped(backlog, places_left=room) == flood[:3]
