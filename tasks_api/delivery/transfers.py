@@ -1,4 +1,4 @@
-"""One request under way: its socket to an address that was checked, and how it ends."""
+"""One request in flight: its socket to an address that was checked, and how it ends."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tasks_api.delivery import descriptors, retry
 from tasks_api.delivery.request import Request
 from tasks_api.domain import guard
 
-# What a target answers with, and true, that wants a run not to be tried again.
+# The header, with the value `true`, by which a target refuses further attempts.
 NO_RETRY = b"x-scheduler-no-retry"
 RETRY_AFTER = b"retry-after"
 DATE = b"date"
@@ -73,7 +73,7 @@ class Transfer:
     url: guard.WireUrl
     refusal: RefuseAddress
     tenant: Hashable = None
-    # Where its name leads, and since when we know.
+    # The addresses of its host, and when they were found.
     addresses: tuple[str, ...] = ()
     resolved_at: float = 0.0
     waits_since: float = 0.0
@@ -89,15 +89,15 @@ class Transfer:
     openings: int = 0
     sendings: int = 0
     is_repeated: bool = False
-    # What the answer's headers say, as far as anybody asks for that.
-    told: dict[bytes, bytes] = field(default_factory=dict)
+    # The answer's headers, as far as they are asked for.
+    headers: dict[bytes, bytes] = field(default_factory=dict)
 
     @property
-    def place(self) -> HostPort:
+    def host_port(self) -> HostPort:
         return self.url.target.host, self.url.target.port
 
     def open_socket(self, _purpose: int, address: tuple[Any, ...]) -> Any:
-        """Connect to nothing but an address that was checked, here and now."""
+        """Open a socket, but only to an address that is allowed."""
         family, kind, protocol, sockaddr = address
         is_internet = family in (socket.AF_INET, socket.AF_INET6)
         if not is_internet or self.refusal(sockaddr[0]):
@@ -115,8 +115,8 @@ class Transfer:
     def on_sending(self, *_addresses: Any) -> int:
         """Let it leave once, and once more if a kept connection was closed under it.
 
-        That time on a fresh connection only: libcurl alone would try five more kept ones,
-        of a target that may have closed them all.
+        The second time must be on a fresh connection: libcurl alone would try five more
+        kept ones, of a target that may have closed them all.
         """
         self.sendings += 1
         if self.sendings == 1 or (self.sendings == 2 and self.openings):
@@ -128,8 +128,8 @@ class Transfer:
         """Whether a kept connection was closed under it before anything came back.
 
         Most likely the target closed it while the request was on its way, and has not seen
-        it (RFC 9112, 9.3.1). If it has, it knows it again by its Idempotency-Key, so that it
-        may be repeated whatever its method (RFC 9110, 9.2.2).
+        the request (RFC 9112, 9.3.1). A target that has seen it recognises it by its
+        Idempotency-Key, so it may be repeated whatever its method (RFC 9110, 9.2.2).
         """
         return (
             code in _CONNECTION_LOST
@@ -142,22 +142,22 @@ class Transfer:
         name, _, value = line.partition(b":")
         name = name.lower()
         if name in (NO_RETRY, RETRY_AFTER, DATE):
-            self.told[name] = value.strip()
+            self.headers[name] = value.strip()
         elif name.startswith(b"http/"):
-            # Another answer begins, after one that was for the time being.
-            self.told.clear()
+            # Another answer begins, after an interim one.
+            self.headers.clear()
 
     @property
     def no_retry(self) -> bool:
-        return self.told.get(NO_RETRY, b"").lower() == b"true"
+        return self.headers.get(NO_RETRY, b"").lower() == b"true"
 
     @property
     def retry_after(self) -> int:
         """Seconds. Not as libcurl reads it, which never says more than six hours."""
-        asked = self.told.get(RETRY_AFTER)
+        asked = self.headers.get(RETRY_AFTER)
         if not asked:
             return 0
-        date = self.told.get(DATE, b"")
+        date = self.headers.get(DATE, b"")
         return retry.parse_retry_after(asked, date, now=datetime.now(UTC))
 
     def on_body(self, chunk: bytes) -> int | None:

@@ -70,7 +70,7 @@ class Capacity:
         taken = begun + in_flight
         return min(
             self.tenant_limit(lane) - mine,
-            places_left(mine=mine, taken=taken, most=self.maximum),
+            places_left(mine=mine, taken=taken, limit=self.maximum),
         )
 
     def frozen(self) -> PlacesLeft:

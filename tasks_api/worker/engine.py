@@ -18,7 +18,7 @@ from uuid import UUID
 from django.conf import settings
 
 from tasks_api.delivery.request import ClaimedRun, HttpResult
-from tasks_api.delivery.transport import Transport
+from tasks_api.delivery.transport import Transport, TransportOptions
 from tasks_api.domain.ids import lane_of
 from tasks_api.monitoring.heartbeats import Presence
 from tasks_api.monitoring.watchdog import Vitals
@@ -62,17 +62,17 @@ class Engine:
         )
 
     def _make_transport(self) -> Transport[ClaimedRun]:
-        return Transport(
-            on_done=self._on_result,
-            may_start=self._workload.may_start,
+        options = TransportOptions[ClaimedRun](
             allow_private=settings.SCHEDULER_ALLOW_PRIVATE_TARGETS,
             denied=settings.SCHEDULER_DENIED_NETWORKS,
+            may_start=self._workload.may_start,
+            tenant_of=lambda run: lane_of(run.run_id),
+            tenant_limit=self._workload.capacity.tenant_limit,
             max_in_flight=self._workload.capacity.maximum,
             max_per_host=settings.SCHEDULER_MAX_PER_HOST,
-            tenant_of=lambda run: lane_of(run.run_id),
-            places_of=self._workload.capacity.tenant_limit,
             lookup_timeout=settings.SCHEDULER_LOOKUP_TIMEOUT,
         )
+        return Transport(self._on_result, options)
 
     def start(self) -> None:
         self._transport.start()

@@ -50,6 +50,7 @@ DOORS = {
     "pycurl": {
         "tasks_api.delivery.transfers",
         "tasks_api.delivery.curl_handles",
+        "tasks_api.delivery.multi_handle",
         "tasks_api.delivery.sockets",
         "tasks_api.delivery.transport",
     },

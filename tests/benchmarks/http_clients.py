@@ -13,7 +13,7 @@ import requests
 import uvloop
 
 from tasks_api.delivery.request import HttpResult, Request
-from tasks_api.delivery.transport import Transport
+from tasks_api.delivery.transport import Transport, TransportOptions
 from tests.acceptance.stand import free_port
 from tests.benchmarks.report import table
 from tests.benchmarks.stand import start_sink
@@ -30,7 +30,10 @@ def with_transport(url: str, count: int) -> None:
         done.release()
 
     transport = Transport(
-        on_done=on_done, allow_private=True, max_in_flight=AT_ONCE, max_per_host=AT_ONCE
+        on_done,
+        TransportOptions(
+            allow_private=True, max_in_flight=AT_ONCE, max_per_host=AT_ONCE
+        ),
     )
     transport.start()
     for key in range(count):

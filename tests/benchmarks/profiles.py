@@ -52,6 +52,7 @@ FUNCTIONS = {
     "CurlHandles.acquire (tasks_api/delivery/curl_handles.py": "set up libcurl",
     "CurlHandles.release (tasks_api/delivery/curl_handles.py": "set up libcurl",
     "Transfer.on_header (tasks_api/delivery/transfers.py": "read headers",
+    "MultiHandle._complete (tasks_api/delivery/multi_handle.py": "take the answer",
     "Transport._complete (tasks_api/delivery/transport.py": "take the answer",
     "Transport._turn (tasks_api/delivery/transport.py": "libcurl and sockets",
     "judge_attempt (tasks_api/worker/verdicts.py": "judge",

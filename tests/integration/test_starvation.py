@@ -29,14 +29,14 @@ SENDER = """
 import json, resource, sys, threading
 limit = int(sys.argv[2])
 from tasks_api.delivery.request import Request
-from tasks_api.delivery.transport import Transport
+from tasks_api.delivery.transport import Transport, TransportOptions
 resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
 outcomes, is_over = [], threading.Event()
 def on_done(key, outcome):
     outcomes.append([outcome.status_code, outcome.was_sent, outcome.trouble])
     if len(outcomes) == 150:
         is_over.set()
-transport = Transport(on_done=on_done, allow_private=True, max_per_host=1000)
+transport = Transport(on_done, TransportOptions(allow_private=True, max_per_host=1000))
 transport.start()
 for key in range(150):
     transport.send(key, Request("POST", sys.argv[1], (), b"{}", 20.0))

@@ -13,7 +13,7 @@ import pytest
 from tasks_api.delivery.request import HttpResult, Request
 from tasks_api.delivery.resolver import LookupResult, OnResult, Resolve
 from tasks_api.delivery.transfers import MAX_ANSWER_BYTES
-from tasks_api.delivery.transport import Transport
+from tasks_api.delivery.transport import Transport, TransportOptions
 from tasks_api.domain.states import Trouble
 from tests.corpus import INSIDE, REFUSED_URLS
 from tests.receiver import Receiver
@@ -95,7 +95,9 @@ def make(outcomes: Outcomes) -> Iterator[Callable[..., Transport]]:
     made: list[Transport] = []
 
     def start(**options) -> Transport:
-        transport = Transport(on_done=outcomes, **({"allow_private": True} | options))
+        transport = Transport(
+            outcomes, TransportOptions(**({"allow_private": True} | options))
+        )
         transport.start()
         made.append(transport)
         return transport
@@ -422,7 +424,7 @@ def test_a_name_that_moves_inside_is_refused_from_then_on(
     answers = iter([["127.0.0.1"], ["10.0.0.1"]])
     transport = make(
         allow_private=False,
-        refusal=lambda address: "inside" if address.startswith("10.") else None,
+        refuse_address=lambda address: "inside" if address.startswith("10.") else None,
         resolve=resolving(lambda host: next(answers)),
         name_lifetime=0.0,
     )
@@ -522,7 +524,7 @@ def test_what_a_hanging_host_keeps_waiting_makes_way_for_other_hosts(
     held = Held()
     server = raw(held)
     transport = make(
-        max_per_host=5, tenant_of=lambda _: "flood", places_of=lambda _: 20
+        max_per_host=5, tenant_of=lambda _: "flood", tenant_limit=lambda _: 20
     )
     for number in range(20):
         transport.send(number, request(server.url, timeout=20))
