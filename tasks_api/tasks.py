@@ -1,4 +1,4 @@
-"""Celery's side of a worker: take messages of run ids to this process's engine."""
+"""Celery's side of a worker: pass messages of run ids to this process's engine."""
 
 from __future__ import annotations
 
@@ -37,12 +37,13 @@ _hostname = "worker"
 _pruning = threading.Lock()
 _stopping = threading.Event()
 _was_cut_off = True
-# When requests under way are cut, by the monotonic clock.
+# When requests in flight are aborted, by the monotonic clock.
 _stop_by = 0.0
 
-# Longer than most requests may take, so that a warm shutdown cuts few.
+# Seconds for requests in flight: longer than most may take, so that few are aborted.
 SHUTDOWN_GRACE = 40.0
-# Less than the 45 seconds that the supervisor and Docker leave us, whatever is stuck.
+# Seconds after which the process ends, whatever is stuck. The supervisor and Docker allow
+# 45 seconds.
 EXIT_DEADLINE = 44.5
 
 
@@ -61,7 +62,7 @@ def _check_start(**kwargs: Any) -> None:
 @signals.worker_init.connect
 @signals.beat_init.connect
 def _check_broker(**kwargs: Any) -> None:
-    """A Redis that takes no messages, or may drop them, is not started on."""
+    """Refuse to start on a Redis that takes no messages, or may drop them."""
     try:
         broker.try_out(settings.REDIS_URL, timeout=3)
     except (redis.RedisError, OSError) as error:
@@ -75,7 +76,7 @@ def _check_broker(**kwargs: Any) -> None:
 @signals.worker_init.connect
 @signals.beat_init.connect
 def _check_schema(**kwargs: Any) -> None:
-    """On tables that do not fit, each statement would fail by itself."""
+    """Refuse to start on tables that do not fit: each statement would fail by itself."""
     if found := schema.say_what_does_not_fit():
         raise SystemExit(found)
 
@@ -88,7 +89,7 @@ def _start_engine(**kwargs: Any) -> None:
 
 
 def _expose_metrics(engine: Engine) -> None:
-    """Let this worker be looked at from outside."""
+    """Show this worker's state in its metrics and to its probe."""
     registry.register_gauge(
         "scheduler_in_flight",
         "Runs that this worker holds: under way, or waiting for a place at their host.",
@@ -116,12 +117,12 @@ def _begin_shutdown(**kwargs: Any) -> None:
         return
     _stop_by = time.monotonic() + SHUTDOWN_GRACE
     _stopping.set()
-    # In a thread, because this is a signal's handler, in which nothing may be waited for.
+    # In a thread, because the handler of a signal must not wait for anything.
     threading.Thread(target=_enforce_exit, name="ending", daemon=True).start()
 
 
 def _enforce_exit() -> None:
-    """Let nobody wait for the engine, and the process end though something is stuck."""
+    """Let no thread wait for the engine, and end the process though something is stuck."""
     if _engine is not None:
         _engine.stop_accepting()
     time.sleep(EXIT_DEADLINE)
@@ -146,24 +147,24 @@ def engine() -> Engine:
     return _engine
 
 
-def _report_results(finished: Sequence[AttemptResult]) -> None:
-    run_counters.count_results(finished)
-    failure_log.log_failures(finished)
-    flower_events.publish_events(_hostname, finished)
+def _report_results(results: Sequence[AttemptResult]) -> None:
+    run_counters.count_results(results)
+    failure_log.log_failures(results)
+    flower_events.publish_events(_hostname, results)
 
 
 def _write_heartbeat(presence: int) -> None:
-    # A worker that is started again has the name of the one that died.
+    # A restarted worker has the hostname of the one that died, so the key is added.
     beat("worker", f"{_hostname} {presence:08x}", presence=presence)
 
 
 def can_take_messages() -> bool:
-    """Whether this worker can do anything with a message."""
+    """Whether this worker can claim the runs of a message."""
     return not engine().is_cut_off
 
 
 def hand_over_backlog() -> None:
-    """Leave to other workers what this one cannot claim, while PostgreSQL is away for it."""
+    """Leave the backlog to other workers while PostgreSQL does not answer this one."""
     global _was_cut_off
     is_cut_off = engine().is_cut_off
     if is_cut_off != _was_cut_off:
@@ -173,13 +174,13 @@ def hand_over_backlog() -> None:
             logger.warning(text)
         else:
             logger.info("The database answers, and this worker takes messages.")
-    if is_cut_off and (left := engine().take_back()):
+    if is_cut_off and (left := engine().pop_unclaimed()):
         broker.ring(left)
 
 
 @shared_task(name=broker.DELIVER, send_events=False)
 def deliver(run_ids: list[str]) -> None:
-    """Deliver runs when their moments come. Not for results: the rows have those."""
+    """Deliver runs when their moments come. The results are in the rows, not in Celery."""
     ids = list(broker.parse_ids(run_ids))
     if can_take_messages():
         engine().accept(ids)
@@ -188,8 +189,8 @@ def deliver(run_ids: list[str]) -> None:
 
 
 @shared_task(name=broker.TELL_ENDS, send_events=False)
-def tell_ends(run_ids: list[str]) -> None:
-    """Tell how runs ended that were left open for long work."""
+def report_ends(run_ids: list[str]) -> None:
+    """Report how runs ended that were open for long work."""
     ended = long_work.fetch_ended(list(broker.parse_ids(run_ids)))
     run_counters.count_ends(ended)
     failure_log.log_failures(ended)
@@ -198,16 +199,16 @@ def tell_ends(run_ids: list[str]) -> None:
 
 @shared_task(name="tasks_api.tasks.fire")
 def fire(task_id: str) -> None:
-    """What a task's stored schedule names. Beats make runs from rows, so it does nothing.
+    """The Celery task that stored schedules name. It does nothing: beats make runs from rows.
 
-    Whoever can write messages could have any tenant's task fire, paused or not.
+    If it fired tasks, anyone who can write messages could fire any tenant's, paused or not.
     """
     logger.warning("A message asks for a task to be fired, which only beats do.")
 
 
 @shared_task(name="tasks_api.tasks.prune")
 def prune() -> None:
-    """Forget history that is older than its retention, unless it is under way here."""
+    """Delete history that is older than its retention, unless this process does so already."""
     if _pruning.acquire(blocking=False):
         try:
             now = clock.now()

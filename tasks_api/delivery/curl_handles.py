@@ -72,7 +72,7 @@ class CurlHandles:
         curl.setopt(pycurl.OPENSOCKETFUNCTION, transfer.open_socket)
         curl.setopt(pycurl.PREREQFUNCTION, transfer.on_sending)
         curl.setopt(pycurl.WRITEFUNCTION, transfer.on_body)
-        if request.may_be_told:
+        if request.heeds_retry_headers:
             curl.setopt(pycurl.HEADERFUNCTION, transfer.on_header)
         if transfer.is_repeated:
             curl.setopt(pycurl.FRESH_CONNECT, 1)
@@ -109,7 +109,7 @@ class CurlHandles:
 
 def _kind_of(request: Request) -> HandleKind:
     """What stays set on a handle: the method, and whether it reads headers."""
-    return request.method, request.may_be_told
+    return request.method, request.heeds_retry_headers
 
 
 def _pin_addresses(target: guard.Target, addresses: tuple[str, ...]) -> str:

@@ -1,4 +1,4 @@
-"""How many connections this process may have open at once, and whether it lacks any now."""
+"""How many files this process may have open, and whether it has run out of them."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import socket
 
 logger = logging.getLogger(__name__)
 
-# What a worker opens beside its requests: the database, Redis, names, files.
+# Files that a worker opens beside its requests: the database, Redis, names, logs.
 RESERVED_FILES = 200
-# This machine's own trouble, of which no target knows anything.
+# Errors that are this machine's own trouble, and say nothing about a target.
 LOCAL_ERRNOS = frozenset(
     {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL}
 )
@@ -22,9 +22,10 @@ class TooFewFiles(SystemExit):
 
 
 def raise_file_limit(wanted: int) -> int:
-    """So many of the wanted connections may be open at once, and why if not all.
+    """Raise the limit of open files for some connections; returns how many it allows.
 
-    The soft limit of open files is raised as far as that needs; the hard one is not ours.
+    The soft limit is raised as far as necessary, and the hard one is left alone. A warning
+    is logged if not all the wanted connections are possible.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY or soft >= wanted + RESERVED_FILES:

@@ -1,4 +1,4 @@
-"""Ask the machine's name servers for addresses, many names at once and in no thread of ours."""
+"""Ask the machine's name servers for addresses: many names at once, in c-ares' own thread."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pycares import errno
 
 
 class Unresolved(Enum):
-    """Why there are no addresses of a name."""
+    """Why a name has no addresses."""
 
     MISSING = auto()  # the name servers say that there are none
     BROKEN = auto()  # they answer that they cannot say
@@ -22,10 +22,10 @@ class Unresolved(Enum):
 
 LookupResult = list[str] | Unresolved
 OnResult = Callable[[LookupResult], None]
-# Asks for a name, and reports later, from whatever thread, or at once.
+# Looks a name up, and reports at once or later, from any thread.
 Resolve = Callable[[str, OnResult], None]
 
-# Seconds for a first try, of a server that we know nothing of yet, and how often.
+# Seconds for the first try of a server, and the number of tries.
 FIRST_TRY_TIMEOUT = 2.0
 MAX_TRIES = 4
 
@@ -33,7 +33,7 @@ _UNRESOLVED = {
     errno.ARES_ENOTFOUND: Unresolved.MISSING,
     errno.ARES_ENODATA: Unresolved.MISSING,
     errno.ARES_EBADNAME: Unresolved.MISSING,
-    # Nobody listens where /etc/resolv.conf points, or we have no socket to ask with.
+    # No server listens where /etc/resolv.conf points, or this machine has no socket left.
     errno.ARES_ECONNREFUSED: Unresolved.SILENT,
     errno.ARES_EFILE: Unresolved.SILENT,
     errno.ARES_ENOMEM: Unresolved.SILENT,

@@ -1,4 +1,4 @@
-"""What we conclude from what happened on the wire."""
+"""Judge results: what follows for a run from what happened on the wire."""
 
 from __future__ import annotations
 
@@ -19,16 +19,18 @@ ACCEPTED = 202
 MIN_FAILURE_STATUS = 400
 CONFLICT = 409
 GONE = 410
-# Workers that a run may be too much for, lost or not; then it is likelier the cause.
+# Attempts that may be lost with their workers. After so many, the run is the likelier cause.
 MAX_LOST_ATTEMPTS = 5
-# Seconds until a run goes to the next worker that this one did not understand.
+# Seconds until a run that its worker did not understand goes to another one.
 PASS_ON_DELAY = 10.0
+# The longest delay of an attempt, compared with that of the attempt before it.
 BACKOFF_FACTOR = 4.0
+# Of a Retry-After header.
 MAX_DELAY_DIGITS = 18
 MAX_DATE_LENGTH = 64
-# Seconds after a run's moment for which silent name servers are no failure of its host.
+# Seconds after its moment in which silent name servers do not make a run fail.
 MAX_DNS_OUTAGE = 60.0
-# Seconds until they are asked again, and until a run that stood in the way comes back.
+# Seconds until a run comes back that was released for a trouble.
 RELEASE_DELAYS = {Trouble.SILENT_NAMES: 10.0, Trouble.CROWDED: 2.0}
 
 
@@ -40,7 +42,7 @@ class Succeed:
 @dataclass(frozen=True)
 class GiveUp:
     reason: str
-    # The target says that it is gone for good, so that its task is over, too.
+    # The target said that it is gone for good, so its task ends, too.
     ends_task: bool = False
 
 
@@ -54,7 +56,7 @@ class RetryAfter:
 
 @dataclass(frozen=True)
 class KeepOpen:
-    """The target is at work on it, and has `deadline` seconds to say a word."""
+    """The target is at work on it, and has `deadline` seconds to report."""
 
     deadline: int
 
@@ -63,7 +65,7 @@ class KeepOpen:
 class Release:
     """Nothing was sent: the run goes back, as if this worker had never held it.
 
-    `reason` is why it is worth another try no sooner than in `delay` seconds.
+    It is worth another try in `delay` seconds, because of `reason`.
     """
 
     delay: float = 0.0
@@ -72,7 +74,7 @@ class Release:
 
 @dataclass(frozen=True)
 class PassOn:
-    """This worker cannot send it, and another may: it goes back, as if it was lost here."""
+    """Another worker may be able to send it: it goes back, as if it was lost here."""
 
     reason: str
     delay: float = PASS_ON_DELAY
@@ -81,39 +83,39 @@ class PassOn:
 Verdict = Succeed | GiveUp | RetryAfter | KeepOpen | Release | PassOn
 
 
-def judge(outcome: HttpResult, run: ClaimedRun, *, now: datetime) -> Verdict:
-    """What becomes of a run after an attempt, by the rules of its task."""
-    if outcome.trouble is Trouble.NOT_UNDERSTOOD:
+def judge(result: HttpResult, run: ClaimedRun, *, now: datetime) -> Verdict:
+    """The verdict on a run after an attempt, by the rules of its task."""
+    if result.trouble is Trouble.NOT_UNDERSTOOD:
         is_last = run.lost_count + 1 >= MAX_LOST_ATTEMPTS
-        return GiveUp(outcome.error) if is_last else PassOn(outcome.error)
-    if not (outcome.was_sent or _is_hopeless(outcome, run, now)):
-        return _make_release(outcome)
-    status = outcome.status_code
+        return GiveUp(result.error) if is_last else PassOn(result.error)
+    if not (result.was_sent or _is_hopeless(result, run, now)):
+        return _make_release(result)
+    status = result.status_code
     if status == ACCEPTED and (deadline := get_deadline(run)):
         return KeepOpen(deadline)
     if status is not None and _is_expected(status, run.expected_status):
         return Succeed()
-    reason = outcome.error if status is None else f"HTTP {status}"
+    reason = result.error if status is None else f"HTTP {status}"
     if not run.retry:
         return GiveUp(reason)
     policy = _parse_policy(run.retry)
     if isinstance(policy, Backoff):
-        return _judge_backoff(reason, outcome, run, policy, now)
+        return _judge_backoff(reason, result, run, policy, now)
     delay = _next_delay(status, run.number, policy)
     return GiveUp(reason) if delay is None else RetryAfter(reason, delay)
 
 
-def _is_hopeless(outcome: HttpResult, run: ClaimedRun, now: datetime) -> bool:
+def _is_hopeless(result: HttpResult, run: ClaimedRun, now: datetime) -> bool:
     """Whether a name has been silent for so long that it is its host that fails."""
     late = (now - run.scheduled_for).total_seconds()
-    return outcome.trouble is Trouble.SILENT_NAMES and late > MAX_DNS_OUTAGE
+    return result.trouble is Trouble.SILENT_NAMES and late > MAX_DNS_OUTAGE
 
 
-def _make_release(outcome: HttpResult) -> Release:
-    if outcome.trouble is None:
+def _make_release(result: HttpResult) -> Release:
+    if result.trouble is None:
         return Release()
-    delay = max(outcome.pause, RELEASE_DELAYS.get(outcome.trouble, 0.0))
-    return Release(delay, f"Waits: {outcome.error}.")
+    delay = max(result.pause, RELEASE_DELAYS.get(result.trouble, 0.0))
+    return Release(delay, f"Waits: {result.error}.")
 
 
 def parse_retry_after(retry_after: bytes, date: bytes, *, now: datetime) -> int:
@@ -123,7 +125,7 @@ def parse_retry_after(retry_after: bytes, date: bytes, *, now: datetime) -> int:
     """
     asked = retry_after.strip()
     if asked.isdigit():
-        # More digits than anybody reads stand for more than anybody waits.
+        # A number with more digits is longer than any retry waits.
         return int(asked.lstrip(b"0")[:MAX_DELAY_DIGITS] or b"0")
     until = _http_date(asked)
     if until is None:
@@ -173,18 +175,18 @@ def matches_status(status: int, statuses: str) -> bool:
 
 
 def _judge_backoff(
-    reason: str, outcome: HttpResult, run: ClaimedRun, policy: Backoff, now: datetime
+    reason: str, result: HttpResult, run: ClaimedRun, policy: Backoff, now: datetime
 ) -> Verdict:
-    status = outcome.status_code
+    status = result.status_code
     if status is not None and not matches_status(status, policy.statuses):
         if status == GONE:
             return GiveUp(f"{reason}: the target is gone, so the task has ended", True)
         return GiveUp(reason)
-    if outcome.no_retry:
+    if result.no_retry:
         return GiveUp(f"{reason}; the target asked for no retry")
     if run.number >= policy.max_attempts:
         return GiveUp(f"{reason}; that was attempt {run.number}, the last one")
-    asked = min(outcome.retry_after, policy.max_delay)
+    asked = min(result.retry_after, policy.max_delay)
     delay = max(asked, _draw_delay(run.number, policy))
     latest = run.scheduled_for + timedelta(seconds=policy.max_age)
     if now + timedelta(seconds=delay) > latest:

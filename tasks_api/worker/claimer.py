@@ -37,7 +37,7 @@ class Claimer:
         self._report = report
         self._on_recorded = on_recorded
         self._credentials = request_builder.CredentialsCache()
-        # Claimed, and not handed to anybody yet.
+        # Claimed, and not handed to the transport or a queue yet.
         self._unbegun: set[UUID] = set()
         # When it was last seen at work, by the monotonic clock.
         self.active_at = time.monotonic()
@@ -53,7 +53,7 @@ class Claimer:
                     self._claim(run_ids)
                     self._contact.note_answer()
             except Exception as error:  # noqa: BLE001 (the loop's outermost ring)
-                # Nobody holds these runs now; a beat rings for them again.
+                # No worker holds these runs now. A beat rings for them again.
                 if isinstance(error, MemoryError):
                     self._workload.hold_back()
                 threads.recover("claim", error)
@@ -86,7 +86,7 @@ class Claimer:
             self._deliver_to_queues([run for run in claimed if run.queue])
             self._send_requests([run for run in claimed if not run.queue])
         finally:
-            # Whatever happened, no run stays held that nobody works on.
+            # Whatever happened, no run stays held that is in no hands.
             for run in claimed:
                 if run.run_id in self._unbegun:
                     self._end(run, HttpResult(None, "", 0, was_sent=False))

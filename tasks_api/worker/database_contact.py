@@ -15,7 +15,7 @@ MAX_SILENCE = 2.0
 
 class DatabaseContact:
     def __init__(self) -> None:
-        # From the ticks of this machine, which nobody sets, to the database's clock.
+        # From `clock.ticks()` to the database's clock.
         self._clock_offset = 0.0
         # By the monotonic clock. At the start, the database has not answered yet.
         self._answered_at = -MAX_SILENCE

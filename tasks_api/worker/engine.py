@@ -80,7 +80,7 @@ class Engine:
         self._recorder.thread.start()
 
     def stop_accepting(self) -> None:
-        """Take no more runs, and let nobody wait any longer to hand some over."""
+        """Take no more runs, and release the threads that wait in `accept`."""
         self._workload.stop()
         self._contact.announced.set()
 
@@ -108,9 +108,9 @@ class Engine:
         """
         self._workload.accept(run_ids)
 
-    def take_back(self) -> list[UUID]:
+    def pop_unclaimed(self) -> list[UUID]:
         """Forget the runs that were accepted and are not claimed, and return them."""
-        return self._workload.take_unclaimed()
+        return self._workload.pop_unclaimed()
 
     @property
     def presence(self) -> int:

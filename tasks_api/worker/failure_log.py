@@ -1,7 +1,7 @@
-"""A log line for each run that failed, for whoever is asked why.
+"""A log line for each run that failed, for operators whom a tenant asks why.
 
-What a target does wrong is its tenant's trouble and no incident, so it is told at INFO,
-and in moderation: a dead target must not bury what an operator has to see.
+A failing target is its tenant's trouble and no incident, so the lines have level INFO, and
+their number is limited: a dead target must not bury what an operator has to see.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from tasks_api.worker.record import AttemptResult
 
 logger = logging.getLogger(__name__)
 
-# Lines for one batch of verdicts, of which there are at most some twenty a second.
+# Lines for one batch of results. There are at most some twenty batches a second.
 MAX_LINES = 10
 
 
-def log_failures(finished: Sequence[AttemptResult]) -> None:
-    """Tell of the failures in a batch: ids, host and reason, nothing a tenant sent."""
+def log_failures(results: Sequence[AttemptResult]) -> None:
+    """Log the failures in a batch: ids, host and reason, but nothing that a tenant sent."""
     if not logger.isEnabledFor(logging.INFO):
         return
-    failed = [f for f in finished if isinstance(f.verdict, GiveUp | RetryAfter)]
+    failed = [item for item in results if isinstance(item.verdict, GiveUp | RetryAfter)]
     for item in failed[:MAX_LINES]:
         _log(item)
     if len(failed) > MAX_LINES:

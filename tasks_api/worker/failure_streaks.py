@@ -1,7 +1,7 @@
-"""Count the failed runs in a row of tasks that ask for it, and pause those with too many.
+"""Count the failed runs in a row of tasks with such a limit, and pause tasks that reach it.
 
-A task that does not ask for it costs nothing here, and one that does and succeeds is
-not written.
+A task without the limit costs nothing here, and one that has it and succeeds is not
+written.
 """
 
 from __future__ import annotations
@@ -21,39 +21,41 @@ from tasks_api.worker.record import AttemptResult, record_results
 
 
 class RunEnd(NamedTuple):
-    """How a run of a task ended: why it failed, or None where it succeeded."""
+    """How a run of a task ended: why it failed, or None if it succeeded."""
 
     task_id: UUID
     error: str | None
 
 
-def record_and_count(finished: Sequence[AttemptResult]) -> set[UUID]:
-    """What `record` does; and its failures in a row are counted in the same transaction.
+def record_and_count(results: Sequence[AttemptResult]) -> set[UUID]:
+    """Like `record_results`; failures in a row are counted in the same transaction.
 
-    Those that are counted are recorded for themselves: they are never one-offs, so no
-    two transactions can wait for each other's tasks. Their tasks come before their runs,
-    as in dispatch: it holds tasks when it waits for a run that would overlap.
+    Results of counted tasks are recorded apart. Such tasks are never one-offs, so no two
+    transactions can wait for each other's tasks. Tasks are locked before their runs, as
+    in dispatch, which holds tasks while it waits for a run that would overlap.
     """
-    counted = [item for item in finished if item.run.pause_after_failures]
+    counted = [item for item in results if item.run.pause_after_failures]
     if not counted:
-        return record_results(finished)
-    others = [item for item in finished if not item.run.pause_after_failures]
+        return record_results(results)
+    others = [item for item in results if not item.run.pause_after_failures]
     ours = record_results(others) if others else set()
     with transaction.atomic():
         locked = _lock_tasks(find_ends(counted))
         judged = record_results(counted)
-        _count_locked(find_ends(f for f in counted if f.run.run_id in judged), locked)
+        _count_locked(
+            find_ends(item for item in counted if item.run.run_id in judged), locked
+        )
     return ours | judged
 
 
-def find_ends(finished: Iterable[AttemptResult]) -> list[RunEnd]:
-    """The ends among what was judged; what is tried again or still open is none."""
+def find_ends(results: Iterable[AttemptResult]) -> list[RunEnd]:
+    """The runs that ended, without those that are tried again or still open."""
     return [
         RunEnd(
             item.run.task_id,
             item.verdict.reason if isinstance(item.verdict, GiveUp) else None,
         )
-        for item in finished
+        for item in results
         if isinstance(item.verdict, Succeed | GiveUp)
     ]
 
@@ -64,7 +66,7 @@ class _FailingTask(NamedTuple):
 
 
 class _StreakChange(NamedTuple):
-    """What some runs do to a streak: whether it begins anew, and what it grows by."""
+    """What some runs do to a streak: whether it begins anew, and by how much it grows."""
 
     begins_anew: bool = False
     failures: int = 0
@@ -77,13 +79,13 @@ class _StreakChange(NamedTuple):
 
 
 def count_ends(ends: Sequence[RunEnd]) -> None:
-    """Count runs that ended, in their order; must be in the transaction that ends them."""
+    """Count runs that ended, in their order. Call it in the transaction that ends them."""
     if ends:
         _count_locked(ends, _lock_tasks(ends))
 
 
 def _count_locked(ends: Iterable[RunEnd], locked: Collection[UUID]) -> None:
-    """Count those of the tasks that are locked; the others' streaks stay at zero."""
+    """Count the runs of locked tasks. The other tasks' streaks stay at zero."""
     changes: dict[UUID, _StreakChange] = {}
     for end in ends:
         if end.task_id in locked:

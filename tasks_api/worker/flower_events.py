@@ -1,8 +1,8 @@
-"""Tell Flower what became of each run, under the run's own id.
+"""Show the result of each run in Flower, under the run's own id.
 
-A message carries many runs, so Celery's own events would show messages. The worker
-tells of runs instead, in the same event protocol, many events in one message. Nothing
-that a tenant sent is in them: the target's host, and the ids of run, task and tenant.
+A Celery message carries many runs, so Celery's own events would show messages. The worker
+publishes events of runs instead, in the same protocol, many in one message. They contain
+nothing that a tenant sent: only the target's host, and the ids of run, task and tenant.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ NO_EVENTS = "[]"
 
 
 def publish_events(hostname: str, items: Iterable[AttemptResult]) -> None:
-    """Tell of finished runs in one message. Losing it costs nothing but lines in Flower."""
-    told = encode_events(items, hostname)
-    if told == NO_EVENTS:
+    """Publish results in one message. If it is lost, only lines in Flower are missing."""
+    events = encode_events(items, hostname)
+    if events == NO_EVENTS:
         return
     try:
         with current_app.amqp.producer_pool.acquire(block=True) as producer:
             exchange = get_exchange(producer.connection)
             producer.publish(
-                told,
+                events,
                 content_type="application/json",
                 content_encoding="utf-8",
                 exchange=exchange.name,
@@ -59,8 +59,8 @@ def publish_events(hostname: str, items: Iterable[AttemptResult]) -> None:
 def encode_events(items: Iterable[AttemptResult], hostname: str) -> str:
     """A JSON array with an event for each run, as Celery's event protocol wants it.
 
-    Written here and not by Celery's dispatcher, which takes as long for an event as a
-    request takes.
+    Celery's dispatcher is not used, because it takes as long for an event as a request
+    takes.
     """
     now = time.time()
     same = json.dumps(
@@ -83,20 +83,19 @@ def encode_events(items: Iterable[AttemptResult], hostname: str) -> str:
 
 def _encode_event(item: AttemptResult, same: str) -> str:
     run = item.run
-    # With more digits than a moment has, writing it would take three times as long.
+    # Writing all digits of a float would take three times as long.
     started = f"{item.started_at.timestamp():.6f}"
     type_, result = _describe_result(item)
-    told = _quote(result)
-    # One event tells the whole life; Flower takes the moments from it. What went wrong
-    # is the exception, and the result as well, because Flower's list has a column for
-    # that.
+    quoted = _quote(result)
+    # One event describes the whole life, and Flower reads the moments from it. An error is
+    # the exception, and also the result, because Flower's list has a column for results.
     return (
         f'{{"type":"{type_}","uuid":"{run.run_id}",'
         f'"args":{_describe_target(run.method, run.url, run.queue)},'
         f"\"kwargs\":\"{{'task': '{run.task_id}', 'tenant': {run.tenant_id}}}\","
         f'"retries":{run.number - 1},"received":{started},"started":{started},'
-        f'"runtime":{item.result.duration_ms / 1000},"result":{told},'
-        f'"exception":{"null" if type_ in (SUCCEEDED, STARTED) else told},{same}}}'
+        f'"runtime":{item.result.duration_ms / 1000},"result":{quoted},'
+        f'"exception":{"null" if type_ in (SUCCEEDED, STARTED) else quoted},{same}}}'
     )
 
 
@@ -119,7 +118,7 @@ def _quote(text: str) -> str:
 
 @lru_cache(maxsize=10_000)
 def _describe_target(method: str, url: str, queue: str) -> str:
-    """What is called, as a JSON string."""
+    """The target, as a JSON string."""
     if queue:
         return _quote("(a pull queue)")
     return _quote(f"({method} {host_of(url) or 'the callback URL'})")

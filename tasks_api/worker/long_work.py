@@ -67,7 +67,6 @@ class _LongRun(NamedTuple):
     """A run with what it is judged by, as `LOCK_RUN` and `LOCK_EXPIRED` read it."""
 
     run: ClaimedRun
-    owner_id: int
     state: RunState
     started_at: datetime | None
     is_late: bool
@@ -75,7 +74,7 @@ class _LongRun(NamedTuple):
 
     @property
     def turn(self) -> int:
-        """The attempt that is under way, or was; those that were lost do not count."""
+        """The attempt that is in flight, or was the last; lost attempts do not count."""
         begins_again = self.state == RunState.PENDING
         return self.run.turn + begins_again
 
@@ -251,7 +250,6 @@ def _fetch_dicts(cursor: CursorWrapper) -> list[dict[str, Any]]:
 def _make_long_run(found: dict[str, Any]) -> _LongRun:
     return _LongRun(
         run=ClaimedRun(**{name: found[name] for name in ClaimedRun._fields}),
-        owner_id=found["owner_id"],
         state=RunState(found["state"]),
         started_at=found["started_at"],
         is_late=found["is_late"],

@@ -47,7 +47,7 @@ def record_results(results: Sequence[AttemptResult]) -> set[UUID]:
 
 
 def cancel_overtaken(retried: Sequence[UUID]) -> None:
-    """Cancel those of some runs whose task was removed or replaced meanwhile."""
+    """Cancel retries of tasks that were removed or replaced meanwhile."""
     if retried:
         with prepared() as cursor:
             cursor.execute(statements.CANCEL_OVERTAKEN, [array(retried)])

@@ -184,7 +184,7 @@ class Recorder:
         self._workload.note_marks(unsent=unsent, begun=begun)
 
     def _leave_backlog(self) -> None:
-        """Have other workers told at once of what was accepted and not begun."""
+        """Have beats ring for the backlog at once, so that other workers take it."""
         try:
             run_rows.ring_soon(self._workload.list_backlog(), after=timedelta())
         except Exception as error:  # noqa: BLE001 (a beat rings for them anyway)

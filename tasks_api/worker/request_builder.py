@@ -1,4 +1,4 @@
-"""Turn claimed runs into requests, so that the trouble of one is nobody else's."""
+"""Turn claimed runs into requests, so that one run's trouble stays its own."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from tasks_api.worker import long_work
 
 logger = logging.getLogger(__name__)
 
-# A secret that was rotated is used this much longer at most.
+# Seconds that a secret stays in use at most after it was rotated.
 CREDENTIALS_LIFETIME = 5.0
 
 Build = Callable[[ClaimedRun, Credentials], request.Request]
 
 
 def make_builder(now: datetime) -> Build:
-    """What makes requests; Django's settings, slow to read, are read once for many."""
+    """A function that builds requests. It reads Django's settings, which is slow, only once."""
     return partial(
         request.build_request,
         now=now,
@@ -43,10 +43,10 @@ def make_builder(now: datetime) -> Build:
 def try_build(
     build: Build, run: ClaimedRun, credentials: Credentials | None
 ) -> request.Request | HttpResult:
-    """The request for a run, or else what becomes of the run without one.
+    """The request for a run, or the result of a run that has none.
 
-    What nobody foresaw is most likely a row that a newer release has written: another
-    worker may know it. Memory that is missing is missing for the others, too, and raised.
+    An unexpected error is most likely a row that a newer release has written, so another
+    worker may understand it. A MemoryError concerns all runs, and is raised.
     """
     try:
         if credentials is None:
@@ -57,14 +57,16 @@ def try_build(
         return HttpResult(None, f"could not be built: {error}", 0)
     except MemoryError:
         raise
-    except Exception as error:  # noqa: BLE001 (whatever it is, it is this run's alone)
+    except Exception as error:  # noqa: BLE001 (any error is this run's alone)
         logger.warning(
             "A run is left to other workers, because this one does not understand it: %s",
             faults.summarize(error),
             extra={"run_id": run.run_id, "tenant_id": run.tenant_id},
         )
-        told = f"not understood by its worker ({type(error).__name__})"
-        return HttpResult(None, told, 0, was_sent=False, trouble=Trouble.NOT_UNDERSTOOD)
+        problem = f"not understood by its worker ({type(error).__name__})"
+        return HttpResult(
+            None, problem, 0, was_sent=False, trouble=Trouble.NOT_UNDERSTOOD
+        )
 
 
 @lru_cache(maxsize=1000)
@@ -81,12 +83,12 @@ def _open_url(stored: str) -> str:
     try:
         return encryption.open_url(stored)
     except encryption.Unreadable:
-        told = "SECRET_KEY does not open the credentials in its URL"
-        raise BuildError(told) from None
+        problem = "SECRET_KEY does not open the credentials in its URL"
+        raise BuildError(problem) from None
 
 
 class CredentialsCache:
-    """What the tenants' requests are made with, read once in a while."""
+    """Credentials of tenants, read again every few seconds."""
 
     def __init__(self) -> None:
         self._known: dict[int, tuple[float, Credentials | None]] = {}
@@ -94,7 +96,7 @@ class CredentialsCache:
     def get_many(
         self, tenant_ids: Iterable[int], now: datetime
     ) -> Mapping[int, Credentials | None]:
-        """Those of each tenant; None where they are such that reading them fails."""
+        """The credentials of each tenant; None if reading them fails."""
         oldest = time.monotonic() - CREDENTIALS_LIFETIME
         wanted = set(tenant_ids)
         stale = {
@@ -116,10 +118,12 @@ def _read_credentials(
         rings = keyrings(tenant_ids, now)
     except (DatabaseError, MemoryError):
         raise
-    except Exception as error:  # noqa: BLE001 (one tenant's row, and nobody else's)
+    except Exception as error:  # noqa: BLE001 (one tenant's row alone)
         if len(tenant_ids) > 1:
-            alone = [_read_credentials({tenant_id}, now) for tenant_id in tenant_ids]
-            return {key: one for each in alone for key, one in each.items()}
+            found: dict[int, Credentials | None] = {}
+            for tenant_id in tenant_ids:
+                found |= _read_credentials({tenant_id}, now)
+            return found
         [tenant_id] = tenant_ids
         logger.error(
             "The secrets of tenant %s cannot be read, so its runs fail: %s",

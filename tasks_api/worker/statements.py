@@ -66,7 +66,7 @@ CLAIM_RUNS = f"""
     RETURNING {_claimed_run("free")}
 """
 
-# Gives back what a claim has taken whose answer did not arrive.
+# Gives back the runs of a claim that may have succeeded though its answer did not arrive.
 UNDO_CLAIM = """
     UPDATE tasks_api_run SET state = 'pending', lease = NULL, wake_at = now(),
         attempt_count = attempt_count - 1
@@ -189,28 +189,22 @@ COUNT_FAILURES = """
 
 # A run with open work, and by what it is judged. Nothing is sent for it, so its task's
 # body, which may be large, is not read; and no worker holds it.
-_LONG_RUN = (
-    _claimed_run(
-        "task",
-        body="''",
-        lease="'00000000-0000-0000-0000-000000000000'::uuid",
-    )
-    + """,
-    task.owner_id, run.state, run.started_at, run.wake_at <= now() AS is_late,
-    now() AS now
+_NO_LEASE = "'00000000-0000-0000-0000-000000000000'::uuid"
+_LONG_RUN = f"""
+    {_claimed_run("task", body="''", lease=_NO_LEASE)},
+    run.state, run.started_at, run.wake_at <= now() AS is_late, now() AS now
 """
-)
 _IS_EXPIRED = "run.wake_at <= now() AND run.state = 'open'"
 
-# Locks a run about whose work somebody reports.
+# Locks a run when its target or a user reports on its work.
 LOCK_RUN = f"""
     SELECT {_LONG_RUN}
     FROM tasks_api_run run JOIN tasks_api_task task ON task.id = run.task_id
     WHERE run.id = %s FOR UPDATE OF run
 """
 
-# Locks those tasks of some runs whose failures are counted, because they are written when
-# their runs are. They come before their runs, as in removal and in dispatch.
+# Locks the tasks of some runs that count their failures, because they are written together
+# with their runs. Tasks are locked before runs, as in removal and in dispatch.
 LOCK_COUNTED_TASKS = """
     SELECT FROM tasks_api_task task WHERE task.pause_after_failures IS NOT NULL
         AND task.id IN (SELECT task_id FROM tasks_api_run WHERE id = ANY(%s))

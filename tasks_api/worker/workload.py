@@ -70,7 +70,7 @@ class Workload:
             self.is_stopping = True
             self._changed.notify_all()
 
-    def take_unclaimed(self) -> list[UUID]:
+    def pop_unclaimed(self) -> list[UUID]:
         """Empty the backlog, and return what it had with what is being claimed."""
         with self._changed:
             taken = [*self._backlog, *self._claiming]
@@ -166,7 +166,7 @@ class Workload:
         return len(self._held)
 
     def make_room(self) -> None:
-        """Let others take the places of runs whose answers are here."""
+        """Let blocked runs take the places of those whose answers are here."""
         with self._changed:
             self._make_room()
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import ast
 import json
 
 import pytest
 
+from tests.architecture.folders import ROOT
 from tests.benchmarks import report
 from tests.benchmarks.__main__ import LAST, PAGE
 from tests.benchmarks.goals import GOALS
+from tests.benchmarks.profiles import FUNCTIONS
 from tests.benchmarks.scenarios import ALL, named
 
 
@@ -46,3 +49,17 @@ def test_the_page_shows_the_committed_result() -> None:
     results = json.loads(LAST.read_text(encoding="utf-8"))
 
     assert PAGE.read_text(encoding="utf-8") == report.page(results)
+
+
+@pytest.mark.parametrize("label", FUNCTIONS)
+def test_a_profile_names_functions_that_exist(label: str) -> None:
+    name, _, path = label.partition(" (")
+    tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
+    functions = {
+        f"{scope.name}.{node.name}" if isinstance(scope, ast.ClassDef) else node.name
+        for scope in (tree, *(n for n in tree.body if isinstance(n, ast.ClassDef)))
+        for node in scope.body
+        if isinstance(node, ast.FunctionDef)
+    }
+
+    assert name in functions

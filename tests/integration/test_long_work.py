@@ -489,7 +489,7 @@ def test_a_worker_counts_the_real_end(user: User) -> None:
     say(run, "complete", token)
     before = succeeded()
 
-    tasks.tell_ends([run.pk.hex])
+    tasks.report_ends([run.pk.hex])
 
     assert succeeded() == before + 1
 

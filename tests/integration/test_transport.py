@@ -231,7 +231,7 @@ def test_a_status_is_reported_and_a_redirect_not_followed(
         )
     )
 
-    make().send(1, request(server.url)._replace(may_be_told=True))
+    make().send(1, request(server.url)._replace(heeds_retry_headers=True))
 
     outcome = outcomes.wait_for(1)[1]
     # Whoever has succeeded need not be asked again.
@@ -266,7 +266,7 @@ def test_patience_is_as_long_as_the_target_asks(
         )
     )
 
-    make().send(1, request(server.url)._replace(may_be_told=True))
+    make().send(1, request(server.url)._replace(heeds_retry_headers=True))
 
     assert outcomes.wait_for(1)[1].retry_after == seconds
 
