@@ -47,7 +47,7 @@ class _Lookup:
     # The tenant that was first to have a turn, and when.
     asked_by: Hashable = None
     asked_at: float | None = None
-    is_under_way: bool = False
+    is_in_flight: bool = False
 
 
 class AddressCache:
@@ -85,7 +85,7 @@ class AddressCache:
             return known.found
         lookup = self._lookups.get(host)
         late = now - lookup.asked_at if lookup and lookup.asked_at is not None else 0.0
-        if late > MAX_REFRESH_WAIT and (stale := self._stale(host, now)):
+        if late > MAX_REFRESH_WAIT and (stale := self._get_stale(host, now)):
             return stale
         return Unresolved.SILENT if late > self._patience else None
 
@@ -95,12 +95,14 @@ class AddressCache:
         if (lookup := self._lookups.get(host)) is None:
             lookup = self._lookups[host] = _Lookup(host)
         lookup.waiters[transfer] = now
-        if not lookup.is_under_way and transfer.tenant not in lookup.tenants:
+        if not lookup.is_in_flight and transfer.tenant not in lookup.tenants:
             lookup.tenants.add(transfer.tenant)
             self._enqueue(lookup, transfer.tenant)
-        is_known = self._stale(host, now) is not None
-        self._remind(now + (MAX_REFRESH_WAIT if is_known else 0.0), transfer, lookup)
-        self._begin()
+        is_known = self._get_stale(host, now) is not None
+        self._schedule_check(
+            now + (MAX_REFRESH_WAIT if is_known else 0.0), transfer, lookup
+        )
+        self._ask_next()
 
     def pop_answered(self) -> Iterator[tuple[Transfer, LookupResult]]:
         """Take out the transfers that need not wait any longer, with what was found."""
@@ -108,14 +110,14 @@ class AddressCache:
         while self._answers:
             lookup, found = self._answers.popleft()
             yield from self._take_answer(lookup, found, now)
-        self._begin()
+        self._ask_next()
         while self._deadlines and self._deadlines[0][0] <= now:
             _, _, transfer, lookup = heapq.heappop(self._deadlines)
             if transfer in lookup.waiters and (
-                given := self._given_up(transfer, lookup)
+                instead := self._time_out(transfer, lookup)
             ):
                 del lookup.waiters[transfer]
-                yield transfer, given
+                yield transfer, instead
         if not self._lookups:
             self._deadlines.clear()
 
@@ -134,7 +136,7 @@ class AddressCache:
             return 0.0
         return self._deadlines[0][0] - time.monotonic() if self._deadlines else None
 
-    def _stale(self, host: str, now: float) -> LookupResult | None:
+    def _get_stale(self, host: str, now: float) -> LookupResult | None:
         known = self._known.get(host)
         return known.found if known and known.stale_until > now else None
 
@@ -142,20 +144,20 @@ class AddressCache:
         known = self._known.get(lookup.host)
         self._queue.add(tenant, lookup.host, is_slow=bool(known and known.is_slow))
 
-    def _begin(self) -> None:
+    def _ask_next(self) -> None:
         while turn := self._queue.pop():
             tenant, host = turn
             lookup = self._lookups.get(host)
-            if lookup is None or lookup.is_under_way or not lookup.waiters:
+            if lookup is None or lookup.is_in_flight or not lookup.waiters:
                 # Another tenant's turn came before, or no transfer waits any more.
                 self._queue.release(tenant, host)
-                if lookup and not lookup.is_under_way:
+                if lookup and not lookup.is_in_flight:
                     del self._lookups[host]
                 continue
             self._ask_for(lookup, tenant)
 
     def _ask_for(self, lookup: _Lookup, tenant: Hashable) -> None:
-        lookup.is_under_way = True
+        lookup.is_in_flight = True
         lookup.asked_by = tenant
         if lookup.asked_at is None:
             lookup.asked_at = time.monotonic()
@@ -174,7 +176,7 @@ class AddressCache:
     ) -> Iterator[tuple[Transfer, LookupResult]]:
         host = lookup.host
         self._queue.release(lookup.asked_by, host)
-        lookup.is_under_way = False
+        lookup.is_in_flight = False
         found = self._learn(host, found, now)
         late = now - (lookup.asked_at or now)
         if found is Unresolved.SILENT and lookup.waiters and late < self._patience:
@@ -202,10 +204,10 @@ class AddressCache:
             self._known.popitem(last=False)
         return known.found
 
-    def _given_up(self, transfer: Transfer, lookup: _Lookup) -> LookupResult | None:
+    def _time_out(self, transfer: Transfer, lookup: _Lookup) -> LookupResult | None:
         """What a transfer gets that has waited long; None is to wait on."""
         now = time.monotonic()
-        if stale := self._stale(lookup.host, now):
+        if stale := self._get_stale(lookup.host, now):
             return stale
         if lookup.asked_at is None:
             until, found = (
@@ -216,8 +218,8 @@ class AddressCache:
             until, found = lookup.asked_at + self._patience, Unresolved.SILENT
         if now >= until:
             return found
-        self._remind(until, transfer, lookup)
+        self._schedule_check(until, transfer, lookup)
         return None
 
-    def _remind(self, at: float, transfer: Transfer, lookup: _Lookup) -> None:
+    def _schedule_check(self, at: float, transfer: Transfer, lookup: _Lookup) -> None:
         heapq.heappush(self._deadlines, (at, next(self._serial), transfer, lookup))

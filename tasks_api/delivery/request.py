@@ -22,6 +22,9 @@ METHODS_WITHOUT_BODY = frozenset({"GET", "HEAD"})
 # Nothing sealed, and no option beyond the defaults.
 _NO_OPTIONS = ("", RequestOptions())
 
+# The lease of a run that no worker holds.
+NO_LEASE = UUID(int=0)
+
 Headers = list[tuple[str, str]]
 
 
@@ -40,7 +43,6 @@ class ClaimedRun(NamedTuple):
     method: str
     url: str
     body: str
-    lease: UUID
     surface: str = ""
     queue: str = ""
     # See the columns of Task.
@@ -53,6 +55,8 @@ class ClaimedRun(NamedTuple):
     # If the run repeats another one: the fire time that it stands for, and the other run.
     slot: datetime | None = None
     redrive_of: UUID | None = None
+    # What its worker holds it by; the last field, because `leases.claim` appends it.
+    lease: UUID = NO_LEASE
 
     @property
     def turn(self) -> int:

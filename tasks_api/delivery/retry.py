@@ -25,7 +25,7 @@ MAX_LOST_ATTEMPTS = 5
 PASS_ON_DELAY = 10.0
 # The longest delay of an attempt, compared with that of the attempt before it.
 BACKOFF_FACTOR = 4.0
-# Of a Retry-After header.
+# Of a Retry-After header; a number with more digits is longer than any retry waits.
 MAX_DELAY_DIGITS = 18
 MAX_DATE_LENGTH = 64
 # Seconds after its moment in which silent name servers do not make a run fail.
@@ -106,7 +106,7 @@ def judge(result: HttpResult, run: ClaimedRun, *, now: datetime) -> Verdict:
 
 
 def _is_hopeless(result: HttpResult, run: ClaimedRun, now: datetime) -> bool:
-    """Whether a name has been silent for so long that it is its host that fails."""
+    """Whether name servers have been silent for so long that the host counts as failing."""
     late = (now - run.scheduled_for).total_seconds()
     return result.trouble is Trouble.SILENT_NAMES and late > MAX_DNS_OUTAGE
 
@@ -125,7 +125,6 @@ def parse_retry_after(retry_after: bytes, date: bytes, *, now: datetime) -> int:
     """
     asked = retry_after.strip()
     if asked.isdigit():
-        # A number with more digits is longer than any retry waits.
         return int(asked.lstrip(b"0")[:MAX_DELAY_DIGITS] or b"0")
     until = _http_date(asked)
     if until is None:
@@ -136,7 +135,7 @@ def parse_retry_after(retry_after: bytes, date: bytes, *, now: datetime) -> int:
 def _http_date(text: bytes) -> datetime | None:
     try:
         moment = parsedate_to_datetime(text[:MAX_DATE_LENGTH].decode("ascii"))
-        # All of them are in UTC, and one of the three forms does not say so.
+        # Every date is in UTC, but one of the three forms does not say so.
         return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
     except (ValueError, OverflowError):
         return None

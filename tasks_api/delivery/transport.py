@@ -134,7 +134,7 @@ class Transport(Generic[Key]):
 
     def _run(self) -> None:
         try:
-            while self._stop_at is None or self._winds_down(self._stop_at):
+            while self._stop_at is None or self._wind_down(self._stop_at):
                 self._turn()
         except Exception:
             logger.exception("transport failed", extra={"action": "transport.failed"})
@@ -148,7 +148,7 @@ class Transport(Generic[Key]):
         self._read_inbox()
         for transfer, found in self._addresses.pop_answered():
             self._enqueue(transfer, found)
-        self._send_back()
+        self._give_up_crowded()
         while self._stop_at is None and (begun := self._queues.pop()):
             self._begin(begun)
         self._multi.kick()
@@ -215,7 +215,7 @@ class Transport(Generic[Key]):
         transfer.waits_since = transfer.waits_since or transfer.resolved_at
         self._queues.add(transfer, is_first=has_waited)
 
-    def _send_back(self) -> None:
+    def _give_up_crowded(self) -> None:
         """Give up requests for which others of their tenants would wait for long."""
         now = time.monotonic()
         if now < self._crowd_check_at:
@@ -311,7 +311,7 @@ class Transport(Generic[Key]):
         except Exception:
             logger.exception("on_done failed", extra={"action": "outcome.lost"})
 
-    def _winds_down(self, stop_at: float) -> bool:
+    def _wind_down(self, stop_at: float) -> bool:
         """Withdraw what was not sent; returns whether to wait on for what was."""
         self._read_inbox()
         for transfer in (*self._queues.drain(), *self._addresses.drain()):
@@ -321,7 +321,7 @@ class Transport(Generic[Key]):
     def _end(self) -> None:
         with self._lock:
             self._is_over = True
-        self._winds_down(0.0)
+        self._wind_down(0.0)
         for transfer in self._multi.abort_all():
             self._finish(transfer, error=results.REQUEST_ABORTED)
         self._multi.close()

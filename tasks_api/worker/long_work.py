@@ -249,7 +249,9 @@ def _fetch_dicts(cursor: CursorWrapper) -> list[dict[str, Any]]:
 
 def _make_long_run(found: dict[str, Any]) -> _LongRun:
     return _LongRun(
-        run=ClaimedRun(**{name: found[name] for name in ClaimedRun._fields}),
+        run=ClaimedRun(
+            **{name: found[name] for name in statements.CLAIMED_RUN_COLUMNS}
+        ),
         state=RunState(found["state"]),
         started_at=found["started_at"],
         is_late=found["is_late"],

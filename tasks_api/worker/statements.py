@@ -8,20 +8,21 @@ from __future__ import annotations
 from tasks_api.delivery.request import ClaimedRun
 from tasks_api.storage import beat_tables, task_counts
 
-# The fields of a ClaimedRun that its run has. All others are columns of its task, so that
-# a field more of those needs no change here.
+# The fields of a ClaimedRun that are columns of its run. All others are columns of its task,
+# so a new one of those needs no change here.
 _RUN_COLUMNS = {
     "run_id": "run.id",
     "task_id": "run.task_id",
     "tenant_id": "run.tenant_id",
     "scheduled_for": "run.scheduled_for",
     "number": "run.attempt_count",
-    "lease": "run.lease",
     "lost_count": "run.lost_count",
     "slot": "run.slot",
     "redrive_of": "run.redrive_of",
 }
-_TASK_COLUMNS = [name for name in ClaimedRun._fields if name not in _RUN_COLUMNS]
+# The worker itself knows the lease under which it claims.
+CLAIMED_RUN_COLUMNS = tuple(name for name in ClaimedRun._fields if name != "lease")
+_TASK_COLUMNS = [name for name in CLAIMED_RUN_COLUMNS if name not in _RUN_COLUMNS]
 
 
 def _claimed_run(task: str, **replaced: str) -> str:
@@ -31,7 +32,7 @@ def _claimed_run(task: str, **replaced: str) -> str:
         **_RUN_COLUMNS,
         **replaced,
     }
-    return ", ".join(f"{columns[name]} AS {name}" for name in ClaimedRun._fields)
+    return ", ".join(f"{columns[name]} AS {name}" for name in CLAIMED_RUN_COLUMNS)
 
 
 # Takes those of some runs that are due, free, and may still be sent: the earliest first,
@@ -188,10 +189,9 @@ COUNT_FAILURES = """
 """
 
 # A run with open work, and by what it is judged. Nothing is sent for it, so its task's
-# body, which may be large, is not read; and no worker holds it.
-_NO_LEASE = "'00000000-0000-0000-0000-000000000000'::uuid"
+# body, which may be large, is not read.
 _LONG_RUN = f"""
-    {_claimed_run("task", body="''", lease=_NO_LEASE)},
+    {_claimed_run("task", body="''")},
     run.state, run.started_at, run.wake_at <= now() AS is_late, now() AS now
 """
 _IS_EXPIRED = "run.wake_at <= now() AND run.state = 'open'"

@@ -35,7 +35,7 @@ def record(message: str, **extra: object) -> logging.LogRecord:
 
 def finished(verdict: Verdict) -> AttemptResult:
     url = "https://user:secret@example.com/path?key=secret"
-    run = ClaimedRun(RUN, TASK, 7, NOON, 2, "POST", url, '{"secret": 1}', LEASE)
+    run = ClaimedRun(RUN, TASK, 7, NOON, 2, "POST", url, '{"secret": 1}', lease=LEASE)
     return AttemptResult(run, HttpResult(500, "", 3, answer=b"secret"), verdict, NOON)
 
 

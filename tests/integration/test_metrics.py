@@ -86,7 +86,7 @@ def finished(
     verdict: Verdict, *, late: float = 0.0, number: int = 1, status: int | None = 200
 ) -> AttemptResult:
     due = timezone.now()
-    run = ClaimedRun(uuid4(), uuid4(), 1, due, number, "POST", "http://x/", "", uuid4())
+    run = ClaimedRun(uuid4(), uuid4(), 1, due, number, "POST", "http://x/", "")
     outcome = HttpResult(status, "", 40)
     return AttemptResult(run, outcome, verdict, due + timedelta(seconds=late))
 
