@@ -148,10 +148,10 @@ class Gate(bootsteps.StartStopStep):
 
         def can_consume() -> bool:
             # What Redis was asked for already may come, and is then handed back.
-            return bool((channel._in_poll or tasks.may_take()) and has_room())
+            return bool((channel._in_poll or tasks.can_take_messages()) and has_room())
 
         channel.qos.can_consume = can_consume
-        self._timer = consumer.timer.call_repeatedly(LOOK, tasks.hand_over)
+        self._timer = consumer.timer.call_repeatedly(LOOK, tasks.hand_over_backlog)
 
     def stop(self, consumer: Any) -> None:
         if self._timer is not None:

@@ -48,7 +48,7 @@ class RunTokenAuthentication(BaseAuthentication):
                 return None
         # Here, so that nobody is listened to who shows just anything.
         run_id = run_id_in(request.parser_context["kwargs"]["run_id"])
-        if run_tokens.turn_of(token, run_id, long_work.keys()) is None:
+        if run_tokens.read_turn(token, run_id, long_work.run_token_keys()) is None:
             raise NotYourRun(long_work.NOT_OF_THIS_RUN)
         return RunBearer(token), None
 
@@ -111,7 +111,7 @@ class HearRun(WorkView):
     @schema.hear_run
     def post(self, request: Request, run_id: str) -> Response:
         wanted = run_id_in(run_id)
-        deadline = written_or_null(long_work.hear(self.caller, wanted))
+        deadline = written_or_null(long_work.heartbeat(self.caller, wanted))
         return Response({"run_id": str(wanted), "deadline": deadline})
 
 
@@ -128,7 +128,7 @@ def _reason(data: Mapping[str, Any]) -> str:
     )
 
 
-def _answer(run_id: UUID, settled: long_work.Settled) -> Response:
+def _answer(run_id: UUID, settled: long_work.LongWorkResult) -> Response:
     broker.ring_workers(settled.to_ring)
     broker.announce_ends(settled.run_ids)
     return Response({"run_id": str(run_id), "state": settled.state})

@@ -21,7 +21,7 @@ from tasks_api.api.tasks.request_fields import (
     read_options,
     render_options,
 )
-from tasks_api.delivery.retry import statuses_of
+from tasks_api.delivery.retry import parse_statuses
 from tasks_api.domain.cron import Dst
 from tasks_api.domain.exceptions import InvalidTask
 from tasks_api.domain.schedules import (
@@ -182,7 +182,7 @@ def _statuses(given: Mapping[str, Any], name: str, label: str = "") -> str:
         case str() if value.strip() and len(value) <= LONGEST_STATUSES:
             items = ["".join(item.split()) for item in value.split(",")]
             text = ",".join(items)
-            if all(map(_STATUSES.fullmatch, items)) and all(statuses_of(text)):
+            if all(map(_STATUSES.fullmatch, items)) and all(parse_statuses(text)):
                 return text
         case int() if not isinstance(value, bool) and 100 <= value <= 999:
             return str(value)

@@ -14,7 +14,7 @@ from django.conf import settings
 from accounts import encryption
 from tasks_api.api import fields
 from tasks_api.api.json_codec import dumps
-from tasks_api.delivery.request import JSON
+from tasks_api.delivery.request import JSON_TYPE
 from tasks_api.domain.exceptions import InvalidTask
 from tasks_api.domain.request_options import comparable, options_of
 from tasks_api.domain.specs import BodyForm, RequestOptions, TaskSpec
@@ -168,7 +168,7 @@ def _content_type(given: Mapping[str, Any]) -> str:
 
 def _is_json(content_type: str) -> bool:
     media_type = content_type.partition(";")[0].strip().lower()
-    return media_type == JSON or media_type.endswith("+json")
+    return media_type == JSON_TYPE or media_type.endswith("+json")
 
 
 def _deadline(given: Mapping[str, Any]) -> int | None:
