@@ -55,10 +55,13 @@ def test_the_page_shows_the_committed_result() -> None:
 def test_a_profile_names_functions_that_exist(label: str) -> None:
     name, _, path = label.partition(" (")
     tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
+    classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
+    scopes: list[tuple[str, list[ast.stmt]]] = [("", tree.body)]
+    scopes += [(f"{each.name}.", each.body) for each in classes]
     functions = {
-        f"{scope.name}.{node.name}" if isinstance(scope, ast.ClassDef) else node.name
-        for scope in (tree, *(n for n in tree.body if isinstance(n, ast.ClassDef)))
-        for node in scope.body
+        prefix + node.name
+        for prefix, body in scopes
+        for node in body
         if isinstance(node, ast.FunctionDef)
     }
 
