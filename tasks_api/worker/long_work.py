@@ -10,7 +10,6 @@ from __future__ import annotations
 import hmac
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from decimal import Decimal
 from functools import lru_cache
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -93,16 +92,6 @@ class _LongRun(NamedTuple):
             case RunState.PENDING:
                 return self.run.lost_count > 0
         return False
-
-
-class _EndedRun(NamedTuple):
-    """How a run ended, as `FETCH_ENDED` reads it."""
-
-    long_run: _LongRun
-    reason: str
-    # From its beginning to its end, and until it is tried again.
-    seconds: Decimal | None
-    delay: Decimal | None
 
 
 def run_token_keys() -> list[bytes]:
@@ -200,7 +189,7 @@ def fetch_ended(run_ids: Sequence[UUID]) -> list[AttemptResult]:
     """How runs ended that were open, in the form in which workers report results."""
     with prepared() as cursor:
         cursor.execute(statements.FETCH_ENDED, [array(run_ids)])
-        return [_to_result(_make_ended_run(found)) for found in _fetch_dicts(cursor)]
+        return [_to_result(found) for found in _fetch_dicts(cursor)]
 
 
 def _find_expired(limit: int, since: datetime | None) -> list[UUID]:
@@ -256,12 +245,6 @@ def _make_long_run(found: dict[str, Any]) -> _LongRun:
         started_at=found["started_at"],
         is_late=found["is_late"],
         now=found["now"],
-    )
-
-
-def _make_ended_run(found: dict[str, Any]) -> _EndedRun:
-    return _EndedRun(
-        _make_long_run(found), found["reason"], found["seconds"], found["delay"]
     )
 
 
@@ -333,15 +316,15 @@ def _follow_up(rows: Sequence[_LongRun], state: str) -> LongWorkResult:
     return LongWorkResult([row.run.run_id for row in rows], to_ring, state)
 
 
-def _to_result(ended: _EndedRun) -> AttemptResult:
-    row = ended.long_run
+def _to_result(found: dict[str, Any]) -> AttemptResult:
+    row = _make_long_run(found)
     verdict: retry.Verdict
     match row.state:
         case RunState.SUCCEEDED:
             verdict = retry.Succeed()
         case RunState.RETRYING:
-            verdict = retry.RetryAfter(ended.reason, float(ended.delay or 0))
+            verdict = retry.RetryAfter(found["reason"], float(found["delay"]))
         case _:
-            verdict = retry.GiveUp(ended.reason)
-    result = HttpResult(retry.ACCEPTED, "", int((ended.seconds or 0) * 1000))
+            verdict = retry.GiveUp(found["reason"])
+    result = HttpResult(retry.ACCEPTED, "", int((found["seconds"] or 0) * 1000))
     return AttemptResult(row.run, result, verdict, row.started_at or row.now)
