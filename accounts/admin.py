@@ -16,6 +16,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 
 from accounts import audit, credentials, services
+from accounts.activity import report_activity
 from accounts.forms import changes_of
 from accounts.login import LoginForm
 from accounts.models import Role, SigningSecret, Tenant, Token, User, digest
@@ -268,7 +269,7 @@ class UserAdmin(BaseUserAdmin):  # type: ignore[type-arg]  # not generic at run 
         action = "user.change" if change else "user.add"
         audit.record(obj.tenant_id, action, [name] if changes else [], changes)
         if "is_active" in changes:
-            services.activity_said.send(User, user=obj)
+            report_activity(obj)
 
     # In one transaction with its entry in the audit log.
     @transaction.atomic

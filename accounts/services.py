@@ -13,9 +13,9 @@ from django.contrib.auth.hashers import make_password
 from django.contrib.sessions.backends.db import SessionStore
 from django.db import IntegrityError, transaction
 from django.db.models import Q, QuerySet
-from django.dispatch import Signal
 
 from accounts import audit, credentials, encryption
+from accounts.activity import report_activity
 from accounts.models import (
     LONGEST_RETENTION,
     Role,
@@ -35,11 +35,6 @@ logger = logging.getLogger(__name__)
 # How long a rotated secret or token still counts, so that everybody can follow.
 OVERLAP = timedelta(hours=24)
 LONGEST_OVERLAP = timedelta(days=30)
-
-
-# A user was said to be active or not, within the transaction that says so. For who knows
-# about what users have, which the accounts do not.
-activity_said = Signal()
 
 
 class AccountError(Exception):
@@ -110,7 +105,7 @@ def change_user(
         user.save(update_fields=list(changes))
         audit.record(user.tenant_id, _verb(changes), [audited_name(user)], changes)
     if is_active is not None:
-        activity_said.send(User, user=user)
+        report_activity(user)
     return user
 
 

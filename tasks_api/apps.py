@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-
 from django.apps import AppConfig
 from django.core.checks import Tags, register
 from django.db.models.signals import post_migrate
@@ -23,7 +21,5 @@ class TasksApiConfig(AppConfig):
             register(check)
         register(tell_time_zones, deploy=True)
         register(check_secrets, Tags.database)
-        # It follows what becomes of users, and needs models.
-        import_module("tasks_api.services.owners")
         URL_REFUSALS.append(targets.refusal)
-        post_migrate.connect(run_key.make, sender=self)
+        post_migrate.connect(run_key.create_run_key, sender=self)

@@ -52,4 +52,4 @@ def delete_all_rows() -> None:
             call_command("flush", verbosity=0, interactive=False, reset_sequences=False)
             return
         cursor.execute(DELETE_ALL_ROWS)
-    run_key.make(using="default")
+    run_key.create_run_key(using="default")

@@ -1,4 +1,4 @@
-"""The Django admin, for operators: what is stored, and buttons that call the core's verbs.
+"""The Django admin for operators: it shows rows, and its actions call `services`.
 
 No rule of the service lives here, and nothing here writes a task's rows by itself.
 """

@@ -1,4 +1,4 @@
-"""Lists of rows that only the service writes, and that there may be millions of."""
+"""Lists in the admin of rows that only the service writes, possibly millions of them."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils.functional import cached_property
 
-# Below it a table is counted, which is exact and takes milliseconds.
-LARGE_TABLE = 50_000
-# A list that reads for longer is given up, so that nobody's search slows the service.
-LONGEST_STATEMENT = "2s"
-TOO_MUCH = (
+# A smaller table is counted, which is exact and takes milliseconds.
+MAX_COUNTED_ROWS = 50_000
+# A list that takes longer to read is cancelled, so that no search slows the service.
+STATEMENT_TIMEOUT = "2s"
+TOO_MANY_ROWS = (
     "This list would read too many rows. Search for an id, for a name by its beginning, "
     "or for a tenant."
 )
 
 
 class BoundedPaginator(Paginator):  # type: ignore[type-arg]  # not generic at run time
-    """Counts no further than a person pages; counting a large table would read all of it."""
+    """Counts only as far as a person pages; counting a large table would read all of it."""
 
     @cached_property
     def count(self) -> int:
@@ -32,10 +32,10 @@ class BoundedPaginator(Paginator):  # type: ignore[type-arg]  # not generic at r
         assert isinstance(rows, QuerySet)
         if not rows.query.where:
             estimate = _estimated_rows(rows.model)
-            if estimate > LARGE_TABLE:
+            if estimate > MAX_COUNTED_ROWS:
                 return estimate
         # Bare rows: PostgreSQL would sort and annotate what it only has to count.
-        return rows.order_by().values("pk")[:LARGE_TABLE].count()
+        return rows.order_by().values("pk")[:MAX_COUNTED_ROWS].count()
 
 
 def _estimated_rows(model: type[Model]) -> int:
@@ -49,7 +49,7 @@ def _estimated_rows(model: type[Model]) -> int:
 
 
 class BoundedList(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at run time
-    """A list whose page costs the same however many rows there are, or says that it does not."""
+    """A list that reads a page in a bounded time, or asks for a narrower search."""
 
     paginator = BoundedPaginator
     show_full_result_count = False
@@ -63,18 +63,18 @@ class BoundedList(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at
             return super().changelist_view(request, extra_context)
         try:
             with transaction.atomic(), connection.cursor() as cursor:
-                cursor.execute(f"SET LOCAL statement_timeout = '{LONGEST_STATEMENT}'")
+                cursor.execute(f"SET LOCAL statement_timeout = '{STATEMENT_TIMEOUT}'")
                 page = super().changelist_view(request, extra_context)
                 # Its rows are read when it is rendered.
                 return page.render() if hasattr(page, "render") else page
         except OperationalError as error:
             if "statement timeout" not in str(error) or not request.GET:
                 raise
-            messages.warning(request, TOO_MUCH)
+            messages.warning(request, TOO_MANY_ROWS)
             return HttpResponseRedirect(request.path)
 
 
-class ReadOnly:
+class ReadOnlyMixin:
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
 
@@ -85,11 +85,11 @@ class ReadOnly:
         return False
 
 
-class HistoryAdmin(ReadOnly, BoundedList):
+class HistoryAdmin(ReadOnlyMixin, BoundedList):
     """Rows by time, because ids are UUIDv7; any other order would sort the whole table."""
 
     ordering = ("-pk",)
-    # A list without them has no box to search in.
+    # Without search_fields the page shows no search box.
     search_fields = ("pk",)
     ids: tuple[str, ...] = ("pk",)
 
@@ -106,7 +106,7 @@ class HistoryAdmin(ReadOnly, BoundedList):
         return _any_of(queryset, dict.fromkeys(self.ids, wanted)), False
 
     def search(self, queryset: QuerySet[Any], term: str) -> QuerySet[Any]:
-        """The rows that a text finds which is no id; each way of it by an index."""
+        """The rows that a text other than an id finds; each condition must have an index."""
         return queryset.none()
 
 

@@ -1,4 +1,4 @@
-"""Runs, messages and the audit log in the admin: to look at."""
+"""Show runs, messages and the audit log in the admin."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from django.http import HttpRequest
 
 from accounts.models import AuditEntry, Tenant
 from scheduler_service.db import clock
-from tasks_api.admin.lists import BoundedList, HistoryAdmin, ReadOnly
-from tasks_api.admin.tasks import MOST_FOUND, found_tasks
+from tasks_api.admin.lists import BoundedList, HistoryAdmin, ReadOnlyMixin
+from tasks_api.admin.tasks import MAX_FOUND_TASKS, find_tasks
 from tasks_api.domain.states import UNFINISHED, RunState
 from tasks_api.models import Attempt, Message, QueueTally, Run
 
-# How many runs of each task a search finds, the newest first.
-RUNS_OF_A_TASK = 50
+# Runs of each task that a search finds, the newest first.
+MAX_RUNS_PER_TASK = 50
 
 
-class AttemptInline(ReadOnly, admin.TabularInline):  # type: ignore[type-arg]  # not generic at run time
+class AttemptInline(ReadOnlyMixin, admin.TabularInline):  # type: ignore[type-arg]  # not generic at run time
     model = Attempt
     fields = (
         "number",
@@ -46,7 +46,7 @@ class RunStateFilter(admin.SimpleListFilter):
         if state is None:
             return queryset
         if state in UNFINISHED:
-            # Only those stand in the index of what must be looked at again.
+            # The index of runs to wake has only unfinished runs.
             queryset = queryset.filter(wake_at__isnull=False)
         return queryset.filter(state=state)
 
@@ -87,11 +87,11 @@ class RunAdmin(HistoryAdmin):
     )
 
     def search(self, queryset: QuerySet[Run], term: str) -> QuerySet[Run]:
-        runs = Run.objects.newest_of(found_tasks(term), each=RUNS_OF_A_TASK)
+        runs = Run.objects.newest_of(find_tasks(term), each=MAX_RUNS_PER_TASK)
         tenant = Tenant.objects.filter(name=term).first()
         if tenant is not None:
             newest = Run.objects.filter(tenant=tenant).order_by("-scheduled_for")
-            runs.update(newest.values_list("pk", flat=True)[:MOST_FOUND])
+            runs.update(newest.values_list("pk", flat=True)[:MAX_FOUND_TASKS])
         return queryset.filter(pk__in=runs)
 
 
@@ -137,7 +137,7 @@ class MessageAdmin(HistoryAdmin):
 
 
 @admin.register(QueueTally)
-class QueueTallyAdmin(ReadOnly, BoundedList):
+class QueueTallyAdmin(ReadOnlyMixin, BoundedList):
     list_display = ("tenant", "queue", "exhausted")
     list_select_related = ("tenant",)
     search_fields = ("queue", "tenant__name")
@@ -171,11 +171,11 @@ class AuditEntryAdmin(HistoryAdmin):
         try:
             UUID(term)
         except ValueError:
-            return queryset.filter(_entry_named(term)), False
-        # An id is that of an object, which is a text here.
+            return queryset.filter(_entries_named(term)), False
+        # An id is that of an object; the log stores it as text.
         return queryset & AuditEntry.objects.of_object(term), False
 
 
-def _entry_named(term: str) -> Q:
+def _entries_named(term: str) -> Q:
     of_tenant = Q(tenant__in=Tenant.objects.filter(name=term))
     return of_tenant | Q(actor=term) | Q(action=term) | Q(object_id=term)

@@ -1,7 +1,7 @@
-"""The admin of stored schedules: what is done there to those of tasks goes through the core.
+"""Stored schedules in the admin; actions on the schedules of tasks call `services`.
 
 django-celery-beat's own actions write rows and send messages, and a beat or a worker then
-does what they ask for: the audit log would name the service, and not who has clicked.
+does what they ask for: the audit log would name the service instead of the operator.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
+from django.contrib.admin.models import LogEntry
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django_celery_beat.admin import PeriodicTaskAdmin, PeriodicTaskForm
@@ -22,6 +23,7 @@ from django_celery_beat.models import (
     SolarSchedule,
 )
 
+from accounts import audit
 from accounts.models import User
 from scheduler_service.db import clock
 from tasks_api.admin.lists import BoundedList
@@ -29,10 +31,10 @@ from tasks_api.domain import cron_text
 from tasks_api.domain.exceptions import ScheduleError, SchedulerError
 from tasks_api.messaging import broker
 from tasks_api.models import Task
-from tasks_api.services import tasks as task_services
-from tasks_api.storage import beat_tables
+from tasks_api.services import manual_runs, pausing
+from tasks_api.storage import schedule_statements
 
-Verb = Callable[..., None]
+TaskOperation = Callable[..., None]
 
 for model in (
     PeriodicTask,
@@ -45,7 +47,7 @@ for model in (
 
 
 class StoredScheduleForm(PeriodicTaskForm):  # type: ignore[misc]  # it has no types
-    """Refuses a schedule that whoever fires the task could not compute."""
+    """Refuses a schedule that a beat could not compute."""
 
     def clean(self) -> dict[str, Any]:
         data: dict[str, Any] = super().clean()
@@ -61,7 +63,7 @@ class StoredScheduleForm(PeriodicTaskForm):  # type: ignore[misc]  # it has no t
         if Task.objects.filter(periodic_task=self.instance.pk).exists():
             cron_text.read(_expression(crontab))
         else:
-            # Of nobody's tasks, Celery computes when they fire.
+            # Celery computes when the operators' own tasks fire.
             crontab.schedule  # noqa: B018 (a property that raises)
 
 
@@ -70,7 +72,7 @@ def _expression(crontab: CrontabSchedule) -> str:
     return " ".join("".join(getattr(crontab, name).split()) for name in names)
 
 
-class OwnFilter(admin.SimpleListFilter):
+class OwnerFilter(admin.SimpleListFilter):
     title = "owner"
     parameter_name = "owner"
 
@@ -81,23 +83,23 @@ class OwnFilter(admin.SimpleListFilter):
         self, request: HttpRequest, queryset: QuerySet[PeriodicTask]
     ) -> QuerySet[PeriodicTask]:
         if self.value() == "operators":
-            return queryset.exclude(task=beat_tables.FIRE)
+            return queryset.exclude(task=schedule_statements.FIRE)
         return queryset
 
 
 @admin.register(PeriodicTask)
 class StoredScheduleAdmin(BoundedList, PeriodicTaskAdmin):  # type: ignore[misc]  # it has no types
-    """Nobody's tasks, such as housekeeping, are left to django-celery-beat."""
+    """Leaves the operators' own tasks, such as housekeeping, to django-celery-beat."""
 
     form = StoredScheduleForm
     ordering = ("-pk",)
-    # What else it would offer to choose from or sort by is read from every row.
+    # Other filters and orders would read every row.
     date_hierarchy = None
-    list_filter = (OwnFilter,)
+    list_filter = (OwnerFilter,)
     search_fields = ("name__startswith",)
     search_help_text = "The beginning of a name."
-    # There are as many rows to choose from as there are tasks. They are looked up, and
-    # added, in a window of their own; what tasks share has no pencil beside it.
+    # A select box would list as many rows as there are tasks. Operators look them up, and
+    # add them, in a window of its own; a row that tasks share has no edit link beside it.
     raw_id_fields = ("interval", "crontab", "solar", "clocked")
 
     def changeform_view(
@@ -107,7 +109,7 @@ class StoredScheduleAdmin(BoundedList, PeriodicTaskAdmin):  # type: ignore[misc]
         form_url: str = "",
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
-        # Past PeriodicTaskAdmin, which describes every crontab there is.
+        # Skips PeriodicTaskAdmin, which describes every crontab there is.
         stored = self.get_object(request, object_id) if object_id else None
         crontab = stored.crontab if stored else None
         readable = {crontab.pk: crontab.human_readable} if crontab else {}
@@ -116,12 +118,21 @@ class StoredScheduleAdmin(BoundedList, PeriodicTaskAdmin):  # type: ignore[misc]
             self, request, object_id, form_url, context
         )
 
+    def log_change(self, request: HttpRequest, obj: Any, message: Any) -> LogEntry:
+        """Write who edited a task's schedule to the audit log of its tenant, too."""
+        entry: LogEntry = super().log_change(request, obj, message)
+        task = Task.objects.filter(periodic_task=obj.pk).first()
+        if task is not None:
+            changes = {"schedule": (None, entry.get_change_message())}
+            audit.record(task.tenant_id, "schedule.change", [task.pk], changes)
+        return entry
+
     @admin.action(description="Enable selected tasks", permissions=["change"])
     def enable_tasks(
         self, request: HttpRequest, queryset: QuerySet[PeriodicTask]
     ) -> None:
-        if tasks := _tasks_of(queryset.filter(enabled=False)):
-            steer(request, tasks, task_services.resume_tasks, "resumed")
+        if tasks := _find_tasks(queryset.filter(enabled=False)):
+            run_for_owners(request, tasks, pausing.resume_tasks, "resumed")
         if others := queryset.filter(http_task=None):
             super().enable_tasks(request, others)
 
@@ -129,8 +140,8 @@ class StoredScheduleAdmin(BoundedList, PeriodicTaskAdmin):  # type: ignore[misc]
     def disable_tasks(
         self, request: HttpRequest, queryset: QuerySet[PeriodicTask]
     ) -> None:
-        if tasks := _tasks_of(queryset.filter(enabled=True)):
-            steer(request, tasks, task_services.pause_tasks, "paused")
+        if tasks := _find_tasks(queryset.filter(enabled=True)):
+            run_for_owners(request, tasks, pausing.pause_tasks, "paused")
         if others := queryset.filter(http_task=None):
             super().disable_tasks(request, others)
 
@@ -141,19 +152,19 @@ class StoredScheduleAdmin(BoundedList, PeriodicTaskAdmin):  # type: ignore[misc]
         self, request: HttpRequest, queryset: QuerySet[PeriodicTask]
     ) -> None:
         # Both are read before either is changed.
-        going = _tasks_of(queryset.filter(enabled=True))
-        paused = _tasks_of(queryset.filter(enabled=False))
-        if going:
-            steer(request, going, task_services.pause_tasks, "paused")
+        enabled = _find_tasks(queryset.filter(enabled=True))
+        paused = _find_tasks(queryset.filter(enabled=False))
+        if enabled:
+            run_for_owners(request, enabled, pausing.pause_tasks, "paused")
         if paused:
-            steer(request, paused, task_services.resume_tasks, "resumed")
+            run_for_owners(request, paused, pausing.resume_tasks, "resumed")
         if others := queryset.filter(http_task=None):
             super().toggle_tasks(request, others)
 
     @admin.action(description="Run selected tasks", permissions=["change"])
     def run_tasks(self, request: HttpRequest, queryset: QuerySet[PeriodicTask]) -> None:
-        tasks = _tasks_of(queryset)
-        made = task_services.fire_tasks([task.pk for task in tasks], now=clock.now())
+        tasks = _find_tasks(queryset)
+        made = manual_runs.fire_tasks([task.pk for task in tasks], now=clock.now())
         broker.ring_workers(made)
         messages.success(
             request, f"{len(made)} will run now; what has ended stays as it is."
@@ -166,26 +177,26 @@ class StoredScheduleAdmin(BoundedList, PeriodicTaskAdmin):  # type: ignore[misc]
 
 
 class SharedScheduleAdmin(BoundedList):
-    """Rows that say when, each used by any number of tasks of any tenant.
+    """Rows that hold a time or an interval, each used by any number of tasks of any tenant.
 
-    So what is in use stays as it is, and adding what is there already gives that row.
+    So a row in use cannot be changed, and adding a row that exists returns that one.
     """
 
     ordering = ("-pk",)
-    # The row that one task alone may use can be changed through that task.
-    changeable_by = 0
+    # A row that more tasks use cannot be changed; each of them chooses another row.
+    max_uses_to_change = 0
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         allowed = super().has_change_permission(request, obj)
-        return allowed and (obj is None or _users(obj) <= self.changeable_by)
+        return allowed and (obj is None or _count_uses(obj) <= self.max_uses_to_change)
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         allowed = super().has_delete_permission(request, obj)
-        return allowed and (obj is None or not _users(obj))
+        return allowed and (obj is None or not _count_uses(obj))
 
     def get_actions(self, request: HttpRequest) -> dict[str, Any]:
         actions = super().get_actions(request)
-        # It asks for no row whether it may be deleted.
+        # The action does not ask has_delete_permission() about each row.
         actions.pop("delete_selected", None)
         return actions
 
@@ -199,13 +210,13 @@ class SharedScheduleAdmin(BoundedList):
 
     @admin.display(description="used by")
     def in_use(self, row: Model) -> str:
-        users = _users(row) if row.pk else 0
-        more = " or more" if users > MOST_COUNTED else ""
-        noun = "task" if users == 1 else "tasks"
-        said = f"{min(users, MOST_COUNTED)}{more} {noun}"
-        if users > self.changeable_by:
-            said += "; to give one of them another schedule, choose it there"
-        return said
+        uses = _count_uses(row) if row.pk else 0
+        more = " or more" if uses > MAX_COUNTED_USES else ""
+        noun = "task" if uses == 1 else "tasks"
+        text = f"{min(uses, MAX_COUNTED_USES)}{more} {noun}"
+        if uses > self.max_uses_to_change:
+            text += "; to give one of them another schedule, choose it there"
+        return text
 
     def save_form(self, request: HttpRequest, form: Any, change: bool) -> Any:
         row = super().save_form(request, form, change)
@@ -215,13 +226,13 @@ class SharedScheduleAdmin(BoundedList):
         return self.model.objects.filter(**values).order_by("pk").first() or row
 
 
-# Counting further would not say more.
-MOST_COUNTED = 1000
+# A larger number would tell an operator nothing more.
+MAX_COUNTED_USES = 1000
 
 
-def _users(row: Any) -> int:
-    """How many periodic tasks use a row, not counted further than it matters."""
-    return int(row.periodictask_set.order_by()[: MOST_COUNTED + 1].count())
+def _count_uses(row: Any) -> int:
+    """How many periodic tasks use a row, counted up to MAX_COUNTED_USES and one more."""
+    return int(row.periodictask_set.order_by()[: MAX_COUNTED_USES + 1].count())
 
 
 @admin.register(IntervalSchedule)
@@ -237,11 +248,11 @@ class SolarScheduleAdmin(SharedScheduleAdmin):
 @admin.register(ClockedSchedule)
 class ClockedScheduleAdmin(SharedScheduleAdmin):
     fields = list_display = ("clocked_time",)
-    changeable_by = 1
+    max_uses_to_change = 1
 
 
 class CrontabForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic at run time
-    """Takes what the service's own cron expressions may say, such as `LW` and `MON#1`."""
+    """Accepts the service's own cron expressions, with fields such as `LW` and `MON#1`."""
 
     NAMES = ("minute", "hour", "day_of_month", "month_of_year", "day_of_week")
 
@@ -249,7 +260,7 @@ class CrontabForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic at 
         super().__init__(*args, **kwargs)
         for name in self.NAMES:
             if name in self.fields:
-                # Celery's, which know less.
+                # Celery's validators know fewer forms.
                 self.fields[name].validators = []
 
     def _get_validation_exclusions(self) -> set[str]:
@@ -273,26 +284,29 @@ class CrontabScheduleAdmin(SharedScheduleAdmin):
     fields = ("human_readable", *CrontabForm.NAMES, "timezone")
 
 
-def _tasks_of(stored: QuerySet[PeriodicTask]) -> list[Task]:
-    """The living tasks that these are the schedules of, with their owners."""
+def _find_tasks(stored: QuerySet[PeriodicTask]) -> list[Task]:
+    """The living tasks of these schedules, with their owners."""
     alive = Task.objects.alive(clock.now()).filter(periodic_task__in=stored)
     return list(alive.select_related("owner"))
 
 
-def steer(
-    request: HttpRequest, tasks: QuerySet[Task] | list[Task], verb: Verb, done: str
+def run_for_owners(
+    request: HttpRequest,
+    tasks: QuerySet[Task] | list[Task],
+    operation: TaskOperation,
+    outcome: str,
 ) -> None:
-    """Do to tasks what the core's verb does to a user's own: staff act in his place."""
+    """Apply an operation to tasks, for each owner in the owner's name."""
     now = clock.now()
-    of_owner: dict[User, list[str]] = {}
+    ids_of_owner: dict[User, list[str]] = {}
     for task in tasks:
-        of_owner.setdefault(task.owner, []).append(str(task.pk))
+        ids_of_owner.setdefault(task.owner, []).append(str(task.pk))
     count = 0
-    for owner, ids in of_owner.items():
+    for owner, ids in ids_of_owner.items():
         try:
-            verb(owner, ids, now=now)
+            operation(owner, ids, now=now)
         except SchedulerError as refusal:
             messages.error(request, f"The tasks of {owner}: {refusal}.")
         else:
             count += len(ids)
-    messages.success(request, f"{count} {done}; what has ended stays as it is.")
+    messages.success(request, f"{count} {outcome}; what has ended stays as it is.")

@@ -1,4 +1,4 @@
-"""Tasks in the admin: to look at, and to pause, resume or remove."""
+"""Show tasks in the admin, and pause, resume or remove them."""
 
 from __future__ import annotations
 
@@ -10,34 +10,31 @@ from uuid import UUID
 
 from django.contrib import admin
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
-from django.contrib.admin.models import LogEntry
 from django.db.models import OuterRef, Q, QuerySet, Subquery
-from django.db.models.signals import post_save
-from django.dispatch import receiver
 from django.http import HttpRequest
 from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.html import format_html
 
-from accounts import audit, credentials
+from accounts import credentials
 from accounts.models import User
 from scheduler_service.db import clock
 from tasks_api.admin.lists import HistoryAdmin
-from tasks_api.admin.schedules import steer
+from tasks_api.admin.schedules import run_for_owners
 from tasks_api.domain.guard import host_of
 from tasks_api.models import (
     Run,
     Task,
     TaskQuerySet,
 )
-from tasks_api.services import tasks
+from tasks_api.services import pausing, removal
 
 admin.site.site_header = "Scheduler Service"
 admin.site.site_title = "Scheduler Service"
 admin.site.index_title = "Administration"
 
-# How many of each kind a search finds, the newest first.
-MOST_FOUND = 1000
+# Tasks of each kind that a search finds, the newest first.
+MAX_FOUND_TASKS = 1000
 
 
 class StateFilter(admin.SimpleListFilter):
@@ -57,7 +54,7 @@ class StateFilter(admin.SimpleListFilter):
             case "paused":
                 return queryset & alive.paused()
             case "ended":
-                # A beat has not come to those yet; an index for each of the two.
+                # No beat has ended the past ones yet; each condition has its own index.
                 past = Q(ended_at=None, ends_at__lt=clock.now())
                 due = Q(next_fire_at=None) | Q(next_fire_at__lte=clock.now())
                 return queryset.filter(Q(ended_at__isnull=False) | past & due)
@@ -79,7 +76,7 @@ class TaskAdmin(HistoryAdmin):
         "next_fire_at",
         "last_run",
     )
-    # No filter by method: what to choose from would be read from every row.
+    # No filter by method: its choices would be read from every row.
     list_filter = (StateFilter, "surface", "created_at")
     list_select_related = (
         "tenant",
@@ -127,8 +124,8 @@ class TaskAdmin(HistoryAdmin):
     )
     actions = ["pause", "resume", "remove"]
 
-    def has_steer_permission(self, request: HttpRequest) -> bool:
-        """May pause, resume and remove; nobody may write the rows themselves."""
+    def has_operate_permission(self, request: HttpRequest) -> bool:
+        """Whether the user may pause, resume and remove tasks; nobody may write their rows."""
         assert isinstance(request.user, User)
         return request.user.has_perm("tasks_api.change_task")
 
@@ -139,7 +136,7 @@ class TaskAdmin(HistoryAdmin):
         return tasks.annotate(last_run_state=last)
 
     def search(self, queryset: QuerySet[Task], term: str) -> QuerySet[Task]:
-        return queryset.filter(pk__in=found_tasks(term))
+        return queryset.filter(pk__in=find_tasks(term))
 
     @admin.display
     def host(self, task: Task) -> str:
@@ -149,12 +146,12 @@ class TaskAdmin(HistoryAdmin):
 
     @admin.display(description="URL")
     def target(self, task: Task) -> str:
-        """The URL without its credentials, which are the tenant's own business."""
+        """The URL without its credentials, which are the tenant's secret."""
         return credentials.hidden(task.url)
 
     @admin.display(description="request")
     def request_options(self, task: Task) -> str:
-        """The names of its headers and the rest, without what is sealed."""
+        """The request options with the names of headers, without their sealed values."""
         options = json.loads(task.request or "{}")
         options.pop("sealed_values", None)
         return json.dumps({name: value for name, value in options.items() if value})
@@ -162,7 +159,7 @@ class TaskAdmin(HistoryAdmin):
     @admin.display
     def schedule(self, task: Task) -> str:
         shown = str(task.periodic_task.scheduler)
-        # Only a cron expression has them.
+        # Only cron expressions have seconds and years.
         if task.cron_seconds not in ("", "0"):
             shown += f", at seconds {task.cron_seconds}"
         if task.cron_years not in ("", "*"):
@@ -192,21 +189,21 @@ class TaskAdmin(HistoryAdmin):
         url = reverse("admin:tasks_api_run_changelist")
         return format_html('<a href="{}?task__id__exact={}">All runs</a>', url, task.pk)
 
-    @admin.action(description="Pause selected tasks", permissions=["steer"])
+    @admin.action(description="Pause selected tasks", permissions=["operate"])
     def pause(self, request: HttpRequest, queryset: TaskQuerySet) -> None:
-        steer(request, _alive(queryset), tasks.pause_tasks, "paused")
+        run_for_owners(request, _alive(queryset), pausing.pause_tasks, "paused")
 
-    @admin.action(description="Resume selected tasks", permissions=["steer"])
+    @admin.action(description="Resume selected tasks", permissions=["operate"])
     def resume(self, request: HttpRequest, queryset: TaskQuerySet) -> None:
-        steer(request, _alive(queryset), tasks.resume_tasks, "resumed")
+        run_for_owners(request, _alive(queryset), pausing.resume_tasks, "resumed")
 
-    @admin.action(description="Remove selected tasks", permissions=["steer"])
+    @admin.action(description="Remove selected tasks", permissions=["operate"])
     def remove(
         self, request: HttpRequest, queryset: TaskQuerySet
     ) -> TemplateResponse | None:
         alive = _alive(queryset)
         if "confirmed" in request.POST:
-            steer(request, alive, _remove_tasks, "removed")
+            run_for_owners(request, alive, _remove_tasks, "removed")
             return None
         context = {
             **self.admin_site.each_context(request),
@@ -218,22 +215,22 @@ class TaskAdmin(HistoryAdmin):
         return TemplateResponse(request, "admin/tasks_api/task/remove.html", context)
 
 
-def found_tasks(term: str) -> set[UUID]:
-    """The tasks that a text finds: by the beginning of a name, by tenant, or by user."""
+def find_tasks(term: str) -> set[UUID]:
+    """Find tasks by the beginning of a name, by tenant, or by user."""
     named = Task.objects.named_like(term).order_by("-pk")
     owners = list(
         User.objects.filter(Q(username=term) | Q(tenant__name=term)).values_list(
             "pk", "tenant_id"
         )
     )
-    found = set(named.values_list("pk", flat=True)[:MOST_FOUND])
-    # Each by an index of its own: those that have ended stand in another one.
+    found = set(named.values_list("pk", flat=True)[:MAX_FOUND_TASKS])
+    # Living and ended tasks stand in two indexes, so each query uses one.
     newest = Task.objects.order_by("-pk").values_list("pk", flat=True)
     of_owners = newest.filter(owner__in=[owner for owner, _ in owners])
     tenants = {tenant for _, tenant in owners}
-    found.update(of_owners.filter(ended_at=None)[:MOST_FOUND])
+    found.update(of_owners.filter(ended_at=None)[:MAX_FOUND_TASKS])
     ended = of_owners.filter(tenant__in=tenants, ended_at__isnull=False)
-    found.update(ended[:MOST_FOUND])
+    found.update(ended[:MAX_FOUND_TASKS])
     return found
 
 
@@ -243,15 +240,4 @@ def _alive(tasks: TaskQuerySet) -> TaskQuerySet:
 
 def _remove_tasks(owner: User, ids: Sequence[str], *, now: datetime) -> None:
     for task_id in ids:
-        tasks.remove_task(owner, task_id, now=now)
-
-
-@receiver(post_save, sender=LogEntry)
-def _note_schedule_edit(instance: LogEntry, **kwargs: Any) -> None:
-    """Say in the audit log who edited a task's schedule, once the admin has logged it."""
-    if instance.content_type is None or instance.content_type.model != "periodictask":
-        return
-    task = Task.objects.filter(periodic_task=instance.object_id).first()
-    if task is not None:
-        changes = {"schedule": (None, instance.get_change_message())}
-        audit.record(task.tenant_id, "schedule.change", [task.pk], changes)
+        removal.remove_task(owner, task_id, now=now)

@@ -27,36 +27,36 @@ from accounts.models import Scope, Tenant, User
 from tasks_api.api import known_fields
 from tasks_api.domain.effort import TooMuch, allowance
 from tasks_api.domain.exceptions import (
+    InvalidState,
     InvalidTask,
     KeyInUse,
     KeyReused,
     MessageExists,
     MessageNotFound,
     NameTaken,
-    NotNow,
-    NotYourRun,
-    NotYourTask,
+    RunAccessDenied,
     RunNotFound,
     ScheduleError,
     SchedulerError,
-    StaleTask,
+    TaskAccessDenied,
     TaskBusy,
     TaskNotFound,
+    VersionConflict,
 )
 
 STATUS: dict[type[Exception], int] = {
     InvalidTask: 400,
-    NotYourTask: 403,
-    NotYourRun: 403,
+    TaskAccessDenied: 403,
+    RunAccessDenied: 403,
     TaskNotFound: 404,
     RunNotFound: 404,
-    NotNow: 409,
+    InvalidState: 409,
     MessageNotFound: 404,
     MessageExists: 409,
     NameTaken: 409,
     TaskBusy: 409,
     KeyInUse: 409,
-    StaleTask: 412,
+    VersionConflict: 412,
     KeyReused: 422,
     TooMuch: 400,
     ScheduleError: 400,
@@ -209,7 +209,7 @@ def _door(refusal: Refusal) -> Door | None:
     match refusal.cause:
         case WrongCredential(door=door):
             return door
-        case NotYourRun():
+        case RunAccessDenied():
             return Door.RUN
     return Door.NOTHING if refusal.status == 401 else None
 

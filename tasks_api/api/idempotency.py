@@ -44,12 +44,12 @@ def idempotent(view: View) -> View:
         key, now = _key(request), clock.now()
         fingerprint = _fingerprint(request)
         with transaction.atomic():
-            known = idempotency.recall(self.user, key, fingerprint, now=now)
+            known = idempotency.find_answer(self.user, key, fingerprint, now=now)
             if known is not None:
                 return _again(known)
             made: Response = view(self, request, **kwargs)
             kept = _answer(made)
-            idempotency.remember(self.user, key, fingerprint, kept, now=now)
+            idempotency.store_answer(self.user, key, fingerprint, kept, now=now)
         return made
 
     return answer  # type: ignore[return-value]  # it takes and gives what the view does
@@ -69,13 +69,13 @@ def _fingerprint(request: Request) -> str:
     return hashlib.sha256(said.encode()).hexdigest()
 
 
-def _answer(response: Response) -> idempotency.Answer:
+def _answer(response: Response) -> idempotency.StoredAnswer:
     body = b"" if response.data is None else dumps(response.data).encode()
     headers = {name: response[name] for name in KEPT if name in response}
-    return idempotency.Answer(response.status_code, headers, body)
+    return idempotency.StoredAnswer(response.status_code, headers, body)
 
 
-def _again(known: idempotency.Answer) -> HttpResponse:
+def _again(known: idempotency.StoredAnswer) -> HttpResponse:
     response = HttpResponse(
         known.body, status=known.status, content_type="application/json"
     )

@@ -10,10 +10,10 @@ from typing import NamedTuple
 from uuid import UUID
 
 from tasks_api.delivery import run_tokens, signing
-from tasks_api.domain.request_options import comparable, sealed_apart
+from tasks_api.domain.request_options import comparable, split_sealed_values
 from tasks_api.domain.specs import RequestOptions, Surface
 from tasks_api.domain.states import Trouble
-from tasks_api.domain.timestamps import written
+from tasks_api.domain.timestamps import format_timestamp
 
 USER_AGENT = "scheduler-service/1.0"
 JSON_TYPE = "application/json"
@@ -124,7 +124,7 @@ def build_request(
     url = open_url(run.url or credentials.callback_url)
     if not url:
         raise BuildError("the tenant has no callback URL")
-    sealed, options = sealed_apart(run.request) if run.request else _NO_OPTIONS
+    sealed, options = split_sealed_values(run.request) if run.request else _NO_OPTIONS
     body = "" if run.method in METHODS_WITHOUT_BODY else run.body
     headers = [("Content-Type", options.content_type or JSON_TYPE)] if body else []
     headers += _signed_headers(run, credentials, body, now)
@@ -156,7 +156,7 @@ def _signed_headers(
         ("webhook-timestamp", str(timestamp)),
         ("webhook-signature", signed),
         ("Idempotency-Key", run_id),
-        ("X-Scheduled-For", written(run.slot or run.scheduled_for)),
+        ("X-Scheduled-For", format_timestamp(run.slot or run.scheduled_for)),
     ]
 
 

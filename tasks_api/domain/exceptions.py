@@ -33,19 +33,19 @@ class RunNotFound(SchedulerError):
     code = "run_not_found"
 
 
-class NotYourRun(SchedulerError):
+class RunAccessDenied(SchedulerError):
     """The token is that of another run, or of none."""
 
     code = "not_your_run"
 
 
-class NotNow(SchedulerError):
-    """It may be done, and not in the state that things are in."""
+class InvalidState(SchedulerError):
+    """The operation is possible, but not in the present state."""
 
     code = "not_now"
 
 
-class NotYourTask(SchedulerError):
+class TaskAccessDenied(SchedulerError):
     """The task belongs to another user."""
 
     code = "not_your_task"
@@ -61,8 +61,8 @@ class NameTaken(SchedulerError):
         self.names = frozenset(names)
 
 
-class StaleTask(SchedulerError):
-    """The task is not the one that the caller has seen."""
+class VersionConflict(SchedulerError):
+    """The task or the plan has changed since the caller read it."""
 
     code = "stale_task"
 

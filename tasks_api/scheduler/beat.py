@@ -130,7 +130,7 @@ class TenantScheduler(Scheduler):
     def _ring(self, dispatched: dispatch.DispatchResult) -> None:
         unsent = broker.ring_workers(dispatched.run_ids)
         if unsent:
-            run_rows.ring_soon(unsent, after=RING_RETRY_DELAY)
+            run_rows.schedule_ring(unsent, after=RING_RETRY_DELAY)
 
     def _record_heartbeat(self) -> None:
         if time.monotonic() >= self._next_heartbeat:
@@ -149,8 +149,10 @@ class TenantScheduler(Scheduler):
 def _end_tasks(seen: poll.PollResult, since: poll.Since) -> bool:
     if not seen.has_past_tasks:
         return False
-    return task_counts.end_what_is_over(since=since.ends_at) == dispatch.BATCH_SIZE
+    return task_counts.end_all_expired_tasks(since=since.ends_at) == dispatch.BATCH_SIZE
 
 
 def _settle_changes(seen: poll.PollResult, since: poll.Since) -> bool:
-    return seen.has_open_changes and schedule_changes.settle(since=since.change_id)
+    return seen.has_open_changes and schedule_changes.settle_open_changes(
+        since=since.change_id
+    )

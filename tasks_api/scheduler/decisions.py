@@ -15,7 +15,7 @@ from tasks_api.domain.exceptions import ScheduleError, reason_of
 from tasks_api.domain.ids import id_of_fire_time
 from tasks_api.domain.specs import Misfire, Overlap
 from tasks_api.domain.states import RING_AGAIN, RunState
-from tasks_api.storage import beat_tables, run_rows
+from tasks_api.storage import run_rows, stored_schedules
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ class DueTask(NamedTuple):
     surface: str
     now: datetime
     run_key: bytes
-    stored: beat_tables.StoredSchedule
+    stored: stored_schedules.StoredSchedule
 
     @classmethod
     def from_columns(cls, row: Sequence[Any]) -> Self | None:
@@ -45,8 +45,10 @@ class DueTask(NamedTuple):
         values = dict(zip(FIRED_COLUMNS, row, strict=True))
         if values["task_id"] is None:
             return None
-        names = beat_tables.StoredSchedule._fields
-        stored = beat_tables.StoredSchedule(**{name: values[name] for name in names})
+        names = stored_schedules.StoredSchedule._fields
+        stored = stored_schedules.StoredSchedule(
+            **{name: values[name] for name in names}
+        )
         return cls(**{name: values[name] for name in OWN_COLUMNS}, stored=stored)
 
     @property
@@ -80,7 +82,7 @@ FIRED_COLUMNS = (
     "run_id",
     "is_skipped",
     *OWN_COLUMNS,
-    *beat_tables.StoredSchedule._fields,
+    *stored_schedules.StoredSchedule._fields,
 )
 
 
@@ -90,20 +92,20 @@ def decide(
     """Decide what one due task does: fire, catch up, follow an edit, or pause."""
     try:
         if edited_at and task.is_edited:
-            upcoming = beat_tables.first_fire(
+            upcoming = stored_schedules.first_fire(
                 task.stored,
                 now=edited_at,
                 last_fire_at=task.last_fire_at,
                 surface=task.surface,
             )
             return _update(task, upcoming, task.last_fire_at), []
-        schedule = beat_tables.schedule_from(task.stored)
-        beat_tables.refuse_too_often(schedule)
-        if found := schedules.crowd(
+        schedule = stored_schedules.to_schedule(task.stored)
+        stored_schedules.refuse_too_often(schedule)
+        if found := schedules.find_crowd(
             schedule, task.next_fire_at, task.now, spare=task.max_catch_up
         ):
             return _pass_over(task, schedule, found)
-        due = schedules.due(
+        due = schedules.sort_due(
             schedule,
             since=task.next_fire_at,
             now=task.now,
@@ -126,7 +128,7 @@ def decide(
 
 
 def _pass_over(
-    task: DueTask, schedule: schedules.Schedule, crowd: schedules.Crowd
+    task: DueTask, schedule: schedules.Schedule, crowd: schedules.FireTimeCrowd
 ) -> tuple[TaskUpdate, list[run_rows.NewRun]]:
     """Write down a crowd of fire times as one run; what is left of them comes next."""
     why = schedules.why_missed(

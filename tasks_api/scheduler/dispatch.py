@@ -25,7 +25,7 @@ from tasks_api.domain.states import RING_AGAIN, RunState
 from tasks_api.metrics import counters
 from tasks_api.scheduler import statements
 from tasks_api.scheduler.decisions import FIRED_COLUMNS, DueTask, TaskUpdate, decide
-from tasks_api.storage import beat_tables, run_rows, schedule_changes
+from tasks_api.storage import run_rows, schedule_changes, schedule_edits, schedule_rows
 
 logger = logging.getLogger(__name__)
 
@@ -98,7 +98,9 @@ def _fire_others(tasks: Sequence[DueTask], *, limit: int) -> DispatchResult:
     moves, runs, left = [], [], 0
     edited = [task.task_id for task in tasks if task.is_edited]
     edited_at = (
-        schedule_changes.close(edited, schedule_changes.What.EDITED) if edited else None
+        schedule_changes.record_change(edited, schedule_changes.ChangeKind.EDITED)
+        if edited
+        else None
     )
     time_left = ComputeBudget(task.tenant_id for task in tasks)
     for task in tasks:
@@ -109,12 +111,12 @@ def _fire_others(tasks: Sequence[DueTask], *, limit: int) -> DispatchResult:
             move, made = decide(task, limit=limit, edited_at=edited_at)
         moves.append(move)
         runs.extend(made)
-    runs = run_rows.with_free_ids(runs)
-    made_run_ids, moved_up = run_rows.insert(runs, now=tasks[0].now)
+    runs = run_rows.replace_taken_ids(runs)
+    made_run_ids, moved_up = run_rows.insert_runs(runs, now=tasks[0].now)
     broken = {move.task_id for move in moves if move.pause_reason}
     if broken := broken.difference(edited):
-        schedule_changes.close(broken, schedule_changes.What.BROKEN)
-    beat_tables.follow(
+        schedule_changes.record_change(broken, schedule_changes.ChangeKind.BROKEN)
+    schedule_edits.copy_schedules(
         [(task.task_id, task.stored) for task in tasks if task.is_edited]
     )
     _update_tasks(moves)
@@ -252,7 +254,7 @@ def _update_tasks(moves: Sequence[TaskUpdate]) -> None:
             columns(moves),
         )
     broken = [move.task_id for move in moves if move.pause_reason]
-    beat_tables.set_enabled(broken, False)
+    schedule_rows.set_enabled(broken, False)
 
 
 def _count_runs(fired: Sequence[tuple[int, datetime]]) -> None:

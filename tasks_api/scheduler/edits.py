@@ -6,7 +6,7 @@ from datetime import datetime
 from uuid import UUID
 
 from tasks_api.scheduler import dispatch, isolation
-from tasks_api.storage import beat_tables
+from tasks_api.storage import schedule_edits
 
 
 class EditFollower:
@@ -20,7 +20,7 @@ class EditFollower:
         if edited_at == self._followed:
             return False
         before: set[UUID] = set()
-        while drifted := beat_tables.drifted(limit=dispatch.BATCH_SIZE):
+        while drifted := schedule_edits.edited_task_ids(limit=dispatch.BATCH_SIZE):
             if before.issuperset(drifted) or not isolation.adopt_edits(drifted):
                 # Another beat has locked them, or their schedules cannot be read.
                 return True

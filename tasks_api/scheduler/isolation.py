@@ -18,8 +18,8 @@ from django.db import InterfaceError, OperationalError, connection, transaction
 from scheduler_service.db.statements import prepared
 from tasks_api.domain.exceptions import reason_of
 from tasks_api.scheduler import dispatch
-from tasks_api.services import tasks
-from tasks_api.storage import beat_tables, schedule_changes
+from tasks_api.services import admin_edits
+from tasks_api.storage import schedule_changes, schedule_edits, schedule_rows
 
 T = TypeVar("T")
 
@@ -114,14 +114,16 @@ def dispatch_due(
 
 
 def adopt_edits(ids: Sequence[UUID]) -> int:
-    """See services.adopt_edits(). A task whose schedule nobody can read is paused, alone."""
+    """See sync_admin_edits(). A task whose schedule nobody can read is paused, alone."""
     try:
-        return tasks.adopt_edits(ids)
+        return admin_edits.sync_admin_edits(ids)
     except Exception as error:
         if is_server_error(error):
             raise
         logger.warning("Edits are followed one by one: %s", error)
-    return sum(_isolate(each, partial(tasks.adopt_edits, [each]), 1) for each in ids)
+    return sum(
+        _isolate(each, partial(admin_edits.sync_admin_edits, [each]), 1) for each in ids
+    )
 
 
 def _isolate(task_id: UUID, deed: Callable[[], T], otherwise: T) -> T:
@@ -143,12 +145,12 @@ def _pause_task(task_id: UUID, error: Exception) -> None:
         cursor.execute(
             "SELECT FROM tasks_api_task WHERE id = %s FOR NO KEY UPDATE", [task_id]
         )
-        schedule_changes.close([task_id], schedule_changes.What.BROKEN)
+        schedule_changes.record_change([task_id], schedule_changes.ChangeKind.BROKEN)
         cursor.execute(
             "UPDATE tasks_api_task SET next_fire_at = NULL, pause_reason = %s"
             " WHERE id = %s",
             [reason, task_id],
         )
-    beat_tables.set_enabled([task_id], False)
+    schedule_rows.set_enabled([task_id], False)
     with contextlib.suppress(DatabaseError), transaction.atomic():
-        beat_tables.follow_unread(task_id)
+        schedule_edits.copy_schedule_unread(task_id)

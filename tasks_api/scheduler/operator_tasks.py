@@ -16,7 +16,7 @@ from django_celery_beat.schedulers import ModelEntry
 
 from scheduler_service.db import clock
 from tasks_api.scheduler import isolation
-from tasks_api.storage import beat_tables
+from tasks_api.storage import schedule_rows
 
 logger = logging.getLogger(__name__)
 
@@ -51,16 +51,18 @@ class OperatorTasks:
 
     def __init__(self, scheduler: Scheduler) -> None:
         self._scheduler = scheduler
-        self._poller: list[Recheck] = []
+        self._rechecks: list[Recheck] = []
         # What was logged of which row, and when that row had been changed.
         self._logged: dict[int, tuple[str, datetime | None]] = {}
 
     def reload(self) -> None:
-        self._poller = [Recheck(0.0, pk) for pk in beat_tables.nobodys()]
+        self._rechecks = [
+            Recheck(0.0, pk) for pk in schedule_rows.unowned_periodic_tasks()
+        ]
 
     def fire_due(self) -> None:
         now = time.monotonic()
-        for recheck in self._poller:
+        for recheck in self._rechecks:
             if recheck.at <= now:
                 recheck.at = now + self._fire(recheck.pk)
 

@@ -79,6 +79,6 @@ def _move_up(woken: Sequence[WokenRun]) -> list[UUID]:
     """Let runs begin that waited behind one that has ended; returns them."""
     # A request that was under way when their user was deactivated made these tasks.
     if owner_ids := {owner_id for run in woken if (owner_id := run.inactive_owner_id)}:
-        owners.suspend(owner_ids)
+        owners.suspend_tasks(owner_ids)
     in_line = {task_id for run in woken if (task_id := run.queued_task_id)}
-    return run_rows.move_up(list(in_line)) if in_line else []
+    return run_rows.start_waiting_runs(list(in_line)) if in_line else []

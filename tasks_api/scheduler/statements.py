@@ -5,8 +5,13 @@ from __future__ import annotations
 from datetime import datetime
 from typing import NamedTuple
 
-from tasks_api.domain.ids import KEY, free_id_of_fire_time
-from tasks_api.storage import beat_tables, run_rows
+from tasks_api.domain.ids import READ_RUN_KEY, free_id_of_fire_time
+from tasks_api.storage import (
+    run_rows,
+    schedule_statements,
+    sending_rules,
+    stored_schedules,
+)
 
 
 class FromMoment(NamedTuple):
@@ -33,7 +38,7 @@ def _from_moment(statement: str, condition: str) -> FromMoment:
 # min(), because EXISTS reads the whole table when many rows were due at the time of the
 # last ANALYZE. OFFSET 0 keeps PostgreSQL from reading each index twice.
 FIND_WORK = f"""
-    SELECT clock_timestamp(), ({beat_tables.LAST_EDIT}),
+    SELECT clock_timestamp(), ({schedule_statements.LAST_EDIT}),
         coalesce(fire_at <= now() + make_interval(secs => %(ahead)s), false),
         coalesce(wake_at <= now(), false),
         change_id IS NOT NULL,
@@ -74,12 +79,10 @@ _WAKE_RUNS = f"""
             run.state = 'running' AS is_lost,
             run.state = 'running' AND run.reason = %(unsent)s AS is_unseen,
             CASE
-                WHEN task.ended_at IS NOT NULL AND task.end_reason <> 'over'
-                    AND (NOT run.by_hand OR task.end_reason = 'removed') THEN 'removed'
-                WHEN run.scheduled_for > periodic.expires AND NOT run.by_hand THEN 'over'
-                WHEN NOT ({beat_tables.GOES} OR run.by_hand OR periodic.one_off)
-                    THEN 'paused'
-                WHEN NOT ({beat_tables.GOES} OR run.by_hand) THEN 'held'
+                WHEN {sending_rules.IS_REMOVED} THEN 'removed'
+                WHEN {sending_rules.IS_PAST_END} THEN 'over'
+                WHEN {sending_rules.IS_PAUSED} AND NOT periodic.one_off THEN 'paused'
+                WHEN {sending_rules.IS_PAUSED} THEN 'held'
                 WHEN run.attempt_count > (
                         run.state = 'running' AND run.reason = %(unsent)s)::int
                     AND task.replaced_at > run.started_at
@@ -93,13 +96,9 @@ _WAKE_RUNS = f"""
                 WHEN run.is_next THEN 'held'
                 ELSE 'ready'
             END AS fate, task.overlap = 'queue_one' AS is_in_line,
-            CASE WHEN periodic.enabled AND NOT {beat_tables.GOES}
+            CASE WHEN periodic.enabled AND {sending_rules.IS_SUSPENDED}
                 THEN task.owner_id END AS inactive_owner_id
-        FROM tasks_api_run run
-        JOIN tasks_api_task task ON task.id = run.task_id
-        JOIN django_celery_beat_periodictask periodic
-            ON periodic.id = task.periodic_task_id
-        {beat_tables.OWNER}
+        FROM tasks_api_run run {sending_rules.JOINS}
         WHERE run.wake_at <= now() {{since}} AND run.state <> 'open' AND (run.state <> 'running'
             OR run.wake_at <= coalesce(%(leases_until)s::timestamptz, now()))
         ORDER BY run.wake_at LIMIT {{limit}}
@@ -211,15 +210,15 @@ _CHOOSE_SHARES = f"""
 _FIRE = f"""
     WITH {{chosen}} due AS MATERIALIZED (
         SELECT task.id, task.tenant_id, task.periodic_task_id, task.next_fire_at,
-            task.last_fire_at, NOT {beat_tables.IS_FOLLOWED} AS is_edited, task.overlap,
-            task.misfire, task.catchup_window, task.surface, now() AS at, {KEY} AS run_key,
-            {beat_tables.COLUMNS},
+            task.last_fire_at, NOT {schedule_statements.IS_UNEDITED} AS is_edited, task.overlap,
+            task.misfire, task.catchup_window, task.surface, now() AS at, {READ_RUN_KEY} AS run_key,
+            {schedule_statements.COLUMNS},
             task.overlap IN ('allow', 'skip')
                 -- As far as it is in time anyway, this is for nobody to decide.
                 AND task.next_fire_at >= now() - make_interval(secs => CASE
                     WHEN task.misfire = 'skip' THEN 1 ELSE task.catchup_window END)
                     IS NOT false AS is_undisputed
-        FROM tasks_api_task task {beat_tables.JOINS}
+        FROM tasks_api_task task {schedule_statements.JOINS}
         WHERE {{due}}
         FOR NO KEY UPDATE OF task SKIP LOCKED
     ), plain AS MATERIALIZED (
@@ -274,7 +273,7 @@ _FIRE = f"""
         SELECT due.id AS task_id, due.tenant_id, due.periodic_task_id, due.next_fire_at,
             due.last_fire_at, due.is_edited, due.overlap, due.misfire,
             due.catchup_window, due.surface, due.at AS now, due.run_key,
-            {", ".join(f"due.{name}" for name in beat_tables.StoredSchedule._fields)}
+            {", ".join(f"due.{name}" for name in stored_schedules.StoredSchedule._fields)}
         WHERE plain.id IS NULL
     ) AS other ON true
 """.replace(

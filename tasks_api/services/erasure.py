@@ -1,7 +1,8 @@
 """Erase what a user or a tenant has: tasks with their history, messages, keys.
 
-In bites, each for itself, and the row of the user or the tenant last: whatever cuts it
-off, it may be said again, and goes on. Nobody else's rows are locked or read.
+It works in batches, each in its own transaction, and deletes the row of the user or the
+tenant last: a command that was cut off may be repeated, and goes on. No row of another
+user or tenant is locked or read.
 """
 
 from __future__ import annotations
@@ -18,36 +19,49 @@ from accounts.models import Tenant, User
 from accounts.services import AccountError, change_user
 from scheduler_service.db import clock
 from scheduler_service.db.arrays import array
+from scheduler_service.db.statements import with_limit
 from tasks_api.domain.states import RunState
 from tasks_api.models import Run, Task
-from tasks_api.services import owners, tasks
+from tasks_api.services import owners, removal
+from tasks_api.services.statements import (
+    DELETE_KEYS_OF_USER,
+    DELETE_MESSAGES_OF_TENANT,
+    DELETE_QUEUE_TALLIES_OF_TENANT,
+    DELETE_RUNS_OF_TASKS,
+    DELETE_TAGS_OF_USER,
+    DELETE_TASK_TALLIES_OF_USER,
+    DELETE_TASKS,
+)
 
 # Rows in one statement.
-BITE = 1000
-# Seconds between two looks at what is under way, and how long to wait besides a request.
-LOOK_EVERY = 0.2
-MARGIN = 60.0
+BATCH_SIZE = 1000
+# Seconds between two looks at requests under way, and to wait beyond a request's limit.
+POLL_SECONDS = 0.2
+WAIT_MARGIN_SECONDS = 60.0
 
-Say = Callable[[str], object]
+ReportProgress = Callable[[str], object]
 
 
-def erase_tenant(tenant: Tenant, *, say: Say) -> None:
+def erase_tenant(tenant: Tenant, *, report: ReportProgress) -> None:
     """Delete a tenant with all that there is of it."""
     if tenant.name == settings.SCHEDULER_ANONYMOUS_TENANT:
         raise AccountError(
             f"{tenant} is SCHEDULER_ANONYMOUS_TENANT, so clients would make it again."
         )
     accounts.shut(tenant)
-    say("Nobody gets in any more.")
-    _erase_tasks(Task.objects.filter(tenant=tenant).values_list("pk", flat=True), say)
-    for table in ("tasks_api_message", "tasks_api_queuetally"):
-        _delete(table, "tenant_id", tenant.pk)
+    report("Nobody gets in any more.")
+    _erase_tasks(
+        Task.objects.filter(tenant=tenant).values_list("pk", flat=True), report
+    )
+    _erase_messages(tenant)
     for user in tenant.users.order_by("pk"):
         _erase_keys(user)
     accounts.forget_tenant(tenant)
 
 
-def erase_user(user: User, *, heir: User | None, removes_tasks: bool, say: Say) -> None:
+def erase_user(
+    user: User, *, heir: User | None, removes_tasks: bool, report: ReportProgress
+) -> None:
     """Delete a user; the tasks go to an heir, or are deleted as well."""
     if user.tenant_id is None or user.is_staff or user.is_superuser:
         raise AccountError(f"{user} is staff of the service; deactivate them instead.")
@@ -57,107 +71,74 @@ def erase_user(user: User, *, heir: User | None, removes_tasks: bool, say: Say) 
             f"{user} has tasks, or history of some: hand them over with --transfer-to, "
             "or delete them with --remove-tasks."
         )
-    # First, so that a heir who cannot be one is refused before anything is done.
+    # First, so that an unfit heir is refused before anything is done.
     if heir is not None:
-        owners.transfer(user, heir)
+        owners.transfer_tasks(user, heir)
     change_user(user, is_active=False)
-    say("Nobody gets in any more.")
+    report("Nobody gets in any more.")
     if heir is not None:
         # What a request that was under way has made meanwhile.
-        owners.transfer(user, heir)
-    _erase_tasks(mine.values_list("pk", flat=True), say)
+        owners.transfer_tasks(user, heir)
+    _erase_tasks(mine.values_list("pk", flat=True), report)
     _erase_keys(user)
     accounts.forget_user(user)
 
 
-def _erase_tasks(found: Iterable[UUID], say: Say) -> None:
+def _erase_tasks(found: Iterable[UUID], report: ReportProgress) -> None:
     ids = list(found)
-    for bite in _bites(ids):
-        tasks.remove_tasks(Task.objects.filter(pk__in=bite), now=clock.now())
-    for bite in _bites(ids):
-        _await_requests(bite)
-        while _execute(_RUNS, bite) == BITE:
+    for batch in _batches(ids):
+        removal.remove_tasks(Task.objects.filter(pk__in=batch), now=clock.now())
+    for batch in _batches(ids):
+        _await_requests(batch)
+        while _execute(DELETE_RUNS_OF_TASKS, batch) == BATCH_SIZE:
             pass
-        _execute(_TASKS, bite)
-    say(f"{len(ids)} tasks are deleted, with their history.")
+        _execute(DELETE_TASKS, batch)
+    report(f"{len(ids)} tasks are deleted, with their history.")
 
 
-def _bites(ids: Sequence[UUID]) -> Iterator[Sequence[UUID]]:
-    for start in range(0, len(ids), BITE):
-        yield ids[start : start + BITE]
+def _batches(ids: Sequence[UUID]) -> Iterator[Sequence[UUID]]:
+    for start in range(0, len(ids), BATCH_SIZE):
+        yield ids[start : start + BATCH_SIZE]
 
 
 def _await_requests(task_ids: Sequence[UUID]) -> None:
-    """Let requests finish that are under way: their workers write down what came back."""
+    """Wait for requests under way, whose workers record what comes back."""
     under_way = Run.objects.filter(task__in=task_ids, state=RunState.RUNNING)
-    deadline = time.monotonic() + settings.SCHEDULER_MAX_REQUEST_TIMEOUT + MARGIN
+    deadline = (
+        time.monotonic() + settings.SCHEDULER_MAX_REQUEST_TIMEOUT + WAIT_MARGIN_SECONDS
+    )
     while under_way.exists():
         if time.monotonic() > deadline:
             raise AccountError(
                 "Requests are still under way; see that a beat runs, and say it again."
             )
-        time.sleep(LOOK_EVERY)
+        time.sleep(POLL_SECONDS)
 
 
 def _execute(statement: str, task_ids: Sequence[UUID]) -> int:
     with connection.cursor() as cursor:
-        cursor.execute(statement, {"tasks": array(task_ids), "bite": BITE})
+        cursor.execute(statement, {"tasks": array(task_ids), "batch_size": BATCH_SIZE})
         return int(cursor.fetchone()[0])
 
 
-_RUNS = """
-    WITH old AS MATERIALIZED (
-        SELECT id FROM tasks_api_run WHERE task_id = ANY(%(tasks)s::uuid[])
-        LIMIT %(bite)s FOR UPDATE
-    ), attempts AS (
-        DELETE FROM tasks_api_attempt WHERE run_id = ANY(ARRAY(SELECT id FROM old))
-    ), runs AS (
-        DELETE FROM tasks_api_run WHERE id = ANY(ARRAY(SELECT id FROM old))
-    )
-    SELECT count(*) FROM old
-"""
-# As retention deletes them, whatever their age; shared schedules stay.
-_TASKS = """
-    WITH tasks AS (
-        DELETE FROM tasks_api_task WHERE id = ANY(%(tasks)s::uuid[])
-        RETURNING id, periodic_task_id
-    ), changes AS (
-        DELETE FROM tasks_api_schedulechange
-        WHERE task_id = ANY(ARRAY(SELECT id FROM tasks))
-    ), tags AS (
-        DELETE FROM tasks_api_tasktag WHERE task_id = ANY(ARRAY(SELECT id FROM tasks))
-    ), schedules AS (
-        DELETE FROM django_celery_beat_periodictask
-        WHERE id = ANY(ARRAY(SELECT periodic_task_id FROM tasks))
-        RETURNING clocked_id
-    ), moments AS (
-        DELETE FROM django_celery_beat_clockedschedule clocked
-        WHERE id = ANY(ARRAY(SELECT clocked_id FROM schedules)) AND NOT EXISTS (
-            SELECT FROM django_celery_beat_periodictask other
-            WHERE other.clocked_id = clocked.id
-                AND other.id <> ALL(ARRAY(SELECT periodic_task_id FROM tasks)))
-    )
-    SELECT count(*) FROM tasks
-"""
+def _erase_messages(tenant: Tenant) -> None:
+    for statement in (DELETE_MESSAGES_OF_TENANT, DELETE_QUEUE_TALLIES_OF_TENANT):
+        _delete(statement, tenant.pk)
 
 
 def _erase_keys(user: User) -> None:
-    for table, column in (
-        ("tasks_api_idempotencykey", "user_id"),
-        ("tasks_api_tasktally", "owner_id"),
-        ("tasks_api_tasktag", "owner_id"),
+    for statement in (
+        DELETE_KEYS_OF_USER,
+        DELETE_TASK_TALLIES_OF_USER,
+        DELETE_TAGS_OF_USER,
     ):
-        _delete(table, column, user.pk)
+        _delete(statement, user.pk)
 
 
-def _delete(table: str, column: str, key: int) -> None:
-    """Delete the rows of a table that belong to somebody, in bites."""
-    statement = f"""
-        DELETE FROM {table} WHERE id IN (
-            SELECT id FROM {table} WHERE {column} = %s LIMIT {BITE})
-    """  # noqa: S608 (names of tables and columns)
-    deleted = BITE
-    while deleted == BITE:
+def _delete(statement: str, key: int) -> None:
+    """Repeat a statement until it has deleted all of its rows, batch by batch."""
+    deleted = BATCH_SIZE
+    while deleted == BATCH_SIZE:
         with connection.cursor() as cursor:
-            cursor.execute(statement, [key])
+            cursor.execute(with_limit(statement, BATCH_SIZE), [key])
             deleted = cursor.rowcount

@@ -1,4 +1,4 @@
-"""Requests that are said twice under one idempotency key: remember the first answer."""
+"""Idempotency keys: a repeated request gets the answer that the first one got."""
 
 from __future__ import annotations
 
@@ -12,40 +12,43 @@ from tasks_api.domain.exceptions import KeyInUse, KeyReused
 from tasks_api.models import IdempotencyKey
 
 # How long a key is remembered.
-TERM = timedelta(hours=24)
+KEY_LIFETIME = timedelta(hours=24)
 
 
-class Answer(NamedTuple):
-    """What was answered: a status, some of the headers, and the body."""
+class StoredAnswer(NamedTuple):
+    """The answer to the first request: its status, some of its headers, and its body."""
 
     status: int
     headers: dict[str, str]
     body: bytes
 
 
-def recall(user: User, key: str, fingerprint: str, *, now: datetime) -> Answer | None:
-    """What a user's key was answered; None where it is new, and then the caller's.
+def find_answer(
+    user: User, key: str, fingerprint: str, *, now: datetime
+) -> StoredAnswer | None:
+    """The answer that was stored under a user's key; None when the key is new.
 
-    To be called in the transaction that does the work: the key is held until its end.
+    Belongs into the transaction that does the work, which then holds the key until it
+    ends.
     Raises KeyInUse while another request holds it, and KeyReused if it came with another
     fingerprint.
     """
     if not locks.try_hold(Kind.IDEMPOTENCY_KEY, user.pk, key):
         raise KeyInUse("The first request with this Idempotency-Key is under way")
     known = IdempotencyKey.objects.filter(
-        user=user, key=key, created_at__gt=now - TERM
+        user=user, key=key, created_at__gt=now - KEY_LIFETIME
     ).first()
     if known is None:
         return None
     if known.fingerprint != fingerprint:
         raise KeyReused("This Idempotency-Key came with another request before")
-    return Answer(known.status, known.headers, bytes(known.body))
+    return StoredAnswer(known.status, known.headers, bytes(known.body))
 
 
-def remember(
-    user: User, key: str, fingerprint: str, answer: Answer, *, now: datetime
+def store_answer(
+    user: User, key: str, fingerprint: str, answer: StoredAnswer, *, now: datetime
 ) -> None:
-    """Keep an answer, in the transaction of what it tells of: a crash leaves neither."""
+    """Store an answer in the transaction of the work itself: a crash leaves neither."""
     IdempotencyKey.objects.update_or_create(
         user=user,
         key=key,

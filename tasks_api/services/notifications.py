@@ -1,7 +1,7 @@
-"""Tell a tenant, by a signed request to its notification URL, what the service did by itself.
+"""Notify tenants, by signed requests to their notification URLs, of what the service did.
 
-A notice is a one-time task of the tenant, written in the transaction that it tells of:
-it is sent, signed, guarded, retried and kept like any other, and lost like none.
+A notice is a one-time task of the tenant, written in the transaction that it reports:
+it is sent, signed, guarded, retried and kept like any other task, so none gets lost.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from typing import NamedTuple
 from accounts.models import Tenant, User
 from tasks_api.domain.schedules import Once
 from tasks_api.domain.specs import Backoff, Surface, TaskSpec
-from tasks_api.domain.timestamps import written
+from tasks_api.domain.timestamps import format_timestamp
 from tasks_api.models import Task
 from tasks_api.storage import task_rows
 
-# About a day: whoever watches over tasks may be down together with their target.
-RETRY = Backoff(
+# About a day: the receiver of notices may be down together with the target of a task.
+NOTICE_RETRY = Backoff(
     max_attempts=12, min_delay=5, max_delay=3 * 3600, statuses="400-409,411-599"
 )
 
@@ -33,29 +33,34 @@ class Notice(NamedTuple):
     last_error: str
 
 
-def write(notices: Sequence[Notice], *, now: datetime) -> None:
-    """Have tenants told that have a notification URL; of notices themselves nobody is.
+def notify_tenants(notices: Sequence[Notice], *, now: datetime) -> None:
+    """Store notices for those tenants that have a notification URL.
 
-    Belongs into the transaction that does what is told.
+    Belongs into the transaction that does what the notices report. A notice about a
+    notice is never stored.
     """
-    told = [notice for notice in notices if notice.task.surface != Surface.NOTICES]
-    tenants = Tenant.objects.filter(pk__in={notice.task.tenant_id for notice in told})
+    relevant = [notice for notice in notices if notice.task.surface != Surface.NOTICES]
+    tenants = Tenant.objects.filter(
+        pk__in={notice.task.tenant_id for notice in relevant}
+    )
     urls = dict(
         tenants.exclude(notification_url="").values_list("pk", "notification_url")
     )
-    of_owner: dict[User, list[TaskSpec]] = {}
-    for notice in told:
+    specs_of_owner: dict[User, list[TaskSpec]] = {}
+    for notice in relevant:
         if url := urls.get(notice.task.tenant_id):
-            of_owner.setdefault(notice.task.owner, []).append(_spec(notice, url, now))
-    for owner, specs in of_owner.items():
-        task_rows.insert(owner, specs, now=now)
+            specs_of_owner.setdefault(notice.task.owner, []).append(
+                _spec(notice, url, now)
+            )
+    for owner, specs in specs_of_owner.items():
+        task_rows.insert_tasks(owner, specs, now=now)
 
 
 def _spec(notice: Notice, url: str, now: datetime) -> TaskSpec:
     task = notice.task
     event = {
         "type": notice.type,
-        "timestamp": written(now),
+        "timestamp": format_timestamp(now),
         "data": {
             "task_id": str(task.pk),
             "task_name": task.name,
@@ -68,5 +73,5 @@ def _spec(notice: Notice, url: str, now: datetime) -> TaskSpec:
         url,
         Once(now),
         json.dumps(event, ensure_ascii=False),
-        retry=RETRY,
+        retry=NOTICE_RETRY,
     )

@@ -1,92 +1,86 @@
-"""Whose tasks they are: they wait while their user is deactivated, or are handed over."""
+"""Suspend the tasks of deactivated users, restore them, and transfer tasks to other users."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from typing import Any
 from uuid import UUID
 
 from django.db import connection, transaction
 from django.db.models import Q
-from django.dispatch import receiver
 
 from accounts import audit
 from accounts.models import User
-from accounts.services import AccountError, activity_said, audited_name
+from accounts.services import AccountError, audited_name
 from scheduler_service.db.arrays import array
 from tasks_api.domain.specs import Surface
-from tasks_api.models import Task, TaskQuerySet
-from tasks_api.services import tasks as task_services
-from tasks_api.storage import schedule_changes, task_counts
+from tasks_api.models import Task
+from tasks_api.services import auditing, pausing
+from tasks_api.services.finding import lock_rows
+from tasks_api.services.statements import SUSPEND_TASKS, TRANSFER_TASKS
+from tasks_api.storage import schedule_changes
 
-REASON = "Its user is deactivated."
+SUSPENDED_REASON = "Its user is deactivated."
 # Tasks in one transaction of a transfer.
-BITE = 1000
+TRANSFER_BATCH_SIZE = 1000
 
 
-@receiver(activity_said)
-def _follow_user(sender: object, *, user: User, **kwargs: Any) -> None:
-    """Do to the tasks of a user what was done to the user, in the same transaction."""
+def follow_activity(user: User) -> None:
+    """Suspend or restore the tasks of a user who was deactivated or activated.
+
+    The accounts call it in their transaction: `ACCOUNTS_ACTIVITY_HANDLER` names it.
+    """
     if user.is_active:
-        restore([user.pk])
+        restore_tasks([user.pk])
     else:
-        suspend([user.pk])
+        suspend_tasks([user.pk])
 
 
 @transaction.atomic
-def suspend(owner_ids: Collection[int]) -> int:
-    """Stop all tasks of deactivated users, as a pause does; returns how many went.
+def suspend_tasks(owner_ids: Collection[int]) -> int:
+    """Pause all tasks of deactivated users; returns how many there were.
 
-    Those that are paused stay as they are, and so do notices, which are their tenant's.
-    The number of statements does not depend on that of the tasks.
+    Paused tasks stay as they are, and so do notices, which belong to the tenant. Uses a
+    constant number of statements.
     """
-    going = Task.objects.filter(
+    enabled = Task.objects.filter(
         owner__in=owner_ids,
         owner__is_active=False,
         ended_at=None,
         periodic_task__enabled=True,
     )
-    wanted = _locked(going.exclude(surface=Surface.NOTICES))
-    # There may be very many, whose bodies nobody needs.
-    few = wanted.select_related("periodic_task").only(
+    wanted = lock_rows(enabled.exclude(surface=Surface.NOTICES))
+    # There may be very many, and their bodies are not needed.
+    narrow = wanted.select_related("periodic_task").only(
         "tenant", "periodic_task__one_off"
     )
-    tasks = list(few)
+    tasks = list(narrow)
     if tasks:
         ids = [task.pk for task in tasks]
-        schedule_changes.close(ids, schedule_changes.What.PAUSED)
-        task_services.stop(tasks)
+        schedule_changes.record_change(ids, schedule_changes.ChangeKind.PAUSED)
+        pausing.stop_locked(tasks)
         with connection.cursor() as cursor:
-            cursor.execute(_MARK, [REASON, array(ids)])
-        task_services.log("task.pause", tasks)
+            cursor.execute(SUSPEND_TASKS, [SUSPENDED_REASON, array(ids)])
+        auditing.record_for_tenants("task.pause", tasks)
     return len(tasks)
 
 
 @transaction.atomic
-def restore(owner_ids: Collection[int]) -> int:
-    """Let tasks go on that waited for their users; returns how many."""
+def restore_tasks(owner_ids: Collection[int]) -> int:
+    """Resume the tasks that were suspended with their users; returns how many."""
     waiting = Task.objects.filter(owner__in=owner_ids, suspended=True, ended_at=None)
-    tasks = list(_locked(waiting).with_schedule().defer("body", "request", "retry"))
-    task_services.go_on(tasks)
-    task_services.log("task.resume", tasks)
+    tasks = list(lock_rows(waiting).with_schedule().defer("body", "request", "retry"))
+    pausing.resume_locked(tasks)
+    auditing.record_for_tenants("task.resume", tasks)
     return len(tasks)
 
 
-def _locked(tasks: TaskQuerySet) -> TaskQuerySet:
-    return tasks.order_by("pk").select_for_update(no_key=True, of=("self",))
+def transfer_tasks(
+    source: User, target: User, *, batch_size: int = TRANSFER_BATCH_SIZE
+) -> int:
+    """Give all tasks of a user to another user of the tenant, living and ended.
 
-
-_MARK = """
-    UPDATE tasks_api_task SET suspended = true, pause_reason = %s
-    WHERE id = ANY(%s::uuid[])
-"""
-
-
-def transfer(source: User, target: User, *, bite: int = BITE) -> int:
-    """Hand all tasks of a user over to another one of the tenant, living and ended.
-
-    What waited for the first one goes on. In bites, each for itself; so it may be said
-    again after it was cut off. Returns how many there were.
+    Suspended tasks are resumed. It works in batches, each in its own transaction, so it
+    may be repeated after it was cut off. Returns how many tasks there were.
     """
     if source.pk == target.pk:
         raise AccountError(f"{source} has them already.")
@@ -94,25 +88,29 @@ def transfer(source: User, target: User, *, bite: int = BITE) -> int:
         raise AccountError("Tasks are handed over within a tenant.")
     if not target.is_active:
         raise AccountError(f"{target} is deactivated, so the tasks would not fire.")
-    return sum(len(ids) for ids in _bites(source, target, bite))
+    return sum(len(ids) for ids in _transfer_batches(source, target, batch_size))
 
 
-def _bites(source: User, target: User, bite: int) -> Iterator[list[UUID]]:
-    while ids := _transfer(source, target, bite):
+def _transfer_batches(
+    source: User, target: User, batch_size: int
+) -> Iterator[list[UUID]]:
+    while ids := _transfer_batch(source, target, batch_size):
         yield ids
 
 
 @transaction.atomic
-def _transfer(source: User, target: User, bite: int) -> list[UUID]:
-    # It must be there, and active, when this commits.
+def _transfer_batch(source: User, target: User, batch_size: int) -> list[UUID]:
+    # The new owner must exist and be active when this commits.
     User.objects.select_for_update(no_key=True).get(Q(is_active=True), pk=target.pk)
-    tasks = list(_locked(Task.objects.filter(owner=source)).with_schedule()[:bite])
+    tasks = list(
+        lock_rows(Task.objects.filter(owner=source)).with_schedule()[:batch_size]
+    )
     if not tasks:
         return []
     ids = [task.pk for task in tasks]
     with connection.cursor() as cursor:
         cursor.execute(
-            _HAND_OVER,
+            TRANSFER_TASKS,
             {
                 "tasks": array(ids),
                 "target": target.pk,
@@ -120,29 +118,7 @@ def _transfer(source: User, target: User, bite: int) -> list[UUID]:
                 "is": f" for {target}",
             },
         )
-    task_services.go_on([task for task in tasks if task.suspended])
+    pausing.resume_locked([task for task in tasks if task.suspended])
     names = {"user": (audited_name(source), audited_name(target))}
     audit.record(source.tenant_id, "task.transfer", ids, names)
     return ids
-
-
-_HAND_OVER = f"""
-    WITH moved AS (
-        SELECT id, owner_id, surface, tags, periodic_task_id, ended_at IS NULL AS is_alive
-        FROM tasks_api_task WHERE id = ANY(%(tasks)s::uuid[])
-    ), out AS (
-        SELECT owner_id, surface FROM moved WHERE is_alive
-    ), into_target AS (
-        SELECT %(target)s::bigint AS owner_id, surface FROM moved WHERE is_alive
-    ), counted_out AS ({task_counts.ended("out")}), counted_in AS ({task_counts.begun("into_target")}),
-    tagged AS (
-        UPDATE tasks_api_tasktag SET owner_id = %(target)s
-        WHERE task_id = ANY(%(tasks)s::uuid[])
-    ), described AS (
-        UPDATE django_celery_beat_periodictask periodic
-        SET description = left(description, -length(%(was)s)) || %(is)s
-        FROM moved WHERE periodic.id = moved.periodic_task_id
-            AND right(description, length(%(was)s)) = %(was)s
-    )
-    UPDATE tasks_api_task SET owner_id = %(target)s WHERE id = ANY(%(tasks)s::uuid[])
-"""  # noqa: S608 (constants)

@@ -1,13 +1,10 @@
-"""The account of a task: what its schedules planned, beside what was written down."""
+"""Compare the fire times that a task's schedules planned with the runs that were recorded."""
 
 from __future__ import annotations
 
 import heapq
-from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from enum import StrEnum
 from typing import NamedTuple
 from uuid import UUID
 
@@ -24,100 +21,40 @@ from tasks_api.domain.schedules import (
     between,
     first_after,
 )
-from tasks_api.domain.states import NOT_DELIVERED, RunState
-from tasks_api.domain.timestamps import written
+from tasks_api.domain.states import RunState
+from tasks_api.domain.timestamps import format_timestamp
 from tasks_api.models import Run, ScheduleChange
-from tasks_api.storage import beat_tables
+from tasks_api.services.account import (
+    MAX_NAMED_DIFFERENCES,
+    OUTCOME_OF_STATE,
+    Account,
+    DatedChange,
+    FireTimeOutcome,
+    Mismatch,
+)
+from tasks_api.services.statements import READ_SCHEDULES
+from tasks_api.storage import stored_schedules
 
 # Fire times and runs in one answer: a day of one every second has fewer.
-MOST = 100_000
-# Differences that are named; all of them are counted.
-NAMED = 100
+MAX_FIRE_TIMES = 100_000
 # Runs read at once.
-PAGE = 5000
-# Until it is certain that pruning reaches a moment only after an answer about it.
-MARGIN = timedelta(minutes=5)
+RUN_PAGE_SIZE = 5000
+# Keeps pruning from reaching a moment while an answer about it is made.
+PRUNING_MARGIN = timedelta(minutes=5)
 
 # Ends of a task, after which it has no other schedule.
-ENDS = (ScheduleChange.What.REMOVED, ScheduleChange.What.OVER)
+END_CHANGES = (ScheduleChange.ChangeKind.REMOVED, ScheduleChange.What.OVER)
 
-DAWN = datetime.min.replace(tzinfo=UTC)
-
-
-class Outcome(StrEnum):
-    """What became of a planned fire time."""
-
-    DELIVERED = "delivered"
-    FAILED = "failed"
-    SKIPPED = "skipped"
-    MISSED = "missed"
-    CANCELLED = "cancelled"
-    # Due, waiting, being sent or waiting to be tried again.
-    UNDER_WAY = "under_way"
+MIN_DATETIME = datetime.min.replace(tzinfo=UTC)
 
 
-OUTCOME: dict[RunState, Outcome] = {
-    RunState.SUCCEEDED: Outcome.DELIVERED,
-    **{state: Outcome(state) for state in NOT_DELIVERED},
-}
-
-
-class Difference(NamedTuple):
-    """A fire time without a run, or a run that no schedule planned."""
-
-    kind: str
-    scheduled_for: datetime
-    run_id: UUID | None
-    message: str
-
-
-class Change(NamedTuple):
-    """A moment at which a task's schedule changed."""
-
-    at: datetime
-    what: str
-
-
-@dataclass
-class Account:
-    """What was planned from a moment, included, to another, excluded, and what became of it.
-
-    `planned` is the sum of `outcomes` and of `missing`, the fire times without a run.
-    """
-
-    since: datetime
-    until: datetime
-    planned: int = 0
-    outcomes: Counter[Outcome] = field(default_factory=Counter)
-    # Runs that somebody asked for, beside the plan.
-    manual: int = 0
-    missing: int = 0
-    unplanned: int = 0
-    # The first ones; `missing` and `unplanned` count all.
-    differences: list[Difference] = field(default_factory=list)
-    changes: list[Change] = field(default_factory=list)
-
-    @property
-    def balance(self) -> int:
-        """What was planned, less what became of it: zero."""
-        return self.planned - self.outcomes.total()
-
-    def add(self, difference: Difference) -> None:
-        if difference.run_id is None:
-            self.missing += 1
-        else:
-            self.unplanned += 1
-        if len(self.differences) < NAMED:
-            self.differences.append(difference)
-
-
-class Span(NamedTuple):
+class ScheduleSpan(NamedTuple):
     """A time in which a task followed one schedule: its fire times there were planned."""
 
     schedule: Schedule
     first: datetime
     until: datetime
-    # From here on nobody has made runs yet.
+    # No beat has made runs from here on yet.
     open_from: datetime | None
 
     def fire_times(self, since: datetime) -> Iterator[datetime]:
@@ -127,7 +64,7 @@ class Span(NamedTuple):
         return self.open_from is not None and self.open_from <= at <= self.until
 
 
-class _Row(NamedTuple):
+class _ScheduleRow(NamedTuple):
     """A schedule that a task had or has."""
 
     change_id: int | None
@@ -137,79 +74,80 @@ class _Row(NamedTuple):
     is_current: bool
     last_fire_at: datetime | None
     ended_at: datetime | None
-    stored: beat_tables.StoredSchedule
+    stored: stored_schedules.StoredSchedule
 
 
-class _Planned(NamedTuple):
+class _PlannedTime(NamedTuple):
     at: datetime
     is_open: bool
 
 
-class _Cover(NamedTuple):
+class _MissedRange(NamedTuple):
     first: datetime
     last: datetime
 
 
-class _Recorded(NamedTuple):
+class _RecordedRun(NamedTuple):
     at: datetime
     run_id: UUID
     state: str
     by_hand: bool
 
 
-def kept_since(tenant: Tenant, now: datetime) -> datetime:
-    """The moment from which on no run has been pruned, nor will be while we look."""
+def history_start(tenant: Tenant, now: datetime) -> datetime:
+    """The moment since which no run has been pruned, nor will be while we read."""
     days = tenant.retention_days
     kept = timedelta(days=settings.SCHEDULER_RETENTION_DAYS if days is None else days)
-    return now - kept + MARGIN
+    return now - kept + PRUNING_MARGIN
 
 
-def account(
+def reconcile(
     owner: User, task_id: UUID, *, since: datetime | None, until: datetime | None
 ) -> Account:
-    """The account of one of a user's tasks, living or ended.
+    """The account of a task that the user reaches, living or ended.
 
-    Without `since` it is of the day before `until`, and without `until` up to now, by
-    the database's clock; later than now is now. Raises InvalidTask naming `from` where
-    runs of that time are gone, or where there is more in between than MOST.
+    `until` is now by default and at most, by the database's clock; `since` is a day before
+    it by default. Raises InvalidTask naming `from` where runs of that time are gone, or
+    where the account would hold more than MAX_FIRE_TIMES.
     """
     now = clock.read()
     assert owner.tenant is not None
-    until, oldest = min(until or now, now), kept_since(owner.tenant, now)
+    until, oldest = min(until or now, now), history_start(owner.tenant, now)
     for name, moment in (("to", until), ("from", since or until)):
         if moment < oldest:
             raise InvalidTask(
-                name, f"{name} is before {written(oldest)}; older runs are not kept"
+                name,
+                f"{name} is before {format_timestamp(oldest)}; older runs are not kept",
             )
     since = since or max(until - timedelta(days=1), oldest)
-    found = _lay(owner, task_id, since, until, now)
+    found = _compare(owner, task_id, since, until, now)
     if found.differences:
-        # A change may have come between two looks at the tables; a second look tells.
-        found = _lay(owner, task_id, since, until, now)
+        # A change may have come between two reads of the tables; a second one tells.
+        found = _compare(owner, task_id, since, until, now)
     return found
 
 
-def _lay(
+def _compare(
     owner: User, task_id: UUID, since: datetime, until: datetime, now: datetime
 ) -> Account:
-    """Lay plan and runs side by side, both in the order of time."""
-    rows = _read(owner, task_id, now)
+    """Compare planned fire times with runs, both in the order of time."""
+    rows = _read_schedules(owner, task_id, now)
     found = Account(since, until)
     found.changes = [
-        Change(row.until, row.what)
+        DatedChange(row.until, row.what)
         for row in rows
         if row.what and since <= row.until < until
-    ][-NAMED:]
-    planned = _planned(_spans(rows), since, until)
-    covers = _covers(task_id, since, until)
-    recorded = _recorded(task_id, since, until)
-    for seen, (plan, run) in enumerate(_side_by_side(planned, recorded)):
-        if seen == MOST:
+    ][-MAX_NAMED_DIFFERENCES:]
+    planned = _merge_fire_times(_schedule_spans(rows), since, until)
+    covers = _find_missed_ranges(task_id, since, until)
+    recorded = _read_runs(task_id, since, until)
+    for seen, (plan, run) in enumerate(_pair_by_time(planned, recorded)):
+        if seen == MAX_FIRE_TIMES:
             at = min(each.at for each in (plan, run) if each is not None)
             raise InvalidTask(
                 "from",
-                f"There are more than {MOST} fire times from from to to; split the time "
-                f"at {written(at)}",
+                f"There are more than {MAX_FIRE_TIMES} fire times from from to to; split the time "
+                f"at {format_timestamp(at)}",
             )
         if plan is not None:
             _count_planned(found, plan, run, covers)
@@ -218,9 +156,9 @@ def _lay(
     return found
 
 
-def _side_by_side(
-    planned: Iterator[_Planned], recorded: Iterator[_Recorded]
-) -> Iterator[tuple[_Planned | None, _Recorded | None]]:
+def _pair_by_time(
+    planned: Iterator[_PlannedTime], recorded: Iterator[_RecordedRun]
+) -> Iterator[tuple[_PlannedTime | None, _RecordedRun | None]]:
     """Fire times and runs in the order of time, a fire time together with its run."""
     plan, run = next(planned, None), next(recorded, None)
     while plan is not None or run is not None:
@@ -236,34 +174,39 @@ def _side_by_side(
 
 
 def _count_planned(
-    found: Account, plan: _Planned, run: _Recorded | None, covers: list[_Cover]
+    found: Account,
+    plan: _PlannedTime,
+    run: _RecordedRun | None,
+    covers: list[_MissedRange],
 ) -> None:
     found.planned += 1
     if run is not None:
-        found.outcomes[OUTCOME.get(RunState(run.state), Outcome.UNDER_WAY)] += 1
+        found.outcomes[
+            OUTCOME_OF_STATE.get(RunState(run.state), FireTimeOutcome.UNDER_WAY)
+        ] += 1
         return
     if any(first <= plan.at <= last for first, last in covers):
-        found.outcomes[Outcome.MISSED] += 1
+        found.outcomes[FireTimeOutcome.MISSED] += 1
         return
     if plan.is_open:
-        found.outcomes[Outcome.UNDER_WAY] += 1
+        found.outcomes[FireTimeOutcome.UNDER_WAY] += 1
         return
     text = "The schedule planned this fire time, and no run was recorded."
-    found.add(Difference("missing", plan.at, None, text))
+    found.add(Mismatch("missing", plan.at, None, text))
 
 
-def _count_unplanned(found: Account, run: _Recorded) -> None:
+def _count_unplanned(found: Account, run: _RecordedRun) -> None:
     if run.by_hand:
         found.manual += 1
         return
     text = "This run was recorded, and no schedule planned it."
-    found.add(Difference("unplanned", run.at, run.run_id, text))
+    found.add(Mismatch("unplanned", run.at, run.run_id, text))
 
 
-def _read(owner: User, task_id: UUID, now: datetime) -> list[_Row]:
+def _read_schedules(owner: User, task_id: UUID, now: datetime) -> list[_ScheduleRow]:
     with connection.cursor() as cursor:
         cursor.execute(
-            _READ,
+            READ_SCHEDULES,
             {
                 "task": task_id,
                 "owner": owner.pk,
@@ -272,50 +215,29 @@ def _read(owner: User, task_id: UUID, now: datetime) -> list[_Row]:
                 "now": now,
             },
         )
-        rows = beat_tables.fetch_with_schedule(cursor, _Row)
+        rows = stored_schedules.fetch_with_schedule(cursor, _ScheduleRow)
     if not rows:
         raise TaskNotFound("Task not found")
     return rows
 
 
-# One statement, so that the task and its changes are of one moment. The plan of a
-# schedule that was edited and not yet followed is the one that still fires.
-_READ = f"""
-    WITH task AS (
-        SELECT * FROM tasks_api_task
-        WHERE id = %(task)s AND tenant_id = %(tenant)s
-            AND (%(reaches_all)s OR owner_id = %(owner)s)
-    )
-    SELECT change.id AS change_id, change.at AS until, change.what, change.open_from,
-        false AS is_current, task.last_fire_at, task.ended_at, {", ".join(f"change.{name}" for name in beat_tables.SCHEDULE_COLUMNS)},
-        task.created_at
-    FROM task JOIN tasks_api_schedulechange change ON change.task_id = task.id
-    UNION ALL
-    SELECT NULL, least(task.ended_at, %(now)s), '',
-        CASE WHEN next_fire_at <= %(now)s THEN next_fire_at END, true,
-        task.last_fire_at, task.ended_at, {", ".join(f"task.{name}" for name in beat_tables.SCHEDULE_COLUMNS)}, task.created_at
-    FROM task
-    ORDER BY 1 NULLS LAST
-"""  # noqa: S608 (names of columns)
-
-
-def _spans(rows: list[_Row]) -> Iterator[Span]:
+def _schedule_spans(rows: list[_ScheduleRow]) -> Iterator[ScheduleSpan]:
     since: datetime | None = None
     for row in rows:
-        span = _span(row, since)
+        span = _schedule_span(row, since)
         if span is not None:
             yield span
         since = row.until
 
 
-def _span(row: _Row, since: datetime | None) -> Span | None:
+def _schedule_span(row: _ScheduleRow, since: datetime | None) -> ScheduleSpan | None:
     stored = row.stored
     try:
-        schedule = beat_tables.schedule_from(stored)
+        schedule = stored_schedules.to_schedule(stored)
     except ScheduleError:
         return None
     if isinstance(schedule, Once):
-        return _once(row, schedule, is_paused=stored.is_paused)
+        return _one_off_span(row, schedule, is_paused=stored.is_paused)
     if stored.is_paused:
         return None
     until = row.until
@@ -326,39 +248,43 @@ def _span(row: _Row, since: datetime | None) -> Span | None:
     elif isinstance(schedule, Cron):
         first = first_after(schedule, stored.created_at)
     else:
-        first = schedule.first_from(DAWN)
-    return None if first is None else Span(schedule, first, until, row.open_from)
+        first = schedule.first_from(MIN_DATETIME)
+    return (
+        None if first is None else ScheduleSpan(schedule, first, until, row.open_from)
+    )
 
 
-def _once(row: _Row, schedule: Once, *, is_paused: bool) -> Span | None:
-    """A one-off has one moment, which it takes along through pauses and edits.
+def _one_off_span(
+    row: _ScheduleRow, schedule: Once, *, is_paused: bool
+) -> ScheduleSpan | None:
+    """The span of a one-off task, which has one moment through all pauses and edits.
 
-    It is the one that was dispatched; before that, the one that it has now or had when
-    it was removed.
+    That is the moment that was dispatched; before it is dispatched, the moment that the
+    task has now, or had when it was removed.
     """
     if is_paused:
-        # It waits; whoever removes it then has cut it off.
+        # It waits, and a removal during the pause cuts it off.
         is_planned = (
-            row.last_fire_at is None and row.what == ScheduleChange.What.REMOVED
+            row.last_fire_at is None and row.what == ScheduleChange.ChangeKind.REMOVED
         )
     elif row.last_fire_at is not None:
         is_planned = schedule.at == row.last_fire_at
     else:
-        is_planned = row.is_current or row.what in ENDS
+        is_planned = row.is_current or row.what in END_CHANGES
     if not is_planned:
         return None
     until = row.until
     if row.last_fire_at is not None:
-        # Dispatched, it waits out a pause, which is no end.
+        # A dispatched run waits for the end of a pause, so the pause ends nothing.
         until = min(schedule.at, row.ended_at or schedule.at)
-    return Span(schedule, schedule.at, until, row.open_from)
+    return ScheduleSpan(schedule, schedule.at, until, row.open_from)
 
 
-def _planned(
-    spans: Iterator[Span], since: datetime, until: datetime
-) -> Iterator[_Planned]:
+def _merge_fire_times(
+    spans: Iterator[ScheduleSpan], since: datetime, until: datetime
+) -> Iterator[_PlannedTime]:
     """The fire times of all spans, each once."""
-    streams = [_of_span(span, since) for span in spans if span.until >= since]
+    streams = [_fire_times_of(span, since) for span in spans if span.until >= since]
     last = None
     for planned in heapq.merge(*streams):
         if planned.at >= until:
@@ -368,29 +294,37 @@ def _planned(
         last = planned.at
 
 
-def _of_span(span: Span, since: datetime) -> Iterator[_Planned]:
+def _fire_times_of(span: ScheduleSpan, since: datetime) -> Iterator[_PlannedTime]:
     try:
         for at in span.fire_times(since):
-            yield _Planned(at, span.is_open(at))
+            yield _PlannedTime(at, span.is_open(at))
     except ScheduleError:
-        # Fields that cannot be read plan nothing.
+        # A schedule that cannot be computed plans nothing.
         return
 
 
-def _covers(task_id: UUID, since: datetime, until: datetime) -> list[_Cover]:
-    """The runs that stand for many fire times in a row, which were all missed."""
+def _find_missed_ranges(
+    task_id: UUID, since: datetime, until: datetime
+) -> list[_MissedRange]:
+    """The ranges of missed fire times that a single run stands for."""
     runs = Run.objects.filter(task=task_id, covers_until__gte=since)
     found = runs.filter(scheduled_for__lt=until)
-    return list(map(_Cover._make, found.values_list("scheduled_for", "covers_until")))
+    return list(
+        map(_MissedRange._make, found.values_list("scheduled_for", "covers_until"))
+    )
 
 
-def _recorded(task_id: UUID, since: datetime, until: datetime) -> Iterator[_Recorded]:
+def _read_runs(
+    task_id: UUID, since: datetime, until: datetime
+) -> Iterator[_RecordedRun]:
     runs = Run.objects.filter(task=task_id, scheduled_for__lt=until)
     columns = ("scheduled_for", "pk", "state", "by_hand")
     page = runs.filter(scheduled_for__gte=since)
     while True:
-        rows = list(page.order_by("scheduled_for").values_list(*columns)[:PAGE])
-        yield from map(_Recorded._make, rows)
-        if len(rows) < PAGE:
+        rows = list(
+            page.order_by("scheduled_for").values_list(*columns)[:RUN_PAGE_SIZE]
+        )
+        yield from map(_RecordedRun._make, rows)
+        if len(rows) < RUN_PAGE_SIZE:
             return
         page = runs.filter(scheduled_for__gt=rows[-1][0])

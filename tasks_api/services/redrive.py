@@ -1,8 +1,8 @@
-"""Send runs again that were not delivered: one, or many by what became of them."""
+"""Send runs again that were not delivered: one by its id, or many by their states."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
@@ -12,55 +12,71 @@ from django.db import connection, transaction
 from accounts import audit
 from accounts.models import User
 from scheduler_service.db.arrays import array
-from tasks_api.domain.exceptions import NotNow, RunNotFound
-from tasks_api.domain.ids import ID_FOR
+from scheduler_service.db.statements import fetch_all, with_limit
+from tasks_api.domain.exceptions import InvalidState, RunNotFound
 from tasks_api.domain.states import NOT_DELIVERED, RunState
 from tasks_api.models import Run
+from tasks_api.services.run_statements import (
+    FIND_RUNS_TO_REDRIVE,
+    LOCK_QUEUEING_TASKS,
+    REDRIVE_RUNS,
+)
 from tasks_api.storage import run_rows
 
 
-class Redriven(NamedTuple):
-    """The new runs; which to ring for; and whether more of the kind are left."""
+class RedriveResult(NamedTuple):
+    """The new runs, those of them to ring for, and whether more runs are left."""
 
     run_ids: list[UUID]
     to_ring: list[UUID]
     has_more: bool
 
 
-class _Made(NamedTuple):
-    """Which new run sends which one again, and which runs may begin now."""
+class _NewRuns(NamedTuple):
+    """The run that each new run sends again, and the new runs that may begin now."""
 
-    again: dict[UUID, UUID]
+    redriven: Mapping[UUID, UUID]
     to_ring: list[UUID]
 
 
+class _InsertedRun(NamedTuple):
+    id: UUID
+    redrive_of: UUID
+    is_next: bool
+    task_id: UUID
+
+
 @transaction.atomic
-def again(owner: User, run_id: UUID) -> Redriven:
+def redrive_run(owner: User, run_id: UUID) -> RedriveResult:
     """Make a new run that sends one again, of the same task and beside its schedule.
 
     It is sent though the task is paused, or has ended by itself. Raises RunNotFound, and
-    NotNow where there is nothing to send again, or not at the moment.
+    InvalidState where there is nothing to send again, or not at the moment.
     """
     run = Run.objects.reached_by(owner).filter(pk=run_id).select_related("task").first()
     if run is None:
         raise RunNotFound("Run not found")
-    if run.state not in NOT_DELIVERED:
-        done = "was delivered" if run.state == RunState.SUCCEEDED else "is not over yet"
-        raise NotNow(f"The run {done}")
-    if run.task.end_reason == "removed":
-        raise NotNow("The task of the run was removed")
-    made = _make([run.pk])
-    if not made.again:
-        raise NotNow(
+    _require_undelivered(run)
+    made = _insert_runs([run.pk])
+    if not made.redriven:
+        raise InvalidState(
             "It is being sent again already, or the task is at work on another run"
         )
     audit.record(run.tenant_id, "run.redrive", [run.pk])
-    [new] = made.again
-    return Redriven([new], made.to_ring, has_more=False)
+    [new] = made.redriven
+    return RedriveResult([new], made.to_ring, has_more=False)
+
+
+def _require_undelivered(run: Run) -> None:
+    if run.state not in NOT_DELIVERED:
+        done = "was delivered" if run.state == RunState.SUCCEEDED else "is not over yet"
+        raise InvalidState(f"The run {done}")
+    if run.task.end_reason == "removed":
+        raise InvalidState("The task of the run was removed")
 
 
 @transaction.atomic
-def many(
+def redrive_runs(
     owner: User,
     states: Collection[RunState],
     *,
@@ -68,22 +84,22 @@ def many(
     task_id: UUID | None = None,
     since: datetime | None = None,
     until: datetime | None = None,
-) -> Redriven:
-    """Make new runs for those of a user's in these states, oldest first.
+) -> RedriveResult:
+    """Make new runs for the user's runs in these states, the oldest first.
 
-    Each run is sent again once in this way, however often it is asked for: what was
-    redriven before is passed over, and so is a redrive after which there was a later one
-    of the same run, and what belongs to a task that was removed or may not overlap with
-    the run that it has. Notices are sent again by their ids only.
+    Each run is sent again once in this way, however often it is asked for: a run that
+    was redriven before is passed over, and so is a redrive after which there was a later
+    one of the same run, and a run of a task that was removed or may not overlap with the
+    run that it has. Notices are sent again by their ids only.
     """
-    found = _found(owner, states, limit + 1, task_id, since, until)
-    made = _make(found[:limit])
-    audit.record(owner.tenant_id, "run.redrive", list(made.again.values()))
-    has_more = len(found) > len(made.again)
-    return Redriven(list(made.again), made.to_ring, has_more)
+    found = _find_runs(owner, states, limit + 1, task_id, since, until)
+    made = _insert_runs(found[:limit])
+    audit.record(owner.tenant_id, "run.redrive", list(made.redriven.values()))
+    has_more = len(found) > len(made.redriven)
+    return RedriveResult(list(made.redriven), made.to_ring, has_more)
 
 
-def _found(
+def _find_runs(
     owner: User,
     states: Collection[RunState],
     limit: int,
@@ -91,86 +107,31 @@ def _found(
     since: datetime | None,
     until: datetime | None,
 ) -> list[UUID]:
+    values = {
+        "owner": owner.pk,
+        "reaches_all": owner.reaches_tenant,
+        "tenant": owner.tenant_id,
+        "states": array(sorted(states)),
+        "task": task_id,
+        "since": since,
+        "until": until,
+    }
     with connection.cursor() as cursor:
-        cursor.execute(
-            _FIND.replace("{limit}", str(limit)),
-            {
-                "owner": owner.pk,
-                "reaches_all": owner.reaches_tenant,
-                "tenant": owner.tenant_id,
-                "states": array(sorted(states)),
-                "task": task_id,
-                "since": since,
-                "until": until,
-            },
-        )
+        cursor.execute(with_limit(FIND_RUNS_TO_REDRIVE, limit), values)
         return [run_id for (run_id,) in cursor.fetchall()]
 
 
-# The list of states is repeated as constants, so that the index of what was not delivered
-# serves it.
-_FIND = f"""
-    SELECT run.id FROM tasks_api_run run JOIN tasks_api_task task ON task.id = run.task_id
-    WHERE run.tenant_id = %(tenant)s
-        AND (%(reaches_all)s OR task.owner_id = %(owner)s)
-        AND task.end_reason <> 'removed'
-        AND run.state IN ({", ".join(f"'{state}'" for state in sorted(NOT_DELIVERED))})
-        AND run.state = ANY(%(states)s::text[])
-        AND CASE WHEN %(task)s::uuid IS NULL THEN task.surface <> 'notices'
-            ELSE run.task_id = %(task)s END
-        AND (%(since)s::timestamptz IS NULL OR run.scheduled_for >= %(since)s)
-        AND (%(until)s::timestamptz IS NULL OR run.scheduled_for < %(until)s)
-        AND NOT EXISTS (SELECT FROM tasks_api_run again WHERE again.redrive_of = run.id)
-        AND NOT EXISTS (
-            SELECT FROM tasks_api_run later WHERE later.redrive_of = run.redrive_of
-                AND later.scheduled_for > run.scheduled_for)
-        AND (task.overlap = 'allow' OR NOT EXISTS (
-            SELECT FROM tasks_api_run other WHERE other.task_id = task.id
-                AND other.finished_at IS NULL AND CASE task.overlap
-                    WHEN 'skip' THEN other.exclusive ELSE other.is_next END))
-    ORDER BY run.scheduled_for LIMIT {{limit}}
-"""  # noqa: S608 (constants)
-
-# Moments that are a microsecond apart, and past: a task has one run for each. The slot is
-# that of the run which was the first one to be sent again.
-_MAKE = """
-    WITH run AS (
-        SELECT run.id, run.task_id, run.tenant_id, task.overlap,
-            coalesce(run.slot, run.scheduled_for) AS slot,
-            (SELECT clock_timestamp()) - '1 microsecond'::interval
-                * row_number() OVER (ORDER BY run.scheduled_for DESC) AS at
-        FROM tasks_api_run run JOIN tasks_api_task task ON task.id = run.task_id
-        WHERE run.id = ANY(%(runs)s::uuid[])
-    )
-    INSERT INTO tasks_api_run (id, task_id, tenant_id, scheduled_for, state, reason,
-        wake_at, exclusive, is_next, attempt_count, lost_count, by_hand, redrive_of,
-        slot)
-    SELECT {id}, task_id, tenant_id, at, 'pending',
-        CASE overlap WHEN 'queue_one' THEN %(waits)s ELSE '' END, now(),
-        overlap = 'skip', overlap = 'queue_one', 0, 0, true, id, slot
-    FROM run ORDER BY at
-    ON CONFLICT DO NOTHING
-    RETURNING id, redrive_of, is_next, task_id
-""".replace("{id}", ID_FOR.format(moment="at", tenant_id="tenant_id"))
-
-
-# In one order everywhere. Whoever lets a run wait holds its task.
-_LOCK = """
-    SELECT FROM tasks_api_task WHERE overlap = 'queue_one' AND id IN (
-        SELECT task_id FROM tasks_api_run WHERE id = ANY(%s::uuid[]))
-    ORDER BY id FOR NO KEY UPDATE
-"""
-
-
-def _make(run_ids: Collection[UUID]) -> _Made:
+def _insert_runs(run_ids: Collection[UUID]) -> _NewRuns:
     """Store the new runs that no constraint forbids."""
     if not run_ids:
-        return _Made({}, [])
+        return _NewRuns({}, [])
     ids = array(run_ids)
     with connection.cursor() as cursor:
-        cursor.execute(_LOCK, [ids])
-        cursor.execute(_MAKE, {"runs": ids, "waits": run_rows.WAITS})
-        rows = cursor.fetchall()
-    to_ring = [new for new, _, waits, _ in rows if not waits]
-    to_ring += run_rows.move_up_in([task_id for *_, waits, task_id in rows if waits])
-    return _Made({new: old for new, old, *_ in rows}, to_ring)
+        cursor.execute(LOCK_QUEUEING_TASKS, [ids])
+        cursor.execute(REDRIVE_RUNS, {"runs": ids, "waits": run_rows.WAITS})
+        rows = fetch_all(cursor, _InsertedRun)
+    to_ring = [row.id for row in rows if not row.is_next]
+    to_ring += run_rows.start_waiting_runs_of_locked(
+        [row.task_id for row in rows if row.is_next]
+    )
+    return _NewRuns({row.id: row.redrive_of for row in rows}, to_ring)

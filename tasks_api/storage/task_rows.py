@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict
 from dataclasses import replace as replace_in
 from datetime import UTC, datetime
-from typing import Any, NamedTuple, get_args, get_type_hints
+from typing import Any, NamedTuple, get_type_hints
 from uuid import UUID
 
 from django.db import connection
@@ -18,152 +16,118 @@ from accounts.models import User
 from scheduler_service.db import clock
 from scheduler_service.db.arrays import array, columns
 from scheduler_service.db.statements import prepared
-from tasks_api.domain.request_options import options_of
+from tasks_api.domain.request_options import parse_options
 from tasks_api.domain.schedules import (
     Cron,
     Schedule,
-    bare,
     first_after,
-    spread,
+    with_spread,
+    without_spread,
 )
 from tasks_api.domain.specs import (
-    Backoff,
     RequestOptions,
-    RetryPolicy,
     Surface,
     TaskSpec,
     summary,
 )
 from tasks_api.models import Task
-from tasks_api.storage import beat_tables, schedule_changes, task_counts
-from tasks_api.storage.beat_tables import SCHEDULE_COLUMNS, StoredSchedule
+from tasks_api.storage import (
+    schedule_changes,
+    schedule_rows,
+    schedule_statements,
+    stored_schedules,
+    task_counts,
+)
+from tasks_api.storage.schedule_statements import TASK_ONLY_COLUMNS
+from tasks_api.storage.stored_schedules import SCHEDULE_COLUMNS, StoredSchedule
+from tasks_api.storage.task_columns import (
+    SPEC_COLUMNS,
+    SPEC_TYPES,
+    cast,
+    columns_of,
+    parameters,
+    sql_types,
+)
 
 
-class Row(NamedTuple):
-    """A new task, as columns of its table."""
+class NewTask(NamedTuple):
+    """A task that was stored, and what its columns say."""
 
     id: UUID
-    tenant_id: int
-    owner_id: int
-    surface: str
-    name: str
-    # A text[] as PostgreSQL writes it: an array of arrays cannot be unnested by rows.
-    tags: str
-    method: str
-    url: str
-    queue: str
-    body: str
-    expected_status: str
-    overlap: str
-    misfire: str
-    catchup_window: int | None
-    spread: int
-    retry: str
-    request: str
-    pause_after_failures: int | None
-    schedule_text: str
-    next_fire_at: datetime | None
+    columns: dict[str, Any]
+    stored: StoredSchedule
 
 
 # The constraint that keeps a name from two tasks that are alive.
-NAME_ONCE = "task_name_once_while_alive"
+NAME_CONSTRAINT = "task_name_once_while_alive"
 
-_TYPES = {
-    UUID: "uuid",
-    str: "text",
-    int: "bigint",
-    bool: "bool",
-    datetime: "timestamptz",
-}
-_GIVEN = (
-    get_type_hints(Row)
-    | get_type_hints(StoredSchedule)
-    | get_type_hints(beat_tables.New)
+_TASK_TYPES = (
+    sql_types(
+        {"id": UUID, "tenant_id": int, "owner_id": int, "surface": str}
+        | {"next_fire_at": datetime}
+    )
+    | SPEC_TYPES
+    | sql_types(get_type_hints(StoredSchedule))
 )
-# Of `int | None`, the int.
-_KINDS = [(*get_args(kind), kind)[0] for kind in _GIVEN.values()]
-_TYPE_OF = {name: _TYPES[kind] for name, kind in zip(_GIVEN, _KINDS, strict=True)}
-_ARRAYS = ", ".join(f"%s::{kind}[]" for kind in _TYPE_OF.values())
-_COLUMNS = ", ".join((*Row._fields, *StoredSchedule._fields))
+_TYPES = _TASK_TYPES | sql_types(get_type_hints(schedule_rows.NewScheduleRow))
+_ARRAYS = ", ".join(f"%s::{kind}[]" for kind in _TYPES.values())
 # One statement, which costs a third of what several would with a transaction around
 # them: the tasks, their schedules, their tags, their count, and the entry in the audit log.
 _INSERT = f"""
     WITH entry AS ({audit.INSERT}), fresh AS MATERIALIZED (
-        SELECT new.*, {beat_tables.IDS} FROM unnest({_ARRAYS}) AS new({", ".join(_GIVEN)})
-    ), {beat_tables.CREATED}, made AS (
-        INSERT INTO tasks_api_task ({_COLUMNS}, periodic_task_id, pause_reason, end_reason)
-        SELECT {_COLUMNS.replace("tags", "tags::text[]")}, periodic_task_id, '', '' FROM fresh
+        SELECT new.*, {schedule_statements.DRAW_IDS} FROM unnest({_ARRAYS}) AS new({", ".join(_TYPES)})
+    ), {schedule_statements.INSERT_SCHEDULES}, made AS (
+        INSERT INTO tasks_api_task ({", ".join(_TASK_TYPES)}, periodic_task_id,
+            pause_reason, end_reason)
+        SELECT {", ".join(map(cast, _TASK_TYPES))}, periodic_task_id, '', '' FROM fresh
     ), tagged AS (
         INSERT INTO tasks_api_tasktag (owner_id, task_id, tag)
         SELECT owner_id, id, unnest(tags::text[]) FROM fresh WHERE tags <> '{{}}'
-    ) {task_counts.begun("fresh")}
+    ) {task_counts.count_in("fresh")}
 """  # noqa: S608 (constants)
 
 
-def insert(owner: User, specs: Sequence[TaskSpec], *, now: datetime) -> list[Row]:
+def insert_tasks(
+    owner: User, specs: Sequence[TaskSpec], *, now: datetime
+) -> list[NewTask]:
     """Store new tasks with their schedules, all or none, and say so in the audit log.
 
     Names must be free, or an IntegrityError tells of NAME_ONCE.
     """
-    ids = [spec.task_id or clock.new_id() for spec in specs]
-    plans = [
-        schedule_for(spec, task_id) for spec, task_id in zip(specs, ids, strict=True)
-    ]
-    stored = [beat_tables.stored_as(plan, created_at=now) for plan in plans]
-    rows = [
-        _row(owner, *of_task, now=now)
-        for of_task in zip(ids, specs, plans, strict=True)
-    ]
-    schedules = beat_tables.new(
+    made = [_new_task(owner, spec, now=now) for spec in specs]
+    schedules = schedule_rows.prepare_schedules(
         [
-            (describe(spec, owner), each)
-            for spec, each in zip(specs, stored, strict=True)
+            (describe(spec, owner), task.stored)
+            for spec, task in zip(specs, made, strict=True)
         ]
     )
+    rows = [parameters(task.columns.values()) for task in made]
     with prepared(rows=len(rows)) as cursor:
-        entry = audit.values(owner.tenant_id, audit.CREATE, ids)
-        cursor.execute(
-            _INSERT, [*entry, *columns(rows), *columns(stored), *columns(schedules)]
-        )
-    return rows
+        entry = audit.values(owner.tenant_id, audit.CREATE, [task.id for task in made])
+        cursor.execute(_INSERT, [*entry, *columns(rows), *columns(schedules)])
+    return made
 
 
-def _row(
-    owner: User,
-    task_id: UUID,
-    spec: TaskSpec,
-    schedule: Schedule,
-    *,
-    now: datetime,
-) -> Row:
-    assert owner.tenant_id is not None
-    return Row(
-        id=task_id,
-        tenant_id=owner.tenant_id,
-        owner_id=owner.pk,
-        surface=spec.surface,
-        name=spec.name,
-        tags=array(spec.tags) if spec.tags else "{}",
-        method=spec.method,
-        url=spec.url,
-        queue=spec.queue,
-        body=spec.body,
-        expected_status=spec.expected_status,
-        overlap=spec.overlap,
-        misfire=spec.misfire,
-        catchup_window=spec.catchup_window,
-        spread=spec.spread,
-        retry=_written(spec.retry),
-        request=_written_options(spec.request),
-        pause_after_failures=spec.pause_after_failures,
-        schedule_text=spec.schedule_text,
-        next_fire_at=_first_fire(schedule, now),
-    )
+def _new_task(owner: User, spec: TaskSpec, *, now: datetime) -> NewTask:
+    task_id = spec.task_id or clock.new_id()
+    schedule = schedule_for(spec, task_id)
+    stored = stored_schedules.to_stored(schedule, created_at=now)
+    # In the order of _TASK_TYPES.
+    values = {
+        "id": task_id,
+        "tenant_id": owner.tenant_id,
+        "owner_id": owner.pk,
+        "surface": spec.surface,
+        "next_fire_at": _first_fire(schedule, now),
+        **columns_of(spec),
+        **stored._asdict(),
+    }
+    return NewTask(task_id, values, stored)
 
 
 def schedule_for(spec: TaskSpec, task_id: UUID) -> Schedule:
     """When a task of this id fires, which its place in a spread is part of."""
-    return spread(spec.schedule, spec.spread, task_id)
+    return with_spread(spec.schedule, spec.spread, task_id)
 
 
 def _first_fire(schedule: Schedule, now: datetime) -> datetime | None:
@@ -173,7 +137,7 @@ def _first_fire(schedule: Schedule, now: datetime) -> datetime | None:
     return schedule.first_from(datetime.min.replace(tzinfo=UTC))
 
 
-def replace(task: Task, spec: TaskSpec, owner: User, *, now: datetime) -> bool:
+def replace_task(task: Task, spec: TaskSpec, owner: User, *, now: datetime) -> bool:
     """Put another recurring task in the place of one, under its id and with its history.
 
     With the same schedule it keeps its place in it: a fire time that is due, or that
@@ -181,33 +145,43 @@ def replace(task: Task, spec: TaskSpec, owner: User, *, now: datetime) -> bool:
     is another one.
     """
     schedule = schedule_for(spec, task.pk)
-    stored = beat_tables.stored_as(schedule, created_at=task.created_at)
+    stored = stored_schedules.to_stored(schedule, created_at=task.created_at)
     # As its schedule is now, which somebody may have edited a moment ago.
-    before = beat_tables.stored_of(task)
-    starts_anew = not beat_tables.fires_alike(before, stored)
+    before = stored_schedules.load_schedule(task)
+    starts_anew = not stored_schedules.fires_alike(before, stored)
     if starts_anew:
-        at = schedule_changes.close([task.pk], schedule_changes.What.REPLACED)
-        beat_tables.replace(
+        at = schedule_changes.record_change(
+            [task.pk], schedule_changes.ChangeKind.REPLACED
+        )
+        schedule_rows.replace_schedule(
             task.periodic_task_id, stored, description=describe(spec, owner)
         )
         for name in SCHEDULE_COLUMNS:
             setattr(task, name, getattr(stored, name))
         task.next_fire_at = first_after(schedule, at)
-    task.method, task.url, task.queue = spec.method, spec.url, spec.queue
-    task.body, task.expected_status = spec.body, spec.expected_status
-    task.overlap, task.misfire = spec.overlap, spec.misfire
-    task.catchup_window, task.spread = spec.catchup_window, spec.spread
-    task.retry = _written(spec.retry)
-    task.request = _written_options(spec.request)
-    task.pause_after_failures = spec.pause_after_failures
-    task.schedule_text, task.pause_reason = spec.schedule_text, ""
+    values = columns_of(spec)
+    for name in _REPLACED_OF_SPEC:
+        setattr(task, name, values[name])
+    task.pause_reason = ""
     task.replaced_at = now
     task.version = F("version") + 1
     task.save(update_fields=_REPLACED)
     return starts_anew
 
 
-def spec_of(task: Task) -> TaskSpec:
+# The name is the one by which the task was found.
+_REPLACED_OF_SPEC = [name for name in SPEC_COLUMNS if name not in ("name", "tags")]
+_REPLACED = (
+    *SCHEDULE_COLUMNS,
+    *_REPLACED_OF_SPEC,
+    "next_fire_at",
+    "pause_reason",
+    "replaced_at",
+    "version",
+)
+
+
+def load_spec(task: Task) -> TaskSpec:
     """A stored task as its owner wants it, but for its policies.
 
     Raises ScheduleError where the admin stored a schedule that cannot be computed.
@@ -215,7 +189,7 @@ def spec_of(task: Task) -> TaskSpec:
     return TaskSpec(
         surface=Surface(task.surface),
         url=task.url,
-        schedule=bare(beat_tables.schedule_of(task)),
+        schedule=without_spread(stored_schedules.schedule_of(task)),
         body=task.body,
         name=task.name,
         tags=tuple(task.tags),
@@ -224,7 +198,7 @@ def spec_of(task: Task) -> TaskSpec:
     )
 
 
-class Rewritten(NamedTuple):
+class RewriteResult(NamedTuple):
     """Of many tasks, those that were something else; and whose schedule was, since when."""
 
     changed: list[Task]
@@ -232,7 +206,7 @@ class Rewritten(NamedTuple):
     moved_at: datetime | None
 
 
-def rewrite(wanted: Sequence[tuple[Task, TaskSpec]]) -> Rewritten:
+def rewrite_tasks(wanted: Sequence[tuple[Task, TaskSpec]]) -> RewriteResult:
     """Make tasks what their owner wants them to be now, under their ids, in few statements.
 
     Paused or not, they stay so. Where those continue whose schedule is another one is for
@@ -242,12 +216,14 @@ def rewrite(wanted: Sequence[tuple[Task, TaskSpec]]) -> Rewritten:
     moved: list[tuple[Task, StoredSchedule]] = []
     retagged: list[tuple[Task, TaskSpec]] = []
     for task, spec in wanted:
-        before = beat_tables.stored_of(task)
-        stored = beat_tables.stored_as(
+        before = stored_schedules.load_schedule(task)
+        stored = stored_schedules.to_stored(
             schedule_for(spec, task.pk), created_at=task.created_at
         )._replace(is_paused=before.is_paused)
-        values = _columns(spec, stored)
-        if _is_alike(task.request, spec.request):
+        values = columns_of(spec) | {
+            name: getattr(stored, name) for name in TASK_ONLY_COLUMNS
+        }
+        if _is_same_request(task.request, spec.request):
             values["request"] = task.request
         if encryption.is_same_url(task.url, spec.url):
             values["url"] = task.url
@@ -265,34 +241,27 @@ def rewrite(wanted: Sequence[tuple[Task, TaskSpec]]) -> Rewritten:
     moved_at = None
     if moved:
         ids = [task.pk for task, _ in moved]
-        moved_at = schedule_changes.close(ids, schedule_changes.What.EDITED)
-        beat_tables.change(moved)
+        moved_at = schedule_changes.record_change(
+            ids, schedule_changes.ChangeKind.EDITED
+        )
+        schedule_rows.change_schedules(moved)
     if changed:
         _write([task for task, _ in changed], [*values, "version"])
-        _describe_anew(changed)
+        _update_descriptions(changed)
     if retagged:
-        _retag(retagged)
-    return Rewritten(
+        _replace_tags(retagged)
+    return RewriteResult(
         [task for task, _ in changed], [task for task, _ in moved], moved_at
     )
 
 
 def _write(tasks: Sequence[Task], names: Sequence[str]) -> None:
     """Write these columns of tasks, in one statement."""
-    types = _TYPE_OF | {"id": "uuid", "version": "int"}
+    types = _TASK_TYPES | {"version": "int"}
     arrays = ", ".join(f"%s::{types[name]}[]" for name in ("id", *names))
-    written = ", ".join(
-        f"{name} = new.{name}" + ("::text[]" if name == "tags" else "")
-        for name in names
-    )
+    written = ", ".join(f"{name} = new.{cast(name)}" for name in names)
     rows = [
-        (
-            task.pk,
-            *(
-                array(task.tags) if name == "tags" else getattr(task, name)
-                for name in names
-            ),
-        )
+        parameters((task.pk, *(getattr(task, name) for name in names)))
         for task in tasks
     ]
     with prepared(rows=len(rows)) as cursor:
@@ -306,17 +275,17 @@ def _write(tasks: Sequence[Task], names: Sequence[str]) -> None:
         )
 
 
-def _describe_anew(changed: Sequence[tuple[Task, TaskSpec]]) -> None:
+def _update_descriptions(changed: Sequence[tuple[Task, TaskSpec]]) -> None:
     found = [
         (task.periodic_task_id, description)
         for task, spec in changed
         if (description := describe(spec, task.owner)) != task.periodic_task.description
     ]
     if found:
-        beat_tables.redescribe(found)
+        schedule_rows.update_descriptions(found)
 
 
-def _retag(retagged: Sequence[tuple[Task, TaskSpec]]) -> None:
+def _replace_tags(retagged: Sequence[tuple[Task, TaskSpec]]) -> None:
     """Let tasks be found by other tags than before."""
     rows = [
         (task.owner_id, task.pk, tag) for task, spec in retagged for tag in spec.tags
@@ -338,79 +307,24 @@ def _retag(retagged: Sequence[tuple[Task, TaskSpec]]) -> None:
         )
 
 
-def _is_alike(stored: str, wanted: RequestOptions) -> bool:
+def _is_same_request(stored: str, wanted: RequestOptions) -> bool:
     """Whether a request stays as it is: sealed anew, the same values look different."""
     if not stored:
         return wanted == RequestOptions()
-    was = options_of(stored)
+    was = parse_options(stored)
     if replace_in(was, sealed_values="") != replace_in(wanted, sealed_values=""):
         return False
     try:
-        return _opened(was) == _opened(wanted)
+        return _decrypted_values(was) == _decrypted_values(wanted)
     except encryption.Unreadable:
         return False
 
 
-def _opened(options: RequestOptions) -> str:
+def _decrypted_values(options: RequestOptions) -> str:
     return encryption.decrypt(options.sealed_values) if options.sealed_values else ""
-
-
-def _columns(spec: TaskSpec, stored: StoredSchedule) -> dict[str, Any]:
-    """What stands on a task of what its owner wants."""
-    return {
-        "name": spec.name,
-        "tags": list(spec.tags),
-        "method": spec.method,
-        "url": spec.url,
-        "queue": spec.queue,
-        "body": spec.body,
-        "expected_status": spec.expected_status,
-        "overlap": spec.overlap,
-        "misfire": spec.misfire,
-        "catchup_window": spec.catchup_window,
-        "spread": spec.spread,
-        "spread_offset": stored.spread_offset,
-        "dst": stored.dst,
-        "retry": _written(spec.retry),
-        "request": _written_options(spec.request),
-        "pause_after_failures": spec.pause_after_failures,
-        "cron_seconds": stored.cron_seconds,
-        "cron_years": stored.cron_years,
-        "schedule_text": spec.schedule_text,
-    }
-
-
-_REPLACED = (
-    *SCHEDULE_COLUMNS,
-    "next_fire_at",
-    "method",
-    "url",
-    "queue",
-    "body",
-    "expected_status",
-    "overlap",
-    "misfire",
-    "catchup_window",
-    "spread",
-    "retry",
-    "request",
-    "pause_after_failures",
-    "schedule_text",
-    "pause_reason",
-    "replaced_at",
-    "version",
-)
 
 
 def describe(spec: TaskSpec, owner: User) -> str:
     """A schedule's line in the admin."""
     task = summary(name=spec.name, method=spec.method, url=spec.url, queue=spec.queue)
     return f"{task} for {owner}"
-
-
-def _written(policy: RetryPolicy | Backoff | None) -> str:
-    return json.dumps(asdict(policy)) if policy else ""
-
-
-def _written_options(options: RequestOptions) -> str:
-    return "" if options == RequestOptions() else json.dumps(asdict(options))

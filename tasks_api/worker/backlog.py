@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from typing import Protocol
 from uuid import UUID
 
-from tasks_api.domain.ids import lane_of, moment_of
+from tasks_api.domain.ids import moment_of, tenant_bits
 
 
 class PlacesLeft(Protocol):
@@ -61,7 +61,7 @@ class Backlog:
         mine: Counter[int] = Counter()
         while self._due and moment_of(self._due[0][1]) <= until and len(popped) < limit:
             entry = heapq.heappop(self._due)
-            lane = lane_of(entry[1])
+            lane = tenant_bits(entry[1])
             if places_left(lane, mine[lane], len(popped)) > 0:
                 mine[lane] += 1
                 popped.append(entry[1])

@@ -13,7 +13,7 @@ from django.conf import settings
 from tasks_api.delivery import descriptors
 from tasks_api.delivery.request import ClaimedRun
 from tasks_api.delivery.shares import places_left
-from tasks_api.domain.ids import lane_of
+from tasks_api.domain.ids import tenant_bits
 from tasks_api.worker.backlog import PlacesLeft
 
 logger = logging.getLogger(__name__)
@@ -37,10 +37,10 @@ class Capacity:
         self.resumes_at = self._recovers_at = 0.0
 
     def begin(self, runs: Sequence[ClaimedRun]) -> None:
-        self._in_flight.update(lane_of(run.run_id) for run in runs)
+        self._in_flight.update(tenant_bits(run.run_id) for run in runs)
 
     def end(self, run: ClaimedRun) -> None:
-        self._in_flight[lane_of(run.run_id)] -= 1
+        self._in_flight[tenant_bits(run.run_id)] -= 1
 
     def total_left(self, held: int) -> int:
         """How many runs more may begin while so many are held.

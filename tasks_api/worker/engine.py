@@ -19,7 +19,7 @@ from django.conf import settings
 
 from tasks_api.delivery.request import ClaimedRun, HttpResult
 from tasks_api.delivery.transport import Transport, TransportOptions
-from tasks_api.domain.ids import lane_of
+from tasks_api.domain.ids import tenant_bits
 from tasks_api.monitoring.heartbeats import Presence
 from tasks_api.monitoring.watchdog import WorkerVitals
 from tasks_api.worker.claimer import Claimer
@@ -66,7 +66,7 @@ class Engine:
             allow_private=settings.SCHEDULER_ALLOW_PRIVATE_TARGETS,
             denied=settings.SCHEDULER_DENIED_NETWORKS,
             may_start=self._workload.may_start,
-            tenant_of=lambda run: lane_of(run.run_id),
+            tenant_of=lambda run: tenant_bits(run.run_id),
             tenant_limit=self._workload.capacity.tenant_limit,
             max_in_flight=self._workload.capacity.maximum,
             max_per_host=settings.SCHEDULER_MAX_PER_HOST,

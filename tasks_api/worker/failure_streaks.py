@@ -15,7 +15,7 @@ from django.db import transaction
 from scheduler_service.db.arrays import array, columns
 from scheduler_service.db.statements import fetch_all, prepared
 from tasks_api.delivery.retry import GiveUp, Succeed
-from tasks_api.services import tasks
+from tasks_api.services import pausing
 from tasks_api.worker import statements
 from tasks_api.worker.record import AttemptResult, record_results
 
@@ -104,7 +104,7 @@ def _count_locked(ends: Iterable[RunEnd], locked: Collection[UUID]) -> None:
             for task in fetch_all(cursor, _FailingTask)
         }
     if failing:
-        tasks.pause_failing(failing)
+        pausing.pause_failing_tasks(failing)
 
 
 def _lock_tasks(ends: Sequence[RunEnd]) -> set[UUID]:

@@ -23,7 +23,7 @@ from scheduler_service.db.arrays import array, columns
 from scheduler_service.db.statements import prepared, with_limit
 from tasks_api.delivery import retry, run_tokens
 from tasks_api.delivery.request import ClaimedRun, HttpResult
-from tasks_api.domain.exceptions import NotNow, NotYourRun, RunNotFound
+from tasks_api.domain.exceptions import InvalidState, RunAccessDenied, RunNotFound
 from tasks_api.domain.specs import Overlap
 from tasks_api.domain.states import FINAL, RunState
 from tasks_api.models import Run
@@ -111,8 +111,8 @@ def _derive_keys(*secret_keys: str) -> list[bytes]:
 def complete(caller: Caller, run_id: UUID, *, answer: str = "") -> LongWorkResult:
     """End a run as succeeded; `answer` replaces the answer to its request.
 
-    Returns the same again if it succeeded before. Raises RunNotFound, NotYourRun, and
-    NotNow if it ended otherwise, or its deadline has passed.
+    Returns the same again if it succeeded before. Raises RunNotFound, RunAccessDenied, and
+    InvalidState if it ended otherwise, or its deadline has passed.
     """
     with transaction.atomic(durable=True):
         row, turn = _lock_run(caller, run_id)
@@ -215,7 +215,7 @@ def _lock_run(caller: Caller, run_id: UUID) -> tuple[_LongRun, int]:
         return row, turn
     # A user means the run as it is now, and knows of no attempt that was lost.
     if row.state == RunState.PENDING:
-        raise NotNow(NOT_OPEN)
+        raise InvalidState(NOT_OPEN)
     return row, row.turn
 
 
@@ -227,7 +227,7 @@ def _read_turn(caller: Caller, run_id: UUID) -> int | None:
         return None
     turn = run_tokens.read_turn(caller, run_id, run_token_keys())
     if turn is None:
-        raise NotYourRun(NOT_OF_THIS_RUN)
+        raise RunAccessDenied(NOT_OF_THIS_RUN)
     return turn
 
 
@@ -250,14 +250,14 @@ def _make_long_run(found: dict[str, Any]) -> _LongRun:
 
 def _require_live(row: _LongRun, turn: int) -> None:
     if turn != row.turn:
-        raise NotNow(ANOTHER_ATTEMPT)
+        raise InvalidState(ANOTHER_ATTEMPT)
     if row.is_live:
         return
     if row.state == RunState.OPEN:
-        raise NotNow(TOO_LATE)
+        raise InvalidState(TOO_LATE)
     if row.state in FINAL:
-        raise NotNow(RUN_IS_OVER.format(state=row.state))
-    raise NotNow(NOT_OPEN)
+        raise InvalidState(RUN_IS_OVER.format(state=row.state))
+    raise InvalidState(NOT_OPEN)
 
 
 def _record_ends(
@@ -312,7 +312,7 @@ def _read_state(row: _LongRun) -> str:
 
 def _follow_up(rows: Sequence[_LongRun], state: str) -> LongWorkResult:
     in_line = {row.run.task_id for row in rows if row.run.overlap == Overlap.QUEUE_ONE}
-    to_ring = run_rows.move_up(list(in_line)) if in_line else []
+    to_ring = run_rows.start_waiting_runs(list(in_line)) if in_line else []
     return LongWorkResult([row.run.run_id for row in rows], to_ring, state)
 
 

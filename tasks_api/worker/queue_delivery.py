@@ -23,7 +23,7 @@ def enqueue(runs: Sequence[ClaimedRun], now: datetime) -> list[AttemptResult]:
         for run in runs
     ]
     with transaction.atomic():
-        pull_queue.put([_make_message(run) for run in runs])
+        pull_queue.enqueue_many([_make_message(run) for run in runs])
         record_results(results)
     return results
 
@@ -34,7 +34,7 @@ def _make_message(run: ClaimedRun) -> pull_queue.NewMessage:
         queue=run.queue,
         name=str(run.run_id),
         timeout_seconds=MESSAGE_TIMEOUT,
-        max_retries=pull_queue.WITHOUT_END,
+        max_retries=pull_queue.UNLIMITED_RETRIES,
         payload=run.body,
         run_at=run.scheduled_for,
     )

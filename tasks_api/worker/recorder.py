@@ -18,7 +18,7 @@ from django.db import connection
 from accounts.services import own_limits
 from tasks_api.delivery import faults
 from tasks_api.delivery.request import ClaimedRun, HttpResult
-from tasks_api.domain.ids import LANES
+from tasks_api.domain.ids import TENANT_BITS_RANGE
 from tasks_api.metrics import counters
 from tasks_api.monitoring.heartbeats import Presence
 from tasks_api.storage import run_rows
@@ -160,7 +160,10 @@ class Recorder:
 
     def _refresh_limits(self) -> None:
         """Read the tenants' own limits, and explain on runs why these keep them waiting."""
-        limits = {tenant_id % LANES: limit for tenant_id, limit in own_limits().items()}
+        limits = {
+            tenant_id % TENANT_BITS_RANGE: limit
+            for tenant_id, limit in own_limits().items()
+        }
         if blocked := self._workload.refresh(limits):
             leases.explain_wait(blocked)
 
@@ -186,7 +189,7 @@ class Recorder:
     def _leave_backlog(self) -> None:
         """Have beats ring for the backlog at once, so that other workers take it."""
         try:
-            run_rows.ring_soon(self._workload.list_backlog(), after=timedelta())
+            run_rows.schedule_ring(self._workload.list_backlog(), after=timedelta())
         except Exception as error:  # noqa: BLE001 (a beat rings for them anyway)
             logger.warning(
                 "Other workers will hear of some runs later: %s",

@@ -6,7 +6,7 @@ A statement calls the run `run` and its task `task`.
 from __future__ import annotations
 
 from tasks_api.delivery.request import ClaimedRun
-from tasks_api.storage import beat_tables, task_counts
+from tasks_api.storage import sending_rules, task_counts
 
 # The fields of a ClaimedRun that are columns of its run. All others are columns of its task,
 # so a new one of those needs no change here.
@@ -43,18 +43,10 @@ CLAIM_RUNS = f"""
         SELECT run.id, {", ".join(f"task.{name}" for name in _TASK_COLUMNS)},
             octet_length(task.body) + octet_length(task.request)
                 + octet_length(task.url) AS weight
-        FROM tasks_api_run run
-        JOIN tasks_api_task task ON task.id = run.task_id
-        JOIN django_celery_beat_periodictask periodic
-            ON periodic.id = task.periodic_task_id
-        {beat_tables.OWNER}
+        FROM tasks_api_run run {sending_rules.JOINS}
         WHERE run.id = ANY(%(runs)s::uuid[]) AND run.state = 'pending'
             AND NOT run.is_next AND run.scheduled_for <= now()
-            AND ({beat_tables.GOES} OR run.by_hand)
-            AND (task.ended_at IS NULL OR task.end_reason = 'over'
-                OR run.by_hand AND task.end_reason <> 'removed')
-            AND (periodic.expires IS NULL OR run.scheduled_for <= periodic.expires
-                OR run.by_hand)
+            AND {sending_rules.MAY_BE_SENT}
         FOR UPDATE OF run SKIP LOCKED
     ), weighed AS (
         SELECT *, sum(weight) OVER (ORDER BY id) - weight AS before FROM free
@@ -155,16 +147,14 @@ RECORD_RESULTS = f"""
 """
 
 # Cancels retries of tasks that were removed or replaced while the request was in flight.
-CANCEL_OVERTAKEN = """
+CANCEL_OVERTAKEN = f"""
     UPDATE tasks_api_run run SET
         state = 'cancelled', wake_at = NULL, finished_at = now(),
         reason = run.reason || '; not tried again, the task was ' ||
             CASE WHEN task.ended_at IS NULL THEN 'replaced' ELSE 'removed' END || '.'
     FROM tasks_api_task task
     WHERE run.id = ANY(%s::uuid[]) AND run.state = 'retrying' AND task.id = run.task_id
-        AND (task.ended_at IS NOT NULL AND task.end_reason <> 'over'
-                AND (NOT run.by_hand OR task.end_reason = 'removed')
-            OR task.replaced_at > run.started_at)
+        AND ({sending_rules.IS_REMOVED} OR task.replaced_at > run.started_at)
 """
 
 # Locks the tasks whose streak of failures changes, in the order in which every process

@@ -10,7 +10,7 @@ from uuid import UUID
 from tasks_api.delivery import faults, retry
 from tasks_api.delivery.request import ClaimedRun, HttpResult
 from tasks_api.domain.specs import Overlap
-from tasks_api.services import tasks
+from tasks_api.services import removal
 from tasks_api.storage import run_rows
 from tasks_api.worker import failure_streaks
 from tasks_api.worker.record import AttemptResult
@@ -98,7 +98,7 @@ def _end_tasks(results: Iterable[AttemptResult], now: datetime) -> None:
         if isinstance(item.verdict, retry.GiveUp) and item.verdict.ends_task
     }
     if gone:
-        tasks.end_tasks(gone, now=now)
+        removal.end_gone_tasks(gone, now=now)
 
 
 def _begin_next_runs(results: Iterable[AttemptResult]) -> list[UUID]:
@@ -106,7 +106,7 @@ def _begin_next_runs(results: Iterable[AttemptResult]) -> list[UUID]:
     in_line = {
         item.run.task_id for item in results if item.run.overlap == Overlap.QUEUE_ONE
     }
-    return run_rows.move_up(list(in_line)) if in_line else []
+    return run_rows.start_waiting_runs(list(in_line)) if in_line else []
 
 
 def notify_listener(listener: Listener, recorded: Sequence[AttemptResult]) -> None:

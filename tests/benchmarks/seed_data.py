@@ -12,7 +12,7 @@ from psycopg import sql
 
 import tests.benchmarks.django_setup  # noqa: F401 (the imports below need it)
 from accounts import encryption
-from tasks_api.storage import beat_tables
+from tasks_api.storage import schedule_statements
 
 Cursor = psycopg.Cursor[tuple[Any, ...]]
 
@@ -76,7 +76,7 @@ _TASK_COLUMNS = {
     "url": "task.url",
     "request": "coalesce(task.request, original.request)",
     "next_fire_at": "task.moment",
-    **beat_tables.FOLLOWED,
+    **schedule_statements.COPIED_COLUMNS,
 }
 
 
@@ -150,7 +150,7 @@ def _store(
     schedule = _RECURRING_COLUMNS if clocked_id is None else _ONE_OFF_COLUMNS
     _copy_rows(cursor, PERIODIC, periodic_id, _PERIODIC_COLUMNS | schedule)
     changes = {**_TASK_COLUMNS, **columns}
-    _copy_rows(cursor, TASK, task_id, changes, join=beat_tables.JOINS)
+    _copy_rows(cursor, TASK, task_id, changes, join=schedule_statements.JOINS)
     cursor.execute(_COPY_TAGS, [task_id])
     cursor.execute(_COUNT_COPIES, {"task": task_id, "count": count})
 

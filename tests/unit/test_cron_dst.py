@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from tasks_api.domain import schedules
-from tasks_api.domain.cron import USUAL, Dst
+from tasks_api.domain.cron import DEFAULT_DST, Dst
 from tasks_api.domain.schedules import Cron, first_after, read_cron
 
 SECOND = timedelta(seconds=1)
@@ -221,7 +221,7 @@ def minutes(name: str, start: datetime, end: datetime) -> tuple[WallMinute, ...]
 
 
 def oracle(
-    rule: CronRule, name: str, start: datetime, end: datetime, dst: Dst = USUAL
+    rule: CronRule, name: str, start: datetime, end: datetime, dst: Dst = DEFAULT_DST
 ) -> list[datetime]:
     """The instants in [start, end) at which a rule fires.
 
@@ -248,7 +248,7 @@ def wall_minutes_between(previous: datetime, local: datetime) -> Iterator[dateti
 
 
 def walk_fire_times(
-    rule: CronRule, name: str, start: datetime, end: datetime, dst: Dst = USUAL
+    rule: CronRule, name: str, start: datetime, end: datetime, dst: Dst = DEFAULT_DST
 ) -> list[datetime]:
     read = read_cron(rule.text, zone=name, now=NOW)
     schedule = replace(read, dst=dst) if isinstance(read, Cron) else read

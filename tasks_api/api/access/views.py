@@ -21,7 +21,7 @@ from tasks_api.api import fields, pagination
 from tasks_api.api.access import openapi as schema
 from tasks_api.api.errors import SurfaceView
 from tasks_api.domain.exceptions import InvalidTask
-from tasks_api.domain.timestamps import written_or_null
+from tasks_api.domain.timestamps import format_optional_timestamp
 from tasks_api.services import owners
 
 PAGE, MOST = 100, 1000
@@ -198,7 +198,7 @@ class TransferTasks(UserView):
     def post(self, request: Request, name: str) -> Response:
         source, target = self.find(name), self._target(fields.body_of(request.data))
         try:
-            count = owners.transfer(source, target)
+            count = owners.transfer_tasks(source, target)
         except accounts.AccountError as refusal:
             raise InvalidTask("to", f"Invalid value of to. {refusal}") from None
         message = "Tasks have been handed over successfully"
@@ -384,10 +384,10 @@ def render_token(token: Token) -> dict[str, Any]:
         "name": token.name,
         "prefix": token.prefix,
         "scope": token.scope,
-        "created_at": written_or_null(token.created_at),
-        "expires_at": written_or_null(token.expires_at),
-        "revoked_at": written_or_null(token.revoked_at),
-        "last_used_at": written_or_null(token.last_used_at),
+        "created_at": format_optional_timestamp(token.created_at),
+        "expires_at": format_optional_timestamp(token.expires_at),
+        "revoked_at": format_optional_timestamp(token.revoked_at),
+        "last_used_at": format_optional_timestamp(token.last_used_at),
     }
 
 
@@ -397,14 +397,14 @@ def render_user(user: User) -> dict[str, Any]:
         "username": user.username,
         "role": user.role,
         "is_active": user.is_active,
-        "created_at": written_or_null(user.date_joined),
+        "created_at": format_optional_timestamp(user.date_joined),
     }
 
 
 def render_secret(secret: SigningSecret) -> dict[str, Any]:
     return {
         "id": accounts.fingerprint(secret.secret),
-        "created_at": written_or_null(secret.created_at),
-        "expires_at": written_or_null(secret.expires_at),
+        "created_at": format_optional_timestamp(secret.created_at),
+        "expires_at": format_optional_timestamp(secret.expires_at),
         "is_readable": not encryption.is_sealed(secret.secret),
     }

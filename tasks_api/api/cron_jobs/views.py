@@ -23,7 +23,7 @@ from tasks_api.domain.specs import (
     Surface,
     TaskSpec,
 )
-from tasks_api.services import tasks
+from tasks_api.services import named_tasks
 
 # The answers that say "later", besides none at all.
 RETRYABLE = (429, 502, 503, 504)
@@ -35,13 +35,13 @@ class CronJobs(TextView):
     def post(self, request: Request) -> Response:
         now = clock.now()
         spec = read_job(request.data, now=now)
-        tasks.put_task(self.user, spec, now=now)
+        named_tasks.upsert_task(self.user, spec, now=now)
         return Response(status=202)
 
     @schema.remove_job
     def delete(self, request: Request) -> HttpResponse:
         job_id = fields.parameter(fields.query_of(request), "job_id")
-        tasks.remove_named(
+        named_tasks.remove_named(
             self.user, job_id, surface=Surface.CRON_JOBS, now=clock.now()
         )
         return Response(status=200)

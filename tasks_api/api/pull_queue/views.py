@@ -16,7 +16,7 @@ from tasks_api.api.idempotency import idempotent
 from tasks_api.api.json_codec import dumps
 from tasks_api.api.pull_queue import openapi as schema
 from tasks_api.domain.exceptions import InvalidTask
-from tasks_api.domain.timestamps import written
+from tasks_api.domain.timestamps import format_timestamp
 from tasks_api.services import pull_queue
 
 SMALLEST = -(2**31)
@@ -36,7 +36,7 @@ class EnqueueJobs(TextView):
     @schema.enqueue_jobs
     @idempotent
     def post(self, request: Request) -> Response:
-        pull_queue.put(read_jobs(request.data, tenant_id=self.tenant.pk))
+        pull_queue.enqueue_many(read_jobs(request.data, tenant_id=self.tenant.pk))
         return Response(status=202)
 
 
@@ -50,7 +50,7 @@ class NextJobs(TextView):
     def get(self, request: Request) -> Response:
         query = fields.query_of(request)
         queue, count = fields.parameter(query, "queue"), _count(query)
-        jobs = pull_queue.take(self.tenant.pk, queue, count)
+        jobs = pull_queue.lease(self.tenant.pk, queue, count)
         if not jobs:
             return Response(status=204, headers=UNCACHED)
         return Response([render_job(queue, job) for job in jobs], headers=UNCACHED)
@@ -145,10 +145,10 @@ def _state(value: object) -> str | None:
     return None if value is None else dumps(value)
 
 
-def read_key(request: Request, *, tenant_id: int) -> pull_queue.Key:
+def read_key(request: Request, *, tenant_id: int) -> pull_queue.MessageKey:
     """The message that `queue` and `job_id` of the query name."""
     query = fields.query_of(request)
-    return pull_queue.Key(
+    return pull_queue.MessageKey(
         tenant_id, fields.parameter(query, "queue"), fields.parameter(query, "job_id")
     )
 
@@ -162,20 +162,20 @@ def _count(query: Mapping[str, str]) -> int:
             "Invalid value of num_jobs. Value should be a whole number from 0",
         )
     digits = text.lstrip("0") or "0"
-    return min(int(digits[:9]), pull_queue.MOST)
+    return min(int(digits[:9]), pull_queue.MAX_LEASED_MESSAGES)
 
 
 # What goes out.
 
 
-def render_job(queue: str, job: pull_queue.Leased) -> dict[str, Any]:
+def render_job(queue: str, job: pull_queue.LeasedMessage) -> dict[str, Any]:
     body = {
         "id": job.name,
         "queue": queue,
         "timeout": job.timeout_seconds,
         "max_retries": job.max_retries,
         "payload": simplejson.RawJSON(job.payload),
-        "run_at": written(job.run_at),
+        "run_at": format_timestamp(job.run_at),
     }
     if job.state is None:
         return body

@@ -25,7 +25,7 @@ from tasks_api.domain.schedules import Once
 from tasks_api.domain.specs import Surface, TaskSpec
 from tasks_api.domain.states import RunState
 from tasks_api.models import Run, Task
-from tasks_api.services import tasks
+from tasks_api.services import finding, tasks
 
 METHODS = ("GET", "PUT", "POST", "DELETE", "PATCH", "HEAD", "OPTIONS")
 RANGE = re.compile(r"\s*([1-9][0-9]{2})\s*-\s*([1-9][0-9]{2})\s*", re.ASCII)
@@ -84,7 +84,7 @@ class JobDetail(RestJobsView):
     def _find(self, job_id: str) -> Task:
         own = Task.objects.reached_by(self.user).of(Surface.REST_JOBS)
         runs = Prefetch("runs", Run.objects.order_by("-scheduled_for"))
-        task = own.filter(pk=tasks.parse_id(job_id)).prefetch_related(runs).first()
+        task = own.filter(pk=finding.parse_id(job_id)).prefetch_related(runs).first()
         if task is None:
             raise TaskNotFound("No such job")
         return task

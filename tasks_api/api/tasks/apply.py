@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
+from uuid import UUID
 
 import simplejson
 from django.conf import settings
+from django.db import transaction
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -25,17 +27,12 @@ from tasks_api.api.tasks.parsing import LONGEST_TAG, read_again, read_task
 from tasks_api.api.tasks.preview import of_task
 from tasks_api.api.tasks.rendering import render_task
 from tasks_api.domain.exceptions import InvalidTask
-from tasks_api.domain.request_options import options_of
+from tasks_api.domain.request_options import parse_options
 from tasks_api.domain.specs import Surface
-from tasks_api.domain.timestamps import written
+from tasks_api.domain.timestamps import format_timestamp
 from tasks_api.models import Task
 from tasks_api.services import apply
-from tasks_api.services.apply import (
-    Action,
-    Plan,
-    Step,
-    Wanted,
-)
+from tasks_api.services.apply import Action, DesiredTask, LockedTasks, Plan, Step
 
 # Tasks in one list, and the coming fire times that are shown of each.
 MOST = 1000
@@ -55,6 +52,31 @@ class Shown:
     secrets: Mapping[str, str] = field(repr=False)
 
 
+class TaskList(NamedTuple):
+    """What a request says that the tasks with a tag are to be."""
+
+    tag: str
+    tasks: Sequence[Mapping[str, Any]]
+
+    @property
+    def names(self) -> list[str]:
+        return [task["name"] for task in self.tasks]
+
+    @property
+    def digest(self) -> str:
+        """Equal for lists that say the same."""
+        text = simplejson.dumps(list(self), use_decimal=True, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+class ShownPlan(NamedTuple):
+    """A plan with the tasks as they are shown before it and after it."""
+
+    plan: Plan
+    before: Mapping[UUID, Shown]
+    after: Mapping[UUID, Shown]
+
+
 class ApplyTasks(TasksView):
     @property
     def max_body_bytes(self) -> int:
@@ -66,21 +88,30 @@ class ApplyTasks(TasksView):
     def post(self, request: Request) -> Response:
         now = clock.now()
         data = fields.body_of(request.data)
-        tag, tasks = _tag(data), _tasks(data)
+        task_list = TaskList(_tag(data), _tasks(data))
         dry_run = bool(fields.flag(data, "dry_run"))
-        plan = apply.apply(
-            self.user,
-            tag,
-            [task["name"] for task in tasks],
-            lambda found, others: _read(tag, tasks, found, others, now=now),
-            show=lambda task: _show(task, now),
-            digest=_digest(tag, tasks),
-            expected=_expected(data),
+        shown = self._apply(task_list, _expected(data), dry_run, now)
+        return Response(_answer(shown, task_list.tag, dry_run=dry_run))
+
+    @transaction.atomic
+    def _apply(
+        self, task_list: TaskList, expected: str | None, dry_run: bool, now: datetime
+    ) -> ShownPlan:
+        locked = apply.lock_tasks_of_list(
+            self.user, task_list.tag, task_list.names, surface=Surface.TASKS, now=now
+        )
+        # As they are shown now: applying the list changes them.
+        before = {task.pk: _show(task, now) for task in locked.tasks}
+        plan = apply.apply_list(
+            locked,
+            _read(task_list, locked, now=now),
+            digest=task_list.digest,
+            expected=expected,
             dry_run=dry_run,
-            surface=Surface.TASKS,
             now=now,
         )
-        return Response(_answer(plan, tag, dry_run=dry_run))
+        after = {task_id: _show(task, now) for task_id, task in plan.tasks.items()}
+        return ShownPlan(plan, before, after)
 
 
 # What comes in.
@@ -129,46 +160,38 @@ def _expected(data: Mapping[str, Any]) -> str | None:
     raise InvalidTask("plan", "Invalid value of plan. Take it from a dry run, as it is")
 
 
-def _digest(tag: str, tasks: Sequence[Mapping[str, Any]]) -> str:
-    text = simplejson.dumps([tag, tasks], use_decimal=True, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
 def _read(
-    tag: str,
-    tasks: Sequence[Mapping[str, Any]],
-    found: Mapping[str, Task],
-    others: Collection[str],
-    *,
-    now: datetime,
-) -> list[Wanted]:
+    task_list: TaskList, locked: LockedTasks, *, now: datetime
+) -> list[DesiredTask]:
     """What the list says, beside the tasks that are there. Raises InvalidTasks."""
-    if theirs := [i for i, task in enumerate(tasks) if task["name"] in others]:
+    others = locked.names_of_others
+    if theirs := [i for i, name in enumerate(task_list.names) if name in others]:
         taken = InvalidTask("name", "A task of another user has this name")
         raise InvalidTasks([error_at(index, taken) for index in theirs], status=403)
-    wanted, errors = [], []
-    for index, task in enumerate(tasks):
+    desired, errors = [], []
+    for index, task in enumerate(task_list.tasks):
+        found = locked.by_name.get(task["name"])
         try:
-            wanted.append(_wanted(tag, task, found.get(task["name"]), now=now))
+            desired.append(_desired(task_list.tag, task, found, now=now))
         except InvalidTask as error:
             errors.append(error_at(index, error))
     if errors:
         raise InvalidTasks(errors)
-    return wanted
+    return desired
 
 
-def _wanted(
+def _desired(
     tag: str, data: Mapping[str, Any], task: Task | None, *, now: datetime
-) -> Wanted:
+) -> DesiredTask:
     if task is None and _is_over(data, now):
         fields.flag(data, "paused")
-        return Wanted(data["name"], None)
+        return DesiredTask(data["name"], None)
     tags = data.get("tags") or []
     # Whatever is no list is refused with the task.
     tagged = [tag, *tags] if isinstance(tags, list) else tags
     said = {**data, "tags": tagged}
     spec = read_again(said, task, now=now) if task else read_task(said, now=now)
-    return Wanted(data["name"], spec)
+    return DesiredTask(data["name"], spec)
 
 
 def _is_over(data: Mapping[str, Any], now: datetime) -> bool:
@@ -200,14 +223,14 @@ def _show(task: Task, now: datetime) -> Shown:
         str(task.pk),
         # As JSON has it: a body is text that was not read.
         simplejson.loads(dumps({**shown, "paused": is_paused}), use_decimal=True),
-        [written(each.at) for each in coming if each.at],
+        [format_timestamp(each.at) for each in coming if each.at],
         _secrets_of(task),
     )
 
 
 def _secrets_of(task: Task) -> dict[str, str]:
     """The values of a task's headers, and its URL; empty where no key opens them."""
-    sealed = options_of(task.request).sealed_values if task.request else ""
+    sealed = parse_options(task.request).sealed_values if task.request else ""
     return {
         "headers": _opened(encryption.decrypt, sealed),
         "url": _opened(encryption.open_url, task.url),
@@ -221,29 +244,32 @@ def _opened(opens: Callable[[str], str], sealed: str) -> str:
         return ""
 
 
-def _answer(plan: Plan[Shown], tag: str, *, dry_run: bool) -> dict[str, Any]:
+def _answer(shown: ShownPlan, tag: str, *, dry_run: bool) -> dict[str, Any]:
     counts = dict.fromkeys(Action, 0)
-    for step in plan.steps:
+    for step in shown.plan.steps:
         counts[step.action] += 1
     return {
-        "plan": plan.fingerprint,
+        "plan": shown.plan.fingerprint,
         "tag": tag,
         "dry_run": dry_run,
         "counts": {action.value: count for action, count in counts.items()},
-        "tasks": [_render(step, dry_run=dry_run) for step in plan.steps],
+        "tasks": [_render(step, shown, dry_run=dry_run) for step in shown.plan.steps],
     }
 
 
-def _render(step: Step[Shown], *, dry_run: bool) -> dict[str, Any]:
+def _render(step: Step, shown: ShownPlan, *, dry_run: bool) -> dict[str, Any]:
+    before = after = None
+    if step.task_id is not None:
+        before, after = shown.before.get(step.task_id), shown.after.get(step.task_id)
     is_made = step.action == Action.CREATE
-    known = step.before or (None if is_made and dry_run else step.after)
+    known = before or (None if is_made and dry_run else after)
     return {
         "name": step.name,
         "id": known and known.task_id,
         "action": step.action.value,
-        "changes": _changes(step.before, step.after),
-        "fire_times_before": step.before.fire_times if step.before else [],
-        "fire_times_after": step.after.fire_times if step.after else [],
+        "changes": _changes(before, after),
+        "fire_times_before": before.fire_times if before else [],
+        "fire_times_after": after.fire_times if after else [],
     }
 
 

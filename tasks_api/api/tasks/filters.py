@@ -21,11 +21,11 @@ PAGE = 1000
 STATES = {"active": False, "paused": True}
 
 
-def read_whose(query: Mapping[str, str], user: User) -> listing.Whose:
+def read_whose(query: Mapping[str, str], user: User) -> listing.TaskScope:
     """The caller's own tasks, or those of `owner`, for administrators of the tenant."""
     assert user.tenant_id is not None
     if "owner" not in query:
-        return listing.Whose(user.tenant_id, (user.pk,), Surface.TASKS)
+        return listing.TaskScope(user.tenant_id, (user.pk,), Surface.TASKS)
     if not user.reaches_tenant:
         raise PermissionDenied(
             "The tasks of others take an administrator's token of scope admin"
@@ -34,12 +34,12 @@ def read_whose(query: Mapping[str, str], user: User) -> listing.Whose:
     if (name := fields.parameter(query, "owner")) != "all":
         users = users.filter(Q(name=name) | Q(username=name))
     ids = tuple(users.order_by("pk").values_list("pk", flat=True))
-    return listing.Whose(user.tenant_id, ids, Surface.TASKS)
+    return listing.TaskScope(user.tenant_id, ids, Surface.TASKS)
 
 
-def read_filters(request: Request, query: Mapping[str, str]) -> listing.Filters:
+def read_filters(request: Request, query: Mapping[str, str]) -> listing.TaskFilters:
     """Which tasks a query string asks for. Raises InvalidTask naming the parameter."""
-    return listing.Filters(
+    return listing.TaskFilters(
         name=fields.parameter(query, "name") if "name" in query else None,
         tags=_wanted_tags(request),
         is_paused=_choice(query, "state", STATES),

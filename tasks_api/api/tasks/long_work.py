@@ -17,8 +17,8 @@ from tasks_api.api.json_codec import dumps
 from tasks_api.api.tasks import long_work_openapi as schema
 from tasks_api.api.tasks.base import TasksView, run_id_in
 from tasks_api.delivery import run_tokens
-from tasks_api.domain.exceptions import InvalidTask, NotYourRun
-from tasks_api.domain.timestamps import written_or_null
+from tasks_api.domain.exceptions import InvalidTask, RunAccessDenied
+from tasks_api.domain.timestamps import format_optional_timestamp
 from tasks_api.messaging import broker
 from tasks_api.worker import long_work
 
@@ -49,7 +49,7 @@ class RunTokenAuthentication(BaseAuthentication):
         # Here, so that nobody is listened to who shows just anything.
         run_id = run_id_in(request.parser_context["kwargs"]["run_id"])
         if run_tokens.read_turn(token, run_id, long_work.run_token_keys()) is None:
-            raise NotYourRun(long_work.NOT_OF_THIS_RUN)
+            raise RunAccessDenied(long_work.NOT_OF_THIS_RUN)
         return RunBearer(token), None
 
     def authenticate_header(self, request: Request) -> str:
@@ -111,7 +111,7 @@ class HearRun(WorkView):
     @schema.hear_run
     def post(self, request: Request, run_id: str) -> Response:
         wanted = run_id_in(run_id)
-        deadline = written_or_null(long_work.heartbeat(self.caller, wanted))
+        deadline = format_optional_timestamp(long_work.heartbeat(self.caller, wanted))
         return Response({"run_id": str(wanted), "deadline": deadline})
 
 

@@ -18,16 +18,16 @@ from tasks_api.api.tasks.parsing import read_task
 from tasks_api.api.tasks.schedule_fields import schedule_of
 from tasks_api.domain import fire_times
 from tasks_api.domain.exceptions import InvalidTask, TaskNotFound
-from tasks_api.domain.fire_times import Coming
+from tasks_api.domain.fire_times import ComingFireTime
 from tasks_api.domain.schedules import (
     MICROSECOND,
     Cron,
     Once,
     Schedule,
 )
-from tasks_api.domain.timestamps import written, written_or_null
+from tasks_api.domain.timestamps import format_optional_timestamp, format_timestamp
 from tasks_api.models import Task
-from tasks_api.services import tasks
+from tasks_api.services import finding
 
 DEFAULT = 20
 MOST = 1000
@@ -43,7 +43,7 @@ class NextFireTimes(TasksView):
         is_number = text.isascii() and text.isdigit() and len(text) <= 9
         count = _count(int(text) if is_number else text)
         own = Task.objects.reached_by(self.user).alive(now).with_schedule()
-        task = own.filter(pk=tasks.parse_id(task_id)).first()
+        task = own.filter(pk=finding.parse_id(task_id)).first()
         if task is None:
             raise TaskNotFound("Task not found")
         schedule = schedule_of(task)
@@ -84,7 +84,9 @@ def _count(value: object) -> int:
     )
 
 
-def of_task(task: Task, schedule: Schedule, now: datetime, count: int) -> list[Coming]:
+def of_task(
+    task: Task, schedule: Schedule, now: datetime, count: int
+) -> list[ComingFireTime]:
     """The fire times that a stored task has before it, paused or not."""
     if not task.periodic_task.one_off:
         return _found(schedule, now, count)
@@ -95,12 +97,12 @@ def of_task(task: Task, schedule: Schedule, now: datetime, count: int) -> list[C
     return _found(schedule, since, 1)
 
 
-def _found(schedule: Schedule, since: datetime, count: int) -> list[Coming]:
-    return list(fire_times.coming(schedule, since=since, count=count))
+def _found(schedule: Schedule, since: datetime, count: int) -> list[ComingFireTime]:
+    return list(fire_times.coming_fire_times(schedule, since=since, count=count))
 
 
 def _answer(
-    is_enabled: bool, schedule: Schedule | None, found: list[Coming]
+    is_enabled: bool, schedule: Schedule | None, found: list[ComingFireTime]
 ) -> dict[str, Any]:
     return {
         "timezone": schedule.zone if isinstance(schedule, Cron) else "UTC",
@@ -109,11 +111,11 @@ def _answer(
     }
 
 
-def render(each: Coming) -> dict[str, Any]:
-    at = written_or_null(each.at)
+def render(each: ComingFireTime) -> dict[str, Any]:
+    at = format_optional_timestamp(each.at)
     shown: dict[str, Any] = {"at": at, "local": each.local.isoformat(), "dst": each.dst}
     if each.grid is not None:
-        shown["grid"] = written(each.grid)
+        shown["grid"] = format_timestamp(each.grid)
     if each.wall is not None:
         shown["wall"] = each.wall.isoformat()
     if each.which_pass is not None:

@@ -19,7 +19,7 @@ from tasks_api.api.tasks.openapi import (
     UNAUTHORIZED,
     task_in,
 )
-from tasks_api.domain.fire_times import Dst
+from tasks_api.domain.fire_times import ClockChange
 
 _PREVIEWED: dict[str, Any] = {
     "task_type": "periodic",
@@ -54,7 +54,7 @@ COMING_OUT = {
             "the time does not exist, `doubled` because it is there twice and fires twice, or "
             "`once` because it is there twice and fires once; null for nothing.",
             nullable=True,
-            enum=[*[mark.value for mark in Dst], None],
+            enum=[*[mark.value for mark in ClockChange], None],
         ),
         "grid": openapi.text(
             "With a spread: the time from which the task is put off, in UTC."

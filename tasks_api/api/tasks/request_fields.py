@@ -16,7 +16,7 @@ from tasks_api.api import fields
 from tasks_api.api.json_codec import dumps
 from tasks_api.delivery.request import JSON_TYPE
 from tasks_api.domain.exceptions import InvalidTask
-from tasks_api.domain.request_options import comparable, options_of
+from tasks_api.domain.request_options import comparable, parse_options
 from tasks_api.domain.specs import BodyForm, RequestOptions, TaskSpec
 from tasks_api.models import Task
 
@@ -188,7 +188,7 @@ def _deadline(given: Mapping[str, Any]) -> int | None:
 
 def post_data_of(task: Task) -> simplejson.RawJSON | None:
     """The body as it was posted; None where it was given as `body`, or there is none."""
-    if task.request and options_of(task.request).form:
+    if task.request and parse_options(task.request).form:
         return None
     if not task.body and task.method in MAYBE_BODILESS:
         return None
@@ -197,7 +197,7 @@ def post_data_of(task: Task) -> simplejson.RawJSON | None:
 
 def render_options(task: Task, *, opens: bool) -> dict[str, Any]:
     """As a request body would give them; with `opens` the values of headers, too."""
-    options = options_of(task.request)
+    options = parse_options(task.request)
     names = options.header_names
     values = [REDACTED] * len(names)
     if opens and names:

@@ -20,16 +20,12 @@ from tasks_api.api.tasks.base import TasksView, run_id_in
 from tasks_api.domain.exceptions import InvalidTask, TaskNotFound
 from tasks_api.domain.specs import Surface
 from tasks_api.domain.states import NOT_DELIVERED, RunState
-from tasks_api.domain.timestamps import written_or_null
+from tasks_api.domain.timestamps import format_optional_timestamp
 from tasks_api.messaging import broker
 from tasks_api.models import Attempt, Run, Task
-from tasks_api.services import (
-    reconciliation,
-    redrive,
-    runs,
-    tasks,
-)
-from tasks_api.services.runs import Listed, Place, Wanted
+from tasks_api.services import finding, reconciliation, redrive, runs
+from tasks_api.services.account import Account, FireTimeOutcome
+from tasks_api.services.runs import RunCursor, RunFilter, RunSummary
 
 PAGE = 100
 LONGEST_PAGE = 1000
@@ -56,13 +52,13 @@ class TaskRunList(RunsView):
     @schema.list_runs_of_task
     def get(self, request: Request, task_id: str) -> Response:
         query = fields.query_of(request)
-        return _page(self, request, query, tasks.parse_id(task_id))
+        return _page(self, request, query, finding.parse_id(task_id))
 
 
 class RunDetail(RunsView):
     @schema.get_run
     def get(self, request: Request, run_id: str) -> Response:
-        run, attempts = runs.detail(self.user, run_id_in(run_id))
+        run, attempts = runs.get_run(self.user, run_id_in(run_id))
         shown = _render(run, run.task)
         shown["attempts"] = [_render_attempt(each) for each in attempts]
         return Response(shown)
@@ -72,7 +68,7 @@ class RedriveRun(RunsView):
     @schema.redrive_run
     @idempotent
     def post(self, request: Request, run_id: str) -> Response:
-        made = redrive.again(self.user, run_id_in(run_id))
+        made = redrive.redrive_run(self.user, run_id_in(run_id))
         transaction.on_commit(lambda: broker.ring_workers(made.to_ring))
         return Response({"run_id": str(made.run_ids[0])}, status=202)
 
@@ -84,7 +80,7 @@ class RedriveRuns(RunsView):
         data = fields.body_of(request.data)
         limit = data.get("limit")
         task_id = data.get("task_id")
-        made = redrive.many(
+        made = redrive.redrive_runs(
             self.user,
             _states_to_redrive(fields.required(data, "state")),
             limit=MOST_REDRIVEN if limit is None else _limit(limit),
@@ -108,8 +104,8 @@ class TaskAccount(RunsView):
         )
         if since and until and since > until:
             raise InvalidTask("to", "to should not be before from")
-        found = reconciliation.account(
-            self.user, tasks.parse_id(task_id), since=since, until=until
+        found = reconciliation.reconcile(
+            self.user, finding.parse_id(task_id), since=since, until=until
         )
         return Response(render_account(found))
 
@@ -120,7 +116,7 @@ class TaskAccount(RunsView):
 def _task_id(value: object, name: str = "task") -> UUID:
     try:
         if isinstance(value, str):
-            return tasks.parse_id(value)
+            return finding.parse_id(value)
     except TaskNotFound:
         pass
     raise InvalidTask(name, f"Invalid value of {name}. Value should be a task's id")
@@ -130,7 +126,7 @@ def _page(
     view: RunsView, request: Request, query: Mapping[str, str], task_id: UUID | None
 ) -> Response:
     limit = pagination.size(query, usual=PAGE, most=LONGEST_PAGE)
-    wanted = Wanted(
+    wanted = RunFilter(
         task_id,
         _states(query),
         fields.optional_moment(query, "from"),
@@ -138,7 +134,7 @@ def _page(
         _read_cursor(query["cursor"]) if "cursor" in query else None,
         _wants_notices(query),
     )
-    found = runs.page(view.user, wanted, limit=limit + 1)
+    found = runs.list_runs(view.user, wanted, limit=limit + 1)
     rows, has_more = found[:limit], len(found) > limit
     body: dict[str, Any] = {"runs": [render_run(row) for row in rows]}
     body["next_cursor"] = _write_cursor(rows[-1].run) if has_more else None
@@ -197,11 +193,11 @@ def _write_cursor(run: Run) -> str:
     return base64.urlsafe_b64encode(raw).decode()
 
 
-def _read_cursor(text: str) -> Place:
+def _read_cursor(text: str) -> RunCursor:
     try:
         raw = base64.b64decode(text.encode("ascii"), altchars=b"-_", validate=True)
         micros = int.from_bytes(raw[:8], signed=True)
-        return Place(EPOCH + timedelta(microseconds=micros), UUID(bytes=raw[8:]))
+        return RunCursor(EPOCH + timedelta(microseconds=micros), UUID(bytes=raw[8:]))
     except (UnicodeEncodeError, binascii.Error, ValueError, OverflowError):
         raise InvalidTask(
             "cursor", "Invalid value of cursor. Take it from an answer, as it is"
@@ -211,7 +207,7 @@ def _read_cursor(text: str) -> Place:
 # What goes out.
 
 
-def render_run(row: Listed) -> dict[str, Any]:
+def render_run(row: RunSummary) -> dict[str, Any]:
     return {**_render(row.run, row.task), "last_status": row.last_status}
 
 
@@ -221,14 +217,14 @@ def _render(run: Run, task: Task) -> dict[str, Any]:
         "task_id": str(run.task_id),
         "task_name": task.name,
         "notice": task.surface == Surface.NOTICES,
-        "scheduled_for": written_or_null(run.scheduled_for),
-        "slot": written_or_null(run.slot or run.scheduled_for),
+        "scheduled_for": format_optional_timestamp(run.scheduled_for),
+        "slot": format_optional_timestamp(run.slot or run.scheduled_for),
         "state": run.state,
         "reason": run.reason,
         "manual": run.by_hand,
         "redrive_of": run.redrive_of and str(run.redrive_of),
-        "started_at": written_or_null(run.started_at),
-        "finished_at": written_or_null(run.finished_at),
+        "started_at": format_optional_timestamp(run.started_at),
+        "finished_at": format_optional_timestamp(run.finished_at),
         "attempt_count": run.attempt_count,
     }
 
@@ -236,7 +232,7 @@ def _render(run: Run, task: Task) -> dict[str, Any]:
 def _render_attempt(attempt: Attempt) -> dict[str, Any]:
     return {
         "number": attempt.number,
-        "started_at": written_or_null(attempt.started_at),
+        "started_at": format_optional_timestamp(attempt.started_at),
         "duration_ms": attempt.duration_ms,
         "status_code": attempt.status_code,
         "error": attempt.error,
@@ -244,14 +240,12 @@ def _render_attempt(attempt: Attempt) -> dict[str, Any]:
     }
 
 
-def render_account(found: reconciliation.Account) -> dict[str, Any]:
+def render_account(found: Account) -> dict[str, Any]:
     return {
-        "from": written_or_null(found.since),
-        "to": written_or_null(found.until),
+        "from": format_optional_timestamp(found.since),
+        "to": format_optional_timestamp(found.until),
         "planned": found.planned,
-        **{
-            outcome.value: found.outcomes[outcome] for outcome in reconciliation.Outcome
-        },
+        **{outcome.value: found.outcomes[outcome] for outcome in FireTimeOutcome},
         "manual": found.manual,
         "balance": found.balance,
         "missing": found.missing,
@@ -259,14 +253,14 @@ def render_account(found: reconciliation.Account) -> dict[str, Any]:
         "differences": [
             {
                 "kind": each.kind,
-                "scheduled_for": written_or_null(each.scheduled_for),
+                "scheduled_for": format_optional_timestamp(each.scheduled_for),
                 "run_id": each.run_id and str(each.run_id),
                 "message": each.message,
             }
             for each in found.differences
         ],
         "changes": [
-            {"at": written_or_null(change.at), "what": change.what}
+            {"at": format_optional_timestamp(change.at), "what": change.what}
             for change in found.changes
         ],
     }

@@ -25,7 +25,7 @@ from tasks_api.api.tasks.runs_openapi_fields import (
     RUN_ID,
     RUNS_OUT,
 )
-from tasks_api.services.reconciliation import MOST
+from tasks_api.services.reconciliation import MAX_FIRE_TIMES
 
 
 def _failures(**texts: str) -> dict[Any, Any]:
@@ -133,7 +133,7 @@ get_account = openapi.operation(
     description="Computes what the schedule of a task planned, lays the recorded runs beside "
     "it, and names every difference. The balance is 0 unless a run was lost. Without `from` "
     "and `to` it covers the last day; a time with more than "
-    f"{MOST:,} fire times is refused with 400.",
+    f"{MAX_FIRE_TIMES:,} fire times is refused with 400.",
     parameters=[TASK_ID, *_moments("Fire times")],
     responses={
         200: openapi.answer(ACCOUNT_OUT, ACCOUNT, "The account."),

@@ -6,7 +6,7 @@ from typing import Any
 
 from tasks_api.api import openapi
 from tasks_api.domain.states import NOT_DELIVERED, RunState
-from tasks_api.services.reconciliation import Outcome
+from tasks_api.services.account import FireTimeOutcome
 
 RUN_ID = "01a1fc25-dfd8-77b7-8ffb-7e7198bf1a71"
 TASK_ID = "01a1fc25-cc90-73cc-897d-06cb540be56b"
@@ -112,14 +112,16 @@ RUNS_OUT = {
     },
 }
 _ABOUT = {
-    Outcome.DELIVERED: "How many of them succeeded.",
-    Outcome.FAILED: "How many of them failed for good.",
-    Outcome.SKIPPED: "How many of them were skipped, such as for an earlier run.",
-    Outcome.MISSED: "How many of them nobody could fire in time.",
-    Outcome.CANCELLED: "How many of them were taken back by a change.",
-    Outcome.UNDER_WAY: "How many of them are due and not over yet.",
+    FireTimeOutcome.DELIVERED: "How many of them succeeded.",
+    FireTimeOutcome.FAILED: "How many of them failed for good.",
+    FireTimeOutcome.SKIPPED: "How many of them were skipped, such as for an earlier run.",
+    FireTimeOutcome.MISSED: "How many of them nobody could fire in time.",
+    FireTimeOutcome.CANCELLED: "How many of them were taken back by a change.",
+    FireTimeOutcome.UNDER_WAY: "How many of them are due and not over yet.",
 }
-_OUTCOMES = {outcome.value: openapi.count(_ABOUT[outcome]) for outcome in Outcome}
+_OUTCOMES = {
+    outcome.value: openapi.count(_ABOUT[outcome]) for outcome in FireTimeOutcome
+}
 _DIFFERENCE = {
     "type": "object",
     "required": ["kind", "scheduled_for", "run_id", "message"],

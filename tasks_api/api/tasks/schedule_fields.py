@@ -18,7 +18,7 @@ from tasks_api.domain.schedules import (
     Schedule,
 )
 from tasks_api.models import Task
-from tasks_api.storage import beat_tables
+from tasks_api.storage import stored_schedules
 
 TASK_TYPES = {"one_time": "one_time", "periodic": "periodic", "interval": "periodic"}
 FIELDS = {
@@ -242,7 +242,7 @@ def _as_posted(schedule: Schedule) -> dict[str, Any]:
 def schedule_of(task: Task) -> Schedule | None:
     """A stored task's; None where the admin stored one that cannot be computed."""
     try:
-        return beat_tables.schedule_of(task)
+        return stored_schedules.schedule_of(task)
     except ScheduleError:
         return None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, ClassVar
 
@@ -33,13 +34,21 @@ from tasks_api.api.tasks.rendering import render_task
 from tasks_api.domain.exceptions import (
     InvalidTask,
     NameTaken,
-    StaleTask,
     TaskNotFound,
+    VersionConflict,
 )
-from tasks_api.domain.specs import Surface, TaskSpec
+from tasks_api.domain.specs import Surface
 from tasks_api.messaging import broker
 from tasks_api.models import Task, TaskQuerySet
-from tasks_api.services import listing, tasks
+from tasks_api.services import (
+    finding,
+    listing,
+    manual_runs,
+    named_tasks,
+    pausing,
+    removal,
+    tasks,
+)
 from tasks_api.storage import task_counts
 
 
@@ -59,10 +68,10 @@ class TaskList(TasksView):
             return self._by_cursor(request, whose, filters, now)
         limit = pagination.size(query, usual=PAGE, most=PAGE)
         offset = fields.number_in(query, "offset", 0, least=0)
-        count = task_counts.total(
+        count = task_counts.count_alive(
             whose.tenant_id, whose.owner_ids, whose.surface, now=now
         )
-        page = listing.by_offset(
+        page = listing.page_by_offset(
             whose, offset=offset, limit=limit, total=count, now=now
         )
         body = {"count": count, "tasks": [render_task(task, now) for task in page]}
@@ -74,8 +83,8 @@ class TaskList(TasksView):
     def _by_cursor(
         self,
         request: Request,
-        whose: listing.Whose,
-        filters: listing.Filters,
+        whose: listing.TaskScope,
+        filters: listing.TaskFilters,
         now: datetime,
     ) -> Response:
         query = fields.query_of(request)
@@ -83,10 +92,10 @@ class TaskList(TasksView):
             raise InvalidTask("offset", "offset goes neither with cursor nor filters")
         limit = pagination.size(query, usual=PAGE, most=PAGE)
         after = read_cursor(query.get("cursor", ""))
-        page = listing.by_cursor(whose, filters, after=after, limit=limit, now=now)
+        page = listing.page_by_cursor(whose, filters, after=after, limit=limit, now=now)
         body: dict[str, Any] = {}
         if not filters:
-            body["count"] = task_counts.total(
+            body["count"] = task_counts.count_alive(
                 whose.tenant_id, whose.owner_ids, whose.surface, now=now
             )
         body["tasks"] = [render_task(task, now) for task in page.tasks]
@@ -149,32 +158,26 @@ class TaskDetail(TasksView):
     def get(self, request: Request, task_id: str) -> Response:
         now = clock.now()
         own = Task.objects.reached_by(self.user).of(Surface.TASKS).alive(now)
-        found = own.with_schedule().filter(pk=tasks.parse_id(task_id))
+        found = own.with_schedule().filter(pk=finding.parse_id(task_id))
         return _shown(_only(found), now)
 
     @openapi.change_task
+    @transaction.atomic
     def patch(self, request: Request, task_id: str) -> Response:
         now = clock.now()
         data = fields.body_of(request.data)
-
-        def read(task: Task) -> TaskSpec:
-            _require_match(request, task)
-            return read_change(data, task, now=now)
-
-        task = tasks.change_task(
-            self.user, task_id, read, surface=Surface.TASKS, now=now
-        )
-        return _shown(task, now)
+        task = finding.lock_task(self.user, task_id, surface=Surface.TASKS, now=now)
+        _require_match(request, task)
+        spec = read_change(data, task, now=now)
+        return _shown(tasks.change_task(self.user, task, spec, now=now), now)
 
     @openapi.remove_task
+    @transaction.atomic
     def delete(self, request: Request, task_id: str) -> Response:
-        tasks.remove_task(
-            self.user,
-            task_id,
-            now=clock.now(),
-            surface=Surface.TASKS,
-            allow=lambda task: _require_match(request, task),
-        )
+        now = clock.now()
+        task = finding.lock_task(self.user, task_id, surface=Surface.TASKS, now=now)
+        _require_match(request, task)
+        removal.remove_locked(task)
         return Response({"message": "Task has been removed successfully"})
 
 
@@ -190,43 +193,45 @@ class NamedTask(TasksView):
         return _shown(_only(named.alive(now).with_schedule()), now)
 
     @openapi.put_task
+    @transaction.atomic
     def put(self, request: Request, name: str) -> Response:
-        now = clock.now()
-        name = name_in(name)
-        data = {**fields.body_of(request.data)}
-        if data.setdefault("name", name) != name:
-            raise InvalidTask("name", "The name is not that of the path")
-
-        def read(task: Task | None) -> TaskSpec:
-            if task is None:
-                _require_absence_allowed(request)
-                return read_task(data, now=now)
-            if request.headers.get("If-None-Match") == "*":
-                raise StaleTask("A task with this name exists already")
-            _require_match(request, task)
-            return read_again(data, task, now=now)
-
-        task, is_new = tasks.put_named(
-            self.user, name, read, surface=Surface.TASKS, now=now
+        now, name = clock.now(), name_in(name)
+        data = _with_name(fields.body_of(request.data), name)
+        task = named_tasks.lock_task_or_name(
+            self.user, name, surface=Surface.TASKS, now=now
         )
-        if is_new:
-            task = Task.objects.with_schedule().get(pk=task.pk)
-        shown = _shown(task, now)
-        shown.status_code = 201 if is_new else 200
-        shown["Location"] = f"/tasks/{task.pk}"
-        return shown
+        if task is None:
+            return self._create(request, data, now)
+        return self._change(request, task, data, now)
+
+    def _create(
+        self, request: Request, data: Mapping[str, Any], now: datetime
+    ) -> Response:
+        if "If-Match" in request.headers:
+            raise VersionConflict("There is no task with this name")
+        made = tasks.create_task(self.user, read_task(data, now=now), now=now)
+        task = Task.objects.with_schedule().get(pk=made.pk)
+        return _shown(task, now, status=201, headers={"Location": f"/tasks/{task.pk}"})
+
+    def _change(
+        self, request: Request, task: Task, data: Mapping[str, Any], now: datetime
+    ) -> Response:
+        if request.headers.get("If-None-Match") == "*":
+            raise VersionConflict("A task with this name exists already")
+        _require_match(request, task)
+        spec = read_again(data, task, now=now)
+        task = tasks.change_task(self.user, task, spec, now=now)
+        return _shown(task, now, headers={"Location": f"/tasks/{task.pk}"})
 
     @openapi.remove_named_task
+    @transaction.atomic
     def delete(self, request: Request, name: str) -> Response:
         now = clock.now()
         named = Task.objects.for_tenant(self.tenant).named(Surface.TASKS, name_in(name))
-        tasks.remove_task(
-            self.user,
-            str(_only(named.alive(now)).pk),
-            now=now,
-            surface=Surface.TASKS,
-            allow=lambda task: _require_match(request, task),
-        )
+        found = str(_only(named.alive(now)).pk)
+        task = finding.lock_task(self.user, found, surface=Surface.TASKS, now=now)
+        _require_match(request, task)
+        removal.remove_locked(task)
         return Response({"message": "Task has been removed successfully"})
 
 
@@ -234,7 +239,7 @@ class RunTask(TasksView):
     @openapi.run_task
     @idempotent
     def post(self, request: Request, task_id: str) -> Response:
-        run_id = tasks.run_now(
+        run_id = manual_runs.run_now(
             self.user, task_id, surface=Surface.TASKS, now=clock.now()
         )
         transaction.on_commit(lambda: broker.ring_workers([run_id]))
@@ -246,14 +251,18 @@ class RunTask(TasksView):
 class PauseTask(TasksView):
     @openapi.pause_task
     def post(self, request: Request, task_id: str) -> Response:
-        tasks.pause_tasks(self.user, [task_id], now=clock.now(), surface=Surface.TASKS)
+        pausing.pause_tasks(
+            self.user, [task_id], now=clock.now(), surface=Surface.TASKS
+        )
         return Response({"message": "Task paused successfully"})
 
 
 class ResumeTask(TasksView):
     @openapi.resume_task
     def post(self, request: Request, task_id: str) -> Response:
-        tasks.resume_tasks(self.user, [task_id], now=clock.now(), surface=Surface.TASKS)
+        pausing.resume_tasks(
+            self.user, [task_id], now=clock.now(), surface=Surface.TASKS
+        )
         return Response({"message": "Task resumed successfully"})
 
 
@@ -261,7 +270,7 @@ class PauseTasks(TasksView):
     @openapi.pause_tasks
     def post(self, request: Request) -> Response:
         ids = read_ids(request.data)
-        tasks.pause_tasks(self.user, ids, now=clock.now(), surface=Surface.TASKS)
+        pausing.pause_tasks(self.user, ids, now=clock.now(), surface=Surface.TASKS)
         return Response({"message": "Tasks have been successfully paused"})
 
 
@@ -269,7 +278,7 @@ class ResumeTasks(TasksView):
     @openapi.resume_tasks
     def post(self, request: Request) -> Response:
         ids = read_ids(request.data)
-        tasks.resume_tasks(self.user, ids, now=clock.now(), surface=Surface.TASKS)
+        pausing.resume_tasks(self.user, ids, now=clock.now(), surface=Surface.TASKS)
         return Response({"message": "Tasks have been resumed successfully"})
 
 
@@ -285,8 +294,23 @@ def etag_of(task: Task) -> str:
     return f'"{task.pk.hex}-{task.version}"'
 
 
-def _shown(task: Task, now: datetime) -> Response:
-    return Response(render_task(task, now), headers={"ETag": etag_of(task)})
+def _shown(
+    task: Task,
+    now: datetime,
+    *,
+    status: int = 200,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    body = render_task(task, now)
+    return Response(body, status, headers={"ETag": etag_of(task), **(headers or {})})
+
+
+def _with_name(data: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """The body of a task whose name stands in the path, and may be repeated in it."""
+    named = {"name": name, **data}
+    if named["name"] != name:
+        raise InvalidTask("name", "The name is not that of the path")
+    return named
 
 
 def _require_match(request: Request, task: Task) -> None:
@@ -295,9 +319,4 @@ def _require_match(request: Request, task: Task) -> None:
     if wanted is None or wanted.strip() == "*":
         return
     if etag_of(task) not in {tag.strip() for tag in wanted.split(",")}:
-        raise StaleTask("The task was changed since; its ETag is another one now")
-
-
-def _require_absence_allowed(request: Request) -> None:
-    if "If-Match" in request.headers:
-        raise StaleTask("There is no task with this name")
+        raise VersionConflict("The task was changed since; its ETag is another one now")

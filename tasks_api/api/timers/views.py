@@ -22,7 +22,7 @@ from tasks_api.domain.exceptions import InvalidTask
 from tasks_api.domain.schedules import Once
 from tasks_api.domain.specs import Misfire, Surface, TaskSpec
 from tasks_api.models import Task
-from tasks_api.services import tasks
+from tasks_api.services import named_tasks, removal, tasks
 
 
 class TimersView(TextView):
@@ -55,7 +55,7 @@ class DeleteTimer(TimersView):
             raise InvalidTask("id", "Invalid value of id. Value should be a string")
         if (timer := task_id(value)) is not None:
             own = Task.objects.for_tenant(self.tenant).of(Surface.TIMERS)
-            tasks.remove_tasks(own.filter(pk=timer, name=""), now=clock.now())
+            removal.remove_tasks(own.filter(pk=timer, name=""), now=clock.now())
         return Response()
 
 
@@ -66,7 +66,7 @@ class ReplaceCrons(TimersView):
         specs = read_crons(request.data, now=now)
         if specs:
             self.require_endpoint()
-        tasks.put_set(self.user, specs, surface=Surface.TIMERS, now=now)
+        named_tasks.replace_all(self.user, specs, surface=Surface.TIMERS, now=now)
         return Response()
 
 

@@ -14,7 +14,7 @@ from tasks_api.services import erasure
 class Command(AccountCommand):
     help = (
         "Delete a tenant: users, tokens, secrets, tasks, history, messages and its audit "
-        "log. It may be said again if it was cut off."
+        "log. Repeat the command if it was cut off."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -31,5 +31,5 @@ class Command(AccountCommand):
                 f"{found} has {users} users and {tasks} tasks, living and ended. "
                 "Say --yes to delete them for good."
             )
-        erasure.erase_tenant(found, say=self.stderr.write)
+        erasure.erase_tenant(found, report=self.stderr.write)
         return f"The tenant {tenant} is deleted."

@@ -1,4 +1,4 @@
-"""Delete a user of a tenant, whose tasks go to another one, or too."""
+"""Delete a user of a tenant, and their tasks or the ownership of them."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from tasks_api.services import erasure
 
 class Command(AccountCommand):
     help = (
-        "Delete a user with their tokens, and put a pseudonym in the audit log. It may "
-        "be said again if it was cut off."
+        "Delete a user with their tokens, and put a pseudonym in the audit log. Repeat "
+        "the command if it was cut off."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -50,6 +50,6 @@ class Command(AccountCommand):
         if not yes:
             raise CommandError(f"Say --yes to delete {found} for good.")
         erasure.erase_user(
-            found, heir=heir, removes_tasks=remove_tasks, say=self.stderr.write
+            found, heir=heir, removes_tasks=remove_tasks, report=self.stderr.write
         )
         return f"{found} is deleted."

@@ -1,4 +1,4 @@
-"""Print the tasks whose next fire time changed with the rules of time zones."""
+"""Print the tasks whose next fire time differs by the current rules of time zones."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ from django.core.management import BaseCommand
 from django.core.management.base import CommandParser
 
 from scheduler_service.process import zones
-from tasks_api.domain.timestamps import written, written_or_null
+from tasks_api.domain.timestamps import format_optional_timestamp, format_timestamp
 from tasks_api.services import recompute
 
 
 class Command(BaseCommand):
     help = (
-        "Print the tasks whose next fire time is another one by the rules of time zones "
-        "that count now, one a line; with --apply, write it anew."
+        "Print the tasks whose stored next fire time differs by the current rules of time "
+        "zones, one a line; with --apply, write it anew."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--apply", action="store_true", help="Write them anew.")
 
     def handle(self, *args: Any, apply: bool, **options: Any) -> None:
-        found = recompute.differing()
+        found = recompute.find_changed()
         count = changed = 0
-        while page := list(islice(found, recompute.PAGE)):
+        while page := list(islice(found, recompute.BATCH_SIZE)):
             for each in page:
                 self.stdout.write(_line(each))
             count += len(page)
             if apply:
-                changed += recompute.apply([each.task_id for each in page])
+                changed += recompute.write_changed([each.task_id for each in page])
         rules = zones.in_force()
         text = f"{count} tasks differ by IANA {rules.version} ({rules.source})"
         self.stderr.write(
@@ -38,14 +38,14 @@ class Command(BaseCommand):
         )
 
 
-def _line(found: recompute.Difference) -> str:
+def _line(found: recompute.ChangedFireTime) -> str:
     return "\t".join(
         (
             str(found.task_id),
             found.tenant,
             found.name or "-",
             found.zone,
-            written(found.stored),
-            written_or_null(found.computed) or "never",
+            format_timestamp(found.stored),
+            format_optional_timestamp(found.computed) or "never",
         )
     )

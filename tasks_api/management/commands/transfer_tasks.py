@@ -14,7 +14,7 @@ from tasks_api.services import owners
 class Command(AccountCommand):
     help = (
         "Hand all tasks of a user over to another one, living and ended, with their "
-        "history. Those that waited because the first is deactivated go on."
+        "history. Tasks that were suspended with their user are resumed."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -28,5 +28,5 @@ class Command(AccountCommand):
         giver = services.find_user(source, tenant=tenant)
         own = giver.tenant.name if giver.tenant else None
         taker = services.find_user(target, tenant=own)
-        count = owners.transfer(giver, taker)
+        count = owners.transfer_tasks(giver, taker)
         return f"{count} tasks of {giver} are {taker}'s."

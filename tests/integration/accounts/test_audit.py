@@ -20,9 +20,9 @@ from accounts import audit
 from accounts import services as accounts
 from accounts.models import AuditEntry, Role, Tenant, Token, User, Via
 from tasks_api import tasks
-from tasks_api.domain.exceptions import NotYourTask
+from tasks_api.domain.exceptions import TaskAccessDenied
 from tasks_api.models import Task
-from tasks_api.services import tasks as task_services
+from tasks_api.services import pausing, removal
 from tests.conftest import ClientFor, MakeTask, tenant_of
 from tests.integration.support.audit_log import logged_actions
 from tests.integration.support.tasks_surface import ONE_TIME, created
@@ -53,12 +53,10 @@ def test_a_change_that_fails_leaves_no_entry(
     own, other = make_task(colleague), make_task()
     before = AuditEntry.objects.count()
 
-    with pytest.raises(NotYourTask):
-        task_services.pause_tasks(
-            colleague, [str(own.pk), str(other.pk)], now=timezone.now()
-        )
+    with pytest.raises(TaskAccessDenied):
+        pausing.pause_tasks(colleague, [str(own.pk), str(other.pk)], now=timezone.now())
     with transaction.atomic():
-        task_services.remove_task(colleague, str(own.pk), now=timezone.now())
+        removal.remove_task(colleague, str(own.pk), now=timezone.now())
         transaction.set_rollback(True)
 
     assert AuditEntry.objects.count() == before
@@ -69,7 +67,7 @@ def test_many_tasks_at_once_are_one_entry_that_names_all(
 ) -> None:
     ids = sorted(str(make_task().pk) for _ in range(30))
 
-    task_services.pause_tasks(user, ids, now=timezone.now())
+    pausing.pause_tasks(user, ids, now=timezone.now())
 
     [entry] = AuditEntry.objects.filter(action="task.pause")
     assert (entry.count, entry.object_id) == (30, "")

@@ -13,7 +13,7 @@ from django_celery_beat.models import PeriodicTask
 
 from accounts.models import AuditEntry, User
 from tasks_api.models import Run
-from tasks_api.services import tasks
+from tasks_api.services import pausing
 from tests.conftest import MakeTask
 from tests.integration.support.audit_log import logged_actions
 
@@ -28,8 +28,8 @@ def test_staff_are_actors_in_the_admin(
     before = AuditEntry.objects.order_by("id").last()
     assert before is not None
 
-    steered = {"action": "pause", "_selected_action": [str(task.pk)]}
-    client.post(reverse("admin:tasks_api_task_changelist"), steered)
+    chosen = {"action": "pause", "_selected_action": [str(task.pk)]}
+    client.post(reverse("admin:tasks_api_task_changelist"), chosen)
     users = reverse("admin:accounts_user_changelist")
     for action in ("make_admin", "deactivate"):
         client.post(users, {"action": action, "_selected_action": [user.pk]})
@@ -109,7 +109,7 @@ def test_staff_who_run_or_disable_schedules_are_logged(
     made = [make_task(), make_task(), make_task(stranger)]
     if is_paused:
         for task in made:
-            tasks.pause_tasks(task.owner, [str(task.pk)], now=timezone.now())
+            pausing.pause_tasks(task.owner, [str(task.pk)], now=timezone.now())
     before = AuditEntry.objects.order_by("id").last()
     assert before is not None
     # One of nobody's goes on as django-celery-beat has it.

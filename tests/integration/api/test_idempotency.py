@@ -180,7 +180,7 @@ def test_a_request_waits_for_nobody_who_has_its_key(api: APIClient, user: User) 
 
     def hold() -> None:
         with transaction.atomic():
-            idempotency.recall(user, "k", "other", now=timezone.now())
+            idempotency.find_answer(user, "k", "other", now=timezone.now())
             holds.set()
             done.wait(20)
         connections.close_all()

@@ -17,7 +17,7 @@ from tasks_api.domain.specs import Surface, TaskSpec
 from tasks_api.models import Message, Run, Task
 from tasks_api.scheduler import dispatch, rescue
 from tasks_api.services import tasks
-from tasks_api.storage.beat_tables import SCHEDULE_COLUMNS
+from tasks_api.storage.stored_schedules import SCHEDULE_COLUMNS
 from tasks_api.worker.engine import Engine
 from tests.conftest import ClientFor
 from tests.integration.conftest import ResultLog

@@ -13,7 +13,7 @@ from tasks_api.domain.specs import Surface, TaskSpec
 from tasks_api.domain.states import RunState
 from tasks_api.models import Run
 from tasks_api.scheduler import dispatch
-from tasks_api.services import tasks
+from tasks_api.services import manual_runs, tasks
 from tests.integration.support.openapi_document import assert_fits, content_of
 from tests.integration.support.stored_runs import (
     CRON,
@@ -72,12 +72,12 @@ def test_pages_follow_each_other(api: APIClient, user: User) -> None:
 def test_filters_narrow_the_list(
     api: APIClient, user: User, monkeypatch: pytest.MonkeyPatch, few: int
 ) -> None:
-    monkeypatch.setattr("tasks_api.services.runs.FEW_TASKS", few)
+    monkeypatch.setattr("tasks_api.services.runs.MAX_TASKS_LOOKED_UP", few)
     task, other = hourly_task(user), hourly_task(user)
     failed = store_run(task, ago=9)
     done = store_run(task, ago=6, state=RunState.SUCCEEDED)
     missed = store_run(other, ago=3, state=RunState.MISSED)
-    tasks.fire_task(task.pk, now=timezone.now())
+    manual_runs.fire_task(task.pk, now=timezone.now())
     waiting = Run.objects.get(state=RunState.PENDING)
     between = (timezone.now() - 5 * MINUTE).isoformat().replace("+00:00", "Z")
 

@@ -22,8 +22,15 @@ from tasks_api.domain.schedules import Interval, Once
 from tasks_api.domain.specs import Surface, TaskSpec
 from tasks_api.models import Run, Task, TaskTag
 from tasks_api.scheduler import dispatch
-from tasks_api.services import listing, tasks
-from tasks_api.storage import beat_tables, retention, task_counts
+from tasks_api.services import (
+    admin_edits,
+    listing,
+    named_tasks,
+    pausing,
+    removal,
+    tasks,
+)
+from tasks_api.storage import retention, schedule_edits, task_counts
 from tasks_api.worker import leases
 from tasks_api.worker.record import AttemptResult, record_results
 from tests.conftest import MakeTask
@@ -49,7 +56,7 @@ def test_cursors_lead_through_all_tasks_while_others_come_and_go(
     assert answer.json()["count"] == 7
 
     # Neither the task that the cursor names is needed, nor those before it.
-    tasks.remove_tasks(
+    removal.remove_tasks(
         Task.objects.filter(pk__in=[t.pk for t in made[:3]]), now=timezone.now()
     )
     late = make_task()
@@ -142,17 +149,17 @@ def test_a_page_looks_at_so_many_tasks_and_no_more(
 ) -> None:
     hourly = Interval(timezone.now() + HOUR, HOUR)
     made = [make_task(schedule=hourly if n == 5 else None) for n in range(7)]
-    filters = listing.Filters(is_one_time=False)
+    filters = listing.TaskFilters(is_one_time=False)
 
     pages, after = [], None
     for _ in range(3):
-        page = listing.by_cursor(
-            listing.Whose(user.tenant_id or 0, (user.pk,), Surface.TASKS),
+        page = listing.page_by_cursor(
+            listing.TaskScope(user.tenant_id or 0, (user.pk,), Surface.TASKS),
             filters,
             after=after,
             limit=5,
             now=timezone.now(),
-            look_at=3,
+            rows_examined=3,
         )
         pages.append([task.pk for task in page.tasks])
         after = page.after
@@ -170,7 +177,7 @@ def test_the_tags_of_what_has_ended_are_gone(
     )
 
     api.delete(f"/tasks/{removed.pk}")
-    assert task_counts.end_what_is_over() == 1
+    assert task_counts.end_all_expired_tasks() == 1
 
     assert not TaskTag.objects.exists()
     assert Task.objects.get(pk=over.pk).end_reason == "over"
@@ -182,7 +189,7 @@ def test_a_run_that_its_task_outlived_is_still_sent(make_task: MakeTask) -> None
     Task.objects.update(next_fire_at=start + HOUR / 2)
     make_task(schedule=Once(timezone.now() - HOUR))
     run_ids = dispatch.dispatch_due().run_ids
-    task_counts.end_what_is_over()
+    task_counts.end_all_expired_tasks()
 
     assert len(leases.claim(run_ids)) == len(run_ids)
 
@@ -220,7 +227,9 @@ def test_the_count_is_right_after_any_history(
             now = timezone.now()
             alive = Task.objects.for_owner(owner).of(surface).alive(now).count()
             assert (
-                task_counts.total(owner.tenant_id or 0, [owner.pk], surface, now=now)
+                task_counts.count_alive(
+                    owner.tenant_id or 0, [owner.pk], surface, now=now
+                )
                 == alive
             ), step
 
@@ -248,20 +257,20 @@ def _take(step: str, user: User, chance: random.Random) -> None:
                 "{}",
                 name=chance.choice("ab"),
             )
-            tasks.put_task(user, spec, now=now)
+            named_tasks.upsert_task(user, spec, now=now)
         case "pause":
-            tasks.pause_tasks(user, one, now=now)
+            pausing.pause_tasks(user, one, now=now)
         case "resume":
-            tasks.resume_tasks(user, one, now=now)
+            pausing.resume_tasks(user, one, now=now)
         case "remove" if one:
-            tasks.remove_task(user, one[0], now=now)
+            removal.remove_task(user, one[0], now=now)
         case "expire" | "edit" if one:
             [task] = Task.objects.filter(pk=one[0]).select_related("periodic_task")
             end = now - HOUR if step == "expire" else now + 2 * HOUR
             type(task.periodic_task).objects.filter(pk=task.periodic_task_id).update(
                 expires=end
             )
-            tasks.adopt_edits([task.pk])
+            admin_edits.sync_admin_edits([task.pk])
         case "fire":
             dispatch.dispatch_due()
         case "finish":
@@ -273,7 +282,7 @@ def _take(step: str, user: User, chance: random.Random) -> None:
                     [AttemptResult(run, outcome, Succeed(), now) for run in claimed]
                 )
         case "over":
-            task_counts.end_what_is_over()
+            task_counts.end_all_expired_tasks()
         case "prune":
             retention.prune(now=now + timedelta(days=chance.choice([0, 40])))
 
@@ -293,7 +302,7 @@ def by_apply(api: APIClient, task: dict[str, Any]) -> None:
 
 def by_the_admin(api: APIClient, task: dict[str, Any]) -> None:
     PeriodicTask.objects.filter(http_task=task["id"]).update(expires=LATER)
-    tasks.adopt_edits(beat_tables.drifted(limit=9))
+    admin_edits.sync_admin_edits(schedule_edits.edited_task_ids(limit=9))
 
 
 def unseen_until_it_fires(api: APIClient, task: dict[str, Any]) -> None:
@@ -317,4 +326,4 @@ def test_a_list_knows_the_end_that_a_schedule_has_now(
     assert (
         stored.ends_at == stored.periodic_task.expires == datetime.fromisoformat(LATER)
     )
-    assert beat_tables.drifted(limit=9) == []
+    assert schedule_edits.edited_task_ids(limit=9) == []

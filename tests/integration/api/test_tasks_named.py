@@ -15,7 +15,7 @@ from rest_framework.test import APIClient
 from accounts import services as accounts
 from accounts.models import User
 from tasks_api.models import Task
-from tasks_api.services import tasks
+from tasks_api.services import admin_edits
 from tests.conftest import ClientFor, MakeTask
 from tests.integration.support.tasks_surface import ONE_TIME, PERIODIC, created, error
 
@@ -112,7 +112,7 @@ def test_a_put_may_say_a_start_that_has_passed_if_it_is_the_same(
     api.put(path("a"), PERIODIC, format="json")
     start = timezone.now() - timedelta(hours=1)
     Task.objects.get().periodic_task.__class__.objects.update(start_time=start)
-    tasks.adopt_edits([Task.objects.get().pk])
+    admin_edits.sync_admin_edits([Task.objects.get().pk])
     body = {**PERIODIC, "start_datetime": start.isoformat()}
 
     same = api.put(path("a"), {**body, "post_data": {"b": 2}}, format="json")

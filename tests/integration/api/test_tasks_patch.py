@@ -14,7 +14,7 @@ from tasks_api.domain.schedules import Interval, Once
 from tasks_api.domain.specs import Overlap
 from tasks_api.models import Run, Task
 from tasks_api.scheduler import dispatch, rescue
-from tasks_api.services import tasks
+from tasks_api.services import admin_edits
 from tasks_api.worker import leases
 from tests.conftest import MakeTask
 from tests.integration.support.tasks_surface import ONE_TIME, PERIODIC, created, error
@@ -255,7 +255,7 @@ def test_an_edit_in_the_admin_changes_the_etag(api: APIClient) -> None:
     before = api.get(f"/tasks/{task['id']}")["ETag"]
     PeriodicTask.objects.filter(http_task=task["id"]).update(expires=None)
 
-    tasks.adopt_edits([Task.objects.get().pk])
+    admin_edits.sync_admin_edits([Task.objects.get().pk])
 
     assert api.get(f"/tasks/{task['id']}")["ETag"] != before
 

@@ -16,7 +16,7 @@ from rest_framework.test import APIClient
 from accounts import services as accounts
 from accounts.models import User
 from tasks_api.models import Task
-from tasks_api.services import tasks
+from tasks_api.services import admin_edits
 from tasks_api.storage import task_counts
 from tests.conftest import MakeTask
 from tests.integration.support.tasks_surface import (
@@ -73,7 +73,7 @@ def expire_task(api: APIClient, task: Task) -> None:
     second_ago = timezone.now() - timedelta(seconds=1)
     PeriodicTask.objects.filter(http_task=task).update(expires=second_ago)
     # As a beat does when the admin edited a schedule.
-    tasks.adopt_edits([task.pk])
+    admin_edits.sync_admin_edits([task.pk])
 
 
 def pause_and_expire(api: APIClient, task: Task) -> None:
@@ -82,8 +82,7 @@ def pause_and_expire(api: APIClient, task: Task) -> None:
 
 
 def finish_task(api: APIClient, task: Task) -> None:
-    Task.objects.filter(pk=task.pk).update(ended_at=timezone.now(), next_fire_at=None)
-    task_counts.recount()
+    task_counts.end_expired_tasks([task.pk], now=timezone.now())
 
 
 @pytest.mark.parametrize(

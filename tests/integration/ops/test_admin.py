@@ -1,4 +1,4 @@
-"""Staff see everything in the admin, steer tasks there, and read no secret twice."""
+"""Staff see everything in the admin, operate tasks there, and read no secret twice."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from tasks_api.domain.schedules import Cron, Interval, Once
 from tasks_api.domain.specs import RequestOptions, Surface, TaskSpec
 from tasks_api.models import Run, Task
 from tasks_api.scheduler import dispatch
+from tasks_api.services import manual_runs
 from tasks_api.services import tasks as task_services
 from tests.conftest import MakeTask
 
@@ -192,7 +193,7 @@ def test_tasks_and_runs_are_found_by_names_tenants_and_users(
 ) -> None:
     tasks = [make_task(name="nightly/a"), make_task(name="daily")]
     tasks.append(make_task(stranger, name="nightly/b"))
-    task_services.fire_tasks([task.pk for task in tasks], now=timezone.now())
+    manual_runs.fire_tasks([task.pk for task in tasks], now=timezone.now())
     run_action(staff, "remove", tasks[1])
 
     for model in ("task", "run"):

@@ -29,7 +29,7 @@ from tasks_api.metrics import registry
 from tasks_api.models import Run
 from tasks_api.monitoring import exporter, heartbeats
 from tasks_api.scheduler import dispatch, rescue
-from tasks_api.services import tasks
+from tasks_api.services import pausing
 from tasks_api.worker import leases, run_counters
 from tasks_api.worker.engine import Engine
 from tasks_api.worker.record import AttemptResult
@@ -161,7 +161,7 @@ def test_web_tells_what_waits(user: User, client: Client) -> None:
     held_run = Run.objects.get(task=held).pk
     leases.claim([run for run in runs if run != held_run][:1])
     store_task(user, Once(timezone.now() - 10 * SECOND))
-    tasks.pause_tasks(user, [str(held.pk)], now=timezone.now())
+    pausing.pause_tasks(user, [str(held.pk)], now=timezone.now())
     heartbeats.record_heartbeat("beat", "b")
     broker.ring_workers(runs)
 

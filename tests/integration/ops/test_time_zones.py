@@ -28,7 +28,7 @@ from tasks_api.domain.schedules import (
 from tasks_api.metrics import registry
 from tasks_api.models import Task
 from tasks_api.monitoring import collector
-from tasks_api.services import recompute, tasks
+from tasks_api.services import pausing, recompute
 from tests.integration.support.stored_tasks import HOUR, store_task
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -145,7 +145,7 @@ def test_fire_times_by_older_rules_are_found_and_mended(
     ):
         store_task(user, schedule)
     paused = store_task(user, Cron("0 9 1 1 *", "America/Vancouver"))
-    tasks.pause_tasks(user, [str(paused.pk)], now=timezone.now())
+    pausing.pause_tasks(user, [str(paused.pk)], now=timezone.now())
 
     found = command_output()
 
@@ -173,8 +173,8 @@ def test_no_fire_time_is_made_anew_that_has_had_its_run(user: User) -> None:
 def test_what_would_fall_into_a_pause_is_not_made_up_for(user: User) -> None:
     now = timezone.now()
     task = store_task(user, Cron("*/5 * * * *", "Europe/Berlin"))
-    tasks.pause_tasks(user, [str(task.pk)], now=now)
+    pausing.pause_tasks(user, [str(task.pk)], now=now)
     Task.objects.filter(pk=task.pk).update(created_at=now - 20 * HOUR)
-    tasks.resume_tasks(user, [str(task.pk)], now=now)
+    pausing.resume_tasks(user, [str(task.pk)], now=now)
 
-    assert list(recompute.differing()) == []
+    assert list(recompute.find_changed()) == []

@@ -20,7 +20,7 @@ from tasks_api.domain.states import RunState
 from tasks_api.models import Run, Task
 from tasks_api.scheduler import dispatch
 from tasks_api.scheduler.beat import TenantScheduler
-from tasks_api.services import tasks
+from tasks_api.services import removal
 from tasks_api.storage import schedule_changes
 from tests.integration.support.stored_tasks import SECOND, run_states, store_task
 
@@ -117,10 +117,10 @@ def test_settling_goes_on_where_its_time_was_over(
     monkeypatch.setattr(schedule_changes, "TIME_TO_COMPUTE", 0.0)
     made = store_task(user, Cron("* * * * *", seconds="*"))
     Task.objects.filter(pk=made.pk).update(next_fire_at=clock.now() - 20 * SECOND)
-    tasks.remove_task(user, str(made.pk), now=timezone.now())
+    removal.remove_task(user, str(made.pk), now=timezone.now())
 
     for _ in range(60):
-        if not schedule_changes.settle():
+        if not schedule_changes.settle_open_changes():
             break
 
     assert Run.objects.filter(task=made, state=RunState.MISSED).count() >= 18

@@ -18,7 +18,7 @@ from tasks_api.delivery import retry
 from tasks_api.delivery.request import HttpResult
 from tasks_api.delivery.retry import Release
 from tasks_api.domain import schedules
-from tasks_api.domain.ids import lane_of, moment_of
+from tasks_api.domain.ids import moment_of, tenant_bits
 from tasks_api.domain.schedules import (
     Cron,
     Interval,
@@ -30,7 +30,7 @@ from tasks_api.domain.states import RunState
 from tasks_api.models import Attempt, Run, Task
 from tasks_api.scheduler import dispatch, rescue
 from tasks_api.services import tasks
-from tasks_api.storage import beat_tables, run_rows
+from tasks_api.storage import run_rows, schedule_edits
 from tasks_api.worker import leases
 from tasks_api.worker.record import AttemptResult, record_results
 from tests.integration.support.stored_tasks import (
@@ -156,7 +156,7 @@ def test_a_broken_schedule_pauses_its_own_task_only(user: User) -> None:
     assert broken.next_fire_at is None
     assert "not an interval" in broken.pause_reason
     assert not broken.periodic_task.enabled
-    assert beat_tables.drifted(limit=9) == []
+    assert schedule_edits.edited_task_ids(limit=9) == []
 
 
 def test_a_task_disabled_behind_our_back_does_not_fire(user: User) -> None:
@@ -283,7 +283,7 @@ def test_many_beats_wake_a_run_once(user: User) -> None:
 def test_a_message_that_was_not_sent_is_made_up_soon(user: User) -> None:
     run = dispatch_run(user)
 
-    run_rows.ring_soon([run.pk], after=timedelta())
+    run_rows.schedule_ring([run.pk], after=timedelta())
 
     assert rescue.wake_runs().run_ids == [run.pk]
 
@@ -296,7 +296,7 @@ def test_a_plan_reads_the_same_in_python_and_in_sql(
     store_task(user, Once(extreme))
     store_task(user, Interval(extreme, HOUR, extreme))
 
-    assert beat_tables.drifted(limit=9) == []
+    assert schedule_edits.edited_task_ids(limit=9) == []
 
 
 INSTANT = timedelta(microseconds=1)
@@ -367,7 +367,7 @@ def test_the_statement_decides_as_the_schedule_does(
         if since > at + timedelta(seconds=settings.SCHEDULER_LOOK_AHEAD):
             possible.append(((), (), since))
             continue
-        due = schedules.due(
+        due = schedules.sort_due(
             schedule, since=since, now=at, limit=100, grace=grace, most=most
         )
         is_over = isinstance(schedule, Once) and due.fires
@@ -384,4 +384,4 @@ def test_the_statement_decides_as_the_schedule_does(
         assert fired.pk.version == 7
         moment = int(fired.scheduled_for.timestamp() * 1000) / 1000
         assert abs(moment_of(fired.pk) - moment) <= 0.001
-        assert lane_of(fired.pk) == fired.tenant_id
+        assert tenant_bits(fired.pk) == fired.tenant_id

@@ -17,7 +17,7 @@ from tasks_api.domain.schedules import Interval, Once
 from tasks_api.domain.specs import Surface, TaskSpec
 from tasks_api.models import Run, Task
 from tasks_api.scheduler import dispatch, poll, rescue, statements
-from tasks_api.services import tasks
+from tasks_api.services import pausing, tasks
 from tasks_api.storage import schedule_changes, task_counts
 from tests.acceptance.harness import eventually
 from tests.integration.support.stored_tasks import HOUR, store_task
@@ -63,10 +63,10 @@ def test_what_is_paused_is_not_seen(user: User) -> None:
 
 def test_what_a_change_cut_off_is_seen_until_it_is_settled(user: User) -> None:
     task = store_task(user, Interval(timezone.now() - HOUR, HOUR, None))
-    tasks.pause_tasks(user, [str(task.pk)], now=timezone.now())
+    pausing.pause_tasks(user, [str(task.pk)], now=timezone.now())
     assert poll.find_work(at_most=0.2).has_open_changes
 
-    schedule_changes.settle()
+    schedule_changes.settle_open_changes()
 
     assert not poll.find_work(at_most=0.2).has_open_changes
 
@@ -186,12 +186,12 @@ def test_ends_and_changes_are_seen_above_the_floor(user: User) -> None:
     looks.find_work(at_most=0.2)
     now = timezone.now()
     task = store_task(user, Interval(now - HOUR, HOUR, None))
-    tasks.pause_tasks(user, [str(task.pk)], now=now)
+    pausing.pause_tasks(user, [str(task.pk)], now=now)
     Task.objects.update(ends_at=now - timedelta(seconds=1))
 
     seen = looks.find_work(at_most=0.2)
 
     assert (seen.has_open_changes, seen.has_past_tasks) == (True, True)
-    assert task_counts.end_what_is_over(since=looks.since.ends_at) == 1
-    schedule_changes.settle(since=looks.since.change_id)
+    assert task_counts.end_all_expired_tasks(since=looks.since.ends_at) == 1
+    schedule_changes.settle_open_changes(since=looks.since.change_id)
     assert not poll.find_work(at_most=0.2).has_open_changes

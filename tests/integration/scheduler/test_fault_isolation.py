@@ -24,7 +24,7 @@ from tasks_api.domain.states import RunState
 from tasks_api.models import Heartbeat, Run, Task
 from tasks_api.scheduler import isolation
 from tasks_api.scheduler.beat import TenantScheduler
-from tasks_api.services import tasks
+from tasks_api.services import removal, tasks
 from tests.conftest import ClientFor
 from tests.integration.support.stored_tasks import (
     HOUR,
@@ -218,7 +218,7 @@ def test_a_change_that_cannot_be_settled_holds_up_no_other(
     make_overdue(sound)
     Task.objects.filter(pk=broken.pk).update(dst="unheard of")
     for task in (broken, sound):
-        tasks.remove_task(user, str(task.pk), now=timezone.now())
+        removal.remove_task(user, str(task.pk), now=timezone.now())
 
     beat.tick()
 

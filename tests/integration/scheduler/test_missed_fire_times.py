@@ -19,8 +19,8 @@ from tasks_api.domain.states import RunState
 from tasks_api.models import Run, Task
 from tasks_api.scheduler import dispatch
 from tasks_api.scheduler.beat import TenantScheduler
-from tasks_api.services import reconciliation, tasks
-from tasks_api.services.reconciliation import Account, Outcome
+from tasks_api.services import pausing, reconciliation, removal, tasks
+from tasks_api.services.account import Account, FireTimeOutcome
 from tasks_api.storage import schedule_changes
 from tests.integration.support.stored_tasks import (
     HOUR,
@@ -78,10 +78,10 @@ def test_a_resume_does_not_start_what_is_too_short(
     user: User, settings: LazySettings
 ) -> None:
     task = store_task(user, Interval(timezone.now() + HOUR, 10 * SECOND))
-    tasks.pause_tasks(user, [str(task.pk)], now=timezone.now())
+    pausing.pause_tasks(user, [str(task.pk)], now=timezone.now())
     settings.SCHEDULER_MIN_FREQUENCY = 60
 
-    tasks.resume_tasks(user, [str(task.pk)], now=timezone.now())
+    pausing.resume_tasks(user, [str(task.pk)], now=timezone.now())
 
     task.refresh_from_db()
     assert "60 s are the least" in task.pause_reason
@@ -94,7 +94,7 @@ def test_an_every_of_the_cron_jobs_may_be_short_and_is_resumed(user: User) -> No
         TaskSpec(Surface.CRON_JOBS, TARGET, Interval(timezone.now(), SECOND), "{}"),
         now=timezone.now(),
     )
-    for verb in (tasks.pause_tasks, tasks.resume_tasks):
+    for verb in (pausing.pause_tasks, pausing.resume_tasks):
         verb(user, [str(task.pk)], now=timezone.now())
 
     task.refresh_from_db()
@@ -116,7 +116,7 @@ def down_since(owner: User, kind: str, misfire: Misfire = Misfire.LATEST) -> Tas
 
 
 def account_of(owner: User, task: Task, since: datetime) -> Account:
-    found = reconciliation.account(owner, task.pk, since=since, until=None)
+    found = reconciliation.reconcile(owner, task.pk, since=since, until=None)
     assert (found.balance, found.missing, found.unplanned) == (0, 0, 0)
     return found
 
@@ -140,7 +140,7 @@ def test_many_missed_fire_times_are_one_run_that_says_how_many(
     assert fired.filter(scheduled_for__lte=clock.now()).count() >= (100 if misfire == Misfire.ALL else 1)  # fmt: skip
     assert Run.objects.filter(state=RunState.MISSED).count() < 20
     found = account_of(user, task, run.scheduled_for - SECOND)
-    assert found.outcomes[Outcome.MISSED] > 12_000
+    assert found.outcomes[FireTimeOutcome.MISSED] > 12_000
     # A part of it alone is explained as well.
     part = account_of(user, task, run.scheduled_for + HOUR)
     assert part.planned == pytest.approx(found.planned - 3600, abs=5)
@@ -149,9 +149,9 @@ def test_many_missed_fire_times_are_one_run_that_says_how_many(
 @pytest.mark.parametrize("kind", ["interval", "cron"])
 def test_many_that_a_removal_cut_off_are_one_run(user: User, kind: str) -> None:
     task = down_since(user, kind)
-    tasks.remove_task(user, str(task.pk), now=timezone.now())
+    removal.remove_task(user, str(task.pk), now=timezone.now())
 
-    while schedule_changes.settle():
+    while schedule_changes.settle_open_changes():
         pass
 
     missed = Run.objects.filter(task=task, state=RunState.MISSED)
@@ -159,7 +159,7 @@ def test_many_that_a_removal_cut_off_are_one_run(user: User, kind: str) -> None:
     assert missed.get().reason.startswith("12,")
     assert Run.objects.filter(task=task, state=RunState.CANCELLED).count() == 1
     found = account_of(user, task, missed.get().scheduled_for)
-    assert found.outcomes[Outcome.MISSED] > 12_000
+    assert found.outcomes[FireTimeOutcome.MISSED] > 12_000
 
 
 def test_the_covering_runs_of_a_task_are_found_by_index(user: User) -> None:

@@ -17,7 +17,7 @@ from tasks_api.delivery.retry import GiveUp, RetryAfter, Succeed, Verdict
 from tasks_api.domain.specs import Backoff, Misfire, Overlap
 from tasks_api.models import Run, Task
 from tasks_api.scheduler import dispatch, rescue
-from tasks_api.services import tasks
+from tasks_api.services import manual_runs, pausing
 from tasks_api.storage import run_rows
 from tasks_api.worker import leases
 from tasks_api.worker.engine import Engine
@@ -45,7 +45,7 @@ def finish_run(run: ClaimedRun, verdict: Verdict) -> list[UUID]:
     record_results(
         [AttemptResult(run, HttpResult(200, "", 1), verdict, timezone.now())]
     )
-    return run_rows.move_up([run.task_id])
+    return run_rows.start_waiting_runs([run.task_id])
 
 
 def queue_one(user: User, **rules: object) -> Task:
@@ -159,16 +159,16 @@ def test_a_run_by_hand_waits_as_others_do(user: User) -> None:
     task = queue_one(user)
     leases.claim(dispatch_at_once(task))
 
-    waiting = tasks.fire_task(task.pk, now=timezone.now())
+    waiting = manual_runs.fire_task(task.pk, now=timezone.now())
 
     assert Run.objects.get(is_next=True).pk == waiting
-    assert tasks.fire_task(task.pk, now=timezone.now()) is None
+    assert manual_runs.fire_task(task.pk, now=timezone.now()) is None
 
 
 def test_a_run_by_hand_begins_where_none_is_before_it(user: User) -> None:
     task = queue_one(user)
 
-    run_id = tasks.fire_task(task.pk, now=timezone.now())
+    run_id = manual_runs.fire_task(task.pk, now=timezone.now())
 
     assert run_id is not None
     assert [run.run_id for run in leases.claim([run_id])] == [run_id]
@@ -179,7 +179,7 @@ def test_a_pause_cancels_what_waits(user: User) -> None:
     leases.claim(dispatch_at_once(task))
     dispatch_at_once(task)
 
-    tasks.pause_tasks(user, [str(task.pk)], now=timezone.now())
+    pausing.pause_tasks(user, [str(task.pk)], now=timezone.now())
 
     assert run_states(task) == ["running", "cancelled"]
 
@@ -259,7 +259,7 @@ class Race:
         dispatch_at_once(self.task)
 
     def fire_by_hand(self) -> None:
-        tasks.fire_task(self.task.pk, now=timezone.now())
+        manual_runs.fire_task(self.task.pk, now=timezone.now())
 
     def claim(self) -> None:
         pending = Run.objects.filter(task=self.task, state="pending")

@@ -18,14 +18,14 @@ from django_celery_beat.models import PeriodicTask, PeriodicTasks
 
 from accounts import services as accounts
 from accounts.models import AuditEntry, Role, User
-from tasks_api.domain.exceptions import NotNow
+from tasks_api.domain.exceptions import InvalidState
 from tasks_api.domain.schedules import Interval, Once
 from tasks_api.domain.specs import Surface
 from tasks_api.domain.states import RunState
 from tasks_api.models import Run, Task
 from tasks_api.scheduler import dispatch, rescue
-from tasks_api.services import owners, tasks
-from tasks_api.storage import beat_tables, task_counts
+from tasks_api.services import admin_edits, owners, pausing, removal
+from tasks_api.storage import schedule_edits, task_counts
 from tasks_api.worker import leases
 from tests.conftest import ClientFor, MakeTask
 from tests.integration.support.tasks_surface import ONE_TIME
@@ -113,7 +113,7 @@ def test_what_the_user_has_paused_stays_paused(user: User, make_task: MakeTask) 
         make_task(schedule=hourly_since()),
         make_task(schedule=hourly_since()),
     )
-    tasks.pause_tasks(user, [str(paused.pk)], now=timezone.now())
+    pausing.pause_tasks(user, [str(paused.pk)], now=timezone.now())
 
     run_command("deactivate_user", "ann")
     run_command("activate_user", "ann")
@@ -191,8 +191,8 @@ def test_a_task_of_a_deactivated_user_cannot_be_resumed(
     run_command("deactivate_user", "ann")
 
     answer = boss.post(f"/tasks/{task.pk}/resume")
-    with pytest.raises(NotNow):
-        tasks.resume_tasks(
+    with pytest.raises(InvalidState):
+        pausing.resume_tasks(
             User.objects.get(pk=user.pk), [str(task.pk)], now=timezone.now()
         )
 
@@ -218,12 +218,12 @@ def test_who_enables_it_in_the_admin_has_it_wait_for_its_user(
     user: User, make_task: MakeTask
 ) -> None:
     task = make_task(schedule=hourly_since())
-    tasks.pause_tasks(user, [str(task.pk)], now=timezone.now())
+    pausing.pause_tasks(user, [str(task.pk)], now=timezone.now())
     run_command("deactivate_user", "ann")
 
     PeriodicTask.objects.filter(pk=task.periodic_task_id).update(enabled=True)
     PeriodicTasks.update_changed()
-    tasks.adopt_edits(beat_tables.drifted(limit=10))
+    admin_edits.sync_admin_edits(schedule_edits.edited_task_ids(limit=10))
 
     assert not is_active(task)
     assert dispatch.dispatch_due().run_ids == []
@@ -305,8 +305,8 @@ def test_tasks_that_are_handed_over_go_on_with_all_that_is_theirs(
     paused = make_task(schedule=hourly_since())
     ended = make_task(schedule=hourly_since())
     now = timezone.now()
-    tasks.pause_tasks(user, [str(paused.pk)], now=now)
-    tasks.remove_task(user, str(ended.pk), now=now)
+    pausing.pause_tasks(user, [str(paused.pk)], now=now)
+    removal.remove_task(user, str(ended.pk), now=now)
     run_command("deactivate_user", "ann")
 
     said = run_command("transfer_tasks", "ann", "adam")
@@ -318,7 +318,7 @@ def test_tasks_that_are_handed_over_go_on_with_all_that_is_theirs(
     assert api.get("/tasks/").json()["count"] == 2
     assert len(api.get("/tasks/?tag=x").json()["tasks"]) == 1
     assert Task.objects.get(pk=ended.pk).owner == colleague
-    total = task_counts.total(user.tenant_id, [user.pk], Surface.TASKS, now=now)  # type: ignore[arg-type]
+    total = task_counts.count_alive(user.tenant_id, [user.pk], Surface.TASKS, now=now)  # type: ignore[arg-type]
     assert total == 0
     entry = AuditEntry.objects.get(action="task.transfer")
     assert entry.changes == {"user": ["ann", "adam"]}
@@ -331,8 +331,8 @@ def test_many_tasks_are_handed_over_in_batches(
     for _ in range(5):
         make_task()
 
-    assert owners.transfer(user, colleague, bite=2) == 5
-    assert owners.transfer(user, colleague) == 0
+    assert owners.transfer_tasks(user, colleague, batch_size=2) == 5
+    assert owners.transfer_tasks(user, colleague) == 0
     assert AuditEntry.objects.filter(action="task.transfer").count() == 3
 
 
@@ -348,7 +348,7 @@ def test_what_cannot_be_handed_over_is_refused(
         with pytest.raises(CommandError, match=sentence):
             run_command("transfer_tasks", "ann", target)
     with pytest.raises(accounts.AccountError, match="within a tenant"):
-        owners.transfer(user, stranger)
+        owners.transfer_tasks(user, stranger)
     run_command("deactivate_user", "adam")
     with pytest.raises(CommandError, match="adam@Alpha is deactivated"):
         run_command("transfer_tasks", "ann", "adam")

@@ -20,7 +20,7 @@ from tasks_api.domain.specs import (
 )
 from tasks_api.models import Attempt, Run, Task
 from tasks_api.scheduler import dispatch, poll, rescue
-from tasks_api.services import tasks
+from tasks_api.services import manual_runs, named_tasks, removal
 from tasks_api.worker.engine import Engine
 from tests.integration.conftest import ResultLog
 from tests.integration.support.policy_tasks import due_every, make_due, make_task_with
@@ -108,7 +108,7 @@ def test_a_run_by_hand_does_not_overlap_either(user: User) -> None:
     task = make_task_with(user, due_every(HOUR, since=SECOND))
     dispatch.dispatch_due()
 
-    assert tasks.fire_task(task.pk, now=timezone.now()) is None
+    assert manual_runs.fire_task(task.pk, now=timezone.now()) is None
 
 
 def test_many_beats_and_manual_runs_make_one_run_at_a_time(user: User) -> None:
@@ -117,7 +117,7 @@ def test_many_beats_and_manual_runs_make_one_run_at_a_time(user: User) -> None:
     def fire_often() -> None:
         for _ in range(10):
             dispatch.dispatch_due()
-            tasks.fire_task(task.pk, now=timezone.now())
+            manual_runs.fire_task(task.pk, now=timezone.now())
             make_due(task)
 
     run_in_threads(8, fire_often)
@@ -264,12 +264,12 @@ def test_an_answer_that_comes_after_the_end_is_not_tried_again(
     receiver.wait_for(1)
 
     if how == "removed":
-        tasks.remove_task(user, str(task.pk), now=timezone.now())
+        removal.remove_task(user, str(task.pk), now=timezone.now())
     else:
         spec = TaskSpec(
             Surface.CRON_JOBS, f"{receiver.url}/job", schedule, "{}", name="job"
         )
-        tasks.put_task(user, spec, now=timezone.now())
+        named_tasks.upsert_task(user, spec, now=timezone.now())
     recorded.wait_for(1)
 
     run = Run.objects.get()

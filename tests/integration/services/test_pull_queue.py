@@ -42,7 +42,7 @@ def test_the_oldest_come_first(alpha: Tenant) -> None:
 
 def test_messages_of_one_moment_come_in_the_order_of_their_batch(alpha: Tenant) -> None:
     wanted = ["10", "9", "b", "a", "1"]
-    pull_queue.put([new_message(alpha, name) for name in wanted])
+    pull_queue.enqueue_many([new_message(alpha, name) for name in wanted])
 
     assert lease_names(alpha, 5) == wanted
 
@@ -84,7 +84,7 @@ def test_a_name_is_taken_while_its_message_is_there(alpha: Tenant) -> None:
     def refused() -> None:
         with pytest.raises(MessageExists):
             pull_queue.enqueue(new_message(alpha, payload="2"))
-        pull_queue.put([new_message(alpha, payload="2")])
+        pull_queue.enqueue_many([new_message(alpha, payload="2")])
 
     refused()
     lease_names(alpha)
@@ -107,12 +107,14 @@ def test_a_message_nobody_may_have_any_more_does_not_hold_its_name(
     expire_leases()
 
     if many:
-        pull_queue.put([new_message(alpha, payload="2"), new_message(alpha, "b")])
+        pull_queue.enqueue_many(
+            [new_message(alpha, payload="2"), new_message(alpha, "b")]
+        )
     else:
         pull_queue.enqueue(new_message(alpha, payload="2"))
 
     assert exhausted_count(alpha) == 1
-    taken = pull_queue.take(alpha.pk, QUEUE, 1)[0]
+    taken = pull_queue.lease(alpha.pk, QUEUE, 1)[0]
     assert (taken.name, taken.payload, taken.state) == ("a", "2", None)
     assert Message.objects.get(name="a").retry_count == 0
 
@@ -122,20 +124,24 @@ def test_each_queue_and_each_tenant_has_its_own_names(
 ) -> None:
     places = [(alpha, QUEUE), (alpha, "other"), (beta, QUEUE)]
 
-    pull_queue.put([new_message(tenant, queue=queue) for tenant, queue in places])
+    pull_queue.enqueue_many(
+        [new_message(tenant, queue=queue) for tenant, queue in places]
+    )
 
     found = [lease_names(tenant, 10, queue) for tenant, queue in places]
     assert found == [["a"], ["a"], ["a"]]
 
 
 def test_the_first_of_a_batch_wins(alpha: Tenant) -> None:
-    pull_queue.put([new_message(alpha, payload="1"), new_message(alpha, payload="2")])
+    pull_queue.enqueue_many(
+        [new_message(alpha, payload="1"), new_message(alpha, payload="2")]
+    )
 
     assert Message.objects.get().payload == "1"
 
 
 def test_an_empty_list_of_messages_is_enqueued(alpha: Tenant) -> None:
-    pull_queue.put([])
+    pull_queue.enqueue_many([])
 
     assert not Message.objects.exists()
 
@@ -146,7 +152,9 @@ def test_messages_are_rolled_back_with_the_transaction_around_them(
     pull_queue.enqueue(new_message(alpha, "there"))
 
     with transaction.atomic():
-        pull_queue.put([new_message(alpha, "there"), new_message(alpha, "new")])
+        pull_queue.enqueue_many(
+            [new_message(alpha, "there"), new_message(alpha, "new")]
+        )
         transaction.set_rollback(True)
 
     assert Message.objects.get().name == "there"
@@ -156,14 +164,16 @@ def test_messages_are_rolled_back_with_the_transaction_around_them(
     "text", ['"', "\\", "{}", "NULL", "a,b", "é", "路", "😀", " ", "'; --", "%s", "\n"]
 )
 def test_any_text_is_a_name(alpha: Tenant, text: str) -> None:
-    pull_queue.put([new_message(alpha, text, queue=text, payload=json.dumps(text))])
+    pull_queue.enqueue_many(
+        [new_message(alpha, text, queue=text, payload=json.dumps(text))]
+    )
 
-    [taken] = pull_queue.take(alpha.pk, text, 1)
+    [taken] = pull_queue.lease(alpha.pk, text, 1)
     assert (taken.name, taken.payload) == (text, json.dumps(text))
     pull_queue.extend(
-        pull_queue.Key(alpha.pk, text, text), keep_state=False, state='"%s"'
+        pull_queue.MessageKey(alpha.pk, text, text), keep_state=False, state='"%s"'
     )
-    pull_queue.complete(pull_queue.Key(alpha.pk, text, text))
+    pull_queue.complete(pull_queue.MessageKey(alpha.pk, text, text))
 
 
 def test_the_longest_names_fit(alpha: Tenant) -> None:
@@ -178,7 +188,7 @@ def test_the_longest_names_fit(alpha: Tenant) -> None:
 def test_any_moment_fits(alpha: Tenant, year: int) -> None:
     run_at = NOON.replace(year=year)
 
-    pull_queue.put([new_message(alpha, run_at=run_at)])
+    pull_queue.enqueue_many([new_message(alpha, run_at=run_at)])
 
     assert Message.objects.get().run_at == run_at
 
@@ -186,34 +196,40 @@ def test_any_moment_fits(alpha: Tenant, year: int) -> None:
 def test_the_exhausted_are_deleted_and_counted_until_there_is_another(
     alpha: Tenant,
 ) -> None:
-    store_messages(alpha, 3 * pull_queue.BITE, leased_until=LONG_AGO)
+    store_messages(alpha, 3 * pull_queue.EXPIRED_BATCH_SIZE, leased_until=LONG_AGO)
     pull_queue.enqueue(new_message(alpha, max_retries=1))
     lease_names(alpha)
     expire_leases(name="a")
 
     assert lease_names(alpha) == ["a"]
     assert Message.objects.count() == 1
-    assert exhausted_count(alpha) == 3 * pull_queue.BITE
+    assert exhausted_count(alpha) == 3 * pull_queue.EXPIRED_BATCH_SIZE
 
 
 def test_a_take_ends_before_it_has_deleted_very_many(alpha: Tenant) -> None:
-    store_messages(alpha, pull_queue.BITES * pull_queue.BITE + 1, leased_until=LONG_AGO)
+    store_messages(
+        alpha,
+        pull_queue.MAX_BATCHES * pull_queue.EXPIRED_BATCH_SIZE + 1,
+        leased_until=LONG_AGO,
+    )
 
     assert lease_names(alpha) == []
     assert Message.objects.count() == 1
-    assert exhausted_count(alpha) == pull_queue.BITES * pull_queue.BITE
+    assert (
+        exhausted_count(alpha) == pull_queue.MAX_BATCHES * pull_queue.EXPIRED_BATCH_SIZE
+    )
 
 
 def test_the_exhausted_hold_up_nobody(alpha: Tenant) -> None:
-    store_messages(alpha, 3 * pull_queue.BITE, leased_until=LONG_AGO)
+    store_messages(alpha, 3 * pull_queue.EXPIRED_BATCH_SIZE, leased_until=LONG_AGO)
     pull_queue.enqueue(new_message(alpha))
 
     assert lease_names(alpha) == ["a"]
-    assert exhausted_count(alpha) == pull_queue.BITE
+    assert exhausted_count(alpha) == pull_queue.EXPIRED_BATCH_SIZE
 
 
 def test_the_exhausted_are_counted_once_by_many(alpha: Tenant) -> None:
-    count = 5 * pull_queue.BITE
+    count = 5 * pull_queue.EXPIRED_BATCH_SIZE
     store_messages(alpha, count, leased_until=LONG_AGO)
 
     run_in_threads(8, lambda: lease_names(alpha))
@@ -266,7 +282,7 @@ def test_consumers_and_producers_get_along(alpha: Tenant) -> None:
             # Each in another order, over the same names.
             batch = [new_message(alpha, f"{n}", max_retries=-1) for n in range(200)]
             for turn in range(5):
-                pull_queue.put(batch[number * turn :] + batch[: number * turn])
+                pull_queue.enqueue_many(batch[number * turn :] + batch[: number * turn])
             return
         for _ in range(40):
             for name in lease_names(alpha, 10):
@@ -293,7 +309,7 @@ def test_one_of_many_enqueues_wins(alpha: Tenant) -> None:
 
 
 def test_a_locked_message_is_skipped(alpha: Tenant) -> None:
-    pull_queue.put([new_message(alpha, "a"), new_message(alpha, "b")])
+    pull_queue.enqueue_many([new_message(alpha, "a"), new_message(alpha, "b")])
     found: list[str] = []
 
     def take() -> None:

@@ -45,7 +45,7 @@ def test_a_message_comes_back_as_often_as_it_may(alpha: Tenant) -> None:
     assert exhausted_count(alpha) == 1
 
 
-@pytest.mark.parametrize("max_retries", [-1, -(2**31), pull_queue.WITHOUT_END])
+@pytest.mark.parametrize("max_retries", [-1, -(2**31), pull_queue.UNLIMITED_RETRIES])
 def test_below_zero_there_is_no_end(alpha: Tenant, max_retries: int) -> None:
     pull_queue.enqueue(new_message(alpha, max_retries=max_retries))
 
@@ -86,7 +86,7 @@ def test_the_state_survives_a_lost_consumer(alpha: Tenant) -> None:
     states: list[str | None] = []
 
     def seen() -> None:
-        [taken] = pull_queue.take(alpha.pk, QUEUE, 1)
+        [taken] = pull_queue.lease(alpha.pk, QUEUE, 1)
         states.append(taken.state)
 
     seen()
@@ -126,7 +126,7 @@ def test_a_rescheduled_message_begins_anew(alpha: Tenant) -> None:
     again = new_message(alpha, payload='"new"', timeout=5, max_retries=1)
     pull_queue.reschedule(again, state=None)
 
-    [taken] = pull_queue.take(alpha.pk, QUEUE, 1)
+    [taken] = pull_queue.lease(alpha.pk, QUEUE, 1)
     assert taken[:5] == ("a", 5, 1, '"new"', None)
     assert timezone.now() - taken.run_at < timedelta(minutes=1)
     expire_leases()

@@ -13,6 +13,7 @@ from django.utils import timezone
 from accounts.models import Tenant
 from tasks_api.models import Message
 from tasks_api.services import pull_queue
+from tasks_api.services.message_statements import LEASE_MESSAGES
 from tests.integration.support.pull_messages import LONG_AGO, QUEUE, store_messages
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -24,14 +25,14 @@ def plan_nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield from plan_nodes(part)
 
 
-def explain_take(tenant: Tenant, count: int) -> list[dict[str, Any]]:
+def explain_lease(tenant: Tenant, count: int) -> list[dict[str, Any]]:
     """How the database took messages, node by node."""
-    settings, statement = pull_queue._TAKE.split(";", 1)
+    settings, statement = LEASE_MESSAGES.split(";", 1)
     values: dict[str, int | str] = {
         "tenant_id": tenant.pk,
         "queue": QUEUE,
         "count": count,
-        "bite": pull_queue.BITE,
+        "batch_size": pull_queue.EXPIRED_BATCH_SIZE,
     }
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(settings)
@@ -89,7 +90,7 @@ def test_only_what_is_taken_is_read_whatever_the_planner_believes(
 ) -> None:
     stored(alpha)
 
-    plan = explain_take(alpha, count)
+    plan = explain_lease(alpha, count)
 
     table = [node for node in plan if node.get("Relation Name") == "tasks_api_message"]
     reading = [node for node in table if "Scan" in node["Node Type"]]
@@ -110,18 +111,19 @@ def test_of_many_leases_that_ran_out_a_few_are_looked_at(alpha: Tenant) -> None:
     Message.objects.update(leased_until=LONG_AGO, max_retries=1)
     update_statistics()
 
-    plan = explain_take(alpha, 10)
+    plan = explain_lease(alpha, 10)
 
     reading = [node for node in plan if "Index Name" in node]
-    assert all(node["Actual Rows"] <= pull_queue.BITE for node in reading)
+    assert all(node["Actual Rows"] <= pull_queue.EXPIRED_BATCH_SIZE for node in reading)
     assert all(
-        node.get("Rows Removed by Filter", 0) <= pull_queue.BITE for node in reading
+        node.get("Rows Removed by Filter", 0) <= pull_queue.EXPIRED_BATCH_SIZE
+        for node in reading
     )
 
 
 @pytest.mark.parametrize("verb", [pull_queue.extend, pull_queue.complete])
 def test_one_message_is_found_by_its_name_among_many(
-    alpha: Tenant, verb: Callable[[pull_queue.Key], None]
+    alpha: Tenant, verb: Callable[[pull_queue.MessageKey], None]
 ) -> None:
     store_messages(alpha, 1, queue="other")
     update_statistics()
@@ -130,7 +132,7 @@ def test_one_message_is_found_by_its_name_among_many(
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_stat_force_next_flush()")
         before = rows_read()
-        verb(pull_queue.Key(alpha.pk, QUEUE, "n20000"))
+        verb(pull_queue.MessageKey(alpha.pk, QUEUE, "n20000"))
         cursor.execute("SELECT pg_stat_force_next_flush()")
 
     assert rows_read() - before < 20

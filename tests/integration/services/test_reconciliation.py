@@ -19,9 +19,16 @@ from tasks_api.domain.specs import Surface, TaskSpec
 from tasks_api.domain.states import RunState
 from tasks_api.models import Run, ScheduleChange, Task
 from tasks_api.scheduler import dispatch
-from tasks_api.services import reconciliation as accounts
-from tasks_api.services import tasks
-from tasks_api.services.reconciliation import Account, Outcome, account
+from tasks_api.services import (
+    finding,
+    manual_runs,
+    pausing,
+    reconciliation,
+    removal,
+    tasks,
+)
+from tasks_api.services.account import Account, FireTimeOutcome
+from tasks_api.services.reconciliation import reconcile
 from tasks_api.storage import schedule_changes
 from tests.integration.support.reconciliation_model import DAY, MINUTE, TARGET, let_pass
 from tests.integration.support.stored_tasks import SECOND, run_states, store_task
@@ -37,17 +44,17 @@ def past_task(user: User) -> Task:
 
 
 def account_of(task: Task) -> Account:
-    return account(task.owner, task.pk, since=None, until=None)
+    return reconcile(task.owner, task.pk, since=None, until=None)
 
 
 def settled_states(task: Task) -> list[str]:
-    while schedule_changes.settle():
+    while schedule_changes.settle_open_changes():
         pass
     return run_states(task)
 
 
 def pause_task(task: Task) -> None:
-    tasks.pause_tasks(task.owner, [str(task.pk)], now=timezone.now())
+    pausing.pause_tasks(task.owner, [str(task.pk)], now=timezone.now())
 
 
 def test_a_pause_after_a_downtime_leaves_a_run_for_every_fire_time(user: User) -> None:
@@ -57,8 +64,11 @@ def test_a_pause_after_a_downtime_leaves_a_run_for_every_fire_time(user: User) -
     before = account_of(task)
 
     assert settled_states(task) == ["missed"] * 9 + ["cancelled"]
-    assert before.outcomes == {Outcome.UNDER_WAY: 10}
-    assert account_of(task).outcomes == {Outcome.MISSED: 9, Outcome.CANCELLED: 1}
+    assert before.outcomes == {FireTimeOutcome.UNDER_WAY: 10}
+    assert account_of(task).outcomes == {
+        FireTimeOutcome.MISSED: 9,
+        FireTimeOutcome.CANCELLED: 1,
+    }
     newest = Run.objects.latest("scheduled_for")
     assert newest.reason == "The task was paused before anybody fired it."
 
@@ -68,7 +78,7 @@ def test_a_removal_after_a_downtime_leaves_a_run_for_every_fire_time(
 ) -> None:
     task = past_task(user)
 
-    tasks.remove_task(user, str(task.pk), now=timezone.now())
+    removal.remove_task(user, str(task.pk), now=timezone.now())
 
     assert settled_states(task) == ["missed"] * 9 + ["cancelled"]
     assert account_of(task).balance == 0
@@ -93,13 +103,10 @@ def test_a_change_by_its_owner_leaves_a_run_for_every_fire_time(user: User) -> N
     start = timezone.now() - 10 * MINUTE
     spec = TaskSpec(Surface.TASKS, TARGET, Interval(start, 7 * SECOND, None), "{}")
 
-    tasks.change_task(
-        user,
-        str(task.pk),
-        lambda _: spec,
-        surface=Surface.TASKS,
-        now=timezone.now(),
-    )
+    now = timezone.now()
+    with transaction.atomic():
+        locked = finding.lock_task(user, str(task.pk), surface=Surface.TASKS, now=now)
+        tasks.change_task(user, locked, spec, now=now)
     let_pass(task, MINUTE)
     dispatch.dispatch_due()
 
@@ -111,7 +118,7 @@ def test_a_long_downtime_is_settled_in_batches(user: User) -> None:
     task = past_task(user)
     pause_task(task)
 
-    turns = [schedule_changes.settle(limit=4) for _ in range(4)]
+    turns = [schedule_changes.settle_open_changes(limit=4) for _ in range(4)]
 
     assert turns == [True, True, False, False]
     assert run_states(task) == ["missed"] * 9 + ["cancelled"]
@@ -123,8 +130,8 @@ def test_many_beats_settle_without_waiting_for_each_other(user: User) -> None:
     for task in tasks:
         pause_task(task)
 
-    run_in_threads(4, schedule_changes.settle)
-    while schedule_changes.settle():
+    run_in_threads(4, schedule_changes.settle_open_changes)
+    while schedule_changes.settle_open_changes():
         pass
 
     assert Run.objects.count() == 80
@@ -133,10 +140,10 @@ def test_many_beats_settle_without_waiting_for_each_other(user: User) -> None:
 def test_a_one_off_that_was_due_is_cancelled_by_its_removal(user: User) -> None:
     task = store_task(user, Once(timezone.now() - MINUTE))
 
-    tasks.remove_task(user, str(task.pk), now=timezone.now())
+    removal.remove_task(user, str(task.pk), now=timezone.now())
 
     assert settled_states(task) == ["cancelled"]
-    assert account_of(task).outcomes == {Outcome.CANCELLED: 1}
+    assert account_of(task).outcomes == {FireTimeOutcome.CANCELLED: 1}
 
 
 def test_a_one_off_that_waits_in_a_pause_is_cancelled_by_its_removal(
@@ -146,14 +153,14 @@ def test_a_one_off_that_waits_in_a_pause_is_cancelled_by_its_removal(
         store_task(user, Once(timezone.now() + moment)) for moment in (-MINUTE, MINUTE)
     )
     ids = [str(due.pk), str(later.pk)]
-    tasks.pause_tasks(user, ids, now=timezone.now())
+    pausing.pause_tasks(user, ids, now=timezone.now())
     assert account_of(due).planned == 0
 
     for task_id in ids:
-        tasks.remove_task(user, task_id, now=timezone.now())
+        removal.remove_task(user, task_id, now=timezone.now())
 
     assert settled_states(due) == ["cancelled"]
-    assert account_of(due).outcomes == {Outcome.CANCELLED: 1}
+    assert account_of(due).outcomes == {FireTimeOutcome.CANCELLED: 1}
     assert settled_states(later) == []
     assert account_of(later).planned == 0
 
@@ -164,7 +171,9 @@ def test_closing_takes_the_same_number_of_statements_for_any_number_of_tasks(
     tasks = [past_task(user) for _ in range(30)]
 
     with transaction.atomic(), django_assert_num_queries(1):
-        schedule_changes.close([task.pk for task in tasks], ScheduleChange.What.PAUSED)
+        schedule_changes.record_change(
+            [task.pk for task in tasks], ScheduleChange.ChangeKind.PAUSED
+        )
 
 
 def test_spread_fire_times_are_accounted_for_through_a_pause(user: User) -> None:
@@ -176,11 +185,11 @@ def test_spread_fire_times_are_accounted_for_through_a_pause(user: User) -> None
     pause_task(task)
     settled_states(task)
 
-    tasks.resume_tasks(user, [str(task.pk)], now=timezone.now())
+    pausing.resume_tasks(user, [str(task.pk)], now=timezone.now())
     let_pass(task, 5 * MINUTE)
     dispatch.dispatch_due()
 
-    found = account(user, task.pk, since=start - DAY, until=None)
+    found = reconcile(user, task.pk, since=start - DAY, until=None)
     assert fire_times(task)[0] == start - 5 * MINUTE + offset
     assert (found.planned, found.balance, found.differences) == (
         Run.objects.filter(scheduled_for__lte=found.until).count(),
@@ -223,7 +232,7 @@ def test_runs_by_hand_stand_beside_the_plan(user: User) -> None:
     task = past_task(user)
     dispatch.dispatch_due()
 
-    tasks.fire_task(task.pk, now=timezone.now())
+    manual_runs.fire_task(task.pk, now=timezone.now())
 
     assert (
         account_of(task).planned,
@@ -238,7 +247,7 @@ def test_parts_of_a_time_add_up_to_the_whole(user: User) -> None:
     cuts = [task.created_at - timedelta(hours=1), *fire_times(task)[3:7:3], None]
 
     parts = [
-        account(user, task.pk, since=since, until=until).planned
+        reconcile(user, task.pk, since=since, until=until).planned
         for since, until in pairwise(cuts)
     ]
 
@@ -253,7 +262,7 @@ def fire_times(task: Task) -> list[datetime]:
 def test_too_much_at_once_is_refused(
     user: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(accounts, "MOST", 9)
+    monkeypatch.setattr(reconciliation, "MAX_FIRE_TIMES", 9)
     task = past_task(user)
     dispatch.dispatch_due()
 
@@ -267,11 +276,11 @@ def test_a_range_before_what_is_kept_is_refused(user: User, name: str) -> None:
     moment = {"since" if name == "from" else "until": datetime(1, 1, 1, tzinfo=UTC)}
 
     with pytest.raises(InvalidTask, match=f"{name} is before"):
-        account(user, task.pk, **{"since": None, "until": None, **moment})
+        reconcile(user, task.pk, **{"since": None, "until": None, **moment})
 
 
 def test_the_account_of_a_foreign_task_is_not_found(user: User, stranger: User) -> None:
     task = past_task(user)
 
     with pytest.raises(TaskNotFound):
-        account(stranger, task.pk, since=None, until=None)
+        reconcile(stranger, task.pk, since=None, until=None)

@@ -16,7 +16,7 @@ from accounts.models import User
 from tasks_api.domain.exceptions import TaskNotFound
 from tasks_api.domain.schedules import Once
 from tasks_api.models import Task
-from tasks_api.services import tasks
+from tasks_api.services import admin_edits, pausing, removal
 from tests.integration.support.reconciliation_model import TaskModel
 from tests.integration.support.stored_tasks import SECOND, store_task
 
@@ -78,7 +78,7 @@ class OneOffModel:
         at = timezone.now() + self.chance.uniform(1, 90) * SECOND
         rows = ClockedSchedule.objects.filter(periodictask=self.task.periodic_task_id)
         rows.update(clocked_time=at)
-        tasks.adopt_edits([self.task.pk])
+        admin_edits.sync_admin_edits([self.task.pk])
 
 
 @given(st.integers(min_value=0, max_value=2**32))
@@ -97,10 +97,10 @@ def test_a_one_off_has_one_moment_whatever_happens(
     ids = [str(world.task.pk)]
 
     def pause() -> None:
-        tasks.pause_tasks(user, ids, now=timezone.now())
+        pausing.pause_tasks(user, ids, now=timezone.now())
 
     def resume() -> None:
-        tasks.resume_tasks(user, ids, now=timezone.now())
+        pausing.resume_tasks(user, ids, now=timezone.now())
 
     for _ in range(chance.randint(3, 14)):
         steps = [pause, resume, one_off.change, world.wait, world.dispatch]
@@ -113,7 +113,7 @@ def test_a_one_off_has_one_moment_whatever_happens(
         found = world.account()
         assert (found.balance, found.differences) == (0, []), story
         assert found.planned <= 1
-    tasks.remove_tasks(Task.objects.filter(pk=world.task.pk), now=timezone.now())
+    removal.remove_tasks(Task.objects.filter(pk=world.task.pk), now=timezone.now())
     world.finish()
     found = world.account()
     assert (found.balance, found.differences) == (0, []), story

@@ -7,20 +7,22 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from django.db import transaction
 from django.utils import timezone
 from django_celery_beat.models import ClockedSchedule, IntervalSchedule, PeriodicTask
 from pytest_django import DjangoAssertNumQueries
 
 from accounts.models import User
-from tasks_api.domain.exceptions import NotYourTask, TaskNotFound
+from tasks_api.domain.exceptions import TaskAccessDenied, TaskNotFound
 from tasks_api.domain.schedules import Interval, Once
 from tasks_api.domain.specs import Surface
 from tasks_api.domain.states import RunState
 from tasks_api.models import Run, Task
 from tasks_api.scheduler import dispatch, poll, rescue
+from tasks_api.services import admin_edits, finding, manual_runs, pausing, removal
 from tasks_api.services import tasks as task_services
-from tasks_api.storage import beat_tables
-from tasks_api.storage.task_rows import spec_of
+from tasks_api.storage import schedule_edits
+from tasks_api.storage.task_rows import load_spec
 from tasks_api.worker import leases
 from tests.integration.support.stored_tasks import HOUR, SECOND, run_states, store_task
 from tests.integration.support.threads import run_in_threads
@@ -34,11 +36,11 @@ def hourly_task(owner: User, *, starts_in: timedelta = -SECOND) -> Task:
 
 
 def pause_task(task: Task) -> None:
-    task_services.pause_tasks(task.owner, [str(task.pk)], now=timezone.now())
+    pausing.pause_tasks(task.owner, [str(task.pk)], now=timezone.now())
 
 
 def resume_task(task: Task) -> None:
-    task_services.resume_tasks(task.owner, [str(task.pk)], now=timezone.now())
+    pausing.resume_tasks(task.owner, [str(task.pk)], now=timezone.now())
 
 
 def reload(task: Task) -> Task:
@@ -46,7 +48,7 @@ def reload(task: Task) -> Task:
 
 
 def adopt_all_edits() -> None:
-    task_services.adopt_edits(beat_tables.drifted(limit=9))
+    admin_edits.sync_admin_edits(schedule_edits.edited_task_ids(limit=9))
 
 
 def test_a_paused_task_does_not_fire(user: User) -> None:
@@ -73,7 +75,7 @@ def test_a_run_by_hand_is_sent_though_the_task_is_paused_before(
     user: User, state: str
 ) -> None:
     task = hourly_task(user, starts_in=HOUR)
-    run_id = task_services.fire_task(task.pk, now=timezone.now())
+    run_id = manual_runs.fire_task(task.pk, now=timezone.now())
     assert run_id
     Run.objects.filter(pk=run_id).update(state=state)
 
@@ -86,10 +88,10 @@ def test_a_run_by_hand_is_sent_though_the_task_is_paused_before(
 
 def test_a_run_by_hand_is_cancelled_by_removal(user: User) -> None:
     task = hourly_task(user, starts_in=HOUR)
-    task_services.fire_task(task.pk, now=timezone.now())
+    manual_runs.fire_task(task.pk, now=timezone.now())
     pause_task(task)
 
-    task_services.remove_task(user, str(task.pk), now=timezone.now())
+    removal.remove_task(user, str(task.pk), now=timezone.now())
 
     assert run_states(task) == ["cancelled"]
 
@@ -98,12 +100,13 @@ def test_a_run_by_hand_outlives_another_moment_of_its_one_off(
     user: User,
 ) -> None:
     task = store_task(user, Once(timezone.now() + HOUR))
-    run_id = task_services.fire_task(task.pk, now=timezone.now())
+    run_id = manual_runs.fire_task(task.pk, now=timezone.now())
 
-    moved = replace(spec_of(task), schedule=Once(timezone.now() + 2 * HOUR))
-    task_services.change_task(
-        user, str(task.pk), lambda _: moved, surface=Surface.TASKS, now=timezone.now()
-    )
+    moved = replace(load_spec(task), schedule=Once(timezone.now() + 2 * HOUR))
+    now = timezone.now()
+    with transaction.atomic():
+        locked = finding.lock_task(user, str(task.pk), surface=Surface.TASKS, now=now)
+        task_services.change_task(user, locked, moved, now=now)
 
     assert [run.pk for run in Run.objects.filter(task=task)] == [run_id]
 
@@ -113,7 +116,7 @@ def test_a_run_under_way_survives_pause_and_removal(user: User) -> None:
     leases.claim(dispatch.dispatch_due().run_ids)
 
     pause_task(task)
-    task_services.remove_task(user, str(task.pk), now=timezone.now())
+    removal.remove_task(user, str(task.pk), now=timezone.now())
 
     assert run_states(task) == ["running"]
 
@@ -183,18 +186,18 @@ def test_a_removed_task_is_gone_and_its_runs_remain(user: User) -> None:
     task = hourly_task(user)
     run_ids = dispatch.dispatch_due().run_ids
 
-    task_services.remove_task(user, str(task.pk), now=timezone.now())
+    removal.remove_task(user, str(task.pk), now=timezone.now())
 
     assert leases.claim(run_ids) == []
     assert run_states(task) == ["cancelled"]
     with pytest.raises(TaskNotFound):
-        task_services.remove_task(user, str(task.pk), now=timezone.now())
+        removal.remove_task(user, str(task.pk), now=timezone.now())
 
 
 @pytest.mark.parametrize("task_id", ["", "nonsense", "\0", "x" * 5000])
 def test_an_id_that_is_none_is_not_found(user: User, task_id: str) -> None:
     with pytest.raises(TaskNotFound):
-        task_services.pause_tasks(user, [task_id], now=timezone.now())
+        pausing.pause_tasks(user, [task_id], now=timezone.now())
 
 
 def test_tasks_of_others_are_refused_and_none_is_touched(
@@ -202,10 +205,8 @@ def test_tasks_of_others_are_refused_and_none_is_touched(
 ) -> None:
     own, foreign = hourly_task(user), hourly_task(stranger)
 
-    with pytest.raises(NotYourTask):
-        task_services.pause_tasks(
-            user, [str(own.pk), str(foreign.pk)], now=timezone.now()
-        )
+    with pytest.raises(TaskAccessDenied):
+        pausing.pause_tasks(user, [str(own.pk), str(foreign.pk)], now=timezone.now())
 
     assert reload(own).next_fire_at is not None
 
@@ -214,7 +215,7 @@ def test_pause_and_dispatch_at_once_leave_no_run_that_may_start(user: User) -> N
     tasks = [hourly_task(user) for _ in range(30)]
     ids = [str(task.pk) for task in tasks]
     verbs: list[Callable[[], object]] = [
-        lambda: task_services.pause_tasks(user, ids, now=timezone.now()),
+        lambda: pausing.pause_tasks(user, ids, now=timezone.now()),
         dispatch.dispatch_due,
         dispatch.dispatch_due,
     ]
@@ -233,9 +234,9 @@ def test_bulk_takes_the_same_number_of_statements_for_any_number_of_tasks(
     ids = [str(hourly_task(user).pk) for _ in range(40)]
 
     with django_assert_max_num_queries(10):
-        task_services.pause_tasks(user, ids, now=timezone.now())
+        pausing.pause_tasks(user, ids, now=timezone.now())
     with django_assert_max_num_queries(10):
-        task_services.resume_tasks(user, ids, now=timezone.now())
+        pausing.resume_tasks(user, ids, now=timezone.now())
 
 
 def test_an_edited_interval_takes_effect_from_its_start(user: User) -> None:
@@ -248,7 +249,7 @@ def test_an_edited_interval_takes_effect_from_its_start(user: User) -> None:
     adopt_all_edits()
 
     assert reload(task).next_fire_at == row.start_time + timedelta(minutes=7)
-    assert beat_tables.drifted(limit=9) == []
+    assert schedule_edits.edited_task_ids(limit=9) == []
 
 
 def test_an_edited_one_off_forgets_its_old_moment(user: User) -> None:
@@ -303,8 +304,8 @@ def test_tasks_run_by_hand_cost_the_same_however_many(
 
     # Two of them begin and end the transaction, and each tenant has an entry.
     with django_assert_num_queries(7):
-        made = task_services.fire_tasks([task.pk for task in tasks], now=now)
+        made = manual_runs.fire_tasks([task.pk for task in tasks], now=now)
 
     runs = Run.objects.filter(pk__in=made, by_hand=True)
     assert set(runs.values_list("task", flat=True)) == {task.pk for task in tasks}
-    assert task_services.fire_tasks([], now=now) == []
+    assert manual_runs.fire_tasks([], now=now) == []

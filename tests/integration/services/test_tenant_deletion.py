@@ -131,7 +131,7 @@ def test_what_was_cut_off_is_finished_when_it_is_said_again(
 
     for _ in range(2):
         with pytest.raises(KeyboardInterrupt):
-            erasure.erase_tenant(Tenant.objects.get(), say=cut_off)
+            erasure.erase_tenant(Tenant.objects.get(), report=cut_off)
     assert not User.objects.filter(is_active=True).exists()
     run_command("delete_tenant", "Alpha", "--yes")
 
@@ -179,7 +179,7 @@ def test_a_tenant_that_is_being_deleted_takes_no_user(
         timers = Client(headers={"Scheduler-Secret": "a secret of the tenant Alpha"})
         seen.append(timers.post("/cron", {"jobs": []}).status_code)
 
-    erasure.erase_tenant(Tenant.objects.get(), say=look)
+    erasure.erase_tenant(Tenant.objects.get(), report=look)
 
     assert set(seen) == {401}
 
@@ -282,7 +282,7 @@ def test_the_admin_says_how(client: Client, user: User) -> None:
 
 
 def test_the_log_is_still_append_only(user: User, colleague: User) -> None:
-    owners.transfer(user, colleague)
+    owners.transfer_tasks(user, colleague)
 
     with pytest.raises(Exception, match="append-only"):
         AuditEntry.objects.update(actor="nobody")

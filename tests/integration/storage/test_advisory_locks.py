@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from scheduler_service.db.locks import Kind
 from tasks_api.domain.schedules import Cron
 from tasks_api.domain.specs import Surface, TaskSpec
 from tasks_api.models import Task
-from tasks_api.services import idempotency, tasks
+from tasks_api.services import idempotency, named_tasks, tasks
 from tests.architecture.folders import MODULES
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -83,27 +84,20 @@ def test_an_idempotency_key_is_not_in_the_way_of_a_tenant(key: str) -> None:
     spec = TaskSpec(
         Surface.CRON_JOBS, "http://example.com/", Cron("0 * * * *"), "{}", name="job"
     )
+    backup = replace(spec, surface=Surface.TASKS, name="backup")
     now = clock.now()
 
-    with held_elsewhere(lambda: idempotency.recall(stranger, key, "", now=now)):
+    with held_elsewhere(lambda: idempotency.find_answer(stranger, key, "", now=now)):
         with connection.cursor() as cursor:
             cursor.execute("SET lock_timeout = '3s'")
         try:
-            tasks.put_task(owner, spec, now=now)
-            tasks.put_set(owner, [spec], surface=Surface.CRON_JOBS, now=now)
-            tasks.put_named(
-                owner,
-                "backup",
-                lambda task: TaskSpec(
-                    Surface.TASKS,
-                    "http://example.com/",
-                    Cron("0 * * * *"),
-                    "{}",
-                    name="backup",
-                ),
-                surface=Surface.TASKS,
-                now=now,
-            )
+            named_tasks.upsert_task(owner, spec, now=now)
+            named_tasks.replace_all(owner, [spec], surface=Surface.CRON_JOBS, now=now)
+            with transaction.atomic():
+                named_tasks.lock_task_or_name(
+                    owner, "backup", surface=Surface.TASKS, now=now
+                )
+                tasks.create_task(owner, backup, now=now)
         finally:
             with connection.cursor() as cursor:
                 cursor.execute("RESET lock_timeout")

@@ -14,7 +14,7 @@ from tasks_api.domain.ids import id_for
 from tasks_api.domain.schedules import read_cron
 from tasks_api.domain.specs import Surface
 from tasks_api.models import Run, Task
-from tasks_api.services import tasks
+from tasks_api.services import pausing
 from tests.conftest import NOON, ClientFor, MakeTask
 from tests.integration.support.threads import run_in_threads
 
@@ -89,4 +89,4 @@ def test_an_unknown_task_is_not_found_before_a_foreign_one_is_forbidden(
     unknown = str(UUID(int=7))
 
     with pytest.raises(TaskNotFound):
-        tasks.pause_tasks(stranger, [str(task.pk), unknown], now=NOON)
+        pausing.pause_tasks(stranger, [str(task.pk), unknown], now=NOON)

@@ -29,7 +29,7 @@ from tasks_api.models import (
     Task,
 )
 from tasks_api.scheduler import dispatch
-from tasks_api.services import tasks
+from tasks_api.services import admin_edits, pausing
 from tasks_api.storage import retention
 from tasks_api.worker import leases
 from tests.conftest import tenant_of
@@ -119,7 +119,7 @@ def test_the_setting_counts_again_once_a_tenant_has_none_of_its_own(
 
 def test_changes_of_a_schedule_go_but_for_the_last_old_one(user: User) -> None:
     task = store_task(user, Interval(timezone.now() + HOUR, HOUR, None))
-    for verb in (tasks.pause_tasks, tasks.resume_tasks) * 2:
+    for verb in (pausing.pause_tasks, pausing.resume_tasks) * 2:
         verb(user, [str(task.pk)], now=timezone.now())
     ids = list(ScheduleChange.objects.order_by("pk").values_list("pk", flat=True))
     old = timezone.now() - LONG_AGO
@@ -170,7 +170,7 @@ def test_a_task_whose_end_came_long_ago_goes_with_its_runs(user: User) -> None:
         expires=timezone.now() - LONG_AGO
     )
     # As a beat does when schedules were edited.
-    tasks.adopt_edits([task.pk, other.pk])
+    admin_edits.sync_admin_edits([task.pk, other.pk])
 
     assert prune_all()["task"] == 1
 
@@ -336,8 +336,8 @@ def test_only_young_and_waiting_runs_stay(
             expected.add(run.pk)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(retention, "BITE", bite)
-        patch.setattr(retention, "TENANTS", tenants)
+        patch.setattr(retention, "BATCH_SIZE", bite)
+        patch.setattr(retention, "MAX_TENANTS_IN_BATCH", tenants)
         prune_all()
 
     assert set(Run.objects.values_list("pk", flat=True)) == expected

@@ -40,7 +40,7 @@ def new_message(
 
 
 def lease_names(tenant: Tenant, count: int = 1, queue: str = QUEUE) -> list[str]:
-    return [taken.name for taken in pull_queue.take(tenant.pk, queue, count)]
+    return [taken.name for taken in pull_queue.lease(tenant.pk, queue, count)]
 
 
 def expire_leases(**which: Any) -> None:

@@ -33,9 +33,18 @@ from tasks_api.domain.specs import (
 from tasks_api.domain.states import RunState
 from tasks_api.models import Run, Task
 from tasks_api.scheduler import dispatch, rescue
-from tasks_api.services import redrive, tasks
-from tasks_api.services.reconciliation import Account, account
-from tasks_api.storage import beat_tables, schedule_changes
+from tasks_api.services import (
+    admin_edits,
+    manual_runs,
+    named_tasks,
+    pausing,
+    redrive,
+    removal,
+    tasks,
+)
+from tasks_api.services.account import Account
+from tasks_api.services.reconciliation import reconcile
+from tasks_api.storage import schedule_changes, stored_schedules
 from tasks_api.worker import leases
 from tasks_api.worker.record import AttemptResult, record_results
 from tests.integration.support.stored_tasks import SECOND
@@ -54,7 +63,9 @@ job_numbers = count()
 
 def let_pass(task: Task, span: timedelta) -> None:
     """Move all that is stored about a task into the past."""
-    stored = beat_tables.stored_of(Task.objects.with_schedule().get(pk=task.pk))
+    stored = stored_schedules.load_schedule(
+        Task.objects.with_schedule().get(pk=task.pk)
+    )
     # In two steps: a unique constraint looks at each row as it is moved.
     move_rows(task, span + 1000 * DAY)
     move_rows(task, -1000 * DAY)
@@ -129,7 +140,7 @@ class TaskModel:
         spec = self._spec(schedule)
         before = clock.read()
         if self.is_cron:
-            tasks.put_task(user, spec, now=timezone.now())
+            named_tasks.upsert_task(user, spec, now=timezone.now())
             self.task = Task.objects.get(name=self.name)
         else:
             self.task = tasks.create_task(user, spec, now=timezone.now())
@@ -175,13 +186,13 @@ class TaskModel:
 
     def pause(self) -> None:
         before = clock.read()
-        tasks.pause_tasks(self.user, [str(self.task.pk)], now=timezone.now())
+        pausing.pause_tasks(self.user, [str(self.task.pk)], now=timezone.now())
         self._close(before)
 
     def resume(self) -> None:
         before = clock.read()
         was_open = self.is_open
-        tasks.resume_tasks(self.user, [str(self.task.pk)], now=timezone.now())
+        pausing.resume_tasks(self.user, [str(self.task.pk)], now=timezone.now())
         if not was_open:
             last = self.windows[-1]
             self._open(last.start, last.every, before)
@@ -192,7 +203,7 @@ class TaskModel:
         was_open = self.is_open
         if self.is_cron:
             last = self.windows[-1]
-            tasks.put_task(self.user, self._spec(schedule), now=timezone.now())
+            named_tasks.upsert_task(self.user, self._spec(schedule), now=timezone.now())
             if was_open and every == last.every:
                 return
         else:
@@ -201,7 +212,7 @@ class TaskModel:
                 every=every.seconds, period="seconds"
             )
             rows.update(interval=interval, start_time=start)
-            tasks.adopt_edits([self.task.pk])
+            admin_edits.sync_admin_edits([self.task.pk])
         self._close(before)
         if was_open or self.is_cron:
             self._open(start, every, before)
@@ -212,7 +223,7 @@ class TaskModel:
 
     def remove(self) -> None:
         before = clock.read()
-        tasks.remove_task(self.user, str(self.task.pk), now=timezone.now())
+        removal.remove_task(self.user, str(self.task.pk), now=timezone.now())
         self._close(before)
 
     def wait(self) -> None:
@@ -224,7 +235,7 @@ class TaskModel:
         dispatch.dispatch_due(limit=self.chance.choice([2, 1000]))
 
     def settle(self) -> None:
-        schedule_changes.settle(limit=self.chance.choice([1, 3, 1000]))
+        schedule_changes.settle_open_changes(limit=self.chance.choice([1, 3, 1000]))
 
     def deliver(self) -> None:
         runs = Run.objects.filter(task=self.task, state=RunState.PENDING)
@@ -249,13 +260,15 @@ class TaskModel:
         rescue.wake_runs(leases_until=clock.read())
 
     def fire(self) -> None:
-        self.manual += tasks.fire_task(self.task.pk, now=timezone.now()) is not None
+        self.manual += (
+            manual_runs.fire_task(self.task.pk, now=timezone.now()) is not None
+        )
 
     def redrive(self) -> None:
         runs = Run.objects.filter(task=self.task, state=RunState.FAILED)
         if run := runs.first():
             try:
-                redrive.again(self.user, run.pk)
+                redrive.redrive_run(self.user, run.pk)
             except SchedulerError:
                 return
             self.manual += 1
@@ -272,12 +285,14 @@ class TaskModel:
         return verb.__name__
 
     def account(self) -> Account:
-        return account(self.user, self.task.pk, since=timezone.now() - DAY, until=None)
+        return reconcile(
+            self.user, self.task.pk, since=timezone.now() - DAY, until=None
+        )
 
     def finish(self) -> None:
         while dispatch.dispatch_due().run_ids or self._is_due():
             pass
-        while schedule_changes.settle():
+        while schedule_changes.settle_open_changes():
             pass
 
     def _is_due(self) -> bool:

@@ -20,7 +20,7 @@ from tasks_api.domain.specs import Backoff
 from tasks_api.domain.states import RunState
 from tasks_api.models import Attempt, Run, Task
 from tasks_api.scheduler import rescue
-from tasks_api.services import tasks
+from tasks_api.services import removal
 from tasks_api.worker.engine import Engine
 from tests.conftest import tenant_of
 from tests.integration.conftest import ResultLog
@@ -260,7 +260,7 @@ def test_a_task_removed_in_time_is_not_sent(
     store_task(user, Once(timezone.now() + 0.8 * SECOND), receiver.url + "/kept")
     engine.accept(dispatch_all())
 
-    tasks.remove_task(user, str(doomed.pk), now=timezone.now())
+    removal.remove_task(user, str(doomed.pk), now=timezone.now())
     recorded.wait_for(1)
 
     assert [request.path for request in receiver.requests] == ["/kept"]

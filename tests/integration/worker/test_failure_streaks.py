@@ -25,7 +25,7 @@ from tasks_api.domain.schedules import Interval
 from tasks_api.domain.specs import Backoff, Surface, TaskSpec
 from tasks_api.models import Run, Task
 from tasks_api.scheduler import dispatch
-from tasks_api.services import tasks
+from tasks_api.services import pausing, tasks
 from tasks_api.worker import failure_streaks, leases
 from tasks_api.worker.engine import Engine
 from tasks_api.worker.record import AttemptResult
@@ -158,7 +158,7 @@ def test_a_task_that_was_paused_by_hand_keeps_that(user: User) -> None:
     task = make_task_with(user, pause_after_failures=1)
     dispatch.dispatch_due()
     [run] = leases.claim(list(Run.objects.values_list("pk", flat=True)))
-    tasks.pause_tasks(user, [str(task.pk)], now=timezone.now())
+    pausing.pause_tasks(user, [str(task.pk)], now=timezone.now())
 
     failed = AttemptResult(
         run, HttpResult(500, "", 1), GiveUp("HTTP 500"), timezone.now()
@@ -276,7 +276,7 @@ def test_the_runs_of_notices_are_told_apart(
     is_admin: bool,
     few: int,
 ) -> None:
-    monkeypatch.setattr("tasks_api.services.runs.FEW_TASKS", few)
+    monkeypatch.setattr("tasks_api.services.runs.MAX_TASKS_LOOKED_UP", few)
     User.objects.filter(pk=user.pk).update(role="admin" if is_admin else "member")
     accounts.configure_tenant("Alpha", notification_url="https://e.org/told")
     task = make_task_with(user, pause_after_failures=1)

@@ -22,7 +22,7 @@ from tasks_api.domain.specs import Backoff, Overlap
 from tasks_api.metrics import registry
 from tasks_api.models import Attempt, Run, Task
 from tasks_api.scheduler import dispatch, rescue
-from tasks_api.services import tasks as task_services
+from tasks_api.services import removal
 from tasks_api.worker import leases, long_work
 from tasks_api.worker.engine import Engine
 from tasks_api.worker.flower_events import encode_events
@@ -206,7 +206,7 @@ def test_a_target_may_ask_for_no_retry(user: User) -> None:
 def test_a_task_that_was_removed_is_not_tried_again(user: User) -> None:
     task = make_long_work(user, retry=Backoff())
     token = begin_run(task)
-    task_services.remove_task(user, str(task.pk), now=timezone.now())
+    removal.remove_task(user, str(task.pk), now=timezone.now())
     run = latest_run_of(task)
     assert run.state == "open"
 
@@ -216,7 +216,7 @@ def test_a_task_that_was_removed_is_not_tried_again(user: User) -> None:
 def test_a_task_that_was_removed_lets_its_work_be_done(user: User) -> None:
     task = make_long_work(user)
     token = begin_run(task)
-    task_services.remove_task(user, str(task.pk), now=timezone.now())
+    removal.remove_task(user, str(task.pk), now=timezone.now())
 
     assert (
         call_back(latest_run_of(task), "complete", token).json()["state"] == "succeeded"

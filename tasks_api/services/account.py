@@ -1,0 +1,82 @@
+"""The account of a task: what its schedules planned, and what became of each fire time."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import NamedTuple
+from uuid import UUID
+
+from tasks_api.domain.states import NOT_DELIVERED, RunState
+
+# Differences that an account names; it counts all of them.
+MAX_NAMED_DIFFERENCES = 100
+
+
+class FireTimeOutcome(StrEnum):
+    """What became of a planned fire time."""
+
+    DELIVERED = "delivered"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+    MISSED = "missed"
+    CANCELLED = "cancelled"
+    # Due, waiting, being sent, or waiting for a retry.
+    UNDER_WAY = "under_way"
+
+
+OUTCOME_OF_STATE: dict[RunState, FireTimeOutcome] = {
+    RunState.SUCCEEDED: FireTimeOutcome.DELIVERED,
+    **{state: FireTimeOutcome(state) for state in NOT_DELIVERED},
+}
+
+
+class Mismatch(NamedTuple):
+    """A fire time without a run, or a run that no schedule planned."""
+
+    kind: str
+    scheduled_for: datetime
+    run_id: UUID | None
+    message: str
+
+
+class DatedChange(NamedTuple):
+    """A moment at which a task's schedule changed."""
+
+    at: datetime
+    what: str
+
+
+@dataclass
+class Account:
+    """What was planned from `since` to `until`, which is excluded, and what became of it.
+
+    `planned` is the sum of `outcomes` and of `missing`, the fire times without a run.
+    """
+
+    since: datetime
+    until: datetime
+    planned: int = 0
+    outcomes: Counter[FireTimeOutcome] = field(default_factory=Counter)
+    # Runs that a user asked for, beside the schedule.
+    manual: int = 0
+    missing: int = 0
+    unplanned: int = 0
+    # The first ones; `missing` and `unplanned` count all.
+    differences: list[Mismatch] = field(default_factory=list)
+    changes: list[DatedChange] = field(default_factory=list)
+
+    @property
+    def balance(self) -> int:
+        """Planned fire times less those with an outcome: zero if none is missing."""
+        return self.planned - self.outcomes.total()
+
+    def add(self, difference: Mismatch) -> None:
+        if difference.run_id is None:
+            self.missing += 1
+        else:
+            self.unplanned += 1
+        if len(self.differences) < MAX_NAMED_DIFFERENCES:
+            self.differences.append(difference)

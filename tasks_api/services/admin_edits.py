@@ -1,0 +1,49 @@
+"""Make tasks follow their schedules as somebody edited them in django-celery-beat's tables."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+
+from django.db import transaction
+from django.db.models import F
+
+from tasks_api.models import Run, Task
+from tasks_api.services.auditing import record_for_tenants
+from tasks_api.services.pausing import stop_locked, suspend_ownerless
+from tasks_api.services.rescheduling import reschedule
+from tasks_api.services.unstarted_runs import delete_unstarted
+from tasks_api.storage import schedule_changes
+
+
+@transaction.atomic(durable=True)
+def sync_admin_edits(ids: Sequence[uuid.UUID]) -> int:
+    """Make tasks follow their edited schedules; returns how many tasks there were.
+
+    Runs that the old schedule dispatched ahead, and that have not started, are taken
+    back first.
+    """
+    locked = Task.objects.filter(pk__in=ids, ended_at=None).with_schedule()
+    tasks = list(locked.select_for_update(no_key=True, of=("self",), skip_locked=True))
+    at = schedule_changes.record_change(
+        [task.pk for task in tasks], schedule_changes.ChangeKind.EDITED
+    )
+    suspend_ownerless(tasks)
+    stop_locked([task for task in tasks if not task.periodic_task.enabled])
+    _forget_one_offs([task for task in tasks if task.periodic_task.enabled])
+    reschedule(tasks, now=at)
+    record_for_tenants("schedule.change", tasks)
+    return len(tasks)
+
+
+def _forget_one_offs(tasks: Sequence[Task]) -> None:
+    """Delete runs of one-off tasks that are due at the old moment and have not begun."""
+    one_offs = [
+        task.pk for task in tasks if task.periodic_task.one_off or task.is_one_off
+    ]
+    delete_unstarted(one_offs)
+    last = Run.objects.filter(task__in=one_offs, scheduled_for=F("task__last_fire_at"))
+    begun = set(last.values_list("task_id", flat=True))
+    for task in tasks:
+        if task.pk not in begun:
+            task.last_fire_at = None

@@ -1,0 +1,114 @@
+"""SQL of the list of tasks: a page by offset, and one by cursor with filters."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from tasks_api.storage import task_counts
+
+_IS_ALIVE = "(task.ends_at IS NULL OR task.ends_at >= %(now)s::timestamptz)"
+# Of one owner the index has the tasks in order; of several they are sorted.
+_OF_OWNER = "owner_id = %(owner)s"
+_OF_OWNERS = "owner_id = ANY(%(owners)s::bigint[])"
+_IS_OWN = "task.tenant_id = %(tenant)s AND task.surface = %(surface)s AND task.ended_at IS NULL"
+
+
+def _page_forwards(owners: str) -> str:
+    return f"""
+        SELECT task.id FROM tasks_api_task task
+        WHERE task.{owners} AND {_IS_OWN} AND {_IS_ALIVE}
+        ORDER BY task.id OFFSET %(offset)s::bigint LIMIT %(limit)s::bigint
+    """
+
+
+def _page_backwards(owners: str) -> str:
+    return f"""
+        WITH total AS MATERIALIZED ({task_counts.COUNT_ALIVE})
+        SELECT task.id FROM tasks_api_task task
+        WHERE task.{owners} AND {_IS_OWN} AND {_IS_ALIVE}
+        ORDER BY task.id DESC
+        OFFSET (SELECT greatest(tasks - %(offset)s::bigint - %(limit)s::bigint, 0)
+            FROM total)
+        LIMIT (SELECT greatest(least(%(limit)s::bigint, tasks - %(offset)s::bigint), 0)
+            FROM total)
+    """
+
+
+# Finds a page by its place, counted from the beginning of the list.
+PAGE_FORWARDS_OF_OWNER = _page_forwards(_OF_OWNER)
+PAGE_FORWARDS_OF_OWNERS = _page_forwards(_OF_OWNERS)
+# Finds a page by its place, counted from the end of the list. The total is that of the
+# same snapshot, or the page would be shifted by what was made in between.
+PAGE_BACKWARDS_OF_OWNER = _page_backwards(_OF_OWNER)
+PAGE_BACKWARDS_OF_OWNERS = _page_backwards(_OF_OWNERS)
+
+# As Task.upcoming() has it.
+_UPCOMING = """
+    CASE WHEN task.is_paused THEN NULL
+        WHEN task.last_fire_at > %(now)s THEN task.last_fire_at
+        ELSE task.next_fire_at END
+"""
+
+# What the filters want besides. Each value stands in the text that PostgreSQL plans, so
+# it drops what is not asked for.
+_IS_WANTED = f"""
+    {_IS_ALIVE}
+    AND (%(tags)s::text[] IS NULL OR task.tags @> %(tags)s::text[])
+    AND (%(name)s::text IS NULL OR task.name = %(name)s)
+    AND (%(is_paused)s::bool IS NULL OR task.is_paused = %(is_paused)s::bool)
+    AND (%(is_one_time)s::bool IS NULL OR task.is_one_off = %(is_one_time)s::bool)
+    AND (%(created_from)s::timestamptz IS NULL OR task.created_at >= %(created_from)s)
+    AND (%(created_to)s::timestamptz IS NULL OR task.created_at < %(created_to)s)
+    AND (%(next_run_from)s::timestamptz IS NULL OR {_UPCOMING} >= %(next_run_from)s)
+    AND (%(next_run_to)s::timestamptz IS NULL OR {_UPCOMING} < %(next_run_to)s)
+"""
+
+
+class FilterStatements(NamedTuple):
+    """The statements of a page by cursor that looks into one index."""
+
+    # Finds the tasks that the filters want among the first so many.
+    find: str
+    # The last of those that were examined, if there were so many.
+    last_examined: str
+
+
+def _filter_statements(key: str, source: str, owners: str) -> FilterStatements:
+    # What a tag leads to may be a task of another surface, or one that has just ended.
+    find = f"""
+        SELECT task.id
+        FROM (SELECT task.* {source} ORDER BY {key} LIMIT %(rows_examined)s) task
+        WHERE {_IS_WANTED} AND task.{owners} AND {_IS_OWN}
+        ORDER BY task.id LIMIT %(limit)s
+    """
+    last = f"SELECT {key} {source} ORDER BY {key} OFFSET %(rows_examined)s - 1 LIMIT 1"
+    return FilterStatements(find, last)
+
+
+def _with_tag(owners: str) -> FilterStatements:
+    source = f"""
+        FROM tasks_api_tasktag tag JOIN tasks_api_task task ON task.id = tag.task_id
+        WHERE tag.{owners} AND tag.tag = %(tag)s
+            AND tag.task_id > %(after)s AND task.id > %(after)s
+            AND (%(newest)s::uuid IS NULL OR tag.task_id < %(newest)s::uuid)
+    """
+    return _filter_statements("tag.task_id", source, owners)
+
+
+def _without_tag(owners: str) -> FilterStatements:
+    source = f"""
+        FROM tasks_api_task task
+        WHERE task.{owners} AND {_IS_OWN} AND task.id > %(after)s
+            AND (%(newest)s::uuid IS NULL OR task.id < %(newest)s::uuid)
+            AND (%(name)s::text IS NULL OR (task.tenant_id = %(tenant)s
+                AND task.name = %(name)s AND task.name <> ''))
+            AND (%(is_paused)s::bool IS NOT TRUE OR task.is_paused)
+    """
+    return _filter_statements("task.id", source, owners)
+
+
+# A page by cursor looks into an index that has little else, and the ids in order.
+TAGGED_PAGE_OF_OWNER = _with_tag(_OF_OWNER)
+TAGGED_PAGE_OF_OWNERS = _with_tag(_OF_OWNERS)
+FILTERED_PAGE_OF_OWNER = _without_tag(_OF_OWNER)
+FILTERED_PAGE_OF_OWNERS = _without_tag(_OF_OWNERS)

@@ -1,0 +1,145 @@
+"""SQL of the pull queue, one constant a statement."""
+
+from __future__ import annotations
+
+# Stores messages, and replaces one whose lease ran out for the last time: it is gone as
+# soon as somebody looks, and here somebody does.
+#
+# Numbered in the order of the request, so that messages of the same moment are taken in
+# it; stored in the order of their names, so that two requests wait for each other's rows
+# and never in a circle.
+ENQUEUE_MESSAGES = """
+    WITH numbered AS MATERIALIZED (
+        SELECT nextval('tasks_api_message_id_seq') AS id, item.*
+        FROM unnest(%s::bigint[], %s::text[], %s::text[], %s::text[], %s::int[],
+            %s::int[], %s::timestamptz[])
+            AS item(tenant_id, queue, name, payload, timeout_seconds, max_retries, run_at)
+    ), stored AS (
+        INSERT INTO tasks_api_message AS message (id, tenant_id, queue, name, payload,
+            timeout_seconds, max_retries, run_at, retry_count, created_at)
+        SELECT id, tenant_id, queue, name, payload, timeout_seconds, max_retries,
+            coalesce(run_at, now()), 0, now()
+        FROM numbered ORDER BY tenant_id, queue, name
+        ON CONFLICT (tenant_id, queue, name) DO UPDATE SET
+            payload = excluded.payload, state = NULL,
+            timeout_seconds = excluded.timeout_seconds,
+            max_retries = excluded.max_retries, retry_count = 0,
+            run_at = excluded.run_at, leased_until = NULL, created_at = now()
+        WHERE message.leased_until <= now()
+            AND message.max_retries >= 0 AND message.retry_count >= message.max_retries
+        RETURNING id, tenant_id, queue
+    ), tally AS (
+        INSERT INTO tasks_api_queuetally AS tally (tenant_id, queue, exhausted)
+        SELECT tenant_id, queue, count(*) FROM stored
+        WHERE NOT EXISTS (SELECT FROM numbered WHERE numbered.id = stored.id)
+        GROUP BY tenant_id, queue ORDER BY tenant_id, queue
+        ON CONFLICT (tenant_id, queue) DO UPDATE
+            SET exhausted = tally.exhausted + excluded.exhausted
+    )
+    SELECT count(*) FROM stored
+"""
+
+# Leases the oldest available messages of a queue, and deletes those whose last lease ran
+# out. It returns one row at least, for the number of the deleted ones.
+#
+# Rows that another consumer holds are skipped, and only those are locked that are taken:
+# a consumer that comes at the same moment finds the next ones, and nobody waits.
+#
+# How many of the first messages come from which of the two indexes is found out before
+# locking; mostly no lease has run out, and then only one is read.
+#
+# The planner must not have a choice. Whenever it believes that a queue is all but empty,
+# because it was when somebody last counted, any index is as good to it as the ordered
+# one, and a million rows are sorted for each message. So sorting is off where an index
+# has the order. ARRAY(…) and coalesce(…) keep it from looking for ids by anything else
+# than the primary key.
+LEASE_MESSAGES = """
+    SET LOCAL enable_sort = off;
+    WITH expired AS MATERIALIZED (
+        SELECT id, run_at, max_retries < 0 OR retry_count < max_retries AS has_retry
+        FROM tasks_api_message
+        WHERE tenant_id = %(tenant_id)s AND queue = %(queue)s AND leased_until <= now()
+        ORDER BY leased_until LIMIT %(batch_size)s
+    ), oldest AS (
+        SELECT run_at, id, true AS was_leased FROM expired WHERE has_retry
+        UNION ALL (
+            SELECT run_at, id, false FROM tasks_api_message
+            WHERE tenant_id = %(tenant_id)s AND queue = %(queue)s
+                AND leased_until IS NULL AND run_at <= now()
+                AND EXISTS (SELECT FROM expired WHERE has_retry)
+            ORDER BY run_at, id LIMIT %(count)s
+        )
+        ORDER BY run_at, id LIMIT %(count)s
+    ), again AS MATERIALIZED (
+        SELECT id FROM tasks_api_message
+        WHERE id = ANY(ARRAY(SELECT id FROM expired WHERE has_retry))
+            AND coalesce(leased_until <= now(), false)
+            AND (max_retries < 0 OR retry_count < max_retries)
+        ORDER BY run_at, id LIMIT (SELECT count(*) FROM oldest WHERE was_leased)
+        FOR UPDATE SKIP LOCKED
+    ), fresh AS MATERIALIZED (
+        SELECT id FROM tasks_api_message
+        WHERE tenant_id = %(tenant_id)s AND queue = %(queue)s
+            AND leased_until IS NULL AND run_at <= now()
+        ORDER BY run_at, id LIMIT (SELECT %(count)s - count(*) FROM again)
+        FOR UPDATE SKIP LOCKED
+    ), taken AS (
+        UPDATE tasks_api_message SET
+            leased_until = now() + make_interval(secs => timeout_seconds),
+            retry_count = retry_count + (leased_until IS NOT NULL)::int
+        WHERE id = ANY(ARRAY(SELECT id FROM again UNION ALL SELECT id FROM fresh))
+        RETURNING *
+    ), exhausted AS MATERIALIZED (
+        SELECT id FROM tasks_api_message
+        WHERE id = ANY(ARRAY(SELECT id FROM expired WHERE NOT has_retry))
+            AND coalesce(leased_until <= now(), false)
+            AND max_retries >= 0 AND retry_count >= max_retries
+        FOR UPDATE SKIP LOCKED
+    ), deleted AS (
+        DELETE FROM tasks_api_message WHERE id = ANY(ARRAY(SELECT id FROM exhausted))
+        RETURNING id
+    ), tally AS (
+        INSERT INTO tasks_api_queuetally AS tally (tenant_id, queue, exhausted)
+        SELECT %(tenant_id)s, %(queue)s, count(*) FROM deleted HAVING count(*) > 0
+        ON CONFLICT (tenant_id, queue) DO UPDATE
+            SET exhausted = tally.exhausted + excluded.exhausted
+    )
+    SELECT deleted.count AS deleted_count, name, timeout_seconds, max_retries, payload,
+        state, run_at
+    FROM (SELECT count(*) FROM deleted) AS deleted LEFT JOIN taken ON true
+    ORDER BY run_at, id
+"""
+
+# The message of a key that is in flight. Its id is looked up first, and coalesce(…) is
+# no question for an index, because the planner could otherwise find all the leased ones
+# and compare the name of each.
+_IS_IN_FLIGHT = """
+    id = (
+        SELECT id FROM tasks_api_message
+        WHERE tenant_id = %(tenant_id)s AND queue = %(queue)s AND name = %(name)s
+    ) AND coalesce(leased_until > now(), false)
+"""
+
+# Leases a message in flight for its timeout from now on, with another state or not.
+EXTEND_LEASE = f"""
+    UPDATE tasks_api_message SET
+        leased_until = now() + make_interval(secs => timeout_seconds),
+        state = CASE WHEN %(keep_state)s THEN state ELSE %(state)s END
+    WHERE {_IS_IN_FLIGHT}
+"""
+
+# Puts another message in the place of one in flight, to be leased when it is due.
+RESCHEDULE_MESSAGE = f"""
+    UPDATE tasks_api_message SET
+        payload = %(payload)s, state = %(state)s,
+        timeout_seconds = %(timeout_seconds)s, max_retries = %(max_retries)s,
+        retry_count = 0, leased_until = NULL,
+        run_at = coalesce(%(run_at)s::timestamptz, now())
+    WHERE {_IS_IN_FLIGHT}
+"""
+
+# Deletes a message, in flight or not.
+DELETE_MESSAGE = """
+    DELETE FROM tasks_api_message
+    WHERE tenant_id = %(tenant_id)s AND queue = %(queue)s AND name = %(name)s
+"""

@@ -1,0 +1,164 @@
+"""Pause and resume tasks, for a user and for the service itself."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+
+from django.db import transaction
+from django.db.models.functions import Now
+
+from accounts import audit
+from accounts.models import User
+from tasks_api.domain.exceptions import InvalidState
+from tasks_api.domain.specs import Surface
+from tasks_api.models import Run, Task
+from tasks_api.services import notifications
+from tasks_api.services.auditing import record_for_tenants
+from tasks_api.services.finding import lock_rows, lock_tasks
+from tasks_api.services.rescheduling import reschedule
+from tasks_api.services.unstarted_runs import cancel_unstarted
+from tasks_api.storage import schedule_changes, schedule_rows
+
+
+@transaction.atomic
+def pause_tasks(
+    owner: User,
+    ids: Sequence[str],
+    *,
+    now: datetime,
+    surface: Surface | None = None,
+) -> None:
+    """Stop the schedules of all of these tasks, or of none.
+
+    A run under way finishes. A one-off task that was due waits, and runs on resume.
+    """
+    _pause(owner, lock_tasks(owner, ids, now=now, surface=surface))
+
+
+@transaction.atomic
+def resume_tasks(
+    owner: User,
+    ids: Sequence[str],
+    *,
+    now: datetime,
+    surface: Surface | None = None,
+) -> None:
+    """Let all of these tasks fire again, each at its next fire time, or none."""
+    _resume(owner, lock_tasks(owner, ids, now=now, surface=surface, schedules=True))
+
+
+def set_paused(owner: User, ids: Collection[uuid.UUID], is_paused: bool) -> bool:
+    """Pause or resume tasks that the caller has locked; whether any of them was not so."""
+    rows = Task.objects.filter(pk__in=ids).with_schedule().order_by("pk")
+    return bool((_pause if is_paused else _resume)(owner, list(rows)))
+
+
+def _pause(owner: User, tasks: Sequence[Task]) -> list[Task]:
+    """Pause those of the tasks that are not paused, and return them."""
+    going = [task for task in tasks if task.periodic_task.enabled]
+    if any(task.suspended for task in tasks):
+        # From now on they stay paused, even when their user is activated again.
+        held = [task.pk for task in tasks if task.suspended]
+        Task.objects.filter(pk__in=held).update(suspended=False, pause_reason="")
+    schedule_changes.record_change(
+        [task.pk for task in going], schedule_changes.ChangeKind.PAUSED
+    )
+    stop_locked(going)
+    audit.record(owner.tenant_id, "task.pause", [task.pk for task in going])
+    return going
+
+
+def _resume(owner: User, tasks: Sequence[Task]) -> list[Task]:
+    """Resume those of the tasks that are paused, and return them."""
+    _refuse_without_owner(owner, tasks)
+    paused = [task for task in tasks if not task.periodic_task.enabled]
+    resume_locked(paused)
+    audit.record(owner.tenant_id, "task.resume", [task.pk for task in paused])
+    return paused
+
+
+def _refuse_without_owner(owner: User, tasks: Sequence[Task]) -> None:
+    others = {task.owner_id for task in tasks if task.owner_id != owner.pk}
+    gone = User.objects.filter(pk__in=others, is_active=False) if others else []
+    if not owner.is_active or gone:
+        raise InvalidState(
+            "The user of the task is deactivated; activate them, or hand their tasks over"
+        )
+
+
+def stop_locked(tasks: Sequence[Task]) -> None:
+    """Pause tasks that the caller has locked, and whose schedules it has closed."""
+    ids = [task.pk for task in tasks]
+    schedule_rows.set_enabled(ids, False)
+    Task.objects.filter(pk__in=ids).update(next_fire_at=None)
+    recurring = [task.pk for task in tasks if not task.periodic_task.one_off]
+    cancel_unstarted(recurring, reason="The task was paused.", spares_by_hand=True)
+
+
+def resume_locked(paused: Sequence[Task]) -> None:
+    """Resume paused tasks that the caller has locked, with their schedules loaded."""
+    if not paused:
+        return
+    resumed = [task.pk for task in paused]
+    at = schedule_changes.record_change(resumed, schedule_changes.ChangeKind.RESUMED)
+    Task.objects.filter(pk__in=resumed, suspended=True).update(suspended=False)
+    schedule_rows.set_enabled(resumed, True)
+    for task in paused:
+        task.periodic_task.enabled, task.is_paused = True, False
+    reschedule(paused, now=at)
+    Run.objects.filter(task__in=resumed).not_started().update(wake_at=Now())
+    streaks = Task.objects.filter(pk__in=resumed, failure_streak__gt=0)
+    streaks.update(failure_streak=0)
+
+
+def suspend_ownerless(tasks: Sequence[Task]) -> None:
+    """Suspend locked tasks again that were enabled while their user is deactivated.
+
+    The caller writes their next fire times, and finds each `enabled` as it is now.
+    """
+    gone = User.objects.filter(pk__in={task.owner_id for task in tasks})
+    without = set(gone.filter(is_active=False).values_list("pk", flat=True))
+    held = [task for task in tasks if task.owner_id in without]
+    held = [task for task in held if task.surface != Surface.NOTICES]
+    ids = [task.pk for task in held if task.periodic_task.enabled]
+    schedule_rows.set_enabled(ids, False)
+    Task.objects.filter(pk__in=ids).update(suspended=True, next_fire_at=None)
+    for task in held:
+        task.periodic_task.enabled = False
+
+
+@transaction.atomic
+def pause_failing_tasks(failing: Mapping[uuid.UUID, tuple[int, str]]) -> None:
+    """Pause tasks whose runs fail one after the other, and notify their tenants.
+
+    Of each task it takes how many runs failed, and why the last one did. Tasks that are
+    paused already stay as they are.
+    """
+    rows = Task.objects.filter(pk__in=failing, ended_at=None)
+    locked = lock_rows(rows.select_related("periodic_task", "owner"))
+    tasks = [task for task in locked if task.periodic_task.enabled]
+    if not tasks:
+        return
+    at = schedule_changes.record_change(
+        [task.pk for task in tasks], schedule_changes.ChangeKind.PAUSED
+    )
+    stop_locked(tasks)
+    for task in tasks:
+        task.pause_reason = _failure_reason(*failing[task.pk])
+    Task.objects.bulk_update(tasks, ["pause_reason"])
+    notices = [
+        notifications.Notice(
+            "task.paused", task, task.pause_reason, failing[task.pk][1]
+        )
+        for task in tasks
+    ]
+    with audit.acting(audit.SERVICE):
+        record_for_tenants("task.pause", tasks)
+        notifications.notify_tenants(notices, now=at)
+
+
+def _failure_reason(count: int, error: str) -> str:
+    several = f"{count} runs in a row" if count > 1 else "A run"
+    return f"{several} failed; the last one: {error}"

@@ -1,0 +1,119 @@
+"""SQL about runs, one constant a statement."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from tasks_api.domain.ids import ID_FOR
+from tasks_api.domain.states import NOT_DELIVERED, RunState
+
+
+def _quoted(states: Collection[RunState]) -> str:
+    return ", ".join(f"'{state.value}'" for state in sorted(states))
+
+
+# Cancels the runs of tasks that no worker has started. The state is in the WHERE of the
+# statement itself, so a worker that claims a run meanwhile wins.
+CANCEL_UNSTARTED_RUNS = """
+    UPDATE tasks_api_run SET state = 'cancelled', reason = %s, wake_at = NULL,
+        finished_at = now()
+    WHERE task_id = ANY(%s::uuid[]) AND state IN ('pending', 'retrying')
+        AND NOT (by_hand AND %s)
+"""
+
+# Deletes the runs of tasks that their schedules made and no worker has started.
+DELETE_UNSTARTED_RUNS = """
+    DELETE FROM tasks_api_run
+    WHERE task_id = ANY(%s::uuid[]) AND state = 'pending' AND attempt_count = 0
+        AND NOT by_hand
+"""
+
+# What a filter wants. Each value stands in the text that PostgreSQL plans, so that it
+# drops what is not asked for, and sees a partial index in what is left: the list of
+# states that were not delivered is repeated in the words of that index. Of the two
+# conditions on a cursor the first says what an index can find, the second what it means.
+_IS_WANTED = f"""
+    run.tenant_id = %(tenant)s
+    AND (run.state <> 'pending' OR run.scheduled_for <= now())
+    AND (%(task)s::uuid IS NULL OR run.task_id = %(task)s::uuid)
+    AND (%(run)s::uuid IS NULL OR run.id = %(run)s::uuid)
+    AND (NOT %(all_not_delivered)s OR run.state IN ({_quoted(NOT_DELIVERED)}))
+    AND (NOT %(all_unfinished)s OR run.wake_at IS NOT NULL)
+    AND (%(states)s::text[] IS NULL OR run.state = ANY(%(states)s::text[]))
+    AND (%(since)s::timestamptz IS NULL OR run.scheduled_for >= %(since)s::timestamptz)
+    AND (%(until)s::timestamptz IS NULL OR run.scheduled_for < %(until)s::timestamptz)
+    AND (%(after)s::timestamptz IS NULL OR run.scheduled_for <= %(after)s::timestamptz)
+    AND (%(after)s::timestamptz IS NULL
+        OR (run.scheduled_for, run.id) < (%(after)s::timestamptz, %(after_id)s::uuid))
+"""
+_NEWEST = "ORDER BY run.scheduled_for DESC, run.id DESC LIMIT {limit}"
+
+# Finds the newest runs that a user reaches.
+LIST_RUNS = f"""
+    SELECT run.id FROM tasks_api_run run JOIN tasks_api_task task ON task.id = run.task_id
+    WHERE {_IS_WANTED} AND (%(reaches_all)s OR task.owner_id = %(owner)s)
+        AND (NOT %(spares_notices)s OR task.surface <> 'notices') {_NEWEST}
+"""
+
+# Finds the newest runs of some tasks, looking up those of each task.
+LIST_RUNS_OF_TASKS = f"""
+    SELECT run.id FROM unnest(%(tasks)s::uuid[]) AS own(id) CROSS JOIN LATERAL (
+        SELECT run.id, run.scheduled_for FROM tasks_api_run run
+        WHERE run.task_id = own.id AND {_IS_WANTED} {_NEWEST}
+    ) AS run {_NEWEST}
+"""
+
+# Finds the oldest runs that a user may send again. The list of states is repeated as
+# constants, so that the index of what was not delivered serves it.
+FIND_RUNS_TO_REDRIVE = f"""
+    SELECT run.id FROM tasks_api_run run JOIN tasks_api_task task ON task.id = run.task_id
+    WHERE run.tenant_id = %(tenant)s
+        AND (%(reaches_all)s OR task.owner_id = %(owner)s)
+        AND task.end_reason <> 'removed'
+        AND run.state IN ({_quoted(NOT_DELIVERED)})
+        AND run.state = ANY(%(states)s::text[])
+        AND CASE WHEN %(task)s::uuid IS NULL THEN task.surface <> 'notices'
+            ELSE run.task_id = %(task)s END
+        AND (%(since)s::timestamptz IS NULL OR run.scheduled_for >= %(since)s)
+        AND (%(until)s::timestamptz IS NULL OR run.scheduled_for < %(until)s)
+        AND NOT EXISTS (SELECT FROM tasks_api_run again WHERE again.redrive_of = run.id)
+        AND NOT EXISTS (
+            SELECT FROM tasks_api_run later WHERE later.redrive_of = run.redrive_of
+                AND later.scheduled_for > run.scheduled_for)
+        AND (task.overlap = 'allow' OR NOT EXISTS (
+            SELECT FROM tasks_api_run other WHERE other.task_id = task.id
+                AND other.finished_at IS NULL AND CASE task.overlap
+                    WHEN 'skip' THEN other.exclusive ELSE other.is_next END))
+    ORDER BY run.scheduled_for LIMIT {{limit}}
+"""
+
+# Locks the tasks that let one run wait, in the order in which everybody locks tasks: a
+# run may only begin to wait while its task is held.
+LOCK_QUEUEING_TASKS = """
+    SELECT FROM tasks_api_task WHERE overlap = 'queue_one' AND id IN (
+        SELECT task_id FROM tasks_api_run WHERE id = ANY(%s::uuid[]))
+    ORDER BY id FOR NO KEY UPDATE
+"""
+
+# Makes new runs that send some again, where no constraint forbids it. Their moments are a
+# microsecond apart, and past: a task has one run for each. The slot is that of the run
+# which was the first one to be sent again.
+REDRIVE_RUNS = f"""
+    WITH run AS (
+        SELECT run.id, run.task_id, run.tenant_id, task.overlap,
+            coalesce(run.slot, run.scheduled_for) AS slot,
+            (SELECT clock_timestamp()) - '1 microsecond'::interval
+                * row_number() OVER (ORDER BY run.scheduled_for DESC) AS at
+        FROM tasks_api_run run JOIN tasks_api_task task ON task.id = run.task_id
+        WHERE run.id = ANY(%(runs)s::uuid[])
+    )
+    INSERT INTO tasks_api_run (id, task_id, tenant_id, scheduled_for, state, reason,
+        wake_at, exclusive, is_next, attempt_count, lost_count, by_hand, redrive_of,
+        slot)
+    SELECT {ID_FOR.format(moment="at", tenant_id="tenant_id")}, task_id, tenant_id, at,
+        'pending', CASE overlap WHEN 'queue_one' THEN %(waits)s ELSE '' END, now(),
+        overlap = 'skip', overlap = 'queue_one', 0, 0, true, id, slot
+    FROM run ORDER BY at
+    ON CONFLICT DO NOTHING
+    RETURNING id, redrive_of, is_next, task_id
+"""

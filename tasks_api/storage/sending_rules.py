@@ -1,0 +1,29 @@
+"""Whether the request of a run may be sent, by what its task is now: SQL, said once.
+
+A statement that asks has the run as `run`, and JOINS after it.
+"""
+
+from __future__ import annotations
+
+JOINS = """
+    JOIN tasks_api_task task ON task.id = run.task_id
+    JOIN django_celery_beat_periodictask periodic ON periodic.id = task.periodic_task_id
+    JOIN accounts_user owner ON owner.id = task.owner_id
+"""
+
+# The task ended otherwise than by its own schedule. A run by hand outlives that, but no
+# removal.
+IS_REMOVED = """
+    (task.ended_at IS NOT NULL AND task.end_reason <> 'over'
+        AND (NOT run.by_hand OR task.end_reason = 'removed'))
+"""
+# The end of the task was moved to before the run.
+IS_PAST_END = """
+    (periodic.expires IS NOT NULL AND run.scheduled_for > periodic.expires
+        AND NOT run.by_hand)
+"""
+# The user is deactivated. Notices are their tenant's.
+IS_SUSPENDED = "(NOT owner.is_active AND task.surface <> 'notices')"
+IS_PAUSED = f"((NOT periodic.enabled OR {IS_SUSPENDED}) AND NOT run.by_hand)"
+
+MAY_BE_SENT = f"(NOT {IS_PAUSED} AND NOT {IS_REMOVED} AND NOT {IS_PAST_END})"
