@@ -146,7 +146,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
-    "tasks_api.api.early.Hosts",
+    "tasks_api.api.early_responses.AllowedHostsMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "scheduler_service.http.csp.ContentSecurityPolicy",
     "whitenoise.middleware.WhiteNoiseMiddleware",
@@ -285,8 +285,8 @@ SPECTACULAR_SETTINGS = {
     "SERVE_INCLUDE_SCHEMA": False,
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
-        "tasks_api.api.openapi.tell_of_limits",
-        "tasks_api.api.ops.document.arrange",
+        "tasks_api.api.openapi.add_rate_limit_responses",
+        "tasks_api.api.ops.document.arrange_document",
     ],
     "SERVE_AUTHENTICATION": [],
     "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],

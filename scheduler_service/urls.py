@@ -9,13 +9,14 @@ from django.http.response import HttpResponseBase
 from django.urls import URLPattern, path, re_path
 from rest_framework.views import APIView
 
-from tasks_api.api.access import views as access
+from tasks_api.api.access import audit_log, signing_secrets, tokens, users
 from tasks_api.api.cron_jobs import views as cron_jobs
 from tasks_api.api.ops import document, health, metrics
 from tasks_api.api.pull_queue import views as pull_queue
 from tasks_api.api.rest_jobs import views as rest_jobs
 from tasks_api.api.tasks import (
     apply,
+    control,
     long_work,
     preview,
     runs,
@@ -25,7 +26,7 @@ from tasks_api.api.timers import views as timers
 
 handler400 = "tasks_api.api.errors.bad_request"
 handler404 = "tasks_api.api.errors.not_found"
-handler500 = "tasks_api.api.errors.failed"
+handler500 = "tasks_api.api.errors.server_error"
 
 
 def _both(route: str, view: Callable[..., HttpResponseBase], name: str) -> URLPattern:
@@ -46,8 +47,8 @@ urlpatterns = [
     _both("metrics", metrics.metrics, "metrics"),
     _both("tasks", tasks.TaskList.as_view(), "tasks"),
     # Before the ids, which could be any text.
-    _both("tasks/pause", tasks.PauseTasks.as_view(), "pause-tasks"),
-    _both("tasks/resume", tasks.ResumeTasks.as_view(), "resume-tasks"),
+    _both("tasks/pause", control.PauseTasks.as_view(), "pause-tasks"),
+    _both("tasks/resume", control.ResumeTasks.as_view(), "resume-tasks"),
     _both("tasks/bulk", tasks.TaskBulk.as_view(), "create-tasks"),
     # A name may hold any character; one slash at the end is not the name's.
     _both(r"tasks/by-name/(?P<name>[\s\S]+?)", tasks.NamedTask.as_view(), "named-task"),
@@ -58,31 +59,37 @@ urlpatterns = [
     _both(
         "tasks/(?P<task_id>[^/]+)", tasks.TaskDetail.as_view(schema=None), "task-alias"
     ),
-    _both("tasks/(?P<task_id>[^/]+)/pause", tasks.PauseTask.as_view(), "pause-task"),
-    _both("tasks/(?P<task_id>[^/]+)/resume", tasks.ResumeTask.as_view(), "resume-task"),
-    _both("tokens", access.TokenList.as_view(), "tokens"),
-    _both("tokens/(?P<token_id>[^/]+)", access.TokenDetail.as_view(), "token"),
+    _both("tasks/(?P<task_id>[^/]+)/pause", control.PauseTask.as_view(), "pause-task"),
+    _both(
+        "tasks/(?P<task_id>[^/]+)/resume", control.ResumeTask.as_view(), "resume-task"
+    ),
+    _both("tokens", tokens.TokenList.as_view(), "tokens"),
+    _both("tokens/(?P<token_id>[^/]+)", tokens.TokenDetail.as_view(), "token"),
     _both(
         "tokens/(?P<token_id>[^/]+)/rotate",
-        access.RotateToken.as_view(),
+        tokens.RotateToken.as_view(),
         "rotate-token",
     ),
-    _both("users", access.UserList.as_view(), "users"),
+    _both("users", users.UserList.as_view(), "users"),
     _both(
         "users/(?P<name>.+?)/transfer",
-        access.TransferTasks.as_view(),
+        users.TransferTasks.as_view(),
         "transfer-tasks",
     ),
     # A name may have a slash in it.
-    _both("users/(?P<name>.+?)", access.UserDetail.as_view(), "user"),
-    _both("signing-secrets", access.SigningSecretList.as_view(), "signing-secrets"),
+    _both("users/(?P<name>.+?)", users.UserDetail.as_view(), "user"),
+    _both(
+        "signing-secrets",
+        signing_secrets.SigningSecretList.as_view(),
+        "signing-secrets",
+    ),
     _both(
         "signing-secrets/rotate",
-        access.RotateSigningSecret.as_view(),
+        signing_secrets.RotateSigningSecret.as_view(),
         "rotate-signing-secret",
     ),
-    _both("audit", access.AuditLog.as_view(), "audit"),
-    _both("tasks/(?P<task_id>[^/]+)/run", tasks.RunTask.as_view(), "run-task"),
+    _both("audit", audit_log.AuditLog.as_view(), "audit"),
+    _both("tasks/(?P<task_id>[^/]+)/run", control.RunTask.as_view(), "run-task"),
     _both(
         "tasks/(?P<task_id>[^/]+)/next",
         preview.NextFireTimes.as_view(),
@@ -114,7 +121,7 @@ urlpatterns = [
     _both("runs/(?P<run_id>[^/]+)/fail", long_work.FailRun.as_view(), "fail-run"),
     _both(
         "runs/(?P<run_id>[^/]+)/heartbeat",
-        long_work.HearRun.as_view(),
+        long_work.HeartbeatRun.as_view(),
         "heartbeat-run",
     ),
     _both("", cron_jobs.CronJobs.as_view(), "cron-jobs"),
@@ -126,10 +133,10 @@ urlpatterns = [
     *_versioned("enqueue", pull_queue.EnqueueJob, "enqueue-job"),
     *_versioned("enqueue/batch", pull_queue.EnqueueJobs, "enqueue-jobs"),
     *_versioned("next", pull_queue.NextJobs, "next-jobs"),
-    *_versioned("heartbeat", pull_queue.Heartbeat, "extend-job"),
+    *_versioned("heartbeat", pull_queue.ExtendJob, "extend-job"),
     *_versioned("reschedule", pull_queue.RescheduleJob, "reschedule-job"),
     *_versioned("complete", pull_queue.CompleteJob, "complete-job"),
-    *_versioned("health", pull_queue.Health, "health"),
+    *_versioned("health", pull_queue.QueueHealth, "health"),
     _both(r"openapi\.json", document.openapi, "openapi"),
     _both("docs", document.Docs.as_view(), "docs"),
     path("admin", admin.site.admin_view(admin.site.index), name="admin"),

@@ -25,7 +25,7 @@ from scheduler_service.http.front import Front
 from scheduler_service.process import gc_tuning
 from scheduler_service.startup import start
 from scheduler_service.wsgi import application
-from tasks_api.api import early
+from tasks_api.api import early_responses
 
 # Longer than a load balancer keeps an idle connection, so that it is never the one to
 # find out that we closed it. In milliseconds.
@@ -107,8 +107,8 @@ def _load(parent: int) -> Any:
         application,
         bodies,
         threads=settings.WEB_THREADS,
-        most=early.most_bytes,
-        refuse=early.refuse,
+        most=early_responses.max_body_bytes,
+        refuse=early_responses.render_body_error,
     )
 
 

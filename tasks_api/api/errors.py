@@ -44,7 +44,7 @@ from tasks_api.domain.exceptions import (
     VersionConflict,
 )
 
-STATUS: dict[type[Exception], int] = {
+HTTP_STATUS: dict[type[Exception], int] = {
     InvalidTask: 400,
     TaskAccessDenied: 403,
     RunAccessDenied: 403,
@@ -64,14 +64,14 @@ STATUS: dict[type[Exception], int] = {
 
 # What one request may have computed: ten thousand usual expressions, or a hundred thousand
 # fire times.
-MOST_STEPS = 500_000
+MAX_SCHEDULE_STEPS = 500_000
 
 NOT_FOUND = "Not found"
-FAILURE = "Internal error"
-OUTAGE = "The storage has trouble at the moment; try again"
+INTERNAL_ERROR = "Internal error"
+STORAGE_OUTAGE = "The storage has trouble at the moment; try again"
 
 
-class Refusal(NamedTuple):
+class ErrorResponse(NamedTuple):
     """Why there is no ordinary answer, before a wire format words it.
 
     A status of 500 or more is our own failure: `cause` says what happened to us.
@@ -87,8 +87,8 @@ class Refusal(NamedTuple):
         return isinstance(self.cause, OperationalError | InterfaceError)
 
 
-class SurfaceView(APIView):
-    """Base of all views of a wire format; `refuse` puts errors in its words.
+class FormatView(APIView):
+    """Base of all views of a wire format; `render_error` puts errors in its words.
 
     A token of scope `read` calls what reads, by its method; `scopes` says where that is
     not so, such as `{"POST": Scope.READ}`. `for_tenant_admins` is for what takes that
@@ -98,10 +98,10 @@ class SurfaceView(APIView):
     scopes: ClassVar[Mapping[str, Scope]] = {}
     for_tenant_admins: ClassVar[bool] = False
     # What of the request is not known, where that is no reason to refuse it.
-    ignored: Sequence[known_fields.Unknown] = ()
+    ignored_fields: Sequence[known_fields.UnknownField] = ()
 
     def dispatch(self, request: Any, *args: Any, **kwargs: Any) -> Any:
-        with allowance(MOST_STEPS, TooMuch):
+        with allowance(MAX_SCHEDULE_STEPS, TooMuch):
             return super().dispatch(request, *args, **kwargs)
 
     @property
@@ -121,21 +121,23 @@ class SurfaceView(APIView):
         super().initial(request, *args, **kwargs)
         handler = getattr(self, str(request.method).lower(), None)
         if (operation := getattr(handler, "operation", None)) is not None:
-            self.ignored = known_fields.look(operation, request)
+            self.ignored_fields = known_fields.find_ignored_fields(operation, request)
 
     def finalize_response(
         self, request: Request, response: Any, *args: Any, **kwargs: Any
     ) -> Any:
         final = super().finalize_response(request, response, *args, **kwargs)
-        if self.ignored:
-            final[known_fields.IGNORED_HEADER] = known_fields.listed(self.ignored)
+        if self.ignored_fields:
+            final[known_fields.IGNORED_HEADER] = known_fields.to_header(
+                self.ignored_fields
+            )
         return final
 
-    def refuse(self, refusal: Refusal) -> HttpResponse:
-        return _answer(refusal)
+    def render_error(self, error: ErrorResponse) -> HttpResponse:
+        return _render_json(error)
 
 
-class OpenView(SurfaceView):
+class AnonymousAllowedView(FormatView):
     """A view of a format that documents no authentication.
 
     With SCHEDULER_ANONYMOUS_TENANT, who comes without a token acts as that tenant.
@@ -144,16 +146,16 @@ class OpenView(SurfaceView):
     authentication_classes = [TokenAuthentication, AnonymousTenant]
 
 
-class TextView(OpenView):
+class PlainTextErrorView(AnonymousAllowedView):
     """A view of a format whose errors are a sentence of plain text."""
 
     # What its document answers when the storage has trouble.
     outage_status: ClassVar[int] = 429
 
-    def refuse(self, refusal: Refusal) -> HttpResponse:
-        status, message, _ = refusal
-        if refusal.is_outage:
-            status, message = self.outage_status, OUTAGE
+    def render_error(self, error: ErrorResponse) -> HttpResponse:
+        status, message, _ = error
+        if error.is_outage:
+            status, message = self.outage_status, STORAGE_OUTAGE
         return HttpResponse(
             message, status=status, content_type="text/plain; charset=utf-8"
         )
@@ -161,64 +163,68 @@ class TextView(OpenView):
 
 def exception_handler(exc: Exception, context: dict[str, Any]) -> HttpResponse:
     set_rollback()
-    refusal, wait = _slowed_down(_refusal(exc), context["request"])
+    error, wait = _limit_attempts(_to_error_response(exc), context["request"])
     view = context["view"]
-    is_ours = isinstance(view, SurfaceView)
-    response = view.refuse(refusal) if is_ours else _answer(refusal)
+    is_ours = isinstance(view, FormatView)
+    response = view.render_error(error) if is_ours else _render_json(error)
     if wait is not None:
         response["Retry-After"] = str(ceil(wait))
     elif challenge := getattr(exc, "auth_header", None):
         response["WWW-Authenticate"] = challenge
-    if refusal.status >= 500:
-        _log(exc, response, context["request"])
+    if error.status >= 500:
+        _log_failure(exc, response, context["request"])
     return response
 
 
-def _refusal(exc: Exception) -> Refusal:
+def _to_error_response(exc: Exception) -> ErrorResponse:
     match exc:
         case APIException():
-            return Refusal(exc.status_code, str(exc.detail), exc)
+            return ErrorResponse(exc.status_code, str(exc.detail), exc)
         case Http404():
-            return Refusal(404, NOT_FOUND, exc)
+            return ErrorResponse(404, NOT_FOUND, exc)
         case SuspiciousOperation():
             # Such as a query string of thousands of parameters.
-            return Refusal(400, str(exc) or "Bad request", exc)
+            return ErrorResponse(400, str(exc) or "Bad request", exc)
         case SchedulerError():
-            known = (STATUS[kind] for kind in type(exc).__mro__ if kind in STATUS)
-            return Refusal(next(known, 500), str(exc), exc)
-    return Refusal(500, FAILURE, exc)
+            known = (
+                HTTP_STATUS[kind] for kind in type(exc).__mro__ if kind in HTTP_STATUS
+            )
+            return ErrorResponse(next(known, 500), str(exc), exc)
+    return ErrorResponse(500, INTERNAL_ERROR, exc)
 
 
-def _slowed_down(refusal: Refusal, request: Any) -> tuple[Refusal, float | None]:
+def _limit_attempts(
+    error: ErrorResponse, request: Any
+) -> tuple[ErrorResponse, float | None]:
     """Tell of a closed door; too many wrong credentials of an address are a 429, and the wait."""
-    door = _door(refusal)
+    door = _attempted_door(error)
     if door is None:
-        return refusal, None
+        return error, None
     address = address_of(request.META)
     if door == Door.NOTHING:
         doors.refused(door, address)
-        return refusal, None
+        return error, None
     wait = doors.failed(door, address)
     if wait is None:
-        return refusal, None
-    return refusal._replace(status=429, message=str(doors.TooManyAttempts(wait))), wait
+        return error, None
+    return error._replace(status=429, message=str(doors.TooManyAttempts(wait))), wait
 
 
-def _door(refusal: Refusal) -> Door | None:
+def _attempted_door(error: ErrorResponse) -> Door | None:
     """What did not open to whoever is refused, if it is that."""
-    match refusal.cause:
+    match error.cause:
         case WrongCredential(door=door):
             return door
         case RunAccessDenied():
             return Door.RUN
-    return Door.NOTHING if refusal.status == 401 else None
+    return Door.NOTHING if error.status == 401 else None
 
 
-def _answer(refusal: Refusal) -> HttpResponse:
-    return Response(_shape(refusal.message), status=refusal.status)
+def _render_json(error: ErrorResponse) -> HttpResponse:
+    return Response(_error_body(error.message), status=error.status)
 
 
-def _log(exc: Exception, response: HttpResponse, request: Any) -> None:
+def _log_failure(exc: Exception, response: HttpResponse, request: Any) -> None:
     # Django's own way of logging, which marks the response so that it does so once.
     if isinstance(exc, OperationalError | InterfaceError):
         # Where it happened says nothing: the database is away for everybody.
@@ -230,24 +236,24 @@ def _log(exc: Exception, response: HttpResponse, request: Any) -> None:
         )
 
 
-def _shape(message: str) -> dict[str, Any]:
+def _error_body(message: str) -> dict[str, Any]:
     return {"error": {"message": message}}
 
 
 # What Django itself answers, where no view was reached or one could not be finished.
 
 
-def plain(message: str, status: int) -> JsonResponse:
-    return JsonResponse(_shape(message), status=status)
+def json_error(message: str, status: int) -> JsonResponse:
+    return JsonResponse(_error_body(message), status=status)
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> JsonResponse:
-    return plain("Bad request", 400)
+    return json_error("Bad request", 400)
 
 
 def not_found(request: HttpRequest, exception: Exception) -> JsonResponse:
-    return plain(NOT_FOUND, 404)
+    return json_error(NOT_FOUND, 404)
 
 
-def failed(request: HttpRequest) -> JsonResponse:
-    return plain(FAILURE, 500)
+def server_error(request: HttpRequest) -> JsonResponse:
+    return json_error(INTERNAL_ERROR, 500)

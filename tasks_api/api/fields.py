@@ -27,16 +27,16 @@ from tasks_api.domain.schedules import (
 )
 
 # What PostgreSQL's integer holds, and so django-celery-beat's intervals.
-LARGEST = 2**31 - 1
-LONGEST_NAME = 255
+MAX_INTEGER = 2**31 - 1
+MAX_NAME_LENGTH = 255
 # datetime.fromisoformat checks the numbers, but takes more around them than ISO 8601
 # does: any character between date and time, one before the offset, a date alone.
-MOMENT = re.compile(
+ISO_8601_DATETIME = re.compile(
     r"[0-9W-]{8,10}[T ]"
     r"[0-9]{2}(?::?[0-9]{2}(?::?[0-9]{2}(?:[.,][0-9]+)?)?)?"
     r"(?:Z|[+-][0-9]{2}(?::?[0-9]{2})?)?"
 )
-SECONDS_IN = {
+SECONDS_PER_UNIT = {
     "weeks": 7 * 24 * 3600,
     "days": 24 * 3600,
     "hours": 3600,
@@ -45,24 +45,24 @@ SECONDS_IN = {
 }
 
 
-def refuse(name: str, why: str) -> NoReturn:
+def raise_invalid(name: str, why: str) -> NoReturn:
     raise InvalidTask(name, f"Invalid value of {name}. It {why}")
 
 
-def listed(words: Collection[str] | type[StrEnum]) -> str:
+def join_choices(words: Collection[str] | type[StrEnum]) -> str:
     """Words as a sentence has them: `a, b or c`."""
     *others, last = words
     return f"{', '.join(others)} or {last}"
 
 
-def body_of(data: object) -> Mapping[str, Any]:
+def require_object(data: object) -> Mapping[str, Any]:
     """The fields of a request body."""
     if not isinstance(data, Mapping):
         raise InvalidTask("body", "The request body should be a JSON object")
     return data
 
 
-def required(data: Mapping[str, Any], name: str) -> Any:
+def require_field(data: Mapping[str, Any], name: str) -> Any:
     if name not in data:
         raise InvalidTask(name, f"Missing key: {name}")
     return data[name]
@@ -79,35 +79,37 @@ def without_nulls(data: Mapping[str, Any]) -> dict[str, Any]:
 
 def client_name(name: str, value: object) -> str:
     """An id that a client chose: a string of 1 to 255 characters."""
-    if isinstance(value, str) and 0 < len(value) <= LONGEST_NAME:
+    if isinstance(value, str) and 0 < len(value) <= MAX_NAME_LENGTH:
         return value
     raise InvalidTask(
         name,
-        f"Invalid value of {name}. Value should be a string of 1 to {LONGEST_NAME} "
+        f"Invalid value of {name}. Value should be a string of 1 to {MAX_NAME_LENGTH} "
         "characters",
     )
 
 
-def whole_number(name: str, value: object, *, least: int) -> int:
+def whole_number(name: str, value: object, *, minimum: int) -> int:
     """A JSON number without a fraction, from `least` to what PostgreSQL's integer holds."""
     match value:
         case bool():
             pass
         # The range first: it is not worth writing out a number of many digits.
-        case int() | Decimal() if least <= value <= LARGEST and value == int(value):
+        case int() | Decimal() if minimum <= value <= MAX_INTEGER and value == int(
+            value
+        ):
             return int(value)
     raise InvalidTask(
         name,
-        f"Invalid value of {name}. Value should be a whole number from {least} to "
-        f"{LARGEST}",
+        f"Invalid value of {name}. Value should be a whole number from {minimum} to "
+        f"{MAX_INTEGER}",
     )
 
 
 def number(
     data: Mapping[str, Any],
     name: str,
-    least: int,
-    most: int,
+    minimum: int,
+    maximum: int,
     *,
     label: str = "",
     is_whole: bool = True,
@@ -120,7 +122,7 @@ def number(
         case bool():
             pass
         # The range first: it is not worth writing out a number of many digits.
-        case int() | float() | Decimal() if least <= value <= most:
+        case int() | float() | Decimal() if minimum <= value <= maximum:
             if value == int(value):
                 return int(value)
             if not is_whole:
@@ -129,11 +131,11 @@ def number(
     kind = "whole number" if is_whole else "number"
     raise InvalidTask(
         name,
-        f"Invalid value of {name}. Value should be a {kind} from {least} to {most}",
+        f"Invalid value of {name}. Value should be a {kind} from {minimum} to {maximum}",
     )
 
 
-def query_of(request: Request) -> Mapping[str, str]:
+def query_parameters(request: Request) -> Mapping[str, str]:
     """The parameters of the query string, the last one of each name.
 
     Django replaces what is not UTF-8, and the result could be the id of something else.
@@ -146,7 +148,7 @@ def query_of(request: Request) -> Mapping[str, str]:
     return dict(pairs)
 
 
-def parameter(query: Mapping[str, str], name: str) -> str:
+def id_parameter(query: Mapping[str, str], name: str) -> str:
     """A parameter that is an id: 1 to 255 characters that can be stored."""
     if name not in query:
         raise InvalidTask(name, f"Missing parameter: {name}")
@@ -155,19 +157,21 @@ def parameter(query: Mapping[str, str], name: str) -> str:
     return client_name(name, query[name])
 
 
-def number_in(query: Mapping[str, str], name: str, default: int, *, least: int) -> int:
+def whole_number_parameter(
+    query: Mapping[str, str], name: str, default: int, *, minimum: int
+) -> int:
     """A parameter that is a whole number of at most nine digits."""
     text = query.get(name)
     if text is None:
         return default
-    if text.isascii() and text.isdigit() and len(text) <= 9 and int(text) >= least:
+    if text.isascii() and text.isdigit() and len(text) <= 9 and int(text) >= minimum:
         return int(text)
     raise InvalidTask(
-        name, f"Invalid value of {name}. Value should be a whole number from {least}"
+        name, f"Invalid value of {name}. Value should be a whole number from {minimum}"
     )
 
 
-def flag(data: Mapping[str, Any], name: str) -> bool | None:
+def boolean(data: Mapping[str, Any], name: str) -> bool | None:
     value = data.get(name)
     if isinstance(value, bool | None):
         return value
@@ -194,15 +198,15 @@ def cron(
         raise InvalidTask(name, f"Invalid value of {name}. Value should be a string")
     try:
         read = read_cron(value, zone=zone, now=now, start=start, end=end)
-        least = settings.SCHEDULER_MIN_CRON_INTERVAL
-        if least_interval(read) < least:
-            raise ScheduleError(f"It fires more often than every {least} s.")
+        minimum = settings.SCHEDULER_MIN_CRON_INTERVAL
+        if least_interval(read) < minimum:
+            raise ScheduleError(f"It fires more often than every {minimum} s.")
         return read
     except (ScheduleError, TooMuch) as error:
         raise InvalidTask(name, f"Invalid value of {name}. {error}") from None
 
 
-def target(name: str, value: object) -> str:
+def target_url(name: str, value: object) -> str:
     """The URL of a target as it is stored: verbatim, but for credentials, which are sealed.
 
     Raises InvalidTask where it may not be called.
@@ -212,7 +216,7 @@ def target(name: str, value: object) -> str:
     url = str(value)
     if credentials.of(url) == credentials.HIDDEN:
         # It was read from an answer, and would replace the real ones.
-        refuse(name, f"has {credentials.HIDDEN} in the place of its credentials")
+        raise_invalid(name, f"has {credentials.HIDDEN} in the place of its credentials")
     return encryption.seal_url(url)
 
 
@@ -232,7 +236,7 @@ def moment(name: str, value: object, *, zone: str = "UTC") -> datetime:
     In a gap of its clock it is the end of the gap, and of two passes it is the first.
     """
     text = value.strip().upper() if isinstance(value, str) else ""
-    if MOMENT.fullmatch(text):
+    if ISO_8601_DATETIME.fullmatch(text):
         try:
             read = datetime.fromisoformat(text)
             return read.astimezone(UTC) if read.tzinfo else instant_of(read, zone)
@@ -245,35 +249,39 @@ def moment(name: str, value: object, *, zone: str = "UTC") -> datetime:
     )
 
 
-def future(name: str, value: object, *, now: datetime, zone: str = "UTC") -> datetime:
+def future_moment(
+    name: str, value: object, *, now: datetime, zone: str = "UTC"
+) -> datetime:
     read = moment(name, value, zone=zone)
     if read <= now:
         raise InvalidTask(name, f"{name} should be in future")
     return read
 
 
-def frequency(value: object, *, least: int) -> timedelta:
+def frequency(value: object, *, minimum: int) -> timedelta:
     """Whole seconds: a number, its digits, or a sum of weeks, days, hours, ….
 
     Raises InvalidTask for anything else, and for less than `least` seconds.
     """
-    seconds = _sum(value) if isinstance(value, Mapping) else _whole(value)
+    seconds = (
+        _sum_of_units(value) if isinstance(value, Mapping) else _whole_seconds(value)
+    )
     if seconds is None:
-        _refuse_frequency("a whole number of seconds")
-    if seconds < least:
-        _refuse_frequency(f"greater than or equal to {least}")
-    if seconds > LARGEST:
-        _refuse_frequency(f"less than or equal to {LARGEST}")
+        _raise_invalid_frequency("a whole number of seconds")
+    if seconds < minimum:
+        _raise_invalid_frequency(f"greater than or equal to {minimum}")
+    if seconds > MAX_INTEGER:
+        _raise_invalid_frequency(f"less than or equal to {MAX_INTEGER}")
     return timedelta(seconds=seconds)
 
 
-def _refuse_frequency(wanted: str) -> NoReturn:
+def _raise_invalid_frequency(wanted: str) -> NoReturn:
     raise InvalidTask(
         "frequency", f"Invalid value of frequency. Value should be {wanted}"
     )
 
 
-def _whole(value: object) -> int | None:
+def _whole_seconds(value: object) -> int | None:
     match value:
         case bool():
             return None
@@ -288,11 +296,11 @@ def _whole(value: object) -> int | None:
     return None
 
 
-def _sum(parts: Mapping[str, object]) -> int | None:
+def _sum_of_units(parts: Mapping[str, object]) -> int | None:
     total = 0
     for name, value in parts.items():
-        count = _whole(value)
-        if name not in SECONDS_IN or count is None or count < 0:
+        count = _whole_seconds(value)
+        if name not in SECONDS_PER_UNIT or count is None or count < 0:
             return None
-        total += count * SECONDS_IN[name]
+        total += count * SECONDS_PER_UNIT[name]
     return total

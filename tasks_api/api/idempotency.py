@@ -18,14 +18,14 @@ from rest_framework.response import Response
 
 from scheduler_service.db import clock
 from tasks_api.api import fields
-from tasks_api.api.errors import SurfaceView
+from tasks_api.api.errors import FormatView
 from tasks_api.api.json_codec import dumps
 from tasks_api.domain.exceptions import InvalidTask
 from tasks_api.services import idempotency
 
-HEADER = "Idempotency-Key"
+IDEMPOTENCY_KEY = "Idempotency-Key"
 # Of an answer, what says more than its body does.
-KEPT = ("Location", "ETag")
+STORED_HEADERS = ("Location", "ETag")
 
 View = TypeVar("View", bound=Callable[..., Any])
 
@@ -37,29 +37,31 @@ def idempotent(view: View) -> View:
     """
 
     @wraps(view)
-    def answer(self: SurfaceView, request: Request, **kwargs: Any) -> HttpResponse:
-        if HEADER not in request.headers:
+    def answer(self: FormatView, request: Request, **kwargs: Any) -> HttpResponse:
+        if IDEMPOTENCY_KEY not in request.headers:
             response: HttpResponse = view(self, request, **kwargs)
             return response
-        key, now = _key(request), clock.now()
+        key, now = _read_key(request), clock.now()
         fingerprint = _fingerprint(request)
         with transaction.atomic():
             known = idempotency.find_answer(self.user, key, fingerprint, now=now)
             if known is not None:
-                return _again(known)
+                return _replay(known)
             made: Response = view(self, request, **kwargs)
-            kept = _answer(made)
+            kept = _to_stored_answer(made)
             idempotency.store_answer(self.user, key, fingerprint, kept, now=now)
         return made
 
     return answer  # type: ignore[return-value]  # it takes and gives what the view does
 
 
-def _key(request: Request) -> str:
-    key = request.headers[HEADER]
+def _read_key(request: Request) -> str:
+    key = request.headers[IDEMPOTENCY_KEY]
     if not key.isprintable():
-        raise InvalidTask(HEADER, f"Invalid value of {HEADER}. It is not printable")
-    return fields.client_name(HEADER, key)
+        raise InvalidTask(
+            IDEMPOTENCY_KEY, f"Invalid value of {IDEMPOTENCY_KEY}. It is not printable"
+        )
+    return fields.client_name(IDEMPOTENCY_KEY, key)
 
 
 def _fingerprint(request: Request) -> str:
@@ -69,13 +71,13 @@ def _fingerprint(request: Request) -> str:
     return hashlib.sha256(said.encode()).hexdigest()
 
 
-def _answer(response: Response) -> idempotency.StoredAnswer:
+def _to_stored_answer(response: Response) -> idempotency.StoredAnswer:
     body = b"" if response.data is None else dumps(response.data).encode()
-    headers = {name: response[name] for name in KEPT if name in response}
+    headers = {name: response[name] for name in STORED_HEADERS if name in response}
     return idempotency.StoredAnswer(response.status_code, headers, body)
 
 
-def _again(known: idempotency.StoredAnswer) -> HttpResponse:
+def _replay(known: idempotency.StoredAnswer) -> HttpResponse:
     response = HttpResponse(
         known.body, status=known.status, content_type="application/json"
     )

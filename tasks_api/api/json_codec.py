@@ -22,19 +22,19 @@ from rest_framework.request import Request
 MAX_DEPTH = 500
 # Digits cost more than their length to convert, and no honest number has so many.
 MAX_DIGITS = 999
-_NESTED = (list, dict)
-_LOOKED_INTO = (str, *_NESTED)
+_CONTAINERS = (list, dict)
+_CONTAINERS_AND_STRINGS = (str, *_CONTAINERS)
 # PostgreSQL cannot store the first, and UTF-8 cannot write the others.
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 # What makes one more value of a text, as a group, and past what looks like it: texts,
 # ended or not, and what is empty.
-_MARKS = re.compile(
+_VALUE_MARKS = re.compile(
     r'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)|\[[ \t\r\n]*+\]|\{[ \t\r\n]*+\}|([\[{,])',
     re.DOTALL,
 )
 
 
-class TooLarge(APIException):
+class BodyTooLarge(APIException):
     status_code = 413
     default_code = "too_large"
 
@@ -42,7 +42,7 @@ class TooLarge(APIException):
         super().__init__(f"The request body is larger than {limit} bytes")
 
 
-class TooMany(APIException):
+class TooManyValues(APIException):
     status_code = 413
     default_code = "too_many"
 
@@ -61,27 +61,27 @@ class JSONParser(BaseParser):
         media_type: str | None = None,
         parser_context: Mapping[str, Any] | None = None,
     ) -> Any:
-        limit = _limit(parser_context or {})
+        limit = _max_bytes(parser_context or {})
         # At once, without waiting for what is announced.
-        if _announced(parser_context or {}) > limit:
-            raise TooLarge(limit)
+        if _announced_bytes(parser_context or {}) > limit:
+            raise BodyTooLarge(limit)
         try:
             raw = stream.read(limit + 1)
         except OSError:
             raise ParseError("The request body did not arrive") from None
         if len(raw) > limit:
-            raise TooLarge(limit)
+            raise BodyTooLarge(limit)
         return loads(raw)
 
 
-def _limit(parser_context: Mapping[str, Any]) -> int:
+def _max_bytes(parser_context: Mapping[str, Any]) -> int:
     """How many bytes a body may have: a view may take more than the others do."""
     view = parser_context.get("view")
     limit: int = getattr(view, "max_body_bytes", settings.SCHEDULER_MAX_BODY_BYTES)
     return limit
 
 
-def _announced(parser_context: Mapping[str, Any]) -> int:
+def _announced_bytes(parser_context: Mapping[str, Any]) -> int:
     request = parser_context.get("request")
     length = request.META.get("CONTENT_LENGTH", "") if request else ""
     return int(length) if length.isascii() and length.isdigit() else 0
@@ -92,12 +92,12 @@ def loads(raw: bytes) -> Any:
     try:
         # RFC 8259 lets a reader ignore a byte order mark, which some clients send.
         text = raw.decode("utf-8-sig")
-        _count(text)
+        _check_value_count(text)
         value = json.loads(
             text,
-            parse_float=_decimal,
-            parse_int=_integer,
-            parse_constant=_constant,
+            parse_float=_parse_decimal,
+            parse_int=_parse_integer,
+            parse_constant=_reject_constant,
         )
     except UnicodeDecodeError:
         raise ParseError("The request body is not valid UTF-8") from None
@@ -106,7 +106,7 @@ def loads(raw: bytes) -> Any:
     except ValueError as error:
         raise ParseError(f"The request body is not valid JSON: {error}") from None
     # Only an escape can stand for a character that JSON text itself may not hold.
-    _check(value, _LOOKED_INTO if "\\u" in text else _NESTED)
+    _check_values(value, _CONTAINERS_AND_STRINGS if "\\u" in text else _CONTAINERS)
     return value
 
 
@@ -119,13 +119,13 @@ def dumps(value: Any) -> str:
 _WRITER = simplejson.JSONEncoder(use_decimal=True, ensure_ascii=False, allow_nan=False)
 
 
-class Number(Decimal):
+class ExactNumber(Decimal):
     """A number that is written as it was read: 1e5 and not 1E+5, and -0 as an integer."""
 
     __slots__ = ("_text",)
     _text: str
 
-    def __new__(cls, text: str) -> Number:
+    def __new__(cls, text: str) -> ExactNumber:
         made = super().__new__(cls, text)
         made._text = str(text)
         return made
@@ -134,30 +134,30 @@ class Number(Decimal):
         return self._text
 
 
-def _decimal(text: str) -> Decimal:
+def _parse_decimal(text: str) -> Decimal:
     if len(text) > MAX_DIGITS:
         raise ValueError("a number has too many digits")
     # Whoever reads it with ordinary floats, as most do, would get an infinity.
     if isinf(float(text)):
         raise ValueError("a number is too large")
     try:
-        return Number(text)
+        return ExactNumber(text)
     except InvalidOperation:
         raise ValueError("the exponent of a number is too large") from None
 
 
-def _integer(text: str) -> int | Decimal:
+def _parse_integer(text: str) -> int | Decimal:
     if len(text) > MAX_DIGITS:
         raise ValueError("a number has too many digits")
     # No int is less than zero and zero.
-    return Number(text) if text == "-0" else int(text)
+    return ExactNumber(text) if text == "-0" else int(text)
 
 
-def _constant(text: str) -> None:
+def _reject_constant(text: str) -> None:
     raise ValueError(f"{text} is not a JSON number")
 
 
-def _count(text: str) -> None:
+def _check_value_count(text: str) -> None:
     """Refuse more values than are to be kept in memory, before any is made."""
     limit = settings.SCHEDULER_MAX_BODY_VALUES
     # Whatever makes values has one of these for each but the first. Those in texts make
@@ -165,13 +165,13 @@ def _count(text: str) -> None:
     if text.count(",") + text.count("[") + text.count("{") < limit:
         return
     values = 1
-    for mark in _MARKS.finditer(text):
+    for mark in _VALUE_MARKS.finditer(text):
         values += mark.lastindex is not None
         if values > limit:
-            raise TooMany(limit)
+            raise TooManyValues(limit)
 
 
-def _check(value: Any, looked_into: tuple[type, ...]) -> None:
+def _check_values(value: Any, looked_into: tuple[type, ...]) -> None:
     """Refuse what could be read but not kept. In the order of the text, without recursion."""
     path = [iter((value,))]
     while path:

@@ -14,14 +14,14 @@ from tasks_api.domain.exceptions import InvalidTask
 
 IGNORED_HEADER = "X-Ignored-Fields"
 # Of a field's name in an answer, and of the header that lists several.
-LONGEST_NAME = 100
-LONGEST_HEADER = 1000
+MAX_NAME_LENGTH = 100
+MAX_HEADER_LENGTH = 1000
 # Printable ASCII, but for what separates names, quotes them or escapes.
 _SAFE = "!#$&'()*+-./:<=>?@[]^_`{|}~"
 # How a description marks what may be sent and says nothing.
-MARK = "x-ignored"
+IGNORED_MARK = "x-ignored"
 # What other schedulers call it, where that does not look like our word.
-ELSEWHERE = {
+SYNONYMS = {
     "active": "paused",
     "at": "run_datetime",
     "callback": "url",
@@ -52,73 +52,73 @@ ELSEWHERE = {
 }
 
 
-class Known(NamedTuple):
+class KnownFields(NamedTuple):
     """What may stand in a value.
 
     Of an object, each name with what may stand there; of a list, what its items may be.
     With neither, it is not looked into.
     """
 
-    names: Mapping[str, Known] | None = None
-    items: Known | None = None
+    names: Mapping[str, KnownFields] | None = None
+    items: KnownFields | None = None
     is_ignored: bool = False
 
 
-NOTHING = Known(names={})
+NO_FIELDS = KnownFields(names={})
 
 
-class Unknown(NamedTuple):
+class UnknownField(NamedTuple):
     """A field that nobody asked for, in the object at a place, and what is known there."""
 
     place: str
     name: str
-    known: Mapping[str, Known]
+    known: Mapping[str, KnownFields]
 
     @property
     def path(self) -> str:
-        return _joined(self.place, _shortened(self.name))
+        return _join_path(self.place, _shorten(self.name))
 
 
-class Operation(NamedTuple):
+class OperationFields(NamedTuple):
     """What the description of an operation lets a request have.
 
     One that `is_strict` refuses whatever else a request has; others ignore it, and say
     so. Without a body none is asked for; one that is not looked into may be anything.
     """
 
-    query: Known
-    body: Known | None
+    query: KnownFields
+    body: KnownFields | None
     is_strict: bool
 
 
 # From descriptions.
 
 
-def read_off(rule: Mapping[str, Any]) -> Known:
+def fields_of_schema(rule: Mapping[str, Any]) -> KnownFields:
     """What a JSON schema lets stand in a value."""
     if "oneOf" in rule:
-        return _any_of([read_off(each) for each in rule["oneOf"]])
+        return _merge_choices([fields_of_schema(each) for each in rule["oneOf"]])
     names = None
     if "properties" in rule and not rule.get("additionalProperties"):
         properties = rule["properties"].items()
-        names = {name: read_off(each) for name, each in properties}
-    items = read_off(rule["items"]) if "items" in rule else None
-    return Known(names, items, is_ignored=bool(rule.get(MARK)))
+        names = {name: fields_of_schema(each) for name, each in properties}
+    items = fields_of_schema(rule["items"]) if "items" in rule else None
+    return KnownFields(names, items, is_ignored=bool(rule.get(IGNORED_MARK)))
 
 
-def _any_of(choices: Sequence[Known]) -> Known:
+def _merge_choices(choices: Sequence[KnownFields]) -> KnownFields:
     """What one of them does not look into, none does."""
     is_ignored = all(each.is_ignored for each in choices)
     objects = [each.names for each in choices if each.names is not None]
     if len(objects) < len(choices):
-        return Known(is_ignored=is_ignored)
-    names: dict[str, list[Known]] = {}
+        return KnownFields(is_ignored=is_ignored)
+    names: dict[str, list[KnownFields]] = {}
     for each in objects:
         for name, rule in each.items():
             names.setdefault(name, []).append(rule)
-    return Known(
+    return KnownFields(
         {
-            name: _any_of(rules) if len(rules) > 1 else rules[0]
+            name: _merge_choices(rules) if len(rules) > 1 else rules[0]
             for name, rules in names.items()
         },
         is_ignored=is_ignored,
@@ -128,14 +128,18 @@ def _any_of(choices: Sequence[Known]) -> Known:
 # In requests.
 
 
-def look(operation: Operation, request: Request) -> list[Unknown]:
+def find_ignored_fields(
+    operation: OperationFields, request: Request
+) -> list[UnknownField]:
     """The fields of a request that are ignored. Raises InvalidTask for one that may not be."""
-    found = list(_unknown(_parameters(request), operation.query))
+    found = list(_find_unknown_fields(_parameters(request), operation.query))
     if (body := _body_to_check(operation, request)) is not None:
-        known = operation.body or NOTHING
-        found += _unknown(body, known, looks_into_lists=not operation.is_strict)
+        known = operation.body or NO_FIELDS
+        found += _find_unknown_fields(
+            body, known, looks_into_lists=not operation.is_strict
+        )
     if found and operation.is_strict:
-        raise refusal(found[0])
+        raise unknown_field_error(found[0])
     return found
 
 
@@ -145,7 +149,7 @@ def _parameters(request: Request) -> dict[str, str]:
     return dict(parse_qsl(raw.decode("utf-8", "replace"), keep_blank_values=True))
 
 
-def _body_to_check(operation: Operation, request: Request) -> Any:
+def _body_to_check(operation: OperationFields, request: Request) -> Any:
     body = operation.body
     if body is not None:
         is_any = body.names is None and body.items is None
@@ -161,62 +165,62 @@ def _body_to_check(operation: Operation, request: Request) -> Any:
         return None
 
 
-def require(value: object, known: Known) -> None:
+def require_known_fields(value: object, known: KnownFields) -> None:
     """Raise InvalidTask for the first field of an object that is not known."""
-    for found in _unknown(value, known, looks_into_lists=False):
-        raise refusal(found)
+    for found in _find_unknown_fields(value, known, looks_into_lists=False):
+        raise unknown_field_error(found)
 
 
-def _unknown(
-    value: object, known: Known, place: str = "", *, looks_into_lists: bool = True
-) -> Iterator[Unknown]:
+def _find_unknown_fields(
+    value: object, known: KnownFields, place: str = "", *, looks_into_lists: bool = True
+) -> Iterator[UnknownField]:
     if isinstance(value, Mapping) and known.names is not None:
         for name, each in value.items():
             if (rule := known.names.get(name)) is None:
-                yield Unknown(place, name, known.names)
+                yield UnknownField(place, name, known.names)
             elif rule.names is not None or rule.items is not None:
-                where = _joined(place, name)
-                yield from _unknown(
+                where = _join_path(place, name)
+                yield from _find_unknown_fields(
                     each, rule, where, looks_into_lists=looks_into_lists
                 )
     elif isinstance(value, list) and known.items is not None and looks_into_lists:
         for each in value:
-            yield from _unknown(each, known.items, f"{place}[]")
+            yield from _find_unknown_fields(each, known.items, f"{place}[]")
 
 
 # In answers.
 
 
-def refusal(found: Unknown) -> InvalidTask:
+def unknown_field_error(found: UnknownField) -> InvalidTask:
     """`Unknown field: timezome. Did you mean timezone?`"""
-    near = _nearest(found.name, found.known)
-    hint = f". Did you mean {_joined(found.place, near)}?" if near else ""
+    near = _suggest_name(found.name, found.known)
+    hint = f". Did you mean {_join_path(found.place, near)}?" if near else ""
     return InvalidTask(found.path, f"Unknown field: {found.path}{hint}")
 
 
-def _nearest(name: str, known: Mapping[str, Known]) -> str | None:
+def _suggest_name(name: str, known: Mapping[str, KnownFields]) -> str | None:
     choices = [each for each, rule in known.items() if not rule.is_ignored]
-    wanted = _shortened(name).lower()
-    if (word := ELSEWHERE.get(wanted)) in choices:
+    wanted = _shorten(name).lower()
+    if (word := SYNONYMS.get(wanted)) in choices:
         return word
     longer = [each for each in choices if wanted and each.startswith(f"{wanted}_")]
     return next(iter(longer or get_close_matches(wanted, choices, n=1)), None)
 
 
-def listed(found: Iterable[Unknown]) -> str:
+def to_header(found: Iterable[UnknownField]) -> str:
     """The header that names what was ignored: sorted, each once, in printable ASCII."""
     text = ""
     for path in sorted({quote(each.path, safe=_SAFE) for each in found}):
         longer = f"{text}, {path}" if text else path
-        if len(longer) > LONGEST_HEADER:
+        if len(longer) > MAX_HEADER_LENGTH:
             return f"{text}, ..."
         text = longer
     return text
 
 
-def _shortened(name: str) -> str:
-    return name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}…"
+def _shorten(name: str) -> str:
+    return name if len(name) <= MAX_NAME_LENGTH else f"{name[:MAX_NAME_LENGTH]}…"
 
 
-def _joined(place: str, name: str) -> str:
+def _join_path(place: str, name: str) -> str:
     return f"{place}.{name}" if place else name

@@ -29,13 +29,13 @@ def count(description: str, **more: Any) -> dict[str, Any]:
 
 TEXT = {"type": "string"}
 NAME = {"type": "string", "minLength": 1, "maxLength": 255}
-MOMENT_IN = text("An ISO 8601 date and time. Without an offset it is in UTC.")
+DATETIME_IN = text("An ISO 8601 date and time. Without an offset it is in UTC.")
 CRON = text(
     "A cron expression: five fields, six with seconds first, or seven with years last; "
     "a word such as `@daily`; or an interval such as `@every 90s`. It is in UTC, or in the "
     "time zone of a `CRON_TZ=` before it."
 )
-DONE = text("A sentence that says what was done.")
+DONE_MESSAGE = text("A sentence that says what was done.")
 # How every surface but the older formats says what went wrong.
 ERROR = {
     "type": "object",
@@ -56,12 +56,12 @@ ERROR = {
 # What may be sent and counts for nothing, whatever it is.
 IGNORED = {
     "description": "Ignored. It is accepted so that an answer can be sent back as it is.",
-    known_fields.MARK: True,
+    known_fields.IGNORED_MARK: True,
 }
-UNKNOWN = "Unknown field: timezome. Did you mean timezone?"
+UNKNOWN_FIELD = "Unknown field: timezome. Did you mean timezone?"
 TOO_LARGE = "The request body is larger than 1048576 bytes"
 FORBIDDEN = "This takes a token of scope write, and yours is read"
-OUTAGE = "The storage has trouble at the moment; try again"
+STORAGE_OUTAGE = "The storage has trouble at the moment; try again"
 
 
 def optional(properties: dict[str, Any]) -> dict[str, Any]:
@@ -74,7 +74,7 @@ def optional(properties: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def body(schema: dict[str, Any]) -> dict[str, Any]:
+def json_body(schema: dict[str, Any]) -> dict[str, Any]:
     return {"application/json": schema}
 
 
@@ -100,8 +100,8 @@ def operation(
     """
     rule = request["application/json"] if request else None
     if is_strict:
-        rule = rule and closed(rule)
-        responses = {400: error(UNKNOWN), **responses}
+        rule = rule and forbid_other_properties(rule)
+        responses = {400: error_response(UNKNOWN_FIELD), **responses}
     else:
         parameters = [*parameters, _IGNORED_FIELDS]
     describe = extend_schema(
@@ -109,7 +109,7 @@ def operation(
         summary=summary,
         description=description,
         tags=[product],
-        request=body(rule) if rule is not None else None,
+        request=json_body(rule) if rule is not None else None,
         parameters=list(parameters),
         responses=responses,
         **more,
@@ -117,13 +117,13 @@ def operation(
 
     def mark(view: View) -> View:
         described: Any = describe(view)
-        described.operation = known_fields.Operation(
-            known_fields.Known(
-                {name: known_fields.Known() for name in _queried(parameters)}
+        described.operation = known_fields.OperationFields(
+            known_fields.KnownFields(
+                {name: known_fields.KnownFields() for name in _query_names(parameters)}
             ),
             None
             if rule is None
-            else known_fields.read_off({} if is_read_first else rule),
+            else known_fields.fields_of_schema({} if is_read_first else rule),
             is_strict,
         )
         return described  # type: ignore[no-any-return]  # the view itself
@@ -131,51 +131,51 @@ def operation(
     return mark
 
 
-def _queried(parameters: Sequence[OpenApiParameter]) -> list[str]:
+def _query_names(parameters: Sequence[OpenApiParameter]) -> list[str]:
     in_query = OpenApiParameter.QUERY
     return [each.name for each in parameters if each.location == in_query]
 
 
-def closed(rule: Any) -> Any:
+def forbid_other_properties(rule: Any) -> Any:
     """A schema whose objects have the properties that it names, and no others."""
     if isinstance(rule, list):
-        return [closed(each) for each in rule]
+        return [forbid_other_properties(each) for each in rule]
     if not isinstance(rule, dict):
         return rule
-    found = {name: closed(each) for name, each in rule.items()}
+    found = {name: forbid_other_properties(each) for name, each in rule.items()}
     if isinstance(found.get("properties"), dict) and found.get("type") == "object":
         found.setdefault("additionalProperties", False)
     return found
 
 
-def answer(schema: dict[str, Any], example: object, text: str) -> OpenApiResponse:
+def response(schema: dict[str, Any], example: object, text: str) -> OpenApiResponse:
     return OpenApiResponse(schema, text, [OpenApiExample(text, example)])
 
 
-def error(message: str) -> OpenApiResponse:
-    return answer(ERROR, {"error": {"message": message}}, message)
+def error_response(message: str) -> OpenApiResponse:
+    return response(ERROR, {"error": {"message": message}}, message)
 
 
-def nothing(text: str) -> OpenApiResponse:
+def no_content(text: str) -> OpenApiResponse:
     """An answer without a body."""
     return OpenApiResponse(None, text)
 
 
-def sentences(**texts: str) -> dict[Any, Any]:
+def text_errors(**texts: str) -> dict[Any, Any]:
     """Errors as plain text: `_400="The sentence."` for each status."""
     return {
-        (int(status[1:]), "text/plain"): answer(TEXT, text, text)
+        (int(status[1:]), "text/plain"): response(TEXT, text, text)
         for status, text in texts.items()
     }
 
 
-def header(name: str, status: int, text: str) -> OpenApiParameter:
+def response_header(name: str, status: int, text: str) -> OpenApiParameter:
     return OpenApiParameter(
         name, location=OpenApiParameter.HEADER, description=text, response=[status]
     )
 
 
-def in_path(name: str, text: str) -> OpenApiParameter:
+def path_parameter(name: str, text: str) -> OpenApiParameter:
     return OpenApiParameter(name, location=OpenApiParameter.PATH, description=text)
 
 
@@ -186,7 +186,7 @@ _IGNORED_FIELDS = OpenApiParameter(
     "and has ignored, if there are any.",
     response=True,
 )
-NEXT_PAGE = header(
+NEXT_PAGE = response_header(
     "Link", 200, 'The URL of the next page, with `rel="next"`; absent on the last page.'
 )
 # What a request that creates may say, and what it is answered when it was said before.
@@ -206,42 +206,47 @@ IDEMPOTENCY = [
         response=[200, 201, 202],
     ),
 ]
-KEY_UNFIT = (
+INVALID_KEY = (
     "Invalid value of Idempotency-Key. Value should be a string of 1 to 255 characters"
 )
 KEY_IN_USE = "The first request with this Idempotency-Key is under way"
 KEY_REUSED = "This Idempotency-Key came with another request before"
 
 
-def query(name: str, text: str, *, kind: Any = OpenApiTypes.STR) -> OpenApiParameter:
+def query_parameter(
+    name: str, text: str, *, kind: Any = OpenApiTypes.STR
+) -> OpenApiParameter:
     return OpenApiParameter(name, kind, required=True, description=text)
 
 
-SLOW_DOWN = "Too many wrong credentials came from this address"
+TOO_MANY_ATTEMPTS = "Too many wrong credentials came from this address"
 
 
-def tell_of_limits(result: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+def add_rate_limit_responses(result: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
     """Where a credential may be wrong, too many of them may have been, in the same shape."""
     for path in result["paths"].values():
         for operation in path.values():
             answers = operation.get("responses", {})
             if "401" in answers and "429" not in answers:
-                like = _reworded(answers["401"])
-                answers["429"] = {**like, "description": SLOW_DOWN}
+                like = _with_rate_limit_example(answers["401"])
+                answers["429"] = {**like, "description": TOO_MANY_ATTEMPTS}
     return result
 
 
-def _reworded(answer: dict[str, Any]) -> dict[str, Any]:
+def _with_rate_limit_example(answer: dict[str, Any]) -> dict[str, Any]:
     """An answer whose example says that there were too many."""
     contents = {}
     for media_type, part in answer["content"].items():
         [example] = part["examples"].values()
-        said = {"value": _said_instead(example["value"]), "summary": SLOW_DOWN}
+        said = {
+            "value": _replace_messages(example["value"]),
+            "summary": TOO_MANY_ATTEMPTS,
+        }
         contents[media_type] = {**part, "examples": {"SlowDown": said}}
     return {**answer, "content": contents}
 
 
-def _said_instead(value: Any) -> Any:
+def _replace_messages(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _said_instead(each) for key, each in value.items()}
-    return f"{SLOW_DOWN}."
+        return {key: _replace_messages(each) for key, each in value.items()}
+    return f"{TOO_MANY_ATTEMPTS}."

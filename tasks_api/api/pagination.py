@@ -10,12 +10,14 @@ from rest_framework.utils.urls import replace_query_param
 from tasks_api.api import fields
 
 
-def size(query: Mapping[str, str], *, usual: int, most: int) -> int:
+def page_size(query: Mapping[str, str], *, default: int, maximum: int) -> int:
     """The `limit` that a query string asks for. Raises InvalidTask unless it is one."""
-    return min(fields.number_in(query, "limit", usual, least=1), most)
+    return min(
+        fields.whole_number_parameter(query, "limit", default, minimum=1), maximum
+    )
 
 
-def link(request: Request, **parameters: object) -> dict[str, str]:
+def next_page_link(request: Request, **parameters: object) -> dict[str, str]:
     """The header that leads to the next page (RFC 8288), which differs in these."""
     url = request.build_absolute_uri()
     for name, value in parameters.items():

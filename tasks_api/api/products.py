@@ -19,7 +19,7 @@ class Product(StrEnum):
     OPERATIONS = "Operations"
 
 
-ABOUT = {
+PRODUCT_DESCRIPTIONS = {
     Product.TASKS: "HTTP requests that the service sends for you, once or periodically: "
     "create, find, change, pause, resume and remove them, and preview when they fire.",
     Product.RUNS: "What became of each fire time: runs with their attempts, the account of "

@@ -43,7 +43,7 @@ RUN_PAGE_SIZE = 5000
 PRUNING_MARGIN = timedelta(minutes=5)
 
 # Ends of a task, after which it has no other schedule.
-END_CHANGES = (ScheduleChange.ChangeKind.REMOVED, ScheduleChange.What.OVER)
+END_CHANGES = (ScheduleChange.ChangeKind.REMOVED, ScheduleChange.ChangeKind.OVER)
 
 MIN_DATETIME = datetime.min.replace(tzinfo=UTC)
 

@@ -152,11 +152,11 @@ def test_an_offset_is_honoured(local: datetime, minutes: int) -> None:
 @pytest.mark.parametrize("text", ["2026-11-22T12:00:00Z", "2026-11-22T11:59:59Z"])
 def test_now_is_not_the_future(text: str) -> None:
     with pytest.raises(InvalidTask, match=r"^start_datetime should be in future$"):
-        fields.future("start_datetime", text, now=NOON)
+        fields.future_moment("start_datetime", text, now=NOON)
 
 
 def test_a_microsecond_from_now_is_the_future() -> None:
-    read = fields.future("run_datetime", "2026-11-22T12:00:00.000001Z", now=NOON)
+    read = fields.future_moment("run_datetime", "2026-11-22T12:00:00.000001Z", now=NOON)
 
     assert read > NOON
 
@@ -179,7 +179,7 @@ def test_a_microsecond_from_now_is_the_future() -> None:
     ids=repr,
 )
 def test_a_frequency_is_read_in_every_form(value: object) -> None:
-    assert fields.frequency(value, least=4) == HOUR
+    assert fields.frequency(value, minimum=4) == HOUR
 
 
 @pytest.mark.parametrize(
@@ -192,7 +192,7 @@ def test_a_frequency_is_read_in_every_form(value: object) -> None:
     ],
 )
 def test_a_frequency_is_in_seconds(value: object, seconds: int) -> None:
-    assert fields.frequency(value, least=4) == timedelta(seconds=seconds)
+    assert fields.frequency(value, minimum=4) == timedelta(seconds=seconds)
 
 
 @pytest.mark.parametrize(
@@ -202,7 +202,7 @@ def test_a_frequency_below_the_least_is_refused_in_the_documented_words(
     value: object,
 ) -> None:
     with pytest.raises(InvalidTask) as refused:
-        fields.frequency(value, least=3600)
+        fields.frequency(value, minimum=3600)
 
     assert str(refused.value) == (
         "Invalid value of frequency. Value should be greater than or equal to 3600"
@@ -245,17 +245,17 @@ NOT_FREQUENCIES = [
 @pytest.mark.parametrize("value", NOT_FREQUENCIES, ids=lambda value: repr(value)[:40])
 def test_anything_else_is_no_frequency(value: object) -> None:
     with pytest.raises(InvalidTask, match="Invalid value of frequency") as refused:
-        fields.frequency(value, least=4)
+        fields.frequency(value, minimum=4)
 
     assert refused.value.field == "frequency"
 
 
 def test_what_is_missing_is_named() -> None:
     with pytest.raises(InvalidTask, match=r"^Missing key: url$") as refused:
-        fields.required({"uri": "http://example.com/"}, "url")
+        fields.require_field({"uri": "http://example.com/"}, "url")
 
     assert refused.value.field == "url"
 
 
 def test_null_is_not_missing() -> None:
-    assert fields.required({"url": None}, "url") is None
+    assert fields.require_field({"url": None}, "url") is None

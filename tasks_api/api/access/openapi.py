@@ -26,9 +26,9 @@ from tasks_api.api.access.openapi_fields import (
     TOKEN_IN,
     TOKEN_OUT,
     TRANSFER_IN,
-    TRANSFERRED,
+    TRANSFER_OUT,
     USER,
-    USER_CHANGE,
+    USER_CHANGE_IN,
     USER_IN,
     USER_OUT,
     page_of,
@@ -38,16 +38,18 @@ from tasks_api.api.products import Product
 View = TypeVar("View", bound=Callable[..., Any])
 Describe = Callable[[View], View]
 
-UNAUTHORIZED = openapi.error("Authentication credentials were not provided.")
-FAILURE = openapi.error("Internal error")
-FORBIDDEN = openapi.error("This takes a token of scope admin, and yours is write")
-NO_TOKEN = openapi.error("Token not found")
-NO_USER = openapi.error("User not found")
-BAD_OVERLAP = openapi.error(
+UNAUTHORIZED = openapi.error_response("Authentication credentials were not provided.")
+FAILURE = openapi.error_response("Internal error")
+FORBIDDEN = openapi.error_response(
+    "This takes a token of scope admin, and yours is write"
+)
+NO_TOKEN = openapi.error_response("Token not found")
+NO_USER = openapi.error_response("User not found")
+BAD_OVERLAP = openapi.error_response(
     "Invalid value of overlap_seconds. Value should be at most 2592000"
 )
-TOO_LARGE = openapi.error(openapi.TOO_LARGE)
-BAD_LIMIT = openapi.error(
+TOO_LARGE = openapi.error_response(openapi.TOO_LARGE)
+BAD_LIMIT = openapi.error_response(
     "Invalid value of limit. Value should be a whole number from 1"
 )
 
@@ -90,8 +92,10 @@ FILTERS = [
         "to", OpenApiTypes.DATETIME, description="Only changes before this moment."
     ),
 ]
-_TOKEN_ID = openapi.in_path("token_id", "The id of the token, not the token itself.")
-_USER_NAME = openapi.in_path("name", "The name of the user in the tenant.")
+_TOKEN_ID = openapi.path_parameter(
+    "token_id", "The id of the token, not the token itself."
+)
+_USER_NAME = openapi.path_parameter("name", "The name of the user in the tenant.")
 
 
 def _describe(
@@ -117,7 +121,7 @@ def _with_body(
     ignored = dict.fromkeys((answered or {}).get("properties", {}), openapi.IGNORED)
     known = {**body, "properties": {**ignored, **body["properties"]}}
     return {
-        "request": openapi.body(known),
+        "request": openapi.json_body(known),
         "examples": [OpenApiExample("an example", example, request_only=True)],
     }
 
@@ -128,7 +132,7 @@ list_tokens = _describe(
     "Returns your tokens, the newest first and revoked ones included, without the tokens "
     "themselves. Administrators list those of a user or of the whole tenant with `owner`.",
     {
-        200: openapi.answer(
+        200: openapi.response(
             page_of("tokens", TOKEN_OUT, "The tokens."),
             {"tokens": [TOKEN], "next_cursor": None},
             "Tokens, the newest first.",
@@ -145,13 +149,13 @@ issue_token = _describe(
     "shows the token once. A token cannot make one that may do more than itself: that is "
     "refused with 403.",
     {
-        201: openapi.answer(NEW_TOKEN_OUT, NEW_TOKEN, "The token, shown only now."),
-        400: openapi.error(
+        201: openapi.response(NEW_TOKEN_OUT, NEW_TOKEN, "The token, shown only now."),
+        400: openapi.error_response(
             "Invalid value of scope. Value should be one of read, write, admin"
         ),
         413: TOO_LARGE,
     },
-    parameters=[openapi.header("Location", 201, "The path of the new token.")],
+    parameters=[openapi.response_header("Location", 201, "The path of the new token.")],
     **_with_body(
         TOKEN_IN,
         {"name": "deploy", "scope": "write", "expires_in": 7776000},
@@ -164,7 +168,7 @@ get_token = _describe(
     "Returns what is known about a token: its user, scope, end and last use. The token itself "
     "is never shown again. A token of somebody else is answered with 404, unless you are an "
     "administrator.",
-    {200: openapi.answer(TOKEN_OUT, TOKEN, "The token."), 404: NO_TOKEN},
+    {200: openapi.response(TOKEN_OUT, TOKEN, "The token."), 404: NO_TOKEN},
     parameters=[_TOKEN_ID],
 )
 revoke_token = _describe(
@@ -173,7 +177,7 @@ revoke_token = _describe(
     "Ends a token at once: requests with it are answered with 401 from now on. Use it when a "
     "token has leaked or is not needed any more. A token that is unknown is answered with 404.",
     {
-        200: openapi.answer(
+        200: openapi.response(
             MESSAGE,
             {"message": "Token has been revoked successfully"},
             "The token is refused from now on.",
@@ -189,7 +193,7 @@ rotate_token = _describe(
     "`overlap_seconds`, so that programs can change over without a failure. The answer shows "
     "the new token once.",
     {
-        201: openapi.answer(NEW_TOKEN_OUT, NEW_TOKEN, "The token, shown only now."),
+        201: openapi.response(NEW_TOKEN_OUT, NEW_TOKEN, "The token, shown only now."),
         400: BAD_OVERLAP,
         404: NO_TOKEN,
         413: TOO_LARGE,
@@ -203,7 +207,7 @@ list_users = _describe(
     "Returns the users of your tenant, the newest first, with their roles and whether they are "
     "active. It takes an administrator's token of scope admin.",
     {
-        200: openapi.answer(
+        200: openapi.response(
             page_of("users", USER_OUT, "The users."),
             {"users": [USER], "next_cursor": None},
             "Users, the newest first.",
@@ -218,9 +222,9 @@ add_user = _describe(
     "Adds a user to your tenant. The user has no token yet: issue one with `user` set to their "
     "name. A name that is taken is refused with 409.",
     {
-        201: openapi.answer(USER_OUT, USER, "The user, who has no token yet."),
-        400: openapi.error("Missing key: name"),
-        409: openapi.error("There is a user ann already."),
+        201: openapi.response(USER_OUT, USER, "The user, who has no token yet."),
+        400: openapi.error_response("Missing key: name"),
+        409: openapi.error_response("There is a user ann already."),
         413: TOO_LARGE,
     },
     **_with_body(USER_IN, {"name": "ann", "role": "member"}, answered=USER_OUT),
@@ -230,7 +234,7 @@ get_user = _describe(
     "Get a user",
     "Returns a user of your tenant, with their role and whether they are active. A name that is "
     "unknown is answered with 404.",
-    {200: openapi.answer(USER_OUT, USER, "The user."), 404: NO_USER},
+    {200: openapi.response(USER_OUT, USER, "The user."), 404: NO_USER},
     parameters=[_USER_NAME],
 )
 change_user = _describe(
@@ -240,13 +244,13 @@ change_user = _describe(
     "user are refused and their tasks are paused until the user is activated. You can neither "
     "demote nor deactivate yourself.",
     {
-        200: openapi.answer(USER_OUT, USER, "The user as they are now."),
-        400: openapi.error("Nobody may lock out themselves; ask another one"),
+        200: openapi.response(USER_OUT, USER, "The user as they are now."),
+        400: openapi.error_response("Nobody may lock out themselves; ask another one"),
         404: NO_USER,
         413: TOO_LARGE,
     },
     parameters=[_USER_NAME],
-    **_with_body(USER_CHANGE, {"is_active": False}, answered=USER_OUT),
+    **_with_body(USER_CHANGE_IN, {"is_active": False}, answered=USER_OUT),
 )
 transfer_tasks = _describe(
     "transfer_tasks",
@@ -254,12 +258,12 @@ transfer_tasks = _describe(
     "Makes all tasks of a user those of another user of the tenant, with their history. Use it "
     "before somebody leaves. The answer says how many tasks there were.",
     {
-        200: openapi.answer(
-            TRANSFERRED,
+        200: openapi.response(
+            TRANSFER_OUT,
             {"message": "Tasks have been handed over successfully", "count": 3},
             "How many there were, ended ones included.",
         ),
-        400: openapi.error("Invalid value of to. There is no such user"),
+        400: openapi.error_response("Invalid value of to. There is no such user"),
         404: NO_USER,
         413: TOO_LARGE,
     },
@@ -271,7 +275,7 @@ list_signing_secrets = _describe(
     "List the signing secrets",
     "Returns the secrets that requests are signed with, by their fingerprints, and until when "
     "each of them counts. The secrets themselves are never shown again.",
-    {200: openapi.answer(SECRETS_OUT, {"secrets": [SECRET]}, "The newest first.")},
+    {200: openapi.response(SECRETS_OUT, {"secrets": [SECRET]}, "The newest first.")},
 )
 rotate_signing_secret = _describe(
     "rotate_signing_secret",
@@ -279,7 +283,7 @@ rotate_signing_secret = _describe(
     "Makes a new signing secret and shows it once. Requests carry the signatures of both "
     "secrets for `overlap_seconds`, so that receivers can change over without a failure.",
     {
-        201: openapi.answer(
+        201: openapi.response(
             NEW_SECRET_OUT,
             {"id": SECRET["id"], "secret": "whsec_…"},
             "The secret, shown only now.",
@@ -295,7 +299,7 @@ list_audit = _describe(
     "Returns who changed what in your tenant, when, how and with which token, the newest first. "
     "Entries are never changed; they are deleted when their retention is over.",
     {
-        200: openapi.answer(
+        200: openapi.response(
             page_of("entries", ENTRY_OUT, "The entries."),
             {"entries": [ENTRY], "next_cursor": None},
             "Entries, the newest first.",

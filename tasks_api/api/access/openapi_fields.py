@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tasks_api.api.openapi import (
-    DONE,
+    DONE_MESSAGE,
     count,
     optional,
     text,
@@ -14,7 +14,7 @@ from tasks_api.api.openapi import (
 CURSOR_OUT = text(
     "Send it as `cursor` to get the next page; null on the last page.", nullable=True
 )
-MOST_OVERLAP = 2_592_000
+MAX_OVERLAP = 2_592_000
 
 
 def _when(description: str, **more: Any) -> dict[str, Any]:
@@ -29,7 +29,7 @@ def _object(**properties: Any) -> dict[str, Any]:
     }
 
 
-def _given(**properties: Any) -> dict[str, Any]:
+def _optional_object(**properties: Any) -> dict[str, Any]:
     return {"type": "object", "properties": properties}
 
 
@@ -68,7 +68,7 @@ NEW_TOKEN_OUT = _object(
     **TOKEN_OUT["properties"],
     token=text("The token itself. It is shown in this answer and never again."),
 )
-TOKEN_IN = _given(
+TOKEN_IN = _optional_object(
     name=text("What the token is for, so that you know it again.", maxLength=100),
     **optional({"scope": _scope("That of the calling token if absent, and no more.")}),
     expires_in={
@@ -84,10 +84,10 @@ TOKEN_IN = _given(
         nullable=True,
     ),
 )
-OVERLAP_IN = _given(
+OVERLAP_IN = _optional_object(
     overlap_seconds=count(
         "Seconds for which the old one still counts: a day if absent, 0 to end it at once.",
-        maximum=MOST_OVERLAP,
+        maximum=MAX_OVERLAP,
         nullable=True,
     )
 )
@@ -100,22 +100,23 @@ USER_OUT = _object(
 )
 _USER_NAME = {"type": "string", "minLength": 1, "maxLength": 150}
 USER_IN = {
-    **_given(
+    **_optional_object(
         name=_USER_NAME
         | {"description": "The name of the user, unique in the tenant."},
         **optional({"role": _ROLE}),
     ),
     "required": ["name"],
 }
-USER_CHANGE = _given(**optional({"role": _ROLE, "is_active": _IS_ACTIVE}))
+USER_CHANGE_IN = _optional_object(**optional({"role": _ROLE, "is_active": _IS_ACTIVE}))
 TRANSFER_IN = {
-    **_given(
+    **_optional_object(
         to=_USER_NAME | {"description": "The name of the user who gets the tasks."}
     ),
     "required": ["to"],
 }
-TRANSFERRED = _object(
-    message=DONE, count=count("How many tasks were handed over, ended ones included.")
+TRANSFER_OUT = _object(
+    message=DONE_MESSAGE,
+    count=count("How many tasks were handed over, ended ones included."),
 )
 SECRET_OUT = _object(
     id=text("A fingerprint of the secret, to recognise it by."),
@@ -167,7 +168,7 @@ ENTRY_OUT = _object(
         ),
     },
 )
-MESSAGE = _object(message=DONE)
+MESSAGE = _object(message=DONE_MESSAGE)
 
 NOW = "2026-11-21T10:00:00Z"
 TOKEN = {

@@ -60,16 +60,16 @@ put_job = openapi.operation(
     "Fields that are not known are ignored and named in `X-Ignored-Fields`. The answer is "
     "202 without a body. A job that cannot be used is refused with 400, and 429 means that "
     "the storage has trouble: send the request again.",
-    request=openapi.body(JOB_IN),
+    request=openapi.json_body(JOB_IN),
     examples=[OpenApiExample("a cron job", JOB, request_only=True)],
     responses={
-        202: openapi.nothing("The job is stored."),
-        **openapi.sentences(
+        202: openapi.no_content("The job is stored."),
+        **openapi.text_errors(
             _400="Missing key: cron",
             _401="Authentication credentials were not provided.",
             _403="What has this id belongs to another user",
             _413=openapi.TOO_LARGE,
-            _429=openapi.OUTAGE,
+            _429=openapi.STORAGE_OUTAGE,
             _500="Internal error",
         ),
     },
@@ -82,15 +82,17 @@ remove_job = openapi.operation(
     description="Removes the job, so that it does not fire any more. A request that is "
     "already under way finishes. The answer is 200 without a body, or 404 if there is no job "
     "with this id.",
-    parameters=[openapi.query("job_id", "The id that the job was created with.")],
+    parameters=[
+        openapi.query_parameter("job_id", "The id that the job was created with.")
+    ],
     responses={
-        200: openapi.nothing("The job is removed."),
-        **openapi.sentences(
+        200: openapi.no_content("The job is removed."),
+        **openapi.text_errors(
             _400="Missing parameter: job_id",
             _401="Authentication credentials were not provided.",
             _403="What has this id belongs to another user",
             _404="There is no job with this id",
-            _429=openapi.OUTAGE,
+            _429=openapi.STORAGE_OUTAGE,
             _500="Internal error",
         ),
     },

@@ -13,7 +13,7 @@ from rest_framework.response import Response
 from scheduler_service.db import clock
 from tasks_api.api import fields
 from tasks_api.api.cron_jobs import openapi as schema
-from tasks_api.api.errors import TextView
+from tasks_api.api.errors import PlainTextErrorView
 from tasks_api.api.json_codec import dumps
 from tasks_api.domain.exceptions import InvalidTask
 from tasks_api.domain.specs import (
@@ -26,11 +26,11 @@ from tasks_api.domain.specs import (
 from tasks_api.services import named_tasks
 
 # The answers that say "later", besides none at all.
-RETRYABLE = (429, 502, 503, 504)
-MIN_DELAY, MAX_DELAY = 1.0, 60.0
+RETRIED_STATUSES = (429, 502, 503, 504)
+MIN_RETRY_DELAY, MAX_RETRY_DELAY = 1.0, 60.0
 
 
-class CronJobs(TextView):
+class CronJobs(PlainTextErrorView):
     @schema.put_job
     def post(self, request: Request) -> Response:
         now = clock.now()
@@ -40,7 +40,7 @@ class CronJobs(TextView):
 
     @schema.remove_job
     def delete(self, request: Request) -> HttpResponse:
-        job_id = fields.parameter(fields.query_of(request), "job_id")
+        job_id = fields.id_parameter(fields.query_parameters(request), "job_id")
         named_tasks.remove_named(
             self.user, job_id, surface=Surface.CRON_JOBS, now=clock.now()
         )
@@ -49,28 +49,28 @@ class CronJobs(TextView):
 
 def read_job(data: object, *, now: datetime) -> TaskSpec:
     """The task that a request body describes. Raises InvalidTask naming the field."""
-    data = fields.body_of(data)
-    name = fields.client_name("id", fields.required(data, "id"))
-    recover = fields.flag(data, "recovery_check")
+    data = fields.require_object(data)
+    name = fields.client_name("id", fields.require_field(data, "id"))
+    recover = fields.boolean(data, "recovery_check")
     return TaskSpec(
         surface=Surface.CRON_JOBS,
         name=name,
-        url=fields.target("endpoint", fields.required(data, "endpoint")),
-        schedule=fields.cron("cron", fields.required(data, "cron"), now=now),
+        url=fields.target_url("endpoint", fields.require_field(data, "endpoint")),
+        schedule=fields.cron("cron", fields.require_field(data, "cron"), now=now),
         body=dumps(_payload(data)),
         overlap=Overlap.SKIP,
         misfire=Misfire.LATEST if recover else Misfire.SKIP,
         retry=RetryPolicy(
-            statuses=RETRYABLE,
-            min_delay=MIN_DELAY,
-            max_delay=MAX_DELAY,
+            statuses=RETRIED_STATUSES,
+            min_delay=MIN_RETRY_DELAY,
+            max_delay=MAX_RETRY_DELAY,
             conflict_delay=_seconds(data, "retry_already_running"),
         ),
     )
 
 
 def _payload(data: Mapping[str, Any]) -> Any:
-    payload = fields.required(data, "payload")
+    payload = fields.require_field(data, "payload")
     if payload is None:
         raise InvalidTask(
             "payload", "Invalid value of payload. Value should be JSON other than null"
@@ -83,4 +83,4 @@ def _seconds(data: Mapping[str, Any], name: str) -> float | None:
     value = data.get(name)
     if value is None:
         return None
-    return float(max(1, fields.whole_number(name, value, least=0)))
+    return float(max(1, fields.whole_number(name, value, minimum=0)))

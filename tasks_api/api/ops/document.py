@@ -14,7 +14,7 @@ from drf_spectacular.renderers import OpenApiJsonRenderer
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
 from tasks_api.api.ops.openapi import PATHS
-from tasks_api.api.products import ABOUT, Product
+from tasks_api.api.products import PRODUCT_DESCRIPTIONS, Product
 
 # Credentials in the order in which the document offers them: the first is the usual one.
 SCHEMES = ("bearer", "basic", "runToken", "sharedSecret")
@@ -33,7 +33,7 @@ their clients expect it. Nothing is half done when a request fails.
 be sent again without doing anything twice.
 """
 # What an answer means whatever was asked; the others say it of their operation.
-ERRORS = {
+ERROR_DESCRIPTIONS = {
     "400": "The request cannot be used: something is missing, unknown or wrong in it.",
     "401": "The credentials are missing or wrong, or have expired.",
     "403": "These credentials do not allow it.",
@@ -88,11 +88,12 @@ class Docs(SpectacularSwaggerSplitView):
 # How the package's document becomes ours.
 
 
-def arrange(result: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+def arrange_document(result: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
     """Introduce the document, name its groups, and put the usual credential first."""
     result["info"]["description"] = INTRODUCTION
     result["tags"] = [
-        {"name": product.value, "description": ABOUT[product]} for product in Product
+        {"name": product.value, "description": PRODUCT_DESCRIPTIONS[product]}
+        for product in Product
     ]
     result["paths"] |= PATHS
     schemes = result["components"]["securitySchemes"]
@@ -102,11 +103,13 @@ def arrange(result: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
     result["security"] = [{SCHEMES[0]: []}]
     for path in result["paths"].values():
         for operation in path.values():
-            operation["security"].sort(key=_place)
+            operation["security"].sort(key=_scheme_rank)
             for status, answer in operation["responses"].items():
-                answer["description"] = ERRORS.get(status, answer["description"])
+                answer["description"] = ERROR_DESCRIPTIONS.get(
+                    status, answer["description"]
+                )
     return result
 
 
-def _place(requirement: dict[str, Any]) -> int:
+def _scheme_rank(requirement: dict[str, Any]) -> int:
     return min(map(SCHEMES.index, requirement))

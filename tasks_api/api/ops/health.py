@@ -50,7 +50,7 @@ class Readiness:
         if self._lock.acquire(blocking=self._last is None):
             try:
                 if time.monotonic() - self._asked_at >= self.FRESH:
-                    self._last = _ask()
+                    self._last = _check()
                     self._asked_at = time.monotonic()
             finally:
                 self._lock.release()
@@ -61,14 +61,14 @@ class Readiness:
 readiness = Readiness()
 
 
-def _ask() -> tuple[int, dict[str, Any]]:
+def _check() -> tuple[int, dict[str, Any]]:
     try:
         if complaint := schema.complaint():
             return 503, {"status": "unavailable", "database": complaint}
         processes = heartbeats.count_alive()
     except DatabaseError as error:
-        return 503, _without_database(error)
-    broker_state = _broker()
+        return 503, _describe_database_error(error)
+    broker_state = _check_broker()
     complete = broker_state["broker"] == "ok" and all(
         found["alive"] for found in processes.values()
     )
@@ -77,13 +77,13 @@ def _ask() -> tuple[int, dict[str, Any]]:
     return 200, said | {"time_zones": settings.TIME_ZONE_RULES.version}
 
 
-def _without_database(error: DatabaseError) -> dict[str, str]:
+def _describe_database_error(error: DatabaseError) -> dict[str, str]:
     if isinstance(error.__cause__, Unfit):
         return {"status": "unavailable", "database": "unfit", "reason": str(error)}
     return {"status": "unavailable", "database": "unreachable"}
 
 
-def _broker() -> dict[str, str]:
+def _check_broker() -> dict[str, str]:
     try:
         broker.check_usable(settings.REDIS_URL)
     except (redis.RedisError, OSError):

@@ -41,7 +41,7 @@ JOB_IN = {
         },
         "payload": {"description": "The work: any JSON value, `null` if absent."},
         "run_at": {
-            **openapi.MOMENT_IN,
+            **openapi.DATETIME_IN,
             "nullable": True,
             "description": "The job is not handed out before this moment: an ISO 8601 date and "
             "time, in UTC without an offset; now if absent.",
@@ -87,19 +87,19 @@ JOBS_OUT = {
     },
 }
 
-_COMMON = openapi.sentences(
+_COMMON = openapi.text_errors(
     _401="Authentication credentials were not provided.",
     _403=openapi.FORBIDDEN,
-    _429=openapi.OUTAGE,
+    _429=openapi.STORAGE_OUTAGE,
     _500="Internal error",
 )
-_BAD_BODY = openapi.sentences(_400="Missing key: timeout", _413=openapi.TOO_LARGE)
-_BAD_QUERY = openapi.sentences(_400="Missing parameter: queue")
-_NOT_IN_FLIGHT = openapi.sentences(
+_BAD_BODY = openapi.text_errors(_400="Missing key: timeout", _413=openapi.TOO_LARGE)
+_BAD_QUERY = openapi.text_errors(_400="Missing parameter: queue")
+_NOT_IN_FLIGHT = openapi.text_errors(
     _404="No job with this id is in flight in this queue"
 )
-_QUEUE = openapi.query("queue", "The queue of the job.")
-_JOB_ID = openapi.query("job_id", "The id of the job in its queue.")
+_QUEUE = openapi.query_parameter("queue", "The queue of the job.")
+_JOB_ID = openapi.query_parameter("job_id", "The id of the job in its queue.")
 
 enqueue_job = openapi.operation(
     product=Product.PULL_QUEUE,
@@ -111,12 +111,12 @@ enqueue_job = openapi.operation(
     "whether its job waits or is in flight; 429 means that the storage has trouble: send the "
     "request again.",
     parameters=openapi.IDEMPOTENCY,
-    request=openapi.body(JOB_IN),
+    request=openapi.json_body(JOB_IN),
     examples=[OpenApiExample("a job", JOB, request_only=True)],
     responses={
-        202: openapi.nothing("The job is stored."),
+        202: openapi.no_content("The job is stored."),
         **_BAD_BODY,
-        **openapi.sentences(
+        **openapi.text_errors(
             _409="A job with the id 1 is in the queue my-queue already",
             _422=openapi.KEY_REUSED,
         ),
@@ -133,11 +133,11 @@ enqueue_jobs = openapi.operation(
     "in its queue already is left out without an error, and so is the second one of an id. "
     "One bad job refuses the whole list with 400, and the sentence names its place, counted "
     "from 0.",
-    request=openapi.body({"type": "array", "items": JOB_IN}),
+    request=openapi.json_body({"type": "array", "items": JOB_IN}),
     examples=[OpenApiExample("one job", [JOB], request_only=True)],
     responses={
-        202: openapi.nothing("The jobs are stored."),
-        **openapi.sentences(
+        202: openapi.no_content("The jobs are stored."),
+        **openapi.text_errors(
             _400="[3].timeout: Missing key: timeout",
             _409=openapi.KEY_IN_USE,
             _413=openapi.TOO_LARGE,
@@ -156,7 +156,7 @@ next_jobs = openapi.operation(
     "work is done, and send heartbeats while the work takes longer. When the queue has "
     "nothing for you the answer is 204: wait a little, and ask again.",
     parameters=[
-        openapi.query("queue", "The queue to fetch from."),
+        openapi.query_parameter("queue", "The queue to fetch from."),
         OpenApiParameter(
             "num_jobs",
             OpenApiTypes.INT,
@@ -164,12 +164,12 @@ next_jobs = openapi.operation(
         ),
     ],
     responses={
-        200: openapi.answer(
+        200: openapi.response(
             JOBS_OUT,
             [{**JOB, "run_at": "2026-11-22T12:00:00Z", "state": "RAW JSON"}],
             "The jobs, which are leased to you now.",
         ),
-        204: openapi.nothing("The queue has no job for you at the moment."),
+        204: openapi.no_content("The queue has no job for you at the moment."),
         **_BAD_QUERY,
         **_COMMON,
     },
@@ -183,13 +183,15 @@ extend_job = openapi.operation(
     "which the next consumer of the job is shown; `null` removes the state, and no body leaves "
     "it as it is. 404 means that the job is not in flight any more: stop working on it.",
     parameters=[_QUEUE, _JOB_ID],
-    request=openapi.body({"description": "The state: any JSON value, or no body."}),
+    request=openapi.json_body(
+        {"description": "The state: any JSON value, or no body."}
+    ),
     examples=[OpenApiExample("a state", {"page": 7}, request_only=True)],
     responses={
-        202: openapi.nothing("The job is leased for its timeout from now on."),
+        202: openapi.no_content("The job is leased for its timeout from now on."),
         **_BAD_QUERY,
         **_NOT_IN_FLIGHT,
-        **openapi.sentences(_413=openapi.TOO_LARGE),
+        **openapi.text_errors(_413=openapi.TOO_LARGE),
         **_COMMON,
     },
 )
@@ -202,10 +204,10 @@ reschedule_job = openapi.operation(
     "moment, timeout and state; its retries are counted from zero. Use it to give a job back, "
     "or with a `run_at` in the future for work that repeats itself. A job that is not in "
     "flight is answered with 404.",
-    request=openapi.body(JOB_AGAIN_IN),
+    request=openapi.json_body(JOB_AGAIN_IN),
     examples=[OpenApiExample("a job", {**JOB, "state": "RAW JSON"}, request_only=True)],
     responses={
-        202: openapi.nothing("The job waits."),
+        202: openapi.no_content("The job waits."),
         **_BAD_BODY,
         **_NOT_IN_FLIGHT,
         **_COMMON,
@@ -220,9 +222,9 @@ complete_job = openapi.operation(
     "is in flight or waits. The answer is 200 without a body, or 404 if there is no such job.",
     parameters=[_QUEUE, _JOB_ID],
     responses={
-        200: openapi.nothing("The job is gone."),
+        200: openapi.no_content("The job is gone."),
         **_BAD_QUERY,
-        **openapi.sentences(_404="No job with this id is in this queue"),
+        **openapi.text_errors(_404="No job with this id is in this queue"),
         **_COMMON,
     },
 )

@@ -11,7 +11,7 @@ from rest_framework.response import Response
 
 from accounts.models import Scope
 from tasks_api.api import fields
-from tasks_api.api.errors import TextView
+from tasks_api.api.errors import PlainTextErrorView
 from tasks_api.api.idempotency import idempotent
 from tasks_api.api.json_codec import dumps
 from tasks_api.api.pull_queue import openapi as schema
@@ -19,12 +19,12 @@ from tasks_api.domain.exceptions import InvalidTask
 from tasks_api.domain.timestamps import format_timestamp
 from tasks_api.services import pull_queue
 
-SMALLEST = -(2**31)
+MIN_INTEGER = -(2**31)
 # What is fetched must not be fetched again from some cache on the way.
 UNCACHED = {"Cache-Control": "no-store"}
 
 
-class EnqueueJob(TextView):
+class EnqueueJob(PlainTextErrorView):
     @schema.enqueue_job
     @idempotent
     def post(self, request: Request) -> Response:
@@ -32,7 +32,7 @@ class EnqueueJob(TextView):
         return Response(status=202)
 
 
-class EnqueueJobs(TextView):
+class EnqueueJobs(PlainTextErrorView):
     @schema.enqueue_jobs
     @idempotent
     def post(self, request: Request) -> Response:
@@ -40,7 +40,7 @@ class EnqueueJobs(TextView):
         return Response(status=202)
 
 
-class NextJobs(TextView):
+class NextJobs(PlainTextErrorView):
     # No HEAD: it would lease jobs and throw them away.
     http_method_names = ["get", "options"]
     # It takes the jobs that it shows.
@@ -48,15 +48,15 @@ class NextJobs(TextView):
 
     @schema.next_jobs
     def get(self, request: Request) -> Response:
-        query = fields.query_of(request)
-        queue, count = fields.parameter(query, "queue"), _count(query)
+        query = fields.query_parameters(request)
+        queue, count = fields.id_parameter(query, "queue"), _count(query)
         jobs = pull_queue.lease(self.tenant.pk, queue, count)
         if not jobs:
             return Response(status=204, headers=UNCACHED)
         return Response([render_job(queue, job) for job in jobs], headers=UNCACHED)
 
 
-class Heartbeat(TextView):
+class ExtendJob(PlainTextErrorView):
     @schema.extend_job
     def patch(self, request: Request) -> Response:
         key = read_key(request, tenant_id=self.tenant.pk)
@@ -67,23 +67,23 @@ class Heartbeat(TextView):
         return Response(status=202)
 
 
-class RescheduleJob(TextView):
+class RescheduleJob(PlainTextErrorView):
     @schema.reschedule_job
     def post(self, request: Request) -> Response:
-        data = fields.body_of(request.data)
+        data = fields.require_object(request.data)
         job = read_job(data, tenant_id=self.tenant.pk)
         pull_queue.reschedule(job, state=_state(data.get("state")))
         return Response(status=202)
 
 
-class CompleteJob(TextView):
+class CompleteJob(PlainTextErrorView):
     @schema.complete_job
     def delete(self, request: Request) -> Response:
         pull_queue.complete(read_key(request, tenant_id=self.tenant.pk))
         return Response(status=200)
 
 
-class Health(TextView):
+class QueueHealth(PlainTextErrorView):
     """This process lives. Asks nobody, and answers everybody."""
 
     schema = None
@@ -101,10 +101,12 @@ def read_jobs(data: object, *, tenant_id: int) -> list[pull_queue.NewMessage]:
     """The jobs of a batch. Raises InvalidTask naming the first bad one's place."""
     if not isinstance(data, list):
         raise InvalidTask("body", "The request body should be a JSON array of jobs")
-    return [_element(place, job, tenant_id=tenant_id) for place, job in enumerate(data)]
+    return [
+        _read_job_at(place, job, tenant_id=tenant_id) for place, job in enumerate(data)
+    ]
 
 
-def _element(place: int, job: object, *, tenant_id: int) -> pull_queue.NewMessage:
+def _read_job_at(place: int, job: object, *, tenant_id: int) -> pull_queue.NewMessage:
     if not isinstance(job, Mapping):
         raise InvalidTask(f"[{place}]", f"[{place}]: A job should be a JSON object")
     try:
@@ -116,14 +118,14 @@ def _element(place: int, job: object, *, tenant_id: int) -> pull_queue.NewMessag
 
 def read_job(data: object, *, tenant_id: int) -> pull_queue.NewMessage:
     """The message that a job's fields describe. Raises InvalidTask naming the field."""
-    data = fields.body_of(data)
+    data = fields.require_object(data)
     run_at = data.get("run_at")
     return pull_queue.NewMessage(
         tenant_id=tenant_id,
-        name=fields.client_name("id", fields.required(data, "id")),
-        queue=fields.client_name("queue", fields.required(data, "queue")),
+        name=fields.client_name("id", fields.require_field(data, "id")),
+        queue=fields.client_name("queue", fields.require_field(data, "queue")),
         timeout_seconds=fields.whole_number(
-            "timeout", fields.required(data, "timeout"), least=0
+            "timeout", fields.require_field(data, "timeout"), minimum=0
         ),
         max_retries=_retries(data),
         payload=dumps(data.get("payload")),
@@ -136,7 +138,7 @@ def _retries(data: Mapping[str, Any]) -> int:
     return (
         0
         if value is None
-        else fields.whole_number("max_retries", value, least=SMALLEST)
+        else fields.whole_number("max_retries", value, minimum=MIN_INTEGER)
     )
 
 
@@ -147,9 +149,11 @@ def _state(value: object) -> str | None:
 
 def read_key(request: Request, *, tenant_id: int) -> pull_queue.MessageKey:
     """The message that `queue` and `job_id` of the query name."""
-    query = fields.query_of(request)
+    query = fields.query_parameters(request)
     return pull_queue.MessageKey(
-        tenant_id, fields.parameter(query, "queue"), fields.parameter(query, "job_id")
+        tenant_id,
+        fields.id_parameter(query, "queue"),
+        fields.id_parameter(query, "job_id"),
     )
 
 

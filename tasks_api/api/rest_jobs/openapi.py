@@ -96,11 +96,11 @@ ERRORS = {
 
 
 def _message(text: str) -> object:
-    return openapi.answer(MESSAGE, {"message": text}, text)
+    return openapi.response(MESSAGE, {"message": text}, text)
 
 
 UNAUTHORIZED = _message("Authentication credentials were not provided.")
-OUTAGE = _message(openapi.OUTAGE)
+OUTAGE = _message(openapi.STORAGE_OUTAGE)
 FAILURE = _message("Internal error")
 
 create_job = openapi.operation(
@@ -113,18 +113,18 @@ create_job = openapi.operation(
     "cannot be used is refused with 400, and the answer lists every field that is wrong; "
     "503 means that the storage has trouble: send the request again.",
     parameters=[
-        openapi.header("Location", 201, "The path of the new job."),
+        openapi.response_header("Location", 201, "The path of the new job."),
         *openapi.IDEMPOTENCY,
     ],
-    request=openapi.body(JOB_IN),
+    request=openapi.json_body(JOB_IN),
     examples=[OpenApiExample("a job", JOB, request_only=True)],
     responses={
-        201: openapi.answer(
+        201: openapi.response(
             CREATED,
             {"id": JOB_ID, "link": f"/api/v1/jobs/{JOB_ID}"},
             "The job is stored.",
         ),
-        400: openapi.answer(
+        400: openapi.response(
             ERRORS,
             {"errors": [{"field": "task.uri", "message": "This field is required."}]},
             "Every field that cannot be used, or why the body cannot be read.",
@@ -147,10 +147,10 @@ get_job = openapi.operation(
     "`RUNNING`, `SUCCESS` or `ERROR`. A job of somebody else is answered with 404, like one "
     "that does not exist.",
     parameters=[
-        openapi.in_path("job_id", "The id that creating the job has answered.")
+        openapi.path_parameter("job_id", "The id that creating the job has answered.")
     ],
     responses={
-        200: openapi.answer(
+        200: openapi.response(
             JOB_OUT, {"id": JOB_ID, **JOB, "status": "PENDING"}, "The job."
         ),
         401: UNAUTHORIZED,

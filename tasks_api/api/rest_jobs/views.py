@@ -16,7 +16,7 @@ from rest_framework.response import Response
 from accounts import credentials
 from scheduler_service.db import clock
 from tasks_api.api import fields
-from tasks_api.api.errors import OUTAGE, OpenView, Refusal
+from tasks_api.api.errors import STORAGE_OUTAGE, AnonymousAllowedView, ErrorResponse
 from tasks_api.api.idempotency import idempotent
 from tasks_api.api.json_codec import dumps
 from tasks_api.api.rest_jobs import openapi as schema
@@ -28,9 +28,9 @@ from tasks_api.models import Run, Task
 from tasks_api.services import finding, tasks
 
 METHODS = ("GET", "PUT", "POST", "DELETE", "PATCH", "HEAD", "OPTIONS")
-RANGE = re.compile(r"\s*([1-9][0-9]{2})\s*-\s*([1-9][0-9]{2})\s*", re.ASCII)
+STATUS_RANGE = re.compile(r"\s*([1-9][0-9]{2})\s*-\s*([1-9][0-9]{2})\s*", re.ASCII)
 
-STATUS = {
+STATUS_BY_STATE = {
     RunState.PENDING: "PENDING",
     RunState.RUNNING: "RUNNING",
     RunState.RETRYING: "RUNNING",
@@ -48,14 +48,14 @@ class InvalidJob(InvalidTask):
         self.errors = errors
 
 
-class RestJobsView(OpenView):
-    def refuse(self, refusal: Refusal) -> HttpResponse:
-        status, message, cause = refusal
+class RestJobsView(AnonymousAllowedView):
+    def render_error(self, error: ErrorResponse) -> HttpResponse:
+        status, message, cause = error
         if isinstance(cause, InvalidJob):
             errors = [{"field": e.field, "message": str(e)} for e in cause.errors]
             return Response({"errors": errors}, status=status)
-        if refusal.is_outage:
-            status, message = 503, OUTAGE
+        if error.is_outage:
+            status, message = 503, STORAGE_OUTAGE
         return Response({"message": message}, status=status)
 
 
@@ -111,7 +111,7 @@ def read_job(data: object, *, now: datetime) -> TaskSpec:
 
     if isinstance(data.get("task", {}), Mapping):
         method = read("task.method", task, _method)
-        url = read("task.uri", task, fields.target)
+        url = read("task.uri", task, fields.target_url)
         body = read("task.body", task, _body)
         expected = read("task.expected_range", task, _range)
     else:
@@ -147,7 +147,7 @@ def _body(name: str, value: object) -> str:
 
 
 def _range(name: str, value: object) -> str:
-    found = RANGE.fullmatch(value) if isinstance(value, str) else None
+    found = STATUS_RANGE.fullmatch(value) if isinstance(value, str) else None
     if found is None:
         raise InvalidTask(
             name,
@@ -190,5 +190,5 @@ def render_job(task: Task) -> dict[str, Any]:
 def _status(task: Task) -> str:
     """The state of its run. A job that was removed before it had one came to nothing."""
     for run in task.runs.all():
-        return STATUS.get(RunState(run.state), "ERROR")
+        return STATUS_BY_STATE.get(RunState(run.state), "ERROR")
     return "PENDING" if task.ended_at is None else "ERROR"

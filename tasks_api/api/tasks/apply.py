@@ -23,8 +23,8 @@ from tasks_api.api.json_codec import dumps
 from tasks_api.api.tasks import apply_openapi as schema
 from tasks_api.api.tasks import schedule_fields
 from tasks_api.api.tasks.base import InvalidTasks, TasksView, error_at
-from tasks_api.api.tasks.parsing import LONGEST_TAG, read_again, read_task
-from tasks_api.api.tasks.preview import of_task
+from tasks_api.api.tasks.parsing import MAX_TAG_LENGTH, read_replacement, read_task
+from tasks_api.api.tasks.preview import fire_times_of_task
 from tasks_api.api.tasks.rendering import render_task
 from tasks_api.domain.exceptions import InvalidTask
 from tasks_api.domain.request_options import parse_options
@@ -35,15 +35,15 @@ from tasks_api.services import apply
 from tasks_api.services.apply import Action, DesiredTask, LockedTasks, Plan, Step
 
 # Tasks in one list, and the coming fire times that are shown of each.
-MOST = 1000
-SHOWN_TIMES = 3
-_TASK = known_fields.read_off(schema.DECLARED_IN)
+MAX_TASKS = 1000
+SHOWN_FIRE_TIMES = 3
+_TASK = known_fields.fields_of_schema(schema.DECLARED_IN)
 # What is no field of a task that its owner sets.
 _UNSET = {"id", "next_run_datetime"}
 
 
 @dataclass(frozen=True)
-class Shown:
+class ShownTask:
     """A task as a plan shows it, and by field what nobody is shown, to be compared."""
 
     task_id: str
@@ -52,7 +52,7 @@ class Shown:
     secrets: Mapping[str, str] = field(repr=False)
 
 
-class TaskList(NamedTuple):
+class DeclaredTasks(NamedTuple):
     """What a request says that the tasks with a tag are to be."""
 
     tag: str
@@ -73,8 +73,8 @@ class ShownPlan(NamedTuple):
     """A plan with the tasks as they are shown before it and after it."""
 
     plan: Plan
-    before: Mapping[UUID, Shown]
-    after: Mapping[UUID, Shown]
+    before: Mapping[UUID, ShownTask]
+    after: Mapping[UUID, ShownTask]
 
 
 class ApplyTasks(TasksView):
@@ -87,15 +87,19 @@ class ApplyTasks(TasksView):
     @idempotent
     def post(self, request: Request) -> Response:
         now = clock.now()
-        data = fields.body_of(request.data)
-        task_list = TaskList(_tag(data), _tasks(data))
-        dry_run = bool(fields.flag(data, "dry_run"))
+        data = fields.require_object(request.data)
+        task_list = DeclaredTasks(_tag(data), _tasks(data))
+        dry_run = bool(fields.boolean(data, "dry_run"))
         shown = self._apply(task_list, _expected(data), dry_run, now)
         return Response(_answer(shown, task_list.tag, dry_run=dry_run))
 
     @transaction.atomic
     def _apply(
-        self, task_list: TaskList, expected: str | None, dry_run: bool, now: datetime
+        self,
+        task_list: DeclaredTasks,
+        expected: str | None,
+        dry_run: bool,
+        now: datetime,
     ) -> ShownPlan:
         locked = apply.lock_tasks_of_list(
             self.user, task_list.tag, task_list.names, surface=Surface.TASKS, now=now
@@ -118,31 +122,31 @@ class ApplyTasks(TasksView):
 
 
 def _tag(data: Mapping[str, Any]) -> str:
-    value = fields.required(data, "tag")
-    if isinstance(value, str) and 0 < len(value) <= LONGEST_TAG:
+    value = fields.require_field(data, "tag")
+    if isinstance(value, str) and 0 < len(value) <= MAX_TAG_LENGTH:
         return value
     raise InvalidTask(
         "tag",
-        f"Invalid value of tag. Value should be a string of 1 to {LONGEST_TAG} "
+        f"Invalid value of tag. Value should be a string of 1 to {MAX_TAG_LENGTH} "
         "characters",
     )
 
 
 def _tasks(data: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """Tasks that have names, each its own. Raises InvalidTasks with all that have not."""
-    tasks = fields.required(data, "tasks")
-    if not isinstance(tasks, list) or len(tasks) > MOST:
+    tasks = fields.require_field(data, "tasks")
+    if not isinstance(tasks, list) or len(tasks) > MAX_TASKS:
         raise InvalidTask(
             "tasks",
-            f"Invalid value of tasks. Value should be a list of at most {MOST} tasks",
+            f"Invalid value of tasks. Value should be a list of at most {MAX_TASKS} tasks",
         )
     errors = []
     names: dict[str, int] = {}
     for index, task in enumerate(tasks):
         try:
-            known_fields.require(task, _TASK)
+            known_fields.require_known_fields(task, _TASK)
             name = fields.client_name(
-                "name", fields.required(fields.body_of(task), "name")
+                "name", fields.require_field(fields.require_object(task), "name")
             )
             if names.setdefault(name, index) != index:
                 raise InvalidTask("name", f"tasks[{names[name]}] has this name")
@@ -161,7 +165,7 @@ def _expected(data: Mapping[str, Any]) -> str | None:
 
 
 def _read(
-    task_list: TaskList, locked: LockedTasks, *, now: datetime
+    task_list: DeclaredTasks, locked: LockedTasks, *, now: datetime
 ) -> list[DesiredTask]:
     """What the list says, beside the tasks that are there. Raises InvalidTasks."""
     others = locked.names_of_others
@@ -184,13 +188,13 @@ def _desired(
     tag: str, data: Mapping[str, Any], task: Task | None, *, now: datetime
 ) -> DesiredTask:
     if task is None and _is_over(data, now):
-        fields.flag(data, "paused")
+        fields.boolean(data, "paused")
         return DesiredTask(data["name"], None)
     tags = data.get("tags") or []
     # Whatever is no list is refused with the task.
     tagged = [tag, *tags] if isinstance(tags, list) else tags
     said = {**data, "tags": tagged}
-    spec = read_again(said, task, now=now) if task else read_task(said, now=now)
+    spec = read_replacement(said, task, now=now) if task else read_task(said, now=now)
     return DesiredTask(data["name"], spec)
 
 
@@ -210,16 +214,18 @@ def _is_over(data: Mapping[str, Any], now: datetime) -> bool:
 # What goes out.
 
 
-def _show(task: Task, now: datetime) -> Shown:
+def _show(task: Task, now: datetime) -> ShownTask:
     is_paused = not task.periodic_task.enabled
     schedule = None if is_paused else schedule_fields.schedule_of(task)
-    coming = of_task(task, schedule, now, SHOWN_TIMES) if schedule else []
+    coming = (
+        fire_times_of_task(task, schedule, now, SHOWN_FIRE_TIMES) if schedule else []
+    )
     shown = {
         name: value
         for name, value in render_task(task, now).items()
         if name not in _UNSET
     }
-    return Shown(
+    return ShownTask(
         str(task.pk),
         # As JSON has it: a body is text that was not read.
         simplejson.loads(dumps({**shown, "paused": is_paused}), use_decimal=True),
@@ -273,7 +279,7 @@ def _render(step: Step, shown: ShownPlan, *, dry_run: bool) -> dict[str, Any]:
     }
 
 
-def _changes(before: Shown | None, after: Shown | None) -> dict[str, Any]:
+def _changes(before: ShownTask | None, after: ShownTask | None) -> dict[str, Any]:
     """Each field that differs, as it was and as it is; null where it is not there."""
     old = before.task_fields if before else {}
     new = after.task_fields if after else {}

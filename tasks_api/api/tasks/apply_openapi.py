@@ -8,12 +8,8 @@ from drf_spectacular.utils import OpenApiExample, OpenApiResponse
 
 from tasks_api.api import openapi
 from tasks_api.api.products import Product
-from tasks_api.api.tasks.openapi import (
-    BULK_ERROR,
-    FAILURE,
-    UNAUTHORIZED,
-    task_in,
-)
+from tasks_api.api.tasks.openapi_common import FAILURE, UNAUTHORIZED
+from tasks_api.api.tasks.openapi_fields import BULK_ERROR, task_in
 from tasks_api.services.apply import Action
 
 _TASK: dict[str, Any] = {
@@ -151,7 +147,7 @@ def _errors(message: str) -> OpenApiResponse:
     bad = {"index": 0, "field": "name", "message": message}
     sentence = f"1 of the tasks cannot be stored. The first is tasks[0]: {message}"
     example = {"error": {"message": sentence, "tasks": [bad]}}
-    return openapi.answer(BULK_ERROR, example, message)
+    return openapi.response(BULK_ERROR, example, message)
 
 
 apply_tasks = openapi.operation(
@@ -164,19 +160,21 @@ apply_tasks = openapi.operation(
     "answer says what would be done, and `plan` does exactly what was shown. Bad tasks are "
     "refused with 400 and their indexes, and a name that a colleague's task has with 403.",
     parameters=openapi.IDEMPOTENCY,
-    request=openapi.body(APPLY_IN),
+    request=openapi.json_body(APPLY_IN),
     examples=[OpenApiExample("a plan", _DECLARED, request_only=True)],
     responses={
-        200: openapi.answer(
+        200: openapi.response(
             PLAN_OUT, _PLAN, "What was done, or with `dry_run` would be."
         ),
         400: _errors("Missing key: name"),
-        401: openapi.error(UNAUTHORIZED),
+        401: openapi.error_response(UNAUTHORIZED),
         403: _errors("A task of another user has this name"),
-        409: openapi.error("reports/daily: The request of this task is under way"),
-        412: openapi.error("The plan is another one now; look at it again"),
-        413: openapi.error("The request body is larger than 33554432 bytes"),
-        422: openapi.error(openapi.KEY_REUSED),
-        500: openapi.error(FAILURE),
+        409: openapi.error_response(
+            "reports/daily: The request of this task is under way"
+        ),
+        412: openapi.error_response("The plan is another one now; look at it again"),
+        413: openapi.error_response("The request body is larger than 33554432 bytes"),
+        422: openapi.error_response(openapi.KEY_REUSED),
+        500: openapi.error_response(FAILURE),
     },
 )

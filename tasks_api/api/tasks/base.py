@@ -9,7 +9,7 @@ from django.http import HttpResponse
 from rest_framework.exceptions import PermissionDenied
 from rest_framework.response import Response
 
-from tasks_api.api.errors import Refusal, SurfaceView
+from tasks_api.api.errors import ErrorResponse, FormatView
 from tasks_api.domain.exceptions import InvalidTask, RunNotFound
 
 
@@ -32,10 +32,10 @@ def error_at(index: int, error: InvalidTask) -> dict[str, Any]:
     return {"index": index, "field": error.field, "message": str(error)}
 
 
-class TasksView(SurfaceView):
+class TasksView(FormatView):
     """The surface's words for what went wrong, where its document gives them."""
 
-    words: ClassVar[dict[int, str]] = {
+    error_messages: ClassVar[dict[int, str]] = {
         401: "User not authorized",
         403: "Forbidden: Task does not belong to this user",
         404: "Task not found",
@@ -43,23 +43,25 @@ class TasksView(SurfaceView):
         500: "APIError: Internal Server error occurred!",
     }
     # Where a method has its own.
-    words_of: ClassVar[dict[tuple[str | None, int], str]] = {}
+    error_messages_by_method: ClassVar[dict[tuple[str | None, int], str]] = {}
 
-    def refuse(self, refusal: Refusal) -> HttpResponse:
-        status, message, cause = refusal
+    def render_error(self, error: ErrorResponse) -> HttpResponse:
+        status, message, cause = error
         if isinstance(cause, PermissionDenied):
             # It says which scope or role is missing.
-            return super().refuse(refusal)
-        common = self.words.get(status, message)
-        message = self.words_of.get((self.request.method, status), common)
-        if isinstance(refusal.cause, InvalidTasks):
-            tasks = refusal.cause.errors
+            return super().render_error(error)
+        common = self.error_messages.get(status, message)
+        message = self.error_messages_by_method.get(
+            (self.request.method, status), common
+        )
+        if isinstance(error.cause, InvalidTasks):
+            tasks = error.cause.errors
             body = {"error": {"message": message, "tasks": tasks}}
-            return Response(body, status=refusal.cause.status)
-        return super().refuse(refusal._replace(message=message))
+            return Response(body, status=error.cause.status)
+        return super().render_error(error._replace(message=message))
 
 
-def run_id_in(path: str) -> UUID:
+def parse_run_id(path: str) -> UUID:
     """The id in a path; whatever cannot be one is the id of no run."""
     try:
         return UUID(path)

@@ -11,17 +11,17 @@ from rest_framework.request import Request
 
 from accounts.models import User
 from tasks_api.api import fields
-from tasks_api.api.tasks.parsing import MOST_TAGS
+from tasks_api.api.tasks.parsing import MAX_TAGS
 from tasks_api.domain.exceptions import InvalidTask
 from tasks_api.domain.specs import Surface
 from tasks_api.services import listing
 
 # Tasks in one answer, unless fewer are asked for.
-PAGE = 1000
+MAX_PAGE_SIZE = 1000
 STATES = {"active": False, "paused": True}
 
 
-def read_whose(query: Mapping[str, str], user: User) -> listing.TaskScope:
+def read_scope(query: Mapping[str, str], user: User) -> listing.TaskScope:
     """The caller's own tasks, or those of `owner`, for administrators of the tenant."""
     assert user.tenant_id is not None
     if "owner" not in query:
@@ -31,7 +31,7 @@ def read_whose(query: Mapping[str, str], user: User) -> listing.TaskScope:
             "The tasks of others take an administrator's token of scope admin"
         )
     users = User.objects.filter(tenant=user.tenant_id)
-    if (name := fields.parameter(query, "owner")) != "all":
+    if (name := fields.id_parameter(query, "owner")) != "all":
         users = users.filter(Q(name=name) | Q(username=name))
     ids = tuple(users.order_by("pk").values_list("pk", flat=True))
     return listing.TaskScope(user.tenant_id, ids, Surface.TASKS)
@@ -40,7 +40,7 @@ def read_whose(query: Mapping[str, str], user: User) -> listing.TaskScope:
 def read_filters(request: Request, query: Mapping[str, str]) -> listing.TaskFilters:
     """Which tasks a query string asks for. Raises InvalidTask naming the parameter."""
     return listing.TaskFilters(
-        name=fields.parameter(query, "name") if "name" in query else None,
+        name=fields.id_parameter(query, "name") if "name" in query else None,
         tags=_wanted_tags(request),
         is_paused=_choice(query, "state", STATES),
         is_one_time=_choice(
@@ -55,9 +55,11 @@ def read_filters(request: Request, query: Mapping[str, str]) -> listing.TaskFilt
 
 def _wanted_tags(request: Request) -> tuple[str, ...]:
     tags = request.query_params.getlist("tag")
-    if len(tags) > MOST_TAGS:
-        raise InvalidTask("tag", f"No task has more than {MOST_TAGS} tags")
-    return tuple(dict.fromkeys(fields.parameter({"tag": tag}, "tag") for tag in tags))
+    if len(tags) > MAX_TAGS:
+        raise InvalidTask("tag", f"No task has more than {MAX_TAGS} tags")
+    return tuple(
+        dict.fromkeys(fields.id_parameter({"tag": tag}, "tag") for tag in tags)
+    )
 
 
 def _choice(

@@ -15,15 +15,15 @@ from accounts.authentication import TokenAuthentication, scheme_and_credential
 from tasks_api.api import fields
 from tasks_api.api.json_codec import dumps
 from tasks_api.api.tasks import long_work_openapi as schema
-from tasks_api.api.tasks.base import TasksView, run_id_in
+from tasks_api.api.tasks.base import TasksView, parse_run_id
 from tasks_api.delivery import run_tokens
 from tasks_api.domain.exceptions import InvalidTask, RunAccessDenied
 from tasks_api.domain.timestamps import format_optional_timestamp
 from tasks_api.messaging import broker
 from tasks_api.worker import long_work
 
-MOST_BYTES = 16 * 1024
-LONGEST_REASON = 1000
+MAX_BODY_BYTES = 16 * 1024
+MAX_REASON_LENGTH = 1000
 
 
 class RunBearer:
@@ -47,7 +47,7 @@ class RunTokenAuthentication(BaseAuthentication):
             if scheme != "bearer" or not token.startswith(f"{run_tokens.PREFIX}_"):
                 return None
         # Here, so that nobody is listened to who shows just anything.
-        run_id = run_id_in(request.parser_context["kwargs"]["run_id"])
+        run_id = parse_run_id(request.parser_context["kwargs"]["run_id"])
         if run_tokens.read_turn(token, run_id, long_work.run_token_keys()) is None:
             raise RunAccessDenied(long_work.NOT_OF_THIS_RUN)
         return RunBearer(token), None
@@ -71,12 +71,12 @@ class RunTokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped
         }
 
 
-class WorkView(TasksView):
+class LongWorkView(TasksView):
     authentication_classes = [RunTokenAuthentication, TokenAuthentication]
-    max_body_bytes = MOST_BYTES
-    words: ClassVar[dict[int, str]] = {
+    max_body_bytes = MAX_BODY_BYTES
+    error_messages: ClassVar[dict[int, str]] = {
         status: text
-        for status, text in TasksView.words.items()
+        for status, text in TasksView.error_messages.items()
         if status not in (403, 404)
     }
 
@@ -86,31 +86,31 @@ class WorkView(TasksView):
         return who.token if isinstance(who, RunBearer) else self.user
 
 
-class CompleteRun(WorkView):
+class CompleteRun(LongWorkView):
     @schema.complete_run
     def post(self, request: Request, run_id: str) -> Response:
         answer = "" if request.stream is None else dumps(request.data)
-        wanted = run_id_in(run_id)
+        wanted = parse_run_id(run_id)
         settled = long_work.complete(self.caller, wanted, answer=answer)
-        return _answer(wanted, settled)
+        return _report(wanted, settled)
 
 
-class FailRun(WorkView):
+class FailRun(LongWorkView):
     @schema.fail_run
     def post(self, request: Request, run_id: str) -> Response:
-        data = {} if request.stream is None else fields.body_of(request.data)
+        data = {} if request.stream is None else fields.require_object(request.data)
         why, again = _reason(data), data.get("retry")
         if again is not None and not isinstance(again, bool):
             raise InvalidTask("retry", "Invalid value of retry. Value should be a bool")
-        wanted = run_id_in(run_id)
+        wanted = parse_run_id(run_id)
         settled = long_work.fail(self.caller, wanted, why=why, again=again is not False)
-        return _answer(wanted, settled)
+        return _report(wanted, settled)
 
 
-class HearRun(WorkView):
-    @schema.hear_run
+class HeartbeatRun(LongWorkView):
+    @schema.heartbeat_run
     def post(self, request: Request, run_id: str) -> Response:
-        wanted = run_id_in(run_id)
+        wanted = parse_run_id(run_id)
         deadline = format_optional_timestamp(long_work.heartbeat(self.caller, wanted))
         return Response({"run_id": str(wanted), "deadline": deadline})
 
@@ -119,16 +119,16 @@ def _reason(data: Mapping[str, Any]) -> str:
     reason = data.get("reason", "")
     if reason is None:
         return ""
-    if isinstance(reason, str) and len(reason) <= LONGEST_REASON:
+    if isinstance(reason, str) and len(reason) <= MAX_REASON_LENGTH:
         return reason.strip()
     raise InvalidTask(
         "reason",
         "Invalid value of reason. Value should be a string of at most "
-        f"{LONGEST_REASON} characters",
+        f"{MAX_REASON_LENGTH} characters",
     )
 
 
-def _answer(run_id: UUID, settled: long_work.LongWorkResult) -> Response:
+def _report(run_id: UUID, settled: long_work.LongWorkResult) -> Response:
     broker.ring_workers(settled.to_ring)
     broker.announce_ends(settled.run_ids)
     return Response({"run_id": str(run_id), "state": settled.state})

@@ -8,11 +8,11 @@ from drf_spectacular.utils import OpenApiExample
 
 from tasks_api.api import openapi
 from tasks_api.api.products import Product
-from tasks_api.api.tasks.openapi import FAILURE, UNAUTHORIZED
+from tasks_api.api.tasks.openapi_common import FAILURE, UNAUTHORIZED
 from tasks_api.domain.states import RunState
 
 RUN_ID = "01a1fc25-dfd8-77b7-8ffb-7e7198bf1a71"
-SETTLED_OUT = {
+RESULT_OUT = {
     "type": "object",
     "required": ["run_id", "state"],
     "properties": {
@@ -20,7 +20,7 @@ SETTLED_OUT = {
         "state": openapi.text("What the run is now.", enum=list(RunState.values)),
     },
 }
-HEARD_OUT = {
+HEARTBEAT_OUT = {
     "type": "object",
     "required": ["run_id", "deadline"],
     "properties": {
@@ -50,18 +50,18 @@ FAIL_IN = {
 
 def _answers(body: dict[str, Any], example: object, text: str) -> dict[Any, Any]:
     return {
-        200: openapi.answer(body, example, text),
-        400: openapi.error("The request body is not valid UTF-8"),
-        401: openapi.error(UNAUTHORIZED),
-        403: openapi.error("The token is not that of this run"),
-        404: openapi.error("Run not found"),
-        409: openapi.error("The deadline of this run has passed"),
-        413: openapi.error("The request body is larger than 16384 bytes"),
-        500: openapi.error(FAILURE),
+        200: openapi.response(body, example, text),
+        400: openapi.error_response("The request body is not valid UTF-8"),
+        401: openapi.error_response(UNAUTHORIZED),
+        403: openapi.error_response("The token is not that of this run"),
+        404: openapi.error_response("Run not found"),
+        409: openapi.error_response("The deadline of this run has passed"),
+        413: openapi.error_response("The request body is larger than 16384 bytes"),
+        500: openapi.error_response(FAILURE),
     }
 
 
-_RUN_ID = openapi.in_path(
+_RUN_ID = openapi.path_parameter(
     "run_id", "The id of the run, the `webhook-id` of its request."
 )
 
@@ -74,10 +74,10 @@ complete_run = openapi.operation(
     "twice changes nothing. 409 means that the deadline has passed or that the run ended "
     "otherwise, so nobody waits for the work any more.",
     parameters=[_RUN_ID],
-    request=openapi.body({}),
+    request=openapi.json_body({}),
     examples=[OpenApiExample("what came of it", {"rows": 1200}, request_only=True)],
     responses=_answers(
-        SETTLED_OUT, {"run_id": RUN_ID, "state": "succeeded"}, "The run has succeeded."
+        RESULT_OUT, {"run_id": RUN_ID, "state": "succeeded"}, "The run has succeeded."
     ),
 )
 fail_run = openapi.operation(
@@ -88,15 +88,15 @@ fail_run = openapi.operation(
     'again if the task has a `retry` that allows it, unless you say `"retry": false`. 409 '
     "means that the run is over already or its deadline has passed.",
     parameters=[_RUN_ID],
-    request=openapi.body(FAIL_IN),
+    request=openapi.json_body(FAIL_IN),
     examples=[OpenApiExample("why", {"reason": "disk full"}, request_only=True)],
     responses=_answers(
-        SETTLED_OUT,
+        RESULT_OUT,
         {"run_id": RUN_ID, "state": "retrying"},
         "The run has failed, or is tried again.",
     ),
 )
-hear_run = openapi.operation(
+heartbeat_run = openapi.operation(
     product=Product.LONG_WORK,
     operation_id="heartbeat_run",
     summary="Keep a run open",
@@ -106,7 +106,7 @@ hear_run = openapi.operation(
     parameters=[_RUN_ID],
     request=None,
     responses=_answers(
-        HEARD_OUT,
+        HEARTBEAT_OUT,
         {"run_id": RUN_ID, "deadline": "2026-11-21T04:28:22Z"},
         "The new deadline.",
     ),

@@ -10,7 +10,7 @@ from typing import Any
 from accounts import credentials, encryption
 from tasks_api.api import fields, known_fields
 from tasks_api.api.json_codec import dumps
-from tasks_api.api.tasks import openapi, policy_fields, schedule_fields
+from tasks_api.api.tasks import openapi_fields, optional_fields, schedule_fields
 from tasks_api.api.tasks.base import InvalidTasks, error_at
 from tasks_api.domain.exceptions import InvalidTask, ScheduleError
 from tasks_api.domain.schedules import Schedule
@@ -19,11 +19,11 @@ from tasks_api.models import Task
 from tasks_api.storage import task_rows
 
 # Tasks in one request to create many.
-MOST = 10_000
-MOST_TAGS, LONGEST_TAG = 50, 100
+MAX_TASKS = 10_000
+MAX_TAGS, MAX_TAG_LENGTH = 50, 100
 _TASK, _IDS = (
-    known_fields.read_off(openapi.TASK_IN),
-    known_fields.read_off(openapi.IDS_IN),
+    known_fields.fields_of_schema(openapi_fields.TASK_IN),
+    known_fields.fields_of_schema(openapi_fields.IDS_IN),
 )
 
 
@@ -32,8 +32,8 @@ def read_task(data: object, *, now: datetime, kept: Schedule | None = None) -> T
 
     Of a task that is there, the `kept` schedule may have begun in the past.
     """
-    data = fields.body_of(data)
-    is_open = _knows_more(data)
+    data = fields.require_object(data)
+    is_open = _uses_extensions(data)
     schedule = schedule_fields.read_schedule(data, now=now, kept=kept, is_open=is_open)
     url, queue = _target(data)
     spec = TaskSpec(
@@ -44,23 +44,23 @@ def read_task(data: object, *, now: datetime, kept: Schedule | None = None) -> T
         body=dumps(_post_data(fields.without_nulls(data) if is_open else data)),
         name=_optional_name(data),
         tags=_tags(data),
-        is_paused=fields.flag(data, "paused"),
+        is_paused=fields.boolean(data, "paused"),
     )
-    return policy_fields.read_policies(data, spec, now=now)
+    return optional_fields.read_optional_fields(data, spec, now=now)
 
 
-def read_again(data: Mapping[str, Any], task: Task, *, now: datetime) -> TaskSpec:
+def read_replacement(data: Mapping[str, Any], task: Task, *, now: datetime) -> TaskSpec:
     """What a request body makes of a task that is there, in the place of all that it is."""
-    said = _keeping_secrets(data, task)
+    said = _restore_secrets(data, task)
     return read_task(said, now=now, kept=schedule_fields.schedule_of(task))
 
 
-def _keeping_secrets(data: Mapping[str, Any], task: Task) -> Mapping[str, Any]:
+def _restore_secrets(data: Mapping[str, Any], task: Task) -> Mapping[str, Any]:
     """A request body in which what a task is shown with in their place is its secrets."""
-    return policy_fields.keeping_headers(task, _keeping_url(data, task))
+    return optional_fields.restore_headers(task, _restore_url(data, task))
 
 
-def _keeping_url(data: Mapping[str, Any], task: Task) -> Mapping[str, Any]:
+def _restore_url(data: Mapping[str, Any], task: Task) -> Mapping[str, Any]:
     shown = credentials.hidden(task.url)
     if shown == task.url or data.get("url") != shown:
         return data
@@ -72,14 +72,14 @@ def _keeping_url(data: Mapping[str, Any], task: Task) -> Mapping[str, Any]:
         ) from None
 
 
-def _knows_more(data: Mapping[str, Any]) -> bool:
+def _uses_extensions(data: Mapping[str, Any]) -> bool:
     """Whether a client knows more than the document of the surface has.
 
     One that does may mean it when it leaves out a start or an end.
     """
     ends = ("end_datetime", "stop_datetime")
     has_no_end = any(data.get(name, "") is None for name in ends)
-    more = data.keys() & openapi.OF_OUR_OWN
+    more = data.keys() & openapi_fields.EXTENSIONS
     return has_no_end or any(data[name] is not None for name in more)
 
 
@@ -88,12 +88,12 @@ def read_change(data: Mapping[str, Any], task: Task, *, now: datetime) -> TaskSp
 
     Each is replaced as a whole, and null takes an optional one away.
     """
-    data = _keeping_secrets(data, task)
+    data = _restore_secrets(data, task)
     try:
         spec = task_rows.load_spec(task)
     except ScheduleError as error:
         raise InvalidTask("task_type", f"The task cannot be changed. {error}") from None
-    changes: dict[str, Any] = {"is_paused": fields.flag(data, "paused")}
+    changes: dict[str, Any] = {"is_paused": fields.boolean(data, "paused")}
     # A task with a url has no queue to take away.
     if (
         "url" in data
@@ -109,30 +109,32 @@ def read_change(data: Mapping[str, Any], task: Task, *, now: datetime) -> TaskSp
         changes["tags"] = _tags(data)
     if data.keys() & schedule_fields.FIELDS:
         changes["schedule"] = schedule_fields.read_schedule(
-            schedule_fields.merged(spec.schedule, data),
+            schedule_fields.merge_schedule(spec.schedule, data),
             now=now,
             kept=spec.schedule,
             is_open=True,
         )
-    return policy_fields.read_policies(
-        policy_fields.merged(task, data), replace(spec, **changes), now=now
+    return optional_fields.read_optional_fields(
+        optional_fields.merge_optional_fields(task, data),
+        replace(spec, **changes),
+        now=now,
     )
 
 
 def read_tasks(data: object, *, now: datetime) -> list[TaskSpec]:
     """Many tasks, as a list or under `tasks`. Raises InvalidTasks with every bad one."""
-    tasks = data if isinstance(data, list) else fields.body_of(data).get("tasks")
-    if not isinstance(tasks, list) or not 0 < len(tasks) <= MOST:
+    tasks = data if isinstance(data, list) else fields.require_object(data).get("tasks")
+    if not isinstance(tasks, list) or not 0 < len(tasks) <= MAX_TASKS:
         raise InvalidTask(
             "tasks",
-            f"Invalid value of tasks. Value should be a list of 1 to {MOST} tasks",
+            f"Invalid value of tasks. Value should be a list of 1 to {MAX_TASKS} tasks",
         )
     specs: list[TaskSpec] = []
     errors = []
     names: dict[str, int] = {}
     for index, task in enumerate(tasks):
         try:
-            known_fields.require(task, _TASK)
+            known_fields.require_known_fields(task, _TASK)
             spec = read_task(task, now=now)
             if spec.name and names.setdefault(spec.name, index) != index:
                 raise InvalidTask("name", f"tasks[{names[spec.name]}] has this name")
@@ -149,14 +151,14 @@ def read_ids(data: object) -> list[str]:
     ids = data.get("ids") if isinstance(data, Mapping) else None
     if not isinstance(ids, list) or not ids or not all(isinstance(i, str) for i in ids):
         raise InvalidTask("ids", "Bad request, No data in ids")
-    known_fields.require(data, _IDS)
+    known_fields.require_known_fields(data, _IDS)
     return ids
 
 
 def _target(data: Mapping[str, Any]) -> tuple[str, str]:
     """A url or a queue; the other one is empty."""
     if not fields.is_given(data, "queue"):
-        return fields.target("url", fields.required(data, "url")), ""
+        return fields.target_url("url", fields.require_field(data, "url")), ""
     if fields.is_given(data, "url"):
         raise InvalidTask("queue", "A task has either a url or a queue")
     return "", fields.client_name("queue", data["queue"])
@@ -170,7 +172,7 @@ def _optional_name(data: Mapping[str, Any]) -> str:
     )
 
 
-def name_in(path: str) -> str:
+def read_name_in_path(path: str) -> str:
     """The name in a path, which is decoded already."""
     if "\0" in path:
         raise InvalidTask("name", "Invalid value of name. It contains a NUL character")
@@ -184,14 +186,16 @@ def _tags(data: Mapping[str, Any]) -> tuple[str, ...]:
         return ()
     if (
         isinstance(value, list)
-        and len(value) <= MOST_TAGS
-        and all(isinstance(tag, str) and 0 < len(tag) <= LONGEST_TAG for tag in value)
+        and len(value) <= MAX_TAGS
+        and all(
+            isinstance(tag, str) and 0 < len(tag) <= MAX_TAG_LENGTH for tag in value
+        )
     ):
         return tuple(dict.fromkeys(value))
     raise InvalidTask(
         "tags",
-        f"Invalid value of tags. Value should be a list of at most {MOST_TAGS} strings "
-        f"of 1 to {LONGEST_TAG} characters",
+        f"Invalid value of tags. Value should be a list of at most {MAX_TAGS} strings "
+        f"of 1 to {MAX_TAG_LENGTH} characters",
     )
 
 

@@ -29,8 +29,8 @@ from tasks_api.domain.timestamps import format_optional_timestamp, format_timest
 from tasks_api.models import Task
 from tasks_api.services import finding
 
-DEFAULT = 20
-MOST = 1000
+DEFAULT_FIRE_TIMES = 20
+MAX_FIRE_TIMES = 1000
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -38,8 +38,8 @@ class NextFireTimes(TasksView):
     @schema.next_fire_times
     def get(self, request: Request, task_id: str) -> Response:
         now = clock.now()
-        query = fields.query_of(request)
-        text = query.get("n", str(DEFAULT))
+        query = fields.query_parameters(request)
+        text = query.get("n", str(DEFAULT_FIRE_TIMES))
         is_number = text.isascii() and text.isdigit() and len(text) <= 9
         count = _count(int(text) if is_number else text)
         own = Task.objects.reached_by(self.user).alive(now).with_schedule()
@@ -47,7 +47,7 @@ class NextFireTimes(TasksView):
         if task is None:
             raise TaskNotFound("Task not found")
         schedule = schedule_of(task)
-        found = of_task(task, schedule, now, count) if schedule else []
+        found = fire_times_of_task(task, schedule, now, count) if schedule else []
         return Response(_answer(task.periodic_task.enabled, schedule, found))
 
 
@@ -58,12 +58,14 @@ class PreviewTask(TasksView):
     @schema.preview_task
     def post(self, request: Request) -> Response:
         now = clock.now()
-        data = fields.body_of(request.data)
-        count = _count(data.get("n", DEFAULT))
+        data = fields.require_object(request.data)
+        count = _count(data.get("n", DEFAULT_FIRE_TIMES))
         since = _since(data, now)
         task = {name: data[name] for name in data.keys() - {"n", "from"}}
         schedule = read_task(task, now=now).schedule
-        return Response(_answer(True, schedule, _found(schedule, since, count)))
+        return Response(
+            _answer(True, schedule, _next_fire_times(schedule, since, count))
+        )
 
 
 def _since(data: Mapping[str, Any], now: datetime) -> datetime:
@@ -77,27 +79,34 @@ def _since(data: Mapping[str, Any], now: datetime) -> datetime:
 
 
 def _count(value: object) -> int:
-    if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MOST:
+    if (
+        isinstance(value, int)
+        and not isinstance(value, bool)
+        and 1 <= value <= MAX_FIRE_TIMES
+    ):
         return value
     raise InvalidTask(
-        "n", f"Invalid value of n. Value should be a whole number from 1 to {MOST}"
+        "n",
+        f"Invalid value of n. Value should be a whole number from 1 to {MAX_FIRE_TIMES}",
     )
 
 
-def of_task(
+def fire_times_of_task(
     task: Task, schedule: Schedule, now: datetime, count: int
 ) -> list[ComingFireTime]:
     """The fire times that a stored task has before it, paused or not."""
     if not task.periodic_task.one_off:
-        return _found(schedule, now, count)
+        return _next_fire_times(schedule, now, count)
     if task.last_fire_at is not None and task.last_fire_at <= now:
         return []
     # One that is late, or whose moment passed in a pause, is still to come.
     since = min(schedule.at - MICROSECOND, now) if isinstance(schedule, Once) else now
-    return _found(schedule, since, 1)
+    return _next_fire_times(schedule, since, 1)
 
 
-def _found(schedule: Schedule, since: datetime, count: int) -> list[ComingFireTime]:
+def _next_fire_times(
+    schedule: Schedule, since: datetime, count: int
+) -> list[ComingFireTime]:
     return list(fire_times.coming_fire_times(schedule, since=since, count=count))
 
 
@@ -107,11 +116,11 @@ def _answer(
     return {
         "timezone": schedule.zone if isinstance(schedule, Cron) else "UTC",
         "paused": not is_enabled,
-        "fire_times": [render(each) for each in found],
+        "fire_times": [render_fire_time(each) for each in found],
     }
 
 
-def render(each: ComingFireTime) -> dict[str, Any]:
+def render_fire_time(each: ComingFireTime) -> dict[str, Any]:
     at = format_optional_timestamp(each.at)
     shown: dict[str, Any] = {"at": at, "local": each.local.isoformat(), "dst": each.dst}
     if each.grid is not None:

@@ -12,13 +12,8 @@ from drf_spectacular.utils import (
 
 from tasks_api.api import openapi
 from tasks_api.api.products import Product
-from tasks_api.api.tasks.openapi import (
-    FAILURE,
-    NOT_FOUND,
-    TASK_ID,
-    UNAUTHORIZED,
-    task_in,
-)
+from tasks_api.api.tasks.openapi_common import FAILURE, NOT_FOUND, TASK_ID, UNAUTHORIZED
+from tasks_api.api.tasks.openapi_fields import task_in
 from tasks_api.domain.fire_times import ClockChange
 
 _PREVIEWED: dict[str, Any] = {
@@ -38,7 +33,7 @@ _FROM = openapi.text(
     "absent."
 )
 PREVIEW_IN = task_in(**openapi.optional({"n": _COUNT, "from": _FROM}))
-COMING_OUT = {
+FIRE_TIME_OUT = {
     "type": "object",
     "required": ["at", "local", "dst"],
     "properties": {
@@ -81,7 +76,7 @@ FIRE_TIMES_OUT = {
         "fire_times": {
             "type": "array",
             "description": "The fire times in order, dropped ones in their place.",
-            "items": COMING_OUT,
+            "items": FIRE_TIME_OUT,
         },
     },
 }
@@ -104,10 +99,10 @@ _ANSWER: dict[str, Any] = {
 }
 
 
-_BAD = openapi.error(
+_BAD = openapi.error_response(
     "Invalid value of n. Value should be a whole number from 1 to 1000"
 )
-_FOUND = openapi.answer(FIRE_TIMES_OUT, _ANSWER, "The fire times, in order.")
+_FOUND = openapi.response(FIRE_TIMES_OUT, _ANSWER, "The fire times, in order.")
 
 next_fire_times = openapi.operation(
     product=Product.TASKS,
@@ -127,9 +122,9 @@ next_fire_times = openapi.operation(
     responses={
         200: _FOUND,
         400: _BAD,
-        401: openapi.error(UNAUTHORIZED),
-        404: openapi.error(NOT_FOUND),
-        500: openapi.error(FAILURE),
+        401: openapi.error_response(UNAUTHORIZED),
+        404: openapi.error_response(NOT_FOUND),
+        500: openapi.error_response(FAILURE),
     },
 )
 preview_task = openapi.operation(
@@ -139,15 +134,15 @@ preview_task = openapi.operation(
     description="Takes the body of a create, checks it as a create does, and returns when the "
     "task would fire, without storing it. Use it to see what a cron expression means, also "
     "when clocks change.",
-    request=openapi.body(PREVIEW_IN),
+    request=openapi.json_body(PREVIEW_IN),
     examples=[
         OpenApiExample("over a change of the clock", _PREVIEWED, request_only=True)
     ],
     responses={
         200: _FOUND,
         400: _BAD,
-        401: openapi.error(UNAUTHORIZED),
-        413: openapi.error(openapi.TOO_LARGE),
-        500: openapi.error(FAILURE),
+        401: openapi.error_response(UNAUTHORIZED),
+        413: openapi.error_response(openapi.TOO_LARGE),
+        500: openapi.error_response(FAILURE),
     },
 )

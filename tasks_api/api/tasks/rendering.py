@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from accounts import credentials
-from tasks_api.api.tasks import policy_fields, schedule_fields
+from tasks_api.api.tasks import optional_fields, schedule_fields
 from tasks_api.api.tasks.request_fields import post_data_of
 from tasks_api.models import Task
 
@@ -19,13 +19,13 @@ def render_task(task: Task, now: datetime) -> dict[str, Any]:
     return {
         "id": str(task.pk),
         **target,
-        "task_type": schedule_fields.type_of(schedule),
+        "task_type": schedule_fields.task_type_of(schedule),
         "post_data": post_data_of(task),
         **schedule_fields.render_schedule(schedule),
-        "next_run_datetime": schedule_fields.without_offset(task.upcoming(now)),
+        "next_run_datetime": schedule_fields.format_in_utc(task.upcoming(now)),
         **({} if task.periodic_task.enabled else {"paused": True}),
         **({"pause_reason": task.pause_reason} if task.pause_reason else {}),
-        **policy_fields.render_policies(task),
+        **optional_fields.render_optional_fields(task),
         **({"name": task.name} if task.name else {}),
         **({"tags": task.tags} if task.tags else {}),
     }

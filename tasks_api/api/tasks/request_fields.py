@@ -1,10 +1,11 @@
-"""The fields that say what is sent: method, headers and body, read strictly, and shown."""
+"""The fields that say what a task sends: method, headers and body, one entry each."""
 
 from __future__ import annotations
 
 import json
 import re
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
@@ -12,8 +13,9 @@ import simplejson
 from django.conf import settings
 
 from accounts import encryption
-from tasks_api.api import fields
+from tasks_api.api import fields, openapi
 from tasks_api.api.json_codec import dumps
+from tasks_api.api.tasks.field_types import Fields, OptionalField
 from tasks_api.delivery.request import JSON_TYPE
 from tasks_api.domain.exceptions import InvalidTask
 from tasks_api.domain.request_options import comparable, parse_options
@@ -21,23 +23,24 @@ from tasks_api.domain.specs import BodyForm, RequestOptions, TaskSpec
 from tasks_api.models import Task
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS")
-# Many servers refuse a body of theirs, so they have none that was not asked for.
-MAYBE_BODILESS = ("DELETE", "OPTIONS")
-# What is shown in the place of a header's value.
+# Many servers refuse these with a body, so they get one only if the task gives it.
+BODILESS_METHODS = ("DELETE", "OPTIONS")
+# Responses show this instead of the value of a header.
 REDACTED = "[redacted]"
 MAX_HEADERS = 50
 MAX_HEADER_BYTES = 16 * 1024
+MAX_CONTENT_TYPE_LENGTH = 200
 MAX_DEADLINE = 7 * 24 * 3600
-# RFC 9110: 5.1 and 5.6.2 for names; of values (5.5) what everybody reads alike.
-_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,256}", re.ASCII)
-_VALUE = re.compile(r"(?:[!-~](?:[ \t!-~]*[!-~])?)?", re.ASCII)
+# RFC 9110: 5.1 and 5.6.2 for names; of values (5.5) those that all servers read alike.
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,256}", re.ASCII)
+_HEADER_VALUE = re.compile(r"(?:[!-~](?:[ \t!-~]*[!-~])?)?", re.ASCII)
 _MEDIA_TYPE = re.compile(
     r"[!#$%&'*+.^_`|~0-9A-Za-z-]+/[!#$%&'*+.^_`|~0-9A-Za-z-]+(?:[ \t]*;[ -~]*)?",
     re.ASCII,
 )
-FORM = "application/x-www-form-urlencoded"
-# What the connection, the signature and the account of runs depend on.
-RESERVED = frozenset(
+FORM_TYPE = "application/x-www-form-urlencoded"
+# The connection, the signature and the identity of a run depend on these.
+RESERVED_HEADERS = frozenset(
     {
         "host",
         "content-length",
@@ -56,114 +59,132 @@ RESERVED = frozenset(
 RESERVED_PREFIXES = ("proxy-", "webhook-", "x-scheduler-")
 
 
-# What comes in.
+# Method and headers.
 
 
-def read_options(
-    given: Mapping[str, Any], spec: TaskSpec
-) -> tuple[str, str, RequestOptions]:
-    """The method, the text of the body, and what else a request has beyond the usual."""
-    method = _method(given)
-    body, form, content_type = _body(given, spec, method)
-    names, sealed = _headers(given)
-    if content_type and "content-type" in map(comparable, names):
-        fields.refuse("content_type", "is given in headers, too")
-    options = RequestOptions(
-        names, sealed, _timeout(given), form, content_type, _deadline(given)
-    )
-    return method, body, options
+def _read_method(given: Fields, spec: TaskSpec, now: datetime) -> Fields:
+    return {"method": _method(given)}
 
 
-def _method(given: Mapping[str, Any]) -> str:
+def _method(given: Fields) -> str:
     value = given.get("method", "POST")
     method = value.strip().upper() if isinstance(value, str) else ""
     if method not in METHODS:
         raise InvalidTask(
             "method",
-            f"Invalid value of method. Value should be {fields.listed(METHODS)}",
+            f"Invalid value of method. Value should be {fields.join_choices(METHODS)}",
         )
     return method
 
 
-def _timeout(given: Mapping[str, Any]) -> int | None:
-    most = settings.SCHEDULER_MAX_REQUEST_TIMEOUT
-    timeout: int | None = fields.number(given, "timeout_seconds", 1, most)
-    return timeout
-
-
-def _headers(given: Mapping[str, Any]) -> tuple[tuple[str, ...], str]:
-    """The names, and all values sealed."""
-    headers = given.get("headers", {})
+def _read_headers(given: Fields, spec: TaskSpec, now: datetime) -> Fields:
+    """The names, and all values sealed in one text."""
+    headers = given["headers"]
     if headers == {}:
-        return (), ""
+        return {}
     if not isinstance(headers, Mapping):
-        fields.refuse("headers", "should be an object of strings")
+        fields.raise_invalid("headers", "should be an object of strings")
     if len(headers) > MAX_HEADERS:
-        fields.refuse("headers", f"has more than {MAX_HEADERS} headers")
+        fields.raise_invalid("headers", f"has more than {MAX_HEADERS} headers")
+    _check_headers(headers)
+    if _content_type(given) and "content-type" in map(comparable, headers):
+        fields.raise_invalid("content_type", "is given in headers, too")
+    sealed = encryption.encrypt(json.dumps(list(headers.values())))
+    return {"header_names": tuple(headers), "sealed_values": sealed}
+
+
+def _check_headers(headers: Fields) -> None:
     seen: set[str] = set()
     for name, value in headers.items():
         _check_header(name, value)
         if comparable(name) in seen:
-            fields.refuse("headers", f"has {name} twice")
+            fields.raise_invalid("headers", f"has {name} twice")
         seen.add(comparable(name))
-    if (
-        sum(len(name) + len(value) for name, value in headers.items())
-        > MAX_HEADER_BYTES
+    if sum(len(name) + len(value) for name, value in headers.items()) > (
+        MAX_HEADER_BYTES
     ):
-        fields.refuse("headers", f"has more than {MAX_HEADER_BYTES} bytes")
-    return tuple(headers), encryption.encrypt(json.dumps(list(headers.values())))
+        fields.raise_invalid("headers", f"has more than {MAX_HEADER_BYTES} bytes")
 
 
 def _check_header(name: str, value: object) -> None:
-    known_as = comparable(name)
-    if not _NAME.fullmatch(name):
-        fields.refuse("headers", "has a name that is not a header's")
-    if known_as in RESERVED or known_as.startswith(RESERVED_PREFIXES):
-        fields.refuse("headers", f"has {name}, which the service sets itself")
-    if not isinstance(value, str) or not _VALUE.fullmatch(value):
-        fields.refuse(
+    comparable_name = comparable(name)
+    if not _HEADER_NAME.fullmatch(name):
+        fields.raise_invalid("headers", "has a name that is not a header's")
+    if comparable_name in RESERVED_HEADERS or comparable_name.startswith(
+        RESERVED_PREFIXES
+    ):
+        fields.raise_invalid("headers", f"has {name}, which the service sets itself")
+    if not isinstance(value, str) or not _HEADER_VALUE.fullmatch(value):
+        fields.raise_invalid(
             "headers",
             f"should have printable ASCII without space around it as {name}",
         )
     if value == REDACTED:
-        # It was read from an answer, and would replace the real one.
-        fields.refuse("headers", f"has {REDACTED} as {name} instead of its value")
+        # The client took it from a response, and it would replace the real value.
+        fields.raise_invalid(
+            "headers", f"has {REDACTED} as {name} instead of its value"
+        )
 
 
-def _body(
-    given: Mapping[str, Any], spec: TaskSpec, method: str
-) -> tuple[str, BodyForm | None, str]:
-    """The text that is sent, the form it was given in, and its media type."""
+def _show_headers(task: Task, options: RequestOptions) -> dict[str, str]:
+    return dict.fromkeys(options.header_names, REDACTED)
+
+
+def open_headers(options: RequestOptions) -> dict[str, str]:
+    """The headers with their values. Raises Unreadable if no key opens them."""
+    values = json.loads(encryption.decrypt(options.sealed_values))
+    return dict(zip(options.header_names, values, strict=True))
+
+
+# Body and content type.
+
+
+def _read_body(given: Fields, spec: TaskSpec, now: datetime) -> Fields:
+    """The text that is sent, and the form in which it was given."""
     content_type = _content_type(given)
     if "body" not in given:
         if content_type and not _is_json(content_type):
-            fields.refuse("content_type", "goes with a body, unless it is JSON")
-        is_empty = method in MAYBE_BODILESS and "post_data" not in given
-        return "" if is_empty else spec.body, None, content_type
+            fields.raise_invalid("content_type", "goes with a body, unless it is JSON")
+        is_empty = _method(given) in BODILESS_METHODS and "post_data" not in given
+        return {"body": ""} if is_empty else {}
     if "post_data" in given:
-        fields.refuse("body", "takes the place of post_data; a task has one of them")
-    value = given["body"]
+        fields.raise_invalid(
+            "body", "takes the place of post_data; a task has one of them"
+        )
+    text, form = _encode_body(given["body"], content_type)
+    return {"body": text, "form": form}
+
+
+def _encode_body(value: Any, content_type: str) -> tuple[str, BodyForm]:
     if not content_type or _is_json(content_type):
-        return dumps(value), BodyForm.JSON, content_type
+        return dumps(value), BodyForm.JSON
     if isinstance(value, str):
-        return value, BodyForm.TEXT, content_type
-    is_form = content_type.partition(";")[0].strip().lower() == FORM
+        return value, BodyForm.TEXT
+    is_form = content_type.partition(";")[0].strip().lower() == FORM_TYPE
     if is_form and isinstance(value, Mapping):
         if not all(isinstance(each, str) for each in value.values()):
-            fields.refuse(
+            fields.raise_invalid(
                 "body", "should be an object of strings, as it is sent as a form"
             )
-        return urlencode(value), BodyForm.FORM, content_type
-    fields.refuse("body", f"should be a string, as it is sent as {content_type}")
+        return urlencode(value), BodyForm.FORM
+    fields.raise_invalid("body", f"should be a string, as it is sent as {content_type}")
 
 
-def _content_type(given: Mapping[str, Any]) -> str:
+def _read_content_type(given: Fields, spec: TaskSpec, now: datetime) -> Fields:
+    return {"content_type": _content_type(given)}
+
+
+def _content_type(given: Fields) -> str:
     value = given.get("content_type", "")
     if value == "":
         return ""
-    if isinstance(value, str) and len(value) <= 200 and _MEDIA_TYPE.fullmatch(value):
+    if (
+        isinstance(value, str)
+        and len(value) <= MAX_CONTENT_TYPE_LENGTH
+        and _MEDIA_TYPE.fullmatch(value)
+    ):
         return value
-    fields.refuse("content_type", "should be a media type, such as text/plain")
+    fields.raise_invalid("content_type", "should be a media type, such as text/plain")
 
 
 def _is_json(content_type: str) -> bool:
@@ -171,50 +192,139 @@ def _is_json(content_type: str) -> bool:
     return media_type == JSON_TYPE or media_type.endswith("+json")
 
 
-def _deadline(given: Mapping[str, Any]) -> int | None:
-    value = given.get("long_work")
-    if value is None:
-        return None
-    if not isinstance(value, Mapping) or value.get("deadline") is None:
-        fields.refuse("long_work", "should be an object with a deadline, in seconds")
-    deadline: int = fields.number(
-        value, "deadline", 1, MAX_DEADLINE, label="long_work.deadline"
-    )
-    return deadline
-
-
-# What goes out.
-
-
 def post_data_of(task: Task) -> simplejson.RawJSON | None:
-    """The body as it was posted; None where it was given as `body`, or there is none."""
+    """The body as it was posted; None if it was given as `body`, or there is none."""
     if task.request and parse_options(task.request).form:
         return None
-    if not task.body and task.method in MAYBE_BODILESS:
+    if not task.body and task.method in BODILESS_METHODS:
         return None
     return simplejson.RawJSON(task.body or "{}")
 
 
-def render_options(task: Task, *, opens: bool) -> dict[str, Any]:
-    """As a request body would give them; with `opens` the values of headers, too."""
-    options = parse_options(task.request)
-    names = options.header_names
-    values = [REDACTED] * len(names)
-    if opens and names:
-        values = json.loads(encryption.decrypt(options.sealed_values))
-    return {
-        "headers": dict(zip(names, values, strict=True)),
-        "timeout_seconds": options.timeout_seconds,
-        "content_type": options.content_type,
-        "long_work": options.deadline and {"deadline": options.deadline},
-        **({"body": _body_of(task, options)} if options.form else {}),
-    }
-
-
-def _body_of(task: Task, options: RequestOptions) -> Any:
+def _show_body(task: Task, options: RequestOptions) -> Any:
     match options.form:
+        case None:
+            return None
         case BodyForm.TEXT:
             return task.body
         case BodyForm.FORM:
             return dict(parse_qsl(task.body, keep_blank_values=True))
     return simplejson.RawJSON(task.body)
+
+
+# Time limits.
+
+
+def _read_timeout(given: Fields, spec: TaskSpec, now: datetime) -> Fields:
+    maximum = settings.SCHEDULER_MAX_REQUEST_TIMEOUT
+    return {"timeout_seconds": fields.number(given, "timeout_seconds", 1, maximum)}
+
+
+def _read_long_work(given: Fields, spec: TaskSpec, now: datetime) -> Fields:
+    value = given["long_work"]
+    if not isinstance(value, Mapping) or value.get("deadline") is None:
+        fields.raise_invalid(
+            "long_work", "should be an object with a deadline, in seconds"
+        )
+    deadline = fields.number(
+        value, "deadline", 1, MAX_DEADLINE, label="long_work.deadline"
+    )
+    return {"deadline": deadline}
+
+
+def _show_long_work(task: Task, options: RequestOptions) -> dict[str, int] | None:
+    return {"deadline": options.deadline} if options.deadline else None
+
+
+_LONG_WORK_SCHEMA = {
+    "type": "object",
+    "description": "For targets that answer 202 and report later how the work went. The run "
+    "stays open until then.",
+    "required": ["deadline"],
+    "properties": {
+        "deadline": {
+            "type": "integer",
+            "minimum": 1,
+            "maximum": MAX_DEADLINE,
+            "description": "The number of seconds within which the target has to complete "
+            "the run or send a heartbeat.",
+        }
+    },
+}
+
+# They are read in this order, so the first wrong one is reported.
+REQUEST_FIELDS = (
+    OptionalField(
+        "method",
+        {
+            "type": "string",
+            "description": f"{', '.join(METHODS)}, in any case; POST if absent.",
+        },
+        _read_method,
+        lambda task, options: task.method,
+        default="POST",
+        needs_url=True,
+        response_schema=openapi.text("The method of the request.", enum=list(METHODS)),
+    ),
+    OptionalField(
+        "body",
+        {
+            "description": "The body of the request, instead of `post_data`: any JSON value "
+            "but null. With a `content_type` it is the text that is sent, or the fields of a "
+            "form."
+        },
+        _read_body,
+        _show_body,
+        reads_absence=True,
+        is_nullable=False,
+    ),
+    OptionalField(
+        "content_type",
+        openapi.text(
+            "The media type of the body; `application/json` if absent.",
+            maxLength=MAX_CONTENT_TYPE_LENGTH,
+        ),
+        _read_content_type,
+        lambda task, options: options.content_type,
+        default="",
+        needs_url=True,
+    ),
+    OptionalField(
+        "headers",
+        {
+            "type": "object",
+            "maxProperties": MAX_HEADERS,
+            "additionalProperties": openapi.TEXT,
+            "description": "Headers of the request. The service stores their values "
+            "encrypted and does not show them again.",
+        },
+        _read_headers,
+        _show_headers,
+        default={},
+        needs_url=True,
+        response_schema={
+            "type": "object",
+            "description": "The names of the headers; their values are not shown.",
+            "additionalProperties": {"type": "string", "enum": [REDACTED]},
+        },
+    ),
+    OptionalField(
+        "timeout_seconds",
+        {
+            "type": "integer",
+            "minimum": 1,
+            "description": "The number of seconds that a request may take, from the "
+            "connection to the end of the answer.",
+        },
+        _read_timeout,
+        lambda task, options: options.timeout_seconds,
+        needs_url=True,
+    ),
+    OptionalField(
+        "long_work",
+        _LONG_WORK_SCHEMA,
+        _read_long_work,
+        _show_long_work,
+        needs_url=True,
+    ),
+)

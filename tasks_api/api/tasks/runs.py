@@ -16,7 +16,7 @@ from rest_framework.response import Response
 from tasks_api.api import fields, pagination
 from tasks_api.api.idempotency import idempotent
 from tasks_api.api.tasks import runs_openapi as schema
-from tasks_api.api.tasks.base import TasksView, run_id_in
+from tasks_api.api.tasks.base import TasksView, parse_run_id
 from tasks_api.domain.exceptions import InvalidTask, TaskNotFound
 from tasks_api.domain.specs import Surface
 from tasks_api.domain.states import NOT_DELIVERED, RunState
@@ -27,15 +27,19 @@ from tasks_api.services import finding, reconciliation, redrive, runs
 from tasks_api.services.account import Account, FireTimeOutcome
 from tasks_api.services.runs import RunCursor, RunFilter, RunSummary
 
-PAGE = 100
-LONGEST_PAGE = 1000
-MOST_REDRIVEN = 1000
+DEFAULT_PAGE_SIZE = 100
+MAX_PAGE_SIZE = 1000
+MAX_REDRIVEN_RUNS = 1000
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class RunsView(TasksView):
-    words: ClassVar[dict[int, str]] = {
-        **{status: text for status, text in TasksView.words.items() if status != 404},
+    error_messages: ClassVar[dict[int, str]] = {
+        **{
+            status: text
+            for status, text in TasksView.error_messages.items()
+            if status != 404
+        },
         403: "Forbidden: Run does not belong to this user",
     }
 
@@ -43,7 +47,7 @@ class RunsView(TasksView):
 class RunList(RunsView):
     @schema.list_runs
     def get(self, request: Request) -> Response:
-        query = fields.query_of(request)
+        query = fields.query_parameters(request)
         task_id = _task_id(query["task"]) if "task" in query else None
         return _page(self, request, query, task_id)
 
@@ -51,14 +55,14 @@ class RunList(RunsView):
 class TaskRunList(RunsView):
     @schema.list_runs_of_task
     def get(self, request: Request, task_id: str) -> Response:
-        query = fields.query_of(request)
+        query = fields.query_parameters(request)
         return _page(self, request, query, finding.parse_id(task_id))
 
 
 class RunDetail(RunsView):
     @schema.get_run
     def get(self, request: Request, run_id: str) -> Response:
-        run, attempts = runs.get_run(self.user, run_id_in(run_id))
+        run, attempts = runs.get_run(self.user, parse_run_id(run_id))
         shown = _render(run, run.task)
         shown["attempts"] = [_render_attempt(each) for each in attempts]
         return Response(shown)
@@ -68,7 +72,7 @@ class RedriveRun(RunsView):
     @schema.redrive_run
     @idempotent
     def post(self, request: Request, run_id: str) -> Response:
-        made = redrive.redrive_run(self.user, run_id_in(run_id))
+        made = redrive.redrive_run(self.user, parse_run_id(run_id))
         transaction.on_commit(lambda: broker.ring_workers(made.to_ring))
         return Response({"run_id": str(made.run_ids[0])}, status=202)
 
@@ -77,13 +81,13 @@ class RedriveRuns(RunsView):
     @schema.redrive_runs
     @idempotent
     def post(self, request: Request) -> Response:
-        data = fields.body_of(request.data)
+        data = fields.require_object(request.data)
         limit = data.get("limit")
         task_id = data.get("task_id")
         made = redrive.redrive_runs(
             self.user,
-            _states_to_redrive(fields.required(data, "state")),
-            limit=MOST_REDRIVEN if limit is None else _limit(limit),
+            _states_to_redrive(fields.require_field(data, "state")),
+            limit=MAX_REDRIVEN_RUNS if limit is None else _limit(limit),
             task_id=None if task_id is None else _task_id(task_id, "task_id"),
             since=fields.optional_moment(data, "from"),
             until=fields.optional_moment(data, "to"),
@@ -97,7 +101,7 @@ class RedriveRuns(RunsView):
 class TaskAccount(RunsView):
     @schema.get_account
     def get(self, request: Request, task_id: str) -> Response:
-        query = fields.query_of(request)
+        query = fields.query_parameters(request)
         since, until = (
             fields.optional_moment(query, "from"),
             fields.optional_moment(query, "to"),
@@ -125,7 +129,9 @@ def _task_id(value: object, name: str = "task") -> UUID:
 def _page(
     view: RunsView, request: Request, query: Mapping[str, str], task_id: UUID | None
 ) -> Response:
-    limit = pagination.size(query, usual=PAGE, most=LONGEST_PAGE)
+    limit = pagination.page_size(
+        query, default=DEFAULT_PAGE_SIZE, maximum=MAX_PAGE_SIZE
+    )
     wanted = RunFilter(
         task_id,
         _states(query),
@@ -140,7 +146,7 @@ def _page(
     body["next_cursor"] = _write_cursor(rows[-1].run) if has_more else None
     if not has_more:
         return Response(body)
-    following = pagination.link(request, cursor=body["next_cursor"])
+    following = pagination.next_page_link(request, cursor=body["next_cursor"])
     return Response(body, headers=following)
 
 
@@ -178,11 +184,11 @@ def _known(values: list[Any], states: list[str]) -> list[RunState]:
 
 
 def _limit(value: object) -> int:
-    limit = fields.whole_number("limit", value, least=1)
-    if limit > MOST_REDRIVEN:
+    limit = fields.whole_number("limit", value, minimum=1)
+    if limit > MAX_REDRIVEN_RUNS:
         raise InvalidTask(
             "limit",
-            f"Invalid value of limit. Value should be at most {MOST_REDRIVEN}",
+            f"Invalid value of limit. Value should be at most {MAX_REDRIVEN_RUNS}",
         )
     return limit
 

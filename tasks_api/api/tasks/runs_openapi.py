@@ -12,7 +12,7 @@ from drf_spectacular.utils import (
 
 from tasks_api.api import openapi
 from tasks_api.api.products import Product
-from tasks_api.api.tasks.openapi import FAILURE, TASK_ID, UNAUTHORIZED
+from tasks_api.api.tasks.openapi_common import FAILURE, TASK_ID, UNAUTHORIZED
 from tasks_api.api.tasks.runs_openapi_fields import (
     ACCOUNT,
     ACCOUNT_OUT,
@@ -31,7 +31,9 @@ from tasks_api.services.reconciliation import MAX_FIRE_TIMES
 def _failures(**texts: str) -> dict[Any, Any]:
     """Of all operations here, and some more: `_400="The sentence."` for each status."""
     texts = {"_401": UNAUTHORIZED, "_500": FAILURE, **texts}
-    return {int(status[1:]): openapi.error(text) for status, text in texts.items()}
+    return {
+        int(status[1:]): openapi.error_response(text) for status, text in texts.items()
+    }
 
 
 def _moments(what: str) -> list[OpenApiParameter]:
@@ -68,12 +70,12 @@ _PAGING = [
     ),
     openapi.NEXT_PAGE,
 ]
-_PAGE = openapi.answer(
+_PAGE = openapi.response(
     RUNS_OUT,
     {"runs": [{**RUN, "last_status": 500}], "next_cursor": None},
     "The runs, newest first.",
 )
-_RUN_ID = openapi.in_path("run_id", "The id of the run.")
+_RUN_ID = openapi.path_parameter("run_id", "The id of the run.")
 BAD_STATE = "Invalid value of state. A state should be one of cancelled, failed"
 
 list_runs = openapi.operation(
@@ -122,7 +124,7 @@ get_run = openapi.operation(
     "else is answered with 404.",
     parameters=[_RUN_ID],
     responses={
-        200: openapi.answer(DETAIL_OUT, {**RUN, "attempts": [ATTEMPT]}, "The run."),
+        200: openapi.response(DETAIL_OUT, {**RUN, "attempts": [ATTEMPT]}, "The run."),
         **_failures(_404="Run not found"),
     },
 )
@@ -136,7 +138,7 @@ get_account = openapi.operation(
     f"{MAX_FIRE_TIMES:,} fire times is refused with 400.",
     parameters=[TASK_ID, *_moments("Fire times")],
     responses={
-        200: openapi.answer(ACCOUNT_OUT, ACCOUNT, "The account."),
+        200: openapi.response(ACCOUNT_OUT, ACCOUNT, "The account."),
         **_failures(_400="to should not be before from", _404="Task not found"),
     },
 )
@@ -150,9 +152,9 @@ redrive_run = openapi.operation(
     parameters=[_RUN_ID, *openapi.IDEMPOTENCY],
     request=None,
     responses={
-        202: openapi.answer(AGAIN_OUT, {"run_id": RUN_ID}, "A new run was made."),
+        202: openapi.response(AGAIN_OUT, {"run_id": RUN_ID}, "A new run was made."),
         **_failures(
-            _400=openapi.KEY_UNFIT,
+            _400=openapi.INVALID_KEY,
             _404="Run not found",
             _409="The run was delivered",
             _422=openapi.KEY_REUSED,
@@ -167,7 +169,7 @@ redrive_runs = openapi.operation(
     "all, the oldest first. Use it after an outage of a target. Runs that were sent again "
     "before are passed over. `more` says whether others are left.",
     parameters=openapi.IDEMPOTENCY,
-    request=openapi.body(REDRIVE_IN),
+    request=openapi.json_body(REDRIVE_IN),
     examples=[
         OpenApiExample(
             "what failed in an hour",
@@ -180,7 +182,7 @@ redrive_runs = openapi.operation(
         )
     ],
     responses={
-        202: openapi.answer(
+        202: openapi.response(
             REDRIVEN_OUT,
             {"count": 1, "run_ids": [RUN_ID], "more": False},
             "New runs were made.",

@@ -54,7 +54,7 @@ def read_schedule(
 
 
 def _task_type(data: Mapping[str, Any]) -> str:
-    value = fields.required(data, "task_type")
+    value = fields.require_field(data, "task_type")
     known = TASK_TYPES.get(value.strip().lower()) if isinstance(value, str) else None
     if known is None:
         raise InvalidTask(
@@ -86,30 +86,32 @@ def _cron(
         )
     start, end, end_name = None, None, _end_name(data)
     if fields.is_given(data, "start_datetime"):
-        start = _from_now_on("start_datetime", data, now, _start_of(kept))
+        start = _future_or_kept("start_datetime", data, now, _start_of(kept))
     if fields.is_given(data, end_name):
-        end = _kept_or(fields.moment(end_name, data[end_name]), _end_of(kept))
+        end = _restore_microseconds(
+            fields.moment(end_name, data[end_name]), _end_of(kept)
+        )
         if end <= (start or now):
             raise InvalidTask(end_name, f"{end_name} should be after start_datetime")
     schedule = fields.cron(
         "cron", data["cron"], now=now, zone=zone, start=start, end=end
     )
-    least = settings.SCHEDULER_MIN_FREQUENCY
-    if isinstance(schedule, Interval) and schedule.every < timedelta(seconds=least):
+    minimum = settings.SCHEDULER_MIN_FREQUENCY
+    if isinstance(schedule, Interval) and schedule.every < timedelta(seconds=minimum):
         raise InvalidTask(
-            "cron", f"Invalid value of cron. It fires more often than every {least} s"
+            "cron", f"Invalid value of cron. It fires more often than every {minimum} s"
         )
     if start is None and isinstance(kept, Interval) and isinstance(schedule, Interval):
         # `@every` counts from now on, but not anew each time that it is said.
         return (
             replace(schedule, start=kept.start)
-            if _as_often(schedule, kept)
+            if _repeat_alike(schedule, kept)
             else schedule
         )
     return schedule
 
 
-def _as_often(schedule: Interval, kept: Interval) -> bool:
+def _repeat_alike(schedule: Interval, kept: Interval) -> bool:
     return (schedule.every, schedule.end) == (kept.every, kept.end)
 
 
@@ -121,7 +123,7 @@ def _end_of(schedule: Schedule | None) -> datetime | None:
     return None if isinstance(schedule, Once) or not schedule else schedule.end
 
 
-def _from_now_on(
+def _future_or_kept(
     name: str,
     data: Mapping[str, Any],
     now: datetime,
@@ -129,12 +131,14 @@ def _from_now_on(
     zone: str = "UTC",
 ) -> datetime:
     """A moment in the future, or the one that a task has had all along."""
-    value = fields.required(data, name)
-    read = _kept_or(fields.moment(name, value, zone=zone), kept)
-    return read if read == kept else fields.future(name, value, now=now, zone=zone)
+    value = fields.require_field(data, name)
+    read = _restore_microseconds(fields.moment(name, value, zone=zone), kept)
+    return (
+        read if read == kept else fields.future_moment(name, value, now=now, zone=zone)
+    )
 
 
-def _kept_or(read: datetime, kept: datetime | None) -> datetime:
+def _restore_microseconds(read: datetime, kept: datetime | None) -> datetime:
     """A moment as it was read, or the one that a task has, of which its seconds are shown."""
     is_shown = kept is not None and kept.replace(microsecond=0) == read
     return kept if is_shown and kept else read
@@ -150,17 +154,18 @@ def _interval(
     data: Mapping[str, Any], now: datetime, kept: Schedule | None, *, is_open: bool
 ) -> Interval:
     every = fields.frequency(
-        fields.required(data, "frequency"), least=settings.SCHEDULER_MIN_FREQUENCY
+        fields.require_field(data, "frequency"),
+        minimum=settings.SCHEDULER_MIN_FREQUENCY,
     )
     if is_open and not fields.is_given(data, "start_datetime"):
-        start = _usual_start(every, now, kept)
+        start = _default_start(every, now, kept)
     else:
-        start = _from_now_on("start_datetime", data, now, _start_of(kept))
+        start = _future_or_kept("start_datetime", data, now, _start_of(kept))
     end_name = _end_name(data)
     if is_open and not fields.is_given(data, end_name):
         return Interval(start, every)
-    end = fields.moment(end_name, fields.required(data, end_name))
-    end = _kept_or(end, _end_of(kept))
+    end = fields.moment(end_name, fields.require_field(data, end_name))
+    end = _restore_microseconds(end, _end_of(kept))
     if end <= start:
         raise InvalidTask(end_name, f"{end_name} should be after start_datetime")
     if end <= now:
@@ -173,7 +178,7 @@ def _interval(
     return Interval(start, every, end)
 
 
-def _usual_start(every: timedelta, now: datetime, kept: Schedule | None) -> datetime:
+def _default_start(every: timedelta, now: datetime, kept: Schedule | None) -> datetime:
     """From now on, but not anew each time that the same is said."""
     if isinstance(kept, Interval) and kept.every == every:
         return kept.start
@@ -182,7 +187,7 @@ def _usual_start(every: timedelta, now: datetime, kept: Schedule | None) -> date
 
 def _once(data: Mapping[str, Any], now: datetime, kept: Schedule | None) -> Once:
     was = kept.at if isinstance(kept, Once) else None
-    return Once(_from_now_on("run_datetime", data, now, was, _zone(data)))
+    return Once(_future_or_kept("run_datetime", data, now, was, _zone(data)))
 
 
 def _zone(data: Mapping[str, Any]) -> str:
@@ -193,11 +198,11 @@ def _zone(data: Mapping[str, Any]) -> str:
 
 def run_moment(data: Mapping[str, Any]) -> datetime:
     """When a one-off is to run, be it past."""
-    value = fields.required(data, "run_datetime")
+    value = fields.require_field(data, "run_datetime")
     return fields.moment("run_datetime", value, zone=_zone(data))
 
 
-def merged(schedule: Schedule, data: Mapping[str, Any]) -> dict[str, Any]:
+def merge_schedule(schedule: Schedule, data: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of a schedule, with those of a request in their place."""
     own = _as_posted(schedule)
     if fields.is_given(data, "frequency"):
@@ -247,7 +252,7 @@ def schedule_of(task: Task) -> Schedule | None:
         return None
 
 
-def type_of(schedule: Schedule | None) -> str:
+def task_type_of(schedule: Schedule | None) -> str:
     return "one_time" if isinstance(schedule, Once) else "periodic"
 
 
@@ -255,20 +260,20 @@ def render_schedule(schedule: Schedule | None) -> dict[str, Any]:
     """Its fields; of one that cannot be computed, those of an interval, as null."""
     match schedule:
         case Once(at=at):
-            return {"run_datetime": without_offset(at)}
+            return {"run_datetime": format_in_utc(at)}
         case Interval(start=start, every=every, end=end):
             return {
                 "frequency": int(every.total_seconds()),
-                "start_datetime": without_offset(start),
-                "end_datetime": without_offset(end),
+                "start_datetime": format_in_utc(start),
+                "end_datetime": format_in_utc(end),
             }
         case Cron(start=start, end=end):
             return {
                 "frequency": None,
                 "cron": _expression(schedule),
                 "timezone": schedule.zone,
-                "start_datetime": without_offset(start),
-                "end_datetime": without_offset(end),
+                "start_datetime": format_in_utc(start),
+                "end_datetime": format_in_utc(end),
             }
     return {"frequency": None, "start_datetime": None, "end_datetime": None}
 
@@ -282,7 +287,7 @@ def _expression(cron: Cron) -> str:
     return cron.expression
 
 
-def without_offset(moment: datetime | None) -> str | None:
+def format_in_utc(moment: datetime | None) -> str | None:
     """A moment in UTC, as the surface shows those of its tasks: to the second."""
     if moment is None:
         return None

@@ -17,16 +17,15 @@ from tasks_api.api.idempotency import idempotent
 from tasks_api.api.tasks import openapi
 from tasks_api.api.tasks.base import InvalidTasks, TasksView, error_at
 from tasks_api.api.tasks.filters import (
-    PAGE,
+    MAX_PAGE_SIZE,
     read_cursor,
     read_filters,
-    read_whose,
+    read_scope,
 )
 from tasks_api.api.tasks.parsing import (
-    name_in,
-    read_again,
     read_change,
-    read_ids,
+    read_name_in_path,
+    read_replacement,
     read_task,
     read_tasks,
 )
@@ -38,14 +37,11 @@ from tasks_api.domain.exceptions import (
     VersionConflict,
 )
 from tasks_api.domain.specs import Surface
-from tasks_api.messaging import broker
 from tasks_api.models import Task, TaskQuerySet
 from tasks_api.services import (
     finding,
     listing,
-    manual_runs,
     named_tasks,
-    pausing,
     removal,
     tasks,
 )
@@ -53,7 +49,7 @@ from tasks_api.storage import task_counts
 
 
 class TaskList(TasksView):
-    words_of: ClassVar = {
+    error_messages_by_method: ClassVar = {
         ("GET", 500): "APIError: Internal Server error while retrieving records",
         ("POST", 401): "User Not authorized",
     }
@@ -61,13 +57,15 @@ class TaskList(TasksView):
     @openapi.list_tasks
     def get(self, request: Request) -> Response:
         now = clock.now()
-        query = fields.query_of(request)
-        whose = read_whose(query, self.user)
+        query = fields.query_parameters(request)
+        whose = read_scope(query, self.user)
         filters = read_filters(request, query)
         if filters or "cursor" in query:
             return self._by_cursor(request, whose, filters, now)
-        limit = pagination.size(query, usual=PAGE, most=PAGE)
-        offset = fields.number_in(query, "offset", 0, least=0)
+        limit = pagination.page_size(
+            query, default=MAX_PAGE_SIZE, maximum=MAX_PAGE_SIZE
+        )
+        offset = fields.whole_number_parameter(query, "offset", 0, minimum=0)
         count = task_counts.count_alive(
             whose.tenant_id, whose.owner_ids, whose.surface, now=now
         )
@@ -77,7 +75,9 @@ class TaskList(TasksView):
         body = {"count": count, "tasks": [render_task(task, now) for task in page]}
         if offset + limit >= count:
             return Response(body)
-        following = pagination.link(request, limit=limit, offset=offset + limit)
+        following = pagination.next_page_link(
+            request, limit=limit, offset=offset + limit
+        )
         return Response(body, headers=following)
 
     def _by_cursor(
@@ -87,10 +87,12 @@ class TaskList(TasksView):
         filters: listing.TaskFilters,
         now: datetime,
     ) -> Response:
-        query = fields.query_of(request)
+        query = fields.query_parameters(request)
         if "offset" in query:
             raise InvalidTask("offset", "offset goes neither with cursor nor filters")
-        limit = pagination.size(query, usual=PAGE, most=PAGE)
+        limit = pagination.page_size(
+            query, default=MAX_PAGE_SIZE, maximum=MAX_PAGE_SIZE
+        )
         after = read_cursor(query.get("cursor", ""))
         page = listing.page_by_cursor(whose, filters, after=after, limit=limit, now=now)
         body: dict[str, Any] = {}
@@ -102,7 +104,9 @@ class TaskList(TasksView):
         body["next_cursor"] = page.after and page.after.hex
         if page.after is None:
             return Response(body)
-        return Response(body, headers=pagination.link(request, cursor=page.after.hex))
+        return Response(
+            body, headers=pagination.next_page_link(request, cursor=page.after.hex)
+        )
 
     @openapi.create_task
     @idempotent
@@ -145,31 +149,31 @@ class TaskBulk(TasksView):
 
 
 # The answers of a task by its id, and by its name.
-_WORDS_OF_ONE: dict[tuple[str | None, int], str] = {
+_TASK_ERROR_MESSAGES: dict[tuple[str | None, int], str] = {
     ("GET", 404): "APIError: task does not exist with given id",
     ("GET", 500): "APIError: Unable to serialize task data",
 }
 
 
 class TaskDetail(TasksView):
-    words_of: ClassVar = _WORDS_OF_ONE
+    error_messages_by_method: ClassVar = _TASK_ERROR_MESSAGES
 
     @openapi.get_task
     def get(self, request: Request, task_id: str) -> Response:
         now = clock.now()
         own = Task.objects.reached_by(self.user).of(Surface.TASKS).alive(now)
         found = own.with_schedule().filter(pk=finding.parse_id(task_id))
-        return _shown(_only(found), now)
+        return _task_response(_require_task(found), now)
 
     @openapi.change_task
     @transaction.atomic
     def patch(self, request: Request, task_id: str) -> Response:
         now = clock.now()
-        data = fields.body_of(request.data)
+        data = fields.require_object(request.data)
         task = finding.lock_task(self.user, task_id, surface=Surface.TASKS, now=now)
         _require_match(request, task)
         spec = read_change(data, task, now=now)
-        return _shown(tasks.change_task(self.user, task, spec, now=now), now)
+        return _task_response(tasks.change_task(self.user, task, spec, now=now), now)
 
     @openapi.remove_task
     @transaction.atomic
@@ -184,19 +188,21 @@ class TaskDetail(TasksView):
 class NamedTask(TasksView):
     """A task by the name that its owner gave it."""
 
-    words_of: ClassVar = _WORDS_OF_ONE
+    error_messages_by_method: ClassVar = _TASK_ERROR_MESSAGES
 
     @openapi.get_named_task
     def get(self, request: Request, name: str) -> Response:
         now = clock.now()
-        named = Task.objects.reached_by(self.user).named(Surface.TASKS, name_in(name))
-        return _shown(_only(named.alive(now).with_schedule()), now)
+        named = Task.objects.reached_by(self.user).named(
+            Surface.TASKS, read_name_in_path(name)
+        )
+        return _task_response(_require_task(named.alive(now).with_schedule()), now)
 
     @openapi.put_task
     @transaction.atomic
     def put(self, request: Request, name: str) -> Response:
-        now, name = clock.now(), name_in(name)
-        data = _with_name(fields.body_of(request.data), name)
+        now, name = clock.now(), read_name_in_path(name)
+        data = _with_name(fields.require_object(request.data), name)
         task = named_tasks.lock_task_or_name(
             self.user, name, surface=Surface.TASKS, now=now
         )
@@ -211,7 +217,9 @@ class NamedTask(TasksView):
             raise VersionConflict("There is no task with this name")
         made = tasks.create_task(self.user, read_task(data, now=now), now=now)
         task = Task.objects.with_schedule().get(pk=made.pk)
-        return _shown(task, now, status=201, headers={"Location": f"/tasks/{task.pk}"})
+        return _task_response(
+            task, now, status=201, headers={"Location": f"/tasks/{task.pk}"}
+        )
 
     def _change(
         self, request: Request, task: Task, data: Mapping[str, Any], now: datetime
@@ -219,70 +227,25 @@ class NamedTask(TasksView):
         if request.headers.get("If-None-Match") == "*":
             raise VersionConflict("A task with this name exists already")
         _require_match(request, task)
-        spec = read_again(data, task, now=now)
+        spec = read_replacement(data, task, now=now)
         task = tasks.change_task(self.user, task, spec, now=now)
-        return _shown(task, now, headers={"Location": f"/tasks/{task.pk}"})
+        return _task_response(task, now, headers={"Location": f"/tasks/{task.pk}"})
 
     @openapi.remove_named_task
     @transaction.atomic
     def delete(self, request: Request, name: str) -> Response:
         now = clock.now()
-        named = Task.objects.for_tenant(self.tenant).named(Surface.TASKS, name_in(name))
-        found = str(_only(named.alive(now)).pk)
+        named = Task.objects.for_tenant(self.tenant).named(
+            Surface.TASKS, read_name_in_path(name)
+        )
+        found = str(_require_task(named.alive(now)).pk)
         task = finding.lock_task(self.user, found, surface=Surface.TASKS, now=now)
         _require_match(request, task)
         removal.remove_locked(task)
         return Response({"message": "Task has been removed successfully"})
 
 
-class RunTask(TasksView):
-    @openapi.run_task
-    @idempotent
-    def post(self, request: Request, task_id: str) -> Response:
-        run_id = manual_runs.run_now(
-            self.user, task_id, surface=Surface.TASKS, now=clock.now()
-        )
-        transaction.on_commit(lambda: broker.ring_workers([run_id]))
-        return Response(
-            {"run_id": str(run_id), "message": "Task will run now"}, status=202
-        )
-
-
-class PauseTask(TasksView):
-    @openapi.pause_task
-    def post(self, request: Request, task_id: str) -> Response:
-        pausing.pause_tasks(
-            self.user, [task_id], now=clock.now(), surface=Surface.TASKS
-        )
-        return Response({"message": "Task paused successfully"})
-
-
-class ResumeTask(TasksView):
-    @openapi.resume_task
-    def post(self, request: Request, task_id: str) -> Response:
-        pausing.resume_tasks(
-            self.user, [task_id], now=clock.now(), surface=Surface.TASKS
-        )
-        return Response({"message": "Task resumed successfully"})
-
-
-class PauseTasks(TasksView):
-    @openapi.pause_tasks
-    def post(self, request: Request) -> Response:
-        ids = read_ids(request.data)
-        pausing.pause_tasks(self.user, ids, now=clock.now(), surface=Surface.TASKS)
-        return Response({"message": "Tasks have been successfully paused"})
-
-
-class ResumeTasks(TasksView):
-    @openapi.resume_tasks
-    def post(self, request: Request) -> Response:
-        ids = read_ids(request.data)
-        pausing.resume_tasks(self.user, ids, now=clock.now(), surface=Surface.TASKS)
-        return Response({"message": "Tasks have been resumed successfully"})
-
-
-def _only(tasks: TaskQuerySet) -> Task:
+def _require_task(tasks: TaskQuerySet) -> Task:
     task = tasks.first()
     if task is None:
         raise TaskNotFound("Task not found")
@@ -294,7 +257,7 @@ def etag_of(task: Task) -> str:
     return f'"{task.pk.hex}-{task.version}"'
 
 
-def _shown(
+def _task_response(
     task: Task,
     now: datetime,
     *,

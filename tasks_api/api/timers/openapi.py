@@ -44,12 +44,12 @@ CRONS_IN = {
 
 
 def _errors(example: str) -> dict[Any, Any]:
-    return openapi.sentences(
+    return openapi.text_errors(
         _400=example,
         _401="Unauthorized",
         _413=openapi.TOO_LARGE,
         _500="Internal error",
-        _503=openapi.OUTAGE,
+        _503=openapi.STORAGE_OUTAGE,
     )
 
 
@@ -63,7 +63,7 @@ insert_timer = openapi.operation(
     "body that cannot be used, or a tenant without a callback URL, is refused with 400, a "
     "wrong secret with 401, and 503 means that the storage has trouble: send it again.",
     parameters=openapi.IDEMPOTENCY,
-    request=openapi.body(TIMER_IN),
+    request=openapi.json_body(TIMER_IN),
     examples=[
         OpenApiExample(
             "a timer",
@@ -72,12 +72,12 @@ insert_timer = openapi.operation(
         )
     ],
     responses={
-        200: openapi.answer(
+        200: openapi.response(
             {"type": "object", "required": ["id"], "properties": {"id": _ID}},
             {"id": TIMER_ID},
             "The timer is stored.",
         ),
-        **openapi.sentences(_409=openapi.KEY_IN_USE, _422=openapi.KEY_REUSED),
+        **openapi.text_errors(_409=openapi.KEY_IN_USE, _422=openapi.KEY_REUSED),
         **_errors("Missing key: timestamp"),
     },
 )
@@ -88,7 +88,7 @@ delete_timer = openapi.operation(
     summary="Cancel a timer",
     description="Cancels a message that was not delivered yet. The answer is 200 without a "
     "body, and the same when there is no such timer any more, so it is safe to send again.",
-    request=openapi.body(
+    request=openapi.json_body(
         {
             "type": "object",
             "required": ["id"],
@@ -97,7 +97,7 @@ delete_timer = openapi.operation(
     ),
     examples=[OpenApiExample("a timer", {"id": TIMER_ID}, request_only=True)],
     responses={
-        200: openapi.nothing("There is no such timer now."),
+        200: openapi.no_content("There is no such timer now."),
         **_errors("Missing key: id"),
     },
 )
@@ -110,7 +110,7 @@ replace_crons = openapi.operation(
     "are left out end, and those that stay as they are go on undisturbed. Send the whole set "
     "whenever your program starts. One bad or repeated entry refuses all of them with 400, "
     "and the old set stays.",
-    request=openapi.body(CRONS_IN),
+    request=openapi.json_body(CRONS_IN),
     examples=[
         OpenApiExample(
             "two crons",
@@ -124,7 +124,7 @@ replace_crons = openapi.operation(
         )
     ],
     responses={
-        200: openapi.nothing("These are the crons now."),
+        200: openapi.no_content("These are the crons now."),
         **_errors("Duplicate id: jobs[1].id"),
     },
 )

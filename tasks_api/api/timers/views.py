@@ -14,7 +14,7 @@ from rest_framework.response import Response
 from accounts.authentication import SharedSecret
 from scheduler_service.db import clock
 from tasks_api.api import fields
-from tasks_api.api.errors import TextView
+from tasks_api.api.errors import PlainTextErrorView
 from tasks_api.api.idempotency import idempotent
 from tasks_api.api.json_codec import dumps
 from tasks_api.api.timers import openapi as schema
@@ -25,7 +25,7 @@ from tasks_api.models import Task
 from tasks_api.services import named_tasks, removal, tasks
 
 
-class TimersView(TextView):
+class TimersView(PlainTextErrorView):
     """Who calls is a tenant, by the secret in the `Scheduler-Secret` header."""
 
     authentication_classes = [SharedSecret]
@@ -50,7 +50,7 @@ class InsertTimer(TimersView):
 class DeleteTimer(TimersView):
     @schema.delete_timer
     def post(self, request: Request) -> Response:
-        value = fields.required(fields.body_of(request.data), "id")
+        value = fields.require_field(fields.require_object(request.data), "id")
         if not isinstance(value, str):
             raise InvalidTask("id", "Invalid value of id. Value should be a string")
         if (timer := task_id(value)) is not None:
@@ -74,8 +74,8 @@ class ReplaceCrons(TimersView):
 
 
 def read_timer(data: object, *, now: datetime) -> TaskSpec:
-    data = fields.body_of(data)
-    at = fields.moment("timestamp", fields.required(data, "timestamp"))
+    data = fields.require_object(data)
+    at = fields.moment("timestamp", fields.require_field(data, "timestamp"))
     new = clock.new_id()
     message = {"id": timer_id(new), "cron_id": "", "body": data.get("body")}
     return TaskSpec(
@@ -90,7 +90,7 @@ def read_timer(data: object, *, now: datetime) -> TaskSpec:
 
 def read_crons(data: object, *, now: datetime) -> list[TaskSpec]:
     """The whole set. Raises InvalidTask naming the first entry that is not right."""
-    jobs = fields.required(fields.body_of(data), "jobs")
+    jobs = fields.require_field(fields.require_object(data), "jobs")
     if not isinstance(jobs, list):
         raise InvalidTask("jobs", "Invalid value of jobs. Value should be a list")
     specs: dict[str, TaskSpec] = {}
@@ -108,8 +108,8 @@ def _cron(place: str, job: object, now: datetime) -> TaskSpec:
     entry: dict[str, Any] = {
         f"{place}.{key}": job[key] for key in ("id", "spec") if key in job
     }
-    name = fields.client_name(f"{place}.id", fields.required(entry, f"{place}.id"))
-    spec = fields.required(entry, f"{place}.spec")
+    name = fields.client_name(f"{place}.id", fields.require_field(entry, f"{place}.id"))
+    spec = fields.require_field(entry, f"{place}.spec")
     return TaskSpec(
         surface=Surface.TIMERS,
         url="",
@@ -123,8 +123,8 @@ def _cron(place: str, job: object, now: datetime) -> TaskSpec:
 # Ids as this surface's clients know them: a "c", and 24 letters and digits. They hold
 # the 122 bits of a UUIDv7 that are not the same in all of them.
 
-DIGITS = string.digits + string.ascii_lowercase
-LENGTH = 24
+ID_DIGITS = string.digits + string.ascii_lowercase
+ID_LENGTH = 24
 
 
 def timer_id(task: UUID) -> str:
@@ -136,17 +136,17 @@ def timer_id(task: UUID) -> str:
     )
     number = (upper << 12 | middle) << 62 | lower
     digits = []
-    for _ in range(LENGTH):
-        number, digit = divmod(number, len(DIGITS))
-        digits.append(DIGITS[digit])
+    for _ in range(ID_LENGTH):
+        number, digit = divmod(number, len(ID_DIGITS))
+        digits.append(ID_DIGITS[digit])
     return "c" + "".join(reversed(digits))
 
 
 def task_id(timer: str) -> UUID | None:
     """The task of a timer's id; None where it cannot be one."""
-    if len(timer) != LENGTH + 1 or timer[0] != "c" or set(timer) - set(DIGITS):
+    if len(timer) != ID_LENGTH + 1 or timer[0] != "c" or set(timer) - set(ID_DIGITS):
         return None
-    number = int(timer[1:], len(DIGITS))
+    number = int(timer[1:], len(ID_DIGITS))
     upper, middle, lower = number >> 74, number >> 62 & 0xFFF, number & (1 << 62) - 1
     if upper >> 48:
         return None

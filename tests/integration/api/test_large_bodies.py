@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from rest_framework.exceptions import APIException
 from rest_framework.test import APIClient
 
-from tasks_api.api.json_codec import TooMany, loads
+from tasks_api.api.json_codec import TooManyValues, loads
 from tasks_api.models import Task
 from tests.integration.support.tasks_surface import ONE_TIME, error
 
@@ -50,7 +50,7 @@ def refused(raw: bytes, *, limit: int) -> bool:
     with override_settings(SCHEDULER_MAX_BODY_VALUES=limit):
         try:
             loads(raw)
-        except TooMany:
+        except TooManyValues:
             return True
     return False
 

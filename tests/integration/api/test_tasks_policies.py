@@ -9,8 +9,8 @@ from django.utils import timezone
 from rest_framework.test import APIClient
 
 from accounts.models import User
+from tasks_api.api.tasks.optional_fields import render_optional_fields, stored_fields
 from tasks_api.api.tasks.parsing import read_task
-from tasks_api.api.tasks.policy_fields import given_by
 from tasks_api.models import Task
 from tests.integration.support.tasks_surface import (
     ABSENT,
@@ -371,10 +371,10 @@ def test_what_a_task_was_given_can_be_given_again(
     task = created(api, {**base, **given})
     stored = Task.objects.get(pk=task["id"])
 
-    again = given_by(stored)
+    again = stored_fields(stored)
     spec = read_task({**base, **again}, now=now)
 
     if "headers" in given:
         assert again["headers"] == given["headers"]
     assert spec.retry == read_task({**base, **given}, now=now).retry
-    assert given_by(stored, opens=False) == {**given, **shown}
+    assert render_optional_fields(stored) == {**given, **shown}

@@ -10,7 +10,7 @@ import pytest
 from django.utils import timezone
 from rest_framework.test import APIClient
 
-from tasks_api.api.tasks.policy_fields import given_by
+from tasks_api.api.tasks.optional_fields import stored_fields
 from tasks_api.domain.schedules import Interval, Once
 from tasks_api.models import Run, Task
 from tests.conftest import MakeTask
@@ -141,7 +141,7 @@ def test_headers_that_are_sent_back_redacted_keep_their_values(
     answer = say(api, task)
 
     assert answer.status_code == 200, answer.json()
-    kept = given_by(Task.objects.get())["headers"]
+    kept = stored_fields(Task.objects.get())["headers"]
     assert kept == {"x-api-key": "s3cret", "X-New": "n"}
 
 

@@ -31,7 +31,7 @@ URL = "http://93.184.216.34/x"
 
 @pytest.fixture
 def low_step_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(errors, "MOST_STEPS", 1_000)
+    monkeypatch.setattr(errors, "MAX_SCHEDULE_STEPS", 1_000)
     cron.first_from.cache_clear()
 
 

@@ -22,7 +22,7 @@ from accounts import audit
 from accounts.middleware import NOBODY
 from scheduler_service.http.bodies import Refused
 from tasks_api.api import errors
-from tasks_api.api.errors import Refusal, SurfaceView
+from tasks_api.api.errors import ErrorResponse, FormatView
 from tasks_api.api.json_codec import JSONRenderer, dumps
 
 logger = logging.getLogger(__name__)
@@ -31,28 +31,28 @@ logger = logging.getLogger(__name__)
 PROBES = {"healthz", "readyz"}
 
 
-class _Reached(NamedTuple):
-    view: SurfaceView
+class _MatchedView(NamedTuple):
+    view: FormatView
     arguments: Mapping[str, Any]
 
 
-def most_bytes(environ: WSGIEnvironment) -> int:
+def max_body_bytes(environ: WSGIEnvironment) -> int:
     """How large the body of a request may be that is larger than usual.
 
     Whoever may not call its view gets no more than usual, so that nobody without a token
     has us keep a large body.
     """
-    usual: int = settings.SCHEDULER_MAX_BODY_BYTES
-    request = _request(environ)
-    reached = _reached(request)
-    most: int = getattr(reached and reached.view, "max_body_bytes", usual)
-    if reached is None or most <= usual:
-        return usual
+    default: int = settings.SCHEDULER_MAX_BODY_BYTES
+    request = _request_without_body(environ)
+    reached = _match_view(request)
+    maximum: int = getattr(reached and reached.view, "max_body_bytes", default)
+    if reached is None or maximum <= default:
+        return default
     close_old_connections()
-    return most if _lets_in(reached, request) else usual
+    return maximum if _passes_permissions(reached, request) else default
 
 
-def _lets_in(reached: _Reached, request: HttpRequest) -> bool:
+def _passes_permissions(reached: _MatchedView, request: HttpRequest) -> bool:
     view, arguments = reached
     view.setup(request, **arguments)
     with audit.acting(NOBODY):
@@ -64,11 +64,13 @@ def _lets_in(reached: _Reached, request: HttpRequest) -> bool:
     return True
 
 
-def refuse(environ: WSGIEnvironment, refused: Refused) -> HttpResponse:
-    return _worded(_request(environ), refused.status, refused.message, refused)
+def render_body_error(environ: WSGIEnvironment, refused: Refused) -> HttpResponse:
+    return _render_error(
+        _request_without_body(environ), refused.status, refused.message, refused
+    )
 
 
-class Hosts:
+class AllowedHostsMiddleware:
     """Lets in who asks for a host of ours, and answers probes under whatever name."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
@@ -78,11 +80,11 @@ class Hosts:
         try:
             request.get_host()
         except DisallowedHost as refused:
-            return _probed(request) or _unknown(request, refused)
+            return _answer_probe(request) or _refuse_host(request, refused)
         return self._get_response(request)
 
 
-def _probed(request: HttpRequest) -> HttpResponse | None:
+def _answer_probe(request: HttpRequest) -> HttpResponse | None:
     try:
         match = resolve(request.path_info)
     except Resolver404:
@@ -90,37 +92,37 @@ def _probed(request: HttpRequest) -> HttpResponse | None:
     return match.func(request) if match.url_name in PROBES else None
 
 
-def _unknown(request: HttpRequest, refused: DisallowedHost) -> HttpResponse:
+def _refuse_host(request: HttpRequest, refused: DisallowedHost) -> HttpResponse:
     given = request.META.get("HTTP_HOST", "")
     logger.info("A request for the host %.100r was refused.", given)
-    return _worded(request, 400, "Bad request", refused)
+    return _render_error(request, 400, "Bad request", refused)
 
 
-def _request(environ: WSGIEnvironment) -> WSGIRequest:
+def _request_without_body(environ: WSGIEnvironment) -> WSGIRequest:
     return WSGIRequest(environ | {"wsgi.input": BytesIO()})
 
 
-def _reached(request: HttpRequest) -> _Reached | None:
+def _match_view(request: HttpRequest) -> _MatchedView | None:
     try:
         match = resolve(request.path_info)
     except Resolver404:
         return None
     kind = getattr(match.func, "cls", None)
-    if kind is None or not issubclass(kind, SurfaceView):
+    if kind is None or not issubclass(kind, FormatView):
         return None
-    return _Reached(kind(), match.kwargs)
+    return _MatchedView(kind(), match.kwargs)
 
 
-def _worded(
+def _render_error(
     request: HttpRequest, status: int, message: str, cause: Exception
 ) -> HttpResponse:
     """A refusal in the words of the wire format that the request is for."""
-    reached = _reached(request)
+    reached = _match_view(request)
     if reached is None:
-        return errors.plain(message, status)
+        return errors.json_error(message, status)
     view = reached.view
     view.setup(request, **reached.arguments)
-    response = view.refuse(Refusal(status, message, cause))
+    response = view.render_error(ErrorResponse(status, message, cause))
     if isinstance(response, Response):
         content_type = JSONRenderer.media_type
         return HttpResponse(dumps(response.data), content_type, response.status_code)

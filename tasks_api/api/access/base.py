@@ -1,0 +1,129 @@
+"""Readers and pages that the views of access share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple, TypeVar
+
+from django.db.models import Model, QuerySet
+from rest_framework.exceptions import APIException, PermissionDenied
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from accounts import services as accounts
+from accounts.models import Role, Scope, Token
+from accounts.permissions import scope_of
+from tasks_api.api import fields, pagination
+from tasks_api.domain.exceptions import InvalidTask
+
+DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE = 100, 1000
+MAX_ROW_ID = 2**63 - 1
+# Responses with a secret, which no cache may keep.
+UNCACHED = {"Cache-Control": "no-store"}
+
+Row = TypeVar("Row", bound=Model)
+Choice = TypeVar("Choice", Role, Scope)
+
+
+class Conflict(APIException):
+    """The name of a new thing is taken."""
+
+    status_code = 409
+
+
+# Requests.
+
+
+def read_choice(
+    data: Mapping[str, Any], name: str, choices: type[Choice], *, default: Any
+) -> Any:
+    value = data.get(name)
+    if value is None:
+        return default
+    if isinstance(value, str) and value in choices.values:
+        return choices(value)
+    values = ", ".join(choices.values)
+    raise InvalidTask(name, f"Invalid value of {name}. Value should be one of {values}")
+
+
+def read_overlap(request: Request) -> timedelta:
+    """How long the old one stays valid: a day unless the body says otherwise."""
+    if request.stream is None:
+        return accounts.OVERLAP
+    value = fields.require_object(request.data).get("overlap_seconds")
+    if value is None:
+        return accounts.OVERLAP
+    seconds = fields.whole_number("overlap_seconds", value, minimum=0)
+    maximum = int(accounts.LONGEST_OVERLAP.total_seconds())
+    if seconds > maximum:
+        raise InvalidTask(
+            "overlap_seconds",
+            f"Invalid value of overlap_seconds. Value should be at most {maximum}",
+        )
+    return timedelta(seconds=seconds)
+
+
+def caller_token_expiry(request: Request) -> datetime | None:
+    """When the token of the request expires, if it is a token and ever does."""
+    token = request.auth
+    return token.expires_at if isinstance(token, Token) else None
+
+
+def require_scope(request: Request, scope: Scope) -> None:
+    """A token neither makes, renews nor revokes one that may do more than itself."""
+    own = scope_of(request)
+    if not own.covers(scope):
+        raise PermissionDenied(
+            f"This takes a token of scope {scope}, and yours is {own}"
+        )
+
+
+# Pages.
+
+
+class Page(NamedTuple):
+    """Rows of a list, with the cursor and the link of the next page if there is one."""
+
+    rows: Sequence[Any]
+    cursor: str | None = None
+    link: Mapping[str, str] | None = None
+
+    def response(
+        self, name: str, render: Callable[[Any], Mapping[str, Any]]
+    ) -> Response:
+        body = {name: [render(row) for row in self.rows], "next_cursor": self.cursor}
+        return Response(body, headers=self.link)
+
+
+def page_of(
+    request: Request,
+    rows: QuerySet[Row],
+    *,
+    key: str,
+    read_cursor: Callable[[str], Any],
+) -> Page:
+    """The newest rows, or those after `cursor`, found by their key without counting."""
+    query = fields.query_parameters(request)
+    limit = pagination.page_size(
+        query, default=DEFAULT_PAGE_SIZE, maximum=MAX_PAGE_SIZE
+    )
+    if "cursor" in query:
+        rows = rows.filter(**{f"{key}__lt": read_cursor(query["cursor"])})
+    found = list(rows.order_by(f"-{key}")[: limit + 1])
+    if len(found) <= limit:
+        return Page(found)
+    cursor = str(found[limit - 1].pk)
+    return Page(
+        found[:limit], cursor, pagination.next_page_link(request, cursor=cursor)
+    )
+
+
+def read_row_id(cursor: str) -> int:
+    if cursor.isascii() and cursor.isdigit() and len(cursor) <= 19:
+        return min(int(cursor), MAX_ROW_ID)
+    raise invalid_cursor()
+
+
+def invalid_cursor() -> InvalidTask:
+    return InvalidTask("cursor", "Invalid value of cursor. It is none of ours")

@@ -1,0 +1,63 @@
+"""The views that run, pause and resume tasks."""
+
+from __future__ import annotations
+
+from django.db import transaction
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from scheduler_service.db import clock
+from tasks_api.api.idempotency import idempotent
+from tasks_api.api.tasks import control_openapi as schema
+from tasks_api.api.tasks.base import TasksView
+from tasks_api.api.tasks.parsing import read_ids
+from tasks_api.domain.specs import Surface
+from tasks_api.messaging import broker
+from tasks_api.services import manual_runs, pausing
+
+
+class RunTask(TasksView):
+    @schema.run_task
+    @idempotent
+    def post(self, request: Request, task_id: str) -> Response:
+        run_id = manual_runs.run_now(
+            self.user, task_id, surface=Surface.TASKS, now=clock.now()
+        )
+        transaction.on_commit(lambda: broker.ring_workers([run_id]))
+        return Response(
+            {"run_id": str(run_id), "message": "Task will run now"}, status=202
+        )
+
+
+class PauseTask(TasksView):
+    @schema.pause_task
+    def post(self, request: Request, task_id: str) -> Response:
+        pausing.pause_tasks(
+            self.user, [task_id], now=clock.now(), surface=Surface.TASKS
+        )
+        return Response({"message": "Task paused successfully"})
+
+
+class ResumeTask(TasksView):
+    @schema.resume_task
+    def post(self, request: Request, task_id: str) -> Response:
+        pausing.resume_tasks(
+            self.user, [task_id], now=clock.now(), surface=Surface.TASKS
+        )
+        return Response({"message": "Task resumed successfully"})
+
+
+class PauseTasks(TasksView):
+    @schema.pause_tasks
+    def post(self, request: Request) -> Response:
+        ids = read_ids(request.data)
+        pausing.pause_tasks(self.user, ids, now=clock.now(), surface=Surface.TASKS)
+        return Response({"message": "Tasks have been successfully paused"})
+
+
+class ResumeTasks(TasksView):
+    @schema.resume_tasks
+    def post(self, request: Request) -> Response:
+        ids = read_ids(request.data)
+        pausing.resume_tasks(self.user, ids, now=clock.now(), surface=Surface.TASKS)
+        return Response({"message": "Tasks have been resumed successfully"})

@@ -1,0 +1,319 @@
+"""The schemas of tasks, of lists of them and of responses in the OpenAPI document."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tasks_api.api import openapi
+from tasks_api.api.tasks import optional_fields
+
+
+def _moment(description: str) -> dict[str, Any]:
+    return openapi.text(
+        f"{description}: YYYY-MM-DD HH:MM:SS in UTC, or null.", nullable=True
+    )
+
+
+_FREQUENCY = {
+    "description": "Seconds between two fire times: a number, its digits in a string, or an "
+    "object whose parts are added up.",
+    "oneOf": [
+        {"type": "integer", "minimum": 1, "maximum": 2**31 - 1},
+        {"type": "string", "pattern": "^[0-9]+$"},
+        {
+            "type": "object",
+            "properties": {
+                part: openapi.count(f"How many {part}.")
+                for part in ("weeks", "days", "hours", "minutes", "seconds")
+            },
+            "additionalProperties": False,
+        },
+    ],
+}
+_TAGS = {
+    "type": "array",
+    "description": "Labels to find the task by, and to apply tasks by.",
+    "maxItems": 50,
+    "items": {"type": "string", "minLength": 1, "maxLength": 100},
+}
+_OF_BOTH: dict[str, dict[str, Any]] = {
+    "url": {
+        "type": "string",
+        "description": "The absolute URL that the request is sent to. Credentials in it "
+        "are sent as HTTP Basic. Either this or `queue` is required.",
+        "nullable": True,
+    },
+    "queue": openapi.NAME
+    | {
+        "description": "The pull queue that gets `post_data` as a job, instead of a URL.",
+        "nullable": True,
+    },
+    "post_data": {
+        "type": "object",
+        "additionalProperties": True,
+        "description": "The body of the request, a JSON object; `{}` if absent.",
+    },
+    **optional_fields.REQUEST_SCHEMAS,
+    "name": openapi.NAME
+    | {
+        "description": "Your name for the task, by which it can be read, put and removed. One "
+        "task of your tenant has it at a time.",
+        "nullable": True,
+    },
+    "tags": _TAGS | {"nullable": True},
+    "paused": {
+        "type": "boolean",
+        "nullable": True,
+        "description": "True pauses the task, and false resumes it. Without it a task stays as it "
+        "is, and a new one is active.",
+    },
+}
+_OF_PERIODIC: dict[str, dict[str, Any]] = {
+    "task_type": {
+        "type": "string",
+        "description": "`periodic`, in any case; `interval` means the same.",
+        "enum": ["periodic", "interval"],
+    },
+    "frequency": _FREQUENCY | {"title": "this, or cron"},
+    "cron": openapi.CRON | {"title": "this, or frequency", "nullable": True},
+    "timezone": {
+        "type": "string",
+        "nullable": True,
+        "title": "for cron",
+        "description": "The IANA time zone of the cron expression, such as `Europe/Berlin`; UTC if "
+        "absent.",
+    },
+    "start_datetime": openapi.text(
+        "The first fire time, or with `cron` the earliest one: an ISO 8601 date and time in the "
+        "future, in UTC without an offset.",
+        nullable=True,
+    ),
+    "end_datetime": openapi.text(
+        "The last moment at which the task may fire: an ISO 8601 date and time, in UTC without "
+        "an offset. With null the task has no end.",
+        nullable=True,
+    ),
+    "stop_datetime": openapi.text("Another name for `end_datetime`.", nullable=True),
+}
+_OF_ONE_TIME: dict[str, dict[str, Any]] = {
+    "task_type": openapi.text("`one_time`, in any case.", enum=["one_time"]),
+    "run_datetime": openapi.text(
+        "When the task runs: an ISO 8601 date and time in the future. Without an offset it is "
+        "in `timezone`, or in UTC."
+    ),
+    "timezone": openapi.text(
+        "The IANA time zone of a `run_datetime` without an offset; UTC if absent.",
+        nullable=True,
+    ),
+}
+TASK_OUT: dict[str, Any] = {
+    "type": "object",
+    "required": ["id", "url", "task_type", "post_data", "next_run_datetime"],
+    "properties": {
+        "id": openapi.text("The id of the task."),
+        "url": openapi.text(
+            "The URL that the request is sent to, with *** for credentials in it; null "
+            "with a queue.",
+            nullable=True,
+        ),
+        "queue": openapi.text("The pull queue that gets `post_data` as a job."),
+        "task_type": openapi.text(
+            "Whether the task repeats.", enum=["periodic", "one_time"]
+        ),
+        "post_data": {
+            "type": "object",
+            "additionalProperties": True,
+            "nullable": True,
+            "description": "The body of the request, as it was posted.",
+        },
+        "frequency": {
+            "type": "integer",
+            "nullable": True,
+            "description": "Seconds between two fire times; null with `cron`.",
+        },
+        "cron": openapi.text("The cron expression, as it was posted."),
+        "timezone": openapi.text("The time zone of the cron expression."),
+        "start_datetime": _moment("The start of a periodic task"),
+        "end_datetime": _moment("The end of a periodic task"),
+        "run_datetime": _moment("When a one-time task runs"),
+        "next_run_datetime": _moment("When the task fires next"),
+        "paused": {
+            "type": "boolean",
+            "enum": [True],
+            "description": "True while the task is paused, and absent otherwise.",
+        },
+        "pause_reason": openapi.text(
+            "Why the service paused the task; absent if somebody else did."
+        ),
+        **optional_fields.RESPONSE_SCHEMAS,
+        "name": openapi.text("Your name for the task; absent if it has none."),
+        "tags": _TAGS,
+    },
+}
+_DOCUMENTED = {
+    "frequency",
+    "task_type",
+    "start_datetime",
+    "end_datetime",
+    "stop_datetime",
+}
+# The document that the format was built from lacks these.
+EXTENSIONS = (_OF_PERIODIC | _OF_BOTH).keys() - _DOCUMENTED - {"url", "post_data"}
+# A client may send a response back as it is, also with the fields of the other type.
+_IGNORED = dict.fromkeys(
+    _OF_PERIODIC | _OF_ONE_TIME | TASK_OUT["properties"], openapi.IGNORED
+)
+
+
+def task_in(*required: str, **more: dict[str, Any]) -> dict[str, Any]:
+    """A task as requests have it, of either type; with `more` fields of both.
+
+    A type ignores the fields of the other one, whatever they are.
+    """
+    return {
+        "oneOf": [
+            {
+                "type": "object",
+                "title": title,
+                "required": ["task_type", *own_required, *required],
+                "properties": {**_IGNORED, **own, **_OF_BOTH, **more},
+            }
+            for title, own, own_required in (
+                ("periodic", _OF_PERIODIC, ()),
+                ("one_time", _OF_ONE_TIME, ("run_datetime",)),
+            )
+        ]
+    }
+
+
+TASK_IN = task_in()
+# Any of the fields, with null for those that a task may do without.
+CHANGE_IN = {
+    "type": "object",
+    "properties": {
+        name: rule | {"nullable": True}
+        if name not in {"task_type", "frequency"} and "type" in rule
+        else rule
+        for name, rule in {
+            **_IGNORED,
+            **_OF_ONE_TIME,
+            **_OF_PERIODIC,
+            **_OF_BOTH,
+            "task_type": openapi.text(
+                "To make it a task of the other type, with the fields of that type.",
+                enum=["periodic", "one_time", "interval"],
+            ),
+        }.items()
+    },
+}
+TASKS_OUT = {
+    "type": "object",
+    "required": ["tasks"],
+    "properties": {
+        "count": {
+            "type": "integer",
+            "description": "How many tasks there are in all. Absent with filters.",
+        },
+        "tasks": {
+            "type": "array",
+            "description": "The tasks, the oldest first.",
+            "items": TASK_OUT,
+        },
+        "next_cursor": {
+            "type": "string",
+            "nullable": True,
+            "description": "Send it as `cursor` to get the next page; null on the last page. Absent "
+            "without `cursor` and filters.",
+        },
+    },
+}
+BULK_IN = {
+    "type": "object",
+    "required": ["tasks"],
+    "properties": {
+        "tasks": {
+            "type": "array",
+            "minItems": 1,
+            "maxItems": 10_000,
+            "description": "The tasks, each as it would be posted alone.",
+            "items": TASK_IN,
+        }
+    },
+    "description": "An object with the list. The list alone is accepted as well.",
+}
+BULK_CREATED = {
+    "type": "object",
+    "required": ["ids", "message"],
+    "properties": {
+        "ids": {
+            "type": "array",
+            "description": "The ids of the new tasks, in the order of the request.",
+            "items": openapi.TEXT,
+        },
+        "message": openapi.DONE_MESSAGE,
+    },
+}
+RUN_MADE = {
+    "type": "object",
+    "required": ["run_id", "message"],
+    "properties": {
+        "run_id": openapi.text("The id of the new run."),
+        "message": openapi.DONE_MESSAGE,
+    },
+}
+CREATED = {
+    "type": "object",
+    "required": ["id", "message"],
+    "properties": {
+        "id": openapi.text("The id of the new task."),
+        "message": openapi.DONE_MESSAGE,
+    },
+}
+MESSAGE = {
+    "type": "object",
+    "required": ["message"],
+    "properties": {"message": openapi.DONE_MESSAGE},
+}
+IDS_IN = {
+    "type": "object",
+    "required": ["ids"],
+    "properties": {
+        "ids": {
+            "type": "array",
+            "minItems": 1,
+            "description": "The ids of the tasks.",
+            "items": openapi.TEXT,
+        }
+    },
+}
+_BAD_TASK = {
+    "type": "object",
+    "required": ["index", "field", "message"],
+    "properties": {
+        "index": {
+            "type": "integer",
+            "description": "The place of the task in the list, counted from 0.",
+        },
+        "field": openapi.text("The field that cannot be used."),
+        "message": openapi.text("What is wrong with it."),
+    },
+}
+BULK_ERROR = {
+    "type": "object",
+    "required": ["error"],
+    "properties": {
+        "error": {
+            "type": "object",
+            "required": ["message"],
+            "description": "Why the request was refused.",
+            "properties": {
+                "message": openapi.text("A sentence that names the first bad task."),
+                "tasks": {
+                    "type": "array",
+                    "description": "Every task that cannot be stored.",
+                    "items": _BAD_TASK,
+                },
+            },
+        }
+    },
+}
