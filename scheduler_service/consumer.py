@@ -132,8 +132,10 @@ class PrefetchGate(bootsteps.StartStopStep):
 
     def start(self, consumer: Any) -> None:
         channel = consumer.task_consumer.channel
-        kombu_redis.take_messages_only_if(tasks.may_take, channel)
-        self._timer = consumer.timer.call_repeatedly(GATE_INTERVAL, tasks.hand_over)
+        kombu_redis.take_messages_only_if(tasks.can_take_messages, channel)
+        self._timer = consumer.timer.call_repeatedly(
+            GATE_INTERVAL, tasks.hand_over_backlog
+        )
 
     def stop(self, consumer: Any) -> None:
         if self._timer is not None:

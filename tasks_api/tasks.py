@@ -1,4 +1,4 @@
-"""Celery's side of a worker: take messages of run ids to this process's engine."""
+"""Celery's side of a worker: pass messages of run ids to this process's engine."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tasks_api.monitoring.watchdog import WorkerWatchdog
 from tasks_api.storage import retention
 from tasks_api.worker import failure_log, flower_events, long_work, run_counters
 from tasks_api.worker.engine import Engine
-from tasks_api.worker.record import Finished
+from tasks_api.worker.record import AttemptResult
 
 logger = logging.getLogger(__name__)
 
@@ -37,13 +37,14 @@ _hostname = "worker"
 _pruning = threading.Lock()
 _stopping = threading.Event()
 _was_cut_off = True
-# When requests under way are cut, by the monotonic clock.
+# When requests in flight are aborted, by the monotonic clock.
 _stop_by = 0.0
 
-# Longer than most requests may take, so that a warm shutdown cuts few.
-GRACE = 40.0
-# Less than the 45 seconds that the supervisor and Docker leave us, whatever is stuck.
-LATEST_END = 44.5
+# Seconds for requests in flight: longer than most may take, so that few are aborted.
+SHUTDOWN_GRACE = 40.0
+# Seconds after which the process ends, whatever is stuck. The supervisor and Docker allow
+# 45 seconds.
+EXIT_DEADLINE = 44.5
 
 
 @signals.celeryd_init.connect
@@ -54,14 +55,14 @@ def _remember_name(sender: str, **kwargs: Any) -> None:
 
 @signals.worker_init.connect
 @signals.beat_init.connect
-def _refuse_start(**kwargs: Any) -> None:
+def _check_start(**kwargs: Any) -> None:
     start.check_or_exit()
 
 
 @signals.worker_init.connect
 @signals.beat_init.connect
-def _refuse_broker(**kwargs: Any) -> None:
-    """A Redis that takes no messages, or may drop them, is not started on."""
+def _check_broker(**kwargs: Any) -> None:
+    """Refuse to start on a Redis that takes no messages, or may drop them."""
     try:
         broker.check_usable(settings.REDIS_URL, timeout=3)
     except (redis.RedisError, OSError) as error:
@@ -74,21 +75,21 @@ def _refuse_broker(**kwargs: Any) -> None:
 
 @signals.worker_init.connect
 @signals.beat_init.connect
-def _refuse_other_tables(**kwargs: Any) -> None:
-    """On tables that do not fit, each statement would fail by itself."""
+def _check_schema(**kwargs: Any) -> None:
+    """Refuse to start on tables that do not fit: each statement would fail by itself."""
     if found := schema.log_schema_problem():
         raise SystemExit(found)
 
 
 @signals.worker_ready.connect
-def _start(**kwargs: Any) -> None:
+def _start_engine(**kwargs: Any) -> None:
     derive_keys()
     gc_tuning.freeze_startup_objects()
-    _show(engine())
+    _expose_metrics(engine())
 
 
-def _show(engine: Engine) -> None:
-    """Let this worker be looked at from outside."""
+def _expose_metrics(engine: Engine) -> None:
+    """Show this worker's state in its metrics and to its probe."""
     registry.register_gauge(
         "scheduler_in_flight",
         "Runs that this worker holds: under way, or waiting for a place at their host.",
@@ -110,29 +111,29 @@ def _count_dropped(**kwargs: Any) -> None:
 
 
 @signals.worker_shutting_down.connect
-def _end_rounds(**kwargs: Any) -> None:
+def _begin_shutdown(**kwargs: Any) -> None:
     global _stop_by
     if _stopping.is_set():
         return
-    _stop_by = time.monotonic() + GRACE
+    _stop_by = time.monotonic() + SHUTDOWN_GRACE
     _stopping.set()
-    # In a thread, because this is a signal's handler, in which nothing may be waited for.
-    threading.Thread(target=_end_in_time, name="ending", daemon=True).start()
+    # In a thread, because the handler of a signal must not wait for anything.
+    threading.Thread(target=_enforce_exit, name="ending", daemon=True).start()
 
 
-def _end_in_time() -> None:
-    """Let nobody wait for the engine, and the process end though something is stuck."""
+def _enforce_exit() -> None:
+    """Let no thread wait for the engine, and end the process though something is stuck."""
     if _engine is not None:
-        _engine.close_door()
-    time.sleep(LATEST_END)
+        _engine.stop_accepting()
+    time.sleep(EXIT_DEADLINE)
     logger.critical("Something is stuck, so this worker ends without it.")
     os._exit(os.EX_SOFTWARE)
 
 
 @signals.worker_shutdown.connect
-def _stop(**kwargs: Any) -> None:
+def _stop_engine(**kwargs: Any) -> None:
     if _engine is not None:
-        until = _stop_by or time.monotonic() + GRACE
+        until = _stop_by or time.monotonic() + SHUTDOWN_GRACE
         _engine.stop(grace=max(1.0, until - time.monotonic()))
 
 
@@ -141,29 +142,29 @@ def engine() -> Engine:
     global _engine
     with _starting:
         if _engine is None:
-            _engine = Engine(on_recorded=_tell, on_beat=_say_alive)
+            _engine = Engine(on_recorded=_report_results, on_beat=_write_heartbeat)
             _engine.start()
     return _engine
 
 
-def _tell(finished: Sequence[Finished]) -> None:
-    run_counters.count_finished(finished)
-    failure_log.log(finished)
-    flower_events.publish(_hostname, finished)
+def _report_results(results: Sequence[AttemptResult]) -> None:
+    run_counters.count_results(results)
+    failure_log.log_failures(results)
+    flower_events.publish_events(_hostname, results)
 
 
-def _say_alive(presence: int) -> None:
-    # A worker that is started again has the name of the one that died.
+def _write_heartbeat(presence: int) -> None:
+    # A restarted worker has the hostname of the one that died, so the key is added.
     record_heartbeat("worker", f"{_hostname} {presence:08x}", presence=presence)
 
 
-def may_take() -> bool:
-    """Whether this worker can do anything with a message."""
+def can_take_messages() -> bool:
+    """Whether this worker can claim the runs of a message."""
     return not engine().is_cut_off
 
 
-def hand_over() -> None:
-    """Leave to other workers what this one cannot claim, while PostgreSQL is away for it."""
+def hand_over_backlog() -> None:
+    """Leave the backlog to other workers while PostgreSQL does not answer this one."""
     global _was_cut_off
     is_cut_off = engine().is_cut_off
     if is_cut_off != _was_cut_off:
@@ -173,41 +174,41 @@ def hand_over() -> None:
             logger.warning(text)
         else:
             logger.info("The database answers, and this worker takes messages.")
-    if is_cut_off and (left := engine().take_back()):
+    if is_cut_off and (left := engine().pop_unclaimed()):
         broker.ring_workers(left)
 
 
 @shared_task(name=broker.DELIVER, send_events=False)
 def deliver(run_ids: list[str]) -> None:
-    """Deliver runs when their moments come. Not for results: the rows have those."""
+    """Deliver runs when their moments come. The results are in the rows, not in Celery."""
     ids = list(broker.parse_run_ids(run_ids))
-    if may_take():
+    if can_take_messages():
         engine().accept(ids)
     else:
         broker.ring_workers(ids)
 
 
 @shared_task(name=broker.TELL_ENDS, send_events=False)
-def tell_ends(run_ids: list[str]) -> None:
-    """Tell how runs ended that were left open for long work."""
-    ended = long_work.ended(list(broker.parse_run_ids(run_ids)))
-    run_counters.count_ended(ended)
-    failure_log.log(ended)
-    flower_events.publish(_hostname, ended)
+def report_ends(run_ids: list[str]) -> None:
+    """Report how runs ended that were open for long work."""
+    ended = long_work.fetch_ended(list(broker.parse_run_ids(run_ids)))
+    run_counters.count_ends(ended)
+    failure_log.log_failures(ended)
+    flower_events.publish_events(_hostname, ended)
 
 
 @shared_task(name="tasks_api.tasks.fire")
 def fire(task_id: str) -> None:
-    """What a task's stored schedule names. Beats make runs from rows, so it does nothing.
+    """The Celery task that stored schedules name. It does nothing: beats make runs from rows.
 
-    Whoever can write messages could have any tenant's task fire, paused or not.
+    If it fired tasks, anyone who can write messages could fire any tenant's, paused or not.
     """
     logger.warning("A message asks for a task to be fired, which only beats do.")
 
 
 @shared_task(name="tasks_api.tasks.prune")
 def prune() -> None:
-    """Forget history that is older than its retention, unless it is under way here."""
+    """Delete history that is older than its retention, unless this process does so already."""
     if _pruning.acquire(blocking=False):
         try:
             now = clock.now()

@@ -1,4 +1,4 @@
-"""libcurl's handles, set up for a request each, and used again."""
+"""libcurl's easy handles: each is set up for one request after the other."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import Any
 
 import pycurl
 
-from tasks_api.delivery.attempts import Attempt
-from tasks_api.delivery.request import BODILESS, Request
+from tasks_api.delivery.request import METHODS_WITHOUT_BODY, Request
+from tasks_api.delivery.transfers import Transfer
 from tasks_api.domain import guard
 
-Kind = tuple[str, bool]
+HandleKind = tuple[str, bool]
 
-# Handles that were used and wait to be used again.
+# Used handles of one kind that are kept for the next requests.
 MAX_SPARE_HANDLES = 200
 
-# libcurl's other defaults are the ones wanted: no redirects, no cookies, no .netrc,
+# libcurl's other defaults are the right ones: no redirects, no cookies, no .netrc,
 # certificate and host name verified, a body that is never unpacked.
 _OPTIONS = (
     (pycurl.NOSIGNAL, 1),
@@ -26,7 +26,7 @@ _OPTIONS = (
     # Otherwise http_proxy and its kind in the environment decide where requests go.
     (pycurl.PROXY, ""),
     (pycurl.NOPROXY, "*"),
-    # pycurl would name itself where the caller names nobody.
+    # pycurl would name itself in requests without a User-Agent.
     (pycurl.USERAGENT, ""),
     (pycurl.MAXAGE_CONN, 60),
     # A busy connection is never idle, and would stay with an address its name has left.
@@ -36,13 +36,12 @@ _OPTIONS = (
 _HEADERS = ["Accept-Encoding: identity", "Content-Type:", "Expect:"]
 
 
-class Handles:
+class CurlHandles:
     """libcurl's easy handles, ready to be given to the multi handle.
 
-    Connections belong to that one. A handle that was used for requests of a kind is used
-    for the next of them: what differs between two is then set again, and that is less
-    than what a new handle needs. One that knew credentials, or repeated a request, is not
-    kept.
+    Connections belong to the multi handle. A handle serves requests of one kind again and
+    again: setting what differs between two costs less than a new handle. A handle that
+    knew credentials, or repeated a request, is not kept.
     """
 
     def __init__(self, ca_file: str, on_open: Callable[[int, int], int]) -> None:
@@ -51,11 +50,11 @@ class Handles:
             self._template.setopt(option, value)
         self._template.setopt(pycurl.CAINFO, ca_file)
         self._template.setopt(pycurl.SOCKOPTFUNCTION, on_open)
-        self._spare: dict[Kind, list[Any]] = {}
+        self._spare: dict[HandleKind, list[Any]] = {}
 
-    def take(self, attempt: Attempt) -> Any:
-        request, url = attempt.request, attempt.url
-        spare = self._spare.get(_kind(request))
+    def acquire(self, transfer: Transfer) -> Any:
+        request, url = transfer.request, transfer.url
+        spare = self._spare.get(_kind_of(request))
         if spare and url.credentials is None:
             curl = spare.pop()
         else:
@@ -64,25 +63,27 @@ class Handles:
         # libcurl would write escapes anew and leave out a question mark without a query.
         curl.setopt(pycurl.REQUEST_TARGET, url.path)
         if not url.is_address:
-            curl.setopt(pycurl.RESOLVE, [_pin(url.target, attempt.addresses)])
+            curl.setopt(
+                pycurl.RESOLVE, [_pin_addresses(url.target, transfer.addresses)]
+            )
         curl.setopt(pycurl.HTTPHEADER, _header_lines(request.headers))
-        if request.method not in BODILESS:
+        if request.method not in METHODS_WITHOUT_BODY:
             curl.setopt(pycurl.POSTFIELDS, request.body)
-        curl.setopt(pycurl.OPENSOCKETFUNCTION, attempt.open_socket)
-        curl.setopt(pycurl.PREREQFUNCTION, attempt.on_sending)
-        curl.setopt(pycurl.WRITEFUNCTION, attempt.on_body)
-        if request.may_be_told:
-            curl.setopt(pycurl.HEADERFUNCTION, attempt.on_header)
-        if attempt.is_repeated:
+        curl.setopt(pycurl.OPENSOCKETFUNCTION, transfer.open_socket)
+        curl.setopt(pycurl.PREREQFUNCTION, transfer.on_sending)
+        curl.setopt(pycurl.WRITEFUNCTION, transfer.on_body)
+        if request.heeds_retry_headers:
+            curl.setopt(pycurl.HEADERFUNCTION, transfer.on_header)
+        if transfer.is_repeated:
             curl.setopt(pycurl.FRESH_CONNECT, 1)
         # Zero would mean for ever.
-        left_ms = int((attempt.deadline - time.monotonic()) * 1000)
+        left_ms = int((transfer.deadline - time.monotonic()) * 1000)
         curl.setopt(pycurl.TIMEOUT_MS, max(1, left_ms))
         return curl
 
-    def give_back(self, curl: Any, attempt: Attempt) -> None:
-        spare = self._spare.setdefault(_kind(attempt.request), [])
-        is_like_others = attempt.url.credentials is None and not attempt.is_repeated
+    def release(self, curl: Any, transfer: Transfer) -> None:
+        spare = self._spare.setdefault(_kind_of(transfer.request), [])
+        is_like_others = transfer.url.credentials is None and not transfer.is_repeated
         if is_like_others and len(spare) < MAX_SPARE_HANDLES:
             spare.append(curl)
         else:
@@ -106,13 +107,13 @@ class Handles:
         return curl
 
 
-def _kind(request: Request) -> Kind:
+def _kind_of(request: Request) -> HandleKind:
     """What stays set on a handle: the method, and whether it reads headers."""
-    return request.method, request.may_be_told
+    return request.method, request.heeds_retry_headers
 
 
-def _pin(target: guard.Target, addresses: tuple[str, ...]) -> str:
-    """An entry for libcurl's own table of names, so that it asks nobody else."""
+def _pin_addresses(target: guard.Target, addresses: tuple[str, ...]) -> str:
+    """An entry for libcurl's own table of names, so that it asks no name server."""
     listed = ",".join(f"[{a}]" if ":" in a else a for a in addresses)
     # The plus lets the entry expire, or every name ever called would stay in memory.
     return f"+{target.host}:{target.port}:{listed}"

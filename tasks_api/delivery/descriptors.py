@@ -1,4 +1,4 @@
-"""How many connections this process may have open at once, and whether it lacks any now."""
+"""How many files this process may have open, and whether it has run out of them."""
 
 from __future__ import annotations
 
@@ -9,34 +9,35 @@ import socket
 
 logger = logging.getLogger(__name__)
 
-# What a worker opens beside its requests: the database, Redis, names, files.
-RESERVE = 200
-# This machine's own trouble, of which no target knows anything.
-LOCAL = frozenset(
+# Files that a worker opens beside its requests: the database, Redis, names, logs.
+RESERVED_FILES = 200
+# Errors that are this machine's own trouble, and say nothing about a target.
+LOCAL_ERRNOS = frozenset(
     {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL}
 )
 
 
-class TooFew(SystemExit):
+class TooFewFiles(SystemExit):
     """The process may open so few files that it can send nothing."""
 
 
-def afford(wanted: int) -> int:
-    """So many of the wanted connections may be open at once, and why if not all.
+def raise_file_limit(wanted: int) -> int:
+    """Raise the limit of open files for some connections; returns how many it allows.
 
-    The soft limit of open files is raised as far as that needs; the hard one is not ours.
+    The soft limit is raised as far as necessary, and the hard one is left alone. A warning
+    is logged if not all the wanted connections are possible.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == resource.RLIM_INFINITY or soft >= wanted + RESERVE:
+    if soft == resource.RLIM_INFINITY or soft >= wanted + RESERVED_FILES:
         return wanted
-    limit = wanted + RESERVE
+    limit = wanted + RESERVED_FILES
     if hard != resource.RLIM_INFINITY:
         limit = min(limit, hard)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, limit), hard))
-    affordable = max(soft, limit) - RESERVE
+    affordable = max(soft, limit) - RESERVED_FILES
     if affordable < 1:
-        raise TooFew(
-            f"This process may open {hard} files and needs {RESERVE + 1} at least; "
+        raise TooFewFiles(
+            f"This process may open {hard} files and needs {RESERVED_FILES + 1} at least; "
             "raise its limit (ulimit -n, LimitNOFILE, or ulimits of the container)."
         )
     if affordable < wanted:
@@ -46,15 +47,15 @@ def afford(wanted: int) -> int:
             wanted,
             affordable,
             hard,
-            RESERVE,
+            RESERVED_FILES,
         )
     return min(wanted, affordable)
 
 
-def are_out() -> bool:
+def are_exhausted() -> bool:
     """Whether no socket can be opened at this moment."""
     try:
         socket.socket().close()
     except OSError as error:
-        return error.errno in LOCAL
+        return error.errno in LOCAL_ERRNOS
     return False

@@ -1,4 +1,4 @@
-"""Whose fault an exception is, and what may be said of it in a log."""
+"""Is an exception the database's trouble, and what may a log say of it?"""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ import traceback
 
 from django.db import InterfaceError, OperationalError
 
-# The innermost frames say where it arose.
-FRAMES = 4
+# Frames in a summary: the innermost ones, which say where it arose.
+MAX_FRAMES = 4
 
 
 def is_outage(error: BaseException) -> bool:
-    """Whether the database itself is in trouble, and not what it was asked about a row."""
+    """Whether the database itself is in trouble, and not a statement about some row."""
     return isinstance(error, OperationalError | InterfaceError)
 
 
 def first_line(error: BaseException) -> str:
-    """What the database says; below it stand the values that it says it of."""
+    """What the database says. The lines below quote values of rows."""
     return str(error).partition("\n")[0]
 
 
-def brief(error: BaseException) -> str:
+def summarize(error: BaseException) -> str:
     """Its kind, and where it arose: its text may quote URLs, headers and secrets."""
-    frames = traceback.extract_tb(error.__traceback__)[-FRAMES:]
+    frames = traceback.extract_tb(error.__traceback__)[-MAX_FRAMES:]
     where = " < ".join(
         f"{frame.filename.rpartition('/')[2]}:{frame.lineno} {frame.name}"
         for frame in reversed(frames)

@@ -1,4 +1,4 @@
-"""Which request of those that wait is sent next: hosts take turns, and tenants at each."""
+"""Which waiting request is sent next: hosts take turns, and so do tenants at each host."""
 
 from __future__ import annotations
 
@@ -6,193 +6,202 @@ from collections import Counter, deque
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, field
 
-from tasks_api.delivery.attempts import Attempt, Place
 from tasks_api.delivery.shares import Pool
+from tasks_api.delivery.transfers import HostPort, Transfer
 
-# A host for whose turn somebody has waited so many seconds is a slow one.
-SLOW = 2.0
-LONGEST_PAUSE = 30.0
+# Seconds. A host is slow if a request has waited longer for its turn there.
+SLOW_HOST_WAIT = 2.0
+# Seconds until a request comes back that made room for others.
+MAX_PAUSE = 30.0
 
 
 @dataclass(eq=False, slots=True)
 class _Host:
-    """A host and port: where its name leads, and the lanes to it."""
+    """A host and port: the addresses of its name, and the queue of each tenant."""
 
     addresses: tuple[str, ...] = ()
-    lanes: dict[Hashable, _Lane] = field(default_factory=dict)
+    queues: dict[Hashable, _TenantQueue] = field(default_factory=dict)
 
 
 @dataclass(eq=False, slots=True)
-class _Lane:
-    """One tenant's attempts to one host. It waits for its turn, or for room in a pool."""
+class _TenantQueue:
+    """One tenant's transfers to one host. It waits for its turn, or for room in a pool."""
 
     tenant: Hashable
-    place: Place
+    host_port: HostPort
     host: _Host
-    waiting: deque[Attempt] = field(default_factory=deque)
+    waiting: deque[Transfer] = field(default_factory=deque)
     running: int = 0
     is_ready: bool = False
     waits_for: tuple[str, Hashable] | None = None
 
 
-_Pools = Iterator[tuple[tuple[str, Hashable], Hashable, int]]
+_PoolLimits = Iterator[tuple[tuple[str, Hashable], Hashable, int]]
 
 
-class Queues:
-    """Who is next: no host, no address and no tenant that has enough holds up another."""
+class HostQueues:
+    """Keeps any host, address or tenant that has enough from holding up the others."""
 
     def __init__(
         self,
         *,
         max_in_flight: int,
         max_per_host: int,
-        places_of: Callable[[Hashable], int] | None = None,
+        tenant_limit: Callable[[Hashable], int] | None = None,
     ) -> None:
-        """`max_per_host` limits hosts and addresses alike, `places_of` each tenant."""
+        """`max_per_host` limits hosts and addresses alike, `tenant_limit` each tenant."""
         self._max_in_flight = max_in_flight
         self._max_per_host = max_per_host
-        self._places_of = places_of or (lambda _tenant: max_in_flight)
+        self._tenant_limit = tenant_limit or (lambda _tenant: max_in_flight)
         self._running = 0
         self.waiting = 0
-        self._hosts: dict[Place, _Host] = {}
-        self._pools: dict[tuple[str, Hashable], Pool[_Lane]] = {}
-        self._ready: deque[_Lane] = deque()
+        self._hosts: dict[HostPort, _Host] = {}
+        self._pools: dict[tuple[str, Hashable], Pool[_TenantQueue]] = {}
+        self._ready: deque[_TenantQueue] = deque()
 
-    def add(self, attempt: Attempt, *, is_first: bool = False) -> None:
-        """Let an attempt wait whose addresses are known; first, if its turn had come."""
-        if (host := self._hosts.get(attempt.place)) is None:
-            host = self._hosts[attempt.place] = _Host()
-        if (lane := host.lanes.get(attempt.tenant)) is None:
-            lane = _Lane(attempt.tenant, attempt.place, host)
-            host.lanes[attempt.tenant] = lane
-        (lane.waiting.appendleft if is_first else lane.waiting.append)(attempt)
+    def add(self, transfer: Transfer, *, is_first: bool = False) -> None:
+        """Let a transfer wait whose addresses are known; first, if its turn had come."""
+        if (host := self._hosts.get(transfer.host_port)) is None:
+            host = self._hosts[transfer.host_port] = _Host()
+        if (queue := host.queues.get(transfer.tenant)) is None:
+            queue = _TenantQueue(transfer.tenant, transfer.host_port, host)
+            host.queues[transfer.tenant] = queue
+        (queue.waiting.appendleft if is_first else queue.waiting.append)(transfer)
         self.waiting += 1
-        if host.addresses != attempt.addresses:
-            self._move(host, attempt.addresses)
-        self._line_up(lane)
+        if host.addresses != transfer.addresses:
+            self._change_addresses(host, transfer.addresses)
+        self._make_ready(queue)
 
-    def next(self) -> Attempt | None:
-        """Take the next attempt that may start now; its place must be released later."""
+    def pop(self) -> Transfer | None:
+        """Take the next transfer that may start now; its place must be released later."""
         while self._ready and self._running < self._max_in_flight:
-            lane = self._ready.popleft()
-            lane.is_ready = False
-            attempt = self._start(lane) if lane.waiting else None
-            # Whatever became of its turn: where there is room still, others may come.
-            self._call(lane)
-            self._drop_if_over(lane)
-            if attempt is not None:
-                return attempt
+            queue = self._ready.popleft()
+            queue.is_ready = False
+            transfer = self._start(queue) if queue.waiting else None
+            # Whatever became of its turn: if there is room, others may come.
+            self._wake_waiters(queue)
+            self._drop_if_over(queue)
+            if transfer is not None:
+                return transfer
         return None
 
-    def release(self, attempt: Attempt) -> None:
-        host = self._hosts[attempt.place]
-        lane = host.lanes[attempt.tenant]
-        for key, sharer, _ in self._limits(lane, attempt.addresses):
-            self._pools[key].give_back(sharer)
-        lane.running -= 1
+    def release(self, transfer: Transfer) -> None:
+        host = self._hosts[transfer.host_port]
+        queue = host.queues[transfer.tenant]
+        for key, sharer, _ in self._limits(queue, transfer.addresses):
+            self._pools[key].release(sharer)
+        queue.running -= 1
         self._running -= 1
-        self._call(lane, attempt.addresses)
-        self._drop_if_over(lane)
+        self._wake_waiters(queue, transfer.addresses)
+        self._drop_if_over(queue)
 
-    def take_crowded(self, now: float) -> Iterator[tuple[Attempt, float]]:
-        """Take out what waits for hosts that hold the places of their tenants' others.
+    def pop_crowded(self, now: float) -> Iterator[tuple[Transfer, float]]:
+        """Take out transfers whose slow hosts hold the places of their tenants' others.
 
-        With the seconds for which it need not come back. A host that is quick never has
-        much waiting for long; of one that is not, as many stay as leave as many free.
+        Each comes with the seconds until it is worth another try. A quick host never has
+        many waiting for long; at a slow one, as many stay as leave as many places free.
         """
-        lanes = [lane for host in self._hosts.values() for lane in host.lanes.values()]
+        queues = [
+            queue for host in self._hosts.values() for queue in host.queues.values()
+        ]
         held: Counter[Hashable] = Counter()
-        for lane in lanes:
-            held[lane.tenant] += len(lane.waiting) + lane.running
-        for lane in lanes:
-            waited = now - lane.waiting[0].waits_since if lane.waiting else 0.0
-            places = self._places_of(lane.tenant)
-            is_full = (places - held[lane.tenant]) * 10 < places
-            if waited < SLOW or not is_full:
+        for queue in queues:
+            held[queue.tenant] += len(queue.waiting) + queue.running
+        for queue in queues:
+            waited = now - queue.waiting[0].waits_since if queue.waiting else 0.0
+            places = self._tenant_limit(queue.tenant)
+            is_full = (places - held[queue.tenant]) * 10 < places
+            if waited < SLOW_HOST_WAIT or not is_full:
                 continue
-            mine = len(lane.waiting) + lane.running
-            excess = (mine + held[lane.tenant] - places + 1) // 2
-            for _ in range(min(excess, len(lane.waiting))):
-                held[lane.tenant] -= 1
+            mine = len(queue.waiting) + queue.running
+            excess = (mine + held[queue.tenant] - places + 1) // 2
+            for _ in range(min(excess, len(queue.waiting))):
+                held[queue.tenant] -= 1
                 self.waiting -= 1
-                yield lane.waiting.pop(), min(waited, LONGEST_PAUSE)
+                yield queue.waiting.pop(), min(waited, MAX_PAUSE)
 
-    def drain(self) -> list[Attempt]:
-        """Everything that waits, which will not be started any more."""
-        drained: list[Attempt] = []
+    def drain(self) -> list[Transfer]:
+        """Take out every transfer that waits, because none will start any more."""
+        drained: list[Transfer] = []
         for host in self._hosts.values():
-            for lane in host.lanes.values():
-                drained += lane.waiting
-                lane.waiting.clear()
+            for queue in host.queues.values():
+                drained += queue.waiting
+                queue.waiting.clear()
         self.waiting = 0
         return drained
 
-    def _start(self, lane: _Lane) -> Attempt | None:
-        addresses = lane.host.addresses
-        limits = list(self._limits(lane, addresses))
-        for key, sharer, most in limits:
+    def _start(self, queue: _TenantQueue) -> Transfer | None:
+        addresses = queue.host.addresses
+        limits = list(self._limits(queue, addresses))
+        for key, sharer, limit in limits:
             pool = self._pools.get(key)
-            if pool is not None and not pool.has_room(sharer, most):
-                pool.wait(sharer, lane)
-                lane.waits_for = key
+            if pool is not None and not pool.has_room(sharer, limit):
+                pool.add_waiter(sharer, queue)
+                queue.waits_for = key
                 return None
         for key, sharer, _ in limits:
             if (pool := self._pools.get(key)) is None:
                 pool = self._pools[key] = Pool()
-            pool.take(sharer)
-        attempt = lane.waiting.popleft()
+            pool.acquire(sharer)
+        transfer = queue.waiting.popleft()
         self.waiting -= 1
         # Its name may have been looked up again since it began to wait.
-        attempt.addresses = addresses
-        lane.running += 1
+        transfer.addresses = addresses
+        queue.running += 1
         self._running += 1
-        self._line_up(lane)
-        return attempt
+        self._make_ready(queue)
+        return transfer
 
-    def _limits(self, lane: _Lane, addresses: tuple[str, ...]) -> _Pools:
-        """The pools that a lane's attempt takes a place of, as whom, and their sizes."""
-        yield ("tenant", lane.tenant), lane.place, self._places_of(lane.tenant)
-        yield ("host", lane.place), lane.tenant, self._max_per_host
+    def _limits(self, queue: _TenantQueue, addresses: tuple[str, ...]) -> _PoolLimits:
+        """The pools in which its transfers take places, as which sharer, and their sizes."""
+        yield (
+            ("tenant", queue.tenant),
+            queue.host_port,
+            self._tenant_limit(queue.tenant),
+        )
+        yield ("host", queue.host_port), queue.tenant, self._max_per_host
         # Any of them may be the one that is connected to, so all of them count.
         for address in addresses:
-            yield ("address", address), lane.tenant, self._max_per_host
+            yield ("address", address), queue.tenant, self._max_per_host
 
-    def _call(self, lane: _Lane, addresses: tuple[str, ...] = ()) -> None:
-        """Line up one that waits for room in each of a lane's pools, if there is some.
+    def _wake_waiters(
+        self, queue: _TenantQueue, addresses: tuple[str, ...] = ()
+    ) -> None:
+        """Make one waiter ready in each of a queue's pools that has room.
 
-        When its turn has come it calls the next one, whatever becomes of it.
+        When the waiter's turn has come, it wakes the next one, whatever becomes of it.
         """
-        every = dict.fromkeys((*lane.host.addresses, *addresses))
-        for key, _, most in self._limits(lane, tuple(every)):
+        every = dict.fromkeys((*queue.host.addresses, *addresses))
+        for key, _, limit in self._limits(queue, tuple(every)):
             if (pool := self._pools.get(key)) is None:
                 continue
-            while (called := pool.call(most)) is not None:
-                called.waits_for = None
-                self._line_up(called)
-                if called.is_ready:
+            while (waiter := pool.pop_waiter(limit)) is not None:
+                waiter.waits_for = None
+                self._make_ready(waiter)
+                if waiter.is_ready:
                     break
-                self._drop_if_over(called)
+                self._drop_if_over(waiter)
             if pool.is_idle:
                 del self._pools[key]
 
-    def _move(self, host: _Host, addresses: tuple[str, ...]) -> None:
-        """Its name leads elsewhere now; nobody waits for room where it led before."""
+    def _change_addresses(self, host: _Host, addresses: tuple[str, ...]) -> None:
+        """Take over new addresses; no queue waits for room at the old ones any more."""
         host.addresses = addresses
-        for lane in host.lanes.values():
-            if lane.waits_for is not None and lane.waits_for[0] == "address":
-                self._pools[lane.waits_for].forget(lane.tenant, lane)
-                lane.waits_for = None
-                self._line_up(lane)
+        for queue in host.queues.values():
+            if queue.waits_for is not None and queue.waits_for[0] == "address":
+                self._pools[queue.waits_for].remove_waiter(queue.tenant, queue)
+                queue.waits_for = None
+                self._make_ready(queue)
 
-    def _line_up(self, lane: _Lane) -> None:
-        if lane.waiting and not (lane.is_ready or lane.waits_for):
-            lane.is_ready = True
-            self._ready.append(lane)
+    def _make_ready(self, queue: _TenantQueue) -> None:
+        if queue.waiting and not (queue.is_ready or queue.waits_for):
+            queue.is_ready = True
+            self._ready.append(queue)
 
-    def _drop_if_over(self, lane: _Lane) -> None:
-        if lane.running or lane.waiting or lane.waits_for or lane.is_ready:
+    def _drop_if_over(self, queue: _TenantQueue) -> None:
+        if queue.running or queue.waiting or queue.waits_for or queue.is_ready:
             return
-        if lane.host.lanes.get(lane.tenant) is lane:
-            del lane.host.lanes[lane.tenant]
-        if not lane.host.lanes and self._hosts.get(lane.place) is lane.host:
-            del self._hosts[lane.place]
+        if queue.host.queues.get(queue.tenant) is queue:
+            del queue.host.queues[queue.tenant]
+        if not queue.host.queues and self._hosts.get(queue.host_port) is queue.host:
+            del self._hosts[queue.host_port]

@@ -1,4 +1,4 @@
-"""What is sent for a run, and what came back."""
+"""The request for a run, and the result that comes back."""
 
 from __future__ import annotations
 
@@ -11,21 +11,28 @@ from uuid import UUID
 
 from tasks_api.delivery import run_tokens, signing
 from tasks_api.domain.request_options import comparable, split_sealed_values
-from tasks_api.domain.specs import Surface
+from tasks_api.domain.specs import RequestOptions, Surface
 from tasks_api.domain.states import Trouble
 from tasks_api.domain.timestamps import format_timestamp
 
 USER_AGENT = "scheduler-service/1.0"
-JSON = "application/json"
-# A body of theirs has no defined meaning (RFC 9110, 9.3.1 and 9.3.2).
-BODILESS = frozenset({"GET", "HEAD"})
+JSON_TYPE = "application/json"
+# A body has no defined meaning in them (RFC 9110, 9.3.1 and 9.3.2).
+METHODS_WITHOUT_BODY = frozenset({"GET", "HEAD"})
+# Nothing sealed, and no option beyond the defaults.
+_NO_OPTIONS = ("", RequestOptions())
+
+# The lease of a run that no worker holds.
+NO_LEASE = UUID(int=0)
+
+Headers = list[tuple[str, str]]
 
 
-class CannotBeBuilt(ValueError):
-    """Nothing can be sent for a run; the text is a clause for its tenant."""
+class BuildError(ValueError):
+    """No request can be made for a run; the text is a clause for its tenant."""
 
 
-class Claimed(NamedTuple):
+class ClaimedRun(NamedTuple):
     """A run that a worker holds, with what its request needs."""
 
     run_id: UUID
@@ -36,7 +43,6 @@ class Claimed(NamedTuple):
     method: str
     url: str
     body: str
-    lease: UUID
     surface: str = ""
     queue: str = ""
     # See the columns of Task.
@@ -46,13 +52,15 @@ class Claimed(NamedTuple):
     overlap: str = ""
     pause_after_failures: int | None = None
     lost_count: int = 0
-    # Of a run that sends another one again: the fire time it stands for, and which it is.
+    # If the run repeats another one: the fire time that it stands for, and the other run.
     slot: datetime | None = None
     redrive_of: UUID | None = None
+    # What its worker holds it by; the last field, because `leases.claim` appends it.
+    lease: UUID = NO_LEASE
 
     @property
     def turn(self) -> int:
-        """Which attempt it is, not counting those that were lost with their worker."""
+        """The number of its attempt, not counting those that were lost with their worker."""
         return self.number - self.lost_count
 
 
@@ -73,11 +81,11 @@ class Request(NamedTuple):
     headers: tuple[tuple[str, str], ...]
     body: bytes
     timeout: float
-    # Whether the answer's headers may say when to try again, and if at all.
-    may_be_told: bool = False
+    # Whether the answer's headers are read for when to try again, or that it must not.
+    heeds_retry_headers: bool = False
 
 
-class Outcome(NamedTuple):
+class HttpResult(NamedTuple):
     """What happened on the wire. `status_code` is None when no answer arrived."""
 
     status_code: int | None
@@ -96,13 +104,8 @@ class Outcome(NamedTuple):
     pause: float = 0.0
 
 
-@lru_cache(maxsize=1000)
-def _comparable(names: tuple[str, ...]) -> frozenset[str]:
-    return frozenset(map(comparable, names))
-
-
-def build(
-    run: Claimed,
+def build_request(
+    run: ClaimedRun,
     credentials: Credentials,
     *,
     now: datetime,
@@ -114,54 +117,59 @@ def build(
 ) -> Request:
     """The request for a run, signed with every live secret of its tenant.
 
-    `unseal` opens the values of its own headers, and `open_url` the credentials in its
-    URL. The token for long work is made with `run_key`, and `public_url` is where the
-    service is called back, if it knows. Raises CannotBeBuilt when the run has nowhere to
-    go.
+    `unseal` opens the values of the task's own headers, and `open_url` the credentials in
+    its URL. `run_key` makes the token for long work, and `public_url` is where targets
+    reach this service, if it is known. Raises BuildError when the run has no URL.
     """
     url = open_url(run.url or credentials.callback_url)
     if not url:
-        raise CannotBeBuilt("the tenant has no callback URL")
-    run_id = str(run.run_id)
-    body = "" if run.method in BODILESS else run.body
-    timestamp = int(now.timestamp())
+        raise BuildError("the tenant has no callback URL")
+    sealed, options = split_sealed_values(run.request) if run.request else _NO_OPTIONS
+    body = "" if run.method in METHODS_WITHOUT_BODY else run.body
+    headers = [("Content-Type", options.content_type or JSON_TYPE)] if body else []
+    headers += _signed_headers(run, credentials, body, now)
+    if options.deadline:
+        headers += _callback_headers(run, run_key, public_url)
+    if run.redrive_of:
+        headers.append(("X-Scheduler-Redrive-Of", str(run.redrive_of)))
+    if run.surface == Surface.TIMERS:
+        headers.append(("Scheduler-Secret", credentials.shared_secret))
+    if options.header_names:
+        own = zip(options.header_names, unseal(sealed), strict=True)
+        replaced = _comparable(options.header_names)
+        headers = [each for each in headers if each[0].lower() not in replaced]
+        headers += own
+    timeout = options.timeout_seconds or timeout
+    return Request(
+        run.method, url, tuple(headers), body.encode(), timeout, bool(run.retry)
+    )
+
+
+def _signed_headers(
+    run: ClaimedRun, credentials: Credentials, body: str, now: datetime
+) -> Headers:
+    run_id, timestamp = str(run.run_id), int(now.timestamp())
     signed = signing.signature(credentials.signing_secrets, run_id, timestamp, body)
-    own, content_type, callback = [], JSON, []
-    if run.request:
-        sealed, options = split_sealed_values(run.request)
-        timeout = options.timeout_seconds or timeout
-        content_type = options.content_type or JSON
-        if options.header_names:
-            own = list(zip(options.header_names, unseal(sealed), strict=True))
-        if options.deadline:
-            callback = _callback(run, run_key, public_url)
-    headers = [
+    return [
         ("User-Agent", USER_AGENT),
         ("webhook-id", run_id),
         ("webhook-timestamp", str(timestamp)),
         ("webhook-signature", signed),
         ("Idempotency-Key", run_id),
         ("X-Scheduled-For", format_timestamp(run.slot or run.scheduled_for)),
-        *callback,
     ]
-    if run.redrive_of:
-        headers.append(("X-Scheduler-Redrive-Of", str(run.redrive_of)))
-    if body:
-        headers.insert(0, ("Content-Type", content_type))
-    if run.surface == Surface.TIMERS:
-        headers.append(("Scheduler-Secret", credentials.shared_secret))
-    if own:
-        replaced = _comparable(options.header_names)
-        headers = [each for each in headers if each[0].lower() not in replaced] + own
-    return Request(
-        run.method, url, tuple(headers), body.encode(), timeout, bool(run.retry)
-    )
 
 
-def _callback(run: Claimed, run_key: bytes, public_url: str) -> list[tuple[str, str]]:
-    """With what a target speaks of a run's long work, and where if that is known."""
-    headers = [(run_tokens.HEADER, run_tokens.mint(run_key, run.run_id, run.turn))]
+def _callback_headers(run: ClaimedRun, run_key: bytes, public_url: str) -> Headers:
+    """The token with which a target reports on long work, and the URL if it is known."""
+    token = run_tokens.make_token(run_key, run.run_id, run.turn)
+    headers = [(run_tokens.HEADER, token)]
     if public_url:
         address = f"{public_url.rstrip('/')}/runs/{run.run_id}"
         headers.append((run_tokens.URL_HEADER, address))
     return headers
+
+
+@lru_cache(maxsize=1000)
+def _comparable(names: tuple[str, ...]) -> frozenset[str]:
+    return frozenset(map(comparable, names))

@@ -1,4 +1,4 @@
-"""Ask the machine's name servers for addresses, many names at once and in no thread of ours."""
+"""Ask the machine's name servers for addresses: many names at once, in c-ares' own thread."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pycares import errno
 
 
 class Unresolved(Enum):
-    """Why there are no addresses of a name."""
+    """Why a name has no addresses."""
 
     MISSING = auto()  # the name servers say that there are none
     BROKEN = auto()  # they answer that they cannot say
@@ -20,20 +20,20 @@ class Unresolved(Enum):
     CROWDED = auto()  # they were not asked, because others were
 
 
-Found = list[str] | Unresolved
-Report = Callable[[Found], None]
-# Asks for a name, and reports later, from whatever thread, or at once.
-Resolve = Callable[[str, Report], None]
+LookupResult = list[str] | Unresolved
+OnResult = Callable[[LookupResult], None]
+# Looks a name up, and reports at once or later, from any thread.
+Resolve = Callable[[str, OnResult], None]
 
-# Seconds for a first try, of a server that we know nothing of yet, and how often.
-FIRST_TRY = 2.0
-TRIES = 4
+# Seconds for the first try of a server, and the number of tries.
+FIRST_TRY_TIMEOUT = 2.0
+MAX_TRIES = 4
 
 _UNRESOLVED = {
     errno.ARES_ENOTFOUND: Unresolved.MISSING,
     errno.ARES_ENODATA: Unresolved.MISSING,
     errno.ARES_EBADNAME: Unresolved.MISSING,
-    # Nobody listens where /etc/resolv.conf points, or we have no socket to ask with.
+    # No server listens where /etc/resolv.conf points, or this machine has no socket left.
     errno.ARES_ECONNREFUSED: Unresolved.SILENT,
     errno.ARES_EFILE: Unresolved.SILENT,
     errno.ARES_ENOMEM: Unresolved.SILENT,
@@ -47,17 +47,20 @@ class Resolver:
     def __init__(self, servers: Sequence[str] = ()) -> None:
         """`servers` stand in for those of resolv.conf, each with its port."""
         self._channel = pycares.Channel(
-            timeout=FIRST_TRY, tries=TRIES, servers=servers or None
+            timeout=FIRST_TRY_TIMEOUT, tries=MAX_TRIES, servers=servers or None
         )
 
-    def __call__(self, host: str, report: Report) -> None:
+    def __call__(self, host: str, report: OnResult) -> None:
         self._channel.getaddrinfo(
-            host, None, type=socket.SOCK_STREAM, callback=partial(_answered, report)
+            host,
+            None,
+            type=socket.SOCK_STREAM,
+            callback=partial(_report_answer, report),
         )
 
 
-def _answered(
-    report: Report, result: pycares.AddrInfoResult | None, error: int | None
+def _report_answer(
+    report: OnResult, result: pycares.AddrInfoResult | None, error: int | None
 ) -> None:
     if result is None:
         report(_UNRESOLVED.get(error or 0, Unresolved.BROKEN))

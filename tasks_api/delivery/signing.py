@@ -17,8 +17,8 @@ def signature(secrets: Iterable[str], run_id: str, timestamp: int, body: str) ->
 
 
 def _sign(secret: str, message: bytes) -> str:
-    # The standard's own package takes five times as long, and hmac.digest() lets go of
-    # the interpreter each time, which other threads are slow to give back.
+    # The standard's own package takes five times as long. And hmac.digest() releases the
+    # interpreter lock each time, which other threads are slow to give back.
     signer = _signer(secret).copy()
     signer.update(message)
     return b64encode(signer.digest()).decode()

@@ -1,4 +1,4 @@
-"""What libcurl waits for, watched by the thread that drives it."""
+"""The sockets that libcurl waits for, and a way to wake the thread that drives it."""
 
 from __future__ import annotations
 
@@ -12,41 +12,45 @@ from typing import Any
 import pycurl
 
 
-class Sockets:
-    """The sockets libcurl waits for, and a bell that wakes the thread that waits."""
+class SocketSelector:
+    """Waits for libcurl's sockets. Any thread may end the wait by `wake`."""
 
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()
         self._watched: dict[int, int] = {}
         self._idle: set[int] = set()
-        self._bell, self._ear = socket.socketpair()
-        self._bell.setblocking(False)
-        self._ear.setblocking(False)
-        self._selector.register(self._ear, selectors.EVENT_READ)
+        self._wake_sender, self._wake_receiver = socket.socketpair()
+        self._wake_sender.setblocking(False)
+        self._wake_receiver.setblocking(False)
+        self._selector.register(self._wake_receiver, selectors.EVENT_READ)
         self._is_awake = False
 
-    def ring(self) -> None:
+    def wake(self) -> None:
         if not self._is_awake:
             self._is_awake = True
-            # A full bell rings all the same; a closed one has nobody to wake.
+            # A full buffer wakes the thread all the same. If it is closed, no thread waits.
             with suppress(OSError):
-                self._bell.send(b"\0")
+                self._wake_sender.send(b"\0")
 
     def wait(self, patience: Callable[[], float | None]) -> list[tuple[int, int]]:
-        """The sockets that are ready, and for what."""
+        """The sockets that are ready, each with what it is ready for."""
         for fd in self._idle:
             del self._watched[fd]
             self._selector.unregister(fd)
         self._idle.clear()
 
-        # Whoever has work from here on rings; `patience` sees all work from before.
+        # A thread that brings work from here on wakes us; `patience` sees all work from before.
         self._is_awake = False
         ready = self._selector.select(patience())
         self._is_awake = True
 
-        if any(key.fileobj is self._ear for key, _ in ready):
-            self._ear.recv(4096)
-        return [(key.fd, mask) for key, mask in ready if key.fileobj is not self._ear]
+        if any(key.fileobj is self._wake_receiver for key, _ in ready):
+            self._wake_receiver.recv(4096)
+        return [
+            (key.fd, mask)
+            for key, mask in ready
+            if key.fileobj is not self._wake_receiver
+        ]
 
     def on_interest(self, event: int, fd: int, _multi: Any, _data: Any) -> None:
         # libcurl lets go of a socket after each request, and takes it up again for the
@@ -74,5 +78,5 @@ class Sockets:
 
     def close(self) -> None:
         self._selector.close()
-        self._bell.close()
-        self._ear.close()
+        self._wake_sender.close()
+        self._wake_receiver.close()

@@ -1,4 +1,4 @@
-"""Whether a URL may be called, by the settings of this service."""
+"""Which URLs may be called, by the settings of this service."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tasks_api.domain import guard
 
 
 def refusal(url: object) -> str | None:
-    """Why not, in a sentence for whoever gave it; None when it may be called."""
+    """Why a URL may not be called, in a sentence for its author; None if it may be."""
     try:
         guard.parse_target(
             url,

@@ -1,4 +1,4 @@
-"""Send requests: one thread drives all that are under way, through libcurl's multi handle."""
+"""Send requests: one thread drives all that are in flight, through libcurl's multi handle."""
 
 from __future__ import annotations
 
@@ -7,103 +7,73 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Hashable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, TypeVar
 
 import certifi
 import pycurl
 
-from tasks_api.delivery import descriptors, faults
-from tasks_api.delivery.attempts import NOT_ALLOWED, NOT_FOUND, Attempt, Refusal
-from tasks_api.delivery.curl_handles import Handles
-from tasks_api.delivery.dns import NAME_LIFETIME, Names
-from tasks_api.delivery.host_queues import Queues
-from tasks_api.delivery.request import Outcome, Request
-from tasks_api.delivery.resolver import Found, Resolve, Resolver, Unresolved
-from tasks_api.delivery.sockets import Sockets
+from tasks_api.delivery import descriptors, faults, results
+from tasks_api.delivery.dns import FRESH_LIFETIME, AddressCache
+from tasks_api.delivery.host_queues import HostQueues
+from tasks_api.delivery.multi_handle import MultiHandle, TransferEnd
+from tasks_api.delivery.request import HttpResult, Request
+from tasks_api.delivery.resolver import LookupResult, Resolve, Resolver, Unresolved
+from tasks_api.delivery.transfers import ADDRESS_NOT_ALLOWED, RefuseAddress, Transfer
 from tasks_api.domain import guard
 from tasks_api.domain.states import Trouble
 
 logger = logging.getLogger(__name__)
 
-TOO_LATE = "not sent: its turn came too late"
-STOPPING = "not sent: the service is stopping"
-STARVED = "not sent: the worker lacked memory or a free socket"
-UNFIT = "request cannot be sent as it is"
-ABORTED = "aborted: the service is stopping"
-# Seconds in which the thread aborts what is under way when its time is up.
-JOIN = 1.0
-
-LACKING = Outcome(None, STARVED, 0, was_sent=False, trouble=Trouble.LOCAL)
-CROWDED = Outcome(
-    None,
-    "its host is slow, and other hosts of its tenant wait",
-    0,
-    was_sent=False,
-    trouble=Trouble.CROWDED,
-)
-# How often hosts are looked at that hold up others.
-LOOK_EVERY = 1.0
-# Addresses that waited longer for their turn are asked for again.
-ADDRESSES_LIFETIME = 30.0
-
-# What there is to say of a request without an address. Nothing of it was sent.
-_UNRESOLVED = {
-    Unresolved.MISSING: Outcome(None, NOT_FOUND, 0),
-    Unresolved.BROKEN: Outcome(None, NOT_FOUND, 0),
-    Unresolved.SILENT: Outcome(
-        None,
-        f"{NOT_FOUND}: its name servers do not answer",
-        0,
-        was_sent=False,
-        trouble=Trouble.SILENT_NAMES,
-    ),
-    Unresolved.CROWDED: Outcome(
-        None,
-        "too many other names of its tenant wait to be looked up",
-        0,
-        was_sent=False,
-        trouble=Trouble.CROWDED,
-    ),
-}
+# Seconds in which the thread aborts what is in flight when its time is up.
+ABORT_TIMEOUT = 1.0
+# Seconds between two looks for hosts that hold up others.
+CROWD_CHECK_INTERVAL = 1.0
+# Addresses that have waited longer for their turn are looked up again.
+MAX_ADDRESS_AGE = 30.0
 
 Key = TypeVar("Key", bound=Hashable)
 
 
+@dataclass(frozen=True, kw_only=True)
+class TransportOptions(Generic[Key]):
+    # Whether targets may be in private networks, and the networks that nobody may call.
+    allow_private: bool
+    denied: str = ""
+    # Replaces the guard's opinion of an address.
+    refuse_address: RefuseAddress | None = None
+    # Asked when a request's turn has come; False means not to send it.
+    may_start: Callable[[Key], bool] = lambda _key: True
+    # Requests of different tenants take turns.
+    tenant_of: Callable[[Key], Hashable] = lambda _key: None
+    # How many requests a tenant may have in flight here; None is no limit of its own.
+    tenant_limit: Callable[[Any], int] | None = None
+    max_in_flight: int = 1000
+    max_per_host: int = 100
+    resolve: Resolve | None = None
+    # Seconds that name servers have to answer, and that a request waits to ask them.
+    lookup_timeout: float = 5.0
+    turn_timeout: float = 10.0
+    # Seconds for which addresses are used without asking again.
+    name_lifetime: float = FRESH_LIFETIME
+    ca_file: str | None = None
+
+
 class Transport(Generic[Key]):
-    """Sends requests and reports each outcome exactly once, in its own thread."""
+    """Sends requests and reports the result of each exactly once, in its own thread."""
 
     def __init__(
         self,
-        *,
-        on_done: Callable[[Key, Outcome], None],
-        allow_private: bool,
-        denied: str = "",
-        may_start: Callable[[Key], bool] | None = None,
-        max_in_flight: int = 1000,
-        max_per_host: int = 100,
-        tenant_of: Callable[[Key], Hashable] | None = None,
-        places_of: Callable[[Any], int] | None = None,
-        resolve: Resolve | None = None,
-        refusal: Refusal | None = None,
-        lookup_timeout: float = 5.0,
-        turn_timeout: float = 10.0,
-        name_lifetime: float = NAME_LIFETIME,
-        ca_file: str | None = None,
+        on_result: Callable[[Key, HttpResult], None],
+        options: TransportOptions[Key],
     ) -> None:
-        """`may_start` is asked when a request's turn has come; no means not to send it.
-
-        Those of different tenants, by `tenant_of`, take turns; `places_of` says how many
-        a tenant may have here. `denied` lists networks that nobody may call, and `refusal`
-        replaces the guard's opinion of an address.
-        """
-        self._on_done = on_done
-        self._may_start = may_start or (lambda _key: True)
-        self._tenant_of = tenant_of or (lambda _key: None)
-        self._allow_private = allow_private
-        self._denied = denied
-        self._refusal = refusal or partial(
-            guard.address_refusal, allow_private=allow_private, denied=denied
+        self._on_result = on_result
+        self._options = options
+        self._refuse_address = options.refuse_address or partial(
+            guard.address_refusal,
+            allow_private=options.allow_private,
+            denied=options.denied,
         )
         self._lock = threading.Lock()
         self._inbox: deque[tuple[Key, Request]] = deque()
@@ -111,32 +81,28 @@ class Transport(Generic[Key]):
         self._answered = 0
         self._stop_at: float | None = None
         self._is_over = False
-
-        self._sockets = Sockets()
-        self._queues = Queues(
-            max_in_flight=max_in_flight,
-            max_per_host=max_per_host,
-            places_of=places_of,
+        self._multi = MultiHandle(
+            max_connections=options.max_in_flight,
+            ca_file=options.ca_file or certifi.where(),
         )
-        self._look_at = 0.0
-        self._names = Names(
-            resolve or Resolver(),
-            patience=lookup_timeout,
-            turn_patience=turn_timeout,
-            lifetime=name_lifetime,
-            wake=self._sockets.ring,
+        self._queues = HostQueues(
+            max_in_flight=options.max_in_flight,
+            max_per_host=options.max_per_host,
+            tenant_limit=options.tenant_limit,
         )
-        self._active: dict[Any, Attempt] = {}
-        self._handles = Handles(ca_file or certifi.where(), self._sockets.on_open)
-        self._multi = pycurl.CurlMulti()
-        self._multi.setopt(pycurl.M_SOCKETFUNCTION, self._sockets.on_interest)
-        self._multi.setopt(pycurl.M_MAXCONNECTS, max_in_flight)
-        self._has_kicked = False
+        self._crowd_check_at = 0.0
+        self._addresses = AddressCache(
+            options.resolve or Resolver(),
+            patience=options.lookup_timeout,
+            turn_patience=options.turn_timeout,
+            lifetime=options.name_lifetime,
+            wake=self._multi.wake,
+        )
         self._thread = threading.Thread(target=self._run, name="transport", daemon=True)
 
     @property
     def in_flight(self) -> int:
-        """How many were accepted and are not answered yet."""
+        """How many requests were accepted and are not answered yet."""
         return self._accepted - self._answered
 
     @property
@@ -153,22 +119,22 @@ class Transport(Generic[Key]):
                 raise RuntimeError("The transport is closed.")
             self._accepted += 1
             self._inbox.append((key, request))
-        self._sockets.ring()
+        self._multi.wake()
 
     def close(self, *, grace: float) -> None:
-        """Start nothing new, give what is under way `grace` seconds, then abort it."""
+        """Start nothing new, give what is in flight `grace` seconds, then abort it."""
         with self._lock:
             if self._stop_at is None:
                 self._stop_at = time.monotonic() + grace
                 if self._thread.ident is None:
                     self._thread.start()
-        self._sockets.ring()
-        # Whoever stops does not wait for ever for what is stuck.
-        self._thread.join(grace + JOIN)
+        self._multi.wake()
+        # The caller does not wait for ever for what is stuck.
+        self._thread.join(grace + ABORT_TIMEOUT)
 
     def _run(self) -> None:
         try:
-            while self._stop_at is None or self._winds_down(self._stop_at):
+            while self._stop_at is None or self._wind_down(self._stop_at):
                 self._turn()
         except Exception:
             logger.exception("transport failed", extra={"action": "transport.failed"})
@@ -176,159 +142,144 @@ class Transport(Generic[Key]):
             self._end()
 
     def _turn(self) -> None:
-        for fd, mask in self._sockets.wait(self._patience):
-            self._multi.socket_action(fd, mask)
-        self._collect()
-        self._take_in()
-        for attempt, found in self._names.take_answered():
-            self._line_up(attempt, found)
-        self._send_back()
-        while self._stop_at is None and (begun := self._queues.next()):
+        self._multi.wait(self._patience)
+        for transfer, end in self._multi.pop_ended():
+            self._complete(transfer, end)
+        self._read_inbox()
+        for transfer, found in self._addresses.pop_answered():
+            self._enqueue(transfer, found)
+        self._give_up_crowded()
+        while self._stop_at is None and (begun := self._queues.pop()):
             self._begin(begun)
-        self._kick()
+        self._multi.kick()
 
     def _patience(self) -> float | None:
-        # A transfer may fail at once, which no socket tells.
-        if self._inbox or self._has_kicked:
+        """How long nothing needs doing here; None is until a socket or a thread wakes us."""
+        if self._inbox:
             return 0.0
-        timeout_ms = self._multi.timeout()
+        now = time.monotonic()
         waits = [
-            None if timeout_ms < 0 else timeout_ms / 1000,
-            self._names.patience(),
-            self._look_at - time.monotonic() if self._queues.waiting else None,
-            None if self._stop_at is None else self._stop_at - time.monotonic(),
+            self._multi.patience(),
+            self._addresses.patience(),
+            self._crowd_check_at - now if self._queues.waiting else None,
+            None if self._stop_at is None else self._stop_at - now,
         ]
         known = [wait for wait in waits if wait is not None]
         return max(0.0, min(known)) if known else None
 
-    def _kick(self) -> None:
-        """Let libcurl do what needs no socket: begin transfers, end late ones."""
-        self._has_kicked = self._multi.timeout() == 0
-        if self._has_kicked:
-            self._multi.socket_action(pycurl.SOCKET_TIMEOUT, 0)
-
-    def _take_in(self) -> None:
+    def _read_inbox(self) -> None:
         while self._inbox:
             key, request = self._inbox.popleft()
             try:
                 url = guard.read_url(
-                    request.url, allow_private=self._allow_private, denied=self._denied
+                    request.url,
+                    allow_private=self._options.allow_private,
+                    denied=self._options.denied,
                 )
             except guard.RefusedTarget as refusal:
-                self._report(key, Outcome(None, str(refusal), 0))
+                self._report(key, HttpResult(None, str(refusal), 0))
                 continue
             except Exception as error:  # noqa: BLE001 (one URL must not end the thread)
-                _tell_unfit(error)
-                self._report(key, Outcome(None, UNFIT, 0))
+                _log_invalid(error)
+                self._report(key, HttpResult(None, results.INVALID_REQUEST, 0))
                 continue
-            tenant = self._tenant_of(key)
-            attempt = Attempt(key, request, url, self._refusal, tenant)
-            self._look_up(attempt)
+            tenant = self._options.tenant_of(key)
+            self._look_up(Transfer(key, request, url, self._refuse_address, tenant))
 
-    def _look_up(self, attempt: Attempt) -> None:
-        """Find out where it goes, before it takes a place that others could use."""
-        now = attempt.started_at = time.monotonic()
-        if attempt.url.is_address:
-            self._line_up(attempt, [attempt.url.target.host])
-        elif found := self._names.known(attempt.url.target.host, now):
-            self._line_up(attempt, found)
+    def _look_up(self, transfer: Transfer) -> None:
+        """Find its addresses before it takes a place that others could use."""
+        now = transfer.started_at = time.monotonic()
+        if transfer.url.is_address:
+            self._enqueue(transfer, [transfer.url.target.host])
+        elif found := self._addresses.get(transfer.url.target.host, now):
+            self._enqueue(transfer, found)
         else:
-            self._names.ask(attempt)
+            self._addresses.look_up(transfer)
 
-    def _line_up(self, attempt: Attempt, found: Found) -> None:
+    def _enqueue(self, transfer: Transfer, found: LookupResult) -> None:
+        """Let it wait for its turn at its host, or report that it has no address."""
         if isinstance(found, Unresolved):
-            # Whoever cannot open a socket can ask nobody.
-            outcome = LACKING if descriptors.are_out() else _UNRESOLVED[found]
-            waited_ms = round((time.monotonic() - attempt.started_at) * 1000)
-            self._report(attempt.key, outcome._replace(duration_ms=waited_ms))
+            # A process that cannot open a socket cannot ask a name server.
+            is_starved = descriptors.are_exhausted()
+            result = (
+                results.STARVED_RESULT
+                if is_starved
+                else results.UNRESOLVED_RESULTS[found]
+            )
+            waited_ms = round((time.monotonic() - transfer.started_at) * 1000)
+            self._report(transfer.key, result._replace(duration_ms=waited_ms))
             return
-        attempt.addresses = tuple(found)
-        attempt.resolved_at = time.monotonic()
-        has_waited = attempt.waits_since > 0
-        attempt.waits_since = attempt.waits_since or attempt.resolved_at
-        self._queues.add(attempt, is_first=has_waited)
+        transfer.addresses = tuple(found)
+        transfer.resolved_at = time.monotonic()
+        has_waited = transfer.waits_since > 0
+        transfer.waits_since = transfer.waits_since or transfer.resolved_at
+        self._queues.add(transfer, is_first=has_waited)
 
-    def _send_back(self) -> None:
-        """Give up those for which others of their tenants would wait for long."""
+    def _give_up_crowded(self) -> None:
+        """Give up requests for which others of their tenants would wait for long."""
         now = time.monotonic()
-        if now < self._look_at:
+        if now < self._crowd_check_at:
             return
-        self._look_at = now + LOOK_EVERY
-        for attempt, pause in self._queues.take_crowded(now):
-            self._report(attempt.key, CROWDED._replace(pause=pause))
+        self._crowd_check_at = now + CROWD_CHECK_INTERVAL
+        for transfer, pause in self._queues.pop_crowded(now):
+            self._report(transfer.key, results.CROWDED_RESULT._replace(pause=pause))
 
-    def _begin(self, attempt: Attempt) -> None:
+    def _begin(self, transfer: Transfer) -> None:
         now = time.monotonic()
-        if (
-            now - attempt.resolved_at > ADDRESSES_LIFETIME
-            and not attempt.url.is_address
-        ):
-            self._queues.release(attempt)
-            self._look_up(attempt)
+        age = now - transfer.resolved_at
+        if age > MAX_ADDRESS_AGE and not transfer.url.is_address:
+            self._queues.release(transfer)
+            self._look_up(transfer)
             return
-        attempt.started_at = now
-        attempt.deadline = now + attempt.request.timeout
-        if not self._may_start(attempt.key):
-            self._finish(attempt, error=TOO_LATE, was_sent=False)
+        transfer.started_at = now
+        transfer.deadline = now + transfer.request.timeout
+        if not self._options.may_start(transfer.key):
+            self._finish(transfer, error=results.TURN_TOO_LATE, was_sent=False)
         else:
-            self._transfer(attempt)
+            self._transfer(transfer)
 
-    def _transfer(self, attempt: Attempt) -> None:
-        # One bad answer among good ones is how rebinding looks.
-        if any(map(self._refusal, attempt.addresses)):
-            self._finish(attempt, error=NOT_ALLOWED)
+    def _transfer(self, transfer: Transfer) -> None:
+        # One bad address among good ones is how rebinding looks.
+        if any(map(self._refuse_address, transfer.addresses)):
+            self._finish(transfer, error=ADDRESS_NOT_ALLOWED)
             return
         try:
-            curl = self._handles.take(attempt)
+            curl = self._multi.prepare(transfer)
         except Exception as error:  # noqa: BLE001 (one request must not end the thread)
-            if _is_lack(error):
-                self._starve(attempt)
+            if _is_out_of_memory(error):
+                self._starve(transfer)
             else:
-                _tell_unfit(error)
-                self._finish(attempt, error=UNFIT)
+                _log_invalid(error)
+                self._finish(transfer, error=results.INVALID_REQUEST)
             return
-        self._active[curl] = attempt
-        self._multi.add_handle(curl)
+        self._multi.add(curl, transfer)
 
-    def _collect(self) -> None:
-        more = True
-        while more:
-            more, succeeded, failed = self._multi.info_read()
-            for curl in succeeded:
-                self._complete(curl, pycurl.E_OK, "")
-            for curl, code, message in failed:
-                self._complete(curl, code, message)
+    def _complete(self, transfer: Transfer, end: TransferEnd) -> None:
+        if end.is_lost:
+            # Once more, on a connection of its own; its time goes on.
+            transfer.is_repeated = True
+            self._transfer(transfer)
+        elif end.is_starved:
+            self._starve(transfer)
+        else:
+            self._finish(
+                transfer,
+                status_code=end.status_code,
+                retry_after=end.retry_after,
+                error=end.error,
+            )
 
-    def _complete(self, curl: Any, code: int, message: str) -> None:
-        attempt = self._active.pop(curl)
-        if attempt.is_lost(curl, code):
-            self._repeat(curl, attempt)
-            return
-        is_starved = attempt.is_local_trouble(curl, code)
-        error = attempt.error(curl, code, message)
-        status = None if error else curl.getinfo(pycurl.RESPONSE_CODE)
-        # Whoever has succeeded need not be asked again.
-        retry_after = attempt.retry_after if status and status >= 300 else 0
-        self._multi.remove_handle(curl)
-        self._handles.give_back(curl, attempt)
-        if is_starved:
-            self._starve(attempt)
-            return
-        self._finish(attempt, status_code=status, retry_after=retry_after, error=error)
-
-    def _repeat(self, curl: Any, attempt: Attempt) -> None:
-        """Send it once more, on a connection of its own; its time goes on."""
-        self._multi.remove_handle(curl)
-        self._handles.give_back(curl, attempt)
-        attempt.is_repeated = True
-        self._transfer(attempt)
-
-    def _starve(self, attempt: Attempt) -> None:
-        self._finish(attempt, error=STARVED, was_sent=False, trouble=Trouble.LOCAL)
+    def _starve(self, transfer: Transfer) -> None:
+        self._finish(
+            transfer,
+            error=results.WORKER_STARVED,
+            was_sent=False,
+            trouble=Trouble.LOCAL,
+        )
 
     def _finish(
         self,
-        attempt: Attempt,
+        transfer: Transfer,
         *,
         status_code: int | None = None,
         retry_after: int = 0,
@@ -336,57 +287,53 @@ class Transport(Generic[Key]):
         was_sent: bool = True,
         trouble: Trouble | None = None,
     ) -> None:
-        self._queues.release(attempt)
-        duration_ms = round((time.monotonic() - attempt.started_at) * 1000)
-        answer = b"" if error else attempt.answer
+        self._queues.release(transfer)
+        duration_ms = round((time.monotonic() - transfer.started_at) * 1000)
+        answer = b"" if error else transfer.answer
         self._report(
-            attempt.key,
-            Outcome(
+            transfer.key,
+            HttpResult(
                 status_code,
                 error,
                 duration_ms,
                 answer,
                 retry_after,
-                attempt.no_retry and not error,
+                transfer.no_retry and not error,
                 was_sent,
                 trouble,
             ),
         )
 
-    def _report(self, key: Key, outcome: Outcome) -> None:
+    def _report(self, key: Key, result: HttpResult) -> None:
         self._answered += 1
         try:
-            self._on_done(key, outcome)
+            self._on_result(key, result)
         except Exception:
             logger.exception("on_done failed", extra={"action": "outcome.lost"})
 
-    def _winds_down(self, stop_at: float) -> bool:
-        """Withdraw what was not sent; whether to wait on for what was."""
-        self._take_in()
-        for attempt in (*self._queues.drain(), *self._names.drain()):
-            self._report(attempt.key, Outcome(None, STOPPING, 0, was_sent=False))
-        return bool(self._active) and time.monotonic() < stop_at
+    def _wind_down(self, stop_at: float) -> bool:
+        """Withdraw what was not sent; returns whether to wait on for what was."""
+        self._read_inbox()
+        for transfer in (*self._queues.drain(), *self._addresses.drain()):
+            self._report(transfer.key, results.STOPPING_RESULT)
+        return bool(self._multi) and time.monotonic() < stop_at
 
     def _end(self) -> None:
         with self._lock:
             self._is_over = True
-        self._winds_down(0.0)
-        for curl, attempt in list(self._active.items()):
-            self._multi.remove_handle(curl)
-            curl.close()
-            self._finish(attempt, error=ABORTED)
-        self._handles.close()
+        self._wind_down(0.0)
+        for transfer in self._multi.abort_all():
+            self._finish(transfer, error=results.REQUEST_ABORTED)
         self._multi.close()
-        self._sockets.close()
 
 
-def _is_lack(error: Exception) -> bool:
+def _is_out_of_memory(error: Exception) -> bool:
     """Whether a request was not made for want of memory."""
-    lacks = (pycurl.E_OUT_OF_MEMORY, pycurl.E_FAILED_INIT)
+    codes = (pycurl.E_OUT_OF_MEMORY, pycurl.E_FAILED_INIT)
     return isinstance(error, MemoryError) or (
-        isinstance(error, pycurl.error) and error.args[:1] and error.args[0] in lacks
+        isinstance(error, pycurl.error) and error.args[:1] and error.args[0] in codes
     )
 
 
-def _tell_unfit(error: Exception) -> None:
-    logger.error("A request cannot be sent: %s", faults.brief(error))
+def _log_invalid(error: Exception) -> None:
+    logger.error("A request cannot be sent: %s", faults.summarize(error))

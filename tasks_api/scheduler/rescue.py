@@ -9,14 +9,14 @@ from typing import NamedTuple
 from uuid import UUID
 
 from scheduler_service.db.statements import fetch_all, prepared, with_limit
-from tasks_api.delivery.retry import MOST_LOST
+from tasks_api.delivery.retry import MAX_LOST_ATTEMPTS
 from tasks_api.domain.states import RING_AGAIN, RunState
 from tasks_api.metrics import counters
 from tasks_api.scheduler import statements
 from tasks_api.scheduler.dispatch import BATCH_SIZE, DispatchResult
 from tasks_api.services import owners
 from tasks_api.storage import run_rows
-from tasks_api.worker.leases import UNSENT
+from tasks_api.worker.leases import UNSENT_REASON
 
 logger = logging.getLogger(__name__)
 
@@ -58,8 +58,8 @@ def wake_runs(
             {
                 "since": since,
                 "leases_until": leases_until,
-                "most_lost": MOST_LOST,
-                "unsent": UNSENT,
+                "most_lost": MAX_LOST_ATTEMPTS,
+                "unsent": UNSENT_REASON,
                 "unseen": UNSEEN_LOSS,
                 "soonest": RING_AGAIN.total_seconds(),
                 "latest": MAX_RING_INTERVAL.total_seconds(),

@@ -1,5 +1,4 @@
-"""One worker process: it claims runs, has them delivered, and records what came of
-them.
+"""One worker process: it claims runs, has them delivered, and records the results.
 
 When a run falls due is not decided here.
 """

@@ -1,7 +1,7 @@
-"""A log line for each run that failed, for whoever is asked why.
+"""A log line for each run that failed, for operators whom a tenant asks why.
 
-What a target does wrong is its tenant's trouble and no incident, so it is told at INFO,
-and in moderation: a dead target must not bury what an operator has to see.
+A failing target is its tenant's trouble and no incident, so the lines have level INFO, and
+their number is limited: a dead target must not bury what an operator has to see.
 """
 
 from __future__ import annotations
@@ -11,26 +11,26 @@ from collections.abc import Sequence
 
 from tasks_api.delivery.retry import GiveUp, RetryAfter
 from tasks_api.domain.guard import host_of
-from tasks_api.worker.record import Finished
+from tasks_api.worker.record import AttemptResult
 
 logger = logging.getLogger(__name__)
 
-# Lines for one batch of verdicts, of which there are at most some twenty a second.
-MOST = 10
+# Lines for one batch of results. There are at most some twenty batches a second.
+MAX_LINES = 10
 
 
-def log(finished: Sequence[Finished]) -> None:
-    """Tell of the failures in a batch: ids, host and reason, nothing a tenant sent."""
+def log_failures(results: Sequence[AttemptResult]) -> None:
+    """Log the failures in a batch: ids, host and reason, but nothing that a tenant sent."""
     if not logger.isEnabledFor(logging.INFO):
         return
-    failed = [f for f in finished if isinstance(f.verdict, GiveUp | RetryAfter)]
-    for item in failed[:MOST]:
+    failed = [item for item in results if isinstance(item.verdict, GiveUp | RetryAfter)]
+    for item in failed[:MAX_LINES]:
         _log(item)
-    if len(failed) > MOST:
-        logger.info("And %d more runs failed.", len(failed) - MOST)
+    if len(failed) > MAX_LINES:
+        logger.info("And %d more runs failed.", len(failed) - MAX_LINES)
 
 
-def _log(item: Finished) -> None:
+def _log(item: AttemptResult) -> None:
     run, verdict = item.run, item.verdict
     assert isinstance(verdict, GiveUp | RetryAfter)
     target = host_of(run.url) or "the callback URL"

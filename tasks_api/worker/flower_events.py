@@ -1,8 +1,8 @@
-"""Tell Flower what became of each run, under the run's own id.
+"""Show the result of each run in Flower, under the run's own id.
 
-A message carries many runs, so Celery's own events would show messages. The worker
-tells of runs instead, in the same event protocol, many events in one message. Nothing
-that a tenant sent is in them: the target's host, and the ids of run, task and tenant.
+A Celery message carries many runs, so Celery's own events would show messages. The worker
+publishes events of runs instead, in the same protocol, many in one message. They contain
+nothing that a tenant sent: only the target's host, and the ids of run, task and tenant.
 """
 
 from __future__ import annotations
@@ -20,29 +20,29 @@ from celery.events.event import get_exchange
 from celery.utils.time import utcoffset
 from kombu.exceptions import OperationalError
 
-from tasks_api.delivery.retry import GiveUp, Open, PassOn, Release, RetryAfter
+from tasks_api.delivery.retry import GiveUp, KeepOpen, PassOn, Release, RetryAfter
 from tasks_api.domain.guard import host_of
-from tasks_api.worker.record import Finished
+from tasks_api.worker.record import AttemptResult
 
 logger = logging.getLogger(__name__)
 
 # The name under which Flower lists runs.
-NAME = "deliver"
+TASK_NAME = "deliver"
 SUCCEEDED = "task-succeeded"
 STARTED = "task-started"
-NOTHING = "[]"
+NO_EVENTS = "[]"
 
 
-def publish(hostname: str, items: Iterable[Finished]) -> None:
-    """Tell of finished runs in one message. Losing it costs nothing but lines in Flower."""
-    told = events_of(items, hostname)
-    if told == NOTHING:
+def publish_events(hostname: str, items: Iterable[AttemptResult]) -> None:
+    """Publish results in one message. If it is lost, only lines in Flower are missing."""
+    events = encode_events(items, hostname)
+    if events == NO_EVENTS:
         return
     try:
         with current_app.amqp.producer_pool.acquire(block=True) as producer:
             exchange = get_exchange(producer.connection)
             producer.publish(
-                told,
+                events,
                 content_type="application/json",
                 content_encoding="utf-8",
                 exchange=exchange.name,
@@ -56,16 +56,16 @@ def publish(hostname: str, items: Iterable[Finished]) -> None:
         logger.debug("Events were lost: %s", error)
 
 
-def events_of(items: Iterable[Finished], hostname: str) -> str:
+def encode_events(items: Iterable[AttemptResult], hostname: str) -> str:
     """A JSON array with an event for each run, as Celery's event protocol wants it.
 
-    Written here and not by Celery's dispatcher, which takes as long for an event as a
-    request takes.
+    Celery's dispatcher is not used, because it takes as long for an event as a request
+    takes.
     """
     now = time.time()
     same = json.dumps(
         {
-            "name": NAME,
+            "name": TASK_NAME,
             "hostname": hostname,
             "pid": os.getpid(),
             "utcoffset": utcoffset(),
@@ -74,52 +74,51 @@ def events_of(items: Iterable[Finished], hostname: str) -> str:
         }
     )[1:-1]
     events = [
-        _event(item, same)
+        _encode_event(item, same)
         for item in items
         if not isinstance(item.verdict, Release | PassOn)
     ]
     return f"[{','.join(events)}]"
 
 
-def _event(item: Finished, same: str) -> str:
+def _encode_event(item: AttemptResult, same: str) -> str:
     run = item.run
-    # With more digits than a moment has, writing it would take three times as long.
+    # Writing all digits of a float would take three times as long.
     started = f"{item.started_at.timestamp():.6f}"
-    type_, result = _result(item)
-    told = _quoted(result)
-    # One event tells the whole life; Flower takes the moments from it. What went wrong
-    # is the exception, and the result as well, because Flower's list has a column for
-    # that.
+    type_, result = _describe_result(item)
+    quoted = _quote(result)
+    # One event describes the whole life, and Flower reads the moments from it. An error is
+    # the exception, and also the result, because Flower's list has a column for results.
     return (
         f'{{"type":"{type_}","uuid":"{run.run_id}",'
-        f'"args":{_target(run.method, run.url, run.queue)},'
+        f'"args":{_describe_target(run.method, run.url, run.queue)},'
         f"\"kwargs\":\"{{'task': '{run.task_id}', 'tenant': {run.tenant_id}}}\","
         f'"retries":{run.number - 1},"received":{started},"started":{started},'
-        f'"runtime":{item.outcome.duration_ms / 1000},"result":{told},'
-        f'"exception":{"null" if type_ in (SUCCEEDED, STARTED) else told},{same}}}'
+        f'"runtime":{item.result.duration_ms / 1000},"result":{quoted},'
+        f'"exception":{"null" if type_ in (SUCCEEDED, STARTED) else quoted},{same}}}'
     )
 
 
-def _result(item: Finished) -> tuple[str, str]:
+def _describe_result(item: AttemptResult) -> tuple[str, str]:
     match item.verdict:
         case GiveUp(reason=reason):
             return "task-failed", reason
         case RetryAfter(reason=reason):
             return "task-retried", reason
-        case Open():
+        case KeepOpen():
             return STARTED, "at work"
-    status = item.outcome.status_code
+    status = item.result.status_code
     return SUCCEEDED, "queued" if status is None else f"HTTP {status}"
 
 
 @lru_cache(maxsize=1000)
-def _quoted(text: str) -> str:
+def _quote(text: str) -> str:
     return json.dumps(text)
 
 
 @lru_cache(maxsize=10_000)
-def _target(method: str, url: str, queue: str) -> str:
-    """What is called, as a JSON string."""
+def _describe_target(method: str, url: str, queue: str) -> str:
+    """The target, as a JSON string."""
     if queue:
-        return _quoted("(a pull queue)")
-    return _quoted(f"({method} {host_of(url) or 'the callback URL'})")
+        return _quote("(a pull queue)")
+    return _quote(f"({method} {host_of(url) or 'the callback URL'})")

@@ -1,8 +1,8 @@
-"""Runs that their targets are still at work on: complete, fail, hear of, and expire them.
+"""Runs whose targets are still at work on them: complete, fail, prolong and expire them.
 
-A target that answers 202 to a task with long work leaves its run open. No worker holds
-it then: it is a row whose `wake_at` is the target's deadline. Who speaks of it is the
-target, by the run's own token, or a user that reaches the task.
+A target that answers 202 to a task with long work leaves its run open. Then no worker
+holds the run: it is a row whose `wake_at` is the target's deadline. The target reports
+with the run's own token, or a user does who may see the task.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
+from django.db.backends.utils import CursorWrapper
 
 from accounts.models import User
 from scheduler_service.db.arrays import array, columns
-from scheduler_service.db.statements import prepared
+from scheduler_service.db.statements import prepared, with_limit
 from tasks_api.delivery import retry, run_tokens
-from tasks_api.delivery.request import Claimed, Outcome
+from tasks_api.delivery.request import ClaimedRun, HttpResult
 from tasks_api.domain.exceptions import InvalidState, RunAccessDenied, RunNotFound
 from tasks_api.domain.specs import Overlap
 from tasks_api.domain.states import FINAL, RunState
 from tasks_api.models import Run
 from tasks_api.storage import run_rows
-from tasks_api.worker import failure_streaks
+from tasks_api.worker import failure_streaks, statements
 from tasks_api.worker.record import (
-    ONE_OFFS_END,
-    Finished,
+    AttemptResult,
     cancel_overtaken,
-    state_of,
-    text_of,
+    get_new_state,
+    to_text,
 )
 
 EXPIRED = "The work was not done by its deadline"
@@ -41,33 +41,31 @@ FAILED = "The target said that its work failed"
 NOT_OPEN = "Nobody is at work on this run"
 NOT_OF_THIS_RUN = "The token is not that of this run"
 TOO_LATE = "The deadline of this run has passed"
-OVER = "The run is over: {state}"
-ANOTHER = "Another attempt of this run has begun since"
+RUN_IS_OVER = "The run is over: {state}"
+ANOTHER_ATTEMPT = "Another attempt of this run has begun since"
 
-# What has failed, is tried again, or would be if its task were not gone or paused.
-NOT_DONE = (RunState.FAILED, RunState.RETRYING, RunState.CANCELLED)
-# No worker holds these.
-NO_LEASE = UUID(int=0)
-# Who speaks of a run: a user, or whoever shows the run's token.
-Caller = User | str
-# How many runs one statement ends.
+# A run that failed, is tried again, or would be if its task were not gone or paused.
+NOT_SUCCEEDED = (RunState.FAILED, RunState.RETRYING, RunState.CANCELLED)
+# Runs in one statement.
 EXPIRE_BATCH_SIZE = 1000
 
+# Who reports about a run: a user, or the token that the run's target was given.
+Caller = User | str
 
-class Settled(NamedTuple):
-    """Runs that ended, or are tried again, and those that may begin for it."""
+
+class LongWorkResult(NamedTuple):
+    """Runs that ended or are tried again, and the runs that may begin after them."""
 
     run_ids: list[UUID]
     to_ring: list[UUID]
-    # What the first of them is now.
+    # The new state of the first of them.
     state: str = ""
 
 
-class _Row(NamedTuple):
-    """A run with what it is judged by; the order is that of _COLUMNS."""
+class _LongRun(NamedTuple):
+    """A run with what it is judged by, as `LOCK_RUN` and `LOCK_EXPIRED` read it."""
 
-    run: Claimed
-    owner_id: int
+    run: ClaimedRun
     state: RunState
     started_at: datetime | None
     is_late: bool
@@ -75,7 +73,7 @@ class _Row(NamedTuple):
 
     @property
     def turn(self) -> int:
-        """The attempt that is under way, or was; those that were lost do not count."""
+        """The attempt that is in flight, or was the last; lost attempts do not count."""
         begins_again = self.state == RunState.PENDING
         return self.run.turn + begins_again
 
@@ -83,57 +81,26 @@ class _Row(NamedTuple):
     def is_live(self) -> bool:
         """Whether the target of its attempt may still say how it ended.
 
-        It may be quicker than whoever writes down its answer; and where that one died,
-        it may be at work though the run waits to be sent again.
+        The target may be quicker than the worker that records its answer. If that worker
+        died, the target may be at work though the run waits to be sent again.
         """
         match self.state:
             case RunState.OPEN:
                 return not self.is_late
             case RunState.RUNNING:
-                return retry.deadline_of(self.run) is not None
+                return retry.get_deadline(self.run) is not None
             case RunState.PENDING:
                 return self.run.lost_count > 0
         return False
 
 
-_COLUMNS = """
-    run.id, run.task_id, run.tenant_id, run.scheduled_for, run.attempt_count,
-    task.method, task.url, task.surface, task.queue, task.expected_status, task.retry,
-    task.request, task.overlap, task.pause_after_failures, run.lost_count,
-    task.owner_id, run.state, run.started_at, run.wake_at <= now(), now()
-"""
-_FIND = f"""
-    SELECT {_COLUMNS}
-    FROM tasks_api_run run JOIN tasks_api_task task ON task.id = run.task_id
-    WHERE run.id = %s FOR UPDATE OF run
-"""  # noqa: S608 (constants)
-_IS_EXPIRED = "run.wake_at <= now() AND run.state = 'open'"
-_FIRST_EXPIRED = f"""
-    SELECT run.id FROM tasks_api_run run
-    WHERE {_IS_EXPIRED} {{since}} ORDER BY run.wake_at LIMIT %(limit)s
-"""  # noqa: S608 (constants)
-_EXPIRED = f"""
-    SELECT {_COLUMNS}
-    FROM tasks_api_run run JOIN tasks_api_task task ON task.id = run.task_id
-    WHERE run.id = ANY(%s) AND {_IS_EXPIRED}
-    FOR UPDATE OF run SKIP LOCKED
-"""  # noqa: S608 (constants)
-# Before their runs, as whoever removes tasks and as dispatch locks them, those tasks whose
-# failures are counted: they are written when their runs are.
-_LOCK_COUNTED = """
-    SELECT FROM tasks_api_task task WHERE task.pause_after_failures IS NOT NULL
-        AND task.id IN (SELECT task_id FROM tasks_api_run WHERE id = ANY(%s))
-    ORDER BY task.id FOR NO KEY UPDATE
-"""
-
-
-def keys() -> list[bytes]:
-    """What tokens of runs are made with, and may have been: the newest first."""
-    return _keys(settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)
+def run_token_keys() -> list[bytes]:
+    """The keys of run tokens, from SECRET_KEY and its former values: the newest first."""
+    return _derive_keys(settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)
 
 
 @lru_cache(maxsize=2)
-def _keys(*secret_keys: str) -> list[bytes]:
+def _derive_keys(*secret_keys: str) -> list[bytes]:
     # Each use of the secret has a key of its own.
     return [
         hmac.digest(secret_key.encode(), b"tokens of runs", "sha256")
@@ -141,248 +108,223 @@ def _keys(*secret_keys: str) -> list[bytes]:
     ]
 
 
-def complete(caller: Caller, run_id: UUID, *, answer: str = "") -> Settled:
-    """End a run as succeeded; `answer` takes the place of what its request was answered.
+def complete(caller: Caller, run_id: UUID, *, answer: str = "") -> LongWorkResult:
+    """End a run as succeeded; `answer` replaces the answer to its request.
 
-    Says the same again where it succeeded before. Raises RunNotFound, RunAccessDenied, and
-    InvalidState where it ended otherwise, or its deadline has passed.
+    Returns the same again if it succeeded before. Raises RunNotFound, RunAccessDenied, and
+    InvalidState if it ended otherwise, or its deadline has passed.
     """
     with transaction.atomic(durable=True):
-        row, turn = _find(caller, run_id)
+        row, turn = _lock_run(caller, run_id)
         if turn == row.turn and row.state == RunState.SUCCEEDED:
-            return Settled([], [], row.state)
+            return LongWorkResult([], [], row.state)
         _require_live(row, turn)
-        _settle([(row, Outcome(None, "", 0, answer.encode()))], succeeded=True)
-        state = _state_now(row)
+        result = HttpResult(None, "", 0, answer.encode())
+        _record_ends([(row, result)], succeeded=True)
+        state = _read_state(row)
     return _follow_up([row], state)
 
 
-def fail(caller: Caller, run_id: UUID, *, why: str = "", again: bool = True) -> Settled:
+def fail(
+    caller: Caller, run_id: UUID, *, why: str = "", again: bool = True
+) -> LongWorkResult:
     """End a run as failed, or have it tried again by the rules of its task.
 
-    Without `again` it is not tried again. Says the same again where the attempt failed
+    Without `again` it is not tried again. Returns the same again if the attempt failed
     before. Raises like `complete`, but for a deadline that has passed.
     """
     with transaction.atomic(durable=True):
-        row, turn = _find(caller, run_id)
-        if turn == row.turn and row.state in NOT_DONE:
-            return Settled([], [], row.state)
+        row, turn = _lock_run(caller, run_id)
+        if turn == row.turn and row.state in NOT_SUCCEEDED:
+            return LongWorkResult([], [], row.state)
         if turn == row.turn and row.state == RunState.OPEN and row.is_late:
-            outcome = Outcome(None, EXPIRED, 0)
+            result = HttpResult(None, EXPIRED, 0)
         else:
             _require_live(row, turn)
             error = f"{FAILED}: {why}" if why else FAILED
-            outcome = Outcome(None, error, 0, no_retry=not again)
-        _settle([(row, outcome)])
-        state = _state_now(row)
+            result = HttpResult(None, error, 0, no_retry=not again)
+        _record_ends([(row, result)])
+        state = _read_state(row)
     return _follow_up([row], state)
 
 
-def hear(caller: Caller, run_id: UUID) -> datetime | None:
-    """Let a run's deadline be as far away as at first; returns it.
+def heartbeat(caller: Caller, run_id: UUID) -> datetime | None:
+    """Set a run's deadline as far away as it was at first, and return it.
 
-    None while its first request is not answered yet: the deadline counts from then.
+    None while its request is not answered yet: the deadline counts from the answer.
     Raises like `complete`.
     """
     with transaction.atomic():
-        row, turn = _find(caller, run_id)
+        row, turn = _lock_run(caller, run_id)
         _require_live(row, turn)
-        seconds = retry.deadline_of(row.run)
+        seconds = retry.get_deadline(row.run)
         if row.state != RunState.OPEN or seconds is None:
             return None
         deadline = row.now + timedelta(seconds=seconds)
         with prepared() as cursor:
-            cursor.execute(
-                "UPDATE tasks_api_run SET wake_at = %s WHERE id = %s::uuid",
-                [deadline, run_id],
-            )
+            cursor.execute(statements.SET_DEADLINE, [deadline, run_id])
     return deadline
 
 
-def expire(*, limit: int = EXPIRE_BATCH_SIZE, since: datetime | None = None) -> Settled:
-    """Fail the runs whose deadlines have passed, or have them tried again.
+def expire(
+    *, limit: int = EXPIRE_BATCH_SIZE, since: datetime | None = None
+) -> LongWorkResult:
+    """Fail runs whose deadlines have passed, or have them tried again.
 
     Any number of processes may do so at once. Deadlines before `since` are left alone.
     """
-    begin = "" if since is None else "AND run.wake_at >= %(since)s::timestamptz"
-    with prepared() as cursor:
-        cursor.execute(
-            _FIRST_EXPIRED.replace("{since}", begin), {"limit": limit, "since": since}
-        )
-        run_ids = [run_id for (run_id,) in cursor.fetchall()]
+    run_ids = _find_expired(limit, since)
     if not run_ids:
-        return Settled([], [])
+        return LongWorkResult([], [])
     with transaction.atomic(durable=True):
         with prepared() as cursor:
-            cursor.execute(_LOCK_COUNTED, [run_ids])
-            cursor.execute(_EXPIRED, [run_ids])
-            rows = [_row(values) for values in cursor.fetchall()]
-        _settle([(row, Outcome(None, EXPIRED, 0)) for row in rows])
+            cursor.execute(statements.LOCK_COUNTED_TASKS, [run_ids])
+            cursor.execute(statements.LOCK_EXPIRED, [run_ids])
+            rows = [_make_long_run(found) for found in _fetch_dicts(cursor)]
+        _record_ends([(row, HttpResult(None, EXPIRED, 0)) for row in rows])
     return _follow_up(rows, RunState.FAILED)
 
 
-def _find(caller: Caller, run_id: UUID) -> tuple[_Row, int]:
-    """A run, locked, and the turn that the caller speaks of."""
-    said = _turn_of(caller, run_id)
+def fetch_ended(run_ids: Sequence[UUID]) -> list[AttemptResult]:
+    """How runs ended that were open, in the form in which workers report results."""
     with prepared() as cursor:
-        cursor.execute(_LOCK_COUNTED, [[run_id]])
-        cursor.execute(_FIND, [run_id])
-        values = cursor.fetchone()
-    if values is None:
+        cursor.execute(statements.FETCH_ENDED, [array(run_ids)])
+        return [_to_result(found) for found in _fetch_dicts(cursor)]
+
+
+def _find_expired(limit: int, since: datetime | None) -> list[UUID]:
+    statement = (
+        statements.FIND_EXPIRED if since is None else statements.FIND_EXPIRED_SINCE
+    )
+    with prepared() as cursor:
+        cursor.execute(with_limit(statement, limit), {"since": since})
+        return [run_id for (run_id,) in cursor.fetchall()]
+
+
+def _lock_run(caller: Caller, run_id: UUID) -> tuple[_LongRun, int]:
+    """Lock a run; returns it with the turn that the caller means."""
+    turn = _read_turn(caller, run_id)
+    with prepared() as cursor:
+        cursor.execute(statements.LOCK_COUNTED_TASKS, [[run_id]])
+        cursor.execute(statements.LOCK_RUN, [run_id])
+        found = _fetch_dicts(cursor)
+    if not found:
         raise RunNotFound("Run not found")
-    row = _row(values)
-    if said is not None:
-        return row, said
-    # A user means what it is at the moment, and knows of no attempt that was lost.
+    row = _make_long_run(found[0])
+    if turn is not None:
+        return row, turn
+    # A user means the run as it is now, and knows of no attempt that was lost.
     if row.state == RunState.PENDING:
         raise InvalidState(NOT_OPEN)
     return row, row.turn
 
 
-def _turn_of(caller: Caller, run_id: UUID) -> int | None:
-    """The turn that a token speaks of; None for a user. Nothing is locked for others."""
+def _read_turn(caller: Caller, run_id: UUID) -> int | None:
+    """The turn that a token is for; None for a user. Nothing is locked for strangers."""
     if isinstance(caller, User):
         if not Run.objects.reached_by(caller).filter(pk=run_id).exists():
             raise RunNotFound("Run not found")
         return None
-    turn = run_tokens.turn_of(caller, run_id, keys())
+    turn = run_tokens.read_turn(caller, run_id, run_token_keys())
     if turn is None:
         raise RunAccessDenied(NOT_OF_THIS_RUN)
     return turn
 
 
-def _row(values: tuple[Any, ...]) -> _Row:
-    # Nothing is sent here, so for which fire time it would be does not matter.
-    run = Claimed._make((*values[:7], "", NO_LEASE, *values[7:15], None, None))
-    return _Row(run, values[15], RunState(values[16]), *values[17:])
+def _fetch_dicts(cursor: CursorWrapper) -> list[dict[str, Any]]:
+    names = [column.name for column in cursor.description]
+    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
 
-def _require_live(row: _Row, turn: int) -> None:
+def _make_long_run(found: dict[str, Any]) -> _LongRun:
+    return _LongRun(
+        run=ClaimedRun(
+            **{name: found[name] for name in statements.CLAIMED_RUN_COLUMNS}
+        ),
+        state=RunState(found["state"]),
+        started_at=found["started_at"],
+        is_late=found["is_late"],
+        now=found["now"],
+    )
+
+
+def _require_live(row: _LongRun, turn: int) -> None:
     if turn != row.turn:
-        raise InvalidState(ANOTHER)
+        raise InvalidState(ANOTHER_ATTEMPT)
     if row.is_live:
         return
     if row.state == RunState.OPEN:
         raise InvalidState(TOO_LATE)
     if row.state in FINAL:
-        raise InvalidState(OVER.format(state=row.state))
+        raise InvalidState(RUN_IS_OVER.format(state=row.state))
     raise InvalidState(NOT_OPEN)
 
 
-def _settle(ends: Sequence[tuple[_Row, Outcome]], *, succeeded: bool = False) -> None:
-    """Write down how long work ended, as `record` does for what a worker holds."""
+def _record_ends(
+    ends: Sequence[tuple[_LongRun, HttpResult]], *, succeeded: bool = False
+) -> None:
+    """Record how long work ended, as `record_results` does for what a worker holds."""
     if not ends:
         return
-    finished = [
-        Finished(
-            row.run,
-            outcome,
-            retry.Succeed()
-            if succeeded
-            else retry.judge(outcome, row.run, now=row.now),
-            row.started_at or row.now,
-        )
-        for row, outcome in ends
-    ]
+    results = [_judge_end(row, result, succeeded=succeeded) for row, result in ends]
     with prepared() as cursor:
-        cursor.execute(_SETTLE, columns(map(_values, finished)))
+        cursor.execute(statements.RECORD_ENDS, columns(map(_make_row, results)))
     cancel_overtaken(
-        [f.run.run_id for f in finished if isinstance(f.verdict, retry.RetryAfter)]
+        [
+            item.run.run_id
+            for item in results
+            if isinstance(item.verdict, retry.RetryAfter)
+        ]
     )
-    failure_streaks.count(
-        failure_streaks.ends_of(
-            item for item in finished if item.run.pause_after_failures
-        )
-    )
+    counted = [item for item in results if item.run.pause_after_failures]
+    failure_streaks.count_ends(failure_streaks.find_ends(counted))
 
 
-def _values(item: Finished) -> tuple[object, ...]:
-    state, reason = state_of(item.verdict)
+def _judge_end(row: _LongRun, result: HttpResult, *, succeeded: bool) -> AttemptResult:
+    verdict: retry.Verdict = retry.Succeed()
+    if not succeeded:
+        verdict = retry.judge(result, row.run, now=row.now)
+    return AttemptResult(row.run, result, verdict, row.started_at or row.now)
+
+
+def _make_row(item: AttemptResult) -> tuple[object, ...]:
+    """The values of a verdict in `RECORD_ENDS`, in their order there."""
+    state, reason = get_new_state(item.verdict)
     delay = item.verdict.delay if isinstance(item.verdict, retry.RetryAfter) else 0
     return (
         item.run.run_id,
         state,
-        text_of(reason.encode()),
+        to_text(reason.encode()),
         delay,
         item.run.number,
         item.started_at,
-        text_of(item.outcome.error.encode()),
-        text_of(item.outcome.answer),
+        to_text(item.result.error.encode()),
+        to_text(item.result.answer),
     )
 
 
-# The rows are locked. An attempt whose answer is not written down yet is written here,
-# and whoever comes with it then finds it there.
-_SETTLE = f"""
-    WITH verdict AS (
-        SELECT *, state IN ('succeeded', 'failed') AS is_final
-        FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::float[], %s::int[],
-            %s::timestamptz[], %s::text[], %s::text[])
-            AS v(run_id, state, reason, delay, number, started_at, error, answer)
-    ), judged AS (
-        UPDATE tasks_api_run run SET
-            state = verdict.state, reason = verdict.reason, lease = NULL,
-            wake_at = CASE WHEN NOT verdict.is_final
-                THEN now() + make_interval(secs => verdict.delay) END,
-            finished_at = CASE WHEN verdict.is_final THEN now() END
-        FROM verdict WHERE run.id = verdict.run_id
-        RETURNING run.id, run.task_id, run.scheduled_for, verdict.is_final
-    ), {ONE_OFFS_END}
-    INSERT INTO tasks_api_attempt AS attempt (run_id, number, started_at, duration_ms,
-        error, answer)
-    SELECT run_id, number, started_at,
-        least(extract(epoch FROM now() - started_at) * 1000, 2147483647), error, answer
-    FROM verdict
-    ON CONFLICT (run_id, number) DO UPDATE SET
-        error = coalesce(nullif(excluded.error, ''), attempt.error),
-        answer = coalesce(nullif(excluded.answer, ''), attempt.answer)
-"""  # noqa: S608 (constants)
-
-
-def _state_now(row: _Row) -> str:
-    """What a run is after it was settled; its task may have been removed meanwhile."""
+def _read_state(row: _LongRun) -> str:
+    """The state after a verdict; the run's task may have been removed meanwhile."""
     with prepared() as cursor:
-        cursor.execute(
-            "SELECT state FROM tasks_api_run WHERE id = %s::uuid", [row.run.run_id]
-        )
+        cursor.execute(statements.READ_STATE, [row.run.run_id])
         return str(cursor.fetchone()[0])
 
 
-def _follow_up(rows: Sequence[_Row], state: str) -> Settled:
+def _follow_up(rows: Sequence[_LongRun], state: str) -> LongWorkResult:
     in_line = {row.run.task_id for row in rows if row.run.overlap == Overlap.QUEUE_ONE}
     to_ring = run_rows.start_waiting_runs(list(in_line)) if in_line else []
-    return Settled([row.run.run_id for row in rows], to_ring, state)
+    return LongWorkResult([row.run.run_id for row in rows], to_ring, state)
 
 
-def ended(run_ids: Sequence[UUID]) -> list[Finished]:
-    """How runs ended that were open, as whoever tells of runs wants it."""
-    with prepared() as cursor:
-        cursor.execute(
-            f"""
-            SELECT {_COLUMNS}, run.reason,
-                extract(epoch FROM coalesce(run.finished_at, now()) - run.started_at),
-                extract(epoch FROM run.wake_at - now())
-            FROM tasks_api_run run JOIN tasks_api_task task ON task.id = run.task_id
-            WHERE run.id = ANY(%s::uuid[])
-                AND run.state IN ('succeeded', 'failed', 'retrying')
-            """,  # noqa: S608 (constants)
-            [array(run_ids)],
-        )
-        found = cursor.fetchall()
-    return [
-        _ended(*values[:-3], reason=values[-3], times=values[-2:]) for values in found
-    ]
-
-
-def _ended(*values: Any, reason: str, times: tuple[Any, Any]) -> Finished:
-    row, (took, delay) = _row(values), times
+def _to_result(found: dict[str, Any]) -> AttemptResult:
+    row = _make_long_run(found)
     verdict: retry.Verdict
     match row.state:
         case RunState.SUCCEEDED:
             verdict = retry.Succeed()
         case RunState.RETRYING:
-            verdict = retry.RetryAfter(reason, float(delay))
+            verdict = retry.RetryAfter(found["reason"], float(found["delay"]))
         case _:
-            verdict = retry.GiveUp(reason)
-    outcome = Outcome(retry.ACCEPTED, "", int((took or 0) * 1000))
-    return Finished(row.run, outcome, verdict, row.started_at or row.now)
+            verdict = retry.GiveUp(found["reason"])
+    result = HttpResult(retry.ACCEPTED, "", int((found["seconds"] or 0) * 1000))
+    return AttemptResult(row.run, result, verdict, row.started_at or row.now)

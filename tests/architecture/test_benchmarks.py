@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 import json
 
 import pytest
 
+from tests.architecture.folders import ROOT
 from tests.benchmarks import report
 from tests.benchmarks.__main__ import RESULTS_FILE, RESULTS_PAGE
+from tests.benchmarks.cpu_profiles import FUNCTIONS
 from tests.benchmarks.goals import GOALS
 from tests.benchmarks.scenarios import ALL_SCENARIOS, parse_scenario
 
@@ -46,3 +49,20 @@ def test_the_page_shows_the_committed_result() -> None:
     results = json.loads(RESULTS_FILE.read_text(encoding="utf-8"))
 
     assert RESULTS_PAGE.read_text(encoding="utf-8") == report.render_page(results)
+
+
+@pytest.mark.parametrize("label", FUNCTIONS)
+def test_a_profile_names_functions_that_exist(label: str) -> None:
+    name, _, path = label.partition(" (")
+    tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
+    classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
+    scopes: list[tuple[str, list[ast.stmt]]] = [("", tree.body)]
+    scopes += [(f"{each.name}.", each.body) for each in classes]
+    functions = {
+        prefix + node.name
+        for prefix, body in scopes
+        for node in body
+        if isinstance(node, ast.FunctionDef)
+    }
+
+    assert name in functions

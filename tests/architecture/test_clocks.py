@@ -30,7 +30,7 @@ EXCEPTIONS = {
         "tasks_api.scheduler.beat",
         "timezone.now",
     ): "as Celery's beat does for its own entries",
-    ("tasks_api.delivery.attempts", "datetime.now"): "where a target says no date",
+    ("tasks_api.delivery.transfers", "datetime.now"): "where a target says no date",
 }
 
 

@@ -48,8 +48,9 @@ DOORS = {
     },
     # One guarded door to targets: no address is connected to without being checked.
     "pycurl": {
-        "tasks_api.delivery.attempts",
+        "tasks_api.delivery.transfers",
         "tasks_api.delivery.curl_handles",
+        "tasks_api.delivery.multi_handle",
         "tasks_api.delivery.sockets",
         "tasks_api.delivery.transport",
     },

@@ -13,8 +13,8 @@ import aiohttp
 import requests
 import uvloop
 
-from tasks_api.delivery.request import Outcome, Request
-from tasks_api.delivery.transport import Transport
+from tasks_api.delivery.request import HttpResult, Request
+from tasks_api.delivery.transport import Transport, TransportOptions
 from tests.acceptance.harness import free_port
 from tests.benchmarks.harness import start_sink
 from tests.benchmarks.report import render_table
@@ -26,15 +26,15 @@ CONCURRENCY = 100
 def post_with_transport(url: str, count: int) -> None:
     done = threading.Semaphore(0)
 
-    def on_done(key: object, outcome: Outcome) -> None:
+    def on_done(key: object, outcome: HttpResult) -> None:
         assert outcome.status_code == 200, outcome
         done.release()
 
-    transport = Transport(
-        on_done=on_done,
-        allow_private=True,
-        max_in_flight=CONCURRENCY,
-        max_per_host=CONCURRENCY,
+    transport: Transport[int] = Transport(
+        on_done,
+        TransportOptions(
+            allow_private=True, max_in_flight=CONCURRENCY, max_per_host=CONCURRENCY
+        ),
     )
     transport.start()
     for key in range(count):

@@ -16,9 +16,9 @@ from accounts import services as accounts
 from accounts.models import Role, User
 from scheduler_service.process.logs import JSONFormatter
 from tasks_api.api.ops import health
-from tasks_api.delivery.transport import Transport
+from tasks_api.delivery.transport import Transport, TransportOptions
 from tasks_api.worker.engine import Engine
-from tasks_api.worker.record import Finished
+from tasks_api.worker.record import AttemptResult
 from tests.conftest import ClientFor
 from tests.integration.support.transport_doubles import (
     Outcomes,
@@ -47,15 +47,15 @@ class ResultLog:
     """What an engine has told of, and a way to wait for it."""
 
     def __init__(self) -> None:
-        self.items: list[Finished] = []
+        self.items: list[AttemptResult] = []
         self._told = threading.Condition()
 
-    def __call__(self, finished: Sequence[Finished]) -> None:
+    def __call__(self, finished: Sequence[AttemptResult]) -> None:
         with self._told:
             self.items.extend(finished)
             self._told.notify_all()
 
-    def wait_for(self, count: int) -> list[Finished]:
+    def wait_for(self, count: int) -> list[AttemptResult]:
         with self._told:
             assert self._told.wait_for(lambda: len(self.items) >= count, timeout=20)
             return self.items
@@ -111,7 +111,7 @@ def start_transport(outcomes: Outcomes) -> Iterator[StartTransport]:
 
     def start(**options: Any) -> Transport[Any]:
         transport: Transport[Any] = Transport(
-            on_done=outcomes, **{"allow_private": True, **options}
+            outcomes, TransportOptions(**{"allow_private": True, **options})
         )
         transport.start()
         made.append(transport)

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from tasks_api.domain.ids import id_for
-from tasks_api.worker.backlog import Room, Waiting
+from tasks_api.worker.backlog import Backlog, PlacesLeft
 
 NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 FLOOD, SMALL = 1, 2
@@ -25,88 +25,93 @@ def full(lane: int, mine: int = 0, begun: int = 0) -> int:
 
 
 def pop_due(
-    waiting: Waiting, seconds: int = 3600, most: int = 100, room: Room = take_plenty
+    backlog: Backlog,
+    seconds: int = 3600,
+    limit: int = 100,
+    places_left: PlacesLeft = take_plenty,
 ) -> list[UUID]:
-    return waiting.pop(until=NOON.timestamp() + seconds, most=most, room=room)
+    return backlog.pop(
+        until=NOON.timestamp() + seconds, limit=limit, places_left=places_left
+    )
 
 
 def test_the_earliest_come_first_and_none_too_early() -> None:
-    waiting = Waiting()
+    backlog = Backlog()
     late, early, middle = run_id_at(9), run_id_at(1), run_id_at(5)
-    waiting.add([late, early, middle])
+    backlog.add([late, early, middle])
 
-    assert waiting.first_moment() == NOON.timestamp() + 1
-    assert pop_due(waiting, 5) == [early, middle]
-    assert pop_due(waiting, 5) == []
-    assert list(waiting) == [late]
+    assert backlog.first_due_at() == NOON.timestamp() + 1
+    assert pop_due(backlog, 5) == [early, middle]
+    assert pop_due(backlog, 5) == []
+    assert list(backlog) == [late]
 
 
 def test_what_is_rung_for_again_is_known_once() -> None:
-    waiting = Waiting()
+    backlog = Backlog()
     one = run_id_at(1)
-    waiting.add([one, one])
-    waiting.add([one])
+    backlog.add([one, one])
+    backlog.add([one])
 
-    assert len(waiting) == 1
-    assert pop_due(waiting) == [one]
+    assert len(backlog) == 1
+    assert pop_due(backlog) == [one]
     # It was taken out, and may come again.
-    waiting.add([one])
-    assert pop_due(waiting) == [one]
+    backlog.add([one])
+    assert pop_due(backlog) == [one]
 
 
 def test_a_tenant_without_room_stands_aside_until_it_has_some() -> None:
-    waiting = Waiting()
+    backlog = Backlog()
     flood = [run_id_at(second, FLOOD) for second in range(5)]
     small = run_id_at(9)
-    waiting.add([small, *reversed(flood)])
+    backlog.add([small, *reversed(flood)])
     rooms = {FLOOD: 1, SMALL: 9}
 
     def room(lane: int, mine: int = 0, begun: int = 0) -> int:
         return rooms[lane] - mine
 
-    assert pop_due(waiting, room=room) == [flood[0], small]
-    waiting.add([flood[1]])
-    assert waiting.first_moment() is None
-    assert len(waiting) == 4
+    assert pop_due(backlog, places_left=room) == [flood[0], small]
+    backlog.add([flood[1]])
+    assert backlog.first_due_at() is None
+    assert len(backlog) == 4
     rooms[FLOOD] = 2
-    waiting.call_back(room)
+    backlog.unblock(room)
     # Nobody has begun those called back: they may be called more than once.
-    waiting.call_back(room)
-    assert pop_due(waiting, room=room) == flood[1:3]
-    waiting.call_back(take_plenty)
-    assert pop_due(waiting) == flood[3:]
-    assert len(waiting) == 0
+    backlog.unblock(room)
+    assert pop_due(backlog, places_left=room) == flood[1:3]
+    backlog.unblock(take_plenty)
+    assert pop_due(backlog) == flood[3:]
+    assert len(backlog) == 0
 
 
-def test_each_run_that_stands_aside_for_long_is_told_once() -> None:
-    waiting = Waiting()
+def test_each_run_that_stays_blocked_is_returned_once() -> None:
+    backlog = Backlog()
     flood = [run_id_at(second, FLOOD) for second in range(3)]
-    waiting.add(flood)
-    assert pop_due(waiting, room=full) == []
+    backlog.add(flood)
+    assert pop_due(backlog, places_left=full) == []
 
-    assert waiting.aside_for_long() == []
-    assert sorted(waiting.aside_for_long()) == flood
-    assert waiting.aside_for_long() == []
-    waiting.add([run_id_at(9, FLOOD)])
-    pop_due(waiting, room=full)
-    assert waiting.aside_for_long() == []
-    assert len(waiting.aside_for_long()) == 1
+    assert backlog.pop_blocked_for_long() == []
+    assert sorted(backlog.pop_blocked_for_long()) == flood
+    assert backlog.pop_blocked_for_long() == []
+    backlog.add([run_id_at(9, FLOOD)])
+    pop_due(backlog, places_left=full)
+    assert backlog.pop_blocked_for_long() == []
+    assert len(backlog.pop_blocked_for_long()) == 1
 
 
 def test_no_more_come_out_than_there_is_room_for() -> None:
-    waiting = Waiting()
-    waiting.add(run_id_at(second) for second in range(9))
+    backlog = Backlog()
+    backlog.add(run_id_at(second) for second in range(9))
 
-    assert len(pop_due(waiting, most=4)) == 4
-    assert len(waiting) == 5
+    assert len(pop_due(backlog, limit=4)) == 4
+    assert len(backlog) == 5
 
 
 def test_what_is_taken_at_once_counts_for_the_others_that_are() -> None:
-    waiting = Waiting()
+    backlog = Backlog()
     flood = [run_id_at(second, FLOOD) for second in range(5)]
-    waiting.add([*flood, run_id_at(9)])
+    backlog.add([*flood, run_id_at(9)])
 
     def room(lane: int, mine: int = 0, begun: int = 0) -> int:
         return 3 - begun
 
-    assert pop_due(waiting, room=room) == flood[:3]
+    assert pop_due(backlog, places_left=room) == flood[:3]

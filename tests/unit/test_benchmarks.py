@@ -167,9 +167,9 @@ def test_the_log_of_the_database_says_what_a_statement_cost() -> None:
 
 def test_a_sample_belongs_to_the_innermost_step() -> None:
     folded = (
-        "Engine._claim (tasks_api/worker/engine.py);"
-        "build (tasks_api/delivery/request.py);dumps (json/__init__.py) 3\n"
-        "Engine._claim (tasks_api/worker/engine.py);len (x.py) 2\n"
+        "Claimer._claim (tasks_api/worker/claimer.py);"
+        "build_request (tasks_api/delivery/request.py);dumps (json/__init__.py) 3\n"
+        "Claimer._claim (tasks_api/worker/claimer.py);len (x.py) 2\n"
         "main (celery/__main__.py) 1\n"
     )
 

@@ -6,42 +6,42 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks_api.delivery.shares import Pool, room
+from tasks_api.delivery.shares import Pool, places_left
 
 
 @pytest.mark.parametrize(
-    ("most", "alone"), [(1, 1), (2, 2), (9, 9), (10, 9), (100, 90), (1000, 900)]
+    ("limit", "alone"), [(1, 1), (2, 2), (9, 9), (10, 9), (100, 90), (1000, 900)]
 )
-def test_a_single_holder_leaves_a_tenth_to_newcomers(most: int, alone: int) -> None:
-    assert room(mine=0, taken=0, most=most) == alone
+def test_a_single_holder_leaves_a_tenth_to_newcomers(limit: int, alone: int) -> None:
+    assert places_left(mine=0, taken=0, limit=limit) == alone
 
 
 def test_a_fair_share_falls_when_others_come() -> None:
-    assert room(mine=90, taken=90, most=100) <= 0
-    assert room(mine=0, taken=90, most=100) == 9
+    assert places_left(mine=90, taken=90, limit=100) <= 0
+    assert places_left(mine=0, taken=90, limit=100) == 9
     # Of those that others took, none comes back to who has so many.
-    assert room(mine=80, taken=95, most=100) <= 0
+    assert places_left(mine=80, taken=95, limit=100) <= 0
 
 
-@given(most=st.integers(1, 1000), taken=st.integers(0, 1000), share=st.floats(0, 1))
-def test_as_many_are_given_as_one_by_one(most: int, taken: int, share: float) -> None:
+@given(limit=st.integers(1, 1000), taken=st.integers(0, 1000), share=st.floats(0, 1))
+def test_as_many_are_given_as_one_by_one(limit: int, taken: int, share: float) -> None:
     mine = int(taken * share)
     given_out = 0
-    while room(mine=mine + given_out, taken=taken + given_out, most=most) > 0:
+    while places_left(mine=mine + given_out, taken=taken + given_out, limit=limit) > 0:
         given_out += 1
 
-    assert given_out == max(0, room(mine=mine, taken=taken, most=most))
+    assert given_out == max(0, places_left(mine=mine, taken=taken, limit=limit))
 
 
 def test_those_that_wait_are_called_in_turns_and_only_with_room() -> None:
     pool: Pool[str] = Pool()
     for _ in range(9):
-        pool.take("flood")
+        pool.acquire("flood")
     for waiter in ("first of the flood", "second of the flood"):
-        pool.wait("flood", waiter)
-    pool.wait("other", "another")
+        pool.add_waiter("flood", waiter)
+    pool.add_waiter("other", "another")
 
-    assert pool.call(10) == "another"
-    assert pool.call(10) is None
-    pool.give_back("flood")
-    assert pool.call(10) == "first of the flood"
+    assert pool.pop_waiter(10) == "another"
+    assert pool.pop_waiter(10) is None
+    pool.release("flood")
+    assert pool.pop_waiter(10) == "first of the flood"

@@ -7,37 +7,39 @@ from collections.abc import Iterable
 
 import pytest
 
-from tasks_api.delivery.attempts import Attempt
-from tasks_api.delivery.host_queues import LONGEST_PAUSE, SLOW, Queues
+from tasks_api.delivery.host_queues import MAX_PAUSE, SLOW_HOST_WAIT, HostQueues
 from tasks_api.delivery.request import Request
+from tasks_api.delivery.transfers import Transfer
 from tasks_api.domain.guard import read_url
 
 FLOOD, SMALL = "flood", "small"
 
 
-def attempt(tenant: str, host: str = "a.test", *addresses: str) -> Attempt:
+def attempt(tenant: str, host: str = "a.test", *addresses: str) -> Transfer:
     request = Request("POST", f"http://{host}/", (), b"", 1)
     url = read_url(request.url, allow_private=True)
-    made = Attempt(tenant, request, url, lambda _: None, tenant)
+    made = Transfer(tenant, request, url, lambda _: None, tenant)
     made.addresses = addresses or ("192.0.2.1",)
     return made
 
 
-def queues(per_host: int = 100, in_flight: int = 1000, places: int = 1000) -> Queues:
-    return Queues(
-        max_in_flight=in_flight, max_per_host=per_host, places_of=lambda _: places
+def queues(
+    per_host: int = 100, in_flight: int = 1000, places: int = 1000
+) -> HostQueues:
+    return HostQueues(
+        max_in_flight=in_flight, max_per_host=per_host, tenant_limit=lambda _: places
     )
 
 
-def filled(queues: Queues, attempts: Iterable[Attempt]) -> Queues:
+def filled(queues: HostQueues, attempts: Iterable[Transfer]) -> HostQueues:
     for each in attempts:
         queues.add(each)
     return queues
 
 
-def start_all(queues: Queues) -> list[Attempt]:
+def start_all(queues: HostQueues) -> list[Transfer]:
     """All that may start as long as none is over."""
-    return list(iter(queues.next, None))
+    return list(iter(queues.pop, None))
 
 
 def test_at_a_host_tenants_take_turns() -> None:
@@ -74,7 +76,7 @@ def test_many_names_of_one_address_share_its_limit() -> None:
 
     assert len(begun) == 18
     # Hosts take turns at it.
-    assert set(Counter(each.place for each in begun).values()) <= {1, 2}
+    assert set(Counter(each.host_port for each in begun).values()) <= {1, 2}
 
 
 def test_every_address_of_a_name_counts_wherever_it_connects_to() -> None:
@@ -92,7 +94,7 @@ def test_a_request_that_waits_for_an_address_goes_on_when_it_has_room() -> None:
     seen = []
     while begun := start_all(queue):
         assert len(begun) <= 2
-        seen += [each.place[0] for each in begun]
+        seen += [each.host_port[0] for each in begun]
         for each in begun:
             queue.release(each)
 
@@ -108,16 +110,16 @@ def test_a_host_that_moves_waits_no_longer_for_its_old_address() -> None:
     queue.add(attempt(FLOOD, "b.test", "192.0.2.99"))
 
     [moved] = start_all(queue)
-    assert (moved.place[0], moved.addresses) == ("b.test", ("192.0.2.99",))
+    assert (moved.host_port[0], moved.addresses) == ("b.test", ("192.0.2.99",))
 
 
-def test_no_host_has_all_places_of_its_tenant() -> None:
+def test_no_host_has_all_tenant_limit_its_tenant() -> None:
     queue = filled(queues(places=20), [attempt(FLOOD, "hangs.test") for _ in range(20)])
     assert len(start_all(queue)) == 18
 
     queue.add(attempt(FLOOD, "sound.test", "192.0.2.2"))
 
-    assert [begun.place[0] for begun in start_all(queue)] == ["sound.test"]
+    assert [begun.host_port[0] for begun in start_all(queue)] == ["sound.test"]
 
 
 def test_what_waits_for_a_slow_host_makes_way_for_its_tenants_others() -> None:
@@ -127,15 +129,15 @@ def test_what_waits_for_a_slow_host_makes_way_for_its_tenants_others() -> None:
     others = attempt(SMALL, "hangs.test")
     queue.add(others)
 
-    assert list(queue.take_crowded(SLOW / 2)) == []
-    sent_back = list(queue.take_crowded(SLOW))
+    assert list(queue.pop_crowded(SLOW_HOST_WAIT / 2)) == []
+    sent_back = list(queue.pop_crowded(SLOW_HOST_WAIT))
 
     assert len(sent_back) == 250
     assert {each.tenant for each, _ in sent_back} == {FLOOD}
-    assert {pause for _, pause in sent_back} == {SLOW}
+    assert {pause for _, pause in sent_back} == {SLOW_HOST_WAIT}
     # The first stay, and there is nothing to do twice.
     assert slow[len(begun)] not in {each for each, _ in sent_back}
-    assert list(queue.take_crowded(SLOW)) == []
+    assert list(queue.pop_crowded(SLOW_HOST_WAIT)) == []
     assert queue.waiting == 500 - 90 - 250 + 1
 
 
@@ -143,14 +145,14 @@ def test_what_waits_long_comes_back_after_long() -> None:
     queue = filled(queues(places=500), [attempt(FLOOD) for _ in range(500)])
     start_all(queue)
 
-    assert {pause for _, pause in queue.take_crowded(1000.0)} == {LONGEST_PAUSE}
+    assert {pause for _, pause in queue.pop_crowded(1000.0)} == {MAX_PAUSE}
 
 
 def test_a_slow_host_keeps_what_waits_while_nobody_is_in_want_of_places() -> None:
     queue = filled(queues(places=500), [attempt(FLOOD) for _ in range(400)])
     start_all(queue)
 
-    assert list(queue.take_crowded(1000.0)) == []
+    assert list(queue.pop_crowded(1000.0)) == []
 
 
 @pytest.mark.parametrize("tenants", [1, 3])

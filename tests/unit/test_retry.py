@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks_api.delivery.request import Claimed, Outcome
+from tasks_api.delivery.request import ClaimedRun, HttpResult
 from tasks_api.delivery.retry import (
     GiveUp,
     Release,
@@ -19,7 +19,7 @@ from tasks_api.delivery.retry import (
     Succeed,
     Verdict,
     judge,
-    seconds_asked,
+    parse_retry_after,
 )
 from tasks_api.domain.specs import Backoff, RetryPolicy
 from tasks_api.domain.states import Trouble
@@ -31,9 +31,9 @@ PATIENT = RetryPolicy((429, 503), min_delay=1, max_delay=60)
 
 def claimed_run(
     *, number: int = 1, expected: str = "", policy: RetryPolicy | Backoff | None = None
-) -> Claimed:
+) -> ClaimedRun:
     some = UUID(int=1)
-    return Claimed(
+    return ClaimedRun(
         run_id=some,
         task_id=some,
         tenant_id=1,
@@ -48,11 +48,11 @@ def claimed_run(
     )
 
 
-def answered(status: int) -> Outcome:
-    return Outcome(status, "", 5)
+def answered(status: int) -> HttpResult:
+    return HttpResult(status, "", 5)
 
 
-UNREACHABLE = Outcome(None, "connection refused", 5)
+UNREACHABLE = HttpResult(None, "connection refused", 5)
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ UNREACHABLE = Outcome(None, "connection refused", 5)
         (answered(399), "", Succeed()),
         (answered(400), "", GiveUp("HTTP 400")),
         (UNREACHABLE, "", GiveUp("connection refused")),
-        (Outcome(None, "", 0, was_sent=False), "", Release()),
+        (HttpResult(None, "", 0, was_sent=False), "", Release()),
         (answered(200), "200-300", Succeed()),
         (answered(300), "200-300", Succeed()),
         (answered(301), "200-300", GiveUp("HTTP 301")),
@@ -76,7 +76,7 @@ UNREACHABLE = Outcome(None, "connection refused", 5)
     ],
 )
 def test_a_single_attempt_is_not_repeated(
-    outcome: Outcome, expected: str, verdict: Verdict
+    outcome: HttpResult, expected: str, verdict: Verdict
 ) -> None:
     assert judge(outcome, claimed_run(expected=expected), now=NOON) == verdict
 
@@ -97,7 +97,9 @@ def test_a_single_attempt_is_not_repeated(
         (answered(404), 1, GiveUp("HTTP 404")),
     ],
 )
-def test_attempts_without_end(outcome: Outcome, number: int, verdict: Verdict) -> None:
+def test_attempts_without_end(
+    outcome: HttpResult, number: int, verdict: Verdict
+) -> None:
     assert (
         judge(outcome, claimed_run(number=number, policy=POLICY), now=NOON) == verdict
     )
@@ -159,7 +161,7 @@ def test_a_delay_lies_where_the_policy_says(
     number: int, shortest: float, more: float, asked: int
 ) -> None:
     policy = Backoff(185, shortest, shortest + more, max_age=604_800)
-    outcome = Outcome(503, "", 5, retry_after=asked)
+    outcome = HttpResult(503, "", 5, retry_after=asked)
 
     found = judge(outcome, claimed_run(number=number, policy=policy), now=MIDNIGHT)
 
@@ -200,7 +202,7 @@ def test_a_run_grows_too_old_to_be_tried_again() -> None:
 
 
 def test_a_target_may_want_no_retry() -> None:
-    outcome = Outcome(503, "", 5, no_retry=True)
+    outcome = HttpResult(503, "", 5, no_retry=True)
 
     found = judge(outcome, claimed_run(policy=LADDER), now=MIDNIGHT)
 
@@ -211,8 +213,8 @@ def test_a_target_may_want_no_retry() -> None:
     )
 
 
-def unsent_outcome(trouble: Trouble, pause: float = 0.0) -> Outcome:
-    return Outcome(None, "why", 0, was_sent=False, trouble=trouble, pause=pause)
+def unsent_outcome(trouble: Trouble, pause: float = 0.0) -> HttpResult:
+    return HttpResult(None, "why", 0, was_sent=False, trouble=trouble, pause=pause)
 
 
 def test_what_was_not_sent_goes_back_and_says_why() -> None:
@@ -270,13 +272,13 @@ MONTH_LATER = "Tue, 22 Dec 2026 12:00:00 GMT"
 def test_patience_is_asked_for_in_seconds_or_with_a_date(
     asked: str, seconds: int
 ) -> None:
-    assert seconds_asked(asked.encode(), b"", now=NOON) == seconds
+    assert parse_retry_after(asked.encode(), b"", now=NOON) == seconds
 
 
 def test_a_date_is_compared_with_the_clock_of_who_gave_it() -> None:
     an_hour_ahead = b"Sun, 22 Nov 2026 13:00:00 GMT"
 
-    asked = seconds_asked(b"Sun, 22 Nov 2026 13:00:30 GMT", an_hour_ahead, now=NOON)
+    asked = parse_retry_after(b"Sun, 22 Nov 2026 13:00:30 GMT", an_hour_ahead, now=NOON)
 
     assert asked == 30
 
@@ -284,8 +286,8 @@ def test_a_date_is_compared_with_the_clock_of_who_gave_it() -> None:
 @pytest.mark.parametrize("asked", ["86400", "99999999999999999999"])
 def test_the_patience_of_a_target_goes_up_to_the_longest_delay(asked: str) -> None:
     policy = Backoff(6, 10, max_delay=604_800, max_age=10**7)
-    seconds = seconds_asked(asked.encode(), b"", now=NOON)
-    outcome = Outcome(503, "", 5, retry_after=seconds)
+    seconds = parse_retry_after(asked.encode(), b"", now=NOON)
+    outcome = HttpResult(503, "", 5, retry_after=seconds)
 
     verdict = judge(outcome, claimed_run(policy=policy), now=MIDNIGHT)
 

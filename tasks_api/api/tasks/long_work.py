@@ -48,7 +48,7 @@ class RunTokenAuthentication(BaseAuthentication):
                 return None
         # Here, so that nobody is listened to who shows just anything.
         run_id = parse_run_id(request.parser_context["kwargs"]["run_id"])
-        if run_tokens.turn_of(token, run_id, long_work.keys()) is None:
+        if run_tokens.read_turn(token, run_id, long_work.run_token_keys()) is None:
             raise RunAccessDenied(long_work.NOT_OF_THIS_RUN)
         return RunBearer(token), None
 
@@ -111,7 +111,7 @@ class HeartbeatRun(LongWorkView):
     @schema.heartbeat_run
     def post(self, request: Request, run_id: str) -> Response:
         wanted = parse_run_id(run_id)
-        deadline = format_optional_timestamp(long_work.hear(self.caller, wanted))
+        deadline = format_optional_timestamp(long_work.heartbeat(self.caller, wanted))
         return Response({"run_id": str(wanted), "deadline": deadline})
 
 
@@ -128,7 +128,7 @@ def _reason(data: Mapping[str, Any]) -> str:
     )
 
 
-def _report(run_id: UUID, settled: long_work.Settled) -> Response:
+def _report(run_id: UUID, settled: long_work.LongWorkResult) -> Response:
     broker.ring_workers(settled.to_ring)
     broker.announce_ends(settled.run_ids)
     return Response({"run_id": str(run_id), "state": settled.state})

@@ -21,7 +21,7 @@ from tasks_api.api.tasks.field_types import (
     enum_member,
     integer_field,
 )
-from tasks_api.delivery.retry import statuses_of
+from tasks_api.delivery.retry import parse_statuses
 from tasks_api.domain.cron import Dst
 from tasks_api.domain.exceptions import InvalidTask
 from tasks_api.domain.schedules import Cron, Interval, first_after
@@ -121,7 +121,7 @@ def _read_statuses(given: Fields, name: str, label: str = "") -> str:
         case str() if value.strip() and len(value) <= MAX_STATUSES_LENGTH:
             items = ["".join(item.split()) for item in value.split(",")]
             text = ",".join(items)
-            if all(map(_STATUS_RANGE.fullmatch, items)) and all(statuses_of(text)):
+            if all(map(_STATUS_RANGE.fullmatch, items)) and all(parse_statuses(text)):
                 return text
         case int() if not isinstance(value, bool) and 100 <= value <= 999:
             return str(value)

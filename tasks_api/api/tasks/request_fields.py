@@ -16,7 +16,7 @@ from accounts import encryption
 from tasks_api.api import fields, openapi
 from tasks_api.api.json_codec import dumps
 from tasks_api.api.tasks.field_types import Fields, OptionalField
-from tasks_api.delivery.request import JSON
+from tasks_api.delivery.request import JSON_TYPE
 from tasks_api.domain.exceptions import InvalidTask
 from tasks_api.domain.request_options import comparable, parse_options
 from tasks_api.domain.specs import BodyForm, RequestOptions, TaskSpec
@@ -189,7 +189,7 @@ def _content_type(given: Fields) -> str:
 
 def _is_json(content_type: str) -> bool:
     media_type = content_type.partition(";")[0].strip().lower()
-    return media_type == JSON or media_type.endswith("+json")
+    return media_type == JSON_TYPE or media_type.endswith("+json")
 
 
 def post_data_of(task: Task) -> simplejson.RawJSON | None:

@@ -140,7 +140,7 @@ def test_credentials_in_a_url_are_nowhere_but_on_the_wire(
     recorded.wait_for(len(WAYS) - 1)
     engine.accept(dispatch.dispatch_due().run_ids)
     told = recorded.wait_for(len(WAYS))
-    failure_log.log(told)
+    failure_log.log_failures(told)
 
     arrived = {each.path: each.headers["authorization"] for each in receiver.requests}
     assert arrived == {f"/{way}": basic_header(f"ann:{PASSWORD_MARK}") for way in WAYS}
@@ -154,7 +154,7 @@ def test_credentials_in_a_url_are_nowhere_but_on_the_wire(
         all_rows_as_text(),
         answers(reader, client_for(user)),
         pages(client),
-        flower_events.events_of(told, "worker@here"),
+        flower_events.encode_events(told, "worker@here"),
         json_log.getvalue(),
         repr(list(Task.objects.all())),
     ):

@@ -260,7 +260,7 @@ def test_the_right_token_of_a_run_is_let_in_however_many_were_wrong(
     say = partial(APIClient().post, f"/runs/{run.pk}/complete")
     for _ in range(3):
         wrong = say(HTTP_X_SCHEDULER_RUN_TOKEN="srt_1_wrong")
-    right = run_tokens.mint(long_work.keys()[0], run.pk, 0)
+    right = run_tokens.make_token(long_work.run_token_keys()[0], run.pk, 0)
 
     assert wrong.status_code == 429
     assert say(HTTP_X_SCHEDULER_RUN_TOKEN=right).json()["state"] == "succeeded"

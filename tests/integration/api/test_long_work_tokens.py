@@ -80,7 +80,7 @@ def test_a_token_is_good_under_a_former_secret_key(
 
 @pytest.mark.parametrize("run_id", ["x", str(NO_RUN)])
 def test_a_run_that_is_not_there_is_not_found(user: User, run_id: str) -> None:
-    token = run_tokens.mint(long_work.keys()[0], NO_RUN, 1)
+    token = run_tokens.make_token(long_work.run_token_keys()[0], NO_RUN, 1)
 
     answer = APIClient().post(
         f"/runs/{run_id}/complete", HTTP_X_SCHEDULER_RUN_TOKEN=token

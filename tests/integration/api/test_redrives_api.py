@@ -11,7 +11,7 @@ from pytest_django import DjangoAssertNumQueries
 from rest_framework.test import APIClient
 
 from accounts.models import User
-from tasks_api.delivery.request import Credentials, build
+from tasks_api.delivery.request import Credentials, build_request
 from tasks_api.domain.specs import Overlap
 from tasks_api.domain.states import RunState
 from tasks_api.domain.timestamps import format_timestamp
@@ -82,7 +82,7 @@ def test_a_redrive_stands_for_the_fire_time_of_what_it_sends_again(
 def headers_of(run: Run) -> dict[str, str]:
     """Those of the request for a run, which a worker takes."""
     [claimed] = leases.claim([run.pk])
-    request = build(claimed, Credentials(), now=timezone.now(), timeout=5)
+    request = build_request(claimed, Credentials(), now=timezone.now(), timeout=5)
     return dict(request.headers)
 
 

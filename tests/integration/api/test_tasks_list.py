@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from rest_framework.test import APIClient
 
 from accounts.models import User
-from tasks_api.delivery.request import Outcome
+from tasks_api.delivery.request import HttpResult
 from tasks_api.delivery.retry import Succeed
 from tasks_api.domain.schedules import Interval, Once
 from tasks_api.domain.specs import Surface, TaskSpec
@@ -32,7 +32,7 @@ from tasks_api.services import (
 )
 from tasks_api.storage import retention, schedule_edits, task_counts
 from tasks_api.worker import leases
-from tasks_api.worker.record import Finished, record
+from tasks_api.worker.record import AttemptResult, record_results
 from tests.conftest import MakeTask
 from tests.integration.support.tasks_surface import PERIODIC, created
 
@@ -276,9 +276,11 @@ def _take(step: str, user: User, chance: random.Random) -> None:
         case "finish":
             pending = Run.objects.filter(state="pending").values_list("pk", flat=True)
             claimed = leases.claim(list(pending))
-            outcome = Outcome(status_code=200, error="", duration_ms=1)
+            outcome = HttpResult(status_code=200, error="", duration_ms=1)
             if claimed:
-                record([Finished(run, outcome, Succeed(), now) for run in claimed])
+                record_results(
+                    [AttemptResult(run, outcome, Succeed(), now) for run in claimed]
+                )
         case "over":
             task_counts.end_all_expired_tasks()
         case "prune":

@@ -92,7 +92,7 @@ def test_a_worker_does_not_start_on_a_redis_that_stays_unfit(
     spoil(server)
 
     with pytest.raises(SystemExit, match="Redis"):
-        tasks._refuse_broker()
+        tasks._check_broker()
 
 
 def test_a_worker_starts_on_a_full_redis_and_says_so(
@@ -100,7 +100,7 @@ def test_a_worker_starts_on_a_full_redis_and_says_so(
 ) -> None:
     make_full(server)
 
-    tasks._refuse_broker()
+    tasks._check_broker()
 
     assert broker.IS_FULL in caplog.messages
 

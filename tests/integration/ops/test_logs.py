@@ -17,10 +17,10 @@ from scheduler_service.process.logs import (
     NonBlockingHandler,
     TextFormatter,
 )
-from tasks_api.delivery.request import Claimed, Outcome
+from tasks_api.delivery.request import ClaimedRun, HttpResult
 from tasks_api.delivery.retry import GiveUp, RetryAfter, Succeed, Verdict
 from tasks_api.worker import failure_log
-from tasks_api.worker.record import Finished
+from tasks_api.worker.record import AttemptResult
 from tests.conftest import NOON
 
 RUN, TASK, LEASE = UUID(int=1), UUID(int=2), UUID(int=3)
@@ -33,10 +33,10 @@ def record(message: str, **extra: object) -> logging.LogRecord:
     return made
 
 
-def finished(verdict: Verdict) -> Finished:
+def finished(verdict: Verdict) -> AttemptResult:
     url = "https://user:secret@example.com/path?key=secret"
-    run = Claimed(RUN, TASK, 7, NOON, 2, "POST", url, '{"secret": 1}', LEASE)
-    return Finished(run, Outcome(500, "", 3, answer=b"secret"), verdict, NOON)
+    run = ClaimedRun(RUN, TASK, 7, NOON, 2, "POST", url, '{"secret": 1}', lease=LEASE)
+    return AttemptResult(run, HttpResult(500, "", 3, answer=b"secret"), verdict, NOON)
 
 
 def test_a_line_for_people_ends_with_the_ids() -> None:
@@ -226,7 +226,7 @@ def test_a_failure_is_told_with_its_ids_and_without_secrets(
 ) -> None:
     caplog.set_level(logging.INFO)
 
-    failure_log.log([finished(Succeed()), finished(verdict)])
+    failure_log.log_failures([finished(Succeed()), finished(verdict)])
 
     [line] = caplog.records
     found = json.loads(JSONFormatter().format(line))
@@ -239,15 +239,15 @@ def test_a_failure_is_told_with_its_ids_and_without_secrets(
 def test_a_dead_target_does_not_flood_the_log(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
 
-    failure_log.log([finished(GiveUp("HTTP 500"))] * 500)
+    failure_log.log_failures([finished(GiveUp("HTTP 500"))] * 500)
 
-    assert len(caplog.messages) == failure_log.MOST + 1
-    assert caplog.messages[-1] == f"And {500 - failure_log.MOST} more runs failed."
+    assert len(caplog.messages) == failure_log.MAX_LINES + 1
+    assert caplog.messages[-1] == f"And {500 - failure_log.MAX_LINES} more runs failed."
 
 
 def test_an_operator_may_turn_them_off(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING)
 
-    failure_log.log([finished(GiveUp("HTTP 500"))])
+    failure_log.log_failures([finished(GiveUp("HTTP 500"))])
 
     assert caplog.messages == []

@@ -21,7 +21,7 @@ from django.utils import timezone
 from prometheus_client.parser import text_string_to_metric_families
 
 from accounts.models import User
-from tasks_api.delivery.request import Claimed, Outcome
+from tasks_api.delivery.request import ClaimedRun, HttpResult
 from tasks_api.delivery.retry import GiveUp, Release, RetryAfter, Succeed, Verdict
 from tasks_api.domain.schedules import Interval, Once
 from tasks_api.messaging import broker
@@ -32,7 +32,7 @@ from tasks_api.scheduler import dispatch, rescue
 from tasks_api.services import pausing
 from tasks_api.worker import leases, run_counters
 from tasks_api.worker.engine import Engine
-from tasks_api.worker.record import Finished
+from tasks_api.worker.record import AttemptResult
 from tests.acceptance.harness import eventually, free_port
 from tests.conftest import MakeTask
 from tests.integration.conftest import ResultLog
@@ -85,15 +85,15 @@ def gained(before: Samples) -> Samples:
 
 def finished(
     verdict: Verdict, *, late: float = 0.0, number: int = 1, status: int | None = 200
-) -> Finished:
+) -> AttemptResult:
     due = timezone.now()
-    run = Claimed(uuid4(), uuid4(), 1, due, number, "POST", "http://x/", "", uuid4())
-    outcome = Outcome(status, "", 40)
-    return Finished(run, outcome, verdict, due + timedelta(seconds=late))
+    run = ClaimedRun(uuid4(), uuid4(), 1, due, number, "POST", "http://x/", "")
+    outcome = HttpResult(status, "", 40)
+    return AttemptResult(run, outcome, verdict, due + timedelta(seconds=late))
 
 
 def test_a_batch_is_counted_by_end_answer_and_lateness(before: Samples) -> None:
-    run_counters.count_finished(
+    run_counters.count_results(
         [
             finished(Succeed(), late=0.004),
             finished(Succeed(), late=0.3),

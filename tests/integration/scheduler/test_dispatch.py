@@ -15,7 +15,7 @@ from django_celery_beat.models import IntervalSchedule, PeriodicTask
 from accounts.models import User
 from scheduler_service.db import clock
 from tasks_api.delivery import retry
-from tasks_api.delivery.request import Outcome
+from tasks_api.delivery.request import HttpResult
 from tasks_api.delivery.retry import Release
 from tasks_api.domain import schedules
 from tasks_api.domain.ids import moment_of, tenant_bits
@@ -32,7 +32,7 @@ from tasks_api.scheduler import dispatch, rescue
 from tasks_api.services import tasks
 from tasks_api.storage import run_rows, schedule_edits
 from tasks_api.worker import leases
-from tasks_api.worker.record import Finished, record
+from tasks_api.worker.record import AttemptResult, record_results
 from tests.integration.support.stored_tasks import (
     HOUR,
     SECOND,
@@ -230,9 +230,11 @@ def test_a_run_that_was_not_sent_waits_and_has_no_attempt(user: User) -> None:
     run = dispatch_run(user)
     [claimed] = leases.claim([run.pk])
     now = timezone.now()
-    silent = Outcome(None, "silent", 0, was_sent=False)
+    silent = HttpResult(None, "silent", 0, was_sent=False)
 
-    record([Finished(claimed, silent, Release(10.0, "Waits: silent."), now)])
+    record_results(
+        [AttemptResult(claimed, silent, Release(10.0, "Waits: silent."), now)]
+    )
 
     run.refresh_from_db()
     assert (run.state, run.reason) == (RunState.PENDING, "Waits: silent.")
@@ -244,14 +246,14 @@ def test_a_run_that_was_not_sent_waits_and_has_no_attempt(user: User) -> None:
 
 def test_a_run_that_keeps_losing_its_worker_fails_in_the_end(user: User) -> None:
     run = dispatch_run(user)
-    for _ in range(retry.MOST_LOST):
+    for _ in range(retry.MAX_LOST_ATTEMPTS):
         leases.claim([run.pk])
         make_wake_due(run)
         rescue.wake_runs()
 
     run.refresh_from_db()
     assert run.state == RunState.FAILED
-    assert run.attempts.count() == retry.MOST_LOST
+    assert run.attempts.count() == retry.MAX_LOST_ATTEMPTS
 
 
 def test_a_run_that_an_earlier_end_overtook_is_settled(user: User) -> None:

@@ -12,7 +12,7 @@ from django.db import connection
 from django.utils import timezone
 
 from accounts.models import User
-from tasks_api.delivery.request import Claimed, Outcome
+from tasks_api.delivery.request import ClaimedRun, HttpResult
 from tasks_api.delivery.retry import GiveUp, RetryAfter, Succeed, Verdict
 from tasks_api.domain.specs import Backoff, Misfire, Overlap
 from tasks_api.models import Run, Task
@@ -21,7 +21,7 @@ from tasks_api.services import manual_runs, pausing
 from tasks_api.storage import run_rows
 from tasks_api.worker import leases
 from tasks_api.worker.engine import Engine
-from tasks_api.worker.record import Finished, record
+from tasks_api.worker.record import AttemptResult, record_results
 from tests.integration.conftest import ResultLog
 from tests.integration.support.policy_tasks import due_every, make_due, make_task_with
 from tests.integration.support.stored_tasks import HOUR, SECOND, run_states
@@ -41,8 +41,10 @@ def dispatch_at_once(task: Task) -> list[UUID]:
     return dispatch.dispatch_due().run_ids
 
 
-def finish_run(run: Claimed, verdict: Verdict) -> list[UUID]:
-    record([Finished(run, Outcome(200, "", 1), verdict, timezone.now())])
+def finish_run(run: ClaimedRun, verdict: Verdict) -> list[UUID]:
+    record_results(
+        [AttemptResult(run, HttpResult(200, "", 1), verdict, timezone.now())]
+    )
     return run_rows.start_waiting_runs([run.task_id])
 
 
@@ -234,7 +236,7 @@ class Race:
 
     def __init__(self, task: Task) -> None:
         self.task = task
-        self.claimed: list[Claimed] = []
+        self.claimed: list[ClaimedRun] = []
         self.began = 0
         self.most = 0
 

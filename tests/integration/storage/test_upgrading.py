@@ -103,7 +103,7 @@ def test_a_missing_migration_is_named(client: Client) -> None:
     assert answer.status_code == 503
     assert answer.json() == {"status": "unavailable", "database": found}
     with pytest.raises(SystemExit, match=r"Run `manage.py migrate`"):
-        tasks._refuse_other_tables()
+        tasks._check_schema()
 
 
 def test_tables_that_took_something_away_are_named(

@@ -6,9 +6,9 @@ import uuid
 
 from django.utils import timezone
 
-from tasks_api.delivery.request import Claimed, Outcome
+from tasks_api.delivery.request import ClaimedRun, HttpResult
 from tasks_api.delivery.retry import judge
-from tasks_api.worker.record import Finished
+from tasks_api.worker.record import AttemptResult
 
 SECRET_URL = "https://user:hunter2@api.example.com:8443/hook?token=hunter2"
 
@@ -16,8 +16,8 @@ SECRET_URL = "https://user:hunter2@api.example.com:8443/hook?token=hunter2"
 SECRET_BODY = '{"card": "hunter2"}'
 
 
-def attempt_result(outcome: Outcome) -> Finished:
-    run = Claimed(
+def attempt_result(outcome: HttpResult) -> AttemptResult:
+    run = ClaimedRun(
         run_id=uuid.uuid4(),
         task_id=uuid.uuid4(),
         tenant_id=7,
@@ -28,6 +28,6 @@ def attempt_result(outcome: Outcome) -> Finished:
         body=SECRET_BODY,
         lease=uuid.uuid4(),
     )
-    return Finished(
+    return AttemptResult(
         run, outcome, judge(outcome, run, now=timezone.now()), timezone.now()
     )

@@ -10,15 +10,15 @@ from rest_framework.test import APIClient
 
 from accounts.models import User
 from tasks_api.delivery import run_tokens
-from tasks_api.delivery.request import Outcome
-from tasks_api.delivery.retry import Open
+from tasks_api.delivery.request import HttpResult
+from tasks_api.delivery.retry import KeepOpen
 from tasks_api.domain.schedules import Interval, Once
 from tasks_api.domain.specs import RequestOptions, Surface, TaskSpec
 from tasks_api.models import Run, Task
 from tasks_api.scheduler import dispatch
 from tasks_api.services import tasks
 from tasks_api.worker import leases, long_work
-from tasks_api.worker.record import Finished, record
+from tasks_api.worker.record import AttemptResult, record_results
 
 HOUR = timedelta(hours=1)
 
@@ -49,8 +49,14 @@ def begin_run(task: Task) -> str:
 
 def take_run(run: Run) -> str:
     [claimed] = leases.claim([run.pk])
-    record([Finished(claimed, Outcome(202, "", 5), Open(DEADLINE), timezone.now())])
-    return run_tokens.mint(long_work.keys()[0], run.pk, claimed.turn)
+    record_results(
+        [
+            AttemptResult(
+                claimed, HttpResult(202, "", 5), KeepOpen(DEADLINE), timezone.now()
+            )
+        ]
+    )
+    return run_tokens.make_token(long_work.run_token_keys()[0], run.pk, claimed.turn)
 
 
 def latest_run_of(task: Task) -> Run:

@@ -20,7 +20,7 @@ from django_celery_beat.models import ClockedSchedule, IntervalSchedule, Periodi
 
 from accounts.models import User
 from scheduler_service.db import clock
-from tasks_api.delivery.request import Outcome as HttpResult
+from tasks_api.delivery.request import HttpResult
 from tasks_api.delivery.retry import judge
 from tasks_api.domain.exceptions import SchedulerError
 from tasks_api.domain.schedules import Cron, Interval, Schedule
@@ -46,7 +46,7 @@ from tasks_api.services.account import Account
 from tasks_api.services.reconciliation import reconcile
 from tasks_api.storage import schedule_changes, stored_schedules
 from tasks_api.worker import leases
-from tasks_api.worker.record import Finished, record
+from tasks_api.worker.record import AttemptResult, record_results
 from tests.integration.support.stored_tasks import SECOND
 
 TARGET = "http://127.0.0.1:9/"
@@ -244,9 +244,9 @@ class TaskModel:
         judged = [run for run in claimed if self.chance.random() < 0.8]
         answers = [HttpResult(self.chance.choice([200, 500]), "", 3) for _ in judged]
         if judged:
-            record(
+            record_results(
                 [
-                    Finished(
+                    AttemptResult(
                         run,
                         answer,
                         judge(answer, run, now=timezone.now()),

@@ -8,8 +8,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from tasks_api.delivery.request import Outcome, Request
-from tasks_api.delivery.resolver import Found, Report, Resolve
+from tasks_api.delivery.request import HttpResult, Request
+from tasks_api.delivery.resolver import LookupResult, OnResult, Resolve
 from tasks_api.delivery.transport import Transport
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -23,17 +23,17 @@ class Outcomes:
     """What a transport reported, and a way to wait for it."""
 
     def __init__(self) -> None:
-        self.by_key: dict[Any, Outcome] = {}
+        self.by_key: dict[Any, HttpResult] = {}
         self.count = 0
         self._reported = threading.Condition()
 
-    def __call__(self, key: object, outcome: Outcome) -> None:
+    def __call__(self, key: object, outcome: HttpResult) -> None:
         with self._reported:
             self.by_key[key] = outcome
             self.count += 1
             self._reported.notify_all()
 
-    def wait_for(self, count: int) -> dict[Any, Outcome]:
+    def wait_for(self, count: int) -> dict[Any, HttpResult]:
         with self._reported:
             assert self._reported.wait_for(lambda: self.count >= count, timeout=20)
             return self.by_key
@@ -76,8 +76,8 @@ StartRawServer = Callable[[Script], RawServer]
 StartTransport = Callable[..., Transport[Any]]
 
 
-def resolver_of(answer: Callable[[str], Found]) -> Resolve:
-    def resolve(host: str, report: Report) -> None:
+def resolver_of(answer: Callable[[str], LookupResult]) -> Resolve:
+    def resolve(host: str, report: OnResult) -> None:
         report(answer(host))
 
     return resolve

@@ -25,8 +25,9 @@ from tasks_api.models import Message, Run, Task
 from tasks_api.scheduler import rescue
 from tasks_api.services import tasks
 from tasks_api.worker import failure_log, flower_events
-from tasks_api.worker.engine import MOST_WAITING, Engine
-from tasks_api.worker.record import Finished
+from tasks_api.worker.engine import Engine
+from tasks_api.worker.record import AttemptResult
+from tasks_api.worker.workload import MAX_BACKLOG
 from tests.integration.conftest import ResultLog
 from tests.integration.support.stored_tasks import HOUR, dispatch_all, store_task
 from tests.receiver import Receiver
@@ -84,7 +85,8 @@ def test_a_row_that_no_worker_understands_fails_at_last(
     Task.objects.filter(pk=strange.pk).update(request=FROM_THE_FUTURE)
     [run_id] = dispatch_all()
     Run.objects.filter(pk=run_id).update(
-        lost_count=retry.MOST_LOST - 1, attempt_count=retry.MOST_LOST - 1
+        lost_count=retry.MAX_LOST_ATTEMPTS - 1,
+        attempt_count=retry.MAX_LOST_ATTEMPTS - 1,
     )
 
     engine.accept([run_id])
@@ -187,8 +189,8 @@ def test_a_url_that_others_refuse_breaks_no_page_no_event_and_no_line(
 
     engine.accept(dispatch_all())
     finished = recorded.wait_for(3)
-    failure_log.log(finished)
-    told = flower_events.events_of(finished, "here")
+    failure_log.log_failures(finished)
+    told = flower_events.encode_events(finished, "here")
     page = admin_client.get(reverse("admin:tasks_api_task_changelist"))
 
     assert only_run_of(sound).state == RunState.SUCCEEDED
@@ -207,7 +209,7 @@ def test_a_listener_that_fails_changes_nothing_of_what_is_recorded(
 ) -> None:
     told = threading.Event()
 
-    def fail(finished: Sequence[Finished]) -> None:
+    def fail(finished: Sequence[AttemptResult]) -> None:
         told.set()
         raise ValueError("http://user:hunter2@host/")
 
@@ -271,11 +273,11 @@ def test_a_caller_that_waits_for_room_returns_when_the_worker_stops(db: None) ->
     full = Engine(on_recorded=lambda _: None, on_beat=lambda _: None)
     full.start()
     soon = timezone.now() + HOUR / 2
-    full.accept(id_for(soon, 1) for _ in range(MOST_WAITING))
+    full.accept(id_for(soon, 1) for _ in range(MAX_BACKLOG))
     waiting = threading.Thread(target=full.accept, args=([],), daemon=True)
     waiting.start()
 
-    full.close_door()
+    full.stop_accepting()
 
     waiting.join(10)
     assert not waiting.is_alive()

@@ -14,15 +14,15 @@ from django.conf import LazySettings
 
 from scheduler_service.redis.connections import redis_client_url
 from tasks_api import tasks
-from tasks_api.delivery.request import Outcome
+from tasks_api.delivery.request import HttpResult
 from tasks_api.messaging import broker
 from tasks_api.worker import flower_events
 from tests.integration.support.attempt_results import attempt_result
 
 
 def test_flowers_picture_of_a_run_is_right() -> None:
-    good = attempt_result(Outcome(200, "", 12))
-    bad = attempt_result(Outcome(None, "connection refused", 3))
+    good = attempt_result(HttpResult(200, "", 12))
+    bad = attempt_result(HttpResult(None, "connection refused", 3))
     state = State()
     heard = threading.Event()
 
@@ -43,7 +43,7 @@ def test_flowers_picture_of_a_run_is_right() -> None:
     thread.start()
     # Again until it is heard: the listener subscribes when it first listens.
     for _ in range(50):
-        flower_events.publish("worker-1@here", [good, bad])
+        flower_events.publish_events("worker-1@here", [good, bad])
         if heard.wait(0.2):
             break
     thread.join()
@@ -60,8 +60,8 @@ def test_flowers_picture_of_a_run_is_right() -> None:
 
 
 def test_no_event_holds_what_a_tenant_sent() -> None:
-    told = flower_events.events_of(
-        [attempt_result(Outcome(500, "", 1, b"hunter2"))], "here"
+    told = flower_events.encode_events(
+        [attempt_result(HttpResult(500, "", 1, b"hunter2"))], "here"
     )
     assert json.loads(told)
 
@@ -69,9 +69,9 @@ def test_no_event_holds_what_a_tenant_sent() -> None:
 
 
 def test_a_run_that_was_given_back_makes_no_event() -> None:
-    given_back = attempt_result(Outcome(None, "", 0, was_sent=False))
+    given_back = attempt_result(HttpResult(None, "", 0, was_sent=False))
 
-    assert flower_events.events_of([given_back], "here") == flower_events.NOTHING
+    assert flower_events.encode_events([given_back], "here") == flower_events.NO_EVENTS
 
 
 def test_a_redis_that_evicts_is_refused(settings: LazySettings) -> None:
@@ -79,7 +79,7 @@ def test_a_redis_that_evicts_is_refused(settings: LazySettings) -> None:
     try:
         client.config_set("maxmemory-policy", "allkeys-lru")
         with pytest.raises(SystemExit, match="noeviction"):
-            tasks._refuse_broker()
+            tasks._check_broker()
     finally:
         client.config_set("maxmemory-policy", "noeviction")
         client.close()
@@ -91,4 +91,4 @@ def test_a_redis_that_cannot_be_asked_is_no_reason_not_to_start(
 ) -> None:
     settings.REDIS_URL = "redis://127.0.0.1:9/0"
 
-    tasks._refuse_broker()
+    tasks._check_broker()

@@ -19,7 +19,7 @@ from standardwebhooks import Webhook
 
 from accounts import services as accounts
 from accounts.models import AuditEntry, User
-from tasks_api.delivery.request import Outcome
+from tasks_api.delivery.request import HttpResult
 from tasks_api.delivery.retry import GiveUp, Succeed
 from tasks_api.domain.schedules import Interval
 from tasks_api.domain.specs import Backoff, Surface, TaskSpec
@@ -28,7 +28,7 @@ from tasks_api.scheduler import dispatch
 from tasks_api.services import pausing, tasks
 from tasks_api.worker import failure_streaks, leases
 from tasks_api.worker.engine import Engine
-from tasks_api.worker.record import Finished
+from tasks_api.worker.record import AttemptResult
 from tests.acceptance.harness import eventually
 from tests.conftest import ClientFor
 from tests.integration.conftest import ResultLog
@@ -71,10 +71,10 @@ def end_runs(task: Task, *, fails: bool) -> None:
         "pk", flat=True
     )
     verdict = GiveUp("HTTP 500") if fails else Succeed()
-    outcome = Outcome(500 if fails else 200, "", 1)
+    outcome = HttpResult(500 if fails else 200, "", 1)
     failure_streaks.record_and_count(
         [
-            Finished(run, outcome, verdict, timezone.now())
+            AttemptResult(run, outcome, verdict, timezone.now())
             for run in leases.claim(list(pending))
         ]
     )
@@ -160,7 +160,9 @@ def test_a_task_that_was_paused_by_hand_keeps_that(user: User) -> None:
     [run] = leases.claim(list(Run.objects.values_list("pk", flat=True)))
     pausing.pause_tasks(user, [str(task.pk)], now=timezone.now())
 
-    failed = Finished(run, Outcome(500, "", 1), GiveUp("HTTP 500"), timezone.now())
+    failed = AttemptResult(
+        run, HttpResult(500, "", 1), GiveUp("HTTP 500"), timezone.now()
+    )
     failure_streaks.record_and_count([failed])
 
     assert streak_state(task) == (True, 1, "")
@@ -171,12 +173,12 @@ def test_a_task_that_was_paused_by_hand_keeps_that(user: User) -> None:
 def test_runs_count_in_their_order_however_they_come_in_batches(
     ends: Sequence[Sequence[bool]],
 ) -> None:
-    tally = failure_streaks._Tally()
+    tally = failure_streaks._StreakChange()
     streak = 0
     for batch in ends:
-        tally = failure_streaks._Tally()
+        tally = failure_streaks._StreakChange()
         for fails in batch:
-            end = failure_streaks.End(TASK_ID, "HTTP 500" if fails else None)
+            end = failure_streaks.RunEnd(TASK_ID, "HTTP 500" if fails else None)
             tally = tally.after(end)
         streak = tally.failures + (0 if tally.begins_anew else streak)
 

@@ -16,8 +16,8 @@ from rest_framework.test import APIClient
 from accounts.models import User
 from tasks_api import tasks
 from tasks_api.delivery import run_tokens
-from tasks_api.delivery.request import Outcome
-from tasks_api.delivery.retry import Open
+from tasks_api.delivery.request import HttpResult
+from tasks_api.delivery.retry import KeepOpen
 from tasks_api.domain.specs import Backoff, Overlap
 from tasks_api.metrics import registry
 from tasks_api.models import Attempt, Run, Task
@@ -25,8 +25,8 @@ from tasks_api.scheduler import dispatch, rescue
 from tasks_api.services import removal
 from tasks_api.worker import leases, long_work
 from tasks_api.worker.engine import Engine
-from tasks_api.worker.flower_events import events_of
-from tasks_api.worker.record import Finished, record
+from tasks_api.worker.flower_events import encode_events
+from tasks_api.worker.record import AttemptResult, record_results
 from tests.acceptance.harness import eventually
 from tests.integration.conftest import ResultLog
 from tests.integration.support.long_work import (
@@ -252,13 +252,15 @@ def test_a_target_may_complete_before_its_answer_is_recorded(
     dispatch.dispatch_due()
     run = latest_run_of(task)
     [claimed] = leases.claim([run.pk])
-    token = run_tokens.mint(long_work.keys()[0], run.pk, claimed.turn)
+    token = run_tokens.make_token(long_work.run_token_keys()[0], run.pk, claimed.turn)
 
     assert call_back(run, "heartbeat", token).json()["deadline"] is None
     assert call_back(run, "complete", token, [1]).json()["state"] == "succeeded"
-    late = Finished(claimed, Outcome(202, "", 5), Open(DEADLINE), timezone.now())
+    late = AttemptResult(
+        claimed, HttpResult(202, "", 5), KeepOpen(DEADLINE), timezone.now()
+    )
 
-    assert record([late]) == set()
+    assert record_results([late]) == set()
     run.refresh_from_db()
     assert (run.state, run.lease) == ("succeeded", None)
     assert Attempt.objects.get(run=run).answer == "[1]"
@@ -271,14 +273,17 @@ def test_work_goes_on_though_the_worker_died_before_it_wrote_down_the_answer(
     dispatch.dispatch_due()
     run = latest_run_of(task)
     [claimed] = leases.claim([run.pk])
-    token = run_tokens.mint(long_work.keys()[0], run.pk, claimed.turn)
+    token = run_tokens.make_token(long_work.run_token_keys()[0], run.pk, claimed.turn)
     pass_deadline(run)
     assert rescue.wake_runs().run_ids == [run.pk]
 
     # It is sent again with the same token, so that the target's word counts either way.
     [again] = leases.claim([run.pk])
 
-    assert run_tokens.mint(long_work.keys()[0], run.pk, again.turn) == token
+    assert (
+        run_tokens.make_token(long_work.run_token_keys()[0], run.pk, again.turn)
+        == token
+    )
     assert call_back(run, "complete", token).json()["state"] == "succeeded"
 
 
@@ -288,10 +293,10 @@ def test_flower_shows_the_real_end_of_long_work(user: User) -> None:
     run = latest_run_of(task)
     call_back(run, "fail", token, {"reason": "disk full"})
 
-    [told] = long_work.ended([run.pk])
+    [told] = long_work.fetch_ended([run.pk])
 
-    assert '"type":"task-failed"' in events_of([told], "worker@here")
-    assert "disk full" in events_of([told], "worker@here")
+    assert '"type":"task-failed"' in encode_events([told], "worker@here")
+    assert "disk full" in encode_events([told], "worker@here")
 
 
 def test_a_worker_counts_the_real_end_of_long_work(user: User) -> None:
@@ -301,7 +306,7 @@ def test_a_worker_counts_the_real_end_of_long_work(user: User) -> None:
     call_back(run, "complete", token)
     before = succeeded()
 
-    tasks.tell_ends([run.pk.hex])
+    tasks.report_ends([run.pk.hex])
 
     assert succeeded() == before + 1
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from tasks_api.delivery.attempts import NOT_FOUND
-from tasks_api.delivery.lookups import MAX_PER_DOMAIN, MAX_PER_TENANT
-from tasks_api.delivery.request import Outcome, Request
+from tasks_api.delivery.lookup_queue import MAX_PER_DOMAIN, MAX_PER_TENANT
+from tasks_api.delivery.request import HttpResult, Request
 from tasks_api.delivery.resolver import Resolver
-from tasks_api.delivery.transport import Transport
+from tasks_api.delivery.transfers import HOST_NOT_FOUND
+from tasks_api.delivery.transport import Transport, TransportOptions
 from tasks_api.domain.states import Trouble
 from tests.integration.support.transport_doubles import Outcomes
 from tests.name_server import NameServer
@@ -40,10 +40,12 @@ def start(name_server: NameServer, outcomes: Outcomes) -> Iterator[Start]:
     def make(**options: Any) -> HostTransport:
         settings: dict[str, Any] = {"allow_private": True, "lookup_timeout": 60.0}
         transport: HostTransport = Transport(
-            on_done=outcomes,
-            tenant_of=lambda key: key[0],
-            resolve=Resolver([name_server.address]),
-            **(settings | options),
+            outcomes,
+            TransportOptions(
+                tenant_of=lambda key: key[0],
+                resolve=Resolver([name_server.address]),
+                **(settings | options),
+            ),
         )
         made.append(transport)
         transport.start()
@@ -129,7 +131,7 @@ def test_a_name_whose_servers_are_silent_was_not_sent(
     outcome = outcomes.wait_for(1)[GOOD, "silent.t"]
     assert not outcome.was_sent
     assert outcome.trouble is Trouble.SILENT_NAMES
-    assert outcome.error == f"{NOT_FOUND}: its name servers do not answer"
+    assert outcome.error == f"{HOST_NOT_FOUND}: its name servers do not answer"
 
 
 def test_a_name_whose_turn_does_not_come_was_not_sent(
@@ -147,8 +149,8 @@ def test_a_name_whose_turn_does_not_come_was_not_sent(
     assert outcome.trouble is Trouble.CROWDED
 
 
-def found_no_address(outcome: Outcome) -> bool:
-    return outcome.was_sent and outcome.error == NOT_FOUND
+def found_no_address(outcome: HttpResult) -> bool:
+    return outcome.was_sent and outcome.error == HOST_NOT_FOUND
 
 
 def test_a_name_that_does_not_exist_is_a_failure_and_is_asked_for_once(
@@ -200,7 +202,7 @@ def test_old_addresses_are_checked_like_new_ones(
     name_server.knows("api.test", "127.0.0.1")
     transport = start(
         name_lifetime=0.0,
-        refusal=lambda address: "inside" if address in refused else None,
+        refuse_address=lambda address: "inside" if address in refused else None,
     )
     send_request(transport, GOOD, "api.test", port)
     outcomes.wait_for(1)

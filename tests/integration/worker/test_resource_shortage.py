@@ -12,14 +12,14 @@ from django.utils import timezone
 
 from accounts.models import User
 from tasks_api.delivery import descriptors
-from tasks_api.delivery.request import Outcome
+from tasks_api.delivery.request import HttpResult
 from tasks_api.delivery.retry import Release, judge
 from tasks_api.domain.schedules import Once
 from tasks_api.domain.states import Trouble
 from tasks_api.models import Run
 from tasks_api.scheduler import rescue
 from tasks_api.worker.engine import Engine
-from tasks_api.worker.record import Finished
+from tasks_api.worker.record import AttemptResult
 from tests.integration.conftest import ResultLog
 from tests.integration.support.attempt_results import attempt_result
 from tests.integration.support.stored_tasks import dispatch_all, store_task
@@ -29,14 +29,14 @@ SENDER = """
 import json, resource, sys, threading
 limit = int(sys.argv[2])
 from tasks_api.delivery.request import Request
-from tasks_api.delivery.transport import Transport
+from tasks_api.delivery.transport import Transport, TransportOptions
 resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
 outcomes, is_over = [], threading.Event()
 def on_done(key, outcome):
     outcomes.append([outcome.status_code, outcome.was_sent, outcome.trouble])
     if len(outcomes) == 150:
         is_over.set()
-transport = Transport(on_done=on_done, allow_private=True, max_per_host=1000)
+transport = Transport(on_done, TransportOptions(allow_private=True, max_per_host=1000))
 transport.start()
 for key in range(150):
     transport.send(key, Request("POST", sys.argv[1], (), b"{}", 20.0))
@@ -67,8 +67,8 @@ def test_a_request_for_which_no_socket_is_left_is_given_back_unsent(
 
 
 def test_a_local_shortage_is_no_failure_of_a_target() -> None:
-    item: Finished = attempt_result(Outcome(200, "", 1))
-    starved = Outcome(None, "x", 0, was_sent=False, trouble=Trouble.LOCAL)
+    item: AttemptResult = attempt_result(HttpResult(200, "", 1))
+    starved = HttpResult(None, "x", 0, was_sent=False, trouble=Trouble.LOCAL)
 
     assert judge(starved, item.run, now=timezone.now()) == Release(reason="Waits: x.")
 
@@ -108,11 +108,11 @@ import resource, sys
 soft, hard, wanted = map(int, sys.argv[1:])
 resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 from tasks_api.delivery import descriptors
-print(descriptors.afford(wanted), resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+print(descriptors.raise_file_limit(wanted), resource.getrlimit(resource.RLIMIT_NOFILE)[0])
 """
 
 
-def afford(soft: int, hard: int, wanted: int) -> subprocess.CompletedProcess[str]:
+def limit_files(soft: int, hard: int, wanted: int) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-c", LIMITED, str(soft), str(hard), str(wanted)],
         capture_output=True,
@@ -127,18 +127,18 @@ def afford(soft: int, hard: int, wanted: int) -> subprocess.CompletedProcess[str
 def test_the_limit_of_open_files_is_raised_as_far_as_it_may_be(
     soft: int, hard: int, wanted: int, expected: str
 ) -> None:
-    assert afford(soft, hard, wanted).stdout.strip() == expected
+    assert limit_files(soft, hard, wanted).stdout.strip() == expected
 
 
 def test_too_low_a_limit_of_open_files_lowers_what_a_worker_sends_at_once() -> None:
-    done = afford(300, 400, 1000)
+    done = limit_files(300, 400, 1000)
 
-    assert done.stdout.strip() == f"{400 - descriptors.RESERVE} 400"
+    assert done.stdout.strip() == f"{400 - descriptors.RESERVED_FILES} 400"
     assert "SCHEDULER_MAX_IN_FLIGHT is 1000, and counts as 200" in done.stderr
 
 
 def test_a_limit_of_open_files_that_leaves_no_request_is_refused() -> None:
-    done = afford(100, 150, 1000)
+    done = limit_files(100, 150, 1000)
 
     assert done.returncode != 0
     assert done.stderr.startswith("This process may open 150 files and needs 201")

@@ -97,7 +97,7 @@ def test_a_name_that_moves_inside_is_refused_from_then_on(
     answers = iter([["127.0.0.1"], ["10.0.0.1"]])
     transport = start_transport(
         allow_private=False,
-        refusal=lambda address: "inside" if address.startswith("10.") else None,
+        refuse_address=lambda address: "inside" if address.startswith("10.") else None,
         resolve=resolver_of(lambda host: next(answers)),
         name_lifetime=0.0,
     )

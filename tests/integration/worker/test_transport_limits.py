@@ -7,7 +7,7 @@ import socket
 
 import pytest
 
-from tasks_api.delivery.attempts import MAX_ANSWER_BYTES
+from tasks_api.delivery.transfers import MAX_ANSWER_BYTES
 from tests.integration.support.transport_doubles import (
     Outcomes,
     StartRawServer,

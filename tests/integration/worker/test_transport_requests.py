@@ -122,7 +122,7 @@ def test_a_status_is_reported_and_a_redirect_not_followed(
         )
     )
 
-    start_transport().send(1, request_to(server.url)._replace(may_be_told=True))
+    start_transport().send(1, request_to(server.url)._replace(heeds_retry_headers=True))
 
     outcome = outcomes.wait_for(1)[1]
     # Whoever has succeeded need not be asked again.
@@ -161,6 +161,6 @@ def test_patience_is_as_long_as_the_target_asks(
         )
     )
 
-    start_transport().send(1, request_to(server.url)._replace(may_be_told=True))
+    start_transport().send(1, request_to(server.url)._replace(heeds_retry_headers=True))
 
     assert outcomes.wait_for(1)[1].retry_after == seconds

@@ -77,7 +77,7 @@ def test_requests_that_wait_for_a_hanging_host_make_way_for_other_hosts(
     held = Gate()
     server = start_server(held)
     transport = start_transport(
-        max_per_host=5, tenant_of=lambda _: "flood", places_of=lambda _: 20
+        max_per_host=5, tenant_of=lambda _: "flood", tenant_limit=lambda _: 20
     )
     for number in range(20):
         transport.send(number, request_to(server.url, timeout=20))

@@ -39,13 +39,15 @@ def test_a_claim_takes_the_earliest_until_they_weigh_enough(user: User) -> None:
         store_large(user, "http://127.0.0.1:9/", size=KILOBYTE)
     run_ids = sorted(dispatch_all(), key=lambda run_id: run_id.int)
 
-    first = leases.claim(run_ids, most_bytes=2500)
-    rest = leases.claim(run_ids, most_bytes=1)
+    first = leases.claim(run_ids, max_bytes=2500)
+    rest = leases.claim(run_ids, max_bytes=1)
 
     assert sorted(run.run_id for run in first) == run_ids[:3]
     assert [run.run_id for run in rest] == [run_ids[3]]
     assert Run.objects.filter(state="pending").count() == 2
-    assert leases.weight(first[0]) == len(first[0].body.encode()) + len(first[0].url)
+    assert leases.count_bytes(first[0]) == len(first[0].body.encode()) + len(
+        first[0].url
+    )
 
 
 @pytest.fixture
@@ -85,12 +87,13 @@ def test_what_a_worker_has_not_begun_is_not_lost_too_often_with_it(
         store_task(user, Once(timezone.now()), receiver.url + "/slow")
     run_ids = dispatch_all()
     Run.objects.filter(pk__in=run_ids).update(
-        attempt_count=retry.MOST_LOST - 1, lost_count=retry.MOST_LOST - 1
+        attempt_count=retry.MAX_LOST_ATTEMPTS - 1,
+        lost_count=retry.MAX_LOST_ATTEMPTS - 1,
     )
 
     engine.accept(run_ids)
     receiver.wait_for(1)
-    waiting = Run.objects.filter(reason=leases.UNSENT)
+    waiting = Run.objects.filter(reason=leases.UNSENT_REASON)
     eventually(lambda: waiting.count() == 2)
     # As a beat does it that misses this worker.
     leases.release({engine.presence})
@@ -100,7 +103,7 @@ def test_what_a_worker_has_not_begun_is_not_lost_too_often_with_it(
     others = Run.objects.exclude(pk=begun.pk)
     assert begun.reason == "Its worker was lost too often."
     assert {(r.state, r.reason, r.attempt_count, r.lost_count) for r in others} == {
-        ("pending", "", retry.MOST_LOST, retry.MOST_LOST)
+        ("pending", "", retry.MAX_LOST_ATTEMPTS, retry.MAX_LOST_ATTEMPTS)
     }
     attempts = Attempt.objects.filter(run__in=others)
     assert {attempt.error for attempt in attempts} == {rescue.UNSEEN_LOSS}
@@ -109,7 +112,7 @@ def test_what_a_worker_has_not_begun_is_not_lost_too_often_with_it(
         state="running",
         lease=uuid4(),
         wake_at=timezone.now(),
-        attempt_count=retry.MOST_LOST + 1,
+        attempt_count=retry.MAX_LOST_ATTEMPTS + 1,
     )
     rescue.wake_runs()
     assert {run.state for run in others.all()} == {"failed"}
@@ -125,7 +128,7 @@ def test_what_was_waiting_and_has_begun_counts_as_begun(
 
     engine.accept(dispatch_all())
     of_then = Run.objects.filter(task=then)
-    eventually(lambda: of_then.get().reason == leases.UNSENT)
+    eventually(lambda: of_then.get().reason == leases.UNSENT_REASON)
     receiver.wait_for(2)
 
     eventually(lambda: of_then.get().reason == "")

@@ -1,4 +1,4 @@
-"""One request under way: its socket to an address that was checked, and how it ends."""
+"""One request in flight: its socket to an address that was checked, and how it ends."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from tasks_api.delivery import descriptors, retry
 from tasks_api.delivery.request import Request
 from tasks_api.domain import guard
 
-# What a target answers with, and true, that wants a run not to be tried again.
+# The header, with the value `true`, by which a target refuses further attempts.
 NO_RETRY = b"x-scheduler-no-retry"
 RETRY_AFTER = b"retry-after"
 DATE = b"date"
 MAX_ANSWER_BYTES = 16 * 1024
-NOT_ALLOWED = "target address is not allowed"
-NOT_FOUND = "could not resolve host"
+ADDRESS_NOT_ALLOWED = "target address is not allowed"
+HOST_NOT_FOUND = "could not resolve host"
 
-Place = tuple[str, int]
-Refusal = Callable[[str], str | None]
+HostPort = tuple[str, int]
+RefuseAddress = Callable[[str], str | None]
 
 _TOO_LARGE = 100  # CURLE_TOO_LARGE, which pycurl has no name for
 _ERRORS = {
-    pycurl.E_COULDNT_RESOLVE_HOST: NOT_FOUND,
+    pycurl.E_COULDNT_RESOLVE_HOST: HOST_NOT_FOUND,
     pycurl.E_COULDNT_CONNECT: "could not connect",
     pycurl.E_GOT_NOTHING: "connection closed without an answer",
     pycurl.E_SEND_ERROR: "connection reset",
@@ -40,7 +40,7 @@ _ERRORS = {
     _TOO_LARGE: "answer has too many headers",
 }
 # The last is our own refusal to try another kept connection.
-_LOST = frozenset(
+_CONNECTION_LOST = frozenset(
     {
         pycurl.E_GOT_NOTHING,
         pycurl.E_SEND_ERROR,
@@ -54,7 +54,7 @@ _CONNECT_ERRORS = {
     errno.ENETUNREACH: "network unreachable",
 }
 # Where libcurl may have lacked a descriptor or memory without saying so.
-_MAYBE_LOCAL = {
+_MAYBE_LOCAL_ERRORS = {
     pycurl.E_FAILED_INIT,
     pycurl.E_COULDNT_RESOLVE_HOST,
     pycurl.E_COULDNT_CONNECT,
@@ -65,15 +65,15 @@ _TLS_ERRORS = (pycurl.E_SSL_CONNECT_ERROR, pycurl.E_PEER_FAILED_VERIFICATION)
 
 
 @dataclass(eq=False, slots=True)
-class Attempt:
+class Transfer:
     """One accepted request, with what libcurl reports about it."""
 
     key: Any
     request: Request
     url: guard.WireUrl
-    refusal: Refusal
+    refusal: RefuseAddress
     tenant: Hashable = None
-    # Where its name leads, and since when we know.
+    # The addresses of its host, and when they were found.
     addresses: tuple[str, ...] = ()
     resolved_at: float = 0.0
     waits_since: float = 0.0
@@ -89,15 +89,15 @@ class Attempt:
     openings: int = 0
     sendings: int = 0
     is_repeated: bool = False
-    # What the answer's headers say, as far as anybody asks for that.
-    told: dict[bytes, bytes] = field(default_factory=dict)
+    # The answer's headers, as far as they are asked for.
+    headers: dict[bytes, bytes] = field(default_factory=dict)
 
     @property
-    def place(self) -> Place:
+    def host_port(self) -> HostPort:
         return self.url.target.host, self.url.target.port
 
     def open_socket(self, _purpose: int, address: tuple[Any, ...]) -> Any:
-        """Connect to nothing but an address that was checked, here and now."""
+        """Open a socket, but only to an address that is allowed."""
         family, kind, protocol, sockaddr = address
         is_internet = family in (socket.AF_INET, socket.AF_INET6)
         if not is_internet or self.refusal(sockaddr[0]):
@@ -109,14 +109,14 @@ class Attempt:
             # Detached, because libcurl is the one to close it.
             return socket.socket(family, kind, protocol).detach()
         except OSError as error:
-            self.is_starved = error.errno in descriptors.LOCAL
+            self.is_starved = error.errno in descriptors.LOCAL_ERRNOS
             return pycurl.SOCKET_BAD
 
     def on_sending(self, *_addresses: Any) -> int:
         """Let it leave once, and once more if a kept connection was closed under it.
 
-        That time on a fresh connection only: libcurl alone would try five more kept ones,
-        of a target that may have closed them all.
+        The second time must be on a fresh connection: libcurl alone would try five more
+        kept ones, of a target that may have closed them all.
         """
         self.sendings += 1
         if self.sendings == 1 or (self.sendings == 2 and self.openings):
@@ -128,11 +128,11 @@ class Attempt:
         """Whether a kept connection was closed under it before anything came back.
 
         Most likely the target closed it while the request was on its way, and has not seen
-        it (RFC 9112, 9.3.1). If it has, it knows it again by its Idempotency-Key, so that it
-        may be repeated whatever its method (RFC 9110, 9.2.2).
+        the request (RFC 9112, 9.3.1). A target that has seen it recognises it by its
+        Idempotency-Key, so it may be repeated whatever its method (RFC 9110, 9.2.2).
         """
         return (
-            code in _LOST
+            code in _CONNECTION_LOST
             and self.sendings == 1
             and not (self.openings or self.is_repeated)
             and not curl.getinfo(pycurl.HEADER_SIZE)
@@ -142,23 +142,23 @@ class Attempt:
         name, _, value = line.partition(b":")
         name = name.lower()
         if name in (NO_RETRY, RETRY_AFTER, DATE):
-            self.told[name] = value.strip()
+            self.headers[name] = value.strip()
         elif name.startswith(b"http/"):
-            # Another answer begins, after one that was for the time being.
-            self.told.clear()
+            # Another answer begins, after an interim one.
+            self.headers.clear()
 
     @property
     def no_retry(self) -> bool:
-        return self.told.get(NO_RETRY, b"").lower() == b"true"
+        return self.headers.get(NO_RETRY, b"").lower() == b"true"
 
     @property
     def retry_after(self) -> int:
         """Seconds. Not as libcurl reads it, which never says more than six hours."""
-        asked = self.told.get(RETRY_AFTER)
+        asked = self.headers.get(RETRY_AFTER)
         if not asked:
             return 0
-        date = self.told.get(DATE, b"")
-        return retry.seconds_asked(asked, date, now=datetime.now(UTC))
+        date = self.headers.get(DATE, b"")
+        return retry.parse_retry_after(asked, date, now=datetime.now(UTC))
 
     def on_body(self, chunk: bytes) -> int | None:
         self.answer += chunk[: MAX_ANSWER_BYTES - len(self.answer)]
@@ -175,16 +175,16 @@ class Attempt:
         # Without IPv6 it is what every IPv6 address answers, and for good.
         if number == errno.EADDRNOTAVAIL and self.has_tried_ipv6:
             return False
-        if code == pycurl.E_COULDNT_CONNECT and number in descriptors.LOCAL:
+        if code == pycurl.E_COULDNT_CONNECT and number in descriptors.LOCAL_ERRNOS:
             return True
-        return code in _MAYBE_LOCAL and descriptors.are_out()
+        return code in _MAYBE_LOCAL_ERRORS and descriptors.are_exhausted()
 
     def error(self, curl: Any, code: int, message: str) -> str:
         """One short sentence that names no address."""
         if self.is_full or code == pycurl.E_OK:
             return ""
         if self.was_refused:
-            return NOT_ALLOWED
+            return ADDRESS_NOT_ALLOWED
         if code == pycurl.E_OPERATION_TIMEDOUT:
             return f"timed out after {self.request.timeout:g} s"
         if code in _TLS_ERRORS:

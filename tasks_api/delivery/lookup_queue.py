@@ -6,24 +6,25 @@ from collections import deque
 from collections.abc import Hashable
 from dataclasses import dataclass, field
 
-# Look-ups that hang cost little here, and name servers bear no more.
+# Look-ups in flight. Those that hang cost little here, but name servers bear no more.
 MAX_LOOKUPS = 1024
-# So few of one tenant, and of one of its domains, may hang and hold up the others of its.
+# Look-ups in flight of one tenant, and of one of its domains. Those that hang hold up
+# only the tenant's others.
 MAX_PER_TENANT = 32
 MAX_PER_DOMAIN = 8
 
 
 @dataclass(eq=False, slots=True)
-class _Domain:
+class _DomainNames:
     quick: deque[str] = field(default_factory=deque)
-    # Names that nobody answered for, the last time.
+    # Names for which no server answered the last time.
     slow: deque[str] = field(default_factory=deque)
     running: int = 0
 
 
 @dataclass(eq=False, slots=True)
-class _Tenant:
-    domains: dict[str, _Domain] = field(default_factory=dict)
+class _TenantNames:
+    domains: dict[str, _DomainNames] = field(default_factory=dict)
     turns: deque[str] = field(default_factory=deque)
     running: int = 0
     is_ready: bool = False
@@ -44,53 +45,53 @@ class _Tenant:
         return None
 
 
-class Turns:
-    """Names that wait to be looked up. Whose look-ups hang waits for those alone."""
+class LookupQueue:
+    """Names that wait to be looked up. A tenant waits only for its own that hang."""
 
     def __init__(self) -> None:
-        self._tenants: dict[Hashable, _Tenant] = {}
+        self._tenants: dict[Hashable, _TenantNames] = {}
         self._ready: deque[Hashable] = deque()
         self._running = 0
 
     def add(self, tenant: Hashable, host: str, *, is_slow: bool) -> None:
-        its = self._tenants.setdefault(tenant, _Tenant())
+        names = self._tenants.setdefault(tenant, _TenantNames())
         name = domain_of(host)
-        if (domain := its.domains.get(name)) is None:
-            domain = its.domains[name] = _Domain()
-            its.turns.append(name)
+        if (domain := names.domains.get(name)) is None:
+            domain = names.domains[name] = _DomainNames()
+            names.turns.append(name)
         (domain.slow if is_slow else domain.quick).append(host)
-        self._line_up(tenant, its)
+        self._enqueue(tenant, names)
 
-    def next(self) -> tuple[Hashable, str] | None:
-        """Take the next name, and a place that must be released later."""
+    def pop(self) -> tuple[Hashable, str] | None:
+        """Take the next name, with a place that must be released later."""
         while self._ready and self._running < MAX_LOOKUPS:
             tenant = self._ready.popleft()
-            its = self._tenants[tenant]
-            its.is_ready = False
-            # Without a place in any domain, it lines up again when it releases one.
-            if (host := its.pop()) is not None:
+            names = self._tenants[tenant]
+            names.is_ready = False
+            # A tenant without a place in any domain is queued again when it releases one.
+            if (host := names.pop()) is not None:
                 self._running += 1
-                self._line_up(tenant, its)
+                self._enqueue(tenant, names)
                 return tenant, host
         return None
 
     def release(self, tenant: Hashable, host: str) -> None:
-        its, name = self._tenants[tenant], domain_of(host)
-        domain = its.domains[name]
+        names, name = self._tenants[tenant], domain_of(host)
+        domain = names.domains[name]
         domain.running -= 1
-        its.running -= 1
+        names.running -= 1
         self._running -= 1
         if not (domain.running or domain.quick or domain.slow):
-            del its.domains[name]
-            its.turns.remove(name)
-        if its.domains:
-            self._line_up(tenant, its)
-        elif not its.is_ready:
+            del names.domains[name]
+            names.turns.remove(name)
+        if names.domains:
+            self._enqueue(tenant, names)
+        elif not names.is_ready:
             del self._tenants[tenant]
 
-    def _line_up(self, tenant: Hashable, its: _Tenant) -> None:
-        if its.running < MAX_PER_TENANT and not its.is_ready:
-            its.is_ready = True
+    def _enqueue(self, tenant: Hashable, names: _TenantNames) -> None:
+        if names.running < MAX_PER_TENANT and not names.is_ready:
+            names.is_ready = True
             self._ready.append(tenant)
 
 
