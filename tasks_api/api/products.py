@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Product(StrEnum):
-    """In the order in which they are read."""
+    """The groups in the order of the document."""
 
     TASKS = "Tasks"
     RUNS = "Runs"

@@ -1,4 +1,4 @@
-"""The OpenAPI document, made once in each process, and the page that shows it."""
+"""The OpenAPI document, generated once per process, and the page that shows it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitVie
 from tasks_api.api.ops.openapi import PATHS
 from tasks_api.api.products import PRODUCT_DESCRIPTIONS, Product
 
-# Credentials in the order in which the document offers them: the first is the usual one.
+# Credentials in the order of the document: the most common one first.
 SCHEMES = ("bearer", "basic", "runToken", "sharedSecret")
 INTRODUCTION = """\
 The service stores HTTP requests and sends each of them on time, once or periodically.
@@ -32,7 +32,7 @@ their clients expect it. Nothing is half done when a request fails.
 **Again.** Whatever creates takes an `Idempotency-Key`, so a request whose answer was lost can \
 be sent again without doing anything twice.
 """
-# What an answer means whatever was asked; the others say it of their operation.
+# The meaning of these statuses is the same for all operations.
 ERROR_DESCRIPTIONS = {
     "400": "The request cannot be used: something is missing, unknown or wrong in it.",
     "401": "The credentials are missing or wrong, or have expired.",
@@ -51,12 +51,12 @@ class _Document(NamedTuple):
 
 @cache
 def _document() -> _Document:
-    """It depends on the code and nothing else, and takes some tenths of a second."""
+    """The document depends on the code alone, and takes some tenths of a second to generate."""
     generator = SpectacularAPIView.generator_class()
     schema = generator.get_schema(request=None, public=True)  # type: ignore[no-untyped-call]  # the package has no types
     plain = OpenApiJsonRenderer().render(schema, renderer_context={})
     digest = hashlib.sha256(plain).hexdigest()[:32]
-    # Weak, because it is that of the zipped one too.
+    # Weak, because the compressed document has the same one.
     return _Document(plain, gzip.compress(plain, mtime=0), f'W/"{digest}"')
 
 
@@ -81,15 +81,15 @@ class Docs(SpectacularSwaggerSplitView):
     """Its script has a URL of its own, so that pages need not allow any other."""
 
     url_name = "openapi"
-    # A page has no answer to OPTIONS, so there is no metadata to make one from.
+    # The page does not respond to OPTIONS, which would need metadata.
     metadata_class = None
 
 
-# How the package's document becomes ours.
+# Changes to the document that the package generates.
 
 
 def arrange_document(result: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
-    """Introduce the document, name its groups, and put the usual credential first."""
+    """Add the introduction and the groups, and put the most common credential first."""
     result["info"]["description"] = INTRODUCTION
     result["tags"] = [
         {"name": product.value, "description": PRODUCT_DESCRIPTIONS[product]}

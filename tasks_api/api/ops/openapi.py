@@ -1,4 +1,4 @@
-"""The health checks as OpenAPI tells them: they are plain views, which nobody describes."""
+"""The health checks in the OpenAPI document: plain views, which the generator skips."""
 
 from __future__ import annotations
 

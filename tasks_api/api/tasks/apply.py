@@ -1,4 +1,4 @@
-"""The tasks surface by declaration: a list of tasks that those with a tag are to be."""
+"""The view that applies a list of tasks: those with a tag become the list."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ from tasks_api.models import Task
 from tasks_api.services import apply
 from tasks_api.services.apply import Action, DesiredTask, LockedTasks, Plan, Step
 
-# Tasks in one list, and the coming fire times that are shown of each.
+# Tasks in one list, and the next fire times that the response shows of each.
 MAX_TASKS = 1000
 SHOWN_FIRE_TIMES = 3
 _TASK = known_fields.fields_of_schema(schema.DECLARED_IN)
-# What is no field of a task that its owner sets.
+# Fields of a task that its owner does not set.
 _UNSET = {"id", "next_run_datetime"}
 
 
 @dataclass(frozen=True)
 class ShownTask:
-    """A task as a plan shows it, and by field what nobody is shown, to be compared."""
+    """A task as a plan shows it, with its hidden secrets by field for comparison."""
 
     task_id: str
     task_fields: Mapping[str, Any]
@@ -53,7 +53,7 @@ class ShownTask:
 
 
 class DeclaredTasks(NamedTuple):
-    """What a request says that the tasks with a tag are to be."""
+    """The desired tasks of a tag, as a request lists them."""
 
     tag: str
     tasks: Sequence[Mapping[str, Any]]
@@ -104,7 +104,7 @@ class ApplyTasks(TasksView):
         locked = apply.lock_tasks_of_list(
             self.user, task_list.tag, task_list.names, surface=Surface.TASKS, now=now
         )
-        # As they are shown now: applying the list changes them.
+        # Before applying the list, which changes these objects.
         before = {task.pk: _show(task, now) for task in locked.tasks}
         plan = apply.apply_list(
             locked,
@@ -118,7 +118,7 @@ class ApplyTasks(TasksView):
         return ShownPlan(plan, before, after)
 
 
-# What comes in.
+# Requests.
 
 
 def _tag(data: Mapping[str, Any]) -> str:
@@ -133,7 +133,7 @@ def _tag(data: Mapping[str, Any]) -> str:
 
 
 def _tasks(data: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Tasks that have names, each its own. Raises InvalidTasks with all that have not."""
+    """Tasks with unique names. Raises InvalidTasks with all others."""
     tasks = fields.require_field(data, "tasks")
     if not isinstance(tasks, list) or len(tasks) > MAX_TASKS:
         raise InvalidTask(
@@ -167,11 +167,11 @@ def _expected(data: Mapping[str, Any]) -> str | None:
 def _read(
     task_list: DeclaredTasks, locked: LockedTasks, *, now: datetime
 ) -> list[DesiredTask]:
-    """What the list says, beside the tasks that are there. Raises InvalidTasks."""
+    """The desired tasks, read with the existing ones. Raises InvalidTasks."""
     others = locked.names_of_others
-    if theirs := [i for i, name in enumerate(task_list.names) if name in others]:
+    if indexes := [i for i, name in enumerate(task_list.names) if name in others]:
         taken = InvalidTask("name", "A task of another user has this name")
-        raise InvalidTasks([error_at(index, taken) for index in theirs], status=403)
+        raise InvalidTasks([error_at(index, taken) for index in indexes], status=403)
     desired, errors = [], []
     for index, task in enumerate(task_list.tasks):
         found = locked.by_name.get(task["name"])
@@ -191,15 +191,15 @@ def _desired(
         fields.boolean(data, "paused")
         return DesiredTask(data["name"], None)
     tags = data.get("tags") or []
-    # Whatever is no list is refused with the task.
+    # A value that is not a list is reported with the task.
     tagged = [tag, *tags] if isinstance(tags, list) else tags
-    said = {**data, "tags": tagged}
-    spec = read_replacement(said, task, now=now) if task else read_task(said, now=now)
+    body = {**data, "tags": tagged}
+    spec = read_replacement(body, task, now=now) if task else read_task(body, now=now)
     return DesiredTask(data["name"], spec)
 
 
 def _is_over(data: Mapping[str, Any], now: datetime) -> bool:
-    """Whether a task's last moment has passed; what cannot be read is refused later."""
+    """Whether a task has ended; a value that is invalid is reported later."""
     is_one_time = str(data.get("task_type")).strip().lower() == "one_time"
     names = ("end_datetime", "stop_datetime")
     given = [name for name in names if data.get(name) is not None]
@@ -211,7 +211,7 @@ def _is_over(data: Mapping[str, Any], now: datetime) -> bool:
         return False
 
 
-# What goes out.
+# Responses.
 
 
 def _show(task: Task, now: datetime) -> ShownTask:
@@ -227,7 +227,7 @@ def _show(task: Task, now: datetime) -> ShownTask:
     }
     return ShownTask(
         str(task.pk),
-        # As JSON has it: a body is text that was not read.
+        # Through JSON, because a body is text that was not parsed.
         simplejson.loads(dumps({**shown, "paused": is_paused}), use_decimal=True),
         [written(each.at) for each in coming if each.at],
         _secrets_of(task),
@@ -235,7 +235,7 @@ def _show(task: Task, now: datetime) -> ShownTask:
 
 
 def _secrets_of(task: Task) -> dict[str, str]:
-    """The values of a task's headers, and its URL; empty where no key opens them."""
+    """The header values and the URL of a task; empty if no key opens them."""
     sealed = options_of(task.request).sealed_values if task.request else ""
     return {
         "headers": _opened(encryption.decrypt, sealed),
@@ -280,7 +280,7 @@ def _render(step: Step, shown: ShownPlan, *, dry_run: bool) -> dict[str, Any]:
 
 
 def _changes(before: ShownTask | None, after: ShownTask | None) -> dict[str, Any]:
-    """Each field that differs, as it was and as it is; null where it is not there."""
+    """Each field that differs, with its old and new value; null if it is absent."""
     old = before.task_fields if before else {}
     new = after.task_fields if after else {}
     names = [*new, *(name for name in old if name not in new)]
@@ -289,7 +289,7 @@ def _changes(before: ShownTask | None, after: ShownTask | None) -> dict[str, Any
         for name in names
         if old.get(name) != new.get(name)
     }
-    # Other secrets look like those before: nobody is shown them.
+    # New secrets look like the old ones in a response, so they are compared apart.
     if before and after:
         for name in ("url", "headers"):
             if name in new and before.secrets[name] != after.secrets[name]:

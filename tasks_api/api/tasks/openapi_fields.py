@@ -32,7 +32,8 @@ _FREQUENCY = {
 }
 _TAGS = {
     "type": "array",
-    "description": "Labels to find the task by, and to apply tasks by.",
+    "description": "Labels that find the task in lists, and that `apply` selects "
+    "tasks by.",
     "maxItems": 50,
     "items": {"type": "string", "minLength": 1, "maxLength": 100},
 }
@@ -56,16 +57,16 @@ _OF_BOTH: dict[str, dict[str, Any]] = {
     **optional_fields.REQUEST_SCHEMAS,
     "name": openapi.NAME
     | {
-        "description": "Your name for the task, by which it can be read, put and removed. One "
-        "task of your tenant has it at a time.",
+        "description": "Your name for the task, by which you can read, replace and "
+        "remove it. Only one task of your tenant has it at a time.",
         "nullable": True,
     },
     "tags": _TAGS | {"nullable": True},
     "paused": {
         "type": "boolean",
         "nullable": True,
-        "description": "True pauses the task, and false resumes it. Without it a task stays as it "
-        "is, and a new one is active.",
+        "description": "True pauses the task, and false resumes it. If absent, a task "
+        "stays as it is, and a new one is active.",
     },
 }
 _OF_PERIODIC: dict[str, dict[str, Any]] = {
@@ -143,7 +144,7 @@ TASK_OUT: dict[str, Any] = {
             "description": "True while the task is paused, and absent otherwise.",
         },
         "pause_reason": openapi.text(
-            "Why the service paused the task; absent if somebody else did."
+            "Why the service paused the task; absent if a user paused it."
         ),
         **optional_fields.RESPONSE_SCHEMAS,
         "name": openapi.text("Your name for the task; absent if it has none."),
@@ -166,7 +167,7 @@ _IGNORED = dict.fromkeys(
 
 
 def task_in(*required: str, **more: dict[str, Any]) -> dict[str, Any]:
-    """A task as requests have it, of either type; with `more` fields of both.
+    """The schema of a task in a request, of either type, with `more` fields of both.
 
     A type ignores the fields of the other one, whatever they are.
     """

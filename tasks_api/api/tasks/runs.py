@@ -1,4 +1,4 @@
-"""The tasks surface on what has passed: runs, the account of a task, and redrives."""
+"""The views of runs, of the account of a task, and of redrives."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from django.db import transaction
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from accounts.models import User
 from tasks_api.api import fields, pagination
 from tasks_api.api.idempotency import idempotent
 from tasks_api.api.tasks import runs_openapi as schema
@@ -72,49 +73,53 @@ class RedriveRun(RunsView):
     @schema.redrive_run
     @idempotent
     def post(self, request: Request, run_id: str) -> Response:
-        made = redrive.redrive_run(self.user, parse_run_id(run_id))
-        transaction.on_commit(lambda: broker.ring(made.to_ring))
-        return Response({"run_id": str(made.run_ids[0])}, status=202)
+        redriven = redrive.redrive_run(self.user, parse_run_id(run_id))
+        transaction.on_commit(lambda: broker.ring(redriven.to_ring))
+        return Response({"run_id": str(redriven.run_ids[0])}, status=202)
 
 
 class RedriveRuns(RunsView):
     @schema.redrive_runs
     @idempotent
     def post(self, request: Request) -> Response:
-        data = fields.require_object(request.data)
-        limit = data.get("limit")
-        task_id = data.get("task_id")
-        made = redrive.redrive_runs(
-            self.user,
-            _states_to_redrive(fields.require_field(data, "state")),
-            limit=MAX_REDRIVEN_RUNS if limit is None else _limit(limit),
-            task_id=None if task_id is None else _task_id(task_id, "task_id"),
-            since=fields.optional_moment(data, "from"),
-            until=fields.optional_moment(data, "to"),
-        )
-        transaction.on_commit(lambda: broker.ring(made.to_ring))
-        ids = list(map(str, made.run_ids))
-        body = {"count": len(ids), "run_ids": ids, "more": made.has_more}
+        redriven = _redrive_runs(self.user, fields.require_object(request.data))
+        transaction.on_commit(lambda: broker.ring(redriven.to_ring))
+        ids = list(map(str, redriven.run_ids))
+        body = {"count": len(ids), "run_ids": ids, "more": redriven.has_more}
         return Response(body, status=202)
 
 
 class TaskAccount(RunsView):
     @schema.get_account
     def get(self, request: Request, task_id: str) -> Response:
-        query = fields.query_parameters(request)
-        since, until = (
-            fields.optional_moment(query, "from"),
-            fields.optional_moment(query, "to"),
-        )
-        if since and until and since > until:
-            raise InvalidTask("to", "to should not be before from")
+        since, until = _time_range(fields.query_parameters(request))
         found = reconciliation.reconcile(
             self.user, finding.parse_id(task_id), since=since, until=until
         )
         return Response(render_account(found))
 
 
-# What comes in.
+# Requests.
+
+
+def _redrive_runs(user: User, data: Mapping[str, Any]) -> redrive.RedriveResult:
+    limit, task_id = data.get("limit"), data.get("task_id")
+    return redrive.redrive_runs(
+        user,
+        _states_to_redrive(fields.require_field(data, "state")),
+        limit=MAX_REDRIVEN_RUNS if limit is None else _limit(limit),
+        task_id=None if task_id is None else _task_id(task_id, "task_id"),
+        since=fields.optional_moment(data, "from"),
+        until=fields.optional_moment(data, "to"),
+    )
+
+
+def _time_range(query: Mapping[str, str]) -> tuple[datetime | None, datetime | None]:
+    since = fields.optional_moment(query, "from")
+    until = fields.optional_moment(query, "to")
+    if since and until and since > until:
+        raise InvalidTask("to", "to should not be before from")
+    return since, until
 
 
 def _task_id(value: object, name: str = "task") -> UUID:
@@ -132,7 +137,7 @@ def _page(
     limit = pagination.page_size(
         query, default=DEFAULT_PAGE_SIZE, maximum=MAX_PAGE_SIZE
     )
-    wanted = RunFilter(
+    run_filter = RunFilter(
         task_id,
         _states(query),
         fields.optional_moment(query, "from"),
@@ -140,7 +145,7 @@ def _page(
         _read_cursor(query["cursor"]) if "cursor" in query else None,
         _wants_notices(query),
     )
-    found = runs.list_runs(view.user, wanted, limit=limit + 1)
+    found = runs.list_runs(view.user, run_filter, limit=limit + 1)
     rows, has_more = found[:limit], len(found) > limit
     body: dict[str, Any] = {"runs": [render_run(row) for row in rows]}
     body["next_cursor"] = _write_cursor(rows[-1].run) if has_more else None
@@ -160,7 +165,7 @@ def _wants_notices(query: Mapping[str, str]) -> bool:
 
 
 def _states(query: Mapping[str, str]) -> list[RunState]:
-    """Several are separated by commas."""
+    """The states of a query string, separated by commas."""
     if "state" not in query:
         return []
     return _known(query["state"].split(","), RunState.values)
@@ -210,7 +215,7 @@ def _read_cursor(text: str) -> RunCursor:
         ) from None
 
 
-# What goes out.
+# Responses.
 
 
 def render_run(row: RunSummary) -> dict[str, Any]:
