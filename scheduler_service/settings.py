@@ -1,4 +1,4 @@
-"""Every setting, read from the environment; docs/operations.md lists them."""
+"""Every setting, read from the environment; docs/reference/settings.md lists them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import environ
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.utils import get_random_secret_key
 
+from scheduler_service import __version__
 from scheduler_service.local import embedded
 from scheduler_service.process import zones
 from scheduler_service.redis import connections
@@ -280,7 +281,7 @@ REST_FRAMEWORK = {
 }
 SPECTACULAR_SETTINGS = {
     "TITLE": "Scheduler Service",
-    "VERSION": "1.0.0",
+    "VERSION": __version__,
     "SERVE_INCLUDE_SCHEMA": False,
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",

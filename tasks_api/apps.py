@@ -22,4 +22,4 @@ class TasksApiConfig(AppConfig):
         register(tell_time_zones, deploy=True)
         register(check_secrets, Tags.database)
         URL_REFUSALS.append(targets.refusal)
-        post_migrate.connect(run_key.make, sender=self)
+        post_migrate.connect(run_key.create_run_key, sender=self)

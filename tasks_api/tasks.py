@@ -22,8 +22,8 @@ from scheduler_service.startup import start
 from tasks_api.messaging import broker
 from tasks_api.metrics import counters, registry
 from tasks_api.monitoring import exporter
-from tasks_api.monitoring.heartbeats import beat
-from tasks_api.monitoring.watchdog import WorkerWatch
+from tasks_api.monitoring.heartbeats import record_heartbeat
+from tasks_api.monitoring.watchdog import WorkerWatchdog
 from tasks_api.storage import retention
 from tasks_api.worker import failure_log, flower_events, long_work, run_counters
 from tasks_api.worker.engine import Engine
@@ -63,12 +63,12 @@ def _refuse_start(**kwargs: Any) -> None:
 def _refuse_broker(**kwargs: Any) -> None:
     """A Redis that takes no messages, or may drop them, is not started on."""
     try:
-        broker.try_out(settings.REDIS_URL, timeout=3)
+        broker.check_usable(settings.REDIS_URL, timeout=3)
     except (redis.RedisError, OSError) as error:
         logger.warning("The broker does not answer: %s", error)
-    except broker.UnfitForNow as reason:
+    except broker.UnusableForNow as reason:
         logger.warning("%s", reason)
-    except broker.Unfit as reason:
+    except broker.UnusableBroker as reason:
         raise SystemExit(str(reason)) from reason
 
 
@@ -99,14 +99,14 @@ def _show(engine: Engine) -> None:
         "Runs that this worker was told of, and that it has not begun.",
         lambda: engine.vitals().accepted,
     )
-    watch = WorkerWatch(engine.vitals)
-    if exporter.serve("worker", watch.complaint, watch.remark):
+    watch = WorkerWatchdog(engine.vitals)
+    if exporter.serve("worker", watch.problem, watch.remark):
         watch.start()
 
 
 @signals.task_rejected.connect
 def _count_dropped(**kwargs: Any) -> None:
-    counters.DROPPED.inc()
+    counters.MESSAGES_DROPPED.inc()
 
 
 @signals.worker_shutting_down.connect
@@ -154,7 +154,7 @@ def _tell(finished: Sequence[Finished]) -> None:
 
 def _say_alive(presence: int) -> None:
     # A worker that is started again has the name of the one that died.
-    beat("worker", f"{_hostname} {presence:08x}", presence=presence)
+    record_heartbeat("worker", f"{_hostname} {presence:08x}", presence=presence)
 
 
 def may_take() -> bool:
@@ -174,23 +174,23 @@ def hand_over() -> None:
         else:
             logger.info("The database answers, and this worker takes messages.")
     if is_cut_off and (left := engine().take_back()):
-        broker.ring(left)
+        broker.ring_workers(left)
 
 
 @shared_task(name=broker.DELIVER, send_events=False)
 def deliver(run_ids: list[str]) -> None:
     """Deliver runs when their moments come. Not for results: the rows have those."""
-    ids = list(broker.parse_ids(run_ids))
+    ids = list(broker.parse_run_ids(run_ids))
     if may_take():
         engine().accept(ids)
     else:
-        broker.ring(ids)
+        broker.ring_workers(ids)
 
 
 @shared_task(name=broker.TELL_ENDS, send_events=False)
 def tell_ends(run_ids: list[str]) -> None:
     """Tell how runs ended that were left open for long work."""
-    ended = long_work.ended(list(broker.parse_ids(run_ids)))
+    ended = long_work.ended(list(broker.parse_run_ids(run_ids)))
     run_counters.count_ended(ended)
     failure_log.log(ended)
     flower_events.publish(_hostname, ended)

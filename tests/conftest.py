@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.conf import LazySettings
+from django.test import TransactionTestCase, override_settings
 from django.utils import timezone
 from rest_framework.test import APIClient
 
@@ -19,6 +20,7 @@ from tasks_api.domain.schedules import Once, Schedule
 from tasks_api.domain.specs import Surface, TaskSpec
 from tasks_api.models import Task
 from tasks_api.services import tasks
+from tests.empty_tables import delete_all_rows
 from tests.receiver import Receiver
 
 NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -27,12 +29,40 @@ ClientFor = Callable[[User], APIClient]
 MakeTask = Callable[..., Task]
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long files come first, so that no worker is left alone with one at the end."""
+    items.sort(key=lambda item: "acceptance" not in item.path.parts)
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _capture_log_lines() -> None:
     """A thread that writes to the terminal itself would write between pytest's lines."""
     for handler in logging.root.handlers[:]:
         if isinstance(handler, UnblockingHandler):
             logging.root.removeHandler(handler)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _tables_are_emptied_quickly() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            TransactionTestCase, "_fixture_teardown", lambda _: delete_all_rows()
+        )
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _settings_that_save_time() -> Iterator[None]:
+    """A hash that is soon made, and static files that are looked for when asked for.
+
+    Each test client builds all middlewares, and WhiteNoise would read 169 files for it.
+    """
+    with override_settings(
+        PASSWORD_HASHERS=["django.contrib.auth.hashers.MD5PasswordHasher"],
+        WHITENOISE_AUTOREFRESH=True,
+    ):
+        yield
 
 
 @pytest.fixture(autouse=True)

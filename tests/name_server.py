@@ -1,4 +1,4 @@
-"""A name server on loopback that answers by script, and tells what it was asked."""
+"""A name server on loopback that answers by script, and keeps the names it was asked for."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ HEADER = struct.Struct("!HHHHHH")
 
 
 class NameServer:
-    """Knows no name until it is told of one; those that `hang` get no answer at all."""
+    """Knows only the names that it is given; questions for names that hang get no answer."""
 
     def __init__(self) -> None:
         self.asked: list[str] = []
@@ -42,7 +42,7 @@ class NameServer:
         self._domains[domain] = address
 
     def takes(self, seconds: float) -> None:
-        """From now on for each answer."""
+        """Delay each answer from now on."""
         self._delay = seconds
 
     def forgets(self, name: str) -> None:
@@ -125,5 +125,5 @@ def _labels(question: bytes) -> Iterator[str]:
 def _record(address: str) -> bytes:
     family, kind = (socket.AF_INET6, AAAA) if ":" in address else (socket.AF_INET, A)
     data = socket.inet_pton(family, address)
-    # Of the same name as the question; with a lifetime of 0, so that nobody keeps it.
+    # For the name in the question, with a lifetime of 0, so that no resolver caches it.
     return b"\xc0\x0c" + struct.pack("!HHIH", kind, 1, 0, len(data)) + data

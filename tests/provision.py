@@ -14,6 +14,8 @@ import tempfile
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import pytest
+
 from scheduler_service.local.embedded import Postgres, Redis, Server
 
 SECRET_KEY = "only-for-tests-0123456789-0123456789-0123456789-0123456789"
@@ -27,6 +29,10 @@ def _begin() -> None:
     # PostgreSQL may run as another user, who has to get through.
     directory.chmod(0o711)
     _directories.append(directory)
+    # Workers of pytest-xdist inherit it, and share what is there.
+    os.environ["SCHEDULER_TESTS_DIR"] = str(directory)
+    # Some hundred processes are started, and each would compile all of the source anew.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     os.environ.setdefault("SCHEDULER_STATE_DIR", str(directory))
     os.environ.setdefault("SECRET_KEY", SECRET_KEY)
     atexit.register(_end)
@@ -59,6 +65,12 @@ def redis_url_for(url: str, worker: str) -> str:
         # Not geturl(), which drops the slashes of an empty host.
         return f"{url.partition('?')[0]}?virtual_host={database}"
     return parts._replace(path=f"/{database}").geturl()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """More than there are cores, because tests of real processes wait most of the time."""
+    return (os.cpu_count() or 1) + 2
 
 
 def pytest_unconfigure() -> None:

@@ -1,4 +1,4 @@
-"""A target on loopback that remembers what it was sent and answers by script."""
+"""A target on loopback that keeps the requests it receives, and answers by script."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 @dataclass(frozen=True)
-class Received:
+class ReceivedRequest:
     """One request as it arrived. Header names are in lower case."""
 
     method: str
@@ -28,7 +28,7 @@ class ScriptedAnswer:
     headers: tuple[tuple[str, str], ...] = ()
 
 
-class Loopback:
+class LoopbackServer:
     """A server with a thread of its own, found at `url`."""
 
     def __init__(self, server: ThreadingHTTPServer) -> None:
@@ -47,12 +47,12 @@ class Loopback:
         self._server.server_close()
 
 
-class Receiver(Loopback):
+class Receiver(LoopbackServer):
     def __init__(self, address: str = "127.0.0.1") -> None:
-        self.requests: list[Received] = []
+        self.requests: list[ReceivedRequest] = []
         self._arrived = threading.Condition()
         self._answers: dict[str, ScriptedAnswer] = {}
-        super().__init__(_Server(self, address))
+        super().__init__(_ReceiverServer(self, address))
 
     def answer(
         self,
@@ -63,11 +63,11 @@ class Receiver(Loopback):
         delay: float = 0.0,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        """Say how requests for a path are answered from now on; `delay` in seconds."""
+        """Set how requests for a path are answered from now on; `delay` is in seconds."""
         extra = tuple((headers or {}).items())
         self._answers[path] = ScriptedAnswer(status, body, delay, extra)
 
-    def wait_for(self, count: int, *, timeout: float = 20) -> list[Received]:
+    def wait_for(self, count: int, *, timeout: float = 20) -> list[ReceivedRequest]:
         """The requests so far, once there are so many."""
         with self._arrived:
             assert self._arrived.wait_for(
@@ -75,25 +75,25 @@ class Receiver(Loopback):
             ), f"{len(self.requests)} of {count} requests arrived"
             return list(self.requests)
 
-    def take(self, request: Received) -> ScriptedAnswer:
+    def take(self, request: ReceivedRequest) -> ScriptedAnswer:
         with self._arrived:
             self.requests.append(request)
             self._arrived.notify_all()
         return self._answers.get(request.path, ScriptedAnswer())
 
 
-class _Server(ThreadingHTTPServer):
+class _ReceiverServer(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 256
 
     def __init__(self, receiver: Receiver, address: str) -> None:
         self.receiver = receiver
-        super().__init__((address, 0), _Handler)
+        super().__init__((address, 0), _ReceiverHandler)
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _ReceiverHandler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    server: _Server
+    server: _ReceiverServer
 
     def setup(self) -> None:
         super().setup()
@@ -103,9 +103,9 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         headers = {name.lower(): value for name, value in self.headers.items()}
         answer = self.server.receiver.take(
-            Received(self.command, self.path, headers, body, time.time())
+            ReceivedRequest(self.command, self.path, headers, body, time.time())
         )
-        # The one sleep: a slow target is what it plays.
+        # The only sleep: it plays a slow target.
         time.sleep(answer.delay)
         self.send_response(answer.status)
         self.send_header("Content-Length", str(len(answer.body)))

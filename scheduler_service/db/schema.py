@@ -1,7 +1,7 @@
 """Whether the tables fit the code: said in a sentence, before each statement fails by itself.
 
 A migration adds, which the code before it bears. One that takes away says so by its name,
-`NNNN_contract_…`, and the code before it does not fit any more; see docs/upgrading.md.
+`NNNN_contract_…`, and the code before it does not fit any more; see docs/how-to/upgrading.md.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ from tasks_api.domain.exceptions import ScheduleError, SchedulerError
 from tasks_api.messaging import broker
 from tasks_api.models import Task
 from tasks_api.services import manual_runs, pausing
-from tasks_api.storage import beat_tables
+from tasks_api.storage import schedule_statements
 
 TaskOperation = Callable[..., None]
 
@@ -83,7 +83,7 @@ class OwnerFilter(admin.SimpleListFilter):
         self, request: HttpRequest, queryset: QuerySet[PeriodicTask]
     ) -> QuerySet[PeriodicTask]:
         if self.value() == "operators":
-            return queryset.exclude(task=beat_tables.FIRE)
+            return queryset.exclude(task=schedule_statements.FIRE)
         return queryset
 
 
@@ -165,7 +165,7 @@ class StoredScheduleAdmin(BoundedList, PeriodicTaskAdmin):  # type: ignore[misc]
     def run_tasks(self, request: HttpRequest, queryset: QuerySet[PeriodicTask]) -> None:
         tasks = _find_tasks(queryset)
         made = manual_runs.fire_tasks([task.pk for task in tasks], now=clock.now())
-        broker.ring(made)
+        broker.ring_workers(made)
         messages.success(
             request, f"{len(made)} will run now; what has ended stays as it is."
         )

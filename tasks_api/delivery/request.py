@@ -10,10 +10,10 @@ from typing import NamedTuple
 from uuid import UUID
 
 from tasks_api.delivery import run_tokens, signing
-from tasks_api.domain.request_options import comparable, sealed_apart
+from tasks_api.domain.request_options import comparable, split_sealed_values
 from tasks_api.domain.specs import Surface
 from tasks_api.domain.states import Trouble
-from tasks_api.domain.timestamps import written
+from tasks_api.domain.timestamps import format_timestamp
 
 USER_AGENT = "scheduler-service/1.0"
 JSON = "application/json"
@@ -128,7 +128,7 @@ def build(
     signed = signing.signature(credentials.signing_secrets, run_id, timestamp, body)
     own, content_type, callback = [], JSON, []
     if run.request:
-        sealed, options = sealed_apart(run.request)
+        sealed, options = split_sealed_values(run.request)
         timeout = options.timeout_seconds or timeout
         content_type = options.content_type or JSON
         if options.header_names:
@@ -141,7 +141,7 @@ def build(
         ("webhook-timestamp", str(timestamp)),
         ("webhook-signature", signed),
         ("Idempotency-Key", run_id),
-        ("X-Scheduled-For", written(run.slot or run.scheduled_for)),
+        ("X-Scheduled-For", format_timestamp(run.slot or run.scheduled_for)),
         *callback,
     ]
     if run.redrive_of:

@@ -11,7 +11,7 @@ from functools import lru_cache
 from math import ceil
 
 from tasks_api.delivery.request import Claimed, Outcome
-from tasks_api.domain.request_options import sealed_apart
+from tasks_api.domain.request_options import split_sealed_values
 from tasks_api.domain.specs import Backoff, RetryPolicy
 from tasks_api.domain.states import Trouble
 
@@ -151,7 +151,7 @@ def check(run: Claimed) -> None:
 
 def deadline_of(run: Claimed) -> int | None:
     """The seconds that long work has between two words; None where it may not be."""
-    return sealed_apart(run.request)[1].deadline if run.request else None
+    return split_sealed_values(run.request)[1].deadline if run.request else None
 
 
 def _is_expected(status: int, expected: str) -> bool:

@@ -37,7 +37,7 @@ HORIZON = 100
 STRIDE = timedelta(days=7)
 # A step is a day or a clock that is looked at, some microseconds. A usual expression takes
 # a few to its next fire time, and the rarest, a weekday that is 29 February, some 1,200.
-MOST_STEPS = 5_000
+MAX_STEPS = 5_000
 _STEPS = re.compile(r"(?P<first>\w+)-(?P<last>\w+)/(?P<step>[0-9]+)")
 _YEARS_ITEM = re.compile(r"(\*|[0-9]{1,4})(?:-([0-9]{1,4}))?(?:/([0-9]{1,4}))?")
 
@@ -60,7 +60,7 @@ class Dst:
 
 
 # Debian's rule.
-USUAL = Dst()
+DEFAULT_DST = Dst()
 
 
 # What fields say.
@@ -147,7 +147,7 @@ def _allowed_years(text: str) -> tuple[int, ...] | None:
 
 @lru_cache(maxsize=20_000)
 def first_from(
-    fields: Fields, zone: str, moment: datetime, dst: Dst = USUAL
+    fields: Fields, zone: str, moment: datetime, dst: Dst = DEFAULT_DST
 ) -> datetime | None:
     """The first instant at or after a moment at which local time matches the fields.
 
@@ -157,7 +157,7 @@ def first_from(
     its first pass, unless `dst` says otherwise. Raises ScheduleError where the fields
     cannot be read, or it takes too long.
     """
-    with allowance(MOST_STEPS, TooLong):
+    with allowance(MAX_STEPS, TooLong):
         try:
             return _first_from(fields, zone, moment, dst)
         except OverflowError:

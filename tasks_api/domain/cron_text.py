@@ -12,9 +12,9 @@ from tasks_api.domain import eventbridge
 from tasks_api.domain.cron import SECOND, Fields, check
 from tasks_api.domain.exceptions import ScheduleError
 
-LONGEST_TEXT = 500
+MAX_TEXT_LENGTH = 500
 # How long the fields may be that django-celery-beat's columns hold.
-LONGEST = {
+MAX_FIELD_LENGTHS = {
     "minute": 240,
     "hour": 96,
     "day of month": 124,
@@ -38,7 +38,7 @@ _UNITS = {"h": 3600, "m": 60, "s": 1, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns":
 
 
 @dataclass(frozen=True)
-class Text:
+class CronText:
     """What a client wrote: either fields or a span, and the zone before it, if any."""
 
     zone: str | None
@@ -47,30 +47,32 @@ class Text:
 
 
 @lru_cache(maxsize=5_000)
-def read(text: str) -> Text:
+def read(text: str) -> CronText:
     """Take a client's text apart. Raises ScheduleError with a sentence."""
-    if len(text) > LONGEST_TEXT:
-        raise ScheduleError(f"The expression has more than {LONGEST_TEXT} characters.")
+    if len(text) > MAX_TEXT_LENGTH:
+        raise ScheduleError(
+            f"The expression has more than {MAX_TEXT_LENGTH} characters."
+        )
     zone, text = _zone_before(text.strip())
     if form := eventbridge.FORM.fullmatch(text):
         return _of_eventbridge(zone, form[1].lower(), form[2])
     head, _, rest = text.partition(" ")
     if head.lower() == "@every":
-        return Text(zone, every=_duration(rest.strip()))
+        return CronText(zone, every=_duration(rest.strip()))
     if head.startswith("@"):
         if (nickname := NICKNAMES.get(text.lower())) is None:
             raise ScheduleError(f"{head} is none of {', '.join(NICKNAMES)} and @every.")
         text = nickname
     parts = text.split()
     _refuse_ambiguous(parts)
-    return Text(zone, fields=_fields([part.replace("?", "*") for part in parts]))
+    return CronText(zone, fields=_fields([part.replace("?", "*") for part in parts]))
 
 
-def _of_eventbridge(zone: str | None, form: str, inside: str) -> Text:
+def _of_eventbridge(zone: str | None, form: str, inside: str) -> CronText:
     if form == "rate":
-        return Text(zone, every=_in_range(eventbridge.every(inside)))
+        return CronText(zone, every=_in_range(eventbridge.every(inside)))
     parts = eventbridge.moment if form == "at" else eventbridge.fields
-    return Text(zone, fields=_fields(parts(inside)))
+    return CronText(zone, fields=_fields(parts(inside)))
 
 
 def _refuse_ambiguous(parts: list[str]) -> None:
@@ -128,7 +130,7 @@ def _fields(parts: list[str]) -> Fields:
     years = parts.pop() if len(parts) == 7 else "*"
     seconds = parts.pop(0) if len(parts) == 6 else "0"
     expression = " ".join(parts)
-    for (name, longest), part in zip(LONGEST.items(), parts, strict=True):
+    for (name, longest), part in zip(MAX_FIELD_LENGTHS.items(), parts, strict=True):
         if len(part) > longest:
             raise ScheduleError(f"The {name} has more than {longest} characters.")
     # cronsim passes over the step.

@@ -18,7 +18,7 @@ from tasks_api.domain.schedules import (
 )
 
 
-class Dst(StrEnum):
+class ClockChange(StrEnum):
     """What a change of the clock did to a fire time."""
 
     # Its local time does not exist; it fires when the gap is over.
@@ -32,7 +32,7 @@ class Dst(StrEnum):
 
 
 @dataclass(frozen=True)
-class Coming:
+class ComingFireTime:
     """One fire time: the instant in UTC, and how the clock of its zone shows it.
 
     One that is dropped has no instant, and a local time without an offset. `wall` is the
@@ -43,13 +43,15 @@ class Coming:
 
     at: datetime | None
     local: datetime
-    dst: Dst | None = None
+    dst: ClockChange | None = None
     wall: datetime | None = None
     which_pass: int | None = None
     grid: datetime | None = None
 
 
-def coming(schedule: Schedule, *, since: datetime, count: int) -> Iterator[Coming]:
+def coming_fire_times(
+    schedule: Schedule, *, since: datetime, count: int
+) -> Iterator[ComingFireTime]:
     """The next fire times after a moment, at most `count`, in order.
 
     Those that a change of the clock dropped stand among them, and are not counted; there
@@ -58,7 +60,7 @@ def coming(schedule: Schedule, *, since: datetime, count: int) -> Iterator[Comin
     if not isinstance(schedule, Once) and schedule.offset:
         offset = schedule.offset
         plain = replace(schedule, offset=timedelta())
-        for each in coming(plain, since=since - offset, count=count):
+        for each in coming_fire_times(plain, since=since - offset, count=count):
             yield each if each.at is None else _put_off(each, each.at, offset)
         return
     dropped = 0
@@ -70,14 +72,14 @@ def coming(schedule: Schedule, *, since: datetime, count: int) -> Iterator[Comin
                 yield from lost
                 yield _shown(schedule, at)
             else:
-                yield Coming(at, at.astimezone(UTC))
+                yield ComingFireTime(at, at.astimezone(UTC))
             since = at
     except OverflowError:
         # At the end of the calendar, in UTC or in the zone.
         return
 
 
-def _put_off(each: Coming, grid: datetime, offset: timedelta) -> Coming:
+def _put_off(each: ComingFireTime, grid: datetime, offset: timedelta) -> ComingFireTime:
     at = grid + offset
     local = at.astimezone(each.local.tzinfo)
     return replace(each, at=at, local=local, grid=grid)
@@ -94,14 +96,16 @@ def _fields(schedule: Cron) -> cron.Fields:
     return cron.Fields(schedule.expression, schedule.seconds, schedule.years)
 
 
-def _dropped(schedule: Cron, after: datetime, until: datetime) -> Iterator[Coming]:
+def _dropped(
+    schedule: Cron, after: datetime, until: datetime
+) -> Iterator[ComingFireTime]:
     if _moves(schedule):
         return
     if schedule.start is not None:
         after = max(after, schedule.start)
     for gap in cron.gaps(schedule.zone, after, until):
         for wall in gap.matches(_fields(schedule)):
-            yield Coming(None, wall, Dst.DROPPED, wall)
+            yield ComingFireTime(None, wall, ClockChange.DROPPED, wall)
 
 
 def _moves(schedule: Cron) -> bool:
@@ -110,16 +114,16 @@ def _moves(schedule: Cron) -> bool:
     return not (cron.goes_by_the_clock(fields) or schedule.dst.skips_gap)
 
 
-def _shown(schedule: Cron, at: datetime) -> Coming:
+def _shown(schedule: Cron, at: datetime) -> ComingFireTime:
     local = at.astimezone(ZoneInfo(schedule.zone))
     for gap in cron.gaps(schedule.zone, at - cron.SECOND, at):
         wall = next(gap.matches(_fields(schedule)), None)
         if wall is not None and gap.at == at and _moves(schedule):
-            return Coming(at, local, Dst.MOVED, wall)
+            return ComingFireTime(at, local, ClockChange.MOVED, wall)
     other = local.replace(fold=1 - local.fold).astimezone(UTC)
     # In a gap, which no instant is, the other fold would differ, too.
     if other == at:
-        return Coming(at, local)
+        return ComingFireTime(at, local)
     is_doubled = schedule.first_from(other) == other
-    dst = Dst.DOUBLED if is_doubled else Dst.ONCE
-    return Coming(at, local, dst, which_pass=local.fold + 1)
+    dst = ClockChange.DOUBLED if is_doubled else ClockChange.ONCE
+    return ComingFireTime(at, local, dst, which_pass=local.fold + 1)

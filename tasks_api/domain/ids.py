@@ -9,26 +9,28 @@ from datetime import UTC, datetime, timedelta
 import uuid_utils.compat
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-# So many tenants have a lane of their own; those after them share.
-LANES = 2**20
+# So many values have the bits of an id that say the tenant; more tenants share them.
+TENANT_BITS_RANGE = 2**20
 
 
 def id_for(moment: datetime, tenant_id: int) -> uuid.UUID:
-    """An unguessable UUIDv7 (RFC 9562) of a moment, which ends with a tenant's lane.
+    """An unguessable UUIDv7 (RFC 9562) of a moment, which ends with bits of the tenant.
 
     A run's id carries its planned instant and whose it is, so that a message of ids is
     enough for a worker to know when to start, and whom to let pass first.
     """
     milliseconds = int(moment.timestamp() * 1000)
     random = uuid_utils.compat.uuid7(nanoseconds=milliseconds * 1_000_000).int
-    return uuid.UUID(int=random - random % LANES + tenant_id % LANES)
+    return uuid.UUID(
+        int=random - random % TENANT_BITS_RANGE + tenant_id % TENANT_BITS_RANGE
+    )
 
 
 # The same in SQL. A random UUID of version 4 has its variant where version 7 has it.
 ID_FOR = f"""
     (lpad(to_hex(floor(extract(epoch FROM {{moment}}) * 1000)::bigint), 12, '0') || '7'
         || substr(replace(gen_random_uuid()::text, '-', ''), 14, 14)
-        || lpad(to_hex(mod({{tenant_id}}, {LANES})), 5, '0'))::uuid
+        || lpad(to_hex(mod({{tenant_id}}, {TENANT_BITS_RANGE})), 5, '0'))::uuid
 """
 
 
@@ -48,19 +50,21 @@ def id_of_fire_time(
     variant = "89ab"[int(drawn[-2:], 16) % 4]
     return uuid.UUID(
         f"{microseconds // 1000 % 2**48:012x}7{drawn[:3]}{variant}{drawn[3:13]}"
-        f"{tenant_id % LANES:05x}"
+        f"{tenant_id % TENANT_BITS_RANGE:05x}"
     )
 
 
 # The key in SQL. One that somebody has deleted is random, each time.
-KEY = "coalesce((SELECT key FROM tasks_api_runidkey), uuid_send(gen_random_uuid()))"
+READ_RUN_KEY = (
+    "coalesce((SELECT key FROM tasks_api_runidkey), uuid_send(gen_random_uuid()))"
+)
 # The same in SQL. The hash is drawn once for each row, for which OFFSET stands.
 ID_OF_FIRE_TIME = f"""
     (SELECT (lpad(to_hex(floor(extract(epoch FROM {{moment}}) * 1000)::bigint), 12, '0')
             || '7' || left(encode(drawn, 'hex'), 3)
             || to_hex(8 + (get_byte(drawn, 31) & 3)) || substr(encode(drawn, 'hex'), 4, 10)
-            || lpad(to_hex(mod({{tenant_id}}, {LANES})), 5, '0'))::uuid
-        FROM (SELECT sha256({KEY} || uuid_send({{task_id}})
+            || lpad(to_hex(mod({{tenant_id}}, {TENANT_BITS_RANGE})), 5, '0'))::uuid
+        FROM (SELECT sha256({READ_RUN_KEY} || uuid_send({{task_id}})
             || int8send((extract(epoch FROM {{moment}}) * 1000000)::bigint)) OFFSET 0
         ) AS hash(drawn))
 """  # noqa: S608 (constants)
@@ -90,9 +94,9 @@ def moment_of(run_id: uuid.UUID) -> float:
     return (run_id.int >> 80) / 1000
 
 
-def lane_of(run_id: uuid.UUID) -> int:
-    """The tenant in a run's id: what is left of its number when divided by LANES."""
-    return run_id.int % LANES
+def tenant_bits(run_id: uuid.UUID) -> int:
+    """The tenant in a run's id: what is left of its number when divided by TENANT_BITS_RANGE."""
+    return run_id.int % TENANT_BITS_RANGE
 
 
 def new_id() -> uuid.UUID:

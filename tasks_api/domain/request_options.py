@@ -10,13 +10,13 @@ from functools import lru_cache
 from tasks_api.domain.specs import BodyForm, RequestOptions
 
 
-def options_of(text: str) -> RequestOptions:
+def parse_options(text: str) -> RequestOptions:
     """What a task's request has beyond the usual, as it was stored."""
-    sealed, options = sealed_apart(text)
+    sealed, options = split_sealed_values(text)
     return replace(options, sealed_values=sealed)
 
 
-def sealed_apart(text: str) -> tuple[str, RequestOptions]:
+def split_sealed_values(text: str) -> tuple[str, RequestOptions]:
     """The same in two parts: what is sealed differs in each task, and nothing else may."""
     found = _SEALED.search(text)
     if found is None:

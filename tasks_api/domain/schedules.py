@@ -19,7 +19,7 @@ from uuid import UUID
 from tasks_api.domain import cron, cron_text
 from tasks_api.domain.effort import TooMuch, allowance
 from tasks_api.domain.exceptions import ScheduleError
-from tasks_api.domain.timestamps import written
+from tasks_api.domain.timestamps import format_timestamp
 
 MICROSECOND = timedelta(microseconds=1)
 # Ends from here on stand for none, and are put off by nothing: no calendar goes further.
@@ -71,7 +71,7 @@ class Cron:
     end: datetime | None = None
     seconds: str = "0"
     years: str = "*"
-    dst: cron.Dst = cron.USUAL
+    dst: cron.Dst = cron.DEFAULT_DST
     offset: timedelta = timedelta()
 
     def first_from(self, moment: datetime) -> datetime | None:
@@ -94,7 +94,7 @@ def _within(
     return moment if end is None or moment - offset <= end else None
 
 
-def spread(schedule: Schedule, window: int, task_id: UUID) -> Schedule:
+def with_spread(schedule: Schedule, window: int, task_id: UUID) -> Schedule:
     """The schedule of a task that fires somewhere in a window of so many seconds.
 
     Where is a matter of the task's id alone: the same after every restart and every
@@ -106,27 +106,27 @@ def spread(schedule: Schedule, window: int, task_id: UUID) -> Schedule:
     return replace(schedule, offset=timedelta(seconds=number % window))
 
 
-def put_off(moment: datetime | None, offset: timedelta) -> datetime | None:
+def add_offset(moment: datetime | None, offset: timedelta) -> datetime | None:
     """A start or an end as it is stored for a schedule with an offset."""
     if moment is None or moment >= FOREVER:
         return moment
     return moment + offset
 
 
-def on_grid(moment: datetime | None, offset: timedelta) -> datetime | None:
+def subtract_offset(moment: datetime | None, offset: timedelta) -> datetime | None:
     """What put_off() made it of."""
     if moment is None or moment - offset >= FOREVER:
         return moment
     return moment - offset
 
 
-def bare(schedule: Schedule) -> Schedule:
+def without_spread(schedule: Schedule) -> Schedule:
     """The schedule without what a task's policies make of it."""
     match schedule:
         case Interval():
             return replace(schedule, offset=timedelta())
         case Cron():
-            return replace(schedule, offset=timedelta(), dst=cron.USUAL)
+            return replace(schedule, offset=timedelta(), dst=cron.DEFAULT_DST)
     return schedule
 
 
@@ -219,7 +219,7 @@ class Missed(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Due:
+class DueFireTimes:
     """What became due at once: what is lost, what runs, oldest first, and what is next."""
 
     missed: tuple[Missed, ...]
@@ -227,7 +227,7 @@ class Due:
     next_fire_at: datetime | None
 
 
-def due(
+def sort_due(
     schedule: Schedule,
     *,
     since: datetime,
@@ -235,7 +235,7 @@ def due(
     limit: int,
     grace: timedelta | None = None,
     most: int = 1,
-) -> Due:
+) -> DueFireTimes:
     """Sort out what became of the fire times from `since`, the first open one, to `now`.
 
     The newest `most` of them fire, and the older ones are missed; and so are all of them
@@ -244,7 +244,7 @@ def due(
     the others come with the next call, because `next_fire_at` is then still due.
     """
     if since > now:
-        return Due((), (since,), first_after(schedule, since))
+        return DueFireTimes((), (since,), first_after(schedule, since))
     passed = [since]
     upcoming = first_after(schedule, since)
     # As many more as it takes to know that those before them are not of the newest.
@@ -263,7 +263,7 @@ def due(
             missed.append(Missed(moment, why))
         else:
             fires.append(moment)
-    return Due(tuple(reversed(missed)), tuple(reversed(fires)), upcoming)
+    return DueFireTimes(tuple(reversed(missed)), tuple(reversed(fires)), upcoming)
 
 
 def _made_up(most: int) -> str:
@@ -272,12 +272,12 @@ def _made_up(most: int) -> str:
 
 
 # More fire times than this that passed are written down together.
-MANY = 10_000
+MIN_CROWD = 10_000
 # Of a cron they are counted, a hundred thousand at once where no clock changes.
-COUNTED = 100_000
+MAX_COUNTED = 100_000
 
 
-class Crowd(NamedTuple):
+class FireTimeCrowd(NamedTuple):
     """Fire times in a row that are too many for each to be written down."""
 
     size: int
@@ -285,40 +285,44 @@ class Crowd(NamedTuple):
     last: datetime
 
     def reason(self, why: str) -> str:
-        return f"{self.size:,} fire times, up to {written(self.last)}. {why}"
+        return f"{self.size:,} fire times, up to {format_timestamp(self.last)}. {why}"
 
 
-def crowd(
+def find_crowd(
     schedule: Schedule, first: datetime, until: datetime, *, spare: int
-) -> Crowd | None:
+) -> FireTimeCrowd | None:
     """The fire times from the first up to a moment, without the newest, if they are many.
 
     There may be more of them after the last one.
     """
-    if isinstance(schedule, Once) or until - first < MANY * MICROSECOND:
+    if isinstance(schedule, Once) or until - first < MIN_CROWD * MICROSECOND:
         return None
     if isinstance(schedule, Interval):
         return _crowd_of_interval(schedule, first, until, spare)
-    if until - first < timedelta(seconds=MANY):
+    if until - first < timedelta(seconds=MIN_CROWD):
         return None
     newest: deque[datetime] = deque(maxlen=spare + 1)
     count = 0
-    with suppress(TooMuch), allowance(COUNTED, TooMuch):
+    with suppress(TooMuch), allowance(MAX_COUNTED, TooMuch):
         for moment in between(schedule, first, until):
             newest.append(moment)
             count += 1
-    return Crowd(count - spare, first, newest[0]) if count - spare > MANY else None
+    return (
+        FireTimeCrowd(count - spare, first, newest[0])
+        if count - spare > MIN_CROWD
+        else None
+    )
 
 
 def _crowd_of_interval(
     schedule: Interval, first: datetime, until: datetime, spare: int
-) -> Crowd | None:
-    end = put_off(schedule.end, schedule.offset)
+) -> FireTimeCrowd | None:
+    end = add_offset(schedule.end, schedule.offset)
     last = until if end is None else min(until, end)
     count = (last - first) // schedule.every + 1 - spare
-    if count <= MANY:
+    if count <= MIN_CROWD:
         return None
-    return Crowd(count, first, first + (count - 1) * schedule.every)
+    return FireTimeCrowd(count, first, first + (count - 1) * schedule.every)
 
 
 def why_missed(

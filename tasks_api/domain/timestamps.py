@@ -5,11 +5,11 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 
-def written(moment: datetime) -> str:
+def format_timestamp(moment: datetime) -> str:
     """An aware moment in UTC, as ISO 8601 writes it: `2030-12-05T08:00:00Z`."""
     return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
-def written_or_null(moment: datetime | None) -> str | None:
+def format_optional_timestamp(moment: datetime | None) -> str | None:
     """The same, where there may be none."""
-    return None if moment is None else written(moment)
+    return None if moment is None else format_timestamp(moment)

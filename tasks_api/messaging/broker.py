@@ -20,22 +20,22 @@ logger = logging.getLogger(__name__)
 DELIVER = "tasks_api.tasks.deliver"
 TELL_ENDS = "tasks_api.tasks.tell_ends"
 # Runs in one message: Celery's own work for a message is then some microseconds a run.
-PER_MESSAGE = 500
+MAX_RUNS_PER_MESSAGE = 500
 # The key that is written to find out whether writes work.
-TRIAL = "scheduler.trial"
-REPLICA = (
+TRIAL_KEY = "scheduler.trial"
+IS_REPLICA = (
     "Redis is a read-only replica, which takes no messages: REDIS_URL must name the "
     "master, or Sentinels that know it."
 )
-FULL = "Redis is full, and takes no messages: raise its maxmemory, or empty what else is in it."
-REFUSES = "Redis refuses what this service needs: {}"
-EVICTS = (
+IS_FULL = "Redis is full, and takes no messages: raise its maxmemory, or empty what else is in it."
+REFUSES_COMMANDS = "Redis refuses what this service needs: {}"
+EVICTS_KEYS = (
     "Redis has maxmemory-policy {}, which silently drops messages when its memory is "
     "full. Set it to noeviction."
 )
 
 
-def ring(run_ids: Sequence[UUID]) -> list[UUID]:
+def ring_workers(run_ids: Sequence[UUID]) -> list[UUID]:
     """Send the runs' ids to the workers; returns those that could not be sent.
 
     Never blocks for longer than a socket timeout, and never retries.
@@ -43,15 +43,15 @@ def ring(run_ids: Sequence[UUID]) -> list[UUID]:
     return _send_all(DELIVER, run_ids)
 
 
-def tell_ends(run_ids: Sequence[UUID]) -> None:
+def announce_ends(run_ids: Sequence[UUID]) -> None:
     """Have a worker tell Flower how these runs of long work ended."""
     _send_all(TELL_ENDS, run_ids)
 
 
 def _send_all(name: str, run_ids: Sequence[UUID]) -> list[UUID]:
-    for start in range(0, len(run_ids), PER_MESSAGE):
+    for start in range(0, len(run_ids), MAX_RUNS_PER_MESSAGE):
         try:
-            _send(name, run_ids[start : start + PER_MESSAGE])
+            _send(name, run_ids[start : start + MAX_RUNS_PER_MESSAGE])
         except (OperationalError, OSError, redis.RedisError) as error:
             logger.warning("The broker takes no messages: %s", error)
             return list(run_ids[start:])
@@ -68,15 +68,15 @@ def _send(name: str, run_ids: Sequence[UUID]) -> None:
     )
 
 
-class Unfit(Exception):
+class UnusableBroker(Exception):
     """Why this Redis is of no use to workers, in a sentence."""
 
 
-class UnfitForNow(Unfit):
+class UnusableForNow(UnusableBroker):
     """It may pass without an operator, so that a start need not fail for it."""
 
 
-def try_out(url: str, *, timeout: float = 1.0) -> None:
+def check_usable(url: str, *, timeout: float = 1.0) -> None:
     """Do what beats and workers need: write, to a Redis that forgets nothing.
 
     Raises Unfit, or redis.RedisError when it does not answer.
@@ -84,26 +84,26 @@ def try_out(url: str, *, timeout: float = 1.0) -> None:
     try:
         with connected(url, timeout=timeout) as client:
             policy = client.info("memory")["maxmemory_policy"]
-            client.set(TRIAL, 1, ex=60)
+            client.set(TRIAL_KEY, 1, ex=60)
     except redis.ReadOnlyError as error:
-        raise Unfit(REPLICA) from error
+        raise UnusableBroker(IS_REPLICA) from error
     except redis.OutOfMemoryError as error:
-        raise UnfitForNow(FULL) from error
+        raise UnusableForNow(IS_FULL) from error
     except (redis.AuthenticationError, redis.exceptions.NoPermissionError) as error:
-        raise Unfit(REFUSES.format(error)) from error
+        raise UnusableBroker(REFUSES_COMMANDS.format(error)) from error
     except redis.ResponseError as error:
-        raise UnfitForNow(REFUSES.format(error)) from error
+        raise UnusableForNow(REFUSES_COMMANDS.format(error)) from error
     if policy != "noeviction":
-        raise Unfit(EVICTS.format(policy))
+        raise UnusableBroker(EVICTS_KEYS.format(policy))
 
 
-def depth(url: str) -> int:
+def count_messages(url: str) -> int:
     """How many messages wait for a worker. Raises redis.RedisError."""
     with connected(url, timeout=1) as client:
         return int(client.llen(current_app.conf.task_default_queue))
 
 
-def parse_ids(texts: object) -> Iterator[UUID]:
+def parse_run_ids(texts: object) -> Iterator[UUID]:
     """The run ids of a message; what is none is passed over, and said once."""
     strange = 0
     for text in texts if isinstance(texts, list | tuple) else [texts]:

@@ -7,7 +7,7 @@ here. No tenant, no URL and no id of a run is in any of it.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from typing import Protocol
 from uuid import UUID
 
@@ -30,7 +30,7 @@ ATTEMPTS = Histogram(
 RUNS = counter(
     "scheduler_runs_total", "Runs that ended, by their state.", "state", sorted(FINAL)
 )
-MADE = prometheus_client.Counter(
+RUNS_MADE = prometheus_client.Counter(
     "scheduler_runs_made_total", "Runs made for fire times.", registry=REGISTRY
 )
 RUNG_AGAIN = prometheus_client.Counter(
@@ -38,7 +38,7 @@ RUNG_AGAIN = prometheus_client.Counter(
     "Runs rung for again, because no worker took them.",
     registry=REGISTRY,
 )
-PRUNED = counter(
+ROWS_PRUNED = counter(
     "scheduler_pruned_total",
     "Rows of old history that were deleted; a run's attempts count with it.",
     "kind",
@@ -54,14 +54,14 @@ UNSIGNED = prometheus_client.Counter(
     "Requests without a signature: no secret of their tenant could be read.",
     registry=REGISTRY,
 )
-PREVENTED = counter(
+DOUBLES_PREVENTED = counter(
     "scheduler_doubles_prevented_total",
     "Runs not claimed because they were taken, not sent or not judged because their "
     "lease was over.",
     "by",
     ("claim", "lease", "record"),
 )
-DROPPED = prometheus_client.Counter(
+MESSAGES_DROPPED = prometheus_client.Counter(
     "scheduler_messages_dropped_total",
     "Messages in the broker that no worker could read.",
     registry=REGISTRY,
@@ -76,7 +76,7 @@ GIVEN_BACK = counter(
 
 def count_unclaimed(count: int) -> None:
     """Runs that a worker was rung for, and that were not free."""
-    PREVENTED.labels("claim").inc(count)
+    DOUBLES_PREVENTED.labels("claim").inc(count)
 
 
 def count_unsigned(count: int) -> None:
@@ -86,7 +86,7 @@ def count_unsigned(count: int) -> None:
 
 def count_late(count: int) -> None:
     """Answers that came when their run was somebody else's already."""
-    PREVENTED.labels("record").inc(count)
+    DOUBLES_PREVENTED.labels("record").inc(count)
 
 
 class _New(Protocol):
@@ -99,16 +99,16 @@ class _New(Protocol):
 def count_made(stored: Collection[UUID], runs: Iterable[_New]) -> None:
     """Count those of a beat's new runs that were stored."""
     kept = set(stored)
-    MADE.inc(len(kept))
+    RUNS_MADE.inc(len(kept))
     states = Counter(run.state for run in runs if run.run_id in kept)
     for state, count in states.items():
         if state in FINAL:
             RUNS.labels(state).inc(count)
 
 
-def count_woken(woken: Sequence[tuple[UUID, str, str]]) -> None:
-    """Count what a beat did with runs that waited: (run, state, what it was)."""
-    for (state, was), count in Counter((new, old) for _, new, old in woken).items():
+def count_woken(woken: Iterable[tuple[str, str]]) -> None:
+    """Count what a beat did with runs that waited: their states after and before."""
+    for (state, was), count in Counter(woken).items():
         if was == RunState.RUNNING:
             LEASES_LOST.inc(count)
         if was == state == RunState.PENDING:

@@ -13,7 +13,7 @@ from django.db import migrations
 
 from accounts import encryption
 from accounts.fields import SealedUrlField
-from tasks_api.monitoring.heartbeats import ALIVE
+from tasks_api.monitoring.heartbeats import ALIVE_FOR
 
 COLUMNS = (
     ("tasks_api", "Task", "url"),
@@ -41,7 +41,7 @@ def is_anybody_alive(connection: Any) -> bool:
         cursor.execute(
             "SELECT EXISTS (SELECT FROM tasks_api_heartbeat"
             " WHERE seen_at > now() - make_interval(secs => %s))",
-            [ALIVE.total_seconds()],
+            [ALIVE_FOR.total_seconds()],
         )
         return bool(cursor.fetchone()[0])
 

@@ -259,7 +259,7 @@ class TaskTally(models.Model):
     """How many tasks of a surface a user has that have not ended, in parts.
 
     Each connection counts in a part of its own, so that two seldom wait for each other;
-    `tallies.py` keeps it.
+    `storage/task_counts.py` keeps it.
     """
 
     owner = models.ForeignKey(
@@ -315,7 +315,7 @@ class ScheduleChange(ScheduleColumns):
     costs no row.
     """
 
-    class What(models.TextChoices):
+    class ChangeKind(models.TextChoices):
         PAUSED = "paused"
         RESUMED = "resumed"
         EDITED = "edited"
@@ -333,7 +333,7 @@ class ScheduleChange(ScheduleColumns):
         db_constraint=False,
     )
     at = models.DateTimeField()
-    what = models.CharField(max_length=10, choices=What)
+    what = models.CharField(max_length=10, choices=ChangeKind)
     # The first of its fire times up to `at` that has no run yet; null once all have.
     open_from = models.DateTimeField(null=True)
 

@@ -33,7 +33,7 @@ UNFINISHED = (
 
 # A one-time task that is paused holds its run back; that one is not due.
 UP = "Whether Redis answers, and takes messages."
-_WAITING = """
+COUNT_WAITING_RUNS = """
     WITH waiting AS (
         SELECT run.state, run.scheduled_for,
             run.state = 'pending' AND run.scheduled_for <= now()
@@ -57,12 +57,12 @@ _WAITING = """
 def exposition() -> bytes:
     """The survey as a scrape gets it; says so where a server does not answer."""
     registry = CollectorRegistry()
-    registry.register(_Survey())
+    registry.register(ServiceCollector())
     registry.register(TimeZones())
     return generate_latest(registry)
 
 
-class _Survey(Collector):
+class ServiceCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         yield from self._database()
         yield from self._broker()
@@ -70,9 +70,9 @@ class _Survey(Collector):
     def _database(self) -> Iterator[Metric]:
         try:
             with connection.cursor() as cursor:
-                cursor.execute(_WAITING)
+                cursor.execute(COUNT_WAITING_RUNS)
                 waiting = cursor.fetchall()
-            census = heartbeats.census()
+            census = heartbeats.count_alive()
             lag = retention.lag(now=clock.now())
         except DatabaseError:
             yield _gauge("scheduler_database_up", "Whether PostgreSQL answers.", 0)
@@ -96,7 +96,7 @@ class _Survey(Collector):
 
     def _broker(self) -> Iterator[Metric]:
         try:
-            depth = broker.depth(settings.REDIS_URL)
+            depth = broker.count_messages(settings.REDIS_URL)
             refused = doors.totals()
             takes_messages = _takes_messages()
         except (redis.RedisError, OSError):
@@ -116,8 +116,8 @@ class _Survey(Collector):
 
 def _takes_messages() -> bool:
     try:
-        broker.try_out(settings.REDIS_URL)
-    except broker.Unfit:
+        broker.check_usable(settings.REDIS_URL)
+    except broker.UnusableBroker:
         return False
     return True
 

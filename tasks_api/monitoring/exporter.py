@@ -24,9 +24,9 @@ logger = logging.getLogger(__name__)
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 # Several processes of a machine share the setting: each takes the first port that is
 # free.
-PORTS = 16
+MAX_PORTS_TRIED = 16
 # To one process at once.
-MOST_CONNECTIONS = 16
+MAX_CONNECTIONS = 16
 
 registry.register_gauge(
     "scheduler_log_lines_dropped",
@@ -35,7 +35,7 @@ registry.register_gauge(
 )
 
 
-class _Server(ThreadingMixIn, WSGIServer):
+class MetricsServer(ThreadingMixIn, WSGIServer):
     """A thread for each connection, of which there are few: the oldest gives way, so
     that nobody keeps a scrape out by connecting and saying nothing."""
 
@@ -52,7 +52,7 @@ class _Server(ThreadingMixIn, WSGIServer):
     def process_request(self, request: Any, client_address: Any) -> None:
         with self._lock:
             self._open[request] = None
-            if len(self._open) > MOST_CONNECTIONS:
+            if len(self._open) > MAX_CONNECTIONS:
                 oldest = next(iter(self._open))
                 del self._open[oldest]
                 with suppress(OSError):
@@ -69,11 +69,11 @@ class _Server(ThreadingMixIn, WSGIServer):
         logger.debug("A connection to the metrics broke.", exc_info=True)
 
 
-class _Server6(_Server):
+class MetricsServerIPv6(MetricsServer):
     address_family = socket.AF_INET6
 
 
-class _Handler(WSGIRequestHandler):
+class QuietHandler(WSGIRequestHandler):
     # Seconds of silence, after which a connection is closed.
     timeout = 10
 
@@ -87,12 +87,12 @@ def serve(
     """Answer from a thread of its own, if METRICS_PORT says where."""
     if not settings.METRICS_PORT:
         return None
-    app, kind_of_server = _App(kind, complaint, remark), _Server
+    app, kind_of_server = MetricsApp(kind, complaint, remark), MetricsServer
     if ":" in settings.HOST:
-        kind_of_server = _Server6
-    for port in range(settings.METRICS_PORT, settings.METRICS_PORT + PORTS):
+        kind_of_server = MetricsServerIPv6
+    for port in range(settings.METRICS_PORT, settings.METRICS_PORT + MAX_PORTS_TRIED):
         try:
-            server = make_server(settings.HOST, port, app, kind_of_server, _Handler)
+            server = make_server(settings.HOST, port, app, kind_of_server, QuietHandler)
         except (OSError, OverflowError) as error:
             reason: Exception = error
             continue
@@ -105,7 +105,7 @@ def serve(
     return None
 
 
-class _App:
+class MetricsApp:
     def __init__(
         self, kind: str, complaint: Callable[[], str], remark: Callable[[], str]
     ) -> None:

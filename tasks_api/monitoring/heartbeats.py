@@ -12,13 +12,13 @@ from scheduler_service.db.statements import prepared
 from tasks_api.models import Heartbeat
 
 # Seen within this time, a process counts as alive: three chances to be heard.
-ALIVE = timedelta(seconds=15)
+ALIVE_FOR = timedelta(seconds=15)
 # The first of the two keys of such a lock; the second is a presence. Those with one key are
 # in locks.py, and a space of their own.
-PRESENCE = 0x5C4ED
+PRESENCE_LOCK = 0x5C4ED
 
 
-def beat(kind: str, name: str, *, presence: int | None = None) -> None:
+def record_heartbeat(kind: str, name: str, *, presence: int | None = None) -> None:
     with prepared() as cursor:
         cursor.execute(
             """
@@ -30,7 +30,7 @@ def beat(kind: str, name: str, *, presence: int | None = None) -> None:
         )
 
 
-def forget(name: str) -> None:
+def remove(name: str) -> None:
     """A process that stops in good order says goodbye."""
     Heartbeat.objects.filter(name=name).delete()
 
@@ -55,12 +55,14 @@ class Presence:
                 cursor.execute("SELECT 1")
                 return
             # An earlier session of ours may still hold it; then we are present by that.
-            cursor.execute("SELECT pg_try_advisory_lock(%s, %s)", [PRESENCE, self.key])
+            cursor.execute(
+                "SELECT pg_try_advisory_lock(%s, %s)", [PRESENCE_LOCK, self.key]
+            )
             [is_taken] = cursor.fetchone()
         self._session = connection.connection if is_taken else None
 
 
-def absent() -> set[int]:
+def find_absent() -> set[int]:
     """The presences that were announced, and that nobody holds."""
     with prepared() as cursor:
         cursor.execute(
@@ -72,16 +74,16 @@ def absent() -> set[int]:
                     AND database = (
                         SELECT oid FROM pg_database WHERE datname = current_database()))
             """,
-            [PRESENCE],
+            [PRESENCE_LOCK],
         )
         return {presence for (presence,) in cursor.fetchall()}
 
 
-def forget_absent(presences: Collection[int]) -> None:
+def remove_absent(presences: Collection[int]) -> None:
     Heartbeat.objects.filter(presence__in=presences).delete()
 
 
-def census() -> dict[str, dict[str, float | None]]:
+def count_alive() -> dict[str, dict[str, float | None]]:
     """How many beats and workers are alive, and seconds since the last was seen."""
     with prepared() as cursor:
         cursor.execute(
@@ -90,7 +92,7 @@ def census() -> dict[str, dict[str, float | None]]:
                 extract(epoch FROM now() - max(seen_at))::float
             FROM tasks_api_heartbeat GROUP BY kind
             """,
-            [ALIVE.total_seconds()],
+            [ALIVE_FOR.total_seconds()],
         )
         found = {kind: (alive, age) for kind, alive, age in cursor.fetchall()}
     census = {}

@@ -20,10 +20,10 @@ from tasks_api.messaging import broker
 logger = logging.getLogger(__name__)
 
 # How often a worker is looked at, in seconds.
-LOOK = 5.0
+WATCH_INTERVAL = 5.0
 
 
-class Vitals(NamedTuple):
+class WorkerVitals(NamedTuple):
     """What an engine has in hand, and when its parts were last at work (monotonic)."""
 
     held: int
@@ -38,10 +38,10 @@ class Vitals(NamedTuple):
     is_cut_off: bool = False
 
 
-class WorkerWatch:
+class WorkerWatchdog:
     """Notices a worker that has stopped recording, claiming or consuming."""
 
-    def __init__(self, vitals: Callable[[], Vitals]) -> None:
+    def __init__(self, vitals: Callable[[], WorkerVitals]) -> None:
         self._vitals = vitals
         self._last = vitals()
         # Since when messages wait that this worker has room for, and takes none of.
@@ -53,9 +53,9 @@ class WorkerWatch:
         return self._remark
 
     def start(self) -> None:
-        threading.Thread(target=self._look_forever, name="watch", daemon=True).start()
+        threading.Thread(target=self._check_forever, name="watch", daemon=True).start()
 
-    def complaint(self) -> str:
+    def problem(self) -> str:
         """What is wrong with this worker, as a sentence; empty if nothing is."""
         vitals, now, patience = (
             self._vitals(),
@@ -72,7 +72,7 @@ class WorkerWatch:
             return f"Messages wait, and none was taken for {seconds:.0f} seconds."
         return ""
 
-    def look(self, depth: int) -> None:
+    def compare(self, depth: int) -> None:
         """Compare with the last look; `depth` is how many messages wait."""
         vitals, last = self._vitals(), self._last
         self._last = vitals
@@ -82,25 +82,25 @@ class WorkerWatch:
         elif self._ignores_since is None:
             self._ignores_since = time.monotonic()
 
-    def _look_forever(self) -> None:
+    def _check_forever(self) -> None:
         while True:
-            time.sleep(LOOK)
-            self.look_around()
+            time.sleep(WATCH_INTERVAL)
+            self.check()
 
-    def look_around(self) -> None:
+    def check(self) -> None:
         self._remark = ""
         try:
-            depth = broker.depth(settings.REDIS_URL)
-            broker.try_out(settings.REDIS_URL)
+            depth = broker.count_messages(settings.REDIS_URL)
+            broker.check_usable(settings.REDIS_URL)
         except (redis.RedisError, OSError) as error:
             # Without a broker there is nothing to take.
             depth, self._remark = 0, f"Redis does not answer: {error}"
-        except broker.Unfit as reason:
+        except broker.UnusableBroker as reason:
             self._remark = str(reason)
-        self.look(depth)
+        self.compare(depth)
 
 
-class BeatWatch:
+class BeatWatchdog:
     """Notices a beat that has stopped ticking."""
 
     def __init__(self) -> None:
@@ -109,7 +109,7 @@ class BeatWatch:
     def ticked(self) -> None:
         self._ticked_at = time.monotonic()
 
-    def complaint(self) -> str:
+    def problem(self) -> str:
         silence = time.monotonic() - self._ticked_at
         if silence > settings.PROBE_PATIENCE:
             return f"It has not ticked for {silence:.0f} seconds."

@@ -19,38 +19,38 @@ from scheduler_service.db.statements import prepared
 from tasks_api.domain.exceptions import reason_of
 from tasks_api.scheduler import dispatch
 from tasks_api.services import admin_edits
-from tasks_api.storage import beat_tables, schedule_changes
+from tasks_api.storage import schedule_changes, schedule_edits, schedule_rows
 
 T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
 # Seconds until a part that failed is tried again: at first, and at most.
-PAUSE = 1.0
-LONGEST_PAUSE = 10.0
+FIRST_REST_SECONDS = 1.0
+MAX_REST_SECONDS = 10.0
 
 
 class DatabaseAway(Exception):
     """The database does not answer, so there is nothing that any part could do."""
 
 
-def is_of_the_server(error: Exception) -> bool:
+def is_server_error(error: Exception) -> bool:
     """Whether it was the server's state, and not what a row holds."""
     return isinstance(error, OperationalError | InterfaceError)
 
 
 @dataclass
-class _Trouble:
+class PartFailure:
     text: str
     pause: float
     again_at: float
 
 
-class Parts:
+class TickParts:
     """Runs the parts of a tick: one that fails is said once, and rests; the others go on."""
 
     def __init__(self) -> None:
-        self._troubles: dict[str, _Trouble] = {}
+        self._troubles: dict[str, PartFailure] = {}
 
     def run(self, name: str, part: Callable[[], T], otherwise: T) -> T:
         """What a part returns, or `otherwise` if it fails or still rests.
@@ -63,7 +63,7 @@ class Parts:
         try:
             result = part()
         except Exception as error:
-            if isinstance(error, DatabaseError) and _is_cut_off():
+            if isinstance(error, DatabaseError) and _is_disconnected():
                 raise DatabaseAway(str(error)) from error
             self._failed(name, error)
             return otherwise
@@ -76,7 +76,7 @@ class Parts:
         before = self._troubles.get(name)
         if before is None or before.text != text:
             # What the server could not do, it can soon; anything else is a bug.
-            is_ours = not is_of_the_server(error)
+            is_ours = not is_server_error(error)
             logger.log(
                 logging.ERROR if is_ours else logging.WARNING,
                 "%s: it fails, and the rest goes on. %s",
@@ -84,29 +84,33 @@ class Parts:
                 text,
                 exc_info=error if is_ours else None,
             )
-        pause = PAUSE if before is None else min(2 * before.pause, LONGEST_PAUSE)
-        self._troubles[name] = _Trouble(text, pause, time.monotonic() + pause)
+        pause = (
+            FIRST_REST_SECONDS
+            if before is None
+            else min(2 * before.pause, MAX_REST_SECONDS)
+        )
+        self._troubles[name] = PartFailure(text, pause, time.monotonic() + pause)
 
 
-def _is_cut_off() -> bool:
+def _is_disconnected() -> bool:
     session = connection.connection
     return session is None or bool(session.closed)
 
 
 def dispatch_due(
-    *, limit: int = dispatch.BATCH, since: datetime | None = None
-) -> dispatch.Dispatched:
+    *, limit: int = dispatch.BATCH_SIZE, since: datetime | None = None
+) -> dispatch.DispatchResult:
     """See dispatch.dispatch_due(). A task that a batch fails of is paused, alone."""
     try:
         return dispatch.dispatch_due(limit=limit, since=since)
     except Exception as error:
-        if is_of_the_server(error):
+        if is_server_error(error):
             raise
         logger.warning("A batch fails, so its tasks are fired one by one: %s", error)
     run_ids: list[UUID] = []
-    for task_id in dispatch.due_ids(limit):
-        run_ids += _alone(task_id, partial(dispatch.dispatch_one, task_id), [])
-    return dispatch.Dispatched(run_ids, is_full=False)
+    for task_id in dispatch.find_due(limit):
+        run_ids += _isolate(task_id, partial(dispatch.dispatch_one, task_id), [])
+    return dispatch.DispatchResult(run_ids, is_full=False)
 
 
 def adopt_edits(ids: Sequence[UUID]) -> int:
@@ -114,26 +118,26 @@ def adopt_edits(ids: Sequence[UUID]) -> int:
     try:
         return admin_edits.sync_admin_edits(ids)
     except Exception as error:
-        if is_of_the_server(error):
+        if is_server_error(error):
             raise
         logger.warning("Edits are followed one by one: %s", error)
     return sum(
-        _alone(each, partial(admin_edits.sync_admin_edits, [each]), 1) for each in ids
+        _isolate(each, partial(admin_edits.sync_admin_edits, [each]), 1) for each in ids
     )
 
 
-def _alone(task_id: UUID, deed: Callable[[], T], otherwise: T) -> T:
+def _isolate(task_id: UUID, deed: Callable[[], T], otherwise: T) -> T:
     try:
         return deed()
     except Exception as error:
-        if is_of_the_server(error):
+        if is_server_error(error):
             raise
-        _pause(task_id, error)
+        _pause_task(task_id, error)
         return otherwise
 
 
 @transaction.atomic(durable=True)
-def _pause(task_id: UUID, error: Exception) -> None:
+def _pause_task(task_id: UUID, error: Exception) -> None:
     """Pause a task without reading its schedule, which may be what cannot be read."""
     reason = reason_of(error)
     logger.error("The task pauses: %s", reason, extra={"task_id": task_id})
@@ -141,12 +145,12 @@ def _pause(task_id: UUID, error: Exception) -> None:
         cursor.execute(
             "SELECT FROM tasks_api_task WHERE id = %s FOR NO KEY UPDATE", [task_id]
         )
-        schedule_changes.close([task_id], schedule_changes.What.BROKEN)
+        schedule_changes.record_change([task_id], schedule_changes.ChangeKind.BROKEN)
         cursor.execute(
             "UPDATE tasks_api_task SET next_fire_at = NULL, pause_reason = %s"
             " WHERE id = %s",
             [reason, task_id],
         )
-    beat_tables.set_enabled([task_id], False)
+    schedule_rows.set_enabled([task_id], False)
     with contextlib.suppress(DatabaseError), transaction.atomic():
-        beat_tables.follow_unread(task_id)
+        schedule_edits.copy_schedule_unread(task_id)

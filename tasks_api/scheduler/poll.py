@@ -1,7 +1,7 @@
-"""What there is to do, in one statement: the beat's look before each tick.
+"""Ask, in one statement, whether there is anything to do: the beginning of each tick.
 
-Nearly all ticks of an idle service end here, so they cost one statement, which reads the
-first entry of each index and nothing else, however much is stored.
+Nearly all ticks of an idle service end here. The statement reads the first entry of each
+index and nothing else, however much is stored.
 """
 
 from __future__ import annotations
@@ -13,18 +13,20 @@ from typing import NamedTuple
 from django.conf import settings
 
 from scheduler_service.db.statements import prepared
-from tasks_api.storage import beat_tables
+from tasks_api.scheduler import statements
 
-# A transaction that writes a fire time is over sooner than this: its statements are ended,
-# and so is one that is left open.
-MARGIN = timedelta(minutes=1)
-# Seconds. A full look that takes so long is not made each time, but for a twentieth of the
-# time, and after a minute in any case.
-SLOW, SPARSELY, LONGEST = 0.02, 20, 60.0
+# A transaction that writes a fire time ends within this: PostgreSQL ends statements that
+# take longer, and sessions that leave a transaction open.
+LONGEST_TRANSACTION = timedelta(minutes=1)
+# A full poll that takes so many seconds is made less often: the beat spends a twentieth of
+# its time on it, and makes one each minute in any case.
+SLOW_SECONDS = 0.02
+REST_RATIO = 20
+MAX_REST_SECONDS = 60.0
 
 
 class Floor(NamedTuple):
-    """Where the first rows were: of what fires, of what waits, ends, and was changed."""
+    """The first row of each index: of tasks that fire and end, runs that wait, and changes."""
 
     fire_at: datetime
     wake_at: datetime
@@ -33,11 +35,11 @@ class Floor(NamedTuple):
 
 
 _ALWAYS = datetime.min.replace(tzinfo=UTC)
-GROUND = Floor(_ALWAYS, _ALWAYS, _ALWAYS, 0)
+NO_FLOOR = Floor(_ALWAYS, _ALWAYS, _ALWAYS, 0)
 
 
 class Since(NamedTuple):
-    """A floor for what is done after a look; None is at the beginning."""
+    """Where the statements after a poll begin to read; None is the beginning of the index."""
 
     fire_at: datetime | None = None
     wake_at: datetime | None = None
@@ -45,28 +47,28 @@ class Since(NamedTuple):
     change_id: int | None = None
 
 
-class Outlook(NamedTuple):
-    """What a beat sees. May name what another one does first, and misses nothing."""
+class PollResult(NamedTuple):
+    """What a beat has to do. Another beat may do some of it first; nothing is missing."""
 
-    # The clock that everything goes by.
+    # The database's clock.
     now: datetime
-    # When somebody last edited schedules by the usual means: admin, shell, ORM.
+    # When schedules were last edited in the admin, a shell or the ORM.
     edited_at: datetime | None
     has_due_tasks: bool
     has_waking_runs: bool
-    # Whether fire times have to be settled that a change of a schedule cut off.
+    # Whether a change of a schedule left fire times that have no run yet.
     has_open_changes: bool
-    # Such as are past their end and have not been ended.
+    # Tasks that are past their end and are not marked as ended.
     has_past_tasks: bool
-    # Until a task is due that is not dispatched ahead, in seconds.
+    # Seconds until a task is due that may not be dispatched ahead.
     next_exact_in: float
-    # Below it there is nothing.
+    # No row with work lies before it.
     floor: Floor
 
 
-# What a beat goes by that could not look: there may be anything to do. Leases are not
-# judged by it.
-BLIND = Outlook(
+# The result for a beat that could not ask: there may be anything to do. No lease is judged
+# by its clock.
+UNKNOWN = PollResult(
     now=datetime(1970, 1, 1, tzinfo=UTC),
     edited_at=None,
     has_due_tasks=True,
@@ -74,89 +76,53 @@ BLIND = Outlook(
     has_open_changes=True,
     has_past_tasks=True,
     next_exact_in=1.0,
-    floor=GROUND,
+    floor=NO_FLOOR,
 )
 
 
-def look(*, at_most: float, floor: Floor = GROUND) -> Outlook:
-    """Look around; `next_exact_in` is `at_most` if nothing is due before."""
+def find_work(*, at_most: float, floor: Floor = NO_FLOOR) -> PollResult:
+    """Ask once; `next_exact_in` is `at_most` if nothing is due before."""
     with prepared() as cursor:
         cursor.execute(
-            _LOOK,
+            statements.FIND_WORK,
             {
                 "ahead": settings.SCHEDULER_LOOK_AHEAD,
                 "at_most": at_most,
-                "margin": MARGIN.total_seconds(),
+                "margin": LONGEST_TRANSACTION.total_seconds(),
                 **floor._asdict(),
             },
         )
         *seen, fire_at, wake_at, ends_at, change_id = cursor.fetchone()
-    return Outlook._make([*seen, Floor(fire_at, wake_at, ends_at, change_id)])
+    return PollResult._make([*seen, Floor(fire_at, wake_at, ends_at, change_id)])
 
 
-# By min(), which reads an index from its beginning. EXISTS might read the table instead,
-# when many rows were due at the time of the last ANALYZE. Read once, for which OFFSET
-# stands.
-_LOOK = f"""
-    SELECT clock_timestamp(), ({beat_tables.LAST_EDIT}),
-        coalesce(fire_at <= now() + make_interval(secs => %(ahead)s), false),
-        coalesce(wake_at <= now(), false),
-        change_id IS NOT NULL,
-        coalesce(ends_at < now(), false),
-        coalesce((
-            SELECT extract(epoch FROM min(next_fire_at) - now()) FROM tasks_api_task
-            WHERE overlap <> 'allow' AND next_fire_at IS NOT NULL
-                AND next_fire_at > now()
-                AND next_fire_at < now() + make_interval(secs => %(at_most)s)
-        ), %(at_most)s)::float,
-        least(fire_at, past), least(wake_at, past), least(ends_at, past),
-        coalesce(change_id, (SELECT max(id) FROM tasks_api_schedulechange), 0)
-    FROM (
-        SELECT now() - make_interval(secs => %(margin)s) AS past, (
-            SELECT min(next_fire_at) FROM tasks_api_task
-            WHERE next_fire_at IS NOT NULL AND next_fire_at >= %(fire_at)s::timestamptz
-        ) AS fire_at, (
-            SELECT min(wake_at) FROM tasks_api_run
-            WHERE wake_at IS NOT NULL AND wake_at >= %(wake_at)s::timestamptz
-        ) AS wake_at, (
-            SELECT min(ends_at) FROM tasks_api_task
-            WHERE ended_at IS NULL AND next_fire_at IS NULL AND ends_at IS NOT NULL
-                AND ends_at >= %(ends_at)s::timestamptz
-        ) AS ends_at, (
-            SELECT min(id) FROM tasks_api_schedulechange
-            WHERE open_from IS NOT NULL AND id >= %(change_id)s::bigint
-        ) AS change_id
-        OFFSET 0
-    ) AS first
-"""  # noqa: S608 (a constant)
+class Poller:
+    """Keeps polls short while a long transaction keeps dead rows in the indexes.
 
-
-class Looks:
-    """Looks that stay short while somebody's long transaction keeps dead rows in place.
-
-    An entry of an index stays, and each look steps over it, until nobody can see its row
-    any more. So when a full look is slow, others begin where it saw the first row; it is
-    said anew after a while that is long beside what it takes, and a minute at most. What
-    is stored with a fire time more than a minute in the past waits for that; everything
-    else lies above the floor. While full looks are quick, each look is one.
+    PostgreSQL keeps the index entry of a dead row, and each poll steps over it, as long as
+    any transaction may still see the row. So after a slow full poll, the next ones begin
+    where it found the first row. A full poll is made again after a rest that is long
+    compared with what it takes, and after a minute at most. Only a row that is stored with
+    a fire time more than a minute in the past has to wait for that one; every other row
+    lies above the floor. While full polls are quick, each poll is a full one.
     """
 
-    def __init__(self, *, slow: float = SLOW) -> None:
+    def __init__(self, *, slow: float = SLOW_SECONDS) -> None:
         self._slow = slow
         self._full_at = 0.0
         self._floor: Floor | None = None
 
-    def look(self, *, at_most: float) -> Outlook:
+    def find_work(self, *, at_most: float) -> PollResult:
         began_at = time.monotonic()
         if self._floor is not None and began_at < self._full_at:
-            return look(at_most=at_most, floor=self._floor)
-        seen = look(at_most=at_most)
+            return find_work(at_most=at_most, floor=self._floor)
+        seen = find_work(at_most=at_most)
         took = time.monotonic() - began_at
         self._floor = seen.floor if took >= self._slow else None
-        self._full_at = began_at + min(took * SPARSELY, LONGEST)
+        self._full_at = began_at + min(took * REST_RATIO, MAX_REST_SECONDS)
         return seen
 
     @property
     def since(self) -> Since:
-        """Where to begin with what the last look has seen."""
+        """Where to begin with the work that the last poll found."""
         return Since() if self._floor is None else Since(*self._floor)

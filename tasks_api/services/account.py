@@ -23,7 +23,7 @@ class FireTimeOutcome(StrEnum):
     SKIPPED = "skipped"
     MISSED = "missed"
     CANCELLED = "cancelled"
-    # Due, waiting, being sent or waiting to be tried again.
+    # Due, waiting, being sent, or waiting for a retry.
     UNDER_WAY = "under_way"
 
 
@@ -51,7 +51,7 @@ class DatedChange(NamedTuple):
 
 @dataclass
 class Account:
-    """What was planned from a moment, included, to another, excluded, and what became of it.
+    """What was planned from `since` to `until`, which is excluded, and what became of it.
 
     `planned` is the sum of `outcomes` and of `missing`, the fire times without a run.
     """
@@ -60,7 +60,7 @@ class Account:
     until: datetime
     planned: int = 0
     outcomes: Counter[FireTimeOutcome] = field(default_factory=Counter)
-    # Runs that somebody asked for, beside the plan.
+    # Runs that a user asked for, beside the schedule.
     manual: int = 0
     missing: int = 0
     unplanned: int = 0
@@ -70,7 +70,7 @@ class Account:
 
     @property
     def balance(self) -> int:
-        """What was planned, less what became of it: zero."""
+        """Planned fire times less those with an outcome: zero if none is missing."""
         return self.planned - self.outcomes.total()
 
     def add(self, difference: Mismatch) -> None:

@@ -25,8 +25,8 @@ def sync_admin_edits(ids: Sequence[uuid.UUID]) -> int:
     """
     locked = Task.objects.filter(pk__in=ids, ended_at=None).with_schedule()
     tasks = list(locked.select_for_update(no_key=True, of=("self",), skip_locked=True))
-    at = schedule_changes.close(
-        [task.pk for task in tasks], schedule_changes.What.EDITED
+    at = schedule_changes.record_change(
+        [task.pk for task in tasks], schedule_changes.ChangeKind.EDITED
     )
     suspend_ownerless(tasks)
     stop_locked([task for task in tasks if not task.periodic_task.enabled])

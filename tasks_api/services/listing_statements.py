@@ -23,7 +23,7 @@ def _page_forwards(owners: str) -> str:
 
 def _page_backwards(owners: str) -> str:
     return f"""
-        WITH total AS MATERIALIZED ({task_counts.TOTAL})
+        WITH total AS MATERIALIZED ({task_counts.COUNT_ALIVE})
         SELECT task.id FROM tasks_api_task task
         WHERE task.{owners} AND {_IS_OWN} AND {_IS_ALIVE}
         ORDER BY task.id DESC

@@ -50,7 +50,7 @@ def fire_tasks(task_ids: Collection[uuid.UUID], *, now: datetime) -> list[uuid.U
     tasks = lock_rows(Task.objects.alive(now).filter(pk__in=task_ids))
     runs = [_manual_run(task, now) for task in tasks]
     Run.objects.bulk_create(runs, ignore_conflicts=True)
-    run_rows.move_up_in([run.task_id for run in runs if run.is_next])
+    run_rows.start_waiting_runs_of_locked([run.task_id for run in runs if run.is_next])
     stored = Run.objects.filter(pk__in=[run.pk for run in runs])
     ids = set(stored.values_list("pk", flat=True))
     made = [run for run in runs if run.pk in ids]

@@ -16,7 +16,7 @@ from tasks_api.models import Run, Task, TaskQuerySet
 from tasks_api.services.names import lock_name, lock_named, tenant_of
 from tasks_api.services.pausing import suspend_ownerless
 from tasks_api.services.removal import end_expired, end_removed, remove_locked
-from tasks_api.storage import beat_tables, task_rows
+from tasks_api.storage import stored_schedules, task_rows
 
 
 def lock_task_or_name(
@@ -48,10 +48,10 @@ def upsert_task(owner: User, spec: TaskSpec, *, now: datetime) -> None:
     end_expired(named, now=now)
     task = lock_named(owner, named)
     if task is None:
-        task_rows.insert(owner, [spec], now=now)
+        task_rows.insert_tasks(owner, [spec], now=now)
         return
     audit.record(tenant.pk, "task.replace", [task.pk])
-    task_rows.replace(task, spec, owner, now=now)
+    task_rows.replace_task(task, spec, owner, now=now)
     task.periodic_task.enabled = True
     suspend_ownerless([task])
     begun = Run.objects.filter(task=task, attempt_count__gt=0).not_started()
@@ -75,7 +75,7 @@ def replace_all(
     end_removed(gone)
     audit.record(tenant.pk, "task.remove", gone)
     if new := [spec for spec in desired.values() if spec.name not in kept]:
-        task_rows.insert(owner, new, now=now)
+        task_rows.insert_tasks(owner, new, now=now)
 
 
 def _keep_unchanged(
@@ -86,12 +86,12 @@ def _keep_unchanged(
     alive = tasks.filter(ended_at=None).exclude(name="").order_by("pk")
     rows = alive.select_for_update(no_key=True)
     for task_id, name, *stored in rows.values_list(
-        "pk", "name", *beat_tables.StoredSchedule._fields
+        "pk", "name", *stored_schedules.StoredSchedule._fields
     ):
         spec = desired.get(name)
-        if spec and beat_tables.fires_alike(
-            beat_tables.StoredSchedule._make(stored),
-            beat_tables.stored_as(spec.schedule, created_at=now),
+        if spec and stored_schedules.fires_alike(
+            stored_schedules.StoredSchedule._make(stored),
+            stored_schedules.to_stored(spec.schedule, created_at=now),
         ):
             kept.add(name)
         else:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from accounts.models import Tenant, User
 from tasks_api.domain.schedules import Once
 from tasks_api.domain.specs import Backoff, Surface, TaskSpec
-from tasks_api.domain.timestamps import written
+from tasks_api.domain.timestamps import format_timestamp
 from tasks_api.models import Task
 from tasks_api.storage import task_rows
 
@@ -53,14 +53,14 @@ def notify_tenants(notices: Sequence[Notice], *, now: datetime) -> None:
                 _spec(notice, url, now)
             )
     for owner, specs in specs_of_owner.items():
-        task_rows.insert(owner, specs, now=now)
+        task_rows.insert_tasks(owner, specs, now=now)
 
 
 def _spec(notice: Notice, url: str, now: datetime) -> TaskSpec:
     task = notice.task
     event = {
         "type": notice.type,
-        "timestamp": written(now),
+        "timestamp": format_timestamp(now),
         "data": {
             "task_id": str(task.pk),
             "task_name": task.name,

@@ -56,7 +56,7 @@ def suspend_tasks(owner_ids: Collection[int]) -> int:
     tasks = list(narrow)
     if tasks:
         ids = [task.pk for task in tasks]
-        schedule_changes.close(ids, schedule_changes.What.PAUSED)
+        schedule_changes.record_change(ids, schedule_changes.ChangeKind.PAUSED)
         pausing.stop_locked(tasks)
         with connection.cursor() as cursor:
             cursor.execute(SUSPEND_TASKS, [SUSPENDED_REASON, array(ids)])

@@ -19,7 +19,7 @@ from tasks_api.services.auditing import record_for_tenants
 from tasks_api.services.finding import lock_rows, lock_tasks
 from tasks_api.services.rescheduling import reschedule
 from tasks_api.services.unstarted_runs import cancel_unstarted
-from tasks_api.storage import beat_tables, schedule_changes
+from tasks_api.storage import schedule_changes, schedule_rows
 
 
 @transaction.atomic
@@ -62,7 +62,9 @@ def _pause(owner: User, tasks: Sequence[Task]) -> list[Task]:
         # From now on they stay paused, even when their user is activated again.
         held = [task.pk for task in tasks if task.suspended]
         Task.objects.filter(pk__in=held).update(suspended=False, pause_reason="")
-    schedule_changes.close([task.pk for task in going], schedule_changes.What.PAUSED)
+    schedule_changes.record_change(
+        [task.pk for task in going], schedule_changes.ChangeKind.PAUSED
+    )
     stop_locked(going)
     audit.record(owner.tenant_id, "task.pause", [task.pk for task in going])
     return going
@@ -89,7 +91,7 @@ def _refuse_without_owner(owner: User, tasks: Sequence[Task]) -> None:
 def stop_locked(tasks: Sequence[Task]) -> None:
     """Pause tasks that the caller has locked, and whose schedules it has closed."""
     ids = [task.pk for task in tasks]
-    beat_tables.set_enabled(ids, False)
+    schedule_rows.set_enabled(ids, False)
     Task.objects.filter(pk__in=ids).update(next_fire_at=None)
     recurring = [task.pk for task in tasks if not task.periodic_task.one_off]
     cancel_unstarted(recurring, reason="The task was paused.", spares_by_hand=True)
@@ -100,11 +102,11 @@ def resume_locked(paused: Sequence[Task]) -> None:
     if not paused:
         return
     resumed = [task.pk for task in paused]
-    at = schedule_changes.close(resumed, schedule_changes.What.RESUMED)
+    at = schedule_changes.record_change(resumed, schedule_changes.ChangeKind.RESUMED)
     Task.objects.filter(pk__in=resumed, suspended=True).update(suspended=False)
-    beat_tables.set_enabled(resumed, True)
+    schedule_rows.set_enabled(resumed, True)
     for task in paused:
-        task.periodic_task.enabled = True
+        task.periodic_task.enabled, task.is_paused = True, False
     reschedule(paused, now=at)
     Run.objects.filter(task__in=resumed).not_started().update(wake_at=Now())
     streaks = Task.objects.filter(pk__in=resumed, failure_streak__gt=0)
@@ -121,7 +123,7 @@ def suspend_ownerless(tasks: Sequence[Task]) -> None:
     held = [task for task in tasks if task.owner_id in without]
     held = [task for task in held if task.surface != Surface.NOTICES]
     ids = [task.pk for task in held if task.periodic_task.enabled]
-    beat_tables.set_enabled(ids, False)
+    schedule_rows.set_enabled(ids, False)
     Task.objects.filter(pk__in=ids).update(suspended=True, next_fire_at=None)
     for task in held:
         task.periodic_task.enabled = False
@@ -139,8 +141,8 @@ def pause_failing_tasks(failing: Mapping[uuid.UUID, tuple[int, str]]) -> None:
     tasks = [task for task in locked if task.periodic_task.enabled]
     if not tasks:
         return
-    at = schedule_changes.close(
-        [task.pk for task in tasks], schedule_changes.What.PAUSED
+    at = schedule_changes.record_change(
+        [task.pk for task in tasks], schedule_changes.ChangeKind.PAUSED
     )
     stop_locked(tasks)
     for task in tasks:

@@ -22,7 +22,7 @@ from tasks_api.services.statements import (
     LOCK_FREE_TASKS,
     WRITE_FIRE_TIMES,
 )
-from tasks_api.storage import beat_tables
+from tasks_api.storage import stored_schedules
 
 BATCH_SIZE = 500
 # Changes of rules move a fire time by no more than this.
@@ -69,7 +69,7 @@ class _TaskRow(NamedTuple):
     name: str
     next_fire_at: datetime
     since: datetime
-    stored: beat_tables.StoredSchedule
+    stored: stored_schedules.StoredSchedule
 
 
 def _read_batch(
@@ -78,12 +78,12 @@ def _read_batch(
     with prepared() as cursor:
         values = {"after": after, "among": None if among is None else array(among)}
         cursor.execute(with_limit(LIST_ZONED_TASKS, BATCH_SIZE), values)
-        return beat_tables.fetch_with_schedule(cursor, _TaskRow)
+        return stored_schedules.fetch_with_schedule(cursor, _TaskRow)
 
 
 def _compare(row: _TaskRow) -> ChangedFireTime | None:
     try:
-        schedule = beat_tables.schedule_from(row.stored)
+        schedule = stored_schedules.to_schedule(row.stored)
         computed = first_after(
             schedule, max(row.since, row.next_fire_at - MAX_RULE_SHIFT)
         )

@@ -22,7 +22,7 @@ from tasks_api.domain.schedules import (
     first_after,
 )
 from tasks_api.domain.states import RunState
-from tasks_api.domain.timestamps import written
+from tasks_api.domain.timestamps import format_timestamp
 from tasks_api.models import Run, ScheduleChange
 from tasks_api.services.account import (
     MAX_NAMED_DIFFERENCES,
@@ -33,17 +33,17 @@ from tasks_api.services.account import (
     Mismatch,
 )
 from tasks_api.services.statements import READ_SCHEDULES
-from tasks_api.storage import beat_tables
+from tasks_api.storage import stored_schedules
 
 # Fire times and runs in one answer: a day of one every second has fewer.
 MAX_FIRE_TIMES = 100_000
 # Runs read at once.
 RUN_PAGE_SIZE = 5000
-# Until it is certain that pruning reaches a moment only after an answer about it.
+# Keeps pruning from reaching a moment while an answer about it is made.
 PRUNING_MARGIN = timedelta(minutes=5)
 
 # Ends of a task, after which it has no other schedule.
-END_CHANGES = (ScheduleChange.What.REMOVED, ScheduleChange.What.OVER)
+END_CHANGES = (ScheduleChange.ChangeKind.REMOVED, ScheduleChange.ChangeKind.OVER)
 
 MIN_DATETIME = datetime.min.replace(tzinfo=UTC)
 
@@ -54,7 +54,7 @@ class ScheduleSpan(NamedTuple):
     schedule: Schedule
     first: datetime
     until: datetime
-    # From here on nobody has made runs yet.
+    # No beat has made runs from here on yet.
     open_from: datetime | None
 
     def fire_times(self, since: datetime) -> Iterator[datetime]:
@@ -74,7 +74,7 @@ class _ScheduleRow(NamedTuple):
     is_current: bool
     last_fire_at: datetime | None
     ended_at: datetime | None
-    stored: beat_tables.StoredSchedule
+    stored: stored_schedules.StoredSchedule
 
 
 class _PlannedTime(NamedTuple):
@@ -95,7 +95,7 @@ class _RecordedRun(NamedTuple):
 
 
 def history_start(tenant: Tenant, now: datetime) -> datetime:
-    """The moment from which on no run has been pruned, nor will be while we look."""
+    """The moment since which no run has been pruned, nor will be while we read."""
     days = tenant.retention_days
     kept = timedelta(days=settings.SCHEDULER_RETENTION_DAYS if days is None else days)
     return now - kept + PRUNING_MARGIN
@@ -104,11 +104,11 @@ def history_start(tenant: Tenant, now: datetime) -> datetime:
 def reconcile(
     owner: User, task_id: UUID, *, since: datetime | None, until: datetime | None
 ) -> Account:
-    """The account of one of a user's tasks, living or ended.
+    """The account of a task that the user reaches, living or ended.
 
-    Without `since` it is of the day before `until`, and without `until` up to now, by
-    the database's clock; later than now is now. Raises InvalidTask naming `from` where
-    runs of that time are gone, or where there is more in between than MAX_FIRE_TIMES.
+    `until` is now by default and at most, by the database's clock; `since` is a day before
+    it by default. Raises InvalidTask naming `from` where runs of that time are gone, or
+    where the account would hold more than MAX_FIRE_TIMES.
     """
     now = clock.read()
     assert owner.tenant is not None
@@ -116,12 +116,13 @@ def reconcile(
     for name, moment in (("to", until), ("from", since or until)):
         if moment < oldest:
             raise InvalidTask(
-                name, f"{name} is before {written(oldest)}; older runs are not kept"
+                name,
+                f"{name} is before {format_timestamp(oldest)}; older runs are not kept",
             )
     since = since or max(until - timedelta(days=1), oldest)
     found = _compare(owner, task_id, since, until, now)
     if found.differences:
-        # A change may have come between two looks at the tables; a second look tells.
+        # A change may have come between two reads of the tables; a second one tells.
         found = _compare(owner, task_id, since, until, now)
     return found
 
@@ -129,7 +130,7 @@ def reconcile(
 def _compare(
     owner: User, task_id: UUID, since: datetime, until: datetime, now: datetime
 ) -> Account:
-    """Lay plan and runs side by side, both in the order of time."""
+    """Compare planned fire times with runs, both in the order of time."""
     rows = _read_schedules(owner, task_id, now)
     found = Account(since, until)
     found.changes = [
@@ -146,7 +147,7 @@ def _compare(
             raise InvalidTask(
                 "from",
                 f"There are more than {MAX_FIRE_TIMES} fire times from from to to; split the time "
-                f"at {written(at)}",
+                f"at {format_timestamp(at)}",
             )
         if plan is not None:
             _count_planned(found, plan, run, covers)
@@ -214,7 +215,7 @@ def _read_schedules(owner: User, task_id: UUID, now: datetime) -> list[_Schedule
                 "now": now,
             },
         )
-        rows = beat_tables.fetch_with_schedule(cursor, _ScheduleRow)
+        rows = stored_schedules.fetch_with_schedule(cursor, _ScheduleRow)
     if not rows:
         raise TaskNotFound("Task not found")
     return rows
@@ -232,7 +233,7 @@ def _schedule_spans(rows: list[_ScheduleRow]) -> Iterator[ScheduleSpan]:
 def _schedule_span(row: _ScheduleRow, since: datetime | None) -> ScheduleSpan | None:
     stored = row.stored
     try:
-        schedule = beat_tables.schedule_from(stored)
+        schedule = stored_schedules.to_schedule(stored)
     except ScheduleError:
         return None
     if isinstance(schedule, Once):
@@ -256,15 +257,15 @@ def _schedule_span(row: _ScheduleRow, since: datetime | None) -> ScheduleSpan | 
 def _one_off_span(
     row: _ScheduleRow, schedule: Once, *, is_paused: bool
 ) -> ScheduleSpan | None:
-    """A one-off has one moment, which it takes along through pauses and edits.
+    """The span of a one-off task, which has one moment through all pauses and edits.
 
-    It is the one that was dispatched; before that, the one that it has now or had when
-    it was removed.
+    That is the moment that was dispatched; before it is dispatched, the moment that the
+    task has now, or had when it was removed.
     """
     if is_paused:
-        # It waits; whoever removes it then has cut it off.
+        # It waits, and a removal during the pause cuts it off.
         is_planned = (
-            row.last_fire_at is None and row.what == ScheduleChange.What.REMOVED
+            row.last_fire_at is None and row.what == ScheduleChange.ChangeKind.REMOVED
         )
     elif row.last_fire_at is not None:
         is_planned = schedule.at == row.last_fire_at
@@ -274,7 +275,7 @@ def _one_off_span(
         return None
     until = row.until
     if row.last_fire_at is not None:
-        # Dispatched, it waits out a pause, which is no end.
+        # A dispatched run waits for the end of a pause, so the pause ends nothing.
         until = min(schedule.at, row.ended_at or schedule.at)
     return ScheduleSpan(schedule, schedule.at, until, row.open_from)
 
@@ -298,14 +299,14 @@ def _fire_times_of(span: ScheduleSpan, since: datetime) -> Iterator[_PlannedTime
         for at in span.fire_times(since):
             yield _PlannedTime(at, span.is_open(at))
     except ScheduleError:
-        # Fields that cannot be read plan nothing.
+        # A schedule that cannot be computed plans nothing.
         return
 
 
 def _find_missed_ranges(
     task_id: UUID, since: datetime, until: datetime
 ) -> list[_MissedRange]:
-    """The runs that stand for many fire times in a row, which were all missed."""
+    """The ranges of missed fire times that a single run stands for."""
     runs = Run.objects.filter(task=task_id, covers_until__gte=since)
     found = runs.filter(scheduled_for__lt=until)
     return list(

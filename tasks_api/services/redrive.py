@@ -131,5 +131,7 @@ def _insert_runs(run_ids: Collection[UUID]) -> _NewRuns:
         cursor.execute(REDRIVE_RUNS, {"runs": ids, "waits": run_rows.WAITS})
         rows = fetch_all(cursor, _InsertedRun)
     to_ring = [row.id for row in rows if not row.is_next]
-    to_ring += run_rows.move_up_in([row.task_id for row in rows if row.is_next])
+    to_ring += run_rows.start_waiting_runs_of_locked(
+        [row.task_id for row in rows if row.is_next]
+    )
     return _NewRuns({row.id: row.redrive_of for row in rows}, to_ring)

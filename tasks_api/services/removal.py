@@ -16,7 +16,7 @@ from tasks_api.services import notifications
 from tasks_api.services.auditing import record_for_tenants
 from tasks_api.services.finding import lock_rows, lock_task
 from tasks_api.services.unstarted_runs import cancel_unstarted
-from tasks_api.storage import beat_tables, schedule_changes, task_counts
+from tasks_api.storage import schedule_changes, schedule_rows, task_counts
 
 
 @transaction.atomic
@@ -46,8 +46,8 @@ def end_removed(ids: Collection[uuid.UUID]) -> None:
     """End tasks that the caller has locked, and leave the audit log to it."""
     if not ids:
         return
-    at = schedule_changes.close(ids, schedule_changes.What.REMOVED)
-    beat_tables.end(ids, now=at, reason="removed")
+    at = schedule_changes.record_change(ids, schedule_changes.ChangeKind.REMOVED)
+    schedule_rows.end_tasks(ids, now=at, reason="removed")
     cancel_unstarted(ids, reason="The task was removed.")
 
 
@@ -56,8 +56,9 @@ def end_expired(tasks: TaskQuerySet, *, now: datetime) -> None:
     past = tasks.filter(ended_at=None, ends_at__lt=now).order_by("pk")
     locked = past.select_for_update(no_key=True)
     if ids := list(locked.values_list("pk", flat=True)):
-        task_counts.end(
-            ids, now=schedule_changes.close(ids, schedule_changes.What.OVER)
+        task_counts.end_expired_tasks(
+            ids,
+            now=schedule_changes.record_change(ids, schedule_changes.ChangeKind.OVER),
         )
 
 
@@ -76,8 +77,8 @@ def end_gone_tasks(gone: Mapping[uuid.UUID, str], *, now: datetime) -> None:
     if not ended:
         return
     ids = [task.pk for task in ended]
-    at = schedule_changes.close(ids, schedule_changes.What.OVER)
-    beat_tables.end(ids, now=at, reason="gone (HTTP 410)")
+    at = schedule_changes.record_change(ids, schedule_changes.ChangeKind.OVER)
+    schedule_rows.end_tasks(ids, now=at, reason="gone (HTTP 410)")
     reason = "The target of the task is gone (HTTP 410)."
     cancel_unstarted(ids, reason=reason)
     notices = [

@@ -13,7 +13,7 @@ from scheduler_service.db.arrays import columns
 from tasks_api.domain.exceptions import ScheduleError
 from tasks_api.models import Task
 from tasks_api.services.statements import RESCHEDULE_TASKS
-from tasks_api.storage import beat_tables
+from tasks_api.storage import schedule_edits, schedule_rows, stored_schedules
 
 
 class _NextState(NamedTuple):
@@ -33,18 +33,18 @@ def reschedule(tasks: Sequence[Task], *, now: datetime) -> None:
     states = [_next_state(task, now) for task in tasks]
     if not states:
         return
-    beat_tables.follow([(task.pk, beat_tables.stored_of(task)) for task in tasks])
+    schedule_edits.copy_schedules(schedule_edits.edited_schedules(tasks))
     with connection.cursor() as cursor:
         cursor.execute(RESCHEDULE_TASKS, columns(states))
     broken = [state.task_id for state in states if state.pause_reason]
-    beat_tables.set_enabled(broken, False)
+    schedule_rows.set_enabled(broken, False)
 
 
 def _next_state(task: Task, now: datetime) -> _NextState:
-    stored, last = beat_tables.stored_of(task), task.last_fire_at
+    stored, last = stored_schedules.load_schedule(task), task.last_fire_at
     upcoming, reason = None, ""
     try:
-        upcoming = beat_tables.first_fire(
+        upcoming = stored_schedules.first_fire(
             stored, now=now, last_fire_at=last, surface=task.surface
         )
     except ScheduleError as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tasks_api.storage import beat_tables, task_counts
+from tasks_api.storage import schedule_statements, stored_schedules, task_counts
 from tasks_api.storage.task_deletion import DELETE_SCHEDULES
 
 # Writes where tasks continue in their schedules.
@@ -30,7 +30,7 @@ TRANSFER_TASKS = f"""
         SELECT owner_id, surface FROM moved WHERE is_alive
     ), into_target AS (
         SELECT %(target)s::bigint AS owner_id, surface FROM moved WHERE is_alive
-    ), counted_out AS ({task_counts.ended("out")}), counted_in AS ({task_counts.begun("into_target")}),
+    ), counted_out AS ({task_counts.count_out("out")}), counted_in AS ({task_counts.count_in("into_target")}),
     tagged AS (
         UPDATE tasks_api_tasktag SET owner_id = %(target)s
         WHERE task_id = ANY(%(tasks)s::uuid[])
@@ -49,12 +49,12 @@ LIST_ZONED_TASKS = f"""
     SELECT task.id AS task_id, tenant.name AS tenant, task.name, task.next_fire_at,
         greatest(task.created_at, task.last_fire_at, (
             SELECT max(change.at) FROM tasks_api_schedulechange change
-            WHERE change.task_id = task.id)) AS since, {beat_tables.COLUMNS}
-    FROM tasks_api_task task {beat_tables.JOINS}
+            WHERE change.task_id = task.id)) AS since, {schedule_statements.COLUMNS}
+    FROM tasks_api_task task {schedule_statements.JOINS}
     JOIN accounts_tenant tenant ON tenant.id = task.tenant_id
     WHERE task.id > %(after)s::uuid AND task.next_fire_at IS NOT NULL
         AND cron.id IS NOT NULL AND cron.timezone <> 'UTC'
-        AND {beat_tables.IS_FOLLOWED}
+        AND {schedule_statements.IS_UNEDITED}
         AND (%(among)s::uuid[] IS NULL OR task.id = ANY(%(among)s::uuid[]))
     ORDER BY task.id LIMIT {{limit}}
 """
@@ -75,7 +75,7 @@ WRITE_FIRE_TIMES = """
 
 
 def _schedule_columns(table: str) -> str:
-    return ", ".join(f"{table}.{name}" for name in beat_tables.SCHEDULE_COLUMNS)
+    return ", ".join(f"{table}.{name}" for name in stored_schedules.SCHEDULE_COLUMNS)
 
 
 # Reads the schedules that a task had and has, in the order of time. One statement, so

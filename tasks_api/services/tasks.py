@@ -47,9 +47,9 @@ def create_tasks(
             require_free(names, owner, specs[0].surface, now=now)
         if any(spec.is_paused for spec in specs):
             return _create_paused(owner, specs, now=now)
-        return task_rows.insert(owner, specs, now=now)
+        return task_rows.insert_tasks(owner, specs, now=now)
     except IntegrityError as error:
-        if task_rows.NAME_ONCE not in str(error):
+        if task_rows.NAME_CONSTRAINT not in str(error):
             raise
         # Another request gave one of them at this moment.
         raise NameTaken(names) from None
@@ -60,7 +60,7 @@ def _create_paused(
     owner: User, specs: Sequence[TaskSpec], *, now: datetime
 ) -> list[task_rows.NewTask]:
     """Store tasks of which some are paused, before a beat could fire them."""
-    rows = task_rows.insert(owner, specs, now=now)
+    rows = task_rows.insert_tasks(owner, specs, now=now)
     made = zip(rows, specs, strict=True)
     set_paused(owner, [row.id for row, spec in made if spec.is_paused], True)
     return rows
@@ -90,7 +90,7 @@ def rewrite_tasks(
     for task, spec in desired:
         _claim_name(owner, task, spec, now=now)
     one_offs = {task.pk for task, _ in desired if task.periodic_task.one_off}
-    changed, moved, moved_at = task_rows.rewrite(desired)
+    changed, moved, moved_at = task_rows.rewrite_tasks(desired)
     if moved_at is not None:
         _restart([task.pk for task in moved], one_offs, now=moved_at)
     return changed

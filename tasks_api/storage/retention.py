@@ -2,7 +2,7 @@
 
 Any number of processes may do so at once: each takes rows that the others have not
 locked. What every tenant may keep for how long, and why rows are deleted one by one, is
-in docs/retention.md.
+in docs/explanation/retention.md.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from tasks_api.storage import task_counts
 from tasks_api.storage.task_deletion import DELETE_SCHEDULES
 
 # Rows in one statement: some tens of milliseconds.
-BITE = 1000
+BATCH_SIZE = 1000
 # Tenants that share a bite. Taken together, those that are equally old lie on the same
 # pages, which are then written once.
-TENANTS = 50
+MAX_TENANTS_IN_BATCH = 50
 # How long a round works on, in seconds, and the rest after each bite, in parts of the
 # time that it took: so that who sends requests has the database to itself between two.
-ROUND = 30.0
-REST = 1.0
+ROUND_SECONDS = 30.0
+REST_RATIO = 1.0
 
 # Waits for so many seconds; true when there is no time left.
 Pause = Callable[[float], object]
@@ -122,7 +122,7 @@ _SWEEPS = {
             JOIN {_BEFORE} ON tenant.id = message.tenant_id
             WHERE message.leased_until < tenant.before AND message.max_retries >= 0
                 AND message.retry_count >= message.max_retries
-            LIMIT {BITE} FOR UPDATE OF message SKIP LOCKED
+            LIMIT {BATCH_SIZE} FOR UPDATE OF message SKIP LOCKED
         ), deleted AS (
             DELETE FROM tasks_api_message WHERE id = ANY(ARRAY(SELECT id FROM old))
             RETURNING tenant_id, queue
@@ -139,7 +139,7 @@ _SWEEPS = {
         WITH old AS (
             SELECT id FROM tasks_api_idempotencykey
             WHERE created_at < %(now)s::timestamptz - '24 hours'::interval
-            LIMIT {BITE} FOR UPDATE SKIP LOCKED
+            LIMIT {BATCH_SIZE} FOR UPDATE SKIP LOCKED
         ), deleted AS (
             DELETE FROM tasks_api_idempotencykey
             WHERE id = ANY(ARRAY(SELECT id FROM old))
@@ -156,7 +156,7 @@ _SWEEPS = {
                 SELECT FROM tasks_api_schedulechange later
                 WHERE later.task_id = change.task_id AND later.id > change.id
                     AND later.at < tenant.before)
-            LIMIT {BITE} FOR UPDATE OF change SKIP LOCKED
+            LIMIT {BATCH_SIZE} FOR UPDATE OF change SKIP LOCKED
         ), deleted AS (
             DELETE FROM tasks_api_schedulechange
             WHERE id = ANY(ARRAY(SELECT id FROM old))
@@ -182,15 +182,15 @@ def prune(*, now: datetime, pause: Pause = time.sleep) -> Counter[str]:
     how many of each kind. `pause` may end the round by returning something true.
     """
     # As beats do all the time: only what has ended is no longer counted.
-    task_counts.end_what_is_over()
+    task_counts.end_all_expired_tasks()
     gone: Counter[str] = Counter()
     began = time.monotonic()
-    ends_at = began + ROUND
-    for kind, count in _bites(now):
+    ends_at = began + ROUND_SECONDS
+    for kind, count in _delete_in_batches(now):
         gone[kind] += count
-        counters.PRUNED.labels(kind).inc(count)
+        counters.ROWS_PRUNED.labels(kind).inc(count)
         ended = time.monotonic()
-        if ended > ends_at or pause((ended - began) * REST):
+        if ended > ends_at or pause((ended - began) * REST_RATIO):
             break
         began = time.monotonic()
     return gone
@@ -204,16 +204,16 @@ def lag(*, now: datetime) -> float:
     return max(kept, default=timedelta()).total_seconds()
 
 
-def _bites(now: datetime) -> Iterator[tuple[str, int]]:
+def _delete_in_batches(now: datetime) -> Iterator[tuple[str, int]]:
     """Delete bite by bite; says after each how many there were of which kind.
 
     The kinds take turns, so that much of one keeps none of the others waiting.
     """
     turns = deque(
         [
-            _from_the_oldest("run", _OLDEST_RUN, _RUNS, now),
-            _from_the_oldest("task", _OLDEST_TASK, _TASKS, now),
-            *(_swept(kind, statement, now) for kind, statement in _SWEEPS.items()),
+            _delete_oldest_first("run", _OLDEST_RUN, _RUNS, now),
+            _delete_oldest_first("task", _OLDEST_TASK, _TASKS, now),
+            *(_sweep(kind, statement, now) for kind, statement in _SWEEPS.items()),
         ]
     )
     while turns:
@@ -224,16 +224,16 @@ def _bites(now: datetime) -> Iterator[tuple[str, int]]:
             break
 
 
-def _swept(kind: str, statement: str, now: datetime) -> Iterator[tuple[str, int]]:
-    count = BITE
-    while count >= BITE:
+def _sweep(kind: str, statement: str, now: datetime) -> Iterator[tuple[str, int]]:
+    count = BATCH_SIZE
+    while count >= BATCH_SIZE:
         with connection.cursor() as cursor:
             cursor.execute(statement, _values(now))
             [count] = cursor.fetchone()
         yield kind, count
 
 
-def _from_the_oldest(
+def _delete_oldest_first(
     kind: str, oldest: str, bite: str, now: datetime
 ) -> Iterator[tuple[str, int]]:
     with connection.cursor() as cursor:
@@ -241,9 +241,12 @@ def _from_the_oldest(
         overdue = [_Overdue._make(row[:3]) for row in cursor.fetchall()]
     heapq.heapify(overdue)
     while overdue:
-        chosen = [heapq.heappop(overdue) for _ in range(min(TENANTS, len(overdue)))]
-        share = max(1, BITE // len(chosen))
-        gone = _bite(bite, chosen, share)
+        chosen = [
+            heapq.heappop(overdue)
+            for _ in range(min(MAX_TENANTS_IN_BATCH, len(overdue)))
+        ]
+        share = max(1, BATCH_SIZE // len(chosen))
+        gone = _delete_batch(bite, chosen, share)
         for each, count, last in gone:
             # Less than its share is all that it has.
             if count == share:
@@ -251,7 +254,7 @@ def _from_the_oldest(
         yield kind, sum(count for _, count, _ in gone)
 
 
-def _bite(
+def _delete_batch(
     statement: str, chosen: Sequence[_Overdue], share: int
 ) -> list[tuple[_Overdue, int, datetime]]:
     """Delete up to a share of each; returns how many of whom, and the youngest of them."""

@@ -10,7 +10,7 @@ from django.apps.registry import Apps
 from django.db import connections
 
 
-def make(*, using: str, apps: Apps = all_apps, **kwargs: Any) -> None:
+def create_run_key(*, using: str, apps: Apps = all_apps, **kwargs: Any) -> None:
     """After each migration, and each flush, there is one; it stays what it is."""
     if "runidkey" not in apps.all_models["tasks_api"]:
         return

@@ -40,7 +40,7 @@ class NewRun(NamedTuple):
     covers_until: datetime | None = None
 
 
-def with_free_ids(runs: Sequence[NewRun]) -> list[NewRun]:
+def replace_taken_ids(runs: Sequence[NewRun]) -> list[NewRun]:
     """Runs under other ids where some run has theirs: constraints decide, and no id."""
     if not runs:
         return []
@@ -58,7 +58,9 @@ def with_free_ids(runs: Sequence[NewRun]) -> list[NewRun]:
     ]
 
 
-def insert(runs: Sequence[NewRun], *, now: datetime) -> tuple[list[UUID], list[UUID]]:
+def insert_runs(
+    runs: Sequence[NewRun], *, now: datetime
+) -> tuple[list[UUID], list[UUID]]:
     """Store runs that do not exist yet.
 
     Returns those that are not over by that, and those that waited behind others, which
@@ -71,9 +73,9 @@ def insert(runs: Sequence[NewRun], *, now: datetime) -> tuple[list[UUID], list[U
         return [], []
     in_line = list({run.task_id for run in runs if run.is_next})
     # Whoever waits goes first; and the one behind it may wait then.
-    moved_up = move_up_in(in_line)
+    moved_up = start_waiting_runs_of_locked(in_line)
     stored = set(_store(runs))
-    moved_up += move_up_in(in_line)
+    moved_up += start_waiting_runs_of_locked(in_line)
     left = [run for run in runs if run.is_next and run.run_id not in stored]
     stored |= set(_store(left))
     _store(
@@ -117,7 +119,7 @@ def _store(runs: Sequence[NewRun]) -> list[UUID]:
     return stored
 
 
-def move_up_in(task_ids: Sequence[UUID]) -> list[UUID]:
+def start_waiting_runs_of_locked(task_ids: Sequence[UUID]) -> list[UUID]:
     """Let the next runs of tasks begin whose exclusive run is over; returns them.
 
     Whoever calls holds the tasks locked, or two would see the same place free.
@@ -142,7 +144,7 @@ def move_up_in(task_ids: Sequence[UUID]) -> list[UUID]:
 
 
 @transaction.atomic(durable=True)
-def move_up(task_ids: Sequence[UUID]) -> list[UUID]:
+def start_waiting_runs(task_ids: Sequence[UUID]) -> list[UUID]:
     """Let the runs begin that waited for others of their tasks, which are over.
 
     Returns the runs to ring for.
@@ -158,10 +160,10 @@ def move_up(task_ids: Sequence[UUID]) -> list[UUID]:
             """,
             [ids],
         )
-    return move_up_in(task_ids)
+    return start_waiting_runs_of_locked(task_ids)
 
 
-def ring_soon(run_ids: Iterable[UUID], *, after: timedelta) -> None:
+def schedule_ring(run_ids: Iterable[UUID], *, after: timedelta) -> None:
     """Let runs whose message could not be sent be rung for again after a short while."""
     with prepared() as cursor:
         cursor.execute(

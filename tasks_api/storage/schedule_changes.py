@@ -19,30 +19,30 @@ from django.db import connection, transaction
 from scheduler_service.db.arrays import array, columns
 from scheduler_service.db.statements import prepared
 from tasks_api.domain.exceptions import ScheduleError
-from tasks_api.domain.ids import KEY, free_id, id_of_fire_time
+from tasks_api.domain.ids import READ_RUN_KEY, free_id, id_of_fire_time
 from tasks_api.domain.schedules import (
-    Crowd,
+    FireTimeCrowd,
     Schedule,
-    crowd,
+    find_crowd,
     first_after,
 )
 from tasks_api.domain.specs import Misfire
 from tasks_api.domain.states import RunState
 from tasks_api.metrics import counters
 from tasks_api.models import ScheduleChange
-from tasks_api.storage import beat_tables
-from tasks_api.storage.beat_tables import (
+from tasks_api.storage import stored_schedules
+from tasks_api.storage.stored_schedules import (
     SCHEDULE_COLUMNS,
     StoredSchedule,
     fetch_with_schedule,
 )
 
-What = ScheduleChange.What
+ChangeKind = ScheduleChange.ChangeKind
 logger = logging.getLogger(__name__)
 
 # Rows of runs in one transaction, and changes looked at in it.
-BATCH = 1000
-CHANGES = 100
+BATCH_SIZE = 1000
+MAX_CHANGES = 100
 # Seconds of computing in it.
 TIME_TO_COMPUTE = 0.25
 
@@ -50,14 +50,16 @@ MISSED = "Passed while nobody could fire it."
 # What became of the newest fire time, which would have been sent if a beat had come by.
 # After an end, or with a schedule that cannot be computed, it would not.
 CANCELLED = {
-    What.PAUSED: "The task was paused before anybody fired it.",
-    What.EDITED: "The schedule was changed before anybody fired it.",
-    What.REPLACED: "The task was replaced before anybody fired it.",
-    What.REMOVED: "The task was removed before anybody fired it.",
+    ChangeKind.PAUSED: "The task was paused before anybody fired it.",
+    ChangeKind.EDITED: "The schedule was changed before anybody fired it.",
+    ChangeKind.REPLACED: "The task was replaced before anybody fired it.",
+    ChangeKind.REMOVED: "The task was removed before anybody fired it.",
 }
 
 
-def close(task_ids: Collection[UUID], what: ScheduleChange.What) -> datetime:
+def record_change(
+    task_ids: Collection[UUID], what: ScheduleChange.ChangeKind
+) -> datetime:
     """End the schedules that tasks have; returns the moment, by the database's clock.
 
     Fire times up to that moment are the old schedule's, and what comes next is the first
@@ -105,7 +107,7 @@ _CLOSE = f"""
 """  # noqa: S608 (names of columns)
 
 
-class _Open(NamedTuple):
+class _OpenChange(NamedTuple):
     """A change that cut off fire times."""
 
     id: int
@@ -119,10 +121,10 @@ class _Open(NamedTuple):
     stored: StoredSchedule
 
     def schedule(self) -> Schedule:
-        return beat_tables.schedule_from(self.stored)
+        return stored_schedules.to_schedule(self.stored)
 
 
-class _Settled(NamedTuple):
+class _PassedFireTime(NamedTuple):
     """A fire time's row; the order is that of _SETTLE's columns."""
 
     run_id: UUID
@@ -135,7 +137,7 @@ class _Settled(NamedTuple):
 
 
 @transaction.atomic(durable=True)
-def settle(*, limit: int = BATCH, since: int | None = None) -> bool:
+def settle_open_changes(*, limit: int = BATCH_SIZE, since: int | None = None) -> bool:
     """Write down what became of fire times that a change cut off; True for more to do.
 
     As if a beat had come by right before the change: the older ones are missed, and the
@@ -145,31 +147,31 @@ def settle(*, limit: int = BATCH, since: int | None = None) -> bool:
     with prepared() as cursor:
         begin = "" if since is None else "AND change.id >= %(since)s::bigint"
         cursor.execute(_OPEN.replace("{since}", begin), {"since": since})
-        rows = fetch_with_schedule(cursor, _Open)
+        rows = fetch_with_schedule(cursor, _OpenChange)
     if not rows:
         return False
     until = time.thread_time() + TIME_TO_COMPUTE
-    runs: list[_Settled] = []
+    runs: list[_PassedFireTime] = []
     left: list[tuple[int, datetime | None]] = []
     for change in rows:
         if left and (len(runs) >= limit or time.thread_time() > until):
             break
-        left.append((change.id, _settle(change, runs, until, limit=limit)))
-    _store(runs)
+        left.append((change.id, _settle_change(change, runs, until, limit=limit)))
+    _insert_runs(runs)
     with prepared() as cursor:
         cursor.execute(_LEFT, columns(left))
     is_whole = len(left) == len(rows) and left[-1][1] is None
-    return not is_whole or len(rows) == CHANGES
+    return not is_whole or len(rows) == MAX_CHANGES
 
 
 _OPEN = f"""
     SELECT change.id, change.task_id, task.tenant_id, change.at, change.what,
-        change.open_from, task.misfire, {KEY} AS run_key,
+        change.open_from, task.misfire, {READ_RUN_KEY} AS run_key,
         {", ".join(f"change.{name}" for name in SCHEDULE_COLUMNS)}, task.created_at
     FROM tasks_api_schedulechange change JOIN tasks_api_task task
         ON task.id = change.task_id
     WHERE change.open_from IS NOT NULL {{since}}
-    ORDER BY change.id LIMIT {CHANGES}
+    ORDER BY change.id LIMIT {MAX_CHANGES}
     FOR NO KEY UPDATE OF change SKIP LOCKED
 """  # noqa: S608 (a constant)
 _LEFT = """
@@ -190,12 +192,12 @@ _SETTLE = f"""
 """  # noqa: S608 (constants)
 
 
-def _settle(
-    change: _Open, runs: list[_Settled], until: float, *, limit: int
+def _settle_change(
+    change: _OpenChange, runs: list[_PassedFireTime], until: float, *, limit: int
 ) -> datetime | None:
     """Add the runs of its fire times, up to a limit; returns where to go on."""
     try:
-        found = crowd(change.schedule(), change.open_from, change.at, spare=1)
+        found = find_crowd(change.schedule(), change.open_from, change.at, spare=1)
         if found is not None:
             runs.append(_all_missed(change, found))
             return first_after(change.schedule(), found.last)
@@ -204,10 +206,10 @@ def _settle(
             if len(runs) >= limit or is_late:
                 return moment
             is_cancelled = is_newest and change.misfire != Misfire.SKIP
-            reason = CANCELLED.get(What(change.what)) if is_cancelled else None
+            reason = CANCELLED.get(ChangeKind(change.what)) if is_cancelled else None
             state = RunState.CANCELLED if reason else RunState.MISSED
             runs.append(
-                _Settled(
+                _PassedFireTime(
                     id_of_fire_time(
                         change.run_key, change.task_id, moment, change.tenant_id
                     ),
@@ -226,8 +228,8 @@ def _settle(
     return None
 
 
-def _all_missed(change: _Open, crowd: Crowd) -> _Settled:
-    return _Settled(
+def _all_missed(change: _OpenChange, crowd: FireTimeCrowd) -> _PassedFireTime:
+    return _PassedFireTime(
         id_of_fire_time(change.run_key, change.task_id, crowd.first, change.tenant_id),
         change.task_id,
         change.tenant_id,
@@ -238,7 +240,7 @@ def _all_missed(change: _Open, crowd: Crowd) -> _Settled:
     )
 
 
-def _cut_off(change: _Open) -> Iterator[tuple[datetime, bool]]:
+def _cut_off(change: _OpenChange) -> Iterator[tuple[datetime, bool]]:
     """The fire times up to the change, oldest first, each with whether it is the newest."""
     schedule = change.schedule()
     moment: datetime | None = change.open_from
@@ -248,7 +250,7 @@ def _cut_off(change: _Open) -> Iterator[tuple[datetime, bool]]:
         moment = upcoming
 
 
-def _store(runs: Sequence[_Settled]) -> None:
+def _insert_runs(runs: Sequence[_PassedFireTime]) -> None:
     if not runs:
         return
     with prepared(rows=len(runs)) as cursor:

@@ -19,24 +19,24 @@ from tasks_api.domain.specs import Surface
 
 # Two connections of one part wait for each other's commit, so there are more parts than
 # connections that usually write at once.
-PARTS = 32
+COUNTER_PARTS = 32
 
 # Sorted, so that two statements that count for the same owners cannot lock each other out.
 _COUNT = f"""
     INSERT INTO tasks_api_tasktally AS tally (owner_id, surface, part, tasks)
-    SELECT owner_id, surface, mod(pg_backend_pid(), {PARTS}), {{sign}}count(*) FROM {{rows}}
+    SELECT owner_id, surface, mod(pg_backend_pid(), {COUNTER_PARTS}), {{sign}}count(*) FROM {{rows}}
     GROUP BY owner_id, surface ORDER BY owner_id, surface
     ON CONFLICT (owner_id, surface, part)
         DO UPDATE SET tasks = tally.tasks + excluded.tasks
 """  # noqa: S608 (constants)
 
 
-def begun(rows: str) -> str:
+def count_in(rows: str) -> str:
     """SQL that counts the tasks of a part of its statement: owner_id, surface."""
     return _COUNT.format(sign="", rows=rows)
 
 
-def ended(rows: str) -> str:
+def count_out(rows: str) -> str:
     """SQL that counts them out again."""
     return _COUNT.format(sign="-", rows=rows)
 
@@ -52,7 +52,7 @@ ENDED = f"""
 ENDED_COLUMNS = "task.id, task.owner_id, task.surface, task.tags <> '{}' AS is_tagged"
 
 
-def total(
+def count_alive(
     tenant_id: int, owner_ids: Collection[int], surface: Surface, *, now: datetime
 ) -> int:
     """How many tasks some users of a tenant have that are alive.
@@ -67,11 +67,11 @@ def total(
         "now": now,
     }
     with prepared() as cursor:
-        cursor.execute(TOTAL, values)
+        cursor.execute(COUNT_ALIVE, values)
         return int(cursor.fetchone()[0])
 
 
-TOTAL = """
+COUNT_ALIVE = """
     SELECT (SELECT coalesce(sum(tasks), 0)::bigint FROM tasks_api_tasktally
             WHERE owner_id = ANY(%(owners)s::bigint[]) AND surface = %(surface)s)
         - (SELECT count(*) FROM tasks_api_task
@@ -85,7 +85,7 @@ TOTAL = """
 """
 
 
-def end(task_ids: Collection[UUID], *, now: datetime) -> None:
+def end_expired_tasks(task_ids: Collection[UUID], *, now: datetime) -> None:
     """End tasks that are past their end, at once; what they have under way goes on."""
     with connection.cursor() as cursor:
         cursor.execute(_END, [now, array(task_ids)])
@@ -100,7 +100,7 @@ _END = f"""
 """  # noqa: S608 (constants)
 
 
-def end_what_is_over(*, limit: int = 1000, since: datetime | None = None) -> int:
+def end_all_expired_tasks(*, limit: int = 1000, since: datetime | None = None) -> int:
     """End tasks that are past their end and never fire again; returns how many.
 
     Runs that they have are not touched. Rows that somebody else holds come later, and
@@ -125,15 +125,3 @@ _OVER = f"""
         RETURNING {ENDED_COLUMNS}
     ), {ENDED} SELECT count(*) FROM ended
 """  # noqa: S608 (constants)
-
-
-def recount() -> None:
-    """Count everything anew; for rows that were written by other means than ours."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "LOCK TABLE tasks_api_tasktally IN SHARE ROW EXCLUSIVE MODE;"
-            "DELETE FROM tasks_api_tasktally;"
-            "INSERT INTO tasks_api_tasktally (owner_id, surface, part, tasks)"
-            " SELECT owner_id, surface, 0, count(*) FROM tasks_api_task"
-            " WHERE ended_at IS NULL GROUP BY owner_id, surface"
-        )

@@ -16,13 +16,13 @@ from accounts.models import User
 from scheduler_service.db import clock
 from scheduler_service.db.arrays import array, columns
 from scheduler_service.db.statements import prepared
-from tasks_api.domain.request_options import options_of
+from tasks_api.domain.request_options import parse_options
 from tasks_api.domain.schedules import (
     Cron,
     Schedule,
-    bare,
     first_after,
-    spread,
+    with_spread,
+    without_spread,
 )
 from tasks_api.domain.specs import (
     RequestOptions,
@@ -31,12 +31,15 @@ from tasks_api.domain.specs import (
     summary,
 )
 from tasks_api.models import Task
-from tasks_api.storage import beat_tables, schedule_changes, task_counts
-from tasks_api.storage.beat_tables import (
-    OWN_COLUMNS,
-    SCHEDULE_COLUMNS,
-    StoredSchedule,
+from tasks_api.storage import (
+    schedule_changes,
+    schedule_rows,
+    schedule_statements,
+    stored_schedules,
+    task_counts,
 )
+from tasks_api.storage.schedule_statements import TASK_ONLY_COLUMNS
+from tasks_api.storage.stored_schedules import SCHEDULE_COLUMNS, StoredSchedule
 from tasks_api.storage.task_columns import (
     SPEC_COLUMNS,
     SPEC_TYPES,
@@ -56,7 +59,7 @@ class NewTask(NamedTuple):
 
 
 # The constraint that keeps a name from two tasks that are alive.
-NAME_ONCE = "task_name_once_while_alive"
+NAME_CONSTRAINT = "task_name_once_while_alive"
 
 _TASK_TYPES = (
     sql_types(
@@ -66,31 +69,33 @@ _TASK_TYPES = (
     | SPEC_TYPES
     | sql_types(get_type_hints(StoredSchedule))
 )
-_TYPES = _TASK_TYPES | sql_types(get_type_hints(beat_tables.New))
+_TYPES = _TASK_TYPES | sql_types(get_type_hints(schedule_rows.NewScheduleRow))
 _ARRAYS = ", ".join(f"%s::{kind}[]" for kind in _TYPES.values())
 # One statement, which costs a third of what several would with a transaction around
 # them: the tasks, their schedules, their tags, their count, and the entry in the audit log.
 _INSERT = f"""
     WITH entry AS ({audit.INSERT}), fresh AS MATERIALIZED (
-        SELECT new.*, {beat_tables.IDS} FROM unnest({_ARRAYS}) AS new({", ".join(_TYPES)})
-    ), {beat_tables.CREATED}, made AS (
+        SELECT new.*, {schedule_statements.DRAW_IDS} FROM unnest({_ARRAYS}) AS new({", ".join(_TYPES)})
+    ), {schedule_statements.INSERT_SCHEDULES}, made AS (
         INSERT INTO tasks_api_task ({", ".join(_TASK_TYPES)}, periodic_task_id,
             pause_reason, end_reason)
         SELECT {", ".join(map(cast, _TASK_TYPES))}, periodic_task_id, '', '' FROM fresh
     ), tagged AS (
         INSERT INTO tasks_api_tasktag (owner_id, task_id, tag)
         SELECT owner_id, id, unnest(tags::text[]) FROM fresh WHERE tags <> '{{}}'
-    ) {task_counts.begun("fresh")}
+    ) {task_counts.count_in("fresh")}
 """  # noqa: S608 (constants)
 
 
-def insert(owner: User, specs: Sequence[TaskSpec], *, now: datetime) -> list[NewTask]:
+def insert_tasks(
+    owner: User, specs: Sequence[TaskSpec], *, now: datetime
+) -> list[NewTask]:
     """Store new tasks with their schedules, all or none, and say so in the audit log.
 
     Names must be free, or an IntegrityError tells of NAME_ONCE.
     """
     made = [_new_task(owner, spec, now=now) for spec in specs]
-    schedules = beat_tables.new(
+    schedules = schedule_rows.prepare_schedules(
         [
             (describe(spec, owner), task.stored)
             for spec, task in zip(specs, made, strict=True)
@@ -106,7 +111,7 @@ def insert(owner: User, specs: Sequence[TaskSpec], *, now: datetime) -> list[New
 def _new_task(owner: User, spec: TaskSpec, *, now: datetime) -> NewTask:
     task_id = spec.task_id or clock.new_id()
     schedule = schedule_for(spec, task_id)
-    stored = beat_tables.stored_as(schedule, created_at=now)
+    stored = stored_schedules.to_stored(schedule, created_at=now)
     # In the order of _TASK_TYPES.
     values = {
         "id": task_id,
@@ -122,7 +127,7 @@ def _new_task(owner: User, spec: TaskSpec, *, now: datetime) -> NewTask:
 
 def schedule_for(spec: TaskSpec, task_id: UUID) -> Schedule:
     """When a task of this id fires, which its place in a spread is part of."""
-    return spread(spec.schedule, spec.spread, task_id)
+    return with_spread(spec.schedule, spec.spread, task_id)
 
 
 def _first_fire(schedule: Schedule, now: datetime) -> datetime | None:
@@ -132,7 +137,7 @@ def _first_fire(schedule: Schedule, now: datetime) -> datetime | None:
     return schedule.first_from(datetime.min.replace(tzinfo=UTC))
 
 
-def replace(task: Task, spec: TaskSpec, owner: User, *, now: datetime) -> bool:
+def replace_task(task: Task, spec: TaskSpec, owner: User, *, now: datetime) -> bool:
     """Put another recurring task in the place of one, under its id and with its history.
 
     With the same schedule it keeps its place in it: a fire time that is due, or that
@@ -140,13 +145,15 @@ def replace(task: Task, spec: TaskSpec, owner: User, *, now: datetime) -> bool:
     is another one.
     """
     schedule = schedule_for(spec, task.pk)
-    stored = beat_tables.stored_as(schedule, created_at=task.created_at)
+    stored = stored_schedules.to_stored(schedule, created_at=task.created_at)
     # As its schedule is now, which somebody may have edited a moment ago.
-    before = beat_tables.stored_of(task)
-    starts_anew = not beat_tables.fires_alike(before, stored)
+    before = stored_schedules.load_schedule(task)
+    starts_anew = not stored_schedules.fires_alike(before, stored)
     if starts_anew:
-        at = schedule_changes.close([task.pk], schedule_changes.What.REPLACED)
-        beat_tables.replace(
+        at = schedule_changes.record_change(
+            [task.pk], schedule_changes.ChangeKind.REPLACED
+        )
+        schedule_rows.replace_schedule(
             task.periodic_task_id, stored, description=describe(spec, owner)
         )
         for name in SCHEDULE_COLUMNS:
@@ -174,7 +181,7 @@ _REPLACED = (
 )
 
 
-def spec_of(task: Task) -> TaskSpec:
+def load_spec(task: Task) -> TaskSpec:
     """A stored task as its owner wants it, but for its policies.
 
     Raises ScheduleError where the admin stored a schedule that cannot be computed.
@@ -182,7 +189,7 @@ def spec_of(task: Task) -> TaskSpec:
     return TaskSpec(
         surface=Surface(task.surface),
         url=task.url,
-        schedule=bare(beat_tables.schedule_of(task)),
+        schedule=without_spread(stored_schedules.schedule_of(task)),
         body=task.body,
         name=task.name,
         tags=tuple(task.tags),
@@ -191,7 +198,7 @@ def spec_of(task: Task) -> TaskSpec:
     )
 
 
-class Rewritten(NamedTuple):
+class RewriteResult(NamedTuple):
     """Of many tasks, those that were something else; and whose schedule was, since when."""
 
     changed: list[Task]
@@ -199,7 +206,7 @@ class Rewritten(NamedTuple):
     moved_at: datetime | None
 
 
-def rewrite(wanted: Sequence[tuple[Task, TaskSpec]]) -> Rewritten:
+def rewrite_tasks(wanted: Sequence[tuple[Task, TaskSpec]]) -> RewriteResult:
     """Make tasks what their owner wants them to be now, under their ids, in few statements.
 
     Paused or not, they stay so. Where those continue whose schedule is another one is for
@@ -209,14 +216,14 @@ def rewrite(wanted: Sequence[tuple[Task, TaskSpec]]) -> Rewritten:
     moved: list[tuple[Task, StoredSchedule]] = []
     retagged: list[tuple[Task, TaskSpec]] = []
     for task, spec in wanted:
-        before = beat_tables.stored_of(task)
-        stored = beat_tables.stored_as(
+        before = stored_schedules.load_schedule(task)
+        stored = stored_schedules.to_stored(
             schedule_for(spec, task.pk), created_at=task.created_at
         )._replace(is_paused=before.is_paused)
         values = columns_of(spec) | {
-            name: getattr(stored, name) for name in OWN_COLUMNS
+            name: getattr(stored, name) for name in TASK_ONLY_COLUMNS
         }
-        if _is_alike(task.request, spec.request):
+        if _is_same_request(task.request, spec.request):
             values["request"] = task.request
         if encryption.is_same_url(task.url, spec.url):
             values["url"] = task.url
@@ -234,14 +241,16 @@ def rewrite(wanted: Sequence[tuple[Task, TaskSpec]]) -> Rewritten:
     moved_at = None
     if moved:
         ids = [task.pk for task, _ in moved]
-        moved_at = schedule_changes.close(ids, schedule_changes.What.EDITED)
-        beat_tables.change(moved)
+        moved_at = schedule_changes.record_change(
+            ids, schedule_changes.ChangeKind.EDITED
+        )
+        schedule_rows.change_schedules(moved)
     if changed:
         _write([task for task, _ in changed], [*values, "version"])
-        _describe_anew(changed)
+        _update_descriptions(changed)
     if retagged:
-        _retag(retagged)
-    return Rewritten(
+        _replace_tags(retagged)
+    return RewriteResult(
         [task for task, _ in changed], [task for task, _ in moved], moved_at
     )
 
@@ -266,17 +275,17 @@ def _write(tasks: Sequence[Task], names: Sequence[str]) -> None:
         )
 
 
-def _describe_anew(changed: Sequence[tuple[Task, TaskSpec]]) -> None:
+def _update_descriptions(changed: Sequence[tuple[Task, TaskSpec]]) -> None:
     found = [
         (task.periodic_task_id, description)
         for task, spec in changed
         if (description := describe(spec, task.owner)) != task.periodic_task.description
     ]
     if found:
-        beat_tables.redescribe(found)
+        schedule_rows.update_descriptions(found)
 
 
-def _retag(retagged: Sequence[tuple[Task, TaskSpec]]) -> None:
+def _replace_tags(retagged: Sequence[tuple[Task, TaskSpec]]) -> None:
     """Let tasks be found by other tags than before."""
     rows = [
         (task.owner_id, task.pk, tag) for task, spec in retagged for tag in spec.tags
@@ -298,20 +307,20 @@ def _retag(retagged: Sequence[tuple[Task, TaskSpec]]) -> None:
         )
 
 
-def _is_alike(stored: str, wanted: RequestOptions) -> bool:
+def _is_same_request(stored: str, wanted: RequestOptions) -> bool:
     """Whether a request stays as it is: sealed anew, the same values look different."""
     if not stored:
         return wanted == RequestOptions()
-    was = options_of(stored)
+    was = parse_options(stored)
     if replace_in(was, sealed_values="") != replace_in(wanted, sealed_values=""):
         return False
     try:
-        return _opened(was) == _opened(wanted)
+        return _decrypted_values(was) == _decrypted_values(wanted)
     except encryption.Unreadable:
         return False
 
 
-def _opened(options: RequestOptions) -> str:
+def _decrypted_values(options: RequestOptions) -> str:
     return encryption.decrypt(options.sealed_values) if options.sealed_values else ""
 
 

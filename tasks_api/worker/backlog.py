@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from typing import Protocol
 from uuid import UUID
 
-from tasks_api.domain.ids import lane_of, moment_of
+from tasks_api.domain.ids import moment_of, tenant_bits
 
 
 class Room(Protocol):
@@ -61,7 +61,7 @@ class Waiting:
         taken: Counter[int] = Counter()
         while self._due and moment_of(self._due[0][1]) <= until and len(popped) < most:
             entry = heapq.heappop(self._due)
-            lane = lane_of(entry[1])
+            lane = tenant_bits(entry[1])
             if room(lane, taken[lane], len(popped)) > 0:
                 taken[lane] += 1
                 popped.append(entry[1])

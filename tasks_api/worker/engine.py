@@ -33,11 +33,11 @@ from tasks_api.delivery import descriptors, faults, retry
 from tasks_api.delivery.request import Claimed, Credentials, Outcome
 from tasks_api.delivery.shares import room
 from tasks_api.delivery.transport import Transport
-from tasks_api.domain.ids import LANES, lane_of, moment_of
+from tasks_api.domain.ids import TENANT_BITS_RANGE, moment_of, tenant_bits
 from tasks_api.domain.states import Trouble
 from tasks_api.metrics import counters
 from tasks_api.monitoring.heartbeats import Presence
-from tasks_api.monitoring.watchdog import Vitals
+from tasks_api.monitoring.watchdog import WorkerVitals
 from tasks_api.services import pull_queue
 from tasks_api.storage import run_rows
 from tasks_api.worker import building, leases, verdicts
@@ -126,7 +126,7 @@ class Engine:
             denied=settings.SCHEDULER_DENIED_NETWORKS,
             max_in_flight=self._most,
             max_per_host=settings.SCHEDULER_MAX_PER_HOST,
-            tenant_of=lambda run: lane_of(run.run_id),
+            tenant_of=lambda run: tenant_bits(run.run_id),
             places_of=self._places,
             lookup_timeout=settings.SCHEDULER_LOOKUP_TIMEOUT,
         )
@@ -167,7 +167,7 @@ class Engine:
         with self._changed:
             left = list(self._waiting)
         try:
-            run_rows.ring_soon(left, after=timedelta())
+            run_rows.schedule_ring(left, after=timedelta())
         except Exception as error:  # noqa: BLE001 (a beat rings for them anyway)
             logger.warning(
                 "Other workers will hear of some runs later: %s", faults.brief(error)
@@ -207,11 +207,11 @@ class Engine:
             self._changed.notify_all()
         return taken
 
-    def vitals(self) -> Vitals:
+    def vitals(self) -> WorkerVitals:
         """For those who look from outside."""
         with self._changed:
             wait = self._seconds_to_wait()
-            return Vitals(
+            return WorkerVitals(
                 held=len(self._holding),
                 accepted=len(self._waiting),
                 has_room=len(self._waiting) < MOST_WAITING,
@@ -336,7 +336,7 @@ class Engine:
         until = claimed_at + settings.SCHEDULER_LEASE
         with self._changed:
             added = self._holding.add(claimed, claimed_at=claimed_at, until=until)
-            self._under_way.update(lane_of(run.run_id) for run in claimed)
+            self._under_way.update(tenant_bits(run.run_id) for run in claimed)
             # For those that others had begun, others may come.
             self._waiting.call_back(self._room)
         self._unbegun.update(run.run_id for run in claimed)
@@ -382,7 +382,7 @@ class Engine:
             return
         with self._changed:
             for run in runs:
-                self._under_way[lane_of(run.run_id)] -= 1
+                self._under_way[tenant_bits(run.run_id)] -= 1
                 self._holding.let_go(run)
         self._unbegun.difference_update(run.run_id for run in runs)
         verdicts.tell(self._on_recorded, finished)
@@ -398,7 +398,7 @@ class Engine:
     def _on_done(self, run: Claimed, outcome: Outcome) -> None:
         self._done.put(_Done(run, outcome, self._datetime()))
         with self._changed:
-            self._under_way[lane_of(run.run_id)] -= 1
+            self._under_way[tenant_bits(run.run_id)] -= 1
             if outcome.trouble is Trouble.LOCAL:
                 self._hold_back()
             self._answered += 1
@@ -545,7 +545,10 @@ class Engine:
 
     def _make_up_room(self) -> None:
         """Learn tenants' own limits, and say on runs that wait for them why they do."""
-        limits = {tenant_id % LANES: most for tenant_id, most in own_limits().items()}
+        limits = {
+            tenant_id % TENANT_BITS_RANGE: most
+            for tenant_id, most in own_limits().items()
+        }
         with self._changed:
             self._own_limits = limits
             if time.monotonic() >= self._recovers_at:

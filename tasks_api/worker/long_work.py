@@ -350,7 +350,7 @@ def _state_now(row: _Row) -> str:
 
 def _follow_up(rows: Sequence[_Row], state: str) -> Settled:
     in_line = {row.run.task_id for row in rows if row.run.overlap == Overlap.QUEUE_ONE}
-    to_ring = run_rows.move_up(list(in_line)) if in_line else []
+    to_ring = run_rows.start_waiting_runs(list(in_line)) if in_line else []
     return Settled([row.run.run_id for row in rows], to_ring, state)
 
 

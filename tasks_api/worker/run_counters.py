@@ -40,7 +40,7 @@ def count_finished(finished: Sequence[Finished]) -> None:
         counters.ATTEMPTS.observe(values, answer)
     for end, count in ends.items():
         counters.RUNS.labels(end).inc(count)
-    counters.PREVENTED.labels("lease").inc(released)
+    counters.DOUBLES_PREVENTED.labels("lease").inc(released)
 
 
 def count_ended(finished: Sequence[Finished]) -> None:

@@ -100,7 +100,7 @@ def _end_tasks(finished: Iterable[Finished], now: datetime) -> None:
 def _move_up(finished: Iterable[Finished]) -> list[UUID]:
     """Let the runs begin that waited for these; a beat does it where this does not."""
     in_line = {f.run.task_id for f in finished if f.run.overlap == Overlap.QUEUE_ONE}
-    return run_rows.move_up(list(in_line)) if in_line else []
+    return run_rows.start_waiting_runs(list(in_line)) if in_line else []
 
 
 def tell(

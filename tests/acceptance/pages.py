@@ -1,4 +1,4 @@
-"""The pages of the docs as steps that a reader takes: commands, and what they show."""
+"""Reads the console blocks of the docs: commands, and the output that they show."""
 
 from __future__ import annotations
 
@@ -8,39 +8,39 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tests.acceptance.stand import ROOT
+from tests.acceptance.harness import ROOT
 
 PAGES = sorted(
     [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), ROOT / "clients/python/README.md"]
 )
 _FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
-# What is another one each time: ids, fingerprints, and moments.
+# Ids, fingerprints and moments differ each time.
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|c[0-9a-z]{24}")
-_VARYING = re.compile(
-    rf"{_ID.pattern}|\b[0-9a-f]{{32}}\b|\d{{4}}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?Z?"
+_VARYING_TEXT = re.compile(
+    rf"\b[0-9a-f]{{32}}\b|{_ID.pattern}|\d{{4}}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?Z?"
 )
 
 
-class Step(NamedTuple):
+class ConsoleStep(NamedTuple):
     command: str
     shown: str
 
 
-class Block(NamedTuple):
+class ConsoleBlock(NamedTuple):
     """A `console` block, with the last files before it and the first after it, by language."""
 
-    steps: list[Step]
+    steps: list[ConsoleStep]
     before: Mapping[str, str]
     after: Mapping[str, str]
 
 
-def blocks_of(page: Path) -> list[Block]:
+def read_blocks(page: Path) -> list[ConsoleBlock]:
     fences = list(_fences(page.read_text(encoding="utf-8")))
     found = []
     for place, (language, text) in enumerate(fences):
         if language == "console":
             before, after = dict(fences[:place]), dict(reversed(fences[place + 1 :]))
-            found.append(Block(list(_steps(text)), before, after))
+            found.append(ConsoleBlock(list(_steps(text)), before, after))
     return found
 
 
@@ -50,31 +50,31 @@ def _fences(text: str) -> Iterator[tuple[str, str]]:
         yield language, "".join(lines)
 
 
-def _steps(text: str) -> Iterator[Step]:
+def _steps(text: str) -> Iterator[ConsoleStep]:
     for part in re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]:
         command, _, shown = part.partition("\n")
-        yield Step(command, shown.strip())
+        yield ConsoleStep(command, shown.strip())
 
 
-class Differs(AssertionError):
-    """What came is not what the page shows."""
+class OutputMismatch(AssertionError):
+    """The output of a command is not what the page shows."""
 
 
-def compare(shown: str, came: str) -> dict[str, str]:
-    """Raise Differs unless an output has the shape that a page shows.
+def compare(shown: str, output: str) -> dict[str, str]:
+    """Raise OutputMismatch unless an output has the shape that a page shows.
 
     JSON has the same keys, and texts are the same but for ids and moments. Returns which id
     stands for which of the page's.
     """
     expected = _json(shown)
     if not isinstance(expected, dict | list):
-        if _VARYING.sub("*", shown) != _VARYING.sub("*", came.strip()):
-            raise Differs(f"Shown:\n{shown}\nCame:\n{came}")
+        if _VARYING_TEXT.sub("*", shown) != _VARYING_TEXT.sub("*", output.strip()):
+            raise OutputMismatch(f"Shown:\n{shown}\nCame:\n{output}")
         return {}
     ids: dict[str, str] = {}
-    actual = _json(came)
+    actual = _json(output)
     if not actual or not _fits(expected, actual, ids):
-        raise Differs(f"Shown:\n{shown}\nCame:\n{came}")
+        raise OutputMismatch(f"Shown:\n{shown}\nCame:\n{output}")
     return ids
 
 

@@ -1,4 +1,4 @@
-"""A real PgBouncer in front of a stand's PostgreSQL, in the mode that a test wants."""
+"""Runs a real PgBouncer in front of a PostgreSQL, in a given pool mode."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from pathlib import Path
 import pytest
 
 from scheduler_service.local.embedded import PORT, Postgres
-from tests.acceptance.stand import eventually, free_port
+from tests.acceptance.harness import eventually, free_port
 
 PROGRAM = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin")
-needed = pytest.mark.skipif(
+needs_pgbouncer = pytest.mark.skipif(
     PROGRAM is None, reason="PgBouncer is not installed: `apt install pgbouncer`."
 )
-SETTINGS = """
+CONFIG = """
 [databases]
 * = host={host} port={port} user=postgres
 
@@ -41,25 +41,25 @@ class PgBouncer:
         self.postgres = postgres
         self.port = free_port()
         self.url = f"postgresql://postgres@127.0.0.1:{self.port}/scheduler"
-        self.file = home / "pgbouncer.ini"
+        self.config_file = home / "pgbouncer.ini"
 
     def configure(self, mode: str, size: int = 30) -> None:
-        text = SETTINGS.format(
+        text = CONFIG.format(
             host=self.postgres.socket_dir,
             port=PORT,
             listen=self.port,
             mode=mode,
             size=size,
         )
-        self.file.write_text(text)
-        # It runs as the user of PostgreSQL, whose socket nobody else may open.
-        self.file.chmod(0o644)
+        self.config_file.write_text(text)
+        # It runs as the user of PostgreSQL, whose socket no other user may open.
+        self.config_file.chmod(0o644)
 
     def start(self) -> None:
         assert PROGRAM is not None
         with (self.home / "pgbouncer.log").open("ab") as log:
             self.process = subprocess.Popen(
-                [PROGRAM, str(self.file)],
+                [PROGRAM, str(self.config_file)],
                 stdout=log,
                 stderr=log,
                 **self.postgres.user(),
@@ -71,13 +71,13 @@ class PgBouncer:
         log = self.home / "pgbouncer.log"
         eventually(lambda: "re-reading config" in log.read_text())
 
-    def answers(self) -> bool:
+    def is_up(self) -> bool:
         with socket.socket() as probe:
             return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
 
 @contextmanager
-def pooled(
+def running_pgbouncer(
     home: Path, postgres: Postgres, mode: str, size: int = 30
 ) -> Iterator[PgBouncer]:
     home.chmod(0o711)
@@ -85,7 +85,7 @@ def pooled(
     bouncer.configure(mode, size)
     bouncer.start()
     try:
-        eventually(bouncer.answers)
+        eventually(bouncer.is_up)
         yield bouncer
     finally:
         bouncer.process.send_signal(signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""Flower as it is started: what it shows without its password, and how often one may try."""
+"""Flower as the Procfile starts it: what it shows without its password, and to whom it says wait."""
 
 from __future__ import annotations
 
@@ -11,36 +11,36 @@ import pytest
 import requests
 
 from scheduler_service.flower import MOST_FAILURES
-from tests.acceptance.stand import Stand, eventually, free_port
+from tests.acceptance.harness import Harness, eventually, free_port
 
 pytestmark = pytest.mark.timeout(120)
 
-RIGHT = ("ann", "secret")
+CREDENTIALS = ("ann", "secret")
 
 
 @pytest.fixture(scope="module")
 def flower(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    stand = Stand(tmp_path_factory.mktemp("s"))
-    stand.environment |= {
+    harness = Harness(tmp_path_factory.mktemp("s"))
+    harness.environment |= {
         "FLOWER_PORT": str(free_port()),
-        "FLOWER_BASIC_AUTH": ":".join(RIGHT),
+        "FLOWER_BASIC_AUTH": ":".join(CREDENTIALS),
     }
-    stand.start()
-    stand.run("flower")
-    url = f"http://127.0.0.1:{stand.environment['FLOWER_PORT']}"
-    eventually(lambda: answers(url))
+    harness.start()
+    harness.start_part("flower")
+    url = f"http://127.0.0.1:{harness.environment['FLOWER_PORT']}"
+    eventually(lambda: is_up(url))
     yield url
-    stand.stop()
+    harness.stop()
 
 
-def answers(url: str) -> bool:
+def is_up(url: str) -> bool:
     try:
-        return status(f"{url}/healthcheck") == 200
+        return get_status(f"{url}/healthcheck") == 200
     except requests.ConnectionError:
         return False
 
 
-def status(url: str, password: tuple[str, str] | None = None) -> int:
+def get_status(url: str, password: tuple[str, str] | None = None) -> int:
     return requests.get(url, auth=password, timeout=10).status_code
 
 
@@ -49,20 +49,22 @@ def status(url: str, password: tuple[str, str] | None = None) -> int:
     ["/", "/workers", "/tasks", "/broker", "/metrics", "/api/tasks", "/api/workers"],
 )
 def test_flower_shows_nothing_without_its_password(flower: str, path: str) -> None:
-    assert status(f"{flower}{path}") == 401
+    assert get_status(f"{flower}{path}") == 401
 
 
 @pytest.mark.parametrize("path", ["/workers", "/metrics"])
-def test_flower_shows_it_to_who_has_the_password(flower: str, path: str) -> None:
-    assert status(f"{flower}{path}", RIGHT) == 200
+def test_flower_shows_its_pages_to_a_user_with_the_password(
+    flower: str, path: str
+) -> None:
+    assert get_status(f"{flower}{path}", CREDENTIALS) == 200
 
 
 def test_the_health_check_says_no_more_than_ok(flower: str) -> None:
     assert requests.get(f"{flower}/healthcheck", timeout=10).text == "OK"
 
 
-def tried(flower: str, password: str, path: str = "/workers") -> int:
-    """From an address of its own, so that other tests are not told to wait."""
+def try_password(flower: str, password: str, path: str = "/workers") -> int:
+    """Try it from another address, so that other tests need not wait."""
     host, port = flower.removeprefix("http://").split(":")
     pair = base64.b64encode(f"ann:{password}".encode()).decode()
     connection = http.client.HTTPConnection(
@@ -73,12 +75,12 @@ def tried(flower: str, password: str, path: str = "/workers") -> int:
         return connection.getresponse().status
 
 
-def test_who_shows_many_wrong_passwords_is_told_to_wait(flower: str) -> None:
-    wrong = [tried(flower, str(number)) for number in range(MOST_FAILURES + 2)]
+def test_a_client_with_many_wrong_passwords_must_wait(flower: str) -> None:
+    wrong = [try_password(flower, str(number)) for number in range(MOST_FAILURES + 2)]
 
     assert wrong == [401] * MOST_FAILURES + [429] * 2
-    # Though it is the right one now, or guesses would go on.
-    assert tried(flower, "secret") == 429
-    assert tried(flower, "secret", "/healthcheck") == 200
-    # Somebody else is not kept out.
-    assert status(f"{flower}/workers", RIGHT) == 200
+    # Also with the right password now, or guessing would go on.
+    assert try_password(flower, "secret") == 429
+    assert try_password(flower, "secret", "/healthcheck") == 200
+    # Another address is not refused.
+    assert get_status(f"{flower}/workers", CREDENTIALS) == 200

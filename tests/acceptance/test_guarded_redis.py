@@ -14,7 +14,7 @@ import requests
 import yaml
 
 from scheduler_service.process.supervisor import spawn
-from tests.acceptance.stand import ROOT, Stand, eventually, free_port
+from tests.acceptance.harness import ROOT, Harness, eventually, free_port
 from tests.receiver import Receiver
 
 pytestmark = [
@@ -29,11 +29,11 @@ PASSWORD = "s3cret"
 
 
 @pytest.fixture(scope="module")
-def stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
-    started = Stand(tmp_path_factory.mktemp("s"))
+def harness(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Harness]:
+    started = Harness(tmp_path_factory.mktemp("s"))
     port = free_port()
     server = spawn(
-        ["sh", "-c", f"{command()} --port {port} --bind 127.0.0.1"],
+        ["sh", "-c", f"{redis_command()} --port {port} --bind 127.0.0.1"],
         env=os.environ | {"REDIS_PASSWORD": PASSWORD},
         cwd=started.home,
     )
@@ -43,22 +43,22 @@ def stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
         "FLOWER_PORT": str(free_port()),
         "FLOWER_BASIC_AUTH": "ann:pw",
     }
-    eventually(lambda: answers(url))
+    eventually(lambda: is_redis_up(url))
     started.start()
     for part in ("web", "worker", "beat", "flower"):
-        started.run(part)
+        started.start_part(part)
     eventually(started.is_ready)
     yield started
     started.stop()
-    started.end(server, signal.SIGTERM)
+    started.stop_process(server, signal.SIGTERM)
 
 
-def command() -> str:
+def redis_command() -> str:
     parts = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
     return str(parts["redis"]["command"][-1]).replace("$$", "$")
 
 
-def answers(url: str) -> bool:
+def is_redis_up(url: str) -> bool:
     try:
         with redis.Redis.from_url(url) as client:
             return bool(client.ping())
@@ -66,17 +66,21 @@ def answers(url: str) -> bool:
         return False
 
 
-def test_a_run_is_delivered_through_it(stand: Stand, target: Receiver) -> None:
+def test_a_run_is_delivered_through_redis_with_limited_rights(
+    harness: Harness, target: Receiver
+) -> None:
     soon = datetime.now(UTC) + timedelta(seconds=1)
-    stand.create(task_type="one_time", run_datetime=soon.isoformat(), url=target.url)
+    harness.create_task(
+        task_type="one_time", run_datetime=soon.isoformat(), url=target.url
+    )
 
     eventually(lambda: len(target.requests) == 1)
-    flower = f"http://127.0.0.1:{stand.environment['FLOWER_PORT']}"
-    eventually(lambda: is_there(flower))
-    assert "NOPERM" not in stand.logs()
+    flower = f"http://127.0.0.1:{harness.environment['FLOWER_PORT']}"
+    eventually(lambda: is_flower_up(flower))
+    assert "NOPERM" not in harness.read_logs()
 
 
-def is_there(flower: str) -> bool:
+def is_flower_up(flower: str) -> bool:
     try:
         shown = requests.get(f"{flower}/tasks", auth=("ann", "pw"), timeout=5)
         return shown.ok
@@ -84,13 +88,13 @@ def is_there(flower: str) -> bool:
         return False
 
 
-def test_who_has_no_password_gets_nothing_and_who_has_it_does_not_administer(
-    stand: Stand,
+def test_redis_needs_the_password_and_lets_no_client_administer_it(
+    harness: Harness,
 ) -> None:
-    url = stand.environment["REDIS_URL"]
-    nobody = redis.Redis.from_url(url.replace(f":{PASSWORD}@", ""))
-    with nobody, pytest.raises(redis.AuthenticationError):
-        nobody.ping()
+    url = harness.environment["REDIS_URL"]
+    anonymous = redis.Redis.from_url(url.replace(f":{PASSWORD}@", ""))
+    with anonymous, pytest.raises(redis.AuthenticationError):
+        anonymous.ping()
     with redis.Redis.from_url(url) as client:
         for words in (
             "FLUSHALL",

@@ -8,47 +8,50 @@ import psutil
 import pytest
 import requests
 
-from tests.acceptance.stand import Stand, eventually
+from tests.acceptance.harness import Harness, eventually
 
 pytestmark = pytest.mark.timeout(300)
 
 MIB = 1024 * 1024
-# Each up to what some limit allows.
-LARGE = {
+# Each is as large as some limit allows.
+LARGE_BODIES = {
     "objects": b"[" + b"{}," * (10 * MIB) + b"{}]",
     "as many values as may be": b"[" + b"[]," * 999_000 + b" " * (28 * MIB) + b"[]]",
     "deep": b"[" * (31 * MIB),
     "wide text": b'["' + b"x" * (28 * MIB) + "\N{PILE OF POO}".encode() + b'"]',
 }
-SMALL = b"[" + b"[]," * 340_000 + b"[]]"
-TOO_LARGE = b" " * (33 * MIB)
+SMALL_BODY = b"[" + b"[]," * 340_000 + b"[]]"
+TOO_LARGE_BODY = b" " * (33 * MIB)
 
 
-def call(stand: Stand, path: str, body: bytes) -> int:
-    headers = {"Authorization": str(stand.api.headers["Authorization"])}
-    url = f"{stand.url}{path}"
+def post_body(harness: Harness, path: str, body: bytes) -> int:
+    headers = {"Authorization": str(harness.api.headers["Authorization"])}
+    url = f"{harness.url}{path}"
     return requests.post(url, data=body, headers=headers, timeout=120).status_code
 
 
-def resident(process: psutil.Process) -> int:
+def resident_mib(process: psutil.Process) -> int:
     return int(process.memory_info().rss) // MIB
 
 
-def test_memory_is_bounded_during_and_after_an_attack(stand: Stand) -> None:
-    (process,) = stand.web_processes()
-    before = resident(process)
+def test_memory_is_bounded_during_and_after_an_attack(harness: Harness) -> None:
+    (process,) = harness.web_processes()
+    before = resident_mib(process)
     paths = ("/tasks/bulk/", "/tasks/apply/")
     with ThreadPoolExecutor(8) as clients:
         for _ in range(2):
-            under_way = [
-                clients.submit(call, stand, path, body)
-                for body in (*LARGE.values(), TOO_LARGE)
+            requests_sent = [
+                clients.submit(post_body, harness, path, body)
+                for body in (*LARGE_BODIES.values(), TOO_LARGE_BODY)
                 for path in paths
-            ] + [clients.submit(call, stand, "/tasks/", SMALL) for _ in range(8)]
-            while not all(one.done() for one in under_way):
-                assert stand.api.get(f"{stand.url}/healthz", timeout=20).ok
-                assert resident(process) < before + 700
-            # 503 is for those that had waited for long enough.
-            assert {one.result() for one in under_way} <= {400, 413, 503}
+            ] + [
+                clients.submit(post_body, harness, "/tasks/", SMALL_BODY)
+                for _ in range(8)
+            ]
+            while not all(each.done() for each in requests_sent):
+                assert harness.api.get(f"{harness.url}/healthz", timeout=20).ok
+                assert resident_mib(process) < before + 700
+            # Requests that waited too long for memory get 503.
+            assert {each.result() for each in requests_sent} <= {400, 413, 503}
 
-    eventually(lambda: resident(process) < before + 150)
+    eventually(lambda: resident_mib(process) < before + 150)

@@ -1,4 +1,4 @@
-"""Work that outlives its worker: real processes, killed while a target is at work."""
+"""Long work goes on when its worker is killed: real processes, while a target is at work."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 import requests
 
-from tests.acceptance.stand import Stand, eventually
-from tests.receiver import Received, Receiver
+from tests.acceptance.harness import Harness, eventually
+from tests.receiver import ReceivedRequest, Receiver
 
 pytestmark = pytest.mark.timeout(240)
 
 
-def create(stand: Stand, url: str, *, deadline: int) -> str:
+def create_long_task(harness: Harness, url: str, *, deadline: int) -> str:
     run_at = datetime.now(UTC) + timedelta(seconds=2)
-    return stand.create(
+    return harness.create_task(
         task_type="one_time",
         run_datetime=run_at.isoformat(),
         url=url,
@@ -25,43 +25,45 @@ def create(stand: Stand, url: str, *, deadline: int) -> str:
     )
 
 
-def say(stand: Stand, request: Received, word: str) -> Any:
+def report_work(harness: Harness, request: ReceivedRequest, report: str) -> Any:
     token = request.headers["x-scheduler-run-token"]
     return requests.post(
-        f"{stand.url}/runs/{request.headers['webhook-id']}/{word}",
+        f"{harness.url}/runs/{request.headers['webhook-id']}/{report}",
         headers={"Authorization": f"Bearer {token}"},
         timeout=10,
     )
 
 
-def state_of(stand: Stand, request: Received) -> str:
-    run = stand.api.get(f"{stand.url}/runs/{request.headers['webhook-id']}", timeout=10)
+def run_state(harness: Harness, request: ReceivedRequest) -> str:
+    run = harness.api.get(
+        f"{harness.url}/runs/{request.headers['webhook-id']}", timeout=10
+    )
     return str(run.json()["state"])
 
 
 def test_work_goes_on_while_its_worker_is_killed(
-    stand: Stand, target: Receiver
+    harness: Harness, target: Receiver
 ) -> None:
-    worker = stand.run("worker")
-    stand.run("beat")
-    eventually(stand.is_ready)
+    worker = harness.start_part("worker")
+    harness.start_part("beat")
+    eventually(harness.is_ready)
     target.answer("/done", status=202)
     target.answer("/silent", status=202)
-    create(stand, f"{target.url}/done", deadline=120)
-    create(stand, f"{target.url}/silent", deadline=4)
+    create_long_task(harness, f"{target.url}/done", deadline=120)
+    create_long_task(harness, f"{target.url}/silent", deadline=4)
     sent = {request.path: request for request in target.wait_for(2)}
     done, silent = sent["/done"], sent["/silent"]
-    eventually(lambda: state_of(stand, done) == "open")
+    eventually(lambda: run_state(harness, done) == "open")
 
-    stand.end(worker, signal.SIGKILL)
-    heard = say(stand, done, "heartbeat")
-    eventually(lambda: state_of(stand, silent) == "failed")
-    completed = say(stand, done, "complete")
+    harness.stop_process(worker, signal.SIGKILL)
+    heartbeat = report_work(harness, done, "heartbeat")
+    eventually(lambda: run_state(harness, silent) == "failed")
+    completed = report_work(harness, done, "complete")
 
-    assert (heard.status_code, completed.status_code) == (200, 200)
-    assert state_of(stand, done) == "succeeded"
-    assert say(stand, silent, "complete").status_code == 409
-    # Nobody took the dead worker's runs for lost.
-    assert stand.unfinished() == 0
+    assert (heartbeat.status_code, completed.status_code) == (200, 200)
+    assert run_state(harness, done) == "succeeded"
+    assert report_work(harness, silent, "complete").status_code == 409
+    # The dead worker's runs were not taken for lost.
+    assert harness.count_unfinished_runs() == 0
     assert len(target.requests) == 2
-    assert not stand.query("SELECT 1 FROM tasks_api_task WHERE ended_at IS NULL")
+    assert not harness.query("SELECT 1 FROM tasks_api_task WHERE ended_at IS NULL")

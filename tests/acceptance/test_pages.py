@@ -20,16 +20,57 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.acceptance.pages import PAGES, Block, Differs, Step, blocks_of, compare
-from tests.acceptance.stand import ROOT, Stand, eventually, free_port
+from scheduler_service.local.embedded import PORT
+from tests.acceptance.harness import ROOT, Harness, eventually, free_port
+from tests.acceptance.pages import (
+    PAGES,
+    ConsoleBlock,
+    ConsoleStep,
+    OutputMismatch,
+    compare,
+    read_blocks,
+)
 from tests.receiver import Receiver
 
 pytestmark = pytest.mark.timeout(300)
 
 _DOCKER = "there is no Docker here; deployment files have tests of their own"
+_CLUSTER = (
+    "there is no cluster here; tests/architecture/test_kubernetes.py reads the files"
+)
+_SYSTEMD = "changes the machine; tests/architecture/test_systemd.py checks the units"
+_PROXY = "changes the machine; test_proxies.py starts nginx with this file"
 _SENTINEL = "fixed ports; test_sentinel.py runs Redis, a replica and Sentinels"
 _PIP = "would change the environment of the tests, which has it already"
 NOT_RUN = {
+    "docker build --tag registry.example.org/scheduler-service:1 .": _DOCKER,
+    "docker push registry.example.org/scheduler-service:1": _DOCKER,
+    "kubectl create namespace scheduler": _CLUSTER,
+    "kubectl --namespace scheduler create secret generic scheduler-secrets --from-env-file=secrets.env": _CLUSTER,
+    "kubectl apply --kustomize deploy/kubernetes": _CLUSTER,
+    "kubectl --namespace scheduler wait --for=condition=complete --timeout=10m job/scheduler-migrate": _CLUSTER,
+    "kubectl --namespace scheduler get pods": _CLUSTER,
+    "kubectl --namespace scheduler exec -it deploy/scheduler-web -- python manage.py createsuperuser": _CLUSTER,
+    "kubectl --namespace scheduler exec deploy/scheduler-web -- python manage.py issue_token --tenant acme --user ann": _CLUSTER,
+    "kubectl --namespace scheduler port-forward service/scheduler-flower 5555": _CLUSTER,
+    "kubectl --namespace scheduler delete job scheduler-migrate --ignore-not-found": _CLUSTER,
+    "useradd --system --home-dir /var/lib/scheduler --shell /usr/sbin/nologin scheduler": _SYSTEMD,
+    "python3 -m venv /opt/scheduler/.venv": _SYSTEMD,
+    "/opt/scheduler/.venv/bin/pip install --require-hashes --requirement /opt/scheduler/requirements.lock": _SYSTEMD,
+    "systemd-run --pipe --wait --property=EnvironmentFile=/etc/scheduler/scheduler.env --setenv=SCHEDULER_ENV=production --working-directory=/opt/scheduler /opt/scheduler/.venv/bin/python manage.py collectstatic --no-input": _SYSTEMD,
+    "systemd-run --pty --wait --property=EnvironmentFile=/etc/scheduler/scheduler.env --setenv=SCHEDULER_ENV=production --working-directory=/opt/scheduler /opt/scheduler/.venv/bin/python manage.py createsuperuser": _SYSTEMD,
+    "cp deploy/systemd/scheduler* /etc/systemd/system/": _SYSTEMD,
+    "systemctl daemon-reload": _SYSTEMD,
+    "systemctl enable --now scheduler.target": _SYSTEMD,
+    "systemctl list-units 'scheduler*'": _SYSTEMD,
+    "systemctl enable --now scheduler-worker@3.service": _SYSTEMD,
+    "systemctl restart scheduler-migrate.service": _SYSTEMD,
+    "systemctl restart scheduler-worker@1.service": _SYSTEMD,
+    "nginx -t": _PROXY,
+    "systemctl reload nginx": _PROXY,
+    "caddy validate --config /etc/caddy/Caddyfile": _PROXY,
+    "systemctl reload caddy": _PROXY,
+    "curl -sS https://scheduler.example.org/readyz": _PROXY,
     ".venv/bin/python -m pytest -n 0 -s -m slow tests/acceptance/test_outages.py": (
         "takes minutes; it is a test itself"
     ),
@@ -55,44 +96,49 @@ NOT_RUN = {
         "does not end; test_client_command.py runs it"
     ),
 }
-# Told of in pages as a day that is near; the commands say yesterday.
-WRITTEN = date(2026, 11, 21)
+# Told of in pages as a day that is move_day; the commands say yesterday.
+WRITTEN_ON = date(2026, 11, 21)
 DAY = re.compile(r"\b2026-11-2\d\b")
 ASSIGNMENTS = re.compile(r"(export )?([A-Z_]+=\S* ?)+")
-RUNNING = re.compile(
+RUNNABLE = re.compile(
     r"(?:SIGNING_SECRET=\S+ (?P<server>python|node) (?P<file>\S+)|curl|scheduler|make"
-    r"|\.venv/bin/python (?:docs/\w+\.py|manage\.py|-m tests\.chaos))\b"
+    r"|python -c|pg_dump|pg_restore|createdb|dropdb|psql --dbname|kubectl kustomize"
+    r"|\.venv/bin/python (?:docs/examples/\w+\.py|manage\.py|-m tests\.chaos))\b"
 )
+# Commands that read files of the repository.
+OF_THE_REPOSITORY = ("make ", "kubectl ")
 MANAGE = re.compile(r"python manage\.py (.*)")
 SHARED_SECRET = "0f4c" + "0" * 44
-# A file of tasks that a plan changes is that of the page, an hour earlier.
-EARLIER = ('"0 7 * * *"', '"0 6 * * *"')
+# The applied file of tasks is that of the page, an hour earlier.
+EARLIER_CRON = ('"0 7 * * *"', '"0 6 * * *"')
 
 
 def is_run_by_manage_test(command: str) -> bool:
-    """Those that tests/integration/ops/test_docs.py runs, which is quicker."""
+    """Whether tests/integration/ops/test_docs.py runs it, which is quicker."""
     found = MANAGE.fullmatch(command)
     return bool(found) and not re.search("…|<", command.replace("sch_…", ""))
 
 
-def commands() -> Iterator[tuple[Path, str]]:
+def all_commands() -> Iterator[tuple[Path, str]]:
     for page in PAGES:
-        for block in blocks_of(page):
+        for block in read_blocks(page):
             yield from ((page, step.command) for step in block.steps)
 
 
 def is_run_here(command: str) -> bool:
     if command in NOT_RUN or is_run_by_manage_test(command):
         return False
-    patterns = (ASSIGNMENTS, RUNNING, MANAGE)
+    patterns = (ASSIGNMENTS, RUNNABLE, MANAGE)
     return any(pattern.match(command) for pattern in patterns)
 
 
-class Reader:
-    """Somebody who reads a page beside a running service, and does what it says."""
+class PageReader:
+    """Runs the commands of a page on a running service, as a reader would."""
 
-    def __init__(self, stand: Stand, token: str, target: Receiver, home: Path) -> None:
-        self.stand, self.target, self.home = stand, target, home
+    def __init__(
+        self, harness: Harness, token: str, target: Receiver, home: Path
+    ) -> None:
+        self.harness, self.target, self.home = harness, target, home
         self.api = requests.Session()
         self.api.headers["Authorization"] = f"Bearer {token}"
         self.ids: dict[str, str] = {}
@@ -104,17 +150,20 @@ class Reader:
             f'#!/bin/sh\nexec {sys.executable} -m scheduler_client "$@"\n'
         )
         (home / "bin" / "scheduler").chmod(0o755)
-        self.environment = stand.environment | {
-            "API": stand.url,
+        self.environment = harness.environment | {
+            "API": harness.url,
             "TOKEN": token,
             "CURL_HOME": str(home),
-            "PATH": f"{home}/bin:{stand.environment['PATH']}",
+            "PATH": f"{home}/bin:{harness.postgres.programs}:{harness.environment['PATH']}",
+            "PGHOST": str(harness.postgres.socket_dir),
+            "PGPORT": str(PORT),
+            "PGUSER": "postgres",
             "PYTHONPATH": f"{ROOT / 'clients' / 'python' / 'src'}:{ROOT}",
         }
         self.own = {
             "sch_…": token,
             "0f4c…": SHARED_SECRET,
-            "whsec_…": stand.manage("signing_secret", "demo"),
+            "whsec_…": harness.manage("signing_secret", "demo"),
         }
 
     def close(self) -> None:
@@ -125,68 +174,71 @@ class Reader:
             server.wait()
 
     def read(self, page: Path) -> None:
-        for block in blocks_of(page):
+        for block in read_blocks(page):
             steps = [step for step in block.steps if is_run_here(step.command)]
             if steps:
                 self._prepare(block)
             for step in steps:
-                self._take(step, block)
+                self._run_step(step, block)
 
-    # What a page presumes.
-
-    def _prepare(self, block: Block) -> None:
-        """What the block speaks of as being there, made anew for it."""
+    def _prepare(self, block: ConsoleBlock) -> None:
+        """Create the task, run and files that the block takes for granted."""
         text = "\n".join(step.command for step in block.steps)
         for name, make in {
-            "ID": self._periodic,
-            "RUN": self._failed_run,
-            "RUN_URL": self._open_run,
+            "ID": self._create_periodic_task,
+            "RUN": self._create_failed_run,
+            "RUN_URL": self._create_open_run,
         }.items():
             if re.search(rf"\${name}\b", text) and f"{name}=" not in text:
                 self.environment[name] = make()
         if "token.txt" in text:
-            token = self.stand.manage("issue_token", "--tenant", "demo", "--user", "x")
+            token = self.harness.manage(
+                "issue_token", "--tenant", "demo", "--user", "x"
+            )
             (self.home / "token.txt").write_text(token)
         if "tasks.yaml" in text:
-            self._declare_earlier(block.before["yaml"])
+            self._apply_earlier_file(block.before["yaml"])
 
-    def _periodic(self) -> str:
-        return self._create(
+    def _create_periodic_task(self) -> str:
+        return self._create_task(
             task_type="periodic", frequency=3600, end_datetime=None, url=self.target.url
         )
 
-    def _create(self, **task: object) -> str:
-        answer = self.api.post(f"{self.stand.url}/tasks/", json=task, timeout=20)
+    def _create_task(self, **task: object) -> str:
+        answer = self.api.post(f"{self.harness.url}/tasks/", json=task, timeout=20)
         assert answer.status_code == 201, answer.text
         return str(answer.json()["id"])
 
-    def _soon(self, path: str, **more: object) -> str:
+    def _create_due_task(self, path: str, **more: object) -> str:
         at = datetime.now(UTC) + timedelta(seconds=1)
         url = self.target.url + path
-        return self._create(
+        return self._create_task(
             task_type="one_time", run_datetime=at.isoformat(), url=url, **more
         )
 
-    def _failed_run(self) -> str:
+    def _create_failed_run(self) -> str:
         self.target.answer("/fails", status=500)
-        task = self._soon("/fails")
-        runs = f"{self.stand.url}/tasks/{task}/runs/?state=failed"
+        task = self._create_due_task("/fails")
+        runs = f"{self.harness.url}/tasks/{task}/runs/?state=failed"
         found = eventually(lambda: self.api.get(runs, timeout=20).json()["runs"])
         return str(found[0]["id"])
 
-    def _open_run(self) -> str:
+    def _create_open_run(self) -> str:
         path = f"/works/{len(self.target.requests)}"
         self.target.answer(path, status=202)
-        self._soon(path, long_work={"deadline": 900})
+        self._create_due_task(path, long_work={"deadline": 900})
         [request] = eventually(
             lambda: [each for each in self.target.requests if each.path == path]
         )
         self.environment["RUN_TOKEN"] = request.headers["x-scheduler-run-token"]
-        return f"{self.stand.url}/runs/{request.headers['webhook-id']}"
+        return f"{self.harness.url}/runs/{request.headers['webhook-id']}"
 
-    def _declare_earlier(self, text: str) -> None:
+    def _apply_earlier_file(self, text: str) -> None:
         environment = self.environment | {"REPORTS_KEY": "s3cret"}
-        for name, written in (("tasks", text), ("earlier", text.replace(*EARLIER))):
+        for name, written in (
+            ("tasks", text),
+            ("earlier", text.replace(*EARLIER_CRON)),
+        ):
             (self.home / f"{name}.yaml").write_text(written)
         subprocess.run(
             ["scheduler", "apply", "-f", "earlier.yaml", "--yes"],
@@ -196,20 +248,18 @@ class Reader:
             capture_output=True,
         )
 
-    # What a page says to do.
-
-    def _take(self, step: Step, block: Block) -> None:
-        command = self._as_here(step.command)
+    def _run_step(self, step: ConsoleStep, block: ConsoleBlock) -> None:
+        command = self._localize(step.command)
         if ASSIGNMENTS.fullmatch(command):
             self._assign(command)
-        elif (found := RUNNING.match(command)) and found["server"]:
-            self._serve(found["server"], found["file"], block)
-        else:
+        elif (found := RUNNABLE.match(command)) and found["server"]:
+            self._start_receiver(found["server"], found["file"], block)
+        elif not command.startswith("kubectl ") or shutil.which("kubectl"):
             self._run(command, step.shown)
 
-    def _as_here(self, command: str) -> str:
+    def _localize(self, command: str) -> str:
         """The command with the addresses, ids, secrets and days of this service."""
-        port = self.stand.port
+        port = self.harness.port
         for written, here in {
             **self.ids,
             **self.own,
@@ -222,10 +272,10 @@ class Reader:
             command = command.replace(written, here)
         yesterday = datetime.now(UTC).date() - timedelta(days=1)
 
-        def near(found: re.Match[str]) -> str:
-            return str(date.fromisoformat(found[0]) - WRITTEN + yesterday)
+        def move_day(found: re.Match[str]) -> str:
+            return str(date.fromisoformat(found[0]) - WRITTEN_ON + yesterday)
 
-        return DAY.sub(near, command)
+        return DAY.sub(move_day, command)
 
     def _assign(self, command: str) -> None:
         for each in shlex.split(command.removeprefix("export ")):
@@ -235,8 +285,8 @@ class Reader:
             else:
                 self.environment[name] = value
 
-    def _serve(self, program: str, file: str, block: Block) -> None:
-        """A receiver of the page, which takes the place of the one before it."""
+    def _start_receiver(self, program: str, file: str, block: ConsoleBlock) -> None:
+        """Start a receiver of the page in place of the one before it."""
         path = sys.executable if program == "python" else shutil.which(program)
         if path is None:
             return
@@ -259,20 +309,20 @@ class Reader:
         eventually(refuses)
 
     def _run(self, command: str, shown: str) -> None:
-        """Run it; again and again until it shows what the page shows, if it only looks."""
+        """Run a command, and compare its output; repeat it if it only reads."""
         if command.startswith("make ") or not shown:
             self._output_of(re.sub(r"^make ", "make -n ", command), shown)
         elif re.match(r"curl (?!.* -[dX] )", command):
-            [ids] = eventually(lambda: self._compared(command, shown), timeout=20)
+            [ids] = eventually(lambda: self._try_compare(command, shown), timeout=20)
             self.ids |= ids
         else:
             self.ids |= compare(shown, self._output_of(command, shown))
 
-    def _compared(self, command: str, shown: str) -> list[dict[str, str]]:
+    def _try_compare(self, command: str, shown: str) -> list[dict[str, str]]:
         output = self._output_of(command, shown)
         try:
             return [compare(shown, output)]
-        except Differs:
+        except OutputMismatch:
             return []
 
     def _output_of(self, command: str, shown: str) -> str:
@@ -286,16 +336,18 @@ class Reader:
         return done.stdout
 
     def _shell(self, command: str) -> subprocess.CompletedProcess[str]:
-        """At a terminal, where somebody says yes."""
+        """Run it at a terminal whose user answers yes."""
         command = re.sub(r"^(\.venv/bin/)?python ", f"{sys.executable} ", command)
-        command = re.sub(r" (manage|docs/\w+)\.py\b", rf" {ROOT}/\1.py", command)
+        command = re.sub(
+            r" (manage|docs/examples/\w+)\.py\b", rf" {ROOT}/\1.py", command
+        )
         asking, terminal = pty.openpty()
         os.write(asking, b"yes\n")
         try:
             return subprocess.run(
                 ["/bin/bash", "-c", command],
                 env=self.environment,
-                cwd=ROOT if command.startswith("make ") else self.home,
+                cwd=ROOT if command.startswith(OF_THE_REPOSITORY) else self.home,
                 stdin=terminal,
                 capture_output=True,
                 text=True,
@@ -307,42 +359,44 @@ class Reader:
 
 
 @pytest.fixture(scope="module")
-def token(stand: Stand) -> str:
-    """Of an administrator of the tenant that pages name, who has changed a role."""
+def token(harness: Harness) -> str:
+    """The token of an administrator of the tenant that pages name."""
     for part in ("worker", "beat"):
-        stand.run(part)
-    stand.manage("issue_token", "--tenant", "demo", "--user", "demo")
-    stand.manage("set_role", "demo", "admin", "--tenant", "demo")
-    token = stand.manage("issue_token", "--tenant", "demo", "--user", "demo")
-    eventually(stand.is_ready)
+        harness.start_part(part)
+    harness.manage("issue_token", "--tenant", "demo", "--user", "demo")
+    harness.manage("set_role", "demo", "admin", "--tenant", "demo")
+    token = harness.manage("issue_token", "--tenant", "demo", "--user", "demo")
+    eventually(harness.is_ready)
     return token
 
 
 @pytest.fixture
 def reader(
-    stand: Stand, token: str, target: Receiver, tmp_path: Path
-) -> Iterator[Reader]:
-    stand.query("DELETE FROM tasks_api_message RETURNING 1")
-    reader = Reader(stand, token, target, tmp_path)
+    harness: Harness, token: str, target: Receiver, tmp_path: Path
+) -> Iterator[PageReader]:
+    harness.query("DELETE FROM tasks_api_message RETURNING 1")
+    reader = PageReader(harness, token, target, tmp_path)
     yield reader
     reader.close()
 
 
-def has(which: Callable[[str], bool]) -> list[Path]:
-    return sorted({page for page, command in commands() if which(command)})
+def pages_with(which: Callable[[str], bool]) -> list[Path]:
+    return sorted({page for page, command in all_commands() if which(command)})
 
 
 @pytest.mark.parametrize(
-    "page", has(is_run_here), ids=lambda page: str(page.relative_to(ROOT))
+    "page", pages_with(is_run_here), ids=lambda page: str(page.relative_to(ROOT))
 )
-def test_the_commands_of_a_page_do_what_it_shows(reader: Reader, page: Path) -> None:
+def test_the_commands_of_a_page_do_what_it_shows(
+    reader: PageReader, page: Path
+) -> None:
     reader.read(page)
 
 
 def test_every_command_is_run_or_has_a_reason() -> None:
     neither = [
         f"{page.name}: {command}"
-        for page, command in commands()
+        for page, command in all_commands()
         if not (is_run_here(command) or is_run_by_manage_test(command))
         and command not in NOT_RUN
     ]
@@ -351,4 +405,4 @@ def test_every_command_is_run_or_has_a_reason() -> None:
 
 
 def test_every_reason_is_for_a_command_that_is_there() -> None:
-    assert NOT_RUN.keys() <= {command for _, command in commands()}
+    assert NOT_RUN.keys() <= {command for _, command in all_commands()}

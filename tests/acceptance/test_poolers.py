@@ -6,26 +6,27 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
 
-from tests.acceptance.pgbouncer import PgBouncer, needed, pooled
-from tests.acceptance.stand import ROOT, Stand, eventually, readiness
-from tests.acceptance.test_processes import one_time, soon
+from tests.acceptance.harness import ROOT, Harness, eventually, readiness
+from tests.acceptance.pgbouncer import PgBouncer, needs_pgbouncer, running_pgbouncer
+from tests.acceptance.tasks import create_task_at, in_seconds
 from tests.receiver import Receiver
 
-pytestmark = [needed, pytest.mark.timeout(300)]
+pytestmark = [needs_pgbouncer, pytest.mark.timeout(300)]
 
-SENTENCE = "set pool_mode = session"
+ADVICE = "set pool_mode = session"
 
 
-def refusal(stand: Stand, bouncer: PgBouncer, *command: str) -> str:
-    """What a process says that ends at its start."""
+def read_refusal(harness: Harness, bouncer: PgBouncer, *command: str) -> str:
+    """The standard error of a process that ends at its start."""
     done = subprocess.run(
         [sys.executable, *command],
         cwd=ROOT,
-        env=stand.environment | {"DATABASE_URL": bouncer.url},
+        env=harness.environment | {"DATABASE_URL": bouncer.url},
         capture_output=True,
         text=True,
         timeout=60,
@@ -45,64 +46,70 @@ def refusal(stand: Stand, bouncer: PgBouncer, *command: str) -> str:
     ],
     ids=lambda part: part[-1],
 )
-def test_a_process_behind_shared_sessions_says_so_and_ends(
-    stand: Stand, tmp_path: Path, mode: str, command: tuple[str, ...]
+def test_a_process_behind_shared_sessions_explains_it_and_ends(
+    harness: Harness, tmp_path: Path, mode: str, command: tuple[str, ...]
 ) -> None:
-    with pooled(tmp_path, stand.postgres, mode) as bouncer:
-        said = refusal(stand, bouncer, *command)
+    with running_pgbouncer(tmp_path, harness.postgres, mode) as bouncer:
+        said = read_refusal(harness, bouncer, *command)
 
-    assert SENTENCE in said
+    assert ADVICE in said
     assert "Traceback" not in said
 
 
-def test_readiness_says_that_a_pooler_began_to_share_sessions(
-    stand: Stand, tmp_path: Path
+def test_readiness_reports_that_a_pooler_began_to_share_sessions(
+    harness: Harness, tmp_path: Path
 ) -> None:
-    with pooled(tmp_path, stand.postgres, "session") as bouncer:
+    with running_pgbouncer(tmp_path, harness.postgres, "session") as bouncer:
         port = str(bouncer.port - 1)
-        web = stand.run("web", DATABASE_URL=bouncer.url, PORT=port)
+        web = harness.start_part("web", DATABASE_URL=bouncer.url, PORT=port)
         url = f"http://127.0.0.1:{port}"
         eventually(lambda: (found := readiness(url)) and found[0] == 200)
         bouncer.reconfigure("transaction")
-        with psycopg.connect(stand.postgres.url, autocommit=True) as database:
+        with psycopg.connect(harness.postgres.url, autocommit=True) as database:
             database.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
                 " WHERE pid <> pg_backend_pid() AND datname = current_database()"
             )
-        found = eventually(
-            lambda: (found := readiness(url)) and found[0] == 503 and found[1]
-        )
-        stand.end(web, signal.SIGTERM)
+        body = eventually(lambda: read_refused_readiness(url))
+        harness.stop_process(web, signal.SIGTERM)
 
-    assert found["database"] == "unfit"
-    assert SENTENCE in found["reason"]
+    assert body["database"] == "unfit"
+    assert ADVICE in body["reason"]
+
+
+def read_refused_readiness(url: str) -> dict[str, Any] | None:
+    status, body = readiness(url) or (0, {})
+    return body if status == 503 else None
 
 
 def test_in_session_mode_everything_works(
-    stand: Stand, tmp_path: Path, target: Receiver
+    harness: Harness, tmp_path: Path, target: Receiver
 ) -> None:
-    with pooled(tmp_path, stand.postgres, "session") as bouncer:
+    with running_pgbouncer(tmp_path, harness.postgres, "session") as bouncer:
         parts = [
-            stand.run(part, DATABASE_URL=bouncer.url) for part in ("worker", "beat")
+            harness.start_part(part, DATABASE_URL=bouncer.url)
+            for part in ("worker", "beat")
         ]
-        one_time(stand, f"{target.url}/x", soon(2))
+        create_task_at(harness, f"{target.url}/x", in_seconds(2))
         target.wait_for(1, timeout=60)
-        eventually(lambda: not stand.unfinished())
-        held = stand.query("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'")
+        eventually(lambda: not harness.count_unfinished_runs())
+        locks = harness.query(
+            "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"
+        )
         for part in parts:
-            stand.end(part, signal.SIGTERM)
+            harness.stop_process(part, signal.SIGTERM)
 
-    assert held[0][0] >= 1
+    assert locks[0][0] >= 1
 
 
-def test_a_pooler_without_a_free_session_is_taken_as_it_is(
-    stand: Stand, tmp_path: Path
+def test_a_pooler_without_a_free_session_is_accepted(
+    harness: Harness, tmp_path: Path
 ) -> None:
-    with pooled(tmp_path, stand.postgres, "session", size=1) as bouncer:
+    with running_pgbouncer(tmp_path, harness.postgres, "session", size=1) as bouncer:
         done = subprocess.run(
             [sys.executable, "manage.py", "migrate", "--check"],
             cwd=ROOT,
-            env=stand.environment | {"DATABASE_URL": bouncer.url},
+            env=harness.environment | {"DATABASE_URL": bouncer.url},
             capture_output=True,
             text=True,
             timeout=60,

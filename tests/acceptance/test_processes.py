@@ -3,148 +3,110 @@
 from __future__ import annotations
 
 import signal
-from collections import Counter
-from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tests.acceptance.stand import Stand, eventually
-from tests.receiver import Received, Receiver
+from tests.acceptance.harness import Harness, eventually
+from tests.acceptance.tasks import (
+    SECOND,
+    count_requests_by_run,
+    create_periodic_task,
+    create_task_at,
+    early_requests,
+    in_seconds,
+    is_all_done,
+)
+from tests.receiver import Receiver
 
 pytestmark = pytest.mark.timeout(240)
 
-SECOND = timedelta(seconds=1)
-
-
-def soon(seconds: float) -> datetime:
-    return datetime.now(UTC) + seconds * SECOND
-
-
-def one_time(stand: Stand, url: str, at: datetime) -> str:
-    return stand.create(task_type="one_time", run_datetime=at.isoformat(), url=url)
-
-
-def periodic(stand: Stand, url: str, start: datetime, *, every: int, times: int) -> str:
-    end = start + (times - 1) * every * SECOND
-    return stand.create(
-        task_type="periodic",
-        frequency=every,
-        start_datetime=start.isoformat(),
-        end_datetime=end.isoformat(),
-        url=url,
-    )
-
-
-def ids_of(requests: list[Received]) -> Counter[str]:
-    return Counter(request.headers["webhook-id"] for request in requests)
-
-
-def early(requests: list[Received]) -> list[Received]:
-    """Those that came before the moment they were planned for."""
-    return [
-        request
-        for request in requests
-        if request.at
-        < datetime.fromisoformat(request.headers["x-scheduled-for"]).timestamp()
-    ]
-
-
-def all_done(stand: Stand) -> bool:
-    # In this order: what is not to come any more may have just become a run.
-    return (
-        not stand.query(
-            "SELECT 1 FROM tasks_api_task WHERE next_fire_at IS NOT NULL LIMIT 1"
-        )
-        and not stand.unfinished()
-    )
-
 
 def test_kills_lose_nothing_and_double_only_what_a_dead_worker_held(
-    stand: Stand, target: Receiver
+    harness: Harness, target: Receiver
 ) -> None:
-    workers = [stand.run("worker"), stand.run("worker")]
-    beats = [stand.run("beat"), stand.run("beat")]
-    eventually(lambda: stand.is_ready(workers=2, beats=2))
+    workers = [harness.start_part("worker"), harness.start_part("worker")]
+    beats = [harness.start_part("beat"), harness.start_part("beat")]
+    eventually(lambda: harness.is_ready(workers=2, beats=2))
     target.answer("/slow", delay=2.0)
-    # Late enough for the last of them to be created in time, on a busy machine too.
-    start = soon(6)
+    # So late that all tasks are created in time, also on a busy machine.
+    start = in_seconds(6)
     for number in range(20):
-        one_time(stand, f"{target.url}/quick", start + number * 0.3 * SECOND)
+        create_task_at(harness, f"{target.url}/quick", start + number * 0.3 * SECOND)
     for _ in range(10):
-        one_time(stand, f"{target.url}/slow", start)
+        create_task_at(harness, f"{target.url}/slow", start)
     for _ in range(5):
-        periodic(stand, f"{target.url}/quick", start, every=2, times=6)
+        create_periodic_task(harness, f"{target.url}/quick", start, every=2, times=6)
 
     in_flight = [r for r in target.wait_for(12) if r.path == "/slow"]
     assert in_flight
-    stand.end(workers[0], signal.SIGKILL)
-    stand.end(beats[0], signal.SIGKILL)
-    replacements = [stand.run("worker"), stand.run("beat")]
-    eventually(lambda: all_done(stand), timeout=90)
+    harness.stop_process(workers[0], signal.SIGKILL)
+    harness.stop_process(beats[0], signal.SIGKILL)
+    replacements = [harness.start_part("worker"), harness.start_part("beat")]
+    eventually(lambda: is_all_done(harness), timeout=90)
 
     requests = target.requests
-    counted = ids_of(requests)
-    states = stand.query("SELECT id::text, state, lost_count FROM tasks_api_run")
+    counted = count_requests_by_run(requests)
+    states = harness.query("SELECT id::text, state, lost_count FROM tasks_api_run")
     assert len(states) == 20 + 10 + 5 * 6
     assert {state for _, state, _ in states} == {"succeeded"}
     assert set(counted) == {run_id for run_id, _, _ in states}
     lost = {run_id for run_id, _, lost_count in states if lost_count}
     assert {run_id for run_id, count in counted.items() if count > 1} <= lost
-    assert early(requests) == []
+    assert early_requests(requests) == []
     for process in (workers[1], beats[1], *replacements):
-        stand.end(process, signal.SIGTERM)
+        harness.stop_process(process, signal.SIGTERM)
 
 
 def test_an_emptied_and_a_stopped_redis_delay_runs_and_lose_none(
-    stand: Stand, target: Receiver
+    harness: Harness, target: Receiver
 ) -> None:
-    worker, beat = stand.run("worker"), stand.run("beat")
-    eventually(stand.is_ready)
-    start = soon(6)
+    worker, beat = harness.start_part("worker"), harness.start_part("beat")
+    eventually(harness.is_ready)
+    start = in_seconds(6)
     for number in range(40):
-        one_time(stand, f"{target.url}/x", start + number * 0.2 * SECOND)
+        create_task_at(harness, f"{target.url}/x", start + number * 0.2 * SECOND)
 
     target.wait_for(5)
-    stand.flush_redis()
+    harness.flush_redis()
     target.wait_for(15)
-    stand.end(stand.broker, signal.SIGKILL)
-    # Created, and due, while there is no broker.
+    harness.stop_process(harness.redis_process, signal.SIGKILL)
+    # Tasks are created and due while there is no broker.
     for _ in range(5):
-        one_time(stand, f"{target.url}/x", soon(2))
+        create_task_at(harness, f"{target.url}/x", in_seconds(2))
     eventually(
-        lambda: stand.query(
+        lambda: harness.query(
             "SELECT 1 FROM tasks_api_run HAVING max(scheduled_for) < now() - '1s'::interval"
         )
     )
-    stand.start_redis()
-    eventually(lambda: all_done(stand), timeout=90)
+    harness.start_redis()
+    eventually(lambda: is_all_done(harness), timeout=90)
 
     assert len(target.requests) == 45
-    assert set(ids_of(target.requests).values()) == {1}
-    assert early(target.requests) == []
+    assert set(count_requests_by_run(target.requests).values()) == {1}
+    assert early_requests(target.requests) == []
     assert worker.poll() is None
     assert beat.poll() is None
-    stand.end(worker, signal.SIGTERM)
-    stand.end(beat, signal.SIGTERM)
+    harness.stop_process(worker, signal.SIGTERM)
+    harness.stop_process(beat, signal.SIGTERM)
 
 
 def test_a_worker_that_is_told_to_stop_finishes_and_doubles_nothing(
-    stand: Stand, target: Receiver
+    harness: Harness, target: Receiver
 ) -> None:
-    first, beat = stand.run("worker"), stand.run("beat")
-    eventually(stand.is_ready)
+    first, beat = harness.start_part("worker"), harness.start_part("beat")
+    eventually(harness.is_ready)
     target.answer("/slow", delay=1.5)
-    at = soon(6)
+    at = in_seconds(6)
     for _ in range(30):
-        one_time(stand, f"{target.url}/slow", at)
+        create_task_at(harness, f"{target.url}/slow", at)
 
     target.wait_for(10)
-    second = stand.run("worker")
-    stand.end(first, signal.SIGTERM)
-    eventually(lambda: all_done(stand))
+    second = harness.start_part("worker")
+    harness.stop_process(first, signal.SIGTERM)
+    eventually(lambda: is_all_done(harness))
 
     assert first.returncode == 0
-    assert set(ids_of(target.requests).values()) == {1}
+    assert set(count_requests_by_run(target.requests).values()) == {1}
     assert len(target.requests) == 30
-    stand.end(second, signal.SIGTERM)
-    stand.end(beat, signal.SIGTERM)
+    harness.stop_process(second, signal.SIGTERM)
+    harness.stop_process(beat, signal.SIGTERM)

@@ -8,24 +8,30 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar
 
-import psycopg
 import pytest
 
 from scheduler_service.local.embedded import Postgres
-from tests.acceptance.stand import Stand, eventually, free_port, readiness
-from tests.acceptance.test_postgres import frozen
-from tests.acceptance.test_processes import one_time, soon
+from tests.acceptance.harness import Harness, eventually, free_port, readiness
+from tests.acceptance.postgres_faults import frozen_postgres
+from tests.acceptance.replica import Replica
+from tests.acceptance.tasks import create_task_at, in_seconds
 from tests.receiver import Receiver
 
 pytestmark = pytest.mark.timeout(300)
 
-# Less than a server takes that says nothing: with the limits of who changes nothing.
-GAP = 20.0
-FORMER = "it is a former primary, and nothing is written to it"
+# Less than the default timeouts for a server that does not answer.
+MAX_GAP = 20.0
+FORMER_PRIMARY = "it is a former primary, and nothing is written to it"
 
 
-class OnTCP(Postgres):
-    """Found by host and port, as an operator's servers are."""
+_OTHER_SESSIONS = """
+    SELECT query FROM pg_stat_activity WHERE backend_type = 'client backend'
+    AND pid <> pg_backend_pid() AND application_name <> 'scheduler watch'
+"""
+
+
+class TcpPostgres(Replica):
+    """A server with a host and a port, as an operator's have."""
 
     SETTINGS: ClassVar[dict[str, str]] = Postgres.SETTINGS | {
         "listen_addresses": "127.0.0.1"
@@ -34,78 +40,61 @@ class OnTCP(Postgres):
     def __init__(self, home: Path) -> None:
         super().__init__(home, durable=False)
         self.port = free_port()
-        self.place = f"127.0.0.1:{self.port}"
-        self.url = f"postgresql://postgres@{self.place}/scheduler"
+        self.address = f"127.0.0.1:{self.port}"
+        self.url = f"postgresql://postgres@{self.address}/scheduler"
 
     def command(self) -> list[str]:
         return [*super().command(), "-p", str(self.port)]
 
-    def ask(self, statement: str) -> Any:
-        with psycopg.connect(self.url, autocommit=True) as connection:
-            return connection.execute(statement).fetchall()
 
+class PromotionHarness(Harness):
+    """A harness with a primary and a standby, both of which are in DATABASE_URL."""
 
-class Standby(OnTCP):
-    def __init__(self, home: Path, primary: OnTCP) -> None:
+    def __init__(self, home: Path, standby_home: Path) -> None:
         super().__init__(home)
-        self.primary = primary
+        self.postgres: TcpPostgres = TcpPostgres(home)
+        self.standby = TcpPostgres(standby_home)
+        self.standby.primary = self.postgres
 
-    def _make_data(self) -> None:
-        self._call(
-            "pg_basebackup",
-            f"--pgdata={self.data}",
-            f"--dbname={self.primary.url}",
-            "--write-recovery-conf",
-            "--checkpoint=fast",
+    def start(self) -> None:
+        self.environment["DATABASE_URL"] = self.postgres.url
+        super().start()
+        addresses = f"{self.postgres.address},{self.standby.address}"
+        self.environment["DATABASE_URL"] = (
+            f"postgresql://postgres@{addresses}/scheduler"
+            "?target_session_attrs=read-write"
         )
+        self.standby_process = self.standby.start()
+        self.standby.wait_until_ready(self.standby_process)
+
+    def stop(self) -> None:
+        super().stop()
+        self.stop_process(self.standby_process, self.standby.stop_signal)
 
 
 @pytest.fixture
-def target() -> Iterator[Receiver]:
-    started = Receiver()
+def harness(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PromotionHarness]:
+    standby_home = tmp_path_factory.mktemp("q")
+    standby_home.chmod(0o711)
+    started = PromotionHarness(tmp_path_factory.mktemp("p"), standby_home)
     started.start()
-    yield started
-    started.stop()
-
-
-@pytest.fixture
-def stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
-    """Servers alone: a primary and its standby, both in DATABASE_URL."""
-    made = Stand(tmp_path_factory.mktemp("p"))
-    made.postgres = primary = OnTCP(made.home)
-    home = tmp_path_factory.mktemp("q")
-    home.chmod(0o711)
-    made.standby = standby = Standby(home, primary)
-    made.environment |= {
-        "DATABASE_URL": f"postgresql://postgres@{primary.place},{standby.place}"
-        "/scheduler?target_session_attrs=read-write"
-    }
-    made.environment["DATABASE_URL"], both = (
-        primary.url,
-        made.environment["DATABASE_URL"],
-    )
-    made.start()
-    made.environment["DATABASE_URL"] = both
-    process = standby.start()
-    standby.wait_until_ready(process)
     try:
-        yield made
+        yield started
     finally:
-        made.stop()
-        made.end(process, standby.stop_signal)
+        started.stop()
 
 
-def caught_up(stand: Stand) -> bool:
-    [(sent,)] = stand.postgres.ask("SELECT pg_current_wal_lsn()")
-    [(is_there,)] = stand.standby.ask(
+def is_caught_up(harness: PromotionHarness) -> bool:
+    [(sent,)] = harness.postgres.execute("SELECT pg_current_wal_lsn()")
+    [(is_replayed,)] = harness.standby.execute(
         f"SELECT pg_last_wal_replay_lsn() >= '{sent}'::pg_lsn"
     )
-    return bool(is_there)
+    return bool(is_replayed)
 
 
-def written(server: OnTCP) -> Any:
-    """What our processes leave behind, and with which transaction."""
-    return server.ask(
+def read_state(server: TcpPostgres) -> list[tuple[Any, ...]]:
+    """What the service's processes have written, and how recently."""
+    return server.execute(
         """
         SELECT 'heartbeats', count(*), max(seen_at)::text FROM tasks_api_heartbeat
         UNION ALL SELECT 'runs', count(*), max(finished_at)::text FROM tasks_api_run
@@ -121,49 +110,47 @@ def longest_gap(target: Receiver) -> float:
 
 
 def test_the_promoted_standby_takes_over_and_the_former_primary_gets_nothing(
-    stand: Stand, target: Receiver
+    harness: PromotionHarness, lone_target: Receiver
 ) -> None:
     for part in ("web", "worker", "beat"):
-        stand.run(part)
-    eventually(stand.is_ready)
+        harness.start_part(part)
+    eventually(harness.is_ready)
     for second in range(90):
-        one_time(stand, f"{target.url}/x", soon(5 + second))
-    target.wait_for(2)
-    eventually(lambda: caught_up(stand))
+        create_task_at(harness, f"{lone_target.url}/x", in_seconds(5 + second))
+    lone_target.wait_for(2)
+    eventually(lambda: is_caught_up(harness))
 
-    with frozen(stand):
-        stand.standby.ask("SELECT pg_promote()")
+    with frozen_postgres(harness):
+        harness.standby.execute("SELECT pg_promote()")
         promoted = time.time()
-        eventually(lambda: target.requests[-1].at > promoted + 3, timeout=60)
-        eventually(stand.is_ready)
-    # What was on its way to the frozen server may still be carried out there.
+        eventually(lambda: lone_target.requests[-1].at > promoted + 3, timeout=60)
+        eventually(harness.is_ready)
+    # The former primary may still execute what was sent to it before.
     time.sleep(2)
-    before = written(stand.postgres)
-    seen = len(target.requests)
-    late = stand.run("beat")
-    eventually(lambda: stand.is_ready(beats=2))
-    kept = [one_time(stand, f"{target.url}/new", soon(1)) for _ in range(5)]
-    eventually(lambda: sum(r.path == "/new" for r in target.requests) == len(kept))
-    target.wait_for(seen + 10, timeout=60)
+    before = read_state(harness.postgres)
+    seen = len(lone_target.requests)
+    late = harness.start_part("beat")
+    eventually(lambda: harness.is_ready(beats=2))
+    for _ in range(5):
+        create_task_at(harness, f"{lone_target.url}/new", in_seconds(1))
+    eventually(lambda: sum(r.path == "/new" for r in lone_target.requests) == 5)
+    lone_target.wait_for(seen + 10, timeout=60)
 
-    assert longest_gap(target) < GAP
-    assert written(stand.postgres) == before
+    assert longest_gap(lone_target) < MAX_GAP
+    assert read_state(harness.postgres) == before
     assert late.poll() is None
-    assert not stand.postgres.ask(
-        "SELECT query FROM pg_stat_activity WHERE backend_type = 'client backend'"
-        " AND pid <> pg_backend_pid() AND application_name <> 'scheduler watch'"
-    )
-    assert FORMER in stand.logs()
-    assert 1 <= stand.logs().count(FORMER) <= 8
+    assert not harness.postgres.execute(_OTHER_SESSIONS)
+    assert FORMER_PRIMARY in harness.read_logs()
+    assert 1 <= harness.read_logs().count(FORMER_PRIMARY) <= 8
 
 
-def test_a_standby_alone_is_refused_in_a_sentence(stand: Stand) -> None:
-    stand.environment["DATABASE_URL"] = stand.standby.url
-    stand.run("web")
+def test_a_standby_alone_is_refused_in_a_sentence(harness: PromotionHarness) -> None:
+    harness.environment["DATABASE_URL"] = harness.standby.url
+    harness.start_part("web")
 
-    status, found = eventually(lambda: readiness(stand.url))
+    status, found = eventually(lambda: readiness(harness.url))
 
     assert (status, found["database"]) == (503, "unfit")
     assert found["reason"] == (
-        f"PostgreSQL at {stand.standby.place} is a standby, and takes no writes."
+        f"PostgreSQL at {harness.standby.address} is a standby, and takes no writes."
     )

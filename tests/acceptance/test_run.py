@@ -12,29 +12,29 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.stand import ROOT, eventually, free_port
+from tests.acceptance.harness import ROOT, eventually, free_port
 
 pytestmark = pytest.mark.timeout(240)
 
 
-def other_ports() -> dict[str, str]:
+def choose_ports() -> dict[str, str]:
     return {"PORT": str(free_port()), "FLOWER_PORT": str(free_port())}
 
 
-class Trial:
+class LocalService:
     def __init__(self, home: Path) -> None:
         home.chmod(0o711)
         self.home = home
-        self.said = home / "said"
+        self.output = home / "output"
         self.environment = {
             name: value
             for name, value in os.environ.items()
             if name not in {"DATABASE_URL", "REDIS_URL", "SECRET_KEY"}
         } | {"SCHEDULER_STATE_DIR": str(home / "var")}
-        self.environment |= other_ports()
+        self.environment |= choose_ports()
 
     def start(self) -> None:
-        with self.said.open("wb") as out:
+        with self.output.open("wb") as out:
             self.process = subprocess.Popen(
                 [sys.executable, "manage.py", "run"],
                 cwd=ROOT,
@@ -42,7 +42,9 @@ class Trial:
                 stdout=out,
                 stderr=out,
             )
-        eventually(lambda: "The service is ready" in self.said.read_text(), timeout=120)
+        eventually(
+            lambda: "The service is ready" in self.output.read_text(), timeout=120
+        )
 
     def manage(
         self, *arguments: str, **environment: str
@@ -58,40 +60,41 @@ class Trial:
 
 
 @pytest.fixture(scope="module")
-def trial(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trial]:
-    made = Trial(tmp_path_factory.mktemp("t"))
+def local_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalService]:
+    made = LocalService(tmp_path_factory.mktemp("t"))
     made.start()
     yield made
     made.process.send_signal(signal.SIGTERM)
     made.process.wait(timeout=60)
 
 
-def test_a_second_one_on_the_same_directory_is_refused_before_it_begins(
-    trial: Trial,
+def test_a_second_run_on_the_same_directory_is_refused_before_it_begins(
+    local_service: LocalService,
 ) -> None:
-    second = trial.manage("run", **other_ports())
+    second = local_service.manage("run", **choose_ports())
 
     assert second.returncode == 1
-    assert f"already runs on {trial.home}/var: stop it" in second.stderr
+    assert f"already runs on {local_service.home}/var: stop it" in second.stderr
     assert second.stdout == ""
 
 
-def test_one_beside_services_of_their_own_is_refused(
+def test_run_beside_running_services_is_refused(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
-    trial = Trial(tmp_path_factory.mktemp("t"))
+    local_service = LocalService(tmp_path_factory.mktemp("t"))
     services = subprocess.Popen(
         [sys.executable, "manage.py", "services"],
         cwd=ROOT,
-        env=trial.environment,
+        env=local_service.environment,
         stdout=subprocess.PIPE,
         text=True,
     )
-    assert services.stdout is not None
+    output = services.stdout
+    assert output is not None
     try:
-        eventually(lambda: "services are ready" in services.stdout.readline())
+        eventually(lambda: "services are ready" in output.readline())
 
-        refused = trial.manage("run", **other_ports())
+        refused = local_service.manage("run", **choose_ports())
     finally:
         services.send_signal(signal.SIGTERM)
         services.communicate(timeout=60)
@@ -102,27 +105,29 @@ def test_one_beside_services_of_their_own_is_refused(
 
 
 @pytest.mark.parametrize("kind", ["web", "worker", "beat"])
-def test_its_processes_can_be_probed(trial: Trial, kind: str) -> None:
-    """As a page of the docs says it, without another word."""
-    probed = trial.manage("probe", kind)
+def test_the_processes_of_run_can_be_probed(
+    local_service: LocalService, kind: str
+) -> None:
+    """With the command that the docs show, and no settings."""
+    probed = local_service.manage("probe", kind)
 
     assert (probed.returncode, probed.stdout) == (0, f"{kind} is at work.\n")
 
 
-def test_the_worker_that_the_quickstart_kills_is_its_own_and_comes_back(
-    trial: Trial,
+def test_the_worker_that_the_quickstart_kills_belongs_to_run_and_comes_back(
+    local_service: LocalService,
 ) -> None:
     """Each command of the page that ends something, as it stands there."""
-    page = (ROOT / "docs" / "quickstart.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "tutorials" / "quickstart.md").read_text(encoding="utf-8")
     [command] = re.findall(r"^\$ (kill .*)$", page, re.MULTILINE)
-    file = trial.home / "var" / "worker.pid"
+    file = local_service.home / "var" / "worker.pid"
     before = file.read_text()
 
-    subprocess.run(["/bin/sh", "-c", command], cwd=trial.home, check=True)
+    subprocess.run(["/bin/sh", "-c", command], cwd=local_service.home, check=True)
 
     eventually(lambda: file.read_text() not in ("", before))
-    eventually(lambda: trial.manage("probe", "worker").returncode == 0)
-    assert "stopped with signal 9" in trial.said.read_text()
+    eventually(lambda: local_service.manage("probe", "worker").returncode == 0)
+    assert "stopped with signal 9" in local_service.output.read_text()
 
 
 def test_no_page_kills_by_name() -> None:

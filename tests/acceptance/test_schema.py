@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.stand import Stand
+from tests.acceptance.harness import Harness
 
 CONFIG = Path(__file__).with_name("schemathesis.toml")
 
@@ -16,17 +16,17 @@ CONFIG = Path(__file__).with_name("schemathesis.toml")
 # Some 30 seconds on two cores, and more where they have other work.
 @pytest.mark.timeout(300)
 def test_the_running_service_is_what_its_schema_says(
-    stand: Stand, tmp_path: Path
+    harness: Harness, tmp_path: Path
 ) -> None:
-    stand.manage("add_user", "root", "--tenant", "Alpha", "--role", "admin")
-    token = stand.manage("issue_token", "--tenant", "Alpha", "--user", "root")
+    harness.manage("add_user", "root", "--tenant", "Alpha", "--role", "admin")
+    token = harness.manage("issue_token", "--tenant", "Alpha", "--user", "root")
 
     done = subprocess.run(
         [
             Path(sys.executable).with_name("schemathesis"),
             f"--config-file={CONFIG}",
             "run",
-            f"{stand.url}/openapi.json",
+            f"{harness.url}/openapi.json",
             f"--header=Authorization: Bearer {token}",
             "--no-color",
         ],
@@ -37,4 +37,4 @@ def test_the_running_service_is_what_its_schema_says(
     )
 
     assert done.returncode == 0, done.stdout
-    assert "Internal Server Error" not in stand.logs()
+    assert "Internal Server Error" not in harness.read_logs()

@@ -12,41 +12,43 @@ import redis
 import requests
 
 from scheduler_service.redis.connections import redis_client_url
-from tests.acceptance.stand import Stand, eventually, free_port
-from tests.acceptance.test_processes import soon
+from tests.acceptance.harness import Harness, eventually, free_port
+from tests.acceptance.tasks import in_seconds
 from tests.receiver import Receiver
 
 pytestmark = pytest.mark.timeout(240)
 
-MARK = "m4rk3r-0f-4-s3cr3t"
+SECRET = "m4rk3r-0f-4-s3cr3t"
 
 
 @pytest.fixture
-def running(stand: Stand) -> Iterator[Stand]:
-    processes = [stand.run(part, LOG_LEVEL="DEBUG") for part in ("worker", "beat")]
-    stand.environment |= {"FLOWER_PORT": str(free_port())}
-    flower = stand.run("flower")
-    eventually(lambda: stand.is_ready())
-    yield stand
+def running_service(harness: Harness) -> Iterator[Harness]:
+    processes = [
+        harness.start_part(part, LOG_LEVEL="DEBUG") for part in ("worker", "beat")
+    ]
+    harness.environment |= {"FLOWER_PORT": str(free_port())}
+    flower = harness.start_part("flower")
+    eventually(lambda: harness.is_ready())
+    yield harness
     for process in (*processes, flower):
-        stand.end(process, signal.SIGTERM)
+        harness.stop_process(process, signal.SIGTERM)
 
 
-def in_files(stand: Stand, text: str) -> set[str]:
-    """Where it stands: logs, tables and the log of their changes, Flower's file."""
+def files_with(harness: Harness, text: str) -> set[str]:
+    """Files with a text: logs, tables and the log of their changes, Flower's database."""
     found = set()
-    for path in stand.home.rglob("*"):
-        # Servers delete files of theirs at any time.
+    for path in harness.home.rglob("*"):
+        # Servers delete their files at any time.
         with suppress(FileNotFoundError):
             if path.is_file() and text.encode() in path.read_bytes():
-                found.add(str(path.relative_to(stand.home)))
+                found.add(str(path.relative_to(harness.home)))
     return found
 
 
-def in_flower(stand: Stand, ids: list[str]) -> str:
-    """What it tells, once it tells of all of these."""
-    port = stand.environment["FLOWER_PORT"]
-    user, _, password = (stand.home / "flower_basic_auth").read_text().partition(":")
+def read_flower(harness: Harness, ids: list[str]) -> str:
+    """Flower's tasks, once all of these are among them."""
+    port = harness.environment["FLOWER_PORT"]
+    user, _, password = (harness.home / "flower_basic_auth").read_text().partition(":")
     answer = requests.get(
         f"http://127.0.0.1:{port}/api/tasks", auth=(user, password.strip()), timeout=10
     )
@@ -54,42 +56,45 @@ def in_flower(stand: Stand, ids: list[str]) -> str:
     return answer.text if all(each in answer.text for each in ids) else ""
 
 
-def in_redis(stand: Stand) -> list[bytes]:
-    with redis.Redis.from_url(redis_client_url(stand.redis.url)) as client:
-        return [key for key in client.scan_iter() if MARK.encode() in client.dump(key)]
+def redis_keys_with_secret(harness: Harness) -> list[bytes]:
+    with redis.Redis.from_url(redis_client_url(harness.redis.url)) as client:
+        return [
+            key for key in client.scan_iter() if SECRET.encode() in client.dump(key)
+        ]
 
 
 def test_credentials_and_headers_are_in_no_file_and_no_answer(
-    running: Stand, target: Receiver
+    running_service: Harness, target: Receiver
 ) -> None:
-    stand = running
+    harness = running_service
     host = target.url.removeprefix("http://")
     target.answer("/fails", status=503)
     tasks = [
-        {"url": f"http://ann:{MARK}@{host}/{path}", "headers": {"X-Key": MARK}}
+        {"url": f"http://ann:{SECRET}@{host}/{path}", "headers": {"X-Key": SECRET}}
         for path in ("well", "fails")
     ]
-    tasks.append({"url": f"http://{MARK}@127.0.0.1:9/", "retry": {"min_delay": 1}})
-    at = soon(2).isoformat()
+    tasks.append({"url": f"http://{SECRET}@127.0.0.1:9/", "retry": {"min_delay": 1}})
+    at = in_seconds(2).isoformat()
     ids = [
-        stand.create(task_type="one_time", run_datetime=at, **task) for task in tasks
+        harness.create_task(task_type="one_time", run_datetime=at, **task)
+        for task in tasks
     ]
-    refused = {"task_type": "one_time", "run_datetime": at, "url": f"http://{MARK}@/"}
-    answers = [stand.api.post(f"{stand.url}/tasks/", json=refused, timeout=10)]
+    refused = {"task_type": "one_time", "run_datetime": at, "url": f"http://{SECRET}@/"}
+    answers = [harness.api.post(f"{harness.url}/tasks/", json=refused, timeout=10)]
 
     arrived = target.wait_for(2)
-    eventually(lambda: "made again in" in stand.logs())
-    shown = eventually(lambda: in_flower(stand, ids))
+    eventually(lambda: "made again in" in harness.read_logs())
+    shown = eventually(lambda: read_flower(harness, ids))
     answers += [
-        stand.api.get(f"{stand.url}/tasks/{path}", timeout=10)
+        harness.api.get(f"{harness.url}/tasks/{path}", timeout=10)
         for each in ids
         for path in (f"id/{each}", f"{each}/runs/", f"{each}/account/")
     ]
 
-    assert {each.headers["x-key"] for each in arrived} == {MARK}
-    assert MARK not in json.dumps([answer.text for answer in answers])
-    assert MARK not in shown
-    assert in_redis(stand) == []
-    # Who looks for it would find it.
-    assert in_files(stand, f"@{host}/well")
-    assert in_files(stand, MARK) == set()
+    assert {each.headers["x-key"] for each in arrived} == {SECRET}
+    assert SECRET not in json.dumps([answer.text for answer in answers])
+    assert SECRET not in shown
+    assert redis_keys_with_secret(harness) == []
+    # The search finds what is there.
+    assert files_with(harness, f"@{host}/well")
+    assert files_with(harness, SECRET) == set()

@@ -1,4 +1,4 @@
-"""Sentinels watch two Redis servers; the master dies, and nobody is started again by hand."""
+"""Sentinels watch two Redis servers; the master dies, and no part is restarted by hand."""
 
 from __future__ import annotations
 
@@ -12,18 +12,23 @@ import redis
 
 from scheduler_service.local.embedded import _redis_server
 from scheduler_service.process.supervisor import spawn
-from tests.acceptance.stand import Stand, eventually, free_port
-from tests.acceptance.test_processes import all_done, ids_of, one_time, soon
+from tests.acceptance.harness import Harness, eventually, free_port
+from tests.acceptance.tasks import (
+    count_requests_by_run,
+    create_task_at,
+    in_seconds,
+    is_all_done,
+)
 from tests.receiver import Receiver
 
 pytestmark = pytest.mark.timeout(300)
 
 MASTER = "bell"
-PASSWORD, SENTINELS_PASSWORD = "of-redis", "of-sentinels"
-SENTINEL = f"""
+PASSWORD, SENTINEL_PASSWORD = "of-redis", "of-sentinels"
+SENTINEL_CONFIG = f"""
 port {{port}}
 bind 127.0.0.1
-requirepass {SENTINELS_PASSWORD}
+requirepass {SENTINEL_PASSWORD}
 sentinel monitor {MASTER} 127.0.0.1 {{master}} 1
 sentinel auth-pass {MASTER} {PASSWORD}
 sentinel down-after-milliseconds {MASTER} 1000
@@ -31,8 +36,8 @@ sentinel failover-timeout {MASTER} 5000
 """
 
 
-class Servers:
-    """A master, a replica and a Sentinel, which is all that a failover needs."""
+class SentinelServers:
+    """A master, a replica and a Sentinel: enough for a failover."""
 
     def __init__(self, home: Path) -> None:
         self.home = home
@@ -42,7 +47,7 @@ class Servers:
 
     @property
     def url(self) -> str:
-        # Nobody listens at the first.
+        # No Sentinel listens at the first address.
         return (
             f"sentinel://:{PASSWORD}@127.0.0.1:{free_port()}/3;"
             f"sentinel://127.0.0.1:{self.sentinel_port}"
@@ -53,7 +58,7 @@ class Servers:
         self._redis(master)
         self._redis(replica, "--replicaof", "127.0.0.1", str(master))
         file = self.home / "sentinel.conf"
-        file.write_text(SENTINEL.format(port=self.sentinel_port, master=master))
+        file.write_text(SENTINEL_CONFIG.format(port=self.sentinel_port, master=master))
         self._spawn(str(file), "--sentinel")
         eventually(self._knows_the_replica)
 
@@ -70,11 +75,13 @@ class Servers:
             self.processes.append(spawn(command, stdout=log, stderr=log))
 
     def _knows_the_replica(self) -> bool:
-        client = redis.Redis(port=self.sentinel_port, password=SENTINELS_PASSWORD)
+        client = redis.Redis(port=self.sentinel_port, password=SENTINEL_PASSWORD)
         try:
             with client:
                 [found] = client.sentinel_slaves(MASTER)
-                return found["flags"] == "slave" and found["port"] == self.ports[1]
+                return bool(
+                    found["flags"] == "slave" and found["port"] == self.ports[1]
+                )
         except (redis.RedisError, ValueError):
             return False
 
@@ -85,8 +92,8 @@ class Servers:
 
 
 @pytest.fixture
-def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
-    made = Servers(tmp_path_factory.mktemp("r"))
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SentinelServers]:
+    made = SentinelServers(tmp_path_factory.mktemp("r"))
     try:
         made.start()
         yield made
@@ -95,33 +102,35 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
 
 
 def test_deliveries_go_on_when_the_master_is_killed(
-    stand: Stand, servers: Servers, target: Receiver
+    harness: Harness, servers: SentinelServers, target: Receiver
 ) -> None:
     settings = {
         "REDIS_URL": servers.url,
         "REDIS_SENTINEL_MASTER": MASTER,
-        "REDIS_SENTINEL_PASSWORD": SENTINELS_PASSWORD,
+        "REDIS_SENTINEL_PASSWORD": SENTINEL_PASSWORD,
     }
-    stand.environment |= settings
-    web = stand.run("web", PORT=str(port := free_port()))
-    parts = [web, stand.run("worker"), stand.run("beat")]
-    stand.url, before = f"http://127.0.0.1:{port}", stand.url
-    eventually(stand.is_ready)
+    harness.environment |= settings
+    web = harness.start_part("web", PORT=str(port := free_port()))
+    parts = [web, harness.start_part("worker"), harness.start_part("beat")]
+    harness.url, before = f"http://127.0.0.1:{port}", harness.url
+    eventually(harness.is_ready)
     for second in range(30):
-        one_time(stand, f"{target.url}/x", soon(2 + second))
+        create_task_at(harness, f"{target.url}/x", in_seconds(2 + second))
     target.wait_for(2)
 
     servers.processes[0].kill()
-    eventually(lambda: stand.api.get(f"{stand.url}/readyz").json()["broker"] != "ok")
-    eventually(stand.is_ready)
-    swift = one_time(stand, f"{target.url}/swift", soon(2))
+    eventually(
+        lambda: harness.api.get(f"{harness.url}/readyz").json()["broker"] != "ok"
+    )
+    eventually(harness.is_ready)
+    swift = create_task_at(harness, f"{target.url}/swift", in_seconds(2))
     target.wait_for(31, timeout=90)
-    eventually(lambda: all_done(stand))
+    eventually(lambda: is_all_done(harness))
 
-    stand.url = before
+    harness.url = before
     assert [part.poll() for part in parts] == [None] * 3
-    assert set(ids_of(target.requests).values()) == {1}
-    [(attempts,)] = stand.query(
+    assert set(count_requests_by_run(target.requests).values()) == {1}
+    [(attempts,)] = harness.query(
         "SELECT count(*) FROM tasks_api_run WHERE task_id = %s", swift
     )
     assert attempts == 1
@@ -130,4 +139,4 @@ def test_deliveries_go_on_when_the_master_is_killed(
         assert new.info("replication")["role"] == "master"
         assert new.exists("_kombu.binding.deliver")
     for part in parts:
-        stand.end(part, signal.SIGTERM)
+        harness.stop_process(part, signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""Web as real processes: what it does when it is stopped, and when some of it is killed."""
+"""Web as real processes: how it stops, and what it does when some of them are killed."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from contextlib import contextmanager
 import psutil
 import pytest
 
-from tests.acceptance.stand import Stand, eventually
+from tests.acceptance.harness import Harness, eventually
 
 pytestmark = pytest.mark.timeout(120)
 
-BODY = json.dumps(
+TASK_BODY = json.dumps(
     {
         "task_type": "one_time",
         "run_datetime": "2099-01-01T00:00:00Z",
@@ -26,59 +26,61 @@ BODY = json.dumps(
 
 
 @pytest.fixture(scope="module")
-def stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
-    started = Stand(tmp_path_factory.mktemp("s"))
+def harness(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Harness]:
+    started = Harness(tmp_path_factory.mktemp("s"))
     started.start()
     yield started
     started.stop()
 
 
 @pytest.fixture
-def web(stand: Stand) -> Iterator[subprocess.Popen[bytes]]:
-    process = stand.run("web")
-    eventually(lambda: stand.is_ready(workers=0, beats=0))
+def web(harness: Harness) -> Iterator[subprocess.Popen[bytes]]:
+    process = harness.start_part("web")
+    eventually(lambda: harness.is_ready(workers=0, beats=0))
     yield process
-    stand.end(process, signal.SIGKILL)
+    harness.stop_process(process, signal.SIGKILL)
 
 
 @contextmanager
-def connected(stand: Stand) -> Iterator[http.client.HTTPConnection]:
-    connection = http.client.HTTPConnection("127.0.0.1", stand.port, timeout=20)
+def open_connection(harness: Harness) -> Iterator[http.client.HTTPConnection]:
+    connection = http.client.HTTPConnection("127.0.0.1", harness.port, timeout=20)
     connection.connect()
     yield connection
     connection.close()
 
 
-def begin_creating(stand: Stand, connection: http.client.HTTPConnection) -> None:
+def send_all_but_last_byte(
+    harness: Harness, connection: http.client.HTTPConnection
+) -> None:
     """Send all of a request but the last byte of its body."""
     connection.putrequest("POST", "/tasks/")
-    connection.putheader("Authorization", str(stand.api.headers["Authorization"]))
-    connection.putheader("Content-Length", str(len(BODY)))
+    connection.putheader("Authorization", str(harness.api.headers["Authorization"]))
+    connection.putheader("Content-Length", str(len(TASK_BODY)))
     connection.endheaders()
-    connection.send(BODY[:-1])
+    connection.send(TASK_BODY[:-1])
 
 
-def test_who_is_told_to_stop_answers_what_is_under_way_and_lets_the_idle_go(
-    stand: Stand, web: subprocess.Popen[bytes]
+def test_web_that_stops_answers_running_requests_and_closes_idle_connections(
+    harness: Harness, web: subprocess.Popen[bytes]
 ) -> None:
-    with connected(stand) as idle, connected(stand) as busy:
+    with open_connection(harness) as idle, open_connection(harness) as busy:
         idle.request("GET", "/healthz")
         idle.getresponse().read()
-        begin_creating(stand, busy)
-        # Connections are taken in the order in which they come, so this one has been.
-        stand.api.get(f"{stand.url}/healthz", timeout=10)
+        send_all_but_last_byte(harness, busy)
+        # Web accepts connections in order, so it has accepted the busy one, too.
+        harness.api.get(f"{harness.url}/healthz", timeout=10)
 
         web.send_signal(signal.SIGTERM)
 
         assert idle.sock.recv(1) == b""
-        busy.send(BODY[-1:])
+        busy.send(TASK_BODY[-1:])
         with busy.getresponse() as answer:
             assert answer.status == 201
     assert web.wait(timeout=20) == 0
 
 
-def test_processes_that_are_killed_are_replaced_however_soon_again(
-    stand: Stand, web: subprocess.Popen[bytes]
+def test_killed_processes_are_replaced_however_soon_again(
+    harness: Harness, web: subprocess.Popen[bytes]
 ) -> None:
     parent = psutil.Process(web.pid)
     count = len(parent.children())
@@ -88,29 +90,31 @@ def test_processes_that_are_killed_are_replaced_however_soon_again(
             process.wait()
 
         eventually(lambda: len(parent.children()) == count)
-        eventually(lambda: stand.is_ready(workers=0, beats=0))
+        eventually(lambda: harness.is_ready(workers=0, beats=0))
 
     assert web.poll() is None
 
 
-def test_nobody_answers_whose_parent_was_killed(
-    stand: Stand, web: subprocess.Popen[bytes]
+def test_processes_end_when_their_parent_is_killed(
+    harness: Harness, web: subprocess.Popen[bytes]
 ) -> None:
     processes = psutil.Process(web.pid).children()
 
-    stand.end(web, signal.SIGKILL)
+    harness.stop_process(web, signal.SIGKILL)
 
     _, alive = psutil.wait_procs(processes, timeout=20)
     assert not alive
 
 
 def test_a_body_may_come_in_chunks_and_head_has_none(
-    stand: Stand, web: subprocess.Popen[bytes]
+    harness: Harness, web: subprocess.Popen[bytes]
 ) -> None:
-    answer = stand.api.post(f"{stand.url}/tasks/", data=iter([BODY]), timeout=10)
+    answer = harness.api.post(
+        f"{harness.url}/tasks/", data=iter([TASK_BODY]), timeout=10
+    )
     assert answer.status_code == 201
 
-    with connected(stand) as connection:
+    with open_connection(harness) as connection:
         for method in ("HEAD", "GET"):
             connection.request(method, "/healthz")
             response = connection.getresponse()

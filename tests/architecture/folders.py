@@ -1,7 +1,7 @@
 """Which folder imports which: the rule that the tests hold, and a picture of it.
 
 `python -m tests.architecture.folders [path]` prints the folders of a checkout, the arrows
-between them and the circles; `--write-map` renews the map in docs/architecture.md.
+between them and the circles; `--write-map` renews the map in docs/explanation/architecture.md.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGE = ROOT / "docs" / "architecture.md"
+PAGE = ROOT / "docs" / "explanation" / "architecture.md"
 MAP_BEGIN, MAP_END = "<!-- map -->\n\n```text\n", "\n```\n\n<!-- end of the map -->"
 PACKAGES = ("accounts", "tasks_api", "scheduler_service")
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from scheduler_service import settings
+from scheduler_service import __version__, settings
 from scheduler_service.process.supervisor import read_procfile
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -64,6 +64,21 @@ def test_make_lists_its_commands() -> None:
 
     names = {line.split()[0] for line in listed.stdout.splitlines()}
     assert names == documented_targets()
+
+
+def test_a_recipe_has_three_lines_at_most() -> None:
+    recipes = re.findall(r"(?:^\t.*\n)+", text("Makefile"), re.MULTILINE)
+
+    assert max(recipe.count("\n") for recipe in recipes) <= 3
+
+
+def test_running_installs_less_than_testing() -> None:
+    needs = dict(re.findall(r"^([a-z$()A-Z-]+): (\S+)", text("Makefile"), re.MULTILINE))
+
+    assert {needs.pop("run"), needs.pop("$(PARTS)")} == {"setup-run"}
+    assert {needs[name] for name in ("test", "lint", "fix", "bench", "chaos")} == {
+        "setup"
+    }
 
 
 def test_every_part_is_a_make_target() -> None:
@@ -119,7 +134,9 @@ def test_only_the_api_is_published_to_the_world() -> None:
 
 
 def test_the_front_reads_bodies_before_web_sees_them_and_takes_as_much_as_web() -> None:
-    said = dict(re.findall(r"^ *(\w+) (.+);$", text("deploy/nginx.conf"), re.MULTILINE))
+    said = dict(
+        re.findall(r"^ *(\w+) (.+);$", text("deploy/proxies/nginx.conf"), re.MULTILINE)
+    )
 
     assert said["proxy_request_buffering"] == "on"
     assert said.keys() >= {"client_body_timeout", "client_header_timeout", "limit_conn"}
@@ -128,8 +145,22 @@ def test_the_front_reads_bodies_before_web_sees_them_and_takes_as_much_as_web() 
     assert most > settings.SCHEDULER_MAX_BULK_BYTES
     assert compose()["front"]["ports"] == [f"${{PORT:-8000}}:{said['listen']}"]
     assert (
-        "./deploy/nginx.conf:/etc/nginx/front.conf:ro" in compose()["front"]["volumes"]
+        "./deploy/proxies/nginx.conf:/etc/nginx/front.conf:ro"
+        in compose()["front"]["volumes"]
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "limit"),
+    [
+        ("nginx-tls.conf", r"client_max_body_size (\d+)m;"),
+        ("Caddyfile", r"max_size (\d+)MiB"),
+    ],
+)
+def test_a_tls_proxy_takes_as_much_as_web(name: str, limit: str) -> None:
+    [megabytes] = re.findall(limit, text(f"deploy/proxies/{name}"))
+
+    assert int(megabytes) * 1024 * 1024 > settings.SCHEDULER_MAX_BULK_BYTES
 
 
 @pytest.mark.parametrize("name", sorted({*COMPOSED, "front"}))
@@ -193,8 +224,19 @@ def test_every_place_names_the_same_python() -> None:
     images = re.findall(r"^FROM python:([\d.]+)-", text("Dockerfile"), re.MULTILINE)
 
     assert set(images) == {oldest}
-    assert f"({', '.join(oldest.split('.'))})" in text("Makefile")
+    assert f"({', '.join(oldest.split('.'))})" in text("scripts/setup")
     assert project["tool"]["ruff"]["target-version"] == f"py{oldest.replace('.', '')}"
+
+
+def test_the_version_is_stated_in_one_place() -> None:
+    project = tomllib.loads(text("pyproject.toml"))
+
+    assert re.fullmatch(r"\d+\.\d+\.\d+", __version__)
+    assert project["project"]["dynamic"] == ["version"]
+    assert project["tool"]["setuptools"]["dynamic"]["version"] == {
+        "attr": "scheduler_service.__version__"
+    }
+    assert settings.SPECTACULAR_SETTINGS["VERSION"] == __version__
 
 
 def test_every_place_names_the_same_postgresql() -> None:
@@ -226,4 +268,63 @@ def test_continuous_integration_calls_the_make_targets() -> None:
     assert set(re.findall(r"^make (\w+)$", script.read_text(), re.MULTILINE)) == {
         "lint",
         "test",
+    }
+
+
+@cache
+def workflow() -> dict[str, Any]:
+    loaded: dict[str, Any] = yaml.safe_load(text(".github/workflows/ci.yml"))
+    return loaded
+
+
+def test_the_workflow_runs_what_continuous_integration_runs() -> None:
+    commands = [step.get("run") for step in workflow()["jobs"]["check"]["steps"]]
+
+    assert ".ci/run" in commands
+    assert not [command for command in commands if command and "pytest" in command]
+    assert workflow()["permissions"] == {"contents": "read"}
+
+
+def test_the_workflow_holds_the_coverage_of_branches() -> None:
+    coverage = tomllib.loads(text("pyproject.toml"))["tool"]["coverage"]
+    [run] = [
+        step
+        for step in workflow()["jobs"]["check"]["steps"]
+        if step.get("run") == ".ci/run"
+    ]
+
+    assert run["env"]["cov"] == "1"
+    assert "$(if $(cov),--cov)" in text("Makefile")
+    assert coverage["run"]["branch"]
+    assert coverage["report"]["fail_under"]
+
+
+def test_the_workflow_runs_every_python_that_the_readme_names() -> None:
+    [named] = re.findall(r"You need Python ([\d.]+) or ([\d.]+)", text("README.md"))
+
+    assert workflow()["jobs"]["check"]["strategy"]["matrix"]["python"] == [*named]
+
+
+def test_every_action_is_pinned_by_its_commit() -> None:
+    uses = re.findall(r"uses: (.+)", text(".github/workflows/ci.yml"))
+
+    assert uses
+    for action in uses:
+        assert re.fullmatch(r"[\w/-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", action)
+
+
+def test_every_owned_path_is_there() -> None:
+    paths = re.findall(r"^/(\S+)", text(".github/CODEOWNERS"), re.MULTILINE)
+
+    assert paths
+    assert all([*ROOT.glob(path)] for path in paths)
+
+
+def test_a_commit_is_checked_without_a_network() -> None:
+    repos = yaml.safe_load(text(".pre-commit-config.yaml"))["repos"]
+
+    assert {repo["repo"] for repo in repos} == {"local"}
+    assert {hook["entry"].split()[0] for repo in repos for hook in repo["hooks"]} == {
+        ".venv/bin/ruff",
+        "git",
     }

@@ -41,9 +41,9 @@ ALLOWED_IN_PURE = {"tasks_api.domain.states": {"django.db.models"}}
 DOORS = {
     # It would fire stored schedules a second time, or lock their one global row.
     "django_celery_beat": {
-        "tasks_api.storage.beat_tables",
+        "tasks_api.storage.schedule_rows",
         "tasks_api.models.tasks",
-        "tasks_api.scheduler.beat",
+        "tasks_api.scheduler.operator_tasks",
         "tasks_api.admin.schedules",
     },
     # One guarded door to targets: no address is connected to without being checked.
@@ -65,6 +65,7 @@ DOORS = {
     "celery": {
         "tasks_api.messaging.broker",
         "tasks_api.scheduler.beat",
+        "tasks_api.scheduler.operator_tasks",
         "tasks_api.worker.flower_events",
         "tasks_api.tasks",
         "scheduler_service",

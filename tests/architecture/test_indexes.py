@@ -1,4 +1,4 @@
-"""Every index costs something with each row, so each is named with its reader in docs/storage.md."""
+"""Every index costs something with each row, so each is named with its reader in docs/reference/storage.md."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from django.db import connection
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "storage.md"
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "reference" / "storage.md"
 PAID_FOR = """
     SELECT indexname FROM pg_indexes
     WHERE tablename LIKE 'tasks\\_api\\_%' OR tablename = 'django_celery_beat_periodictask'

@@ -1,4 +1,4 @@
-"""The map in docs/architecture.md says of every module what the module says itself."""
+"""The map in docs/explanation/architecture.md says of every module what the module says itself."""
 
 from __future__ import annotations
 

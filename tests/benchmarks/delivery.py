@@ -1,4 +1,4 @@
-"""How soon tasks are delivered, and at what cost: burst, steady, repeat, idle."""
+"""Measures how soon tasks are delivered, and at what cost: burst, steady, repeat, idle."""
 
 from __future__ import annotations
 
@@ -7,131 +7,146 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from tests.benchmarks.figures import TARGET, Arrivals, Figures, Span, growth
-from tests.benchmarks.stand import Bench, bench, sleep_until, soon
+from tests.benchmarks.figures import (
+    TARGET,
+    Deliveries,
+    Figures,
+    ResourceUsage,
+    memory_growth,
+)
+from tests.benchmarks.harness import (
+    BenchmarkHarness,
+    benchmark_harness,
+    sleep_until,
+    time_after_storing,
+)
 
-# How long a round lasts whose tasks come one after the other.
+# The length of a round whose tasks are due one after the other.
 SECONDS = 10
-# How much longer to wait for what is late before it counts as lost.
-PATIENCE = 120
+# So many seconds late a run counts as lost.
+DELIVERY_TIMEOUT = 120
 
 
-def burst(count: int = 10_000, *, rounds: int) -> Iterator[Figures]:
+def measure_burst(count: int = 10_000, *, rounds: int) -> Iterator[Figures]:
     """{count} one-time tasks due at the same moment."""
-    with bench() as stand:
-        memory = stand.memory()
+    with benchmark_harness() as harness:
+        memory = harness.read_memory()
         for number in range(rounds):
-            at = soon(count)
-            stand.store(count, first=at)
-            yield burst_of(stand, count, at)
+            at = time_after_storing(count)
+            harness.store_tasks(count, first=at)
+            yield measure_one_burst(harness, count, at)
             if number == 0:
-                memory = stand.memory()
-        yield settled(stand, memory)
+                memory = harness.read_memory()
+        yield memory_figures(harness, memory)
 
 
-def burst_of(stand: Bench, count: int, at: datetime) -> Figures:
+def measure_one_burst(harness: BenchmarkHarness, count: int, at: datetime) -> Figures:
     due = at.timestamp()
-    # Before the beat looks ahead, and after the work of storing them.
+    # Before the beat looks ahead, and after the tasks were stored.
     sleep_until(due - 2)
-    before = stand.reading()
-    stand.wait_for_runs(count, before=due + 1, timeout=PATIENCE)
-    used = stand.since(before)
-    arrived = stand.arrivals()
-    duration = arrived.last - due
+    before = harness.read_usage()
+    harness.wait_for_runs(count, before=due + 1, timeout=DELIVERY_TIMEOUT)
+    used = harness.usage_since(before)
+    arrived = harness.take_deliveries()
+    duration = arrived.last_arrival - due
     return {
         "delivered in s": duration,
-        "delivered per s": arrived.different / duration,
-        "recorded in s": stand.recorded_at(due) - due,
+        "delivered per s": arrived.distinct_runs / duration,
+        "recorded in s": harness.last_recorded_at(due) - due,
         **arrived.lateness(),
-        **used.per(count, "delivery"),
-        # Only while requests came, or waiting for the moment would hide it.
+        **used.cost_per(count, "delivery"),
+        # Only while requests arrive: the time before would hide it.
         "target % busy": used.cpu[TARGET] / duration * 100,
-        **arrived.faults(count),
+        **arrived.count_faults(count),
     }
 
 
-def steady(rate: int = 1000, stored: int = 1000, *, rounds: int) -> Iterator[Figures]:
+def measure_steady(
+    rate: int = 1000, stored: int = 1000, *, rounds: int
+) -> Iterator[Figures]:
     """{rate} one-time tasks due every second, one after the other, with {stored} others stored."""
-    with bench() as stand:
-        stand.store_others(stored)
+    with benchmark_harness() as harness:
+        harness.store_idle_tasks(stored)
         count = rate * SECONDS * rounds
-        first = soon(count)
+        first = time_after_storing(count)
         span = timedelta(seconds=SECONDS * rounds)
-        stand.store(count, first=first, spread=span)
-        yield from fires(stand, first, rate * SECONDS, rounds=rounds)
+        harness.store_tasks(count, first=first, spread=span)
+        yield from measure_fires(harness, first, rate * SECONDS, rounds=rounds)
 
 
-def repeat(tasks: int = 10_000, *, rounds: int) -> Iterator[Figures]:
+def measure_repeat(tasks: int = 10_000, *, rounds: int) -> Iterator[Figures]:
     """{tasks} periodic tasks that fire every 10 seconds, evenly spread."""
-    with bench() as stand:
-        first, every = soon(tasks), timedelta(seconds=SECONDS)
-        stand.store(tasks, first=first, spread=every, every=every)
-        yield from fires(stand, first, tasks, rounds=rounds)
+    with benchmark_harness() as harness:
+        first, every = time_after_storing(tasks), timedelta(seconds=SECONDS)
+        harness.store_tasks(tasks, first=first, spread=every, every=every)
+        yield from measure_fires(harness, first, tasks, rounds=rounds)
 
 
-def idle(stored: int = 1_000_000, *, rounds: int) -> Iterator[Figures]:
+def measure_idle(stored: int = 1_000_000, *, rounds: int) -> Iterator[Figures]:
     """{stored} tasks stored and nothing due; memory is compared with an empty service."""
-    with bench() as stand:
-        memory = stand.memory()
-        stand.store_others(stored)
+    with benchmark_harness() as harness:
+        memory = harness.read_memory()
+        harness.store_idle_tasks(stored)
         time.sleep(5)
         for _ in range(rounds):
-            before = stand.reading()
+            before = harness.read_usage()
             time.sleep(SECONDS)
-            yield stand.since(before).shares()
-        yield settled(stand, memory)
+            yield harness.usage_since(before).cpu_shares()
+        yield memory_figures(harness, memory)
 
 
-class Round(NamedTuple):
+class MeasuredRound(NamedTuple):
     start: float
     end: float
-    used: Span
+    used: ResourceUsage
 
 
-def fires(
-    stand: Bench, first: datetime, each: int, *, rounds: int
+def measure_fires(
+    harness: BenchmarkHarness, first: datetime, each: int, *, rounds: int
 ) -> Iterator[Figures]:
-    """The figures of so many fires a round at a steady rate, and the memory."""
-    seen, memory = watch(stand, first, rounds=rounds)
-    end = seen[-1].end
-    stand.wait_for_runs(each * rounds, before=end, timeout=PATIENCE)
-    arrived = stand.arrivals()
-    for start, end, used in seen:
-        yield of_round(arrived.planned_in(start, end), used, each)
-    yield settled(stand, memory)
+    """The figures of each round at a steady rate, then the memory."""
+    measured, memory = watch_rounds(harness, first, rounds=rounds)
+    end = measured[-1].end
+    harness.wait_for_runs(each * rounds, before=end, timeout=DELIVERY_TIMEOUT)
+    arrived = harness.take_deliveries()
+    for start, end, used in measured:
+        yield round_figures(arrived.scheduled_between(start, end), used, each)
+    yield memory_figures(harness, memory)
 
 
-def watch(
-    stand: Bench, first: datetime, *, rounds: int
-) -> tuple[list[Round], dict[str, float]]:
-    """What was used in each round, and the memory after the first one."""
-    seen: list[Round] = []
+def watch_rounds(
+    harness: BenchmarkHarness, first: datetime, *, rounds: int
+) -> tuple[list[MeasuredRound], dict[str, float]]:
+    """The usage of each round, and the memory after the first one."""
+    measured: list[MeasuredRound] = []
     memory: dict[str, float] = {}
     start = first.timestamp()
     sleep_until(start)
     for _ in range(rounds):
-        before = stand.reading()
+        before = harness.read_usage()
         sleep_until(start + SECONDS)
-        seen.append(Round(start, start + SECONDS, stand.since(before)))
-        memory = memory or stand.memory()
+        measured.append(
+            MeasuredRound(start, start + SECONDS, harness.usage_since(before))
+        )
+        memory = memory or harness.read_memory()
         start += SECONDS
-    return seen, memory
+    return measured, memory
 
 
-def of_round(
-    arrived: Arrivals, used: Span, count: int, *, sent: int | None = None
+def round_figures(
+    arrived: Deliveries, used: ResourceUsage, count: int, *, sent: int | None = None
 ) -> Figures:
-    """What came of so many runs, if others were sent too: of so many in all."""
+    """The figures of `count` runs, where `sent` were sent in all."""
     return {
-        "fires per s": arrived.different / used.seconds,
+        "fires per s": arrived.distinct_runs / used.seconds,
         **arrived.lateness(),
-        **used.per(sent or count, "delivery"),
-        **arrived.faults(count),
+        **used.cost_per(sent or count, "delivery"),
+        **arrived.count_faults(count),
     }
 
 
-def settled(stand: Bench, before: dict[str, float]) -> Figures:
-    """The memory of each process at the end, and what it grew by since `before`."""
-    after = stand.memory()
+def memory_figures(harness: BenchmarkHarness, before: dict[str, float]) -> Figures:
+    """The memory of each process, and its growth since `before`."""
+    after = harness.read_memory()
     held = {f"{name} memory MB": size for name, size in after.items()}
-    return {**held, **growth(before, after)}
+    return {**held, **memory_growth(before, after)}

@@ -1,4 +1,4 @@
-"""Numbers of a run, as pure functions: lateness, percentiles, medians."""
+"""The figures of a scenario, computed by pure functions: lateness, percentiles, medians."""
 
 from __future__ import annotations
 
@@ -11,113 +11,118 @@ Figures = dict[str, float]
 
 # Promises, not speeds: one of these makes `make bench` fail.
 FAULTS = ("lost", "doubled", "early", "refused")
-# Who answers at the other end; it is no part of the service.
+# The name of the target among the measured processes; it is no part of the service.
 TARGET = "target"
 
 
-class Impossible(RuntimeError):
-    """Why a scenario cannot be measured on this machine."""
+class ScenarioUnavailable(RuntimeError):
+    """Says why a scenario cannot be measured on this machine."""
 
 
-class Arrival(NamedTuple):
+class SinkDelivery(NamedTuple):
     """A request at the target. Moments are seconds since the epoch."""
 
-    at: float
+    arrived_at: float
     run_id: str
-    planned: float
+    scheduled_for: float
     path: str
+
+    @property
+    def lateness(self) -> float:
+        return self.arrived_at - self.scheduled_for
 
 
 @dataclass(frozen=True)
-class Arrivals:
-    rows: Sequence[Arrival]
+class Deliveries:
+    rows: Sequence[SinkDelivery]
 
-    def planned_in(self, start: float, end: float) -> Arrivals:
-        return Arrivals([row for row in self.rows if start <= row.planned < end])
+    def scheduled_between(self, start: float, end: float) -> Deliveries:
+        return Deliveries(
+            [row for row in self.rows if start <= row.scheduled_for < end]
+        )
 
-    def to(self, path: str) -> Arrivals:
-        return Arrivals([row for row in self.rows if row.path == path])
+    def for_path(self, path: str) -> Deliveries:
+        return Deliveries([row for row in self.rows if row.path == path])
 
     @property
-    def different(self) -> int:
+    def distinct_runs(self) -> int:
         return len({row.run_id for row in self.rows})
 
     @property
-    def last(self) -> float:
-        return max((row.at for row in self.rows), default=float("nan"))
+    def last_arrival(self) -> float:
+        return max((row.arrived_at for row in self.rows), default=float("nan"))
 
-    def lateness(self, whose: str = "") -> Figures:
-        """In milliseconds, with a name before each figure if several are told apart."""
-        late = sorted((row.at - row.planned) * 1000 for row in self.rows)
-        parts = {"p50": 0.5, "p99": 0.99, "max": 1.0}
+    def lateness(self, prefix: str = "") -> Figures:
+        """In milliseconds; a prefix tells several groups of deliveries apart."""
+        late = sorted(row.lateness * 1000 for row in self.rows)
+        fractions = {"p50": 0.5, "p99": 0.99, "max": 1.0}
         return {
-            f"{whose}late {name} ms": percentile(late, part)
-            for name, part in parts.items()
+            f"{prefix}late {name} ms": percentile(late, fraction)
+            for name, fraction in fractions.items()
         }
 
-    def faults(self, count: int) -> Figures:
-        """What went wrong with so many runs; each should have come once, not early."""
+    def count_faults(self, expected: int) -> Figures:
+        """Each expected run should have arrived once and not early."""
         return {
-            "lost": max(0, count - self.different),
-            "doubled": len(self.rows) - self.different,
-            "early": sum(row.at < row.planned for row in self.rows),
+            "lost": max(0, expected - self.distinct_runs),
+            "doubled": len(self.rows) - self.distinct_runs,
+            "early": sum(row.lateness < 0 for row in self.rows),
         }
 
 
-class Span(NamedTuple):
-    """What was used meanwhile, in seconds of CPU by process, and by everybody else."""
+class ResourceUsage(NamedTuple):
+    """Seconds of CPU by process, and of everything else on the machine, in a period."""
 
     seconds: float
     cpu: Mapping[str, float]
-    others: float
+    other_cpu: float
 
     @property
-    def own(self) -> dict[str, float]:
-        """What the service used, without its target."""
+    def service_cpu(self) -> dict[str, float]:
         return {name: spent for name, spent in self.cpu.items() if name != TARGET}
 
-    def per(self, count: int, what: str) -> Figures:
-        """What one operation cost, in microseconds, and how far to trust it."""
-        each = {name: spent / count * 1e6 for name, spent in self.own.items()}
+    def cost_per(self, count: int, operation: str) -> Figures:
+        """The CPU of one operation in microseconds, and how far to trust it."""
+        costs = {name: spent / count * 1e6 for name, spent in self.service_cpu.items()}
         return {
-            f"CPU µs per {what}": sum(each.values()),
-            **{f"  of it {name}": cost for name, cost in each.items()},
+            f"CPU µs per {operation}": sum(costs.values()),
+            **{f"  of it {name}": cost for name, cost in costs.items()},
             "target % busy": self.cpu[TARGET] / self.seconds * 100,
-            **self.trust(),
+            **self.other_load(),
         }
 
-    def shares(self) -> Figures:
+    def cpu_shares(self) -> Figures:
         """How busy each process was, in percent of a core."""
         shares = {
             f"{name} % of a core": spent / self.seconds * 100
-            for name, spent in self.own.items()
+            for name, spent in self.service_cpu.items()
         }
-        return {**shares, **self.trust()}
+        return {**shares, **self.other_load()}
 
-    def trust(self) -> Figures:
-        return {"other work, % of a core": self.others / self.seconds * 100}
+    def other_load(self) -> Figures:
+        return {"other work, % of a core": self.other_cpu / self.seconds * 100}
 
 
-def growth(before: Mapping[str, float], after: Mapping[str, float]) -> Figures:
+def memory_growth(before: Mapping[str, float], after: Mapping[str, float]) -> Figures:
     """How much more memory each process holds, in MB."""
-    return {f"{name} grew MB": after[name] - held for name, held in before.items()}
+    return {f"{name} grew MB": after[name] - size for name, size in before.items()}
 
 
-def percentile(ordered: Sequence[float], part: float) -> float:
+def percentile(ordered: Sequence[float], fraction: float) -> float:
     if not ordered:
         return float("nan")
-    return ordered[min(len(ordered) - 1, int(len(ordered) * part))]
+    return ordered[min(len(ordered) - 1, int(len(ordered) * fraction))]
 
 
 def medians(rounds: Iterable[Figures]) -> Figures:
     """One value for each figure, over the rounds that have it."""
-    found: dict[str, list[float]] = {}
+    values: dict[str, list[float]] = {}
     for figures in rounds:
         for name, value in figures.items():
-            found.setdefault(name, []).append(value)
-    return {name: _together(name, values) for name, values in found.items()}
+            values.setdefault(name, []).append(value)
+    return {name: _combine(name, found) for name, found in values.items()}
 
 
-def _together(name: str, values: list[float]) -> float:
+def _combine(name: str, values: list[float]) -> float:
     # A fault in one round is a fault, whatever the other rounds say.
     return sum(values) if name in FAULTS else statistics.median(values)

@@ -1,4 +1,4 @@
-"""What the figures should reach on two cores with everything on them."""
+"""The goals of the figures, on two cores that run everything."""
 
 from __future__ import annotations
 
@@ -9,45 +9,44 @@ from typing import NamedTuple
 
 from tests.benchmarks.figures import FAULTS, Figures
 
-_COMPARE = {"=": operator.eq, "<": operator.lt, "≤": operator.le, "≥": operator.ge}
+_OPERATORS = {"=": operator.eq, "<": operator.lt, "≤": operator.le, "≥": operator.ge}
 
 
 class Goal(NamedTuple):
     sign: str
     limit: float
-    # What would be better still.
     ambition: float | None = None
 
     def __str__(self) -> str:
         text = f"{self.sign} {self.limit:,g}"
         return text if self.ambition is None else f"{text} ({self.ambition:g})"
 
-    def is_reached(self, value: float) -> bool:
-        return not math.isnan(value) and bool(_COMPARE[self.sign](value, self.limit))
+    def is_met(self, value: float) -> bool:
+        return not math.isnan(value) and bool(_OPERATORS[self.sign](value, self.limit))
 
 
-NONE = Goal("=", 0)
-_CPU = {"CPU µs per delivery": Goal("≤", 200, ambition=150)}
+NO_FAULTS = Goal("=", 0)
+_CPU_GOAL = {"CPU µs per delivery": Goal("≤", 200, ambition=150)}
 # A Python process never holds exactly what it held before.
-_FLAT = {"worker grew MB": Goal("<", 10)}
+_FLAT_MEMORY = {"worker grew MB": Goal("<", 10)}
 
 GOALS: dict[str, dict[str, Goal]] = {
-    "burst-10k": {"delivered in s": Goal("≤", 1.4), **_CPU},
-    "burst-100k": {"delivered in s": Goal("≤", 12), **_CPU, **_FLAT},
+    "burst-10k": {"delivered in s": Goal("≤", 1.4), **_CPU_GOAL},
+    "burst-100k": {"delivered in s": Goal("≤", 12), **_CPU_GOAL, **_FLAT_MEMORY},
     "policies-10k": {
         f"{kind}: policies : plain, CPU µs per delivery": Goal("≤", 1.15)
         for kind in ("periodic", "one-time")
     },
     "history-400k": {"stored : none, CPU µs per delivery": Goal("≤", 1.15)},
-    "steady-1000-1k": {**_FLAT},
+    "steady-1000-1k": {**_FLAT_MEMORY},
     "steady-1000-1m": {
         "late p99 ms": Goal("<", 100),
         # No slower, but for what differs between two runs of the same.
         "1m : 1k, late p99": Goal("≤", 1.2),
         "1m : 1k, CPU per delivery": Goal("≤", 1.2),
-        **_FLAT,
+        **_FLAT_MEMORY,
     },
-    "repeat-10k": {"late p99 ms": Goal("<", 100), **_FLAT},
+    "repeat-10k": {"late p99 ms": Goal("<", 100), **_FLAT_MEMORY},
     "idle-1m": {
         "beat % of a core": Goal("<", 1),
         # A byte for each task would be 1 MB.
@@ -73,19 +72,19 @@ GOALS: dict[str, dict[str, Goal]] = {
 
 def goal_for(scenario: str, figure: str) -> Goal | None:
     if figure in FAULTS:
-        return NONE
+        return NO_FAULTS
     return GOALS.get(scenario, {}).get(figure)
 
 
-def compared(results: Mapping[str, Figures]) -> dict[str, Figures]:
-    """The same, with ratios where a million tasks were stored instead of a thousand."""
+def add_ratios(results: Mapping[str, Figures]) -> dict[str, Figures]:
+    """Add the ratios of a million stored tasks to a thousand."""
     found = {name: dict(figures) for name, figures in results.items()}
     for name, figures in found.items():
         few = found.get(f"{name.removesuffix('-1m')}-1k", {})
-        for figure, label in _COMPARED.items():
+        for figure, label in _RATIO_LABELS.items():
             if name.endswith("-1m") and figure in few:
                 figures[f"1m : 1k, {label}"] = figures[figure] / few[figure]
     return found
 
 
-_COMPARED = {"late p99 ms": "late p99", "CPU µs per delivery": "CPU per delivery"}
+_RATIO_LABELS = {"late p99 ms": "late p99", "CPU µs per delivery": "CPU per delivery"}

@@ -1,9 +1,10 @@
-"""What one POST costs with each HTTP client, in CPU: why the transport is libcurl's."""
+"""Compares the CPU of one POST between HTTP clients: why the transport is libcurl's."""
 
 from __future__ import annotations
 
 import asyncio
 import statistics
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -14,15 +15,15 @@ import uvloop
 
 from tasks_api.delivery.request import Outcome, Request
 from tasks_api.delivery.transport import Transport
-from tests.acceptance.stand import free_port
-from tests.benchmarks.report import table
-from tests.benchmarks.stand import start_sink
+from tests.acceptance.harness import free_port
+from tests.benchmarks.harness import start_sink
+from tests.benchmarks.report import render_table
 
 BODY = b'{"hello": "world"}'
-AT_ONCE = 100
+CONCURRENCY = 100
 
 
-def with_transport(url: str, count: int) -> None:
+def post_with_transport(url: str, count: int) -> None:
     done = threading.Semaphore(0)
 
     def on_done(key: object, outcome: Outcome) -> None:
@@ -30,7 +31,10 @@ def with_transport(url: str, count: int) -> None:
         done.release()
 
     transport = Transport(
-        on_done=on_done, allow_private=True, max_in_flight=AT_ONCE, max_per_host=AT_ONCE
+        on_done=on_done,
+        allow_private=True,
+        max_in_flight=CONCURRENCY,
+        max_per_host=CONCURRENCY,
     )
     transport.start()
     for key in range(count):
@@ -40,22 +44,22 @@ def with_transport(url: str, count: int) -> None:
     transport.close(grace=1)
 
 
-def with_aiohttp(url: str, count: int) -> None:
+def post_with_aiohttp(url: str, count: int) -> None:
     async def work(session: aiohttp.ClientSession, share: int) -> None:
         for _ in range(share):
             async with session.post(url, data=BODY, headers=dict(_headers())) as answer:
                 await answer.read()
 
     async def main() -> None:
-        connector = aiohttp.TCPConnector(limit=AT_ONCE)
+        connector = aiohttp.TCPConnector(limit=CONCURRENCY)
         async with aiohttp.ClientSession(connector=connector) as session:
-            share = count // AT_ONCE
-            await asyncio.gather(*(work(session, share) for _ in range(AT_ONCE)))
+            share = count // CONCURRENCY
+            await asyncio.gather(*(work(session, share) for _ in range(CONCURRENCY)))
 
     uvloop.run(main())
 
 
-def with_requests(url: str, count: int) -> None:
+def post_with_requests(url: str, count: int) -> None:
     with requests.Session() as session:
         for _ in range(count):
             session.post(url, data=BODY, headers=dict(_headers()), timeout=30)
@@ -69,9 +73,9 @@ def _headers() -> tuple[tuple[str, str], ...]:
 
 
 CLIENTS: dict[str, tuple[Callable[[str, int], None], int]] = {
-    "transport (pycurl)": (with_transport, 10_000),
-    "aiohttp + uvloop": (with_aiohttp, 5_000),
-    "requests, one by one": (with_requests, 1_000),
+    "transport (pycurl)": (post_with_transport, 10_000),
+    "aiohttp + uvloop": (post_with_aiohttp, 5_000),
+    "requests, one by one": (post_with_requests, 1_000),
 }
 
 
@@ -91,7 +95,7 @@ def main() -> None:
     cheapest = min(medians.values())
     rows = [("client", "CPU µs per POST", "ratio")]
     rows += [(n, f"{m:.0f}", f"{m / cheapest:.1f}") for n, m in medians.items()]
-    print(table(rows))
+    sys.stdout.write(f"{render_table(rows)}\n")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""Forget history as a worker does, but at a moment of one's choice: for the benchmarks.
+"""Prunes history as a worker does, but at a given moment.
 
     python -m tests.benchmarks.pruner 2026-11-01T00:00:00+00:00 [--at-leisure]
 
-Works until nothing is left, and prints how much of each kind there was.
+It goes on until nothing is left, and prints how many rows of each kind it deleted.
 """
 
 from __future__ import annotations
@@ -13,10 +13,7 @@ import time
 from collections import Counter
 from datetime import datetime
 
-import django
-
-django.setup()
-
+import tests.benchmarks.django_setup  # noqa: F401 (the import below needs it)
 from tasks_api.storage import retention
 
 
@@ -25,7 +22,7 @@ def main(moment: str, *options: str) -> None:
     total: Counter[str] = Counter()
     while gone := +retention.prune(now=datetime.fromisoformat(moment), pause=pause):
         total += gone
-    print(json.dumps(total))
+    sys.stdout.write(json.dumps(total))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Results as a table for the terminal, and as a page with what was to be reached."""
+"""Renders results as a table for the terminal, and as a page with the goals."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TypedDict
 
 from tests.benchmarks.figures import FAULTS, Figures
-from tests.benchmarks.goals import GOALS, NONE, goal_for
+from tests.benchmarks.goals import GOALS, NO_FAULTS, goal_for
 
-# Results of machines that differ in one of these cannot be compared.
-SIZE = ("cores", "memory")
+# Results are compared only between machines that have the same of these.
+MACHINE_SIZE = ("cores", "memory")
 
-Row = Sequence[str]
+TableRow = Sequence[str]
 
 
 class Result(TypedDict):
-    """What one scenario gave."""
+    """The result of one scenario."""
 
     about: str
     rounds: int
@@ -25,46 +25,50 @@ class Result(TypedDict):
 
 
 class Results(TypedDict):
-    """What lies in the file."""
+    """The content of the results file."""
 
     machine: dict[str, str]
     scenarios: dict[str, Result]
 
 
-def nothing() -> Results:
+def empty_results() -> Results:
     return {"machine": {}, "scenarios": {}}
 
 
 def is_comparable(results: Results, other: Results) -> bool:
     machines = results["machine"], other["machine"]
-    return all(machines[0].get(key) == machines[1].get(key) for key in SIZE)
+    return all(machines[0].get(key) == machines[1].get(key) for key in MACHINE_SIZE)
 
 
-def merged(old: Results, new: Results) -> Results:
-    """What was measured before, with the new in its place; nothing of other machines."""
+def merge_results(old: Results, new: Results) -> Results:
+    """The old results, replaced by the new ones; only of the same kind of machine."""
     kept = old["scenarios"] if is_comparable(old, new) else {}
     return {"machine": new["machine"], "scenarios": {**kept, **new["scenarios"]}}
 
 
-def summary(results: Results, last: Results) -> str:
-    """For the terminal: every figure with its ratio to the committed one, then the goals."""
+def render_summary(results: Results, last: Results) -> str:
+    """Every figure with its ratio to the committed one, then the goals."""
     comparable = is_comparable(results, last)
     rows = [("scenario", "figure", "median", ": last", "goal", "reached")]
     for name, result in results["scenarios"].items():
         before = last["scenarios"].get(name) if comparable else None
-        rows += _rows(name, result["figures"], before["figures"] if before else {})
-    aims = [row for row in rows if row[4] not in ("", str(NONE))]
+        rows += _summary_rows(
+            name, result["figures"], before["figures"] if before else {}
+        )
+    aims = [row for row in rows if row[4] not in ("", str(NO_FAULTS))]
     shown = [
-        table(rows),
-        table(aims) if aims[1:] else "",
-        conditions(results["machine"]),
+        render_table(rows),
+        render_table(aims) if aims[1:] else "",
+        describe_conditions(results["machine"]),
     ]
     if last["scenarios"] and not comparable:
-        shown.append(f"Not compared with another machine: {_size(last['machine'])}.")
+        shown.append(
+            f"Not compared with another machine: {_describe_size(last['machine'])}."
+        )
     return "\n\n".join(filter(None, shown))
 
 
-def _rows(
+def _summary_rows(
     name: str, figures: Figures, before: Figures
 ) -> Iterator[tuple[str, str, str, str, str, str]]:
     for figure, value in figures.items():
@@ -72,28 +76,28 @@ def _rows(
         yield (
             name,
             figure,
-            written(value),
-            ratio(value, before.get(figure)),
+            format_figure(value),
+            format_ratio(value, before.get(figure)),
             str(goal or ""),
-            reached(name, figure, value),
+            describe_reached(name, figure, value),
         )
 
 
-def ratio(value: float, before: float | None) -> str:
-    """How many times what it was; empty where that says nothing."""
+def format_ratio(value: float, before: float | None) -> str:
+    """The new value in multiples of the old one; empty where that says nothing."""
     if not before or math.isnan(before) or math.isnan(value):
         return ""
     return f"{value / before:.2f}"
 
 
-def reached(scenario: str, figure: str, value: float) -> str:
+def describe_reached(scenario: str, figure: str, value: float) -> str:
     goal = goal_for(scenario, figure)
     if goal is None:
         return ""
-    return "yes" if goal.is_reached(value) else "NO"
+    return "yes" if goal.is_met(value) else "NO"
 
 
-def faults(results: Results) -> list[str]:
+def list_faults(results: Results) -> list[str]:
     """The promises that were broken."""
     return [
         f"{name}: {fault} {figures[fault]:g}"
@@ -104,8 +108,8 @@ def faults(results: Results) -> list[str]:
     ]
 
 
-def written(value: float) -> str:
-    """Three digits that mean something, or all of a large number."""
+def format_figure(value: float) -> str:
+    """Three significant digits, or all digits of a large number."""
     if math.isnan(value):
         return "none"
     if value == int(value) or abs(value) >= 100:
@@ -113,15 +117,15 @@ def written(value: float) -> str:
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
 
 
-def conditions(machine: Mapping[str, str]) -> str:
+def describe_conditions(machine: Mapping[str, str]) -> str:
     return ", ".join(f"{name} {value}" for name, value in machine.items())
 
 
-def _size(machine: Mapping[str, str]) -> str:
+def _describe_size(machine: Mapping[str, str]) -> str:
     return f"{machine['cores']} cores, {machine['memory']}"
 
 
-def table(rows: Iterable[Row]) -> str:
+def render_table(rows: Iterable[TableRow]) -> str:
     texts = [[str(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
     lines = (
@@ -131,9 +135,7 @@ def table(rows: Iterable[Row]) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
-# The page.
-
-_HEAD = """\
+_PAGE_HEAD = """\
 # Benchmarks
 
 ```console
@@ -155,69 +157,77 @@ scenario's rounds, but for *lost*, *doubled*, *early* and *refused*, which are s
 """
 
 
-def page(results: Results) -> str:
+def render_page(results: Results) -> str:
     machine = results["machine"]
-    measured = f"Measured with {conditions(machine)}." if machine else _NOTHING
-    parts = [_HEAD, measured, _goals(results["scenarios"])]
+    measured = (
+        f"Measured with {describe_conditions(machine)}."
+        if machine
+        else _NOTHING_MEASURED
+    )
+    parts = [_PAGE_HEAD, measured, _render_goals(results["scenarios"])]
     for name, result in results["scenarios"].items():
-        parts.append(_section(name, result))
+        parts.append(_render_section(name, result))
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
 
-_NOTHING = "Nothing has been measured yet."
+_NOTHING_MEASURED = "Nothing has been measured yet."
 
 
-def _goals(scenarios: Mapping[str, Result]) -> str:
+def _render_goals(scenarios: Mapping[str, Result]) -> str:
     rows = [("scenario", "figure", "goal", "measured", "reached")]
     for name, goals in GOALS.items():
         figures = scenarios[name]["figures"] if name in scenarios else {}
         for figure, goal in goals.items():
             value = figures.get(figure)
-            found = "" if value is None else written(value)
-            verdict = "" if value is None else reached(name, figure, value)
+            found = "" if value is None else format_figure(value)
+            verdict = "" if value is None else describe_reached(name, figure, value)
             rows.append((f"`{name}`", figure.strip(), str(goal), found, verdict))
     text = "On two cores, with all processes and the target on them. In brackets: what would be better still."
-    return f"## Goals\n\n{text}\n\n{_markdown(rows)}"
+    return f"## Goals\n\n{text}\n\n{_render_markdown(rows)}"
 
 
-# How figures of contestants begin, and their ratios.
+# How the figures of contestants begin, and how their ratios do.
 OURS, AGAINST = "ours", "ours : "
 
 
-def _section(name: str, result: Result) -> str:
-    beside, figures = _beside(result["figures"])
+def _render_section(name: str, result: Result) -> str:
+    contest, figures = _split_contest(result["figures"])
     rows = [("figure", "median", "goal")]
     for figure, value in figures.items():
         goal = str(goal_for(name, figure) or "")
-        rows.append((figure.strip(), written(value), goal))
+        rows.append((figure.strip(), format_figure(value), goal))
     how = f"Rounds: {result['rounds']}, on {result['measured_on']}."
-    tables = [_markdown(each) for each in (beside, rows) if len(each) > 1]
+    tables = [_render_markdown(each) for each in (contest, rows) if len(each) > 1]
     return "\n\n".join([f"## `{name}`", f"{result['about']} {how}", *tables])
 
 
-def _beside(figures: Figures) -> tuple[list[Row], Figures]:
-    """A table with a column for each contestant, if there are any; and what is left."""
+def _split_contest(figures: Figures) -> tuple[list[TableRow], Figures]:
+    """The rows of a table with a column for each contestant, and the other figures."""
+    if not any(name.startswith(AGAINST) for name in figures):
+        return [("figure",)], figures
     cells: dict[str, dict[str, float]] = {}
-    left: Figures = {}
-    is_contest = any(name.startswith(AGAINST) for name in figures)
+    others: Figures = {}
     for name, value in figures.items():
-        who, found, figure = name.partition(": ")
-        if is_contest and name.startswith(AGAINST):
-            who, _, figure = name.removeprefix(AGAINST).rpartition(", ")
-            cells.setdefault(f"{AGAINST}theirs, {figure}", {})[who] = value
-        elif is_contest and found:
-            cells.setdefault(figure.strip(), {})[who] = value
+        contestant, separator, figure = name.partition(": ")
+        if name.startswith(AGAINST):
+            contestant, _, figure = name.removeprefix(AGAINST).rpartition(", ")
+            cells.setdefault(f"{AGAINST}theirs, {figure}", {})[contestant] = value
+        elif separator:
+            cells.setdefault(figure.strip(), {})[contestant] = value
         else:
-            left[name] = value
-    names = list(dict.fromkeys(who for row in cells.values() for who in row))
-    rows: list[Row] = [("figure", *names)]
+            others[name] = value
+    return list(_contest_rows(cells)), others
+
+
+def _contest_rows(cells: Mapping[str, dict[str, float]]) -> Iterator[TableRow]:
+    names = list(dict.fromkeys(name for row in cells.values() for name in row))
+    yield ("figure", *names)
     for figure, row in cells.items():
-        values = (written(row[who]) if who in row else "" for who in names)
-        rows.append((figure, *values))
-    return rows, left
+        values = (format_figure(row[name]) if name in row else "" for name in names)
+        yield (figure, *values)
 
 
-def _markdown(rows: Sequence[Row]) -> str:
+def _render_markdown(rows: Sequence[TableRow]) -> str:
     lines = [f"| {' | '.join(row)} |" for row in rows]
     lines.insert(1, f"|{'---|' * len(rows[0])}")
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""What it costs to forget: days of history arrive and go, in turn, and sizes must level off."""
+"""Measures what pruning costs: days of history arrive and go, and sizes must level off."""
 
 from __future__ import annotations
 
@@ -15,39 +15,44 @@ from datetime import UTC, datetime, timedelta
 import psycopg
 
 from tasks_api.domain.ids import ID_FOR
-from tests.acceptance.stand import ROOT, eventually
-from tests.benchmarks import fill
-from tests.benchmarks.delivery import PATIENCE
+from tests.acceptance.harness import ROOT, eventually
+from tests.benchmarks import seed_data
+from tests.benchmarks.delivery import DELIVERY_TIMEOUT
 from tests.benchmarks.figures import Figures
-from tests.benchmarks.stand import Bench, bench, sleep_until, soon
+from tests.benchmarks.harness import (
+    BenchmarkHarness,
+    benchmark_harness,
+    sleep_until,
+    time_after_storing,
+)
 
 # Days of history that are kept, and tenants that share a day.
-KEPT = 3
+RETENTION_DAYS = 3
 TENANTS = 20
 # Periodic tasks that made the runs; a tenth as many more came from one-offs.
 TASKS = 1000
 ONE_OFFS = 0.1
-# Fires a second, for how many seconds, while a day is forgotten.
+# Fires a second, for how many seconds, while a day is pruned.
 RATE, SECONDS = 500, 10
 
 DAY = timedelta(days=1)
-SIZED = {
+TABLES = {
     "runs": "tasks_api_run",
     "attempts": "tasks_api_attempt",
     "tasks": "tasks_api_task",
     "schedules": "django_celery_beat_periodictask",
 }
 
-_TENANTS = """
+_ADD_TENANTS = """
     INSERT INTO accounts_tenant (name, callback_url, created_at)
     SELECT 'tenant ' || n, '', now() FROM generate_series(1, %s) n
 """
-_SHARE_OUT = """
+_DISTRIBUTE_TASKS = """
     UPDATE tasks_api_task task SET tenant_id = tenant.id
     FROM (SELECT id, row_number() OVER () AS n FROM accounts_tenant) tenant
     WHERE tenant.n = 1 + abs(hashtext(task.id::text)) %% %s
 """
-_RUNS = """
+_INSERT_RUNS = """
     WITH task AS (
         SELECT id, tenant_id, row_number() OVER () - 1 AS n FROM tasks_api_task
         WHERE ended_at IS NULL
@@ -62,7 +67,7 @@ _RUNS = """
         fire.moment, fire.moment + interval '20 ms'
     FROM fire JOIN task ON task.n = fire.task ORDER BY fire.moment
 """.replace("{id}", ID_FOR.format(moment="fire.moment", tenant_id="task.tenant_id"))
-_RUNS_OF_ONE_OFFS = """
+_INSERT_ONE_OFF_RUNS = """
     INSERT INTO tasks_api_run (id, task_id, tenant_id, scheduled_for, state, reason,
         attempt_count, lost_count, exclusive, started_at, finished_at)
     SELECT {id}, task.id, task.tenant_id, task.ended_at, 'succeeded', '', 1, 0, false,
@@ -70,7 +75,7 @@ _RUNS_OF_ONE_OFFS = """
     FROM tasks_api_task task WHERE ended_at >= %(day)s::timestamptz
         AND ended_at < %(day)s::timestamptz + interval '1 day'
 """.replace("{id}", ID_FOR.format(moment="task.ended_at", tenant_id="task.tenant_id"))
-_ATTEMPTS = """
+_INSERT_ATTEMPTS = """
     INSERT INTO tasks_api_attempt (run_id, number, started_at, duration_ms, status_code,
         error, answer)
     SELECT run.id, 1, run.started_at, 20, 200, '', '{"ok": true}'
@@ -78,8 +83,8 @@ _ATTEMPTS = """
         AND scheduled_for < %(day)s::timestamptz + interval '1 day'
     ORDER BY run.id
 """
-# As a one-off is whose request was answered at its moment.
-_ENDED = {
+# The columns of a one-off whose request was answered at its moment.
+_ENDED_COLUMNS = {
     "next_fire_at": "NULL",
     "last_fire_at": "task.moment",
     "ended_at": "task.moment",
@@ -87,39 +92,40 @@ _ENDED = {
 }
 
 
-class History:
-    """Days of a stand's history, the first of them so long ago that all are over."""
+class SyntheticHistory:
+    """Days of history, the first of them so long ago that all are over."""
 
-    def __init__(self, stand: Bench, runs: int) -> None:
-        self._stand = stand
+    def __init__(self, harness: BenchmarkHarness, runs: int) -> None:
+        self._harness = harness
         self._runs = runs
         self._first = datetime.now(UTC).replace(hour=0, minute=0, second=0) - 25 * DAY
         self._days = itertools.count()
         self._oldest = self._first
 
-    def begin(self, tenants: int = TENANTS) -> None:
-        """Store the tasks that made it, of so many tenants; or of the stand's own user."""
-        stand = self._stand
-        stand.store(TASKS, first=fill.LATER, every=DAY)
+    def store_tasks(self, tenants: int = TENANTS) -> None:
+        """Store the tasks that made the runs, of so many tenants; 0 is the own tenant alone."""
+        harness = self._harness
+        harness.store_tasks(TASKS, first=seed_data.FAR_FUTURE, every=DAY)
         if tenants:
-            self._say(_TENANTS, tenants)
-            self._say(_SHARE_OUT, tenants)
+            self._execute(_ADD_TENANTS, tenants)
+            self._execute(_DISTRIBUTE_TASKS, tenants)
 
-    def arrive(self) -> None:
-        """One more day."""
+    def add_day(self) -> None:
         day = self._first + next(self._days) * DAY
         one_offs = int(self._runs * ONE_OFFS)
-        self._stand.store(one_offs, first=day, spread=DAY * 0.999, differences=_ENDED)
+        self._harness.store_tasks(
+            one_offs, first=day, spread=DAY * 0.999, columns=_ENDED_COLUMNS
+        )
         values = {"day": day, "count": self._runs}
-        with psycopg.connect(self._stand.postgres.url, autocommit=True) as connection:
-            for statement in (_RUNS, _RUNS_OF_ONE_OFFS, _ATTEMPTS):
+        with psycopg.connect(self._harness.postgres.url, autocommit=True) as connection:
+            for statement in (_INSERT_RUNS, _INSERT_ONE_OFF_RUNS, _INSERT_ATTEMPTS):
                 connection.execute(statement, values)
             connection.execute("CHECKPOINT")
 
-    def forget(self, *options: str) -> subprocess.Popen[bytes]:
-        """Begin to delete the oldest day."""
+    def start_pruner(self, *options: str) -> subprocess.Popen[bytes]:
+        """Start to delete the oldest day."""
         self._oldest += DAY
-        now = self._oldest + KEPT * DAY
+        now = self._oldest + RETENTION_DAYS * DAY
         return subprocess.Popen(
             [
                 sys.executable,
@@ -130,21 +136,20 @@ class History:
             ],
             cwd=ROOT,
             env={
-                **self._stand.environment,
+                **self._harness.environment,
                 "DJANGO_SETTINGS_MODULE": "scheduler_service.settings",
-                "SCHEDULER_RETENTION_DAYS": str(KEPT),
+                "SCHEDULER_RETENTION_DAYS": str(RETENTION_DAYS),
                 "SECRET_KEY": os.environ["SECRET_KEY"],
             },
             stdout=subprocess.PIPE,
         )
 
-    def sweeping(self, on: bool) -> None:
-        """Let the database sweep by itself, or not."""
-        self._say(f"ALTER SYSTEM SET autovacuum = {'on' if on else 'off'}")
-        self._say("SELECT pg_reload_conf()")
+    def set_autovacuum(self, *, on: bool) -> None:
+        self._execute(f"ALTER SYSTEM SET autovacuum = {'on' if on else 'off'}")
+        self._execute("SELECT pg_reload_conf()")
 
-    def swept(self) -> None:
-        """Wait until the dead rows of runs and attempts are gone."""
+    def wait_for_autovacuum(self) -> None:
+        """Wait until the dead rows of runs, attempts and tasks are gone."""
         since = datetime.now(UTC)
         statement = """
             SELECT count(*) FROM pg_stat_user_tables
@@ -152,85 +157,85 @@ class History:
                 AND last_autovacuum > %s
         """
         eventually(
-            lambda: self._stand.query(statement, since)[0][0] == 3,
+            lambda: self._harness.query(statement, since)[0][0] == 3,
             timeout=300,
             every=0.5,
         )
 
-    def sizes(self) -> Figures:
+    def table_sizes(self) -> Figures:
         statement = "SELECT pg_table_size(%s), pg_indexes_size(%s)"
         found: Figures = {}
-        for name, table in SIZED.items():
-            rows, indexes = self._stand.query(statement, table, table)[0]
+        for name, table in TABLES.items():
+            rows, indexes = self._harness.query(statement, table, table)[0]
             found[f"{name} MB"] = rows / 2**20
             found[f"{name}' indexes MB"] = indexes / 2**20
         return {"all MB": sum(found.values()), **found}
 
-    def _say(self, statement: str, *values: object) -> None:
-        with psycopg.connect(self._stand.postgres.url, autocommit=True) as connection:
+    def _execute(self, statement: str, *values: object) -> None:
+        with psycopg.connect(self._harness.postgres.url, autocommit=True) as connection:
             connection.execute(statement, values or None)
 
 
-def retention(day: int = 1_000_000, *, rounds: int) -> Iterator[Figures]:
+def measure_retention(day: int = 1_000_000, *, rounds: int) -> Iterator[Figures]:
     """{day} runs arrive and are forgotten for each day of 3 that are kept, a tenth of them of one-offs."""
-    with bench() as stand:
-        history = History(stand, day)
-        history.begin()
-        for _ in range(KEPT):
-            history.arrive()
+    with benchmark_harness() as harness:
+        history = SyntheticHistory(harness, day)
+        history.store_tasks()
+        for _ in range(RETENTION_DAYS):
+            history.add_day()
         # The second turn around finds the space that the first one left.
         before = 0.0
         for number in range(max(rounds, 2)):
-            figures = _turn(stand, history)
+            figures = _replace_day(harness, history)
             if number:
                 figures["grown since the day before, %"] = (
                     figures["all MB"] / before - 1
                 ) * 100
             before = figures["all MB"]
             yield figures
-        history.arrive()
-        yield _lateness(stand, "alone: ")
-        pruner = history.forget("--at-leisure")
-        yield _lateness(stand, "forgetting: ")
+        history.add_day()
+        yield _measure_lateness(harness, "alone: ")
+        pruner = history.start_pruner("--at-leisure")
+        yield _measure_lateness(harness, "forgetting: ")
         pruner.send_signal(signal.SIGTERM)
         pruner.communicate()
 
 
-def _turn(stand: Bench, history: History) -> Figures:
-    """A day arrives and another one goes."""
-    history.arrive()
-    history.sweeping(False)
-    before, began = stand.reading(), time.perf_counter()
-    pruner = history.forget()
-    said, _ = pruner.communicate()
-    seconds, used = time.perf_counter() - began, stand.since(before)
-    gone = json.loads(said)
-    before = stand.reading()
-    history.sweeping(True)
-    history.swept()
-    swept = stand.since(before)
+def _replace_day(harness: BenchmarkHarness, history: SyntheticHistory) -> Figures:
+    """A day arrives, and the oldest one is pruned."""
+    history.add_day()
+    history.set_autovacuum(on=False)
+    before, began = harness.read_usage(), time.perf_counter()
+    pruner = history.start_pruner()
+    output, _ = pruner.communicate()
+    seconds, used = time.perf_counter() - began, harness.usage_since(before)
+    deleted = json.loads(output)
+    before = harness.read_usage()
+    history.set_autovacuum(on=True)
+    history.wait_for_autovacuum()
+    vacuum = harness.usage_since(before)
     return {
-        "runs forgotten per s": gone["run"] / seconds,
-        "PostgreSQL CPU µs per run": used.cpu["postgres"] / gone["run"] * 1e6,
-        "and to sweep, µs per run": swept.cpu["postgres"] / gone["run"] * 1e6,
-        **history.sizes(),
-        "swept after s": swept.seconds,
+        "runs forgotten per s": deleted["run"] / seconds,
+        "PostgreSQL CPU µs per run": used.cpu["postgres"] / deleted["run"] * 1e6,
+        "and to sweep, µs per run": vacuum.cpu["postgres"] / deleted["run"] * 1e6,
+        **history.table_sizes(),
+        "swept after s": vacuum.seconds,
     }
 
 
-def _lateness(stand: Bench, whose: str) -> Figures:
+def _measure_lateness(harness: BenchmarkHarness, prefix: str) -> Figures:
     count = RATE * SECONDS
-    first = soon(count)
-    stand.store(count, first=first, spread=timedelta(seconds=SECONDS))
-    stand.arrivals()
+    first = time_after_storing(count)
+    harness.store_tasks(count, first=first, spread=timedelta(seconds=SECONDS))
+    harness.take_deliveries()
     start = first.timestamp()
     sleep_until(start)
-    before = stand.reading()
-    stand.wait_for_runs(count, before=start + SECONDS, timeout=PATIENCE)
-    used = stand.since(before)
-    arrived = stand.arrivals()
+    before = harness.read_usage()
+    harness.wait_for_runs(count, before=start + SECONDS, timeout=DELIVERY_TIMEOUT)
+    used = harness.usage_since(before)
+    arrived = harness.take_deliveries()
     return {
-        **arrived.lateness(whose),
-        f"{whose}postgres % of a core": used.cpu["postgres"] / used.seconds * 100,
-        **arrived.faults(count),
+        **arrived.lateness(prefix),
+        f"{prefix}postgres % of a core": used.cpu["postgres"] / used.seconds * 100,
+        **arrived.count_faults(count),
     }

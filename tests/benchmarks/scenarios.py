@@ -9,45 +9,44 @@ from typing import NamedTuple
 
 from tests.benchmarks import (
     api,
+    cpu_profiles,
     delivery,
+    feature_overhead,
     job_queues,
-    neighbours,
-    profiles,
-    queue,
+    noisy_neighbours,
+    pull_queue,
     retention,
-    surcharges,
-    target,
+    sink_capacity,
 )
 from tests.benchmarks.figures import Figures
 
 _UNITS = {"": 1, "k": 1000, "m": 1_000_000}
 
-MEASURES: dict[str, Callable[..., Iterator[Figures]]] = {
-    measure.__name__: measure
-    for measure in (
-        target.sink,
-        delivery.burst,
-        delivery.steady,
-        delivery.repeat,
-        delivery.idle,
-        api.create,
-        api.bulk,
-        api.reads,
-        neighbours.slow,
-        neighbours.flood,
-        neighbours.edits,
-        neighbours.admin,
-        queue.queue,
-        retention.retention,
-        surcharges.policies,
-        surcharges.history,
-        profiles.profile,
-        job_queues.peers,
-    )
+Measure = Callable[..., Iterator[Figures]]
+
+MEASURES: dict[str, Measure] = {
+    "sink": sink_capacity.measure_sink,
+    "burst": delivery.measure_burst,
+    "steady": delivery.measure_steady,
+    "repeat": delivery.measure_repeat,
+    "idle": delivery.measure_idle,
+    "create": api.measure_create,
+    "bulk": api.measure_bulk,
+    "reads": api.measure_reads,
+    "slow": noisy_neighbours.measure_slow,
+    "flood": noisy_neighbours.measure_flood,
+    "edits": noisy_neighbours.measure_edits,
+    "admin": noisy_neighbours.measure_admin,
+    "queue": pull_queue.measure_queue,
+    "retention": retention.measure_retention,
+    "policies": feature_overhead.measure_policies,
+    "history": feature_overhead.measure_history,
+    "profile": cpu_profiles.measure_profile,
+    "peers": job_queues.measure_peers,
 }
 
 # What `make bench` measures when no scenario is named.
-USUAL = (
+DEFAULT_SCENARIOS = (
     "sink",
     "burst-10k",
     "burst-100k",
@@ -66,8 +65,8 @@ USUAL = (
     "queue-1m",
 )
 # What `make bench s=all` measures.
-ALL = (
-    *USUAL,
+ALL_SCENARIOS = (
+    *DEFAULT_SCENARIOS,
     "steady-200-1k",
     "steady-200-100k",
     "steady-200-1m",
@@ -91,12 +90,12 @@ class Scenario(NamedTuple):
 
     @property
     def name(self) -> str:
-        """With every size in it, so that one name is one thing."""
-        written = (
-            str(size) if key == "rate" else short(size)
+        """The name with every size in it, so that one scenario has one name."""
+        sizes = (
+            str(size) if key == "rate" else short_size(size)
             for key, size in self.sizes.items()
         )
-        return "-".join((self.kind, *written))
+        return "-".join((self.kind, *sizes))
 
     @property
     def about(self) -> str:
@@ -107,7 +106,7 @@ class Scenario(NamedTuple):
         return MEASURES[self.kind](**self.sizes, rounds=count)
 
 
-def named(name: str) -> Scenario:
+def parse_scenario(name: str) -> Scenario:
     """The scenario of a name such as `steady-200-1m`. Raises ValueError."""
     kind, *sizes = name.lower().split("-")
     if kind not in MEASURES:
@@ -119,19 +118,19 @@ def named(name: str) -> Scenario:
     }
     if len(sizes) > len(known):
         raise ValueError(f"{kind} has no more sizes than {len(known)}: {name}")
-    given = dict(zip(known, map(_number, sizes), strict=False))
+    given = dict(zip(known, map(_parse_size, sizes), strict=False))
     return Scenario(kind, known | given)
 
 
-def _number(text: str) -> int:
+def _parse_size(text: str) -> int:
     found = re.fullmatch(r"(\d+)([km]?)", text)
     if found is None:
         raise ValueError(f"{text} is no size: write 500, 10k or 1m")
     return int(found[1]) * _UNITS[found[2]]
 
 
-def short(number: int) -> str:
-    """A size as names have it: 10k, 1m."""
+def short_size(number: int) -> str:
+    """A size as it stands in names: 10k, 1m."""
     for unit, factor in (("m", 1_000_000), ("k", 1000)):
         if number and number % factor == 0:
             return f"{number // factor}{unit}"

@@ -1,6 +1,6 @@
-"""A target that costs next to nothing: it notes when each request came, and says 200.
+"""A target that costs next to nothing: it notes when each request arrives, and answers 200.
 
-Requests to a path that begins with /slow are answered after 20 seconds.
+It answers requests to a path that begins with /slow after 20 seconds.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import json
 import sys
 import time
 from datetime import datetime
-from typing import ClassVar
+from typing import ClassVar, Protocol, runtime_checkable
 
 import uvloop
 
@@ -18,13 +18,21 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 SLOW_SECONDS = 20.0
 
 
+@runtime_checkable
+class Writer(Protocol):
+    """The transports of uvloop have it, and are no subclasses of asyncio's."""
+
+    def write(self, data: bytes, /) -> None: ...
+
+
 class Sink(asyncio.Protocol):
-    """Reads just enough HTTP for requests that come one after the other."""
+    """Reads just enough HTTP for requests that arrive one after the other."""
 
     arrivals: ClassVar[list[tuple[float, bytes]]] = []
     slow: ClassVar[list[tuple[float, bytes]]] = []
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, Writer)
         self.transport = transport
         self.buffer = b""
 
@@ -42,12 +50,12 @@ class Sink(asyncio.Protocol):
 
     def _answer(self, request: bytes) -> None:
         if request.startswith(b"GET /count"):
-            self._say(str(len(self.arrivals)))
+            self._respond(str(len(self.arrivals)))
         elif request.startswith(b"GET /take"):
-            rows = [(at, *_read(head)) for at, head in self.arrivals + self.slow]
+            rows = [(at, *_parse(head)) for at, head in self.arrivals + self.slow]
             self.arrivals.clear()
             self.slow.clear()
-            self._say(json.dumps(rows))
+            self._respond(json.dumps(rows))
         elif request.startswith(b"POST /slow"):
             self.slow.append((time.time(), request))
             loop = asyncio.get_running_loop()
@@ -56,7 +64,7 @@ class Sink(asyncio.Protocol):
             self.arrivals.append((time.time(), request))
             self.transport.write(OK)
 
-    def _say(self, text: str) -> None:
+    def _respond(self, text: str) -> None:
         body = text.encode()
         self.transport.write(
             b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
@@ -65,7 +73,7 @@ class Sink(asyncio.Protocol):
 
 def _is_whole(request: bytes) -> bool:
     head, end, rest = request.partition(b"\r\n\r\n")
-    # Clients write this name, and no other that is read here, as they like.
+    # Only the case of this name differs between clients.
     length = _header(head.lower(), b"content-length")
     return bool(end) and len(rest) >= int(length or 0)
 
@@ -75,14 +83,14 @@ def _header(head: bytes, name: bytes) -> str:
     return rest.partition(b"\r\n")[0].decode()
 
 
-def _read(head: bytes) -> tuple[str, float, str]:
+def _parse(head: bytes) -> tuple[str, float, str]:
     planned = datetime.fromisoformat(_header(head, b"X-Scheduled-For"))
     path = head.split(b" ", 2)[1].decode()
     return _header(head, b"webhook-id"), planned.timestamp(), path
 
 
 async def serve(port: int, addresses: int) -> None:
-    """Listen on 127.0.0.1 and its neighbours, so that one process is many hosts."""
+    """Listen on 127.0.0.1 and the addresses after it: one process is many hosts."""
     hosts = [f"127.0.0.{number}" for number in range(1, addresses + 1)]
     loop = asyncio.get_running_loop()
     server = await loop.create_server(Sink, hosts, port, backlog=1024)

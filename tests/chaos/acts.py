@@ -1,4 +1,4 @@
-"""What takes a while, and many at once: an upgrade, a migration, a promotion."""
+"""Faults that take a while and concern many parts: an upgrade, a migration, a promotion."""
 
 from __future__ import annotations
 
@@ -6,36 +6,35 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Generator
 from contextlib import suppress
 from pathlib import Path
 
 import psutil
 import psycopg
 
-from tests.acceptance.stand import ROOT
-from tests.chaos.site import BEATS, WORKERS, Site, kill_group
-
-# A fault takes its steps from the main loop; it yields how long to wait, in seconds.
-Steps = Iterator[float]
-Deed = Callable[[Site, tuple[str, ...], float], Steps]
+from tests.acceptance.harness import ROOT
+from tests.chaos.cluster import BEATS, WORKERS, Cluster
+from tests.chaos.steps import (
+    POLL_INTERVAL,
+    SETTLE_SECONDS,
+    FaultAction,
+    FaultSteps,
+    replace_parts,
+    wait_until_ended,
+)
 
 # The release before. Nothing is released yet: the commit that rounds were first played on.
 BEFORE = "adb1a0c"
-# How often something is looked at that takes its own time.
-LOOK = 0.1
-# How long a part may take to stop: a worker finishes requests of up to 30 s.
-PATIENCE = 50.0
-# How long a new part needs to be of use.
-SETTLE = 3.0
-# Seconds that a migration, a copy of the database, or its catching up may take.
-LONG = 120.0
-# How long all is left alone before something that must harm nobody.
-CALM = 10.0
-IS_SYNCHRONOUS = "SELECT 1 FROM pg_stat_replication WHERE sync_state = 'sync'"
+# Seconds that a migration may take.
+MIGRATION_TIMEOUT = 120.0
+# Seconds without another fault before a fault that must harm nobody.
+CALM_SECONDS = 10.0
+_NEXT_RELEASE = {"DJANGO_SETTINGS_MODULE": "tests.chaos.next_release.settings"}
+_SYNCHRONOUS_STANDBY = "SELECT 1 FROM pg_stat_replication WHERE sync_state = 'sync'"
 
 
-def checkout(into: Path) -> Path | None:
+def check_out_release_before(into: Path) -> Path | None:
     """The code of the release before; None where this is no repository."""
     archive = subprocess.run(["git", "archive", BEFORE], cwd=ROOT, capture_output=True)
     if archive.returncode:
@@ -45,105 +44,88 @@ def checkout(into: Path) -> Path | None:
     return into
 
 
-def upgrade(site: Site, victims: tuple[str, ...], seconds: float) -> Steps:
-    """Migrate beside the old code; then the new ones in, and the old ones out."""
-    site.root = ROOT
-    yield from _migrate(site)
+def upgrade(cluster: Cluster, victims: tuple[str, ...], seconds: float) -> FaultSteps:
+    """Migrate beside the old code; then start the new parts, and stop the old ones."""
+    cluster.code_root = ROOT
+    yield from _wait_for_migration(cluster, cluster.start_migration())
     for pair in zip(BEATS, WORKERS, strict=True):
-        yield from roll(site, pair, 0.0)
-    site.ask("web", signal.SIGTERM)
-    yield from ended(site, site.parts["web"])
-    site.launch("web")
-    yield SETTLE
-
-
-def roll(site: Site, victims: tuple[str, ...], seconds: float) -> Steps:
-    """The new ones first, then the old ones out, under load."""
-    old = [site.parts[name] for name in victims]
-    site.leaving += old
-    for name in victims:
-        site.launch(name)
-    yield SETTLE
-    for process in old:
-        process.terminate()
-    for process in old:
-        yield from ended(site, process)
-        site.leaving.remove(process)
-
-
-def ended(
-    site: Site, process: subprocess.Popen[bytes], most: float = PATIENCE
-) -> Steps:
-    waited = 0.0
-    while process.poll() is None:
-        yield LOOK
-        waited += LOOK
-        if waited > most:
-            site.complain(f"{process.args} did not stop when told to")
-            kill_group(process)
+        yield from replace_parts(cluster, pair, 0.0)
+    cluster.send_stop_signal("web", signal.SIGTERM)
+    yield from wait_until_ended(cluster, cluster.parts["web"])
+    cluster.launch("web")
+    yield SETTLE_SECONDS
 
 
 def migrate_beside_a_reader(
-    site: Site, victims: tuple[str, ...], seconds: float
-) -> Steps:
-    """Forth and back, while a report reads the tasks in a long transaction."""
-    yield CALM
-    more = {"DJANGO_SETTINGS_MODULE": "tests.chaos.more.settings"}
-    site.struck[victims] = time.time()
-    for where in ("0001", "zero"):
-        with psycopg.connect(site.postgres.url) as reader:
+    cluster: Cluster, victims: tuple[str, ...], seconds: float
+) -> FaultSteps:
+    """Migrate forth and back, while a report reads the tasks in a long transaction."""
+    yield CALM_SECONDS
+    cluster.struck_at[victims] = time.time()
+    for migration in ("0001", "zero"):
+        with psycopg.connect(cluster.postgres.url) as reader:
             reader.execute("SELECT count(*) FROM tasks_api_task")
-            process = site.begin_to_migrate("more", where, **more)
+            process = cluster.start_migration(
+                "next_release", migration, **_NEXT_RELEASE
+            )
             yield seconds / 2
             reader.rollback()
-        yield from _migrated(site, process)
+        yield from _wait_for_migration(cluster, process)
 
 
-def _migrate(site: Site) -> Steps:
-    yield from _migrated(site, site.begin_to_migrate())
-
-
-def _migrated(site: Site, process: subprocess.Popen[bytes]) -> Steps:
-    yield from ended(site, process, LONG)
+def _wait_for_migration(
+    cluster: Cluster, process: subprocess.Popen[bytes]
+) -> FaultSteps:
+    yield from wait_until_ended(cluster, process, MIGRATION_TIMEOUT)
     if process.returncode:
-        site.complain(f"{process.args} ended with {process.returncode}")
+        cluster.report_failure(f"{process.args!r} ended with {process.returncode}")
 
 
-def promotion(how: signal.Signals) -> Deed:
-    def promote(site: Site, victims: tuple[str, ...], seconds: float) -> Steps:
-        """The standby takes over; the former primary is back, and knows nothing of it."""
-        copying = site.spare.copy(site.postgres)
-        while copying.is_alive():
-            yield LOOK
-        process = site.spare.start()
-        while not site.spare.is_ready():
-            yield LOOK
-        site.postgres.ask("ALTER SYSTEM SET synchronous_standby_names = '*'")
-        site.postgres.ask("SELECT pg_reload_conf()")
-        while not site.postgres.ask(IS_SYNCHRONOUS):
-            yield LOOK
-        yield SETTLE
-        former, family = site.postgres, site.family("postgres")
-        site.away.add("postgres")
-        _signal(family, how)
-        site.struck[victims] = time.time()
-        yield SETTLE / 3
-        site.promote(process)
+def make_promotion(stop_signal: signal.Signals) -> FaultAction:
+    def promote(
+        cluster: Cluster, victims: tuple[str, ...], seconds: float
+    ) -> FaultSteps:
+        """Promote the standby, and let the former primary return unaware of it."""
+        process = yield from _prepare_standby(cluster)
+        former, processes = cluster.postgres, cluster.process_tree("postgres")
+        cluster.held_parts.add("postgres")
+        _send_signal(processes, stop_signal)
+        cluster.struck_at[victims] = time.time()
+        yield SETTLE_SECONDS / 3
+        cluster.promote_spare(process)
         yield seconds
-        if how == signal.SIGSTOP:
-            _signal(family, signal.SIGCONT)
+        if stop_signal == signal.SIGSTOP:
+            _send_signal(processes, signal.SIGCONT)
         else:
-            family = [psutil.Process(former.start().pid)]
+            processes = [psutil.Process(former.start().pid)]
         yield seconds
-        family += [child for each in family[:1] for child in each.children()]
-        _signal(family, signal.SIGKILL)
-        psutil.wait_procs(family, timeout=10)
+        processes += [child for each in processes[:1] for child in each.children()]
+        _send_signal(processes, signal.SIGKILL)
+        psutil.wait_procs(processes, timeout=10)
         shutil.rmtree(former.data)
 
     return promote
 
 
-def _signal(family: list[psutil.Process], how: signal.Signals) -> None:
-    for process in family:
+def _prepare_standby(
+    cluster: Cluster,
+) -> Generator[float, None, subprocess.Popen[bytes]]:
+    """Start the spare server as a synchronous standby; returns its process."""
+    copying = cluster.spare.start_copying(cluster.postgres)
+    while copying.is_alive():
+        yield POLL_INTERVAL
+    process = cluster.spare.start()
+    while not cluster.spare.is_ready():
+        yield POLL_INTERVAL
+    cluster.postgres.execute("ALTER SYSTEM SET synchronous_standby_names = '*'")
+    cluster.postgres.execute("SELECT pg_reload_conf()")
+    while not cluster.postgres.execute(_SYNCHRONOUS_STANDBY):
+        yield POLL_INTERVAL
+    yield SETTLE_SECONDS
+    return process
+
+
+def _send_signal(processes: list[psutil.Process], sent: signal.Signals) -> None:
+    for process in processes:
         with suppress(psutil.NoSuchProcess):
-            process.send_signal(how)
+            process.send_signal(sent)

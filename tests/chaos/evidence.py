@@ -1,38 +1,43 @@
-"""What is seen of a round: calls, runs, arrivals, words, faults.
+"""What is observed in a round: calls, runs, arrivals, the target's notes, faults.
 
-Fire times are whole milliseconds since 1970, computed here from what was asked for and not
-by the service's code; all else is in seconds since 1970, by the one clock of the machine.
+Fire times are whole milliseconds since 1970, computed here from what clients asked for and
+not by the service's code. Everything else is in seconds since 1970, by the machine's clock.
 """
 
 from __future__ import annotations
 
 import math
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 NEVER = math.inf
-GONE = 404
+NOT_FOUND = 404
 LOST_TOO_OFTEN = "Its worker was lost too often."
-# The mark of the tasks that tell a tenant what the service did to others.
+# The mark of the tasks that notify a tenant of what the service did.
 NOTICES = "notices"
-# The mark of whatever is not meant well.
+# The mark of everything that is meant to do harm.
 POISON = "poison"
 
+Item = TypeVar("Item")
+Key = TypeVar("Key", bound=Hashable)
 
-class Grid(NamedTuple):
-    """Fire times: start + k·every up to the end, or one alone where `every` is 0."""
+
+class FireTimeGrid(NamedTuple):
+    """start + k·every up to the end, or the start alone where `every` is 0."""
 
     start: int
     every: int = 0
     end: int | None = None
 
-    def has(self, moment: int) -> bool:
+    def __contains__(self, moment: object) -> bool:
+        if not isinstance(moment, int) or moment < self.start:
+            return False
+        if self.end is not None and moment > self.end:
+            return False
         steps = (moment - self.start) % self.every if self.every else 0
-        is_within = self.start <= moment and (self.end is None or moment <= self.end)
-        return is_within and (steps == 0 if self.every else moment == self.start)
+        return steps == 0 if self.every else moment == self.start
 
     def between(self, after: float, before: float) -> Iterator[int]:
         """The fire times strictly between two moments, given in seconds."""
@@ -51,80 +56,86 @@ class Grid(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Call:
-    """One request of a client about the task with a mark, and what came back."""
+class ClientCall:
+    """One request of a client about the task with a mark, and its answer."""
 
     mark: str
     verb: str  # create, replace, pause, resume or delete
-    sent: float
-    answered: float
+    sent_at: float
+    answered_at: float
     status: int | None  # None where no answer came
-    grid: Grid | None = None  # with create and replace
+    fire_times: FireTimeGrid | None = None  # with create and replace
     is_cron: bool = False
     version: int = 0
-    # What has passed when it is stored runs at once, as a fire time of its own.
-    is_prompt: bool = False
+    # A task whose time has passed when it is stored runs at once, at a fire time of its own.
+    runs_if_late: bool = False
 
     @property
     def is_done(self) -> bool:
         return self.status is not None and self.status < 300
 
     @property
-    def is_unsure(self) -> bool:
-        """It may have been done, or may yet be: a frozen server reads it later."""
+    def is_uncertain(self) -> bool:
+        """It may have been carried out, or may yet be: a frozen server reads it later."""
         return self.status is None or self.status == 429 or self.status >= 500
 
     @property
     def is_refused(self) -> bool:
         return (
-            self.status is not None and 400 <= self.status < 500 and not self.is_unsure
+            self.status is not None
+            and 400 <= self.status < 500
+            and not self.is_uncertain
         )
 
     @property
     def is_gone(self) -> bool:
-        """There is nothing left to fire, and whoever asked was told so."""
-        return self.verb == "delete" and (self.is_done or self.status == GONE)
+        """The client was told that nothing is left to fire."""
+        return self.verb == "delete" and (self.is_done or self.status == NOT_FOUND)
 
 
 class Arrival(NamedTuple):
-    at: float
-    how: str
+    """A request at the target."""
+
+    arrived_at: float
+    behaviour: str
     mark: str
     version: int
     run_id: str
-    planned: int
+    scheduled_ms: int
 
     @classmethod
-    def of(cls, at: float, path: str, run_id: str, planned: int) -> Arrival:
-        _, how, name = path.split("/")
+    def from_log(
+        cls, arrived_at: float, path: str, run_id: str, scheduled_ms: int
+    ) -> Arrival:
+        _, behaviour, name = path.split("/")
         mark, _, version = name.partition(".")
-        return cls(at, how, mark, int(version or 0), run_id, planned)
+        return cls(arrived_at, behaviour, mark, int(version or 0), run_id, scheduled_ms)
 
     @property
-    def late(self) -> float:
-        return self.at - self.planned / 1000
+    def lateness(self) -> float:
+        return self.arrived_at - self.scheduled_ms / 1000
 
 
-class Word(NamedTuple):
-    """What the target noted beside arrivals: its work ended, or it said how that went."""
+class TargetNote(NamedTuple):
+    """What the target logged beside arrivals: its work ended, or it reported on it."""
 
-    at: float
-    what: str  # answer, notice, or what it said: heartbeat, complete or fail
+    noted_at: float
+    event: str  # answer, notice, stale, closed, heartbeat, complete or fail
     run_id: str
-    # The status it was answered with; of a notice, the task that it tells of.
-    said: int | str
+    # The status of the answer to a report; of a notice, the task that it is about.
+    value: int | str
 
 
-class Attempt(NamedTuple):
+class AttemptRecord(NamedTuple):
     number: int
     started_at: float
 
 
-class Run(NamedTuple):
+class RunRecord(NamedTuple):
     run_id: str
     task_id: str
     mark: str
-    planned: int
+    scheduled_ms: int
     state: str
     reason: str
     attempt_count: int
@@ -132,7 +143,7 @@ class Run(NamedTuple):
     started_at: float | None  # the last claim
     finished_at: float | None
     is_retried: bool  # its task asks for another attempt after some failures
-    attempts: tuple[Attempt, ...] = ()
+    attempts: tuple[AttemptRecord, ...] = ()
     overlap: str = "allow"
     pause_after: int = 0  # so many failures pause its task; 0 where none do
 
@@ -148,23 +159,22 @@ class Run(NamedTuple):
 
 @dataclass(frozen=True)
 class Fault:
-    """Something that was broken; `over` is when it was given back."""
+    """Something that was broken, until it was repaired."""
 
     kind: str
     victims: tuple[str, ...]
-    began: float
-    over: float
-    # Whether its worker's requests end without having been written down.
+    began_at: float
+    repaired_at: float
+    # Whether the requests of its worker may end without being recorded.
     loses_requests: bool = False
-    # Whether the service must recover without getting back what was broken.
+    # Whether the service must recover before the fault is repaired.
     is_instant: bool = False
-    # Whether nothing may come late by it; nothing else is broken meanwhile.
+    # Whether it may make nothing late; nothing else is broken meanwhile.
     is_harmless: bool = False
 
     @property
-    def since(self) -> float:
-        """From when on recovery is counted."""
-        return self.began if self.is_instant else self.over
+    def recovery_starts_at(self) -> float:
+        return self.began_at if self.is_instant else self.repaired_at
 
 
 class Violation(NamedTuple):
@@ -175,38 +185,40 @@ class Violation(NamedTuple):
 
 @dataclass(frozen=True)
 class Evidence:
-    """All that was seen of a round. Calls about one mark are in their order."""
+    """Everything that was observed in a round. Calls about one mark are in their order."""
 
-    calls: Sequence[Call]
-    runs: Sequence[Run]
+    calls: Sequence[ClientCall]
+    runs: Sequence[RunRecord]
     arrivals: Sequence[Arrival]
     faults: Sequence[Fault] = ()
-    # What died without being told to, and what did not stop when it was.
-    misdeeds: Sequence[str] = ()
-    words: Sequence[Word] = ()
-    # How many runs each poisonous task has, and how many seconds the round took.
+    # Parts that ended by themselves, or did not stop when they were told to.
+    part_failures: Sequence[str] = ()
+    notes: Sequence[TargetNote] = ()
+    # How many runs each poisonous task has.
     poison: Mapping[str, int] = field(default_factory=dict)
-    lasted: float = 0.0
+    seconds: float = 0.0
 
     @cached_property
-    def calls_of(self) -> Mapping[str, list[Call]]:
-        return grouped(self.calls, lambda call: call.mark)
+    def calls_by_mark(self) -> Mapping[str, list[ClientCall]]:
+        return group_by(self.calls, lambda call: call.mark)
 
     @cached_property
-    def runs_of(self) -> Mapping[str, list[Run]]:
-        return grouped(self.runs, lambda run: run.mark)
+    def runs_by_mark(self) -> Mapping[str, list[RunRecord]]:
+        return group_by(self.runs, lambda run: run.mark)
 
     @cached_property
-    def arrivals_of(self) -> Mapping[str, list[Arrival]]:
-        return grouped(self.arrivals, lambda arrival: arrival.run_id)
+    def arrivals_by_run(self) -> Mapping[str, list[Arrival]]:
+        return group_by(self.arrivals, lambda arrival: arrival.run_id)
 
     @cached_property
-    def words_of(self) -> Mapping[str, list[Word]]:
-        return grouped(self.words, lambda word: word.run_id)
+    def notes_by_run(self) -> Mapping[str, list[TargetNote]]:
+        return group_by(self.notes, lambda note: note.run_id)
 
 
-def grouped(items, key):  # type: ignore[no-untyped-def]
-    groups = defaultdict(list)
+def group_by(
+    items: Iterable[Item], key: Callable[[Item], Key]
+) -> dict[Key, list[Item]]:
+    groups: dict[Key, list[Item]] = {}
     for item in items:
-        groups[key(item)].append(item)
+        groups.setdefault(key(item), []).append(item)
     return groups

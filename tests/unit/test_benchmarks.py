@@ -7,15 +7,15 @@ import math
 import pytest
 
 from tests.benchmarks import goals, report
+from tests.benchmarks.cpu_profiles import cpu_by_statement, samples_by_function
 from tests.benchmarks.figures import (
-    Arrival,
-    Arrivals,
+    Deliveries,
     Figures,
-    Span,
+    ResourceUsage,
+    SinkDelivery,
     medians,
     percentile,
 )
-from tests.benchmarks.profiles import by_function, by_statement
 from tests.benchmarks.report import Results
 
 
@@ -48,23 +48,23 @@ def test_nothing_has_no_percentile() -> None:
 
 
 def test_arrivals_tell_what_was_lost_doubled_and_early() -> None:
-    arrived = Arrivals(
+    arrived = Deliveries(
         [
-            Arrival(11.0, "one", 10.0, "/hook"),
-            Arrival(12.0, "one", 10.0, "/hook"),
-            Arrival(9.9, "two", 10.0, "/slow"),
+            SinkDelivery(11.0, "one", 10.0, "/hook"),
+            SinkDelivery(12.0, "one", 10.0, "/hook"),
+            SinkDelivery(9.9, "two", 10.0, "/slow"),
         ]
     )
 
-    assert arrived.faults(4) == {"lost": 2, "doubled": 1, "early": 1}
-    assert arrived.to("/hook").lateness()["late max ms"] == 2000
-    assert not arrived.planned_in(10.5, 11).rows
+    assert arrived.count_faults(4) == {"lost": 2, "doubled": 1, "early": 1}
+    assert arrived.for_path("/hook").lateness()["late max ms"] == 2000
+    assert not arrived.scheduled_between(10.5, 11).rows
 
 
 def test_the_target_costs_the_service_nothing() -> None:
-    used = Span(2.0, {"worker": 0.5, "target": 1.0}, others=0.1)
+    used = ResourceUsage(2.0, {"worker": 0.5, "target": 1.0}, other_cpu=0.1)
 
-    cost = used.per(1000, "delivery")
+    cost = used.cost_per(1000, "delivery")
 
     assert cost["CPU µs per delivery"] == 500
     assert cost["target % busy"] == 50
@@ -77,9 +77,9 @@ def test_rounds_become_medians_and_faults_add_up() -> None:
 
 
 def test_a_goal_is_reached_or_not() -> None:
-    text = report.summary(
+    text = report.render_summary(
         results(burst_10k={"delivered in s": 1.3, "CPU µs per delivery": 250.0}),
-        report.nothing(),
+        report.empty_results(),
     )
 
     lines = {line.split("  ")[1].strip(): line for line in text.splitlines()[1:3]}
@@ -91,22 +91,22 @@ def test_a_figure_is_compared_with_the_last_of_a_machine_of_the_same_size() -> N
     now, last = results(burst_10k={"late": 3.0}), results(burst_10k={"late": 2.0})
     other = results(cores="8", burst_10k={"late": 2.0})
 
-    assert "1.50" in report.summary(now, last)
-    assert "Not compared" in report.summary(now, other)
+    assert "1.50" in report.render_summary(now, last)
+    assert "Not compared" in report.render_summary(now, other)
 
 
 def test_results_of_another_machine_are_not_kept_beside_new_ones() -> None:
     new = results(burst_10k={})
 
-    assert set(report.merged(results(idle_1m={}), new)["scenarios"]) == {
+    assert set(report.merge_results(results(idle_1m={}), new)["scenarios"]) == {
         "burst-10k",
         "idle-1m",
     }
-    assert report.merged(results(cores="8", idle_1m={}), new) == new
+    assert report.merge_results(results(cores="8", idle_1m={}), new) == new
 
 
 def test_a_million_stored_tasks_are_compared_with_a_thousand() -> None:
-    found = goals.compared(
+    found = goals.add_ratios(
         {
             "steady-1000-1k": {"late p99 ms": 10.0, "CPU µs per delivery": 100.0},
             "steady-1000-1m": {"late p99 ms": 12.0, "CPU µs per delivery": 100.0},
@@ -117,13 +117,13 @@ def test_a_million_stored_tasks_are_compared_with_a_thousand() -> None:
 
 
 def test_a_broken_promise_is_named() -> None:
-    assert report.faults(results(burst_10k={"lost": 2, "early": 0})) == [
+    assert report.list_faults(results(burst_10k={"lost": 2, "early": 0})) == [
         "burst-10k: lost 2"
     ]
 
 
 def test_the_page_shows_each_goal_and_what_was_measured() -> None:
-    page = report.page(results(burst_10k={"delivered in s": 1.25, "lost": 0}))
+    page = report.render_page(results(burst_10k={"delivered in s": 1.25, "lost": 0}))
 
     assert "| `burst-10k` | delivered in s | ≤ 1.4 | 1.25 | yes |" in page
     assert "Tasks due at once. Rounds: 3, on 2026-11-22." in page
@@ -137,7 +137,7 @@ def test_contestants_stand_beside_each_other() -> None:
         "ours : BullMQ, CPU": 0.75,
     }
 
-    page = report.page(results(peers_10k=figures))
+    page = report.render_page(results(peers_10k=figures))
 
     assert (
         "| figure | ours | BullMQ |\n|---|---|---|\n"
@@ -162,7 +162,7 @@ def test_the_log_of_the_database_says_what_a_statement_cost() -> None:
         )
     )
 
-    assert by_statement(log) == {"claim": 0.75, "other statements": 1.0}
+    assert cpu_by_statement(log) == {"claim": 0.75, "other statements": 1.0}
 
 
 def test_a_sample_belongs_to_the_innermost_step() -> None:
@@ -173,7 +173,7 @@ def test_a_sample_belongs_to_the_innermost_step() -> None:
         "main (celery/__main__.py) 1\n"
     )
 
-    assert by_function(folded) == {
+    assert samples_by_function(folded) == {
         "build and sign": 3,
         "hold what was claimed": 2,
         "Celery and the rest of Python": 1,

@@ -13,13 +13,13 @@ from tasks_api.domain import cron, cron_text
 from tasks_api.domain.exceptions import ScheduleError
 from tasks_api.domain.schedules import (
     Cron,
-    Due,
+    DueFireTimes,
     Interval,
     Missed,
-    due,
     first_after,
     least_interval,
     read_cron,
+    sort_due,
 )
 
 # A Sunday.
@@ -324,7 +324,7 @@ def test_what_was_taken_apart_can_be_put_together_again() -> None:
 def test_a_grace_decides_whether_a_late_fire_time_is_missed(
     late: float, fires: bool
 ) -> None:
-    found = due(
+    found = sort_due(
         Cron("* * * * *"),
         since=NOON,
         now=NOON + timedelta(seconds=late),
@@ -334,4 +334,4 @@ def test_a_grace_decides_whether_a_late_fire_time_is_missed(
 
     too_late = Missed(NOON, "Nobody could fire it within 5 seconds.")
     missed, fire = ((), (NOON,)) if fires else ((too_late,), ())
-    assert found == Due(missed, fire, NOON + MINUTE)
+    assert found == DueFireTimes(missed, fire, NOON + MINUTE)

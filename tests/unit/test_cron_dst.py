@@ -17,11 +17,12 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from tasks_api.domain import schedules
-from tasks_api.domain.cron import USUAL, Dst
+from tasks_api.domain.cron import DEFAULT_DST, Dst
 from tasks_api.domain.schedules import Cron, first_after, read_cron
 
 SECOND = timedelta(seconds=1)
 MINUTE = timedelta(minutes=1)
+HOUR = timedelta(hours=1)
 ALL60 = frozenset(range(60))
 ALL24 = frozenset(range(24))
 NOW = datetime(2011, 1, 1, tzinfo=UTC)
@@ -178,17 +179,16 @@ def changes(name: str, first: int = 2024, last: int = 2030) -> tuple[datetime, .
         datetime(first, 1, 1, tzinfo=UTC),
         datetime(last + 1, 1, 1, tzinfo=UTC),
     )
+    offset = moment.astimezone(zone).utcoffset()
     while moment < end:
-        later = moment + timedelta(hours=1)
-        if moment.astimezone(zone).utcoffset() != later.astimezone(zone).utcoffset():
+        later = moment + HOUR
+        new = later.astimezone(zone).utcoffset()
+        if new != offset:
             instant = moment
-            while (
-                instant.astimezone(zone).utcoffset()
-                == moment.astimezone(zone).utcoffset()
-            ):
+            while instant.astimezone(zone).utcoffset() == offset:
                 instant += MINUTE
             found.append(instant)
-        moment = later
+        moment, offset = later, new
     return tuple(found)
 
 
@@ -221,7 +221,7 @@ def minutes(name: str, start: datetime, end: datetime) -> tuple[WallMinute, ...]
 
 
 def oracle(
-    rule: CronRule, name: str, start: datetime, end: datetime, dst: Dst = USUAL
+    rule: CronRule, name: str, start: datetime, end: datetime, dst: Dst = DEFAULT_DST
 ) -> list[datetime]:
     """The instants in [start, end) at which a rule fires.
 
@@ -248,7 +248,7 @@ def wall_minutes_between(previous: datetime, local: datetime) -> Iterator[dateti
 
 
 def walk_fire_times(
-    rule: CronRule, name: str, start: datetime, end: datetime, dst: Dst = USUAL
+    rule: CronRule, name: str, start: datetime, end: datetime, dst: Dst = DEFAULT_DST
 ) -> list[datetime]:
     read = read_cron(rule.text, zone=name, now=NOW)
     schedule = replace(read, dst=dst) if isinstance(read, Cron) else read

@@ -12,7 +12,7 @@ import pytest
 from tasks_api.domain import cron
 from tasks_api.domain.cron import Dst, Fields, first_from
 from tasks_api.domain.effort import TooLong, TooMuch, allowance
-from tasks_api.domain.fire_times import coming
+from tasks_api.domain.fire_times import coming_fire_times
 from tasks_api.domain.schedules import Cron
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -67,7 +67,7 @@ def test_what_is_dropped_is_shown_without_a_walk_to_the_next_match() -> None:
     schedule = Cron("* 2 1 1 *", BERLIN, years="2126")
 
     with allowance(12_000, TooMuch):
-        [first] = coming(schedule, since=NOW, count=1)
+        [first] = coming_fire_times(schedule, since=NOW, count=1)
 
     assert first.local.isoformat() == "2126-01-01T02:00:00+01:00"
 

@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from tasks_api.domain.fire_times import Coming, Dst, coming
+from tasks_api.domain.fire_times import ClockChange, ComingFireTime, coming_fire_times
 from tasks_api.domain.schedules import (
     Interval,
     Once,
@@ -31,9 +31,11 @@ ZONES = ["Europe/Berlin", "Africa/Cairo", "Australia/Lord_Howe", "America/Santia
 SECOND = timedelta(seconds=1)
 
 
-def preview_of(schedule: Schedule, start: datetime, end: datetime) -> list[Coming]:
+def preview_of(
+    schedule: Schedule, start: datetime, end: datetime
+) -> list[ComingFireTime]:
     found = []
-    for each in coming(schedule, since=start - SECOND / 1000, count=8000):
+    for each in coming_fire_times(schedule, since=start - SECOND / 1000, count=8000):
         if each.at is not None and each.at >= end:
             break
         found.append(each)
@@ -65,12 +67,12 @@ def test_marks_are_what_a_person_would_say(rule: CronRule, name: str) -> None:
             minute_local = local.replace(second=0)
             lost = [wall for wall in minute.lost if rule.matches_minute(wall)]
             if lost and not rule.goes_by_the_clock and each.at == change:
-                assert each.dst == Dst.MOVED
+                assert each.dst == ClockChange.MOVED
                 assert each.wall is not None
                 assert each.wall.replace(second=0) == lost[0]
             elif shows.count(minute_local) == 2:
                 both = local_times.count(local) == 2
-                assert each.dst == (Dst.DOUBLED if both else Dst.ONCE)
+                assert each.dst == (ClockChange.DOUBLED if both else ClockChange.ONCE)
                 assert each.which_pass == (1 if minute.is_first else 2)
             else:
                 assert each.dst is None
@@ -86,19 +88,19 @@ def test_what_the_clock_jumps_over_is_dropped(name: str) -> None:
         found = [each for each in preview_of(schedule, start, end) if each.at is None]
 
         assert [each.local for each in found] == lost
-        assert {each.dst for each in found} <= {Dst.DROPPED}
+        assert {each.dst for each in found} <= {ClockChange.DROPPED}
 
 
 def test_those_that_are_dropped_stand_in_their_place_and_are_not_counted() -> None:
     schedule = read_cron("*/30 * * * *", zone="Europe/Berlin", now=NOW)
     start = datetime(2027, 3, 28, 0, 30, tzinfo=UTC)
 
-    found = list(coming(schedule, since=start - SECOND, count=3))
+    found = list(coming_fire_times(schedule, since=start - SECOND, count=3))
 
     assert [(each.at and each.at.hour, each.dst) for each in found] == [
         (0, None),
-        (None, Dst.DROPPED),
-        (None, Dst.DROPPED),
+        (None, ClockChange.DROPPED),
+        (None, ClockChange.DROPPED),
         (1, None),
         (1, None),
     ]
@@ -112,23 +114,26 @@ def test_no_more_are_dropped_than_asked_for() -> None:
     schedule = read_cron("* * * * * *", zone="Europe/Berlin", now=NOW)
     start = datetime(2027, 3, 28, 0, 59, 59, tzinfo=UTC)
 
-    found = list(coming(schedule, since=start, count=5))
+    found = list(coming_fire_times(schedule, since=start, count=5))
 
-    assert [each.dst for each in found] == [Dst.DROPPED] * 5 + [None] * 5
+    assert [each.dst for each in found] == [ClockChange.DROPPED] * 5 + [None] * 5
 
 
 def test_an_interval_is_shown_in_utc() -> None:
     schedule = Interval(NOON, HOUR, NOON + HOUR)
 
-    found = list(coming(schedule, since=NOON - HOUR, count=5))
+    found = list(coming_fire_times(schedule, since=NOON - HOUR, count=5))
 
-    assert found == [Coming(NOON, NOON), Coming(NOON + HOUR, NOON + HOUR)]
+    assert found == [
+        ComingFireTime(NOON, NOON),
+        ComingFireTime(NOON + HOUR, NOON + HOUR),
+    ]
 
 
 def test_a_moment_comes_once_and_the_calendar_ends() -> None:
     last = datetime.max.replace(tzinfo=UTC)
 
-    assert len(list(coming(Once(last), since=NOON, count=5))) == 1
+    assert len(list(coming_fire_times(Once(last), since=NOON, count=5))) == 1
     cron = read_cron("0 0 0 1 12 *", zone="Asia/Tokyo", now=NOON)
     late = datetime(9998, 6, 1, tzinfo=UTC)
-    assert len(list(coming(cron, since=late, count=5))) == 2
+    assert len(list(coming_fire_times(cron, since=late, count=5))) == 2

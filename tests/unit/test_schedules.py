@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from tasks_api.domain.exceptions import ScheduleError
 from tasks_api.domain.schedules import (
     Cron,
-    Due,
+    DueFireTimes,
     Interval,
     Missed,
     Once,
-    due,
     first_after,
-    spread,
+    sort_due,
+    with_spread,
 )
 
 NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -70,12 +70,12 @@ def test_catching_up_in_batches_equals_catching_up_at_once(
     if since is None or since > now:
         return
 
-    at_once = due(schedule, since=since, now=now, limit=1000)
+    at_once = sort_due(schedule, since=since, now=now, limit=1000)
     missed: tuple[Missed, ...] = ()
-    bite = due(schedule, since=since, now=now, limit=limit)
+    bite = sort_due(schedule, since=since, now=now, limit=limit)
     while bite.next_fire_at is not None and bite.next_fire_at <= now:
         missed += bite.missed
-        bite = due(schedule, since=bite.next_fire_at, now=now, limit=limit)
+        bite = sort_due(schedule, since=bite.next_fire_at, now=now, limit=limit)
 
     assert bite.fires == at_once.fires
     assert bite.next_fire_at == at_once.next_fire_at
@@ -101,34 +101,36 @@ def test_the_last_years_of_the_calendar_end_in_nothing() -> None:
     ("now", "expected"),
     [
         # It is still to come, and fires as it is.
-        (NOON - SECOND, Due((), (NOON,), NOON + HOUR)),
-        (NOON, Due((), (NOON,), NOON + HOUR)),
+        (NOON - SECOND, DueFireTimes((), (NOON,), NOON + HOUR)),
+        (NOON, DueFireTimes((), (NOON,), NOON + HOUR)),
         # A little late is late, not missed.
-        (NOON + 59 * 60 * SECOND, Due((), (NOON,), NOON + HOUR)),
+        (NOON + 59 * 60 * SECOND, DueFireTimes((), (NOON,), NOON + HOUR)),
         # Three passed: the newest runs, once.
         (
             NOON + 2 * HOUR,
-            Due(missed_hours(2, MADE_UP), (NOON + 2 * HOUR,), NOON + 3 * HOUR),
+            DueFireTimes(missed_hours(2, MADE_UP), (NOON + 2 * HOUR,), NOON + 3 * HOUR),
         ),
         # Its turn came a moment after the end.
         (
             NOON + 24 * HOUR + SECOND,
-            Due(missed_hours(24, MADE_UP), (NOON + 24 * HOUR,), None),
+            DueFireTimes(missed_hours(24, MADE_UP), (NOON + 24 * HOUR,), None),
         ),
         # The service was down over the end: nothing runs after it.
-        (NOON + 25 * HOUR, Due(missed_hours(25, OVER), (), None)),
+        (NOON + 25 * HOUR, DueFireTimes(missed_hours(25, OVER), (), None)),
     ],
 )
 def test_what_became_of_the_fire_times_that_passed(
-    now: datetime, expected: Due
+    now: datetime, expected: DueFireTimes
 ) -> None:
-    assert due(HOURLY, since=NOON, now=now, limit=100) == expected
+    assert sort_due(HOURLY, since=NOON, now=now, limit=100) == expected
 
 
 def test_a_one_off_runs_however_late() -> None:
     late = NOON + timedelta(days=400)
 
-    assert due(Once(NOON), since=NOON, now=late, limit=9) == Due((), (NOON,), None)
+    assert sort_due(Once(NOON), since=NOON, now=late, limit=9) == DueFireTimes(
+        (), (NOON,), None
+    )
 
 
 @pytest.mark.parametrize(
@@ -214,7 +216,7 @@ def test_what_is_made_up_for_is_what_the_rules_say(
 
     # In bites, as a beat takes them.
     while upcoming is not None and upcoming <= now:
-        bite = due(
+        bite = sort_due(
             schedule, since=upcoming, now=now, limit=limit, grace=window, most=most
         )
         missed += [moment for moment, _ in bite.missed]
@@ -227,7 +229,9 @@ def test_what_is_made_up_for_is_what_the_rules_say(
 
 def test_the_reason_says_which_rule_it_was() -> None:
     now = NOON + 5 * HOUR
-    found = due(HOURLY, since=NOON, now=now, limit=100, grace=3 * HOUR + SECOND, most=2)
+    found = sort_due(
+        HOURLY, since=NOON, now=now, limit=100, grace=3 * HOUR + SECOND, most=2
+    )
 
     reasons = [reason for _, reason in found.missed]
     assert reasons == [
@@ -241,10 +245,10 @@ def test_the_reason_says_which_rule_it_was() -> None:
 
 @given(st.uuids(), st.integers(1, 86_400))
 def test_a_spread_moves_every_fire_time_by_the_same(task_id: UUID, window: int) -> None:
-    shifted = spread(HOURLY, window, task_id)
+    shifted = with_spread(HOURLY, window, task_id)
 
     assert isinstance(shifted, Interval)
-    assert shifted == spread(HOURLY, window, task_id)
+    assert shifted == with_spread(HOURLY, window, task_id)
     assert timedelta() <= shifted.offset < window * SECOND
     moment = NOON + 10 * HOUR
     assert shifted.first_from(moment + shifted.offset) == moment + shifted.offset
@@ -257,7 +261,7 @@ def test_a_spread_moves_every_fire_time_by_the_same(task_id: UUID, window: int) 
 def test_tasks_spread_evenly() -> None:
     seconds = [0] * 60
     for number in range(6000):
-        shifted = spread(Cron("0 * * * *"), 60, uuid5(NAMESPACE_URL, str(number)))
+        shifted = with_spread(Cron("0 * * * *"), 60, uuid5(NAMESPACE_URL, str(number)))
         assert isinstance(shifted, Cron)
         seconds[shifted.offset // SECOND] += 1
 

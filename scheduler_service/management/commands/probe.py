@@ -14,7 +14,7 @@ from scheduler_service.management.commands.run import (
     metrics_port_file,
     reachable_host,
 )
-from tasks_api.monitoring.exporter import PORTS
+from tasks_api.monitoring.exporter import MAX_PORTS_TRIED
 
 # Seconds that a sound process never needs for an answer that asks nobody.
 TIMEOUT = 5.0
@@ -46,7 +46,9 @@ class Command(BaseCommand):
         if kind == "web":
             self._probe_web(port or settings.PORT)
         elif port or first:
-            self._probe_process(kind, [port] if port else range(first, first + PORTS))
+            self._probe_process(
+                kind, [port] if port else range(first, first + MAX_PORTS_TRIED)
+            )
         else:
             raise CommandError(f"METRICS_PORT must be set for a {kind} to be asked.")
 

@@ -39,7 +39,7 @@ from scheduler_service.process.supervisor import (
 )
 from scheduler_service.redis.connections import connected
 from tasks_api.models import Heartbeat
-from tasks_api.monitoring.heartbeats import ALIVE
+from tasks_api.monitoring.heartbeats import ALIVE_FOR
 
 APP = ("web", "worker", "beat", "flower")
 # A cold start on a busy machine; a warm one takes a few seconds.
@@ -307,7 +307,7 @@ def web_answers() -> bool:
 
 
 def processes_seen() -> bool:
-    alive = Heartbeat.objects.filter(seen_at__gt=Now() - ALIVE)
+    alive = Heartbeat.objects.filter(seen_at__gt=Now() - ALIVE_FOR)
     return {"worker", "beat"} <= set(alive.values_list("kind", flat=True))
 
 

@@ -14,7 +14,7 @@ from scheduler_service.db import clock
 from tasks_api.api.access import openapi as schema
 from tasks_api.api.access.base import UNCACHED, read_overlap
 from tasks_api.api.errors import FormatView
-from tasks_api.domain.timestamps import written_or_null
+from tasks_api.domain.timestamps import format_optional_timestamp
 
 
 class SigningSecretList(FormatView):
@@ -43,7 +43,7 @@ class RotateSigningSecret(FormatView):
 def render_secret(secret: SigningSecret) -> dict[str, Any]:
     return {
         "id": accounts.fingerprint(secret.secret),
-        "created_at": written_or_null(secret.created_at),
-        "expires_at": written_or_null(secret.expires_at),
+        "created_at": format_optional_timestamp(secret.created_at),
+        "expires_at": format_optional_timestamp(secret.expires_at),
         "is_readable": not encryption.is_sealed(secret.secret),
     }

@@ -29,7 +29,7 @@ from tasks_api.api.access.base import (
 )
 from tasks_api.api.errors import FormatView
 from tasks_api.domain.exceptions import InvalidTask
-from tasks_api.domain.timestamps import written_or_null
+from tasks_api.domain.timestamps import format_optional_timestamp
 
 MAX_LABEL_LENGTH = 100
 MAX_LIFETIME_SECONDS = 100 * 365 * 24 * 3600
@@ -185,8 +185,8 @@ def render_token(token: Token) -> dict[str, Any]:
         "name": token.name,
         "prefix": token.prefix,
         "scope": token.scope,
-        "created_at": written_or_null(token.created_at),
-        "expires_at": written_or_null(token.expires_at),
-        "revoked_at": written_or_null(token.revoked_at),
-        "last_used_at": written_or_null(token.last_used_at),
+        "created_at": format_optional_timestamp(token.created_at),
+        "expires_at": format_optional_timestamp(token.expires_at),
+        "revoked_at": format_optional_timestamp(token.revoked_at),
+        "last_used_at": format_optional_timestamp(token.last_used_at),
     }

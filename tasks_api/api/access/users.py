@@ -16,7 +16,7 @@ from tasks_api.api.access import openapi as schema
 from tasks_api.api.access.base import Conflict, page_of, read_choice, read_row_id
 from tasks_api.api.errors import FormatView
 from tasks_api.domain.exceptions import InvalidTask
-from tasks_api.domain.timestamps import written_or_null
+from tasks_api.domain.timestamps import format_optional_timestamp
 from tasks_api.services import owners
 
 
@@ -110,5 +110,5 @@ def render_user(user: User) -> dict[str, Any]:
         "username": user.username,
         "role": user.role,
         "is_active": user.is_active,
-        "created_at": written_or_null(user.date_joined),
+        "created_at": format_optional_timestamp(user.date_joined),
     }

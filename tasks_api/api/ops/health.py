@@ -67,7 +67,7 @@ def _check() -> tuple[int, dict[str, Any]]:
     try:
         if complaint := schema.complaint():
             return 503, {"status": "unavailable", "database": complaint}
-        processes = heartbeats.census()
+        processes = heartbeats.count_alive()
     except DatabaseError as error:
         return 503, _describe_database_error(error)
     broker_state = _check_broker()
@@ -87,9 +87,9 @@ def _describe_database_error(error: DatabaseError) -> dict[str, str]:
 
 def _check_broker() -> dict[str, str]:
     try:
-        broker.try_out(settings.REDIS_URL)
+        broker.check_usable(settings.REDIS_URL)
     except (redis.RedisError, OSError):
         return {"broker": "unreachable"}
-    except broker.Unfit as reason:
+    except broker.UnusableBroker as reason:
         return {"broker": "unfit", "reason": str(reason)}
     return {"broker": "ok"}

@@ -16,7 +16,7 @@ from tasks_api.api.idempotency import idempotent
 from tasks_api.api.json_codec import dumps
 from tasks_api.api.pull_queue import openapi as schema
 from tasks_api.domain.exceptions import InvalidTask
-from tasks_api.domain.timestamps import written
+from tasks_api.domain.timestamps import format_timestamp
 from tasks_api.services import pull_queue
 
 MIN_INTEGER = -(2**31)
@@ -179,7 +179,7 @@ def render_job(queue: str, job: pull_queue.LeasedMessage) -> dict[str, Any]:
         "timeout": job.timeout_seconds,
         "max_retries": job.max_retries,
         "payload": simplejson.RawJSON(job.payload),
-        "run_at": written(job.run_at),
+        "run_at": format_timestamp(job.run_at),
     }
     if job.state is None:
         return body

@@ -27,9 +27,9 @@ from tasks_api.api.tasks.parsing import MAX_TAG_LENGTH, read_replacement, read_t
 from tasks_api.api.tasks.preview import fire_times_of_task
 from tasks_api.api.tasks.rendering import render_task
 from tasks_api.domain.exceptions import InvalidTask
-from tasks_api.domain.request_options import options_of
+from tasks_api.domain.request_options import parse_options
 from tasks_api.domain.specs import Surface
-from tasks_api.domain.timestamps import written
+from tasks_api.domain.timestamps import format_timestamp
 from tasks_api.models import Task
 from tasks_api.services import apply
 from tasks_api.services.apply import Action, DesiredTask, LockedTasks, Plan, Step
@@ -229,14 +229,14 @@ def _show(task: Task, now: datetime) -> ShownTask:
         str(task.pk),
         # Through JSON, because a body is text that was not parsed.
         simplejson.loads(dumps({**shown, "paused": is_paused}), use_decimal=True),
-        [written(each.at) for each in coming if each.at],
+        [format_timestamp(each.at) for each in coming if each.at],
         _secrets_of(task),
     )
 
 
 def _secrets_of(task: Task) -> dict[str, str]:
     """The header values and the URL of a task; empty if no key opens them."""
-    sealed = options_of(task.request).sealed_values if task.request else ""
+    sealed = parse_options(task.request).sealed_values if task.request else ""
     return {
         "headers": _opened(encryption.decrypt, sealed),
         "url": _opened(encryption.open_url, task.url),

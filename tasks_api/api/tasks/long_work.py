@@ -18,7 +18,7 @@ from tasks_api.api.tasks import long_work_openapi as schema
 from tasks_api.api.tasks.base import TasksView, parse_run_id
 from tasks_api.delivery import run_tokens
 from tasks_api.domain.exceptions import InvalidTask, RunAccessDenied
-from tasks_api.domain.timestamps import written_or_null
+from tasks_api.domain.timestamps import format_optional_timestamp
 from tasks_api.messaging import broker
 from tasks_api.worker import long_work
 
@@ -113,7 +113,7 @@ class HeartbeatRun(LongWorkView):
     @schema.heartbeat_run
     def post(self, request: Request, run_id: str) -> Response:
         run_uuid = parse_run_id(run_id)
-        deadline = written_or_null(long_work.hear(self.caller, run_uuid))
+        deadline = format_optional_timestamp(long_work.hear(self.caller, run_uuid))
         return Response({"run_id": str(run_uuid), "deadline": deadline})
 
 
@@ -131,6 +131,6 @@ def _reason(data: Mapping[str, Any]) -> str:
 
 
 def _report(run_id: UUID, result: long_work.Settled) -> Response:
-    broker.ring(result.to_ring)
-    broker.tell_ends(result.run_ids)
+    broker.ring_workers(result.to_ring)
+    broker.announce_ends(result.run_ids)
     return Response({"run_id": str(run_id), "state": result.state})

@@ -22,7 +22,7 @@ from tasks_api.api.tasks.request_fields import (
     post_data_of,
 )
 from tasks_api.domain.exceptions import InvalidTask
-from tasks_api.domain.request_options import options_of
+from tasks_api.domain.request_options import parse_options
 from tasks_api.domain.schedules import Once
 from tasks_api.domain.specs import Misfire, Overlap, RequestOptions, TaskSpec
 from tasks_api.models import Task
@@ -72,7 +72,7 @@ def _check_applicable(given: Mapping[str, Any], spec: TaskSpec) -> None:
 
 def render_optional_fields(task: Task) -> dict[str, Any]:
     """The fields that a task has set, without the values of its headers."""
-    options = options_of(task.request) if task.request else RequestOptions()
+    options = parse_options(task.request) if task.request else RequestOptions()
     shown = {field.name: field.show(task, options) for field in OPTIONAL_FIELDS}
     return {
         field.name: shown[field.name]
@@ -88,7 +88,7 @@ def stored_fields(task: Task) -> dict[str, Any]:
     """
     stored = render_optional_fields(task)
     if "headers" in stored:
-        stored["headers"] = open_headers(options_of(task.request))
+        stored["headers"] = open_headers(parse_options(task.request))
     return stored
 
 

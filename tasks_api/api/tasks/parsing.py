@@ -90,7 +90,7 @@ def read_change(data: Mapping[str, Any], task: Task, *, now: datetime) -> TaskSp
     """
     data = _restore_secrets(data, task)
     try:
-        spec = task_rows.spec_of(task)
+        spec = task_rows.load_spec(task)
     except ScheduleError as error:
         raise InvalidTask("task_type", f"The task cannot be changed. {error}") from None
     changes = _read_changes(data, spec)

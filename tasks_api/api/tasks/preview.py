@@ -18,14 +18,14 @@ from tasks_api.api.tasks.parsing import read_task
 from tasks_api.api.tasks.schedule_fields import schedule_of
 from tasks_api.domain import fire_times
 from tasks_api.domain.exceptions import InvalidTask, TaskNotFound
-from tasks_api.domain.fire_times import Coming
+from tasks_api.domain.fire_times import ComingFireTime
 from tasks_api.domain.schedules import (
     MICROSECOND,
     Cron,
     Once,
     Schedule,
 )
-from tasks_api.domain.timestamps import written, written_or_null
+from tasks_api.domain.timestamps import format_optional_timestamp, format_timestamp
 from tasks_api.models import Task
 from tasks_api.services import finding
 
@@ -99,7 +99,7 @@ def _describe_task(task: Task, now: datetime, count: int) -> dict[str, Any]:
 
 def fire_times_of_task(
     task: Task, schedule: Schedule, now: datetime, count: int
-) -> list[Coming]:
+) -> list[ComingFireTime]:
     """The next fire times of a stored task, paused or not."""
     if not task.periodic_task.one_off:
         return _next_fire_times(schedule, now, count)
@@ -110,12 +110,14 @@ def fire_times_of_task(
     return _next_fire_times(schedule, since, 1)
 
 
-def _next_fire_times(schedule: Schedule, since: datetime, count: int) -> list[Coming]:
-    return list(fire_times.coming(schedule, since=since, count=count))
+def _next_fire_times(
+    schedule: Schedule, since: datetime, count: int
+) -> list[ComingFireTime]:
+    return list(fire_times.coming_fire_times(schedule, since=since, count=count))
 
 
 def _answer(
-    is_enabled: bool, schedule: Schedule | None, found: list[Coming]
+    is_enabled: bool, schedule: Schedule | None, found: list[ComingFireTime]
 ) -> dict[str, Any]:
     return {
         "timezone": schedule.zone if isinstance(schedule, Cron) else "UTC",
@@ -124,11 +126,11 @@ def _answer(
     }
 
 
-def render_fire_time(each: Coming) -> dict[str, Any]:
-    at = written_or_null(each.at)
+def render_fire_time(each: ComingFireTime) -> dict[str, Any]:
+    at = format_optional_timestamp(each.at)
     shown: dict[str, Any] = {"at": at, "local": each.local.isoformat(), "dst": each.dst}
     if each.grid is not None:
-        shown["grid"] = written(each.grid)
+        shown["grid"] = format_timestamp(each.grid)
     if each.wall is not None:
         shown["wall"] = each.wall.isoformat()
     if each.which_pass is not None:

@@ -14,7 +14,7 @@ from tasks_api.api import openapi
 from tasks_api.api.products import Product
 from tasks_api.api.tasks.openapi_common import FAILURE, NOT_FOUND, TASK_ID, UNAUTHORIZED
 from tasks_api.api.tasks.openapi_fields import task_in
-from tasks_api.domain.fire_times import Dst
+from tasks_api.domain.fire_times import ClockChange
 
 _PREVIEWED: dict[str, Any] = {
     "task_type": "periodic",
@@ -48,7 +48,7 @@ FIRE_TIME_OUT = {
             "occurs twice and fires twice, or `once` because it occurs twice and "
             "fires once; null if it does not.",
             nullable=True,
-            enum=[*[mark.value for mark in Dst], None],
+            enum=[*[mark.value for mark in ClockChange], None],
         ),
         "grid": openapi.text(
             "With a spread: the time in UTC before the task was moved by its offset."

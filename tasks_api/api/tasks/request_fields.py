@@ -18,7 +18,7 @@ from tasks_api.api.json_codec import dumps
 from tasks_api.api.tasks.field_types import Fields, OptionalField
 from tasks_api.delivery.request import JSON
 from tasks_api.domain.exceptions import InvalidTask
-from tasks_api.domain.request_options import comparable, options_of
+from tasks_api.domain.request_options import comparable, parse_options
 from tasks_api.domain.specs import BodyForm, RequestOptions, TaskSpec
 from tasks_api.models import Task
 
@@ -194,7 +194,7 @@ def _is_json(content_type: str) -> bool:
 
 def post_data_of(task: Task) -> simplejson.RawJSON | None:
     """The body as it was posted; None if it was given as `body`, or there is none."""
-    if task.request and options_of(task.request).form:
+    if task.request and parse_options(task.request).form:
         return None
     if not task.body and task.method in BODILESS_METHODS:
         return None

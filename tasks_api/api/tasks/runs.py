@@ -21,7 +21,7 @@ from tasks_api.api.tasks.base import TasksView, parse_run_id
 from tasks_api.domain.exceptions import InvalidTask, TaskNotFound
 from tasks_api.domain.specs import Surface
 from tasks_api.domain.states import NOT_DELIVERED, RunState
-from tasks_api.domain.timestamps import written_or_null
+from tasks_api.domain.timestamps import format_optional_timestamp
 from tasks_api.messaging import broker
 from tasks_api.models import Attempt, Run, Task
 from tasks_api.services import finding, reconciliation, redrive, runs
@@ -74,7 +74,7 @@ class RedriveRun(RunsView):
     @idempotent
     def post(self, request: Request, run_id: str) -> Response:
         redriven = redrive.redrive_run(self.user, parse_run_id(run_id))
-        transaction.on_commit(lambda: broker.ring(redriven.to_ring))
+        transaction.on_commit(lambda: broker.ring_workers(redriven.to_ring))
         return Response({"run_id": str(redriven.run_ids[0])}, status=202)
 
 
@@ -83,7 +83,7 @@ class RedriveRuns(RunsView):
     @idempotent
     def post(self, request: Request) -> Response:
         redriven = _redrive_runs(self.user, fields.require_object(request.data))
-        transaction.on_commit(lambda: broker.ring(redriven.to_ring))
+        transaction.on_commit(lambda: broker.ring_workers(redriven.to_ring))
         ids = list(map(str, redriven.run_ids))
         body = {"count": len(ids), "run_ids": ids, "more": redriven.has_more}
         return Response(body, status=202)
@@ -228,14 +228,14 @@ def _render(run: Run, task: Task) -> dict[str, Any]:
         "task_id": str(run.task_id),
         "task_name": task.name,
         "notice": task.surface == Surface.NOTICES,
-        "scheduled_for": written_or_null(run.scheduled_for),
-        "slot": written_or_null(run.slot or run.scheduled_for),
+        "scheduled_for": format_optional_timestamp(run.scheduled_for),
+        "slot": format_optional_timestamp(run.slot or run.scheduled_for),
         "state": run.state,
         "reason": run.reason,
         "manual": run.by_hand,
         "redrive_of": run.redrive_of and str(run.redrive_of),
-        "started_at": written_or_null(run.started_at),
-        "finished_at": written_or_null(run.finished_at),
+        "started_at": format_optional_timestamp(run.started_at),
+        "finished_at": format_optional_timestamp(run.finished_at),
         "attempt_count": run.attempt_count,
     }
 
@@ -243,7 +243,7 @@ def _render(run: Run, task: Task) -> dict[str, Any]:
 def _render_attempt(attempt: Attempt) -> dict[str, Any]:
     return {
         "number": attempt.number,
-        "started_at": written_or_null(attempt.started_at),
+        "started_at": format_optional_timestamp(attempt.started_at),
         "duration_ms": attempt.duration_ms,
         "status_code": attempt.status_code,
         "error": attempt.error,
@@ -253,8 +253,8 @@ def _render_attempt(attempt: Attempt) -> dict[str, Any]:
 
 def render_account(found: Account) -> dict[str, Any]:
     return {
-        "from": written_or_null(found.since),
-        "to": written_or_null(found.until),
+        "from": format_optional_timestamp(found.since),
+        "to": format_optional_timestamp(found.until),
         "planned": found.planned,
         **{outcome.value: found.outcomes[outcome] for outcome in FireTimeOutcome},
         "manual": found.manual,
@@ -264,14 +264,14 @@ def render_account(found: Account) -> dict[str, Any]:
         "differences": [
             {
                 "kind": each.kind,
-                "scheduled_for": written_or_null(each.scheduled_for),
+                "scheduled_for": format_optional_timestamp(each.scheduled_for),
                 "run_id": each.run_id and str(each.run_id),
                 "message": each.message,
             }
             for each in found.differences
         ],
         "changes": [
-            {"at": written_or_null(change.at), "what": change.what}
+            {"at": format_optional_timestamp(change.at), "what": change.what}
             for change in found.changes
         ],
     }

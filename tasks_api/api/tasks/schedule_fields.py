@@ -18,7 +18,7 @@ from tasks_api.domain.schedules import (
     Schedule,
 )
 from tasks_api.models import Task
-from tasks_api.storage import beat_tables
+from tasks_api.storage import stored_schedules
 
 TASK_TYPES = {"one_time": "one_time", "periodic": "periodic", "interval": "periodic"}
 FIELDS = {
@@ -256,7 +256,7 @@ def _as_posted(schedule: Schedule) -> dict[str, Any]:
 def schedule_of(task: Task) -> Schedule | None:
     """The schedule of a stored task; None if the admin stored an invalid one."""
     try:
-        return beat_tables.schedule_of(task)
+        return stored_schedules.schedule_of(task)
     except ScheduleError:
         return None
 

@@ -242,7 +242,9 @@ def _page_size(query: Mapping[str, str]) -> int:
 
 
 def _count_tasks(scope: listing.TaskScope, now: datetime) -> int:
-    return task_counts.total(scope.tenant_id, scope.owner_ids, scope.surface, now=now)
+    return task_counts.count_alive(
+        scope.tenant_id, scope.owner_ids, scope.surface, now=now
+    )
 
 
 def _require_task(tasks: TaskQuerySet) -> Task:

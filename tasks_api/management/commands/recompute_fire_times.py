@@ -9,7 +9,7 @@ from django.core.management import BaseCommand
 from django.core.management.base import CommandParser
 
 from scheduler_service.process import zones
-from tasks_api.domain.timestamps import written, written_or_null
+from tasks_api.domain.timestamps import format_optional_timestamp, format_timestamp
 from tasks_api.services import recompute
 
 
@@ -45,7 +45,7 @@ def _line(found: recompute.ChangedFireTime) -> str:
             found.tenant,
             found.name or "-",
             found.zone,
-            written(found.stored),
-            written_or_null(found.computed) or "never",
+            format_timestamp(found.stored),
+            format_optional_timestamp(found.computed) or "never",
         )
     )

@@ -35,11 +35,6 @@ SECRET = "a secret of more than 24 letters"
 HERE, ELSEWHERE = "192.0.2.1", "198.51.100.7"
 
 
-@pytest.fixture(autouse=True)
-def _hashed_quickly(settings: LazySettings) -> None:
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
-
-
 @pytest.fixture
 def root(db: None) -> User:
     return User.objects.create_superuser("root", password="right")

@@ -275,7 +275,7 @@ def test_a_migration_seals_nothing_while_a_process_of_the_release_before_may_liv
     store_in_clear(make_task)
     before = urls()
     go_back()
-    heartbeats.beat("worker", "of the release before")
+    heartbeats.record_heartbeat("worker", "of the release before")
 
     call_command("migrate", verbosity=0)
 
@@ -284,4 +284,4 @@ def test_a_migration_seals_nothing_while_a_process_of_the_release_before_may_liv
     task = Task.objects.get(url=URL)
     assert render_task(task, timezone.now())["url"] == "https://***@example.com/x"
     assert encryption.open_url(task.url) == URL
-    heartbeats.forget("of the release before")
+    heartbeats.remove("of the release before")

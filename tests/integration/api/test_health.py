@@ -23,9 +23,9 @@ def test_healthz_asks_nobody(
 
 
 def test_readyz_is_ok_when_all_are_there(client: Client) -> None:
-    heartbeats.beat("beat", "b1")
-    heartbeats.beat("worker", "w1")
-    heartbeats.beat("worker", "w2")
+    heartbeats.record_heartbeat("beat", "b1")
+    heartbeats.record_heartbeat("worker", "w1")
+    heartbeats.record_heartbeat("worker", "w2")
 
     found = client.get("/readyz").json()
 
@@ -34,8 +34,8 @@ def test_readyz_is_ok_when_all_are_there(client: Client) -> None:
 
 
 def test_a_process_that_was_not_seen_for_a_while_is_not_alive(client: Client) -> None:
-    heartbeats.beat("beat", "b1")
-    heartbeats.beat("worker", "w1")
+    heartbeats.record_heartbeat("beat", "b1")
+    heartbeats.record_heartbeat("worker", "w1")
     with connection.cursor() as cursor:
         cursor.execute(
             "UPDATE tasks_api_heartbeat SET seen_at = now() - '20s'::interval"

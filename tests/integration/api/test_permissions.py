@@ -24,7 +24,7 @@ from tests.integration.support.routes import (
     surface_of,
 )
 
-PAGE = Path(__file__).resolve().parents[3] / "docs" / "access.md"
+PAGE = Path(__file__).resolve().parents[3] / "docs" / "reference" / "access.md"
 ROW = re.compile(
     r"^\| `([A-Z]+) (/[^`]*)` \| `(read|write|admin)` \| (any|admin) \|", re.MULTILINE
 )

@@ -17,7 +17,7 @@ from tasks_api.domain.specs import Surface, TaskSpec
 from tasks_api.models import Message, Run, Task
 from tasks_api.scheduler import dispatch, rescue
 from tasks_api.services import tasks
-from tasks_api.storage.beat_tables import SCHEDULE_COLUMNS
+from tasks_api.storage.stored_schedules import SCHEDULE_COLUMNS
 from tasks_api.worker.engine import Engine
 from tests.conftest import ClientFor
 from tests.integration.conftest import ResultLog
@@ -334,7 +334,7 @@ def test_a_queue_task_that_is_delivered_twice_makes_one_message(
         state="pending", finished_at=None, wake_at=now - timedelta(seconds=1)
     )
 
-    engine.accept(rescue.wake_due().run_ids)
+    engine.accept(rescue.wake_runs().run_ids)
     recorded.wait_for(2)
 
     assert Message.objects.count() == 1

@@ -14,7 +14,7 @@ from accounts.models import User
 from tasks_api.delivery.request import Credentials, build
 from tasks_api.domain.specs import Overlap
 from tasks_api.domain.states import RunState
-from tasks_api.domain.timestamps import written
+from tasks_api.domain.timestamps import format_timestamp
 from tasks_api.models import Run, Task
 from tasks_api.scheduler import rescue
 from tasks_api.services import manual_runs
@@ -58,7 +58,7 @@ def test_a_redrive_stands_for_the_fire_time_of_what_it_sends_again(
         return Run.objects.get(pk=answer.json()["run_ids"][0])
 
     slot_run = store_run(hourly_task(user), state=RunState.MISSED, ago=7)
-    written_slot = written(slot_run.scheduled_for)
+    written_slot = format_timestamp(slot_run.scheduled_for)
     first = redriven(slot_run)
     headers = headers_of(first)
     assert headers["X-Scheduled-For"] == written_slot
@@ -99,7 +99,7 @@ def test_a_run_that_is_no_redrive_stands_for_its_own_fire_time(
 
     assert shown["slot"] == shown["scheduled_for"]
     headers = headers_of(due)
-    assert headers["X-Scheduled-For"] == written(due.scheduled_for)
+    assert headers["X-Scheduled-For"] == format_timestamp(due.scheduled_for)
     assert "X-Scheduler-Redrive-Of" not in headers
 
 
@@ -178,7 +178,7 @@ def test_a_run_of_what_has_ended_or_is_paused_is_sent_again(
         answer = api.post(f"/runs/{store_run(task).pk}/redrive/")
         run_id = answer.json()["run_id"]
         Run.objects.filter(pk=run_id).update(wake_at=timezone.now())
-        assert str(rescue.wake_due().run_ids[0]) == run_id
+        assert str(rescue.wake_runs().run_ids[0]) == run_id
         assert len(claim_run(run_id)) == 1
 
 

@@ -30,7 +30,7 @@ from tasks_api.services import (
     removal,
     tasks,
 )
-from tasks_api.storage import beat_tables, retention, task_counts
+from tasks_api.storage import retention, schedule_edits, task_counts
 from tasks_api.worker import leases
 from tasks_api.worker.record import Finished, record
 from tests.conftest import MakeTask
@@ -177,7 +177,7 @@ def test_the_tags_of_what_has_ended_are_gone(
     )
 
     api.delete(f"/tasks/{removed.pk}")
-    assert task_counts.end_what_is_over() == 1
+    assert task_counts.end_all_expired_tasks() == 1
 
     assert not TaskTag.objects.exists()
     assert Task.objects.get(pk=over.pk).end_reason == "over"
@@ -189,7 +189,7 @@ def test_a_run_that_its_task_outlived_is_still_sent(make_task: MakeTask) -> None
     Task.objects.update(next_fire_at=start + HOUR / 2)
     make_task(schedule=Once(timezone.now() - HOUR))
     run_ids = dispatch.dispatch_due().run_ids
-    task_counts.end_what_is_over()
+    task_counts.end_all_expired_tasks()
 
     assert len(leases.claim(run_ids)) == len(run_ids)
 
@@ -227,7 +227,9 @@ def test_the_count_is_right_after_any_history(
             now = timezone.now()
             alive = Task.objects.for_owner(owner).of(surface).alive(now).count()
             assert (
-                task_counts.total(owner.tenant_id or 0, [owner.pk], surface, now=now)
+                task_counts.count_alive(
+                    owner.tenant_id or 0, [owner.pk], surface, now=now
+                )
                 == alive
             ), step
 
@@ -278,7 +280,7 @@ def _take(step: str, user: User, chance: random.Random) -> None:
             if claimed:
                 record([Finished(run, outcome, Succeed(), now) for run in claimed])
         case "over":
-            task_counts.end_what_is_over()
+            task_counts.end_all_expired_tasks()
         case "prune":
             retention.prune(now=now + timedelta(days=chance.choice([0, 40])))
 
@@ -298,7 +300,7 @@ def by_apply(api: APIClient, task: dict[str, Any]) -> None:
 
 def by_the_admin(api: APIClient, task: dict[str, Any]) -> None:
     PeriodicTask.objects.filter(http_task=task["id"]).update(expires=LATER)
-    admin_edits.sync_admin_edits(beat_tables.drifted(limit=9))
+    admin_edits.sync_admin_edits(schedule_edits.edited_task_ids(limit=9))
 
 
 def unseen_until_it_fires(api: APIClient, task: dict[str, Any]) -> None:
@@ -322,4 +324,4 @@ def test_a_list_knows_the_end_that_a_schedule_has_now(
     assert (
         stored.ends_at == stored.periodic_task.expires == datetime.fromisoformat(LATER)
     )
-    assert beat_tables.drifted(limit=9) == []
+    assert schedule_edits.edited_task_ids(limit=9) == []

@@ -332,7 +332,7 @@ def test_a_paused_task_runs_now(api: APIClient, make_task: MakeTask) -> None:
     api.post(f"/tasks/{task.pk}/run/")
 
     run = Run.objects.get()
-    assert rescue.wake_due().run_ids == [run.pk]
+    assert rescue.wake_runs().run_ids == [run.pk]
     assert len(leases.claim([run.pk])) == 1
 
 

@@ -82,8 +82,7 @@ def pause_and_expire(api: APIClient, task: Task) -> None:
 
 
 def finish_task(api: APIClient, task: Task) -> None:
-    Task.objects.filter(pk=task.pk).update(ended_at=timezone.now(), next_fire_at=None)
-    task_counts.recount()
+    task_counts.end_expired_tasks([task.pk], now=timezone.now())
 
 
 @pytest.mark.parametrize(

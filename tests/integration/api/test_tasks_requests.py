@@ -19,7 +19,7 @@ from tasks_api.worker.engine import Engine
 from tests.conftest import ClientFor
 from tests.integration.conftest import ResultLog
 from tests.integration.support.due_tasks import create_due_task, use_secret_keys
-from tests.receiver import Received, Receiver
+from tests.receiver import ReceivedRequest, Receiver
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -38,7 +38,7 @@ def send_task(
     engine: Engine,
     recorded: ResultLog,
     **given: Any,
-) -> Received:
+) -> ReceivedRequest:
     create_due_task(api, f"{receiver.url}/job", **given)
     engine.accept(dispatch.dispatch_due().run_ids)
     recorded.wait_for(1)
@@ -230,7 +230,7 @@ def test_a_failing_target_is_tried_again_and_each_attempt_is_kept(
         wait = run.wake_at - timezone.now()
         assert timedelta(seconds=0.5) < wait <= timedelta(seconds=2)
         Run.objects.update(wake_at=timezone.now())
-        engine.accept(rescue.wake_due().run_ids)
+        engine.accept(rescue.wake_runs().run_ids)
     recorded.wait_for(3)
 
     run = Run.objects.get()

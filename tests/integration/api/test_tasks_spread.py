@@ -52,8 +52,8 @@ def test_a_replaced_task_keeps_its_place_in_the_spread(user: User) -> None:
     spec = read_task({**PERIODIC, "spread": 3600}, now=now)
     task = tasks.create_task(user, spec, now=now)
     stored = Task.objects.with_schedule().get(pk=task.pk)
-    unchanged = task_rows.replace(stored, replace(spec, body="[]"), user, now=now)
-    moved = task_rows.replace(
+    unchanged = task_rows.replace_task(stored, replace(spec, body="[]"), user, now=now)
+    moved = task_rows.replace_task(
         stored, replace(spec, schedule=Interval(now + hour, 2 * hour)), user, now=now
     )
 

@@ -1,4 +1,4 @@
-"""The verifiers in docs/receivers, each in its language, on requests that were sent."""
+"""The verifiers in docs/examples, each in its language, on requests that were sent."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.receiver import Receiver
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-RECEIVERS = Path(__file__).resolve().parents[3] / "docs" / "receivers"
+RECEIVERS = Path(__file__).resolve().parents[3] / "docs" / "examples"
 LANGUAGES = {
     "verify.py": [sys.executable],
     "verify.mjs": ["node"],

@@ -18,8 +18,8 @@ from scheduler_service.redis.connections import redis_client_url
 from tasks_api import tasks
 from tasks_api.api.ops import health
 from tasks_api.messaging import broker
-from tasks_api.monitoring.watchdog import Vitals, WorkerWatch
-from tests.acceptance.stand import ROOT
+from tasks_api.monitoring.watchdog import WorkerVitals, WorkerWatchdog
+from tests.acceptance.harness import ROOT
 
 MASTER = "mymaster"
 
@@ -102,19 +102,19 @@ def test_a_worker_starts_on_a_full_redis_and_says_so(
 
     tasks._refuse_broker()
 
-    assert broker.FULL in caplog.messages
+    assert broker.IS_FULL in caplog.messages
 
 
 def test_a_worker_answers_its_probes(server: redis.Redis) -> None:
-    idle = Vitals(0, 0, True, 0.0, 0.0, 0.0, 1e12)
-    watch = WorkerWatch(lambda: idle)
+    idle = WorkerVitals(0, 0, True, 0.0, 0.0, 0.0, 1e12)
+    watch = WorkerWatchdog(lambda: idle)
     make_full(server)
 
-    watch.look_around()
-    assert (watch.complaint(), watch.remark()) == ("", broker.FULL)
+    watch.check()
+    assert (watch.problem(), watch.remark()) == ("", broker.IS_FULL)
 
     server.config_set("maxmemory", 0)
-    watch.look_around()
+    watch.check()
     assert watch.remark() == ""
 
 

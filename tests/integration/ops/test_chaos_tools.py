@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.links import CUT, OPEN, SILENT, Links
-from tests.chaos.pipes import Log
-from tests.chaos.site import INSIDE
+from tests.chaos.cluster import INJECTED_PATH
+from tests.chaos.log_pipes import LogPipe
+from tests.chaos.proxies import CUT, OPEN, SILENT, PartProxies
 from tests.name_server import NameServer
 
 
@@ -28,74 +28,80 @@ class _Echo(socketserver.StreamRequestHandler):
 
 
 @pytest.fixture
-def links(tmp_path: Path) -> Iterator[Links]:
+def proxies(tmp_path: Path) -> Iterator[PartProxies]:
     path = str(tmp_path / "echo")
     with socketserver.ThreadingUnixStreamServer(path, _Echo) as server:
         server.daemon_threads = True
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        made = Links(tmp_path, {"a": path, "b": path})
+        made = PartProxies(tmp_path, {"a": path, "b": path})
         yield made
         made.process.kill()
         made.process.wait()
         server.shutdown()
 
 
-def connected(links: Links, name: str = "a") -> socket.socket:
-    connection = socket.create_connection(("127.0.0.1", links.ports[name]), timeout=10)
+def connected(proxies: PartProxies, name: str = "a") -> socket.socket:
+    connection = socket.create_connection(
+        ("127.0.0.1", proxies.ports[name]), timeout=10
+    )
     connection.sendall(b"hello\n")
     return connection
 
 
-def send_greeting(links: Links, name: str) -> bytes:
-    with connected(links, name) as connection:
+def greet(proxies: PartProxies, name: str) -> bytes:
+    with connected(proxies, name) as connection:
         return connection.recv(6)
 
 
-def test_a_link_that_is_cut_resets_who_uses_it_and_no_other(links: Links) -> None:
-    with connected(links) as one, connected(links, "b") as other:
+def test_a_proxy_that_is_cut_resets_who_uses_it_and_no_other(
+    proxies: PartProxies,
+) -> None:
+    with connected(proxies) as one, connected(proxies, "b") as other:
         assert one.recv(6) == other.recv(6) == b"hello\n"
 
-        links.become("a", CUT)
+        proxies.set_state("a", CUT)
 
         with pytest.raises(ConnectionResetError):
             one.recv(6)
         with pytest.raises(ConnectionError):
-            send_greeting(links, "a")
+            greet(proxies, "a")
         other.sendall(b"again\n")
         assert other.recv(6) == b"again\n"
 
-    links.become("a", OPEN)
-    assert send_greeting(links, "a") == b"hello\n"
+    proxies.set_state("a", OPEN)
+    assert greet(proxies, "a") == b"hello\n"
 
 
-def test_what_a_silent_link_held_flows_on_when_it_is_open_again(links: Links) -> None:
-    with connected(links) as one:
+def test_what_a_silent_proxy_held_flows_on_when_it_is_open_again(
+    proxies: PartProxies,
+) -> None:
+    with connected(proxies) as one:
         assert one.recv(6) == b"hello\n"
 
-        links.become("a", SILENT)
+        proxies.set_state("a", SILENT)
         one.sendall(b"again\n")
-        with connected(links) as late:
+        with connected(proxies) as late:
             for each in (one, late):
                 each.settimeout(0.3)
                 with pytest.raises(TimeoutError):
                     each.recv(6)
                 each.settimeout(10)
 
-            links.become("a", OPEN)
+            proxies.set_state("a", OPEN)
             assert (one.recv(6), late.recv(6)) == (b"again\n", b"hello\n")
 
 
 def test_a_log_that_is_not_read_takes_no_line_more(tmp_path: Path) -> None:
-    log = Log(tmp_path / "part.log")
+    log = LogPipe(tmp_path / "part.log")
     part = os.dup(log.writer)
-    log.begin()
+    log.start_reading()
     os.write(part, b"first\n")
 
-    log.ignore()
+    log.stop_reading()
     os.set_blocking(part, False)
     with pytest.raises(BlockingIOError):
         os.write(part, b"second\n")
-    log.read_on()
+    log.resume_reading()
     os.set_blocking(part, True)
     os.write(part, b"third\n")
     os.close(part)
@@ -117,7 +123,7 @@ for _ in range(2):
 """
     with subprocess.Popen(
         [sys.executable, "-c", script],
-        env=os.environ | {"PYTHONPATH": str(INSIDE), "CHAOS_CLOCK": str(clock)},
+        env=os.environ | {"PYTHONPATH": str(INJECTED_PATH), "CHAOS_CLOCK": str(clock)},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

@@ -17,7 +17,7 @@ from django.conf import LazySettings
 from django.core.management import CommandError, call_command
 
 from tasks_api.monitoring import exporter
-from tasks_api.monitoring.watchdog import BeatWatch, Vitals, WorkerWatch
+from tasks_api.monitoring.watchdog import BeatWatchdog, WorkerVitals, WorkerWatchdog
 from tasks_api.worker.engine import Engine
 from tests.receiver import Receiver
 
@@ -32,7 +32,7 @@ def run_probe(kind: str, **options: int) -> str:
 
 @pytest.fixture(autouse=True)
 def port(settings: LazySettings) -> int:
-    number = random.randrange(30_000, 32_000, exporter.PORTS)
+    number = random.randrange(30_000, 32_000, exporter.MAX_PORTS_TRIED)
     settings.METRICS_PORT = number
     return number
 
@@ -109,9 +109,9 @@ def test_web_passes_while_it_answers(
         run_probe("web")
 
 
-def vitals(**changes: Any) -> Vitals:
+def vitals(**changes: Any) -> WorkerVitals:
     now = time.monotonic()
-    sound = Vitals(
+    sound = WorkerVitals(
         held=0,
         accepted=0,
         has_room=True,
@@ -125,30 +125,30 @@ def vitals(**changes: Any) -> Vitals:
 
 def test_an_idle_worker_is_well() -> None:
     long_ago = time.monotonic() - LONG_AGO
-    watch = WorkerWatch(lambda: vitals(accepted_at=long_ago, claimed_at=long_ago))
+    watch = WorkerWatchdog(lambda: vitals(accepted_at=long_ago, claimed_at=long_ago))
 
-    watch.look(0)
+    watch.compare(0)
 
-    assert watch.complaint() == ""
+    assert watch.problem() == ""
 
 
 def test_a_worker_whose_recorder_has_stopped_is_not_well() -> None:
-    watch = WorkerWatch(lambda: vitals(recorded_at=time.monotonic() - LONG_AGO))
+    watch = WorkerWatchdog(lambda: vitals(recorded_at=time.monotonic() - LONG_AGO))
 
-    assert watch.complaint() == "Nothing was recorded for 100 seconds."
+    assert watch.problem() == "Nothing was recorded for 100 seconds."
 
 
 def test_a_worker_that_does_not_claim_what_is_due_is_not_well() -> None:
     found = vitals(overdue=90.0, claimed_at=time.monotonic() - LONG_AGO)
 
-    assert WorkerWatch(lambda: found).complaint() == (
+    assert WorkerWatchdog(lambda: found).problem() == (
         "Runs that are due were not claimed for 90 seconds."
     )
 
 
 def test_a_worker_that_tries_to_claim_in_vain_is_well() -> None:
     # As it does while the database is away.
-    assert WorkerWatch(lambda: vitals(overdue=90.0)).complaint() == ""
+    assert WorkerWatchdog(lambda: vitals(overdue=90.0)).problem() == ""
 
 
 def test_a_worker_that_leaves_messages_lying_is_not_well(
@@ -156,13 +156,13 @@ def test_a_worker_that_leaves_messages_lying_is_not_well(
 ) -> None:
     settings.PROBE_PATIENCE = 0.0
     found = vitals(recorded_at=time.monotonic() + LONG_AGO)
-    watch = WorkerWatch(lambda: found)
+    watch = WorkerWatchdog(lambda: found)
 
-    watch.look(3)
+    watch.compare(3)
 
-    assert "Messages wait" in watch.complaint()
-    watch.look(0)
-    assert watch.complaint() == ""
+    assert "Messages wait" in watch.problem()
+    watch.compare(0)
+    assert watch.problem() == ""
 
 
 @pytest.mark.parametrize("change", [{"has_room": False}, {"accepted_at": math.inf}])
@@ -171,24 +171,24 @@ def test_a_worker_that_is_full_or_takes_messages_is_well(
 ) -> None:
     settings.PROBE_PATIENCE = 0.0
     found = [vitals(recorded_at=time.monotonic() + LONG_AGO)]
-    watch = WorkerWatch(lambda: found[-1])
+    watch = WorkerWatchdog(lambda: found[-1])
     found.append(found[0]._replace(**change))
 
-    watch.look(3)
+    watch.compare(3)
 
-    assert watch.complaint() == ""
+    assert watch.problem() == ""
 
 
 def test_a_beat_that_does_not_tick_is_not_well(settings: LazySettings) -> None:
-    watch = BeatWatch()
-    assert watch.complaint() == ""
+    watch = BeatWatchdog()
+    assert watch.problem() == ""
 
     settings.PROBE_PATIENCE = -1.0
 
-    assert watch.complaint().startswith("It has not ticked for")
+    assert watch.problem().startswith("It has not ticked for")
     settings.PROBE_PATIENCE = 60.0
     watch.ticked()
-    assert watch.complaint() == ""
+    assert watch.problem() == ""
 
 
 @pytest.mark.django_db(transaction=True)

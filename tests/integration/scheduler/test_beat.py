@@ -95,7 +95,7 @@ def test_a_full_batch_is_rung_for_in_few_messages(
     queue: BrokerQueue,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(broker, "PER_MESSAGE", 25)
+    monkeypatch.setattr(broker, "MAX_RUNS_PER_MESSAGE", 25)
     now = timezone.now()
     for _ in range(30):
         store_task(user, Once(now))
@@ -251,9 +251,9 @@ def test_a_schedule_that_never_fires_is_logged_once_for_each_change(
     for changed in range(3):
         row.description = f"changed {changed}"
         row.save()
-        beat._nobodys.reload()
+        beat._operator_tasks.reload()
         beat.tick()
-        beat._nobodys.reload()
+        beat._operator_tasks.reload()
         beat.tick()
 
     lines = [line for line in said() if "'never'" in line]
@@ -315,7 +315,7 @@ def test_leases_are_judged_by_the_clock_as_it_was_read(user: User) -> None:
     leases.claim([run_id])
     Run.objects.update(wake_at=timezone.now() - SECOND)
 
-    before = rescue.wake_due(leases_until=timezone.now() - 2 * SECOND)
-    after = rescue.wake_due(leases_until=timezone.now())
+    before = rescue.wake_runs(leases_until=timezone.now() - 2 * SECOND)
+    after = rescue.wake_runs(leases_until=timezone.now())
 
     assert (before.run_ids, after.run_ids) == ([], [run_id])

@@ -18,7 +18,7 @@ from tasks_api.delivery import retry
 from tasks_api.delivery.request import Outcome
 from tasks_api.delivery.retry import Release
 from tasks_api.domain import schedules
-from tasks_api.domain.ids import lane_of, moment_of
+from tasks_api.domain.ids import moment_of, tenant_bits
 from tasks_api.domain.schedules import (
     Cron,
     Interval,
@@ -30,7 +30,7 @@ from tasks_api.domain.states import RunState
 from tasks_api.models import Attempt, Run, Task
 from tasks_api.scheduler import dispatch, rescue
 from tasks_api.services import tasks
-from tasks_api.storage import beat_tables, run_rows
+from tasks_api.storage import run_rows, schedule_edits
 from tasks_api.worker import leases
 from tasks_api.worker.record import Finished, record
 from tests.integration.support.stored_tasks import (
@@ -156,7 +156,7 @@ def test_a_broken_schedule_pauses_its_own_task_only(user: User) -> None:
     assert broken.next_fire_at is None
     assert "not an interval" in broken.pause_reason
     assert not broken.periodic_task.enabled
-    assert beat_tables.drifted(limit=9) == []
+    assert schedule_edits.edited_task_ids(limit=9) == []
 
 
 def test_a_task_disabled_behind_our_back_does_not_fire(user: User) -> None:
@@ -183,8 +183,8 @@ def test_a_run_that_nobody_took_is_rung_for_again(user: User) -> None:
     run = dispatch_run(user)
     make_wake_due(run)
 
-    assert rescue.wake_due().run_ids == [run.pk]
-    assert rescue.wake_due().run_ids == []
+    assert rescue.wake_runs().run_ids == [run.pk]
+    assert rescue.wake_runs().run_ids == []
 
 
 @pytest.mark.parametrize(
@@ -204,7 +204,7 @@ def test_the_silence_between_two_rings_grows_with_the_wait_for_a_worker(
     long_ago = timezone.now() - age * SECOND
     Run.objects.update(scheduled_for=long_ago, wake_at=long_ago, state=state)
 
-    rescue.wake_due()
+    rescue.wake_runs()
 
     run.refresh_from_db()
     assert run.wake_at is not None
@@ -217,7 +217,7 @@ def test_a_run_whose_worker_died_is_sent_again_under_its_own_id(user: User) -> N
     assert leases.claim([run.pk])
     make_wake_due(run)
 
-    assert rescue.wake_due().run_ids == [run.pk]
+    assert rescue.wake_runs().run_ids == [run.pk]
 
     [claimed] = leases.claim([run.pk])
     assert claimed.run_id == run.pk
@@ -237,9 +237,9 @@ def test_a_run_that_was_not_sent_waits_and_has_no_attempt(user: User) -> None:
     run.refresh_from_db()
     assert (run.state, run.reason) == (RunState.PENDING, "Waits: silent.")
     assert (run.attempt_count, run.attempts.count()) == (0, 0)
-    assert rescue.wake_due().run_ids == []
+    assert rescue.wake_runs().run_ids == []
     Run.objects.update(wake_at=F("wake_at") - 11 * SECOND)
-    assert rescue.wake_due().run_ids == [run.pk]
+    assert rescue.wake_runs().run_ids == [run.pk]
 
 
 def test_a_run_that_keeps_losing_its_worker_fails_in_the_end(user: User) -> None:
@@ -247,7 +247,7 @@ def test_a_run_that_keeps_losing_its_worker_fails_in_the_end(user: User) -> None
     for _ in range(retry.MOST_LOST):
         leases.claim([run.pk])
         make_wake_due(run)
-        rescue.wake_due()
+        rescue.wake_runs()
 
     run.refresh_from_db()
     assert run.state == RunState.FAILED
@@ -263,7 +263,7 @@ def test_a_run_that_an_earlier_end_overtook_is_settled(user: User) -> None:
     make_wake_due(run)
 
     assert leases.claim([run_id]) == []
-    assert rescue.wake_due().run_ids == []
+    assert rescue.wake_runs().run_ids == []
 
     assert run_states(task) == ["cancelled"]
 
@@ -272,7 +272,7 @@ def test_many_beats_wake_a_run_once(user: User) -> None:
     runs = [dispatch_run(user) for _ in range(20)]
     Run.objects.update(wake_at=timezone.now() - SECOND)
 
-    found = run_in_threads(8, lambda: rescue.wake_due().run_ids)
+    found = run_in_threads(8, lambda: rescue.wake_runs().run_ids)
 
     woken = [run_id for run_ids in found for run_id in run_ids]
     assert sorted(woken) == sorted(run.pk for run in runs)
@@ -281,9 +281,9 @@ def test_many_beats_wake_a_run_once(user: User) -> None:
 def test_a_message_that_was_not_sent_is_made_up_soon(user: User) -> None:
     run = dispatch_run(user)
 
-    run_rows.ring_soon([run.pk], after=timedelta())
+    run_rows.schedule_ring([run.pk], after=timedelta())
 
-    assert rescue.wake_due().run_ids == [run.pk]
+    assert rescue.wake_runs().run_ids == [run.pk]
 
 
 @pytest.mark.parametrize("moment", [datetime.max, datetime(1969, 12, 31)])  # noqa: DTZ001, DTZ901
@@ -294,7 +294,7 @@ def test_a_plan_reads_the_same_in_python_and_in_sql(
     store_task(user, Once(extreme))
     store_task(user, Interval(extreme, HOUR, extreme))
 
-    assert beat_tables.drifted(limit=9) == []
+    assert schedule_edits.edited_task_ids(limit=9) == []
 
 
 INSTANT = timedelta(microseconds=1)
@@ -365,7 +365,7 @@ def test_the_statement_decides_as_the_schedule_does(
         if since > at + timedelta(seconds=settings.SCHEDULER_LOOK_AHEAD):
             possible.append(((), (), since))
             continue
-        due = schedules.due(
+        due = schedules.sort_due(
             schedule, since=since, now=at, limit=100, grace=grace, most=most
         )
         is_over = isinstance(schedule, Once) and due.fires
@@ -382,4 +382,4 @@ def test_the_statement_decides_as_the_schedule_does(
         assert fired.pk.version == 7
         moment = int(fired.scheduled_for.timestamp() * 1000) / 1000
         assert abs(moment_of(fired.pk) - moment) <= 0.001
-        assert lane_of(fired.pk) == fired.tenant_id
+        assert tenant_bits(fired.pk) == fired.tenant_id

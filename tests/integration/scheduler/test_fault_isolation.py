@@ -183,15 +183,15 @@ def test_a_part_that_fails_stops_no_other_and_is_logged_once(
     assert Heartbeat.objects.get().kind == "beat"
     errors = [each for each in caplog.records if each.levelno >= logging.ERROR]
     assert sorted(each.message.partition(":")[0] for each in errors) == [
-        "Settling changes",
-        "The look around",
+        "Polling",
+        "Settling schedule changes",
     ]
 
 
 def test_a_part_that_failed_rests_and_works_again(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    parts = isolation.Parts()
+    parts = isolation.TickParts()
     now = 100.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
     asked: list[float] = []
@@ -206,7 +206,7 @@ def test_a_part_that_failed_rests_and_works_again(
 
     assert len(asked) < 8
     assert len(caplog.records) == 1
-    now += isolation.LONGEST_PAUSE
+    now += isolation.MAX_REST_SECONDS
     assert parts.run("A part", lambda: "done", "otherwise") == "done"
 
 

@@ -43,7 +43,7 @@ def dispatch_at_once(task: Task) -> list[UUID]:
 
 def finish_run(run: Claimed, verdict: Verdict) -> list[UUID]:
     record([Finished(run, Outcome(200, "", 1), verdict, timezone.now())])
-    return run_rows.move_up([run.task_id])
+    return run_rows.start_waiting_runs([run.task_id])
 
 
 def queue_one(user: User, **rules: object) -> Task:
@@ -79,7 +79,7 @@ def test_the_one_that_waits_begins_when_the_first_is_over(user: User) -> None:
     # A retry is not the end of it.
     assert finish_run(run, RetryAfter("HTTP 503", 0)) == []
     Run.objects.filter(pk=run.run_id).update(wake_at=timezone.now())
-    assert rescue.wake_due().run_ids == [run.run_id]
+    assert rescue.wake_runs().run_ids == [run.run_id]
     [again] = leases.claim([run.run_id])
     assert finish_run(again, GiveUp("HTTP 503")) == [waiting.pk]
 
@@ -117,7 +117,7 @@ def test_a_beat_lets_the_next_one_begin_where_no_worker_did(user: User) -> None:
 
     Run.objects.filter(pk=waiting.pk).update(wake_at=timezone.now())
 
-    assert rescue.wake_due().run_ids == [waiting.pk]
+    assert rescue.wake_runs().run_ids == [waiting.pk]
     waiting.refresh_from_db()
     assert (waiting.exclusive, waiting.is_next, waiting.reason) == (True, False, "")
 
@@ -130,7 +130,7 @@ def test_while_the_first_is_under_way_a_beat_leaves_the_next_one_alone(
     dispatch_at_once(task)
     Run.objects.filter(is_next=True).update(wake_at=timezone.now())
 
-    assert rescue.wake_due().run_ids == []
+    assert rescue.wake_runs().run_ids == []
 
     waiting = Run.objects.get(is_next=True)
     assert waiting.reason == WAITS
@@ -280,7 +280,7 @@ class Race:
     def wake(self) -> None:
         waiting = Run.objects.filter(task=self.task, state__in=["pending", "retrying"])
         waiting.update(wake_at=timezone.now())
-        rescue.wake_due()
+        rescue.wake_runs()
 
     def look(self) -> None:
         """How many are under way and how many wait, at one moment."""

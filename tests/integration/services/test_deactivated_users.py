@@ -25,7 +25,7 @@ from tasks_api.domain.states import RunState
 from tasks_api.models import Run, Task
 from tasks_api.scheduler import dispatch, rescue
 from tasks_api.services import admin_edits, owners, pausing, removal
-from tasks_api.storage import beat_tables, task_counts
+from tasks_api.storage import schedule_edits, task_counts
 from tasks_api.worker import leases
 from tests.conftest import ClientFor, MakeTask
 from tests.integration.support.tasks_surface import ONE_TIME
@@ -175,7 +175,7 @@ def test_a_task_made_by_a_request_under_way_is_not_sent_either(
 
     assert [claimed.task_id for claimed in leases.claim(runs)] == [notice.pk]
     Run.objects.filter(task=task).update(wake_at=timezone.now())
-    rescue.wake_due()
+    rescue.wake_runs()
 
     assert not is_active(task)
     assert Run.objects.get(task=task).state == RunState.CANCELLED
@@ -223,7 +223,7 @@ def test_who_enables_it_in_the_admin_has_it_wait_for_its_user(
 
     PeriodicTask.objects.filter(pk=task.periodic_task_id).update(enabled=True)
     PeriodicTasks.update_changed()
-    admin_edits.sync_admin_edits(beat_tables.drifted(limit=10))
+    admin_edits.sync_admin_edits(schedule_edits.edited_task_ids(limit=10))
 
     assert not is_active(task)
     assert dispatch.dispatch_due().run_ids == []
@@ -318,7 +318,7 @@ def test_tasks_that_are_handed_over_go_on_with_all_that_is_theirs(
     assert api.get("/tasks/").json()["count"] == 2
     assert len(api.get("/tasks/?tag=x").json()["tasks"]) == 1
     assert Task.objects.get(pk=ended.pk).owner == colleague
-    total = task_counts.total(user.tenant_id, [user.pk], Surface.TASKS, now=now)  # type: ignore[arg-type]
+    total = task_counts.count_alive(user.tenant_id, [user.pk], Surface.TASKS, now=now)  # type: ignore[arg-type]
     assert total == 0
     entry = AuditEntry.objects.get(action="task.transfer")
     assert entry.changes == {"user": ["ann", "adam"]}

@@ -130,14 +130,14 @@ def test_what_may_not_overlap_is_not_dispatched_ahead(user: User) -> None:
     make_task_with(user, Interval(soon, HOUR))
 
     assert dispatch.dispatch_due().run_ids == []
-    assert 0 < poll.look(at_most=5).next_exact_in < 0.9
-    assert poll.look(at_most=0.2).next_exact_in == 0.2
+    assert 0 < poll.find_work(at_most=5).next_exact_in < 0.9
+    assert poll.find_work(at_most=0.2).next_exact_in == 0.2
 
 
 def test_a_beat_wakes_for_nothing_else(user: User) -> None:
     make_task_with(user, Interval(timezone.now() + SECOND, HOUR), overlap=Overlap.ALLOW)
 
-    assert poll.look(at_most=5).next_exact_in == 5
+    assert poll.find_work(at_most=5).next_exact_in == 5
 
 
 def test_missed_fire_times_are_skipped(user: User) -> None:
@@ -195,7 +195,7 @@ def test_a_target_that_says_later_is_asked_again(
     first = Run.objects.get()
     receiver.answer("/job", status=200)
     Run.objects.update(wake_at=timezone.now())
-    engine.accept(rescue.wake_due().run_ids)
+    engine.accept(rescue.wake_runs().run_ids)
     recorded.wait_for(2)
 
     assert (first.state, first.reason) == ("retrying", f"HTTP {status}")
@@ -292,7 +292,7 @@ def test_a_run_whose_worker_died_is_not_made_again_after_a_replacement(
     )
     Task.objects.update(replaced_at=now - SECOND / 2)
 
-    assert rescue.wake_due().run_ids == []
+    assert rescue.wake_runs().run_ids == []
 
     run = Run.objects.get()
     assert (run.state, run.reason) == ("cancelled", "The task was replaced.")

@@ -48,7 +48,7 @@ def account_of(task: Task) -> Account:
 
 
 def settled_states(task: Task) -> list[str]:
-    while schedule_changes.settle():
+    while schedule_changes.settle_open_changes():
         pass
     return run_states(task)
 
@@ -118,7 +118,7 @@ def test_a_long_downtime_is_settled_in_batches(user: User) -> None:
     task = past_task(user)
     pause_task(task)
 
-    turns = [schedule_changes.settle(limit=4) for _ in range(4)]
+    turns = [schedule_changes.settle_open_changes(limit=4) for _ in range(4)]
 
     assert turns == [True, True, False, False]
     assert run_states(task) == ["missed"] * 9 + ["cancelled"]
@@ -130,8 +130,8 @@ def test_many_beats_settle_without_waiting_for_each_other(user: User) -> None:
     for task in tasks:
         pause_task(task)
 
-    run_in_threads(4, schedule_changes.settle)
-    while schedule_changes.settle():
+    run_in_threads(4, schedule_changes.settle_open_changes)
+    while schedule_changes.settle_open_changes():
         pass
 
     assert Run.objects.count() == 80
@@ -171,7 +171,9 @@ def test_closing_takes_the_same_number_of_statements_for_any_number_of_tasks(
     tasks = [past_task(user) for _ in range(30)]
 
     with transaction.atomic(), django_assert_num_queries(1):
-        schedule_changes.close([task.pk for task in tasks], ScheduleChange.What.PAUSED)
+        schedule_changes.record_change(
+            [task.pk for task in tasks], ScheduleChange.ChangeKind.PAUSED
+        )
 
 
 def test_spread_fire_times_are_accounted_for_through_a_pause(user: User) -> None:

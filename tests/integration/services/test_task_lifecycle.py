@@ -21,8 +21,8 @@ from tasks_api.models import Run, Task
 from tasks_api.scheduler import dispatch, poll, rescue
 from tasks_api.services import admin_edits, finding, manual_runs, pausing, removal
 from tasks_api.services import tasks as task_services
-from tasks_api.storage import beat_tables
-from tasks_api.storage.task_rows import spec_of
+from tasks_api.storage import schedule_edits
+from tasks_api.storage.task_rows import load_spec
 from tasks_api.worker import leases
 from tests.integration.support.stored_tasks import HOUR, SECOND, run_states, store_task
 from tests.integration.support.threads import run_in_threads
@@ -48,7 +48,7 @@ def reload(task: Task) -> Task:
 
 
 def adopt_all_edits() -> None:
-    admin_edits.sync_admin_edits(beat_tables.drifted(limit=9))
+    admin_edits.sync_admin_edits(schedule_edits.edited_task_ids(limit=9))
 
 
 def test_a_paused_task_does_not_fire(user: User) -> None:
@@ -81,7 +81,7 @@ def test_a_run_by_hand_is_sent_though_the_task_is_paused_before(
 
     pause_task(task)
 
-    assert rescue.wake_due().run_ids == [run_id]
+    assert rescue.wake_runs().run_ids == [run_id]
     [claimed] = leases.claim([run_id])
     assert claimed.run_id == run_id
 
@@ -102,7 +102,7 @@ def test_a_run_by_hand_outlives_another_moment_of_its_one_off(
     task = store_task(user, Once(timezone.now() + HOUR))
     run_id = manual_runs.fire_task(task.pk, now=timezone.now())
 
-    moved = replace(spec_of(task), schedule=Once(timezone.now() + 2 * HOUR))
+    moved = replace(load_spec(task), schedule=Once(timezone.now() + 2 * HOUR))
     now = timezone.now()
     with transaction.atomic():
         locked = finding.lock_task(user, str(task.pk), surface=Surface.TASKS, now=now)
@@ -178,7 +178,7 @@ def test_a_dispatched_one_off_waits_out_a_pause(user: User) -> None:
     assert leases.claim([run_id]) == []
     resume_task(task)
 
-    assert rescue.wake_due().run_ids == [run_id]
+    assert rescue.wake_runs().run_ids == [run_id]
     assert len(leases.claim([run_id])) == 1
 
 
@@ -249,7 +249,7 @@ def test_an_edited_interval_takes_effect_from_its_start(user: User) -> None:
     adopt_all_edits()
 
     assert reload(task).next_fire_at == row.start_time + timedelta(minutes=7)
-    assert beat_tables.drifted(limit=9) == []
+    assert schedule_edits.edited_task_ids(limit=9) == []
 
 
 def test_an_edited_one_off_forgets_its_old_moment(user: User) -> None:
@@ -280,16 +280,16 @@ def test_disabling_and_enabling_in_the_admin_is_pause_and_resume(user: User) -> 
 
 
 def test_ours_are_the_only_writes_that_do_not_announce_themselves(user: User) -> None:
-    before = poll.look(at_most=1).edited_at
+    before = poll.find_work(at_most=1).edited_at
 
     task = hourly_task(user)
     pause_task(task)
     resume_task(task)
     dispatch.dispatch_due()
-    assert poll.look(at_most=1).edited_at == before
+    assert poll.find_work(at_most=1).edited_at == before
 
     PeriodicTask.objects.get(pk=task.periodic_task_id).save()
-    assert poll.look(at_most=1).edited_at != before
+    assert poll.find_work(at_most=1).edited_at != before
 
 
 @pytest.mark.parametrize("many", [2, 40])

@@ -17,7 +17,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from accounts.models import User
 from scheduler_service import settings as configured
 from scheduler_service.db import timeouts
-from tests.acceptance.stand import ROOT
+from tests.acceptance.harness import ROOT
 from tests.conftest import ClientFor
 
 pytestmark = pytest.mark.django_db(transaction=True)

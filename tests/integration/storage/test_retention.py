@@ -251,7 +251,7 @@ def test_the_lag_of_retention_is_known(user: User) -> None:
 
 def test_deleted_rows_are_counted(user: User) -> None:
     def counted(kind: str) -> float:
-        return float(counters.PRUNED.labels(kind)._value.get())
+        return float(counters.ROWS_PRUNED.labels(kind)._value.get())
 
     before = counted("run"), counted("task")
     finished_run(ended_task(user, LONG_AGO), LONG_AGO)
@@ -336,8 +336,8 @@ def test_only_young_and_waiting_runs_stay(
             expected.add(run.pk)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(retention, "BITE", bite)
-        patch.setattr(retention, "TENANTS", tenants)
+        patch.setattr(retention, "BATCH_SIZE", bite)
+        patch.setattr(retention, "MAX_TENANTS_IN_BATCH", tenants)
         prune_all()
 
     assert set(Run.objects.values_list("pk", flat=True)) == expected

@@ -40,7 +40,7 @@ ENDED_TASKS_MIGRATION = "0008_task_ended"
 def test_more_rows_than_a_batch_holds_all_go(
     user: User, stranger: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(retention, "BITE", 2)
+    monkeypatch.setattr(retention, "BATCH_SIZE", 2)
     for owner in (user, stranger):
         task = periodic_task(owner)
         for day in range(7):
@@ -54,7 +54,7 @@ def test_more_rows_than_a_batch_holds_all_go(
 def test_runs_of_the_same_moment_all_go(
     user: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(retention, "BITE", 2)
+    monkeypatch.setattr(retention, "BATCH_SIZE", 2)
     moment = timezone.now() - LONG_AGO
     for _ in range(5):
         task = periodic_task(user)
@@ -67,7 +67,7 @@ def test_runs_of_the_same_moment_all_go(
 
 
 def test_the_oldest_go_first(user: User, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retention, "BITE", 1)
+    monkeypatch.setattr(retention, "BATCH_SIZE", 1)
     task = periodic_task(user)
     runs = [finished_run(task, LONG_AGO - number * DAY) for number in (2, 0, 3, 1)]
     left = [oldest_first := sorted(runs, key=lambda run: run.scheduled_for)]
@@ -87,7 +87,7 @@ def test_the_oldest_go_first(user: User, monkeypatch: pytest.MonkeyPatch) -> Non
 def test_a_round_ends_when_its_pause_says_so(
     user: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(retention, "BITE", 1)
+    monkeypatch.setattr(retention, "BATCH_SIZE", 1)
     task = periodic_task(user)
     for day in range(3):
         finished_run(task, LONG_AGO + day * DAY)
@@ -100,7 +100,7 @@ def test_a_round_ends_when_its_pause_says_so(
 def test_much_of_one_kind_keeps_no_other_waiting(
     user: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(retention, "BITE", 1)
+    monkeypatch.setattr(retention, "BATCH_SIZE", 1)
     task = periodic_task(user)
     for number in range(9):
         finished_run(task, LONG_AGO + number * DAY)
@@ -115,7 +115,7 @@ def test_much_of_one_kind_keeps_no_other_waiting(
 def test_a_round_rests_after_each_batch_and_ends_in_time(
     user: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(retention, "BITE", 1)
+    monkeypatch.setattr(retention, "BATCH_SIZE", 1)
     task = periodic_task(user)
     for day in range(3):
         finished_run(task, LONG_AGO + day * DAY)
@@ -125,7 +125,7 @@ def test_a_round_rests_after_each_batch_and_ends_in_time(
 
     assert len(rests) >= 3
     assert min(rests) > 0
-    monkeypatch.setattr(retention, "ROUND", 0.0)
+    monkeypatch.setattr(retention, "ROUND_SECONDS", 0.0)
     finished_run(task, LONG_AGO)
     finished_run(task, LONG_AGO + HOUR)
     prune_all(pause=rests.append)
@@ -149,7 +149,7 @@ def test_the_number_of_statements_does_not_depend_on_the_number_of_rows(
 def test_several_workers_prune_at_once_and_each_row_goes_once(
     user: User, stranger: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(retention, "BITE", 7)
+    monkeypatch.setattr(retention, "BATCH_SIZE", 7)
     for owner in (user, stranger):
         task = periodic_task(owner)
         for number in range(150):

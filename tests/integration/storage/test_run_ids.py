@@ -13,10 +13,10 @@ from django.utils import timezone
 from accounts.models import User
 from tasks_api.domain.ids import (
     ID_OF_FIRE_TIME,
-    LANES,
+    TENANT_BITS_RANGE,
     id_of_fire_time,
-    lane_of,
     moment_of,
+    tenant_bits,
 )
 from tasks_api.domain.schedules import (
     Cron,
@@ -98,13 +98,15 @@ def schedule(kind: str) -> Schedule:
 
 
 @pytest.mark.parametrize("moment", MOMENTS, ids=str)
-@pytest.mark.parametrize("tenant_id", [1, LANES, 5 * LANES + 77, 2**40])
+@pytest.mark.parametrize(
+    "tenant_id", [1, TENANT_BITS_RANGE, 5 * TENANT_BITS_RANGE + 77, 2**40]
+)
 def test_python_and_sql_agree(key: bytes, moment: datetime, tenant_id: int) -> None:
     ours = id_of_fire_time(key, TASK, moment, tenant_id)
 
     assert in_sql(TASK, moment, tenant_id) == ours
     assert (ours.version, ours.variant) == (7, uuid.RFC_4122)
-    assert lane_of(ours) == tenant_id % LANES
+    assert tenant_bits(ours) == tenant_id % TENANT_BITS_RANGE
     assert 0 <= moment.timestamp() - moment_of(ours) < 0.0011
 
 
@@ -126,7 +128,7 @@ def test_what_follows_from_the_key_fills_all_the_bits() -> None:
     for each in drawn:
         ones |= each
         zeros |= ~each & (2**128 - 1)
-    free = (0xFFF << 64) | ((1 << 62) - LANES)
+    free = (0xFFF << 64) | ((1 << 62) - TENANT_BITS_RANGE)
     assert ones & zeros == free
 
 
@@ -155,7 +157,7 @@ def test_what_a_change_cut_off_has_the_same_id_as_its_run(
     task = store(user, schedule("intervals"))
     pausing.pause_tasks(user, [str(task.pk)], now=timezone.now())
 
-    while schedule_changes.settle():
+    while schedule_changes.settle_open_changes():
         pass
 
     settled = runs_of(task)
@@ -197,7 +199,7 @@ def test_runs_by_hand_and_redrives_are_random(user: User, key: bytes) -> None:
 
 
 def test_the_key_is_made_once(key: bytes) -> None:
-    run_key.make(using="default")
+    run_key.create_run_key(using="default")
 
     assert bytes(RunIdKey.objects.get().key) == key
     assert len(key) == 32

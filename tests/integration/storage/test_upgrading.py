@@ -19,7 +19,7 @@ from django.test import Client
 from scheduler_service.db import schema
 from tasks_api import tasks
 from tasks_api.models import RunIdKey
-from tests.acceptance.stand import eventually
+from tests.acceptance.harness import eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

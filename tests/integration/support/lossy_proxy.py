@@ -6,12 +6,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import requests
 
-from tests.receiver import Loopback
+from tests.receiver import LoopbackServer
 
 HOP_BY_HOP = {"connection", "transfer-encoding", "content-length", "server", "date"}
 
 
-class LossyProxy(Loopback):
+class LossyProxy(LoopbackServer):
     """Forwards requests to the service, and closes some connections without a response."""
 
     def __init__(self, url: str) -> None:

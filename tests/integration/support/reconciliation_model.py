@@ -44,7 +44,7 @@ from tasks_api.services import (
 )
 from tasks_api.services.account import Account
 from tasks_api.services.reconciliation import reconcile
-from tasks_api.storage import beat_tables, schedule_changes
+from tasks_api.storage import schedule_changes, stored_schedules
 from tasks_api.worker import leases
 from tasks_api.worker.record import Finished, record
 from tests.integration.support.stored_tasks import SECOND
@@ -63,7 +63,9 @@ job_numbers = count()
 
 def let_pass(task: Task, span: timedelta) -> None:
     """Move all that is stored about a task into the past."""
-    stored = beat_tables.stored_of(Task.objects.with_schedule().get(pk=task.pk))
+    stored = stored_schedules.load_schedule(
+        Task.objects.with_schedule().get(pk=task.pk)
+    )
     # In two steps: a unique constraint looks at each row as it is moved.
     move_rows(task, span + 1000 * DAY)
     move_rows(task, -1000 * DAY)
@@ -75,15 +77,15 @@ def let_pass(task: Task, span: timedelta) -> None:
         clocked.update(clocked_time=F("clocked_time") - span)
 
 
-OF_SCHEDULE = "starts_at ends_at once_at"
+SCHEDULE_TIMES = "starts_at ends_at once_at"
 
 
 def move_rows(task: Task, span: timedelta) -> None:
     with connection.cursor() as cursor:
         for table, column, columns in (
-            ("tasks_api_task", "id", f"next_fire_at last_fire_at created_at ended_at replaced_at {OF_SCHEDULE}"),
+            ("tasks_api_task", "id", f"next_fire_at last_fire_at created_at ended_at replaced_at {SCHEDULE_TIMES}"),
             ("tasks_api_run", "task_id", "scheduled_for started_at finished_at wake_at"),
-            ("tasks_api_schedulechange", "task_id", f"at open_from {OF_SCHEDULE}"),
+            ("tasks_api_schedulechange", "task_id", f"at open_from {SCHEDULE_TIMES}"),
         ):  # fmt: skip
             changed = ", ".join(
                 f"{name} = {name} - make_interval(secs => %s)"
@@ -233,7 +235,7 @@ class TaskModel:
         dispatch.dispatch_due(limit=self.chance.choice([2, 1000]))
 
     def settle(self) -> None:
-        schedule_changes.settle(limit=self.chance.choice([1, 3, 1000]))
+        schedule_changes.settle_open_changes(limit=self.chance.choice([1, 3, 1000]))
 
     def deliver(self) -> None:
         runs = Run.objects.filter(task=self.task, state=RunState.PENDING)
@@ -255,7 +257,7 @@ class TaskModel:
             )
 
     def wake(self) -> None:
-        rescue.wake_due(leases_until=clock.read())
+        rescue.wake_runs(leases_until=clock.read())
 
     def fire(self) -> None:
         self.manual += (
@@ -290,7 +292,7 @@ class TaskModel:
     def finish(self) -> None:
         while dispatch.dispatch_due().run_ids or self._is_due():
             pass
-        while schedule_changes.settle():
+        while schedule_changes.settle_open_changes():
             pass
 
     def _is_due(self) -> bool:

@@ -149,7 +149,7 @@ def test_a_lease_is_kept_while_the_answer_takes_its_time(
 
     run = Run.objects.get()
     assert (run.state, run.attempt_count, run.lost_count) == ("succeeded", 1, 0)
-    assert rescue.wake_due().run_ids == []
+    assert rescue.wake_runs().run_ids == []
 
 
 def test_stopping_finishes_what_is_under_way_and_gives_back_the_rest(
@@ -169,7 +169,7 @@ def test_stopping_finishes_what_is_under_way_and_gives_back_the_rest(
 
     states = sorted(Run.objects.values_list("state", flat=True))
     assert states == ["pending", "pending", "succeeded"]
-    assert len(rescue.wake_due().run_ids) == 2
+    assert len(rescue.wake_runs().run_ids) == 2
     assert len(receiver.requests) == 1
 
 

@@ -264,7 +264,7 @@ def test_stopping_is_bounded_though_nothing_can_be_written_down(
 
         assert time.monotonic() - began < 9
 
-    assert rescue.wake_due().run_ids == []
+    assert rescue.wake_runs().run_ids == []
 
 
 def test_a_caller_that_waits_for_room_returns_when_the_worker_stops(db: None) -> None:

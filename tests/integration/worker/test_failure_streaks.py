@@ -29,7 +29,7 @@ from tasks_api.services import pausing, tasks
 from tasks_api.worker import failure_streaks, leases
 from tasks_api.worker.engine import Engine
 from tasks_api.worker.record import Finished
-from tests.acceptance.stand import eventually
+from tests.acceptance.harness import eventually
 from tests.conftest import ClientFor
 from tests.integration.conftest import ResultLog
 from tests.integration.support.threads import is_a_lock_awaited

@@ -27,7 +27,7 @@ from tasks_api.worker import leases, long_work
 from tasks_api.worker.engine import Engine
 from tasks_api.worker.flower_events import events_of
 from tasks_api.worker.record import Finished, record
-from tests.acceptance.stand import eventually
+from tests.acceptance.harness import eventually
 from tests.integration.conftest import ResultLog
 from tests.integration.support.long_work import (
     DEADLINE,
@@ -180,7 +180,7 @@ def test_failed_work_is_tried_again_as_its_task_says(user: User) -> None:
     assert call_back(run, "fail", first).json()["state"] == "retrying"
     assert call_back(run, "complete", first).status_code == 409
     Run.objects.filter(pk=run.pk).update(wake_at=timezone.now())
-    assert rescue.wake_due().run_ids == [run.pk]
+    assert rescue.wake_runs().run_ids == [run.pk]
     second = take_run(run)
 
     # Who was at work on the first attempt has nothing to say about the second.
@@ -273,7 +273,7 @@ def test_work_goes_on_though_the_worker_died_before_it_wrote_down_the_answer(
     [claimed] = leases.claim([run.pk])
     token = run_tokens.mint(long_work.keys()[0], run.pk, claimed.turn)
     pass_deadline(run)
-    assert rescue.wake_due().run_ids == [run.pk]
+    assert rescue.wake_runs().run_ids == [run.pk]
 
     # It is sent again with the same token, so that the target's word counts either way.
     [again] = leases.claim([run.pk])

@@ -95,7 +95,7 @@ def test_memory_that_is_short_after_a_claim_costs_no_attempt(
     assert {(r.state, r.attempt_count, r.lost_count) for r in runs} == {
         ("pending", 0, 0)
     }
-    assert len(rescue.wake_due().run_ids) == 3
+    assert len(rescue.wake_runs().run_ids) == 3
 
 
 class _UnstrippableString(str):

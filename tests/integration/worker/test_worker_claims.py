@@ -18,7 +18,7 @@ from tasks_api.scheduler import rescue
 from tasks_api.services import tasks
 from tasks_api.worker import leases
 from tasks_api.worker.engine import Engine
-from tests.acceptance.stand import eventually
+from tests.acceptance.harness import eventually
 from tests.integration.conftest import ResultLog
 from tests.integration.support.stored_tasks import dispatch_all, store_task
 from tests.receiver import Receiver
@@ -94,7 +94,7 @@ def test_what_a_worker_has_not_begun_is_not_lost_too_often_with_it(
     eventually(lambda: waiting.count() == 2)
     # As a beat does it that misses this worker.
     leases.release({engine.presence})
-    rescue.wake_due()
+    rescue.wake_runs()
 
     [begun] = Run.objects.filter(state="failed")
     others = Run.objects.exclude(pk=begun.pk)
@@ -103,7 +103,7 @@ def test_what_a_worker_has_not_begun_is_not_lost_too_often_with_it(
         ("pending", "", retry.MOST_LOST, retry.MOST_LOST)
     }
     attempts = Attempt.objects.filter(run__in=others)
-    assert {attempt.error for attempt in attempts} == {rescue.UNSEEN}
+    assert {attempt.error for attempt in attempts} == {rescue.UNSEEN_LOSS}
     # The next loss is the first that speaks against them.
     Run.objects.filter(pk__in=others).update(
         state="running",
@@ -111,7 +111,7 @@ def test_what_a_worker_has_not_begun_is_not_lost_too_often_with_it(
         wake_at=timezone.now(),
         attempt_count=retry.MOST_LOST + 1,
     )
-    rescue.wake_due()
+    rescue.wake_runs()
     assert {run.state for run in others.all()} == {"failed"}
 
 
@@ -130,5 +130,5 @@ def test_what_was_waiting_and_has_begun_counts_as_begun(
 
     eventually(lambda: of_then.get().reason == "")
     leases.release({engine.presence})
-    rescue.wake_due()
+    rescue.wake_runs()
     assert of_then.get().lost_count == 1

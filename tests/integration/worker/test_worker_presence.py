@@ -30,7 +30,9 @@ def worker(presence: Presence) -> Iterator[None]:
 
     def be_there() -> None:
         presence.keep()
-        heartbeats.beat("worker", f"w {presence.key}", presence=presence.key)
+        heartbeats.record_heartbeat(
+            "worker", f"w {presence.key}", presence=presence.key
+        )
         is_there.set()
         is_over.wait()
         connection.close()
@@ -45,7 +47,7 @@ def worker(presence: Presence) -> Iterator[None]:
 
 def wait_until_absent(presence: Presence) -> None:
     # PostgreSQL takes a moment to see that a session has ended.
-    while presence.key not in heartbeats.absent():
+    while presence.key not in heartbeats.find_absent():
         pass
 
 
@@ -54,30 +56,30 @@ def test_a_presence_ends_with_its_session() -> None:
     one, other = Presence(), Presence()
     with worker(other):
         with worker(one):
-            assert heartbeats.absent() == set()
+            assert heartbeats.find_absent() == set()
         wait_until_absent(one)
-        assert heartbeats.absent() == {one.key}
+        assert heartbeats.find_absent() == {one.key}
 
 
 def test_a_forgotten_process_is_not_absent() -> None:
-    heartbeats.beat("worker", "w", presence=7)
-    heartbeats.beat("worker", "x", presence=8)
-    heartbeats.beat("beat", "b")
+    heartbeats.record_heartbeat("worker", "w", presence=7)
+    heartbeats.record_heartbeat("worker", "x", presence=8)
+    heartbeats.record_heartbeat("beat", "b")
 
-    heartbeats.forget_absent([7])
+    heartbeats.remove_absent([7])
 
-    assert heartbeats.absent() == {8}
+    assert heartbeats.find_absent() == {8}
 
 
 def test_a_presence_is_taken_anew_when_its_session_was_lost() -> None:
     presence = Presence()
     presence.keep()
-    heartbeats.beat("worker", "w", presence=presence.key)
+    heartbeats.record_heartbeat("worker", "w", presence=presence.key)
     connection.close()
 
     presence.keep()
 
-    assert heartbeats.absent() == set()
+    assert heartbeats.find_absent() == set()
     connection.close()
 
 
@@ -91,7 +93,7 @@ def test_the_leases_of_a_worker_that_is_gone_are_over(user: User) -> None:
 
     assert leases.release([7]) == 1
 
-    assert rescue.wake_due().run_ids == [runs[0]]
+    assert rescue.wake_runs().run_ids == [runs[0]]
     left = Run.objects.get(pk=runs[1])
     assert left.state == "running"
     assert left.wake_at is not None

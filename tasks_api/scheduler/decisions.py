@@ -1,0 +1,186 @@
+"""Decide what one due task does: fire, catch up, follow an edit, or pause."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple, Self
+from uuid import UUID
+
+from django.conf import settings
+
+from tasks_api.domain import schedules
+from tasks_api.domain.exceptions import ScheduleError, reason_of
+from tasks_api.domain.ids import id_of_fire_time
+from tasks_api.domain.specs import Misfire, Overlap
+from tasks_api.domain.states import RING_AGAIN, RunState
+from tasks_api.storage import run_rows, stored_schedules
+
+logger = logging.getLogger(__name__)
+
+# Beyond so many, catching up is likelier to hurt the target than to help anybody.
+MAX_CATCH_UP = 100
+
+
+class DueTask(NamedTuple):
+    task_id: UUID
+    tenant_id: int
+    periodic_task_id: int
+    next_fire_at: datetime
+    last_fire_at: datetime | None
+    # Whether somebody changed its schedule and did not say so.
+    is_edited: bool
+    overlap: str
+    misfire: str
+    catchup_window: int | None
+    surface: str
+    now: datetime
+    run_key: bytes
+    stored: stored_schedules.StoredSchedule
+
+    @classmethod
+    def from_columns(cls, row: Sequence[Any]) -> Self | None:
+        """The task in a row of FIRED_COLUMNS, if the statement left it to Python."""
+        values = dict(zip(FIRED_COLUMNS, row, strict=True))
+        if values["task_id"] is None:
+            return None
+        names = stored_schedules.StoredSchedule._fields
+        stored = stored_schedules.StoredSchedule(
+            **{name: values[name] for name in names}
+        )
+        return cls(**{name: values[name] for name in OWN_COLUMNS}, stored=stored)
+
+    @property
+    def grace(self) -> timedelta | None:
+        """How late a fire time may be and still run; None is however late."""
+        late = settings.SCHEDULER_MISFIRE_GRACE
+        if self.misfire == Misfire.SKIP:
+            return timedelta(seconds=late)
+        if self.catchup_window is None:
+            return None
+        return timedelta(seconds=max(late, self.catchup_window))
+
+    @property
+    def max_catch_up(self) -> int:
+        """How many fire times that passed are made up for."""
+        return MAX_CATCH_UP if self.misfire == Misfire.ALL else 1
+
+
+class TaskUpdate(NamedTuple):
+    """How dispatch leaves a task; the order is that of _update_tasks()'s columns."""
+
+    task_id: UUID
+    next_fire_at: datetime | None
+    last_fire_at: datetime | None
+    pause_reason: str
+
+
+OWN_COLUMNS = DueTask._fields[:-1]
+# What the statements that fire return of each due task.
+FIRED_COLUMNS = (
+    "run_id",
+    "is_skipped",
+    *OWN_COLUMNS,
+    *stored_schedules.StoredSchedule._fields,
+)
+
+
+def decide(
+    task: DueTask, *, limit: int, edited_at: datetime | None
+) -> tuple[TaskUpdate, list[run_rows.NewRun]]:
+    """Decide what one due task does: fire, catch up, follow an edit, or pause."""
+    try:
+        if edited_at and task.is_edited:
+            upcoming = stored_schedules.first_fire(
+                task.stored,
+                now=edited_at,
+                last_fire_at=task.last_fire_at,
+                surface=task.surface,
+            )
+            return _update(task, upcoming, task.last_fire_at), []
+        schedule = stored_schedules.to_schedule(task.stored)
+        stored_schedules.refuse_too_often(schedule)
+        if found := schedules.find_crowd(
+            schedule, task.next_fire_at, task.now, spare=task.max_catch_up
+        ):
+            return _pass_over(task, schedule, found)
+        due = schedules.sort_due(
+            schedule,
+            since=task.next_fire_at,
+            now=task.now,
+            limit=limit,
+            grace=task.grace,
+            most=task.max_catch_up,
+        )
+    except Exception as error:
+        # Whatever it is, it must not hold up everybody else's.
+        reason, is_foreseen = reason_of(error), isinstance(error, ScheduleError)
+        ids = {"task_id": task.task_id, "tenant_id": task.tenant_id}
+        cause = None if is_foreseen else error
+        logger.warning("The task pauses: %s", reason, extra=ids, exc_info=cause)
+        return _update(task, None, task.last_fire_at, reason), []
+    upcoming = None if task.stored.is_one_off and due.fires else due.next_fire_at
+    runs = [_missed_run(task, moment, reason) for moment, reason in due.missed]
+    runs += [_pending_run(task, moment) for moment in due.fires]
+    last = due.fires[-1] if due.fires else due.missed[-1].moment
+    return _update(task, upcoming, last), runs
+
+
+def _pass_over(
+    task: DueTask, schedule: schedules.Schedule, crowd: schedules.FireTimeCrowd
+) -> tuple[TaskUpdate, list[run_rows.NewRun]]:
+    """Write down a crowd of fire times as one run; what is left of them comes next."""
+    why = schedules.why_missed(
+        schedule, crowd.first, task.now, task.grace, task.max_catch_up
+    )
+    run = _missed_run(task, crowd.first, crowd.reason(why))
+    upcoming = schedules.first_after(schedule, crowd.last)
+    return _update(task, upcoming, crowd.last), [run._replace(covers_until=crowd.last)]
+
+
+def _update(
+    task: DueTask,
+    next_fire_at: datetime | None,
+    last_fire_at: datetime | None,
+    pause_reason: str = "",
+) -> TaskUpdate:
+    return TaskUpdate(task.task_id, next_fire_at, last_fire_at, pause_reason)
+
+
+def _pending_run(task: DueTask, moment: datetime) -> run_rows.NewRun:
+    wake_at = max(moment, task.now) + RING_AGAIN
+    if task.overlap == Overlap.QUEUE_ONE:
+        # Each begins as the next one, and moves up if none is before it.
+        run = _new_run(
+            task, moment, RunState.PENDING, reason=run_rows.WAITS, wake_at=wake_at
+        )
+        return run._replace(exclusive=False, is_next=True)
+    return _new_run(task, moment, RunState.PENDING, wake_at=wake_at)
+
+
+def _missed_run(task: DueTask, moment: datetime, reason: str) -> run_rows.NewRun:
+    return _new_run(task, moment, RunState.MISSED, reason=reason, finished_at=task.now)
+
+
+def _new_run(
+    task: DueTask,
+    moment: datetime,
+    state: RunState,
+    *,
+    reason: str = "",
+    wake_at: datetime | None = None,
+    finished_at: datetime | None = None,
+) -> run_rows.NewRun:
+    return run_rows.NewRun(
+        id_of_fire_time(task.run_key, task.task_id, moment, task.tenant_id),
+        task.task_id,
+        task.tenant_id,
+        moment,
+        state,
+        reason,
+        wake_at,
+        finished_at,
+        exclusive=task.overlap != Overlap.ALLOW,
+        is_next=False,
+    )

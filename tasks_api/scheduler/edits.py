@@ -1,0 +1,29 @@
+"""Notice that somebody edits schedules in the admin or a shell, and follow."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from uuid import UUID
+
+from tasks_api.scheduler import dispatch, isolation
+from tasks_api.storage import schedule_edits
+
+
+class EditFollower:
+    """Makes tasks follow edits of their schedules in the admin, a shell or the ORM."""
+
+    def __init__(self) -> None:
+        self._followed: object = self  # equals no date: the first call follows all
+
+    def follow(self, edited_at: datetime | None) -> bool:
+        """Follow the edits up to a moment; returns whether there may have been any."""
+        if edited_at == self._followed:
+            return False
+        before: set[UUID] = set()
+        while drifted := schedule_edits.edited_task_ids(limit=dispatch.BATCH_SIZE):
+            if before.issuperset(drifted) or not isolation.adopt_edits(drifted):
+                # Another beat has locked them, or their schedules cannot be read.
+                return True
+            before.update(drifted)
+        self._followed = edited_at
+        return True

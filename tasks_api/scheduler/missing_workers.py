@@ -1,0 +1,97 @@
+"""Notice that a worker's process is gone, and judge no lease that nobody could renew."""
+
+from __future__ import annotations
+
+import logging
+import time
+from datetime import UTC, datetime
+
+from django.conf import settings
+from django.db import connection
+
+from tasks_api.monitoring import heartbeats
+from tasks_api.worker import leases
+
+logger = logging.getLogger(__name__)
+
+WORKER_CHECK_INTERVAL = 0.5
+# How long a worker is out of sight before it is gone. Longer than a worker needs to come
+# back that has lost its session.
+WORKER_GONE_AFTER = 2.0
+# Right after a restart of PostgreSQL no worker is back yet.
+RECONNECT_GRACE = 5.0
+
+
+class OutageGuard:
+    """Spares leases that no worker could renew, because the database was away.
+
+    Every beat notices such an outage by itself: a tick took long. Until workers are back,
+    only those leases count as expired that had expired before.
+    """
+
+    def __init__(self) -> None:
+        # A beat that has just started does not know whether there was an outage before.
+        self._until = datetime.min.replace(tzinfo=UTC)
+        self._answered_at: float | None = None
+        self._settled_at = 0.0
+
+    def leases_until(self, now: datetime, at: float) -> datetime:
+        """The moment, by the database's clock, up to which expired leases may be judged.
+
+        Both clocks, the database's and ours, are read before leases are judged, so that a
+        server that freezes in between does not judge by later ones.
+        """
+        before, self._answered_at = self._answered_at, at
+        if before is None:
+            self._settled_at = at + RECONNECT_GRACE
+        elif at - before > max(settings.SCHEDULER_LEASE / 2, WORKER_GONE_AFTER):
+            self._settled_at = at + RECONNECT_GRACE
+            logger.warning(
+                "A tick took %.1f seconds, as when the database is away; leases are "
+                "judged again in %.0f seconds.",
+                at - before,
+                RECONNECT_GRACE,
+            )
+        if at >= self._settled_at:
+            self._until = now
+        return self._until
+
+
+class MissingWorkers:
+    """Notices when a worker's process is gone, so that its runs need not wait for a lease."""
+
+    def __init__(self) -> None:
+        self._missing_since: dict[int, float] = {}
+        self._looked_at = 0.0
+        self._session: object = None
+        self._connected_at = 0.0
+
+    def check(self) -> None:
+        now = time.monotonic()
+        if now - self._looked_at < WORKER_CHECK_INTERVAL:
+            return
+        is_new = self._session is not connection.connection
+        # A beat that has not looked for a while has missed the workers that came back.
+        if is_new or now - self._looked_at > WORKER_GONE_AFTER:
+            self._missing_since.clear()
+        if is_new:
+            self._session, self._connected_at = connection.connection, now
+        self._looked_at = now
+        if now - self._connected_at >= RECONNECT_GRACE:
+            self._look(now)
+
+    def _look(self, now: float) -> None:
+        since = self._missing_since
+        self._missing_since = {
+            presence: since.get(presence, now) for presence in heartbeats.find_absent()
+        }
+        gone = [
+            key
+            for key, at in self._missing_since.items()
+            if now - at >= WORKER_GONE_AFTER
+        ]
+        if not gone:
+            return
+        if runs := leases.release(gone):
+            logger.warning("A worker is gone, and %d runs were under way there.", runs)
+        heartbeats.remove_absent(gone)

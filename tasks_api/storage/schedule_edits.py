@@ -1,0 +1,65 @@
+"""Notice that somebody edited a task's schedule in the tables of django-celery-beat.
+
+A task has a copy of the schedule that its next fire time was computed from. Where the
+two differ, somebody has edited the schedule since.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from uuid import UUID
+
+from django.db import connection
+
+from scheduler_service.db.arrays import columns
+from scheduler_service.db.statements import prepared
+from tasks_api.models import Task
+from tasks_api.storage.schedule_statements import (
+    COPIED_COLUMNS,
+    COPY_SCHEDULE_UNREAD,
+    COPY_SCHEDULES,
+    FIND_EDITED_TASKS,
+)
+from tasks_api.storage.stored_schedules import (
+    SCHEDULE_COLUMNS,
+    StoredSchedule,
+    load_schedule,
+)
+
+
+def edited_task_ids(limit: int) -> list[UUID]:
+    """Tasks whose schedule was edited since their next fire time was computed."""
+    with connection.cursor() as cursor:
+        cursor.execute(FIND_EDITED_TASKS, [limit])
+        return [task_id for (task_id,) in cursor.fetchall()]
+
+
+def edited_schedules(tasks: Iterable[Task]) -> list[tuple[UUID, StoredSchedule]]:
+    """The schedules of those tasks whose copies are other ones."""
+    found = [(task, load_schedule(task)) for task in tasks]
+    return [
+        (task.pk, stored)
+        for task, stored in found
+        if any(
+            getattr(task, name) != getattr(stored, name) for name in SCHEDULE_COLUMNS
+        )
+    ]
+
+
+def copy_schedules(schedules: Sequence[tuple[UUID, StoredSchedule]]) -> None:
+    """Give tasks copies of the schedules that their next fire times are computed from."""
+    if not schedules:
+        return
+    rows = [(task_id, *_copied(stored)) for task_id, stored in schedules]
+    with prepared(rows=len(rows)) as cursor:
+        cursor.execute(COPY_SCHEDULES, columns(rows))
+
+
+def _copied(stored: StoredSchedule) -> list[object]:
+    return [getattr(stored, name) for name in COPIED_COLUMNS]
+
+
+def copy_schedule_unread(task_id: UUID) -> None:
+    """Give a task a copy of the schedule that it has, which nobody may be able to read."""
+    with connection.cursor() as cursor:
+        cursor.execute(COPY_SCHEDULE_UNREAD, [task_id])

@@ -1,0 +1,197 @@
+"""Write schedules as django-celery-beat stores them.
+
+Its rows are the truth about when a task fires, whether it is paused (`enabled`) and
+when it ends (`expires`), so that the admin shows and edits the real thing. We write
+them in sets and without its signals, which lock one global row for every change; who
+edits them by the usual means does touch that row, and so we hear of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from datetime import datetime
+from operator import attrgetter
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from django.db import connection
+from django_celery_beat.models import ClockedSchedule, PeriodicTask
+
+from scheduler_service.db.arrays import array, columns
+from scheduler_service.db.statements import prepared
+from tasks_api.models import Task
+from tasks_api.storage.schedule_statements import (
+    CHANGE_SCHEDULES,
+    CRONTAB_FIELDS,
+    DELETE_UNUSED_MOMENTS,
+    END_TASKS,
+    FIND_CRONTABS,
+    FIND_INTERVALS,
+    FIRE,
+    INSERT_CRONTABS,
+    INSERT_INTERVALS,
+    SET_ENABLED,
+    UPDATE_DESCRIPTIONS,
+)
+from tasks_api.storage.stored_schedules import StoredSchedule
+
+
+class NewScheduleRow(NamedTuple):
+    """What a new schedule needs besides its parts, as columns of `fresh` in INSERT_SCHEDULES."""
+
+    description: str
+    interval_id: int | None
+    crontab_id: int | None
+
+
+def prepare_schedules(
+    wanted: Sequence[tuple[str, StoredSchedule]],
+) -> list[NewScheduleRow]:
+    """Schedules and their lines in the admin, for INSERT_SCHEDULES.
+
+    What schedules share is stored here, where it was not; nothing else.
+    """
+    every_ids = _shared_ids(_INTERVALS, (stored for _, stored in wanted))
+    cron_ids = _shared_ids(_CRONTABS, (stored for _, stored in wanted))
+    return [
+        NewScheduleRow(
+            description,
+            every_ids.get(_INTERVALS.key(stored)),
+            cron_ids.get(_CRONTABS.key(stored)),
+        )
+        for description, stored in wanted
+    ]
+
+
+class _SharedTable(NamedTuple):
+    """A table whose rows many tasks share, and which part of a schedule is a row there."""
+
+    find: str
+    insert: str
+    read: Callable[[StoredSchedule], tuple[Any, ...]]
+
+    def key(self, stored: StoredSchedule) -> tuple[Any, ...] | None:
+        """A task's row there; None for a schedule of another kind."""
+        key = self.read(stored)
+        return key if key[0] else None
+
+
+_INTERVALS = _SharedTable(
+    FIND_INTERVALS, INSERT_INTERVALS, attrgetter("interval_every", "interval_period")
+)
+_CRONTABS = _SharedTable(
+    FIND_CRONTABS,
+    INSERT_CRONTABS,
+    attrgetter(*(f"cron_{name}" for name in CRONTAB_FIELDS), "cron_zone"),
+)
+
+
+def _shared_ids(
+    table: _SharedTable, stored: Iterable[StoredSchedule]
+) -> dict[tuple[Any, ...] | None, int]:
+    """The ids of the rows that schedules need, made where there is none yet."""
+    keys = {key for each in stored if (key := table.key(each))}
+    if not keys:
+        return {}
+    with prepared(rows=len(keys)) as cursor:
+        # Two of the same, from two requests at once, do no harm.
+        cursor.execute(table.find, columns(keys))
+        found = dict(_keyed(cursor.fetchall()))
+        if missing := keys - found.keys():
+            cursor.execute(table.insert, columns(missing))
+            found |= dict(_keyed(cursor.fetchall()))
+    return found
+
+
+def _keyed(
+    rows: Iterable[tuple[Any, ...]],
+) -> Iterator[tuple[tuple[Any, ...] | None, int]]:
+    """Rows' ids by the other columns, which they end with."""
+    return ((tuple(key), row_id) for *key, row_id in rows)
+
+
+def replace_schedule(
+    periodic_task_id: int, stored: StoredSchedule, *, description: str
+) -> None:
+    """Put another recurring schedule in the place of a task's; it is not paused then."""
+    PeriodicTask.objects.filter(pk=periodic_task_id).update(
+        description=description,
+        enabled=True,
+        start_time=stored.starts_at,
+        expires=stored.ends_at,
+        interval_id=_shared_ids(_INTERVALS, [stored]).get(_INTERVALS.key(stored)),
+        crontab_id=_shared_ids(_CRONTABS, [stored]).get(_CRONTABS.key(stored)),
+    )
+
+
+def change_schedules(wanted: Sequence[tuple[Task, StoredSchedule]]) -> None:
+    """Put other schedules of any kind in the place of those of tasks, paused or not."""
+    every_ids = _shared_ids(_INTERVALS, (stored for _, stored in wanted))
+    cron_ids = _shared_ids(_CRONTABS, (stored for _, stored in wanted))
+    clocked_ids, left = _reclocked(wanted)
+    rows = [
+        (
+            task.periodic_task_id,
+            stored.is_one_off,
+            stored.starts_at,
+            stored.ends_at,
+            every_ids.get(_INTERVALS.key(stored)),
+            cron_ids.get(_CRONTABS.key(stored)),
+            clocked_id,
+            stored.solar_id,
+        )
+        for (task, stored), clocked_id in zip(wanted, clocked_ids, strict=True)
+    ]
+    with prepared(rows=len(rows)) as cursor:
+        cursor.execute(CHANGE_SCHEDULES, columns(rows))
+        if left:
+            cursor.execute(DELETE_UNUSED_MOMENTS, [array(left)])
+
+
+def _reclocked(
+    wanted: Sequence[tuple[Task, StoredSchedule]],
+) -> tuple[list[int | None], list[int]]:
+    """The moments of one-offs, new where they are others, and those that are left."""
+    left = []
+    fresh = []
+    kept: list[ClockedSchedule | None] = []
+    for task, stored in wanted:
+        clocked = task.periodic_task.clocked
+        if stored.once_at != (clocked and clocked.clocked_time):
+            if clocked is not None:
+                left.append(clocked.pk)
+            clocked = None
+            if stored.once_at is not None:
+                clocked = ClockedSchedule(clocked_time=stored.once_at)
+                fresh.append(clocked)
+        kept.append(clocked)
+    if fresh:
+        ClockedSchedule.objects.bulk_create(fresh)
+    return [clocked and clocked.pk for clocked in kept], left
+
+
+def update_descriptions(descriptions: Sequence[tuple[int, str]]) -> None:
+    """Let the admin show what tasks are now, by the ids of their schedules."""
+    with prepared(rows=len(descriptions)) as cursor:
+        cursor.execute(UPDATE_DESCRIPTIONS, columns(descriptions))
+
+
+def set_enabled(task_ids: Collection[UUID], enabled: bool) -> None:
+    """Pause or resume schedules, in one statement however many they are."""
+    if not task_ids:
+        return
+    with connection.cursor() as cursor:
+        cursor.execute(SET_ENABLED, [not enabled, array(task_ids), enabled])
+
+
+def end_tasks(task_ids: Collection[UUID], *, now: datetime, reason: str) -> None:
+    """End tasks before their time, and stop their schedules, in one statement."""
+    with connection.cursor() as cursor:
+        cursor.execute(END_TASKS, [now, reason, array(task_ids)])
+
+
+def unowned_periodic_tasks() -> list[int]:
+    """The enabled periodic tasks that are no tenant's: housekeeping, or an operator's."""
+    # The index is of those that send something else than a tenant's tasks do.
+    rows = PeriodicTask.objects.exclude(task=FIRE).filter(enabled=True, http_task=None)
+    return list(rows.order_by("pk").values_list("pk", flat=True))

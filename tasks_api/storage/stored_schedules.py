@@ -1,0 +1,243 @@
+"""Schedules as the tables hold them, and what they are in the rules of the domain."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
+
+from django.conf import settings
+from django.db.backends.utils import CursorWrapper
+
+from scheduler_service.db.statements import AnyRow, check_columns
+from tasks_api.domain.cron import Dst
+from tasks_api.domain.cron_text import known_zone
+from tasks_api.domain.exceptions import ScheduleError
+from tasks_api.domain.schedules import (
+    Cron,
+    Interval,
+    Once,
+    Schedule,
+    add_offset,
+    first_after,
+    least_interval,
+    subtract_offset,
+)
+from tasks_api.domain.specs import Surface
+from tasks_api.models import Task
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+SECOND = timedelta(seconds=1)
+# How Task.dst writes what clocks that change do to a fixed time.
+_DST = {
+    Dst(): "",
+    Dst(skips_gap=True): "skip first",
+    Dst(runs_twice=True): "next_valid both",
+    Dst(skips_gap=True, runs_twice=True): "skip both",
+}
+_DST_OF = {text: dst for dst, text in _DST.items()}
+
+
+class StoredSchedule(NamedTuple):
+    """A task's schedule as the tables hold it, by the names of ScheduleColumns.
+
+    Start and end are those of the fire times, so with a spread they lie by its offset
+    after the grid's.
+    """
+
+    is_paused: bool = False
+    is_one_off: bool = False
+    starts_at: datetime | None = None
+    ends_at: datetime | None = None
+    interval_every: int | None = None
+    interval_period: str = ""
+    once_at: datetime | None = None
+    cron_minute: str = ""
+    cron_hour: str = ""
+    cron_day_of_month: str = ""
+    cron_month_of_year: str = ""
+    cron_day_of_week: str = ""
+    cron_zone: str = ""
+    solar_id: int | None = None
+    cron_seconds: str = ""
+    cron_years: str = ""
+    dst: str = ""
+    spread_offset: int = 0
+    created_at: datetime = EPOCH
+
+
+SCHEDULE_COLUMNS = StoredSchedule._fields[: StoredSchedule._fields.index("created_at")]
+
+
+def fetch_with_schedule(cursor: CursorWrapper, row: type[AnyRow]) -> list[AnyRow]:
+    """Like fetch_all(), where a row's last field is a schedule, from the last columns."""
+    names = row._fields[:-1]
+    check_columns(cursor, names + StoredSchedule._fields)
+    return [
+        row._make((*values[: len(names)], StoredSchedule._make(values[len(names) :])))
+        for values in cursor.fetchall()
+    ]
+
+
+def fires_alike(stored: StoredSchedule, other: StoredSchedule) -> bool:
+    """Whether two schedules fire alike, though an interval may have begun elsewhere."""
+    if stored.interval_every is not None:
+        stored = stored._replace(starts_at=other.starts_at)
+    return stored._replace(created_at=other.created_at) == other
+
+
+def load_schedule(task: Task) -> StoredSchedule:
+    row = task.periodic_task
+    every, clocked, cron = row.interval, row.clocked, row.crontab
+    return StoredSchedule(
+        is_paused=not row.enabled,
+        is_one_off=row.one_off,
+        starts_at=row.start_time,
+        ends_at=row.expires,
+        interval_every=every and every.every,
+        interval_period=every.period if every else "",
+        once_at=clocked and clocked.clocked_time,
+        cron_minute=cron.minute if cron else "",
+        cron_hour=cron.hour if cron else "",
+        cron_day_of_month=cron.day_of_month if cron else "",
+        cron_month_of_year=cron.month_of_year if cron else "",
+        cron_day_of_week=cron.day_of_week if cron else "",
+        cron_zone=str(cron.timezone) if cron else "",
+        solar_id=row.solar_id,
+        cron_seconds=task.cron_seconds,
+        cron_years=task.cron_years,
+        dst=task.dst,
+        spread_offset=task.spread_offset,
+        created_at=task.created_at,
+    )
+
+
+def to_stored(schedule: Schedule, *, created_at: datetime) -> StoredSchedule:
+    """A schedule as it will lie in the tables once it is stored, not paused."""
+    match schedule:
+        case Once(at=at):
+            return StoredSchedule(is_one_off=True, once_at=at, created_at=created_at)
+        case Interval(start=start, every=every, end=end, offset=offset):
+            return StoredSchedule(
+                starts_at=add_offset(start, offset),
+                ends_at=add_offset(end, offset),
+                interval_every=every // SECOND,
+                interval_period="seconds",
+                spread_offset=offset // SECOND,
+                created_at=created_at,
+            )
+        case Cron(start=start, end=end, offset=offset):
+            minute, hour, day, month, weekday = schedule.expression.split()
+            return StoredSchedule(
+                starts_at=add_offset(start, offset),
+                ends_at=add_offset(end, offset),
+                cron_minute=minute,
+                cron_hour=hour,
+                cron_day_of_month=day,
+                cron_month_of_year=month,
+                cron_day_of_week=weekday,
+                cron_zone=schedule.zone,
+                cron_seconds="" if schedule.seconds == "0" else schedule.seconds,
+                cron_years="" if schedule.years == "*" else schedule.years,
+                dst=_DST[schedule.dst],
+                spread_offset=offset // SECOND,
+                created_at=created_at,
+            )
+
+
+def to_schedule(stored: StoredSchedule) -> Schedule:
+    """The schedule that a row stands for.
+
+    Raises ScheduleError where it stands for none that we can compute.
+    """
+    if stored.once_at is not None:
+        return Once(stored.once_at)
+    offset = timedelta(seconds=stored.spread_offset)
+    try:
+        start = subtract_offset(stored.starts_at, offset)
+        end = subtract_offset(stored.ends_at, offset)
+    except OverflowError:
+        raise ScheduleError("It begins or ends before the calendar does.") from None
+    if stored.interval_every is not None:
+        start = start or stored.created_at - offset
+        return Interval(start, _every(stored), end, offset)
+    if stored.cron_zone:
+        return Cron(
+            _expression(stored),
+            known_zone(stored.cron_zone),
+            start,
+            end,
+            seconds=stored.cron_seconds or "0",
+            years=stored.cron_years or "*",
+            dst=_DST_OF[stored.dst],
+            offset=offset,
+        )
+    raise ScheduleError("The schedule is neither an interval, a crontab nor clocked.")
+
+
+def _every(stored: StoredSchedule) -> timedelta:
+    count, period = stored.interval_every or 0, stored.interval_period
+    try:
+        every = timedelta(**{period: count})
+    except (TypeError, OverflowError):
+        every = timedelta()
+    if every <= timedelta():
+        raise ScheduleError(f"Every {count} {period} is not an interval.")
+    return every
+
+
+def _expression(stored: StoredSchedule) -> str:
+    fields = (
+        stored.cron_minute,
+        stored.cron_hour,
+        stored.cron_day_of_month,
+        stored.cron_month_of_year,
+        stored.cron_day_of_week,
+    )
+    return " ".join("".join(field.split()) for field in fields)
+
+
+def schedule_of(task: Task) -> Schedule:
+    return to_schedule(load_schedule(task))
+
+
+def refuse_too_often(schedule: Schedule, *, least: int = 1) -> None:
+    """Raises ScheduleError where less than so many seconds are between two fire times."""
+    if least == 1 and isinstance(schedule, Cron):
+        # It cannot say less.
+        return
+    if (found := least_interval(schedule)) < least:
+        raise ScheduleError(
+            f"It fires every {found:g} s, and {least} s are the least between two fires."
+        )
+
+
+def _least(schedule: Schedule, surface: str) -> int:
+    """The least seconds between two fires of a task. A `frequency` has its own setting."""
+    least: int = settings.SCHEDULER_MIN_CRON_INTERVAL
+    if isinstance(schedule, Interval) and surface == Surface.TASKS:
+        least = max(least, settings.SCHEDULER_MIN_FREQUENCY)
+    return least
+
+
+def first_fire(
+    stored: StoredSchedule,
+    *,
+    now: datetime,
+    last_fire_at: datetime | None,
+    surface: str,
+) -> datetime | None:
+    """Where a task that is new, resumed or edited continues; None when nothing is left.
+
+    A one-off fires even if its moment has passed, but only once. Any other schedule
+    continues at its next fire time, with no catch-up.
+    """
+    if stored.is_paused:
+        return None
+    schedule = to_schedule(stored)
+    refuse_too_often(schedule, least=_least(schedule, surface))
+    if stored.is_one_off and last_fire_at is not None:
+        return None
+    if isinstance(schedule, Once):
+        is_over = stored.ends_at is not None and schedule.at > stored.ends_at
+        return None if is_over else schedule.at
+    return first_after(schedule, now)

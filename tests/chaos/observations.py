@@ -1,0 +1,97 @@
+"""Reads what the target logged and what the service stored in a round."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import Any, NamedTuple
+
+from tests.chaos.cluster import HOSTILE_TENANT, Cluster
+from tests.chaos.evidence import POISON, Arrival, AttemptRecord, RunRecord, TargetNote
+
+_ATTEMPTS = """
+    SELECT run_id::text, number, extract(epoch FROM started_at)::float
+    FROM tasks_api_attempt ORDER BY run_id, number
+"""
+_RUNS = """
+    SELECT run.id::text, task.id::text, task.name, task.url,
+        (extract(epoch FROM scheduled_for) * 1000)::bigint, state, reason,
+        attempt_count, lost_count, extract(epoch FROM started_at)::float,
+        extract(epoch FROM finished_at)::float, task.retry <> '',
+        task.overlap, coalesce(task.pause_after_failures, 0)
+    FROM tasks_api_run run JOIN tasks_api_task task ON task.id = run.task_id
+    JOIN accounts_tenant tenant ON tenant.id = task.tenant_id
+    WHERE tenant.name <> %s ORDER BY scheduled_for
+"""
+_POISON_RUNS = """
+    SELECT task.id::text, run.id IS NOT NULL FROM tasks_api_task task
+    JOIN accounts_tenant tenant ON tenant.id = task.tenant_id
+    LEFT JOIN tasks_api_run run ON task.id = run.task_id
+    WHERE tenant.name = %s
+"""
+_RECURRING_TASKS = """
+    SELECT task.id::text, task.name, url FROM tasks_api_task task
+    JOIN accounts_tenant tenant ON tenant.id = task.tenant_id
+    WHERE tenant.name <> %s AND next_fire_at IS NOT NULL AND NOT EXISTS (
+        SELECT 1 FROM django_celery_beat_periodictask periodic
+        WHERE periodic.id = task.periodic_task_id AND periodic.one_off)
+"""
+
+
+class RecurringTask(NamedTuple):
+    task_id: str
+    name: str
+    mark: str
+
+
+def read_arrivals(cluster: Cluster) -> list[Arrival]:
+    return [
+        Arrival.from_log(*row)
+        for row in _target_log(cluster)
+        if row[1].startswith("/") and not row[1].startswith(f"/{POISON}/")
+    ]
+
+
+def read_notes(cluster: Cluster) -> list[TargetNote]:
+    rows = _target_log(cluster)
+    return [TargetNote(*row) for row in rows if not row[1].startswith("/")]
+
+
+def _target_log(cluster: Cluster) -> list[list[Any]]:
+    lines = cluster.target_log.read_text(encoding="utf-8").splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def read_runs(cluster: Cluster) -> list[RunRecord]:
+    attempts: dict[str, list[AttemptRecord]] = {}
+    for run_id, *attempt in cluster.query(_ATTEMPTS):
+        attempts.setdefault(run_id, []).append(AttemptRecord._make(attempt))
+    return [
+        _make_run(row, tuple(attempts.get(row[0], ())))
+        for row in cluster.query(_RUNS, HOSTILE_TENANT)
+    ]
+
+
+def _make_run(row: tuple[Any, ...], attempts: tuple[AttemptRecord, ...]) -> RunRecord:
+    run_id, task_id, name, url, *columns, overlap, pause_after = row
+    mark = name or mark_in(url)
+    return RunRecord._make(
+        (run_id, task_id, mark, *columns, attempts, overlap, pause_after)
+    )
+
+
+def count_poison_runs(cluster: Cluster) -> dict[str, int]:
+    """How many runs each poisonous task has."""
+    rows = cluster.query(_POISON_RUNS, HOSTILE_TENANT)
+    return Counter(task_id for task_id, has_run in rows if has_run)
+
+
+def read_recurring_tasks(cluster: Cluster) -> list[RecurringTask]:
+    """The tasks of the clients that go on firing."""
+    rows = cluster.query(_RECURRING_TASKS, HOSTILE_TENANT)
+    return [RecurringTask(task_id, name, mark_in(url)) for task_id, name, url in rows]
+
+
+def mark_in(url: str) -> str:
+    """The mark of a task: the last part of its URL, without the version."""
+    return url.rpartition("/")[2].partition(".")[0]

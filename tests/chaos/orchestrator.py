@@ -1,0 +1,232 @@
+"""Runs a round: breaks what the plan says, repairs everything, and gathers the evidence."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from tests.acceptance.harness import ROOT, eventually
+from tests.chaos import observations
+from tests.chaos.clients import CallLog, ChaosClient, ServiceAddress
+from tests.chaos.cluster import HOSTILE_TENANT, Cluster
+from tests.chaos.evidence import Evidence, Fault
+from tests.chaos.faults import ALL_PARTS, KIND_BY_NAME, UPGRADE
+from tests.chaos.hostile_tenant import HostileClient
+from tests.chaos.plan import LONG_ROUND, PlannedFault
+from tests.chaos.steps import FaultSteps
+from tests.chaos.workloads import NewHostClient, make_clients
+
+# Seconds between two looks at the parts.
+POLL_INTERVAL = 0.25
+# Seconds until the service must be whole again, and then have finished everything.
+REPAIR_TIMEOUT, DRAIN_TIMEOUT = 120.0, 120.0
+# Seconds that tasks live before anything is broken.
+CALM_SECONDS = 3.0
+# Seconds at the end of a long round: until faults have no effect any more, and in which
+# nothing is broken.
+SETTLE_SECONDS, FINAL_CALM_SECONDS = 10.0, 12.0
+
+PrintLine = Callable[[str], None]
+
+
+@dataclass
+class _RunningFault:
+    planned: PlannedFault
+    steps: FaultSteps
+    began_at: float
+
+
+class Orchestrator:
+    """Breaks what the plan says when it says so, in one thread.
+
+    That thread must be the one that starts processes: they get a signal when it ends.
+    """
+
+    def __init__(
+        self, cluster: Cluster, planned: Sequence[PlannedFault], print_line: PrintLine
+    ) -> None:
+        self.cluster = cluster
+        self.faults: list[Fault] = []
+        self._print_line = print_line
+        self._order = itertools.count()
+        self._held: set[str] = set()
+        self._began = time.monotonic()
+        self._agenda: list[tuple[float, int, PlannedFault | _RunningFault]] = []
+        for each in planned:
+            self._schedule(self._began + each.at, each)
+
+    def run_until(self, until: float) -> None:
+        """Run until a moment of the monotonic clock, and until all is repaired."""
+        while self._agenda or time.monotonic() < until:
+            self.cluster.restart_dead_parts()
+            now = time.monotonic()
+            if self._agenda and self._agenda[0][0] <= now:
+                item = heapq.heappop(self._agenda)[2]
+                # A fault that had to wait for its victims until now is too late.
+                if isinstance(item, _RunningFault) or now < until:
+                    self._advance(item)
+                continue
+            next_at = self._agenda[0][0] if self._agenda else until
+            time.sleep(max(0.0, min(POLL_INTERVAL, next_at - now)))
+
+    def _schedule(self, at: float, item: PlannedFault | _RunningFault) -> None:
+        heapq.heappush(self._agenda, (at, next(self._order), item))
+
+    def _advance(self, item: PlannedFault | _RunningFault) -> None:
+        if isinstance(item, PlannedFault):
+            if self._held & set(item.victims):
+                # A victim took longer than planned to stop or to come back.
+                self._schedule(time.monotonic() + POLL_INTERVAL, item)
+                return
+            item = self._begin(item)
+        wait = next(item.steps, None)
+        if wait is None:
+            self._end(item)
+        else:
+            self._schedule(time.monotonic() + wait, item)
+
+    def _begin(self, planned: PlannedFault) -> _RunningFault:
+        self._held |= set(planned.victims)
+        action = KIND_BY_NAME[planned.kind].action
+        steps = action(self.cluster, planned.victims, planned.seconds)
+        at = time.monotonic() - self._began
+        self._print_line(f"{at:7.2f} s  {planned.description}")
+        return _RunningFault(planned, steps, time.time())
+
+    def _end(self, fault: _RunningFault) -> None:
+        planned, kind = fault.planned, KIND_BY_NAME[fault.planned.kind]
+        self._held -= set(planned.victims)
+        began_at = self.cluster.struck_at.pop(planned.victims, fault.began_at)
+        self.faults.append(
+            Fault(
+                planned.kind,
+                planned.victims,
+                began_at,
+                time.time(),
+                kind.loses_requests,
+                kind.is_instant,
+                kind.is_harmless,
+            )
+        )
+
+
+@dataclass(frozen=True)
+class RoundResult:
+    evidence: Evidence
+    # Seconds until every part was alive again, and until nothing was left to do.
+    repair_seconds: float
+    drain_seconds: float
+
+
+def run_round(
+    cluster: Cluster,
+    planned: Sequence[PlannedFault],
+    *,
+    seed: int,
+    seconds: float,
+    print_line: PrintLine,
+) -> RoundResult:
+    """Run clients and faults on a started cluster."""
+    began, call_log = time.monotonic(), CallLog()
+    clients = make_clients(seed, _service_address(cluster), call_log)
+    _start(clients)
+    time.sleep(CALM_SECONDS)
+    faults = _upgrade(cluster, print_line) if cluster.code_root != ROOT else []
+    late_clients = [
+        NewHostClient(1, seed, clients[0].service, call_log),
+        _make_hostile_client(cluster, seed),
+    ]
+    _start(late_clients)
+    clients += late_clients
+    orchestrator = Orchestrator(cluster, planned, print_line)
+    orchestrator.run_until(max(began, time.monotonic() - CALM_SECONDS) + seconds)
+    faults += orchestrator.faults
+    print_line("All faults are over.")
+    repair_seconds = _measure(
+        lambda: eventually(cluster.is_whole, timeout=REPAIR_TIMEOUT)
+    )
+    if seconds >= LONG_ROUND:
+        faults.append(_stay_calm())
+    drain_seconds = _measure(lambda: _drain(cluster, clients))
+    cluster.restart_dead_parts()
+    evidence = _gather(cluster, call_log, faults, time.monotonic() - began)
+    return RoundResult(evidence, repair_seconds, drain_seconds)
+
+
+def _gather(
+    cluster: Cluster, call_log: CallLog, faults: Sequence[Fault], seconds: float
+) -> Evidence:
+    return Evidence(
+        call_log.calls,
+        observations.read_runs(cluster),
+        observations.read_arrivals(cluster),
+        faults,
+        cluster.part_failures,
+        observations.read_notes(cluster),
+        observations.count_poison_runs(cluster),
+        seconds,
+    )
+
+
+def _service_address(cluster: Cluster) -> ServiceAddress:
+    token = str(cluster.api.headers["Authorization"]).removeprefix("Bearer ")
+    return ServiceAddress(cluster.url, token, cluster.target_url)
+
+
+def _make_hostile_client(cluster: Cluster, seed: int) -> HostileClient:
+    token = cluster.manage("issue_token", "--tenant", HOSTILE_TENANT, "--user", "eve")
+    service = ServiceAddress(cluster.url, token, cluster.target_url)
+    return HostileClient(1, seed, service, CallLog())
+
+
+def _start(clients: Sequence[ChaosClient]) -> None:
+    for client in clients:
+        client.start()
+
+
+def _upgrade(cluster: Cluster, print_line: PrintLine) -> list[Fault]:
+    """The round began on the release before; it goes on with this one."""
+    planned = [PlannedFault(0.0, UPGRADE.name, ALL_PARTS, 0.0)]
+    orchestrator = Orchestrator(cluster, planned, print_line)
+    orchestrator.run_until(time.monotonic() + CALM_SECONDS)
+    print_line("The upgrade is over.")
+    return orchestrator.faults
+
+
+def _stay_calm() -> Fault:
+    """Break nothing for a while; the hostile tenant is still there."""
+    # Earlier faults may still have effects.
+    time.sleep(SETTLE_SECONDS)
+    began_at = time.time()
+    time.sleep(FINAL_CALM_SECONDS)
+    return Fault("calm", (), began_at, time.time(), is_harmless=True)
+
+
+def _drain(cluster: Cluster, clients: Sequence[ChaosClient]) -> None:
+    for client in clients:
+        client.stop()
+    for client in clients:
+        client.join()
+    for client in clients:
+        client.clean_up()
+    _delete_unknown_tasks(cluster, clients[0])
+    deadline = time.monotonic() + DRAIN_TIMEOUT
+    while not cluster.is_drained() and time.monotonic() < deadline:
+        # A run that is not over by then is a violation.
+        time.sleep(POLL_INTERVAL)
+
+
+def _delete_unknown_tasks(cluster: Cluster, client: ChaosClient) -> None:
+    """Delete the recurring tasks of whose creation no client was told."""
+    for task_id, name, mark in observations.read_recurring_tasks(cluster):
+        path = f"/?job_id={name}" if name else f"/tasks/id/{task_id}"
+        client.call(mark, "delete", "DELETE", path, is_cron=bool(name))
+
+
+def _measure(action: Callable[[], object]) -> float:
+    began = time.monotonic()
+    action()
+    return time.monotonic() - began

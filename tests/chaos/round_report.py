@@ -1,0 +1,99 @@
+"""Reports a round: figures and recovery times for the terminal, and everything as JSON."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from tests.benchmarks.figures import percentile
+from tests.benchmarks.harness import describe_machine
+from tests.benchmarks.report import render_table
+from tests.chaos.evidence import NEVER, Evidence, Violation
+from tests.chaos.invariants import count_duplicates, recovery_times
+from tests.chaos.orchestrator import RoundResult
+
+
+def round_figures(result: RoundResult) -> dict[str, Any]:
+    evidence = result.evidence
+    calls = Counter(call.verb for call in evidence.calls if call.is_done)
+    late = sorted(arrival.lateness for arrival in evidence.arrivals)
+    by_workers, by_cuts = count_duplicates(evidence)
+    return {
+        "calls that were done": dict(sorted(calls.items())),
+        "calls without a clear answer": sum(c.is_uncertain for c in evidence.calls),
+        "runs": dict(sorted(Counter(run.state for run in evidence.runs).items())),
+        "runs that lost a worker": sum(run.lost_count > 0 for run in evidence.runs),
+        "requests at the target": len(evidence.arrivals),
+        "of them again, after a lost worker": by_workers,
+        "of them again, on a cut connection": by_cuts,
+        "late, median s": round(percentile(late, 0.5), 3),
+        "late, 95th percentile s": round(percentile(late, 0.95), 3),
+        "late, longest s": round(late[-1], 3) if late else None,
+        "faults": len(evidence.faults),
+        "whole again after s": round(result.repair_seconds, 1),
+        "nothing left to do after s": round(result.drain_seconds, 1),
+    }
+
+
+def render_report(result: RoundResult, violations: Sequence[Violation]) -> str:
+    figures = round_figures(result)
+    rows = [(name, _render_value(value)) for name, value in figures.items()]
+    machine = ", ".join(f"{name} {text}" for name, text in describe_machine().items())
+    return "\n\n".join(
+        (
+            "Until something was delivered on time again:",
+            render_recovery_table(result.evidence),
+            render_table(rows),
+            f"{len(violations)} violations. {machine}",
+        )
+    )
+
+
+def _render_value(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{number:,} {name}" for name, number in value.items())
+    return f"{value:,}"
+
+
+def render_recovery_table(evidence: Evidence) -> str:
+    rows = [("fault", "times", "median s", "longest s")]
+    for kind, seconds in sorted(recovery_times(evidence).items()):
+        median, longest = statistics.median(seconds), max(seconds)
+        rows.append(
+            (kind, str(len(seconds)), _render_seconds(median), _render_seconds(longest))
+        )
+    return render_table(rows)
+
+
+def _render_seconds(seconds: float) -> str:
+    return "never" if seconds == NEVER else f"{seconds:.2f}"
+
+
+def render_json(
+    seed: int, seconds: float, result: RoundResult, violations: Sequence[Violation]
+) -> str:
+    """Everything that was observed, so that a violation can be looked into."""
+    evidence = result.evidence
+    return json.dumps(
+        {
+            "seed": seed,
+            "seconds": seconds,
+            "machine": describe_machine(),
+            "figures": round_figures(result),
+            "recovery": {
+                kind: [None if each == NEVER else round(each, 3) for each in times]
+                for kind, times in recovery_times(evidence).items()
+            },
+            "violations": [violation._asdict() for violation in violations],
+            "faults": [vars(fault) for fault in evidence.faults],
+            "calls": [vars(call) for call in evidence.calls],
+            "runs": [run._asdict() for run in evidence.runs],
+            "arrivals": [arrival._asdict() for arrival in evidence.arrivals],
+            "notes": [note._asdict() for note in evidence.notes],
+            "poison": evidence.poison,
+        },
+        ensure_ascii=False,
+    )
