@@ -146,7 +146,7 @@ class AnonymousAllowedView(FormatView):
 
 
 class PlainTextErrorView(AnonymousAllowedView):
-    """A view of a format whose errors are a sentence of plain text."""
+    """A view of a format whose errors are one sentence of plain text."""
 
     # The status that the format's document names for a storage outage.
     outage_status: ClassVar[int] = 429
@@ -162,7 +162,7 @@ class PlainTextErrorView(AnonymousAllowedView):
 
 def exception_handler(exc: Exception, context: dict[str, Any]) -> HttpResponse:
     set_rollback()
-    error, wait = _limit_attempts(_to_error_response(exc), context["request"])
+    error, wait = _limit_attempts(_describe_error(exc), context["request"])
     view = context["view"]
     is_ours = isinstance(view, FormatView)
     response = view.render_error(error) if is_ours else _render_json(error)
@@ -175,7 +175,7 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> HttpResponse:
     return response
 
 
-def _to_error_response(exc: Exception) -> ErrorResponse:
+def _describe_error(exc: Exception) -> ErrorResponse:
     match exc:
         case APIException():
             return ErrorResponse(exc.status_code, str(exc.detail), exc)

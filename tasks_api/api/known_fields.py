@@ -55,8 +55,8 @@ SYNONYMS = {
 class KnownFields(NamedTuple):
     """The fields that a value may have.
 
-    Of an object, each name with what may stand there; of a list, what its items may be.
-    With neither, it is not looked into.
+    An object has `names`, each with the fields of its value; a list has `items`. A value
+    with neither is not checked.
     """
 
     names: Mapping[str, KnownFields] | None = None
@@ -82,8 +82,8 @@ class UnknownField(NamedTuple):
 class OperationFields(NamedTuple):
     """The fields that the description of an operation allows in a request.
 
-    One that `is_strict` refuses whatever else a request has; others ignore it, and say
-    so. Without a body none is asked for; one that is not looked into may be anything.
+    An `is_strict` operation refuses other fields; the others ignore them and list them in
+    a header. Without `body` the operation reads none; an empty one allows any value.
     """
 
     query: KnownFields
@@ -91,7 +91,7 @@ class OperationFields(NamedTuple):
     is_strict: bool
 
 
-# From descriptions.
+# From OpenAPI descriptions.
 
 
 def fields_of_schema(rule: Mapping[str, Any]) -> KnownFields:
@@ -188,7 +188,7 @@ def _find_unknown_fields(
             yield from _find_unknown_fields(each, known.items, f"{place}[]")
 
 
-# In answers.
+# In responses.
 
 
 def unknown_field_error(found: UnknownField) -> InvalidTask:

@@ -126,4 +126,6 @@ def read_row_id(cursor: str) -> int:
 
 
 def invalid_cursor() -> InvalidTask:
-    return InvalidTask("cursor", "Invalid value of cursor. It is none of ours")
+    return InvalidTask(
+        "cursor", "Invalid value of cursor. Value should be a next_cursor"
+    )

@@ -246,7 +246,9 @@ change_user = _describe(
     "user. You can neither demote nor deactivate yourself.",
     {
         200: openapi.response(USER_OUT, USER, "The user as they are now."),
-        400: openapi.error_response("Nobody may lock out themselves; ask another one"),
+        400: openapi.error_response(
+            "You cannot demote or deactivate yourself; ask another administrator"
+        ),
         404: NO_USER,
         413: TOO_LARGE,
     },

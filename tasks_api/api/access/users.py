@@ -75,9 +75,14 @@ class UserDetail(UserView):
         self, user: User, role: Role | None, is_active: bool | None
     ) -> None:
         if user == self.user and (role == Role.MEMBER or is_active is False):
-            raise InvalidTask("name", "Nobody may lock out themselves; ask another one")
+            raise InvalidTask(
+                "name",
+                "You cannot demote or deactivate yourself; ask another administrator",
+            )
         if is_active is False and (user.is_staff or user.is_superuser):
-            raise PermissionDenied("The staff of the service lock out their own")
+            raise PermissionDenied(
+                "Only the operators of the service may deactivate its staff"
+            )
 
 
 class TransferTasks(UserView):

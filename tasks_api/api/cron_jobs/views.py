@@ -64,7 +64,7 @@ def read_job(data: object, *, now: datetime) -> TaskSpec:
             statuses=RETRIED_STATUSES,
             min_delay=MIN_RETRY_DELAY,
             max_delay=MAX_RETRY_DELAY,
-            conflict_delay=_seconds(data, "retry_already_running"),
+            conflict_delay=_optional_seconds(data, "retry_already_running"),
         ),
     )
 
@@ -78,7 +78,7 @@ def _payload(data: Mapping[str, Any]) -> Any:
     return payload
 
 
-def _seconds(data: Mapping[str, Any], name: str) -> float | None:
+def _optional_seconds(data: Mapping[str, Any], name: str) -> float | None:
     """Whole seconds, at least one; None if absent."""
     value = data.get(name)
     if value is None:

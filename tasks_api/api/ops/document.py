@@ -21,25 +21,25 @@ SCHEMES = ("bearer", "basic", "runToken", "sharedSecret")
 INTRODUCTION = """\
 The service stores HTTP requests and sends each of them on time, once or periodically.
 
-**Credentials.** Send your token as `Authorization: Bearer <token>`: choose *Authorize*, and \
-paste it into the first box. HTTP Basic with the token as the password does the same. Timers \
+**Credentials.** Send your token as `Authorization: Bearer <token>`: choose *Authorize* and \
+paste it into the first box. HTTP Basic with the token as the password works as well. Timers \
 take the tenant's secret in `Scheduler-Secret`, and targets at long work the token of their run.
 
-**Errors.** A status from 400 on comes with a sentence that names the field it is about. \
-Tasks, runs and access wrap it as `{"error": {"message": "…"}}`; the older formats say it as \
-their clients expect it. Nothing is half done when a request fails.
+**Errors.** A response with a status of 400 or more has a message that names the field. Tasks, \
+runs and access wrap it as `{"error": {"message": "…"}}`; the older formats send it as their \
+clients expect it. A request that fails changes nothing.
 
-**Again.** Whatever creates takes an `Idempotency-Key`, so a request whose answer was lost can \
-be sent again without doing anything twice.
+**Repeated requests.** Every operation that creates takes an `Idempotency-Key`, so you can \
+safely repeat a request if you have lost its response.
 """
 # The meaning of these statuses is the same for all operations.
 ERROR_DESCRIPTIONS = {
-    "400": "The request cannot be used: something is missing, unknown or wrong in it.",
+    "400": "The request is invalid: a value is missing, unknown or wrong.",
     "401": "The credentials are missing or wrong, or have expired.",
-    "403": "These credentials do not allow it.",
+    "403": "The credentials do not allow the operation.",
     "413": "The request body is too large.",
-    "422": "The `Idempotency-Key` came with another request before.",
-    "500": "The service has failed. Nothing of the request was done.",
+    "422": "An earlier, different request had the same `Idempotency-Key`.",
+    "500": "The service has failed. The request has changed nothing.",
 }
 
 

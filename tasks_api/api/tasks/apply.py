@@ -39,7 +39,7 @@ MAX_TASKS = 1000
 SHOWN_FIRE_TIMES = 3
 _TASK = known_fields.fields_of_schema(schema.DECLARED_IN)
 # Fields of a task that its owner does not set.
-_UNSET = {"id", "next_run_datetime"}
+_SERVICE_FIELDS = {"id", "next_run_datetime"}
 
 
 @dataclass(frozen=True)
@@ -90,8 +90,8 @@ class ApplyTasks(TasksView):
         data = fields.require_object(request.data)
         task_list = DeclaredTasks(_tag(data), _tasks(data))
         dry_run = bool(fields.boolean(data, "dry_run"))
-        shown = self._apply(task_list, _expected(data), dry_run, now)
-        return Response(_answer(shown, task_list.tag, dry_run=dry_run))
+        shown = self._apply(task_list, _expected_plan(data), dry_run, now)
+        return Response(_render_plan(shown, task_list.tag, dry_run=dry_run))
 
     @transaction.atomic
     def _apply(
@@ -105,16 +105,16 @@ class ApplyTasks(TasksView):
             self.user, task_list.tag, task_list.names, surface=Surface.TASKS, now=now
         )
         # Before applying the list, which changes these objects.
-        before = {task.pk: _show(task, now) for task in locked.tasks}
+        before = {task.pk: _show_task(task, now) for task in locked.tasks}
         plan = apply.apply_list(
             locked,
-            _read(task_list, locked, now=now),
+            _read_desired_tasks(task_list, locked, now=now),
             digest=task_list.digest,
             expected=expected,
             dry_run=dry_run,
             now=now,
         )
-        after = {task_id: _show(task, now) for task_id, task in plan.tasks.items()}
+        after = {task_id: _show_task(task, now) for task_id, task in plan.tasks.items()}
         return ShownPlan(plan, before, after)
 
 
@@ -157,14 +157,16 @@ def _tasks(data: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return tasks
 
 
-def _expected(data: Mapping[str, Any]) -> str | None:
+def _expected_plan(data: Mapping[str, Any]) -> str | None:
     value = data.get("plan")
     if isinstance(value, str | None):
         return value
-    raise InvalidTask("plan", "Invalid value of plan. Take it from a dry run, as it is")
+    raise InvalidTask(
+        "plan", "Invalid value of plan. Value should be the plan of a dry run"
+    )
 
 
-def _read(
+def _read_desired_tasks(
     task_list: DeclaredTasks, locked: LockedTasks, *, now: datetime
 ) -> list[DesiredTask]:
     """The desired tasks, read with the existing ones. Raises InvalidTasks."""
@@ -176,7 +178,7 @@ def _read(
     for index, task in enumerate(task_list.tasks):
         found = locked.by_name.get(task["name"])
         try:
-            desired.append(_desired(task_list.tag, task, found, now=now))
+            desired.append(_read_desired_task(task_list.tag, task, found, now=now))
         except InvalidTask as error:
             errors.append(error_at(index, error))
     if errors:
@@ -184,7 +186,7 @@ def _read(
     return desired
 
 
-def _desired(
+def _read_desired_task(
     tag: str, data: Mapping[str, Any], task: Task | None, *, now: datetime
 ) -> DesiredTask:
     if task is None and _is_over(data, now):
@@ -214,7 +216,7 @@ def _is_over(data: Mapping[str, Any], now: datetime) -> bool:
 # Responses.
 
 
-def _show(task: Task, now: datetime) -> ShownTask:
+def _show_task(task: Task, now: datetime) -> ShownTask:
     is_paused = not task.periodic_task.enabled
     schedule = None if is_paused else schedule_fields.schedule_of(task)
     coming = (
@@ -223,7 +225,7 @@ def _show(task: Task, now: datetime) -> ShownTask:
     shown = {
         name: value
         for name, value in render_task(task, now).items()
-        if name not in _UNSET
+        if name not in _SERVICE_FIELDS
     }
     return ShownTask(
         str(task.pk),
@@ -238,19 +240,19 @@ def _secrets_of(task: Task) -> dict[str, str]:
     """The header values and the URL of a task; empty if no key opens them."""
     sealed = parse_options(task.request).sealed_values if task.request else ""
     return {
-        "headers": _opened(encryption.decrypt, sealed),
-        "url": _opened(encryption.open_url, task.url),
+        "headers": _open_or_empty(encryption.decrypt, sealed),
+        "url": _open_or_empty(encryption.open_url, task.url),
     }
 
 
-def _opened(opens: Callable[[str], str], sealed: str) -> str:
+def _open_or_empty(opens: Callable[[str], str], sealed: str) -> str:
     try:
         return opens(sealed) if sealed else ""
     except encryption.Unreadable:
         return ""
 
 
-def _answer(shown: ShownPlan, tag: str, *, dry_run: bool) -> dict[str, Any]:
+def _render_plan(shown: ShownPlan, tag: str, *, dry_run: bool) -> dict[str, Any]:
     counts = dict.fromkeys(Action, 0)
     for step in shown.plan.steps:
         counts[step.action] += 1
@@ -259,11 +261,13 @@ def _answer(shown: ShownPlan, tag: str, *, dry_run: bool) -> dict[str, Any]:
         "tag": tag,
         "dry_run": dry_run,
         "counts": {action.value: count for action, count in counts.items()},
-        "tasks": [_render(step, shown, dry_run=dry_run) for step in shown.plan.steps],
+        "tasks": [
+            _render_step(step, shown, dry_run=dry_run) for step in shown.plan.steps
+        ],
     }
 
 
-def _render(step: Step, shown: ShownPlan, *, dry_run: bool) -> dict[str, Any]:
+def _render_step(step: Step, shown: ShownPlan, *, dry_run: bool) -> dict[str, Any]:
     before = after = None
     if step.task_id is not None:
         before, after = shown.before.get(step.task_id), shown.after.get(step.task_id)

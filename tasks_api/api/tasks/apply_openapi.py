@@ -56,7 +56,7 @@ def _times(description: str) -> dict[str, Any]:
     return {"type": "array", "maxItems": 3, "items": items, "description": description}
 
 
-_ABOUT = {
+_ACTION_DESCRIPTIONS = {
     Action.CREATE: "How many tasks are new.",
     Action.CHANGE: "How many tasks differ from the list.",
     Action.PAUSE: "How many tasks are paused and differ in nothing else.",
@@ -118,7 +118,8 @@ PLAN_OUT = {
             "required": [action.value for action in Action],
             "description": "How many tasks there are for each action.",
             "properties": {
-                action.value: openapi.count(_ABOUT[action]) for action in Action
+                action.value: openapi.count(_ACTION_DESCRIPTIONS[action])
+                for action in Action
             },
         },
         "tasks": {

@@ -101,7 +101,9 @@ class FailRun(LongWorkView):
         data = {} if request.stream is None else fields.require_object(request.data)
         why, again = _reason(data), data.get("retry")
         if again is not None and not isinstance(again, bool):
-            raise InvalidTask("retry", "Invalid value of retry. Value should be a bool")
+            raise InvalidTask(
+                "retry", "Invalid value of retry. Value should be true or false"
+            )
         run_uuid = parse_run_id(run_id)
         result = long_work.fail(
             self.caller, run_uuid, why=why, again=again is not False

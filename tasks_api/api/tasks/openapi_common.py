@@ -15,7 +15,7 @@ FAILURE = "APIError: Internal Server error occurred!"
 NO_IDS = "Bad request, No data in ids"
 NO_TASK = "APIError: task does not exist with given id"
 NAME_TAKEN = "A task with this name exists already"
-STALE = "The task was changed since; its ETag is another one now"
+STALE = "The task has changed since; it has another ETag now"
 
 
 def done(message: str) -> OpenApiResponse:

@@ -37,7 +37,7 @@ _TAGS = {
     "maxItems": 50,
     "items": {"type": "string", "minLength": 1, "maxLength": 100},
 }
-_OF_BOTH: dict[str, dict[str, Any]] = {
+_SHARED_FIELDS: dict[str, dict[str, Any]] = {
     "url": {
         "type": "string",
         "description": "The absolute URL that the request is sent to. Credentials in it "
@@ -69,7 +69,7 @@ _OF_BOTH: dict[str, dict[str, Any]] = {
         "stays as it is, and a new one is active.",
     },
 }
-_OF_PERIODIC: dict[str, dict[str, Any]] = {
+_PERIODIC_FIELDS: dict[str, dict[str, Any]] = {
     "task_type": {
         "type": "string",
         "description": "`periodic`, in any case; `interval` means the same.",
@@ -96,7 +96,7 @@ _OF_PERIODIC: dict[str, dict[str, Any]] = {
     ),
     "stop_datetime": openapi.text("Another name for `end_datetime`.", nullable=True),
 }
-_OF_ONE_TIME: dict[str, dict[str, Any]] = {
+_ONE_TIME_FIELDS: dict[str, dict[str, Any]] = {
     "task_type": openapi.text("`one_time`, in any case.", enum=["one_time"]),
     "run_datetime": openapi.text(
         "When the task runs: an ISO 8601 date and time in the future. Without an offset it is "
@@ -159,10 +159,12 @@ _DOCUMENTED = {
     "stop_datetime",
 }
 # The document that the format was built from lacks these.
-EXTENSIONS = (_OF_PERIODIC | _OF_BOTH).keys() - _DOCUMENTED - {"url", "post_data"}
+EXTENSIONS = (
+    (_PERIODIC_FIELDS | _SHARED_FIELDS).keys() - _DOCUMENTED - {"url", "post_data"}
+)
 # A client may send a response back as it is, also with the fields of the other type.
-_IGNORED = dict.fromkeys(
-    _OF_PERIODIC | _OF_ONE_TIME | TASK_OUT["properties"], openapi.IGNORED
+_IGNORED_FIELDS = dict.fromkeys(
+    _PERIODIC_FIELDS | _ONE_TIME_FIELDS | TASK_OUT["properties"], openapi.IGNORED
 )
 
 
@@ -177,11 +179,11 @@ def task_in(*required: str, **more: dict[str, Any]) -> dict[str, Any]:
                 "type": "object",
                 "title": title,
                 "required": ["task_type", *own_required, *required],
-                "properties": {**_IGNORED, **own, **_OF_BOTH, **more},
+                "properties": {**_IGNORED_FIELDS, **own, **_SHARED_FIELDS, **more},
             }
             for title, own, own_required in (
-                ("periodic", _OF_PERIODIC, ()),
-                ("one_time", _OF_ONE_TIME, ("run_datetime",)),
+                ("periodic", _PERIODIC_FIELDS, ()),
+                ("one_time", _ONE_TIME_FIELDS, ("run_datetime",)),
             )
         ]
     }
@@ -196,10 +198,10 @@ CHANGE_IN = {
         if name not in {"task_type", "frequency"} and "type" in rule
         else rule
         for name, rule in {
-            **_IGNORED,
-            **_OF_ONE_TIME,
-            **_OF_PERIODIC,
-            **_OF_BOTH,
+            **_IGNORED_FIELDS,
+            **_ONE_TIME_FIELDS,
+            **_PERIODIC_FIELDS,
+            **_SHARED_FIELDS,
             "task_type": openapi.text(
                 "To make it a task of the other type, with the fields of that type.",
                 enum=["periodic", "one_time", "interval"],

@@ -54,15 +54,15 @@ class PreviewTask(TasksView):
     def post(self, request: Request) -> Response:
         now = clock.now()
         data = fields.require_object(request.data)
-        count = _count(data.get("n", DEFAULT_FIRE_TIMES))
-        since = _since(data, now)
+        count = _fire_time_count(data.get("n", DEFAULT_FIRE_TIMES))
+        since = _preview_start(data, now)
         task = {name: data[name] for name in data.keys() - {"n", "from"}}
         schedule = read_task(task, now=now).schedule
         found = _next_fire_times(schedule, since, count)
-        return Response(_answer(True, schedule, found))
+        return Response(_render_fire_times(True, schedule, found))
 
 
-def _since(data: Mapping[str, Any], now: datetime) -> datetime:
+def _preview_start(data: Mapping[str, Any], now: datetime) -> datetime:
     """The moment before the first one that a preview includes."""
     if data.get("from") is None:
         return now
@@ -75,10 +75,10 @@ def _since(data: Mapping[str, Any], now: datetime) -> datetime:
 def _count_parameter(query: Mapping[str, str]) -> int:
     text = query.get("n", str(DEFAULT_FIRE_TIMES))
     is_number = text.isascii() and text.isdigit() and len(text) <= 9
-    return _count(int(text) if is_number else text)
+    return _fire_time_count(int(text) if is_number else text)
 
 
-def _count(value: object) -> int:
+def _fire_time_count(value: object) -> int:
     if (
         isinstance(value, int)
         and not isinstance(value, bool)
@@ -94,7 +94,7 @@ def _count(value: object) -> int:
 def _describe_task(task: Task, now: datetime, count: int) -> dict[str, Any]:
     schedule = schedule_of(task)
     found = fire_times_of_task(task, schedule, now, count) if schedule else []
-    return _answer(task.periodic_task.enabled, schedule, found)
+    return _render_fire_times(task.periodic_task.enabled, schedule, found)
 
 
 def fire_times_of_task(
@@ -116,7 +116,7 @@ def _next_fire_times(
     return list(fire_times.coming_fire_times(schedule, since=since, count=count))
 
 
-def _answer(
+def _render_fire_times(
     is_enabled: bool, schedule: Schedule | None, found: list[ComingFireTime]
 ) -> dict[str, Any]:
     return {

@@ -50,21 +50,21 @@ class RunList(RunsView):
     def get(self, request: Request) -> Response:
         query = fields.query_parameters(request)
         task_id = _task_id(query["task"]) if "task" in query else None
-        return _page(self, request, query, task_id)
+        return _list_runs(self, request, query, task_id)
 
 
 class TaskRunList(RunsView):
     @schema.list_runs_of_task
     def get(self, request: Request, task_id: str) -> Response:
         query = fields.query_parameters(request)
-        return _page(self, request, query, finding.parse_id(task_id))
+        return _list_runs(self, request, query, finding.parse_id(task_id))
 
 
 class RunDetail(RunsView):
     @schema.get_run
     def get(self, request: Request, run_id: str) -> Response:
         run, attempts = runs.get_run(self.user, parse_run_id(run_id))
-        shown = _render(run, run.task)
+        shown = _render_run_fields(run, run.task)
         shown["attempts"] = [_render_attempt(each) for each in attempts]
         return Response(shown)
 
@@ -131,7 +131,7 @@ def _task_id(value: object, name: str = "task") -> UUID:
     raise InvalidTask(name, f"Invalid value of {name}. Value should be a task's id")
 
 
-def _page(
+def _list_runs(
     view: RunsView, request: Request, query: Mapping[str, str], task_id: UUID | None
 ) -> Response:
     limit = pagination.page_size(
@@ -168,7 +168,7 @@ def _states(query: Mapping[str, str]) -> list[RunState]:
     """The states of a query string, separated by commas."""
     if "state" not in query:
         return []
-    return _known(query["state"].split(","), RunState.values)
+    return _parse_states(query["state"].split(","), RunState.values)
 
 
 def _states_to_redrive(value: object) -> list[RunState]:
@@ -176,10 +176,10 @@ def _states_to_redrive(value: object) -> list[RunState]:
         raise InvalidTask(
             "state", "Invalid value of state. Value should be a list of states"
         )
-    return _known(value, sorted(NOT_DELIVERED))
+    return _parse_states(value, sorted(NOT_DELIVERED))
 
 
-def _known(values: list[Any], states: list[str]) -> list[RunState]:
+def _parse_states(values: list[Any], states: list[str]) -> list[RunState]:
     if all(isinstance(value, str) and value in states for value in values):
         return [RunState(value) for value in values]
     raise InvalidTask(
@@ -211,7 +211,7 @@ def _read_cursor(text: str) -> RunCursor:
         return RunCursor(EPOCH + timedelta(microseconds=micros), UUID(bytes=raw[8:]))
     except (UnicodeEncodeError, binascii.Error, ValueError, OverflowError):
         raise InvalidTask(
-            "cursor", "Invalid value of cursor. Take it from an answer, as it is"
+            "cursor", "Invalid value of cursor. Value should be a next_cursor"
         ) from None
 
 
@@ -219,10 +219,10 @@ def _read_cursor(text: str) -> RunCursor:
 
 
 def render_run(row: RunSummary) -> dict[str, Any]:
-    return {**_render(row.run, row.task), "last_status": row.last_status}
+    return {**_render_run_fields(row.run, row.task), "last_status": row.last_status}
 
 
-def _render(run: Run, task: Task) -> dict[str, Any]:
+def _render_run_fields(run: Run, task: Task) -> dict[str, Any]:
     return {
         "id": str(run.pk),
         "task_id": str(run.task_id),

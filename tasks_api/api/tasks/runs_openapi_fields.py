@@ -17,7 +17,7 @@ def _when(description: str, **more: Any) -> dict[str, Any]:
 
 
 _STATE = openapi.text("The state of the run.", enum=list(RunState.values))
-_OF_BOTH = {
+_RUN_FIELDS = {
     "id": openapi.text("The id of the run, which its requests carry as `webhook-id`."),
     "task_id": openapi.text("The id of its task."),
     "task_name": openapi.text("The name of its task; empty without one."),
@@ -50,9 +50,9 @@ _OF_BOTH = {
 }
 RUN_OUT = {
     "type": "object",
-    "required": [*_OF_BOTH, "last_status"],
+    "required": [*_RUN_FIELDS, "last_status"],
     "properties": {
-        **_OF_BOTH,
+        **_RUN_FIELDS,
         "last_status": {
             "type": "integer",
             "nullable": True,
@@ -89,9 +89,9 @@ ATTEMPT_OUT = {
 }
 DETAIL_OUT = {
     "type": "object",
-    "required": [*_OF_BOTH, "attempts"],
+    "required": [*_RUN_FIELDS, "attempts"],
     "properties": {
-        **_OF_BOTH,
+        **_RUN_FIELDS,
         "attempts": {
             "type": "array",
             "description": "The requests that were made, the first one first.",
@@ -114,7 +114,7 @@ RUNS_OUT = {
         ),
     },
 }
-_ABOUT = {
+_OUTCOME_DESCRIPTIONS = {
     FireTimeOutcome.DELIVERED: "How many of them succeeded.",
     FireTimeOutcome.FAILED: "How many of them failed for good.",
     FireTimeOutcome.SKIPPED: "How many of them the service skipped, such as because "
@@ -123,8 +123,9 @@ _ABOUT = {
     FireTimeOutcome.CANCELLED: "How many of them a change of the task cancelled.",
     FireTimeOutcome.UNDER_WAY: "How many of them are due and unfinished.",
 }
-_OUTCOMES = {
-    outcome.value: openapi.count(_ABOUT[outcome]) for outcome in FireTimeOutcome
+_OUTCOME_COUNTS = {
+    outcome.value: openapi.count(_OUTCOME_DESCRIPTIONS[outcome])
+    for outcome in FireTimeOutcome
 }
 _DIFFERENCE = {
     "type": "object",
@@ -142,14 +143,14 @@ _DIFFERENCE = {
 ACCOUNT_OUT = {
     "type": "object",
     "required": [
-        *("from", "to", "planned", *_OUTCOMES, "manual", "balance", "missing"),
+        *("from", "to", "planned", *_OUTCOME_COUNTS, "manual", "balance", "missing"),
         *("unplanned", "differences", "changes"),
     ],
     "properties": {
         "from": _when("The first moment of the account."),
         "to": _when("The end of the account, which is not part of it."),
         "planned": openapi.count("How many fire times the schedule had in that time."),
-        **_OUTCOMES,
+        **_OUTCOME_COUNTS,
         "manual": openapi.count(
             "How many runs a user asked for, in addition to the schedule."
         ),

@@ -226,7 +226,10 @@ def _page_by_cursor(
 ) -> Response:
     query = fields.query_parameters(request)
     if "offset" in query:
-        raise InvalidTask("offset", "offset goes neither with cursor nor filters")
+        raise InvalidTask(
+            "offset",
+            "Invalid value of offset. It cannot be combined with cursor or filters",
+        )
     limit, after = _page_size(query), read_cursor(query.get("cursor", ""))
     page = listing.page_by_cursor(scope, filters, after=after, limit=limit, now=now)
     cursor = page.after and page.after.hex
@@ -274,7 +277,7 @@ def _with_name(data: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     """The body of a task, which may repeat the name of the path."""
     named = {"name": name, **data}
     if named["name"] != name:
-        raise InvalidTask("name", "The name is not that of the path")
+        raise InvalidTask("name", "The name differs from the name in the path")
     return named
 
 
@@ -290,4 +293,4 @@ def _require_match(request: Request, task: Task) -> None:
     if if_match is None or if_match.strip() == "*":
         return
     if etag_of(task) not in {tag.strip() for tag in if_match.split(",")}:
-        raise VersionConflict("The task was changed since; its ETag is another one now")
+        raise VersionConflict("The task has changed since; it has another ETag now")
