@@ -26,7 +26,7 @@ Row = TypeVar("Row", bound=Model)
 Choice = TypeVar("Choice", Role, Scope)
 
 
-class Conflict(APIException):
+class NameConflict(APIException):
     """The name of a new thing is taken."""
 
     status_code = 409
