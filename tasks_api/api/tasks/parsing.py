@@ -33,15 +33,17 @@ def read_task(data: object, *, now: datetime, kept: Schedule | None = None) -> T
     The `kept` schedule of an existing task may have begun in the past.
     """
     data = fields.require_object(data)
-    is_open = _uses_extensions(data)
-    schedule = schedule_fields.read_schedule(data, now=now, kept=kept, is_open=is_open)
+    uses_extensions = _uses_extensions(data)
+    schedule = schedule_fields.read_schedule(
+        data, now=now, kept=kept, bounds_optional=uses_extensions
+    )
     url, queue = _target(data)
     spec = TaskSpec(
         surface=Surface.TASKS,
         schedule=schedule,
         url=url,
         queue=queue,
-        body=dumps(_post_data(fields.without_nulls(data) if is_open else data)),
+        body=dumps(_post_data(fields.without_nulls(data) if uses_extensions else data)),
         name=_optional_name(data),
         tags=_tags(data),
         is_paused=fields.boolean(data, "paused"),
@@ -99,7 +101,7 @@ def read_change(data: Mapping[str, Any], task: Task, *, now: datetime) -> TaskSp
             schedule_fields.merge_schedule(spec.schedule, data),
             now=now,
             kept=spec.schedule,
-            is_open=True,
+            bounds_optional=True,
         )
     merged = optional_fields.merge_optional_fields(task, data)
     return optional_fields.read_optional_fields(

@@ -41,15 +41,15 @@ def read_schedule(
     *,
     now: datetime,
     kept: Schedule | None = None,
-    is_open: bool = False,
+    bounds_optional: bool = False,
 ) -> Schedule:
     """The schedule of a request body. Raises InvalidTask naming the field.
 
-    A moment of the `kept` schedule may have passed. If `is_open`, start and end are
-    optional.
+    A moment of the `kept` schedule may have passed. If `bounds_optional`, start and end may
+    be absent.
     """
     if _task_type(data) == "periodic":
-        return _recurring(data, now, kept, is_open=is_open)
+        return _recurring(data, now, kept, bounds_optional=bounds_optional)
     return _once(data, now, kept)
 
 
@@ -65,12 +65,16 @@ def _task_type(data: Mapping[str, Any]) -> str:
 
 
 def _recurring(
-    data: Mapping[str, Any], now: datetime, kept: Schedule | None, *, is_open: bool
+    data: Mapping[str, Any],
+    now: datetime,
+    kept: Schedule | None,
+    *,
+    bounds_optional: bool,
 ) -> Interval | Cron:
     if not fields.is_given(data, "cron"):
         if fields.is_given(data, "timezone"):
             raise InvalidTask("timezone", "A timezone goes with cron")
-        return _interval(data, now, kept, is_open=is_open)
+        return _interval(data, now, kept, bounds_optional=bounds_optional)
     if fields.is_given(data, "frequency"):
         raise InvalidTask("cron", "A task has either a frequency or a cron expression")
     return _cron(data, now, kept)
@@ -160,18 +164,22 @@ def _end_name(data: Mapping[str, Any]) -> str:
 
 
 def _interval(
-    data: Mapping[str, Any], now: datetime, kept: Schedule | None, *, is_open: bool
+    data: Mapping[str, Any],
+    now: datetime,
+    kept: Schedule | None,
+    *,
+    bounds_optional: bool,
 ) -> Interval:
     every = fields.frequency(
         fields.require_field(data, "frequency"),
         minimum=settings.SCHEDULER_MIN_FREQUENCY,
     )
-    if is_open and not fields.is_given(data, "start_datetime"):
+    if bounds_optional and not fields.is_given(data, "start_datetime"):
         start = _default_start(every, now, kept)
     else:
         start = _future_or_kept("start_datetime", data, now, _start_of(kept))
     end_name = _end_name(data)
-    if is_open and not fields.is_given(data, end_name):
+    if bounds_optional and not fields.is_given(data, end_name):
         return Interval(start, every)
     end = fields.moment(end_name, fields.require_field(data, end_name))
     end = _restore_microseconds(end, _end_of(kept))
