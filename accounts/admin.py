@@ -1,4 +1,4 @@
-"""Tenants, users and tokens in the admin; secrets are shown once, when they are made."""
+"""Tenants and users in the admin; secrets are shown once, when they are created."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 
-from accounts import audit, credentials, services
+from accounts import audit, services, url_credentials
 from accounts.activity import report_activity
-from accounts.forms import changes_of
+from accounts.forms import form_changes
 from accounts.login import LoginForm
 from accounts.models import Role, SigningSecret, Tenant, Token, User, digest
-from accounts.permissions import acts_for, acts_for_tenant
+from accounts.permissions import may_change_tenant, may_change_user
 from accounts.tokens_admin import TokenAdmin
 from scheduler_service.db import clock
 
@@ -28,21 +28,21 @@ admin.site.unregister(Group)
 admin.site.login_form = LoginForm
 
 
-Read = TypeVar("Read")
+Value = TypeVar("Value")
 
 
-def _accepted(read: Callable[[], Read]) -> Read:
+def _validated(parse: Callable[[], Value]) -> Value:
     try:
-        return read()
-    except services.AccountError as refusal:
-        raise forms.ValidationError(str(refusal)) from None
+        return parse()
+    except services.AccountError as error:
+        raise forms.ValidationError(str(error)) from None
 
 
 class TenantForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic at run time
     new_shared_secret = forms.CharField(
         required=False,
         strip=False,
-        help_text="Names this tenant where timers are set. Leave it empty to keep it.",
+        help_text="Identifies this tenant to the timer API. Empty keeps the present one.",
         widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
     )
 
@@ -63,27 +63,27 @@ class TenantForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic at r
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         for name in self.Meta.widgets:
-            self.initial[name] = credentials.hidden(getattr(self.instance, name))
+            self.initial[name] = url_credentials.mask(getattr(self.instance, name))
 
     def clean_callback_url(self) -> str:
         url = self.cleaned_data["callback_url"]
-        return _accepted(lambda: services.callback_url_for(self.instance, url))
+        return _validated(lambda: services.parse_callback_url(self.instance, url))
 
     def clean_notification_url(self) -> str:
         url = self.cleaned_data["notification_url"]
-        return _accepted(lambda: services.notification_url_for(self.instance, url))
+        return _validated(lambda: services.parse_notification_url(self.instance, url))
 
     def clean_new_shared_secret(self) -> str:
         secret: str = self.cleaned_data["new_shared_secret"]
         others = Tenant.objects.exclude(pk=self.instance.pk)
         if secret and others.filter(shared_secret_digest=digest(secret)).exists():
             raise forms.ValidationError("Another tenant has this shared secret.")
-        _accepted(lambda: services.check_shared_secret(secret))
+        _validated(lambda: services.check_shared_secret(secret))
         return secret
 
 
 class SigningSecretInline(admin.TabularInline):  # type: ignore[type-arg]  # not generic at run time
-    """When each was made and ends; `manage.py signing_secret` prints the newest."""
+    """The dates of each secret; `manage.py signing_secret` prints the newest one."""
 
     model = SigningSecret
     fields = readonly_fields = ("created_at", "expires_at")
@@ -106,27 +106,31 @@ class TenantAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at
             },
         ),
     )
-    list_display = ("name", "called", "created_at")
+    list_display = ("name", "masked_callback_url", "created_at")
     search_fields = ("name",)
     show_full_result_count = False
     inlines = [SigningSecretInline]
     actions = ["rotate_signing_secrets"]
 
     @admin.display(description="callback URL", ordering="callback_url")
-    def called(self, tenant: Tenant) -> str:
-        return credentials.hidden(tenant.callback_url)
+    def masked_callback_url(self, tenant: Tenant) -> str:
+        return url_credentials.mask(tenant.callback_url)
 
     def get_object(
         self, request: HttpRequest, object_id: str, from_field: str | None = None
     ) -> Tenant | None:
-        """Who may only look sees the row itself, and no form."""
+        """Mask credentials for users who may only view: the admin shows them the row itself."""
         tenant: Tenant | None = super().get_object(request, object_id, from_field)
         if tenant is not None and not self.has_change_permission(request, tenant):
             for name in TenantForm.Meta.widgets:
-                setattr(tenant, name, credentials.hidden(getattr(tenant, name)))
+                setattr(
+                    tenant,
+                    name,
+                    url_credentials.mask(getattr(tenant, name)),
+                )
         return tenant
 
-    # Deleting one would take all its history along; its users can be deactivated.
+    # Deletion would delete all its history; deactivate its users instead.
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
 
@@ -134,7 +138,7 @@ class TenantAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at
         self, request: HttpRequest, obj: Tenant | None = None
     ) -> bool:
         allowed = super().has_change_permission(request, obj)
-        return allowed and (obj is None or acts_for_tenant(request.user, obj.pk))
+        return allowed and (obj is None or may_change_tenant(request.user, obj.pk))
 
     def has_rotate_permission(self, request: HttpRequest) -> bool:
         return self.has_change_permission(request)
@@ -147,7 +151,7 @@ class TenantAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at
         self, request: HttpRequest, obj: Tenant, form: TenantForm, change: bool
     ) -> None:
         super().save_model(request, obj, form, change)
-        changes = changes_of(form)
+        changes = form_changes(form)
         action = "tenant.change" if change else "tenant.create"
         audit.record(obj.pk, action, [obj.name] if changes else [], changes)
         if secret := form.cleaned_data["new_shared_secret"]:
@@ -185,7 +189,7 @@ class NewUserForm(AdminUserCreationForm):  # type: ignore[type-arg]  # not gener
         if "name" not in data or "tenant" not in data:
             return data
         try:
-            username = services.username_of(data["name"], data["tenant"])
+            username = services.compose_username(data["name"], data["tenant"])
         except services.AccountError as refusal:
             raise forms.ValidationError(str(refusal)) from None
         if User.objects.filter(username=username).exists():
@@ -194,8 +198,8 @@ class NewUserForm(AdminUserCreationForm):  # type: ignore[type-arg]  # not gener
         return data
 
 
-# Who could set these could do anything.
-RANK = ("is_staff", "is_superuser", "groups", "user_permissions")
+# Whoever may set these may do anything.
+RANK_FIELDS = ("is_staff", "is_superuser", "groups", "user_permissions")
 
 
 @admin.register(User)
@@ -251,59 +255,59 @@ class UserAdmin(BaseUserAdmin):  # type: ignore[type-arg]  # not generic at run 
         self, request: HttpRequest, obj: User | None = None
     ) -> bool:
         allowed = super().has_change_permission(request, obj)
-        return allowed and (obj is None or acts_for(request.user, obj))
+        return allowed and (obj is None or may_change_user(request.user, obj))
 
-    # A user's tasks are their tenant's, and `issue_token` knows the user by these.
+    # The tasks of a user belong to the tenant, and `issue_token` finds the user by these.
     def get_readonly_fields(
         self, request: HttpRequest, obj: User | None = None
     ) -> tuple[str, ...]:
-        kept = ("username", "tenant", "name") if obj else ()
-        is_greatest = isinstance(request.user, User) and request.user.is_superuser
-        return kept if is_greatest else (*kept, *RANK)
+        fixed = ("username", "tenant", "name") if obj else ()
+        is_superuser = isinstance(request.user, User) and request.user.is_superuser
+        return fixed if is_superuser else (*fixed, *RANK_FIELDS)
 
     def save_model(
         self, request: HttpRequest, obj: User, form: Any, change: bool
     ) -> None:
         super().save_model(request, obj, form, change)
-        changes, name = changes_of(form), services.audited_name(obj)
+        changes, name = form_changes(form), services.name_in_audit(obj)
         action = "user.change" if change else "user.add"
         audit.record(obj.tenant_id, action, [name] if changes else [], changes)
         if "is_active" in changes:
             report_activity(obj)
 
-    # In one transaction with its entry in the audit log.
+    # One transaction for the change and its entry in the audit log.
     @transaction.atomic
     def user_change_password(
         self, request: HttpRequest, id: str, form_url: str = ""
     ) -> HttpResponse:
         before = User.objects.filter(pk=id).first() if id.isdigit() else None
-        answer = super().user_change_password(request, id, form_url)
+        response = super().user_change_password(request, id, form_url)
         after = before and User.objects.get(pk=before.pk)
         if before and after and before.password != after.password:
             changes = {"password": (audit.REDACTED, audit.REDACTED)}
-            name = services.audited_name(after)
+            name = services.name_in_audit(after)
             audit.record(after.tenant_id, "user.change", [name], changes)
-        return answer
+        return response
 
-    def has_steer_permission(self, request: HttpRequest) -> bool:
+    def has_operate_permission(self, request: HttpRequest) -> bool:
         return self.has_change_permission(request)
 
-    @admin.action(description="Deactivate selected users", permissions=["steer"])
+    @admin.action(description="Deactivate selected users", permissions=["operate"])
     def deactivate(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
         self._change(request, queryset, is_active=False)
 
-    @admin.action(description="Activate selected users", permissions=["steer"])
+    @admin.action(description="Activate selected users", permissions=["operate"])
     def activate(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
         self._change(request, queryset, is_active=True)
 
     @admin.action(
         description="Make selected users administrators of their tenants",
-        permissions=["steer"],
+        permissions=["operate"],
     )
     def make_admin(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
         self._change(request, queryset, role=Role.ADMIN)
 
-    @admin.action(description="Make selected users members", permissions=["steer"])
+    @admin.action(description="Make selected users members", permissions=["operate"])
     def make_member(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
         self._change(request, queryset, role=Role.MEMBER)
 
@@ -311,21 +315,23 @@ class UserAdmin(BaseUserAdmin):  # type: ignore[type-arg]  # not generic at run 
     def _change(
         self, request: HttpRequest, queryset: QuerySet[User], **changes: Any
     ) -> None:
-        mine = [u for u in queryset.order_by("pk") if acts_for(request.user, u)]
-        for user in mine:
+        allowed = [
+            u for u in queryset.order_by("pk") if may_change_user(request.user, u)
+        ]
+        for user in allowed:
             services.change_user(user, **changes)
-        messages.success(request, f"{len(mine)} changed.")
-        for user in set(queryset).difference(mine):
+        messages.success(request, f"{len(allowed)} changed.")
+        for user in set(queryset).difference(allowed):
             messages.error(request, f"You may not change {user}.")
 
-    # It would take the user's tasks along; deactivating one closes the door as well.
+    # Deletion would delete the tasks of the user; deactivate the user instead.
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
 
 
 @admin.register(Group)
 class GroupAdmin(BaseGroupAdmin):
-    """A group is as great as its permissions: superusers alone give them."""
+    """Only superusers change groups, because a group gives permissions."""
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return isinstance(request.user, User) and request.user.is_superuser

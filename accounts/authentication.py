@@ -1,11 +1,10 @@
-"""Who is calling the API: the bearer token of a tenant's user."""
+"""Identify the caller of the API: by token, by shared secret, or without a credential."""
 
 from __future__ import annotations
 
 import base64
 from collections.abc import Iterator
 from datetime import datetime, timedelta
-from functools import lru_cache
 from itertools import islice
 from typing import Any
 
@@ -17,25 +16,34 @@ from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 
-from accounts import audit, doors, services
+from accounts import audit, services, statements, throttling
 from accounts.audit import Actor
-from accounts.doors import Door
-from accounts.login import address_of
+from accounts.login import client_address
 from accounts.models import Tenant, Token, User, Via, digest
 from accounts.permissions import reaches_tenant
+from accounts.throttling import CredentialKind
 from scheduler_service.db import clock
 from scheduler_service.db.statements import first
 
-# Often enough to find tokens nobody uses, without a write for each request.
-USE_NOTED_EVERY = timedelta(minutes=10)
+# The models of a live token, each with all its columns, in this order.
+CALLER_MODELS = (Token, User, Tenant)
+LOAD_CALLER = statements.LOAD_CALLER.format(
+    columns=", ".join(
+        f"{model._meta.db_table}.{field.column}"
+        for model in CALLER_MODELS
+        for field in model._meta.concrete_fields
+    )
+)
+# Short enough to find unused tokens, and without a write for each request.
+LAST_USED_INTERVAL = timedelta(minutes=10)
 
 
-class WrongCredential(AuthenticationFailed):
-    """Something was shown, and opens nothing."""
+class InvalidCredential(AuthenticationFailed):
+    """The caller sent a credential that is not valid."""
 
-    def __init__(self, detail: str, door: Door) -> None:
+    def __init__(self, detail: str, kind: CredentialKind) -> None:
         super().__init__(detail)
-        self.door = door
+        self.kind = kind
 
 
 class TokenAuthentication(BaseAuthentication):
@@ -46,18 +54,18 @@ class TokenAuthentication(BaseAuthentication):
         if not header:
             return None
         token, now = _live_token(_credential(header))
-        _note_use(token, now)
+        _record_use(token, now)
         user = token.user
         user.reaches_tenant = reaches_tenant(user, token)
-        audit.act_as(Actor(user.username, Via.API, token.prefix))
+        audit.set_actor(Actor(user.username, Via.API, token.prefix))
         return user, token
 
     def authenticate_header(self, request: Request) -> str:
         return "Bearer"
 
 
-class AnonymousTenant(BaseAuthentication):
-    """Who comes without a token acts as SCHEDULER_ANONYMOUS_TENANT, where that is set."""
+class AnonymousAuthentication(BaseAuthentication):
+    """A caller without a token acts for SCHEDULER_ANONYMOUS_TENANT, if that is set."""
 
     def authenticate(self, request: Request) -> tuple[User, None] | None:
         tenant = settings.SCHEDULER_ANONYMOUS_TENANT
@@ -66,20 +74,21 @@ class AnonymousTenant(BaseAuthentication):
         return _service_user(tenant, "anonymous"), None
 
 
-class SharedSecret(BaseAuthentication):
-    """`Scheduler-Secret: <secret>`, which names a tenant and none of its users."""
+class SharedSecretAuthentication(BaseAuthentication):
+    """`Scheduler-Secret: <secret>`, which identifies a tenant, but no user of it."""
 
     def authenticate(self, request: Request) -> tuple[User, None]:
         secret = request.META.get("HTTP_SCHEDULER_SECRET", "")
-        # By digest, so that the time it takes tells nothing about a secret.
+        # The time to find a digest reveals nothing about a secret.
         known = Tenant.objects.filter(shared_secret_digest=digest(secret))
         tenant = known.values_list("name", flat=True).first() if secret else None
-        # One that is short might be guessed: where many were wrong, it is not looked at.
-        is_guessed = len(secret) < doors.LONG_ENOUGH and doors.is_closed(
-            Door.SECRET, address_of(request.META)
+        # A short secret might be guessed, so it is refused after many wrong ones.
+        is_short = len(secret) < throttling.UNGUESSABLE_LENGTH
+        is_blocked = is_short and throttling.is_blocked(
+            CredentialKind.SECRET, client_address(request.META)
         )
-        if tenant is None or is_guessed:
-            raise WrongCredential("Unauthorized", Door.SECRET)
+        if tenant is None or is_blocked:
+            raise InvalidCredential("Unauthorized", CredentialKind.SECRET)
         return _service_user(tenant, "timers"), None
 
     def authenticate_header(self, request: Request) -> str:
@@ -87,17 +96,18 @@ class SharedSecret(BaseAuthentication):
 
 
 def _service_user(tenant: str, name: str) -> User:
-    """The user who owns what a tenant's nameless clients store; made at the first need."""
+    """The user who owns what clients of a tenant without tokens store; created on demand."""
     users = User.objects.filter(tenant__name=tenant, name=name)
-    user = users.select_related("tenant").first() or services.provision(tenant, name)
+    user = users.select_related("tenant").first()
+    user = user or services.provision_user(tenant, name)
     if not user.is_active:
         raise AuthenticationFailed("Unauthorized")
-    audit.act_as(Actor(user.username, Via.API))
+    audit.set_actor(Actor(user.username, Via.API))
     return user
 
 
 def scheme_and_credential(header: str) -> tuple[str, str]:
-    """The two of an Authorization header, between which are one space or more (RFC 9110)."""
+    """The two parts of an Authorization header, separated by spaces (RFC 9110)."""
     scheme, _, credential = header.partition(" ")
     return scheme.lower(), credential.strip(" ")
 
@@ -109,75 +119,55 @@ def _credential(header: str) -> str:
             return credential
         case "basic":
             return _password(credential)
-    raise WrongCredential("The Authorization header is not a bearer token.", Door.TOKEN)
+    raise InvalidCredential(
+        "The Authorization header is not a bearer token.", CredentialKind.TOKEN
+    )
 
 
 def _password(credential: str) -> str:
     try:
         pair = base64.b64decode(credential, validate=True)
     except ValueError:
-        raise WrongCredential(
-            "The Authorization header is malformed.", Door.TOKEN
+        raise InvalidCredential(
+            "The Authorization header is malformed.", CredentialKind.TOKEN
         ) from None
-    # Latin-1 because it reads any bytes, and a token is ASCII in both.
+    # Latin-1 decodes any bytes, and a token is ASCII anyway.
     _, _, password = pair.decode("latin-1").partition(":")
     return password
 
 
 def _live_token(clear_text: str) -> tuple[Token, datetime]:
-    """The token, and the moment at which it is live, which the request goes by."""
+    """The live token, and the moment of the database's clock that the request uses."""
     asked_at = clock.ticks()
-    row = first(_live_token_sql(), {"digest": digest(clear_text)})
+    row = first(LOAD_CALLER, {"digest": digest(clear_text)})
     if row is None:
-        raise WrongCredential("The token is not valid.", Door.TOKEN)
+        raise InvalidCredential("The token is not valid.", CredentialKind.TOKEN)
     now, *columns = row
-    clock.learn(now, asked_at=asked_at)
+    clock.record_reading(now, asked_at=asked_at)
     values = iter(columns)
-    token: Token = _read(Token, values)
-    token.user = _read(User, values)
-    token.user.tenant = _read(Tenant, values)
+    token, user, tenant = (_build_model(model, values) for model in CALLER_MODELS)
+    token.user, user.tenant = user, tenant
     return token, now
 
 
-@lru_cache(maxsize=1)
-def _live_token_sql() -> str:
-    """A live token, with its user and tenant.
-
-    Let Django compose it and read its rows, and a request costs twice as much.
-    """
-    columns = ", ".join(
-        f"{model._meta.db_table}.{field.column}"
-        for model in (Token, User, Tenant)
-        for field in model._meta.concrete_fields
-    )
-    return f"""
-        SELECT clock_timestamp(), {columns} FROM accounts_token
-        JOIN accounts_user ON accounts_user.id = accounts_token.user_id
-        JOIN accounts_tenant ON accounts_tenant.id = accounts_user.tenant_id
-        WHERE accounts_token.digest = %(digest)s AND accounts_token.revoked_at IS NULL
-            AND (accounts_token.expires_at IS NULL OR accounts_token.expires_at > clock_timestamp())
-            AND accounts_user.is_active
-    """  # noqa: S608 (names of tables and columns)
-
-
-def _read(model: type[Model], values: Iterator[Any]) -> Any:
+def _build_model(model: type[Model], values: Iterator[Any]) -> Any:
     fields = model._meta.concrete_fields
     return model.from_db(
         DEFAULT_DB_ALIAS, [f.attname for f in fields], list(islice(values, len(fields)))
     )
 
 
-def _note_use(token: Token, now: datetime) -> None:
-    long_ago = now - USE_NOTED_EVERY
-    if token.last_used_at and token.last_used_at > long_ago:
+def _record_use(token: Token, now: datetime) -> None:
+    threshold = now - LAST_USED_INTERVAL
+    if token.last_used_at and token.last_used_at > threshold:
         return
-    # Conditional, so that of many requests at once one writes.
-    unnoted = Q(last_used_at=None) | Q(last_used_at__lte=long_ago)
-    Token.objects.filter(unnoted, pk=token.pk).update(last_used_at=now)
+    # The condition lets only one of many concurrent requests write.
+    not_recorded = Q(last_used_at=None) | Q(last_used_at__lte=threshold)
+    Token.objects.filter(not_recorded, pk=token.pk).update(last_used_at=now)
 
 
 class TokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]  # its registration on subclassing has no types
-    """How the OpenAPI schema describes it: a bearer token, or the same as a password."""
+    """The OpenAPI schemes of a token: as a bearer token, or as a password."""
 
     target_class = TokenAuthentication
     name = ["bearer", "basic"]
@@ -202,9 +192,9 @@ class TokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-ca
 
 
 class AnonymousScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]  # as above
-    """Not a credential, so the schema says nothing of it."""
+    """No credential, so the OpenAPI schema does not mention it."""
 
-    target_class = AnonymousTenant
+    target_class = AnonymousAuthentication
     name = []
 
     def get_security_requirement(self, auto_schema: object) -> list[Any]:
@@ -215,7 +205,7 @@ class AnonymousScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untype
 
 
 class SharedSecretScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]  # as above
-    target_class = SharedSecret
+    target_class = SharedSecretAuthentication
     name = "sharedSecret"
 
     def get_security_definition(self, auto_schema: object) -> dict[str, str]:

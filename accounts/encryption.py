@@ -1,8 +1,8 @@
-"""Secrets as they lie in the tables: encrypted under SECRET_KEY, opened by former keys too.
+"""Encrypt stored secrets with SECRET_KEY, and decrypt them with former keys, too.
 
-A column that is an EncryptedTextField encrypts and decrypts itself, with the same keys.
-What `encrypt` made may lie within the text of a SealedTextField, and what `seal_url` made
-in a SealedUrlField. `reencrypt` finds them by their class.
+An EncryptedTextField encrypts and decrypts its values itself, with the same keys. A
+SealedTextField holds texts with ciphertexts of `encrypt` in them, and a SealedUrlField
+holds URLs of `seal_url`. `reencrypt` finds the columns by these classes.
 """
 
 from __future__ import annotations
@@ -18,19 +18,21 @@ from django.conf import settings
 from django.db import DatabaseError, connection
 from django.db.models import Field, Model
 from encrypted_fields.fields import EncryptedFieldMixin, EncryptedTextField
+from psycopg import sql
 
-from accounts import credentials
+from accounts import statements, url_credentials
 from accounts.fields import SealedTextField, SealedUrlField
+from scheduler_service.db.statements import fetch_all
 
-# How every ciphertext begins: the version, and a time before the year 2106.
-SEALED = "gAAAAA"
-CIPHERTEXT = re.compile(rf"{SEALED}[0-9A-Za-z_-]+=*")
+# The beginning of every ciphertext: the version, and a time before the year 2106.
+CIPHERTEXT_PREFIX = "gAAAAA"
+CIPHERTEXT = re.compile(rf"{CIPHERTEXT_PREFIX}[0-9A-Za-z_-]+=*")
 # Rows in one statement.
-BITE = 500
+BATCH_SIZE = 500
 
 
-class Unreadable(ValueError):
-    """Neither SECRET_KEY nor one of SECRET_KEY_FALLBACKS opens it."""
+class Undecryptable(ValueError):
+    """Neither SECRET_KEY nor one of SECRET_KEY_FALLBACKS decrypts the value."""
 
 
 def encrypt(clear_text: str) -> str:
@@ -38,42 +40,42 @@ def encrypt(clear_text: str) -> str:
 
 
 def decrypt(stored: str) -> str:
-    """What `encrypt` was given. Raises Unreadable where the key is gone."""
+    """What `encrypt` was given. Raises Undecryptable if the key is gone."""
     try:
         return _keys().decrypt(stored.encode()).decode()
     except InvalidToken:
-        raise Unreadable("SECRET_KEY does not open it.") from None
+        raise Undecryptable("SECRET_KEY does not open it.") from None
 
 
 def is_sealed(value: str) -> bool:
-    """Whether this is ciphertext: as such an encrypted column reads without its key."""
-    return value.startswith(SEALED)
+    """Whether this is a ciphertext, as an encrypted column returns it without its key."""
+    return value.startswith(CIPHERTEXT_PREFIX)
 
 
 def seal_url(url: str) -> str:
-    """As a URL is stored: its credentials, if it has any, encrypted where they stand."""
-    return credentials.replaced(url, encrypt)
+    """The URL with its credentials encrypted in place, if it has any."""
+    return url_credentials.replace(url, encrypt)
 
 
 def open_url(stored: str) -> str:
-    """What `seal_url` was given. Raises Unreadable where the key is gone.
+    """What `seal_url` was given. Raises Undecryptable if the key is gone.
 
-    One that was stored before its credentials were sealed is as it is.
+    A URL that was stored before credentials were encrypted stays as it is.
     """
-    return credentials.replaced(
+    return url_credentials.replace(
         stored, lambda found: decrypt(found) if _is_ciphertext(found) else found
     )
 
 
 def is_same_url(stored: str, other: str) -> bool:
-    """Whether two are the same in clear: sealed anew, the same one looks different."""
+    """Whether two URLs are the same in clear. Encrypting one twice gives two texts."""
     if stored == other:
         return True
-    if credentials.hidden(stored) != credentials.hidden(other):
+    if url_credentials.mask(stored) != url_credentials.mask(other):
         return False
     try:
         return open_url(stored) == open_url(other)
-    except Unreadable:
+    except Undecryptable:
         return False
 
 
@@ -82,7 +84,7 @@ def _is_ciphertext(text: str) -> bool:
 
 
 def derive_keys() -> None:
-    """Do now what the first secret would wait for: a key is slow to derive on purpose."""
+    """Derive the keys now, which is slow on purpose, and not at the first secret."""
     _keys()
     for _, column in encrypted_columns():
         if isinstance(column, EncryptedFieldMixin):
@@ -90,32 +92,32 @@ def derive_keys() -> None:
 
 
 def _keys() -> MultiFernet:
-    return _key_ring(settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)
+    return _multi_fernet(settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)
 
 
 @lru_cache(maxsize=2)
-def _key_ring(*secret_keys: str) -> MultiFernet:
-    return MultiFernet(_ring(*secret_keys))
+def _multi_fernet(*secret_keys: str) -> MultiFernet:
+    return MultiFernet(_fernets(*secret_keys))
 
 
 @lru_cache(maxsize=2)
-def _ring(*secret_keys: str) -> list[Fernet]:
-    """The newest first, derived from the settings as the columns do it."""
+def _fernets(*secret_keys: str) -> list[Fernet]:
+    """The keys, the newest first, derived as the encrypted columns derive them."""
     return [Fernet(key) for key in EncryptedTextField().keys]
 
 
-class Census(NamedTuple):
-    """How the secrets in the tables are encrypted."""
+class SecretCounts(NamedTuple):
+    """How many stored secrets there are, by the key that decrypts them."""
 
     current: int = 0
     former: int = 0
     unreadable: int = 0
-    # Of URLs that were stored before their credentials were sealed.
+    # URLs whose credentials are not encrypted yet.
     clear: int = 0
 
-    def __add__(self, other: object) -> Census:
-        assert isinstance(other, Census)
-        return Census(*map(sum, zip(self, other, strict=True)))
+    def __add__(self, other: object) -> SecretCounts:
+        assert isinstance(other, SecretCounts)
+        return SecretCounts(*map(sum, zip(self, other, strict=True)))
 
 
 Column: TypeAlias = EncryptedFieldMixin | SealedTextField
@@ -132,107 +134,125 @@ def reencrypt(
     columns: Iterable[tuple[type[Model], Column]] | None = None,
     *,
     write: bool = True,
-    bite: int = BITE,
-) -> Census:
-    """Put what former keys encrypted, and what lies in clear, under the current one.
+    batch_size: int = BATCH_SIZE,
+) -> SecretCounts:
+    """Encrypt with the current key what former keys encrypted, and what is in clear.
 
-    In these columns, or in all; returns what there was. Of what is changed meanwhile, the
-    change stays. Without `write` it only counts.
+    In these columns, or in all; returns how the values were stored. A value that changes
+    meanwhile keeps the change. Without `write` it only counts.
     """
-    census = Census()
+    counts = SecretCounts()
     for model, field in encrypted_columns() if columns is None else columns:
-        for rows in _bites(model, field, bite):
-            judged = [(key, stored, *_judge(field, stored)) for key, stored in rows]
-            census = sum((one for *_, one in judged), census)
+        for rows in _read_batches(model, field, batch_size):
+            inspected = [_inspect(field, row) for row in rows]
+            counts = sum((found for _, found in inspected), counts)
             if write:
-                _write(model, field, [each[:3] for each in judged])
-    return census
+                _write(model, field, [replacement for replacement, _ in inspected])
+    return counts
 
 
 def unseal_urls(
-    columns: Iterable[tuple[type[Model], SealedUrlField]], *, bite: int = BITE
+    columns: Iterable[tuple[type[Model], SealedUrlField]],
+    *,
+    batch_size: int = BATCH_SIZE,
 ) -> None:
-    """Store URLs as former releases read them; those that no key opens stay."""
+    """Store URLs as former releases read them; those that no key opens stay sealed."""
     for model, field in columns:
-        for rows in _bites(model, field, bite):
-            _write(model, field, [(k, stored, _in_clear(stored)) for k, stored in rows])
+        for rows in _read_batches(model, field, batch_size):
+            _write(
+                model, field, [Replacement(*row, _in_clear(row.stored)) for row in rows]
+            )
 
 
 def _in_clear(stored: str) -> str:
     try:
         return open_url(stored)
-    except Unreadable:
+    except Undecryptable:
         return stored
 
 
-def census() -> Census | None:
-    """How the secrets are encrypted; None where the tables cannot be asked."""
+def count_secrets() -> SecretCounts | None:
+    """How the secrets are encrypted; None if the tables cannot be read."""
     try:
         return reencrypt(write=False)
     except DatabaseError:
         return None
 
 
-Row = tuple[Any, str]
+class StoredValue(NamedTuple):
+    """A value of an encrypted column, as it is in the table."""
+
+    key: Any
+    stored: str
 
 
-def _bites(model: type[Model], field: Column, bite: int) -> Iterator[list[Row]]:
-    table, key, column = _names(model, field)
-    holds = f"{column} <> ''"
-    if isinstance(field, SealedUrlField):
-        # The sign first: to look for it in each of a million rows is quick.
-        holds = f"{column} LIKE %(at)s AND {column} ~* %(url)s"
-    last: Any = None
+class Replacement(NamedTuple):
+    """What to store instead of a value that was read."""
+
+    key: Any
+    stored: str
+    value: str
+
+
+def _read_batches(
+    model: type[Model], field: Column, batch_size: int
+) -> Iterator[list[StoredValue]]:
+    is_url = isinstance(field, SealedUrlField)
+    template = statements.READ_URLS if is_url else statements.READ_VALUES
+    statement = template.format(**_identifiers(model, field))
+    values: dict[str, Any] = {
+        "limit": batch_size,
+        "pattern": url_credentials.URL_PATTERN,
+        "last": None,
+    }
     while True:
         with connection.cursor() as cursor:
-            cursor.execute(
-                f"SELECT {key}, {column} FROM {table} WHERE {holds}"  # noqa: S608 (names of tables and columns)
-                f" AND (%(last)s::text IS NULL OR {key} > %(last)s)"
-                f" ORDER BY {key} LIMIT %(bite)s",
-                {
-                    "last": last,
-                    "bite": bite,
-                    "at": "%@%",
-                    "url": credentials.BEFORE_HOST,
-                },
-            )
-            rows = cursor.fetchall()
+            cursor.execute(statement, values)
+            rows = fetch_all(cursor, StoredValue)
         if not rows:
             return
         yield rows
-        last = rows[-1][0]
+        values["last"] = rows[-1].key
 
 
-def _judge(field: Column, stored: str) -> tuple[str, Census]:
-    """A value as it should be stored, and how it is."""
-    newest, *_ = ring = _ring(settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)
-    sealed = _ciphertexts(field, stored)
-    if not sealed and isinstance(field, SealedUrlField):
-        return seal_url(stored), Census(clear=1)
-    if not sealed:
-        return stored, Census(unreadable=int(isinstance(field, EncryptedFieldMixin)))
-    if all(_opens(newest, ciphertext) for ciphertext in sealed):
-        return stored, Census(current=1)
+def _inspect(field: Column, row: StoredValue) -> tuple[Replacement, SecretCounts]:
+    """A value as it should be stored, and how it is stored."""
+    value, counts = _renew_value(field, row.stored)
+    return Replacement(*row, value), counts
+
+
+def _renew_value(field: Column, stored: str) -> tuple[str, SecretCounts]:
+    newest, *_ = keys = _fernets(settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)
+    ciphertexts = _ciphertexts(field, stored)
+    if not ciphertexts and isinstance(field, SealedUrlField):
+        return seal_url(stored), SecretCounts(clear=1)
+    if not ciphertexts:
+        is_unreadable = isinstance(field, EncryptedFieldMixin)
+        return stored, SecretCounts(unreadable=int(is_unreadable))
+    if all(_opens(newest, ciphertext) for ciphertext in ciphertexts):
+        return stored, SecretCounts(current=1)
     try:
-        return _renewed(field, stored, MultiFernet(ring)), Census(former=1)
+        return _reencrypt_value(field, stored, MultiFernet(keys)), SecretCounts(
+            former=1
+        )
     except InvalidToken:
-        return stored, Census(unreadable=1)
+        return stored, SecretCounts(unreadable=1)
 
 
 def _ciphertexts(field: Column, stored: str) -> list[str]:
     if not isinstance(field, SealedUrlField):
         return CIPHERTEXT.findall(stored)
-    # What looks like one elsewhere in a URL is the tenant's own text.
-    found = credentials.of(stored) or ""
+    # What looks like a ciphertext elsewhere in a URL is the tenant's own text.
+    found = url_credentials.find(stored) or ""
     return [found] if _is_ciphertext(found) else []
 
 
-def _renewed(field: Column, stored: str, keys: MultiFernet) -> str:
+def _reencrypt_value(field: Column, stored: str, keys: MultiFernet) -> str:
     def renew(ciphertext: str) -> str:
         return keys.rotate(ciphertext).decode()
 
     if isinstance(field, SealedUrlField):
-        return credentials.replaced(stored, renew)
+        return url_credentials.replace(stored, renew)
     return CIPHERTEXT.sub(lambda found: renew(found[0]), stored)
 
 
@@ -244,28 +264,27 @@ def _opens(key: Fernet, stored: str) -> bool:
     return True
 
 
-def _write(
-    model: type[Model], field: Column, rows: Iterable[tuple[Any, str, str]]
-) -> None:
-    """Write what differs, of rows with what was read and what is to be."""
-    changed = [row for row in rows if row[1] != row[2]]
+def _write(model: type[Model], field: Column, rows: Iterable[Replacement]) -> None:
+    changed = [row for row in rows if row.stored != row.value]
     if not changed:
         return
-    table, key, column = _names(model, field)
-    values = ", ".join(["(%s, %s, %s)"] * len(changed))
+    keys, stored, values = (list(column) for column in zip(*changed, strict=True))
+    key_type = model._meta.pk.rel_db_type(connection)
+    statement = statements.REPLACE_VALUES.format(
+        **_identifiers(model, field),
+        key_type=sql.SQL(key_type),  # type: ignore[arg-type]  # Django's name of a type
+    )
     with connection.cursor() as cursor:
-        cursor.execute(
-            f"UPDATE {table} SET {column} = new.value"  # noqa: S608 (names of tables and columns)
-            f" FROM (VALUES {values}) AS new(id, before, value)"
-            f" WHERE {table}.{key} = new.id AND {table}.{column} = new.before",
-            [value for row in changed for value in row],
-        )
+        cursor.execute(statement, {"keys": keys, "stored": stored, "values": values})
 
 
-def _names(model: type[Model], field: Column) -> tuple[str, str, str]:
+def _identifiers(model: type[Model], field: Column) -> dict[str, sql.Identifier]:
     assert isinstance(field, Field)
     key, column = model._meta.pk.column, field.column
     assert key is not None
     assert column is not None
-    quoted = connection.ops.quote_name
-    return quoted(model._meta.db_table), quoted(key), quoted(column)
+    return {
+        "table": sql.Identifier(model._meta.db_table),
+        "key": sql.Identifier(key),
+        "column": sql.Identifier(column),
+    }

@@ -1,4 +1,4 @@
-"""Columns that hold secrets, beside those of the package for encrypted fields."""
+"""Columns with ciphertexts in them; a package has those that are encrypted as a whole."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from django.db import models
 
 
 class SealedTextField(models.TextField):  # type: ignore[type-arg]  # no subscripts at runtime
-    """A text that has ciphertexts in it; see encryption.reencrypt()."""
+    """A text with ciphertexts in it; see encryption.reencrypt()."""
 
 
 class SealedUrlField(SealedTextField):
-    """A URL whose credentials, if it has any, are a ciphertext; see encryption.seal_url()."""
+    """A URL whose credentials, if any, are a ciphertext; see encryption.seal_url()."""

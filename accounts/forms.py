@@ -1,4 +1,4 @@
-"""What the admin's forms of accounts share."""
+"""The changes of an admin form, for the audit log."""
 
 from __future__ import annotations
 
@@ -9,21 +9,24 @@ from django.db.models import QuerySet
 from accounts import audit
 
 
-def changes_of(form: Any) -> audit.Changes:
-    """What a form changed of the row that it is for, as the audit log tells it."""
+def form_changes(form: Any) -> audit.Changes:
+    """The fields that a form changed, with secrets redacted."""
     return {
-        name: (_told(name, form.initial.get(name)), _told(name, value))
+        name: (
+            _audited_value(name, form.initial.get(name)),
+            _audited_value(name, value),
+        )
         for name, value in form.cleaned_data.items()
         if name in form.changed_data
     }
 
 
-def _told(name: str, value: Any) -> Any:
+def _audited_value(name: str, value: Any) -> Any:
     if "password" in name or "secret" in name:
         return audit.REDACTED
     if isinstance(value, bool | int | None):
         return value
-    # Those that are related, such as groups.
+    # Related rows, such as groups.
     if isinstance(value, QuerySet | list):
         return sorted(map(str, value))
-    return audit.shown(str(value))
+    return audit.mask_if_url(str(value))

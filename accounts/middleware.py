@@ -1,6 +1,6 @@
-"""Who acts, for the audit log: nobody between two requests, and staff in the admin.
+"""Tell the audit log who acts during a request: nobody at first, and staff in the admin.
 
-The API's callers are named where they are let in, in `authentication`.
+`authentication` tells it the callers of the API.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from accounts import audit
 from accounts.audit import Actor
 from accounts.models import Via
 
-NOBODY = Actor("nobody", Via.API)
+ANONYMOUS = Actor("nobody", Via.API)
 
 
-class Acting:
+class AuditActorMiddleware:
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self._get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        with audit.acting(NOBODY):
+        with audit.acting_as(ANONYMOUS):
             return self._get_response(request)
 
     def process_view(self, request: HttpRequest, *args: Any) -> None:
@@ -33,4 +33,4 @@ class Acting:
             return
         user = request.user
         if not isinstance(user, AnonymousUser):
-            audit.act_as(Actor(user.get_username(), Via.ADMIN))
+            audit.set_actor(Actor(user.get_username(), Via.ADMIN))

@@ -1,4 +1,4 @@
-"""Tenants, their users, and the secrets with which both prove who they are."""
+"""Tenants, users, tokens, signing secrets, and the entries of the audit log."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from encrypted_fields.fields import EncryptedTextField
 
 from accounts.fields import SealedUrlField
 
-# A century of days, so that no date is out of range.
-LONGEST_RETENTION = 36_500
+# Days in a century; more could lead to dates out of range.
+MAX_RETENTION_DAYS = 36_500
 
 
 class Tenant(models.Model):
-    """The customer that owns rows; the wall between them."""
+    """A customer; no user of one tenant sees what another one has."""
 
     name = models.CharField(max_length=100, unique=True)
     callback_url = SealedUrlField(
@@ -39,7 +39,7 @@ class Tenant(models.Model):
     shared_secret_digest = models.CharField(
         max_length=64, unique=True, null=True, blank=True, editable=False
     )
-    # Kept too because it is sent along with each timer that is delivered.
+    # Stored as well, because it is sent with each timer that is delivered.
     shared_secret = EncryptedTextField(null=True, blank=True, editable=False)
     max_in_flight = models.PositiveIntegerField(
         null=True,
@@ -50,7 +50,7 @@ class Tenant(models.Model):
     retention_days = models.PositiveIntegerField(
         null=True,
         blank=True,
-        validators=[MinValueValidator(1), MaxValueValidator(LONGEST_RETENTION)],
+        validators=[MinValueValidator(1), MaxValueValidator(MAX_RETENTION_DAYS)],
         help_text="Days that its history is kept; empty is the setting.",
     )
     created_at = models.DateTimeField(db_default=Now(), editable=False)
@@ -65,7 +65,7 @@ class Role(models.TextChoices):
 
 
 class Scope(models.TextChoices):
-    """How much a token may do; each may do what those before it may."""
+    """What a token may do; each scope includes those before it."""
 
     READ = "read"
     WRITE = "write"
@@ -86,8 +86,8 @@ class User(AbstractUser):
     name = models.CharField(max_length=150, blank=True)
     role = models.CharField(max_length=10, choices=Role, default=Role.MEMBER)
 
-    # Whether this call may see and change what others of the tenant have. Said by the
-    # door that let the user in, because it takes the role and a token of that scope.
+    # Whether this call may see and change what other users of the tenant have. Set by
+    # `authentication`, because it depends on the role and the scope of the token.
     reaches_tenant = False
 
     class Meta:
@@ -101,7 +101,7 @@ class User(AbstractUser):
         return self.username
 
     def reaches(self, *, tenant_id: int, owner_id: int) -> bool:
-        """Whether what this owner has is the user's to see and to change."""
+        """Whether the user may see and change what this owner has."""
         return self.pk == owner_id or (
             self.reaches_tenant and self.tenant_id == tenant_id
         )
@@ -110,13 +110,13 @@ class User(AbstractUser):
 TOKEN_PREFIX = "sch_"  # noqa: S105 (the part that every token starts with)
 
 
-def mint_token() -> str:
+def generate_token() -> str:
     return TOKEN_PREFIX + secrets.token_urlsafe(32)
 
 
 def digest(clear_text: str) -> str:
-    # A plain hash is enough: the token is 256 random bits, so there is no
-    # dictionary to try, and a slow hash would tax every API request.
+    # A fast hash is enough: no dictionary contains 256 random bits, and a slow hash would
+    # cost every API request.
     return hashlib.sha256(clear_text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
@@ -126,7 +126,7 @@ class TokenQuerySet(models.QuerySet["Token"]):
         return self.filter(unexpired, revoked_at=None)
 
     def reached_by(self, user: User) -> Self:
-        """A user's own, or all of the tenant's for its administrators."""
+        """The tokens of the user, or all of the tenant for its administrators."""
         if user.reaches_tenant:
             return self.filter(user__tenant=user.tenant_id)
         return self.filter(user=user)
@@ -135,7 +135,7 @@ class TokenQuerySet(models.QuerySet["Token"]):
 class Token(models.Model):
     """A bearer credential of one user; only its digest is stored."""
 
-    # By which clients know it, who must not guess those of others.
+    # The id that clients see; they cannot guess the ids of other tokens.
     uuid = models.UUIDField(unique=True, editable=False, db_default=RandomUUID())
     user = models.ForeignKey(User, models.CASCADE, related_name="tokens")
     name = models.CharField(max_length=100, blank=True)
@@ -166,7 +166,7 @@ class SigningSecretQuerySet(models.QuerySet["SigningSecret"]):
 
 
 class SigningSecret(models.Model):
-    """What a tenant's outgoing requests are signed with; two are live while rotating."""
+    """A key that signs the requests of a tenant; during a rotation two are live."""
 
     tenant = models.ForeignKey(Tenant, models.CASCADE, related_name="signing_secrets")
     secret = EncryptedTextField(default=mint_signing_secret, editable=False)
@@ -180,7 +180,7 @@ class SigningSecret(models.Model):
 
 
 class Via(models.TextChoices):
-    """The way by which somebody acts."""
+    """How an actor reached the service."""
 
     API = "api"
     ADMIN = "admin"
@@ -192,21 +192,21 @@ class AuditEntryQuerySet(models.QuerySet["AuditEntry"]):
     def of_object(self, object_id: str) -> Self:
         return self.filter(
             Q(object_id=object_id)
-            # As the index of these says it, so that it is used.
+            # Repeats the condition of the index, so that PostgreSQL uses it.
             | Q(object_ids__isnull=False, object_ids__contains=[object_id])
         )
 
 
 class AuditEntry(models.Model):
-    """One thing that somebody did, to one object of a tenant or to several.
+    """One action of an actor, on one object of a tenant or on several.
 
-    Written by `audit.record`; a trigger refuses to change or delete it. It outlives what
-    it tells of, so nothing in it refers to another row.
+    `audit.record` writes it, and a trigger refuses to change or delete it. It outlives
+    its objects, so it has no foreign keys.
     """
 
-    # UUIDv7, so that entries are in the order of their making.
+    # UUIDv7, so that ids order entries by time.
     id = models.UUIDField(primary_key=True, editable=False)
-    # Null where no tenant's: the staff who run the service.
+    # Null for actions of staff who belong to no tenant.
     tenant = models.ForeignKey(
         Tenant,
         models.DO_NOTHING,
@@ -216,19 +216,19 @@ class AuditEntry(models.Model):
         db_constraint=False,
     )
     at = models.DateTimeField()
-    # A username, or what is no user: the command line, the service itself.
+    # A username, or the name of what is no user, such as the command line.
     actor = models.CharField(max_length=150)
     via = models.CharField(max_length=7, choices=Via)
     token_prefix = models.CharField(max_length=12, blank=True)
-    # The kind of object, and what was done to it: task.pause. Ordered by bytes, so that
-    # an index finds all of a kind.
+    # The kind of the object and a verb, such as task.pause. Ordered by bytes, so that an
+    # index finds all actions of a kind.
     action = models.CharField(max_length=40, db_collation="C")
-    # Empty where there are several.
+    # Empty if there are several.
     object_id = models.CharField(max_length=255, blank=True)
-    # All of them; null where there is one.
+    # All of them; null if there is one.
     object_ids = models.JSONField(null=True)
     count = models.PositiveIntegerField(default=1)
-    # Of each field what it was and is; null where the action says it all.
+    # The old and the new value of each field; null if the action says everything.
     changes = models.JSONField(null=True)
 
     objects = AuditEntryQuerySet.as_manager()
@@ -236,14 +236,14 @@ class AuditEntry(models.Model):
     class Meta:
         verbose_name_plural = "audit entries"
         indexes = [
-            # Read by the log of a tenant, newest first.
+            # For the log of a tenant, newest first.
             models.Index(F("tenant"), F("id").desc(), name="audit_of_tenant"),
-            # The same of one actor.
+            # For the log of one actor.
             models.Index(
                 F("tenant"), F("actor"), F("id").desc(), name="audit_of_actor"
             ),
-            # The same of one action. Most entries are of tasks that are created, and
-            # are found without it.
+            # For the log of one action, except for the most frequent one, whose entries
+            # are found without an index.
             models.Index(
                 F("tenant"),
                 F("action"),
@@ -251,7 +251,7 @@ class AuditEntry(models.Model):
                 name="audit_of_action",
                 condition=~Q(action="task.create"),
             ),
-            # What was done to one object, alone or with others.
+            # For the log of one object, alone and among others.
             models.Index(
                 fields=["tenant", "object_id"],
                 name="audit_of_object",

@@ -1,4 +1,4 @@
-"""Who may call what: the scope of the token, the role of its user, the rank of staff."""
+"""Who may do what: by the scope of a token, the role of a user, the rights of staff."""
 
 from __future__ import annotations
 
@@ -12,21 +12,23 @@ from rest_framework.request import Request
 from accounts.models import Role, Scope, Token, User
 
 
-class Permitted(BasePermission):
-    """The token's scope covers what the view asks for, by its method or in general.
+class HasTokenScope(BasePermission):
+    """The scope of the token covers the scope that the view requires.
 
-    A method that changes nothing takes `read`, any other `write`; a view says in
-    `scopes`, by method, where it is otherwise. A view whose `for_tenant_admins` is true
-    takes a user of that role and the scope `admin`, whatever the method.
+    A method that changes nothing requires `read`, any other `write`; a view overrides
+    that in `scopes`, by method. A view with `for_tenant_admins` requires the role and
+    the scope `admin` for every method.
     """
 
-    # Read where a view does not say it.
+    # The default for views without `scopes`.
     scopes: ClassVar[Mapping[str, Scope]] = {}
 
     def has_permission(self, request: Request, view: Any) -> bool:
-        scope, wanted = scope_of(request), wanted_scope(view, str(request.method))
-        if not scope.covers(wanted):
-            self.message = f"This takes a token of scope {wanted}, and yours is {scope}"
+        scope, required = scope_of(request), required_scope(view, str(request.method))
+        if not scope.covers(required):
+            self.message = (
+                f"This takes a token of scope {required}, and yours is {scope}"
+            )
             return False
         if getattr(view, "for_tenant_admins", False) and not _is_admin(request.user):
             self.message = "This is for the administrators of a tenant"
@@ -35,15 +37,15 @@ class Permitted(BasePermission):
 
 
 def scope_of(request: Request) -> Scope:
-    """What the caller's credential may do. One that is no token sets and takes tasks."""
+    """The scope of the caller. A credential other than a token has the scope `write`."""
     token = request.auth
     return Scope(token.scope) if isinstance(token, Token) else Scope.WRITE
 
 
-def wanted_scope(view: Any, method: str) -> Scope:
+def required_scope(view: Any, method: str) -> Scope:
     if getattr(view, "for_tenant_admins", False):
         return Scope.ADMIN
-    scopes: Mapping[str, Scope] = getattr(view, "scopes", Permitted.scopes)
+    scopes: Mapping[str, Scope] = getattr(view, "scopes", HasTokenScope.scopes)
     named = "GET" if method == "HEAD" else method
     return scopes.get(named, Scope.READ if method in SAFE_METHODS else Scope.WRITE)
 
@@ -53,13 +55,13 @@ def _is_admin(user: object) -> bool:
 
 
 def reaches_tenant(user: User, token: Token) -> bool:
-    """Whether this call reaches what others of the user's tenant have."""
+    """Whether the call reaches what other users of the tenant have."""
     return user.role == Role.ADMIN and token.scope == Scope.ADMIN
 
 
-# What an admin's page lets staff do, and so what a token that they make may do: they
-# could read it off there, or do it there, anyway.
-_STAFF_NEED: Mapping[Scope, tuple[str, ...]] = {
+# The rights that staff need to create a token of a scope: in the admin they could do the
+# same without a token.
+_STAFF_PERMISSIONS: Mapping[Scope, tuple[str, ...]] = {
     Scope.READ: ("tasks_api.view_task",),
     Scope.WRITE: (
         "tasks_api.add_task",
@@ -76,24 +78,27 @@ _STAFF_NEED: Mapping[Scope, tuple[str, ...]] = {
 }
 
 
-def acts_for_tenant(staff: AnonymousUser | User, tenant_id: int | None) -> bool:
-    """Whether staff look after this tenant: those who have one, after no other."""
+def may_change_tenant(staff: AnonymousUser | User, tenant_id: int | None) -> bool:
+    """Whether staff may change this tenant: staff of a tenant only their own."""
     if not isinstance(staff, User):
         return False
     return staff.is_superuser or staff.tenant_id in (None, tenant_id)
 
 
-def acts_for(staff: AnonymousUser | User, user: User) -> bool:
-    """Whether staff may change a user: superusers anybody, others nobody who is staff."""
+def may_change_user(staff: AnonymousUser | User, user: User) -> bool:
+    """Whether staff may change a user: only superusers may change other staff."""
     if isinstance(staff, User) and staff.is_superuser:
         return True
-    is_greater = user.is_staff or user.is_superuser
-    return not is_greater and acts_for_tenant(staff, user.tenant_id)
+    is_privileged = user.is_staff or user.is_superuser
+    return not is_privileged and may_change_tenant(staff, user.tenant_id)
 
 
-def may_mint(staff: AnonymousUser | User, user: User, scope: Scope) -> bool:
-    """Whether staff may have a token of this user that does so much."""
+def may_create_token(staff: AnonymousUser | User, user: User, scope: Scope) -> bool:
+    """Whether staff may create a token of this user with this scope."""
     needed = [
-        name for each in Scope if scope.covers(each) for name in _STAFF_NEED[each]
+        name
+        for each in Scope
+        if scope.covers(each)
+        for name in _STAFF_PERMISSIONS[each]
     ]
-    return acts_for(staff, user) and staff.has_perms(needed)
+    return may_change_user(staff, user) and staff.has_perms(needed)

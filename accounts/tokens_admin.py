@@ -1,4 +1,4 @@
-"""Tokens in the admin: shown once, and none that may do more than who asks for it."""
+"""Tokens in the admin: shown once, and never with more rights than their creator has."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from accounts import audit, services
-from accounts.forms import changes_of
+from accounts.forms import form_changes
 from accounts.models import Scope, Tenant, Token
-from accounts.permissions import acts_for, may_mint
+from accounts.permissions import may_change_user, may_create_token
 from scheduler_service.db import clock
 
 
 class TokenForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic at run time
-    # Who asks for it, as the admin says for each request.
+    # The user of the request; set by TokenAdmin.get_form().
     staff: Any = None
 
     class Meta:
@@ -28,7 +28,7 @@ class TokenForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic at ru
         data: dict[str, Any] = super().clean() or self.cleaned_data
         if "user" in data and "scope" in data:
             owner, scope = data["user"], Scope(data["scope"])
-            if not may_mint(self.staff, owner, scope):
+            if not may_create_token(self.staff, owner, scope):
                 raise forms.ValidationError(
                     f"You may not have a token of scope {scope} of {owner}: "
                     "it could do what you may not."
@@ -81,9 +81,9 @@ class TokenAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at 
         allowed = super().has_change_permission(request, obj)
         if obj is None:
             return allowed
-        return allowed and may_mint(request.user, obj.user, Scope(obj.scope))
+        return allowed and may_create_token(request.user, obj.user, Scope(obj.scope))
 
-    # A revoked one stays, to say whose it was.
+    # A revoked token stays, as a record of its owner.
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
 
@@ -102,12 +102,12 @@ class TokenAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at 
         change: bool,
     ) -> None:
         if change:
-            # Nothing else, or a revocation meanwhile would be undone.
+            # Saving all fields could undo a concurrent revocation.
             obj.save(update_fields=["name", "expires_at"])
-            if changes := changes_of(form):
+            if changes := form_changes(form):
                 audit.record(obj.user.tenant_id, "token.change", [obj.uuid], changes)
             return
-        token, clear_text = services.new_token(
+        token, clear_text = services.create_token(
             obj.user, name=obj.name, expires_at=obj.expires_at, scope=Scope(obj.scope)
         )
         obj.pk = token.pk
@@ -134,10 +134,12 @@ class TokenAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at 
     @admin.action(description="Revoke selected tokens", permissions=["revoke"])
     def revoke(self, request: HttpRequest, queryset: QuerySet[Token]) -> None:
         tokens = queryset.select_related("user")
-        mine = [token.pk for token in tokens if acts_for(request.user, token.user)]
-        found = Token.objects.filter(pk__in=mine)
+        allowed = [
+            token.pk for token in tokens if may_change_user(request.user, token.user)
+        ]
+        found = Token.objects.filter(pk__in=allowed)
         count = services.revoke_tokens(found, now=clock.now())
         messages.success(request, f"{count} revoked.")
-        if len(mine) < len(tokens):
-            text = f"{len(tokens) - len(mine)} are of users whom you may not change."
+        if len(allowed) < len(tokens):
+            text = f"{len(tokens) - len(allowed)} are of users whom you may not change."
             messages.error(request, text)

@@ -1,4 +1,4 @@
-"""The Celery application; everything it is told stands in settings.py."""
+"""The Celery application; settings.py configures it."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from celery import Celery, signals
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
-from scheduler_service.compat.kombu_redis import outlive_redis
+from scheduler_service.compat.kombu_redis import survive_broker_loss
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "scheduler_service.settings")
 
-outlive_redis()
-PREFIX = "CELERY_"
+survive_broker_loss()
+SETTING_PREFIX = "CELERY_"
 
 
 @signals.setup_logging.connect
@@ -22,21 +22,21 @@ def _keep_logging(**kwargs: Any) -> None:
     """Without a receiver Celery sets the root logger to WARNING, whatever LOG_LEVEL is."""
 
 
-class _Own:
-    """Those of Django's settings that are Celery's, which tells its own to many.
+class _CelerySettings:
+    """Django's settings that begin with CELERY_, under Celery's own names.
 
-    In its own words: it masks the password of what is called `broker_url`, and of
-    nothing else.
+    Celery shows its settings to every client that asks, and masks the password of
+    `broker_url` only if it is called so.
     """
 
     def __dir__(self) -> list[str]:
-        ours = [name for name in dir(settings) if name.startswith(PREFIX)]
-        return [name.removeprefix(PREFIX).lower() for name in ours]
+        ours = [name for name in dir(settings) if name.startswith(SETTING_PREFIX)]
+        return [name.removeprefix(SETTING_PREFIX).lower() for name in ours]
 
     def __getattr__(self, name: str) -> Any:
         if not name.islower():
             raise AttributeError(name)
-        return getattr(settings, PREFIX + name.upper())
+        return getattr(settings, SETTING_PREFIX + name.upper())
 
 
 class _Celery(Celery):
@@ -44,10 +44,10 @@ class _Celery(Celery):
         try:
             return super()._load_config()  # type: ignore[misc]  # missing in the stubs
         except ImproperlyConfigured as error:
-            # A sentence is enough for whoever set it; Celery would show a traceback.
+            # The operator needs one sentence; Celery would show a traceback.
             raise SystemExit(str(error)) from error
 
 
 app = _Celery("scheduler_service")
-app.config_from_object(_Own())
+app.config_from_object(_CelerySettings())
 app.autodiscover_tasks()

@@ -1,69 +1,16 @@
-"""Flower behind its password, all of it but `/healthcheck`, and with few tries at that.
-
-Flower 2.2.0 shows `/metrics` to everybody, and lets who likes try passwords for ever.
-`manage.py flower` starts it through this module.
-"""
+"""Start Flower with its handlers patched; `manage.py flower` runs this module."""
 
 from __future__ import annotations
 
 import sys
-import time
-from collections import OrderedDict, deque
-from typing import Any
 
 from celery.bin.celery import main as celery
-from flower.views import BaseHandler
-from flower.views.monitor import Metrics
-from tornado.web import HTTPError, authenticated
 
-# Wrong passwords of one address within so many seconds, before it is told to wait.
-MOST_FAILURES = 10
-WINDOW = 60.0
-# Addresses that are kept in mind.
-MOST_ADDRESSES = 10_000
-
-
-class Failures:
-    """Which addresses have shown wrong passwords lately."""
-
-    def __init__(self) -> None:
-        self._of: OrderedDict[str, deque[float]] = OrderedDict()
-
-    def note(self, address: str, now: float) -> None:
-        times = self._of.setdefault(address, deque(maxlen=MOST_FAILURES))
-        times.append(now)
-        self._of.move_to_end(address)
-        if len(self._of) > MOST_ADDRESSES:
-            self._of.popitem(last=False)
-
-    def are_too_many(self, address: str, now: float) -> bool:
-        times = self._of.get(address, deque())
-        return len(times) == MOST_FAILURES and now - times[0] < WINDOW
-
-
-def guard() -> None:
-    """Patch Flower's handlers, before its application is made of them."""
-    failures = Failures()
-    original = BaseHandler.get_current_user
-
-    def get_current_user(self: Any) -> Any:
-        address, now = self.request.remote_ip, time.monotonic()
-        if failures.are_too_many(address, now):
-            raise HTTPError(429, "Too many wrong passwords; try again in a minute")
-        try:
-            return original(self)
-        except HTTPError:
-            # Browsers ask without one at first.
-            if "Authorization" in self.request.headers:
-                failures.note(address, now)
-            raise
-
-    BaseHandler.get_current_user = get_current_user
-    Metrics.get = authenticated(Metrics.get)
+from scheduler_service.compat.flower_handlers import require_passwords
 
 
 def main() -> None:
-    guard()
+    require_passwords()
     sys.argv = ["celery", "--quiet", "-A", "scheduler_service", "flower"]
     sys.exit(celery())
 

@@ -10,18 +10,18 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management.utils import get_random_secret_key
 
 from scheduler_service import __version__
-from scheduler_service.local import embedded
-from scheduler_service.process import zones
+from scheduler_service.local import state_files, urls
+from scheduler_service.process import time_zones
 from scheduler_service.redis import connections
 
 
 class Environment(environ.Env):  # type: ignore[misc]  # the package has no types
-    """The environment, whose errors name the variable, and which knows what it was asked."""
+    """The environment; its errors name the variable, and it records what was read."""
 
-    asked: ClassVar[set[str]] = set()
+    read_names: ClassVar[set[str]] = set()
 
     def get_value(self, var: str, *args: Any, **kwargs: Any) -> Any:
-        self.asked.add(var)
+        self.read_names.add(var)
         try:
             return super().get_value(var, *args, **kwargs)
         except ValueError as error:
@@ -32,7 +32,7 @@ env = Environment()
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
-# Development needs no configuration at all; production refuses to guess.
+# Development needs no configuration; production has no insecure defaults.
 ENVIRONMENT = env.str("SCHEDULER_ENV", "development")
 if ENVIRONMENT not in {"development", "production"}:
     raise ImproperlyConfigured(
@@ -40,8 +40,8 @@ if ENVIRONMENT not in {"development", "production"}:
     )
 DEVELOPMENT = ENVIRONMENT == "development"
 
-# Before anybody asks for a zone.
-TIME_ZONE_RULES = zones.in_force()
+# Before any time zone is loaded.
+TIME_ZONE_RULES = time_zones.use_newest_rules()
 
 STATE_DIR = Path(env.str("SCHEDULER_STATE_DIR", str(BASE_DIR / "var"))).resolve()
 HOST = env.str("HOST", "127.0.0.1")
@@ -50,7 +50,7 @@ WEB_CONCURRENCY = env.int("WEB_CONCURRENCY", 2)
 WEB_THREADS = env.int("WEB_THREADS", 4)
 FLOWER_PORT = env.int("FLOWER_PORT", 5555)
 FLOWER_BASIC_AUTH = env.str("FLOWER_BASIC_AUTH", "")
-# Where workers and beats are looked at; 0 is nowhere.
+# Where workers and beats answer probes; 0 is nowhere.
 METRICS_PORT = env.int("METRICS_PORT", 0)
 METRICS_TOKEN = env.str("METRICS_TOKEN", "")
 # Seconds without work after which a process counts as stuck.
@@ -61,7 +61,9 @@ SECRET_KEY = env.str("SECRET_KEY", "")
 if not SECRET_KEY:
     if not DEVELOPMENT:
         raise ImproperlyConfigured("SECRET_KEY must be set in production.")
-    SECRET_KEY = embedded.secret(STATE_DIR / "secret_key", get_random_secret_key)
+    SECRET_KEY = state_files.load_or_create_secret(
+        STATE_DIR / "secret_key", get_random_secret_key
+    )
 if len(SECRET_KEY) < 32 and not DEVELOPMENT:
     raise ImproperlyConfigured(
         f"SECRET_KEY has {len(SECRET_KEY)} characters and may be guessed; in production it "
@@ -74,20 +76,20 @@ SALT_KEY = "scheduler-service"
 
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["*"] if DEVELOPMENT else [])
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
-# How many proxies in front of us tell the truth in X-Forwarded-For.
+# The number of proxies in front of us whose X-Forwarded-For is trusted.
 TRUSTED_PROXIES = env.int("TRUSTED_PROXIES", 0)
 # Wrong passwords for an account, and wrong tokens and secrets, from one address within
-# five minutes, for each process of web.
+# five minutes, per web process.
 SCHEDULER_MAX_FAILED_LOGINS = env.int("SCHEDULER_MAX_FAILED_LOGINS", 5)
 SCHEDULER_MAX_FAILED_CALLS = env.int("SCHEDULER_MAX_FAILED_CALLS", 300)
-# Of the secrets that tenants' timers are set with.
+# Characters of the shared secrets of tenants.
 SCHEDULER_MIN_SECRET_LENGTH = env.int(
     "SCHEDULER_MIN_SECRET_LENGTH", 1 if DEVELOPMENT else 24
 )
 
 # What tenants may ask for.
 SCHEDULER_MIN_FREQUENCY = env.int("SCHEDULER_MIN_FREQUENCY", 4 if DEVELOPMENT else 3600)
-# For cron expressions and @every on every surface; a second is the least they can say.
+# For cron expressions and @every in every wire format, in seconds.
 SCHEDULER_MIN_CRON_INTERVAL = env.int("SCHEDULER_MIN_CRON_INTERVAL", 1)
 SCHEDULER_ALLOW_PRIVATE_TARGETS = env.bool("SCHEDULER_ALLOW_PRIVATE_TARGETS", False)
 # Networks that no task may call, whatever else is allowed.
@@ -95,19 +97,18 @@ SCHEDULER_DENIED_NETWORKS = env.str("SCHEDULER_DENIED_NETWORKS", "")
 # The secret and the endpoint of the tenant "default", whose timers need no more.
 SECRET = env.str("SECRET", "")
 ENDPOINT = env.str("ENDPOINT", "")
-# Whose tenant clients are that send no token, where their format documents none.
+# The tenant of clients that send no token, in wire formats without one.
 SCHEDULER_ANONYMOUS_TENANT = env.str("SCHEDULER_ANONYMOUS_TENANT", "")
 SCHEDULER_MAX_BODY_BYTES = env.int("SCHEDULER_MAX_BODY_BYTES", 1024 * 1024)
-# For what creates many tasks in one request.
+# For requests that create many tasks.
 SCHEDULER_MAX_BULK_BYTES = env.int("SCHEDULER_MAX_BULK_BYTES", 32 * 1024 * 1024)
-# Texts, numbers, objects and so on of a body, each of which takes far more memory than
-# its one or two characters.
+# JSON values in a body, each of which takes far more memory than its characters.
 SCHEDULER_MAX_BODY_VALUES = env.int("SCHEDULER_MAX_BODY_VALUES", 1_000_000)
 DATA_UPLOAD_MAX_MEMORY_SIZE = SCHEDULER_MAX_BODY_BYTES
-# Seconds until a body is there, and one more for each 256 KiB of it that have come.
+# Seconds for a body to arrive, and one more for each 256 KiB that have.
 SCHEDULER_BODY_TIMEOUT = env.float("SCHEDULER_BODY_TIMEOUT", 10.0)
 
-# Where targets reach this service; they are told so where they may work for long.
+# Where targets reach this service; sent to targets of tasks with long work.
 SCHEDULER_PUBLIC_URL = env.str("SCHEDULER_PUBLIC_URL", "")
 
 # How the engine works. Spans are seconds.
@@ -120,11 +121,11 @@ SCHEDULER_MAX_IN_FLIGHT = env.int("SCHEDULER_MAX_IN_FLIGHT", 1000)
 SCHEDULER_MAX_PER_TENANT = env.int("SCHEDULER_MAX_PER_TENANT", 500)
 SCHEDULER_MAX_PER_HOST = env.int("SCHEDULER_MAX_PER_HOST", 100)
 SCHEDULER_LOOKUP_TIMEOUT = env.float("SCHEDULER_LOOKUP_TIMEOUT", 5.0)
-# Bodies, headers and URLs that a worker holds at a time.
+# Bytes of bodies, headers and URLs that a worker holds at a time.
 SCHEDULER_MAX_BYTES_IN_FLIGHT = env.int(
     "SCHEDULER_MAX_BYTES_IN_FLIGHT", 64 * 1024 * 1024
 )
-# Runs of a tenant that are made and not begun.
+# Runs of a tenant that wait for a worker.
 SCHEDULER_MAX_WAITING = env.int("SCHEDULER_MAX_WAITING", 5_000)
 SCHEDULER_RETENTION_DAYS = env.int("SCHEDULER_RETENTION_DAYS", 30)
 SCHEDULER_AUDIT_RETENTION_DAYS = env.int("SCHEDULER_AUDIT_RETENTION_DAYS", 365)
@@ -156,7 +157,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "accounts.middleware.Acting",
+    "accounts.middleware.AuditActorMiddleware",
 ]
 # A redirect would lose the body of a POST, so paths answer with and without a slash.
 APPEND_SLASH = False
@@ -184,10 +185,10 @@ EMBEDDED_POSTGRES = not DATABASE_URL
 DATABASE_STATEMENT_TIMEOUT = env.float("DATABASE_STATEMENT_TIMEOUT", 30.0)
 DATABASE_LOCK_TIMEOUT = env.float("DATABASE_LOCK_TIMEOUT", 10.0)
 DATABASE_IDLE_TIMEOUT = env.float("DATABASE_IDLE_TIMEOUT", 60.0)
-DATABASE_URL = DATABASE_URL or embedded.postgres_url(STATE_DIR)
+DATABASE_URL = DATABASE_URL or urls.postgres_url(STATE_DIR)
 
 
-# A peer that is gone is noticed within 20 s, whether we wait for it or write to it.
+# A lost peer is noticed within 20 s, whether we wait for it or write to it.
 PEER_LIMITS = {
     "connect_timeout": 5,
     "keepalives_idle": 10,
@@ -198,7 +199,7 @@ PEER_LIMITS = {
 
 
 def _limits(given: str) -> str:
-    """How long the server lets us go on, as its command line says it; `given` wins."""
+    """The limits of the server, as options of its command line; `given` wins."""
     seconds = {
         "statement_timeout": DATABASE_STATEMENT_TIMEOUT,
         "lock_timeout": DATABASE_LOCK_TIMEOUT,
@@ -255,11 +256,11 @@ WHITENOISE_AUTOREFRESH = False
 SECURE_SSL_REDIRECT = env.bool("SECURE_SSL_REDIRECT", not DEVELOPMENT)
 SECURE_REDIRECT_EXEMPT = [r"^(healthz|readyz|metrics|health|v1/health)/?$"]
 SECURE_HSTS_SECONDS = env.int("SECURE_HSTS_SECONDS", 0 if DEVELOPMENT else 31_536_000)
-# Not ours to say of names beside this one, unless whoever has them asks for it.
+# Affects other names of the domain, so the operator must ask for it.
 SECURE_HSTS_INCLUDE_SUBDOMAINS = env.bool("SECURE_HSTS_INCLUDE_SUBDOMAINS", False)
 SECURE_HSTS_PRELOAD = env.bool("SECURE_HSTS_PRELOAD", False)
 SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
-# Seconds after which who logged in to the admin does so again.
+# Seconds that a login to the admin lasts.
 SESSION_COOKIE_AGE = env.int("SESSION_COOKIE_AGE", 12 * 3600)
 SESSION_COOKIE_SECURE = not DEVELOPMENT
 CSRF_COOKIE_SECURE = not DEVELOPMENT
@@ -271,7 +272,7 @@ REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["accounts.authentication.TokenAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": [
         "rest_framework.permissions.IsAuthenticated",
-        "accounts.permissions.Permitted",
+        "accounts.permissions.HasTokenScope",
     ],
     "DEFAULT_PARSER_CLASSES": ["tasks_api.api.json_codec.JSONParser"],
     "DEFAULT_RENDERER_CLASSES": ["tasks_api.api.json_codec.JSONRenderer"],
@@ -291,7 +292,7 @@ SPECTACULAR_SETTINGS = {
     "SERVE_AUTHENTICATION": [],
     "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
     "SWAGGER_UI_DIST": "SIDECAR",
-    # Each box to authorize with asks for the focus, and the last one would get it.
+    # Otherwise each field of the authorization dialog takes the focus, and the last wins.
     "SWAGGER_UI_SETTINGS": """{
       deepLinking: true,
       plugins: [{
@@ -307,12 +308,12 @@ SPECTACULAR_SETTINGS = {
 
 REDIS_URL = env.str("REDIS_URL", "")
 EMBEDDED_REDIS = not REDIS_URL
-REDIS_URL = REDIS_URL or embedded.redis_url(STATE_DIR)
-# The name by which Sentinels know the Redis that they watch, and their own password.
+REDIS_URL = REDIS_URL or urls.redis_url(STATE_DIR)
+# The name of the Redis that Sentinels watch, and the Sentinels' own password.
 REDIS_SENTINEL_MASTER = env.str("REDIS_SENTINEL_MASTER", "")
 REDIS_SENTINEL_PASSWORD = env.str("REDIS_SENTINEL_PASSWORD", "")
-if _objection := connections.objection(REDIS_URL, REDIS_SENTINEL_MASTER):
-    raise ImproperlyConfigured(_objection)
+if _problem := connections.find_url_problem(REDIS_URL, REDIS_SENTINEL_MASTER):
+    raise ImproperlyConfigured(_problem)
 
 CELERY_BROKER_URL = REDIS_URL
 CELERY_TIMEZONE = "UTC"
@@ -323,7 +324,7 @@ CELERY_RESULT_BACKEND = None
 CELERY_RESULT_EXPIRES = None
 CELERY_TASK_PUBLISH_RETRY = False
 CELERY_ACCEPT_CONTENT = ["json"]
-CELERY_WORKER_CONSUMER = "scheduler_service.consumer:Tolerant"
+CELERY_WORKER_CONSUMER = "scheduler_service.consumer:TolerantConsumer"
 CELERY_WORKER_POOL = "threads"
 CELERY_WORKER_CONCURRENCY = env.int("WORKER_THREADS", 4)
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
@@ -350,8 +351,8 @@ if connections.is_sentinel(REDIS_URL):
     CELERY_BROKER_TRANSPORT_OPTIONS |= {
         "master_name": REDIS_SENTINEL_MASTER,
         "sentinel_kwargs": {
-            **connections.limits_of(3),
-            "password": connections.Sealed(REDIS_SENTINEL_PASSWORD) or None,
+            **connections.timeout_options(3),
+            "password": connections.MaskedPassword(REDIS_SENTINEL_PASSWORD) or None,
         },
     }
 CELERY_BEAT_SCHEDULER = "tasks_api.scheduler.beat:TenantScheduler"
@@ -374,7 +375,7 @@ LOGGING = {
     },
     "handlers": {
         "stderr": {
-            "class": "scheduler_service.process.logs.UnblockingHandler",
+            "class": "scheduler_service.process.logs.NonBlockingHandler",
             "formatter": LOG_FORMAT,
         }
     },
@@ -382,13 +383,13 @@ LOGGING = {
     "loggers": {
         # A refused request is an answer, not an incident.
         "django.request": {"level": "ERROR"},
-        # It tells of every message.
+        # It logs every message.
         "celery": {"level": "WARNING"},
-        # Whoever can write to Redis would write into the log.
+        # Any client of Redis could write into the log.
         "kombu.pidbox": {"level": "CRITICAL"},
         "kombu.transport.redis": {"level": "ERROR"},
     },
 }
 
-# All that were read above: what else is set under such a name is a misspelling.
-KNOWN_VARIABLES = frozenset(env.asked)
+# The variables read above; any other SCHEDULER_ variable is misspelt.
+KNOWN_VARIABLES = frozenset(env.read_names)

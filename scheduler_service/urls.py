@@ -1,4 +1,4 @@
-"""All URLs. Each answers with and without a trailing slash, without a redirect."""
+"""All URLs. Each works with and without a trailing slash, without a redirect."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _both(route: str, view: Callable[..., HttpResponseBase], name: str) -> URLPa
 
 
 def _versioned(route: str, view: type[APIView], name: str) -> list[URLPattern]:
-    """With a prefix as well, which the schema need not repeat."""
+    """The route with and without a prefix; the schema names it once."""
     return [
         _both(route, view.as_view(), name),
         _both(f"v1/{route}", view.as_view(schema=None), f"{name}-v1"),
@@ -55,7 +55,7 @@ urlpatterns = [
     _both("tasks/apply", apply.ApplyTasks.as_view(), "apply-tasks"),
     _both("tasks/preview", preview.PreviewTask.as_view(), "preview-task"),
     _both("tasks/id/(?P<task_id>[^/]+)", tasks.TaskDetail.as_view(), "task"),
-    # The same under another path, which the schema need not repeat.
+    # A second path for the same view; the schema names it once.
     _both(
         "tasks/(?P<task_id>[^/]+)", tasks.TaskDetail.as_view(schema=None), "task-alias"
     ),

@@ -11,104 +11,88 @@ from typing import Any
 from django.core.exceptions import ImproperlyConfigured
 from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
-from granian.server.mp import MPServer
 
-from scheduler_service.process.supervisor import tether
+from scheduler_service.compat.granian_workers import RespawningServer
+from scheduler_service.process.supervisor import set_parent_death_signal
 
 try:
     from scheduler_service import settings
 except ImproperlyConfigured as error:
     raise SystemExit(str(error)) from error
 from scheduler_service.db import schema
-from scheduler_service.http.bodies import Bodies
-from scheduler_service.http.front import Front
+from scheduler_service.http.asgi import BufferedApplication
+from scheduler_service.http.bodies import BodyReader
 from scheduler_service.process import gc_tuning
 from scheduler_service.startup import start
 from scheduler_service.wsgi import application
 from tasks_api.api import early_responses
 
-# Longer than a load balancer keeps an idle connection, so that it is never the one to
-# find out that we closed it. In milliseconds.
-KEEP_ALIVE = 75_000
-# Seconds; less than the 45 that the supervisor and Docker leave us.
-GRACE = 30
-# Connections to a process at most, and the files that it needs for other things. One
-# that idles costs some kilobytes, and whoever is beyond the number waits.
-MOST_CONNECTIONS = 16_384
+# Milliseconds that an idle connection is kept: longer than load balancers keep theirs, so
+# that none of them sends a request into a connection that we have closed.
+KEEP_ALIVE_MS = 75_000
+# Seconds for requests under way; less than the 45 of the supervisor and of Docker.
+STOP_TIMEOUT = 30
+# Connections to a process, and the files that it needs for other things. An idle
+# connection costs some kilobytes; clients beyond the number wait.
+MAX_CONNECTIONS = 16_384
 OTHER_FILES = 256
-# Of the largest usual bodies, how many a process keeps.
-ROOM = 64
-# Seconds between processes that take another's place, so that none that cannot live burns.
-PAUSE = 1.0
-
-
-class _Server(MPServer):
-    """Replaces whatever dies, always.
-
-    granian would take two deaths within some seconds for an application that does not
-    load, and end, with those of its processes that are well. Ours is loaded before.
-    """
-
-    def _respawn_workers(
-        self, workers: Any, spawn_target: Any, target_loader: Any, delay: float = 0
-    ) -> None:
-        super()._respawn_workers(workers, spawn_target, target_loader, PAUSE)
-        self.respawned_wrks.clear()
+# Bodies of the usual maximum size for which a process has room at a time.
+MAX_KEPT_BODIES = 64
 
 
 def main() -> None:
-    start.check()
-    schema.say_what_does_not_fit()
-    gc_tuning.few_arenas()
-    gc_tuning.settle()
-    _Server(
+    start.check_or_exit()
+    schema.log_schema_problem()
+    gc_tuning.limit_arenas()
+    gc_tuning.freeze_startup_objects()
+    RespawningServer(
         "scheduler_service.web",
         address=settings.HOST,
         port=settings.PORT,
         interface=Interfaces.ASGINL,
         http=HTTPModes.http1,
-        http1_settings=HTTP1Settings(header_read_timeout=KEEP_ALIVE),
+        http1_settings=HTTP1Settings(header_read_timeout=KEEP_ALIVE_MS),
         websockets=False,
         workers=settings.WEB_CONCURRENCY,
-        backpressure=_connections(),
+        backpressure=_raise_file_limit(),
         respawn_failed_workers=True,
-        workers_kill_timeout=GRACE,
+        workers_kill_timeout=STOP_TIMEOUT,
         log_dictconfig=settings.LOGGING,
-    ).serve(target_loader=partial(_load, os.getpid()), wrap_loader=False)
+    ).serve(target_loader=partial(_load_application, os.getpid()), wrap_loader=False)
 
 
-def _connections() -> int:
-    """As many as this process may have files for, which are as many as it can get."""
+def _raise_file_limit() -> int:
+    """Raise the limit on open files as far as allowed; returns the connections it is for."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    files = MOST_CONNECTIONS + OTHER_FILES
+    files = MAX_CONNECTIONS + OTHER_FILES
     if hard != resource.RLIM_INFINITY:
         files = min(files, hard)
     resource.setrlimit(resource.RLIMIT_NOFILE, (files, hard))
     return max(1, files - OTHER_FILES)
 
 
-def _load(parent: int) -> Any:
-    """The application, in each process that answers.
+def _load_application(parent: int) -> Any:
+    """The application, in each process that answers requests.
 
-    It is loaded before they are forked: so they share its memory, and one that takes the
-    place of another is there at once. Each opens its own connections.
+    Its modules are loaded before the processes are forked: they share memory, and a
+    replacement is there at once. Each process opens its own connections.
     """
-    # What a fork inherits is its parent's way to stop; here it would do nothing. Nothing
-    # is under way yet, so the usual end will do until the server has a way of its own.
+    # The handler inherited from the parent does nothing here. Until the server has set
+    # its own, no request is under way, so the default will do.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    # Or it would hold the port, and answer on it, when its parent was killed.
-    tether(parent)
-    bodies = Bodies(
+    # When its parent was killed, it would otherwise keep the port and answer on it.
+    set_parent_death_signal(parent)
+    bodies = BodyReader(
         small=settings.SCHEDULER_MAX_BODY_BYTES,
-        room=ROOM * settings.SCHEDULER_MAX_BODY_BYTES,
-        patience=settings.SCHEDULER_BODY_TIMEOUT,
+        capacity=MAX_KEPT_BODIES * settings.SCHEDULER_MAX_BODY_BYTES,
+        timeout=settings.SCHEDULER_BODY_TIMEOUT,
     )
-    return Front(
+    return BufferedApplication(
         application,
         bodies,
         threads=settings.WEB_THREADS,
-        most=early_responses.max_body_bytes,
-        refuse=early_responses.render_body_error,
+        max_body_bytes=early_responses.max_body_bytes,
+        render_refusal=early_responses.render_body_error,
     )
 
 

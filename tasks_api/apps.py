@@ -6,8 +6,8 @@ from django.apps import AppConfig
 from django.core.checks import Tags, register
 from django.db.models.signals import post_migrate
 
-from accounts.refusals import URL_REFUSALS
-from scheduler_service.startup.checks import CHECKS, check_secrets, tell_time_zones
+from accounts.url_checks import URL_CHECKS
+from scheduler_service.startup.checks import CHECKS, check_secrets, report_time_zones
 from tasks_api.delivery import targets
 from tasks_api.storage import run_key
 
@@ -19,7 +19,7 @@ class TasksApiConfig(AppConfig):
     def ready(self) -> None:
         for check in CHECKS:
             register(check)
-        register(tell_time_zones, deploy=True)
+        register(report_time_zones, deploy=True)
         register(check_secrets, Tags.database)
-        URL_REFUSALS.append(targets.refusal)
+        URL_CHECKS.append(targets.refusal)
         post_migrate.connect(run_key.create_run_key, sender=self)

@@ -15,7 +15,7 @@ from django.conf import settings
 
 from accounts import audit
 from accounts.encryption import derive_keys
-from accounts.services import clear_sessions
+from accounts.services import delete_expired_sessions
 from scheduler_service.db import clock, schema
 from scheduler_service.process import gc_tuning
 from scheduler_service.startup import start
@@ -55,7 +55,7 @@ def _remember_name(sender: str, **kwargs: Any) -> None:
 @signals.worker_init.connect
 @signals.beat_init.connect
 def _refuse_start(**kwargs: Any) -> None:
-    start.check()
+    start.check_or_exit()
 
 
 @signals.worker_init.connect
@@ -76,14 +76,14 @@ def _refuse_broker(**kwargs: Any) -> None:
 @signals.beat_init.connect
 def _refuse_other_tables(**kwargs: Any) -> None:
     """On tables that do not fit, each statement would fail by itself."""
-    if found := schema.say_what_does_not_fit():
+    if found := schema.log_schema_problem():
         raise SystemExit(found)
 
 
 @signals.worker_ready.connect
 def _start(**kwargs: Any) -> None:
     derive_keys()
-    gc_tuning.settle()
+    gc_tuning.freeze_startup_objects()
     _show(engine())
 
 
@@ -213,6 +213,6 @@ def prune() -> None:
             now = clock.now()
             retention.prune(now=now, pause=_stopping.wait)
             audit.prune(now=now)
-            clear_sessions()
+            delete_expired_sessions()
         finally:
             _pruning.release()

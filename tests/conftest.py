@@ -12,10 +12,10 @@ from django.test import TransactionTestCase, override_settings
 from django.utils import timezone
 from rest_framework.test import APIClient
 
-from accounts import doors
 from accounts import services as accounts
+from accounts import throttling
 from accounts.models import Tenant, User
-from scheduler_service.process.logs import UnblockingHandler
+from scheduler_service.process.logs import NonBlockingHandler
 from tasks_api.domain.schedules import Once, Schedule
 from tasks_api.domain.specs import Surface, TaskSpec
 from tasks_api.models import Task
@@ -39,7 +39,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _capture_log_lines() -> None:
     """A thread that writes to the terminal itself would write between pytest's lines."""
     for handler in logging.root.handlers[:]:
-        if isinstance(handler, UnblockingHandler):
+        if isinstance(handler, NonBlockingHandler):
             logging.root.removeHandler(handler)
 
 
@@ -68,22 +68,22 @@ def _settings_that_save_time() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def _forget_failed_logins() -> None:
     """Every test comes from one address, which nothing is held against."""
-    doors.forget()
+    throttling.reset()
 
 
 @pytest.fixture
 def user(db: None) -> User:
-    return accounts.provision("Alpha", "ann")
+    return accounts.provision_user("Alpha", "ann")
 
 
 @pytest.fixture
 def colleague(db: None) -> User:
-    return accounts.provision("Alpha", "adam")
+    return accounts.provision_user("Alpha", "adam")
 
 
 @pytest.fixture
 def stranger(db: None) -> User:
-    return accounts.provision("Beta", "bob")
+    return accounts.provision_user("Beta", "bob")
 
 
 def tenant_of(user: User) -> Tenant:

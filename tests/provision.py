@@ -16,11 +16,13 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from scheduler_service.local.embedded import Postgres, Redis, Server
+from scheduler_service.local.postgres import Postgres
+from scheduler_service.local.redis_server import Redis
+from scheduler_service.local.server import EmbeddedServer
 
 SECRET_KEY = "only-for-tests-0123456789-0123456789-0123456789-0123456789"
 
-_running: list[tuple[Server, subprocess.Popen[bytes]]] = []
+_running: list[tuple[EmbeddedServer, subprocess.Popen[bytes]]] = []
 _directories: list[Path] = []
 
 
@@ -30,7 +32,7 @@ def _begin() -> None:
     directory.chmod(0o711)
     _directories.append(directory)
     # Workers of pytest-xdist inherit it, and share what is there.
-    os.environ["SCHEDULER_TESTS_DIR"] = str(directory)
+    os.environ["TEST_RUN_DIR"] = str(directory)
     # Some hundred processes are started, and each would compile all of the source anew.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     os.environ.setdefault("SCHEDULER_STATE_DIR", str(directory))

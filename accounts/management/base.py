@@ -1,4 +1,4 @@
-"""What the commands of the accounts share: the log knows them, and they refuse briefly."""
+"""What the commands of the accounts share: their actor, short errors, and arguments."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from accounts.services import AccountError
 class AccountCommand(BaseCommand):
     def execute(self, *args: Any, **options: Any) -> str | None:
         try:
-            with audit.acting(audit.COMMAND_LINE):
+            with audit.acting_as(audit.COMMAND_LINE):
                 return super().execute(*args, **options)
-        except AccountError as refusal:
-            raise CommandError(str(refusal)) from None
+        except AccountError as error:
+            raise CommandError(str(error)) from None
         except DatabaseError as error:
             reason = str(error).partition("\n")[0]
             raise CommandError(f"The database refused: {reason}") from None
@@ -29,10 +29,10 @@ class AccountCommand(BaseCommand):
 STDIN = "-"
 
 
-def secret_from(argument: str) -> str:
-    """A secret that was given, or what stands on a line of standard input instead of it.
+def read_secret(argument: str) -> str:
+    """The argument itself, or a line of standard input if the argument is `-`.
 
-    Whoever is logged in to the machine sees the arguments of commands.
+    Every user of the machine can see the arguments of commands.
     """
     if argument != STDIN:
         return argument
@@ -41,7 +41,7 @@ def secret_from(argument: str) -> str:
     return sys.stdin.readline().rstrip("\r\n")
 
 
-def tenant_of(name: str) -> Tenant:
+def find_tenant(name: str) -> Tenant:
     tenant = Tenant.objects.filter(name=name).first()
     if tenant is None:
         raise CommandError(f"There is no tenant {name}.")

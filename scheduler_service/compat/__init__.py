@@ -1,5 +1,5 @@
 """Changes to libraries that we cannot do without, one library a file.
 
-Each file says what it changes, why, and until which version. Nothing of our own
-behaviour lives here.
+Each file says what it changes, in which version, why, and until when. What depends on our
+own code is passed in as a parameter.
 """

@@ -1,10 +1,12 @@
-"""A worker outlives its Redis, and what stands in it: mends for kombu 5.7.0.
+"""A worker that survives the loss of Redis, unreadable messages, and a pause in taking any.
+
+Changes `Channel` and `QoS` of kombu 5.7.0; another version is left as it is.
 
 While it reconnects, Celery 5.7.0 closes the old connection, which restores unacknowledged
-messages through a channel that has lost its client. The AttributeError of that is none of
-the errors that Celery reconnects for, so the worker exits. As a ConnectionError, it is.
+messages through a channel that has lost its client. That raises an AttributeError, for
+which Celery does not reconnect: the worker exits. It reconnects for a ConnectionError.
 
-And whatever text somebody put into a queue is parsed where an error ends the worker.
+kombu also parses any text that somebody put into a queue where an error ends the worker.
 """
 
 from __future__ import annotations
@@ -17,12 +19,12 @@ from typing import Any
 import redis
 from kombu.transport.redis import Channel, QoS
 
-MENDED = "5.7.0"
+PATCHED_VERSION = "5.7.0"
 
 
-def outlive_redis() -> None:
-    """Patch the one version that needs it."""
-    if version("kombu") != MENDED:
+def survive_broker_loss() -> None:
+    """Raise a ConnectionError where a channel has lost its client."""
+    if version("kombu") != PATCHED_VERSION:
         return
     channel: Any = Channel
     original = channel._connparams
@@ -35,29 +37,40 @@ def outlive_redis() -> None:
     channel._connparams = _connparams
 
 
-def outlive_messages(on_drop: Callable[[Exception], None]) -> None:
-    """Drop what is no message, wherever it is read; `on_drop` hears of each."""
-    if version("kombu") != MENDED:
+def drop_unreadable_messages(on_drop: Callable[[Exception], None]) -> None:
+    """Drop what is no message, wherever it is read, and call `on_drop` for each."""
+    if version("kombu") != PATCHED_VERSION:
         return
     channel: Any = Channel
     read, receive = channel._brpop_read, channel._receive_one
 
     def _brpop_read(self: Any, **options: Any) -> Any:
-        return _tolerant(self, lambda: read(self, **options), on_drop)
+        return _read_or_drop(self, lambda: read(self, **options), on_drop)
 
     def _receive_one(self: Any, client: Any) -> Any:
-        return _tolerant(self, lambda: receive(self, client), on_drop)
+        return _read_or_drop(self, lambda: receive(self, client), on_drop)
 
     channel._brpop_read, channel._receive_one = _brpop_read, _receive_one
-    _outlive_unacknowledged(on_drop)
+    _drop_unreadable_unacknowledged(on_drop)
 
 
-def is_loss(error: Exception, expected: tuple[type[Exception], ...]) -> bool:
-    """Whether the broker is lost. kombu counts a KeyError among that, too."""
+def take_messages_only_if(may_take: Callable[[], bool], channel: Any) -> None:
+    """Let one channel ask Redis for messages only while `may_take()` is true."""
+    has_room = channel.qos.can_consume
+
+    def can_consume() -> bool:
+        # What Redis was asked for already may come, and is then handed back.
+        return bool((channel._in_poll or may_take()) and has_room())
+
+    channel.qos.can_consume = can_consume
+
+
+def is_connection_lost(error: Exception, expected: tuple[type[Exception], ...]) -> bool:
+    """Whether the broker is lost. kombu wrongly counts a KeyError as that, too."""
     return isinstance(error, expected) and not isinstance(error, KeyError)
 
 
-def _tolerant(
+def _read_or_drop(
     channel: Any, read: Callable[[], Any], on_drop: Callable[[Exception], None]
 ) -> Any:
     connection = channel.connection
@@ -66,13 +79,15 @@ def _tolerant(
     except (Empty, MemoryError):
         raise
     except Exception as error:
-        if is_loss(error, connection.connection_errors + connection.channel_errors):
+        if is_connection_lost(
+            error, connection.connection_errors + connection.channel_errors
+        ):
             raise
         on_drop(error)
         return True
 
 
-def _outlive_unacknowledged(on_drop: Callable[[Exception], None]) -> None:
+def _drop_unreadable_unacknowledged(on_drop: Callable[[Exception], None]) -> None:
     qos: Any = QoS
     original = qos.restore_by_tag
 
@@ -82,7 +97,7 @@ def _outlive_unacknowledged(on_drop: Callable[[Exception], None]) -> None:
         try:
             original(self, tag, client, leftmost)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
-            # It would keep those behind it from being restored.
+            # Left there, it would keep those behind it from being restored.
             with self.channel.conn_or_acquire(client) as connected:
                 self._remove_from_indices(tag, connected.pipeline()).execute()
             on_drop(error)

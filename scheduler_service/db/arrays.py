@@ -31,14 +31,14 @@ def columns(rows: Iterable[Sequence[object]]) -> list[str]:
 
 
 def _column(values: Sequence[object]) -> str:
-    # Most columns of many rows say the same everywhere, which is quickly seen.
+    # Most columns hold the same value in all rows, which is quick to find out.
     if values.count(values[0]) == len(values):
         return "{" + ",".join([_element(values[0])] * len(values)) + "}"
     return array(values)
 
 
 def _texts(values: Sequence[str]) -> str:
-    # Escaped all at once; NUL is what no text of PostgreSQL holds.
+    # All texts are escaped at once; no text of PostgreSQL holds a NUL.
     joined = "\0".join(values)
     if not values or joined.count("\0") >= len(values):
         return "{" + ",".join(map(_element, values)) + "}"
@@ -55,7 +55,7 @@ def _element(value: object) -> str:
     if isinstance(value, str):
         return f'"{_escaped(value)}"'
     if isinstance(value, UUID):
-        # PostgreSQL asks for no dashes, and without them it takes a third of the time.
+        # PostgreSQL needs no dashes, and this takes a third of the time.
         return f"{value.int:032x}"
     if isinstance(value, datetime):
         return value.isoformat()

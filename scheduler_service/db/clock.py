@@ -1,7 +1,7 @@
-"""The clock that everything goes by, the database's, whatever this machine's own one says.
+"""The clock of the service, which is the database's, not this machine's.
 
-It is read by statements that a process makes anyway, and in between it goes on by the
-monotonic clock of the machine, which nobody sets.
+Statements that a process executes anyway read it. In between, time advances by the
+machine's monotonic clock, which is never set.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from typing import NamedTuple
 
 from scheduler_service.db.statements import prepared
 
-# How old a reading may be. A monotonic clock loses or gains half a millisecond in it at
-# most, and a database whose clock is set is followed after it.
-LIFETIME = 1.0
+# Seconds that a reading is used. A monotonic clock drifts by at most half a millisecond
+# in that time, and a change of the database's clock is noticed after it.
+READING_LIFETIME = 1.0
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-# It goes on while the machine is suspended, where there is such a clock.
+# This clock advances while the machine is suspended; not every system has it.
 _BOOT_TIME = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
 class _Reading(NamedTuple):
-    """A moment of the database's clock, by ours."""
+    """A moment of the database's clock, with the ticks at which it was read."""
 
     asked_at: float
     answered_at: float
@@ -33,64 +33,67 @@ class _Reading(NamedTuple):
         return self.moment + timedelta(seconds=at - self.answered_at)
 
 
-_known: _Reading | None = None
+_reading: _Reading | None = None
 
 
 def now() -> datetime:
-    """What the database's clock says, or a moment before it: never ahead.
+    """The time of the database: never ahead, and behind by at most its response time.
 
-    Behind by the way of an answer from the database at most. Asks it only where nothing
-    was learned for a while.
+    Asks the database only if there is no recent reading.
     """
-    at, known = ticks(), _known
-    if known is not None and at - known.asked_at < LIFETIME:
+    at, known = ticks(), _reading
+    if known is not None and at - known.asked_at < READING_LIFETIME:
         return known.now(at)
     return read()
 
 
 def read() -> datetime:
-    """Ask the database: the moment itself, also in a transaction that began before it."""
+    """Ask the database for the present moment, also inside a transaction."""
     asked_at = ticks()
     with prepared() as cursor:
         cursor.execute("SELECT clock_timestamp()")
         moment: datetime = cursor.fetchone()[0]
-    learn(moment, asked_at=asked_at)
+    record_reading(moment, asked_at=asked_at)
     return moment
 
 
-def learn(moment: datetime, *, asked_at: float) -> None:
-    """Take note of what a statement has just answered that selects clock_timestamp().
+def record_reading(moment: datetime, *, asked_at: float) -> None:
+    """Record the clock_timestamp() that a statement has just returned.
 
-    `asked_at` is ticks() from before it. Of readings that are not old, the one counts
-    that was the quickest to come.
+    `asked_at` is ticks() before the statement. Of recent readings the one with the
+    shortest way from the database is used.
     """
-    global _known
-    at, known = ticks(), _known
+    global _reading
+    at, known = ticks(), _reading
     fresh = _Reading(asked_at, at, moment)
-    if known is None or at - known.asked_at >= LIFETIME or known.now(at) < moment:
-        _known = fresh
+    if (
+        known is None
+        or at - known.asked_at >= READING_LIFETIME
+        or known.now(at) < moment
+    ):
+        _reading = fresh
 
 
 def ticks() -> float:
-    """Seconds since some moment, on a clock that nobody sets."""
+    """Seconds on a clock that is never set, since some moment."""
     return time.clock_gettime(_BOOT_TIME)
 
 
 # Ids.
 
-# The last 48 bits of milliseconds and 12 of their fraction that an id was made of.
+# The time in the last id: 48 bits of milliseconds and 12 bits of their fraction.
 _last_place = 0
 _next_place = threading.Lock()
-# A process may have made ids faster than there are places; beyond, the clock was set.
-_MOST_AHEAD = 4096 * 1000
+# Ids that are created faster run ahead of the clock; further ahead, the clock was set.
+_MAX_PLACES_AHEAD = 4096 * 1000
 
 
 def new_id() -> uuid.UUID:
-    """A UUIDv7 (RFC 9562) for rows in the order of their making; in a process it is exact."""
+    """A UUIDv7 (RFC 9562), ordered by creation; exactly within one process."""
     global _last_place
     place = (now() - EPOCH) // timedelta(microseconds=1) * 4096 // 1000
     with _next_place:
-        if place <= _last_place < place + _MOST_AHEAD:
+        if place <= _last_place < place + _MAX_PLACES_AHEAD:
             place = _last_place + 1
         _last_place = place
     random = uuid.uuid4().int & ((1 << 62) - 1)

@@ -1,8 +1,8 @@
-"""Advisory locks of PostgreSQL: each kind of thing has keys of its own.
+"""Advisory locks of PostgreSQL, with separate keys for each kind of lock.
 
-They have 64 bits of a hash that nobody can steer, so no client finds a name that waits for
-somebody else's. Locks with keys of two parts, which tell who is present, are a space of
-their own in PostgreSQL.
+A key is 64 bits of a hash, so no client can choose a name whose lock collides with that
+of another one. The presence locks of workers have keys of two parts, which PostgreSQL
+keeps apart.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from django.db import connection
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 
-class Kind(StrEnum):
-    """What a lock is for, and what its parts are."""
+class LockKind(StrEnum):
+    """What a lock protects; the comments name the parts of its key."""
 
     # A user, and the key.
     IDEMPOTENCY_KEY = "idempotency key"
@@ -27,32 +27,34 @@ class Kind(StrEnum):
     MIGRATION = "migration"
 
 
-def key_of(kind: Kind, *parts: int | str) -> int:
-    said = json.dumps([kind, *parts]).encode()
-    return int.from_bytes(hashlib.sha256(said).digest()[:8], signed=True)
+def key_of(kind: LockKind, *parts: int | str) -> int:
+    text = json.dumps([kind, *parts]).encode()
+    return int.from_bytes(hashlib.sha256(text).digest()[:8], signed=True)
 
 
-def hold(kind: Kind, *parts: int | str) -> None:
-    """Wait for a lock, and hold it until the transaction ends."""
+def acquire(kind: LockKind, *parts: int | str) -> None:
+    """Wait for a lock and hold it until the transaction ends."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [key_of(kind, *parts)])
 
 
-def try_hold(kind: Kind, *parts: int | str) -> bool:
-    """Hold a lock until the transaction ends; False where somebody else has it."""
-    return _ask(connection, "pg_try_advisory_xact_lock", key_of(kind, *parts))
+def try_acquire(kind: LockKind, *parts: int | str) -> bool:
+    """Hold a lock until the transaction ends; False if another session has it."""
+    return _call(connection, "pg_try_advisory_xact_lock", key_of(kind, *parts))
 
 
-def try_keep(on: BaseDatabaseWrapper, kind: Kind, *parts: int | str) -> bool:
-    """Hold a lock until its release, or the end of the connection."""
-    return _ask(on, "pg_try_advisory_lock", key_of(kind, *parts))
+def try_acquire_for_session(
+    on: BaseDatabaseWrapper, kind: LockKind, *parts: int | str
+) -> bool:
+    """Hold a lock until `release` or the end of the connection; False as above."""
+    return _call(on, "pg_try_advisory_lock", key_of(kind, *parts))
 
 
-def release(on: BaseDatabaseWrapper, kind: Kind, *parts: int | str) -> None:
-    _ask(on, "pg_advisory_unlock", key_of(kind, *parts))
+def release(on: BaseDatabaseWrapper, kind: LockKind, *parts: int | str) -> None:
+    _call(on, "pg_advisory_unlock", key_of(kind, *parts))
 
 
-def _ask(on: BaseDatabaseWrapper, function: str, key: int) -> bool:
+def _call(on: BaseDatabaseWrapper, function: str, key: int) -> bool:
     with on.cursor() as cursor:
         cursor.execute(f"SELECT {function}(%s)", [key])
         [answer] = cursor.fetchone()

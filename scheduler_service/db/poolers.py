@@ -1,6 +1,6 @@
-"""Is there a pooler in front of PostgreSQL that gives one session to several clients?
+"""Detect a pooler in front of PostgreSQL that shares one session among several clients.
 
-It would break what we keep in a session: the lock by which a worker is present, prepared
+It would break what we keep in a session: the presence lock of a worker, prepared
 statements, and limits.
 """
 
@@ -11,46 +11,48 @@ from contextlib import closing
 from typing import Any
 
 import psycopg
+from psycopg.rows import tuple_row
 
-from scheduler_service.db.primaries import Unfit, ask, impatient
+from scheduler_service.compat.psycopg_wait import set_wait_timeout
+from scheduler_service.db.primaries import UnusableSession, fetch_row
 
 logger = logging.getLogger(__name__)
 
-# Seconds that a pooler without a free session may take while we try what it does.
-TRIAL = 3.0
-WHO = "SELECT pg_backend_pid()"
-REFUSAL = (
+# Seconds that a pooler without a free session may take during the check.
+PROBE_TIMEOUT = 3.0
+LOAD_BACKEND_PID = "SELECT pg_backend_pid()"
+SHARED_SESSIONS_MESSAGE = (
     "A pooler stands in front of PostgreSQL that gives one session to several clients, "
     "as PgBouncer does with pool_mode = transaction or statement. This service keeps "
     "locks, prepared statements and limits in its sessions: set pool_mode = session."
 )
 
 
-class Pooled(Unfit):
-    """Only an operator can change it, so no start need wait for better times."""
+class SharedSessions(UnusableSession):
+    """The pooler shares sessions. Only an operator can change that, so no retry helps."""
 
 
-def refuse_sharing(raw: Any, params: dict[str, Any]) -> None:
-    """Find out by two clients whether each keeps a session to itself; else raise Pooled."""
+def check_sessions_are_private(raw: Any, params: dict[str, Any]) -> None:
+    """Raise SharedSessions unless each of two clients keeps its own session."""
     try:
-        shares = _shares(raw, params)
+        shares = _are_sessions_shared(raw, params)
     except psycopg.OperationalError as error:
         if "statement pooling" not in str(error):
-            # As when all its sessions are taken.
+            # For instance because all its sessions are taken.
             logger.info("Whether the pooler shares sessions is unknown: %s", error)
             return
-        raise Pooled(REFUSAL) from error
+        raise SharedSessions(SHARED_SESSIONS_MESSAGE) from error
     if shares:
-        raise Pooled(REFUSAL)
+        raise SharedSessions(SHARED_SESSIONS_MESSAGE)
 
 
-def _shares(raw: Any, params: dict[str, Any]) -> bool:
-    ours = ask(raw, WHO)
+def _are_sessions_shared(raw: Any, params: dict[str, Any]) -> bool:
+    ours = fetch_row(raw, LOAD_BACKEND_PID, tuple_row)
     plain = {
         name: params[name] for name in params.keys() - {"cursor_factory", "context"}
     }
     with closing(psycopg.connect(**plain)) as other:
-        impatient(other, TRIAL)
+        set_wait_timeout(other, PROBE_TIMEOUT)
         # In a transaction that stays open, so that its session cannot be ours meanwhile.
-        theirs = other.execute(WHO, prepare=False).fetchone()
-        return theirs == ours or ask(raw, WHO) != ours
+        theirs = other.execute(LOAD_BACKEND_PID, prepare=False).fetchone()
+        return theirs == ours or fetch_row(raw, LOAD_BACKEND_PID, tuple_row) != ours

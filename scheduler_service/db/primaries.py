@@ -1,8 +1,8 @@
-"""Which server is the primary, and which one was: PostgreSQL counts promotions.
+"""Tell the primary from a former primary, by the timeline that each promotion increases.
 
-A primary that froze while a standby was promoted in its place does not know that it is
-none any more: it takes writes, and they are lost. The count is the timeline of a system.
-Each process remembers the newest one that it has met, and writes to no older one.
+A primary that froze while a standby was promoted does not know that it was replaced: it
+takes writes, which are lost. Each process remembers the newest timeline of a system that
+it has seen, and writes to no server on an older one.
 """
 
 from __future__ import annotations
@@ -11,44 +11,36 @@ import logging
 import os
 import threading
 import time
-import weakref
 from collections.abc import Mapping
-from typing import Any, NamedTuple, NewType
+from typing import Any, NamedTuple, NewType, TypeVar
 
 import psycopg
+from psycopg.rows import RowFactory, class_row
+
+from scheduler_service.compat.psycopg_wait import set_wait_timeout
+from scheduler_service.db.server_statements import LOAD_BASIC_STATE, LOAD_SERVER_STATE
 
 logger = logging.getLogger(__name__)
 
-Place = NewType("Place", str)
+HostPort = NewType("HostPort", str)
+AnyRow = TypeVar("AnyRow")
 
-# How often each host of a URL with several is looked at, and how long it may take.
-LOOK = 1.0
-PATIENCE = 2.0
-FACTS = """
-SELECT pg_backend_pid(), pg_is_in_recovery(),
-    current_setting('transaction_read_only') = 'on',
-    (SELECT system_identifier FROM pg_control_system()),
-    CASE WHEN NOT pg_is_in_recovery() THEN
-        ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int END
-"""
-# What also those tell that are no PostgreSQL in every detail.
-FEWER = """
-SELECT pg_backend_pid(), pg_is_in_recovery(),
-    current_setting('transaction_read_only') = 'on', NULL, NULL
-"""
+# Seconds between looks at each host of a URL with several, and for an answer.
+WATCH_INTERVAL = 1.0
+WATCH_TIMEOUT = 2.0
 STANDBY = "PostgreSQL at %s is a standby, and takes no writes."
 READ_ONLY = "PostgreSQL at %s takes no writes: default_transaction_read_only is on."
-FORMER = (
+FORMER_PRIMARY = (
     "PostgreSQL at %s is on timeline %d, and there is a server on timeline %d: it is a "
     "former primary, and nothing is written to it. Make it a standby, or stop it."
 )
 
 
-class Unfit(psycopg.OperationalError):
-    """Why a session cannot be worked in, in a sentence."""
+class UnusableSession(psycopg.OperationalError):
+    """The session cannot be used; the text says why."""
 
 
-class Facts(NamedTuple):
+class ServerState(NamedTuple):
     backend_pid: int
     is_standby: bool
     is_read_only: bool
@@ -56,56 +48,56 @@ class Facts(NamedTuple):
     timeline: int | None
 
 
-class Known:
-    """The newest timeline of each system that this process has met, and where it was."""
+class NewestTimelines:
+    """The newest timeline of each system that this process has seen, and its server."""
 
     def __init__(self) -> None:
-        self.home = Place("")
+        self.primary = HostPort("")
         self._newest: dict[int, int] = {}
 
-    def meet(self, place: Place, facts: Facts) -> None:
-        if facts.system is None or facts.timeline is None:
+    def record(self, server: HostPort, state: ServerState) -> None:
+        if state.system is None or state.timeline is None:
             return
-        if facts.timeline >= self._newest.get(facts.system, 0):
-            self._newest[facts.system] = facts.timeline
-            self.home = place
+        if state.timeline >= self._newest.get(state.system, 0):
+            self._newest[state.system] = state.timeline
+            self.primary = server
 
-    def objection(self, place: Place, facts: Facts) -> str:
-        """Why nothing may be written to who told these facts; empty if it may."""
-        if facts.system is None or facts.timeline is None:
+    def find_problem(self, server: HostPort, state: ServerState) -> str:
+        """Why nothing may be written to this server; empty if it may."""
+        if state.system is None or state.timeline is None:
             return ""
-        newest = self._newest.get(facts.system, 0)
-        if facts.timeline >= newest:
+        newest = self._newest.get(state.system, 0)
+        if state.timeline >= newest:
             return ""
-        return FORMER % (place, facts.timeline, newest)
+        return FORMER_PRIMARY % (server, state.timeline, newest)
 
 
-known = Known()
+newest_timelines = NewestTimelines()
 
 
-def complaint(place: Place, facts: Facts) -> str:
-    if facts.is_standby:
-        return STANDBY % place
-    if facts.is_read_only:
-        return READ_ONLY % place
-    return known.objection(place, facts)
+def find_problem(server: HostPort, state: ServerState) -> str:
+    if state.is_standby:
+        return STANDBY % server
+    if state.is_read_only:
+        return READ_ONLY % server
+    return newest_timelines.find_problem(server, state)
 
 
-def facts_of(raw: Any) -> Facts:
+def load_server_state(raw: Any) -> ServerState:
     try:
-        return Facts(*ask(raw, FACTS))
+        return fetch_row(raw, LOAD_SERVER_STATE, class_row(ServerState))
     except psycopg.OperationalError:
         raise
     except psycopg.Error:
-        return Facts(*ask(raw, FEWER))
+        return fetch_row(raw, LOAD_BASIC_STATE, class_row(ServerState))
 
 
-def ask(raw: Any, statement: str) -> tuple[Any, ...]:
-    """The row of a statement, which is asked in a transaction of its own."""
+def fetch_row(raw: Any, statement: str, row_factory: RowFactory[AnyRow]) -> AnyRow:
+    """The row of a statement, which runs in a transaction of its own."""
     before, raw.autocommit = raw.autocommit, True
     try:
-        cursor = psycopg.Cursor(raw).execute(statement, prepare=False)
-        row: tuple[Any, ...] | None = cursor.fetchone()
+        cursor = psycopg.Cursor(raw, row_factory=row_factory)
+        row = cursor.execute(statement, prepare=False).fetchone()
     finally:
         if not raw.closed:
             raw.autocommit = before
@@ -113,72 +105,67 @@ def ask(raw: Any, statement: str) -> tuple[Any, ...]:
     return row
 
 
-def impatient(raw: Any, seconds: float) -> None:
-    """Let a connection wait no longer than this for an answer."""
-    itself, wait = weakref.proxy(raw), type(raw).wait
-    raw.wait = lambda talk, *args, **kwargs: wait(
-        itself, talk, *args, **{**kwargs, "timeout": seconds}
-    )
+class _PrimaryWatcher(threading.Thread):
+    """Looks at each host of a URL, to learn of a promotion before the former primary thaws."""
 
-
-class _Watch(threading.Thread):
-    """Looks at each host of a URL, so that a promotion is known before its predecessor thaws."""
-
-    def __init__(self, choices: Mapping[Place, Mapping[str, Any]]) -> None:
+    def __init__(self, choices: Mapping[HostPort, Mapping[str, Any]]) -> None:
         super().__init__(name="primaries", daemon=True)
         self.process = os.getpid()
         self._choices = choices
-        self._open: dict[Place, Any] = {}
+        self._open: dict[HostPort, Any] = {}
 
     def run(self) -> None:
         while True:
-            time.sleep(LOOK)
-            self.look()
+            time.sleep(WATCH_INTERVAL)
+            self.look_at_all()
 
-    def look(self) -> None:
-        for place, params in self._choices.items():
-            self._look(place, params)
+    def look_at_all(self) -> None:
+        for server, params in self._choices.items():
+            self._look(server, params)
 
-    def _look(self, place: Place, params: Mapping[str, Any]) -> None:
+    def _look(self, server: HostPort, params: Mapping[str, Any]) -> None:
         try:
-            facts = facts_of(self._session(place, params))
+            state = load_server_state(self._session(server, params))
         except (psycopg.Error, OSError) as error:
-            # OSError where this machine lacks files: they may be there the next time.
-            logger.debug("PostgreSQL at %s does not answer: %s", place, error)
-            if raw := self._open.pop(place, None):
+            # OSError if the limit on open files is reached; that may pass.
+            logger.debug("PostgreSQL at %s does not answer: %s", server, error)
+            if raw := self._open.pop(server, None):
                 raw.close()
             return
-        if not facts.is_standby and not facts.is_read_only:
-            known.meet(place, facts)
+        if not state.is_standby and not state.is_read_only:
+            newest_timelines.record(server, state)
 
-    def _session(self, place: Place, params: Mapping[str, Any]) -> Any:
-        if place not in self._open:
+    def _session(self, server: HostPort, params: Mapping[str, Any]) -> Any:
+        if server not in self._open:
             raw = psycopg.connect(**params)
-            impatient(raw, PATIENCE)
-            self._open[place] = raw
-        return self._open[place]
+            set_wait_timeout(raw, WATCH_TIMEOUT)
+            self._open[server] = raw
+        return self._open[server]
 
 
-_watch: _Watch | None = None
+_watcher: _PrimaryWatcher | None = None
 _starting = threading.Lock()
 
 
-def keep_watch(choices: Mapping[Place, Mapping[str, Any]]) -> None:
-    """Look at these places, and have a thread go on with it, once in each process."""
-    global _watch
+def start_watching(choices: Mapping[HostPort, Mapping[str, Any]]) -> None:
+    """Look at these servers now, and from now on in one thread of each process."""
+    global _watcher
     with _starting:
         # A fork inherits no threads.
-        if _watch is None or _watch.process != os.getpid():
-            _watch = _Watch(
-                {place: _for_watching(each) for place, each in choices.items()}
+        if _watcher is None or _watcher.process != os.getpid():
+            _watcher = _PrimaryWatcher(
+                {server: _watch_parameters(each) for server, each in choices.items()}
             )
-            # A process that starts beside a former primary must not begin there.
-            _watch.look()
-            _watch.start()
+            # A new process must not begin on a former primary.
+            _watcher.look_at_all()
+            _watcher.start()
 
 
-def _for_watching(params: Mapping[str, Any]) -> dict[str, Any]:
-    ours = {"connect_timeout": int(PATIENCE), "application_name": "scheduler watch"}
-    # A standby is looked at, too: it may be the next primary.
-    not_here = {"cursor_factory", "context", "target_session_attrs"}
-    return {name: params[name] for name in params.keys() - not_here} | ours
+def _watch_parameters(params: Mapping[str, Any]) -> dict[str, Any]:
+    overrides = {
+        "connect_timeout": int(WATCH_TIMEOUT),
+        "application_name": "scheduler watch",
+    }
+    # The watcher also connects to standbys: one of them may be the next primary.
+    excluded = {"cursor_factory", "context", "target_session_attrs"}
+    return {name: params[name] for name in params.keys() - excluded} | overrides

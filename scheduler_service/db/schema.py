@@ -1,7 +1,7 @@
-"""Whether the tables fit the code: said in a sentence, before each statement fails by itself.
+"""Check that the tables fit the code, and log a sentence if they do not.
 
-A migration adds, which the code before it bears. One that takes away says so by its name,
-`NNNN_contract_…`, and the code before it does not fit any more; see docs/how-to/upgrading.md.
+Most migrations only add, so that older code still works. One that removes something is
+called `NNNN_contract_…`, and older code no longer works; see docs/how-to/upgrading.md.
 """
 
 from __future__ import annotations
@@ -16,32 +16,37 @@ from django.db.migrations.recorder import MigrationRecorder
 
 logger = logging.getLogger(__name__)
 
-CONTRACT = "_contract_"
+CONTRACT_MARK = "_contract_"
 
 
-def complaint() -> str:
-    """Why tables and code do not fit, or nothing. Raises DatabaseError without an answer."""
-    applied, known = set(MigrationRecorder(connection).applied_migrations()), _known()
+def find_schema_problem() -> str:
+    """Why tables and code do not fit; empty if they do. Raises DatabaseError."""
+    applied, known = (
+        set(MigrationRecorder(connection).applied_migrations()),
+        _known_migrations(),
+    )
     if missing := sorted(known - applied):
         return (
-            f"The tables are older than this code: {_named(missing)} not applied. "
+            f"The tables are older than this code: {_list_names(missing)} not applied. "
             "Run `manage.py migrate`."
         )
     apps = {app for app, _ in known}
     if newer := sorted(
-        (app, name) for app, name in applied - known if app in apps and CONTRACT in name
+        (app, name)
+        for app, name in applied - known
+        if app in apps and CONTRACT_MARK in name
     ):
         return (
             f"The tables are newer than this code, and do without something that it needs: "
-            f"{_named(newer)} applied. Run the newer release."
+            f"{_list_names(newer)} applied. Run the newer release."
         )
     return ""
 
 
-def say_what_does_not_fit() -> str:
-    """The complaint, logged; nothing where the database does not answer yet."""
+def log_schema_problem() -> str:
+    """Log and return the problem; nothing if the database does not answer."""
     try:
-        found = complaint()
+        found = find_schema_problem()
     except DatabaseError:
         return ""
     finally:
@@ -51,14 +56,14 @@ def say_what_does_not_fit() -> str:
     return found
 
 
-def _named(migrations: list[tuple[str, str]]) -> str:
+def _list_names(migrations: list[tuple[str, str]]) -> str:
     names = ", ".join(f"{app}.{name}" for app, name in migrations[:3])
     more = f" and {len(migrations) - 3} more" if len(migrations) > 3 else ""
     return f"{names}{more} {'is' if len(migrations) == 1 else 'are'}"
 
 
 @lru_cache(maxsize=1)
-def _known() -> frozenset[tuple[str, str]]:
-    """The migrations that came with this code."""
+def _known_migrations() -> frozenset[tuple[str, str]]:
+    """The migrations of this code."""
     loader = MigrationLoader(None, ignore_no_migrations=True)
     return frozenset(loader.disk_migrations or ())

@@ -1,4 +1,4 @@
-"""A session is one of our own, and on the newest primary that this process knows of."""
+"""Open a session on the newest primary, and refuse one that is of no use to us."""
 
 from __future__ import annotations
 
@@ -9,37 +9,42 @@ from typing import Any
 import psycopg
 
 from scheduler_service.db import poolers, primaries
-from scheduler_service.db.primaries import Place, Unfit
-from scheduler_service.db.timeouts import give_up_in_time
+from scheduler_service.db.primaries import HostPort, UnusableSession
+from scheduler_service.db.timeouts import bound_waits
 
 logger = logging.getLogger(__name__)
 
 Connect = Callable[[dict[str, Any]], Any]
 
-# What was said last of each place, so that it is said once.
-_said: dict[Place, str] = {}
+# The last warning about each server, so that it is not repeated.
+_last_logged: dict[HostPort, str] = {}
 
 
 def open_session(params: dict[str, Any], connect: Connect) -> Any:
-    """A session that we can work in, at the first place of the URL that has one.
+    """A usable session, on the first server of the URL that has one.
 
-    Raises Unfit if a place answers and has none, and psycopg's errors if none answers.
+    Raises UnusableSession if a server answers and has none, and psycopg's errors if no
+    server answers.
     """
-    choices = {place_of(each): each for each in hosts_of(params)}
+    choices = {host_port_of(each): each for each in split_hosts(params)}
     if len(choices) > 1:
-        primaries.keep_watch(choices)
+        primaries.start_watching(choices)
     failures: list[psycopg.Error] = []
-    # First where the primary was last: others may be frozen, or none any more.
-    for place in sorted(choices, key=lambda each: each != primaries.known.home):
+    # The last primary comes first: the others may be frozen or demoted.
+    for server in sorted(
+        choices, key=lambda each: each != primaries.newest_timelines.primary
+    ):
         try:
-            return _open(choices[place], place, connect, has_peers=len(choices) > 1)
+            return _open(choices[server], server, connect, has_peers=len(choices) > 1)
         except psycopg.OperationalError as error:
             failures.append(error)
-    # An answer says more than silence.
-    raise next((each for each in failures if isinstance(each, Unfit)), failures[0])
+    # The answer of a server says more than the silence of another one.
+    raise next(
+        (each for each in failures if isinstance(each, UnusableSession)), failures[0]
+    )
 
 
-def hosts_of(params: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+def split_hosts(params: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """The parameters for each host of a URL with several, as libpq reads them."""
     hosts = str(params.get("host") or "").split(",")
     ports = str(params.get("port") or "").split(",")
@@ -53,35 +58,37 @@ def hosts_of(params: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         yield {**params, "host": host.strip("[]"), "port": port or "5432"}
 
 
-def place_of(params: Mapping[str, Any]) -> Place:
-    return Place(f"{params.get('host') or 'localhost'}:{params.get('port') or 5432}")
+def host_port_of(params: Mapping[str, Any]) -> HostPort:
+    return HostPort(f"{params.get('host') or 'localhost'}:{params.get('port') or 5432}")
 
 
 def _open(
-    params: dict[str, Any], place: Place, connect: Connect, *, has_peers: bool
+    params: dict[str, Any], server: HostPort, connect: Connect, *, has_peers: bool
 ) -> Any:
     raw = connect(params)
     try:
-        give_up_in_time(raw)
-        facts = primaries.facts_of(raw)
-        if facts.backend_pid != raw.info.backend_pid:
-            poolers.refuse_sharing(raw, params)
-        if reason := primaries.complaint(place, facts):
-            raise Unfit(reason)
+        bound_waits(raw)
+        state = primaries.load_server_state(raw)
+        if state.backend_pid != raw.info.backend_pid:
+            poolers.check_sessions_are_private(raw, params)
+        if reason := primaries.find_problem(server, state):
+            raise UnusableSession(reason)
     except psycopg.Error as error:
         raw.close()
-        if isinstance(error, Unfit):
-            _say(place, str(error))
+        if isinstance(error, UnusableSession):
+            _log_once(server, str(error))
         raise
-    _said.pop(place, None)
-    primaries.known.meet(place, facts)
-    give_up_in_time(
-        raw, lambda: primaries.known.objection(place, facts), midway=has_peers
+    _last_logged.pop(server, None)
+    primaries.newest_timelines.record(server, state)
+    bound_waits(
+        raw,
+        lambda: primaries.newest_timelines.find_problem(server, state),
+        during_waits=has_peers,
     )
     return raw
 
 
-def _say(place: Place, reason: str) -> None:
-    if _said.get(place) != reason:
-        _said[place] = reason
+def _log_once(server: HostPort, reason: str) -> None:
+    if _last_logged.get(server) != reason:
+        _last_logged[server] = reason
         logger.warning("%s", reason)

@@ -8,8 +8,12 @@ from functools import lru_cache
 from typing import Any, NamedTuple, TypeVar
 
 from django.db import InterfaceError, OperationalError, connection
-from django.db.backends.postgresql.base import ServerBindingCursor
 from django.db.backends.utils import CursorWrapper
+
+from scheduler_service.compat.django_cursors import (
+    open_server_binding_cursor,
+    skip_health_check,
+)
 
 # A plan for any number of rows is made for a hundred.
 MANY = 1000
@@ -36,13 +40,8 @@ def prepared(*, rows: int = 1) -> Iterator[CursorWrapper]:
             plain.execute("DISCARD PLANS")
             yield plain
         return
-    # As Django's cursors do: after a restart of the server, no request must fail for it.
-    connection.close_if_health_check_failed()
-    connection.ensure_connection()
-    with connection.wrap_database_errors:
-        cursor = ServerBindingCursor(connection.connection)  # type: ignore[call-arg]  # the stubs know no psycopg 3
-    with connection._prepare_cursor(cursor) as wrapped:  # type: ignore[attr-defined]  # what connection.cursor() does with its own
-        yield wrapped
+    with open_server_binding_cursor(connection) as cursor:
+        yield cursor
 
 
 def first(statement: str, values: Mapping[str, Any]) -> tuple[Any, ...] | None:
@@ -51,7 +50,7 @@ def first(statement: str, values: Mapping[str, Any]) -> tuple[Any, ...] | None:
     It finds out by itself whether the connection still works, and is asked again on a
     fresh one where it does not. Django would ask for that alone, before each request.
     """
-    connection.health_check_done = True  # type: ignore[attr-defined]  # what Django sets when it has asked
+    skip_health_check(connection)
     try:
         return _first(statement, values)
     except (InterfaceError, OperationalError):

@@ -1,4 +1,4 @@
-"""Bodies of requests on their way in: each has a deadline, and all of them one room."""
+"""Read request bodies, each within a deadline and all of them within a memory limit."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from contextlib import asynccontextmanager
 from io import BytesIO
 from typing import Any
 
-# A body may take a second longer for each so many bytes of it that are there.
-LEAST_RATE = 256 * 1024
-# Bodies on their way at once, in a process. An honest one is on its way for some
-# milliseconds, so the oldest gives way.
-MOST_ARRIVING = 256
-# How long a large body waits for another one, in seconds, and what is told after that.
-PATIENCE = 20.0
+# The deadline of a body moves by a second for this many bytes that have arrived.
+MIN_BYTES_PER_SECOND = 256 * 1024
+# Bodies that a process receives at once. An honest one arrives within milliseconds, so
+# the oldest is given up first.
+MAX_ARRIVING = 256
+# Seconds that a large body waits for another one, and the Retry-After of its refusal.
+LARGE_BODY_TIMEOUT = 20.0
 RETRY_AFTER = 10
 
-LATE = "The request body did not arrive in time"
-BUSY = "Too many request bodies at once; try again"
+TOO_SLOW = "The request body did not arrive in time"
+TOO_MANY = "Too many request bodies at once; try again"
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 
-class Refused(Exception):
-    """Why a request is answered before it is read."""
+class RequestRefused(Exception):
+    """The request is refused before it is read; the text says why."""
 
     def __init__(self, status: int, message: str, retry_after: int = 0) -> None:
         super().__init__(message)
@@ -33,30 +33,30 @@ class Refused(Exception):
         self.retry_after = retry_after
 
 
-class Gone(Exception):
-    """The client hung up."""
+class ClientDisconnected(Exception):
+    """The client closed the connection."""
 
 
-class Body:
-    """What is there of one body, and until when more may come."""
+class RequestBody:
+    """The part of a body that has arrived, and the deadline for the rest."""
 
     def __init__(self) -> None:
         self.content = BytesIO()
         self.size = 0
         self._since = 0.0
 
-    def until(self, patience: float) -> asyncio.Timeout:
-        self._since = asyncio.get_running_loop().time() + patience
+    def until(self, timeout: float) -> asyncio.Timeout:
+        self._since = asyncio.get_running_loop().time() + timeout
         self._limit = asyncio.timeout_at(self._since)
         return self._limit
 
     def take(self, chunk: bytes) -> None:
         self.content.write(chunk)
         self.size += len(chunk)
-        self._move(self._since + self.size / LEAST_RATE)
+        self._move(self._since + self.size / MIN_BYTES_PER_SECOND)
 
     def give_way(self) -> None:
-        self._move(self._since - PATIENCE)
+        self._move(self._since - LARGE_BODY_TIMEOUT)
 
     def rewound(self) -> BytesIO:
         self.content.seek(0)
@@ -67,38 +67,42 @@ class Body:
             self._limit.reschedule(moment)
 
 
-class Bodies:
-    """The bodies that a process holds, from their first byte until they are answered.
+class BodyReader:
+    """The bodies that a process holds, from the first byte to the response.
 
-    Up to `small` bytes a body shares the room with others. A larger one is read only if
-    it is welcome, and alone. For one event loop, so there are no locks.
+    Bodies of up to `small` bytes share the memory of `capacity`. A larger one is read only if
+    its request allows it, and alone. For one event loop, so there are no locks.
     """
 
-    def __init__(self, *, small: int, room: int, patience: float) -> None:
+    def __init__(self, *, small: int, capacity: int, timeout: float) -> None:
         self.small = small
-        self._room = room
-        self._patience = patience
+        self._capacity = capacity
+        self._timeout = timeout
         self._held = 0
         # The oldest first.
-        self._arriving: dict[Body, None] = {}
+        self._arriving: dict[RequestBody, None] = {}
         self._large = asyncio.Semaphore(1)
 
     @asynccontextmanager
     async def read(
-        self, receive: Receive, *, announced: int, most: Callable[[], Awaitable[int]]
-    ) -> AsyncIterator[Body]:
-        """A body; of one that is too large only a part, which is for the reader to see.
+        self,
+        receive: Receive,
+        *,
+        announced: int,
+        find_limit: Callable[[], Awaitable[int]],
+    ) -> AsyncIterator[RequestBody]:
+        """A body, or the first part of one that is too large, which the caller must check.
 
-        `most()` is how many bytes it may have, asked where that are more than usual.
-        Raises Refused, and Gone.
+        `find_limit()` returns the bytes allowed; it is called for large bodies only.
+        Raises RequestRefused and ClientDisconnected.
         """
-        body = Body()
+        body = RequestBody()
         if announced <= self.small:
             async with self._shared(body, receive) as complete:
                 if complete:
                     yield body
                     return
-        limit = await most()
+        limit = await find_limit()
         if max(announced, body.size) > limit or limit <= self.small:
             yield body
             return
@@ -107,7 +111,7 @@ class Bodies:
             yield body
 
     @asynccontextmanager
-    async def _shared(self, body: Body, receive: Receive) -> AsyncIterator[bool]:
+    async def _shared(self, body: RequestBody, receive: Receive) -> AsyncIterator[bool]:
         try:
             yield await self._fill(body, receive, self.small, self._make_room)
         finally:
@@ -116,10 +120,10 @@ class Bodies:
     @asynccontextmanager
     async def _alone(self) -> AsyncIterator[None]:
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(LARGE_BODY_TIMEOUT):
                 await self._large.acquire()
         except TimeoutError:
-            raise Refused(503, BUSY, RETRY_AFTER) from None
+            raise RequestRefused(503, TOO_MANY, RETRY_AFTER) from None
         try:
             yield
         finally:
@@ -127,38 +131,38 @@ class Bodies:
 
     async def _fill(
         self,
-        body: Body,
+        body: RequestBody,
         receive: Receive,
         limit: int,
-        taken: Callable[[Body, int], None] = lambda body, size: None,
+        on_chunk: Callable[[RequestBody, int], None] = lambda body, size: None,
     ) -> bool:
-        """Whether that was all; beyond the limit at most a chunk more is read."""
+        """Whether the body is complete; reads at most one chunk beyond the limit."""
         try:
-            async with body.until(self._patience):
+            async with body.until(self._timeout):
                 self._arriving[body] = None
-                self._bound_their_number()
+                self._limit_arriving()
                 while body.size <= limit:
                     chunk, more = await _next(receive)
                     body.take(chunk)
-                    taken(body, len(chunk))
+                    on_chunk(body, len(chunk))
                     if not more:
                         return True
                 return False
         except TimeoutError:
-            raise Refused(408, LATE) from None
+            raise RequestRefused(408, TOO_SLOW) from None
         finally:
             self._arriving.pop(body, None)
 
-    def _bound_their_number(self) -> None:
-        if len(self._arriving) > MOST_ARRIVING:
+    def _limit_arriving(self) -> None:
+        if len(self._arriving) > MAX_ARRIVING:
             oldest = next(iter(self._arriving))
             del self._arriving[oldest]
             oldest.give_way()
 
-    def _make_room(self, body: Body, size: int) -> None:
-        """Let older bodies that are still on their way make room for what has come."""
+    def _make_room(self, body: RequestBody, size: int) -> None:
+        """Give up older bodies that are still arriving, to make room for this chunk."""
         self._held += size
-        missing = self._held - self._room
+        missing = self._held - self._capacity
         for other in list(self._arriving):
             if missing <= 0:
                 return
@@ -167,11 +171,11 @@ class Bodies:
                 other.give_way()
                 missing -= other.size
         if missing > 0:
-            raise Refused(503, BUSY, RETRY_AFTER)
+            raise RequestRefused(503, TOO_MANY, RETRY_AFTER)
 
 
 async def _next(receive: Receive) -> tuple[bytes, bool]:
     message = await receive()
     if message["type"] == "http.disconnect":
-        raise Gone
+        raise ClientDisconnected
     return message.get("body", b""), message.get("more_body", False)

@@ -1,49 +1,50 @@
-"""What a process that is loaded tells the garbage collector, and what it gives back."""
+"""Tune the garbage collector of a process, and return free memory to the system."""
 
 from __future__ import annotations
 
 import ctypes
 import gc
 
-# Objects made and not yet freed until the collector looks at the newest. Nearly all that
-# work makes is freed without it, so at its usual 700 it looks for nothing at each turn.
-NEWEST = 20_000
-# Of glibc; other C libraries do without.
+# New objects before the collector examines the young ones. Nearly all objects are freed
+# without it, so with its default of 700 it would run often and find nothing.
+YOUNG_THRESHOLD = 20_000
+# An option of glibc; other C libraries have none.
 M_ARENA_MAX = -8
 
 _libc = ctypes.CDLL(None)
 
 
-def settle() -> None:
-    """Let the collector pass by what is loaded, which stays anyway.
+def freeze_startup_objects() -> None:
+    """Exclude from collection what is loaded, which stays anyway.
 
-    It would go through modules, models and settings again and again, as work makes new
-    objects: a fifteenth of a worker's time. Processes that are forked from this one
-    share its memory for longer, too.
+    The collector would examine modules, models and settings again and again, which costs
+    a fifteenth of a worker's time. Forked processes also share the memory for longer.
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(NEWEST, *gc.get_threshold()[1:])
+    gc.set_threshold(YOUNG_THRESHOLD, *gc.get_threshold()[1:])
 
 
-def few_arenas() -> None:
-    """Let all threads allocate from two places, before there are any.
+def limit_arenas() -> None:
+    """Let all threads allocate from two arenas; call it before they start.
 
-    By default each gets one of its own, and none of them gives back what a large request
-    has taken from it while something small lies above.
+    By default each thread gets its own, and an arena does not return the memory of a
+    large request while a small object lies above it.
     """
     if hasattr(_libc, "mallopt"):
         _libc.mallopt(M_ARENA_MAX, 2)
 
 
-def forget() -> None:
-    """Free what a request has left: DRF's request and view know each other, so what it
-    has read stays until the collector looks, which it does not hurry to."""
+def collect_young_objects() -> None:
+    """Free what a request has left.
+
+    DRF's request and view refer to each other, so they stay until the collector runs.
+    """
     gc.collect(1)
 
 
-def trim() -> None:
-    """Give back to the system what is free, after freeing what can be."""
+def release_memory() -> None:
+    """Collect garbage, and return free memory to the system."""
     gc.collect()
     if hasattr(_libc, "malloc_trim"):
         _libc.malloc_trim(0)

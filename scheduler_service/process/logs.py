@@ -1,7 +1,4 @@
-"""How log lines look: one line each, in UTC, with the ids of what it is about.
-
-And how they leave: whoever logs never waits for whoever reads.
-"""
+"""Format log records as one line each, in UTC, and write them without blocking the caller."""
 
 from __future__ import annotations
 
@@ -16,15 +13,15 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from queue import SimpleQueue
 
-# What a line may be about: given as `extra`, and shown wherever it is given.
-IDS = ("run_id", "task_id", "tenant_id", "door", "address", "account")
-# Lines that wait to be written; a process that logs more than is read drops the rest.
-CAPACITY = 10_000
-# Seconds for the last lines of a process that ends.
-LAST_LINES = 1.0
+# Fields of `extra` that are shown when a record has them.
+CONTEXT_FIELDS = ("run_id", "task_id", "tenant_id", "door", "address", "account")
+# Lines that wait to be written; further ones are dropped.
+MAX_QUEUED_LINES = 10_000
+# Seconds that a process waits for its last lines to be written.
+FLUSH_TIMEOUT = 1.0
 STDERR = 2
 
-# What moves the cursor, ends a line or turns a text around, and halves of characters.
+# Control characters, line ends, changes of the text direction, and surrogates.
 _UNPRINTABLE = re.compile(
     "[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
 )
@@ -32,8 +29,8 @@ _CREDENTIALS = re.compile(r"[^\s'\"/@]*:[^\s'\"/@]*@|(?<=://)[^\s'\"/@]+@")
 _URL = re.compile(r"(\w+://)[^\s'\"]+")
 
 
-def printable(text: str) -> str:
-    """The same with escapes for whatever could forge a line or confuse a terminal."""
+def escape_unprintable(text: str) -> str:
+    """The text with escapes for what could forge a line or confuse a terminal."""
     return _UNPRINTABLE.sub(_escape, text)
 
 
@@ -43,42 +40,44 @@ def _escape(found: re.Match[str]) -> str:
     return short or f"\\u{ord(character):04x}"
 
 
-def discreet(text: str) -> str:
-    """The same without credentials, as a URL or what is left of one may have them."""
+def redact_credentials(text: str) -> str:
+    """The text without the credentials of URLs, complete or not."""
     return _CREDENTIALS.sub("…@", text) if "@" in text else text
 
 
-def _moment(record: logging.LogRecord) -> str:
+def _format_time(record: logging.LogRecord) -> str:
     moment = datetime.fromtimestamp(record.created, tz=UTC)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _ids(record: logging.LogRecord) -> dict[str, str]:
+def _context_of(record: logging.LogRecord) -> dict[str, str]:
     given = vars(record)
-    return {name: str(given[name]) for name in IDS if name in given}
+    return {name: str(given[name]) for name in CONTEXT_FIELDS if name in given}
 
 
 class _Formatter(logging.Formatter):
     def formatException(self, ei: object) -> str:
-        """A traceback, in whose texts a URL says nothing but that it is one."""
-        told = super().formatException(ei)  # type: ignore[arg-type]  # as logging has it
-        return _URL.sub(r"\1…", discreet(told))
+        """A traceback in which nothing but the scheme is left of a URL."""
+        text = super().formatException(ei)  # type: ignore[arg-type]  # as logging has it
+        return _URL.sub(r"\1…", redact_credentials(text))
 
 
 class TextFormatter(_Formatter):
     """For people."""
 
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:
-        return _moment(record)
+        return _format_time(record)
 
     def formatMessage(self, record: logging.LogRecord) -> str:
-        ids = "".join(f" {name}={value}" for name, value in _ids(record).items())
-        return printable(discreet(super().formatMessage(record) + ids))
+        ids = "".join(f" {name}={value}" for name, value in _context_of(record).items())
+        return escape_unprintable(
+            redact_credentials(super().formatMessage(record) + ids)
+        )
 
     def formatException(self, ei: object) -> str:
-        # Set in, so that none of it can pass for a line of its own.
+        # Indented, so that no line of it can pass for a log line.
         lines = super().formatException(ei).split("\n")
-        return "\n".join(f"    {printable(line)}" for line in lines)
+        return "\n".join(f"    {escape_unprintable(line)}" for line in lines)
 
 
 class JSONFormatter(_Formatter):
@@ -86,37 +85,39 @@ class JSONFormatter(_Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         line = {
-            "time": _moment(record),
+            "time": _format_time(record),
             "level": record.levelname,
             "logger": record.name,
-            "message": discreet(record.getMessage()),
-            **_ids(record),
+            "message": redact_credentials(record.getMessage()),
+            **_context_of(record),
             "process": record.process,
         }
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        # JSON itself escapes fewer, and what is left stands in strings only.
-        return printable(json.dumps(line, ensure_ascii=False))
+        # JSON escapes fewer characters; the rest can occur in its strings only.
+        return escape_unprintable(json.dumps(line, ensure_ascii=False))
 
 
-class UnblockingHandler(logging.Handler):
-    """Writes lines in a thread of its own, and drops and counts what nobody reads.
+class NonBlockingHandler(logging.Handler):
+    """Writes lines in its own thread; drops and counts lines that no process reads.
 
-    A pipe that is full would otherwise hold up whoever logs: a worker would lose its
-    leases for it.
+    Without it a full pipe would block every thread that logs, and a worker would lose its
+    leases.
     """
 
-    def __init__(self, descriptor: int = STDERR, capacity: int = CAPACITY) -> None:
+    def __init__(
+        self, descriptor: int = STDERR, capacity: int = MAX_QUEUED_LINES
+    ) -> None:
         super().__init__()
         self._descriptor = descriptor
         self._capacity = capacity
         self.dropped = 0
-        self._told = 0
-        self._begin()
+        self._reported = 0
+        self._reset()
         _handlers.add(self)
 
-    def _begin(self) -> None:
-        """With nothing to write; a process that was forked has no thread yet."""
+    def _reset(self) -> None:
+        """Start with an empty queue and without a thread, as after a fork."""
         self._lines: SimpleQueue[str | threading.Event] = SimpleQueue()
         self._thread: threading.Thread | None = None
 
@@ -126,28 +127,28 @@ class UnblockingHandler(logging.Handler):
             return
         try:
             line = self.format(record)
-        except Exception:  # noqa: BLE001 (a line that cannot be made ends nothing)
+        except Exception:  # noqa: BLE001 (a record that cannot be formatted must end nothing)
             line = f"A line of {record.name} could not be formatted."
-        # Not a Queue, whose lock a signal's handler could find held by its own thread.
+        # Not a Queue: a signal handler could deadlock on its lock.
         self._lines.put(line)
-        self._be_written()
+        self._ensure_thread()
         if record.levelno >= logging.CRITICAL:
             self.flush()
 
     def flush(self) -> None:
-        """Wait for what is there to be written, and not for long."""
+        """Wait for the lines in the queue to be written, up to FLUSH_TIMEOUT."""
         if self._thread is not None:
             written = threading.Event()
             self._lines.put(written)
-            written.wait(LAST_LINES)
+            written.wait(FLUSH_TIMEOUT)
 
-    def _be_written(self) -> None:
-        # The lock of a handler is held here, so there is one.
+    def _ensure_thread(self) -> None:
+        # The caller holds the lock of the handler, so only one thread is created.
         if self._thread is None:
             self._thread = threading.Thread(
                 target=self._write_forever, name="log", daemon=True
             )
-            # A process that ends starts no thread any more.
+            # A process that is exiting cannot start a thread.
             with suppress(RuntimeError):
                 self._thread.start()
 
@@ -158,18 +159,18 @@ class UnblockingHandler(logging.Handler):
                 line.set()
                 continue
             self._write(line)
-            if self.dropped > self._told:
-                lost, self._told = self.dropped - self._told, self.dropped
-                self._write(self._lament(lost))
+            if self.dropped > self._reported:
+                lost, self._reported = self.dropped - self._reported, self.dropped
+                self._write(self._format_drop_warning(lost))
 
-    def _lament(self, lost: int) -> str:
+    def _format_drop_warning(self, lost: int) -> str:
         text = "%d lines of log were dropped, because nobody read them in time."
-        told = (__name__, logging.WARNING, __file__, 0, text, (lost,), None)
-        return self.format(logging.LogRecord(*told))
+        arguments = (__name__, logging.WARNING, __file__, 0, text, (lost,), None)
+        return self.format(logging.LogRecord(*arguments))
 
     def _write(self, line: str) -> None:
         rest = f"{line}\n".encode(errors="backslashreplace")
-        # With nobody there to read, there is nobody to tell either.
+        # The reader is gone, and an error could not be logged either.
         with suppress(OSError):
             while rest:
                 try:
@@ -178,17 +179,17 @@ class UnblockingHandler(logging.Handler):
                     select.select([], [self._descriptor], [])
 
 
-_handlers: weakref.WeakSet[UnblockingHandler] = weakref.WeakSet()
+_handlers: weakref.WeakSet[NonBlockingHandler] = weakref.WeakSet()
 
 
-def _begin_again() -> None:
+def _reset_after_fork() -> None:
     for handler in list(_handlers):
-        handler._begin()
+        handler._reset()
 
 
-os.register_at_fork(after_in_child=_begin_again)
+os.register_at_fork(after_in_child=_reset_after_fork)
 
 
-def dropped() -> int:
+def count_dropped() -> int:
     """How many lines this process has dropped."""
     return sum(handler.dropped for handler in list(_handlers))

@@ -1,4 +1,4 @@
-"""Run the programs of a Procfile side by side, and keep them running."""
+"""Run the programs of a Procfile side by side, and restart those that stop."""
 
 from __future__ import annotations
 
@@ -16,40 +16,45 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol, Self
 
-# A program that keeps dying is started again after 0.5 s, 1 s, 2 s … 30 s; one that
-# has lived a minute starts over at the short end.
-FIRST_WAIT, LONGEST_WAIT, LONG_LIFE = 0.5, 30.0, 60.0
-# How long programs may take to stop: a worker finishes requests of up to 30 s.
-GRACE = 45.0
+# Seconds: a program that keeps stopping is restarted after 0.5, 1, 2 … 30; one that has
+# run for a minute begins at 0.5 again.
+MIN_RESTART_DELAY, MAX_RESTART_DELAY, STABLE_AFTER = 0.5, 30.0, 60.0
+# Seconds that programs may take to stop: a worker finishes requests of up to 30.
+STOP_TIMEOUT = 45.0
 COLOURS = ("36", "32", "33", "35", "34", "31")
+# Bytes of output that are read, and of a line, at a time.
+MAX_LINE = 65536
+# The option of prctl(2).
 PR_SET_PDEATHSIG = 1
 
 _libc = ctypes.CDLL(None)
 
 
-def tether(parent: int, parting_signal: signal.Signals = signal.SIGTERM) -> None:
-    """Let this process get a signal when its parent dies, even if that is killed."""
+def set_parent_death_signal(
+    parent: int, death_signal: signal.Signals = signal.SIGTERM
+) -> None:
+    """Let this process get a signal when its parent dies, even by SIGKILL."""
     if sys.platform == "linux":
-        _libc.prctl(PR_SET_PDEATHSIG, int(parting_signal))
-    # The parent may have died before the kernel knew about the tether.
+        _libc.prctl(PR_SET_PDEATHSIG, int(death_signal))
+    # The parent may have died before the call.
     if os.getppid() != parent:
-        os.kill(os.getpid(), parting_signal)
+        os.kill(os.getpid(), death_signal)
 
 
 def spawn(
     command: Sequence[str | Path],
     *,
-    parting_signal: signal.Signals = signal.SIGTERM,
+    death_signal: signal.Signals = signal.SIGTERM,
     **options: Any,
 ) -> subprocess.Popen[bytes]:
-    """Start a command that gets a signal when we die, even if we are killed."""
+    """Start a command that gets a signal when this process dies, even by SIGKILL."""
     parent = os.getpid()
-    # A session of its own: a Ctrl-C in the terminal is ours to pass on, in our order.
+    # In a session of its own, so that only we get a Ctrl-C and pass it on in our order.
     return subprocess.Popen(  # noqa: S603 (our own commands)
         command,
         stdin=subprocess.DEVNULL,
         start_new_session=True,
-        preexec_fn=lambda: tether(parent, parting_signal),
+        preexec_fn=lambda: set_parent_death_signal(parent, death_signal),
         **options,
     )
 
@@ -60,7 +65,7 @@ def read_procfile(path: Path) -> dict[str, str]:
     return {name.strip(): command.strip() for name, _, command in named}
 
 
-class Out(Protocol):
+class OutputStream(Protocol):
     def write(self, text: str, /) -> object: ...
     def flush(self) -> object: ...
     def isatty(self) -> bool: ...
@@ -68,37 +73,39 @@ class Out(Protocol):
 
 @dataclass
 class Program:
-    """A command that should be running, and how its life has been so far."""
+    """A command that should be running, and its state."""
 
     name: str
     start: Callable[[], subprocess.Popen[bytes]]
     stop_signal: signal.Signals = signal.SIGTERM
     process: subprocess.Popen[bytes] | None = None
     started_at: float = 0.0
-    wait: float = FIRST_WAIT
+    restart_delay: float = MIN_RESTART_DELAY
     restart_at: float | None = None
     unfinished_line: bytes = b""
 
     @property
     def has_failed(self) -> bool:
-        """It died, and waits for its next start."""
+        """It has stopped, and waits for its next start."""
         return self.restart_at is not None
 
-    def ask_to_stop(self) -> None:
+    def terminate(self) -> None:
         if self.process is not None:
             self.process.send_signal(self.stop_signal)
 
     def kill(self) -> None:
-        """Kill the process, or what a dead one left behind in its group."""
+        """Kill the process, or what is left of its group."""
         if self.process is not None:
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.process.pid, signal.SIGKILL)
 
 
 class Supervisor:
-    """Starts groups of programs, and stops them in the opposite order."""
+    """Starts groups of programs, and stops them in the reverse order."""
 
-    def __init__(self, out: Out, *, width: int = 0, grace: float = GRACE) -> None:
+    def __init__(
+        self, out: OutputStream, *, width: int = 0, grace: float = STOP_TIMEOUT
+    ) -> None:
         self.out = out
         self.width = width
         self.grace = grace
@@ -109,10 +116,10 @@ class Supervisor:
 
     def __enter__(self) -> Self:
         signals = [signal.SIGINT, signal.SIGTERM]
-        # Under nohup a lost terminal is not a reason to stop.
+        # Under nohup the loss of the terminal is no reason to stop.
         if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
             signals.append(signal.SIGHUP)
-        self.handlers = {each: signal.signal(each, self._heard) for each in signals}
+        self.handlers = {each: signal.signal(each, self._on_signal) for each in signals}
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -123,9 +130,9 @@ class Supervisor:
                 signal.signal(number, handler)
             self.selector.close()
 
-    def _heard(self, number: int, _frame: FrameType | None) -> None:
-        # SIGTERM may well come twice, once from the sender and once from make. Only a
-        # second Ctrl-C means impatience.
+    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        # SIGTERM may come twice, from its sender and from make. Only a second Ctrl-C asks
+        # to stop at once.
         self.stopping = True
         self.interrupts += number == signal.SIGINT
 
@@ -139,7 +146,7 @@ class Supervisor:
             self.tick()
 
     def wait_until(self, condition: Callable[[], bool], *, timeout: float) -> bool:
-        """Keep the programs going until the condition holds; False if it does not."""
+        """Keep the programs running until the condition holds; False after the timeout."""
         deadline = time.monotonic() + timeout
         while not self.stopping and time.monotonic() < deadline:
             if condition():
@@ -148,23 +155,23 @@ class Supervisor:
         return False
 
     def tick(self) -> None:
-        """Pass on what the programs say, and start again what has died."""
+        """Forward the output of the programs, and restart those that have stopped."""
         for key, _ in self.selector.select(timeout=0.2):
-            self._pass_on(key.data)
+            self._forward_output(key.data)
         now = time.monotonic()
         for program in (program for group in self.groups for program in group):
             if program.process is not None and program.process.poll() is not None:
-                self._bury(program, now)
+                self._reap(program, now)
             due = program.restart_at is not None and program.restart_at <= now
             if due and not self.stopping:
                 self._launch(program)
 
     def stop(self) -> None:
-        """Stop everything, the last group first, and kill what takes too long."""
+        """Stop all programs, the last group first; kill those that take too long."""
         self.stopping = True
         for group in reversed(self.groups):
             for program in group:
-                program.ask_to_stop()
+                program.terminate()
             deadline = time.monotonic() + self.grace
             while any(program.process for program in group):
                 if self.interrupts > 1 or time.monotonic() > deadline:
@@ -173,60 +180,62 @@ class Supervisor:
                 self.tick()
 
     def _launch(self, program: Program) -> None:
-        first = program.restart_at is None
+        is_first_start = program.restart_at is None
         program.started_at, program.restart_at = time.monotonic(), None
         try:
             program.process = program.start()
         except (OSError, RuntimeError) as error:
-            if first:
+            if is_first_start:
                 raise
-            self._try_again(program, str(error), program.started_at)
+            self._schedule_restart(program, str(error), program.started_at)
             return
         if (pipe := program.process.stdout) is not None:
-            # Somebody else may keep the pipe open after the program has died.
+            # Another process may keep the pipe open after the program has stopped.
             os.set_blocking(pipe.fileno(), False)
             self.selector.register(pipe, selectors.EVENT_READ, program)
 
-    def _bury(self, program: Program, now: float) -> None:
+    def _reap(self, program: Program, now: float) -> None:
         assert program.process is not None
-        # What is left of its group would hold on to its port.
+        # The rest of its group would keep its port.
         program.kill()
-        while self._pass_on(program):
+        while self._forward_output(program):
             pass
         code, program.process = program.process.returncode, None
         reason = f"exit code {code}" if code >= 0 else f"signal {-code}"
         if not self.stopping:
-            self._try_again(program, f"stopped with {reason}", now)
+            self._schedule_restart(program, f"stopped with {reason}", now)
 
-    def _try_again(self, program: Program, reason: str, now: float) -> None:
-        if now - program.started_at > LONG_LIFE:
-            program.wait = FIRST_WAIT
-        self.say(program, f"{reason}; starting it again in {program.wait:g} s")
-        program.restart_at = now + program.wait
-        program.wait = min(program.wait * 2, LONGEST_WAIT)
+    def _schedule_restart(self, program: Program, reason: str, now: float) -> None:
+        if now - program.started_at > STABLE_AFTER:
+            program.restart_delay = MIN_RESTART_DELAY
+        self.print_line(
+            program, f"{reason}; starting it again in {program.restart_delay:g} s"
+        )
+        program.restart_at = now + program.restart_delay
+        program.restart_delay = min(program.restart_delay * 2, MAX_RESTART_DELAY)
 
-    def _pass_on(self, program: Program) -> bool:
-        """Print what can be read now; False if nothing can."""
+    def _forward_output(self, program: Program) -> bool:
+        """Print the output that is there; False if there is none."""
         pipe = program.process and program.process.stdout
         if not pipe or pipe.closed:
             return False
         try:
-            chunk = os.read(pipe.fileno(), 65536)
+            chunk = os.read(pipe.fileno(), MAX_LINE)
         except BlockingIOError:
             chunk = b""
         *lines, rest = (program.unfinished_line + chunk).split(b"\n")
-        # The end of the output, or of our patience, ends a line as well.
-        if rest and (not chunk or len(rest) > 65536):
+        # The end of the output ends a line, and so does its maximum length.
+        if rest and (not chunk or len(rest) > MAX_LINE):
             lines, rest = [*lines, rest], b""
         program.unfinished_line = rest
         for line in lines:
-            self.say(program, line.decode("utf-8", "replace").rstrip("\r"))
+            self.print_line(program, line.decode("utf-8", "replace").rstrip("\r"))
         if not chunk:
             self.selector.unregister(pipe)
             pipe.close()
         return bool(chunk)
 
-    def say(self, program: Program, line: str) -> None:
+    def print_line(self, program: Program, line: str) -> None:
         label = f"{program.name:<{self.width}} |"
         if self.out.isatty() and "NO_COLOR" not in os.environ:
             names = [program.name for group in self.groups for program in group]
@@ -236,5 +245,5 @@ class Supervisor:
             self.out.write(f"{label} {line}\n")
             self.out.flush()
         except OSError:
-            # Nobody is left to read: the terminal or the pipe is gone.
+            # The terminal or the pipe is gone.
             self.stopping = True

@@ -1,6 +1,6 @@
-"""Redis as our own clients reach it, in each form that REDIS_URL may have.
+"""Connect to Redis, for each form that REDIS_URL may have.
 
-Celery reads the same URL by itself; see CELERY_BROKER_TRANSPORT_OPTIONS in settings.py.
+Celery reads the same URL itself; see CELERY_BROKER_TRANSPORT_OPTIONS in settings.py.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ SCHEMES = ("redis", "rediss", "redis+socket", SENTINEL)
 SENTINEL_PORT = 26379
 
 
-def objection(url: str, master: str) -> str:
-    """What is wrong with a REDIS_URL, as a sentence that shows no password."""
+def find_url_problem(url: str, master: str) -> str:
+    """A sentence about what is wrong with a REDIS_URL, without its password."""
     for each in url.split(";"):
         try:
             parts = urlsplit(each)
@@ -39,8 +39,8 @@ def objection(url: str, master: str) -> str:
     return ""
 
 
-def limits_of(timeout: float) -> dict[str, Any]:
-    """One try within these seconds; redis-py would take some more of them for others."""
+def timeout_options(timeout: float) -> dict[str, Any]:
+    """Options for one try within these seconds; redis-py would retry."""
     return {
         "socket_timeout": timeout,
         "socket_connect_timeout": timeout,
@@ -48,10 +48,10 @@ def limits_of(timeout: float) -> dict[str, Any]:
     }
 
 
-class Sealed(str):
-    """A password that Celery shows nobody when it tells of its settings.
+class MaskedPassword(str):
+    """A password that Celery does not show when it prints its settings.
 
-    It masks those whose names it knows, and none within another one.
+    Celery masks settings by their names, and not those inside another setting.
     """
 
     __slots__ = ()
@@ -65,7 +65,7 @@ def is_sentinel(url: str) -> bool:
 
 
 def redis_client_url(url: str) -> str:
-    """The URL of the same server as redis-py writes it."""
+    """The same URL as redis-py writes it."""
     if not url.startswith("redis+socket://"):
         return url
     parts = urlsplit(url)
@@ -74,9 +74,9 @@ def redis_client_url(url: str) -> str:
 
 
 @contextmanager
-def connected(url: str, *, timeout: float) -> Iterator[redis.Redis]:
-    """A client of the Redis that takes writes, which asks Sentinels for it if they are named."""
-    limits = limits_of(timeout)
+def connect(url: str, *, timeout: float) -> Iterator[redis.Redis]:
+    """A client of the Redis that takes writes, found through Sentinels if the URL names any."""
+    limits = timeout_options(timeout)
     if not is_sentinel(url):
         with redis.Redis.from_url(redis_client_url(url), **limits) as client:
             yield client

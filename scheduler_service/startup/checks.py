@@ -1,4 +1,4 @@
-"""System checks of our own settings: a bad number is found at the start."""
+"""System checks of our settings, so that a wrong one is found at the start."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Info, Warning
 
 from accounts import encryption
-from accounts.doors import LONG_ENOUGH
-from scheduler_service.process import zones
+from accounts.throttling import UNGUESSABLE_LENGTH
+from scheduler_service.process import time_zones
 from tasks_api.domain import guard
 
-# (setting, the least it may be, why)
-LEAST = (
+# (setting, minimum, why)
+MINIMUMS = (
     ("SCHEDULER_MIN_FREQUENCY", 1, "a schedule needs at least a second between fires"),
     ("SCHEDULER_MAX_BODY_BYTES", 1, "requests have bodies"),
     ("SCHEDULER_LOOK_AHEAD", 0, "dispatch cannot look back"),
@@ -54,33 +54,35 @@ LEAST = (
     ("SCHEDULER_BODY_TIMEOUT", 0.1, "a body takes time to arrive"),
 )
 
-LOOPBACK = {"127.0.0.1", "::1", "localhost"}
+LOOPBACK_HOSTS = {"127.0.0.1", "::1", "localhost"}
 
 
-OURS = "SCHEDULER_"
-# What the command `scheduler` reads, which may share an environment with the service.
-OF_THE_CLIENT = frozenset({"SCHEDULER_URL", "SCHEDULER_TOKEN", "SCHEDULER_SECRET"})
-# What Kubernetes tells every container of a Service named "scheduler".
-KUBERNETES = re.compile(r"_SERVICE_(HOST|PORT)(_\w+)?$|_PORT(_\d+_(TCP|UDP)(_\w+)?)?$")
+SETTING_PREFIX = "SCHEDULER_"
+# Variables of the command `scheduler`, which may share the environment of the service.
+CLIENT_VARIABLES = frozenset({"SCHEDULER_URL", "SCHEDULER_TOKEN", "SCHEDULER_SECRET"})
+# Variables that Kubernetes sets in every container for a Service named "scheduler".
+KUBERNETES_VARIABLE = re.compile(
+    r"_SERVICE_(HOST|PORT)(_\w+)?$|_PORT(_\d+_(TCP|UDP)(_\w+)?)?$"
+)
 
 
 def check_settings(**kwargs: Any) -> list[CheckMessage]:
     return [
-        Error(f"{name} is less than {least}: {why}.", id=f"scheduler.E{number:03}")
-        for number, (name, least, why) in enumerate(LEAST, start=1)
-        if getattr(settings, name) < least
+        Error(f"{name} is less than {minimum}: {why}.", id=f"scheduler.E{number:03}")
+        for number, (name, minimum, why) in enumerate(MINIMUMS, start=1)
+        if getattr(settings, name) < minimum
     ]
 
 
 def check_shared_secret(**kwargs: Any) -> list[CheckMessage]:
-    """That of the environment, which the tenant "default" is given by `migrate`."""
-    if not 0 < len(settings.SECRET) < LONG_ENOUGH:
+    """SECRET, which `migrate` gives to the tenant "default"."""
+    if not 0 < len(settings.SECRET) < UNGUESSABLE_LENGTH:
         return []
     kind = Warning if settings.DEVELOPMENT else Error
     return [
         kind(
             f"SECRET has {len(settings.SECRET)} characters, and so may be guessed.",
-            hint=f"Use {LONG_ENOUGH} or more: openssl rand -hex 24.",
+            hint=f"Use {UNGUESSABLE_LENGTH} or more: openssl rand -hex 24.",
             id="scheduler.W002",
         )
     ]
@@ -88,7 +90,7 @@ def check_shared_secret(**kwargs: Any) -> list[CheckMessage]:
 
 def check_open_metrics(**kwargs: Any) -> list[CheckMessage]:
     is_open = settings.METRICS_PORT > 0 and not settings.METRICS_TOKEN
-    if not is_open or settings.HOST in LOOPBACK:
+    if not is_open or settings.HOST in LOOPBACK_HOSTS:
         return []
     return [
         Warning(
@@ -100,14 +102,14 @@ def check_open_metrics(**kwargs: Any) -> list[CheckMessage]:
 
 
 def check_time_zones(**kwargs: Any) -> list[CheckMessage]:
-    """Warns of old rules; `check --deploy` says which they are in any case."""
-    rules = zones.in_force()
-    if rules.age >= zones.PACKAGE.age:
+    """Warn of old rules. `check --deploy` reports the version in any case."""
+    rules = time_zones.use_newest_rules()
+    if rules.sort_key >= time_zones.PACKAGED_RULES.sort_key:
         return []
     return [
         Warning(
             f"The rules of time zones are of IANA {rules.version}, by {rules.source}, and "
-            f"older than those of the package tzdata, {zones.PACKAGE.version}.",
+            f"older than those of the package tzdata, {time_zones.PACKAGED_RULES.version}.",
             hint="Leave PYTHONTZPATH alone, and the newer ones count.",
             id="scheduler.W003",
         )
@@ -128,8 +130,8 @@ def check_networks(**kwargs: Any) -> list[CheckMessage]:
     return []
 
 
-def tell_time_zones(**kwargs: Any) -> list[CheckMessage]:
-    rules = zones.in_force()
+def report_time_zones(**kwargs: Any) -> list[CheckMessage]:
+    rules = time_zones.use_newest_rules()
     return [
         Info(
             f"The rules of time zones are of IANA {rules.version}, by {rules.source}.",
@@ -141,32 +143,34 @@ def tell_time_zones(**kwargs: Any) -> list[CheckMessage]:
 def check_environment(**kwargs: Any) -> list[CheckMessage]:
     return [
         Warning(
-            f"{name} is no setting, and does nothing.{_nearest(name)}",
+            f"{name} is no setting, and does nothing.{_suggest(name)}",
             id="scheduler.W005",
         )
         for name in sorted(os.environ)
-        if name.startswith(OURS) and not _is_known(name)
+        if name.startswith(SETTING_PREFIX) and not _is_known(name)
     ]
 
 
 def _is_known(name: str) -> bool:
-    known = settings.KNOWN_VARIABLES | OF_THE_CLIENT
-    return name in known or KUBERNETES.search(name) is not None
+    known = settings.KNOWN_VARIABLES | CLIENT_VARIABLES
+    return name in known or KUBERNETES_VARIABLE.search(name) is not None
 
 
-def _nearest(name: str) -> str:
-    # Without what they all begin with, which would make them all alike.
-    known = {each.removeprefix(OURS): each for each in settings.KNOWN_VARIABLES}
-    found = difflib.get_close_matches(name.removeprefix(OURS), known, n=1)
+def _suggest(name: str) -> str:
+    # The prefix, which all names have, would make them all similar.
+    known = {
+        each.removeprefix(SETTING_PREFIX): each for each in settings.KNOWN_VARIABLES
+    }
+    found = difflib.get_close_matches(name.removeprefix(SETTING_PREFIX), known, n=1)
     return f" Is {known[found[0]]} meant?" if found else ""
 
 
 def check_secrets(databases: Sequence[str] | None, **kwargs: Any) -> list[CheckMessage]:
-    """Asked where the database is: by `migrate`, and by `check --database default`."""
-    found = encryption.census() if databases else None
-    told: list[CheckMessage] = []
+    """Run with a database only: by `migrate`, and by `check --database default`."""
+    found = encryption.count_secrets() if databases else None
+    messages: list[CheckMessage] = []
     if found and found.unreadable:
-        told += [
+        messages += [
             Warning(
                 f"SECRET_KEY opens {found.unreadable} of the stored secrets no more.",
                 hint="Put the key they were encrypted with into SECRET_KEY_FALLBACKS. "
@@ -175,7 +179,7 @@ def check_secrets(databases: Sequence[str] | None, **kwargs: Any) -> list[CheckM
             )
         ]
     if found and found.clear:
-        told += [
+        messages += [
             Warning(
                 f"{found.clear} stored URLs have their credentials in clear.",
                 hint="Once no process of the release before runs any more, run "
@@ -183,10 +187,10 @@ def check_secrets(databases: Sequence[str] | None, **kwargs: Any) -> list[CheckM
                 id="scheduler.W006",
             )
         ]
-    return told
+    return messages
 
 
-# Asked at the start of every process, and by `manage.py check`.
+# Run at the start of every process, and by `manage.py check`.
 CHECKS = (
     check_settings,
     check_environment,

@@ -16,7 +16,7 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.html import format_html
 
-from accounts import credentials
+from accounts import url_credentials
 from accounts.models import User
 from scheduler_service.db import clock
 from tasks_api.admin.lists import HistoryAdmin
@@ -147,7 +147,7 @@ class TaskAdmin(HistoryAdmin):
     @admin.display(description="URL")
     def target(self, task: Task) -> str:
         """The URL without its credentials, which are the tenant's secret."""
-        return credentials.hidden(task.url)
+        return url_credentials.mask(task.url)
 
     @admin.display(description="request")
     def request_options(self, task: Task) -> str:

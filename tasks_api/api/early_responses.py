@@ -19,8 +19,8 @@ from rest_framework.exceptions import APIException
 from rest_framework.response import Response
 
 from accounts import audit
-from accounts.middleware import NOBODY
-from scheduler_service.http.bodies import Refused
+from accounts.middleware import ANONYMOUS
+from scheduler_service.http.bodies import RequestRefused
 from tasks_api.api import errors
 from tasks_api.api.errors import ErrorResponse, FormatView
 from tasks_api.api.json_codec import JSONRenderer, dumps
@@ -55,7 +55,7 @@ def max_body_bytes(environ: WSGIEnvironment) -> int:
 def _passes_permissions(reached: _MatchedView, request: HttpRequest) -> bool:
     view, arguments = reached
     view.setup(request, **arguments)
-    with audit.acting(NOBODY):
+    with audit.acting_as(ANONYMOUS):
         try:
             view.initial(view.initialize_request(request), **arguments)
         except (APIException, Http404, PermissionDenied, DatabaseError):
@@ -64,7 +64,9 @@ def _passes_permissions(reached: _MatchedView, request: HttpRequest) -> bool:
     return True
 
 
-def render_body_error(environ: WSGIEnvironment, refused: Refused) -> HttpResponse:
+def render_body_error(
+    environ: WSGIEnvironment, refused: RequestRefused
+) -> HttpResponse:
     return _render_error(
         _request_without_body(environ), refused.status, refused.message, refused
     )

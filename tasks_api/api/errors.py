@@ -15,15 +15,15 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView, set_rollback
 
-from accounts import doors
+from accounts import throttling
 from accounts.authentication import (
-    AnonymousTenant,
+    AnonymousAuthentication,
+    InvalidCredential,
     TokenAuthentication,
-    WrongCredential,
 )
-from accounts.doors import Door
-from accounts.login import address_of
+from accounts.login import client_address
 from accounts.models import Scope, Tenant, User
+from accounts.throttling import CredentialKind
 from tasks_api.api import known_fields
 from tasks_api.domain.effort import TooMuch, allowance
 from tasks_api.domain.exceptions import (
@@ -142,7 +142,7 @@ class AnonymousAllowedView(FormatView):
     With SCHEDULER_ANONYMOUS_TENANT, a caller without a token acts as that tenant.
     """
 
-    authentication_classes = [TokenAuthentication, AnonymousTenant]
+    authentication_classes = [TokenAuthentication, AnonymousAuthentication]
 
 
 class PlainTextErrorView(AnonymousAllowedView):
@@ -196,27 +196,29 @@ def _limit_attempts(
     error: ErrorResponse, request: Any
 ) -> tuple[ErrorResponse, float | None]:
     """Count a wrong credential; too many from one address turn into a 429 and a wait."""
-    door = _attempted_door(error)
-    if door is None:
+    kind = _attempted_credential(error)
+    if kind is None:
         return error, None
-    address = address_of(request.META)
-    if door == Door.NOTHING:
-        doors.refused(door, address)
+    address = client_address(request.META)
+    if kind == CredentialKind.NOTHING:
+        throttling.record_refusal(kind, address)
         return error, None
-    wait = doors.failed(door, address)
+    wait = throttling.record_wrong_credential(kind, address)
     if wait is None:
         return error, None
-    return error._replace(status=429, message=str(doors.TooManyAttempts(wait))), wait
+    return error._replace(
+        status=429, message=str(throttling.TooManyAttempts(wait))
+    ), wait
 
 
-def _attempted_door(error: ErrorResponse) -> Door | None:
-    """The door whose credential was wrong or missing, if that is the error."""
+def _attempted_credential(error: ErrorResponse) -> CredentialKind | None:
+    """The kind of credential that was wrong or missing, if that is the error."""
     match error.cause:
-        case WrongCredential(door=door):
-            return door
+        case InvalidCredential(kind=kind):
+            return kind
         case RunAccessDenied():
-            return Door.RUN
-    return Door.NOTHING if error.status == 401 else None
+            return CredentialKind.RUN
+    return CredentialKind.NOTHING if error.status == 401 else None
 
 
 def _render_json(error: ErrorResponse) -> HttpResponse:

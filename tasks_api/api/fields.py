@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl
 from django.conf import settings
 from rest_framework.request import Request
 
-from accounts import credentials, encryption
+from accounts import encryption, url_credentials
 from tasks_api.delivery import targets
 from tasks_api.domain.cron import instant_of
 from tasks_api.domain.cron_text import known_zone
@@ -214,9 +214,11 @@ def target_url(name: str, value: object) -> str:
     if refusal := targets.refusal(value):
         raise InvalidTask(name, f"Invalid value of {name}. {refusal}")
     url = str(value)
-    if credentials.of(url) == credentials.HIDDEN:
+    if url_credentials.find(url) == url_credentials.MASK:
         # The client took it from a response, and it would replace the real credentials.
-        raise_invalid(name, f"has {credentials.HIDDEN} in the place of its credentials")
+        raise_invalid(
+            name, f"has {url_credentials.MASK} in the place of its credentials"
+        )
     return encryption.seal_url(url)
 
 

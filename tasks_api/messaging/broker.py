@@ -13,7 +13,7 @@ import redis
 from celery import current_app
 from kombu.exceptions import OperationalError
 
-from scheduler_service.redis.connections import connected
+from scheduler_service.redis.connections import connect
 
 logger = logging.getLogger(__name__)
 
@@ -82,7 +82,7 @@ def check_usable(url: str, *, timeout: float = 1.0) -> None:
     Raises Unfit, or redis.RedisError when it does not answer.
     """
     try:
-        with connected(url, timeout=timeout) as client:
+        with connect(url, timeout=timeout) as client:
             policy = client.info("memory")["maxmemory_policy"]
             client.set(TRIAL_KEY, 1, ex=60)
     except redis.ReadOnlyError as error:
@@ -99,7 +99,7 @@ def check_usable(url: str, *, timeout: float = 1.0) -> None:
 
 def count_messages(url: str) -> int:
     """How many messages wait for a worker. Raises redis.RedisError."""
-    with connected(url, timeout=1) as client:
+    with connect(url, timeout=1) as client:
         return int(client.llen(current_app.conf.task_default_queue))
 
 

@@ -173,7 +173,7 @@ class Task(ScheduleColumns):
                 name="task_that_ended_never_fires",
                 condition=Q(ended_at=None) | Q(next_fire_at=None),
             ),
-            # Also read by whoever looks for a task by its name.
+            # Also read by a search for a task by its name.
             models.UniqueConstraint(
                 fields=["tenant", "surface", "name"],
                 name="task_name_once_while_alive",
@@ -220,7 +220,7 @@ class Task(ScheduleColumns):
                 name="task_paused",
                 condition=Q(ended_at=None, is_paused=True),
             ),
-            # Read by who ends tasks that are past their end. Those that fire again stay
+            # Read by the beat, which ends tasks that are past their end. Those that fire again stay
             # out of it, so firing does not write it.
             models.Index(
                 fields=["ends_at"],

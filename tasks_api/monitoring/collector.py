@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from accounts import doors
+from accounts import throttling
 from scheduler_service.db import clock
 from tasks_api.domain.states import RunState
 from tasks_api.messaging import broker
@@ -97,7 +97,7 @@ class ServiceCollector(Collector):
     def _broker(self) -> Iterator[Metric]:
         try:
             depth = broker.count_messages(settings.REDIS_URL)
-            refused = doors.totals()
+            refused = throttling.load_refusal_counts()
             takes_messages = _takes_messages()
         except (redis.RedisError, OSError):
             yield _gauge("scheduler_broker_up", UP, 0)

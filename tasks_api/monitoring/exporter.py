@@ -31,7 +31,7 @@ MAX_CONNECTIONS = 16
 registry.register_gauge(
     "scheduler_log_lines_dropped",
     "Lines of log that nobody read in time, since the start of the process.",
-    logs.dropped,
+    logs.count_dropped,
 )
 
 

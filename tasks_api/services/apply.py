@@ -16,7 +16,7 @@ from django.db import transaction
 from accounts import audit
 from accounts.models import User
 from scheduler_service.db import locks
-from scheduler_service.db.locks import Kind
+from scheduler_service.db.locks import LockKind
 from tasks_api.domain.exceptions import InvalidTask, VersionConflict
 from tasks_api.domain.specs import Surface, TaskSpec
 from tasks_api.models import Task, TaskQuerySet, TaskTag
@@ -94,7 +94,7 @@ def lock_tasks_of_list(
     owner: User, tag: str, names: Sequence[str], *, surface: Surface, now: datetime
 ) -> LockedTasks:
     """Lock all that a list of these names may change, one list of a tag at a time."""
-    locks.hold(Kind.DECLARATION, owner.pk, surface, tag)
+    locks.acquire(LockKind.DECLARATION, owner.pk, surface, tag)
     tagged = TaskTag.objects.filter(owner=owner, tag=tag).values_list("task", flat=True)
     ids = set(tagged[: MAX_TAGGED_TASKS + 1])
     if len(ids) > MAX_TAGGED_TASKS:

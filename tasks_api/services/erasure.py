@@ -48,7 +48,7 @@ def erase_tenant(tenant: Tenant, *, report: ReportProgress) -> None:
         raise AccountError(
             f"{tenant} is SCHEDULER_ANONYMOUS_TENANT, so clients would make it again."
         )
-    accounts.shut(tenant)
+    accounts.close_tenant(tenant)
     report("Nobody gets in any more.")
     _erase_tasks(
         Task.objects.filter(tenant=tenant).values_list("pk", flat=True), report
@@ -56,7 +56,7 @@ def erase_tenant(tenant: Tenant, *, report: ReportProgress) -> None:
     _erase_messages(tenant)
     for user in tenant.users.order_by("pk"):
         _erase_keys(user)
-    accounts.forget_tenant(tenant)
+    accounts.delete_tenant(tenant)
 
 
 def erase_user(
@@ -81,7 +81,7 @@ def erase_user(
         owners.transfer_tasks(user, heir)
     _erase_tasks(mine.values_list("pk", flat=True), report)
     _erase_keys(user)
-    accounts.forget_user(user)
+    accounts.delete_user(user)
 
 
 def _erase_tasks(found: Iterable[UUID], report: ReportProgress) -> None:

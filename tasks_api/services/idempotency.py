@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from accounts.models import User
 from scheduler_service.db import locks
-from scheduler_service.db.locks import Kind
+from scheduler_service.db.locks import LockKind
 from tasks_api.domain.exceptions import KeyInUse, KeyReused
 from tasks_api.models import IdempotencyKey
 
@@ -33,7 +33,7 @@ def find_answer(
     Raises KeyInUse while another request holds it, and KeyReused if it came with another
     fingerprint.
     """
-    if not locks.try_hold(Kind.IDEMPOTENCY_KEY, user.pk, key):
+    if not locks.try_acquire(LockKind.IDEMPOTENCY_KEY, user.pk, key):
         raise KeyInUse("The first request with this Idempotency-Key is under way")
     known = IdempotencyKey.objects.filter(
         user=user, key=key, created_at__gt=now - KEY_LIFETIME

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from tasks_api.storage import task_counts
+from tasks_api.storage import count_statements
 
 _IS_ALIVE = "(task.ends_at IS NULL OR task.ends_at >= %(now)s::timestamptz)"
 # Of one owner the index has the tasks in order; of several they are sorted.
@@ -23,7 +23,7 @@ def _page_forwards(owners: str) -> str:
 
 def _page_backwards(owners: str) -> str:
     return f"""
-        WITH total AS MATERIALIZED ({task_counts.COUNT_ALIVE})
+        WITH total AS MATERIALIZED ({count_statements.COUNT_ALIVE})
         SELECT task.id FROM tasks_api_task task
         WHERE task.{owners} AND {_IS_OWN} AND {_IS_ALIVE}
         ORDER BY task.id DESC

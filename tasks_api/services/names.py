@@ -9,7 +9,7 @@ from django.db import transaction
 
 from accounts.models import Tenant, User
 from scheduler_service.db import locks
-from scheduler_service.db.locks import Kind
+from scheduler_service.db.locks import LockKind
 from tasks_api.domain.exceptions import NameTaken, TaskAccessDenied
 from tasks_api.domain.specs import Surface
 from tasks_api.models import Task, TaskQuerySet
@@ -27,7 +27,7 @@ def lock_name(tenant: Tenant, surface: Surface, name: str = "") -> None:
 
     Without a name it holds the surface as a whole.
     """
-    locks.hold(Kind.NAMES, tenant.pk, surface, name)
+    locks.acquire(LockKind.NAMES, tenant.pk, surface, name)
 
 
 @transaction.atomic

@@ -10,7 +10,7 @@ from django.db.models import Q
 
 from accounts import audit
 from accounts.models import User
-from accounts.services import AccountError, audited_name
+from accounts.services import AccountError, name_in_audit
 from scheduler_service.db.arrays import array
 from tasks_api.domain.specs import Surface
 from tasks_api.models import Task
@@ -119,6 +119,6 @@ def _transfer_batch(source: User, target: User, batch_size: int) -> list[UUID]:
             },
         )
     pausing.resume_locked([task for task in tasks if task.suspended])
-    names = {"user": (audited_name(source), audited_name(target))}
+    names = {"user": (name_in_audit(source), name_in_audit(target))}
     audit.record(source.tenant_id, "task.transfer", ids, names)
     return ids

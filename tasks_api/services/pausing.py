@@ -154,7 +154,7 @@ def pause_failing_tasks(failing: Mapping[uuid.UUID, tuple[int, str]]) -> None:
         )
         for task in tasks
     ]
-    with audit.acting(audit.SERVICE):
+    with audit.acting_as(audit.SERVICE):
         record_for_tenants("task.pause", tasks)
         notifications.notify_tenants(notices, now=at)
 

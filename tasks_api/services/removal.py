@@ -84,6 +84,6 @@ def end_gone_tasks(gone: Mapping[uuid.UUID, str], *, now: datetime) -> None:
     notices = [
         notifications.Notice("task.ended", task, reason, "HTTP 410") for task in ended
     ]
-    with audit.acting(audit.SERVICE):
+    with audit.acting_as(audit.SERVICE):
         record_for_tenants("task.end", ended)
         notifications.notify_tenants(notices, now=at)

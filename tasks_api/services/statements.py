@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tasks_api.storage import schedule_statements, stored_schedules, task_counts
+from tasks_api.storage import count_statements, schedule_statements, stored_schedules
 from tasks_api.storage.task_deletion import DELETE_SCHEDULES
 
 # Writes where tasks continue in their schedules.
@@ -30,7 +30,7 @@ TRANSFER_TASKS = f"""
         SELECT owner_id, surface FROM moved WHERE is_alive
     ), into_target AS (
         SELECT %(target)s::bigint AS owner_id, surface FROM moved WHERE is_alive
-    ), counted_out AS ({task_counts.count_out("out")}), counted_in AS ({task_counts.count_in("into_target")}),
+    ), counted_out AS ({count_statements.count_out("out")}), counted_in AS ({count_statements.count_in("into_target")}),
     tagged AS (
         UPDATE tasks_api_tasktag SET owner_id = %(target)s
         WHERE task_id = ANY(%(tasks)s::uuid[])

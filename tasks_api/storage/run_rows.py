@@ -1,7 +1,7 @@
 """Store runs as far as they may overlap, and let those begin that waited for others.
 
-Whether runs of a task overlap is for the constraints on its runs to say, and nobody
-checks before: two beats, or a beat and a request, cannot both be right.
+The constraints on runs decide whether runs of a task overlap, and no code checks before
+them: two beats, or a beat and a request, could both see a free place.
 """
 
 from __future__ import annotations
@@ -18,6 +18,12 @@ from scheduler_service.db.statements import prepared
 from tasks_api.domain.ids import id_for
 from tasks_api.domain.states import RING_AGAIN, RunState
 from tasks_api.metrics import counters
+from tasks_api.storage.run_statements import (
+    INSERT_RUNS,
+    LOCK_TASKS,
+    SCHEDULE_RING,
+    START_WAITING_RUNS,
+)
 
 WAITS = "Waits: the run before it is not over."
 UNFINISHED = "The run before it was not over."
@@ -66,13 +72,13 @@ def insert_runs(
     Returns those that are not over by that, and those that waited behind others, which
     are over, and may begin now.
 
-    Whether a run would overlap with another one, or another one waits for that already,
-    is for the constraints to say. Where they do, the fire time is kept as skipped.
+    The constraints decide whether a run would overlap with another one, or another one
+    waits for that already. Then the fire time is kept as skipped.
     """
     if not runs:
         return [], []
     in_line = list({run.task_id for run in runs if run.is_next})
-    # Whoever waits goes first; and the one behind it may wait then.
+    # The run that waits goes first; then the next one may wait.
     moved_up = start_waiting_runs_of_locked(in_line)
     stored = set(_store(runs))
     moved_up += start_waiting_runs_of_locked(in_line)
@@ -102,16 +108,7 @@ def _store(runs: Sequence[NewRun]) -> list[UUID]:
         return []
     with prepared() as cursor:
         cursor.execute(
-            """
-            INSERT INTO tasks_api_run (id, task_id, tenant_id, scheduled_for, state,
-                reason, wake_at, finished_at, exclusive, is_next, covers_until,
-                attempt_count, lost_count)
-            SELECT *, 0, 0 FROM unnest(%s::uuid[], %s::uuid[], %s::bigint[],
-                %s::timestamptz[], %s::text[], %s::text[], %s::timestamptz[],
-                %s::timestamptz[], %s::bool[], %s::bool[], %s::timestamptz[])
-            ON CONFLICT DO NOTHING
-            RETURNING id
-            """,
+            INSERT_RUNS,
             columns(runs),
         )
         stored = [run_id for (run_id,) in cursor.fetchall()]
@@ -122,22 +119,13 @@ def _store(runs: Sequence[NewRun]) -> list[UUID]:
 def start_waiting_runs_of_locked(task_ids: Sequence[UUID]) -> list[UUID]:
     """Let the next runs of tasks begin whose exclusive run is over; returns them.
 
-    Whoever calls holds the tasks locked, or two would see the same place free.
+    The caller must hold the tasks locked, or two callers would see the same place free.
     """
     if not task_ids:
         return []
     with prepared() as cursor:
         cursor.execute(
-            """
-            UPDATE tasks_api_run run SET exclusive = true, is_next = false, reason = '',
-                wake_at = now() + make_interval(secs => %s)
-            WHERE run.task_id = ANY(%s::uuid[]) AND run.is_next
-                AND run.finished_at IS NULL AND NOT EXISTS (
-                    SELECT FROM tasks_api_run earlier
-                    WHERE earlier.task_id = run.task_id AND earlier.exclusive
-                        AND earlier.finished_at IS NULL)
-            RETURNING run.id
-            """,
+            START_WAITING_RUNS,
             [RING_AGAIN.total_seconds(), array(task_ids)],
         )
         return [run_id for (run_id,) in cursor.fetchall()]
@@ -154,10 +142,7 @@ def start_waiting_runs(task_ids: Sequence[UUID]) -> list[UUID]:
         # In one order everywhere, and before the runs are looked at: the statement that
         # waits for a lock does not see what changed meanwhile.
         cursor.execute(
-            """
-            SELECT FROM tasks_api_task WHERE id = ANY(%s::uuid[])
-            ORDER BY id FOR NO KEY UPDATE
-            """,
+            LOCK_TASKS,
             [ids],
         )
     return start_waiting_runs_of_locked(task_ids)
@@ -167,9 +152,6 @@ def schedule_ring(run_ids: Iterable[UUID], *, after: timedelta) -> None:
     """Let runs whose message could not be sent be rung for again after a short while."""
     with prepared() as cursor:
         cursor.execute(
-            """
-            UPDATE tasks_api_run SET wake_at = now() + make_interval(secs => %s)
-            WHERE id = ANY(%s::uuid[]) AND state = 'pending'
-            """,
+            SCHEDULE_RING,
             [after.total_seconds(), array(run_ids)],
         )

@@ -1,8 +1,8 @@
 """Remember each change of a task's schedule, and settle the fire times that it cut off.
 
-Whoever changes when a task fires calls `close` first, in the same transaction and with
-the task locked. So the account of a task can be computed for any time, and no fire time
-that has passed is without a run, also where no beat was alive to make one.
+Code that changes when a task fires calls `record_change` first, in the same transaction
+and with the task locked. So the account of a task can be computed for any time, and every
+fire time that has passed has a run, even if no beat was alive to make one.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from django.db import connection, transaction
 from scheduler_service.db.arrays import array, columns
 from scheduler_service.db.statements import prepared
 from tasks_api.domain.exceptions import ScheduleError
-from tasks_api.domain.ids import READ_RUN_KEY, free_id, id_of_fire_time
+from tasks_api.domain.ids import id_of_fire_time
 from tasks_api.domain.schedules import (
     FireTimeCrowd,
     Schedule,
@@ -31,8 +31,15 @@ from tasks_api.domain.states import RunState
 from tasks_api.metrics import counters
 from tasks_api.models import ScheduleChange
 from tasks_api.storage import stored_schedules
+from tasks_api.storage.change_statements import (
+    INSERT_PASSED_RUNS,
+    MAX_CHANGES,
+    READ_OPEN_CHANGES,
+    READ_OPEN_CHANGES_SINCE,
+    RECORD_CHANGE,
+    UPDATE_OPEN_FROM,
+)
 from tasks_api.storage.stored_schedules import (
-    SCHEDULE_COLUMNS,
     StoredSchedule,
     fetch_with_schedule,
 )
@@ -40,9 +47,8 @@ from tasks_api.storage.stored_schedules import (
 ChangeKind = ScheduleChange.ChangeKind
 logger = logging.getLogger(__name__)
 
-# Rows of runs in one transaction, and changes looked at in it.
+# Rows of runs in one transaction.
 BATCH_SIZE = 1000
-MAX_CHANGES = 100
 # Seconds of computing in it.
 TIME_TO_COMPUTE = 0.25
 
@@ -70,41 +76,9 @@ def record_change(
     The tasks must be locked, and the change must follow in the same transaction.
     """
     with connection.cursor() as cursor:
-        cursor.execute(_CLOSE, {"tasks": array(task_ids), "what": what})
+        cursor.execute(RECORD_CHANGE, {"tasks": array(task_ids), "what": what})
         moment: datetime = cursor.fetchone()[0]
     return moment
-
-
-_NAMES = ", ".join(SCHEDULE_COLUMNS)
-# An end needs a row only for what is open: otherwise the task itself says all of it.
-_CLOSE = f"""
-    WITH closed AS MATERIALIZED (
-        SELECT id, {_NAMES},
-            -- A one-off that waits in a pause has none, and its moment all the same.
-            CASE WHEN %(what)s = 'removed' AND last_fire_at IS NULL
-                    AND is_paused AND is_one_off
-                THEN once_at ELSE next_fire_at END AS next_fire_at,
-            %(what)s IN ('removed', 'over') OR NOT is_one_off AS is_cut_off
-        FROM tasks_api_task WHERE id = ANY(%(tasks)s::uuid[])
-    ), ahead AS MATERIALIZED (
-        SELECT run.id FROM tasks_api_run run JOIN closed ON closed.id = run.task_id
-        WHERE closed.is_cut_off AND run.state = 'pending' AND run.scheduled_for > now()
-            AND NOT run.by_hand
-        FOR UPDATE OF run
-    ), moment AS MATERIALIZED (
-        SELECT count(*) AS runs, clock_timestamp() AS at FROM ahead
-    ), taken_back AS (
-        DELETE FROM tasks_api_run run USING moment
-        WHERE run.id IN (SELECT id FROM ahead) AND run.scheduled_for > moment.at
-    ), noted AS (
-        INSERT INTO tasks_api_schedulechange (task_id, at, what, {_NAMES}, open_from)
-        SELECT id, at, %(what)s, {_NAMES}, open_from
-        FROM moment, closed, LATERAL (SELECT CASE WHEN is_cut_off AND next_fire_at <= at
-            THEN next_fire_at END AS open_from) AS cut_off
-        WHERE %(what)s NOT IN ('removed', 'over') OR open_from IS NOT NULL
-    )
-    SELECT at FROM moment
-"""  # noqa: S608 (names of columns)
 
 
 class _OpenChange(NamedTuple):
@@ -125,7 +99,7 @@ class _OpenChange(NamedTuple):
 
 
 class _PassedFireTime(NamedTuple):
-    """A fire time's row; the order is that of _SETTLE's columns."""
+    """A fire time's row; the order is that of INSERT_PASSED_RUNS' columns."""
 
     run_id: UUID
     task_id: UUID
@@ -145,8 +119,8 @@ def settle_open_changes(*, limit: int = BATCH_SIZE, since: int | None = None) ->
     whose id is less than `since` are left alone.
     """
     with prepared() as cursor:
-        begin = "" if since is None else "AND change.id >= %(since)s::bigint"
-        cursor.execute(_OPEN.replace("{since}", begin), {"since": since})
+        statement = READ_OPEN_CHANGES if since is None else READ_OPEN_CHANGES_SINCE
+        cursor.execute(statement, {"since": since})
         rows = fetch_with_schedule(cursor, _OpenChange)
     if not rows:
         return False
@@ -159,37 +133,9 @@ def settle_open_changes(*, limit: int = BATCH_SIZE, since: int | None = None) ->
         left.append((change.id, _settle_change(change, runs, until, limit=limit)))
     _insert_runs(runs)
     with prepared() as cursor:
-        cursor.execute(_LEFT, columns(left))
+        cursor.execute(UPDATE_OPEN_FROM, columns(left))
     is_whole = len(left) == len(rows) and left[-1][1] is None
     return not is_whole or len(rows) == MAX_CHANGES
-
-
-_OPEN = f"""
-    SELECT change.id, change.task_id, task.tenant_id, change.at, change.what,
-        change.open_from, task.misfire, {READ_RUN_KEY} AS run_key,
-        {", ".join(f"change.{name}" for name in SCHEDULE_COLUMNS)}, task.created_at
-    FROM tasks_api_schedulechange change JOIN tasks_api_task task
-        ON task.id = change.task_id
-    WHERE change.open_from IS NOT NULL {{since}}
-    ORDER BY change.id LIMIT {MAX_CHANGES}
-    FOR NO KEY UPDATE OF change SKIP LOCKED
-"""  # noqa: S608 (a constant)
-_LEFT = """
-    UPDATE tasks_api_schedulechange change SET open_from = settled.open_from
-    FROM unnest(%s::bigint[], %s::timestamptz[]) AS settled(id, open_from)
-    WHERE change.id = settled.id
-"""
-_SETTLE = f"""
-    INSERT INTO tasks_api_run (id, task_id, tenant_id, scheduled_for, state, reason,
-        covers_until, finished_at, exclusive, attempt_count, lost_count)
-    SELECT {free_id("named", moment="scheduled_for", tenant_id="tenant_id")},
-        task_id, tenant_id, scheduled_for, state, reason, covers_until, now(), false, 0, 0
-    FROM unnest(%s::uuid[], %s::uuid[], %s::bigint[], %s::timestamptz[], %s::text[],
-        %s::text[], %s::timestamptz[])
-        AS fire(named, task_id, tenant_id, scheduled_for, state, reason, covers_until)
-    ON CONFLICT DO NOTHING
-    RETURNING id
-"""  # noqa: S608 (constants)
 
 
 def _settle_change(
@@ -254,6 +200,6 @@ def _insert_runs(runs: Sequence[_PassedFireTime]) -> None:
     if not runs:
         return
     with prepared(rows=len(runs)) as cursor:
-        cursor.execute(_SETTLE, columns(runs))
+        cursor.execute(INSERT_PASSED_RUNS, columns(runs))
         stored = [run_id for (run_id,) in cursor.fetchall()]
     counters.count_made(stored, runs)

@@ -1,9 +1,10 @@
 """Write schedules as django-celery-beat stores them.
 
 Its rows are the truth about when a task fires, whether it is paused (`enabled`) and
-when it ends (`expires`), so that the admin shows and edits the real thing. We write
-them in sets and without its signals, which lock one global row for every change; who
-edits them by the usual means does touch that row, and so we hear of it.
+when it ends (`expires`), so that the admin shows and edits the real thing. The service
+writes them in sets and without the signals of django-celery-beat, which lock one global
+row for every change. An edit through the admin or the ORM does touch that row, and a beat
+notices it there.
 """
 
 from __future__ import annotations

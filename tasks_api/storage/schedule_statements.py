@@ -5,8 +5,8 @@ A statement that uses the fragments has a task as `task`, and JOINS after it.
 
 from __future__ import annotations
 
+from tasks_api.storage.count_statements import ENDED, ENDED_COLUMNS
 from tasks_api.storage.stored_schedules import SCHEDULE_COLUMNS, StoredSchedule
-from tasks_api.storage.task_counts import ENDED, ENDED_COLUMNS
 
 # What the admin's "run selected tasks" sends, with the task's id.
 FIRE = "tasks_api.tasks.fire"

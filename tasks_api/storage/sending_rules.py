@@ -1,6 +1,6 @@
-"""Whether the request of a run may be sent, by what its task is now: SQL, said once.
+"""The rule whether the request of a run may be sent, by the state of its task, as SQL.
 
-A statement that asks has the run as `run`, and JOINS after it.
+A statement that uses it selects from a run as `run`, followed by JOINS.
 """
 
 from __future__ import annotations

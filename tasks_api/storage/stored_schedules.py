@@ -147,7 +147,7 @@ def to_stored(schedule: Schedule, *, created_at: datetime) -> StoredSchedule:
 def to_schedule(stored: StoredSchedule) -> Schedule:
     """The schedule that a row stands for.
 
-    Raises ScheduleError where it stands for none that we can compute.
+    Raises ScheduleError if the service cannot compute it.
     """
     if stored.once_at is not None:
         return Once(stored.once_at)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace as replace_in
 from datetime import UTC, datetime
-from typing import Any, NamedTuple, get_type_hints
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.db import connection
@@ -34,19 +34,20 @@ from tasks_api.models import Task
 from tasks_api.storage import (
     schedule_changes,
     schedule_rows,
-    schedule_statements,
     stored_schedules,
-    task_counts,
 )
 from tasks_api.storage.schedule_statements import TASK_ONLY_COLUMNS
 from tasks_api.storage.stored_schedules import SCHEDULE_COLUMNS, StoredSchedule
 from tasks_api.storage.task_columns import (
     SPEC_COLUMNS,
-    SPEC_TYPES,
-    cast,
     columns_of,
     parameters,
-    sql_types,
+)
+from tasks_api.storage.task_statements import (
+    INSERT_TAGS,
+    INSERT_TASKS,
+    UPDATE_TASKS,
+    UPDATED_COLUMNS,
 )
 
 
@@ -60,31 +61,6 @@ class NewTask(NamedTuple):
 
 # The constraint that keeps a name from two tasks that are alive.
 NAME_CONSTRAINT = "task_name_once_while_alive"
-
-_TASK_TYPES = (
-    sql_types(
-        {"id": UUID, "tenant_id": int, "owner_id": int, "surface": str}
-        | {"next_fire_at": datetime}
-    )
-    | SPEC_TYPES
-    | sql_types(get_type_hints(StoredSchedule))
-)
-_TYPES = _TASK_TYPES | sql_types(get_type_hints(schedule_rows.NewScheduleRow))
-_ARRAYS = ", ".join(f"%s::{kind}[]" for kind in _TYPES.values())
-# One statement, which costs a third of what several would with a transaction around
-# them: the tasks, their schedules, their tags, their count, and the entry in the audit log.
-_INSERT = f"""
-    WITH entry AS ({audit.INSERT}), fresh AS MATERIALIZED (
-        SELECT new.*, {schedule_statements.DRAW_IDS} FROM unnest({_ARRAYS}) AS new({", ".join(_TYPES)})
-    ), {schedule_statements.INSERT_SCHEDULES}, made AS (
-        INSERT INTO tasks_api_task ({", ".join(_TASK_TYPES)}, periodic_task_id,
-            pause_reason, end_reason)
-        SELECT {", ".join(map(cast, _TASK_TYPES))}, periodic_task_id, '', '' FROM fresh
-    ), tagged AS (
-        INSERT INTO tasks_api_tasktag (owner_id, task_id, tag)
-        SELECT owner_id, id, unnest(tags::text[]) FROM fresh WHERE tags <> '{{}}'
-    ) {task_counts.count_in("fresh")}
-"""  # noqa: S608 (constants)
 
 
 def insert_tasks(
@@ -103,8 +79,10 @@ def insert_tasks(
     )
     rows = [parameters(task.columns.values()) for task in made]
     with prepared(rows=len(rows)) as cursor:
-        entry = audit.values(owner.tenant_id, audit.CREATE, [task.id for task in made])
-        cursor.execute(_INSERT, [*entry, *columns(rows), *columns(schedules)])
+        entry = audit.entry_values(
+            owner.tenant_id, audit.TASK_CREATE, [task.id for task in made]
+        )
+        cursor.execute(INSERT_TASKS, [*entry, *columns(rows), *columns(schedules)])
     return made
 
 
@@ -112,7 +90,7 @@ def _new_task(owner: User, spec: TaskSpec, *, now: datetime) -> NewTask:
     task_id = spec.task_id or clock.new_id()
     schedule = schedule_for(spec, task_id)
     stored = stored_schedules.to_stored(schedule, created_at=now)
-    # In the order of _TASK_TYPES.
+    # In the order of INSERT_TASKS.
     values = {
         "id": task_id,
         "tenant_id": owner.tenant_id,
@@ -133,7 +111,7 @@ def schedule_for(spec: TaskSpec, task_id: UUID) -> Schedule:
 def _first_fire(schedule: Schedule, now: datetime) -> datetime | None:
     if isinstance(schedule, Cron):
         return first_after(schedule, now)
-    # From the start, not from now: whoever lets the past in wants it to run at once.
+    # From the start, not from now: a client that gives a past start wants it to run at once.
     return schedule.first_from(datetime.min.replace(tzinfo=UTC))
 
 
@@ -220,13 +198,7 @@ def rewrite_tasks(wanted: Sequence[tuple[Task, TaskSpec]]) -> RewriteResult:
         stored = stored_schedules.to_stored(
             schedule_for(spec, task.pk), created_at=task.created_at
         )._replace(is_paused=before.is_paused)
-        values = columns_of(spec) | {
-            name: getattr(stored, name) for name in TASK_ONLY_COLUMNS
-        }
-        if _is_same_request(task.request, spec.request):
-            values["request"] = task.request
-        if encryption.is_same_url(task.url, spec.url):
-            values["url"] = task.url
+        values = _wanted_columns(task, spec, stored)
         is_moved = stored != before
         if not is_moved and all(getattr(task, name) == values[name] for name in values):
             continue
@@ -246,7 +218,7 @@ def rewrite_tasks(wanted: Sequence[tuple[Task, TaskSpec]]) -> RewriteResult:
         )
         schedule_rows.change_schedules(moved)
     if changed:
-        _write([task for task, _ in changed], [*values, "version"])
+        _update([task for task, _ in changed])
         _update_descriptions(changed)
     if retagged:
         _replace_tags(retagged)
@@ -255,24 +227,28 @@ def rewrite_tasks(wanted: Sequence[tuple[Task, TaskSpec]]) -> RewriteResult:
     )
 
 
-def _write(tasks: Sequence[Task], names: Sequence[str]) -> None:
-    """Write these columns of tasks, in one statement."""
-    types = _TASK_TYPES | {"version": "int"}
-    arrays = ", ".join(f"%s::{types[name]}[]" for name in ("id", *names))
-    written = ", ".join(f"{name} = new.{cast(name)}" for name in names)
+def _wanted_columns(
+    task: Task, spec: TaskSpec, stored: StoredSchedule
+) -> dict[str, Any]:
+    """What a task's columns are to say; what is sealed stays as it is, if it is the same."""
+    values = columns_of(spec) | {
+        name: getattr(stored, name) for name in TASK_ONLY_COLUMNS
+    }
+    if _is_same_request(task.request, spec.request):
+        values["request"] = task.request
+    if encryption.is_same_url(task.url, spec.url):
+        values["url"] = task.url
+    return values
+
+
+def _update(tasks: Sequence[Task]) -> None:
+    """Write the columns that hold what the owners of these tasks want."""
     rows = [
-        parameters((task.pk, *(getattr(task, name) for name in names)))
+        parameters([task.pk, *(getattr(task, name) for name in UPDATED_COLUMNS)])
         for task in tasks
     ]
     with prepared(rows=len(rows)) as cursor:
-        cursor.execute(
-            f"""
-            UPDATE tasks_api_task task SET {written}
-            FROM unnest({arrays}) AS new(id, {", ".join(names)})
-            WHERE task.id = new.id
-            """,  # noqa: S608 (names of columns)
-            columns(rows),
-        )
+        cursor.execute(UPDATE_TASKS, columns(rows))
 
 
 def _update_descriptions(changed: Sequence[tuple[Task, TaskSpec]]) -> None:
@@ -299,10 +275,7 @@ def _replace_tags(retagged: Sequence[tuple[Task, TaskSpec]]) -> None:
         return
     with prepared(rows=len(rows)) as cursor:
         cursor.execute(
-            """
-            INSERT INTO tasks_api_tasktag (owner_id, task_id, tag)
-            SELECT * FROM unnest(%s::bigint[], %s::uuid[], %s::text[])
-            """,
+            INSERT_TAGS,
             columns(rows),
         )
 
@@ -316,7 +289,7 @@ def _is_same_request(stored: str, wanted: RequestOptions) -> bool:
         return False
     try:
         return _decrypted_values(was) == _decrypted_values(wanted)
-    except encryption.Unreadable:
+    except encryption.Undecryptable:
         return False
 
 

@@ -13,7 +13,7 @@ from django.conf import settings
 from django.db import Error as DatabaseError
 
 from accounts import encryption
-from accounts.services import keyrings
+from accounts.services import load_keyrings
 from tasks_api.delivery import faults, request, retry
 from tasks_api.delivery.request import CannotBeBuilt, Claimed, Credentials, Outcome
 from tasks_api.domain.states import Trouble
@@ -71,7 +71,7 @@ def attempt(
 def _unseal(sealed: str) -> list[str]:
     try:
         values: list[str] = json.loads(encryption.decrypt(sealed))
-    except encryption.Unreadable:
+    except encryption.Undecryptable:
         raise CannotBeBuilt("SECRET_KEY does not open its headers") from None
     return values
 
@@ -80,7 +80,7 @@ def _unseal(sealed: str) -> list[str]:
 def _open_url(stored: str) -> str:
     try:
         return encryption.open_url(stored)
-    except encryption.Unreadable:
+    except encryption.Undecryptable:
         told = "SECRET_KEY does not open the credentials in its URL"
         raise CannotBeBuilt(told) from None
 
@@ -111,7 +111,7 @@ class KnownCredentials:
 
 def _read(tenant_ids: Collection[int], now: datetime) -> dict[int, Credentials | None]:
     try:
-        rings = keyrings(tenant_ids, now)
+        rings = load_keyrings(tenant_ids, now)
     except (DatabaseError, MemoryError):
         raise
     except Exception as error:  # noqa: BLE001 (one tenant's row, and nobody else's)

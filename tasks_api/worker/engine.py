@@ -27,7 +27,7 @@ from django.conf import settings
 from django.db import Error as DatabaseError
 from django.db import connection, transaction
 
-from accounts.services import own_limits
+from accounts.services import load_tenant_limits
 from scheduler_service.db import clock
 from tasks_api.delivery import descriptors, faults, retry
 from tasks_api.delivery.request import Claimed, Credentials, Outcome
@@ -547,7 +547,7 @@ class Engine:
         """Learn tenants' own limits, and say on runs that wait for them why they do."""
         limits = {
             tenant_id % TENANT_BITS_RANGE: most
-            for tenant_id, most in own_limits().items()
+            for tenant_id, most in load_tenant_limits().items()
         }
         with self._changed:
             self._own_limits = limits

@@ -20,7 +20,7 @@ from tasks_api.delivery.retry import (
     Verdict,
 )
 from tasks_api.domain.states import RunState
-from tasks_api.storage import sending_rules, task_counts
+from tasks_api.storage import count_statements, sending_rules
 
 
 class Finished(NamedTuple):
@@ -112,8 +112,8 @@ ONE_OFFS_END = f"""
         WHERE task.id = judged.task_id AND judged.is_final
             AND task.last_fire_at = judged.scheduled_for AND task.ended_at IS NULL
             AND periodic.id = task.periodic_task_id AND periodic.one_off
-        RETURNING task.periodic_task_id, {task_counts.ENDED_COLUMNS}
-    ), {task_counts.ENDED}, disabled AS (
+        RETURNING task.periodic_task_id, {count_statements.ENDED_COLUMNS}
+    ), {count_statements.ENDED}, disabled AS (
         UPDATE django_celery_beat_periodictask periodic SET
             enabled = false, last_run_at = now(), total_run_count = total_run_count + 1
         FROM ended WHERE periodic.id = ended.periodic_task_id

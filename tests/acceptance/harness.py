@@ -18,13 +18,14 @@ import psycopg
 import redis
 import requests
 
-from scheduler_service.local.embedded import Postgres, Redis
+from scheduler_service.local.postgres import Postgres
+from scheduler_service.local.redis_server import Redis
 from scheduler_service.process.supervisor import read_procfile, spawn
 from scheduler_service.redis.connections import redis_client_url
 
 ROOT = Path(__file__).resolve().parents[2]
 # Names the directory of a run of tests, which tests/provision.py makes.
-TESTS_DIR = "SCHEDULER_TESTS_DIR"
+TESTS_DIR = "TEST_RUN_DIR"
 
 Found = TypeVar("Found")
 

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from scheduler_service.local.embedded import PORT, Postgres
+from scheduler_service.local.postgres import Postgres
+from scheduler_service.local.urls import PORT
 from tests.acceptance.harness import eventually, free_port
 
 PROGRAM = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin")

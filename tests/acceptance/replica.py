@@ -8,7 +8,7 @@ from typing import Any
 
 import psycopg
 
-from scheduler_service.local.embedded import Postgres
+from scheduler_service.local.postgres import Postgres
 
 
 class Replica(Postgres):
@@ -22,15 +22,15 @@ class Replica(Postgres):
         self.home.parent.mkdir(mode=0o711, exist_ok=True)
         self.home.mkdir(mode=0o700, exist_ok=True)
         os.chown(self.home, self.user().get("user", -1), -1)
-        copying = threading.Thread(target=self._make_data, daemon=True)
+        copying = threading.Thread(target=self._create_data, daemon=True)
         copying.start()
         return copying
 
-    def _make_data(self) -> None:
+    def _create_data(self) -> None:
         if self.primary is None:
-            super()._make_data()
+            super()._create_data()
             return
-        self._call(
+        self._run(
             "pg_basebackup",
             f"--pgdata={self.data}",
             f"--dbname={self.primary.url}",

@@ -10,7 +10,7 @@ from contextlib import closing
 import pytest
 import requests
 
-from scheduler_service.flower import MOST_FAILURES
+from scheduler_service.compat.flower_handlers import MAX_FAILURES
 from tests.acceptance.harness import Harness, eventually, free_port
 
 pytestmark = pytest.mark.timeout(120)
@@ -76,9 +76,9 @@ def try_password(flower: str, password: str, path: str = "/workers") -> int:
 
 
 def test_a_client_with_many_wrong_passwords_must_wait(flower: str) -> None:
-    wrong = [try_password(flower, str(number)) for number in range(MOST_FAILURES + 2)]
+    wrong = [try_password(flower, str(number)) for number in range(MAX_FAILURES + 2)]
 
-    assert wrong == [401] * MOST_FAILURES + [429] * 2
+    assert wrong == [401] * MAX_FAILURES + [429] * 2
     # Also with the right password now, or guessing would go on.
     assert try_password(flower, "secret") == 429
     assert try_password(flower, "secret", "/healthcheck") == 200

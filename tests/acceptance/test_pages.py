@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from scheduler_service.local.embedded import PORT
+from scheduler_service.local.urls import PORT
 from tests.acceptance.harness import ROOT, Harness, eventually, free_port
 from tests.acceptance.pages import (
     PAGES,

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from scheduler_service.local.embedded import Postgres
+from scheduler_service.local.postgres import Postgres
 from tests.acceptance.harness import Harness, eventually, free_port, readiness
 from tests.acceptance.postgres_faults import frozen_postgres
 from tests.acceptance.replica import Replica

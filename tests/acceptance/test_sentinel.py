@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from scheduler_service.local.embedded import _redis_server
+from scheduler_service.local.redis_server import find_redis_program
 from scheduler_service.process.supervisor import spawn
 from tests.acceptance.harness import Harness, eventually, free_port
 from tests.acceptance.tasks import (
@@ -71,7 +71,7 @@ class SentinelServers:
 
     def _spawn(self, *arguments: str) -> None:
         with (self.home / "redis.out").open("ab") as log:
-            command = [_redis_server(), *arguments]
+            command = [find_redis_program(), *arguments]
             self.processes.append(spawn(command, stdout=log, stderr=log))
 
     def _knows_the_replica(self) -> bool:

@@ -185,8 +185,10 @@ def _first_paragraph(module: str) -> str:
 def write_map() -> None:
     """Put the map into its page, between its marks."""
     text = PAGE.read_text(encoding="utf-8")
-    before, _, rest = text.partition(MAP_BEGIN)
-    after = rest.partition(MAP_END)[2]
+    before, begin, rest = text.partition(MAP_BEGIN)
+    _, end, after = rest.partition(MAP_END)
+    if not begin or not end:
+        raise SystemExit(f"{PAGE} has no marks for the map.")
     PAGE.write_text(
         f"{before}{MAP_BEGIN}{draw_map()}{MAP_END}{after}", encoding="utf-8"
     )

@@ -242,7 +242,7 @@ def test_the_version_is_stated_in_one_place() -> None:
 def test_every_place_names_the_same_postgresql() -> None:
     image = compose()["postgres"]["image"].removeprefix("postgres:")
 
-    assert f'"pginstall{image}"' in text("scheduler_service/local/embedded.py")
+    assert f'"pginstall{image}"' in text("scheduler_service/local/postgres.py")
 
 
 def test_the_image_does_not_run_as_root() -> None:

@@ -19,8 +19,8 @@ from tests.architecture.folders import (
 # They decide, and know no database, socket or framework.
 PURE_FOLDERS = ("tasks_api.domain",)
 PURE_MODULES = (
-    "accounts.credentials",
-    "accounts.refusals",
+    "accounts.url_credentials",
+    "accounts.url_checks",
     "scheduler_service.db.arrays",
     "tasks_api.delivery.request",
     "tasks_api.delivery.retry",
@@ -71,6 +71,7 @@ DOORS = {
         "scheduler_service",
         "scheduler_service.celery",
         "scheduler_service.consumer",
+        "scheduler_service.compat.celery_worker",
         # Starts Flower, which is a command of Celery.
         "scheduler_service.flower",
     },

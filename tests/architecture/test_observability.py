@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from accounts.doors import Door
+from accounts.throttling import CredentialKind
 
 ROOT = Path(__file__).resolve().parents[2]
 METRICS = (ROOT / "docs" / "reference" / "metrics.md").read_text(encoding="utf-8")
@@ -68,9 +68,9 @@ def test_the_alerts_watch_every_door_that_a_credential_opens() -> None:
     said = " ".join(rule["expr"] for rule in alerts())
     watched = re.findall(r'door=~?"([a-z|]+)"', said)
 
-    assert {Door(name) for names in watched for name in names.split("|")} == {*Door} - {
-        Door.NOTHING
-    }
+    assert {CredentialKind(name) for names in watched for name in names.split("|")} == {
+        *CredentialKind
+    } - {CredentialKind.NOTHING}
 
 
 def test_every_metric_is_documented() -> None:

@@ -20,7 +20,8 @@ from urllib.request import urlopen
 import psutil
 import requests
 
-from scheduler_service.local.embedded import Postgres, Redis
+from scheduler_service.local.postgres import Postgres
+from scheduler_service.local.redis_server import Redis
 from scheduler_service.process.supervisor import spawn
 from tests.acceptance.harness import ROOT, Harness, eventually, free_port
 from tests.benchmarks import resource_usage, seed_data

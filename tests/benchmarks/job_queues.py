@@ -15,7 +15,9 @@ from typing import NamedTuple, Protocol
 import psycopg
 import redis
 
-from scheduler_service.local.embedded import Postgres, Redis, Server
+from scheduler_service.local.postgres import Postgres
+from scheduler_service.local.redis_server import Redis
+from scheduler_service.local.server import EmbeddedServer
 from scheduler_service.redis.connections import redis_client_url
 from tests.acceptance.harness import ROOT
 from tests.benchmarks import resource_usage
@@ -201,7 +203,7 @@ def _run_peer(
 
 
 @contextmanager
-def _run_server(server: Server) -> Iterator[subprocess.Popen[bytes]]:
+def _run_server(server: EmbeddedServer) -> Iterator[subprocess.Popen[bytes]]:
     process = server.start()
     try:
         server.wait_until_ready(process)

@@ -17,7 +17,7 @@ import psycopg
 import redis
 import requests
 
-from scheduler_service.local.embedded import PORT
+from scheduler_service.local.urls import PORT
 from scheduler_service.process.supervisor import spawn
 from scheduler_service.redis.connections import redis_client_url
 from tests.acceptance.harness import ROOT, Harness, eventually, free_port

@@ -10,8 +10,8 @@ from django.conf import LazySettings
 from django.core.checks import ERROR, WARNING
 
 from scheduler_service.startup.checks import (
-    LEAST,
-    OF_THE_CLIENT,
+    CLIENT_VARIABLES,
+    MINIMUMS,
     check_environment,
     check_networks,
     check_open_metrics,
@@ -26,7 +26,9 @@ def test_the_defaults_are_sound() -> None:
     assert check_settings() == []
 
 
-@pytest.mark.parametrize(("name", "least"), [(name, least) for name, least, _ in LEAST])
+@pytest.mark.parametrize(
+    ("name", "least"), [(name, least) for name, least, _ in MINIMUMS]
+)
 def test_too_small_a_number_is_refused(
     settings: LazySettings, name: str, least: float
 ) -> None:
@@ -131,4 +133,4 @@ def test_what_the_client_reads_is_known() -> None:
         for name in re.findall(r"SCHEDULER_[A-Z_]+", path.read_text(encoding="utf-8"))
     }
 
-    assert named <= OF_THE_CLIENT
+    assert named <= CLIENT_VARIABLES

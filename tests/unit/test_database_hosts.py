@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from scheduler_service.db.primaries import Facts, Known, Place
-from scheduler_service.db.sessions import hosts_of, place_of
+from scheduler_service.db.primaries import HostPort, NewestTimelines, ServerState
+from scheduler_service.db.sessions import host_port_of, split_hosts
 
 
 @pytest.mark.parametrize(
@@ -26,39 +26,39 @@ from scheduler_service.db.sessions import hosts_of, place_of
 def test_each_host_of_a_url_is_a_place(
     params: dict[str, Any], expected: list[str]
 ) -> None:
-    found = list(hosts_of(params | {"dbname": "x"}))
+    found = list(split_hosts(params | {"dbname": "x"}))
 
-    assert [place_of(each) for each in found] == expected
+    assert [host_port_of(each) for each in found] == expected
     assert all(each["dbname"] == "x" for each in found)
 
 
-def server_facts(timeline: int | None, system: int | None = 7) -> Facts:
-    return Facts(1, False, False, system, timeline)
+def server_facts(timeline: int | None, system: int | None = 7) -> ServerState:
+    return ServerState(1, False, False, system, timeline)
 
 
-A, B = Place("a:1"), Place("b:1")
+A, B = HostPort("a:1"), HostPort("b:1")
 
 
 def test_an_older_timeline_of_the_same_system_is_a_former_primary() -> None:
-    known = Known()
-    known.meet(A, server_facts(1))
-    assert known.objection(A, server_facts(1)) == ""
+    known = NewestTimelines()
+    known.record(A, server_facts(1))
+    assert known.find_problem(A, server_facts(1)) == ""
 
-    known.meet(B, server_facts(2))
+    known.record(B, server_facts(2))
 
-    assert known.home == B
+    assert known.primary == B
     assert "a:1 is on timeline 1, and there is a server on timeline 2" in (
-        known.objection(A, server_facts(1))
+        known.find_problem(A, server_facts(1))
     )
-    known.meet(A, server_facts(1))
-    assert known.home == B
+    known.record(A, server_facts(1))
+    assert known.primary == B
 
 
 @pytest.mark.parametrize(
     "other", [server_facts(1, system=8), server_facts(None), server_facts(1, None)]
 )
-def test_what_cannot_be_compared_is_no_former_primary(other: Facts) -> None:
-    known = Known()
-    known.meet(A, server_facts(5))
+def test_what_cannot_be_compared_is_no_former_primary(other: ServerState) -> None:
+    known = NewestTimelines()
+    known.record(A, server_facts(5))
 
-    assert known.objection(B, other) == ""
+    assert known.find_problem(B, other) == ""

@@ -1,4 +1,4 @@
-"""Open the door to a deactivated user again."""
+"""Activate a deactivated user again."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ from accounts.management.base import AccountCommand
 
 class Command(AccountCommand):
     help = (
-        "Activate a user: their tokens and their password count again, and their tasks "
-        "go on, but for those that were paused."
+        "Activate a user: their tokens and their password are accepted again, and their "
+        "tasks run again, except for paused ones."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("user", help="The name, or the username.")
-        parser.add_argument("--tenant", help="Whose, if several tenants have one.")
+        parser.add_argument("user", help="Its name or username.")
+        parser.add_argument(
+            "--tenant", help="Its tenant, if several tenants have a user of this name."
+        )
 
     def handle(self, *args: Any, user: str, tenant: str | None, **options: Any) -> str:
         found = services.find_user(user, tenant=tenant)

@@ -9,8 +9,8 @@ from typing import Any
 from django.core.management.base import CommandParser
 
 from accounts import audit
-from accounts.management.base import AccountCommand, tenant_of
-from accounts.management.spans import span
+from accounts.management.base import AccountCommand, find_tenant
+from accounts.management.durations import parse_duration
 from scheduler_service.db import clock
 
 
@@ -21,10 +21,19 @@ class Command(AccountCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--tenant", required=True)
-        parser.add_argument("--actor", default="", help="A username.")
-        parser.add_argument("--action", default="", help="task.pause; task. is all.")
+        parser.add_argument(
+            "--actor", default="", help="Only entries of this username."
+        )
+        parser.add_argument(
+            "--action", default="", help="Such as task.pause; task. means all of them."
+        )
         parser.add_argument("--object", default="", metavar="ID")
-        parser.add_argument("--last", type=span, metavar="SPAN", help="Such as 7d.")
+        parser.add_argument(
+            "--last",
+            type=parse_duration,
+            metavar="DURATION",
+            help="Only entries this young, such as 7d.",
+        )
         parser.add_argument("--limit", type=int, default=1000)
 
     def handle(
@@ -37,13 +46,12 @@ class Command(AccountCommand):
         limit: int,
         **options: Any,
     ) -> None:
-        entries = audit.entries(
-            tenant_of(tenant).pk,
+        entries = audit.find_entries(
+            find_tenant(tenant).pk,
             actor=actor,
             action=action,
             object_id=options["object"],
             since=clock.now() - last if last else None,
         )
         for entry in entries[: max(limit, 0)].iterator():
-            told = audit.told(entry)
-            self.stdout.write(json.dumps(told, ensure_ascii=False))
+            self.stdout.write(json.dumps(audit.to_dict(entry), ensure_ascii=False))

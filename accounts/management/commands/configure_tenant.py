@@ -1,4 +1,4 @@
-"""Set where a tenant is called and told, the secret that names it, and its limits."""
+"""Set the URLs, the shared secret and the limits of a tenant."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 from django.core.management.base import CommandParser
 
 from accounts import services
-from accounts.management.base import AccountCommand, secret_from
+from accounts.management.base import AccountCommand, read_secret
 
 
 class Command(AccountCommand):
@@ -15,25 +15,27 @@ class Command(AccountCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("tenant")
-        for name, what in (
+        for name, metavar in (
             ("--callback-url", "URL"),
             ("--notification-url", "URL"),
             ("--shared-secret", "SECRET"),
         ):
             parser.add_argument(
-                name, metavar=what, help="Empty: none; - reads a line of stdin."
+                name,
+                metavar=metavar,
+                help="An empty value clears it; - reads it from stdin.",
             )
         parser.add_argument(
             "--max-in-flight",
             metavar="N",
             type=int,
-            help="Runs that one worker holds of it; 0: as the setting says.",
+            help="Runs of the tenant that one worker holds; 0 for the setting.",
         )
         parser.add_argument(
             "--retention-days",
             metavar="N",
             type=int,
-            help="Days that its history is kept; 0: as the setting says.",
+            help="Days that its history is kept; 0 for the setting.",
         )
 
     def handle(
@@ -48,7 +50,7 @@ class Command(AccountCommand):
         **options: Any,
     ) -> str:
         callback, notification, secret = (
-            None if given is None else secret_from(given)
+            None if given is None else read_secret(given)
             for given in (callback_url, notification_url, shared_secret)
         )
         configured, created = services.configure_tenant(
@@ -59,5 +61,5 @@ class Command(AccountCommand):
             max_in_flight=max_in_flight,
             retention_days=retention_days,
         )
-        done = "created and configured" if created else "configured"
-        return f"The tenant {configured} is {done}."
+        verb = "created and configured" if created else "configured"
+        return f"The tenant {configured} is {verb}."

@@ -1,4 +1,4 @@
-"""Close the door to a user."""
+"""Deactivate a user."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ from accounts.management.base import AccountCommand
 
 class Command(AccountCommand):
     help = (
-        "Deactivate a user: no token and no password of theirs is accepted any more, "
-        "and their tasks wait until activate_user or transfer_tasks."
+        "Deactivate a user: their tokens and their password are no longer accepted, and "
+        "their tasks wait until activate_user or transfer_tasks."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("user", help="The name, or the username.")
-        parser.add_argument("--tenant", help="Whose, if several tenants have one.")
+        parser.add_argument("user", help="Its name or username.")
+        parser.add_argument(
+            "--tenant", help="Its tenant, if several tenants have a user of this name."
+        )
 
     def handle(self, *args: Any, user: str, tenant: str | None, **options: Any) -> str:
         deactivated = services.deactivate_user(user, tenant=tenant)

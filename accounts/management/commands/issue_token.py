@@ -10,8 +10,8 @@ from django.core.management.base import CommandParser
 from django.db import transaction
 
 from accounts import services
-from accounts.management.base import AccountCommand, tenant_of
-from accounts.management.spans import span
+from accounts.management.base import AccountCommand, find_tenant
+from accounts.management.durations import parse_duration
 from accounts.models import Scope, Tenant, User
 from scheduler_service.db import clock
 
@@ -25,17 +25,22 @@ class Command(AccountCommand):
         parser.add_argument(
             "--existing",
             action="store_true",
-            help="Create neither: a name that is mistyped is refused.",
+            help="Create neither; refuse an unknown name.",
         )
         parser.add_argument("--name", default="", help="What the token is for.")
         parser.add_argument(
             "--scope",
             choices=Scope.values,
             default=Scope.ADMIN,
-            help="What it may do; everything that its user may, unless given.",
+            help="What it may do; by default everything that its user may do.",
         )
         expiry = parser.add_mutually_exclusive_group()
-        expiry.add_argument("--expires", type=span, metavar="SPAN", help="Such as 90d.")
+        expiry.add_argument(
+            "--expires",
+            type=parse_duration,
+            metavar="DURATION",
+            help="Its lifetime, such as 90d.",
+        )
         expiry.add_argument("--expires-in-days", type=int, metavar="DAYS")
 
     def handle(
@@ -50,7 +55,7 @@ class Command(AccountCommand):
         expires_in_days: int | None,
         **options: Any,
     ) -> str:
-        expires_at = _end(expires, expires_in_days)
+        expires_at = _expiry(expires, expires_in_days)
         with transaction.atomic():
             owner = self._owner(tenant, user, existing=existing)
             return services.issue_token(
@@ -59,11 +64,11 @@ class Command(AccountCommand):
 
     def _owner(self, tenant: str, user: str, *, existing: bool) -> User:
         if existing:
-            return services.find_user(user, tenant=tenant_of(tenant).name)
+            return services.find_user(user, tenant=find_tenant(tenant).name)
         has_tenant = Tenant.objects.filter(name=tenant).exists()
         has_user = User.objects.filter(tenant__name=tenant, name=user).exists()
-        owner = services.provision(tenant, user)
-        # Not to standard output, where the token stands alone.
+        owner = services.provision_user(tenant, user)
+        # Standard output holds nothing but the token.
         if not has_tenant:
             self.stderr.write(f"The tenant {tenant} is new.")
         if not has_user:
@@ -71,7 +76,7 @@ class Command(AccountCommand):
         return owner
 
 
-def _end(expires: timedelta | None, days: int | None) -> datetime | None:
+def _expiry(expires: timedelta | None, days: int | None) -> datetime | None:
     try:
         lifetime = expires if days is None else timedelta(days=days)
         if lifetime is None:

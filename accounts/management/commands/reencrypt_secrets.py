@@ -1,4 +1,4 @@
-"""Put every secret in the tables under the current SECRET_KEY."""
+"""Encrypt every stored secret with the current SECRET_KEY."""
 
 from __future__ import annotations
 
@@ -13,13 +13,15 @@ from accounts.management.base import AccountCommand
 
 class Command(AccountCommand):
     help = (
-        "Encrypt with SECRET_KEY what SECRET_KEY_FALLBACKS still have to open, and "
-        "credentials that lie in clear."
+        "Encrypt with SECRET_KEY the secrets that only SECRET_KEY_FALLBACKS decrypt, and "
+        "credentials that are not encrypted."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
-            "--check", action="store_true", help="Only say what there is to do."
+            "--check",
+            action="store_true",
+            help="Change nothing; fail if there is work to do.",
         )
 
     def handle(self, *args: Any, check: bool, **options: Any) -> str:

@@ -15,9 +15,11 @@ class Command(AccountCommand):
     help = "Give a user another role."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("user", help="The name, or the username.")
+        parser.add_argument("user", help="Its name or username.")
         parser.add_argument("role", choices=Role.values)
-        parser.add_argument("--tenant", help="Whose, if several tenants have one.")
+        parser.add_argument(
+            "--tenant", help="Its tenant, if several tenants have a user of this name."
+        )
 
     def handle(
         self, *args: Any, user: str, role: str, tenant: str | None, **options: Any

@@ -1,4 +1,4 @@
-"""Print the secret that a tenant's receivers verify requests with."""
+"""Print the secret with which the targets of a tenant verify requests."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from django.core.management import CommandError
 from django.core.management.base import CommandParser
 
 from accounts import services
-from accounts.management.base import AccountCommand, tenant_of
+from accounts.management.base import AccountCommand, find_tenant
 from scheduler_service.db import clock
 
 
@@ -20,14 +20,14 @@ class Command(AccountCommand):
         parser.add_argument(
             "--rotate",
             action="store_true",
-            help="Make a new one first; the one before stays live for a day.",
+            help="Create a new one first; the old one stays live for a day.",
         )
 
     def handle(self, *args: Any, tenant: str, rotate: bool, **options: Any) -> str:
-        now, owner = clock.now(), tenant_of(tenant)
+        now, owner = clock.now(), find_tenant(tenant)
         if rotate:
             return services.rotate_signing_secret(owner, now=now)
-        secrets = services.live_signing_secrets(owner.pk, now)
+        secrets = services.load_signing_secrets(owner.pk, now)
         if not secrets:
             raise CommandError(f"{tenant} has no live secret; --rotate makes one.")
         return secrets[0]

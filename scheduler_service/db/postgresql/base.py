@@ -1,4 +1,4 @@
-"""Django's backend for PostgreSQL; each new session is looked at before it is used."""
+"""Django's backend for PostgreSQL, which checks each new session before it is used."""
 
 from __future__ import annotations
 

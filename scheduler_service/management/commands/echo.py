@@ -18,7 +18,7 @@ class Command(BaseCommand):
     requires_system_checks = ()
 
     def handle(self, *args: Any, **options: Any) -> None:
-        # A clean end, of which make has nothing to say.
+        # Exit with 0, so that make reports no error.
         signal.signal(signal.SIGTERM, lambda *_: sys.exit())
         port = int(os.environ.get("ECHO_PORT") or settings.PORT + 1)
         try:

@@ -1,4 +1,4 @@
-"""`manage.py flower`: Flower with a password, told everything through its environment."""
+"""`manage.py flower`: Flower with a password, configured by its environment."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from scheduler_service.local import embedded
+from scheduler_service.local import state_files
 
 
 class Command(BaseCommand):
@@ -21,16 +21,16 @@ class Command(BaseCommand):
         environment = os.environ | {
             "FLOWER_ADDRESS": settings.HOST,
             "FLOWER_PORT": str(settings.FLOWER_PORT),
-            # Not an argument: those are for everybody to read in the process list.
+            # Not an argument: the process list shows those to every user.
             "FLOWER_BASIC_AUTH": basic_auth(),
             "FLOWER_READ_ONLY": "true",
             "FLOWER_MAX_TASKS": "20000",
-            # A run's arguments are its target's host and the ids of its owners.
+            # The arguments of a run are the host of its target and the ids of its owners.
             "FLOWER_TASKS_COLUMNS": "uuid,args,state,result,received,runtime,worker",
             "FLOWER_PERSISTENT": "true",
             "FLOWER_DB": str(settings.STATE_DIR / "flower"),
             "FLOWER_STATE_SAVE_INTERVAL": "60000",
-            # Workers come back under new names; the old ones need not stay.
+            # A restarted worker has a new name, so the old one is removed.
             "FLOWER_PURGE_OFFLINE_WORKERS": "60",
         }
         environment.pop("FLOWER_UNAUTHENTICATED_API", None)
@@ -44,16 +44,18 @@ class Command(BaseCommand):
 
 
 def basic_auth() -> str:
-    """What FLOWER_BASIC_AUTH says, or else a password that is made once and kept."""
+    """FLOWER_BASIC_AUTH, or a password that is generated once and stored."""
     given: str = settings.FLOWER_BASIC_AUTH
     if given:
         if not all(name and password for name, _, password in _pairs(given)):
             raise CommandError("FLOWER_BASIC_AUTH must be user:password.")
         return given
-    kept = settings.STATE_DIR / "flower_basic_auth"
+    path = settings.STATE_DIR / "flower_basic_auth"
     try:
-        return embedded.secret(kept, lambda: f"flower:{secrets.token_urlsafe(12)}")
-    except embedded.Unavailable as error:
+        return state_files.load_or_create_secret(
+            path, lambda: f"flower:{secrets.token_urlsafe(12)}"
+        )
+    except state_files.LocalSetupError as error:
         raise CommandError(str(error)) from error
 
 

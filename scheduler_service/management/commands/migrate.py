@@ -1,11 +1,11 @@
-"""Django's `migrate`, safe to start in several places at once, with the default tenant."""
+"""Django's `migrate`, which may run in several places at once, and the default tenant."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
@@ -18,15 +18,17 @@ from psycopg.errors import LockNotAvailable
 from accounts import audit
 from accounts.services import AccountError, configure_tenant
 from scheduler_service.db import locks
-from scheduler_service.db.locks import Kind
-from scheduler_service.db.poolers import Pooled
+from scheduler_service.db.locks import LockKind
+from scheduler_service.db.poolers import SharedSessions
+from scheduler_service.db.server_statements import FIND_OLDEST_TRANSACTION
+from scheduler_service.db.statements import fetch_all
 from scheduler_service.db.timeouts import without_limits
 
 DEFAULT_TENANT = "default"
-# Seconds that a migration waits for a lock, while all that comes after it waits for it.
+# Seconds that a migration waits for a lock, while later statements wait behind it.
 LOCK_TIMEOUT = 2.0
-# And how long it then lets everybody pass.
-PAUSE = 1.0
+# Seconds until it tries again, in which those statements run.
+RETRY_INTERVAL = 1.0
 
 
 class Command(migrate.Command):
@@ -39,22 +41,22 @@ class Command(migrate.Command):
             type=float,
             default=0.0,
             metavar="SECONDS",
-            help="Wait so long for a database that does not answer yet.",
+            help="Seconds to wait for a database that does not answer yet.",
         )
         parser.add_argument(
             "--lock-patience",
             type=float,
             default=300.0,
             metavar="SECONDS",
-            help="Try again for so long where others hold a lock that is needed.",
+            help="Seconds to retry while another transaction holds a lock that is needed.",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
         connection = self._connection = connections[options["database"]]
         wait_for_database(connection, options["wait"])
-        with without_limits(connection), one_at_a_time(connection):
+        with without_limits(connection), hold_migration_lock(connection):
             self._apply(connection, options["lock_patience"], *args, **options)
-            # Not when the tables of some other point in time were asked for.
+            # The tables may be of another release if only some migrations were asked for.
             if not (
                 options["app_label"] or options["plan"] or options["check_unapplied"]
             ):
@@ -63,12 +65,12 @@ class Command(migrate.Command):
     def _apply(
         self,
         connection: BaseDatabaseWrapper,
-        patience: float,
+        timeout: float,
         *args: Any,
         **options: Any,
     ) -> None:
-        """Migrate, and where somebody holds a lock that is needed, let go and try again."""
-        deadline = time.monotonic() + patience
+        """Migrate; release all locks and retry while another transaction holds one."""
+        deadline = time.monotonic() + timeout
         while True:
             try:
                 super().handle(*args, **options)
@@ -79,53 +81,57 @@ class Command(migrate.Command):
                 held = f"{self._migration} needs a lock that others hold"
                 if time.monotonic() > deadline:
                     raise CommandError(
-                        f"{held}, for {patience:g} s now. Nothing of it is applied; "
-                        f"start again when they are done. {oldest(connection)}"
+                        f"{held}, for {timeout:g} s now. Nothing of it is applied; "
+                        f"start again when they are done. {describe_oldest_transaction(connection)}"
                     ) from error
-                self.stderr.write(f"{held}; it is tried again. {oldest(connection)}")
-            time.sleep(PAUSE)
+                self.stderr.write(
+                    f"{held}; it is tried again. {describe_oldest_transaction(connection)}"
+                )
+            time.sleep(RETRY_INTERVAL)
 
     def migration_progress_callback(
         self, action: str, migration: Migration | None = None, fake: bool = False
     ) -> None:
         if action in {"apply_start", "unapply_start"} and migration is not None:
             self._migration = str(migration)
-            # What is built concurrently is in nobody's way while it waits.
-            limit_waits(self._connection, LOCK_TIMEOUT if migration.atomic else 0.0)
+            # An index that is built concurrently blocks no other statement while it waits.
+            set_lock_timeout(
+                self._connection, LOCK_TIMEOUT if migration.atomic else 0.0
+            )
         super().migration_progress_callback(action, migration, fake)
 
 
-def limit_waits(connection: BaseDatabaseWrapper, seconds: float) -> None:
+def set_lock_timeout(connection: BaseDatabaseWrapper, seconds: float) -> None:
     with connection.cursor() as cursor:
         cursor.execute("SELECT set_config('lock_timeout', %s, false)", [f"{seconds}s"])
 
 
-def oldest(connection: BaseDatabaseWrapper) -> str:
-    """Whose transaction has been open for longest, in a sentence."""
+class OldestTransaction(NamedTuple):
+    pid: int
+    client: str
+    seconds: int
+
+
+def describe_oldest_transaction(connection: BaseDatabaseWrapper) -> str:
+    """A sentence about the transaction that has been open for longest."""
     with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            SELECT pid, coalesce(nullif(application_name, ''), 'a client'),
-                extract(epoch FROM clock_timestamp() - xact_start)::int
-            FROM pg_stat_activity
-            WHERE datname = current_database() AND pid <> pg_backend_pid()
-                AND xact_start IS NOT NULL
-            ORDER BY xact_start LIMIT 1
-            """
-        )
-        row = cursor.fetchone()
-    if row is None:
+        cursor.execute(FIND_OLDEST_TRANSACTION)
+        rows = fetch_all(cursor, OldestTransaction)
+    if not rows:
         return "Nobody has a transaction open now."
-    pid, name, seconds = row
-    return f"The oldest transaction is that of process {pid} ({name}), for {seconds} s."
+    oldest = rows[0]
+    return (
+        f"The oldest transaction is that of process {oldest.pid} ({oldest.client}), "
+        f"for {oldest.seconds} s."
+    )
 
 
 def provision_default_tenant() -> None:
-    """Give the tenant "default" what SECRET and ENDPOINT say, if they say anything."""
+    """Configure the tenant "default" with SECRET and ENDPOINT, if they are set."""
     if not (settings.SECRET or settings.ENDPOINT):
         return
     try:
-        with audit.acting(audit.COMMAND_LINE):
+        with audit.acting_as(audit.COMMAND_LINE):
             configure_tenant(
                 DEFAULT_TENANT,
                 shared_secret=settings.SECRET or None,
@@ -137,14 +143,14 @@ def provision_default_tenant() -> None:
         ) from refusal
 
 
-def wait_for_database(connection: BaseDatabaseWrapper, patience: float = 0.0) -> None:
-    deadline = time.monotonic() + patience
+def wait_for_database(connection: BaseDatabaseWrapper, timeout: float = 0.0) -> None:
+    deadline = time.monotonic() + timeout
     while True:
         try:
             connection.ensure_connection()
             return
         except OperationalError as error:
-            if isinstance(error.__cause__, Pooled):
+            if isinstance(error.__cause__, SharedSessions):
                 raise CommandError(str(error)) from error
             if time.monotonic() > deadline:
                 reason = str(error).strip().splitlines()[0]
@@ -155,14 +161,14 @@ def wait_for_database(connection: BaseDatabaseWrapper, patience: float = 0.0) ->
 
 
 @contextmanager
-def one_at_a_time(connection: BaseDatabaseWrapper) -> Iterator[None]:
-    """Hold a lock of the database, which it takes back should we die."""
-    # Asking again, instead of waiting inside one statement, keeps no snapshot open that
-    # CREATE INDEX CONCURRENTLY would wait for.
-    while not locks.try_keep(connection, Kind.MIGRATION):
+def hold_migration_lock(connection: BaseDatabaseWrapper) -> Iterator[None]:
+    """Hold a lock that the database releases if this process dies."""
+    # A statement that waited would keep a snapshot open, and CREATE INDEX CONCURRENTLY
+    # would wait for that. So ask again and again.
+    while not locks.try_acquire_for_session(connection, LockKind.MIGRATION):
         time.sleep(0.2)
     try:
         yield
     finally:
         if connection.is_usable():
-            locks.release(connection, Kind.MIGRATION)
+            locks.release(connection, LockKind.MIGRATION)

@@ -10,21 +10,19 @@ from typing import Any, NamedTuple
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from scheduler_service.management.commands.run import (
-    metrics_port_file,
-    reachable_host,
-)
+from scheduler_service.local.ports import read_metrics_port
+from scheduler_service.management.own_web import reachable_host
 from tasks_api.monitoring.exporter import MAX_PORTS_TRIED
 
-# Seconds that a sound process never needs for an answer that asks nobody.
-TIMEOUT = 5.0
+# Seconds; a healthy process answers at once, because it asks no other.
+PROBE_TIMEOUT = 5.0
 
 
-# No status of HTTP.
-SILENT = 0
+# In the place of an HTTP status: the process accepts a connection and does not answer.
+NO_STATUS = 0
 
 
-class Answer(NamedTuple):
+class ProbeAnswer(NamedTuple):
     port: int
     status: int
     body: dict[str, str]
@@ -37,12 +35,14 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("kind", choices=["web", "beat", "worker"])
         parser.add_argument(
-            "--port", type=int, help="Its port, where several of a kind run."
+            "--port",
+            type=int,
+            help="The port to ask, if several processes of this kind run.",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
         kind, port = options["kind"], options["port"]
-        first = settings.METRICS_PORT or port_of_a_trial()
+        first = settings.METRICS_PORT or read_metrics_port()
         if kind == "web":
             self._probe_web(port or settings.PORT)
         elif port or first:
@@ -53,16 +53,18 @@ class Command(BaseCommand):
             raise CommandError(f"METRICS_PORT must be set for a {kind} to be asked.")
 
     def _probe_web(self, port: int) -> None:
-        answer = ask(port)
-        # Which names it answers to is another question: it answers.
-        if answer is None or answer.status in (SILENT, *range(500, 600)):
+        answer = fetch_health(port)
+        # Any other answer will do, also a refusal of the Host header.
+        if answer is None or answer.status in (NO_STATUS, *range(500, 600)):
             raise CommandError(f"web does not answer on port {port}.")
         self.stdout.write("web is at work.")
 
     def _probe_process(self, kind: str, ports: Iterable[int]) -> None:
-        found = [answer for each in ports if (answer := ask(each))]
-        # Whoever else listens there says something else; one that is frozen, nothing.
-        found = [a for a in found if a.body.get("kind") == kind or a.status == SILENT]
+        found = [answer for each in ports if (answer := fetch_health(each))]
+        # Other programs answer something else, and a frozen process nothing.
+        found = [
+            a for a in found if a.body.get("kind") == kind or a.status == NO_STATUS
+        ]
         if not found:
             raise CommandError(f"No {kind} answers on this machine.")
         for answer in found:
@@ -73,21 +75,13 @@ class Command(BaseCommand):
         self.stdout.write(" ".join([f"{kind} is at work.", *sorted(remarks)]))
 
 
-def port_of_a_trial() -> int:
-    """The METRICS_PORT that `manage.py run` chose for its processes; 0 if none."""
-    try:
-        return int(metrics_port_file().read_text())
-    except (OSError, ValueError):
-        return 0
+def fetch_health(port: int) -> ProbeAnswer | None:
+    """What a process answers about itself; None if no process listens on the port.
 
-
-def ask(port: int) -> Answer | None:
-    """What a process says of itself; None if nothing listens there.
-
-    One that has a port and says nothing, because it is frozen, is SILENT.
+    The status is NO_STATUS if it listens and does not answer, because it is frozen.
     """
     connection = http.client.HTTPConnection(
-        reachable_host().strip("[]"), port, timeout=TIMEOUT
+        reachable_host().strip("[]"), port, timeout=PROBE_TIMEOUT
     )
     try:
         connection.connect()
@@ -96,9 +90,9 @@ def ask(port: int) -> Answer | None:
     try:
         connection.request("GET", "/healthz")
         response = connection.getresponse()
-        return Answer(port, response.status, _read(response.read()))
+        return ProbeAnswer(port, response.status, _read(response.read()))
     except (OSError, http.client.HTTPException):
-        return Answer(port, SILENT, {})
+        return ProbeAnswer(port, NO_STATUS, {})
     finally:
         connection.close()
 

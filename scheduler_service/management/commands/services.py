@@ -9,15 +9,13 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from scheduler_service.local.embedded import (
-    Postgres,
-    Redis,
-    Server,
-    Unavailable,
-)
+from scheduler_service.local.postgres import Postgres
+from scheduler_service.local.redis_server import Redis
+from scheduler_service.local.server import EmbeddedServer
+from scheduler_service.local.state_files import LocalSetupError
 from scheduler_service.process.supervisor import Program, Supervisor, spawn
 
-READY = "services are ready"
+READY_MESSAGE = "services are ready"
 
 
 class Command(BaseCommand):
@@ -26,11 +24,11 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
-            self._serve(servers())
-        except Unavailable as error:
+            self._serve(build_servers())
+        except LocalSetupError as error:
             raise CommandError(str(error)) from error
 
-    def _serve(self, servers: list[Server]) -> None:
+    def _serve(self, servers: list[EmbeddedServer]) -> None:
         if not servers:
             self._say("DATABASE_URL and REDIS_URL are given: nothing to start here")
         with Supervisor(self.stdout, width=len("postgres")) as supervisor:
@@ -43,7 +41,7 @@ class Command(BaseCommand):
             supervisor.run()
 
     def _wait_for(
-        self, server: Server, program: Program, supervisor: Supervisor
+        self, server: EmbeddedServer, program: Program, supervisor: Supervisor
     ) -> None:
         supervisor.wait_until(
             lambda: server.is_ready() or program.has_failed, timeout=60
@@ -51,7 +49,7 @@ class Command(BaseCommand):
         if supervisor.stopping:
             return
         if not server.is_ready():
-            raise CommandError(server.complaint())
+            raise CommandError(server.startup_problem())
         self._say(f"{server.title} is ready in {server.home}")
 
     def _migrate(self, supervisor: Supervisor) -> None:
@@ -59,26 +57,26 @@ class Command(BaseCommand):
         migrating = spawn([*command, "--wait", "60", "--verbosity", "0"])
         supervisor.wait_until(lambda: migrating.poll() is not None, timeout=math.inf)
         if supervisor.stopping:
-            # It takes back what it has not finished.
+            # PostgreSQL rolls back what is not finished.
             migrating.terminate()
             migrating.wait()
         elif migrating.returncode:
             raise CommandError("The database could not be migrated; see above.")
         else:
-            self._say(READY)
+            self._say(READY_MESSAGE)
 
     def _say(self, line: str) -> None:
         self.stdout.write(line)
         self.stdout.flush()
 
 
-def servers() -> list[Server]:
-    """Those that this process has to run itself."""
+def build_servers() -> list[EmbeddedServer]:
+    """The servers that are not given by a URL."""
     postgres = [Postgres(settings.STATE_DIR)] if settings.EMBEDDED_POSTGRES else []
     redis = [Redis(settings.STATE_DIR)] if settings.EMBEDDED_REDIS else []
     return [*postgres, *redis]
 
 
-def _program(server: Server) -> Program:
+def _program(server: EmbeddedServer) -> Program:
     name = type(server).__name__.lower()
     return Program(name, server.start, stop_signal=server.stop_signal)

@@ -24,10 +24,10 @@ class AuditLog(FormatView):
     def get(self, request: Request) -> Response:
         entries = self._selected_entries(fields.query_parameters(request))
         page = page_of(request, entries, key="id", read_cursor=_read_entry_id)
-        return page.response("entries", audit.told)
+        return page.response("entries", audit.to_dict)
 
     def _selected_entries(self, query: Mapping[str, str]) -> QuerySet[Any]:
-        entries: QuerySet[Any] = audit.entries(
+        entries: QuerySet[Any] = audit.find_entries(
             self.tenant.pk,
             actor=_optional_parameter(query, "actor"),
             action=_optional_parameter(query, "action"),

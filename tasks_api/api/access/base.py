@@ -50,12 +50,12 @@ def read_choice(
 def read_overlap(request: Request) -> timedelta:
     """How long the old one stays valid: a day unless the body says otherwise."""
     if request.stream is None:
-        return accounts.OVERLAP
+        return accounts.DEFAULT_OVERLAP
     value = fields.require_object(request.data).get("overlap_seconds")
     if value is None:
-        return accounts.OVERLAP
+        return accounts.DEFAULT_OVERLAP
     seconds = fields.whole_number("overlap_seconds", value, minimum=0)
-    maximum = int(accounts.LONGEST_OVERLAP.total_seconds())
+    maximum = int(accounts.MAX_OVERLAP.total_seconds())
     if seconds > maximum:
         raise InvalidTask(
             "overlap_seconds",

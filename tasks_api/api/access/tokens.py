@@ -117,7 +117,7 @@ def _issue_token(
     owner: User, name: str, scope: Scope, expires_at: datetime | None
 ) -> Response:
     try:
-        token, clear_text = accounts.new_token(
+        token, clear_text = accounts.create_token(
             owner, name=name, scope=scope, expires_at=expires_at
         )
     except accounts.AccountError as error:

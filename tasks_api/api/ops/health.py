@@ -13,7 +13,7 @@ from django.http import HttpRequest, JsonResponse
 from django.views.decorators.http import require_safe
 
 from scheduler_service.db import schema
-from scheduler_service.db.primaries import Unfit
+from scheduler_service.db.primaries import UnusableSession
 from tasks_api.messaging import broker
 from tasks_api.monitoring import heartbeats
 
@@ -65,7 +65,7 @@ readiness = Readiness()
 
 def _check() -> tuple[int, dict[str, Any]]:
     try:
-        if complaint := schema.complaint():
+        if complaint := schema.find_schema_problem():
             return 503, {"status": "unavailable", "database": complaint}
         processes = heartbeats.count_alive()
     except DatabaseError as error:
@@ -80,7 +80,7 @@ def _check() -> tuple[int, dict[str, Any]]:
 
 
 def _describe_database_error(error: DatabaseError) -> dict[str, str]:
-    if isinstance(error.__cause__, Unfit):
+    if isinstance(error.__cause__, UnusableSession):
         return {"status": "unavailable", "database": "unfit", "reason": str(error)}
     return {"status": "unavailable", "database": "unreachable"}
 

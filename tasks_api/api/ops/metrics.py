@@ -7,9 +7,9 @@ from math import ceil
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 
-from accounts import doors
-from accounts.doors import Door
-from accounts.login import address_of
+from accounts import throttling
+from accounts.login import client_address
+from accounts.throttling import CredentialKind
 from tasks_api.monitoring import collector, exporter
 
 LOOPBACK = {"127.0.0.1", "::1"}
@@ -18,9 +18,11 @@ LOOPBACK = {"127.0.0.1", "::1"}
 def metrics(request: HttpRequest) -> HttpResponse:
     """Show queues and live processes, from PostgreSQL and Redis; no tenant's data."""
     if not _may_read(request):
-        address = address_of(request.META)
+        address = client_address(request.META)
         given = request.headers.get("Authorization")
-        if given and (wait := doors.failed(Door.TOKEN, address)):
+        if given and (
+            wait := throttling.record_wrong_credential(CredentialKind.TOKEN, address)
+        ):
             return HttpResponse(status=429, headers={"Retry-After": str(ceil(wait))})
         return HttpResponse(status=401, headers={"WWW-Authenticate": "Bearer"})
     return HttpResponse(collector.exposition(), content_type=exporter.CONTENT_TYPE)

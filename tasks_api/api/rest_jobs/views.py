@@ -13,7 +13,7 @@ from django.http import HttpResponse
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from accounts import credentials
+from accounts import url_credentials
 from scheduler_service.db import clock
 from tasks_api.api import fields
 from tasks_api.api.errors import STORAGE_OUTAGE, AnonymousAllowedView, ErrorResponse
@@ -184,7 +184,7 @@ def render_job(task: Task) -> dict[str, Any]:
         "id": str(task.pk),
         "task": {
             "method": task.method,
-            "uri": credentials.hidden(task.url),
+            "uri": url_credentials.mask(task.url),
             "body": simplejson.RawJSON(task.body),
             "expected_range": task.expected_status,
         },

@@ -248,7 +248,7 @@ def _secrets_of(task: Task) -> dict[str, str]:
 def _open_or_empty(opens: Callable[[str], str], sealed: str) -> str:
     try:
         return opens(sealed) if sealed else ""
-    except encryption.Unreadable:
+    except encryption.Undecryptable:
         return ""
 
 

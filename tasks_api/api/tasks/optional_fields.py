@@ -128,7 +128,7 @@ def restore_headers(task: Task, data: Mapping[str, Any]) -> Mapping[str, Any]:
 def _open_fields(task: Task) -> dict[str, Any]:
     try:
         return stored_fields(task)
-    except encryption.Unreadable:
+    except encryption.Undecryptable:
         raise InvalidTask(
             "headers",
             "The stored headers cannot be decrypted any more; send them again",

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from accounts import credentials, encryption
+from accounts import encryption, url_credentials
 from tasks_api.api import fields, known_fields
 from tasks_api.api.json_codec import dumps
 from tasks_api.api.tasks import openapi_fields, optional_fields, schedule_fields
@@ -63,12 +63,12 @@ def _restore_secrets(data: Mapping[str, Any], task: Task) -> Mapping[str, Any]:
 
 
 def _restore_url(data: Mapping[str, Any], task: Task) -> Mapping[str, Any]:
-    shown = credentials.hidden(task.url)
+    shown = url_credentials.mask(task.url)
     if shown == task.url or data.get("url") != shown:
         return data
     try:
         return {**data, "url": encryption.open_url(task.url)}
-    except encryption.Unreadable:
+    except encryption.Undecryptable:
         raise InvalidTask(
             "url", "The credentials in the url cannot be read any more; give it anew"
         ) from None

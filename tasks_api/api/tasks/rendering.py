@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from accounts import credentials
+from accounts import url_credentials
 from tasks_api.api.tasks import optional_fields, schedule_fields
 from tasks_api.api.tasks.request_fields import post_data_of
 from tasks_api.models import Task
@@ -15,7 +15,7 @@ def render_task(task: Task, now: datetime) -> dict[str, Any]:
     """A task as its owner sees it. The caller must have fetched its schedule with it."""
     schedule = schedule_fields.schedule_of(task)
     to_queue = {"url": None, "queue": task.queue}
-    target = to_queue if task.queue else {"url": credentials.hidden(task.url)}
+    target = to_queue if task.queue else {"url": url_credentials.mask(task.url)}
     return {
         "id": str(task.pk),
         **target,

@@ -11,7 +11,7 @@ from uuid import UUID
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from accounts.authentication import SharedSecret
+from accounts.authentication import SharedSecretAuthentication
 from scheduler_service.db import clock
 from tasks_api.api import fields
 from tasks_api.api.errors import PlainTextErrorView
@@ -28,7 +28,7 @@ from tasks_api.services import named_tasks, removal, tasks
 class TimersView(PlainTextErrorView):
     """A view whose caller is a tenant, by the secret in the `Scheduler-Secret` header."""
 
-    authentication_classes = [SharedSecret]
+    authentication_classes = [SharedSecretAuthentication]
     outage_status: ClassVar[int] = 503
 
     def require_endpoint(self) -> None:

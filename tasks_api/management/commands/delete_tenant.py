@@ -7,7 +7,7 @@ from typing import Any
 from django.core.management import CommandError
 from django.core.management.base import CommandParser
 
-from accounts.management.base import AccountCommand, tenant_of
+from accounts.management.base import AccountCommand, find_tenant
 from tasks_api.services import erasure
 
 
@@ -24,7 +24,7 @@ class Command(AccountCommand):
         )
 
     def handle(self, *args: Any, tenant: str, yes: bool, **options: Any) -> str:
-        found = tenant_of(tenant)
+        found = find_tenant(tenant)
         if not yes:
             users, tasks = found.users.count(), found.tasks.count()
             raise CommandError(

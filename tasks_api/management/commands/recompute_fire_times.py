@@ -8,7 +8,7 @@ from typing import Any
 from django.core.management import BaseCommand
 from django.core.management.base import CommandParser
 
-from scheduler_service.process import zones
+from scheduler_service.process import time_zones
 from tasks_api.domain.timestamps import format_optional_timestamp, format_timestamp
 from tasks_api.services import recompute
 
@@ -31,7 +31,7 @@ class Command(BaseCommand):
             count += len(page)
             if apply:
                 changed += recompute.write_changed([each.task_id for each in page])
-        rules = zones.in_force()
+        rules = time_zones.use_newest_rules()
         text = f"{count} tasks differ by IANA {rules.version} ({rules.source})"
         self.stderr.write(
             f"{text}, {changed} were written anew." if apply else f"{text}."

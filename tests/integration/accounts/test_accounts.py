@@ -110,7 +110,7 @@ def test_the_same_name_in_two_tenants_is_two_users() -> None:
 
 
 def test_provisioning_at_once_makes_one_tenant_and_one_user() -> None:
-    users = run_in_threads(8, lambda: services.provision("Alpha", "ann").pk)
+    users = run_in_threads(8, lambda: services.provision_user("Alpha", "ann").pk)
 
     assert len(users) == 8
     assert len(set(users)) == 1
@@ -153,7 +153,7 @@ def test_a_deactivated_user_is_let_in_no_more(
 def test_a_name_that_several_tenants_use_must_be_said_with_its_tenant(
     user: User,
 ) -> None:
-    namesake = services.provision("Beta", "ann")
+    namesake = services.provision_user("Beta", "ann")
 
     with pytest.raises(CommandError, match="ann@Alpha, ann@Beta"):
         run_command("deactivate_user", "ann")
@@ -227,11 +227,11 @@ def test_a_url_of_a_tenant_is_checked_like_a_target(
 
 def test_two_signing_secrets_live_while_one_replaces_the_other(user: User) -> None:
     now = timezone.now()
-    [old] = services.live_signing_secrets(tenant_of(user).pk, now)
+    [old] = services.load_signing_secrets(tenant_of(user).pk, now)
 
     new = run_command("signing_secret", "Alpha", "--rotate").strip()
 
-    assert services.live_signing_secrets(tenant_of(user).pk, now) == [new, old]
+    assert services.load_signing_secrets(tenant_of(user).pk, now) == [new, old]
     later = timezone.now() + 25 * HOUR
-    assert services.live_signing_secrets(tenant_of(user).pk, later) == [new]
+    assert services.load_signing_secrets(tenant_of(user).pk, later) == [new]
     assert run_command("signing_secret", "Alpha").strip() == new

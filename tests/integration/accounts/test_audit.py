@@ -73,7 +73,7 @@ def test_many_tasks_at_once_are_one_entry_that_names_all(
     assert (entry.count, entry.object_id) == (30, "")
     assert entry.object_ids is not None
     assert sorted(entry.object_ids) == ids
-    found = audit.entries(tenant_of(user).pk, object_id=ids[7])
+    found = audit.find_entries(tenant_of(user).pk, object_id=ids[7])
     assert [each.action for each in found] == ["task.pause", "task.create"]
 
 
@@ -255,7 +255,7 @@ def test_one_request_tells_nothing_of_another(
 ) -> None:
     client_for(user).get("/tasks/")
 
-    with audit.acting(audit.Actor("x", Via.API)):
+    with audit.acting_as(audit.Actor("x", Via.API)):
         accounts.add_user(Tenant.objects.get(), "eve")
     accounts.add_user(Tenant.objects.get(), "dan")
 
@@ -279,7 +279,7 @@ def test_a_log_costs_one_statement_whatever_the_number(
 )
 def test_every_filter_has_an_index(user: User, query: str) -> None:
     name, value = query.split("=")
-    found = audit.entries(
+    found = audit.find_entries(
         user.tenant_id or 0,
         object_id=value if name == "object" else "",
         actor=value if name == "actor" else "",

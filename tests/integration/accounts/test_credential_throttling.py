@@ -18,9 +18,9 @@ from django.urls import reverse
 from django.utils import timezone
 from rest_framework.test import APIClient
 
-from accounts import doors, login, services
-from accounts.doors import Door
+from accounts import login, services, throttling
 from accounts.models import AuditEntry, User
+from accounts.throttling import CredentialKind
 from tasks_api.delivery import run_tokens
 from tasks_api.domain.states import RunState
 from tasks_api.models import Run, Task
@@ -76,7 +76,7 @@ def test_a_guesser_locks_out_no_other_address(root: User) -> None:
 def test_a_guess_from_everywhere_slows_an_account_down_and_locks_it_not(
     root: User,
 ) -> None:
-    for number in range(doors.ATTACK):
+    for number in range(throttling.MAX_FAILURES_PER_ACCOUNT):
         log_in("wrong", address=f"203.0.113.{number}")
 
     assert log_in("right", address=ELSEWHERE)
@@ -86,7 +86,7 @@ def test_a_guess_from_everywhere_slows_an_account_down_and_locks_it_not(
 
 def test_one_address_tries_few_accounts(root: User, settings: LazySettings) -> None:
     settings.SCHEDULER_MAX_FAILED_LOGINS = 1
-    for number in range(doors.ACCOUNTS):
+    for number in range(throttling.ADDRESS_FACTOR):
         log_in("wrong", user=f"user{number}")
 
     assert not log_in("right")
@@ -122,14 +122,14 @@ def test_passwords_are_checked_one_at_a_time() -> None:
     def look() -> bool:
         nonlocal inside, most
         try:
-            with doors.password(HERE, "root"):
+            with throttling.limit_password_checks(HERE, "root"):
                 with lock:
                     inside += 1
                     most = max(most, inside)
                 threading.Event().wait(0.01)
                 with lock:
                     inside -= 1
-        except doors.TooManyAttempts:
+        except throttling.TooManyAttempts:
             return False
         return True
 
@@ -163,13 +163,19 @@ def test_a_flood_of_failures_floods_no_log(
     caplog.set_level(logging.INFO)
     client = APIClient()
     client.credentials(HTTP_AUTHORIZATION="Bearer sch_wrong")
-    for number in range(3 * doors.TOLD):
+    for number in range(3 * throttling.MAX_LOGGED_PER_MINUTE):
         client.get("/tasks/")
         log_in("wrong", address=f"203.0.113.{number}")
 
     told = [line["door"] for line in lines(caplog)]
-    assert (told.count("token"), told.count("password")) == (doors.TOLD, doors.TOLD)
-    assert AuditEntry.objects.filter(action="user.login_failed").count() == doors.TOLD
+    assert (told.count("token"), told.count("password")) == (
+        throttling.MAX_LOGGED_PER_MINUTE,
+        throttling.MAX_LOGGED_PER_MINUTE,
+    )
+    assert (
+        AuditEntry.objects.filter(action="user.login_failed").count()
+        == throttling.MAX_LOGGED_PER_MINUTE
+    )
 
 
 def long_work_of(task: Task) -> Run:
@@ -184,16 +190,28 @@ def long_work_of(task: Task) -> Run:
 @pytest.mark.parametrize(
     ("path", "headers", "door"),
     [
-        ("/tasks/", {"HTTP_AUTHORIZATION": "Bearer sch_wrong"}, Door.TOKEN),
-        ("/tasks/", {"HTTP_AUTHORIZATION": "Basic OnNjaF93cm9uZw=="}, Door.TOKEN),
-        ("/tasks/", {"HTTP_AUTHORIZATION": "Basic ?"}, Door.TOKEN),
-        ("/tasks/", {"HTTP_AUTHORIZATION": "Digest x"}, Door.TOKEN),
-        ("/api/v1/jobs/x", {"HTTP_AUTHORIZATION": "Bearer sch_wrong"}, Door.TOKEN),
-        ("/next?queue=a", {"HTTP_AUTHORIZATION": "Bearer sch_wrong"}, Door.TOKEN),
-        ("/metrics", {"HTTP_AUTHORIZATION": "Bearer wrong"}, Door.TOKEN),
-        ("/insert", {"HTTP_SCHEDULER_SECRET": "wrong"}, Door.SECRET),
+        ("/tasks/", {"HTTP_AUTHORIZATION": "Bearer sch_wrong"}, CredentialKind.TOKEN),
+        (
+            "/tasks/",
+            {"HTTP_AUTHORIZATION": "Basic OnNjaF93cm9uZw=="},
+            CredentialKind.TOKEN,
+        ),
+        ("/tasks/", {"HTTP_AUTHORIZATION": "Basic ?"}, CredentialKind.TOKEN),
+        ("/tasks/", {"HTTP_AUTHORIZATION": "Digest x"}, CredentialKind.TOKEN),
+        (
+            "/api/v1/jobs/x",
+            {"HTTP_AUTHORIZATION": "Bearer sch_wrong"},
+            CredentialKind.TOKEN,
+        ),
+        (
+            "/next?queue=a",
+            {"HTTP_AUTHORIZATION": "Bearer sch_wrong"},
+            CredentialKind.TOKEN,
+        ),
+        ("/metrics", {"HTTP_AUTHORIZATION": "Bearer wrong"}, CredentialKind.TOKEN),
+        ("/insert", {"HTTP_SCHEDULER_SECRET": "wrong"}, CredentialKind.SECRET),
         *(
-            (f"/runs/{{run}}/{word}", {name: value}, Door.RUN)
+            (f"/runs/{{run}}/{word}", {name: value}, CredentialKind.RUN)
             for word in ("complete", "fail", "heartbeat")
             for name, value in (
                 ("HTTP_AUTHORIZATION", "Bearer srt_1_wrong"),
@@ -209,23 +227,27 @@ def test_many_wrong_credentials_from_one_address_are_slowed_down(
     caplog: pytest.LogCaptureFixture,
     path: str,
     headers: dict[str, str],
-    door: Door,
+    door: CredentialKind,
 ) -> None:
     caplog.set_level(logging.INFO)
     settings.SCHEDULER_MAX_FAILED_CALLS = 2
     settings.METRICS_TOKEN = "right"
     client = APIClient()
     client.credentials(**headers)
-    call = client.post if door in {Door.SECRET, Door.RUN} else client.get
-    if door == Door.RUN:
+    call = (
+        client.post
+        if door in {CredentialKind.SECRET, CredentialKind.RUN}
+        else client.get
+    )
+    if door == CredentialKind.RUN:
         path = path.format(run=long_work_of(make_task()).pk)
 
     answers = [call(path) for _ in range(3)]
 
-    refused = 403 if door == Door.RUN else 401
+    refused = 403 if door == CredentialKind.RUN else 401
     assert [answer.status_code for answer in answers] == [refused, refused, 429]
     assert ("WWW-Authenticate" in answers[0]) is (refused == 401)
-    assert 0 < int(answers[2]["Retry-After"]) <= doors.WINDOW
+    assert 0 < int(answers[2]["Retry-After"]) <= throttling.WINDOW_SECONDS
     assert path == "/metrics" or "Too many attempts" in answers[2].content.decode()
     assert lines(caplog) == 3 * [{"door": door.value, "address": "127.0.0.1"}]
 
@@ -297,14 +319,16 @@ def eventually(what: Callable[[], bool]) -> None:
 
 def test_refusals_are_counted_for_all_processes_together(db: None) -> None:
     # What others have counted may still be on its way.
-    before = doors.totals()[Door.TOKEN]
+    before = throttling.load_refusal_counts()[CredentialKind.TOKEN]
     client = APIClient()
     client.credentials(HTTP_AUTHORIZATION="Bearer sch_wrong")
 
     for _ in range(4):
         client.get("/tasks/")
 
-    eventually(lambda: doors.totals()[Door.TOKEN] >= before + 4)
+    eventually(
+        lambda: throttling.load_refusal_counts()[CredentialKind.TOKEN] >= before + 4
+    )
     text = collector.exposition().decode()
     [shown] = re.findall(r'scheduler_refused_total{door="token"} (\S+)', text)
     assert float(shown) >= before + 4
@@ -345,15 +369,15 @@ def test_an_address_is_what_trusted_proxies_say(
     settings.TRUSTED_PROXIES = proxies
     meta = {"REMOTE_ADDR": HERE, "HTTP_X_FORWARDED_FOR": forwarded}
 
-    assert login.address_of(meta) == address
+    assert login.client_address(meta) == address
 
 
 def test_what_is_held_against_addresses_takes_bounded_memory() -> None:
-    windows = doors.Windows(60)
-    for number in range(doors.MOST_KEYS + 100):
+    windows = throttling.WindowCounter(60)
+    for number in range(throttling.MAX_KEYS + 100):
         windows.add(number)
 
-    assert len(windows) <= doors.MOST_KEYS + 1
+    assert len(windows) <= throttling.MAX_KEYS + 1
 
 
 def test_a_short_secret_is_refused_where_the_service_is_in_earnest(

@@ -16,7 +16,7 @@ from django.db import connection
 from django.utils import timezone
 
 from accounts import audit, encryption, services
-from accounts.encryption import Census
+from accounts.encryption import SecretCounts
 from accounts.models import AuditEntry, SigningSecret, Tenant, User
 from tasks_api.api.tasks.rendering import render_task
 from tasks_api.domain.schedules import Once
@@ -74,7 +74,7 @@ def test_what_is_encrypted_comes_back() -> None:
     assert encryption.is_sealed(sealed)
     assert "sésame" not in sealed
     assert encryption.decrypt(sealed) == "sésame"
-    with pytest.raises(encryption.Unreadable):
+    with pytest.raises(encryption.Undecryptable):
         encryption.decrypt(sealed[:-4] + "AAA=")
 
 
@@ -86,7 +86,7 @@ def test_secrets_are_put_under_the_new_key(
     tenant: Tenant, settings: LazySettings, rotate_key: RotateKey
 ) -> None:
     old = settings.SECRET_KEY
-    [secret] = services.live_signing_secrets(tenant.pk, timezone.now())
+    [secret] = services.load_signing_secrets(tenant.pk, timezone.now())
     rotate_key(NEW, old)
     before = stored_secrets()
 
@@ -101,7 +101,7 @@ def test_secrets_are_put_under_the_new_key(
     # Of what the current key opens, nothing is written.
     assert stored_secrets() == again != before
     rotate_key(NEW)
-    assert services.live_signing_secrets(tenant.pk, timezone.now()) == [secret]
+    assert services.load_signing_secrets(tenant.pk, timezone.now()) == [secret]
     assert Tenant.objects.get(pk=tenant.pk).shared_secret == "s3sam3"
 
 
@@ -112,8 +112,8 @@ def test_many_secrets_are_put_under_the_new_key_in_batches(
         SigningSecret.objects.create(tenant=tenant)
     rotate_key(NEW, settings.SECRET_KEY)
 
-    assert encryption.reencrypt(bite=3) == Census(former=8)
-    assert encryption.reencrypt(bite=3) == Census(current=8)
+    assert encryption.reencrypt(batch_size=3) == SecretCounts(former=8)
+    assert encryption.reencrypt(batch_size=3) == SecretCounts(current=8)
 
 
 def test_a_key_that_opens_nothing_is_loud(
@@ -122,7 +122,7 @@ def test_a_key_that_opens_nothing_is_loud(
     rotate_key(NEW)
 
     with caplog.at_level(logging.ERROR):
-        ring = services.keyrings([tenant.pk], timezone.now())[tenant.pk]
+        ring = services.load_keyrings([tenant.pk], timezone.now())[tenant.pk]
 
     # What lies in the table is no secret to send along.
     assert (ring.signing_secrets, ring.shared_secret) == ([], "")
@@ -191,10 +191,10 @@ def test_credentials_in_clear_text_are_sealed_in_batches(
         call_command("reencrypt_secrets", "--check")
     [warning] = run_checks(databases=["default"], tags=["database"])
     assert urls() == before
-    census = encryption.reencrypt(bite=2)
+    census = encryption.reencrypt(batch_size=2)
 
     assert (warning.id, warning.msg[:13]) == ("scheduler.W006", "6 stored URLs")
-    assert census == Census(current=2, clear=6)
+    assert census == SecretCounts(current=2, clear=6)
     assert [encryption.open_url(url) for url in urls()] == before
     assert "sesame" not in "".join(urls())
     # What only looks like a secret of ours is the tenant's own text.

@@ -213,7 +213,7 @@ def test_staff_of_a_tenant_act_for_that_tenant_alone(
 def test_no_token_is_rotated_or_ended_by_staff_who_could_not_mint_it(
     client: Client, staff_with: StaffWith, user: User
 ) -> None:
-    token, _ = services.new_token(user, scope=Scope.WRITE)
+    token, _ = services.create_token(user, scope=Scope.WRITE)
     staff_with("view_user", "view_token", "change_token", "view_task")
 
     rotated = run_action(client, "token", "rotate", token)
@@ -231,7 +231,7 @@ def test_no_token_is_rotated_or_ended_by_staff_who_could_not_mint_it(
 def test_the_tokens_of_a_greater_user_are_not_theirs_to_end(
     client: Client, staff_with: StaffWith, user: User
 ) -> None:
-    token, _ = services.new_token(user)
+    token, _ = services.create_token(user)
     User.objects.filter(pk=user.pk).update(is_superuser=True)
     staff_with("view_user", "view_token", "change_token", *TASKS)
 

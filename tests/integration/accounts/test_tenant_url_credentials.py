@@ -138,7 +138,7 @@ def test_staff_see_no_credentials_of_a_tenant(
 
     assert text.count("https://***@example.com/x?y=z") == 3
     assert PASSWORD_MARK not in text
-    assert encryption.SEALED not in text
+    assert encryption.CIPHERTEXT_PREFIX not in text
     after = Tenant.objects.get(pk=alpha.pk)
     assert [getattr(after, name) for name in URLS] == [
         getattr(before, name) for name in URLS

@@ -232,14 +232,14 @@ def test_a_bad_change_of_a_user_is_refused(
 def test_a_signing_secret_is_shown_once_and_both_live(tenant_admin: User) -> None:
     api = client_with_token(tenant_admin)
     now = timezone.now()
-    [old] = services.live_signing_secrets(tenant_of(tenant_admin).pk, now)
+    [old] = services.load_signing_secrets(tenant_of(tenant_admin).pk, now)
 
     answer = api.post("/signing-secrets/rotate/")
 
     new = answer.json()
     listed = api.get("/signing-secrets/")
     assert answer.status_code == 201
-    assert services.live_signing_secrets(tenant_of(tenant_admin).pk, now) == [
+    assert services.load_signing_secrets(tenant_of(tenant_admin).pk, now) == [
         new["secret"],
         old,
     ]
@@ -268,5 +268,5 @@ def test_without_an_overlap_the_old_secret_signs_no_more(tenant_admin: User) -> 
     )
 
     later = timezone.now()
-    secrets = services.live_signing_secrets(tenant_of(tenant_admin).pk, later)
+    secrets = services.load_signing_secrets(tenant_of(tenant_admin).pk, later)
     assert secrets == [answer.json()["secret"]]

@@ -306,7 +306,7 @@ def test_a_page_runs_our_scripts_and_no_others() -> None:
     page = APIClient().get("/docs/")
 
     policy = page["Content-Security-Policy"]
-    assert f"script-src 'self' '{csp.BEATS_FORM}';" in policy
+    assert f"script-src 'self' '{csp.PERIODIC_TASK_SCRIPT_HASH}';" in policy
     assert "frame-ancestors 'none'" in policy
     # So a script in place would not run.
     assert not re.findall(r"<script>|<script [^s]|\son\w+=", page.content.decode())

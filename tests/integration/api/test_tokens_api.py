@@ -127,7 +127,7 @@ def test_without_an_overlap_the_old_one_ends_at_once(user: User) -> None:
 def test_a_chain_of_rotations_ends_when_its_first_token_was_to_end(user: User) -> None:
     now = timezone.now()
     end = now + timedelta(days=90)
-    token, _ = services.new_token(user, expires_at=end)
+    token, _ = services.create_token(user, expires_at=end)
 
     for days in (10, 40, 80):
         token, _ = services.rotate_token(token, now=now + timedelta(days=days))
@@ -153,7 +153,7 @@ def test_a_token_does_not_renew_itself(user: User) -> None:
 
 def test_a_rotation_makes_no_token_that_outlives_the_callers_own(user: User) -> None:
     end = timezone.now() + timedelta(hours=1)
-    endless, _ = services.new_token(user)
+    endless, _ = services.create_token(user)
     api = client_with_token(user, expires_at=end)
 
     new = api.post(f"/tokens/{endless.uuid}/rotate").json()
@@ -162,7 +162,7 @@ def test_a_rotation_makes_no_token_that_outlives_the_callers_own(user: User) -> 
 
 
 def test_a_token_touches_none_that_may_do_more(user: User) -> None:
-    strong, _ = services.new_token(user)
+    strong, _ = services.create_token(user)
     api = client_with_token(user, Scope.WRITE)
 
     assert api.post(f"/tokens/{strong.uuid}/rotate").status_code == 403
@@ -174,7 +174,7 @@ def test_a_token_touches_none_that_may_do_more(user: User) -> None:
 def test_tokens_of_others_are_an_admins_to_manage(
     user: User, colleague: User, client_for: ClientFor
 ) -> None:
-    token, clear_text = services.new_token(user, scope=Scope.READ)
+    token, clear_text = services.create_token(user, scope=Scope.READ)
     member = client_for(colleague)
     assert member.delete(f"/tokens/{token.uuid}").status_code == 404
     assert member.post("/tokens/", {"user": "ann"}, format="json").status_code == 403

@@ -72,7 +72,7 @@ def is_accepted(verifier: list[str], secret: str, sent: SentRequest) -> bool:
 def test_a_receiver_believes_what_was_signed_and_nothing_else(
     user: User, sent: SentRequest, verifier: list[str]
 ) -> None:
-    new, old = accounts.live_signing_secrets(user.tenant_id or 0, timezone.now())
+    new, old = accounts.load_signing_secrets(user.tenant_id or 0, timezone.now())
     stale = str(int(time.time()) - 301)
     early = str(int(time.time()) + 400)
     signed = sent.headers["webhook-signature"]

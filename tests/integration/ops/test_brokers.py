@@ -12,7 +12,7 @@ import redis
 from django.conf import LazySettings
 from django.test import Client
 
-from scheduler_service.local import embedded
+from scheduler_service.local import redis_server
 from scheduler_service.redis import connections
 from scheduler_service.redis.connections import redis_client_url
 from tasks_api import tasks
@@ -29,7 +29,7 @@ def server(
     tmp_path_factory: pytest.TempPathFactory, settings: LazySettings
 ) -> Iterator[redis.Redis]:
     """A Redis of our own, to be spoilt, which the settings name."""
-    made = embedded.Redis(tmp_path_factory.mktemp("r"))
+    made = redis_server.Redis(tmp_path_factory.mktemp("r"))
     process = made.start()
     made.wait_until_ready(process)
     settings.REDIS_URL = made.url
@@ -135,7 +135,7 @@ def test_a_worker_answers_its_probes(server: redis.Redis) -> None:
     ],
 )
 def test_a_url_of_another_kind_is_refused(url: str, master: str, expected: str) -> None:
-    found = connections.objection(url, master)
+    found = connections.find_url_problem(url, master)
 
     assert expected in found
     assert bool(found) == bool(expected)

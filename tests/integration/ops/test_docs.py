@@ -100,9 +100,9 @@ def commands(page: Path) -> list[list[str]]:
     "page", [page for page in PAGES if commands(page)], ids=lambda page: page.name
 )
 def test_the_commands_of_a_page_work_one_after_the_other(page: Path) -> None:
-    reader = accounts.provision("Reader", "reader")
+    reader = accounts.provision_user("Reader", "reader")
     # The tenant and the user that pages name.
-    accounts.provision("acme", "ann")
+    accounts.provision_user("acme", "ann")
     for name, *words in commands(page):
         token = accounts.issue_token(reader)
         given = [token if word == TOKEN else word for word in words]

@@ -14,15 +14,12 @@ import psycopg
 import pytest
 from redis import Redis as RedisClient
 
-from scheduler_service.local import embedded
-from scheduler_service.local.embedded import (
-    Postgres,
-    Redis,
-    Unavailable,
-    postgres_url,
-    redis_url,
-    secret,
-)
+from scheduler_service.local import redis_server, urls
+from scheduler_service.local import server as local_server
+from scheduler_service.local.postgres import Postgres
+from scheduler_service.local.redis_server import Redis
+from scheduler_service.local.state_files import LocalSetupError, load_or_create_secret
+from scheduler_service.local.urls import postgres_url, redis_url
 from scheduler_service.redis.connections import redis_client_url
 
 SHALLOW = Path("/srv/scheduler/var")
@@ -63,9 +60,7 @@ def test_postgres_starts_again_after_it_was_killed(state_dir: Path) -> None:
     pid_file = server.data / "postmaster.pid"
     lines = pid_file.read_text().splitlines()
     pid_file.write_text("\n".join([str(os.getpid()), *lines[1:]]) + "\n")
-    (server.socket_dir / f".s.PGSQL.{embedded.PORT}.lock").write_text(
-        f"{os.getpid()}\n"
-    )
+    (server.socket_dir / f".s.PGSQL.{urls.PORT}.lock").write_text(f"{os.getpid()}\n")
 
     process = server.start()
     try:
@@ -89,7 +84,7 @@ def test_postgres_starts_though_its_old_number_is_another_postgres_now(
     pid_file = server.data / "postmaster.pid"
     lines = pid_file.read_text().splitlines()
     pid_file.write_text("\n".join([str(neighbour.pid), *lines[1:]]) + "\n")
-    lock = server.socket_dir / f".s.PGSQL.{embedded.PORT}.lock"
+    lock = server.socket_dir / f".s.PGSQL.{urls.PORT}.lock"
     lock.write_text(lock.read_text().replace(lines[0], str(neighbour.pid)))
 
     process = server.start()
@@ -107,7 +102,7 @@ def test_a_postgres_that_was_started_by_hand_is_left_alone(state_dir: Path) -> N
     process = server.start()
     server.wait_until_ready(process)
 
-    server._forget_the_dead()
+    server._remove_stale_files()
     try:
         assert (server.data / "postmaster.pid").exists()
     finally:
@@ -166,13 +161,13 @@ def test_redis_starts_after_a_crash_has_torn_its_file(
 def test_two_servers_never_share_a_directory(
     state_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(embedded, "PATIENCE", 0.1)
+    monkeypatch.setattr(local_server, "STOP_TIMEOUT", 0.1)
     server = Redis(state_dir)
     process = server.start()
     try:
         server.wait_until_ready(process)
 
-        with pytest.raises(Unavailable, match="Redis already runs on"):
+        with pytest.raises(LocalSetupError, match="Redis already runs on"):
             Redis(state_dir).start()
     finally:
         process.send_signal(server.stop_signal)
@@ -205,16 +200,16 @@ def test_a_server_that_cannot_start_says_why(state_dir: Path) -> None:
     server.home.mkdir(mode=0o700)
     server.socket.mkdir()
 
-    with pytest.raises(Unavailable, match=r"Redis did not start: .*ocket"):
+    with pytest.raises(LocalSetupError, match=r"Redis did not start: .*ocket"):
         server.wait_until_ready(server.start())
 
 
 def test_an_unreachable_redis_is_explained_in_a_sentence(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(embedded, "OLDEST_REDIS", (99, 0))
+    monkeypatch.setattr(redis_server, "MIN_REDIS_VERSION", (99, 0))
 
-    with pytest.raises(Unavailable, match=r"install one .* or set REDIS_URL"):
+    with pytest.raises(LocalSetupError, match=r"install one .* or set REDIS_URL"):
         Redis(SHALLOW)
 
 
@@ -222,7 +217,7 @@ def test_a_directory_that_others_may_open_is_refused(state_dir: Path) -> None:
     (state_dir / "redis").mkdir()
     (state_dir / "redis").chmod(0o777)
 
-    with pytest.raises(Unavailable, match="only its owner"):
+    with pytest.raises(LocalSetupError, match="only its owner"):
         Redis(state_dir).start()
 
 
@@ -268,10 +263,14 @@ def test_a_secret_is_made_once_and_is_private(tmp_path: Path) -> None:
     drafts = iter(map(str, range(100)))
 
     with ThreadPoolExecutor(8) as pool:
-        seen = set(pool.map(lambda _: secret(path, lambda: next(drafts)), range(16)))
+        seen = set(
+            pool.map(
+                lambda _: load_or_create_secret(path, lambda: next(drafts)), range(16)
+            )
+        )
 
     assert len(seen) == 1
-    assert secret(path, lambda: "another") in seen
+    assert load_or_create_secret(path, lambda: "another") in seen
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert list(path.parent.iterdir()) == [path]
 
@@ -279,5 +278,5 @@ def test_a_secret_is_made_once_and_is_private(tmp_path: Path) -> None:
 def test_a_secret_that_cannot_be_kept_is_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
 
-    with pytest.raises(Unavailable, match="set SCHEDULER_STATE_DIR"):
-        secret(tmp_path / "file" / "secret", str)
+    with pytest.raises(LocalSetupError, match="set SCHEDULER_STATE_DIR"):
+        load_or_create_secret(tmp_path / "file" / "secret", str)

@@ -14,8 +14,8 @@ import pytest
 
 from scheduler_service.process.logs import (
     JSONFormatter,
+    NonBlockingHandler,
     TextFormatter,
-    UnblockingHandler,
 )
 from tasks_api.delivery.request import Claimed, Outcome
 from tasks_api.delivery.retry import GiveUp, RetryAfter, Succeed, Verdict
@@ -133,7 +133,7 @@ def small_pipe() -> tuple[int, int]:
 
 def test_writing_a_log_line_does_not_wait_for_its_reader() -> None:
     end, beginning = small_pipe()
-    handler = UnblockingHandler(beginning, capacity=100)
+    handler = NonBlockingHandler(beginning, capacity=100)
 
     for number in range(500):
         handler.handle(record(f"{number} {'x' * 100}"))
@@ -149,7 +149,7 @@ def test_writing_a_log_line_does_not_wait_for_its_reader() -> None:
 
 def test_lines_arrive_in_their_order_and_before_a_process_ends() -> None:
     end, beginning = os.pipe()
-    handler = UnblockingHandler(beginning)
+    handler = NonBlockingHandler(beginning)
 
     for number in range(50):
         handler.handle(record(str(number)))
@@ -163,7 +163,7 @@ def test_lines_arrive_in_their_order_and_before_a_process_ends() -> None:
 def test_a_reader_that_has_gone_ends_nobody() -> None:
     end, beginning = os.pipe()
     os.close(end)
-    handler = UnblockingHandler(beginning)
+    handler = NonBlockingHandler(beginning)
 
     handler.handle(record("x"))
     handler.flush()

@@ -112,9 +112,9 @@ def test_a_program_that_keeps_dying_waits_longer_each_time(
 def test_a_program_that_lived_long_starts_over_with_a_short_wait(
     supervise: Supervisor, out: io.StringIO, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(supervisor, "LONG_LIFE", 0.0)
+    monkeypatch.setattr(supervisor, "STABLE_AFTER", 0.0)
     web = program("web", "raise SystemExit(3)")
-    web.wait = 16.0
+    web.restart_delay = 16.0
 
     supervise.start(web)
 
@@ -196,7 +196,9 @@ def test_a_program_that_forks_leaves_nothing_behind(
     assert supervise.wait_until(lambda: not is_alive(pid), timeout=10)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the tether is Linux's")
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="only Linux sends a signal when a parent dies"
+)
 def test_a_killed_parent_takes_its_programs_along() -> None:
     parent = subprocess.Popen(
         [sys.executable, "-u", "-c", PARENT], stdout=subprocess.PIPE, text=True
@@ -213,7 +215,7 @@ def test_a_killed_parent_takes_its_programs_along() -> None:
 
 PARENT = """
 import time
-from scheduler_service.supervisor import spawn
+from scheduler_service.process.supervisor import spawn
 spawn(["sleep", "600"])
 print("up")
 time.sleep(600)

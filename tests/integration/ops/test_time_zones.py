@@ -16,8 +16,12 @@ from django.test import Client
 from django.utils import timezone
 
 from accounts.models import User
-from scheduler_service.process import zones
-from scheduler_service.process.zones import PACKAGE, UNKNOWN, Rules
+from scheduler_service.process import time_zones
+from scheduler_service.process.time_zones import (
+    PACKAGED_RULES,
+    UNKNOWN_VERSION,
+    TimeZoneRules,
+)
 from scheduler_service.startup import checks
 from tasks_api.domain.schedules import (
     Cron,
@@ -56,16 +60,24 @@ def test_each_process_goes_by_the_newer_rules() -> None:
         cwd=ROOT, capture_output=True, text=True, check=True,
     ).stdout.split()  # fmt: skip
 
-    assert Rules(said[0], "").age >= PACKAGE.age
+    assert TimeZoneRules(said[0], "").sort_key >= PACKAGED_RULES.sort_key
     assert said[1] == "-7.0"
 
 
 @pytest.mark.parametrize(
     ("older", "newer"),
-    [("2025b", "2026a"), ("2026a", "2026f"), ("2026z", "2026za"), (UNKNOWN, "1999a")],
+    [
+        ("2025b", "2026a"),
+        ("2026a", "2026f"),
+        ("2026z", "2026za"),
+        (UNKNOWN_VERSION, "1999a"),
+    ],
 )
 def test_versions_are_ordered_by_their_age(older: str, newer: str) -> None:
-    assert Rules(older, "machine").age < Rules(newer, "package").age
+    assert (
+        TimeZoneRules(older, "machine").sort_key
+        < TimeZoneRules(newer, "package").sort_key
+    )
 
 
 @pytest.mark.parametrize(
@@ -73,7 +85,7 @@ def test_versions_are_ordered_by_their_age(older: str, newer: str) -> None:
     [
         ("tzdata.zi", "# version 2027c\n# more\n", "2027c"),
         ("+VERSION", "2024a\n", "2024a"),
-        ("README", "", UNKNOWN),
+        ("README", "", UNKNOWN_VERSION),
     ],
 )
 def test_the_version_of_a_machines_files_is_read(
@@ -83,7 +95,7 @@ def test_the_version_of_a_machines_files_is_read(
     (tmp_path / "Etc/UTC").touch()
     (tmp_path / name).write_text(text)
 
-    found = zones.rules_in([str(tmp_path / "none"), str(tmp_path)], "machine")
+    found = time_zones.find_rules([str(tmp_path / "none"), str(tmp_path)], "machine")
 
     assert found == (version, "machine")
 
@@ -106,13 +118,13 @@ def test_old_rules_of_an_operators_own_are_warned_of(tmp_path: Path) -> None:
 
 @pytest.mark.django_db
 def test_the_rules_in_force_are_named_everywhere(client: Client) -> None:
-    version = zones.in_force().version
+    version = time_zones.use_newest_rules().version
 
     assert client.get("/readyz").json()["time_zones"] == version
     for text in (registry.exposition(), collector.exposition()):
-        assert f'scheduler_time_zones{{source="{zones.in_force().source}",version="{version}"}} 1.0'.encode() in text  # fmt: skip
+        assert f'scheduler_time_zones{{source="{time_zones.use_newest_rules().source}",version="{version}"}} 1.0'.encode() in text  # fmt: skip
     assert checks.check_time_zones() == []
-    [told] = checks.tell_time_zones()
+    [told] = checks.report_time_zones()
     assert version in told.msg
 
 

@@ -87,7 +87,7 @@ def test_of_a_deleted_tenant_nothing_is_left_and_of_others_everything(
     fill_tenant(stranger, client_for, make_task)
     run_command("delete_tenant", "Alpha", "--yes")
     before = row_counts()
-    user = accounts.provision("Alpha", "ann")
+    user = accounts.provision_user("Alpha", "ann")
     fill_tenant(user, client_for, make_task)
     client.force_login(User.objects.create_superuser("root", password="x"))
     form = {"role": "admin", "date_joined_0": "2026-11-21", "date_joined_1": "10:00:00"}

@@ -14,7 +14,7 @@ from django.db import connection, transaction
 from accounts import services as accounts
 from accounts.models import Tenant, User
 from scheduler_service.db import clock, locks
-from scheduler_service.db.locks import Kind
+from scheduler_service.db.locks import LockKind
 from tasks_api.domain.schedules import Cron
 from tasks_api.domain.specs import Surface, TaskSpec
 from tasks_api.models import Task
@@ -49,25 +49,25 @@ def held_elsewhere(work: Callable[[], Any]) -> Iterator[None]:
 
 
 @transaction.atomic
-def is_free(kind: Kind, *parts: int | str) -> bool:
-    return locks.try_hold(kind, *parts)
+def is_free(kind: LockKind, *parts: int | str) -> bool:
+    return locks.try_acquire(kind, *parts)
 
 
-@pytest.mark.parametrize("kind", Kind)
-def test_a_kind_excludes_itself_and_no_other(kind: Kind) -> None:
-    with held_elsewhere(lambda: locks.hold(kind, 7, "cron_jobs")):
-        free = {other for other in Kind if is_free(other, 7, "cron_jobs")}
+@pytest.mark.parametrize("kind", LockKind)
+def test_a_kind_excludes_itself_and_no_other(kind: LockKind) -> None:
+    with held_elsewhere(lambda: locks.acquire(kind, 7, "cron_jobs")):
+        free = {other for other in LockKind if is_free(other, 7, "cron_jobs")}
 
-    assert free == set(Kind) - {kind}
+    assert free == set(LockKind) - {kind}
     assert is_free(kind, 7, "cron_jobs")
 
 
 def test_what_a_key_is_made_of_is_not_run_together() -> None:
     keys = {
-        locks.key_of(Kind.NAMES, 1, "1", "a"),
-        locks.key_of(Kind.NAMES, 11, "", "a"),
-        locks.key_of(Kind.NAMES, 1, "1a", ""),
-        locks.key_of(Kind.NAMES, 1, "1", 'a", "'),
+        locks.key_of(LockKind.NAMES, 1, "1", "a"),
+        locks.key_of(LockKind.NAMES, 11, "", "a"),
+        locks.key_of(LockKind.NAMES, 1, "1a", ""),
+        locks.key_of(LockKind.NAMES, 1, "1", 'a", "'),
     }
 
     assert len(keys) == 4
@@ -75,12 +75,12 @@ def test_what_a_key_is_made_of_is_not_run_together() -> None:
 
 @pytest.mark.parametrize("key", ["cron_jobs", "timers", "tasks:backup"])
 def test_an_idempotency_key_is_not_in_the_way_of_a_tenant(key: str) -> None:
-    stranger = accounts.provision("Beta", "bob")
+    stranger = accounts.provision_user("Beta", "bob")
     # Ids of users and of tenants are counted apart, so that some are equal.
     victim = Tenant.objects.create(pk=stranger.pk + 1000, name="Gamma")
     User.objects.filter(pk=stranger.pk).update(id=victim.pk)
     stranger = User.objects.get(pk=victim.pk)
-    owner = accounts.provision("Gamma", "carl")
+    owner = accounts.provision_user("Gamma", "carl")
     spec = TaskSpec(
         Surface.CRON_JOBS, "http://example.com/", Cron("0 * * * *"), "{}", name="job"
     )

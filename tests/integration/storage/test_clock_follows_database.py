@@ -35,7 +35,7 @@ def test_setting_the_machines_clock_changes_nothing() -> None:
 def test_an_answer_that_took_long_is_no_clock() -> None:
     long_ago = true_now() - HOUR
 
-    clock.learn(long_ago, asked_at=clock.ticks() - 20)
+    clock.record_reading(long_ago, asked_at=clock.ticks() - 20)
 
     assert true_now() - clock.now() < CLOCK_TOLERANCE
 
@@ -43,14 +43,14 @@ def test_an_answer_that_took_long_is_no_clock() -> None:
 def test_the_quickest_answer_counts() -> None:
     exact = clock.read()
 
-    clock.learn(exact - timedelta(seconds=0.5), asked_at=clock.ticks())
+    clock.record_reading(exact - timedelta(seconds=0.5), asked_at=clock.ticks())
 
     assert clock.now() >= exact
 
 
 def test_a_database_whose_clock_is_set_back_is_followed() -> None:
     later = true_now() + HOUR
-    asked_at = clock.ticks() - clock.LIFETIME
-    clock.learn(later, asked_at=asked_at)
+    asked_at = clock.ticks() - clock.READING_LIFETIME
+    clock.record_reading(later, asked_at=asked_at)
 
     assert clock.now() - true_now() < CLOCK_TOLERANCE

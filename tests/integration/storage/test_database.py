@@ -78,7 +78,7 @@ def test_no_request_fails_for_a_session_that_ended_between_two(
 def test_a_server_that_says_nothing_is_given_up(
     settings: LazySettings, reconnect: None, caplog: pytest.LogCaptureFixture
 ) -> None:
-    settings.DATABASE_STATEMENT_TIMEOUT = 0.5 - timeouts.HEAD_START
+    settings.DATABASE_STATEMENT_TIMEOUT = 0.5 - timeouts.SERVER_HEAD_START
 
     connection.ensure_connection()
     session = connection.connection.info.backend_pid

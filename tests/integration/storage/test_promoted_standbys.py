@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import pytest
 from django.db import connection
 
-from scheduler_service.db.primaries import Place, _Watch
+from scheduler_service.db.primaries import HostPort, _PrimaryWatcher
 
 pytestmark = pytest.mark.django_db
 
@@ -30,16 +30,16 @@ def files_left(count: int) -> Iterator[None]:
 def test_who_lacks_files_looks_again_when_there_are_some() -> None:
     params = connection.get_connection_params()
     names = params.keys() & {"host", "port", "user", "dbname"}
-    place = Place("here")
-    watch = _Watch({place: {name: params[name] for name in names}})
+    place = HostPort("here")
+    watch = _PrimaryWatcher({place: {name: params[name] for name in names}})
 
     # None, and then one for a socket and none to wait with.
     for count in (0, 1):
         with files_left(count):
-            watch.look()
+            watch.look_at_all()
         assert watch._open == {}
 
-    watch.look()
+    watch.look_at_all()
     session = watch._open[place]
     assert not session.closed
     session.close()

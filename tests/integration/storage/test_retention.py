@@ -15,7 +15,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from accounts.models import Tenant, User
-from accounts.services import AccountError, configure_tenant, provision
+from accounts.services import AccountError, configure_tenant, provision_user
 from tasks_api.domain.schedules import Interval, Once
 from tasks_api.domain.states import FINAL, RunState
 from tasks_api.metrics import counters
@@ -83,7 +83,7 @@ def test_a_run_that_ended_late_is_kept_from_its_end_on(user: User) -> None:
 def test_each_tenant_keeps_its_history_for_its_own_time(
     user: User, stranger: User
 ) -> None:
-    gamma = provision("Gamma", "gil")
+    gamma = provision_user("Gamma", "gil")
     configure_tenant("Alpha", retention_days=2)
     configure_tenant("Beta", retention_days=365)
     owners = (user, stranger, gamma)
@@ -165,7 +165,7 @@ def test_a_task_whose_end_came_long_ago_goes_with_its_runs(user: User) -> None:
     )
     finished_run(task, LONG_AGO + DAY)
     configure_tenant("Beta", retention_days=365)
-    other = periodic_task(provision("Beta", "bob"))
+    other = periodic_task(provision_user("Beta", "bob"))
     PeriodicTask.objects.filter(pk=other.periodic_task_id).update(
         expires=timezone.now() - LONG_AGO
     )
@@ -319,7 +319,7 @@ def test_only_young_and_waiting_runs_stay(
 ) -> None:
     Run.objects.all().delete()
     tasks_of = {
-        name: periodic_task(provision(name, "ann"))
+        name: periodic_task(provision_user(name, "ann"))
         for name in ("Alpha", "Beta", "Gamma")
     }
     configure_tenant("Beta", retention_days=KEPT["Beta"])

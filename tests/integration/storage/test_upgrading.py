@@ -24,7 +24,9 @@ from tests.acceptance.harness import eventually
 pytestmark = pytest.mark.django_db(transaction=True)
 
 # One whose table is easy to hold, and where the tables are without it.
-[LAST] = [key for key in schema._known() if key[1].endswith("_key_of_run_ids")]
+[LAST] = [
+    key for key in schema._known_migrations() if key[1].endswith("_key_of_run_ids")
+]
 [TARGET] = MigrationLoader(None).disk_migrations[LAST].dependencies
 
 
@@ -90,12 +92,12 @@ def test_a_migration_gives_up_when_its_patience_is_over() -> None:
 
 
 def test_a_missing_migration_is_named(client: Client) -> None:
-    assert schema.complaint() == ""
+    assert schema.find_schema_problem() == ""
     call_command("migrate", *TARGET, verbosity=0)
 
     answer = client.get("/readyz")
 
-    found = schema.complaint()
+    found = schema.find_schema_problem()
     assert found.startswith(f"The tables are older than this code: {'.'.join(LAST)}")
     assert found.endswith("not applied. Run `manage.py migrate`.")
     assert answer.status_code == 503
@@ -110,7 +112,7 @@ def test_tables_that_took_something_away_are_named(
     MigrationRecorder(connection).record_applied("tasks_api", "9999_contract_bodies")
 
     with caplog.at_level(logging.CRITICAL):
-        found = schema.say_what_does_not_fit()
+        found = schema.log_schema_problem()
 
     assert found == (
         "The tables are newer than this code, and do without something that it needs: "
@@ -125,7 +127,7 @@ def test_tables_that_have_more_fit(client: Client) -> None:
     recorder.record_applied("tasks_api", "9998_more")
     recorder.record_applied("elsewhere", "9999_contract_x")
 
-    assert schema.complaint() == ""
+    assert schema.find_schema_problem() == ""
     assert client.get("/readyz").status_code == 200
 
     recorder.record_unapplied("tasks_api", "9998_more")
@@ -136,7 +138,7 @@ def test_a_database_that_does_not_answer_is_no_misfit() -> None:
     host = connection.settings_dict["HOST"]
     connection.settings_dict["HOST"] = "/nowhere"
     try:
-        assert schema.say_what_does_not_fit() == ""
+        assert schema.log_schema_problem() == ""
     finally:
         connection.settings_dict["HOST"] = host
         connection.close()

@@ -80,7 +80,7 @@ def test_a_receiver_can_verify_who_sent_it(
     recorded.wait_for(1)
 
     [request] = receiver.wait_for(1)
-    [secret] = accounts.live_signing_secrets(tenant_of(user).pk, timezone.now())
+    [secret] = accounts.load_signing_secrets(tenant_of(user).pk, timezone.now())
     verified = Webhook(secret).verify(request.body, dict(request.headers))
     assert verified == json.loads(request.body)
     assert request.body == '{"größe": 1.10}'.encode()
@@ -223,7 +223,7 @@ def test_a_worker_whose_clock_is_off_signs_and_judges_by_the_databases(
         recorded.wait_for(2)
         off.stop(grace=5)
 
-    [secret] = accounts.live_signing_secrets(tenant_of(user).pk, timezone.now())
+    [secret] = accounts.load_signing_secrets(tenant_of(user).pk, timezone.now())
     for request in receiver.wait_for(2):
         # It refuses what is five minutes old, or ahead.
         Webhook(secret).verify(request.body, dict(request.headers))

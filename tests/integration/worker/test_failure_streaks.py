@@ -195,7 +195,7 @@ def test_the_tenant_is_notified_by_a_signed_request(
 ) -> None:
     assert user.tenant_id is not None
     accounts.configure_tenant("Alpha", notification_url=f"{receiver.url}/told")
-    [secret] = accounts.live_signing_secrets(user.tenant_id, timezone.now())
+    [secret] = accounts.load_signing_secrets(user.tenant_id, timezone.now())
     receiver.answer("/hook", status=500)
     task = make_task_with(
         user, url=f"{receiver.url}/hook", name="job", pause_after_failures=1

@@ -198,7 +198,7 @@ def test_two_floods_leave_places_to_a_third_tenant(
         flood(owner, 15, hanging.url)
         engine.accept(dispatch.dispatch_due().run_ids)
     held.wait_for(18)
-    flood(accounts.provision("Gamma", "gil"), 1, receiver.url + "/quick")
+    flood(accounts.provision_user("Gamma", "gil"), 1, receiver.url + "/quick")
 
     engine.accept(dispatch.dispatch_due().run_ids)
 

@@ -37,7 +37,7 @@ class LongWork(ConnectionOwner):
         """Return the run of a request. Verify the request first.
 
         `base_url` is the address of the service; it is needed if the service has no
-        SCHEDULER_PUBLIC_URL. Raises ValueError if the request is not one of long work.
+        public URL. Raises ValueError if the request is not one of long work.
         """
         lower = {name.lower(): value for name, value in headers.items()}
         token = lower.get("x-scheduler-run-token")

@@ -1,4 +1,4 @@
-"""An ASGI application around Django: no thread waits for what a client has not sent."""
+"""An ASGI application around Django that reads a body before a thread handles the request."""
 
 from __future__ import annotations
 
@@ -15,104 +15,114 @@ from wsgiref.types import WSGIApplication, WSGIEnvironment
 from django.http import HttpResponse
 
 from scheduler_service.http.bodies import (
-    Bodies,
-    Gone,
+    BodyReader,
+    ClientDisconnected,
     Receive,
-    Refused,
+    RequestRefused,
 )
 from scheduler_service.process import gc_tuning
 
 T = TypeVar("T")
 Scope = MutableMapping[str, Any]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
-# After a larger body it is worth while to free memory at once.
-LITTLE = 64 * 1024
-# Seconds after the last large one in which what it has left comes out of use.
-QUIET = 1.0
+# Bytes; after a larger body the memory is freed at once.
+SMALL_BODY = 64 * 1024
+# Seconds after the last large body until its memory is no longer in use.
+RELEASE_DELAY = 1.0
 
 
-class Answer(NamedTuple):
+class WSGIResponse(NamedTuple):
     status: int
     headers: list[tuple[bytes, bytes]]
     content: bytes
 
 
-class Front:
-    """Reads whole bodies in its event loop, and has them answered by a few threads.
+class BufferedApplication:
+    """Reads whole bodies in its event loop, and handles requests in a few threads.
 
-    `most` says how many bytes the body of a request may have, and may take time to;
-    `refuse` words the answer to a request that was not read.
+    `max_body_bytes` returns the limit of a request, and may block; `render_refusal`
+    renders the response to a request that was not read.
     """
 
     def __init__(
         self,
         application: WSGIApplication,
-        bodies: Bodies,
+        bodies: BodyReader,
         *,
         threads: int,
-        most: Callable[[WSGIEnvironment], int],
-        refuse: Callable[[WSGIEnvironment, Refused], HttpResponse],
+        max_body_bytes: Callable[[WSGIEnvironment], int],
+        render_refusal: Callable[[WSGIEnvironment, RequestRefused], HttpResponse],
     ) -> None:
         self._application = application
         self._bodies = bodies
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="web")
-        self._most = most
-        self._refuse = refuse
-        self._trimming: asyncio.TimerHandle | None = None
+        self._max_body_bytes = max_body_bytes
+        self._render_refusal = render_refusal
+        self._release_timer: asyncio.TimerHandle | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        environ = environ_of(scope)
+        environ = build_environ(scope)
         try:
             status, headers, content = await self._answer(environ, receive)
-        except Gone:
+        except ClientDisconnected:
             return
-        except Refused as refused:
-            status, headers, content = _refusal(self._refuse(environ, refused), refused)
+        except RequestRefused as refused:
+            status, headers, content = _encode_refusal(
+                self._render_refusal(environ, refused), refused
+            )
         start = {"type": "http.response.start", "status": status, "headers": headers}
         await send(start)
         await send({"type": "http.response.body", "body": content})
 
-    async def _answer(self, environ: WSGIEnvironment, receive: Receive) -> Answer:
+    async def _answer(self, environ: WSGIEnvironment, receive: Receive) -> WSGIResponse:
         in_chunks = "HTTP_TRANSFER_ENCODING" in environ
-        announced = 0 if in_chunks else _number(environ.get("CONTENT_LENGTH", ""))
+        announced = 0 if in_chunks else _parse_length(environ.get("CONTENT_LENGTH", ""))
         if not announced and not in_chunks:
             return await self._respond(environ, BytesIO())
         try:
             return await self._answer_body(environ, receive, announced)
         finally:
             if in_chunks or announced > self._bodies.small:
-                self._trim_soon()
+                self._schedule_release()
 
     async def _answer_body(
         self, environ: WSGIEnvironment, receive: Receive, announced: int
-    ) -> Answer:
-        most = partial(self._in_thread, self._most, environ)
-        async with self._bodies.read(receive, announced=announced, most=most) as body:
+    ) -> WSGIResponse:
+        find_limit = partial(self._in_thread, self._max_body_bytes, environ)
+        async with self._bodies.read(
+            receive, announced=announced, find_limit=find_limit
+        ) as body:
             environ["CONTENT_LENGTH"] = str(body.size)
             answer = await self._respond(environ, body.rewound())
-        if body.size > LITTLE:
+        if body.size > SMALL_BODY:
             body.content.close()
             large = body.size > self._bodies.small
-            await self._in_thread(gc_tuning.trim if large else gc_tuning.forget)
+            await self._in_thread(
+                gc_tuning.release_memory if large else gc_tuning.collect_young_objects
+            )
         return answer
 
-    def _trim_soon(self) -> None:
-        """Give memory back once more when nothing of large bodies is in use any more."""
-        if self._trimming is not None:
-            self._trimming.cancel()
+    def _schedule_release(self) -> None:
+        """Release memory again once no large body is in use any more."""
+        if self._release_timer is not None:
+            self._release_timer.cancel()
         loop = asyncio.get_running_loop()
-        self._trimming = loop.call_later(QUIET, self._threads.submit, gc_tuning.trim)
+        self._release_timer = loop.call_later(
+            RELEASE_DELAY, self._threads.submit, gc_tuning.release_memory
+        )
 
-    async def _respond(self, environ: WSGIEnvironment, content: BytesIO) -> Answer:
+    async def _respond(
+        self, environ: WSGIEnvironment, content: BytesIO
+    ) -> WSGIResponse:
         environ["wsgi.input"] = content
-        return await self._in_thread(_called, self._application, environ)
+        return await self._in_thread(_call_wsgi, self._application, environ)
 
     async def _in_thread(self, function: Callable[..., T], *arguments: Any) -> T:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._threads, function, *arguments)
 
 
-def _called(application: WSGIApplication, environ: WSGIEnvironment) -> Answer:
+def _call_wsgi(application: WSGIApplication, environ: WSGIEnvironment) -> WSGIResponse:
     begun: list[tuple[str, list[tuple[str, str]]]] = []
 
     def start_response(
@@ -127,26 +137,28 @@ def _called(application: WSGIApplication, environ: WSGIEnvironment) -> Answer:
         if hasattr(chunks, "close"):
             chunks.close()
     status, headers = begun[-1]
-    return Answer(int(status.partition(" ")[0]), _encoded(headers), content)
+    return WSGIResponse(
+        int(status.partition(" ")[0]), _encode_headers(headers), content
+    )
 
 
-def _refusal(response: HttpResponse, refused: Refused) -> Answer:
-    # What is left of the body must not be taken for the next request.
+def _encode_refusal(response: HttpResponse, refused: RequestRefused) -> WSGIResponse:
+    # The rest of the body must not be taken for the next request.
     response["Connection"] = "close"
     if refused.retry_after:
         response["Retry-After"] = str(refused.retry_after)
-    headers = _encoded(list(response.items()))
-    return Answer(response.status_code, headers, response.content)
+    headers = _encode_headers(list(response.items()))
+    return WSGIResponse(response.status_code, headers, response.content)
 
 
-def _encoded(headers: list[tuple[str, str]]) -> list[tuple[bytes, bytes]]:
+def _encode_headers(headers: list[tuple[str, str]]) -> list[tuple[bytes, bytes]]:
     return [(name.encode("latin-1"), text.encode("latin-1")) for name, text in headers]
 
 
-def environ_of(scope: Scope) -> WSGIEnvironment:
-    """What WSGI says of a request, without its body."""
+def build_environ(scope: Scope) -> WSGIEnvironment:
+    """The WSGI environ of a request, without its body."""
     server, port = scope["server"]
-    return _headers(scope["headers"]) | {
+    return _header_variables(scope["headers"]) | {
         "REQUEST_METHOD": scope["method"],
         "SCRIPT_NAME": "",
         "PATH_INFO": unquote_to_bytes(scope["raw_path"]).decode("latin-1"),
@@ -164,9 +176,11 @@ def environ_of(scope: Scope) -> WSGIEnvironment:
     }
 
 
-def _headers(headers: list[tuple[bytes, bytes]]) -> dict[str, Any]:
-    """Without those with an underscore, which would pass for those with a hyphen that
-    a proxy in front of us sets or takes away."""
+def _header_variables(headers: list[tuple[bytes, bytes]]) -> dict[str, Any]:
+    """The variables of the headers, without headers that have an underscore.
+
+    Those would pass for headers with a hyphen, which a proxy in front of us controls.
+    """
     environ: dict[str, Any] = {}
     for name, value in headers:
         if b"_" in name:
@@ -179,5 +193,5 @@ def _headers(headers: list[tuple[bytes, bytes]]) -> dict[str, Any]:
     return environ
 
 
-def _number(text: str) -> int:
+def _parse_length(text: str) -> int:
     return int(text) if text.isascii() and text.isdigit() else 0

@@ -1,0 +1,124 @@
+"""Issue, rotate and revoke tokens."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from datetime import datetime, timedelta
+
+from django.db import transaction
+from django.db.models import QuerySet
+
+from accounts import audit
+from accounts.models import Scope, Token, User, digest, generate_token
+from accounts.services.errors import AccountError
+from accounts.services.names import max_length
+from accounts.services.rotation import DEFAULT_OVERLAP, check_overlap
+from accounts.services.users import name_in_audit
+
+
+def issue_token(
+    user: User,
+    *,
+    name: str = "",
+    expires_at: datetime | None = None,
+    scope: Scope = Scope.ADMIN,
+) -> str:
+    """The clear text of a new token. Only its digest is stored."""
+    _, clear_text = create_token(user, name=name, expires_at=expires_at, scope=scope)
+    return clear_text
+
+
+@transaction.atomic
+def create_token(
+    user: User,
+    *,
+    name: str = "",
+    expires_at: datetime | None = None,
+    scope: Scope = Scope.ADMIN,
+) -> tuple[Token, str]:
+    """A new token and its clear text, of which only the digest is stored."""
+    token, clear_text = _store_token(
+        user, name=name, expires_at=expires_at, scope=scope
+    )
+    changes = {"user": (None, name_in_audit(user)), "scope": (None, scope)}
+    audit.record(user.tenant_id, "token.issue", [token.uuid], changes)
+    return token, clear_text
+
+
+def _store_token(
+    user: User, *, name: str, expires_at: datetime | None, scope: str
+) -> tuple[Token, str]:
+    if not user.is_active:
+        raise AccountError(f"{user} is deactivated, so a token would be of no use.")
+    if len(name) > max_length(Token, "name"):
+        raise AccountError("The name of the token is too long.")
+    clear_text = generate_token()
+    token = Token.objects.create(
+        user=user,
+        name=name,
+        digest=digest(clear_text),
+        prefix=clear_text[: max_length(Token, "prefix")],
+        scope=scope,
+        expires_at=expires_at,
+    )
+    return token, clear_text
+
+
+@transaction.atomic
+def rotate_token(
+    token: Token,
+    *,
+    now: datetime,
+    overlap: timedelta = DEFAULT_OVERLAP,
+    latest: datetime | None = None,
+) -> tuple[Token, str]:
+    """Replace a token, which stays valid for the overlap and no longer.
+
+    The new token has the same user, name and scope. It expires when the old one would
+    have, or at `latest` if that is sooner, so that rotation never prolongs a token.
+    Raises AccountError if the old token is no longer valid.
+    """
+    check_overlap(overlap)
+    live = Token.objects.live(now).select_for_update(of=("self",))
+    token = (
+        live.select_related("user").filter(pk=token.pk).first() or _refuse_dead_token()
+    )
+    user, ends_at = token.user, now + overlap
+    ends = [end for end in (token.expires_at, latest) if end is not None]
+    new, clear_text = _store_token(
+        user, name=token.name, expires_at=min(ends, default=None), scope=token.scope
+    )
+    token.expires_at = min(token.expires_at or ends_at, ends_at)
+    token.save(update_fields=["expires_at"])
+    changes = {"user": (None, name_in_audit(user)), "new": (None, str(new.uuid))}
+    audit.record(user.tenant_id, "token.rotate", [token.uuid], changes)
+    return new, clear_text
+
+
+def _refuse_dead_token() -> Token:
+    raise AccountError("The token is revoked or has expired; issue a new one.")
+
+
+def revoke_token(clear_text: str, *, now: datetime) -> bool:
+    """Revoke a token, given in clear text; returns whether there is such a token."""
+    tokens = Token.objects.filter(digest=digest(clear_text))
+    revoke_tokens(tokens, now=now)
+    return tokens.exists()
+
+
+@transaction.atomic
+def revoke_tokens(tokens: QuerySet[Token], *, now: datetime) -> int:
+    """Revoke those that are not revoked yet; returns how many."""
+    unrevoked = tokens.filter(revoked_at=None).order_by("pk")
+    rows = unrevoked.select_for_update(of=("self",)).values_list(
+        "pk", "uuid", "user__tenant"
+    )
+    by_tenant = defaultdict(list)
+    revoked = []
+    for pk, uuid, tenant_id in rows:
+        revoked.append(pk)
+        by_tenant[tenant_id].append(uuid)
+    Token.objects.filter(pk__in=revoked).update(revoked_at=now)
+    for tenant_id, uuids in by_tenant.items():
+        audit.record(tenant_id, "token.revoke", uuids)
+    return len(revoked)

@@ -1,0 +1,75 @@
+"""The SQL that records changes of schedules, and settles what they cut off."""
+
+from __future__ import annotations
+
+from tasks_api.domain.ids import READ_RUN_KEY, free_id
+from tasks_api.storage.stored_schedules import SCHEDULE_COLUMNS
+
+# Changes that one transaction looks at.
+MAX_CHANGES = 100
+
+_NAMES = ", ".join(SCHEDULE_COLUMNS)
+# Note the schedules that tasks have as over, and take back what was dispatched ahead.
+# An end needs a row only for what is open: otherwise the task itself says all of it.
+RECORD_CHANGE = f"""
+    WITH closed AS MATERIALIZED (
+        SELECT id, {_NAMES},
+            -- A one-off that waits in a pause has none, and its moment all the same.
+            CASE WHEN %(what)s = 'removed' AND last_fire_at IS NULL
+                    AND is_paused AND is_one_off
+                THEN once_at ELSE next_fire_at END AS next_fire_at,
+            %(what)s IN ('removed', 'over') OR NOT is_one_off AS is_cut_off
+        FROM tasks_api_task WHERE id = ANY(%(tasks)s::uuid[])
+    ), ahead AS MATERIALIZED (
+        SELECT run.id FROM tasks_api_run run JOIN closed ON closed.id = run.task_id
+        WHERE closed.is_cut_off AND run.state = 'pending' AND run.scheduled_for > now()
+            AND NOT run.by_hand
+        FOR UPDATE OF run
+    ), moment AS MATERIALIZED (
+        SELECT count(*) AS runs, clock_timestamp() AS at FROM ahead
+    ), taken_back AS (
+        DELETE FROM tasks_api_run run USING moment
+        WHERE run.id IN (SELECT id FROM ahead) AND run.scheduled_for > moment.at
+    ), noted AS (
+        INSERT INTO tasks_api_schedulechange (task_id, at, what, {_NAMES}, open_from)
+        SELECT id, at, %(what)s, {_NAMES}, open_from
+        FROM moment, closed, LATERAL (SELECT CASE WHEN is_cut_off AND next_fire_at <= at
+            THEN next_fire_at END AS open_from) AS cut_off
+        WHERE %(what)s NOT IN ('removed', 'over') OR open_from IS NOT NULL
+    )
+    SELECT at FROM moment
+"""
+
+_READ_OPEN = f"""
+    SELECT change.id, change.task_id, task.tenant_id, change.at, change.what,
+        change.open_from, task.misfire, {READ_RUN_KEY} AS run_key,
+        {", ".join(f"change.{name}" for name in SCHEDULE_COLUMNS)}, task.created_at
+    FROM tasks_api_schedulechange change JOIN tasks_api_task task
+        ON task.id = change.task_id
+    WHERE change.open_from IS NOT NULL {{since}}
+    ORDER BY change.id LIMIT {MAX_CHANGES}
+    FOR NO KEY UPDATE OF change SKIP LOCKED
+"""
+# Read changes whose fire times are not settled; and only those from an id on.
+READ_OPEN_CHANGES = _READ_OPEN.replace("{since}", "")
+READ_OPEN_CHANGES_SINCE = _READ_OPEN.replace(
+    "{since}", "AND change.id >= %(since)s::bigint"
+)
+# Write where settling goes on with each change.
+UPDATE_OPEN_FROM = """
+    UPDATE tasks_api_schedulechange change SET open_from = settled.open_from
+    FROM unnest(%s::bigint[], %s::timestamptz[]) AS settled(id, open_from)
+    WHERE change.id = settled.id
+"""
+# Store the runs of fire times that a change cut off.
+INSERT_PASSED_RUNS = f"""
+    INSERT INTO tasks_api_run (id, task_id, tenant_id, scheduled_for, state, reason,
+        covers_until, finished_at, exclusive, attempt_count, lost_count)
+    SELECT {free_id("named", moment="scheduled_for", tenant_id="tenant_id")},
+        task_id, tenant_id, scheduled_for, state, reason, covers_until, now(), false, 0, 0
+    FROM unnest(%s::uuid[], %s::uuid[], %s::bigint[], %s::timestamptz[], %s::text[],
+        %s::text[], %s::timestamptz[])
+        AS fire(named, task_id, tenant_id, scheduled_for, state, reason, covers_until)
+    ON CONFLICT DO NOTHING
+    RETURNING id
+"""

@@ -1,0 +1,79 @@
+"""The SQL that counts tasks when they begin and end, as parts of other statements, too."""
+
+from __future__ import annotations
+
+# Two connections of one part wait for each other's commit, so there are more parts than
+# connections that usually write at once.
+COUNTER_PARTS = 32
+
+# Sorted, so that two statements that count for the same owners cannot lock each other out.
+_COUNT = f"""
+    INSERT INTO tasks_api_tasktally AS tally (owner_id, surface, part, tasks)
+    SELECT owner_id, surface, mod(pg_backend_pid(), {COUNTER_PARTS}), {{sign}}count(*) FROM {{rows}}
+    GROUP BY owner_id, surface ORDER BY owner_id, surface
+    ON CONFLICT (owner_id, surface, part)
+        DO UPDATE SET tasks = tally.tasks + excluded.tasks
+"""
+
+
+def count_in(rows: str) -> str:
+    """SQL that counts the tasks of a part of its statement: owner_id, surface."""
+    return _COUNT.format(sign="", rows=rows)
+
+
+def count_out(rows: str) -> str:
+    """SQL that counts them out again."""
+    return _COUNT.format(sign="-", rows=rows)
+
+
+# For statements that end tasks as `ended`: id, owner_id, surface, and whether it is
+# tagged.
+ENDED = f"""
+    counted_out AS ({_COUNT.format(sign="-", rows="ended")}), untagged AS (
+        DELETE FROM tasks_api_tasktag tag USING ended
+        WHERE ended.is_tagged AND tag.task_id = ended.id
+    )
+"""
+ENDED_COLUMNS = "task.id, task.owner_id, task.surface, task.tags <> '{}' AS is_tagged"
+
+# Count the tasks of some users that are alive.
+COUNT_ALIVE = """
+    SELECT (SELECT coalesce(sum(tasks), 0)::bigint FROM tasks_api_tasktally
+            WHERE owner_id = ANY(%(owners)s::bigint[]) AND surface = %(surface)s)
+        - (SELECT count(*) FROM tasks_api_task
+            WHERE ended_at IS NULL AND next_fire_at IS NULL
+                AND ends_at < %(now)s::timestamptz
+                AND owner_id = ANY(%(owners)s::bigint[]) AND surface = %(surface)s)
+        - (SELECT count(*) FROM tasks_api_task
+            WHERE tenant_id = %(tenant)s AND next_fire_at < %(now)s::timestamptz
+                AND ends_at < %(now)s::timestamptz
+                AND owner_id = ANY(%(owners)s::bigint[]) AND surface = %(surface)s) AS tasks
+"""
+
+# End tasks that are past their end.
+END_EXPIRED_TASKS = f"""
+    WITH ended AS (
+        UPDATE tasks_api_task task
+        SET ended_at = %s, end_reason = 'over', next_fire_at = NULL
+        WHERE id = ANY(%s::uuid[]) AND ended_at IS NULL RETURNING {ENDED_COLUMNS}
+    ), {ENDED} SELECT FROM ended
+"""
+
+_EXPIRED = f"""
+    WITH over AS (
+        SELECT id FROM tasks_api_task
+        WHERE ended_at IS NULL AND next_fire_at IS NULL AND ends_at < now() {{since}}
+        ORDER BY ends_at LIMIT {{limit}}
+        FOR NO KEY UPDATE SKIP LOCKED
+    ), ended AS (
+        UPDATE tasks_api_task task SET ended_at = task.ends_at, end_reason = 'over'
+        FROM over WHERE task.id = over.id
+        RETURNING {ENDED_COLUMNS}
+    ), {ENDED} SELECT count(*) FROM ended
+"""
+# End tasks that are past their end and never fire again, as many as `{limit}`; and only
+# those whose end was not before a moment.
+END_ALL_EXPIRED = _EXPIRED.replace("{since}", "")
+END_ALL_EXPIRED_SINCE = _EXPIRED.replace(
+    "{since}", "AND ends_at >= %(since)s::timestamptz"
+)

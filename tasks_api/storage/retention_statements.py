@@ -1,0 +1,140 @@
+"""The SQL that deletes history which is older than its tenant keeps."""
+
+from __future__ import annotations
+
+from tasks_api.storage.task_deletion import DELETE_SCHEDULES
+
+# Rows in one statement: some tens of milliseconds.
+BATCH_SIZE = 1000
+
+# A tenant's moment before which everything has to go.
+_BEFORE = """
+    (SELECT id, %(now)s::timestamptz
+        - make_interval(days => coalesce(retention_days, %(days)s)) AS before
+     FROM accounts_tenant) AS tenant
+"""
+# Find each tenant's oldest run that has to go.
+FIND_OLDEST_RUNS = f"""
+    SELECT oldest.scheduled_for, tenant.id, tenant.before, oldest.finished_at
+    FROM {_BEFORE} CROSS JOIN LATERAL (
+        SELECT run.scheduled_for, run.finished_at FROM tasks_api_run run
+        WHERE run.tenant_id = tenant.id AND run.scheduled_for < tenant.before
+            AND run.finished_at < tenant.before
+        ORDER BY run.scheduled_for LIMIT 1
+    ) AS oldest
+"""
+# Find each tenant's oldest ended task that has to go.
+FIND_OLDEST_TASKS = f"""
+    SELECT oldest.ended_at, tenant.id, tenant.before
+    FROM {_BEFORE} CROSS JOIN LATERAL (
+        SELECT task.ended_at FROM tasks_api_task task
+        WHERE task.tenant_id = tenant.id AND task.ended_at < tenant.before
+        ORDER BY task.ended_at LIMIT 1
+    ) AS oldest
+"""
+
+# Of each tenant its share, from where the batch before it ended: an index whose old end
+# is full of dead entries is walked through once in a round, and not once for each batch.
+# Rows are locked, so they lie where they were found.
+_SHARES = """
+    unnest(%(since)s::timestamptz[], %(tenants)s::bigint[], %(before)s::timestamptz[])
+        AS share(since, tenant_id, before)
+"""
+# Delete a share of old runs of each tenant, with their attempts.
+DELETE_RUNS = f"""
+    WITH old AS MATERIALIZED (
+        SELECT share.tenant_id, run.* FROM {_SHARES} CROSS JOIN LATERAL (
+            SELECT run.ctid AS place, run.id, run.scheduled_for AS at
+            FROM tasks_api_run run
+            WHERE run.tenant_id = share.tenant_id AND run.scheduled_for >= share.since
+                AND run.scheduled_for < share.before AND run.finished_at < share.before
+            ORDER BY run.scheduled_for LIMIT %(share)s
+            FOR UPDATE SKIP LOCKED
+        ) AS run
+    ), attempts AS (
+        DELETE FROM tasks_api_attempt WHERE run_id = ANY(ARRAY(SELECT id FROM old))
+    ), runs AS (
+        DELETE FROM tasks_api_run WHERE ctid = ANY(ARRAY(SELECT place FROM old))
+    )
+    SELECT tenant_id, count(*), max(at) FROM old GROUP BY tenant_id
+"""
+
+# Delete a share of old tasks of each tenant that have no runs left.
+DELETE_TASKS = f"""
+    WITH old AS MATERIALIZED (
+        SELECT share.tenant_id, task.* FROM {_SHARES} CROSS JOIN LATERAL (
+            SELECT task.ctid AS place, task.periodic_task_id, task.ended_at AS at
+            FROM tasks_api_task task
+            WHERE task.tenant_id = share.tenant_id AND task.ended_at >= share.since
+                AND task.ended_at < share.before
+                AND NOT EXISTS (SELECT FROM tasks_api_run run WHERE run.task_id = task.id)
+            ORDER BY task.ended_at LIMIT %(share)s
+            FOR UPDATE SKIP LOCKED
+        ) AS task
+    ), tasks AS (
+        DELETE FROM tasks_api_task WHERE ctid = ANY(ARRAY(SELECT place FROM old))
+        RETURNING id, periodic_task_id
+    ), {DELETE_SCHEDULES}
+    SELECT tenant_id, count(*), max(at) FROM old GROUP BY tenant_id
+"""
+
+# What is not found by tenant. Each is repeated until it deletes less than a batch; it
+# returns how much that was.
+SWEEPS = {
+    # Their last lease ran out, and nobody has looked into their queue since.
+    "message": f"""
+        WITH old AS MATERIALIZED (
+            SELECT message.id FROM tasks_api_message message
+            JOIN {_BEFORE} ON tenant.id = message.tenant_id
+            WHERE message.leased_until < tenant.before AND message.max_retries >= 0
+                AND message.retry_count >= message.max_retries
+            LIMIT {BATCH_SIZE} FOR UPDATE OF message SKIP LOCKED
+        ), deleted AS (
+            DELETE FROM tasks_api_message WHERE id = ANY(ARRAY(SELECT id FROM old))
+            RETURNING tenant_id, queue
+        ), tally AS (
+            INSERT INTO tasks_api_queuetally AS tally (tenant_id, queue, exhausted)
+            SELECT tenant_id, queue, count(*) FROM deleted
+            GROUP BY tenant_id, queue ORDER BY tenant_id, queue
+            ON CONFLICT (tenant_id, queue) DO UPDATE
+                SET exhausted = tally.exhausted + excluded.exhausted
+        )
+        SELECT count(*) FROM old
+    """,
+    "idempotency key": f"""
+        WITH old AS (
+            SELECT id FROM tasks_api_idempotencykey
+            WHERE created_at < %(now)s::timestamptz - '24 hours'::interval
+            LIMIT {BATCH_SIZE} FOR UPDATE SKIP LOCKED
+        ), deleted AS (
+            DELETE FROM tasks_api_idempotencykey
+            WHERE id = ANY(ARRAY(SELECT id FROM old))
+        )
+        SELECT count(*) FROM old
+    """,
+    # Of a task that lives on. Not the last one that is old: from there the next goes on.
+    "schedule change": f"""
+        WITH old AS MATERIALIZED (
+            SELECT change.id FROM tasks_api_schedulechange change
+            JOIN tasks_api_task task ON task.id = change.task_id
+            JOIN {_BEFORE} ON tenant.id = task.tenant_id
+            WHERE change.at < tenant.before AND change.open_from IS NULL AND EXISTS (
+                SELECT FROM tasks_api_schedulechange later
+                WHERE later.task_id = change.task_id AND later.id > change.id
+                    AND later.at < tenant.before)
+            LIMIT {BATCH_SIZE} FOR UPDATE OF change SKIP LOCKED
+        ), deleted AS (
+            DELETE FROM tasks_api_schedulechange
+            WHERE id = ANY(ARRAY(SELECT id FROM old))
+        )
+        SELECT count(*) FROM old
+    """,
+    "heartbeat": """
+        WITH old AS (
+            DELETE FROM tasks_api_heartbeat
+            WHERE seen_at < %(now)s::timestamptz - make_interval(days => %(days)s)
+            RETURNING 1
+        )
+        SELECT count(*) FROM old
+    """,
+}
