@@ -1,5 +1,4 @@
-"""The HTTP interface: what all wire formats share lies here, and each format in a
-folder of its own.
+"""The HTTP API: shared code lies here, and each wire format has a folder.
 
 A view parses, calls one verb of `services`, and renders. No format imports another.
 """

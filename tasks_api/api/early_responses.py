@@ -1,4 +1,4 @@
-"""What is answered before a view is reached: bodies that do not come, hosts that are not ours."""
+"""Error responses before a view is called: bodies that do not arrive, unknown hosts."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tasks_api.api.json_codec import JSONRenderer, dumps
 
 logger = logging.getLogger(__name__)
 
-# Who asks these may know us by any name, such as an address.
+# Load balancers may call these by any host name, such as an address.
 PROBES = {"healthz", "readyz"}
 
 
@@ -37,10 +37,10 @@ class _MatchedView(NamedTuple):
 
 
 def max_body_bytes(environ: WSGIEnvironment) -> int:
-    """How large the body of a request may be that is larger than usual.
+    """The maximum body size of a request, which some views raise.
 
-    Whoever may not call its view gets no more than usual, so that nobody without a token
-    has us keep a large body.
+    Callers without permission get the default, so that nobody without a token makes the
+    service keep a large body.
     """
     default: int = settings.SCHEDULER_MAX_BODY_BYTES
     request = _request_without_body(environ)
@@ -59,7 +59,7 @@ def _passes_permissions(reached: _MatchedView, request: HttpRequest) -> bool:
         try:
             view.initial(view.initialize_request(request), **arguments)
         except (APIException, Http404, PermissionDenied, DatabaseError):
-            # It is raised again, and answered, when the view is called for good.
+            # The view raises it again when it is called.
             return False
     return True
 
@@ -73,7 +73,7 @@ def render_body_error(
 
 
 class AllowedHostsMiddleware:
-    """Lets in who asks for a host of ours, and answers probes under whatever name."""
+    """Refuses requests for unknown hosts, except health probes."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self._get_response = get_response
@@ -118,7 +118,7 @@ def _match_view(request: HttpRequest) -> _MatchedView | None:
 def _render_error(
     request: HttpRequest, status: int, message: str, cause: Exception
 ) -> HttpResponse:
-    """A refusal in the words of the wire format that the request is for."""
+    """An error as the wire format of the request renders it."""
     reached = _match_view(request)
     if reached is None:
         return errors.json_error(message, status)

@@ -1,4 +1,4 @@
-"""Refusals become answers: one table of statuses, and each wire format's own words."""
+"""Errors become responses: one table of statuses, and a rendering per wire format."""
 
 from __future__ import annotations
 
@@ -62,8 +62,8 @@ HTTP_STATUS: dict[type[Exception], int] = {
     ScheduleError: 400,
 }
 
-# What one request may have computed: ten thousand usual expressions, or a hundred thousand
-# fire times.
+# The steps that the schedules of one request may take to compute: enough for ten thousand
+# ordinary expressions, or a hundred thousand fire times.
 MAX_SCHEDULE_STEPS = 500_000
 
 NOT_FOUND = "Not found"
@@ -72,7 +72,7 @@ STORAGE_OUTAGE = "The storage has trouble at the moment; try again"
 
 
 class ErrorResponse(NamedTuple):
-    """Why there is no ordinary answer, before a wire format words it.
+    """An error before a wire format renders it.
 
     A status of 500 or more is our own failure: `cause` says what happened to us.
     """
@@ -88,16 +88,15 @@ class ErrorResponse(NamedTuple):
 
 
 class FormatView(APIView):
-    """Base of all views of a wire format; `render_error` puts errors in its words.
+    """The base of all views of a wire format; `render_error` renders its errors.
 
-    A token of scope `read` calls what reads, by its method; `scopes` says where that is
-    not so, such as `{"POST": Scope.READ}`. `for_tenant_admins` is for what takes that
-    role and the scope `admin`.
+    A token of scope `read` may call methods that read; `scopes` lists exceptions, such as
+    `{"POST": Scope.READ}`. Views `for_tenant_admins` require that role and scope `admin`.
     """
 
     scopes: ClassVar[Mapping[str, Scope]] = {}
     for_tenant_admins: ClassVar[bool] = False
-    # What of the request is not known, where that is no reason to refuse it.
+    # The unknown fields of a request that the operation ignores.
     ignored_fields: Sequence[known_fields.UnknownField] = ()
 
     def dispatch(self, request: Any, *args: Any, **kwargs: Any) -> Any:
@@ -106,7 +105,7 @@ class FormatView(APIView):
 
     @property
     def user(self) -> User:
-        """Who calls. Views that let nobody in without a token have one."""
+        """The calling user. Views that require a token have one."""
         user = self.request.user
         assert isinstance(user, User)
         return user
@@ -140,16 +139,16 @@ class FormatView(APIView):
 class AnonymousAllowedView(FormatView):
     """A view of a format that documents no authentication.
 
-    With SCHEDULER_ANONYMOUS_TENANT, who comes without a token acts as that tenant.
+    With SCHEDULER_ANONYMOUS_TENANT, a caller without a token acts as that tenant.
     """
 
     authentication_classes = [TokenAuthentication, AnonymousAuthentication]
 
 
 class PlainTextErrorView(AnonymousAllowedView):
-    """A view of a format whose errors are a sentence of plain text."""
+    """A view of a format whose errors are one sentence of plain text."""
 
-    # What its document answers when the storage has trouble.
+    # The status that the format's document names for a storage outage.
     outage_status: ClassVar[int] = 429
 
     def render_error(self, error: ErrorResponse) -> HttpResponse:
@@ -163,7 +162,7 @@ class PlainTextErrorView(AnonymousAllowedView):
 
 def exception_handler(exc: Exception, context: dict[str, Any]) -> HttpResponse:
     set_rollback()
-    error, wait = _limit_attempts(_to_error_response(exc), context["request"])
+    error, wait = _limit_attempts(_describe_error(exc), context["request"])
     view = context["view"]
     is_ours = isinstance(view, FormatView)
     response = view.render_error(error) if is_ours else _render_json(error)
@@ -176,14 +175,14 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> HttpResponse:
     return response
 
 
-def _to_error_response(exc: Exception) -> ErrorResponse:
+def _describe_error(exc: Exception) -> ErrorResponse:
     match exc:
         case APIException():
             return ErrorResponse(exc.status_code, str(exc.detail), exc)
         case Http404():
             return ErrorResponse(404, NOT_FOUND, exc)
         case SuspiciousOperation():
-            # Such as a query string of thousands of parameters.
+            # For example a query string of thousands of parameters.
             return ErrorResponse(400, str(exc) or "Bad request", exc)
         case SchedulerError():
             known = (
@@ -196,15 +195,15 @@ def _to_error_response(exc: Exception) -> ErrorResponse:
 def _limit_attempts(
     error: ErrorResponse, request: Any
 ) -> tuple[ErrorResponse, float | None]:
-    """Tell of a closed door; too many wrong credentials of an address are a 429, and the wait."""
-    door = _attempted_door(error)
-    if door is None:
+    """Count a wrong credential; too many from one address turn into a 429 and a wait."""
+    kind = _attempted_credential(error)
+    if kind is None:
         return error, None
     address = client_address(request.META)
-    if door == CredentialKind.NOTHING:
-        throttling.record_refusal(door, address)
+    if kind == CredentialKind.NOTHING:
+        throttling.record_refusal(kind, address)
         return error, None
-    wait = throttling.record_wrong_credential(door, address)
+    wait = throttling.record_wrong_credential(kind, address)
     if wait is None:
         return error, None
     return error._replace(
@@ -212,11 +211,11 @@ def _limit_attempts(
     ), wait
 
 
-def _attempted_door(error: ErrorResponse) -> CredentialKind | None:
-    """What did not open to whoever is refused, if it is that."""
+def _attempted_credential(error: ErrorResponse) -> CredentialKind | None:
+    """The kind of credential that was wrong or missing, if that is the error."""
     match error.cause:
-        case InvalidCredential(kind=door):
-            return door
+        case InvalidCredential(kind=kind):
+            return kind
         case RunAccessDenied():
             return CredentialKind.RUN
     return CredentialKind.NOTHING if error.status == 401 else None
@@ -229,7 +228,7 @@ def _render_json(error: ErrorResponse) -> HttpResponse:
 def _log_failure(exc: Exception, response: HttpResponse, request: Any) -> None:
     # Django's own way of logging, which marks the response so that it does so once.
     if isinstance(exc, OperationalError | InterfaceError):
-        # Where it happened says nothing: the database is away for everybody.
+        # A stack trace says nothing: the database fails for all requests.
         text = "The database failed: %s"
         log_response(text, exc, response=response, request=request, level="error")
     else:
@@ -242,7 +241,7 @@ def _error_body(message: str) -> dict[str, Any]:
     return {"error": {"message": message}}
 
 
-# What Django itself answers, where no view was reached or one could not be finished.
+# Django calls these if no view was reached, or if a view could not finish.
 
 
 def json_error(message: str, status: int) -> JsonResponse:

@@ -1,4 +1,4 @@
-"""What clients write into fields, read strictly; each error names its field."""
+"""Readers of single fields of requests. They are strict, and each error names its field."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tasks_api.domain.schedules import (
     read_cron,
 )
 
-# What PostgreSQL's integer holds, and so django-celery-beat's intervals.
+# The maximum of a PostgreSQL integer, which django-celery-beat's intervals are.
 MAX_INTEGER = 2**31 - 1
 MAX_NAME_LENGTH = 255
 # datetime.fromisoformat checks the numbers, but takes more around them than ISO 8601
@@ -50,13 +50,13 @@ def raise_invalid(name: str, why: str) -> NoReturn:
 
 
 def join_choices(words: Collection[str] | type[StrEnum]) -> str:
-    """Words as a sentence has them: `a, b or c`."""
+    """The choices in a sentence: `a, b or c`."""
     *others, last = words
     return f"{', '.join(others)} or {last}"
 
 
 def require_object(data: object) -> Mapping[str, Any]:
-    """The fields of a request body."""
+    """The request body, which must be an object."""
     if not isinstance(data, Mapping):
         raise InvalidTask("body", "The request body should be a JSON object")
     return data
@@ -69,7 +69,7 @@ def require_field(data: Mapping[str, Any], name: str) -> Any:
 
 
 def is_given(data: Mapping[str, Any], name: str) -> bool:
-    """Whether a field is there and not null."""
+    """Whether a field is present and not null."""
     return data.get(name) is not None
 
 
@@ -89,11 +89,11 @@ def client_name(name: str, value: object) -> str:
 
 
 def whole_number(name: str, value: object, *, minimum: int) -> int:
-    """A JSON number without a fraction, from `least` to what PostgreSQL's integer holds."""
+    """A JSON number without a fraction, from `minimum` to the maximum of a PostgreSQL integer."""
     match value:
         case bool():
             pass
-        # The range first: it is not worth writing out a number of many digits.
+        # The range comes first: converting a number of many digits is expensive.
         case int() | Decimal() if minimum <= value <= MAX_INTEGER and value == int(
             value
         ):
@@ -121,7 +121,7 @@ def number(
             return None
         case bool():
             pass
-        # The range first: it is not worth writing out a number of many digits.
+        # The range comes first: converting a number of many digits is expensive.
         case int() | float() | Decimal() if minimum <= value <= maximum:
             if value == int(value):
                 return int(value)
@@ -179,7 +179,7 @@ def boolean(data: Mapping[str, Any], name: str) -> bool | None:
 
 
 def optional_moment(data: Mapping[str, Any], name: str) -> datetime | None:
-    """See moment(); None where there is none, or null."""
+    """Like moment(); None if the field is absent or null."""
     value = data.get(name)
     return None if value is None else moment(name, value)
 
@@ -193,7 +193,7 @@ def cron(
     start: datetime | None = None,
     end: datetime | None = None,
 ) -> Cron | Interval:
-    """A cron expression, in UTC unless a zone is given or stands before it."""
+    """A cron expression, in UTC unless the caller gives a zone or the expression contains one."""
     if not isinstance(value, str):
         raise InvalidTask(name, f"Invalid value of {name}. Value should be a string")
     try:
@@ -207,15 +207,15 @@ def cron(
 
 
 def target_url(name: str, value: object) -> str:
-    """The URL of a target as it is stored: verbatim, but for credentials, which are sealed.
+    """The URL of a target as it is stored: verbatim, except for sealed credentials.
 
-    Raises InvalidTask where it may not be called.
+    Raises InvalidTask if the service may not call it.
     """
     if refusal := targets.refusal(value):
         raise InvalidTask(name, f"Invalid value of {name}. {refusal}")
     url = str(value)
     if url_credentials.find(url) == url_credentials.MASK:
-        # It was read from an answer, and would replace the real ones.
+        # The client took it from a response, and it would replace the real credentials.
         raise_invalid(
             name, f"has {url_credentials.MASK} in the place of its credentials"
         )
@@ -233,9 +233,9 @@ def time_zone(name: str, value: object) -> str:
 
 
 def moment(name: str, value: object, *, zone: str = "UTC") -> datetime:
-    """An ISO 8601 date and time as an instant in UTC; the zone is for one without offset.
+    """An ISO 8601 date and time as an instant in UTC; `zone` applies without an offset.
 
-    In a gap of its clock it is the end of the gap, and of two passes it is the first.
+    A local time in a gap becomes the end of the gap; one that occurs twice, the first.
     """
     text = value.strip().upper() if isinstance(value, str) else ""
     if ISO_8601_DATETIME.fullmatch(text):

@@ -1,6 +1,6 @@
-"""The `Idempotency-Key` header, for views that create: one key, one creation, one answer.
+"""The `Idempotency-Key` header of views that create: one key creates once.
 
-As draft-ietf-httpapi-idempotency-key-header has it. Without the header nothing is done.
+It follows draft-ietf-httpapi-idempotency-key-header. Without the header it does nothing.
 """
 
 from __future__ import annotations
@@ -24,35 +24,35 @@ from tasks_api.domain.exceptions import InvalidTask
 from tasks_api.services import idempotency
 
 IDEMPOTENCY_KEY = "Idempotency-Key"
-# Of an answer, what says more than its body does.
+# The headers of a response that are replayed.
 STORED_HEADERS = ("Location", "ETag")
 
 View = TypeVar("View", bound=Callable[..., Any])
 
 
 def idempotent(view: View) -> View:
-    """Answer a request with a known key as the first one was answered.
+    """Respond to a request with a known key as to the first one.
 
-    Refusals are not remembered: what made nothing may be corrected under its key.
+    Errors are not stored: a request that created nothing may be corrected under its key.
     """
 
     @wraps(view)
-    def answer(self: FormatView, request: Request, **kwargs: Any) -> HttpResponse:
+    def respond(self: FormatView, request: Request, **kwargs: Any) -> HttpResponse:
         if IDEMPOTENCY_KEY not in request.headers:
             response: HttpResponse = view(self, request, **kwargs)
             return response
         key, now = _read_key(request), clock.now()
         fingerprint = _fingerprint(request)
         with transaction.atomic():
-            known = idempotency.find_answer(self.user, key, fingerprint, now=now)
-            if known is not None:
-                return _replay(known)
-            made: Response = view(self, request, **kwargs)
-            kept = _to_stored_answer(made)
-            idempotency.store_answer(self.user, key, fingerprint, kept, now=now)
-        return made
+            stored = idempotency.find_answer(self.user, key, fingerprint, now=now)
+            if stored is not None:
+                return _replay(stored)
+            created: Response = view(self, request, **kwargs)
+            answer = _to_stored_answer(created)
+            idempotency.store_answer(self.user, key, fingerprint, answer, now=now)
+        return created
 
-    return answer  # type: ignore[return-value]  # it takes and gives what the view does
+    return respond  # type: ignore[return-value]  # it takes and gives what the view does
 
 
 def _read_key(request: Request) -> str:
@@ -65,10 +65,10 @@ def _read_key(request: Request) -> str:
 
 
 def _fingerprint(request: Request) -> str:
-    """Equal for requests that say the same to the same address."""
+    """A hash that is equal for requests with the same path and body."""
     text = simplejson.dumps(request.data, use_decimal=True, sort_keys=True)
-    said = f"{request.method} {request.path.rstrip('/')} {text}"
-    return hashlib.sha256(said.encode()).hexdigest()
+    text_of_request = f"{request.method} {request.path.rstrip('/')} {text}"
+    return hashlib.sha256(text_of_request.encode()).hexdigest()
 
 
 def _to_stored_answer(response: Response) -> idempotency.StoredAnswer:
@@ -77,13 +77,13 @@ def _to_stored_answer(response: Response) -> idempotency.StoredAnswer:
     return idempotency.StoredAnswer(response.status_code, headers, body)
 
 
-def _replay(known: idempotency.StoredAnswer) -> HttpResponse:
+def _replay(stored: idempotency.StoredAnswer) -> HttpResponse:
     response = HttpResponse(
-        known.body, status=known.status, content_type="application/json"
+        stored.body, status=stored.status, content_type="application/json"
     )
-    if not known.body:
+    if not stored.body:
         del response["Content-Type"]
-    for name, value in known.headers.items():
+    for name, value in stored.headers.items():
         response[name] = value
     response["Idempotency-Replayed"] = "true"
     return response

@@ -1,4 +1,4 @@
-"""JSON as it comes in and goes out: strict about what it is, exact about what it says."""
+"""The JSON parser and renderer: strict about syntax, exact about numbers."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from rest_framework.parsers import BaseParser
 from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 
-# Deeper than honest data, and far from where a recursive reader or writer gives up.
+# Deeper than real data, and far below the depth at which recursive code fails.
 MAX_DEPTH = 500
-# Digits cost more than their length to convert, and no honest number has so many.
+# Conversion costs more than the number of digits, and no real number has so many.
 MAX_DIGITS = 999
 _CONTAINERS = (list, dict)
 _CONTAINERS_AND_STRINGS = (str, *_CONTAINERS)
 # PostgreSQL cannot store the first, and UTF-8 cannot write the others.
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
-# What makes one more value of a text, as a group, and past what looks like it: texts,
-# ended or not, and what is empty.
+# Matches each character that begins another value as a group. Skips strings, terminated
+# or not, and empty containers.
 _VALUE_MARKS = re.compile(
     r'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)|\[[ \t\r\n]*+\]|\{[ \t\r\n]*+\}|([\[{,])',
     re.DOTALL,
@@ -62,7 +62,7 @@ class JSONParser(BaseParser):
         parser_context: Mapping[str, Any] | None = None,
     ) -> Any:
         limit = _max_bytes(parser_context or {})
-        # At once, without waiting for what is announced.
+        # Raised before reading, so the service does not wait for the announced bytes.
         if _announced_bytes(parser_context or {}) > limit:
             raise BodyTooLarge(limit)
         try:
@@ -75,7 +75,7 @@ class JSONParser(BaseParser):
 
 
 def _max_bytes(parser_context: Mapping[str, Any]) -> int:
-    """How many bytes a body may have: a view may take more than the others do."""
+    """The maximum size of a body, which a view may raise."""
     view = parser_context.get("view")
     limit: int = getattr(view, "max_body_bytes", settings.SCHEDULER_MAX_BODY_BYTES)
     return limit
@@ -88,7 +88,7 @@ def _announced_bytes(parser_context: Mapping[str, Any]) -> int:
 
 
 def loads(raw: bytes) -> Any:
-    """The value of a JSON text, with exact decimals. Raises ParseError with a sentence."""
+    """The value of a JSON text, with exact decimals. Raises ParseError."""
     try:
         # RFC 8259 lets a reader ignore a byte order mark, which some clients send.
         text = raw.decode("utf-8-sig")
@@ -105,7 +105,7 @@ def loads(raw: bytes) -> Any:
         raise ParseError("The request body is nested too deeply") from None
     except ValueError as error:
         raise ParseError(f"The request body is not valid JSON: {error}") from None
-    # Only an escape can stand for a character that JSON text itself may not hold.
+    # Only an escape can stand for a character that JSON text may not contain.
     _check_values(value, _CONTAINERS_AND_STRINGS if "\\u" in text else _CONTAINERS)
     return value
 
@@ -115,7 +115,7 @@ def dumps(value: Any) -> str:
     return _WRITER.encode(value)
 
 
-# Making one costs more than writing a short text with it.
+# Creating an encoder costs more than encoding a short text.
 _WRITER = simplejson.JSONEncoder(use_decimal=True, ensure_ascii=False, allow_nan=False)
 
 
@@ -137,7 +137,7 @@ class ExactNumber(Decimal):
 def _parse_decimal(text: str) -> Decimal:
     if len(text) > MAX_DIGITS:
         raise ValueError("a number has too many digits")
-    # Whoever reads it with ordinary floats, as most do, would get an infinity.
+    # Most readers use floats and would get an infinity.
     if isinf(float(text)):
         raise ValueError("a number is too large")
     try:
@@ -149,7 +149,7 @@ def _parse_decimal(text: str) -> Decimal:
 def _parse_integer(text: str) -> int | Decimal:
     if len(text) > MAX_DIGITS:
         raise ValueError("a number has too many digits")
-    # No int is less than zero and zero.
+    # An int has no negative zero.
     return ExactNumber(text) if text == "-0" else int(text)
 
 
@@ -158,10 +158,10 @@ def _reject_constant(text: str) -> None:
 
 
 def _check_value_count(text: str) -> None:
-    """Refuse more values than are to be kept in memory, before any is made."""
+    """Raise TooManyValues before parsing would create more values than memory allows."""
     limit = settings.SCHEDULER_MAX_BODY_VALUES
-    # Whatever makes values has one of these for each but the first. Those in texts make
-    # none, so that is for a closer look to find out.
+    # Every value but the first needs one of these characters. They may also occur in
+    # strings, so only a scan finds the exact number.
     if text.count(",") + text.count("[") + text.count("{") < limit:
         return
     values = 1
@@ -172,7 +172,7 @@ def _check_value_count(text: str) -> None:
 
 
 def _check_values(value: Any, looked_into: tuple[type, ...]) -> None:
-    """Refuse what could be read but not kept. In the order of the text, without recursion."""
+    """Raise ParseError for values that cannot be stored. Iterates in the order of the text."""
     path = [iter((value,))]
     while path:
         for child in path[-1]:
@@ -215,7 +215,7 @@ class JSONRenderer(BaseRenderer):
 
 
 class AlwaysJSON(BaseContentNegotiation):
-    """Every client speaks JSON here, whatever it says that it does."""
+    """Treats every request and response as JSON, regardless of its headers."""
 
     def select_parser(
         self, request: Request, parsers: Iterable[BaseParser]

@@ -1,4 +1,4 @@
-"""Which fields a request may have: those that its OpenAPI description names, and no others."""
+"""Unknown fields of requests: those that the OpenAPI description of the operation lacks."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from rest_framework.request import Request
 from tasks_api.domain.exceptions import InvalidTask
 
 IGNORED_HEADER = "X-Ignored-Fields"
-# Of a field's name in an answer, and of the header that lists several.
+# Characters of a field's name in a response, and of the header that lists several.
 MAX_NAME_LENGTH = 100
 MAX_HEADER_LENGTH = 1000
 # Printable ASCII, but for what separates names, quotes them or escapes.
 _SAFE = "!#$&'()*+-./:<=>?@[]^_`{|}~"
-# How a description marks what may be sent and says nothing.
+# Schemas mark with this the fields that the service accepts and ignores.
 IGNORED_MARK = "x-ignored"
-# What other schedulers call it, where that does not look like our word.
+# Names of other schedulers for our fields, if the two do not look alike.
 SYNONYMS = {
     "active": "paused",
     "at": "run_datetime",
@@ -53,10 +53,10 @@ SYNONYMS = {
 
 
 class KnownFields(NamedTuple):
-    """What may stand in a value.
+    """The fields that a value may have.
 
-    Of an object, each name with what may stand there; of a list, what its items may be.
-    With neither, it is not looked into.
+    An object has `names`, each with the fields of its value; a list has `items`. A value
+    with neither is not checked.
     """
 
     names: Mapping[str, KnownFields] | None = None
@@ -68,7 +68,7 @@ NO_FIELDS = KnownFields(names={})
 
 
 class UnknownField(NamedTuple):
-    """A field that nobody asked for, in the object at a place, and what is known there."""
+    """An unknown field of the object at a place, and the fields that are known there."""
 
     place: str
     name: str
@@ -80,10 +80,10 @@ class UnknownField(NamedTuple):
 
 
 class OperationFields(NamedTuple):
-    """What the description of an operation lets a request have.
+    """The fields that the description of an operation allows in a request.
 
-    One that `is_strict` refuses whatever else a request has; others ignore it, and say
-    so. Without a body none is asked for; one that is not looked into may be anything.
+    An `is_strict` operation refuses other fields; the others ignore them and list them in
+    a header. Without `body` the operation reads none; an empty one allows any value.
     """
 
     query: KnownFields
@@ -91,11 +91,11 @@ class OperationFields(NamedTuple):
     is_strict: bool
 
 
-# From descriptions.
+# From OpenAPI descriptions.
 
 
 def fields_of_schema(rule: Mapping[str, Any]) -> KnownFields:
-    """What a JSON schema lets stand in a value."""
+    """The fields that a JSON schema allows."""
     if "oneOf" in rule:
         return _merge_choices([fields_of_schema(each) for each in rule["oneOf"]])
     names = None
@@ -107,7 +107,7 @@ def fields_of_schema(rule: Mapping[str, Any]) -> KnownFields:
 
 
 def _merge_choices(choices: Sequence[KnownFields]) -> KnownFields:
-    """What one of them does not look into, none does."""
+    """The fields that any of the choices allows; if one allows all, so does the result."""
     is_ignored = all(each.is_ignored for each in choices)
     objects = [each.names for each in choices if each.names is not None]
     if len(objects) < len(choices):
@@ -131,7 +131,7 @@ def _merge_choices(choices: Sequence[KnownFields]) -> KnownFields:
 def find_ignored_fields(
     operation: OperationFields, request: Request
 ) -> list[UnknownField]:
-    """The fields of a request that are ignored. Raises InvalidTask for one that may not be."""
+    """The unknown fields of a request. Raises InvalidTask if the operation is strict."""
     found = list(_find_unknown_fields(_parameters(request), operation.query))
     if (body := _body_to_check(operation, request)) is not None:
         known = operation.body or NO_FIELDS
@@ -144,7 +144,7 @@ def find_ignored_fields(
 
 
 def _parameters(request: Request) -> dict[str, str]:
-    # Not as Django reads them, who has a limit and no way to say that nobody asked.
+    # Django would limit their number and could not tell which are unknown.
     raw = request.META.get("QUERY_STRING", "").encode("latin-1")
     return dict(parse_qsl(raw.decode("utf-8", "replace"), keep_blank_values=True))
 
@@ -161,12 +161,12 @@ def _body_to_check(operation: OperationFields, request: Request) -> Any:
     try:
         return request.data
     except APIException:
-        # Whatever it is, nobody asked for it, and nobody reads it.
+        # The operation has no body, so nothing reads this one.
         return None
 
 
 def require_known_fields(value: object, known: KnownFields) -> None:
-    """Raise InvalidTask for the first field of an object that is not known."""
+    """Raise InvalidTask for the first unknown field of an object."""
     for found in _find_unknown_fields(value, known, looks_into_lists=False):
         raise unknown_field_error(found)
 
@@ -188,7 +188,7 @@ def _find_unknown_fields(
             yield from _find_unknown_fields(each, known.items, f"{place}[]")
 
 
-# In answers.
+# In responses.
 
 
 def unknown_field_error(found: UnknownField) -> InvalidTask:
@@ -200,21 +200,21 @@ def unknown_field_error(found: UnknownField) -> InvalidTask:
 
 def _suggest_name(name: str, known: Mapping[str, KnownFields]) -> str | None:
     choices = [each for each, rule in known.items() if not rule.is_ignored]
-    wanted = _shorten(name).lower()
-    if (word := SYNONYMS.get(wanted)) in choices:
-        return word
-    longer = [each for each in choices if wanted and each.startswith(f"{wanted}_")]
-    return next(iter(longer or get_close_matches(wanted, choices, n=1)), None)
+    lowered = _shorten(name).lower()
+    if (synonym := SYNONYMS.get(lowered)) in choices:
+        return synonym
+    extended = [each for each in choices if lowered and each.startswith(f"{lowered}_")]
+    return next(iter(extended or get_close_matches(lowered, choices, n=1)), None)
 
 
 def to_header(found: Iterable[UnknownField]) -> str:
-    """The header that names what was ignored: sorted, each once, in printable ASCII."""
+    """The value of the header that lists ignored fields: sorted, unique, printable ASCII."""
     text = ""
     for path in sorted({quote(each.path, safe=_SAFE) for each in found}):
-        longer = f"{text}, {path}" if text else path
-        if len(longer) > MAX_HEADER_LENGTH:
+        extended = f"{text}, {path}" if text else path
+        if len(extended) > MAX_HEADER_LENGTH:
             return f"{text}, ..."
-        text = longer
+        text = extended
     return text
 
 

@@ -1,4 +1,4 @@
-"""What the formats' OpenAPI descriptions are made of."""
+"""Building blocks of the OpenAPI descriptions of all wire formats."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ CRON = text(
     "a word such as `@daily`; or an interval such as `@every 90s`. It is in UTC, or in the "
     "time zone of a `CRON_TZ=` before it."
 )
-DONE_MESSAGE = text("A sentence that says what was done.")
-# How every surface but the older formats says what went wrong.
+DONE_MESSAGE = text("A message that says what the service has done.")
+# The error of all wire formats but the older ones.
 ERROR = {
     "type": "object",
     "required": ["error"],
@@ -46,16 +46,17 @@ ERROR = {
             "required": ["message"],
             "properties": {
                 "message": text(
-                    "A sentence that says what went wrong, and names the field it is about."
+                    "A message that says what is wrong, and names the field."
                 )
             },
             "description": "Why the request was refused.",
         }
     },
 }
-# What may be sent and counts for nothing, whatever it is.
+# A field that the service accepts and ignores.
 IGNORED = {
-    "description": "Ignored. It is accepted so that an answer can be sent back as it is.",
+    "description": "Ignored. The service accepts it so that you can send a response "
+    "back as it is.",
     known_fields.IGNORED_MARK: True,
 }
 UNKNOWN_FIELD = "Unknown field: timezome. Did you mean timezone?"
@@ -65,7 +66,7 @@ STORAGE_OUTAGE = "The storage has trouble at the moment; try again"
 
 
 def optional(properties: dict[str, Any]) -> dict[str, Any]:
-    """Fields that a client may leave out, or give as null."""
+    """Schemas of fields that a client may omit or give as null."""
     return {
         name: rule | {"nullable": True}
         if "enum" not in rule
@@ -91,16 +92,14 @@ def operation(
     responses: dict[Any, Any],
     **more: Any,
 ) -> Callable[[View], View]:
-    """Describe an operation, and let its requests have the fields described and no others.
+    """Describe an operation for API users, and limit its requests to the described fields.
 
-    Summary and description are for who writes a client.
-
-    One that is not strict ignores others, and names them in a header of its answers. The
-    fields of a body that `is_read_first` are for its reader to check.
+    An operation that is not strict ignores other fields and names them in a response
+    header. If it `is_read_first`, the view checks the fields of the body itself.
     """
-    rule = request["application/json"] if request else None
+    schema = request["application/json"] if request else None
     if is_strict:
-        rule = rule and forbid_other_properties(rule)
+        schema = schema and forbid_other_properties(schema)
         responses = {400: error_response(UNKNOWN_FIELD), **responses}
     else:
         parameters = [*parameters, _IGNORED_FIELDS]
@@ -109,26 +108,33 @@ def operation(
         summary=summary,
         description=description,
         tags=[product],
-        request=json_body(rule) if rule is not None else None,
+        request=json_body(schema) if schema is not None else None,
         parameters=list(parameters),
         responses=responses,
         **more,
     )
+    allowed = known_fields.OperationFields(
+        _query_fields(parameters), _body_fields(schema, is_read_first), is_strict
+    )
+    return lambda view: _set_operation(describe(view), allowed)
 
-    def mark(view: View) -> View:
-        described: Any = describe(view)
-        described.operation = known_fields.OperationFields(
-            known_fields.KnownFields(
-                {name: known_fields.KnownFields() for name in _query_names(parameters)}
-            ),
-            None
-            if rule is None
-            else known_fields.fields_of_schema({} if is_read_first else rule),
-            is_strict,
-        )
-        return described  # type: ignore[no-any-return]  # the view itself
 
-    return mark
+def _set_operation(view: Any, allowed: known_fields.OperationFields) -> Any:
+    view.operation = allowed
+    return view
+
+
+def _query_fields(parameters: Sequence[OpenApiParameter]) -> known_fields.KnownFields:
+    any_value = known_fields.KnownFields()
+    return known_fields.KnownFields(dict.fromkeys(_query_names(parameters), any_value))
+
+
+def _body_fields(
+    schema: dict[str, Any] | None, is_read_first: bool
+) -> known_fields.KnownFields | None:
+    if schema is None:
+        return None
+    return known_fields.fields_of_schema({} if is_read_first else schema)
 
 
 def _query_names(parameters: Sequence[OpenApiParameter]) -> list[str]:
@@ -137,7 +143,7 @@ def _query_names(parameters: Sequence[OpenApiParameter]) -> list[str]:
 
 
 def forbid_other_properties(rule: Any) -> Any:
-    """A schema whose objects have the properties that it names, and no others."""
+    """A schema whose objects allow no other properties than the named ones."""
     if isinstance(rule, list):
         return [forbid_other_properties(each) for each in rule]
     if not isinstance(rule, dict):
@@ -157,12 +163,12 @@ def error_response(message: str) -> OpenApiResponse:
 
 
 def no_content(text: str) -> OpenApiResponse:
-    """An answer without a body."""
+    """A response without a body."""
     return OpenApiResponse(None, text)
 
 
 def text_errors(**texts: str) -> dict[Any, Any]:
-    """Errors as plain text: `_400="The sentence."` for each status."""
+    """Plain-text errors, given as `_400="The message."` for each status."""
     return {
         (int(status[1:]), "text/plain"): response(TEXT, text, text)
         for status, text in texts.items()
@@ -182,27 +188,28 @@ def path_parameter(name: str, text: str) -> OpenApiParameter:
 _IGNORED_FIELDS = OpenApiParameter(
     known_fields.IGNORED_HEADER,
     location=OpenApiParameter.HEADER,
-    description="The fields and parameters of the request that the service does not know "
-    "and has ignored, if there are any.",
+    description="The unknown fields and parameters of the request, which the service "
+    "has ignored; absent if there are none.",
     response=True,
 )
 NEXT_PAGE = response_header(
     "Link", 200, 'The URL of the next page, with `rel="next"`; absent on the last page.'
 )
-# What a request that creates may say, and what it is answered when it was said before.
+# The header of a request that creates, and of the response to a repeated one.
 IDEMPOTENCY = [
     OpenApiParameter(
         "Idempotency-Key",
         location=OpenApiParameter.HEADER,
-        description="A string of your choice, of 1 to 255 characters, that makes the request "
-        "safe to send again. For 24 hours the same request with the same key gets the first "
-        "answer again, and nothing is created a second time.",
+        description="A string of your choice, of 1 to 255 characters, that makes the "
+        "request safe to repeat. For 24 hours the same request with the "
+        "same key gets the first response again, and the service creates "
+        "nothing a second time.",
     ),
     OpenApiParameter(
         "Idempotency-Replayed",
         location=OpenApiParameter.HEADER,
-        description="`true` when the answer is that of an earlier request with the same "
-        "`Idempotency-Key`.",
+        description="`true` when the response is that of an earlier request with the "
+        "same `Idempotency-Key`.",
         response=[200, 201, 202],
     ),
 ]
@@ -223,7 +230,7 @@ TOO_MANY_ATTEMPTS = "Too many wrong credentials came from this address"
 
 
 def add_rate_limit_responses(result: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
-    """Where a credential may be wrong, too many of them may have been, in the same shape."""
+    """Add a 429 to each operation with a 401, in the same format."""
     for path in result["paths"].values():
         for operation in path.values():
             answers = operation.get("responses", {})
@@ -234,7 +241,7 @@ def add_rate_limit_responses(result: dict[str, Any], **kwargs: Any) -> dict[str,
 
 
 def _with_rate_limit_example(answer: dict[str, Any]) -> dict[str, Any]:
-    """An answer whose example says that there were too many."""
+    """A response whose example is the rate limit message."""
     contents = {}
     for media_type, part in answer["content"].items():
         [example] = part["examples"].values()

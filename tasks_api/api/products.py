@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Product(StrEnum):
-    """In the order in which they are read."""
+    """The groups in the order of the document."""
 
     TASKS = "Tasks"
     RUNS = "Runs"
@@ -22,18 +22,18 @@ class Product(StrEnum):
 PRODUCT_DESCRIPTIONS = {
     Product.TASKS: "HTTP requests that the service sends for you, once or periodically: "
     "create, find, change, pause, resume and remove them, and preview when they fire.",
-    Product.RUNS: "What became of each fire time: runs with their attempts, the account of "
-    "what was planned and what was done, and sending runs again.",
+    Product.RUNS: "The outcome of each fire time: runs with their attempts, the account of "
+    "planned and delivered runs, and sending runs again.",
     Product.LONG_WORK: "For targets that answer 202 and report later how the work went, "
-    "with the token that came with the request.",
-    Product.CRON_JOBS: "A payload that is posted to an endpoint by cron expression. A job "
+    "with the token of the request.",
+    Product.CRON_JOBS: "The service posts a payload to an endpoint by cron expression. A job "
     "never overlaps with itself. Errors are one sentence of plain text.",
     Product.TIMERS: "Messages to the one callback URL of your tenant, each at a moment or "
     "by cron expression. Requests carry the tenant's secret in `Scheduler-Secret`, and "
     "errors are one sentence of plain text.",
     Product.REST_JOBS: "One HTTP request at one moment, and its status afterwards.",
-    Product.PULL_QUEUE: "Jobs that your consumers fetch, instead of being called: each job "
-    "is leased to one consumer and comes back if that one dies. Errors are one sentence of "
+    Product.PULL_QUEUE: "Jobs that your consumers fetch instead of being called: the service "
+    "leases each job to one consumer, and makes it available again if that consumer dies. Errors are one sentence of "
     "plain text. Every path also answers after `/v1`.",
     Product.ACCESS: "Tokens, users, signing secrets and the audit log of your tenant. Users, "
     "secrets and the log need an administrator's token of scope `admin`.",

@@ -32,7 +32,7 @@ from tests.receiver import Receiver
 
 @pytest.fixture(autouse=True)
 def forget_readiness() -> None:
-    health.readiness.forget()
+    health.readiness.reset()
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ Row = TypeVar("Row", bound=Model)
 Choice = TypeVar("Choice", Role, Scope)
 
 
-class Conflict(APIException):
+class NameConflict(APIException):
     """The name of a new thing is taken."""
 
     status_code = 409
@@ -126,4 +126,6 @@ def read_row_id(cursor: str) -> int:
 
 
 def invalid_cursor() -> InvalidTask:
-    return InvalidTask("cursor", "Invalid value of cursor. It is none of ours")
+    return InvalidTask(
+        "cursor", "Invalid value of cursor. Value should be a next_cursor"
+    )

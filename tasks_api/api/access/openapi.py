@@ -1,4 +1,4 @@
-"""Tokens, users, signing secrets and the audit log, as OpenAPI tells them."""
+"""The operations on tokens, users, secrets and the audit log in the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -57,12 +57,12 @@ PAGING = [
     OpenApiParameter(
         "limit",
         OpenApiTypes.INT,
-        description="How many to return at most: 100 if absent, up to 1000.",
+        description="The maximum number to return: 100 if absent, up to 1000.",
     ),
     OpenApiParameter(
         "cursor",
         OpenApiTypes.STR,
-        description="The `next_cursor` of the page before.",
+        description="The `next_cursor` of the previous page.",
     ),
     openapi.NEXT_PAGE,
 ]
@@ -117,7 +117,7 @@ def _with_body(
     *,
     answered: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """What a request says; what only `answered` has is ignored, and can be sent back."""
+    """The request of an operation. It ignores fields that only the `answered` schema has."""
     ignored = dict.fromkeys((answered or {}).get("properties", {}), openapi.IGNORED)
     known = {**body, "properties": {**ignored, **body["properties"]}}
     return {
@@ -129,8 +129,9 @@ def _with_body(
 list_tokens = _describe(
     "list_tokens",
     "List your tokens",
-    "Returns your tokens, the newest first and revoked ones included, without the tokens "
-    "themselves. Administrators list those of a user or of the whole tenant with `owner`.",
+    "Returns your tokens, the newest first and revoked ones included, without the "
+    "tokens themselves. Administrators use `owner` to list those of a user or of the "
+    "whole tenant.",
     {
         200: openapi.response(
             page_of("tokens", TOKEN_OUT, "The tokens."),
@@ -144,10 +145,10 @@ list_tokens = _describe(
 issue_token = _describe(
     "issue_token",
     "Issue a token",
-    "Makes a token for yourself, or for another user if you are an administrator. Give each "
-    "program one of its own, with as little scope and as short a life as it needs. The answer "
-    "shows the token once. A token cannot make one that may do more than itself: that is "
-    "refused with 403.",
+    "Creates a token for yourself, or for another user if you are an administrator. "
+    "Give each program its own token, with as little scope and as short a lifetime as "
+    "it needs. The response shows the token once. A token cannot create one with a "
+    "greater scope: that results in 403.",
     {
         201: openapi.response(NEW_TOKEN_OUT, NEW_TOKEN, "The token, shown only now."),
         400: openapi.error_response(
@@ -165,17 +166,17 @@ issue_token = _describe(
 get_token = _describe(
     "get_token",
     "Get a token",
-    "Returns what is known about a token: its user, scope, end and last use. The token itself "
-    "is never shown again. A token of somebody else is answered with 404, unless you are an "
-    "administrator.",
+    "Returns what is known about a token: its user, scope, end and last use. The "
+    "service never shows the token itself again. A token of another user results in "
+    "404, unless you are an administrator.",
     {200: openapi.response(TOKEN_OUT, TOKEN, "The token."), 404: NO_TOKEN},
     parameters=[_TOKEN_ID],
 )
 revoke_token = _describe(
     "revoke_token",
     "Revoke a token",
-    "Ends a token at once: requests with it are answered with 401 from now on. Use it when a "
-    "token has leaked or is not needed any more. A token that is unknown is answered with 404.",
+    "Ends a token at once: requests with it result in 401 from now on. Use it when a "
+    "token has leaked or is not needed any more. An unknown token results in 404.",
     {
         200: openapi.response(
             MESSAGE,
@@ -189,9 +190,9 @@ revoke_token = _describe(
 rotate_token = _describe(
     "rotate_token",
     "Rotate a token",
-    "Makes a new token with the user, name and scope of an old one, which goes on to count for "
-    "`overlap_seconds`, so that programs can change over without a failure. The answer shows "
-    "the new token once.",
+    "Creates a new token with the user, name and scope of an old one, which stays "
+    "valid for `overlap_seconds`, so that programs can switch without a failure. The "
+    "response shows the new token once.",
     {
         201: openapi.response(NEW_TOKEN_OUT, NEW_TOKEN, "The token, shown only now."),
         400: BAD_OVERLAP,
@@ -204,8 +205,8 @@ rotate_token = _describe(
 list_users = _describe(
     "list_users",
     "List the users",
-    "Returns the users of your tenant, the newest first, with their roles and whether they are "
-    "active. It takes an administrator's token of scope admin.",
+    "Returns the users of your tenant, the newest first, with their roles and whether "
+    "they are active. This needs an administrator's token of scope admin.",
     {
         200: openapi.response(
             page_of("users", USER_OUT, "The users."),
@@ -219,8 +220,8 @@ list_users = _describe(
 add_user = _describe(
     "add_user",
     "Add a user",
-    "Adds a user to your tenant. The user has no token yet: issue one with `user` set to their "
-    "name. A name that is taken is refused with 409.",
+    "Adds a user to your tenant. The user has no token yet: issue one with `user` set "
+    "to their name. A name that is taken results in 409.",
     {
         201: openapi.response(USER_OUT, USER, "The user, who has no token yet."),
         400: openapi.error_response("Missing key: name"),
@@ -232,20 +233,22 @@ add_user = _describe(
 get_user = _describe(
     "get_user",
     "Get a user",
-    "Returns a user of your tenant, with their role and whether they are active. A name that is "
-    "unknown is answered with 404.",
+    "Returns a user of your tenant, with their role and whether they are active. An "
+    "unknown name results in 404.",
     {200: openapi.response(USER_OUT, USER, "The user."), 404: NO_USER},
     parameters=[_USER_NAME],
 )
 change_user = _describe(
     "change_user",
     "Change a user",
-    "Gives a user another role, or deactivates or activates them. The tokens of a deactivated "
-    "user are refused and their tasks are paused until the user is activated. You can neither "
-    "demote nor deactivate yourself.",
+    "Gives a user another role, or deactivates or activates them. The service refuses "
+    "the tokens of a deactivated user and pauses their tasks until you activate the "
+    "user. You can neither demote nor deactivate yourself.",
     {
         200: openapi.response(USER_OUT, USER, "The user as they are now."),
-        400: openapi.error_response("Nobody may lock out themselves; ask another one"),
+        400: openapi.error_response(
+            "You cannot demote or deactivate yourself; ask another administrator"
+        ),
         404: NO_USER,
         413: TOO_LARGE,
     },
@@ -255,8 +258,8 @@ change_user = _describe(
 transfer_tasks = _describe(
     "transfer_tasks",
     "Transfer the tasks of a user",
-    "Makes all tasks of a user those of another user of the tenant, with their history. Use it "
-    "before somebody leaves. The answer says how many tasks there were.",
+    "Gives all tasks of a user, with their history, to another user of the tenant. "
+    "Use it before somebody leaves. The response says how many tasks there were.",
     {
         200: openapi.response(
             TRANSFER_OUT,
@@ -273,15 +276,16 @@ transfer_tasks = _describe(
 list_signing_secrets = _describe(
     "list_signing_secrets",
     "List the signing secrets",
-    "Returns the secrets that requests are signed with, by their fingerprints, and until when "
-    "each of them counts. The secrets themselves are never shown again.",
+    "Returns the fingerprints of the secrets that sign requests, and until when each "
+    "of them is valid. The service never shows the secrets themselves again.",
     {200: openapi.response(SECRETS_OUT, {"secrets": [SECRET]}, "The newest first.")},
 )
 rotate_signing_secret = _describe(
     "rotate_signing_secret",
     "Rotate the signing secret",
-    "Makes a new signing secret and shows it once. Requests carry the signatures of both "
-    "secrets for `overlap_seconds`, so that receivers can change over without a failure.",
+    "Creates a new signing secret and shows it once. Requests carry the signatures of "
+    "both secrets for `overlap_seconds`, so that receivers can switch without a "
+    "failure.",
     {
         201: openapi.response(
             NEW_SECRET_OUT,

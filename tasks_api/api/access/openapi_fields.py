@@ -1,4 +1,4 @@
-"""Tokens, users, signing secrets and audit entries: their fields as OpenAPI tells them."""
+"""The schemas of tokens, users, signing secrets and audit entries in the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -43,17 +43,18 @@ def _scope(description: str) -> dict[str, Any]:
 
 
 _ROLE = text(
-    "`admin` looks after the whole tenant, `member` after their own tasks.",
+    "An `admin` manages the whole tenant, a `member` their own tasks.",
     enum=["member", "admin"],
 )
 _IS_ACTIVE = {
     "type": "boolean",
-    "description": "Whether the user may call. The tasks of one who may not are paused.",
+    "description": "Whether the user may use the API. The tasks of an inactive user "
+    "are paused.",
 }
 TOKEN_OUT = _object(
     id=text("The id of the token, by which it is read, rotated and revoked."),
     user=text("The name of the user whose token it is."),
-    name=text("What the token is for, as its maker put it."),
+    name=text("What the token is for, as its creator described it."),
     prefix=text("The first characters of the token, to recognise it by."),
     scope=_scope("What the token may do: `read`, `write`, or `admin` for everything."),
     created_at=_when("When the token was made."),
@@ -69,7 +70,7 @@ NEW_TOKEN_OUT = _object(
     token=text("The token itself. It is shown in this answer and never again."),
 )
 TOKEN_IN = _optional_object(
-    name=text("What the token is for, so that you know it again.", maxLength=100),
+    name=text("What the token is for, so that you recognise it.", maxLength=100),
     **optional({"scope": _scope("That of the calling token if absent, and no more.")}),
     expires_in={
         "type": "integer",
@@ -79,14 +80,15 @@ TOKEN_IN = _optional_object(
         "description": "Seconds until the token ends. It never outlives the calling token.",
     },
     user=text(
-        "The name of the user whose token it is; yourself if absent. Others take an "
-        "administrator's token of scope admin.",
+        "The name of the user who gets the token; yourself if absent. Another user "
+        "needs an administrator's token of scope admin.",
         nullable=True,
     ),
 )
 OVERLAP_IN = _optional_object(
     overlap_seconds=count(
-        "Seconds for which the old one still counts: a day if absent, 0 to end it at once.",
+        "The number of seconds for which the old one stays valid: a day if absent, 0 "
+        "to end it at once.",
         maximum=MAX_OVERLAP,
         nullable=True,
     )
@@ -120,9 +122,9 @@ TRANSFER_OUT = _object(
 )
 SECRET_OUT = _object(
     id=text("A fingerprint of the secret, to recognise it by."),
-    created_at=_when("Since when requests are signed with it."),
+    created_at=_when("Since when the service signs requests with it."),
     expires_at=_when(
-        "Until when requests are signed with it; null for the newest one.",
+        "Until when the service signs requests with it; null for the newest one.",
         nullable=True,
     ),
     is_readable={
@@ -133,7 +135,7 @@ SECRET_OUT = _object(
 SECRETS_OUT = _object(
     secrets={
         "type": "array",
-        "description": "The secrets that requests are signed with, the newest first.",
+        "description": "The secrets that sign requests, the newest first.",
         "items": SECRET_OUT,
     }
 )
@@ -144,26 +146,28 @@ NEW_SECRET_OUT = _object(
 ENTRY_OUT = _object(
     id=text("The id of the entry."),
     at=_when("When the change was made."),
-    actor=text("Who made it: a username, or the service itself."),
+    actor=text("Who made the change: a username, or the service itself."),
     via=text(
-        "How it was made: by the API, in the admin, from the command line, or by the "
-        "service itself.",
+        "How the change was made: by the API, in the admin, from the command line, or "
+        "by the service itself.",
         enum=["api", "admin", "cli", "service"],
     ),
-    token=text("The prefix of the token it was made with; empty without one."),
+    token=text(
+        "The prefix of the token that made the change; empty if there was none."
+    ),
     action=text("What was done, such as `task.pause`."),
     objects={
         "type": "array",
-        "description": "To what: ids, or names of users.",
+        "description": "The changed objects: ids, or names of users.",
         "items": {"type": "string"},
     },
     changes={
         "type": "object",
-        "description": "Each field that was changed. Secrets stand here as `…`.",
+        "description": "Each field that was changed. `…` stands for secrets.",
         "additionalProperties": _object(
             **{
-                "from": {"description": "What the field was before."},
-                "to": {"description": "What the field is since."},
+                "from": {"description": "What the field was before the change."},
+                "to": {"description": "What the field is after the change."},
             }
         ),
     },

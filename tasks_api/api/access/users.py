@@ -13,7 +13,7 @@ from accounts import services as accounts
 from accounts.models import Role, User
 from tasks_api.api import fields
 from tasks_api.api.access import openapi as schema
-from tasks_api.api.access.base import Conflict, page_of, read_choice, read_row_id
+from tasks_api.api.access.base import NameConflict, page_of, read_choice, read_row_id
 from tasks_api.api.errors import FormatView
 from tasks_api.domain.exceptions import InvalidTask
 from tasks_api.domain.timestamps import format_optional_timestamp
@@ -40,7 +40,7 @@ class UserList(FormatView):
         try:
             return accounts.add_user(self.tenant, name, role=role)
         except accounts.UserExists as error:
-            raise Conflict(str(error)) from None
+            raise NameConflict(str(error)) from None
         except accounts.AccountError as error:
             raise InvalidTask("name", f"Invalid value of name. {error}") from None
 
@@ -75,9 +75,14 @@ class UserDetail(UserView):
         self, user: User, role: Role | None, is_active: bool | None
     ) -> None:
         if user == self.user and (role == Role.MEMBER or is_active is False):
-            raise InvalidTask("name", "Nobody may lock out themselves; ask another one")
+            raise InvalidTask(
+                "name",
+                "You cannot demote or deactivate yourself; ask another administrator",
+            )
         if is_active is False and (user.is_staff or user.is_superuser):
-            raise PermissionDenied("The staff of the service lock out their own")
+            raise PermissionDenied(
+                "Only the operators of the service may deactivate its staff"
+            )
 
 
 class TransferTasks(UserView):

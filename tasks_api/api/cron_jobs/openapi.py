@@ -1,4 +1,4 @@
-"""The cron jobs surface as OpenAPI tells it, with the example of its document."""
+"""The operations of cron jobs in the OpenAPI document, with the example of their format."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ JOB_IN = {
         "recovery_check": {
             "type": "boolean",
             "nullable": True,
-            "description": "Whether a fire time that passed during an outage is made up for, "
-            "once, when the service is back.",
+            "description": "Whether the service makes up, once, for fire times that "
+            "passed during an outage.",
         },
     },
 }
@@ -54,12 +54,13 @@ put_job = openapi.operation(
     is_strict=False,
     operation_id="put_cron_job",
     summary="Create or replace a cron job",
-    description="Stores a job that posts its payload to its endpoint at each fire time of "
-    "its cron expression. Send the same job whenever your program starts: a job with this id "
-    "is replaced. While a run of the job is unfinished, further fire times are skipped. "
-    "Fields that are not known are ignored and named in `X-Ignored-Fields`. The answer is "
-    "202 without a body. A job that cannot be used is refused with 400, and 429 means that "
-    "the storage has trouble: send the request again.",
+    description="Stores a job that posts its payload to its endpoint at each fire "
+    "time of its cron expression. Send the same job whenever your program "
+    "starts: a job with this id is replaced. While a run of the job is "
+    "unfinished, further fire times are skipped. Fields that are not "
+    "known are ignored and named in `X-Ignored-Fields`. The response is "
+    "202 without a body. An invalid job results in 400. 429 means that "
+    "the storage is unavailable: send the request again.",
     request=openapi.json_body(JOB_IN),
     examples=[OpenApiExample("a cron job", JOB, request_only=True)],
     responses={
@@ -79,9 +80,9 @@ remove_job = openapi.operation(
     is_strict=False,
     operation_id="remove_cron_job",
     summary="Remove a cron job",
-    description="Removes the job, so that it does not fire any more. A request that is "
-    "already under way finishes. The answer is 200 without a body, or 404 if there is no job "
-    "with this id.",
+    description="Removes the job, so that it does not fire any more. A request that "
+    "is under way finishes. The response is 200 without a body, or 404 if "
+    "there is no job with this id.",
     parameters=[
         openapi.query_parameter("job_id", "The id that the job was created with.")
     ],

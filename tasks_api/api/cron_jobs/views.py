@@ -1,4 +1,4 @@
-"""The cron jobs surface: recurring jobs under ids of the client's own, never two at once."""
+"""The views of cron jobs: recurring jobs with ids of the client, which never overlap."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tasks_api.domain.specs import (
 )
 from tasks_api.services import named_tasks
 
-# The answers that say "later", besides none at all.
+# Statuses that mean "later". A missing response is always tried again.
 RETRIED_STATUSES = (429, 502, 503, 504)
 MIN_RETRY_DELAY, MAX_RETRY_DELAY = 1.0, 60.0
 
@@ -64,7 +64,7 @@ def read_job(data: object, *, now: datetime) -> TaskSpec:
             statuses=RETRIED_STATUSES,
             min_delay=MIN_RETRY_DELAY,
             max_delay=MAX_RETRY_DELAY,
-            conflict_delay=_seconds(data, "retry_already_running"),
+            conflict_delay=_optional_seconds(data, "retry_already_running"),
         ),
     )
 
@@ -78,8 +78,8 @@ def _payload(data: Mapping[str, Any]) -> Any:
     return payload
 
 
-def _seconds(data: Mapping[str, Any], name: str) -> float | None:
-    """Whole seconds, at least one; None where they are not given."""
+def _optional_seconds(data: Mapping[str, Any], name: str) -> float | None:
+    """Whole seconds, at least one; None if absent."""
     value = data.get(name)
     if value is None:
         return None

@@ -1,4 +1,4 @@
-"""What operators and developers ask: health, metrics, and the OpenAPI document.
+"""Endpoints for operators and developers: health, metrics and the OpenAPI document.
 
 No tenant's rows are shown here.
 """

@@ -1,4 +1,4 @@
-"""The OpenAPI document, made once in each process, and the page that shows it."""
+"""The OpenAPI document, generated once per process, and the page that shows it."""
 
 from __future__ import annotations
 
@@ -16,30 +16,30 @@ from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitVie
 from tasks_api.api.ops.openapi import PATHS
 from tasks_api.api.products import PRODUCT_DESCRIPTIONS, Product
 
-# Credentials in the order in which the document offers them: the first is the usual one.
+# Credentials in the order of the document: the most common one first.
 SCHEMES = ("bearer", "basic", "runToken", "sharedSecret")
 INTRODUCTION = """\
 The service stores HTTP requests and sends each of them on time, once or periodically.
 
-**Credentials.** Send your token as `Authorization: Bearer <token>`: choose *Authorize*, and \
-paste it into the first box. HTTP Basic with the token as the password does the same. Timers \
+**Credentials.** Send your token as `Authorization: Bearer <token>`: choose *Authorize* and \
+paste it into the first box. HTTP Basic with the token as the password works as well. Timers \
 take the tenant's secret in `Scheduler-Secret`, and targets at long work the token of their run.
 
-**Errors.** A status from 400 on comes with a sentence that names the field it is about. \
-Tasks, runs and access wrap it as `{"error": {"message": "…"}}`; the older formats say it as \
-their clients expect it. Nothing is half done when a request fails.
+**Errors.** A response with a status of 400 or more has a message that names the field. Tasks, \
+runs and access wrap it as `{"error": {"message": "…"}}`; the older formats send it as their \
+clients expect it. A request that fails changes nothing.
 
-**Again.** Whatever creates takes an `Idempotency-Key`, so a request whose answer was lost can \
-be sent again without doing anything twice.
+**Repeated requests.** Every operation that creates takes an `Idempotency-Key`, so you can \
+safely repeat a request if you have lost its response.
 """
-# What an answer means whatever was asked; the others say it of their operation.
+# The meaning of these statuses is the same for all operations.
 ERROR_DESCRIPTIONS = {
-    "400": "The request cannot be used: something is missing, unknown or wrong in it.",
+    "400": "The request is invalid: a value is missing, unknown or wrong.",
     "401": "The credentials are missing or wrong, or have expired.",
-    "403": "These credentials do not allow it.",
+    "403": "The credentials do not allow the operation.",
     "413": "The request body is too large.",
-    "422": "The `Idempotency-Key` came with another request before.",
-    "500": "The service has failed. Nothing of the request was done.",
+    "422": "An earlier, different request had the same `Idempotency-Key`.",
+    "500": "The service has failed. The request has changed nothing.",
 }
 
 
@@ -51,12 +51,12 @@ class _Document(NamedTuple):
 
 @cache
 def _document() -> _Document:
-    """It depends on the code and nothing else, and takes some tenths of a second."""
+    """The document depends on the code alone, and takes some tenths of a second to generate."""
     generator = SpectacularAPIView.generator_class()
     schema = generator.get_schema(request=None, public=True)  # type: ignore[no-untyped-call]  # the package has no types
     plain = OpenApiJsonRenderer().render(schema, renderer_context={})
     digest = hashlib.sha256(plain).hexdigest()[:32]
-    # Weak, because it is that of the zipped one too.
+    # Weak, because the compressed document has the same one.
     return _Document(plain, gzip.compress(plain, mtime=0), f'W/"{digest}"')
 
 
@@ -81,15 +81,15 @@ class Docs(SpectacularSwaggerSplitView):
     """Its script has a URL of its own, so that pages need not allow any other."""
 
     url_name = "openapi"
-    # A page has no answer to OPTIONS, so there is no metadata to make one from.
+    # The page does not respond to OPTIONS, which would need metadata.
     metadata_class = None
 
 
-# How the package's document becomes ours.
+# Changes to the document that the package generates.
 
 
 def arrange_document(result: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
-    """Introduce the document, name its groups, and put the usual credential first."""
+    """Add the introduction and the groups, and put the most common credential first."""
     result["info"]["description"] = INTRODUCTION
     result["tags"] = [
         {"name": product.value, "description": PRODUCT_DESCRIPTIONS[product]}

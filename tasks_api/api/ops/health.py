@@ -1,4 +1,4 @@
-"""Is the service alive, and is it ready: for load balancers and for people."""
+"""Health checks for load balancers and people: is the service alive, and is it ready?"""
 
 from __future__ import annotations
 
@@ -20,38 +20,40 @@ from tasks_api.monitoring import heartbeats
 
 @require_safe
 def healthz(request: HttpRequest) -> JsonResponse:
-    """This process lives. Asks nobody."""
+    """Respond with 200 as long as this process lives."""
     return JsonResponse({"status": "ok"})
 
 
 @require_safe
 def readyz(request: HttpRequest) -> JsonResponse:
-    """200 while the database answers, and fits. What else is missing only delays runs."""
-    status, said = readiness.now()
-    return JsonResponse(said, status=status)
+    """Respond with 200 while the database is usable. Other outages only delay runs."""
+    status, state = readiness.current()
+    return JsonResponse(state, status=status)
 
 
 class Readiness:
-    """Asks database and broker once a second at most, however often it is asked: everybody
-    may, so it must not cost what they can make of it."""
+    """Checks database and broker at most once a second.
 
-    FRESH = 1.0
+    Anybody may call this endpoint, so frequent calls must stay cheap.
+    """
+
+    MAX_AGE = 1.0
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self.forget()
+        self.reset()
 
-    def forget(self) -> None:
+    def reset(self) -> None:
         self._last: tuple[int, dict[str, Any]] | None = None
-        self._asked_at = -self.FRESH
+        self._checked_at = -self.MAX_AGE
 
-    def now(self) -> tuple[int, dict[str, Any]]:
-        # While somebody asks, the others are told what was so before.
+    def current(self) -> tuple[int, dict[str, Any]]:
+        # While one thread checks, the others return the previous result.
         if self._lock.acquire(blocking=self._last is None):
             try:
-                if time.monotonic() - self._asked_at >= self.FRESH:
+                if time.monotonic() - self._checked_at >= self.MAX_AGE:
                     self._last = _check()
-                    self._asked_at = time.monotonic()
+                    self._checked_at = time.monotonic()
             finally:
                 self._lock.release()
         assert self._last is not None
@@ -73,8 +75,8 @@ def _check() -> tuple[int, dict[str, Any]]:
         found["alive"] for found in processes.values()
     )
     status = "ok" if complete else "degraded"
-    said = {"status": status, "database": "ok", **broker_state, **processes}
-    return 200, said | {"time_zones": settings.TIME_ZONE_RULES.version}
+    state = {"status": status, "database": "ok", **broker_state, **processes}
+    return 200, state | {"time_zones": settings.TIME_ZONE_RULES.version}
 
 
 def _describe_database_error(error: DatabaseError) -> dict[str, str]:

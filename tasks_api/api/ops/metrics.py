@@ -1,4 +1,4 @@
-"""The metrics of the whole service, for who operates it."""
+"""The endpoint for the metrics of the whole service."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LOOPBACK = {"127.0.0.1", "::1"}
 
 
 def metrics(request: HttpRequest) -> HttpResponse:
-    """What waits and who is alive, by PostgreSQL and Redis. Nothing of any tenant."""
+    """Show queues and live processes, from PostgreSQL and Redis; no tenant's data."""
     if not _may_read(request):
         address = client_address(request.META)
         given = request.headers.get("Authorization")
@@ -31,5 +31,5 @@ def metrics(request: HttpRequest) -> HttpResponse:
 def _may_read(request: HttpRequest) -> bool:
     if settings.METRICS_TOKEN:
         return exporter.is_allowed(request.headers.get("Authorization", ""))
-    # In production loopback may be a proxy, and behind it the world.
+    # In production, loopback may be a proxy that forwards requests from anywhere.
     return settings.DEVELOPMENT and request.META.get("REMOTE_ADDR") in LOOPBACK

@@ -1,4 +1,4 @@
-"""The health checks as OpenAPI tells them: they are plain views, which nobody describes."""
+"""The health checks in the OpenAPI document: plain views, which the generator skips."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ _READY = {
         },
         "database": {
             "type": "string",
-            "description": "`ok`, or what is the matter with the database.",
+            "description": "`ok`, or what is wrong with the database.",
         },
         "broker": {
             "type": "string",
-            "description": "`ok`, or what is the matter with Redis.",
+            "description": "`ok`, or what is wrong with Redis.",
         },
         "reason": {
             "type": "string",
@@ -79,7 +79,7 @@ def _answer(text: str, schema: dict[str, Any], example: object) -> dict[str, Any
     return {"description": text, "content": {"application/json": content}}
 
 
-def _check(
+def _describe_check(
     product: Product,
     name: str,
     summary: str,
@@ -99,7 +99,7 @@ def _check(
 
 
 PATHS = {
-    "/healthz/": _check(
+    "/healthz/": _describe_check(
         Product.OPERATIONS,
         "check_health",
         "Check that a web process is alive",
@@ -107,14 +107,14 @@ PATHS = {
         "Redis. Use it as the liveness probe that restarts a process.",
         {"200": _answer("The process is alive.", _ALIVE, {"status": "ok"})},
     ),
-    "/readyz/": _check(
+    "/readyz/": _describe_check(
         Product.OPERATIONS,
         "check_readiness",
         "Check that the service is ready",
         "Says whether the database, Redis, the beats and the workers are there. Use it as "
         "the readiness probe that takes a web process out of a load balancer: it answers 503 "
-        "only while the database cannot be used; whatever else is missing delays runs, and "
-        "shows as `degraded` with 200.",
+        "only while the database is unusable. Other outages delay runs, and result in 200 with "
+        "the status `degraded`.",
         {
             "200": _answer("Requests can be served.", _READY, _ALL_THERE),
             "503": _answer(
@@ -124,7 +124,7 @@ PATHS = {
             ),
         },
     ),
-    "/health/": _check(
+    "/health/": _describe_check(
         Product.PULL_QUEUE,
         "check_queue",
         "Check that the queue is alive",

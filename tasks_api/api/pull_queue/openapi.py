@@ -1,4 +1,4 @@
-"""The pull queue surface as OpenAPI tells it, with the examples of its document."""
+"""The operations of the pull queue in the OpenAPI document, with the examples of its format."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ JOB_IN = {
         "id": openapi.NAME
         | {"description": "Your name for the job, unique in its queue."},
         "queue": openapi.NAME
-        | {"description": "The queue. It needs no creating: it exists by being named."},
+        | {"description": "The queue. The first job in it creates it."},
         "timeout": {
             "type": "integer",
             "minimum": 0,
             "maximum": 2**31 - 1,
-            "description": "Seconds that a consumer has until it completes the job or "
-            "sends a heartbeat.",
+            "description": "The number of seconds within which a consumer has to "
+            "complete the job or send a heartbeat.",
         },
         "max_retries": {
             "type": "integer",
@@ -36,15 +36,16 @@ JOB_IN = {
             "maximum": 2**31 - 1,
             "default": 0,
             "nullable": True,
-            "description": "How often the job comes back after its timeout has passed; "
-            "below zero there is no limit.",
+            "description": "How often the job becomes available again after its "
+            "timeout; a negative number means no limit.",
         },
         "payload": {"description": "The work: any JSON value, `null` if absent."},
         "run_at": {
             **openapi.DATETIME_IN,
             "nullable": True,
-            "description": "The job is not handed out before this moment: an ISO 8601 date and "
-            "time, in UTC without an offset; now if absent.",
+            "description": "Consumers do not get the job before this time: an ISO "
+            "8601 date and time, in UTC without an offset; now if "
+            "absent.",
         },
     },
 }
@@ -53,8 +54,8 @@ JOB_AGAIN_IN = {
     "properties": {
         **JOB_IN["properties"],  # type: ignore[dict-item]  # an object of objects
         "state": {
-            "description": "What the next consumer should know: any JSON value. Without it, "
-            "or with `null`, the job has no state."
+            "description": "What the next consumer should know: any JSON value. If "
+            "absent or `null`, the job has no state."
         },
     },
 }
@@ -68,12 +69,13 @@ JOBS_OUT = {
             "queue": openapi.text("The queue of the job."),
             "timeout": {
                 "type": "integer",
-                "description": "Seconds until the job comes back, unless you complete it or "
-                "send a heartbeat.",
+                "description": "The number of seconds until the job becomes available "
+                "again, unless you complete it or send a heartbeat.",
             },
             "max_retries": {
                 "type": "integer",
-                "description": "How often the job still comes back; below zero without limit.",
+                "description": "How often the job becomes available again after its "
+                "timeout; a negative number means no limit.",
             },
             "payload": {"description": "The work, as it was enqueued."},
             "run_at": openapi.text(
@@ -81,7 +83,8 @@ JOBS_OUT = {
                 "digits after the seconds unless they are all zero."
             ),
             "state": {
-                "description": "What a heartbeat or a reschedule left for you; absent if none."
+                "description": "The state that a heartbeat or a reschedule has left; "
+                "absent if there is none."
             },
         },
     },
@@ -106,10 +109,10 @@ enqueue_job = openapi.operation(
     is_strict=False,
     operation_id="enqueue_job",
     summary="Enqueue a job",
-    description="Puts a job into a queue, from where one of your consumers fetches it. The "
-    "answer is 202 without a body. An id that is in the queue already is refused with 409, "
-    "whether its job waits or is in flight; 429 means that the storage has trouble: send the "
-    "request again.",
+    description="Puts a job into a queue, from where one of your consumers fetches "
+    "it. The response is 202 without a body. An id that is in the queue "
+    "already results in 409, whether its job waits or is in flight. 429 "
+    "means that the storage is unavailable: send the request again.",
     parameters=openapi.IDEMPOTENCY,
     request=openapi.json_body(JOB_IN),
     examples=[OpenApiExample("a job", JOB, request_only=True)],
@@ -129,10 +132,10 @@ enqueue_jobs = openapi.operation(
     operation_id="enqueue_jobs",
     summary="Enqueue many jobs",
     parameters=openapi.IDEMPOTENCY,
-    description="Puts all of the jobs into their queues, or none of them. A job whose id is "
-    "in its queue already is left out without an error, and so is the second one of an id. "
-    "One bad job refuses the whole list with 400, and the sentence names its place, counted "
-    "from 0.",
+    description="Puts all of the jobs into their queues, or none of them. The service "
+    "skips a job whose id is in its queue already or occurs twice in the "
+    "list. One invalid job results in 400 for the whole list, and the "
+    "message names its index, counted from 0.",
     request=openapi.json_body({"type": "array", "items": JOB_IN}),
     examples=[OpenApiExample("one job", [JOB], request_only=True)],
     responses={
@@ -151,16 +154,18 @@ next_jobs = openapi.operation(
     is_strict=False,
     operation_id="next_jobs",
     summary="Fetch the next jobs",
-    description="Hands out jobs, the one with the oldest `run_at` first, and leases each of "
-    "them for its timeout: no other consumer gets it in that time. Complete a job when its "
-    "work is done, and send heartbeats while the work takes longer. When the queue has "
-    "nothing for you the answer is 204: wait a little, and ask again.",
+    description="Hands out jobs, the one with the oldest `run_at` first, and leases "
+    "each of them for its timeout: no other consumer gets it in that "
+    "time. Complete a job when its work is done, and send heartbeats "
+    "while the work takes longer. If the queue has no job for you, the "
+    "response is 204: wait a little and ask again.",
     parameters=[
         openapi.query_parameter("queue", "The queue to fetch from."),
         OpenApiParameter(
             "num_jobs",
             OpenApiTypes.INT,
-            description="How many jobs to hand out at most: 1 if absent, up to 1000.",
+            description="The maximum number of jobs to return: 1 if absent, up to "
+            "1000.",
         ),
     ],
     responses={
@@ -179,9 +184,10 @@ extend_job = openapi.operation(
     is_strict=False,
     operation_id="extend_job",
     summary="Keep a job for longer",
-    description="Starts the timeout of a job in flight anew. A body becomes the job's state, "
-    "which the next consumer of the job is shown; `null` removes the state, and no body leaves "
-    "it as it is. 404 means that the job is not in flight any more: stop working on it.",
+    description="Restarts the timeout of a job in flight. A body becomes the state of "
+    "the job, which its next consumer gets; `null` removes the state, and "
+    "a request without a body keeps it. 404 means that the job is not in "
+    "flight any more: stop working on it.",
     parameters=[_QUEUE, _JOB_ID],
     request=openapi.json_body(
         {"description": "The state: any JSON value, or no body."}
@@ -200,10 +206,10 @@ reschedule_job = openapi.operation(
     is_strict=False,
     operation_id="reschedule_job",
     summary="Put a job back",
-    description="Puts a new job in the place of one that is in flight, with a new payload, "
-    "moment, timeout and state; its retries are counted from zero. Use it to give a job back, "
-    "or with a `run_at` in the future for work that repeats itself. A job that is not in "
-    "flight is answered with 404.",
+    description="Replaces a job in flight by a new one with its own payload, time, "
+    "timeout and state; its retries count from zero. Use it to give a job "
+    "back, or with a `run_at` in the future for work that repeats itself. "
+    "A job that is not in flight results in 404.",
     request=openapi.json_body(JOB_AGAIN_IN),
     examples=[OpenApiExample("a job", {**JOB, "state": "RAW JSON"}, request_only=True)],
     responses={
@@ -218,8 +224,9 @@ complete_job = openapi.operation(
     is_strict=False,
     operation_id="complete_job",
     summary="Complete a job",
-    description="Removes a job whose work is done, so that it does not come back, whether it "
-    "is in flight or waits. The answer is 200 without a body, or 404 if there is no such job.",
+    description="Removes a job whose work is done, so that it does not come back, "
+    "whether it is in flight or waits. The response is 200 without a "
+    "body, or 404 if there is no such job.",
     parameters=[_QUEUE, _JOB_ID],
     responses={
         200: openapi.no_content("The job is gone."),

@@ -1,4 +1,4 @@
-"""The pull queue surface: jobs that consumers fetch, instead of being called."""
+"""The views of the pull queue: consumers fetch jobs instead of being called."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tasks_api.domain.timestamps import format_timestamp
 from tasks_api.services import pull_queue
 
 MIN_INTEGER = -(2**31)
-# What is fetched must not be fetched again from some cache on the way.
+# A cache must not hand out the same jobs again.
 UNCACHED = {"Cache-Control": "no-store"}
 
 
@@ -43,7 +43,7 @@ class EnqueueJobs(PlainTextErrorView):
 class NextJobs(PlainTextErrorView):
     # No HEAD: it would lease jobs and throw them away.
     http_method_names = ["get", "options"]
-    # It takes the jobs that it shows.
+    # GET leases the jobs that it returns, so it needs write access.
     scopes: ClassVar = {"GET": Scope.WRITE}
 
     @schema.next_jobs
@@ -84,7 +84,7 @@ class CompleteJob(PlainTextErrorView):
 
 
 class QueueHealth(PlainTextErrorView):
-    """This process lives. Asks nobody, and answers everybody."""
+    """Responds with 200 as long as this process lives, without credentials."""
 
     schema = None
     authentication_classes = []
@@ -94,11 +94,11 @@ class QueueHealth(PlainTextErrorView):
         return Response(status=200)
 
 
-# What comes in.
+# Requests.
 
 
 def read_jobs(data: object, *, tenant_id: int) -> list[pull_queue.NewMessage]:
-    """The jobs of a batch. Raises InvalidTask naming the first bad one's place."""
+    """The jobs of a batch. Raises InvalidTask with the index of the first invalid one."""
     if not isinstance(data, list):
         raise InvalidTask("body", "The request body should be a JSON array of jobs")
     return [
@@ -143,12 +143,12 @@ def _retries(data: Mapping[str, Any]) -> int:
 
 
 def _state(value: object) -> str | None:
-    """No state and a state of `null` are the same."""
+    """The state as JSON text; `null` means no state."""
     return None if value is None else dumps(value)
 
 
 def read_key(request: Request, *, tenant_id: int) -> pull_queue.MessageKey:
-    """The message that `queue` and `job_id` of the query name."""
+    """The key of the message in the query parameters `queue` and `job_id`."""
     query = fields.query_parameters(request)
     return pull_queue.MessageKey(
         tenant_id,
@@ -158,7 +158,7 @@ def read_key(request: Request, *, tenant_id: int) -> pull_queue.MessageKey:
 
 
 def _count(query: Mapping[str, str]) -> int:
-    """How many jobs to fetch, as far as `num_jobs` may ask for."""
+    """The number of jobs to fetch: `num_jobs`, up to the maximum."""
     text = query.get("num_jobs", "1")
     if not (text.isascii() and text.isdigit()):
         raise InvalidTask(
@@ -169,7 +169,7 @@ def _count(query: Mapping[str, str]) -> int:
     return min(int(digits[:9]), pull_queue.MAX_LEASED_MESSAGES)
 
 
-# What goes out.
+# Responses.
 
 
 def render_job(queue: str, job: pull_queue.LeasedMessage) -> dict[str, Any]:

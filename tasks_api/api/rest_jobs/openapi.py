@@ -1,4 +1,4 @@
-"""The rest jobs surface as OpenAPI tells it, with the example of its document."""
+"""The operations of REST jobs in the OpenAPI document, with the example of their format."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ CREATED = {
 MESSAGE = {
     "type": "object",
     "required": ["message"],
-    "properties": {"message": openapi.text("A sentence that says what went wrong.")},
+    "properties": {"message": openapi.text("A message that says what is wrong.")},
 }
 ERRORS = {
     "type": "object",
@@ -108,10 +108,10 @@ create_job = openapi.operation(
     is_strict=False,
     operation_id="create_rest_job",
     summary="Schedule a request",
-    description="Stores one HTTP request and sends it at its moment, with one attempt. The "
-    "answer has the id of the job and the path at which its status can be read. A body that "
-    "cannot be used is refused with 400, and the answer lists every field that is wrong; "
-    "503 means that the storage has trouble: send the request again.",
+    description="Stores one HTTP request, which the service sends once at the given "
+    "time. The response has the id of the job and the path of its status. "
+    "An invalid body results in 400 and a list of every wrong field. 503 "
+    "means that the storage is unavailable: send the request again.",
     parameters=[
         openapi.response_header("Location", 201, "The path of the new job."),
         *openapi.IDEMPOTENCY,
@@ -144,10 +144,10 @@ get_job = openapi.operation(
     operation_id="get_rest_job",
     summary="Get a job and its status",
     description="Returns the job as it was posted, and what became of it: `PENDING`, "
-    "`RUNNING`, `SUCCESS` or `ERROR`. A job of somebody else is answered with 404, like one "
-    "that does not exist.",
+    "`RUNNING`, `SUCCESS` or `ERROR`. A job of another user results in "
+    "404, like one that does not exist.",
     parameters=[
-        openapi.path_parameter("job_id", "The id that creating the job has answered.")
+        openapi.path_parameter("job_id", "The id in the response that created the job.")
     ],
     responses={
         200: openapi.response(

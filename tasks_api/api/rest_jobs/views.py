@@ -1,11 +1,11 @@
-"""The rest jobs surface: one request at one moment, whose status can be asked for."""
+"""The views of REST jobs: one request at one time, and its status."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime
-from typing import Any, TypeVar
+from typing import Any
 
 import simplejson
 from django.db.models import Prefetch
@@ -37,11 +37,9 @@ STATUS_BY_STATE = {
     RunState.SUCCEEDED: "SUCCESS",
 }
 
-Value = TypeVar("Value")
-
 
 class InvalidJob(InvalidTask):
-    """Fields of a request cannot be used, one or several."""
+    """One or several fields of a request are invalid."""
 
     def __init__(self, errors: list[InvalidTask]) -> None:
         super().__init__(errors[0].field, str(errors[0]))
@@ -90,45 +88,53 @@ class JobDetail(RestJobsView):
         return task
 
 
-# What comes in.
+# Requests.
 
 
 def read_job(data: object, *, now: datetime) -> TaskSpec:
-    """The task that a request body describes. Raises InvalidJob with every bad field."""
+    """The task that a request body describes. Raises InvalidJob with every invalid field."""
     data = data if isinstance(data, Mapping) else {}
-    task = data.get("task")
-    errors: list[InvalidTask] = []
+    reader = _JobReader()
+    request = reader.read_request(data)
+    at = reader.read("schedule", data, lambda name, value: _moment(name, value, now))
+    if reader.errors:
+        raise InvalidJob(reader.errors)
+    return TaskSpec(
+        surface=Surface.REST_JOBS,
+        # A moment that has passed runs at once.
+        schedule=Once(max(at, now)),
+        schedule_text=data["schedule"],
+        **request,
+    )
 
-    def read(name: str, of: object, reader: Callable[[str, Any], Value]) -> Value:
+
+class _JobReader:
+    """Reads all fields of a job, and collects the errors of those that are wrong."""
+
+    def __init__(self) -> None:
+        self.errors: list[InvalidTask] = []
+
+    def read_request(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        task = data.get("task")
+        if not isinstance(data.get("task", {}), Mapping):
+            self.errors.append(InvalidTask("task", "Value should be an object"))
+            return {}
+        return {
+            "method": self.read("task.method", task, _method),
+            "url": self.read("task.uri", task, fields.target_url),
+            "body": self.read("task.body", task, _body),
+            "expected_status": self.read("task.expected_range", task, _range),
+        }
+
+    def read(self, name: str, of: object, reader: Callable[[str, Any], Any]) -> Any:
         key = name.rpartition(".")[2]
         try:
             if not isinstance(of, Mapping) or key not in of:
                 raise InvalidTask(name, "This field is required.")
             return reader(name, of[key])
         except InvalidTask as error:
-            errors.append(error)
-            return None  # type: ignore[return-value]  # never used: errors are raised below
-
-    if isinstance(data.get("task", {}), Mapping):
-        method = read("task.method", task, _method)
-        url = read("task.uri", task, fields.target_url)
-        body = read("task.body", task, _body)
-        expected = read("task.expected_range", task, _range)
-    else:
-        errors.append(InvalidTask("task", "Value should be an object"))
-    at = read("schedule", data, lambda name, value: _moment(name, value, now))
-    if errors:
-        raise InvalidJob(errors)
-    return TaskSpec(
-        surface=Surface.REST_JOBS,
-        method=method,
-        url=url,
-        body=body,
-        expected_status=expected,
-        # What is past runs at once.
-        schedule=Once(max(at, now)),
-        schedule_text=data["schedule"],
-    )
+            self.errors.append(error)
+            return None
 
 
 def _method(name: str, value: object) -> str:
@@ -163,14 +169,14 @@ def _moment(name: str, value: object, now: datetime) -> datetime:
     if value.strip().lower() == "now":
         return now
     try:
-        # A date alone is its first instant.
+        # A date without a time means its first instant.
         day = date.fromisoformat(value.strip())
     except ValueError:
         return fields.moment(name, value)
     return datetime(day.year, day.month, day.day, tzinfo=UTC)
 
 
-# What goes out.
+# Responses.
 
 
 def render_job(task: Task) -> dict[str, Any]:
@@ -188,7 +194,7 @@ def render_job(task: Task) -> dict[str, Any]:
 
 
 def _status(task: Task) -> str:
-    """The state of its run. A job that was removed before it had one came to nothing."""
+    """The state of its run, or `ERROR` for a job that was removed before it had one."""
     for run in task.runs.all():
         return STATUS_BY_STATE.get(RunState(run.state), "ERROR")
     return "PENDING" if task.ended_at is None else "ERROR"

@@ -1,4 +1,4 @@
-"""The tasks surface by declaration: a list of tasks that those with a tag are to be."""
+"""The view that applies a list of tasks: those with a tag become the list."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ from tasks_api.models import Task
 from tasks_api.services import apply
 from tasks_api.services.apply import Action, DesiredTask, LockedTasks, Plan, Step
 
-# Tasks in one list, and the coming fire times that are shown of each.
+# Tasks in one list, and the next fire times that the response shows of each.
 MAX_TASKS = 1000
 SHOWN_FIRE_TIMES = 3
 _TASK = known_fields.fields_of_schema(schema.DECLARED_IN)
-# What is no field of a task that its owner sets.
-_UNSET = {"id", "next_run_datetime"}
+# Fields of a task that its owner does not set.
+_SERVICE_FIELDS = {"id", "next_run_datetime"}
 
 
 @dataclass(frozen=True)
 class ShownTask:
-    """A task as a plan shows it, and by field what nobody is shown, to be compared."""
+    """A task as a plan shows it, with its hidden secrets by field for comparison."""
 
     task_id: str
     task_fields: Mapping[str, Any]
@@ -53,7 +53,7 @@ class ShownTask:
 
 
 class DeclaredTasks(NamedTuple):
-    """What a request says that the tasks with a tag are to be."""
+    """The desired tasks of a tag, as a request lists them."""
 
     tag: str
     tasks: Sequence[Mapping[str, Any]]
@@ -90,8 +90,8 @@ class ApplyTasks(TasksView):
         data = fields.require_object(request.data)
         task_list = DeclaredTasks(_tag(data), _tasks(data))
         dry_run = bool(fields.boolean(data, "dry_run"))
-        shown = self._apply(task_list, _expected(data), dry_run, now)
-        return Response(_answer(shown, task_list.tag, dry_run=dry_run))
+        shown = self._apply(task_list, _expected_plan(data), dry_run, now)
+        return Response(_render_plan(shown, task_list.tag, dry_run=dry_run))
 
     @transaction.atomic
     def _apply(
@@ -104,21 +104,21 @@ class ApplyTasks(TasksView):
         locked = apply.lock_tasks_of_list(
             self.user, task_list.tag, task_list.names, surface=Surface.TASKS, now=now
         )
-        # As they are shown now: applying the list changes them.
-        before = {task.pk: _show(task, now) for task in locked.tasks}
+        # Before applying the list, which changes these objects.
+        before = {task.pk: _show_task(task, now) for task in locked.tasks}
         plan = apply.apply_list(
             locked,
-            _read(task_list, locked, now=now),
+            _read_desired_tasks(task_list, locked, now=now),
             digest=task_list.digest,
             expected=expected,
             dry_run=dry_run,
             now=now,
         )
-        after = {task_id: _show(task, now) for task_id, task in plan.tasks.items()}
+        after = {task_id: _show_task(task, now) for task_id, task in plan.tasks.items()}
         return ShownPlan(plan, before, after)
 
 
-# What comes in.
+# Requests.
 
 
 def _tag(data: Mapping[str, Any]) -> str:
@@ -133,7 +133,7 @@ def _tag(data: Mapping[str, Any]) -> str:
 
 
 def _tasks(data: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Tasks that have names, each its own. Raises InvalidTasks with all that have not."""
+    """Tasks with unique names. Raises InvalidTasks with all others."""
     tasks = fields.require_field(data, "tasks")
     if not isinstance(tasks, list) or len(tasks) > MAX_TASKS:
         raise InvalidTask(
@@ -157,26 +157,28 @@ def _tasks(data: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return tasks
 
 
-def _expected(data: Mapping[str, Any]) -> str | None:
+def _expected_plan(data: Mapping[str, Any]) -> str | None:
     value = data.get("plan")
     if isinstance(value, str | None):
         return value
-    raise InvalidTask("plan", "Invalid value of plan. Take it from a dry run, as it is")
+    raise InvalidTask(
+        "plan", "Invalid value of plan. Value should be the plan of a dry run"
+    )
 
 
-def _read(
+def _read_desired_tasks(
     task_list: DeclaredTasks, locked: LockedTasks, *, now: datetime
 ) -> list[DesiredTask]:
-    """What the list says, beside the tasks that are there. Raises InvalidTasks."""
+    """The desired tasks, read with the existing ones. Raises InvalidTasks."""
     others = locked.names_of_others
-    if theirs := [i for i, name in enumerate(task_list.names) if name in others]:
+    if indexes := [i for i, name in enumerate(task_list.names) if name in others]:
         taken = InvalidTask("name", "A task of another user has this name")
-        raise InvalidTasks([error_at(index, taken) for index in theirs], status=403)
+        raise InvalidTasks([error_at(index, taken) for index in indexes], status=403)
     desired, errors = [], []
     for index, task in enumerate(task_list.tasks):
         found = locked.by_name.get(task["name"])
         try:
-            desired.append(_desired(task_list.tag, task, found, now=now))
+            desired.append(_read_desired_task(task_list.tag, task, found, now=now))
         except InvalidTask as error:
             errors.append(error_at(index, error))
     if errors:
@@ -184,22 +186,22 @@ def _read(
     return desired
 
 
-def _desired(
+def _read_desired_task(
     tag: str, data: Mapping[str, Any], task: Task | None, *, now: datetime
 ) -> DesiredTask:
     if task is None and _is_over(data, now):
         fields.boolean(data, "paused")
         return DesiredTask(data["name"], None)
     tags = data.get("tags") or []
-    # Whatever is no list is refused with the task.
+    # A value that is not a list is reported with the task.
     tagged = [tag, *tags] if isinstance(tags, list) else tags
-    said = {**data, "tags": tagged}
-    spec = read_replacement(said, task, now=now) if task else read_task(said, now=now)
+    body = {**data, "tags": tagged}
+    spec = read_replacement(body, task, now=now) if task else read_task(body, now=now)
     return DesiredTask(data["name"], spec)
 
 
 def _is_over(data: Mapping[str, Any], now: datetime) -> bool:
-    """Whether a task's last moment has passed; what cannot be read is refused later."""
+    """Whether a task has ended; a value that is invalid is reported later."""
     is_one_time = str(data.get("task_type")).strip().lower() == "one_time"
     names = ("end_datetime", "stop_datetime")
     given = [name for name in names if data.get(name) is not None]
@@ -211,10 +213,10 @@ def _is_over(data: Mapping[str, Any], now: datetime) -> bool:
         return False
 
 
-# What goes out.
+# Responses.
 
 
-def _show(task: Task, now: datetime) -> ShownTask:
+def _show_task(task: Task, now: datetime) -> ShownTask:
     is_paused = not task.periodic_task.enabled
     schedule = None if is_paused else schedule_fields.schedule_of(task)
     coming = (
@@ -223,11 +225,11 @@ def _show(task: Task, now: datetime) -> ShownTask:
     shown = {
         name: value
         for name, value in render_task(task, now).items()
-        if name not in _UNSET
+        if name not in _SERVICE_FIELDS
     }
     return ShownTask(
         str(task.pk),
-        # As JSON has it: a body is text that was not read.
+        # Through JSON, because a body is text that was not parsed.
         simplejson.loads(dumps({**shown, "paused": is_paused}), use_decimal=True),
         [format_timestamp(each.at) for each in coming if each.at],
         _secrets_of(task),
@@ -235,22 +237,22 @@ def _show(task: Task, now: datetime) -> ShownTask:
 
 
 def _secrets_of(task: Task) -> dict[str, str]:
-    """The values of a task's headers, and its URL; empty where no key opens them."""
+    """The header values and the URL of a task; empty if no key opens them."""
     sealed = parse_options(task.request).sealed_values if task.request else ""
     return {
-        "headers": _opened(encryption.decrypt, sealed),
-        "url": _opened(encryption.open_url, task.url),
+        "headers": _open_or_empty(encryption.decrypt, sealed),
+        "url": _open_or_empty(encryption.open_url, task.url),
     }
 
 
-def _opened(opens: Callable[[str], str], sealed: str) -> str:
+def _open_or_empty(opens: Callable[[str], str], sealed: str) -> str:
     try:
         return opens(sealed) if sealed else ""
     except encryption.Undecryptable:
         return ""
 
 
-def _answer(shown: ShownPlan, tag: str, *, dry_run: bool) -> dict[str, Any]:
+def _render_plan(shown: ShownPlan, tag: str, *, dry_run: bool) -> dict[str, Any]:
     counts = dict.fromkeys(Action, 0)
     for step in shown.plan.steps:
         counts[step.action] += 1
@@ -259,11 +261,13 @@ def _answer(shown: ShownPlan, tag: str, *, dry_run: bool) -> dict[str, Any]:
         "tag": tag,
         "dry_run": dry_run,
         "counts": {action.value: count for action, count in counts.items()},
-        "tasks": [_render(step, shown, dry_run=dry_run) for step in shown.plan.steps],
+        "tasks": [
+            _render_step(step, shown, dry_run=dry_run) for step in shown.plan.steps
+        ],
     }
 
 
-def _render(step: Step, shown: ShownPlan, *, dry_run: bool) -> dict[str, Any]:
+def _render_step(step: Step, shown: ShownPlan, *, dry_run: bool) -> dict[str, Any]:
     before = after = None
     if step.task_id is not None:
         before, after = shown.before.get(step.task_id), shown.after.get(step.task_id)
@@ -280,7 +284,7 @@ def _render(step: Step, shown: ShownPlan, *, dry_run: bool) -> dict[str, Any]:
 
 
 def _changes(before: ShownTask | None, after: ShownTask | None) -> dict[str, Any]:
-    """Each field that differs, as it was and as it is; null where it is not there."""
+    """Each field that differs, with its old and new value; null if it is absent."""
     old = before.task_fields if before else {}
     new = after.task_fields if after else {}
     names = [*new, *(name for name in old if name not in new)]
@@ -289,7 +293,7 @@ def _changes(before: ShownTask | None, after: ShownTask | None) -> dict[str, Any
         for name in names
         if old.get(name) != new.get(name)
     }
-    # Other secrets look like those before: nobody is shown them.
+    # New secrets look like the old ones in a response, so they are compared apart.
     if before and after:
         for name in ("url", "headers"):
             if name in new and before.secrets[name] != after.secrets[name]:

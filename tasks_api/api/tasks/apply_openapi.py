@@ -1,4 +1,4 @@
-"""Declared tasks as OpenAPI tells them."""
+"""The operation that applies a list of tasks in the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -21,31 +21,31 @@ _TASK: dict[str, Any] = {
 _DECLARED = {"tag": "reports", "tasks": [_TASK], "dry_run": True}
 DECLARED_IN = task_in(
     "name",
-    name=openapi.NAME | {"description": "The name by which the task is known again."},
+    name=openapi.NAME | {"description": "The name that identifies the task."},
 )
 APPLY_IN = {
     "type": "object",
     "required": ["tag", "tasks"],
     "properties": {
         "tag": openapi.text(
-            "The tag by which the tasks belong together.", minLength=1, maxLength=100
+            "The tag of the tasks that belong together.", minLength=1, maxLength=100
         ),
         "tasks": {
             "type": "array",
             "maxItems": 1000,
-            "description": "All tasks that have the tag from now on.",
+            "description": "All tasks that are to have the tag.",
             "items": DECLARED_IN,
         },
         "dry_run": {
             "type": "boolean",
             "nullable": True,
-            "description": "Return what would be done, and do nothing.",
+            "description": "Whether to return the plan only, and change nothing.",
         },
         "plan": {
             "type": "string",
             "nullable": True,
-            "description": "The `plan` of a dry run. If the plan is another one by now, the answer "
-            "is 412 and nothing happens.",
+            "description": "The `plan` of a dry run. If the plan has changed since, "
+            "the response is 412 and nothing happens.",
         },
     },
 }
@@ -56,13 +56,13 @@ def _times(description: str) -> dict[str, Any]:
     return {"type": "array", "maxItems": 3, "items": items, "description": description}
 
 
-_ABOUT = {
+_ACTION_DESCRIPTIONS = {
     Action.CREATE: "How many tasks are new.",
     Action.CHANGE: "How many tasks differ from the list.",
     Action.PAUSE: "How many tasks are paused and differ in nothing else.",
     Action.RESUME: "How many tasks are resumed and differ in nothing else.",
     Action.DELETE: "How many tasks have the tag and are not in the list.",
-    Action.KEEP: "How many tasks are as the list says.",
+    Action.KEEP: "How many tasks are already as the list says.",
     Action.OVER: "How many tasks of the list have ended, so that nothing is left to do.",
 }
 STEP_OUT = {
@@ -82,7 +82,8 @@ STEP_OUT = {
             nullable=True,
         ),
         "action": openapi.text(
-            "What is done with the task.", enum=[action.value for action in Action]
+            "What the service does with the task.",
+            enum=[action.value for action in Action],
         ),
         "changes": {
             "type": "object",
@@ -104,23 +105,26 @@ PLAN_OUT = {
     "type": "object",
     "required": ["plan", "tag", "dry_run", "counts", "tasks"],
     "properties": {
-        "plan": openapi.text("A fingerprint of the plan; send it to do exactly this."),
+        "plan": openapi.text(
+            "A fingerprint of the plan; send it to apply exactly this plan."
+        ),
         "tag": openapi.text("The tag of the request."),
         "dry_run": {
             "type": "boolean",
-            "description": "Whether this would be done (true) or was done (false).",
+            "description": "Whether this is a plan (true) or was done (false).",
         },
         "counts": {
             "type": "object",
             "required": [action.value for action in Action],
             "description": "How many tasks there are for each action.",
             "properties": {
-                action.value: openapi.count(_ABOUT[action]) for action in Action
+                action.value: openapi.count(_ACTION_DESCRIPTIONS[action])
+                for action in Action
             },
         },
         "tasks": {
             "type": "array",
-            "description": "What is done with each task.",
+            "description": "What the service does with each task.",
             "items": STEP_OUT,
         },
     },
@@ -154,11 +158,13 @@ apply_tasks = openapi.operation(
     product=Product.TASKS,
     operation_id="apply_tasks",
     summary="Apply a list of tasks",
-    description="Makes your tasks with a tag those of the list: it creates, changes, pauses, "
-    "resumes and deletes, in one transaction, all of it or nothing. Use it to keep tasks in a "
-    "file under version control; the same list again changes nothing. With `dry_run` the "
-    "answer says what would be done, and `plan` does exactly what was shown. Bad tasks are "
-    "refused with 400 and their indexes, and a name that a colleague's task has with 403.",
+    description="Makes your tasks with a tag equal to the list: the service creates, "
+    "changes, pauses, resumes and deletes tasks in one transaction, all "
+    "of it or nothing. Use it to keep tasks in a file under version "
+    "control; applying the same list again changes nothing. With "
+    "`dry_run` the response shows what the service would do, and `plan` "
+    "makes it do exactly that. Invalid tasks result in 400 with their "
+    "indexes, and a name of a colleague's task in 403.",
     parameters=openapi.IDEMPOTENCY,
     request=openapi.json_body(APPLY_IN),
     examples=[OpenApiExample("a plan", _DECLARED, request_only=True)],

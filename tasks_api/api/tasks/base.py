@@ -1,4 +1,4 @@
-"""What the views of the tasks surface share: its words for what went wrong."""
+"""The base of the views of the tasks API: its error messages."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tasks_api.domain.exceptions import InvalidTask, RunNotFound
 
 
 class InvalidTasks(InvalidTask):
-    """Some of many tasks cannot be stored: the index of each, its field, a sentence."""
+    """Some of many tasks cannot be stored; lists the index, field and message of each."""
 
     def __init__(self, errors: list[dict[str, Any]], *, status: int = 400) -> None:
         first = errors[0]
@@ -28,12 +28,12 @@ class InvalidTasks(InvalidTask):
 
 
 def error_at(index: int, error: InvalidTask) -> dict[str, Any]:
-    """What InvalidTasks says of one of the tasks."""
+    """The entry of one task in InvalidTasks."""
     return {"index": index, "field": error.field, "message": str(error)}
 
 
 class TasksView(FormatView):
-    """The surface's words for what went wrong, where its document gives them."""
+    """A view whose document fixes the error messages of some statuses."""
 
     error_messages: ClassVar[dict[int, str]] = {
         401: "User not authorized",
@@ -42,7 +42,7 @@ class TasksView(FormatView):
         405: "Given HTTP method is not allowed on this endpoint",
         500: "APIError: Internal Server error occurred!",
     }
-    # Where a method has its own.
+    # Messages of one method only.
     error_messages_by_method: ClassVar[dict[tuple[str | None, int], str]] = {}
 
     def render_error(self, error: ErrorResponse) -> HttpResponse:
@@ -62,7 +62,7 @@ class TasksView(FormatView):
 
 
 def parse_run_id(path: str) -> UUID:
-    """The id in a path; whatever cannot be one is the id of no run."""
+    """The run id of a path. Raises RunNotFound if it cannot be one."""
     try:
         return UUID(path)
     except ValueError:

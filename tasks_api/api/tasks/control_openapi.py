@@ -34,9 +34,10 @@ run_task = openapi.operation(
     product=Product.TASKS,
     operation_id="run_task",
     summary="Run a task now",
-    description="Makes a run of the task at once, beside its schedule: no fire time moves, and "
-    "it works for a paused task. The answer has the id of the run, by which you can follow "
-    "it. A task that may not overlap, and whose earlier run is not over, is refused with 409.",
+    description="Creates a run of the task at once, in addition to its schedule. This "
+    "moves no fire time, and it works for a paused task. The response has "
+    "the id of the run, so that you can follow it. If the task may not "
+    "overlap and its earlier run is unfinished, the response is 409.",
     parameters=[TASK_ID, *openapi.IDEMPOTENCY],
     request=None,
     responses={
@@ -105,8 +106,9 @@ def _bulk_change(
 pause_task = _change(
     "pause_task",
     "Pause a task",
-    "Keeps a task from firing until it is resumed. Fire times that pass meanwhile are not made "
-    "up for; a one-time task waits. Pausing a paused task changes nothing.",
+    "Keeps a task from firing until it is resumed. The service does not make up for "
+    "fire times that pass meanwhile; a one-time task waits. Pausing a paused task "
+    "changes nothing.",
     "Task paused successfully",
 )
 resume_task = _change(
@@ -119,14 +121,14 @@ resume_task = _change(
 pause_tasks = _bulk_change(
     "pause_tasks",
     "Pause many tasks",
-    "Pauses all of the tasks, or none of them: one unknown id is answered with 404, and one of "
-    "somebody else's task with 403. Tasks that are paused already stay so.",
+    "Pauses all of the tasks, or none of them: one unknown id results in 404, and the "
+    "id of another user's task in 403. Tasks that are paused already stay so.",
     "Tasks have been successfully paused",
 )
 resume_tasks = _bulk_change(
     "resume_tasks",
     "Resume many tasks",
-    "Resumes all of the tasks, or none of them: one unknown id is answered with 404, and one of "
-    "somebody else's task with 403. Tasks that are not paused stay so.",
+    "Resumes all of the tasks, or none of them: one unknown id results in 404, and "
+    "the id of another user's task in 403. Tasks that are not paused stay so.",
     "Tasks have been resumed successfully",
 )

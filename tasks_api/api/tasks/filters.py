@@ -1,4 +1,4 @@
-"""The query string of the list of tasks: whose, which of them, and which page."""
+"""The query string of the list of tasks: scope, filters and page."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tasks_api.domain.exceptions import InvalidTask
 from tasks_api.domain.specs import Surface
 from tasks_api.services import listing
 
-# Tasks in one answer, unless fewer are asked for.
+# Tasks in one response, unless the client asks for fewer.
 MAX_PAGE_SIZE = 1000
 STATES = {"active": False, "paused": True}
 
@@ -38,7 +38,7 @@ def read_scope(query: Mapping[str, str], user: User) -> listing.TaskScope:
 
 
 def read_filters(request: Request, query: Mapping[str, str]) -> listing.TaskFilters:
-    """Which tasks a query string asks for. Raises InvalidTask naming the parameter."""
+    """The filters of a query string. Raises InvalidTask naming the parameter."""
     return listing.TaskFilters(
         name=fields.id_parameter(query, "name") if "name" in query else None,
         tags=_wanted_tags(request),
@@ -75,7 +75,7 @@ def _choice(
 
 
 def read_cursor(text: str) -> UUID | None:
-    """The task after which a page begins; empty is the first page."""
+    """The task after which a page begins; None for the first page."""
     try:
         return UUID(hex=text) if text else None
     except ValueError:

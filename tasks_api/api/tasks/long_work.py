@@ -1,4 +1,4 @@
-"""The tasks surface for targets at work: complete a run, fail it, or ask for more time."""
+"""The views for targets at long work: complete a run, fail it, or extend its deadline."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MAX_REASON_LENGTH = 1000
 
 
 class RunBearer:
-    """Who shows a run's token, which says nothing about any user."""
+    """A caller with the token of a run, who is no user."""
 
     is_authenticated = True
 
@@ -36,17 +36,17 @@ class RunBearer:
 
 
 class RunTokenAuthentication(BaseAuthentication):
-    """A run's token, in its own header or as `Authorization: Bearer <token>`."""
+    """Authentication by a run's token, in its own header or as a bearer token."""
 
     def authenticate(self, request: Request) -> tuple[RunBearer, None] | None:
-        # Whoever shows a run's token is judged by it, and be it empty.
+        # A request with this header is authenticated by it alone, including an empty one.
         token = request.headers.get(run_tokens.HEADER)
         if token is None:
             header = request.headers.get("Authorization", "")
             scheme, token = scheme_and_credential(header)
             if scheme != "bearer" or not token.startswith(f"{run_tokens.PREFIX}_"):
                 return None
-        # Here, so that nobody is listened to who shows just anything.
+        # Checked here, so that the service reads no body from a caller with a wrong token.
         run_id = parse_run_id(request.parser_context["kwargs"]["run_id"])
         if run_tokens.read_turn(token, run_id, long_work.run_token_keys()) is None:
             raise RunAccessDenied(long_work.NOT_OF_THIS_RUN)
@@ -57,7 +57,7 @@ class RunTokenAuthentication(BaseAuthentication):
 
 
 class RunTokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]  # its registration on subclassing has no types
-    """How the OpenAPI schema describes it."""
+    """The description of run tokens in the OpenAPI document."""
 
     target_class = RunTokenAuthentication
     name = "runToken"
@@ -67,7 +67,7 @@ class RunTokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped
             "type": "apiKey",
             "in": "header",
             "name": run_tokens.HEADER,
-            "description": "The token that came with the request of a run, for its target.",
+            "description": "The token of a run, which its target got with the request.",
         }
 
 
@@ -82,17 +82,17 @@ class LongWorkView(TasksView):
 
     @property
     def caller(self) -> long_work.Caller:
-        who: object = self.request.user
-        return who.token if isinstance(who, RunBearer) else self.user
+        user: object = self.request.user
+        return user.token if isinstance(user, RunBearer) else self.user
 
 
 class CompleteRun(LongWorkView):
     @schema.complete_run
     def post(self, request: Request, run_id: str) -> Response:
         answer = "" if request.stream is None else dumps(request.data)
-        wanted = parse_run_id(run_id)
-        settled = long_work.complete(self.caller, wanted, answer=answer)
-        return _report(wanted, settled)
+        run_uuid = parse_run_id(run_id)
+        result = long_work.complete(self.caller, run_uuid, answer=answer)
+        return _report(run_uuid, result)
 
 
 class FailRun(LongWorkView):
@@ -101,18 +101,22 @@ class FailRun(LongWorkView):
         data = {} if request.stream is None else fields.require_object(request.data)
         why, again = _reason(data), data.get("retry")
         if again is not None and not isinstance(again, bool):
-            raise InvalidTask("retry", "Invalid value of retry. Value should be a bool")
-        wanted = parse_run_id(run_id)
-        settled = long_work.fail(self.caller, wanted, why=why, again=again is not False)
-        return _report(wanted, settled)
+            raise InvalidTask(
+                "retry", "Invalid value of retry. Value should be true or false"
+            )
+        run_uuid = parse_run_id(run_id)
+        result = long_work.fail(
+            self.caller, run_uuid, why=why, again=again is not False
+        )
+        return _report(run_uuid, result)
 
 
 class HeartbeatRun(LongWorkView):
     @schema.heartbeat_run
     def post(self, request: Request, run_id: str) -> Response:
-        wanted = parse_run_id(run_id)
-        deadline = format_optional_timestamp(long_work.heartbeat(self.caller, wanted))
-        return Response({"run_id": str(wanted), "deadline": deadline})
+        run_uuid = parse_run_id(run_id)
+        deadline = format_optional_timestamp(long_work.heartbeat(self.caller, run_uuid))
+        return Response({"run_id": str(run_uuid), "deadline": deadline})
 
 
 def _reason(data: Mapping[str, Any]) -> str:
@@ -128,7 +132,7 @@ def _reason(data: Mapping[str, Any]) -> str:
     )
 
 
-def _report(run_id: UUID, settled: long_work.LongWorkResult) -> Response:
-    broker.ring_workers(settled.to_ring)
-    broker.announce_ends(settled.run_ids)
-    return Response({"run_id": str(run_id), "state": settled.state})
+def _report(run_id: UUID, result: long_work.LongWorkResult) -> Response:
+    broker.ring_workers(result.to_ring)
+    broker.announce_ends(result.run_ids)
+    return Response({"run_id": str(run_id), "state": result.state})

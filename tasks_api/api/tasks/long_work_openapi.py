@@ -1,4 +1,4 @@
-"""What targets at work say, as OpenAPI tells it."""
+"""The operations for targets at long work in the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ RESULT_OUT = {
     "required": ["run_id", "state"],
     "properties": {
         "run_id": openapi.text("The id of the run."),
-        "state": openapi.text("What the run is now.", enum=list(RunState.values)),
+        "state": openapi.text("The state of the run now.", enum=list(RunState.values)),
     },
 }
 HEARTBEAT_OUT = {
@@ -26,8 +26,8 @@ HEARTBEAT_OUT = {
     "properties": {
         "run_id": openapi.text("The id of the run."),
         "deadline": openapi.text(
-            "Until when the service waits for the next report; null while the answer to the "
-            "request is not written down yet.",
+            "Until when the service waits for the next report; null until it has "
+            "recorded the response to its request.",
             format="date-time",
             nullable=True,
         ),
@@ -41,8 +41,8 @@ FAIL_IN = {
         ),
         "retry": {
             "type": "boolean",
-            "description": "False if the run should not be tried again, whatever the task's "
-            "`retry` says.",
+            "description": "False if the service should not try the run again, "
+            "regardless of the `retry` of the task.",
         },
     },
 }
@@ -69,10 +69,11 @@ complete_run = openapi.operation(
     product=Product.LONG_WORK,
     operation_id="complete_run",
     summary="Complete a run",
-    description="Reports that the work of a run is done: the run has succeeded. The body is "
-    "any JSON value of up to 16 KiB, which is kept as the answer, or absent. Reporting it "
-    "twice changes nothing. 409 means that the deadline has passed or that the run ended "
-    "otherwise, so nobody waits for the work any more.",
+    description="Reports that the work of a run is done: the run has succeeded. The "
+    "optional body is any JSON value of up to 16 KiB, which the service "
+    "keeps as the answer of the target. Repeating the report changes "
+    "nothing. 409 means that the deadline has passed or that the run has "
+    "ended, so the service does not wait for the work any more.",
     parameters=[_RUN_ID],
     request=openapi.json_body({}),
     examples=[OpenApiExample("what came of it", {"rows": 1200}, request_only=True)],
@@ -84,9 +85,10 @@ fail_run = openapi.operation(
     product=Product.LONG_WORK,
     operation_id="fail_run",
     summary="Fail a run",
-    description="Reports that the work of a run has failed, with a reason. The run is tried "
-    'again if the task has a `retry` that allows it, unless you say `"retry": false`. 409 '
-    "means that the run is over already or its deadline has passed.",
+    description="Reports that the work of a run has failed, with a reason. The run is "
+    "tried again if the task has a `retry` that allows it, unless you say "
+    '`"retry": false`. 409 means that the run has ended or its deadline '
+    "has passed.",
     parameters=[_RUN_ID],
     request=openapi.json_body(FAIL_IN),
     examples=[OpenApiExample("why", {"reason": "disk full"}, request_only=True)],
@@ -100,9 +102,9 @@ heartbeat_run = openapi.operation(
     product=Product.LONG_WORK,
     operation_id="heartbeat_run",
     summary="Keep a run open",
-    description="Reports that the work of a run goes on, and puts the deadline off: it is "
-    "then as far away as it was at first. Send heartbeats more often than that. 409 means "
-    "that the deadline has passed, so stop working.",
+    description="Reports that the work of a run continues, and restarts its deadline. "
+    "Send heartbeats more often than the deadline passes. 409 means that "
+    "the deadline has passed, so stop working.",
     parameters=[_RUN_ID],
     request=None,
     responses=_answers(

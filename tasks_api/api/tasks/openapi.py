@@ -71,7 +71,7 @@ _PAGING = [
     OpenApiParameter(
         "limit",
         OpenApiTypes.INT,
-        description="How many to return at most: 1000 if absent.",
+        description="The maximum number to return: 1000 if absent.",
     ),
     OpenApiParameter(
         "offset",
@@ -80,7 +80,7 @@ _PAGING = [
     ),
     OpenApiParameter(
         "cursor",
-        description="The `next_cursor` of the page before; empty for the first page.",
+        description="The `next_cursor` of the previous page; empty for the first page.",
     ),
     *_FILTERS,
     openapi.NEXT_PAGE,
@@ -90,9 +90,10 @@ list_tasks = openapi.operation(
     product=Product.TASKS,
     operation_id="list_tasks",
     summary="List tasks",
-    description="Returns your tasks that have not ended, the oldest first, up to 1000 at once. "
-    "Filters narrow the list, and `cursor` pages through one of any length. Administrators "
-    "list those of a user or of the whole tenant with `owner`.",
+    description="Returns your tasks that have not ended, the oldest first, up to 1000 "
+    "at once. Filters narrow the list, and `cursor` pages through one of "
+    "any length. Administrators use `owner` to list those of a user or of "
+    "the whole tenant.",
     parameters=[OWNER, *_PAGING],
     responses={
         200: openapi.response(TASKS_OUT, {"count": 1, "tasks": [STORED]}, "The tasks."),
@@ -110,11 +111,12 @@ create_task = openapi.operation(
     product=Product.TASKS,
     operation_id="create_task",
     summary="Create a task",
-    description="Stores an HTTP request that the service sends once, at `run_datetime`, or "
-    "periodically, every `frequency` seconds or by `cron`. The answer has the id of the task. "
-    "A field that is wrong, missing or unknown is refused with 400 and a sentence that names "
-    "it, and a `name` that is taken with 409. Send an `Idempotency-Key` along, and the "
-    "request can be repeated safely when its answer was lost.",
+    description="Stores an HTTP request that the service sends once, at "
+    "`run_datetime`, or periodically, every `frequency` seconds or by "
+    "`cron`. The response has the id of the task. A wrong, missing or "
+    "unknown field results in 400 and a message that names it; a `name` "
+    "that is taken results in 409. With an `Idempotency-Key`, you can "
+    "repeat the request safely if you have lost its response.",
     parameters=[
         openapi.response_header("Location", 201, "The path of the new task."),
         etag(201),
@@ -146,9 +148,10 @@ create_tasks = openapi.operation(
     product=Product.TASKS,
     operation_id="create_tasks",
     summary="Create many tasks",
-    description="Stores up to 10,000 tasks in one transaction: all of them, or none. The ids "
-    "come back in the order of the request. If tasks cannot be stored, the answer is 400, or "
-    "409 when names are taken, and lists each of them by its index.",
+    description="Stores up to 10,000 tasks in one transaction: all of them, or none. "
+    "The response has the ids in the order of the request. If a task is "
+    "invalid the response is 400, or 409 if a name is taken, and lists "
+    "each such task by its index.",
     parameters=openapi.IDEMPOTENCY,
     request=openapi.json_body(BULK_IN),
     examples=[
@@ -194,15 +197,15 @@ def _read(
 get_task = _read(
     "get_task",
     "Get a task",
-    "Returns a task with its schedule, its request and when it fires next. A task that has "
-    "ended, or of somebody else, is answered with 404.",
+    "Returns a task with its schedule, its request and when it fires next. A task "
+    "that has ended or belongs to another user results in 404.",
     TASK_ID,
 )
 get_named_task = _read(
     "get_task_by_name",
     "Get a task by its name",
-    "Returns the task that has this name now, as reading it by its id does. A name that no "
-    "task of yours has is answered with 404.",
+    "Returns the task that has this name now, like reading it by its id. If no task "
+    "of yours has the name, the response is 404.",
     TASK_NAME,
 )
 _CHANGE_ERRORS = {
@@ -218,10 +221,10 @@ change_task = openapi.operation(
     product=Product.TASKS,
     operation_id="change_task",
     summary="Change a task",
-    description="Changes the fields that the body has and leaves the others as they are. Each "
-    "field is replaced as a whole, and null takes an optional one away. A new schedule counts "
-    "from its next fire time; a run under way finishes. `If-Match` keeps two clients from "
-    "overwriting each other.",
+    description="Changes the fields that the body has and keeps the others. Each "
+    "field is replaced as a whole, and null removes an optional one. A "
+    "new schedule counts from its next fire time; a run under way "
+    "finishes. `If-Match` keeps two clients from overwriting each other.",
     parameters=[TASK_ID, IF_MATCH, etag(200)],
     request=openapi.json_body(CHANGE_IN),
     examples=[OpenApiExample("more often", {"frequency": 3600}, request_only=True)],
@@ -235,17 +238,18 @@ put_task = openapi.operation(
     product=Product.TASKS,
     operation_id="put_task_by_name",
     summary="Create or replace a task by its name",
-    description="Makes the task of this name what the body says: it is created if there is "
-    "none, with 201, and replaced if there is one, with 200, and keeps its id and its history. "
-    "The same body again changes nothing, so it is safe to repeat. A name that a colleague's "
-    "task has is refused with 403.",
+    description="Creates the task of this name and responds with 201, or replaces it "
+    "and responds with 200. A replaced task keeps its id and its history. "
+    "The same body again changes nothing, so the request is safe to "
+    "repeat. A name of a colleague's task results in 403.",
     parameters=[
         TASK_NAME,
         IF_MATCH,
         OpenApiParameter(
             "If-None-Match",
             location=OpenApiParameter.HEADER,
-            description="`*` to create only: if there is a task of this name, the answer is 412.",
+            description="`*` to create only: if there is a task of this name, the "
+            "response is 412.",
         ),
         etag(200, 201),
         OpenApiParameter(
@@ -289,14 +293,14 @@ def _remove(
 remove_task = _remove(
     "remove_task",
     "Remove a task",
-    "Removes a task, so that it does not fire any more. A request that is under way finishes. "
-    "Its runs can still be read. A task of somebody else is refused with 403.",
+    "Removes a task, so that it does not fire any more. A request that is under way "
+    "finishes. You can still read its runs. A task of another user results in 403.",
     TASK_ID,
 )
 remove_named_task = _remove(
     "remove_task_by_name",
     "Remove a task by its name",
-    "Removes the task that has this name now, as removing it by its id does. Its name is free "
-    "again afterwards.",
+    "Removes the task that has this name now, like removing it by its id. The name is "
+    "free again afterwards.",
     TASK_NAME,
 )

@@ -15,7 +15,7 @@ FAILURE = "APIError: Internal Server error occurred!"
 NO_IDS = "Bad request, No data in ids"
 NO_TASK = "APIError: task does not exist with given id"
 NAME_TAKEN = "A task with this name exists already"
-STALE = "The task was changed since; its ETag is another one now"
+STALE = "The task has changed since; it has another ETag now"
 
 
 def done(message: str) -> OpenApiResponse:
@@ -23,7 +23,7 @@ def done(message: str) -> OpenApiResponse:
 
 
 TASK_ID = openapi.path_parameter(
-    "task_id", "The id that creating the task has answered."
+    "task_id", "The id in the response that created the task."
 )
 TASK_NAME = openapi.path_parameter(
     "name", "The name of the task, percent-encoded; it may contain slashes."
@@ -54,8 +54,8 @@ def bulk_error(message: str) -> OpenApiResponse:
 IF_MATCH = OpenApiParameter(
     "If-Match",
     location=OpenApiParameter.HEADER,
-    description="The `ETag` that you have seen. If the task was changed since, the answer is "
-    "412 and nothing happens.",
+    description="The `ETag` of the task as you have read it. If the task has changed "
+    "since, the response is 412 and nothing happens.",
 )
 
 
@@ -63,7 +63,7 @@ def etag(*statuses: int) -> OpenApiParameter:
     return OpenApiParameter(
         "ETag",
         location=OpenApiParameter.HEADER,
-        description="The version of the task. It changes when somebody changes the task, and not "
-        "when it fires.",
+        description="The version of the task. It changes if a user changes the task, "
+        "and not if the task fires.",
         response=list(statuses),
     )

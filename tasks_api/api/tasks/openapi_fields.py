@@ -32,11 +32,12 @@ _FREQUENCY = {
 }
 _TAGS = {
     "type": "array",
-    "description": "Labels to find the task by, and to apply tasks by.",
+    "description": "Labels that find the task in lists, and that `apply` selects "
+    "tasks by.",
     "maxItems": 50,
     "items": {"type": "string", "minLength": 1, "maxLength": 100},
 }
-_OF_BOTH: dict[str, dict[str, Any]] = {
+_SHARED_FIELDS: dict[str, dict[str, Any]] = {
     "url": {
         "type": "string",
         "description": "The absolute URL that the request is sent to. Credentials in it "
@@ -56,19 +57,19 @@ _OF_BOTH: dict[str, dict[str, Any]] = {
     **optional_fields.REQUEST_SCHEMAS,
     "name": openapi.NAME
     | {
-        "description": "Your name for the task, by which it can be read, put and removed. One "
-        "task of your tenant has it at a time.",
+        "description": "Your name for the task, by which you can read, replace and "
+        "remove it. Only one task of your tenant has it at a time.",
         "nullable": True,
     },
     "tags": _TAGS | {"nullable": True},
     "paused": {
         "type": "boolean",
         "nullable": True,
-        "description": "True pauses the task, and false resumes it. Without it a task stays as it "
-        "is, and a new one is active.",
+        "description": "True pauses the task, and false resumes it. If absent, a task "
+        "stays as it is, and a new one is active.",
     },
 }
-_OF_PERIODIC: dict[str, dict[str, Any]] = {
+_PERIODIC_FIELDS: dict[str, dict[str, Any]] = {
     "task_type": {
         "type": "string",
         "description": "`periodic`, in any case; `interval` means the same.",
@@ -95,7 +96,7 @@ _OF_PERIODIC: dict[str, dict[str, Any]] = {
     ),
     "stop_datetime": openapi.text("Another name for `end_datetime`.", nullable=True),
 }
-_OF_ONE_TIME: dict[str, dict[str, Any]] = {
+_ONE_TIME_FIELDS: dict[str, dict[str, Any]] = {
     "task_type": openapi.text("`one_time`, in any case.", enum=["one_time"]),
     "run_datetime": openapi.text(
         "When the task runs: an ISO 8601 date and time in the future. Without an offset it is "
@@ -143,7 +144,7 @@ TASK_OUT: dict[str, Any] = {
             "description": "True while the task is paused, and absent otherwise.",
         },
         "pause_reason": openapi.text(
-            "Why the service paused the task; absent if somebody else did."
+            "Why the service paused the task; absent if a user paused it."
         ),
         **optional_fields.RESPONSE_SCHEMAS,
         "name": openapi.text("Your name for the task; absent if it has none."),
@@ -158,15 +159,17 @@ _DOCUMENTED = {
     "stop_datetime",
 }
 # The document that the format was built from lacks these.
-EXTENSIONS = (_OF_PERIODIC | _OF_BOTH).keys() - _DOCUMENTED - {"url", "post_data"}
+EXTENSIONS = (
+    (_PERIODIC_FIELDS | _SHARED_FIELDS).keys() - _DOCUMENTED - {"url", "post_data"}
+)
 # A client may send a response back as it is, also with the fields of the other type.
-_IGNORED = dict.fromkeys(
-    _OF_PERIODIC | _OF_ONE_TIME | TASK_OUT["properties"], openapi.IGNORED
+_IGNORED_FIELDS = dict.fromkeys(
+    _PERIODIC_FIELDS | _ONE_TIME_FIELDS | TASK_OUT["properties"], openapi.IGNORED
 )
 
 
 def task_in(*required: str, **more: dict[str, Any]) -> dict[str, Any]:
-    """A task as requests have it, of either type; with `more` fields of both.
+    """The schema of a task in a request, of either type, with `more` fields of both.
 
     A type ignores the fields of the other one, whatever they are.
     """
@@ -176,11 +179,11 @@ def task_in(*required: str, **more: dict[str, Any]) -> dict[str, Any]:
                 "type": "object",
                 "title": title,
                 "required": ["task_type", *own_required, *required],
-                "properties": {**_IGNORED, **own, **_OF_BOTH, **more},
+                "properties": {**_IGNORED_FIELDS, **own, **_SHARED_FIELDS, **more},
             }
             for title, own, own_required in (
-                ("periodic", _OF_PERIODIC, ()),
-                ("one_time", _OF_ONE_TIME, ("run_datetime",)),
+                ("periodic", _PERIODIC_FIELDS, ()),
+                ("one_time", _ONE_TIME_FIELDS, ("run_datetime",)),
             )
         ]
     }
@@ -195,10 +198,10 @@ CHANGE_IN = {
         if name not in {"task_type", "frequency"} and "type" in rule
         else rule
         for name, rule in {
-            **_IGNORED,
-            **_OF_ONE_TIME,
-            **_OF_PERIODIC,
-            **_OF_BOTH,
+            **_IGNORED_FIELDS,
+            **_ONE_TIME_FIELDS,
+            **_PERIODIC_FIELDS,
+            **_SHARED_FIELDS,
             "task_type": openapi.text(
                 "To make it a task of the other type, with the fields of that type.",
                 enum=["periodic", "one_time", "interval"],

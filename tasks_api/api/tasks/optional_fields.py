@@ -130,5 +130,6 @@ def _open_fields(task: Task) -> dict[str, Any]:
         return stored_fields(task)
     except encryption.Undecryptable:
         raise InvalidTask(
-            "headers", "The headers cannot be read any more; give them anew"
+            "headers",
+            "The stored headers cannot be decrypted any more; send them again",
         ) from None

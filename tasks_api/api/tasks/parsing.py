@@ -1,4 +1,4 @@
-"""The bodies of requests for tasks, read strictly into specs."""
+"""Request bodies that describe tasks, read strictly into TaskSpecs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tasks_api.domain.specs import Surface, TaskSpec
 from tasks_api.models import Task
 from tasks_api.storage import task_rows
 
-# Tasks in one request to create many.
+# Tasks in one request that creates many.
 MAX_TASKS = 10_000
 MAX_TAGS, MAX_TAG_LENGTH = 50, 100
 _TASK, _IDS = (
@@ -30,18 +30,20 @@ _TASK, _IDS = (
 def read_task(data: object, *, now: datetime, kept: Schedule | None = None) -> TaskSpec:
     """The task that a request body describes. Raises InvalidTask naming the field.
 
-    Of a task that is there, the `kept` schedule may have begun in the past.
+    The `kept` schedule of an existing task may have begun in the past.
     """
     data = fields.require_object(data)
-    is_open = _uses_extensions(data)
-    schedule = schedule_fields.read_schedule(data, now=now, kept=kept, is_open=is_open)
+    uses_extensions = _uses_extensions(data)
+    schedule = schedule_fields.read_schedule(
+        data, now=now, kept=kept, bounds_optional=uses_extensions
+    )
     url, queue = _target(data)
     spec = TaskSpec(
         surface=Surface.TASKS,
         schedule=schedule,
         url=url,
         queue=queue,
-        body=dumps(_post_data(fields.without_nulls(data) if is_open else data)),
+        body=dumps(_post_data(fields.without_nulls(data) if uses_extensions else data)),
         name=_optional_name(data),
         tags=_tags(data),
         is_paused=fields.boolean(data, "paused"),
@@ -50,13 +52,13 @@ def read_task(data: object, *, now: datetime, kept: Schedule | None = None) -> T
 
 
 def read_replacement(data: Mapping[str, Any], task: Task, *, now: datetime) -> TaskSpec:
-    """What a request body makes of a task that is there, in the place of all that it is."""
-    said = _restore_secrets(data, task)
-    return read_task(said, now=now, kept=schedule_fields.schedule_of(task))
+    """The task that a request body replaces an existing one with."""
+    restored = _restore_secrets(data, task)
+    return read_task(restored, now=now, kept=schedule_fields.schedule_of(task))
 
 
 def _restore_secrets(data: Mapping[str, Any], task: Task) -> Mapping[str, Any]:
-    """A request body in which what a task is shown with in their place is its secrets."""
+    """A request body in which redacted values are replaced by the secrets of the task."""
     return optional_fields.restore_headers(task, _restore_url(data, task))
 
 
@@ -73,9 +75,9 @@ def _restore_url(data: Mapping[str, Any], task: Task) -> Mapping[str, Any]:
 
 
 def _uses_extensions(data: Mapping[str, Any]) -> bool:
-    """Whether a client knows more than the document of the surface has.
+    """Whether a client uses fields that the original document of this API lacks.
 
-    One that does may mean it when it leaves out a start or an end.
+    Such a client may omit a start or an end.
     """
     ends = ("end_datetime", "stop_datetime")
     has_no_end = any(data.get(name, "") is None for name in ends)
@@ -84,22 +86,34 @@ def _uses_extensions(data: Mapping[str, Any]) -> bool:
 
 
 def read_change(data: Mapping[str, Any], task: Task, *, now: datetime) -> TaskSpec:
-    """A stored task with the fields of a request body in the place of its own.
+    """A stored task with the fields of a request body instead of its own.
 
-    Each is replaced as a whole, and null takes an optional one away.
+    Each field is replaced as a whole, and null removes an optional one.
     """
     data = _restore_secrets(data, task)
     try:
         spec = task_rows.load_spec(task)
     except ScheduleError as error:
         raise InvalidTask("task_type", f"The task cannot be changed. {error}") from None
+    changes = _read_changes(data, spec)
+    if data.keys() & schedule_fields.FIELDS:
+        changes["schedule"] = schedule_fields.read_schedule(
+            schedule_fields.merge_schedule(spec.schedule, data),
+            now=now,
+            kept=spec.schedule,
+            bounds_optional=True,
+        )
+    merged = optional_fields.merge_optional_fields(task, data)
+    return optional_fields.read_optional_fields(
+        merged, replace(spec, **changes), now=now
+    )
+
+
+def _read_changes(data: Mapping[str, Any], spec: TaskSpec) -> dict[str, Any]:
     changes: dict[str, Any] = {"is_paused": fields.boolean(data, "paused")}
-    # A task with a url has no queue to take away.
-    if (
-        "url" in data
-        or fields.is_given(data, "queue")
-        or ("queue" in data and task.queue)
-    ):
+    # A task with a url has no queue to remove.
+    removes_queue = "queue" in data and spec.queue
+    if "url" in data or fields.is_given(data, "queue") or removes_queue:
         changes["url"], changes["queue"] = _target(data)
     if "post_data" in data:
         changes["body"] = dumps(_post_data(fields.without_nulls(data)))
@@ -107,22 +121,11 @@ def read_change(data: Mapping[str, Any], task: Task, *, now: datetime) -> TaskSp
         changes["name"] = _optional_name(data)
     if "tags" in data:
         changes["tags"] = _tags(data)
-    if data.keys() & schedule_fields.FIELDS:
-        changes["schedule"] = schedule_fields.read_schedule(
-            schedule_fields.merge_schedule(spec.schedule, data),
-            now=now,
-            kept=spec.schedule,
-            is_open=True,
-        )
-    return optional_fields.read_optional_fields(
-        optional_fields.merge_optional_fields(task, data),
-        replace(spec, **changes),
-        now=now,
-    )
+    return changes
 
 
 def read_tasks(data: object, *, now: datetime) -> list[TaskSpec]:
-    """Many tasks, as a list or under `tasks`. Raises InvalidTasks with every bad one."""
+    """Many tasks, as a list or under `tasks`. Raises InvalidTasks with every invalid one."""
     tasks = data if isinstance(data, list) else fields.require_object(data).get("tasks")
     if not isinstance(tasks, list) or not 0 < len(tasks) <= MAX_TASKS:
         raise InvalidTask(
@@ -147,7 +150,7 @@ def read_tasks(data: object, *, now: datetime) -> list[TaskSpec]:
 
 
 def read_ids(data: object) -> list[str]:
-    """The ids of several tasks, which may be of none. Raises InvalidTask."""
+    """The ids of several tasks, which may not exist. Raises InvalidTask."""
     ids = data.get("ids") if isinstance(data, Mapping) else None
     if not isinstance(ids, list) or not ids or not all(isinstance(i, str) for i in ids):
         raise InvalidTask("ids", "Bad request, No data in ids")
@@ -156,7 +159,7 @@ def read_ids(data: object) -> list[str]:
 
 
 def _target(data: Mapping[str, Any]) -> tuple[str, str]:
-    """A url or a queue; the other one is empty."""
+    """The url and the queue, one of which is empty."""
     if not fields.is_given(data, "queue"):
         return fields.target_url("url", fields.require_field(data, "url")), ""
     if fields.is_given(data, "url"):
@@ -173,14 +176,14 @@ def _optional_name(data: Mapping[str, Any]) -> str:
 
 
 def read_name_in_path(path: str) -> str:
-    """The name in a path, which is decoded already."""
+    """The name in a path, which Django has decoded."""
     if "\0" in path:
         raise InvalidTask("name", "Invalid value of name. It contains a NUL character")
     return fields.client_name("name", path)
 
 
 def _tags(data: Mapping[str, Any]) -> tuple[str, ...]:
-    """Each once, in the order in which they came."""
+    """The unique tags in their given order."""
     value = data.get("tags")
     if value is None:
         return ()

@@ -1,6 +1,6 @@
 """The fields that say which runs a task has and what counts as success, one entry each.
 
-The rules are in docs/policies.md.
+The rules are in docs/reference/policies.md.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The tasks surface on what is to come: the next fire times, stored or not."""
+"""The views of the next fire times of a task, stored or not."""
 
 from __future__ import annotations
 
@@ -38,17 +38,12 @@ class NextFireTimes(TasksView):
     @schema.next_fire_times
     def get(self, request: Request, task_id: str) -> Response:
         now = clock.now()
-        query = fields.query_parameters(request)
-        text = query.get("n", str(DEFAULT_FIRE_TIMES))
-        is_number = text.isascii() and text.isdigit() and len(text) <= 9
-        count = _count(int(text) if is_number else text)
+        count = _count_parameter(fields.query_parameters(request))
         own = Task.objects.reached_by(self.user).alive(now).with_schedule()
         task = own.filter(pk=finding.parse_id(task_id)).first()
         if task is None:
             raise TaskNotFound("Task not found")
-        schedule = schedule_of(task)
-        found = fire_times_of_task(task, schedule, now, count) if schedule else []
-        return Response(_answer(task.periodic_task.enabled, schedule, found))
+        return Response(_describe_task(task, now, count))
 
 
 class PreviewTask(TasksView):
@@ -59,17 +54,16 @@ class PreviewTask(TasksView):
     def post(self, request: Request) -> Response:
         now = clock.now()
         data = fields.require_object(request.data)
-        count = _count(data.get("n", DEFAULT_FIRE_TIMES))
-        since = _since(data, now)
+        count = _fire_time_count(data.get("n", DEFAULT_FIRE_TIMES))
+        since = _preview_start(data, now)
         task = {name: data[name] for name in data.keys() - {"n", "from"}}
         schedule = read_task(task, now=now).schedule
-        return Response(
-            _answer(True, schedule, _next_fire_times(schedule, since, count))
-        )
+        found = _next_fire_times(schedule, since, count)
+        return Response(_render_fire_times(True, schedule, found))
 
 
-def _since(data: Mapping[str, Any], now: datetime) -> datetime:
-    """Before the moment from which on fire times are asked for, that moment included."""
+def _preview_start(data: Mapping[str, Any], now: datetime) -> datetime:
+    """The moment before the first one that a preview includes."""
     if data.get("from") is None:
         return now
     moment = fields.moment("from", data["from"])
@@ -78,7 +72,13 @@ def _since(data: Mapping[str, Any], now: datetime) -> datetime:
     return moment - MICROSECOND
 
 
-def _count(value: object) -> int:
+def _count_parameter(query: Mapping[str, str]) -> int:
+    text = query.get("n", str(DEFAULT_FIRE_TIMES))
+    is_number = text.isascii() and text.isdigit() and len(text) <= 9
+    return _fire_time_count(int(text) if is_number else text)
+
+
+def _fire_time_count(value: object) -> int:
     if (
         isinstance(value, int)
         and not isinstance(value, bool)
@@ -91,15 +91,21 @@ def _count(value: object) -> int:
     )
 
 
+def _describe_task(task: Task, now: datetime, count: int) -> dict[str, Any]:
+    schedule = schedule_of(task)
+    found = fire_times_of_task(task, schedule, now, count) if schedule else []
+    return _render_fire_times(task.periodic_task.enabled, schedule, found)
+
+
 def fire_times_of_task(
     task: Task, schedule: Schedule, now: datetime, count: int
 ) -> list[ComingFireTime]:
-    """The fire times that a stored task has before it, paused or not."""
+    """The next fire times of a stored task, paused or not."""
     if not task.periodic_task.one_off:
         return _next_fire_times(schedule, now, count)
     if task.last_fire_at is not None and task.last_fire_at <= now:
         return []
-    # One that is late, or whose moment passed in a pause, is still to come.
+    # A one-time task that is late, or whose moment passed in a pause, is still to run.
     since = min(schedule.at - MICROSECOND, now) if isinstance(schedule, Once) else now
     return _next_fire_times(schedule, since, 1)
 
@@ -110,7 +116,7 @@ def _next_fire_times(
     return list(fire_times.coming_fire_times(schedule, since=since, count=count))
 
 
-def _answer(
+def _render_fire_times(
     is_enabled: bool, schedule: Schedule | None, found: list[ComingFireTime]
 ) -> dict[str, Any]:
     return {

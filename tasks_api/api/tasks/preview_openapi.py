@@ -1,4 +1,4 @@
-"""Coming fire times as OpenAPI tells them."""
+"""The operations and fields of fire times in the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ _COUNT = {
     "description": "How many fire times to return: 20 if absent.",
 }
 _FROM = openapi.text(
-    "The first moment to look at: an ISO 8601 date and time, in UTC without an offset; now if "
-    "absent."
+    "The beginning of the preview: an ISO 8601 date and time, in UTC without an "
+    "offset; now if absent."
 )
 PREVIEW_IN = task_in(**openapi.optional({"n": _COUNT, "from": _FROM}))
 FIRE_TIME_OUT = {
@@ -41,26 +41,25 @@ FIRE_TIME_OUT = {
             "The instant at which the task fires, in UTC; null for one that is dropped.",
             nullable=True,
         ),
-        "local": openapi.text(
-            "The same instant as the clock of the time zone shows it."
-        ),
+        "local": openapi.text("The same instant in local time of the time zone."),
         "dst": openapi.text(
-            "What a change of the clock did: `moved` to the end of the gap, `dropped` because "
-            "the time does not exist, `doubled` because it is there twice and fires twice, or "
-            "`once` because it is there twice and fires once; null for nothing.",
+            "How a clock change affects the fire time: `moved` to the end of the gap, "
+            "`dropped` because the time does not exist, `doubled` because the time "
+            "occurs twice and fires twice, or `once` because it occurs twice and "
+            "fires once; null if it does not.",
             nullable=True,
             enum=[*[mark.value for mark in ClockChange], None],
         ),
         "grid": openapi.text(
-            "With a spread: the time from which the task is put off, in UTC."
+            "With a spread: the time in UTC before the task was moved by its offset."
         ),
         "wall": openapi.text(
-            "The local time that was asked for and does not exist that day."
+            "The scheduled local time, which does not exist that day."
         ),
         "pass": {
             "type": "integer",
             "enum": [1, 2],
-            "description": "Which of the two, where the clock shows the time twice.",
+            "description": "Which occurrence it is, if the local time occurs twice.",
         },
     },
 }
@@ -108,9 +107,9 @@ next_fire_times = openapi.operation(
     product=Product.TASKS,
     operation_id="next_fire_times",
     summary="Get the coming fire times of a task",
-    description="Returns when a task fires next, in UTC and by the clock of its time zone, "
-    "and what changes of that clock do to it. A paused task is answered with the fire times "
-    "that it would have if it was resumed now.",
+    description="Returns when a task fires next, in UTC and by the clock of its time "
+    "zone, and how clock changes affect it. For a paused task, these are "
+    "the fire times that it would have if you resumed it now.",
     parameters=[
         TASK_ID,
         OpenApiParameter(
@@ -131,9 +130,9 @@ preview_task = openapi.operation(
     product=Product.TASKS,
     operation_id="preview_task",
     summary="Preview the fire times of a task",
-    description="Takes the body of a create, checks it as a create does, and returns when the "
-    "task would fire, without storing it. Use it to see what a cron expression means, also "
-    "when clocks change.",
+    description="Checks the body like creating a task does, and returns when the task "
+    "would fire, without storing it. Use it to see what a cron expression "
+    "means, also when clocks change.",
     request=openapi.json_body(PREVIEW_IN),
     examples=[
         OpenApiExample("over a change of the clock", _PREVIEWED, request_only=True)

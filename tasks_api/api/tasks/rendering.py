@@ -1,4 +1,4 @@
-"""Tasks as the answers of the surface show them."""
+"""Tasks as responses of the tasks API show them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tasks_api.models import Task
 
 
 def render_task(task: Task, now: datetime) -> dict[str, Any]:
-    """A task as its owner sees it. Its schedule must have been fetched with it."""
+    """A task as its owner sees it. The caller must have fetched its schedule with it."""
     schedule = schedule_fields.schedule_of(task)
     to_queue = {"url": None, "queue": task.queue}
     target = to_queue if task.queue else {"url": url_credentials.mask(task.url)}

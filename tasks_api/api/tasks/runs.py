@@ -1,4 +1,4 @@
-"""The tasks surface on what has passed: runs, the account of a task, and redrives."""
+"""The views of runs, of the account of a task, and of redrives."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from django.db import transaction
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from accounts.models import User
 from tasks_api.api import fields, pagination
 from tasks_api.api.idempotency import idempotent
 from tasks_api.api.tasks import runs_openapi as schema
@@ -49,21 +50,21 @@ class RunList(RunsView):
     def get(self, request: Request) -> Response:
         query = fields.query_parameters(request)
         task_id = _task_id(query["task"]) if "task" in query else None
-        return _page(self, request, query, task_id)
+        return _list_runs(self, request, query, task_id)
 
 
 class TaskRunList(RunsView):
     @schema.list_runs_of_task
     def get(self, request: Request, task_id: str) -> Response:
         query = fields.query_parameters(request)
-        return _page(self, request, query, finding.parse_id(task_id))
+        return _list_runs(self, request, query, finding.parse_id(task_id))
 
 
 class RunDetail(RunsView):
     @schema.get_run
     def get(self, request: Request, run_id: str) -> Response:
         run, attempts = runs.get_run(self.user, parse_run_id(run_id))
-        shown = _render(run, run.task)
+        shown = _render_run_fields(run, run.task)
         shown["attempts"] = [_render_attempt(each) for each in attempts]
         return Response(shown)
 
@@ -72,49 +73,53 @@ class RedriveRun(RunsView):
     @schema.redrive_run
     @idempotent
     def post(self, request: Request, run_id: str) -> Response:
-        made = redrive.redrive_run(self.user, parse_run_id(run_id))
-        transaction.on_commit(lambda: broker.ring_workers(made.to_ring))
-        return Response({"run_id": str(made.run_ids[0])}, status=202)
+        redriven = redrive.redrive_run(self.user, parse_run_id(run_id))
+        transaction.on_commit(lambda: broker.ring_workers(redriven.to_ring))
+        return Response({"run_id": str(redriven.run_ids[0])}, status=202)
 
 
 class RedriveRuns(RunsView):
     @schema.redrive_runs
     @idempotent
     def post(self, request: Request) -> Response:
-        data = fields.require_object(request.data)
-        limit = data.get("limit")
-        task_id = data.get("task_id")
-        made = redrive.redrive_runs(
-            self.user,
-            _states_to_redrive(fields.require_field(data, "state")),
-            limit=MAX_REDRIVEN_RUNS if limit is None else _limit(limit),
-            task_id=None if task_id is None else _task_id(task_id, "task_id"),
-            since=fields.optional_moment(data, "from"),
-            until=fields.optional_moment(data, "to"),
-        )
-        transaction.on_commit(lambda: broker.ring_workers(made.to_ring))
-        ids = list(map(str, made.run_ids))
-        body = {"count": len(ids), "run_ids": ids, "more": made.has_more}
+        redriven = _redrive_runs(self.user, fields.require_object(request.data))
+        transaction.on_commit(lambda: broker.ring_workers(redriven.to_ring))
+        ids = list(map(str, redriven.run_ids))
+        body = {"count": len(ids), "run_ids": ids, "more": redriven.has_more}
         return Response(body, status=202)
 
 
 class TaskAccount(RunsView):
     @schema.get_account
     def get(self, request: Request, task_id: str) -> Response:
-        query = fields.query_parameters(request)
-        since, until = (
-            fields.optional_moment(query, "from"),
-            fields.optional_moment(query, "to"),
-        )
-        if since and until and since > until:
-            raise InvalidTask("to", "to should not be before from")
+        since, until = _time_range(fields.query_parameters(request))
         found = reconciliation.reconcile(
             self.user, finding.parse_id(task_id), since=since, until=until
         )
         return Response(render_account(found))
 
 
-# What comes in.
+# Requests.
+
+
+def _redrive_runs(user: User, data: Mapping[str, Any]) -> redrive.RedriveResult:
+    limit, task_id = data.get("limit"), data.get("task_id")
+    return redrive.redrive_runs(
+        user,
+        _states_to_redrive(fields.require_field(data, "state")),
+        limit=MAX_REDRIVEN_RUNS if limit is None else _limit(limit),
+        task_id=None if task_id is None else _task_id(task_id, "task_id"),
+        since=fields.optional_moment(data, "from"),
+        until=fields.optional_moment(data, "to"),
+    )
+
+
+def _time_range(query: Mapping[str, str]) -> tuple[datetime | None, datetime | None]:
+    since = fields.optional_moment(query, "from")
+    until = fields.optional_moment(query, "to")
+    if since and until and since > until:
+        raise InvalidTask("to", "to should not be before from")
+    return since, until
 
 
 def _task_id(value: object, name: str = "task") -> UUID:
@@ -126,13 +131,13 @@ def _task_id(value: object, name: str = "task") -> UUID:
     raise InvalidTask(name, f"Invalid value of {name}. Value should be a task's id")
 
 
-def _page(
+def _list_runs(
     view: RunsView, request: Request, query: Mapping[str, str], task_id: UUID | None
 ) -> Response:
     limit = pagination.page_size(
         query, default=DEFAULT_PAGE_SIZE, maximum=MAX_PAGE_SIZE
     )
-    wanted = RunFilter(
+    run_filter = RunFilter(
         task_id,
         _states(query),
         fields.optional_moment(query, "from"),
@@ -140,7 +145,7 @@ def _page(
         _read_cursor(query["cursor"]) if "cursor" in query else None,
         _wants_notices(query),
     )
-    found = runs.list_runs(view.user, wanted, limit=limit + 1)
+    found = runs.list_runs(view.user, run_filter, limit=limit + 1)
     rows, has_more = found[:limit], len(found) > limit
     body: dict[str, Any] = {"runs": [render_run(row) for row in rows]}
     body["next_cursor"] = _write_cursor(rows[-1].run) if has_more else None
@@ -160,10 +165,10 @@ def _wants_notices(query: Mapping[str, str]) -> bool:
 
 
 def _states(query: Mapping[str, str]) -> list[RunState]:
-    """Several are separated by commas."""
+    """The states of a query string, separated by commas."""
     if "state" not in query:
         return []
-    return _known(query["state"].split(","), RunState.values)
+    return _parse_states(query["state"].split(","), RunState.values)
 
 
 def _states_to_redrive(value: object) -> list[RunState]:
@@ -171,10 +176,10 @@ def _states_to_redrive(value: object) -> list[RunState]:
         raise InvalidTask(
             "state", "Invalid value of state. Value should be a list of states"
         )
-    return _known(value, sorted(NOT_DELIVERED))
+    return _parse_states(value, sorted(NOT_DELIVERED))
 
 
-def _known(values: list[Any], states: list[str]) -> list[RunState]:
+def _parse_states(values: list[Any], states: list[str]) -> list[RunState]:
     if all(isinstance(value, str) and value in states for value in values):
         return [RunState(value) for value in values]
     raise InvalidTask(
@@ -206,18 +211,18 @@ def _read_cursor(text: str) -> RunCursor:
         return RunCursor(EPOCH + timedelta(microseconds=micros), UUID(bytes=raw[8:]))
     except (UnicodeEncodeError, binascii.Error, ValueError, OverflowError):
         raise InvalidTask(
-            "cursor", "Invalid value of cursor. Take it from an answer, as it is"
+            "cursor", "Invalid value of cursor. Value should be a next_cursor"
         ) from None
 
 
-# What goes out.
+# Responses.
 
 
 def render_run(row: RunSummary) -> dict[str, Any]:
-    return {**_render(row.run, row.task), "last_status": row.last_status}
+    return {**_render_run_fields(row.run, row.task), "last_status": row.last_status}
 
 
-def _render(run: Run, task: Task) -> dict[str, Any]:
+def _render_run_fields(run: Run, task: Task) -> dict[str, Any]:
     return {
         "id": str(run.pk),
         "task_id": str(run.task_id),

@@ -1,4 +1,4 @@
-"""Runs, the account and redrives as OpenAPI tells them."""
+"""The operations on runs, accounts and redrives in the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tasks_api.services.reconciliation import MAX_FIRE_TIMES
 
 
 def _failures(**texts: str) -> dict[Any, Any]:
-    """Of all operations here, and some more: `_400="The sentence."` for each status."""
+    """The errors of all operations here, plus given ones such as `_400="The message."`."""
     texts = {"_401": UNAUTHORIZED, "_500": FAILURE, **texts}
     return {
         int(status[1:]): openapi.error_response(text) for status, text in texts.items()
@@ -61,12 +61,12 @@ _PAGING = [
     OpenApiParameter(
         "limit",
         OpenApiTypes.INT,
-        description="How many to return at most: 100 if absent, up to 1000.",
+        description="The maximum number to return: 100 if absent, up to 1000.",
     ),
     OpenApiParameter(
         "cursor",
         OpenApiTypes.STR,
-        description="The `next_cursor` of the page before.",
+        description="The `next_cursor` of the previous page.",
     ),
     openapi.NEXT_PAGE,
 ]
@@ -82,9 +82,9 @@ list_runs = openapi.operation(
     product=Product.RUNS,
     operation_id="list_runs",
     summary="List the runs of all tasks",
-    description="Returns what became of the fire times of all your tasks, the newest first. "
-    "Filter by state to find what failed or was missed. Runs of notices are left out unless "
-    "`notice` asks for them.",
+    description="Returns what became of the fire times of all your tasks, the newest "
+    "first. Filter by state to find what failed or was missed. The list "
+    "omits runs of notices unless `notice` is `true`.",
     parameters=[
         OpenApiParameter(
             "task",
@@ -107,8 +107,9 @@ list_runs_of_task = openapi.operation(
     product=Product.RUNS,
     operation_id="list_runs_of_task",
     summary="List the runs of a task",
-    description="Returns what became of the fire times of a task, the newest first, also "
-    "after the task has ended or was removed, until its history is pruned.",
+    description="Returns what became of the fire times of a task, the newest first. "
+    "The runs of a task that has ended or was removed stay until their "
+    "retention is over.",
     parameters=[TASK_ID, *_PAGING],
     responses={
         200: _PAGE,
@@ -119,9 +120,9 @@ get_run = openapi.operation(
     product=Product.RUNS,
     operation_id="get_run",
     summary="Get a run with its attempts",
-    description="Returns a run and every request that was made for it, with status, duration, "
-    "error and the beginning of the answer. Use it to see why a run failed. A run of somebody "
-    "else is answered with 404.",
+    description="Returns a run and every request that was made for it, with status, "
+    "duration, error and the beginning of the answer. Use it to see why a "
+    "run failed. A run of another user results in 404.",
     parameters=[_RUN_ID],
     responses={
         200: openapi.response(DETAIL_OUT, {**RUN, "attempts": [ATTEMPT]}, "The run."),
@@ -132,10 +133,10 @@ get_account = openapi.operation(
     product=Product.RUNS,
     operation_id="get_account",
     summary="Get the account of a task",
-    description="Computes what the schedule of a task planned, lays the recorded runs beside "
-    "it, and names every difference. The balance is 0 unless a run was lost. Without `from` "
-    "and `to` it covers the last day; a time with more than "
-    f"{MAX_FIRE_TIMES:,} fire times is refused with 400.",
+    description="Compares the fire times that the schedule of a task planned with the "
+    "recorded runs, and lists every difference. The balance is 0 unless a run was lost. "
+    "Without `from` and `to` the account covers the last day; a range with more than "
+    f"{MAX_FIRE_TIMES:,} fire times results in 400.",
     parameters=[TASK_ID, *_moments("Fire times")],
     responses={
         200: openapi.response(ACCOUNT_OUT, ACCOUNT, "The account."),
@@ -146,9 +147,10 @@ redrive_run = openapi.operation(
     product=Product.RUNS,
     operation_id="redrive_run",
     summary="Send a run again",
-    description="Makes a new run in the place of one that failed, was missed, cancelled or "
-    "skipped, with the request that its task would send now. The old run stays as it is. 409 "
-    "means that the run was delivered or is not over, or that its task was removed.",
+    description="Creates a new run for one that failed, or was missed, cancelled or "
+    "skipped. It sends the present request of the task. The old run stays "
+    "as it is. 409 means that the run was delivered or is unfinished, or "
+    "that its task was removed.",
     parameters=[_RUN_ID, *openapi.IDEMPOTENCY],
     request=None,
     responses={
@@ -165,9 +167,10 @@ redrive_runs = openapi.operation(
     product=Product.RUNS,
     operation_id="redrive_runs",
     summary="Send many runs again",
-    description="Sends again, in one transaction, the runs in some states, of one task or of "
-    "all, the oldest first. Use it after an outage of a target. Runs that were sent again "
-    "before are passed over. `more` says whether others are left.",
+    description="Sends the runs in the given states again, of one task or of all, the "
+    "oldest first, in one transaction. Use it after an outage of a "
+    "target. The service skips runs that it has sent again before. `more` "
+    "says whether others are left.",
     parameters=openapi.IDEMPOTENCY,
     request=openapi.json_body(REDRIVE_IN),
     examples=[

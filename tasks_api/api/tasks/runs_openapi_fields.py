@@ -1,4 +1,4 @@
-"""Runs, attempts, accounts and redrives: their fields as OpenAPI tells them."""
+"""The schemas of runs, attempts, accounts and redrives in the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -16,40 +16,43 @@ def _when(description: str, **more: Any) -> dict[str, Any]:
     return openapi.text(description, format="date-time", **more)
 
 
-_STATE = openapi.text("What became of the run so far.", enum=list(RunState.values))
-_OF_BOTH = {
+_STATE = openapi.text("The state of the run.", enum=list(RunState.values))
+_RUN_FIELDS = {
     "id": openapi.text("The id of the run, which its requests carry as `webhook-id`."),
     "task_id": openapi.text("The id of its task."),
     "task_name": openapi.text("The name of its task; empty without one."),
     "notice": {
         "type": "boolean",
-        "description": "Whether the run tells your tenant what the service did by itself.",
+        "description": "Whether the run notifies your tenant of what the service did "
+        "by itself.",
     },
     "scheduled_for": _when(
-        "The fire time, or for a run that was asked for the moment of asking."
+        "The fire time; for a manual run, when the user asked for it."
     ),
     "slot": _when(
-        "The fire time that the run stands for: that of the first run if it sends another "
-        "one again."
+        "The fire time that the run belongs to; for a redrive, the fire time of the "
+        "first run."
     ),
     "state": _STATE,
-    "reason": openapi.text("Why the run is in this state, where that needs saying."),
+    "reason": openapi.text(
+        "Why the run is in this state; empty if the state says it all."
+    ),
     "manual": {
         "type": "boolean",
-        "description": "Whether somebody asked for the run, beside the schedule.",
+        "description": "Whether a user asked for the run, in addition to the schedule.",
     },
     "redrive_of": openapi.text(
         "The id of the run that this one sends again; null if none.", nullable=True
     ),
     "started_at": _when("When the last attempt began; null before.", nullable=True),
-    "finished_at": _when("When the run was over; null before.", nullable=True),
+    "finished_at": _when("When the run ended; null before.", nullable=True),
     "attempt_count": openapi.count("How many requests were made."),
 }
 RUN_OUT = {
     "type": "object",
-    "required": [*_OF_BOTH, "last_status"],
+    "required": [*_RUN_FIELDS, "last_status"],
     "properties": {
-        **_OF_BOTH,
+        **_RUN_FIELDS,
         "last_status": {
             "type": "integer",
             "nullable": True,
@@ -86,9 +89,9 @@ ATTEMPT_OUT = {
 }
 DETAIL_OUT = {
     "type": "object",
-    "required": [*_OF_BOTH, "attempts"],
+    "required": [*_RUN_FIELDS, "attempts"],
     "properties": {
-        **_OF_BOTH,
+        **_RUN_FIELDS,
         "attempts": {
             "type": "array",
             "description": "The requests that were made, the first one first.",
@@ -111,16 +114,18 @@ RUNS_OUT = {
         ),
     },
 }
-_ABOUT = {
+_OUTCOME_DESCRIPTIONS = {
     FireTimeOutcome.DELIVERED: "How many of them succeeded.",
     FireTimeOutcome.FAILED: "How many of them failed for good.",
-    FireTimeOutcome.SKIPPED: "How many of them were skipped, such as for an earlier run.",
-    FireTimeOutcome.MISSED: "How many of them nobody could fire in time.",
-    FireTimeOutcome.CANCELLED: "How many of them were taken back by a change.",
-    FireTimeOutcome.UNDER_WAY: "How many of them are due and not over yet.",
+    FireTimeOutcome.SKIPPED: "How many of them the service skipped, such as because "
+    "of an earlier run.",
+    FireTimeOutcome.MISSED: "How many of them the service could not fire in time.",
+    FireTimeOutcome.CANCELLED: "How many of them a change of the task cancelled.",
+    FireTimeOutcome.UNDER_WAY: "How many of them are due and unfinished.",
 }
-_OUTCOMES = {
-    outcome.value: openapi.count(_ABOUT[outcome]) for outcome in FireTimeOutcome
+_OUTCOME_COUNTS = {
+    outcome.value: openapi.count(_OUTCOME_DESCRIPTIONS[outcome])
+    for outcome in FireTimeOutcome
 }
 _DIFFERENCE = {
     "type": "object",
@@ -138,18 +143,21 @@ _DIFFERENCE = {
 ACCOUNT_OUT = {
     "type": "object",
     "required": [
-        *("from", "to", "planned", *_OUTCOMES, "manual", "balance", "missing"),
+        *("from", "to", "planned", *_OUTCOME_COUNTS, "manual", "balance", "missing"),
         *("unplanned", "differences", "changes"),
     ],
     "properties": {
         "from": _when("The first moment of the account."),
         "to": _when("The end of the account, which is not part of it."),
         "planned": openapi.count("How many fire times the schedule had in that time."),
-        **_OUTCOMES,
-        "manual": openapi.count("How many runs were asked for, beside the schedule."),
+        **_OUTCOME_COUNTS,
+        "manual": openapi.count(
+            "How many runs a user asked for, in addition to the schedule."
+        ),
         "balance": {
             "type": "integer",
-            "description": "What was planned less what became of it: 0 if nothing was lost.",
+            "description": "The number of planned fire times minus the number of "
+            "outcomes: 0 if nothing was lost.",
         },
         "missing": openapi.count("How many fire times have no run."),
         "unplanned": openapi.count("How many runs have no fire time."),
@@ -195,7 +203,8 @@ REDRIVE_IN = {
                     "type": "integer",
                     "minimum": 1,
                     "maximum": 1000,
-                    "description": "How many runs at most, the oldest first: 1000 if absent.",
+                    "description": "The maximum number of runs, the oldest first: "
+                    "1000 if absent.",
                 },
             }
         ),

@@ -1,4 +1,4 @@
-"""The fields that say when a task fires: read strictly, and shown."""
+"""The fields that say when a task fires: read from requests and shown in responses."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ FIELDS = {
 }
 
 
-# What comes in.
+# Requests.
 
 
 def read_schedule(
@@ -41,15 +41,15 @@ def read_schedule(
     *,
     now: datetime,
     kept: Schedule | None = None,
-    is_open: bool = False,
+    bounds_optional: bool = False,
 ) -> Schedule:
-    """The schedule that a request asks for. Raises InvalidTask naming the field.
+    """The schedule of a request body. Raises InvalidTask naming the field.
 
-    Where a moment is that of the `kept` schedule, it may have passed. One that `is_open`
-    may leave out start and end.
+    A moment of the `kept` schedule may have passed. If `bounds_optional`, start and end may
+    be absent.
     """
     if _task_type(data) == "periodic":
-        return _recurring(data, now, kept, is_open=is_open)
+        return _recurring(data, now, kept, bounds_optional=bounds_optional)
     return _once(data, now, kept)
 
 
@@ -65,12 +65,16 @@ def _task_type(data: Mapping[str, Any]) -> str:
 
 
 def _recurring(
-    data: Mapping[str, Any], now: datetime, kept: Schedule | None, *, is_open: bool
+    data: Mapping[str, Any],
+    now: datetime,
+    kept: Schedule | None,
+    *,
+    bounds_optional: bool,
 ) -> Interval | Cron:
     if not fields.is_given(data, "cron"):
         if fields.is_given(data, "timezone"):
             raise InvalidTask("timezone", "A timezone goes with cron")
-        return _interval(data, now, kept, is_open=is_open)
+        return _interval(data, now, kept, bounds_optional=bounds_optional)
     if fields.is_given(data, "frequency"):
         raise InvalidTask("cron", "A task has either a frequency or a cron expression")
     return _cron(data, now, kept)
@@ -84,6 +88,21 @@ def _cron(
         raise InvalidTask(
             "timezone", "Invalid value of timezone. Value should be a string"
         )
+    start, end = _cron_range(data, now, kept)
+    schedule = fields.cron(
+        "cron", data["cron"], now=now, zone=zone, start=start, end=end
+    )
+    minimum = settings.SCHEDULER_MIN_FREQUENCY
+    if isinstance(schedule, Interval) and schedule.every < timedelta(seconds=minimum):
+        raise InvalidTask(
+            "cron", f"Invalid value of cron. It fires more often than every {minimum} s"
+        )
+    return schedule if start else _keep_start(schedule, kept)
+
+
+def _cron_range(
+    data: Mapping[str, Any], now: datetime, kept: Schedule | None
+) -> tuple[datetime | None, datetime | None]:
     start, end, end_name = None, None, _end_name(data)
     if fields.is_given(data, "start_datetime"):
         start = _future_or_kept("start_datetime", data, now, _start_of(kept))
@@ -93,22 +112,16 @@ def _cron(
         )
         if end <= (start or now):
             raise InvalidTask(end_name, f"{end_name} should be after start_datetime")
-    schedule = fields.cron(
-        "cron", data["cron"], now=now, zone=zone, start=start, end=end
-    )
-    minimum = settings.SCHEDULER_MIN_FREQUENCY
-    if isinstance(schedule, Interval) and schedule.every < timedelta(seconds=minimum):
-        raise InvalidTask(
-            "cron", f"Invalid value of cron. It fires more often than every {minimum} s"
-        )
-    if start is None and isinstance(kept, Interval) and isinstance(schedule, Interval):
-        # `@every` counts from now on, but not anew each time that it is said.
-        return (
-            replace(schedule, start=kept.start)
-            if _repeat_alike(schedule, kept)
-            else schedule
-        )
-    return schedule
+    return start, end
+
+
+def _keep_start(schedule: Interval | Cron, kept: Schedule | None) -> Interval | Cron:
+    """`@every` counts from now on, but not anew each time that a client repeats it."""
+    if not isinstance(schedule, Interval) or not isinstance(kept, Interval):
+        return schedule
+    if not _repeat_alike(schedule, kept):
+        return schedule
+    return replace(schedule, start=kept.start)
 
 
 def _repeat_alike(schedule: Interval, kept: Interval) -> bool:
@@ -130,7 +143,7 @@ def _future_or_kept(
     kept: datetime | None,
     zone: str = "UTC",
 ) -> datetime:
-    """A moment in the future, or the one that a task has had all along."""
+    """A moment in the future, or the one that the task has already."""
     value = fields.require_field(data, name)
     read = _restore_microseconds(fields.moment(name, value, zone=zone), kept)
     return (
@@ -139,30 +152,34 @@ def _future_or_kept(
 
 
 def _restore_microseconds(read: datetime, kept: datetime | None) -> datetime:
-    """A moment as it was read, or the one that a task has, of which its seconds are shown."""
+    """The moment as given, or that of the task if it is the same to the second, as shown."""
     is_shown = kept is not None and kept.replace(microsecond=0) == read
     return kept if is_shown and kept else read
 
 
 def _end_name(data: Mapping[str, Any]) -> str:
-    """The name under which the client gives the end: of two, the documented one."""
+    """The name that the client gives the end; of two, the documented one."""
     is_alias = "end_datetime" not in data and "stop_datetime" in data
     return "stop_datetime" if is_alias else "end_datetime"
 
 
 def _interval(
-    data: Mapping[str, Any], now: datetime, kept: Schedule | None, *, is_open: bool
+    data: Mapping[str, Any],
+    now: datetime,
+    kept: Schedule | None,
+    *,
+    bounds_optional: bool,
 ) -> Interval:
     every = fields.frequency(
         fields.require_field(data, "frequency"),
         minimum=settings.SCHEDULER_MIN_FREQUENCY,
     )
-    if is_open and not fields.is_given(data, "start_datetime"):
+    if bounds_optional and not fields.is_given(data, "start_datetime"):
         start = _default_start(every, now, kept)
     else:
         start = _future_or_kept("start_datetime", data, now, _start_of(kept))
     end_name = _end_name(data)
-    if is_open and not fields.is_given(data, end_name):
+    if bounds_optional and not fields.is_given(data, end_name):
         return Interval(start, every)
     end = fields.moment(end_name, fields.require_field(data, end_name))
     end = _restore_microseconds(end, _end_of(kept))
@@ -179,7 +196,7 @@ def _interval(
 
 
 def _default_start(every: timedelta, now: datetime, kept: Schedule | None) -> datetime:
-    """From now on, but not anew each time that the same is said."""
+    """The first fire time of an interval counts from now, unless the interval is the same."""
     if isinstance(kept, Interval) and kept.every == every:
         return kept.start
     return (now + every).replace(microsecond=0)
@@ -191,24 +208,24 @@ def _once(data: Mapping[str, Any], now: datetime, kept: Schedule | None) -> Once
 
 
 def _zone(data: Mapping[str, Any]) -> str:
-    """In which the moment of a one-off is read that has no offset."""
+    """The time zone of a one-time task whose moment has no offset."""
     zone = data.get("timezone")
     return "UTC" if zone is None else fields.time_zone("timezone", zone)
 
 
 def run_moment(data: Mapping[str, Any]) -> datetime:
-    """When a one-off is to run, be it past."""
+    """When a one-time task runs, including a time in the past."""
     value = fields.require_field(data, "run_datetime")
     return fields.moment("run_datetime", value, zone=_zone(data))
 
 
 def merge_schedule(schedule: Schedule, data: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a schedule, with those of a request in their place."""
+    """The fields of a schedule, replaced by those of a request."""
     own = _as_posted(schedule)
     if fields.is_given(data, "frequency"):
         own = {name: own[name] for name in own.keys() - {"cron", "timezone"}}
     if fields.is_given(data, "cron"):
-        # An expression may say its zone itself.
+        # An expression may contain its time zone.
         gone = (
             {"frequency", "timezone"} if "TZ=" in str(data["cron"]) else {"frequency"}
         )
@@ -216,7 +233,7 @@ def merge_schedule(schedule: Schedule, data: Mapping[str, Any]) -> dict[str, Any
     if "stop_datetime" in data:
         own.pop("end_datetime", None)
     if _task_type({**own, **data}) == "one_time":
-        # The zone of an expression is not that of a moment.
+        # The time zone of an expression does not apply to a moment.
         own.pop("timezone", None)
         if fields.is_given(data, "timezone") and "run_datetime" not in data:
             raise InvalidTask("timezone", "A timezone goes with a run_datetime")
@@ -225,7 +242,7 @@ def merge_schedule(schedule: Schedule, data: Mapping[str, Any]) -> dict[str, Any
 
 
 def _as_posted(schedule: Schedule) -> dict[str, Any]:
-    """A schedule in the words of a request, exact to the microsecond."""
+    """A schedule as request fields, exact to the microsecond."""
     match schedule:
         case Once(at=at):
             return {"task_type": "one_time", "run_datetime": at.isoformat()}
@@ -241,11 +258,11 @@ def _as_posted(schedule: Schedule) -> dict[str, Any]:
     return {"task_type": "periodic", **own}
 
 
-# What goes out.
+# Responses.
 
 
 def schedule_of(task: Task) -> Schedule | None:
-    """A stored task's; None where the admin stored one that cannot be computed."""
+    """The schedule of a stored task; None if the admin stored an invalid one."""
     try:
         return stored_schedules.schedule_of(task)
     except ScheduleError:
@@ -257,7 +274,7 @@ def task_type_of(schedule: Schedule | None) -> str:
 
 
 def render_schedule(schedule: Schedule | None) -> dict[str, Any]:
-    """Its fields; of one that cannot be computed, those of an interval, as null."""
+    """The fields of a schedule; for None, the fields of an interval as null."""
     match schedule:
         case Once(at=at):
             return {"run_datetime": format_in_utc(at)}
@@ -279,7 +296,7 @@ def render_schedule(schedule: Schedule | None) -> dict[str, Any]:
 
 
 def _expression(cron: Cron) -> str:
-    """With five fields where they say it all, else with seconds, else with years too."""
+    """The expression with five fields if they suffice, else with seconds, else with years."""
     if cron.years != "*":
         return f"{cron.seconds} {cron.expression} {cron.years}"
     if cron.seconds != "0":
@@ -288,7 +305,7 @@ def _expression(cron: Cron) -> str:
 
 
 def format_in_utc(moment: datetime | None) -> str | None:
-    """A moment in UTC, as the surface shows those of its tasks: to the second."""
+    """A moment in UTC to the second, as the tasks API shows it."""
     if moment is None:
         return None
     return moment.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "seconds")

@@ -1,8 +1,8 @@
-"""The tasks surface itself: create, list, read, change, remove, run, pause, resume."""
+"""The views that create, list, read, change and remove tasks."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, ClassVar
 
@@ -11,6 +11,7 @@ from django.db import transaction
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from accounts.models import User
 from scheduler_service.db import clock
 from tasks_api.api import fields, pagination
 from tasks_api.api.idempotency import idempotent
@@ -36,7 +37,7 @@ from tasks_api.domain.exceptions import (
     TaskNotFound,
     VersionConflict,
 )
-from tasks_api.domain.specs import Surface
+from tasks_api.domain.specs import Surface, TaskSpec
 from tasks_api.models import Task, TaskQuerySet
 from tasks_api.services import (
     finding,
@@ -56,57 +57,12 @@ class TaskList(TasksView):
 
     @openapi.list_tasks
     def get(self, request: Request) -> Response:
-        now = clock.now()
         query = fields.query_parameters(request)
-        whose = read_scope(query, self.user)
+        scope = read_scope(query, self.user)
         filters = read_filters(request, query)
         if filters or "cursor" in query:
-            return self._by_cursor(request, whose, filters, now)
-        limit = pagination.page_size(
-            query, default=MAX_PAGE_SIZE, maximum=MAX_PAGE_SIZE
-        )
-        offset = fields.whole_number_parameter(query, "offset", 0, minimum=0)
-        count = task_counts.count_alive(
-            whose.tenant_id, whose.owner_ids, whose.surface, now=now
-        )
-        page = listing.page_by_offset(
-            whose, offset=offset, limit=limit, total=count, now=now
-        )
-        body = {"count": count, "tasks": [render_task(task, now) for task in page]}
-        if offset + limit >= count:
-            return Response(body)
-        following = pagination.next_page_link(
-            request, limit=limit, offset=offset + limit
-        )
-        return Response(body, headers=following)
-
-    def _by_cursor(
-        self,
-        request: Request,
-        whose: listing.TaskScope,
-        filters: listing.TaskFilters,
-        now: datetime,
-    ) -> Response:
-        query = fields.query_parameters(request)
-        if "offset" in query:
-            raise InvalidTask("offset", "offset goes neither with cursor nor filters")
-        limit = pagination.page_size(
-            query, default=MAX_PAGE_SIZE, maximum=MAX_PAGE_SIZE
-        )
-        after = read_cursor(query.get("cursor", ""))
-        page = listing.page_by_cursor(whose, filters, after=after, limit=limit, now=now)
-        body: dict[str, Any] = {}
-        if not filters:
-            body["count"] = task_counts.count_alive(
-                whose.tenant_id, whose.owner_ids, whose.surface, now=now
-            )
-        body["tasks"] = [render_task(task, now) for task in page.tasks]
-        body["next_cursor"] = page.after and page.after.hex
-        if page.after is None:
-            return Response(body)
-        return Response(
-            body, headers=pagination.next_page_link(request, cursor=page.after.hex)
-        )
+            return _page_by_cursor(request, scope, filters, clock.now())
+        return _page_by_offset(request, scope, clock.now())
 
     @openapi.create_task
     @idempotent
@@ -132,23 +88,26 @@ class TaskBulk(TasksView):
     def post(self, request: Request) -> Response:
         now = clock.now()
         specs = read_tasks(request.data, now=now)
-        try:
-            rows = tasks.create_tasks(self.user, specs, now=now)
-        except NameTaken as taken:
-            raise InvalidTasks(
-                [
-                    error_at(index, InvalidTask("name", str(taken)))
-                    for index, spec in enumerate(specs)
-                    if spec.name in taken.names
-                ],
-                status=409,
-            ) from None
-        ids = [str(row.id) for row in rows]
+        ids = _create_tasks(self.user, specs, now)
         message = "Tasks have been scheduled successfully"
         return Response({"ids": ids, "message": message}, status=201)
 
 
-# The answers of a task by its id, and by its name.
+def _create_tasks(owner: User, specs: Sequence[TaskSpec], now: datetime) -> list[str]:
+    try:
+        rows = tasks.create_tasks(owner, specs, now=now)
+    except NameTaken as taken:
+        raise _taken_names(specs, taken) from None
+    return [str(row.id) for row in rows]
+
+
+def _taken_names(specs: Sequence[TaskSpec], taken: NameTaken) -> InvalidTasks:
+    error = InvalidTask("name", str(taken))
+    indexes = [i for i, spec in enumerate(specs) if spec.name in taken.names]
+    return InvalidTasks([error_at(index, error) for index in indexes], status=409)
+
+
+# A task by its id and by its name has the same messages.
 _TASK_ERROR_MESSAGES: dict[tuple[str | None, int], str] = {
     ("GET", 404): "APIError: task does not exist with given id",
     ("GET", 500): "APIError: Unable to serialize task data",
@@ -170,8 +129,7 @@ class TaskDetail(TasksView):
     def patch(self, request: Request, task_id: str) -> Response:
         now = clock.now()
         data = fields.require_object(request.data)
-        task = finding.lock_task(self.user, task_id, surface=Surface.TASKS, now=now)
-        _require_match(request, task)
+        task = _lock_matching(request, self.user, task_id, now)
         spec = read_change(data, task, now=now)
         return _task_response(tasks.change_task(self.user, task, spec, now=now), now)
 
@@ -179,8 +137,7 @@ class TaskDetail(TasksView):
     @transaction.atomic
     def delete(self, request: Request, task_id: str) -> Response:
         now = clock.now()
-        task = finding.lock_task(self.user, task_id, surface=Surface.TASKS, now=now)
-        _require_match(request, task)
+        task = _lock_matching(request, self.user, task_id, now)
         removal.remove_locked(task)
         return Response({"message": "Task has been removed successfully"})
 
@@ -215,8 +172,8 @@ class NamedTask(TasksView):
     ) -> Response:
         if "If-Match" in request.headers:
             raise VersionConflict("There is no task with this name")
-        made = tasks.create_task(self.user, read_task(data, now=now), now=now)
-        task = Task.objects.with_schedule().get(pk=made.pk)
+        created = tasks.create_task(self.user, read_task(data, now=now), now=now)
+        task = Task.objects.with_schedule().get(pk=created.pk)
         return _task_response(
             task, now, status=201, headers={"Location": f"/tasks/{task.pk}"}
         )
@@ -235,14 +192,62 @@ class NamedTask(TasksView):
     @transaction.atomic
     def delete(self, request: Request, name: str) -> Response:
         now = clock.now()
-        named = Task.objects.for_tenant(self.tenant).named(
-            Surface.TASKS, read_name_in_path(name)
-        )
-        found = str(_require_task(named.alive(now)).pk)
-        task = finding.lock_task(self.user, found, surface=Surface.TASKS, now=now)
-        _require_match(request, task)
+        name = read_name_in_path(name)
+        named = Task.objects.for_tenant(self.tenant).named(Surface.TASKS, name)
+        task_id = str(_require_task(named.alive(now)).pk)
+        task = _lock_matching(request, self.user, task_id, now)
         removal.remove_locked(task)
         return Response({"message": "Task has been removed successfully"})
+
+
+def _page_by_offset(
+    request: Request, scope: listing.TaskScope, now: datetime
+) -> Response:
+    query = fields.query_parameters(request)
+    limit = _page_size(query)
+    offset = fields.whole_number_parameter(query, "offset", 0, minimum=0)
+    count = _count_tasks(scope, now)
+    page = listing.page_by_offset(
+        scope, offset=offset, limit=limit, total=count, now=now
+    )
+    body = {"count": count, "tasks": [render_task(task, now) for task in page]}
+    end = offset + limit
+    if end >= count:
+        return Response(body)
+    link = pagination.next_page_link(request, limit=limit, offset=end)
+    return Response(body, headers=link)
+
+
+def _page_by_cursor(
+    request: Request,
+    scope: listing.TaskScope,
+    filters: listing.TaskFilters,
+    now: datetime,
+) -> Response:
+    query = fields.query_parameters(request)
+    if "offset" in query:
+        raise InvalidTask(
+            "offset",
+            "Invalid value of offset. It cannot be combined with cursor or filters",
+        )
+    limit, after = _page_size(query), read_cursor(query.get("cursor", ""))
+    page = listing.page_by_cursor(scope, filters, after=after, limit=limit, now=now)
+    cursor = page.after and page.after.hex
+    body: dict[str, Any] = {} if filters else {"count": _count_tasks(scope, now)}
+    body["tasks"] = [render_task(task, now) for task in page.tasks]
+    body["next_cursor"] = cursor
+    link = pagination.next_page_link(request, cursor=cursor) if cursor else None
+    return Response(body, headers=link)
+
+
+def _page_size(query: Mapping[str, str]) -> int:
+    return pagination.page_size(query, default=MAX_PAGE_SIZE, maximum=MAX_PAGE_SIZE)
+
+
+def _count_tasks(scope: listing.TaskScope, now: datetime) -> int:
+    return task_counts.count_alive(
+        scope.tenant_id, scope.owner_ids, scope.surface, now=now
+    )
 
 
 def _require_task(tasks: TaskQuerySet) -> Task:
@@ -253,7 +258,7 @@ def _require_task(tasks: TaskQuerySet) -> Task:
 
 
 def etag_of(task: Task) -> str:
-    """Says which task it is and how often it was changed; firing changes nothing."""
+    """An ETag of a task's id and version. Firing does not change the version."""
     return f'"{task.pk.hex}-{task.version}"'
 
 
@@ -269,17 +274,23 @@ def _task_response(
 
 
 def _with_name(data: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    """The body of a task whose name stands in the path, and may be repeated in it."""
+    """The body of a task, which may repeat the name of the path."""
     named = {"name": name, **data}
     if named["name"] != name:
-        raise InvalidTask("name", "The name is not that of the path")
+        raise InvalidTask("name", "The name differs from the name in the path")
     return named
 
 
+def _lock_matching(request: Request, user: User, task_id: str, now: datetime) -> Task:
+    task = finding.lock_task(user, task_id, surface=Surface.TASKS, now=now)
+    _require_match(request, task)
+    return task
+
+
 def _require_match(request: Request, task: Task) -> None:
-    """Refuse to change a task that is not the one its owner has seen (RFC 9110, 13.1.1)."""
-    wanted = request.headers.get("If-Match")
-    if wanted is None or wanted.strip() == "*":
+    """Raise VersionConflict if the task is not the version that `If-Match` names (RFC 9110)."""
+    if_match = request.headers.get("If-Match")
+    if if_match is None or if_match.strip() == "*":
         return
-    if etag_of(task) not in {tag.strip() for tag in wanted.split(",")}:
-        raise VersionConflict("The task was changed since; its ETag is another one now")
+    if etag_of(task) not in {tag.strip() for tag in if_match.split(",")}:
+        raise VersionConflict("The task has changed since; it has another ETag now")

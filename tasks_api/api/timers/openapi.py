@@ -1,4 +1,4 @@
-"""The timers surface as OpenAPI tells it, with the examples of its document."""
+"""The operations of timers in the OpenAPI document, with the examples of their format."""
 
 from __future__ import annotations
 
@@ -58,10 +58,11 @@ insert_timer = openapi.operation(
     is_strict=False,
     operation_id="insert_timer",
     summary="Schedule a timer",
-    description="Stores a message that is posted to your tenant's callback URL at its moment, "
-    "or at once if that has passed. The answer has the id by which it can be cancelled. A "
-    "body that cannot be used, or a tenant without a callback URL, is refused with 400, a "
-    "wrong secret with 401, and 503 means that the storage has trouble: send it again.",
+    description="Stores a message, which the service posts to your tenant's callback "
+    "URL at the given time, or at once if that has passed. The response "
+    "has the id that cancels it. An invalid body, or a tenant without a "
+    "callback URL, results in 400, and a wrong secret in 401. 503 means "
+    "that the storage is unavailable: send the request again.",
     parameters=openapi.IDEMPOTENCY,
     request=openapi.json_body(TIMER_IN),
     examples=[
@@ -86,13 +87,16 @@ delete_timer = openapi.operation(
     is_strict=False,
     operation_id="delete_timer",
     summary="Cancel a timer",
-    description="Cancels a message that was not delivered yet. The answer is 200 without a "
-    "body, and the same when there is no such timer any more, so it is safe to send again.",
+    description="Cancels a message that was not delivered yet. The response is 200 "
+    "without a body, also if the timer does not exist any more, so the "
+    "request is safe to repeat.",
     request=openapi.json_body(
         {
             "type": "object",
             "required": ["id"],
-            "properties": {"id": openapi.text("The id that the insert answered.")},
+            "properties": {
+                "id": openapi.text("The id in the response that stored the timer.")
+            },
         }
     ),
     examples=[OpenApiExample("a timer", {"id": TIMER_ID}, request_only=True)],
@@ -106,9 +110,9 @@ replace_crons = openapi.operation(
     is_strict=False,
     operation_id="replace_crons",
     summary="Replace the set of crons",
-    description="Makes these the crons of your tenant: those that are new begin, those that "
-    "are left out end, and those that stay as they are go on undisturbed. Send the whole set "
-    "whenever your program starts. One bad or repeated entry refuses all of them with 400, "
+    description="Replaces all crons of your tenant: new ones start, missing ones end, "
+    "and unchanged ones continue undisturbed. Send the whole set whenever "
+    "your program starts. One invalid or repeated entry results in 400, "
     "and the old set stays.",
     request=openapi.json_body(CRONS_IN),
     examples=[

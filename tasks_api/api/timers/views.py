@@ -1,4 +1,4 @@
-"""The timers surface: one-off messages and a set of crons, to the tenant's own endpoint."""
+"""The views of timers: one-time messages and crons to the tenant's callback URL."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tasks_api.services import named_tasks, removal, tasks
 
 
 class TimersView(PlainTextErrorView):
-    """Who calls is a tenant, by the secret in the `Scheduler-Secret` header."""
+    """A view whose caller is a tenant, by the secret in the `Scheduler-Secret` header."""
 
     authentication_classes = [SharedSecretAuthentication]
     outage_status: ClassVar[int] = 503
@@ -70,7 +70,7 @@ class ReplaceCrons(TimersView):
         return Response()
 
 
-# What comes in.
+# Requests.
 
 
 def read_timer(data: object, *, now: datetime) -> TaskSpec:
@@ -81,7 +81,7 @@ def read_timer(data: object, *, now: datetime) -> TaskSpec:
     return TaskSpec(
         surface=Surface.TIMERS,
         url="",
-        # What is past runs at once.
+        # A moment that has passed runs at once.
         schedule=Once(max(at, now)),
         body=dumps(message),
         task_id=new,
@@ -89,7 +89,7 @@ def read_timer(data: object, *, now: datetime) -> TaskSpec:
 
 
 def read_crons(data: object, *, now: datetime) -> list[TaskSpec]:
-    """The whole set. Raises InvalidTask naming the first entry that is not right."""
+    """The whole set of crons. Raises InvalidTask naming the first invalid entry."""
     jobs = fields.require_field(fields.require_object(data), "jobs")
     if not isinstance(jobs, list):
         raise InvalidTask("jobs", "Invalid value of jobs. Value should be a list")
@@ -120,15 +120,15 @@ def _cron(place: str, job: object, now: datetime) -> TaskSpec:
     )
 
 
-# Ids as this surface's clients know them: a "c", and 24 letters and digits. They hold
-# the 122 bits of a UUIDv7 that are not the same in all of them.
+# Clients of this format expect ids of a "c" and 24 letters and digits. These encode the
+# 122 bits in which UUIDv7s differ.
 
 ID_DIGITS = string.digits + string.ascii_lowercase
 ID_LENGTH = 24
 
 
 def timer_id(task: UUID) -> str:
-    """A task's id as this surface's clients know it."""
+    """The timer id of a task, as clients of this format know it."""
     upper, middle, lower = (
         task.int >> 80,
         task.int >> 64 & 0xFFF,
@@ -143,7 +143,7 @@ def timer_id(task: UUID) -> str:
 
 
 def task_id(timer: str) -> UUID | None:
-    """The task of a timer's id; None where it cannot be one."""
+    """The task id of a timer id; None if it cannot be one."""
     if len(timer) != ID_LENGTH + 1 or timer[0] != "c" or set(timer) - set(ID_DIGITS):
         return None
     number = int(timer[1:], len(ID_DIGITS))

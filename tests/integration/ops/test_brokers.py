@@ -73,7 +73,7 @@ def test_readiness_says_why_a_redis_is_unfit(
 ) -> None:
     assert client.get("/readyz").json()["broker"] == "ok"
     spoil(server)
-    health.readiness.forget()
+    health.readiness.reset()
 
     answer = client.get("/readyz")
 
