@@ -102,7 +102,7 @@ def test_a_postgres_that_was_started_by_hand_is_left_alone(state_dir: Path) -> N
     process = server.start()
     server.wait_until_ready(process)
 
-    server._forget_the_dead()
+    server._remove_stale_files()
     try:
         assert (server.data / "postmaster.pid").exists()
     finally:

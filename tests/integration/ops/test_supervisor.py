@@ -114,7 +114,7 @@ def test_a_program_that_lived_long_starts_over_with_a_short_wait(
 ) -> None:
     monkeypatch.setattr(supervisor, "STABLE_AFTER", 0.0)
     web = program("web", "raise SystemExit(3)")
-    web.wait = 16.0
+    web.restart_delay = 16.0
 
     supervise.start(web)
 
