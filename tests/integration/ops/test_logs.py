@@ -175,8 +175,8 @@ def test_a_process_that_was_forked_writes_lines_of_its_own() -> None:
     end, beginning = os.pipe()
     program = (
         "import logging, os, sys\n"
-        "from scheduler_service.process.logs import UnblockingHandler\n"
-        "handler = UnblockingHandler(int(sys.argv[1]))\n"
+        "from scheduler_service.process.logs import NonBlockingHandler\n"
+        "handler = NonBlockingHandler(int(sys.argv[1]))\n"
         "logging.getLogger().addHandler(handler)\n"
         "logging.warning('parent')\n"
         "handler.flush()\n"
