@@ -157,7 +157,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "accounts.middleware.AuditActorMiddleware",
+    "accounts.access.middleware.AuditActorMiddleware",
 ]
 # A redirect would lose the body of a POST, so paths answer with and without a slash.
 APPEND_SLASH = False
@@ -269,10 +269,12 @@ if env.bool("BEHIND_TLS_PROXY", False):
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 
 REST_FRAMEWORK = {
-    "DEFAULT_AUTHENTICATION_CLASSES": ["accounts.authentication.TokenAuthentication"],
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "accounts.access.authentication.TokenAuthentication"
+    ],
     "DEFAULT_PERMISSION_CLASSES": [
         "rest_framework.permissions.IsAuthenticated",
-        "accounts.permissions.HasTokenScope",
+        "accounts.access.permissions.HasTokenScope",
     ],
     "DEFAULT_PARSER_CLASSES": ["tasks_api.api.json_codec.JSONParser"],
     "DEFAULT_RENDERER_CLASSES": ["tasks_api.api.json_codec.JSONRenderer"],

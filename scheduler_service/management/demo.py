@@ -11,7 +11,7 @@ from django.contrib.auth import get_user_model
 from django.core.management import call_command
 
 from scheduler_service.local.state_files import load_or_create_secret
-from scheduler_service.management.commands.flower import basic_auth
+from scheduler_service.management.flower_login import basic_auth
 from scheduler_service.management.own_web import http_status, reachable_host
 
 ADDRESSES = """

@@ -19,7 +19,7 @@ from rest_framework.exceptions import APIException
 from rest_framework.response import Response
 
 from accounts import audit
-from accounts.middleware import ANONYMOUS
+from accounts.access.middleware import ANONYMOUS
 from scheduler_service.http.bodies import RequestRefused
 from tasks_api.api import errors
 from tasks_api.api.errors import ErrorResponse, FormatView

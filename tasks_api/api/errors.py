@@ -16,12 +16,12 @@ from rest_framework.response import Response
 from rest_framework.views import APIView, set_rollback
 
 from accounts import throttling
-from accounts.authentication import (
+from accounts.access.authentication import (
     AnonymousAuthentication,
     InvalidCredential,
     TokenAuthentication,
 )
-from accounts.login import client_address
+from accounts.access.login import client_address
 from accounts.models import Scope, Tenant, User
 from accounts.throttling import CredentialKind
 from tasks_api.api import known_fields

@@ -14,9 +14,9 @@ from uuid import UUID
 from django.conf import settings
 from django.db import connection
 
-from accounts import erasure as accounts
 from accounts.models import Tenant, User
 from accounts.services import AccountError, change_user
+from accounts.services import erasure as accounts
 from scheduler_service.db import clock
 from scheduler_service.db.arrays import array
 from scheduler_service.db.statements import with_limit

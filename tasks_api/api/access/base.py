@@ -12,8 +12,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts import services as accounts
+from accounts.access.permissions import scope_of
 from accounts.models import Role, Scope, Token
-from accounts.permissions import scope_of
 from tasks_api.api import fields, pagination
 from tasks_api.domain.exceptions import InvalidTask
 

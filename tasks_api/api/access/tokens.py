@@ -13,8 +13,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts import services as accounts
+from accounts.access.permissions import scope_of
 from accounts.models import Scope, Token, User
-from accounts.permissions import scope_of
 from scheduler_service.db import clock
 from tasks_api.api import fields
 from tasks_api.api.access import openapi as schema

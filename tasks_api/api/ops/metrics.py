@@ -8,7 +8,7 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 
 from accounts import throttling
-from accounts.login import client_address
+from accounts.access.login import client_address
 from accounts.throttling import CredentialKind
 from tasks_api.monitoring import collector, exporter
 

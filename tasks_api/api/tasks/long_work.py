@@ -11,7 +11,7 @@ from rest_framework.authentication import BaseAuthentication
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from accounts.authentication import TokenAuthentication, scheme_and_credential
+from accounts.access.authentication import TokenAuthentication, scheme_and_credential
 from tasks_api.api import fields
 from tasks_api.api.json_codec import dumps
 from tasks_api.api.tasks import long_work_openapi as schema

@@ -11,7 +11,7 @@ from uuid import UUID
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from accounts.authentication import SharedSecretAuthentication
+from accounts.access.authentication import SharedSecretAuthentication
 from scheduler_service.db import clock
 from tasks_api.api import fields
 from tasks_api.api.errors import PlainTextErrorView

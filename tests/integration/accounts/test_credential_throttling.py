@@ -18,7 +18,8 @@ from django.urls import reverse
 from django.utils import timezone
 from rest_framework.test import APIClient
 
-from accounts import login, services, throttling
+from accounts import services, throttling
+from accounts.access import login
 from accounts.models import AuditEntry, User
 from accounts.throttling import CredentialKind
 from tasks_api.delivery import run_tokens

@@ -10,9 +10,9 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from accounts import audit, services
-from accounts.forms import form_changes
+from accounts.access.permissions import may_change_user, may_create_token
+from accounts.admin.forms import form_changes
 from accounts.models import Scope, Tenant, Token
-from accounts.permissions import may_change_user, may_create_token
 from scheduler_service.db import clock
 
 

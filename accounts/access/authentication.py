@@ -17,10 +17,10 @@ from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 
 from accounts import audit, services, statements, throttling
+from accounts.access.login import client_address
+from accounts.access.permissions import reaches_tenant
 from accounts.audit import Actor
-from accounts.login import client_address
 from accounts.models import Tenant, Token, User, Via, digest
-from accounts.permissions import reaches_tenant
 from accounts.throttling import CredentialKind
 from scheduler_service.db import clock
 from scheduler_service.db.statements import first

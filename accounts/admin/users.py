@@ -16,12 +16,12 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 
 from accounts import audit, services, url_credentials
+from accounts.access.login import LoginForm
+from accounts.access.permissions import may_change_tenant, may_change_user
 from accounts.activity import report_activity
-from accounts.forms import form_changes
-from accounts.login import LoginForm
+from accounts.admin.forms import form_changes
+from accounts.admin.tokens import TokenAdmin
 from accounts.models import Role, SigningSecret, Tenant, Token, User, digest
-from accounts.permissions import may_change_tenant, may_change_user
-from accounts.tokens_admin import TokenAdmin
 from scheduler_service.db import clock
 
 admin.site.unregister(Group)
