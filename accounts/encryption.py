@@ -151,26 +151,6 @@ def reencrypt(
     return counts
 
 
-def unseal_urls(
-    columns: Iterable[tuple[type[Model], SealedUrlField]],
-    *,
-    batch_size: int = BATCH_SIZE,
-) -> None:
-    """Store URLs as former releases read them; those that no key opens stay sealed."""
-    for model, field in columns:
-        for rows in _read_batches(model, field, batch_size):
-            _write(
-                model, field, [Replacement(*row, _in_clear(row.stored)) for row in rows]
-            )
-
-
-def _in_clear(stored: str) -> str:
-    try:
-        return open_url(stored)
-    except Undecryptable:
-        return stored
-
-
 def count_secrets() -> SecretCounts | None:
     """How the secrets are encrypted; None if the tables cannot be read."""
     try:

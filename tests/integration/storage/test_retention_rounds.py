@@ -34,9 +34,6 @@ from tests.integration.support.stored_tasks import HOUR
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-ENDED_TASKS_MIGRATION = "0008_task_ended"
-
-
 def test_more_rows_than_a_batch_holds_all_go(
     user: User, stranger: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -225,12 +222,8 @@ def test_a_worker_begins_one_round_at_a_time(user: User) -> None:
 
 
 def test_a_round_is_sent_every_minute_and_rounds_do_not_pile_up(db: None) -> None:
-    for number, verb in (
-        ("0002_housekeeping", "add"),
-        (ENDED_TASKS_MIGRATION, "look_every_minute"),
-    ):
-        migration = importlib.import_module(f"tasks_api.migrations.{number}")
-        getattr(migration, verb)(apps, None)
+    migration = importlib.import_module("tasks_api.migrations.0001_initial")
+    migration.add_housekeeping(apps, None)
 
     row = PeriodicTask.objects.get(name="forget old history")
     assert (row.interval.every, row.interval.period) == (1, "minutes")
