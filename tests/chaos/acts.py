@@ -25,7 +25,7 @@ from tests.chaos.steps import (
 )
 
 # The release before. Nothing is released yet: the commit that rounds were first played on.
-BEFORE = "adb1a0c"
+BEFORE = "9029448"
 # Seconds that a migration may take.
 MIGRATION_TIMEOUT = 120.0
 # Seconds without another fault before a fault that must harm nobody.
