@@ -24,7 +24,7 @@ from tests.chaos.steps import (
     wait_until_ended,
 )
 
-# The release before. Nothing is released yet: the commit that rounds were first played on.
+# The release before. Nothing is released yet: the commit with the initial migrations.
 BEFORE = "9029448"
 # Seconds that a migration may take.
 MIGRATION_TIMEOUT = 120.0
