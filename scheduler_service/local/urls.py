@@ -31,4 +31,4 @@ def socket_directory(home: Path) -> Path:
         return home
     name = hashlib.sha256(os.fsencode(home)).hexdigest()[:16]
     # Not $TMPDIR: all processes must use the same one. `make_private_directory` checks its owner.
-    return Path("/tmp") / f"scheduler-{name}"  # noqa: S108
+    return Path("/tmp") / f"scheduler-{name}"  # noqa: S108 (its name is a hash, and the directory is private)

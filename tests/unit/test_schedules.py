@@ -35,7 +35,7 @@ def missed_hours(hours: int, reason: str) -> tuple[Missed, ...]:
 
 moments = st.datetimes(
     min_value=datetime(2000, 1, 1),  # noqa: DTZ001 (hypothesis adds the zone)
-    max_value=datetime(2100, 1, 1),  # noqa: DTZ001
+    max_value=datetime(2100, 1, 1),  # noqa: DTZ001 (as above)
     timezones=st.just(UTC),
 )
 spans = st.timedeltas(min_value=SECOND, max_value=timedelta(days=4000))

@@ -195,7 +195,7 @@ def test_staff_of_a_tenant_act_for_that_tenant_alone(
         "view_auditentry",
         tenant=user.tenant,
     )
-    secrets = stranger.tenant.signing_secrets.count()  # type: ignore[union-attr]
+    secrets = stranger.tenant.signing_secrets.count()  # type: ignore[union-attr]  # it has a tenant
 
     assert issue_token_in_admin(client, user, Scope.ADMIN) == 1
     assert issue_token_in_admin(client, stranger, Scope.READ) == 1

@@ -298,7 +298,7 @@ REST_JOB = {
         ("/api/v1/jobs", {**REST_JOB, "id": 1}, 201, "id"),
         (
             "/api/v1/jobs",
-            {**REST_JOB, "task": {**REST_JOB["task"], "retry": 1}},  # type: ignore[dict-item]
+            {**REST_JOB, "task": {**REST_JOB["task"], "retry": 1}},  # type: ignore[dict-item]  # a value of the wrong type, on purpose
             201,
             "task.retry",
         ),

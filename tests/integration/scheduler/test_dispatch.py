@@ -288,7 +288,7 @@ def test_a_message_that_was_not_sent_is_made_up_soon(user: User) -> None:
     assert rescue.wake_runs().run_ids == [run.pk]
 
 
-@pytest.mark.parametrize("moment", [datetime.max, datetime(1969, 12, 31)])  # noqa: DTZ001, DTZ901
+@pytest.mark.parametrize("moment", [datetime.max, datetime(1969, 12, 31)])  # noqa: DTZ001, DTZ901 (made aware below)
 def test_a_plan_reads_the_same_in_python_and_in_sql(
     user: User, moment: datetime
 ) -> None:

@@ -318,7 +318,7 @@ def test_tasks_that_are_handed_over_go_on_with_all_that_is_theirs(
     assert api.get("/tasks/").json()["count"] == 2
     assert len(api.get("/tasks/?tag=x").json()["tasks"]) == 1
     assert Task.objects.get(pk=ended.pk).owner == colleague
-    total = task_counts.count_alive(user.tenant_id, [user.pk], Surface.TASKS, now=now)  # type: ignore[arg-type]
+    total = task_counts.count_alive(user.tenant_id, [user.pk], Surface.TASKS, now=now)  # type: ignore[arg-type]  # the user has a tenant
     assert total == 0
     entry = AuditEntry.objects.get(action="task.transfer")
     assert entry.changes == {"user": ["ann", "adam"]}
