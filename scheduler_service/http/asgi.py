@@ -92,8 +92,12 @@ class BufferedApplication:
         async with self._bodies.read(
             receive, announced=announced, find_limit=find_limit
         ) as body:
-            environ["CONTENT_LENGTH"] = str(body.size)
+            # Of a body that is too large not all is read, and the view must notice it.
+            environ["CONTENT_LENGTH"] = str(max(announced, body.size))
             answer = await self._respond(environ, body.rewound())
+            if body.size < announced:
+                # The rest of the body must not be taken for the next request.
+                answer.headers.append((b"Connection", b"close"))
         if body.size > SMALL_BODY:
             body.content.close()
             large = body.size > self._bodies.small

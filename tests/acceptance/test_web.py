@@ -120,3 +120,24 @@ def test_a_body_may_come_in_chunks_and_head_has_none(
             response = connection.getresponse()
             assert response.status == 200
             assert bool(response.read()) == (method == "GET")
+
+
+@pytest.mark.parametrize("in_chunks", [False, True])
+def test_a_body_that_is_too_large_is_refused(
+    harness: Harness, web: subprocess.Popen[bytes], in_chunks: bool
+) -> None:
+    body = json.dumps({"url": "x" * 2_000_000}).encode()
+
+    with open_connection(harness) as connection:
+        headers = {"Authorization": str(harness.api.headers["Authorization"])}
+        connection.request(
+            "POST",
+            "/tasks/",
+            [body] if in_chunks else body,
+            headers,
+            encode_chunked=in_chunks,
+        )
+        response = connection.getresponse()
+
+        assert response.status == 413
+        assert b"larger than 1048576 bytes" in response.read()
