@@ -15,14 +15,13 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 from django.utils import timezone
 
-from accounts import audit, encryption, services
+from accounts import encryption, services
 from accounts.encryption import SecretCounts
-from accounts.models import AuditEntry, SigningSecret, Tenant, User
+from accounts.models import SigningSecret, Tenant, User
 from tasks_api.api.tasks.rendering import render_task
 from tasks_api.domain.schedules import Once
 from tasks_api.metrics import registry
 from tasks_api.models import Task
-from tasks_api.monitoring import heartbeats
 from tasks_api.scheduler import dispatch
 from tasks_api.worker.engine import Engine
 from tests.conftest import MakeTask
@@ -223,65 +222,12 @@ def test_credentials_in_urls_are_put_under_the_new_key(
         call_command("reencrypt_secrets")
 
 
-@pytest.fixture
-def last_tables() -> Iterator[None]:
-    yield
-    call_command("migrate", verbosity=0)
-
-
-BEFORE = (("tasks_api", "0022"), ("accounts", "0008"))
-
-
-def go_back() -> None:
-    for target in BEFORE:
-        call_command("migrate", *target, verbosity=0)
-
-
-def test_a_migration_seals_what_lies_in_clear_and_back(
-    tenant: Tenant, make_task: MakeTask, last_tables: None
+def test_credentials_in_clear_text_are_hidden_and_sent(
+    tenant: Tenant, make_task: MakeTask
 ) -> None:
     store_in_clear(make_task)
-    before = urls()
-    both_urls: dict[str, Any] = {
-        "callback_url": ["", URL],
-        "notification_url": [URL, None],
-        "name": ["a", "b"],
-    }
-    other: dict[str, Any] = {"name": ["Alpha", URL]}
-    for changes in (both_urls, other, None):
-        audit.record(tenant.pk, "tenant.change", ["Alpha"], changes)
 
-    go_back()
-    assert urls() == before
-    call_command("migrate", verbosity=0)
-    sealed = urls()
-    go_back()
-
-    assert sealed != before
-    assert "sesame" not in "".join(sealed)
-    assert urls() == before
-    entries = AuditEntry.objects.filter(action="tenant.change").order_by("-id")[:3]
-    shown = "https://***@example.com/x"
-    assert [entry.changes for entry in entries] == [
-        None,
-        other,
-        both_urls | {"callback_url": ["", shown], "notification_url": [shown, None]},
-    ]
-
-
-def test_a_migration_seals_nothing_while_a_process_of_the_release_before_may_live(
-    tenant: Tenant, make_task: MakeTask, last_tables: None
-) -> None:
-    store_in_clear(make_task)
-    before = urls()
-    go_back()
-    heartbeats.record_heartbeat("worker", "of the release before")
-
-    call_command("migrate", verbosity=0)
-
-    assert urls() == before
-    # They are shown to nobody all the same, and sent.
     task = Task.objects.get(url=URL)
+
     assert render_task(task, timezone.now())["url"] == "https://***@example.com/x"
     assert encryption.open_url(task.url) == URL
-    heartbeats.remove("of the release before")
