@@ -26,14 +26,6 @@ def id_for(moment: datetime, tenant_id: int) -> uuid.UUID:
     )
 
 
-# The same in SQL. A random UUID of version 4 has its variant where version 7 has it.
-ID_FOR = f"""
-    (lpad(to_hex(floor(extract(epoch FROM {{moment}}) * 1000)::bigint), 12, '0') || '7'
-        || substr(replace(gen_random_uuid()::text, '-', ''), 14, 14)
-        || lpad(to_hex(mod({{tenant_id}}, {TENANT_BITS_RANGE})), 5, '0'))::uuid
-"""
-
-
 def id_of_fire_time(
     key: bytes, task_id: uuid.UUID, moment: datetime, tenant_id: int
 ) -> uuid.UUID:
@@ -52,41 +44,6 @@ def id_of_fire_time(
         f"{microseconds // 1000 % 2**48:012x}7{drawn[:3]}{variant}{drawn[3:13]}"
         f"{tenant_id % TENANT_BITS_RANGE:05x}"
     )
-
-
-# The key in SQL. One that somebody has deleted is random, each time.
-READ_RUN_KEY = (
-    "coalesce((SELECT key FROM tasks_api_runidkey), uuid_send(gen_random_uuid()))"
-)
-# The same in SQL. The hash is drawn once for each row, for which OFFSET stands.
-ID_OF_FIRE_TIME = f"""
-    (SELECT (lpad(to_hex(floor(extract(epoch FROM {{moment}}) * 1000)::bigint), 12, '0')
-            || '7' || left(encode(drawn, 'hex'), 3)
-            || to_hex(8 + (get_byte(drawn, 31) & 3)) || substr(encode(drawn, 'hex'), 4, 10)
-            || lpad(to_hex(mod({{tenant_id}}, {TENANT_BITS_RANGE})), 5, '0'))::uuid
-        FROM (SELECT sha256({READ_RUN_KEY} || uuid_send({{task_id}})
-            || int8send((extract(epoch FROM {{moment}}) * 1000000)::bigint)) OFFSET 0
-        ) AS hash(drawn))
-"""  # noqa: S608 (constants)
-
-
-def free_id(named: str, *, moment: str, tenant_id: str) -> str:
-    """SQL for an id of a run, and a random one where some run has that one already.
-
-    Whether a fire time has a run is for its constraint to say, which never looks at ids.
-    """
-    random = ID_FOR.format(moment=moment, tenant_id=tenant_id)
-    return f"""
-        CASE WHEN (SELECT true FROM tasks_api_run WHERE id = {named} LIMIT 1)
-            THEN {random} ELSE {named} END
-    """  # noqa: S608 (names of columns)
-
-
-def free_id_of_fire_time(*, task_id: str, moment: str, tenant_id: str) -> str:
-    """SQL for the id of the run of a fire time, as far as it is free."""
-    wanted = ID_OF_FIRE_TIME.format(task_id=task_id, moment=moment, tenant_id=tenant_id)
-    free = free_id("named", moment=moment, tenant_id=tenant_id)
-    return f"(SELECT {free} FROM (SELECT {wanted} OFFSET 0) AS wanted(named))"  # noqa: S608 (as above)
 
 
 def moment_of(run_id: uuid.UUID) -> float:

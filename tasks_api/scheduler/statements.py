@@ -5,13 +5,13 @@ from __future__ import annotations
 from datetime import datetime
 from typing import NamedTuple
 
-from tasks_api.domain.ids import READ_RUN_KEY, free_id_of_fire_time
 from tasks_api.storage import (
     run_rows,
     schedule_statements,
     sending_rules,
     stored_schedules,
 )
+from tasks_api.storage.id_statements import READ_RUN_KEY, free_id_of_fire_time
 
 
 class FromMoment(NamedTuple):

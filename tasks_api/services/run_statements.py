@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from tasks_api.domain.ids import ID_FOR
 from tasks_api.domain.states import NOT_DELIVERED, RunState
+from tasks_api.storage.id_statements import ID_FOR
 
 
 def _quoted(states: Collection[RunState]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tasks_api.domain.ids import READ_RUN_KEY, free_id
+from tasks_api.storage.id_statements import READ_RUN_KEY, free_id
 from tasks_api.storage.stored_schedules import SCHEDULE_COLUMNS
 
 # Changes that one transaction looks at.
