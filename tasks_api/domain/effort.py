@@ -19,7 +19,7 @@ class TooMuch(SchedulerError):
     code = "too_much"
 
 
-_WHY: dict[type[SchedulerError], str] = {
+_MESSAGES: dict[type[SchedulerError], str] = {
     TooLong: "Its next fire time takes too long to compute.",
     TooMuch: "What the request asks for takes too long to compute; ask for less at once.",
 }
@@ -34,7 +34,7 @@ class _Allowance:
     def spend(self, steps: int) -> None:
         self._left -= steps
         if self._left < 0:
-            raise self._error(_WHY[self._error])
+            raise self._error(_MESSAGES[self._error])
         if self._outer is not None:
             self._outer.spend(steps)
 

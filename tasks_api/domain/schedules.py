@@ -181,7 +181,9 @@ def first_after(schedule: Schedule, moment: datetime) -> datetime | None:
     return schedule.first_from(moment + MICROSECOND)
 
 
-def between(schedule: Schedule, first: datetime, last: datetime) -> Iterator[datetime]:
+def fire_times_between(
+    schedule: Schedule, first: datetime, last: datetime
+) -> Iterator[datetime]:
     """The fire times from one moment to another, both included; for many of them."""
     at = schedule.first_from(first)
     while at is not None and at <= last:
@@ -207,8 +209,8 @@ def _rest_of_week(
     return (moment + schedule.offset for moment in times)
 
 
-OVER = "Passed while nobody could fire it, and its task has ended since."
-TOO_LATE = "Nobody could fire it within {:g} seconds."
+ENDED_REASON = "Passed while nobody could fire it, and its task has ended since."
+TOO_LATE_REASON = "Nobody could fire it within {:g} seconds."
 
 
 class Missed(NamedTuple):
@@ -259,14 +261,14 @@ def sort_due(
     for newer, moment in enumerate(reversed(passed)):
         is_late = grace is not None and now - moment > grace
         if is_over or is_late or newer >= newest:
-            why = why_missed(schedule, moment, now, grace, most)
+            why = missed_reason(schedule, moment, now, grace, most)
             missed.append(Missed(moment, why))
         else:
             fires.append(moment)
     return DueFireTimes(tuple(reversed(missed)), tuple(reversed(fires)), upcoming)
 
 
-def _made_up(most: int) -> str:
+def _not_newest_reason(most: int) -> str:
     newest = "one is" if most == 1 else f"{most} are"
     return f"Passed while nobody could fire it; only the newest {newest} made up for."
 
@@ -304,7 +306,7 @@ def find_crowd(
     newest: deque[datetime] = deque(maxlen=spare + 1)
     count = 0
     with suppress(TooMuch), allowance(MAX_COUNTED, TooMuch):
-        for moment in between(schedule, first, until):
+        for moment in fire_times_between(schedule, first, until):
             newest.append(moment)
             count += 1
     return (
@@ -325,7 +327,7 @@ def _crowd_of_interval(
     return FireTimeCrowd(count, first, first + (count - 1) * schedule.every)
 
 
-def why_missed(
+def missed_reason(
     schedule: Schedule,
     moment: datetime,
     now: datetime,
@@ -334,10 +336,10 @@ def why_missed(
 ) -> str:
     """Why a fire time is missed that is none of the newest."""
     if _is_over(schedule, now):
-        return OVER
+        return ENDED_REASON
     if grace is not None and now - moment > grace:
-        return TOO_LATE.format(grace.total_seconds())
-    return _made_up(most)
+        return TOO_LATE_REASON.format(grace.total_seconds())
+    return _not_newest_reason(most)
 
 
 # A fire time at the very end still runs when its turn comes this much later.

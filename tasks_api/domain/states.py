@@ -27,7 +27,7 @@ class RunState(TextChoices):
     CANCELLED = "cancelled"
 
 
-FINAL = frozenset(
+FINAL_STATES = frozenset(
     {
         RunState.SUCCEEDED,
         RunState.FAILED,
@@ -38,13 +38,13 @@ FINAL = frozenset(
 )
 
 # Those that somebody must look at again.
-UNFINISHED = frozenset(RunState) - FINAL
+UNFINISHED_STATES = frozenset(RunState) - FINAL_STATES
 
 # Those that may be sent again.
-NOT_DELIVERED = FINAL - {RunState.SUCCEEDED}
+UNDELIVERED_STATES = FINAL_STATES - {RunState.SUCCEEDED}
 
 # A message that no worker took is repeated after this long, then after twice as long.
-RING_AGAIN = timedelta(seconds=5)
+RING_AGAIN_DELAY = timedelta(seconds=5)
 
 
 class Trouble(StrEnum):

@@ -17,19 +17,19 @@ from scheduler_service.redis.connections import connect
 
 logger = logging.getLogger(__name__)
 
-DELIVER = "tasks_api.tasks.deliver"
-TELL_ENDS = "tasks_api.tasks.tell_ends"
+DELIVER_TASK = "tasks_api.tasks.deliver"
+ANNOUNCE_ENDS_TASK = "tasks_api.tasks.tell_ends"
 # Runs in one message: Celery's own work for a message is then some microseconds a run.
 MAX_RUNS_PER_MESSAGE = 500
 # The key that is written to find out whether writes work.
 TRIAL_KEY = "scheduler.trial"
-IS_REPLICA = (
+REPLICA_ERROR = (
     "Redis is a read-only replica, which takes no messages: REDIS_URL must name the "
     "master, or Sentinels that know it."
 )
-IS_FULL = "Redis is full, and takes no messages: raise its maxmemory, or empty what else is in it."
-REFUSES_COMMANDS = "Redis refuses what this service needs: {}"
-EVICTS_KEYS = (
+MEMORY_ERROR = "Redis is full, and takes no messages: raise its maxmemory, or empty what else is in it."
+COMMAND_ERROR = "Redis refuses what this service needs: {}"
+EVICTION_ERROR = (
     "Redis has maxmemory-policy {}, which silently drops messages when its memory is "
     "full. Set it to noeviction."
 )
@@ -40,12 +40,12 @@ def ring_workers(run_ids: Sequence[UUID]) -> list[UUID]:
 
     Never blocks for longer than a socket timeout, and never retries.
     """
-    return _send_all(DELIVER, run_ids)
+    return _send_all(DELIVER_TASK, run_ids)
 
 
 def announce_ends(run_ids: Sequence[UUID]) -> None:
     """Have a worker tell Flower how these runs of long work ended."""
-    _send_all(TELL_ENDS, run_ids)
+    _send_all(ANNOUNCE_ENDS_TASK, run_ids)
 
 
 def _send_all(name: str, run_ids: Sequence[UUID]) -> list[UUID]:
@@ -86,15 +86,15 @@ def check_usable(url: str, *, timeout: float = 1.0) -> None:
             policy = client.info("memory")["maxmemory_policy"]
             client.set(TRIAL_KEY, 1, ex=60)
     except redis.ReadOnlyError as error:
-        raise UnusableBroker(IS_REPLICA) from error
+        raise UnusableBroker(REPLICA_ERROR) from error
     except redis.OutOfMemoryError as error:
-        raise UnusableForNow(IS_FULL) from error
+        raise UnusableForNow(MEMORY_ERROR) from error
     except (redis.AuthenticationError, redis.exceptions.NoPermissionError) as error:
-        raise UnusableBroker(REFUSES_COMMANDS.format(error)) from error
+        raise UnusableBroker(COMMAND_ERROR.format(error)) from error
     except redis.ResponseError as error:
-        raise UnusableForNow(REFUSES_COMMANDS.format(error)) from error
+        raise UnusableForNow(COMMAND_ERROR.format(error)) from error
     if policy != "noeviction":
-        raise UnusableBroker(EVICTS_KEYS.format(policy))
+        raise UnusableBroker(EVICTION_ERROR.format(policy))
 
 
 def count_messages(url: str) -> int:

@@ -13,7 +13,7 @@ from uuid import UUID
 
 import prometheus_client
 
-from tasks_api.domain.states import FINAL, RunState, Trouble
+from tasks_api.domain.states import FINAL_STATES, RunState, Trouble
 from tasks_api.metrics.registry import REGISTRY, Histogram, counter
 
 LATENESS = Histogram(
@@ -28,12 +28,15 @@ ATTEMPTS = Histogram(
     label="outcome",
 )
 RUNS = counter(
-    "scheduler_runs_total", "Runs that ended, by their state.", "state", sorted(FINAL)
+    "scheduler_runs_total",
+    "Runs that ended, by their state.",
+    "state",
+    sorted(FINAL_STATES),
 )
 RUNS_MADE = prometheus_client.Counter(
     "scheduler_runs_made_total", "Runs made for fire times.", registry=REGISTRY
 )
-RUNG_AGAIN = prometheus_client.Counter(
+REPEATED_RINGS = prometheus_client.Counter(
     "scheduler_rung_again_total",
     "Runs rung for again, because no worker took them.",
     registry=REGISTRY,
@@ -49,7 +52,7 @@ LEASES_LOST = prometheus_client.Counter(
     "Leases that ran out, or whose worker was gone: their runs are sent again.",
     registry=REGISTRY,
 )
-UNSIGNED = prometheus_client.Counter(
+UNSIGNED_REQUESTS = prometheus_client.Counter(
     "scheduler_unsigned_total",
     "Requests without a signature: no secret of their tenant could be read.",
     registry=REGISTRY,
@@ -66,7 +69,7 @@ MESSAGES_DROPPED = prometheus_client.Counter(
     "Messages in the broker that no worker could read.",
     registry=REGISTRY,
 )
-GIVEN_BACK = counter(
+RUNS_GIVEN_BACK = counter(
     "scheduler_given_back_total",
     "Runs that a worker could not send and left to others, and why.",
     "because",
@@ -81,7 +84,7 @@ def count_unclaimed(count: int) -> None:
 
 def count_unsigned(count: int) -> None:
     """Runs that a worker has to send without a signature."""
-    UNSIGNED.inc(count)
+    UNSIGNED_REQUESTS.inc(count)
 
 
 def count_late(count: int) -> None:
@@ -102,7 +105,7 @@ def count_made(stored: Collection[UUID], runs: Iterable[_New]) -> None:
     RUNS_MADE.inc(len(kept))
     states = Counter(run.state for run in runs if run.run_id in kept)
     for state, count in states.items():
-        if state in FINAL:
+        if state in FINAL_STATES:
             RUNS.labels(state).inc(count)
 
 
@@ -112,6 +115,6 @@ def count_woken(woken: Iterable[tuple[str, str]]) -> None:
         if was == RunState.RUNNING:
             LEASES_LOST.inc(count)
         if was == state == RunState.PENDING:
-            RUNG_AGAIN.inc(count)
-        if state in FINAL:
+            REPEATED_RINGS.inc(count)
+        if state in FINAL_STATES:
             RUNS.labels(state).inc(count)

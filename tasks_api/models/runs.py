@@ -12,7 +12,7 @@ from django.db.models import F, OuterRef, Q
 from django.db.models.functions import Now
 
 from accounts.models import Tenant, User
-from tasks_api.domain.states import FINAL, NOT_DELIVERED, RunState
+from tasks_api.domain.states import FINAL_STATES, UNDELIVERED_STATES, RunState
 from tasks_api.models.tasks import Task
 
 
@@ -20,13 +20,13 @@ class RunQuerySet(models.QuerySet["Run"]):
     def for_tenant(self, tenant: Tenant) -> Self:
         return self.filter(tenant=tenant)
 
-    def reached_by(self, user: User) -> Self:
+    def visible_to(self, user: User) -> Self:
         """Those of a user's own tasks, or all of the tenant's for its administrators."""
         if user.reaches_tenant:
             return self.filter(tenant=user.tenant_id)
         return self.filter(tenant=user.tenant_id, task__owner=user)
 
-    def newest_of(self, task_ids: Iterable[UUID], *, each: int) -> set[UUID]:
+    def newest_ids(self, task_ids: Iterable[UUID], *, each: int) -> set[UUID]:
         """The ids of the newest runs of tasks, so many of each at most."""
         newest = self.filter(task=OuterRef("pk")).order_by("-scheduled_for")
         of_task = ArraySubquery(newest.values("pk")[:each])
@@ -110,10 +110,12 @@ class Run(models.Model):
             models.CheckConstraint(
                 name="run_final_or_awake",
                 condition=Q(
-                    state__in=sorted(FINAL), finished_at__isnull=False, wake_at=None
+                    state__in=sorted(FINAL_STATES),
+                    finished_at__isnull=False,
+                    wake_at=None,
                 )
                 | (
-                    ~Q(state__in=sorted(FINAL))
+                    ~Q(state__in=sorted(FINAL_STATES))
                     & Q(finished_at=None, wake_at__isnull=False)
                 ),
             ),
@@ -142,7 +144,7 @@ class Run(models.Model):
                 F("tenant"),
                 F("scheduled_for").desc(),
                 name="run_not_delivered",
-                condition=Q(state__in=sorted(NOT_DELIVERED)),
+                condition=Q(state__in=sorted(UNDELIVERED_STATES)),
             ),
             # Read by the account.
             models.Index(

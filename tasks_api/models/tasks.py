@@ -28,7 +28,7 @@ class TaskQuerySet(models.QuerySet["Task"]):
     def for_owner(self, user: User) -> Self:
         return self.filter(tenant=user.tenant_id, owner=user)
 
-    def reached_by(self, user: User) -> Self:
+    def visible_to(self, user: User) -> Self:
         """A user's own, or all of the tenant's for its administrators."""
         if user.reaches_tenant:
             return self.filter(tenant=user.tenant_id)
@@ -44,11 +44,11 @@ class TaskQuerySet(models.QuerySet["Task"]):
     def not_paused(self) -> Self:
         return self.filter(is_paused=False)
 
-    def named_like(self, beginning: str) -> Self:
+    def with_name_prefix(self, prefix: str) -> Self:
         """Those whose names begin so, of any tenant."""
-        return self.filter(name__startswith=beginning).exclude(name="")
+        return self.filter(name__startswith=prefix).exclude(name="")
 
-    def of(self, surface: Surface) -> Self:
+    def for_surface(self, surface: Surface) -> Self:
         return self.filter(surface=surface)
 
     def named(self, surface: Surface, name: str) -> Self:
@@ -246,7 +246,7 @@ class Task(ScheduleColumns):
             name=self.name, method=self.method, url=self.url, queue=self.queue
         )
 
-    def upcoming(self, now: datetime) -> datetime | None:
+    def coming_fire_time(self, now: datetime) -> datetime | None:
         """The next fire time as its owner sees it, untouched by looking ahead."""
         if not self.periodic_task.enabled:
             return None

@@ -24,7 +24,7 @@ from tasks_api.metrics.registry import TimeZones
 from tasks_api.monitoring import heartbeats
 from tasks_api.storage import retention
 
-UNFINISHED = (
+WAITING_STATES = (
     RunState.PENDING,
     RunState.RUNNING,
     RunState.OPEN,
@@ -32,7 +32,7 @@ UNFINISHED = (
 )
 
 # A one-time task that is paused holds its run back; that one is not due.
-UP = "Whether Redis answers, and takes messages."
+BROKER_UP_HELP = "Whether Redis answers, and takes messages."
 COUNT_WAITING_RUNS = """
     WITH waiting AS (
         SELECT run.state, run.scheduled_for,
@@ -100,9 +100,9 @@ class ServiceCollector(Collector):
             refused = throttling.load_refusal_counts()
             takes_messages = _takes_messages()
         except (redis.RedisError, OSError):
-            yield _gauge("scheduler_broker_up", UP, 0)
+            yield _gauge("scheduler_broker_up", BROKER_UP_HELP, 0)
             return
-        yield _gauge("scheduler_broker_up", UP, int(takes_messages))
+        yield _gauge("scheduler_broker_up", BROKER_UP_HELP, int(takes_messages))
         yield _gauge(
             "scheduler_broker_depth", "Messages that wait for a worker.", depth
         )
@@ -129,7 +129,7 @@ def _runs(waiting: Sequence[tuple[str, int, int, float | None]]) -> Iterator[Met
         "scheduler_runs_waiting",
         "Runs that are not over.",
         "state",
-        {state: counts.get(state, 0) for state in UNFINISHED},
+        {state: counts.get(state, 0) for state in WAITING_STATES},
     )
     yield _gauge(
         "scheduler_due",

@@ -85,7 +85,7 @@ class TenantScheduler(Scheduler):
         run = self._parts.run
         run("Looking for missing workers", self._missing_workers.check, None)
         find_work = partial(self._poller.find_work, at_most=MAX_SLEEP)
-        seen, seen_at = run("Polling", find_work, poll.UNKNOWN), time.monotonic()
+        seen, seen_at = run("Polling", find_work, poll.UNKNOWN_RESULT), time.monotonic()
         since = self._poller.since
         is_full = run("Dispatch", partial(self._dispatch, seen, since), False)
         is_full |= run("Waking runs", partial(self._wake, seen, seen_at, since), False)

@@ -14,7 +14,7 @@ from tasks_api.domain import schedules
 from tasks_api.domain.exceptions import ScheduleError, reason_of
 from tasks_api.domain.ids import id_of_fire_time
 from tasks_api.domain.specs import Misfire, Overlap
-from tasks_api.domain.states import RING_AGAIN, RunState
+from tasks_api.domain.states import RING_AGAIN_DELAY, RunState
 from tasks_api.storage import run_rows, stored_schedules
 
 logger = logging.getLogger(__name__)
@@ -131,7 +131,7 @@ def _pass_over(
     task: DueTask, schedule: schedules.Schedule, crowd: schedules.FireTimeCrowd
 ) -> tuple[TaskUpdate, list[run_rows.NewRun]]:
     """Write down a crowd of fire times as one run; what is left of them comes next."""
-    why = schedules.why_missed(
+    why = schedules.missed_reason(
         schedule, crowd.first, task.now, task.grace, task.max_catch_up
     )
     run = _missed_run(task, crowd.first, crowd.reason(why))
@@ -149,11 +149,15 @@ def _update(
 
 
 def _pending_run(task: DueTask, moment: datetime) -> run_rows.NewRun:
-    wake_at = max(moment, task.now) + RING_AGAIN
+    wake_at = max(moment, task.now) + RING_AGAIN_DELAY
     if task.overlap == Overlap.QUEUE_ONE:
         # Each begins as the next one, and moves up if none is before it.
         run = _new_run(
-            task, moment, RunState.PENDING, reason=run_rows.WAITS, wake_at=wake_at
+            task,
+            moment,
+            RunState.PENDING,
+            reason=run_rows.WAITING_REASON,
+            wake_at=wake_at,
         )
         return run._replace(exclusive=False, is_next=True)
     return _new_run(task, moment, RunState.PENDING, wake_at=wake_at)

@@ -21,7 +21,7 @@ from django.db import transaction
 from scheduler_service.db.arrays import array, columns
 from scheduler_service.db.statements import check_columns, prepared, with_limit
 from tasks_api.domain import schedules
-from tasks_api.domain.states import RING_AGAIN, RunState
+from tasks_api.domain.states import RING_AGAIN_DELAY, RunState
 from tasks_api.metrics import counters
 from tasks_api.scheduler import statements
 from tasks_api.scheduler.decisions import FIRED_COLUMNS, DueTask, TaskUpdate, decide
@@ -46,7 +46,7 @@ class DispatchResult(NamedTuple):
     is_full: bool
 
 
-NOTHING = DispatchResult([], is_full=False)
+EMPTY_RESULT = DispatchResult([], is_full=False)
 
 
 @transaction.atomic(durable=True)
@@ -62,7 +62,7 @@ def dispatch_due(
     shares = _find_shares(limit, since) if _is_crowded(limit, since) else None
     if shares == []:
         # Each tenant with something due has enough runs waiting for workers.
-        return NOTHING
+        return EMPTY_RESULT
     locked = _fire_plain(limit, shares, since=since)
     others = _fire_others(locked.others, limit=limit)
     is_full = locked.due == limit if shares is None else locked.due > 0
@@ -94,7 +94,7 @@ def _fire_others(tasks: Sequence[DueTask], *, limit: int) -> DispatchResult:
     Tasks that there was no time for stay due.
     """
     if not tasks:
-        return NOTHING
+        return EMPTY_RESULT
     moves, runs, left = [], [], 0
     edited = [task.task_id for task in tasks if task.is_edited]
     edited_at = (
@@ -234,7 +234,7 @@ def _fire_plain(
                 "shares": array(share.most for share in shares or ()),
                 "look_ahead": settings.SCHEDULER_LOOK_AHEAD,
                 "end_grace": schedules.END_GRACE.total_seconds(),
-                "ring_again": RING_AGAIN.total_seconds(),
+                "ring_again": RING_AGAIN_DELAY.total_seconds(),
             },
         )
         check_columns(cursor, FIRED_COLUMNS)

@@ -20,8 +20,8 @@ class EditFollower:
         if edited_at == self._followed:
             return False
         before: set[UUID] = set()
-        while drifted := schedule_edits.edited_task_ids(limit=dispatch.BATCH_SIZE):
-            if before.issuperset(drifted) or not isolation.adopt_edits(drifted):
+        while drifted := schedule_edits.find_edited_task_ids(limit=dispatch.BATCH_SIZE):
+            if before.issuperset(drifted) or not isolation.sync_admin_edits(drifted):
                 # Another beat has locked them, or their schedules cannot be read.
                 return True
             before.update(drifted)

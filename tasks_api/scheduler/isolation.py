@@ -113,7 +113,7 @@ def dispatch_due(
     return dispatch.DispatchResult(run_ids, is_full=False)
 
 
-def adopt_edits(ids: Sequence[UUID]) -> int:
+def sync_admin_edits(ids: Sequence[UUID]) -> int:
     """See sync_admin_edits(). A task whose schedule nobody can read is paused, alone."""
     try:
         return admin_edits.sync_admin_edits(ids)

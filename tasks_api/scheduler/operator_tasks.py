@@ -57,7 +57,7 @@ class OperatorTasks:
 
     def reload(self) -> None:
         self._rechecks = [
-            Recheck(0.0, pk) for pk in schedule_rows.unowned_periodic_tasks()
+            Recheck(0.0, pk) for pk in schedule_rows.find_unowned_periodic_tasks()
         ]
 
     def fire_due(self) -> None:

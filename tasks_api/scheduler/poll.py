@@ -68,7 +68,7 @@ class PollResult(NamedTuple):
 
 # The result for a beat that could not ask: there may be anything to do. No lease is judged
 # by its clock.
-UNKNOWN = PollResult(
+UNKNOWN_RESULT = PollResult(
     now=datetime(1970, 1, 1, tzinfo=UTC),
     edited_at=None,
     has_due_tasks=True,

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from scheduler_service.db.statements import fetch_all, prepared, with_limit
 from tasks_api.delivery.retry import MAX_LOST_ATTEMPTS
-from tasks_api.domain.states import RING_AGAIN, RunState
+from tasks_api.domain.states import RING_AGAIN_DELAY, RunState
 from tasks_api.metrics import counters
 from tasks_api.scheduler import statements
 from tasks_api.scheduler.dispatch import BATCH_SIZE, DispatchResult
@@ -61,7 +61,7 @@ def wake_runs(
                 "most_lost": MAX_LOST_ATTEMPTS,
                 "unsent": UNSENT_REASON,
                 "unseen": UNSEEN_LOSS,
-                "soonest": RING_AGAIN.total_seconds(),
+                "soonest": RING_AGAIN_DELAY.total_seconds(),
                 "latest": MAX_RING_INTERVAL.total_seconds(),
             },
         )

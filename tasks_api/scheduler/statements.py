@@ -247,7 +247,7 @@ _FIRE = f"""
     ), skipped AS (
         INSERT INTO tasks_api_run (id, task_id, tenant_id, scheduled_for, state, reason,
             finished_at, exclusive, attempt_count, lost_count)
-        SELECT {{id}}, id, tenant_id, next_fire_at, 'skipped', '{run_rows.UNFINISHED}', now(),
+        SELECT {{id}}, id, tenant_id, next_fire_at, 'skipped', '{run_rows.SKIPPED_REASON}', now(),
             true, 0, 0
         FROM plain WHERE is_exclusive
             AND NOT EXISTS (SELECT FROM made WHERE made.task_id = plain.id)

@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import NamedTuple
 from uuid import UUID
 
-from tasks_api.domain.states import NOT_DELIVERED, RunState
+from tasks_api.domain.states import UNDELIVERED_STATES, RunState
 
 # Differences that an account names; it counts all of them.
 MAX_NAMED_DIFFERENCES = 100
@@ -29,7 +29,7 @@ class FireTimeOutcome(StrEnum):
 
 OUTCOME_OF_STATE: dict[RunState, FireTimeOutcome] = {
     RunState.SUCCEEDED: FireTimeOutcome.DELIVERED,
-    **{state: FireTimeOutcome(state) for state in NOT_DELIVERED},
+    **{state: FireTimeOutcome(state) for state in UNDELIVERED_STATES},
 }
 
 

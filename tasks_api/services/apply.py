@@ -102,7 +102,9 @@ def lock_tasks_of_list(
     # Not both in one condition: each has an index of its own.
     named = _named(owner, names, surface=surface)
     ids |= set(named.values_list("pk", flat=True))
-    own = Task.objects.for_owner(owner).of(surface).alive(now).filter(pk__in=ids)
+    own = (
+        Task.objects.for_owner(owner).for_surface(surface).alive(now).filter(pk__in=ids)
+    )
     found = list(lock_rows(own.with_schedule().select_related("owner")))
     others = named.alive(now).exclude(owner=owner).values_list("name", flat=True)
     return LockedTasks(owner, surface, found, set(others))

@@ -46,7 +46,7 @@ def lock_tasks(
         found = found.filter(surface=surface)
     # The tasks of other users are counted and never locked, so this caller cannot hold
     # them up.
-    rows = found.reached_by(user).select_related("periodic_task")
+    rows = found.visible_to(user).select_related("periodic_task")
     if schedules:
         rows = rows.with_schedule()
     tasks = list(lock_rows(rows))

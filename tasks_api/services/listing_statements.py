@@ -42,7 +42,7 @@ PAGE_FORWARDS_OF_OWNERS = _page_forwards(_OF_OWNERS)
 PAGE_BACKWARDS_OF_OWNER = _page_backwards(_OF_OWNER)
 PAGE_BACKWARDS_OF_OWNERS = _page_backwards(_OF_OWNERS)
 
-# As Task.upcoming() has it.
+# As Task.coming_fire_time() has it.
 _UPCOMING = """
     CASE WHEN task.is_paused THEN NULL
         WHEN task.last_fire_at > %(now)s THEN task.last_fire_at

@@ -68,6 +68,6 @@ def _manual_run(task: Task, now: datetime) -> Run:
         wake_at=now,
         exclusive=task.overlap == Overlap.SKIP,
         is_next=is_in_line,
-        reason=run_rows.WAITS if is_in_line else "",
+        reason=run_rows.WAITING_REASON if is_in_line else "",
         by_hand=True,
     )

@@ -68,7 +68,7 @@ def replace_all(
     """
     tenant = tenant_of(owner)
     lock_name(tenant, surface)
-    tasks = Task.objects.for_tenant(tenant).of(surface)
+    tasks = Task.objects.for_tenant(tenant).for_surface(surface)
     end_expired(tasks, now=now)
     desired = {spec.name: spec for spec in specs}
     kept, gone = _keep_unchanged(tasks, desired, now=now)

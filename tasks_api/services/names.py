@@ -47,7 +47,7 @@ def lock_named(user: User, named: TaskQuerySet) -> Task | None:
 
     Raises TaskAccessDenied where another user has it.
     """
-    tasks = named.reached_by(user).with_schedule()
+    tasks = named.visible_to(user).with_schedule()
     task = tasks.select_for_update(no_key=True, of=("self",)).first()
     if task is None and named.exists():
         raise TaskAccessDenied("What has this id belongs to another user")

@@ -18,7 +18,7 @@ from tasks_api.domain.schedules import (
     Cron,
     Once,
     Schedule,
-    between,
+    fire_times_between,
     first_after,
 )
 from tasks_api.domain.states import RunState
@@ -58,7 +58,7 @@ class ScheduleSpan(NamedTuple):
     open_from: datetime | None
 
     def fire_times(self, since: datetime) -> Iterator[datetime]:
-        return between(self.schedule, max(self.first, since), self.until)
+        return fire_times_between(self.schedule, max(self.first, since), self.until)
 
     def is_open(self, at: datetime) -> bool:
         return self.open_from is not None and self.open_from <= at <= self.until

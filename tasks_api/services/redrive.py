@@ -14,7 +14,7 @@ from accounts.models import User
 from scheduler_service.db.arrays import array
 from scheduler_service.db.statements import fetch_all, with_limit
 from tasks_api.domain.exceptions import InvalidState, RunNotFound
-from tasks_api.domain.states import NOT_DELIVERED, RunState
+from tasks_api.domain.states import UNDELIVERED_STATES, RunState
 from tasks_api.models import Run
 from tasks_api.services.run_statements import (
     FIND_RUNS_TO_REDRIVE,
@@ -53,7 +53,7 @@ def redrive_run(owner: User, run_id: UUID) -> RedriveResult:
     It is sent though the task is paused, or has ended by itself. Raises RunNotFound, and
     InvalidState where there is nothing to send again, or not at the moment.
     """
-    run = Run.objects.reached_by(owner).filter(pk=run_id).select_related("task").first()
+    run = Run.objects.visible_to(owner).filter(pk=run_id).select_related("task").first()
     if run is None:
         raise RunNotFound("Run not found")
     _require_undelivered(run)
@@ -68,7 +68,7 @@ def redrive_run(owner: User, run_id: UUID) -> RedriveResult:
 
 
 def _require_undelivered(run: Run) -> None:
-    if run.state not in NOT_DELIVERED:
+    if run.state not in UNDELIVERED_STATES:
         done = "was delivered" if run.state == RunState.SUCCEEDED else "is not over yet"
         raise InvalidState(f"The run {done}")
     if run.task.end_reason == "removed":
@@ -128,7 +128,7 @@ def _insert_runs(run_ids: Collection[UUID]) -> _NewRuns:
     ids = array(run_ids)
     with connection.cursor() as cursor:
         cursor.execute(LOCK_QUEUEING_TASKS, [ids])
-        cursor.execute(REDRIVE_RUNS, {"runs": ids, "waits": run_rows.WAITS})
+        cursor.execute(REDRIVE_RUNS, {"runs": ids, "waits": run_rows.WAITING_REASON})
         rows = fetch_all(cursor, _InsertedRun)
     to_ring = [row.id for row in rows if not row.is_next]
     to_ring += run_rows.start_waiting_runs_of_locked(

@@ -33,7 +33,7 @@ def reschedule(tasks: Sequence[Task], *, now: datetime) -> None:
     states = [_next_state(task, now) for task in tasks]
     if not states:
         return
-    schedule_edits.copy_schedules(schedule_edits.edited_schedules(tasks))
+    schedule_edits.copy_schedules(schedule_edits.find_edited_schedules(tasks))
     with connection.cursor() as cursor:
         cursor.execute(RESCHEDULE_TASKS, columns(states))
     broken = [state.task_id for state in states if state.pause_reason]

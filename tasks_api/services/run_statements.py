@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from tasks_api.domain.states import NOT_DELIVERED, RunState
+from tasks_api.domain.states import UNDELIVERED_STATES, RunState
 from tasks_api.storage.id_statements import ID_FOR
 
 
@@ -37,7 +37,7 @@ _IS_WANTED = f"""
     AND (run.state <> 'pending' OR run.scheduled_for <= now())
     AND (%(task)s::uuid IS NULL OR run.task_id = %(task)s::uuid)
     AND (%(run)s::uuid IS NULL OR run.id = %(run)s::uuid)
-    AND (NOT %(all_not_delivered)s OR run.state IN ({_quoted(NOT_DELIVERED)}))
+    AND (NOT %(all_not_delivered)s OR run.state IN ({_quoted(UNDELIVERED_STATES)}))
     AND (NOT %(all_unfinished)s OR run.wake_at IS NOT NULL)
     AND (%(states)s::text[] IS NULL OR run.state = ANY(%(states)s::text[]))
     AND (%(since)s::timestamptz IS NULL OR run.scheduled_for >= %(since)s::timestamptz)
@@ -70,7 +70,7 @@ FIND_RUNS_TO_REDRIVE = f"""
     WHERE run.tenant_id = %(tenant)s
         AND (%(reaches_all)s OR task.owner_id = %(owner)s)
         AND task.end_reason <> 'removed'
-        AND run.state IN ({_quoted(NOT_DELIVERED)})
+        AND run.state IN ({_quoted(UNDELIVERED_STATES)})
         AND run.state = ANY(%(states)s::text[])
         AND CASE WHEN %(task)s::uuid IS NULL THEN task.surface <> 'notices'
             ELSE run.task_id = %(task)s END

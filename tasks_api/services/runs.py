@@ -15,7 +15,7 @@ from scheduler_service.db.arrays import array
 from scheduler_service.db.statements import with_limit
 from tasks_api.domain.exceptions import RunNotFound, TaskNotFound
 from tasks_api.domain.specs import Surface
-from tasks_api.domain.states import FINAL, NOT_DELIVERED, RunState
+from tasks_api.domain.states import FINAL_STATES, UNDELIVERED_STATES, RunState
 from tasks_api.models import Attempt, Run, Task
 from tasks_api.services.run_statements import LIST_RUNS, LIST_RUNS_OF_TASKS
 
@@ -50,12 +50,12 @@ class RunFilter:
     @property
     def all_not_delivered(self) -> bool:
         """Whether the index of runs that were not delivered has all the states."""
-        return bool(self.states) and frozenset(self.states) <= NOT_DELIVERED
+        return bool(self.states) and frozenset(self.states) <= UNDELIVERED_STATES
 
     @property
     def all_unfinished(self) -> bool:
         """Whether the index of unfinished runs has all the states."""
-        return bool(self.states) and not frozenset(self.states) & FINAL
+        return bool(self.states) and not frozenset(self.states) & FINAL_STATES
 
 
 class RunSummary(NamedTuple):
@@ -72,7 +72,7 @@ def list_runs(owner: User, wanted: RunFilter, *, limit: int) -> list[RunSummary]
     A run that was only dispatched ahead of its moment is not among them: it may never
     happen. Raises TaskNotFound where the user does not reach the task of the filter.
     """
-    own = Task.objects.reached_by(owner)
+    own = Task.objects.visible_to(owner)
     if wanted.task_id is not None and not own.filter(pk=wanted.task_id).exists():
         raise TaskNotFound("Task not found")
     ids = _find(owner, wanted, limit)
@@ -136,7 +136,7 @@ def _tasks_to_look_up(owner: User, wanted: RunFilter) -> Sequence[UUID] | None:
     """The tasks whose runs are found quicker task by task; None where that is not so."""
     if wanted.notices:
         # Few, each with a single run, and anywhere among millions of others.
-        notices = Task.objects.reached_by(owner).of(Surface.NOTICES)
+        notices = Task.objects.visible_to(owner).for_surface(Surface.NOTICES)
         return list(notices.values_list("pk", flat=True))
     if owner.reaches_tenant or wanted.all_not_delivered or wanted.all_unfinished:
         return None

@@ -28,7 +28,7 @@ def count_out(rows: str) -> str:
 
 # For statements that end tasks as `ended`: id, owner_id, surface, and whether it is
 # tagged.
-ENDED = f"""
+COUNT_OUT_ENDED = f"""
     counted_out AS ({_COUNT.format(sign="-", rows="ended")}), untagged AS (
         DELETE FROM tasks_api_tasktag tag USING ended
         WHERE ended.is_tagged AND tag.task_id = ended.id
@@ -56,7 +56,7 @@ END_EXPIRED_TASKS = f"""
         UPDATE tasks_api_task task
         SET ended_at = %s, end_reason = 'over', next_fire_at = NULL
         WHERE id = ANY(%s::uuid[]) AND ended_at IS NULL RETURNING {ENDED_COLUMNS}
-    ), {ENDED} SELECT FROM ended
+    ), {COUNT_OUT_ENDED} SELECT FROM ended
 """
 
 _EXPIRED = f"""
@@ -69,7 +69,7 @@ _EXPIRED = f"""
         UPDATE tasks_api_task task SET ended_at = task.ends_at, end_reason = 'over'
         FROM over WHERE task.id = over.id
         RETURNING {ENDED_COLUMNS}
-    ), {ENDED} SELECT count(*) FROM ended
+    ), {COUNT_OUT_ENDED} SELECT count(*) FROM ended
 """
 # End tasks that are past their end and never fire again, as many as `{limit}`; and only
 # those whose end was not before a moment.

@@ -16,7 +16,7 @@ from django.db import transaction
 from scheduler_service.db.arrays import array, columns
 from scheduler_service.db.statements import prepared
 from tasks_api.domain.ids import id_for
-from tasks_api.domain.states import RING_AGAIN, RunState
+from tasks_api.domain.states import RING_AGAIN_DELAY, RunState
 from tasks_api.metrics import counters
 from tasks_api.storage.run_statements import (
     INSERT_RUNS,
@@ -25,9 +25,11 @@ from tasks_api.storage.run_statements import (
     START_WAITING_RUNS,
 )
 
-WAITS = "Waits: the run before it is not over."
-UNFINISHED = "The run before it was not over."
-IN_LINE = "The run before it was not over, and another one waited for that already."
+WAITING_REASON = "Waits: the run before it is not over."
+SKIPPED_REASON = "The run before it was not over."
+QUEUE_FULL_REASON = (
+    "The run before it was not over, and another one waited for that already."
+)
 
 
 class NewRun(NamedTuple):
@@ -88,7 +90,7 @@ def insert_runs(
         [
             run._replace(
                 state=RunState.SKIPPED,
-                reason=IN_LINE if run.is_next else UNFINISHED,
+                reason=QUEUE_FULL_REASON if run.is_next else SKIPPED_REASON,
                 finished_at=now,
                 wake_at=None,
             )
@@ -126,7 +128,7 @@ def start_waiting_runs_of_locked(task_ids: Sequence[UUID]) -> list[UUID]:
     with prepared() as cursor:
         cursor.execute(
             START_WAITING_RUNS,
-            [RING_AGAIN.total_seconds(), array(task_ids)],
+            [RING_AGAIN_DELAY.total_seconds(), array(task_ids)],
         )
         return [run_id for (run_id,) in cursor.fetchall()]
 

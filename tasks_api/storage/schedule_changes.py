@@ -52,10 +52,10 @@ BATCH_SIZE = 1000
 # Seconds of computing in it.
 TIME_TO_COMPUTE = 0.25
 
-MISSED = "Passed while nobody could fire it."
+MISSED_REASON = "Passed while nobody could fire it."
 # What became of the newest fire time, which would have been sent if a beat had come by.
 # After an end, or with a schedule that cannot be computed, it would not.
-CANCELLED = {
+CANCELLED_REASONS = {
     ChangeKind.PAUSED: "The task was paused before anybody fired it.",
     ChangeKind.EDITED: "The schedule was changed before anybody fired it.",
     ChangeKind.REPLACED: "The task was replaced before anybody fired it.",
@@ -152,7 +152,9 @@ def _settle_change(
             if len(runs) >= limit or is_late:
                 return moment
             is_cancelled = is_newest and change.misfire != Misfire.SKIP
-            reason = CANCELLED.get(ChangeKind(change.what)) if is_cancelled else None
+            reason = (
+                CANCELLED_REASONS.get(ChangeKind(change.what)) if is_cancelled else None
+            )
             state = RunState.CANCELLED if reason else RunState.MISSED
             runs.append(
                 _PassedFireTime(
@@ -163,7 +165,7 @@ def _settle_change(
                     change.tenant_id,
                     moment,
                     state,
-                    reason or MISSED,
+                    reason or MISSED_REASON,
                 )
             )
     except Exception as error:
@@ -181,7 +183,7 @@ def _all_missed(change: _OpenChange, crowd: FireTimeCrowd) -> _PassedFireTime:
         change.tenant_id,
         crowd.first,
         RunState.MISSED,
-        crowd.reason(MISSED),
+        crowd.reason(MISSED_REASON),
         crowd.last,
     )
 

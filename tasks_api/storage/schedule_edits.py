@@ -27,14 +27,14 @@ from tasks_api.storage.stored_schedules import (
 )
 
 
-def edited_task_ids(limit: int) -> list[UUID]:
+def find_edited_task_ids(limit: int) -> list[UUID]:
     """Tasks whose schedule was edited since their next fire time was computed."""
     with connection.cursor() as cursor:
         cursor.execute(FIND_EDITED_TASKS, [limit])
         return [task_id for (task_id,) in cursor.fetchall()]
 
 
-def edited_schedules(tasks: Iterable[Task]) -> list[tuple[UUID, StoredSchedule]]:
+def find_edited_schedules(tasks: Iterable[Task]) -> list[tuple[UUID, StoredSchedule]]:
     """The schedules of those tasks whose copies are other ones."""
     found = [(task, load_schedule(task)) for task in tasks]
     return [

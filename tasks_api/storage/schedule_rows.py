@@ -28,7 +28,7 @@ from tasks_api.storage.schedule_statements import (
     END_TASKS,
     FIND_CRONTABS,
     FIND_INTERVALS,
-    FIRE,
+    FIRE_TASK_NAME,
     INSERT_CRONTABS,
     INSERT_INTERVALS,
     SET_ENABLED,
@@ -129,7 +129,7 @@ def change_schedules(wanted: Sequence[tuple[Task, StoredSchedule]]) -> None:
     """Put other schedules of any kind in the place of those of tasks, paused or not."""
     every_ids = _shared_ids(_INTERVALS, (stored for _, stored in wanted))
     cron_ids = _shared_ids(_CRONTABS, (stored for _, stored in wanted))
-    clocked_ids, left = _reclocked(wanted)
+    clocked_ids, left = _store_moments(wanted)
     rows = [
         (
             task.periodic_task_id,
@@ -149,7 +149,7 @@ def change_schedules(wanted: Sequence[tuple[Task, StoredSchedule]]) -> None:
             cursor.execute(DELETE_UNUSED_MOMENTS, [array(left)])
 
 
-def _reclocked(
+def _store_moments(
     wanted: Sequence[tuple[Task, StoredSchedule]],
 ) -> tuple[list[int | None], list[int]]:
     """The moments of one-offs, new where they are others, and those that are left."""
@@ -191,8 +191,10 @@ def end_tasks(task_ids: Collection[UUID], *, now: datetime, reason: str) -> None
         cursor.execute(END_TASKS, [now, reason, array(task_ids)])
 
 
-def unowned_periodic_tasks() -> list[int]:
+def find_unowned_periodic_tasks() -> list[int]:
     """The enabled periodic tasks that are no tenant's: housekeeping, or an operator's."""
     # The index is of those that send something else than a tenant's tasks do.
-    rows = PeriodicTask.objects.exclude(task=FIRE).filter(enabled=True, http_task=None)
+    rows = PeriodicTask.objects.exclude(task=FIRE_TASK_NAME).filter(
+        enabled=True, http_task=None
+    )
     return list(rows.order_by("pk").values_list("pk", flat=True))

@@ -5,11 +5,11 @@ A statement that uses the fragments has a task as `task`, and JOINS after it.
 
 from __future__ import annotations
 
-from tasks_api.storage.count_statements import ENDED, ENDED_COLUMNS
+from tasks_api.storage.count_statements import COUNT_OUT_ENDED, ENDED_COLUMNS
 from tasks_api.storage.stored_schedules import SCHEDULE_COLUMNS, StoredSchedule
 
 # What the admin's "run selected tasks" sends, with the task's id.
-FIRE = "tasks_api.tasks.fire"
+FIRE_TASK_NAME = "tasks_api.tasks.fire"
 
 # Where django-celery-beat's tables hold the parts of a schedule.
 _BEAT_COLUMNS = {
@@ -78,7 +78,7 @@ INSERT_SCHEDULES = f"""
         INSERT INTO django_celery_beat_periodictask (id, name, task, args, kwargs, headers,
             description, enabled, one_off, total_run_count, date_changed, start_time,
             expires, interval_id, crontab_id, clocked_id)
-        SELECT periodic_task_id, 'task ' || id, '{FIRE}', '["' || id || '"]', '{{}}', '{{}}',
+        SELECT periodic_task_id, 'task ' || id, '{FIRE_TASK_NAME}', '["' || id || '"]', '{{}}', '{{}}',
             description, NOT is_paused, is_one_off, 0, now(), starts_at, ends_at,
             interval_id, crontab_id, clocked_id
         FROM fresh
@@ -159,7 +159,7 @@ END_TASKS = f"""
         SET ended_at = %s, end_reason = %s, next_fire_at = NULL
         WHERE id = ANY(%s::uuid[]) AND ended_at IS NULL
         RETURNING periodic_task_id, {ENDED_COLUMNS}
-    ), {ENDED}
+    ), {COUNT_OUT_ENDED}
     UPDATE django_celery_beat_periodictask periodic SET enabled = false
     FROM ended WHERE periodic.id = ended.periodic_task_id
 """
