@@ -1,7 +1,7 @@
-"""What this process has done, counted for Prometheus.
+"""Count the work of this process for Prometheus.
 
-Everything is added up in batches, as the work is done: a run costs two microseconds
-here. No tenant, no URL and no id of a run is in any of it.
+Callers count in batches, as they work: a run costs two microseconds here. No label
+contains a tenant, a URL or the id of a run.
 """
 
 from __future__ import annotations
@@ -78,17 +78,17 @@ RUNS_GIVEN_BACK = counter(
 
 
 def count_unclaimed(count: int) -> None:
-    """Runs that a worker was rung for, and that were not free."""
+    """Count runs that a worker was rung for and could not claim."""
     DOUBLES_PREVENTED.labels("claim").inc(count)
 
 
 def count_unsigned(count: int) -> None:
-    """Runs that a worker has to send without a signature."""
+    """Count runs that a worker has to send without a signature."""
     UNSIGNED_REQUESTS.inc(count)
 
 
 def count_late(count: int) -> None:
-    """Answers that came when their run was somebody else's already."""
+    """Count answers that came when another worker held the lease already."""
     DOUBLES_PREVENTED.labels("record").inc(count)
 
 
@@ -100,7 +100,7 @@ class _New(Protocol):
 
 
 def count_made(stored: Collection[UUID], runs: Iterable[_New]) -> None:
-    """Count those of a beat's new runs that were stored."""
+    """Count the new runs of a beat that were stored."""
     kept = set(stored)
     RUNS_MADE.inc(len(kept))
     states = Counter(run.state for run in runs if run.run_id in kept)
@@ -110,7 +110,7 @@ def count_made(stored: Collection[UUID], runs: Iterable[_New]) -> None:
 
 
 def count_woken(woken: Iterable[tuple[str, str]]) -> None:
-    """Count what a beat did with runs that waited: their states after and before."""
+    """Count runs that a beat woke, by their states after and before."""
     for (state, was), count in Counter(woken).items():
         if was == RunState.RUNNING:
             LEASES_LOST.inc(count)

@@ -1,6 +1,6 @@
-"""What waits and who is alive, as PostgreSQL and Redis know it, for Prometheus.
+"""The metrics of the whole service, from PostgreSQL and Redis, for Prometheus.
 
-It is the same wherever it is asked, so any one process of web may answer for all.
+Every process sees the same values, so any process of web may answer for all.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ WAITING_STATES = (
     RunState.RETRYING,
 )
 
-# A one-time task that is paused holds its run back; that one is not due.
 BROKER_UP_HELP = "Whether Redis answers, and takes messages."
+# Count unfinished runs, and due fire times. The run of a paused one-off is not due.
 COUNT_WAITING_RUNS = """
     WITH waiting AS (
         SELECT run.state, run.scheduled_for,
@@ -55,7 +55,7 @@ COUNT_WAITING_RUNS = """
 
 
 def exposition() -> bytes:
-    """The survey as a scrape gets it; says so where a server does not answer."""
+    """Return the metrics for a scrape, also while PostgreSQL or Redis is away."""
     registry = CollectorRegistry()
     registry.register(ServiceCollector())
     registry.register(TimeZones())
@@ -123,7 +123,7 @@ def _takes_messages() -> bool:
 
 
 def _runs(waiting: Sequence[tuple[str, int, int, float | None]]) -> Iterator[Metric]:
-    """What the rows of _WAITING say of runs."""
+    """Yield the metrics of runs from the rows of COUNT_WAITING_RUNS."""
     counts = {state: count for state, count, _, _ in waiting}
     yield _gauges(
         "scheduler_runs_waiting",
