@@ -18,12 +18,12 @@ from tasks_api.metrics.registry import REGISTRY, Histogram, counter
 
 LATENESS = Histogram(
     "scheduler_lateness_seconds",
-    "From a fire time to the first request that is made for it.",
+    "Seconds from a fire time to the start of the first request for it.",
     (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
 )
 ATTEMPTS = Histogram(
     "scheduler_attempt_seconds",
-    "How long requests took, by the class of the answer's status.",
+    "Seconds that requests took, by the class of the answer's status.",
     (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
     label="outcome",
 )
@@ -38,29 +38,29 @@ RUNS_MADE = prometheus_client.Counter(
 )
 REPEATED_RINGS = prometheus_client.Counter(
     "scheduler_rung_again_total",
-    "Runs rung for again, because no worker took them.",
+    "Runs that a beat rang for again, because no worker took them.",
     registry=REGISTRY,
 )
 ROWS_PRUNED = counter(
     "scheduler_pruned_total",
-    "Rows of old history that were deleted; a run's attempts count with it.",
+    "Rows that retention deleted; a run and its attempts count as one.",
     "kind",
     ("run", "task", "message", "schedule change", "heartbeat"),
 )
 LEASES_LOST = prometheus_client.Counter(
     "scheduler_lease_lost_total",
-    "Leases that ran out, or whose worker was gone: their runs are sent again.",
+    "Leases that ran out or whose worker died; their runs are sent again.",
     registry=REGISTRY,
 )
 UNSIGNED_REQUESTS = prometheus_client.Counter(
     "scheduler_unsigned_total",
-    "Requests without a signature: no secret of their tenant could be read.",
+    "Requests sent without a signature, because no signing secret could be read.",
     registry=REGISTRY,
 )
 DOUBLES_PREVENTED = counter(
     "scheduler_doubles_prevented_total",
-    "Runs not claimed because they were taken, not sent or not judged because their "
-    "lease was over.",
+    "Runs that a worker did not claim because another had, and runs that it did not "
+    "send or judge because its lease was over.",
     "by",
     ("claim", "lease", "record"),
 )
@@ -71,7 +71,7 @@ MESSAGES_DROPPED = prometheus_client.Counter(
 )
 RUNS_GIVEN_BACK = counter(
     "scheduler_given_back_total",
-    "Runs that a worker could not send and left to others, and why.",
+    "Runs that a worker could not send and gave back, by the reason.",
     "because",
     tuple(Trouble),
 )

@@ -26,7 +26,7 @@ class TimeZones(Collector):
     def collect(self) -> Iterator[Metric]:
         family = GaugeMetricFamily(
             "scheduler_time_zones",
-            "1, for the rules of time zones that count: their version, and whose.",
+            "Always 1; the labels say which time zone rules the process uses.",
             labels=("version", "source"),
         )
         family.add_metric(settings.TIME_ZONE_RULES, 1)

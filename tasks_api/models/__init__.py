@@ -1,4 +1,4 @@
-"""The rows: tasks, runs, messages and bookkeeping, with their QuerySets and constraints.
+"""The models: tasks, runs, messages, bookkeeping; their QuerySets and constraints.
 
 A model has rules about a single row. A function that touches two models is in
 `services`.

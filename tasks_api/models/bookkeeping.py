@@ -49,7 +49,7 @@ class Heartbeat(models.Model):
 
 
 class RunIdKey(models.Model):
-    """The key from which, with task and fire time, ids of runs follow; see `run_key.py`.
+    """The secret of the hash from which run ids are made; see `run_key.py`.
 
     SECRET_KEY cannot serve: it rotates, and a fire time must keep its id.
     """

@@ -28,7 +28,7 @@ MAX_CONNECTIONS = 16
 
 registry.register_gauge(
     "scheduler_log_lines_dropped",
-    "Lines of log that nobody read in time, since the start of the process.",
+    "Log lines dropped since the start, because their reader was too slow.",
     logs.count_dropped,
 )
 

@@ -1,4 +1,4 @@
-"""The SQL that records changes of schedules, and settles what they cut off."""
+"""The SQL that records schedule changes, and stores runs that they cut off."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from tasks_api.storage.stored_schedules import SCHEDULE_COLUMNS
 MAX_CHANGES = 100
 
 _NAMES = ", ".join(SCHEDULE_COLUMNS)
-# Note the schedules that tasks have as over, and take back what was dispatched ahead.
-# An end needs a row only for what is open: otherwise the task itself says all of it.
+# Record the end of the schedules of tasks, and delete the runs that were made ahead.
+# The end of a task gets a row only if a fire time has no run yet: otherwise the task's
+# own columns say it all.
 RECORD_CHANGE = f"""
     WITH closed AS MATERIALIZED (
         SELECT id, {_NAMES},
@@ -50,12 +51,12 @@ _READ_OPEN = f"""
     ORDER BY change.id LIMIT {MAX_CHANGES}
     FOR NO KEY UPDATE OF change SKIP LOCKED
 """
-# Read changes whose fire times are not settled; and only those from an id on.
+# Read changes with fire times that have no run yet; the second, from an id on.
 READ_OPEN_CHANGES = _READ_OPEN.replace("{since}", "")
 READ_OPEN_CHANGES_SINCE = _READ_OPEN.replace(
     "{since}", "AND change.id >= %(since)s::bigint"
 )
-# Write where settling goes on with each change.
+# Write the first fire time of each change that has no run yet.
 UPDATE_OPEN_FROM = """
     UPDATE tasks_api_schedulechange change SET open_from = settled.open_from
     FROM unnest(%s::bigint[], %s::timestamptz[]) AS settled(id, open_from)

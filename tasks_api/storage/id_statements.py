@@ -28,9 +28,10 @@ ID_OF_FIRE_TIME = f"""
 
 
 def free_id(named: str, *, moment: str, tenant_id: str) -> str:
-    """SQL for an id of a run, and a random one where some run has that one already.
+    """Return SQL for an id of a run, or for a random one if a run has that id already.
 
-    Whether a fire time has a run is for its constraint to say, which never looks at ids.
+    A constraint on task and fire time keeps a fire time from having two runs, so the id
+    need not.
     """
     random = ID_FOR.format(moment=moment, tenant_id=tenant_id)
     return f"""
@@ -40,7 +41,7 @@ def free_id(named: str, *, moment: str, tenant_id: str) -> str:
 
 
 def free_id_of_fire_time(*, task_id: str, moment: str, tenant_id: str) -> str:
-    """SQL for the id of the run of a fire time, as far as it is free."""
+    """Return SQL for the id of the run of a fire time, or for a random one if taken."""
     wanted = ID_OF_FIRE_TIME.format(task_id=task_id, moment=moment, tenant_id=tenant_id)
     free = free_id("named", moment=moment, tenant_id=tenant_id)
     return f"(SELECT {free} FROM (SELECT {wanted} OFFSET 0) AS wanted(named))"

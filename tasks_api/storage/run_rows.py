@@ -1,7 +1,7 @@
-"""Store runs as far as they may overlap, and let those begin that waited for others.
+"""Store runs, unless they would overlap, and let waiting runs move up.
 
-The constraints on runs decide whether runs of a task overlap, and no code checks before
-them: two beats, or a beat and a request, could both see a free place.
+Constraints decide whether runs of a task overlap. Code must not check first: two beats,
+or a beat and a request, could both find that no run is unfinished.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ QUEUE_FULL_REASON = (
 
 
 class NewRun(NamedTuple):
-    """A fire time's row; the order is that of _store()'s columns."""
+    """A run to store; the order of the fields is that of INSERT_RUNS' columns."""
 
     run_id: UUID
     task_id: UUID
@@ -49,7 +49,7 @@ class NewRun(NamedTuple):
 
 
 def replace_taken_ids(runs: Sequence[NewRun]) -> list[NewRun]:
-    """Runs under other ids where some run has theirs: constraints decide, and no id."""
+    """Give random ids to runs whose ids are taken: constraints decide, and no id."""
     if not runs:
         return []
     with prepared(rows=len(runs)) as cursor:
@@ -71,16 +71,14 @@ def insert_runs(
 ) -> tuple[list[UUID], list[UUID]]:
     """Store runs that do not exist yet.
 
-    Returns those that are not over by that, and those that waited behind others, which
-    are over, and may begin now.
-
-    The constraints decide whether a run would overlap with another one, or another one
-    waits for that already. Then the fire time is kept as skipped.
+    Returns the ids of the pending runs that were stored, and of the waiting runs that
+    moved up. A run is stored as skipped if it would overlap with an exclusive run, or
+    if another run waits for that one already.
     """
     if not runs:
         return [], []
     in_line = list({run.task_id for run in runs if run.is_next})
-    # The run that waits goes first; then the next one may wait.
+    # The waiting run moves up first, so that a new one may wait in its place.
     moved_up = start_waiting_runs_of_locked(in_line)
     stored = set(_store(runs))
     moved_up += start_waiting_runs_of_locked(in_line)
@@ -105,7 +103,7 @@ def insert_runs(
 
 
 def _store(runs: Sequence[NewRun]) -> list[UUID]:
-    """Insert those runs that no constraint forbids; returns their ids."""
+    """Insert the runs that no constraint forbids; return their ids."""
     if not runs:
         return []
     with prepared() as cursor:
@@ -119,9 +117,9 @@ def _store(runs: Sequence[NewRun]) -> list[UUID]:
 
 
 def start_waiting_runs_of_locked(task_ids: Sequence[UUID]) -> list[UUID]:
-    """Let the next runs of tasks begin whose exclusive run is over; returns them.
+    """Let waiting runs move up if their task's exclusive run has ended; return the ids.
 
-    The caller must hold the tasks locked, or two callers would see the same place free.
+    The caller must have locked the tasks: otherwise two callers could start a run each.
     """
     if not task_ids:
         return []
@@ -135,14 +133,14 @@ def start_waiting_runs_of_locked(task_ids: Sequence[UUID]) -> list[UUID]:
 
 @transaction.atomic(durable=True)
 def start_waiting_runs(task_ids: Sequence[UUID]) -> list[UUID]:
-    """Let the runs begin that waited for others of their tasks, which are over.
+    """Lock tasks, and let their waiting runs move up if the exclusive run has ended.
 
-    Returns the runs to ring for.
+    Returns the ids of the runs to ring for.
     """
     ids = array(task_ids)
     with prepared() as cursor:
-        # In one order everywhere, and before the runs are looked at: the statement that
-        # waits for a lock does not see what changed meanwhile.
+        # Lock in a statement of its own: one that waits for a lock does not see the
+        # rows that changed meanwhile.
         cursor.execute(
             LOCK_TASKS,
             [ids],
@@ -151,7 +149,7 @@ def start_waiting_runs(task_ids: Sequence[UUID]) -> list[UUID]:
 
 
 def schedule_ring(run_ids: Iterable[UUID], *, after: timedelta) -> None:
-    """Let runs whose message could not be sent be rung for again after a short while."""
+    """Set when a beat rings again for runs whose message could not be sent."""
     with prepared() as cursor:
         cursor.execute(
             SCHEDULE_RING,
