@@ -11,7 +11,7 @@ from django.db import connections
 
 
 def create_run_key(*, using: str, apps: Apps = all_apps, **kwargs: Any) -> None:
-    """Create the key if there is none; Django calls this after migrations and flushes."""
+    """Create the key if there is none, after each migration and each flush."""
     if "runidkey" not in apps.all_models["tasks_api"]:
         return
     with connections[using].cursor() as cursor:

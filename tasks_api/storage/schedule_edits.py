@@ -28,7 +28,7 @@ from tasks_api.storage.stored_schedules import (
 
 
 def find_edited_task_ids(limit: int) -> list[UUID]:
-    """Return tasks whose schedule was edited after their next fire time was computed."""
+    """Return tasks whose schedule was edited after next_fire_at was computed."""
     with connection.cursor() as cursor:
         cursor.execute(FIND_EDITED_TASKS, [limit])
         return [task_id for (task_id,) in cursor.fetchall()]
