@@ -1,4 +1,4 @@
-"""Send runs again that were not delivered: one by its id, or many by their states."""
+"""Redrive runs that were not delivered: one by its id, or many by their states."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tasks_api.storage import run_rows
 
 
 class RedriveResult(NamedTuple):
-    """The new runs, those of them to ring for, and whether more runs are left."""
+    """The new runs, the runs to ring for, and whether more runs are left."""
 
     run_ids: list[UUID]
     to_ring: list[UUID]
@@ -33,7 +33,7 @@ class RedriveResult(NamedTuple):
 
 
 class _NewRuns(NamedTuple):
-    """The run that each new run sends again, and the new runs that may begin now."""
+    """The original run of each new run, and the runs to ring for."""
 
     redriven: Mapping[UUID, UUID]
     to_ring: list[UUID]
@@ -48,10 +48,10 @@ class _InsertedRun(NamedTuple):
 
 @transaction.atomic
 def redrive_run(owner: User, run_id: UUID) -> RedriveResult:
-    """Make a new run that sends one again, of the same task and beside its schedule.
+    """Redrive a run by a new run of its task.
 
-    It is sent though the task is paused, or has ended by itself. Raises RunNotFound, and
-    InvalidState where there is nothing to send again, or not at the moment.
+    The new run is sent even if the task is paused or has ended by itself. Raises
+    RunNotFound, or InvalidState if the run cannot be redriven, or not at the moment.
     """
     run = Run.objects.visible_to(owner).filter(pk=run_id).select_related("task").first()
     if run is None:
@@ -85,12 +85,11 @@ def redrive_runs(
     since: datetime | None = None,
     until: datetime | None = None,
 ) -> RedriveResult:
-    """Make new runs for the user's runs in these states, the oldest first.
+    """Redrive the user's runs in these states, the oldest first.
 
-    Each run is sent again once in this way, however often it is asked for: a run that
-    was redriven before is passed over, and so is a redrive after which there was a later
-    one of the same run, and a run of a task that was removed or may not overlap with the
-    run that it has. Notices are sent again by their ids only.
+    A repeated call redrives no run twice: it skips runs that were redriven before, and
+    redrives that a later redrive of the same run followed. It also skips runs of
+    removed tasks, and runs that would overlap. Notices are redriven by their ids only.
     """
     found = _find_runs(owner, states, limit + 1, task_id, since, until)
     made = _insert_runs(found[:limit])
