@@ -1,4 +1,4 @@
-"""Celery's side of a worker: pass messages of run ids to this process's engine."""
+"""The Celery tasks of a worker, which pass run ids to the engine of the process."""
 
 from __future__ import annotations
 

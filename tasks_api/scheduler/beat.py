@@ -51,7 +51,7 @@ def _stop_between_ticks(sender: Service, **kwargs: Any) -> None:
 
 
 class TenantScheduler(Scheduler):
-    """Fires the tasks of tenants from their rows, and those of operators as Celery does."""
+    """Fires tasks of tenants from their rows, and those of operators as Celery does."""
 
     def setup_schedule(self) -> None:
         """Prepare the parts of a tick. No schedule is loaded: the database has it."""

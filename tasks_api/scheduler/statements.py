@@ -1,4 +1,4 @@
-"""The statements of a beat; the comment above each says what it does."""
+"""The SQL of a beat; the comment above each statement says what it does."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ _WAKE_RUNS = f"""
                 greatest(CASE WHEN waiting.was = 'pending'
                     THEN now() - greatest(run.scheduled_for, run.started_at) END,
                     make_interval(secs => %(soonest)s)),
-                -- Nobody rings for it that could be away for long.
+                -- No worker is rung for a waiting run, so 30 seconds are enough.
                 CASE WHEN run.is_next THEN '30s'::interval
                     ELSE make_interval(secs => %(latest)s) END)
             END,
@@ -214,7 +214,7 @@ _FIRE = f"""
             task.misfire, task.catchup_window, task.surface, now() AS at, {READ_RUN_KEY} AS run_key,
             {schedule_statements.COLUMNS},
             task.overlap IN ('allow', 'skip')
-                -- As far as it is in time anyway, this is for nobody to decide.
+                -- A fire time within the catch-up window needs no decision.
                 AND task.next_fire_at >= now() - make_interval(secs => CASE
                     WHEN task.misfire = 'skip' THEN 1 ELSE task.catchup_window END)
                     IS NOT false AS is_undisputed

@@ -37,7 +37,7 @@ def sync_admin_edits(ids: Sequence[uuid.UUID]) -> int:
 
 
 def _forget_one_offs(tasks: Sequence[Task]) -> None:
-    """Delete unstarted runs of one-offs, and clear `last_fire_at` if no run has begun."""
+    """Delete unstarted runs of one-offs; clear `last_fire_at` if no run has begun."""
     one_offs = [
         task.pk for task in tasks if task.periodic_task.one_off or task.is_one_off
     ]

@@ -23,7 +23,7 @@ def parse_id(task_id: str) -> uuid.UUID:
 def lock_task(
     user: User, task_id: str, *, now: datetime, surface: Surface | None = None
 ) -> Task:
-    """Lock a task that the user reaches, with its schedule, until the transaction ends."""
+    """Lock a task that the user reaches, with its schedule, for the transaction."""
     [task] = lock_tasks(user, [task_id], now=now, surface=surface, schedules=True)
     return task
 

@@ -16,7 +16,7 @@ KEY_LIFETIME = timedelta(hours=24)
 
 
 class StoredAnswer(NamedTuple):
-    """The answer to the first request: its status, some of its headers, and its body."""
+    """The answer to the first request: its status, some of its headers, its body."""
 
     status: int
     headers: dict[str, str]

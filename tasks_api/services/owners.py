@@ -1,4 +1,4 @@
-"""Suspend the tasks of deactivated users, restore them, and transfer tasks to other users."""
+"""Suspend and restore the tasks of users, and transfer tasks to other users."""
 
 from __future__ import annotations
 

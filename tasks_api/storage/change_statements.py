@@ -15,7 +15,7 @@ _NAMES = ", ".join(SCHEDULE_COLUMNS)
 RECORD_CHANGE = f"""
     WITH closed AS MATERIALIZED (
         SELECT id, {_NAMES},
-            -- A one-off that waits in a pause has none, and its moment all the same.
+            -- A paused one-off has no next_fire_at, but still has its moment.
             CASE WHEN %(what)s = 'removed' AND last_fire_at IS NULL
                     AND is_paused AND is_one_off
                 THEN once_at ELSE next_fire_at END AS next_fire_at,

@@ -1,4 +1,4 @@
-"""Runs whose targets are still at work on them: complete, fail, prolong and expire them.
+"""Complete, fail, extend and expire long work.
 
 A target that answers 202 to a task with long work leaves its run open. Then no worker
 holds the run: it is a row whose `wake_at` is the target's deadline. The target reports

@@ -1,4 +1,4 @@
-"""Count results in the metrics, a batch at a time."""
+"""Count the results of runs in the metrics, in batches."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tasks as responses of the tasks API show them."""
+"""Render tasks as responses of the tasks API."""
 
 from __future__ import annotations
 
