@@ -32,8 +32,8 @@ YEARS = range(1970, 10_000)
 LATEST = datetime.max  # noqa: DTZ901 (no zone on purpose)
 # An expression that does not fire within so many years never fires again.
 HORIZON = 100
-# A pair of changes that undo each other lies further apart than this (Morocco's
-# Ramadan takes a month), so a walk in such steps finds every change.
+# Two clock changes that undo each other lie further apart than this (Morocco's Ramadan
+# takes a month), so a search in such steps finds every change.
 STRIDE = timedelta(days=7)
 # A step is a day or a clock that is looked at, some microseconds. A usual expression
 # takes a few to its next fire time, and the rarest, a weekday that is 29 February, some
@@ -54,7 +54,7 @@ class Fields:
 
 @dataclass(frozen=True)
 class Dst:
-    """What a fixed local time does when the clock jumps over it, or shows it twice."""
+    """The policy for a fixed local time in a gap and in an overlap."""
 
     skips_gap: bool = False
     runs_twice: bool = False
@@ -71,7 +71,7 @@ def check(fields: Fields) -> None:
 
 
 class _Calendar(CronSim):
-    """cronsim's walk through the days, which counts its steps and ends at a moment."""
+    """A walk of cronsim through the days that counts its steps and ends at a moment."""
 
     until = LATEST
 
@@ -131,7 +131,7 @@ def _allowed_years(text: str) -> tuple[int, ...] | None:
         elif last is not None:
             years = range(int(first), int(last) + 1)
         else:
-            # As in the other fields: a step without an end goes on to the end.
+            # As in the other fields, a range with a step and no end has no limit.
             years = range(int(first), YEARS.stop if step else int(first) + 1)
         is_known = years and years[0] in YEARS and years[-1] in YEARS
         if not is_known or int(step or 1) == 0:

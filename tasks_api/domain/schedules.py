@@ -1,7 +1,7 @@
-"""When a schedule fires: interval, cron or once, as instants in UTC.
+"""Schedules and their fire times: interval, cron and once, as instants in UTC.
 
-Every kind answers one question, `first_from(moment)`: the earliest fire time at or
-after a moment, or None when nothing is left. All the rest follows from it.
+Each kind has one method, `first_from(moment)`: it returns the earliest fire time at or
+after a moment, or None if none is left. All other functions use this method.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Interval:
 
 @dataclass(frozen=True)
 class Once:
-    """Fires at one moment, however long ago it was."""
+    """Fires at one moment, even if that has passed."""
 
     at: datetime
 

@@ -2,7 +2,7 @@
 
     pending ──► running ──► succeeded | failed
        ▲           │  ▲
-       └─ retrying ◄  └─ or open: the target is at work on it still
+       └─ retrying ◄  └─ or open: the target is still at work on the run
 
 A run that never starts ends as skipped, missed or cancelled, with a reason.
 """

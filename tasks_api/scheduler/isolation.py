@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
-# Seconds until a part that failed is tried again: at first, and at most.
+# Seconds until a failed part runs again: after the first failure, and at most.
 FIRST_REST_SECONDS = 1.0
 MAX_REST_SECONDS = 10.0
 

@@ -131,7 +131,7 @@ _WAKE_RUNS = f"""
                 greatest(CASE WHEN waiting.was = 'pending'
                     THEN now() - greatest(run.scheduled_for, run.started_at) END,
                     make_interval(secs => %(soonest)s)),
-                -- No worker is rung for a waiting run, so 30 seconds are enough.
+                -- A beat looks at a waiting run at least every 30 seconds.
                 CASE WHEN run.is_next THEN '30s'::interval
                     ELSE make_interval(secs => %(latest)s) END)
             END,

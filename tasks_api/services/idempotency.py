@@ -47,7 +47,7 @@ def find_answer(
 def store_answer(
     user: User, key: str, fingerprint: str, answer: StoredAnswer, *, now: datetime
 ) -> None:
-    """Store an answer in the transaction of the work itself: a crash leaves neither."""
+    """Store an answer. The caller must do the work in the same transaction."""
     IdempotencyKey.objects.update_or_create(
         user=user,
         key=key,

@@ -27,7 +27,8 @@ TRANSFER_BATCH_SIZE = 1000
 def follow_activity(user: User) -> None:
     """Suspend or restore the tasks of a user who was deactivated or activated.
 
-    The accounts call it in their transaction: `ACCOUNTS_ACTIVITY_HANDLER` names it.
+    The accounts call this function, which `ACCOUNTS_ACTIVITY_HANDLER` names, in their
+    own transaction.
     """
     if user.is_active:
         restore_tasks([user.pk])

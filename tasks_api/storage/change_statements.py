@@ -5,7 +5,7 @@ from __future__ import annotations
 from tasks_api.storage.id_statements import READ_RUN_KEY, free_id
 from tasks_api.storage.stored_schedules import SCHEDULE_COLUMNS
 
-# Changes that one transaction looks at.
+# The most changes in one transaction.
 MAX_CHANGES = 100
 
 _NAMES = ", ".join(SCHEDULE_COLUMNS)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tasks_api.storage.task_deletion import DELETE_SCHEDULES
 
-# Rows in one statement: some tens of milliseconds.
+# The most rows in one statement, which then takes some tens of milliseconds.
 BATCH_SIZE = 1000
 
 # Tenants, each with the moment before which its history is deleted.
