@@ -188,7 +188,7 @@ class Task(ScheduleColumns):
                 name="task_due",
                 condition=Q(next_fire_at__isnull=False),
             ),
-            # Read by dispatch for the share of each tenant, if more is due than a batch.
+            # Read by dispatch for each tenant's share, if more is due than a batch.
             models.Index(
                 fields=["tenant", "next_fire_at"],
                 name="task_due_of_tenant",
