@@ -1,4 +1,4 @@
-"""Report that a user was activated or deactivated, to the app that owns what users have."""
+"""Report activations and deactivations of users to the handler of another app."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The audit log: who changed what. Every change writes an entry in its own transaction.
+"""The audit log: every change writes an entry, in its own transaction.
 
 The edges set the actor once for each request or command (`set_actor`); the core records
 what was done (`record`). A trigger of the database lets entries be deleted only by `prune`

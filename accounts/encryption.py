@@ -1,4 +1,4 @@
-"""Encrypt stored secrets with SECRET_KEY, and decrypt them with former keys, too.
+"""Seal stored secrets with SECRET_KEY, and read those sealed with former keys.
 
 An EncryptedTextField encrypts and decrypts its values itself, with the same keys. A
 SealedTextField holds texts with ciphertexts of `encrypt` in them, and a SealedUrlField

@@ -1,4 +1,4 @@
-"""Columns with ciphertexts in them; a package has those that are encrypted as a whole."""
+"""Model fields that contain ciphertexts."""
 
 from __future__ import annotations
 

@@ -125,7 +125,7 @@ class TokenQuerySet(models.QuerySet["Token"]):
         unexpired = Q(expires_at=None) | Q(expires_at__gt=now)
         return self.filter(unexpired, revoked_at=None)
 
-    def reached_by(self, user: User) -> Self:
+    def visible_to(self, user: User) -> Self:
         """The tokens of the user, or all of the tenant for its administrators."""
         if user.reaches_tenant:
             return self.filter(user__tenant=user.tenant_id)

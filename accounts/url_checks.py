@@ -1,4 +1,4 @@
-"""Checks of a tenant's URLs, which the app that calls them registers here."""
+"""A registry for the checks of tenants' URLs, which the app that calls them fills."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which messages and remote control commands a worker accepts from its broker.
+"""Limit the messages and remote control commands that a worker accepts from Redis.
 
 Any client that can write to Redis can send messages and commands. None of them ends a
 worker or stops its work: an unreadable message is dropped, and commands that change a

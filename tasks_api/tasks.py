@@ -1,4 +1,4 @@
-"""Celery's side of a worker: pass messages of run ids to this process's engine."""
+"""The Celery tasks of a worker, which pass run ids to the engine of the process."""
 
 from __future__ import annotations
 
@@ -178,7 +178,7 @@ def hand_over_backlog() -> None:
         broker.ring_workers(left)
 
 
-@shared_task(name=broker.DELIVER, send_events=False)
+@shared_task(name=broker.DELIVER_TASK, send_events=False)
 def deliver(run_ids: list[str]) -> None:
     """Deliver runs when their moments come. The results are in the rows, not in Celery."""
     ids = list(broker.parse_run_ids(run_ids))
@@ -188,7 +188,7 @@ def deliver(run_ids: list[str]) -> None:
         broker.ring_workers(ids)
 
 
-@shared_task(name=broker.TELL_ENDS, send_events=False)
+@shared_task(name=broker.ANNOUNCE_ENDS_TASK, send_events=False)
 def report_ends(run_ids: list[str]) -> None:
     """Report how runs ended that were open for long work."""
     ended = long_work.fetch_ended(list(broker.parse_run_ids(run_ids)))

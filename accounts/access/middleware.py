@@ -1,4 +1,4 @@
-"""Tell the audit log who acts during a request: nobody at first, and staff in the admin.
+"""Set the actor of a request for the audit log: none at first, and staff in the admin.
 
 `authentication` tells it the callers of the API.
 """

@@ -1,4 +1,4 @@
-"""Who may do what: by the scope of a token, the role of a user, the rights of staff."""
+"""Permissions, by the scope of a token, the role of a user and the rights of staff."""
 
 from __future__ import annotations
 

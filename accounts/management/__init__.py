@@ -1,4 +1,4 @@
-"""Commands about tenants, users, tokens and secrets, and what these commands share.
+"""Commands about tenants, users, tokens and secrets, and their shared code.
 
 Commands about tasks live in `tasks_api`.
 """

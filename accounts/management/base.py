@@ -1,4 +1,4 @@
-"""What the commands of the accounts share: their actor, short errors, and arguments."""
+"""Shared code of the accounts' commands: the actor, short errors and arguments."""
 
 from __future__ import annotations
 

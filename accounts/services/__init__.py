@@ -1,4 +1,4 @@
-"""What the API, the admin and the commands do with tenants, users, tokens and secrets.
+"""The operations of API, admin and commands on tenants, users, tokens and secrets.
 
 Each change writes to the audit log in its own transaction.
 """

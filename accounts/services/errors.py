@@ -1,4 +1,4 @@
-"""Why the accounts refuse something."""
+"""The refusals of the accounts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names of tenants, users and tokens: which are allowed, and how long they may be."""
+"""Check the names of tenants, users and tokens."""
 
 from __future__ import annotations
 

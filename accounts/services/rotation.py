@@ -1,4 +1,4 @@
-"""How long a rotated token or secret stays valid beside the new one."""
+"""The overlap of a rotation: how long the old token or secret stays valid."""
 
 from __future__ import annotations
 

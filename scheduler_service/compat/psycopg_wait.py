@@ -1,4 +1,4 @@
-"""Waits of a psycopg connection that end.
+"""Limit how long a psycopg connection waits for an answer.
 
 Changes `Connection.wait` of single connections, of psycopg 3.2 and 3.3. psycopg waits for
 an answer without a timeout and has no option for one, so a server that is frozen would

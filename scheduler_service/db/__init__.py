@@ -1,5 +1,4 @@
-"""How the service speaks to PostgreSQL: connections, sessions, statements, timeouts,
-locks and its clock.
+"""The connection to PostgreSQL: sessions, statements, timeouts, locks and its clock.
 
 Nothing here knows a table of ours, an app, or what is done with the rows.
 """

@@ -1,4 +1,4 @@
-"""The SQL about the server itself: which one it is, and who holds it up."""
+"""The SQL that identifies the server, and finds its oldest transaction."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Open a session on the newest primary, and refuse one that is of no use to us."""
+"""Open a session on the newest primary, and refuse servers that are of no use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Statements of the hot path, which the database plans once for each connection."""
+"""Statements of the hot path, which PostgreSQL plans once for each connection."""
 
 from __future__ import annotations
 

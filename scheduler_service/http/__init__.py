@@ -1,4 +1,4 @@
-"""What happens to the bytes of a request and an answer before and after Django.
+"""The layer around Django that reads request bodies and adds security headers.
 
 Nothing here knows a URL, a tenant or a format.
 """

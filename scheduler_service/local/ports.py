@@ -1,4 +1,4 @@
-"""Which TCP ports of this machine are free, and where `run` puts its metrics."""
+"""Find free TCP ports of this machine, and choose the port of `run`'s metrics."""
 
 from __future__ import annotations
 

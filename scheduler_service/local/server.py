@@ -1,4 +1,4 @@
-"""What the embedded PostgreSQL and Redis share: a private directory, a lock and a log."""
+"""The shared code of the embedded servers: a private directory, a lock and a log."""
 
 from __future__ import annotations
 

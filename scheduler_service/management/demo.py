@@ -1,4 +1,4 @@
-"""The accounts of a trial, and the text with which `run` introduces the service."""
+"""The accounts of a trial, and the text that `run` prints about the service."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The user and the password of Flower: from its environment, or made once and kept in a file."""
+"""The user and the password of Flower, from its environment or generated in a file."""
 
 from __future__ import annotations
 

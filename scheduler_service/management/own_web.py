@@ -1,4 +1,4 @@
-"""Ask the web process of this machine."""
+"""Send requests to the web process of this machine."""
 
 from __future__ import annotations
 

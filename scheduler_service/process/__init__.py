@@ -1,4 +1,4 @@
-"""How any process of ours runs: its logs, its memory, its children, its time zones.
+"""The runtime of each process: its logs, memory, children and time zones.
 
 Nothing here knows what the process is for.
 """

@@ -1,4 +1,4 @@
-"""How the service reaches Redis, in each form that REDIS_URL may have.
+"""The connection to Redis, for each form that REDIS_URL may have.
 
 What is written there, and what a message means, is for others to say.
 """

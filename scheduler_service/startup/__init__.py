@@ -1,5 +1,4 @@
-"""What a process checks before it begins, so that it ends in a sentence if the answer
-is no.
+"""Checks before a process begins: if one fails, the process ends with a sentence.
 
 A check only reads. It sits above the apps, because it checks their settings.
 """

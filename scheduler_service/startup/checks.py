@@ -1,4 +1,4 @@
-"""System checks of our settings, so that a wrong one is found at the start."""
+"""System checks of our settings, so that a wrong setting is found at the start."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lists in the admin of rows that only the service writes, possibly millions of them."""
+"""Read-only lists in the admin of rows that may be millions."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from accounts.models import AuditEntry, Tenant
 from scheduler_service.db import clock
 from tasks_api.admin.lists import BoundedList, HistoryAdmin, ReadOnlyMixin
 from tasks_api.admin.tasks import MAX_FOUND_TASKS, find_tasks
-from tasks_api.domain.states import UNFINISHED, RunState
+from tasks_api.domain.states import UNFINISHED_STATES, RunState
 from tasks_api.models import Attempt, Message, QueueTally, Run
 
 # Runs of each task that a search finds, the newest first.
@@ -45,7 +45,7 @@ class RunStateFilter(admin.SimpleListFilter):
         state = self.value()
         if state is None:
             return queryset
-        if state in UNFINISHED:
+        if state in UNFINISHED_STATES:
             # The index of runs to wake has only unfinished runs.
             queryset = queryset.filter(wake_at__isnull=False)
         return queryset.filter(state=state)
@@ -87,7 +87,7 @@ class RunAdmin(HistoryAdmin):
     )
 
     def search(self, queryset: QuerySet[Run], term: str) -> QuerySet[Run]:
-        runs = Run.objects.newest_of(find_tasks(term), each=MAX_RUNS_PER_TASK)
+        runs = Run.objects.newest_ids(find_tasks(term), each=MAX_RUNS_PER_TASK)
         tenant = Tenant.objects.filter(name=term).first()
         if tenant is not None:
             newest = Run.objects.filter(tenant=tenant).order_by("-scheduled_for")

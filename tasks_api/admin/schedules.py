@@ -83,7 +83,7 @@ class OwnerFilter(admin.SimpleListFilter):
         self, request: HttpRequest, queryset: QuerySet[PeriodicTask]
     ) -> QuerySet[PeriodicTask]:
         if self.value() == "operators":
-            return queryset.exclude(task=schedule_statements.FIRE)
+            return queryset.exclude(task=schedule_statements.FIRE_TASK_NAME)
         return queryset
 
 

@@ -217,7 +217,7 @@ class TaskAdmin(HistoryAdmin):
 
 def find_tasks(term: str) -> set[UUID]:
     """Find tasks by the beginning of a name, by tenant, or by user."""
-    named = Task.objects.named_like(term).order_by("-pk")
+    named = Task.objects.with_name_prefix(term).order_by("-pk")
     owners = list(
         User.objects.filter(Q(username=term) | Q(tenant__name=term)).values_list(
             "pk", "tenant_id"

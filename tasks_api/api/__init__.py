@@ -1,4 +1,4 @@
-"""The HTTP API: shared code lies here, and each wire format has a folder.
+"""The HTTP API: shared code, and a folder for each wire format.
 
 A view parses, calls one verb of `services`, and renders. No format imports another.
 """

@@ -1,4 +1,4 @@
-"""Error responses before a view is called: bodies that do not arrive, unknown hosts."""
+"""Errors before a view is called: bodies that do not arrive, and unknown hosts."""
 
 from __future__ import annotations
 

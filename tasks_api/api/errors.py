@@ -1,4 +1,4 @@
-"""Errors become responses: one table of statuses, and a rendering per wire format."""
+"""Render errors as responses: one table of statuses, one rendering per wire format."""
 
 from __future__ import annotations
 

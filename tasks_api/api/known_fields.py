@@ -1,4 +1,4 @@
-"""Unknown fields of requests: those that the OpenAPI description of the operation lacks."""
+"""Find fields of a request that the OpenAPI description of its operation lacks."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""One HTTP request to one target: what is sent, whether it may be, how, and what the
-answer means.
+"""One HTTP request to one target: check the target, send the request, judge the answer.
 
 No table and no model; the transport alone opens sockets to targets.
 """

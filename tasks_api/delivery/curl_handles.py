@@ -1,4 +1,4 @@
-"""libcurl's easy handles: each is set up for one request after the other."""
+"""libcurl's easy handles, each of which serves one request after the other."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many files this process may have open, and whether it has run out of them."""
+"""The limit of open files of this process, and whether the process has reached it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Addresses of names: those that are known, and those that requests wait for."""
+"""The addresses of names: a cache, and the lookups that requests wait for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Is an exception the database's trouble, and what may a log say of it?"""
+"""Tell outages of the database from other errors, and summarize errors for logs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which waiting request is sent next: hosts take turns, and so do tenants at each host."""
+"""Choose the next request to send: hosts take turns, and tenants at each host."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which name is looked up next: tenants take turns, and so do the domains of each."""
+"""Choose the next name to look up: tenants take turns, and the domains of each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The request for a run, and the result that comes back."""
+"""The request of a run, and its result."""
 
 from __future__ import annotations
 

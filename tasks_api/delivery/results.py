@@ -1,4 +1,4 @@
-"""The results of requests that brought no answer: what is said of each, and whether it left."""
+"""The results of requests without an answer: the error, and whether they were sent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Judge results: what follows for a run from what happened on the wire."""
+"""Turn the outcome of a request into a verdict: succeed, retry, give up or release."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tokens with which a target reports on the one run that it was sent: derived, not stored."""
+"""Run tokens, with which a target reports on its run: they are derived, not stored."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How places are shared out: whoever takes many leaves some for later arrivals."""
+"""Share places out, so that a taker with many places leaves some for later ones."""
 
 from __future__ import annotations
 

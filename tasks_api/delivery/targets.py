@@ -1,4 +1,4 @@
-"""Which URLs may be called, by the settings of this service."""
+"""Check URLs of targets by the settings of the service."""
 
 from __future__ import annotations
 

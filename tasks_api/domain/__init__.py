@@ -1,6 +1,4 @@
-"""Rules without a database: schedules, fire times, states, identifiers, and what a task
-is.
+"""Rules without a database: schedules, fire times, states, ids and specs of tasks.
 
-No framework, no socket, no settings and no clock; a function that needs the time is
-given it.
+Its code uses no framework, no socket, no settings and no clock. Callers pass the time.
 """

@@ -1,11 +1,11 @@
-"""When the clock of a zone shows what the fields of a cron expression say.
+"""Find the instants at which local time in a zone matches a cron expression.
 
 cronsim reads five or six fields and walks the calendar, on local times without a zone.
-This module puts the rest around it: years, and the zone, whose clock is turned forth and
-back. Both are kept apart: an expression knows no zone, and a zone knows no expression.
+This module adds years, and the zone, whose clock is turned forward and back. It keeps
+both apart: an expression knows no zone, and a zone knows no expression.
 
-What is asked for comes from clients, so each computation has an end: it looks a hundred
-years ahead, and takes so many steps.
+Clients choose the expressions, so each computation has a limit: it looks a hundred
+years ahead, and takes at most MAX_STEPS steps.
 """
 
 from __future__ import annotations
@@ -30,13 +30,14 @@ SECOND = timedelta(seconds=1)
 DAY = 24 * 3600
 YEARS = range(1970, 10_000)
 LATEST = datetime.max  # noqa: DTZ901 (no zone on purpose)
-# What does not fire within so many years never fires again.
+# An expression that does not fire within so many years never fires again.
 HORIZON = 100
-# A pair of changes that undo each other lies further apart than this (Morocco's
-# Ramadan takes a month), so a walk in such steps finds every change.
+# Two clock changes that undo each other lie further apart than this (Morocco's Ramadan
+# takes a month), so a search in such steps finds every change.
 STRIDE = timedelta(days=7)
-# A step is a day or a clock that is looked at, some microseconds. A usual expression takes
-# a few to its next fire time, and the rarest, a weekday that is 29 February, some 1,200.
+# A step is a day or a clock that is looked at, some microseconds. A usual expression
+# takes a few to its next fire time, and the rarest, a weekday that is 29 February, some
+# 1,200.
 MAX_STEPS = 5_000
 _STEPS = re.compile(r"(?P<first>\w+)-(?P<last>\w+)/(?P<step>[0-9]+)")
 _YEARS_ITEM = re.compile(r"(\*|[0-9]{1,4})(?:-([0-9]{1,4}))?(?:/([0-9]{1,4}))?")
@@ -44,7 +45,7 @@ _YEARS_ITEM = re.compile(r"(\*|[0-9]{1,4})(?:-([0-9]{1,4}))?(?:/([0-9]{1,4}))?")
 
 @dataclass(frozen=True)
 class Fields:
-    """An expression taken apart: five fields as cron has them, seconds and years."""
+    """The parts of a cron expression: the five fields of cron, seconds and years."""
 
     expression: str
     seconds: str = "0"
@@ -53,7 +54,7 @@ class Fields:
 
 @dataclass(frozen=True)
 class Dst:
-    """What a fixed local time does when the clock jumps over it, or shows it twice."""
+    """The policy for a fixed local time in a gap and in an overlap."""
 
     skips_gap: bool = False
     runs_twice: bool = False
@@ -63,17 +64,14 @@ class Dst:
 DEFAULT_DST = Dst()
 
 
-# What fields say.
-
-
 def check(fields: Fields) -> None:
-    """Raises ScheduleError with a sentence where fields cannot be read."""
+    """Raise ScheduleError with a sentence if the fields cannot be read."""
     _calendar(fields.expression, fields.seconds)
     _allowed_years(fields.years)
 
 
 class _Calendar(CronSim):
-    """cronsim's walk through the days, which counts its steps and ends at a moment."""
+    """A walk of cronsim through the days that counts its steps and ends at a moment."""
 
     until = LATEST
 
@@ -97,7 +95,7 @@ def _calendar(expression: str, seconds: str) -> _Calendar:
 
 
 def _in_its_range(index: int, part: str) -> str:
-    """A field in which no step leaves its range: cronsim takes `5-5/3` for `5/3`."""
+    """Drop the step of a range of one value: cronsim reads `5-5/3` as `5/3`."""
     return ",".join(_without_step(index, item) for item in part.split(","))
 
 
@@ -119,7 +117,7 @@ def _sentence(error: str) -> str:
 
 @lru_cache(maxsize=1000)
 def _allowed_years(text: str) -> tuple[int, ...] | None:
-    """The years of a field, in order; None is all of them."""
+    """Return the years of a field in order, or None for all years."""
     if text == "*":
         return None
     allowed: set[int] = set()
@@ -133,7 +131,7 @@ def _allowed_years(text: str) -> tuple[int, ...] | None:
         elif last is not None:
             years = range(int(first), int(last) + 1)
         else:
-            # As in the other fields: a step without an end goes on to the end.
+            # As in the other fields, a range with a step and no end has no limit.
             years = range(int(first), YEARS.stop if step else int(first) + 1)
         is_known = years and years[0] in YEARS and years[-1] in YEARS
         if not is_known or int(step or 1) == 0:
@@ -142,26 +140,23 @@ def _allowed_years(text: str) -> tuple[int, ...] | None:
     return tuple(sorted(allowed))
 
 
-# When it is so.
-
-
 @lru_cache(maxsize=20_000)
 def first_from(
     fields: Fields, zone: str, moment: datetime, dst: Dst = DEFAULT_DST
 ) -> datetime | None:
-    """The first instant at or after a moment at which local time matches the fields.
+    """Return the first instant at or after a moment at which local time matches.
 
-    By Debian's rule: where minute or hour begins with a star, the clock counts as it
-    goes, with nothing in a gap and both passes of an overlap. Any other expression is a
-    fixed local time: one in a gap fires when the gap is over, and one in an overlap in
-    its first pass, unless `dst` says otherwise. Raises ScheduleError where the fields
-    cannot be read, or it takes too long.
+    Debian's rule holds. An expression whose minute or hour begins with a star follows
+    the clock: it fires in both passes of an overlap, and never in a gap. Any other
+    expression is a fixed local time: in a gap it fires when the gap is over, and in an
+    overlap in the first pass, unless `dst` says otherwise. Raises ScheduleError if the
+    fields cannot be read, and TooLong after MAX_STEPS steps.
     """
     with allowance(MAX_STEPS, TooLong):
         try:
             return _first_from(fields, zone, moment, dst)
         except OverflowError:
-            # Beyond the year 9999 in this zone or in UTC.
+            # The instant lies beyond the year 9999 in this zone or in UTC.
             return None
 
 
@@ -176,7 +171,7 @@ def _first_from(
         return _as_the_clock_goes(fields, clock, moment)
     if not dst.runs_twice:
         return _at_fixed_times(fields, clock, moment, dst)
-    # The clock as it goes is every pass of every time, and lacks what is in a gap.
+    # Following the clock finds both passes of a time, and no time in a gap.
     passes = _as_the_clock_goes(fields, clock, moment)
     if dst.skips_gap:
         return passes
@@ -187,7 +182,7 @@ def _first_from(
 def _at_fixed_times(
     fields: Fields, clock: ZoneInfo, moment: datetime, dst: Dst
 ) -> datetime | None:
-    # A moment at the end of a gap belongs to the times in it, too; one before tells.
+    # A time in a gap fires at the end of the gap, so search from a second earlier.
     before = moment.astimezone(UTC) - SECOND
     start = _naive(before, _offset(clock, before))
     until = _horizon(start)
@@ -196,24 +191,25 @@ def _at_fixed_times(
         shown = _naive(instant, _offset(clock, instant))
         if instant >= moment and (shown == local or not dst.skips_gap):
             return instant
-        # It is in a gap, or over: go on after the gap, or after the first pass.
+        # The time lies in a gap, or before `moment`: go on after the gap, or after the
+        # first pass.
         change = _first_change(clock, instant, moment) if instant < moment else None
         start = max(shown, local + ((change - instant) if change else SECOND))
     return None
 
 
 def instant_of(local: datetime, zone: str) -> datetime:
-    """When the clock of a zone shows a time, as for a fixed time of an expression."""
+    """Return the instant of a local time, as for a fixed time of an expression."""
     return _first_pass(ZoneInfo(zone), local)
 
 
 def _first_pass(clock: ZoneInfo, local: datetime) -> datetime:
-    """When a local time comes for the first time; in a gap, when the gap is over."""
+    """Return the first instant of a local time, or the end of the gap around it."""
     early = local.replace(tzinfo=clock, fold=0).astimezone(UTC)
     if _naive(early, _offset(clock, early)) == local:
         return early
-    # PEP 495: with the offset before the gap, its times come out after its end, and with
-    # the offset after it, before its beginning.
+    # PEP 495: with the offset before the gap, its times come out after its end, and
+    # with the offset after it, before its beginning.
     late = local.replace(tzinfo=clock, fold=1).astimezone(UTC)
     change = _first_change(clock, min(early, late), max(early, late))
     return change or early
@@ -222,7 +218,7 @@ def _first_pass(clock: ZoneInfo, local: datetime) -> datetime:
 def _as_the_clock_goes(
     fields: Fields, clock: ZoneInfo, moment: datetime
 ) -> datetime | None:
-    """Within a span of one offset, local time is plain; so go from span to span."""
+    # Within a span of one offset, local time is plain; so go from span to span.
     start = moment.astimezone(UTC)
     until = _horizon(_naive(start, _offset(clock, start)))
     while True:
@@ -231,23 +227,22 @@ def _as_the_clock_goes(
         found = None if local is None else (local - offset).replace(tzinfo=UTC)
         near = start + STRIDE
         is_far = found is not None and found > near
-        # Nothing more in local time, unless it is turned back once more.
+        # No later local time matches, unless the clock is turned back once more.
         change = _first_change(clock, start, near if is_far else found or near)
         if change is not None:
             start = change
         elif local is None or not is_far:
             return found
         else:
-            # No clock is turned back so far that it would show less than `start` again,
-            # so there is nothing before.
+            # No clock is turned back by a whole STRIDE, so nothing matches before.
             start = max(near, local.replace(tzinfo=UTC) - STRIDE)
 
 
 def quiet_week(fields: Fields, zone: str, moment: datetime) -> Iterator[datetime]:
-    """What matches in the week from a moment on, if no clock is changed around it.
+    """Yield the matches in the week from a moment on, if no clock change is near.
 
-    Then local time is plain, whatever the rules for changes say, and one walk finds all of
-    it at a tenth of the cost of asking for each. Nothing where a clock is changed.
+    Local time is plain then, so one walk finds all matches, at a tenth of the cost of
+    a search for each. Yields nothing if the clock changes within a day of that week.
     """
     clock = ZoneInfo(zone)
     offset = _offset(clock, moment)
@@ -261,13 +256,13 @@ def quiet_week(fields: Fields, zone: str, moment: datetime) -> Iterator[datetime
 
 
 def least_interval(fields: Fields) -> int:
-    """The least seconds between two matches, of clocks that nobody changes."""
+    """Return the least seconds between two matches, without clock changes."""
     times = _calendar(fields.expression, fields.seconds)
     first = last = 0
     least = DAY
     for size, values in ((1, times.seconds), (60, times.minutes), (3600, times.hours)):
         ordered = sorted(values)
-        # From the last match in one of these to the first in the next.
+        # The last match in one unit and the first in the next are neighbors, too.
         between = [b - a for a, b in pairwise(ordered)]
         least = min([least, *(each * size - (last - first) for each in between)])
         first, last = ordered[0] * size + first, ordered[-1] * size + last
@@ -281,20 +276,20 @@ def goes_by_the_clock(fields: Fields) -> bool:
 
 @dataclass(frozen=True)
 class Gap:
-    """Local times, without a zone, that the clock jumps over at an instant."""
+    """A range of local times, without a zone, that the clock skips at an instant."""
 
     at: datetime
     first: datetime
     end: datetime
 
     def matches(self, fields: Fields) -> Iterator[datetime]:
-        """Those that an expression asks for, in order."""
+        """Yield the local times in the gap that an expression matches, in order."""
         times = _matches(fields, self.first, self.end)
         return takewhile(lambda local: local < self.end, times)
 
 
 def gaps(zone: str, after: datetime, until: datetime) -> Iterator[Gap]:
-    """Where the clock of a zone jumps forward in (after, until], in order."""
+    """Yield the gaps of a zone whose instants lie in (after, until], in order."""
     clock = ZoneInfo(zone)
     change = _first_change(clock, after, until)
     while change is not None:
@@ -308,9 +303,9 @@ def gaps(zone: str, after: datetime, until: datetime) -> Iterator[Gap]:
 def _matches(
     fields: Fields, start: datetime, until: datetime | None = None
 ) -> Iterator[datetime]:
-    """Local times from `start` on, in order, as if no clock were ever changed.
+    """Yield matching local times from `start` on, in order, without clock changes.
 
-    Those up to `until`, or to the horizon, and perhaps one that is later.
+    The last one may lie after `until`; without `until`, the horizon is the limit.
     """
     until = until or _horizon(start)
     years = _allowed_years(fields.years)
@@ -346,7 +341,7 @@ def _walk(fields: Fields, start: datetime, until: datetime) -> Iterator[datetime
     try:
         yield from walk
     except (OverflowError, ValueError):
-        # It has come to the end of the calendar.
+        # The walk has reached the end of the calendar.
         return
 
 
@@ -366,7 +361,7 @@ def _offset(clock: ZoneInfo, moment: datetime) -> timedelta:
 
 
 def _first_change(clock: ZoneInfo, after: datetime, until: datetime) -> datetime | None:
-    """The first instant in (after, until] with another offset than `after` has."""
+    """Return the first instant in (after, until] with another offset than `after`."""
     offset = _offset(clock, after)
     low = after
     while low < until:
@@ -381,7 +376,7 @@ def _first_change(clock: ZoneInfo, after: datetime, until: datetime) -> datetime
 def _bisect(
     clock: ZoneInfo, low: datetime, high: datetime, offset: timedelta
 ) -> datetime:
-    """The change between two instants, of which the first still has the old offset."""
+    """Return the change between two instants; the first still has the old offset."""
     # Changes come at whole seconds.
     low, high = low.replace(microsecond=0), _rounded_up(high)
     while high - low > SECOND:

@@ -1,4 +1,4 @@
-"""Cron expressions as clients write them: fields, the `@` forms, and a zone before them."""
+"""Read cron expressions as clients write them: fields, `@` forms, and their zone."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tasks_api.domain.cron import SECOND, Fields, check
 from tasks_api.domain.exceptions import ScheduleError
 
 MAX_TEXT_LENGTH = 500
-# How long the fields may be that django-celery-beat's columns hold.
+# The lengths of django-celery-beat's columns.
 MAX_FIELD_LENGTHS = {
     "minute": 240,
     "hour": 96,
@@ -30,7 +30,7 @@ NICKNAMES = {
     "@midnight": "0 0 * * *",
     "@hourly": "0 * * * *",
 }
-# Files beside those of zones.
+# Files in the database of zones that are no zones.
 NO_ZONES = {"Factory", "localtime", "posixrules"}
 _DURATION = re.compile(r"(?:[0-9]+(?:\.[0-9]+)?(?:h|m|s|ms|us|µs|ns))+", re.ASCII)
 _DURATION_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(h|ms|m|s|us|µs|ns)", re.ASCII)
@@ -39,7 +39,7 @@ _UNITS = {"h": 3600, "m": 60, "s": 1, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns":
 
 @dataclass(frozen=True)
 class CronText:
-    """What a client wrote: either fields or a span, and the zone before it, if any."""
+    """A client's expression: either fields or an interval, and perhaps a zone."""
 
     zone: str | None
     fields: Fields | None = None
@@ -48,7 +48,7 @@ class CronText:
 
 @lru_cache(maxsize=5_000)
 def read(text: str) -> CronText:
-    """Take a client's text apart. Raises ScheduleError with a sentence."""
+    """Read a client's expression. Raises ScheduleError with a sentence."""
     if len(text) > MAX_TEXT_LENGTH:
         raise ScheduleError(
             f"The expression has more than {MAX_TEXT_LENGTH} characters."
@@ -76,7 +76,7 @@ def _of_eventbridge(zone: str | None, form: str, inside: str) -> CronText:
 
 
 def _refuse_ambiguous(parts: list[str]) -> None:
-    """Six fields begin with the second; some can only be meant as EventBridge's."""
+    """Refuse six fields that only EventBridge can mean: ours begin with seconds."""
     if len(parts) != 6:
         return
     if re.search("[0-9]{4}", parts[5]):
@@ -102,7 +102,7 @@ def _zone_before(text: str) -> tuple[str | None, str]:
 
 
 def known_zone(name: str) -> str:
-    """A zone of the IANA database, by its exact name."""
+    """Return the name if it is that of an IANA zone; raise ScheduleError if not."""
     if name in zone_names():
         return name
     raise ScheduleError(f"The time zone {name[:63]!r} is not known.")
@@ -110,10 +110,10 @@ def known_zone(name: str) -> str:
 
 @lru_cache(maxsize=1)
 def zone_names() -> frozenset[str]:
-    """The names of the IANA database.
+    """Return the names of the zones of the IANA database.
 
-    Beside them a machine may have files that count leap seconds, that follow its own
-    setting, or that stand for none.
+    A machine may have more files there: zones that count leap seconds, its own setting,
+    and files that stand for no zone.
     """
     names = available_timezones()
     return frozenset(
@@ -133,7 +133,7 @@ def _fields(parts: list[str]) -> Fields:
     for (name, longest), part in zip(MAX_FIELD_LENGTHS.items(), parts, strict=True):
         if len(part) > longest:
             raise ScheduleError(f"The {name} has more than {longest} characters.")
-    # cronsim passes over the step.
+    # cronsim ignores a step after L or LW.
     if any(item.upper().startswith(("L/", "LW/")) for item in parts[2].split(",")):
         raise ScheduleError("Its day of month field is not valid.")
     fields = Fields(expression, seconds, years)
@@ -142,7 +142,7 @@ def _fields(parts: list[str]) -> Fields:
 
 
 def _duration(text: str) -> timedelta:
-    """Go's notation, such as 1h30m or 1.5h; whole seconds, the rest is dropped."""
+    """Read a duration in Go's notation, such as 1h30m or 1.5h, as whole seconds."""
     if not _DURATION.fullmatch(text):
         raise ScheduleError("@every takes a duration such as 90s, 15m or 1h30m.")
     try:

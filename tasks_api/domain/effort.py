@@ -1,4 +1,4 @@
-"""How much may be computed for one purpose, because clients say what is computed."""
+"""Limits on the steps that one computation may take: clients choose the schedules."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from tasks_api.domain.exceptions import ScheduleError, SchedulerError
 
 
 class TooLong(ScheduleError):
-    """One fire time takes more steps than it may; it is the schedule that is to blame."""
+    """One fire time takes more steps than allowed, because of its schedule."""
 
 
 class TooMuch(SchedulerError):
-    """All that one request asks for takes more steps than it may."""
+    """One request takes more steps than allowed in all."""
 
     code = "too_much"
 
 
-_WHY: dict[type[SchedulerError], str] = {
+_MESSAGES: dict[type[SchedulerError], str] = {
     TooLong: "Its next fire time takes too long to compute.",
     TooMuch: "What the request asks for takes too long to compute; ask for less at once.",
 }
@@ -34,7 +34,7 @@ class _Allowance:
     def spend(self, steps: int) -> None:
         self._left -= steps
         if self._left < 0:
-            raise self._error(_WHY[self._error])
+            raise self._error(_MESSAGES[self._error])
         if self._outer is not None:
             self._outer.spend(steps)
 
@@ -44,7 +44,7 @@ _allowance: ContextVar[_Allowance | None] = ContextVar("allowance", default=None
 
 @contextmanager
 def allowance(steps: int, error: type[SchedulerError]) -> Iterator[None]:
-    """Let what is computed inside take so many steps in all; beyond, it raises the error."""
+    """Limit the steps inside the block; `spend` raises the error beyond the limit."""
     token = _allowance.set(_Allowance(steps, error, _allowance.get()))
     try:
         yield

@@ -1,4 +1,4 @@
-"""EventBridge's `cron(…)`, `rate(…)` and `at(…)`, in the words of our own expressions."""
+"""Translate EventBridge's `cron(…)`, `rate(…)` and `at(…)` into our own expressions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tasks_api.domain.exceptions import ScheduleError
 FORM = re.compile(r"(cron|rate|at)\s*\((.*)\)", re.IGNORECASE)
 _RATE = re.compile(r"([0-9]{1,9})\s+(minute|hour|day)s?", re.IGNORECASE)
 _AT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}")
-# One day of a week, or two with a hyphen; which of a month; a step.
+# A weekday or a range of them; which one of a month; a step.
 _WEEKDAYS = re.compile(r"([0-9]+|[a-z]+)(?:-([0-9]+|[a-z]+))?(#[0-9]+|L)?(/[0-9]+)?", re.I)  # fmt: skip
 _BOTH_DAYS = (
     "In cron(…) one of day of month and day of week is ?, and the other says when."
@@ -18,7 +18,7 @@ _BOTH_DAYS = (
 
 
 def every(inside: str) -> timedelta:
-    """The span of `rate(…)`."""
+    """Return the interval of `rate(…)`."""
     match = _RATE.fullmatch(inside.strip())
     if match is None or int(match[1]) == 0:
         raise ScheduleError(
@@ -28,7 +28,7 @@ def every(inside: str) -> timedelta:
 
 
 def moment(inside: str) -> list[str]:
-    """The seven fields that match the local time of `at(…)` alone."""
+    """Return the seven fields that match only the local time of `at(…)`."""
     text = inside.strip().upper()
     try:
         at = datetime.fromisoformat(text) if _AT.fullmatch(text) else None
@@ -40,7 +40,7 @@ def moment(inside: str) -> list[str]:
 
 
 def fields(inside: str) -> list[str]:
-    """The seven fields of `cron(…)`: seconds first, Sunday 0."""
+    """Return the seven fields of `cron(…)`: seconds come first, and Sunday is 0."""
     parts = inside.split()
     if len(parts) != 6:
         raise ScheduleError(
@@ -58,7 +58,7 @@ def fields(inside: str) -> list[str]:
 
 
 def _weekdays(item: str) -> str:
-    """An item of a day of week, of 1 to 7 for Sunday to Saturday."""
+    """Translate an item of the weekday field, where Sunday to Saturday are 1 to 7."""
     if item.startswith("*"):
         return item
     if item.upper() == "L":
@@ -68,7 +68,7 @@ def _weekdays(item: str) -> str:
         raise ScheduleError("Its weekday field is not valid.")
     first, last, which, step = match.groups()
     if step and last is None:
-        # On to Saturday, and not to a Sunday that is 7.
+        # The range ends on Saturday: cronsim would go on to 7, a second Sunday.
         return f"{_day(first)}-6{step}"
     span = f"{_day(first)}-{_day(last)}" if last else _day(first)
     return f"{span}{which or ''}{step or ''}"

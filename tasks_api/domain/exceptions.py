@@ -1,4 +1,4 @@
-"""What the core refuses; each wire format puts it into its own words."""
+"""The refusals of the core; each wire format renders them in its own words."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ class InvalidTask(SchedulerError):
 
 
 class TaskNotFound(SchedulerError):
-    """No such task, or it has ended."""
+    """The task does not exist, or has ended."""
 
     code = "task_not_found"
 
 
 class RunNotFound(SchedulerError):
-    """No such run, or it is older than what is kept, or not the caller's."""
+    """The run does not exist, was deleted by retention, or is not the caller's."""
 
     code = "run_not_found"
 
 
 class RunAccessDenied(SchedulerError):
-    """The token is that of another run, or of none."""
+    """The run token belongs to another run, or to none."""
 
     code = "not_your_run"
 
 
 class InvalidState(SchedulerError):
-    """The operation is possible, but not in the present state."""
+    """The task or the run does not allow the operation in its present state."""
 
     code = "not_now"
 
@@ -52,7 +52,7 @@ class TaskAccessDenied(SchedulerError):
 
 
 class NameTaken(SchedulerError):
-    """The tenant has tasks of these names already."""
+    """Living tasks of the tenant have these names already."""
 
     code = "name_taken"
 
@@ -68,43 +68,43 @@ class VersionConflict(SchedulerError):
 
 
 class TaskBusy(SchedulerError):
-    """A request of the task is under way, and what was asked for has to wait."""
+    """A request of the task is under way, so the caller must try again later."""
 
     code = "task_busy"
 
 
 class KeyReused(SchedulerError):
-    """An idempotency key came with another request than before."""
+    """A client sent an idempotency key again with a different request."""
 
     code = "key_reused"
 
 
 class KeyInUse(SchedulerError):
-    """The request that came first with an idempotency key is still under way."""
+    """The first request with the idempotency key is still under way."""
 
     code = "key_in_use"
 
 
 class ScheduleError(SchedulerError):
-    """A stored schedule yields no fire times; its own task is paused, nobody else's."""
+    """A schedule yields no fire times. The service pauses its task, and no other."""
 
     code = "schedule_error"
 
 
 def reason_of(error: Exception) -> str:
-    """Why a task pauses whose schedule is in trouble."""
+    """Return the pause reason for a task whose schedule raised this error."""
     if isinstance(error, ScheduleError):
         return str(error)
     return f"Its schedule cannot be computed ({type(error).__name__}: {error})."
 
 
 class MessageExists(SchedulerError):
-    """Its queue has a message of that name already."""
+    """The queue has a message of that name already."""
 
     code = "message_exists"
 
 
 class MessageNotFound(SchedulerError):
-    """No such message, or it is not in flight where it should be."""
+    """The message does not exist, or the operation needs it leased and it is not."""
 
     code = "message_not_found"

@@ -1,4 +1,4 @@
-"""The coming fire times of a schedule, and what changes of the clock make of them."""
+"""The coming fire times of a schedule, and how clock changes affect them."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from tasks_api.domain.schedules import (
 
 
 class ClockChange(StrEnum):
-    """What a change of the clock did to a fire time."""
+    """The effect of a clock change on a fire time."""
 
-    # Its local time does not exist; it fires when the gap is over.
+    # The local time lies in a gap, and the schedule fires when the gap is over.
     MOVED = "moved"
-    # Its local time does not exist, and it does not fire.
+    # The local time lies in a gap, and the schedule does not fire.
     DROPPED = "dropped"
-    # The clock shows its local time twice, and it fires both times.
+    # The clock shows the local time twice, and the schedule fires both times.
     DOUBLED = "doubled"
-    # The clock shows its local time twice, and it fires in one of the two.
+    # The clock shows the local time twice, and the schedule fires once.
     ONCE = "once"
 
 
@@ -35,10 +35,10 @@ class ClockChange(StrEnum):
 class ComingFireTime:
     """One fire time: the instant in UTC, and how the clock of its zone shows it.
 
-    One that is dropped has no instant, and a local time without an offset. `wall` is the
-    local time that was asked for and does not exist; `which_pass` is 1 or 2 where the
-    clock shows the time twice. Where fire times are spread, `grid` is the instant from
-    which this one is put off, and the marks are about that.
+    A dropped fire time has no instant, and its local time has no offset. `wall` is the
+    local time in the gap that the expression matches. `which_pass` is 1 or 2 if the
+    clock shows the time twice. With a spread, `grid` is the instant before the offset,
+    and `dst`, `wall` and `which_pass` describe that instant.
     """
 
     at: datetime | None
@@ -52,10 +52,10 @@ class ComingFireTime:
 def coming_fire_times(
     schedule: Schedule, *, since: datetime, count: int
 ) -> Iterator[ComingFireTime]:
-    """The next fire times after a moment, at most `count`, in order.
+    """Yield the next fire times after a moment, at most `count`, in order.
 
-    Those that a change of the clock dropped stand among them, and are not counted; there
-    are at most as many of them. Raises ScheduleError where the fields cannot be read.
+    Dropped fire times stand among them, and at most `count` more of these. Raises
+    ScheduleError if the fields cannot be read.
     """
     if not isinstance(schedule, Once) and schedule.offset:
         offset = schedule.offset
@@ -75,7 +75,7 @@ def coming_fire_times(
                 yield ComingFireTime(at, at.astimezone(UTC))
             since = at
     except OverflowError:
-        # At the end of the calendar, in UTC or in the zone.
+        # The calendar ends here, in UTC or in the zone.
         return
 
 
@@ -109,7 +109,7 @@ def _dropped(
 
 
 def _moves(schedule: Cron) -> bool:
-    """Whether a time in a gap fires when the gap is over."""
+    """Return whether a time in a gap fires when the gap is over."""
     fields = _fields(schedule)
     return not (cron.goes_by_the_clock(fields) or schedule.dst.skips_gap)
 
@@ -121,7 +121,7 @@ def _shown(schedule: Cron, at: datetime) -> ComingFireTime:
         if wall is not None and gap.at == at and _moves(schedule):
             return ComingFireTime(at, local, ClockChange.MOVED, wall)
     other = local.replace(fold=1 - local.fold).astimezone(UTC)
-    # In a gap, which no instant is, the other fold would differ, too.
+    # An instant never lies in a gap, so a different fold means an overlap.
     if other == at:
         return ComingFireTime(at, local)
     is_doubled = schedule.first_from(other) == other

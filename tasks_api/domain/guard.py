@@ -1,4 +1,4 @@
-"""Which targets may be called: URLs read strictly, and only addresses on the public internet."""
+"""Check targets: read URLs strictly, and allow only public addresses."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from urllib.parse import quote, unquote_to_bytes
 MAX_URL_LENGTH = 2048
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
-# Two programs that skip, strip or turn one of these may see two different hosts.
+# Programs that skip, strip or replace one of these may see different hosts in a URL.
 _FORBIDDEN = re.compile(r"[\x00-\x20\x7f-\xa0\s\\\ud800-\udfff]")
 _URL = re.compile(
     r"(https?)://"
@@ -31,14 +31,14 @@ _URL = re.compile(
 )
 _LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 _NAME = re.compile(rf"(?:{_LABEL}\.)*{_LABEL}\.?")
-# inet_aton takes a last label like these for an address: 127.1, 0177.0.0.1, 0x7f000001.
+# inet_aton reads a name with such a last label as an address: 127.1, 0x7f000001.
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
-# IDNA 2003, which Python has, and IDNA 2008 turn these into names of different owners.
+# IDNA 2003, which Python has, and IDNA 2008 encode these as different names.
 _AMBIGUOUS = re.compile("[ßς\u200c\u200d]", re.IGNORECASE)
 
-# The IANA special-purpose registries of 2026 and what else leads inside: multicast, and
-# everything that carries an IPv4 address in an IPv6 one, since a gateway may unwrap it.
-# They are written out because `ipaddress.is_global` differs between Python versions.
+# The IANA special-purpose registries of 2026, multicast, and each network that carries
+# an IPv4 address in an IPv6 one, because a gateway may unwrap it. The list is written
+# out because `ipaddress.is_global` differs between Python versions.
 _SPECIAL = [
     (ip_network(network), kind)
     for network, kind in (
@@ -80,7 +80,7 @@ _SPECIAL = [
         ("ff00::/8", "Multicast"),
     )
 ]
-# The only part of IPv6 that was ever given out; whatever lies outside is special.
+# IANA has allocated no other part of IPv6, so every address outside is special.
 _GLOBAL_IPV6 = ip_network("2000::/3")
 _NAT64 = ip_network("64:ff9b::/96")
 _COMPATIBLE = ip_network("::/96")
@@ -92,9 +92,9 @@ _AUTHORITY_ENDS = re.compile(r"[/?#]")
 
 
 def host_of(url: str) -> str:
-    """The host of a target and its port as they were written, without what may be secret.
+    """Return the host and port of a URL as written, without its credentials.
 
-    For whoever shows it: of any text, stored under whatever rules, it says something.
+    Accepts any text, also a URL that was stored under older rules.
     """
     authority = _AUTHORITY_ENDS.split(url.partition("://")[2], maxsplit=1)[0]
     return authority.rpartition("@")[2]
@@ -106,7 +106,7 @@ class RefusedTarget(ValueError):
 
 @dataclass(frozen=True)
 class Target:
-    """Where a URL leads: `host` as it is resolved, ASCII and without brackets."""
+    """The target of a URL; `host` is for the resolver, ASCII and without brackets."""
 
     scheme: str
     host: str
@@ -115,7 +115,7 @@ class Target:
 
 @dataclass(frozen=True)
 class WireUrl:
-    """A URL taken apart for sending: nothing in it can be read in a second way."""
+    """The parts of a URL for sending, which have only one reading."""
 
     target: Target
     is_address: bool
@@ -131,20 +131,20 @@ class WireUrl:
 
 @lru_cache(maxsize=16)
 def networks(text: str) -> tuple[Network, ...]:
-    """Networks and addresses with commas between; raises ValueError, and says which one."""
+    """Read networks and addresses with commas between; ValueError names a wrong one."""
     listed = (item.strip() for item in text.split(","))
     return tuple(ip_network(item) for item in listed if item)
 
 
 def parse_target(url: object, *, allow_private: bool, denied: str = "") -> Target:
-    """Where this URL leads; raises RefusedTarget if it may not be called."""
+    """Return the target of a URL; raise RefusedTarget if it may not be called."""
     return read_url(url, allow_private=allow_private, denied=denied).target
 
 
 def read_url(url: object, *, allow_private: bool, denied: str = "") -> WireUrl:
-    """Take a URL apart; raises RefusedTarget if it may not be called.
+    """Read a URL; raise RefusedTarget if it may not be called.
 
-    `denied` lists networks that nobody may call, private targets allowed or not.
+    `denied` lists networks that are refused even if private targets are allowed.
     """
     if not isinstance(url, str):
         raise RefusedTarget("The URL must be a string.")
@@ -179,7 +179,7 @@ def _read_text(url: str, allow_private: bool, denied: str) -> WireUrl:
 def address_refusal(
     address: str, *, allow_private: bool = False, denied: str = ""
 ) -> str | None:
-    """Why this IP address may not be connected to; None when it may."""
+    """Return why this IP address is refused, or None if it is allowed."""
     try:
         ip = ip_address(address)
     except ValueError:
@@ -190,7 +190,7 @@ def address_refusal(
 
 
 def _forms(ip: IPv4Address | IPv6Address) -> list[IPv4Address | IPv6Address]:
-    """An address, and the IPv4 address in it that a gateway may unwrap."""
+    """Return an address, and the IPv4 address in it that a gateway may unwrap."""
     if isinstance(ip, IPv4Address):
         return [ip]
     inner = ip.ipv4_mapped or ip.sixtofour
@@ -210,7 +210,7 @@ def _special_refusal(ip: IPv4Address | IPv6Address) -> str | None:
 
 @lru_cache(maxsize=4096)
 def _read_host(text: str) -> tuple[str, bool]:
-    """The host as it is resolved, and whether it is an address rather than a name."""
+    """Return the host for the resolver, and whether it is an address, not a name."""
     if text.startswith("["):
         return _read_ipv6(text[1:-1]), True
     if _AMBIGUOUS.search(text):
@@ -236,7 +236,7 @@ def _read_ipv4(text: str) -> str:
 
 
 def _read_ipv6(text: str) -> str:
-    # A zone names a network card of this machine, which is none of a tenant's business.
+    # A zone names a network interface of this machine, which no tenant may choose.
     if "%" in text:
         raise RefusedTarget("The IPv6 address in the URL must not have a zone.")
     try:
@@ -268,7 +268,7 @@ def _read_port(digits: str | None) -> int | None:
 def _read_userinfo(userinfo: str | None) -> tuple[bytes, bytes] | None:
     if userinfo is None:
         return None
-    # Others refuse it, or take a part of it for the host.
+    # Other programs refuse such credentials, or read a part of them as the host.
     if not userinfo.isascii() or "[" in userinfo or "]" in userinfo:
         raise RefusedTarget(
             "The credentials in the URL must be ASCII without brackets; "
@@ -276,7 +276,7 @@ def _read_userinfo(userinfo: str | None) -> tuple[bytes, bytes] | None:
         )
     user, _, password = userinfo.partition(":")
     pair = unquote_to_bytes(user), unquote_to_bytes(password)
-    # RFC 7617: Basic authentication cannot carry them.
+    # RFC 7617: Basic authentication cannot carry control characters.
     if any(byte < 0x20 or byte == 0x7F for part in pair for byte in part):
         raise RefusedTarget("The credentials in the URL contain a control character.")
     return pair
@@ -287,5 +287,5 @@ _VISIBLE_ASCII = bytes(range(0x21, 0x7F)).decode()
 
 def _read_path(path: str) -> str:
     path = path if path.startswith("/") else f"/{path}"
-    # Escapes that are there already stay as they are, a lone percent sign included.
+    # Existing escapes stay as they are, and so does a single percent sign.
     return path if path.isascii() else quote(path, safe=_VISIBLE_ASCII)

@@ -1,4 +1,4 @@
-"""Read what a task's request has beyond the defaults, as the task's row stores it."""
+"""Read the options of a task's request, as the task's row stores them."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from tasks_api.domain.specs import BodyForm, RequestOptions
 
 
 def parse_options(text: str) -> RequestOptions:
-    """What a task's request has beyond the usual, as it was stored."""
+    """Read the stored options of a request."""
     sealed, options = split_sealed_values(text)
     return replace(options, sealed_values=sealed)
 
 
 def split_sealed_values(text: str) -> tuple[str, RequestOptions]:
-    """The same in two parts: what is sealed differs in each task, and nothing else may."""
+    """Return the sealed values, and the options that many tasks have in common."""
     found = _SEALED.search(text)
     if found is None:
         return "", _options(text)
     return found[1], _options(text[: found.start(1)] + text[found.end(1) :])
 
 
-# Ciphertext has nothing that JSON escapes, and within a string the quotes would be.
+# Ciphertext needs no escapes in JSON, and inside a string the quotes would be escaped.
 _SEALED = re.compile(r'"sealed_values":\s*"([^"\\]*)"')
 
 
@@ -37,9 +37,9 @@ def _options(text: str) -> RequestOptions:
 
 
 def comparable(name: str) -> str:
-    """What a header is called, however it is spelled.
+    """Return one spelling for all spellings of a header's name.
 
-    Targets behind CGI, WSGI and their kin see X-Some and x_some as the same variable.
+    Targets behind CGI or WSGI see X-Some and x_some as the same variable.
     """
     return _NOT_ALPHANUMERIC.sub("-", name.lower())
 

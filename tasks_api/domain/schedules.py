@@ -1,7 +1,7 @@
-"""When a schedule fires: interval, cron or once, as instants in UTC.
+"""Schedules and their fire times: interval, cron and once, as instants in UTC.
 
-Every kind answers one question, `first_from(moment)`: the earliest fire time at or
-after a moment, or None when nothing is left. All the rest follows from it.
+Each kind has one method, `first_from(moment)`: it returns the earliest fire time at or
+after a moment, or None if none is left. All other functions use this method.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tasks_api.domain.exceptions import ScheduleError
 from tasks_api.domain.timestamps import format_timestamp
 
 MICROSECOND = timedelta(microseconds=1)
-# Ends from here on stand for none, and are put off by nothing: no calendar goes further.
+# An end from here on stands for no end, and no offset moves it: the calendar ends here.
 FOREVER = datetime(9999, 1, 1, tzinfo=UTC)
 
 
@@ -30,7 +30,7 @@ FOREVER = datetime(9999, 1, 1, tzinfo=UTC)
 class Interval:
     """Fires at start + k·every in elapsed time, up to and including `end`.
 
-    Each time by `offset` later: grid and end are what they are without it.
+    Each fire time lies `offset` after the grid; `start` and `end` are without it.
     """
 
     start: datetime
@@ -50,7 +50,7 @@ class Interval:
 
 @dataclass(frozen=True)
 class Once:
-    """Fires at one moment, however long ago it was."""
+    """Fires at one moment, even if that has passed."""
 
     at: datetime
 
@@ -62,7 +62,7 @@ class Once:
 class Cron:
     """Fires when local time in `zone` matches the fields; see cron.first_from().
 
-    Each time by `offset` later, which start and end know nothing of.
+    Each fire time lies `offset` after the match; `start` and `end` are without it.
     """
 
     expression: str
@@ -95,10 +95,10 @@ def _within(
 
 
 def with_spread(schedule: Schedule, window: int, task_id: UUID) -> Schedule:
-    """The schedule of a task that fires somewhere in a window of so many seconds.
+    """Return the schedule with an offset within a window of so many seconds.
 
-    Where is a matter of the task's id alone: the same after every restart and every
-    edit, and as good as random among tasks.
+    The offset follows from the task's id alone: it stays the same after every restart
+    and every edit, and is as good as random among tasks.
     """
     if not window or isinstance(schedule, Once):
         return schedule
@@ -107,21 +107,21 @@ def with_spread(schedule: Schedule, window: int, task_id: UUID) -> Schedule:
 
 
 def add_offset(moment: datetime | None, offset: timedelta) -> datetime | None:
-    """A start or an end as it is stored for a schedule with an offset."""
+    """Return a start or an end as the tables store it, with the offset added."""
     if moment is None or moment >= FOREVER:
         return moment
     return moment + offset
 
 
 def subtract_offset(moment: datetime | None, offset: timedelta) -> datetime | None:
-    """What put_off() made it of."""
+    """Undo add_offset()."""
     if moment is None or moment - offset >= FOREVER:
         return moment
     return moment - offset
 
 
 def without_spread(schedule: Schedule) -> Schedule:
-    """The schedule without what a task's policies make of it."""
+    """Return the schedule without the offset and `dst` of a task's policies."""
     match schedule:
         case Interval():
             return replace(schedule, offset=timedelta())
@@ -138,10 +138,10 @@ def read_cron(
     start: datetime | None = None,
     end: datetime | None = None,
 ) -> Cron | Interval:
-    """The schedule that a client's expression stands for, in UTC unless it says where.
+    """Return the schedule of a client's expression, in UTC unless it names a zone.
 
-    `@every` counts from the start, or from now. Raises ScheduleError with a sentence for
-    what cannot be read, and for what never fires again.
+    `@every` counts from the start, or from now. Raises ScheduleError with a sentence if
+    the expression cannot be read, or never fires again.
     """
     read = cron_text.read(text)
     zone = cron_text.known_zone(zone) if zone is not None else None
@@ -167,7 +167,7 @@ def read_cron(
 
 
 def least_interval(schedule: Schedule) -> float:
-    """The least seconds between two fire times."""
+    """Return the least seconds between two fire times."""
     match schedule:
         case Interval(every=every):
             return every.total_seconds()
@@ -177,12 +177,14 @@ def least_interval(schedule: Schedule) -> float:
 
 
 def first_after(schedule: Schedule, moment: datetime) -> datetime | None:
-    """The earliest fire time strictly after a moment."""
+    """Return the earliest fire time strictly after a moment."""
     return schedule.first_from(moment + MICROSECOND)
 
 
-def between(schedule: Schedule, first: datetime, last: datetime) -> Iterator[datetime]:
-    """The fire times from one moment to another, both included; for many of them."""
+def fire_times_between(
+    schedule: Schedule, first: datetime, last: datetime
+) -> Iterator[datetime]:
+    """Yield the fire times from `first` to `last`, both included."""
     at = schedule.first_from(first)
     while at is not None and at <= last:
         yield at
@@ -195,7 +197,7 @@ def between(schedule: Schedule, first: datetime, last: datetime) -> Iterator[dat
 def _rest_of_week(
     schedule: Schedule, at: datetime, last: datetime
 ) -> Iterator[datetime]:
-    """Some fire times right after one, where they are cheap to find."""
+    """Yield some fire times right after one, if they are cheap to find."""
     if not isinstance(schedule, Cron):
         return iter(())
     fields = cron.Fields(schedule.expression, schedule.seconds, schedule.years)
@@ -207,12 +209,12 @@ def _rest_of_week(
     return (moment + schedule.offset for moment in times)
 
 
-OVER = "Passed while nobody could fire it, and its task has ended since."
-TOO_LATE = "Nobody could fire it within {:g} seconds."
+ENDED_REASON = "Passed while nobody could fire it, and its task has ended since."
+TOO_LATE_REASON = "Nobody could fire it within {:g} seconds."
 
 
 class Missed(NamedTuple):
-    """A fire time that passed and is not made up for, and why."""
+    """A fire time that passed and gets no run that is sent, with the reason."""
 
     moment: datetime
     reason: str
@@ -220,7 +222,7 @@ class Missed(NamedTuple):
 
 @dataclass(frozen=True)
 class DueFireTimes:
-    """What became due at once: what is lost, what runs, oldest first, and what is next."""
+    """The due fire times, missed or firing, oldest first; and the next fire time."""
 
     missed: tuple[Missed, ...]
     fires: tuple[datetime, ...]
@@ -236,18 +238,18 @@ def sort_due(
     grace: timedelta | None = None,
     most: int = 1,
 ) -> DueFireTimes:
-    """Sort out what became of the fire times from `since`, the first open one, to `now`.
+    """Sort the due fire times, from `since`, the first without a run, to `now`.
 
-    The newest `most` of them fire, and the older ones are missed; and so are all of them
-    after the schedule's end. With a `grace`, none fires that is later than that. A
-    `since` that is still to come fires as it is. Beyond `limit` fire times (and `most`)
-    the others come with the next call, because `next_fire_at` is then still due.
+    The newest `most` fire, and the older ones are missed. After the schedule's end, all
+    are missed. With a `grace`, fire times that are later than that are missed, too. A
+    coming `since` fires as it is. One call sorts at most `limit` + `most` fire times;
+    `next_fire_at` is then still due, and the caller sorts the others next time.
     """
     if since > now:
         return DueFireTimes((), (since,), first_after(schedule, since))
     passed = [since]
     upcoming = first_after(schedule, since)
-    # As many more as it takes to know that those before them are not of the newest.
+    # With `most` more after them, none of the first `limit` is among the newest.
     while upcoming is not None and upcoming <= now and len(passed) < limit + most:
         passed.append(upcoming)
         upcoming = first_after(schedule, upcoming)
@@ -259,26 +261,26 @@ def sort_due(
     for newer, moment in enumerate(reversed(passed)):
         is_late = grace is not None and now - moment > grace
         if is_over or is_late or newer >= newest:
-            why = why_missed(schedule, moment, now, grace, most)
+            why = missed_reason(schedule, moment, now, grace, most)
             missed.append(Missed(moment, why))
         else:
             fires.append(moment)
     return DueFireTimes(tuple(reversed(missed)), tuple(reversed(fires)), upcoming)
 
 
-def _made_up(most: int) -> str:
+def _not_newest_reason(most: int) -> str:
     newest = "one is" if most == 1 else f"{most} are"
     return f"Passed while nobody could fire it; only the newest {newest} made up for."
 
 
-# More fire times than this that passed are written down together.
+# More passed fire times than this become one run.
 MIN_CROWD = 10_000
-# Of a cron they are counted, a hundred thousand at once where no clock changes.
+# The fire times of a cron expression must be counted; this many at once, at most.
 MAX_COUNTED = 100_000
 
 
 class FireTimeCrowd(NamedTuple):
-    """Fire times in a row that are too many for each to be written down."""
+    """Fire times in a row that are too many for a run each."""
 
     size: int
     first: datetime
@@ -291,9 +293,9 @@ class FireTimeCrowd(NamedTuple):
 def find_crowd(
     schedule: Schedule, first: datetime, until: datetime, *, spare: int
 ) -> FireTimeCrowd | None:
-    """The fire times from the first up to a moment, without the newest, if they are many.
+    """Return the fire times from the first up to a moment if they are a crowd.
 
-    There may be more of them after the last one.
+    The newest `spare` are left out. More fire times may follow after the last one.
     """
     if isinstance(schedule, Once) or until - first < MIN_CROWD * MICROSECOND:
         return None
@@ -304,7 +306,7 @@ def find_crowd(
     newest: deque[datetime] = deque(maxlen=spare + 1)
     count = 0
     with suppress(TooMuch), allowance(MAX_COUNTED, TooMuch):
-        for moment in between(schedule, first, until):
+        for moment in fire_times_between(schedule, first, until):
             newest.append(moment)
             count += 1
     return (
@@ -325,22 +327,22 @@ def _crowd_of_interval(
     return FireTimeCrowd(count, first, first + (count - 1) * schedule.every)
 
 
-def why_missed(
+def missed_reason(
     schedule: Schedule,
     moment: datetime,
     now: datetime,
     grace: timedelta | None,
     most: int,
 ) -> str:
-    """Why a fire time is missed that is none of the newest."""
+    """Return the reason of a missed fire time that is not among the newest."""
     if _is_over(schedule, now):
-        return OVER
+        return ENDED_REASON
     if grace is not None and now - moment > grace:
-        return TOO_LATE.format(grace.total_seconds())
-    return _made_up(most)
+        return TOO_LATE_REASON.format(grace.total_seconds())
+    return _not_newest_reason(most)
 
 
-# A fire time at the very end still runs when its turn comes this much later.
+# A fire time at the very end still fires if dispatch comes at most this much later.
 END_GRACE = timedelta(seconds=2)
 
 
@@ -349,5 +351,5 @@ def _is_over(schedule: Schedule, now: datetime) -> bool:
         case Once():
             return False
         case Interval(end=end, offset=offset) | Cron(end=end, offset=offset):
-            # What is left of now, not what lies after an end: that may be the calendar's.
+            # Subtract from now: an addition to `end` could leave the calendar.
             return end is not None and now - offset - end > END_GRACE

@@ -1,4 +1,4 @@
-"""What every wire format must produce before the core makes a task of it."""
+"""The description of a task that every wire format hands to the core."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from tasks_api.domain.schedules import Schedule
 
 
 class Surface(StrEnum):
-    """The wire format through which a task came."""
+    """The surface through which a client created a task."""
 
     TASKS = "tasks"
     CRON_JOBS = "cron_jobs"
     TIMERS = "timers"
     REST_JOBS = "rest_jobs"
-    # Of nobody: what the service itself tells a tenant.
+    # No client creates these: they are the notices of the service to a tenant.
     NOTICES = "notices"
 
 
 class Overlap(StrEnum):
-    """What a fire time does while an earlier run of its task is unfinished."""
+    """The policy for a fire time that comes while an earlier run is unfinished."""
 
     ALLOW = "allow"
     SKIP = "skip"
@@ -30,7 +30,7 @@ class Overlap(StrEnum):
 
 
 class Misfire(StrEnum):
-    """What becomes of the fire times that passed while nobody could fire them."""
+    """The policy for missed fire times."""
 
     LATEST = "latest"
     SKIP = "skip"
@@ -38,7 +38,7 @@ class Misfire(StrEnum):
 
 
 class BodyForm(StrEnum):
-    """How the body of a request was given, where it was not as `post_data`."""
+    """The field in which a client gave the body, if it was not `post_data`."""
 
     JSON = "json"
     TEXT = "text"
@@ -46,7 +46,7 @@ class BodyForm(StrEnum):
 
 
 def summary(*, name: str, method: str, url: str, queue: str) -> str:
-    """A task in a few words, without what may be a secret of its URL."""
+    """Describe a task in a few words, without the secret parts of its URL."""
     if queue:
         target = f"queue {queue}"
     elif url:
@@ -58,11 +58,12 @@ def summary(*, name: str, method: str, url: str, queue: str) -> str:
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """Which failures are tried again, and when, until the task is removed or replaced.
+    """Retries without a limit, until the task is removed or replaced.
 
-    A missing answer is always one of them. The delay, in seconds, doubles from
-    `min_delay` to `max_delay`. A 409 says that the target is still at work on an
-    earlier request; it is asked again after `conflict_delay`, or not at all.
+    A worker retries after these statuses, and always after a missing answer. The delay,
+    in seconds, doubles from `min_delay` to `max_delay`. A 409 says that the target is
+    still at work on an earlier request; the retry comes after `conflict_delay`, or,
+    without one, not at all.
     """
 
     statuses: tuple[int, ...]
@@ -73,12 +74,13 @@ class RetryPolicy:
 
 @dataclass(frozen=True)
 class Backoff:
-    """A limited number of attempts, further and further apart, as the target wishes.
+    """Retries with a limit, further and further apart.
 
-    The n-th retry comes after `min_delay` to `min_delay` * 4^n seconds, drawn at random,
-    and never more than `max_delay`; a Retry-After header may ask for more, up to
-    `max_delay`. None comes later than `max_age` seconds after the planned instant.
-    `statuses` are codes and ranges; a missing answer is always tried again.
+    The n-th retry comes after `min_delay` to `min_delay` * 4^n seconds, drawn at
+    random, and at most `max_delay`; a Retry-After header may ask for more, up to
+    `max_delay`. No retry comes later than `max_age` seconds after the fire time. A
+    worker retries after `statuses`, which are codes and ranges, and always after a
+    missing answer.
     """
 
     max_attempts: int = 6
@@ -90,10 +92,10 @@ class Backoff:
 
 @dataclass(frozen=True)
 class RequestOptions:
-    """What a request has beyond method, target and body; the default is nothing.
+    """The parts of a request beside method, target and body; by default there are none.
 
-    The values of the headers are sealed, all of them in one text, in the order of their
-    names. Without a form the body is `post_data`.
+    `sealed_values` holds the values of all headers in one sealed text, in the order of
+    `header_names`. If `form` is None, the client gave the body as `post_data`.
     """
 
     header_names: tuple[str, ...] = ()
@@ -101,44 +103,43 @@ class RequestOptions:
     timeout_seconds: int | None = None
     form: BodyForm | None = None
     content_type: str = ""
-    # Seconds that the target may work on after an answer of 202, without a word.
+    # Seconds that long work may take between an answer of 202 and a heartbeat.
     deadline: int | None = None
 
 
 @dataclass(frozen=True)
 class TaskSpec:
-    """A task as its owner wants it: the request, when it is sent, and by which rules.
+    """A task as its owner wants it: its request, its schedule and its policies.
 
     `body` is the JSON text that the target receives, byte for byte.
     """
 
     surface: Surface
-    # Its credentials, if it has any, are sealed.
+    # The credentials in the URL are sealed.
     url: str
     schedule: Schedule
     body: str
     method: str = "POST"
-    # The client's own id, unique per tenant and surface among tasks that are alive.
+    # The client name, unique among the living tasks of a tenant and a surface.
     name: str = ""
-    # To find it by.
     tags: tuple[str, ...] = ()
     # The pull queue that gets the body as a message, instead of a URL.
     queue: str = ""
-    # The statuses that are success, such as 200-299,304; empty is any below 400.
+    # The statuses that count as success, such as 200-299,304; empty: any below 400.
     expected_status: str = ""
     overlap: Overlap = Overlap.ALLOW
     misfire: Misfire = Misfire.LATEST
-    # How late a fire time may still be made up for, in seconds; None is however late.
+    # The seconds by which a fire time may be late and still fire; None: no limit.
     catchup_window: int | None = None
     # The seconds over which the fire times of tasks are spread.
     spread: int = 0
     retry: RetryPolicy | Backoff | None = None
     request: RequestOptions = RequestOptions()
-    # So many failed runs in a row pause the task; None is however many.
+    # The failure streak that pauses the task; None: no streak does.
     pause_after_failures: int | None = None
-    # None is as it is, and of a new task that it fires.
+    # None keeps the present state; a new task fires.
     is_paused: bool | None = None
-    # When to fire in the client's own words, where its wire format shows them again.
+    # The schedule in the client's words, for wire formats that show them again.
     schedule_text: str = ""
-    # Given where the body has to name it.
+    # Set in advance if the body must contain the id.
     task_id: UUID | None = None

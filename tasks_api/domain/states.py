@@ -2,7 +2,7 @@
 
     pending ──► running ──► succeeded | failed
        ▲           │  ▲
-       └─ retrying ◄  └─ or open: the target is at work on it still
+       └─ retrying ◄  └─ or open: the target is still at work on the run
 
 A run that never starts ends as skipped, missed or cancelled, with a reason.
 """
@@ -27,7 +27,7 @@ class RunState(TextChoices):
     CANCELLED = "cancelled"
 
 
-FINAL = frozenset(
+FINAL_STATES = frozenset(
     {
         RunState.SUCCEEDED,
         RunState.FAILED,
@@ -37,24 +37,23 @@ FINAL = frozenset(
     }
 )
 
-# Those that somebody must look at again.
-UNFINISHED = frozenset(RunState) - FINAL
+UNFINISHED_STATES = frozenset(RunState) - FINAL_STATES
 
-# Those that may be sent again.
-NOT_DELIVERED = FINAL - {RunState.SUCCEEDED}
+# A user may redrive runs in these states.
+UNDELIVERED_STATES = FINAL_STATES - {RunState.SUCCEEDED}
 
-# A message that no worker took is repeated after this long, then after twice as long.
-RING_AGAIN = timedelta(seconds=5)
+# A beat rings again for a run that no worker took after this time, then after twice it.
+RING_AGAIN_DELAY = timedelta(seconds=5)
 
 
 class Trouble(StrEnum):
-    """Why nothing was sent for a run that may well be sent later, or by another worker."""
+    """The reason why a worker released a run unsent, to be sent later or elsewhere."""
 
-    # Nobody says where its host is.
+    # No name server gives an address of the host.
     SILENT_NAMES = "its name servers do not answer"
-    # Others stand before it, and it is in the way of others.
+    # Others wait before it, and other runs need its place.
     CROWDED = "too many wait before it"
     # The machine lacks what a request needs, such as a free descriptor.
     LOCAL = "local trouble"
-    # This release does not know what the row asks for.
+    # This release cannot read the row: a newer one may have written it.
     NOT_UNDERSTOOD = "not understood"

@@ -1,5 +1,5 @@
 """Messages to the workers.
 
-They are hints: a lost message costs seconds and never a run, so nothing here may be
-the only place where something stands.
+A message is a hint: if it is lost, its runs start seconds later, and none is lost. So a
+message must not be the only copy of anything.
 """

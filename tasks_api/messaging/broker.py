@@ -1,6 +1,6 @@
-"""Tell workers that runs are waiting. The row is the truth; this is the doorbell.
+"""Ring workers: tell them by messages in Redis that runs are waiting.
 
-Losing a message here is allowed: a beat rings again for runs that nobody took.
+A message may get lost: a beat rings again for runs that no worker took.
 """
 
 from __future__ import annotations
@@ -17,35 +17,35 @@ from scheduler_service.redis.connections import connect
 
 logger = logging.getLogger(__name__)
 
-DELIVER = "tasks_api.tasks.deliver"
-TELL_ENDS = "tasks_api.tasks.tell_ends"
-# Runs in one message: Celery's own work for a message is then some microseconds a run.
+DELIVER_TASK = "tasks_api.tasks.deliver"
+ANNOUNCE_ENDS_TASK = "tasks_api.tasks.tell_ends"
+# With so many runs in a message, Celery's own work costs some microseconds a run.
 MAX_RUNS_PER_MESSAGE = 500
-# The key that is written to find out whether writes work.
+# The key that check_usable() writes.
 TRIAL_KEY = "scheduler.trial"
-IS_REPLICA = (
+REPLICA_ERROR = (
     "Redis is a read-only replica, which takes no messages: REDIS_URL must name the "
     "master, or Sentinels that know it."
 )
-IS_FULL = "Redis is full, and takes no messages: raise its maxmemory, or empty what else is in it."
-REFUSES_COMMANDS = "Redis refuses what this service needs: {}"
-EVICTS_KEYS = (
+MEMORY_ERROR = "Redis is full, and takes no messages: raise its maxmemory, or empty what else is in it."
+COMMAND_ERROR = "Redis refuses what this service needs: {}"
+EVICTION_ERROR = (
     "Redis has maxmemory-policy {}, which silently drops messages when its memory is "
     "full. Set it to noeviction."
 )
 
 
 def ring_workers(run_ids: Sequence[UUID]) -> list[UUID]:
-    """Send the runs' ids to the workers; returns those that could not be sent.
+    """Send ids of runs to the workers; return those that could not be sent.
 
-    Never blocks for longer than a socket timeout, and never retries.
+    The call never blocks for longer than a socket timeout, and never retries.
     """
-    return _send_all(DELIVER, run_ids)
+    return _send_all(DELIVER_TASK, run_ids)
 
 
 def announce_ends(run_ids: Sequence[UUID]) -> None:
-    """Have a worker tell Flower how these runs of long work ended."""
-    _send_all(TELL_ENDS, run_ids)
+    """Ask a worker to tell Flower how these runs of long work ended."""
+    _send_all(ANNOUNCE_ENDS_TASK, run_ids)
 
 
 def _send_all(name: str, run_ids: Sequence[UUID]) -> list[UUID]:
@@ -69,42 +69,42 @@ def _send(name: str, run_ids: Sequence[UUID]) -> None:
 
 
 class UnusableBroker(Exception):
-    """Why this Redis is of no use to workers, in a sentence."""
+    """Workers cannot use this Redis; the text says why."""
 
 
 class UnusableForNow(UnusableBroker):
-    """It may pass without an operator, so that a start need not fail for it."""
+    """The trouble may pass without an operator, so a start need not fail for it."""
 
 
 def check_usable(url: str, *, timeout: float = 1.0) -> None:
-    """Do what beats and workers need: write, to a Redis that forgets nothing.
+    """Check that Redis accepts writes and evicts no keys.
 
-    Raises Unfit, or redis.RedisError when it does not answer.
+    Raises UnusableBroker, or redis.RedisError if Redis does not answer.
     """
     try:
         with connect(url, timeout=timeout) as client:
             policy = client.info("memory")["maxmemory_policy"]
             client.set(TRIAL_KEY, 1, ex=60)
     except redis.ReadOnlyError as error:
-        raise UnusableBroker(IS_REPLICA) from error
+        raise UnusableBroker(REPLICA_ERROR) from error
     except redis.OutOfMemoryError as error:
-        raise UnusableForNow(IS_FULL) from error
+        raise UnusableForNow(MEMORY_ERROR) from error
     except (redis.AuthenticationError, redis.exceptions.NoPermissionError) as error:
-        raise UnusableBroker(REFUSES_COMMANDS.format(error)) from error
+        raise UnusableBroker(COMMAND_ERROR.format(error)) from error
     except redis.ResponseError as error:
-        raise UnusableForNow(REFUSES_COMMANDS.format(error)) from error
+        raise UnusableForNow(COMMAND_ERROR.format(error)) from error
     if policy != "noeviction":
-        raise UnusableBroker(EVICTS_KEYS.format(policy))
+        raise UnusableBroker(EVICTION_ERROR.format(policy))
 
 
 def count_messages(url: str) -> int:
-    """How many messages wait for a worker. Raises redis.RedisError."""
+    """Return how many messages wait for a worker. Raises redis.RedisError."""
     with connect(url, timeout=1) as client:
         return int(client.llen(current_app.conf.task_default_queue))
 
 
 def parse_run_ids(texts: object) -> Iterator[UUID]:
-    """The run ids of a message; what is none is passed over, and said once."""
+    """Yield the run ids of a message; other values are skipped, and logged once."""
     strange = 0
     for text in texts if isinstance(texts, list | tuple) else [texts]:
         try:

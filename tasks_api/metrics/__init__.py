@@ -1,4 +1,4 @@
-"""What this process counts for Prometheus.
+"""The metrics of this process for Prometheus.
 
-Only names and counts live here; who counts what is for the callers.
+The folder holds names and counts only. The callers decide when to count.
 """

@@ -1,7 +1,7 @@
-"""What this process has done, counted for Prometheus.
+"""Count the work of this process for Prometheus.
 
-Everything is added up in batches, as the work is done: a run costs two microseconds
-here. No tenant, no URL and no id of a run is in any of it.
+Callers count in batches, as they work: a run costs two microseconds here. No label
+contains a tenant, a URL or the id of a run.
 """
 
 from __future__ import annotations
@@ -13,51 +13,54 @@ from uuid import UUID
 
 import prometheus_client
 
-from tasks_api.domain.states import FINAL, RunState, Trouble
+from tasks_api.domain.states import FINAL_STATES, RunState, Trouble
 from tasks_api.metrics.registry import REGISTRY, Histogram, counter
 
 LATENESS = Histogram(
     "scheduler_lateness_seconds",
-    "From a fire time to the first request that is made for it.",
+    "Seconds from a fire time to the start of the first request for it.",
     (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
 )
 ATTEMPTS = Histogram(
     "scheduler_attempt_seconds",
-    "How long requests took, by the class of the answer's status.",
+    "Seconds that requests took, by the class of the answer's status.",
     (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
     label="outcome",
 )
 RUNS = counter(
-    "scheduler_runs_total", "Runs that ended, by their state.", "state", sorted(FINAL)
+    "scheduler_runs_total",
+    "Runs that ended, by their state.",
+    "state",
+    sorted(FINAL_STATES),
 )
 RUNS_MADE = prometheus_client.Counter(
     "scheduler_runs_made_total", "Runs made for fire times.", registry=REGISTRY
 )
-RUNG_AGAIN = prometheus_client.Counter(
+REPEATED_RINGS = prometheus_client.Counter(
     "scheduler_rung_again_total",
-    "Runs rung for again, because no worker took them.",
+    "Runs that a beat rang for again, because no worker took them.",
     registry=REGISTRY,
 )
 ROWS_PRUNED = counter(
     "scheduler_pruned_total",
-    "Rows of old history that were deleted; a run's attempts count with it.",
+    "Rows that retention deleted; a run and its attempts count as one.",
     "kind",
     ("run", "task", "message", "schedule change", "heartbeat"),
 )
 LEASES_LOST = prometheus_client.Counter(
     "scheduler_lease_lost_total",
-    "Leases that ran out, or whose worker was gone: their runs are sent again.",
+    "Leases that ran out or whose worker died; their runs are sent again.",
     registry=REGISTRY,
 )
-UNSIGNED = prometheus_client.Counter(
+UNSIGNED_REQUESTS = prometheus_client.Counter(
     "scheduler_unsigned_total",
-    "Requests without a signature: no secret of their tenant could be read.",
+    "Requests sent without a signature, because no signing secret could be read.",
     registry=REGISTRY,
 )
 DOUBLES_PREVENTED = counter(
     "scheduler_doubles_prevented_total",
-    "Runs not claimed because they were taken, not sent or not judged because their "
-    "lease was over.",
+    "Runs that a worker did not claim because another had, and runs that it did not "
+    "send or judge because its lease was over.",
     "by",
     ("claim", "lease", "record"),
 )
@@ -66,26 +69,26 @@ MESSAGES_DROPPED = prometheus_client.Counter(
     "Messages in the broker that no worker could read.",
     registry=REGISTRY,
 )
-GIVEN_BACK = counter(
+RUNS_GIVEN_BACK = counter(
     "scheduler_given_back_total",
-    "Runs that a worker could not send and left to others, and why.",
+    "Runs that a worker could not send and gave back, by the reason.",
     "because",
     tuple(Trouble),
 )
 
 
 def count_unclaimed(count: int) -> None:
-    """Runs that a worker was rung for, and that were not free."""
+    """Count runs that a worker was rung for and could not claim."""
     DOUBLES_PREVENTED.labels("claim").inc(count)
 
 
 def count_unsigned(count: int) -> None:
-    """Runs that a worker has to send without a signature."""
-    UNSIGNED.inc(count)
+    """Count runs that a worker has to send without a signature."""
+    UNSIGNED_REQUESTS.inc(count)
 
 
 def count_late(count: int) -> None:
-    """Answers that came when their run was somebody else's already."""
+    """Count answers that came when another worker held the lease already."""
     DOUBLES_PREVENTED.labels("record").inc(count)
 
 
@@ -97,21 +100,21 @@ class _New(Protocol):
 
 
 def count_made(stored: Collection[UUID], runs: Iterable[_New]) -> None:
-    """Count those of a beat's new runs that were stored."""
+    """Count the new runs of a beat that were stored."""
     kept = set(stored)
     RUNS_MADE.inc(len(kept))
     states = Counter(run.state for run in runs if run.run_id in kept)
     for state, count in states.items():
-        if state in FINAL:
+        if state in FINAL_STATES:
             RUNS.labels(state).inc(count)
 
 
 def count_woken(woken: Iterable[tuple[str, str]]) -> None:
-    """Count what a beat did with runs that waited: their states after and before."""
+    """Count runs that a beat woke, by their states after and before."""
     for (state, was), count in Counter(woken).items():
         if was == RunState.RUNNING:
             LEASES_LOST.inc(count)
         if was == state == RunState.PENDING:
-            RUNG_AGAIN.inc(count)
-        if state in FINAL:
+            REPEATED_RINGS.inc(count)
+        if state in FINAL_STATES:
             RUNS.labels(state).inc(count)

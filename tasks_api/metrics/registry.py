@@ -1,4 +1,4 @@
-"""What Prometheus is shown of this process, and how a batch of values is counted."""
+"""The registry of this process's metrics, and a histogram that takes batches."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-# Each counter would have a twin that says when it was made.
+# Otherwise each counter has a second metric with the time of its creation.
 prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]  # it has no types
 REGISTRY = CollectorRegistry()
 ProcessCollector(registry=REGISTRY)
 
 
 class TimeZones(Collector):
-    """Which rules of time zones count in this process."""
+    """The version of the time zone rules that this process uses."""
 
     def collect(self) -> Iterator[Metric]:
         family = GaugeMetricFamily(
             "scheduler_time_zones",
-            "1, for the rules of time zones that count: their version, and whose.",
+            "Always 1; the labels say which time zone rules the process uses.",
             labels=("version", "source"),
         )
         family.add_metric(settings.TIME_ZONE_RULES, 1)
@@ -37,7 +37,7 @@ REGISTRY.register(TimeZones())
 
 
 class Histogram(Collector):
-    """Takes a batch of values at once, which the library's own does one by one."""
+    """A histogram that takes a batch of values at once; the library's takes one."""
 
     def __init__(self, name: str, text: str, buckets: Sequence[float], label: str = ""):
         self._name, self._text, self._label = name, text, label
@@ -70,17 +70,17 @@ def counter(
     name: str, text: str, label: str, values: Iterable[str]
 ) -> prometheus_client.Counter:
     made = prometheus_client.Counter(name, text, [label], registry=REGISTRY)
-    # From zero, because the first increase of what was not there is no increase.
+    # Start each label at zero: Prometheus does not see the first increase otherwise.
     for value in values:
         made.labels(value)
     return made
 
 
 def register_gauge(name: str, text: str, value: Callable[[], float]) -> None:
-    """Let a gauge of this process be asked for its value at each scrape."""
+    """Add a gauge whose value is read at each scrape."""
     prometheus_client.Gauge(name, text, registry=REGISTRY).set_function(value)
 
 
 def exposition() -> bytes:
-    """What this process has counted since its start, for a scrape."""
+    """Return the metrics of this process since its start, for a scrape."""
     return prometheus_client.generate_latest(REGISTRY)

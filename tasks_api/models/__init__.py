@@ -1,6 +1,7 @@
-"""The rows: tasks, runs, messages and bookkeeping, with their QuerySets and constraints.
+"""The models: tasks, runs, messages, bookkeeping; their QuerySets and constraints.
 
-A model has rules about one row of its own. What touches two models is a verb of `services`.
+A model has rules about a single row. A function that touches two models is in
+`services`.
 """
 
 from __future__ import annotations

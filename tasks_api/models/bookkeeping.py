@@ -1,4 +1,4 @@
-"""What the service remembers for itself: what it answered, who is alive, a key of ids."""
+"""Bookkeeping of the service: idempotency keys, heartbeats and the key of run ids."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from accounts.models import User
 
 
 class IdempotencyKey(models.Model):
-    """A client's promise that two requests are one, with what the first was answered."""
+    """A client's promise that two requests are one, and the answer to the first."""
 
     user = models.ForeignKey(
         User, models.CASCADE, related_name="idempotency_keys", db_index=False
     )
     key = models.CharField(max_length=255)
-    # A digest of the request, to tell another one that comes under the same key.
+    # A digest of the request, to notice a different request with the same key.
     fingerprint = models.CharField(max_length=64)
     status = models.PositiveSmallIntegerField()
     headers = models.JSONField()
@@ -36,12 +36,12 @@ class IdempotencyKey(models.Model):
 
 
 class Heartbeat(models.Model):
-    """A process of the service that said it was alive."""
+    """The row by which a beat or a worker says that it is alive."""
 
     name = models.CharField(max_length=200, primary_key=True)
     kind = models.CharField(max_length=10)
     seen_at = models.DateTimeField()
-    # The lock that a worker holds for as long as its process lives.
+    # The key of the lock that a worker's session holds while its process lives.
     presence = models.IntegerField(null=True)
 
     def __str__(self) -> str:
@@ -49,9 +49,9 @@ class Heartbeat(models.Model):
 
 
 class RunIdKey(models.Model):
-    """What ids of runs follow from, beside task and moment; see `run_key.py`.
+    """The secret of the hash from which run ids are made; see `run_key.py`.
 
-    Not SECRET_KEY, which rotates: then the same fire time would have another id.
+    SECRET_KEY cannot serve: it rotates, and a fire time must keep its id.
     """
 
     id = models.PositiveSmallIntegerField(primary_key=True)

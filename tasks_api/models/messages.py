@@ -1,4 +1,4 @@
-"""The messages of the pull queue, and how many were given up on."""
+"""The messages of the pull queue, and the tallies of its queues."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ class MessageQuerySet(models.QuerySet["Message"]):
 
 
 class Message(models.Model):
-    """One item of the pull queue: waiting for a consumer, or leased by one."""
+    """One item of the pull queue: it waits for a consumer, or is leased by one."""
 
     tenant = models.ForeignKey(
         Tenant, models.CASCADE, related_name="messages", db_index=False
     )
     queue = models.CharField(max_length=255)
-    # The id that its client chose.
+    # The client name.
     name = models.CharField(max_length=255)
     timeout_seconds = models.PositiveIntegerField()
-    # Below zero is without end.
+    # A number below zero means no limit.
     max_retries = models.IntegerField(default=0)
     retry_count = models.PositiveIntegerField(default=0)
     # Text, not jsonb: numbers and key order reach the consumer as they were posted.
     payload = models.TextField(default="null")
-    # What a consumer wants to be told if the message comes to another one; JSON text.
+    # A consumer's note for the consumer that leases the message next; JSON text.
     state = models.TextField(null=True)  # noqa: DJ001 (no state differs from any JSON)
     run_at = models.DateTimeField()
-    # Null while it waits. Once this has passed, it waits again.
+    # Null while the message waits. When this moment has passed, it waits again.
     leased_until = models.DateTimeField(null=True)
     created_at = models.DateTimeField(auto_now_add=True)
 
@@ -46,13 +46,13 @@ class Message(models.Model):
             )
         ]
         indexes = [
-            # Read by /next: what waits, oldest first.
+            # Read by /next: waiting messages, oldest first.
             models.Index(
                 fields=["tenant", "queue", "run_at", "id"],
                 name="message_waits",
                 condition=Q(leased_until=None),
             ),
-            # Read by /next: whose lease ran out.
+            # Read by /next: messages whose lease ran out.
             models.Index(
                 fields=["tenant", "queue", "leased_until"],
                 name="message_leased",
@@ -65,7 +65,7 @@ class Message(models.Model):
 
 
 class QueueTally(models.Model):
-    """How many messages a pull queue gave up on, because no retry was left."""
+    """The number of messages of a queue that were deleted with no retry left."""
 
     tenant = models.ForeignKey(
         Tenant, models.CASCADE, related_name="queue_tallies", db_index=False

@@ -1,4 +1,4 @@
-"""Runs, and the attempts that were made for them."""
+"""Runs and their attempts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from django.db.models import F, OuterRef, Q
 from django.db.models.functions import Now
 
 from accounts.models import Tenant, User
-from tasks_api.domain.states import FINAL, NOT_DELIVERED, RunState
+from tasks_api.domain.states import FINAL_STATES, UNDELIVERED_STATES, RunState
 from tasks_api.models.tasks import Task
 
 
@@ -20,14 +20,14 @@ class RunQuerySet(models.QuerySet["Run"]):
     def for_tenant(self, tenant: Tenant) -> Self:
         return self.filter(tenant=tenant)
 
-    def reached_by(self, user: User) -> Self:
-        """Those of a user's own tasks, or all of the tenant's for its administrators."""
+    def visible_to(self, user: User) -> Self:
+        """Select the runs of a user's tasks, or of all the tenant's for its admins."""
         if user.reaches_tenant:
             return self.filter(tenant=user.tenant_id)
         return self.filter(tenant=user.tenant_id, task__owner=user)
 
-    def newest_of(self, task_ids: Iterable[UUID], *, each: int) -> set[UUID]:
-        """The ids of the newest runs of tasks, so many of each at most."""
+    def newest_ids(self, task_ids: Iterable[UUID], *, each: int) -> set[UUID]:
+        """Return the ids of the newest runs of tasks, at most `each` per task."""
         newest = self.filter(task=OuterRef("pk")).order_by("-scheduled_for")
         of_task = ArraySubquery(newest.values("pk")[:each])
         ids = Task.objects.filter(pk__in=task_ids).values_list(of_task, flat=True)
@@ -37,25 +37,25 @@ class RunQuerySet(models.QuerySet["Run"]):
         return self.filter(state__in=[RunState.PENDING, RunState.RETRYING])
 
     def cancel(self, reason: str) -> int:
-        # The filters are the statement's own: a worker that claims a run meanwhile wins.
+        # The UPDATE itself has the filters, so a worker that claims a run first wins.
         return self.update(
             state=RunState.CANCELLED, reason=reason, wake_at=None, finished_at=Now()
         )
 
 
 class Run(models.Model):
-    """One fire time of one task: the row that says what became of it.
+    """One fire time of one task, and its result.
 
-    `wake_at` is when somebody must look at it again, null once it is final. Pending:
-    ring again, no worker took it. Running: the lease is over. Retrying: try again.
-    Open: the target's deadline.
+    `wake_at` is the moment at which a beat looks at the run again; null in a final
+    state. Pending: the beat rings again. Running: the lease runs out. Retrying: the
+    retry is due. Open: the target's deadline passes.
     """
 
     id = models.UUIDField(primary_key=True, editable=False)
-    # Their indexes would repeat those below, which begin with the same columns.
+    # An index of its own would repeat one below, which begins with the same column.
     task = models.ForeignKey(Task, models.CASCADE, related_name="runs", db_index=False)
-    # Its task's, copied by the statement that makes the run: there is nothing to check,
-    # and a check costs an eighth of what making a run costs.
+    # The statement that makes the run copies this from the task. A constraint would
+    # check nothing new, and cost an eighth of making a run.
     tenant = models.ForeignKey(
         Tenant,
         models.CASCADE,
@@ -67,32 +67,33 @@ class Run(models.Model):
     state = models.CharField(max_length=10, choices=RunState, default=RunState.PENDING)
     reason = models.TextField(blank=True)
     wake_at = models.DateTimeField(null=True)
-    # Changes with every claim: only the holder of the current one may record.
+    # Each claim changes the lease: only its current holder may record.
     lease = models.UUIDField(null=True)
     attempt_count = models.PositiveIntegerField(default=0)
-    # How many attempts ended with their worker, and were made again for that.
+    # The number of attempts that were made again because their worker died.
     lost_count = models.PositiveIntegerField(default=0)
-    # Bars other runs of its task from beginning before it is over.
+    # The task can have no other unfinished exclusive run.
     exclusive = models.BooleanField(default=False)
-    # Waits until the exclusive run of its task is over, and takes its place then.
+    # The run waits until the exclusive run of its task has ended, and then moves up.
     is_next = models.BooleanField(default=False, db_default=False)
-    # Somebody asked for it, beside the schedule; so it is sent though its task is paused.
+    # A manual run: a user asked for it, so it is sent even if its task is paused.
     by_hand = models.BooleanField(default=False, db_default=False)
-    # Of many fire times that were missed in a row, and are one row, the last.
+    # The last fire time, if the run stands for many that were missed in a row.
     covers_until = models.DateTimeField(null=True)
     started_at = models.DateTimeField(null=True)
     finished_at = models.DateTimeField(null=True)
-    # The run that this one sends again. No foreign key: that one may be pruned first.
+    # The original run of a redrive. No foreign key: retention may delete that run
+    # first.
     redrive_of = models.UUIDField(null=True)
-    # The fire time that a run stands for which sends another one again; null is its own.
+    # The slot of a redrive: the fire time of the original run. Null: its own fire time.
     slot = models.DateTimeField(null=True)
 
     objects = RunQuerySet.as_manager()
 
     class Meta:
         constraints = [
-            # The promise the whole service rests on: however many beats run, a
-            # fire time makes one run.
+            # The service rests on this promise: a fire time makes one run, even with
+            # many beats.
             models.UniqueConstraint(
                 fields=["task", "scheduled_for"], name="run_once_per_fire_time"
             ),
@@ -101,7 +102,7 @@ class Run(models.Model):
                 name="run_alone_while_exclusive",
                 condition=Q(exclusive=True, finished_at=None),
             ),
-            # One alone may wait for it to be over.
+            # Only one run of a task may wait for the exclusive one.
             models.UniqueConstraint(
                 fields=["task"],
                 name="run_alone_while_next",
@@ -110,10 +111,12 @@ class Run(models.Model):
             models.CheckConstraint(
                 name="run_final_or_awake",
                 condition=Q(
-                    state__in=sorted(FINAL), finished_at__isnull=False, wake_at=None
+                    state__in=sorted(FINAL_STATES),
+                    finished_at__isnull=False,
+                    wake_at=None,
                 )
                 | (
-                    ~Q(state__in=sorted(FINAL))
+                    ~Q(state__in=sorted(FINAL_STATES))
                     & Q(finished_at=None, wake_at__isnull=False)
                 ),
             ),
@@ -122,7 +125,7 @@ class Run(models.Model):
                 condition=Q(state=RunState.RUNNING, lease__isnull=False)
                 | (~Q(state=RunState.RUNNING) & Q(lease=None)),
             ),
-            # However often somebody asks: the same run is not sent again twice at once.
+            # A run has one unfinished redrive, even if users ask twice.
             models.UniqueConstraint(
                 fields=["redrive_of"],
                 name="run_redriven_once_at_a_time",
@@ -130,19 +133,19 @@ class Run(models.Model):
             ),
         ]
         indexes = [
-            # Read by rescue: what waits, whatever for.
+            # Read by rescue: unfinished runs.
             models.Index(
                 fields=["wake_at"], name="run_waits", condition=Q(wake_at__isnull=False)
             ),
             # Read by the history of a tenant, newest first, and by retention.
             models.Index(F("tenant"), F("scheduled_for").desc(), name="run_of_tenant"),
-            # Read by the history of what was not delivered, and by redrives of it. A run
-            # that goes well never stands in it.
+            # Read by the history of undelivered runs, and by redrives. Successful runs
+            # are never in it.
             models.Index(
                 F("tenant"),
                 F("scheduled_for").desc(),
                 name="run_not_delivered",
-                condition=Q(state__in=sorted(NOT_DELIVERED)),
+                condition=Q(state__in=sorted(UNDELIVERED_STATES)),
             ),
             # Read by the account.
             models.Index(
@@ -150,7 +153,7 @@ class Run(models.Model):
                 name="run_covers",
                 condition=Q(covers_until__isnull=False),
             ),
-            # Read by redrives by filter: what has been sent again already.
+            # Read by redrives by filter: the runs that were redriven before.
             models.Index(
                 fields=["redrive_of"],
                 name="run_redriven",
@@ -165,7 +168,7 @@ class Run(models.Model):
 class Attempt(models.Model):
     """One HTTP request made for a run; numbered from 1, never edited."""
 
-    # Written and deleted by the statements that write and delete its run.
+    # The statements that write and delete runs keep this reference valid.
     run = models.ForeignKey(
         Run,
         models.CASCADE,
@@ -178,7 +181,7 @@ class Attempt(models.Model):
     duration_ms = models.PositiveIntegerField()
     status_code = models.PositiveSmallIntegerField(null=True)
     error = models.TextField(blank=True)
-    # The first 16 KiB, as text.
+    # The first 16 KiB of the answer, as text.
     answer = models.TextField(blank=True)
 
     class Meta:

@@ -1,4 +1,4 @@
-"""Tasks, what finds and counts them, and the schedules that they had."""
+"""Tasks, their tags and tallies, and the changes of their schedules."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ class TaskQuerySet(models.QuerySet["Task"]):
     def for_owner(self, user: User) -> Self:
         return self.filter(tenant=user.tenant_id, owner=user)
 
-    def reached_by(self, user: User) -> Self:
-        """A user's own, or all of the tenant's for its administrators."""
+    def visible_to(self, user: User) -> Self:
+        """Select a user's own tasks, or all of the tenant's for its admins."""
         if user.reaches_tenant:
             return self.filter(tenant=user.tenant_id)
         return self.for_owner(user)
 
     def alive(self, now: datetime) -> Self:
-        """Those that have not ended: neither deleted, nor run, nor past their end."""
+        """Select living tasks: neither deleted, nor run once, nor past their end."""
         return self.filter(Q(ends_at=None) | Q(ends_at__gte=now), ended_at=None)
 
     def paused(self) -> Self:
@@ -44,15 +44,15 @@ class TaskQuerySet(models.QuerySet["Task"]):
     def not_paused(self) -> Self:
         return self.filter(is_paused=False)
 
-    def named_like(self, beginning: str) -> Self:
-        """Those whose names begin so, of any tenant."""
-        return self.filter(name__startswith=beginning).exclude(name="")
+    def with_name_prefix(self, prefix: str) -> Self:
+        """Select tasks of any tenant whose names begin with the prefix."""
+        return self.filter(name__startswith=prefix).exclude(name="")
 
-    def of(self, surface: Surface) -> Self:
+    def for_surface(self, surface: Surface) -> Self:
         return self.filter(surface=surface)
 
     def named(self, surface: Surface, name: str) -> Self:
-        """By the client's own id, which is free again once a task has ended."""
+        """Select the living task of a client name."""
         return self.filter(surface=surface, name=name, ended_at=None).exclude(name="")
 
     def with_schedule(self) -> Self:
@@ -64,14 +64,14 @@ class TaskQuerySet(models.QuerySet["Task"]):
 
 
 class ScheduleColumns(models.Model):
-    """A schedule by its parts, which StoredSchedule has under the same names."""
+    """The columns of a schedule; StoredSchedule has them under the same names."""
 
     is_paused = models.BooleanField(default=False, db_default=False, editable=False)
     is_one_off = models.BooleanField(default=False, db_default=False, editable=False)
-    # Of the first and the last fire time that it may have.
+    # The earliest and the latest fire time that the schedule may have.
     starts_at = models.DateTimeField(null=True, editable=False)
     ends_at = models.DateTimeField(null=True, editable=False)
-    # A schedule is an interval, a moment, or a cron expression; the rest is empty.
+    # A schedule is an interval, a moment or a cron expression; other columns are empty.
     interval_every = models.IntegerField(null=True, editable=False)
     interval_period = models.TextField(default="", db_default="", editable=False)
     once_at = models.DateTimeField(null=True, editable=False)
@@ -81,15 +81,14 @@ class ScheduleColumns(models.Model):
     cron_month_of_year = models.TextField(default="", db_default="", editable=False)
     cron_day_of_week = models.TextField(default="", db_default="", editable=False)
     cron_zone = models.TextField(default="", db_default="", editable=False)
-    # django-celery-beat's kind that we cannot compute.
+    # A kind of django-celery-beat that the service cannot compute.
     solar_id = models.IntegerField(null=True, editable=False)
-    # What a CrontabSchedule cannot hold of a cron expression; empty is second 0 and
-    # every year.
+    # A CrontabSchedule cannot hold seconds and years. Empty: second 0 and every year.
     cron_seconds = models.TextField(blank=True)
     cron_years = models.TextField(blank=True)
-    # What a fixed time does in a gap and in an overlap; empty is next_valid first.
+    # The policy for fixed times in a gap and in an overlap; empty: next_valid first.
     dst = models.CharField(max_length=20, blank=True, default="", db_default="")
-    # The seconds after its grid at which a task fires that has a spread.
+    # With a spread: the seconds by which the task fires after its grid.
     spread_offset = models.PositiveIntegerField(default=0, db_default=0)
 
     class Meta:
@@ -97,38 +96,39 @@ class ScheduleColumns(models.Model):
 
 
 class Task(ScheduleColumns):
-    """The HTTP call that a tenant wants made, and when.
+    """The HTTP request that a tenant wants sent, and when.
 
-    Its schedule, pause and end stand in django-celery-beat's tables, so that the admin
-    shows and edits them. The columns of the schedule here say what next_fire_at was
-    computed from; where they differ from those tables, somebody has edited them since.
+    django-celery-beat's tables hold its schedule, pause and end, so that the admin
+    shows and edits them. The schedule columns here are the copy that next_fire_at was
+    computed from. If they differ from those tables, an operator has edited the schedule
+    since.
     """
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
-    # Their indexes would repeat what begins with the same columns below.
+    # An index of its own would repeat one below, which begins with the same column.
     tenant = models.ForeignKey(
         Tenant, models.CASCADE, related_name="tasks", db_index=False
     )
     owner = models.ForeignKey(
         User, models.CASCADE, related_name="tasks", db_index=False
     )
-    # `task` would clash with PeriodicTask's own field of that name. Protected: a
-    # schedule deleted in the admin must not silently take tasks along.
+    # The name `task` would clash with a field of PeriodicTask. PROTECT keeps the admin
+    # from deleting a task silently with its schedule.
     periodic_task = models.OneToOneField(
         PeriodicTask, models.PROTECT, related_name="http_task"
     )
     surface = models.CharField(max_length=12, choices=[(s, s) for s in Surface])
-    # The client's own id, where its wire format has one.
+    # The client name, if the wire format has one.
     name = models.CharField(max_length=255, blank=True)
-    # To find it again; TaskTag is how.
+    # TaskTag finds tasks by their tags.
     tags = ArrayField(models.TextField(), default=list, db_default=[], blank=True)
     method = models.CharField(max_length=7, default="POST")
-    # Empty where the tenant's callback URL is called, or a pull queue gets the body.
+    # Empty if the target is the tenant's callback URL or a pull queue.
     url = SealedUrlField(blank=True)
     queue = models.CharField(max_length=255, blank=True)
     # Text, not jsonb: numbers and key order reach the target as they were posted.
     body = models.TextField()
-    # The statuses that are success, such as 200-299,304; empty is any below 400.
+    # The statuses that count as success, such as 200-299,304; empty: any below 400.
     expected_status = models.CharField(max_length=200, blank=True)
     overlap = models.CharField(
         max_length=10, choices=[(o, o) for o in Overlap], default=Overlap.ALLOW
@@ -136,33 +136,34 @@ class Task(ScheduleColumns):
     misfire = models.CharField(
         max_length=10, choices=[(m, m) for m in Misfire], default=Misfire.LATEST
     )
-    # Seconds by which a fire time may be late; null is however late.
+    # The seconds by which a fire time may be late and still fire; null: no limit.
     catchup_window = models.PositiveIntegerField(null=True)
     # The window in seconds over which the fire times of tasks are spread.
     spread = models.PositiveIntegerField(default=0, db_default=0)
-    # A RetryPolicy or a Backoff as JSON; empty is one attempt.
+    # A RetryPolicy or a Backoff as JSON; empty: one attempt.
     retry = models.TextField(blank=True)
-    # RequestOptions as JSON; empty is none.
+    # RequestOptions as JSON; empty: none.
     request = SealedTextField(blank=True, default="", db_default="")
-    # Null is never; and how many runs in a row have failed, counted where it is not.
+    # The failure streak that pauses the task; null: no streak does, and none is
+    # counted.
     pause_after_failures = models.PositiveIntegerField(null=True)
     failure_streak = models.PositiveIntegerField(
         default=0, db_default=0, editable=False
     )
     schedule_text = models.TextField(blank=True)
-    # Null while paused, or when nothing is left.
+    # Null while the task is paused, or if it never fires again.
     next_fire_at = models.DateTimeField(null=True, editable=False)
-    # The newest fire time that dispatch has dealt with; up to a second ahead of now.
+    # The newest fire time that a beat has dispatched; up to a second ahead of now.
     last_fire_at = models.DateTimeField(null=True, editable=False)
-    # Grows with each change that somebody makes, and not when it fires.
+    # Each change by a user increases the version; firing does not.
     version = models.PositiveIntegerField(default=1, db_default=1, editable=False)
     pause_reason = models.TextField(blank=True, editable=False)
-    # Paused because its user is deactivated, and until that is not so any more.
+    # The task is paused for as long as its user is deactivated.
     suspended = models.BooleanField(default=False, db_default=False, editable=False)
     ended_at = models.DateTimeField(null=True, editable=False)
     end_reason = models.CharField(max_length=20, blank=True, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
-    # When its owner last put another task in its place, under the same name.
+    # The moment at which the owner last replaced the task.
     replaced_at = models.DateTimeField(null=True, editable=False)
 
     objects = TaskQuerySet.as_manager()
@@ -181,20 +182,19 @@ class Task(ScheduleColumns):
             ),
         ]
         indexes = [
-            # Read by dispatch: what is due. Paused and ended tasks stay out of it.
+            # Read by dispatch: due tasks. Paused and ended tasks stay out of it.
             models.Index(
                 fields=["next_fire_at"],
                 name="task_due",
                 condition=Q(next_fire_at__isnull=False),
             ),
-            # Read by dispatch when more is due than it takes at once, for each tenant's
-            # share.
+            # Read by dispatch for each tenant's share, if more is due than a batch.
             models.Index(
                 fields=["tenant", "next_fire_at"],
                 name="task_due_of_tenant",
                 condition=Q(next_fire_at__isnull=False),
             ),
-            # Read by the beat: when to wake for those that it does not dispatch ahead.
+            # Read by the beat: the next task that it may not dispatch ahead.
             models.Index(
                 fields=["next_fire_at"],
                 name="task_due_exactly",
@@ -207,21 +207,21 @@ class Task(ScheduleColumns):
                 name="task_of_name",
                 condition=~Q(name=""),
             ),
-            # Read by the list of a user's own tasks, oldest first, from nothing else.
+            # Read by the list of a user's own tasks, oldest first; it reads no table.
             models.Index(
                 fields=["owner", "surface", "id"],
                 name="task_of_owner",
                 include=["ends_at"],
                 condition=Q(ended_at=None),
             ),
-            # Read by the list of those that are paused, which are few among many.
+            # Read by the list of paused tasks, which are few among many.
             models.Index(
                 fields=["owner", "surface", "id"],
                 name="task_paused",
                 condition=Q(ended_at=None, is_paused=True),
             ),
-            # Read by the beat, which ends tasks that are past their end. Those that fire again stay
-            # out of it, so firing does not write it.
+            # Read by the beat, which ends tasks that are past their end. Tasks that
+            # fire again stay out of it, so firing does not write it.
             models.Index(
                 fields=["ends_at"],
                 name="task_over",
@@ -233,7 +233,7 @@ class Task(ScheduleColumns):
             models.Index(
                 fields=["tenant"], name="task_notice", condition=Q(surface="notices")
             ),
-            # Read by retention: what ended, of a tenant, the oldest first.
+            # Read by retention: a tenant's ended tasks, oldest first.
             models.Index(
                 fields=["tenant", "ended_at"],
                 name="task_ended",
@@ -246,8 +246,8 @@ class Task(ScheduleColumns):
             name=self.name, method=self.method, url=self.url, queue=self.queue
         )
 
-    def upcoming(self, now: datetime) -> datetime | None:
-        """The next fire time as its owner sees it, untouched by looking ahead."""
+    def coming_fire_time(self, now: datetime) -> datetime | None:
+        """Return the next fire time as clients see it: as if no beat looked ahead."""
         if not self.periodic_task.enabled:
             return None
         if self.last_fire_at and self.last_fire_at > now:
@@ -256,10 +256,10 @@ class Task(ScheduleColumns):
 
 
 class TaskTally(models.Model):
-    """How many tasks of a surface a user has that have not ended, in parts.
+    """The number of living tasks of a user on a surface, as a sum of parts.
 
-    Each connection counts in a part of its own, so that two seldom wait for each other;
-    `storage/task_counts.py` keeps it.
+    Connections count in different parts, so that they seldom wait for each other.
+    `storage/task_counts.py` updates the tallies.
     """
 
     owner = models.ForeignKey(
@@ -267,7 +267,7 @@ class TaskTally(models.Model):
     )
     surface = models.CharField(max_length=12)
     part = models.PositiveSmallIntegerField()
-    # Of a part it may be below zero: who ends a task is not who made it.
+    # A part may be below zero: one connection may create a task and another end it.
     tasks = models.BigIntegerField()
 
     class Meta:
@@ -283,12 +283,12 @@ class TaskTally(models.Model):
 
 
 class TaskTag(models.Model):
-    """A tag of a task that has not ended, to find the task by."""
+    """A tag of a living task, to find the task by."""
 
     owner = models.ForeignKey(
         User, models.CASCADE, related_name="+", db_index=False, db_constraint=False
     )
-    # Written and deleted by the statements that write and end its task.
+    # The statements that write and end tasks keep this reference valid.
     task = models.ForeignKey(
         Task, models.CASCADE, related_name="+", db_index=False, db_constraint=False
     )
@@ -310,9 +310,9 @@ class TaskTag(models.Model):
 class ScheduleChange(ScheduleColumns):
     """The end of one schedule of a task, and the schedule that ended there.
 
-    The first of them began with the task, each other one where the one before ended;
-    the schedule that a task has now stands on the task. So a task that never changes
-    costs no row.
+    The first schedule began with the task, and each later one where the one before it
+    ended. The present schedule stands on the task, so a task whose schedule never
+    changes has no row here.
     """
 
     class ChangeKind(models.TextChoices):
@@ -324,7 +324,7 @@ class ScheduleChange(ScheduleColumns):
         OVER = "over"
         BROKEN = "broken"
 
-    # Deleted by the statements that delete the task.
+    # The statements that delete tasks delete these rows, too.
     task = models.ForeignKey(
         Task,
         models.CASCADE,
@@ -334,14 +334,14 @@ class ScheduleChange(ScheduleColumns):
     )
     at = models.DateTimeField()
     what = models.CharField(max_length=10, choices=ChangeKind)
-    # The first of its fire times up to `at` that has no run yet; null once all have.
+    # The first fire time up to `at` that has no run yet; null when all have one.
     open_from = models.DateTimeField(null=True)
 
     class Meta:
         indexes = [
-            # Read by the account of a task, and when the task is forgotten.
+            # Read by the account of a task, and by the statements that delete tasks.
             models.Index(fields=["task", "id"], name="change_of_task"),
-            # Read by the beat: which fire times have to be settled.
+            # Read by the beat: the changes whose fire times have no run yet.
             models.Index(
                 fields=["id"],
                 name="change_is_open",

@@ -1,4 +1,4 @@
-"""Who is alive and at work, and what Prometheus and `/readyz` are told of it.
+"""Heartbeats, watchdogs and metrics: which processes live and work, for Prometheus.
 
-It watches and never acts on a run.
+The folder observes, and never acts on a run.
 """

@@ -1,6 +1,6 @@
-"""What waits and who is alive, as PostgreSQL and Redis know it, for Prometheus.
+"""The metrics of the whole service, from PostgreSQL and Redis, for Prometheus.
 
-It is the same wherever it is asked, so any one process of web may answer for all.
+Every process sees the same values, so any process of web may answer for all.
 """
 
 from __future__ import annotations
@@ -24,15 +24,16 @@ from tasks_api.metrics.registry import TimeZones
 from tasks_api.monitoring import heartbeats
 from tasks_api.storage import retention
 
-UNFINISHED = (
+WAITING_STATES = (
     RunState.PENDING,
     RunState.RUNNING,
     RunState.OPEN,
     RunState.RETRYING,
 )
 
-# A one-time task that is paused holds its run back; that one is not due.
-UP = "Whether Redis answers, and takes messages."
+DATABASE_UP_HELP = "1 if PostgreSQL answers, else 0."
+BROKER_UP_HELP = "1 if Redis answers and takes messages, else 0."
+# Count unfinished runs, and due fire times. The run of a paused one-off is not due.
 COUNT_WAITING_RUNS = """
     WITH waiting AS (
         SELECT run.state, run.scheduled_for,
@@ -55,7 +56,7 @@ COUNT_WAITING_RUNS = """
 
 
 def exposition() -> bytes:
-    """The survey as a scrape gets it; says so where a server does not answer."""
+    """Return the metrics for a scrape, also while PostgreSQL or Redis is away."""
     registry = CollectorRegistry()
     registry.register(ServiceCollector())
     registry.register(TimeZones())
@@ -75,13 +76,13 @@ class ServiceCollector(Collector):
             census = heartbeats.count_alive()
             lag = retention.lag(now=clock.now())
         except DatabaseError:
-            yield _gauge("scheduler_database_up", "Whether PostgreSQL answers.", 0)
+            yield _gauge("scheduler_database_up", DATABASE_UP_HELP, 0)
             return
-        yield _gauge("scheduler_database_up", "Whether PostgreSQL answers.", 1)
+        yield _gauge("scheduler_database_up", DATABASE_UP_HELP, 1)
         yield from _runs(waiting)
         yield _gauges(
             "scheduler_processes_alive",
-            "Beats and workers that were seen within the last 15 seconds.",
+            "Beats and workers with a heartbeat within the last 15 seconds.",
             "kind",
             {
                 kinds.removesuffix("s"): found["alive"] or 0
@@ -90,7 +91,7 @@ class ServiceCollector(Collector):
         )
         yield _gauge(
             "scheduler_retention_lag_seconds",
-            "For how long the oldest run is kept that should be gone.",
+            "Seconds since retention should have deleted the oldest run.",
             lag,
         )
 
@@ -100,15 +101,15 @@ class ServiceCollector(Collector):
             refused = throttling.load_refusal_counts()
             takes_messages = _takes_messages()
         except (redis.RedisError, OSError):
-            yield _gauge("scheduler_broker_up", UP, 0)
+            yield _gauge("scheduler_broker_up", BROKER_UP_HELP, 0)
             return
-        yield _gauge("scheduler_broker_up", UP, int(takes_messages))
+        yield _gauge("scheduler_broker_up", BROKER_UP_HELP, int(takes_messages))
         yield _gauge(
-            "scheduler_broker_depth", "Messages that wait for a worker.", depth
+            "scheduler_broker_depth", "Messages in Redis that wait for a worker.", depth
         )
         yield _counters(
             "scheduler_refused_total",
-            "Calls and logins that were refused for want of a credential that counts.",
+            "Requests and logins refused because of a missing or wrong credential.",
             "door",
             refused,
         )
@@ -123,22 +124,22 @@ def _takes_messages() -> bool:
 
 
 def _runs(waiting: Sequence[tuple[str, int, int, float | None]]) -> Iterator[Metric]:
-    """What the rows of _WAITING say of runs."""
+    """Yield the metrics of runs from the rows of COUNT_WAITING_RUNS."""
     counts = {state: count for state, count, _, _ in waiting}
     yield _gauges(
         "scheduler_runs_waiting",
-        "Runs that are not over.",
+        "Unfinished runs, by their state.",
         "state",
-        {state: counts.get(state, 0) for state in UNFINISHED},
+        {state: counts.get(state, 0) for state in WAITING_STATES},
     )
     yield _gauge(
         "scheduler_due",
-        "Fire times that have come, and that no worker has taken.",
+        "Due fire times whose runs no worker has claimed.",
         sum(due for _, _, due, _ in waiting),
     )
     yield _gauge(
         "scheduler_oldest_due_seconds",
-        "How long ago the first of them came.",
+        "Seconds since the oldest due fire time came.",
         max(age or 0.0 for _, _, _, age in waiting),
     )
 

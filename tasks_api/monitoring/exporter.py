@@ -1,4 +1,4 @@
-"""What a worker or a beat answers on METRICS_PORT: its metrics, and whether it is well."""
+"""Serve the metrics and the health of a worker or a beat on METRICS_PORT."""
 
 from __future__ import annotations
 
@@ -22,29 +22,29 @@ from tasks_api.metrics import registry
 logger = logging.getLogger(__name__)
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-# Several processes of a machine share the setting: each takes the first port that is
-# free.
+# Processes of a machine share the setting: each takes the first port that is free.
 MAX_PORTS_TRIED = 16
-# To one process at once.
 MAX_CONNECTIONS = 16
 
 registry.register_gauge(
     "scheduler_log_lines_dropped",
-    "Lines of log that nobody read in time, since the start of the process.",
+    "Log lines dropped since the start, because their reader was too slow.",
     logs.count_dropped,
 )
 
 
 class MetricsServer(ThreadingMixIn, WSGIServer):
-    """A thread for each connection, of which there are few: the oldest gives way, so
-    that nobody keeps a scrape out by connecting and saying nothing."""
+    """Serve each connection from a thread, and close the oldest beyond MAX_CONNECTIONS.
+
+    So idle connections cannot block a scrape.
+    """
 
     daemon_threads = True
-    # A port that somebody else listens on is not ours to share.
+    # A process must not share the port of another one.
     allow_reuse_port = False
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        # The oldest first.
+        # In the order of their arrival.
         self._open: dict[socket.socket, None] = {}
         self._lock = threading.Lock()
         super().__init__(*args, **kwargs)
@@ -65,7 +65,7 @@ class MetricsServer(ThreadingMixIn, WSGIServer):
         super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Who hangs up, or says nothing, is no event either."""
+        """Log at debug level: clients that hang up are no trouble of the service."""
         logger.debug("A connection to the metrics broke.", exc_info=True)
 
 
@@ -78,13 +78,13 @@ class QuietHandler(WSGIRequestHandler):
     timeout = 10
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Quiet: a scrape is no event."""
+        """Log nothing: scrapes are frequent."""
 
 
 def serve(
     kind: str, complaint: Callable[[], str], remark: Callable[[], str] = str
 ) -> WSGIServer | None:
-    """Answer from a thread of its own, if METRICS_PORT says where."""
+    """Start the server in its own thread, if METRICS_PORT is set and a port is free."""
     if not settings.METRICS_PORT:
         return None
     app, kind_of_server = MetricsApp(kind, complaint, remark), MetricsServer
@@ -144,7 +144,7 @@ class MetricsApp:
 
 
 def is_allowed(authorization: str) -> bool:
-    """Whether METRICS_TOKEN is not set, or this header shows it."""
+    """Return whether METRICS_TOKEN is not set, or the header contains it."""
     scheme, _, token = authorization.partition(" ")
     return not settings.METRICS_TOKEN or secrets.compare_digest(
         f"{scheme.lower()} {token.strip(' ')}".encode("utf-8", "replace"),

@@ -1,4 +1,4 @@
-"""Processes say that they are alive, by the database's clock, and workers by a lock."""
+"""Heartbeats of beats and workers, by the database's clock; presences of workers."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from django.db import connection
 from scheduler_service.db.statements import prepared
 from tasks_api.models import Heartbeat
 
-# Seen within this time, a process counts as alive: three chances to be heard.
+# A process counts as alive for this long after a heartbeat: three heartbeats fit in.
 ALIVE_FOR = timedelta(seconds=15)
-# The first of the two keys of such a lock; the second is a presence. Those with one key are
-# in locks.py, and a space of their own.
+# A presence lock has two keys: this one, and the presence. The locks with one key, in
+# locks.py, cannot clash with them.
 PRESENCE_LOCK = 0x5C4ED
 
 
@@ -31,15 +31,14 @@ def record_heartbeat(kind: str, name: str, *, presence: int | None = None) -> No
 
 
 def remove(name: str) -> None:
-    """A process that stops in good order says goodbye."""
+    """Delete the heartbeat of a process that stops in good order."""
     Heartbeat.objects.filter(name=name).delete()
 
 
 class Presence:
-    """A lock that PostgreSQL lets go of in the moment in which its holder dies.
+    """A lock that PostgreSQL releases when the process of its holder dies.
 
-    A process that is frozen or cut off keeps it: that, only a lease that runs out can
-    tell.
+    A frozen or disconnected process may keep it; only an expired lease shows that.
     """
 
     def __init__(self) -> None:
@@ -47,14 +46,15 @@ class Presence:
         self._session: object = None
 
     def keep(self) -> None:
-        """Hold it on this thread's connection, and find out whether that one lives."""
+        """Hold the lock on this thread's connection; raise if that is dead."""
         connection.ensure_connection()
         is_held = self._session is connection.connection
         with prepared() as cursor:
             if is_held:
                 cursor.execute("SELECT 1")
                 return
-            # An earlier session of ours may still hold it; then we are present by that.
+            # An earlier session of this process may still hold the lock, which
+            # suffices.
             cursor.execute(
                 "SELECT pg_try_advisory_lock(%s, %s)", [PRESENCE_LOCK, self.key]
             )
@@ -63,7 +63,7 @@ class Presence:
 
 
 def find_absent() -> set[int]:
-    """The presences that were announced, and that nobody holds."""
+    """Return the presences of heartbeats whose locks no session holds."""
     with prepared() as cursor:
         cursor.execute(
             """
@@ -84,7 +84,7 @@ def remove_absent(presences: Collection[int]) -> None:
 
 
 def count_alive() -> dict[str, dict[str, float | None]]:
-    """How many beats and workers are alive, and seconds since the last was seen."""
+    """Count the beats and workers alive, with seconds since the last heartbeat."""
     with prepared() as cursor:
         cursor.execute(
             """

@@ -1,7 +1,7 @@
-"""Is this worker or this beat still at work? Judged by what its own loops say.
+"""Notice that this worker or beat has stopped working, by the times of its own loops.
 
-Not by the database: while PostgreSQL is away, every process would seem dead, and a
-worker that is killed for that loses the verdicts that it keeps in memory.
+The database must not decide that: while PostgreSQL is away, every process would seem
+dead, and a worker that is killed then loses the verdicts in its memory.
 """
 
 from __future__ import annotations
@@ -19,34 +19,34 @@ from tasks_api.messaging import broker
 
 logger = logging.getLogger(__name__)
 
-# How often a worker is looked at, in seconds.
+# Seconds between two checks of a worker.
 WATCH_INTERVAL = 5.0
 
 
 class WorkerVitals(NamedTuple):
-    """What an engine has in hand, and when its parts were last at work (monotonic)."""
+    """The load of an engine, and the monotonic times at which its parts last worked."""
 
     held: int
     accepted: int
     has_room: bool
-    # Seconds since the moment of the first run that could be claimed and is not.
+    # Seconds since the first run became claimable that is not claimed yet.
     overdue: float
     accepted_at: float
     claimed_at: float
     recorded_at: float
-    # Without a database there is nothing to take messages for.
+    # Without the database the worker should not take messages.
     is_cut_off: bool = False
 
 
 class WorkerWatchdog:
-    """Notices a worker that has stopped recording, claiming or consuming."""
+    """Notices that a worker has stopped recording, claiming or consuming."""
 
     def __init__(self, vitals: Callable[[], WorkerVitals]) -> None:
         self._vitals = vitals
         self._last = vitals()
-        # Since when messages wait that this worker has room for, and takes none of.
+        # Since this time messages wait, and the worker has room and takes none.
         self._ignores_since: float | None = None
-        # What is wrong around it, that no restart of this worker mends.
+        # Trouble outside the worker, which a restart would not mend.
         self._remark = ""
 
     def remark(self) -> str:
@@ -56,7 +56,7 @@ class WorkerWatchdog:
         threading.Thread(target=self._check_forever, name="watch", daemon=True).start()
 
     def problem(self) -> str:
-        """What is wrong with this worker, as a sentence; empty if nothing is."""
+        """Return the trouble of this worker as a sentence, or an empty string."""
         vitals, now, patience = (
             self._vitals(),
             time.monotonic(),
@@ -73,7 +73,7 @@ class WorkerWatchdog:
         return ""
 
     def compare(self, depth: int) -> None:
-        """Compare with the last look; `depth` is how many messages wait."""
+        """Compare with the last check; `depth` is the number of waiting messages."""
         vitals, last = self._vitals(), self._last
         self._last = vitals
         takes = vitals.has_room and not vitals.is_cut_off
@@ -93,7 +93,7 @@ class WorkerWatchdog:
             depth = broker.count_messages(settings.REDIS_URL)
             broker.check_usable(settings.REDIS_URL)
         except (redis.RedisError, OSError) as error:
-            # Without a broker there is nothing to take.
+            # Without Redis there are no messages to take.
             depth, self._remark = 0, f"Redis does not answer: {error}"
         except broker.UnusableBroker as reason:
             self._remark = str(reason)
@@ -101,7 +101,7 @@ class WorkerWatchdog:
 
 
 class BeatWatchdog:
-    """Notices a beat that has stopped ticking."""
+    """Notices that a beat has stopped ticking."""
 
     def __init__(self) -> None:
         self._ticked_at = time.monotonic()

@@ -1,5 +1,4 @@
-"""One beat process: it makes runs of what is due, and rescues those that wait for
-nobody.
+"""One beat process: it turns due tasks into runs, and wakes runs that wait.
 
-It sends no request to a target.
+A beat sends no request to a target.
 """

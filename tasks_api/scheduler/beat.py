@@ -1,7 +1,7 @@
-"""The beat: ask the database what is due, and ring the workers.
+"""The beat: turn due tasks into runs, tick by tick, and ring the workers.
 
-It keeps no state that matters. So any number of beats may run: each claims rows that the
-others have not locked, and losing one beat loses nothing.
+A beat keeps no state that matters. So any number of beats may run: each claims rows
+that the others have not locked, and the death of a beat loses nothing.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ from tasks_api.worker import long_work
 
 logger = logging.getLogger(__name__)
 
-# A task that is stored less than the look-ahead before it is due waits this at most.
+# A task that is stored just before it is due fires at most this many seconds late.
 MAX_SLEEP = 0.2
 HEARTBEAT_INTERVAL = 4.0
-# How soon runs are rung for again whose message the broker did not take.
+# The time until a beat rings again for runs whose message could not be sent.
 RING_RETRY_DELAY = timedelta(seconds=2)
 
 
@@ -43,18 +43,18 @@ RING_RETRY_DELAY = timedelta(seconds=2)
 def _stop_between_ticks(sender: Service, **kwargs: Any) -> None:
     """Let SIGTERM and SIGINT end the beat after its tick, not in the middle of one.
 
-    Celery's own handler closes the scheduler at once, on a database connection that
-    the interrupted statement still holds: it would wait for itself for ever.
+    Celery's own handler closes the scheduler at once, on the database connection that
+    the interrupted statement still uses, and would wait for ever.
     """
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: sender.stop())
 
 
 class TenantScheduler(Scheduler):
-    """Fires the tasks of tenants from their rows, and those of operators as Celery does."""
+    """Fires tasks of tenants from their rows, and those of operators as Celery does."""
 
     def setup_schedule(self) -> None:
-        """Nothing to load: the database is the schedule."""
+        """Prepare the parts of a tick. No schedule is loaded: the database has it."""
         self._name = f"beat@{socket.gethostname()}:{os.getpid()}"
         self._next_heartbeat = 0.0
         self._poller = poll.Poller()
@@ -68,7 +68,7 @@ class TenantScheduler(Scheduler):
         exporter.serve("beat", self._watch.problem)
 
     def tick(self, *args: object, **kwargs: object) -> float:
-        """Fire what is due; returns how many seconds to sleep."""
+        """Dispatch due tasks, and run the other parts; return the seconds to sleep."""
         self._watch.ticked()
         try:
             sleep = self._tick()
@@ -85,7 +85,7 @@ class TenantScheduler(Scheduler):
         run = self._parts.run
         run("Looking for missing workers", self._missing_workers.check, None)
         find_work = partial(self._poller.find_work, at_most=MAX_SLEEP)
-        seen, seen_at = run("Polling", find_work, poll.UNKNOWN), time.monotonic()
+        seen, seen_at = run("Polling", find_work, poll.UNKNOWN_RESULT), time.monotonic()
         since = self._poller.since
         is_full = run("Dispatch", partial(self._dispatch, seen, since), False)
         is_full |= run("Waking runs", partial(self._wake, seen, seen_at, since), False)
@@ -96,7 +96,7 @@ class TenantScheduler(Scheduler):
             "Settling schedule changes", partial(_settle_changes, seen, since), False
         )
         run("Recording a heartbeat", self._record_heartbeat, None)
-        # A full batch means that more may be waiting, so come straight back.
+        # After a full batch more may be due, so tick again at once.
         if is_full:
             return 0.0
         return max(0.0, seen.next_exact_in - (time.monotonic() - seen_at))

@@ -14,12 +14,12 @@ from tasks_api.domain import schedules
 from tasks_api.domain.exceptions import ScheduleError, reason_of
 from tasks_api.domain.ids import id_of_fire_time
 from tasks_api.domain.specs import Misfire, Overlap
-from tasks_api.domain.states import RING_AGAIN, RunState
+from tasks_api.domain.states import RING_AGAIN_DELAY, RunState
 from tasks_api.storage import run_rows, stored_schedules
 
 logger = logging.getLogger(__name__)
 
-# Beyond so many, catching up is likelier to hurt the target than to help anybody.
+# More runs than this at once would rather hurt the target than help its tenant.
 MAX_CATCH_UP = 100
 
 
@@ -29,7 +29,7 @@ class DueTask(NamedTuple):
     periodic_task_id: int
     next_fire_at: datetime
     last_fire_at: datetime | None
-    # Whether somebody changed its schedule and did not say so.
+    # Whether the schedule was edited after next_fire_at was computed.
     is_edited: bool
     overlap: str
     misfire: str
@@ -41,7 +41,7 @@ class DueTask(NamedTuple):
 
     @classmethod
     def from_columns(cls, row: Sequence[Any]) -> Self | None:
-        """The task in a row of FIRED_COLUMNS, if the statement left it to Python."""
+        """Return the task of a row of FIRED_COLUMNS that is left to Python, or None."""
         values = dict(zip(FIRED_COLUMNS, row, strict=True))
         if values["task_id"] is None:
             return None
@@ -53,7 +53,7 @@ class DueTask(NamedTuple):
 
     @property
     def grace(self) -> timedelta | None:
-        """How late a fire time may be and still run; None is however late."""
+        """Return how late a fire time may be and still fire; None: no limit."""
         late = settings.SCHEDULER_MISFIRE_GRACE
         if self.misfire == Misfire.SKIP:
             return timedelta(seconds=late)
@@ -63,12 +63,12 @@ class DueTask(NamedTuple):
 
     @property
     def max_catch_up(self) -> int:
-        """How many fire times that passed are made up for."""
+        """Return how many of the passed fire times fire."""
         return MAX_CATCH_UP if self.misfire == Misfire.ALL else 1
 
 
 class TaskUpdate(NamedTuple):
-    """How dispatch leaves a task; the order is that of _update_tasks()'s columns."""
+    """The new state of a task; its fields have the order of UPDATE_TASKS' columns."""
 
     task_id: UUID
     next_fire_at: datetime | None
@@ -77,7 +77,7 @@ class TaskUpdate(NamedTuple):
 
 
 OWN_COLUMNS = DueTask._fields[:-1]
-# What the statements that fire return of each due task.
+# The columns that the statements for firing return for each due task.
 FIRED_COLUMNS = (
     "run_id",
     "is_skipped",
@@ -89,7 +89,7 @@ FIRED_COLUMNS = (
 def decide(
     task: DueTask, *, limit: int, edited_at: datetime | None
 ) -> tuple[TaskUpdate, list[run_rows.NewRun]]:
-    """Decide what one due task does: fire, catch up, follow an edit, or pause."""
+    """Return the new state of a due task, and its new runs."""
     try:
         if edited_at and task.is_edited:
             upcoming = stored_schedules.first_fire(
@@ -114,7 +114,7 @@ def decide(
             most=task.max_catch_up,
         )
     except Exception as error:
-        # Whatever it is, it must not hold up everybody else's.
+        # An error of one task must not hold up the others.
         reason, is_foreseen = reason_of(error), isinstance(error, ScheduleError)
         ids = {"task_id": task.task_id, "tenant_id": task.tenant_id}
         cause = None if is_foreseen else error
@@ -130,8 +130,8 @@ def decide(
 def _pass_over(
     task: DueTask, schedule: schedules.Schedule, crowd: schedules.FireTimeCrowd
 ) -> tuple[TaskUpdate, list[run_rows.NewRun]]:
-    """Write down a crowd of fire times as one run; what is left of them comes next."""
-    why = schedules.why_missed(
+    """Make one missed run of a crowd of fire times, and move the task past them."""
+    why = schedules.missed_reason(
         schedule, crowd.first, task.now, task.grace, task.max_catch_up
     )
     run = _missed_run(task, crowd.first, crowd.reason(why))
@@ -149,11 +149,16 @@ def _update(
 
 
 def _pending_run(task: DueTask, moment: datetime) -> run_rows.NewRun:
-    wake_at = max(moment, task.now) + RING_AGAIN
+    wake_at = max(moment, task.now) + RING_AGAIN_DELAY
     if task.overlap == Overlap.QUEUE_ONE:
-        # Each begins as the next one, and moves up if none is before it.
+        # The run waits at first, and moves up at once if no exclusive run is
+        # unfinished.
         run = _new_run(
-            task, moment, RunState.PENDING, reason=run_rows.WAITS, wake_at=wake_at
+            task,
+            moment,
+            RunState.PENDING,
+            reason=run_rows.WAITING_REASON,
+            wake_at=wake_at,
         )
         return run._replace(exclusive=False, is_next=True)
     return _new_run(task, moment, RunState.PENDING, wake_at=wake_at)

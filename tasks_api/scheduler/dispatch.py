@@ -1,8 +1,8 @@
 """Turn due tasks into runs. This is the heart of the scheduler.
 
-Any number of processes may do so at once: each skips rows that another one has locked,
+Any number of beats may dispatch at once: each skips rows that another one has locked,
 and the constraint on (task, scheduled_for) makes a second run impossible. The clock is
-the database's, so a process whose own clock is wrong fires neither early nor twice.
+the database's, so a beat on a machine with a wrong clock fires neither early nor twice.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from django.db import transaction
 from scheduler_service.db.arrays import array, columns
 from scheduler_service.db.statements import check_columns, prepared, with_limit
 from tasks_api.domain import schedules
-from tasks_api.domain.states import RING_AGAIN, RunState
+from tasks_api.domain.states import RING_AGAIN_DELAY, RunState
 from tasks_api.metrics import counters
 from tasks_api.scheduler import statements
 from tasks_api.scheduler.decisions import FIRED_COLUMNS, DueTask, TaskUpdate, decide
@@ -29,24 +29,25 @@ from tasks_api.storage import run_rows, schedule_changes, schedule_edits, schedu
 
 logger = logging.getLogger(__name__)
 
-# Tasks in one dispatch: enough to make the cost of a statement small, and few enough to
-# hold locks for some tens of milliseconds only.
+# Tasks in one dispatch: enough to share the cost of a statement, and few enough to hold
+# locks for some tens of milliseconds only.
 BATCH_SIZE = 1000
-# A tenant's flood is dispatched in so many parts, as its workers begin runs of it.
+# The parts in which SCHEDULER_MAX_WAITING runs of a tenant are dispatched, while
+# workers begin earlier ones.
 REFILLS_OF_A_FLOOD = 5
-# Seconds of computing in one dispatch. Less than the look-ahead, so that runs which wait
-# for its commit are not late.
+# Seconds of computing in one dispatch: less than the look-ahead, so that its runs are
+# committed before they are due.
 MAX_COMPUTE_SECONDS = 0.25
 
 
 class DispatchResult(NamedTuple):
-    """What one dispatch did: the runs to ring workers for, and whether more may be due."""
+    """The runs to ring for after a dispatch, and whether more tasks may be due."""
 
     run_ids: list[UUID]
     is_full: bool
 
 
-NOTHING = DispatchResult([], is_full=False)
+EMPTY_RESULT = DispatchResult([], is_full=False)
 
 
 @transaction.atomic(durable=True)
@@ -55,14 +56,14 @@ def dispatch_due(
 ) -> DispatchResult:
     """Make a run for every due task, and move each task to its next fire time.
 
-    It looks a little ahead, so that a worker has the message when the moment comes. Tasks
-    whose runs must not overlap are fired at the moment itself, because only then it is
-    known whether the previous run has ended. Tasks due before `since` are left alone.
+    Dispatch looks ahead, so that a worker has the message when the fire time comes.
+    Tasks whose runs must not overlap fire at the fire time itself: only then it is
+    certain whether the earlier run has ended. Tasks due before `since` are left alone.
     """
     shares = _find_shares(limit, since) if _is_crowded(limit, since) else None
     if shares == []:
-        # Each tenant with something due has enough runs waiting for workers.
-        return NOTHING
+        # Each tenant with due tasks has enough runs waiting for workers.
+        return EMPTY_RESULT
     locked = _fire_plain(limit, shares, since=since)
     others = _fire_others(locked.others, limit=limit)
     is_full = locked.due == limit if shares is None else locked.due > 0
@@ -72,7 +73,7 @@ def dispatch_due(
 
 
 def find_due(limit: int) -> list[UUID]:
-    """The tasks that are due, the earliest first, also those that another beat has locked."""
+    """Return the due tasks, earliest first, also tasks that another beat has locked."""
     with prepared() as cursor:
         cursor.execute(
             with_limit(statements.FIND_DUE, limit),
@@ -83,18 +84,18 @@ def find_due(limit: int) -> list[UUID]:
 
 @transaction.atomic(durable=True)
 def dispatch_one(task_id: UUID) -> list[UUID]:
-    """Do for one task, if it is due, what dispatch_due() does for many."""
+    """Dispatch one task, if it is due, as dispatch_due() does."""
     locked = _fire_plain(1, task_id=task_id)
     return locked.run_ids + _fire_others(locked.others, limit=BATCH_SIZE).run_ids
 
 
 def _fire_others(tasks: Sequence[DueTask], *, limit: int) -> DispatchResult:
-    """Decide for tasks that are not plain; the result is full if time ran out.
+    """Dispatch locked tasks that are not plain.
 
-    Tasks that there was no time for stay due.
+    If the time for computing runs out, the other tasks stay due and the result is full.
     """
     if not tasks:
-        return NOTHING
+        return EMPTY_RESULT
     moves, runs, left = [], [], 0
     edited = [task.task_id for task in tasks if task.is_edited]
     edited_at = (
@@ -129,8 +130,8 @@ def _fire_others(tasks: Sequence[DueTask], *, limit: int) -> DispatchResult:
 class ComputeBudget:
     """The time for computing in one dispatch, shared among its tenants.
 
-    Dispatch locks rows of all of them, so no tenant's schedules may make the others wait.
-    For each tenant at least one task is computed.
+    Dispatch locks tasks of all its tenants, so the schedules of one must not delay the
+    others. Each tenant gets at least one task computed.
     """
 
     def __init__(self, tenant_ids: Iterable[int]) -> None:
@@ -142,7 +143,7 @@ class ComputeBudget:
 
     @contextmanager
     def charge(self, tenant_id: int) -> Iterator[None]:
-        # The time of this thread alone: on a busy machine no tenant gets less of it.
+        # Count the CPU time of this thread: a busy machine takes none from a tenant.
         before = time.thread_time()
         yield
         self._left[tenant_id] -= time.thread_time() - before
@@ -151,7 +152,7 @@ class ComputeBudget:
 def _schedules_that_ran(
     tasks: Sequence[DueTask], runs: Sequence[run_rows.NewRun], made: set[UUID]
 ) -> list[tuple[int, datetime]]:
-    """Which schedules ran, and when; a one-off is counted when it is over."""
+    """Return recurring schedules that ran, and when; one-offs are counted later."""
     recurring = {task.task_id: task for task in tasks if not task.stored.is_one_off}
     return [
         (task.periodic_task_id, max(run.scheduled_for, task.now))
@@ -161,23 +162,23 @@ def _schedules_that_ran(
 
 
 class PlainResult(NamedTuple):
-    """What the statement for plain tasks did."""
+    """The result of the statement for plain tasks."""
 
     due: int
     run_ids: list[UUID]
-    # Tasks that it left locked, for Python to decide.
+    # Locked tasks that are left to Python.
     others: list[DueTask]
 
 
 class TenantShare(NamedTuple):
-    """How many due tasks of a tenant one dispatch may take."""
+    """The most due tasks of a tenant that one dispatch may take."""
 
     tenant_id: int
     most: int
 
 
 def _is_crowded(limit: int, since: datetime | None) -> bool:
-    """Whether more is due than one dispatch takes, so that tenants must share it."""
+    """Return whether more is due than one dispatch takes, so that tenants share it."""
     with prepared() as cursor:
         cursor.execute(
             with_limit(statements.IS_CROWDED.since(since), limit),
@@ -187,11 +188,12 @@ def _is_crowded(limit: int, since: datetime | None) -> bool:
 
 
 def _find_shares(limit: int, since: datetime | None) -> list[TenantShare]:
-    """One dispatch in equal parts for the tenants with something due.
+    """Divide one dispatch into equal shares for the tenants with due tasks.
 
-    No part is larger than what its tenant may still have waiting: the rest of a flood
-    stays in the tables and fills neither the broker nor the workers. Nor is a part small
-    while much waits, because to count waiting runs costs as much as to fire hundreds.
+    A share is at most what its tenant may still have waiting: the rest of a flood stays
+    in the tables, and fills neither Redis nor the workers. A tenant with many waiting
+    runs gets no small share, but none: to count waiting runs costs as much as to fire
+    hundreds.
     """
     with prepared() as cursor:
         cursor.execute(
@@ -215,11 +217,11 @@ def _fire_plain(
     since: datetime | None = None,
     task_id: UUID | None = None,
 ) -> PlainResult:
-    """Lock the tasks that are due, and fire the plain ones in the same statement.
+    """Lock due tasks, and fire the plain ones in the same statement.
 
-    A one-off is plain, and so is an interval of seconds with a single fire time due, if
-    its runs need not wait in a queue. Nearly all tasks are plain, nearly always, so a
-    statement for them pays. It decides as schedules.due() does; a test compares the two.
+    A one-off is plain, and so is an interval of seconds with a single fire time due,
+    unless its runs wait in line. Nearly all tasks are plain, so a statement for them
+    pays. It decides as schedules.sort_due() does; a test compares the two.
     """
     statement = statements.FIRE_EARLIEST if shares is None else statements.FIRE_SHARES
     if task_id is not None:
@@ -234,7 +236,7 @@ def _fire_plain(
                 "shares": array(share.most for share in shares or ()),
                 "look_ahead": settings.SCHEDULER_LOOK_AHEAD,
                 "end_grace": schedules.END_GRACE.total_seconds(),
-                "ring_again": RING_AGAIN.total_seconds(),
+                "ring_again": RING_AGAIN_DELAY.total_seconds(),
             },
         )
         check_columns(cursor, FIRED_COLUMNS)

@@ -1,4 +1,4 @@
-"""Notice that somebody edits schedules in the admin or a shell, and follow."""
+"""Notice edits of schedules in the admin or a shell, and follow them."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ class EditFollower:
     """Makes tasks follow edits of their schedules in the admin, a shell or the ORM."""
 
     def __init__(self) -> None:
-        self._followed: object = self  # equals no date: the first call follows all
+        self._followed: object = self  # equals no date, so the first call follows all
 
     def follow(self, edited_at: datetime | None) -> bool:
-        """Follow the edits up to a moment; returns whether there may have been any."""
+        """Follow the edits up to a moment; return whether there may have been any."""
         if edited_at == self._followed:
             return False
         before: set[UUID] = set()
-        while drifted := schedule_edits.edited_task_ids(limit=dispatch.BATCH_SIZE):
-            if before.issuperset(drifted) or not isolation.adopt_edits(drifted):
+        while drifted := schedule_edits.find_edited_task_ids(limit=dispatch.BATCH_SIZE):
+            if before.issuperset(drifted) or not isolation.sync_admin_edits(drifted):
                 # Another beat has locked them, or their schedules cannot be read.
                 return True
             before.update(drifted)

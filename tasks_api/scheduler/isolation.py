@@ -1,4 +1,4 @@
-"""Keep trouble where it arises: one task's with that task, one part's with that part."""
+"""Keep the failure of one task, or of one part of a tick, from stopping the others."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
-# Seconds until a part that failed is tried again: at first, and at most.
+# Seconds until a failed part runs again: after the first failure, and at most.
 FIRST_REST_SECONDS = 1.0
 MAX_REST_SECONDS = 10.0
 
 
 class DatabaseAway(Exception):
-    """The database does not answer, so there is nothing that any part could do."""
+    """The database does not answer, so no part of the tick can work."""
 
 
 def is_server_error(error: Exception) -> bool:
-    """Whether it was the server's state, and not what a row holds."""
+    """Return whether the state of the server caused the error, and no row did."""
     return isinstance(error, OperationalError | InterfaceError)
 
 
@@ -47,15 +47,15 @@ class PartFailure:
 
 
 class TickParts:
-    """Runs the parts of a tick: one that fails is said once, and rests; the others go on."""
+    """Runs the parts of a tick. A part that fails is logged once and rests."""
 
     def __init__(self) -> None:
         self._troubles: dict[str, PartFailure] = {}
 
     def run(self, name: str, part: Callable[[], T], otherwise: T) -> T:
-        """What a part returns, or `otherwise` if it fails or still rests.
+        """Return the result of a part, or `otherwise` if the part fails or still rests.
 
-        Raises DatabaseAway where nobody else could do any better.
+        Raises DatabaseAway if the connection is lost.
         """
         trouble = self._troubles.get(name)
         if trouble is not None and time.monotonic() < trouble.again_at:
@@ -75,7 +75,7 @@ class TickParts:
         text = f"{type(error).__name__}: {error}"
         before = self._troubles.get(name)
         if before is None or before.text != text:
-            # What the server could not do, it can soon; anything else is a bug.
+            # The server may recover soon; any other error is a bug.
             is_ours = not is_server_error(error)
             logger.log(
                 logging.ERROR if is_ours else logging.WARNING,
@@ -100,7 +100,7 @@ def _is_disconnected() -> bool:
 def dispatch_due(
     *, limit: int = dispatch.BATCH_SIZE, since: datetime | None = None
 ) -> dispatch.DispatchResult:
-    """See dispatch.dispatch_due(). A task that a batch fails of is paused, alone."""
+    """Dispatch as dispatch.dispatch_due() does, and pause only a task that fails."""
     try:
         return dispatch.dispatch_due(limit=limit, since=since)
     except Exception as error:
@@ -113,8 +113,8 @@ def dispatch_due(
     return dispatch.DispatchResult(run_ids, is_full=False)
 
 
-def adopt_edits(ids: Sequence[UUID]) -> int:
-    """See sync_admin_edits(). A task whose schedule nobody can read is paused, alone."""
+def sync_admin_edits(ids: Sequence[UUID]) -> int:
+    """Follow edits as admin_edits does, and pause only a task that fails."""
     try:
         return admin_edits.sync_admin_edits(ids)
     except Exception as error:
@@ -138,7 +138,7 @@ def _isolate(task_id: UUID, deed: Callable[[], T], otherwise: T) -> T:
 
 @transaction.atomic(durable=True)
 def _pause_task(task_id: UUID, error: Exception) -> None:
-    """Pause a task without reading its schedule, which may be what cannot be read."""
+    """Pause a task without reading its schedule, which may be unreadable."""
     reason = reason_of(error)
     logger.error("The task pauses: %s", reason, extra={"task_id": task_id})
     with prepared() as cursor:

@@ -1,4 +1,4 @@
-"""Notice that a worker's process is gone, and judge no lease that nobody could renew."""
+"""Notice dead workers by their presence, and spare leases after a database outage."""
 
 from __future__ import annotations
 
@@ -15,31 +15,33 @@ from tasks_api.worker import leases
 logger = logging.getLogger(__name__)
 
 WORKER_CHECK_INTERVAL = 0.5
-# How long a worker is out of sight before it is gone. Longer than a worker needs to come
-# back that has lost its session.
+# Seconds without a presence after which a worker counts as dead. A worker that only
+# lost its session reconnects sooner.
 WORKER_GONE_AFTER = 2.0
-# Right after a restart of PostgreSQL no worker is back yet.
+# Seconds that workers get to reconnect after a restart of PostgreSQL.
 RECONNECT_GRACE = 5.0
 
 
 class OutageGuard:
     """Spares leases that no worker could renew, because the database was away.
 
-    Every beat notices such an outage by itself: a tick took long. Until workers are back,
-    only those leases count as expired that had expired before.
+    Each beat notices an outage by itself, because its tick takes long. Until workers
+    had time to reconnect, only leases that had expired before the outage count as
+    expired.
     """
 
     def __init__(self) -> None:
-        # A beat that has just started does not know whether there was an outage before.
+        # A beat that has just started cannot know whether there was an outage.
         self._until = datetime.min.replace(tzinfo=UTC)
         self._answered_at: float | None = None
         self._settled_at = 0.0
 
     def leases_until(self, now: datetime, at: float) -> datetime:
-        """The moment, by the database's clock, up to which expired leases may be judged.
+        """Return the moment, by the database's clock, up to which leases may expire.
 
-        Both clocks, the database's and ours, are read before leases are judged, so that a
-        server that freezes in between does not judge by later ones.
+        The caller must read `now` (the database's clock) and `at` (ours) before it
+        judges leases: if the server freezes in between, the judgement is by the earlier
+        clocks.
         """
         before, self._answered_at = self._answered_at, at
         if before is None:
@@ -58,7 +60,7 @@ class OutageGuard:
 
 
 class MissingWorkers:
-    """Notices when a worker's process is gone, so that its runs need not wait for a lease."""
+    """Notices dead workers, so that their runs need not wait for their leases."""
 
     def __init__(self) -> None:
         self._missing_since: dict[int, float] = {}
@@ -71,7 +73,7 @@ class MissingWorkers:
         if now - self._looked_at < WORKER_CHECK_INTERVAL:
             return
         is_new = self._session is not connection.connection
-        # A beat that has not looked for a while has missed the workers that came back.
+        # A beat that has not looked for a while may have missed reconnected workers.
         if is_new or now - self._looked_at > WORKER_GONE_AFTER:
             self._missing_since.clear()
         if is_new:

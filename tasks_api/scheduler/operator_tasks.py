@@ -1,4 +1,4 @@
-"""Send the periodic tasks of no tenant, as django-celery-beat does, from one beat."""
+"""Send the periodic tasks of operators, as django-celery-beat does, from one beat."""
 
 from __future__ import annotations
 
@@ -20,21 +20,22 @@ from tasks_api.storage import schedule_rows
 
 logger = logging.getLogger(__name__)
 
-# A broken row, or one that another beat has in hand, is looked at again after this.
+# Seconds until a beat looks again at a row that another beat has locked; and, at most,
+# at any row.
 RECHECK_INTERVAL = 1.0
 MAX_RECHECK_INTERVAL = 60.0
 
 
 @dataclass(order=True)
 class Recheck:
-    """When to look at a periodic task again, by the monotonic clock."""
+    """The monotonic time at which to look at a periodic task again."""
 
     at: float
     pk: int = field(compare=False)
 
 
 class DatabaseClockEntry(ModelEntry):  # type: ignore[misc]  # it has no types
-    """A periodic task that is judged by the database's clock, not by this machine's."""
+    """An entry whose due time is computed by the database's clock."""
 
     def __init__(self, row: PeriodicTask, now: datetime, **kwargs: Any) -> None:
         self._now = now
@@ -47,17 +48,17 @@ class DatabaseClockEntry(ModelEntry):  # type: ignore[misc]  # it has no types
 
 
 class OperatorTasks:
-    """The periodic tasks that operators made, and no tenant; one beat sends each."""
+    """Sends the periodic tasks of operators; one beat sends each."""
 
     def __init__(self, scheduler: Scheduler) -> None:
         self._scheduler = scheduler
         self._rechecks: list[Recheck] = []
-        # What was logged of which row, and when that row had been changed.
+        # The last logged trouble of a row, and the row's `date_changed` at that time.
         self._logged: dict[int, tuple[str, datetime | None]] = {}
 
     def reload(self) -> None:
         self._rechecks = [
-            Recheck(0.0, pk) for pk in schedule_rows.unowned_periodic_tasks()
+            Recheck(0.0, pk) for pk in schedule_rows.find_unowned_periodic_tasks()
         ]
 
     def fire_due(self) -> None:
@@ -67,13 +68,13 @@ class OperatorTasks:
                 recheck.at = now + self._fire(recheck.pk)
 
     def _fire(self, pk: int) -> float:
-        """Send one if it is due and no other beat holds it; returns seconds to the next look."""
+        """Send a task if it is due and unlocked; return seconds until the next look."""
         try:
             entry, before, wait = self._claim(pk)
         except Exception as error:
             if isolation.is_server_error(error):
                 raise
-            # Whatever is wrong with one row must not stop the beat, nor fill its log.
+            # An error of one row must neither stop the beat nor fill its log.
             self._log(pk, f"cannot be computed, and is passed over: {error}")
             # A change of the row makes the beat look at once.
             return MAX_RECHECK_INTERVAL
@@ -89,7 +90,7 @@ class OperatorTasks:
         if row is None:
             return None, None, RECHECK_INTERVAL
         before = row.last_run_at
-        # The row is locked, so that saving the entry undoes no edit.
+        # The row is locked, so the update undoes no edit.
         now = clock.now()
         entry = DatabaseClockEntry(row, now, app=self._scheduler.app)
         is_due, wait = entry.is_due()
@@ -104,7 +105,7 @@ class OperatorTasks:
         try:
             self._scheduler.apply_async(entry, advance=False)
         except SchedulingError as error:
-            # Not sent means not run: it stays due until the broker is back.
+            # An unsent task has not run, so it stays due until Redis is back.
             self._log(entry.model.pk, f"is not sent, and stays due: {error}")
             rows = PeriodicTask.objects.filter(pk=entry.model.pk)
             rows.update(last_run_at=before, total_run_count=F("total_run_count") - 1)

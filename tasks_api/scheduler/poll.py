@@ -1,7 +1,7 @@
-"""Ask, in one statement, whether there is anything to do: the beginning of each tick.
+"""Ask the database, in one statement, whether a tick has work to do.
 
-Nearly all ticks of an idle service end here. The statement reads the first entry of each
-index and nothing else, however much is stored.
+Nearly all ticks of an idle service end here. The statement reads only the first entry
+of each index, so its cost does not grow with the tables.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from django.conf import settings
 from scheduler_service.db.statements import prepared
 from tasks_api.scheduler import statements
 
-# A transaction that writes a fire time ends within this: PostgreSQL ends statements that
-# take longer, and sessions that leave a transaction open.
+# A transaction that writes a fire time ends within this time: PostgreSQL cancels longer
+# statements, and sessions that leave a transaction open.
 LONGEST_TRANSACTION = timedelta(minutes=1)
-# A full poll that takes so many seconds is made less often: the beat spends a twentieth of
-# its time on it, and makes one each minute in any case.
+# A beat makes full polls less often if one takes so many seconds: it spends a twentieth
+# of its time on them, and makes one each minute in any case.
 SLOW_SECONDS = 0.02
 REST_RATIO = 20
 MAX_REST_SECONDS = 60.0
 
 
 class Floor(NamedTuple):
-    """The first row of each index: of tasks that fire and end, runs that wait, and changes."""
+    """The first row of each index: due and past tasks, waiting runs, open changes."""
 
     fire_at: datetime
     wake_at: datetime
@@ -39,7 +39,7 @@ NO_FLOOR = Floor(_ALWAYS, _ALWAYS, _ALWAYS, 0)
 
 
 class Since(NamedTuple):
-    """Where the statements after a poll begin to read; None is the beginning of the index."""
+    """The places where statements begin to read; None: the beginning of the index."""
 
     fire_at: datetime | None = None
     wake_at: datetime | None = None
@@ -48,27 +48,27 @@ class Since(NamedTuple):
 
 
 class PollResult(NamedTuple):
-    """What a beat has to do. Another beat may do some of it first; nothing is missing."""
+    """The work that a poll found; another beat may do some of it first."""
 
     # The database's clock.
     now: datetime
-    # When schedules were last edited in the admin, a shell or the ORM.
+    # The moment of the last edit of schedules in the admin, a shell or the ORM.
     edited_at: datetime | None
     has_due_tasks: bool
     has_waking_runs: bool
-    # Whether a change of a schedule left fire times that have no run yet.
+    # Whether a schedule change has fire times that have no run yet.
     has_open_changes: bool
-    # Tasks that are past their end and are not marked as ended.
+    # Whether tasks are past their end and not marked as ended.
     has_past_tasks: bool
-    # Seconds until a task is due that may not be dispatched ahead.
+    # Seconds until the next task is due that dispatch must not fire ahead.
     next_exact_in: float
-    # No row with work lies before it.
+    # All work lies at or after the floor.
     floor: Floor
 
 
-# The result for a beat that could not ask: there may be anything to do. No lease is judged
-# by its clock.
-UNKNOWN = PollResult(
+# The result if the poll failed: every kind of work may be there. Its clock is so early
+# that no lease expires by it.
+UNKNOWN_RESULT = PollResult(
     now=datetime(1970, 1, 1, tzinfo=UTC),
     edited_at=None,
     has_due_tasks=True,
@@ -81,7 +81,7 @@ UNKNOWN = PollResult(
 
 
 def find_work(*, at_most: float, floor: Floor = NO_FLOOR) -> PollResult:
-    """Ask once; `next_exact_in` is `at_most` if nothing is due before."""
+    """Poll once; `next_exact_in` is `at_most` if no task is due before."""
     with prepared() as cursor:
         cursor.execute(
             statements.FIND_WORK,
@@ -99,12 +99,12 @@ def find_work(*, at_most: float, floor: Floor = NO_FLOOR) -> PollResult:
 class Poller:
     """Keeps polls short while a long transaction keeps dead rows in the indexes.
 
-    PostgreSQL keeps the index entry of a dead row, and each poll steps over it, as long as
-    any transaction may still see the row. So after a slow full poll, the next ones begin
-    where it found the first row. A full poll is made again after a rest that is long
-    compared with what it takes, and after a minute at most. Only a row that is stored with
-    a fire time more than a minute in the past has to wait for that one; every other row
-    lies above the floor. While full polls are quick, each poll is a full one.
+    PostgreSQL keeps the index entry of a dead row, and each poll steps over it, as long
+    as any transaction may still see the row. So after a slow full poll, the next polls
+    begin at its first row, the floor. The next full poll comes after a rest of twenty
+    times its duration, and after a minute at most. Only a row that is stored with a
+    fire time more than a minute in the past has to wait for a full poll; every other
+    row lies above the floor. While full polls are quick, each poll is a full one.
     """
 
     def __init__(self, *, slow: float = SLOW_SECONDS) -> None:
@@ -124,5 +124,5 @@ class Poller:
 
     @property
     def since(self) -> Since:
-        """Where to begin with the work that the last poll found."""
+        """Return where the statements for the work of the last poll begin to read."""
         return Since() if self._floor is None else Since(*self._floor)

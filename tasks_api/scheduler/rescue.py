@@ -1,4 +1,4 @@
-"""Wake runs that wait: no worker took them, their worker died, or a retry is due."""
+"""Wake runs: those that no worker took, whose worker died, or whose retry is due."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from uuid import UUID
 
 from scheduler_service.db.statements import fetch_all, prepared, with_limit
 from tasks_api.delivery.retry import MAX_LOST_ATTEMPTS
-from tasks_api.domain.states import RING_AGAIN, RunState
+from tasks_api.domain.states import RING_AGAIN_DELAY, RunState
 from tasks_api.metrics import counters
 from tasks_api.scheduler import statements
 from tasks_api.scheduler.dispatch import BATCH_SIZE, DispatchResult
@@ -20,23 +20,24 @@ from tasks_api.worker.leases import UNSENT_REASON
 
 logger = logging.getLogger(__name__)
 
-# However long no worker has taken a run, workers are rung for it at least this often.
+# The longest time between two rings for a run that no worker takes.
 MAX_RING_INTERVAL = timedelta(minutes=1)
-# A worker notes on the row that a run waits for a place, and may be cut off before it notes
-# that it has begun. So the attempt is recorded, and does not count against the run.
+# A worker notes on the row that a run waits for a place, and may lose its connection
+# before it notes the begin of the request. So the attempt is recorded, but does not
+# count towards MAX_LOST_ATTEMPTS.
 UNSEEN_LOSS = "The worker was lost, and had not said that it had begun."
 
 
 class WokenRun(NamedTuple):
-    """What waking did with one run."""
+    """The state of a run after a beat woke it."""
 
     run_id: UUID
     # Pending, held (pending, but not ready), or a final state.
     state: str
     was: str
-    # The task of a run that has ended or waits, if the task's runs stand in a queue.
+    # The task, if its runs wait in line and this run is not ready.
     queued_task_id: UUID | None
-    # The owner of the task, if they are deactivated.
+    # The owner of an enabled task, if the owner is deactivated.
     inactive_owner_id: int | None
 
 
@@ -46,11 +47,11 @@ def wake_runs(
     leases_until: datetime | None = None,
     since: datetime | None = None,
 ) -> DispatchResult:
-    """Make runs ready for a worker whose `wake_at` has passed.
+    """Make runs whose `wake_at` has passed ready for a worker.
 
-    A lost message, a dead worker, an emptied Redis and a retry are all this one case. Runs
-    of tasks that were removed or paused end here instead. Leases that ran out after
-    `leases_until` are left alone, and so are runs that wait since before `since`.
+    This one case covers a lost message, a dead worker, an emptied Redis and a retry. A
+    run of a removed or paused task is cancelled instead. Leases that ran out after
+    `leases_until` are left alone, and so are runs whose `wake_at` is before `since`.
     """
     with prepared() as cursor:
         cursor.execute(
@@ -61,7 +62,7 @@ def wake_runs(
                 "most_lost": MAX_LOST_ATTEMPTS,
                 "unsent": UNSENT_REASON,
                 "unseen": UNSEEN_LOSS,
-                "soonest": RING_AGAIN.total_seconds(),
+                "soonest": RING_AGAIN_DELAY.total_seconds(),
                 "latest": MAX_RING_INTERVAL.total_seconds(),
             },
         )
@@ -76,8 +77,8 @@ def wake_runs(
 
 
 def _move_up(woken: Sequence[WokenRun]) -> list[UUID]:
-    """Let runs begin that waited behind one that has ended; returns them."""
-    # A request that was under way when their user was deactivated made these tasks.
+    """Let waiting runs move up whose exclusive run has ended; return their ids."""
+    # Requests created or resumed these tasks while their user was being deactivated.
     if owner_ids := {owner_id for run in woken if (owner_id := run.inactive_owner_id)}:
         owners.suspend_tasks(owner_ids)
     in_line = {task_id for run in woken if (task_id := run.queued_task_id)}

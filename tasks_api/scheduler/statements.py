@@ -1,24 +1,24 @@
-"""The statements of a beat; the comment above each says what it does."""
+"""The SQL of a beat; the comment above each statement says what it does."""
 
 from __future__ import annotations
 
 from datetime import datetime
 from typing import NamedTuple
 
-from tasks_api.domain.ids import READ_RUN_KEY, free_id_of_fire_time
 from tasks_api.storage import (
     run_rows,
     schedule_statements,
     sending_rules,
     stored_schedules,
 )
+from tasks_api.storage.id_statements import READ_RUN_KEY, free_id_of_fire_time
 
 
 class FromMoment(NamedTuple):
-    """A statement in two forms: one reads its index from the beginning, one from a moment.
+    """A statement that reads its index from the beginning, and one from a moment on.
 
-    The second one is for callers who know that only dead rows lie before the moment. Two
-    texts, because PostgreSQL plans a condition that may be absent for the worse case.
+    A caller uses the second if only dead rows lie before the moment. There are two
+    texts because PostgreSQL plans an optional condition for the worse case.
     """
 
     beginning: str
@@ -70,9 +70,10 @@ FIND_WORK = f"""
     ) AS first
 """
 
-# Makes runs ready for a worker whose `wake_at` has passed, or ends them where their task
-# may not be sent any more. A run that no worker took is rung for after as long again as
-# it has waited, so the waits double; a run that is made ready here has not waited yet.
+# Makes runs whose `wake_at` has passed ready for a worker, or ends them if their task
+# may not be sent any more. The next ring for a run that no worker took comes after as
+# long as it has waited, so the waits double. A run that becomes ready here has not
+# waited yet.
 _WAKE_RUNS = f"""
     WITH waiting AS (
         SELECT run.id, run.state AS was, run.attempt_count, run.started_at,
@@ -130,7 +131,7 @@ _WAKE_RUNS = f"""
                 greatest(CASE WHEN waiting.was = 'pending'
                     THEN now() - greatest(run.scheduled_for, run.started_at) END,
                     make_interval(secs => %(soonest)s)),
-                -- Nobody rings for it that could be away for long.
+                -- A beat looks at a waiting run at least every 30 seconds.
                 CASE WHEN run.is_next THEN '30s'::interval
                     ELSE make_interval(secs => %(latest)s) END)
             END,
@@ -152,12 +153,12 @@ _IS_DUE = """
 _FIRE_SINCE = "AND task.next_fire_at >= %(since)s::timestamptz"
 _EARLIEST = f"{_IS_DUE} ORDER BY task.next_fire_at LIMIT {{limit}}"
 
-# Finds the tasks that are due, the earliest first, also those that another beat has locked.
+# Finds due tasks, earliest first, also tasks that another beat has locked.
 FIND_DUE = f"SELECT task.id FROM tasks_api_task task WHERE {_EARLIEST}".replace(
     "{since}", ""
 )
 
-# Returns one row if more is due than the limit.
+# Returns one row if more tasks are due than the limit.
 IS_CROWDED = _from_moment(
     """
     SELECT FROM tasks_api_task task
@@ -167,7 +168,7 @@ IS_CROWDED = _from_moment(
     _FIRE_SINCE,
 )
 
-# Finds how many more runs each tenant with something due may have waiting.
+# Finds how many more runs each tenant with due tasks may have waiting.
 FIND_ROOM = _from_moment(
     """
     WITH waiting AS (
@@ -186,9 +187,8 @@ FIND_ROOM = _from_moment(
     _FIRE_SINCE,
 )
 
-# Locks the earliest tasks of each tenant that no other beat has locked, as many as the
-# tenant's share is. The limit tells the planner how few they are; without it, it reads all
-# tasks for them.
+# Locks the earliest unlocked due tasks of each tenant, up to its share. The limit tells
+# the planner how few they are; without it, PostgreSQL reads all tasks.
 _CHOOSE_SHARES = f"""
     chosen AS MATERIALIZED (
         SELECT of_tenant.id
@@ -203,10 +203,10 @@ _CHOOSE_SHARES = f"""
     ),
 """
 
-# Locks due tasks, fires the plain ones, and returns the others locked. A fire time whose
-# run exists already, because a database was restored for instance, is moved past and not
-# counted. A one-off is counted when it ends, with the write that disables it. Whether a
-# run would overlap is for the constraint to say.
+# Locks due tasks, fires the plain ones, and returns the others locked. If the run of a
+# fire time exists already, for instance in a restored database, the task moves on and
+# the fire time is not counted. A one-off is counted when it ends, by the write that
+# disables it. The constraint decides whether a run would overlap.
 _FIRE = f"""
     WITH {{chosen}} due AS MATERIALIZED (
         SELECT task.id, task.tenant_id, task.periodic_task_id, task.next_fire_at,
@@ -214,7 +214,7 @@ _FIRE = f"""
             task.misfire, task.catchup_window, task.surface, now() AS at, {READ_RUN_KEY} AS run_key,
             {schedule_statements.COLUMNS},
             task.overlap IN ('allow', 'skip')
-                -- As far as it is in time anyway, this is for nobody to decide.
+                -- A fire time within the catch-up window needs no decision.
                 AND task.next_fire_at >= now() - make_interval(secs => CASE
                     WHEN task.misfire = 'skip' THEN 1 ELSE task.catchup_window END)
                     IS NOT false AS is_undisputed
@@ -247,7 +247,7 @@ _FIRE = f"""
     ), skipped AS (
         INSERT INTO tasks_api_run (id, task_id, tenant_id, scheduled_for, state, reason,
             finished_at, exclusive, attempt_count, lost_count)
-        SELECT {{id}}, id, tenant_id, next_fire_at, 'skipped', '{run_rows.UNFINISHED}', now(),
+        SELECT {{id}}, id, tenant_id, next_fire_at, 'skipped', '{run_rows.SKIPPED_REASON}', now(),
             true, 0, 0
         FROM plain WHERE is_exclusive
             AND NOT EXISTS (SELECT FROM made WHERE made.task_id = plain.id)
@@ -293,7 +293,7 @@ FIRE_EARLIEST = _fire(_EARLIEST)
 FIRE_SHARES = _fire("task.id IN (SELECT id FROM chosen)", _CHOOSE_SHARES)
 FIRE_TASK = _fire(f"task.id = %(task)s::uuid AND {_IS_DUE}")
 
-# Writes how dispatch leaves tasks.
+# Writes the new states of dispatched tasks.
 UPDATE_TASKS = """
     UPDATE tasks_api_task task SET
         next_fire_at = move.next_fire_at, last_fire_at = move.last_fire_at,

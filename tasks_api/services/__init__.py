@@ -1,6 +1,6 @@
-"""What clients, operators and commands may ask for: one function each, in one transaction.
+"""The operations of clients, operators and commands: one function and transaction each.
 
-Nothing here knows a request or a wire format; every refusal is a `SchedulerError`. A
-function that takes a locked task leaves the transaction to its caller, who looks at the
-task first. Callers ring for new runs after the commit.
+No code here knows a request or a wire format. Every refusal is a `SchedulerError`. A
+function that takes a locked task runs in the transaction of its caller. Callers must
+ring for new runs after the commit.
 """

@@ -1,4 +1,4 @@
-"""The account of a task: what its schedules planned, and what became of each fire time."""
+"""The account of a task: its planned fire times, their outcomes, and differences."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from enum import StrEnum
 from typing import NamedTuple
 from uuid import UUID
 
-from tasks_api.domain.states import NOT_DELIVERED, RunState
+from tasks_api.domain.states import UNDELIVERED_STATES, RunState
 
-# Differences that an account names; it counts all of them.
+# The most differences that an account names; it counts all of them.
 MAX_NAMED_DIFFERENCES = 100
 
 
 class FireTimeOutcome(StrEnum):
-    """What became of a planned fire time."""
+    """The outcome of a planned fire time."""
 
     DELIVERED = "delivered"
     FAILED = "failed"
     SKIPPED = "skipped"
     MISSED = "missed"
     CANCELLED = "cancelled"
-    # Due, waiting, being sent, or waiting for a retry.
+    # The run is due, waits, runs, or waits for a retry.
     UNDER_WAY = "under_way"
 
 
 OUTCOME_OF_STATE: dict[RunState, FireTimeOutcome] = {
     RunState.SUCCEEDED: FireTimeOutcome.DELIVERED,
-    **{state: FireTimeOutcome(state) for state in NOT_DELIVERED},
+    **{state: FireTimeOutcome(state) for state in UNDELIVERED_STATES},
 }
 
 
@@ -51,7 +51,7 @@ class DatedChange(NamedTuple):
 
 @dataclass
 class Account:
-    """What was planned from `since` to `until`, which is excluded, and what became of it.
+    """The fire times planned from `since` to before `until`, and their outcomes.
 
     `planned` is the sum of `outcomes` and of `missing`, the fire times without a run.
     """
@@ -60,17 +60,17 @@ class Account:
     until: datetime
     planned: int = 0
     outcomes: Counter[FireTimeOutcome] = field(default_factory=Counter)
-    # Runs that a user asked for, beside the schedule.
+    # The number of manual runs.
     manual: int = 0
     missing: int = 0
     unplanned: int = 0
-    # The first ones; `missing` and `unplanned` count all.
+    # The first differences; `missing` and `unplanned` count all.
     differences: list[Mismatch] = field(default_factory=list)
     changes: list[DatedChange] = field(default_factory=list)
 
     @property
     def balance(self) -> int:
-        """Planned fire times less those with an outcome: zero if none is missing."""
+        """Return the planned fire times less those with an outcome."""
         return self.planned - self.outcomes.total()
 
     def add(self, difference: Mismatch) -> None:

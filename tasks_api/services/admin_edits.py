@@ -1,4 +1,4 @@
-"""Make tasks follow their schedules as somebody edited them in django-celery-beat's tables."""
+"""Make tasks follow edits of their schedules in django-celery-beat's tables."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from tasks_api.storage import schedule_changes
 
 @transaction.atomic(durable=True)
 def sync_admin_edits(ids: Sequence[uuid.UUID]) -> int:
-    """Make tasks follow their edited schedules; returns how many tasks there were.
+    """Make tasks follow their edited schedules; return how many tasks there were.
 
-    Runs that the old schedule dispatched ahead, and that have not started, are taken
-    back first.
+    Runs that were made ahead by the old schedule and have not started are deleted
+    first.
     """
     locked = Task.objects.filter(pk__in=ids, ended_at=None).with_schedule()
     tasks = list(locked.select_for_update(no_key=True, of=("self",), skip_locked=True))
@@ -37,7 +37,7 @@ def sync_admin_edits(ids: Sequence[uuid.UUID]) -> int:
 
 
 def _forget_one_offs(tasks: Sequence[Task]) -> None:
-    """Delete runs of one-off tasks that are due at the old moment and have not begun."""
+    """Delete unstarted runs of one-offs; clear `last_fire_at` if no run has begun."""
     one_offs = [
         task.pk for task in tasks if task.periodic_task.one_off or task.is_one_off
     ]

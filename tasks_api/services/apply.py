@@ -1,4 +1,4 @@
-"""Make the tasks with a tag what a list says, and plan that by doing it and rolling back."""
+"""Apply a list of tasks to those with a tag; a plan does the same and rolls back."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from tasks_api.models import Task, TaskQuerySet, TaskTag
 from tasks_api.services import pausing, removal, tasks
 from tasks_api.services.finding import lock_rows
 
-# Tasks with a tag that one list may stand for.
+# The most tasks with one tag.
 MAX_TAGGED_TASKS = 10_000
 
 
 class Action(StrEnum):
-    """What is done to a task so that it is what the list says."""
+    """The change of a task that makes it equal to the list."""
 
     CREATE = "create"
     CHANGE = "change"
@@ -36,25 +36,25 @@ class Action(StrEnum):
     RESUME = "resume"
     DELETE = "delete"
     KEEP = "keep"
-    # Its last moment has passed, and it is gone: nothing is left to do.
+    # The task of the list never fires again, and no living task has its name.
     OVER = "over"
 
 
 @dataclass(frozen=True)
 class DesiredTask:
-    """One task of the list. Without a spec it is over."""
+    """One task of the list. A task without a spec never fires again."""
 
     name: str
     spec: TaskSpec | None
 
     @property
     def is_paused(self) -> bool | None:
-        """None leaves it as it is."""
+        """The wanted state; None keeps the present state."""
         return self.spec.is_paused if self.spec else None
 
 
 class Step(NamedTuple):
-    """What is done to one task; a task that is over has no id."""
+    """The change of one task; a step with the action OVER has no id."""
 
     name: str
     action: Action
@@ -62,9 +62,10 @@ class Step(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """Steps in the order of the list, deletions last, and the tasks of the list afterwards.
+    """The steps in the order of the list, then deletions; and the tasks after them.
 
-    The fingerprint changes whenever the list changes, or a task that it is compared with.
+    The fingerprint changes if the list changes, or a task that the list is compared
+    with.
     """
 
     fingerprint: str
@@ -76,8 +77,8 @@ class Plan(NamedTuple):
 class LockedTasks:
     """The living tasks of a user that have a tag, or one of the names of a list.
 
-    They are locked until the transaction ends. `names_of_others` are those of the list
-    that other users of the tenant have given.
+    The tasks are locked until the transaction ends. `names_of_others` are names of the
+    list that tasks of other users of the tenant have.
     """
 
     owner: User
@@ -93,16 +94,18 @@ class LockedTasks:
 def lock_tasks_of_list(
     owner: User, tag: str, names: Sequence[str], *, surface: Surface, now: datetime
 ) -> LockedTasks:
-    """Lock all that a list of these names may change, one list of a tag at a time."""
+    """Lock the tasks that a list may change, and its tag against another list."""
     locks.acquire(LockKind.DECLARATION, owner.pk, surface, tag)
     tagged = TaskTag.objects.filter(owner=owner, tag=tag).values_list("task", flat=True)
     ids = set(tagged[: MAX_TAGGED_TASKS + 1])
     if len(ids) > MAX_TAGGED_TASKS:
         raise InvalidTask("tag", f"More than {MAX_TAGGED_TASKS} tasks have this tag")
-    # Not both in one condition: each has an index of its own.
+    # Read tags and names in two queries, because each has an index of its own.
     named = _named(owner, names, surface=surface)
     ids |= set(named.values_list("pk", flat=True))
-    own = Task.objects.for_owner(owner).of(surface).alive(now).filter(pk__in=ids)
+    own = (
+        Task.objects.for_owner(owner).for_surface(surface).alive(now).filter(pk__in=ids)
+    )
     found = list(lock_rows(own.with_schedule().select_related("owner")))
     others = named.alive(now).exclude(owner=owner).values_list("name", flat=True)
     return LockedTasks(owner, surface, found, set(others))
@@ -122,11 +125,12 @@ def apply_list(
     dry_run: bool,
     now: datetime,
 ) -> Plan:
-    """Make the locked tasks those of a list, all of it or nothing.
+    """Create, change, pause, resume and delete tasks so that they equal the list.
 
-    Locked tasks that are not in the list are deleted. Raises VersionConflict where the plan is
-    not the `expected` one. A dry run does the same and rolls the caller's transaction
-    back, so a plan cannot differ from what is done: it holds the tasks for that time.
+    Locked tasks that are not in the list are deleted. Raises VersionConflict if the
+    plan is not the `expected` one. A dry run does the same, and rolls the caller's
+    transaction back: so a plan cannot differ from its application, but locks the tasks
+    as long.
     """
     fingerprint = _fingerprint(digest, desired, locked.tasks)
     if expected is not None and expected != fingerprint and not dry_run:
@@ -168,7 +172,7 @@ def _remove_unlisted(
 def _change(
     locked: LockedTasks, desired: Sequence[DesiredTask], *, now: datetime
 ) -> set[uuid.UUID]:
-    """Change the tasks that are there; returns those that were different."""
+    """Change the living tasks of the list; return those that differed."""
     there = [
         (locked.by_name[each.name], each.spec)
         for each in desired
@@ -183,7 +187,7 @@ def _change(
 def _create(
     locked: LockedTasks, desired: Sequence[DesiredTask], *, now: datetime
 ) -> dict[str, uuid.UUID]:
-    """Create the tasks that are not there; returns the ids of all by their names."""
+    """Create the missing tasks of the list; return the ids of all tasks by name."""
     ids = {name: task.pk for name, task in locked.by_name.items()}
     new = [each.spec for each in desired if each.spec and each.name not in ids]
     made = tasks.create_tasks(locked.owner, new, now=now) if new else []
@@ -204,7 +208,7 @@ def _set_paused(
             for each in desired
             if each.spec
             and each.is_paused is is_paused
-            # What is new is so already.
+            # A new task has the wanted state already.
             and was_paused.get(ids[each.name], is_paused) is not is_paused
         ]
         if differing:

@@ -1,4 +1,4 @@
-"""Write to the audit log of each tenant what was done to its tasks."""
+"""Write audit entries about tasks, one for each tenant."""
 
 from __future__ import annotations
 

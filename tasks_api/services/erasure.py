@@ -1,7 +1,7 @@
-"""Erase what a user or a tenant has: tasks with their history, messages, keys.
+"""Erase a user or a tenant: tasks with their history, messages, idempotency keys.
 
-It works in batches, each in its own transaction, and deletes the row of the user or the
-tenant last: a command that was cut off may be repeated, and goes on. No row of another
+Erasure works in batches, each in its own transaction, and deletes the row of the user
+or the tenant last: an operator may repeat an interrupted command. No row of another
 user or tenant is locked or read.
 """
 
@@ -35,7 +35,7 @@ from tasks_api.services.statements import (
 
 # Rows in one statement.
 BATCH_SIZE = 1000
-# Seconds between two looks at requests under way, and to wait beyond a request's limit.
+# Seconds between two checks for requests under way, and beyond the limit of a request.
 POLL_SECONDS = 0.2
 WAIT_MARGIN_SECONDS = 60.0
 
@@ -43,7 +43,7 @@ ReportProgress = Callable[[str], object]
 
 
 def erase_tenant(tenant: Tenant, *, report: ReportProgress) -> None:
-    """Delete a tenant with all that there is of it."""
+    """Delete a tenant with all its rows."""
     if tenant.name == settings.SCHEDULER_ANONYMOUS_TENANT:
         raise AccountError(
             f"{tenant} is SCHEDULER_ANONYMOUS_TENANT, so clients would make it again."
@@ -71,13 +71,13 @@ def erase_user(
             f"{user} has tasks, or history of some: hand them over with --transfer-to, "
             "or delete them with --remove-tasks."
         )
-    # First, so that an unfit heir is refused before anything is done.
+    # Transfer first, so that an unfit heir is refused before any change.
     if heir is not None:
         owners.transfer_tasks(user, heir)
     change_user(user, is_active=False)
     report("Nobody gets in any more.")
     if heir is not None:
-        # What a request that was under way has made meanwhile.
+        # A request that was under way may have created tasks meanwhile.
         owners.transfer_tasks(user, heir)
     _erase_tasks(mine.values_list("pk", flat=True), report)
     _erase_keys(user)
@@ -102,7 +102,7 @@ def _batches(ids: Sequence[UUID]) -> Iterator[Sequence[UUID]]:
 
 
 def _await_requests(task_ids: Sequence[UUID]) -> None:
-    """Wait for requests under way, whose workers record what comes back."""
+    """Wait for requests under way, because workers record their results."""
     under_way = Run.objects.filter(task__in=task_ids, state=RunState.RUNNING)
     deadline = (
         time.monotonic() + settings.SCHEDULER_MAX_REQUEST_TIMEOUT + WAIT_MARGIN_SECONDS

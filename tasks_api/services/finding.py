@@ -1,4 +1,4 @@
-"""Find the tasks that a client names by id, and lock those that its user may change."""
+"""Find tasks by the ids that a client sent, and lock those that the user may change."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tasks_api.models import Task, TaskQuerySet
 
 
 def parse_id(task_id: str) -> uuid.UUID:
-    """The id that a client wrote; text that cannot be one is the id of no task."""
+    """Parse an id that a client sent. Raises TaskNotFound if the text is no id."""
     try:
         return uuid.UUID(task_id)
     except ValueError:
@@ -23,7 +23,7 @@ def parse_id(task_id: str) -> uuid.UUID:
 def lock_task(
     user: User, task_id: str, *, now: datetime, surface: Surface | None = None
 ) -> Task:
-    """Lock a task that the user reaches, with its schedule, until the transaction ends."""
+    """Lock a task that the user reaches, with its schedule, for the transaction."""
     [task] = lock_tasks(user, [task_id], now=now, surface=surface, schedules=True)
     return task
 
@@ -36,17 +36,17 @@ def lock_tasks(
     surface: Surface | None,
     schedules: bool = False,
 ) -> list[Task]:
-    """Lock tasks that the user reaches: all of them, or none when one cannot be had.
+    """Lock tasks that the user reaches, all of them or none.
 
-    Raises TaskNotFound, and TaskAccessDenied where another user has one of them.
+    Raises TaskNotFound, or TaskAccessDenied if another user owns one of them.
     """
     wanted = {parse_id(task_id) for task_id in ids}
     found = Task.objects.alive(now).filter(pk__in=wanted)
     if surface is not None:
         found = found.filter(surface=surface)
-    # The tasks of other users are counted and never locked, so this caller cannot hold
-    # them up.
-    rows = found.reached_by(user).select_related("periodic_task")
+    # Count the tasks of other users without a lock, so that this user cannot delay
+    # them.
+    rows = found.visible_to(user).select_related("periodic_task")
     if schedules:
         rows = rows.with_schedule()
     tasks = list(lock_rows(rows))
@@ -58,5 +58,5 @@ def lock_tasks(
 
 
 def lock_rows(tasks: TaskQuerySet) -> TaskQuerySet:
-    """The tasks in the one order in which everybody locks them, so nobody deadlocks."""
+    """Lock tasks in the order that all code uses, so that no two callers deadlock."""
     return tasks.order_by("pk").select_for_update(no_key=True, of=("self",))

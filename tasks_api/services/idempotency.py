@@ -11,12 +11,12 @@ from scheduler_service.db.locks import LockKind
 from tasks_api.domain.exceptions import KeyInUse, KeyReused
 from tasks_api.models import IdempotencyKey
 
-# How long a key is remembered.
+# The time for which an answer is stored.
 KEY_LIFETIME = timedelta(hours=24)
 
 
 class StoredAnswer(NamedTuple):
-    """The answer to the first request: its status, some of its headers, and its body."""
+    """The answer to the first request: its status, some of its headers, its body."""
 
     status: int
     headers: dict[str, str]
@@ -26,12 +26,11 @@ class StoredAnswer(NamedTuple):
 def find_answer(
     user: User, key: str, fingerprint: str, *, now: datetime
 ) -> StoredAnswer | None:
-    """The answer that was stored under a user's key; None when the key is new.
+    """Lock a user's key, and return the answer stored under it; None if the key is new.
 
-    Belongs into the transaction that does the work, which then holds the key until it
-    ends.
-    Raises KeyInUse while another request holds it, and KeyReused if it came with another
-    fingerprint.
+    The caller must do the work in the same transaction, which holds the key until it
+    ends. Raises KeyInUse while another request holds the key, and KeyReused if the
+    first request had another fingerprint.
     """
     if not locks.try_acquire(LockKind.IDEMPOTENCY_KEY, user.pk, key):
         raise KeyInUse("The first request with this Idempotency-Key is under way")
@@ -48,7 +47,7 @@ def find_answer(
 def store_answer(
     user: User, key: str, fingerprint: str, answer: StoredAnswer, *, now: datetime
 ) -> None:
-    """Store an answer in the transaction of the work itself: a crash leaves neither."""
+    """Store an answer. The caller must do the work in the same transaction."""
     IdempotencyKey.objects.update_or_create(
         user=user,
         key=key,

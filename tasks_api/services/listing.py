@@ -1,7 +1,7 @@
 """The list of a user's tasks: a page of it by offset or by cursor, and filters.
 
-A page is found by its ids, in an index that has them in order, and only then are its
-rows read. However many tasks there are, a page by cursor costs what a page is long.
+A statement finds the ids of a page in an index that has them in order, and the rows are
+read afterwards. The cost of a page by cursor grows with the page, not with the list.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from tasks_api.models import Task
 from tasks_api.services import listing_statements as statements
 from tasks_api.services.listing_statements import FilterStatements
 
-# Rows that one request examines for those that a filter wants.
+# The most rows that one request examines for its filters.
 MAX_ROWS_EXAMINED = 10_000
-# By id a task is as old as its id says, up to how much clocks differ.
+# The time in a task's id may differ from `created_at` by as much as clocks differ.
 MAX_CLOCK_SKEW = timedelta(minutes=10)
 MIN_ID = UUID(int=0)
 
@@ -41,14 +41,14 @@ class TaskScope(NamedTuple):
 
 @dataclass(frozen=True)
 class TaskFilters:
-    """Which tasks are wanted; None and empty want all."""
+    """The filters of a list; None and empty let all tasks through."""
 
     name: str | None = None
-    # All of them.
+    # A task must have all of these.
     tags: tuple[str, ...] = ()
     is_paused: bool | None = None
     is_one_time: bool | None = None
-    # Moments: at or after, and before.
+    # Moments at or after `from`, and before `to`.
     created_from: datetime | None = None
     created_to: datetime | None = None
     next_run_from: datetime | None = None
@@ -59,10 +59,10 @@ class TaskFilters:
 
 
 class TaskPage(NamedTuple):
-    """Tasks with their schedules, the oldest first, and where the next ones begin.
+    """Tasks with their schedules, oldest first, and the cursor of the next page.
 
-    `after` is None at the end of the list. A page of a filtered list may be shorter than
-    asked for and yet not be the last one.
+    `after` is None at the end of the list. With filters, a page that is not the last
+    one may be shorter than its limit.
     """
 
     tasks: list[Task]
@@ -72,9 +72,10 @@ class TaskPage(NamedTuple):
 def page_by_offset(
     scope: TaskScope, *, offset: int, limit: int, total: int, now: datetime
 ) -> list[Task]:
-    """Some tasks of the list by their places.
+    """Return a page of the list by its offset.
 
-    `total` says about how many there are, and so from which end the places are counted.
+    `total` is the approximate length of the list, which decides from which end the
+    statement counts.
     """
     values = {**_scope_values(scope, now), "offset": offset, "limit": limit}
     with prepared() as cursor:
@@ -106,7 +107,7 @@ def page_by_cursor(
     now: datetime,
     rows_examined: int = MAX_ROWS_EXAMINED,
 ) -> TaskPage:
-    """The tasks after this one in the list that the filters let through."""
+    """Return the tasks after the cursor that the filters let through."""
     statement = _filter_statements(scope, filters)
     values = {
         **_scope_values(scope, now),
@@ -120,7 +121,7 @@ def page_by_cursor(
         ids = [task_id for (task_id,) in cursor.fetchall()]
         if len(ids) > limit:
             return TaskPage(_read_tasks(ids[:limit]), after=ids[limit - 1])
-        # Fewer than wanted among the rows examined; are there more to examine?
+        # The examined rows did not fill the page; there may be more rows.
         cursor.execute(statement.last_examined, values)
         last = cursor.fetchone()
     return TaskPage(_read_tasks(ids), after=last[0] if last else None)
@@ -173,7 +174,7 @@ def _filter_values(filters: TaskFilters) -> dict[str, Any]:
 
 
 def _min_id(filters: TaskFilters) -> UUID:
-    """An id before those of all tasks that were made when the filters want it."""
+    """Return an id before those of all tasks that `created_from` lets through."""
     if filters.created_from is None:
         return MIN_ID
     return _id_at(filters.created_from - MAX_CLOCK_SKEW)

@@ -1,4 +1,4 @@
-"""SQL of the list of tasks: a page by offset, and one by cursor with filters."""
+"""The SQL of the list of tasks: a page by offset, and a page by cursor with filters."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import NamedTuple
 from tasks_api.storage import count_statements
 
 _IS_ALIVE = "(task.ends_at IS NULL OR task.ends_at >= %(now)s::timestamptz)"
-# Of one owner the index has the tasks in order; of several they are sorted.
+# The index has the tasks of one owner in order; those of several owners are sorted.
 _OF_OWNER = "owner_id = %(owner)s"
 _OF_OWNERS = "owner_id = ANY(%(owners)s::bigint[])"
 _IS_OWN = "task.tenant_id = %(tenant)s AND task.surface = %(surface)s AND task.ended_at IS NULL"
@@ -34,23 +34,23 @@ def _page_backwards(owners: str) -> str:
     """
 
 
-# Finds a page by its place, counted from the beginning of the list.
+# Finds a page by its offset, counted from the beginning of the list.
 PAGE_FORWARDS_OF_OWNER = _page_forwards(_OF_OWNER)
 PAGE_FORWARDS_OF_OWNERS = _page_forwards(_OF_OWNERS)
-# Finds a page by its place, counted from the end of the list. The total is that of the
-# same snapshot, or the page would be shifted by what was made in between.
+# Finds a page by its offset, counted from the end of the list. The statement counts the
+# total itself: with an earlier total, new tasks would shift the page.
 PAGE_BACKWARDS_OF_OWNER = _page_backwards(_OF_OWNER)
 PAGE_BACKWARDS_OF_OWNERS = _page_backwards(_OF_OWNERS)
 
-# As Task.upcoming() has it.
+# Task.coming_fire_time() in SQL.
 _UPCOMING = """
     CASE WHEN task.is_paused THEN NULL
         WHEN task.last_fire_at > %(now)s THEN task.last_fire_at
         ELSE task.next_fire_at END
 """
 
-# What the filters want besides. Each value stands in the text that PostgreSQL plans, so
-# it drops what is not asked for.
+# The conditions of the filters. The text that PostgreSQL plans contains the values, so
+# the planner drops the conditions of absent filters.
 _IS_WANTED = f"""
     {_IS_ALIVE}
     AND (%(tags)s::text[] IS NULL OR task.tags @> %(tags)s::text[])
@@ -65,16 +65,16 @@ _IS_WANTED = f"""
 
 
 class FilterStatements(NamedTuple):
-    """The statements of a page by cursor that looks into one index."""
+    """The statements for a page by cursor, which read one index."""
 
-    # Finds the tasks that the filters want among the first so many.
+    # Finds the tasks that the filters let through among the examined rows.
     find: str
-    # The last of those that were examined, if there were so many.
+    # Finds the last examined row, if there are at least so many rows.
     last_examined: str
 
 
 def _filter_statements(key: str, source: str, owners: str) -> FilterStatements:
-    # What a tag leads to may be a task of another surface, or one that has just ended.
+    # A tag may lead to a task of another surface, or to one that has just ended.
     find = f"""
         SELECT task.id
         FROM (SELECT task.* {source} ORDER BY {key} LIMIT %(rows_examined)s) task
@@ -107,7 +107,7 @@ def _without_tag(owners: str) -> FilterStatements:
     return _filter_statements("task.id", source, owners)
 
 
-# A page by cursor looks into an index that has little else, and the ids in order.
+# Each page by cursor reads an index with few other tasks, and with the ids in order.
 TAGGED_PAGE_OF_OWNER = _with_tag(_OF_OWNER)
 TAGGED_PAGE_OF_OWNERS = _with_tag(_OF_OWNERS)
 FILTERED_PAGE_OF_OWNER = _without_tag(_OF_OWNER)

@@ -1,4 +1,4 @@
-"""Run tasks at once, because somebody asked for it, beside their schedules."""
+"""Make manual runs of tasks, beside their schedules."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tasks_api.storage import run_rows
 
 @transaction.atomic
 def run_now(owner: User, task_id: str, *, surface: Surface, now: datetime) -> uuid.UUID:
-    """Make a run of a task at once, paused or not. Raises TaskBusy if it would overlap.
+    """Make a manual run of a task, paused or not. Raises TaskBusy if it would overlap.
 
     The caller must ring for the run after the commit.
     """
@@ -32,21 +32,21 @@ def run_now(owner: User, task_id: str, *, surface: Surface, now: datetime) -> uu
 
 
 def fire_task(task_id: uuid.UUID, *, now: datetime) -> uuid.UUID | None:
-    """Make a run of a task at once, as fire_tasks() does.
+    """Make a manual run of a task, as fire_tasks() does.
 
-    None when the task has ended, or may not overlap with the run that it has. When the
-    task lets one run wait, the new run may be that one.
+    Returns None if the task has ended, or if the run would overlap. With the policy
+    queue_one, the new run may be the one that waits.
     """
     return next(iter(fire_tasks([task_id], now=now)), None)
 
 
 @transaction.atomic
 def fire_tasks(task_ids: Collection[uuid.UUID], *, now: datetime) -> list[uuid.UUID]:
-    """Make a run of each of these tasks at once; returns the runs that were made.
+    """Make a manual run of each of these tasks; return the runs that were made.
 
     Uses a constant number of statements. The caller must ring after the commit.
     """
-    # In the order in which dispatch locks them: it may begin a run at this moment.
+    # Lock the tasks first, because dispatch may make runs of them at the same moment.
     tasks = lock_rows(Task.objects.alive(now).filter(pk__in=task_ids))
     runs = [_manual_run(task, now) for task in tasks]
     Run.objects.bulk_create(runs, ignore_conflicts=True)
@@ -68,6 +68,6 @@ def _manual_run(task: Task, now: datetime) -> Run:
         wake_at=now,
         exclusive=task.overlap == Overlap.SKIP,
         is_next=is_in_line,
-        reason=run_rows.WAITS if is_in_line else "",
+        reason=run_rows.WAITING_REASON if is_in_line else "",
         by_hand=True,
     )

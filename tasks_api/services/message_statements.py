@@ -1,13 +1,13 @@
-"""SQL of the pull queue, one constant a statement."""
+"""The SQL of the pull queue."""
 
 from __future__ import annotations
 
-# Stores messages, and replaces one whose lease ran out for the last time: it is gone as
-# soon as somebody looks, and here somebody does.
+# Stores messages. A message whose last lease ran out is replaced, because it counts as
+# deleted.
 #
-# Numbered in the order of the request, so that messages of the same moment are taken in
-# it; stored in the order of their names, so that two requests wait for each other's rows
-# and never in a circle.
+# Messages get their ids in the order of the request, so that consumers lease those of
+# one moment in this order. They are stored in the order of their names, so that two
+# requests cannot deadlock.
 ENQUEUE_MESSAGES = """
     WITH numbered AS MATERIALIZED (
         SELECT nextval('tasks_api_message_id_seq') AS id, item.*
@@ -39,20 +39,20 @@ ENQUEUE_MESSAGES = """
     SELECT count(*) FROM stored
 """
 
-# Leases the oldest available messages of a queue, and deletes those whose last lease ran
-# out. It returns one row at least, for the number of the deleted ones.
+# Leases the oldest available messages of a queue, and deletes messages whose last lease
+# ran out. It returns at least one row, which has the number of deleted messages.
 #
-# Rows that another consumer holds are skipped, and only those are locked that are taken:
-# a consumer that comes at the same moment finds the next ones, and nobody waits.
+# It skips rows that another consumer has locked, and locks only the rows that it
+# leases. So consumers that come at the same moment get different messages, and none
+# waits.
 #
-# How many of the first messages come from which of the two indexes is found out before
-# locking; mostly no lease has run out, and then only one is read.
+# Before it locks, it finds out how many of the oldest messages each of the two indexes
+# has. Mostly no lease has run out, and then it reads only one index.
 #
-# The planner must not have a choice. Whenever it believes that a queue is all but empty,
-# because it was when somebody last counted, any index is as good to it as the ordered
-# one, and a million rows are sorted for each message. So sorting is off where an index
-# has the order. ARRAY(…) and coalesce(…) keep it from looking for ids by anything else
-# than the primary key.
+# The planner must not have a choice. If a queue was nearly empty at the last ANALYZE,
+# the planner takes any index to be as good as the ordered one, and sorts a million rows
+# for each message. So sorting is off, because an index has the order. ARRAY(…) and
+# coalesce(…) make it find ids by the primary key only.
 LEASE_MESSAGES = """
     SET LOCAL enable_sort = off;
     WITH expired AS MATERIALIZED (
@@ -110,9 +110,8 @@ LEASE_MESSAGES = """
     ORDER BY run_at, id
 """
 
-# The message of a key that is in flight. Its id is looked up first, and coalesce(…) is
-# no question for an index, because the planner could otherwise find all the leased ones
-# and compare the name of each.
+# True for the message of a key if it is in flight. coalesce(…) keeps the planner from
+# the index of leases: it would find all leased messages and compare the name of each.
 _IS_IN_FLIGHT = """
     id = (
         SELECT id FROM tasks_api_message
@@ -120,7 +119,7 @@ _IS_IN_FLIGHT = """
     ) AND coalesce(leased_until > now(), false)
 """
 
-# Leases a message in flight for its timeout from now on, with another state or not.
+# Extends the lease of a message by its timeout from now on, and may replace its state.
 EXTEND_LEASE = f"""
     UPDATE tasks_api_message SET
         leased_until = now() + make_interval(secs => timeout_seconds),
@@ -128,7 +127,7 @@ EXTEND_LEASE = f"""
     WHERE {_IS_IN_FLIGHT}
 """
 
-# Puts another message in the place of one in flight, to be leased when it is due.
+# Replaces a message in flight by another one, which waits until it is due.
 RESCHEDULE_MESSAGE = f"""
     UPDATE tasks_api_message SET
         payload = %(payload)s, state = %(state)s,

@@ -1,4 +1,4 @@
-"""Create, replace and remove tasks by the names that their tenants gave them."""
+"""Create, replace and remove tasks by their client names."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def lock_task_or_name(
 ) -> Task | None:
     """Lock a name and the task that has it, until the transaction ends.
 
-    None when the name is free: the caller alone may give it to a new task. Raises
-    TaskAccessDenied where another user has it.
+    Returns None if the name is free; only the caller may give it to a task then.
+    Raises TaskAccessDenied if another user's task has it.
     """
     tenant = tenant_of(user)
     lock_name(tenant, surface, name)
@@ -38,9 +38,9 @@ def lock_task_or_name(
 def upsert_task(owner: User, spec: TaskSpec, *, now: datetime) -> None:
     """Create a recurring task, or replace the tenant's task of that name.
 
-    A replaced task keeps its id and its history, and its last run. A run that waits for
-    a retry is cancelled; a request under way finishes, and is not made again. Raises
-    TaskAccessDenied where another user has the name.
+    A replaced task keeps its id and its history. A run that waits for a retry is
+    cancelled. A request under way finishes, and is not retried. Raises TaskAccessDenied
+    if another user's task has the name.
     """
     tenant = tenant_of(owner)
     lock_name(tenant, spec.surface)
@@ -62,13 +62,13 @@ def upsert_task(owner: User, spec: TaskSpec, *, now: datetime) -> None:
 def replace_all(
     owner: User, specs: Sequence[TaskSpec], *, surface: Surface, now: datetime
 ) -> None:
-    """Make these the tenant's only named tasks of a surface, all at once.
+    """Replace all named tasks of the tenant on a surface, at once.
 
-    A task whose schedule stays the same keeps its place in time; the others are new.
+    A task whose schedule stays the same is kept; the others are removed or created.
     """
     tenant = tenant_of(owner)
     lock_name(tenant, surface)
-    tasks = Task.objects.for_tenant(tenant).of(surface)
+    tasks = Task.objects.for_tenant(tenant).for_surface(surface)
     end_expired(tasks, now=now)
     desired = {spec.name: spec for spec in specs}
     kept, gone = _keep_unchanged(tasks, desired, now=now)
@@ -81,7 +81,7 @@ def replace_all(
 def _keep_unchanged(
     tasks: TaskQuerySet, desired: Mapping[str, TaskSpec], *, now: datetime
 ) -> tuple[set[str], list[uuid.UUID]]:
-    """Lock the named tasks: the names of those that may stay, and the ids of the others."""
+    """Lock the named tasks; return the names of those to keep, and the other ids."""
     kept, gone = set(), []
     alive = tasks.filter(ended_at=None).exclude(name="").order_by("pk")
     rows = alive.select_for_update(no_key=True)
@@ -101,9 +101,9 @@ def _keep_unchanged(
 
 @transaction.atomic
 def remove_named(owner: User, name: str, *, surface: Surface, now: datetime) -> None:
-    """End the task of a name.
+    """Remove the task of a name.
 
-    Raises TaskNotFound, and TaskAccessDenied where another user has it.
+    Raises TaskNotFound, or TaskAccessDenied if another user's task has the name.
     """
     named = Task.objects.for_tenant(tenant_of(owner)).named(surface, name).alive(now)
     task = lock_named(owner, named)

@@ -1,4 +1,4 @@
-"""Names of tasks: each is given once among the living tasks of a tenant and a surface."""
+"""Client names: among the living tasks of a tenant and a surface, each is unique."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from tasks_api.services.removal import end_expired
 
 
 def tenant_of(user: User) -> Tenant:
-    """The tenant of a user who may have tasks."""
+    """Return the tenant of a user who may have tasks."""
     assert user.tenant is not None
     return user.tenant
 
 
 def lock_name(tenant: Tenant, surface: Surface, name: str = "") -> None:
-    """Let one request at a time give this name to a task, until it commits.
+    """Lock a name until the transaction ends, so that no other request can give it.
 
-    Without a name it holds the surface as a whole.
+    An empty name locks all names of the surface.
     """
     locks.acquire(LockKind.NAMES, tenant.pk, surface, name)
 
@@ -34,7 +34,7 @@ def lock_name(tenant: Tenant, surface: Surface, name: str = "") -> None:
 def require_free(
     names: Collection[str], owner: User, surface: Surface, *, now: datetime
 ) -> None:
-    """Raises NameTaken with those of the names that living tasks of the tenant have."""
+    """Raise NameTaken with the names that living tasks of the tenant have."""
     tasks = Task.objects.filter(tenant=owner.tenant_id, surface=surface)
     named = tasks.filter(name__in=names, ended_at=None).exclude(name="")
     end_expired(named, now=now)
@@ -45,9 +45,9 @@ def require_free(
 def lock_named(user: User, named: TaskQuerySet) -> Task | None:
     """Lock the task of a name, if there is one, with its schedule.
 
-    Raises TaskAccessDenied where another user has it.
+    Raises TaskAccessDenied if another user owns it.
     """
-    tasks = named.reached_by(user).with_schedule()
+    tasks = named.visible_to(user).with_schedule()
     task = tasks.select_for_update(no_key=True, of=("self",)).first()
     if task is None and named.exists():
         raise TaskAccessDenied("What has this id belongs to another user")

@@ -1,7 +1,7 @@
-"""Notify tenants, by signed requests to their notification URLs, of what the service did.
+"""Send notices to tenants: signed requests that say what the service did by itself.
 
-A notice is a one-time task of the tenant, written in the transaction that it reports:
-it is sent, signed, guarded, retried and kept like any other task, so none gets lost.
+A notice is a one-time task of the tenant, stored in the transaction that it reports. So
+it is signed, sent, retried and kept like any other task, and none gets lost.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from tasks_api.domain.timestamps import format_timestamp
 from tasks_api.models import Task
 from tasks_api.storage import task_rows
 
-# About a day: the receiver of notices may be down together with the target of a task.
+# Retries for about a day, because the receiver of notices may be down with the target.
 NOTICE_RETRY = Backoff(
     max_attempts=12, min_delay=5, max_delay=3 * 3600, statuses="400-409,411-599"
 )
 
 
 class Notice(NamedTuple):
-    """What happened to a task, which has its owner loaded, and why."""
+    """An event of a task and its reason; the task's owner must be loaded."""
 
     type: str
     task: Task
@@ -34,10 +34,10 @@ class Notice(NamedTuple):
 
 
 def notify_tenants(notices: Sequence[Notice], *, now: datetime) -> None:
-    """Store notices for those tenants that have a notification URL.
+    """Store notices for the tenants that have a notification URL.
 
-    Belongs into the transaction that does what the notices report. A notice about a
-    notice is never stored.
+    The caller must make the reported change in the same transaction. Notices about
+    notices are not stored.
     """
     relevant = [notice for notice in notices if notice.task.surface != Surface.NOTICES]
     tenants = Tenant.objects.filter(

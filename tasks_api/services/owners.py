@@ -1,4 +1,4 @@
-"""Suspend the tasks of deactivated users, restore them, and transfer tasks to other users."""
+"""Suspend and restore the tasks of users, and transfer tasks to other users."""
 
 from __future__ import annotations
 
@@ -20,14 +20,15 @@ from tasks_api.services.statements import SUSPEND_TASKS, TRANSFER_TASKS
 from tasks_api.storage import schedule_changes
 
 SUSPENDED_REASON = "Its user is deactivated."
-# Tasks in one transaction of a transfer.
+# The most tasks in one transaction of a transfer.
 TRANSFER_BATCH_SIZE = 1000
 
 
 def follow_activity(user: User) -> None:
     """Suspend or restore the tasks of a user who was deactivated or activated.
 
-    The accounts call it in their transaction: `ACCOUNTS_ACTIVITY_HANDLER` names it.
+    The accounts call this function, which `ACCOUNTS_ACTIVITY_HANDLER` names, in their
+    own transaction.
     """
     if user.is_active:
         restore_tasks([user.pk])
@@ -37,10 +38,10 @@ def follow_activity(user: User) -> None:
 
 @transaction.atomic
 def suspend_tasks(owner_ids: Collection[int]) -> int:
-    """Pause all tasks of deactivated users; returns how many there were.
+    """Pause all tasks of deactivated users; return how many there were.
 
-    Paused tasks stay as they are, and so do notices, which belong to the tenant. Uses a
-    constant number of statements.
+    Paused tasks and notices, which belong to the tenant, do not change. Uses a constant
+    number of statements.
     """
     enabled = Task.objects.filter(
         owner__in=owner_ids,
@@ -49,7 +50,7 @@ def suspend_tasks(owner_ids: Collection[int]) -> int:
         periodic_task__enabled=True,
     )
     wanted = lock_rows(enabled.exclude(surface=Surface.NOTICES))
-    # There may be very many, and their bodies are not needed.
+    # Do not read the bodies, because there may be very many tasks.
     narrow = wanted.select_related("periodic_task").only(
         "tenant", "periodic_task__one_off"
     )
@@ -66,7 +67,7 @@ def suspend_tasks(owner_ids: Collection[int]) -> int:
 
 @transaction.atomic
 def restore_tasks(owner_ids: Collection[int]) -> int:
-    """Resume the tasks that were suspended with their users; returns how many."""
+    """Resume the tasks that were suspended with their users; return how many."""
     waiting = Task.objects.filter(owner__in=owner_ids, suspended=True, ended_at=None)
     tasks = list(lock_rows(waiting).with_schedule().defer("body", "request", "retry"))
     pausing.resume_locked(tasks)
@@ -77,10 +78,10 @@ def restore_tasks(owner_ids: Collection[int]) -> int:
 def transfer_tasks(
     source: User, target: User, *, batch_size: int = TRANSFER_BATCH_SIZE
 ) -> int:
-    """Give all tasks of a user to another user of the tenant, living and ended.
+    """Give all tasks of a user, living and ended, to another user of the tenant.
 
-    Suspended tasks are resumed. It works in batches, each in its own transaction, so it
-    may be repeated after it was cut off. Returns how many tasks there were.
+    Suspended tasks are resumed. Each batch has its own transaction, so a caller may
+    repeat an interrupted transfer. Returns how many tasks there were.
     """
     if source.pk == target.pk:
         raise AccountError(f"{source} has them already.")

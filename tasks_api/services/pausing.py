@@ -30,9 +30,9 @@ def pause_tasks(
     now: datetime,
     surface: Surface | None = None,
 ) -> None:
-    """Stop the schedules of all of these tasks, or of none.
+    """Pause all of these tasks, or none.
 
-    A run under way finishes. A one-off task that was due waits, and runs on resume.
+    A run under way finishes. A due one-off waits, and is sent on resume.
     """
     _pause(owner, lock_tasks(owner, ids, now=now, surface=surface))
 
@@ -45,21 +45,21 @@ def resume_tasks(
     now: datetime,
     surface: Surface | None = None,
 ) -> None:
-    """Let all of these tasks fire again, each at its next fire time, or none."""
+    """Resume all of these tasks, or none; each fires at its next fire time."""
     _resume(owner, lock_tasks(owner, ids, now=now, surface=surface, schedules=True))
 
 
 def set_paused(owner: User, ids: Collection[uuid.UUID], is_paused: bool) -> bool:
-    """Pause or resume tasks that the caller has locked; whether any of them was not so."""
+    """Pause or resume tasks that the caller has locked; return whether any changed."""
     rows = Task.objects.filter(pk__in=ids).with_schedule().order_by("pk")
     return bool((_pause if is_paused else _resume)(owner, list(rows)))
 
 
 def _pause(owner: User, tasks: Sequence[Task]) -> list[Task]:
-    """Pause those of the tasks that are not paused, and return them."""
+    """Pause the tasks that are not paused, and return them."""
     going = [task for task in tasks if task.periodic_task.enabled]
     if any(task.suspended for task in tasks):
-        # From now on they stay paused, even when their user is activated again.
+        # A suspended task that a user pauses stays paused when its user is activated.
         held = [task.pk for task in tasks if task.suspended]
         Task.objects.filter(pk__in=held).update(suspended=False, pause_reason="")
     schedule_changes.record_change(
@@ -71,7 +71,7 @@ def _pause(owner: User, tasks: Sequence[Task]) -> list[Task]:
 
 
 def _resume(owner: User, tasks: Sequence[Task]) -> list[Task]:
-    """Resume those of the tasks that are paused, and return them."""
+    """Resume the tasks that are paused, and return them."""
     _refuse_without_owner(owner, tasks)
     paused = [task for task in tasks if not task.periodic_task.enabled]
     resume_locked(paused)
@@ -89,7 +89,7 @@ def _refuse_without_owner(owner: User, tasks: Sequence[Task]) -> None:
 
 
 def stop_locked(tasks: Sequence[Task]) -> None:
-    """Pause tasks that the caller has locked, and whose schedules it has closed."""
+    """Pause tasks that the caller has locked, after its record_change()."""
     ids = [task.pk for task in tasks]
     schedule_rows.set_enabled(ids, False)
     Task.objects.filter(pk__in=ids).update(next_fire_at=None)
@@ -114,9 +114,9 @@ def resume_locked(paused: Sequence[Task]) -> None:
 
 
 def suspend_ownerless(tasks: Sequence[Task]) -> None:
-    """Suspend locked tasks again that were enabled while their user is deactivated.
+    """Suspend locked tasks that were enabled while their user is deactivated.
 
-    The caller writes their next fire times, and finds each `enabled` as it is now.
+    Updates `enabled` of the given tasks; the caller must write their next fire times.
     """
     gone = User.objects.filter(pk__in={task.owner_id for task in tasks})
     without = set(gone.filter(is_active=False).values_list("pk", flat=True))
@@ -131,10 +131,10 @@ def suspend_ownerless(tasks: Sequence[Task]) -> None:
 
 @transaction.atomic
 def pause_failing_tasks(failing: Mapping[uuid.UUID, tuple[int, str]]) -> None:
-    """Pause tasks whose runs fail one after the other, and notify their tenants.
+    """Pause tasks that reached their failure streak, and notify their tenants.
 
-    Of each task it takes how many runs failed, and why the last one did. Tasks that are
-    paused already stay as they are.
+    `failing` holds the streak of each task, and the error of its last run. Paused tasks
+    do not change.
     """
     rows = Task.objects.filter(pk__in=failing, ended_at=None)
     locked = lock_rows(rows.select_related("periodic_task", "owner"))

@@ -1,7 +1,7 @@
-"""The pull queue: consumers lease messages, and say when they are done with them.
+"""The pull queue: consumers fetch messages, extend their leases, and complete them.
 
-Each operation is one statement, by the database's clock. A queue's message is available
-when it waits and is due, or when its lease ran out with a retry left.
+Each operation is one statement, by the database's clock. A message is available if it
+waits and is due, or if its lease ran out with a retry left.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from tasks_api.services.message_statements import (
     RESCHEDULE_MESSAGE,
 )
 
-# As max_retries: the message comes back until a consumer completes it.
+# The value of max_retries for a message that returns until a consumer completes it.
 UNLIMITED_RETRIES = -1
-# Messages in one lease().
+# The most messages in one lease().
 MAX_LEASED_MESSAGES = 1000
-# Leases that ran out and are looked at in one statement: some ten milliseconds, even if
-# all of them are to be deleted.
+# The most expired leases that one statement handles: some ten milliseconds, even if all
+# of their messages are deleted.
 EXPIRED_BATCH_SIZE = 1000
-# Statements in one lease() that find nothing but messages to delete: about a second.
+# The most statements in one lease() that only delete messages: about a second.
 MAX_BATCHES = 100
 
 
 class MessageKey(NamedTuple):
-    """Which message: clients choose the names, and each queue of a tenant has its own."""
+    """The key of a message; clients choose names, which are unique in a queue."""
 
     tenant_id: int
     queue: str
@@ -43,7 +43,7 @@ class MessageKey(NamedTuple):
 
 
 class NewMessage(NamedTuple):
-    """A message to be stored, in the order of the columns of ENQUEUE_MESSAGES."""
+    """A message to store; its fields have the order of ENQUEUE_MESSAGES' columns."""
 
     tenant_id: int
     queue: str
@@ -51,7 +51,7 @@ class NewMessage(NamedTuple):
     payload: str
     timeout_seconds: int
     max_retries: int
-    # None is now.
+    # None means now.
     run_at: datetime | None
 
     @property
@@ -60,7 +60,7 @@ class NewMessage(NamedTuple):
 
 
 class LeasedMessage(NamedTuple):
-    """A message in the hands of a consumer; payload and state are JSON texts."""
+    """A message that a consumer has leased; payload and state are JSON texts."""
 
     name: str
     timeout_seconds: int
@@ -71,7 +71,7 @@ class LeasedMessage(NamedTuple):
 
 
 class _LeaseRow(NamedTuple):
-    """A row of LEASE_MESSAGES; without a name it says only how many were deleted."""
+    """A row of LEASE_MESSAGES; without a name it has only the number of deletions."""
 
     deleted_count: int
     name: str | None
@@ -83,7 +83,7 @@ class _LeaseRow(NamedTuple):
 
 
 def enqueue(message: NewMessage) -> None:
-    """Store a message. Raises MessageExists if its queue has one of that name."""
+    """Store a message. Raises MessageExists if the name is taken in the queue."""
     if not _insert([message]):
         raise MessageExists(
             f"A job with the id {message.name} is in the queue {message.queue} already"
@@ -91,7 +91,7 @@ def enqueue(message: NewMessage) -> None:
 
 
 def enqueue_many(messages: Sequence[NewMessage]) -> None:
-    """Store those messages whose names are free; of two with one name, the first."""
+    """Store the messages whose names are free; of two with one name, the first."""
     first: dict[MessageKey, NewMessage] = {}
     for message in messages:
         first.setdefault(message.key, message)
@@ -100,7 +100,7 @@ def enqueue_many(messages: Sequence[NewMessage]) -> None:
 
 
 def _insert(messages: Sequence[NewMessage]) -> int:
-    """Store messages whose names differ; returns how many were stored."""
+    """Store messages whose names differ; return how many were stored."""
     with connection.cursor() as cursor:
         cursor.execute(ENQUEUE_MESSAGES, columns(messages))
         [stored] = cursor.fetchone()
@@ -110,7 +110,7 @@ def _insert(messages: Sequence[NewMessage]) -> int:
 def lease(tenant_id: int, queue: str, count: int) -> list[LeasedMessage]:
     """Lease up to `count` available messages of a queue, the oldest `run_at` first.
 
-    Deletes those on its way whose last lease ran out.
+    Also deletes messages whose last lease ran out.
     """
     if count <= 0:
         return []
@@ -122,7 +122,7 @@ def lease(tenant_id: int, queue: str, count: int) -> list[LeasedMessage]:
     }
     for _ in range(MAX_BATCHES):
         leased, deleted_count = _lease_batch(values)
-        # Behind those that were deleted there may be others.
+        # Available messages may come after the deleted ones.
         if leased or not deleted_count:
             return leased
     return []
@@ -131,7 +131,7 @@ def lease(tenant_id: int, queue: str, count: int) -> list[LeasedMessage]:
 def _lease_batch(values: Mapping[str, Any]) -> tuple[list[LeasedMessage], int]:
     with connection.cursor() as cursor:
         cursor.execute(LEASE_MESSAGES, values)
-        # The first result is that of SET, which holds for this transaction only.
+        # The first result belongs to SET, which is in force in this transaction only.
         cursor.nextset()
         rows = fetch_all(cursor, _LeaseRow)
     leased = [
@@ -152,18 +152,18 @@ def _lease_batch(values: Mapping[str, Any]) -> tuple[list[LeasedMessage], int]:
 def extend(
     key: MessageKey, *, keep_state: bool = True, state: str | None = None
 ) -> None:
-    """Lease a message for its timeout from now on, and store a state if one is given.
+    """Extend a lease by the message's timeout from now on, and store a state if given.
 
-    Raises MessageNotFound unless it is in flight.
+    Raises MessageNotFound if the message is not in flight.
     """
     values = {**key._asdict(), "keep_state": keep_state, "state": state}
     _change(EXTEND_LEASE, values, "No job with this id is in flight in this queue")
 
 
 def reschedule(message: NewMessage, *, state: str | None) -> None:
-    """Put a message back in the place of one in flight, as if it were a new one.
+    """Replace a message in flight by a new one.
 
-    Raises MessageNotFound unless it is in flight.
+    Raises MessageNotFound if the message is not in flight.
     """
     values = {**message._asdict(), "state": state}
     _change(
@@ -172,7 +172,7 @@ def reschedule(message: NewMessage, *, state: str | None) -> None:
 
 
 def complete(key: MessageKey) -> None:
-    """Delete a message, whether it is in flight or not. Raises MessageNotFound."""
+    """Delete a message, in flight or not. Raises MessageNotFound."""
     _change(DELETE_MESSAGE, key._asdict(), "No job with this id is in this queue")
 
 

@@ -1,7 +1,7 @@
-"""Find tasks whose stored next fire time differs by the current rules of time zones.
+"""Recompute next fire times after an update of the time zone rules.
 
-The next fire time is computed when a task fires, by the rules of that moment. After an
-update of the rules it may be an hour off, once.
+A beat computes the next fire time when a task fires, by the rules of that moment. After
+an update of the rules, one fire time may be an hour off.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from tasks_api.services.statements import (
 from tasks_api.storage import stored_schedules
 
 BATCH_SIZE = 500
-# Changes of rules move a fire time by no more than this.
+# The most by which an update of the rules moves a fire time.
 MAX_RULE_SHIFT = timedelta(hours=25)
 MIN_ID = UUID(int=0)
 
 
 class ChangedFireTime(NamedTuple):
-    """A task whose stored next fire time is not what its schedule says."""
+    """A task whose stored next fire time differs from the computed one."""
 
     task_id: UUID
     tenant: str
@@ -42,7 +42,7 @@ class ChangedFireTime(NamedTuple):
 
 
 def find_changed() -> Iterator[ChangedFireTime]:
-    """All such tasks, in the order of their ids."""
+    """Yield the tasks whose stored next fire time differs, in the order of ids."""
     last = MIN_ID
     while rows := _read_batch(last):
         last = rows[-1].task_id
@@ -51,7 +51,7 @@ def find_changed() -> Iterator[ChangedFireTime]:
 
 @transaction.atomic(durable=True)
 def write_changed(task_ids: Collection[UUID]) -> int:
-    """Write the next fire times of these tasks anew; returns how many differed."""
+    """Recompute the next fire times of these tasks; return how many differed."""
     with prepared(rows=len(task_ids)) as cursor:
         cursor.execute(LOCK_FREE_TASKS, [array(task_ids)])
         locked = [task_id for (task_id,) in cursor.fetchall()]

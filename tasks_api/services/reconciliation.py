@@ -1,4 +1,4 @@
-"""Compare the fire times that a task's schedules planned with the runs that were recorded."""
+"""Make the account of a task: compare its planned fire times with its runs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tasks_api.domain.schedules import (
     Cron,
     Once,
     Schedule,
-    between,
+    fire_times_between,
     first_after,
 )
 from tasks_api.domain.states import RunState
@@ -35,30 +35,30 @@ from tasks_api.services.account import (
 from tasks_api.services.statements import READ_SCHEDULES
 from tasks_api.storage import stored_schedules
 
-# Fire times and runs in one answer: a day of one every second has fewer.
+# The most fire times and runs in one account: more than a fire time a second for a day.
 MAX_FIRE_TIMES = 100_000
-# Runs read at once.
+# The runs that one statement reads.
 RUN_PAGE_SIZE = 5000
-# Keeps pruning from reaching a moment while an answer about it is made.
+# A margin, so that retention deletes no run of an account while it is made.
 PRUNING_MARGIN = timedelta(minutes=5)
 
-# Ends of a task, after which it has no other schedule.
+# The changes after which a task has no other schedule.
 END_CHANGES = (ScheduleChange.ChangeKind.REMOVED, ScheduleChange.ChangeKind.OVER)
 
 MIN_DATETIME = datetime.min.replace(tzinfo=UTC)
 
 
 class ScheduleSpan(NamedTuple):
-    """A time in which a task followed one schedule: its fire times there were planned."""
+    """A time in which a task followed one schedule, which planned its fire times."""
 
     schedule: Schedule
     first: datetime
     until: datetime
-    # No beat has made runs from here on yet.
+    # From this fire time on, no beat has made runs yet.
     open_from: datetime | None
 
     def fire_times(self, since: datetime) -> Iterator[datetime]:
-        return between(self.schedule, max(self.first, since), self.until)
+        return fire_times_between(self.schedule, max(self.first, since), self.until)
 
     def is_open(self, at: datetime) -> bool:
         return self.open_from is not None and self.open_from <= at <= self.until
@@ -95,7 +95,7 @@ class _RecordedRun(NamedTuple):
 
 
 def history_start(tenant: Tenant, now: datetime) -> datetime:
-    """The moment since which no run has been pruned, nor will be while we read."""
+    """Return the moment after which retention has deleted no run, nor will soon."""
     days = tenant.retention_days
     kept = timedelta(days=settings.SCHEDULER_RETENTION_DAYS if days is None else days)
     return now - kept + PRUNING_MARGIN
@@ -104,11 +104,11 @@ def history_start(tenant: Tenant, now: datetime) -> datetime:
 def reconcile(
     owner: User, task_id: UUID, *, since: datetime | None, until: datetime | None
 ) -> Account:
-    """The account of a task that the user reaches, living or ended.
+    """Return the account of a task that the user reaches, living or ended.
 
-    `until` is now by default and at most, by the database's clock; `since` is a day before
-    it by default. Raises InvalidTask naming `from` where runs of that time are gone, or
-    where the account would hold more than MAX_FIRE_TIMES.
+    `until` is at most now by the database's clock, which is its default. `since` is a
+    day before it by default. Raises InvalidTask for `from` if retention has deleted
+    runs of that time, or if the account would have more than MAX_FIRE_TIMES.
     """
     now = clock.read()
     assert owner.tenant is not None
@@ -122,7 +122,7 @@ def reconcile(
     since = since or max(until - timedelta(days=1), oldest)
     found = _compare(owner, task_id, since, until, now)
     if found.differences:
-        # A change may have come between two reads of the tables; a second one tells.
+        # A change between two reads of the tables makes differences, so compare again.
         found = _compare(owner, task_id, since, until, now)
     return found
 
@@ -159,7 +159,7 @@ def _compare(
 def _pair_by_time(
     planned: Iterator[_PlannedTime], recorded: Iterator[_RecordedRun]
 ) -> Iterator[tuple[_PlannedTime | None, _RecordedRun | None]]:
-    """Fire times and runs in the order of time, a fire time together with its run."""
+    """Yield fire times and runs in the order of time, a fire time with its run."""
     plan, run = next(planned, None), next(recorded, None)
     while plan is not None or run is not None:
         if run is None or (plan is not None and plan.at < run.at):
@@ -257,13 +257,13 @@ def _schedule_span(row: _ScheduleRow, since: datetime | None) -> ScheduleSpan | 
 def _one_off_span(
     row: _ScheduleRow, schedule: Once, *, is_paused: bool
 ) -> ScheduleSpan | None:
-    """The span of a one-off task, which has one moment through all pauses and edits.
+    """Return the span of a one-off, which has one planned moment.
 
-    That is the moment that was dispatched; before it is dispatched, the moment that the
+    That is the dispatched moment. Before it is dispatched, it is the moment that the
     task has now, or had when it was removed.
     """
     if is_paused:
-        # It waits, and a removal during the pause cuts it off.
+        # The one-off waits through the pause, unless a removal cuts it off.
         is_planned = (
             row.last_fire_at is None and row.what == ScheduleChange.ChangeKind.REMOVED
         )
@@ -275,7 +275,7 @@ def _one_off_span(
         return None
     until = row.until
     if row.last_fire_at is not None:
-        # A dispatched run waits for the end of a pause, so the pause ends nothing.
+        # A dispatched run waits through a pause, so the pause does not end the span.
         until = min(schedule.at, row.ended_at or schedule.at)
     return ScheduleSpan(schedule, schedule.at, until, row.open_from)
 
@@ -283,7 +283,7 @@ def _one_off_span(
 def _merge_fire_times(
     spans: Iterator[ScheduleSpan], since: datetime, until: datetime
 ) -> Iterator[_PlannedTime]:
-    """The fire times of all spans, each once."""
+    """Yield the fire times of all spans, each once."""
     streams = [_fire_times_of(span, since) for span in spans if span.until >= since]
     last = None
     for planned in heapq.merge(*streams):
@@ -306,7 +306,7 @@ def _fire_times_of(span: ScheduleSpan, since: datetime) -> Iterator[_PlannedTime
 def _find_missed_ranges(
     task_id: UUID, since: datetime, until: datetime
 ) -> list[_MissedRange]:
-    """The ranges of missed fire times that a single run stands for."""
+    """Return the ranges of missed fire times that have a single run."""
     runs = Run.objects.filter(task=task_id, covers_until__gte=since)
     found = runs.filter(scheduled_for__lt=until)
     return list(

@@ -1,4 +1,4 @@
-"""Send runs again that were not delivered: one by its id, or many by their states."""
+"""Redrive runs that were not delivered: one by its id, or many by their states."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from accounts.models import User
 from scheduler_service.db.arrays import array
 from scheduler_service.db.statements import fetch_all, with_limit
 from tasks_api.domain.exceptions import InvalidState, RunNotFound
-from tasks_api.domain.states import NOT_DELIVERED, RunState
+from tasks_api.domain.states import UNDELIVERED_STATES, RunState
 from tasks_api.models import Run
 from tasks_api.services.run_statements import (
     FIND_RUNS_TO_REDRIVE,
@@ -25,7 +25,7 @@ from tasks_api.storage import run_rows
 
 
 class RedriveResult(NamedTuple):
-    """The new runs, those of them to ring for, and whether more runs are left."""
+    """The new runs, the runs to ring for, and whether more runs are left."""
 
     run_ids: list[UUID]
     to_ring: list[UUID]
@@ -33,7 +33,7 @@ class RedriveResult(NamedTuple):
 
 
 class _NewRuns(NamedTuple):
-    """The run that each new run sends again, and the new runs that may begin now."""
+    """The original run of each new run, and the runs to ring for."""
 
     redriven: Mapping[UUID, UUID]
     to_ring: list[UUID]
@@ -48,12 +48,12 @@ class _InsertedRun(NamedTuple):
 
 @transaction.atomic
 def redrive_run(owner: User, run_id: UUID) -> RedriveResult:
-    """Make a new run that sends one again, of the same task and beside its schedule.
+    """Redrive a run by a new run of its task.
 
-    It is sent though the task is paused, or has ended by itself. Raises RunNotFound, and
-    InvalidState where there is nothing to send again, or not at the moment.
+    The new run is sent even if the task is paused or has ended by itself. Raises
+    RunNotFound, or InvalidState if the run cannot be redriven, or not at the moment.
     """
-    run = Run.objects.reached_by(owner).filter(pk=run_id).select_related("task").first()
+    run = Run.objects.visible_to(owner).filter(pk=run_id).select_related("task").first()
     if run is None:
         raise RunNotFound("Run not found")
     _require_undelivered(run)
@@ -68,7 +68,7 @@ def redrive_run(owner: User, run_id: UUID) -> RedriveResult:
 
 
 def _require_undelivered(run: Run) -> None:
-    if run.state not in NOT_DELIVERED:
+    if run.state not in UNDELIVERED_STATES:
         done = "was delivered" if run.state == RunState.SUCCEEDED else "is not over yet"
         raise InvalidState(f"The run {done}")
     if run.task.end_reason == "removed":
@@ -85,12 +85,11 @@ def redrive_runs(
     since: datetime | None = None,
     until: datetime | None = None,
 ) -> RedriveResult:
-    """Make new runs for the user's runs in these states, the oldest first.
+    """Redrive the user's runs in these states, the oldest first.
 
-    Each run is sent again once in this way, however often it is asked for: a run that
-    was redriven before is passed over, and so is a redrive after which there was a later
-    one of the same run, and a run of a task that was removed or may not overlap with the
-    run that it has. Notices are sent again by their ids only.
+    A repeated call redrives no run twice: it skips runs that were redriven before, and
+    redrives that a later redrive of the same run followed. It also skips runs of
+    removed tasks, and runs that would overlap. Notices are redriven by their ids only.
     """
     found = _find_runs(owner, states, limit + 1, task_id, since, until)
     made = _insert_runs(found[:limit])
@@ -128,7 +127,7 @@ def _insert_runs(run_ids: Collection[UUID]) -> _NewRuns:
     ids = array(run_ids)
     with connection.cursor() as cursor:
         cursor.execute(LOCK_QUEUEING_TASKS, [ids])
-        cursor.execute(REDRIVE_RUNS, {"runs": ids, "waits": run_rows.WAITS})
+        cursor.execute(REDRIVE_RUNS, {"runs": ids, "waits": run_rows.WAITING_REASON})
         rows = fetch_all(cursor, _InsertedRun)
     to_ring = [row.id for row in rows if not row.is_next]
     to_ring += run_rows.start_waiting_runs_of_locked(

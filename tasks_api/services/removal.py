@@ -1,4 +1,4 @@
-"""End tasks: on a user's request, at their end, and when their targets are gone."""
+"""End tasks: when a user removes them, at their end, or when their targets are gone."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ from tasks_api.storage import schedule_changes, schedule_rows, task_counts
 def remove_task(
     owner: User, task_id: str, *, now: datetime, surface: Surface | None = None
 ) -> None:
-    """End a task that the user reaches."""
+    """Remove a task that the user reaches."""
     remove_locked(lock_task(owner, task_id, now=now, surface=surface))
 
 
 def remove_locked(task: Task) -> None:
-    """End a task that the caller has locked."""
+    """Remove a task that the caller has locked."""
     end_removed([task.pk])
     audit.record(task.tenant_id, "task.remove", [task.pk])
 
 
 @transaction.atomic
 def remove_tasks(tasks: TaskQuerySet, *, now: datetime) -> int:
-    """End those of the tasks that are alive; returns how many there were."""
+    """Remove the living ones of these tasks; return how many there were."""
     gone = list(lock_rows(tasks.alive(now)))
     end_removed([task.pk for task in gone])
     record_for_tenants("task.remove", gone)
@@ -43,7 +43,7 @@ def remove_tasks(tasks: TaskQuerySet, *, now: datetime) -> int:
 
 
 def end_removed(ids: Collection[uuid.UUID]) -> None:
-    """End tasks that the caller has locked, and leave the audit log to it."""
+    """Remove tasks that the caller has locked; it must write the audit entry, too."""
     if not ids:
         return
     at = schedule_changes.record_change(ids, schedule_changes.ChangeKind.REMOVED)
@@ -52,7 +52,7 @@ def end_removed(ids: Collection[uuid.UUID]) -> None:
 
 
 def end_expired(tasks: TaskQuerySet, *, now: datetime) -> None:
-    """End those of the tasks that are past their end, which frees their names."""
+    """End the tasks that are past their end, which frees their names."""
     past = tasks.filter(ended_at=None, ends_at__lt=now).order_by("pk")
     locked = past.select_for_update(no_key=True)
     if ids := list(locked.values_list("pk", flat=True)):
@@ -64,9 +64,9 @@ def end_expired(tasks: TaskQuerySet, *, now: datetime) -> None:
 
 @transaction.atomic
 def end_gone_tasks(gone: Mapping[uuid.UUID, str], *, now: datetime) -> None:
-    """End the tasks whose targets answered that they are gone (HTTP 410).
+    """End the tasks whose targets answered 410 (gone).
 
-    A task that has another URL by now stays. A run under way finishes.
+    A task that has another URL by now does not end. A run under way finishes.
     """
     alive = Task.objects.filter(pk__in=gone, ended_at=None).select_related("owner")
     ended = [

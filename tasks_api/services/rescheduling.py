@@ -1,4 +1,4 @@
-"""Compute where tasks continue in their schedules, and write it to their rows."""
+"""Compute the next fire times of tasks that were resumed or edited, and write them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tasks_api.storage import schedule_edits, schedule_rows, stored_schedules
 
 
 class _NextState(NamedTuple):
-    """Where a task continues, as reschedule() writes it."""
+    """The new state of a task, in the order of RESCHEDULE_TASKS' columns."""
 
     task_id: uuid.UUID
     next_fire_at: datetime | None
@@ -26,14 +26,14 @@ class _NextState(NamedTuple):
 
 
 def reschedule(tasks: Sequence[Task], *, now: datetime) -> None:
-    """Write where each task continues, by its schedule, in one statement.
+    """Compute and write the next fire time of each task.
 
     A task whose schedule cannot be computed is paused.
     """
     states = [_next_state(task, now) for task in tasks]
     if not states:
         return
-    schedule_edits.copy_schedules(schedule_edits.edited_schedules(tasks))
+    schedule_edits.copy_schedules(schedule_edits.find_edited_schedules(tasks))
     with connection.cursor() as cursor:
         cursor.execute(RESCHEDULE_TASKS, columns(states))
     broken = [state.task_id for state in states if state.pause_reason]

@@ -1,11 +1,11 @@
-"""SQL about runs, one constant a statement."""
+"""The SQL that lists, cancels, deletes and redrives runs."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 
-from tasks_api.domain.ids import ID_FOR
-from tasks_api.domain.states import NOT_DELIVERED, RunState
+from tasks_api.domain.states import UNDELIVERED_STATES, RunState
+from tasks_api.storage.id_statements import ID_FOR
 
 
 def _quoted(states: Collection[RunState]) -> str:
@@ -21,23 +21,23 @@ CANCEL_UNSTARTED_RUNS = """
         AND NOT (by_hand AND %s)
 """
 
-# Deletes the runs of tasks that their schedules made and no worker has started.
+# Deletes the runs of tasks that are not manual and that no worker has started.
 DELETE_UNSTARTED_RUNS = """
     DELETE FROM tasks_api_run
     WHERE task_id = ANY(%s::uuid[]) AND state = 'pending' AND attempt_count = 0
         AND NOT by_hand
 """
 
-# What a filter wants. Each value stands in the text that PostgreSQL plans, so that it
-# drops what is not asked for, and sees a partial index in what is left: the list of
-# states that were not delivered is repeated in the words of that index. Of the two
-# conditions on a cursor the first says what an index can find, the second what it means.
+# The conditions of a filter. The text that PostgreSQL plans contains the values, so the
+# planner drops the conditions of absent filters, and can use a partial index for the
+# others; so the undelivered states are listed as that index lists them. Of the two
+# conditions on the cursor, the first is for the index, and the second is exact.
 _IS_WANTED = f"""
     run.tenant_id = %(tenant)s
     AND (run.state <> 'pending' OR run.scheduled_for <= now())
     AND (%(task)s::uuid IS NULL OR run.task_id = %(task)s::uuid)
     AND (%(run)s::uuid IS NULL OR run.id = %(run)s::uuid)
-    AND (NOT %(all_not_delivered)s OR run.state IN ({_quoted(NOT_DELIVERED)}))
+    AND (NOT %(all_not_delivered)s OR run.state IN ({_quoted(UNDELIVERED_STATES)}))
     AND (NOT %(all_unfinished)s OR run.wake_at IS NOT NULL)
     AND (%(states)s::text[] IS NULL OR run.state = ANY(%(states)s::text[]))
     AND (%(since)s::timestamptz IS NULL OR run.scheduled_for >= %(since)s::timestamptz)
@@ -55,7 +55,7 @@ LIST_RUNS = f"""
         AND (NOT %(spares_notices)s OR task.surface <> 'notices') {_NEWEST}
 """
 
-# Finds the newest runs of some tasks, looking up those of each task.
+# Finds the newest runs of some tasks, task by task.
 LIST_RUNS_OF_TASKS = f"""
     SELECT run.id FROM unnest(%(tasks)s::uuid[]) AS own(id) CROSS JOIN LATERAL (
         SELECT run.id, run.scheduled_for FROM tasks_api_run run
@@ -63,14 +63,14 @@ LIST_RUNS_OF_TASKS = f"""
     ) AS run {_NEWEST}
 """
 
-# Finds the oldest runs that a user may send again. The list of states is repeated as
-# constants, so that the index of what was not delivered serves it.
+# Finds the oldest runs that a user may redrive. The undelivered states are listed as
+# constants, so that PostgreSQL can use their partial index.
 FIND_RUNS_TO_REDRIVE = f"""
     SELECT run.id FROM tasks_api_run run JOIN tasks_api_task task ON task.id = run.task_id
     WHERE run.tenant_id = %(tenant)s
         AND (%(reaches_all)s OR task.owner_id = %(owner)s)
         AND task.end_reason <> 'removed'
-        AND run.state IN ({_quoted(NOT_DELIVERED)})
+        AND run.state IN ({_quoted(UNDELIVERED_STATES)})
         AND run.state = ANY(%(states)s::text[])
         AND CASE WHEN %(task)s::uuid IS NULL THEN task.surface <> 'notices'
             ELSE run.task_id = %(task)s END
@@ -87,17 +87,17 @@ FIND_RUNS_TO_REDRIVE = f"""
     ORDER BY run.scheduled_for LIMIT {{limit}}
 """
 
-# Locks the tasks that let one run wait, in the order in which everybody locks tasks: a
-# run may only begin to wait while its task is held.
+# Locks the tasks with queue_one, in the order that all code uses: a run may begin to
+# wait only while its task is locked.
 LOCK_QUEUEING_TASKS = """
     SELECT FROM tasks_api_task WHERE overlap = 'queue_one' AND id IN (
         SELECT task_id FROM tasks_api_run WHERE id = ANY(%s::uuid[]))
     ORDER BY id FOR NO KEY UPDATE
 """
 
-# Makes new runs that send some again, where no constraint forbids it. Their moments are a
-# microsecond apart, and past: a task has one run for each. The slot is that of the run
-# which was the first one to be sent again.
+# Stores redrives of runs, unless a constraint forbids them. Their fire times are passed
+# and a microsecond apart, because a task has one run per fire time. The slot is that of
+# the original run.
 REDRIVE_RUNS = f"""
     WITH run AS (
         SELECT run.id, run.task_id, run.tenant_id, task.overlap,

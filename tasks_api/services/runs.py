@@ -1,4 +1,4 @@
-"""Runs as their user reads them: newest first, in pages, quick among millions."""
+"""The history of runs for a user: newest first, in pages, quick among millions."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from scheduler_service.db.arrays import array
 from scheduler_service.db.statements import with_limit
 from tasks_api.domain.exceptions import RunNotFound, TaskNotFound
 from tasks_api.domain.specs import Surface
-from tasks_api.domain.states import FINAL, NOT_DELIVERED, RunState
+from tasks_api.domain.states import FINAL_STATES, UNDELIVERED_STATES, RunState
 from tasks_api.models import Attempt, Run, Task
 from tasks_api.services.run_statements import LIST_RUNS, LIST_RUNS_OF_TASKS
 
-# A user with no more tasks than this has the runs of each looked up: others of the tenant
-# may have made millions since, which nobody wants to read past.
+# For a user with at most so many tasks, the runs are found task by task: the statement
+# need not read past millions of runs of other users of the tenant.
 MAX_TASKS_LOOKED_UP = 500
 
 
 class RunCursor(NamedTuple):
-    """Where a page ended; the next one goes on with older runs."""
+    """The last run of a page; the next page has older runs."""
 
     scheduled_for: datetime
     run_id: UUID
@@ -33,29 +33,28 @@ class RunCursor(NamedTuple):
 
 @dataclass(frozen=True)
 class RunFilter:
-    """Which runs; what is None or empty does not narrow them.
+    """The filters of a list of runs; None and empty let all runs through.
 
-    The runs of notices are no fire times that a user asked for: they are found on their
-    own, with `notices`, or as those of the task that a notice is.
+    Runs of notices are listed only with `notices`, or by their task.
     """
 
     task_id: UUID | None = None
     states: Collection[RunState] = ()
     since: datetime | None = None
-    # Excluded.
+    # Exclusive.
     until: datetime | None = None
     after: RunCursor | None = None
     notices: bool = False
 
     @property
     def all_not_delivered(self) -> bool:
-        """Whether the index of runs that were not delivered has all the states."""
-        return bool(self.states) and frozenset(self.states) <= NOT_DELIVERED
+        """Whether the index of undelivered runs covers the states."""
+        return bool(self.states) and frozenset(self.states) <= UNDELIVERED_STATES
 
     @property
     def all_unfinished(self) -> bool:
-        """Whether the index of unfinished runs has all the states."""
-        return bool(self.states) and not frozenset(self.states) & FINAL
+        """Whether the index of unfinished runs covers the states."""
+        return bool(self.states) and not frozenset(self.states) & FINAL_STATES
 
 
 class RunSummary(NamedTuple):
@@ -67,12 +66,12 @@ class RunSummary(NamedTuple):
 
 
 def list_runs(owner: User, wanted: RunFilter, *, limit: int) -> list[RunSummary]:
-    """The newest runs of a user's tasks, living or ended.
+    """Return the newest runs of a user's tasks, living or ended.
 
-    A run that was only dispatched ahead of its moment is not among them: it may never
-    happen. Raises TaskNotFound where the user does not reach the task of the filter.
+    Runs that were made ahead are not listed before their fire time, because they may be
+    deleted. Raises TaskNotFound if the user does not reach the task of the filter.
     """
-    own = Task.objects.reached_by(owner)
+    own = Task.objects.visible_to(owner)
     if wanted.task_id is not None and not own.filter(pk=wanted.task_id).exists():
         raise TaskNotFound("Task not found")
     ids = _find(owner, wanted, limit)
@@ -90,7 +89,7 @@ def list_runs(owner: User, wanted: RunFilter, *, limit: int) -> list[RunSummary]
 
 
 def get_run(owner: User, run_id: UUID) -> tuple[Run, list[Attempt]]:
-    """A run with its task loaded, and its attempts in order. Raises RunNotFound."""
+    """Return a run with its task, and its attempts in order. Raises RunNotFound."""
     if not _select(LIST_RUNS, 1, _values(owner, RunFilter()) | {"run": run_id}):
         raise RunNotFound("Run not found")
     run = Run.objects.select_related("task").get(pk=run_id)
@@ -133,10 +132,10 @@ def _values(owner: User, wanted: RunFilter) -> dict[str, Any]:
 
 
 def _tasks_to_look_up(owner: User, wanted: RunFilter) -> Sequence[UUID] | None:
-    """The tasks whose runs are found quicker task by task; None where that is not so."""
+    """Return the tasks if their runs are found quicker task by task, else None."""
     if wanted.notices:
-        # Few, each with a single run, and anywhere among millions of others.
-        notices = Task.objects.reached_by(owner).of(Surface.NOTICES)
+        # Notices are few, each with a single run, among millions of other runs.
+        notices = Task.objects.visible_to(owner).for_surface(Surface.NOTICES)
         return list(notices.values_list("pk", flat=True))
     if owner.reaches_tenant or wanted.all_not_delivered or wanted.all_unfinished:
         return None

@@ -1,11 +1,11 @@
-"""SQL about tasks, one constant a statement."""
+"""The SQL that reschedules, suspends, transfers, lists and deletes tasks."""
 
 from __future__ import annotations
 
 from tasks_api.storage import count_statements, schedule_statements, stored_schedules
 from tasks_api.storage.task_deletion import DELETE_SCHEDULES
 
-# Writes where tasks continue in their schedules.
+# Writes the next fire times of tasks that were resumed or edited.
 RESCHEDULE_TASKS = """
     UPDATE tasks_api_task task SET
         next_fire_at = planned.next_fire_at,
@@ -15,7 +15,7 @@ RESCHEDULE_TASKS = """
     WHERE task.id = planned.id
 """
 
-# Marks tasks whose user is deactivated, after they were paused.
+# Marks paused tasks as suspended with their user.
 SUSPEND_TASKS = """
     UPDATE tasks_api_task SET suspended = true, pause_reason = %s
     WHERE id = ANY(%s::uuid[])
@@ -43,8 +43,8 @@ TRANSFER_TASKS = f"""
     UPDATE tasks_api_task SET owner_id = %(target)s WHERE id = ANY(%(tasks)s::uuid[])
 """
 
-# Lists tasks whose schedules follow the clock of a zone other than UTC. No fire time since
-# `since` has a run: it is the last fire time, or the last change of the schedule.
+# Lists tasks whose schedules follow a zone other than UTC. `since` is the last fire
+# time, or the last change of the schedule: later fire times have no run yet.
 LIST_ZONED_TASKS = f"""
     SELECT task.id AS task_id, tenant.name AS tenant, task.name, task.next_fire_at,
         greatest(task.created_at, task.last_fire_at, (
@@ -59,14 +59,14 @@ LIST_ZONED_TASKS = f"""
     ORDER BY task.id LIMIT {{limit}}
 """
 
-# Locks those of some tasks that nobody else has locked: these are at their next fire
-# time, or in an edit.
+# Locks tasks, and skips those that another process has locked: a beat fires them, or a
+# user edits them.
 LOCK_FREE_TASKS = """
     SELECT id FROM tasks_api_task WHERE id = ANY(%s::uuid[]) ORDER BY id
     FOR NO KEY UPDATE SKIP LOCKED
 """
 
-# Writes other next fire times for the same schedules.
+# Writes recomputed next fire times.
 WRITE_FIRE_TIMES = """
     UPDATE tasks_api_task task SET next_fire_at = new.next_fire_at
     FROM unnest(%s::uuid[], %s::timestamptz[]) AS new(id, next_fire_at)
@@ -78,9 +78,9 @@ def _schedule_columns(table: str) -> str:
     return ", ".join(f"{table}.{name}" for name in stored_schedules.SCHEDULE_COLUMNS)
 
 
-# Reads the schedules that a task had and has, in the order of time. One statement, so
-# that the task and its changes are of one moment. The schedule that was edited and not
-# yet followed is the one that still fires.
+# Reads the past schedules of a task and the present one, in the order of time. It is
+# one statement, so that the task and its changes are of one moment. After an edit that
+# no beat has followed yet, the present schedule is the one before the edit.
 READ_SCHEDULES = f"""
     WITH task AS (
         SELECT * FROM tasks_api_task
@@ -131,11 +131,11 @@ def _delete_by(table: str, column: str) -> str:
     """
 
 
-# Delete a batch of what a tenant has beside its tasks.
+# Delete a batch of a tenant's messages and queue tallies.
 DELETE_MESSAGES_OF_TENANT = _delete_by("tasks_api_message", "tenant_id")
 DELETE_QUEUE_TALLIES_OF_TENANT = _delete_by("tasks_api_queuetally", "tenant_id")
 
-# Delete a batch of what a user has beside their tasks.
+# Delete a batch of a user's idempotency keys, task tallies and tags.
 DELETE_KEYS_OF_USER = _delete_by("tasks_api_idempotencykey", "user_id")
 DELETE_TASK_TALLIES_OF_USER = _delete_by("tasks_api_tasktally", "owner_id")
 DELETE_TAGS_OF_USER = _delete_by("tasks_api_tasktag", "owner_id")

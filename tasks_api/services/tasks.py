@@ -1,4 +1,4 @@
-"""Create tasks, and change those that are there."""
+"""Create and change tasks."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from tasks_api.storage import task_rows
 
 
 def create_task(owner: User, spec: TaskSpec, *, now: datetime) -> Task:
-    """Store a task. Raises NameTaken if the tenant has one of its name.
+    """Store a task. Raises NameTaken if a living task of the tenant has its name.
 
-    The schedule of the task returned is read from the database when it is first used.
+    The schedule of the returned task is read from the database when it is first used.
     """
     [row] = create_tasks(owner, [spec], now=now)
     if spec.is_paused:
@@ -37,9 +37,9 @@ def create_task(owner: User, spec: TaskSpec, *, now: datetime) -> Task:
 def create_tasks(
     owner: User, specs: Sequence[TaskSpec], *, now: datetime
 ) -> list[task_rows.NewTask]:
-    """Store tasks of one surface, all of them or none, in a few statements.
+    """Store tasks of one surface, all or none, in a constant number of statements.
 
-    Their names must differ. Raises NameTaken with those that are taken.
+    Their names must differ. Raises NameTaken with the names that are taken.
     """
     names = {spec.name for spec in specs if spec.name}
     try:
@@ -51,7 +51,7 @@ def create_tasks(
     except IntegrityError as error:
         if task_rows.NAME_CONSTRAINT not in str(error):
             raise
-        # Another request gave one of them at this moment.
+        # Another request has just given one of the names.
         raise NameTaken(names) from None
 
 
@@ -59,7 +59,7 @@ def create_tasks(
 def _create_paused(
     owner: User, specs: Sequence[TaskSpec], *, now: datetime
 ) -> list[task_rows.NewTask]:
-    """Store tasks of which some are paused, before a beat could fire them."""
+    """Store tasks and pause some, in one transaction, so that no beat fires them."""
     rows = task_rows.insert_tasks(owner, specs, now=now)
     made = zip(rows, specs, strict=True)
     set_paused(owner, [row.id for row, spec in made if spec.is_paused], True)
@@ -67,10 +67,7 @@ def _create_paused(
 
 
 def change_task(user: User, task: Task, spec: TaskSpec, *, now: datetime) -> Task:
-    """Make a task that the caller has locked for this user what the spec says.
-
-    Returns the task as it is then.
-    """
+    """Change a task that the caller has locked to its spec; return the changed task."""
     is_changed = bool(rewrite_tasks(user, [(task, spec)], now=now))
     if is_changed:
         audit.record(task.tenant_id, "task.change", [task.pk])
@@ -82,10 +79,10 @@ def change_task(user: User, task: Task, spec: TaskSpec, *, now: datetime) -> Tas
 def rewrite_tasks(
     owner: User, desired: Sequence[tuple[Task, TaskSpec]], *, now: datetime
 ) -> list[Task]:
-    """Make tasks that the caller has locked what the specs say, in few statements.
+    """Change tasks that the caller has locked to their specs, in few statements.
 
-    Returns those that were different; the audit log is for the caller to write. Raises
-    TaskBusy with the name of a task that cannot be moved while its request is under way.
+    Returns the tasks that differed; the caller must write the audit entry. Raises
+    TaskBusy with the name of a one-off that cannot move while its request is under way.
     """
     for task, spec in desired:
         _claim_name(owner, task, spec, now=now)
@@ -99,7 +96,7 @@ def rewrite_tasks(
 def _restart(
     ids: Sequence[uuid.UUID], one_offs: Collection[uuid.UUID], *, now: datetime
 ) -> None:
-    """Let tasks with another schedule begin anew, as if they had never fired."""
+    """Let tasks with a changed schedule start anew, as if they had never fired."""
     if were_one_offs := [task_id for task_id in ids if task_id in one_offs]:
         _refuse_under_way(were_one_offs)
         delete_unstarted(were_one_offs)
@@ -110,7 +107,7 @@ def _restart(
 
 
 def _claim_name(owner: User, task: Task, spec: TaskSpec, *, now: datetime) -> None:
-    """Let a task have another name, if it is free."""
+    """Lock the new name of a task, if it has one. Raises NameTaken."""
     if spec.name and spec.name != task.name:
         lock_name(tenant_of(owner), spec.surface, spec.name)
         require_free({spec.name}, owner, spec.surface, now=now)

@@ -17,17 +17,17 @@ from tasks_api.services.run_statements import (
 def cancel_unstarted(
     task_ids: Collection[uuid.UUID], *, reason: str, spares_by_hand: bool = False
 ) -> None:
-    """Cancel the runs that wait; `spares_by_hand` keeps those that a user asked for."""
+    """Cancel unstarted runs; `spares_by_hand` keeps manual ones."""
     _change_runs(CANCEL_UNSTARTED_RUNS, reason, array(task_ids), spares_by_hand)
 
 
 def delete_unstarted(task_ids: Collection[uuid.UUID]) -> None:
-    """Delete the runs that the schedule made, and keep those that a user asked for."""
+    """Delete unstarted runs, but no manual ones."""
     _change_runs(DELETE_UNSTARTED_RUNS, array(task_ids))
 
 
 def _change_runs(statement: str, *values: str | bool) -> None:
-    # A QuerySet would read first, and a worker might claim the row in between. It would
-    # also send each of thousands of ids as a parameter of its own.
+    # A QuerySet would read first, and a worker could claim a row in between. It would
+    # also send thousands of ids as a parameter each.
     with connection.cursor() as cursor:
         cursor.execute(statement, values)

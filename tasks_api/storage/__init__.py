@@ -1,5 +1,5 @@
-"""Rows in sets: the SQL that reads and writes many tasks, schedules and runs at once.
+"""The SQL that reads and writes many tasks, schedules and runs at once.
 
-It decides nothing that a tenant could notice. Who may do what, and when, is for
-`services`, `scheduler` and `worker`.
+The folder decides nothing that a tenant could notice: `services`, `scheduler` and
+`worker` decide who may do what, and when.
 """

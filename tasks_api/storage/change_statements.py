@@ -1,20 +1,21 @@
-"""The SQL that records changes of schedules, and settles what they cut off."""
+"""The SQL that records schedule changes, and stores runs that they cut off."""
 
 from __future__ import annotations
 
-from tasks_api.domain.ids import READ_RUN_KEY, free_id
+from tasks_api.storage.id_statements import READ_RUN_KEY, free_id
 from tasks_api.storage.stored_schedules import SCHEDULE_COLUMNS
 
-# Changes that one transaction looks at.
+# The most changes in one transaction.
 MAX_CHANGES = 100
 
 _NAMES = ", ".join(SCHEDULE_COLUMNS)
-# Note the schedules that tasks have as over, and take back what was dispatched ahead.
-# An end needs a row only for what is open: otherwise the task itself says all of it.
+# Record the end of the schedules of tasks, and delete the runs that were made ahead.
+# The end of a task gets a row only if a fire time has no run yet: otherwise the task's
+# own columns say it all.
 RECORD_CHANGE = f"""
     WITH closed AS MATERIALIZED (
         SELECT id, {_NAMES},
-            -- A one-off that waits in a pause has none, and its moment all the same.
+            -- A paused one-off has no next_fire_at, but still has its moment.
             CASE WHEN %(what)s = 'removed' AND last_fire_at IS NULL
                     AND is_paused AND is_one_off
                 THEN once_at ELSE next_fire_at END AS next_fire_at,
@@ -50,12 +51,12 @@ _READ_OPEN = f"""
     ORDER BY change.id LIMIT {MAX_CHANGES}
     FOR NO KEY UPDATE OF change SKIP LOCKED
 """
-# Read changes whose fire times are not settled; and only those from an id on.
+# Read changes with fire times that have no run yet; the second, from an id on.
 READ_OPEN_CHANGES = _READ_OPEN.replace("{since}", "")
 READ_OPEN_CHANGES_SINCE = _READ_OPEN.replace(
     "{since}", "AND change.id >= %(since)s::bigint"
 )
-# Write where settling goes on with each change.
+# Write the first fire time of each change that has no run yet.
 UPDATE_OPEN_FROM = """
     UPDATE tasks_api_schedulechange change SET open_from = settled.open_from
     FROM unnest(%s::bigint[], %s::timestamptz[]) AS settled(id, open_from)

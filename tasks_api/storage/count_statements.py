@@ -1,12 +1,12 @@
-"""The SQL that counts tasks when they begin and end, as parts of other statements, too."""
+"""The SQL of task tallies; some of it is a part of statements that write tasks."""
 
 from __future__ import annotations
 
-# Two connections of one part wait for each other's commit, so there are more parts than
-# connections that usually write at once.
+# Connections that count in one part wait for each other's commit. So there are more
+# parts than connections that usually write at once.
 COUNTER_PARTS = 32
 
-# Sorted, so that two statements that count for the same owners cannot lock each other out.
+# Sorted, so that two statements that count for the same owners cannot deadlock.
 _COUNT = f"""
     INSERT INTO tasks_api_tasktally AS tally (owner_id, surface, part, tasks)
     SELECT owner_id, surface, mod(pg_backend_pid(), {COUNTER_PARTS}), {{sign}}count(*) FROM {{rows}}
@@ -17,18 +17,18 @@ _COUNT = f"""
 
 
 def count_in(rows: str) -> str:
-    """SQL that counts the tasks of a part of its statement: owner_id, surface."""
+    """Return SQL that adds `rows` (owner_id, surface) to the tallies."""
     return _COUNT.format(sign="", rows=rows)
 
 
 def count_out(rows: str) -> str:
-    """SQL that counts them out again."""
+    """Return SQL that subtracts `rows` (owner_id, surface) from the tallies."""
     return _COUNT.format(sign="-", rows=rows)
 
 
-# For statements that end tasks as `ended`: id, owner_id, surface, and whether it is
-# tagged.
-ENDED = f"""
+# Parts of a statement whose `ended` part has ENDED_COLUMNS of the tasks that it ends:
+# they update the tallies and delete the tags.
+COUNT_OUT_ENDED = f"""
     counted_out AS ({_COUNT.format(sign="-", rows="ended")}), untagged AS (
         DELETE FROM tasks_api_tasktag tag USING ended
         WHERE ended.is_tagged AND tag.task_id = ended.id
@@ -36,7 +36,7 @@ ENDED = f"""
 """
 ENDED_COLUMNS = "task.id, task.owner_id, task.surface, task.tags <> '{}' AS is_tagged"
 
-# Count the tasks of some users that are alive.
+# Count the living tasks of some users.
 COUNT_ALIVE = """
     SELECT (SELECT coalesce(sum(tasks), 0)::bigint FROM tasks_api_tasktally
             WHERE owner_id = ANY(%(owners)s::bigint[]) AND surface = %(surface)s)
@@ -56,7 +56,7 @@ END_EXPIRED_TASKS = f"""
         UPDATE tasks_api_task task
         SET ended_at = %s, end_reason = 'over', next_fire_at = NULL
         WHERE id = ANY(%s::uuid[]) AND ended_at IS NULL RETURNING {ENDED_COLUMNS}
-    ), {ENDED} SELECT FROM ended
+    ), {COUNT_OUT_ENDED} SELECT FROM ended
 """
 
 _EXPIRED = f"""
@@ -69,10 +69,10 @@ _EXPIRED = f"""
         UPDATE tasks_api_task task SET ended_at = task.ends_at, end_reason = 'over'
         FROM over WHERE task.id = over.id
         RETURNING {ENDED_COLUMNS}
-    ), {ENDED} SELECT count(*) FROM ended
+    ), {COUNT_OUT_ENDED} SELECT count(*) FROM ended
 """
-# End tasks that are past their end and never fire again, as many as `{limit}`; and only
-# those whose end was not before a moment.
+# End at most `{limit}` tasks that are past their end and never fire again; the second,
+# only tasks whose end was not before a moment.
 END_ALL_EXPIRED = _EXPIRED.replace("{since}", "")
 END_ALL_EXPIRED_SINCE = _EXPIRED.replace(
     "{since}", "AND ends_at >= %(since)s::timestamptz"

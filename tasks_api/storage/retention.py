@@ -1,8 +1,8 @@
 """Delete old history: the oldest first, in batches that hold no lock for long.
 
-Any number of processes may do so at once: each takes rows that the others have not
-locked. What every tenant may keep for how long, and why rows are deleted one by one, is
-in docs/explanation/retention.md.
+Any number of processes may run retention at once: each skips rows that another one has
+locked. docs/explanation/retention.md says how long each tenant's history is kept, and
+why rows are deleted one by one.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ from tasks_api.storage.retention_statements import (
     SWEEPS,
 )
 
-# Tenants that share a batch. Taken together, those that are equally old lie on the same
-# pages, which are then written once.
+# The most tenants in one batch. Rows of equal age lie on the same pages, so PostgreSQL
+# writes a page once for all of these tenants.
 MAX_TENANTS_IN_BATCH = 50
-# How long a round works on, in seconds, and the rest after each batch, in parts of the
-# time that it took: so that who sends requests has the database to itself between two.
+# The seconds of a round, and the rest after each batch as a share of the time that it
+# took. During the rest, workers have the database to themselves.
 ROUND_SECONDS = 30.0
 REST_RATIO = 1.0
 
-# Waits for so many seconds; true when there is no time left.
+# Waits for so many seconds, and may return something true to end the round.
 Pause = Callable[[float], object]
 
 
 class _Overdue(NamedTuple):
-    """A tenant whose rows have to go: those from `since` on, older than `before`."""
+    """A tenant with rows to delete: those from `since` on, older than `before`."""
 
     since: datetime
     tenant_id: int
@@ -50,13 +50,14 @@ class _Overdue(NamedTuple):
 
 
 def prune(*, now: datetime, pause: Pause = time.sleep) -> Counter[str]:
-    """Delete what is over for longer than its tenant's retention, for one round.
+    """Delete history that is older than its tenant's retention, for one round.
 
-    That is: runs that finished, with their attempts; tasks that ended and have no run
-    left, with their schedules; messages that nobody may have; old heartbeats. Returns
-    how many of each kind. `pause` may end the round by returning something true.
+    Deletes finished runs with their attempts, ended tasks without runs with their
+    schedules, messages without a retry left, old idempotency keys, old schedule changes
+    and old heartbeats. Returns the number of each kind. `pause` may end the round by
+    returning something true.
     """
-    # As beats do all the time: only what has ended is no longer counted.
+    # A task is counted until it is marked as ended, also while no beat runs.
     task_counts.end_all_expired_tasks()
     gone: Counter[str] = Counter()
     began = time.monotonic()
@@ -72,7 +73,7 @@ def prune(*, now: datetime, pause: Pause = time.sleep) -> Counter[str]:
 
 
 def lag(*, now: datetime) -> float:
-    """For how many seconds a run is kept that should be gone; 0 if there is none."""
+    """Return the seconds since the oldest run should have been deleted, at least 0."""
     with connection.cursor() as cursor:
         cursor.execute(FIND_OLDEST_RUNS, _values(now))
         kept = [before - finished_at for _, _, before, finished_at in cursor.fetchall()]
@@ -80,9 +81,9 @@ def lag(*, now: datetime) -> float:
 
 
 def _delete_in_batches(now: datetime) -> Iterator[tuple[str, int]]:
-    """Delete batch by batch; yields each batch's kind and number of rows.
+    """Delete batch by batch; yield the kind and the number of rows of each batch.
 
-    The kinds take turns, so that much of one keeps none of the others waiting.
+    The kinds take turns, so that many rows of one kind do not delay the others.
     """
     turns = deque(
         [
@@ -123,7 +124,7 @@ def _delete_oldest_first(
         share = max(1, BATCH_SIZE // len(chosen))
         gone = _delete_batch(batch, chosen, share)
         for each, count, last in gone:
-            # Less than its share is all that it has.
+            # A tenant with fewer rows than its share has no more.
             if count == share:
                 heapq.heappush(overdue, each._replace(since=last))
         yield kind, sum(count for _, count, _ in gone)
@@ -132,7 +133,7 @@ def _delete_oldest_first(
 def _delete_batch(
     statement: str, chosen: Sequence[_Overdue], share: int
 ) -> list[tuple[_Overdue, int, datetime]]:
-    """Delete up to a share of each; returns how many of whom, and the youngest of them."""
+    """Delete up to a share of each tenant; return the number of rows and the newest."""
     since, tenants, before = columns(chosen)
     values: dict[str, Any] = {
         "since": since,

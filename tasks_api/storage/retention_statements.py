@@ -1,19 +1,19 @@
-"""The SQL that deletes history which is older than its tenant keeps."""
+"""The SQL that deletes history older than its tenant's retention."""
 
 from __future__ import annotations
 
 from tasks_api.storage.task_deletion import DELETE_SCHEDULES
 
-# Rows in one statement: some tens of milliseconds.
+# The most rows in one statement, which then takes some tens of milliseconds.
 BATCH_SIZE = 1000
 
-# A tenant's moment before which everything has to go.
+# Tenants, each with the moment before which its history is deleted.
 _BEFORE = """
     (SELECT id, %(now)s::timestamptz
         - make_interval(days => coalesce(retention_days, %(days)s)) AS before
      FROM accounts_tenant) AS tenant
 """
-# Find each tenant's oldest run that has to go.
+# Find the oldest run of each tenant that is past its retention.
 FIND_OLDEST_RUNS = f"""
     SELECT oldest.scheduled_for, tenant.id, tenant.before, oldest.finished_at
     FROM {_BEFORE} CROSS JOIN LATERAL (
@@ -23,7 +23,7 @@ FIND_OLDEST_RUNS = f"""
         ORDER BY run.scheduled_for LIMIT 1
     ) AS oldest
 """
-# Find each tenant's oldest ended task that has to go.
+# Find the oldest ended task of each tenant that is past its retention.
 FIND_OLDEST_TASKS = f"""
     SELECT oldest.ended_at, tenant.id, tenant.before
     FROM {_BEFORE} CROSS JOIN LATERAL (
@@ -33,9 +33,9 @@ FIND_OLDEST_TASKS = f"""
     ) AS oldest
 """
 
-# Of each tenant its share, from where the batch before it ended: an index whose old end
-# is full of dead entries is walked through once in a round, and not once for each batch.
-# Rows are locked, so they lie where they were found.
+# The share of each tenant begins where the batch before ended. So a round steps once
+# over the dead entries at the old end of an index, and not once a batch. The rows are
+# locked, so their ctid stays valid.
 _SHARES = """
     unnest(%(since)s::timestamptz[], %(tenants)s::bigint[], %(before)s::timestamptz[])
         AS share(since, tenant_id, before)
@@ -78,10 +78,10 @@ DELETE_TASKS = f"""
     SELECT tenant_id, count(*), max(at) FROM old GROUP BY tenant_id
 """
 
-# What is not found by tenant. Each is repeated until it deletes less than a batch; it
-# returns how much that was.
+# Statements for kinds that are not searched by tenant. Retention repeats each one until
+# it deletes less than a batch; it returns the number of rows.
 SWEEPS = {
-    # Their last lease ran out, and nobody has looked into their queue since.
+    # Messages whose last lease ran out, and whose queue no consumer has used since.
     "message": f"""
         WITH old AS MATERIALIZED (
             SELECT message.id FROM tasks_api_message message
@@ -112,7 +112,8 @@ SWEEPS = {
         )
         SELECT count(*) FROM old
     """,
-    # Of a task that lives on. Not the last one that is old: from there the next goes on.
+    # Changes of living tasks, except the newest old one: the next schedule begins
+    # there.
     "schedule change": f"""
         WITH old AS MATERIALIZED (
             SELECT change.id FROM tasks_api_schedulechange change

@@ -1,4 +1,4 @@
-"""The key from which ids of runs follow: made once, and part of every backup."""
+"""The key of run ids, which is created once and is part of every backup."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from django.db import connections
 
 
 def create_run_key(*, using: str, apps: Apps = all_apps, **kwargs: Any) -> None:
-    """After each migration, and each flush, there is one; it stays what it is."""
+    """Create the key if there is none, after each migration and each flush."""
     if "runidkey" not in apps.all_models["tasks_api"]:
         return
     with connections[using].cursor() as cursor:

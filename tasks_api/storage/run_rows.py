@@ -1,7 +1,7 @@
-"""Store runs as far as they may overlap, and let those begin that waited for others.
+"""Store runs, unless they would overlap, and let waiting runs move up.
 
-The constraints on runs decide whether runs of a task overlap, and no code checks before
-them: two beats, or a beat and a request, could both see a free place.
+Constraints decide whether runs of a task overlap. Code must not check first: two beats,
+or a beat and a request, could both find that no run is unfinished.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from django.db import transaction
 from scheduler_service.db.arrays import array, columns
 from scheduler_service.db.statements import prepared
 from tasks_api.domain.ids import id_for
-from tasks_api.domain.states import RING_AGAIN, RunState
+from tasks_api.domain.states import RING_AGAIN_DELAY, RunState
 from tasks_api.metrics import counters
 from tasks_api.storage.run_statements import (
     INSERT_RUNS,
@@ -25,13 +25,15 @@ from tasks_api.storage.run_statements import (
     START_WAITING_RUNS,
 )
 
-WAITS = "Waits: the run before it is not over."
-UNFINISHED = "The run before it was not over."
-IN_LINE = "The run before it was not over, and another one waited for that already."
+WAITING_REASON = "Waits: the run before it is not over."
+SKIPPED_REASON = "The run before it was not over."
+QUEUE_FULL_REASON = (
+    "The run before it was not over, and another one waited for that already."
+)
 
 
 class NewRun(NamedTuple):
-    """A fire time's row; the order is that of _store()'s columns."""
+    """A run to store; the order of the fields is that of INSERT_RUNS' columns."""
 
     run_id: UUID
     task_id: UUID
@@ -47,7 +49,7 @@ class NewRun(NamedTuple):
 
 
 def replace_taken_ids(runs: Sequence[NewRun]) -> list[NewRun]:
-    """Runs under other ids where some run has theirs: constraints decide, and no id."""
+    """Give random ids to runs whose ids are taken: constraints decide, and no id."""
     if not runs:
         return []
     with prepared(rows=len(runs)) as cursor:
@@ -69,16 +71,14 @@ def insert_runs(
 ) -> tuple[list[UUID], list[UUID]]:
     """Store runs that do not exist yet.
 
-    Returns those that are not over by that, and those that waited behind others, which
-    are over, and may begin now.
-
-    The constraints decide whether a run would overlap with another one, or another one
-    waits for that already. Then the fire time is kept as skipped.
+    Returns the ids of the pending runs that were stored, and of the waiting runs that
+    moved up. A run is stored as skipped if it would overlap with an exclusive run, or
+    if another run waits for that one already.
     """
     if not runs:
         return [], []
     in_line = list({run.task_id for run in runs if run.is_next})
-    # The run that waits goes first; then the next one may wait.
+    # The waiting run moves up first, so that a new one may wait in its place.
     moved_up = start_waiting_runs_of_locked(in_line)
     stored = set(_store(runs))
     moved_up += start_waiting_runs_of_locked(in_line)
@@ -88,7 +88,7 @@ def insert_runs(
         [
             run._replace(
                 state=RunState.SKIPPED,
-                reason=IN_LINE if run.is_next else UNFINISHED,
+                reason=QUEUE_FULL_REASON if run.is_next else SKIPPED_REASON,
                 finished_at=now,
                 wake_at=None,
             )
@@ -103,7 +103,7 @@ def insert_runs(
 
 
 def _store(runs: Sequence[NewRun]) -> list[UUID]:
-    """Insert those runs that no constraint forbids; returns their ids."""
+    """Insert the runs that no constraint forbids; return their ids."""
     if not runs:
         return []
     with prepared() as cursor:
@@ -117,30 +117,30 @@ def _store(runs: Sequence[NewRun]) -> list[UUID]:
 
 
 def start_waiting_runs_of_locked(task_ids: Sequence[UUID]) -> list[UUID]:
-    """Let the next runs of tasks begin whose exclusive run is over; returns them.
+    """Let waiting runs move up if their task's exclusive run has ended; return the ids.
 
-    The caller must hold the tasks locked, or two callers would see the same place free.
+    The caller must have locked the tasks: otherwise two callers could start a run each.
     """
     if not task_ids:
         return []
     with prepared() as cursor:
         cursor.execute(
             START_WAITING_RUNS,
-            [RING_AGAIN.total_seconds(), array(task_ids)],
+            [RING_AGAIN_DELAY.total_seconds(), array(task_ids)],
         )
         return [run_id for (run_id,) in cursor.fetchall()]
 
 
 @transaction.atomic(durable=True)
 def start_waiting_runs(task_ids: Sequence[UUID]) -> list[UUID]:
-    """Let the runs begin that waited for others of their tasks, which are over.
+    """Lock tasks, and let their waiting runs move up if the exclusive run has ended.
 
-    Returns the runs to ring for.
+    Returns the ids of the runs to ring for.
     """
     ids = array(task_ids)
     with prepared() as cursor:
-        # In one order everywhere, and before the runs are looked at: the statement that
-        # waits for a lock does not see what changed meanwhile.
+        # Lock in a statement of its own: one that waits for a lock does not see the
+        # rows that changed meanwhile.
         cursor.execute(
             LOCK_TASKS,
             [ids],
@@ -149,7 +149,7 @@ def start_waiting_runs(task_ids: Sequence[UUID]) -> list[UUID]:
 
 
 def schedule_ring(run_ids: Iterable[UUID], *, after: timedelta) -> None:
-    """Let runs whose message could not be sent be rung for again after a short while."""
+    """Set when a beat rings again for runs whose message could not be sent."""
     with prepared() as cursor:
         cursor.execute(
             SCHEDULE_RING,

@@ -1,8 +1,8 @@
-"""The SQL that stores runs, and lets those begin that waited for others."""
+"""The SQL that stores runs, and lets waiting runs move up."""
 
 from __future__ import annotations
 
-# Store runs as far as no constraint forbids them.
+# Store the runs that no constraint forbids.
 INSERT_RUNS = """
     INSERT INTO tasks_api_run (id, task_id, tenant_id, scheduled_for, state,
         reason, wake_at, finished_at, exclusive, is_next, covers_until,
@@ -14,7 +14,7 @@ INSERT_RUNS = """
     RETURNING id
 """
 
-# Let the next runs of tasks begin whose exclusive run is over.
+# Let waiting runs of tasks move up if the exclusive run has ended.
 START_WAITING_RUNS = """
     UPDATE tasks_api_run run SET exclusive = true, is_next = false, reason = '',
         wake_at = now() + make_interval(secs => %s)
@@ -26,13 +26,13 @@ START_WAITING_RUNS = """
     RETURNING run.id
 """
 
-# Lock tasks, in one order everywhere.
+# Lock tasks, in the order that every statement uses.
 LOCK_TASKS = """
     SELECT FROM tasks_api_task WHERE id = ANY(%s::uuid[])
     ORDER BY id FOR NO KEY UPDATE
 """
 
-# Let runs be rung for again after a short while.
+# Set when a beat rings again for runs.
 SCHEDULE_RING = """
     UPDATE tasks_api_run SET wake_at = now() + make_interval(secs => %s)
     WHERE id = ANY(%s::uuid[]) AND state = 'pending'

@@ -1,8 +1,8 @@
-"""Remember each change of a task's schedule, and settle the fire times that it cut off.
+"""Record each change of a task's schedule, and store the runs that it cut off.
 
-Code that changes when a task fires calls `record_change` first, in the same transaction
-and with the task locked. So the account of a task can be computed for any time, and every
-fire time that has passed has a run, even if no beat was alive to make one.
+Code that changes when a task fires must call `record_change` first, in the same
+transaction and with the task locked. So the account of a task can be computed for any
+time, and every passed fire time gets a run, even if no beat was alive.
 """
 
 from __future__ import annotations
@@ -47,15 +47,15 @@ from tasks_api.storage.stored_schedules import (
 ChangeKind = ScheduleChange.ChangeKind
 logger = logging.getLogger(__name__)
 
-# Rows of runs in one transaction.
+# Runs in one transaction.
 BATCH_SIZE = 1000
-# Seconds of computing in it.
+# Seconds of computing in one transaction.
 TIME_TO_COMPUTE = 0.25
 
-MISSED = "Passed while nobody could fire it."
-# What became of the newest fire time, which would have been sent if a beat had come by.
-# After an end, or with a schedule that cannot be computed, it would not.
-CANCELLED = {
+MISSED_REASON = "Passed while nobody could fire it."
+# The reason of the newest fire time that a change cut off: a beat would have sent it.
+# After the end of a task, or with a broken schedule, no beat would have.
+CANCELLED_REASONS = {
     ChangeKind.PAUSED: "The task was paused before anybody fired it.",
     ChangeKind.EDITED: "The schedule was changed before anybody fired it.",
     ChangeKind.REPLACED: "The task was replaced before anybody fired it.",
@@ -66,14 +66,15 @@ CANCELLED = {
 def record_change(
     task_ids: Collection[UUID], what: ScheduleChange.ChangeKind
 ) -> datetime:
-    """End the schedules that tasks have; returns the moment, by the database's clock.
+    """End the present schedules of tasks; return the moment, by the database's clock.
 
-    Fire times up to that moment are the old schedule's, and what comes next is the first
-    one after it. Runs that were dispatched ahead of the moment are taken back; they are
-    locked before the clock is read, so none begins in between. A one-off waits through a
-    pause, its run included, and takes its moment along through an edit.
+    Fire times up to that moment belong to the old schedule, and later ones to the new
+    schedule. Runs that were made ahead are deleted; the statement locks them before it
+    reads the clock, so none begins in between. A one-off and its run wait through a
+    pause, and an edit does not cut its moment off.
 
-    The tasks must be locked, and the change must follow in the same transaction.
+    The caller must have locked the tasks, and must make the change in the same
+    transaction.
     """
     with connection.cursor() as cursor:
         cursor.execute(RECORD_CHANGE, {"tasks": array(task_ids), "what": what})
@@ -82,7 +83,7 @@ def record_change(
 
 
 class _OpenChange(NamedTuple):
-    """A change that cut off fire times."""
+    """A change with fire times that have no run yet."""
 
     id: int
     task_id: UUID
@@ -99,7 +100,7 @@ class _OpenChange(NamedTuple):
 
 
 class _PassedFireTime(NamedTuple):
-    """A fire time's row; the order is that of INSERT_PASSED_RUNS' columns."""
+    """A run to store; its fields have the order of INSERT_PASSED_RUNS' columns."""
 
     run_id: UUID
     task_id: UUID
@@ -112,11 +113,11 @@ class _PassedFireTime(NamedTuple):
 
 @transaction.atomic(durable=True)
 def settle_open_changes(*, limit: int = BATCH_SIZE, since: int | None = None) -> bool:
-    """Write down what became of fire times that a change cut off; True for more to do.
+    """Store runs for the fire times that changes cut off; return whether more are left.
 
-    As if a beat had come by right before the change: the older ones are missed, and the
-    newest is cancelled by the change. Any number of processes may do so at once. Changes
-    whose id is less than `since` are left alone.
+    The newest fire time is cancelled, and the older ones are missed, as if a beat had
+    dispatched right before the change. Any number of processes may call this at once.
+    Changes whose id is less than `since` are left alone.
     """
     with prepared() as cursor:
         statement = READ_OPEN_CHANGES if since is None else READ_OPEN_CHANGES_SINCE
@@ -141,7 +142,7 @@ def settle_open_changes(*, limit: int = BATCH_SIZE, since: int | None = None) ->
 def _settle_change(
     change: _OpenChange, runs: list[_PassedFireTime], until: float, *, limit: int
 ) -> datetime | None:
-    """Add the runs of its fire times, up to a limit; returns where to go on."""
+    """Add the runs of a change, up to a limit; return the first fire time left."""
     try:
         found = find_crowd(change.schedule(), change.open_from, change.at, spare=1)
         if found is not None:
@@ -152,7 +153,9 @@ def _settle_change(
             if len(runs) >= limit or is_late:
                 return moment
             is_cancelled = is_newest and change.misfire != Misfire.SKIP
-            reason = CANCELLED.get(ChangeKind(change.what)) if is_cancelled else None
+            reason = (
+                CANCELLED_REASONS.get(ChangeKind(change.what)) if is_cancelled else None
+            )
             state = RunState.CANCELLED if reason else RunState.MISSED
             runs.append(
                 _PassedFireTime(
@@ -163,11 +166,11 @@ def _settle_change(
                     change.tenant_id,
                     moment,
                     state,
-                    reason or MISSED,
+                    reason or MISSED_REASON,
                 )
             )
     except Exception as error:
-        # It has no fire times that anybody could name, and must not hold up the others.
+        # No fire times can be computed, and the change must not hold up the others.
         if not isinstance(error, ScheduleError):
             ids = {"task_id": change.task_id, "tenant_id": change.tenant_id}
             logger.exception("What a change cut off cannot be computed.", extra=ids)
@@ -181,13 +184,13 @@ def _all_missed(change: _OpenChange, crowd: FireTimeCrowd) -> _PassedFireTime:
         change.tenant_id,
         crowd.first,
         RunState.MISSED,
-        crowd.reason(MISSED),
+        crowd.reason(MISSED_REASON),
         crowd.last,
     )
 
 
 def _cut_off(change: _OpenChange) -> Iterator[tuple[datetime, bool]]:
-    """The fire times up to the change, oldest first, each with whether it is the newest."""
+    """Yield the fire times up to a change, oldest first; and if each is the newest."""
     schedule = change.schedule()
     moment: datetime | None = change.open_from
     while moment is not None and moment <= change.at:

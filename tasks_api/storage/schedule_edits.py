@@ -1,7 +1,7 @@
-"""Notice that somebody edited a task's schedule in the tables of django-celery-beat.
+"""Find schedules that were edited in the tables of django-celery-beat.
 
-A task has a copy of the schedule that its next fire time was computed from. Where the
-two differ, somebody has edited the schedule since.
+A task has a copy of the schedule that its next fire time was computed from. If the two
+differ, an operator has edited the schedule since.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ from tasks_api.storage.stored_schedules import (
 )
 
 
-def edited_task_ids(limit: int) -> list[UUID]:
-    """Tasks whose schedule was edited since their next fire time was computed."""
+def find_edited_task_ids(limit: int) -> list[UUID]:
+    """Return tasks whose schedule was edited after next_fire_at was computed."""
     with connection.cursor() as cursor:
         cursor.execute(FIND_EDITED_TASKS, [limit])
         return [task_id for (task_id,) in cursor.fetchall()]
 
 
-def edited_schedules(tasks: Iterable[Task]) -> list[tuple[UUID, StoredSchedule]]:
-    """The schedules of those tasks whose copies are other ones."""
+def find_edited_schedules(tasks: Iterable[Task]) -> list[tuple[UUID, StoredSchedule]]:
+    """Return the schedules of those tasks whose copies differ."""
     found = [(task, load_schedule(task)) for task in tasks]
     return [
         (task.pk, stored)
@@ -47,7 +47,7 @@ def edited_schedules(tasks: Iterable[Task]) -> list[tuple[UUID, StoredSchedule]]
 
 
 def copy_schedules(schedules: Sequence[tuple[UUID, StoredSchedule]]) -> None:
-    """Give tasks copies of the schedules that their next fire times are computed from."""
+    """Copy schedules to their tasks; the next fire times are computed from these."""
     if not schedules:
         return
     rows = [(task_id, *_copied(stored)) for task_id, stored in schedules]
@@ -60,6 +60,6 @@ def _copied(stored: StoredSchedule) -> list[object]:
 
 
 def copy_schedule_unread(task_id: UUID) -> None:
-    """Give a task a copy of the schedule that it has, which nobody may be able to read."""
+    """Copy a schedule to its task in the database, because Python may not read it."""
     with connection.cursor() as cursor:
         cursor.execute(COPY_SCHEDULE_UNREAD, [task_id])

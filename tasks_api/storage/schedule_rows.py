@@ -1,10 +1,9 @@
 """Write schedules as django-celery-beat stores them.
 
-Its rows are the truth about when a task fires, whether it is paused (`enabled`) and
-when it ends (`expires`), so that the admin shows and edits the real thing. The service
-writes them in sets and without the signals of django-celery-beat, which lock one global
-row for every change. An edit through the admin or the ORM does touch that row, and a beat
-notices it there.
+Its rows decide when a task fires, whether it is paused (`enabled`) and when it ends
+(`expires`), so the admin shows and edits the real schedule. The service writes many
+rows in a statement, without the signals of django-celery-beat, which lock one global
+row for every change. The admin and the ORM do update that row, and a beat notices it.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ from tasks_api.storage.schedule_statements import (
     END_TASKS,
     FIND_CRONTABS,
     FIND_INTERVALS,
-    FIRE,
+    FIRE_TASK_NAME,
     INSERT_CRONTABS,
     INSERT_INTERVALS,
     SET_ENABLED,
@@ -38,7 +37,7 @@ from tasks_api.storage.stored_schedules import StoredSchedule
 
 
 class NewScheduleRow(NamedTuple):
-    """What a new schedule needs besides its parts, as columns of `fresh` in INSERT_SCHEDULES."""
+    """The columns of `fresh` in INSERT_SCHEDULES that StoredSchedule lacks."""
 
     description: str
     interval_id: int | None
@@ -48,9 +47,9 @@ class NewScheduleRow(NamedTuple):
 def prepare_schedules(
     wanted: Sequence[tuple[str, StoredSchedule]],
 ) -> list[NewScheduleRow]:
-    """Schedules and their lines in the admin, for INSERT_SCHEDULES.
+    """Return rows for INSERT_SCHEDULES, from descriptions and schedules.
 
-    What schedules share is stored here, where it was not; nothing else.
+    Stores missing intervals and crontabs, which schedules share, and nothing else.
     """
     every_ids = _shared_ids(_INTERVALS, (stored for _, stored in wanted))
     cron_ids = _shared_ids(_CRONTABS, (stored for _, stored in wanted))
@@ -65,14 +64,14 @@ def prepare_schedules(
 
 
 class _SharedTable(NamedTuple):
-    """A table whose rows many tasks share, and which part of a schedule is a row there."""
+    """A table whose rows tasks share; `read` returns the key of a schedule's row."""
 
     find: str
     insert: str
     read: Callable[[StoredSchedule], tuple[Any, ...]]
 
     def key(self, stored: StoredSchedule) -> tuple[Any, ...] | None:
-        """A task's row there; None for a schedule of another kind."""
+        """Return the key of a schedule's row, or None for another kind of schedule."""
         key = self.read(stored)
         return key if key[0] else None
 
@@ -90,12 +89,12 @@ _CRONTABS = _SharedTable(
 def _shared_ids(
     table: _SharedTable, stored: Iterable[StoredSchedule]
 ) -> dict[tuple[Any, ...] | None, int]:
-    """The ids of the rows that schedules need, made where there is none yet."""
+    """Return the ids of the shared rows of schedules, and insert missing rows."""
     keys = {key for each in stored if (key := table.key(each))}
     if not keys:
         return {}
     with prepared(rows=len(keys)) as cursor:
-        # Two of the same, from two requests at once, do no harm.
+        # Two requests at once may insert the same row twice, which does no harm.
         cursor.execute(table.find, columns(keys))
         found = dict(_keyed(cursor.fetchall()))
         if missing := keys - found.keys():
@@ -107,14 +106,14 @@ def _shared_ids(
 def _keyed(
     rows: Iterable[tuple[Any, ...]],
 ) -> Iterator[tuple[tuple[Any, ...] | None, int]]:
-    """Rows' ids by the other columns, which they end with."""
+    """Yield key and id of rows whose last column is the id."""
     return ((tuple(key), row_id) for *key, row_id in rows)
 
 
 def replace_schedule(
     periodic_task_id: int, stored: StoredSchedule, *, description: str
 ) -> None:
-    """Put another recurring schedule in the place of a task's; it is not paused then."""
+    """Replace a task's schedule by another recurring one, which is not paused."""
     PeriodicTask.objects.filter(pk=periodic_task_id).update(
         description=description,
         enabled=True,
@@ -126,10 +125,10 @@ def replace_schedule(
 
 
 def change_schedules(wanted: Sequence[tuple[Task, StoredSchedule]]) -> None:
-    """Put other schedules of any kind in the place of those of tasks, paused or not."""
+    """Replace the schedules of tasks by others of any kind; paused ones stay paused."""
     every_ids = _shared_ids(_INTERVALS, (stored for _, stored in wanted))
     cron_ids = _shared_ids(_CRONTABS, (stored for _, stored in wanted))
-    clocked_ids, left = _reclocked(wanted)
+    clocked_ids, left = _store_moments(wanted)
     rows = [
         (
             task.periodic_task_id,
@@ -149,10 +148,10 @@ def change_schedules(wanted: Sequence[tuple[Task, StoredSchedule]]) -> None:
             cursor.execute(DELETE_UNUSED_MOMENTS, [array(left)])
 
 
-def _reclocked(
+def _store_moments(
     wanted: Sequence[tuple[Task, StoredSchedule]],
 ) -> tuple[list[int | None], list[int]]:
-    """The moments of one-offs, new where they are others, and those that are left."""
+    """Store new moments of one-offs; return the ids of all, and of unused moments."""
     left = []
     fresh = []
     kept: list[ClockedSchedule | None] = []
@@ -172,13 +171,13 @@ def _reclocked(
 
 
 def update_descriptions(descriptions: Sequence[tuple[int, str]]) -> None:
-    """Let the admin show what tasks are now, by the ids of their schedules."""
+    """Write the descriptions that the admin shows, by the ids of periodic tasks."""
     with prepared(rows=len(descriptions)) as cursor:
         cursor.execute(UPDATE_DESCRIPTIONS, columns(descriptions))
 
 
 def set_enabled(task_ids: Collection[UUID], enabled: bool) -> None:
-    """Pause or resume schedules, in one statement however many they are."""
+    """Pause or resume the schedules of tasks, in one statement."""
     if not task_ids:
         return
     with connection.cursor() as cursor:
@@ -186,13 +185,15 @@ def set_enabled(task_ids: Collection[UUID], enabled: bool) -> None:
 
 
 def end_tasks(task_ids: Collection[UUID], *, now: datetime, reason: str) -> None:
-    """End tasks before their time, and stop their schedules, in one statement."""
+    """End tasks before their end, and stop their schedules, in one statement."""
     with connection.cursor() as cursor:
         cursor.execute(END_TASKS, [now, reason, array(task_ids)])
 
 
-def unowned_periodic_tasks() -> list[int]:
-    """The enabled periodic tasks that are no tenant's: housekeeping, or an operator's."""
-    # The index is of those that send something else than a tenant's tasks do.
-    rows = PeriodicTask.objects.exclude(task=FIRE).filter(enabled=True, http_task=None)
+def find_unowned_periodic_tasks() -> list[int]:
+    """Return the enabled periodic tasks without a tenant."""
+    # An index holds only periodic tasks whose `task` is not FIRE_TASK_NAME.
+    rows = PeriodicTask.objects.exclude(task=FIRE_TASK_NAME).filter(
+        enabled=True, http_task=None
+    )
     return list(rows.order_by("pk").values_list("pk", flat=True))

@@ -1,17 +1,17 @@
-"""SQL over the tables of django-celery-beat, which no other module reads.
+"""The SQL that reads and writes the tables of django-celery-beat.
 
-A statement that uses the fragments has a task as `task`, and JOINS after it.
+A statement that uses the fragments selects from a task as `task`, followed by JOINS.
 """
 
 from __future__ import annotations
 
-from tasks_api.storage.count_statements import ENDED, ENDED_COLUMNS
+from tasks_api.storage.count_statements import COUNT_OUT_ENDED, ENDED_COLUMNS
 from tasks_api.storage.stored_schedules import SCHEDULE_COLUMNS, StoredSchedule
 
-# What the admin's "run selected tasks" sends, with the task's id.
-FIRE = "tasks_api.tasks.fire"
+# The Celery task that the admin's "run selected tasks" sends, with the task's id.
+FIRE_TASK_NAME = "tasks_api.tasks.fire"
 
-# Where django-celery-beat's tables hold the parts of a schedule.
+# The columns of a schedule, and their sources in django-celery-beat's tables.
 _BEAT_COLUMNS = {
     "is_paused": "NOT periodic.enabled",
     "is_one_off": "periodic.one_off",
@@ -28,11 +28,11 @@ _BEAT_COLUMNS = {
     "cron_zone": "coalesce(cron.timezone, '')",
     "solar_id": "periodic.solar_id",
 }
-# What those tables have no place for, and tasks alone hold.
+# The columns of a schedule that only tasks have.
 TASK_ONLY_COLUMNS = tuple(
     name for name in SCHEDULE_COLUMNS if name not in _BEAT_COLUMNS
 )
-# The columns of StoredSchedule, as they are now.
+# The columns of StoredSchedule with their present values.
 COLUMNS = ", ".join(
     f"{_BEAT_COLUMNS.get(name, f'task.{name}')} AS {name}"
     for name in StoredSchedule._fields
@@ -44,8 +44,8 @@ JOINS = """
     LEFT JOIN django_celery_beat_crontabschedule cron ON cron.id = periodic.crontab_id
 """
 
-# What a task's own columns take from those tables. Python knows no moments beyond its
-# calendar, such as an end at infinity, and must be able to read a task.
+# The sources of a task's copy. Moments beyond Python's calendar, such as an end at
+# infinity, are moved into it, because Python must be able to read a task.
 COPIED_COLUMNS = {
     name: f"CASE WHEN {source} IS NOT NULL THEN"
     f" least(greatest({source}, '0001-01-01 UTC'), '9999-12-31 23:59:59.999999 UTC') END"
@@ -53,23 +53,24 @@ COPIED_COLUMNS = {
     else source
     for name, source in _BEAT_COLUMNS.items()
 }
-# Whether a task's schedule is still the one that its next fire time was computed from.
+# True if a task's next fire time was computed from its present schedule.
 IS_UNEDITED = "({})".format(
     " AND ".join(
         f"task.{name} IS NOT DISTINCT FROM {source}"
         for name, source in COPIED_COLUMNS.items()
     )
 )
-# SQL for `fresh`, the new tasks of a statement: the ids of their rows, which refer to
-# each other by ids drawn beforehand. To look up the names of the sequences, which are
-# PostgreSQL's own for such columns, would be a tenth of the statement.
+# Columns of `fresh`, the new tasks of a statement: ids for their rows, drawn beforehand
+# because the rows refer to each other. The names of the sequences are PostgreSQL's
+# defaults; a lookup would cost a tenth of the statement.
 DRAW_IDS = """
     nextval('django_celery_beat_periodictask_id_seq') AS periodic_task_id,
     CASE WHEN once_at IS NOT NULL
         THEN nextval('django_celery_beat_clockedschedule_id_seq') END AS clocked_id
 """
-# Parts of a statement that store the schedules of `fresh`: the task's id, the columns of
-# StoredSchedule and NewScheduleRow, and DRAW_IDS. Constraints are checked when it ends.
+# Parts of a statement that store the schedules of `fresh`: the task's id, the columns
+# of StoredSchedule and NewScheduleRow, and DRAW_IDS. Constraints are checked when it
+# ends.
 INSERT_SCHEDULES = f"""
     clocked AS (
         INSERT INTO django_celery_beat_clockedschedule (id, clocked_time)
@@ -78,7 +79,7 @@ INSERT_SCHEDULES = f"""
         INSERT INTO django_celery_beat_periodictask (id, name, task, args, kwargs, headers,
             description, enabled, one_off, total_run_count, date_changed, start_time,
             expires, interval_id, crontab_id, clocked_id)
-        SELECT periodic_task_id, 'task ' || id, '{FIRE}', '["' || id || '"]', '{{}}', '{{}}',
+        SELECT periodic_task_id, 'task ' || id, '{FIRE_TASK_NAME}', '["' || id || '"]', '{{}}', '{{}}',
             description, NOT is_paused, is_one_off, 0, now(), starts_at, ends_at,
             interval_id, crontab_id, clocked_id
         FROM fresh
@@ -111,8 +112,7 @@ INSERT_CRONTABS = f"""
     SELECT * FROM {_CRONTABS} RETURNING {_CRONTAB}, id
 """
 
-# Give tasks other recurring or one-off schedules. It is not done by save(), which locks the
-# one global row.
+# Replace the schedules of tasks. save() would lock the one global row.
 CHANGE_SCHEDULES = """
     UPDATE django_celery_beat_periodictask periodic SET
         one_off = new.one_off, start_time = new.start_time,
@@ -126,7 +126,7 @@ CHANGE_SCHEDULES = """
     WHERE periodic.id = new.id
 """
 
-# Delete the moments of one-offs that no schedule refers to any more.
+# Delete moments of one-offs that no periodic task refers to.
 DELETE_UNUSED_MOMENTS = """
     DELETE FROM django_celery_beat_clockedschedule clocked
     WHERE id = ANY(%s::int[]) AND NOT EXISTS (
@@ -134,7 +134,7 @@ DELETE_UNUSED_MOMENTS = """
         WHERE clocked_id = clocked.id)
 """
 
-# Let the admin show other descriptions.
+# Write the descriptions that the admin shows.
 UPDATE_DESCRIPTIONS = """
     UPDATE django_celery_beat_periodictask periodic
     SET description = new.description
@@ -152,19 +152,19 @@ SET_ENABLED = """
     FROM changed WHERE periodic.id = changed.periodic_task_id
 """
 
-# End tasks before their time, and stop their schedules.
+# End tasks before their end, and stop their schedules.
 END_TASKS = f"""
     WITH ended AS (
         UPDATE tasks_api_task task
         SET ended_at = %s, end_reason = %s, next_fire_at = NULL
         WHERE id = ANY(%s::uuid[]) AND ended_at IS NULL
         RETURNING periodic_task_id, {ENDED_COLUMNS}
-    ), {ENDED}
+    ), {COUNT_OUT_ENDED}
     UPDATE django_celery_beat_periodictask periodic SET enabled = false
     FROM ended WHERE periodic.id = ended.periodic_task_id
 """
 
-# When somebody last edited the tables by the usual means: admin, shell, ORM.
+# Read when the tables were last edited in the admin, a shell or the ORM.
 LAST_EDIT = "SELECT max(last_update) FROM django_celery_beat_periodictasks"
 
 # Find tasks whose schedule was edited since their next fire time was computed.
@@ -189,7 +189,7 @@ def _each(form: str) -> str:
 
 
 _ARRAYS = ", ".join(f"%s::{_TYPES.get(name, 'text')}[]" for name in COPIED_COLUMNS)
-# Copy schedules that were read from those tables to their tasks, where they differ.
+# Copy schedules to their tasks if they differ.
 COPY_SCHEDULES = f"""
     UPDATE tasks_api_task task SET {_each("{0} = new.{0}")}, version = version + 1
     FROM unnest(%s::uuid[], {_ARRAYS}) AS new(id, {_each("{}")})
@@ -197,7 +197,7 @@ COPY_SCHEDULES = f"""
 """
 
 _AS_COPIED = ", ".join(f"{source} AS {name}" for name, source in COPIED_COLUMNS.items())
-# Copy a task's schedule from those tables, whether Python can read it or not.
+# Copy a schedule to its task within the database: Python may not be able to read it.
 COPY_SCHEDULE_UNREAD = f"""
     UPDATE tasks_api_task SET {_each("{0} = found.{0}")}
     FROM (

@@ -1,6 +1,6 @@
-"""The rule whether the request of a run may be sent, by the state of its task, as SQL.
+"""SQL conditions that say whether a run may be sent, by the state of its task.
 
-A statement that uses it selects from a run as `run`, followed by JOINS.
+A statement that uses them selects from a run as `run`, followed by JOINS.
 """
 
 from __future__ import annotations
@@ -11,18 +11,18 @@ JOINS = """
     JOIN accounts_user owner ON owner.id = task.owner_id
 """
 
-# The task ended otherwise than by its own schedule. A run by hand outlives that, but no
-# removal.
+# The task ended, and not by its own schedule. A manual run is sent all the same, unless
+# a user removed the task.
 IS_REMOVED = """
     (task.ended_at IS NOT NULL AND task.end_reason <> 'over'
         AND (NOT run.by_hand OR task.end_reason = 'removed'))
 """
-# The end of the task was moved to before the run.
+# A user moved the end of the task to before the run.
 IS_PAST_END = """
     (periodic.expires IS NOT NULL AND run.scheduled_for > periodic.expires
         AND NOT run.by_hand)
 """
-# The user is deactivated. Notices are their tenant's.
+# The user is deactivated. Notices are still sent: they belong to the tenant.
 IS_SUSPENDED = "(NOT owner.is_active AND task.surface <> 'notices')"
 IS_PAUSED = f"((NOT periodic.enabled OR {IS_SUSPENDED}) AND NOT run.by_hand)"
 

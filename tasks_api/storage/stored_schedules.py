@@ -1,4 +1,4 @@
-"""Schedules as the tables hold them, and what they are in the rules of the domain."""
+"""Convert schedules between the columns of the tables and the domain."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tasks_api.models import Task
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
-# How Task.dst writes what clocks that change do to a fixed time.
+# The texts of Task.dst.
 _DST = {
     Dst(): "",
     Dst(skips_gap=True): "skip first",
@@ -38,10 +38,9 @@ _DST_OF = {text: dst for dst, text in _DST.items()}
 
 
 class StoredSchedule(NamedTuple):
-    """A task's schedule as the tables hold it, by the names of ScheduleColumns.
+    """A task's schedule as the tables hold it, with the names of ScheduleColumns.
 
-    Start and end are those of the fire times, so with a spread they lie by its offset
-    after the grid's.
+    Start and end are fire times: with a spread, they include the offset.
     """
 
     is_paused: bool = False
@@ -69,7 +68,7 @@ SCHEDULE_COLUMNS = StoredSchedule._fields[: StoredSchedule._fields.index("create
 
 
 def fetch_with_schedule(cursor: CursorWrapper, row: type[AnyRow]) -> list[AnyRow]:
-    """Like fetch_all(), where a row's last field is a schedule, from the last columns."""
+    """Fetch rows whose last field is a schedule, which takes the last columns."""
     names = row._fields[:-1]
     check_columns(cursor, names + StoredSchedule._fields)
     return [
@@ -79,7 +78,7 @@ def fetch_with_schedule(cursor: CursorWrapper, row: type[AnyRow]) -> list[AnyRow
 
 
 def fires_alike(stored: StoredSchedule, other: StoredSchedule) -> bool:
-    """Whether two schedules fire alike, though an interval may have begun elsewhere."""
+    """Return whether two schedules fire alike; intervals may differ in their start."""
     if stored.interval_every is not None:
         stored = stored._replace(starts_at=other.starts_at)
     return stored._replace(created_at=other.created_at) == other
@@ -112,7 +111,7 @@ def load_schedule(task: Task) -> StoredSchedule:
 
 
 def to_stored(schedule: Schedule, *, created_at: datetime) -> StoredSchedule:
-    """A schedule as it will lie in the tables once it is stored, not paused."""
+    """Return the columns of a schedule that is not paused."""
     match schedule:
         case Once(at=at):
             return StoredSchedule(is_one_off=True, once_at=at, created_at=created_at)
@@ -145,7 +144,7 @@ def to_stored(schedule: Schedule, *, created_at: datetime) -> StoredSchedule:
 
 
 def to_schedule(stored: StoredSchedule) -> Schedule:
-    """The schedule that a row stands for.
+    """Return the schedule of stored columns.
 
     Raises ScheduleError if the service cannot compute it.
     """
@@ -201,9 +200,9 @@ def schedule_of(task: Task) -> Schedule:
 
 
 def refuse_too_often(schedule: Schedule, *, least: int = 1) -> None:
-    """Raises ScheduleError where less than so many seconds are between two fire times."""
+    """Raise ScheduleError if less than so many seconds lie between two fire times."""
     if least == 1 and isinstance(schedule, Cron):
-        # It cannot say less.
+        # A cron expression cannot fire twice in a second.
         return
     if (found := least_interval(schedule)) < least:
         raise ScheduleError(
@@ -212,7 +211,7 @@ def refuse_too_often(schedule: Schedule, *, least: int = 1) -> None:
 
 
 def _least(schedule: Schedule, surface: str) -> int:
-    """The least seconds between two fires of a task. A `frequency` has its own setting."""
+    """Return the setting for the least seconds between two fire times of a task."""
     least: int = settings.SCHEDULER_MIN_CRON_INTERVAL
     if isinstance(schedule, Interval) and surface == Surface.TASKS:
         least = max(least, settings.SCHEDULER_MIN_FREQUENCY)
@@ -226,10 +225,10 @@ def first_fire(
     last_fire_at: datetime | None,
     surface: str,
 ) -> datetime | None:
-    """Where a task that is new, resumed or edited continues; None when nothing is left.
+    """Return the next fire time of a task that is new, resumed or edited, or None.
 
     A one-off fires even if its moment has passed, but only once. Any other schedule
-    continues at its next fire time, with no catch-up.
+    continues at its next fire time, without catch-up.
     """
     if stored.is_paused:
         return None

@@ -1,7 +1,7 @@
-"""The columns of a task that hold what its owner wants, one for each field of TaskSpec.
+"""The columns of a task that its owner chooses, one for each field of TaskSpec.
 
-A field of TaskSpec is stored in the column of Task that has the same name. So a new one
-needs nothing here, unless PostgreSQL has no type for it.
+A field of TaskSpec is stored in the column of Task with the same name. A new field
+needs no code here, unless PostgreSQL has no type for it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from uuid import UUID
 from scheduler_service.db.arrays import array
 from tasks_api.domain.specs import Backoff, RequestOptions, RetryPolicy, TaskSpec
 
-# A task keeps its surface. The others are stored as something else.
+# A task keeps its surface; the others are stored in other columns.
 _NO_COLUMNS = {"surface", "schedule", "is_paused", "task_id"}
 _KINDS = get_type_hints(TaskSpec)
 SPEC_COLUMNS = tuple(name for name in _KINDS if name not in _NO_COLUMNS)
@@ -31,7 +31,7 @@ _SQL_TYPES = {
 
 
 def sql_types(kinds: Mapping[str, Any]) -> dict[str, str]:
-    """PostgreSQL's types for columns, by those of Python; texts for all that it lacks."""
+    """Return the PostgreSQL types of columns by their Python types; text by default."""
     return {name: _sql_type(kind) for name, kind in kinds.items()}
 
 
@@ -40,12 +40,12 @@ def _sql_type(kind: Any) -> str:
     return _SQL_TYPES.get(given[0], "text")
 
 
-# A text[] is given as a text: an array of arrays cannot be unnested by rows.
+# A statement passes a text[] as text: unnest() would flatten an array of arrays.
 SPEC_TYPES = sql_types({name: _KINDS[name] for name in SPEC_COLUMNS})
 
 
 def columns_of(spec: TaskSpec) -> dict[str, Any]:
-    """What a task's columns say when it is what its owner wants, as its model reads them."""
+    """Return the columns of a task and their values, as the model reads them."""
     values = {name: getattr(spec, name) for name in SPEC_COLUMNS}
     values["tags"] = list(spec.tags)
     values["retry"] = _written_policy(spec.retry)
@@ -54,12 +54,12 @@ def columns_of(spec: TaskSpec) -> dict[str, Any]:
 
 
 def parameters(values: Iterable[Any]) -> list[Any]:
-    """Values of a row's columns as a statement takes them."""
+    """Return the values of a row's columns as parameters of a statement."""
     return [array(value) if isinstance(value, list) else value for value in values]
 
 
 def cast(name: str) -> str:
-    """SQL that makes a column's parameter what the column holds."""
+    """Return SQL that casts the parameter of a column to the type of the column."""
     return f"{name}::text[]" if name == "tags" else name
 
 

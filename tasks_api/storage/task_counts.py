@@ -1,8 +1,7 @@
-"""Count the tasks that users have, and end those that are past their end.
+"""Count the living tasks of users, and end tasks that are past their end.
 
-A statement that stores or ends tasks counts them itself, with parts of
-`count_statements.py`. So a total is the sum of a few rows, however many tasks there are,
-and exact at any time.
+A statement that stores or ends tasks updates the task tallies itself, with parts of
+`count_statements.py`. So a total is the sum of a few rows, and exact at any time.
 """
 
 from __future__ import annotations
@@ -28,10 +27,10 @@ from tasks_api.storage.count_statements import (
 def count_alive(
     tenant_id: int, owner_ids: Collection[int], surface: Surface, *, now: datetime
 ) -> int:
-    """How many tasks some users of a tenant have that are alive.
+    """Count the living tasks of some users of a tenant.
 
-    Those that are past their end and not ended yet, because no beat has come by, are
-    found by indexes that hold nothing else.
+    Tasks that are past their end, and that no beat has ended yet, are subtracted:
+    indexes that hold nothing else find them.
     """
     values: dict[str, Any] = {
         "owners": array(owner_ids),
@@ -45,16 +44,16 @@ def count_alive(
 
 
 def end_expired_tasks(task_ids: Collection[UUID], *, now: datetime) -> None:
-    """End tasks that are past their end, at once; what they have under way goes on."""
+    """End tasks that are past their end, at once; their runs under way finish."""
     with connection.cursor() as cursor:
         cursor.execute(END_EXPIRED_TASKS, [now, array(task_ids)])
 
 
 def end_all_expired_tasks(*, limit: int = 1000, since: datetime | None = None) -> int:
-    """End tasks that are past their end and never fire again; returns how many.
+    """End tasks that are past their end and never fire again; return how many.
 
-    Runs that they have are not touched. Rows that somebody else holds come later, and
-    those whose end was before `since` are left alone.
+    Their runs are not changed. Tasks that another process has locked come later. Tasks
+    whose end was before `since` are left alone.
     """
     with prepared() as cursor:
         statement = END_ALL_EXPIRED if since is None else END_ALL_EXPIRED_SINCE

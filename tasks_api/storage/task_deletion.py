@@ -1,9 +1,10 @@
-"""The part of a statement that deletes what tasks had, for retention and for erasure."""
+"""The SQL that deletes the schedules of deleted tasks, for retention and erasure."""
 
 from __future__ import annotations
 
-# For statements that delete tasks as `tasks`: id, periodic_task_id. It deletes their past
-# schedules, and their schedule with its moment, if no other task shares that one.
+# Parts of a statement that deletes tasks as `tasks`: id, periodic_task_id. They delete
+# the schedule changes of the tasks, their periodic tasks, and moments that no other
+# periodic task refers to.
 DELETE_SCHEDULES = """
     changes AS (
         DELETE FROM tasks_api_schedulechange

@@ -1,4 +1,4 @@
-"""Write tasks: new ones, many in a statement, and one in the place of another."""
+"""Store, replace and rewrite tasks, many in a statement."""
 
 from __future__ import annotations
 
@@ -52,23 +52,23 @@ from tasks_api.storage.task_statements import (
 
 
 class NewTask(NamedTuple):
-    """A task that was stored, and what its columns say."""
+    """A task that was stored, and the values of its columns."""
 
     id: UUID
     columns: dict[str, Any]
     stored: StoredSchedule
 
 
-# The constraint that keeps a name from two tasks that are alive.
+# The constraint that gives a name to one living task only.
 NAME_CONSTRAINT = "task_name_once_while_alive"
 
 
 def insert_tasks(
     owner: User, specs: Sequence[TaskSpec], *, now: datetime
 ) -> list[NewTask]:
-    """Store new tasks with their schedules, all or none, and say so in the audit log.
+    """Store new tasks with their schedules, all or none, and write an audit entry.
 
-    Names must be free, or an IntegrityError tells of NAME_ONCE.
+    Raises an IntegrityError of NAME_CONSTRAINT if a name is not free.
     """
     made = [_new_task(owner, spec, now=now) for spec in specs]
     schedules = schedule_rows.prepare_schedules(
@@ -90,7 +90,7 @@ def _new_task(owner: User, spec: TaskSpec, *, now: datetime) -> NewTask:
     task_id = spec.task_id or clock.new_id()
     schedule = schedule_for(spec, task_id)
     stored = stored_schedules.to_stored(schedule, created_at=now)
-    # In the order of INSERT_TASKS.
+    # The order is that of INSERT_TASKS.
     values = {
         "id": task_id,
         "tenant_id": owner.tenant_id,
@@ -104,27 +104,26 @@ def _new_task(owner: User, spec: TaskSpec, *, now: datetime) -> NewTask:
 
 
 def schedule_for(spec: TaskSpec, task_id: UUID) -> Schedule:
-    """When a task of this id fires, which its place in a spread is part of."""
+    """Return the schedule of a task with this id, with its offset in a spread."""
     return with_spread(spec.schedule, spec.spread, task_id)
 
 
 def _first_fire(schedule: Schedule, now: datetime) -> datetime | None:
     if isinstance(schedule, Cron):
         return first_after(schedule, now)
-    # From the start, not from now: a client that gives a past start wants it to run at once.
+    # Search from the start, not from now: an interval with a past start fires at once.
     return schedule.first_from(datetime.min.replace(tzinfo=UTC))
 
 
 def replace_task(task: Task, spec: TaskSpec, owner: User, *, now: datetime) -> bool:
-    """Put another recurring task in the place of one, under its id and with its history.
+    """Replace a recurring task by another one, under its id and with its history.
 
-    With the same schedule it keeps its place in it: a fire time that is due, or that
-    passed unnoticed, is not lost. With another one it starts anew. Returns whether it
-    is another one.
+    With the same schedule, the task keeps its next fire time, so no due fire time is
+    lost. With another schedule it starts anew. Returns whether the schedule differs.
     """
     schedule = schedule_for(spec, task.pk)
     stored = stored_schedules.to_stored(schedule, created_at=task.created_at)
-    # As its schedule is now, which somebody may have edited a moment ago.
+    # Read the present schedule, because the task's copy may be older than an edit.
     before = stored_schedules.load_schedule(task)
     starts_anew = not stored_schedules.fires_alike(before, stored)
     if starts_anew:
@@ -147,7 +146,7 @@ def replace_task(task: Task, spec: TaskSpec, owner: User, *, now: datetime) -> b
     return starts_anew
 
 
-# The name is the one by which the task was found.
+# The name stays: the task was found by it.
 _REPLACED_OF_SPEC = [name for name in SPEC_COLUMNS if name not in ("name", "tags")]
 _REPLACED = (
     *SCHEDULE_COLUMNS,
@@ -160,9 +159,9 @@ _REPLACED = (
 
 
 def load_spec(task: Task) -> TaskSpec:
-    """A stored task as its owner wants it, but for its policies.
+    """Return the spec of a stored task, without its policies.
 
-    Raises ScheduleError where the admin stored a schedule that cannot be computed.
+    Raises ScheduleError if the admin stored a schedule that cannot be computed.
     """
     return TaskSpec(
         surface=Surface(task.surface),
@@ -177,7 +176,7 @@ def load_spec(task: Task) -> TaskSpec:
 
 
 class RewriteResult(NamedTuple):
-    """Of many tasks, those that were something else; and whose schedule was, since when."""
+    """The changed tasks, those whose schedule changed, and the moment of that."""
 
     changed: list[Task]
     moved: list[Task]
@@ -185,10 +184,10 @@ class RewriteResult(NamedTuple):
 
 
 def rewrite_tasks(wanted: Sequence[tuple[Task, TaskSpec]]) -> RewriteResult:
-    """Make tasks what their owner wants them to be now, under their ids, in few statements.
+    """Change tasks to their specs, under their ids, in a constant number of statements.
 
-    Paused or not, they stay so. Where those continue whose schedule is another one is for
-    the caller to plan. What is as it was is not written, and no version of its own.
+    Paused tasks stay paused. The caller must compute the next fire times of tasks whose
+    schedule changed. A task that equals its spec is not written and keeps its version.
     """
     changed: list[tuple[Task, TaskSpec]] = []
     moved: list[tuple[Task, StoredSchedule]] = []
@@ -230,7 +229,7 @@ def rewrite_tasks(wanted: Sequence[tuple[Task, TaskSpec]]) -> RewriteResult:
 def _wanted_columns(
     task: Task, spec: TaskSpec, stored: StoredSchedule
 ) -> dict[str, Any]:
-    """What a task's columns are to say; what is sealed stays as it is, if it is the same."""
+    """Return the wanted values of columns; keep sealed texts whose clear text stays."""
     values = columns_of(spec) | {
         name: getattr(stored, name) for name in TASK_ONLY_COLUMNS
     }
@@ -242,7 +241,7 @@ def _wanted_columns(
 
 
 def _update(tasks: Sequence[Task]) -> None:
-    """Write the columns that hold what the owners of these tasks want."""
+    """Write the columns of tasks that their owners choose."""
     rows = [
         parameters([task.pk, *(getattr(task, name) for name in UPDATED_COLUMNS)])
         for task in tasks
@@ -262,7 +261,7 @@ def _update_descriptions(changed: Sequence[tuple[Task, TaskSpec]]) -> None:
 
 
 def _replace_tags(retagged: Sequence[tuple[Task, TaskSpec]]) -> None:
-    """Let tasks be found by other tags than before."""
+    """Replace the rows by which tasks are found by their tags."""
     rows = [
         (task.owner_id, task.pk, tag) for task, spec in retagged for tag in spec.tags
     ]
@@ -281,7 +280,7 @@ def _replace_tags(retagged: Sequence[tuple[Task, TaskSpec]]) -> None:
 
 
 def _is_same_request(stored: str, wanted: RequestOptions) -> bool:
-    """Whether a request stays as it is: sealed anew, the same values look different."""
+    """Compare requests in clear text: sealed anew, the same values look different."""
     if not stored:
         return wanted == RequestOptions()
     was = parse_options(stored)
@@ -298,6 +297,6 @@ def _decrypted_values(options: RequestOptions) -> str:
 
 
 def describe(spec: TaskSpec, owner: User) -> str:
-    """A schedule's line in the admin."""
+    """Return the description of a schedule in the admin."""
     task = summary(name=spec.name, method=spec.method, url=spec.url, queue=spec.queue)
     return f"{task} for {owner}"

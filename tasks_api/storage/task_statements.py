@@ -1,4 +1,4 @@
-"""The SQL that writes tasks, which follows from the columns that they have."""
+"""The SQL that writes tasks, composed from the names of their columns."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ _TASK_TYPES = (
 )
 _TYPES = _TASK_TYPES | sql_types(get_type_hints(NewScheduleRow))
 _ARRAYS = ", ".join(f"%s::{kind}[]" for kind in _TYPES.values())
-# One statement, which costs a third of what several would with a transaction around
-# them: the tasks, their schedules, their tags, their count, and the entry in the audit log.
+# Store tasks, their schedules, tags and tallies, and the audit entry. One statement
+# costs a third of several in a transaction.
 INSERT_TASKS = f"""
     WITH entry AS ({INSERT_ENTRY}), fresh AS MATERIALIZED (
         SELECT new.*, {DRAW_IDS} FROM unnest({_ARRAYS}) AS new({", ".join(_TYPES)})
@@ -42,10 +42,10 @@ INSERT_TASKS = f"""
     ) {count_in("fresh")}
 """
 
-# The columns that hold what the owner of a task wants.
+# The columns that the owner of a task chooses.
 UPDATED_COLUMNS = (*SPEC_COLUMNS, *TASK_ONLY_COLUMNS, "version")
 _UPDATED_TYPES = [(_TASK_TYPES | {"version": "int"})[name] for name in UPDATED_COLUMNS]
-# Make tasks what their owners want.
+# Write the columns that owners choose.
 UPDATE_TASKS = f"""
     UPDATE tasks_api_task task SET
         {", ".join(f"{name} = new.{cast(name)}" for name in UPDATED_COLUMNS)}

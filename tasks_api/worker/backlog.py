@@ -1,4 +1,4 @@
-"""The runs that a worker knows of and has not claimed: who is next, and who is blocked."""
+"""The runs that a worker has not claimed yet: which is next, and which are blocked."""
 
 from __future__ import annotations
 

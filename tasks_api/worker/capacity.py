@@ -1,4 +1,4 @@
-"""How many more requests a worker may begin: of all tenants together, and of each one."""
+"""The number of requests that a worker may still begin, in all and for each tenant."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What one worker knows of its database: the time there, and whether it still answers."""
+"""The contact of a worker with its database: the time there, and whether it answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One worker process's engine: claim → build → send → judge → record, for many at once.
+"""The engine of a worker process: claim → build → send → judge → record, in batches.
 
 Three threads, each waiting on one thing. The *claimer* sleeps until runs are due and
 claims them in batches; the *transport* has thousands of requests in flight; the

@@ -1,4 +1,4 @@
-"""A log line for each run that failed, for operators whom a tenant asks why.
+"""Log each failed run, so that operators can tell a tenant the reason.
 
 A failing target is its tenant's trouble and no incident, so the lines have level INFO, and
 their number is limited: a dead target must not bury what an operator has to see.

@@ -1,4 +1,4 @@
-"""Count the failed runs in a row of tasks with such a limit, and pause tasks that reach it.
+"""Count failure streaks of tasks with a limit, and pause tasks that reach it.
 
 A task without the limit costs nothing here, and one that has it and succeeds is not
 written.

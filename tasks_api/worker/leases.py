@@ -1,4 +1,4 @@
-"""Hold runs while their requests are in flight: claim them, and keep them."""
+"""Claim runs, and renew and release their leases."""
 
 from __future__ import annotations
 

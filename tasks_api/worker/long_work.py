@@ -1,4 +1,4 @@
-"""Runs whose targets are still at work on them: complete, fail, prolong and expire them.
+"""Complete, fail, extend and expire long work.
 
 A target that answers 202 to a task with long work leaves its run open. Then no worker
 holds the run: it is a row whose `wake_at` is the target's deadline. The target reports
@@ -25,7 +25,7 @@ from tasks_api.delivery import retry, run_tokens
 from tasks_api.delivery.request import ClaimedRun, HttpResult
 from tasks_api.domain.exceptions import InvalidState, RunAccessDenied, RunNotFound
 from tasks_api.domain.specs import Overlap
-from tasks_api.domain.states import FINAL, RunState
+from tasks_api.domain.states import FINAL_STATES, RunState
 from tasks_api.models import Run
 from tasks_api.storage import run_rows
 from tasks_api.worker import failure_streaks, statements
@@ -222,7 +222,7 @@ def _lock_run(caller: Caller, run_id: UUID) -> tuple[_LongRun, int]:
 def _read_turn(caller: Caller, run_id: UUID) -> int | None:
     """The turn that a token is for; None for a user. Nothing is locked for strangers."""
     if isinstance(caller, User):
-        if not Run.objects.reached_by(caller).filter(pk=run_id).exists():
+        if not Run.objects.visible_to(caller).filter(pk=run_id).exists():
             raise RunNotFound("Run not found")
         return None
     turn = run_tokens.read_turn(caller, run_id, run_token_keys())
@@ -255,7 +255,7 @@ def _require_live(row: _LongRun, turn: int) -> None:
         return
     if row.state == RunState.OPEN:
         raise InvalidState(TOO_LATE)
-    if row.state in FINAL:
+    if row.state in FINAL_STATES:
         raise InvalidState(RUN_IS_OVER.format(state=row.state))
     raise InvalidState(NOT_OPEN)
 

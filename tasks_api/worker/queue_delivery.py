@@ -1,4 +1,4 @@
-"""Deliver runs into pull queues, which takes no request: a row for each, and its verdict."""
+"""Deliver runs into pull queues: store a message for each, and judge the run."""
 
 from __future__ import annotations
 

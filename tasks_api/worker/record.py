@@ -1,4 +1,4 @@
-"""Record what became of runs, many in one statement."""
+"""Record verdicts and attempts of runs, many in one statement."""
 
 from __future__ import annotations
 

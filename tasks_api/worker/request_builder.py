@@ -1,4 +1,4 @@
-"""Turn claimed runs into requests, so that one run's trouble stays its own."""
+"""Build the requests of claimed runs; the error of one run affects no other."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Count results in the metrics, a batch at a time."""
+"""Count the results of runs in the metrics, in batches."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def count_results(results: Sequence[AttemptResult]) -> None:
     released = 0
     for run, result, verdict, started_at in results:
         if result.trouble and isinstance(verdict, Release | PassOn):
-            counters.GIVEN_BACK.labels(result.trouble).inc()
+            counters.RUNS_GIVEN_BACK.labels(result.trouble).inc()
             continue
         if isinstance(verdict, Release):
             released += 1

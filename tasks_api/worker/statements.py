@@ -107,7 +107,7 @@ _END_ONE_OFFS = f"""
             AND task.last_fire_at = judged.scheduled_for AND task.ended_at IS NULL
             AND periodic.id = task.periodic_task_id AND periodic.one_off
         RETURNING task.periodic_task_id, {count_statements.ENDED_COLUMNS}
-    ), {count_statements.ENDED}, disabled AS (
+    ), {count_statements.COUNT_OUT_ENDED}, disabled AS (
         UPDATE django_celery_beat_periodictask periodic SET
             enabled = false, last_run_at = now(), total_run_count = total_run_count + 1
         FROM ended WHERE periodic.id = ended.periodic_task_id

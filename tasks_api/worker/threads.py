@@ -1,4 +1,4 @@
-"""How the threads of a worker are made, and how they go on after an error."""
+"""Start the threads of a worker, and keep them running after errors."""
 
 from __future__ import annotations
 

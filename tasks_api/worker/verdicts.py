@@ -1,4 +1,4 @@
-"""Judge results and record verdicts, so that one run's trouble stays its own."""
+"""Judge results and record verdicts; the error of one run affects no other."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a worker has to do: its backlog, the runs that it holds, and its room for more.
+"""The work of a worker: its backlog, the runs that it holds, and its room for more.
 
 All threads of the worker share it, and one lock guards it.
 """

@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 
 import psycopg
 
-from tasks_api.domain.ids import ID_FOR
+from tasks_api.storage.id_statements import ID_FOR
 from tests.acceptance.harness import ROOT, eventually
 from tests.benchmarks import seed_data
 from tests.benchmarks.delivery import DELIVERY_TIMEOUT

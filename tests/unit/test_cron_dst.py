@@ -353,7 +353,10 @@ def test_many_fire_times_are_those_that_come_one_by_one(
         while fire is not None and fire <= end and len(expected) < 500:
             expected.append(fire)
             fire = first_after(schedule, fire)
-        assert list(islice(schedules.between(schedule, start, end), 500)) == expected
+        assert (
+            list(islice(schedules.fire_times_between(schedule, start, end), 500))
+            == expected
+        )
 
 
 def test_a_day_that_was_skipped() -> None:

@@ -1,4 +1,4 @@
-"""How the admin writes moments: schedules are a matter of seconds."""
+"""Date formats of the admin, with seconds, because schedules have them."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ class TokenList(FormatView):
             raise PermissionDenied(
                 "The tokens of others take an administrator's token of scope admin"
             )
-        tokens = Token.objects.reached_by(self.user).select_related("user")
+        tokens = Token.objects.visible_to(self.user).select_related("user")
         return tokens if owner == "all" else tokens.filter(user__name=owner)
 
     @schema.issue_token
@@ -85,7 +85,7 @@ class TokenView(FormatView):
             uuid = UUID(token_id)
         except ValueError:
             raise NotFound("Token not found") from None
-        reached = Token.objects.reached_by(self.user).select_related("user")
+        reached = Token.objects.visible_to(self.user).select_related("user")
         token = reached.filter(uuid=uuid).first()
         if token is None:
             raise NotFound("Token not found")

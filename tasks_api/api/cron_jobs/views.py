@@ -1,4 +1,4 @@
-"""The views of cron jobs: recurring jobs with ids of the client, which never overlap."""
+"""The views of cron jobs: repeating tasks with client names, which never overlap."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Health checks for load balancers and people: is the service alive, and is it ready?"""
+"""Health checks for load balancers and people: `/healthz` and `/readyz`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The health checks in the OpenAPI document: plain views, which the generator skips."""
+"""The health checks in the OpenAPI document, whose generator skips plain views."""
 
 from __future__ import annotations
 

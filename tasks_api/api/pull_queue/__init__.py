@@ -1,4 +1,4 @@
-"""The pull queue: messages that consumers lease, acknowledge and delete.
+"""The pull queue: clients fetch, extend and complete messages.
 
 Its rules live in `services.pull_queue`.
 """

@@ -1,4 +1,4 @@
-"""The views of the pull queue: consumers fetch jobs instead of being called."""
+"""The views of the pull queue: clients fetch messages and are not called."""
 
 from __future__ import annotations
 

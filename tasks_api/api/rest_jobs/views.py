@@ -80,7 +80,7 @@ class JobDetail(RestJobsView):
         return Response(render_job(task))
 
     def _find(self, job_id: str) -> Task:
-        own = Task.objects.reached_by(self.user).of(Surface.REST_JOBS)
+        own = Task.objects.visible_to(self.user).for_surface(Surface.REST_JOBS)
         runs = Prefetch("runs", Run.objects.order_by("-scheduled_for"))
         task = own.filter(pk=finding.parse_id(job_id)).prefetch_related(runs).first()
         if task is None:

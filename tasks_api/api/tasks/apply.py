@@ -1,4 +1,4 @@
-"""The view that applies a list of tasks: those with a tag become the list."""
+"""The view that applies a list of tasks to those with a tag."""
 
 from __future__ import annotations
 

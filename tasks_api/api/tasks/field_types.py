@@ -1,4 +1,4 @@
-"""What an optional field of a task consists of: its schema, its reader and its display."""
+"""The types of optional fields of a task: schema, reader and rendering."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The views for targets at long work: complete a run, fail it, or extend its deadline."""
+"""The views by which targets complete, fail and extend long work."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The operations for targets at long work in the OpenAPI document."""
+"""The operations on long work for targets, in the OpenAPI document."""
 
 from __future__ import annotations
 

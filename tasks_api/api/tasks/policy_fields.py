@@ -1,4 +1,4 @@
-"""The fields that say which runs a task has and what counts as success, one entry each.
+"""The fields of the policies of a task: which runs it has, and what counts as success.
 
 The rules are in docs/reference/policies.md.
 """

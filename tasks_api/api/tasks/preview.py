@@ -39,7 +39,7 @@ class NextFireTimes(TasksView):
     def get(self, request: Request, task_id: str) -> Response:
         now = clock.now()
         count = _count_parameter(fields.query_parameters(request))
-        own = Task.objects.reached_by(self.user).alive(now).with_schedule()
+        own = Task.objects.visible_to(self.user).alive(now).with_schedule()
         task = own.filter(pk=finding.parse_id(task_id)).first()
         if task is None:
             raise TaskNotFound("Task not found")

@@ -1,4 +1,4 @@
-"""The fields that say what a task sends: method, headers and body, one entry each."""
+"""The fields of the request of a task: method, headers and body."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from tasks_api.api.tasks import runs_openapi as schema
 from tasks_api.api.tasks.base import TasksView, parse_run_id
 from tasks_api.domain.exceptions import InvalidTask, TaskNotFound
 from tasks_api.domain.specs import Surface
-from tasks_api.domain.states import NOT_DELIVERED, RunState
+from tasks_api.domain.states import UNDELIVERED_STATES, RunState
 from tasks_api.domain.timestamps import format_optional_timestamp
 from tasks_api.messaging import broker
 from tasks_api.models import Attempt, Run, Task
@@ -176,7 +176,7 @@ def _states_to_redrive(value: object) -> list[RunState]:
         raise InvalidTask(
             "state", "Invalid value of state. Value should be a list of states"
         )
-    return _parse_states(value, sorted(NOT_DELIVERED))
+    return _parse_states(value, sorted(UNDELIVERED_STATES))
 
 
 def _parse_states(values: list[Any], states: list[str]) -> list[RunState]:

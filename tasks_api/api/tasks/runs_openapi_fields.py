@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tasks_api.api import openapi
-from tasks_api.domain.states import NOT_DELIVERED, RunState
+from tasks_api.domain.states import UNDELIVERED_STATES, RunState
 from tasks_api.services.account import FireTimeOutcome
 
 RUN_ID = "01a1fc25-dfd8-77b7-8ffb-7e7198bf1a71"
@@ -188,7 +188,7 @@ REDRIVE_IN = {
             "type": "array",
             "minItems": 1,
             "description": "Send the runs in these states again.",
-            "items": {"type": "string", "enum": sorted(NOT_DELIVERED)},
+            "items": {"type": "string", "enum": sorted(UNDELIVERED_STATES)},
         },
         **openapi.optional(
             {

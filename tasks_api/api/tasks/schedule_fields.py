@@ -1,4 +1,4 @@
-"""The fields that say when a task fires: read from requests and shown in responses."""
+"""The fields of the schedule of a task, read from requests and shown in responses."""
 
 from __future__ import annotations
 

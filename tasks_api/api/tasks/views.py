@@ -120,7 +120,7 @@ class TaskDetail(TasksView):
     @openapi.get_task
     def get(self, request: Request, task_id: str) -> Response:
         now = clock.now()
-        own = Task.objects.reached_by(self.user).of(Surface.TASKS).alive(now)
+        own = Task.objects.visible_to(self.user).for_surface(Surface.TASKS).alive(now)
         found = own.with_schedule().filter(pk=finding.parse_id(task_id))
         return _task_response(_require_task(found), now)
 
@@ -150,7 +150,7 @@ class NamedTask(TasksView):
     @openapi.get_named_task
     def get(self, request: Request, name: str) -> Response:
         now = clock.now()
-        named = Task.objects.reached_by(self.user).named(
+        named = Task.objects.visible_to(self.user).named(
             Surface.TASKS, read_name_in_path(name)
         )
         return _task_response(_require_task(named.alive(now).with_schedule()), now)

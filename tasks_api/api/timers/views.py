@@ -54,7 +54,7 @@ class DeleteTimer(TimersView):
         if not isinstance(value, str):
             raise InvalidTask("id", "Invalid value of id. Value should be a string")
         if (timer := task_id(value)) is not None:
-            own = Task.objects.for_tenant(self.tenant).of(Surface.TIMERS)
+            own = Task.objects.for_tenant(self.tenant).for_surface(Surface.TIMERS)
             removal.remove_tasks(own.filter(pk=timer, name=""), now=clock.now())
         return Response()
 

@@ -225,7 +225,9 @@ def test_the_count_is_right_after_any_history(
         _take(step, user, chance)
         for owner, surface in ((user, Surface.TASKS), (user, Surface.CRON_JOBS)):
             now = timezone.now()
-            alive = Task.objects.for_owner(owner).of(surface).alive(now).count()
+            alive = (
+                Task.objects.for_owner(owner).for_surface(surface).alive(now).count()
+            )
             assert (
                 task_counts.count_alive(
                     owner.tenant_id or 0, [owner.pk], surface, now=now
@@ -236,7 +238,7 @@ def test_the_count_is_right_after_any_history(
 
 def _take(step: str, user: User, chance: random.Random) -> None:
     now = timezone.now()
-    alive = list(Task.objects.for_owner(user).of(Surface.TASKS).alive(now))
+    alive = list(Task.objects.for_owner(user).for_surface(Surface.TASKS).alive(now))
     one = [str(chance.choice(alive).pk)] if alive else []
     hourly = Interval(now - HOUR, HOUR, now + HOUR)
     match step:
@@ -302,7 +304,7 @@ def by_apply(api: APIClient, task: dict[str, Any]) -> None:
 
 def by_the_admin(api: APIClient, task: dict[str, Any]) -> None:
     PeriodicTask.objects.filter(http_task=task["id"]).update(expires=LATER)
-    admin_edits.sync_admin_edits(schedule_edits.edited_task_ids(limit=9))
+    admin_edits.sync_admin_edits(schedule_edits.find_edited_task_ids(limit=9))
 
 
 def unseen_until_it_fires(api: APIClient, task: dict[str, Any]) -> None:
@@ -326,4 +328,4 @@ def test_a_list_knows_the_end_that_a_schedule_has_now(
     assert (
         stored.ends_at == stored.periodic_task.expires == datetime.fromisoformat(LATER)
     )
-    assert schedule_edits.edited_task_ids(limit=9) == []
+    assert schedule_edits.find_edited_task_ids(limit=9) == []

@@ -102,7 +102,7 @@ def test_a_worker_starts_on_a_full_redis_and_says_so(
 
     tasks._check_broker()
 
-    assert broker.IS_FULL in caplog.messages
+    assert broker.MEMORY_ERROR in caplog.messages
 
 
 def test_a_worker_answers_its_probes(server: redis.Redis) -> None:
@@ -111,7 +111,7 @@ def test_a_worker_answers_its_probes(server: redis.Redis) -> None:
     make_full(server)
 
     watch.check()
-    assert (watch.problem(), watch.remark()) == ("", broker.IS_FULL)
+    assert (watch.problem(), watch.remark()) == ("", broker.MEMORY_ERROR)
 
     server.config_set("maxmemory", 0)
     watch.check()

@@ -85,7 +85,7 @@ def test_a_tick_rings_the_workers_with_run_ids_alone(
     beat.tick()
 
     [(name, arguments)] = queue.messages()
-    assert name == broker.DELIVER
+    assert name == broker.DELIVER_TASK
     assert arguments == [[Run.objects.get().pk.hex]]
 
 
@@ -233,7 +233,7 @@ def test_a_broken_periodic_task_stops_neither_the_beat_nor_the_others(
 
     beat.tick()
 
-    assert sorted(task_names(queue)) == ["reports.send", broker.DELIVER]
+    assert sorted(task_names(queue)) == ["reports.send", broker.DELIVER_TASK]
 
 
 def test_a_schedule_that_never_fires_is_logged_once_for_each_change(

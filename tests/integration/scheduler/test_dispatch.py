@@ -68,7 +68,7 @@ def test_a_task_is_dispatched_ahead_but_not_started_ahead(user: User) -> None:
     assert len(run_ids) == 1
     assert leases.claim(run_ids) == []
     fresh = Task.objects.with_schedule().get(pk=task.pk)
-    assert fresh.upcoming(timezone.now()) == at
+    assert fresh.coming_fire_time(timezone.now()) == at
 
 
 def test_a_task_of_later_is_left_alone(user: User) -> None:
@@ -156,7 +156,7 @@ def test_a_broken_schedule_pauses_its_own_task_only(user: User) -> None:
     assert broken.next_fire_at is None
     assert "not an interval" in broken.pause_reason
     assert not broken.periodic_task.enabled
-    assert schedule_edits.edited_task_ids(limit=9) == []
+    assert schedule_edits.find_edited_task_ids(limit=9) == []
 
 
 def test_a_task_disabled_behind_our_back_does_not_fire(user: User) -> None:
@@ -296,7 +296,7 @@ def test_a_plan_reads_the_same_in_python_and_in_sql(
     store_task(user, Once(extreme))
     store_task(user, Interval(extreme, HOUR, extreme))
 
-    assert schedule_edits.edited_task_ids(limit=9) == []
+    assert schedule_edits.find_edited_task_ids(limit=9) == []
 
 
 INSTANT = timedelta(microseconds=1)

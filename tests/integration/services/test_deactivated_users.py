@@ -223,7 +223,7 @@ def test_who_enables_it_in_the_admin_has_it_wait_for_its_user(
 
     PeriodicTask.objects.filter(pk=task.periodic_task_id).update(enabled=True)
     PeriodicTasks.update_changed()
-    admin_edits.sync_admin_edits(schedule_edits.edited_task_ids(limit=10))
+    admin_edits.sync_admin_edits(schedule_edits.find_edited_task_ids(limit=10))
 
     assert not is_active(task)
     assert dispatch.dispatch_due().run_ids == []

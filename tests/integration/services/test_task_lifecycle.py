@@ -48,7 +48,7 @@ def reload(task: Task) -> Task:
 
 
 def adopt_all_edits() -> None:
-    admin_edits.sync_admin_edits(schedule_edits.edited_task_ids(limit=9))
+    admin_edits.sync_admin_edits(schedule_edits.find_edited_task_ids(limit=9))
 
 
 def test_a_paused_task_does_not_fire(user: User) -> None:
@@ -57,7 +57,7 @@ def test_a_paused_task_does_not_fire(user: User) -> None:
     pause_task(task)
 
     assert dispatch.dispatch_due().run_ids == []
-    assert reload(task).upcoming(timezone.now()) is None
+    assert reload(task).coming_fire_time(timezone.now()) is None
 
 
 def test_pause_wins_over_a_message_that_is_already_sent(user: User) -> None:
@@ -249,7 +249,7 @@ def test_an_edited_interval_takes_effect_from_its_start(user: User) -> None:
     adopt_all_edits()
 
     assert reload(task).next_fire_at == row.start_time + timedelta(minutes=7)
-    assert schedule_edits.edited_task_ids(limit=9) == []
+    assert schedule_edits.find_edited_task_ids(limit=9) == []
 
 
 def test_an_edited_one_off_forgets_its_old_moment(user: User) -> None:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from accounts.models import Tenant, User
 from accounts.services import AccountError, configure_tenant, provision_user
 from tasks_api.domain.schedules import Interval, Once
-from tasks_api.domain.states import FINAL, RunState
+from tasks_api.domain.states import FINAL_STATES, RunState
 from tasks_api.metrics import counters
 from tasks_api.models import (
     Attempt,
@@ -60,7 +60,7 @@ def test_old_runs_go_with_their_attempts_and_young_ones_stay(user: User) -> None
     assert [attempt.run_id for attempt in Attempt.objects.all()] == [young.pk]
 
 
-@pytest.mark.parametrize("state", sorted(FINAL))
+@pytest.mark.parametrize("state", sorted(FINAL_STATES))
 def test_old_runs_of_every_final_state_go(user: User, state: RunState) -> None:
     finished_run(periodic_task(user), LONG_AGO, state=state)
 

@@ -12,7 +12,6 @@ from django.utils import timezone
 
 from accounts.models import User
 from tasks_api.domain.ids import (
-    ID_OF_FIRE_TIME,
     TENANT_BITS_RANGE,
     id_of_fire_time,
     moment_of,
@@ -34,6 +33,7 @@ from tasks_api.models import Run, RunIdKey, Task
 from tasks_api.scheduler import dispatch
 from tasks_api.services import manual_runs, pausing, redrive, tasks
 from tasks_api.storage import run_key, schedule_changes
+from tasks_api.storage.id_statements import ID_OF_FIRE_TIME
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
