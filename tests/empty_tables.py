@@ -13,8 +13,9 @@ from tasks_api.storage import run_key
 
 # What the tables that are left out hold follows from the models alone. The lock waits for
 # whoever still writes. Rows go in any order, and those of the audit log go too, because
-# triggers are switched off. A table that is large by now, or whose rows were counted, is
-# truncated all the same: a planner would go by what is left of it.
+# triggers are switched off. A table is truncated all the same if its rows were counted, or
+# if it or an index of it is large by now: the planner would go by the size, and a statement
+# would step over the dead entries.
 DELETE_ALL_ROWS = """
     DO $$
     DECLARE
@@ -32,6 +33,11 @@ DELETE_ALL_ROWS = """
         FOREACH name IN ARRAY tables LOOP
             IF (
                 SELECT reltuples >= 0 OR pg_relation_size(oid) > 65536
+                    OR EXISTS (
+                        SELECT FROM pg_index
+                        WHERE indrelid = pg_class.oid
+                            AND pg_relation_size(indexrelid) > 32768
+                    )
                 FROM pg_class WHERE oid = name::regclass
             ) THEN
                 EXECUTE 'TRUNCATE ' || name || ' CASCADE';

@@ -875,14 +875,6 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name="run",
             index=models.Index(
-                condition=models.Q(("covers_until__isnull", False)),
-                fields=["task", "covers_until"],
-                name="run_covers",
-            ),
-        ),
-        migrations.AddIndex(
-            model_name="run",
-            index=models.Index(
                 condition=models.Q(("redrive_of__isnull", False)),
                 fields=["redrive_of"],
                 name="run_redriven",
@@ -981,6 +973,14 @@ class Migration(migrations.Migration):
             model_name="tasktally",
             constraint=models.UniqueConstraint(
                 fields=("owner", "surface", "part"), name="task_tally_once_per_part"
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="run",
+            index=models.Index(
+                condition=models.Q(("covers_until__isnull", False)),
+                fields=["task", "covers_until"],
+                name="run_covers",
             ),
         ),
         migrations.RunSQL(SWEEP_EARLY, migrations.RunSQL.noop),

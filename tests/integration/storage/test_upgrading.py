@@ -10,32 +10,39 @@ from io import StringIO
 
 import psycopg
 import pytest
+from django.conf import LazySettings
 from django.core.management import CommandError, call_command
 from django.db import connection
-from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.recorder import MigrationRecorder
 from django.test import Client
 
 from scheduler_service.db import schema
 from tasks_api import tasks
-from tasks_api.models import RunIdKey
+from tasks_api.models import Task
 from tests.acceptance.harness import eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-# One whose table is easy to hold, and where the tables are without it.
-[LAST] = [
-    key for key in schema._known_migrations() if key[1].endswith("_key_of_run_ids")
-]
-[TARGET] = MigrationLoader(None).disk_migrations[LAST].dependencies
+# The migration that the next release may have, and the tables without it.
+LAST = ("next_release", "0001_one_column_more")
+TARGET = ("next_release", "zero")
+
+
+@pytest.fixture(autouse=True)
+def _next_release(settings: LazySettings) -> Iterator[None]:
+    settings.INSTALLED_APPS = [*settings.INSTALLED_APPS, "tests.chaos.next_release"]
+    schema._known_migrations.cache_clear()
+    call_command("migrate", verbosity=0, stdout=StringIO())
+    yield
+    call_command("migrate", *TARGET, verbosity=0, stdout=StringIO())
+    schema._known_migrations.cache_clear()
 
 
 @pytest.fixture(autouse=True)
 def whole() -> Iterator[None]:
-    """Whatever a test leaves behind, the next one finds all tables."""
+    """Whatever a test records, the next one finds the tables that fit."""
     yield
     MigrationRecorder.Migration.objects.filter(name__contains="_contract_").delete()
-    call_command("migrate", verbosity=0, stdout=StringIO())
 
 
 def session() -> psycopg.Connection:
@@ -49,7 +56,7 @@ def session() -> psycopg.Connection:
 def reader() -> Iterator[psycopg.Connection]:
     """A transaction that has read a table, and is not over."""
     with session() as other:
-        other.execute("SELECT * FROM tasks_api_runidkey")
+        other.execute("SELECT * FROM tasks_api_task")
         yield other
         other.rollback()
 
@@ -69,7 +76,7 @@ def test_a_migration_that_waits_for_a_reader_lets_others_pass() -> None:
         eventually(lambda: "tried again" in said.getvalue())
         # Nobody could read while it waited, and now somebody can.
         other.execute("SET lock_timeout = '20s'")
-        assert other.execute("SELECT count(*) FROM tasks_api_runidkey").fetchone()
+        assert other.execute("SELECT count(*) FROM tasks_api_task").fetchone()
         other.rollback()
     migrating.join()
 
@@ -88,7 +95,7 @@ def test_a_migration_gives_up_when_its_patience_is_over() -> None:
         )
 
     assert LAST in MigrationRecorder(connection).applied_migrations()
-    assert RunIdKey.objects.count() == 1
+    assert Task.objects.count() == 0
 
 
 def test_a_missing_migration_is_named(client: Client) -> None:
