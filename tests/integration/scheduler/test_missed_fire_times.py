@@ -13,6 +13,7 @@ from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
 from accounts.models import User
 from scheduler_service.db import clock
+from tasks_api.domain.ids import id_for
 from tasks_api.domain.schedules import Cron, Interval, Schedule
 from tasks_api.domain.specs import Misfire, Surface, TaskSpec
 from tasks_api.domain.states import RunState
@@ -163,12 +164,29 @@ def test_many_that_a_removal_cut_off_are_one_run(user: User, kind: str) -> None:
 
 
 def test_the_covering_runs_of_a_task_are_found_by_index(user: User) -> None:
+    task = store_task(user, Interval(timezone.now() + HOUR, HOUR))
+    now = timezone.now()
+    Run.objects.bulk_create(
+        Run(
+            pk=id_for(now - number * HOUR, user.pk),
+            task=task,
+            tenant=task.tenant,
+            scheduled_for=now - number * HOUR,
+            state=RunState.MISSED,
+            finished_at=now,
+            # One run in a thousand stands for several fire times.
+            covers_until=None if number % 1000 else now - number * HOUR + HOUR,
+        )
+        for number in range(3000)
+    )
+
     with connection.cursor() as cursor:
-        cursor.execute("SET enable_seqscan = off")
+        cursor.execute("ANALYZE tasks_api_run")
         cursor.execute(
-            "EXPLAIN SELECT scheduled_for FROM tasks_api_run WHERE task_id ="
-            " '01a222f1-8f52-73f0-978e-356b1203eaa7' AND covers_until >= now()"
+            "EXPLAIN SELECT scheduled_for FROM tasks_api_run"
+            " WHERE task_id = %s AND covers_until >= now()",
+            [task.pk],
         )
         plan = " ".join(row[0] for row in cursor.fetchall())
-        cursor.execute("RESET enable_seqscan")
+
     assert "run_covers" in plan
