@@ -137,7 +137,9 @@ def test_a_full_disk_refuses_tasks_and_loses_none(small_disk: Path) -> None:
         eventually(lambda: in_seconds(0) > at)
         ballast.unlink()
         eventually(is_accepted)
-        eventually(lambda: receiver.requests and not harness.count_unfinished_runs())
+        # A beat that could write nothing for a while may still have to make some runs.
+        eventually(lambda: len(receiver.requests) >= 5)
+        eventually(lambda: not harness.count_unfinished_runs())
 
         assert "No space left on device" in harness.read_logs()
         stored = harness.query("SELECT id::text FROM tasks_api_task")

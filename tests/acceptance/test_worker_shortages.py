@@ -93,7 +93,11 @@ class DatabaseProxy:
         with suppress(OSError):
             while True:
                 client, _ = self._server.accept()
-                server = self._connect()
+                try:
+                    server = self._connect()
+                except OSError:
+                    client.close()
+                    raise
                 for one, other in ((client, server), (server, client)):
                     threading.Thread(
                         target=self._pass, args=(one, other), daemon=True
@@ -104,7 +108,11 @@ class DatabaseProxy:
         if not host.startswith("/"):
             return socket.create_connection((host, port))
         made = socket.socket(socket.AF_UNIX)
-        made.connect(f"{host}/.s.PGSQL.{port}")
+        try:
+            made.connect(f"{host}/.s.PGSQL.{port}")
+        except OSError:
+            made.close()
+            raise
         return made
 
     def _pass(self, one: socket.socket, other: socket.socket) -> None:
