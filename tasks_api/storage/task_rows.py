@@ -209,13 +209,7 @@ def rewrite_tasks(wanted: Sequence[tuple[Task, TaskSpec]]) -> RewriteResult:
         for name, value in values.items():
             setattr(task, name, value)
         task.version += 1
-    moved_at = None
-    if moved:
-        ids = [task.pk for task, _ in moved]
-        moved_at = schedule_changes.record_change(
-            ids, schedule_changes.ChangeKind.EDITED
-        )
-        schedule_rows.change_schedules(moved)
+    moved_at = _change_schedules(moved) if moved else None
     if changed:
         _update([task for task, _ in changed])
         _update_descriptions(changed)
@@ -224,6 +218,15 @@ def rewrite_tasks(wanted: Sequence[tuple[Task, TaskSpec]]) -> RewriteResult:
     return RewriteResult(
         [task for task, _ in changed], [task for task, _ in moved], moved_at
     )
+
+
+def _change_schedules(moved: Sequence[tuple[Task, StoredSchedule]]) -> datetime:
+    """Give tasks other schedules; returns the moment from which those count."""
+    at = schedule_changes.record_change(
+        [task.pk for task, _ in moved], schedule_changes.ChangeKind.EDITED
+    )
+    schedule_rows.change_schedules(moved)
+    return at
 
 
 def _wanted_columns(
