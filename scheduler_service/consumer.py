@@ -133,9 +133,7 @@ class PrefetchGate(bootsteps.StartStopStep):
     def start(self, consumer: Any) -> None:
         channel = consumer.task_consumer.channel
         kombu_redis.take_messages_only_if(tasks.can_take_messages, channel)
-        self._timer = consumer.timer.call_repeatedly(
-            GATE_INTERVAL, tasks.hand_over_backlog
-        )
+        self._timer = consumer.timer.call_repeatedly(GATE_INTERVAL, tasks.log_contact)
 
     def stop(self, consumer: Any) -> None:
         if self._timer is not None:

@@ -1,4 +1,4 @@
-"""The Celery tasks of a worker, which pass run ids to the engine of the process."""
+"""The Celery tasks of a worker, which ring the engine of the process."""
 
 from __future__ import annotations
 
@@ -95,11 +95,6 @@ def _expose_metrics(engine: Engine) -> None:
         "Runs that this worker holds: under way, or waiting for a place at their host.",
         lambda: engine.vitals().held,
     )
-    registry.register_gauge(
-        "scheduler_accepted",
-        "Runs that this worker was told of, and that it has not begun.",
-        lambda: engine.vitals().accepted,
-    )
     watch = WorkerWatchdog(engine.vitals)
     if exporter.serve("worker", watch.problem, watch.remark):
         watch.start()
@@ -122,9 +117,9 @@ def _begin_shutdown(**kwargs: Any) -> None:
 
 
 def _enforce_exit() -> None:
-    """Let no thread wait for the engine, and end the process though something is stuck."""
+    """Take nothing more, and end the process though something is stuck."""
     if _engine is not None:
-        _engine.stop_accepting()
+        _engine.stop_taking()
     time.sleep(EXIT_DEADLINE)
     logger.critical("Something is stuck, so this worker ends without it.")
     os._exit(os.EX_SOFTWARE)
@@ -159,33 +154,28 @@ def _write_heartbeat(presence: int) -> None:
 
 
 def can_take_messages() -> bool:
-    """Whether this worker can claim the runs of a message."""
+    """Whether this worker can take what a bell rings for."""
     return not engine().is_cut_off
 
 
-def hand_over_backlog() -> None:
-    """Leave the backlog to other workers while PostgreSQL does not answer this one."""
+def log_contact() -> None:
+    """Say in the log when PostgreSQL does not answer this worker, and when it does again."""
     global _was_cut_off
     is_cut_off = engine().is_cut_off
-    if is_cut_off != _was_cut_off:
-        _was_cut_off = is_cut_off
-        if is_cut_off:
-            text = "The database does not answer, so this worker takes no messages."
-            logger.warning(text)
-        else:
-            logger.info("The database answers, and this worker takes messages.")
-    if is_cut_off and (left := engine().pop_unclaimed()):
-        broker.ring_workers(left)
+    if is_cut_off == _was_cut_off:
+        return
+    _was_cut_off = is_cut_off
+    if is_cut_off:
+        text = "The database does not answer, so this worker takes no messages."
+        logger.warning(text)
+    else:
+        logger.info("The database answers, and this worker takes messages.")
 
 
 @shared_task(name=broker.DELIVER_TASK, send_events=False)
-def deliver(run_ids: list[str]) -> None:
-    """Deliver runs when their moments come. The results are in the rows, not in Celery."""
-    ids = list(broker.parse_run_ids(run_ids))
-    if can_take_messages():
-        engine().accept(ids)
-    else:
-        broker.ring_workers(ids)
+def deliver(run_ids: Sequence[str] = ()) -> None:
+    """A bell: deliver what is due. An older release names runs, which are in the rows, too."""
+    engine().ring()
 
 
 @shared_task(name=broker.ANNOUNCE_ENDS_TASK, send_events=False)

@@ -20,13 +20,12 @@ from tasks_api.domain import guard
 MINIMUMS = (
     ("SCHEDULER_MIN_FREQUENCY", 1, "a schedule needs at least a second between fires"),
     ("SCHEDULER_MAX_BODY_BYTES", 1, "requests have bodies"),
-    ("SCHEDULER_LOOK_AHEAD", 0, "dispatch cannot look back"),
+    ("SCHEDULER_LOOK_AHEAD", 0, "a bell for the past is too late"),
     ("SCHEDULER_REQUEST_TIMEOUT", 0.001, "a request takes time"),
     # A worker prolongs its leases four times as often, and a database may pause.
     ("SCHEDULER_LEASE", 1, "a shorter lease is lost at every hiccup"),
     ("SCHEDULER_MAX_IN_FLIGHT", 1, "a worker sends at least one request"),
     ("SCHEDULER_MAX_PER_TENANT", 1, "a tenant's runs are sent one at a time at least"),
-    ("SCHEDULER_MAX_WAITING", 1, "a run is made before it is sent"),
     ("SCHEDULER_MAX_PER_HOST", 1, "a target gets at least one request"),
     ("SCHEDULER_RETENTION_DAYS", 1, "history is kept for a day at least"),
     ("DATABASE_STATEMENT_TIMEOUT", 0, "a limit lies in the future, and 0 is none"),

@@ -165,7 +165,7 @@ class StoredScheduleAdmin(BoundedList, PeriodicTaskAdmin):  # type: ignore[misc]
     def run_tasks(self, request: HttpRequest, queryset: QuerySet[PeriodicTask]) -> None:
         tasks = _find_tasks(queryset)
         made = manual_runs.fire_tasks([task.pk for task in tasks], now=clock.now())
-        broker.ring_workers(made)
+        broker.ring()
         messages.success(
             request, f"{len(made)} will run now; what has ended stays as it is."
         )

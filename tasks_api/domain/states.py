@@ -9,7 +9,6 @@ A run that never starts ends as skipped, missed or cancelled, with a reason.
 
 from __future__ import annotations
 
-from datetime import timedelta
 from enum import StrEnum
 
 from django.db.models import TextChoices
@@ -41,9 +40,6 @@ UNFINISHED_STATES = frozenset(RunState) - FINAL_STATES
 
 # A user may redrive runs in these states.
 UNDELIVERED_STATES = FINAL_STATES - {RunState.SUCCEEDED}
-
-# A beat rings again for a run that no worker took after this time, then after twice it.
-RING_AGAIN_DELAY = timedelta(seconds=5)
 
 
 class Trouble(StrEnum):

@@ -1,7 +1,4 @@
-"""Ring workers: tell them by messages in Redis that runs are waiting.
-
-A message may get lost: a beat rings again for runs that no worker took.
-"""
+"""Ring workers: bells are messages in Redis, without contents, that make a worker look."""
 
 from __future__ import annotations
 
@@ -19,7 +16,6 @@ logger = logging.getLogger(__name__)
 
 DELIVER_TASK = "tasks_api.tasks.deliver"
 ANNOUNCE_ENDS_TASK = "tasks_api.tasks.tell_ends"
-# With so many runs in a message, Celery's own work costs some microseconds a run.
 MAX_RUNS_PER_MESSAGE = 500
 # The key that check_usable() writes.
 TRIAL_KEY = "scheduler.trial"
@@ -35,35 +31,36 @@ EVICTION_ERROR = (
 )
 
 
-def ring_workers(run_ids: Sequence[UUID]) -> list[UUID]:
-    """Send ids of runs to the workers; return those that could not be sent.
+def ring(bells: int = 1) -> None:
+    """Make workers look for what is due, each bell one of them.
 
-    The call never blocks for longer than a socket timeout, and never retries.
+    A bell may be lost, doubled or late: workers look by themselves every second, too. The
+    call never blocks for longer than a socket timeout, and never retries.
     """
-    return _send_all(DELIVER_TASK, run_ids)
+    try:
+        for _ in range(bells):
+            _send(DELIVER_TASK)
+    except (OperationalError, OSError, redis.RedisError) as error:
+        logger.warning("The broker takes no messages: %s", error)
 
 
 def announce_ends(run_ids: Sequence[UUID]) -> None:
     """Ask a worker to tell Flower how these runs of long work ended."""
-    _send_all(ANNOUNCE_ENDS_TASK, run_ids)
-
-
-def _send_all(name: str, run_ids: Sequence[UUID]) -> list[UUID]:
     for start in range(0, len(run_ids), MAX_RUNS_PER_MESSAGE):
+        part = run_ids[start : start + MAX_RUNS_PER_MESSAGE]
         try:
-            _send(name, run_ids[start : start + MAX_RUNS_PER_MESSAGE])
+            _send(ANNOUNCE_ENDS_TASK, [run_id.hex for run_id in part])
         except (OperationalError, OSError, redis.RedisError) as error:
             logger.warning("The broker takes no messages: %s", error)
-            return list(run_ids[start:])
-    return []
+            return
 
 
-def _send(name: str, run_ids: Sequence[UUID]) -> None:
+def _send(name: str, *args: list[str]) -> None:
     current_app.send_task(
         name,
-        [[run_id.hex for run_id in run_ids]],
+        args,
         retry=False,
-        argsrepr=f"({len(run_ids)} runs)",
+        argsrepr=f"({sum(map(len, args))} runs)" if args else "()",
         kwargsrepr="{}",
     )
 

@@ -36,11 +36,6 @@ RUNS = counter(
 RUNS_MADE = prometheus_client.Counter(
     "scheduler_runs_made_total", "Runs made for fire times.", registry=REGISTRY
 )
-REPEATED_RINGS = prometheus_client.Counter(
-    "scheduler_rung_again_total",
-    "Runs that a beat rang for again, because no worker took them.",
-    registry=REGISTRY,
-)
 ROWS_PRUNED = counter(
     "scheduler_pruned_total",
     "Rows that retention deleted; a run and its attempts count as one.",
@@ -59,10 +54,9 @@ UNSIGNED_REQUESTS = prometheus_client.Counter(
 )
 DOUBLES_PREVENTED = counter(
     "scheduler_doubles_prevented_total",
-    "Runs that a worker did not claim because another had, and runs that it did not "
-    "send or judge because its lease was over.",
+    "Runs that a worker did not send or judge, because its lease was over.",
     "by",
-    ("claim", "lease", "record"),
+    ("lease", "record"),
 )
 MESSAGES_DROPPED = prometheus_client.Counter(
     "scheduler_messages_dropped_total",
@@ -75,11 +69,6 @@ RUNS_GIVEN_BACK = counter(
     "because",
     tuple(Trouble),
 )
-
-
-def count_unclaimed(count: int) -> None:
-    """Count runs that a worker was rung for and could not claim."""
-    DOUBLES_PREVENTED.labels("claim").inc(count)
 
 
 def count_unsigned(count: int) -> None:
@@ -109,12 +98,10 @@ def count_made(stored: Collection[UUID], runs: Iterable[_New]) -> None:
             RUNS.labels(state).inc(count)
 
 
-def count_woken(woken: Iterable[tuple[str, str]]) -> None:
-    """Count runs that a beat woke, by their states after and before."""
-    for (state, was), count in Counter(woken).items():
+def count_rescued(rescued: Iterable[tuple[str, str]]) -> None:
+    """Count runs that a beat rescued, by their states after and before."""
+    for (state, was), count in Counter(rescued).items():
         if was == RunState.RUNNING:
             LEASES_LOST.inc(count)
-        if was == state == RunState.PENDING:
-            REPEATED_RINGS.inc(count)
         if state in FINAL_STATES:
             RUNS.labels(state).inc(count)

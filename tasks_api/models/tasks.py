@@ -153,8 +153,12 @@ class Task(ScheduleColumns):
     schedule_text = models.TextField(blank=True)
     # Null while the task is paused, or if it never fires again.
     next_fire_at = models.DateTimeField(null=True, editable=False)
-    # The newest fire time that a beat has dispatched; up to a second ahead of now.
+    # The newest fire time that was taken.
     last_fire_at = models.DateTimeField(null=True, editable=False)
+    # The fire times after the next one, as far as they are computed, if its schedule is
+    # none that a statement can follow. They count for one version of the task.
+    following_fire_times = ArrayField(models.DateTimeField(), null=True, editable=False)
+    following_version = models.PositiveIntegerField(null=True, editable=False)
     # Each change by a user increases the version; firing does not.
     version = models.PositiveIntegerField(default=1, db_default=1, editable=False)
     pause_reason = models.TextField(blank=True, editable=False)
@@ -182,23 +186,17 @@ class Task(ScheduleColumns):
             ),
         ]
         indexes = [
-            # Read by dispatch: due tasks. Paused and ended tasks stay out of it.
+            # Read by workers: due tasks. Paused and ended tasks stay out of it.
             models.Index(
                 fields=["next_fire_at"],
                 name="task_due",
                 condition=Q(next_fire_at__isnull=False),
             ),
-            # Read by dispatch for each tenant's share, if more is due than a batch.
+            # Read by workers for each tenant's share, if more is due than a batch.
             models.Index(
                 fields=["tenant", "next_fire_at"],
                 name="task_due_of_tenant",
                 condition=Q(next_fire_at__isnull=False),
-            ),
-            # Read by the beat: the next task that it may not dispatch ahead.
-            models.Index(
-                fields=["next_fire_at"],
-                name="task_due_exactly",
-                condition=Q(next_fire_at__isnull=False) & ~Q(overlap=Overlap.ALLOW),
             ),
             # Read by the admin's search, across tenants.
             models.Index(
@@ -246,13 +244,10 @@ class Task(ScheduleColumns):
             name=self.name, method=self.method, url=self.url, queue=self.queue
         )
 
-    def coming_fire_time(self, now: datetime) -> datetime | None:
-        """Return the next fire time as clients see it: as if no beat looked ahead."""
-        if not self.periodic_task.enabled:
-            return None
-        if self.last_fire_at and self.last_fire_at > now:
-            return self.last_fire_at
-        return self.next_fire_at
+    @property
+    def coming_fire_time(self) -> datetime | None:
+        """Return the next fire time as clients see it."""
+        return self.next_fire_at if self.periodic_task.enabled else None
 
 
 class TaskTally(models.Model):

@@ -27,24 +27,22 @@ class WorkerVitals(NamedTuple):
     """The load of an engine, and the monotonic times at which its parts last worked."""
 
     held: int
-    accepted: int
-    has_room: bool
-    # Seconds since the first run became claimable that is not claimed yet.
+    # Seconds since the engine should have looked for what is due.
     overdue: float
-    accepted_at: float
-    claimed_at: float
+    rang_at: float
+    looked_at: float
     recorded_at: float
     # Without the database the worker should not take messages.
     is_cut_off: bool = False
 
 
 class WorkerWatchdog:
-    """Notices that a worker has stopped recording, claiming or consuming."""
+    """Notices that a worker has stopped recording, looking or consuming."""
 
     def __init__(self, vitals: Callable[[], WorkerVitals]) -> None:
         self._vitals = vitals
         self._last = vitals()
-        # Since this time messages wait, and the worker has room and takes none.
+        # Since this time messages wait, and the worker takes none.
         self._ignores_since: float | None = None
         # Trouble outside the worker, which a restart would not mend.
         self._remark = ""
@@ -64,9 +62,9 @@ class WorkerWatchdog:
         )
         if now - vitals.recorded_at > patience:
             return f"Nothing was recorded for {now - vitals.recorded_at:.0f} seconds."
-        unclaimed = min(vitals.overdue, now - vitals.claimed_at)
-        if unclaimed > patience:
-            return f"Runs that are due were not claimed for {unclaimed:.0f} seconds."
+        unseen = min(vitals.overdue, now - vitals.looked_at)
+        if unseen > patience:
+            return f"It has not looked for what is due for {unseen:.0f} seconds."
         if self._ignores_since and now - self._ignores_since > patience:
             seconds = now - self._ignores_since
             return f"Messages wait, and none was taken for {seconds:.0f} seconds."
@@ -76,8 +74,7 @@ class WorkerWatchdog:
         """Compare with the last check; `depth` is the number of waiting messages."""
         vitals, last = self._vitals(), self._last
         self._last = vitals
-        takes = vitals.has_room and not vitals.is_cut_off
-        if not depth or not takes or vitals.accepted_at > last.accepted_at:
+        if not depth or vitals.is_cut_off or vitals.rang_at > last.rang_at:
             self._ignores_since = None
         elif self._ignores_since is None:
             self._ignores_since = time.monotonic()

@@ -5,8 +5,11 @@ from __future__ import annotations
 from datetime import datetime
 from uuid import UUID
 
-from tasks_api.scheduler import dispatch, isolation
+from tasks_api.scheduler import isolation
 from tasks_api.storage import schedule_edits
+
+# Edited tasks that are followed at once.
+BATCH_SIZE = 1000
 
 
 class EditFollower:
@@ -20,7 +23,7 @@ class EditFollower:
         if edited_at == self._followed:
             return False
         before: set[UUID] = set()
-        while drifted := schedule_edits.find_edited_task_ids(limit=dispatch.BATCH_SIZE):
+        while drifted := schedule_edits.find_edited_task_ids(limit=BATCH_SIZE):
             if before.issuperset(drifted) or not isolation.sync_admin_edits(drifted):
                 # Another beat has locked them, or their schedules cannot be read.
                 return True

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from functools import partial
 from typing import TypeVar
 from uuid import UUID
 
 from django.db import Error as DatabaseError
-from django.db import InterfaceError, OperationalError, connection, transaction
+from django.db import connection
 
-from scheduler_service.db.statements import prepared
-from tasks_api.domain.exceptions import reason_of
-from tasks_api.scheduler import dispatch
 from tasks_api.services import admin_edits
-from tasks_api.storage import schedule_changes, schedule_edits, schedule_rows
+from tasks_api.taking.isolation import is_server_error, isolate
 
 T = TypeVar("T")
 
@@ -32,11 +27,6 @@ MAX_REST_SECONDS = 10.0
 
 class DatabaseAway(Exception):
     """The database does not answer, so no part of the tick can work."""
-
-
-def is_server_error(error: Exception) -> bool:
-    """Return whether the state of the server caused the error, and no row did."""
-    return isinstance(error, OperationalError | InterfaceError)
 
 
 @dataclass
@@ -97,22 +87,6 @@ def _is_disconnected() -> bool:
     return session is None or bool(session.closed)
 
 
-def dispatch_due(
-    *, limit: int = dispatch.BATCH_SIZE, since: datetime | None = None
-) -> dispatch.DispatchResult:
-    """Dispatch as dispatch.dispatch_due() does, and pause only a task that fails."""
-    try:
-        return dispatch.dispatch_due(limit=limit, since=since)
-    except Exception as error:
-        if is_server_error(error):
-            raise
-        logger.warning("A batch fails, so its tasks are fired one by one: %s", error)
-    run_ids: list[UUID] = []
-    for task_id in dispatch.find_due(limit):
-        run_ids += _isolate(task_id, partial(dispatch.dispatch_one, task_id), [])
-    return dispatch.DispatchResult(run_ids, is_full=False)
-
-
 def sync_admin_edits(ids: Sequence[UUID]) -> int:
     """Follow edits as admin_edits does, and pause only a task that fails."""
     try:
@@ -122,35 +96,5 @@ def sync_admin_edits(ids: Sequence[UUID]) -> int:
             raise
         logger.warning("Edits are followed one by one: %s", error)
     return sum(
-        _isolate(each, partial(admin_edits.sync_admin_edits, [each]), 1) for each in ids
+        isolate(each, partial(admin_edits.sync_admin_edits, [each]), 1) for each in ids
     )
-
-
-def _isolate(task_id: UUID, deed: Callable[[], T], otherwise: T) -> T:
-    try:
-        return deed()
-    except Exception as error:
-        if is_server_error(error):
-            raise
-        _pause_task(task_id, error)
-        return otherwise
-
-
-@transaction.atomic(durable=True)
-def _pause_task(task_id: UUID, error: Exception) -> None:
-    """Pause a task without reading its schedule, which may be unreadable."""
-    reason = reason_of(error)
-    logger.error("The task pauses: %s", reason, extra={"task_id": task_id})
-    with prepared() as cursor:
-        cursor.execute(
-            "SELECT FROM tasks_api_task WHERE id = %s FOR NO KEY UPDATE", [task_id]
-        )
-        schedule_changes.record_change([task_id], schedule_changes.ChangeKind.BROKEN)
-        cursor.execute(
-            "UPDATE tasks_api_task SET next_fire_at = NULL, pause_reason = %s"
-            " WHERE id = %s",
-            [reason, task_id],
-        )
-    schedule_rows.set_enabled([task_id], False)
-    with contextlib.suppress(DatabaseError), transaction.atomic():
-        schedule_edits.copy_schedule_unread(task_id)

@@ -2,62 +2,33 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import NamedTuple
-
-from tasks_api.storage import (
-    run_rows,
-    schedule_statements,
-    sending_rules,
-    stored_schedules,
-)
-from tasks_api.storage.id_statements import READ_RUN_KEY, free_id_of_fire_time
-
-
-class FromMoment(NamedTuple):
-    """A statement that reads its index from the beginning, and one from a moment on.
-
-    A caller uses the second if only dead rows lie before the moment. There are two
-    texts because PostgreSQL plans an optional condition for the worse case.
-    """
-
-    beginning: str
-    moment: str
-
-    def since(self, since: datetime | None) -> str:
-        return self.beginning if since is None else self.moment
-
-
-def _from_moment(statement: str, condition: str) -> FromMoment:
-    return FromMoment(
-        statement.replace("{since}", ""), statement.replace("{since}", condition)
-    )
-
+from tasks_api.storage import schedule_statements, sending_rules
+from tasks_api.taking.statements import from_moment
 
 # Finds out what a beat has to do, and reads the first entry of each index only. It uses
 # min(), because EXISTS reads the whole table when many rows were due at the time of the
 # last ANALYZE. OFFSET 0 keeps PostgreSQL from reading each index twice.
 FIND_WORK = f"""
-    SELECT clock_timestamp(), ({schedule_statements.LAST_EDIT}),
-        coalesce(fire_at <= now() + make_interval(secs => %(ahead)s), false),
-        coalesce(wake_at <= now(), false),
-        change_id IS NOT NULL,
-        coalesce(ends_at < now(), false),
-        coalesce((
-            SELECT extract(epoch FROM min(next_fire_at) - now()) FROM tasks_api_task
-            WHERE overlap <> 'allow' AND next_fire_at IS NOT NULL
-                AND next_fire_at > now()
-                AND next_fire_at < now() + make_interval(secs => %(at_most)s)
-        ), %(at_most)s)::float,
-        least(fire_at, past), least(wake_at, past), least(ends_at, past),
-        coalesce(change_id, (SELECT max(id) FROM tasks_api_schedulechange), 0)
+    SELECT clock_timestamp() AS now, ({schedule_statements.LAST_EDIT}) AS edited_at,
+        least(fire_at, wait_at) AS due_at,
+        coalesce(wake_at <= now(), false) AS has_stuck_runs,
+        change_id IS NOT NULL AS has_open_changes,
+        coalesce(ends_at < now(), false) AS has_past_tasks,
+        least(fire_at, past) AS fire_at, least(wait_at, past) AS wait_at,
+        least(wake_at, past) AS wake_at, least(ends_at, past) AS ends_at,
+        coalesce(change_id, (SELECT max(id) FROM tasks_api_schedulechange), 0) AS change_id
     FROM (
         SELECT now() - make_interval(secs => %(margin)s) AS past, (
             SELECT min(next_fire_at) FROM tasks_api_task
             WHERE next_fire_at IS NOT NULL AND next_fire_at >= %(fire_at)s::timestamptz
         ) AS fire_at, (
             SELECT min(wake_at) FROM tasks_api_run
-            WHERE wake_at IS NOT NULL AND wake_at >= %(wake_at)s::timestamptz
+            WHERE wake_at >= %(wait_at)s::timestamptz
+                AND state IN ('pending', 'retrying') AND NOT is_next
+        ) AS wait_at, (
+            SELECT min(wake_at) FROM tasks_api_run
+            WHERE wake_at >= %(wake_at)s::timestamptz
+                AND (state IN ('running', 'open') OR is_next)
         ) AS wake_at, (
             SELECT min(ends_at) FROM tasks_api_task
             WHERE ended_at IS NULL AND next_fire_at IS NULL AND ends_at IS NOT NULL
@@ -70,11 +41,22 @@ FIND_WORK = f"""
     ) AS first
 """
 
-# Makes runs whose `wake_at` has passed ready for a worker, or ends them if their task
-# may not be sent any more. The next ring for a run that no worker took comes after as
-# long as it has waited, so the waits double. A run that becomes ready here has not
-# waited yet.
-_WAKE_RUNS = f"""
+# Counts what is due within some seconds, up to a limit.
+COUNT_DUE = """
+    SELECT (SELECT count(*) FROM (
+            SELECT FROM tasks_api_task
+            WHERE next_fire_at <= now() + make_interval(secs => %(ahead)s)
+            ORDER BY next_fire_at LIMIT {limit}) AS task)
+        + (SELECT count(*) FROM (
+            SELECT FROM tasks_api_run
+            WHERE wake_at <= now() + make_interval(secs => %(ahead)s)
+                AND state IN ('pending', 'retrying') AND NOT is_next
+            ORDER BY wake_at LIMIT {limit}) AS run)
+"""
+
+# Lets workers take runs again whose lease is over, because their worker was lost, and looks
+# after runs that wait in line. A run whose task may not be sent any more ends instead.
+_RESCUE_RUNS = f"""
     WITH waiting AS (
         SELECT run.id, run.state AS was, run.attempt_count, run.started_at,
             run.state = 'running' AS is_lost,
@@ -100,8 +82,10 @@ _WAKE_RUNS = f"""
             CASE WHEN periodic.enabled AND {sending_rules.IS_SUSPENDED}
                 THEN task.owner_id END AS inactive_owner_id
         FROM tasks_api_run run {sending_rules.JOINS}
-        WHERE run.wake_at <= now() {{since}} AND run.state <> 'open' AND (run.state <> 'running'
-            OR run.wake_at <= coalesce(%(leases_until)s::timestamptz, now()))
+        WHERE run.wake_at <= now() {{since}} AND CASE WHEN run.is_next THEN true
+            ELSE run.state = 'running'
+                AND run.wake_at <= coalesce(%(leases_until)s::timestamptz, now()) END
+            AND (run.state IN ('running', 'open') OR run.is_next)
         ORDER BY run.wake_at LIMIT {{limit}}
         FOR UPDATE OF run SKIP LOCKED
     ), lost AS (
@@ -126,15 +110,9 @@ _WAKE_RUNS = f"""
             ELSE CASE WHEN waiting.was = 'pending' THEN run.reason ELSE '' END END,
         lease = NULL,
         lost_count = run.lost_count + waiting.is_lost::int,
-        wake_at = CASE WHEN waiting.fate IN ('ready', 'held') THEN
-            now() + least(
-                greatest(CASE WHEN waiting.was = 'pending'
-                    THEN now() - greatest(run.scheduled_for, run.started_at) END,
-                    make_interval(secs => %(soonest)s)),
-                -- A beat looks at a waiting run at least every 30 seconds.
-                CASE WHEN run.is_next THEN '30s'::interval
-                    ELSE make_interval(secs => %(latest)s) END)
-            END,
+        -- A beat looks at a run in line every 30 seconds.
+        wake_at = CASE WHEN waiting.fate = 'ready' THEN now()
+            WHEN waiting.fate = 'held' THEN now() + '30s'::interval END,
         finished_at = CASE WHEN waiting.fate NOT IN ('ready', 'held') THEN now() END
     FROM waiting WHERE run.id = waiting.id
     RETURNING run.id AS run_id,
@@ -144,172 +122,4 @@ _WAKE_RUNS = f"""
             AS queued_task_id,
         waiting.inactive_owner_id
 """
-WAKE_RUNS = _from_moment(_WAKE_RUNS, "AND run.wake_at >= %(since)s::timestamptz")
-
-_IS_DUE = """
-    task.next_fire_at <= now() + make_interval(secs => %(look_ahead)s) {since}
-        AND (task.overlap = 'allow' OR task.next_fire_at <= now())
-"""
-_FIRE_SINCE = "AND task.next_fire_at >= %(since)s::timestamptz"
-_EARLIEST = f"{_IS_DUE} ORDER BY task.next_fire_at LIMIT {{limit}}"
-
-# Finds due tasks, earliest first, also tasks that another beat has locked.
-FIND_DUE = f"SELECT task.id FROM tasks_api_task task WHERE {_EARLIEST}".replace(
-    "{since}", ""
-)
-
-# Returns one row if more tasks are due than the limit.
-IS_CROWDED = _from_moment(
-    """
-    SELECT FROM tasks_api_task task
-    WHERE next_fire_at <= now() + make_interval(secs => %(look_ahead)s) {since}
-    ORDER BY next_fire_at OFFSET {limit} LIMIT 1
-    """,
-    _FIRE_SINCE,
-)
-
-# Finds how many more runs each tenant with due tasks may have waiting.
-FIND_ROOM = _from_moment(
-    """
-    WITH waiting AS (
-        SELECT tenant_id, count(*) AS runs FROM tasks_api_run
-        WHERE wake_at IS NOT NULL AND state = 'pending'
-        GROUP BY tenant_id
-    )
-    SELECT tenant.id, %(most)s - coalesce(waiting.runs, 0)
-    FROM accounts_tenant tenant LEFT JOIN waiting ON waiting.tenant_id = tenant.id
-    WHERE EXISTS (
-            SELECT FROM tasks_api_task task
-            WHERE task.tenant_id = tenant.id AND task.next_fire_at
-                <= now() + make_interval(secs => %(look_ahead)s) {since})
-        AND coalesce(waiting.runs, 0) <= %(most)s - %(least)s
-    """,
-    _FIRE_SINCE,
-)
-
-# Locks the earliest unlocked due tasks of each tenant, up to its share. The limit tells
-# the planner how few they are; without it, PostgreSQL reads all tasks.
-_CHOOSE_SHARES = f"""
-    chosen AS MATERIALIZED (
-        SELECT of_tenant.id
-        FROM unnest(%(tenants)s::bigint[], %(shares)s::int[]) AS share(tenant_id, most)
-        CROSS JOIN LATERAL (
-            SELECT task.id FROM tasks_api_task task
-            WHERE task.tenant_id = share.tenant_id AND {_IS_DUE}
-            ORDER BY task.next_fire_at LIMIT share.most
-            FOR NO KEY UPDATE SKIP LOCKED
-        ) AS of_tenant
-        LIMIT {{limit}}
-    ),
-"""
-
-# Locks due tasks, fires the plain ones, and returns the others locked. If the run of a
-# fire time exists already, for instance in a restored database, the task moves on and
-# the fire time is not counted. A one-off is counted when it ends, by the write that
-# disables it. The constraint decides whether a run would overlap.
-_FIRE = f"""
-    WITH {{chosen}} due AS MATERIALIZED (
-        SELECT task.id, task.tenant_id, task.periodic_task_id, task.next_fire_at,
-            task.last_fire_at, NOT {schedule_statements.IS_UNEDITED} AS is_edited, task.overlap,
-            task.misfire, task.catchup_window, task.surface, now() AS at, {READ_RUN_KEY} AS run_key,
-            {schedule_statements.COLUMNS},
-            task.overlap IN ('allow', 'skip')
-                -- A fire time within the catch-up window needs no decision.
-                AND task.next_fire_at >= now() - make_interval(secs => CASE
-                    WHEN task.misfire = 'skip' THEN 1 ELSE task.catchup_window END)
-                    IS NOT false AS is_undisputed
-        FROM tasks_api_task task {schedule_statements.JOINS}
-        WHERE {{due}}
-        FOR NO KEY UPDATE OF task SKIP LOCKED
-    ), plain AS MATERIALIZED (
-        SELECT id, tenant_id, periodic_task_id, next_fire_at,
-            CASE WHEN upcoming <= ends_at OR ends_at IS NULL THEN upcoming END AS upcoming,
-            is_one_off, overlap = 'skip' AS is_exclusive
-        FROM due, LATERAL (SELECT CASE WHEN NOT is_one_off
-            THEN next_fire_at + make_interval(secs => interval_every) END AS upcoming) AS grid
-        WHERE is_undisputed AND NOT is_edited AND CASE
-            WHEN once_at IS NOT NULL THEN is_one_off
-            WHEN interval_period = 'seconds' THEN NOT is_one_off AND interval_every > 0
-                AND extract(epoch FROM next_fire_at - coalesce(starts_at, created_at))
-                    %% interval_every = 0
-                AND upcoming > at AND upcoming < '9999-01-01'
-                AND (ends_at IS NULL OR at <= ends_at + make_interval(secs => %(end_grace)s))
-            ELSE false END
-    ), made AS (
-        INSERT INTO tasks_api_run (id, task_id, tenant_id, scheduled_for, state, reason,
-            wake_at, exclusive, attempt_count, lost_count)
-        SELECT {{id}}, id, tenant_id, next_fire_at, 'pending', '',
-            greatest(next_fire_at, now()) + make_interval(secs => %(ring_again)s),
-            is_exclusive, 0, 0
-        FROM plain
-        ON CONFLICT DO NOTHING
-        RETURNING id, task_id, scheduled_for
-    ), skipped AS (
-        INSERT INTO tasks_api_run (id, task_id, tenant_id, scheduled_for, state, reason,
-            finished_at, exclusive, attempt_count, lost_count)
-        SELECT {{id}}, id, tenant_id, next_fire_at, 'skipped', '{run_rows.SKIPPED_REASON}', now(),
-            true, 0, 0
-        FROM plain WHERE is_exclusive
-            AND NOT EXISTS (SELECT FROM made WHERE made.task_id = plain.id)
-        ON CONFLICT DO NOTHING
-        RETURNING task_id
-    ), moved AS (
-        UPDATE tasks_api_task task SET
-            next_fire_at = plain.upcoming, last_fire_at = plain.next_fire_at,
-            pause_reason = ''
-        FROM plain WHERE task.id = plain.id
-    ), counted AS (
-        UPDATE django_celery_beat_periodictask periodic SET
-            last_run_at = greatest(made.scheduled_for, now()),
-            total_run_count = total_run_count + 1
-        FROM made JOIN plain ON plain.id = made.task_id AND NOT plain.is_one_off
-        WHERE periodic.id = plain.periodic_task_id
-    )
-    SELECT made.id AS run_id, skipped.task_id IS NOT NULL AS is_skipped, other.* FROM due
-    LEFT JOIN plain ON plain.id = due.id
-    LEFT JOIN made ON made.task_id = plain.id
-    LEFT JOIN skipped ON skipped.task_id = plain.id
-    LEFT JOIN LATERAL (
-        SELECT due.id AS task_id, due.tenant_id, due.periodic_task_id, due.next_fire_at,
-            due.last_fire_at, due.is_edited, due.overlap, due.misfire,
-            due.catchup_window, due.surface, due.at AS now, due.run_key,
-            {", ".join(f"due.{name}" for name in stored_schedules.StoredSchedule._fields)}
-        WHERE plain.id IS NULL
-    ) AS other ON true
-""".replace(
-    "{id}",
-    free_id_of_fire_time(
-        moment="next_fire_at", tenant_id="tenant_id", task_id="plain.id"
-    ),
-)
-
-
-def _fire(condition: str, chosen: str = "") -> FromMoment:
-    statement = _FIRE.replace("{chosen}", chosen).replace("{due}", condition)
-    return _from_moment(statement, _FIRE_SINCE)
-
-
-FIRE_EARLIEST = _fire(_EARLIEST)
-FIRE_SHARES = _fire("task.id IN (SELECT id FROM chosen)", _CHOOSE_SHARES)
-FIRE_TASK = _fire(f"task.id = %(task)s::uuid AND {_IS_DUE}")
-
-# Writes the new states of dispatched tasks.
-UPDATE_TASKS = """
-    UPDATE tasks_api_task task SET
-        next_fire_at = move.next_fire_at, last_fire_at = move.last_fire_at,
-        pause_reason = move.pause_reason
-    FROM unnest(%s::uuid[], %s::timestamptz[], %s::timestamptz[], %s::text[])
-        AS move(id, next_fire_at, last_fire_at, pause_reason)
-    WHERE task.id = move.id
-"""
-
-# Writes when schedules last ran and how often, for the admin to show.
-COUNT_RUNS = """
-    UPDATE django_celery_beat_periodictask periodic SET
-        last_run_at = fired.at, total_run_count = total_run_count + fired.runs
-    FROM (
-        SELECT id, max(at) AS at, count(*) AS runs
-        FROM unnest(%s::int[], %s::timestamptz[]) AS run(id, at) GROUP BY id
-    ) AS fired
-    WHERE periodic.id = fired.id
-"""
+RESCUE_RUNS = from_moment(_RESCUE_RUNS, "AND run.wake_at >= %(since)s::timestamptz")

@@ -44,9 +44,7 @@ PAGE_BACKWARDS_OF_OWNERS = _page_backwards(_OF_OWNERS)
 
 # Task.coming_fire_time() in SQL.
 _UPCOMING = """
-    CASE WHEN task.is_paused THEN NULL
-        WHEN task.last_fire_at > %(now)s THEN task.last_fire_at
-        ELSE task.next_fire_at END
+    CASE WHEN NOT task.is_paused THEN task.next_fire_at END
 """
 
 # The conditions of the filters. The text that PostgreSQL plans contains the values, so

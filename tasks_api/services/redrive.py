@@ -25,18 +25,10 @@ from tasks_api.storage import run_rows
 
 
 class RedriveResult(NamedTuple):
-    """The new runs, the runs to ring for, and whether more runs are left."""
+    """The new runs, and whether more runs are left. Callers ring after the commit."""
 
     run_ids: list[UUID]
-    to_ring: list[UUID]
     has_more: bool
-
-
-class _NewRuns(NamedTuple):
-    """The original run of each new run, and the runs to ring for."""
-
-    redriven: Mapping[UUID, UUID]
-    to_ring: list[UUID]
 
 
 class _InsertedRun(NamedTuple):
@@ -58,13 +50,12 @@ def redrive_run(owner: User, run_id: UUID) -> RedriveResult:
         raise RunNotFound("Run not found")
     _require_undelivered(run)
     made = _insert_runs([run.pk])
-    if not made.redriven:
+    if not made:
         raise InvalidState(
             "It is being sent again already, or the task is at work on another run"
         )
     audit.record(run.tenant_id, "run.redrive", [run.pk])
-    [new] = made.redriven
-    return RedriveResult([new], made.to_ring, has_more=False)
+    return RedriveResult(list(made), has_more=False)
 
 
 def _require_undelivered(run: Run) -> None:
@@ -93,9 +84,9 @@ def redrive_runs(
     """
     found = _find_runs(owner, states, limit + 1, task_id, since, until)
     made = _insert_runs(found[:limit])
-    audit.record(owner.tenant_id, "run.redrive", list(made.redriven.values()))
-    has_more = len(found) > len(made.redriven)
-    return RedriveResult(list(made.redriven), made.to_ring, has_more)
+    audit.record(owner.tenant_id, "run.redrive", list(made.values()))
+    has_more = len(found) > len(made)
+    return RedriveResult(list(made), has_more)
 
 
 def _find_runs(
@@ -120,17 +111,15 @@ def _find_runs(
         return [run_id for (run_id,) in cursor.fetchall()]
 
 
-def _insert_runs(run_ids: Collection[UUID]) -> _NewRuns:
-    """Store the new runs that no constraint forbids."""
+def _insert_runs(run_ids: Collection[UUID]) -> Mapping[UUID, UUID]:
+    """Store the new runs that no constraint forbids; returns the original run of each."""
     if not run_ids:
-        return _NewRuns({}, [])
+        return {}
     ids = array(run_ids)
     with connection.cursor() as cursor:
         cursor.execute(LOCK_QUEUEING_TASKS, [ids])
         cursor.execute(REDRIVE_RUNS, {"runs": ids, "waits": run_rows.WAITING_REASON})
         rows = fetch_all(cursor, _InsertedRun)
-    to_ring = [row.id for row in rows if not row.is_next]
-    to_ring += run_rows.start_waiting_runs_of_locked(
-        [row.task_id for row in rows if row.is_next]
-    )
-    return _NewRuns({row.id: row.redrive_of for row in rows}, to_ring)
+    in_line = [row.task_id for row in rows if row.is_next]
+    run_rows.start_waiting_runs_of_locked(in_line)
+    return {row.id: row.redrive_of for row in rows}

@@ -6,8 +6,8 @@ or a beat and a request, could both find that no run is unfinished.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Sequence
+from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
@@ -16,12 +16,11 @@ from django.db import transaction
 from scheduler_service.db.arrays import array, columns
 from scheduler_service.db.statements import prepared
 from tasks_api.domain.ids import id_for
-from tasks_api.domain.states import RING_AGAIN_DELAY, RunState
+from tasks_api.domain.states import RunState
 from tasks_api.metrics import counters
 from tasks_api.storage.run_statements import (
     INSERT_RUNS,
     LOCK_TASKS,
-    SCHEDULE_RING,
     START_WAITING_RUNS,
 )
 
@@ -126,7 +125,7 @@ def start_waiting_runs_of_locked(task_ids: Sequence[UUID]) -> list[UUID]:
     with prepared() as cursor:
         cursor.execute(
             START_WAITING_RUNS,
-            [RING_AGAIN_DELAY.total_seconds(), array(task_ids)],
+            [array(task_ids)],
         )
         return [run_id for (run_id,) in cursor.fetchall()]
 
@@ -146,12 +145,3 @@ def start_waiting_runs(task_ids: Sequence[UUID]) -> list[UUID]:
             [ids],
         )
     return start_waiting_runs_of_locked(task_ids)
-
-
-def schedule_ring(run_ids: Iterable[UUID], *, after: timedelta) -> None:
-    """Set when a beat rings again for runs whose message could not be sent."""
-    with prepared() as cursor:
-        cursor.execute(
-            SCHEDULE_RING,
-            [after.total_seconds(), array(run_ids)],
-        )

@@ -17,7 +17,7 @@ INSERT_RUNS = """
 # Let waiting runs of tasks move up if the exclusive run has ended.
 START_WAITING_RUNS = """
     UPDATE tasks_api_run run SET exclusive = true, is_next = false, reason = '',
-        wake_at = now() + make_interval(secs => %s)
+        wake_at = now()
     WHERE run.task_id = ANY(%s::uuid[]) AND run.is_next
         AND run.finished_at IS NULL AND NOT EXISTS (
             SELECT FROM tasks_api_run earlier
@@ -30,10 +30,4 @@ START_WAITING_RUNS = """
 LOCK_TASKS = """
     SELECT FROM tasks_api_task WHERE id = ANY(%s::uuid[])
     ORDER BY id FOR NO KEY UPDATE
-"""
-
-# Set when a beat rings again for runs.
-SCHEDULE_RING = """
-    UPDATE tasks_api_run SET wake_at = now() + make_interval(secs => %s)
-    WHERE id = ANY(%s::uuid[]) AND state = 'pending'
 """

@@ -6,15 +6,13 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from functools import partial
 
 from django.conf import settings
 
 from tasks_api.delivery import descriptors
 from tasks_api.delivery.request import ClaimedRun
 from tasks_api.delivery.shares import places_left
-from tasks_api.domain.ids import tenant_bits
-from tasks_api.worker.backlog import PlacesLeft
+from tasks_api.taking.room import Room
 
 logger = logging.getLogger(__name__)
 
@@ -25,7 +23,7 @@ RECOVERY_TIME = 60.0
 
 
 class Capacity:
-    """The caller locks. Tenants are known by what the ids of their runs say of them."""
+    """The caller locks."""
 
     def __init__(self) -> None:
         self.maximum = self._affordable = descriptors.raise_file_limit(
@@ -37,10 +35,10 @@ class Capacity:
         self.resumes_at = self._recovers_at = 0.0
 
     def begin(self, runs: Sequence[ClaimedRun]) -> None:
-        self._in_flight.update(tenant_bits(run.run_id) for run in runs)
+        self._in_flight.update(run.tenant_id for run in runs)
 
     def end(self, run: ClaimedRun) -> None:
-        self._in_flight[tenant_bits(run.run_id)] -= 1
+        self._in_flight[run.tenant_id] -= 1
 
     def total_left(self, held: int) -> int:
         """How many runs more may begin while so many are held.
@@ -51,31 +49,32 @@ class Capacity:
         limit: int = self._affordable
         return limit - max(self._in_flight.total(), held - limit)
 
-    def tenant_limit(self, lane: int) -> int:
+    def tenant_limit(self, tenant_id: int) -> int:
         """How many requests a tenant may have in flight at this worker."""
-        limit: int = self._tenant_limits.get(lane, settings.SCHEDULER_MAX_PER_TENANT)
+        limit: int = self._tenant_limits.get(
+            tenant_id, settings.SCHEDULER_MAX_PER_TENANT
+        )
         return limit
 
-    def places_left(
-        self, lane: int, mine: int = 0, begun: int = 0, *, in_flight: int | None = None
-    ) -> int:
-        """How many runs more of a tenant may begin.
-
-        `begun` runs have begun just now and are not counted as in flight yet; `mine` of
-        them are this tenant's.
-        """
-        mine += self._in_flight[lane]
-        if in_flight is None:
-            in_flight = self._in_flight.total()
-        taken = begun + in_flight
-        return min(
-            self.tenant_limit(lane) - mine,
-            places_left(mine=mine, taken=taken, limit=self.maximum),
+    def room(self, *, places: int, max_bytes: int) -> Room:
+        """The room for one batch of so many places."""
+        taken = self._in_flight.total()
+        limited = {*self._in_flight, *self._tenant_limits}
+        return Room(
+            places,
+            max_bytes,
+            self._places_left(settings.SCHEDULER_MAX_PER_TENANT, 0, taken),
+            {
+                tenant_id: self._places_left(
+                    self.tenant_limit(tenant_id), self._in_flight[tenant_id], taken
+                )
+                for tenant_id in limited
+            },
         )
 
-    def frozen(self) -> PlacesLeft:
-        """`places_left` for many calls between which nothing else begins or ends."""
-        return partial(self.places_left, in_flight=self._in_flight.total())
+    def _places_left(self, limit: int, mine: int, taken: int) -> int:
+        share = places_left(mine=mine, taken=taken, limit=self.maximum)
+        return max(0, min(limit - mine, share))
 
     def hold_back(self) -> None:
         """Begin nothing for a moment and then fewer, because this machine lacks something."""

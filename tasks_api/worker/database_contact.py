@@ -37,5 +37,5 @@ class DatabaseContact:
 
     @property
     def is_cut_off(self) -> bool:
-        """Whether the database is silent, so that other workers should take messages."""
+        """Whether the database is silent, so that other workers should hear the bells."""
         return time.monotonic() - self._answered_at > MAX_SILENCE

@@ -1,7 +1,7 @@
-"""The engine of a worker process: claim → build → send → judge → record, in batches.
+"""The engine of a worker process: take → build → send → judge → record, in batches.
 
-Three threads, each waiting on one thing. The *claimer* sleeps until runs are due and
-claims them in batches; the *transport* has thousands of requests in flight; the
+Three threads, each waiting on one thing. The *taker* sleeps until tasks are due and
+takes them in batches; the *transport* has thousands of requests in flight; the
 *recorder* writes verdicts in batches and renews the leases of what is still held. They
 meet in the *workload*, which one lock guards.
 The engine saves nothing: if it dies, a beat wakes its runs when their leases are over, or
@@ -12,19 +12,17 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable
-from uuid import UUID
+from collections.abc import Callable
 
 from django.conf import settings
 
 from tasks_api.delivery.request import ClaimedRun, HttpResult
 from tasks_api.delivery.transport import Transport, TransportOptions
-from tasks_api.domain.ids import tenant_bits
 from tasks_api.monitoring.heartbeats import Presence
 from tasks_api.monitoring.watchdog import WorkerVitals
-from tasks_api.worker.claimer import Claimer
 from tasks_api.worker.database_contact import DatabaseContact
 from tasks_api.worker.recorder import Recorder
+from tasks_api.worker.taker import Taker
 from tasks_api.worker.verdicts import Listener
 from tasks_api.worker.workload import Workload
 
@@ -52,7 +50,7 @@ class Engine:
             on_recorded=on_recorded,
             on_beat=on_beat,
         )
-        self._claimer = Claimer(
+        self._taker = Taker(
             self._workload,
             self._contact,
             presence_key=self._presence.key,
@@ -66,7 +64,7 @@ class Engine:
             allow_private=settings.SCHEDULER_ALLOW_PRIVATE_TARGETS,
             denied=settings.SCHEDULER_DENIED_NETWORKS,
             may_start=self._workload.may_start,
-            tenant_of=lambda run: tenant_bits(run.run_id),
+            tenant_of=lambda run: run.tenant_id,
             tenant_limit=self._workload.capacity.tenant_limit,
             max_in_flight=self._workload.capacity.maximum,
             max_per_host=settings.SCHEDULER_MAX_PER_HOST,
@@ -76,41 +74,34 @@ class Engine:
 
     def start(self) -> None:
         self._transport.start()
-        self._claimer.thread.start()
+        self._taker.thread.start()
         self._recorder.thread.start()
 
-    def stop_accepting(self) -> None:
-        """Take no more runs, and release the threads that wait in `accept`."""
+    def stop_taking(self) -> None:
+        """Take no more runs."""
         self._workload.stop()
         self._contact.announced.set()
 
     def stop(self, *, grace: float) -> None:
-        """Take no more runs, let those in flight finish, and give the others back.
+        """Take no more runs, and let those in flight finish.
 
         It returns within `grace` seconds and a few more, whatever is stuck. What is not
         recorded by then comes back when its lease is over.
         """
-        self.stop_accepting()
+        self.stop_taking()
         until = time.monotonic() + grace
-        self._claimer.thread.join(grace)
+        self._taker.thread.join(grace)
         self._transport.close(grace=max(0.0, until - time.monotonic()))
         self._recorder.thread.join(max(0.0, until - time.monotonic()) + RECORD_GRACE)
-        if self._recorder.thread.is_alive() or self._claimer.thread.is_alive():
+        if self._recorder.thread.is_alive() or self._taker.thread.is_alive():
             logger.error(
                 "Stopped with %d runs that are not written down; they are sent again.",
                 self._workload.held_count,
             )
 
-    def accept(self, run_ids: Iterable[UUID]) -> None:
-        """Deliver runs when they are due. Blocks while there are too many.
-
-        So a full engine leaves messages to the broker, and thus to other workers.
-        """
-        self._workload.accept(run_ids)
-
-    def pop_unclaimed(self) -> list[UUID]:
-        """Forget the runs that were accepted and are not claimed, and return them."""
-        return self._workload.pop_unclaimed()
+    def ring(self) -> None:
+        """Look for what is due now, and not only at the next moment that is known."""
+        self._workload.ring()
 
     @property
     def presence(self) -> int:
@@ -119,12 +110,12 @@ class Engine:
 
     @property
     def is_cut_off(self) -> bool:
-        """Whether the database does not answer, so that other workers should take over."""
+        """Whether the database does not answer, so that it cannot take anything."""
         return self._contact.is_cut_off
 
     def vitals(self) -> WorkerVitals:
         return self._workload.vitals(
-            claimed_at=self._claimer.active_at, recorded_at=self._recorder.active_at
+            looked_at=self._taker.active_at, recorded_at=self._recorder.active_at
         )
 
     def _on_result(self, run: ClaimedRun, result: HttpResult) -> None:

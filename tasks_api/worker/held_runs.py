@@ -8,7 +8,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from tasks_api.delivery.request import ClaimedRun
-from tasks_api.worker.leases import count_bytes
+from tasks_api.taking.room import count_bytes
 
 
 class HeldRun(NamedTuple):
@@ -36,14 +36,10 @@ class HeldRuns:
     def __len__(self) -> int:
         return len(self._held)
 
-    def __contains__(self, run_id: UUID) -> bool:
-        return run_id in self._held
-
     def add(
         self, runs: Sequence[ClaimedRun], *, claimed_at: float, until: float
-    ) -> int:
-        """Hold runs whose leases end at `until`; returns how many bytes they have."""
-        before = self.bytes
+    ) -> None:
+        """Hold runs whose leases end at `until`."""
         for run in runs:
             # Another worker took it from us, and we took it again.
             if (old := self._held.get(run.run_id)) is not None:
@@ -52,7 +48,6 @@ class HeldRuns:
             self._held[run.run_id] = held
             self._lease_ends[run.run_id] = until
             self.bytes += held.size
-        return self.bytes - before
 
     def remove(self, run: ClaimedRun) -> None:
         """Let go of a run, if it is still held under the same lease."""

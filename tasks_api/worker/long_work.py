@@ -54,10 +54,10 @@ Caller = User | str
 
 
 class LongWorkResult(NamedTuple):
-    """Runs that ended or are tried again, and the runs that may begin after them."""
+    """Runs that ended or are tried again, and whether others may begin after them."""
 
     run_ids: list[UUID]
-    to_ring: list[UUID]
+    has_next: bool
     # The new state of the first of them.
     state: str = ""
 
@@ -117,7 +117,7 @@ def complete(caller: Caller, run_id: UUID, *, answer: str = "") -> LongWorkResul
     with transaction.atomic(durable=True):
         row, turn = _lock_run(caller, run_id)
         if turn == row.turn and row.state == RunState.SUCCEEDED:
-            return LongWorkResult([], [], row.state)
+            return LongWorkResult([], False, row.state)
         _require_live(row, turn)
         result = HttpResult(None, "", 0, answer.encode())
         _record_ends([(row, result)], succeeded=True)
@@ -136,7 +136,7 @@ def fail(
     with transaction.atomic(durable=True):
         row, turn = _lock_run(caller, run_id)
         if turn == row.turn and row.state in NOT_SUCCEEDED:
-            return LongWorkResult([], [], row.state)
+            return LongWorkResult([], False, row.state)
         if turn == row.turn and row.state == RunState.OPEN and row.is_late:
             result = HttpResult(None, EXPIRED, 0)
         else:
@@ -175,7 +175,7 @@ def expire(
     """
     run_ids = _find_expired(limit, since)
     if not run_ids:
-        return LongWorkResult([], [])
+        return LongWorkResult([], False)
     with transaction.atomic(durable=True):
         with prepared() as cursor:
             cursor.execute(statements.LOCK_COUNTED_TASKS, [run_ids])
@@ -312,8 +312,8 @@ def _read_state(row: _LongRun) -> str:
 
 def _follow_up(rows: Sequence[_LongRun], state: str) -> LongWorkResult:
     in_line = {row.run.task_id for row in rows if row.run.overlap == Overlap.QUEUE_ONE}
-    to_ring = run_rows.start_waiting_runs(list(in_line)) if in_line else []
-    return LongWorkResult([row.run.run_id for row in rows], to_ring, state)
+    has_next = bool(in_line and run_rows.start_waiting_runs(list(in_line)))
+    return LongWorkResult([row.run.run_id for row in rows], has_next, state)
 
 
 def _to_result(found: dict[str, Any]) -> AttemptResult:

@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from datetime import datetime, timedelta
+from datetime import datetime
 from queue import Empty, SimpleQueue
 from typing import NamedTuple
 
@@ -18,11 +18,10 @@ from django.db import connection
 from accounts.services import load_tenant_limits
 from tasks_api.delivery import faults
 from tasks_api.delivery.request import ClaimedRun, HttpResult
-from tasks_api.domain.ids import TENANT_BITS_RANGE
 from tasks_api.metrics import counters
 from tasks_api.monitoring.heartbeats import Presence
-from tasks_api.storage import run_rows
-from tasks_api.worker import leases, threads, verdicts
+from tasks_api.taking import leases
+from tasks_api.worker import threads, verdicts
 from tasks_api.worker.database_contact import DatabaseContact
 from tasks_api.worker.record import AttemptResult
 from tasks_api.worker.verdicts import Listener
@@ -90,7 +89,6 @@ class Recorder:
                     unwritten = []
             except Exception as error:  # noqa: BLE001 (the loop's outermost ring)
                 threads.recover("record", error)
-        self._leave_backlog()
         connection.close()
 
     def _is_busy(self) -> bool:
@@ -120,8 +118,8 @@ class Recorder:
         if late:
             counters.count_late(late)
             logger.warning("%d answers came after their lease was over.", late)
-        next_runs = verdicts.follow_up(results, now=self._contact.datetime())
-        self._workload.add_next(next_runs)
+        if verdicts.follow_up(results, now=self._contact.datetime()):
+            self._workload.ring()
         recorded = [item for item in results if item.run.run_id in ours]
         verdicts.notify_listener(self._on_recorded, recorded)
 
@@ -159,13 +157,7 @@ class Recorder:
             self._workload.prolong(kept, asked_at + settings.SCHEDULER_LEASE)
 
     def _refresh_limits(self) -> None:
-        """Read the tenants' own limits, and explain on runs why these keep them waiting."""
-        limits = {
-            tenant_id % TENANT_BITS_RANGE: limit
-            for tenant_id, limit in load_tenant_limits().items()
-        }
-        if blocked := self._workload.refresh(limits):
-            leases.explain_wait(blocked)
+        self._workload.refresh(load_tenant_limits())
 
     def _write_heartbeat(self) -> None:
         self._on_beat(self._presence.key)
@@ -185,13 +177,3 @@ class Recorder:
             if runs:
                 leases.mark_unsent([run.lease for run in runs], is_unsent=is_unsent)
         self._workload.note_marks(unsent=unsent, begun=begun)
-
-    def _leave_backlog(self) -> None:
-        """Have beats ring for the backlog at once, so that other workers take it."""
-        try:
-            run_rows.schedule_ring(self._workload.list_backlog(), after=timedelta())
-        except Exception as error:  # noqa: BLE001 (a beat rings for them anyway)
-            logger.warning(
-                "Other workers will hear of some runs later: %s",
-                faults.summarize(error),
-            )

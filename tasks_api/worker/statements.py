@@ -1,100 +1,12 @@
-"""The statements of a worker: claim runs, keep them, record results, and end long work.
+"""The statements of a worker: record results, and end long work.
 
 A statement calls the run `run` and its task `task`.
 """
 
 from __future__ import annotations
 
-from tasks_api.delivery.request import ClaimedRun
 from tasks_api.storage import count_statements, sending_rules
-
-# The fields of a ClaimedRun that are columns of its run. All others are columns of its task,
-# so a new one of those needs no change here.
-_RUN_COLUMNS = {
-    "run_id": "run.id",
-    "task_id": "run.task_id",
-    "tenant_id": "run.tenant_id",
-    "scheduled_for": "run.scheduled_for",
-    "number": "run.attempt_count",
-    "lost_count": "run.lost_count",
-    "slot": "run.slot",
-    "redrive_of": "run.redrive_of",
-}
-# The worker itself knows the lease under which it claims.
-CLAIMED_RUN_COLUMNS = tuple(name for name in ClaimedRun._fields if name != "lease")
-_TASK_COLUMNS = [name for name in CLAIMED_RUN_COLUMNS if name not in _RUN_COLUMNS]
-
-
-def _claimed_run(task: str, **replaced: str) -> str:
-    """The columns of a ClaimedRun in their order, those of its task from table `task`."""
-    columns = {
-        **{name: f"{task}.{name}" for name in _TASK_COLUMNS},
-        **_RUN_COLUMNS,
-        **replaced,
-    }
-    return ", ".join(f"{columns[name]} AS {name}" for name in CLAIMED_RUN_COLUMNS)
-
-
-# Takes those of some runs that are due, free, and may still be sent: the earliest first,
-# until they weigh too much together. The rows of task and schedule are read now, so that
-# a pause, a removal or an end wins over messages that are already here.
-CLAIM_RUNS = f"""
-    WITH free AS (
-        SELECT run.id, {", ".join(f"task.{name}" for name in _TASK_COLUMNS)},
-            octet_length(task.body) + octet_length(task.request)
-                + octet_length(task.url) AS weight
-        FROM tasks_api_run run {sending_rules.JOINS}
-        WHERE run.id = ANY(%(runs)s::uuid[]) AND run.state = 'pending'
-            AND NOT run.is_next AND run.scheduled_for <= now()
-            AND {sending_rules.MAY_BE_SENT}
-        FOR UPDATE OF run SKIP LOCKED
-    ), weighed AS (
-        SELECT *, sum(weight) OVER (ORDER BY id) - weight AS before FROM free
-    )
-    UPDATE tasks_api_run run SET
-        state = 'running', lease = %(lease)s,
-        wake_at = now() + make_interval(secs => %(term)s),
-        attempt_count = run.attempt_count + 1, started_at = now(), reason = ''
-    FROM weighed free WHERE run.id = free.id AND free.before < %(bytes)s
-    RETURNING {_claimed_run("free")}
-"""
-
-# Gives back the runs of a claim that may have succeeded though its answer did not arrive.
-UNDO_CLAIM = """
-    UPDATE tasks_api_run SET state = 'pending', lease = NULL, wake_at = now(),
-        attempt_count = attempt_count - 1
-    WHERE id = ANY(%s::uuid[]) AND lease = %s AND state = 'running'
-"""
-
-# Says on held runs whether their requests have not begun.
-MARK_UNSENT = """
-    UPDATE tasks_api_run run SET reason = %s
-    FROM unnest(%s::uuid[], %s::uuid[]) AS held(id, lease)
-    WHERE run.id = held.id AND run.lease = held.lease
-"""
-
-# Says on pending runs why no worker begins them.
-EXPLAIN_WAIT = """
-    UPDATE tasks_api_run SET
-        reason = 'Waits: its tenant has as many requests under way as it may.'
-    WHERE id = ANY(%s::uuid[]) AND state = 'pending'
-"""
-
-# Prolongs leases, and returns the runs that are still under them.
-RENEW_LEASES = """
-    UPDATE tasks_api_run run SET wake_at = now() + make_interval(secs => %s)
-    FROM unnest(%s::uuid[], %s::uuid[]) AS held(id, lease)
-    WHERE run.id = held.id AND run.lease = held.lease
-    RETURNING run.id
-"""
-
-# Ends the leases within some bounds, which are those of workers that are gone.
-END_LEASES = """
-    UPDATE tasks_api_run run SET wake_at = now()
-    FROM unnest(%s::uuid[], %s::uuid[]) AS gone(first, last)
-    WHERE run.state = 'running' AND run.wake_at > now()
-        AND run.lease BETWEEN gone.first AND gone.last
-"""
+from tasks_api.taking.statements import claimed_run
 
 # Ends one-off tasks with their runs, in statements that judge runs as `judged`: id,
 # task_id, scheduled_for, is_final.
@@ -181,7 +93,7 @@ COUNT_FAILURES = """
 # A run with open work, and by what it is judged. Nothing is sent for it, so its task's
 # body, which may be large, is not read.
 _LONG_RUN = f"""
-    {_claimed_run("task", body="''")},
+    {claimed_run("task", body="''")},
     run.state, run.started_at, run.wake_at <= now() AS is_late, now() AS now
 """
 _IS_EXPIRED = "run.wake_at <= now() AND run.state = 'open'"

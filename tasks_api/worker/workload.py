@@ -1,11 +1,10 @@
-"""The work of a worker: its backlog, the runs that it holds, and its room for more.
+"""The work of a worker: when to look for more, the runs that it holds, and its room.
 
 All threads of the worker share it, and one lock guards it.
 """
 
 from __future__ import annotations
 
-import math
 import threading
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -14,55 +13,40 @@ from uuid import UUID
 from django.conf import settings
 
 from tasks_api.delivery.request import ClaimedRun, HttpResult
-from tasks_api.domain.ids import moment_of
 from tasks_api.domain.states import Trouble
 from tasks_api.monitoring.watchdog import WorkerVitals
-from tasks_api.worker.backlog import Backlog
+from tasks_api.taking.room import BATCH_SIZE, Room
 from tasks_api.worker.capacity import Capacity
 from tasks_api.worker.database_contact import DatabaseContact
 from tasks_api.worker.held_runs import HeldRun, HeldRuns
 
-# Runs in one claim: as many as their bodies are cheap to hold.
-CLAIM_BATCH_SIZE = 500
-# Runs in the backlog before the worker leaves messages to the broker.
-MAX_BACKLOG = 20_000
-# Beats ring only for runs that are due within an hour. Others would only take up a place.
-MAX_SECONDS_AHEAD = 3600.0
-# Fire times lie apart. Waiting this long lets one statement claim several runs.
-CLAIM_DELAY = 0.01
+# Seconds between two looks at the database while nothing is known to be due. With Redis
+# away, a fire time that was stored a moment before is at most so late.
+LOOK_INTERVAL = 1.0
+# Fire times lie apart. Waiting this long lets one statement take several tasks.
+TAKE_DELAY = 0.01
 # Answers that make room for others at once, before their verdicts are written.
 REFILL_BATCH_SIZE = 250
-# A run's id knows its moment to the millisecond, rounded down.
-ID_PRECISION = 0.001
 
 
 class Workload:
     def __init__(self, contact: DatabaseContact) -> None:
         self._contact = contact
         self._changed = threading.Condition()
-        self._backlog = Backlog()
-        # Taken from the backlog by the claimer, and not claimed yet.
-        self._claiming: list[UUID] = []
         self._held = HeldRuns()
         self._max_bytes: int = settings.SCHEDULER_MAX_BYTES_IN_FLIGHT
         self._answered = 0
-        self._accepted_at = time.monotonic()
+        # When to look next, by the monotonic clock; and whether room is all that lacks.
+        self._look_at = time.monotonic()
+        self._is_out_of_room = False
+        self._rang_at = time.monotonic()
         self.capacity = Capacity()
         self.is_stopping = False
 
-    # What messages bring, and what goes back to other workers.
-
-    def accept(self, run_ids: Iterable[UUID]) -> None:
-        """Add runs to the backlog. Blocks while it is full."""
+    def ring(self) -> None:
+        """Look at the database now, because something may be due soon."""
         with self._changed:
-            while len(self._backlog) >= MAX_BACKLOG and not self.is_stopping:
-                self._changed.wait()
-            # Before the database has said so, this machine may be wrong about the time.
-            knows_time = self._contact.announced.is_set()
-            latest = self._contact.now() + MAX_SECONDS_AHEAD if knows_time else math.inf
-            wanted = {run_id for run_id in run_ids if moment_of(run_id) < latest}
-            self._backlog.add(i for i in wanted if i not in self._held)
-            self._accepted_at = time.monotonic()
+            self._rang_at = self._look_at = time.monotonic()
             self._changed.notify_all()
 
     def stop(self) -> None:
@@ -70,66 +54,47 @@ class Workload:
             self.is_stopping = True
             self._changed.notify_all()
 
-    def pop_unclaimed(self) -> list[UUID]:
-        """Empty the backlog, and return what it had with what is being claimed."""
-        with self._changed:
-            taken = [*self._backlog, *self._claiming]
-            self._backlog = Backlog()
-            self._changed.notify_all()
-        return taken
-
-    def list_backlog(self) -> list[UUID]:
-        with self._changed:
-            return list(self._backlog)
-
-    def vitals(self, *, claimed_at: float, recorded_at: float) -> WorkerVitals:
+    def vitals(self, *, looked_at: float, recorded_at: float) -> WorkerVitals:
         with self._changed:
             wait = self._seconds_to_wait()
             return WorkerVitals(
                 held=len(self._held),
-                accepted=len(self._backlog),
-                has_room=len(self._backlog) < MAX_BACKLOG,
                 overdue=0.0 if wait is None else max(0.0, -wait),
-                accepted_at=self._accepted_at,
-                claimed_at=claimed_at,
+                rang_at=self._rang_at,
+                looked_at=looked_at,
                 recorded_at=recorded_at,
                 is_cut_off=self._contact.is_cut_off,
             )
 
-    # What the claimer does.
+    # What the taker does.
 
-    def wait_for_due(self) -> list[UUID] | None:
-        """Wait for runs that are due, and take them; None when the worker stops."""
+    def wait_to_look(self) -> Room | None:
+        """Wait until there is room and something may be due; None when the worker stops."""
         with self._changed:
             while not self.is_stopping:
                 wait = self._seconds_to_wait()
                 if wait is None or wait > 0:
                     self._changed.wait(wait)
-                elif due := self._pop_due():
-                    return due
+                else:
+                    # What happens from now on asks for another look.
+                    self._look_at = time.monotonic() + LOOK_INTERVAL
+                    self._is_out_of_room = False
+                    return self._room()
         return None
 
-    def end_claim(self) -> None:
-        self._claiming = []
-
-    @property
-    def bytes_left(self) -> int:
-        """How many bytes one claim may bring; a single run may always come."""
-        return max(1, self._max_bytes - self._held.bytes)
-
-    def put_back(self, run_ids: Iterable[UUID]) -> None:
+    def look_again(self, next_at: float | None, *, is_out_of_room: bool) -> None:
+        """Look again at a moment of the database's clock, and if there is room again."""
         with self._changed:
-            self._backlog.add(run_ids)
+            if next_at is not None:
+                wait = next_at + TAKE_DELAY - self._contact.now()
+                self._look_at = min(self._look_at, time.monotonic() + wait)
+            self._is_out_of_room = is_out_of_room
 
-    def hold(self, runs: Sequence[ClaimedRun], claimed_at: float) -> int:
-        """Hold claimed runs; returns how many bytes they have."""
-        until = claimed_at + settings.SCHEDULER_LEASE
+    def hold(self, runs: Sequence[ClaimedRun], taken_at: float) -> None:
+        until = taken_at + settings.SCHEDULER_LEASE
         with self._changed:
-            added = self._held.add(runs, claimed_at=claimed_at, until=until)
+            self._held.add(runs, claimed_at=taken_at, until=until)
             self.capacity.begin(runs)
-            # Some runs were claimed by other workers, so that others may come.
-            self._backlog.unblock(self.capacity.places_left)
-        return added
 
     def hold_back(self) -> None:
         with self._changed:
@@ -166,7 +131,7 @@ class Workload:
         return len(self._held)
 
     def make_room(self) -> None:
-        """Let blocked runs take the places of those whose answers are here."""
+        """Let due runs take the places of those whose answers are here."""
         with self._changed:
             self._make_room()
 
@@ -174,12 +139,6 @@ class Workload:
         with self._changed:
             for run in runs:
                 self._held.remove(run)
-            self._changed.notify_all()
-
-    def add_next(self, run_ids: Iterable[UUID]) -> None:
-        """Add the runs that may begin after others of their tasks."""
-        with self._changed:
-            self._backlog.add(run_ids)
             self._changed.notify_all()
 
     def claimed_before(self, moment: float) -> list[HeldRun]:
@@ -201,38 +160,33 @@ class Workload:
         with self._changed:
             self._held.note_marks(unsent=unsent, begun=begun)
 
-    def refresh(self, tenant_limits: Mapping[int, int]) -> list[UUID]:
-        """Take over new limits; returns runs that have been blocked for long."""
+    def refresh(self, tenant_limits: Mapping[int, int]) -> None:
         with self._changed:
             self.capacity.refresh(tenant_limits)
             self._make_room()
-            return self._backlog.pop_blocked_for_long()
 
     # The caller of these holds the lock.
 
     def _seconds_to_wait(self) -> float | None:
-        """Until the first run is due; None while there is nothing, or no room for it."""
-        first = self._backlog.first_due_at()
-        if first is None or self._total_left() <= 0:
+        """Until the next look is due; None while there is no room for anything."""
+        if self._places_left() <= 0:
             return None
-        wait = first + ID_PRECISION + CLAIM_DELAY - self._contact.now()
-        return max(wait, self.capacity.resumes_at - time.monotonic())
+        now = time.monotonic()
+        return max(self._look_at - now, self.capacity.resumes_at - now)
 
-    def _pop_due(self) -> list[UUID]:
-        self._claiming = self._backlog.pop(
-            until=self._contact.now() - ID_PRECISION,
-            limit=min(CLAIM_BATCH_SIZE, self._total_left()),
-            places_left=self.capacity.frozen(),
-        )
-        self._changed.notify_all()
-        return self._claiming
-
-    def _total_left(self) -> int:
+    def _places_left(self) -> int:
         if self._held.bytes >= self._max_bytes:
             return 0
         return self.capacity.total_left(len(self._held))
 
+    def _room(self) -> Room:
+        return self.capacity.room(
+            places=min(BATCH_SIZE, self._places_left()),
+            max_bytes=max(1, self._max_bytes - self._held.bytes),
+        )
+
     def _make_room(self) -> None:
         self._answered = 0
-        self._backlog.unblock(self.capacity.places_left)
+        if self._is_out_of_room:
+            self._look_at = time.monotonic()
         self._changed.notify_all()

@@ -23,7 +23,7 @@ class RunTask(TasksView):
         run_id = manual_runs.run_now(
             self.user, task_id, surface=Surface.TASKS, now=clock.now()
         )
-        transaction.on_commit(lambda: broker.ring_workers([run_id]))
+        transaction.on_commit(broker.ring)
         return Response(
             {"run_id": str(run_id), "message": "Task will run now"}, status=202
         )

@@ -133,6 +133,7 @@ def _reason(data: Mapping[str, Any]) -> str:
 
 
 def _report(run_id: UUID, result: long_work.LongWorkResult) -> Response:
-    broker.ring_workers(result.to_ring)
+    if result.has_next:
+        broker.ring()
     broker.announce_ends(result.run_ids)
     return Response({"run_id": str(run_id), "state": result.state})

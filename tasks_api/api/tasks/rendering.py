@@ -22,7 +22,7 @@ def render_task(task: Task, now: datetime) -> dict[str, Any]:
         "task_type": schedule_fields.task_type_of(schedule),
         "post_data": post_data_of(task),
         **schedule_fields.render_schedule(schedule),
-        "next_run_datetime": schedule_fields.format_in_utc(task.coming_fire_time(now)),
+        "next_run_datetime": schedule_fields.format_in_utc(task.coming_fire_time),
         **({} if task.periodic_task.enabled else {"paused": True}),
         **({"pause_reason": task.pause_reason} if task.pause_reason else {}),
         **optional_fields.render_optional_fields(task),

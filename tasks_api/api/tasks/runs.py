@@ -74,7 +74,7 @@ class RedriveRun(RunsView):
     @idempotent
     def post(self, request: Request, run_id: str) -> Response:
         redriven = redrive.redrive_run(self.user, parse_run_id(run_id))
-        transaction.on_commit(lambda: broker.ring_workers(redriven.to_ring))
+        transaction.on_commit(broker.ring)
         return Response({"run_id": str(redriven.run_ids[0])}, status=202)
 
 
@@ -83,7 +83,7 @@ class RedriveRuns(RunsView):
     @idempotent
     def post(self, request: Request) -> Response:
         redriven = _redrive_runs(self.user, fields.require_object(request.data))
-        transaction.on_commit(lambda: broker.ring_workers(redriven.to_ring))
+        transaction.on_commit(broker.ring)
         ids = list(map(str, redriven.run_ids))
         body = {"count": len(ids), "run_ids": ids, "more": redriven.has_more}
         return Response(body, status=202)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from uuid import UUID
 
 from django.utils import timezone
 
 from accounts.models import User
+from tasks_api.delivery.request import ClaimedRun
 from tasks_api.domain.schedules import Schedule
 from tasks_api.domain.specs import Surface, TaskSpec
 from tasks_api.models import Run, Task
-from tasks_api.scheduler import dispatch
 from tasks_api.services import tasks
+from tasks_api.taking import due_tasks, leases, waiting_runs
+from tasks_api.taking.room import Room
 
 SECOND = timedelta(seconds=1)
 
@@ -33,5 +34,13 @@ def run_states(task: Task) -> list[str]:
     return list(runs.values_list("state", flat=True))
 
 
-def dispatch_all() -> list[UUID]:
-    return dispatch.dispatch_due().run_ids
+def take_due(room: Room | None = None) -> list[ClaimedRun]:
+    """Take what is due as a worker does, without sending it."""
+    return due_tasks.take_due(room or Room(), leases.new_lease(leases.NO_PRESENCE)).runs
+
+
+def take_waiting(room: Room | None = None) -> list[ClaimedRun]:
+    """Take the runs that wait as a worker does, without sending them."""
+    return waiting_runs.take_waiting(
+        room or Room(), leases.new_lease(leases.NO_PRESENCE)
+    ).runs

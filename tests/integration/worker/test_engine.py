@@ -27,8 +27,8 @@ from tests.integration.conftest import ResultLog
 from tests.integration.support.stored_tasks import (
     HOUR,
     SECOND,
-    dispatch_all,
     store_task,
+    take_waiting,
 )
 from tests.receiver import Receiver
 
@@ -40,20 +40,20 @@ def test_a_run_is_sent_once_and_recorded(
 ) -> None:
     at = timezone.now() + 0.5 * SECOND
     task = store_task(user, Once(at), receiver.url + "/hook")
-    [run_id] = dispatch_all()
 
-    engine.accept([run_id, run_id])
+    for _ in range(3):
+        engine.ring()
     recorded.wait_for(1)
 
     [request] = receiver.wait_for(1)
-    run = Run.objects.get(pk=run_id)
+    run = Run.objects.get(task=task)
     task.refresh_from_db()
     assert run.state == RunState.SUCCEEDED
     assert run.attempts.get().status_code == 200
     assert task.ended_at is not None
     assert not task.periodic_task.enabled
-    assert request.headers["webhook-id"] == str(run_id)
-    assert request.headers["idempotency-key"] == str(run_id)
+    assert request.headers["webhook-id"] == str(run.pk)
+    assert request.headers["idempotency-key"] == str(run.pk)
     assert request.headers["content-type"] == "application/json"
     assert request.headers["x-scheduled-for"].startswith(f"{at:%Y-%m-%dT%H:%M:%S}")
 
@@ -64,7 +64,7 @@ def test_a_request_leaves_at_its_moment_and_not_before(
     at = timezone.now() + 0.8 * SECOND
     store_task(user, Once(at), receiver.url + "/hook")
 
-    engine.accept(dispatch_all())
+    engine.ring()
     [item] = recorded.wait_for(1)
 
     assert timedelta() <= item.started_at - at < SECOND
@@ -76,7 +76,7 @@ def test_a_receiver_can_verify_who_sent_it(
     task = store_task(user, Once(timezone.now()), receiver.url + "/hook")
     Task.objects.filter(pk=task.pk).update(body='{"größe": 1.10}')
 
-    engine.accept(dispatch_all())
+    engine.ring()
     recorded.wait_for(1)
 
     [request] = receiver.wait_for(1)
@@ -96,7 +96,7 @@ def test_a_refusal_is_a_failure_and_a_periodic_task_goes_on(
         user, Interval(start, HOUR, start + 9 * HOUR), receiver.url + "/hook"
     )
 
-    engine.accept(dispatch_all())
+    engine.ring()
     recorded.wait_for(1)
 
     run = Run.objects.get()
@@ -110,7 +110,7 @@ def test_no_answer_is_a_failure_with_its_reason(
 ) -> None:
     store_task(user, Once(timezone.now()), "http://127.0.0.1:9/")
 
-    engine.accept(dispatch_all())
+    engine.ring()
     recorded.wait_for(1)
 
     assert Run.objects.get().reason == "connection refused"
@@ -125,7 +125,7 @@ def test_a_private_target_is_refused_at_the_attempt_too(
     guarded.start()
     store_task(user, Once(timezone.now()), receiver.url + "/hook")
 
-    guarded.accept(dispatch_all())
+    guarded.ring()
     recorded.wait_for(1)
     guarded.stop(grace=1)
 
@@ -143,13 +143,13 @@ def test_a_lease_is_kept_while_the_answer_takes_its_time(
     slow.start()
     store_task(user, Once(timezone.now()), receiver.url + "/slow")
 
-    slow.accept(dispatch_all())
+    slow.ring()
     recorded.wait_for(1)
     slow.stop(grace=5)
 
     run = Run.objects.get()
     assert (run.state, run.attempt_count, run.lost_count) == ("succeeded", 1, 0)
-    assert rescue.wake_runs().run_ids == []
+    assert rescue.rescue_runs().ready == 0
 
 
 def test_stopping_finishes_what_is_under_way_and_gives_back_the_rest(
@@ -163,13 +163,13 @@ def test_stopping_finishes_what_is_under_way_and_gives_back_the_rest(
     for _ in range(3):
         store_task(user, Once(timezone.now()), receiver.url + "/slow")
 
-    stopping.accept(dispatch_all())
+    stopping.ring()
     receiver.wait_for(1)
     stopping.stop(grace=5)
 
     states = sorted(Run.objects.values_list("state", flat=True))
     assert states == ["pending", "pending", "succeeded"]
-    assert len(rescue.wake_runs().run_ids) == 2
+    assert len(take_waiting()) == 2
     assert len(receiver.requests) == 1
 
 
@@ -187,11 +187,10 @@ def test_an_answer_makes_room_and_unrecorded_results_are_bounded(
 ) -> None:
     for _ in range(6):
         store_task(user, Once(timezone.now()), receiver.url + "/hook")
-    run_ids = dispatch_all()
 
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("LOCK TABLE tasks_api_attempt IN SHARE MODE")
-        engine.accept(run_ids)
+        engine.ring()
         with pytest.raises(AssertionError, match="4 of 5"):
             receiver.wait_for(5, timeout=1)
 
@@ -213,13 +212,11 @@ def test_a_worker_whose_clock_is_off_signs_and_judges_by_the_databases(
     busy = store_task(user, Once(timezone.now()), receiver.url + "/busy")
     retry = Backoff(3, 1.0, 60.0, 600.0, "503")
     Task.objects.filter(pk=busy.pk).update(retry=json.dumps(asdict(retry)))
-    run_ids = dispatch_all()
     before = timezone.now()
 
     with time_machine.travel(before + hours * HOUR, tick=True):
         off = Engine(on_recorded=recorded, on_beat=lambda _: None)
         off.start()
-        off.accept(run_ids)
         recorded.wait_for(2)
         off.stop(grace=5)
 
@@ -241,7 +238,7 @@ def test_a_clock_that_steps_moves_no_run(
     user: User, receiver: Receiver, engine: Engine, recorded: ResultLog, hours: int
 ) -> None:
     task = store_task(user, Once(timezone.now() + 0.7 * SECOND), receiver.url + "/hook")
-    engine.accept(dispatch_all())
+    engine.ring()
 
     with time_machine.travel(timezone.now() + hours * HOUR, tick=True):
         recorded.wait_for(1)
@@ -258,7 +255,7 @@ def test_a_task_removed_in_time_is_not_sent(
         user, Once(timezone.now() + 0.7 * SECOND), receiver.url + "/doomed"
     )
     store_task(user, Once(timezone.now() + 0.8 * SECOND), receiver.url + "/kept")
-    engine.accept(dispatch_all())
+    engine.ring()
 
     removal.remove_task(user, str(doomed.pk), now=timezone.now())
     recorded.wait_for(1)

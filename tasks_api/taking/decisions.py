@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple
 from uuid import UUID
 
 from django.conf import settings
@@ -14,7 +13,7 @@ from tasks_api.domain import schedules
 from tasks_api.domain.exceptions import ScheduleError, reason_of
 from tasks_api.domain.ids import id_of_fire_time
 from tasks_api.domain.specs import Misfire, Overlap
-from tasks_api.domain.states import RING_AGAIN_DELAY, RunState
+from tasks_api.domain.states import RunState
 from tasks_api.storage import run_rows, stored_schedules
 
 logger = logging.getLogger(__name__)
@@ -39,18 +38,6 @@ class DueTask(NamedTuple):
     run_key: bytes
     stored: stored_schedules.StoredSchedule
 
-    @classmethod
-    def from_columns(cls, row: Sequence[Any]) -> Self | None:
-        """Return the task of a row of FIRED_COLUMNS that is left to Python, or None."""
-        values = dict(zip(FIRED_COLUMNS, row, strict=True))
-        if values["task_id"] is None:
-            return None
-        names = stored_schedules.StoredSchedule._fields
-        stored = stored_schedules.StoredSchedule(
-            **{name: values[name] for name in names}
-        )
-        return cls(**{name: values[name] for name in OWN_COLUMNS}, stored=stored)
-
     @property
     def grace(self) -> timedelta | None:
         """Return how late a fire time may be and still fire; None: no limit."""
@@ -74,16 +61,6 @@ class TaskUpdate(NamedTuple):
     next_fire_at: datetime | None
     last_fire_at: datetime | None
     pause_reason: str
-
-
-OWN_COLUMNS = DueTask._fields[:-1]
-# The columns that the statements for firing return for each due task.
-FIRED_COLUMNS = (
-    "run_id",
-    "is_skipped",
-    *OWN_COLUMNS,
-    *stored_schedules.StoredSchedule._fields,
-)
 
 
 def decide(
@@ -149,7 +126,6 @@ def _update(
 
 
 def _pending_run(task: DueTask, moment: datetime) -> run_rows.NewRun:
-    wake_at = max(moment, task.now) + RING_AGAIN_DELAY
     if task.overlap == Overlap.QUEUE_ONE:
         # The run waits at first, and moves up at once if no exclusive run is
         # unfinished.
@@ -158,10 +134,10 @@ def _pending_run(task: DueTask, moment: datetime) -> run_rows.NewRun:
             moment,
             RunState.PENDING,
             reason=run_rows.WAITING_REASON,
-            wake_at=wake_at,
+            wake_at=task.now,
         )
         return run._replace(exclusive=False, is_next=True)
-    return _new_run(task, moment, RunState.PENDING, wake_at=wake_at)
+    return _new_run(task, moment, RunState.PENDING, wake_at=task.now)
 
 
 def _missed_run(task: DueTask, moment: datetime, reason: str) -> run_rows.NewRun:

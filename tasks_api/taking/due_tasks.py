@@ -1,0 +1,212 @@
+"""Take due tasks: make a running run of each, and move it to its next fire time.
+
+This is the heart of the scheduler. Any number of workers may take at once: each skips
+rows that another one has locked, and the constraint on (task, scheduled_for) makes a
+second run impossible. The clock is the database's, so a worker on a machine with a wrong
+clock fires neither early nor twice.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from django.db import transaction
+
+from scheduler_service.db.arrays import array, columns
+from scheduler_service.db.statements import check_columns, prepared, with_limit
+from tasks_api.delivery.request import ClaimedRun
+from tasks_api.domain import schedules
+from tasks_api.domain.states import RunState
+from tasks_api.metrics import counters
+from tasks_api.storage import run_rows, schedule_changes, schedule_edits, schedule_rows
+from tasks_api.storage.stored_schedules import fetch_with_schedule
+from tasks_api.taking import statements, waiting_runs
+from tasks_api.taking.decisions import DueTask, TaskUpdate, decide
+from tasks_api.taking.room import BATCH_SIZE, Room
+from tasks_api.taking.tenant_shares import TenantShare
+
+logger = logging.getLogger(__name__)
+
+# Seconds of computing in one transaction, which holds locks of several tenants' tasks.
+MAX_COMPUTE_SECONDS = 0.25
+_MARKS = ("is_disputed", "is_left", "is_skipped", "ends_following", "is_recurring")
+_TASK_ID = len(_MARKS) + statements.CLAIMED_RUN_COLUMNS.index("task_id")
+
+
+class TakenTasks(NamedTuple):
+    """What became of some due tasks."""
+
+    runs: list[ClaimedRun] = []
+    # Due tasks that the statement saw.
+    due: int = 0
+    # Due tasks that had no room, or whose computing had no time.
+    left: int = 0
+    # Tasks that wait for their following fire times to be computed.
+    unplanned: list[UUID] = []
+    # Recurring tasks that got a run here, once for each.
+    recurring: list[UUID] = []
+
+    def __add__(self, other: TakenTasks) -> TakenTasks:  # type: ignore[override]  # no tuple is added here
+        return TakenTasks(
+            self.runs + other.runs,
+            self.due + other.due,
+            self.left + other.left,
+            self.unplanned + other.unplanned,
+            self.recurring + other.recurring,
+        )
+
+
+def take_due(
+    room: Room,
+    lease: UUID,
+    *,
+    shares: Sequence[TenantShare] | None = None,
+    since: datetime | None = None,
+) -> TakenTasks:
+    """Take due tasks, the earliest first or by the shares of tenants.
+
+    Nearly all tasks are plain: a one-off, or a recurring schedule with a single fire time
+    due and the next one known. The statement takes these by itself. It decides as
+    schedules.sort_due() does; a test compares the two. Python decides the others. Tasks
+    due before `since` are left alone.
+    """
+    statement = statements.TAKE_EARLIEST_TASKS
+    if shares is not None:
+        statement = statements.TAKE_SHARES_OF_TASKS
+    return _take(statement.since(since), room, lease, since=since, shares=shares or ())
+
+
+def take_one(task_id: UUID, room: Room, lease: UUID) -> TakenTasks:
+    """Take one task, if it is due, as take_due() does."""
+    return _take(statements.TAKE_TASK.since(None), room, lease, task=task_id)
+
+
+def find_due(limit: int) -> list[UUID]:
+    """Return the due tasks, earliest first, also tasks that another worker has locked."""
+    with prepared() as cursor:
+        cursor.execute(with_limit(statements.FIND_DUE_TASKS, limit))
+        return [task_id for (task_id,) in cursor.fetchall()]
+
+
+def _take(
+    statement: str,
+    room: Room,
+    lease: UUID,
+    *,
+    shares: Collection[TenantShare] = (),
+    **values: Any,
+) -> TakenTasks:
+    values |= waiting_runs.share_values(shares) | waiting_runs.take_values(room, lease)
+    values["end_grace"] = schedules.END_GRACE.total_seconds()
+    with prepared() as cursor:
+        cursor.execute(with_limit(statement, room.places), values)
+        check_columns(cursor, _MARKS + statements.CLAIMED_RUN_COLUMNS)
+        rows = cursor.fetchall()
+    taken = _sort_rows(rows, lease)
+    disputed = [row[_TASK_ID] for row in rows if row[0]]
+    if not disputed:
+        return taken
+    return taken + decide_tasks(disputed, room.after(taken.runs), lease)
+
+
+def _sort_rows(rows: Sequence[Sequence[Any]], lease: UUID) -> TakenTasks:
+    marks = len(_MARKS)
+    # The runs share one lease object: many equal values are written faster.
+    runs = [ClaimedRun._make((*row[marks:], lease)) for row in rows if row[marks]]
+    skipped = sum(is_skipped for _, _, is_skipped, *_ in rows)
+    counters.RUNS_MADE.inc(len(runs) + skipped)
+    counters.RUNS.labels(RunState.SKIPPED).inc(skipped)
+    return TakenTasks(
+        runs,
+        len(rows),
+        sum(is_left for _, is_left, *_ in rows),
+        [row[_TASK_ID] for row in rows if row[3]],
+        [row[_TASK_ID] for row in rows if row[4]],
+    )
+
+
+@transaction.atomic(durable=True)
+def decide_tasks(task_ids: Collection[UUID], room: Room, lease: UUID) -> TakenTasks:
+    """Lock due tasks, decide each in Python, and take their runs.
+
+    If the time for computing runs out, the other tasks stay due and count as left.
+    """
+    with prepared() as cursor:
+        cursor.execute(statements.LOCK_DUE_TASKS, {"tasks": array(task_ids)})
+        tasks = fetch_with_schedule(cursor, DueTask)
+    if not tasks:
+        return TakenTasks()
+    moves, runs = _decide_in_time(tasks)
+    runs = run_rows.replace_taken_ids(runs)
+    made_ids, moved_up = run_rows.insert_runs(runs, now=tasks[0].now)
+    _write_decisions(tasks, moves)
+    taken = waiting_runs.take_runs(made_ids + moved_up, room, lease)
+    task_of = {run.run_id: run.task_id for run in runs}
+    return TakenTasks(
+        taken.runs,
+        left=len(tasks) - len(moves) + taken.left,
+        unplanned=[move.task_id for move in moves if move.next_fire_at],
+        recurring=[task_of[run_id] for run_id in made_ids],
+    )
+
+
+def _decide_in_time(
+    tasks: Sequence[DueTask],
+) -> tuple[list[TaskUpdate], list[run_rows.NewRun]]:
+    edited = [task.task_id for task in tasks if task.is_edited]
+    edited_at = (
+        schedule_changes.record_change(edited, schedule_changes.ChangeKind.EDITED)
+        if edited
+        else None
+    )
+    moves: list[TaskUpdate] = []
+    runs: list[run_rows.NewRun] = []
+    time_left = ComputeBudget(task.tenant_id for task in tasks)
+    for task in tasks:
+        if task.is_edited or time_left.has(task.tenant_id):
+            with time_left.charge(task.tenant_id):
+                move, made = decide(task, limit=BATCH_SIZE, edited_at=edited_at)
+            moves.append(move)
+            runs.extend(made)
+    return moves, runs
+
+
+def _write_decisions(tasks: Sequence[DueTask], moves: Sequence[TaskUpdate]) -> None:
+    edited = {task.task_id for task in tasks if task.is_edited}
+    paused = [move.task_id for move in moves if move.pause_reason]
+    if broken := set(paused) - edited:
+        schedule_changes.record_change(broken, schedule_changes.ChangeKind.BROKEN)
+    schedule_edits.copy_schedules(
+        [(task.task_id, task.stored) for task in tasks if task.is_edited]
+    )
+    with prepared() as cursor:
+        cursor.execute(statements.UPDATE_TASKS, columns(moves))
+    schedule_rows.set_enabled(paused, False)
+
+
+class ComputeBudget:
+    """The time for computing in one transaction, shared among its tenants.
+
+    It locks tasks of all its tenants, so the schedules of one must not delay the others.
+    Each tenant gets at least one task computed.
+    """
+
+    def __init__(self, tenant_ids: Iterable[int]) -> None:
+        tenants = set(tenant_ids)
+        self._left = dict.fromkeys(tenants, MAX_COMPUTE_SECONDS / len(tenants))
+
+    def has(self, tenant_id: int) -> bool:
+        return self._left[tenant_id] > 0
+
+    @contextmanager
+    def charge(self, tenant_id: int) -> Iterator[None]:
+        # Count the CPU time of this thread: a busy machine takes none from a tenant.
+        before = time.thread_time()
+        yield
+        self._left[tenant_id] -= time.thread_time() - before

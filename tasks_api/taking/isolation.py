@@ -1,0 +1,85 @@
+"""Keep a task that the statements cannot bear from stopping the others."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from functools import partial
+from typing import TypeVar
+from uuid import UUID
+
+from django.db import Error as DatabaseError
+from django.db import InterfaceError, OperationalError, transaction
+
+from scheduler_service.db.statements import prepared
+from tasks_api.domain.exceptions import reason_of
+from tasks_api.storage import schedule_changes, schedule_edits, schedule_rows
+from tasks_api.taking import due_tasks, leases
+from tasks_api.taking.due_tasks import TakenTasks
+from tasks_api.taking.room import Room
+from tasks_api.taking.tenant_shares import TenantShare
+
+T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
+
+
+def is_server_error(error: Exception) -> bool:
+    """Return whether the state of the server caused the error, and no row did."""
+    return isinstance(error, OperationalError | InterfaceError)
+
+
+def take_due(
+    room: Room,
+    lease: UUID,
+    *,
+    shares: Sequence[TenantShare] | None = None,
+    since: datetime | None = None,
+) -> TakenTasks:
+    """Take as due_tasks.take_due() does, and pause only a task that fails."""
+    try:
+        return due_tasks.take_due(room, lease, shares=shares, since=since)
+    except Exception as error:
+        if is_server_error(error) or isinstance(error, MemoryError):
+            raise
+        logger.warning("A batch fails, so its tasks are taken one by one: %s", error)
+        leases.undo_take(lease)
+    taken = TakenTasks()
+    for task_id in due_tasks.find_due(room.places):
+        left = room.after(taken.runs)
+        take = partial(due_tasks.take_one, task_id, left, lease)
+        taken += isolate(task_id, take, TakenTasks())
+    return taken
+
+
+def isolate(task_id: UUID, deed: Callable[[], T], otherwise: T) -> T:
+    """Return what the deed returns; if it fails for its task, pause the task."""
+    try:
+        return deed()
+    except Exception as error:
+        if is_server_error(error) or isinstance(error, MemoryError):
+            raise
+        _pause_task(task_id, error)
+        return otherwise
+
+
+@transaction.atomic(durable=True)
+def _pause_task(task_id: UUID, error: Exception) -> None:
+    """Pause a task without reading its schedule, which may be unreadable."""
+    reason = reason_of(error)
+    logger.error("The task pauses: %s", reason, extra={"task_id": task_id})
+    with prepared() as cursor:
+        cursor.execute(
+            "SELECT FROM tasks_api_task WHERE id = %s FOR NO KEY UPDATE", [task_id]
+        )
+        schedule_changes.record_change([task_id], schedule_changes.ChangeKind.BROKEN)
+        cursor.execute(
+            "UPDATE tasks_api_task SET next_fire_at = NULL, pause_reason = %s"
+            " WHERE id = %s",
+            [reason, task_id],
+        )
+    schedule_rows.set_enabled([task_id], False)
+    with contextlib.suppress(DatabaseError), transaction.atomic():
+        schedule_edits.copy_schedule_unread(task_id)

@@ -1,0 +1,41 @@
+"""How much a worker may take at once: in all, for each tenant, and in bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from tasks_api.delivery.request import ClaimedRun
+
+# Runs in one statement: as many as their bodies are cheap to hold.
+BATCH_SIZE = 500
+# More than a batch has, for callers that need not hold the requests in memory.
+UNLIMITED_BYTES = 2**62
+
+
+class Room(NamedTuple):
+    # In all.
+    places: int = BATCH_SIZE
+    bytes: int = UNLIMITED_BYTES
+    # For each tenant, and for those that have fewer or more.
+    places_each: int = BATCH_SIZE
+    places_of: Mapping[int, int] = {}
+
+    def places_for(self, tenant_id: int) -> int:
+        return self.places_of.get(tenant_id, self.places_each)
+
+    def after(self, runs: Sequence[ClaimedRun]) -> Room:
+        """What is left when some runs are taken; a single run may always come."""
+        return self._replace(
+            places=max(1, self.places - len(runs)),
+            bytes=max(1, self.bytes - sum(map(count_bytes, runs))),
+        )
+
+
+def count_bytes(run: ClaimedRun) -> int:
+    """What a run takes up in memory, counted as in the statements that take."""
+    return sum(map(_count_octets, (run.body, run.request, run.url)))
+
+
+def _count_octets(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode())

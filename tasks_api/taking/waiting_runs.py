@@ -1,0 +1,114 @@
+"""Take runs that wait: new ones of users and of Python's decisions, and due retries."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from django.conf import settings
+
+from scheduler_service.db.arrays import array
+from scheduler_service.db.statements import check_columns, prepared, with_limit
+from tasks_api.delivery.request import ClaimedRun
+from tasks_api.domain.specs import Overlap
+from tasks_api.domain.states import RunState
+from tasks_api.metrics import counters
+from tasks_api.services import owners
+from tasks_api.storage import run_rows
+from tasks_api.taking import statements
+from tasks_api.taking.room import Room
+from tasks_api.taking.tenant_shares import TenantShare
+
+# The fates of a waiting run that is neither taken nor ended.
+LEFT, HELD, READY = "left", "held", "ready"
+_MARKS = ("fate", "inactive_owner_id")
+
+
+class TakenRuns(NamedTuple):
+    """What became of some waiting runs."""
+
+    runs: list[ClaimedRun] = []
+    # Waiting runs that the statement saw.
+    due: int = 0
+    # Runs that had no room.
+    left: int = 0
+    # Tasks whose runs wait in line, and of which a run has ended here.
+    freed: Collection[UUID] = ()
+
+
+def take_waiting(
+    room: Room,
+    lease: UUID,
+    *,
+    shares: Sequence[TenantShare] | None = None,
+    since: datetime | None = None,
+) -> TakenRuns:
+    """Take waiting runs, the earliest first or by the shares of tenants.
+
+    A run of a removed, replaced or paused task is cancelled instead. Runs that wait
+    since before `since` are left alone.
+    """
+    statement = statements.TAKE_EARLIEST_RUNS
+    if shares is not None:
+        statement = statements.TAKE_SHARES_OF_RUNS
+    taken = _take(statement.since(since), room, lease, since=since, shares=shares or ())
+    if taken.freed:
+        run_rows.start_waiting_runs(list(taken.freed))
+    return taken
+
+
+def take_runs(run_ids: Collection[UUID], room: Room, lease: UUID) -> TakenRuns:
+    """Take those of some runs that wait, as take_waiting() does."""
+    if not run_ids:
+        return TakenRuns()
+    return _take(statements.TAKE_RUNS.since(None), room, lease, runs=array(run_ids))
+
+
+def take_values(room: Room, lease: UUID) -> dict[str, Any]:
+    """The parameters that all statements that take have in common."""
+    return {
+        "lease": lease,
+        "term": settings.SCHEDULER_LEASE,
+        "bytes": room.bytes,
+        "places_each": room.places_each,
+        "tenants": array(room.places_of.keys()),
+        "places": array(room.places_of.values()),
+    }
+
+
+def share_values(shares: Collection[TenantShare]) -> dict[str, Any]:
+    return {
+        "sharers": array(share.tenant_id for share in shares),
+        "shares": array(share.most for share in shares),
+    }
+
+
+def _take(
+    statement: str,
+    room: Room,
+    lease: UUID,
+    *,
+    shares: Collection[TenantShare] = (),
+    **values: Any,
+) -> TakenRuns:
+    values |= share_values(shares) | take_values(room, lease)
+    with prepared() as cursor:
+        cursor.execute(with_limit(statement, room.places), values)
+        check_columns(cursor, _MARKS + statements.CLAIMED_RUN_COLUMNS)
+        rows = cursor.fetchall()
+    runs = [ClaimedRun._make((*row[2:], lease)) for row in rows if row[0] == READY]
+    left = sum(row[0] == LEFT for row in rows)
+    ended = [row for row in rows if row[0] not in (LEFT, HELD, READY)]
+    return TakenRuns(runs, len(rows), left, _follow_up(ended) if ended else ())
+
+
+def _follow_up(ended: Sequence[Sequence[Any]]) -> set[UUID]:
+    """Count runs that ended; returns the tasks of those that others wait for."""
+    counters.RUNS.labels(RunState.CANCELLED).inc(len(ended))
+    # Requests created or resumed these tasks while their user was being deactivated.
+    if owner_ids := {owner_id for _, owner_id, *_ in ended if owner_id}:
+        owners.suspend_tasks(owner_ids)
+    runs = [ClaimedRun._make((*row[2:], None)) for row in ended]
+    return {run.task_id for run in runs if run.overlap == Overlap.QUEUE_ONE}

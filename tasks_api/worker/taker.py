@@ -1,0 +1,199 @@
+"""The thread that takes what is due, in batches, and hands the requests to the transport."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Protocol, TypeVar
+from uuid import UUID
+
+from django.db import Error as DatabaseError
+from django.db import connection
+
+from tasks_api.delivery import faults
+from tasks_api.delivery.request import ClaimedRun, Credentials, HttpResult, Request
+from tasks_api.metrics import counters
+from tasks_api.taking import due_poll, following, isolation, leases, waiting_runs
+from tasks_api.taking import statements as taking
+from tasks_api.taking.due_tasks import TakenTasks
+from tasks_api.taking.room import Room
+from tasks_api.taking.run_counts import RunCounts
+from tasks_api.taking.tenant_shares import TenantShare, TenantShares
+from tasks_api.worker import queue_delivery, request_builder, threads, verdicts
+from tasks_api.worker.database_contact import DatabaseContact
+from tasks_api.worker.verdicts import Listener
+from tasks_api.worker.workload import Workload
+
+TakenT = TypeVar("TakenT", TakenTasks, waiting_runs.TakenRuns, covariant=True)
+
+
+class Take(Protocol[TakenT]):
+    def __call__(
+        self, room: Room, lease: UUID, *, shares: list[TenantShare] | None
+    ) -> TakenT: ...
+
+
+class Taker:
+    """`send` takes a request; `report` takes the result of a run that has none."""
+
+    def __init__(
+        self,
+        workload: Workload,
+        contact: DatabaseContact,
+        *,
+        presence_key: int,
+        send: Callable[[ClaimedRun, Request], None],
+        report: Callable[[ClaimedRun, HttpResult], None],
+        on_recorded: Listener,
+    ) -> None:
+        self._workload = workload
+        self._contact = contact
+        self._presence_key = presence_key
+        self._send = send
+        self._report = report
+        self._on_recorded = on_recorded
+        self._credentials = request_builder.CredentialsCache()
+        self._poller = due_poll.make_poller()
+        self._task_shares = TenantShares(taking.FIND_TENANTS_OF_TASKS)
+        self._run_shares = TenantShares(taking.FIND_TENANTS_OF_RUNS)
+        self._run_counts = RunCounts()
+        # Taken, and not handed to the transport or a queue yet.
+        self._unbegun: set[UUID] = set()
+        # When it was last seen at work, by the monotonic clock.
+        self.active_at = time.monotonic()
+        self.thread = threads.make_thread(self._run, "taker")
+
+    def _run(self) -> None:
+        # Do not take before our presence lock is announced: otherwise no beat would
+        # notice our death.
+        self._contact.announced.wait()
+        while not self._workload.is_stopping:
+            try:
+                if room := self._workload.wait_to_look():
+                    self._look(room)
+                    self._contact.note_answer()
+            except Exception as error:  # noqa: BLE001 (the loop's outermost ring)
+                if isinstance(error, MemoryError):
+                    self._workload.hold_back()
+                self._workload.ring()
+                threads.recover("take", error)
+            self.active_at = time.monotonic()
+        self._write_last_counts()
+        connection.close()
+
+    def _look(self, room: Room) -> None:
+        """Take what is due and has room, and know when to look again."""
+        seen = self._poller.poll()
+        floor = self._poller.floor
+        unplanned: list[UUID] = []
+        if seen.has_due_tasks:
+            take = partial(isolation.take_due, since=floor and floor.fire_at)
+            tasks = self._take(take, self._task_shares, room) or TakenTasks()
+            self._run_counts.add(tasks.recurring, seen.now)
+            unplanned, room = tasks.unplanned, room.after(tasks.runs)
+        else:
+            self._task_shares.note_nothing_due()
+        if seen.has_waiting_runs:
+            take_waiting = partial(
+                waiting_runs.take_waiting, since=floor and floor.wake_at
+            )
+            self._take(take_waiting, self._run_shares, room)
+        else:
+            self._run_shares.note_nothing_due()
+        self._look_again(seen)
+        following.plan(unplanned)
+        self._run_counts.write_if_due()
+
+    def _look_again(self, seen: due_poll.DueWork) -> None:
+        both = (self._task_shares, self._run_shares)
+        # After a full batch more may be due, so look again at once, if there is room.
+        is_full = any(shares.is_full for shares in both)
+        next_at = seen.now if is_full else seen.next_at
+        self._workload.look_again(
+            next_at and next_at.timestamp(),
+            is_out_of_room=any(shares.lacks_room for shares in both),
+        )
+
+    def _take(
+        self, take: Take[TakenT], shares: TenantShares, room: Room
+    ) -> TakenT | None:
+        """Take under a new lease, and begin what was taken; None: no tenant has room."""
+        # Read before the statement, so that we think a lease over before others do.
+        taken_at = time.monotonic()
+        lease = leases.new_lease(self._presence_key)
+        chosen = shares.choose(room)
+        if chosen == []:
+            shares.note_batch(chosen, room, due=0, left=0)
+            return None
+        try:
+            taken = take(room, lease, shares=chosen)
+        except Exception as error:
+            if not faults.is_outage(error):
+                leases.undo_take(lease)
+            raise
+        shares.note_batch(chosen, room, due=taken.due, left=taken.left)
+        self._workload.hold(taken.runs, taken_at)
+        self._unbegun.update(run.run_id for run in taken.runs)
+        self._begin_all(taken.runs)
+        return taken
+
+    def _begin_all(self, taken: Sequence[ClaimedRun]) -> None:
+        try:
+            self._deliver_to_queues([run for run in taken if run.queue])
+            self._send_requests([run for run in taken if not run.queue])
+        finally:
+            # Whatever happened, no run stays held that is in no hands.
+            for run in taken:
+                if run.run_id in self._unbegun:
+                    self._end(run, HttpResult(None, "", 0, was_sent=False))
+
+    def _send_requests(self, runs: Sequence[ClaimedRun]) -> None:
+        now = self._contact.datetime()
+        credentials = self._credentials.get_many({run.tenant_id for run in runs}, now)
+        counters.count_unsigned(
+            sum(_is_unsigned(credentials[run.tenant_id]) for run in runs)
+        )
+        build = request_builder.make_builder(now)
+        for run in runs:
+            built = request_builder.try_build(build, run, credentials[run.tenant_id])
+            if isinstance(built, HttpResult):
+                self._end(run, built)
+            else:
+                self._send(run, built)
+                self._unbegun.discard(run.run_id)
+
+    def _end(self, run: ClaimedRun, result: HttpResult) -> None:
+        """Have the result recorded of a run that the transport never gets."""
+        self._unbegun.discard(run.run_id)
+        self._report(run, result)
+
+    def _deliver_to_queues(self, runs: Sequence[ClaimedRun]) -> None:
+        """Deliver runs into pull queues. If one cannot be put there, it alone fails."""
+        if not runs:
+            return
+        try:
+            results = queue_delivery.enqueue(runs, self._contact.datetime())
+        except Exception as error:
+            if faults.is_outage(error) or isinstance(error, MemoryError):
+                raise
+            if half := len(runs) // 2:
+                self._deliver_to_queues(runs[:half])
+                self._deliver_to_queues(runs[half:])
+                return
+            problem = f"could not be put into its queue ({type(error).__name__})"
+            self._end(runs[0], HttpResult(None, problem, 0))
+            return
+        self._workload.remove_delivered(runs)
+        self._unbegun.difference_update(run.run_id for run in runs)
+        verdicts.notify_listener(self._on_recorded, results)
+
+    def _write_last_counts(self) -> None:
+        # Only the admin shows them, so a database that is away now is no trouble.
+        with suppress(DatabaseError):
+            self._run_counts.write()
+
+
+def _is_unsigned(credentials: Credentials | None) -> bool:
+    return credentials is not None and not credentials.signing_secrets
