@@ -10,7 +10,7 @@ from django.conf import settings
 from django.db import connection
 
 from tasks_api.monitoring import heartbeats
-from tasks_api.worker import leases
+from tasks_api.taking import leases
 
 logger = logging.getLogger(__name__)
 

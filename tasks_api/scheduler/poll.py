@@ -7,7 +7,7 @@ of each index, so its cost does not grow with the tables.
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from scheduler_service.db.polling import Poller
 from scheduler_service.db.statements import check_columns, prepared
@@ -61,7 +61,7 @@ _COLUMNS = (*PollResult._fields[:-1], *Floor._fields)
 
 
 def find_work(floor: Floor | None = None) -> PollResult:
-    values: dict[str, object] = {"margin": LONGEST_TRANSACTION.total_seconds()}
+    values: dict[str, Any] = {"margin": LONGEST_TRANSACTION.total_seconds()}
     with prepared() as cursor:
         cursor.execute(statements.FIND_WORK, values | (floor or Floor())._asdict())
         check_columns(cursor, _COLUMNS)

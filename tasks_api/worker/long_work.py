@@ -28,6 +28,7 @@ from tasks_api.domain.specs import Overlap
 from tasks_api.domain.states import FINAL_STATES, RunState
 from tasks_api.models import Run
 from tasks_api.storage import run_rows
+from tasks_api.taking.statements import CLAIMED_RUN_COLUMNS
 from tasks_api.worker import failure_streaks, statements
 from tasks_api.worker.record import (
     AttemptResult,
@@ -238,9 +239,7 @@ def _fetch_dicts(cursor: CursorWrapper) -> list[dict[str, Any]]:
 
 def _make_long_run(found: dict[str, Any]) -> _LongRun:
     return _LongRun(
-        run=ClaimedRun(
-            **{name: found[name] for name in statements.CLAIMED_RUN_COLUMNS}
-        ),
+        run=ClaimedRun(**{name: found[name] for name in CLAIMED_RUN_COLUMNS}),
         state=RunState(found["state"]),
         started_at=found["started_at"],
         is_late=found["is_late"],

@@ -112,7 +112,7 @@ class Taker:
         is_full = any(shares.is_full for shares in both)
         next_at = seen.now if is_full else seen.next_at
         self._workload.look_again(
-            next_at and next_at.timestamp(),
+            None if next_at is None else next_at.timestamp(),
             is_out_of_room=any(shares.lacks_room for shares in both),
         )
 

@@ -40,6 +40,7 @@ FOLDERS = (
     "tasks_api.services",
     "tasks_api.monitoring",
     "tasks_api.delivery",
+    "tasks_api.taking",
     "tasks_api.worker",
     "tasks_api.scheduler",
     "scheduler_service.startup",
