@@ -81,7 +81,8 @@ def _check_schema(**kwargs: Any) -> None:
         raise SystemExit(found)
 
 
-@signals.worker_ready.connect
+# Before the worker has a broker: the engine needs none.
+@signals.celeryd_after_setup.connect
 def _start_engine(**kwargs: Any) -> None:
     derive_keys()
     gc_tuning.freeze_startup_objects()

@@ -38,13 +38,21 @@ def count_requests_by_run(requests: list[ReceivedRequest]) -> Counter[str]:
     return Counter(request.headers["webhook-id"] for request in requests)
 
 
+def late_seconds(requests: list[ReceivedRequest]) -> list[float]:
+    """How late each request arrived; less than 0: early."""
+    return [
+        request.at
+        - datetime.fromisoformat(request.headers["x-scheduled-for"]).timestamp()
+        for request in requests
+    ]
+
+
 def early_requests(requests: list[ReceivedRequest]) -> list[ReceivedRequest]:
     """The requests that arrived before their fire time."""
     return [
         request
-        for request in requests
-        if request.at
-        < datetime.fromisoformat(request.headers["x-scheduled-for"]).timestamp()
+        for request, late in zip(requests, late_seconds(requests), strict=True)
+        if late < 0
     ]
 
 
