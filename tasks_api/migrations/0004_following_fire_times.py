@@ -31,5 +31,10 @@ class Migration(migrations.Migration):
             name="following_version",
             field=models.PositiveIntegerField(editable=False, null=True),
         ),
+        migrations.AddField(
+            model_name="task",
+            name="following_rules",
+            field=models.TextField(db_default="", default="", editable=False),
+        ),
         RemoveIndexConcurrently(model_name="task", name="task_due_exactly"),
     ]

@@ -156,9 +156,11 @@ class Task(ScheduleColumns):
     # The newest fire time that was taken.
     last_fire_at = models.DateTimeField(null=True, editable=False)
     # The fire times after the next one, as far as they are computed, if its schedule is
-    # none that a statement can follow. They count for one version of the task.
+    # none that a statement can follow. They count for one version of the task,
+    # by one version of the time zone rules.
     following_fire_times = ArrayField(models.DateTimeField(), null=True, editable=False)
     following_version = models.PositiveIntegerField(null=True, editable=False)
+    following_rules = models.TextField(default="", db_default="", editable=False)
     # Each change by a user increases the version; firing does not.
     version = models.PositiveIntegerField(default=1, db_default=1, editable=False)
     pause_reason = models.TextField(blank=True, editable=False)

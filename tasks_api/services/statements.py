@@ -66,10 +66,9 @@ LOCK_FREE_TASKS = """
     FOR NO KEY UPDATE SKIP LOCKED
 """
 
-# Writes recomputed next fire times. Those that follow are computed anew when they fire.
+# Writes recomputed next fire times.
 WRITE_FIRE_TIMES = """
-    UPDATE tasks_api_task task SET
-        next_fire_at = new.next_fire_at, following_fire_times = NULL
+    UPDATE tasks_api_task task SET next_fire_at = new.next_fire_at
     FROM unnest(%s::uuid[], %s::timestamptz[]) AS new(id, next_fire_at)
     WHERE task.id = new.id
 """

@@ -16,6 +16,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from django.conf import settings
 from django.db import transaction
 
 from scheduler_service.db.arrays import array, columns
@@ -26,7 +27,7 @@ from tasks_api.domain.states import RunState
 from tasks_api.metrics import counters
 from tasks_api.storage import run_rows, schedule_changes, schedule_edits, schedule_rows
 from tasks_api.storage.stored_schedules import fetch_with_schedule
-from tasks_api.taking import statements, waiting_runs
+from tasks_api.taking import following, statements, waiting_runs
 from tasks_api.taking.decisions import DueTask, TaskUpdate, decide
 from tasks_api.taking.room import BATCH_SIZE, Room
 from tasks_api.taking.tenant_shares import TenantShare
@@ -104,6 +105,7 @@ def _take(
 ) -> TakenTasks:
     values |= waiting_runs.share_values(shares) | waiting_runs.take_values(room, lease)
     values["end_grace"] = schedules.END_GRACE.total_seconds()
+    values["rules"] = settings.TIME_ZONE_RULES.version
     with prepared() as cursor:
         cursor.execute(with_limit(statement, room.places), values)
         check_columns(cursor, _MARKS + statements.CLAIMED_RUN_COLUMNS)
@@ -151,7 +153,9 @@ def decide_tasks(task_ids: Collection[UUID], room: Room, lease: UUID) -> TakenTa
     return TakenTasks(
         taken.runs,
         left=len(tasks) - len(moves) + taken.left,
-        unplanned=[move.task_id for move in moves if move.next_fire_at],
+        unplanned=[
+            task.task_id for task in tasks if following.has_following(task.stored)
+        ],
         recurring=[task_of[run_id] for run_id in made_ids],
     )
 

@@ -14,6 +14,8 @@ from functools import lru_cache
 from typing import NamedTuple
 from uuid import UUID
 
+from django.conf import settings
+
 from scheduler_service.db.arrays import array, columns
 from scheduler_service.db.statements import prepared
 from tasks_api.domain import schedules
@@ -58,15 +60,23 @@ def plan(task_ids: Collection[UUID]) -> int:
             rows.append((task.task_id, task.next_fire_at, task.version, literal))
     if rows:
         with prepared(rows=len(rows)) as cursor:
-            cursor.execute(statements.WRITE_FOLLOWING, columns(rows))
+            rules = settings.TIME_ZONE_RULES.version
+            cursor.execute(statements.WRITE_FOLLOWING, [rules, *columns(rows)])
     return len(rows)
+
+
+def has_following(stored: StoredSchedule) -> bool:
+    """Whether a schedule is recurring, and none that a statement follows by itself."""
+    return (
+        stored.once_at is None
+        and not stored.is_one_off
+        and stored.interval_period != "seconds"
+    )
 
 
 def _follow(task: UnplannedTask) -> tuple[datetime, ...]:
     stored = task.stored
-    if stored.is_one_off or stored.is_paused or stored.once_at is not None:
-        return ()
-    if stored.interval_period == "seconds":
+    if not has_following(stored):
         return ()
     # Schedules are alike, whenever their tasks were created.
     if stored.interval_every is None:

@@ -163,7 +163,7 @@ _CHOOSE_TASKS = f"""
 _TAKE_TASKS = f"""
     WITH {{chosen}} due AS MATERIALIZED (
         SELECT task.id, task.tenant_id, task.next_fire_at, task.version,
-            task.following_fire_times, task.following_version,
+            task.following_fire_times, task.following_version, task.following_rules,
             periodic.one_off AS is_one_off, clocked.clocked_time AS once_at,
             every.every AS interval_every, every.period AS interval_period,
             coalesce(periodic.start_time, task.created_at) AS starts_at,
@@ -190,7 +190,8 @@ _TAKE_TASKS = f"""
             WHEN is_one_off THEN NULL
             WHEN interval_period = 'seconds'
                 THEN next_fire_at + make_interval(secs => interval_every)
-            WHEN following_version = version THEN following_fire_times[1]
+            WHEN following_version = version AND following_rules = %(rules)s
+                THEN following_fire_times[1]
             END AS upcoming
         FROM weighed LEFT JOIN {_ROOMS} ON room.tenant_id = weighed.tenant_id
         WHERE {_HAS_ROOM}
@@ -244,7 +245,7 @@ _TAKE_TASKS = f"""
     )
     SELECT plain.id IS NULL AND fitting.id IS NOT NULL AS is_disputed,
         fitting.id IS NULL AS is_left, skipped.task_id IS NOT NULL AS is_skipped,
-        plain.next_at IS NOT NULL AND plain.interval_period IS NULL
+        plain.next_at IS NOT NULL AND plain.interval_period IS DISTINCT FROM 'seconds'
             AND plain.following_fire_times[2] IS NULL AS ends_following,
         made.id IS NOT NULL AND NOT plain.is_one_off AS is_recurring,
         {
@@ -303,7 +304,6 @@ READ_UNPLANNED_TASKS = f"""
     SELECT task.id AS task_id, task.next_fire_at, task.version, {schedule_statements.COLUMNS}
     FROM tasks_api_task task {schedule_statements.JOINS}
     WHERE task.id = ANY(%(tasks)s::uuid[]) AND task.next_fire_at IS NOT NULL
-        AND task.following_fire_times[1] IS NULL
         AND {schedule_statements.IS_UNEDITED}
 """
 
@@ -312,7 +312,7 @@ READ_UNPLANNED_TASKS = f"""
 WRITE_FOLLOWING = """
     UPDATE tasks_api_task task SET
         following_fire_times = planned.following::timestamptz[],
-        following_version = planned.version
+        following_version = planned.version, following_rules = %s
     FROM unnest(%s::uuid[], %s::timestamptz[], %s::int[], %s::text[])
         AS planned(id, next_fire_at, version, following)
     WHERE task.id = planned.id AND task.version = planned.version
