@@ -171,6 +171,12 @@ class Fault:
     is_instant: bool = False
     # Whether it may make nothing late; nothing else is broken meanwhile.
     is_harmless: bool = False
+    # Whether it takes only the bells away, without which workers look by themselves.
+    takes_bells: bool = False
+
+    @property
+    def breaks_deliveries(self) -> bool:
+        return any(each.startswith(("worker", "postgres")) for each in self.victims)
 
     @property
     def recovery_starts_at(self) -> float:

@@ -119,6 +119,19 @@ def flush_redis(
     yield 0.0
 
 
+def refuse_writes(
+    cluster: Cluster, victims: tuple[str, ...], seconds: float
+) -> FaultSteps:
+    """Make Redis a read-only replica of a master that is not there."""
+    with cluster.broker_client() as client:
+        client.replicaof("127.0.0.1", "1")
+    try:
+        yield seconds
+    finally:
+        with cluster.broker_client() as client:
+            client.replicaof("NO", "ONE")
+
+
 def steal_messages(
     cluster: Cluster, victims: tuple[str, ...], seconds: float
 ) -> FaultSteps:

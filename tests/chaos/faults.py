@@ -20,6 +20,7 @@ from tests.chaos.fault_actions import (
     make_server_restart,
     poison_broker,
     poison_interval,
+    refuse_writes,
     restart_rolling,
     shift_clock,
     silence_name_servers,
@@ -47,11 +48,13 @@ class FaultKind:
     loses_requests: bool = False
     is_instant: bool = False
     is_harmless: bool = False
+    takes_bells: bool = False
 
 
 SHORT_STOPS = ((0.3, 4.0),)
 FREEZES = ((0.5, 4.0), (5.0, 15.0), (20.0, 60.0))
 OUTAGES = ((0.3, 3.0),)
+ABSENCES = ((0.3, 3.0), (5.0, 20.0))
 HANGS = ((0.5, 4.0), (4.0, 12.0))
 SHORTAGES = ((1.0, 8.0),)
 POSTGRES, REDIS, WEB = ("postgres",), ("redis",), ("web",)
@@ -72,12 +75,13 @@ KINDS = (
     FaultKind("web: kill -9 of one process", kill_web_process, WEB, is_instant=True),
     FaultKind("web: SIGSTOP", freeze, WEB, durations=(*HANGS, *HANGS, (20.0, 60.0)), is_instant=True),
     FaultKind("web: SIGTERM", stop, WEB, durations=SHORT_STOPS, is_instant=True),
-    FaultKind("Redis: kill -9", kill, REDIS, durations=OUTAGES, rest=5.0),
-    FaultKind("Redis: kill -9, without its data", wipe_redis, REDIS, durations=OUTAGES, rest=5.0),
-    FaultKind("Redis: SIGSTOP", freeze, REDIS, durations=HANGS, rest=5.0),
-    FaultKind("Redis: FLUSHALL", flush_redis, REDIS, rest=1.0, is_instant=True),
-    FaultKind("Redis: CLIENT KILL", cut_redis_clients, REDIS, rest=1.0, is_instant=True),
-    FaultKind("Redis: messages deleted", steal_messages, REDIS, durations=((1.0, 2.0),), rest=1.0),
+    FaultKind("Redis: kill -9", kill, REDIS, durations=ABSENCES, rest=5.0, is_instant=True, takes_bells=True),
+    FaultKind("Redis: kill -9, without its data", wipe_redis, REDIS, durations=OUTAGES, rest=5.0, is_instant=True, takes_bells=True),
+    FaultKind("Redis: SIGSTOP", freeze, REDIS, durations=HANGS, rest=5.0, is_instant=True, takes_bells=True),
+    FaultKind("Redis: read-only", refuse_writes, REDIS, durations=ABSENCES, rest=5.0, is_instant=True, takes_bells=True),
+    FaultKind("Redis: FLUSHALL", flush_redis, REDIS, rest=1.0, is_instant=True, takes_bells=True),
+    FaultKind("Redis: CLIENT KILL", cut_redis_clients, REDIS, rest=1.0, is_instant=True, takes_bells=True),
+    FaultKind("Redis: messages deleted", steal_messages, REDIS, durations=((1.0, 2.0),), rest=1.0, is_instant=True, takes_bells=True),
     FaultKind("PostgreSQL: restart", make_server_restart(signal.SIGINT), POSTGRES, durations=OUTAGES, rest=8.0, loses_requests=True),
     FaultKind("PostgreSQL: immediate stop", make_server_restart(signal.SIGQUIT), POSTGRES, durations=OUTAGES, rest=8.0, loses_requests=True),
     FaultKind("PostgreSQL: SIGSTOP", freeze, POSTGRES, durations=HANGS, rest=8.0, loses_requests=True),
@@ -92,12 +96,12 @@ KINDS = (
     FaultKind("web: wrong clock", shift_clock, WEB, durations=HANGS, is_instant=True),
     FaultKind("worker: PostgreSQL cut off", make_disconnection("postgres", CUT), WORKERS, durations=HANGS, loses_requests=True, is_instant=True),
     FaultKind("worker: PostgreSQL silent", make_disconnection("postgres", SILENT), WORKERS, durations=FREEZES[:2], loses_requests=True, is_instant=True),
-    FaultKind("worker: Redis cut off", make_disconnection("redis", CUT), WORKERS, durations=HANGS, is_instant=True),
-    FaultKind("worker: Redis silent", make_disconnection("redis", SILENT), WORKERS, durations=FREEZES[:2], is_instant=True),
+    FaultKind("worker: Redis cut off", make_disconnection("redis", CUT), WORKERS, durations=HANGS, is_instant=True, takes_bells=True),
+    FaultKind("worker: Redis silent", make_disconnection("redis", SILENT), WORKERS, durations=FREEZES[:2], is_instant=True, takes_bells=True),
     FaultKind("beat: PostgreSQL cut off", make_disconnection("postgres", CUT), BEATS, durations=HANGS, is_instant=True),
     FaultKind("beat: PostgreSQL silent", make_disconnection("postgres", SILENT), BEATS, durations=FREEZES[:2], is_instant=True),
-    FaultKind("beat: Redis cut off", make_disconnection("redis", CUT), BEATS, durations=HANGS, is_instant=True),
-    FaultKind("beat: Redis silent", make_disconnection("redis", SILENT), BEATS, durations=FREEZES[:2], is_instant=True),
+    FaultKind("beat: Redis cut off", make_disconnection("redis", CUT), BEATS, durations=HANGS, is_instant=True, takes_bells=True),
+    FaultKind("beat: Redis silent", make_disconnection("redis", SILENT), BEATS, durations=FREEZES[:2], is_instant=True, takes_bells=True),
     FaultKind("web: PostgreSQL cut off", make_disconnection("postgres", CUT), WEB, durations=HANGS, is_instant=True),
     FaultKind("web: PostgreSQL silent", make_disconnection("postgres", SILENT), WEB, durations=HANGS, is_instant=True),
     FaultKind("name servers: silent", silence_name_servers, NAME_SERVERS, durations=HANGS, is_instant=True),

@@ -34,6 +34,10 @@ SUCCEEDING_BEHAVIOURS = frozenset({"ok", "stall", "drip"})
 FAILING_BEHAVIOURS = frozenset({"fail", "busy", "reset", "garbage"})
 # A harmless fault may make nothing later than this.
 HARMLESS_LATENESS = 6.0
+# While only the bells are gone, 99 of 100 fire times are no later than this. Fewer than
+# so many fire times say nothing of that.
+UNRUNG_LATENESS = 1.5
+MIN_UNRUNG = 100
 UNRESOLVED = "its name servers do not answer"
 # The marks of tasks that nothing changes begin so.
 UNTOUCHED_PREFIX = "steady"
@@ -54,7 +58,7 @@ def find_violations(evidence: Evidence) -> list[Violation]:
             found += _check_run(run, expectation, evidence)
     found += [*_check_overlap(evidence), *_check_poison(evidence)]
     found += [*_check_refusals(evidence), *_check_harmless_faults(evidence)]
-    return [*found, *_check_arrivals(evidence)]
+    return [*found, *_check_unrung(evidence), *_check_arrivals(evidence)]
 
 
 def _check_arrivals(evidence: Evidence) -> Iterator[Violation]:
@@ -196,6 +200,39 @@ def _check_harmless_faults(evidence: Evidence) -> Iterator[Violation]:
             if is_judged and lateness > HARMLESS_LATENESS:
                 detail = f"{fault.kind}: {run}"
                 yield Violation("late though nothing was broken", run.mark, detail)
+
+
+def unrung_latenesses(evidence: Evidence) -> list[float]:
+    """How late untouched tasks were while nothing but the bells was gone."""
+    unrung = [fault for fault in evidence.faults if fault.takes_bells]
+    others = [
+        fault
+        for fault in evidence.faults
+        if not fault.takes_bells and fault.breaks_deliveries
+    ]
+    found = []
+    for run in evidence.runs:
+        at = run.scheduled_ms / 1000
+        arrivals = evidence.arrivals_by_run.get(run.run_id, ())
+        if (
+            run.mark.startswith(UNTOUCHED_PREFIX)
+            and any(each.began_at <= at <= each.repaired_at for each in unrung)
+            and not any(
+                each.began_at <= at + UNRUNG_LATENESS
+                and at <= each.repaired_at + RECOVERY_SECONDS
+                for each in others
+            )
+        ):
+            found.append(min((each.lateness for each in arrivals), default=NEVER))
+    return sorted(found)
+
+
+def _check_unrung(evidence: Evidence) -> Iterator[Violation]:
+    latenesses = unrung_latenesses(evidence)
+    if len(latenesses) >= MIN_UNRUNG:
+        late = latenesses[len(latenesses) * 99 // 100]
+        if late > UNRUNG_LATENESS:
+            yield Violation("late though only bells were gone", "", f"p99 {late:.2f} s")
 
 
 def _check_run(

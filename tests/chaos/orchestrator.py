@@ -109,6 +109,7 @@ class Orchestrator:
                 kind.loses_requests,
                 kind.is_instant,
                 kind.is_harmless,
+                kind.takes_bells,
             )
         )
 

@@ -152,3 +152,25 @@ def test_a_plan_of_some_kinds_has_no_others() -> None:
     assert {
         each.kind for each in plan_faults(1, 60, only="promotion")
     } < KIND_BY_NAME.keys()
+
+
+def unrung(late: float, *others: Fault) -> Evidence:
+    """A hundred fire times while Redis is away, three of which are late."""
+    runs = [run_at(30 + n / 10, mark=f"steady1-{n}") for n in range(100)]
+    grids = [FireTimeGrid(run.scheduled_ms) for run in runs]
+    calls = tuple(
+        ClientCall(run.mark, "create", 1.0, 1.1, 201, grid)
+        for run, grid in zip(runs, grids, strict=True)
+    )
+    arrivals = [*map(arrival_of, ALL), *map(arrival_of, runs[3:])]
+    arrivals += [arrival_of(run, after=late) for run in runs[:3]]
+    away = Fault("Redis: kill -9", ("redis",), 25.0, 45.0, takes_bells=True)
+    return seen([*ALL, *runs], arrivals, (CREATE, *calls), (away, *others))
+
+
+def test_what_is_late_while_only_the_bells_are_gone_is_found() -> None:
+    killed = Fault("worker: kill -9", ("worker-1",), 29.0, 31.0, loses_requests=True)
+
+    assert find_violations(unrung(1.2)) == []
+    assert rules(unrung(1.9)) == {"late though only bells were gone"}
+    assert find_violations(unrung(1.9, killed)) == []
