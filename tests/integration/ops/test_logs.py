@@ -251,3 +251,23 @@ def test_an_operator_may_turn_them_off(caplog: pytest.LogCaptureFixture) -> None
     failure_log.log_failures([finished(GiveUp("HTTP 500"))])
 
     assert caplog.messages == []
+
+
+def test_rows_that_are_not_understood_do_not_flood_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    now = 1000.0
+    log = failure_log.UnreadableRowLog(clock=lambda: now)
+    run = finished(Succeed()).run
+
+    for _ in range(500):
+        log.report(run, ValueError("secret"))
+    now += failure_log.WARNING_INTERVAL
+    log.report(run, ValueError("secret"))
+
+    first, second = caplog.records
+    assert "does not understand it: ValueError" in first.getMessage()
+    assert first.getMessage().endswith("since the last such line: 0)")
+    assert second.getMessage().endswith("since the last such line: 499)")
+    assert JSONFormatter().format(first).count(str(RUN)) == 1
+    assert "secret" not in caplog.text
