@@ -32,7 +32,9 @@ def test_the_defaults_are_sound() -> None:
 def test_commands_check_the_settings_and_nothing_else() -> None:
     tags = set(AccountCommand.requires_system_checks)
 
-    chosen = {each for each in registry.get_checks() if tags & set(each.tags)}
+    chosen: set[object] = {
+        each for each in registry.get_checks() if tags & set(each.tags)
+    }
 
     assert chosen == set(CHECKS)
 
