@@ -23,6 +23,8 @@ from tests.receiver import Receiver
 
 pytestmark = pytest.mark.timeout(240)
 
+PROMTOOL = shutil.which("promtool")
+
 Parts = dict[str, "subprocess.Popen[bytes]"]
 
 
@@ -106,15 +108,13 @@ def test_a_run_shows_in_the_metrics_of_all_parts(
     assert re.search(r'scheduler_processes_alive{kind="worker"} [1-9]', web)
 
 
+@pytest.mark.skipif(PROMTOOL is None, reason="promtool is not installed.")
 def test_promtool_accepts_the_metrics(harness: Harness, parts: Parts) -> None:
-    promtool = shutil.which("promtool")
-    if promtool is None:
-        pytest.skip("There is no promtool on this machine.")
     web = requests.get(f"{harness.url}/metrics", timeout=5).text
 
     for text in (web, *get_from_parts(harness, "/metrics")):
         done = subprocess.run(
-            [promtool, "check", "metrics"],
+            [str(PROMTOOL), "check", "metrics"],
             input=text,
             capture_output=True,
             text=True,
