@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -17,6 +16,7 @@ from tasks_api.models import Run, Task
 from tasks_api.scheduler import dispatch
 from tasks_api.worker import leases
 from tasks_api.worker.engine import Engine
+from tests.acceptance.harness import eventually
 from tests.integration.conftest import ResultLog
 from tests.integration.support.stored_tasks import HOUR, SECOND, store_task
 from tests.integration.support.transport_doubles import Gate, RawServer
@@ -92,32 +92,46 @@ def two_at_once(user: User) -> None:
 
 def explained(count: int) -> set[str]:
     """The reasons of the runs that wait, once so many have one."""
-    deadline = time.monotonic() + 10
     waiting = Run.objects.filter(state="pending").exclude(reason="")
-    while waiting.count() < count and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert waiting.count() == count
+    eventually(lambda: waiting.count() == count)
     return set(waiting.values_list("reason", flat=True))
+
+
+@pytest.fixture
+def held() -> Iterator[Gate]:
+    """What a target does that answers nobody yet."""
+    held = Gate()
+    yield held
+    held.open()
+
+
+@pytest.fixture
+def hanging(held: Gate) -> Iterator[RawServer]:
+    started = RawServer(held)
+    yield started
+    started.close()
 
 
 def test_a_worker_has_so_many_of_a_tenant_under_way(
     user: User,
-    receiver: Receiver,
     settings: LazySettings,
     short_lease: None,
     engine: Engine,
+    held: Gate,
+    hanging: RawServer,
     recorded: ResultLog,
 ) -> None:
     settings.SCHEDULER_MAX_PER_TENANT = 3
-    receiver.answer("/slow", delay=2)
-    flood(user, 5, receiver.url + "/slow")
+    flood(user, 5, hanging.url)
 
     engine.accept(dispatch.dispatch_due().run_ids)
 
     assert explained(2) == {
         "Waits: its tenant has as many requests under way as it may."
     }
-    assert len(receiver.requests) == 3
+    held.wait_for(3)
+    assert held.most == 3
+    held.open()
     recorded.wait_for(5)
     # The reason is gone when its turn has come.
     assert not Run.objects.exclude(reason="").exists()
@@ -125,23 +139,25 @@ def test_a_worker_has_so_many_of_a_tenant_under_way(
 
 def test_a_tenant_may_have_a_number_of_its_own(
     user: User,
-    receiver: Receiver,
     two_at_once: None,
     short_lease: None,
     engine: Engine,
+    held: Gate,
+    hanging: RawServer,
     recorded: ResultLog,
 ) -> None:
-    receiver.answer("/slow", delay=2)
-    flood(user, 5, receiver.url + "/slow")
+    flood(user, 5, hanging.url)
 
     engine.accept(dispatch.dispatch_due().run_ids)
 
     explained(3)
-    assert len(receiver.requests) == 2
-    # What is configured is soon followed.
+    held.wait_for(2)
+    assert held.most == 2
+    # What is configured is followed, while the first requests are under way.
     assert user.tenant is not None
     configure_tenant(user.tenant.name, max_in_flight=0)
-    assert len(receiver.wait_for(5, timeout=1.5)) == 5
+    held.wait_for(5)
+    held.open()
     recorded.wait_for(5)
 
 
@@ -176,14 +192,6 @@ def twenty_places(settings: LazySettings) -> None:
     settings.SCHEDULER_MAX_PER_TENANT = 10
 
 
-@pytest.fixture
-def held() -> Iterator[Gate]:
-    """What a target does that answers nobody yet."""
-    held = Gate()
-    yield held
-    held.open()
-
-
 def test_two_floods_leave_places_to_a_third_tenant(
     user: User,
     stranger: User,
@@ -191,9 +199,9 @@ def test_two_floods_leave_places_to_a_third_tenant(
     twenty_places: None,
     engine: Engine,
     held: Gate,
+    hanging: RawServer,
     recorded: ResultLog,
 ) -> None:
-    hanging = RawServer(held)
     for owner in (user, stranger):
         flood(owner, 15, hanging.url)
         engine.accept(dispatch.dispatch_due().run_ids)
@@ -205,4 +213,3 @@ def test_two_floods_leave_places_to_a_third_tenant(
     assert recorded.wait_for(1)[0].run.url == receiver.url + "/quick"
     held.open()
     recorded.wait_for(31)
-    hanging.close()
