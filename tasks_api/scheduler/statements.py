@@ -309,7 +309,7 @@ COUNT_RUNS = """
         last_run_at = fired.at, total_run_count = total_run_count + fired.runs
     FROM (
         SELECT id, max(at) AS at, count(*) AS runs
-        FROM unnest(%s::int[], %s::timestamptz[]) AS run(id, at) GROUP BY id
+        FROM unnest(%s::bigint[], %s::timestamptz[]) AS run(id, at) GROUP BY id
     ) AS fired
     WHERE periodic.id = fired.id
 """
