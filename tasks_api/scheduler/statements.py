@@ -56,7 +56,7 @@ FIND_WORK = f"""
             SELECT min(next_fire_at) FROM tasks_api_task
             WHERE next_fire_at IS NOT NULL AND next_fire_at >= %(fire_at)s::timestamptz
         ) AS fire_at, (
-            SELECT min(wake_at) FROM tasks_api_run
+            SELECT min(wake_at) FROM tasks_api_run_live
             WHERE wake_at IS NOT NULL AND wake_at >= %(wake_at)s::timestamptz
         ) AS wake_at, (
             SELECT min(ends_at) FROM tasks_api_task
@@ -78,7 +78,10 @@ _WAKE_RUNS = f"""
     WITH waiting AS (
         SELECT run.id, run.state AS was, run.attempt_count, run.started_at,
             run.state = 'running' AS is_lost,
-            run.state = 'running' AND run.reason = %(unsent)s AS is_unseen,
+            CASE WHEN run.reason = %(unsent)s THEN %(unseen)s
+                ELSE 'The worker was lost.' END AS lost_error,
+            run.state = 'running' AND run.attempt_count = 1
+                AND run.first_started_at IS NULL AS is_first_lost,
             CASE
                 WHEN {sending_rules.IS_REMOVED} THEN 'removed'
                 WHEN {sending_rules.IS_PAST_END} THEN 'over'
@@ -93,13 +96,13 @@ _WAKE_RUNS = f"""
                     AND run.lost_count + 1 - (
                         SELECT count(*) FROM tasks_api_attempt attempt
                         WHERE attempt.run_id = run.id AND attempt.error = %(unseen)s
-                    ) >= %(most_lost)s THEN 'poison'
+                    ) - (run.first_error = %(unseen)s)::int >= %(most_lost)s THEN 'poison'
                 WHEN run.is_next THEN 'held'
                 ELSE 'ready'
             END AS fate, task.overlap = 'queue_one' AS is_in_line,
             CASE WHEN periodic.enabled AND {sending_rules.IS_SUSPENDED}
                 THEN task.owner_id END AS inactive_owner_id
-        FROM tasks_api_run run {sending_rules.JOINS}
+        FROM tasks_api_run_live run {sending_rules.JOINS}
         WHERE run.wake_at <= now() {{since}} AND run.state <> 'open' AND (run.state <> 'running'
             OR run.wake_at <= coalesce(%(leases_until)s::timestamptz, now()))
         ORDER BY run.wake_at LIMIT {{limit}}
@@ -109,11 +112,11 @@ _WAKE_RUNS = f"""
             answer)
         SELECT id, attempt_count, started_at,
             extract(epoch FROM now() - started_at) * 1000,
-            CASE WHEN is_unseen THEN %(unseen)s ELSE 'The worker was lost.' END, ''
-        FROM waiting WHERE is_lost
+            lost_error, ''
+        FROM waiting WHERE is_lost AND attempt_count > 1
         ON CONFLICT (run_id, number) DO NOTHING
     )
-    UPDATE tasks_api_run run SET
+    UPDATE tasks_api_run_live run SET
         state = CASE waiting.fate
             WHEN 'ready' THEN 'pending' WHEN 'held' THEN 'pending'
             WHEN 'poison' THEN 'failed' ELSE 'cancelled' END,
@@ -126,6 +129,12 @@ _WAKE_RUNS = f"""
             ELSE CASE WHEN waiting.was = 'pending' THEN run.reason ELSE '' END END,
         lease = NULL,
         lost_count = run.lost_count + waiting.is_lost::int,
+        first_started_at = CASE WHEN is_first_lost
+            THEN run.started_at ELSE run.first_started_at END,
+        first_duration_ms = CASE WHEN is_first_lost
+            THEN extract(epoch FROM now() - run.started_at) * 1000
+            ELSE run.first_duration_ms END,
+        first_error = CASE WHEN is_first_lost THEN lost_error ELSE run.first_error END,
         wake_at = CASE WHEN waiting.fate IN ('ready', 'held') THEN
             now() + least(
                 greatest(CASE WHEN waiting.was = 'pending'
@@ -172,7 +181,7 @@ IS_CROWDED = _from_moment(
 FIND_ROOM = _from_moment(
     """
     WITH waiting AS (
-        SELECT tenant_id, count(*) AS runs FROM tasks_api_run
+        SELECT tenant_id, count(*) AS runs FROM tasks_api_run_live
         WHERE wake_at IS NOT NULL AND state = 'pending'
         GROUP BY tenant_id
     )
@@ -235,22 +244,24 @@ _FIRE = f"""
                 AND upcoming > at AND upcoming < '9999-01-01'
                 AND (ends_at IS NULL OR at <= ends_at + make_interval(secs => %(end_grace)s))
             ELSE false END
+    ), named AS MATERIALIZED (
+        SELECT plain.*, {{id}} AS run_id FROM plain
     ), made AS (
         INSERT INTO tasks_api_run (id, task_id, tenant_id, scheduled_for, state, reason,
             wake_at, exclusive, attempt_count, lost_count)
-        SELECT {{id}}, id, tenant_id, next_fire_at, 'pending', '',
+        SELECT run_id, id, tenant_id, next_fire_at, 'pending', '',
             greatest(next_fire_at, now()) + make_interval(secs => %(ring_again)s),
             is_exclusive, 0, 0
-        FROM plain
+        FROM named WHERE run_id IS NOT NULL
         ON CONFLICT DO NOTHING
         RETURNING id, task_id, scheduled_for
     ), skipped AS (
         INSERT INTO tasks_api_run (id, task_id, tenant_id, scheduled_for, state, reason,
-            finished_at, exclusive, attempt_count, lost_count)
-        SELECT {{id}}, id, tenant_id, next_fire_at, 'skipped', '{run_rows.SKIPPED_REASON}', now(),
-            true, 0, 0
-        FROM plain WHERE is_exclusive
-            AND NOT EXISTS (SELECT FROM made WHERE made.task_id = plain.id)
+            finished_at, exclusive, attempt_count, lost_count, stage)
+        SELECT run_id, id, tenant_id, next_fire_at, 'skipped', '{run_rows.SKIPPED_REASON}', now(),
+            true, 0, 0, 'over'
+        FROM named WHERE is_exclusive AND run_id IS NOT NULL
+            AND NOT EXISTS (SELECT FROM made WHERE made.task_id = named.id)
         ON CONFLICT DO NOTHING
         RETURNING task_id
     ), moved AS (
@@ -279,7 +290,7 @@ _FIRE = f"""
 """.replace(
     "{id}",
     free_id_of_fire_time(
-        moment="next_fire_at", tenant_id="tenant_id", task_id="plain.id"
+        moment="plain.next_fire_at", tenant_id="plain.tenant_id", task_id="plain.id"
     ),
 )
 
