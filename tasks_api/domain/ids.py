@@ -51,6 +51,11 @@ def moment_of(run_id: uuid.UUID) -> float:
     return (run_id.int >> 80) / 1000
 
 
+def first_id_at(moment: datetime) -> uuid.UUID:
+    """Return the lowest id that a run of this moment, to the millisecond, can have."""
+    return uuid.UUID(int=(moment - EPOCH) // timedelta(milliseconds=1) << 80)
+
+
 def tenant_bits(run_id: uuid.UUID) -> int:
     """Return the tenant's id modulo TENANT_BITS_RANGE, which a run's id ends with."""
     return run_id.int % TENANT_BITS_RANGE

@@ -40,7 +40,7 @@ COUNT_WAITING_RUNS = """
             run.state = 'pending' AND run.scheduled_for <= now()
                 AND (periodic.enabled OR run.by_hand)
                 AND (task.ended_at IS NULL OR task.end_reason = 'over') AS is_due
-        FROM tasks_api_run run
+        FROM tasks_api_run_live run
         JOIN tasks_api_task task ON task.id = run.task_id
         JOIN django_celery_beat_periodictask periodic
             ON periodic.id = task.periodic_task_id

@@ -6,6 +6,7 @@ from collections.abc import Collection
 
 from tasks_api.domain.states import UNDELIVERED_STATES, RunState
 from tasks_api.storage.id_statements import ID_FOR
+from tasks_api.storage.run_statements import end_live_runs
 
 
 def _quoted(states: Collection[RunState]) -> str:
@@ -14,17 +15,23 @@ def _quoted(states: Collection[RunState]) -> str:
 
 # Cancels the runs of tasks that no worker has started. The state is in the WHERE of the
 # statement itself, so a worker that claims a run meanwhile wins.
-CANCEL_UNSTARTED_RUNS = """
-    UPDATE tasks_api_run SET state = 'cancelled', reason = %s, wake_at = NULL,
-        finished_at = now()
-    WHERE task_id = ANY(%s::uuid[]) AND state IN ('pending', 'retrying')
-        AND NOT (by_hand AND %s)
+_IS_UNSTARTED = """
+    run.task_id = ANY(%(tasks)s::uuid[]) AND run.state IN ('pending', 'retrying')
 """
+CANCEL_UNSTARTED_RUNS = end_live_runs(
+    f"{_IS_UNSTARTED} AND NOT (run.by_hand AND %(spares_by_hand)s)",
+    reason="%(reason)s",
+)
+
+# Cancels the runs of tasks that wait for another attempt.
+CANCEL_RETRIES = end_live_runs(
+    f"{_IS_UNSTARTED} AND run.attempt_count > 0", reason="%(reason)s"
+)
 
 # Deletes the runs of tasks that are not manual and that no worker has started.
 DELETE_UNSTARTED_RUNS = """
-    DELETE FROM tasks_api_run
-    WHERE task_id = ANY(%s::uuid[]) AND state = 'pending' AND attempt_count = 0
+    DELETE FROM tasks_api_run_live
+    WHERE task_id = ANY(%(tasks)s::uuid[]) AND state = 'pending' AND attempt_count = 0
         AND NOT by_hand
 """
 

@@ -11,8 +11,8 @@ from accounts.models import User
 from tasks_api.domain.ids import id_for
 from tasks_api.domain.schedules import Interval
 from tasks_api.domain.specs import Overlap, Surface, TaskSpec
-from tasks_api.domain.states import RunState
-from tasks_api.models import Attempt, Run, Task
+from tasks_api.domain.states import RunState, Stage
+from tasks_api.models import Run, Task
 from tasks_api.services import tasks
 from tests.integration.support.stored_tasks import TARGET
 
@@ -31,7 +31,14 @@ def store_run(
     """A run of some minutes ago, with an attempt if it was sent."""
     at = timezone.now() - ago * MINUTE
     was_sent = state in {RunState.FAILED, RunState.SUCCEEDED}
-    run = Run.objects.create(
+    if was_sent:
+        more |= {
+            "first_started_at": at,
+            "first_duration_ms": 7,
+            "first_status_code": 500 if state == RunState.FAILED else 200,
+            "first_answer": "ok",
+        }
+    return Run.objects.create(
         id=id_for(at, task.tenant_id),
         task=task,
         tenant=task.tenant,
@@ -39,19 +46,9 @@ def store_run(
         state=state,
         finished_at=at,
         attempt_count=int(was_sent),
+        stage=Stage.OVER,
         **more,
     )
-    if was_sent:
-        code = 500 if state == RunState.FAILED else 200
-        Attempt.objects.create(
-            run=run,
-            number=1,
-            started_at=at,
-            duration_ms=7,
-            status_code=code,
-            answer="ok",
-        )
-    return run
 
 
 def run_ids_of(answer: Any) -> list[str]:
