@@ -45,7 +45,7 @@ def move_into_history(
     if partitions.has_old_table():
         _make_days_before(now)
         moved += _move(MOVE_RUNS_BEFORE, ends_at, pause)
-        partitions.drop_old_table_if_empty()
+    partitions.drop_empty_old_tables()
     return moved
 
 

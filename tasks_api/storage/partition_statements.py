@@ -17,7 +17,7 @@ LIST_PARTITIONS = r"""
 """
 
 # Give up soon on a lock that a report holds: statements of workers wait behind us.
-LIMIT_LOCK_WAIT = "SET LOCAL lock_timeout = '500ms'"
+LIMIT_LOCK_WAIT = "SET LOCAL lock_timeout = '100ms'"
 
 # Make the partition of a day. It is attached afterwards, because to make it as a
 # partition at once would take a lock that no reader of history allows.

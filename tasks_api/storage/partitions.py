@@ -44,11 +44,15 @@ ATTEMPTS = "tasks_api_attempt"
 # Runs in these tables are history, too, and deleted one by one.
 LATE_RUNS = "tasks_api_run_late"
 RUNS_BEFORE = "tasks_api_run_before"
+ATTEMPTS_BEFORE = "tasks_api_attempt_before"
 _ALL_RUNS = "tasks_api_run"
 
 DAY = timedelta(days=1)
 # So long may no worker keep house until rows go to the default partition.
 DAYS_AHEAD = 7
+
+# Days that this process has reported, each once.
+_reported: set[datetime] = set()
 
 
 class _Bounds(NamedTuple):
@@ -135,13 +139,16 @@ def drop_attempts_without_runs(*, now: datetime) -> None:
             _drop(day.table)
 
 
-def drop_old_table_if_empty() -> None:
-    """Drop the table of the release before when all of its runs are moved or deleted."""
-    with connection.cursor() as cursor:
-        cursor.execute(of_table(IS_EMPTY, RUNS_BEFORE))
-        [is_empty] = cursor.fetchone()
-    if is_empty:
-        _drop(RUNS_BEFORE)
+def drop_empty_old_tables() -> None:
+    """Drop the tables of the release before whose rows are all moved or deleted."""
+    for parent, table in ((_ALL_RUNS, RUNS_BEFORE), (ATTEMPTS, ATTEMPTS_BEFORE)):
+        if table not in {found.table_name for found in _list_partitions(parent)}:
+            continue
+        with connection.cursor() as cursor:
+            cursor.execute(of_table(IS_EMPTY, table))
+            [is_empty] = cursor.fetchone()
+        if is_empty:
+            _drop(table)
 
 
 def _list_partitions(parent: str) -> list[_Bounds]:
@@ -178,7 +185,9 @@ def _make_day(statement: str, day: datetime) -> None:
             raise
     except IntegrityError:
         # Rows of the day are in the default partition, and are deleted one by one.
-        logger.warning("The default partition has rows of %s.", day.date())
+        if day not in _reported:
+            _reported.add(day)
+            logger.warning("The default partition has rows of %s.", day.date())
 
 
 def _drop(table: str) -> bool:

@@ -28,10 +28,18 @@ FIND_HOLDER = """
         AND EXISTS (SELECT FROM {table} run WHERE run.tenant_id = tenant.id)
 """
 # Find the oldest run in a table of each tenant that is past its retention. Tenants whose
-# history is kept for `held` days or longer wait until the table is dropped.
+# history is kept for `held` days or longer wait until the table is dropped. The tenants
+# are those with runs in the table, found by stepping from one to the next in its index.
 FIND_OLDEST_RUNS = f"""
+    WITH RECURSIVE found AS (
+        (SELECT tenant_id AS id FROM {{table}} ORDER BY tenant_id LIMIT 1)
+        UNION ALL
+        SELECT (SELECT tenant_id FROM {{table}} WHERE tenant_id > found.id
+            ORDER BY tenant_id LIMIT 1)
+        FROM found WHERE found.id IS NOT NULL
+    )
     SELECT oldest.scheduled_for, tenant.id, tenant.before, oldest.finished_at
-    FROM {_BEFORE} CROSS JOIN LATERAL (
+    FROM found JOIN {_BEFORE} ON tenant.id = found.id CROSS JOIN LATERAL (
         SELECT run.scheduled_for, run.finished_at FROM {{table}} run
         WHERE run.tenant_id = tenant.id AND run.scheduled_for < tenant.before
             AND run.finished_at < tenant.before
