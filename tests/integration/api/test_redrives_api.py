@@ -13,7 +13,7 @@ from rest_framework.test import APIClient
 from accounts.models import User
 from tasks_api.delivery.request import Credentials, build_request
 from tasks_api.domain.specs import Overlap
-from tasks_api.domain.states import RunState
+from tasks_api.domain.states import RunState, Stage
 from tasks_api.domain.timestamps import format_timestamp
 from tasks_api.models import Run, Task
 from tasks_api.scheduler import rescue
@@ -92,7 +92,10 @@ def test_a_run_that_is_no_redrive_stands_for_its_own_fire_time(
     run = store_run(hourly_task(user))
     due = store_run(hourly_task(user), state=RunState.MISSED)
     Run.objects.filter(pk=due.pk).update(
-        state=RunState.PENDING, finished_at=None, wake_at=timezone.now()
+        state=RunState.PENDING,
+        stage=Stage.LIVE,
+        finished_at=None,
+        wake_at=timezone.now(),
     )
 
     shown = api.get(f"/runs/{run.pk}/").json()

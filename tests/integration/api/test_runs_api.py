@@ -52,10 +52,7 @@ def test_pages_follow_each_other(api: APIClient, user: User) -> None:
     others = [hourly_task(user) for _ in range(3)]
     runs = [store_run(task, ago=ago) for ago in range(2, 6)]
     # Of the same moment, so that a page may end between them.
-    for each in others:
-        run = store_run(each)
-        Run.objects.filter(pk=run.pk).update(scheduled_for=at)
-        runs.append(run)
+    runs += [store_run(each, at=at) for each in others]
 
     found, path = [], "/runs/?limit=2"
     while path:
