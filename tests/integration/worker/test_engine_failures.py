@@ -28,6 +28,7 @@ from tasks_api.worker.engine import Engine
 from tasks_api.worker.record import AttemptResult
 from tests.integration.conftest import ResultLog
 from tests.integration.support.stored_tasks import (
+    SECOND,
     store_task,
     take_due,
     take_waiting,
@@ -47,7 +48,7 @@ UNREADABLE = {
 
 
 def store_due_task(owner: User, url: str) -> Task:
-    return store_task(owner, Once(timezone.now()), url)
+    return store_task(owner, Once(timezone.now() - SECOND), url)
 
 
 def only_run_of(task: Task) -> Run:
