@@ -73,8 +73,9 @@ def test_a_request_leaves_at_its_moment_and_not_before(
 def test_a_receiver_can_verify_who_sent_it(
     user: User, receiver: Receiver, engine: Engine, recorded: ResultLog
 ) -> None:
-    task = store_task(user, Once(timezone.now()), receiver.url + "/hook")
-    Task.objects.filter(pk=task.pk).update(body='{"größe": 1.10}')
+    with transaction.atomic():
+        task = store_task(user, Once(timezone.now()), receiver.url + "/hook")
+        Task.objects.filter(pk=task.pk).update(body='{"größe": 1.10}')
 
     engine.ring()
     recorded.wait_for(1)
