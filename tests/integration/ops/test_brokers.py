@@ -106,7 +106,7 @@ def test_a_worker_starts_on_a_full_redis_and_says_so(
 
 
 def test_a_worker_answers_its_probes(server: redis.Redis) -> None:
-    idle = WorkerVitals(0, 0, True, 0.0, 0.0, 0.0, 1e12)
+    idle = WorkerVitals(0, 0.0, 0.0, 0.0, 1e12)
     watch = WorkerWatchdog(lambda: idle)
     make_full(server)
 
