@@ -1,11 +1,11 @@
-"""Measures how soon tasks are delivered, and at what cost: burst, steady, repeat, idle."""
+"""Measures how soon tasks are delivered, and at what cost: burst, crons, steady, repeat, idle."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tests.benchmarks.figures import (
     TARGET,
@@ -21,6 +21,8 @@ from tests.benchmarks.harness import (
     time_after_storing,
 )
 
+MINUTE = timedelta(minutes=1)
+CPU = "CPU µs per delivery"
 # The length of a round whose tasks are due one after the other.
 SECONDS = 10
 # So many seconds late a run counts as lost.
@@ -59,6 +61,35 @@ def measure_one_burst(harness: BenchmarkHarness, count: int, at: datetime) -> Fi
         "target % busy": used.cpu[TARGET] / duration * 100,
         **arrived.count_faults(count),
     }
+
+
+def measure_crons(count: int = 10_000, *, rounds: int) -> Iterator[Figures]:
+    """{count} crons due in the same minute, and as many intervals, from their second fire on."""
+    with benchmark_harness() as harness:
+        intervals = _measure_minutes(harness, count, rounds, every=MINUTE)
+        crons = _measure_minutes(harness, count, rounds, cron="* * * * *")
+        for of_intervals, of_crons in zip(intervals, crons, strict=True):
+            yield {
+                **{f"crons, {name}": of_crons[name] for name in of_crons},
+                "crons : intervals, CPU": of_crons[CPU] / of_intervals[CPU],
+                "crons : intervals, delivered in s": of_crons["delivered in s"]
+                / of_intervals["delivered in s"],
+            }
+
+
+def _measure_minutes(
+    harness: BenchmarkHarness, count: int, rounds: int, **schedule: Any
+) -> list[Figures]:
+    """The figures of full minutes at which all tasks of a schedule are due."""
+    ready = time_after_storing(count) + MINUTE
+    first = ready.replace(second=0, microsecond=0)
+    harness.store_tasks(count, first=first, **schedule)
+    found = [
+        measure_one_burst(harness, count, first + number * MINUTE)
+        for number in range(rounds + 1)
+    ]
+    harness.delete_all_tasks()
+    return found[1:]
 
 
 def measure_steady(

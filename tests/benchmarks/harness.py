@@ -109,6 +109,7 @@ class BenchmarkHarness(Harness):
         urls: Sequence[str] = (),
         spread: timedelta = timedelta(),
         every: timedelta | None = None,
+        cron: str = "",
         token: str = "",
         columns: Mapping[str, str] | None = None,
         fields: Mapping[str, object] | None = None,
@@ -118,11 +119,12 @@ class BenchmarkHarness(Harness):
         They may have more `fields`, as the API takes them, and other `columns`, by SQL.
         """
         urls = urls or [self.target_url]
-        task = (
-            seed_data.one_time_task(seed_data.FAR_FUTURE, urls[0])
-            if every is None
-            else seed_data.periodic_task(every, urls[0])
-        )
+        if every is not None:
+            task = seed_data.periodic_task(every, urls[0])
+        elif cron:
+            task = seed_data.cron_task(cron, urls[0])
+        else:
+            task = seed_data.one_time_task(seed_data.FAR_FUTURE, urls[0])
         original = self._create_original({**task, **(fields or {})}, token)
         seed_data.store_copies(
             self.postgres.url,

@@ -28,6 +28,7 @@ Measure = Callable[..., Iterator[Figures]]
 MEASURES: dict[str, Measure] = {
     "sink": sink_capacity.measure_sink,
     "burst": delivery.measure_burst,
+    "crons": delivery.measure_crons,
     "steady": delivery.measure_steady,
     "repeat": delivery.measure_repeat,
     "idle": delivery.measure_idle,
@@ -51,6 +52,7 @@ DEFAULT_SCENARIOS = (
     "sink",
     "burst-10k",
     "burst-100k",
+    "crons-10k",
     "policies-10k",
     "history-400k",
     "steady-1000-1k",

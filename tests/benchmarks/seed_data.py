@@ -101,6 +101,15 @@ def periodic_task(every: timedelta, url: str) -> dict[str, object]:
     }
 
 
+def cron_task(cron: str, url: str) -> dict[str, object]:
+    return {
+        "task_type": "periodic",
+        "cron": cron,
+        "url": url,
+        "post_data": {"hello": "world"},
+    }
+
+
 def store_copies(
     database: str,
     original: str,
