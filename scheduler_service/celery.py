@@ -9,11 +9,12 @@ from celery import Celery, signals
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
-from scheduler_service.compat.kombu_redis import survive_broker_loss
+from scheduler_service.compat.kombu_redis import count_receivers, survive_broker_loss
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "scheduler_service.settings")
 
 survive_broker_loss()
+count_receivers()
 SETTING_PREFIX = "CELERY_"
 
 

@@ -61,7 +61,7 @@ FUNCTIONS = {
     "Transport._complete (tasks_api/delivery/transport.py": "take the answer",
     "Transport._turn (tasks_api/delivery/transport.py": "libcurl and sockets",
     "judge_attempt (tasks_api/worker/verdicts.py": "judge",
-    "publish_events (tasks_api/worker/flower_events.py": "tell Flower",
+    "EventPublisher._run (tasks_api/worker/flower_publisher.py": "tell Flower",
     "Claimer._claim (tasks_api/worker/claimer.py": "hold what was claimed",
     "Recorder._run (tasks_api/worker/recorder.py": "around record",
     "Claimer._run (tasks_api/worker/claimer.py": "around claim",
