@@ -61,6 +61,8 @@ class HostQueues:
         self.waiting = 0
         self._hosts: dict[HostPort, _Host] = {}
         self._pools: dict[_PoolKey, Pool[_TenantQueue]] = {}
+        # Queues that wait for room in a pool.
+        self._blocked = 0
         self._ready: deque[_TenantQueue] = deque()
 
     def add(self, transfer: Transfer, *, is_first: bool = False) -> None:
@@ -84,7 +86,8 @@ class HostQueues:
             queue.is_ready = False
             transfer = self._start(queue) if queue.waiting else None
             # Whatever became of its turn: if there is room, others may come.
-            self._wake_waiters(queue.places)
+            if self._blocked:
+                self._wake_waiters(queue.places)
             self._drop_if_over(queue)
             if transfer is not None:
                 return transfer
@@ -98,10 +101,13 @@ class HostQueues:
             freed = _list_places(queue.tenant, queue.host_port, transfer.addresses)
             places = list(dict.fromkeys((*places, *freed)))
         for key, sharer in freed:
-            self._pools[key].release(sharer)
+            pool = self._pools[key]
+            pool.release(sharer)
+            self._drop_if_idle(key, pool)
         queue.running -= 1
         self._running -= 1
-        self._wake_waiters(places)
+        if self._blocked:
+            self._wake_waiters(places)
         self._drop_if_over(queue)
 
     def pop_crowded(self, now: float) -> Iterator[tuple[Transfer, float]]:
@@ -145,6 +151,7 @@ class HostQueues:
             if pool is not None and not pool.has_room(sharer, self._limit(key)):
                 pool.add_waiter(sharer, queue)
                 queue.waits_for = key
+                self._blocked += 1
                 return None
         for key, sharer in queue.places:
             if (pool := self._pools.get(key)) is None:
@@ -174,12 +181,16 @@ class HostQueues:
                 continue
             if pool.has_waiters:
                 self._wake_waiter(pool, self._limit(key))
-            if pool.is_idle:
-                del self._pools[key]
+                self._drop_if_idle(key, pool)
+
+    def _drop_if_idle(self, key: _PoolKey, pool: Pool[_TenantQueue]) -> None:
+        if not (pool.taken or pool.has_waiters):
+            del self._pools[key]
 
     def _wake_waiter(self, pool: Pool[_TenantQueue], limit: int) -> None:
         while (waiter := pool.pop_waiter(limit)) is not None:
             waiter.waits_for = None
+            self._blocked -= 1
             self._make_ready(waiter)
             if waiter.is_ready:
                 break
@@ -193,6 +204,7 @@ class HostQueues:
             if queue.waits_for is not None and queue.waits_for[0] == "address":
                 self._pools[queue.waits_for].remove_waiter(queue.tenant, queue)
                 queue.waits_for = None
+                self._blocked -= 1
                 self._make_ready(queue)
 
     def _make_ready(self, queue: _TenantQueue) -> None:

@@ -31,10 +31,6 @@ class Pool(Generic[Waiter]):
         self._waiting: dict[Hashable, deque[Waiter]] = {}
 
     @property
-    def is_idle(self) -> bool:
-        return not (self.taken or self._waiting)
-
-    @property
     def has_waiters(self) -> bool:
         return bool(self._waiting)
 
