@@ -9,7 +9,7 @@ from celery import Celery, signals
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
-from scheduler_service.compat.kombu_redis import survive_broker_loss
+from scheduler_service.compat.kombu_redis import count_receivers, survive_broker_loss
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "scheduler_service.settings")
 # Celery would run Django's system checks in each worker and beat and ignore their messages.
@@ -17,6 +17,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "scheduler_service.settings")
 os.environ.setdefault("CELERY_SKIP_CHECKS", "true")
 
 survive_broker_loss()
+count_receivers()
 SETTING_PREFIX = "CELERY_"
 
 

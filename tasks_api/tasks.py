@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import redis
-from celery import shared_task, signals
+from celery import current_app, shared_task, signals
 from django.conf import settings
 
 from accounts import audit
@@ -25,8 +25,9 @@ from tasks_api.monitoring import exporter
 from tasks_api.monitoring.heartbeats import record_heartbeat
 from tasks_api.monitoring.watchdog import WorkerWatchdog
 from tasks_api.storage import history_moves, partitions, retention
-from tasks_api.worker import failure_log, flower_events, long_work, run_counters
+from tasks_api.worker import failure_log, long_work, run_counters
 from tasks_api.worker.engine import Engine
+from tasks_api.worker.flower_publisher import EventPublisher
 from tasks_api.worker.record import AttemptResult
 
 logger = logging.getLogger(__name__)
@@ -34,6 +35,7 @@ logger = logging.getLogger(__name__)
 _engine: Engine | None = None
 _starting = threading.Lock()
 _hostname = "worker"
+_events = EventPublisher(current_app)
 _pruning = threading.Lock()
 _stopping = threading.Event()
 _was_cut_off = True
@@ -42,6 +44,8 @@ _stop_by = 0.0
 
 # Seconds for requests in flight: longer than most may take, so that few are aborted.
 SHUTDOWN_GRACE = 40.0
+# Seconds for the last events. The engine may need its own until EXIT_DEADLINE.
+EVENTS_GRACE = 1.0
 # Seconds after which the process ends, whatever is stuck. The supervisor and Docker allow
 # 45 seconds.
 EXIT_DEADLINE = 44.5
@@ -131,6 +135,7 @@ def _stop_engine(**kwargs: Any) -> None:
     if _engine is not None:
         until = _stop_by or time.monotonic() + SHUTDOWN_GRACE
         _engine.stop(grace=max(1.0, until - time.monotonic()))
+    _events.close(grace=EVENTS_GRACE)
 
 
 def engine() -> Engine:
@@ -146,7 +151,7 @@ def engine() -> Engine:
 def _report_results(results: Sequence[AttemptResult]) -> None:
     run_counters.count_results(results)
     failure_log.log_failures(results)
-    flower_events.publish_events(_hostname, results)
+    _events.add(_hostname, results)
 
 
 def _write_heartbeat(presence: int) -> None:
@@ -185,7 +190,7 @@ def report_ends(run_ids: list[str]) -> None:
     ended = long_work.fetch_ended(list(broker.parse_run_ids(run_ids)))
     run_counters.count_ends(ended)
     failure_log.log_failures(ended)
-    flower_events.publish_events(_hostname, ended)
+    _events.add(_hostname, ended)
 
 
 @shared_task(name="tasks_api.tasks.fire")

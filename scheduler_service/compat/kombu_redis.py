@@ -1,5 +1,7 @@
 """A worker that survives the loss of Redis, unreadable messages, and a pause in taking any.
 
+It also knows how many clients have received an event.
+
 Changes `Channel` and `QoS` of kombu 5.7.0; another version is left as it is.
 
 While it reconnects, Celery 5.7.0 closes the old connection, which restores unacknowledged
@@ -18,6 +20,7 @@ from typing import Any
 
 import redis
 from kombu.transport.redis import Channel, QoS
+from kombu.utils.json import dumps
 
 PATCHED_VERSION = "5.7.0"
 
@@ -35,6 +38,38 @@ def survive_broker_loss() -> None:
         return original(self, *args, **kwargs)
 
     channel._connparams = _connparams
+
+
+def count_receivers() -> None:
+    """Note on a channel how many clients received its last message to all listeners.
+
+    Redis answers with their number, which kombu drops.
+    """
+    if version("kombu") != PATCHED_VERSION:
+        return
+    channel: Any = Channel
+    original = channel._put_fanout
+
+    def _put_fanout(
+        self: Any, exchange: str, message: Any, routing_key: str, **options: Any
+    ) -> None:
+        if options.get("_publish_batch") is not None:
+            original(self, exchange, message, routing_key, **options)
+            return
+        payload = dumps(message)
+        with self.conn_or_acquire() as client:
+            self.receiver_count = sum(
+                client.publish(topic, payload)
+                for topic in self._get_publish_topics(exchange, routing_key)
+            )
+
+    channel._put_fanout = _put_fanout
+
+
+def read_receiver_count(channel: Any) -> int | None:
+    """How many clients received the last message to all listeners; None if unknown."""
+    count: int | None = getattr(channel, "receiver_count", None)
+    return count
 
 
 def drop_unreadable_messages(on_drop: Callable[[Exception], None]) -> None:

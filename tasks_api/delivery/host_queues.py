@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from tasks_api.delivery.shares import Pool
@@ -13,6 +13,11 @@ from tasks_api.delivery.transfers import HostPort, Transfer
 SLOW_HOST_WAIT = 2.0
 # Seconds until a request comes back that made room for others.
 MAX_PAUSE = 30.0
+
+# What a pool is for, such as a host and port or an address.
+_PoolKey = tuple[str, Hashable]
+# A pool in which a transfer takes a place, and the sharer as which it does.
+_Place = tuple[_PoolKey, Hashable]
 
 
 @dataclass(eq=False, slots=True)
@@ -30,13 +35,12 @@ class _TenantQueue:
     tenant: Hashable
     host_port: HostPort
     host: _Host
+    # The places that each of its transfers takes, by the addresses of its host.
+    places: list[_Place]
     waiting: deque[Transfer] = field(default_factory=deque)
     running: int = 0
     is_ready: bool = False
-    waits_for: tuple[str, Hashable] | None = None
-
-
-_PoolLimits = Iterator[tuple[tuple[str, Hashable], Hashable, int]]
+    waits_for: _PoolKey | None = None
 
 
 class HostQueues:
@@ -56,7 +60,9 @@ class HostQueues:
         self._running = 0
         self.waiting = 0
         self._hosts: dict[HostPort, _Host] = {}
-        self._pools: dict[tuple[str, Hashable], Pool[_TenantQueue]] = {}
+        self._pools: dict[_PoolKey, Pool[_TenantQueue]] = {}
+        # Queues that wait for room in a pool.
+        self._blocked = 0
         self._ready: deque[_TenantQueue] = deque()
 
     def add(self, transfer: Transfer, *, is_first: bool = False) -> None:
@@ -64,7 +70,8 @@ class HostQueues:
         if (host := self._hosts.get(transfer.host_port)) is None:
             host = self._hosts[transfer.host_port] = _Host()
         if (queue := host.queues.get(transfer.tenant)) is None:
-            queue = _TenantQueue(transfer.tenant, transfer.host_port, host)
+            places = _list_places(transfer.tenant, transfer.host_port, host.addresses)
+            queue = _TenantQueue(transfer.tenant, transfer.host_port, host, places)
             host.queues[transfer.tenant] = queue
         (queue.waiting.appendleft if is_first else queue.waiting.append)(transfer)
         self.waiting += 1
@@ -79,7 +86,8 @@ class HostQueues:
             queue.is_ready = False
             transfer = self._start(queue) if queue.waiting else None
             # Whatever became of its turn: if there is room, others may come.
-            self._wake_waiters(queue)
+            if self._blocked:
+                self._wake_waiters(queue.places)
             self._drop_if_over(queue)
             if transfer is not None:
                 return transfer
@@ -88,11 +96,18 @@ class HostQueues:
     def release(self, transfer: Transfer) -> None:
         host = self._hosts[transfer.host_port]
         queue = host.queues[transfer.tenant]
-        for key, sharer, _ in self._limits(queue, transfer.addresses):
-            self._pools[key].release(sharer)
+        places = freed = queue.places
+        if transfer.addresses != host.addresses:
+            freed = _list_places(queue.tenant, queue.host_port, transfer.addresses)
+            places = list(dict.fromkeys((*places, *freed)))
+        for key, sharer in freed:
+            pool = self._pools[key]
+            pool.release(sharer)
+            self._drop_if_idle(key, pool)
         queue.running -= 1
         self._running -= 1
-        self._wake_waiters(queue, transfer.addresses)
+        if self._blocked:
+            self._wake_waiters(places)
         self._drop_if_over(queue)
 
     def pop_crowded(self, now: float) -> Iterator[tuple[Transfer, float]]:
@@ -131,66 +146,65 @@ class HostQueues:
         return drained
 
     def _start(self, queue: _TenantQueue) -> Transfer | None:
-        addresses = queue.host.addresses
-        limits = list(self._limits(queue, addresses))
-        for key, sharer, limit in limits:
+        for key, sharer in queue.places:
             pool = self._pools.get(key)
-            if pool is not None and not pool.has_room(sharer, limit):
+            if pool is not None and not pool.has_room(sharer, self._limit(key)):
                 pool.add_waiter(sharer, queue)
                 queue.waits_for = key
+                self._blocked += 1
                 return None
-        for key, sharer, _ in limits:
+        for key, sharer in queue.places:
             if (pool := self._pools.get(key)) is None:
                 pool = self._pools[key] = Pool()
             pool.acquire(sharer)
         transfer = queue.waiting.popleft()
         self.waiting -= 1
         # Its name may have been looked up again since it began to wait.
-        transfer.addresses = addresses
+        transfer.addresses = queue.host.addresses
         queue.running += 1
         self._running += 1
         self._make_ready(queue)
         return transfer
 
-    def _limits(self, queue: _TenantQueue, addresses: tuple[str, ...]) -> _PoolLimits:
-        """The pools in which its transfers take places, as which sharer, and their sizes."""
-        yield (
-            ("tenant", queue.tenant),
-            queue.host_port,
-            self._tenant_limit(queue.tenant),
-        )
-        yield ("host", queue.host_port), queue.tenant, self._max_per_host
-        # Any of them may be the one that is connected to, so all of them count.
-        for address in addresses:
-            yield ("address", address), queue.tenant, self._max_per_host
+    def _limit(self, key: _PoolKey) -> int:
+        """The size of a pool."""
+        kind, whose = key
+        return self._tenant_limit(whose) if kind == "tenant" else self._max_per_host
 
-    def _wake_waiters(
-        self, queue: _TenantQueue, addresses: tuple[str, ...] = ()
-    ) -> None:
-        """Make one waiter ready in each of a queue's pools that has room.
+    def _wake_waiters(self, places: Iterable[_Place]) -> None:
+        """Make one waiter ready in each pool that has room.
 
         When the waiter's turn has come, it wakes the next one, whatever becomes of it.
         """
-        every = dict.fromkeys((*queue.host.addresses, *addresses))
-        for key, _, limit in self._limits(queue, tuple(every)):
+        for key, _ in places:
             if (pool := self._pools.get(key)) is None:
                 continue
-            while (waiter := pool.pop_waiter(limit)) is not None:
-                waiter.waits_for = None
-                self._make_ready(waiter)
-                if waiter.is_ready:
-                    break
-                self._drop_if_over(waiter)
-            if pool.is_idle:
-                del self._pools[key]
+            if pool.has_waiters:
+                self._wake_waiter(pool, self._limit(key))
+                self._drop_if_idle(key, pool)
+
+    def _drop_if_idle(self, key: _PoolKey, pool: Pool[_TenantQueue]) -> None:
+        if not (pool.taken or pool.has_waiters):
+            del self._pools[key]
+
+    def _wake_waiter(self, pool: Pool[_TenantQueue], limit: int) -> None:
+        while (waiter := pool.pop_waiter(limit)) is not None:
+            waiter.waits_for = None
+            self._blocked -= 1
+            self._make_ready(waiter)
+            if waiter.is_ready:
+                break
+            self._drop_if_over(waiter)
 
     def _change_addresses(self, host: _Host, addresses: tuple[str, ...]) -> None:
         """Take over new addresses; no queue waits for room at the old ones any more."""
         host.addresses = addresses
         for queue in host.queues.values():
+            queue.places = _list_places(queue.tenant, queue.host_port, addresses)
             if queue.waits_for is not None and queue.waits_for[0] == "address":
                 self._pools[queue.waits_for].remove_waiter(queue.tenant, queue)
                 queue.waits_for = None
+                self._blocked -= 1
                 self._make_ready(queue)
 
     def _make_ready(self, queue: _TenantQueue) -> None:
@@ -205,3 +219,14 @@ class HostQueues:
             del queue.host.queues[queue.tenant]
         if not queue.host.queues and self._hosts.get(queue.host_port) is queue.host:
             del self._hosts[queue.host_port]
+
+
+def _list_places(
+    tenant: Hashable, host_port: HostPort, addresses: tuple[str, ...]
+) -> list[_Place]:
+    return [
+        (("tenant", tenant), host_port),
+        (("host", host_port), tenant),
+        # Any of them may be the one that is connected to, so all of them count.
+        *((("address", address), tenant) for address in addresses),
+    ]

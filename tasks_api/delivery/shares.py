@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Hashable
 from typing import Generic, TypeVar
 
@@ -37,24 +37,27 @@ class Pool(Generic[Waiter]):
 
     def __init__(self) -> None:
         self.taken = 0
-        self._by: Counter[Hashable] = Counter()
+        self._by: dict[Hashable, int] = {}
         self._waiting: dict[Hashable, deque[Waiter]] = {}
 
     @property
-    def is_idle(self) -> bool:
-        return not (self.taken or self._waiting)
+    def has_waiters(self) -> bool:
+        return bool(self._waiting)
 
     def has_room(self, sharer: Hashable, limit: int) -> bool:
-        return places_left(mine=self._by[sharer], taken=self.taken, limit=limit) > 0
+        # As places_left() > 0, without the call: each request asks several times.
+        return self._by.get(sharer, 0) < MAX_TIMES_FREE * (limit - self.taken)
 
     def acquire(self, sharer: Hashable) -> None:
         self.taken += 1
-        self._by[sharer] += 1
+        self._by[sharer] = self._by.get(sharer, 0) + 1
 
     def release(self, sharer: Hashable) -> None:
         self.taken -= 1
-        self._by[sharer] -= 1
-        if not self._by[sharer]:
+        left = self._by[sharer] - 1
+        if left:
+            self._by[sharer] = left
+        else:
             del self._by[sharer]
 
     def add_waiter(self, sharer: Hashable, waiter: Waiter) -> None:
@@ -68,6 +71,8 @@ class Pool(Generic[Waiter]):
 
     def pop_waiter(self, limit: int) -> Waiter | None:
         """Take out a waiter that has room now; sharers take turns."""
+        if self.taken >= limit:
+            return None
         for sharer in self._waiting:
             if self.has_room(sharer, limit):
                 waiters = self._waiting.pop(sharer)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from ipaddress import (
     IPv4Address,
     IPv4Network,
@@ -122,7 +122,7 @@ class WireUrl:
     credentials: tuple[bytes, bytes] | None
     path: str
 
-    @property
+    @cached_property
     def origin(self) -> str:
         target = self.target
         host = f"[{target.host}]" if ":" in target.host else target.host

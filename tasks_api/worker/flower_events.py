@@ -1,4 +1,4 @@
-"""Show the result of each run in Flower, under the run's own id.
+"""Describe results of runs to Flower, as events under the runs' own ids.
 
 A Celery message carries many runs, so Celery's own events would show messages. The worker
 publishes events of runs instead, in the same protocol, many in one message. They contain
@@ -8,52 +8,23 @@ nothing that a tenant sent: only the target's host, and the ids of run, task and
 from __future__ import annotations
 
 import json
-import logging
 import os
 import time
 from collections.abc import Iterable
 from functools import lru_cache
 
-import redis
 from celery import current_app
-from celery.events.event import get_exchange
 from celery.utils.time import utcoffset
-from kombu.exceptions import OperationalError
 
 from tasks_api.delivery.retry import GiveUp, KeepOpen, PassOn, Release, RetryAfter
 from tasks_api.domain.guard import host_of
 from tasks_api.worker.record import AttemptResult
-
-logger = logging.getLogger(__name__)
 
 # The name under which Flower lists runs.
 TASK_NAME = "deliver"
 SUCCEEDED = "task-succeeded"
 STARTED = "task-started"
 NO_EVENTS = "[]"
-
-
-def publish_events(hostname: str, items: Iterable[AttemptResult]) -> None:
-    """Publish results in one message. If it is lost, only lines in Flower are missing."""
-    events = encode_events(items, hostname)
-    if events == NO_EVENTS:
-        return
-    try:
-        with current_app.amqp.producer_pool.acquire(block=True) as producer:
-            exchange = get_exchange(producer.connection)
-            producer.publish(
-                events,
-                content_type="application/json",
-                content_encoding="utf-8",
-                exchange=exchange.name,
-                routing_key="task.multi",
-                declare=[exchange],
-                headers={"hostname": hostname},
-                delivery_mode=1,
-                retry=False,
-            )
-    except (OperationalError, OSError, redis.RedisError) as error:
-        logger.debug("Events were lost: %s", error)
 
 
 def encode_events(items: Iterable[AttemptResult], hostname: str) -> str:

@@ -69,6 +69,7 @@ DOORS = {
         "tasks_api.scheduler.beat",
         "tasks_api.scheduler.operator_tasks",
         "tasks_api.worker.flower_events",
+        "tasks_api.worker.flower_publisher",
         "tasks_api.tasks",
         "scheduler_service",
         "scheduler_service.celery",

@@ -64,7 +64,7 @@ FUNCTIONS = {
     "Transport._complete (tasks_api/delivery/transport.py": "take the answer",
     "Transport._turn (tasks_api/delivery/transport.py": "libcurl and sockets",
     "judge_attempt (tasks_api/worker/verdicts.py": "judge",
-    "publish_events (tasks_api/worker/flower_events.py": "tell Flower",
+    "EventPublisher._run (tasks_api/worker/flower_publisher.py": "tell Flower",
     "Taker._take (tasks_api/worker/taker.py": "hold what was taken",
     "Recorder._run (tasks_api/worker/recorder.py": "around record",
     "Taker._run (tasks_api/worker/taker.py": "around take",

@@ -59,6 +59,19 @@ def _share_batch(first: int, second: int, limit: int) -> tuple[int, int] | None:
     return given_out if any(given_out) else None
 
 
+@given(limit=st.integers(1, 200), others=st.integers(0, 200), mine=st.integers(0, 200))
+def test_a_pool_has_room_while_places_are_left(
+    limit: int, others: int, mine: int
+) -> None:
+    pool: Pool[str] = Pool()
+    for sharer, count in (("mine", mine), ("others", others)):
+        for _ in range(count):
+            pool.acquire(sharer)
+
+    left = places_left(mine=mine, taken=mine + others, limit=limit)
+    assert pool.has_room("mine", limit) == (left > 0)
+
+
 def test_those_that_wait_are_called_in_turns_and_only_with_room() -> None:
     pool: Pool[str] = Pool()
     for _ in range(9):

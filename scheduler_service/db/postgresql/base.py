@@ -1,4 +1,4 @@
-"""Django's backend for PostgreSQL, which checks each new session before it is used."""
+"""Django's backend for PostgreSQL: it checks new sessions, and reads timestamps quickly."""
 
 from __future__ import annotations
 
@@ -6,9 +6,15 @@ from typing import Any
 
 from django.db.backends.postgresql import base
 
+from scheduler_service.compat.django_cursors import load_timestamps_quickly
 from scheduler_service.db.sessions import open_session
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
         return open_session(conn_params, super().get_new_connection)
+
+    def create_cursor(self, name: str | None = None) -> Any:
+        cursor = super().create_cursor(name)
+        load_timestamps_quickly(cursor)
+        return cursor

@@ -31,13 +31,15 @@ def read_back(values: list[object], kind: str) -> list[object]:
     [
         ("text", texts),
         ("int", st.integers(-(2**31), 2**31 - 1)),
+        ("float", st.floats(allow_nan=False)),
+        ("bool", st.booleans()),
         ("uuid", st.uuids()),
         ("timestamptz", moments),
     ],
 )
 def test_an_array_comes_back_as_it_was(kind: str, elements: st.SearchStrategy) -> None:
     @settings(deadline=None, suppress_health_check=list(HealthCheck))
-    @given(st.lists(elements | st.none()))
+    @given(st.lists(elements) | st.lists(elements | st.none()))
     def comes_back(values: list[object]) -> None:
         assert read_back(values, kind) == values
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import redis
-from celery import current_app
+from celery import Celery, current_app
 from celery.events.state import State
 from django.conf import LazySettings
 
@@ -17,10 +19,25 @@ from tasks_api import tasks
 from tasks_api.delivery.request import HttpResult
 from tasks_api.messaging import broker
 from tasks_api.worker import flower_events
+from tasks_api.worker.flower_publisher import MAX_WAITING_BATCHES, EventPublisher
+from tasks_api.worker.record import AttemptResult
 from tests.integration.support.attempt_results import attempt_result
 
 
+class WatchedBatch(list[AttemptResult]):
+    """A batch of one result that knows whether its events were built."""
+
+    def __init__(self) -> None:
+        super().__init__([attempt_result(HttpResult(200, "", 12))])
+        self.is_read = False
+
+    def __iter__(self) -> Iterator[AttemptResult]:
+        self.is_read = True
+        return super().__iter__()
+
+
 def test_flowers_picture_of_a_run_is_right() -> None:
+    events = EventPublisher(current_app)
     good = attempt_result(HttpResult(200, "", 12))
     bad = attempt_result(HttpResult(None, "connection refused", 3))
     state = State()
@@ -43,10 +60,11 @@ def test_flowers_picture_of_a_run_is_right() -> None:
     thread.start()
     # Again until it is heard: the listener subscribes when it first listens.
     for _ in range(50):
-        flower_events.publish_events("worker-1@here", [good, bad])
+        events.add("worker-1@here", [good, bad])
         if heard.wait(0.2):
             break
     thread.join()
+    events.close(grace=20)
 
     by_id = dict(state.itertasks())
     success = by_id[str(good.run.run_id)]
@@ -57,6 +75,42 @@ def test_flowers_picture_of_a_run_is_right() -> None:
     assert success.worker.hostname == "worker-1@here"
     assert success.args == "(POST api.example.com:8443)"
     assert (failure.state, failure.exception) == ("FAILURE", "connection refused")
+
+
+def test_no_event_is_built_while_nobody_listens() -> None:
+    batch, events = WatchedBatch(), EventPublisher(current_app)
+
+    events.add("here", batch)
+    events.close(grace=20)
+
+    assert not batch.is_read
+
+
+def test_a_broker_that_counts_no_listeners_gets_every_event() -> None:
+    batch, events = WatchedBatch(), EventPublisher(Celery(broker="memory://"))
+
+    events.add("here", batch)
+    events.close(grace=20)
+
+    assert batch.is_read
+
+
+def test_a_broker_that_never_answers_delays_nobody() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"redis://127.0.0.1:{silent.getsockname()[1]}/0"
+        app = Celery(broker=url, broker_transport_options={"max_retries": 1})
+        events = EventPublisher(app)
+        events.add("here", [attempt_result(HttpResult(200, "", 12))])
+        connection, _ = silent.accept()
+
+        # Its thread waits for the broker, and no timeout of this app ends that.
+        batches = [WatchedBatch() for _ in range(MAX_WAITING_BATCHES + 1)]
+        for batch in batches:
+            events.add("here", batch)
+        connection.close()
+
+    events.close(grace=20)
+    assert not any(batch.is_read for batch in batches)
 
 
 def test_no_event_holds_what_a_tenant_sent() -> None:
