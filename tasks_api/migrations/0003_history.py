@@ -9,8 +9,6 @@ from __future__ import annotations
 import django.db.models.deletion
 from django.db import migrations, models
 
-DAYS_AHEAD = 7
-
 # The names of indexes go over to the new tables.
 RENAME_OLD_TABLES = """
     ALTER TABLE tasks_api_run RENAME TO tasks_api_run_before;
@@ -86,16 +84,16 @@ CREATE_LIVE_INDEXES = """
 """
 
 
-def create_history_indexes(table: str, prefix: str) -> str:
+def create_history_indexes(table: str, suffix: str = "") -> str:
     return f"""
         ALTER TABLE {table} ADD CONSTRAINT {table}_pkey PRIMARY KEY (id);
-        CREATE INDEX {prefix}_of_task ON {table} (task_id, scheduled_for);
-        CREATE INDEX {prefix}_of_tenant ON {table} (tenant_id, scheduled_for DESC);
-        CREATE INDEX {prefix}_not_delivered ON {table} (tenant_id, scheduled_for DESC)
+        CREATE INDEX run_of_task{suffix} ON {table} (task_id, scheduled_for);
+        CREATE INDEX run_of_tenant{suffix} ON {table} (tenant_id, scheduled_for DESC);
+        CREATE INDEX run_not_delivered{suffix} ON {table} (tenant_id, scheduled_for DESC)
             WHERE state IN ('cancelled', 'failed', 'missed', 'skipped');
-        CREATE INDEX {prefix}_covers ON {table} (task_id, covers_until)
+        CREATE INDEX run_covers{suffix} ON {table} (task_id, covers_until)
             WHERE covers_until IS NOT NULL;
-        CREATE INDEX {prefix}_redriven ON {table} (redrive_of)
+        CREATE INDEX run_redriven{suffix} ON {table} (redrive_of)
             WHERE redrive_of IS NOT NULL;
     """
 
@@ -146,7 +144,7 @@ MOVE_UNFINISHED_RUNS = """
 """
 # The days of the runs that are made next. Housekeeping makes the later ones. An old table
 # without rows is not kept.
-ATTACH_PARTITIONS = f"""
+ATTACH_PARTITIONS = """
     CREATE FUNCTION pg_temp.first_id_of(day date) RETURNS text LANGUAGE sql AS $$
         SELECT rpad(lpad(to_hex(extract(epoch FROM day)::bigint * 1000), 12, '0'), 32, '0')
     $$;
@@ -175,7 +173,7 @@ ATTACH_PARTITIONS = f"""
         ELSE
             DROP TABLE tasks_api_run_before;
         END IF;
-        FOR number IN 0..{DAYS_AHEAD + 1} LOOP
+        FOR number IN 0..8 LOOP
             day := first_day + number;
             bounds := format('FOR VALUES FROM (%L) TO (%L)',
                 pg_temp.first_id_of(day), pg_temp.first_id_of(day + 1));
@@ -318,8 +316,8 @@ class Migration(migrations.Migration):
                     DROP_FOREIGN_KEYS,
                     CREATE_RUNS,
                     CREATE_LIVE_INDEXES,
-                    create_history_indexes("tasks_api_run_over", "run"),
-                    create_history_indexes("tasks_api_run_late", "run_late"),
+                    create_history_indexes("tasks_api_run_over"),
+                    create_history_indexes("tasks_api_run_late", "_late"),
                     CREATE_ATTEMPTS,
                     MOVE_UNFINISHED_RUNS,
                     ATTACH_PARTITIONS,

@@ -37,16 +37,18 @@ DELETE_UNSTARTED_RUNS = """
 
 # The conditions of a filter. The text that PostgreSQL plans contains the values, so the
 # planner drops the conditions of absent filters, and can use a partial index for the
-# others; so the undelivered states are listed as that index lists them. Of the two
-# conditions on the cursor, the first is for the index, and the second is exact.
+# others; so the undelivered states are listed as that index lists them. From the bounds
+# of the ids it sees which partitions it need not read. Of the two conditions on the cursor, the first is for the index, and the second is exact.
 _IS_WANTED = f"""
     run.tenant_id = %(tenant)s
     AND (run.state <> 'pending' OR run.scheduled_for <= now())
     AND (%(task)s::uuid IS NULL OR run.task_id = %(task)s::uuid)
     AND (%(run)s::uuid IS NULL OR run.id = %(run)s::uuid)
     AND (NOT %(all_not_delivered)s OR run.state IN ({_quoted(UNDELIVERED_STATES)}))
-    AND (NOT %(all_unfinished)s OR run.wake_at IS NOT NULL)
+    AND (NOT %(all_unfinished)s OR run.stage = 'live')
     AND (%(states)s::text[] IS NULL OR run.state = ANY(%(states)s::text[]))
+    AND (%(first_id)s::uuid IS NULL OR run.id >= %(first_id)s::uuid)
+    AND (%(until_id)s::uuid IS NULL OR run.id < %(until_id)s::uuid)
     AND (%(since)s::timestamptz IS NULL OR run.scheduled_for >= %(since)s::timestamptz)
     AND (%(until)s::timestamptz IS NULL OR run.scheduled_for < %(until)s::timestamptz)
     AND (%(after)s::timestamptz IS NULL OR run.scheduled_for <= %(after)s::timestamptz)
@@ -88,7 +90,7 @@ FIND_RUNS_TO_REDRIVE = f"""
             SELECT FROM tasks_api_run later WHERE later.redrive_of = run.redrive_of
                 AND later.scheduled_for > run.scheduled_for)
         AND (task.overlap = 'allow' OR NOT EXISTS (
-            SELECT FROM tasks_api_run other WHERE other.task_id = task.id
+            SELECT FROM tasks_api_run_live other WHERE other.task_id = task.id
                 AND other.finished_at IS NULL AND CASE task.overlap
                     WHEN 'skip' THEN other.exclusive ELSE other.is_next END))
     ORDER BY run.scheduled_for LIMIT {{limit}}

@@ -115,3 +115,43 @@ LOCK_TASKS = """
     SELECT FROM tasks_api_task WHERE id = ANY(%s::uuid[])
     ORDER BY id FOR NO KEY UPDATE
 """
+
+# The most rows that are moved in one statement, which then takes some tens of ms.
+MOVE_BATCH_SIZE = 1000
+
+# Move runs that are over from a table into history, in the order of their ids. A first
+# attempt that has a row of its own moves into the run's row.
+_MOVE_RUNS = f"""
+    WITH old AS MATERIALIZED (
+        SELECT id FROM {{table}} WHERE finished_at IS NOT NULL AND id > %(after)s::uuid
+        ORDER BY id LIMIT {MOVE_BATCH_SIZE} FOR UPDATE SKIP LOCKED
+    ), gone AS (
+        DELETE FROM {{table}} WHERE id = ANY(ARRAY(SELECT id FROM old)) RETURNING *
+    ), first AS (
+        DELETE FROM tasks_api_attempt
+        WHERE number = 1 AND run_id = ANY(ARRAY(
+            SELECT id FROM gone WHERE first_started_at IS NULL))
+        RETURNING *
+    ), moving AS (
+        SELECT gone.*, first.started_at AS sent_at, first.duration_ms, first.status_code,
+            first.error, first.answer
+        FROM gone LEFT JOIN first ON first.run_id = gone.id
+    ), moved AS ({
+    insert_into_history(
+        "moving",
+        finished_at="finished_at",
+        first_started_at="coalesce(first_started_at, sent_at)",
+        first_duration_ms="coalesce(first_duration_ms, duration_ms)",
+        first_status_code="coalesce(first_status_code, status_code)",
+        first_error="coalesce(error, first_error)",
+        first_answer="coalesce(answer, first_answer)",
+    )
+})
+    SELECT count(*), (SELECT id FROM old ORDER BY id DESC LIMIT 1) FROM gone
+"""
+# Move the runs of the release before, and those that it left among the live ones.
+MOVE_RUNS_BEFORE = _MOVE_RUNS.replace("{table}", "tasks_api_run_before")
+MOVE_RUNS_OVER = _MOVE_RUNS.replace("{table}", "tasks_api_run_live")
+
+# Find the oldest run of the release before.
+FIND_OLDEST_RUN_BEFORE = "SELECT id FROM tasks_api_run_before ORDER BY id LIMIT 1"

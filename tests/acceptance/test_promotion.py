@@ -98,7 +98,7 @@ def read_state(server: TcpPostgres) -> list[tuple[Any, ...]]:
         """
         SELECT 'heartbeats', count(*), max(seen_at)::text FROM tasks_api_heartbeat
         UNION ALL SELECT 'runs', count(*), max(finished_at)::text FROM tasks_api_run
-        UNION ALL SELECT 'attempts', count(*), '' FROM tasks_api_attempt
+        UNION ALL SELECT 'attempts', count(*), '' FROM tasks_api_all_attempts
         UNION ALL SELECT 'tasks', count(*), max(next_fire_at)::text FROM tasks_api_task
         ORDER BY 1
         """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.utils import timezone
@@ -26,10 +26,15 @@ def hourly_task(owner: User, *, overlap: Overlap = Overlap.ALLOW) -> Task:
 
 
 def store_run(
-    task: Task, *, ago: int = 1, state: RunState = RunState.FAILED, **more: Any
+    task: Task,
+    *,
+    ago: int = 1,
+    at: datetime | None = None,
+    state: RunState = RunState.FAILED,
+    **more: Any,
 ) -> Run:
     """A run of some minutes ago, with an attempt if it was sent."""
-    at = timezone.now() - ago * MINUTE
+    at = at or timezone.now() - ago * MINUTE
     was_sent = state in {RunState.FAILED, RunState.SUCCEEDED}
     if was_sent:
         more |= {

@@ -70,11 +70,22 @@ def test_a_request_leaves_at_its_moment_and_not_before(
     assert timedelta() <= item.started_at - at < SECOND
 
 
+def test_a_due_task_is_sent_though_no_bell_rings(
+    user: User, receiver: Receiver, engine: Engine, recorded: ResultLog
+) -> None:
+    for number in (1, 2):
+        store_task(user, Once(timezone.now()), receiver.url + "/hook")
+        recorded.wait_for(number)
+
+    assert len(receiver.requests) == 2
+
+
 def test_a_receiver_can_verify_who_sent_it(
     user: User, receiver: Receiver, engine: Engine, recorded: ResultLog
 ) -> None:
-    task = store_task(user, Once(timezone.now()), receiver.url + "/hook")
-    Task.objects.filter(pk=task.pk).update(body='{"größe": 1.10}')
+    with transaction.atomic():
+        task = store_task(user, Once(timezone.now()), receiver.url + "/hook")
+        Task.objects.filter(pk=task.pk).update(body='{"größe": 1.10}')
 
     engine.ring()
     recorded.wait_for(1)
