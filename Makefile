@@ -47,7 +47,7 @@ $(PARTS): setup-run
 	$(if $(filter web worker beat,$@),@.venv/bin/python manage.py migrate --wait 60 --verbosity 0)
 	@eval "exec $$(sed -n 's/^$@: *//p' Procfile)"
 
-test: setup ## Run the tests (make test k=dispatch runs some of them, cov=1 measures their coverage)
+test: setup ## Run the tests (make test k=taking runs some of them, cov=1 measures their coverage)
 	@.venv/bin/python -m pytest --numprocesses=auto $(if $(k),-k '$(k)') $(if $(cov),--cov)
 
 lint: setup ## ruff, ruff format --check, mypy, makemigrations --check, the docs

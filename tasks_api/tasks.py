@@ -195,11 +195,11 @@ def report_ends(run_ids: list[str]) -> None:
 
 @shared_task(name="tasks_api.tasks.fire")
 def fire(task_id: str) -> None:
-    """The Celery task that stored schedules name. It does nothing: beats make runs from rows.
+    """The Celery task that stored schedules name. It does nothing: workers take tasks from rows.
 
     If it fired tasks, anyone who can write messages could fire any tenant's, paused or not.
     """
-    logger.warning("A message asks for a task to be fired, which only beats do.")
+    logger.warning("A message asks for a task to be fired, which no message can do.")
 
 
 @shared_task(name="tasks_api.tasks.prune")

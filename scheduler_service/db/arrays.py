@@ -1,6 +1,6 @@
 """Columns of many rows as PostgreSQL array literals, for `unnest()`.
 
-psycopg writes lists element by element in Python, which was a third of what dispatching
+psycopg writes lists element by element in Python, which was a third of what making
 a run cost. These few types need less.
 """
 

@@ -33,7 +33,7 @@ MINIMUMS = (
     ("DATABASE_IDLE_TIMEOUT", 0, "a limit lies in the future, and 0 is none"),
     ("PROBE_PATIENCE", 1, "a process that is busy is not stuck"),
     ("METRICS_PORT", 0, "ports are numbers, and 0 is none"),
-    ("SCHEDULER_MISFIRE_GRACE", 1, "a beat that is restarted takes a moment"),
+    ("SCHEDULER_MISFIRE_GRACE", 1, "a worker that is restarted takes a moment"),
     (
         "SCHEDULER_AUDIT_RETENTION_DAYS",
         1,

@@ -47,7 +47,7 @@ for model in (
 
 
 class StoredScheduleForm(PeriodicTaskForm):  # type: ignore[misc]  # it has no types
-    """Refuses a schedule that a beat could not compute."""
+    """Refuses a schedule that cannot be computed."""
 
     def clean(self) -> dict[str, Any]:
         data: dict[str, Any] = super().clean()

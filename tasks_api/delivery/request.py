@@ -58,7 +58,7 @@ class ClaimedRun(NamedTuple):
     # If the run repeats another one: the fire time that it stands for, and the other run.
     slot: datetime | None = None
     redrive_of: UUID | None = None
-    # What its worker holds it by; the last field, because `leases.claim` appends it.
+    # What its worker holds it by; the last field, because the worker appends it.
     lease: UUID = NO_LEASE
 
     @property

@@ -342,7 +342,7 @@ def missed_reason(
     return _not_newest_reason(most)
 
 
-# A fire time at the very end still fires if dispatch comes at most this much later.
+# A fire time at the very end still fires if it is taken at most this much later.
 END_GRACE = timedelta(seconds=2)
 
 

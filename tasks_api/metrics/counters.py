@@ -89,7 +89,7 @@ class _New(Protocol):
 
 
 def count_made(stored: Collection[UUID], runs: Iterable[_New]) -> None:
-    """Count the new runs of a beat that were stored."""
+    """Count the new runs that were stored."""
     kept = set(stored)
     RUNS_MADE.inc(len(kept))
     states = Counter(run.state for run in runs if run.run_id in kept)

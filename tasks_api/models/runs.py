@@ -96,7 +96,7 @@ class Run(models.Model):
     state = models.CharField(max_length=10, choices=RunState, default=RunState.PENDING)
     reason = models.TextField(blank=True)
     wake_at = models.DateTimeField(null=True)
-    # Each claim changes the lease: only its current holder may record.
+    # Each worker that takes the run makes a new lease: only its holder may record.
     lease = models.UUIDField(null=True)
     attempt_count = models.PositiveIntegerField(default=0)
     # The number of attempts that were made again because their worker died.
@@ -130,7 +130,7 @@ class Run(models.Model):
         # Indexes and unique constraints of live runs are those of tasks_api_run_live.
         constraints = [
             # The service rests on this promise: a fire time makes one run, even with
-            # many beats. Statements that repeat a fire time look into history, too.
+            # many workers. Statements that repeat a fire time look into history, too.
             models.UniqueConstraint(
                 fields=["task", "scheduled_for"], name="run_once_per_fire_time"
             ),

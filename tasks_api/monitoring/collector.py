@@ -141,7 +141,7 @@ def _runs(waiting: Sequence[tuple[str, int, int, float | None]]) -> Iterator[Met
     )
     yield _gauge(
         "scheduler_due",
-        "Due fire times whose runs no worker has claimed.",
+        "Due fire times that no worker has taken.",
         sum(due for _, _, due, _ in waiting),
     )
     yield _gauge(

@@ -1,4 +1,4 @@
-"""One beat process: it turns due tasks into runs, and wakes runs that wait.
+"""One beat process: it rings workers, rescues runs of lost workers, and keeps house.
 
-A beat sends no request to a target.
+A beat takes no task and sends no request to a target.
 """

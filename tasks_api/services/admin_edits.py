@@ -20,8 +20,8 @@ from tasks_api.storage import schedule_changes
 def sync_admin_edits(ids: Sequence[uuid.UUID]) -> int:
     """Make tasks follow their edited schedules; return how many tasks there were.
 
-    Runs that were made ahead by the old schedule and have not started are deleted
-    first.
+    Unstarted runs of one-offs are deleted first, and so are those that a beat of the
+    release before made before their fire times.
     """
     locked = Task.objects.filter(pk__in=ids, ended_at=None).with_schedule()
     tasks = list(locked.select_for_update(no_key=True, of=("self",), skip_locked=True))

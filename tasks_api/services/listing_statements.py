@@ -42,7 +42,7 @@ PAGE_FORWARDS_OF_OWNERS = _page_forwards(_OF_OWNERS)
 PAGE_BACKWARDS_OF_OWNER = _page_backwards(_OF_OWNER)
 PAGE_BACKWARDS_OF_OWNERS = _page_backwards(_OF_OWNERS)
 
-# Task.coming_fire_time() in SQL.
+# Task.coming_fire_time in SQL.
 _UPCOMING = """
     CASE WHEN NOT task.is_paused THEN task.next_fire_at END
 """

@@ -46,7 +46,7 @@ def fire_tasks(task_ids: Collection[uuid.UUID], *, now: datetime) -> list[uuid.U
 
     Uses a constant number of statements. The caller must ring after the commit.
     """
-    # Lock the tasks first, because dispatch may make runs of them at the same moment.
+    # Lock the tasks first, because a worker may take them at the same moment.
     tasks = lock_rows(Task.objects.alive(now).filter(pk__in=task_ids))
     runs = [_manual_run(task, now) for task in tasks]
     Run.objects.bulk_create(runs, ignore_conflicts=True)

@@ -1,7 +1,8 @@
 """Recompute next fire times after an update of the time zone rules.
 
-A beat computes the next fire time when a task fires, by the rules of that moment. After
-an update of the rules, one fire time may be an hour off.
+The next fire time is computed when a task fires, or some fires before, by the rules of
+that moment. After an update of the rules, it may be an hour off. Following fire times
+need no mending: they count for one version of the rules.
 """
 
 from __future__ import annotations
@@ -88,7 +89,7 @@ def _compare(row: _TaskRow) -> ChangedFireTime | None:
             schedule, max(row.since, row.next_fire_at - MAX_RULE_SHIFT)
         )
     except ScheduleError:
-        # A beat pauses the task when it is due.
+        # The worker that takes the task pauses it.
         return None
     if computed == row.next_fire_at:
         return None

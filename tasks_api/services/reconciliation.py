@@ -54,7 +54,7 @@ class ScheduleSpan(NamedTuple):
     schedule: Schedule
     first: datetime
     until: datetime
-    # From this fire time on, no beat has made runs yet.
+    # From this fire time on, there are no runs yet.
     open_from: datetime | None
 
     def fire_times(self, since: datetime) -> Iterator[datetime]:
@@ -259,7 +259,7 @@ def _one_off_span(
 ) -> ScheduleSpan | None:
     """Return the span of a one-off, which has one planned moment.
 
-    That is the dispatched moment. Before it is dispatched, it is the moment that the
+    That is the moment that was taken. Before it is taken, it is the moment that the
     task has now, or had when it was removed.
     """
     if is_paused:
@@ -275,7 +275,7 @@ def _one_off_span(
         return None
     until = row.until
     if row.last_fire_at is not None:
-        # A dispatched run waits through a pause, so the pause does not end the span.
+        # The run of a one-off waits through a pause, so the pause does not end the span.
         until = min(schedule.at, row.ended_at or schedule.at)
     return ScheduleSpan(schedule, schedule.at, until, row.open_from)
 

@@ -14,7 +14,7 @@ def _quoted(states: Collection[RunState]) -> str:
 
 
 # Cancels the runs of tasks that no worker has started. The state is in the WHERE of the
-# statement itself, so a worker that claims a run meanwhile wins.
+# statement itself, so a worker that takes a run meanwhile wins.
 _IS_UNSTARTED = """
     run.task_id = ANY(%(tasks)s::uuid[]) AND run.state IN ('pending', 'retrying')
 """

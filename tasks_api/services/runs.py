@@ -79,8 +79,8 @@ class RunSummary(NamedTuple):
 def list_runs(owner: User, wanted: RunFilter, *, limit: int) -> list[RunSummary]:
     """Return the newest runs of a user's tasks, living or ended.
 
-    Runs that were made ahead are not listed before their fire time, because they may be
-    deleted. Raises TaskNotFound if the user does not reach the task of the filter.
+    Runs that a beat of the release before made before their fire times are not listed
+    until then, because they may be deleted. Raises TaskNotFound if the user does not reach the task of the filter.
     """
     own = Task.objects.visible_to(owner)
     if wanted.task_id is not None and not own.filter(pk=wanted.task_id).exists():

@@ -59,8 +59,8 @@ LIST_ZONED_TASKS = f"""
     ORDER BY task.id LIMIT {{limit}}
 """
 
-# Locks tasks, and skips those that another process has locked: a beat fires them, or a
-# user edits them.
+# Locks tasks, and skips those that another process has locked: a worker takes them, or
+# a user edits them.
 LOCK_FREE_TASKS = """
     SELECT id FROM tasks_api_task WHERE id = ANY(%s::uuid[]) ORDER BY id
     FOR NO KEY UPDATE SKIP LOCKED

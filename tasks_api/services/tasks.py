@@ -59,7 +59,7 @@ def create_tasks(
 def _create_paused(
     owner: User, specs: Sequence[TaskSpec], *, now: datetime
 ) -> list[task_rows.NewTask]:
-    """Store tasks and pause some, in one transaction, so that no beat fires them."""
+    """Store tasks and pause some, in one transaction, so that none fires."""
     rows = task_rows.insert_tasks(owner, specs, now=now)
     made = zip(rows, specs, strict=True)
     set_paused(owner, [row.id for row, spec in made if spec.is_paused], True)

@@ -37,7 +37,7 @@ def delete_unstarted(task_ids: Collection[uuid.UUID]) -> None:
 def _change_runs(
     statement: str, task_ids: Collection[uuid.UUID], **values: str | bool
 ) -> None:
-    # A QuerySet would read first, and a worker could claim a row in between. It would
+    # A QuerySet would read first, and a worker could take a run in between. It would
     # also send thousands of ids as a parameter each.
     with connection.cursor() as cursor:
         cursor.execute(statement, {"tasks": array(task_ids), **values})

@@ -10,7 +10,8 @@ from tasks_api.storage.stored_schedules import SCHEDULE_COLUMNS
 MAX_CHANGES = 100
 
 _NAMES = ", ".join(SCHEDULE_COLUMNS)
-# Record the end of the schedules of tasks, and delete the runs that were made ahead.
+# Record the end of the schedules of tasks, and delete the runs that a beat of the release
+# before made before their fire times.
 # The end of a task gets a row only if a fire time has no run yet: otherwise the task's
 # own columns say it all.
 RECORD_CHANGE = f"""

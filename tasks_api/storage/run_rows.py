@@ -1,7 +1,7 @@
 """Store runs, unless they would overlap, and let waiting runs move up.
 
-Constraints decide whether runs of a task overlap. Code must not check first: two beats,
-or a beat and a request, could both find that no run is unfinished.
+Constraints decide whether runs of a task overlap. Code must not check first: two
+workers, or a worker and a request, could both find that no run is unfinished.
 """
 
 from __future__ import annotations
@@ -137,7 +137,7 @@ def start_waiting_runs_of_locked(task_ids: Sequence[UUID]) -> list[UUID]:
 def start_waiting_runs(task_ids: Sequence[UUID]) -> list[UUID]:
     """Lock tasks, and let their waiting runs move up if the exclusive run has ended.
 
-    Returns the ids of the runs to ring for.
+    Returns the ids of the runs that workers may take now.
     """
     ids = array(task_ids)
     with prepared() as cursor:

@@ -2,7 +2,7 @@
 
 Code that changes when a task fires must call `record_change` first, in the same
 transaction and with the task locked. So the account of a task can be computed for any
-time, and every passed fire time gets a run, even if no beat was alive.
+time, and every passed fire time gets a run, even if no worker was alive.
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ BATCH_SIZE = 1000
 TIME_TO_COMPUTE = 0.25
 
 MISSED_REASON = "Passed while nobody could fire it."
-# The reason of the newest fire time that a change cut off: a beat would have sent it.
-# After the end of a task, or with a broken schedule, no beat would have.
+# The reason of the newest fire time that a change cut off: a worker would have sent it.
+# After the end of a task, or with a broken schedule, no worker would have.
 CANCELLED_REASONS = {
     ChangeKind.PAUSED: "The task was paused before anybody fired it.",
     ChangeKind.EDITED: "The schedule was changed before anybody fired it.",
@@ -69,9 +69,10 @@ def record_change(
     """End the present schedules of tasks; return the moment, by the database's clock.
 
     Fire times up to that moment belong to the old schedule, and later ones to the new
-    schedule. Runs that were made ahead are deleted; the statement locks them before it
-    reads the clock, so none begins in between. A one-off and its run wait through a
-    pause, and an edit does not cut its moment off.
+    schedule. Runs that a beat of the release before made before their fire times are
+    deleted; the statement locks them before it reads the clock, so none begins in
+    between. A one-off and its run wait through a pause, and an edit does not cut its
+    moment off.
 
     The caller must have locked the tasks, and must make the change in the same
     transaction.
@@ -115,9 +116,9 @@ class _PassedFireTime(NamedTuple):
 def settle_open_changes(*, limit: int = BATCH_SIZE, since: int | None = None) -> bool:
     """Store runs for the fire times that changes cut off; return whether more are left.
 
-    The newest fire time is cancelled, and the older ones are missed, as if a beat had
-    dispatched right before the change. Any number of processes may call this at once.
-    Changes whose id is less than `since` are left alone.
+    The newest fire time is cancelled, and the older ones are missed, as if a worker had
+    taken the task right before the change. Any number of processes may call this at
+    once. Changes whose id is less than `since` are left alone.
     """
     with prepared() as cursor:
         statement = READ_OPEN_CHANGES if since is None else READ_OPEN_CHANGES_SINCE

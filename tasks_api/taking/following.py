@@ -1,4 +1,4 @@
-"""Compute the fire times of crons and the like some steps ahead, after their requests left.
+"""Compute the following fire times of crons and the like, after their requests left.
 
 With the fire time after the next one beside it, a crowd of crons is taken by a statement,
 as intervals are, and no request waits for a calendar.

@@ -66,7 +66,7 @@ def claimed_run(task: str, **replaced: str) -> str:
 
 
 _FROM_TASK = ", ".join(f"task.{name}" for name in TASK_COLUMNS)
-# What a run takes up in the memory of its worker, as leases.count_bytes() counts it.
+# What a run takes up in the memory of its worker, as room.count_bytes() counts it.
 _BYTES = "octet_length(task.body) + octet_length(task.request) + octet_length(task.url)"
 # The places that a worker has for a tenant.
 _ROOMS = "unnest(%(tenants)s::bigint[], %(places)s::int[]) AS room(tenant_id, places)"

@@ -1,4 +1,4 @@
-"""One worker process: it claims runs, has them delivered, and records the results.
+"""One worker process: it takes what is due, sends the requests, and records the results.
 
-When a run falls due is not decided here.
+`taking` decides what is due, and `delivery` how a request is made.
 """

@@ -4,7 +4,7 @@ Three threads, each waiting on one thing. The *taker* sleeps until tasks are due
 takes them in batches; the *transport* has thousands of requests in flight; the
 *recorder* writes verdicts in batches and renews the leases of what is still held. They
 meet in the *workload*, which one lock guards.
-The engine saves nothing: if it dies, a beat wakes its runs when their leases are over, or
+The engine saves nothing: if it dies, a beat rescues its runs when their leases are over, or
 earlier, when nobody holds the engine's presence lock any more.
 """
 

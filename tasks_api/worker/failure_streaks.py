@@ -31,8 +31,9 @@ def record_and_count(results: Sequence[AttemptResult]) -> set[UUID]:
     """Like `record_results`; failures in a row are counted in the same transaction.
 
     Results of counted tasks are recorded apart. Such tasks are never one-offs, so no two
-    transactions can wait for each other's tasks. Tasks are locked before their runs, as
-    in dispatch, which holds tasks while it waits for a run that would overlap.
+    transactions can wait for each other's tasks. Tasks are locked before their runs,
+    as in the statements that take: they hold tasks while they wait for a run that would
+    overlap.
     """
     counted = [item for item in results if item.run.pause_after_failures]
     if not counted:

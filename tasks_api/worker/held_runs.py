@@ -1,4 +1,4 @@
-"""The runs that a worker has claimed, until their results are recorded."""
+"""The runs that a worker has taken, until their results are recorded."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class HeldRuns:
     """The caller locks. Moments are those of the monotonic clock."""
 
     def __init__(self) -> None:
-        # In the order of their claims.
+        # In the order in which they were taken.
         self._held: dict[UUID, HeldRun] = {}
         self._lease_ends: dict[UUID, float] = {}
         # Runs whose requests have begun, and runs whose rows say that theirs have not.

@@ -79,7 +79,7 @@ def to_text(raw: bytes) -> str:
 
 
 def _get_delay(verdict: Verdict) -> float:
-    """Seconds until a beat looks at the run again."""
+    """Seconds until a worker may take the run again, or until its deadline."""
     match verdict:
         case RetryAfter(delay=delay) | Release(delay=delay) | PassOn(delay=delay):
             return delay

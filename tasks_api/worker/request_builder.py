@@ -1,4 +1,4 @@
-"""Build the requests of claimed runs; the error of one run affects no other."""
+"""Build the requests of runs that were taken; the error of one run affects no other."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tasks_api.domain.states import Trouble
 from tasks_api.worker import failure_log, long_work
 
 logger = logging.getLogger(__name__)
-# One for the process, which has one claimer.
+# One for the process, which has one taker.
 _unreadable_rows = failure_log.UnreadableRowLog()
 
 # Seconds that a secret stays in use at most after it was rotated.

@@ -149,7 +149,7 @@ READ_ENDED_RUN = f"""
 """
 
 # Locks the tasks of some runs that count their failures, because they are written together
-# with their runs. Tasks are locked before runs, as in removal and in dispatch.
+# with their runs. Tasks are locked before runs, as in removal and in taking.
 LOCK_COUNTED_TASKS = """
     SELECT FROM tasks_api_task task WHERE task.pause_after_failures IS NOT NULL
         AND task.id IN (SELECT task_id FROM tasks_api_run_live WHERE id = ANY(%s))

@@ -55,7 +55,10 @@ _READY = {
             "type": "string",
             "description": "Why the database or the broker is unfit, where it is.",
         },
-        "beats": {**_PROCESSES, "description": "The beats, which find what is due."},
+        "beats": {
+            **_PROCESSES,
+            "description": "The beats, which ring workers and rescue runs.",
+        },
         "workers": {**_PROCESSES, "description": "The workers, which send requests."},
         "time_zones": {
             "type": "string",
