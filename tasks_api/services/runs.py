@@ -15,7 +15,7 @@ from scheduler_service.db import clock
 from scheduler_service.db.arrays import array
 from scheduler_service.db.statements import with_limit
 from tasks_api.domain.exceptions import RunNotFound, TaskNotFound
-from tasks_api.domain.ids import id_range
+from tasks_api.domain.ids import EPOCH, id_range
 from tasks_api.domain.specs import Surface
 from tasks_api.domain.states import FINAL_STATES, UNDELIVERED_STATES, RunState
 from tasks_api.models import Attempt, Run, Task
@@ -123,7 +123,7 @@ def _find(owner: User, wanted: RunFilter, limit: int) -> list[UUID]:
 
 def _last_days(wanted: RunFilter, now: datetime) -> dict[str, UUID | None]:
     """Return bounds of ids that let only the newest runs of a filter through."""
-    until = min(wanted.before or now + AHEAD, now + AHEAD)
+    until = max(min(wanted.before or now + AHEAD, now + AHEAD), EPOCH + LAST_DAYS)
     since = max(wanted.since or until - LAST_DAYS, until - LAST_DAYS)
     return _id_bounds(since, until)
 

@@ -136,7 +136,7 @@ def test_a_redrive_that_failed_is_over_once_a_later_one_was_delivered(
     failed = store_run(hourly_task(user), ago=9)
     task = failed.task
     store_run(task, ago=3, redrive_of=failed.pk, by_hand=True)
-    delivered = {"redrive_of": failed.pk, "by_hand": True}
+    delivered: dict[str, Any] = {"redrive_of": failed.pk, "by_hand": True}
     store_run(task, ago=2, state=RunState.SUCCEEDED, **delivered)
 
     answer = api.post("/runs/redrive/", {"state": ["failed"]}, format="json")

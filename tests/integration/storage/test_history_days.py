@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from django.db import connection, connections, transaction
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
@@ -20,6 +21,7 @@ from tasks_api import tasks
 from tasks_api.domain.ids import id_for
 from tasks_api.domain.states import LATE_AFTER, RunState, Stage
 from tasks_api.models import Attempt, FurtherAttempt, Run, Task
+from tasks_api.services.runs import RunFilter, list_runs
 from tasks_api.storage import partitions, retention
 from tests.integration.support.old_rows import (
     DAY,
@@ -289,6 +291,43 @@ def test_a_round_of_housekeeping_makes_the_days(user: User, client: Client) -> N
     assert partitions.count_days_ahead(now=timezone.now()) == ahead + 1
     found = client.get("/metrics").content.decode()
     assert f"scheduler_history_days_ahead {ahead + 1}.0\n" in found
+
+
+@pytest.mark.usefixtures("days")
+def test_a_list_reads_the_last_days_and_all_only_if_they_have_too_few(
+    user: User,
+) -> None:
+    task = periodic_task(user)
+    runs = [over_run(task, timezone.now() - ago * DAY) for ago in (1, 2, 20, 40)]
+
+    with CaptureQueriesContext(connection) as seen:
+        found = list_runs(user, RunFilter(), limit=1)
+    all_found = list_runs(user, RunFilter(), limit=9)
+
+    assert [each.run.pk for each in found] == [runs[0].pk]
+    assert [each.run.pk for each in all_found] == [run.pk for run in runs]
+    [statement] = [
+        each["sql"] for each in seen.captured_queries if "own(id)" in each["sql"]
+    ]
+    with connection.cursor() as cursor:
+        cursor.execute(f"EXPLAIN {statement}")
+        plan = " ".join(row[0] for row in cursor.fetchall())
+    assert table_of(runs[0]) in plan
+    assert table_of(runs[2]) not in plan
+
+
+FIRST_MOMENT = datetime(1, 1, 1, tzinfo=UTC)
+LAST_MOMENT = datetime(9999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("at", [FIRST_MOMENT, LAST_MOMENT])
+def test_a_list_may_end_at_any_moment(user: User, at: datetime) -> None:
+    run = over_run(periodic_task(user), timezone.now() - DAY)
+
+    before = list_runs(user, RunFilter(until=at), limit=9)
+    after = list_runs(user, RunFilter(since=at), limit=9)
+
+    assert [each.run.pk for each in before + after] == [run.pk]
 
 
 # (tenant, days since the fire time, hours until it was over)
