@@ -40,7 +40,7 @@ def runs_of(owner: User) -> int:
 def take_batches(room: Room) -> list[Counter[int]]:
     """Take all that is due in batches, as a worker does; the tenants of each batch."""
     shares = TenantShares(statements.FIND_TENANTS_OF_TASKS)
-    batches = []
+    batches: list[Counter[int]] = []
     while not batches or shares.is_full:
         chosen = shares.choose(room)
         taken = due_tasks.take_due(
