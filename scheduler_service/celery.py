@@ -12,6 +12,9 @@ from django.core.exceptions import ImproperlyConfigured
 from scheduler_service.compat.kombu_redis import survive_broker_loss
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "scheduler_service.settings")
+# Celery would run Django's system checks in each worker and beat and ignore their messages.
+# They load every view, which neither needs; start.check_or_exit() runs those that matter.
+os.environ.setdefault("CELERY_SKIP_CHECKS", "true")
 
 survive_broker_loss()
 SETTING_PREFIX = "CELERY_"

@@ -25,7 +25,7 @@ from tasks_api import tasks
 logger = logging.getLogger(__name__)
 
 # Seconds between looks at whether messages may be taken.
-GATE_INTERVAL = 0.5
+GATE_INTERVAL = 1.0
 # Flower sends these.
 ALLOWED_COMMANDS = frozenset(
     [

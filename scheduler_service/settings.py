@@ -132,7 +132,7 @@ INSTALLED_APPS = [
     "accounts",
     "tasks_api",
     "scheduler_service",
-    "django_celery_beat",
+    "scheduler_service.compat.celery_beat.WideIdsBeatConfig",
     "rest_framework",
     "drf_spectacular",
     "drf_spectacular_sidecar",

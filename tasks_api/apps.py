@@ -18,7 +18,7 @@ class TasksApiConfig(AppConfig):
 
     def ready(self) -> None:
         for check in CHECKS:
-            register(check)
+            register(check, "settings")
         register(report_time_zones, deploy=True)
         register(check_secrets, Tags.database)
         URL_CHECKS.append(targets.refusal)

@@ -24,7 +24,7 @@ from tasks_api.metrics import counters, registry
 from tasks_api.monitoring import exporter
 from tasks_api.monitoring.heartbeats import record_heartbeat
 from tasks_api.monitoring.watchdog import WorkerWatchdog
-from tasks_api.storage import retention
+from tasks_api.storage import history_moves, partitions, retention
 from tasks_api.worker import failure_log, flower_events, long_work, run_counters
 from tasks_api.worker.engine import Engine
 from tasks_api.worker.record import AttemptResult
@@ -203,7 +203,9 @@ def prune() -> None:
     if _pruning.acquire(blocking=False):
         try:
             now = clock.now()
+            partitions.make_days(now=now)
             retention.prune(now=now, pause=_stopping.wait)
+            history_moves.move_into_history(now=now, pause=_stopping.wait)
             audit.prune(now=now)
             delete_expired_sessions()
         finally:

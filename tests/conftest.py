@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import fcntl
 import logging
+import os
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from django.conf import LazySettings
+from django.db import connection
 from django.test import TransactionTestCase, override_settings
 from django.utils import timezone
+from pytest_django import DjangoDbBlocker
 from rest_framework.test import APIClient
 
 from accounts import services as accounts
@@ -20,6 +25,7 @@ from tasks_api.domain.schedules import Once, Schedule
 from tasks_api.domain.specs import Surface, TaskSpec
 from tasks_api.models import Task
 from tasks_api.services import tasks
+from tests.acceptance.harness import TESTS_DIR
 from tests.empty_tables import delete_all_rows
 from tests.receiver import Receiver
 
@@ -41,6 +47,31 @@ def _capture_log_lines() -> None:
     for handler in logging.root.handlers[:]:
         if isinstance(handler, NonBlockingHandler):
             logging.root.removeHandler(handler)
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(
+    request: pytest.FixtureRequest, django_db_blocker: DjangoDbBlocker
+) -> None:
+    """The first worker of pytest-xdist migrates its database, and the others copy it.
+
+    Not on a server of the developer's, where the template would stay.
+    """
+    directory, database = os.environ[TESTS_DIR], connection.settings_dict
+    is_shared = "PYTEST_XDIST_WORKER" in os.environ
+    if not (is_shared and database["HOST"].startswith(directory)):
+        request.getfixturevalue("django_db_setup")
+        return
+    with Path(directory, "template").open("a+") as name:
+        fcntl.flock(name, fcntl.LOCK_EX)
+        name.seek(0)
+        database["TEST"]["TEMPLATE"] = template = name.read() or None
+        request.getfixturevalue("django_db_setup")
+        if template is None:
+            with django_db_blocker.unblock():
+                connection.creation.clone_test_db("template", verbosity=0)
+            made = connection.creation.get_test_db_clone_settings("template")
+            name.write(made["NAME"])
 
 
 @pytest.fixture(autouse=True, scope="session")

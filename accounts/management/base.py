@@ -15,6 +15,9 @@ from accounts.services import AccountError
 
 
 class AccountCommand(BaseCommand):
+    # All others are of the source, which was tested, and would load every view.
+    requires_system_checks = ("settings",)
+
     def execute(self, *args: Any, **options: Any) -> str | None:
         try:
             with audit.acting_as(audit.COMMAND_LINE):

@@ -25,6 +25,7 @@ class LockKind(StrEnum):
     # A user, a surface, and the tag.
     DECLARATION = "declaration"
     MIGRATION = "migration"
+    PARTITIONS = "partitions of history"
 
 
 def key_of(kind: LockKind, *parts: int | str) -> int:

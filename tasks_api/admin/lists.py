@@ -41,10 +41,13 @@ class BoundedPaginator(Paginator):  # type: ignore[type-arg]  # not generic at r
 def _estimated_rows(model: type[Model]) -> int:
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT reltuples::bigint FROM pg_class WHERE oid = %s::regclass",
-            [connection.ops.quote_name(model._meta.db_table)],
+            # A partitioned table has the rows of its partitions.
+            "SELECT sum(reltuples)::bigint FROM pg_class WHERE reltuples > 0 AND ("
+            "oid = %(table)s::regclass OR oid IN ("
+            "SELECT relid FROM pg_partition_tree(%(table)s) WHERE isleaf))",
+            {"table": connection.ops.quote_name(model._meta.db_table)},
         )
-        [estimate] = cursor.fetchone()
+        estimate = cursor.fetchone()[0] or 0
     return int(estimate)
 
 

@@ -13,7 +13,7 @@ from accounts.models import AuditEntry, Tenant
 from scheduler_service.db import clock
 from tasks_api.admin.lists import BoundedList, HistoryAdmin, ReadOnlyMixin
 from tasks_api.admin.tasks import MAX_FOUND_TASKS, find_tasks
-from tasks_api.domain.states import UNFINISHED_STATES, RunState
+from tasks_api.domain.states import UNFINISHED_STATES, RunState, Stage
 from tasks_api.models import Attempt, Message, QueueTally, Run
 
 # Runs of each task that a search finds, the newest first.
@@ -46,8 +46,7 @@ class RunStateFilter(admin.SimpleListFilter):
         if state is None:
             return queryset
         if state in UNFINISHED_STATES:
-            # The index of runs to wake has only unfinished runs.
-            queryset = queryset.filter(wake_at__isnull=False)
+            queryset = queryset.filter(stage=Stage.LIVE)
         return queryset.filter(state=state)
 
 

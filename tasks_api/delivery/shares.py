@@ -22,6 +22,16 @@ def places_left(*, mine: int, taken: int, limit: int) -> int:
     return min(free, -((mine - MAX_TIMES_FREE * free) // (MAX_TIMES_FREE + 1)))
 
 
+def batch_places(free: int) -> int:
+    """How many of the free places sharers may take in one batch.
+
+    Each of them takes what places_left() gives it, as if the others took nothing. So the
+    batch leaves as many places as two sharers would that come one by one.
+    """
+    times = 2 * MAX_TIMES_FREE
+    return max(1, free * times // (times + 1))
+
+
 class Pool(Generic[Waiter]):
     """Places that sharers take and give back, and the waiters for which there was no room."""
 

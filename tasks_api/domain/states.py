@@ -9,6 +9,7 @@ A run that never starts ends as skipped, missed or cancelled, with a reason.
 
 from __future__ import annotations
 
+from datetime import timedelta
 from enum import StrEnum
 
 from django.db.models import TextChoices
@@ -35,6 +36,22 @@ FINAL_STATES = frozenset(
         RunState.CANCELLED,
     }
 )
+
+# A run that is over later than this after its fire time is a late one.
+LATE_AFTER = timedelta(hours=6)
+
+
+class Stage(TextChoices):
+    """The place of a run's row: the partition of the table that holds it."""
+
+    LIVE = "live"
+    # History, in partitions by the day of the fire time.
+    OVER = "over"
+    # History of runs that were over long after their fire times.
+    LATE = "late"
+    # History in the table of a release before, from which housekeeping moves it.
+    BEFORE = "before"
+
 
 UNFINISHED_STATES = frozenset(RunState) - FINAL_STATES
 

@@ -83,7 +83,7 @@ def check_usable(url: str, *, timeout: float = 1.0) -> None:
             policy = client.info("memory")["maxmemory_policy"]
             client.set(TRIAL_KEY, 1, ex=60)
     except redis.ReadOnlyError as error:
-        raise UnusableBroker(REPLICA_ERROR) from error
+        raise UnusableForNow(REPLICA_ERROR) from error
     except redis.OutOfMemoryError as error:
         raise UnusableForNow(MEMORY_ERROR) from error
     except (redis.AuthenticationError, redis.exceptions.NoPermissionError) as error:

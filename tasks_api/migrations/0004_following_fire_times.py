@@ -1,19 +1,31 @@
-"""Tasks know the fire times after the next one, so that a statement can move a cron on."""
+"""Tasks know the fire times after the next one, and workers find the runs that wait."""
 
 from __future__ import annotations
 
 import django.contrib.postgres.fields
-from django.contrib.postgres.operations import (
-    RemoveIndexConcurrently,
-)
+from django.contrib.postgres.operations import RemoveIndexConcurrently
 from django.db import migrations, models
+from django.db.models import Q
+
+# Live runs are few, so their indexes are made at once.
+INDEX_LIVE_RUNS = """
+    DROP INDEX IF EXISTS run_waits;
+    CREATE INDEX run_waits ON tasks_api_run_live (wake_at)
+        WHERE state IN ('pending', 'retrying') AND NOT is_next;
+    CREATE INDEX run_waits_of_tenant ON tasks_api_run_live (tenant_id, wake_at)
+        WHERE state IN ('pending', 'retrying') AND NOT is_next;
+    CREATE INDEX run_held ON tasks_api_run_live (wake_at)
+        WHERE state IN ('running', 'open') OR is_next;
+"""
+IS_WAITING = Q(("is_next", False), ("state__in", ["pending", "retrying"]))
+IS_HELD = Q(("state__in", ["running", "open"]), ("is_next", True), _connector="OR")
 
 
 class Migration(migrations.Migration):
-    # Indexes are built without a lock on the table.
+    # An index of tasks is dropped without a lock on the table.
     atomic = False
 
-    dependencies = [("tasks_api", "0001_initial")]
+    dependencies = [("tasks_api", "0003_history")]
 
     operations = [
         migrations.AddField(
@@ -37,4 +49,26 @@ class Migration(migrations.Migration):
             field=models.TextField(db_default="", default="", editable=False),
         ),
         RemoveIndexConcurrently(model_name="task", name="task_due_exactly"),
+        migrations.SeparateDatabaseAndState(
+            [migrations.RunSQL(INDEX_LIVE_RUNS)],
+            [
+                migrations.RemoveIndex("run", "run_waits"),
+                *(
+                    migrations.AddIndex("run", index)
+                    for index in (
+                        models.Index(
+                            condition=IS_WAITING, fields=["wake_at"], name="run_waits"
+                        ),
+                        models.Index(
+                            condition=IS_WAITING,
+                            fields=["tenant", "wake_at"],
+                            name="run_waits_of_tenant",
+                        ),
+                        models.Index(
+                            condition=IS_HELD, fields=["wake_at"], name="run_held"
+                        ),
+                    )
+                ),
+            ],
+        ),
     ]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from tasks_api.models.bookkeeping import Heartbeat, IdempotencyKey, RunIdKey
 from tasks_api.models.messages import Message, QueueTally
-from tasks_api.models.runs import Attempt, Run
+from tasks_api.models.runs import Attempt, FurtherAttempt, Run
 from tasks_api.models.tasks import (
     ScheduleChange,
     Task,
@@ -19,6 +19,7 @@ from tasks_api.models.tasks import (
 
 __all__ = [
     "Attempt",
+    "FurtherAttempt",
     "Heartbeat",
     "IdempotencyKey",
     "Message",

@@ -1,18 +1,24 @@
-"""Runs and their attempts."""
+"""Runs and their attempts, live ones and history."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Self
 from uuid import UUID
 
 from django.contrib.postgres.expressions import ArraySubquery
 from django.db import models
 from django.db.models import F, OuterRef, Q
-from django.db.models.functions import Now
 
 from accounts.models import Tenant, User
-from tasks_api.domain.states import FINAL_STATES, UNDELIVERED_STATES, RunState
+from tasks_api.domain.ids import id_range
+from tasks_api.domain.states import (
+    FINAL_STATES,
+    UNDELIVERED_STATES,
+    RunState,
+    Stage,
+)
 from tasks_api.models.tasks import Task
 
 
@@ -33,29 +39,52 @@ class RunQuerySet(models.QuerySet["Run"]):
         ids = Task.objects.filter(pk__in=task_ids).values_list(of_task, flat=True)
         return {run_id for of_one in ids for run_id in of_one}
 
-    def not_started(self) -> Self:
-        return self.filter(state__in=[RunState.PENDING, RunState.RETRYING])
+    def planned_between(
+        self, since: datetime | None = None, until: datetime | None = None
+    ) -> Self:
+        """Narrow the runs to the partitions with fire times from `since` to `until`.
 
-    def cancel(self, reason: str) -> int:
-        # The UPDATE itself has the filters, so a worker that claims a run first wins.
-        return self.update(
-            state=RunState.CANCELLED, reason=reason, wake_at=None, finished_at=Now()
-        )
+        Runs of some milliseconds more are let through.
+        """
+        first, last = id_range(since, until)
+        found = self if first is None else self.filter(pk__gte=first)
+        return found if last is None else found.filter(pk__lt=last)
+
+    def not_started(self) -> Self:
+        # The stage keeps PostgreSQL from reading history.
+        waiting = [RunState.PENDING, RunState.RETRYING]
+        return self.filter(stage=Stage.LIVE, state__in=waiting)
+
+
+# The condition of runs that a worker may take when their moment has come.
+IS_WAITING = Q(state__in=[RunState.PENDING, RunState.RETRYING], is_next=False)
 
 
 class Run(models.Model):
     """One fire time of one task, and its result.
 
-    `wake_at` is the moment at which a beat looks at the run again; null in a final
-    state. Pending: the beat rings again. Running: the lease runs out. Retrying: the
-    retry is due. Open: the target's deadline passes.
+    `wake_at` is the moment at which somebody handles the run again; null in a final
+    state. Pending or retrying: a worker may take it. Running: the lease runs out. Open:
+    the target's deadline passes.
+
+    The table is partitioned by `stage`: rows of live runs are few, and change; rows of
+    runs that are over are history, and don't. Statements that change runs name the
+    partition `tasks_api_run_live`, and move what ends by deleting and inserting it:
+    an UPDATE that moved a row would fail all other statements that wait for the row.
     """
 
     id = models.UUIDField(primary_key=True, editable=False)
     # An index of its own would repeat one below, which begins with the same column.
-    task = models.ForeignKey(Task, models.CASCADE, related_name="runs", db_index=False)
-    # The statement that makes the run copies this from the task. A constraint would
-    # check nothing new, and cost an eighth of making a run.
+    # Whoever makes a run has locked its task, and whoever deletes a task has deleted
+    # its runs. A constraint would check nothing new, and look at each row.
+    task = models.ForeignKey(
+        Task,
+        models.CASCADE,
+        related_name="runs",
+        db_index=False,
+        db_constraint=False,
+    )
+    # The statement that makes the run copies this from the task.
     tenant = models.ForeignKey(
         Tenant,
         models.CASCADE,
@@ -87,13 +116,21 @@ class Run(models.Model):
     redrive_of = models.UUIDField(null=True)
     # The slot of a redrive: the fire time of the original run. Null: its own fire time.
     slot = models.DateTimeField(null=True)
+    stage = models.TextField(choices=Stage, default=Stage.LIVE, db_default=Stage.LIVE)
+    # The first attempt. Most runs have no other, so it has no row of its own.
+    first_started_at = models.DateTimeField(null=True)
+    first_duration_ms = models.PositiveIntegerField(null=True)
+    first_status_code = models.PositiveSmallIntegerField(null=True)
+    first_error = models.TextField(blank=True, default="", db_default="")
+    first_answer = models.TextField(blank=True, default="", db_default="")
 
     objects = RunQuerySet.as_manager()
 
     class Meta:
+        # Indexes and unique constraints of live runs are those of tasks_api_run_live.
         constraints = [
             # The service rests on this promise: a fire time makes one run, even with
-            # many beats.
+            # many beats. Statements that repeat a fire time look into history, too.
             models.UniqueConstraint(
                 fields=["task", "scheduled_for"], name="run_once_per_fire_time"
             ),
@@ -133,10 +170,29 @@ class Run(models.Model):
             ),
         ]
         indexes = [
-            # Read by rescue: unfinished runs.
+            # Read by workers: runs that wait to be taken. Most runs are never in it.
+            models.Index(fields=["wake_at"], name="run_waits", condition=IS_WAITING),
+            # Read by workers for each tenant's share, if more waits than a batch.
             models.Index(
-                fields=["wake_at"], name="run_waits", condition=Q(wake_at__isnull=False)
+                fields=["tenant", "wake_at"],
+                name="run_waits_of_tenant",
+                condition=IS_WAITING,
             ),
+            # Read by rescue: leases and deadlines, and runs in line.
+            models.Index(
+                fields=["wake_at"],
+                name="run_held",
+                condition=Q(state__in=[RunState.RUNNING, RunState.OPEN])
+                | Q(is_next=True),
+            ),
+            # Read by housekeeping: what a release before leaves here when it is over.
+            models.Index(
+                fields=["id"],
+                name="run_over_in_live",
+                condition=Q(stage=Stage.LIVE, finished_at__isnull=False),
+            ),
+            # All others are indexes of history. Read by the history of a task.
+            models.Index(fields=["task", "scheduled_for"], name="run_of_task"),
             # Read by the history of a tenant, newest first, and by retention.
             models.Index(F("tenant"), F("scheduled_for").desc(), name="run_of_tenant"),
             # Read by the history of undelivered runs, and by redrives. Successful runs
@@ -165,13 +221,39 @@ class Run(models.Model):
         return f"{self.id} at {self.scheduled_for:%Y-%m-%d %H:%M:%S}"
 
 
-class Attempt(models.Model):
-    """One HTTP request made for a run; numbered from 1, never edited."""
+class FurtherAttempt(models.Model):
+    """The row of an attempt after the first, partitioned by the days of the runs.
 
-    # The statements that write and delete runs keep this reference valid.
+    Read `Attempt` instead.
+    """
+
+    pk = models.CompositePrimaryKey("run_id", "number")
+    run_id = models.UUIDField()
+    number = models.PositiveIntegerField()
+    started_at = models.DateTimeField()
+    duration_ms = models.PositiveIntegerField()
+    status_code = models.PositiveSmallIntegerField(null=True)
+    error = models.TextField(blank=True)
+    answer = models.TextField(blank=True)
+
+    class Meta:
+        db_table = "tasks_api_attempt"
+
+    def __str__(self) -> str:
+        return f"attempt {self.number} of {self.run_id}"
+
+
+class Attempt(models.Model):
+    """One HTTP request made for a run; numbered from 1, never edited.
+
+    A view of the first attempts, which stand in the rows of the runs, and of further
+    ones.
+    """
+
+    id = models.TextField(primary_key=True)
     run = models.ForeignKey(
         Run,
-        models.CASCADE,
+        models.DO_NOTHING,
         related_name="attempts",
         db_index=False,
         db_constraint=False,
@@ -185,11 +267,8 @@ class Attempt(models.Model):
     answer = models.TextField(blank=True)
 
     class Meta:
-        constraints = [
-            models.UniqueConstraint(
-                fields=["run", "number"], name="attempt_once_per_number"
-            )
-        ]
+        managed = False
+        db_table = "tasks_api_all_attempts"
 
     def __str__(self) -> str:
         return f"attempt {self.number} of {self.run_id}"

@@ -82,7 +82,7 @@ class ScheduleColumns(models.Model):
     cron_day_of_week = models.TextField(default="", db_default="", editable=False)
     cron_zone = models.TextField(default="", db_default="", editable=False)
     # A kind of django-celery-beat that the service cannot compute.
-    solar_id = models.IntegerField(null=True, editable=False)
+    solar_id = models.BigIntegerField(null=True, editable=False)
     # A CrontabSchedule cannot hold seconds and years. Empty: second 0 and every year.
     cron_seconds = models.TextField(blank=True)
     cron_years = models.TextField(blank=True)
@@ -162,7 +162,7 @@ class Task(ScheduleColumns):
     following_version = models.PositiveIntegerField(null=True, editable=False)
     following_rules = models.TextField(default="", db_default="", editable=False)
     # Each change by a user increases the version; firing does not.
-    version = models.PositiveIntegerField(default=1, db_default=1, editable=False)
+    version = models.PositiveBigIntegerField(default=1, db_default=1, editable=False)
     pause_reason = models.TextField(blank=True, editable=False)
     # The task is paused for as long as its user is deactivated.
     suspended = models.BooleanField(default=False, db_default=False, editable=False)

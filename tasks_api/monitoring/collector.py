@@ -22,7 +22,7 @@ from tasks_api.domain.states import RunState
 from tasks_api.messaging import broker
 from tasks_api.metrics.registry import TimeZones
 from tasks_api.monitoring import heartbeats
-from tasks_api.storage import retention
+from tasks_api.storage import partitions, retention
 
 WAITING_STATES = (
     RunState.PENDING,
@@ -40,7 +40,7 @@ COUNT_WAITING_RUNS = """
             run.state = 'pending' AND run.scheduled_for <= now()
                 AND (periodic.enabled OR run.by_hand)
                 AND (task.ended_at IS NULL OR task.end_reason = 'over') AS is_due
-        FROM tasks_api_run run
+        FROM tasks_api_run_live run
         JOIN tasks_api_task task ON task.id = run.task_id
         JOIN django_celery_beat_periodictask periodic
             ON periodic.id = task.periodic_task_id
@@ -74,7 +74,9 @@ class ServiceCollector(Collector):
                 cursor.execute(COUNT_WAITING_RUNS)
                 waiting = cursor.fetchall()
             census = heartbeats.count_alive()
-            lag = retention.lag(now=clock.now())
+            now = clock.now()
+            lag = retention.lag(now=now)
+            days_ahead = partitions.count_days_ahead(now=now)
         except DatabaseError:
             yield _gauge("scheduler_database_up", DATABASE_UP_HELP, 0)
             return
@@ -93,6 +95,11 @@ class ServiceCollector(Collector):
             "scheduler_retention_lag_seconds",
             "Seconds since retention should have deleted the oldest run.",
             lag,
+        )
+        yield _gauge(
+            "scheduler_history_days_ahead",
+            "Coming days that have a partition of history.",
+            days_ahead,
         )
 
     def _broker(self) -> Iterator[Metric]:

@@ -34,7 +34,7 @@ from tasks_api.worker import long_work
 logger = logging.getLogger(__name__)
 
 # A task that is stored just before it is due fires at most this many seconds late.
-TICK_INTERVAL = 0.2
+TICK_INTERVAL = 0.4
 HEARTBEAT_INTERVAL = 4.0
 # Tasks that one statement ends.
 END_BATCH_SIZE = 1000

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from tasks_api.storage import schedule_statements, sending_rules
-from tasks_api.taking.statements import from_moment
+from tasks_api.storage.run_statements import insert_into_history
+from tasks_api.taking.statements import REASON_OF_END, from_moment
 
 # Finds out what a beat has to do, and reads the first entry of each index only. It uses
 # min(), because EXISTS reads the whole table when many rows were due at the time of the
@@ -22,11 +23,11 @@ FIND_WORK = f"""
             SELECT min(next_fire_at) FROM tasks_api_task
             WHERE next_fire_at IS NOT NULL AND next_fire_at >= %(fire_at)s::timestamptz
         ) AS fire_at, (
-            SELECT min(wake_at) FROM tasks_api_run
+            SELECT min(wake_at) FROM tasks_api_run_live
             WHERE wake_at >= %(wait_at)s::timestamptz
                 AND state IN ('pending', 'retrying') AND NOT is_next
         ) AS wait_at, (
-            SELECT min(wake_at) FROM tasks_api_run
+            SELECT min(wake_at) FROM tasks_api_run_live
             WHERE wake_at >= %(wake_at)s::timestamptz
                 AND (state IN ('running', 'open') OR is_next)
         ) AS wake_at, (
@@ -48,7 +49,7 @@ COUNT_DUE = """
             WHERE next_fire_at <= now() + make_interval(secs => %(ahead)s)
             ORDER BY next_fire_at LIMIT {limit}) AS task)
         + (SELECT count(*) FROM (
-            SELECT FROM tasks_api_run
+            SELECT FROM tasks_api_run_live
             WHERE wake_at <= now() + make_interval(secs => %(ahead)s)
                 AND state IN ('pending', 'retrying') AND NOT is_next
             ORDER BY wake_at LIMIT {limit}) AS run)
@@ -56,11 +57,23 @@ COUNT_DUE = """
 
 # Lets workers take runs again whose lease is over, because their worker was lost, and looks
 # after runs that wait in line. A run whose task may not be sent any more ends instead.
+# A first attempt stands in the row of its run.
+_LOST_FIRST = {
+    "first_started_at": "CASE WHEN is_first_lost THEN run.started_at ELSE run.first_started_at END",
+    "first_duration_ms": """
+        CASE WHEN is_first_lost THEN (extract(epoch FROM now() - run.started_at) * 1000)::int
+            ELSE run.first_duration_ms END
+    """,
+    "first_error": "CASE WHEN is_first_lost THEN lost_error ELSE run.first_error END",
+}
 _RESCUE_RUNS = f"""
-    WITH waiting AS (
-        SELECT run.id, run.state AS was, run.attempt_count, run.started_at,
+    WITH waiting AS MATERIALIZED (
+        SELECT run.id, run.task_id, run.state AS was, run.attempt_count, run.started_at,
             run.state = 'running' AS is_lost,
-            run.state = 'running' AND run.reason = %(unsent)s AS is_unseen,
+            CASE WHEN run.reason = %(unsent)s THEN %(unseen)s
+                ELSE 'The worker was lost.' END AS lost_error,
+            run.state = 'running' AND run.attempt_count = 1
+                AND run.first_started_at IS NULL AS is_first_lost,
             CASE
                 WHEN {sending_rules.IS_REMOVED} THEN 'removed'
                 WHEN {sending_rules.IS_PAST_END} THEN 'over'
@@ -75,13 +88,13 @@ _RESCUE_RUNS = f"""
                     AND run.lost_count + 1 - (
                         SELECT count(*) FROM tasks_api_attempt attempt
                         WHERE attempt.run_id = run.id AND attempt.error = %(unseen)s
-                    ) >= %(most_lost)s THEN 'poison'
+                    ) - (run.first_error = %(unseen)s)::int >= %(most_lost)s THEN 'poison'
                 WHEN run.is_next THEN 'held'
                 ELSE 'ready'
             END AS fate, task.overlap = 'queue_one' AS is_in_line,
             CASE WHEN periodic.enabled AND {sending_rules.IS_SUSPENDED}
                 THEN task.owner_id END AS inactive_owner_id
-        FROM tasks_api_run run {sending_rules.JOINS}
+        FROM tasks_api_run_live run {sending_rules.JOINS}
         WHERE run.wake_at <= now() {{since}} AND CASE WHEN run.is_next THEN true
             ELSE run.state = 'running'
                 AND run.wake_at <= coalesce(%(leases_until)s::timestamptz, now()) END
@@ -92,34 +105,37 @@ _RESCUE_RUNS = f"""
         INSERT INTO tasks_api_attempt (run_id, number, started_at, duration_ms, error,
             answer)
         SELECT id, attempt_count, started_at,
-            extract(epoch FROM now() - started_at) * 1000,
-            CASE WHEN is_unseen THEN %(unseen)s ELSE 'The worker was lost.' END, ''
-        FROM waiting WHERE is_lost
+            extract(epoch FROM now() - started_at) * 1000, lost_error, ''
+        FROM waiting WHERE is_lost AND attempt_count > 1
         ON CONFLICT (run_id, number) DO NOTHING
+    ), kept AS (
+        UPDATE tasks_api_run_live run SET
+            state = 'pending', lease = NULL,
+            reason = CASE WHEN waiting.was = 'pending' THEN run.reason ELSE '' END,
+            lost_count = run.lost_count + waiting.is_lost::int,
+            {", ".join(f"{name} = {value}" for name, value in _LOST_FIRST.items())},
+            -- A beat looks at a run in line every 30 seconds.
+            wake_at = now() + CASE waiting.fate
+                WHEN 'ready' THEN '0s' ELSE '30s' END::interval
+        FROM waiting WHERE run.id = waiting.id AND waiting.fate IN ('ready', 'held')
+    ), ended AS (
+        DELETE FROM tasks_api_run_live run USING waiting
+        WHERE run.id = waiting.id AND waiting.fate NOT IN ('ready', 'held')
+        RETURNING run.*, waiting.fate, waiting.is_lost,
+            {", ".join(f"{value} AS new_{name}" for name, value in _LOST_FIRST.items())}
+    ), history AS ({
+    insert_into_history(
+        "ended",
+        state="CASE fate WHEN 'poison' THEN 'failed' ELSE 'cancelled' END",
+        reason=REASON_OF_END,
+        lost_count="lost_count + is_lost::int",
+        **{name: f"new_{name}" for name in _LOST_FIRST},
     )
-    UPDATE tasks_api_run run SET
-        state = CASE waiting.fate
-            WHEN 'ready' THEN 'pending' WHEN 'held' THEN 'pending'
-            WHEN 'poison' THEN 'failed' ELSE 'cancelled' END,
-        reason = CASE waiting.fate
-            WHEN 'removed' THEN 'The task was removed.'
-            WHEN 'over' THEN 'The end of the task was moved to before this run.'
-            WHEN 'paused' THEN 'The task was paused.'
-            WHEN 'replaced' THEN 'The task was replaced.'
-            WHEN 'poison' THEN 'Its worker was lost too often.'
-            ELSE CASE WHEN waiting.was = 'pending' THEN run.reason ELSE '' END END,
-        lease = NULL,
-        lost_count = run.lost_count + waiting.is_lost::int,
-        -- A beat looks at a run in line every 30 seconds.
-        wake_at = CASE WHEN waiting.fate = 'ready' THEN now()
-            WHEN waiting.fate = 'held' THEN now() + '30s'::interval END,
-        finished_at = CASE WHEN waiting.fate NOT IN ('ready', 'held') THEN now() END
-    FROM waiting WHERE run.id = waiting.id
-    RETURNING run.id AS run_id,
-        CASE waiting.fate WHEN 'held' THEN 'held' ELSE run.state END AS state,
-        waiting.was,
-        CASE WHEN waiting.is_in_line AND waiting.fate <> 'ready' THEN run.task_id END
-            AS queued_task_id,
-        waiting.inactive_owner_id
+})
+    SELECT id AS run_id, CASE fate WHEN 'held' THEN 'held' WHEN 'ready' THEN 'pending'
+            WHEN 'poison' THEN 'failed' ELSE 'cancelled' END AS state,
+        was, CASE WHEN is_in_line AND fate <> 'ready' THEN task_id END AS queued_task_id,
+        inactive_owner_id
+    FROM waiting
 """
 RESCUE_RUNS = from_moment(_RESCUE_RUNS, "AND run.wake_at >= %(since)s::timestamptz")

@@ -12,10 +12,11 @@ from accounts import audit
 from accounts.models import User
 from tasks_api.domain.exceptions import TaskNotFound
 from tasks_api.domain.specs import Surface, TaskSpec
-from tasks_api.models import Run, Task, TaskQuerySet
+from tasks_api.models import Task, TaskQuerySet
 from tasks_api.services.names import lock_name, lock_named, tenant_of
 from tasks_api.services.pausing import suspend_ownerless
 from tasks_api.services.removal import end_expired, end_removed, remove_locked
+from tasks_api.services.unstarted_runs import cancel_retries
 from tasks_api.storage import stored_schedules, task_rows
 
 
@@ -54,8 +55,7 @@ def upsert_task(owner: User, spec: TaskSpec, *, now: datetime) -> None:
     task_rows.replace_task(task, spec, owner, now=now)
     task.periodic_task.enabled = True
     suspend_ownerless([task])
-    begun = Run.objects.filter(task=task, attempt_count__gt=0).not_started()
-    begun.cancel("The task was replaced.")
+    cancel_retries([task.pk], reason="The task was replaced.")
 
 
 @transaction.atomic

@@ -307,7 +307,8 @@ def _find_missed_ranges(
     task_id: UUID, since: datetime, until: datetime
 ) -> list[_MissedRange]:
     """Return the ranges of missed fire times that have a single run."""
-    runs = Run.objects.filter(task=task_id, covers_until__gte=since)
+    runs = Run.objects.planned_between(until=until)
+    runs = runs.filter(task=task_id, covers_until__gte=since)
     found = runs.filter(scheduled_for__lt=until)
     return list(
         map(_MissedRange._make, found.values_list("scheduled_for", "covers_until"))
@@ -317,7 +318,8 @@ def _find_missed_ranges(
 def _read_runs(
     task_id: UUID, since: datetime, until: datetime
 ) -> Iterator[_RecordedRun]:
-    runs = Run.objects.filter(task=task_id, scheduled_for__lt=until)
+    runs = Run.objects.planned_between(since, until)
+    runs = runs.filter(task=task_id, scheduled_for__lt=until)
     columns = ("scheduled_for", "pk", "state", "by_hand")
     page = runs.filter(scheduled_for__gte=since)
     while True:

@@ -6,6 +6,7 @@ from collections.abc import Collection
 
 from tasks_api.domain.states import UNDELIVERED_STATES, RunState
 from tasks_api.storage.id_statements import ID_FOR
+from tasks_api.storage.run_statements import end_live_runs
 
 
 def _quoted(states: Collection[RunState]) -> str:
@@ -14,32 +15,40 @@ def _quoted(states: Collection[RunState]) -> str:
 
 # Cancels the runs of tasks that no worker has started. The state is in the WHERE of the
 # statement itself, so a worker that claims a run meanwhile wins.
-CANCEL_UNSTARTED_RUNS = """
-    UPDATE tasks_api_run SET state = 'cancelled', reason = %s, wake_at = NULL,
-        finished_at = now()
-    WHERE task_id = ANY(%s::uuid[]) AND state IN ('pending', 'retrying')
-        AND NOT (by_hand AND %s)
+_IS_UNSTARTED = """
+    run.task_id = ANY(%(tasks)s::uuid[]) AND run.state IN ('pending', 'retrying')
 """
+CANCEL_UNSTARTED_RUNS = end_live_runs(
+    f"{_IS_UNSTARTED} AND NOT (run.by_hand AND %(spares_by_hand)s)",
+    reason="%(reason)s",
+)
+
+# Cancels the runs of tasks that wait for another attempt.
+CANCEL_RETRIES = end_live_runs(
+    f"{_IS_UNSTARTED} AND run.attempt_count > 0", reason="%(reason)s"
+)
 
 # Deletes the runs of tasks that are not manual and that no worker has started.
 DELETE_UNSTARTED_RUNS = """
-    DELETE FROM tasks_api_run
-    WHERE task_id = ANY(%s::uuid[]) AND state = 'pending' AND attempt_count = 0
+    DELETE FROM tasks_api_run_live
+    WHERE task_id = ANY(%(tasks)s::uuid[]) AND state = 'pending' AND attempt_count = 0
         AND NOT by_hand
 """
 
 # The conditions of a filter. The text that PostgreSQL plans contains the values, so the
 # planner drops the conditions of absent filters, and can use a partial index for the
-# others; so the undelivered states are listed as that index lists them. Of the two
-# conditions on the cursor, the first is for the index, and the second is exact.
+# others; so the undelivered states are listed as that index lists them. From the bounds
+# of the ids it sees which partitions it need not read. Of the two conditions on the cursor, the first is for the index, and the second is exact.
 _IS_WANTED = f"""
     run.tenant_id = %(tenant)s
     AND (run.state <> 'pending' OR run.scheduled_for <= now())
     AND (%(task)s::uuid IS NULL OR run.task_id = %(task)s::uuid)
     AND (%(run)s::uuid IS NULL OR run.id = %(run)s::uuid)
     AND (NOT %(all_not_delivered)s OR run.state IN ({_quoted(UNDELIVERED_STATES)}))
-    AND (NOT %(all_unfinished)s OR run.wake_at IS NOT NULL)
+    AND (NOT %(all_unfinished)s OR run.stage = 'live')
     AND (%(states)s::text[] IS NULL OR run.state = ANY(%(states)s::text[]))
+    AND (%(first_id)s::uuid IS NULL OR run.id >= %(first_id)s::uuid)
+    AND (%(until_id)s::uuid IS NULL OR run.id < %(until_id)s::uuid)
     AND (%(since)s::timestamptz IS NULL OR run.scheduled_for >= %(since)s::timestamptz)
     AND (%(until)s::timestamptz IS NULL OR run.scheduled_for < %(until)s::timestamptz)
     AND (%(after)s::timestamptz IS NULL OR run.scheduled_for <= %(after)s::timestamptz)
@@ -81,7 +90,7 @@ FIND_RUNS_TO_REDRIVE = f"""
             SELECT FROM tasks_api_run later WHERE later.redrive_of = run.redrive_of
                 AND later.scheduled_for > run.scheduled_for)
         AND (task.overlap = 'allow' OR NOT EXISTS (
-            SELECT FROM tasks_api_run other WHERE other.task_id = task.id
+            SELECT FROM tasks_api_run_live other WHERE other.task_id = task.id
                 AND other.finished_at IS NULL AND CASE task.overlap
                     WHEN 'skip' THEN other.exclusive ELSE other.is_next END))
     ORDER BY run.scheduled_for LIMIT {{limit}}

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.db import connection
 
 from accounts.models import User
+from scheduler_service.db import clock
 from scheduler_service.db.arrays import array
 from scheduler_service.db.statements import with_limit
 from tasks_api.domain.exceptions import RunNotFound, TaskNotFound
+from tasks_api.domain.ids import id_range
 from tasks_api.domain.specs import Surface
 from tasks_api.domain.states import FINAL_STATES, UNDELIVERED_STATES, RunState
 from tasks_api.models import Attempt, Run, Task
@@ -22,6 +24,9 @@ from tasks_api.services.run_statements import LIST_RUNS, LIST_RUNS_OF_TASKS
 # For a user with at most so many tasks, the runs are found task by task: the statement
 # need not read past millions of runs of other users of the tenant.
 MAX_TASKS_LOOKED_UP = 500
+# A list is looked for in these days first, and up to so long from now.
+LAST_DAYS = timedelta(days=2)
+AHEAD = timedelta(hours=1)
 
 
 class RunCursor(NamedTuple):
@@ -45,6 +50,12 @@ class RunFilter:
     until: datetime | None = None
     after: RunCursor | None = None
     notices: bool = False
+
+    @property
+    def before(self) -> datetime | None:
+        """The fire time that no run of the filter is after."""
+        bounds = [self.until, self.after and self.after.scheduled_for]
+        return min((each for each in bounds if each is not None), default=None)
 
     @property
     def all_not_delivered(self) -> bool:
@@ -97,13 +108,31 @@ def get_run(owner: User, run_id: UUID) -> tuple[Run, list[Attempt]]:
 
 
 def _find(owner: User, wanted: RunFilter, limit: int) -> list[UUID]:
-    values = _values(owner, wanted)
-    if wanted.task_id is not None:
-        return _select(LIST_RUNS, limit, values)
-    tasks = _tasks_to_look_up(owner, wanted)
-    if tasks is None:
-        return _select(LIST_RUNS, limit, values | {"spares_notices": True})
-    return _select(LIST_RUNS_OF_TASKS, limit, values | {"tasks": array(tasks)})
+    statement, values = LIST_RUNS, _values(owner, wanted)
+    if wanted.task_id is None:
+        tasks = _tasks_to_look_up(owner, wanted)
+        if tasks is None:
+            values |= {"spares_notices": True}
+        else:
+            statement, values = LIST_RUNS_OF_TASKS, values | {"tasks": array(tasks)}
+    # Most pages are filled by few days. To plan for all of them takes some milliseconds.
+    now = clock.now()
+    found = _select(statement, limit, values | _last_days(wanted, now))
+    return found if len(found) >= limit else _select(statement, limit, values)
+
+
+def _last_days(wanted: RunFilter, now: datetime) -> dict[str, UUID | None]:
+    """Return bounds of ids that let only the newest runs of a filter through."""
+    until = min(wanted.before or now + AHEAD, now + AHEAD)
+    since = max(wanted.since or until - LAST_DAYS, until - LAST_DAYS)
+    return _id_bounds(since, until)
+
+
+def _id_bounds(
+    since: datetime | None, until: datetime | None
+) -> dict[str, UUID | None]:
+    first_id, until_id = id_range(since, until)
+    return {"first_id": first_id, "until_id": until_id}
 
 
 def _select(statement: str, limit: int, values: dict[str, Any]) -> list[UUID]:
@@ -127,6 +156,7 @@ def _values(owner: User, wanted: RunFilter) -> dict[str, Any]:
         "until": wanted.until,
         "after": after and after.scheduled_for,
         "after_id": after and after.run_id,
+        **_id_bounds(wanted.since, wanted.before),
         "spares_notices": False,
     }
 

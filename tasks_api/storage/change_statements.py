@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tasks_api.storage.id_statements import READ_RUN_KEY, free_id
+from tasks_api.storage.run_statements import stage_in_history
 from tasks_api.storage.stored_schedules import SCHEDULE_COLUMNS
 
 # The most changes in one transaction.
@@ -22,14 +23,14 @@ RECORD_CHANGE = f"""
             %(what)s IN ('removed', 'over') OR NOT is_one_off AS is_cut_off
         FROM tasks_api_task WHERE id = ANY(%(tasks)s::uuid[])
     ), ahead AS MATERIALIZED (
-        SELECT run.id FROM tasks_api_run run JOIN closed ON closed.id = run.task_id
+        SELECT run.id FROM tasks_api_run_live run JOIN closed ON closed.id = run.task_id
         WHERE closed.is_cut_off AND run.state = 'pending' AND run.scheduled_for > now()
             AND NOT run.by_hand
         FOR UPDATE OF run
     ), moment AS MATERIALIZED (
         SELECT count(*) AS runs, clock_timestamp() AS at FROM ahead
     ), taken_back AS (
-        DELETE FROM tasks_api_run run USING moment
+        DELETE FROM tasks_api_run_live run USING moment
         WHERE run.id IN (SELECT id FROM ahead) AND run.scheduled_for > moment.at
     ), noted AS (
         INSERT INTO tasks_api_schedulechange (task_id, at, what, {_NAMES}, open_from)
@@ -65,12 +66,21 @@ UPDATE_OPEN_FROM = """
 # Store the runs of fire times that a change cut off.
 INSERT_PASSED_RUNS = f"""
     INSERT INTO tasks_api_run (id, task_id, tenant_id, scheduled_for, state, reason,
-        covers_until, finished_at, exclusive, attempt_count, lost_count)
-    SELECT {free_id("named", moment="scheduled_for", tenant_id="tenant_id")},
-        task_id, tenant_id, scheduled_for, state, reason, covers_until, now(), false, 0, 0
-    FROM unnest(%s::uuid[], %s::uuid[], %s::bigint[], %s::timestamptz[], %s::text[],
+        covers_until, finished_at, exclusive, attempt_count, lost_count, stage)
+    SELECT id, task_id, tenant_id, scheduled_for, state, reason, covers_until, now(),
+        false, 0, 0, {stage_in_history("now()")}
+    FROM (SELECT {
+    free_id(
+        "fire.named",
+        task_id="fire.task_id",
+        moment="fire.scheduled_for",
+        tenant_id="fire.tenant_id",
+    )
+} AS id, fire.* FROM unnest(%s::uuid[], %s::uuid[], %s::bigint[], %s::timestamptz[], %s::text[],
         %s::text[], %s::timestamptz[])
         AS fire(named, task_id, tenant_id, scheduled_for, state, reason, covers_until)
+        OFFSET 0
+    ) AS run WHERE id IS NOT NULL
     ON CONFLICT DO NOTHING
     RETURNING id
 """

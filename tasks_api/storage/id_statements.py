@@ -27,21 +27,26 @@ ID_OF_FIRE_TIME = f"""
 """
 
 
-def free_id(named: str, *, moment: str, tenant_id: str) -> str:
-    """Return SQL for an id of a run, or for a random one if a run has that id already.
+def free_id(named: str, *, task_id: str, moment: str, tenant_id: str) -> str:
+    """Return SQL for an id of a run, or for a random one if another run has that id.
 
-    A constraint on task and fire time keeps a fire time from having two runs, so the id
-    need not.
+    NULL if the run of this fire time has the id already, live or in history. So a fire
+    time that is repeated has no second run. The names of columns must be qualified.
     """
     random = ID_FOR.format(moment=moment, tenant_id=tenant_id)
     return f"""
-        CASE WHEN (SELECT true FROM tasks_api_run WHERE id = {named} LIMIT 1)
-            THEN {random} ELSE {named} END
+        (SELECT CASE
+            WHEN known.task_id IS NULL THEN {named}
+            WHEN known.task_id <> {task_id} OR known.scheduled_for <> {moment} THEN {random}
+            END
+        FROM (SELECT) AS here LEFT JOIN LATERAL (
+            SELECT task_id, scheduled_for FROM tasks_api_run WHERE id = {named} LIMIT 1
+        ) AS known ON true)
     """
 
 
 def free_id_of_fire_time(*, task_id: str, moment: str, tenant_id: str) -> str:
-    """Return SQL for the id of the run of a fire time, or for a random one if taken."""
+    """Return SQL for the id of the run of a fire time, as `free_id` does."""
     wanted = ID_OF_FIRE_TIME.format(task_id=task_id, moment=moment, tenant_id=tenant_id)
-    free = free_id("named", moment=moment, tenant_id=tenant_id)
+    free = free_id("wanted.named", task_id=task_id, moment=moment, tenant_id=tenant_id)
     return f"(SELECT {free} FROM (SELECT {wanted} OFFSET 0) AS wanted(named))"

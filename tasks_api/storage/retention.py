@@ -1,8 +1,7 @@
-"""Delete old history: the oldest first, in batches that hold no lock for long.
+"""Delete old history: whole days at once, and the rest in batches, the oldest first.
 
 Any number of processes may run retention at once: each skips rows that another one has
-locked. docs/explanation/retention.md says how long each tenant's history is kept, and
-why rows are deleted one by one.
+locked. docs/explanation/retention.md says how long each tenant's history is kept.
 """
 
 from __future__ import annotations
@@ -19,7 +18,8 @@ from django.db import connection
 
 from scheduler_service.db.arrays import columns
 from tasks_api.metrics import counters
-from tasks_api.storage import task_counts
+from tasks_api.storage import partitions, retention_days, task_counts
+from tasks_api.storage.partition_statements import of_table
 from tasks_api.storage.retention_statements import (
     BATCH_SIZE,
     DELETE_RUNS,
@@ -49,6 +49,15 @@ class _Overdue(NamedTuple):
     before: datetime
 
 
+class _DeletedShare(NamedTuple):
+    """The rows of a tenant in a batch: those found, those deleted, and the newest."""
+
+    of: _Overdue
+    found: int
+    deleted: int
+    last: datetime
+
+
 def prune(*, now: datetime, pause: Pause = time.sleep) -> Counter[str]:
     """Delete history that is older than its tenant's retention, for one round.
 
@@ -74,10 +83,15 @@ def prune(*, now: datetime, pause: Pause = time.sleep) -> Counter[str]:
 
 def lag(*, now: datetime) -> float:
     """Return the seconds since the oldest run should have been deleted, at least 0."""
-    with connection.cursor() as cursor:
-        cursor.execute(FIND_OLDEST_RUNS, _values(now))
-        kept = [before - finished_at for _, _, before, finished_at in cursor.fetchall()]
-    return max(kept, default=timedelta()).total_seconds()
+    plan = retention_days.plan(now=now)
+    overdue = [now - day.drop_at for day in plan if day.drop_at <= now]
+    for table, held in _tables_to_empty(plan, now):
+        with connection.cursor() as cursor:
+            cursor.execute(of_table(FIND_OLDEST_RUNS, table), _values(now, held=held))
+            overdue += [
+                before - finished_at for _, _, before, finished_at in cursor.fetchall()
+            ]
+    return max(overdue, default=timedelta()).total_seconds()
 
 
 def _delete_in_batches(now: datetime) -> Iterator[tuple[str, int]]:
@@ -85,10 +99,16 @@ def _delete_in_batches(now: datetime) -> Iterator[tuple[str, int]]:
 
     The kinds take turns, so that many rows of one kind do not delay the others.
     """
+    plan = retention_days.plan(now=now)
+    patience = retention_days.patience_with_tasks(plan).total_seconds()
+    tasks = _Kind(
+        "task", FIND_OLDEST_TASKS, DELETE_TASKS, _values(now, patience=patience)
+    )
     turns = deque(
         [
-            _delete_oldest_first("run", FIND_OLDEST_RUNS, DELETE_RUNS, now),
-            _delete_oldest_first("task", FIND_OLDEST_TASKS, DELETE_TASKS, now),
+            retention_days.drop_days(plan, now=now),
+            _delete_runs(_tables_to_empty(plan, now), now),
+            tasks.delete_oldest_first(),
             *(_sweep(kind, statement, now) for kind, statement in SWEEPS.items()),
         ]
     )
@@ -100,6 +120,27 @@ def _delete_in_batches(now: datetime) -> Iterator[tuple[str, int]]:
             break
 
 
+def _tables_to_empty(
+    plan: Sequence[retention_days.PlannedDay], now: datetime
+) -> list[tuple[str, int | None]]:
+    """Return tables of runs, and the retention from which on tenants wait for a drop."""
+    plain: list[tuple[str, int | None]] = [
+        (table, None) for table in partitions.list_plain_tables()
+    ]
+    return plain + [(day.table, day.held_days) for day in plan if day.drop_at > now]
+
+
+def _delete_runs(
+    tables: Sequence[tuple[str, int | None]], now: datetime
+) -> Iterator[tuple[str, int]]:
+    for table, held in tables:
+        oldest, delete = (
+            of_table(statement, table) for statement in (FIND_OLDEST_RUNS, DELETE_RUNS)
+        )
+        runs = _Kind("run", oldest, delete, _values(now, held=held))
+        yield from runs.delete_oldest_first()
+
+
 def _sweep(kind: str, statement: str, now: datetime) -> Iterator[tuple[str, int]]:
     count = BATCH_SIZE
     while count >= BATCH_SIZE:
@@ -109,31 +150,38 @@ def _sweep(kind: str, statement: str, now: datetime) -> Iterator[tuple[str, int]
         yield kind, count
 
 
-def _delete_oldest_first(
-    kind: str, oldest: str, batch: str, now: datetime
-) -> Iterator[tuple[str, int]]:
-    with connection.cursor() as cursor:
-        cursor.execute(oldest, _values(now))
-        overdue = [_Overdue._make(row[:3]) for row in cursor.fetchall()]
-    heapq.heapify(overdue)
-    while overdue:
-        chosen = [
-            heapq.heappop(overdue)
-            for _ in range(min(MAX_TENANTS_IN_BATCH, len(overdue)))
-        ]
-        share = max(1, BATCH_SIZE // len(chosen))
-        gone = _delete_batch(batch, chosen, share)
-        for each, count, last in gone:
-            # A tenant with fewer rows than its share has no more.
-            if count == share:
-                heapq.heappush(overdue, each._replace(since=last))
-        yield kind, sum(count for _, count, _ in gone)
+class _Kind(NamedTuple):
+    """A kind of rows that are deleted tenant by tenant, and the statements for that."""
+
+    name: str
+    oldest: str
+    delete: str
+    values: dict[str, Any]
+
+    def delete_oldest_first(self) -> Iterator[tuple[str, int]]:
+        with connection.cursor() as cursor:
+            cursor.execute(self.oldest, self.values)
+            overdue = [_Overdue._make(row[:3]) for row in cursor.fetchall()]
+        heapq.heapify(overdue)
+        while overdue:
+            chosen = [
+                heapq.heappop(overdue)
+                for _ in range(min(MAX_TENANTS_IN_BATCH, len(overdue)))
+            ]
+            share = max(1, BATCH_SIZE // len(chosen))
+            gone = _delete_batch(self.delete, chosen, share)
+            for each in gone:
+                # A tenant with fewer rows than its share has no more. Rows that cannot
+                # be deleted, and are of one moment, would be found again.
+                if each.found == share and (each.deleted or each.last > each.of.since):
+                    heapq.heappush(overdue, each.of._replace(since=each.last))
+            yield self.name, sum(each.deleted for each in gone)
 
 
 def _delete_batch(
     statement: str, chosen: Sequence[_Overdue], share: int
-) -> list[tuple[_Overdue, int, datetime]]:
-    """Delete up to a share of each tenant; return the number of rows and the newest."""
+) -> list[_DeletedShare]:
+    """Delete up to a share of each tenant; return what was found and deleted."""
     since, tenants, before = columns(chosen)
     values: dict[str, Any] = {
         "since": since,
@@ -145,10 +193,10 @@ def _delete_batch(
     with connection.cursor() as cursor:
         cursor.execute(statement, values)
         return [
-            (by_tenant[tenant_id], count, last)
-            for tenant_id, count, last in cursor.fetchall()
+            _DeletedShare(by_tenant[tenant_id], found, deleted, last)
+            for tenant_id, found, deleted, last in cursor.fetchall()
         ]
 
 
-def _values(now: datetime) -> dict[str, Any]:
-    return {"now": now, "days": settings.SCHEDULER_RETENTION_DAYS}
+def _values(now: datetime, **more: float | None) -> dict[str, Any]:
+    return {"now": now, "days": settings.SCHEDULER_RETENTION_DAYS, **more}

@@ -7,26 +7,55 @@ from tasks_api.storage.task_deletion import DELETE_SCHEDULES
 # The most rows in one statement, which then takes some tens of milliseconds.
 BATCH_SIZE = 1000
 
-# Tenants, each with the moment before which its history is deleted.
+# Tenants, each with the days that its history is kept, and the moment before which its
+# history is deleted.
 _BEFORE = """
-    (SELECT id, %(now)s::timestamptz
+    (SELECT id, coalesce(retention_days, %(days)s) AS days, %(now)s::timestamptz
         - make_interval(days => coalesce(retention_days, %(days)s)) AS before
      FROM accounts_tenant) AS tenant
 """
-# Find the oldest run of each tenant that is past its retention.
+# Find the shortest and the longest time for which a tenant's history is kept.
+FIND_RETENTIONS = """
+    SELECT coalesce(min(least(retention_days, %(days)s)), %(days)s),
+        coalesce(max(greatest(retention_days, %(days)s)), %(days)s)
+    FROM accounts_tenant
+"""
+# Find the longest time for which some tenant's runs in a table are kept, if it is longer
+# than usual.
+FIND_HOLDER = """
+    SELECT max(retention_days) FROM accounts_tenant tenant
+    WHERE retention_days > %(days)s
+        AND EXISTS (SELECT FROM {table} run WHERE run.tenant_id = tenant.id)
+"""
+# Find the oldest run in a table of each tenant that is past its retention. Tenants whose
+# history is kept for `held` days or longer wait until the table is dropped. The tenants
+# are those with runs in the table, found by stepping from one to the next in its index.
 FIND_OLDEST_RUNS = f"""
+    WITH RECURSIVE found AS (
+        (SELECT tenant_id AS id FROM {{table}} ORDER BY tenant_id LIMIT 1)
+        UNION ALL
+        SELECT (SELECT tenant_id FROM {{table}} WHERE tenant_id > found.id
+            ORDER BY tenant_id LIMIT 1)
+        FROM found WHERE found.id IS NOT NULL
+    )
     SELECT oldest.scheduled_for, tenant.id, tenant.before, oldest.finished_at
-    FROM {_BEFORE} CROSS JOIN LATERAL (
-        SELECT run.scheduled_for, run.finished_at FROM tasks_api_run run
+    FROM found JOIN {_BEFORE} ON tenant.id = found.id CROSS JOIN LATERAL (
+        SELECT run.scheduled_for, run.finished_at FROM {{table}} run
         WHERE run.tenant_id = tenant.id AND run.scheduled_for < tenant.before
             AND run.finished_at < tenant.before
         ORDER BY run.scheduled_for LIMIT 1
     ) AS oldest
+    WHERE tenant.days < coalesce(%(held)s::int, 2147483647)
 """
-# Find the oldest ended task of each tenant that is past its retention.
+# Find the oldest ended task of each tenant that is past its retention. Where runs wait
+# until their day is dropped, their tasks wait as well.
 FIND_OLDEST_TASKS = f"""
     SELECT oldest.ended_at, tenant.id, tenant.before
-    FROM {_BEFORE} CROSS JOIN LATERAL (
+    FROM (
+        SELECT id, before - CASE WHEN days >= %(days)s
+            THEN make_interval(secs => %(patience)s) ELSE '0'::interval END AS before
+        FROM {_BEFORE}
+    ) AS tenant CROSS JOIN LATERAL (
         SELECT task.ended_at FROM tasks_api_task task
         WHERE task.tenant_id = tenant.id AND task.ended_at < tenant.before
         ORDER BY task.ended_at LIMIT 1
@@ -35,17 +64,17 @@ FIND_OLDEST_TASKS = f"""
 
 # The share of each tenant begins where the batch before ended. So a round steps once
 # over the dead entries at the old end of an index, and not once a batch. The rows are
-# locked, so their ctid stays valid.
+# locked, so their ctid stays valid; a table other than a partition would be ambiguous.
 _SHARES = """
     unnest(%(since)s::timestamptz[], %(tenants)s::bigint[], %(before)s::timestamptz[])
         AS share(since, tenant_id, before)
 """
-# Delete a share of old runs of each tenant, with their attempts.
+# Delete a share of old runs of each tenant from a table, with their attempts.
 DELETE_RUNS = f"""
     WITH old AS MATERIALIZED (
         SELECT share.tenant_id, run.* FROM {_SHARES} CROSS JOIN LATERAL (
             SELECT run.ctid AS place, run.id, run.scheduled_for AS at
-            FROM tasks_api_run run
+            FROM {{table}} run
             WHERE run.tenant_id = share.tenant_id AND run.scheduled_for >= share.since
                 AND run.scheduled_for < share.before AND run.finished_at < share.before
             ORDER BY run.scheduled_for LIMIT %(share)s
@@ -54,28 +83,50 @@ DELETE_RUNS = f"""
     ), attempts AS (
         DELETE FROM tasks_api_attempt WHERE run_id = ANY(ARRAY(SELECT id FROM old))
     ), runs AS (
-        DELETE FROM tasks_api_run WHERE ctid = ANY(ARRAY(SELECT place FROM old))
+        DELETE FROM {{table}} WHERE ctid = ANY(ARRAY(SELECT place FROM old))
     )
-    SELECT tenant_id, count(*), max(at) FROM old GROUP BY tenant_id
+    SELECT tenant_id, count(*), count(*), max(at) FROM old GROUP BY tenant_id
 """
 
-# Delete a share of old tasks of each tenant that have no runs left.
+# Delete those of a share of old tasks of each tenant that have no runs left. All tasks
+# are looked up at once: most are older than all runs in a partition, which is found out
+# by one look.
 DELETE_TASKS = f"""
     WITH old AS MATERIALIZED (
         SELECT share.tenant_id, task.* FROM {_SHARES} CROSS JOIN LATERAL (
-            SELECT task.ctid AS place, task.periodic_task_id, task.ended_at AS at
+            SELECT task.ctid AS place, task.id, task.ended_at AS at
             FROM tasks_api_task task
             WHERE task.tenant_id = share.tenant_id AND task.ended_at >= share.since
                 AND task.ended_at < share.before
-                AND NOT EXISTS (SELECT FROM tasks_api_run run WHERE run.task_id = task.id)
             ORDER BY task.ended_at LIMIT %(share)s
             FOR UPDATE SKIP LOCKED
         ) AS task
+    ), busy AS MATERIALIZED (
+        SELECT DISTINCT task_id FROM tasks_api_run
+        WHERE task_id = ANY(ARRAY(SELECT id FROM old))
     ), tasks AS (
-        DELETE FROM tasks_api_task WHERE ctid = ANY(ARRAY(SELECT place FROM old))
-        RETURNING id, periodic_task_id
+        DELETE FROM tasks_api_task WHERE ctid = ANY(ARRAY(
+            SELECT place FROM old WHERE id NOT IN (SELECT task_id FROM busy)))
+        RETURNING id, tenant_id, periodic_task_id
     ), {DELETE_SCHEDULES}
-    SELECT tenant_id, count(*), max(at) FROM old GROUP BY tenant_id
+    SELECT tenant_id, count(*), (
+        SELECT count(*) FROM tasks WHERE tasks.tenant_id = old.tenant_id), max(at)
+    FROM old GROUP BY tenant_id
+"""
+
+# Delete attempts, in the tables that no day owns, of runs that go with their day.
+DELETE_ATTEMPTS_OF_DAY = f"""
+    WITH old AS MATERIALIZED (
+        SELECT run_id, number FROM {{table}} attempt
+        WHERE run_id >= %(first)s::uuid AND run_id < %(until)s::uuid AND NOT EXISTS (
+            SELECT FROM tasks_api_run run
+            WHERE run.id = attempt.run_id AND run.stage <> 'over')
+        LIMIT {BATCH_SIZE} FOR UPDATE SKIP LOCKED
+    ), deleted AS (
+        DELETE FROM {{table}} attempt USING old
+        WHERE attempt.run_id = old.run_id AND attempt.number = old.number
+    )
+    SELECT count(*) FROM old
 """
 
 # Statements for kinds that are not searched by tenant. Retention repeats each one until

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
-from django.db import transaction
+from django.db import connection, transaction
 
 from scheduler_service.db.arrays import array, columns
 from scheduler_service.db.statements import prepared
@@ -19,6 +19,7 @@ from tasks_api.domain.ids import id_for
 from tasks_api.domain.states import RunState
 from tasks_api.metrics import counters
 from tasks_api.storage.run_statements import (
+    FIND_TAKEN_IDS,
     INSERT_RUNS,
     LOCK_TASKS,
     START_WAITING_RUNS,
@@ -48,20 +49,22 @@ class NewRun(NamedTuple):
 
 
 def replace_taken_ids(runs: Sequence[NewRun]) -> list[NewRun]:
-    """Give random ids to runs whose ids are taken: constraints decide, and no id."""
+    """Give random ids to runs whose ids other runs have.
+
+    Leaves out fire times that have their run already, live or in history.
+    """
     if not runs:
         return []
-    with prepared(rows=len(runs)) as cursor:
-        cursor.execute(
-            "SELECT id FROM tasks_api_run WHERE id = ANY(%s::uuid[])",
-            [array(run.run_id for run in runs)],
-        )
-        taken = {run_id for (run_id,) in cursor.fetchall()}
+    # Not prepared: PostgreSQL sees in the ids which partitions it need not read.
+    with connection.cursor() as cursor:
+        cursor.execute(FIND_TAKEN_IDS, [array(run.run_id for run in runs)])
+        taken = {run_id: fire_time for run_id, *fire_time in cursor.fetchall()}
     return [
         run._replace(run_id=id_for(run.scheduled_for, run.tenant_id))
         if run.run_id in taken
         else run
         for run in runs
+        if taken.get(run.run_id) != [run.task_id, run.scheduled_for]
     ]
 
 

@@ -1,26 +1,110 @@
-"""The SQL that stores runs, and lets waiting runs move up."""
+"""The SQL that stores runs, lets waiting runs move up, and moves runs into history."""
 
 from __future__ import annotations
 
+from tasks_api.domain.states import LATE_AFTER
+
+# The columns of a run, except for its stage.
+COLUMNS = (
+    "id",
+    "task_id",
+    "tenant_id",
+    "scheduled_for",
+    "state",
+    "reason",
+    "wake_at",
+    "lease",
+    "attempt_count",
+    "lost_count",
+    "exclusive",
+    "is_next",
+    "by_hand",
+    "covers_until",
+    "started_at",
+    "finished_at",
+    "redrive_of",
+    "slot",
+    "first_started_at",
+    "first_duration_ms",
+    "first_status_code",
+    "first_error",
+    "first_answer",
+)
+_ENDED = {"wake_at": "NULL", "lease": "NULL", "finished_at": "now()"}
+
+
+def stage_in_history(finished_at: str) -> str:
+    """Return SQL for the stage of a run that is over: most belong to the day's partition.
+
+    A run that was over late would keep the partition of its day from being dropped.
+    """
+    late_after = f"'{LATE_AFTER.total_seconds():.0f} s'::interval"
+    return f"""
+        CASE WHEN {finished_at} - scheduled_for > {late_after}
+            THEN 'late' ELSE 'over' END
+    """
+
+
+def insert_into_history(source: str, **values: str) -> str:
+    """Return SQL that inserts the runs of `source` into history.
+
+    `source` is a part of the same statement, which deletes live runs and returns all
+    their columns; `values` take the places of some. An UPDATE could move a row, but then
+    every other statement that waits for the row would fail.
+    """
+    selected = _ENDED | values
+    finished_at = selected["finished_at"]
+    return f"""
+        INSERT INTO tasks_api_run (stage, {", ".join(COLUMNS)})
+        SELECT {stage_in_history(finished_at)},
+            {", ".join(selected.get(name, name) for name in COLUMNS)}
+        FROM {source} ON CONFLICT DO NOTHING
+    """
+
+
+def end_live_runs(where: str, *, reason: str, tables: str = "") -> str:
+    """Return a statement that cancels the live runs of a condition, into history.
+
+    The condition is that of the DELETE itself, so a worker that takes a run meanwhile
+    wins.
+    """
+    return f"""
+        WITH ended AS (
+            DELETE FROM tasks_api_run_live run {tables} WHERE {where}
+            RETURNING run.*, {reason} AS new_reason
+        )
+        {insert_into_history("ended", state="'cancelled'", reason="new_reason")}
+    """
+
+
 # Store the runs that no constraint forbids.
-INSERT_RUNS = """
+INSERT_RUNS = f"""
     INSERT INTO tasks_api_run (id, task_id, tenant_id, scheduled_for, state,
         reason, wake_at, finished_at, exclusive, is_next, covers_until,
-        attempt_count, lost_count)
-    SELECT *, 0, 0 FROM unnest(%s::uuid[], %s::uuid[], %s::bigint[],
+        attempt_count, lost_count, stage)
+    SELECT *, 0, 0, CASE WHEN finished_at IS NULL THEN 'live'
+        ELSE {stage_in_history("finished_at")} END
+    FROM unnest(%s::uuid[], %s::uuid[], %s::bigint[],
         %s::timestamptz[], %s::text[], %s::text[], %s::timestamptz[],
         %s::timestamptz[], %s::bool[], %s::bool[], %s::timestamptz[])
+        AS run(id, task_id, tenant_id, scheduled_for, state, reason, wake_at,
+            finished_at, exclusive, is_next, covers_until)
     ON CONFLICT DO NOTHING
     RETURNING id
 """
 
+# Find the runs with some ids.
+FIND_TAKEN_IDS = """
+    SELECT id, task_id, scheduled_for FROM tasks_api_run WHERE id = ANY(%s::uuid[])
+"""
+
 # Let waiting runs of tasks move up if the exclusive run has ended.
 START_WAITING_RUNS = """
-    UPDATE tasks_api_run run SET exclusive = true, is_next = false, reason = '',
+    UPDATE tasks_api_run_live run SET exclusive = true, is_next = false, reason = '',
         wake_at = now()
     WHERE run.task_id = ANY(%s::uuid[]) AND run.is_next
         AND run.finished_at IS NULL AND NOT EXISTS (
-            SELECT FROM tasks_api_run earlier
+            SELECT FROM tasks_api_run_live earlier
             WHERE earlier.task_id = run.task_id AND earlier.exclusive
                 AND earlier.finished_at IS NULL)
     RETURNING run.id
@@ -31,3 +115,43 @@ LOCK_TASKS = """
     SELECT FROM tasks_api_task WHERE id = ANY(%s::uuid[])
     ORDER BY id FOR NO KEY UPDATE
 """
+
+# The most rows that are moved in one statement, which then takes some tens of ms.
+MOVE_BATCH_SIZE = 1000
+
+# Move runs that are over from a table into history, in the order of their ids. A first
+# attempt that has a row of its own moves into the run's row.
+_MOVE_RUNS = f"""
+    WITH old AS MATERIALIZED (
+        SELECT id FROM {{table}} WHERE finished_at IS NOT NULL AND id > %(after)s::uuid
+        ORDER BY id LIMIT {MOVE_BATCH_SIZE} FOR UPDATE SKIP LOCKED
+    ), gone AS (
+        DELETE FROM {{table}} WHERE id = ANY(ARRAY(SELECT id FROM old)) RETURNING *
+    ), first AS (
+        DELETE FROM tasks_api_attempt
+        WHERE number = 1 AND run_id = ANY(ARRAY(
+            SELECT id FROM gone WHERE first_started_at IS NULL))
+        RETURNING *
+    ), moving AS (
+        SELECT gone.*, first.started_at AS sent_at, first.duration_ms, first.status_code,
+            first.error, first.answer
+        FROM gone LEFT JOIN first ON first.run_id = gone.id
+    ), moved AS ({
+    insert_into_history(
+        "moving",
+        finished_at="finished_at",
+        first_started_at="coalesce(first_started_at, sent_at)",
+        first_duration_ms="coalesce(first_duration_ms, duration_ms)",
+        first_status_code="coalesce(first_status_code, status_code)",
+        first_error="coalesce(error, first_error)",
+        first_answer="coalesce(answer, first_answer)",
+    )
+})
+    SELECT count(*), (SELECT id FROM old ORDER BY id DESC LIMIT 1) FROM gone
+"""
+# Move the runs of the release before, and those that it left among the live ones.
+MOVE_RUNS_BEFORE = _MOVE_RUNS.replace("{table}", "tasks_api_run_before")
+MOVE_RUNS_OVER = _MOVE_RUNS.replace("{table}", "tasks_api_run_live")
+
+# Find the oldest run of the release before.
+FIND_OLDEST_RUN_BEFORE = "SELECT id FROM tasks_api_run_before ORDER BY id LIMIT 1"

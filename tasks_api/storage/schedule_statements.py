@@ -86,16 +86,18 @@ INSERT_SCHEDULES = f"""
     )
 """
 
+# The ids of shared rows are cast: PostgreSQL refuses a prepared statement whose result has
+# another type than before, and these columns may have 32 or 64 bits.
 _EVERY = "unnest(%s::int[], %s::text[]) AS wanted(every, period)"
 # Find the ids of intervals that are stored already.
 FIND_INTERVALS = f"""
-    SELECT every, period, min(id) FROM django_celery_beat_intervalschedule
+    SELECT every, period, min(id)::bigint FROM django_celery_beat_intervalschedule
     JOIN {_EVERY} USING (every, period) GROUP BY every, period
 """
 # Store intervals.
 INSERT_INTERVALS = f"""
     INSERT INTO django_celery_beat_intervalschedule (every, period)
-    SELECT * FROM {_EVERY} RETURNING every, period, id
+    SELECT * FROM {_EVERY} RETURNING every, period, id::bigint
 """
 
 CRONTAB_FIELDS = ("minute", "hour", "day_of_month", "month_of_year", "day_of_week")
@@ -103,13 +105,13 @@ _CRONTAB = f"{', '.join(CRONTAB_FIELDS)}, timezone"
 _CRONTABS = f"unnest({', '.join(['%s::text[]'] * 6)}) AS wanted({_CRONTAB})"
 # Find the ids of crontabs that are stored already.
 FIND_CRONTABS = f"""
-    SELECT {_CRONTAB}, min(id) FROM django_celery_beat_crontabschedule
+    SELECT {_CRONTAB}, min(id)::bigint FROM django_celery_beat_crontabschedule
     JOIN {_CRONTABS} USING ({_CRONTAB}) GROUP BY {_CRONTAB}
 """
 # Store crontabs.
 INSERT_CRONTABS = f"""
     INSERT INTO django_celery_beat_crontabschedule ({_CRONTAB})
-    SELECT * FROM {_CRONTABS} RETURNING {_CRONTAB}, id
+    SELECT * FROM {_CRONTABS} RETURNING {_CRONTAB}, id::bigint
 """
 
 # Replace the schedules of tasks. save() would lock the one global row.
@@ -119,8 +121,8 @@ CHANGE_SCHEDULES = """
         expires = new.expires, interval_id = new.interval_id,
         crontab_id = new.crontab_id, clocked_id = new.clocked_id,
         solar_id = new.solar_id
-    FROM unnest(%s::int[], %s::bool[], %s::timestamptz[], %s::timestamptz[],
-            %s::int[], %s::int[], %s::int[], %s::int[])
+    FROM unnest(%s::bigint[], %s::bool[], %s::timestamptz[], %s::timestamptz[],
+            %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[])
         AS new(id, one_off, start_time, expires, interval_id, crontab_id,
             clocked_id, solar_id)
     WHERE periodic.id = new.id
@@ -129,7 +131,7 @@ CHANGE_SCHEDULES = """
 # Delete moments of one-offs that no periodic task refers to.
 DELETE_UNUSED_MOMENTS = """
     DELETE FROM django_celery_beat_clockedschedule clocked
-    WHERE id = ANY(%s::int[]) AND NOT EXISTS (
+    WHERE id = ANY(%s::bigint[]) AND NOT EXISTS (
         SELECT FROM django_celery_beat_periodictask
         WHERE clocked_id = clocked.id)
 """
@@ -138,7 +140,7 @@ DELETE_UNUSED_MOMENTS = """
 UPDATE_DESCRIPTIONS = """
     UPDATE django_celery_beat_periodictask periodic
     SET description = new.description
-    FROM unnest(%s::int[], %s::text[]) AS new(id, description)
+    FROM unnest(%s::bigint[], %s::text[]) AS new(id, description)
     WHERE periodic.id = new.id
 """
 
@@ -180,7 +182,7 @@ _TYPES = {
     "ends_at": "timestamptz",
     "interval_every": "int",
     "once_at": "timestamptz",
-    "solar_id": "int",
+    "solar_id": "bigint",
 }
 
 

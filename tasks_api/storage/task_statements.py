@@ -44,7 +44,9 @@ INSERT_TASKS = f"""
 
 # The columns that the owner of a task chooses.
 UPDATED_COLUMNS = (*SPEC_COLUMNS, *TASK_ONLY_COLUMNS, "version")
-_UPDATED_TYPES = [(_TASK_TYPES | {"version": "int"})[name] for name in UPDATED_COLUMNS]
+_UPDATED_TYPES = [
+    (_TASK_TYPES | {"version": "bigint"})[name] for name in UPDATED_COLUMNS
+]
 # Write the columns that owners choose.
 UPDATE_TASKS = f"""
     UPDATE tasks_api_task task SET

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -26,9 +27,14 @@ class Room(NamedTuple):
 
     def after(self, runs: Sequence[ClaimedRun]) -> Room:
         """What is left when some runs are taken; a single run may always come."""
+        taken = Counter(run.tenant_id for run in runs)
         return self._replace(
             places=max(1, self.places - len(runs)),
             bytes=max(1, self.bytes - sum(map(count_bytes, runs))),
+            places_of={
+                **self.places_of,
+                **{each: self.places_for(each) - taken[each] for each in taken},
+            },
         )
 
 

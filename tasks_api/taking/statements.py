@@ -14,7 +14,8 @@ from tasks_api.storage import (
     schedule_statements,
     sending_rules,
 )
-from tasks_api.storage.id_statements import ID_FOR, ID_OF_FIRE_TIME, READ_RUN_KEY
+from tasks_api.storage.id_statements import ID_OF_FIRE_TIME, READ_RUN_KEY
+from tasks_api.storage.run_statements import insert_into_history, stage_in_history
 
 
 class FromMoment(NamedTuple):
@@ -86,7 +87,7 @@ FIND_DUE = """
                 SELECT min(next_fire_at) FROM tasks_api_task
                 WHERE next_fire_at IS NOT NULL AND next_fire_at > now()) END,
             CASE WHEN wait_at > now() THEN wait_at ELSE (
-                SELECT min(wake_at) FROM tasks_api_run
+                SELECT min(wake_at) FROM tasks_api_run_live
                 WHERE wake_at > now() AND state IN ('pending', 'retrying')
                     AND NOT is_next) END
         ) AS next_at,
@@ -96,7 +97,7 @@ FIND_DUE = """
             SELECT min(next_fire_at) FROM tasks_api_task
             WHERE next_fire_at IS NOT NULL AND next_fire_at >= %(fire_at)s::timestamptz
         ) AS fire_at, (
-            SELECT min(wake_at) FROM tasks_api_run
+            SELECT min(wake_at) FROM tasks_api_run_live
             WHERE wake_at >= %(wake_at)s::timestamptz
                 AND state IN ('pending', 'retrying') AND NOT is_next
         ) AS wait_at
@@ -136,7 +137,7 @@ FIND_TENANTS_OF_TASKS = (
 )
 _WAITS = "state IN ('pending', 'retrying') AND NOT is_next"
 FIND_TENANTS_OF_RUNS = (
-    _FIND_TENANTS.replace("{table}", "tasks_api_run")
+    _FIND_TENANTS.replace("{table}", "tasks_api_run_live")
     .replace("{in_index}", _WAITS)
     .replace("{is_due}", f"{_WAITS} AND wake_at <= now()")
 )
@@ -158,8 +159,7 @@ _CHOOSE_TASKS = f"""
 """
 
 # Locks due tasks, takes the plain ones for which there is room, and returns the ids of
-# the others. If the run of a fire time exists already, for instance in a restored
-# database, the task moves on. The constraint decides whether a run would overlap.
+# the others. The constraint decides whether a run would overlap.
 _TAKE_TASKS = f"""
     WITH {{chosen}} due AS MATERIALIZED (
         SELECT task.id, task.tenant_id, task.next_fire_at, task.version,
@@ -175,6 +175,8 @@ _TAKE_TASKS = f"""
                     WHEN task.misfire = 'skip' THEN 1 ELSE task.catchup_window END)
                     IS NOT false
                 AND NOT {sending_rules.IS_SUSPENDED}
+                -- A fire time that is repeated may have a run in history.
+                AND (task.last_fire_at IS NULL OR task.next_fire_at > task.last_fire_at)
                 AND {schedule_statements.IS_UNEDITED} AS is_undisputed
         FROM tasks_api_task task {schedule_statements.JOINS}
         JOIN accounts_user owner ON owner.id = task.owner_id
@@ -198,19 +200,13 @@ _TAKE_TASKS = f"""
     ), plain AS MATERIALIZED (
         SELECT fitting.*, overlap = 'skip' AS is_exclusive,
             CASE WHEN upcoming <= ends_at OR ends_at IS NULL THEN upcoming END AS next_at,
-            coalesce(known.task_id = fitting.id, false) AS is_known,
-            CASE WHEN known.task_id IS NULL THEN wanted.id
-                ELSE {ID_FOR.format(moment="next_fire_at", tenant_id="tenant_id")}
-                END AS run_id
+            wanted.id AS run_id
         FROM fitting
         CROSS JOIN LATERAL (SELECT {
     ID_OF_FIRE_TIME.format(
         moment="next_fire_at", tenant_id="tenant_id", task_id="fitting.id"
     )
 } AS id OFFSET 0) AS wanted
-        LEFT JOIN LATERAL (
-            SELECT task_id FROM tasks_api_run WHERE id = wanted.id LIMIT 1
-        ) AS known ON true
         WHERE is_undisputed AND CASE
             WHEN once_at IS NOT NULL THEN is_one_off
             WHEN is_one_off THEN false
@@ -225,15 +221,16 @@ _TAKE_TASKS = f"""
             wake_at, started_at, lease, exclusive, attempt_count, lost_count)
         SELECT run_id, id, tenant_id, next_fire_at, 'running', '',
             at + make_interval(secs => %(term)s), at, %(lease)s, is_exclusive, 1, 0
-        FROM plain WHERE NOT is_known
+        FROM plain
         ON CONFLICT DO NOTHING
         RETURNING id, task_id, scheduled_for
     ), skipped AS (
         INSERT INTO tasks_api_run (id, task_id, tenant_id, scheduled_for, state, reason,
-            finished_at, exclusive, attempt_count, lost_count)
+            finished_at, exclusive, attempt_count, lost_count, stage)
         SELECT run_id, id, tenant_id, next_fire_at, 'skipped',
-            '{run_rows.SKIPPED_REASON}', at, true, 0, 0
-        FROM plain WHERE is_exclusive AND NOT is_known
+            '{run_rows.SKIPPED_REASON}', at, true, 0, 0,
+            {stage_in_history("at").replace("scheduled_for", "next_fire_at")}
+        FROM plain WHERE is_exclusive
             AND NOT EXISTS (SELECT FROM made WHERE made.task_id = plain.id)
         ON CONFLICT DO NOTHING
         RETURNING task_id
@@ -241,9 +238,11 @@ _TAKE_TASKS = f"""
         UPDATE tasks_api_task task SET
             next_fire_at = plain.next_at, last_fire_at = plain.next_fire_at,
             following_fire_times = plain.following_fire_times[2:], pause_reason = ''
-        FROM plain WHERE task.id = plain.id
+        FROM plain LEFT JOIN made ON made.task_id = plain.id
+        WHERE task.id = plain.id AND (made.id IS NOT NULL OR plain.is_exclusive)
     )
-    SELECT plain.id IS NULL AND fitting.id IS NOT NULL AS is_disputed,
+    SELECT fitting.id IS NOT NULL AND made.id IS NULL AND plain.is_exclusive IS NOT TRUE
+            AS is_disputed,
         fitting.id IS NULL AS is_left, skipped.task_id IS NOT NULL AS is_skipped,
         plain.next_at IS NOT NULL AND plain.interval_period IS DISTINCT FROM 'seconds'
             AND plain.following_fire_times[2] IS NULL AS ends_following,
@@ -319,22 +318,35 @@ WRITE_FOLLOWING = """
         AND task.next_fire_at = planned.next_fire_at
 """
 
+# Why a run is not sent any more, by its fate.
+REASON_OF_END = """
+    CASE fate
+        WHEN 'removed' THEN 'The task was removed.'
+        WHEN 'over' THEN 'The end of the task was moved to before this run.'
+        WHEN 'paused' THEN 'The task was paused.'
+        WHEN 'replaced' THEN 'The task was replaced.'
+        ELSE 'Its worker was lost too often.' END
+"""
+
 _CHOOSE_RUNS = """
     chosen AS MATERIALIZED (
         SELECT of_tenant.id
         FROM unnest(%(sharers)s::bigint[], %(shares)s::int[]) AS share(tenant_id, most)
         CROSS JOIN LATERAL (
-            SELECT run.id FROM tasks_api_run run
+            SELECT run.id FROM tasks_api_run_live run
             WHERE run.tenant_id = share.tenant_id AND run.wake_at <= now()
                 AND run.state IN ('pending', 'retrying') AND NOT run.is_next
+                AND run.scheduled_for <= now()
             ORDER BY run.wake_at LIMIT share.most
             FOR UPDATE SKIP LOCKED
         ) AS of_tenant
         LIMIT {limit}
     ),
 """
+# A release before makes runs ahead of their moments, and may ask for a look at them.
 _RUN_WAITS = """
-    run.wake_at <= now() AND run.state IN ('pending', 'retrying') AND NOT run.is_next {since}
+    run.wake_at <= now() AND run.state IN ('pending', 'retrying') AND NOT run.is_next
+        AND run.scheduled_for <= now() {since}
 """
 
 # Takes waiting runs for which there is room: new ones that a user or Python made, and
@@ -343,7 +355,9 @@ _RUN_WAITS = """
 # that a pause, a removal or an end wins.
 _TAKE_RUNS = f"""
     WITH {{chosen}} waiting AS MATERIALIZED (
-        SELECT run.id, run.tenant_id, run.wake_at, {_FROM_TASK}, {_BYTES} AS bytes, CASE
+        SELECT run.id, run.task_id, run.tenant_id, run.wake_at, {_FROM_TASK}, {
+    _BYTES
+} AS bytes, CASE
                 WHEN {sending_rules.IS_REMOVED} THEN 'removed'
                 WHEN {sending_rules.IS_PAST_END} THEN 'over'
                 WHEN {sending_rules.IS_PAUSED} AND NOT periodic.one_off THEN 'paused'
@@ -354,7 +368,7 @@ _TAKE_RUNS = f"""
             END AS fate,
             CASE WHEN periodic.enabled AND {sending_rules.IS_SUSPENDED}
                 THEN task.owner_id END AS inactive_owner_id
-        FROM tasks_api_run run {sending_rules.JOINS}
+        FROM tasks_api_run_live run {sending_rules.JOINS}
         WHERE {{waits}}
         FOR UPDATE OF run SKIP LOCKED
     ), weighed AS (
@@ -366,26 +380,29 @@ _TAKE_RUNS = f"""
             ON room.tenant_id = weighed.tenant_id
         WHERE fate <> 'ready' OR {_HAS_ROOM}
     ), taken AS (
-        UPDATE tasks_api_run run SET
-            state = CASE fitting.fate WHEN 'ready' THEN 'running'
-                WHEN 'held' THEN 'pending' ELSE 'cancelled' END,
+        UPDATE tasks_api_run_live run SET
+            state = CASE fitting.fate WHEN 'ready' THEN 'running' ELSE 'pending' END,
             lease = CASE fitting.fate WHEN 'ready' THEN %(lease)s::uuid END,
             wake_at = now() + CASE fitting.fate
-                WHEN 'ready' THEN make_interval(secs => %(term)s)
-                WHEN 'held' THEN '30s'::interval END,
+                WHEN 'ready' THEN make_interval(secs => %(term)s) ELSE '30s'::interval END,
             attempt_count = run.attempt_count + (fitting.fate = 'ready')::int,
             started_at = CASE fitting.fate WHEN 'ready' THEN now() ELSE run.started_at END,
-            reason = CASE fitting.fate
-                WHEN 'removed' THEN 'The task was removed.'
-                WHEN 'over' THEN 'The end of the task was moved to before this run.'
-                WHEN 'paused' THEN 'The task was paused.'
-                WHEN 'replaced' THEN 'The task was replaced.'
-                WHEN 'held' THEN run.reason ELSE '' END,
-            finished_at = CASE WHEN fitting.fate NOT IN ('ready', 'held') THEN now() END
-        FROM fitting WHERE run.id = fitting.id
+            reason = CASE fitting.fate WHEN 'ready' THEN '' ELSE run.reason END
+        FROM fitting WHERE run.id = fitting.id AND fitting.fate IN ('ready', 'held')
         RETURNING {claimed_run("fitting")}
+    ), ended AS (
+        DELETE FROM tasks_api_run_live run USING fitting
+        WHERE run.id = fitting.id AND fitting.fate NOT IN ('ready', 'held')
+        RETURNING run.*, fitting.fate
+    ), history AS ({
+    insert_into_history(
+        "ended",
+        state="'cancelled'",
+        reason=REASON_OF_END,
     )
+})
     SELECT coalesce(fitting.fate, 'left') AS fate, fitting.inactive_owner_id,
+        CASE WHEN fitting.overlap = 'queue_one' THEN fitting.task_id END AS queued_task_id,
         {", ".join(f"taken.{name}" for name in CLAIMED_RUN_COLUMNS)}
     FROM waiting
     LEFT JOIN fitting ON fitting.id = waiting.id
@@ -405,21 +422,21 @@ TAKE_RUNS = _take_runs(f"run.id = ANY(%(runs)s::uuid[]) AND {_RUN_WAITS}")
 # Gives back the runs of a statement that may have succeeded though its answer did not
 # arrive.
 UNDO_TAKE = """
-    UPDATE tasks_api_run SET state = 'pending', lease = NULL, wake_at = now(),
+    UPDATE tasks_api_run_live SET state = 'pending', lease = NULL, wake_at = now(),
         attempt_count = attempt_count - 1
     WHERE lease = %s AND state = 'running'
 """
 
 # Says on held runs whether their requests have not begun.
 MARK_UNSENT = """
-    UPDATE tasks_api_run run SET reason = %s
+    UPDATE tasks_api_run_live run SET reason = %s
     FROM unnest(%s::uuid[], %s::uuid[]) AS held(id, lease)
     WHERE run.id = held.id AND run.lease = held.lease
 """
 
 # Prolongs leases, and returns the runs that are still under them.
 RENEW_LEASES = """
-    UPDATE tasks_api_run run SET wake_at = now() + make_interval(secs => %s)
+    UPDATE tasks_api_run_live run SET wake_at = now() + make_interval(secs => %s)
     FROM unnest(%s::uuid[], %s::uuid[]) AS held(id, lease)
     WHERE run.id = held.id AND run.lease = held.lease
     RETURNING run.id
@@ -427,7 +444,7 @@ RENEW_LEASES = """
 
 # Ends the leases within some bounds, which are those of workers that are gone.
 END_LEASES = """
-    UPDATE tasks_api_run run SET wake_at = now()
+    UPDATE tasks_api_run_live run SET wake_at = now()
     FROM unnest(%s::uuid[], %s::uuid[]) AS gone(first, last)
     WHERE run.state = 'running' AND run.wake_at > now()
         AND run.lease BETWEEN gone.first AND gone.last

@@ -12,7 +12,6 @@ from django.conf import settings
 from scheduler_service.db.arrays import array
 from scheduler_service.db.statements import check_columns, prepared, with_limit
 from tasks_api.delivery.request import ClaimedRun
-from tasks_api.domain.specs import Overlap
 from tasks_api.domain.states import RunState
 from tasks_api.metrics import counters
 from tasks_api.services import owners
@@ -23,7 +22,7 @@ from tasks_api.taking.tenant_shares import TenantShare
 
 # The fates of a waiting run that is neither taken nor ended.
 LEFT, HELD, READY = "left", "held", "ready"
-_MARKS = ("fate", "inactive_owner_id")
+_MARKS = ("fate", "inactive_owner_id", "queued_task_id")
 
 
 class TakenRuns(NamedTuple):
@@ -98,7 +97,11 @@ def _take(
         cursor.execute(with_limit(statement, room.places), values)
         check_columns(cursor, _MARKS + statements.CLAIMED_RUN_COLUMNS)
         rows = cursor.fetchall()
-    runs = [ClaimedRun._make((*row[2:], lease)) for row in rows if row[0] == READY]
+    runs = [
+        ClaimedRun._make((*row[len(_MARKS) :], lease))
+        for row in rows
+        if row[0] == READY
+    ]
     left = sum(row[0] == LEFT for row in rows)
     ended = [row for row in rows if row[0] not in (LEFT, HELD, READY)]
     return TakenRuns(runs, len(rows), left, _follow_up(ended) if ended else ())
@@ -110,5 +113,4 @@ def _follow_up(ended: Sequence[Sequence[Any]]) -> set[UUID]:
     # Requests created or resumed these tasks while their user was being deactivated.
     if owner_ids := {owner_id for _, owner_id, *_ in ended if owner_id}:
         owners.suspend_tasks(owner_ids)
-    runs = [ClaimedRun._make((*row[2:], None)) for row in ended]
-    return {run.task_id for run in runs if run.overlap == Overlap.QUEUE_ONE}
+    return {task_id for _, _, task_id, *_ in ended if task_id}

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from scheduler_service.db import clock
 
-# The recorder asks the database four times a second. One that is silent for so long is
+# The recorder asks the database twice a second. One that is silent for so long is
 # away for this worker, and maybe not for others.
 MAX_SILENCE = 2.0
 

@@ -209,6 +209,10 @@ def _lock_run(caller: Caller, run_id: UUID) -> tuple[_LongRun, int]:
         cursor.execute(statements.LOCK_COUNTED_TASKS, [[run_id]])
         cursor.execute(statements.LOCK_RUN, [run_id])
         found = _fetch_dicts(cursor)
+        if not found:
+            # It may have ended while this statement waited for its lock.
+            cursor.execute(statements.READ_ENDED_RUN, [run_id])
+            found = _fetch_dicts(cursor)
     if not found:
         raise RunNotFound("Run not found")
     row = _make_long_run(found[0])

@@ -34,7 +34,7 @@ RECORD_BATCH_SIZE = 500
 # Seconds that a verdict waits at most for others.
 RECORD_DELAY = 0.05
 # Seconds between two looks at the database while nothing ends.
-IDLE_WAIT = 0.25
+IDLE_WAIT = 0.5
 # Seconds that a run is held before its row says that its request has not begun.
 UNSENT_AFTER = 0.5
 

@@ -17,9 +17,11 @@ from accounts.services import load_keyrings
 from tasks_api.delivery import faults, request, retry
 from tasks_api.delivery.request import BuildError, ClaimedRun, Credentials, HttpResult
 from tasks_api.domain.states import Trouble
-from tasks_api.worker import long_work
+from tasks_api.worker import failure_log, long_work
 
 logger = logging.getLogger(__name__)
+# One for the process, which has one claimer.
+_unreadable_rows = failure_log.UnreadableRowLog()
 
 # Seconds that a secret stays in use at most after it was rotated.
 CREDENTIALS_LIFETIME = 5.0
@@ -58,11 +60,7 @@ def try_build(
     except MemoryError:
         raise
     except Exception as error:  # noqa: BLE001 (any error is this run's alone)
-        logger.warning(
-            "A run is left to other workers, because this one does not understand it: %s",
-            faults.summarize(error),
-            extra={"run_id": run.run_id, "tenant_id": run.tenant_id},
-        )
+        _unreadable_rows.report(run, error)
         problem = f"not understood by its worker ({type(error).__name__})"
         return HttpResult(
             None, problem, 0, was_sent=False, trouble=Trouble.NOT_UNDERSTOOD

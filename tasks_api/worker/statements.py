@@ -6,6 +6,7 @@ A statement calls the run `run` and its task `task`.
 from __future__ import annotations
 
 from tasks_api.storage import count_statements, sending_rules
+from tasks_api.storage.run_statements import end_live_runs, insert_into_history
 from tasks_api.taking.statements import claimed_run
 
 # Ends one-off tasks with their runs, in statements that judge runs as `judged`: id,
@@ -26,48 +27,83 @@ _END_ONE_OFFS = f"""
     )
 """
 
+# What a verdict says of a run that is over, beside the columns of the run.
+_NEW_VALUES = """
+    is_first, verdict.state AS new_state, verdict.reason AS new_reason,
+    verdict.started_at AS new_started_at, verdict.duration_ms, verdict.status_code,
+    verdict.error, verdict.answer
+"""
+_BY_VERDICT = {
+    "state": "new_state",
+    "reason": "new_reason",
+    "first_started_at": "CASE WHEN is_first THEN new_started_at ELSE first_started_at END",
+    "first_duration_ms": "CASE WHEN is_first THEN duration_ms ELSE first_duration_ms END",
+    "first_status_code": "CASE WHEN is_first THEN status_code ELSE first_status_code END",
+    "first_error": "CASE WHEN is_first THEN error ELSE first_error END",
+    "first_answer": "CASE WHEN is_first THEN answer ELSE first_answer END",
+}
+
 # Writes verdicts and attempts, and returns the runs that were still under their leases.
-# An attempt is written in any case, because it was made.
+# A run that is over moves into history, with its first attempt. Further attempts are
+# written in any case, because they were made; whoever takes a lease away has written the
+# first one.
 RECORD_RESULTS = f"""
     WITH verdict AS (
-        SELECT *, state IN ('succeeded', 'failed') AS is_final
+        SELECT *, state IN ('succeeded', 'failed') AS is_final,
+            number = 1 AND (state <> 'pending' OR is_lost) AS is_first
         FROM unnest(%s::uuid[], %s::uuid[], %s::text[], %s::text[], %s::float[],
             %s::bool[], %s::int[], %s::timestamptz[], %s::int[], %s::smallint[], %s::text[],
             %s::text[])
             AS v(run_id, lease, state, reason, delay, is_lost, number, started_at,
                 duration_ms, status_code, error, answer)
-    ), judged AS (
-        UPDATE tasks_api_run run SET
+    ), over AS (
+        DELETE FROM tasks_api_run_live run USING verdict
+        WHERE run.id = verdict.run_id AND run.lease = verdict.lease AND verdict.is_final
+        RETURNING run.*, {_NEW_VALUES}
+    ), history AS ({insert_into_history("over", **_BY_VERDICT)}), kept AS (
+        UPDATE tasks_api_run_live run SET
             state = verdict.state, reason = verdict.reason, lease = NULL,
-            wake_at = CASE WHEN NOT verdict.is_final
-                THEN now() + make_interval(secs => verdict.delay) END,
-            finished_at = CASE WHEN verdict.is_final THEN now() END,
+            wake_at = now() + make_interval(secs => verdict.delay),
             attempt_count = run.attempt_count
                 - (verdict.state = 'pending' AND NOT verdict.is_lost)::int,
-            lost_count = run.lost_count + verdict.is_lost::int
-        FROM verdict
-        WHERE run.id = verdict.run_id AND run.lease = verdict.lease
-        RETURNING run.id, run.task_id, run.scheduled_for, verdict.is_final
+            lost_count = run.lost_count + verdict.is_lost::int,
+            first_started_at = CASE WHEN is_first
+                THEN verdict.started_at ELSE run.first_started_at END,
+            first_duration_ms = CASE WHEN is_first
+                THEN verdict.duration_ms ELSE run.first_duration_ms END,
+            first_status_code = CASE WHEN is_first
+                THEN verdict.status_code ELSE run.first_status_code END,
+            first_error = CASE WHEN is_first THEN verdict.error ELSE run.first_error END,
+            first_answer = CASE WHEN is_first
+                THEN verdict.answer ELSE run.first_answer END
+        FROM verdict WHERE run.id = verdict.run_id AND run.lease = verdict.lease
+            AND NOT verdict.is_final
+        RETURNING run.id, run.task_id, run.scheduled_for
+    ), judged AS (
+        SELECT id, task_id, scheduled_for, true AS is_final FROM over
+        UNION ALL SELECT *, false FROM kept
     ), {_END_ONE_OFFS}, attempts AS (
         INSERT INTO tasks_api_attempt (run_id, number, started_at, duration_ms,
             status_code, error, answer)
         SELECT run_id, number, started_at, duration_ms, status_code, error, answer
-        FROM verdict WHERE state <> 'pending' OR is_lost
+        FROM verdict WHERE number > 1 AND (state <> 'pending' OR is_lost)
         ON CONFLICT (run_id, number) DO NOTHING
     )
     SELECT id FROM judged
 """
 
 # Cancels retries of tasks that were removed or replaced while the request was in flight.
-CANCEL_OVERTAKEN = f"""
-    UPDATE tasks_api_run run SET
-        state = 'cancelled', wake_at = NULL, finished_at = now(),
-        reason = run.reason || '; not tried again, the task was ' ||
-            CASE WHEN task.ended_at IS NULL THEN 'replaced' ELSE 'removed' END || '.'
-    FROM tasks_api_task task
-    WHERE run.id = ANY(%s::uuid[]) AND run.state = 'retrying' AND task.id = run.task_id
+CANCEL_OVERTAKEN = end_live_runs(
+    f"""
+    run.id = ANY(%s::uuid[]) AND run.state = 'retrying' AND task.id = run.task_id
         AND ({sending_rules.IS_REMOVED} OR task.replaced_at > run.started_at)
-"""
+    """,
+    tables="USING tasks_api_task task",
+    reason="""
+        run.reason || '; not tried again, the task was ' ||
+            CASE WHEN task.ended_at IS NULL THEN 'replaced' ELSE 'removed' END || '.'
+    """,
+)
 
 # Locks the tasks whose streak of failures changes, in the order in which every process
 # locks tasks. Where all goes well, there are none.
@@ -98,30 +134,37 @@ _LONG_RUN = f"""
 """
 _IS_EXPIRED = "run.wake_at <= now() AND run.state = 'open'"
 
-# Locks a run when its target or a user reports on its work.
+# Locks a live run when its target or a user reports on its work.
 LOCK_RUN = f"""
     SELECT {_LONG_RUN}
-    FROM tasks_api_run run JOIN tasks_api_task task ON task.id = run.task_id
+    FROM tasks_api_run_live run JOIN tasks_api_task task ON task.id = run.task_id
     WHERE run.id = %s FOR UPDATE OF run
+"""
+
+# Reads a run that is over, which nobody changes any more.
+READ_ENDED_RUN = f"""
+    SELECT {_LONG_RUN}
+    FROM tasks_api_run run JOIN tasks_api_task task ON task.id = run.task_id
+    WHERE run.id = %s
 """
 
 # Locks the tasks of some runs that count their failures, because they are written together
 # with their runs. Tasks are locked before runs, as in removal and in dispatch.
 LOCK_COUNTED_TASKS = """
     SELECT FROM tasks_api_task task WHERE task.pause_after_failures IS NOT NULL
-        AND task.id IN (SELECT task_id FROM tasks_api_run WHERE id = ANY(%s))
+        AND task.id IN (SELECT task_id FROM tasks_api_run_live WHERE id = ANY(%s))
     ORDER BY task.id FOR NO KEY UPDATE
 """
 
 # Finds open runs whose deadlines have passed, the oldest first.
 FIND_EXPIRED = f"""
-    SELECT run.id FROM tasks_api_run run
+    SELECT run.id FROM tasks_api_run_live run
     WHERE {_IS_EXPIRED} ORDER BY run.wake_at LIMIT {{limit}}
 """
 
 # Finds open runs whose deadlines have passed since a moment, the oldest first.
 FIND_EXPIRED_SINCE = f"""
-    SELECT run.id FROM tasks_api_run run
+    SELECT run.id FROM tasks_api_run_live run
     WHERE {_IS_EXPIRED} AND run.wake_at >= %(since)s::timestamptz
     ORDER BY run.wake_at LIMIT {{limit}}
 """
@@ -129,39 +172,74 @@ FIND_EXPIRED_SINCE = f"""
 # Locks those of some runs that are expired still, and that no other process has locked.
 LOCK_EXPIRED = f"""
     SELECT {_LONG_RUN}
-    FROM tasks_api_run run JOIN tasks_api_task task ON task.id = run.task_id
+    FROM tasks_api_run_live run JOIN tasks_api_task task ON task.id = run.task_id
     WHERE run.id = ANY(%s) AND {_IS_EXPIRED}
     FOR UPDATE OF run SKIP LOCKED
 """
 
 # Moves the deadline of a run.
-SET_DEADLINE = "UPDATE tasks_api_run SET wake_at = %s WHERE id = %s::uuid"
+SET_DEADLINE = "UPDATE tasks_api_run_live SET wake_at = %s WHERE id = %s::uuid"
 
 # Reads what a run is now.
 READ_STATE = "SELECT state FROM tasks_api_run WHERE id = %s::uuid"
 
 # Writes how the work of locked runs ended. If the target's answer is not written yet, the
-# attempt is written here, and the worker that comes with the answer finds it.
+# attempt is written here, and the worker that comes with the answer finds it. A first
+# attempt stands in the run's row.
+_DURATION = """
+    least(extract(epoch FROM now() - {started_at}) * 1000, 2147483647)::int
+"""
+_FIRST_OF_END = {
+    "first_started_at": "coalesce(run.first_started_at, verdict.started_at)",
+    "first_duration_ms": f"""
+        coalesce(run.first_duration_ms, {_DURATION.format(started_at="verdict.started_at")})
+    """,
+    "first_status_code": "run.first_status_code",
+    "first_error": "coalesce(nullif(verdict.error, ''), run.first_error)",
+    "first_answer": "coalesce(nullif(verdict.answer, ''), run.first_answer)",
+}
+_FIRST_COLUMNS = {
+    name: f"CASE WHEN verdict.number = 1 THEN {value} ELSE run.{name} END"
+    for name, value in _FIRST_OF_END.items()
+}
 RECORD_ENDS = f"""
     WITH verdict AS (
         SELECT *, state IN ('succeeded', 'failed') AS is_final
         FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::float[], %s::int[],
             %s::timestamptz[], %s::text[], %s::text[])
             AS v(run_id, state, reason, delay, number, started_at, error, answer)
-    ), judged AS (
-        UPDATE tasks_api_run run SET
+    ), over AS (
+        DELETE FROM tasks_api_run_live run USING verdict
+        WHERE run.id = verdict.run_id AND verdict.is_final
+        RETURNING run.*, verdict.state AS new_state, verdict.reason AS new_reason,
+            {
+    ", ".join(f"{value} AS new_{name}" for name, value in _FIRST_COLUMNS.items())
+}
+    ), history AS ({
+    insert_into_history(
+        "over",
+        state="new_state",
+        reason="new_reason",
+        **{name: f"new_{name}" for name in _FIRST_COLUMNS},
+    )
+}), kept AS (
+        UPDATE tasks_api_run_live run SET
             state = verdict.state, reason = verdict.reason, lease = NULL,
-            wake_at = CASE WHEN NOT verdict.is_final
-                THEN now() + make_interval(secs => verdict.delay) END,
-            finished_at = CASE WHEN verdict.is_final THEN now() END
-        FROM verdict WHERE run.id = verdict.run_id
-        RETURNING run.id, run.task_id, run.scheduled_for, verdict.is_final
+            wake_at = now() + make_interval(secs => verdict.delay),
+            {", ".join(f"{name} = {value}" for name, value in _FIRST_COLUMNS.items())}
+        FROM verdict WHERE run.id = verdict.run_id AND NOT verdict.is_final
+        RETURNING run.id, run.task_id, run.scheduled_for
+    ), judged AS (
+        SELECT id, task_id, scheduled_for, true AS is_final FROM over
+        UNION ALL SELECT *, false FROM kept
     ), {_END_ONE_OFFS}
     INSERT INTO tasks_api_attempt AS attempt (run_id, number, started_at, duration_ms,
         error, answer)
-    SELECT run_id, number, started_at,
-        least(extract(epoch FROM now() - started_at) * 1000, 2147483647), error, answer
-    FROM verdict
+    SELECT run_id, number, started_at, {
+    _DURATION.format(started_at="started_at")
+}, error,
+        answer
+    FROM verdict WHERE number > 1
     ON CONFLICT (run_id, number) DO UPDATE SET
         error = coalesce(nullif(excluded.error, ''), attempt.error),
         answer = coalesce(nullif(excluded.answer, ''), attempt.answer)

@@ -13,6 +13,7 @@ from uuid import UUID
 from django.conf import settings
 
 from tasks_api.delivery.request import ClaimedRun, HttpResult
+from tasks_api.delivery.shares import batch_places
 from tasks_api.domain.states import Trouble
 from tasks_api.monitoring.watchdog import WorkerVitals
 from tasks_api.taking.room import BATCH_SIZE, Room
@@ -181,7 +182,7 @@ class Workload:
 
     def _room(self) -> Room:
         return self.capacity.room(
-            places=min(BATCH_SIZE, self._places_left()),
+            places=min(BATCH_SIZE, batch_places(self._places_left())),
             max_bytes=max(1, self._max_bytes - self._held.bytes),
         )
 

@@ -117,7 +117,8 @@ def test_a_job_never_has_two_requests_under_way(
 
     assert second.at - first.at >= 2.5
     assert third.at - second.at >= 2.5
-    assert count_runs(running_service, "skipped") >= 4
+    # Those of the last wait are written after the third request.
+    eventually(lambda: count_runs(running_service, "skipped") >= 4)
 
 
 def test_a_failing_job_is_tried_again_until_it_is_deleted(
@@ -226,8 +227,12 @@ def test_consumers_that_die_leave_their_messages_to_others(
                 )
                 for job in answer.json() if answer.status_code == 200 else []:
                     one = f"queue=q&job_id={job['id']}"
-                    session.delete(f"{harness.url}/complete?{one}", timeout=10)
-                    done.append(job["id"])
+                    completed = session.delete(
+                        f"{harness.url}/complete?{one}", timeout=10
+                    )
+                    # A consumer that took longer than its second finds it completed.
+                    if completed.status_code == 200:
+                        done.append(job["id"])
 
     threads = [threading.Thread(target=consume, daemon=True) for _ in range(4)]
     for thread in threads:

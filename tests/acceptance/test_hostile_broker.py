@@ -35,6 +35,11 @@ def stranger(harness: Harness) -> Iterator[Celery]:
     app.close()
 
 
+def count_dropped(harness: Harness) -> int:
+    log = (harness.home / "worker.log").read_text()
+    return log.count("A message that cannot be read was dropped")
+
+
 def test_no_message_ends_a_worker_or_keeps_it_from_its_work(
     harness: Harness, target: Receiver, broker: redis.Redis
 ) -> None:
@@ -52,12 +57,10 @@ def test_no_message_ends_a_worker_or_keeps_it_from_its_work(
     target.wait_for(1)
 
     assert worker.poll() is None
-    log = (harness.home / "worker.log").read_text()
-    dropped = log.count("A message that cannot be read was dropped")
-    assert dropped >= len(UNREADABLE_MESSAGES) - 2
-    assert "Traceback" not in log
+    eventually(lambda: count_dropped(harness) >= len(UNREADABLE_MESSAGES) - 2)
     eventually(lambda: broker.zscore("unacked_index", "tag") is None)
-    assert broker.hlen("unacked") == 0
+    eventually(lambda: broker.hlen("unacked") == 0)
+    assert "Traceback" not in (harness.home / "worker.log").read_text()
     for process in (worker, beat):
         harness.stop_process(process, signal.SIGTERM)
 
@@ -86,7 +89,8 @@ def test_a_stranger_at_the_broker_controls_no_worker(
     assert settings == {}
     assert "Traceback" not in (harness.home / "worker.log").read_text()
     assert [each.path for each in requests] == ["/hook"]
-    assert inspect.stats()
-    assert inspect.active_queues()
+    # On a busy machine an answer may take longer than `inspect` waits for it.
+    eventually(inspect.stats)
+    eventually(inspect.active_queues)
     for process in (worker, beat):
         harness.stop_process(process, signal.SIGTERM)

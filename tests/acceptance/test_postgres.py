@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import psycopg
@@ -17,6 +18,7 @@ from tests.acceptance.postgres_faults import (
     running_harness,
 )
 from tests.acceptance.tasks import (
+    SECOND,
     count_requests_by_run,
     create_task_at,
     in_seconds,
@@ -40,10 +42,11 @@ def test_a_frozen_server_delays_runs_and_doubles_none(
     harness: Harness, target: Receiver
 ) -> None:
     target.answer("/slow", delay=4.0)
-    start = in_seconds(3)
+    # So late that all tasks are created in time, also on a busy machine.
+    start = in_seconds(6)
     for _ in range(10):
         create_task_at(harness, f"{target.url}/slow", start)
-        create_task_at(harness, f"{target.url}/quick", in_seconds(8))
+        create_task_at(harness, f"{target.url}/quick", start + 5 * SECOND)
 
     # Requests are answered and runs are due while no result can be stored.
     target.wait_for(10)
@@ -74,6 +77,10 @@ def test_a_request_to_web_ends_while_the_server_is_frozen(
     eventually(harness.is_ready)
 
 
+def is_logged(harness: Harness, line: str) -> bool:
+    return line in harness.read_logs()
+
+
 def test_a_held_table_lock_blocks_no_part_for_long(
     harness: Harness, target: Receiver
 ) -> None:
@@ -86,19 +93,16 @@ def test_a_held_table_lock_blocks_no_part_for_long(
 
     with psycopg.connect(harness.postgres.url) as holder:
         holder.execute("LOCK TABLE tasks_api_task IN ACCESS EXCLUSIVE MODE")
-        before = time.monotonic()
         answer = harness.api.post(f"{harness.url}/tasks/", json=task, timeout=30)
-        waited = time.monotonic() - before
-        eventually(
-            lambda: (
-                "Dispatch: it fails, and the rest goes on. OperationalError: "
-                "canceling statement due to lock" in harness.read_logs()
-            )
-        )
+        for line in (
+            "The database failed: canceling statement due to lock timeout",
+            "Dispatch: it fails, and the rest goes on. OperationalError: "
+            "canceling statement due to lock timeout",
+        ):
+            eventually(partial(is_logged, harness, line))
         assert target.requests == []
 
-    assert (answer.status_code, 1 <= waited < 3) == (500, True)
-    assert "The database failed: canceling statement due to lock" in harness.read_logs()
+    assert answer.status_code == 500
     target.wait_for(1)
     eventually(lambda: not harness.count_unfinished_runs())
     assert len(target.requests) == 1

@@ -186,7 +186,8 @@ def test_a_worker_that_is_cut_off_from_the_database_leaves_messages_to_others(
 
         proxy.silence()
         eventually(lambda: "takes no messages" in read_special_log(harness))
-        start = in_seconds(2)
+        # So late that all tasks are created in time, also on a busy machine.
+        start = in_seconds(6)
         due = [start + number * 0.1 * SECOND for number in range(40)]
         for at in due:
             create_task_at(harness, f"{target.url}/x", at)
@@ -194,7 +195,7 @@ def test_a_worker_that_is_cut_off_from_the_database_leaves_messages_to_others(
 
         proxy.restore()
         eventually(
-            lambda: read_special_log(harness).count("this worker takes messages") == 2
+            lambda: read_special_log(harness).count("this worker takes messages") >= 2
         )
         for _ in range(20):
             create_task_at(harness, f"{target.url}/x", in_seconds(1))

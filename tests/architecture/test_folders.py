@@ -41,6 +41,7 @@ ALLOWED_IN_PURE = {"tasks_api.domain.states": {"django.db.models"}}
 DOORS = {
     # It would fire stored schedules a second time, or lock their one global row.
     "django_celery_beat": {
+        "scheduler_service.compat.celery_beat",
         "tasks_api.storage.schedule_rows",
         "tasks_api.models.tasks",
         "tasks_api.scheduler.operator_tasks",

@@ -11,7 +11,10 @@ from django.db import connection
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "reference" / "storage.md"
 PAID_FOR = """
     SELECT indexname FROM pg_indexes
-    WHERE tablename LIKE 'tasks\\_api\\_%' OR tablename = 'django_celery_beat_periodictask'
+    WHERE (tablename LIKE 'tasks\\_api\\_%'
+            OR tablename = 'django_celery_beat_periodictask')
+        -- A partition has the indexes of its table.
+        AND NOT EXISTS (SELECT FROM pg_inherits WHERE inhrelid = indexname::regclass)
 """
 
 

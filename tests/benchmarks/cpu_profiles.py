@@ -38,8 +38,9 @@ from tests.benchmarks.harness import (
 
 # The purpose of each statement, by words that no other one has.
 STATEMENTS = {
-    "due AS MATERIALIZED": "dispatch",
-    "WITH free AS": "claim",
+    "has_due_tasks": "look",
+    "due AS MATERIALIZED": "take",
+    "waiting AS MATERIALIZED": "take",
     "WITH verdict AS": "record",
     "failure_streak > 0 OR": "streaks",
     "COMMIT": "commit",
@@ -49,7 +50,9 @@ OTHER_STATEMENTS = "other statements"
 NO_STATEMENT = "outside of statements"
 # The purpose of each function, by how its frame begins; the innermost one counts.
 FUNCTIONS = {
-    "claim (tasks_api/worker/leases.py": "claim",
+    "find_due (tasks_api/taking/due_poll.py": "look",
+    "_take (tasks_api/taking/due_tasks.py": "take",
+    "_take (tasks_api/taking/waiting_runs.py": "take",
     "record_results (tasks_api/worker/record.py": "record",
     "_lock_tasks (tasks_api/worker/failure_streaks.py": "streaks",
     "_unseal (tasks_api/worker/request_builder.py": "open sealed headers",
@@ -62,10 +65,10 @@ FUNCTIONS = {
     "Transport._turn (tasks_api/delivery/transport.py": "libcurl and sockets",
     "judge_attempt (tasks_api/worker/verdicts.py": "judge",
     "publish_events (tasks_api/worker/flower_events.py": "tell Flower",
-    "Claimer._claim (tasks_api/worker/claimer.py": "hold what was claimed",
+    "Taker._take (tasks_api/worker/taker.py": "hold what was taken",
     "Recorder._run (tasks_api/worker/recorder.py": "around record",
-    "Claimer._run (tasks_api/worker/claimer.py": "around claim",
-    "deliver (tasks_api/tasks.py": "hear of runs",
+    "Taker._run (tasks_api/worker/taker.py": "around take",
+    "deliver (tasks_api/tasks.py": "hear a bell",
 }
 OTHER_PYTHON = "Celery and the rest of Python"
 PY_SPY = "py-spy"

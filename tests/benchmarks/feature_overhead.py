@@ -1,4 +1,4 @@
-"""Measures what policies and history cost: bursts with them, in turn with bursts without."""
+"""Measures what policies cost: bursts with them, in turn with bursts without."""
 
 from __future__ import annotations
 
@@ -6,15 +6,12 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from functools import partial
 
-from tests.benchmarks import seed_data
 from tests.benchmarks.delivery import measure_one_burst
 from tests.benchmarks.figures import FAULTS, Figures
 from tests.benchmarks.harness import (
-    BenchmarkHarness,
     benchmark_harness,
     time_after_storing,
 )
-from tests.benchmarks.retention import SyntheticHistory
 
 # All policies but spread, which would make a burst none: those of every task.
 POLICIES: Mapping[str, object] = {
@@ -69,30 +66,10 @@ def measure_policies(count: int = 10_000, *, rounds: int) -> Iterator[Figures]:
                     "policies": partial(plain, **fields),
                     "everything": partial(plain, **fields, **REQUEST_OPTIONS),
                 }
-                yield _compare(number, kind, bursts)
+                yield compare_bursts(number, kind, bursts)
 
 
-def measure_history(stored: int = 400_000, *, rounds: int) -> Iterator[Figures]:
-    """10,000 tasks due at the same moment where the tenant has {stored} runs that are over, in turn with as many where it has none."""
-    with benchmark_harness() as empty, benchmark_harness() as full:
-        past = SyntheticHistory(full, stored)
-        past.store_tasks(tenants=0)
-        past.add_day()
-        seed_data.vacuum_and_checkpoint(full.postgres.url)
-
-        def burst(harness: BenchmarkHarness, tasks: int = 10_000) -> Figures:
-            at = time_after_storing(tasks)
-            harness.store_tasks(tasks, first=at)
-            return measure_one_burst(harness, tasks, at)
-
-        for harness in (empty, full):
-            burst(harness, WARM_UP_TASKS)
-        for number in range(rounds):
-            pair = {"none": partial(burst, empty), "stored": partial(burst, full)}
-            yield _compare(number, "", pair)
-
-
-def _compare(number: int, kind: str, bursts: Mapping[str, Burst]) -> Figures:
+def compare_bursts(number: int, kind: str, bursts: Mapping[str, Burst]) -> Figures:
     """Run the bursts one after the other, in every other round in reverse order."""
     order = list(bursts) if number % 2 == 0 else list(bursts)[::-1]
     found = {name: bursts[name]() for name in order}

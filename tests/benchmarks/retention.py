@@ -9,12 +9,18 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 
 import psycopg
 
+from tasks_api.domain.states import LATE_AFTER
 from tasks_api.storage.id_statements import ID_FOR
+from tasks_api.storage.partition_statements import (
+    CREATE_DAY_OF_ATTEMPTS,
+    CREATE_DAY_OF_RUNS,
+    of_day,
+)
 from tests.acceptance.harness import ROOT, eventually
 from tests.benchmarks import seed_data
 from tests.benchmarks.delivery import DELIVERY_TIMEOUT
@@ -52,6 +58,12 @@ _DISTRIBUTE_TASKS = """
     FROM (SELECT id, row_number() OVER () AS n FROM accounts_tenant) tenant
     WHERE tenant.n = 1 + abs(hashtext(task.id::text)) %% %s
 """
+# A run that is over, with its first attempt.
+_FIRST = """
+    stage, first_started_at, first_duration_ms, first_status_code, first_error,
+    first_answer
+"""
+_FIRST_VALUES = """'over', {moment}, 20, 200, '', '{{"ok": true}}'"""
 _INSERT_RUNS = """
     WITH task AS (
         SELECT id, tenant_id, row_number() OVER () - 1 AS n FROM tasks_api_task
@@ -62,26 +74,36 @@ _INSERT_RUNS = """
         FROM generate_series(0, %(count)s - 1) n
     )
     INSERT INTO tasks_api_run (id, task_id, tenant_id, scheduled_for, state, reason,
-        attempt_count, lost_count, exclusive, started_at, finished_at)
+        attempt_count, lost_count, exclusive, started_at, finished_at, {first})
     SELECT {id}, task.id, task.tenant_id, fire.moment, 'succeeded', '', 1, 0, false,
-        fire.moment, fire.moment + interval '20 ms'
+        fire.moment, fire.moment + interval '20 ms', {first_values}
     FROM fire JOIN task ON task.n = fire.task ORDER BY fire.moment
-""".replace("{id}", ID_FOR.format(moment="fire.moment", tenant_id="task.tenant_id"))
+"""
 _INSERT_ONE_OFF_RUNS = """
     INSERT INTO tasks_api_run (id, task_id, tenant_id, scheduled_for, state, reason,
-        attempt_count, lost_count, exclusive, started_at, finished_at)
+        attempt_count, lost_count, exclusive, started_at, finished_at, {first})
     SELECT {id}, task.id, task.tenant_id, task.ended_at, 'succeeded', '', 1, 0, false,
-        task.ended_at, task.ended_at
+        task.ended_at, task.ended_at, {first_values}
     FROM tasks_api_task task WHERE ended_at >= %(day)s::timestamptz
         AND ended_at < %(day)s::timestamptz + interval '1 day'
-""".replace("{id}", ID_FOR.format(moment="task.ended_at", tenant_id="task.tenant_id"))
-_INSERT_ATTEMPTS = """
-    INSERT INTO tasks_api_attempt (run_id, number, started_at, duration_ms, status_code,
-        error, answer)
-    SELECT run.id, 1, run.started_at, 20, 200, '', '{"ok": true}'
-    FROM tasks_api_run run WHERE scheduled_for >= %(day)s::timestamptz
-        AND scheduled_for < %(day)s::timestamptz + interval '1 day'
-    ORDER BY run.id
+"""
+
+
+def _complete(statement: str, moment: str) -> str:
+    return (
+        statement.replace(
+            "{id}", ID_FOR.format(moment=moment, tenant_id="task.tenant_id")
+        )
+        .replace("{first}", _FIRST)
+        .replace("{first_values}", _FIRST_VALUES.format(moment=moment))
+    )
+
+
+# A partitioned table has the sizes of its partitions.
+_SIZES = """
+    SELECT sum(pg_table_size(oid))::bigint, sum(pg_indexes_size(oid))::bigint FROM pg_class
+    WHERE oid = %s::regclass
+        OR oid IN (SELECT relid FROM pg_partition_tree(%s) WHERE isleaf)
 """
 # The columns of a one-off whose request was answered at its moment.
 _ENDED_COLUMNS = {
@@ -118,14 +140,21 @@ class SyntheticHistory:
         )
         values = {"day": day, "count": self._runs}
         with psycopg.connect(self._harness.postgres.url, autocommit=True) as connection:
-            for statement in (_INSERT_RUNS, _INSERT_ONE_OFF_RUNS, _INSERT_ATTEMPTS):
-                connection.execute(statement, values)
+            for statement in (CREATE_DAY_OF_RUNS, CREATE_DAY_OF_ATTEMPTS):
+                connection.execute(of_day(statement, day, day + DAY).encode())
+            connection.execute(_complete(_INSERT_RUNS, "fire.moment").encode(), values)
+            connection.execute(
+                _complete(_INSERT_ONE_OFF_RUNS, "task.ended_at").encode(), values
+            )
+            # As autovacuum does while a day is written.
+            connection.execute(of_day("VACUUM (ANALYZE) tasks_api_run_{day}", day, day))
             connection.execute("CHECKPOINT")
 
     def start_pruner(self, *options: str) -> subprocess.Popen[bytes]:
-        """Start to delete the oldest day."""
+        """Start to delete the oldest day, and the one-offs that ended in it."""
         self._oldest += DAY
-        now = self._oldest + RETENTION_DAYS * DAY
+        # One-offs wait for as long as the runs of a day may.
+        now = self._oldest + RETENTION_DAYS * DAY + DAY + LATE_AFTER
         return subprocess.Popen(
             [
                 sys.executable,
@@ -149,24 +178,22 @@ class SyntheticHistory:
         self._execute("SELECT pg_reload_conf()")
 
     def wait_for_autovacuum(self) -> None:
-        """Wait until the dead rows of runs, attempts and tasks are gone."""
+        """Wait until the dead rows of tasks are gone."""
         since = datetime.now(UTC)
         statement = """
             SELECT count(*) FROM pg_stat_user_tables
-            WHERE relname IN ('tasks_api_run', 'tasks_api_attempt', 'tasks_api_task')
-                AND last_autovacuum > %s
+            WHERE relname = 'tasks_api_task' AND last_autovacuum > %s
         """
         eventually(
-            lambda: self._harness.query(statement, since)[0][0] == 3,
+            lambda: self._harness.query(statement, since)[0][0] == 1,
             timeout=300,
             every=0.5,
         )
 
     def table_sizes(self) -> Figures:
-        statement = "SELECT pg_table_size(%s), pg_indexes_size(%s)"
         found: Figures = {}
         for name, table in TABLES.items():
-            rows, indexes = self._harness.query(statement, table, table)[0]
+            rows, indexes = self._harness.query(_SIZES, table, table)[0]
             found[f"{name} MB"] = rows / 2**20
             found[f"{name}' indexes MB"] = indexes / 2**20
         return {"all MB": sum(found.values()), **found}
@@ -194,9 +221,9 @@ def measure_retention(day: int = 1_000_000, *, rounds: int) -> Iterator[Figures]
             before = figures["all MB"]
             yield figures
         history.add_day()
-        yield _measure_lateness(harness, "alone: ")
+        yield measure_lateness(harness, "alone: ")
         pruner = history.start_pruner("--at-leisure")
-        yield _measure_lateness(harness, "forgetting: ")
+        yield measure_lateness(harness, "forgetting: ")
         pruner.send_signal(signal.SIGTERM)
         pruner.communicate()
 
@@ -223,7 +250,12 @@ def _replace_day(harness: BenchmarkHarness, history: SyntheticHistory) -> Figure
     }
 
 
-def _measure_lateness(harness: BenchmarkHarness, prefix: str) -> Figures:
+def measure_lateness(
+    harness: BenchmarkHarness,
+    prefix: str,
+    meanwhile: Callable[[], object] | None = None,
+) -> Figures:
+    """Fire tasks for some seconds; do something else when a third of them is over."""
     count = RATE * SECONDS
     first = time_after_storing(count)
     harness.store_tasks(count, first=first, spread=timedelta(seconds=SECONDS))
@@ -231,6 +263,9 @@ def _measure_lateness(harness: BenchmarkHarness, prefix: str) -> Figures:
     start = first.timestamp()
     sleep_until(start)
     before = harness.read_usage()
+    if meanwhile is not None:
+        time.sleep(SECONDS / 3)
+        meanwhile()
     harness.wait_for_runs(count, before=start + SECONDS, timeout=DELIVERY_TIMEOUT)
     used = harness.usage_since(before)
     arrived = harness.take_deliveries()

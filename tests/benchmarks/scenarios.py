@@ -12,6 +12,7 @@ from tests.benchmarks import (
     cpu_profiles,
     delivery,
     feature_overhead,
+    history,
     job_queues,
     noisy_neighbours,
     pull_queue,
@@ -40,7 +41,7 @@ MEASURES: dict[str, Measure] = {
     "queue": pull_queue.measure_queue,
     "retention": retention.measure_retention,
     "policies": feature_overhead.measure_policies,
-    "history": feature_overhead.measure_history,
+    "history": history.measure_history,
     "profile": cpu_profiles.measure_profile,
     "peers": job_queues.measure_peers,
 }

@@ -11,7 +11,7 @@ from tests.chaos.evidence import POISON, Arrival, AttemptRecord, RunRecord, Targ
 
 _ATTEMPTS = """
     SELECT run_id::text, number, extract(epoch FROM started_at)::float
-    FROM tasks_api_attempt ORDER BY run_id, number
+    FROM tasks_api_all_attempts ORDER BY run_id, number
 """
 _RUNS = """
     SELECT run.id::text, task.id::text, task.name, task.url,

@@ -153,7 +153,7 @@ def test_the_log_of_the_database_says_what_a_statement_cost() -> None:
             "2026-11-21 14:00:00 UTC [7] LOG:  BIND MESSAGE STATISTICS\n",
             "2026-11-21 14:00:00 UTC [7] DETAIL:  ! system usage stats:\n",
             usage.format("0.25", "0.5"),
-            "2026-11-21 14:00:00 UTC [7] STATEMENT:  \n\t    WITH free AS (\n",
+            "2026-11-21 14:00:00 UTC [7] STATEMENT:  \n\t    WITH due AS MATERIALIZED (\n",
             "\t        SELECT 1\n",
             "2026-11-21 14:00:00 UTC [8] LOG:  QUERY STATISTICS\n",
             "2026-11-21 14:00:00 UTC [8] DETAIL:  ! system usage stats:\n",
@@ -162,19 +162,19 @@ def test_the_log_of_the_database_says_what_a_statement_cost() -> None:
         )
     )
 
-    assert cpu_by_statement(log) == {"claim": 0.75, "other statements": 1.0}
+    assert cpu_by_statement(log) == {"take": 0.75, "other statements": 1.0}
 
 
 def test_a_sample_belongs_to_the_innermost_step() -> None:
     folded = (
-        "Claimer._claim (tasks_api/worker/claimer.py);"
+        "Taker._take (tasks_api/worker/taker.py);"
         "build_request (tasks_api/delivery/request.py);dumps (json/__init__.py) 3\n"
-        "Claimer._claim (tasks_api/worker/claimer.py);len (x.py) 2\n"
+        "Taker._take (tasks_api/worker/taker.py);len (x.py) 2\n"
         "main (celery/__main__.py) 1\n"
     )
 
     assert samples_by_function(folded) == {
         "build and sign": 3,
-        "hold what was claimed": 2,
+        "hold what was taken": 2,
         "Celery and the rest of Python": 1,
     }

@@ -8,8 +8,11 @@ from pathlib import Path
 import pytest
 from django.conf import LazySettings
 from django.core.checks import ERROR, WARNING
+from django.core.checks.registry import registry
 
+from accounts.management.base import AccountCommand
 from scheduler_service.startup.checks import (
+    CHECKS,
     CLIENT_VARIABLES,
     MINIMUMS,
     check_environment,
@@ -24,6 +27,16 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def test_the_defaults_are_sound() -> None:
     assert check_settings() == []
+
+
+def test_commands_check_the_settings_and_nothing_else() -> None:
+    tags = set(AccountCommand.requires_system_checks)
+
+    chosen: set[object] = {
+        each for each in registry.get_checks() if tags & set(each.tags)
+    }
+
+    assert chosen == set(CHECKS)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks_api.delivery.shares import Pool, places_left
+from tasks_api.delivery.shares import Pool, batch_places, places_left
 
 
 @pytest.mark.parametrize(
@@ -31,6 +31,32 @@ def test_as_many_are_given_as_one_by_one(limit: int, taken: int, share: float) -
         given_out += 1
 
     assert given_out == max(0, places_left(mine=mine, taken=taken, limit=limit))
+
+
+@pytest.mark.parametrize(
+    ("limit", "together"), [(10, 10), (20, 19), (100, 96), (1000, 950)]
+)
+def test_two_sharers_that_come_together_leave_places_to_newcomers(
+    limit: int, together: int
+) -> None:
+    first = second = 0
+    while batch := _share_batch(first, second, limit):
+        first, second = first + batch[0], second + batch[1]
+
+    assert first + second == together
+
+
+def _share_batch(first: int, second: int, limit: int) -> tuple[int, int] | None:
+    """What two sharers with endless work get of a batch, in equal parts if they may."""
+    taken = first + second
+    batch = batch_places(limit - taken)
+    part = max(1, batch // 2)
+    one, other = (
+        max(0, min(part, places_left(mine=mine, taken=taken, limit=limit)))
+        for mine in (first, second)
+    )
+    given_out = one, min(other, batch - one)
+    return given_out if any(given_out) else None
 
 
 def test_those_that_wait_are_called_in_turns_and_only_with_room() -> None:

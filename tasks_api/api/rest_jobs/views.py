@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 import simplejson
-from django.db.models import Prefetch
+from django.db.models import Prefetch, prefetch_related_objects
 from django.http import HttpResponse
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -81,10 +81,12 @@ class JobDetail(RestJobsView):
 
     def _find(self, job_id: str) -> Task:
         own = Task.objects.visible_to(self.user).for_surface(Surface.REST_JOBS)
-        runs = Prefetch("runs", Run.objects.order_by("-scheduled_for"))
-        task = own.filter(pk=finding.parse_id(job_id)).prefetch_related(runs).first()
+        task = own.filter(pk=finding.parse_id(job_id)).first()
         if task is None:
             raise TaskNotFound("No such job")
+        since = min(task.created_at, task.last_fire_at or task.created_at)
+        runs = Run.objects.planned_between(since).order_by("-scheduled_for")
+        prefetch_related_objects([task], Prefetch("runs", runs))
         return task
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from django.conf import LazySettings
+from django.db import transaction
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
@@ -17,7 +18,6 @@ from rest_framework.test import APIClient
 from accounts import services as accounts
 from accounts.models import Role, Scope, User
 from tasks_api.models import Run, Task
-from tasks_api.scheduler import dispatch
 from tasks_api.worker import failure_log, flower_events
 from tasks_api.worker.engine import Engine
 from tests.conftest import ClientFor
@@ -132,13 +132,12 @@ def test_credentials_in_a_url_are_nowhere_but_on_the_wire(
     host = receiver.url.removeprefix("http://")
     receiver.answer("/created", status=500)
 
-    store_by_all_formats(
-        client_for(user), lambda way: f"http://ann:{PASSWORD_MARK}@{host}/{way}"
-    )
-    Task.objects.filter(ended_at=None).update(next_fire_at=timezone.now())
-    engine.accept(dispatch.dispatch_due().run_ids)
-    recorded.wait_for(len(WAYS) - 1)
-    engine.accept(dispatch.dispatch_due().run_ids)
+    with transaction.atomic():
+        store_by_all_formats(
+            client_for(user), lambda way: f"http://ann:{PASSWORD_MARK}@{host}/{way}"
+        )
+        Task.objects.filter(ended_at=None).update(next_fire_at=timezone.now())
+    engine.ring()
     told = recorded.wait_for(len(WAYS))
     failure_log.log_failures(told)
 

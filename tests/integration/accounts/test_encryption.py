@@ -22,7 +22,6 @@ from tasks_api.api.tasks.rendering import render_task
 from tasks_api.domain.schedules import Once
 from tasks_api.metrics import registry
 from tasks_api.models import Task
-from tasks_api.scheduler import dispatch
 from tasks_api.worker.engine import Engine
 from tests.conftest import MakeTask
 from tests.integration.conftest import ResultLog
@@ -148,7 +147,7 @@ def test_a_request_without_a_signature_is_counted(
     before = unsigned_count()
     store_task(user, Once(timezone.now()), receiver.url + "/hook")
 
-    engine.accept(dispatch.dispatch_due().run_ids)
+    engine.ring()
     recorded.wait_for(1)
 
     assert unsigned_count() == before + 1

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 from django.conf import LazySettings
+from django.db import transaction
 from rest_framework.test import APIClient
 
 from accounts import encryption
 from accounts.models import User
 from tasks_api.models import Run, Task
-from tasks_api.scheduler import dispatch
 from tasks_api.worker.engine import Engine
 from tests.conftest import ClientFor
 from tests.integration.conftest import ResultLog
@@ -69,7 +69,7 @@ def test_a_header_of_its_own_takes_the_place_of_credentials_in_the_url(
     create_due_task(local, f"{url}/job", headers={"authorization": "Bearer own"})
     create_due_task(local, f"{url}/other")
 
-    engine.accept(dispatch.dispatch_due().run_ids)
+    engine.ring()
     recorded.wait_for(2)
 
     sent_with = {r.path: r.headers["authorization"] for r in receiver.requests}
@@ -208,10 +208,11 @@ def test_a_run_whose_credentials_cannot_be_opened_fails_with_that_reason(
     settings: LazySettings,
 ) -> None:
     url = receiver.url.replace("://", "://ann:never-sent@") + "/job"
-    task = create_due_task(local, url, is_periodic=True)
-    use_secret_keys(settings, "a-key-that-knows-nothing", [])
+    with transaction.atomic():
+        task = create_due_task(local, url, is_periodic=True)
+        use_secret_keys(settings, "a-key-that-knows-nothing", [])
 
-    engine.accept(dispatch.dispatch_due().run_ids)
+    engine.ring()
     recorded.wait_for(1)
     shown = local.get(f"/tasks/id/{task.pk}").json()
     kept = local.patch(f"/tasks/id/{task.pk}", {"url": shown["url"]}, format="json")
@@ -232,7 +233,7 @@ def test_a_target_that_is_gone_ends_its_task_though_its_url_was_sealed_anew(
     receiver.answer("/job", status=410, delay=0.5)
     url = receiver.url.replace("://", f"://ann:{PASSWORD_MARK}@") + "/job"
     task = create_due_task(local, url, retry={}, is_periodic=True)
-    engine.accept(dispatch.dispatch_due().run_ids)
+    engine.ring()
     receiver.wait_for(1)
     Task.objects.filter(pk=task.pk).update(url=encryption.seal_url(url))
 
@@ -258,7 +259,7 @@ def test_what_looks_like_ciphertext_is_sealed_like_anything_else(
     receiver.answer("/job")
     create_due_task(local, receiver.url.replace("://", f"://{stolen}@") + "/job")
 
-    engine.accept(dispatch.dispatch_due().run_ids)
+    engine.ring()
     recorded.wait_for(1)
 
     [request] = receiver.wait_for(1)

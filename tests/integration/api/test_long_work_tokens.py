@@ -11,8 +11,7 @@ from rest_framework.test import APIClient
 from accounts.models import User
 from tasks_api.delivery import run_tokens
 from tasks_api.models import Run, Task
-from tasks_api.scheduler import dispatch
-from tasks_api.worker import leases, long_work
+from tasks_api.worker import long_work
 from tests.conftest import ClientFor
 from tests.integration.support.long_work import (
     begin_run,
@@ -20,6 +19,7 @@ from tests.integration.support.long_work import (
     latest_run_of,
     make_long_work,
 )
+from tests.integration.support.stored_tasks import take_due
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -126,8 +126,7 @@ def test_a_user_cannot_end_a_run_that_is_only_being_sent(
 ) -> None:
     task = make_long_work(user)
     Task.objects.update(request="")
-    dispatch.dispatch_due()
-    leases.claim([latest_run_of(task).pk])
+    assert len(take_due()) == 1
 
     answer = client_for(user).post(f"/runs/{latest_run_of(task).pk}/complete")
 

@@ -15,7 +15,6 @@ from accounts.models import User
 from tasks_api.domain.schedules import Once
 from tasks_api.domain.specs import Surface, TaskSpec
 from tasks_api.models import Message, Run, Task
-from tasks_api.scheduler import dispatch, rescue
 from tasks_api.services import tasks
 from tasks_api.storage.stored_schedules import SCHEDULE_COLUMNS
 from tasks_api.worker.engine import Engine
@@ -31,7 +30,7 @@ PAYLOAD = {"z": 1, "a": [None]}
 def fire_run(engine: Engine, recorded: ResultLog) -> Run:
     """Deliver the only task there is, now."""
     Task.objects.update(next_fire_at=timezone.now())
-    engine.accept(dispatch.dispatch_due().run_ids)
+    engine.ring()
     recorded.wait_for(1)
     return Run.objects.get()
 
@@ -334,7 +333,7 @@ def test_a_queue_task_that_is_delivered_twice_makes_one_message(
         state="pending", finished_at=None, wake_at=now - timedelta(seconds=1)
     )
 
-    engine.accept(rescue.wake_runs().run_ids)
+    engine.ring()
     recorded.wait_for(2)
 
     assert Message.objects.count() == 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
 from uuid import UUID
 
 import pytest
@@ -11,21 +10,23 @@ from pytest_django import DjangoAssertNumQueries
 from rest_framework.test import APIClient
 
 from accounts.models import User
-from tasks_api.delivery.request import Credentials, build_request
+from tasks_api.delivery.request import ClaimedRun, Credentials, build_request
 from tasks_api.domain.specs import Overlap
-from tasks_api.domain.states import RunState
+from tasks_api.domain.states import RunState, Stage
 from tasks_api.domain.timestamps import format_timestamp
 from tasks_api.models import Run, Task
-from tasks_api.scheduler import rescue
 from tasks_api.services import manual_runs
-from tasks_api.worker import leases
+from tasks_api.taking import leases, waiting_runs
+from tasks_api.taking.room import Room
 from tests.integration.support.stored_runs import MINUTE, hourly_task, store_run
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def claim_run(run_id: str | UUID) -> list[Any]:
-    return leases.claim([Run.objects.get(pk=run_id).pk])
+def take_run(run_id: str | UUID) -> list[ClaimedRun]:
+    """Take a run as a worker does, if it may be taken."""
+    lease = leases.new_lease(leases.NO_PRESENCE)
+    return waiting_runs.take_runs([Run.objects.get(pk=run_id).pk], Room(), lease).runs
 
 
 @pytest.mark.parametrize(
@@ -41,7 +42,7 @@ def test_a_run_that_was_not_delivered_is_sent_again(
     made = Run.objects.get(pk=answer.json()["run_id"])
     assert answer.status_code == 202
     assert (made.redrive_of, made.by_hand, made.task_id) == (run.pk, True, run.task_id)
-    assert len(claim_run(made.pk)) == 1
+    assert len(take_run(made.pk)) == 1
     run.refresh_from_db()
     assert run.state == state
 
@@ -81,8 +82,8 @@ def test_a_redrive_stands_for_the_fire_time_of_what_it_sends_again(
 
 def headers_of(run: Run) -> dict[str, str]:
     """Those of the request for a run, which a worker takes."""
-    [claimed] = leases.claim([run.pk])
-    request = build_request(claimed, Credentials(), now=timezone.now(), timeout=5)
+    [taken] = take_run(run.pk)
+    request = build_request(taken, Credentials(), now=timezone.now(), timeout=5)
     return dict(request.headers)
 
 
@@ -92,7 +93,10 @@ def test_a_run_that_is_no_redrive_stands_for_its_own_fire_time(
     run = store_run(hourly_task(user))
     due = store_run(hourly_task(user), state=RunState.MISSED)
     Run.objects.filter(pk=due.pk).update(
-        state=RunState.PENDING, finished_at=None, wake_at=timezone.now()
+        state=RunState.PENDING,
+        stage=Stage.LIVE,
+        finished_at=None,
+        wake_at=timezone.now(),
     )
 
     shown = api.get(f"/runs/{run.pk}/").json()
@@ -160,8 +164,8 @@ def test_a_redrive_waits_in_line_where_runs_do(api: APIClient, user: User) -> No
     second = api.post(f"/runs/{runs[1].pk}/redrive/").json()["run_id"]
     third = api.post(f"/runs/{runs[2].pk}/redrive/")
 
-    assert len(claim_run(first)) == 1
-    assert claim_run(second) == []
+    assert len(take_run(first)) == 1
+    assert take_run(second) == []
     assert third.status_code == 409
 
 
@@ -178,8 +182,7 @@ def test_a_run_of_what_has_ended_or_is_paused_is_sent_again(
         answer = api.post(f"/runs/{store_run(task).pk}/redrive/")
         run_id = answer.json()["run_id"]
         Run.objects.filter(pk=run_id).update(wake_at=timezone.now())
-        assert str(rescue.wake_runs().run_ids[0]) == run_id
-        assert len(claim_run(run_id)) == 1
+        assert len(take_run(run_id)) == 1
 
 
 def test_nothing_of_a_removed_task_is_sent_again(api: APIClient, user: User) -> None:

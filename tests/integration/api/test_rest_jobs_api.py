@@ -14,8 +14,8 @@ from rest_framework.test import APIClient
 from accounts.models import User
 from tasks_api.domain.states import RunState
 from tasks_api.models import Run, Task
-from tasks_api.scheduler import dispatch
 from tests.conftest import ClientFor
+from tests.integration.support.stored_tasks import take_due
 
 TASK = {
     "method": "POST",
@@ -162,6 +162,7 @@ def test_a_body_that_is_not_json_has_a_message(api: APIClient, body: str) -> Non
     assert (answer.status_code, list(answer.json())) == (400, ["message"])
 
 
+@pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize(
     ("state", "status"),
     [
@@ -176,7 +177,7 @@ def test_the_status_is_that_of_the_run(
     api: APIClient, state: RunState, status: str
 ) -> None:
     link = create(api, schedule="now").json()["link"]
-    dispatch.dispatch_due()
+    assert len(take_due()) == 1
     is_final = state not in {RunState.PENDING, RunState.RUNNING}
     Run.objects.update(
         state=state,

@@ -16,12 +16,11 @@ from hypothesis import strategies as st
 from rest_framework.test import APIClient
 
 from accounts.models import User
-from tasks_api.delivery.request import HttpResult
+from tasks_api.delivery.request import ClaimedRun, HttpResult
 from tasks_api.delivery.retry import Succeed
 from tasks_api.domain.schedules import Interval, Once
 from tasks_api.domain.specs import Surface, TaskSpec
-from tasks_api.models import Run, Task, TaskTag
-from tasks_api.scheduler import dispatch
+from tasks_api.models import Task, TaskTag
 from tasks_api.services import (
     admin_edits,
     listing,
@@ -31,9 +30,10 @@ from tasks_api.services import (
     tasks,
 )
 from tasks_api.storage import retention, schedule_edits, task_counts
-from tasks_api.worker import leases
+from tasks_api.taking import leases
 from tasks_api.worker.record import AttemptResult, record_results
 from tests.conftest import MakeTask
+from tests.integration.support.stored_tasks import take_due, take_waiting
 from tests.integration.support.tasks_surface import PERIODIC, created
 
 HOUR = timedelta(hours=1)
@@ -188,10 +188,12 @@ def test_a_run_that_its_task_outlived_is_still_sent(make_task: MakeTask) -> None
     make_task(schedule=Interval(start, HOUR / 2, start + HOUR - timedelta(seconds=1)))
     Task.objects.update(next_fire_at=start + HOUR / 2)
     make_task(schedule=Once(timezone.now() - HOUR))
-    run_ids = dispatch.dispatch_due().run_ids
+    taken = take_due()
+    assert len(taken) == 2
+    leases.undo_take(taken[0].lease)
     task_counts.end_all_expired_tasks()
 
-    assert len(leases.claim(run_ids)) == len(run_ids)
+    assert len(take_waiting()) == 2
 
 
 STEPS = [
@@ -203,6 +205,7 @@ STEPS = [
     "put",
     "expire",
     "fire",
+    "give back",
     "finish",
     "over",
     "prune",
@@ -210,6 +213,7 @@ STEPS = [
 ]
 
 
+@pytest.mark.django_db(transaction=True)
 @settings(
     max_examples=10,
     deadline=None,
@@ -221,8 +225,9 @@ def test_the_count_is_right_after_any_history(
 ) -> None:
     # S311: no secret depends on it.
     chance = random.Random(seed)
+    taken: list[ClaimedRun] = []
     for step in steps:
-        _take(step, user, chance)
+        _take(step, user, chance, taken)
         for owner, surface in ((user, Surface.TASKS), (user, Surface.CRON_JOBS)):
             now = timezone.now()
             alive = (
@@ -236,7 +241,9 @@ def test_the_count_is_right_after_any_history(
             ), step
 
 
-def _take(step: str, user: User, chance: random.Random) -> None:
+def _take(
+    step: str, user: User, chance: random.Random, taken: list[ClaimedRun]
+) -> None:
     now = timezone.now()
     alive = list(Task.objects.for_owner(user).for_surface(Surface.TASKS).alive(now))
     one = [str(chance.choice(alive).pk)] if alive else []
@@ -274,15 +281,19 @@ def _take(step: str, user: User, chance: random.Random) -> None:
             )
             admin_edits.sync_admin_edits([task.pk])
         case "fire":
-            dispatch.dispatch_due()
+            taken += take_due()
+        case "give back":
+            for lease in {run.lease for run in taken}:
+                leases.undo_take(lease)
+            taken.clear()
         case "finish":
-            pending = Run.objects.filter(state="pending").values_list("pk", flat=True)
-            claimed = leases.claim(list(pending))
+            taken += take_waiting()
             outcome = HttpResult(status_code=200, error="", duration_ms=1)
-            if claimed:
+            if taken:
                 record_results(
-                    [AttemptResult(run, outcome, Succeed(), now) for run in claimed]
+                    [AttemptResult(run, outcome, Succeed(), now) for run in taken]
                 )
+            taken.clear()
         case "over":
             task_counts.end_all_expired_tasks()
         case "prune":
@@ -309,8 +320,8 @@ def by_the_admin(api: APIClient, task: dict[str, Any]) -> None:
 
 def unseen_until_it_fires(api: APIClient, task: dict[str, Any]) -> None:
     PeriodicTask.objects.filter(http_task=task["id"]).update(expires=LATER)
-    Task.objects.update(next_fire_at=timezone.now() - timedelta(seconds=1))
-    dispatch.dispatch_due()
+    Task.objects.update(next_fire_at=timezone.now() - HOUR)
+    take_due()
 
 
 @pytest.mark.parametrize(

@@ -13,10 +13,10 @@ from rest_framework.test import APIClient
 from tasks_api.domain.schedules import Interval, Once
 from tasks_api.domain.specs import Overlap
 from tasks_api.models import Run, Task
-from tasks_api.scheduler import dispatch, rescue
 from tasks_api.services import admin_edits
-from tasks_api.worker import leases
+from tasks_api.taking import leases
 from tests.conftest import MakeTask
+from tests.integration.support.stored_tasks import take_due, take_waiting
 from tests.integration.support.tasks_surface import ONE_TIME, PERIODIC, created, error
 
 HOUR = timedelta(hours=1)
@@ -194,12 +194,13 @@ def test_another_schedule_begins_at_the_start_that_is_kept(
     assert Task.objects.get().next_fire_at == start + 2 * HOUR
 
 
-def test_what_was_made_ahead_by_the_old_schedule_is_taken_back(
+@pytest.mark.django_db(transaction=True)
+def test_a_run_that_a_worker_gave_back_unsent_is_taken_back_by_another_schedule(
     api: APIClient, make_task: MakeTask
 ) -> None:
-    soon = timezone.now() + timedelta(milliseconds=500)
-    task = make_task(schedule=Once(soon))
-    assert dispatch.dispatch_due().run_ids
+    task = make_task(schedule=Once(timezone.now()))
+    [taken] = take_due()
+    leases.undo_take(taken.lease)
 
     moved = patch_task(api, task.pk, {"run_datetime": "2090-01-01T00:00:00Z"})
 
@@ -211,7 +212,7 @@ def test_a_one_time_task_cannot_be_moved_while_it_is_sent(
     api: APIClient, make_task: MakeTask
 ) -> None:
     task = make_task(schedule=Once(timezone.now() - HOUR))
-    leases.claim(dispatch.dispatch_due().run_ids)
+    assert len(take_due()) == 1
 
     moved = patch_task(api, task.pk, {"run_datetime": "2090-01-01T00:00:00Z"})
     changed = patch_task(api, task.pk, {"tags": ["late"]})
@@ -230,11 +231,11 @@ def test_an_etag_changes_with_the_task_and_not_with_its_runs(
     api: APIClient, make_task: MakeTask
 ) -> None:
     task = make_task(schedule=Interval(timezone.now() - HOUR, 2 * HOUR))
-    Task.objects.update(next_fire_at=timezone.now())
+    Task.objects.update(next_fire_at=timezone.now() - HOUR)
     at = f"/tasks/{task.pk}"
     etags = [api.get(at)["ETag"]]
 
-    dispatch.dispatch_due()
+    assert len(take_due()) == 1
     etags.append(api.get(at)["ETag"])
     patch_task(api, task.pk, {})
     etags.append(api.get(at)["ETag"])
@@ -319,7 +320,7 @@ def test_a_task_runs_now_and_its_grid_stays(
     run = Run.objects.get()
     assert answer.status_code == 202
     assert answer.json() == {"run_id": str(run.pk), "message": "Task will run now"}
-    assert len(leases.claim([run.pk])) == 1
+    assert [taken.run_id for taken in take_waiting()] == [run.pk]
     after = api.get(f"/tasks/{task.pk}")
     assert (after.json(), after["ETag"]) == (before.json(), before["ETag"])
 
@@ -332,8 +333,7 @@ def test_a_paused_task_runs_now(api: APIClient, make_task: MakeTask) -> None:
     api.post(f"/tasks/{task.pk}/run/")
 
     run = Run.objects.get()
-    assert rescue.wake_runs().run_ids == [run.pk]
-    assert len(leases.claim([run.pk])) == 1
+    assert [taken.run_id for taken in take_waiting()] == [run.pk]
 
 
 @pytest.mark.django_db(transaction=True)
@@ -344,7 +344,7 @@ def test_a_one_time_task_that_ran_now_runs_at_its_moment_too(
 
     api.post(f"/tasks/{task.pk}/run/")
 
-    assert len(leases.claim([Run.objects.get().pk])) == 1
+    assert [taken.run_id for taken in take_waiting()] == [Run.objects.get().pk]
     assert api.get(f"/tasks/{task.pk}").json()["next_run_datetime"] is not None
 
 

@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 from django.conf import LazySettings
 from django.core.management import CommandError, call_command
+from django.db import transaction
 from django.utils import timezone
 from rest_framework.test import APIClient
 
 from accounts.models import User
+from tasks_api.domain.ids import new_id
 from tasks_api.models import Attempt, Run, Task
-from tasks_api.scheduler import dispatch, rescue
 from tasks_api.worker.engine import Engine
 from tests.conftest import ClientFor
 from tests.integration.conftest import ResultLog
@@ -40,7 +41,7 @@ def send_task(
     **given: Any,
 ) -> ReceivedRequest:
     create_due_task(api, f"{receiver.url}/job", **given)
-    engine.accept(dispatch.dispatch_due().run_ids)
+    engine.ring()
     recorded.wait_for(1)
     [request] = receiver.wait_for(1)
     return request
@@ -151,12 +152,13 @@ def test_a_key_that_is_rotated_opens_what_a_former_one_sealed(
     recorded: ResultLog,
     settings: LazySettings,
 ) -> None:
-    create_due_task(local, f"{receiver.url}/job", headers={"X-Key": "one"})
     former = settings.SECRET_KEY
-    use_secret_keys(settings, "another-key", [former])
-    create_due_task(local, f"{receiver.url}/job", headers={"X-Key": "two"})
+    with transaction.atomic():
+        create_due_task(local, f"{receiver.url}/job", headers={"X-Key": "one"})
+        use_secret_keys(settings, "another-key", [former])
+        create_due_task(local, f"{receiver.url}/job", headers={"X-Key": "two"})
 
-    engine.accept(dispatch.dispatch_due().run_ids)
+    engine.ring()
     requests = receiver.wait_for(2)
 
     assert {request.headers["x-key"] for request in requests} == {"one", "two"}
@@ -169,12 +171,13 @@ def test_a_run_whose_headers_cannot_be_opened_fails_with_that_reason(
     recorded: ResultLog,
     settings: LazySettings,
 ) -> None:
-    task = create_due_task(
-        local, f"{receiver.url}/job", headers={"X-Key": "never sent"}
-    )
-    use_secret_keys(settings, "a-key-that-knows-nothing", [])
+    with transaction.atomic():
+        task = create_due_task(
+            local, f"{receiver.url}/job", headers={"X-Key": "never sent"}
+        )
+        use_secret_keys(settings, "a-key-that-knows-nothing", [])
 
-    engine.accept(dispatch.dispatch_due().run_ids)
+    engine.ring()
     recorded.wait_for(1)
 
     run = Run.objects.get(task=task)
@@ -190,13 +193,14 @@ def test_headers_are_sealed_anew_when_the_key_rotates(
     recorded: ResultLog,
     settings: LazySettings,
 ) -> None:
-    create_due_task(local, f"{receiver.url}/job", headers={"X-Key": "one"})
-    create_due_task(local, f"{receiver.url}/job", timeout_seconds=7)
-    use_secret_keys(settings, "another-key", [settings.SECRET_KEY])
+    with transaction.atomic():
+        create_due_task(local, f"{receiver.url}/job", headers={"X-Key": "one"})
+        create_due_task(local, f"{receiver.url}/job", timeout_seconds=7)
+        use_secret_keys(settings, "another-key", [settings.SECRET_KEY])
 
-    call_command("reencrypt_secrets")
-    use_secret_keys(settings, "another-key", [])
-    engine.accept(dispatch.dispatch_due().run_ids)
+        call_command("reencrypt_secrets")
+        use_secret_keys(settings, "another-key", [])
+    engine.ring()
     requests = receiver.wait_for(2)
 
     assert {request.headers.get("x-key") for request in requests} == {"one", None}
@@ -220,7 +224,7 @@ def test_a_failing_target_is_tried_again_and_each_attempt_is_kept(
     receiver.answer("/job", status=503)
     retry = {"max_attempts": 3, "min_delay": 1, "max_delay": 2}
     create_due_task(local, f"{receiver.url}/job", retry=retry)
-    engine.accept(dispatch.dispatch_due().run_ids)
+    engine.ring()
 
     for number in range(1, 3):
         recorded.wait_for(number)
@@ -230,7 +234,7 @@ def test_a_failing_target_is_tried_again_and_each_attempt_is_kept(
         wait = run.wake_at - timezone.now()
         assert timedelta(seconds=0.5) < wait <= timedelta(seconds=2)
         Run.objects.update(wake_at=timezone.now())
-        engine.accept(rescue.wake_runs().run_ids)
+        engine.ring()
     recorded.wait_for(3)
 
     run = Run.objects.get()
@@ -292,10 +296,13 @@ def test_a_target_that_is_gone_ends_its_task(
 ) -> None:
     receiver.answer("/job", status=410, delay=0.5)
     task = create_due_task(local, f"{receiver.url}/job", retry={}, is_periodic=True)
-    engine.accept(dispatch.dispatch_due().run_ids)
+    engine.ring()
     receiver.wait_for(1)
-    Task.objects.filter(pk=task.pk).update(next_fire_at=timezone.now())
-    dispatch.dispatch_due()
+    now = timezone.now()
+    later = now + timedelta(hours=1)
+    Run.objects.create(
+        id=new_id(), task=task, tenant=task.tenant, scheduled_for=now, wake_at=later
+    )
 
     recorded.wait_for(1)
 

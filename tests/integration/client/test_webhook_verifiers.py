@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from django.db import transaction
 from django.utils import timezone
 
 from accounts import services as accounts
@@ -18,7 +19,6 @@ from accounts.models import User, mint_signing_secret
 from tasks_api.delivery import signing
 from tasks_api.domain.schedules import Once
 from tasks_api.models import Task
-from tasks_api.scheduler import dispatch
 from tasks_api.worker.engine import Engine
 from tests.integration.conftest import ResultLog
 from tests.integration.support.stored_tasks import store_task
@@ -54,9 +54,10 @@ def sent(
 ) -> SentRequest:
     """A request that a worker sent while the tenant's secret rotates."""
     accounts.rotate_signing_secret(user.tenant, now=timezone.now())  # type: ignore[arg-type]  # of a tenant
-    task = store_task(user, Once(timezone.now()), receiver.url + "/hook")
-    Task.objects.filter(pk=task.pk).update(body='{"größe": 1.10}')
-    engine.accept(dispatch.dispatch_due().run_ids)
+    with transaction.atomic():
+        task = store_task(user, Once(timezone.now()), receiver.url + "/hook")
+        Task.objects.filter(pk=task.pk).update(body='{"größe": 1.10}')
+    engine.ring()
     recorded.wait_for(1)
     [request] = receiver.wait_for(1)
     return SentRequest(dict(request.headers), request.body)

@@ -21,10 +21,10 @@ from accounts.models import SigningSecret, Tenant, Token, User, digest
 from tasks_api.domain.schedules import Cron, Interval, Once
 from tasks_api.domain.specs import RequestOptions, Surface, TaskSpec
 from tasks_api.models import Run, Task
-from tasks_api.scheduler import dispatch
 from tasks_api.services import manual_runs
 from tasks_api.services import tasks as task_services
 from tests.conftest import MakeTask
+from tests.integration.support.stored_tasks import take_due
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -150,7 +150,7 @@ def test_tasks_are_paused_resumed_and_removed(
     run_action(staff, "remove", *tasks)
 
     assert Task.objects.filter(end_reason="removed").count() == 2
-    assert dispatch.dispatch_due().run_ids == []
+    assert take_due() == []
 
 
 def test_a_removal_asks_first(staff: Client, make_task: MakeTask) -> None:

@@ -84,7 +84,7 @@ def test_readiness_says_why_a_redis_is_unfit(
 
 
 @pytest.mark.parametrize(
-    "spoil", [make_replica, make_forgetful, make_closed], ids=lambda f: f.__name__
+    "spoil", [make_forgetful, make_closed], ids=lambda f: f.__name__
 )
 def test_a_worker_does_not_start_on_a_redis_that_stays_unfit(
     server: redis.Redis, spoil: Callable[[redis.Redis], None]
@@ -95,18 +95,25 @@ def test_a_worker_does_not_start_on_a_redis_that_stays_unfit(
         tasks._check_broker()
 
 
-def test_a_worker_starts_on_a_full_redis_and_says_so(
-    server: redis.Redis, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(
+    ("spoil", "sentence"),
+    [(make_full, broker.MEMORY_ERROR), (make_replica, broker.REPLICA_ERROR)],
+)
+def test_a_worker_starts_without_bells_and_says_why(
+    server: redis.Redis,
+    caplog: pytest.LogCaptureFixture,
+    spoil: Callable[[redis.Redis], None],
+    sentence: str,
 ) -> None:
-    make_full(server)
+    spoil(server)
 
     tasks._check_broker()
 
-    assert broker.MEMORY_ERROR in caplog.messages
+    assert sentence in caplog.messages
 
 
 def test_a_worker_answers_its_probes(server: redis.Redis) -> None:
-    idle = WorkerVitals(0, 0, True, 0.0, 0.0, 0.0, 1e12)
+    idle = WorkerVitals(0, 0.0, 0.0, 0.0, 1e12)
     watch = WorkerWatchdog(lambda: idle)
     make_full(server)
 

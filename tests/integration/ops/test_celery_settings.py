@@ -41,6 +41,21 @@ def test_a_report_shows_no_password(url: str) -> None:
     assert "hunter2" not in done.stdout + done.stderr
 
 
+def test_workers_and_beats_load_no_views() -> None:
+    program = (
+        "import sys\n"
+        "from scheduler_service.celery import app\n"
+        "app.loader.import_default_modules()\n"
+        "print('tasks_api.worker.engine' in sys.modules, 'rest_framework.views' in sys.modules)\n"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True
+    )
+
+    assert done.stdout == "True False\n", done.stderr
+
+
 def test_celery_has_its_own_settings_alone() -> None:
     told = current_app.conf.table(with_defaults=False, censored=False)
 

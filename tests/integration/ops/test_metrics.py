@@ -28,15 +28,19 @@ from tasks_api.messaging import broker
 from tasks_api.metrics import registry
 from tasks_api.models import Run
 from tasks_api.monitoring import exporter, heartbeats
-from tasks_api.scheduler import dispatch, rescue
+from tasks_api.scheduler import rescue
 from tasks_api.services import pausing
-from tasks_api.worker import leases, run_counters
+from tasks_api.worker import run_counters
 from tasks_api.worker.engine import Engine
 from tasks_api.worker.record import AttemptResult
 from tests.acceptance.harness import eventually, free_port
 from tests.conftest import MakeTask
-from tests.integration.conftest import ResultLog
-from tests.integration.support.stored_tasks import HOUR, SECOND, store_task
+from tests.integration.support.stored_tasks import (
+    HOUR,
+    SECOND,
+    store_task,
+    take_due,
+)
 from tests.receiver import Receiver
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -119,37 +123,37 @@ def test_a_batch_is_counted_by_end_answer_and_lateness(before: Samples) -> None:
     assert found["scheduler_doubles_prevented_total{by=lease}"] == 1
 
 
-def test_a_worker_counts_what_it_may_not_send_a_second_time(
-    user: User, receiver: Receiver, engine: Engine, recorded: ResultLog, before: Samples
+def test_a_worker_counts_the_answers_to_what_another_one_has_taken_since(
+    user: User, receiver: Receiver, engine: Engine, before: Samples
 ) -> None:
-    store_task(user, Once(timezone.now()), receiver.url + "/hook")
-    store_task(user, Once(timezone.now()), receiver.url + "/hook")
-    mine, other = dispatch.dispatch_due().run_ids
-    leases.claim([other])
+    receiver.answer("/slow", delay=1)
+    store_task(user, Once(timezone.now()), receiver.url + "/slow")
+    engine.ring()
+    receiver.wait_for(1)
+    Run.objects.update(lease=uuid4())
 
-    engine.accept([mine, other])
-    recorded.wait_for(1)
+    counter = "scheduler_doubles_prevented_total{by=record}"
+    eventually(lambda: counter in gained(before))
 
-    assert gained(before)["scheduler_doubles_prevented_total{by=claim}"] == 1
+    assert gained(before)[counter] == 1
+    assert Run.objects.get().state == "running"
 
 
-def test_a_beat_counts_what_it_makes_and_what_it_wakes(
+def test_the_runs_that_are_made_and_those_that_are_rescued_are_counted(
     user: User, before: Samples
 ) -> None:
     start = timezone.now() - 2.5 * HOUR
     store_task(user, Interval(start, HOUR, start + 9 * HOUR))
     store_task(user, Once(timezone.now()))
-    made = dispatch.dispatch_due().run_ids
-    leases.claim(made[:1])
-    Run.objects.exclude(wake_at=None).update(wake_at=timezone.now() - SECOND)
+    lost, _ = take_due()
+    Run.objects.filter(pk=lost.run_id).update(wake_at=timezone.now() - SECOND)
 
-    rescue.wake_runs()
+    rescue.rescue_runs()
 
     found = gained(before)
     assert found["scheduler_runs_made_total"] == 4
     assert found["scheduler_runs_total{state=missed}"] == 2
     assert found["scheduler_lease_lost_total"] == 1
-    assert found["scheduler_rung_again_total"] == 1
 
 
 def test_web_tells_what_waits(user: User, client: Client) -> None:
@@ -157,17 +161,18 @@ def test_web_tells_what_waits(user: User, client: Client) -> None:
         store_task(user, Once(timezone.now() - 30 * SECOND))
     held = store_task(user, Once(timezone.now() - 90 * SECOND))
     store_task(user, Once(timezone.now() + HOUR))
-    runs = dispatch.dispatch_due().run_ids
-    held_run = Run.objects.get(task=held).pk
-    leases.claim([run for run in runs if run != held_run][:1])
+    sent, *_ = [run for run in take_due() if run.task_id != held.pk]
+    Run.objects.exclude(pk=sent.run_id).update(
+        state="pending", lease=None, wake_at=timezone.now()
+    )
     store_task(user, Once(timezone.now() - 10 * SECOND))
     pausing.pause_tasks(user, [str(held.pk)], now=timezone.now())
     heartbeats.record_heartbeat("beat", "b")
-    broker.ring_workers(runs)
+    broker.ring()
 
     found = surveyed(client)
 
-    # Two runs that are due, and a task whose run is not made yet.
+    # Two runs that wait, and a task that no worker has taken yet.
     assert found["scheduler_due"] == 3
     assert 30 <= found["scheduler_oldest_due_seconds"] < 60
     assert found["scheduler_runs_waiting{state=pending}"] == 3

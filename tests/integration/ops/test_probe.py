@@ -10,15 +10,19 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import StringIO
 from typing import Any
-from uuid import uuid4
 
 import pytest
 from django.conf import LazySettings
 from django.core.management import CommandError, call_command
+from django.utils import timezone
 
+from accounts.models import User
+from tasks_api.domain.schedules import Once
 from tasks_api.monitoring import exporter
 from tasks_api.monitoring.watchdog import BeatWatchdog, WorkerVitals, WorkerWatchdog
 from tasks_api.worker.engine import Engine
+from tests.integration.support.stored_tasks import store_task
+from tests.integration.support.transport_doubles import Gate, RawServer
 from tests.receiver import Receiver
 
 LONG_AGO = 100.0
@@ -112,20 +116,14 @@ def test_web_passes_while_it_answers(
 def vitals(**changes: Any) -> WorkerVitals:
     now = time.monotonic()
     sound = WorkerVitals(
-        held=0,
-        accepted=0,
-        has_room=True,
-        overdue=0.0,
-        accepted_at=now,
-        claimed_at=now,
-        recorded_at=now,
+        held=0, overdue=0.0, rang_at=now, looked_at=now, recorded_at=now
     )
     return sound._replace(**changes)
 
 
 def test_an_idle_worker_is_well() -> None:
     long_ago = time.monotonic() - LONG_AGO
-    watch = WorkerWatchdog(lambda: vitals(accepted_at=long_ago, claimed_at=long_ago))
+    watch = WorkerWatchdog(lambda: vitals(rang_at=long_ago, looked_at=long_ago))
 
     watch.compare(0)
 
@@ -138,15 +136,15 @@ def test_a_worker_whose_recorder_has_stopped_is_not_well() -> None:
     assert watch.problem() == "Nothing was recorded for 100 seconds."
 
 
-def test_a_worker_that_does_not_claim_what_is_due_is_not_well() -> None:
-    found = vitals(overdue=90.0, claimed_at=time.monotonic() - LONG_AGO)
+def test_a_worker_that_does_not_look_for_what_is_due_is_not_well() -> None:
+    found = vitals(overdue=90.0, looked_at=time.monotonic() - LONG_AGO)
 
     assert WorkerWatchdog(lambda: found).problem() == (
-        "Runs that are due were not claimed for 90 seconds."
+        "It has not looked for what is due for 90 seconds."
     )
 
 
-def test_a_worker_that_tries_to_claim_in_vain_is_well() -> None:
+def test_a_worker_that_looks_in_vain_is_well() -> None:
     # As it does while the database is away.
     assert WorkerWatchdog(lambda: vitals(overdue=90.0)).problem() == ""
 
@@ -165,8 +163,8 @@ def test_a_worker_that_leaves_messages_lying_is_not_well(
     assert watch.problem() == ""
 
 
-@pytest.mark.parametrize("change", [{"has_room": False}, {"accepted_at": math.inf}])
-def test_a_worker_that_is_full_or_takes_messages_is_well(
+@pytest.mark.parametrize("change", [{"is_cut_off": True}, {"rang_at": math.inf}])
+def test_a_worker_that_is_cut_off_or_takes_messages_is_well(
     settings: LazySettings, change: dict[str, Any]
 ) -> None:
     settings.PROBE_PATIENCE = 0.0
@@ -195,8 +193,31 @@ def test_a_beat_that_does_not_tick_is_not_well(settings: LazySettings) -> None:
 def test_an_engine_tells_what_it_has_in_hand(engine: Engine) -> None:
     before = engine.vitals()
 
-    engine.accept([uuid4()])
+    engine.ring()
 
     after = engine.vitals()
-    assert after.accepted_at > before.accepted_at
-    assert (after.held, after.has_room) == (0, True)
+    assert after.rang_at > before.rang_at
+    assert after.held == 0
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_full_worker_that_looks_for_nothing_is_well(
+    user: User, settings: LazySettings
+) -> None:
+    settings.SCHEDULER_MAX_IN_FLIGHT = 1
+    settings.SCHEDULER_ALLOW_PRIVATE_TARGETS = True
+    held = Gate()
+    hanging = RawServer(held)
+    for _ in range(2):
+        store_task(user, Once(timezone.now()), hanging.url)
+    full = Engine(on_recorded=lambda _: None, on_beat=lambda _: None)
+    full.start()
+    with pytest.raises(AssertionError):
+        held.wait_for(2, timeout=2)
+
+    vitals = full.vitals()
+
+    assert (vitals.held, vitals.overdue) == (1, 0.0)
+    held.open()
+    full.stop(grace=5)
+    hanging.close()

@@ -16,7 +16,7 @@ from scheduler_service.db import clock
 from tasks_api.domain.ids import id_for
 from tasks_api.domain.schedules import Cron, Interval, Schedule
 from tasks_api.domain.specs import Misfire, Surface, TaskSpec
-from tasks_api.domain.states import RunState
+from tasks_api.domain.states import RunState, Stage
 from tasks_api.models import Run, Task
 from tasks_api.scheduler import dispatch
 from tasks_api.scheduler.beat import TenantScheduler
@@ -175,6 +175,7 @@ def test_the_covering_runs_of_a_task_are_found_by_index(user: User) -> None:
             state=RunState.MISSED,
             finished_at=now,
             # One run in a thousand stands for several fire times.
+            stage=Stage.LATE,
             covers_until=None if number % 1000 else now - number * HOUR + HOUR,
         )
         for number in range(3000)

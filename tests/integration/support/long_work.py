@@ -10,15 +10,15 @@ from rest_framework.test import APIClient
 
 from accounts.models import User
 from tasks_api.delivery import run_tokens
-from tasks_api.delivery.request import HttpResult
+from tasks_api.delivery.request import ClaimedRun, HttpResult
 from tasks_api.delivery.retry import KeepOpen
 from tasks_api.domain.schedules import Interval, Once
 from tasks_api.domain.specs import RequestOptions, Surface, TaskSpec
 from tasks_api.models import Run, Task
-from tasks_api.scheduler import dispatch
 from tasks_api.services import tasks
-from tasks_api.worker import leases, long_work
+from tasks_api.worker import long_work
 from tasks_api.worker.record import AttemptResult, record_results
+from tests.integration.support.stored_tasks import take_due
 
 HOUR = timedelta(hours=1)
 
@@ -41,22 +41,21 @@ def make_long_work(owner: User, *, is_one_time: bool = False, **rules: Any) -> T
 
 
 def begin_run(task: Task) -> str:
-    """Make a run of a task, let a worker send it, and the target take it; its token."""
-    dispatch.dispatch_due()
-    run = Run.objects.filter(task=task, state="pending").latest("scheduled_for")
-    return take_run(run)
+    """Let a worker take a due task and send its run, and the target accept it; its token."""
+    [taken] = [run for run in take_due() if run.task_id == task.pk]
+    return accept_run(taken)
 
 
-def take_run(run: Run) -> str:
-    [claimed] = leases.claim([run.pk])
-    record_results(
-        [
-            AttemptResult(
-                claimed, HttpResult(202, "", 5), KeepOpen(DEADLINE), timezone.now()
-            )
-        ]
-    )
-    return run_tokens.make_token(long_work.run_token_keys()[0], run.pk, claimed.turn)
+def accept_run(run: ClaimedRun) -> str:
+    """Let the target answer 202 to a run that a worker has taken; the run's token."""
+    result = HttpResult(202, "", 5)
+    record_results([AttemptResult(run, result, KeepOpen(DEADLINE), timezone.now())])
+    return token_of(run)
+
+
+def token_of(run: ClaimedRun) -> str:
+    """The token with which the target of an attempt calls back."""
+    return run_tokens.make_token(long_work.run_token_keys()[0], run.run_id, run.turn)
 
 
 def latest_run_of(task: Task) -> Run:

@@ -10,12 +10,8 @@ from django.utils import timezone
 from accounts.models import User
 from tasks_api.domain.ids import id_for
 from tasks_api.domain.schedules import Interval, Once
-from tasks_api.domain.states import RunState
-from tasks_api.models import (
-    Attempt,
-    Run,
-    Task,
-)
+from tasks_api.domain.states import RunState, Stage
+from tasks_api.models import Run, Task
 from tasks_api.storage import retention
 from tests.integration.support.stored_tasks import HOUR, store_task
 
@@ -33,16 +29,17 @@ def finished_run(
     took: timedelta = timedelta(),
 ) -> Run:
     moment = timezone.now() - ago
-    run = Run.objects.create(
+    return Run.objects.create(
         id=id_for(moment, task.tenant_id),
         task=task,
         tenant=task.tenant,
         scheduled_for=moment,
         state=state,
         finished_at=moment + took,
+        stage=Stage.OVER,
+        first_started_at=moment,
+        first_duration_ms=1,
     )
-    Attempt.objects.create(run=run, number=1, started_at=moment, duration_ms=1)
-    return run
 
 
 def waiting_run(task: Task, ago: timedelta) -> Run:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.utils import timezone
@@ -11,8 +11,8 @@ from accounts.models import User
 from tasks_api.domain.ids import id_for
 from tasks_api.domain.schedules import Interval
 from tasks_api.domain.specs import Overlap, Surface, TaskSpec
-from tasks_api.domain.states import RunState
-from tasks_api.models import Attempt, Run, Task
+from tasks_api.domain.states import RunState, Stage
+from tasks_api.models import Run, Task
 from tasks_api.services import tasks
 from tests.integration.support.stored_tasks import TARGET
 
@@ -26,12 +26,24 @@ def hourly_task(owner: User, *, overlap: Overlap = Overlap.ALLOW) -> Task:
 
 
 def store_run(
-    task: Task, *, ago: int = 1, state: RunState = RunState.FAILED, **more: Any
+    task: Task,
+    *,
+    ago: int = 1,
+    at: datetime | None = None,
+    state: RunState = RunState.FAILED,
+    **more: Any,
 ) -> Run:
     """A run of some minutes ago, with an attempt if it was sent."""
-    at = timezone.now() - ago * MINUTE
+    at = at or timezone.now() - ago * MINUTE
     was_sent = state in {RunState.FAILED, RunState.SUCCEEDED}
-    run = Run.objects.create(
+    if was_sent:
+        more |= {
+            "first_started_at": at,
+            "first_duration_ms": 7,
+            "first_status_code": 500 if state == RunState.FAILED else 200,
+            "first_answer": "ok",
+        }
+    return Run.objects.create(
         id=id_for(at, task.tenant_id),
         task=task,
         tenant=task.tenant,
@@ -39,19 +51,9 @@ def store_run(
         state=state,
         finished_at=at,
         attempt_count=int(was_sent),
+        stage=Stage.OVER,
         **more,
     )
-    if was_sent:
-        code = 500 if state == RunState.FAILED else 200
-        Attempt.objects.create(
-            run=run,
-            number=1,
-            started_at=at,
-            duration_ms=7,
-            status_code=code,
-            answer="ok",
-        )
-    return run
 
 
 def run_ids_of(answer: Any) -> list[str]:

@@ -119,9 +119,9 @@ class Gate:
             self._changed.wait_for(lambda: self._is_open, timeout=20)
             self._now -= 1
 
-    def wait_for(self, count: int) -> None:
+    def wait_for(self, count: int, *, timeout: float = 20) -> None:
         with self._changed:
-            assert self._changed.wait_for(lambda: self._now >= count, timeout=20)
+            assert self._changed.wait_for(lambda: self._now >= count, timeout)
 
     def open(self) -> None:
         with self._changed:

@@ -1,4 +1,4 @@
-"""What goes wrong with one run is that run's own failure: the others of its claim go on."""
+"""What goes wrong with one run is its own failure: the others of its batch go on."""
 
 from __future__ import annotations
 
@@ -17,19 +17,22 @@ from django.utils import timezone
 
 from accounts.models import User
 from tasks_api.delivery import retry
-from tasks_api.domain.ids import id_for
 from tasks_api.domain.schedules import Once
 from tasks_api.domain.specs import Surface, TaskSpec
 from tasks_api.domain.states import RunState
 from tasks_api.models import Message, Run, Task
-from tasks_api.scheduler import rescue
 from tasks_api.services import tasks
+from tasks_api.taking import leases
 from tasks_api.worker import failure_log, flower_events
 from tasks_api.worker.engine import Engine
 from tasks_api.worker.record import AttemptResult
-from tasks_api.worker.workload import MAX_BACKLOG
 from tests.integration.conftest import ResultLog
-from tests.integration.support.stored_tasks import HOUR, dispatch_all, store_task
+from tests.integration.support.stored_tasks import (
+    SECOND,
+    store_task,
+    take_due,
+    take_waiting,
+)
 from tests.receiver import Receiver
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -45,7 +48,7 @@ UNREADABLE = {
 
 
 def store_due_task(owner: User, url: str) -> Task:
-    return store_task(owner, Once(timezone.now()), url)
+    return store_task(owner, Once(timezone.now() - SECOND), url)
 
 
 def only_run_of(task: Task) -> Run:
@@ -61,12 +64,13 @@ def test_a_row_that_a_worker_does_not_understand_waits_for_another_worker(
     recorded: ResultLog,
     columns: dict[str, str],
 ) -> None:
-    strange = store_due_task(user, receiver.url + "/strange")
-    Task.objects.filter(pk=strange.pk).update(**columns)
-    store_due_task(user, receiver.url + "/own")
-    store_due_task(stranger, receiver.url + "/other")
+    with transaction.atomic():
+        strange = store_due_task(user, receiver.url + "/strange")
+        Task.objects.filter(pk=strange.pk).update(**columns)
+        store_due_task(user, receiver.url + "/own")
+        store_due_task(stranger, receiver.url + "/other")
 
-    engine.accept(dispatch_all())
+    engine.ring()
     recorded.wait_for(3)
 
     assert {r.path for r in receiver.requests} == {"/own", "/other"}
@@ -81,15 +85,17 @@ def test_a_row_that_a_worker_does_not_understand_waits_for_another_worker(
 def test_a_row_that_no_worker_understands_fails_at_last(
     user: User, receiver: Receiver, engine: Engine, recorded: ResultLog
 ) -> None:
-    strange = store_due_task(user, receiver.url + "/strange")
-    Task.objects.filter(pk=strange.pk).update(request=FROM_THE_FUTURE)
-    [run_id] = dispatch_all()
-    Run.objects.filter(pk=run_id).update(
-        lost_count=retry.MAX_LOST_ATTEMPTS - 1,
-        attempt_count=retry.MAX_LOST_ATTEMPTS - 1,
-    )
+    with transaction.atomic():
+        strange = store_due_task(user, receiver.url + "/strange")
+        Task.objects.filter(pk=strange.pk).update(request=FROM_THE_FUTURE)
+        [taken] = take_due()
+        leases.undo_take(taken.lease)
+        Run.objects.filter(pk=taken.run_id).update(
+            lost_count=retry.MAX_LOST_ATTEMPTS - 1,
+            attempt_count=retry.MAX_LOST_ATTEMPTS - 1,
+        )
 
-    engine.accept([run_id])
+    engine.ring()
     recorded.wait_for(1)
 
     run = only_run_of(strange)
@@ -103,12 +109,13 @@ def test_a_run_that_cannot_be_recorded_keeps_no_other_from_being_recorded(
 ) -> None:
     receiver.answer("/late", status=503)
     endless = {"min_delay": 1e300, "max_delay": 1e300, "statuses": [503]}
-    doomed = store_due_task(user, receiver.url + "/late")
     policy = json.dumps(endless | {"conflict_delay": None})
-    Task.objects.filter(pk=doomed.pk).update(retry=policy)
-    tasks = [store_due_task(stranger, receiver.url + "/fine") for _ in range(5)]
+    with transaction.atomic():
+        doomed = store_due_task(user, receiver.url + "/late")
+        Task.objects.filter(pk=doomed.pk).update(retry=policy)
+        tasks = [store_due_task(stranger, receiver.url + "/fine") for _ in range(5)]
 
-    engine.accept(dispatch_all())
+    engine.ring()
     recorded.wait_for(6)
 
     assert [only_run_of(task).state for task in tasks] == [RunState.SUCCEEDED] * 5
@@ -125,13 +132,14 @@ def store_queue_task(owner: User, payload: str = "{}") -> Task:
 def test_a_message_that_cannot_be_put_keeps_no_other_from_its_queue(
     user: User, engine: Engine, recorded: ResultLog
 ) -> None:
-    tasks = [store_queue_task(user, json.dumps(number)) for number in range(4)]
     with connection.cursor() as cursor:
         cursor.execute(
             "ALTER TABLE tasks_api_message ADD CONSTRAINT no_two CHECK (payload <> '2')"
         )
     try:
-        engine.accept(dispatch_all())
+        with transaction.atomic():
+            tasks = [store_queue_task(user, json.dumps(number)) for number in range(4)]
+        engine.ring()
         recorded.wait_for(4)
     finally:
         with connection.cursor() as cursor:
@@ -158,10 +166,11 @@ def test_unreadable_secrets_of_a_tenant_stop_no_other_tenant(
             "accounts_tenant SET shared_secret = %s WHERE id",
         ):
             cursor.execute(f"UPDATE {column} = %s", [stored, user.tenant_id])
-    store_due_task(user, receiver.url + "/broken")
-    sound = store_due_task(stranger, receiver.url + "/sound")
+    with transaction.atomic():
+        store_due_task(user, receiver.url + "/broken")
+        sound = store_due_task(stranger, receiver.url + "/sound")
 
-    engine.accept(dispatch_all())
+    engine.ring()
     recorded.wait_for(2)
 
     assert only_run_of(sound).state == RunState.SUCCEEDED
@@ -178,16 +187,17 @@ def test_a_url_that_others_refuse_breaks_no_page_no_event_and_no_line(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO)
-    sound = store_due_task(stranger, receiver.url + "/sound")
-    for userinfo in ("us\uff03er:hunter2", "[::1]:hunter2"):
-        strange = store_due_task(user, receiver.url + "/x")
-        port = receiver.url.rpartition(":")[2]
-        # As it was stored when it was not refused yet.
-        Task.objects.filter(pk=strange.pk).update(
-            url=f"http://{userinfo}@127.0.0.1:{port}/x"
-        )
+    port = receiver.url.rpartition(":")[2]
+    with transaction.atomic():
+        sound = store_due_task(stranger, receiver.url + "/sound")
+        for userinfo in ("us\uff03er:hunter2", "[::1]:hunter2"):
+            strange = store_due_task(user, receiver.url + "/x")
+            # As it was stored when it was not refused yet.
+            Task.objects.filter(pk=strange.pk).update(
+                url=f"http://{userinfo}@127.0.0.1:{port}/x"
+            )
 
-    engine.accept(dispatch_all())
+    engine.ring()
     finished = recorded.wait_for(3)
     failure_log.log_failures(finished)
     told = flower_events.encode_events(finished, "here")
@@ -218,7 +228,7 @@ def test_a_listener_that_fails_changes_nothing_of_what_is_recorded(
     deaf.start()
     task = store_due_task(user, receiver.url + "/hook")
 
-    deaf.accept(dispatch_all())
+    deaf.ring()
     assert told.wait(20)
     deaf.stop(grace=5)
 
@@ -241,7 +251,7 @@ def test_a_presence_callback_that_fails_keeps_no_lease_from_being_prolonged(
     mute.start()
     task = store_due_task(user, receiver.url + "/slow")
 
-    mute.accept(dispatch_all())
+    mute.ring()
     recorded.wait_for(1)
     mute.stop(grace=5)
 
@@ -255,30 +265,35 @@ def test_stopping_is_bounded_though_nothing_can_be_written_down(
     user: User, receiver: Receiver, engine: Engine
 ) -> None:
     store_due_task(user, receiver.url + "/hook")
-    run_ids = dispatch_all()
 
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("LOCK TABLE tasks_api_attempt IN SHARE MODE")
-        engine.accept(run_ids)
+        engine.ring()
         receiver.wait_for(1)
         began = time.monotonic()
         engine.stop(grace=0.5)
 
         assert time.monotonic() - began < 9
 
-    assert rescue.wake_runs().run_ids == []
+    assert take_waiting() == []
 
 
-def test_a_caller_that_waits_for_room_returns_when_the_worker_stops(db: None) -> None:
-    full = Engine(on_recorded=lambda _: None, on_beat=lambda _: None)
+def test_a_full_worker_takes_nothing_and_nothing_more_once_it_stops(
+    user: User, receiver: Receiver, settings: LazySettings, recorded: ResultLog
+) -> None:
+    settings.SCHEDULER_MAX_IN_FLIGHT = 1
+    settings.SCHEDULER_ALLOW_PRIVATE_TARGETS = True
+    receiver.answer("/slow", delay=1)
+    for _ in range(2):
+        store_due_task(user, receiver.url + "/slow")
+    full = Engine(on_recorded=recorded, on_beat=lambda _: None)
     full.start()
-    soon = timezone.now() + HOUR / 2
-    full.accept(id_for(soon, 1) for _ in range(MAX_BACKLOG))
-    waiting = threading.Thread(target=full.accept, args=([],), daemon=True)
-    waiting.start()
+    receiver.wait_for(1)
 
-    full.stop_accepting()
+    full.ring()
+    full.stop_taking()
+    full.stop(grace=5)
 
-    waiting.join(10)
-    assert not waiting.is_alive()
-    full.stop(grace=1)
+    assert Run.objects.get().state == RunState.SUCCEEDED
+    assert len(receiver.requests) == 1
+    assert len(take_due()) == 1

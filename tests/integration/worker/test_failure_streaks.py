@@ -19,19 +19,19 @@ from standardwebhooks import Webhook
 
 from accounts import services as accounts
 from accounts.models import AuditEntry, User
-from tasks_api.delivery.request import HttpResult
+from tasks_api.delivery.request import ClaimedRun, HttpResult
 from tasks_api.delivery.retry import GiveUp, Succeed
 from tasks_api.domain.schedules import Interval
 from tasks_api.domain.specs import Backoff, Surface, TaskSpec
 from tasks_api.models import Run, Task
-from tasks_api.scheduler import dispatch
 from tasks_api.services import pausing, tasks
-from tasks_api.worker import failure_streaks, leases
+from tasks_api.worker import failure_streaks
 from tasks_api.worker.engine import Engine
 from tasks_api.worker.record import AttemptResult
 from tests.acceptance.harness import eventually
 from tests.conftest import ClientFor
 from tests.integration.conftest import ResultLog
+from tests.integration.support.stored_tasks import take_due
 from tests.integration.support.threads import is_a_lock_awaited
 from tests.receiver import Receiver
 
@@ -61,22 +61,16 @@ def fire_task(task: Task, *, fails: bool) -> None:
     Task.objects.filter(pk=task.pk, next_fire_at__isnull=False).update(
         next_fire_at=timezone.now()
     )
-    dispatch.dispatch_due()
-    end_runs(task, fails=fails)
+    [taken] = [run for run in take_due() if run.task_id == task.pk]
+    end_runs([taken], fails=fails)
 
 
-def end_runs(task: Task, *, fails: bool) -> None:
-    """Let the runs of the task that wait be sent, and end."""
-    pending = Run.objects.filter(task=task, state="pending").values_list(
-        "pk", flat=True
-    )
+def end_runs(taken: Sequence[ClaimedRun], *, fails: bool) -> None:
+    """Let runs that a worker has taken be sent, and end."""
     verdict = GiveUp("HTTP 500") if fails else Succeed()
     outcome = HttpResult(500 if fails else 200, "", 1)
     failure_streaks.record_and_count(
-        [
-            AttemptResult(run, outcome, verdict, timezone.now())
-            for run in leases.claim(list(pending))
-        ]
+        [AttemptResult(run, outcome, verdict, timezone.now()) for run in taken]
     )
 
 
@@ -114,13 +108,14 @@ def test_a_streak_of_failures_pauses_the_task_and_says_why(
 def test_counting_a_failure_locks_no_run_while_it_waits_for_the_task(
     user: User,
 ) -> None:
-    """Dispatch holds tasks and waits for runs; the other way round nobody would go on."""
+    """A worker that takes holds tasks and waits for runs; the other way round nobody
+    would go on."""
     task = make_task_with(user, pause_after_failures=3)
-    [run_id] = dispatch.dispatch_due().run_ids
+    [taken] = take_due()
 
     def end() -> None:
         try:
-            end_runs(task, fails=True)
+            end_runs([taken], fails=True)
         finally:
             connection.close()
 
@@ -129,7 +124,7 @@ def test_counting_a_failure_locks_no_run_while_it_waits_for_the_task(
         Task.objects.select_for_update(no_key=True).get(pk=task.pk)
         counting.start()
         eventually(is_a_lock_awaited)
-        assert Run.objects.select_for_update(nowait=True).get(pk=run_id)
+        assert Run.objects.select_for_update(nowait=True).get(pk=taken.run_id)
     counting.join()
 
     assert streak_state(task) == (False, 1, "")
@@ -156,14 +151,10 @@ def test_a_task_that_does_not_ask_for_it_goes_on(user: User) -> None:
 
 def test_a_task_that_was_paused_by_hand_keeps_that(user: User) -> None:
     task = make_task_with(user, pause_after_failures=1)
-    dispatch.dispatch_due()
-    [run] = leases.claim(list(Run.objects.values_list("pk", flat=True)))
+    taken = take_due()
     pausing.pause_tasks(user, [str(task.pk)], now=timezone.now())
 
-    failed = AttemptResult(
-        run, HttpResult(500, "", 1), GiveUp("HTTP 500"), timezone.now()
-    )
-    failure_streaks.record_and_count([failed])
+    end_runs(taken, fails=True)
 
     assert streak_state(task) == (True, 1, "")
 
@@ -203,9 +194,8 @@ def test_the_tenant_is_notified_by_a_signed_request(
         user, url=f"{receiver.url}/hook", name="job", pause_after_failures=1
     )
 
-    engine.accept(dispatch.dispatch_due().run_ids)
+    engine.ring()
     recorded.wait_for(1)
-    engine.accept(dispatch.dispatch_due().run_ids)
     _, told = receiver.wait_for(2)
 
     event = Webhook(secret).verify(told.body, dict(told.headers))
@@ -228,9 +218,8 @@ def test_the_tenant_is_notified_of_a_task_whose_target_is_gone(
     receiver.answer("/hook", status=410)
     task = make_task_with(user, url=f"{receiver.url}/hook", retry=Backoff())
 
-    engine.accept(dispatch.dispatch_due().run_ids)
+    engine.ring()
     recorded.wait_for(1)
-    engine.accept(dispatch.dispatch_due().run_ids)
     _, told = receiver.wait_for(2)
 
     event = json.loads(told.body)
@@ -247,13 +236,12 @@ def test_a_notification_that_failed_causes_no_other(
     receiver.answer("/told", status=410)
     make_task_with(user, url=f"{receiver.url}/hook", pause_after_failures=1)
 
-    engine.accept(dispatch.dispatch_due().run_ids)
+    engine.ring()
     recorded.wait_for(1)
-    engine.accept(dispatch.dispatch_due().run_ids)
     recorded.wait_for(2)
 
     assert len(notices()) == 1
-    assert dispatch.dispatch_due().run_ids == []
+    assert take_due() == []
 
 
 def test_a_notice_is_no_task_of_its_owner(user: User, api: APIClient) -> None:

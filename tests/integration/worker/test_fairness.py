@@ -1,12 +1,14 @@
-"""A tenant's flood delays that tenant, and the reason for a wait is on the run."""
+"""A tenant's flood delays that tenant, and waits in its tasks until there is room."""
 
 from __future__ import annotations
 
-import time
+from collections import Counter
 from collections.abc import Iterator
+from contextlib import nullcontext
 
 import pytest
 from django.conf import LazySettings
+from django.db import transaction
 from django.utils import timezone
 
 from accounts import services as accounts
@@ -14,11 +16,12 @@ from accounts.models import User
 from accounts.services import configure_tenant
 from tasks_api.domain.schedules import Interval, Once
 from tasks_api.models import Run, Task
-from tasks_api.scheduler import dispatch
-from tasks_api.worker import leases
+from tasks_api.taking import due_tasks, leases, statements
+from tasks_api.taking.room import Room
+from tasks_api.taking.tenant_shares import TenantShares
 from tasks_api.worker.engine import Engine
 from tests.integration.conftest import ResultLog
-from tests.integration.support.stored_tasks import HOUR, SECOND, store_task
+from tests.integration.support.stored_tasks import HOUR, store_task, take_due
 from tests.integration.support.transport_doubles import Gate, RawServer
 from tests.receiver import Receiver
 
@@ -34,36 +37,62 @@ def runs_of(owner: User) -> int:
     return Run.objects.filter(tenant=owner.tenant).count()
 
 
+def take_batches(room: Room) -> list[Counter[int]]:
+    """Take all that is due in batches, as a worker does; the tenants of each batch."""
+    shares = TenantShares(statements.FIND_TENANTS_OF_TASKS)
+    batches = []
+    while not batches or shares.is_full:
+        chosen = shares.choose(room)
+        taken = due_tasks.take_due(
+            room, leases.new_lease(leases.NO_PRESENCE), shares=chosen
+        )
+        shares.note_batch(chosen, room, due=taken.due, left=taken.left)
+        batches.append(Counter(run.tenant_id for run in taken.runs))
+    return batches
+
+
 def test_of_what_is_due_each_tenant_gets_its_share(user: User, stranger: User) -> None:
     flood(user, 40)
-    for _ in range(3):
+    for _ in range(8):
         store_task(stranger, Once(timezone.now()))
 
-    assert len(dispatch.dispatch_due(limit=10).run_ids) == 5 + 3
-    assert (runs_of(user), runs_of(stranger)) == (5, 3)
+    first, second, third, *rest = take_batches(Room(places=10))
 
-    while dispatch.dispatch_due(limit=10).is_full:
-        pass
-    assert runs_of(user) == 40
+    # The first batch finds out that more is due than it takes.
+    assert first == {user.tenant_id: 10}
+    assert second == {user.tenant_id: 5, stranger.tenant_id: 5}
+    assert third == {user.tenant_id: 5, stranger.tenant_id: 3}
+    assert [batch.total() for batch in rest] == [10, 10, 0]
+    assert (runs_of(user), runs_of(stranger)) == (40, 8)
 
 
-def test_waiting_runs_of_a_tenant_are_bounded(
-    user: User, stranger: User, settings: LazySettings
+def test_a_batch_takes_no_more_of_a_tenant_than_it_has_room_for(
+    user: User, stranger: User
 ) -> None:
-    settings.SCHEDULER_MAX_WAITING = 12
     flood(user, 40)
-    store_task(stranger, Once(timezone.now() + SECOND / 4))
+    store_task(stranger, Once(timezone.now()))
 
-    while dispatch.dispatch_due(limit=10).is_full:
-        pass
-    assert (runs_of(user), runs_of(stranger)) == (12, 1)
+    room = Room(places=10, places_each=3)
+    shares = TenantShares(statements.FIND_TENANTS_OF_TASKS).divide(room)
 
-    # It goes on as they are begun.
-    begun = Run.objects.filter(tenant=user.tenant).values_list("pk", flat=True)[:7]
-    assert len(leases.claim(list(begun))) == 7
-    while dispatch.dispatch_due(limit=10).is_full:
-        pass
-    assert runs_of(user) == 19
+    assert dict(shares) == {user.tenant_id: 3, stranger.tenant_id: 3}
+    taken = due_tasks.take_due(
+        room, leases.new_lease(leases.NO_PRESENCE), shares=shares
+    )
+    assert Counter(run.tenant_id for run in taken.runs) == {
+        user.tenant_id: 3,
+        stranger.tenant_id: 1,
+    }
+
+
+def test_what_has_no_room_makes_no_run_and_stays_due(user: User) -> None:
+    flood(user, 40)
+
+    assert len(take_due(Room(places=10, places_each=4))) == 4
+
+    assert runs_of(user) == 4
+    assert Task.objects.filter(next_fire_at__lte=timezone.now()).count() == 36
+    assert len(take_due(Room(places=10, places_each=4))) == 4
 
 
 def test_a_share_holds_what_is_not_plain_too(user: User) -> None:
@@ -71,10 +100,9 @@ def test_a_share_holds_what_is_not_plain_too(user: User) -> None:
         store_task(user, Interval(timezone.now() - 10 * HOUR, HOUR))
     Task.objects.update(next_fire_at=timezone.now() - 3 * HOUR)
 
-    while dispatch.dispatch_due(limit=10).is_full:
-        pass
+    take_batches(Room(places=10))
 
-    assert Run.objects.filter(state="pending").count() == 15
+    assert Run.objects.filter(state="running").count() == 15
     assert Run.objects.filter(state="missed").count() >= 30
 
 
@@ -90,59 +118,50 @@ def two_at_once(user: User) -> None:
     configure_tenant(user.tenant.name, max_in_flight=2)
 
 
-def explained(count: int) -> set[str]:
-    """The reasons of the runs that wait, once so many have one."""
-    deadline = time.monotonic() + 10
-    waiting = Run.objects.filter(state="pending").exclude(reason="")
-    while waiting.count() < count and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert waiting.count() == count
-    return set(waiting.values_list("reason", flat=True))
-
-
 def test_a_worker_has_so_many_of_a_tenant_under_way(
-    user: User,
-    receiver: Receiver,
-    settings: LazySettings,
-    short_lease: None,
-    engine: Engine,
-    recorded: ResultLog,
+    user: User, settings: LazySettings, engine: Engine, held: Gate, recorded: ResultLog
 ) -> None:
     settings.SCHEDULER_MAX_PER_TENANT = 3
-    receiver.answer("/slow", delay=2)
-    flood(user, 5, receiver.url + "/slow")
+    hanging = RawServer(held)
+    flood(user, 5, hanging.url)
 
-    engine.accept(dispatch.dispatch_due().run_ids)
+    engine.ring()
+    held.wait_for(3)
+    engine.ring()
 
-    assert explained(2) == {
-        "Waits: its tenant has as many requests under way as it may."
-    }
-    assert len(receiver.requests) == 3
+    with pytest.raises(AssertionError):
+        held.wait_for(4, timeout=1.5)
+    # The others wait in their tasks, where any worker with room finds them.
+    assert runs_of(user) == 3
+    held.open()
     recorded.wait_for(5)
-    # The reason is gone when its turn has come.
-    assert not Run.objects.exclude(reason="").exists()
+    assert held.most == 3
+    hanging.close()
 
 
 def test_a_tenant_may_have_a_number_of_its_own(
     user: User,
-    receiver: Receiver,
     two_at_once: None,
     short_lease: None,
     engine: Engine,
+    held: Gate,
     recorded: ResultLog,
 ) -> None:
-    receiver.answer("/slow", delay=2)
-    flood(user, 5, receiver.url + "/slow")
+    hanging = RawServer(held)
+    flood(user, 5, hanging.url)
 
-    engine.accept(dispatch.dispatch_due().run_ids)
+    engine.ring()
 
-    explained(3)
-    assert len(receiver.requests) == 2
+    held.wait_for(2)
+    with pytest.raises(AssertionError):
+        held.wait_for(3, timeout=1.5)
     # What is configured is soon followed.
     assert user.tenant is not None
     configure_tenant(user.tenant.name, max_in_flight=0)
-    assert len(receiver.wait_for(5, timeout=1.5)) == 5
+    held.wait_for(5)
+    held.open()
     recorded.wait_for(5)
+    hanging.close()
 
 
 def test_a_flood_of_slow_requests_lets_others_pass(
@@ -156,10 +175,10 @@ def test_a_flood_of_slow_requests_lets_others_pass(
     settings.SCHEDULER_MAX_PER_TENANT = 5
     receiver.answer("/slow", delay=1)
     flood(user, 12, receiver.url + "/slow")
-    engine.accept(dispatch.dispatch_due().run_ids)
+    engine.ring()
     receiver.wait_for(5)
     flood(stranger, 20, receiver.url + "/quick")
-    engine.accept(dispatch.dispatch_due().run_ids)
+    engine.ring()
 
     recorded.wait_for(32)
 
@@ -168,6 +187,26 @@ def test_a_flood_of_slow_requests_lets_others_pass(
     # Those that came later did not wait for the flood to be over.
     assert paths[-1] == "/slow"
     assert not Run.objects.exclude(state="succeeded").exists()
+
+
+def test_a_tenant_has_so_many_under_way_of_its_tasks_and_waiting_runs_together(
+    user: User, settings: LazySettings, engine: Engine, held: Gate, recorded: ResultLog
+) -> None:
+    settings.SCHEDULER_MAX_PER_TENANT = 3
+    hanging = RawServer(held)
+    with transaction.atomic():
+        flood(user, 4, hanging.url)
+        leases.undo_take(take_due()[0].lease)
+        flood(user, 4, hanging.url)
+
+    engine.ring()
+    held.wait_for(3)
+
+    states = Run.objects.values_list("state", flat=True)
+    assert Counter(states) == {"running": 3, "pending": 4}
+    held.open()
+    recorded.wait_for(8)
+    hanging.close()
 
 
 @pytest.fixture
@@ -184,6 +223,7 @@ def held() -> Iterator[Gate]:
     held.open()
 
 
+@pytest.mark.parametrize("is_one_batch", [False, True])
 def test_two_floods_leave_places_to_a_third_tenant(
     user: User,
     stranger: User,
@@ -192,17 +232,21 @@ def test_two_floods_leave_places_to_a_third_tenant(
     engine: Engine,
     held: Gate,
     recorded: ResultLog,
+    *,
+    is_one_batch: bool,
 ) -> None:
     hanging = RawServer(held)
-    for owner in (user, stranger):
-        flood(owner, 15, hanging.url)
-        engine.accept(dispatch.dispatch_due().run_ids)
+    with transaction.atomic() if is_one_batch else nullcontext():
+        for owner in (user, stranger):
+            flood(owner, 10, hanging.url)
+            engine.ring()
+    engine.ring()
     held.wait_for(18)
     flood(accounts.provision_user("Gamma", "gil"), 1, receiver.url + "/quick")
 
-    engine.accept(dispatch.dispatch_due().run_ids)
+    engine.ring()
 
     assert recorded.wait_for(1)[0].run.url == receiver.url + "/quick"
     held.open()
-    recorded.wait_for(31)
+    recorded.wait_for(21)
     hanging.close()

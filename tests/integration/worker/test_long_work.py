@@ -15,15 +15,14 @@ from rest_framework.test import APIClient
 
 from accounts.models import User
 from tasks_api import tasks
-from tasks_api.delivery import run_tokens
 from tasks_api.delivery.request import HttpResult
 from tasks_api.delivery.retry import KeepOpen
 from tasks_api.domain.specs import Backoff, Overlap
 from tasks_api.metrics import registry
 from tasks_api.models import Attempt, Run, Task
-from tasks_api.scheduler import dispatch, rescue
+from tasks_api.scheduler import rescue
 from tasks_api.services import removal
-from tasks_api.worker import leases, long_work
+from tasks_api.worker import long_work
 from tasks_api.worker.engine import Engine
 from tasks_api.worker.flower_events import encode_events
 from tasks_api.worker.record import AttemptResult, record_results
@@ -32,13 +31,15 @@ from tests.integration.conftest import ResultLog
 from tests.integration.support.long_work import (
     DEADLINE,
     HOUR,
+    accept_run,
     begin_run,
     call_back,
     latest_run_of,
     make_long_work,
     pass_deadline,
-    take_run,
+    token_of,
 )
+from tests.integration.support.stored_tasks import take_due, take_waiting
 from tests.integration.support.threads import is_a_lock_awaited
 from tests.receiver import Receiver
 
@@ -56,7 +57,7 @@ def test_a_target_learns_how_to_call_back_and_its_run_stays_open(
     receiver.answer("/work", status=202)
     task = make_long_work(user, url=f"{receiver.url}/work", is_one_time=True)
 
-    engine.accept(dispatch.dispatch_due().run_ids)
+    engine.ring()
     [request] = receiver.wait_for(1)
     recorded.wait_for(1)
 
@@ -94,7 +95,7 @@ def test_another_answer_ends_the_run_at_once(
     receiver.answer("/work", status=status)
     task = make_long_work(user, url=f"{receiver.url}/work")
 
-    engine.accept(dispatch.dispatch_due().run_ids)
+    engine.ring()
     recorded.wait_for(1)
 
     assert latest_run_of(task).state == ("failed" if status == 500 else "succeeded")
@@ -180,8 +181,9 @@ def test_failed_work_is_tried_again_as_its_task_says(user: User) -> None:
     assert call_back(run, "fail", first).json()["state"] == "retrying"
     assert call_back(run, "complete", first).status_code == 409
     Run.objects.filter(pk=run.pk).update(wake_at=timezone.now())
-    assert rescue.wake_runs().run_ids == [run.pk]
-    second = take_run(run)
+    [again] = take_waiting()
+    assert again.run_id == run.pk
+    second = accept_run(again)
 
     # Who was at work on the first attempt has nothing to say about the second.
     assert call_back(run, "complete", first).status_code == 409
@@ -228,36 +230,32 @@ def test_fire_times_wait_for_the_real_end_of_the_work(
     user: User, overlap: Overlap
 ) -> None:
     task = make_long_work(user, overlap=overlap)
-    dispatch.dispatch_due()
+    token = begin_run(task)
     run = latest_run_of(task)
-    token = take_run(run)
 
     Task.objects.filter(pk=task.pk).update(next_fire_at=timezone.now())
-    assert dispatch.dispatch_due().run_ids == []
+    assert take_due() == []
+    assert take_waiting() == []
     settled = long_work.complete(token, run.pk)
 
-    assert [str(each) for each in settled.to_ring] == [
-        str(each)
-        for each in Run.objects.filter(task=task, state="pending").values_list(
-            "pk", flat=True
-        )
-    ]
-    assert len(settled.to_ring) == (overlap == Overlap.QUEUE_ONE)
+    assert settled.has_next == (overlap == Overlap.QUEUE_ONE)
+    waiting = Run.objects.filter(task=task, state="pending")
+    assert waiting.count() == settled.has_next
+    assert {run.pk for run in waiting} == {run.run_id for run in take_waiting()}
 
 
 def test_a_target_may_complete_before_its_answer_is_recorded(
     user: User,
 ) -> None:
     task = make_long_work(user)
-    dispatch.dispatch_due()
+    [taken] = take_due()
+    token = token_of(taken)
     run = latest_run_of(task)
-    [claimed] = leases.claim([run.pk])
-    token = run_tokens.make_token(long_work.run_token_keys()[0], run.pk, claimed.turn)
 
     assert call_back(run, "heartbeat", token).json()["deadline"] is None
     assert call_back(run, "complete", token, [1]).json()["state"] == "succeeded"
     late = AttemptResult(
-        claimed, HttpResult(202, "", 5), KeepOpen(DEADLINE), timezone.now()
+        taken, HttpResult(202, "", 5), KeepOpen(DEADLINE), timezone.now()
     )
 
     assert record_results([late]) == set()
@@ -270,20 +268,17 @@ def test_work_goes_on_though_the_worker_died_before_it_wrote_down_the_answer(
     user: User,
 ) -> None:
     task = make_long_work(user)
-    dispatch.dispatch_due()
+    [taken] = take_due()
+    token = token_of(taken)
     run = latest_run_of(task)
-    [claimed] = leases.claim([run.pk])
-    token = run_tokens.make_token(long_work.run_token_keys()[0], run.pk, claimed.turn)
     pass_deadline(run)
-    assert rescue.wake_runs().run_ids == [run.pk]
+    assert rescue.rescue_runs().ready == 1
 
     # It is sent again with the same token, so that the target's word counts either way.
-    [again] = leases.claim([run.pk])
+    [again] = take_waiting()
 
-    assert (
-        run_tokens.make_token(long_work.run_token_keys()[0], run.pk, again.turn)
-        == token
-    )
+    assert again.run_id == run.pk
+    assert token_of(again) == token
     assert call_back(run, "complete", token).json()["state"] == "succeeded"
 
 
@@ -320,10 +315,9 @@ def test_many_expire_in_a_constant_number_of_statements(
     user: User, django_assert_max_num_queries: DjangoAssertNumQueries
 ) -> None:
     made = [make_long_work(user, pause_after_failures=2) for _ in range(20)]
-    dispatch.dispatch_due()
-    for run in Run.objects.all():
-        take_run(run)
-        pass_deadline(run)
+    for taken in take_due():
+        accept_run(taken)
+        pass_deadline(Run.objects.get(pk=taken.run_id))
 
     with django_assert_max_num_queries(9):
         expired = long_work.expire()

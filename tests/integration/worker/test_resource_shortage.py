@@ -17,12 +17,11 @@ from tasks_api.delivery.retry import Release, judge
 from tasks_api.domain.schedules import Once
 from tasks_api.domain.states import Trouble
 from tasks_api.models import Run
-from tasks_api.scheduler import rescue
 from tasks_api.worker.engine import Engine
 from tasks_api.worker.record import AttemptResult
 from tests.integration.conftest import ResultLog
 from tests.integration.support.attempt_results import attempt_result
-from tests.integration.support.stored_tasks import dispatch_all, store_task
+from tests.integration.support.stored_tasks import store_task, take_waiting
 from tests.receiver import Receiver
 
 SENDER = """
@@ -74,20 +73,19 @@ def test_a_local_shortage_is_no_failure_of_a_target() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_memory_that_is_short_after_a_claim_costs_no_attempt(
+def test_memory_that_is_short_after_a_batch_is_taken_costs_no_attempt(
     user: User, receiver: Receiver, settings: LazySettings, recorded: ResultLog
 ) -> None:
     settings.SCHEDULER_ALLOW_PRIVATE_TARGETS = True
-    # The one thing a claim needs that a test can make fail like that.
+    # The one thing that sending needs and a test can make fail like that.
     settings.SCHEDULER_PUBLIC_URL = _UnstrippableString("http://here")
     engine = Engine(on_recorded=recorded, on_beat=lambda _: None)
-    engine.start()
     for _ in range(3):
         task = store_task(user, Once(timezone.now()), receiver.url + "/hook")
         task.request = '{"form": null, "header_names": [], "deadline": 60}'
         task.save()
 
-    engine.accept(dispatch_all())
+    engine.start()
     recorded.wait_for(3)
     engine.stop(grace=1)
 
@@ -95,7 +93,7 @@ def test_memory_that_is_short_after_a_claim_costs_no_attempt(
     assert {(r.state, r.attempt_count, r.lost_count) for r in runs} == {
         ("pending", 0, 0)
     }
-    assert len(rescue.wake_runs().run_ids) == 3
+    assert len(take_waiting()) == 3
 
 
 class _UnstrippableString(str):

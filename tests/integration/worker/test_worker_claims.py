@@ -1,26 +1,35 @@
-"""A worker claims no more than it can hold, and what it never began was not lost with it."""
+"""A worker takes no more than it can hold, and what it never began was not lost with it."""
 
 from __future__ import annotations
 
 import json
-from uuid import uuid4
+from collections.abc import Iterable
+from uuid import UUID, uuid4
 
 import pytest
 from django.conf import LazySettings
+from django.db import transaction
 from django.utils import timezone
 
 from accounts.models import User
 from tasks_api.delivery import retry
+from tasks_api.delivery.request import ClaimedRun
 from tasks_api.domain.schedules import Once
 from tasks_api.domain.specs import Surface, TaskSpec
 from tasks_api.models import Attempt, Run, Task
 from tasks_api.scheduler import rescue
 from tasks_api.services import tasks
-from tasks_api.worker import leases
+from tasks_api.taking import leases
+from tasks_api.taking.room import Room, count_bytes
 from tasks_api.worker.engine import Engine
 from tests.acceptance.harness import eventually
 from tests.integration.conftest import ResultLog
-from tests.integration.support.stored_tasks import dispatch_all, store_task
+from tests.integration.support.stored_tasks import (
+    SECOND,
+    store_task,
+    take_due,
+    take_waiting,
+)
 from tests.receiver import Receiver
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -34,20 +43,38 @@ def store_large(owner: User, url: str, *, size: int) -> Task:
     return tasks.create_task(owner, spec, now=timezone.now())
 
 
-def test_a_claim_takes_the_earliest_until_they_weigh_enough(user: User) -> None:
-    for _ in range(6):
-        store_large(user, "http://127.0.0.1:9/", size=KILOBYTE)
-    run_ids = sorted(dispatch_all(), key=lambda run_id: run_id.int)
+def task_ids_of(runs: Iterable[ClaimedRun]) -> list[UUID]:
+    return [run.task_id for run in sorted(runs, key=lambda run: run.scheduled_for)]
 
-    first = leases.claim(run_ids, max_bytes=2500)
-    rest = leases.claim(run_ids, max_bytes=1)
 
-    assert sorted(run.run_id for run in first) == run_ids[:3]
-    assert [run.run_id for run in rest] == [run_ids[3]]
+def test_a_batch_takes_the_earliest_until_they_weigh_enough(user: User) -> None:
+    tasks = [
+        store_large(user, "http://127.0.0.1:9/", size=KILOBYTE).pk for _ in range(6)
+    ]
+
+    first = take_due(Room(bytes=2500))
+    rest = take_due(Room(bytes=1))
+
+    assert task_ids_of(first) == tasks[:3]
+    assert task_ids_of(rest) == tasks[3:4]
+    assert Run.objects.count() == 4
+    assert count_bytes(first[0]) == len(first[0].body.encode()) + len(first[0].url)
+
+
+def test_waiting_runs_are_taken_until_they_weigh_enough(user: User) -> None:
+    tasks = [
+        store_large(user, "http://127.0.0.1:9/", size=KILOBYTE).pk for _ in range(6)
+    ]
+    for taken in take_due():
+        leases.undo_take(taken.lease)
+        Run.objects.filter(pk=taken.run_id).update(wake_at=taken.scheduled_for)
+
+    first = take_waiting(Room(bytes=2500))
+    rest = take_waiting(Room(bytes=1))
+
+    assert task_ids_of(first) == tasks[:3]
+    assert task_ids_of(rest) == tasks[3:4]
     assert Run.objects.filter(state="pending").count() == 2
-    assert leases.count_bytes(first[0]) == len(first[0].body.encode()) + len(
-        first[0].url
-    )
 
 
 @pytest.fixture
@@ -62,7 +89,7 @@ def test_a_worker_holds_few_large_requests_at_a_time_and_sends_them_all(
     for _ in range(12):
         store_large(user, receiver.url + "/large", size=10 * KILOBYTE)
 
-    engine.accept(dispatch_all())
+    engine.ring()
     held = 0
     for count in range(1, 13):
         receiver.wait_for(count)
@@ -83,21 +110,24 @@ def test_what_a_worker_has_not_begun_is_not_lost_too_often_with_it(
     user: User, receiver: Receiver, one_at_a_time: None, engine: Engine
 ) -> None:
     receiver.answer("/slow", delay=5.0)
-    for _ in range(3):
-        store_task(user, Once(timezone.now()), receiver.url + "/slow")
-    run_ids = dispatch_all()
-    Run.objects.filter(pk__in=run_ids).update(
-        attempt_count=retry.MAX_LOST_ATTEMPTS - 1,
-        lost_count=retry.MAX_LOST_ATTEMPTS - 1,
-    )
+    with transaction.atomic():
+        for _ in range(3):
+            store_task(user, Once(timezone.now() - SECOND), receiver.url + "/slow")
+        [lease] = {taken.lease for taken in take_due()}
+        leases.undo_take(lease)
+        Run.objects.update(
+            attempt_count=retry.MAX_LOST_ATTEMPTS - 1,
+            lost_count=retry.MAX_LOST_ATTEMPTS - 1,
+        )
 
-    engine.accept(run_ids)
+    engine.ring()
     receiver.wait_for(1)
     waiting = Run.objects.filter(reason=leases.UNSENT_REASON)
     eventually(lambda: waiting.count() == 2)
-    # As a beat does it that misses this worker.
+    # As a beat does it that misses this worker, which takes nothing more.
+    engine.stop_taking()
     leases.release({engine.presence})
-    rescue.wake_runs()
+    rescue.rescue_runs()
 
     [begun] = Run.objects.filter(state="failed")
     others = Run.objects.exclude(pk=begun.pk)
@@ -114,7 +144,7 @@ def test_what_a_worker_has_not_begun_is_not_lost_too_often_with_it(
         wake_at=timezone.now(),
         attempt_count=retry.MAX_LOST_ATTEMPTS + 1,
     )
-    rescue.wake_runs()
+    rescue.rescue_runs()
     assert {run.state for run in others.all()} == {"failed"}
 
 
@@ -123,15 +153,17 @@ def test_what_was_waiting_and_has_begun_counts_as_begun(
 ) -> None:
     receiver.answer("/first", delay=1.5)
     receiver.answer("/then", delay=5.0)
-    store_task(user, Once(timezone.now()), receiver.url + "/first")
-    then = store_task(user, Once(timezone.now()), receiver.url + "/then")
+    with transaction.atomic():
+        store_task(user, Once(timezone.now()), receiver.url + "/first")
+        then = store_task(user, Once(timezone.now()), receiver.url + "/then")
 
-    engine.accept(dispatch_all())
+    engine.ring()
     of_then = Run.objects.filter(task=then)
-    eventually(lambda: of_then.get().reason == leases.UNSENT_REASON)
+    eventually(of_then.filter(reason=leases.UNSENT_REASON).exists)
     receiver.wait_for(2)
 
     eventually(lambda: of_then.get().reason == "")
+    engine.stop_taking()
     leases.release({engine.presence})
-    rescue.wake_runs()
+    rescue.rescue_runs()
     assert of_then.get().lost_count == 1

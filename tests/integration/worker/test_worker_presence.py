@@ -16,9 +16,10 @@ from tasks_api.domain.schedules import Once
 from tasks_api.models import Run
 from tasks_api.monitoring import heartbeats
 from tasks_api.monitoring.heartbeats import Presence
-from tasks_api.scheduler import dispatch, rescue
-from tasks_api.worker import leases
-from tests.integration.support.stored_tasks import store_task
+from tasks_api.scheduler import rescue
+from tasks_api.taking import due_tasks, leases
+from tasks_api.taking.room import Room
+from tests.integration.support.stored_tasks import store_task, take_waiting
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -87,13 +88,13 @@ def test_the_leases_of_a_worker_that_is_gone_are_over(user: User) -> None:
     runs = []
     for presence in (7, 8):
         store_task(user, Once(timezone.now()))
-        [run_id] = dispatch.dispatch_due().run_ids
-        leases.claim([run_id], presence=presence)
-        runs.append(run_id)
+        [taken] = due_tasks.take_due(Room(), leases.new_lease(presence)).runs
+        runs.append(taken.run_id)
 
     assert leases.release([7]) == 1
 
-    assert rescue.wake_runs().run_ids == [runs[0]]
+    assert rescue.rescue_runs().ready == 1
+    assert [run.run_id for run in take_waiting()] == [runs[0]]
     left = Run.objects.get(pk=runs[1])
     assert left.state == "running"
     assert left.wake_at is not None
