@@ -23,11 +23,11 @@ from tasks_api.domain.schedules import Interval, Once
 from tasks_api.domain.specs import Surface
 from tasks_api.domain.states import RunState
 from tasks_api.models import Run, Task
-from tasks_api.scheduler import dispatch, rescue
+from tasks_api.scheduler import rescue
 from tasks_api.services import admin_edits, owners, pausing, removal
 from tasks_api.storage import schedule_edits, task_counts
-from tasks_api.worker import leases
 from tests.conftest import ClientFor, MakeTask
+from tests.integration.support.stored_tasks import give_back, take_due, take_waiting
 from tests.integration.support.tasks_surface import ONE_TIME
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -122,28 +122,26 @@ def test_what_the_user_has_paused_stays_paused(user: User, make_task: MakeTask) 
     assert is_active(going)
 
 
-def test_a_message_that_is_on_its_way_delivers_nothing(
+def test_a_run_that_waits_delivers_nothing(
     user: User, make_task: MakeTask
 ) -> None:
     now = timezone.now()
     recurring = make_task(schedule=Interval(now, HOUR))
     one_off = make_task(schedule=Once(now))
-    runs = dispatch.dispatch_due().run_ids
-    assert len(runs) == 2
+    assert len(give_back(take_due())) == 2
 
     run_command("deactivate_user", "ann")
 
-    assert leases.claim(runs) == []
+    assert take_waiting() == []
     assert Run.objects.get(task=recurring).state == RunState.CANCELLED
     assert Run.objects.get(task=one_off).state == RunState.PENDING
     run_command("activate_user", "ann")
-    assert [claimed.task_id for claimed in leases.claim(runs)] == [one_off.pk]
+    assert [taken.task_id for taken in take_waiting()] == [one_off.pk]
 
 
 def test_a_request_under_way_finishes(user: User, make_task: MakeTask) -> None:
     make_task(schedule=Interval(timezone.now(), HOUR))
-    runs = dispatch.dispatch_due().run_ids
-    leases.claim(runs)
+    take_due()
 
     run_command("deactivate_user", "ann")
 
@@ -155,13 +153,12 @@ def test_a_one_off_that_passed_meanwhile_runs_once_and_promptly(
 ) -> None:
     task = make_task(schedule=Once(timezone.now() - HOUR))
     run_command("deactivate_user", "ann")
-    assert dispatch.dispatch_due().run_ids == []
+    assert take_due() == []
 
     run_command("activate_user", "ann")
 
-    [run_id] = dispatch.dispatch_due().run_ids
-    assert Run.objects.get().task_id == task.pk
-    assert len(leases.claim([run_id])) == 1
+    assert [taken.task_id for taken in take_due()] == [task.pk]
+    assert take_due() == []
 
 
 def test_a_task_made_by_a_request_under_way_is_not_sent_either(
@@ -171,11 +168,8 @@ def test_a_task_made_by_a_request_under_way_is_not_sent_either(
     run_command("deactivate_user", "ann")
     task = make_task(schedule=Interval(timezone.now(), HOUR))
     notice = make_task(schedule=Once(timezone.now()), surface=Surface.NOTICES)
-    runs = dispatch.dispatch_due().run_ids
 
-    assert [claimed.task_id for claimed in leases.claim(runs)] == [notice.pk]
-    Run.objects.filter(task=task).update(wake_at=timezone.now())
-    rescue.wake_runs()
+    assert [taken.task_id for taken in take_due()] == [notice.pk]
 
     assert not is_active(task)
     assert Run.objects.get(task=task).state == RunState.CANCELLED
@@ -226,7 +220,7 @@ def test_who_enables_it_in_the_admin_has_it_wait_for_its_user(
     admin_edits.sync_admin_edits(schedule_edits.find_edited_task_ids(limit=10))
 
     assert not is_active(task)
-    assert dispatch.dispatch_due().run_ids == []
+    assert take_due() == []
     run_command("activate_user", "ann")
     assert is_active(task)
 

@@ -10,21 +10,23 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from accounts.models import User
+from tasks_api.domain.ids import id_for
 from tasks_api.domain.schedules import Interval
 from tasks_api.domain.specs import (
     Misfire,
-    Overlap,
     RetryPolicy,
     Surface,
     TaskSpec,
 )
 from tasks_api.models import Attempt, Run, Task
-from tasks_api.scheduler import dispatch, poll, rescue
+from tasks_api.scheduler import rescue
 from tasks_api.services import manual_runs, named_tasks, removal
+from tasks_api.taking import due_tasks, leases
+from tasks_api.taking.room import Room
 from tasks_api.worker.engine import Engine
 from tests.integration.conftest import ResultLog
 from tests.integration.support.policy_tasks import due_every, make_due, make_task_with
-from tests.integration.support.stored_tasks import HOUR, SECOND, run_states
+from tests.integration.support.stored_tasks import HOUR, SECOND, run_states, take_due
 from tests.integration.support.threads import run_in_threads
 from tests.receiver import Receiver
 
@@ -36,87 +38,88 @@ POLICY = RetryPolicy((429, 502, 503, 504), min_delay=1, max_delay=60)
 
 def test_a_fire_time_is_skipped_while_the_run_before_it_is_not_over(user: User) -> None:
     task = make_task_with(user, due_every(HOUR, since=SECOND))
-    dispatch.dispatch_due()
+    lease = leases.new_lease(leases.NO_PRESENCE)
+    first = due_tasks.take_due(Room(), lease)
 
     make_due(task)
-    assert dispatch.dispatch_due().run_ids == []
+    second = due_tasks.take_due(Room(), lease)
 
-    assert run_states(task) == ["pending", "skipped"]
+    assert run_states(task) == ["running", "skipped"]
     skipped = Run.objects.get(state="skipped")
     assert skipped.reason == "The run before it was not over."
     assert skipped.finished_at is not None
-    task.periodic_task.refresh_from_db()
-    # What was skipped did not run.
-    assert task.periodic_task.total_run_count == 1
+    assert (len(first.runs), second.runs) == (1, [])
+    # What was skipped did not run, and does not count in the admin.
+    assert (first.recurring, second.recurring) == ([task.pk], [])
 
 
 def test_on_the_grid_one_statement_skips_as_well(user: User) -> None:
     task = make_task_with(user, due_every(HOUR, since=SECOND))
     on_the_grid = Task.objects.get(pk=task.pk).next_fire_at
     assert on_the_grid is not None
-    [first] = dispatch.dispatch_due().run_ids
-    Run.objects.filter(pk=first).update(scheduled_for=on_the_grid - HOUR)
+    [first] = take_due()
+    Run.objects.filter(pk=first.run_id).update(scheduled_for=on_the_grid - HOUR)
     Task.objects.filter(pk=task.pk).update(next_fire_at=on_the_grid)
 
     with CaptureQueriesContext(connection) as said:
-        assert dispatch.dispatch_due().run_ids == []
+        taken = due_tasks.take_due(Room(), leases.new_lease(leases.NO_PRESENCE))
 
-    # Whether more is due than it takes, and the statement.
-    assert len([query for query in said if "tasks_api" in query["sql"]]) == 2
-    assert run_states(task) == ["pending", "skipped"]
+    assert (taken.runs, taken.recurring) == ([], [])
+    assert len([query for query in said if "tasks_api" in query["sql"]]) == 1
+    assert run_states(task) == ["running", "skipped"]
     skipped = Run.objects.get(state="skipped")
     assert skipped.reason == "The run before it was not over."
     assert (skipped.finished_at is None, skipped.wake_at) == (False, None)
     task.refresh_from_db()
     assert (task.last_fire_at, task.next_fire_at) == (on_the_grid, on_the_grid + HOUR)
-    task.periodic_task.refresh_from_db()
-    assert task.periodic_task.total_run_count == 1
 
 
-@pytest.mark.parametrize("state", ["running", "retrying"])
+@pytest.mark.parametrize("state", ["running", "pending", "retrying"])
 def test_a_run_that_is_not_over_bars_the_next_whatever_its_state(
     user: User, state: str
 ) -> None:
     task = make_task_with(user, due_every(HOUR, since=SECOND))
-    dispatch.dispatch_due()
+    take_due()
     lease = task.pk if state == "running" else None
     Run.objects.update(state=state, lease=lease)
 
     make_due(task)
 
-    assert dispatch.dispatch_due().run_ids == []
+    assert take_due() == []
 
 
 def test_a_run_that_is_over_bars_no_other(user: User) -> None:
     task = make_task_with(user, due_every(HOUR, since=SECOND))
-    dispatch.dispatch_due()
-    Run.objects.update(state="failed", wake_at=None, finished_at=timezone.now())
+    take_due()
+    Run.objects.update(
+        state="failed", lease=None, wake_at=None, finished_at=timezone.now()
+    )
 
     make_due(task)
 
-    assert len(dispatch.dispatch_due().run_ids) == 1
+    assert len(take_due()) == 1
 
 
 def test_runs_of_other_tasks_bar_nothing(user: User) -> None:
     make_task_with(user, due_every(HOUR, since=SECOND))
     make_task_with(user, due_every(HOUR, since=SECOND), name="other")
 
-    assert len(dispatch.dispatch_due().run_ids) == 2
+    assert len(take_due()) == 2
 
 
 def test_a_run_by_hand_does_not_overlap_either(user: User) -> None:
     task = make_task_with(user, due_every(HOUR, since=SECOND))
-    dispatch.dispatch_due()
+    take_due()
 
     assert manual_runs.fire_task(task.pk, now=timezone.now()) is None
 
 
-def test_many_beats_and_manual_runs_make_one_run_at_a_time(user: User) -> None:
+def test_many_workers_and_manual_runs_make_one_run_at_a_time(user: User) -> None:
     task = make_task_with(user, due_every(HOUR, since=SECOND))
 
     def fire_often() -> None:
         for _ in range(10):
-            dispatch.dispatch_due()
+            take_due()
             manual_runs.fire_task(task.pk, now=timezone.now())
             make_due(task)
 
@@ -125,27 +128,12 @@ def test_many_beats_and_manual_runs_make_one_run_at_a_time(user: User) -> None:
     assert Run.objects.filter(finished_at=None).count() == 1
 
 
-def test_what_may_not_overlap_is_not_dispatched_ahead(user: User) -> None:
-    soon = timezone.now() + timedelta(seconds=0.9)
-    make_task_with(user, Interval(soon, HOUR))
-
-    assert dispatch.dispatch_due().run_ids == []
-    assert 0 < poll.find_work(at_most=5).next_exact_in < 0.9
-    assert poll.find_work(at_most=0.2).next_exact_in == 0.2
-
-
-def test_a_beat_wakes_for_nothing_else(user: User) -> None:
-    make_task_with(user, Interval(timezone.now() + SECOND, HOUR), overlap=Overlap.ALLOW)
-
-    assert poll.find_work(at_most=5).next_exact_in == 5
-
-
 def test_missed_fire_times_are_skipped(user: User) -> None:
     task = make_task_with(
         user, due_every(HOUR, since=3 * HOUR - 60 * SECOND), misfire=Misfire.SKIP
     )
 
-    assert dispatch.dispatch_due().run_ids == []
+    assert take_due() == []
 
     task.refresh_from_db()
     assert run_states(task) == ["missed", "missed", "missed"]
@@ -158,9 +146,9 @@ def test_a_fire_time_that_is_only_late_is_not_missed(user: User) -> None:
         user, due_every(HOUR, since=HOUR + SECOND), misfire=Misfire.SKIP
     )
 
-    assert len(dispatch.dispatch_due().run_ids) == 1
+    assert len(take_due()) == 1
 
-    assert run_states(task) == ["missed", "pending"]
+    assert run_states(task) == ["missed", "running"]
 
 
 def test_one_missed_fire_time_is_made_up_for(user: User) -> None:
@@ -168,9 +156,9 @@ def test_one_missed_fire_time_is_made_up_for(user: User) -> None:
         user, due_every(HOUR, since=3 * HOUR - 60 * SECOND), misfire=Misfire.LATEST
     )
 
-    assert len(dispatch.dispatch_due().run_ids) == 1
+    assert len(take_due()) == 1
 
-    assert run_states(task) == ["missed", "missed", "pending"]
+    assert run_states(task) == ["missed", "missed", "running"]
 
 
 def due_at(run: Run) -> datetime:
@@ -190,12 +178,12 @@ def test_a_target_that_says_later_is_asked_again(
         retry=POLICY,
     )
 
-    engine.accept(dispatch.dispatch_due().run_ids)
+    engine.ring()
     recorded.wait_for(1)
     first = Run.objects.get()
     receiver.answer("/job", status=200)
     Run.objects.update(wake_at=timezone.now())
-    engine.accept(rescue.wake_runs().run_ids)
+    engine.ring()
     recorded.wait_for(2)
 
     assert (first.state, first.reason) == ("retrying", f"HTTP {status}")
@@ -210,13 +198,23 @@ def test_the_wait_doubles(
     user: User, receiver: Receiver, engine: Engine, recorded: ResultLog
 ) -> None:
     receiver.answer("/job", status=503)
-    make_task_with(
-        user, due_every(HOUR, since=SECOND), url=f"{receiver.url}/job", retry=POLICY
+    task = make_task_with(
+        user,
+        Interval(timezone.now() + HOUR, HOUR),
+        url=f"{receiver.url}/job",
+        retry=POLICY,
     )
-    dispatch.dispatch_due()
-    Run.objects.update(attempt_count=5)
+    at = timezone.now() - SECOND
+    Run.objects.create(
+        id=id_for(at, task.tenant_id),
+        task=task,
+        tenant=task.tenant,
+        scheduled_for=at,
+        wake_at=at,
+        attempt_count=5,
+    )
 
-    engine.accept(Run.objects.values_list("pk", flat=True))
+    engine.ring()
     recorded.wait_for(1)
 
     wait = due_at(Run.objects.get()) - timezone.now()
@@ -232,7 +230,7 @@ def test_a_job_that_runs_already_waits_for_its_own_time(
         user, due_every(HOUR, since=SECOND), url=f"{receiver.url}/job", retry=policy
     )
 
-    engine.accept(dispatch.dispatch_due().run_ids)
+    engine.ring()
     recorded.wait_for(1)
 
     wait = due_at(Run.objects.get()) - timezone.now()
@@ -247,7 +245,7 @@ def test_or_for_the_next_fire_time(
         user, due_every(HOUR, since=SECOND), url=f"{receiver.url}/job", retry=POLICY
     )
 
-    engine.accept(dispatch.dispatch_due().run_ids)
+    engine.ring()
     recorded.wait_for(1)
 
     assert run_states(task) == ["failed"]
@@ -260,7 +258,7 @@ def test_an_answer_that_comes_after_the_end_is_not_tried_again(
     receiver.answer("/job", status=503, delay=0.5)
     schedule = due_every(HOUR, since=SECOND)
     task = make_task_with(user, schedule, url=f"{receiver.url}/job", retry=POLICY)
-    engine.accept(dispatch.dispatch_due().run_ids)
+    engine.ring()
     receiver.wait_for(1)
 
     if how == "removed":
@@ -280,19 +278,16 @@ def test_an_answer_that_comes_after_the_end_is_not_tried_again(
 def test_a_run_whose_worker_died_is_not_made_again_after_a_replacement(
     user: User,
 ) -> None:
-    task = make_task_with(user, due_every(HOUR, since=SECOND))
-    dispatch.dispatch_due()
+    make_task_with(user, due_every(HOUR, since=SECOND))
+    take_due()
     now = timezone.now()
     Run.objects.update(
-        state="running",
-        lease=task.pk,
-        attempt_count=1,
         started_at=now - SECOND,
         wake_at=now - SECOND / 2,
     )
     Task.objects.update(replaced_at=now - SECOND / 2)
 
-    assert rescue.wake_runs().run_ids == []
+    assert rescue.rescue_runs().ready == 0
 
     run = Run.objects.get()
     assert (run.state, run.reason) == ("cancelled", "The task was replaced.")

@@ -18,7 +18,6 @@ from tasks_api.domain.schedules import Interval, Once
 from tasks_api.domain.specs import Surface, TaskSpec
 from tasks_api.domain.states import RunState
 from tasks_api.models import Run, ScheduleChange, Task
-from tasks_api.scheduler import dispatch
 from tasks_api.services import (
     finding,
     manual_runs,
@@ -31,7 +30,7 @@ from tasks_api.services.account import Account, FireTimeOutcome
 from tasks_api.services.reconciliation import reconcile
 from tasks_api.storage import schedule_changes
 from tests.integration.support.reconciliation_model import DAY, MINUTE, TARGET, let_pass
-from tests.integration.support.stored_tasks import SECOND, run_states, store_task
+from tests.integration.support.stored_tasks import SECOND, run_states, store_task, take_due
 from tests.integration.support.threads import run_in_threads
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -91,7 +90,7 @@ def test_an_edit_that_nobody_announced_leaves_a_run_for_every_fire_time(
     every = IntervalSchedule.objects.create(every=7, period="hours")
     PeriodicTask.objects.filter(pk=task.periodic_task_id).update(interval=every)
 
-    dispatch.dispatch_due()
+    take_due()
 
     assert settled_states(task) == ["missed"] * 9 + ["cancelled"]
     assert [change.what for change in account_of(task).changes] == ["edited"]
@@ -108,7 +107,7 @@ def test_a_change_by_its_owner_leaves_a_run_for_every_fire_time(user: User) -> N
         locked = finding.lock_task(user, str(task.pk), surface=Surface.TASKS, now=now)
         tasks.change_task(user, locked, spec, now=now)
     let_pass(task, MINUTE)
-    dispatch.dispatch_due()
+    take_due()
 
     assert settled_states(task)[:10] == ["missed"] * 9 + ["cancelled"]
     assert (account_of(task).balance, account_of(task).differences) == (0, [])
@@ -187,7 +186,7 @@ def test_spread_fire_times_are_accounted_for_through_a_pause(user: User) -> None
 
     pausing.resume_tasks(user, [str(task.pk)], now=timezone.now())
     let_pass(task, 5 * MINUTE)
-    dispatch.dispatch_due()
+    take_due()
 
     found = reconcile(user, task.pk, since=start - DAY, until=None)
     assert fire_times(task)[0] == start - 5 * MINUTE + offset
@@ -200,7 +199,7 @@ def test_spread_fire_times_are_accounted_for_through_a_pause(user: User) -> None
 
 def test_a_run_that_is_gone_is_named(user: User) -> None:
     task = past_task(user)
-    dispatch.dispatch_due()
+    take_due()
     lost = Run.objects.filter(task=task).order_by("scheduled_for")[4]
     Run.objects.filter(pk=lost.pk).delete()
 
@@ -214,7 +213,7 @@ def test_a_run_that_is_gone_is_named(user: User) -> None:
 
 def test_a_run_that_nobody_planned_is_named(user: User) -> None:
     task = past_task(user)
-    dispatch.dispatch_due()
+    take_due()
     at = timezone.now() - 5 * MINUTE
     state, ended = RunState.SUCCEEDED, timezone.now()
     extra = Run.objects.create(
@@ -230,7 +229,7 @@ def test_a_run_that_nobody_planned_is_named(user: User) -> None:
 
 def test_runs_by_hand_stand_beside_the_plan(user: User) -> None:
     task = past_task(user)
-    dispatch.dispatch_due()
+    take_due()
 
     manual_runs.fire_task(task.pk, now=timezone.now())
 
@@ -243,7 +242,7 @@ def test_runs_by_hand_stand_beside_the_plan(user: User) -> None:
 
 def test_parts_of_a_time_add_up_to_the_whole(user: User) -> None:
     task = past_task(user)
-    dispatch.dispatch_due()
+    take_due()
     cuts = [task.created_at - timedelta(hours=1), *fire_times(task)[3:7:3], None]
 
     parts = [
@@ -264,7 +263,7 @@ def test_too_much_at_once_is_refused(
 ) -> None:
     monkeypatch.setattr(reconciliation, "MAX_FIRE_TIMES", 9)
     task = past_task(user)
-    dispatch.dispatch_due()
+    take_due()
 
     with pytest.raises(InvalidTask, match="more than 9 fire times"):
         account_of(task)

@@ -103,8 +103,8 @@ def test_a_one_off_has_one_moment_whatever_happens(
         pausing.resume_tasks(user, ids, now=timezone.now())
 
     for _ in range(chance.randint(3, 14)):
-        steps = [pause, resume, one_off.change, world.wait, world.dispatch]
-        verb = chance.choice([*steps, world.deliver, world.wake, world.settle])
+        steps = [pause, resume, one_off.change, world.wait, world.take]
+        verb = chance.choice([*steps, world.deliver, world.rescue, world.settle])
         story.append(verb.__name__)
         try:
             verb()

@@ -1,4 +1,4 @@
-"""Pause, resume, remove and edits win over what is already on its way."""
+"""Pause, resume, remove and edits win over whatever is not sent yet."""
 
 from __future__ import annotations
 
@@ -18,13 +18,22 @@ from tasks_api.domain.schedules import Interval, Once
 from tasks_api.domain.specs import Surface
 from tasks_api.domain.states import RunState
 from tasks_api.models import Run, Task
-from tasks_api.scheduler import dispatch, poll, rescue
+from tasks_api.scheduler import poll, rescue
 from tasks_api.services import admin_edits, finding, manual_runs, pausing, removal
 from tasks_api.services import tasks as task_services
 from tasks_api.storage import schedule_edits
 from tasks_api.storage.task_rows import load_spec
-from tasks_api.worker import leases
-from tests.integration.support.stored_tasks import HOUR, SECOND, run_states, store_task
+from tests.acceptance.harness import eventually
+from tests.integration.support.stored_tasks import (
+    HOUR,
+    SECOND,
+    give_back,
+    ids_of,
+    run_states,
+    store_task,
+    take_due,
+    take_waiting,
+)
 from tests.integration.support.threads import run_in_threads
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -56,17 +65,28 @@ def test_a_paused_task_does_not_fire(user: User) -> None:
 
     pause_task(task)
 
-    assert dispatch.dispatch_due().run_ids == []
-    assert reload(task).coming_fire_time(timezone.now()) is None
+    assert take_due() == []
+    assert reload(task).coming_fire_time is None
 
 
-def test_pause_wins_over_a_message_that_is_already_sent(user: User) -> None:
+def test_pause_wins_over_a_run_that_waits(user: User) -> None:
     task = hourly_task(user)
-    run_ids = dispatch.dispatch_due().run_ids
+    give_back(take_due())
 
     pause_task(task)
 
-    assert leases.claim(run_ids) == []
+    assert take_waiting() == []
+    assert run_states(task) == ["cancelled"]
+
+
+def test_pause_wins_over_a_run_whose_worker_was_lost(user: User) -> None:
+    task = hourly_task(user)
+    take_due()
+
+    pause_task(task)
+    Run.objects.update(wake_at=timezone.now())
+
+    assert rescue.rescue_runs().ready == 0
     assert run_states(task) == ["cancelled"]
 
 
@@ -81,9 +101,7 @@ def test_a_run_by_hand_is_sent_though_the_task_is_paused_before(
 
     pause_task(task)
 
-    assert rescue.wake_runs().run_ids == [run_id]
-    [claimed] = leases.claim([run_id])
-    assert claimed.run_id == run_id
+    assert ids_of(take_waiting()) == [run_id]
 
 
 def test_a_run_by_hand_is_cancelled_by_removal(user: User) -> None:
@@ -113,7 +131,7 @@ def test_a_run_by_hand_outlives_another_moment_of_its_one_off(
 
 def test_a_run_under_way_survives_pause_and_removal(user: User) -> None:
     task = hourly_task(user)
-    leases.claim(dispatch.dispatch_due().run_ids)
+    take_due()
 
     pause_task(task)
     removal.remove_task(user, str(task.pk), now=timezone.now())
@@ -127,22 +145,24 @@ def test_resume_continues_at_the_next_grid_point(user: User) -> None:
 
     resume_task(task)
 
-    assert dispatch.dispatch_due().run_ids == []
+    assert take_due() == []
     start = reload(task).periodic_task.start_time
     assert reload(task).next_fire_at == start + 4 * HOUR
 
 
-def test_a_pause_around_the_moment_of_looking_ahead_loses_no_fire_time(
-    user: User,
-) -> None:
-    task = hourly_task(user, starts_in=0.9 * SECOND)
-    dispatch.dispatch_due()
+def test_a_pause_shortly_before_a_fire_time_loses_none(user: User) -> None:
+    task = hourly_task(user, starts_in=2 * SECOND)
+    at = reload(task).next_fire_at
+    assert at is not None
+    assert take_due() == []
 
     pause_task(task)
-    assert run_states(task) == []
+    assert take_due() == []
     resume_task(task)
 
-    assert len(dispatch.dispatch_due().run_ids) == 1
+    assert reload(task).next_fire_at == at
+    eventually(take_due)
+    assert Run.objects.get().scheduled_for == at
 
 
 def test_pausing_twice_and_resuming_what_runs_change_nothing(user: User) -> None:
@@ -165,30 +185,28 @@ def test_a_one_off_that_was_due_while_paused_runs_once_on_resume(user: User) -> 
 
     resume_task(task)
 
-    [run_id] = dispatch.dispatch_due().run_ids
-    assert len(leases.claim([run_id])) == 1
-    assert dispatch.dispatch_due().run_ids == []
+    assert len(take_due()) == 1
+    assert take_due() == []
 
 
-def test_a_dispatched_one_off_waits_out_a_pause(user: User) -> None:
+def test_the_run_of_a_one_off_waits_out_a_pause(user: User) -> None:
     task = store_task(user, Once(timezone.now() - SECOND))
-    [run_id] = dispatch.dispatch_due().run_ids
+    [run_id] = give_back(take_due())
 
     pause_task(task)
-    assert leases.claim([run_id]) == []
+    assert take_waiting() == []
     resume_task(task)
 
-    assert rescue.wake_runs().run_ids == [run_id]
-    assert len(leases.claim([run_id])) == 1
+    assert ids_of(take_waiting()) == [run_id]
 
 
 def test_a_removed_task_is_gone_and_its_runs_remain(user: User) -> None:
     task = hourly_task(user)
-    run_ids = dispatch.dispatch_due().run_ids
+    give_back(take_due())
 
     removal.remove_task(user, str(task.pk), now=timezone.now())
 
-    assert leases.claim(run_ids) == []
+    assert take_waiting() == []
     assert run_states(task) == ["cancelled"]
     with pytest.raises(TaskNotFound):
         removal.remove_task(user, str(task.pk), now=timezone.now())
@@ -211,20 +229,23 @@ def test_tasks_of_others_are_refused_and_none_is_touched(
     assert reload(own).next_fire_at is not None
 
 
-def test_pause_and_dispatch_at_once_leave_no_run_that_may_start(user: User) -> None:
+def test_pause_and_workers_at_once_leave_no_run_that_may_start(user: User) -> None:
     tasks = [hourly_task(user) for _ in range(30)]
     ids = [str(task.pk) for task in tasks]
+
+    def take_and_give_back() -> None:
+        give_back(take_due())
+
     verbs: list[Callable[[], object]] = [
         lambda: pausing.pause_tasks(user, ids, now=timezone.now()),
-        dispatch.dispatch_due,
-        dispatch.dispatch_due,
+        take_and_give_back,
+        take_and_give_back,
     ]
     turns = iter(verbs)
 
     run_in_threads(3, lambda: next(turns)())
 
-    run_ids = list(Run.objects.values_list("pk", flat=True))
-    assert leases.claim(run_ids) == []
+    assert (take_due(), take_waiting()) == ([], [])
     assert not Run.objects.filter(state=RunState.PENDING).exists()
 
 
@@ -241,7 +262,7 @@ def test_bulk_takes_the_same_number_of_statements_for_any_number_of_tasks(
 
 def test_an_edited_interval_takes_effect_from_its_start(user: User) -> None:
     task = hourly_task(user, starts_in=-10 * SECOND)
-    dispatch.dispatch_due()
+    take_due()
     row = PeriodicTask.objects.get(pk=task.periodic_task_id)
     row.interval = IntervalSchedule.objects.create(every=7, period="minutes")
     row.save()
@@ -253,14 +274,13 @@ def test_an_edited_interval_takes_effect_from_its_start(user: User) -> None:
 
 
 def test_an_edited_one_off_forgets_its_old_moment(user: User) -> None:
-    task = store_task(user, Once(timezone.now() + 0.9 * SECOND))
-    [run_id] = dispatch.dispatch_due().run_ids
+    task = store_task(user, Once(timezone.now() - SECOND))
     later = timezone.now() + HOUR
     ClockedSchedule.objects.update(clocked_time=later)
 
     adopt_all_edits()
 
-    assert not Run.objects.filter(pk=run_id).exists()
+    assert take_due() == []
     assert reload(task).next_fire_at == later
 
 
@@ -280,16 +300,16 @@ def test_disabling_and_enabling_in_the_admin_is_pause_and_resume(user: User) -> 
 
 
 def test_ours_are_the_only_writes_that_do_not_announce_themselves(user: User) -> None:
-    before = poll.find_work(at_most=1).edited_at
+    before = poll.find_work().edited_at
 
     task = hourly_task(user)
     pause_task(task)
     resume_task(task)
-    dispatch.dispatch_due()
-    assert poll.find_work(at_most=1).edited_at == before
+    take_due()
+    assert poll.find_work().edited_at == before
 
     PeriodicTask.objects.get(pk=task.periodic_task_id).save()
-    assert poll.find_work(at_most=1).edited_at != before
+    assert poll.find_work().edited_at != before
 
 
 @pytest.mark.parametrize("many", [2, 40])

@@ -20,9 +20,7 @@ from accounts.models import AuditEntry, Role, Tenant, Token, User
 from tasks_api.domain.schedules import Interval, Once
 from tasks_api.domain.states import RunState
 from tasks_api.models import Run, Task
-from tasks_api.scheduler import dispatch
 from tasks_api.services import erasure, owners
-from tasks_api.worker import leases
 from tests.conftest import ClientFor, MakeTask
 from tests.integration.support.tasks_surface import ONE_TIME
 
@@ -61,7 +59,7 @@ def fill_tenant(owner: User, client_for: ClientFor, make_task: MakeTask) -> None
     make_task(owner, schedule=Interval(now, HOUR), tags=("x",), name="every")
     make_task(owner, schedule=Once(now))
     task = make_task(owner, schedule=Interval(now + HOUR, HOUR))
-    dispatch.dispatch_due()
+    take_due()
     api.post(f"/tasks/{task.pk}/pause")
     api.post("/tasks/", ONE_TIME, format="json", HTTP_IDEMPOTENCY_KEY="k")
     job = {"id": "a", "queue": "q", "timeout": 1}
@@ -144,7 +142,7 @@ def test_a_request_under_way_finishes_before_its_row_goes(
     user: User, make_task: MakeTask
 ) -> None:
     make_task(schedule=Interval(timezone.now(), HOUR))
-    [claimed] = leases.claim(dispatch.dispatch_due().run_ids)
+    [taken] = take_due()
     done = threading.Event()
 
     def delete() -> None:
@@ -157,7 +155,7 @@ def test_a_request_under_way_finishes_before_its_row_goes(
     deleting = threading.Thread(target=delete)
     deleting.start()
     assert not done.wait(1.5)
-    assert Run.objects.filter(pk=claimed.run_id).exists()
+    assert Run.objects.filter(pk=taken.run_id).exists()
     Run.objects.update(
         state=RunState.SUCCEEDED, lease=None, wake_at=None, finished_at=timezone.now()
     )
@@ -239,7 +237,7 @@ def test_a_user_is_deleted_with_the_tasks(
 ) -> None:
     make_task(known, schedule=Interval(timezone.now(), HOUR))
     others = make_task(colleague, schedule=Interval(timezone.now(), HOUR))
-    dispatch.dispatch_due()
+    take_due()
 
     run_command("delete_user", "ann", "--remove-tasks", "--yes")
 

@@ -28,10 +28,8 @@ from tasks_api.models import (
     ScheduleChange,
     Task,
 )
-from tasks_api.scheduler import dispatch
 from tasks_api.services import admin_edits, pausing
 from tasks_api.storage import retention
-from tasks_api.worker import leases
 from tests.conftest import tenant_of
 from tests.integration.support.old_rows import (
     DAY,
@@ -188,11 +186,11 @@ def test_a_task_whose_young_runs_are_kept_stays_with_them(user: User) -> None:
 
 def test_a_run_that_waits_is_never_forgotten(user: User) -> None:
     store_task(user, Once(timezone.now() - LONG_AGO))
-    [run_id] = dispatch.dispatch_due().run_ids
+    given_back = give_back(take_due())
 
     retention.prune(now=timezone.now() + SECOND, pause=lambda _: False)
 
-    assert len(leases.claim([run_id])) == 1
+    assert ids_of(take_waiting()) == given_back
 
 
 def message(

@@ -30,7 +30,6 @@ from tasks_api.domain.specs import (
     TaskSpec,
 )
 from tasks_api.models import Run, RunIdKey, Task
-from tasks_api.scheduler import dispatch
 from tasks_api.services import manual_runs, pausing, redrive, tasks
 from tasks_api.storage import run_key, schedule_changes
 from tasks_api.storage.id_statements import ID_OF_FIRE_TIME
@@ -138,13 +137,11 @@ def test_a_fire_time_that_is_made_again_has_the_same_id(
     user: User, kind: str, overlap: Overlap
 ) -> None:
     task = store(user, schedule(kind), overlap=overlap, misfire=Misfire.ALL)
-    while dispatch.dispatch_due().is_full:
-        pass
+    take_due()
     first = runs_of(task)
     as_in_the_backup(task)
 
-    while dispatch.dispatch_due().is_full:
-        pass
+    take_due()
 
     again = runs_of(task)
     assert first
@@ -169,11 +166,11 @@ def test_what_a_change_cut_off_has_the_same_id_as_its_run(
 @pytest.mark.parametrize("kind", ["once", "interval", "cron"])
 def test_a_run_that_is_there_already_is_passed_over(user: User, kind: str) -> None:
     task = store(user, schedule(kind))
-    dispatch.dispatch_due()
+    take_due()
     before = runs_of(task)
     Task.objects.filter(pk=task.pk).update(next_fire_at=task.next_fire_at)
 
-    assert dispatch.dispatch_due().run_ids == []
+    assert take_due() == []
 
     assert runs_of(task) == before
     upcoming = Task.objects.get(pk=task.pk).next_fire_at
@@ -182,9 +179,9 @@ def test_a_run_that_is_there_already_is_passed_over(user: User, kind: str) -> No
 
 def test_runs_by_hand_and_redrives_are_random(user: User, key: bytes) -> None:
     task = store(user, schedule("interval"))
-    dispatch.dispatch_due()
+    take_due()
     Run.objects.filter(task=task).update(
-        state="failed", wake_at=None, finished_at=timezone.now()
+        state="failed", lease=None, wake_at=None, finished_at=timezone.now()
     )
     [failed] = runs_of(task).values()
 
@@ -210,12 +207,12 @@ def test_without_a_key_ids_are_random_and_tasks_fire(user: User, kind: str) -> N
     RunIdKey.objects.all().delete()
     task = store(user, schedule(kind))
 
-    dispatch.dispatch_due()
+    take_due()
 
     first = runs_of(task)
     assert first
     as_in_the_backup(task)
-    dispatch.dispatch_due()
+    take_due()
     assert set(runs_of(task).values()).isdisjoint(first.values())
 
 
@@ -224,7 +221,7 @@ def test_a_fire_time_whose_id_another_run_has_is_not_lost(
     user: User, kind: str
 ) -> None:
     task = store(user, schedule(kind))
-    dispatch.dispatch_due()
+    take_due()
     before = runs_of(task)
     # As nothing but a coincidence of 54 bits would do it.
     Run.objects.filter(task=task).update(
@@ -232,6 +229,6 @@ def test_a_fire_time_whose_id_another_run_has_is_not_lost(
     )
     Task.objects.filter(pk=task.pk).update(next_fire_at=task.next_fire_at)
 
-    assert dispatch.dispatch_due().run_ids
+    assert take_due()
 
     assert before.keys() <= runs_of(task).keys()

@@ -20,7 +20,7 @@ from django_celery_beat.models import ClockedSchedule, IntervalSchedule, Periodi
 
 from accounts.models import User
 from scheduler_service.db import clock
-from tasks_api.delivery.request import HttpResult
+from tasks_api.delivery.request import ClaimedRun, HttpResult
 from tasks_api.delivery.retry import judge
 from tasks_api.domain.exceptions import SchedulerError
 from tasks_api.domain.schedules import Cron, Interval, Schedule
@@ -32,7 +32,7 @@ from tasks_api.domain.specs import (
 )
 from tasks_api.domain.states import RunState
 from tasks_api.models import Run, Task
-from tasks_api.scheduler import dispatch, rescue
+from tasks_api.scheduler import rescue
 from tasks_api.services import (
     admin_edits,
     manual_runs,
@@ -45,9 +45,15 @@ from tasks_api.services import (
 from tasks_api.services.account import Account
 from tasks_api.services.reconciliation import reconcile
 from tasks_api.storage import schedule_changes, stored_schedules
-from tasks_api.worker import leases
+from tasks_api.taking import due_tasks
+from tasks_api.taking.room import Room
 from tasks_api.worker.record import AttemptResult, record_results
-from tests.integration.support.stored_tasks import SECOND
+from tests.integration.support.stored_tasks import (
+    SECOND,
+    give_back,
+    take_due,
+    take_waiting,
+)
 
 TARGET = "http://127.0.0.1:9/"
 
@@ -231,17 +237,23 @@ class TaskModel:
         let_pass(self.task, span)
         self.windows = [window.moved(span) for window in self.windows]
 
-    def dispatch(self) -> None:
-        dispatch.dispatch_due(limit=self.chance.choice([2, 1000]))
+    def take(self) -> None:
+        """Take what is due, and send it or not."""
+        taken = take_due(Room(places=self.chance.choice([1, 500])))
+        if self.chance.random() < 0.3:
+            give_back(taken)
+        elif self.chance.random() < 0.6:
+            self._record(taken)
+
+    def deliver(self) -> None:
+        self._record(take_waiting())
 
     def settle(self) -> None:
         schedule_changes.settle_open_changes(limit=self.chance.choice([1, 3, 1000]))
 
-    def deliver(self) -> None:
-        runs = Run.objects.filter(task=self.task, state=RunState.PENDING)
-        claimed = leases.claim(list(runs.values_list("pk", flat=True)))
+    def _record(self, taken: list[ClaimedRun]) -> None:
         # What is not recorded is lost with its worker.
-        judged = [run for run in claimed if self.chance.random() < 0.8]
+        judged = [run for run in taken if self.chance.random() < 0.8]
         answers = [HttpResult(self.chance.choice([200, 500]), "", 3) for _ in judged]
         if judged:
             record_results(
@@ -256,8 +268,8 @@ class TaskModel:
                 ]
             )
 
-    def wake(self) -> None:
-        rescue.wake_runs(leases_until=clock.read())
+    def rescue(self) -> None:
+        rescue.rescue_runs(leases_until=clock.read())
 
     def fire(self) -> None:
         self.manual += (
@@ -276,8 +288,8 @@ class TaskModel:
     def step(self) -> str:
         verb = self.chance.choice(
             [
-                *[self.pause, self.resume, self.change, self.wake],
-                *[self.wait, self.dispatch, self.settle, self.deliver] * 2,
+                *[self.pause, self.resume, self.change, self.rescue],
+                *[self.wait, self.take, self.settle, self.deliver] * 2,
                 *[self.fire, self.redrive],
             ]
         )
@@ -290,7 +302,7 @@ class TaskModel:
         )
 
     def finish(self) -> None:
-        while dispatch.dispatch_due().run_ids or self._is_due():
+        while take_due() or self._is_due():
             pass
         while schedule_changes.settle_open_changes():
             pass

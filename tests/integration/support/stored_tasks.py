@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import timedelta
+from uuid import UUID
 
 from django.utils import timezone
 
@@ -44,3 +46,15 @@ def take_waiting(room: Room | None = None) -> list[ClaimedRun]:
     return waiting_runs.take_waiting(
         room or Room(), leases.new_lease(leases.NO_PRESENCE)
     ).runs
+
+
+def give_back(runs: Iterable[ClaimedRun]) -> list[UUID]:
+    """Let runs wait that were just taken, as a worker does whose take failed; their ids."""
+    taken = list(runs)
+    for lease in {run.lease for run in taken}:
+        leases.undo_take(lease)
+    return [run.run_id for run in taken]
+
+
+def ids_of(runs: Iterable[ClaimedRun]) -> list[UUID]:
+    return [run.run_id for run in runs]

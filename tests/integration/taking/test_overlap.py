@@ -16,15 +16,24 @@ from tasks_api.delivery.request import ClaimedRun, HttpResult
 from tasks_api.delivery.retry import GiveUp, RetryAfter, Succeed, Verdict
 from tasks_api.domain.specs import Backoff, Misfire, Overlap
 from tasks_api.models import Run, Task
-from tasks_api.scheduler import dispatch, rescue
+from tasks_api.scheduler import rescue
 from tasks_api.services import manual_runs, pausing
 from tasks_api.storage import run_rows
-from tasks_api.worker import leases
+from tasks_api.taking import due_tasks, leases
+from tasks_api.taking.room import Room
+from tasks_api.taking.run_counts import RunCounts
 from tasks_api.worker.engine import Engine
 from tasks_api.worker.record import AttemptResult, record_results
 from tests.integration.conftest import ResultLog
 from tests.integration.support.policy_tasks import due_every, make_due, make_task_with
-from tests.integration.support.stored_tasks import HOUR, SECOND, run_states
+from tests.integration.support.stored_tasks import (
+    HOUR,
+    SECOND,
+    ids_of,
+    run_states,
+    take_due,
+    take_waiting,
+)
 from tests.integration.support.threads import run_in_threads
 from tests.receiver import Receiver
 
@@ -36,9 +45,19 @@ THREADS = 50
 WAITS = "Waits: the run before it is not over."
 
 
-def dispatch_at_once(task: Task) -> list[UUID]:
+def take_at_once(task: Task) -> list[ClaimedRun]:
     make_due(task)
-    return dispatch.dispatch_due().run_ids
+    return take_due()
+
+
+def count_taken(task: Task) -> int:
+    """Take a due task; how many runs the admin counts in all."""
+    taken = due_tasks.take_due(Room(), leases.new_lease(leases.NO_PRESENCE))
+    counts = RunCounts()
+    counts.add(taken.recurring, timezone.now())
+    counts.write()
+    task.periodic_task.refresh_from_db()
+    return task.periodic_task.total_run_count
 
 
 def finish_run(run: ClaimedRun, verdict: Verdict) -> list[UUID]:
@@ -56,39 +75,40 @@ def queue_one(user: User, **rules: object) -> Task:
 def test_one_run_waits_behind_another_and_no_more(user: User) -> None:
     task = queue_one(user)
 
-    first, second, third = [dispatch_at_once(task) for _ in range(3)]
+    counted = []
+    for _ in range(3):
+        make_due(task)
+        counted.append(count_taken(task))
 
-    assert (len(first), second, third) == (1, [], [])
+    assert counted == [1, 2, 2]
     running, waiting, skipped = Run.objects.filter(task=task).order_by("scheduled_for")
-    assert (running.state, running.reason) == ("pending", "")
+    assert (running.state, running.reason) == ("running", "")
     assert (waiting.state, waiting.reason) == ("pending", WAITS)
     assert skipped.state == "skipped"
     assert (
         skipped.reason
         == "The run before it was not over, and another one waited for that already."
     )
-    task.periodic_task.refresh_from_db()
-    assert task.periodic_task.total_run_count == 2
 
 
 def test_the_one_that_waits_begins_when_the_first_is_over(user: User) -> None:
     task = queue_one(user)
-    [run] = leases.claim(dispatch_at_once(task))
-    dispatch_at_once(task)
+    [run] = take_at_once(task)
+    assert take_at_once(task) == []
     waiting = Run.objects.get(is_next=True)
 
-    assert leases.claim([waiting.pk]) == []
+    Run.objects.filter(pk=waiting.pk).update(wake_at=timezone.now())
+    assert take_waiting() == []
     # A retry is not the end of it.
     assert finish_run(run, RetryAfter("HTTP 503", 0)) == []
     Run.objects.filter(pk=run.run_id).update(wake_at=timezone.now())
-    assert rescue.wake_runs().run_ids == [run.run_id]
-    [again] = leases.claim([run.run_id])
+    [again] = take_waiting()
+    assert again.run_id == run.run_id
     assert finish_run(again, GiveUp("HTTP 503")) == [waiting.pk]
 
-    [begun] = leases.claim([waiting.pk])
-    assert begun.run_id == waiting.pk
+    assert ids_of(take_waiting()) == [waiting.pk]
     # Its place is free for the next one.
-    assert dispatch_at_once(task) == []
+    assert take_at_once(task) == []
     assert Run.objects.get(is_next=True).pk != waiting.pk
 
 
@@ -97,9 +117,10 @@ def test_the_engine_sends_the_next_one_by_itself(
 ) -> None:
     receiver.answer("/job", delay=0.3)
     task = queue_one(user, url=f"{receiver.url}/job")
-    engine.accept(dispatch_at_once(task))
+    engine.ring()
     receiver.wait_for(1)
-    dispatch_at_once(task)
+    make_due(task)
+    engine.ring()
 
     recorded.wait_for(2)
 
@@ -110,29 +131,30 @@ def test_the_engine_sends_the_next_one_by_itself(
 
 def test_a_beat_lets_the_next_one_begin_where_no_worker_did(user: User) -> None:
     task = queue_one(user)
-    [run_id] = dispatch_at_once(task)
-    dispatch_at_once(task)
+    [run] = take_at_once(task)
+    take_at_once(task)
     waiting = Run.objects.get(is_next=True)
-    Run.objects.filter(pk=run_id).update(
-        state="failed", wake_at=None, finished_at=timezone.now()
+    Run.objects.filter(pk=run.run_id).update(
+        state="failed", lease=None, wake_at=None, finished_at=timezone.now()
     )
 
     Run.objects.filter(pk=waiting.pk).update(wake_at=timezone.now())
 
-    assert rescue.wake_runs().run_ids == [waiting.pk]
+    assert rescue.rescue_runs().ready == 1
     waiting.refresh_from_db()
     assert (waiting.exclusive, waiting.is_next, waiting.reason) == (True, False, "")
+    assert ids_of(take_waiting()) == [waiting.pk]
 
 
 def test_while_the_first_is_under_way_a_beat_leaves_the_next_one_alone(
     user: User,
 ) -> None:
     task = queue_one(user)
-    leases.claim(dispatch_at_once(task))
-    dispatch_at_once(task)
+    take_at_once(task)
+    take_at_once(task)
     Run.objects.filter(is_next=True).update(wake_at=timezone.now())
 
-    assert rescue.wake_runs().run_ids == []
+    assert rescue.rescue_runs().ready == 0
 
     waiting = Run.objects.get(is_next=True)
     assert waiting.reason == WAITS
@@ -142,22 +164,22 @@ def test_while_the_first_is_under_way_a_beat_leaves_the_next_one_alone(
 
 def test_a_fire_time_does_not_overtake_the_one_that_waits(user: User) -> None:
     task = queue_one(user)
-    [run_id] = dispatch_at_once(task)
-    dispatch_at_once(task)
+    [run] = take_at_once(task)
+    take_at_once(task)
     waiting = Run.objects.get(is_next=True)
     # The first is over, and nobody has looked yet.
-    Run.objects.filter(pk=run_id).update(
-        state="failed", wake_at=None, finished_at=timezone.now()
+    Run.objects.filter(pk=run.run_id).update(
+        state="failed", lease=None, wake_at=None, finished_at=timezone.now()
     )
 
-    assert dispatch_at_once(task) == [waiting.pk]
+    assert ids_of(take_at_once(task)) == [waiting.pk]
 
     assert Run.objects.get(is_next=True).scheduled_for > waiting.scheduled_for
 
 
 def test_a_run_by_hand_waits_as_others_do(user: User) -> None:
     task = queue_one(user)
-    leases.claim(dispatch_at_once(task))
+    take_at_once(task)
 
     waiting = manual_runs.fire_task(task.pk, now=timezone.now())
 
@@ -171,13 +193,13 @@ def test_a_run_by_hand_begins_where_none_is_before_it(user: User) -> None:
     run_id = manual_runs.fire_task(task.pk, now=timezone.now())
 
     assert run_id is not None
-    assert [run.run_id for run in leases.claim([run_id])] == [run_id]
+    assert ids_of(take_waiting()) == [run_id]
 
 
 def test_a_pause_cancels_what_waits(user: User) -> None:
     task = queue_one(user)
-    leases.claim(dispatch_at_once(task))
-    dispatch_at_once(task)
+    take_at_once(task)
+    take_at_once(task)
 
     pausing.pause_tasks(user, [str(task.pk)], now=timezone.now())
 
@@ -192,15 +214,14 @@ def test_what_is_made_up_for_takes_turns_too(user: User) -> None:
         misfire=Misfire.ALL,
     )
 
-    assert len(dispatch.dispatch_due().run_ids) == 1
+    # The second waits, and has a run as well.
+    assert count_taken(task) == 2
 
-    assert run_states(task) == ["pending", "pending", "skipped", "skipped", "skipped"]
+    assert run_states(task) == ["running", "pending", "skipped", "skipped", "skipped"]
     assert (
         Run.objects.get(exclusive=True).scheduled_for
         < Run.objects.get(is_next=True, finished_at=None).scheduled_for
     )
-    task.periodic_task.refresh_from_db()
-    assert task.periodic_task.total_run_count == 2
 
 
 def test_all_that_passed_is_made_up_for(user: User) -> None:
@@ -209,14 +230,12 @@ def test_all_that_passed_is_made_up_for(user: User) -> None:
         user, since, overlap=Overlap.ALLOW, misfire=Misfire.ALL, catchup_window=9000
     )
 
-    assert len(dispatch.dispatch_due().run_ids) == 3
+    assert count_taken(task) == 3
 
-    assert run_states(task) == ["missed", "missed", "pending", "pending", "pending"]
+    assert run_states(task) == ["missed", "missed", "running", "running", "running"]
     missed = Run.objects.filter(state="missed").first()
     assert missed is not None
     assert missed.reason == "Nobody could fire it within 9000 seconds."
-    task.periodic_task.refresh_from_db()
-    assert task.periodic_task.total_run_count == 3
 
 
 def test_a_window_bounds_what_is_made_up_for(user: User) -> None:
@@ -226,17 +245,17 @@ def test_a_window_bounds_what_is_made_up_for(user: User) -> None:
         user, late, overlap=Overlap.ALLOW, catchup_window=1900, name="b"
     )
 
-    dispatch.dispatch_due()
+    take_due()
 
-    assert (run_states(missed), run_states(made_up)) == (["missed"], ["pending"])
+    assert (run_states(missed), run_states(made_up)) == (["missed"], ["running"])
 
 
 class Race:
-    """Many hands that fire, claim and finish runs of one task, at random."""
+    """Many hands that fire, take and finish runs of one task, at random."""
 
     def __init__(self, task: Task) -> None:
         self.task = task
-        self.claimed: list[ClaimedRun] = []
+        self.taken: list[ClaimedRun] = []
         self.began = 0
         self.most = 0
 
@@ -246,26 +265,27 @@ class Race:
                 (
                     self.fire,
                     self.fire_by_hand,
-                    self.claim,
-                    self.claim,
+                    self.take_waiting,
+                    self.take_waiting,
                     self.finish,
                     self.finish,
-                    self.wake,
+                    self.rescue,
                 )
             )()
             self.look()
 
     def fire(self) -> None:
-        dispatch_at_once(self.task)
+        self.note(take_at_once(self.task))
 
     def fire_by_hand(self) -> None:
         manual_runs.fire_task(self.task.pk, now=timezone.now())
 
-    def claim(self) -> None:
-        pending = Run.objects.filter(task=self.task, state="pending")
-        found = leases.claim(list(pending.values_list("pk", flat=True)))
-        self.claimed += found
-        self.began += len(found)
+    def take_waiting(self) -> None:
+        self.note(take_waiting())
+
+    def note(self, taken: list[ClaimedRun]) -> None:
+        self.taken += taken
+        self.began += len(taken)
 
     def finish(self) -> None:
         verdicts: list[Verdict] = [
@@ -274,15 +294,15 @@ class Race:
             RetryAfter("HTTP 503", 0),
         ]
         try:
-            run = self.claimed.pop()
+            run = self.taken.pop()
         except IndexError:
             return
         finish_run(run, random.choice(verdicts))
 
-    def wake(self) -> None:
+    def rescue(self) -> None:
         waiting = Run.objects.filter(task=self.task, state__in=["pending", "retrying"])
         waiting.update(wake_at=timezone.now())
-        rescue.wake_runs()
+        rescue.rescue_runs()
 
     def look(self) -> None:
         """How many are under way and how many wait, at one moment."""
