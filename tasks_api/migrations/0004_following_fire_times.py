@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import django.contrib.postgres.fields
-from django.contrib.postgres.operations import RemoveIndexConcurrently
+from django.contrib.postgres.operations import (
+    AddIndexConcurrently,
+    RemoveIndexConcurrently,
+)
 from django.db import migrations, models
 from django.db.models import Q
 
@@ -22,7 +25,7 @@ IS_HELD = Q(("state__in", ["running", "open"]), ("is_next", True), _connector="O
 
 
 class Migration(migrations.Migration):
-    # An index of tasks is dropped without a lock on the table.
+    # Indexes of tasks are made and dropped without a lock on the table.
     atomic = False
 
     dependencies = [("tasks_api", "0003_history")]
@@ -49,6 +52,14 @@ class Migration(migrations.Migration):
             field=models.TextField(db_default="", default="", editable=False),
         ),
         RemoveIndexConcurrently(model_name="task", name="task_due_exactly"),
+        AddIndexConcurrently(
+            "task",
+            models.Index(
+                condition=Q(("is_one_off", False), ("next_fire_at__isnull", False)),
+                fields=["next_fire_at"],
+                name="task_due_again",
+            ),
+        ),
         migrations.SeparateDatabaseAndState(
             [migrations.RunSQL(INDEX_LIVE_RUNS)],
             [

@@ -194,6 +194,12 @@ class Task(ScheduleColumns):
                 name="task_due",
                 condition=Q(next_fire_at__isnull=False),
             ),
+            # Read by beats: recurring tasks that workers have left for too long.
+            models.Index(
+                fields=["next_fire_at"],
+                name="task_due_again",
+                condition=Q(next_fire_at__isnull=False, is_one_off=False),
+            ),
             # Read by workers for each tenant's share, if more is due than a batch.
             models.Index(
                 fields=["tenant", "next_fire_at"],

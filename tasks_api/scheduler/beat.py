@@ -23,7 +23,7 @@ from django.db import connection
 from tasks_api.messaging import broker
 from tasks_api.monitoring import exporter, heartbeats
 from tasks_api.monitoring.watchdog import BeatWatchdog
-from tasks_api.scheduler import isolation, poll, rescue
+from tasks_api.scheduler import isolation, overdue, poll, rescue
 from tasks_api.scheduler.bells import Bells
 from tasks_api.scheduler.edits import EditFollower
 from tasks_api.scheduler.missing_workers import MissingWorkers, OutageGuard
@@ -91,6 +91,7 @@ class TenantScheduler(Scheduler):
         floor = self._poller.floor
         run("Ringing", partial(self._bells.ring_for, seen), None)
         is_full = run("Rescue", partial(self._rescue, seen, seen_at, floor), False)
+        is_full |= run("Letting runs wait", partial(_let_wait, seen, floor), False)
         run("Following edits", partial(self._follow_edits, seen), None)
         run("Sending operators' tasks", self._operator_tasks.fire_due, None)
         is_full |= run("Ending tasks", partial(_end_tasks, seen, floor), False)
@@ -135,6 +136,10 @@ class TenantScheduler(Scheduler):
             logger.info("Stopped without saying so: the database does not answer.")
         connection.close()
         super().close()
+
+
+def _let_wait(seen: poll.PollResult, floor: poll.Floor | None) -> bool:
+    return seen.has_overdue_tasks and overdue.let_wait(since=floor and floor.fire_at)
 
 
 def _end_tasks(seen: poll.PollResult, floor: poll.Floor | None) -> bool:

@@ -36,6 +36,8 @@ class PollResult(NamedTuple):
     edited_at: datetime | None
     # When the first task or waiting run is due.
     due_at: datetime | None
+    # Whether workers have left a recurring task for too long.
+    has_overdue_tasks: bool
     # Whether leases or deadlines are over, or a run in line is to be looked at.
     has_stuck_runs: bool
     # Whether a schedule change has fire times that have no run yet.
@@ -52,6 +54,7 @@ UNKNOWN_RESULT = PollResult(
     now=datetime(1970, 1, 1, tzinfo=UTC),
     edited_at=None,
     due_at=None,
+    has_overdue_tasks=True,
     has_stuck_runs=True,
     has_open_changes=True,
     has_past_tasks=True,

@@ -6,12 +6,18 @@ from tasks_api.storage import schedule_statements, sending_rules
 from tasks_api.storage.run_statements import insert_into_history
 from tasks_api.taking.statements import REASON_OF_END, from_moment
 
+# The time that workers have for taking a task before a beat makes its run.
+PATIENCE = "1 s"
+# Waiting runs of a tenant that beats make; a recurring task may have several.
+MAX_WAITING = 5000
+
 # Finds out what a beat has to do, and reads the first entry of each index only. It uses
 # min(), because EXISTS reads the whole table when many rows were due at the time of the
 # last ANALYZE. OFFSET 0 keeps PostgreSQL from reading each index twice.
 FIND_WORK = f"""
     SELECT clock_timestamp() AS now, ({schedule_statements.LAST_EDIT}) AS edited_at,
         least(fire_at, wait_at) AS due_at,
+        coalesce(again_at <= now() - '{PATIENCE}'::interval, false) AS has_overdue_tasks,
         coalesce(wake_at <= now(), false) AS has_stuck_runs,
         change_id IS NOT NULL AS has_open_changes,
         coalesce(ends_at < now(), false) AS has_past_tasks,
@@ -23,6 +29,10 @@ FIND_WORK = f"""
             SELECT min(next_fire_at) FROM tasks_api_task
             WHERE next_fire_at IS NOT NULL AND next_fire_at >= %(fire_at)s::timestamptz
         ) AS fire_at, (
+            SELECT min(next_fire_at) FROM tasks_api_task
+            WHERE next_fire_at IS NOT NULL AND NOT is_one_off
+                AND next_fire_at >= %(fire_at)s::timestamptz
+        ) AS again_at, (
             SELECT min(wake_at) FROM tasks_api_run_live
             WHERE wake_at >= %(wait_at)s::timestamptz
                 AND state IN ('pending', 'retrying') AND NOT is_next
@@ -41,6 +51,36 @@ FIND_WORK = f"""
         OFFSET 0
     ) AS first
 """
+
+# Finds recurring tasks that no worker has taken, and whose fire time would be lost: the
+# next one comes, the task ends, or its misfire policy counts. It is passed over if its
+# tenant has many runs that wait.
+FIND_TASKS_AT_RISK = from_moment(
+    f"""
+    WITH overdue AS MATERIALIZED (
+        SELECT task.id, task.tenant_id, task.next_fire_at FROM tasks_api_task task
+        WHERE task.next_fire_at IS NOT NULL AND NOT task.is_one_off
+            AND task.next_fire_at <= now() - '{PATIENCE}'::interval {{since}}
+            AND (task.misfire = 'skip'
+                OR task.next_fire_at + make_interval(secs => task.catchup_window)
+                    <= now() + '{PATIENCE}'::interval
+                OR task.ends_at <= now() + '{PATIENCE}'::interval
+                OR CASE WHEN task.interval_period = 'seconds' THEN task.next_fire_at
+                        + make_interval(secs => task.interval_every)
+                    ELSE coalesce(task.following_fire_times[1], now()) END
+                    <= now() + '{PATIENCE}'::interval)
+        ORDER BY task.next_fire_at LIMIT {{limit}}
+    )
+    SELECT id FROM overdue WHERE tenant_id NOT IN (
+        SELECT tenant_id FROM (SELECT DISTINCT tenant_id FROM overdue) AS tenant
+        WHERE (SELECT count(*) FROM (
+            SELECT FROM tasks_api_run_live run
+            WHERE run.tenant_id = tenant.tenant_id
+                AND run.state IN ('pending', 'retrying') AND NOT run.is_next
+            LIMIT {MAX_WAITING}) AS waiting) = {MAX_WAITING})
+    """,
+    "AND task.next_fire_at >= %(since)s::timestamptz",
+)
 
 # Counts what is due within some seconds, up to a limit.
 COUNT_DUE = """

@@ -139,15 +139,11 @@ def decide_tasks(task_ids: Collection[UUID], room: Room, lease: UUID) -> TakenTa
 
     If the time for computing runs out, the other tasks stay due and count as left.
     """
-    with prepared() as cursor:
-        cursor.execute(statements.LOCK_DUE_TASKS, {"tasks": array(task_ids)})
-        tasks = fetch_with_schedule(cursor, DueTask)
+    tasks = _lock_due(task_ids)
     if not tasks:
         return TakenTasks()
     moves, runs = _decide_in_time(tasks)
-    runs = run_rows.replace_taken_ids(runs)
-    made_ids, moved_up = run_rows.insert_runs(runs, now=tasks[0].now)
-    _write_decisions(tasks, moves)
+    made_ids, moved_up = _write_decisions(tasks, moves, runs)
     taken = waiting_runs.take_runs(made_ids + moved_up, room, lease)
     task_of = {run.run_id: run.task_id for run in runs}
     return TakenTasks(
@@ -181,7 +177,30 @@ def _decide_in_time(
     return moves, runs
 
 
-def _write_decisions(tasks: Sequence[DueTask], moves: Sequence[TaskUpdate]) -> None:
+@transaction.atomic(durable=True)
+def let_wait(task_ids: Collection[UUID]) -> int:
+    """Make runs of due tasks that wait until a worker has room; returns how many."""
+    tasks = _lock_due(task_ids)
+    if not tasks:
+        return 0
+    made_ids, _ = _write_decisions(tasks, *_decide_in_time(tasks))
+    return len(made_ids)
+
+
+def _lock_due(task_ids: Collection[UUID]) -> list[DueTask]:
+    with prepared() as cursor:
+        cursor.execute(statements.LOCK_DUE_TASKS, {"tasks": array(task_ids)})
+        return fetch_with_schedule(cursor, DueTask)
+
+
+def _write_decisions(
+    tasks: Sequence[DueTask],
+    moves: Sequence[TaskUpdate],
+    runs: Sequence[run_rows.NewRun],
+) -> tuple[list[UUID], list[UUID]]:
+    """Store runs and move tasks; returns the new runs, and those that moved up in line."""
+    runs = run_rows.replace_taken_ids(runs)
+    made = run_rows.insert_runs(runs, now=tasks[0].now)
     edited = {task.task_id for task in tasks if task.is_edited}
     paused = [move.task_id for move in moves if move.pause_reason]
     if broken := set(paused) - edited:
@@ -192,6 +211,7 @@ def _write_decisions(tasks: Sequence[DueTask], moves: Sequence[TaskUpdate]) -> N
     with prepared() as cursor:
         cursor.execute(statements.UPDATE_TASKS, columns(moves))
     schedule_rows.set_enabled(paused, False)
+    return made
 
 
 class ComputeBudget:
