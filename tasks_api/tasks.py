@@ -24,6 +24,7 @@ from tasks_api.metrics import counters, registry
 from tasks_api.monitoring import exporter
 from tasks_api.monitoring.heartbeats import record_heartbeat
 from tasks_api.monitoring.watchdog import WorkerWatchdog
+from tasks_api.services import rollups
 from tasks_api.storage import retention
 from tasks_api.worker import failure_log, flower_events, long_work, run_counters
 from tasks_api.worker.engine import Engine
@@ -213,6 +214,7 @@ def prune() -> None:
         try:
             now = clock.now()
             retention.prune(now=now, pause=_stopping.wait)
+            rollups.keep_rollups(now=now, pause=_stopping.wait)
             audit.prune(now=now)
             delete_expired_sessions()
         finally:

@@ -25,6 +25,8 @@ class LockKind(StrEnum):
     # A user, a surface, and the tag.
     DECLARATION = "declaration"
     MIGRATION = "migration"
+    # A tenant.
+    ROLLUPS = "rollups"
 
 
 def key_of(kind: LockKind, *parts: int | str) -> int:

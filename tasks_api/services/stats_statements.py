@@ -1,0 +1,43 @@
+"""The SQL that reads the sums of hours, closed and open."""
+
+from __future__ import annotations
+
+from tasks_api.services.rollup_statements import RUN_GROUP, hour_of
+
+READ_PROGRESS = """
+    SELECT closed_until FROM tasks_api_rollupprogress WHERE tenant_id = %(tenant)s
+"""
+
+# Reads the sums of closed hours, of a user or of the tenant.
+READ_CLOSED_HOURS = """
+    SELECT hour, counts::text FROM tasks_api_hourrollup
+    WHERE tenant_id = %(tenant)s AND owner_id = %(sums_of)s
+        AND hour >= %(since)s::timestamptz AND hour < %(until)s::timestamptz
+"""
+
+_COUNT_RUNS = f"""
+    SELECT {hour_of("run.scheduled_for")} AS hour, {RUN_GROUP}, count(*) AS size
+    FROM {{runs}} JOIN tasks_api_task task
+        ON task.id = run.task_id AND task.surface <> 'notices'
+    WHERE run.tenant_id = %(tenant)s
+        AND run.scheduled_for >= %(since)s::timestamptz
+        AND run.scheduled_for < %(until)s::timestamptz
+        AND (%(owner)s::bigint IS NULL OR task.owner_id = %(owner)s)
+    GROUP BY 1, 2, 3, 4, 5, 6, 7
+"""
+# Counts the runs of open hours, in an index of the tenant's runs by fire time.
+COUNT_OPEN_HOURS = _COUNT_RUNS.format(runs="tasks_api_run run")
+# Counts the runs of closed hours that are not in their sums: late ones that were not
+# added yet, and unfinished ones that were made since.
+COUNT_LATE = _COUNT_RUNS.format(
+    runs="""(
+        SELECT run_id AS id FROM tasks_api_laterun
+        WHERE tenant_id = %(tenant)s AND counted_at IS NULL
+            AND hour >= %(since)s::timestamptz AND hour < %(until)s::timestamptz
+        UNION
+        SELECT id FROM tasks_api_run
+        WHERE tenant_id = %(tenant)s AND wake_at IS NOT NULL
+            AND scheduled_for >= %(since)s::timestamptz
+            AND scheduled_for < %(until)s::timestamptz
+    ) late JOIN tasks_api_run run ON run.id = late.id"""
+)
