@@ -142,7 +142,7 @@ def _outcomes(tally: Tally) -> Counter[FireTimeOutcome]:
     return found
 
 
-def unfinished(tally: Tally) -> int:
+def count_unfinished(tally: Tally) -> int:
     return sum(
         tallies.count_of(tally, tallies.RUNS, state) for state in UNFINISHED_STATES
     )
