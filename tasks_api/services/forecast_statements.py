@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 from tasks_api.storage.group_statements import group_crons, group_intervals
+from tasks_api.storage.task_columns import HOST
 
-# The host of a stored URL, as guard.host_of() returns it: never the credentials.
-HOST = r"""
-    regexp_replace(substring(task.url FROM '://([^/?#\\]*)'), '^.*@', '')
-"""
 # What a forecast can be divided by, as SQL over a task.
 LABELS = {
     "": "NULL::text",

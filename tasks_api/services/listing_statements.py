@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from tasks_api.storage import count_statements
+from tasks_api.storage.task_columns import HOST
 
 _IS_ALIVE = "(task.ends_at IS NULL OR task.ends_at >= %(now)s::timestamptz)"
 # The index has the tasks of one owner in order; those of several owners are sorted.
@@ -55,6 +56,11 @@ _IS_WANTED = f"""
     {_IS_ALIVE}
     AND (%(tags)s::text[] IS NULL OR task.tags @> %(tags)s::text[])
     AND (%(name)s::text IS NULL OR task.name = %(name)s)
+    AND (%(search)s::text IS NULL OR strpos(lower(task.name), %(search)s) > 0
+        OR strpos(lower({HOST}), %(search)s) > 0
+        OR strpos(lower(task.queue), %(search)s) > 0
+        OR EXISTS (SELECT FROM unnest(task.tags) AS tag
+            WHERE strpos(lower(tag), %(search)s) > 0))
     AND (%(is_paused)s::bool IS NULL OR task.is_paused = %(is_paused)s::bool)
     AND (%(is_one_time)s::bool IS NULL OR task.is_one_off = %(is_one_time)s::bool)
     AND (%(created_from)s::timestamptz IS NULL OR task.created_at >= %(created_from)s)

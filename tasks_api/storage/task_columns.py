@@ -22,6 +22,10 @@ _NO_COLUMNS = {"surface", "schedule", "is_paused", "task_id"}
 _KINDS = get_type_hints(TaskSpec)
 SPEC_COLUMNS = tuple(name for name in _KINDS if name not in _NO_COLUMNS)
 
+# The host and port of a task's URL in SQL, as guard.host_of() returns them: without the
+# credentials.
+HOST = "regexp_replace(substring(task.url FROM '://([^/?#]*)'), '^.*@', '')"
+
 _SQL_TYPES = {
     UUID: "uuid",
     int: "bigint",

@@ -58,6 +58,8 @@ CALLS: dict[str, Call] = {
     "list_tasks": lambda c: next(
         c.list_tasks(
             name="a",
+            search="c",
+            outcomes=20,
             tags=["b"],
             state="active",
             task_type="periodic",
