@@ -26,7 +26,7 @@ from tasks_api.storage import fire_time_groups
 from tasks_api.storage.fire_time_groups import GroupWindow
 
 # The most groups of tasks in one forecast, and the steps that it may take in all.
-MAX_GROUPS = 100_000
+MAX_GROUPS = 50_000
 MAX_STEPS = 1_500_000
 # The most series in one answer: those with the most fire times.
 MAX_SERIES = 100
@@ -104,11 +104,11 @@ def make_forecast(
 def _count_groups(
     user: User, buckets: Buckets, by: Division, now: datetime
 ) -> Iterator[_Counted]:
-    window = GroupWindow(max(buckets.start, now + MICROSECOND), buckets.end, now)
-    if window.first >= window.until:
+    window = GroupWindow(buckets, max(buckets.start, now + MICROSECOND), now)
+    if window.first > window.last:
         return
     values = _values(user)
-    yield from _count_one_offs(values, buckets, window, by)
+    yield from _count_one_offs(values, window, by)
     counter = FireTimeCounter(buckets)
     for read, statement in (
         (fire_time_groups.read_intervals, statements.COMING_INTERVALS[by]),
@@ -126,14 +126,10 @@ def _count_groups(
 
 
 def _count_one_offs(
-    values: dict[str, Any], buckets: Buckets, window: GroupWindow, by: Division
+    values: dict[str, Any], window: GroupWindow, by: Division
 ) -> Iterator[_Counted]:
-    width = buckets.width.total_seconds()
     with connection.cursor() as cursor:
-        cursor.execute(
-            statements.COUNT_ONE_OFFS[by],
-            {**values, **window.values(), "start": buckets.start, "width": width},
-        )
+        cursor.execute(statements.COUNT_ONE_OFFS[by], {**values, **window.values()})
         rows = cursor.fetchall()
     for number, (label, is_paused, bucket, count) in enumerate(rows):
         _refuse_too_many(number, by)

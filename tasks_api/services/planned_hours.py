@@ -62,7 +62,7 @@ def count_planned(
     tenant_id: int, owner_ids: Sequence[int], hours: Buckets, tallies: Tallies
 ) -> None:
     """Add the planned fire times of closed hours to the sums of their users."""
-    window = GroupWindow(hours.start, hours.end, hours.end)
+    window = GroupWindow(hours, hours.start, hours.end)
     counter, starts = FireTimeCounter(hours), list(hours.starts())
     for keys, group in _read_groups(tenant_id, owner_ids, window):
         try:

@@ -3,31 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from django.db import connection
 
 from tasks_api.domain.exceptions import ScheduleError
-from tasks_api.domain.fire_counts import FireTimeGroup
+from tasks_api.domain.fire_counts import Buckets, FireTimeGroup
 from tasks_api.domain.schedules import MICROSECOND, Cron, Interval
 from tasks_api.storage.group_statements import CRON_COLUMNS
 from tasks_api.storage.stored_schedules import StoredSchedule, to_schedule
 
 
 class GroupWindow(NamedTuple):
-    """The window of groups: from `first` to before `until`, and the present moment."""
+    """The time from `first` to the end of the buckets, and the present moment."""
 
+    buckets: Buckets
     first: datetime
-    until: datetime
     now: datetime
 
     @property
     def last(self) -> datetime:
-        return self.until - MICROSECOND
+        return self.buckets.end - MICROSECOND
 
-    def values(self) -> dict[str, datetime]:
-        return {"first": self.first, "last": self.last, "now": self.now}
+    def values(self) -> dict[str, Any]:
+        return {
+            "first": self.first,
+            "last": self.last,
+            "now": self.now,
+            "start": self.buckets.start,
+            "width": self.buckets.width // timedelta(seconds=1),
+        }
 
 
 class KeyedGroup(NamedTuple):

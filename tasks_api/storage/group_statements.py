@@ -1,8 +1,9 @@
 """The SQL that groups tasks by the fire times that their schedules have in a window.
 
-The window runs from `first` to `last`, both included. It begins at a whole second, and
-ends a microsecond before one. The fire times of an interval in whole seconds share a
-fraction of a second, so tasks whose fire times lie in the same seconds are one group.
+The window runs from `first` to `last`, both included. It lies in buckets of `width`
+seconds from `start` on, and ends with the last of them. Buckets begin at whole seconds.
+The fire times of an interval in whole seconds share a fraction of a second, so tasks
+whose fire times lie in the same seconds are one group.
 """
 
 from __future__ import annotations
@@ -21,21 +22,17 @@ CRON_COLUMNS = (
     "dst",
     "spread_offset",
 )
-# An interval of django-celery-beat, at most a thousand years long, so that no sum with
-# it leaves PostgreSQL's calendar. date_bin() takes no months.
-_EVERY = """
-    CASE task.interval_period
-        WHEN 'days' THEN least(task.interval_every, 365000) * '1 day'::interval
-        WHEN 'hours' THEN least(task.interval_every, 8760000) * '1 hour'::interval
-        WHEN 'minutes' THEN least(task.interval_every, 525600000) * '1 minute'::interval
-        WHEN 'seconds' THEN task.interval_every * '1 second'::interval
-        WHEN 'microseconds' THEN task.interval_every * '1 microsecond'::interval
-    END
+# The seconds of an interval of django-celery-beat, at most a thousand years, so that no
+# sum with it leaves PostgreSQL's calendar.
+_SECONDS = """
+    least(task.interval_every::numeric * CASE task.interval_period
+        WHEN 'days' THEN 86400 WHEN 'hours' THEN 3600 WHEN 'minutes' THEN 60
+        WHEN 'seconds' THEN 1 WHEN 'microseconds' THEN 0.000001 END, 31536000000)
 """
-_UNIT = "CASE task.interval_period WHEN 'microseconds' THEN 'microseconds' ELSE 'second' END"
 # The latest fire time that a task may have in the window.
 _END = "least(task.ends_at, task.ended_at, %(last)s::timestamptz)"
 _FIRST, _LAST = "%(first)s::timestamptz", "%(last)s::timestamptz"
+_START = "%(start)s::timestamptz"
 
 
 def group_intervals(keys: Mapping[str, str], tasks: str) -> str:
@@ -44,31 +41,43 @@ def group_intervals(keys: Mapping[str, str], tasks: str) -> str:
     `keys` are SQL over `task` by their names, and `tasks` is the FROM clause with its
     conditions. `last_at` is null if the fire times go on after the window. Of a one-off
     with an interval, the first fire time after `now` is the only one.
+
+    A task whose interval is a multiple of the buckets' width, or which fires only once,
+    fires in the same buckets wherever in a bucket its fire times are. Its fire times are
+    moved to the beginnings of their buckets, which makes few groups.
     """
-    names = ", ".join(keys)
     columns = ", ".join(map(str, range(1, len(keys) + 4)))
     return f"""
-        SELECT {names}, every,
-            date_trunc(unit, first_at) AS first_at,
-            CASE WHEN is_one_off THEN date_trunc(unit, first_at)
-                WHEN end_at < {_LAST} THEN date_trunc(unit, date_bin(every, end_at, first_at))
+        SELECT {", ".join(keys)}, every, date_bin(unit, first_at, {_START}) AS first_at,
+            CASE WHEN fires_once THEN date_bin(unit, first_at, {_START})
+                WHEN end_at < {_LAST}
+                THEN date_bin(unit, date_bin(every, end_at, first_at), {_START})
                 END AS last_at,
             count(*) AS size
         FROM (
-            SELECT *, CASE WHEN origin >= since THEN origin
-                ELSE date_bin(every, since - '1 microsecond'::interval, origin) + every
-                END AS first_at
+            SELECT *, CASE WHEN is_one_off OR first_at + every > end_at
+                    OR mod(seconds, %(width)s::numeric) = 0
+                    THEN %(width)s * '1 second'::interval
+                WHEN mod(seconds, 1) = 0 THEN '1 second'::interval
+                ELSE '1 microsecond'::interval END AS unit,
+                is_one_off OR first_at + every > end_at AS fires_once
             FROM (
-                SELECT {_selected(keys)}, task.is_one_off, {_EVERY} AS every,
-                    {_UNIT} AS unit, {_END} AS end_at,
-                    coalesce(task.starts_at, task.created_at) AS origin,
-                    CASE WHEN task.is_one_off
-                        THEN %(now)s::timestamptz + '1 microsecond'::interval
-                        ELSE {_FIRST} END AS since
-                {tasks} AND task.once_at IS NULL AND task.interval_every > 0
+                SELECT *, CASE WHEN origin >= since THEN origin ELSE every + date_bin(
+                    every, since - '1 microsecond'::interval, origin) END AS first_at
+                FROM (
+                    SELECT *, seconds::float8 * '1 second'::interval AS every FROM (
+                        SELECT {_selected(keys)}, task.is_one_off, {_SECONDS} AS seconds,
+                            {_END} AS end_at,
+                            coalesce(task.starts_at, task.created_at) AS origin,
+                            CASE WHEN task.is_one_off
+                                THEN %(now)s::timestamptz + '1 microsecond'::interval
+                                ELSE {_FIRST} END AS since
+                        {tasks} AND task.once_at IS NULL AND task.interval_every > 0
+                    ) task
+                ) task
             ) task
+            WHERE first_at BETWEEN {_FIRST} AND end_at
         ) task
-        WHERE first_at BETWEEN {_FIRST} AND end_at
         GROUP BY {columns}
     """
 
