@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.db import connection
@@ -31,7 +31,7 @@ def last_runs(
 
     Runs that were made ahead are not among them before their fire time.
     """
-    values = {"tenant": tenant_id, "tasks": array(task_ids)}
+    values: dict[str, Any] = {"tenant": tenant_id, "tasks": array(task_ids)}
     found: defaultdict[UUID, list[LastRun]] = defaultdict(list)
     with connection.cursor() as cursor:
         cursor.execute(with_limit(LIST_LAST_RUNS, each), values)

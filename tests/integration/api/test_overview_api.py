@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from django.utils import timezone
@@ -38,11 +38,9 @@ def test_stats_count_what_the_lists_of_runs_show(
     assert (shown["failed"], shown["succeeded"], shown["unfinished"]) == (3, 3, 0)
     assert shown["reasons"] == [{"state": "failed", "reason": "HTTP 500", "runs": 3}]
     for hour in shown["hours"]:
-        end = (
-            timezone.datetime.fromisoformat(hour["hour"]) + timedelta(hours=1)
-        ).isoformat()
+        end = datetime.fromisoformat(hour["hour"]) + timedelta(hours=1)
         for state in ("failed", "succeeded"):
-            query = {"state": state, "from": hour["hour"], "to": end}
+            query = {"state": state, "from": hour["hour"], "to": end.isoformat()}
             assert len(api.get("/runs/", query).json()["runs"]) == hour[state]
 
 
