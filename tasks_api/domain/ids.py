@@ -11,6 +11,8 @@ import uuid_utils.compat
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # The number of values of an id's tenant bits; with more tenants, some share a value.
 TENANT_BITS_RANGE = 2**20
+# Milliseconds by which an id may be off from its fire time, because it is rounded.
+ID_PRECISION = 2
 
 
 def id_for(moment: datetime, tenant_id: int) -> uuid.UUID:
@@ -49,6 +51,31 @@ def id_of_fire_time(
 def moment_of(run_id: uuid.UUID) -> float:
     """Return the fire time in a run's id, in seconds since the epoch."""
     return (run_id.int >> 80) / 1000
+
+
+def first_id_at(moment: datetime) -> uuid.UUID:
+    """Return the lowest id that a run of this moment, to the millisecond, can have."""
+    return _first_id(_milliseconds(moment))
+
+
+def id_range(
+    since: datetime | None, until: datetime | None
+) -> tuple[uuid.UUID | None, uuid.UUID | None]:
+    """Return bounds of the ids of runs with fire times from `since` to before `until`.
+
+    Runs of some milliseconds more are within the bounds.
+    """
+    first = None if since is None else _first_id(_milliseconds(since) - ID_PRECISION)
+    last = None if until is None else _first_id(_milliseconds(until) + ID_PRECISION)
+    return first, last
+
+
+def _first_id(milliseconds: int) -> uuid.UUID:
+    return uuid.UUID(int=max(milliseconds, 0) << 80)
+
+
+def _milliseconds(moment: datetime) -> int:
+    return (moment - EPOCH) // timedelta(milliseconds=1)
 
 
 def tenant_bits(run_id: uuid.UUID) -> int:

@@ -30,6 +30,11 @@ class RunGroup(NamedTuple):
     size: int
 
 
+# Whether a run is unfinished, in an index of the few runs that are.
+IS_UNFINISHED = "run.wake_at IS NOT NULL"
+# The runs with ids of a range of fire times: an id begins with its fire time.
+HAS_ID_IN_RANGE = "run.id >= %(first_id)s::uuid AND run.id < %(until_id)s::uuid"
+
 _MILLISECONDS_LATE = (
     "(extract(epoch FROM run.started_at - run.scheduled_for) * 1000)::float8"
 )
@@ -51,23 +56,22 @@ _RUNS_AND_TASKS = """
         ON task.id = run.task_id AND task.surface <> 'notices'
 """
 
+_IN_HOUR = f"""
+    run.tenant_id = %(tenant)s AND {HAS_ID_IN_RANGE}
+    AND run.scheduled_for >= %(hour)s::timestamptz
+    AND run.scheduled_for < %(hour)s::timestamptz + '1 hour'::interval
+"""
 # Counts the runs of an hour that are over, and notes those that are not as late. It is
 # one statement, so that no run finishes between the two.
 CLOSE_HOUR = f"""
     WITH late AS (
         INSERT INTO tasks_api_laterun (run_id, task_id, tenant_id, hour)
         SELECT run.id, run.task_id, run.tenant_id, %(hour)s::timestamptz
-        {_RUNS_AND_TASKS}
-        WHERE run.tenant_id = %(tenant)s AND run.finished_at IS NULL
-            AND run.scheduled_for >= %(hour)s::timestamptz
-            AND run.scheduled_for < %(hour)s::timestamptz + '1 hour'::interval
+        {_RUNS_AND_TASKS} WHERE {_IN_HOUR} AND {IS_UNFINISHED}
         ON CONFLICT (run_id) DO NOTHING
     )
     SELECT {RUN_GROUP}, count(*) AS size
-    {_RUNS_AND_TASKS}
-    WHERE run.tenant_id = %(tenant)s AND run.finished_at IS NOT NULL
-        AND run.scheduled_for >= %(hour)s::timestamptz
-        AND run.scheduled_for < %(hour)s::timestamptz + '1 hour'::interval
+    {_RUNS_AND_TASKS} WHERE {_IN_HOUR} AND run.finished_at IS NOT NULL
     GROUP BY 1, 2, 3, 4, 5, 6
 """
 

@@ -27,6 +27,7 @@ from scheduler_service.db.snapshots import snapshot
 from scheduler_service.db.statements import fetch_all
 from tasks_api.domain import tallies
 from tasks_api.domain.fire_counts import Buckets
+from tasks_api.domain.ids import id_range
 from tasks_api.domain.tallies import Tally
 from tasks_api.services import planned_hours
 from tasks_api.services import rollup_statements as statements
@@ -181,8 +182,15 @@ def tally_of(group: RunGroup) -> Tally:
 
 
 def _count_runs(tenant_id: int, hour: datetime, sums: Tallies) -> None:
+    first_id, until_id = id_range(hour, hour + HOUR)
+    values: dict[str, Any] = {
+        "tenant": tenant_id,
+        "hour": hour,
+        "first_id": first_id,
+        "until_id": until_id,
+    }
     with connection.cursor() as cursor:
-        cursor.execute(statements.CLOSE_HOUR, {"tenant": tenant_id, "hour": hour})
+        cursor.execute(statements.CLOSE_HOUR, values)
         for group in fetch_all(cursor, RunGroup):
             sums[hour, group.owner_id].update(tally_of(group))
 

@@ -20,6 +20,7 @@ from scheduler_service.db import clock
 from scheduler_service.db.snapshots import snapshot
 from tasks_api.domain import tallies
 from tasks_api.domain.exceptions import InvalidTask
+from tasks_api.domain.ids import id_range
 from tasks_api.domain.states import UNFINISHED_STATES, RunState
 from tasks_api.domain.tallies import Tally
 from tasks_api.domain.timestamps import format_timestamp
@@ -213,12 +214,15 @@ def _sum(parts: Iterable[Tally]) -> Tally:
 
 def _values(user: User, counted: _Range) -> dict[str, Any]:
     of_all = user.reaches_tenant
+    first_id, until_id = id_range(counted.since, counted.until)
     return {
         "tenant": user.tenant_id,
         "owner": None if of_all else user.pk,
         "sums_of": WHOLE_TENANT if of_all else user.pk,
         "since": counted.since,
         "until": counted.until,
+        "first_id": first_id,
+        "until_id": until_id,
     }
 
 

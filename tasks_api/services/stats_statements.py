@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from tasks_api.services.rollup_statements import RUN_GROUP, hour_of
+from tasks_api.services.rollup_statements import (
+    HAS_ID_IN_RANGE,
+    IS_UNFINISHED,
+    RUN_GROUP,
+    hour_of,
+)
 
 READ_PROGRESS = """
     SELECT closed_until FROM tasks_api_rollupprogress WHERE tenant_id = %(tenant)s
@@ -19,7 +24,7 @@ _COUNT_RUNS = f"""
     SELECT {hour_of("run.scheduled_for")} AS hour, {RUN_GROUP}, count(*) AS size
     FROM {{runs}} JOIN tasks_api_task task
         ON task.id = run.task_id AND task.surface <> 'notices'
-    WHERE run.tenant_id = %(tenant)s
+    WHERE run.tenant_id = %(tenant)s AND {HAS_ID_IN_RANGE}
         AND run.scheduled_for >= %(since)s::timestamptz
         AND run.scheduled_for < %(until)s::timestamptz
         AND (%(owner)s::bigint IS NULL OR task.owner_id = %(owner)s)
@@ -30,14 +35,14 @@ COUNT_OPEN_HOURS = _COUNT_RUNS.format(runs="tasks_api_run run")
 # Counts the runs of closed hours that are not in their sums: late ones that were not
 # added yet, and unfinished ones that were made since.
 COUNT_LATE = _COUNT_RUNS.format(
-    runs="""(
+    runs=f"""(
         SELECT run_id AS id FROM tasks_api_laterun
         WHERE tenant_id = %(tenant)s AND counted_at IS NULL
             AND hour >= %(since)s::timestamptz AND hour < %(until)s::timestamptz
         UNION
-        SELECT id FROM tasks_api_run
-        WHERE tenant_id = %(tenant)s AND wake_at IS NOT NULL
-            AND scheduled_for >= %(since)s::timestamptz
-            AND scheduled_for < %(until)s::timestamptz
+        SELECT run.id FROM tasks_api_run run
+        WHERE run.tenant_id = %(tenant)s AND {IS_UNFINISHED} AND {HAS_ID_IN_RANGE}
+            AND run.scheduled_for >= %(since)s::timestamptz
+            AND run.scheduled_for < %(until)s::timestamptz
     ) late JOIN tasks_api_run run ON run.id = late.id"""
 )
