@@ -38,11 +38,9 @@ HAS_ID_IN_RANGE = "run.id >= %(first_id)s::uuid AND run.id < %(until_id)s::uuid"
 _MILLISECONDS_LATE = (
     "(extract(epoch FROM run.started_at - run.scheduled_for) * 1000)::float8"
 )
-# The columns of RunGroup but for the size, as SQL over a run and its task. A reason is
-# cut off before what differs from run to run.
-RUN_GROUP = f"""
-    task.owner_id, run.state, run.by_hand,
-    task.is_one_off AND NOT run.by_hand AS is_one_time,
+# The columns of RunGroup but for the size, as SQL over a run. A reason is cut off before
+# what differs from run to run.
+_RUN_COLUMNS = f"""
     CASE WHEN run.state IN ('succeeded', 'failed') AND run.attempt_count = 1
             AND NOT run.by_hand AND run.started_at IS NOT NULL
         THEN width_bucket({_MILLISECONDS_LATE}, ARRAY[{_BOUNDS}]::float8[])
@@ -50,6 +48,15 @@ RUN_GROUP = f"""
     CASE WHEN run.state NOT IN ({_UNDELIVERED}) THEN ''
         WHEN run.covers_until IS NOT NULL THEN 'Passed while nobody could fire it'
         ELSE left(split_part(run.reason, ';', 1), 100) END AS reason
+"""
+# The same over a run and its task.
+RUN_GROUP = f"""
+    task.owner_id, run.state, run.by_hand,
+    task.is_one_off AND NOT run.by_hand AS is_one_time, {_RUN_COLUMNS}
+"""
+# The same without the task, for all users together and without what was planned.
+RUN_GROUP_OF_TENANT = f"""
+    0 AS owner_id, run.state, run.by_hand, false AS is_one_time, {_RUN_COLUMNS}
 """
 _RUNS_AND_TASKS = """
     FROM tasks_api_run run JOIN tasks_api_task task

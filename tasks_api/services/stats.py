@@ -98,7 +98,7 @@ def read_stats(user: User, *, since: datetime | None, until: datetime | None) ->
         found = _read_closed(user, _Range(asked.since, closed_until))
         if closed_until < asked.until:
             open_hours = _Range(closed_until, asked.until)
-            _add(found, _count(statements.COUNT_OPEN_HOURS, user, open_hours))
+            _add(found, _count(_open_statement(user), user, open_hours))
     return Stats(*asked, _in_order(found))
 
 
@@ -194,6 +194,12 @@ def _count(statement: str, user: User, counted: _Range) -> dict[datetime, Tally]
     for hour, *row in _fetch(statement, _values(user, counted)):
         found[hour].update(tally_of(RunGroup._make(row)))
     return found
+
+
+def _open_statement(user: User) -> str:
+    if user.reaches_tenant:
+        return statements.COUNT_OPEN_HOURS
+    return statements.COUNT_OPEN_HOURS_OF_OWNER
 
 
 def _add(found: dict[datetime, Tally], more: Mapping[datetime, Tally]) -> None:

@@ -6,6 +6,7 @@ from tasks_api.services.rollup_statements import (
     HAS_ID_IN_RANGE,
     IS_UNFINISHED,
     RUN_GROUP,
+    RUN_GROUP_OF_TENANT,
     hour_of,
 )
 
@@ -30,8 +31,20 @@ _COUNT_RUNS = f"""
         AND (%(owner)s::bigint IS NULL OR task.owner_id = %(owner)s)
     GROUP BY 1, 2, 3, 4, 5, 6, 7
 """
-# Counts the runs of open hours, in an index of the tenant's runs by fire time.
-COUNT_OPEN_HOURS = _COUNT_RUNS.format(runs="tasks_api_run run")
+# Counts the runs of a user in open hours.
+COUNT_OPEN_HOURS_OF_OWNER = _COUNT_RUNS.format(runs="tasks_api_run run")
+# Counts the runs of a tenant in open hours. It reads no tasks but the few notices.
+COUNT_OPEN_HOURS = f"""
+    SELECT {hour_of("run.scheduled_for")} AS hour, {RUN_GROUP_OF_TENANT}, count(*) AS size
+    FROM tasks_api_run run
+    WHERE run.tenant_id = %(tenant)s AND {HAS_ID_IN_RANGE}
+        AND run.scheduled_for >= %(since)s::timestamptz
+        AND run.scheduled_for < %(until)s::timestamptz
+        AND run.task_id NOT IN (
+            SELECT id FROM tasks_api_task
+            WHERE tenant_id = %(tenant)s AND surface = 'notices')
+    GROUP BY 1, 2, 3, 4, 5, 6, 7
+"""
 # Counts the runs of closed hours that are not in their sums: late ones that were not
 # added yet, and unfinished ones that were made since.
 COUNT_LATE = _COUNT_RUNS.format(

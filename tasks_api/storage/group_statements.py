@@ -22,12 +22,16 @@ CRON_COLUMNS = (
     "dst",
     "spread_offset",
 )
-# The seconds of an interval of django-celery-beat, at most a thousand years, so that no
-# sum with it leaves PostgreSQL's calendar.
-_SECONDS = """
-    least(task.interval_every::numeric * CASE task.interval_period
-        WHEN 'days' THEN 86400 WHEN 'hours' THEN 3600 WHEN 'minutes' THEN 60
-        WHEN 'seconds' THEN 1 WHEN 'microseconds' THEN 0.000001 END, 31536000000)
+# The microseconds of an interval of django-celery-beat, at most a thousand years, so
+# that no sum with it leaves PostgreSQL's calendar.
+_MICROSECONDS = """
+    CASE task.interval_period
+        WHEN 'days' THEN least(task.interval_every, 365000) * 86400000000
+        WHEN 'hours' THEN least(task.interval_every, 8760000) * 3600000000
+        WHEN 'minutes' THEN least(task.interval_every, 525600000)::bigint * 60000000
+        WHEN 'seconds' THEN task.interval_every::bigint * 1000000
+        WHEN 'microseconds' THEN task.interval_every::bigint
+    END
 """
 # The latest fire time that a task may have in the window.
 _END = "least(task.ends_at, task.ended_at, %(last)s::timestamptz)"
@@ -46,37 +50,47 @@ def group_intervals(keys: Mapping[str, str], tasks: str) -> str:
     fires in the same buckets wherever in a bucket its fire times are. Its fire times are
     moved to the beginnings of their buckets, which makes few groups.
     """
+    names = ", ".join(keys)
     columns = ", ".join(map(str, range(1, len(keys) + 4)))
+    # OFFSET 0 lets PostgreSQL compute each column once, and not at each of its uses.
     return f"""
-        SELECT {", ".join(keys)}, every, date_bin(unit, first_at, {_START}) AS first_at,
+        SELECT {names}, every, date_bin(unit, first_at, {_START}) AS first_at,
             CASE WHEN fires_once THEN date_bin(unit, first_at, {_START})
                 WHEN end_at < {_LAST}
                 THEN date_bin(unit, date_bin(every, end_at, first_at), {_START})
                 END AS last_at,
             count(*) AS size
         FROM (
-            SELECT *, CASE WHEN is_one_off OR first_at + every > end_at
-                    OR mod(seconds, %(width)s::numeric) = 0
+            SELECT {names}, every, first_at, end_at, fires_once,
+                CASE WHEN fires_once OR microseconds %% (%(width)s * 1000000::bigint) = 0
                     THEN %(width)s * '1 second'::interval
-                WHEN mod(seconds, 1) = 0 THEN '1 second'::interval
-                ELSE '1 microsecond'::interval END AS unit,
-                is_one_off OR first_at + every > end_at AS fires_once
+                    WHEN microseconds %% 1000000 = 0 THEN '1 second'::interval
+                    ELSE '1 microsecond'::interval END AS unit
             FROM (
-                SELECT *, CASE WHEN origin >= since THEN origin ELSE every + date_bin(
-                    every, since - '1 microsecond'::interval, origin) END AS first_at
+                SELECT *, is_one_off OR first_at + every > end_at AS fires_once
                 FROM (
-                    SELECT *, seconds::float8 * '1 second'::interval AS every FROM (
-                        SELECT {_selected(keys)}, task.is_one_off, {_SECONDS} AS seconds,
+                    SELECT *, CASE WHEN origin >= since THEN origin
+                        ELSE every + date_bin(
+                            every, since - '1 microsecond'::interval, origin)
+                        END AS first_at
+                    FROM (
+                        SELECT {_selected(keys)}, task.is_one_off,
+                            {_MICROSECONDS} AS microseconds,
+                            ({_MICROSECONDS})::float8 * '1 microsecond'::interval AS every,
                             {_END} AS end_at,
                             coalesce(task.starts_at, task.created_at) AS origin,
                             CASE WHEN task.is_one_off
                                 THEN %(now)s::timestamptz + '1 microsecond'::interval
                                 ELSE {_FIRST} END AS since
                         {tasks} AND task.once_at IS NULL AND task.interval_every > 0
+                        OFFSET 0
                     ) task
+                    OFFSET 0
                 ) task
+                WHERE first_at BETWEEN {_FIRST} AND end_at
+                OFFSET 0
             ) task
-            WHERE first_at BETWEEN {_FIRST} AND end_at
+            OFFSET 0
         ) task
         GROUP BY {columns}
     """
