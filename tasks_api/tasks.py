@@ -214,8 +214,8 @@ def prune() -> None:
         try:
             now = clock.now()
             retention.prune(now=now, pause=_stopping.wait)
-            rollups.keep_rollups(now=now, pause=_stopping.wait)
             audit.prune(now=now)
             delete_expired_sessions()
+            rollups.keep_rollups(now=now, pause=_stopping.wait)
         finally:
             _pruning.release()

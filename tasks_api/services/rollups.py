@@ -9,14 +9,16 @@ are counted again. Each step is a transaction, so it may be interrupted and repe
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, NamedTuple
 
 from django.conf import settings
-from django.db import OperationalError, connection, transaction
+from django.db import InterfaceError, OperationalError, connection, transaction
 from psycopg.errors import SerializationFailure
 
 from accounts.models import User
@@ -34,12 +36,14 @@ from tasks_api.services import rollup_statements as statements
 from tasks_api.services.planned_hours import Tallies
 from tasks_api.services.rollup_statements import RunGroup
 
+logger = logging.getLogger(__name__)
+
 HOUR = timedelta(hours=1)
 # An hour stays open for so long after its end: a transaction that makes a run now may
 # take some seconds.
 MARGIN = timedelta(minutes=2)
 # The hours of a tenant that one transaction closes.
-MAX_HOURS = 24
+MAX_HOURS = 6
 # The late runs that one transaction counts, and the old rows that one deletes.
 BATCH_SIZE = 5000
 # The seconds of a round, after which no other tenant has its turn.
@@ -62,13 +66,26 @@ def keep_rollups(*, now: datetime, pause: Pause = time.sleep) -> None:
     _execute(statements.BEGIN_ROLLUPS, {"now": now, **_retention()})
     _recount_late_hours(now)
     for [tenant_id] in _fetch(statements.FIND_TENANTS_WITH_LATE_RUNS, {}):
-        count_late_runs(tenant_id)
+        _in_isolation(tenant_id, count_late_runs)
     values: dict[str, Any] = {"now": now, "margin": MARGIN}
     for [tenant_id] in _fetch(statements.FIND_TENANTS_TO_CLOSE, values):
-        while close_hours(tenant_id, now=now):
+        while _in_isolation(tenant_id, partial(close_hours, now=now)):
             if time.monotonic() > ends_at or pause(0):
                 return
     _delete_old(now)
+
+
+def _in_isolation(tenant_id: int, work: Callable[[int], bool]) -> bool:
+    """Do the work of one tenant; what fails for it stops no other tenant's."""
+    try:
+        return work(tenant_id)
+    except (InterfaceError, OperationalError):
+        # The database is away, or gives up: nothing else would work.
+        raise
+    except Exception:
+        text = "The hours of a tenant could not be summed up."
+        logger.exception(text, extra={"tenant_id": tenant_id})
+        return False
 
 
 def close_hours(tenant_id: int, *, now: datetime) -> bool:
@@ -123,7 +140,7 @@ def _recount_late_hours(now: datetime) -> None:
     left = [
         tenant_id
         for tenant_id, hours in by_tenant.items()
-        if not recount_hours(tenant_id, hours)
+        if not _in_isolation(tenant_id, partial(recount_hours, hours=hours))
     ]
     _execute(statements.ADVANCE_SEARCH, {"now": now, "others": array(left)})
 

@@ -74,11 +74,14 @@ def finish(run: Run, state: RunState = RunState.SUCCEEDED) -> None:
 
 
 def pending_run(task: Task, *, ago: int) -> Run:
-    run = store_run(task, ago=ago)
-    Run.objects.filter(pk=run.pk).update(
-        state=RunState.PENDING, wake_at=timezone.now(), finished_at=None
+    at = timezone.now() - timedelta(minutes=ago)
+    return Run.objects.create(
+        id=id_for(at, task.tenant_id),
+        task=task,
+        tenant=task.tenant,
+        scheduled_for=at,
+        wake_at=timezone.now(),
     )
-    return run
 
 
 @pytest.fixture
@@ -309,3 +312,29 @@ def test_a_run_that_was_deleted_by_hand_shows_in_the_balance(user: User) -> None
 
     assert found.balance == 1
     assert found.differences == [stats.HourBalance(hour, 1)]
+
+
+def test_a_tenant_whose_hours_cannot_be_summed_up_stops_no_other(
+    user: User, stranger: User, caplog: pytest.LogCaptureFixture
+) -> None:
+    for owner in (user, stranger):
+        store_run(hourly_task(owner), ago=200)
+    # What no release writes: the sums would be no numbers.
+    pending_run(hourly_task(user), ago=201)
+    close()
+    HourRollup.objects.filter(tenant=user.tenant).update(counts={"runs:failed": "x"})
+    late = pending_run(hourly_task(stranger), ago=202)
+    LateRun.objects.create(
+        run_id=late.pk,
+        task_id=late.task_id,
+        tenant=late.tenant,
+        hour=floor_hour(late.scheduled_for),
+    )
+
+    for run in Run.objects.filter(finished_at=None):
+        finish(run)
+    close()
+
+    assert "could not be summed up" in caplog.text
+    assert LateRun.objects.get(tenant=stranger.tenant).counted_at is not None
+    assert LateRun.objects.get(tenant=user.tenant).counted_at is None
