@@ -18,6 +18,7 @@ from tasks_api.api.tasks import (
     apply,
     control,
     long_work,
+    overview,
     preview,
     runs,
 )
@@ -107,6 +108,9 @@ urlpatterns = [
         runs.TaskAccount.as_view(),
         "task-account",
     ),
+    _route("stats", overview.RunStats.as_view(), "stats"),
+    _route("forecast", overview.ForecastView.as_view(), "forecast"),
+    _route("account", overview.TenantAccountView.as_view(), "tenant-account"),
     _route("runs", runs.RunList.as_view(), "runs"),
     _route("runs/redrive", runs.RedriveRuns.as_view(), "redrive-runs"),
     _route("runs/(?P<run_id>[^/]+)", runs.RunDetail.as_view(), "run"),

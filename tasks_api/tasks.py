@@ -24,6 +24,7 @@ from tasks_api.metrics import counters, registry
 from tasks_api.monitoring import exporter
 from tasks_api.monitoring.heartbeats import record_heartbeat
 from tasks_api.monitoring.watchdog import WorkerWatchdog
+from tasks_api.services import rollups
 from tasks_api.storage import history_moves, partitions, retention
 from tasks_api.worker import failure_log, long_work, run_counters
 from tasks_api.worker.engine import Engine
@@ -213,5 +214,6 @@ def prune() -> None:
             history_moves.move_into_history(now=now, pause=_stopping.wait)
             audit.prune(now=now)
             delete_expired_sessions()
+            rollups.keep_rollups(now=now, pause=_stopping.wait)
         finally:
             _pruning.release()

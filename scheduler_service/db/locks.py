@@ -26,6 +26,8 @@ class LockKind(StrEnum):
     DECLARATION = "declaration"
     MIGRATION = "migration"
     PARTITIONS = "partitions of history"
+    # A tenant.
+    ROLLUPS = "rollups"
 
 
 def key_of(kind: LockKind, *parts: int | str) -> int:

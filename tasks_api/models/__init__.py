@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from tasks_api.models.bookkeeping import Heartbeat, IdempotencyKey, RunIdKey
 from tasks_api.models.messages import Message, QueueTally
+from tasks_api.models.rollups import HourRollup, LateRun, RollupProgress
 from tasks_api.models.runs import Attempt, FurtherAttempt, Run
 from tasks_api.models.tasks import (
     ScheduleChange,
@@ -21,9 +22,12 @@ __all__ = [
     "Attempt",
     "FurtherAttempt",
     "Heartbeat",
+    "HourRollup",
     "IdempotencyKey",
+    "LateRun",
     "Message",
     "QueueTally",
+    "RollupProgress",
     "Run",
     "RunIdKey",
     "ScheduleChange",

@@ -239,6 +239,12 @@ class Task(ScheduleColumns):
             models.Index(
                 fields=["tenant"], name="task_notice", condition=Q(surface="notices")
             ),
+            # Read by the rollups: recurring tasks that ended in or after an hour.
+            models.Index(
+                fields=["tenant", "ended_at"],
+                name="task_recurring_ended",
+                condition=Q(ended_at__isnull=False, is_one_off=False),
+            ),
             # Read by retention: a tenant's ended tasks, oldest first.
             models.Index(
                 fields=["tenant", "ended_at"],
@@ -344,6 +350,8 @@ class ScheduleChange(ScheduleColumns):
         indexes = [
             # Read by the account of a task, and by the statements that delete tasks.
             models.Index(fields=["task", "id"], name="change_of_task"),
+            # Read by the rollups: the changes in or after an hour.
+            models.Index(fields=["at"], name="change_by_time"),
             # Read by the beat: the changes whose fire times have no run yet.
             models.Index(
                 fields=["id"],

@@ -22,7 +22,7 @@ from scheduler_service.db.arrays import array
 from scheduler_service.db.statements import with_limit
 from tasks_api.domain.states import RunState
 from tasks_api.models import Run, Task
-from tasks_api.services import owners, removal
+from tasks_api.services import owners, removal, rollups
 from tasks_api.services.statements import (
     DELETE_KEYS_OF_USER,
     DELETE_MESSAGES_OF_TENANT,
@@ -80,6 +80,7 @@ def erase_user(
         # A request that was under way may have created tasks meanwhile.
         owners.transfer_tasks(user, heir)
     _erase_tasks(mine.values_list("pk", flat=True), report)
+    rollups.move_to_owner(user, None)
     _erase_keys(user)
     accounts.delete_user(user)
 

@@ -22,6 +22,9 @@ from tasks_api.services.listing_statements import FilterStatements
 
 # The most rows that one request examines for its filters.
 MAX_ROWS_EXAMINED = 10_000
+# The same of a search, which finds a single task among very many; see
+# docs/decisions/0029-a-search-reads-pages-of-tasks.md.
+MAX_ROWS_SEARCHED = 50_000
 # The time in a task's id may differ from `created_at` by as much as clocks differ.
 MAX_CLOCK_SKEW = timedelta(minutes=10)
 MIN_ID = UUID(int=0)
@@ -44,6 +47,8 @@ class TaskFilters:
     """The filters of a list; None and empty let all tasks through."""
 
     name: str | None = None
+    # A part of the name, the host, the queue or a tag, in lower case.
+    search: str | None = None
     # A task must have all of these.
     tags: tuple[str, ...] = ()
     is_paused: bool | None = None
@@ -105,16 +110,17 @@ def page_by_cursor(
     after: UUID | None,
     limit: int,
     now: datetime,
-    rows_examined: int = MAX_ROWS_EXAMINED,
+    rows_examined: int | None = None,
 ) -> TaskPage:
     """Return the tasks after the cursor that the filters let through."""
+    most = MAX_ROWS_SEARCHED if filters.search else MAX_ROWS_EXAMINED
     statement = _filter_statements(scope, filters)
     values = {
         **_scope_values(scope, now),
         **_filter_values(filters),
         "after": max([after or MIN_ID, _min_id(filters)]),
         "limit": limit + 1,
-        "rows_examined": rows_examined,
+        "rows_examined": rows_examined or most,
     }
     with connection.cursor() as cursor:
         cursor.execute(statement.find, values)
@@ -161,6 +167,7 @@ def _filter_values(filters: TaskFilters) -> dict[str, Any]:
     created_to = filters.created_to
     return {
         "name": filters.name,
+        "search": filters.search,
         "tags": array(filters.tags) if filters.tags else None,
         "tag": filters.tags[0] if filters.tags else None,
         "is_paused": filters.is_paused,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from tasks_api.storage import count_statements
+from tasks_api.storage.task_columns import HOST
 
 _IS_ALIVE = "(task.ends_at IS NULL OR task.ends_at >= %(now)s::timestamptz)"
 # The index has the tasks of one owner in order; those of several owners are sorted.
@@ -47,12 +48,19 @@ _UPCOMING = """
     CASE WHEN NOT task.is_paused THEN task.next_fire_at END
 """
 
+# What a search looks into. No part that is found goes from one line to the next.
+_SEARCHED = f"""
+    lower(concat_ws(chr(10), task.name, {HOST}, task.queue,
+        array_to_string(task.tags, chr(10))))
+"""
+
 # The conditions of the filters. The text that PostgreSQL plans contains the values, so
 # the planner drops the conditions of absent filters.
 _IS_WANTED = f"""
     {_IS_ALIVE}
     AND (%(tags)s::text[] IS NULL OR task.tags @> %(tags)s::text[])
     AND (%(name)s::text IS NULL OR task.name = %(name)s)
+    AND (%(search)s::text IS NULL OR strpos({_SEARCHED}, %(search)s) > 0)
     AND (%(is_paused)s::bool IS NULL OR task.is_paused = %(is_paused)s::bool)
     AND (%(is_one_time)s::bool IS NULL OR task.is_one_off = %(is_one_time)s::bool)
     AND (%(created_from)s::timestamptz IS NULL OR task.created_at >= %(created_from)s)

@@ -14,7 +14,7 @@ from accounts.services import AccountError, name_in_audit
 from scheduler_service.db.arrays import array
 from tasks_api.domain.specs import Surface
 from tasks_api.models import Task
-from tasks_api.services import auditing, pausing
+from tasks_api.services import auditing, pausing, rollups
 from tasks_api.services.finding import lock_rows
 from tasks_api.services.statements import SUSPEND_TASKS, TRANSFER_TASKS
 from tasks_api.storage import schedule_changes
@@ -89,7 +89,9 @@ def transfer_tasks(
         raise AccountError("Tasks are handed over within a tenant.")
     if not target.is_active:
         raise AccountError(f"{target} is deactivated, so the tasks would not fire.")
-    return sum(len(ids) for ids in _transfer_batches(source, target, batch_size))
+    count = sum(len(ids) for ids in _transfer_batches(source, target, batch_size))
+    rollups.move_to_owner(source, target)
+    return count
 
 
 def _transfer_batches(

@@ -64,7 +64,7 @@ class ScheduleSpan(NamedTuple):
         return self.open_from is not None and self.open_from <= at <= self.until
 
 
-class _ScheduleRow(NamedTuple):
+class ScheduleRow(NamedTuple):
     """A schedule that a task had or has."""
 
     change_id: int | None
@@ -138,7 +138,7 @@ def _compare(
         for row in rows
         if row.what and since <= row.until < until
     ][-MAX_NAMED_DIFFERENCES:]
-    planned = _merge_fire_times(_schedule_spans(rows), since, until)
+    planned = _merge_fire_times(schedule_spans(rows), since, until)
     covers = _find_missed_ranges(task_id, since, until)
     recorded = _read_runs(task_id, since, until)
     for seen, (plan, run) in enumerate(_pair_by_time(planned, recorded)):
@@ -203,7 +203,7 @@ def _count_unplanned(found: Account, run: _RecordedRun) -> None:
     found.add(Mismatch("unplanned", run.at, run.run_id, text))
 
 
-def _read_schedules(owner: User, task_id: UUID, now: datetime) -> list[_ScheduleRow]:
+def _read_schedules(owner: User, task_id: UUID, now: datetime) -> list[ScheduleRow]:
     with connection.cursor() as cursor:
         cursor.execute(
             READ_SCHEDULES,
@@ -215,13 +215,13 @@ def _read_schedules(owner: User, task_id: UUID, now: datetime) -> list[_Schedule
                 "now": now,
             },
         )
-        rows = stored_schedules.fetch_with_schedule(cursor, _ScheduleRow)
+        rows = stored_schedules.fetch_with_schedule(cursor, ScheduleRow)
     if not rows:
         raise TaskNotFound("Task not found")
     return rows
 
 
-def _schedule_spans(rows: list[_ScheduleRow]) -> Iterator[ScheduleSpan]:
+def schedule_spans(rows: list[ScheduleRow]) -> Iterator[ScheduleSpan]:
     since: datetime | None = None
     for row in rows:
         span = _schedule_span(row, since)
@@ -230,7 +230,7 @@ def _schedule_spans(rows: list[_ScheduleRow]) -> Iterator[ScheduleSpan]:
         since = row.until
 
 
-def _schedule_span(row: _ScheduleRow, since: datetime | None) -> ScheduleSpan | None:
+def _schedule_span(row: ScheduleRow, since: datetime | None) -> ScheduleSpan | None:
     stored = row.stored
     try:
         schedule = stored_schedules.to_schedule(stored)
@@ -255,7 +255,7 @@ def _schedule_span(row: _ScheduleRow, since: datetime | None) -> ScheduleSpan | 
 
 
 def _one_off_span(
-    row: _ScheduleRow, schedule: Once, *, is_paused: bool
+    row: ScheduleRow, schedule: Once, *, is_paused: bool
 ) -> ScheduleSpan | None:
     """Return the span of a one-off, which has one planned moment.
 

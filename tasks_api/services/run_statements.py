@@ -72,6 +72,18 @@ LIST_RUNS_OF_TASKS = f"""
     ) AS run {_NEWEST}
 """
 
+# Reads the newest runs of some tasks, task by task.
+LIST_LAST_RUNS = """
+    SELECT own.id AS task_id, run.id AS run_id, run.scheduled_for, run.state
+    FROM unnest(%(tasks)s::uuid[]) AS own(id) CROSS JOIN LATERAL (
+        SELECT run.id, run.scheduled_for, run.state FROM tasks_api_run run
+        WHERE run.task_id = own.id AND run.tenant_id = %(tenant)s
+            AND (run.state <> 'pending' OR run.scheduled_for <= now())
+        ORDER BY run.scheduled_for DESC LIMIT {limit}
+    ) AS run
+    ORDER BY own.id, run.scheduled_for DESC
+"""
+
 # Finds the oldest runs that a user may redrive. The undelivered states are listed as
 # constants, so that PostgreSQL can use their partial index.
 FIND_RUNS_TO_REDRIVE = f"""

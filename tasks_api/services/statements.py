@@ -99,6 +99,20 @@ READ_SCHEDULES = f"""
     ORDER BY 1 NULLS LAST
 """
 
+# Reads the same of many tasks, task by task.
+READ_SCHEDULES_OF_TASKS = f"""
+    WITH task AS (SELECT * FROM tasks_api_task WHERE id = ANY(%(tasks)s::uuid[]))
+    SELECT task.id AS task_id, task.owner_id, change.id AS change_id, change.at AS until,
+        change.what, change.open_from, false AS is_current, task.last_fire_at,
+        task.ended_at, {_schedule_columns("change")}, task.created_at
+    FROM task JOIN tasks_api_schedulechange change ON change.task_id = task.id
+    UNION ALL
+    SELECT id, owner_id, NULL, least(ended_at, now()), '', NULL, true, last_fire_at,
+        ended_at, {_schedule_columns("task")}, created_at
+    FROM task
+    ORDER BY 1, 3 NULLS LAST
+"""
+
 # Deletes runs of tasks, whatever their state, with their attempts.
 DELETE_RUNS_OF_TASKS = """
     WITH old AS MATERIALIZED (

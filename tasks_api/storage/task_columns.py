@@ -22,6 +22,13 @@ _NO_COLUMNS = {"surface", "schedule", "is_paused", "task_id"}
 _KINDS = get_type_hints(TaskSpec)
 SPEC_COLUMNS = tuple(name for name in _KINDS if name not in _NO_COLUMNS)
 
+# The host and port of a task's URL in SQL, as guard.host_of() returns them: without the
+# credentials. A regular expression would take five times as long.
+HOST = """
+    split_part(split_part(split_part(split_part(split_part(
+        task.url, '://', 2), '/', 1), '?', 1), '#', 1), '@', -1)
+"""
+
 _SQL_TYPES = {
     UUID: "uuid",
     int: "bigint",

@@ -36,9 +36,9 @@ def measure_create(stored: int = 0, *, rounds: int) -> Iterator[Figures]:
             "/tasks/",
             seed_data.one_time_task(seed_data.FAR_FUTURE, harness.target_url),
         )
-        _measure(harness, [call] * WARM_UP_CALLS, "create")
+        measure_calls(harness, [call] * WARM_UP_CALLS, "create")
         for _ in range(rounds):
-            yield _measure(harness, [call] * CREATE_CALLS, "create", expected=201)
+            yield measure_calls(harness, [call] * CREATE_CALLS, "create", expected=201)
 
 
 def measure_bulk(stored: int = 0, *, rounds: int) -> Iterator[Figures]:
@@ -48,7 +48,9 @@ def measure_bulk(stored: int = 0, *, rounds: int) -> Iterator[Figures]:
         harness.store_idle_tasks(stored)
         one = seed_data.one_time_task(seed_data.FAR_FUTURE, harness.target_url)
         many = ApiCall("POST", "/tasks/bulk/", {"tasks": [one] * BULK_SIZE})
-        _measure(harness, [ApiCall("POST", "/tasks/", one)] * WARM_UP_CALLS, "single")
+        measure_calls(
+            harness, [ApiCall("POST", "/tasks/", one)] * WARM_UP_CALLS, "single"
+        )
         for _ in range(rounds):
             one_by_one, at_once = (
                 _measure_bulk(harness, many, 1),
@@ -85,7 +87,7 @@ def measure_reads(stored: int = 1_000_000, *, rounds: int) -> Iterator[Figures]:
         harness.store_idle_tasks(PAGE_SIZE, token=stranger)
         ids = [str(task_id) for (task_id,) in harness.query(_RANDOM_TASKS, READ_CALLS)]
         one = [ApiCall("GET", f"/tasks/id/{task_id}") for task_id in ids]
-        _measure(harness, one[:WARM_UP_CALLS], "one task")
+        measure_calls(harness, one[:WARM_UP_CALLS], "one task")
         for _ in range(rounds):
             yield _measure_reads(
                 harness, one, last=stored - PAGE_SIZE, stranger=stranger, boss=boss
@@ -105,12 +107,14 @@ def _measure_reads(
     tagged = ApiCall("GET", f"/tasks/?owner=all&tag=nothing&limit={PAGE_SIZE}")
     last_page = ApiCall("GET", f"/tasks/?limit={PAGE_SIZE}&offset={last}")
     found = [
-        _measure(harness, one, "one task"),
-        _measure(harness, [first_page] * READ_CALLS, "own hundred", token=stranger),
-        _measure(harness, [first_page] * 8, "first page of all"),
-        _measure(harness, [last_page] * 2, "last page of all"),
-        _measure(harness, [of_tenant] * 8, "first page of the tenant", token=boss),
-        _measure(harness, [tagged] * 8, "nothing with a tag", token=boss),
+        measure_calls(harness, one, "one task"),
+        measure_calls(
+            harness, [first_page] * READ_CALLS, "own hundred", token=stranger
+        ),
+        measure_calls(harness, [first_page] * 8, "first page of all"),
+        measure_calls(harness, [last_page] * 2, "last page of all"),
+        measure_calls(harness, [of_tenant] * 8, "first page of the tenant", token=boss),
+        measure_calls(harness, [tagged] * 8, "nothing with a tag", token=boss),
     ]
     refused = sum(figures["refused"] for figures in found)
     return {k: v for figures in found for k, v in figures.items()} | {
@@ -118,18 +122,19 @@ def _measure_reads(
     }
 
 
-def _measure(
+def measure_calls(
     harness: BenchmarkHarness,
     calls: Sequence[ApiCall],
     operation: str,
     *,
     token: str = "",
     expected: int = 200,
+    clients: int = CLIENTS,
 ) -> Figures:
-    clients = [harness.open_client(token) for _ in range(CLIENTS)]
+    opened = [harness.open_client(token) for _ in range(clients)]
     before = harness.read_usage()
     began = time.perf_counter()
-    answers = call_in_parallel(clients, calls)
+    answers = call_in_parallel(opened, calls)
     duration = time.perf_counter() - began
     used = harness.usage_since(before)
     return {

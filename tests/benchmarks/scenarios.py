@@ -15,6 +15,7 @@ from tests.benchmarks import (
     history,
     job_queues,
     noisy_neighbours,
+    overview,
     pull_queue,
     retention,
     sink_capacity,
@@ -35,6 +36,7 @@ MEASURES: dict[str, Measure] = {
     "create": api.measure_create,
     "bulk": api.measure_bulk,
     "reads": api.measure_reads,
+    "overview": overview.measure_overview,
     "slow": noisy_neighbours.measure_slow,
     "flood": noisy_neighbours.measure_flood,
     "edits": noisy_neighbours.measure_edits,
@@ -80,6 +82,7 @@ ALL_SCENARIOS = (
     "slow-1000",
     "admin-5-100k",
     "retention-1m",
+    "overview-1m-10m",
     "profile-10k",
     "peers-10k",
 )

@@ -18,6 +18,8 @@ from tasks_api.services import listing
 
 # Tasks in one response, unless the client asks for fewer.
 MAX_PAGE_SIZE = 1000
+# The most outcomes of each task in a list.
+MAX_OUTCOMES = 50
 STATES = {"active": False, "paused": True}
 
 
@@ -41,6 +43,9 @@ def read_filters(request: Request, query: Mapping[str, str]) -> listing.TaskFilt
     """The filters of a query string. Raises InvalidTask naming the parameter."""
     return listing.TaskFilters(
         name=fields.id_parameter(query, "name") if "name" in query else None,
+        search=fields.id_parameter(query, "search").lower()
+        if "search" in query
+        else None,
         tags=_wanted_tags(request),
         is_paused=_choice(query, "state", STATES),
         is_one_time=_choice(
@@ -72,6 +77,15 @@ def _choice(
     raise InvalidTask(
         name, f"Invalid value of {name}. Value should be {' or '.join(choices)}"
     )
+
+
+def read_outcome_count(query: Mapping[str, str]) -> int:
+    """The number of last outcomes that each task is to show; 0 for none."""
+    count = fields.whole_number_parameter(query, "outcomes", 0, minimum=0)
+    if count > MAX_OUTCOMES:
+        text = f"Invalid value of outcomes. Value should be at most {MAX_OUTCOMES}"
+        raise InvalidTask("outcomes", text)
+    return count
 
 
 def read_cursor(text: str) -> UUID | None:

@@ -56,6 +56,11 @@ def _filter(name: str, text: str, **kind: Any) -> OpenApiParameter:
 _FILTERS = [
     _filter("name", "Only the task of this name."),
     _filter(
+        "search",
+        "Only tasks with this text in their name, the host of their URL, their queue or "
+        "one of their tags, in any case.",
+    ),
+    _filter(
         "tag",
         "Only tasks with this tag; give it several times for tasks with all of them.",
         many=True,
@@ -83,6 +88,11 @@ _PAGING = [
         description="The `next_cursor` of the previous page; empty for the first page.",
     ),
     *_FILTERS,
+    OpenApiParameter(
+        "outcomes",
+        OpenApiTypes.INT,
+        description="How many of its last runs each task shows: none if absent, up to 50.",
+    ),
     openapi.NEXT_PAGE,
 ]
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from tasks_api.api import openapi
 from tasks_api.api.tasks import optional_fields
+from tasks_api.domain.states import RunState
 
 
 def _moment(description: str) -> dict[str, Any]:
@@ -121,6 +122,20 @@ TASK_OUT: dict[str, Any] = {
         "task_type": openapi.text(
             "Whether the task repeats.", enum=["periodic", "one_time"]
         ),
+        "outcomes": {
+            "type": "array",
+            "description": "In a list with `outcomes`: the last runs of the task, the "
+            "newest fire time first.",
+            "items": {
+                "type": "object",
+                "required": ["run_id", "scheduled_for", "state"],
+                "properties": {
+                    "run_id": openapi.text("The id of the run."),
+                    "scheduled_for": openapi.text("Its fire time, in UTC."),
+                    "state": openapi.text("Its state.", enum=list(RunState.values)),
+                },
+            },
+        },
         "post_data": {
             "type": "object",
             "additionalProperties": True,

@@ -8,7 +8,9 @@ from typing import Any
 from accounts import url_credentials
 from tasks_api.api.tasks import optional_fields, schedule_fields
 from tasks_api.api.tasks.request_fields import post_data_of
+from tasks_api.domain.timestamps import format_timestamp
 from tasks_api.models import Task
+from tasks_api.services.outcomes import LastRun
 
 
 def render_task(task: Task, now: datetime) -> dict[str, Any]:
@@ -28,4 +30,12 @@ def render_task(task: Task, now: datetime) -> dict[str, Any]:
         **optional_fields.render_optional_fields(task),
         **({"name": task.name} if task.name else {}),
         **({"tags": task.tags} if task.tags else {}),
+    }
+
+
+def render_last_run(run: LastRun) -> dict[str, Any]:
+    return {
+        "run_id": str(run.run_id),
+        "scheduled_for": format_timestamp(run.scheduled_for),
+        "state": run.state,
     }

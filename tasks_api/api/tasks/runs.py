@@ -92,7 +92,7 @@ class RedriveRuns(RunsView):
 class TaskAccount(RunsView):
     @schema.get_account
     def get(self, request: Request, task_id: str) -> Response:
-        since, until = _time_range(fields.query_parameters(request))
+        since, until = read_time_range(fields.query_parameters(request))
         found = reconciliation.reconcile(
             self.user, finding.parse_id(task_id), since=since, until=until
         )
@@ -114,7 +114,9 @@ def _redrive_runs(user: User, data: Mapping[str, Any]) -> redrive.RedriveResult:
     )
 
 
-def _time_range(query: Mapping[str, str]) -> tuple[datetime | None, datetime | None]:
+def read_time_range(
+    query: Mapping[str, str],
+) -> tuple[datetime | None, datetime | None]:
     since = fields.optional_moment(query, "from")
     until = fields.optional_moment(query, "to")
     if since and until and since > until:

@@ -21,6 +21,7 @@ from tasks_api.api.tasks.filters import (
     MAX_PAGE_SIZE,
     read_cursor,
     read_filters,
+    read_outcome_count,
     read_scope,
 )
 from tasks_api.api.tasks.parsing import (
@@ -30,7 +31,7 @@ from tasks_api.api.tasks.parsing import (
     read_task,
     read_tasks,
 )
-from tasks_api.api.tasks.rendering import render_task
+from tasks_api.api.tasks.rendering import render_last_run, render_task
 from tasks_api.domain.exceptions import (
     InvalidTask,
     NameTaken,
@@ -43,6 +44,7 @@ from tasks_api.services import (
     finding,
     listing,
     named_tasks,
+    outcomes,
     removal,
     tasks,
 )
@@ -210,7 +212,7 @@ def _page_by_offset(
     page = listing.page_by_offset(
         scope, offset=offset, limit=limit, total=count, now=now
     )
-    body = {"count": count, "tasks": [render_task(task, now) for task in page]}
+    body = {"count": count, "tasks": _render_tasks(page, scope, query, now)}
     end = offset + limit
     if end >= count:
         return Response(body)
@@ -234,10 +236,26 @@ def _page_by_cursor(
     page = listing.page_by_cursor(scope, filters, after=after, limit=limit, now=now)
     cursor = page.after and page.after.hex
     body: dict[str, Any] = {} if filters else {"count": _count_tasks(scope, now)}
-    body["tasks"] = [render_task(task, now) for task in page.tasks]
+    body["tasks"] = _render_tasks(page.tasks, scope, query, now)
     body["next_cursor"] = cursor
     link = pagination.next_page_link(request, cursor=cursor) if cursor else None
     return Response(body, headers=link)
+
+
+def _render_tasks(
+    page: Sequence[Task],
+    scope: listing.TaskScope,
+    query: Mapping[str, str],
+    now: datetime,
+) -> list[dict[str, Any]]:
+    """The tasks of a page, with their last outcomes if the client asks for them."""
+    shown = [render_task(task, now) for task in page]
+    if count := read_outcome_count(query):
+        ids = [task.pk for task in page]
+        found = outcomes.last_runs(scope.tenant_id, ids, each=count)
+        for task, of_task in zip(shown, ids, strict=True):
+            task["outcomes"] = [render_last_run(run) for run in found[of_task]]
+    return shown
 
 
 def _page_size(query: Mapping[str, str]) -> int:

@@ -149,6 +149,9 @@ def test_a_failed_run_is_listed_redriven_and_accounted_for(
     # The test inserted the run, so it was not planned.
     assert "= balance" in shell("account", str(task.pk))
     assert shell.json("account", "nightly")["unplanned"] == 1
+    assert "failed" in shell("stats")
+    assert "= balance" in shell("account")
+    assert "fire times" in shell("forecast", "--by", "host", "--bucket", "60")
     shell("redrive", code=2)
 
 

@@ -29,6 +29,7 @@ from tests.integration.support.tasks_surface import ONE_TIME, PERIODIC
 
 # First segments of paths. The other wire formats have clients of their own.
 COVERED_SEGMENTS = {"tasks", "runs", "tokens", "users", "signing-secrets", "audit"}
+COVERED_SEGMENTS |= {"stats", "account", "forecast"}
 OTHER_SEGMENTS = {"", "api", "cron", "delete", "insert"}
 OTHER_SEGMENTS |= {"complete", "enqueue", "heartbeat", "next", "reschedule"}
 OTHER_SEGMENTS |= {"health", "healthz", "readyz"}
@@ -57,6 +58,8 @@ CALLS: dict[str, Call] = {
     "list_tasks": lambda c: next(
         c.list_tasks(
             name="a",
+            search="c",
+            outcomes=20,
             tags=["b"],
             state="active",
             task_type="periodic",
@@ -92,6 +95,9 @@ CALLS: dict[str, Call] = {
     ),
     "get_run": lambda c: c.get_run(ID),
     "get_account": lambda c: c.get_account(ID, **TIME_RANGE),
+    "get_tenant_account": lambda c: c.get_tenant_account(**TIME_RANGE),
+    "get_stats": lambda c: c.get_stats(**TIME_RANGE),
+    "get_forecast": lambda c: c.get_forecast(bucket=60, by="host", **TIME_RANGE),
     "redrive_run": lambda c: c.redrive_run(ID),
     "redrive_runs": lambda c: c.redrive_runs(
         ["failed"], task=ID, limit=7, **TIME_RANGE

@@ -14,11 +14,18 @@ from scheduler_client.models import (
     Attempt,
     FireTime,
     FireTimes,
+    Forecast,
+    ForecastSeries,
+    HourBalance,
+    HourStats,
     Plan,
     PlanStep,
+    ReasonCount,
     Run,
     ScheduleChange,
+    Stats,
     Task,
+    TenantAccount,
 )
 
 if TYPE_CHECKING:
@@ -91,3 +98,22 @@ def decode_account(data: Mapping[str, Any]) -> Account:
         differences=[decode(AccountDifference, item) for item in data["differences"]],
         changes=[decode(ScheduleChange, item) for item in data["changes"]],
     )
+
+
+def decode_stats(data: Mapping[str, Any]) -> Stats:
+    return decode(
+        Stats,
+        data,
+        hours=[decode(HourStats, item) for item in data["hours"]],
+        reasons=[decode(ReasonCount, item) for item in data["reasons"]],
+    )
+
+
+def decode_tenant_account(data: Mapping[str, Any]) -> TenantAccount:
+    differences = [decode(HourBalance, item) for item in data["differences"]]
+    return decode(TenantAccount, data, differences=differences)
+
+
+def decode_forecast(data: Mapping[str, Any]) -> Forecast:
+    series = [decode(ForecastSeries, item) for item in data.get("series", ())]
+    return decode(Forecast, data, series=series)

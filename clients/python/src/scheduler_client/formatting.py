@@ -5,10 +5,20 @@ from __future__ import annotations
 import json
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
-from scheduler_client.models import Account, FireTimes, Plan, PlanStep, Run, Task
+from scheduler_client.models import (
+    Account,
+    FireTimes,
+    Forecast,
+    Plan,
+    PlanStep,
+    Run,
+    Stats,
+    Task,
+    TenantAccount,
+)
 
 MAX_CELL_LENGTH = 60
 # The sign and the participle of each action of a plan.
@@ -143,6 +153,21 @@ def _format_clock_change(mark: str | None, wall: str | None) -> str:
 
 
 def format_account(account: Account) -> Iterator[str]:
+    yield from _format_sums(account)
+    for change in account.changes:
+        yield f"{format_cell(change.at)}  {change.what}"
+    for difference in account.differences:
+        message = sanitize(difference.message, 200)
+        yield f"{format_cell(difference.scheduled_for)}  {difference.kind}: {message}"
+
+
+def format_tenant_account(account: TenantAccount) -> Iterator[str]:
+    yield from _format_sums(account)
+    for each in account.differences:
+        yield f"{format_cell(each.hour)}  balance {each.balance}"
+
+
+def _format_sums(account: Account | TenantAccount) -> Iterator[str]:
     yield f"From {format_cell(account.since)} to {format_cell(account.until)}"
     yield ""
     yield f"planned     {account.planned:>8}"
@@ -150,11 +175,46 @@ def format_account(account: Account) -> Iterator[str]:
         yield f"- {name.replace('_', ' '):<10}{getattr(account, name):>8}"
     yield f"= balance   {account.balance:>8}"
     yield f"by hand     {account.manual:>8}"
-    for change in account.changes:
-        yield f"{format_cell(change.at)}  {change.what}"
-    for difference in account.differences:
-        message = sanitize(difference.message, 200)
-        yield f"{format_cell(difference.scheduled_for)}  {difference.kind}: {message}"
+
+
+_COUNTED_STATES = (
+    "succeeded",
+    "failed",
+    "skipped",
+    "missed",
+    "cancelled",
+    "unfinished",
+)
+
+
+def format_stats(stats: Stats) -> Iterator[str]:
+    rows = [
+        (
+            hour.hour,
+            *(getattr(hour, state) for state in _COUNTED_STATES),
+            hour.late_p50_ms,
+            hour.late_p99_ms,
+        )
+        for hour in stats.hours
+    ]
+    yield from format_table(
+        ("hour", *_COUNTED_STATES, "late p50 ms", "late p99 ms"), rows
+    )
+    for each in stats.reasons:
+        yield f"{each.runs:>8} {each.state}: {sanitize(each.reason, 200)}"
+
+
+def format_forecast(forecast: Forecast) -> Iterator[str]:
+    width = timedelta(seconds=forecast.bucket)
+    rows = [
+        (forecast.since + index * width, count, paused)
+        for index, (count, paused) in enumerate(
+            zip(forecast.counts, forecast.paused_counts, strict=True)
+        )
+    ]
+    yield from format_table(("from", "fire times", "of paused tasks"), rows)
+    for each in forecast.series:
+        yield f"{each.total:>8} {format_cell(each.task or each.tag or each.host)}"
 
 
 def format_plan(plan: Plan) -> Iterator[str]:

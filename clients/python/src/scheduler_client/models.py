@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -55,6 +55,7 @@ class Task:
     pause_after_failures: int | None = None
     paused: bool = False
     pause_reason: str | None = None
+    outcomes: Sequence[Mapping[str, Any]] | None = None
     etag: str = ""
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
@@ -155,6 +156,105 @@ class Account:
     unplanned: int
     differences: list[AccountDifference]
     changes: list[ScheduleChange]
+    raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+
+@dataclass(frozen=True)
+class HourStats:
+    """The runs of one hour by state. `late_p99_ms` is None without requests."""
+
+    hour: datetime
+    succeeded: int
+    failed: int
+    skipped: int
+    missed: int
+    cancelled: int
+    unfinished: int
+    late_p50_ms: float | None = None
+    late_p99_ms: float | None = None
+
+
+@dataclass(frozen=True)
+class ReasonCount:
+    """How many runs in a state have a reason."""
+
+    state: str
+    reason: str
+    runs: int
+
+
+@dataclass(frozen=True)
+class Stats:
+    """The runs from `since` to `until` by state, in all and hour by hour."""
+
+    since: datetime
+    until: datetime
+    succeeded: int
+    failed: int
+    skipped: int
+    missed: int
+    cancelled: int
+    unfinished: int
+    late_p50_ms: float | None
+    late_p99_ms: float | None
+    hours: list[HourStats]
+    reasons: list[ReasonCount]
+    raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+
+@dataclass(frozen=True)
+class HourBalance:
+    """An hour whose balance is not zero."""
+
+    hour: datetime
+    balance: int
+
+
+@dataclass(frozen=True)
+class TenantAccount:
+    """The planned fire times of all tasks in closed hours, compared with the runs."""
+
+    since: datetime
+    until: datetime
+    planned: int
+    delivered: int
+    failed: int
+    skipped: int
+    missed: int
+    cancelled: int
+    under_way: int
+    manual: int
+    balance: int
+    differences: list[HourBalance]
+    raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+
+@dataclass(frozen=True)
+class ForecastSeries:
+    """The coming fire times of one task, tag or host, bucket by bucket."""
+
+    total: int
+    counts: list[int]
+    paused_total: int
+    paused_counts: list[int]
+    task: str | None = None
+    tag: str | None = None
+    host: str | None = None
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """Coming fire times in buckets of `bucket` seconds, and those of paused tasks."""
+
+    since: datetime
+    until: datetime
+    bucket: int
+    total: int
+    counts: list[int]
+    paused_total: int
+    paused_counts: list[int]
+    series: list[ForecastSeries] = field(default_factory=list)
+    omitted: int = 0
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
 

@@ -8,7 +8,14 @@ from typing import Any
 
 from scheduler_client import long_work
 from scheduler_client.connection import MAX_PAGE_SIZE, ConnectionOwner
-from scheduler_client.decoding import decode, decode_account, decode_run
+from scheduler_client.decoding import (
+    decode,
+    decode_account,
+    decode_forecast,
+    decode_run,
+    decode_stats,
+    decode_tenant_account,
+)
 from scheduler_client.encoding import (
     TaskOrId,
     Timestamp,
@@ -16,7 +23,14 @@ from scheduler_client.encoding import (
     task_segment,
     to_task_id,
 )
-from scheduler_client.models import Account, RedriveResult, Run
+from scheduler_client.models import (
+    Account,
+    Forecast,
+    RedriveResult,
+    Run,
+    Stats,
+    TenantAccount,
+)
 
 
 class RunMethods(ConnectionOwner):
@@ -61,6 +75,35 @@ class RunMethods(ConnectionOwner):
         return decode_account(
             self._connection.get(path, {"from": since, "to": until}).body
         )
+
+    def get_tenant_account(
+        self, *, since: Timestamp | None = None, until: Timestamp | None = None
+    ) -> TenantAccount:
+        """Compare the planned fire times of all tasks with the runs, in closed hours."""
+        query = {"from": since, "to": until}
+        return decode_tenant_account(self._connection.get("/account/", query).body)
+
+    def get_stats(
+        self, *, since: Timestamp | None = None, until: Timestamp | None = None
+    ) -> Stats:
+        """Count the runs of each hour by state, by default those of a day."""
+        query = {"from": since, "to": until}
+        return decode_stats(self._connection.get("/stats/", query).body)
+
+    def get_forecast(
+        self,
+        *,
+        since: Timestamp | None = None,
+        until: Timestamp | None = None,
+        bucket: int | None = None,
+        by: str | None = None,
+    ) -> Forecast:
+        """Count the coming fire times in buckets of so many seconds, by default hours.
+
+        `by` is `task`, `tag` or `host` to count for each of those as well.
+        """
+        query = {"from": since, "to": until, "bucket": bucket, "by": by}
+        return decode_forecast(self._connection.get("/forecast/", query).body)
 
     def redrive_run(self, run_id: str, *, key: str | None = None) -> str:
         """Send a run again. Returns the id of the new run."""

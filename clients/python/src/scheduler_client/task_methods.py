@@ -49,6 +49,7 @@ class TaskMethods(ConnectionOwner):
         self,
         *,
         name: str | None = None,
+        search: str | None = None,
         tags: Sequence[str] = (),
         state: str | None = None,
         task_type: str | None = None,
@@ -57,11 +58,17 @@ class TaskMethods(ConnectionOwner):
         next_run_after: Timestamp | None = None,
         next_run_before: Timestamp | None = None,
         owner: str | None = None,
+        outcomes: int | None = None,
         page_size: int = MAX_PAGE_SIZE,
     ) -> Iterator[Task]:
-        """List your tasks, the oldest first. Pages are fetched while you iterate."""
+        """List your tasks, the oldest first. Pages are fetched while you iterate.
+
+        `outcomes` is the number of its last runs that each task shows.
+        """
         query = {
             "name": name,
+            "search": search,
+            "outcomes": outcomes,
             "tag": tags,
             "state": state,
             "task_type": task_type,

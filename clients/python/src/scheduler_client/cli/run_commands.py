@@ -6,7 +6,6 @@ from scheduler_client import documents, formatting
 from scheduler_client.cli.arguments import (
     add_limit,
     add_run,
-    add_task,
     add_task_filter,
     add_time_range,
     find_task_id,
@@ -28,11 +27,23 @@ def add_commands(root: CommandGroup) -> None:
     add_run(group.add_command("show", show_run, "show a run with its attempts"))
     _add_redrive(group)
     _add_long_work(group)
-    text = "compare the planned fire times of a task with its runs"
+    text = "compare the planned fire times of a task, or of all, with the runs"
     parser = root.add_command("account", show_account, text)
-    add_task(parser)
+    parser.add_argument("task", nargs="?", help="id or name of the task")
     add_time_range(parser)
+    add_time_range(root.add_command("stats", show_stats, "count runs by hour"))
+    _add_forecast(root)
     _add_redrive(root)
+
+
+def _add_forecast(root: CommandGroup) -> None:
+    text = "count the coming fire times of all tasks"
+    parser = root.add_command("forecast", show_forecast, text)
+    add_time_range(parser)
+    parser.add_argument(
+        "--bucket", type=parse_positive_int, metavar="SECONDS", help="default: 3600"
+    )
+    parser.add_argument("--by", choices=["task", "tag", "host"], help="count for each")
 
 
 def _add_long_work(group: CommandGroup) -> None:
@@ -83,10 +94,30 @@ def show_run(client: Client, options: Options) -> int:
 
 
 def show_account(client: Client, options: Options) -> int:
+    if options.task is None:
+        return _show_tenant_account(client, options)
     task_id = find_task_id(client, options.task)
     account = client.get_account(task_id, since=options.since, until=options.until)
     print_result(options, account.raw, formatting.format_account(account))
     return ExitCode.DIFFERENCE_FOUND if account.balance else ExitCode.SUCCESS
+
+
+def _show_tenant_account(client: Client, options: Options) -> int:
+    found = client.get_tenant_account(since=options.since, until=options.until)
+    print_result(options, found.raw, formatting.format_tenant_account(found))
+    return ExitCode.DIFFERENCE_FOUND if found.balance else ExitCode.SUCCESS
+
+
+def show_stats(client: Client, options: Options) -> int:
+    found = client.get_stats(since=options.since, until=options.until)
+    return succeed(options, found.raw, *formatting.format_stats(found))
+
+
+def show_forecast(client: Client, options: Options) -> int:
+    found = client.get_forecast(
+        since=options.since, until=options.until, bucket=options.bucket, by=options.by
+    )
+    return succeed(options, found.raw, *formatting.format_forecast(found))
 
 
 def redrive_runs(client: Client, options: Options) -> int:

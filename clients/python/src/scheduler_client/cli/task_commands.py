@@ -44,6 +44,8 @@ def add_commands(root: CommandGroup) -> None:
 def _add_reading_commands(group: CommandGroup) -> None:
     parser = group.add_command("list", list_tasks, "list tasks")
     parser.add_argument("--name", help="only the task with this name")
+    text = "only tasks with this text in name, host, queue or tag"
+    parser.add_argument("--search", metavar="TEXT", help=text)
     parser.add_argument("--tag", action="append", default=[], help="may be repeated")
     parser.add_argument("--state", choices=["active", "paused"])
     parser.add_argument("--type", choices=["periodic", "one_time"])
@@ -80,6 +82,7 @@ def _add_writing_commands(group: CommandGroup) -> None:
 def list_tasks(client: Client, options: Options) -> int:
     found = client.list_tasks(
         name=options.name,
+        search=options.search,
         tags=options.tag,
         state=options.state,
         task_type=options.type,

@@ -1,0 +1,164 @@
+"""The forecast: how many fire times are to come in each bucket of time.
+
+It is computed from groups of tasks that fire alike, so its cost grows with the number
+of different schedules and not with the number of tasks.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+from django.db import connection
+
+from accounts.models import User
+from scheduler_service.db.arrays import array
+from tasks_api.domain.effort import TooMuch, allowance
+from tasks_api.domain.exceptions import InvalidTask, ScheduleError
+from tasks_api.domain.fire_counts import Buckets, FireTimeCounter
+from tasks_api.domain.schedules import MICROSECOND
+from tasks_api.services import forecast_statements as statements
+from tasks_api.storage import fire_time_groups
+from tasks_api.storage.fire_time_groups import GroupWindow
+
+# The most groups of tasks in one forecast, and the steps that it may take in all.
+MAX_GROUPS = 50_000
+MAX_STEPS = 1_500_000
+# The most series in one answer: those with the most fire times.
+MAX_SERIES = 100
+
+
+class Division(StrEnum):
+    """What a forecast is divided by."""
+
+    NOTHING = ""
+    TASK = "task"
+    TAG = "tag"
+    HOST = "host"
+
+
+@dataclass
+class Series:
+    """The fire times of some tasks by the index of their bucket.
+
+    `paused` counts those that paused tasks would have if somebody resumed them now.
+    """
+
+    coming: Counter[int] = field(default_factory=Counter)
+    paused: Counter[int] = field(default_factory=Counter)
+
+    def add(self, counts: Counter[int], *, is_paused: bool) -> None:
+        (self.paused if is_paused else self.coming).update(counts)
+
+    @property
+    def size(self) -> int:
+        return self.coming.total() + self.paused.total()
+
+
+@dataclass
+class Forecast:
+    """The fire times of all tasks, and of those with each label, the largest first."""
+
+    buckets: Buckets
+    all: Series
+    labelled: list[tuple[str, Series]]
+    # How many more labels have fire times.
+    omitted: int
+
+
+class _Counted(NamedTuple):
+    labels: list[str]
+    is_paused: bool
+    counts: Counter[int]
+
+
+def make_forecast(
+    user: User, buckets: Buckets, *, by: Division, now: datetime
+) -> Forecast:
+    """Return the fire times after now that the tasks of a user have in the buckets.
+
+    Raises InvalidTask that names `by` or `to` if there are too many of them.
+    """
+    everything = Series()
+    labelled: defaultdict[str, Series] = defaultdict(Series)
+    try:
+        with allowance(MAX_STEPS, TooMuch):
+            for found in _count_groups(user, buckets, by, now):
+                everything.add(found.counts, is_paused=found.is_paused)
+                for label in found.labels:
+                    labelled[label].add(found.counts, is_paused=found.is_paused)
+    except TooMuch:
+        text = (
+            "The fire times from from to to take too long to count; ask for less time"
+        )
+        raise InvalidTask("to", text) from None
+    ordered = sorted(labelled.items(), key=lambda item: (-item[1].size, item[0]))
+    omitted = max(0, len(ordered) - MAX_SERIES)
+    return Forecast(buckets, everything, ordered[:MAX_SERIES], omitted)
+
+
+def _count_groups(
+    user: User, buckets: Buckets, by: Division, now: datetime
+) -> Iterator[_Counted]:
+    window = GroupWindow(buckets, max(buckets.start, now + MICROSECOND), now)
+    if window.first > window.last:
+        return
+    values = _values(user)
+    yield from _count_one_offs(values, window, by)
+    counter = FireTimeCounter(buckets)
+    for read, statement in (
+        (fire_time_groups.read_intervals, statements.COMING_INTERVALS[by]),
+        (fire_time_groups.read_crons, statements.COMING_CRONS[by]),
+    ):
+        for number, (keys, group) in enumerate(read(statement, values, window)):
+            _refuse_too_many(number, by)
+            label, is_paused = keys
+            try:
+                counts = counter.count(group)
+            except ScheduleError:
+                # A schedule that cannot be computed has no fire times.
+                continue
+            yield _Counted(_labels(label, by), is_paused, counts)
+
+
+def _count_one_offs(
+    values: dict[str, Any], window: GroupWindow, by: Division
+) -> Iterator[_Counted]:
+    with connection.cursor() as cursor:
+        cursor.execute(statements.COUNT_ONE_OFFS[by], {**values, **window.values()})
+        rows = cursor.fetchall()
+    for number, (label, is_paused, bucket, count) in enumerate(rows):
+        _refuse_too_many(number, by)
+        yield _Counted(_labels(label, by), is_paused, Counter({bucket: count}))
+
+
+def _refuse_too_many(number: int, by: Division) -> None:
+    if number < MAX_GROUPS:
+        return
+    if by is Division.NOTHING:
+        text = f"More than {MAX_GROUPS} schedules differ from from to to; ask for less time"
+        raise InvalidTask("to", text)
+    text = f"There are more than {MAX_GROUPS} to divide the forecast by; leave by out, or ask for less time"
+    raise InvalidTask("by", text)
+
+
+def _labels(label: Any, by: Division) -> list[str]:
+    """Return the labels of a group: none, one, or the tags of its tasks."""
+    if by is Division.TAG:
+        return list(dict.fromkeys(label))
+    return [] if label is None else [label]
+
+
+def _values(user: User) -> dict[str, Any]:
+    users = User.objects.filter(tenant=user.tenant_id)
+    owners = users.values_list("pk", flat=True) if user.reaches_tenant else [user.pk]
+    return {
+        "tenant": user.tenant_id,
+        "owner": None if user.reaches_tenant else user.pk,
+        "owners": array(owners),
+        "limit": MAX_GROUPS + 1,
+    }

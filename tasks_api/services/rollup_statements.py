@@ -1,0 +1,259 @@
+"""The SQL of the hourly rollups: count runs, and find the hours that can be closed."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from tasks_api.domain.states import UNDELIVERED_STATES
+from tasks_api.domain.tallies import LATE_BOUNDS
+from tasks_api.storage.group_statements import group_crons, group_intervals
+
+_UNDELIVERED = ", ".join(f"'{state.value}'" for state in sorted(UNDELIVERED_STATES))
+_BOUNDS = ", ".join(map(str, LATE_BOUNDS))
+
+
+def hour_of(moment: str) -> str:
+    return f"date_trunc('hour', {moment}, 'UTC')"
+
+
+class RunGroup(NamedTuple):
+    """Runs of an hour that count for the same sums."""
+
+    owner_id: int
+    state: str
+    by_hand: bool
+    is_one_time: bool
+    # The bucket of the lateness of a request that was the only one of its run.
+    late: int | None
+    # Empty for runs that were delivered or are unfinished.
+    reason: str
+    size: int
+
+
+# Whether a run is unfinished, in an index of the few runs that are.
+IS_UNFINISHED = "run.wake_at IS NOT NULL"
+# The runs with ids of a range of fire times: an id begins with its fire time.
+HAS_ID_IN_RANGE = "run.id >= %(first_id)s::uuid AND run.id < %(until_id)s::uuid"
+
+_MILLISECONDS_LATE = (
+    "(extract(epoch FROM run.started_at - run.scheduled_for) * 1000)::float8"
+)
+# The columns of RunGroup but for the size, as SQL over a run. A reason is cut off before
+# what differs from run to run.
+_RUN_COLUMNS = f"""
+    CASE WHEN run.state IN ('succeeded', 'failed') AND run.attempt_count = 1
+            AND NOT run.by_hand AND run.started_at IS NOT NULL
+        THEN width_bucket({_MILLISECONDS_LATE}, ARRAY[{_BOUNDS}]::float8[])
+        END AS late,
+    CASE WHEN run.state NOT IN ({_UNDELIVERED}) THEN ''
+        WHEN run.covers_until IS NOT NULL THEN 'Passed while nobody could fire it'
+        ELSE left(split_part(run.reason, ';', 1), 100) END AS reason
+"""
+# The same over a run and its task.
+RUN_GROUP = f"""
+    task.owner_id, run.state, run.by_hand,
+    task.is_one_off AND NOT run.by_hand AS is_one_time, {_RUN_COLUMNS}
+"""
+# The same without the task, for all users together and without what was planned.
+RUN_GROUP_OF_TENANT = f"""
+    0 AS owner_id, run.state, run.by_hand, false AS is_one_time, {_RUN_COLUMNS}
+"""
+_RUNS_AND_TASKS = """
+    FROM tasks_api_run run JOIN tasks_api_task task
+        ON task.id = run.task_id AND task.surface <> 'notices'
+"""
+
+_IN_HOUR = f"""
+    run.tenant_id = %(tenant)s AND {HAS_ID_IN_RANGE}
+    AND run.scheduled_for >= %(hour)s::timestamptz
+    AND run.scheduled_for < %(hour)s::timestamptz + '1 hour'::interval
+"""
+# Counts the runs of an hour that are over, and notes those that are not as late. It is
+# one statement, so that no run finishes between the two.
+CLOSE_HOUR = f"""
+    WITH late AS (
+        INSERT INTO tasks_api_laterun (run_id, task_id, tenant_id, hour)
+        SELECT run.id, run.task_id, run.tenant_id, %(hour)s::timestamptz
+        {_RUNS_AND_TASKS} WHERE {_IN_HOUR} AND {IS_UNFINISHED}
+        ON CONFLICT (run_id) DO NOTHING
+    )
+    SELECT {RUN_GROUP}, count(*) AS size
+    {_RUNS_AND_TASKS} WHERE {_IN_HOUR} AND run.finished_at IS NOT NULL
+    GROUP BY 1, 2, 3, 4, 5, 6
+"""
+
+# Forgets the late runs of an hour, before it is counted again.
+FORGET_LATE_RUNS = """
+    DELETE FROM tasks_api_laterun WHERE tenant_id = %(tenant)s AND hour = %(hour)s
+"""
+
+# Marks late runs of a tenant that are over, or were deleted, as counted, and counts
+# them by hour.
+COUNT_LATE_RUNS = f"""
+    WITH late AS MATERIALIZED (
+        SELECT late.run_id FROM tasks_api_laterun late
+        LEFT JOIN tasks_api_run run ON run.id = late.run_id
+        WHERE late.tenant_id = %(tenant)s AND late.counted_at IS NULL
+            AND (run.id IS NULL OR run.finished_at IS NOT NULL)
+        LIMIT %(limit)s
+    ), counted AS (
+        UPDATE tasks_api_laterun late SET counted_at = now()
+        WHERE late.run_id IN (SELECT run_id FROM late) AND late.counted_at IS NULL
+        RETURNING late.run_id, late.hour
+    )
+    SELECT counted.hour, {RUN_GROUP}, count(*) AS size
+    FROM counted JOIN tasks_api_run run ON run.id = counted.run_id
+        JOIN tasks_api_task task ON task.id = run.task_id
+    GROUP BY 1, 2, 3, 4, 5, 6, 7
+"""
+FIND_TENANTS_WITH_LATE_RUNS = """
+    SELECT DISTINCT tenant_id FROM tasks_api_laterun WHERE counted_at IS NULL
+"""
+
+# Begins to count the runs of new tenants, from the hour of their oldest run that
+# retention keeps for long enough.
+BEGIN_ROLLUPS = f"""
+    INSERT INTO tasks_api_rollupprogress
+        (tenant_id, closed_from, closed_until, ended_until)
+    SELECT tenant.id, first.hour, first.hour, %(now)s::timestamptz
+    FROM accounts_tenant tenant CROSS JOIN LATERAL (
+        SELECT {
+    hour_of('''
+            least(%(now)s::timestamptz, greatest(
+                %(now)s::timestamptz
+                    - make_interval(days => coalesce(tenant.retention_days, %(days)s)),
+                (SELECT run.scheduled_for FROM tasks_api_run run
+                 WHERE run.tenant_id = tenant.id
+                 ORDER BY run.scheduled_for LIMIT 1)))
+        ''')
+} AS hour
+    ) AS first
+    WHERE NOT EXISTS (
+        SELECT FROM tasks_api_rollupprogress known WHERE known.tenant_id = tenant.id)
+    ON CONFLICT DO NOTHING
+"""
+# Finds the tenants with an hour that is over, those that are furthest behind first.
+FIND_TENANTS_TO_CLOSE = f"""
+    SELECT tenant_id FROM tasks_api_rollupprogress
+    WHERE closed_until < {hour_of("%(now)s::timestamptz - %(margin)s::interval")}
+    ORDER BY closed_until
+"""
+# Finds the hours of a tenant that can be closed: all of their fire times have runs. A
+# task that is due, or a change that is open, has fire times without runs.
+FIND_OPEN_HOURS = f"""
+    SELECT closed_until, {
+    hour_of('''
+        least(%(now)s::timestamptz - %(margin)s::interval,
+            (SELECT min(next_fire_at) FROM tasks_api_task
+             WHERE tenant_id = %(tenant)s AND next_fire_at IS NOT NULL),
+            (SELECT min(change.open_from) FROM tasks_api_schedulechange change
+             JOIN tasks_api_task task ON task.id = change.task_id
+             WHERE change.open_from IS NOT NULL AND task.tenant_id = %(tenant)s))
+    ''')
+} AS until
+    FROM tasks_api_rollupprogress WHERE tenant_id = %(tenant)s
+"""
+# Finds closed hours with runs that were made after they were closed: those of one-time
+# tasks whose moment had passed when somebody created or resumed them.
+FIND_LATE_HOURS = f"""
+    SELECT DISTINCT progress.tenant_id, {hour_of("task.at")} AS hour
+    FROM tasks_api_rollupprogress progress CROSS JOIN LATERAL (
+        SELECT id, coalesce(once_at, last_fire_at) AS at FROM tasks_api_task
+        WHERE tenant_id = progress.tenant_id AND is_one_off AND surface <> 'notices'
+            AND ended_at >= progress.ended_until - '30 seconds'::interval
+    ) task
+    WHERE task.at >= progress.closed_from AND task.at < progress.closed_until
+        AND NOT EXISTS (
+            SELECT FROM tasks_api_laterun late WHERE late.task_id = task.id)
+"""
+# Marks the tasks of tenants that ended before a moment as searched.
+ADVANCE_SEARCH = """
+    UPDATE tasks_api_rollupprogress SET ended_until = %(now)s
+    WHERE ended_until < %(now)s AND tenant_id <> ALL(%(others)s::bigint[])
+"""
+
+# Reads the sums of users in an hour, or of a user in all hours.
+READ_ROLLUPS = """
+    SELECT owner_id, hour, counts::text FROM tasks_api_hourrollup
+    WHERE tenant_id = %(tenant)s
+        AND (%(owners)s::bigint[] IS NULL OR owner_id = ANY(%(owners)s::bigint[]))
+        AND (%(hours)s::timestamptz[] IS NULL OR hour = ANY(%(hours)s::timestamptz[]))
+"""
+WRITE_ROLLUPS = """
+    INSERT INTO tasks_api_hourrollup (tenant_id, owner_id, hour, counts)
+    SELECT %s, owner_id, hour, counts::jsonb
+    FROM unnest(%s::bigint[], %s::timestamptz[], %s::text[]) AS new(owner_id, hour, counts)
+    ON CONFLICT (tenant_id, owner_id, hour) DO UPDATE SET counts = excluded.counts
+"""
+DELETE_ROLLUPS_OF_OWNER = """
+    DELETE FROM tasks_api_hourrollup WHERE tenant_id = %s AND owner_id = %s
+"""
+ADVANCE_PROGRESS = """
+    UPDATE tasks_api_rollupprogress SET closed_until = %s WHERE tenant_id = %s
+"""
+
+# Delete sums that are older than the runs that retention keeps, and late runs that were
+# counted a day ago.
+DELETE_OLD_ROLLUPS = """
+    DELETE FROM tasks_api_hourrollup WHERE id IN (
+        SELECT rollup.id FROM accounts_tenant tenant CROSS JOIN LATERAL (
+            SELECT id FROM tasks_api_hourrollup
+            WHERE tenant_id = tenant.id AND hour < %(now)s::timestamptz
+                - make_interval(days => coalesce(tenant.retention_days, %(days)s), hours => 1)
+            LIMIT %(limit)s
+        ) rollup LIMIT %(limit)s)
+"""
+DELETE_OLD_LATE_RUNS = """
+    DELETE FROM tasks_api_laterun
+    WHERE run_id IN (
+        SELECT run_id FROM tasks_api_laterun
+        WHERE counted_at < %(now)s::timestamptz - '1 day'::interval LIMIT %(limit)s)
+"""
+
+# The tasks whose one schedule held from `first` on, or since they were created. Those
+# of one-offs are counted by their runs.
+_IS_PLAIN = """
+    NOT task.is_one_off AND NOT task.is_paused AND NOT EXISTS (
+        SELECT FROM tasks_api_schedulechange change
+        WHERE change.task_id = task.id AND change.at >= %(first)s::timestamptz)
+"""
+_LIVING = f"""
+    FROM tasks_api_task task
+    WHERE task.owner_id = %(owner)s AND task.surface = %(surface)s
+        AND task.ended_at IS NULL AND task.tenant_id = %(tenant)s
+        AND task.id > %(after)s::uuid AND task.id <= %(until)s::uuid AND {_IS_PLAIN}
+"""
+_ENDED = f"""
+    FROM tasks_api_task task
+    WHERE task.tenant_id = %(tenant)s AND task.ended_at >= %(first)s::timestamptz
+        AND {_IS_PLAIN} AND task.surface <> 'notices'
+"""
+_BY_OWNER = {"owner_id": "task.owner_id"}
+# Group the recurring tasks that have not changed, a page of a user's living ones and
+# all that have ended since.
+LIVING_INTERVALS = group_intervals(_BY_OWNER, _LIVING)
+LIVING_CRONS = group_crons(_BY_OWNER, _LIVING)
+ENDED_INTERVALS = group_intervals(_BY_OWNER, _ENDED)
+ENDED_CRONS = group_crons(_BY_OWNER, _ENDED)
+# Finds the last task of a page.
+FIND_PAGE_END = """
+    SELECT id FROM tasks_api_task
+    WHERE owner_id = %(owner)s AND surface = %(surface)s AND ended_at IS NULL
+        AND id > %(after)s::uuid
+    ORDER BY id OFFSET %(size)s - 1 LIMIT 1
+"""
+# Finds the recurring tasks whose schedules changed in or after a window.
+FIND_CHANGED_TASKS = """
+    SELECT DISTINCT task.id FROM tasks_api_schedulechange change
+    JOIN tasks_api_task task ON task.id = change.task_id
+    WHERE change.at >= %(first)s::timestamptz AND task.tenant_id = %(tenant)s
+        AND NOT task.is_one_off AND task.surface <> 'notices'
+"""
+# Finds the fire times that one run covers with its own, task by task.
+FIND_COVERED_RANGES = """
+    SELECT run.task_id, run.scheduled_for, run.covers_until
+    FROM tasks_api_run run
+    WHERE run.tenant_id = %(tenant)s AND run.covers_until IS NOT NULL
+        AND run.covers_until >= %(first)s::timestamptz
+        AND run.scheduled_for <= %(last)s::timestamptz
+"""

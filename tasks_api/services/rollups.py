@@ -1,0 +1,286 @@
+"""Close hours: count the runs and the planned fire times of each hour once.
+
+An hour of a tenant is closed when it is over and all of its fire times have runs. Runs
+that are unfinished then are noted as late, and added when they are over. If somebody
+creates or resumes a one-time task for a moment in a closed hour, the runs of that hour
+are counted again. Each step is a transaction, so it may be interrupted and repeated.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any, NamedTuple
+
+from django.conf import settings
+from django.db import InterfaceError, OperationalError, connection, transaction
+from psycopg.errors import SerializationFailure
+
+from accounts.models import User
+from scheduler_service.db import locks
+from scheduler_service.db.arrays import array, columns
+from scheduler_service.db.locks import LockKind
+from scheduler_service.db.snapshots import snapshot
+from scheduler_service.db.statements import fetch_all
+from tasks_api.domain import tallies
+from tasks_api.domain.fire_counts import Buckets
+from tasks_api.domain.ids import id_range
+from tasks_api.domain.tallies import Tally
+from tasks_api.services import planned_hours
+from tasks_api.services import rollup_statements as statements
+from tasks_api.services.planned_hours import Tallies
+from tasks_api.services.rollup_statements import RunGroup
+
+logger = logging.getLogger(__name__)
+
+HOUR = timedelta(hours=1)
+# An hour stays open for so long after its end: a transaction that makes a run now may
+# take some seconds.
+MARGIN = timedelta(minutes=2)
+# The hours of a tenant that one transaction closes.
+MAX_HOURS = 6
+# The late runs that one transaction counts, and the old rows that one deletes.
+BATCH_SIZE = 5000
+# The seconds of a round, after which no other tenant has its turn.
+ROUND_SECONDS = 30.0
+# The owner of the sums of a whole tenant.
+WHOLE_TENANT = 0
+
+# Waits for so many seconds, and may return something true to end the round.
+Pause = Callable[[float], object]
+
+
+class _OpenHours(NamedTuple):
+    closed_until: datetime
+    until: datetime
+
+
+def keep_rollups(*, now: datetime, pause: Pause = time.sleep) -> None:
+    """Close the hours that are over, count late runs, and delete old sums."""
+    ends_at = time.monotonic() + ROUND_SECONDS
+    _execute(statements.BEGIN_ROLLUPS, {"now": now, **_retention()})
+    _recount_late_hours(now)
+    for [tenant_id] in _fetch(statements.FIND_TENANTS_WITH_LATE_RUNS, {}):
+        _in_isolation(tenant_id, count_late_runs)
+    values: dict[str, Any] = {"now": now, "margin": MARGIN}
+    for [tenant_id] in _fetch(statements.FIND_TENANTS_TO_CLOSE, values):
+        while _in_isolation(tenant_id, partial(close_hours, now=now)):
+            if time.monotonic() > ends_at or pause(0):
+                return
+    _delete_old(now)
+
+
+def _in_isolation(tenant_id: int, work: Callable[[int], bool]) -> bool:
+    """Do the work of one tenant; what fails for it stops no other tenant's."""
+    try:
+        return work(tenant_id)
+    except (InterfaceError, OperationalError):
+        # The database is away, or gives up: nothing else would work.
+        raise
+    except Exception:
+        text = "The hours of a tenant could not be summed up."
+        logger.exception(text, extra={"tenant_id": tenant_id})
+        return False
+
+
+def close_hours(tenant_id: int, *, now: datetime) -> bool:
+    """Close the next hours of a tenant; return whether there may be more of them."""
+    return _in_snapshot(tenant_id, lambda: _close_hours(tenant_id, now))
+
+
+def _close_hours(tenant_id: int, now: datetime) -> bool:
+    values: dict[str, Any] = {"tenant": tenant_id, "now": now, "margin": MARGIN}
+    with connection.cursor() as cursor:
+        cursor.execute(statements.FIND_OPEN_HOURS, values)
+        [found] = fetch_all(cursor, _OpenHours)
+    count = min(MAX_HOURS, (found.until - found.closed_until) // HOUR)
+    if count <= 0:
+        return False
+    hours = Buckets(found.closed_until, HOUR, count)
+    sums: Tallies = defaultdict(Counter)
+    planned_hours.count_planned(tenant_id, _owners_of(tenant_id), hours, sums)
+    for hour in hours.starts():
+        _count_runs(tenant_id, hour, sums)
+    _write(tenant_id, _with_total(sums))
+    _execute(statements.ADVANCE_PROGRESS, [hours.end, tenant_id])
+    return hours.end < found.until
+
+
+def count_late_runs(tenant_id: int) -> bool:
+    """Add the late runs of a tenant that are over; return whether there may be more."""
+    return _in_snapshot(tenant_id, lambda: _count_late_runs(tenant_id))
+
+
+def _count_late_runs(tenant_id: int) -> bool:
+    values = {"tenant": tenant_id, "limit": BATCH_SIZE}
+    sums: Tallies = defaultdict(Counter)
+    size = 0
+    for hour, *row in _fetch(statements.COUNT_LATE_RUNS, values):
+        group = RunGroup._make(row)
+        sums[hour, group.owner_id].update(tally_of(group))
+        size += group.size
+    added = _with_total(sums)
+    stored = _read(tenant_id, hours={hour for hour, _ in added})
+    for key, tally in added.items():
+        stored[key].update(tally)
+    _write(tenant_id, stored)
+    return size == BATCH_SIZE
+
+
+def _recount_late_hours(now: datetime) -> None:
+    """Count closed hours again that have runs that were made since."""
+    by_tenant: defaultdict[int, list[datetime]] = defaultdict(list)
+    for tenant_id, hour in _fetch(statements.FIND_LATE_HOURS, {}):
+        by_tenant[tenant_id].append(hour)
+    left = [
+        tenant_id
+        for tenant_id, hours in by_tenant.items()
+        if not _in_isolation(tenant_id, partial(recount_hours, hours=hours))
+    ]
+    _execute(statements.ADVANCE_SEARCH, {"now": now, "others": array(left)})
+
+
+def recount_hours(tenant_id: int, hours: Collection[datetime]) -> bool:
+    """Count the runs of closed hours again; False if another process is at work."""
+    return _in_snapshot(tenant_id, lambda: _recount_hours(tenant_id, hours))
+
+
+def _recount_hours(tenant_id: int, hours: Collection[datetime]) -> bool:
+    fresh: Tallies = defaultdict(Counter)
+    for key, tally in _read(tenant_id, hours=hours).items():
+        # The schedules planned the same as before.
+        names = (tallies.PLANNED, tallies.COVERED)
+        fresh[key].update({name: tally[name] for name in names if tally[name]})
+    counted: Tallies = defaultdict(Counter)
+    for hour in hours:
+        values = {"tenant": tenant_id, "hour": hour}
+        _execute(statements.FORGET_LATE_RUNS, values)
+        _count_runs(tenant_id, hour, counted)
+    for key, tally in _with_total(counted).items():
+        fresh[key].update(tally)
+    _write(tenant_id, fresh)
+    return True
+
+
+def move_to_owner(source: User, target: User | None) -> None:
+    """Add the sums of a user to those of another one, or take them from the tenant's."""
+    assert source.tenant_id is not None
+    heir = WHOLE_TENANT if target is None else target.pk
+    with transaction.atomic():
+        locks.acquire(LockKind.ROLLUPS, source.tenant_id)
+        moved = _read(source.tenant_id, owners=[source.pk])
+        _execute(statements.DELETE_ROLLUPS_OF_OWNER, [source.tenant_id, source.pk])
+        sums = _read(source.tenant_id, owners=[heir])
+        for (hour, _), tally in moved.items():
+            if target is None:
+                sums[hour, heir].subtract(tally)
+            else:
+                sums[hour, heir].update(tally)
+        _write(source.tenant_id, sums)
+
+
+def tally_of(group: RunGroup) -> Tally:
+    """Return what a group of runs adds to the sums of its hour."""
+    tally: Tally = Counter({f"{tallies.RUNS}{group.state}": group.size})
+    if group.by_hand:
+        tally[f"{tallies.MANUAL}{group.state}"] = group.size
+    if group.is_one_time:
+        tally[tallies.ONE_TIME] = group.size
+    if group.late is not None:
+        tally[f"{tallies.LATE}{group.late}"] = group.size
+    if group.reason:
+        tally[tallies.reason_name(group.state, group.reason)] = group.size
+    return tally
+
+
+def _count_runs(tenant_id: int, hour: datetime, sums: Tallies) -> None:
+    first_id, until_id = id_range(hour, hour + HOUR)
+    values: dict[str, Any] = {
+        "tenant": tenant_id,
+        "hour": hour,
+        "first_id": first_id,
+        "until_id": until_id,
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(statements.CLOSE_HOUR, values)
+        for group in fetch_all(cursor, RunGroup):
+            sums[hour, group.owner_id].update(tally_of(group))
+
+
+def _with_total(sums: Tallies) -> Tallies:
+    """Return the sums of users with those of their tenant."""
+    found: Tallies = defaultdict(Counter, sums)
+    for (hour, _), tally in sums.items():
+        found[hour, WHOLE_TENANT].update(tally)
+    return found
+
+
+def _read(
+    tenant_id: int,
+    *,
+    owners: Collection[int] | None = None,
+    hours: Collection[datetime] | None = None,
+) -> Tallies:
+    values = {
+        "tenant": tenant_id,
+        "owners": None if owners is None else array(owners),
+        "hours": None if hours is None else array(hours),
+    }
+    found: Tallies = defaultdict(Counter)
+    for owner_id, hour, counts in _fetch(statements.READ_ROLLUPS, values):
+        found[hour, owner_id] = Counter(json.loads(counts))
+    return found
+
+
+def _write(tenant_id: int, sums: Tallies) -> None:
+    rows = [
+        (owner_id, hour, json.dumps(+tallies.limit_reasons(tally)))
+        for (hour, owner_id), tally in sums.items()
+    ]
+    if rows:
+        _execute(statements.WRITE_ROLLUPS, [tenant_id, *columns(rows)])
+
+
+def _owners_of(tenant_id: int) -> list[int]:
+    users = User.objects.filter(tenant=tenant_id).order_by("pk")
+    return list(users.values_list("pk", flat=True))
+
+
+def _delete_old(now: datetime) -> None:
+    values = {"now": now, "limit": BATCH_SIZE, **_retention()}
+    _execute(statements.DELETE_OLD_ROLLUPS, values)
+    _execute(statements.DELETE_OLD_LATE_RUNS, values)
+
+
+def _retention() -> dict[str, int]:
+    return {"days": settings.SCHEDULER_RETENTION_DAYS}
+
+
+def _in_snapshot(tenant_id: int, work: Callable[[], bool]) -> bool:
+    """Do the work on the sums of a tenant in one transaction, with one view of the rows.
+
+    False if another process is at work on them, which the caller tries again later.
+    """
+    try:
+        with snapshot():
+            return locks.try_acquire(LockKind.ROLLUPS, tenant_id) and work()
+    except OperationalError as error:
+        if isinstance(error.__cause__, SerializationFailure):
+            return False
+        raise
+
+
+def _execute(statement: str, values: Any) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(statement, values)
+
+
+def _fetch(statement: str, values: dict[str, Any]) -> list[tuple[Any, ...]]:
+    with connection.cursor() as cursor:
+        cursor.execute(statement, values)
+        return list(cursor.fetchall())

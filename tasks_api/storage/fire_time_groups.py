@@ -1,0 +1,93 @@
+"""Read groups of tasks that fire alike within a window; see domain/fire_counts.py."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+from django.db import connection
+
+from tasks_api.domain.exceptions import ScheduleError
+from tasks_api.domain.fire_counts import Buckets, FireTimeGroup
+from tasks_api.domain.schedules import MICROSECOND, Cron, Interval
+from tasks_api.storage.group_statements import CRON_COLUMNS
+from tasks_api.storage.stored_schedules import StoredSchedule, to_schedule
+
+
+class GroupWindow(NamedTuple):
+    """The time from `first` to the end of the buckets, and the present moment."""
+
+    buckets: Buckets
+    first: datetime
+    now: datetime
+
+    @property
+    def last(self) -> datetime:
+        return self.buckets.end - MICROSECOND
+
+    def values(self) -> dict[str, Any]:
+        return {
+            "first": self.first,
+            "last": self.last,
+            "now": self.now,
+            "start": self.buckets.start,
+            "width": self.buckets.width // timedelta(seconds=1),
+        }
+
+
+class KeyedGroup(NamedTuple):
+    """A group of tasks, and the values that its tasks have in common."""
+
+    keys: tuple[Any, ...]
+    group: FireTimeGroup
+
+
+def read_intervals(
+    statement: str, values: Mapping[str, Any], window: GroupWindow
+) -> Iterator[KeyedGroup]:
+    """Read the groups of a statement that group_intervals() made."""
+    for *keys, every, first, last, size in _fetch(statement, values, window):
+        schedule = Interval(first, every)
+        group = FireTimeGroup(size, schedule, first, last or window.last)
+        yield KeyedGroup(tuple(keys), group)
+
+
+def read_crons(
+    statement: str, values: Mapping[str, Any], window: GroupWindow
+) -> Iterator[KeyedGroup]:
+    """Read the groups of a statement that group_crons() made.
+
+    Leaves out schedules that cannot be computed, which have no fire times.
+    """
+    for *row, first, last, fires_once, size in _fetch(statement, values, window):
+        keys, columns = row[: -len(CRON_COLUMNS)], row[-len(CRON_COLUMNS) :]
+        schedule = _cron_of(columns)
+        if schedule is None:
+            continue
+        earliest = window.now + MICROSECOND if fires_once else window.first
+        group = FireTimeGroup(
+            size,
+            schedule,
+            max(first or earliest, earliest),
+            last or window.last,
+            fires_once,
+        )
+        yield KeyedGroup(tuple(keys), group)
+
+
+def _cron_of(columns: Sequence[Any]) -> Cron | None:
+    stored = StoredSchedule(**dict(zip(CRON_COLUMNS, columns, strict=True)))
+    try:
+        schedule = to_schedule(stored)
+    except ScheduleError:
+        return None
+    return schedule if isinstance(schedule, Cron) else None
+
+
+def _fetch(
+    statement: str, values: Mapping[str, Any], window: GroupWindow
+) -> list[tuple[Any, ...]]:
+    with connection.cursor() as cursor:
+        cursor.execute(statement, {**values, **window.values()})
+        return list(cursor.fetchall())
