@@ -23,7 +23,7 @@ from scheduler_service.db.statements import check_columns, prepared, with_limit
 from tasks_api.domain import schedules
 from tasks_api.domain.states import RING_AGAIN_DELAY, RunState
 from tasks_api.metrics import counters
-from tasks_api.scheduler import statements
+from tasks_api.scheduler import notices, statements
 from tasks_api.scheduler.decisions import FIRED_COLUMNS, DueTask, TaskUpdate, decide
 from tasks_api.storage import run_rows, schedule_changes, schedule_edits, schedule_rows
 
@@ -121,6 +121,7 @@ def _fire_others(tasks: Sequence[DueTask], *, limit: int) -> DispatchResult:
         [(task.task_id, task.stored) for task in tasks if task.is_edited]
     )
     _update_tasks(moves)
+    notices.note_decisions(tasks, moves, runs)
     _count_runs(_schedules_that_ran(tasks, runs, set(made_run_ids)))
     waiting = {run.run_id for run in runs if run.is_next}
     ringing = [run_id for run_id in made_run_ids if run_id not in waiting] + moved_up

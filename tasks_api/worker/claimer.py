@@ -8,11 +8,19 @@ from uuid import UUID
 
 from django.db import connection
 
-from tasks_api.delivery import faults
+from tasks_api.delivery import faults, mail
 from tasks_api.delivery.request import ClaimedRun, Credentials, HttpResult, Request
 from tasks_api.metrics import counters
-from tasks_api.worker import leases, queue_delivery, request_builder, threads, verdicts
+from tasks_api.worker import (
+    channel_messages,
+    leases,
+    queue_delivery,
+    request_builder,
+    threads,
+    verdicts,
+)
 from tasks_api.worker.database_contact import DatabaseContact
+from tasks_api.worker.mailer import Mailer
 from tasks_api.worker.verdicts import Listener
 from tasks_api.worker.workload import Workload
 
@@ -36,6 +44,7 @@ class Claimer:
         self._send = send
         self._report = report
         self._on_recorded = on_recorded
+        self._mailer = Mailer(may_start=workload.may_start, report=report)
         self._credentials = request_builder.CredentialsCache()
         # Claimed, and not handed to the transport or a queue yet.
         self._unbegun: set[UUID] = set()
@@ -97,14 +106,19 @@ class Claimer:
         counters.count_unsigned(
             sum(_is_unsigned(credentials[run.tenant_id]) for run in runs)
         )
-        build = request_builder.make_builder(now)
+        build = channel_messages.with_channels(
+            request_builder.make_builder(now), runs, now=now
+        )
         for run in runs:
             built = request_builder.try_build(build, run, credentials[run.tenant_id])
             if isinstance(built, HttpResult):
                 self._end(run, built)
+                continue
+            if isinstance(built, mail.Mail):
+                self._mailer.send(run, built)
             else:
                 self._send(run, built)
-                self._unbegun.discard(run.run_id)
+            self._unbegun.discard(run.run_id)
 
     def _end(self, run: ClaimedRun, result: HttpResult) -> None:
         """Have the result recorded of a run that the transport never gets."""
