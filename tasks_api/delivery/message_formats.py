@@ -24,8 +24,9 @@ NTFY_URL = "https://ntfy.sh/"
 MAX_SLACK_TEXT = 3000
 MAX_DISCORD_CONTENT, MAX_DISCORD_EMBED = 2000, 4096
 MAX_PAGERDUTY_SUMMARY = 1024
-# Teams takes 28 KB a message, and ntfy 4,096 bytes of text.
-MAX_TEAMS_BYTES = 20_000
+# Teams takes 28 KB a message, in which JSON escapes some characters, and ntfy 4,096 bytes
+# of text.
+MAX_TEAMS_BYTES = 10_000
 MAX_NTFY_BYTES = 4096
 MAX_SUBJECT = 150
 ELLIPSIS = "…"
@@ -114,7 +115,8 @@ def _discord(settings: ChannelSettings, message: Message) -> Payload:
 
 
 def _teams(settings: ChannelSettings, message: Message) -> Payload:
-    details = clip_bytes(_details(message), MAX_TEAMS_BYTES)
+    # A single line feed is no new line in a text block.
+    details = clip_bytes(_details(message).replace("\n", "\n\n"), MAX_TEAMS_BYTES)
     card = {
         "$schema": "http://adaptivecards.io/schemas/adaptive-card.json",
         "type": "AdaptiveCard",
@@ -126,8 +128,7 @@ def _teams(settings: ChannelSettings, message: Message) -> Payload:
                 "weight": "Bolder",
                 "wrap": True,
             },
-            # A single line feed is no new line in a text block.
-            {"type": "TextBlock", "text": details.replace("\n", "\n\n"), "wrap": True},
+            {"type": "TextBlock", "text": details, "wrap": True},
         ],
     }
     attachment = {

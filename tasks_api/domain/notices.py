@@ -78,12 +78,18 @@ class Notice:
 
     @property
     def sentence(self) -> str:
+        """What happened, in one line, whatever names and reasons contain."""
         said = SENTENCES[Event(self.type)]
         if self.task_id is None:
             return f"{self.count} more times a task {said}"
         times = f" ({self.count} times)" if self.count > 1 else ""
         reason = f": {self.reason}" if self.reason else ""
-        return f"{self.task_name or self.task_id} {said}{times}{reason}"
+        return _to_line(f"{self.task_name or self.task_id} {said}{times}{reason}")
+
+
+def _to_line(text: str) -> str:
+    printable = "".join(each if each.isprintable() else " " for each in text)
+    return " ".join(printable.split())
 
 
 @dataclass(frozen=True)
@@ -123,7 +129,7 @@ class Message:
         return f"{self.count} notices about tasks of {self.tenant}"
 
     def _name_of_task(self) -> str:
-        return self.notices[-1].task_name or str(self.notices[-1].task_id)
+        return _to_line(self.notices[-1].task_name) or str(self.notices[-1].task_id)
 
     @property
     def lines(self) -> list[str]:

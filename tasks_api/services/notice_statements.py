@@ -52,13 +52,17 @@ INSERT_NOTICES = f"""
     INSERT INTO tasks_api_pendingnotice (tenant_id, channel_id, rule_id, type, at, send_at,
         task_id, task_name, run_id, reason, count)
     SELECT tenant_id, channel_id, rule_id, type, now(), send_at,
-        task_id, task_name, run_id, left(reason, 500), 1
-    FROM wanted WHERE place <= {MAX_NOTICES_AT_ONCE}
-    UNION ALL
-    SELECT tenant_id, channel_id, rule_id, type, now(), send_at,
-        NULL, '', NULL, '', count(*)
-    FROM wanted WHERE place > {MAX_NOTICES_AT_ONCE}
-    GROUP BY tenant_id, channel_id, rule_id, type, send_at
+        task_id, task_name, run_id, reason, count
+    FROM (
+        SELECT tenant_id, channel_id, rule_id, type, send_at, position,
+            task_id, task_name, run_id, left(reason, 500) AS reason, 1 AS count
+        FROM wanted WHERE place <= {MAX_NOTICES_AT_ONCE}
+        UNION ALL
+        SELECT tenant_id, channel_id, rule_id, type, send_at, max(position),
+            NULL, '', NULL, '', count(*)
+        FROM wanted WHERE place > {MAX_NOTICES_AT_ONCE}
+        GROUP BY tenant_id, channel_id, rule_id, type, send_at
+    ) AS notice ORDER BY position, rule_id
 """
 
 # Takes the notices of a channel that are due. Those of a task with the same event become
