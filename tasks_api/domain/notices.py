@@ -163,7 +163,7 @@ class ChannelSettings(NamedTuple):
 
     url: str = ""
     # The addresses of people who get mail.
-    to: tuple[str, ...] = ()
+    recipients: tuple[str, ...] = ()
     # Of PagerDuty.
     routing_key: str = ""
     # Of ntfy.
@@ -176,7 +176,7 @@ class ChannelSettings(NamedTuple):
     @classmethod
     def from_json(cls, text: str) -> ChannelSettings:
         stored: dict[str, Any] = json.loads(text)
-        return cls(**{**stored, "to": tuple(stored["to"])})
+        return cls(**{**stored, "recipients": tuple(stored["recipients"])})
 
     @property
     def masked_url(self) -> str:
@@ -194,7 +194,7 @@ REQUIRED_SETTINGS: dict[ChannelKind, frozenset[str]] = {
     ChannelKind.TEAMS: frozenset({"url"}),
     ChannelKind.PAGERDUTY: frozenset({"routing_key"}),
     ChannelKind.NTFY: frozenset({"topic"}),
-    ChannelKind.EMAIL: frozenset({"to"}),
+    ChannelKind.EMAIL: frozenset({"recipients"}),
 }
 OPTIONAL_SETTINGS: dict[ChannelKind, frozenset[str]] = {
     ChannelKind.PAGERDUTY: frozenset({"url"}),

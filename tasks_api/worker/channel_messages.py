@@ -68,7 +68,7 @@ def _build_message(
             str(run.run_id),
             message_formats.subject_of(message),
             message_formats.mail_text(message),
-            target.to,
+            target.recipients,
         )
     payload = message_formats.render(kind, target, message)
     timeout = settings.SCHEDULER_REQUEST_TIMEOUT

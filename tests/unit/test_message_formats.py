@@ -29,7 +29,11 @@ RUN_ID = "01a1fc25-dbf0-73fe-a3eb-c67ddf45f5ca"
 NOW = "2026-11-21T10:00:00Z"
 URL = "https://example.com/hook"
 SETTINGS = ChannelSettings(
-    url=URL, to=("a@example.com",), routing_key="k" * 32, topic="ops", token="tk_x"
+    url=URL,
+    recipients=("a@example.com",),
+    routing_key="k" * 32,
+    topic="ops",
+    token="tk_x",
 )
 FAILED = Notice(Event.RUN_FAILED, NOW, TASK_ID, "report", "HTTP 500", RUN_ID)
 ONE = Message("Acme", NOW, (FAILED,), count=1)

@@ -101,14 +101,14 @@ def _read_url(value: object) -> str:
 def _read_addresses(value: object) -> tuple[str, ...]:
     if not isinstance(value, list) or not 0 < len(value) <= MAX_ADDRESSES:
         fields.raise_invalid(
-            "to", f"should be a list of 1 to {MAX_ADDRESSES} addresses"
+            "recipients", f"should be a list of 1 to {MAX_ADDRESSES} addresses"
         )
     try:
         for address in value:
             validate_email(address)
     except (ValidationError, TypeError):
         fields.raise_invalid(
-            "to", f"has an element that is no address: {address!r:.100}"
+            "recipients", f"has an element that is no address: {address!r:.100}"
         )
     return tuple(dict.fromkeys(value))
 
@@ -129,7 +129,7 @@ def _read_secret(name: str, value: object) -> str:
 
 _SETTING_READERS: Mapping[str, Callable[[Any], Any]] = {
     "url": _read_url,
-    "to": _read_addresses,
+    "recipients": _read_addresses,
     "routing_key": lambda value: _read_secret("routing_key", value),
     "topic": _read_topic,
     "token": lambda value: _read_secret("token", value),
@@ -162,7 +162,7 @@ def _render_settings(channel: Channel) -> dict[str, Any]:
         return dict.fromkeys(sorted(settings_of(kind)))
     values = {
         "url": stored.masked_url,
-        "to": list(stored.to),
+        "recipients": list(stored.recipients),
         "routing_key": stored.routing_key and audit.REDACTED,
         "topic": stored.topic,
         "token": stored.token and audit.REDACTED,

@@ -57,7 +57,7 @@ _SETTINGS = {
         "Where messages are posted: for the kinds webhook, slack, discord and teams, "
         "and optional for pagerduty and ntfy. Responses show only the host."
     ),
-    "to": {
+    "recipients": {
         "type": "array",
         "minItems": 1,
         "maxItems": MAX_ADDRESSES,

@@ -31,7 +31,8 @@ from tasks_api.models import (
     Task,
 )
 from tasks_api.scheduler import dispatch
-from tasks_api.services import channels, events, notice_sending, rules
+from tasks_api.services import channels, events, rules
+from tasks_api.storage import task_rows
 from tasks_api.worker import long_work, verdicts
 from tasks_api.worker.record import AttemptResult
 from tests.conftest import MakeTask
@@ -371,7 +372,7 @@ def test_a_message_and_what_it_tells_are_stored_together(
         raise RuntimeError
 
     with monkeypatch.context() as patch:
-        patch.setattr(notice_sending.task_rows, "insert_tasks", fail)
+        patch.setattr(task_rows, "insert_tasks", fail)
         with pytest.raises(RuntimeError):
             send_due()
     assert len(pending(channel)) == 1

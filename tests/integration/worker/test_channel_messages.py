@@ -54,7 +54,9 @@ def mail_server(settings: LazySettings) -> Iterator[MailServer]:
 @pytest.fixture
 def mail_channel(user: User) -> Channel:
     return make_channel(
-        user, ChannelKind.EMAIL, settings={"to": ("a@example.com", "b@example.com")}
+        user,
+        ChannelKind.EMAIL,
+        settings={"recipients": ("a@example.com", "b@example.com")},
     )
 
 
