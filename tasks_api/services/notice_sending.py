@@ -7,6 +7,7 @@ another one has locked.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -14,7 +15,7 @@ from itertools import groupby
 from typing import NamedTuple
 from uuid import UUID
 
-from django.db import transaction
+from django.db import InterfaceError, OperationalError, transaction
 from django.db.models import Exists, OuterRef
 
 from accounts.models import Role, User
@@ -34,9 +35,13 @@ from tasks_api.services.notice_statements import TAKE_NOTICES
 from tasks_api.services.notifications import NOTICE_RETRY
 from tasks_api.storage import task_rows
 
+logger = logging.getLogger(__name__)
+
 # Channels in one transaction.
 BATCH_SIZE = 100
 HOUR = timedelta(hours=1)
+# The time until a channel whose messages could not be made is looked at again.
+ERROR_DELAY = timedelta(minutes=1)
 
 
 class _TakenNotice(NamedTuple):
@@ -64,7 +69,7 @@ def send_due(*, now: datetime, limit: int = BATCH_SIZE) -> bool:
     )
     locked = list(channels.filter(pk__in=due.values("channel")).order_by("pk")[:limit])
     for channel in locked:
-        _send(channel, now)
+        _send_alone(channel, now)
     if not locked:
         # A channel that was deleted while a worker wrote a notice for it.
         known = Channel.objects.filter(pk=OuterRef("channel"))
@@ -76,6 +81,19 @@ def make_test(channel: Channel, owner: User, *, now: datetime) -> UUID:
     """Send a test message of a locked channel; returns the task that sends it."""
     message = Message(channel.tenant.name, format_timestamp(now))
     return _store(channel, owner, [message], now)[0]
+
+
+def _send_alone(channel: Channel, now: datetime) -> None:
+    """Send what is due in a channel. An error of one channel must not hold up the others."""
+    try:
+        with transaction.atomic():
+            _send(channel, now)
+    except (OperationalError, InterfaceError):
+        raise
+    except Exception:
+        logger.exception("A channel cannot send", extra={"channel_id": channel.pk})
+        due = PendingNotice.objects.filter(channel=channel, send_at__lte=now)
+        due.update(send_at=now + ERROR_DELAY)
 
 
 def _send(channel: Channel, now: datetime) -> None:

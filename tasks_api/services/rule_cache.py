@@ -6,7 +6,7 @@ So a run of a tenant without rules costs the lookup of a key.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from tasks_api.models import NotificationRule
 
@@ -18,7 +18,7 @@ Rules = Sequence[NotificationRule]
 _known: dict[int, tuple[float, Rules]] = {}
 
 
-def load(tenant_ids: Iterable[int]) -> Mapping[int, Rules]:
+def load(tenant_ids: Collection[int]) -> Mapping[int, Rules]:
     """The active rules of those tenants that have some."""
     wanted = set(tenant_ids)
     now = time.monotonic()

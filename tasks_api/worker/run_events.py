@@ -72,9 +72,7 @@ def note_long_work(results: Sequence[AttemptResult], *, are_expired: bool) -> No
 
 
 def _load_wanted(results: Sequence[AttemptResult]) -> Wanted:
-    rules = rule_cache.load(
-        {item.run.tenant_id for item in results if item.run.surface != Surface.NOTICES}
-    )
+    rules = rule_cache.load({item.run.tenant_id for item in results})
     return {
         tenant_id: frozenset(chain.from_iterable(rule.events for rule in each))
         for tenant_id, each in rules.items()

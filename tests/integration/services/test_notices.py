@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from django.core.management import call_command
-from django.db import DataError
+from django.db import DataError, connection
 from django.utils import timezone
 from django_celery_beat.models import IntervalSchedule
 from hypothesis import HealthCheck, given
@@ -373,13 +373,30 @@ def test_a_message_and_what_it_tells_are_stored_together(
 
     with monkeypatch.context() as patch:
         patch.setattr(task_rows, "insert_tasks", fail)
-        with pytest.raises(RuntimeError):
-            send_due()
-    assert len(pending(channel)) == 1
+        send_due()
+    assert (messages(channel), len(pending(channel))) == ([], 1)
+
+    send_due(timezone.now() + timedelta(minutes=2))
+
+    assert (len(messages(channel)), pending(channel)) == (1, [])
+
+
+def test_the_error_of_a_channel_holds_up_no_other(user: User, channel: Channel) -> None:
+    broken = make_channel(user)
+    for each in (channel, broken):
+        make_rule(user, each, "run.failed")
+    end(make_periodic(user), True)
+    with connection.cursor() as cursor:
+        # A value that Python cannot read.
+        cursor.execute(
+            "UPDATE tasks_api_pendingnotice SET at = 'infinity' WHERE channel_id = %s",
+            [broken.pk],
+        )
 
     send_due()
 
-    assert (len(messages(channel)), pending(channel)) == (1, [])
+    assert (len(messages(channel)), messages(broken)) == (1, [])
+    assert PendingNotice.objects.filter(channel=broken).count() == 1
 
 
 def test_beats_that_send_at_once_send_each_notice_once(

@@ -24,6 +24,12 @@ from tasks_api.scheduler import dispatch
 from tasks_api.services import erasure, owners
 from tasks_api.worker import leases
 from tests.conftest import ClientFor, MakeTask
+from tests.integration.support.notices import (
+    end,
+    make_channel,
+    make_periodic,
+    make_rule,
+)
 from tests.integration.support.tasks_surface import ONE_TIME
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -67,6 +73,8 @@ def fill_tenant(owner: User, client_for: ClientFor, make_task: MakeTask) -> None
     job = {"id": "a", "queue": "q", "timeout": 1}
     api.post("/enqueue", job, format="json")
     accounts.configure_tenant(str(owner.tenant), shared_secret=f"secret of {owner}")
+    make_rule(owner, make_channel(owner), "run.failed", "task.failing")
+    end(make_periodic(owner, "fails"), True)
     with connection.cursor() as cursor:
         cursor.execute(
             "INSERT INTO tasks_api_queuetally (tenant_id, queue, exhausted)"
