@@ -73,8 +73,6 @@ def fill_tenant(owner: User, client_for: ClientFor, make_task: MakeTask) -> None
     job = {"id": "a", "queue": "q", "timeout": 1}
     api.post("/enqueue", job, format="json")
     accounts.configure_tenant(str(owner.tenant), shared_secret=f"secret of {owner}")
-    make_rule(owner, make_channel(owner), "run.failed", "task.failing")
-    end(make_periodic(owner, "fails"), True)
     with connection.cursor() as cursor:
         cursor.execute(
             "INSERT INTO tasks_api_queuetally (tenant_id, queue, exhausted)"
@@ -87,6 +85,8 @@ def fill_tenant(owner: User, client_for: ClientFor, make_task: MakeTask) -> None
             " WHERE tenant_id = %s",
             [owner.tenant_id],
         )
+    make_rule(owner, make_channel(owner), "run.failed", "task.failing")
+    end(make_periodic(owner, "fails"), True)
 
 
 def test_of_a_deleted_tenant_nothing_is_left_and_of_others_everything(
@@ -110,7 +110,7 @@ def test_of_a_deleted_tenant_nothing_is_left_and_of_others_everything(
     assert row_counts() == before
     entry = AuditEntry.objects.filter(action="tenant.delete").latest("id")
     assert (entry.tenant_id, entry.object_id) == (None, "Alpha")
-    assert client_for(stranger).get("/tasks/").json()["count"] == 4
+    assert client_for(stranger).get("/tasks/").json()["count"] == 5
 
 
 def test_nothing_is_deleted_by_mistake(user: User, make_task: MakeTask) -> None:
