@@ -18,6 +18,7 @@ from uuid import UUID
 from django.db import InterfaceError, OperationalError, transaction
 from django.db.models import Exists, OuterRef
 
+from accounts import audit
 from accounts.models import Role, User
 from scheduler_service.db.statements import fetch_all, prepared, with_limit
 from tasks_api.domain.notices import (
@@ -210,4 +211,5 @@ def _store(
         )
         for message in messages
     ]
-    return [task.id for task in task_rows.insert_tasks(owner, specs, now=now)]
+    with audit.acting_as(audit.SERVICE):
+        return [task.id for task in task_rows.insert_tasks(owner, specs, now=now)]

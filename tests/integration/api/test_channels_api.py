@@ -390,7 +390,8 @@ def test_changes_stand_in_the_audit_log_without_secrets(admin: APIClient) -> Non
         *("channel.create", "rule.create", "channel.change", "rule.change"),
         *("channel.test", "rule.remove", "channel.remove"),
     ]
-    ours = [each for each in found if each[0].split(".")[0] in ids]
+    # The test message was not sent yet.
+    ours = [each for each in found if each[0] != "task.remove"]
     assert ours == [(action, ids[action.split(".")[0]]) for action in done]
     changes = [entry.changes for entry in entries]
     assert {"settings": ["…", "…"]} in changes
