@@ -12,6 +12,7 @@ from django.db.models import QuerySet
 
 from accounts import audit
 from accounts.models import Tenant, User
+from scheduler_service.db import clock
 from tasks_api.domain.exceptions import (
     ChannelExists,
     ChannelNotFound,
@@ -31,17 +32,27 @@ _AUDITED = ("name", "kind", "max_per_hour", "is_paused")
 
 def list_channels(tenant: Tenant) -> QuerySet[Channel]:
     """The channels of a tenant, with one for its notification URL if it has that."""
-    if tenant.notification_url:
-        Channel.objects.get_or_create(
-            tenant=tenant,
-            kind=ChannelKind.NOTIFICATION_URL,
-            defaults={
-                "name": NOTIFICATION_URL_NAME,
-                "sealed_settings": ChannelSettings().to_json(),
-                "max_per_hour": DEFAULT_MAX_PER_HOUR,
-            },
-        )
-    return Channel.objects.filter(tenant=tenant)
+    found = Channel.objects.filter(tenant=tenant)
+    is_known = found.filter(kind=ChannelKind.NOTIFICATION_URL).exists
+    if tenant.notification_url and not is_known():
+        _add_notification_url(tenant)
+    return found
+
+
+def _add_notification_url(tenant: Tenant) -> None:
+    row_id, name = clock.new_id(), NOTIFICATION_URL_NAME
+    if Channel.objects.filter(tenant=tenant, name=name).exists():
+        name = f"{name} {row_id.hex[-6:]}"
+    channel = Channel(
+        id=row_id,
+        tenant=tenant,
+        name=name,
+        kind=ChannelKind.NOTIFICATION_URL,
+        sealed_settings=ChannelSettings().to_json(),
+        max_per_hour=DEFAULT_MAX_PER_HOUR,
+    )
+    # Another request may add it at the same moment.
+    Channel.objects.bulk_create([channel], ignore_conflicts=True)
 
 
 def get_channel(tenant: Tenant, channel_id: UUID) -> Channel:

@@ -11,7 +11,7 @@ DELETE_SCHEDULES = """
         WHERE task_id = ANY(ARRAY(SELECT id FROM tasks))
     ), rules AS (
         DELETE FROM tasks_api_notificationrule
-        WHERE task_id = ANY(ARRAY(SELECT id FROM tasks))
+        WHERE task_id IS NOT NULL AND task_id = ANY(ARRAY(SELECT id FROM tasks))
     ), failing AS (
         DELETE FROM tasks_api_failingtask
         WHERE task_id = ANY(ARRAY(SELECT id FROM tasks))

@@ -414,14 +414,16 @@ def test_mail_is_offered_where_it_can_be_sent(
 def test_the_notification_url_is_a_channel_that_operators_set(
     admin: APIClient,
 ) -> None:
-    assert admin.get("/channels/").json()["channels"] == []
+    taken = make_channel(admin, name="notification URL")
     accounts.configure_tenant("Alpha", notification_url="https://a:s3cret@e.org/told")
 
-    [channel] = admin.get("/channels/").json()["channels"]
+    [channel, other] = admin.get("/channels/").json()["channels"]
+
+    assert (other, channel["name"][:-7]) == (taken, "notification URL")
 
     path = f"/channels/{channel['id']}/"
     assert (channel["kind"], channel["url"]) == ("notification_url", "https://e.org/…")
-    assert admin.get("/channels/").json()["channels"] == [channel]
+    assert admin.get("/channels/").json()["channels"] == [channel, other]
     assert admin.delete(path).status_code == 409
     assert admin.patch(path, {"url": SECRET_URL}, format="json").status_code == 400
     assert admin.post(f"{path}test/").status_code == 202
