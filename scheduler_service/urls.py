@@ -10,6 +10,7 @@ from django.urls import URLPattern, path, re_path
 from rest_framework.views import APIView
 
 from tasks_api.api.access import audit_log, signing_secrets, tokens, users
+from tasks_api.api.channels import channels, rules
 from tasks_api.api.cron_jobs import views as cron_jobs
 from tasks_api.api.ops import document, health, metrics
 from tasks_api.api.pull_queue import views as pull_queue
@@ -91,6 +92,17 @@ urlpatterns = [
         signing_secrets.RotateSigningSecret.as_view(),
         "rotate-signing-secret",
     ),
+    _route("channels", channels.ChannelList.as_view(), "channels"),
+    _route(
+        "channels/(?P<channel_id>[^/]+)", channels.ChannelDetail.as_view(), "channel"
+    ),
+    _route(
+        "channels/(?P<channel_id>[^/]+)/test",
+        channels.TestChannel.as_view(),
+        "test-channel",
+    ),
+    _route("rules", rules.RuleList.as_view(), "rules"),
+    _route("rules/(?P<rule_id>[^/]+)", rules.RuleDetail.as_view(), "rule"),
     _route("audit", audit_log.AuditLog.as_view(), "audit"),
     _route("tasks/(?P<task_id>[^/]+)/run", control.RunTask.as_view(), "run-task"),
     _route(

@@ -27,6 +27,8 @@ from accounts.throttling import CredentialKind
 from tasks_api.api import known_fields
 from tasks_api.domain.effort import TooMuch, allowance
 from tasks_api.domain.exceptions import (
+    ChannelExists,
+    ChannelNotFound,
     InvalidState,
     InvalidTask,
     KeyInUse,
@@ -34,6 +36,7 @@ from tasks_api.domain.exceptions import (
     MessageExists,
     MessageNotFound,
     NameTaken,
+    RuleNotFound,
     RunAccessDenied,
     RunNotFound,
     ScheduleError,
@@ -54,6 +57,9 @@ HTTP_STATUS: dict[type[Exception], int] = {
     MessageNotFound: 404,
     MessageExists: 409,
     NameTaken: 409,
+    ChannelNotFound: 404,
+    ChannelExists: 409,
+    RuleNotFound: 404,
     TaskBusy: 409,
     KeyInUse: 409,
     VersionConflict: 412,

@@ -108,3 +108,21 @@ class MessageNotFound(SchedulerError):
     """The message does not exist, or the operation needs it leased and it is not."""
 
     code = "message_not_found"
+
+
+class ChannelNotFound(SchedulerError):
+    """The tenant has no such channel."""
+
+    code = "channel_not_found"
+
+
+class ChannelExists(SchedulerError):
+    """The tenant has a channel of that name already."""
+
+    code = "channel_exists"
+
+
+class RuleNotFound(SchedulerError):
+    """The tenant has no such rule."""
+
+    code = "rule_not_found"

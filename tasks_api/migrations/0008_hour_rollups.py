@@ -18,7 +18,7 @@ def _tenant() -> models.ForeignKey:
 class Migration(migrations.Migration):
     dependencies = [
         ("accounts", "0001_initial"),
-        ("tasks_api", "0004_following_fire_times"),
+        ("tasks_api", "0006_channels"),
     ]
 
     operations = [

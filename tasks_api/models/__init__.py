@@ -1,4 +1,4 @@
-"""The models: tasks, runs, messages, bookkeeping; their QuerySets and constraints.
+"""The models: tasks, runs, messages, channels, bookkeeping; QuerySets and constraints.
 
 A model has rules about a single row. A function that touches two models is in
 `services`.
@@ -7,6 +7,12 @@ A model has rules about a single row. A function that touches two models is in
 from __future__ import annotations
 
 from tasks_api.models.bookkeeping import Heartbeat, IdempotencyKey, RunIdKey
+from tasks_api.models.channels import (
+    Channel,
+    FailingTask,
+    NotificationRule,
+    PendingNotice,
+)
 from tasks_api.models.messages import Message, QueueTally
 from tasks_api.models.rollups import HourRollup, LateRun, RollupProgress
 from tasks_api.models.runs import Attempt, FurtherAttempt, Run
@@ -20,12 +26,16 @@ from tasks_api.models.tasks import (
 
 __all__ = [
     "Attempt",
+    "Channel",
+    "FailingTask",
     "FurtherAttempt",
     "Heartbeat",
     "HourRollup",
     "IdempotencyKey",
     "LateRun",
     "Message",
+    "NotificationRule",
+    "PendingNotice",
     "QueueTally",
     "RollupProgress",
     "Run",

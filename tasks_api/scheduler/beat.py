@@ -27,6 +27,7 @@ from tasks_api.scheduler import isolation, overdue, poll, rescue
 from tasks_api.scheduler.bells import Bells
 from tasks_api.scheduler.edits import EditFollower
 from tasks_api.scheduler.missing_workers import MissingWorkers, OutageGuard
+from tasks_api.scheduler.notices import NoticeSender
 from tasks_api.scheduler.operator_tasks import OperatorTasks
 from tasks_api.storage import schedule_changes, task_counts
 from tasks_api.worker import long_work
@@ -64,6 +65,7 @@ class TenantScheduler(Scheduler):
         self._missing_workers = MissingWorkers()
         self._outage_guard = OutageGuard()
         self._operator_tasks = OperatorTasks(self)
+        self._notices = NoticeSender()
         self._parts = isolation.TickParts()
         self._reported = ""
         self._watch = BeatWatchdog()
@@ -98,6 +100,7 @@ class TenantScheduler(Scheduler):
         is_full |= run(
             "Settling schedule changes", partial(_settle_changes, seen, floor), False
         )
+        is_full |= run("Sending notices", self._notices.send_due, False)
         run("Recording a heartbeat", self._record_heartbeat, None)
         # After a full batch there may be more, so tick again at once.
         if is_full:

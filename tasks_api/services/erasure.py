@@ -49,6 +49,8 @@ def erase_tenant(tenant: Tenant, *, report: ReportProgress) -> None:
             f"{tenant} is SCHEDULER_ANONYMOUS_TENANT, so clients would make it again."
         )
     accounts.close_tenant(tenant)
+    # Otherwise beats would make tasks that send its notices.
+    tenant.channels.all().delete()
     report("Nobody gets in any more.")
     _erase_tasks(
         Task.objects.filter(tenant=tenant).values_list("pk", flat=True), report

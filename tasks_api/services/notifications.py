@@ -12,10 +12,12 @@ from datetime import datetime
 from typing import NamedTuple
 
 from accounts.models import Tenant, User
+from tasks_api.domain.notices import Event
 from tasks_api.domain.schedules import Once
 from tasks_api.domain.specs import Backoff, Surface, TaskSpec
 from tasks_api.domain.timestamps import format_timestamp
 from tasks_api.models import Task
+from tasks_api.services.events import TaskEvent, store_events
 from tasks_api.storage import task_rows
 
 # Retries for about a day, because the receiver of notices may be down with the target.
@@ -34,12 +36,13 @@ class Notice(NamedTuple):
 
 
 def notify_tenants(notices: Sequence[Notice], *, now: datetime) -> None:
-    """Store notices for the tenants that have a notification URL.
+    """Store notices for tenants that have a notification URL, or rules that ask for them.
 
     The caller must make the reported change in the same transaction. Notices about
     notices are not stored.
     """
     relevant = [notice for notice in notices if notice.task.surface != Surface.NOTICES]
+    store_events([_to_event(notice) for notice in relevant], now=now)
     tenants = Tenant.objects.filter(
         pk__in={notice.task.tenant_id for notice in relevant}
     )
@@ -54,6 +57,11 @@ def notify_tenants(notices: Sequence[Notice], *, now: datetime) -> None:
             )
     for owner, specs in specs_of_owner.items():
         task_rows.insert_tasks(owner, specs, now=now)
+
+
+def _to_event(notice: Notice) -> TaskEvent:
+    task = notice.task
+    return TaskEvent(Event(notice.type), task.tenant_id, task.pk, notice.reason)
 
 
 def _spec(notice: Notice, url: str, now: datetime) -> TaskSpec:

@@ -28,6 +28,7 @@ from tasks_api.metrics import counters
 from tasks_api.storage import run_rows, schedule_changes, schedule_edits, schedule_rows
 from tasks_api.storage.stored_schedules import fetch_with_schedule
 from tasks_api.taking import following, statements, waiting_runs
+from tasks_api.taking.decision_events import note_decisions
 from tasks_api.taking.decisions import DueTask, TaskUpdate, decide
 from tasks_api.taking.room import BATCH_SIZE, Room
 from tasks_api.taking.tenant_shares import TenantShare
@@ -211,6 +212,7 @@ def _write_decisions(
     with prepared() as cursor:
         cursor.execute(statements.UPDATE_TASKS, columns(moves))
     schedule_rows.set_enabled(paused, False)
+    note_decisions(tasks, moves, runs)
     return made
 
 

@@ -29,7 +29,7 @@ from tasks_api.domain.states import FINAL_STATES, RunState
 from tasks_api.models import Run
 from tasks_api.storage import run_rows
 from tasks_api.taking.statements import CLAIMED_RUN_COLUMNS
-from tasks_api.worker import failure_streaks, statements
+from tasks_api.worker import failure_streaks, run_events, statements
 from tasks_api.worker.record import (
     AttemptResult,
     cancel_overtaken,
@@ -281,6 +281,8 @@ def _record_ends(
     )
     counted = [item for item in results if item.run.pause_after_failures]
     failure_streaks.count_ends(failure_streaks.find_ends(counted))
+    are_expired = results[0].result.error == EXPIRED
+    run_events.note_long_work(results, are_expired=are_expired)
 
 
 def _judge_end(row: _LongRun, result: HttpResult, *, succeeded: bool) -> AttemptResult:

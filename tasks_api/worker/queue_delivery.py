@@ -10,7 +10,8 @@ from django.db import transaction
 from tasks_api.delivery import retry
 from tasks_api.delivery.request import ClaimedRun, HttpResult
 from tasks_api.services import pull_queue
-from tasks_api.worker.record import AttemptResult, record_results
+from tasks_api.worker import run_events
+from tasks_api.worker.record import AttemptResult
 
 # Seconds that a consumer may be silent about a message that a task put into its queue.
 MESSAGE_TIMEOUT = 30
@@ -24,7 +25,7 @@ def enqueue(runs: Sequence[ClaimedRun], now: datetime) -> list[AttemptResult]:
     ]
     with transaction.atomic():
         pull_queue.enqueue_many([_make_message(run) for run in runs])
-        record_results(results)
+        run_events.record(results)
     return results
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 from functools import lru_cache, partial
 
@@ -18,6 +18,7 @@ from tasks_api.delivery import faults, request, retry
 from tasks_api.delivery.request import BuildError, ClaimedRun, Credentials, HttpResult
 from tasks_api.domain.states import Trouble
 from tasks_api.worker import failure_log, long_work
+from tasks_api.worker.channel_messages import Build, Built
 
 logger = logging.getLogger(__name__)
 # One for the process, which has one taker.
@@ -25,8 +26,6 @@ _unreadable_rows = failure_log.UnreadableRowLog()
 
 # Seconds that a secret stays in use at most after it was rotated.
 CREDENTIALS_LIFETIME = 5.0
-
-Build = Callable[[ClaimedRun, Credentials], request.Request]
 
 
 def make_builder(now: datetime) -> Build:
@@ -44,8 +43,8 @@ def make_builder(now: datetime) -> Build:
 
 def try_build(
     build: Build, run: ClaimedRun, credentials: Credentials | None
-) -> request.Request | HttpResult:
-    """The request for a run, or the result of a run that has none.
+) -> Built | HttpResult:
+    """The request or the mail for a run, or the result of a run that has none.
 
     An unexpected error is most likely a row that a newer release has written, so another
     worker may understand it. A MemoryError concerns all runs, and is raised.

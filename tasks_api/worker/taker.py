@@ -12,7 +12,7 @@ from uuid import UUID
 from django.db import Error as DatabaseError
 from django.db import connection
 
-from tasks_api.delivery import faults
+from tasks_api.delivery import faults, mail
 from tasks_api.delivery.request import ClaimedRun, Credentials, HttpResult, Request
 from tasks_api.metrics import counters
 from tasks_api.taking import due_poll, following, isolation, leases, waiting_runs
@@ -21,8 +21,15 @@ from tasks_api.taking.due_tasks import TakenTasks
 from tasks_api.taking.room import Room
 from tasks_api.taking.run_counts import RunCounts
 from tasks_api.taking.tenant_shares import TenantShare, TenantShares
-from tasks_api.worker import queue_delivery, request_builder, threads, verdicts
+from tasks_api.worker import (
+    channel_messages,
+    queue_delivery,
+    request_builder,
+    threads,
+    verdicts,
+)
 from tasks_api.worker.database_contact import DatabaseContact
+from tasks_api.worker.mailer import Mailer
 from tasks_api.worker.verdicts import Listener
 from tasks_api.worker.workload import Workload
 
@@ -54,6 +61,7 @@ class Taker:
         self._send = send
         self._report = report
         self._on_recorded = on_recorded
+        self._mailer = Mailer(may_start=workload.may_start, report=report)
         self._credentials = request_builder.CredentialsCache()
         self._poller = due_poll.make_poller()
         self._task_shares = TenantShares(taking.FIND_TENANTS_OF_TASKS)
@@ -155,14 +163,19 @@ class Taker:
         counters.count_unsigned(
             sum(_is_unsigned(credentials[run.tenant_id]) for run in runs)
         )
-        build = request_builder.make_builder(now)
+        build = channel_messages.with_channels(
+            request_builder.make_builder(now), runs, now=now
+        )
         for run in runs:
             built = request_builder.try_build(build, run, credentials[run.tenant_id])
             if isinstance(built, HttpResult):
                 self._end(run, built)
+                continue
+            if isinstance(built, mail.Mail):
+                self._mailer.send(run, built)
             else:
                 self._send(run, built)
-                self._unbegun.discard(run.run_id)
+            self._unbegun.discard(run.run_id)
 
     def _end(self, run: ClaimedRun, result: HttpResult) -> None:
         """Have the result recorded of a run that the transport never gets."""

@@ -12,7 +12,7 @@ from tasks_api.delivery.request import ClaimedRun, HttpResult
 from tasks_api.domain.specs import Overlap
 from tasks_api.services import removal
 from tasks_api.storage import run_rows
-from tasks_api.worker import failure_streaks
+from tasks_api.worker import run_events
 from tasks_api.worker.record import AttemptResult
 
 logger = logging.getLogger(__name__)
@@ -39,7 +39,7 @@ def write_results(results: Sequence[AttemptResult]) -> set[UUID]:
     is the database's own trouble.
     """
     try:
-        return failure_streaks.record_and_count(results)
+        return run_events.record(results)
     except Exception as error:
         if faults.is_outage(error):
             raise
@@ -55,7 +55,7 @@ def _write_failure(item: AttemptResult, error: Exception) -> set[UUID]:
     result = HttpResult(None, reason, max(0, min(item.result.duration_ms, 2**31 - 1)))
     failed = AttemptResult(run, result, retry.GiveUp(reason), item.started_at)
     try:
-        return failure_streaks.record_and_count([failed])
+        return run_events.record([failed])
     except Exception as again:
         if faults.is_outage(again):
             raise

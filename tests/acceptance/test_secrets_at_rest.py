@@ -98,3 +98,39 @@ def test_credentials_and_headers_are_in_no_file_and_no_answer(
     # The search finds what is there.
     assert files_with(harness, f"@{host}/well")
     assert files_with(harness, SECRET) == set()
+
+
+def test_where_a_channel_sends_is_in_no_file_and_no_answer(
+    running_service: Harness, target: Receiver
+) -> None:
+    harness = running_service
+    target.answer("/fails", status=500)
+    harness.manage("set_role", "ann", "admin", "--tenant", "Alpha")
+    url = f"{target.url}/{SECRET}"
+    channels = [
+        {"name": "chat", "kind": "slack", "url": url},
+        {"name": "pager", "kind": "pagerduty", "routing_key": SECRET, "url": url},
+    ]
+    answers = []
+    for channel in channels:
+        made = harness.api.post(f"{harness.url}/channels/", json=channel, timeout=10)
+        rule = {"channel_id": made.json()["id"], "events": ["run.failed"]}
+        answers += [
+            made,
+            harness.api.post(f"{harness.url}/rules/", json=rule, timeout=10),
+        ]
+    harness.create_task(
+        task_type="one_time",
+        run_datetime=in_seconds(6).isoformat(),
+        url=f"{target.url}/fails",
+    )
+
+    _, *told = target.wait_for(3, timeout=60)
+    paths = ("channels/", "rules/", "runs/?notice=true", "audit/")
+    answers += [harness.api.get(f"{harness.url}/{path}", timeout=10) for path in paths]
+
+    assert {request.path for request in told} == {f"/{SECRET}"}
+    assert {answer.status_code for answer in answers} == {200, 201}
+    assert SECRET not in json.dumps([answer.text for answer in answers])
+    assert redis_keys_with_secret(harness) == []
+    assert files_with(harness, SECRET) == set()

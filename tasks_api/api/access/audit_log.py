@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, ClassVar
-from uuid import UUID
 
 from django.db.models import QuerySet
 from rest_framework.request import Request
@@ -13,8 +12,8 @@ from rest_framework.response import Response
 from accounts import audit
 from tasks_api.api import fields
 from tasks_api.api.access import openapi as schema
-from tasks_api.api.access.base import invalid_cursor, page_of
 from tasks_api.api.errors import FormatView
+from tasks_api.api.pagination import page_of, read_uuid
 
 
 class AuditLog(FormatView):
@@ -23,7 +22,7 @@ class AuditLog(FormatView):
     @schema.list_audit
     def get(self, request: Request) -> Response:
         entries = self._selected_entries(fields.query_parameters(request))
-        page = page_of(request, entries, key="id", read_cursor=_read_entry_id)
+        page = page_of(request, entries, key="id", read_cursor=read_uuid)
         return page.response("entries", audit.to_dict)
 
     def _selected_entries(self, query: Mapping[str, str]) -> QuerySet[Any]:
@@ -40,10 +39,3 @@ class AuditLog(FormatView):
 
 def _optional_parameter(query: Mapping[str, str], name: str) -> str:
     return fields.id_parameter(query, name) if name in query else ""
-
-
-def _read_entry_id(cursor: str) -> UUID:
-    try:
-        return UUID(cursor)
-    except ValueError:
-        raise invalid_cursor() from None

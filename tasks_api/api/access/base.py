@@ -1,15 +1,13 @@
-"""Readers and pages that the views of access share."""
+"""Readers that the views of access share."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
-from django.db.models import Model, QuerySet
 from rest_framework.exceptions import APIException, PermissionDenied
 from rest_framework.request import Request
-from rest_framework.response import Response
 
 from accounts import services as accounts
 from accounts.access.permissions import scope_of
@@ -17,12 +15,10 @@ from accounts.models import Role, Scope, Token
 from tasks_api.api import fields, pagination
 from tasks_api.domain.exceptions import InvalidTask
 
-DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE = 100, 1000
 MAX_ROW_ID = 2**63 - 1
 # Responses with a secret, which no cache may keep.
 UNCACHED = {"Cache-Control": "no-store"}
 
-Row = TypeVar("Row", bound=Model)
 Choice = TypeVar("Choice", Role, Scope)
 
 
@@ -82,50 +78,7 @@ def require_scope(request: Request, scope: Scope) -> None:
 # Pages.
 
 
-class Page(NamedTuple):
-    """Rows of a list, with the cursor and the link of the next page if there is one."""
-
-    rows: Sequence[Any]
-    cursor: str | None = None
-    link: Mapping[str, str] | None = None
-
-    def response(
-        self, name: str, render: Callable[[Any], Mapping[str, Any]]
-    ) -> Response:
-        body = {name: [render(row) for row in self.rows], "next_cursor": self.cursor}
-        return Response(body, headers=self.link)
-
-
-def page_of(
-    request: Request,
-    rows: QuerySet[Row],
-    *,
-    key: str,
-    read_cursor: Callable[[str], Any],
-) -> Page:
-    """The newest rows, or those after `cursor`, found by their key without counting."""
-    query = fields.query_parameters(request)
-    limit = pagination.page_size(
-        query, default=DEFAULT_PAGE_SIZE, maximum=MAX_PAGE_SIZE
-    )
-    if "cursor" in query:
-        rows = rows.filter(**{f"{key}__lt": read_cursor(query["cursor"])})
-    found = list(rows.order_by(f"-{key}")[: limit + 1])
-    if len(found) <= limit:
-        return Page(found)
-    cursor = str(found[limit - 1].pk)
-    return Page(
-        found[:limit], cursor, pagination.next_page_link(request, cursor=cursor)
-    )
-
-
 def read_row_id(cursor: str) -> int:
     if cursor.isascii() and cursor.isdigit() and len(cursor) <= 19:
         return min(int(cursor), MAX_ROW_ID)
-    raise invalid_cursor()
-
-
-def invalid_cursor() -> InvalidTask:
-    return InvalidTask(
-        "cursor", "Invalid value of cursor. Value should be a next_cursor"
-    )
+    raise pagination.invalid_cursor()

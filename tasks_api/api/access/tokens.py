@@ -21,13 +21,13 @@ from tasks_api.api.access import openapi as schema
 from tasks_api.api.access.base import (
     UNCACHED,
     caller_token_expiry,
-    page_of,
     read_choice,
     read_overlap,
     read_row_id,
     require_scope,
 )
 from tasks_api.api.errors import FormatView
+from tasks_api.api.pagination import page_of
 from tasks_api.domain.exceptions import InvalidTask
 from tasks_api.domain.timestamps import format_optional_timestamp
 

@@ -13,8 +13,9 @@ from accounts import services as accounts
 from accounts.models import Role, User
 from tasks_api.api import fields
 from tasks_api.api.access import openapi as schema
-from tasks_api.api.access.base import NameConflict, page_of, read_choice, read_row_id
+from tasks_api.api.access.base import NameConflict, read_choice, read_row_id
 from tasks_api.api.errors import FormatView
+from tasks_api.api.pagination import page_of
 from tasks_api.domain.exceptions import InvalidTask
 from tasks_api.domain.timestamps import format_optional_timestamp
 from tasks_api.services import owners

@@ -177,6 +177,30 @@ def test_an_administrator_manages_users_and_secrets(shell: Shell, user: User) ->
     assert len(shell.json("secrets", "list")) == 2
 
 
+def test_an_administrator_manages_channels_and_rules(shell: Shell, user: User) -> None:
+    assert "403" in shell("channels", "create", "ops", "ntfy", "--topic", "a", code=1)
+    User.objects.filter(pk=user.pk).update(role=Role.ADMIN)
+    made = shell.json("channels", "create", "ops", "ntfy", "--topic", "a")
+    channel_id = made["id"]
+
+    assert shell.json("channels", "show", channel_id) == made
+    assert shell("channels", "list").splitlines()[1].split()[1:3] == ["ops", "ntfy"]
+    assert shell.json("channels", "test", channel_id)["task_id"]
+    quiet = ("--quiet", "22:00-07:00", "--timezone", "Europe/Berlin")
+    events = ("run.failed", "task.recovered")
+    rule = shell.json("rules", "create", channel_id, *events, "--tag", "a", *quiet)
+    assert (rule["events"], rule["tag"]) == (list(events), "a")
+    assert rule["quiet_hours"]["timezone"] == "Europe/Berlin"
+    assert "--quiet" in shell("rules", "create", "x", "y", "--quiet", "7", code=2)
+    for kind, item in (("channels", made), ("rules", rule)):
+        assert shell.json(kind, "pause", item["id"])["paused"]
+        assert shell.json(kind, "resume", item["id"]) == item
+    assert rule["id"] in shell("rules", "list")
+    shell("rules", "remove", rule["id"])
+    shell("channels", "remove", channel_id)
+    assert shell.json("channels", "list") == []
+
+
 def test_all_tasks_of_a_user_are_transferred(
     shell: Shell, user: User, colleague: User, make_task: MakeTask
 ) -> None:

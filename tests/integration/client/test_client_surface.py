@@ -30,6 +30,7 @@ from tests.integration.support.tasks_surface import ONE_TIME, PERIODIC
 # First segments of paths. The other wire formats have clients of their own.
 COVERED_SEGMENTS = {"tasks", "runs", "tokens", "users", "signing-secrets", "audit"}
 COVERED_SEGMENTS |= {"stats", "account", "forecast"}
+COVERED_SEGMENTS |= {"channels", "rules"}
 OTHER_SEGMENTS = {"", "api", "cron", "delete", "insert"}
 OTHER_SEGMENTS |= {"complete", "enqueue", "heartbeat", "next", "reschedule"}
 OTHER_SEGMENTS |= {"health", "healthz", "readyz"}
@@ -48,6 +49,15 @@ TIME = datetime(2090, 12, 5, 8, tzinfo=UTC)
 TIME_RANGE: dict[str, Any] = {"since": TIME, "until": TIME}
 DAY = timedelta(days=1)
 ID = "01a1fc25-cc90-73cc-897d-06cb540be56b"
+CHANNEL: dict[str, Any] = {
+    "url": "https://example.com/",
+    "recipients": ["a@example.com"],
+}
+CHANNEL |= {"routing_key": "k", "topic": "t", "token": "x"}
+CHANNEL |= {"max_per_hour": 5, "paused": False}
+QUIET = {"from": "22:00", "to": "07:00", "timezone": "UTC"}
+RULE: dict[str, Any] = {"task_id": ID, "tag": "a", "streak": 3, "late_after": 60}
+RULE |= {"digest_seconds": 300, "quiet_hours": QUIET, "paused": False}
 
 Call = Callable[[Client], Any]
 
@@ -119,6 +129,19 @@ CALLS: dict[str, Call] = {
     "list_signing_secrets": lambda c: c.list_signing_secrets()[0],
     "transfer_tasks": lambda c: c.transfer_tasks("bob", "ann"),
     "rotate_signing_secret": lambda c: c.rotate_signing_secret(overlap=DAY),
+    "list_channels": lambda c: next(c.list_channels()),
+    "create_channel": lambda c: c.create_channel("a", "slack", **CHANNEL),
+    "get_channel": lambda c: c.get_channel(ID),
+    "change_channel": lambda c: c.change_channel(ID, name="b", **CHANNEL),
+    "remove_channel": lambda c: c.remove_channel(ID),
+    "test_channel": lambda c: c.test_channel(ID),
+    "list_rules": lambda c: next(c.list_rules()),
+    "create_rule": lambda c: c.create_rule(ID, ["run.failed"], **RULE),
+    "get_rule": lambda c: c.get_rule(ID),
+    "change_rule": lambda c: c.change_rule(
+        ID, channel_id=ID, events=["run.failed"], **RULE
+    ),
+    "remove_rule": lambda c: c.remove_rule(ID),
     "list_audit_entries": lambda c: next(
         c.list_audit_entries(
             actor="ann@acme", action="task.", object_id=ID, **TIME_RANGE

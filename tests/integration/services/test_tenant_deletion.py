@@ -22,6 +22,12 @@ from tasks_api.domain.states import RunState
 from tasks_api.models import Run, Task
 from tasks_api.services import erasure, owners
 from tests.conftest import ClientFor, MakeTask
+from tests.integration.support.notices import (
+    end,
+    make_channel,
+    make_periodic,
+    make_rule,
+)
 from tests.integration.support.tasks_surface import ONE_TIME
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -77,6 +83,8 @@ def fill_tenant(owner: User, client_for: ClientFor, make_task: MakeTask) -> None
             " WHERE tenant_id = %s",
             [owner.tenant_id],
         )
+    make_rule(owner, make_channel(owner), "run.failed", "task.failing")
+    end(make_periodic(owner, "fails"), True)
 
 
 def test_of_a_deleted_tenant_nothing_is_left_and_of_others_everything(
@@ -100,7 +108,7 @@ def test_of_a_deleted_tenant_nothing_is_left_and_of_others_everything(
     assert row_counts() == before
     entry = AuditEntry.objects.filter(action="tenant.delete").latest("id")
     assert (entry.tenant_id, entry.object_id) == (None, "Alpha")
-    assert client_for(stranger).get("/tasks/").json()["count"] == 4
+    assert client_for(stranger).get("/tasks/").json()["count"] == 5
 
 
 def test_nothing_is_deleted_by_mistake(user: User, make_task: MakeTask) -> None:

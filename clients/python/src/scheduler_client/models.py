@@ -345,6 +345,42 @@ class AuditEntry:
 
 
 @dataclass(frozen=True)
+class Channel:
+    """Where a tenant is told of events. Only administrators see where it sends."""
+
+    id: str
+    name: str
+    kind: str
+    max_per_hour: int
+    paused: bool
+    created_at: datetime
+    url: str | None = None
+    recipients: list[str] | None = None
+    routing_key: str | None = None
+    topic: str | None = None
+    token: str | None = None
+    raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Which events of which tasks are sent to a channel, and when."""
+
+    id: str
+    channel_id: str
+    events: list[str]
+    task_id: str | None
+    tag: str | None
+    streak: int
+    late_after: int
+    digest_seconds: int
+    quiet_hours: Mapping[str, str] | None
+    paused: bool
+    created_at: datetime
+    raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+
+@dataclass(frozen=True)
 class PlanStep:
     """The action on one task: create, change, pause, resume, delete, keep or over."""
 
