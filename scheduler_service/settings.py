@@ -11,7 +11,7 @@ from django.core.management.utils import get_random_secret_key
 
 from scheduler_service import __version__
 from scheduler_service.local import state_files, urls
-from scheduler_service.process import time_zones
+from scheduler_service.process import mail_urls, time_zones
 from scheduler_service.redis import connections
 
 
@@ -110,17 +110,9 @@ SCHEDULER_BODY_TIMEOUT = env.float("SCHEDULER_BODY_TIMEOUT", 10.0)
 
 # Where targets reach this service; sent to targets of tasks with long work.
 SCHEDULER_PUBLIC_URL = env.str("SCHEDULER_PUBLIC_URL", "")
-
-# How mail leaves, such as smtp+tls://user:password@mail.example.com:587; empty: not at all.
 EMAIL_URL = env.str("EMAIL_URL", "consolemail://" if DEVELOPMENT else "")
-_MAIL = environ.Env.email_url_config(EMAIL_URL or "dummymail://")
-EMAIL_BACKEND = _MAIL["EMAIL_BACKEND"]
-EMAIL_HOST, EMAIL_PORT = _MAIL["EMAIL_HOST"] or "localhost", _MAIL["EMAIL_PORT"] or 25
-EMAIL_HOST_USER = _MAIL["EMAIL_HOST_USER"] or ""
-EMAIL_HOST_PASSWORD = _MAIL["EMAIL_HOST_PASSWORD"] or ""
-EMAIL_USE_TLS = _MAIL.get("EMAIL_USE_TLS", False)
-EMAIL_USE_SSL = _MAIL.get("EMAIL_USE_SSL", False)
-# Seconds for each step of the conversation with the mail server.
+EMAIL_BACKEND, EMAIL_HOST, EMAIL_PORT, *_login = mail_urls.parse(EMAIL_URL)
+EMAIL_HOST_USER, EMAIL_HOST_PASSWORD, EMAIL_USE_TLS, EMAIL_USE_SSL = _login
 EMAIL_TIMEOUT = env.float("EMAIL_TIMEOUT", 10.0)
 DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", "scheduler@localhost")
 
@@ -135,9 +127,7 @@ SCHEDULER_MAX_PER_TENANT = env.int("SCHEDULER_MAX_PER_TENANT", 500)
 SCHEDULER_MAX_PER_HOST = env.int("SCHEDULER_MAX_PER_HOST", 100)
 SCHEDULER_LOOKUP_TIMEOUT = env.float("SCHEDULER_LOOKUP_TIMEOUT", 5.0)
 # Bytes of bodies, headers and URLs that a worker holds at a time.
-SCHEDULER_MAX_BYTES_IN_FLIGHT = env.int(
-    "SCHEDULER_MAX_BYTES_IN_FLIGHT", 64 * 1024 * 1024
-)
+SCHEDULER_MAX_BYTES_IN_FLIGHT = env.int("SCHEDULER_MAX_BYTES_IN_FLIGHT", 64 * 2**20)
 SCHEDULER_RETENTION_DAYS = env.int("SCHEDULER_RETENTION_DAYS", 30)
 SCHEDULER_AUDIT_RETENTION_DAYS = env.int("SCHEDULER_AUDIT_RETENTION_DAYS", 365)
 

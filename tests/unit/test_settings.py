@@ -58,3 +58,36 @@ def test_a_session_ends_within_the_day_and_other_names_are_left_alone() -> None:
 
 def test_a_secret_of_timers_is_long_in_production() -> None:
     assert load("settings.SCHEDULER_MIN_SECRET_LENGTH").stdout.strip() == "24"
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("smtp://mail.example.com", "smtp.EmailBackend mail.example.com 25 False"),
+        (
+            "smtp+tls://u:p@mail.example.com:587",
+            "smtp.EmailBackend mail.example.com 587 True",
+        ),
+        ("", "dummy.EmailBackend localhost 25 False"),
+    ],
+)
+def test_mail_leaves_through_the_server_of_its_url(url: str, shown: str) -> None:
+    names = ("EMAIL_BACKEND", "EMAIL_HOST", "EMAIL_PORT", "EMAIL_USE_TLS")
+    expression = ", ".join(f"settings.{name}" for name in names)
+
+    done = load(expression, EMAIL_URL=url)
+
+    assert done.stdout.strip().removeprefix("django.core.mail.backends.") == shown
+
+
+@pytest.mark.parametrize(
+    "url", ["mail.example.com", "http://x/", "smtp://u:s3cret@h:x"]
+)
+def test_a_mail_server_that_cannot_be_read_is_named_without_its_password(
+    url: str,
+) -> None:
+    done = load(EMAIL_URL=url)
+
+    assert done.returncode != 0
+    assert "EMAIL_URL" in done.stderr.splitlines()[-1]
+    assert "s3cret" not in done.stderr
