@@ -47,8 +47,11 @@ class TakenTasks(NamedTuple):
     runs: list[ClaimedRun] = []
     # Due tasks that the statement saw.
     due: int = 0
-    # Due tasks that had no room, or whose computing had no time.
+    # Due tasks, or runs of them, that had no room.
     left: int = 0
+    # Tasks that are still due though Python looked at them: its time was over, more fire
+    # times had passed than one batch takes, or an edit made them due.
+    unfinished: int = 0
     # Tasks that wait for their following fire times to be computed.
     unplanned: list[UUID] = []
     # Recurring tasks that got a run here, once for each.
@@ -59,6 +62,7 @@ class TakenTasks(NamedTuple):
             self.runs + other.runs,
             self.due + other.due,
             self.left + other.left,
+            self.unfinished + other.unfinished,
             self.unplanned + other.unplanned,
             self.recurring + other.recurring,
         )
@@ -129,8 +133,8 @@ def _sort_rows(rows: Sequence[Sequence[Any]], lease: UUID) -> TakenTasks:
         runs,
         len(rows),
         sum(is_left for _, is_left, *_ in rows),
-        [row[_TASK_ID] for row in rows if row[3]],
-        [row[_TASK_ID] for row in rows if row[4]],
+        unplanned=[row[_TASK_ID] for row in rows if row[3]],
+        recurring=[row[_TASK_ID] for row in rows if row[4]],
     )
 
 
@@ -138,7 +142,7 @@ def _sort_rows(rows: Sequence[Sequence[Any]], lease: UUID) -> TakenTasks:
 def decide_tasks(task_ids: Collection[UUID], room: Room, lease: UUID) -> TakenTasks:
     """Lock due tasks, decide each in Python, and take their runs.
 
-    If the time for computing runs out, the other tasks stay due and count as left.
+    If the time for computing runs out, the other tasks stay due and count as unfinished.
     """
     tasks = _lock_due(task_ids)
     if not tasks:
@@ -149,11 +153,18 @@ def decide_tasks(task_ids: Collection[UUID], room: Room, lease: UUID) -> TakenTa
     task_of = {run.run_id: run.task_id for run in runs}
     return TakenTasks(
         taken.runs,
-        left=len(tasks) - len(moves) + taken.left,
+        left=taken.left,
+        unfinished=len(tasks) - len(moves) + _count_due(moves, tasks[0].now),
         unplanned=[
             task.task_id for task in tasks if following.has_following(task.stored)
         ],
         recurring=[task_of[run_id] for run_id in made_ids],
+    )
+
+
+def _count_due(moves: Sequence[TaskUpdate], now: datetime) -> int:
+    return sum(
+        move.next_fire_at is not None and move.next_fire_at <= now for move in moves
     )
 
 

@@ -45,6 +45,10 @@ class TenantShares:
         self.lacks_room = left > 0 or shares == []
         self._is_crowded = self.is_full or self.lacks_room
 
+    def note_unfinished(self) -> None:
+        """Take note that more is due, though the batch was not full."""
+        self.is_full = self._is_crowded = True
+
     def note_nothing_due(self) -> None:
         self.is_full = self.lacks_room = self._is_crowded = False
 

@@ -99,6 +99,8 @@ class Taker:
         if seen.has_due_tasks:
             take = partial(isolation.take_due, since=floor and floor.fire_at)
             tasks = self._take(take, self._task_shares, room) or TakenTasks()
+            if tasks.unfinished:
+                self._task_shares.note_unfinished()
             self._run_counts.add(tasks.recurring, seen.now)
             unplanned, room = tasks.unplanned, room.after(tasks.runs)
         else:

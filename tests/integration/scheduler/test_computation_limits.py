@@ -1,4 +1,4 @@
-"""What a client asks to be computed has an end: in a request, and in a beat."""
+"""What a client asks to be computed has an end: in a request, a beat and a worker."""
 
 from __future__ import annotations
 
@@ -18,11 +18,21 @@ from tasks_api.domain import cron
 from tasks_api.domain.schedules import Cron
 from tasks_api.domain.states import RunState
 from tasks_api.models import Run, Task
-from tasks_api.scheduler import dispatch
 from tasks_api.scheduler.beat import TenantScheduler
 from tasks_api.services import removal
 from tasks_api.storage import schedule_changes
-from tests.integration.support.stored_tasks import SECOND, run_states, store_task
+from tasks_api.taking import due_tasks, leases
+from tasks_api.taking.room import Room
+from tasks_api.worker import workload
+from tasks_api.worker.engine import Engine
+from tests.integration.conftest import ResultLog
+from tests.integration.support.stored_tasks import (
+    SECOND,
+    TARGET,
+    run_states,
+    store_task,
+)
+from tests.receiver import Receiver
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -84,9 +94,10 @@ def test_an_expression_of_years_far_away_never_fires(
     assert "never fires again" in answer.json()["error"]["message"]
 
 
-def overdue_crons(owner: User, count: int) -> list[Task]:
+def overdue_crons(owner: User, count: int, url: str = TARGET) -> list[Task]:
     tasks = [
-        store_task(owner, Cron(f"{n} 0 1 1 *", "Europe/Berlin")) for n in range(count)
+        store_task(owner, Cron(f"{n} 0 1 1 *", "Europe/Berlin"), url)
+        for n in range(count)
     ]
     ids = [task.pk for task in tasks]
     Task.objects.filter(pk__in=ids).update(next_fire_at=clock.now() - SECOND)
@@ -96,19 +107,38 @@ def overdue_crons(owner: User, count: int) -> list[Task]:
 def test_a_tenant_whose_tasks_take_long_holds_up_no_other(
     user: User, stranger: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dispatch, "MAX_COMPUTE_SECONDS", 1e-9)
+    monkeypatch.setattr(due_tasks, "MAX_COMPUTE_SECONDS", 1e-9)
     slow = overdue_crons(user, 5)
     other = overdue_crons(stranger, 1)
 
-    first = dispatch.dispatch_due()
+    lease = leases.new_lease(leases.NO_PRESENCE)
+    turns = [due_tasks.take_due(Room(), lease) for _ in range(5)]
 
-    assert len(first.run_ids) == 2
-    assert run_states(other[0]) == [RunState.PENDING]
-    assert first.is_full
-    rest = [dispatch.dispatch_due() for _ in range(4)]
-    assert [len(each.run_ids) for each in rest] == [1, 1, 1, 1]
-    assert [each.is_full for each in rest] == [True, True, True, False]
-    assert all(run_states(each) == [RunState.PENDING] for each in slow)
+    assert [len(turn.runs) for turn in turns] == [2, 1, 1, 1, 1]
+    assert other[0].pk in {run.task_id for run in turns[0].runs}
+    assert [turn.unfinished for turn in turns] == [4, 3, 2, 1, 0]
+    assert all(run_states(each) == [RunState.RUNNING] for each in slow)
+
+
+def test_a_worker_goes_on_at_once_where_its_time_was_over(
+    user: User,
+    receiver: Receiver,
+    recorded: ResultLog,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(due_tasks, "MAX_COMPUTE_SECONDS", 1e-9)
+    # Without this, a worker would look again only after a minute.
+    monkeypatch.setattr(workload, "LOOK_INTERVAL", 60.0)
+    receiver.answer("/slow", delay=20)
+    slow = overdue_crons(user, 5, url=receiver.url + "/slow")
+    engine = Engine(on_recorded=recorded, on_beat=lambda _: None)
+    engine.start()
+
+    # None of the answers is here yet, which would make the worker look as well.
+    receiver.wait_for(5)
+    engine.stop(grace=0)
+
+    assert Run.objects.filter(task__in=slow).count() == 5
 
 
 def test_settling_goes_on_where_its_time_was_over(

@@ -18,7 +18,6 @@ from tasks_api.domain.schedules import Cron, Interval, Schedule
 from tasks_api.domain.specs import Misfire, Surface, TaskSpec
 from tasks_api.domain.states import RunState, Stage
 from tasks_api.models import Run, Task
-from tasks_api.scheduler import dispatch
 from tasks_api.scheduler.beat import TenantScheduler
 from tasks_api.services import pausing, reconciliation, removal, tasks
 from tasks_api.services.account import Account, FireTimeOutcome
@@ -29,6 +28,7 @@ from tests.integration.support.stored_tasks import (
     TARGET,
     run_states,
     store_task,
+    take_due,
 )
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -68,7 +68,7 @@ def test_a_too_short_interval_written_past_the_api_pauses_when_it_is_due(
     every = IntervalSchedule.objects.create(every=5, period="microseconds")
     PeriodicTask.objects.filter(pk=task.periodic_task_id).update(interval=every)
 
-    dispatch.dispatch_due()
+    take_due()
 
     task.refresh_from_db()
     assert "5e-06 s" in task.pause_reason
@@ -103,7 +103,7 @@ def test_an_every_of_the_cron_jobs_may_be_short_and_is_resumed(user: User) -> No
 
 
 def down_since(owner: User, kind: str, misfire: Misfire = Misfire.LATEST) -> Task:
-    """A task of every second that no beat has looked at for a long time."""
+    """A task of every second that no worker has looked at for a long time."""
     start = clock.now().replace(microsecond=0) - LONG
     schedules: dict[str, Schedule] = {
         "interval": Interval(start, SECOND),
@@ -129,14 +129,14 @@ def test_many_missed_fire_times_are_one_run_that_says_how_many(
 ) -> None:
     task = down_since(user, kind, misfire)
 
-    first = dispatch.dispatch_due()
+    first = take_due()
 
     [run] = Run.objects.all()
-    assert (first.run_ids, run.state) == ([], RunState.MISSED)
+    assert (first, run.state) == ([], RunState.MISSED)
     assert run.reason.startswith("12,")
     assert "fire times, up to" in run.reason
     for _ in range(3):
-        dispatch.dispatch_due()
+        take_due()
     fired = Run.objects.exclude(state=RunState.MISSED)
     assert fired.filter(scheduled_for__lte=clock.now()).count() >= (100 if misfire == Misfire.ALL else 1)  # fmt: skip
     assert Run.objects.filter(state=RunState.MISSED).count() < 20

@@ -23,7 +23,6 @@ from tasks_api.domain.schedules import Interval, Once
 from tasks_api.domain.specs import Surface
 from tasks_api.domain.states import RunState
 from tasks_api.models import Run, Task
-from tasks_api.scheduler import rescue
 from tasks_api.services import admin_edits, owners, pausing, removal
 from tasks_api.storage import schedule_edits, task_counts
 from tests.conftest import ClientFor, MakeTask
@@ -122,9 +121,7 @@ def test_what_the_user_has_paused_stays_paused(user: User, make_task: MakeTask) 
     assert is_active(going)
 
 
-def test_a_run_that_waits_delivers_nothing(
-    user: User, make_task: MakeTask
-) -> None:
+def test_a_run_that_waits_delivers_nothing(user: User, make_task: MakeTask) -> None:
     now = timezone.now()
     recurring = make_task(schedule=Interval(now, HOUR))
     one_off = make_task(schedule=Once(now))

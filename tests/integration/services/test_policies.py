@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 from django.db import connection
@@ -36,6 +37,11 @@ pytestmark = pytest.mark.django_db(transaction=True)
 POLICY = RetryPolicy((429, 502, 503, 504), min_delay=1, max_delay=60)
 
 
+def store_waiting_run(task: Task, at: datetime, **more: Any) -> None:
+    ids = {"id": id_for(at, task.tenant_id), "task": task, "tenant": task.tenant}
+    Run.objects.create(**ids, scheduled_for=at, wake_at=at, **more)
+
+
 def test_a_fire_time_is_skipped_while_the_run_before_it_is_not_over(user: User) -> None:
     task = make_task_with(user, due_every(HOUR, since=SECOND))
     lease = leases.new_lease(leases.NO_PRESENCE)
@@ -57,16 +63,14 @@ def test_on_the_grid_one_statement_skips_as_well(user: User) -> None:
     task = make_task_with(user, due_every(HOUR, since=SECOND))
     on_the_grid = Task.objects.get(pk=task.pk).next_fire_at
     assert on_the_grid is not None
-    [first] = take_due()
-    Run.objects.filter(pk=first.run_id).update(scheduled_for=on_the_grid - HOUR)
-    Task.objects.filter(pk=task.pk).update(next_fire_at=on_the_grid)
+    store_waiting_run(task, on_the_grid - HOUR, exclusive=True)
 
     with CaptureQueriesContext(connection) as said:
         taken = due_tasks.take_due(Room(), leases.new_lease(leases.NO_PRESENCE))
 
     assert (taken.runs, taken.recurring) == ([], [])
     assert len([query for query in said if "tasks_api" in query["sql"]]) == 1
-    assert run_states(task) == ["running", "skipped"]
+    assert run_states(task) == ["pending", "skipped"]
     skipped = Run.objects.get(state="skipped")
     assert skipped.reason == "The run before it was not over."
     assert (skipped.finished_at is None, skipped.wake_at) == (False, None)
@@ -204,15 +208,7 @@ def test_the_wait_doubles(
         url=f"{receiver.url}/job",
         retry=POLICY,
     )
-    at = timezone.now() - SECOND
-    Run.objects.create(
-        id=id_for(at, task.tenant_id),
-        task=task,
-        tenant=task.tenant,
-        scheduled_for=at,
-        wake_at=at,
-        attempt_count=5,
-    )
+    store_waiting_run(task, timezone.now() - SECOND, attempt_count=5)
 
     engine.ring()
     recorded.wait_for(1)

@@ -30,7 +30,12 @@ from tasks_api.services.account import Account, FireTimeOutcome
 from tasks_api.services.reconciliation import reconcile
 from tasks_api.storage import schedule_changes
 from tests.integration.support.reconciliation_model import DAY, MINUTE, TARGET, let_pass
-from tests.integration.support.stored_tasks import SECOND, run_states, store_task, take_due
+from tests.integration.support.stored_tasks import (
+    SECOND,
+    run_states,
+    store_task,
+    take_due,
+)
 from tests.integration.support.threads import run_in_threads
 
 pytestmark = pytest.mark.django_db(transaction=True)

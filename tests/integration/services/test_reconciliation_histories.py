@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 
 import pytest
-from django.conf import LazySettings
 from django.utils import timezone
 from django_celery_beat.models import ClockedSchedule
 from hypothesis import HealthCheck, Phase, given
@@ -23,12 +22,6 @@ from tests.integration.support.stored_tasks import SECOND, store_task
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-@pytest.fixture
-def far_ahead(settings: LazySettings) -> None:
-    """Let beats look far ahead, so that changes meet runs that were made too early."""
-    settings.SCHEDULER_LOOK_AHEAD = 8.0
-
-
 @given(st.integers(min_value=0, max_value=2**32))
 @configured(
     max_examples=10,
@@ -37,9 +30,7 @@ def far_ahead(settings: LazySettings) -> None:
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
-def test_the_sum_is_zero_after_any_history(
-    user: User, far_ahead: None, seed: int
-) -> None:
+def test_the_sum_is_zero_after_any_history(user: User, seed: int) -> None:
     chance = random.Random(seed)
     world = TaskModel(user, chance)
     story = []
@@ -88,9 +79,7 @@ class OneOffModel:
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
-def test_a_one_off_has_one_moment_whatever_happens(
-    user: User, far_ahead: None, seed: int
-) -> None:
+def test_a_one_off_has_one_moment_whatever_happens(user: User, seed: int) -> None:
     chance = random.Random(seed)
     one_off = OneOffModel(user, chance)
     world, story = one_off.world(), []

@@ -28,6 +28,7 @@ from tests.integration.support.notices import (
     make_periodic,
     make_rule,
 )
+from tests.integration.support.stored_tasks import give_back, take_due
 from tests.integration.support.tasks_surface import ONE_TIME
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -65,7 +66,7 @@ def fill_tenant(owner: User, client_for: ClientFor, make_task: MakeTask) -> None
     make_task(owner, schedule=Interval(now, HOUR), tags=("x",), name="every")
     make_task(owner, schedule=Once(now))
     task = make_task(owner, schedule=Interval(now + HOUR, HOUR))
-    take_due()
+    give_back(take_due())
     api.post(f"/tasks/{task.pk}/pause")
     api.post("/tasks/", ONE_TIME, format="json", HTTP_IDEMPOTENCY_KEY="k")
     job = {"id": "a", "queue": "q", "timeout": 1}
@@ -245,7 +246,7 @@ def test_a_user_is_deleted_with_the_tasks(
 ) -> None:
     make_task(known, schedule=Interval(timezone.now(), HOUR))
     others = make_task(colleague, schedule=Interval(timezone.now(), HOUR))
-    take_due()
+    give_back(take_due())
 
     run_command("delete_user", "ann", "--remove-tasks", "--yes")
 

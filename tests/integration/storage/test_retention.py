@@ -40,7 +40,15 @@ from tests.integration.support.old_rows import (
     prune_all,
     waiting_run,
 )
-from tests.integration.support.stored_tasks import HOUR, SECOND, store_task
+from tests.integration.support.stored_tasks import (
+    HOUR,
+    SECOND,
+    give_back,
+    ids_of,
+    store_task,
+    take_due,
+    take_waiting,
+)
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -33,6 +33,7 @@ from tasks_api.models import Run, RunIdKey, Task
 from tasks_api.services import manual_runs, pausing, redrive, tasks
 from tasks_api.storage import run_key, schedule_changes
 from tasks_api.storage.id_statements import ID_OF_FIRE_TIME
+from tests.integration.support.stored_tasks import take_due
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

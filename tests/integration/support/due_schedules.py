@@ -6,6 +6,7 @@ import random
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -15,7 +16,7 @@ from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
 from accounts.models import User
 from tasks_api.domain.cron import Dst
-from tasks_api.domain.ids import id_for, id_of_fire_time
+from tasks_api.domain.ids import id_of_fire_time
 from tasks_api.domain.schedules import Cron, Interval, Once, Schedule
 from tasks_api.domain.specs import Misfire, Overlap, Surface, TaskSpec
 from tasks_api.domain.states import RunState
@@ -33,7 +34,7 @@ INSTANT = timedelta(microseconds=1)
 EDGES = [0 * SECOND, SECOND, 2 * SECOND, 5 * SECOND, 10 * SECOND]
 KINDS = ["once", "seconds", "hours", "cron"]
 CRONS = [
-    ("* * * * *", "*/5"),
+    ("* * * * *", "*/20"),
     ("* * * * *", "0"),
     ("*/2 * * * *", "30"),
     ("*/15 * * * *", "0"),
@@ -94,6 +95,9 @@ class CaseMaker:
         fires = schedule.first_from(self._now - late)
         if fires is None or fires > self._now:
             fires = self._last_of(schedule)
+        if isinstance(schedule, Cron | Interval) and schedule.end:
+            # No task has a next fire time after its end.
+            schedule = replace(schedule, end=max(schedule.end, fires - schedule.offset))
         spec = TaskSpec(
             Surface.TASKS,
             TARGET,
@@ -104,7 +108,7 @@ class CaseMaker:
             catchup_window=chance.choice([None, None, None, 1, 10, 3600]),
         )
         steps = chance.choice([0, 1, 2, following.STEPS, following.STEPS])
-        earlier = chance.choice(["", "", "", "unfinished", "same"])
+        earlier = chance.choice(["", "", "", "", "unfinished", "same"])
         return Case(kind, spec, fires, steps, earlier)
 
     def _last_of(self, schedule: Schedule) -> datetime:
@@ -188,7 +192,9 @@ class Comparison:
         stored = self._read(ids)
         for case, task in zip(self._cases, stored, strict=True):
             task.following_fire_times = (task.following_fire_times or [])[: case.steps]
-        Task.objects.bulk_update(stored, ["following_fire_times"])
+            if case.earlier == "same":
+                task.last_fire_at = case.next_fire_at
+        Task.objects.bulk_update(stored, ["following_fire_times", "last_fire_at"])
         earlier = map(self._earlier_run, self._cases, stored)
         Run.objects.bulk_create(run for run in earlier if run)
         return stored
@@ -205,7 +211,7 @@ class Comparison:
         else:
             return None
         return Run(
-            id=id_for(at, task.tenant_id),
+            id=id_of_fire_time(self._key, task.pk, at, task.tenant_id),
             task=task,
             tenant_id=task.tenant_id,
             scheduled_for=at,
@@ -222,7 +228,7 @@ class Comparison:
             PeriodicTask.objects.filter(http_task__in=ids).values_list("pk", "enabled")
         )
         runs_of = defaultdict(list)
-        for run in Run.objects.filter(task__in=ids).order_by("scheduled_for"):
+        for run in Run.objects.filter(task__in=ids).order_by("scheduled_for", "state"):
             is_planned = run.pk == id_of_fire_time(
                 self._key, run.task_id, run.scheduled_for, run.tenant_id
             )

@@ -45,7 +45,6 @@ from tasks_api.services import (
 from tasks_api.services.account import Account
 from tasks_api.services.reconciliation import reconcile
 from tasks_api.storage import schedule_changes, stored_schedules
-from tasks_api.taking import due_tasks
 from tasks_api.taking.room import Room
 from tasks_api.worker.record import AttemptResult, record_results
 from tests.integration.support.stored_tasks import (
