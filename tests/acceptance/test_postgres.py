@@ -96,7 +96,7 @@ def test_a_held_table_lock_blocks_no_part_for_long(
         answer = harness.api.post(f"{harness.url}/tasks/", json=task, timeout=30)
         for line in (
             "The database failed: canceling statement due to lock timeout",
-            "Dispatch: it fails, and the rest goes on. OperationalError: "
+            "Polling: it fails, and the rest goes on. OperationalError: "
             "canceling statement due to lock timeout",
         ):
             eventually(partial(is_logged, harness, line))
