@@ -30,18 +30,17 @@ from tasks_api.models import (
     Run,
     Task,
 )
-from tasks_api.scheduler import dispatch
 from tasks_api.services import channels, events, rules
 from tasks_api.storage import task_rows
 from tasks_api.worker import long_work, verdicts
 from tasks_api.worker.record import AttemptResult
 from tests.conftest import MakeTask
 from tests.integration.support.long_work import (
+    accept_run,
     begin_run,
     latest_run_of,
     make_long_work,
     pass_deadline,
-    take_run,
 )
 from tests.integration.support.notices import (
     RETRY,
@@ -55,7 +54,8 @@ from tests.integration.support.notices import (
     pending,
     send_due,
 )
-from tests.integration.support.old_rows import LONG_AGO, prune_all
+from tests.integration.support.old_rows import LONG_AGO, finished_run, prune_all
+from tests.integration.support.stored_tasks import take_due, take_waiting
 from tests.integration.support.threads import run_in_threads
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -193,7 +193,7 @@ def test_a_missed_fire_time_and_a_broken_schedule_are_told(
     schedules = IntervalSchedule.objects.filter(periodictask__http_task=broken)
     schedules.update(period="fortnights")
 
-    dispatch.dispatch_due()
+    take_due()
 
     found = [(type_, pk) for type_, pk, _ in pending(channel)]
     assert ("task.paused", broken.pk) in found
@@ -232,7 +232,8 @@ def test_long_work_that_is_overdue_is_told_and_counts_as_failed(
         scheduled_for=moment,
         wake_at=moment,
     )
-    long_work.complete(take_run(again), again.pk)
+    [taken] = take_waiting()
+    long_work.complete(accept_run(taken), again.pk)
     assert pending(channel)[-1][0] == "task.recovered"
 
 
@@ -643,10 +644,8 @@ def test_retention_takes_messages_and_what_was_known_of_old_tasks(
     send_due()
     [message] = Task.objects.filter(surface=Surface.NOTICES)
     for each in (task, message):
-        Run.objects.filter(task=each).update(
-            scheduled_for=timezone.now() - LONG_AGO,
-            finished_at=timezone.now() - LONG_AGO,
-        )
+        Run.objects.filter(task=each).delete()
+        finished_run(each, LONG_AGO)
         Task.objects.filter(pk=each.pk).update(
             ended_at=timezone.now() - LONG_AGO, next_fire_at=None
         )

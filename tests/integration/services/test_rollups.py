@@ -15,7 +15,6 @@ from tasks_api.domain.ids import id_for
 from tasks_api.domain.schedules import Interval, Once
 from tasks_api.domain.states import RunState
 from tasks_api.models import HourRollup, LateRun, RollupProgress, Run, Task
-from tasks_api.scheduler import dispatch
 from tasks_api.services import erasure, manual_runs, owners, removal, stats
 from tasks_api.services.account import FireTimeOutcome
 from tasks_api.services.reconciliation import reconcile
@@ -24,7 +23,7 @@ from tasks_api.services.stats import floor_hour, read_account, read_stats
 from tasks_api.storage import schedule_changes
 from tests.integration.support.reconciliation_model import TaskModel, let_pass
 from tests.integration.support.stored_runs import hourly_task, store_run
-from tests.integration.support.stored_tasks import SECOND, store_task
+from tests.integration.support.stored_tasks import SECOND, store_task, take_due
 from tests.integration.support.threads import run_in_threads
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -141,7 +140,7 @@ def test_a_moment_in_a_closed_hour_is_counted_when_its_task_has_run(user: User) 
     store_run(hourly_task(user), ago=200)
     close()
     task = store_task(user, Once(timezone.now() - timedelta(minutes=200)))
-    while dispatch.dispatch_due().run_ids:
+    while take_due():
         pass
     waiting = shown_states(user)
 
@@ -150,7 +149,7 @@ def test_a_moment_in_a_closed_hour_is_counted_when_its_task_has_run(user: User) 
     close()
     close()
 
-    assert waiting == {"failed": 1, "pending": 1}
+    assert waiting == {"failed": 1, "running": 1}
     assert shown_states(user) == stored_states(user) == {"failed": 1, "succeeded": 1}
     assert sums()["runs:failed"] == 1
 
@@ -161,7 +160,7 @@ def test_an_hour_with_a_fire_time_without_a_run_stays_open(user: User) -> None:
     close()
 
     assert closed_until(user) <= Task.objects.get(pk=due.pk).next_fire_at  # type: ignore[operator]  # it is due
-    dispatch.dispatch_due()
+    take_due()
     close()
     assert closed_until(user) > timezone.now() - 2 * HOUR
     assert shown_states(user) == stored_states(user)
@@ -288,7 +287,7 @@ def test_the_account_is_the_sum_of_the_accounts_of_all_tasks(
         if chance.random() < 0.3:
             removal.remove_task(user, str(once.pk), now=timezone.now())
     crowded = store_task(boss, Interval(timezone.now() - 5 * HOUR, SECOND, None))
-    while dispatch.dispatch_due().run_ids or schedule_changes.settle_open_changes():
+    while take_due() or schedule_changes.settle_open_changes():
         pass
     Task.objects.filter(pk=crowded.pk).update(next_fire_at=timezone.now() + HOUR)
     manual_runs.fire_task(crowded.pk, now=timezone.now())
@@ -301,7 +300,7 @@ def test_the_account_is_the_sum_of_the_accounts_of_all_tasks(
 
 def test_a_run_that_was_deleted_by_hand_shows_in_the_balance(user: User) -> None:
     task = store_task(user, Interval(timezone.now() - 4 * HOUR, 600 * SECOND, None))
-    while dispatch.dispatch_due().run_ids:
+    while take_due():
         pass
     gone = Run.objects.filter(task=task).order_by("scheduled_for")[3]
     hour = floor_hour(gone.scheduled_for)

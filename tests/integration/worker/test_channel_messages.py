@@ -6,7 +6,6 @@ import json
 import threading
 from collections.abc import Iterator
 from typing import Any
-from uuid import UUID
 
 import pytest
 from django.conf import LazySettings
@@ -20,7 +19,6 @@ from tasks_api.delivery import mail
 from tasks_api.delivery.request import ClaimedRun, HttpResult
 from tasks_api.domain.notices import ChannelKind
 from tasks_api.models import Attempt, Channel, Run, Task
-from tasks_api.scheduler import dispatch
 from tasks_api.services import channels
 from tasks_api.worker.engine import Engine
 from tasks_api.worker.mailer import MAX_WAITING, Mailer
@@ -63,7 +61,7 @@ def mail_channel(user: User) -> Channel:
 def deliver(engine: Engine) -> None:
     """Let a beat send what is due, and a worker deliver it."""
     send_due()
-    engine.accept(dispatch.dispatch_due().run_ids)
+    engine.ring()
 
 
 def fail_task(user: User, channel: Channel, **more: Any) -> Task:
@@ -160,7 +158,7 @@ def test_a_message_is_tried_again_at_where_the_channel_sends_now(
     new = {"url": f"{receiver.url}/new"}
     channels.change_channel(user, channel.pk, settings=new, fields={})
     Run.objects.filter(pk=run.pk).update(state="pending", wake_at=timezone.now())
-    engine.accept([run.pk])
+    engine.ring()
 
     first, second = receiver.wait_for(2)
     assert (first.path, second.path) == ("/old", "/new")
@@ -297,7 +295,7 @@ def test_a_mail_that_is_refused_for_now_is_tried_again(
 
     mail_server.refusal = ""
     Run.objects.filter(pk=run.pk).update(state="pending", wake_at=timezone.now())
-    engine.accept([run.pk])
+    engine.ring()
 
     (_, first), (_, second) = mail_server.wait_for(2)
     assert first["Message-ID"] == second["Message-ID"]
@@ -380,5 +378,5 @@ def test_redriving_a_message_sends_it_again(
     answer = client_for(user).post(f"/runs/{failed.pk}/redrive/")
 
     assert answer.status_code == 202, answer.content
-    engine.accept([UUID(answer.json()["run_id"])])
+    engine.ring()
     assert len(receiver.wait_for(2)) == 2
