@@ -186,7 +186,7 @@ def _decide_in_time(
                 move, made = decide(task, limit=BATCH_SIZE, edited_at=edited_at)
             moves.append(move)
             runs.extend(made)
-    return moves, runs
+    return moves, run_rows.replace_taken_ids(runs)
 
 
 @transaction.atomic(durable=True)
@@ -211,7 +211,6 @@ def _write_decisions(
     runs: Sequence[run_rows.NewRun],
 ) -> tuple[list[UUID], list[UUID]]:
     """Store runs and move tasks; returns the new runs, and those that moved up in line."""
-    runs = run_rows.replace_taken_ids(runs)
     made = run_rows.insert_runs(runs, now=tasks[0].now)
     edited = {task.task_id for task in tasks if task.is_edited}
     paused = [move.task_id for move in moves if move.pause_reason]
