@@ -131,6 +131,16 @@ SCHEDULER_RETENTION_DAYS = env.int("SCHEDULER_RETENTION_DAYS", 30)
 SCHEDULER_AUDIT_RETENTION_DAYS = env.int("SCHEDULER_AUDIT_RETENTION_DAYS", 365)
 
 INSTALLED_APPS = [
+    # Before the packages whose templates it replaces.
+    "console",
+    "allauth",
+    "allauth.account",
+    "allauth.mfa",
+    "allauth.socialaccount",
+    "allauth.socialaccount.providers.openid_connect",
+    "allauth.usersessions",
+    "django_htmx",
+    # After the packages whose models it keeps out of the admin.
     "accounts",
     "tasks_api",
     "scheduler_service",
@@ -143,6 +153,7 @@ INSTALLED_APPS = [
     "django.contrib.contenttypes",
     "django.contrib.sessions",
     "django.contrib.messages",
+    "django.contrib.humanize",
     "django.contrib.staticfiles",
 ]
 
@@ -157,6 +168,8 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "django_htmx.middleware.HtmxMiddleware",
+    "allauth.account.middleware.AccountMiddleware",
     "accounts.access.middleware.AuditActorMiddleware",
 ]
 # A redirect would lose the body of a POST, so paths answer with and without a slash.
@@ -174,6 +187,7 @@ TEMPLATES = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
+                "console.navigation.navigation",
             ]
         },
     }
@@ -240,6 +254,74 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
 ]
 
+# How people log in: a password, a second factor, or the tenant's identity provider.
+AUTHENTICATION_BACKENDS = ["accounts.access.login.LoginBackend"]
+LOGIN_URL = "account_login"
+LOGIN_REDIRECT_URL = "console-overview"
+LOGOUT_REDIRECT_URL = "account_login"
+CSRF_FAILURE_VIEW = "console.pages.csrf_failure"
+ACCOUNT_ADAPTER = "accounts.access.login.AccountAdapter"
+ACCOUNT_LOGIN_METHODS = {"username", "email"}
+ACCOUNT_SIGNUP_FIELDS = ["email", "username*", "password1*", "password2*"]
+ACCOUNT_EMAIL_VERIFICATION = "none"
+ACCOUNT_CHANGE_EMAIL = True
+ACCOUNT_EMAIL_SUBJECT_PREFIX = "[Scheduler] "
+ACCOUNT_SESSION_REMEMBER = True
+ACCOUNT_REAUTHENTICATION_METHODS = {"password", "mfa"}
+ACCOUNT_DEFAULT_HTTP_PROTOCOL = "http" if DEVELOPMENT else "https"
+# `accounts.throttling` limits passwords; `login_failed` here limits second factors.
+ACCOUNT_RATE_LIMITS = {"login": False}
+MFA_ADAPTER = "accounts.access.login.SecondFactorAdapter"
+MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
+MFA_PASSKEY_LOGIN_ENABLED = True
+MFA_ALLOW_UNVERIFIED_EMAIL = True
+MFA_TOTP_ISSUER = "Scheduler"
+# A code is valid for half a minute more, because clocks differ.
+MFA_TOTP_TOLERANCE = 1
+# Browsers offer passkeys without TLS on loopback only.
+MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN = DEVELOPMENT
+USERSESSIONS_ADAPTER = "accounts.access.sign_in_log.SessionsAdapter"
+SCHEDULER_INVITATION_DAYS = env.int("SCHEDULER_INVITATION_DAYS", 7)
+
+# An identity provider that speaks OpenID Connect. OIDC_DOMAINS says which tenant and which
+# role the people of a domain have: example.org=acme:member.
+OIDC_ISSUER = env.str("OIDC_ISSUER", "")
+OIDC_NAME = env.str("OIDC_NAME", "single sign-on")
+OIDC_DOMAINS = env.list("OIDC_DOMAINS", default=[])
+SOCIALACCOUNT_ADAPTER = "accounts.access.single_sign_on.IdentityProviderAdapter"
+SOCIALACCOUNT_EMAIL_VERIFICATION = "none"
+# A form that leads to another site would break the pages' Content-Security-Policy.
+SOCIALACCOUNT_LOGIN_ON_GET = True
+SOCIALACCOUNT_STORE_TOKENS = False
+SOCIALACCOUNT_PROVIDERS: dict[str, Any] = {
+    "openid_connect": {
+        "OAUTH_PKCE_ENABLED": True,
+        "APPS": [
+            {
+                "provider_id": "oidc",
+                "name": OIDC_NAME,
+                "client_id": env.str("OIDC_CLIENT_ID", ""),
+                "secret": env.str("OIDC_CLIENT_SECRET", ""),
+                "settings": {
+                    "server_url": OIDC_ISSUER,
+                    # For providers that verify addresses and do not say so.
+                    "verified_email": env.bool("OIDC_TRUST_EMAILS", False),
+                },
+            }
+        ]
+        if OIDC_ISSUER
+        else [],
+    }
+}
+
+# Mail: invitations, and links to choose another password.
+_mail_default = "consolemail://" if DEVELOPMENT else "dummymail://"
+EMAIL_URL = env.str("EMAIL_URL", "") or _mail_default
+vars().update(env.email_url_config(EMAIL_URL))
+SENDS_MAIL = not EMAIL_URL.startswith("dummymail")
+DEFAULT_FROM_EMAIL = env.str("EMAIL_FROM", "scheduler@localhost")
+EMAIL_TIMEOUT = 10
+
 LANGUAGE_CODE = "en-us"
 USE_I18N = False
 USE_TZ = True
@@ -260,7 +342,7 @@ SECURE_HSTS_SECONDS = env.int("SECURE_HSTS_SECONDS", 0 if DEVELOPMENT else 31_53
 SECURE_HSTS_INCLUDE_SUBDOMAINS = env.bool("SECURE_HSTS_INCLUDE_SUBDOMAINS", False)
 SECURE_HSTS_PRELOAD = env.bool("SECURE_HSTS_PRELOAD", False)
 SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
-# Seconds that a login to the admin lasts.
+# Seconds that a login lasts.
 SESSION_COOKIE_AGE = env.int("SESSION_COOKIE_AGE", 12 * 3600)
 SESSION_COOKIE_SECURE = not DEVELOPMENT
 CSRF_COOKIE_SECURE = not DEVELOPMENT

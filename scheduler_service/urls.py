@@ -6,9 +6,10 @@ from collections.abc import Callable
 
 from django.contrib import admin
 from django.http.response import HttpResponseBase
-from django.urls import URLPattern, path, re_path
+from django.urls import URLPattern, include, path, re_path
 from rest_framework.views import APIView
 
+from console.front import with_front_page
 from tasks_api.api.access import audit_log, signing_secrets, tokens, users
 from tasks_api.api.cron_jobs import views as cron_jobs
 from tasks_api.api.ops import document, health, metrics
@@ -126,7 +127,7 @@ urlpatterns = [
         long_work.HeartbeatRun.as_view(),
         "heartbeat-run",
     ),
-    _route("", cron_jobs.CronJobs.as_view(), "cron-jobs"),
+    _route("", with_front_page(cron_jobs.CronJobs.as_view()), "cron-jobs"),
     _route("insert", timers.InsertTimer.as_view(), "insert-timer"),
     _route("delete", timers.DeleteTimer.as_view(), "delete-timer"),
     _route("cron", timers.ReplaceCrons.as_view(), "replace-crons"),
@@ -143,4 +144,5 @@ urlpatterns = [
     _route("docs", document.Docs.as_view(), "docs"),
     path("admin", admin.site.admin_view(admin.site.index), name="admin"),
     path("admin/", admin.site.urls),
+    path("", include("console.urls")),
 ]

@@ -43,8 +43,9 @@ def _scope(description: str) -> dict[str, Any]:
 
 
 _ROLE = text(
-    "An `admin` manages the whole tenant, a `member` their own tasks.",
-    enum=["member", "admin"],
+    "An `admin` manages the whole tenant, a `member` their own tasks, and a `viewer` "
+    "reads what the tenant has.",
+    enum=["viewer", "member", "admin"],
 )
 _IS_ACTIVE = {
     "type": "boolean",

@@ -41,8 +41,9 @@ def variables() -> Iterator[str]:
 
 def is_reading(function: ast.expr) -> bool:
     called = ast.unparse(function)
+    parsers = {"env.db_url_config", "env.email_url_config"}
     return called.startswith(("env.", "os.environ.", "os.getenv")) and (
-        called != "env.db_url_config"
+        called not in parsers
     )
 
 
