@@ -16,12 +16,12 @@ from scheduler_service.db import clock
 from tasks_api.domain.specs import Surface
 from tasks_api.services import counts
 
-# What people call the tasks of each wire format.
+# What people call one task of each wire format.
 TITLES = {
-    Surface.TASKS: "tasks",
-    Surface.CRON_JOBS: "cron jobs",
-    Surface.TIMERS: "timers",
-    Surface.REST_JOBS: "rest jobs",
+    Surface.TASKS: "task",
+    Surface.CRON_JOBS: "cron job",
+    Surface.TIMERS: "timer",
+    Surface.REST_JOBS: "rest job",
 }
 # A token for a trial; the settings issue tokens that live longer.
 TRIAL_LIFETIME = timedelta(days=30)
@@ -30,7 +30,8 @@ TRIAL_LIFETIME = timedelta(days=30)
 @for_members
 @require_safe
 def overview(request: MemberRequest) -> HttpResponse:
-    return render(request, "console/overview.html", _context(request))
+    template = "console/_task_count.html" if request.htmx else "console/overview.html"
+    return render(request, template, _context(request))
 
 
 @for_members

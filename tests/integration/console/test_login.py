@@ -204,6 +204,32 @@ def test_the_secret_of_an_app_is_encrypted(client: Client, ann: User) -> None:
     assert encryption.decrypt(stored) == secret
 
 
+def test_a_new_secret_key_takes_over_the_secrets_of_apps(
+    client: Client, ann: User, settings: LazySettings
+) -> None:
+    log_in(client, "ann@Alpha")
+    secret = add_app(client)
+    former, settings.SECRET_KEY = (
+        settings.SECRET_KEY,
+        "another key, of 32 characters!!!",
+    )
+    settings.SECRET_KEY_FALLBACKS = [former]
+
+    # Other columns keep the keys that they have derived.
+    columns = [
+        (model, field)
+        for model, field in encryption.encrypted_columns()
+        if model is Authenticator
+    ]
+    assert encryption.reencrypt(columns).former == 2
+    settings.SECRET_KEY_FALLBACKS = []
+
+    stored = Authenticator.objects.get(type="totp").data["secret"]
+    assert encryption.decrypt(stored) == secret
+    codes = Authenticator.objects.get(type="recovery_codes").wrap()
+    assert len(codes.get_unused_codes()) == 10
+
+
 def test_codes_are_not_guessed(client: Client, ann: User) -> None:
     log_in(client, "ann@Alpha")
     secret = add_app(client)

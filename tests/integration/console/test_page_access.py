@@ -225,6 +225,19 @@ def test_the_button_puts_a_token_into_the_command(user: User, htmx: bool) -> Non
     assert "no-store" in page["Cache-Control"]
 
 
+def test_the_overview_waits_for_the_first_task(user: User, make_task: MakeTask) -> None:
+    browser = browser_of(user)
+    headers = {"HX-Request": "true"}
+    waiting = browser.get("/app/", headers=headers).content.decode()
+    make_task()
+    found = browser.get("/app/", headers=headers).content.decode()
+
+    assert "hx-trigger" in waiting
+    assert "<strong>1</strong> task<" in found
+    assert "hx-trigger" not in found
+    assert "<html" not in found
+
+
 def test_a_viewer_has_no_button(user: User) -> None:
     services.change_user(user, role=Role.VIEWER)
 
@@ -248,7 +261,7 @@ def test_the_overview_counts_what_the_user_reaches(
 
     page = browser_of(user).get("/app/").content.decode()
 
-    assert f"<strong>{count}</strong> tasks" in page
+    assert f"<strong>{count}</strong> task" in page
     assert "curl" not in page
 
 
