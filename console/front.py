@@ -30,7 +30,8 @@ def with_front_page(api_view: View) -> View:
 
 def names_html(request: HttpRequest) -> bool:
     """Whether the request asks for HTML by name. Clients that take anything do not."""
-    return any(str(each) == "text/html" for each in request.accepted_types)
+    named = {(each.main_type, each.sub_type) for each in request.accepted_types}
+    return ("text", "html") in named
 
 
 def _front_page(request: HttpRequest) -> HttpResponse:

@@ -85,7 +85,7 @@ _account_urls = [
     _change(
         "account/password/change", login.password_change, "account_change_password"
     ),
-    _change("account/password/set", login.password_set, "account_set_password"),
+    _change("account/password/set", account.choose_password, "account_set_password"),
     _route("account/confirm", login.reauthenticate, "account_reauthenticate"),
     _change("account/sessions", sessions.list_usersessions, "usersessions_list"),
     _route("account/2fa", mfa.index, "mfa_index"),

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import ipaddress
+import logging
 from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv6Address
+from smtplib import SMTPException
 from typing import Any
 
 from allauth.account.adapter import DefaultAccountAdapter
+from allauth.account.forms import ResetPasswordForm
 from allauth.mfa.adapter import DefaultMFAAdapter
 from django.conf import settings
 from django.contrib.auth import authenticate
@@ -19,7 +22,9 @@ from django.shortcuts import resolve_url
 
 from accounts import encryption, throttling
 from accounts.models import User
-from accounts.services import find_by_login
+from accounts.services import find_by_login, has_only_identity
+
+logger = logging.getLogger(__name__)
 
 # A client with an IPv6 address has all addresses of this network.
 IPV6_PREFIX_LENGTH = 64
@@ -92,6 +97,15 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]  # the packag
         except throttling.TooManyAttempts as refusal:
             raise ValidationError(str(refusal), code="throttled") from None
 
+    def send_mail(
+        self, template_prefix: str, email: str, context: dict[str, Any]
+    ) -> None:
+        try:
+            super().send_mail(template_prefix, email, context)
+        except (OSError, SMTPException) as error:
+            # The page says the same as for an address that nobody has.
+            logger.error("A mail could not be sent: %s", error)
+
     def get_client_ip(self, request: HttpRequest) -> str:
         return str(client_ip(request.META) or IPv6Address(0))
 
@@ -103,6 +117,17 @@ def home_of(user: object) -> str:
     """The first page of a user: staff without a tenant only have the admin."""
     has_tenant = isinstance(user, User) and user.tenant_id is not None
     return resolve_url(settings.LOGIN_REDIRECT_URL if has_tenant else "admin:index")
+
+
+class PasswordResetForm(ResetPasswordForm):  # type: ignore[misc]  # the package has no types
+    """Mails no link to users whose identity provider lets them in, and may shut them out."""
+
+    users: list[User]
+
+    def clean_email(self) -> str:
+        email = str(super().clean_email())
+        self.users = [user for user in self.users if not has_only_identity(user)]
+        return email
 
 
 class SecondFactorAdapter(DefaultMFAAdapter):  # type: ignore[misc]  # the package has no types

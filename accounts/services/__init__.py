@@ -27,6 +27,7 @@ from accounts.services.logins import (
     delete_expired_sessions,
     find_by_login,
     find_or_add_by_email,
+    has_only_identity,
     remove_second_factors,
 )
 from accounts.services.members import (
@@ -96,6 +97,7 @@ __all__ = [
     "find_or_add_by_email",
     "find_user",
     "fingerprint",
+    "has_only_identity",
     "invite_user",
     "issue_token",
     "list_members",

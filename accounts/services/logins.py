@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from allauth.account.models import EmailAddress
 from allauth.mfa.models import Authenticator
+from allauth.socialaccount.models import SocialAccount
 from allauth.usersessions.models import UserSession
 from django.contrib.sessions.backends.db import SessionStore
 from django.contrib.sessions.models import Session
@@ -60,6 +61,13 @@ def _add_named_user(tenant: Tenant, email: str, role: Role) -> User:
         return add_user(tenant, email.partition("@")[0], role=role)
     except UserExists:
         return add_user(tenant, email, role=role)
+
+
+def has_only_identity(user: User) -> bool:
+    """Whether an identity provider alone lets the user in, so that it can shut them out."""
+    if user.has_usable_password():
+        return False
+    return bool(SocialAccount.objects.filter(user=user).exists())
 
 
 @transaction.atomic

@@ -24,6 +24,15 @@ def test_a_browser_reads_what_the_service_is(client: Client) -> None:
     assert 'href="/docs"' in text
 
 
+@pytest.mark.parametrize(
+    "accept", ["text/html;level=1", "TEXT/HTML", "text/html;q=0.1"]
+)
+def test_html_has_many_spellings(client: Client, accept: str) -> None:
+    page = client.get("/", headers={"accept": accept})
+
+    assert page["Content-Type"].startswith("text/html")
+
+
 def test_a_browser_of_somebody_who_is_logged_in_goes_on(
     client: Client, user: User
 ) -> None:

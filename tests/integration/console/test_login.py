@@ -315,6 +315,21 @@ def test_nobody_learns_whether_an_address_is_known(client: Client, ann: User) ->
     ]
 
     assert {answer["Location"] for answer in answers} == {"/password/reset/sent"}
+    assert [sent.to for sent in mail.outbox] == [["ann@example.org"]]
+
+
+def test_a_mail_server_that_is_away_tells_nothing(
+    client: Client, ann: User, settings: LazySettings, caplog: pytest.LogCaptureFixture
+) -> None:
+    ann.email = "ann@example.org"
+    ann.save()
+    settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
+    settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", 1
+
+    answer = client.post("/password/reset/", {"email": "ann@example.org"})
+
+    assert answer["Location"] == "/password/reset/sent"
+    assert "A mail could not be sent" in caplog.text
 
 
 def test_another_password_ends_the_other_sessions(client: Client, ann: User) -> None:

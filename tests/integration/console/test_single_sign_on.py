@@ -13,6 +13,7 @@ import pytest
 from allauth.account.models import EmailAddress
 from allauth.socialaccount.models import SocialAccount
 from django.conf import LazySettings
+from django.core import mail
 from django.test import Client
 
 from accounts import services
@@ -205,6 +206,22 @@ def test_a_deactivated_user_is_not_let_in(
     answer = come_in(Client())
 
     assert answer["Location"] == "/login/inactive"
+
+
+def test_the_provider_alone_lets_its_people_in(
+    client: Client, provider: IdentityProvider
+) -> None:
+    come_in(client)
+    Client().post("/password/reset", {"email": "cleo@example.org"})
+    refused = client.post(
+        "/account/password/set",
+        {"password1": "a quiet river bends", "password2": "a quiet river bends"},
+    )
+
+    assert mail.outbox == []
+    assert refused.status_code == 403
+    assert not User.objects.get(name="cleo").has_usable_password()
+    assert "Choose a password" not in client.get("/account").content.decode()
 
 
 def test_no_identity_is_connected_to_an_account_that_is_logged_in(
