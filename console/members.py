@@ -34,9 +34,11 @@ def members(request: MemberRequest) -> HttpResponse:
 
 def _render_members(request: MemberRequest, **context: Any) -> HttpResponse:
     tenant = request.tenant
+    page = accounts.list_members(tenant, after=request.GET.get("after", ""))
     context |= {
         "tenant": tenant,
-        "members": accounts.list_members(tenant),
+        "members": page.members,
+        "after": page.after,
         "invitations": accounts.open_invitations(tenant, now=clock.now()),
         "roles": Role.choices,
     }

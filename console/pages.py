@@ -6,12 +6,14 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
+from django.conf import settings
 from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
-from django.shortcuts import render
+from django.shortcuts import redirect, render
+from django_htmx.http import HttpResponseClientRefresh
 from django_htmx.middleware import HtmxDetails
 
 from accounts import audit
@@ -75,7 +77,7 @@ def for_members(view: View) -> View:
     def handle(request: Any, *args: Any, **kwargs: Any) -> HttpResponseBase:
         user = request.user
         if not isinstance(user, User):
-            return redirect_to_login(request.get_full_path())
+            return _ask_to_log_in(request)
         if user.tenant is None:
             raise PermissionDenied("You belong to no tenant; the admin is your place.")
         scope = scope_of_role(user)
@@ -86,6 +88,16 @@ def for_members(view: View) -> View:
         return view(request, *args, **kwargs)
 
     return handle
+
+
+def _ask_to_log_in(request: Any) -> HttpResponseBase:
+    if request.htmx:
+        # It would put the login page into a part of this page.
+        return HttpResponseClientRefresh()
+    if request.method not in SAFE_METHODS:
+        # After the login there is no form to send again.
+        return redirect(settings.LOGIN_URL)
+    return redirect_to_login(request.get_full_path())
 
 
 def for_admins(view: View) -> View:

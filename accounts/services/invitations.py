@@ -17,6 +17,7 @@ from accounts.services.names import check_name
 from accounts.services.users import add_user, change_user, name_in_audit
 
 CLOSED = "This invitation was used or withdrawn, or it has expired. Ask for a new one."
+MAX_LISTED = 50
 # How long an invitation is kept after its end.
 KEPT_FOR = timedelta(days=30)
 
@@ -139,7 +140,8 @@ def _let_in(invitation: Invitation, name: str) -> User:
 
 
 def open_invitations(tenant: Tenant, *, now: datetime) -> Sequence[Invitation]:
-    return list(tenant.invitations.open(now).order_by("-pk"))
+    """The newest ones, and no more than fit on a page."""
+    return list(tenant.invitations.open(now).order_by("-pk")[:MAX_LISTED])
 
 
 @transaction.atomic

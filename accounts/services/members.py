@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from allauth.mfa.models import Authenticator
 from django.db.models import Exists, OuterRef
@@ -11,13 +12,26 @@ from accounts.models import Role, Tenant, User
 from accounts.services.errors import OwnAccount, StaffAccount, UserUnknown
 from accounts.services.users import change_user
 
+PAGE_SIZE = 50
 
-def list_members(tenant: Tenant) -> Sequence[User]:
-    """All users of a tenant, ordered by name, with `has_second_factor`."""
+
+class MemberPage(NamedTuple):
+    """Users by name, with `has_second_factor`; `after` is empty on the last page."""
+
+    members: Sequence[User]
+    after: str
+
+
+def list_members(tenant: Tenant, *, after: str = "") -> MemberPage:
+    """A page of the users of a tenant whose names come after a name."""
     factors = Authenticator.objects.filter(user=OuterRef("pk"))
-    users = User.objects.filter(tenant=tenant)
-    shown = users.annotate(has_second_factor=Exists(factors))
-    return list(shown.order_by("-is_active", "name"))
+    users = User.objects.filter(tenant=tenant, name__gt=after.replace("\0", ""))
+    shown = users.annotate(has_second_factor=Exists(factors)).order_by("name")
+    found = list(shown[: PAGE_SIZE + 1])
+    is_last = len(found) <= PAGE_SIZE
+    return MemberPage(
+        found[:PAGE_SIZE], after="" if is_last else found[PAGE_SIZE - 1].name
+    )
 
 
 def find_member(tenant: Tenant, name: str) -> User:

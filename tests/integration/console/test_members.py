@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from django.test import Client
+from pytest_django import DjangoAssertNumQueries
 
 from accounts import services
 from accounts.models import Role, User
@@ -28,6 +29,27 @@ def test_the_list_shows_the_users_of_the_tenant(
     assert "Members of Alpha" in page
     assert all(f">{name}" in page for name in ("ann", "adam"))
     assert "bob" not in page
+
+
+def test_the_list_has_pages_that_cost_the_same(
+    admin: Client,
+    tenant_admin: User,
+    django_assert_max_num_queries: DjangoAssertNumQueries,
+) -> None:
+    assert tenant_admin.tenant is not None
+    for number in range(60):
+        services.add_user(tenant_admin.tenant, f"user{number:02}")
+
+    with django_assert_max_num_queries(8):
+        first = admin.get(MEMBERS).content.decode()
+    second = admin.get(f"{MEMBERS}?after=user48").content.decode()
+
+    assert 'href="?after=user48"' in first
+    assert "user48" in first
+    assert "user49" not in first
+    assert "user49" in second
+    assert "More members" not in second
+    assert len(first) < 300 * 1024
 
 
 def test_an_administrator_changes_a_role(admin: Client, user: User) -> None:

@@ -90,7 +90,22 @@ def test_a_page_asks_strangers_to_log_in(
     answer = getattr(client, method)(path_of(route))
 
     assert answer.status_code == 302
-    assert answer["Location"].startswith("/login?next=")
+    assert answer["Location"].startswith("/login")
+
+
+def test_the_login_goes_on_to_a_page_and_not_to_a_form(client: Client) -> None:
+    page, form = client.get("/app/"), client.post("/app/first-call")
+
+    assert page["Location"] == "/login?next=/app/"
+    assert form["Location"] == "/login"
+
+
+def test_a_part_of_a_page_that_is_asked_for_after_the_session_opens_it_anew(
+    client: Client,
+) -> None:
+    answer = client.get("/app/", headers={"HX-Request": "true"})
+
+    assert (answer.status_code, answer["HX-Refresh"]) == (200, "true")
 
 
 @pytest.mark.parametrize("route", routes(FOR_ADMINS), ids=name_of)
