@@ -16,6 +16,7 @@ from playwright.sync_api import (
     Page,
     Request,
     Response,
+    expect,
     sync_playwright,
 )
 from pytest_django.live_server_helper import LiveServer
@@ -24,7 +25,12 @@ from accounts import services as accounts
 from accounts.models import Role, User
 
 PASSWORD = "a quiet river bends"
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))),
+    None,
+)
+# Milliseconds; many tests share a few cores.
+PATIENCE = 45_000
 LOOPBACK = {"localhost", "127.0.0.1"}
 
 NewPage = Callable[..., Page]
@@ -34,6 +40,7 @@ NewPage = Callable[..., Page]
 def browser() -> Iterator[Browser]:
     if CHROMIUM is None:
         pytest.skip("There is no chromium here: `apt-get install chromium` brings it.")
+    expect.set_options(timeout=PATIENCE)
     with pytest.MonkeyPatch.context() as patch, sync_playwright() as playwright:
         # Playwright's event loop runs in the thread of the tests, which use the ORM.
         patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
@@ -94,6 +101,7 @@ def new_page(browser: Browser, live_server: LiveServer) -> Iterator[NewPage]:
             color_scheme="dark" if dark else "light",
             java_script_enabled=java_script,
         )
+        context.set_default_timeout(PATIENCE)
         contexts.append(context)
         watch.follow(context)
         return context.new_page()

@@ -59,7 +59,7 @@ def test_the_overview_shows_the_first_task_without_a_click(
 
     make_task()
 
-    expect(page.get_by_text("1 task", exact=True)).to_be_visible(timeout=20_000)
+    expect(page.get_by_text("1 task", exact=True)).to_be_visible()
 
 
 def test_an_administrator_invites_and_the_person_is_listed(
