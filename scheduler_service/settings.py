@@ -111,6 +111,19 @@ SCHEDULER_BODY_TIMEOUT = env.float("SCHEDULER_BODY_TIMEOUT", 10.0)
 # Where targets reach this service; sent to targets of tasks with long work.
 SCHEDULER_PUBLIC_URL = env.str("SCHEDULER_PUBLIC_URL", "")
 
+# How mail leaves, such as smtp+tls://user:password@mail.example.com:587; empty: not at all.
+EMAIL_URL = env.str("EMAIL_URL", "consolemail://" if DEVELOPMENT else "")
+_MAIL = environ.Env.email_url_config(EMAIL_URL or "dummymail://")
+EMAIL_BACKEND = _MAIL["EMAIL_BACKEND"]
+EMAIL_HOST, EMAIL_PORT = _MAIL["EMAIL_HOST"] or "localhost", _MAIL["EMAIL_PORT"] or 25
+EMAIL_HOST_USER = _MAIL["EMAIL_HOST_USER"] or ""
+EMAIL_HOST_PASSWORD = _MAIL["EMAIL_HOST_PASSWORD"] or ""
+EMAIL_USE_TLS = _MAIL.get("EMAIL_USE_TLS", False)
+EMAIL_USE_SSL = _MAIL.get("EMAIL_USE_SSL", False)
+# Seconds for each step of the conversation with the mail server.
+EMAIL_TIMEOUT = env.float("EMAIL_TIMEOUT", 10.0)
+DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", "scheduler@localhost")
+
 # How the engine works. Spans are seconds.
 SCHEDULER_LOOK_AHEAD = env.float("SCHEDULER_LOOK_AHEAD", 1.0)
 SCHEDULER_MISFIRE_GRACE = env.float("SCHEDULER_MISFIRE_GRACE", 5.0)
@@ -316,13 +329,8 @@ SOCIALACCOUNT_PROVIDERS: dict[str, Any] = {
     }
 }
 
-# Mail: invitations, and links to choose another password.
-_mail_default = "consolemail://" if DEVELOPMENT else "dummymail://"
-EMAIL_URL = env.str("EMAIL_URL", "") or _mail_default
-vars().update(env.email_url_config(EMAIL_URL))
-SENDS_MAIL = not EMAIL_URL.startswith("dummymail")
-DEFAULT_FROM_EMAIL = env.str("EMAIL_FROM", "scheduler@localhost")
-EMAIL_TIMEOUT = 10
+# Whether invitations, and links to choose another password, go out by mail.
+SENDS_MAIL = bool(EMAIL_URL)
 
 LANGUAGE_CODE = "en-us"
 USE_I18N = False

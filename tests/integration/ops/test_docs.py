@@ -41,9 +41,8 @@ def variables() -> Iterator[str]:
 
 def is_reading(function: ast.expr) -> bool:
     called = ast.unparse(function)
-    parsers = {"env.db_url_config", "env.email_url_config"}
     return called.startswith(("env.", "os.environ.", "os.getenv")) and (
-        called not in parsers
+        called != "env.db_url_config"
     )
 
 
