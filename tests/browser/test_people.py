@@ -5,11 +5,6 @@ from __future__ import annotations
 import re
 
 import pytest
-from allauth.mfa.totp.internal.auth import (
-    format_hotp_value,
-    hotp_value,
-    yield_hotp_counters_from_time,
-)
 from django.conf import LazySettings
 from django.core.cache import cache
 from django.utils import timezone
@@ -20,6 +15,7 @@ from accounts import services
 from accounts.models import Role, Token, User
 from tests.browser.conftest import PASSWORD, NewPage, confirm_password, log_in
 from tests.conftest import MakeTask
+from tests.integration.support.logins import code_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -112,11 +108,6 @@ def test_the_code_of_an_app_is_the_second_factor(ann: User, page: Page) -> None:
     page.get_by_role("button", name="Sign In").click()
 
     expect(page.get_by_role("heading", name="Alpha")).to_be_visible()
-
-
-def code_of(secret: str) -> str:
-    counter = next(iter(yield_hotp_counters_from_time()))
-    return str(format_hotp_value(hotp_value(secret, counter)))
 
 
 def test_a_passkey_replaces_name_and_password(ann: User, page: Page) -> None:
