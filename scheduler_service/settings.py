@@ -282,6 +282,8 @@ ACCOUNT_EMAIL_UNKNOWN_ACCOUNTS = False
 ACCOUNT_FORMS = {"reset_password": "accounts.access.login.PasswordResetForm"}
 ACCOUNT_EMAIL_SUBJECT_PREFIX = "[Scheduler] "
 ACCOUNT_SESSION_REMEMBER = True
+# Whoever finds a browser open cannot take the account over by another address.
+ACCOUNT_REAUTHENTICATION_REQUIRED = True
 ACCOUNT_REAUTHENTICATION_METHODS = {"password", "mfa"}
 ACCOUNT_DEFAULT_HTTP_PROTOCOL = "http" if DEVELOPMENT else "https"
 # `accounts.throttling` limits passwords; `login_failed` here limits second factors.

@@ -15,7 +15,7 @@ from django.test import Client
 from django.utils import timezone
 
 from accounts import services, throttling
-from accounts.models import User
+from accounts.models import AuditEntry, User
 from tests.integration.support.logins import PASSWORD, log_in
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -161,6 +161,25 @@ def test_nobody_learns_whether_an_address_is_known(client: Client, ann: User) ->
 
     assert {answer["Location"] for answer in answers} == {"/password/reset/sent"}
     assert [sent.to for sent in mail.outbox] == [["ann@example.org"]]
+
+
+def test_an_address_is_verified_by_mail_and_then_lets_in(
+    client: Client, ann: User
+) -> None:
+    log_in(client, "ann@Alpha")
+    client.post("/account/confirm", {"password": PASSWORD})
+    client.post("/account/email", {"email": "ann@example.org", "action_add": ""})
+    assert log_in(Client(), "ann@example.org") == ""
+    [sent] = mail.outbox
+    [path] = re.findall(r"http://testserver(\S+)", str(sent.body))
+
+    page = client.get(path)
+    client.post(path)
+
+    assert "ann@example.org" in page.content.decode()
+    assert log_in(Client(), "ann@example.org") == "/app"
+    changed = AuditEntry.objects.filter(action="user.change", object_id="ann")
+    assert changed.get().changes == {"email": [None, "ann@example.org"]}
 
 
 def test_a_mail_server_that_is_away_tells_nothing(

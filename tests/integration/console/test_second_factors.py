@@ -110,12 +110,24 @@ def test_an_operator_removes_a_lost_second_factor(client: Client, ann: User) -> 
     ]
 
 
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("get", "2fa/app/add"),
+        ("get", "2fa/keys/add"),
+        ("post", "2fa/codes/new"),
+        ("post", "2fa/app/remove"),
+        ("post", "email"),
+    ],
+)
 def test_what_changes_the_account_asks_for_the_password_again(
-    client: Client, ann: User
+    client: Client, ann: User, method: str, path: str
 ) -> None:
     client.force_login(ann)
+    Authenticator.objects.create(user=ann, type="totp", data={})
 
-    answer = client.get("/account/2fa/app/add")
+    values = {"action_add": "", "email": "ann@example.org"}
+    answer = getattr(client, method)(f"/account/{path}", values)
 
     assert answer["Location"].startswith("/account/confirm")
 
