@@ -40,7 +40,7 @@ _login_urls = [
     _route(
         "password/reset/sent", login.password_reset_done, "account_reset_password_done"
     ),
-    _route(
+    _change(
         r"password/reset/(?P<uidb36>[0-9A-Za-z]+)-(?P<key>[\w-]+)",
         login.password_reset_from_key,
         "account_reset_password_from_key",
@@ -79,7 +79,7 @@ _account_urls = [
         login.email_verification_sent,
         "account_email_verification_sent",
     ),
-    _route(
+    _change(
         r"account/email/(?P<key>[-:\w]+)", login.confirm_email, "account_confirm_email"
     ),
     _change(
