@@ -2,7 +2,8 @@
 
 An EncryptedTextField encrypts and decrypts its values itself, with the same keys. A
 SealedTextField holds texts with ciphertexts of `encrypt` in them, and a SealedUrlField
-holds URLs of `seal_url`. `reencrypt` finds the columns by these classes.
+holds URLs of `seal_url`. `reencrypt` finds the columns by these classes, and the second
+factors, which a package stores, by the names of their model and field.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from django.apps import apps
 from django.conf import settings
 from django.db import DatabaseError, connection
-from django.db.models import Field, Model
+from django.db.models import Field, JSONField, Model
 from encrypted_fields.fields import EncryptedFieldMixin, EncryptedTextField
 from psycopg import sql
 
@@ -120,13 +121,15 @@ class SecretCounts(NamedTuple):
         return SecretCounts(*map(sum, zip(self, other, strict=True)))
 
 
-Column: TypeAlias = EncryptedFieldMixin | SealedTextField
+Column: TypeAlias = EncryptedFieldMixin | SealedTextField | JSONField
+SECOND_FACTORS = "mfa.Authenticator", "data"
 
 
 def encrypted_columns() -> Iterator[tuple[type[Model], Column]]:
     for model in apps.get_models():
         for field in model._meta.concrete_fields:
-            if isinstance(field, EncryptedFieldMixin | SealedTextField):
+            is_factor = (model._meta.label, field.name) == SECOND_FACTORS
+            if is_factor or isinstance(field, EncryptedFieldMixin | SealedTextField):
                 yield model, field
 
 
@@ -253,6 +256,7 @@ def _write(model: type[Model], field: Column, rows: Iterable[Replacement]) -> No
     statement = statements.REPLACE_VALUES.format(
         **_identifiers(model, field),
         key_type=sql.SQL(key_type),  # type: ignore[arg-type]  # Django's name of a type
+        type=sql.SQL("jsonb" if isinstance(field, JSONField) else "text"),
     )
     with connection.cursor() as cursor:
         cursor.execute(statement, {"keys": keys, "stored": stored, "values": values})

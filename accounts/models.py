@@ -18,6 +18,7 @@ from django.db.models.functions import Now
 from encrypted_fields.fields import EncryptedTextField
 
 from accounts.fields import SealedUrlField
+from accounts.roles import Role as Role
 
 # Days in a century; more could lead to dates out of range.
 MAX_RETENTION_DAYS = 36_500
@@ -59,11 +60,6 @@ class Tenant(models.Model):
         return self.name
 
 
-class Role(models.TextChoices):
-    MEMBER = "member"
-    ADMIN = "admin"
-
-
 class Scope(models.TextChoices):
     """What a token may do; each scope includes those before it."""
 
@@ -72,8 +68,11 @@ class Scope(models.TextChoices):
     ADMIN = "admin"
 
     def covers(self, other: Scope) -> bool:
-        order = list(Scope)
-        return order.index(self) >= order.index(other)
+        return self.rank >= other.rank
+
+    @property
+    def rank(self) -> int:
+        return list(Scope).index(self)
 
 
 class User(AbstractUser):
@@ -99,6 +98,11 @@ class User(AbstractUser):
 
     def __str__(self) -> str:
         return self.username
+
+    @property
+    def manages_tenant(self) -> bool:
+        """Whether this call may see and change the users and tokens of the tenant."""
+        return self.reaches_tenant and self.role == Role.ADMIN
 
     def reaches(self, *, tenant_id: int, owner_id: int) -> bool:
         """Whether the user may see and change what this owner has."""
@@ -127,7 +131,7 @@ class TokenQuerySet(models.QuerySet["Token"]):
 
     def visible_to(self, user: User) -> Self:
         """The tokens of the user, or all of the tenant for its administrators."""
-        if user.reaches_tenant:
+        if user.manages_tenant:
             return self.filter(user__tenant=user.tenant_id)
         return self.filter(user=user)
 
@@ -153,6 +157,38 @@ class Token(models.Model):
 
     def __str__(self) -> str:
         return f"{self.prefix}… of {self.user}"
+
+
+class InvitationQuerySet(models.QuerySet["Invitation"]):
+    def open(self, now: datetime) -> Self:
+        """Select invitations that somebody may still accept."""
+        return self.filter(accepted_at=None, revoked_at=None, expires_at__gt=now)
+
+
+class Invitation(models.Model):
+    """A link that lets one person into a tenant once; only its digest is stored."""
+
+    uuid = models.UUIDField(unique=True, editable=False, db_default=RandomUUID())
+    tenant = models.ForeignKey(Tenant, models.CASCADE, related_name="invitations")
+    # The user who chooses a password with it; null until a new user is added.
+    user = models.ForeignKey(
+        User, models.CASCADE, null=True, related_name="invitations"
+    )
+    # The name that the new user gets; empty lets the person choose.
+    name = models.CharField(max_length=150, blank=True)
+    email = models.EmailField(blank=True)
+    role = models.CharField(max_length=10, choices=Role, default=Role.MEMBER)
+    digest = models.CharField(max_length=64, unique=True, editable=False)
+    created_by = models.CharField(max_length=150)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+    expires_at = models.DateTimeField()
+    accepted_at = models.DateTimeField(null=True)
+    revoked_at = models.DateTimeField(null=True)
+
+    objects = InvitationQuerySet.as_manager()
+
+    def __str__(self) -> str:
+        return f"invitation of {self.name or 'somebody'} to {self.tenant}"
 
 
 def mint_signing_secret() -> str:
@@ -185,6 +221,7 @@ class Via(models.TextChoices):
     API = "api"
     ADMIN = "admin"
     COMMAND = "cli", "command line"
+    CONSOLE = "console", "pages"
     SERVICE = "service"
 
 

@@ -80,8 +80,8 @@ LOAD_CALLER = """
 
 # Reads a batch of the values of an encrypted column, in the order of the keys.
 READ_VALUES = sql.SQL("""
-    SELECT {key} AS key, {column} AS stored FROM {table}
-    WHERE {column} <> '' AND (%(last)s::text IS NULL OR {key} > %(last)s)
+    SELECT {key} AS key, {column}::text AS stored FROM {table}
+    WHERE {column}::text <> '' AND (%(last)s::text IS NULL OR {key} > %(last)s)
     ORDER BY {key} LIMIT %(limit)s
 """)
 
@@ -96,8 +96,8 @@ READ_URLS = sql.SQL("""
 
 # Replaces values, except those that have changed since they were read.
 REPLACE_VALUES = sql.SQL("""
-    UPDATE {table} SET {column} = new.value
+    UPDATE {table} SET {column} = new.value::{type}
     FROM unnest(%(keys)s::{key_type}[], %(stored)s::text[], %(values)s::text[])
         AS new(key, stored, value)
-    WHERE {table}.{key} = new.key AND {table}.{column} = new.stored
+    WHERE {table}.{key} = new.key AND {table}.{column}::text = new.stored
 """)

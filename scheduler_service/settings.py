@@ -116,6 +116,19 @@ EMAIL_HOST_USER, EMAIL_HOST_PASSWORD, EMAIL_USE_TLS, EMAIL_USE_SSL = _login
 EMAIL_TIMEOUT = env.float("EMAIL_TIMEOUT", 10.0)
 DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", "scheduler@localhost")
 
+# How mail leaves, such as smtp+tls://user:password@mail.example.com:587; empty: not at all.
+EMAIL_URL = env.str("EMAIL_URL", "consolemail://" if DEVELOPMENT else "")
+_MAIL = environ.Env.email_url_config(EMAIL_URL or "dummymail://")
+EMAIL_BACKEND = _MAIL["EMAIL_BACKEND"]
+EMAIL_HOST, EMAIL_PORT = _MAIL["EMAIL_HOST"] or "localhost", _MAIL["EMAIL_PORT"] or 25
+EMAIL_HOST_USER = _MAIL["EMAIL_HOST_USER"] or ""
+EMAIL_HOST_PASSWORD = _MAIL["EMAIL_HOST_PASSWORD"] or ""
+EMAIL_USE_TLS = _MAIL.get("EMAIL_USE_TLS", False)
+EMAIL_USE_SSL = _MAIL.get("EMAIL_USE_SSL", False)
+# Seconds for each step of the conversation with the mail server.
+EMAIL_TIMEOUT = env.float("EMAIL_TIMEOUT", 10.0)
+DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", "scheduler@localhost")
+
 # How the engine works. Spans are seconds.
 SCHEDULER_LOOK_AHEAD = env.float("SCHEDULER_LOOK_AHEAD", 1.0)
 SCHEDULER_MISFIRE_GRACE = env.float("SCHEDULER_MISFIRE_GRACE", 5.0)
@@ -132,6 +145,16 @@ SCHEDULER_RETENTION_DAYS = env.int("SCHEDULER_RETENTION_DAYS", 30)
 SCHEDULER_AUDIT_RETENTION_DAYS = env.int("SCHEDULER_AUDIT_RETENTION_DAYS", 365)
 
 INSTALLED_APPS = [
+    # Before the packages whose templates it replaces.
+    "console",
+    "allauth",
+    "allauth.account",
+    "allauth.mfa",
+    "allauth.socialaccount",
+    "allauth.socialaccount.providers.openid_connect",
+    "allauth.usersessions",
+    "django_htmx",
+    # After the packages whose models it keeps out of the admin.
     "accounts",
     "tasks_api",
     "scheduler_service",
@@ -144,6 +167,7 @@ INSTALLED_APPS = [
     "django.contrib.contenttypes",
     "django.contrib.sessions",
     "django.contrib.messages",
+    "django.contrib.humanize",
     "django.contrib.staticfiles",
 ]
 
@@ -158,6 +182,8 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "django_htmx.middleware.HtmxMiddleware",
+    "allauth.account.middleware.AccountMiddleware",
     "accounts.access.middleware.AuditActorMiddleware",
 ]
 # A redirect would lose the body of a POST, so paths answer with and without a slash.
@@ -175,6 +201,7 @@ TEMPLATES = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
+                "console.navigation.navigation",
             ]
         },
     }
@@ -241,6 +268,73 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
 ]
 
+# How people log in: a password, a second factor, or the tenant's identity provider.
+AUTHENTICATION_BACKENDS = ["accounts.access.login.LoginBackend"]
+LOGIN_URL = "account_login"
+LOGIN_REDIRECT_URL = "console-overview"
+LOGOUT_REDIRECT_URL = "account_login"
+CSRF_FAILURE_VIEW = "console.pages.csrf_failure"
+ACCOUNT_ADAPTER = "accounts.access.login.AccountAdapter"
+ACCOUNT_LOGIN_METHODS = {"username", "email"}
+ACCOUNT_SIGNUP_FIELDS = ["email", "username*", "password1*", "password2*"]
+ACCOUNT_EMAIL_VERIFICATION = "none"
+ACCOUNT_CHANGE_EMAIL = True
+ACCOUNT_EMAIL_UNKNOWN_ACCOUNTS = False
+ACCOUNT_FORMS = {"reset_password": "accounts.access.login.PasswordResetForm"}
+ACCOUNT_EMAIL_SUBJECT_PREFIX = "[Scheduler] "
+ACCOUNT_SESSION_REMEMBER = True
+# Whoever finds a browser open cannot take the account over by another address.
+ACCOUNT_REAUTHENTICATION_REQUIRED = True
+ACCOUNT_REAUTHENTICATION_METHODS = {"password", "mfa"}
+ACCOUNT_DEFAULT_HTTP_PROTOCOL = "http" if DEVELOPMENT else "https"
+# `accounts.throttling` limits passwords; `login_failed` here limits second factors.
+ACCOUNT_RATE_LIMITS = {"login": False}
+MFA_ADAPTER = "accounts.access.login.SecondFactorAdapter"
+MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
+MFA_PASSKEY_LOGIN_ENABLED = True
+MFA_ALLOW_UNVERIFIED_EMAIL = True
+MFA_TOTP_ISSUER = "Scheduler"
+# A code is valid for half a minute more, because clocks differ.
+MFA_TOTP_TOLERANCE = 1
+# Browsers offer passkeys without TLS on loopback only.
+MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN = DEVELOPMENT
+USERSESSIONS_ADAPTER = "accounts.access.sign_in_log.SessionsAdapter"
+SCHEDULER_INVITATION_DAYS = env.int("SCHEDULER_INVITATION_DAYS", 7)
+
+# An identity provider that speaks OpenID Connect. OIDC_DOMAINS says which tenant and which
+# role the people of a domain have: example.org=acme:member.
+OIDC_ISSUER = env.str("OIDC_ISSUER", "")
+OIDC_NAME = env.str("OIDC_NAME", "single sign-on")
+OIDC_DOMAINS = env.list("OIDC_DOMAINS", default=[])
+SOCIALACCOUNT_ADAPTER = "accounts.access.single_sign_on.IdentityProviderAdapter"
+SOCIALACCOUNT_EMAIL_VERIFICATION = "none"
+# A form that leads to another site would break the pages' Content-Security-Policy.
+SOCIALACCOUNT_LOGIN_ON_GET = True
+SOCIALACCOUNT_STORE_TOKENS = False
+SOCIALACCOUNT_PROVIDERS: dict[str, Any] = {
+    "openid_connect": {
+        "OAUTH_PKCE_ENABLED": True,
+        "APPS": [
+            {
+                "provider_id": "oidc",
+                "name": OIDC_NAME,
+                "client_id": env.str("OIDC_CLIENT_ID", ""),
+                "secret": env.str("OIDC_CLIENT_SECRET", ""),
+                "settings": {
+                    "server_url": OIDC_ISSUER,
+                    # For providers that verify addresses and do not say so.
+                    "verified_email": env.bool("OIDC_TRUST_EMAILS", False),
+                },
+            }
+        ]
+        if OIDC_ISSUER
+        else [],
+    }
+}
+
+# Whether invitations, and links to choose another password, go out by mail.
+SENDS_MAIL = bool(EMAIL_URL)
+
 LANGUAGE_CODE = "en-us"
 USE_I18N = False
 USE_TZ = True
@@ -261,7 +355,7 @@ SECURE_HSTS_SECONDS = env.int("SECURE_HSTS_SECONDS", 0 if DEVELOPMENT else 31_53
 SECURE_HSTS_INCLUDE_SUBDOMAINS = env.bool("SECURE_HSTS_INCLUDE_SUBDOMAINS", False)
 SECURE_HSTS_PRELOAD = env.bool("SECURE_HSTS_PRELOAD", False)
 SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
-# Seconds that a login to the admin lasts.
+# Seconds that a login lasts.
 SESSION_COOKIE_AGE = env.int("SESSION_COOKIE_AGE", 12 * 3600)
 SESSION_COOKIE_SECURE = not DEVELOPMENT
 CSRF_COOKIE_SECURE = not DEVELOPMENT

@@ -6,9 +6,11 @@ from collections.abc import Callable
 
 from django.contrib import admin
 from django.http.response import HttpResponseBase
-from django.urls import URLPattern, path, re_path
+from django.urls import URLPattern, include, path, re_path
 from rest_framework.views import APIView
 
+from console.account import account as account_page
+from console.front import with_front_page, with_page
 from tasks_api.api.access import audit_log, signing_secrets, tokens, users
 from tasks_api.api.channels import channels, rules
 from tasks_api.api.cron_jobs import views as cron_jobs
@@ -122,7 +124,11 @@ urlpatterns = [
     ),
     _route("stats", overview.RunStats.as_view(), "stats"),
     _route("forecast", overview.ForecastView.as_view(), "forecast"),
-    _route("account", overview.TenantAccountView.as_view(), "tenant-account"),
+    _route(
+        "account",
+        with_page(overview.TenantAccountView.as_view(), account_page),
+        "tenant-account",
+    ),
     _route("runs", runs.RunList.as_view(), "runs"),
     _route("runs/redrive", runs.RedriveRuns.as_view(), "redrive-runs"),
     _route("runs/(?P<run_id>[^/]+)", runs.RunDetail.as_view(), "run"),
@@ -142,7 +148,7 @@ urlpatterns = [
         long_work.HeartbeatRun.as_view(),
         "heartbeat-run",
     ),
-    _route("", cron_jobs.CronJobs.as_view(), "cron-jobs"),
+    _route("", with_front_page(cron_jobs.CronJobs.as_view()), "cron-jobs"),
     _route("insert", timers.InsertTimer.as_view(), "insert-timer"),
     _route("delete", timers.DeleteTimer.as_view(), "delete-timer"),
     _route("cron", timers.ReplaceCrons.as_view(), "replace-crons"),
@@ -159,4 +165,5 @@ urlpatterns = [
     _route("docs", document.Docs.as_view(), "docs"),
     path("admin", admin.site.admin_view(admin.site.index), name="admin"),
     path("admin/", admin.site.urls),
+    path("", include("console.urls")),
 ]

@@ -15,7 +15,7 @@ from django.conf import settings
 
 from accounts import audit
 from accounts.encryption import derive_keys
-from accounts.services import delete_expired_sessions
+from accounts.services import delete_expired_sessions, delete_old_invitations
 from scheduler_service.db import clock, schema
 from scheduler_service.process import gc_tuning
 from scheduler_service.startup import start
@@ -214,6 +214,7 @@ def prune() -> None:
             history_moves.move_into_history(now=now, pause=_stopping.wait)
             audit.prune(now=now)
             delete_expired_sessions()
+            delete_old_invitations(now=now)
             rollups.keep_rollups(now=now, pause=_stopping.wait)
         finally:
             _pruning.release()

@@ -56,7 +56,7 @@ class TokenAuthentication(BaseAuthentication):
         token, now = _live_token(_credential(header))
         _record_use(token, now)
         user = token.user
-        user.reaches_tenant = reaches_tenant(user, token)
+        user.reaches_tenant = reaches_tenant(user, token.scope)
         audit.set_actor(Actor(user.username, Via.API, token.prefix))
         return user, token
 

@@ -33,6 +33,9 @@ class HasTokenScope(BasePermission):
         if getattr(view, "for_tenant_admins", False) and not _is_admin(request.user):
             self.message = "This is for the administrators of a tenant"
             return False
+        if not scope_of_role(request.user).covers(required):
+            self.message = "A viewer reads what the tenant has, and changes nothing"
+            return False
         return True
 
 
@@ -40,6 +43,12 @@ def scope_of(request: Request) -> Scope:
     """The scope of the caller. A credential other than a token has the scope `write`."""
     token = request.auth
     return Scope(token.scope) if isinstance(token, Token) else Scope.WRITE
+
+
+def scope_of_role(user: object) -> Scope:
+    """What the role of a user allows at most, and what the user may do on the pages."""
+    is_viewer = isinstance(user, User) and user.role == Role.VIEWER
+    return Scope.READ if is_viewer else Scope.ADMIN
 
 
 def required_scope(view: Any, method: str) -> Scope:
@@ -54,9 +63,11 @@ def _is_admin(user: object) -> bool:
     return isinstance(user, User) and user.role == Role.ADMIN
 
 
-def reaches_tenant(user: User, token: Token) -> bool:
-    """Whether the call reaches what other users of the tenant have."""
-    return user.role == Role.ADMIN and token.scope == Scope.ADMIN
+def reaches_tenant(user: User, scope: str) -> bool:
+    """Whether a call with this scope reaches what other users of the tenant have."""
+    if user.role == Role.VIEWER:
+        return True
+    return user.role == Role.ADMIN and scope == Scope.ADMIN
 
 
 # The rights that staff need to create a token of a scope: in the admin they could do the

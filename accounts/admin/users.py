@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from allauth.account.decorators import secure_admin_login
 from django import forms
 from django.contrib import admin, messages
 from django.contrib.auth.admin import GroupAdmin as BaseGroupAdmin
@@ -16,7 +17,6 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 
 from accounts import audit, services, url_credentials
-from accounts.access.login import LoginForm
 from accounts.access.permissions import may_change_tenant, may_change_user
 from accounts.activity import report_activity
 from accounts.admin.forms import form_changes
@@ -25,7 +25,8 @@ from accounts.models import Role, SigningSecret, Tenant, Token, User, digest
 from scheduler_service.db import clock
 
 admin.site.unregister(Group)
-admin.site.login_form = LoginForm
+# The page on which everybody logs in, with the second factor of those who have one.
+admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]  # as allauth documents it
 
 
 Value = TypeVar("Value")

@@ -8,7 +8,7 @@ from django.contrib.contenttypes.models import ContentType
 from django.db import connection, models, transaction
 
 from accounts import audit, statements
-from accounts.models import Tenant, Token, User
+from accounts.models import Invitation, Tenant, Token, User
 from accounts.services import change_user, configure_tenant, name_in_audit
 
 # Entries that one statement deletes or changes.
@@ -41,6 +41,8 @@ def delete_user(user: User) -> None:
     _delete_admin_log(User, [user.pk])
     _delete_admin_log(Token, user.tokens.values_list("pk", flat=True))
     with transaction.atomic():
+        by_user = Invitation.objects.filter(created_by=user.username)
+        by_user.update(created_by=pseudonym)
         user.delete()
         audit.record(user.tenant_id, "user.delete", [pseudonym])
 

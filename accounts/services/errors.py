@@ -9,3 +9,19 @@ class AccountError(Exception):
 
 class UserExists(AccountError):
     """Another user of the tenant has the name."""
+
+
+class UserUnknown(AccountError):
+    """The tenant has no user of this name."""
+
+
+class OwnAccount(AccountError):
+    """Administrators demote or deactivate everybody but themselves."""
+
+
+class StaffAccount(AccountError):
+    """Only operators change the accounts of the staff."""
+
+
+class InvitationClosed(AccountError):
+    """The invitation does not exist, was used or revoked, or has expired."""

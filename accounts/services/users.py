@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from django.contrib.auth.hashers import make_password
-from django.contrib.sessions.backends.db import SessionStore
 from django.db import IntegrityError, transaction
 from django.db.models import Q
 
@@ -118,8 +117,3 @@ def find_user(name: str, *, tenant: str | None = None) -> User:
         case several:
             names = ", ".join(str(user) for user in several)
             raise AccountError(f"{name} may be any of {names}; say which tenant's.")
-
-
-def delete_expired_sessions() -> None:
-    """Delete the expired sessions of the admin."""
-    SessionStore.clear_expired()

@@ -9,6 +9,7 @@ from io import StringIO
 from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.core.management import call_command
+from django.urls import reverse
 
 from scheduler_service.local.state_files import load_or_create_secret
 from scheduler_service.management.flower_login import basic_auth
@@ -35,6 +36,7 @@ With SCHEDULER_ENV=production there is no demo account and no echo target
 DEMO = (
     ADDRESSES
     + """  (user admin, password: {password})
+  Pages    {pages}
   Token    {token}  (tenant demo, user demo)
 
 Paste one of these into another terminal; the requests show up below as "echo" lines.
@@ -56,7 +58,11 @@ def welcome_text(echo_port: int, password: str) -> str:
     if not settings.DEVELOPMENT:
         return PRODUCTION.format(**_addresses())
     return DEMO.format(
-        **_addresses(), password=password, token=demo_token(), echo=echo_port
+        **_addresses(),
+        password=password,
+        token=demo_token(),
+        pages=_pages_entry(),
+        echo=echo_port,
     )
 
 
@@ -90,6 +96,16 @@ def provision_admin() -> str:
     return password if user.check_password(password) else "the one you chose"
 
 
+def _pages_entry() -> str:
+    """How the first person gets to the pages: by an invitation, until it is accepted."""
+    user = get_user_model().objects.filter(username="demo@demo").first()
+    if user is not None and user.has_usable_password():
+        path = reverse("account_login")
+        return f"http://{reachable_host()}:{settings.PORT}{path}  (user demo@demo)"
+    arguments = ("invite", "--tenant", "demo", "--user", "demo", "--role", "admin")
+    return f"{_run_command(*arguments)}  (choose a password, once)"
+
+
 def demo_token() -> str:
     """The stored token, or a new one if the API refuses it."""
     stored = settings.STATE_DIR / "demo_token"
@@ -101,14 +117,11 @@ def demo_token() -> str:
 
 
 def _issue_token() -> str:
+    return _run_command("issue_token", "--tenant", "demo", "--user", "demo")
+
+
+def _run_command(*arguments: str) -> str:
+    """What a command prints on standard output."""
     out = StringIO()
-    call_command(
-        "issue_token",
-        "--tenant",
-        "demo",
-        "--user",
-        "demo",
-        stdout=out,
-        stderr=StringIO(),
-    )
+    call_command(*arguments, stdout=out, stderr=StringIO())
     return out.getvalue().strip()

@@ -12,6 +12,7 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Info, Warning
 
 from accounts import encryption
+from accounts.roles import parse_domains
 from accounts.throttling import UNGUESSABLE_LENGTH
 from scheduler_service.process import time_zones
 from tasks_api.domain import guard
@@ -51,6 +52,7 @@ MINIMUMS = (
     ("SCHEDULER_MAX_BYTES_IN_FLIGHT", 1, "a worker sends at least one request"),
     ("SCHEDULER_MAX_BODY_VALUES", 1, "a body is a value"),
     ("SCHEDULER_BODY_TIMEOUT", 0.1, "a body takes time to arrive"),
+    ("SCHEDULER_INVITATION_DAYS", 1, "people read their mail once a day"),
 )
 
 LOOPBACK_HOSTS = {"127.0.0.1", "::1", "localhost"}
@@ -129,6 +131,27 @@ def check_networks(**kwargs: Any) -> list[CheckMessage]:
     return []
 
 
+def check_single_sign_on(**kwargs: Any) -> list[CheckMessage]:
+    try:
+        domains = parse_domains(settings.OIDC_DOMAINS)
+    except ValueError as error:
+        return [
+            Error(
+                f"OIDC_DOMAINS cannot be used: {error}.",
+                hint="Such as example.org=acme:member, with commas between.",
+                id="scheduler.E101",
+            )
+        ]
+    if bool(settings.OIDC_ISSUER) == bool(domains):
+        return []
+    return [
+        Warning(
+            "OIDC_ISSUER lets nobody in without OIDC_DOMAINS, nor the other way round.",
+            id="scheduler.W007",
+        )
+    ]
+
+
 def report_time_zones(**kwargs: Any) -> list[CheckMessage]:
     rules = time_zones.use_newest_rules()
     return [
@@ -196,5 +219,6 @@ CHECKS = (
     check_shared_secret,
     check_open_metrics,
     check_networks,
+    check_single_sign_on,
     check_time_zones,
 )

@@ -31,7 +31,7 @@ class RunGroup(NamedTuple):
 
 
 # Whether a run is unfinished, in an index of the few runs that are.
-IS_UNFINISHED = "run.wake_at IS NOT NULL"
+IS_UNFINISHED = "run.stage = 'live' AND run.wake_at IS NOT NULL"
 # The runs with ids of a range of fire times: an id begins with its fire time.
 HAS_ID_IN_RANGE = "run.id >= %(first_id)s::uuid AND run.id < %(until_id)s::uuid"
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import requests
 
 from tests.acceptance.harness import ROOT, eventually, free_port
 
@@ -66,6 +67,26 @@ def local_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalSer
     yield made
     made.process.send_signal(signal.SIGTERM)
     made.process.wait(timeout=60)
+
+
+def test_the_printed_link_lets_the_first_administrator_in(
+    local_service: LocalService,
+) -> None:
+    link = re.search(r"Pages +(http\S+/invite/\S+)", local_service.output.read_text())
+    assert link
+    browser = requests.Session()
+    form = browser.get(link[1], timeout=20)
+    values = {
+        "password": "a quiet river bends",
+        "csrfmiddlewaretoken": browser.cookies["csrftoken"],
+    }
+
+    page = browser.post(link[1], values, timeout=20)
+
+    assert "demo@demo" in form.text
+    assert "<h1>demo</h1>" in page.text
+    members = browser.get(f"{page.url}/settings/members/", timeout=20)
+    assert "Invite somebody" in members.text
 
 
 def test_a_second_run_on_the_same_directory_is_refused_before_it_begins(

@@ -16,7 +16,7 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "explanation" / "architecture.md"
 MAP_BEGIN, MAP_END = "<!-- map -->\n\n```text\n", "\n```\n\n<!-- end of the map -->"
-PACKAGES = ("accounts", "tasks_api", "scheduler_service")
+PACKAGES = ("accounts", "tasks_api", "console", "scheduler_service")
 
 # From the bottom to the top: a folder imports those before it, and none after it. A
 # name is a folder or a module; a module belongs to the longest name that it begins with.
@@ -55,6 +55,8 @@ FOLDERS = (
     "tasks_api.api.rest_jobs",
     "tasks_api.api.tasks",
     "tasks_api.api.timers",
+    # The pages stand beside the API, over the services.
+    "console",
     # Celery's tasks and Django's settings of the app; then the project itself.
     "tasks_api",
     "scheduler_service",

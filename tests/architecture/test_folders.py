@@ -112,6 +112,20 @@ def test_no_wire_format_imports_another() -> None:
     assert across == []
 
 
+@pytest.mark.parametrize(
+    "module", [module for module in MODULES if is_inside(module, "console")]
+)
+def test_a_page_calls_services_and_nothing_below_them(module: str) -> None:
+    allowed = ("accounts", "console", "scheduler_service", "tasks_api.domain")
+    imported = {name for name, _ in imports_of(MODULES[module]) if name in MODULES}
+
+    assert not [
+        name
+        for name in imported
+        if not any(is_inside(name, each) for each in (*allowed, "tasks_api.services"))
+    ]
+
+
 @pytest.mark.parametrize("module", PURE)
 def test_a_pure_module_knows_no_framework(module: str) -> None:
     names = {name for name, _ in imports_of(MODULES[module])}

@@ -43,8 +43,9 @@ def _scope(description: str) -> dict[str, Any]:
 
 
 _ROLE = text(
-    "An `admin` manages the whole tenant, a `member` their own tasks.",
-    enum=["member", "admin"],
+    "An `admin` manages the whole tenant, a `member` their own tasks, and a `viewer` "
+    "reads what the tenant has.",
+    enum=["viewer", "member", "admin"],
 )
 _IS_ACTIVE = {
     "type": "boolean",
@@ -148,9 +149,9 @@ ENTRY_OUT = _object(
     at=_when("When the change was made."),
     actor=text("Who made the change: a username, or the service itself."),
     via=text(
-        "How the change was made: by the API, in the admin, from the command line, or "
-        "by the service itself.",
-        enum=["api", "admin", "cli", "service"],
+        "How the change was made: by the API, in the admin, from the command line, on "
+        "the pages, or by the service itself.",
+        enum=["api", "admin", "cli", "console", "service"],
     ),
     token=text(
         "The prefix of the token that made the change; empty if there was none."

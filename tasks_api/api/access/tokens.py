@@ -46,7 +46,7 @@ class TokenList(FormatView):
         if "owner" not in query:
             return self.user.tokens.select_related("user")
         owner = fields.id_parameter(query, "owner")
-        if not self.user.reaches_tenant:
+        if not self.user.manages_tenant:
             raise PermissionDenied(
                 "The tokens of others take an administrator's token of scope admin"
             )
@@ -66,7 +66,7 @@ class TokenList(FormatView):
         name = data.get("user")
         if name is None or name == self.user.name:
             return self.user
-        if not self.user.reaches_tenant:
+        if not self.user.manages_tenant:
             raise PermissionDenied(
                 "A token for somebody else takes an administrator's token of scope admin"
             )

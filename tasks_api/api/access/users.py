@@ -68,22 +68,19 @@ class UserDetail(UserView):
         user = self.find(name)
         role = read_choice(data, "role", Role, default=None)
         is_active = fields.boolean(data, "is_active")
-        self._check_change(user, role, is_active)
-        changed = accounts.change_user(user, role=role, is_active=is_active)
-        return Response(render_user(changed))
+        return Response(render_user(self._change_member(user, role, is_active)))
 
-    def _check_change(
+    def _change_member(
         self, user: User, role: Role | None, is_active: bool | None
-    ) -> None:
-        if user == self.user and (role == Role.MEMBER or is_active is False):
-            raise InvalidTask(
-                "name",
-                "You cannot demote or deactivate yourself; ask another administrator",
+    ) -> User:
+        try:
+            return accounts.change_member(
+                self.user, user, role=role, is_active=is_active
             )
-        if is_active is False and (user.is_staff or user.is_superuser):
-            raise PermissionDenied(
-                "Only the operators of the service may deactivate its staff"
-            )
+        except accounts.OwnAccount as refusal:
+            raise InvalidTask("name", str(refusal)) from None
+        except accounts.StaffAccount as refusal:
+            raise PermissionDenied(str(refusal)) from None
 
 
 class TransferTasks(UserView):

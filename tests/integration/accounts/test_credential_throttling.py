@@ -42,9 +42,8 @@ def root(db: None) -> User:
 
 
 def log_in(password: str, *, user: str = "root", address: str = HERE) -> bool:
-    page = reverse("admin:login")
-    values = {"username": user, "password": password}
-    answer = Client(REMOTE_ADDR=address).post(page, values)
+    values = {"login": user, "password": password}
+    answer = Client(REMOTE_ADDR=address).post(reverse("account_login"), values)
     return answer.status_code == 302
 
 
@@ -109,7 +108,7 @@ def test_a_throttled_login_gets_a_message_and_no_password_is_hashed(
     log_in("wrong")
 
     page = Client(REMOTE_ADDR=HERE).post(
-        reverse("admin:login"), {"username": "root", "password": "right"}
+        reverse("account_login"), {"login": "root", "password": "right"}
     )
 
     assert "Too many attempts. Try again in" in page.content.decode()

@@ -23,6 +23,27 @@ pytestmark = pytest.mark.django_db
 DAY = 24 * 3600
 
 
+# Roles.
+
+
+def test_a_viewer_reads_what_the_tenant_has_and_changes_nothing(
+    user: User, colleague: User, stranger: User, make_task: MakeTask
+) -> None:
+    services.change_user(user, role=Role.VIEWER)
+    services.issue_token(colleague)
+    tasks = {owner: make_task(owner) for owner in (colleague, stranger)}
+    viewer = client_with_token(user, Scope.ADMIN)
+
+    listed = viewer.get("/tasks/?owner=all").json()["tasks"]
+    assert [each["id"] for each in listed] == [str(tasks[colleague].pk)]
+    assert viewer.get(f"/tasks/id/{tasks[stranger].pk}").status_code == 404
+    refused = viewer.post(f"/tasks/{tasks[colleague].pk}/pause/")
+    assert refused.status_code == 403
+    assert "A viewer reads" in refused.content.decode()
+    assert viewer.get("/tokens/?owner=all").status_code == 403
+    assert viewer.get("/users/").status_code == 403
+
+
 # Scopes.
 
 

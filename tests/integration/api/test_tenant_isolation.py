@@ -54,7 +54,11 @@ ADMIN_DOORS = {"login", "logout", "jsi18n"}
 
 def admin_routes() -> list[URLPattern]:
     found = get_resolver().url_patterns
-    resolvers = [entry for entry in found if isinstance(entry, URLResolver)]
+    resolvers = [
+        entry
+        for entry in found
+        if isinstance(entry, URLResolver) and entry.namespace == "admin"
+    ]
     return [route for resolver in resolvers for route in _walk(resolver)]
 
 

@@ -56,7 +56,7 @@ def _add_token_commands(group: CommandGroup) -> None:
 
 
 def _add_user_commands(group: CommandGroup) -> None:
-    roles = ["member", "admin"]
+    roles = ["viewer", "member", "admin"]
     group.add_command("list", list_users, "list the users of the tenant")
     for name, command, text in (
         ("show", show_user, "show a user"),

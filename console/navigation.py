@@ -1,0 +1,91 @@
+"""The places of the navigation, and what every template knows about the service."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+from django.conf import settings
+from django.http import HttpRequest
+from django.urls import NoReverseMatch, reverse
+
+from accounts.access.permissions import scope_of_role
+from accounts.models import Role, Scope, User
+
+
+class Place(NamedTuple):
+    """A link to the page of a route, which may be for administrators only."""
+
+    title: str
+    route: str
+    for_admins: bool = False
+
+
+# A place whose route does not exist is left out.
+PLACES = (
+    Place("Overview", "console-overview"),
+    Place("Tasks", "console-tasks"),
+    Place("Runs", "console-runs"),
+    Place("Calendar", "console-calendar"),
+    Place("Queues", "console-queues"),
+    Place("Settings", "console-settings"),
+)
+SETTINGS_PLACES = (
+    Place("Members", "console-members", for_admins=True),
+    Place("Tokens", "console-tokens"),
+    Place("Signing secrets", "console-signing-secrets", for_admins=True),
+    Place("Notifications", "console-notifications"),
+    Place("Usage", "console-usage"),
+    Place("Audit log", "console-audit", for_admins=True),
+)
+
+
+class Link(NamedTuple):
+    title: str
+    url: str
+    is_current: bool
+
+
+def navigation(request: HttpRequest) -> dict[str, Any]:
+    """A context processor. The links are made only where a template asks for them."""
+    user = getattr(request, "user", None)
+    is_member = isinstance(user, User) and user.tenant_id is not None
+    return {
+        "places": lambda: _links(PLACES, request) if is_member else [],
+        "settings_places": lambda: _links(SETTINGS_PLACES, request),
+        "may_write": is_member and scope_of_role(user).covers(Scope.WRITE),
+        "sends_mail": settings.SENDS_MAIL,
+        "has_single_sign_on": bool(settings.OIDC_ISSUER),
+        "single_sign_on_name": settings.OIDC_NAME,
+    }
+
+
+def first_settings_page(user: User) -> str | None:
+    """The URL of the first page of the settings that the user may open."""
+    open_places = (p for p in SETTINGS_PLACES if not p.for_admins or _is_admin(user))
+    return next(filter(None, map(_url_of, open_places)), None)
+
+
+def _links(places: Sequence[Place], request: HttpRequest) -> Sequence[Link]:
+    return list(_iterate_links(places, request))
+
+
+def _iterate_links(places: Sequence[Place], request: HttpRequest) -> Iterator[Link]:
+    current = f"{request.path.rstrip('/')}/"
+    urls = [(place, _url_of(place)) for place in places]
+    matching = [url for _, url in urls if url and current.startswith(url)]
+    for place, url in urls:
+        if url and (not place.for_admins or _is_admin(request.user)):
+            # The overview is at the beginning of all other paths.
+            yield Link(place.title, url, is_current=url == max(matching, default=""))
+
+
+def _url_of(place: Place) -> str | None:
+    try:
+        return reverse(place.route)
+    except NoReverseMatch:
+        return None
+
+
+def _is_admin(user: object) -> bool:
+    return isinstance(user, User) and user.role == Role.ADMIN

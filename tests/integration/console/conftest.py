@@ -1,0 +1,26 @@
+"""People with passwords, for the tests of the pages."""
+
+from __future__ import annotations
+
+import pytest
+from django.core.cache import cache
+
+from accounts.models import User
+from tests.integration.support.logins import PASSWORD
+
+
+@pytest.fixture(autouse=True)
+def _forget_limits() -> None:
+    cache.clear()
+
+
+@pytest.fixture
+def ann(user: User) -> User:
+    user.set_password(PASSWORD)
+    user.save()
+    return user
+
+
+@pytest.fixture
+def root(db: None) -> User:
+    return User.objects.create_superuser("root", password=PASSWORD)

@@ -1,0 +1,36 @@
+"""Logins as a browser does them, with a password and the code of an app."""
+
+from __future__ import annotations
+
+from allauth.mfa.totp.internal.auth import (
+    format_hotp_value,
+    hotp_value,
+    yield_hotp_counters_from_time,
+)
+from django.core.cache import cache
+from django.test import Client
+
+PASSWORD = "a quiet river bends"
+
+
+def log_in(client: Client, login: str, password: str = PASSWORD) -> str:
+    """Where the login leads; empty if it is refused."""
+    answer = client.post("/login/", {"login": login, "password": password})
+    return answer["Location"] if answer.status_code == 302 else ""
+
+
+def code_of(secret: str) -> str:
+    counter = next(iter(yield_hotp_counters_from_time()))
+    return str(format_hotp_value(hotp_value(secret, counter)))
+
+
+def add_app(client: Client) -> str:
+    """Set up an authenticator app for who is logged in; returns its secret."""
+    client.post("/account/confirm", {"password": PASSWORD})
+    page = client.get("/account/2fa/app/add")
+    secret = str(page.context["form"].secret)
+    assert secret in page.content.decode()
+    answer = client.post("/account/2fa/app/add", {"code": code_of(secret)})
+    assert answer.status_code == 302
+    cache.clear()
+    return secret
