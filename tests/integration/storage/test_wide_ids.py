@@ -112,7 +112,9 @@ def test_a_task_with_wide_ids_fires_and_is_forgotten(
     row = PeriodicTask.objects.get(pk=task.periodic_task_id)
     assert (row.total_run_count, row.enabled) == (1, is_periodic)
     api.delete(f"/tasks/id/{task.pk}")
-    retention.prune(now=timezone.now() + timedelta(days=1000))
+    # A task may go only in the round after that of its runs.
+    for _ in range(2):
+        retention.prune(now=timezone.now() + timedelta(days=1000))
     assert not Run.objects.exists()
     assert not Task.objects.exists()
     assert not PeriodicTask.objects.filter(pk=row.pk).exists()
