@@ -186,8 +186,9 @@ def test_an_edit_that_nobody_can_follow_holds_up_no_other(
 def test_a_part_that_fails_stops_no_other_and_is_logged_once(
     user: User, beat: TenantScheduler, caplog: pytest.LogCaptureFixture
 ) -> None:
-    past = store_task(user, Interval(timezone.now() + HOUR, HOUR))
-    Task.objects.update(next_fire_at=None, ends_at=timezone.now() - SECOND)
+    now = timezone.now()
+    past = store_task(user, Interval(now - HOUR, HOUR, now - SECOND))
+    Task.objects.update(next_fire_at=None)
 
     with table_gone("tasks_api_schedulechange"):
         # Neither the look around nor the settling can do without it.
