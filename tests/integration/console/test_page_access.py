@@ -71,9 +71,7 @@ def routes(names: set[str]) -> list[URLPattern]:
 
 
 NAMES = {name_of(route) for route in urlpatterns}
-OF_TENANTS = {name for name in NAMES if name.startswith("console-")} - {
-    "tenant-account"
-}
+OF_TENANTS = {name for name in NAMES if name.startswith("console-")}
 
 
 def browser_of(user: User, *, enforce_csrf_checks: bool = False) -> Client:
