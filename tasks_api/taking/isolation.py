@@ -46,7 +46,8 @@ def take_due(
             raise
         logger.warning("A batch fails, so its tasks are taken one by one: %s", error)
         leases.undo_take(lease)
-    taken = TakenTasks()
+    # The runs that were given back wait now, and are to be taken at once.
+    taken = TakenTasks(unfinished=1)
     for task_id in due_tasks.find_due(room.places):
         left = room.after(taken.runs)
         take = partial(due_tasks.take_one, task_id, left, lease)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import time_machine
 from celery import current_app
+from django.conf import LazySettings
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
@@ -26,11 +27,16 @@ from accounts.models import User
 from tasks_api.domain.schedules import Interval, Once
 from tasks_api.messaging import broker
 from tasks_api.models import Heartbeat, Run, Task
-from tasks_api.scheduler import dispatch, rescue
+from tasks_api.scheduler import bells, missing_workers
 from tasks_api.scheduler.beat import TenantScheduler
 from tasks_api.tasks import fire
-from tasks_api.worker import leases
-from tests.integration.support.stored_tasks import HOUR, SECOND, store_task
+from tests.integration.support.stored_tasks import (
+    HOUR,
+    SECOND,
+    give_back,
+    store_task,
+    take_due,
+)
 from tests.integration.support.threads import run_in_threads
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -77,33 +83,111 @@ def task_names(queue: BrokerQueue) -> list[str]:
     return [name for name, _ in queue.messages()]
 
 
-def test_a_tick_rings_the_workers_with_run_ids_alone(
+def ring_at(beat: TenantScheduler, workers: int) -> None:
+    """Tick as if the beat had just counted so many workers."""
+    beat.tick()
+    beat._bells.workers = workers
+    beat.tick()
+
+
+def test_a_bell_has_no_contents(
     user: User, beat: TenantScheduler, queue: BrokerQueue
 ) -> None:
     store_task(user, Once(timezone.now()))
 
+    ring_at(beat, workers=1)
+
+    assert queue.messages() == [(broker.DELIVER_TASK, [])]
+    # Only workers make runs.
+    assert not Run.objects.exists()
+
+
+def test_a_beat_rings_before_something_is_due_and_not_for_later(
+    user: User, beat: TenantScheduler, queue: BrokerQueue, settings: LazySettings
+) -> None:
+    store_task(user, Once(timezone.now() + HOUR))
+    ring_at(beat, workers=1)
+    assert task_names(queue) == []
+
+    settings.SCHEDULER_LOOK_AHEAD = 2 * HOUR.total_seconds()
     beat.tick()
 
-    [(name, arguments)] = queue.messages()
-    assert name == broker.DELIVER_TASK
-    assert arguments == [[Run.objects.get().pk.hex]]
+    assert task_names(queue) == [broker.DELIVER_TASK]
 
 
-def test_a_full_batch_is_rung_for_in_few_messages(
+def test_a_beat_rings_for_runs_that_wait(
+    user: User, beat: TenantScheduler, queue: BrokerQueue
+) -> None:
+    store_task(user, Once(timezone.now()))
+    give_back(take_due())
+
+    ring_at(beat, workers=1)
+
+    assert task_names(queue) == [broker.DELIVER_TASK]
+
+
+def test_as_many_workers_are_rung_as_there_is_work_for(
     user: User,
     beat: TenantScheduler,
     queue: BrokerQueue,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(broker, "MAX_RUNS_PER_MESSAGE", 25)
+    monkeypatch.setattr(bells, "BATCH_SIZE", 25)
     now = timezone.now()
     for _ in range(30):
         store_task(user, Once(now))
 
+    ring_at(beat, workers=4)
+
+    assert task_names(queue) == [broker.DELIVER_TASK] * 2
+
+
+def test_without_workers_no_bell_fills_the_broker(
+    user: User, beat: TenantScheduler, queue: BrokerQueue
+) -> None:
+    store_task(user, Once(timezone.now()))
+
+    beat.tick()
     beat.tick()
 
-    sizes = sorted(len(arguments[0]) for _, arguments in queue.messages())
-    assert sizes == [5, 25]
+    assert task_names(queue) == []
+
+
+def test_a_beat_rings_once_a_second_for_one_moment(
+    user: User,
+    beat: TenantScheduler,
+    queue: BrokerQueue,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(bells, "REPEAT_INTERVAL", 60.0)
+    store_task(user, Once(timezone.now()))
+    ring_at(beat, workers=1)
+    beat.tick()
+    assert task_names(queue) == [broker.DELIVER_TASK]
+
+    # Another moment is another bell.
+    store_task(user, Once(timezone.now() - HOUR))
+    beat.tick()
+
+    assert len(task_names(queue)) == 2
+
+
+def test_a_run_whose_worker_was_lost_is_rung_for(
+    user: User,
+    beat: TenantScheduler,
+    queue: BrokerQueue,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(missing_workers, "RECONNECT_GRACE", 0.0)
+    store_task(user, Once(timezone.now()))
+    take_due()
+    beat.tick()
+    Run.objects.update(wake_at=timezone.now() - SECOND)
+
+    beat.tick()
+
+    assert Run.objects.get().state == "pending"
+    assert broker.DELIVER_TASK in task_names(queue)
 
 
 def test_a_tick_follows_an_edit_of_a_shared_interval(
@@ -231,6 +315,8 @@ def test_a_broken_periodic_task_stops_neither_the_beat_nor_the_others(
     unowned_periodic_task(name="sound")
     store_task(user, Once(timezone.now()))
 
+    # A beat that has not counted workers yet sends no bell.
+    beat._bells.workers = 1
     beat.tick()
 
     assert sorted(task_names(queue)) == ["reports.send", broker.DELIVER_TASK]
@@ -298,8 +384,7 @@ def test_a_lease_that_ran_out_in_an_outage_is_not_over_at_once(
     user: User, beat: TenantScheduler
 ) -> None:
     store_task(user, Once(timezone.now()))
-    [run_id] = dispatch.dispatch_due().run_ids
-    leases.claim([run_id])
+    take_due()
     beat.tick()
     Run.objects.update(wake_at=timezone.now() - SECOND)
 
@@ -307,15 +392,3 @@ def test_a_lease_that_ran_out_in_an_outage_is_not_over_at_once(
     beat.tick()
 
     assert Run.objects.get().state == "running"
-
-
-def test_leases_are_judged_by_the_clock_as_it_was_read(user: User) -> None:
-    store_task(user, Once(timezone.now()))
-    [run_id] = dispatch.dispatch_due().run_ids
-    leases.claim([run_id])
-    Run.objects.update(wake_at=timezone.now() - SECOND)
-
-    before = rescue.wake_runs(leases_until=timezone.now() - 2 * SECOND)
-    after = rescue.wake_runs(leases_until=timezone.now())
-
-    assert (before.run_ids, after.run_ids) == ([], [run_id])

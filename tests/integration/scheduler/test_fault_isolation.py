@@ -18,6 +18,7 @@ from rest_framework.test import APIClient
 
 from accounts.models import User
 from scheduler_service.db import clock
+from tasks_api.delivery.request import ClaimedRun
 from tasks_api.domain.schedules import Cron, Interval, Once
 from tasks_api.domain.specs import Overlap, Surface, TaskSpec
 from tasks_api.domain.states import RunState
@@ -25,6 +26,9 @@ from tasks_api.models import Heartbeat, Run, Task
 from tasks_api.scheduler import isolation
 from tasks_api.scheduler.beat import TenantScheduler
 from tasks_api.services import removal, tasks
+from tasks_api.taking import isolation as task_isolation
+from tasks_api.taking import leases
+from tasks_api.taking.room import Room
 from tests.conftest import ClientFor
 from tests.integration.support.stored_tasks import (
     HOUR,
@@ -32,6 +36,7 @@ from tests.integration.support.stored_tasks import (
     TARGET,
     run_states,
     store_task,
+    take_waiting,
 )
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -47,6 +52,10 @@ def beat() -> TenantScheduler:
 def sql(statement: str, *values: Any) -> None:
     with connection.cursor() as cursor:
         cursor.execute(statement, values)
+
+
+def take() -> list[ClaimedRun]:
+    return task_isolation.take_due(Room(), leases.new_lease(leases.NO_PRESENCE)).runs
 
 
 def make_overdue(task: Task) -> None:
@@ -70,18 +79,18 @@ def table_gone(name: str) -> Iterator[None]:
         Interval(datetime(2026, 1, 1, tzinfo=UTC), 5 * SECOND, LAST),
     ],
 )
-def test_an_end_at_the_end_of_the_calendar_stops_no_beat(
-    user: User, beat: TenantScheduler, schedule: Cron | Interval, overlap: Overlap
+def test_an_end_at_the_end_of_the_calendar_stops_no_worker(
+    user: User, schedule: Cron | Interval, overlap: Overlap
 ) -> None:
     spec = TaskSpec(Surface.TASKS, TARGET, schedule, "{}", overlap=overlap)
     task = tasks.create_task(user, spec, now=timezone.now())
     make_overdue(task)
 
-    beat.tick()
+    take()
 
     task.refresh_from_db()
     assert task.pause_reason == ""
-    assert RunState.PENDING in run_states(task)
+    assert RunState.RUNNING in run_states(task)
 
 
 @pytest.mark.parametrize("fields", [{"cron": "* * * * *"}, {"frequency": 3600}])
@@ -112,25 +121,25 @@ def test_a_spread_task_may_end_with_the_calendar(
 
 
 def test_a_task_that_nobody_can_compute_pauses_alone(
-    user: User, stranger: User, beat: TenantScheduler, caplog: pytest.LogCaptureFixture
+    user: User, stranger: User, caplog: pytest.LogCaptureFixture
 ) -> None:
     broken = store_task(user, Cron("* * * * *", seconds="*"))
     make_overdue(broken)
     Task.objects.filter(pk=broken.pk).update(dst="unheard of")
     sound = store_task(stranger, Once(timezone.now()))
 
-    beat.tick()
-    beat.tick()
+    take()
+    take()
 
     broken.refresh_from_db()
-    assert (broken.next_fire_at, run_states(sound)) == (None, [RunState.PENDING])
+    assert (broken.next_fire_at, run_states(sound)) == (None, [RunState.RUNNING])
     assert "unheard of" in broken.pause_reason
     assert not PeriodicTask.objects.get(pk=broken.periodic_task_id).enabled
     assert len([each for each in caplog.records if "pauses" in each.message]) == 1
 
 
 def test_a_row_that_the_statement_fails_of_pauses_alone(
-    user: User, stranger: User, beat: TenantScheduler
+    user: User, stranger: User
 ) -> None:
     broken = store_task(user, Interval(timezone.now(), HOUR))
     sql(
@@ -139,10 +148,15 @@ def test_a_row_that_the_statement_fails_of_pauses_alone(
     )
     sound = store_task(stranger, Once(timezone.now()))
 
-    beat.tick()
+    lease = leases.new_lease(leases.NO_PRESENCE)
+    taken = task_isolation.take_due(Room(), lease)
+    # The batch may have taken the other task before it failed. Then its run waits, and
+    # the worker looks again at once.
+    assert taken.unfinished
+    [run] = taken.runs + take_waiting()
 
     broken.refresh_from_db()
-    assert run_states(sound) == [RunState.PENDING]
+    assert (run.task_id, run_states(sound)) == (sound.pk, [RunState.RUNNING])
     assert (broken.next_fire_at, run_states(broken)) == (None, [])
     assert broken.pause_reason
 
@@ -172,14 +186,17 @@ def test_an_edit_that_nobody_can_follow_holds_up_no_other(
 def test_a_part_that_fails_stops_no_other_and_is_logged_once(
     user: User, beat: TenantScheduler, caplog: pytest.LogCaptureFixture
 ) -> None:
-    task = store_task(user, Once(timezone.now()))
+    now = timezone.now()
+    past = store_task(user, Interval(now - HOUR, HOUR, now - SECOND))
+    Task.objects.update(next_fire_at=None)
 
     with table_gone("tasks_api_schedulechange"):
         # Neither the look around nor the settling can do without it.
         beat.tick()
         beat.tick()
 
-    assert run_states(task) == [RunState.PENDING]
+    past.refresh_from_db()
+    assert past.ended_at is not None
     assert Heartbeat.objects.get().kind == "beat"
     errors = [each for each in caplog.records if each.levelno >= logging.ERROR]
     assert sorted(each.message.partition(":")[0] for each in errors) == [

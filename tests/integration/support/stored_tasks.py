@@ -16,6 +16,7 @@ from tasks_api.models import Run, Task
 from tasks_api.services import tasks
 from tasks_api.taking import due_tasks, leases, waiting_runs
 from tasks_api.taking.room import Room
+from tasks_api.taking.run_counts import RunCounts
 
 SECOND = timedelta(seconds=1)
 
@@ -39,6 +40,15 @@ def run_states(task: Task) -> list[str]:
 def take_due(room: Room | None = None) -> list[ClaimedRun]:
     """Take what is due as a worker does, without sending it."""
     return due_tasks.take_due(room or Room(), leases.new_lease(leases.NO_PRESENCE)).runs
+
+
+def take_and_count() -> list[ClaimedRun]:
+    """Take what is due, and write at once what the admin shows of it."""
+    taken = due_tasks.take_due(Room(), leases.new_lease(leases.NO_PRESENCE))
+    counts = RunCounts()
+    counts.add(taken.recurring, timezone.now())
+    counts.write()
+    return taken.runs
 
 
 def take_waiting(room: Room | None = None) -> list[ClaimedRun]:

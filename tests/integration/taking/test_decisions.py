@@ -20,6 +20,7 @@ from tasks_api.domain.states import RunState
 from tasks_api.models import Run, Task
 from tasks_api.services import tasks
 from tasks_api.taking import due_tasks, following
+from tasks_api.taking.room import BATCH_SIZE
 from tests.integration.support.due_schedules import KINDS, Comparison, one_transaction
 from tests.integration.support.stored_tasks import (
     HOUR,
@@ -104,7 +105,7 @@ def test_a_due_task_is_decided_as_its_schedule_says(
             schedule,
             since=since,
             now=at,
-            limit=due_tasks.BATCH_SIZE,
+            limit=BATCH_SIZE,
             grace=grace,
             most=most,
         )

@@ -10,6 +10,7 @@ from uuid import UUID
 import pytest
 from django.db import connection
 from django.utils import timezone
+from django_celery_beat.models import PeriodicTask
 
 from accounts.models import User
 from tasks_api.delivery.request import ClaimedRun, HttpResult
@@ -19,9 +20,6 @@ from tasks_api.models import Run, Task
 from tasks_api.scheduler import rescue
 from tasks_api.services import manual_runs, pausing
 from tasks_api.storage import run_rows
-from tasks_api.taking import due_tasks, leases
-from tasks_api.taking.room import Room
-from tasks_api.taking.run_counts import RunCounts
 from tasks_api.worker.engine import Engine
 from tasks_api.worker.record import AttemptResult, record_results
 from tests.integration.conftest import ResultLog
@@ -31,6 +29,7 @@ from tests.integration.support.stored_tasks import (
     SECOND,
     ids_of,
     run_states,
+    take_and_count,
     take_due,
     take_waiting,
 )
@@ -52,12 +51,9 @@ def take_at_once(task: Task) -> list[ClaimedRun]:
 
 def count_taken(task: Task) -> int:
     """Take a due task; how many runs the admin counts in all."""
-    taken = due_tasks.take_due(Room(), leases.new_lease(leases.NO_PRESENCE))
-    counts = RunCounts()
-    counts.add(taken.recurring, timezone.now())
-    counts.write()
-    task.periodic_task.refresh_from_db()
-    return task.periodic_task.total_run_count
+    take_and_count()
+    row = PeriodicTask.objects.get(pk=task.periodic_task_id)
+    return int(row.total_run_count)
 
 
 def finish_run(run: ClaimedRun, verdict: Verdict) -> list[UUID]:
