@@ -27,7 +27,7 @@ from tasks_api.domain.states import RunState
 from tasks_api.metrics import counters
 from tasks_api.storage import run_rows, schedule_changes, schedule_edits, schedule_rows
 from tasks_api.storage.stored_schedules import fetch_with_schedule
-from tasks_api.taking import following, statements, waiting_runs
+from tasks_api.taking import following, statements, task_statements, waiting_runs
 from tasks_api.taking.decision_events import note_decisions
 from tasks_api.taking.decisions import DueTask, TaskUpdate, decide
 from tasks_api.taking.room import BATCH_SIZE, Room
@@ -82,21 +82,21 @@ def take_due(
     schedules.sort_due() does; a test compares the two. Python decides the others. Tasks
     due before `since` are left alone.
     """
-    statement = statements.TAKE_EARLIEST_TASKS
+    statement = task_statements.TAKE_EARLIEST_TASKS
     if shares is not None:
-        statement = statements.TAKE_SHARES_OF_TASKS
+        statement = task_statements.TAKE_SHARES_OF_TASKS
     return _take(statement.since(since), room, lease, since=since, shares=shares or ())
 
 
 def take_one(task_id: UUID, room: Room, lease: UUID) -> TakenTasks:
     """Take one task, if it is due, as take_due() does."""
-    return _take(statements.TAKE_TASK.since(None), room, lease, task=task_id)
+    return _take(task_statements.TAKE_TASK.since(None), room, lease, task=task_id)
 
 
 def find_due(limit: int) -> list[UUID]:
     """Return the due tasks, earliest first, also tasks that another worker has locked."""
     with prepared() as cursor:
-        cursor.execute(with_limit(statements.FIND_DUE_TASKS, limit))
+        cursor.execute(with_limit(task_statements.FIND_DUE_TASKS, limit))
         return [task_id for (task_id,) in cursor.fetchall()]
 
 
@@ -201,7 +201,7 @@ def let_wait(task_ids: Collection[UUID]) -> int:
 
 def _lock_due(task_ids: Collection[UUID]) -> list[DueTask]:
     with prepared() as cursor:
-        cursor.execute(statements.LOCK_DUE_TASKS, {"tasks": array(task_ids)})
+        cursor.execute(task_statements.LOCK_DUE_TASKS, {"tasks": array(task_ids)})
         return fetch_with_schedule(cursor, DueTask)
 
 
@@ -220,7 +220,7 @@ def _write_decisions(
         [(task.task_id, task.stored) for task in tasks if task.is_edited]
     )
     with prepared() as cursor:
-        cursor.execute(statements.UPDATE_TASKS, columns(moves))
+        cursor.execute(task_statements.UPDATE_TASKS, columns(moves))
     schedule_rows.set_enabled(paused, False)
     note_decisions(tasks, moves, runs)
     return made

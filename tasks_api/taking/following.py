@@ -22,7 +22,7 @@ from tasks_api.domain import schedules
 from tasks_api.domain.exceptions import ScheduleError
 from tasks_api.storage import stored_schedules
 from tasks_api.storage.stored_schedules import StoredSchedule, fetch_with_schedule
-from tasks_api.taking import statements
+from tasks_api.taking import task_statements
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ def plan(task_ids: Collection[UUID]) -> int:
     if not task_ids:
         return 0
     with prepared(rows=len(task_ids)) as cursor:
-        cursor.execute(statements.READ_UNPLANNED_TASKS, {"tasks": array(task_ids)})
+        cursor.execute(task_statements.READ_UNPLANNED_TASKS, {"tasks": array(task_ids)})
         tasks = fetch_with_schedule(cursor, UnplannedTask)
     until = time.thread_time() + MAX_COMPUTE_SECONDS
     rows = []
@@ -61,7 +61,7 @@ def plan(task_ids: Collection[UUID]) -> int:
     if rows:
         with prepared(rows=len(rows)) as cursor:
             rules = settings.TIME_ZONE_RULES.version
-            cursor.execute(statements.WRITE_FOLLOWING, [rules, *columns(rows)])
+            cursor.execute(task_statements.WRITE_FOLLOWING, [rules, *columns(rows)])
     return len(rows)
 
 

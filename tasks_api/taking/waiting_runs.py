@@ -16,7 +16,7 @@ from tasks_api.domain.states import RunState
 from tasks_api.metrics import counters
 from tasks_api.services import owners
 from tasks_api.storage import run_rows
-from tasks_api.taking import statements
+from tasks_api.taking import run_statements, statements
 from tasks_api.taking.room import Room
 from tasks_api.taking.tenant_shares import TenantShare
 
@@ -49,9 +49,9 @@ def take_waiting(
     A run of a removed, replaced or paused task is cancelled instead. Runs that wait
     since before `since` are left alone.
     """
-    statement = statements.TAKE_EARLIEST_RUNS
+    statement = run_statements.TAKE_EARLIEST_RUNS
     if shares is not None:
-        statement = statements.TAKE_SHARES_OF_RUNS
+        statement = run_statements.TAKE_SHARES_OF_RUNS
     taken = _take(statement.since(since), room, lease, since=since, shares=shares or ())
     if taken.freed:
         run_rows.start_waiting_runs(list(taken.freed))
@@ -62,7 +62,7 @@ def take_runs(run_ids: Collection[UUID], room: Room, lease: UUID) -> TakenRuns:
     """Take those of some runs that wait, as take_waiting() does."""
     if not run_ids:
         return TakenRuns()
-    return _take(statements.TAKE_RUNS.since(None), room, lease, runs=array(run_ids))
+    return _take(run_statements.TAKE_RUNS.since(None), room, lease, runs=array(run_ids))
 
 
 def take_values(room: Room, lease: UUID) -> dict[str, Any]:

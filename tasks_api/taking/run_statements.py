@@ -1,0 +1,108 @@
+"""The SQL that takes waiting runs."""
+
+from __future__ import annotations
+
+from tasks_api.storage import sending_rules
+from tasks_api.storage.run_statements import insert_into_history
+from tasks_api.taking.statements import (
+    BYTES,
+    CLAIMED_RUN_COLUMNS,
+    FROM_TASK,
+    HAS_ROOM,
+    REASON_OF_END,
+    ROOMS,
+    FromMoment,
+    claimed_run,
+    from_moment,
+)
+
+_CHOOSE_RUNS = """
+    chosen AS MATERIALIZED (
+        SELECT of_tenant.id
+        FROM unnest(%(sharers)s::bigint[], %(shares)s::int[]) AS share(tenant_id, most)
+        CROSS JOIN LATERAL (
+            SELECT run.id FROM tasks_api_run_live run
+            WHERE run.tenant_id = share.tenant_id AND run.wake_at <= now()
+                AND run.state IN ('pending', 'retrying') AND NOT run.is_next
+                AND run.scheduled_for <= now()
+            ORDER BY run.wake_at LIMIT share.most
+            FOR UPDATE SKIP LOCKED
+        ) AS of_tenant
+        LIMIT {limit}
+    ),
+"""
+# A release before makes runs ahead of their moments, and may ask for a look at them.
+_RUN_WAITS = """
+    run.wake_at <= now() AND run.state IN ('pending', 'retrying') AND NOT run.is_next
+        AND run.scheduled_for <= now() {since}
+"""
+
+# Takes waiting runs for which there is room: new ones that a user or Python made, and
+# those whose retry is due. A run whose task may not be sent any more ends instead, and
+# the run of a paused one-off is held. The rows of task and schedule are read now, so
+# that a pause, a removal or an end wins.
+_TAKE_RUNS = f"""
+    WITH {{chosen}} waiting AS MATERIALIZED (
+        SELECT run.id, run.task_id, run.tenant_id, run.wake_at, {FROM_TASK}, {
+    BYTES
+} AS bytes, CASE
+                WHEN {sending_rules.IS_REMOVED} THEN 'removed'
+                WHEN {sending_rules.IS_PAST_END} THEN 'over'
+                WHEN {sending_rules.IS_PAUSED} AND NOT periodic.one_off THEN 'paused'
+                WHEN {sending_rules.IS_PAUSED} THEN 'held'
+                WHEN run.attempt_count > 0 AND task.replaced_at > run.started_at
+                    THEN 'replaced'
+                ELSE 'ready'
+            END AS fate,
+            CASE WHEN periodic.enabled AND {sending_rules.IS_SUSPENDED}
+                THEN task.owner_id END AS inactive_owner_id
+        FROM tasks_api_run_live run {sending_rules.JOINS}
+        WHERE {{waits}}
+        FOR UPDATE OF run SKIP LOCKED
+    ), weighed AS (
+        SELECT *, row_number() OVER (PARTITION BY tenant_id ORDER BY wake_at, id) AS nth,
+            sum(bytes) OVER (ORDER BY wake_at, id) - bytes AS before
+        FROM waiting
+    ), fitting AS MATERIALIZED (
+        SELECT weighed.* FROM weighed LEFT JOIN {ROOMS}
+            ON room.tenant_id = weighed.tenant_id
+        WHERE fate <> 'ready' OR {HAS_ROOM}
+    ), taken AS (
+        UPDATE tasks_api_run_live run SET
+            state = CASE fitting.fate WHEN 'ready' THEN 'running' ELSE 'pending' END,
+            lease = CASE fitting.fate WHEN 'ready' THEN %(lease)s::uuid END,
+            wake_at = now() + CASE fitting.fate
+                WHEN 'ready' THEN make_interval(secs => %(term)s) ELSE '30s'::interval END,
+            attempt_count = run.attempt_count + (fitting.fate = 'ready')::int,
+            started_at = CASE fitting.fate WHEN 'ready' THEN now() ELSE run.started_at END,
+            reason = CASE fitting.fate WHEN 'ready' THEN '' ELSE run.reason END
+        FROM fitting WHERE run.id = fitting.id AND fitting.fate IN ('ready', 'held')
+        RETURNING {claimed_run("fitting")}
+    ), ended AS (
+        DELETE FROM tasks_api_run_live run USING fitting
+        WHERE run.id = fitting.id AND fitting.fate NOT IN ('ready', 'held')
+        RETURNING run.*, fitting.fate
+    ), history AS ({
+    insert_into_history(
+        "ended",
+        state="'cancelled'",
+        reason=REASON_OF_END,
+    )
+})
+    SELECT coalesce(fitting.fate, 'left') AS fate, fitting.inactive_owner_id,
+        CASE WHEN fitting.overlap = 'queue_one' THEN fitting.task_id END AS queued_task_id,
+        {", ".join(f"taken.{name}" for name in CLAIMED_RUN_COLUMNS)}
+    FROM waiting
+    LEFT JOIN fitting ON fitting.id = waiting.id
+    LEFT JOIN taken ON taken.run_id = waiting.id
+"""
+
+
+def _take_runs(condition: str, chosen: str = "") -> FromMoment:
+    statement = _TAKE_RUNS.replace("{chosen}", chosen).replace("{waits}", condition)
+    return from_moment(statement, "AND run.wake_at >= %(since)s::timestamptz")
+
+
+TAKE_EARLIEST_RUNS = _take_runs(f"{_RUN_WAITS} ORDER BY run.wake_at LIMIT {{limit}}")
+TAKE_SHARES_OF_RUNS = _take_runs("run.id IN (SELECT id FROM chosen)", _CHOOSE_RUNS)
+TAKE_RUNS = _take_runs(f"run.id = ANY(%(runs)s::uuid[]) AND {_RUN_WAITS}")
