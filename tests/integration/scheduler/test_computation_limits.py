@@ -134,9 +134,11 @@ def test_a_worker_goes_on_at_once_where_its_time_was_over(
     engine = Engine(on_recorded=recorded, on_beat=lambda _: None)
     engine.start()
 
-    # None of the answers is here yet, which would make the worker look as well.
-    receiver.wait_for(5)
-    engine.stop(grace=0)
+    try:
+        # None of the answers is here yet, which would make the worker look as well.
+        receiver.wait_for(5)
+    finally:
+        engine.stop(grace=0)
 
     assert Run.objects.filter(task__in=slow).count() == 5
 
