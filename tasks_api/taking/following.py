@@ -58,11 +58,12 @@ def plan(task_ids: Collection[UUID]) -> int:
         if following := _follow(task):
             literal = "{" + ",".join(at.isoformat() for at in following) + "}"
             rows.append((task.task_id, task.next_fire_at, task.version, literal))
-    if rows:
-        with prepared(rows=len(rows)) as cursor:
-            rules = settings.TIME_ZONE_RULES.version
-            cursor.execute(task_statements.WRITE_FOLLOWING, [rules, *columns(rows)])
-    return len(rows)
+    if not rows:
+        return 0
+    with prepared(rows=len(rows)) as cursor:
+        rules = settings.TIME_ZONE_RULES.version
+        cursor.execute(task_statements.WRITE_FOLLOWING, [rules, *columns(rows)])
+        return int(cursor.rowcount)
 
 
 def has_following(stored: StoredSchedule) -> bool:
