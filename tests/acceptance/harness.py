@@ -192,7 +192,8 @@ class Harness:
         """Empty the tables and Redis while the processes go on."""
         with psycopg.connect(self.postgres.url) as connection:
             connection.execute(
-                "TRUNCATE tasks_api_task, tasks_api_tasktally, tasks_api_tasktag CASCADE"
+                "TRUNCATE tasks_api_task, tasks_api_run, tasks_api_attempt,"
+                " tasks_api_tasktally, tasks_api_tasktag CASCADE"
             )
         self.flush_redis()
 

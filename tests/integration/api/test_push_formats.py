@@ -330,7 +330,10 @@ def test_a_queue_task_that_is_delivered_twice_makes_one_message(
     Task.objects.update(ended_at=None)
     type(run.task.periodic_task).objects.update(enabled=True)
     Run.objects.update(
-        state="pending", finished_at=None, wake_at=now - timedelta(seconds=1)
+        state="pending",
+        stage="live",
+        finished_at=None,
+        wake_at=now - timedelta(seconds=1),
     )
 
     engine.ring()
