@@ -25,9 +25,10 @@ from tasks_api.services import forecast_statements as statements
 from tasks_api.storage import fire_time_groups
 from tasks_api.storage.fire_time_groups import GroupWindow
 
-# The most groups of tasks in one forecast, and the steps that it may take in all.
+# The most groups of tasks in one forecast, and the steps that it may take in all: some
+# three seconds of a web process.
 MAX_GROUPS = 50_000
-MAX_STEPS = 1_500_000
+MAX_STEPS = 600_000
 # The most series in one answer: those with the most fire times.
 MAX_SERIES = 100
 
@@ -93,7 +94,8 @@ def make_forecast(
                     labelled[label].add(found.counts, is_paused=found.is_paused)
     except TooMuch:
         text = (
-            "The fire times from from to to take too long to count; ask for less time"
+            "The fire times from from to to take too long to count; ask for less time, "
+            "or for longer buckets"
         )
         raise InvalidTask("to", text) from None
     ordered = sorted(labelled.items(), key=lambda item: (-item[1].size, item[0]))
