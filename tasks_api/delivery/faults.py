@@ -6,6 +6,8 @@ import traceback
 
 from django.db import InterfaceError, OperationalError
 
+from tasks_api.delivery.descriptors import LOCAL_ERRNOS
+
 # Frames in a summary: the innermost ones, which say where it arose.
 MAX_FRAMES = 4
 
@@ -13,6 +15,13 @@ MAX_FRAMES = 4
 def is_outage(error: BaseException) -> bool:
     """Whether the database itself is in trouble, and not a statement about some row."""
     return isinstance(error, OperationalError | InterfaceError)
+
+
+def is_shortage(error: BaseException) -> bool:
+    """Whether this machine or process lacks memory or files, which is no row's fault."""
+    return isinstance(error, MemoryError) or (
+        isinstance(error, OSError) and error.errno in LOCAL_ERRNOS
+    )
 
 
 def first_line(error: BaseException) -> str:

@@ -14,7 +14,7 @@ from django.db import Error as DatabaseError
 from django.db import connection
 
 from tasks_api.services import admin_edits
-from tasks_api.taking.isolation import is_server_error, isolate
+from tasks_api.taking.isolation import is_foreign_error, isolate
 
 T = TypeVar("T")
 
@@ -66,7 +66,7 @@ class TickParts:
         before = self._troubles.get(name)
         if before is None or before.text != text:
             # The server may recover soon; any other error is a bug.
-            is_ours = not is_server_error(error)
+            is_ours = not is_foreign_error(error)
             logger.log(
                 logging.ERROR if is_ours else logging.WARNING,
                 "%s: it fails, and the rest goes on. %s",
@@ -92,7 +92,7 @@ def sync_admin_edits(ids: Sequence[UUID]) -> int:
     try:
         return admin_edits.sync_admin_edits(ids)
     except Exception as error:
-        if is_server_error(error):
+        if is_foreign_error(error):
             raise
         logger.warning("Edits are followed one by one: %s", error)
     return sum(

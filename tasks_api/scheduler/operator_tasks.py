@@ -16,7 +16,7 @@ from django_celery_beat.schedulers import ModelEntry
 
 from scheduler_service.db import clock
 from tasks_api.storage import schedule_rows
-from tasks_api.taking.isolation import is_server_error
+from tasks_api.taking.isolation import is_foreign_error
 
 logger = logging.getLogger(__name__)
 
@@ -72,7 +72,7 @@ class OperatorTasks:
         try:
             entry, before, wait = self._claim(pk)
         except Exception as error:
-            if is_server_error(error):
+            if is_foreign_error(error):
                 raise
             # An error of one row must neither stop the beat nor fill its log.
             self._log(pk, f"cannot be computed, and is passed over: {error}")

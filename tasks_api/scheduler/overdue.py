@@ -30,7 +30,7 @@ def let_wait(*, limit: int = BATCH_SIZE, since: datetime | None = None) -> bool:
     try:
         due_tasks.let_wait(task_ids)
     except Exception as error:
-        if isolation.is_server_error(error):
+        if isolation.is_foreign_error(error):
             raise
         for task_id in task_ids:
             isolation.isolate(task_id, partial(due_tasks.let_wait, [task_id]), 0)

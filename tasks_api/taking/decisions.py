@@ -9,6 +9,7 @@ from uuid import UUID
 
 from django.conf import settings
 
+from tasks_api.delivery import faults
 from tasks_api.domain import schedules
 from tasks_api.domain.exceptions import ScheduleError, reason_of
 from tasks_api.domain.ids import id_of_fire_time
@@ -91,6 +92,8 @@ def decide(
             most=task.max_catch_up,
         )
     except Exception as error:
+        if faults.is_shortage(error):
+            raise
         # An error of one task must not hold up the others.
         reason, is_foreseen = reason_of(error), isinstance(error, ScheduleError)
         ids = {"task_id": task.task_id, "tenant_id": task.tenant_id}

@@ -11,9 +11,10 @@ from typing import TypeVar
 from uuid import UUID
 
 from django.db import Error as DatabaseError
-from django.db import InterfaceError, OperationalError, transaction
+from django.db import transaction
 
 from scheduler_service.db.statements import prepared
+from tasks_api.delivery import faults
 from tasks_api.domain.exceptions import reason_of
 from tasks_api.storage import schedule_changes, schedule_edits, schedule_rows
 from tasks_api.taking import due_tasks, leases
@@ -26,9 +27,9 @@ T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 
-def is_server_error(error: Exception) -> bool:
-    """Return whether the state of the server caused the error, and no row did."""
-    return isinstance(error, OperationalError | InterfaceError)
+def is_foreign_error(error: Exception) -> bool:
+    """Return whether the database or this machine caused the error, and no row did."""
+    return faults.is_outage(error) or faults.is_shortage(error)
 
 
 def take_due(
@@ -42,7 +43,7 @@ def take_due(
     try:
         return due_tasks.take_due(room, lease, shares=shares, since=since)
     except Exception as error:
-        if is_server_error(error) or isinstance(error, MemoryError):
+        if is_foreign_error(error):
             raise
         logger.warning("A batch fails, so its tasks are taken one by one: %s", error)
         leases.undo_take(lease)
@@ -60,7 +61,7 @@ def isolate(task_id: UUID, deed: Callable[[], T], otherwise: T) -> T:
     try:
         return deed()
     except Exception as error:
-        if is_server_error(error) or isinstance(error, MemoryError):
+        if is_foreign_error(error):
             raise
         _pause_task(task_id, error)
         return otherwise

@@ -83,7 +83,7 @@ class Taker:
                     self._look(room)
                     self._contact.note_answer()
             except Exception as error:  # noqa: BLE001 (the loop's outermost ring)
-                if isinstance(error, MemoryError):
+                if faults.is_shortage(error):
                     self._workload.hold_back()
                 self._workload.ring()
                 threads.recover("take", error)

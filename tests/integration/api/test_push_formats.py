@@ -14,6 +14,7 @@ from accounts import services as accounts
 from accounts.models import User
 from tasks_api.domain.schedules import Once
 from tasks_api.domain.specs import Surface, TaskSpec
+from tasks_api.domain.states import Stage
 from tasks_api.models import Message, Run, Task
 from tasks_api.services import tasks
 from tasks_api.storage.stored_schedules import SCHEDULE_COLUMNS
@@ -331,7 +332,7 @@ def test_a_queue_task_that_is_delivered_twice_makes_one_message(
     type(run.task.periodic_task).objects.update(enabled=True)
     Run.objects.update(
         state="pending",
-        stage="live",
+        stage=Stage.LIVE,
         finished_at=None,
         wake_at=now - timedelta(seconds=1),
     )

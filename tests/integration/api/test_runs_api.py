@@ -8,7 +8,7 @@ from rest_framework.test import APIClient
 
 from accounts import services as accounts
 from accounts.models import AuditEntry, Role, User
-from tasks_api.domain.states import RunState
+from tasks_api.domain.states import RunState, Stage
 from tasks_api.models import Run
 from tasks_api.services import manual_runs
 from tests.integration.support.openapi_document import assert_fits, content_of
@@ -91,7 +91,10 @@ def test_a_run_that_an_older_release_made_ahead_is_not_listed(
 ) -> None:
     run = store_run(hourly_task(user), ago=-1)
     Run.objects.update(
-        state=RunState.PENDING, finished_at=None, wake_at=run.scheduled_for
+        state=RunState.PENDING,
+        stage=Stage.LIVE,
+        finished_at=None,
+        wake_at=run.scheduled_for,
     )
 
     assert run_ids_of(api.get("/runs/")) == []

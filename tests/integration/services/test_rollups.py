@@ -316,13 +316,15 @@ def test_a_run_that_was_deleted_by_hand_shows_in_the_balance(user: User) -> None
 def test_a_tenant_whose_hours_cannot_be_summed_up_stops_no_other(
     user: User, stranger: User, caplog: pytest.LogCaptureFixture
 ) -> None:
+    # In the middle of an hour, so that the late runs are of the hour that has sums.
+    ago = timezone.now().minute + 150
     for owner in (user, stranger):
-        store_run(hourly_task(owner), ago=200)
-    # What no release writes: the sums would be no numbers.
-    pending_run(hourly_task(user), ago=201)
+        store_run(hourly_task(owner), ago=ago)
+    pending_run(hourly_task(user), ago=ago + 1)
     close()
+    # What no release writes: the sums would be no numbers.
     HourRollup.objects.filter(tenant=user.tenant).update(counts={"runs:failed": "x"})
-    late = pending_run(hourly_task(stranger), ago=202)
+    late = pending_run(hourly_task(stranger), ago=ago + 2)
     LateRun.objects.create(
         run_id=late.pk,
         task_id=late.task_id,

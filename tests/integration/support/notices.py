@@ -20,7 +20,7 @@ from tasks_api.models import Channel, NotificationRule, PendingNotice, Run, Task
 from tasks_api.services import channels, notice_sending, rules, tasks
 from tasks_api.worker import verdicts
 from tasks_api.worker.record import AttemptResult
-from tests.integration.support.stored_tasks import take_waiting
+from tests.integration.support.stored_tasks import take_runs
 
 SECOND, HOUR = timedelta(seconds=1), timedelta(hours=1)
 RETRY = RetryAfter("HTTP 503", 60)
@@ -69,7 +69,7 @@ def claim_runs(task: Task, count: int = 1, *, late: float = 0.0) -> list[Claimed
         for moment in moments
     ]
     Run.objects.bulk_create(made)
-    return take_waiting()
+    return take_runs(run.pk for run in made)
 
 
 def end(task: Task, *fails: bool, late: float = 0.0) -> set[UUID]:

@@ -58,6 +58,13 @@ def take_waiting(room: Room | None = None) -> list[ClaimedRun]:
     ).runs
 
 
+def take_runs(run_ids: Iterable[UUID]) -> list[ClaimedRun]:
+    """Take those of some runs that wait, and no others; the earliest first."""
+    lease = leases.new_lease(leases.NO_PRESENCE)
+    taken = waiting_runs.take_runs(list(run_ids), Room(), lease).runs
+    return sorted(taken, key=lambda run: run.scheduled_for)
+
+
 def give_back(runs: Iterable[ClaimedRun]) -> list[UUID]:
     """Let runs wait that were just taken, as a worker does whose take failed; their ids."""
     taken = list(runs)

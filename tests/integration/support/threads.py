@@ -30,7 +30,11 @@ def run_in_threads(count: int, work: Callable[[], Any]) -> list[Any]:
 
 
 def is_a_lock_awaited() -> bool:
+    """Whether another connection waits for a lock that this one holds."""
     with connection.cursor() as cursor:
         # Not pg_stat_activity, which stays as it is within a transaction.
-        cursor.execute("SELECT FROM pg_locks WHERE NOT granted")
+        cursor.execute(
+            "SELECT FROM pg_locks WHERE NOT granted"
+            " AND pg_backend_pid() = ANY (pg_blocking_pids(pid))"
+        )
         return cursor.fetchone() is not None
