@@ -27,7 +27,7 @@ from tasks_api.taking.room import Room
 from tasks_api.taking.tenant_shares import TenantShare
 from tests.integration.support.stored_tasks import HOUR, SECOND, TARGET
 
-PAIRS = 250
+PAIRS = 400
 MINUTE = 60 * SECOND
 INSTANT = timedelta(microseconds=1)
 # Spans around which a decision changes: the grace, the grace of ends, windows, and none.

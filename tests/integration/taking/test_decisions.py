@@ -138,8 +138,9 @@ def test_the_statement_decides_as_python_does(
         comparison.take()
 
         assert comparison.find_differences() == []
-        # Nearly all tasks need no Python, and each kind must have some of both.
+        # Nearly all tasks need no Python, and each kind must have some of both. How many
+        # crons need it depends on the time of day.
         for kind in KINDS:
             plain, disputed = comparison.count_plain(kind)
-            assert plain > 5, (kind, plain, disputed)
+            assert plain > 2, (kind, plain, disputed)
             assert disputed > 5, (kind, plain, disputed)
