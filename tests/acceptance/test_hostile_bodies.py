@@ -54,4 +54,5 @@ def test_memory_is_bounded_during_and_after_an_attack(harness: Harness) -> None:
             # Requests that waited too long for memory get 503.
             assert {each.result() for each in requests_sent} <= {400, 413, 503}
 
-    eventually(lambda: resident_mib(process) < before + 150)
+    # Some 100 stay, and more if small objects lie above large ones in both arenas.
+    eventually(lambda: resident_mib(process) < before + 200)

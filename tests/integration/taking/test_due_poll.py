@@ -17,6 +17,7 @@ from tasks_api.taking.room import Room
 from tasks_api.taking.tenant_shares import TenantShares
 from tests.acceptance.harness import eventually
 from tests.integration.support.polls import (
+    analyze_tables,
     count_pages,
     long_transaction,
     store_past_tasks,
@@ -91,6 +92,7 @@ def test_a_poll_does_not_step_over_what_is_dead_again(user: User) -> None:
     margin = {"margin": due_poll.LONGEST_TRANSACTION.total_seconds()}
     with long_transaction():
         Task.objects.update(next_fire_at=timezone.now() + HOUR)
+        analyze_tables()
         floor = due_poll.find_due().floor
 
         everything = count_pages(
