@@ -8,7 +8,6 @@ clock fires neither early nor twice.
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,7 +19,7 @@ from django.conf import settings
 from django.db import transaction
 
 from scheduler_service.db.arrays import array, columns
-from scheduler_service.db.statements import check_columns, prepared, with_limit
+from scheduler_service.db.statements import prepared, with_limit
 from tasks_api.delivery.request import ClaimedRun
 from tasks_api.domain import schedules
 from tasks_api.domain.states import RunState
@@ -31,9 +30,8 @@ from tasks_api.taking import following, statements, task_statements, waiting_run
 from tasks_api.taking.decision_events import note_decisions
 from tasks_api.taking.decisions import DueTask, TaskUpdate, decide
 from tasks_api.taking.room import BATCH_SIZE, Room
+from tasks_api.taking.rows import fetch_rows
 from tasks_api.taking.tenant_shares import TenantShare
-
-logger = logging.getLogger(__name__)
 
 # Seconds of computing in one transaction, which holds locks of several tenants' tasks.
 MAX_COMPUTE_SECONDS = 0.25
@@ -104,17 +102,11 @@ def _take(
     statement: str,
     room: Room,
     lease: UUID,
-    *,
-    shares: Collection[TenantShare] = (),
     **values: Any,
 ) -> TakenTasks:
-    values |= waiting_runs.share_values(shares) | waiting_runs.take_values(room, lease)
     values["end_grace"] = schedules.END_GRACE.total_seconds()
     values["rules"] = settings.TIME_ZONE_RULES.version
-    with prepared() as cursor:
-        cursor.execute(with_limit(statement, room.places), values)
-        check_columns(cursor, _MARKS + statements.CLAIMED_RUN_COLUMNS)
-        rows = cursor.fetchall()
+    rows = fetch_rows(statement, _MARKS, room, lease, **values)
     taken = _sort_rows(rows, lease)
     disputed = [row[_TASK_ID] for row in rows if row[0]]
     if not disputed:

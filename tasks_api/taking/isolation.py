@@ -49,7 +49,7 @@ def take_due(
         leases.undo_take(lease)
     # The runs that were given back wait now, and are to be taken at once.
     taken = TakenTasks(unfinished=1)
-    for task_id in due_tasks.find_due(room.places):
+    for task_id in due_tasks.find_due(room.limit):
         left = room.after(taken.runs)
         take = partial(due_tasks.take_one, task_id, left, lease)
         taken += isolate(task_id, take, TakenTasks())

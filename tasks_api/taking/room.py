@@ -10,6 +10,8 @@ from tasks_api.delivery.request import ClaimedRun
 
 # Runs in one statement: as many as their bodies are cheap to hold.
 BATCH_SIZE = 500
+# The limits of statements; less than the last of them is taken exactly.
+LIMITS = (BATCH_SIZE, 200, 100, 50, 20, 10)
 # More than a batch has, for callers that need not hold the requests in memory.
 UNLIMITED_BYTES = 2**62
 
@@ -21,6 +23,16 @@ class Room(NamedTuple):
     # For each tenant, and for those that have fewer or more.
     places_each: int = BATCH_SIZE
     places_of: Mapping[int, int] = {}
+
+    @property
+    def limit(self) -> int:
+        """Rows that one statement may see, at most as many as there are places.
+
+        PostgreSQL plans a statement anew for each limit, so there are few of them.
+        """
+        if self.places > BATCH_SIZE:
+            return self.places
+        return next((few for few in LIMITS if few <= self.places), self.places)
 
     def places_for(self, tenant_id: int) -> int:
         return self.places_of.get(tenant_id, self.places_each)

@@ -41,7 +41,7 @@ class TenantShares:
         self, shares: list[TenantShare] | None, room: Room, *, due: int, left: int
     ) -> None:
         """Take note of a batch that saw so many due rows, some of which had no room."""
-        self.is_full = due >= room.places if shares is None else due > 0
+        self.is_full = due >= room.limit if shares is None else due > 0
         self.lacks_room = left > 0 or shares == []
         self._is_crowded = self.is_full or self.lacks_room
 
@@ -58,10 +58,10 @@ class TenantShares:
             tenant_id
             for tenant_id in self._find_ready()
             if room.places_for(tenant_id) > 0
-        ][: room.places]
-        if len(ready) == room.places:
+        ][: room.limit]
+        if len(ready) == room.limit:
             self._after = ready[-1]
-        part = max(1, room.places // max(1, len(ready)))
+        part = max(1, room.limit // max(1, len(ready)))
         return [TenantShare(each, min(part, room.places_for(each))) for each in ready]
 
     def _find_ready(self) -> list[int]:

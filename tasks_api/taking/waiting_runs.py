@@ -7,17 +7,15 @@ from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from django.conf import settings
-
 from scheduler_service.db.arrays import array
-from scheduler_service.db.statements import check_columns, prepared, with_limit
 from tasks_api.delivery.request import ClaimedRun
 from tasks_api.domain.states import RunState
 from tasks_api.metrics import counters
 from tasks_api.services import owners
 from tasks_api.storage import run_rows
-from tasks_api.taking import run_statements, statements
+from tasks_api.taking import run_statements
 from tasks_api.taking.room import Room
+from tasks_api.taking.rows import fetch_rows
 from tasks_api.taking.tenant_shares import TenantShare
 
 # The fates of a waiting run that is neither taken nor ended.
@@ -65,38 +63,13 @@ def take_runs(run_ids: Collection[UUID], room: Room, lease: UUID) -> TakenRuns:
     return _take(run_statements.TAKE_RUNS.since(None), room, lease, runs=array(run_ids))
 
 
-def take_values(room: Room, lease: UUID) -> dict[str, Any]:
-    """The parameters that all statements that take have in common."""
-    return {
-        "lease": lease,
-        "term": settings.SCHEDULER_LEASE,
-        "bytes": room.bytes,
-        "places_each": room.places_each,
-        "tenants": array(room.places_of.keys()),
-        "places": array(room.places_of.values()),
-    }
-
-
-def share_values(shares: Collection[TenantShare]) -> dict[str, Any]:
-    return {
-        "sharers": array(share.tenant_id for share in shares),
-        "shares": array(share.most for share in shares),
-    }
-
-
 def _take(
     statement: str,
     room: Room,
     lease: UUID,
-    *,
-    shares: Collection[TenantShare] = (),
     **values: Any,
 ) -> TakenRuns:
-    values |= share_values(shares) | take_values(room, lease)
-    with prepared() as cursor:
-        cursor.execute(with_limit(statement, room.places), values)
-        check_columns(cursor, _MARKS + statements.CLAIMED_RUN_COLUMNS)
-        rows = cursor.fetchall()
+    rows = fetch_rows(statement, _MARKS, room, lease, **values)
     runs = [
         ClaimedRun._make((*row[len(_MARKS) :], lease))
         for row in rows

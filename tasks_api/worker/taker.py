@@ -95,21 +95,21 @@ class Taker:
         """Take what is due and has room, and know when to look again."""
         seen = self._poller.poll()
         floor = self._poller.floor
-        unplanned: list[UUID] = []
+        taken, unplanned = [], []
         if seen.has_due_tasks:
             take = partial(isolation.take_due, since=floor and floor.fire_at)
             tasks = self._take(take, self._task_shares, room) or TakenTasks()
             if tasks.unfinished:
                 self._task_shares.note_unfinished()
             self._run_counts.add(tasks.recurring, seen.now)
-            unplanned, room = tasks.unplanned, room.after(tasks.runs)
+            taken, unplanned = tasks.runs, tasks.unplanned
         else:
             self._task_shares.note_nothing_due()
         if seen.has_waiting_runs:
             take_waiting = partial(
                 waiting_runs.take_waiting, since=floor and floor.wake_at
             )
-            self._take(take_waiting, self._run_shares, room)
+            self._take(take_waiting, self._run_shares, room.after(taken))
         else:
             self._run_shares.note_nothing_due()
         self._look_again(seen)

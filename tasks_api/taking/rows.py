@@ -1,0 +1,43 @@
+"""Execute a statement that takes, and read its rows: some marks, then a ClaimedRun."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+
+from scheduler_service.db.arrays import array
+from scheduler_service.db.statements import check_columns, prepared, with_limit
+from tasks_api.taking.room import Room
+from tasks_api.taking.statements import CLAIMED_RUN_COLUMNS
+from tasks_api.taking.tenant_shares import TenantShare
+
+Row = tuple[Any, ...]
+
+
+def fetch_rows(
+    statement: str,
+    marks: tuple[str, ...],
+    room: Room,
+    lease: UUID,
+    *,
+    shares: Collection[TenantShare] = (),
+    **values: Any,
+) -> list[Row]:
+    values |= {
+        "lease": lease,
+        "term": settings.SCHEDULER_LEASE,
+        "bytes": room.bytes,
+        "places_each": room.places_each,
+        "tenants": array(room.places_of.keys()),
+        "places": array(room.places_of.values()),
+        "sharers": array(share.tenant_id for share in shares),
+        "shares": array(share.most for share in shares),
+    }
+    with prepared() as cursor:
+        cursor.execute(with_limit(statement, room.limit), values)
+        check_columns(cursor, marks + CLAIMED_RUN_COLUMNS)
+        rows: list[Row] = cursor.fetchall()
+    return rows
