@@ -131,11 +131,17 @@ urlpatterns = [
     ),
     _route("runs", runs.RunList.as_view(), "runs"),
     _route("runs/redrive", runs.RedriveRuns.as_view(), "redrive-runs"),
+    _route("runs/cancel", runs.CancelRuns.as_view(), "cancel-runs"),
     _route("runs/(?P<run_id>[^/]+)", runs.RunDetail.as_view(), "run"),
     _route(
         "runs/(?P<run_id>[^/]+)/redrive",
         runs.RedriveRun.as_view(),
         "redrive-run",
+    ),
+    _route(
+        "runs/(?P<run_id>[^/]+)/cancel",
+        runs.CancelRun.as_view(),
+        "cancel-run",
     ),
     _route(
         "runs/(?P<run_id>[^/]+)/complete",

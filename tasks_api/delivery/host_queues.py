@@ -135,15 +135,17 @@ class HostQueues:
                 self.waiting -= 1
                 yield queue.waiting.pop(), min(waited, MAX_PAUSE)
 
-    def drain(self) -> list[Transfer]:
-        """Take out every transfer that waits, because none will start any more."""
-        drained: list[Transfer] = []
+    def withdraw(self, is_meant: Callable[[Transfer], bool]) -> list[Transfer]:
+        """Take out some of the transfers that wait."""
+        withdrawn: list[Transfer] = []
         for host in self._hosts.values():
             for queue in host.queues.values():
-                drained += queue.waiting
-                queue.waiting.clear()
-        self.waiting = 0
-        return drained
+                meant = list(filter(is_meant, queue.waiting))
+                withdrawn += meant
+                for transfer in meant:
+                    queue.waiting.remove(transfer)
+        self.waiting -= len(withdrawn)
+        return withdrawn
 
     def _start(self, queue: _TenantQueue) -> Transfer | None:
         for key, sharer in queue.places:

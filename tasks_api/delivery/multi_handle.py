@@ -77,11 +77,14 @@ class MultiHandle:
             for curl, code, message in failed:
                 yield self._complete(curl, code, message)
 
-    def abort_all(self) -> Iterator[Transfer]:
+    def abort(self, is_meant: Callable[[Transfer], bool]) -> Iterator[Transfer]:
+        """End some transfers at once, and close their connections."""
         for curl, transfer in list(self._active.items()):
-            self._multi.remove_handle(curl)
-            curl.close()
-            yield transfer
+            if is_meant(transfer):
+                del self._active[curl]
+                self._multi.remove_handle(curl)
+                curl.close()
+                yield transfer
 
     def close(self) -> None:
         self._handles.close()

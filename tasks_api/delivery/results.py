@@ -24,6 +24,13 @@ CROWDED_RESULT = HttpResult(
     was_sent=False,
     trouble=Trouble.CROWDED,
 )
+
+
+def make_cancelled(reason: str | None) -> HttpResult:
+    """The result of a request that a user cancelled before it was sent."""
+    return HttpResult(None, reason or "", 0, was_sent=False, trouble=Trouble.CANCELLED)
+
+
 # For requests without an address. Nothing of them was sent.
 UNRESOLVED_RESULTS = {
     Unresolved.MISSING: HttpResult(None, HOST_NOT_FOUND, 0),

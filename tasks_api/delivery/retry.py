@@ -80,11 +80,20 @@ class PassOn:
     delay: float = PASS_ON_DELAY
 
 
-Verdict = Succeed | GiveUp | RetryAfter | KeepOpen | Release | PassOn
+@dataclass(frozen=True)
+class Cancel:
+    """A user cancelled the run, so its request was given up."""
+
+    reason: str
+
+
+Verdict = Succeed | GiveUp | RetryAfter | KeepOpen | Release | PassOn | Cancel
 
 
 def judge(result: HttpResult, run: ClaimedRun, *, now: datetime) -> Verdict:
     """The verdict on a run after an attempt, by the rules of its task."""
+    if result.trouble is Trouble.CANCELLED:
+        return Cancel(result.error)
     if result.trouble is Trouble.NOT_UNDERSTOOD:
         is_last = run.lost_count + 1 >= MAX_LOST_ATTEMPTS
         return GiveUp(result.error) if is_last else PassOn(result.error)

@@ -34,6 +34,8 @@ CROWD_CHECK_INTERVAL = 1.0
 MAX_ADDRESS_AGE = 30.0
 
 Key = TypeVar("Key", bound=Hashable)
+# Why a request is given up; None is to go on with it.
+Cancellation = Callable[[Key], str | None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +79,7 @@ class Transport(Generic[Key]):
         )
         self._lock = threading.Lock()
         self._inbox: deque[tuple[Key, Request]] = deque()
+        self._cancellations: deque[Cancellation[Key]] = deque()
         self._accepted = 0
         self._answered = 0
         self._stop_at: float | None = None
@@ -121,6 +124,14 @@ class Transport(Generic[Key]):
             self._inbox.append((key, request))
         self._multi.wake()
 
+    def cancel(self, reason_of: Cancellation[Key]) -> None:
+        """Give up the requests that wait or are in flight, and have a reason for it.
+
+        A request whose name is being looked up is left to `may_start`.
+        """
+        self._cancellations.append(reason_of)
+        self._multi.wake()
+
     def close(self, *, grace: float) -> None:
         """Start nothing new, give what is in flight `grace` seconds, then abort it."""
         with self._lock:
@@ -148,6 +159,7 @@ class Transport(Generic[Key]):
         self._read_inbox()
         for transfer, found in self._addresses.pop_answered():
             self._enqueue(transfer, found)
+        self._cancel_requests()
         self._give_up_crowded()
         while self._stop_at is None and (begun := self._queues.pop()):
             self._begin(begun)
@@ -155,7 +167,7 @@ class Transport(Generic[Key]):
 
     def _patience(self) -> float | None:
         """How long nothing needs doing here; None is until a socket or a thread wakes us."""
-        if self._inbox:
+        if self._inbox or self._cancellations:
             return 0.0
         now = time.monotonic()
         waits = [
@@ -223,6 +235,20 @@ class Transport(Generic[Key]):
         self._crowd_check_at = now + CROWD_CHECK_INTERVAL
         for transfer, pause in self._queues.pop_crowded(now):
             self._report(transfer.key, results.CROWDED_RESULT._replace(pause=pause))
+
+    def _cancel_requests(self) -> None:
+        while self._cancellations:
+            reason_of = self._cancellations.popleft()
+            for transfer in self._queues.withdraw(_has_reason(reason_of)):
+                self._report(
+                    transfer.key, results.make_cancelled(reason_of(transfer.key))
+                )
+            for transfer in self._multi.abort(_has_reason(reason_of)):
+                self._finish(
+                    transfer,
+                    error=reason_of(transfer.key) or "",
+                    trouble=Trouble.CANCELLED,
+                )
 
     def _begin(self, transfer: Transfer) -> None:
         now = time.monotonic()
@@ -314,7 +340,8 @@ class Transport(Generic[Key]):
     def _wind_down(self, stop_at: float) -> bool:
         """Withdraw what was not sent; returns whether to wait on for what was."""
         self._read_inbox()
-        for transfer in (*self._queues.drain(), *self._addresses.drain()):
+        waiting = self._queues.withdraw(lambda _transfer: True)
+        for transfer in (*waiting, *self._addresses.drain()):
             self._report(transfer.key, results.STOPPING_RESULT)
         return bool(self._multi) and time.monotonic() < stop_at
 
@@ -322,9 +349,13 @@ class Transport(Generic[Key]):
         with self._lock:
             self._is_over = True
         self._wind_down(0.0)
-        for transfer in self._multi.abort_all():
+        for transfer in self._multi.abort(lambda _transfer: True):
             self._finish(transfer, error=results.REQUEST_ABORTED)
         self._multi.close()
+
+
+def _has_reason(reason_of: Cancellation[Any]) -> Callable[[Transfer], bool]:
+    return lambda transfer: reason_of(transfer.key) is not None
 
 
 def _is_out_of_memory(error: Exception) -> bool:

@@ -68,5 +68,7 @@ class Trouble(StrEnum):
     CROWDED = "too many wait before it"
     # The machine lacks what a request needs, such as a free descriptor.
     LOCAL = "local trouble"
+    # A user cancelled the run while its request was under way.
+    CANCELLED = "cancelled"
     # This release cannot read the row: a newer one may have written it.
     NOT_UNDERSTOOD = "not understood"

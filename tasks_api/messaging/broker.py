@@ -45,7 +45,7 @@ def ring(bells: int = 1) -> None:
 
 
 def announce_ends(run_ids: Sequence[UUID]) -> None:
-    """Ask a worker to tell Flower how these runs of long work ended."""
+    """Ask a worker to tell Flower how these runs ended while no worker held them."""
     for start in range(0, len(run_ids), MAX_RUNS_PER_MESSAGE):
         part = run_ids[start : start + MAX_RUNS_PER_MESSAGE]
         try:

@@ -107,6 +107,11 @@ class Run(models.Model):
     is_next = models.BooleanField(default=False, db_default=False)
     # A manual run: a user asked for it, so it is sent even if its task is paused.
     by_hand = models.BooleanField(default=False, db_default=False)
+    # The user who asked to cancel a running run. Its worker gives the request up when it
+    # renews the lease.
+    cancelled_by = models.CharField(
+        max_length=150, blank=True, default="", db_default=""
+    )
     # The last fire time, if the run stands for many that were missed in a row.
     covers_until = models.DateTimeField(null=True)
     started_at = models.DateTimeField(null=True)

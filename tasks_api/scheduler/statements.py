@@ -115,6 +115,7 @@ _RESCUE_RUNS = f"""
             run.state = 'running' AND run.attempt_count = 1
                 AND run.first_started_at IS NULL AS is_first_lost,
             CASE
+                WHEN run.cancelled_by <> '' THEN 'cancelled'
                 WHEN {sending_rules.IS_REMOVED} THEN 'removed'
                 WHEN {sending_rules.IS_PAST_END} THEN 'over'
                 WHEN {sending_rules.IS_PAUSED} AND NOT periodic.one_off THEN 'paused'

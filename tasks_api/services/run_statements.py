@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 from tasks_api.domain.states import UNDELIVERED_STATES, RunState
 from tasks_api.storage.id_statements import ID_FOR
-from tasks_api.storage.run_statements import end_live_runs
+from tasks_api.storage.run_statements import end_live_runs, insert_into_history
 
 
 def _quoted(states: Collection[RunState]) -> str:
@@ -106,6 +106,56 @@ FIND_RUNS_TO_REDRIVE = f"""
                 AND other.finished_at IS NULL AND CASE task.overlap
                     WHEN 'skip' THEN other.exclusive ELSE other.is_next END))
     ORDER BY run.scheduled_for LIMIT {{limit}}
+"""
+
+# Finds the oldest unfinished runs that a user may cancel. A run that was made ahead of its
+# fire time is not among them.
+FIND_RUNS_TO_CANCEL = """
+    SELECT run.id FROM tasks_api_run_live run
+    JOIN tasks_api_task task ON task.id = run.task_id
+    WHERE run.tenant_id = %(tenant)s AND run.finished_at IS NULL
+        AND (run.state <> 'pending' OR run.scheduled_for <= now())
+        AND (%(reaches_all)s OR task.owner_id = %(owner)s)
+        AND run.state = ANY(%(states)s::text[]) AND run.cancelled_by = ''
+        AND CASE WHEN %(task)s::uuid IS NULL THEN task.surface <> 'notices'
+            ELSE run.task_id = %(task)s END
+        AND (%(since)s::timestamptz IS NULL OR run.scheduled_for >= %(since)s)
+        AND (%(until)s::timestamptz IS NULL OR run.scheduled_for < %(until)s)
+    ORDER BY run.scheduled_for LIMIT {limit}
+"""
+
+# Locks the tasks of some live runs, in the order that all code uses.
+LOCK_TASKS_OF_RUNS = """
+    SELECT FROM tasks_api_task WHERE id IN (
+        SELECT task_id FROM tasks_api_run_live WHERE id = ANY(%(runs)s::uuid[]))
+    ORDER BY id FOR NO KEY UPDATE
+"""
+
+# Cancels live runs: those that no request may be in flight for end, and the running ones
+# are marked. Returns the state of each, and whether its one-off task is over with it. The
+# runs are locked first, so that a worker or a target that changes one meanwhile is seen.
+CANCEL_RUNS = f"""
+    WITH live AS MATERIALIZED (
+        SELECT id, state, task_id, scheduled_for FROM tasks_api_run_live
+        WHERE id = ANY(%(runs)s::uuid[]) AND finished_at IS NULL ORDER BY id FOR UPDATE
+    ), marked AS (
+        UPDATE tasks_api_run_live run SET cancelled_by = %(user)s
+        FROM live WHERE run.id = live.id AND live.state = 'running'
+        RETURNING run.id
+    ), over AS (
+        DELETE FROM tasks_api_run_live run USING live
+        WHERE run.id = live.id AND live.state <> 'running'
+        RETURNING run.*
+    ), history AS ({
+    insert_into_history(
+        "over", state="'cancelled'", reason="'Cancelled by ' || %(user)s || '.'"
+    )
+})
+    SELECT live.id AS run_id,
+        CASE live.state WHEN 'running' THEN 'running' ELSE 'cancelled' END AS state,
+        live.task_id, task.is_one_off AND task.last_fire_at = live.scheduled_for
+            AND task.ended_at IS NULL AS ends_task
+    FROM live JOIN tasks_api_task task ON task.id = live.task_id ORDER BY live.id
 """
 
 # Locks the tasks with queue_one, in the order that all code uses: a run may begin to

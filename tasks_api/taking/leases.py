@@ -40,12 +40,15 @@ def mark_unsent(held: Iterable[tuple[UUID, UUID]], *, is_unsent: bool) -> None:
         cursor.execute(statements.MARK_UNSENT, [reason, *columns(held)])
 
 
-def renew(held: Iterable[tuple[UUID, UUID]]) -> set[UUID]:
-    """Prolong the leases of (run, lease) pairs; returns the runs that are still ours."""
+def renew(held: Iterable[tuple[UUID, UUID]]) -> dict[UUID, str]:
+    """Prolong the leases of (run, lease) pairs; returns the runs that are still ours.
+
+    Each comes with the user who asked to cancel it, or an empty text.
+    """
     values = [settings.SCHEDULER_LEASE, *columns(held)]
     with prepared() as cursor:
         cursor.execute(statements.RENEW_LEASES, values)
-        return {run_id for (run_id,) in cursor.fetchall()}
+        return dict(cursor.fetchall())
 
 
 def release(presences: Iterable[int]) -> int:

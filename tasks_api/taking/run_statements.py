@@ -46,6 +46,7 @@ _TAKE_RUNS = f"""
         SELECT run.id, run.task_id, run.tenant_id, run.wake_at, {FROM_TASK}, {
     BYTES
 } AS bytes, CASE
+                WHEN run.cancelled_by <> '' THEN 'cancelled'
                 WHEN {sending_rules.IS_REMOVED} THEN 'removed'
                 WHEN {sending_rules.IS_PAST_END} THEN 'over'
                 WHEN {sending_rules.IS_PAUSED} AND NOT periodic.one_off THEN 'paused'

@@ -133,6 +133,7 @@ REASON_OF_END = """
         WHEN 'over' THEN 'The end of the task was moved to before this run.'
         WHEN 'paused' THEN 'The task was paused.'
         WHEN 'replaced' THEN 'The task was replaced.'
+        WHEN 'cancelled' THEN 'Cancelled by ' || cancelled_by || '.'
         ELSE 'Its worker was lost too often.' END
 """
 
@@ -151,12 +152,13 @@ MARK_UNSENT = """
     WHERE run.id = held.id AND run.lease = held.lease
 """
 
-# Prolongs leases, and returns the runs that are still under them.
+# Prolongs leases, and returns the runs that are still under them, with the user who
+# asked to cancel each.
 RENEW_LEASES = """
     UPDATE tasks_api_run_live run SET wake_at = now() + make_interval(secs => %s)
     FROM unnest(%s::uuid[], %s::uuid[]) AS held(id, lease)
     WHERE run.id = held.id AND run.lease = held.lease
-    RETURNING run.id
+    RETURNING run.id, run.cancelled_by
 """
 
 # Ends the leases within some bounds, which are those of workers that are gone.

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from uuid import UUID
 
 from django.conf import settings
 
@@ -47,6 +48,7 @@ class Engine:
             self._contact,
             self._presence,
             is_transport_alive=lambda: self._transport.is_alive,
+            cancel=self._cancel,
             on_recorded=on_recorded,
             on_beat=on_beat,
         )
@@ -117,6 +119,15 @@ class Engine:
         return self._workload.vitals(
             looked_at=self._taker.active_at, recorded_at=self._recorder.active_at
         )
+
+    def _cancel(self, cancelled: Mapping[UUID, str]) -> None:
+        """Give up the requests of runs that users cancelled."""
+
+        def reason_of(run: ClaimedRun) -> str | None:
+            user = cancelled.get(run.run_id)
+            return None if user is None else f"Cancelled by {user}."
+
+        self._transport.cancel(reason_of)
 
     def _on_result(self, run: ClaimedRun, result: HttpResult) -> None:
         self._recorder.add(run, result)

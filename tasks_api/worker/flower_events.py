@@ -16,7 +16,14 @@ from functools import lru_cache
 from celery import current_app
 from celery.utils.time import utcoffset
 
-from tasks_api.delivery.retry import GiveUp, KeepOpen, PassOn, Release, RetryAfter
+from tasks_api.delivery.retry import (
+    Cancel,
+    GiveUp,
+    KeepOpen,
+    PassOn,
+    Release,
+    RetryAfter,
+)
 from tasks_api.domain.guard import host_of
 from tasks_api.worker.record import AttemptResult
 
@@ -78,6 +85,8 @@ def _describe_result(item: AttemptResult) -> tuple[str, str]:
             return "task-retried", reason
         case KeepOpen():
             return STARTED, "at work"
+        case Cancel(reason=reason):
+            return "task-revoked", reason
     status = item.result.status_code
     return SUCCEEDED, "queued" if status is None else f"HTTP {status}"
 

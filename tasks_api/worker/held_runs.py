@@ -70,6 +70,12 @@ class HeldRuns:
             if run_id in self._lease_ends:
                 self._lease_ends[run_id] = until
 
+    def cancel(self, run_ids: Iterable[UUID]) -> None:
+        """Let no request begin of runs that a user cancelled."""
+        for run_id in run_ids:
+            if run_id in self._lease_ends:
+                self._lease_ends[run_id] = 0.0
+
     def find_unsent(self, claimed_before: float) -> list[HeldRun]:
         """Runs whose requests have not begun, and whose rows do not say so yet."""
         return [

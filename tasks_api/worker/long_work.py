@@ -327,6 +327,8 @@ def _to_result(found: dict[str, Any]) -> AttemptResult:
     match row.state:
         case RunState.SUCCEEDED:
             verdict = retry.Succeed()
+        case RunState.CANCELLED:
+            verdict = retry.Cancel(found["reason"])
         case RunState.RETRYING:
             verdict = retry.RetryAfter(found["reason"], float(found["delay"]))
         case _:

@@ -11,6 +11,7 @@ from scheduler_service.db.arrays import array, columns
 from scheduler_service.db.statements import prepared
 from tasks_api.delivery.request import ClaimedRun, HttpResult
 from tasks_api.delivery.retry import (
+    Cancel,
     GiveUp,
     KeepOpen,
     PassOn,
@@ -21,6 +22,8 @@ from tasks_api.delivery.retry import (
 )
 from tasks_api.domain.states import RunState
 from tasks_api.worker import statements
+
+_FINAL = (Succeed, GiveUp, Cancel)
 
 
 class AttemptResult(NamedTuple):
@@ -41,16 +44,19 @@ def record_results(results: Sequence[AttemptResult]) -> set[UUID]:
         cursor.execute(statements.RECORD_RESULTS, columns(map(_make_row, results)))
         ours = {run_id for (run_id,) in cursor.fetchall()}
     cancel_overtaken(
-        [item.run.run_id for item in results if isinstance(item.verdict, RetryAfter)]
+        [item.run.run_id for item in results if not isinstance(item.verdict, _FINAL)]
     )
     return ours
 
 
-def cancel_overtaken(retried: Sequence[UUID]) -> None:
-    """Cancel retries of tasks that were removed or replaced meanwhile."""
-    if retried:
+def cancel_overtaken(unfinished: Sequence[UUID]) -> None:
+    """Cancel retries of tasks that were removed or replaced meanwhile.
+
+    Runs that a user cancelled meanwhile end, too.
+    """
+    if unfinished:
         with prepared() as cursor:
-            cursor.execute(statements.CANCEL_OVERTAKEN, [array(retried)])
+            cursor.execute(statements.CANCEL_OVERTAKEN, [array(unfinished)])
 
 
 def _make_row(item: AttemptResult) -> tuple[object, ...]:
@@ -95,6 +101,8 @@ def get_new_state(verdict: Verdict) -> tuple[RunState, str]:
             return RunState.SUCCEEDED, ""
         case GiveUp(reason=reason):
             return RunState.FAILED, reason
+        case Cancel(reason=reason):
+            return RunState.CANCELLED, reason
         case RetryAfter(reason=reason):
             return RunState.RETRYING, reason
         case KeepOpen():

@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from queue import Empty, SimpleQueue
 from typing import NamedTuple
+from uuid import UUID
 
 from django.conf import settings
 from django.db import Error as DatabaseError
@@ -53,6 +54,7 @@ class Recorder:
         presence: Presence,
         *,
         is_transport_alive: Callable[[], bool],
+        cancel: Callable[[Mapping[UUID, str]], None],
         on_recorded: Listener,
         on_beat: Callable[[int], None],
     ) -> None:
@@ -60,6 +62,7 @@ class Recorder:
         self._contact = contact
         self._presence = presence
         self._is_transport_alive = is_transport_alive
+        self._cancel = cancel
         self._on_recorded = on_recorded
         self._on_beat = on_beat
         self._ended: SimpleQueue[_EndedAttempt] = SimpleQueue()
@@ -155,6 +158,9 @@ class Recorder:
         if old:
             kept = leases.renew(held.lease for held in old)
             self._workload.prolong(kept, asked_at + settings.SCHEDULER_LEASE)
+            if cancelled := {run_id: user for run_id, user in kept.items() if user}:
+                self._workload.cancel(cancelled)
+                self._cancel(cancelled)
 
     def _refresh_limits(self) -> None:
         self._workload.refresh(load_tenant_limits())

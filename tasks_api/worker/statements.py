@@ -49,7 +49,7 @@ _BY_VERDICT = {
 # first one.
 RECORD_RESULTS = f"""
     WITH verdict AS (
-        SELECT *, state IN ('succeeded', 'failed') AS is_final,
+        SELECT *, state IN ('succeeded', 'failed', 'cancelled') AS is_final,
             number = 1 AND (state <> 'pending' OR is_lost) AS is_first
         FROM unnest(%s::uuid[], %s::uuid[], %s::text[], %s::text[], %s::float[],
             %s::bool[], %s::int[], %s::timestamptz[], %s::int[], %s::smallint[], %s::text[],
@@ -92,16 +92,21 @@ RECORD_RESULTS = f"""
     SELECT id FROM judged
 """
 
-# Cancels retries of tasks that were removed or replaced while the request was in flight.
+# Cancels unfinished runs that a user cancelled while the request was in flight, and
+# retries of tasks that were removed or replaced meanwhile.
 CANCEL_OVERTAKEN = end_live_runs(
     f"""
-    run.id = ANY(%s::uuid[]) AND run.state = 'retrying' AND task.id = run.task_id
-        AND ({sending_rules.IS_REMOVED} OR task.replaced_at > run.started_at)
+    run.id = ANY(%s::uuid[]) AND task.id = run.task_id
+        AND run.state IN ('pending', 'retrying', 'open')
+        AND (run.cancelled_by <> '' OR run.state = 'retrying'
+            AND ({sending_rules.IS_REMOVED} OR task.replaced_at > run.started_at))
     """,
     tables="USING tasks_api_task task",
     reason="""
-        run.reason || '; not tried again, the task was ' ||
-            CASE WHEN task.ended_at IS NULL THEN 'replaced' ELSE 'removed' END || '.'
+        CASE WHEN run.cancelled_by <> '' THEN 'Cancelled by ' || run.cancelled_by || '.'
+            ELSE run.reason || '; not tried again, the task was ' ||
+                CASE WHEN task.ended_at IS NULL THEN 'replaced' ELSE 'removed' END || '.'
+        END
     """,
 )
 
@@ -245,11 +250,12 @@ RECORD_ENDS = f"""
         answer = coalesce(nullif(excluded.answer, ''), attempt.answer)
 """
 
-# Reads how some runs ended that were open.
+# Reads how some runs ended that were open, or were cancelled.
 FETCH_ENDED = f"""
     SELECT {_LONG_RUN}, run.reason,
         extract(epoch FROM coalesce(run.finished_at, now()) - run.started_at) AS seconds,
         extract(epoch FROM run.wake_at - now()) AS delay
     FROM tasks_api_run run JOIN tasks_api_task task ON task.id = run.task_id
-    WHERE run.id = ANY(%s::uuid[]) AND run.state IN ('succeeded', 'failed', 'retrying')
+    WHERE run.id = ANY(%s::uuid[]) AND run.state IN ('succeeded', 'failed', 'retrying',
+        'cancelled')
 """

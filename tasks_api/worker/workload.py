@@ -150,6 +150,10 @@ class Workload:
         with self._changed:
             self._held.prolong(run_ids, until)
 
+    def cancel(self, run_ids: Iterable[UUID]) -> None:
+        with self._changed:
+            self._held.cancel(run_ids)
+
     def find_marks(self, claimed_before: float) -> tuple[list[HeldRun], list[HeldRun]]:
         """The runs to mark as unsent, and those whose mark is to be removed."""
         with self._changed:

@@ -1,12 +1,13 @@
-"""The views of runs, of the account of a task, and of redrives."""
+"""The views of runs, of the account of a task, of redrives and cancellations."""
 
 from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, ClassVar
+from functools import partial
+from typing import Any, ClassVar, TypedDict
 from uuid import UUID
 
 from django.db import transaction
@@ -20,17 +21,18 @@ from tasks_api.api.tasks import runs_openapi as schema
 from tasks_api.api.tasks.base import TasksView, parse_run_id
 from tasks_api.domain.exceptions import InvalidTask, TaskNotFound
 from tasks_api.domain.specs import Surface
-from tasks_api.domain.states import UNDELIVERED_STATES, RunState
+from tasks_api.domain.states import UNDELIVERED_STATES, UNFINISHED_STATES, RunState
 from tasks_api.domain.timestamps import format_optional_timestamp
 from tasks_api.messaging import broker
 from tasks_api.models import Attempt, Run, Task
-from tasks_api.services import finding, reconciliation, redrive, runs
+from tasks_api.services import cancellation, finding, reconciliation, redrive, runs
 from tasks_api.services.account import Account, FireTimeOutcome
+from tasks_api.services.cancellation import CancelledRun
 from tasks_api.services.runs import RunCursor, RunFilter, RunSummary
 
 DEFAULT_PAGE_SIZE = 100
 MAX_PAGE_SIZE = 1000
-MAX_REDRIVEN_RUNS = 1000
+MAX_CHANGED_RUNS = 1000
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -89,6 +91,26 @@ class RedriveRuns(RunsView):
         return Response(body, status=202)
 
 
+class CancelRun(RunsView):
+    @schema.cancel_run
+    @idempotent
+    def post(self, request: Request, run_id: str) -> Response:
+        run = cancellation.cancel_run(self.user, parse_run_id(run_id))
+        transaction.on_commit(partial(_announce, [run]))
+        return Response({"run_id": str(run.run_id), "state": run.state}, status=202)
+
+
+class CancelRuns(RunsView):
+    @schema.cancel_runs
+    @idempotent
+    def post(self, request: Request) -> Response:
+        cancelled = _cancel_runs(self.user, fields.require_object(request.data))
+        transaction.on_commit(partial(_announce, cancelled.runs))
+        ids = [str(run.run_id) for run in cancelled.runs]
+        body = {"count": len(ids), "run_ids": ids, "more": cancelled.has_more}
+        return Response(body, status=202)
+
+
 class TaskAccount(RunsView):
     @schema.get_account
     def get(self, request: Request, task_id: str) -> Response:
@@ -102,16 +124,33 @@ class TaskAccount(RunsView):
 # Requests.
 
 
+class _BulkFilter(TypedDict):
+    """The runs that a request names by a filter."""
+
+    limit: int
+    task_id: UUID | None
+    since: datetime | None
+    until: datetime | None
+
+
 def _redrive_runs(user: User, data: Mapping[str, Any]) -> redrive.RedriveResult:
+    states = _states_of(fields.require_field(data, "state"), UNDELIVERED_STATES)
+    return redrive.redrive_runs(user, states, **_bulk_filter(data))
+
+
+def _cancel_runs(user: User, data: Mapping[str, Any]) -> cancellation.CancelResult:
+    states = _states_of(fields.require_field(data, "state"), UNFINISHED_STATES)
+    return cancellation.cancel_runs(user, states, **_bulk_filter(data))
+
+
+def _bulk_filter(data: Mapping[str, Any]) -> _BulkFilter:
     limit, task_id = data.get("limit"), data.get("task_id")
-    return redrive.redrive_runs(
-        user,
-        _states_to_redrive(fields.require_field(data, "state")),
-        limit=MAX_REDRIVEN_RUNS if limit is None else _limit(limit),
-        task_id=None if task_id is None else _task_id(task_id, "task_id"),
-        since=fields.optional_moment(data, "from"),
-        until=fields.optional_moment(data, "to"),
-    )
+    return {
+        "limit": MAX_CHANGED_RUNS if limit is None else _limit(limit),
+        "task_id": None if task_id is None else _task_id(task_id, "task_id"),
+        "since": fields.optional_moment(data, "from"),
+        "until": fields.optional_moment(data, "to"),
+    }
 
 
 def read_time_range(
@@ -173,12 +212,12 @@ def _states(query: Mapping[str, str]) -> list[RunState]:
     return _parse_states(query["state"].split(","), RunState.values)
 
 
-def _states_to_redrive(value: object) -> list[RunState]:
+def _states_of(value: object, allowed: Collection[RunState]) -> list[RunState]:
     if not isinstance(value, list) or not value:
         raise InvalidTask(
             "state", "Invalid value of state. Value should be a list of states"
         )
-    return _parse_states(value, sorted(UNDELIVERED_STATES))
+    return _parse_states(value, sorted(allowed))
 
 
 def _parse_states(values: list[Any], states: list[str]) -> list[RunState]:
@@ -192,10 +231,10 @@ def _parse_states(values: list[Any], states: list[str]) -> list[RunState]:
 
 def _limit(value: object) -> int:
     limit = fields.whole_number("limit", value, minimum=1)
-    if limit > MAX_REDRIVEN_RUNS:
+    if limit > MAX_CHANGED_RUNS:
         raise InvalidTask(
             "limit",
-            f"Invalid value of limit. Value should be at most {MAX_REDRIVEN_RUNS}",
+            f"Invalid value of limit. Value should be at most {MAX_CHANGED_RUNS}",
         )
     return limit
 
@@ -215,6 +254,14 @@ def _read_cursor(text: str) -> RunCursor:
         raise InvalidTask(
             "cursor", "Invalid value of cursor. Value should be a next_cursor"
         ) from None
+
+
+def _announce(cancelled: Sequence[CancelledRun]) -> None:
+    """Ring for runs that waited for cancelled ones, and tell Flower of those."""
+    broker.ring()
+    broker.announce_ends(
+        [run.run_id for run in cancelled if run.state == RunState.CANCELLED]
+    )
 
 
 # Responses.

@@ -1,4 +1,4 @@
-"""The operations on runs, accounts and redrives in the OpenAPI document."""
+"""The operations on runs, accounts, redrives and cancellations in the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -18,6 +18,9 @@ from tasks_api.api.tasks.runs_openapi_fields import (
     ACCOUNT_OUT,
     AGAIN_OUT,
     ATTEMPT,
+    CANCEL_IN,
+    CANCEL_OUT,
+    CANCELLED_OUT,
     DETAIL_OUT,
     REDRIVE_IN,
     REDRIVEN_OUT,
@@ -189,6 +192,58 @@ redrive_runs = openapi.operation(
             REDRIVEN_OUT,
             {"count": 1, "run_ids": [RUN_ID], "more": False},
             "New runs were made.",
+        ),
+        **_failures(
+            _400="Missing key: state",
+            _409=openapi.KEY_IN_USE,
+            _413=openapi.TOO_LARGE,
+            _422=openapi.KEY_REUSED,
+        ),
+    },
+)
+cancel_run = openapi.operation(
+    product=Product.RUNS,
+    operation_id="cancel_run",
+    summary="Cancel a run",
+    description="Cancels a run that waits, is to be retried, or whose target is still at "
+    "work on it. If its request is under way, the worker gives the request up within "
+    "seconds, and the state is `running` until then. The target may have got the "
+    "request; a target that reports on cancelled long work gets 409. 409 means that the run is over.",
+    parameters=[_RUN_ID, *openapi.IDEMPOTENCY],
+    request=None,
+    responses={
+        202: openapi.response(
+            CANCEL_OUT, {"run_id": RUN_ID, "state": "cancelled"}, "It is cancelled."
+        ),
+        **_failures(
+            _400=openapi.INVALID_KEY,
+            _404="Run not found",
+            _409="The run is over: it was delivered",
+            _422=openapi.KEY_REUSED,
+        ),
+    },
+)
+cancel_runs = openapi.operation(
+    product=Product.RUNS,
+    operation_id="cancel_runs",
+    summary="Cancel many runs",
+    description="Cancels the unfinished runs in the given states, of one task or of all, "
+    "the oldest first, in one transaction. Pause their tasks first if no new runs "
+    "should follow. `more` says whether others are left.",
+    parameters=openapi.IDEMPOTENCY,
+    request=openapi.json_body(CANCEL_IN),
+    examples=[
+        OpenApiExample(
+            "the retries of a task",
+            {"state": ["retrying"], "task_id": RUN["task_id"]},
+            request_only=True,
+        )
+    ],
+    responses={
+        202: openapi.response(
+            CANCELLED_OUT,
+            {"count": 1, "run_ids": [RUN_ID], "more": False},
+            "The runs are cancelled.",
         ),
         **_failures(
             _400="Missing key: state",

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from tasks_api.api import openapi
-from tasks_api.domain.states import UNDELIVERED_STATES, RunState
+from tasks_api.domain.states import UNDELIVERED_STATES, UNFINISHED_STATES, RunState
 from tasks_api.services.account import FireTimeOutcome
 
 RUN_ID = "01a1fc25-dfd8-77b7-8ffb-7e7198bf1a71"
@@ -120,7 +121,7 @@ _OUTCOME_DESCRIPTIONS = {
     FireTimeOutcome.SKIPPED: "How many of them the service skipped, such as because "
     "of an earlier run.",
     FireTimeOutcome.MISSED: "How many of them the service could not fire in time.",
-    FireTimeOutcome.CANCELLED: "How many of them a change of the task cancelled.",
+    FireTimeOutcome.CANCELLED: "How many of them a user, or a change of the task, cancelled.",
     FireTimeOutcome.UNDER_WAY: "How many of them are due and unfinished.",
 }
 _OUTCOME_COUNTS = {
@@ -180,34 +181,72 @@ ACCOUNT_OUT = {
         },
     },
 }
-REDRIVE_IN = {
-    "type": "object",
-    "required": ["state"],
-    "properties": {
-        "state": {
-            "type": "array",
-            "minItems": 1,
-            "description": "Send the runs in these states again.",
-            "items": {"type": "string", "enum": sorted(UNDELIVERED_STATES)},
+
+
+def _runs_to_change(states: Collection[RunState], text: str) -> dict[str, Any]:
+    """The body of an operation on the oldest runs that a filter lets through."""
+    return {
+        "type": "object",
+        "required": ["state"],
+        "properties": {
+            "state": {
+                "type": "array",
+                "minItems": 1,
+                "description": text,
+                "items": {"type": "string", "enum": sorted(states)},
+            },
+            **openapi.optional(
+                {
+                    "task_id": openapi.text("Only the runs of this task."),
+                    "from": openapi.text(
+                        "Only runs whose fire time is at this moment or later, in "
+                        "ISO 8601."
+                    ),
+                    "to": openapi.text(
+                        "Only runs whose fire time is before this moment, in ISO 8601."
+                    ),
+                    "limit": {
+                        "type": "integer",
+                        "minimum": 1,
+                        "maximum": 1000,
+                        "description": "The maximum number of runs, the oldest first: "
+                        "1000 if absent.",
+                    },
+                }
+            ),
         },
-        **openapi.optional(
-            {
-                "task_id": openapi.text("Only the runs of this task."),
-                "from": openapi.text(
-                    "Only runs whose fire time is at this moment or later, in ISO 8601."
-                ),
-                "to": openapi.text(
-                    "Only runs whose fire time is before this moment, in ISO 8601."
-                ),
-                "limit": {
-                    "type": "integer",
-                    "minimum": 1,
-                    "maximum": 1000,
-                    "description": "The maximum number of runs, the oldest first: "
-                    "1000 if absent.",
-                },
-            }
-        ),
+    }
+
+
+REDRIVE_IN = _runs_to_change(UNDELIVERED_STATES, "Send the runs in these states again.")
+CANCEL_IN = _runs_to_change(UNFINISHED_STATES, "Cancel the runs in these states.")
+CANCELLED_OUT = {
+    "type": "object",
+    "required": ["count", "run_ids", "more"],
+    "properties": {
+        "count": openapi.count("How many runs are cancelled."),
+        "run_ids": {
+            "type": "array",
+            "description": "The ids of the runs.",
+            "items": openapi.TEXT,
+        },
+        "more": {
+            "type": "boolean",
+            "description": "Whether others are left: send the request again for those.",
+        },
+    },
+}
+CANCEL_OUT = {
+    "type": "object",
+    "required": ["run_id", "state"],
+    "properties": {
+        "run_id": openapi.text("The id of the run."),
+        "state": {
+            "type": "string",
+            "enum": [RunState.CANCELLED, RunState.RUNNING],
+            "description": "`running` if the request is under way: its worker gives "
+            "it up within seconds.",
+        },
     },
 }
 REDRIVEN_OUT = {

@@ -76,7 +76,7 @@ def test_a_worker_that_was_lost_and_is_back_judges_no_run_of_another(
     assert record_results([AttemptResult(run, answer, retry.Succeed(), now)]) == set()
     [again] = take_waiting()
     assert record_results([AttemptResult(run, answer, retry.Succeed(), now)]) == set()
-    assert leases.renew([(run.run_id, run.lease)]) == set()
+    assert leases.renew([(run.run_id, run.lease)]) == {}
     assert leases.renew([(again.run_id, again.lease)]) == {run.run_id}
 
 

@@ -26,7 +26,7 @@ OWN_LISTS = {
 
 
 # Work on the caller's own, whatever the body says.
-OWN_ONLY = {"apply-tasks", "preview-task", "redrive-runs"}
+OWN_ONLY = {"apply-tasks", "preview-task", "redrive-runs", "cancel-runs"}
 OWN_ONLY |= {"stats", "forecast", "tenant-account"}
 
 
@@ -92,8 +92,8 @@ SURFACE_OF_ID = {
 }
 
 
-# About runs whose targets are at work on them.
-LONG_WORK = {"complete-run", "fail-run", "heartbeat-run"}
+# About runs that are not over: their targets are at work on them.
+OPEN_RUNS = {"complete-run", "fail-run", "heartbeat-run", "cancel-run"}
 
 
 def all_routes() -> list[URLPattern]:
@@ -128,7 +128,7 @@ def path_of(route: URLPattern, task: Task) -> str:
     if "run_id" in ids:
         run = store_failed_run(task)
         ids["run_id"] = str(run.pk)
-        if route.name in LONG_WORK:
+        if route.name in OPEN_RUNS:
             deadline = run.scheduled_for + timedelta(hours=1)
             runs = Run.objects.filter(pk=run.pk)
             runs.update(state="open", wake_at=deadline, finished_at=None)

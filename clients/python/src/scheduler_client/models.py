@@ -271,6 +271,18 @@ class RedriveResult:
 
 
 @dataclass(frozen=True)
+class CancelResult:
+    """The runs that were cancelled. `more` says whether matching runs are left."""
+
+    run_ids: list[str]
+    more: bool = False
+
+    @property
+    def count(self) -> int:
+        return len(self.run_ids)
+
+
+@dataclass(frozen=True)
 class Token:
     """A token without its clear text: its user, its scope and its expiry."""
 

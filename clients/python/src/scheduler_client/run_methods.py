@@ -25,6 +25,7 @@ from scheduler_client.encoding import (
 )
 from scheduler_client.models import (
     Account,
+    CancelResult,
     Forecast,
     RedriveResult,
     Run,
@@ -121,15 +122,33 @@ class RunMethods(ConnectionOwner):
         key: str | None = None,
     ) -> RedriveResult:
         """Send the runs in these states again, the oldest first, at most `limit` runs."""
-        body = {
-            "state": states,
-            "task_id": None if task is None else to_task_id(task),
-            "from": since,
-            "to": until,
-            "limit": limit,
-        }
+        body = _filter_body(states, task, since, until, limit)
         response = self._connection.create("/runs/redrive/", body, key)
         return decode(RedriveResult, response.body)
+
+    def cancel_run(self, run_id: str, *, key: str | None = None) -> str:
+        """Cancel an unfinished run. Returns its state.
+
+        The state is `running` while its request is under way; the worker gives the
+        request up within seconds. Raises Conflict if the run is over.
+        """
+        path = f"{_run_path(run_id)}/cancel/"
+        return str(self._connection.create(path, None, key).body["state"])
+
+    def cancel_runs(
+        self,
+        states: Sequence[str],
+        *,
+        task: TaskOrId | None = None,
+        since: Timestamp | None = None,
+        until: Timestamp | None = None,
+        limit: int | None = None,
+        key: str | None = None,
+    ) -> CancelResult:
+        """Cancel the unfinished runs in these states, the oldest first."""
+        body = _filter_body(states, task, since, until, limit)
+        response = self._connection.create("/runs/cancel/", body, key)
+        return decode(CancelResult, response.body)
 
     def complete_run(self, run_id: str, answer: Any = None) -> str:
         """End a run of long work as succeeded. Returns its state.
@@ -154,6 +173,22 @@ class RunMethods(ConnectionOwner):
         It is None while the request that started the work has no response.
         """
         return long_work.heartbeat(self._connection, _run_path(run_id))
+
+
+def _filter_body(
+    states: Sequence[str],
+    task: TaskOrId | None,
+    since: Timestamp | None,
+    until: Timestamp | None,
+    limit: int | None,
+) -> dict[str, Any]:
+    return {
+        "state": states,
+        "task_id": None if task is None else to_task_id(task),
+        "from": since,
+        "to": until,
+        "limit": limit,
+    }
 
 
 def _run_path(run_id: str) -> str:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from argparse import ArgumentParser
+from typing import Any
+
 from scheduler_client import documents, formatting
 from scheduler_client.cli.arguments import (
     add_limit,
@@ -14,10 +17,11 @@ from scheduler_client.cli.arguments import (
 from scheduler_client.cli.commands import CommandGroup, ExitCode, Options, UsageError
 from scheduler_client.cli.output import page_size, print_result, succeed, take_limit
 from scheduler_client.client import Client
+from scheduler_client.models import CancelResult, RedriveResult
 
 
 def add_commands(root: CommandGroup) -> None:
-    group = root.add_group("runs", "list, show and redrive runs, and end long work")
+    group = root.add_group("runs", "list, redrive and cancel runs, end long work")
     parser = group.add_command("list", list_runs, "list runs, the newest first")
     add_task_filter(parser)
     parser.add_argument("--state", action="append", default=[], help="may be repeated")
@@ -26,6 +30,7 @@ def add_commands(root: CommandGroup) -> None:
     add_limit(parser, 100)
     add_run(group.add_command("show", show_run, "show a run with its attempts"))
     _add_redrive(group)
+    _add_cancel(group)
     _add_long_work(group)
     text = "compare the planned fire times of a task, or of all, with the runs"
     parser = root.add_command("account", show_account, text)
@@ -64,15 +69,22 @@ def _add_long_work(group: CommandGroup) -> None:
 
 def _add_redrive(group: CommandGroup) -> None:
     parser = group.add_command("redrive", redrive_runs, "send runs again")
+    _add_bulk_filter(parser, "redrive at most so many")
+
+
+def _add_cancel(group: CommandGroup) -> None:
+    parser = group.add_command("cancel", cancel_runs, "cancel unfinished runs")
+    _add_bulk_filter(parser, "cancel at most so many")
+
+
+def _add_bulk_filter(parser: ArgumentParser, limit_help: str) -> None:
     parser.add_argument("run", nargs="*", help="ids of runs")
     parser.add_argument(
         "--state", action="append", default=[], help="or all runs in these states"
     )
     add_task_filter(parser)
     add_time_range(parser)
-    parser.add_argument(
-        "--limit", type=parse_positive_int, help="redrive at most so many"
-    )
+    parser.add_argument("--limit", type=parse_positive_int, help=limit_help)
 
 
 def list_runs(client: Client, options: Options) -> int:
@@ -121,18 +133,39 @@ def show_forecast(client: Client, options: Options) -> int:
 
 
 def redrive_runs(client: Client, options: Options) -> int:
-    if bool(options.run) == bool(options.state):
-        raise UsageError("Give either the ids of runs, or --state")
+    _require_ids_or_states(options)
     if options.run:
         ids = [client.redrive_run(run_id) for run_id in options.run]
         return succeed(options, {"run_ids": ids}, *ids)
-    result = client.redrive_runs(
-        options.state,
-        task=_find_filter_id(client, options),
-        since=options.since,
-        until=options.until,
-        limit=options.limit,
-    )
+    result = client.redrive_runs(options.state, **_bulk_filter(client, options))
+    return _succeed_with_runs(options, result)
+
+
+def cancel_runs(client: Client, options: Options) -> int:
+    _require_ids_or_states(options)
+    if options.run:
+        states = {run_id: client.cancel_run(run_id) for run_id in options.run}
+        lines = [f"{run_id} {state}" for run_id, state in states.items()]
+        return succeed(options, {"states": states}, *lines)
+    result = client.cancel_runs(options.state, **_bulk_filter(client, options))
+    return _succeed_with_runs(options, result)
+
+
+def _require_ids_or_states(options: Options) -> None:
+    if bool(options.run) == bool(options.state):
+        raise UsageError("Give either the ids of runs, or --state")
+
+
+def _bulk_filter(client: Client, options: Options) -> dict[str, Any]:
+    return {
+        "task": _find_filter_id(client, options),
+        "since": options.since,
+        "until": options.until,
+        "limit": options.limit,
+    }
+
+
+def _succeed_with_runs(options: Options, result: RedriveResult | CancelResult) -> int:
     note = ["More runs are left: repeat the command."] if result.more else []
     data = {"run_ids": result.run_ids, "more": result.more}
     return succeed(options, data, *result.run_ids, *note)
