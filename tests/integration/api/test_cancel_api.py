@@ -19,6 +19,7 @@ from tasks_api.domain.states import FINAL_STATES, RunState
 from tasks_api.models import Run, Task
 from tasks_api.scheduler import rescue
 from tasks_api.services import manual_runs, reconciliation, tasks
+from tasks_api.services.account import FireTimeOutcome
 from tasks_api.worker.engine import Engine
 from tasks_api.worker.record import AttemptResult, record_results
 from tests.conftest import ClientFor
@@ -280,4 +281,4 @@ def test_the_account_explains_cancelled_runs(api: APIClient, user: User) -> None
         until=timezone.now(),
     )
     assert account.balance == 0
-    assert account.outcomes["cancelled"] == 1
+    assert account.outcomes[FireTimeOutcome.CANCELLED] == 1

@@ -77,7 +77,7 @@ def test_a_worker_that_was_lost_and_is_back_judges_no_run_of_another(
     [again] = take_waiting()
     assert record_results([AttemptResult(run, answer, retry.Succeed(), now)]) == set()
     assert leases.renew([(run.run_id, run.lease)]) == {}
-    assert leases.renew([(again.run_id, again.lease)]) == {run.run_id}
+    assert leases.renew([(again.run_id, again.lease)]).keys() == {run.run_id}
 
 
 def test_a_run_that_was_not_sent_waits_and_has_no_attempt(user: User) -> None:
