@@ -164,6 +164,8 @@ class Task(ScheduleColumns):
     # Each change by a user increases the version; firing does not.
     version = models.PositiveBigIntegerField(default=1, db_default=1, editable=False)
     pause_reason = models.TextField(blank=True, editable=False)
+    # The moment at which a paused task resumes by itself; null: when a user says so.
+    resume_at = models.DateTimeField(null=True, editable=False)
     # The task is paused for as long as its user is deactivated.
     suspended = models.BooleanField(default=False, db_default=False, editable=False)
     ended_at = models.DateTimeField(null=True, editable=False)
@@ -234,6 +236,12 @@ class Task(ScheduleColumns):
                 condition=Q(
                     ended_at=None, next_fire_at__isnull=True, ends_at__isnull=False
                 ),
+            ),
+            # Read by the beat, which resumes tasks whose pause is over.
+            models.Index(
+                fields=["resume_at"],
+                name="task_resumes",
+                condition=Q(ended_at=None, resume_at__isnull=False),
             ),
             # Read by the history of notices, which are few among many.
             models.Index(

@@ -29,6 +29,7 @@ from tasks_api.scheduler.edits import EditFollower
 from tasks_api.scheduler.missing_workers import MissingWorkers, OutageGuard
 from tasks_api.scheduler.notices import NoticeSender
 from tasks_api.scheduler.operator_tasks import OperatorTasks
+from tasks_api.services import pausing
 from tasks_api.storage import schedule_changes, task_counts
 from tasks_api.worker import long_work
 
@@ -39,6 +40,8 @@ TICK_INTERVAL = 0.4
 HEARTBEAT_INTERVAL = 4.0
 # Tasks that one statement ends.
 END_BATCH_SIZE = 1000
+# Paused tasks that one transaction resumes.
+RESUME_BATCH_SIZE = 500
 
 
 @signals.beat_init.connect
@@ -96,6 +99,7 @@ class TenantScheduler(Scheduler):
         is_full |= run("Letting runs wait", partial(_let_wait, seen, floor), False)
         run("Following edits", partial(self._follow_edits, seen), None)
         run("Sending operators' tasks", self._operator_tasks.fire_due, None)
+        is_full |= run("Resuming tasks", partial(_resume_tasks, seen, floor), False)
         is_full |= run("Ending tasks", partial(_end_tasks, seen, floor), False)
         is_full |= run(
             "Settling schedule changes", partial(_settle_changes, seen, floor), False
@@ -143,6 +147,13 @@ class TenantScheduler(Scheduler):
 
 def _let_wait(seen: poll.PollResult, floor: poll.Floor | None) -> bool:
     return seen.has_overdue_tasks and overdue.let_wait(since=floor and floor.fire_at)
+
+
+def _resume_tasks(seen: poll.PollResult, floor: poll.Floor | None) -> bool:
+    if not seen.has_pauses_that_are_over:
+        return False
+    since = floor and floor.resume_at
+    return pausing.resume_due(limit=RESUME_BATCH_SIZE, since=since) == RESUME_BATCH_SIZE
 
 
 def _end_tasks(seen: poll.PollResult, floor: poll.Floor | None) -> bool:

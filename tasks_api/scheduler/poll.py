@@ -18,12 +18,16 @@ _ALWAYS = datetime.min.replace(tzinfo=UTC)
 
 
 class Floor(NamedTuple):
-    """The first row of each index: due tasks, waiting and stuck runs, past tasks, changes."""
+    """The first row of each index.
+
+    Due tasks, waiting and stuck runs, past tasks, pauses that end, and changes.
+    """
 
     fire_at: datetime = _ALWAYS
     wait_at: datetime = _ALWAYS
     wake_at: datetime = _ALWAYS
     ends_at: datetime = _ALWAYS
+    resume_at: datetime = _ALWAYS
     change_id: int = 0
 
 
@@ -44,6 +48,8 @@ class PollResult(NamedTuple):
     has_open_changes: bool
     # Whether tasks are past their end and not marked as ended.
     has_past_tasks: bool
+    # Whether paused tasks are to resume.
+    has_pauses_that_are_over: bool
     # All work lies at or after the floor.
     floor: Floor
 
@@ -58,6 +64,7 @@ UNKNOWN_RESULT = PollResult(
     has_stuck_runs=True,
     has_open_changes=True,
     has_past_tasks=True,
+    has_pauses_that_are_over=True,
     floor=Floor(),
 )
 _COLUMNS = (*PollResult._fields[:-1], *Floor._fields)

@@ -21,8 +21,10 @@ FIND_WORK = f"""
         coalesce(wake_at <= now(), false) AS has_stuck_runs,
         change_id IS NOT NULL AS has_open_changes,
         coalesce(ends_at < now(), false) AS has_past_tasks,
+        coalesce(resume_at <= now(), false) AS has_pauses_that_are_over,
         least(fire_at, past) AS fire_at, least(wait_at, past) AS wait_at,
         least(wake_at, past) AS wake_at, least(ends_at, past) AS ends_at,
+        least(resume_at, past) AS resume_at,
         coalesce(change_id, (SELECT max(id) FROM tasks_api_schedulechange), 0) AS change_id
     FROM (
         SELECT now() - make_interval(secs => %(margin)s) AS past, (
@@ -45,6 +47,10 @@ FIND_WORK = f"""
             WHERE ended_at IS NULL AND next_fire_at IS NULL AND ends_at IS NOT NULL
                 AND ends_at >= %(ends_at)s::timestamptz
         ) AS ends_at, (
+            SELECT min(resume_at) FROM tasks_api_task
+            WHERE ended_at IS NULL AND resume_at IS NOT NULL
+                AND resume_at >= %(resume_at)s::timestamptz
+        ) AS resume_at, (
             SELECT min(id) FROM tasks_api_schedulechange
             WHERE open_from IS NOT NULL AND id >= %(change_id)s::bigint
         ) AS change_id

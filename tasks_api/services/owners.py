@@ -19,7 +19,6 @@ from tasks_api.services.finding import lock_rows
 from tasks_api.services.statements import SUSPEND_TASKS, TRANSFER_TASKS
 from tasks_api.storage import schedule_changes
 
-SUSPENDED_REASON = "Its user is deactivated."
 # The most tasks in one transaction of a transfer.
 TRANSFER_BATCH_SIZE = 1000
 
@@ -60,7 +59,7 @@ def suspend_tasks(owner_ids: Collection[int]) -> int:
         schedule_changes.record_change(ids, schedule_changes.ChangeKind.PAUSED)
         pausing.stop_locked(tasks)
         with connection.cursor() as cursor:
-            cursor.execute(SUSPEND_TASKS, [SUSPENDED_REASON, array(ids)])
+            cursor.execute(SUSPEND_TASKS, [pausing.SUSPENDED_REASON, array(ids)])
         auditing.record_for_tenants("task.pause", tasks)
     return len(tasks)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
+from typing import NamedTuple
 
 from django.db import transaction
 from django.db.models.functions import Now
@@ -21,6 +22,15 @@ from tasks_api.services.rescheduling import reschedule
 from tasks_api.services.unstarted_runs import cancel_unstarted
 from tasks_api.storage import schedule_changes, schedule_rows
 
+SUSPENDED_REASON = "Its user is deactivated."
+
+
+class Hold(NamedTuple):
+    """Why a user pauses tasks, and when they resume by themselves; None is never."""
+
+    reason: str = ""
+    until: datetime | None = None
+
 
 @transaction.atomic
 def pause_tasks(
@@ -29,12 +39,18 @@ def pause_tasks(
     *,
     now: datetime,
     surface: Surface | None = None,
+    hold: Hold | None = None,
 ) -> None:
     """Pause all of these tasks, or none.
 
-    A run under way finishes. A due one-off waits, and is sent on resume.
+    A run under way finishes. A due one-off waits, and is sent on resume. A `hold` also
+    counts for tasks that are paused already.
     """
-    _pause(owner, lock_tasks(owner, ids, now=now, surface=surface))
+    tasks = lock_tasks(owner, ids, now=now, surface=surface)
+    _pause(owner, tasks)
+    if hold is not None:
+        held = Task.objects.filter(pk__in=[task.pk for task in tasks])
+        held.update(pause_reason=hold.reason, resume_at=hold.until)
 
 
 @transaction.atomic
@@ -103,7 +119,9 @@ def resume_locked(paused: Sequence[Task]) -> None:
         return
     resumed = [task.pk for task in paused]
     at = schedule_changes.record_change(resumed, schedule_changes.ChangeKind.RESUMED)
-    Task.objects.filter(pk__in=resumed, suspended=True).update(suspended=False)
+    tasks = Task.objects.filter(pk__in=resumed)
+    tasks.filter(suspended=True).update(suspended=False)
+    tasks.filter(resume_at__isnull=False).update(resume_at=None)
     schedule_rows.set_enabled(resumed, True)
     for task in paused:
         task.periodic_task.enabled, task.is_paused = True, False
@@ -111,6 +129,31 @@ def resume_locked(paused: Sequence[Task]) -> None:
     Run.objects.filter(task__in=resumed).not_started().update(wake_at=Now())
     streaks = Task.objects.filter(pk__in=resumed, failure_streak__gt=0)
     streaks.update(failure_streak=0)
+
+
+@transaction.atomic
+def resume_due(*, limit: int, since: datetime | None = None) -> int:
+    """Resume tasks whose pause is over; return how many there were, at most `limit`.
+
+    The task of a deactivated user resumes when the user is activated. Tasks whose pause
+    was over before `since` are left alone.
+    """
+    over = Task.objects.filter(resume_at__lte=Now(), ended_at=None).with_schedule()
+    if since is not None:
+        over = over.filter(resume_at__gte=since)
+    locked = over.select_for_update(skip_locked=True, no_key=True, of=("self",))
+    due = list(locked.select_related("owner").order_by("resume_at")[:limit])
+    Task.objects.filter(pk__in=[task.pk for task in due]).update(resume_at=None)
+    paused = [task for task in due if not task.periodic_task.enabled]
+    ownerless = [task.pk for task in paused if not task.owner.is_active]
+    Task.objects.filter(pk__in=ownerless).update(
+        suspended=True, pause_reason=SUSPENDED_REASON
+    )
+    with audit.acting_as(audit.SERVICE):
+        resumed = [task for task in paused if task.owner.is_active]
+        resume_locked(resumed)
+        record_for_tenants("task.resume", resumed)
+    return len(due)
 
 
 def suspend_ownerless(tasks: Sequence[Task]) -> None:

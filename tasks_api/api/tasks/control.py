@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
 from django.db import transaction
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from accounts.models import User
 from scheduler_service.db import clock
+from tasks_api.api import fields
 from tasks_api.api.idempotency import idempotent
 from tasks_api.api.tasks import control_openapi as schema
 from tasks_api.api.tasks.base import TasksView
-from tasks_api.api.tasks.parsing import read_ids
+from tasks_api.api.tasks.parsing import read_hold, read_ids
+from tasks_api.domain.exceptions import InvalidTask
 from tasks_api.domain.specs import Surface
 from tasks_api.messaging import broker
 from tasks_api.services import manual_runs, pausing
+
+MAX_REASON_LENGTH = 1000
 
 
 class RunTask(TasksView):
@@ -32,9 +41,7 @@ class RunTask(TasksView):
 class PauseTask(TasksView):
     @schema.pause_task
     def post(self, request: Request, task_id: str) -> Response:
-        pausing.pause_tasks(
-            self.user, [task_id], now=clock.now(), surface=Surface.TASKS
-        )
+        _pause(self.user, [task_id], read_hold(request))
         return Response({"message": "Task paused successfully"})
 
 
@@ -50,8 +57,8 @@ class ResumeTask(TasksView):
 class PauseTasks(TasksView):
     @schema.pause_tasks
     def post(self, request: Request) -> Response:
-        ids = read_ids(request.data)
-        pausing.pause_tasks(self.user, ids, now=clock.now(), surface=Surface.TASKS)
+        ids = read_ids(request.data, with_hold=True)
+        _pause(self.user, ids, request.data)
         return Response({"message": "Tasks have been successfully paused"})
 
 
@@ -61,3 +68,32 @@ class ResumeTasks(TasksView):
         ids = read_ids(request.data)
         pausing.resume_tasks(self.user, ids, now=clock.now(), surface=Surface.TASKS)
         return Response({"message": "Tasks have been resumed successfully"})
+
+
+def _pause(user: User, ids: Sequence[str], data: Mapping[str, Any]) -> None:
+    now = clock.now()
+    hold = _read_hold(data, now)
+    pausing.pause_tasks(user, ids, now=now, surface=Surface.TASKS, hold=hold)
+
+
+def _read_hold(data: Mapping[str, Any], now: datetime) -> pausing.Hold | None:
+    """Why, and until when; None keeps what a paused task says."""
+    if not any(fields.is_given(data, name) for name in ("reason", "until")):
+        return None
+    until = fields.optional_moment(data, "until")
+    if until is not None and until <= now:
+        raise InvalidTask("until", "until should be in the future")
+    return pausing.Hold(_read_reason(data), until)
+
+
+def _read_reason(data: Mapping[str, Any]) -> str:
+    reason = data.get("reason")
+    if reason is None:
+        return ""
+    if isinstance(reason, str) and len(reason) <= MAX_REASON_LENGTH:
+        return reason.strip()
+    raise InvalidTask(
+        "reason",
+        "Invalid value of reason. Value should be a string of at most "
+        f"{MAX_REASON_LENGTH} characters",
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from drf_spectacular.utils import OpenApiExample
@@ -23,7 +23,9 @@ from tasks_api.api.tasks.openapi_examples import (
     IDS,
 )
 from tasks_api.api.tasks.openapi_fields import (
+    HOLD_IN,
     IDS_IN,
+    PAUSE_IDS_IN,
     RUN_MADE,
 )
 
@@ -59,16 +61,28 @@ run_task = openapi.operation(
 )
 
 
-def _change(name: str, summary: str, description: str, message: str) -> Describe[Any]:
+def _change(
+    name: str,
+    summary: str,
+    description: str,
+    message: str,
+    body: dict[str, Any] | None = None,
+    examples: Sequence[OpenApiExample] = (),
+) -> Describe[Any]:
+    invalid = "until should be in the future"
     return openapi.operation(
         product=Product.TASKS,
         operation_id=name,
         summary=summary,
         description=description,
         parameters=[TASK_ID],
-        request=None,
+        # A body that is no object is allowed, and ignored.
+        is_read_first=body is not None,
+        request=body and openapi.json_body(body),
+        examples=examples,
         responses={
             200: done(message),
+            **({400: openapi.error_response(invalid)} if body else {}),
             401: openapi.error_response(UNAUTHORIZED),
             403: openapi.error_response(FORBIDDEN),
             404: openapi.error_response(NOT_FOUND),
@@ -78,7 +92,11 @@ def _change(name: str, summary: str, description: str, message: str) -> Describe
 
 
 def _bulk_change(
-    name: str, summary: str, description: str, message: str
+    name: str,
+    summary: str,
+    description: str,
+    message: str,
+    body: dict[str, Any] = IDS_IN,
 ) -> Describe[Any]:
     return openapi.operation(
         product=Product.TASKS,
@@ -87,7 +105,7 @@ def _bulk_change(
         description=description,
         # That there are no ids is said in the words of its document.
         is_read_first=True,
-        request=openapi.json_body(IDS_IN),
+        request=openapi.json_body(body),
         examples=[OpenApiExample("three tasks", IDS, request_only=True)],
         responses={
             200: done(message),
@@ -107,9 +125,18 @@ pause_task = _change(
     "pause_task",
     "Pause a task",
     "Keeps a task from firing until it is resumed. The service does not make up for "
-    "fire times that pass meanwhile; a one-time task waits. Pausing a paused task "
-    "changes nothing.",
+    "fire times that pass meanwhile; a one-time task waits. `until` lets the "
+    "task resume by itself, and `reason` says why it is paused. Without them, pausing a "
+    "paused task changes nothing.",
     "Task paused successfully",
+    HOLD_IN,
+    [
+        OpenApiExample(
+            "until Monday",
+            {"reason": "the billing database moves", "until": "2026-12-07T06:00:00Z"},
+            request_only=True,
+        )
+    ],
 )
 resume_task = _change(
     "resume_task",
@@ -122,8 +149,10 @@ pause_tasks = _bulk_change(
     "pause_tasks",
     "Pause many tasks",
     "Pauses all of the tasks, or none of them: one unknown id results in 404, and the "
-    "id of another user's task in 403. Tasks that are paused already stay so.",
+    "id of another user's task in 403. Tasks that are paused already stay so, "
+    "until the moment and with the reason that the request gives.",
     "Tasks have been successfully paused",
+    PAUSE_IDS_IN,
 )
 resume_tasks = _bulk_change(
     "resume_tasks",

@@ -159,7 +159,10 @@ TASK_OUT: dict[str, Any] = {
             "description": "True while the task is paused, and absent otherwise.",
         },
         "pause_reason": openapi.text(
-            "Why the service paused the task; absent if a user paused it."
+            "Why the service or a user paused the task; absent if nobody said."
+        ),
+        "resume_at": openapi.text(
+            "When the paused task resumes by itself, in UTC; absent if it does not."
         ),
         **optional_fields.RESPONSE_SCHEMAS,
         "name": openapi.text("Your name for the task; absent if it has none."),
@@ -292,7 +295,7 @@ MESSAGE = {
     "required": ["message"],
     "properties": {"message": openapi.DONE_MESSAGE},
 }
-IDS_IN = {
+IDS_IN: dict[str, Any] = {
     "type": "object",
     "required": ["ids"],
     "properties": {
@@ -303,6 +306,22 @@ IDS_IN = {
             "items": openapi.TEXT,
         }
     },
+}
+_HOLD = openapi.optional(
+    {
+        "reason": openapi.text(
+            "Why they are paused, at most 1000 characters; shown as `pause_reason`.",
+            maxLength=1000,
+        ),
+        "until": openapi.text(
+            "When they resume by themselves, in ISO 8601; shown as `resume_at`."
+        ),
+    }
+)
+HOLD_IN: dict[str, Any] = {"type": "object", "properties": _HOLD}
+PAUSE_IDS_IN: dict[str, Any] = {
+    **IDS_IN,
+    "properties": {**IDS_IN["properties"], **_HOLD},
 }
 _BAD_TASK = {
     "type": "object",

@@ -7,6 +7,9 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+from rest_framework.exceptions import ParseError
+from rest_framework.request import Request
+
 from accounts import encryption, url_credentials
 from tasks_api.api import fields, known_fields
 from tasks_api.api.json_codec import dumps
@@ -21,9 +24,11 @@ from tasks_api.storage import task_rows
 # Tasks in one request that creates many.
 MAX_TASKS = 10_000
 MAX_TAGS, MAX_TAG_LENGTH = 50, 100
-_TASK, _IDS = (
+_TASK, _IDS, _PAUSE_IDS, _HOLD = (
     known_fields.fields_of_schema(openapi_fields.TASK_IN),
     known_fields.fields_of_schema(openapi_fields.IDS_IN),
+    known_fields.fields_of_schema(openapi_fields.PAUSE_IDS_IN),
+    known_fields.fields_of_schema(openapi_fields.HOLD_IN),
 )
 
 
@@ -149,13 +154,32 @@ def read_tasks(data: object, *, now: datetime) -> list[TaskSpec]:
     return specs
 
 
-def read_ids(data: object) -> list[str]:
-    """The ids of several tasks, which may not exist. Raises InvalidTask."""
+def read_ids(data: object, *, with_hold: bool = False) -> list[str]:
+    """The ids of several tasks, which may not exist. Raises InvalidTask.
+
+    `with_hold` allows the fields that say why and until when tasks are paused.
+    """
     ids = data.get("ids") if isinstance(data, Mapping) else None
     if not isinstance(ids, list) or not ids or not all(isinstance(i, str) for i in ids):
         raise InvalidTask("ids", "Bad request, No data in ids")
-    known_fields.require_known_fields(data, _IDS)
+    known_fields.require_known_fields(data, _PAUSE_IDS if with_hold else _IDS)
     return ids
+
+
+def read_hold(request: Request) -> Mapping[str, Any]:
+    """The fields that say why and until when a task is paused; empty without them.
+
+    Before there were such fields, any body was allowed here, so one that is no JSON
+    object is ignored.
+    """
+    try:
+        data = request.data
+    except ParseError:
+        return {}
+    if not isinstance(data, Mapping):
+        return {}
+    known_fields.require_known_fields(data, _HOLD)
+    return data
 
 
 def _target(data: Mapping[str, Any]) -> tuple[str, str]:

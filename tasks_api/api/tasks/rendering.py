@@ -27,10 +27,17 @@ def render_task(task: Task, now: datetime) -> dict[str, Any]:
         "next_run_datetime": schedule_fields.format_in_utc(task.coming_fire_time),
         **({} if task.periodic_task.enabled else {"paused": True}),
         **({"pause_reason": task.pause_reason} if task.pause_reason else {}),
+        **_render_end_of_pause(task),
         **optional_fields.render_optional_fields(task),
         **({"name": task.name} if task.name else {}),
         **({"tags": task.tags} if task.tags else {}),
     }
+
+
+def _render_end_of_pause(task: Task) -> dict[str, Any]:
+    if task.resume_at is None or task.periodic_task.enabled:
+        return {}
+    return {"resume_at": schedule_fields.format_in_utc(task.resume_at)}
 
 
 def render_last_run(run: LastRun) -> dict[str, Any]:

@@ -87,8 +87,8 @@ CALLS: dict[str, Call] = {
         "a", PERIODIC, if_match='"1"', if_none_match="*"
     ),
     "remove_task_by_name": lambda c: c.remove_task_by_name("a", if_match='"1"'),
-    "pause_task": lambda c: c.pause_task(ID),
-    "pause_tasks": lambda c: c.pause_tasks([ID]),
+    "pause_task": lambda c: c.pause_task(ID, reason="x", until=TIME),
+    "pause_tasks": lambda c: c.pause_tasks([ID], reason="x", until=TIME),
     "resume_task": lambda c: c.resume_task(ID),
     "resume_tasks": lambda c: c.resume_tasks([ID]),
     "run_task": lambda c: c.run_task(ID),

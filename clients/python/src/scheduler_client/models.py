@@ -55,6 +55,7 @@ class Task:
     pause_after_failures: int | None = None
     paused: bool = False
     pause_reason: str | None = None
+    resume_at: datetime | None = None
     outcomes: Sequence[Mapping[str, Any]] | None = None
     etag: str = ""
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)

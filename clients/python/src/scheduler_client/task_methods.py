@@ -143,13 +143,28 @@ class TaskMethods(ConnectionOwner):
         path = _named_task_path(name)
         self._connection.request("DELETE", path, headers=headers, idempotent=True)
 
-    def pause_task(self, task: TaskOrId) -> None:
+    def pause_task(
+        self,
+        task: TaskOrId,
+        *,
+        reason: str | None = None,
+        until: Timestamp | None = None,
+    ) -> None:
+        """Pause a task; it resumes by itself at `until`, if that is given."""
         path = f"/tasks/{task_segment(task)}/pause/"
-        self._connection.post(path, idempotent=True)
+        body = {"reason": reason, "until": until}
+        self._connection.post(path, body, idempotent=True)
 
-    def pause_tasks(self, tasks: Sequence[TaskOrId]) -> None:
-        """Pause all of these tasks, or none."""
-        body = {"ids": [to_task_id(task) for task in tasks]}
+    def pause_tasks(
+        self,
+        tasks: Sequence[TaskOrId],
+        *,
+        reason: str | None = None,
+        until: Timestamp | None = None,
+    ) -> None:
+        """Pause all of these tasks, or none, as pause_task() does."""
+        ids = [to_task_id(task) for task in tasks]
+        body = {"ids": ids, "reason": reason, "until": until}
         self._connection.post("/tasks/pause/", body, idempotent=True)
 
     def resume_task(self, task: TaskOrId) -> None:

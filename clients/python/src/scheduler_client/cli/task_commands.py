@@ -74,6 +74,10 @@ def _add_writing_commands(group: CommandGroup) -> None:
     ):
         parser = group.add_command(name, command, text)
         parser.add_argument("tasks", nargs="+", metavar="task", help="ids or names")
+        if name == "pause":
+            parser.add_argument("--reason", help="text that the tasks show")
+            text = "when they resume by themselves, in ISO 8601"
+            parser.add_argument("--until", metavar="DATETIME", help=text)
     parser = group.add_command("run", run_task, "run a task now, beside its schedule")
     add_task(parser)
     add_idempotency_key(parser)
@@ -130,7 +134,8 @@ def remove_tasks(client: Client, options: Options) -> int:
 
 
 def pause_tasks(client: Client, options: Options) -> int:
-    client.pause_tasks([find_task_id(client, task) for task in options.tasks])
+    ids = [find_task_id(client, task) for task in options.tasks]
+    client.pause_tasks(ids, reason=options.reason, until=options.until)
     return succeed(options, {"paused": options.tasks}, f"{len(options.tasks)} paused")
 
 
