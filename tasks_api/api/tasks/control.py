@@ -58,7 +58,7 @@ class PauseTasks(TasksView):
     @schema.pause_tasks
     def post(self, request: Request) -> Response:
         ids = read_ids(request.data, with_hold=True)
-        _pause(self.user, ids, request.data)
+        _pause(self.user, ids, fields.require_object(request.data))
         return Response({"message": "Tasks have been successfully paused"})
 
 
