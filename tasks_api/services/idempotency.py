@@ -52,6 +52,7 @@ def store_answer(
         user=user,
         key=key,
         defaults={
+            "tenant_id": user.tenant_id,
             "fingerprint": fingerprint,
             "status": answer.status,
             "headers": answer.headers,
