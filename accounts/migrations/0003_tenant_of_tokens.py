@@ -13,20 +13,26 @@ from django.db import migrations, models
 from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 from django.db.migrations.state import StateApps
 
-# Each step may be run again.
+# A step that is done is skipped when `migrate` tries again.
 ADD_COLUMN = """
     SET LOCAL lock_timeout = '2s';
-    ALTER TABLE accounts_token ADD COLUMN IF NOT EXISTS tenant_id bigint;
     CREATE OR REPLACE FUNCTION accounts_fill_tenant() RETURNS trigger
     LANGUAGE plpgsql STABLE AS $$
     BEGIN
         SELECT tenant_id INTO NEW.tenant_id FROM accounts_user WHERE id = NEW.user_id;
         RETURN NEW;
     END $$;
-    DROP TRIGGER IF EXISTS fill_tenant ON accounts_token;
-    CREATE TRIGGER fill_tenant BEFORE INSERT OR UPDATE ON accounts_token
-        FOR EACH ROW WHEN (NEW.tenant_id IS NULL)
-        EXECUTE FUNCTION accounts_fill_tenant();
+    DO $$ BEGIN
+        IF NOT EXISTS (
+            SELECT FROM pg_attribute
+            WHERE attrelid = 'accounts_token'::regclass AND attname = 'tenant_id'
+        ) THEN
+            ALTER TABLE accounts_token ADD COLUMN tenant_id bigint;
+            CREATE TRIGGER fill_tenant BEFORE INSERT OR UPDATE ON accounts_token
+                FOR EACH ROW WHEN (NEW.tenant_id IS NULL)
+                EXECUTE FUNCTION accounts_fill_tenant();
+        END IF;
+    END $$;
 """
 # A token that another process has locked is filled by the trigger, if it changes, or with
 # the next pass. Tokens of staff who belong to no tenant keep none.

@@ -42,18 +42,24 @@ CREATE_FILL_TENANT = """
         RETURN NEW;
     END $$
 """
-# Each step may be run again. The constraint holds for new rows at once, and for all others
-# when it is validated; it spares the next release a look at each row for NOT NULL.
+# The constraint holds for new rows at once, and for all others when it is validated. It
+# spares the next release a look at each row for NOT NULL. A step that is done is skipped
+# when `migrate` tries again.
 ADD_COLUMN = """
     SET LOCAL lock_timeout = '2s';
-    ALTER TABLE {table} ADD COLUMN IF NOT EXISTS tenant_id bigint;
-    ALTER TABLE {table} DROP CONSTRAINT IF EXISTS {table}_has_tenant;
-    ALTER TABLE {table} ADD CONSTRAINT {table}_has_tenant
-        CHECK (tenant_id IS NOT NULL) NOT VALID;
-    DROP TRIGGER IF EXISTS fill_tenant ON {table};
-    CREATE TRIGGER fill_tenant BEFORE INSERT OR UPDATE ON {table}
-        FOR EACH ROW WHEN (NEW.tenant_id IS NULL)
-        EXECUTE FUNCTION tasks_api_fill_tenant('{parent}');
+    DO $$ BEGIN
+        IF NOT EXISTS (
+            SELECT FROM pg_attribute
+            WHERE attrelid = '{table}'::regclass AND attname = 'tenant_id'
+        ) THEN
+            ALTER TABLE {table} ADD COLUMN tenant_id bigint;
+            ALTER TABLE {table} ADD CONSTRAINT {table}_has_tenant
+                CHECK (tenant_id IS NOT NULL) NOT VALID;
+            CREATE TRIGGER fill_tenant BEFORE INSERT OR UPDATE ON {table}
+                FOR EACH ROW WHEN (NEW.tenant_id IS NULL)
+                EXECUTE FUNCTION tasks_api_fill_tenant('{parent}');
+        END IF;
+    END $$;
 """
 # Rows that another process has locked come with the next pass, so this waits for nobody. Rows
 # without a parent are deleted.

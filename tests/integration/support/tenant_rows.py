@@ -58,7 +58,7 @@ def list_references() -> Iterator[Reference]:
         for field in model._meta.concrete_fields:
             parent = field.related_model
             if isinstance(parent, type) and parent is not Tenant and parent in MODELS:
-                yield _refer(model, field.column, parent)
+                yield _refer(model, field.attname, parent)
     for model, column, parent in BARE_REFERENCES:
         yield _refer(model, column, parent)
 
