@@ -142,6 +142,17 @@ class Token(models.Model):
     # The id that clients see; they cannot guess the ids of other tokens.
     uuid = models.UUIDField(unique=True, editable=False, db_default=RandomUUID())
     user = models.ForeignKey(User, models.CASCADE, related_name="tokens")
+    # Copied from the user, so that all rows of a tenant can be found by its id alone. Null
+    # for staff who belong to no tenant.
+    tenant = models.ForeignKey(
+        Tenant,
+        models.DO_NOTHING,
+        null=True,
+        editable=False,
+        related_name="+",
+        db_index=False,
+        db_constraint=False,
+    )
     name = models.CharField(max_length=100, blank=True)
     digest = models.CharField(max_length=64, unique=True, editable=False)
     prefix = models.CharField(

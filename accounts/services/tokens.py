@@ -55,6 +55,7 @@ def _store_token(
     clear_text = generate_token()
     token = Token.objects.create(
         user=user,
+        tenant_id=user.tenant_id,
         name=name,
         digest=digest(clear_text),
         prefix=clear_text[: max_length(Token, "prefix")],

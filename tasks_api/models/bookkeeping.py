@@ -6,9 +6,10 @@ from django.db import models
 from django.db.models import Q
 
 from accounts.models import User
+from tasks_api.models.tenants import CopiedTenant
 
 
-class IdempotencyKey(models.Model):
+class IdempotencyKey(CopiedTenant):
     """A client's promise that two requests are one, and the answer to the first."""
 
     user = models.ForeignKey(

@@ -16,6 +16,7 @@ from tasks_api.domain.ids import new_id
 from tasks_api.domain.notices import ChannelSettings
 from tasks_api.domain.quiet_hours import QuietHours, send_moment
 from tasks_api.models.tasks import Task
+from tasks_api.models.tenants import CopiedTenant
 
 
 class Channel(models.Model):
@@ -194,7 +195,7 @@ class PendingNotice(models.Model):
         return f"{self.type} for {self.channel_id}"
 
 
-class FailingTask(models.Model):
+class FailingTask(CopiedTenant):
     """A task whose last run failed, for rules about streaks and recoveries.
 
     A task that no such rule is about has no row here. The statements that delete tasks

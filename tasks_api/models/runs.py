@@ -20,6 +20,7 @@ from tasks_api.domain.states import (
     Stage,
 )
 from tasks_api.models.tasks import Task
+from tasks_api.models.tenants import CopiedTenant
 
 
 class RunQuerySet(models.QuerySet["Run"]):
@@ -226,7 +227,7 @@ class Run(models.Model):
         return f"{self.id} at {self.scheduled_for:%Y-%m-%d %H:%M:%S}"
 
 
-class FurtherAttempt(models.Model):
+class FurtherAttempt(CopiedTenant):
     """The row of an attempt after the first, partitioned by the days of the runs.
 
     Read `Attempt` instead.

@@ -19,6 +19,7 @@ from tasks_api.domain.specs import (
     Surface,
     summary,
 )
+from tasks_api.models.tenants import CopiedTenant
 
 
 class TaskQuerySet(models.QuerySet["Task"]):
@@ -272,7 +273,7 @@ class Task(ScheduleColumns):
         return self.next_fire_at if self.periodic_task.enabled else None
 
 
-class TaskTally(models.Model):
+class TaskTally(CopiedTenant):
     """The number of living tasks of a user on a surface, as a sum of parts.
 
     Connections count in different parts, so that they seldom wait for each other.
@@ -299,7 +300,7 @@ class TaskTally(models.Model):
         return f"{self.tasks} of {self.surface}"
 
 
-class TaskTag(models.Model):
+class TaskTag(CopiedTenant):
     """A tag of a living task, to find the task by."""
 
     owner = models.ForeignKey(
@@ -324,7 +325,7 @@ class TaskTag(models.Model):
         return self.tag
 
 
-class ScheduleChange(ScheduleColumns):
+class ScheduleChange(CopiedTenant, ScheduleColumns):
     """The end of one schedule of a task, and the schedule that ended there.
 
     The first schedule began with the task, and each later one where the one before it

@@ -114,7 +114,7 @@ _LOST_FIRST = {
 }
 _RESCUE_RUNS = f"""
     WITH waiting AS MATERIALIZED (
-        SELECT run.id, run.task_id, run.state AS was, run.attempt_count, run.started_at,
+        SELECT run.id, run.tenant_id, run.task_id, run.state AS was, run.attempt_count, run.started_at,
             run.state = 'running' AS is_lost,
             CASE WHEN run.reason = %(unsent)s THEN %(unseen)s
                 ELSE 'The worker was lost.' END AS lost_error,
@@ -149,9 +149,9 @@ _RESCUE_RUNS = f"""
         ORDER BY run.wake_at LIMIT {{limit}}
         FOR UPDATE OF run SKIP LOCKED
     ), lost AS (
-        INSERT INTO tasks_api_attempt (run_id, number, started_at, duration_ms, error,
-            answer)
-        SELECT id, attempt_count, started_at,
+        INSERT INTO tasks_api_attempt (tenant_id, run_id, number, started_at, duration_ms,
+            error, answer)
+        SELECT tenant_id, id, attempt_count, started_at,
             extract(epoch FROM now() - started_at) * 1000, lost_error, ''
         FROM waiting WHERE is_lost AND attempt_count > 1
         ON CONFLICT (run_id, number) DO NOTHING

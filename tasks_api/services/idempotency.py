@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from accounts.models import User
 from scheduler_service.db import locks
@@ -48,14 +48,12 @@ def store_answer(
     user: User, key: str, fingerprint: str, answer: StoredAnswer, *, now: datetime
 ) -> None:
     """Store an answer. The caller must do the work in the same transaction."""
-    IdempotencyKey.objects.update_or_create(
-        user=user,
-        key=key,
-        defaults={
-            "fingerprint": fingerprint,
-            "status": answer.status,
-            "headers": answer.headers,
-            "body": answer.body,
-            "created_at": now,
-        },
-    )
+    columns: dict[str, Any] = {
+        "tenant_id": user.tenant_id,
+        "fingerprint": fingerprint,
+        "status": answer.status,
+        "headers": answer.headers,
+        "body": answer.body,
+        "created_at": now,
+    }
+    IdempotencyKey.objects.update_or_create(user=user, key=key, defaults=columns)

@@ -13,9 +13,10 @@ FIND_FAILING = """
 # Counts a failed run, or ends a streak, of each task. The rows are written in the order in
 # which every process writes them. A streak of -1 that ended is one that nobody counted.
 COUNT_ENDS = """
-    INSERT INTO tasks_api_failingtask AS failing (task_id, streak, ended_streak)
-    SELECT task_id, has_failed::int, has_failed::int - 1
-    FROM unnest(%s::uuid[], %s::bool[]) AS run(task_id, has_failed) ORDER BY task_id
+    INSERT INTO tasks_api_failingtask AS failing (tenant_id, task_id, streak, ended_streak)
+    SELECT task.tenant_id, task.id, has_failed::int, has_failed::int - 1
+    FROM unnest(%s::uuid[], %s::bool[]) AS run(task_id, has_failed)
+    JOIN tasks_api_task task ON task.id = run.task_id ORDER BY task.id
     ON CONFLICT (task_id) DO UPDATE SET
         streak = CASE WHEN excluded.streak = 0 THEN 0 ELSE failing.streak + 1 END,
         ended_streak = CASE WHEN excluded.streak = 0 THEN failing.streak ELSE 0 END

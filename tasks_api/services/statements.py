@@ -24,12 +24,14 @@ SUSPEND_TASKS = """
 # Gives tasks to another user, and counts, tags and describes them as that user's.
 TRANSFER_TASKS = f"""
     WITH moved AS (
-        SELECT id, owner_id, surface, tags, periodic_task_id, ended_at IS NULL AS is_alive
+        SELECT id, tenant_id, owner_id, surface, tags, periodic_task_id,
+            ended_at IS NULL AS is_alive
         FROM tasks_api_task WHERE id = ANY(%(tasks)s::uuid[])
     ), out AS (
-        SELECT owner_id, surface FROM moved WHERE is_alive
+        SELECT tenant_id, owner_id, surface FROM moved WHERE is_alive
     ), into_target AS (
-        SELECT %(target)s::bigint AS owner_id, surface FROM moved WHERE is_alive
+        SELECT tenant_id, %(target)s::bigint AS owner_id, surface FROM moved
+        WHERE is_alive
     ), counted_out AS ({count_statements.count_out("out")}), counted_in AS ({count_statements.count_in("into_target")}),
     tagged AS (
         UPDATE tasks_api_tasktag SET owner_id = %(target)s

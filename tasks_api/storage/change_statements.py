@@ -16,7 +16,7 @@ _NAMES = ", ".join(SCHEDULE_COLUMNS)
 # own columns say it all.
 RECORD_CHANGE = f"""
     WITH closed AS MATERIALIZED (
-        SELECT id, {_NAMES},
+        SELECT id, tenant_id, {_NAMES},
             -- A paused one-off has no next_fire_at, but still has its moment.
             CASE WHEN %(what)s = 'removed' AND last_fire_at IS NULL
                     AND is_paused AND is_one_off
@@ -34,8 +34,9 @@ RECORD_CHANGE = f"""
         DELETE FROM tasks_api_run_live run USING moment
         WHERE run.id IN (SELECT id FROM ahead) AND run.scheduled_for > moment.at
     ), noted AS (
-        INSERT INTO tasks_api_schedulechange (task_id, at, what, {_NAMES}, open_from)
-        SELECT id, at, %(what)s, {_NAMES}, open_from
+        INSERT INTO tasks_api_schedulechange (tenant_id, task_id, at, what, {_NAMES},
+            open_from)
+        SELECT tenant_id, id, at, %(what)s, {_NAMES}, open_from
         FROM moment, closed, LATERAL (SELECT CASE WHEN is_cut_off AND next_fire_at <= at
             THEN next_fire_at END AS open_from) AS cut_off
         WHERE %(what)s NOT IN ('removed', 'over') OR open_from IS NOT NULL

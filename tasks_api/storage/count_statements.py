@@ -8,21 +8,23 @@ COUNTER_PARTS = 32
 
 # Sorted, so that two statements that count for the same owners cannot deadlock.
 _COUNT = f"""
-    INSERT INTO tasks_api_tasktally AS tally (owner_id, surface, part, tasks)
-    SELECT owner_id, surface, mod(pg_backend_pid(), {COUNTER_PARTS}), {{sign}}count(*) FROM {{rows}}
-    GROUP BY owner_id, surface ORDER BY owner_id, surface
+    INSERT INTO tasks_api_tasktally AS tally (tenant_id, owner_id, surface, part, tasks)
+    SELECT tenant_id, owner_id, surface, mod(pg_backend_pid(), {COUNTER_PARTS}),
+        {{sign}}count(*)
+    FROM {{rows}}
+    GROUP BY tenant_id, owner_id, surface ORDER BY owner_id, surface
     ON CONFLICT (owner_id, surface, part)
         DO UPDATE SET tasks = tally.tasks + excluded.tasks
 """
 
 
 def count_in(rows: str) -> str:
-    """Return SQL that adds `rows` (owner_id, surface) to the tallies."""
+    """Return SQL that adds `rows` (tenant_id, owner_id, surface) to the tallies."""
     return _COUNT.format(sign="", rows=rows)
 
 
 def count_out(rows: str) -> str:
-    """Return SQL that subtracts `rows` (owner_id, surface) from the tallies."""
+    """Return SQL that subtracts such `rows` from the tallies."""
     return _COUNT.format(sign="-", rows=rows)
 
 
@@ -34,7 +36,9 @@ COUNT_OUT_ENDED = f"""
         WHERE ended.is_tagged AND tag.task_id = ended.id
     )
 """
-ENDED_COLUMNS = "task.id, task.owner_id, task.surface, task.tags <> '{}' AS is_tagged"
+ENDED_COLUMNS = """
+    task.id, task.tenant_id, task.owner_id, task.surface, task.tags <> '{}' AS is_tagged
+"""
 
 # Count the living tasks of some users.
 COUNT_ALIVE = """

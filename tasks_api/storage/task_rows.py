@@ -266,7 +266,9 @@ def _update_descriptions(changed: Sequence[tuple[Task, TaskSpec]]) -> None:
 def _replace_tags(retagged: Sequence[tuple[Task, TaskSpec]]) -> None:
     """Replace the rows by which tasks are found by their tags."""
     rows = [
-        (task.owner_id, task.pk, tag) for task, spec in retagged for tag in spec.tags
+        (task.tenant_id, task.owner_id, task.pk, tag)
+        for task, spec in retagged
+        for tag in spec.tags
     ]
     with connection.cursor() as cursor:
         cursor.execute(

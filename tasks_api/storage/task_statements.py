@@ -37,8 +37,8 @@ INSERT_TASKS = f"""
             pause_reason, end_reason)
         SELECT {", ".join(map(cast, _TASK_TYPES))}, periodic_task_id, '', '' FROM fresh
     ), tagged AS (
-        INSERT INTO tasks_api_tasktag (owner_id, task_id, tag)
-        SELECT owner_id, id, unnest(tags::text[]) FROM fresh WHERE tags <> '{{}}'
+        INSERT INTO tasks_api_tasktag (tenant_id, owner_id, task_id, tag)
+        SELECT tenant_id, owner_id, id, unnest(tags::text[]) FROM fresh WHERE tags <> '{{}}'
     ) {count_in("fresh")}
 """
 
@@ -58,6 +58,6 @@ UPDATE_TASKS = f"""
 
 # Store the tags by which tasks are found.
 INSERT_TAGS = """
-    INSERT INTO tasks_api_tasktag (owner_id, task_id, tag)
-    SELECT * FROM unnest(%s::bigint[], %s::uuid[], %s::text[])
+    INSERT INTO tasks_api_tasktag (tenant_id, owner_id, task_id, tag)
+    SELECT * FROM unnest(%s::bigint[], %s::bigint[], %s::uuid[], %s::text[])
 """

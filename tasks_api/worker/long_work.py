@@ -305,6 +305,7 @@ def _make_row(item: AttemptResult) -> tuple[object, ...]:
         item.started_at,
         to_text(item.result.error.encode()),
         to_text(item.result.answer),
+        item.run.tenant_id,
     )
 
 

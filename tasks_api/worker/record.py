@@ -76,6 +76,7 @@ def _make_row(item: AttemptResult) -> tuple[object, ...]:
         result.status_code,
         to_text(result.error.encode()),
         to_text(result.answer),
+        run.tenant_id,
     )
 
 

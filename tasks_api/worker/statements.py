@@ -53,9 +53,9 @@ RECORD_RESULTS = f"""
             number = 1 AND (state <> 'pending' OR is_lost) AS is_first
         FROM unnest(%s::uuid[], %s::uuid[], %s::text[], %s::text[], %s::float[],
             %s::bool[], %s::int[], %s::timestamptz[], %s::int[], %s::smallint[], %s::text[],
-            %s::text[])
+            %s::text[], %s::bigint[])
             AS v(run_id, lease, state, reason, delay, is_lost, number, started_at,
-                duration_ms, status_code, error, answer)
+                duration_ms, status_code, error, answer, tenant_id)
     ), over AS (
         DELETE FROM tasks_api_run_live run USING verdict
         WHERE run.id = verdict.run_id AND run.lease = verdict.lease AND verdict.is_final
@@ -83,9 +83,10 @@ RECORD_RESULTS = f"""
         SELECT id, task_id, scheduled_for, true AS is_final FROM over
         UNION ALL SELECT *, false FROM kept
     ), {_END_ONE_OFFS}, attempts AS (
-        INSERT INTO tasks_api_attempt (run_id, number, started_at, duration_ms,
+        INSERT INTO tasks_api_attempt (tenant_id, run_id, number, started_at, duration_ms,
             status_code, error, answer)
-        SELECT run_id, number, started_at, duration_ms, status_code, error, answer
+        SELECT tenant_id, run_id, number, started_at, duration_ms, status_code, error,
+            answer
         FROM verdict WHERE number > 1 AND (state <> 'pending' OR is_lost)
         ON CONFLICT (run_id, number) DO NOTHING
     )
@@ -211,8 +212,8 @@ RECORD_ENDS = f"""
     WITH verdict AS (
         SELECT *, state IN ('succeeded', 'failed') AS is_final
         FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::float[], %s::int[],
-            %s::timestamptz[], %s::text[], %s::text[])
-            AS v(run_id, state, reason, delay, number, started_at, error, answer)
+            %s::timestamptz[], %s::text[], %s::text[], %s::bigint[])
+            AS v(run_id, state, reason, delay, number, started_at, error, answer, tenant_id)
     ), over AS (
         DELETE FROM tasks_api_run_live run USING verdict
         WHERE run.id = verdict.run_id AND verdict.is_final
@@ -238,9 +239,9 @@ RECORD_ENDS = f"""
         SELECT id, task_id, scheduled_for, true AS is_final FROM over
         UNION ALL SELECT *, false FROM kept
     ), {_END_ONE_OFFS}
-    INSERT INTO tasks_api_attempt AS attempt (run_id, number, started_at, duration_ms,
-        error, answer)
-    SELECT run_id, number, started_at, {
+    INSERT INTO tasks_api_attempt AS attempt (tenant_id, run_id, number, started_at,
+        duration_ms, error, answer)
+    SELECT tenant_id, run_id, number, started_at, {
     _DURATION.format(started_at="started_at")
 }, error,
         answer

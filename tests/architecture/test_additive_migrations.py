@@ -30,6 +30,11 @@ HARMLESS = (
     ops.AlterModelManagers,
     ops.AlterModelOptions,
 )
+TENANT_COLUMNS = (
+    "Columns that may be null are added, each in a step that can be repeated. A trigger fills "
+    "them in what the release before writes, and a constraint holds what the trigger fills."
+)
+FILLED_IN_BATCHES = "Rows are filled a thousand at a time, each batch in a transaction that waits for no lock."
 # What is no plain addition, and why the release before bears it all the same: the
 # migration and the operation, and the reason.
 ALLOWED: dict[tuple[str, str], str] = {
@@ -45,6 +50,10 @@ ALLOWED: dict[tuple[str, str], str] = {
     ("tasks_api.0004_following_fire_times", "RunSQL"): (
         "Indexes of live runs, which are few, are made anew in a moment."
     ),
+    ("tasks_api.0010_tenant_of_each_row", "RunTransaction"): TENANT_COLUMNS,
+    ("tasks_api.0010_tenant_of_each_row", "RunPython"): FILLED_IN_BATCHES,
+    ("accounts.0003_tenant_of_tokens", "RunTransaction"): TENANT_COLUMNS,
+    ("accounts.0003_tenant_of_tokens", "RunPython"): FILLED_IN_BATCHES,
 }
 
 

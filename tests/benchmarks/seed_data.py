@@ -48,14 +48,14 @@ _COPY_ROWS = """
     FROM {table} original CROSS JOIN copies task {join} WHERE original.id = %s
 """
 _COPY_TAGS = """
-    INSERT INTO tasks_api_tasktag (owner_id, task_id, tag)
-    SELECT original.owner_id, copies.task_id, tag
+    INSERT INTO tasks_api_tasktag (tenant_id, owner_id, task_id, tag)
+    SELECT original.tenant_id, original.owner_id, copies.task_id, tag
     FROM tasks_api_task original, unnest(original.tags) AS tag, copies
     WHERE original.id = %s
 """
 _COUNT_COPIES = """
-    INSERT INTO tasks_api_tasktally AS tally (owner_id, surface, part, tasks)
-    SELECT owner_id, surface, 0, %(count)s FROM tasks_api_task WHERE id = %(task)s
+    INSERT INTO tasks_api_tasktally AS tally (tenant_id, owner_id, surface, part, tasks)
+    SELECT tenant_id, owner_id, surface, 0, %(count)s FROM tasks_api_task WHERE id = %(task)s
     ON CONFLICT (owner_id, surface, part)
         DO UPDATE SET tasks = tally.tasks + excluded.tasks
 """

@@ -85,7 +85,11 @@ def over_run(
     )
     for number in range(2, attempts + 1):
         FurtherAttempt.objects.create(
-            run_id=run.pk, number=number, started_at=at, duration_ms=1
+            tenant=task.tenant,
+            run_id=run.pk,
+            number=number,
+            started_at=at,
+            duration_ms=1,
         )
     return run
 

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from urllib.parse import urlsplit
+from contextlib import closing
 
 import psycopg
 import pytest
-from psycopg import sql
 
 from tasks_api.storage.id_statements import ID_FOR
 from tests.acceptance.harness import ROOT
+from tests.integration.support.old_database import OldDatabase, make_empty_database
 
-DATABASE = "release_before"
 # Run as a process, so that it can be killed between two batches.
 MOVE = """
 import sys
@@ -66,36 +64,18 @@ ROWS_OF_TABLES = """
 """
 
 
-class OldDatabase:
-    """A database with the tables of the release before, and later those of this one."""
-
-    def __init__(self, url: str) -> None:
-        self._environment = os.environ | {
-            "DATABASE_URL": url,
-            "DJANGO_SETTINGS_MODULE": "scheduler_service.settings",
-        }
-        self.session = psycopg.connect(url, autocommit=True)
-
-    def migrate(self, *options: str) -> None:
-        command = [sys.executable, "manage.py", "migrate", "--verbosity=0", *options]
-        subprocess.run(
-            command, cwd=ROOT, env=self._environment, check=True, timeout=120
-        )
+class OldHistory(OldDatabase):
+    """A database with runs of the release before."""
 
     def start_move(self) -> subprocess.Popen[str]:
         return subprocess.Popen(
             [sys.executable, "-c", MOVE],
             cwd=ROOT,
-            env=self._environment,
+            env=self.environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
         )
-
-    def read(self, statement: str, **parts: str) -> list[tuple[object, ...]]:
-        for name, part in parts.items():
-            statement = statement.replace(f"{{{name}}}", part)
-        return self.session.execute(statement.encode()).fetchall()
 
     def read_all(self, attempts: str = "tasks_api_all_attempts") -> list[object]:
         return [self.read(READ_RUNS), self.read(READ_ATTEMPTS, table=attempts)]
@@ -112,19 +92,9 @@ class OldDatabase:
 
 
 @pytest.fixture
-def old_database() -> Iterator[OldDatabase]:
-    base = os.environ["DATABASE_URL"]
-    name = sql.Identifier(DATABASE)
-    with psycopg.connect(base, autocommit=True) as server:
-        server.execute(sql.SQL("DROP DATABASE IF EXISTS {}").format(name))
-        server.execute(sql.SQL("CREATE DATABASE {}").format(name))
-        parts = urlsplit(base)
-        url = base.replace(parts.path, f"/{DATABASE}", 1)
-        found = OldDatabase(url)
+def old_database() -> Iterator[OldHistory]:
+    with make_empty_database() as url, closing(OldHistory(url)) as found:
         yield found
-        found.session.close()
-        drop = sql.SQL("DROP DATABASE {} WITH (FORCE)")
-        server.execute(drop.format(name))
 
 
 def kill_between_batches(move: subprocess.Popen[str], batches: int) -> None:
@@ -152,7 +122,7 @@ def finish(move: subprocess.Popen[str]) -> None:
     ],
 )
 def test_a_move_that_is_killed_goes_on_and_loses_and_doubles_nothing(
-    old_database: OldDatabase, count: int
+    old_database: OldHistory, count: int
 ) -> None:
     old_database.migrate("tasks_api", "0001")
     old_database.store_runs(count)
@@ -176,7 +146,7 @@ def test_a_move_that_is_killed_goes_on_and_loses_and_doubles_nothing(
 
 
 def test_what_the_release_before_writes_meanwhile_is_moved_as_well(
-    old_database: OldDatabase,
+    old_database: OldHistory,
 ) -> None:
     old_database.migrate("tasks_api", "0001")
     old_database.store_runs(300)
@@ -204,7 +174,7 @@ def test_what_the_release_before_writes_meanwhile_is_moved_as_well(
     assert table.startswith(("tasks_api_run_2", "tasks_api_run_late"))
 
 
-def test_the_release_before_may_not_delete_by_place(old_database: OldDatabase) -> None:
+def test_the_release_before_may_not_delete_by_place(old_database: OldHistory) -> None:
     old_database.migrate("tasks_api", "0001")
     old_database.store_runs(10)
     old_database.migrate()
