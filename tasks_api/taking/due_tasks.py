@@ -142,7 +142,6 @@ def decide_tasks(task_ids: Collection[UUID], room: Room, lease: UUID) -> TakenTa
     moves, runs = _decide_in_time(tasks)
     made_ids, moved_up = _write_decisions(tasks, moves, runs)
     taken = waiting_runs.take_runs(made_ids + moved_up, room, lease)
-    task_of = {run.run_id: run.task_id for run in runs}
     return TakenTasks(
         taken.runs,
         left=taken.left,
@@ -150,7 +149,7 @@ def decide_tasks(task_ids: Collection[UUID], room: Room, lease: UUID) -> TakenTa
         unplanned=[
             task.task_id for task in tasks if following.has_following(task.stored)
         ],
-        recurring=[task_of[run_id] for run_id in made_ids],
+        recurring=_tasks_of(made_ids, runs),
     )
 
 
@@ -182,13 +181,22 @@ def _decide_in_time(
 
 
 @transaction.atomic(durable=True)
-def let_wait(task_ids: Collection[UUID]) -> int:
-    """Make runs of due tasks that wait until a worker has room; returns how many."""
+def let_wait(task_ids: Collection[UUID]) -> list[UUID]:
+    """Make runs of due tasks that wait until a worker has room.
+
+    Returns the task of each run.
+    """
     tasks = _lock_due(task_ids)
     if not tasks:
-        return 0
-    made_ids, _ = _write_decisions(tasks, *_decide_in_time(tasks))
-    return len(made_ids)
+        return []
+    moves, runs = _decide_in_time(tasks)
+    made_ids, _ = _write_decisions(tasks, moves, runs)
+    return _tasks_of(made_ids, runs)
+
+
+def _tasks_of(run_ids: Iterable[UUID], runs: Iterable[run_rows.NewRun]) -> list[UUID]:
+    task_of = {run.run_id: run.task_id for run in runs}
+    return [task_of[run_id] for run_id in run_ids]
 
 
 def _lock_due(task_ids: Collection[UUID]) -> list[DueTask]:

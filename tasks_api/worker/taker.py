@@ -191,7 +191,7 @@ class Taker:
         try:
             results = queue_delivery.enqueue(runs, self._contact.datetime())
         except Exception as error:
-            if faults.is_outage(error) or isinstance(error, MemoryError):
+            if isolation.is_foreign_error(error):
                 raise
             if half := len(runs) // 2:
                 self._deliver_to_queues(runs[:half])
