@@ -7,13 +7,16 @@ or with none. So beats make its run in time, and the run waits instead.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from functools import partial
 from uuid import UUID
 
+from scheduler_service.db import clock
 from scheduler_service.db.statements import prepared, with_limit
 from tasks_api.scheduler import statements
 from tasks_api.taking import due_tasks, isolation
+from tasks_api.taking.run_counts import RunCounts
 
 # Tasks in one transaction.
 BATCH_SIZE = 1000
@@ -27,14 +30,23 @@ def let_wait(*, limit: int = BATCH_SIZE, since: datetime | None = None) -> bool:
     task_ids = _find_at_risk(limit, since)
     if not task_ids:
         return False
+    counts = RunCounts()
+    counts.add(_make_runs(task_ids), clock.now())
+    counts.write()
+    return len(task_ids) == limit
+
+
+def _make_runs(task_ids: Sequence[UUID]) -> list[UUID]:
+    """Make waiting runs; returns the task of each."""
     try:
-        due_tasks.let_wait(task_ids)
+        return due_tasks.let_wait(task_ids)
     except Exception as error:
         if isolation.is_foreign_error(error):
             raise
-        for task_id in task_ids:
-            isolation.isolate(task_id, partial(due_tasks.let_wait, [task_id]), 0)
-    return len(task_ids) == limit
+    made: list[UUID] = []
+    for task_id in task_ids:
+        made += isolation.isolate(task_id, partial(due_tasks.let_wait, [task_id]), [])
+    return made
 
 
 def _find_at_risk(limit: int, since: datetime | None) -> list[UUID]:

@@ -52,7 +52,6 @@ def group_intervals(keys: Mapping[str, str], tasks: str) -> str:
     """
     names = ", ".join(keys)
     columns = ", ".join(map(str, range(1, len(keys) + 4)))
-    # OFFSET 0 lets PostgreSQL compute each column once, and not at each of its uses.
     return f"""
         SELECT {names}, every, date_bin(unit, first_at, {_START}) AS first_at,
             CASE WHEN fires_once THEN date_bin(unit, first_at, {_START})
@@ -66,33 +65,39 @@ def group_intervals(keys: Mapping[str, str], tasks: str) -> str:
                     THEN %(width)s * '1 second'::interval
                     WHEN microseconds %% 1000000 = 0 THEN '1 second'::interval
                     ELSE '1 microsecond'::interval END AS unit
+            FROM ({_fire_in_window(keys, tasks)}) task
+            OFFSET 0
+        ) task
+        GROUP BY {columns}
+    """
+
+
+def _fire_in_window(keys: Mapping[str, str], tasks: str) -> str:
+    """Return SQL for the tasks with an interval that fire in the window.
+
+    OFFSET 0 lets PostgreSQL compute each column once, and not at each of its uses.
+    """
+    return f"""
+        SELECT *, is_one_off OR first_at + every > end_at AS fires_once
+        FROM (
+            SELECT *, CASE WHEN origin >= since THEN origin
+                ELSE every + date_bin(every, since - '1 microsecond'::interval, origin)
+                END AS first_at
             FROM (
-                SELECT *, is_one_off OR first_at + every > end_at AS fires_once
-                FROM (
-                    SELECT *, CASE WHEN origin >= since THEN origin
-                        ELSE every + date_bin(
-                            every, since - '1 microsecond'::interval, origin)
-                        END AS first_at
-                    FROM (
-                        SELECT {_selected(keys)}, task.is_one_off,
-                            {_MICROSECONDS} AS microseconds,
-                            ({_MICROSECONDS})::float8 * '1 microsecond'::interval AS every,
-                            {_END} AS end_at,
-                            coalesce(task.starts_at, task.created_at) AS origin,
-                            CASE WHEN task.is_one_off
-                                THEN %(now)s::timestamptz + '1 microsecond'::interval
-                                ELSE {_FIRST} END AS since
-                        {tasks} AND task.once_at IS NULL AND task.interval_every > 0
-                        OFFSET 0
-                    ) task
-                    OFFSET 0
-                ) task
-                WHERE first_at BETWEEN {_FIRST} AND end_at
+                SELECT {_selected(keys)}, task.is_one_off,
+                    {_MICROSECONDS} AS microseconds,
+                    ({_MICROSECONDS})::float8 * '1 microsecond'::interval AS every,
+                    {_END} AS end_at, coalesce(task.starts_at, task.created_at) AS origin,
+                    CASE WHEN task.is_one_off
+                        THEN %(now)s::timestamptz + '1 microsecond'::interval
+                        ELSE {_FIRST} END AS since
+                {tasks} AND task.once_at IS NULL AND task.interval_every > 0
                 OFFSET 0
             ) task
             OFFSET 0
         ) task
-        GROUP BY {columns}
+        WHERE first_at BETWEEN {_FIRST} AND end_at
+        OFFSET 0
     """
 
 

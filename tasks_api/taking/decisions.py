@@ -70,36 +70,49 @@ def decide(
     """Return the new state of a due task, and its new runs."""
     try:
         if edited_at and task.is_edited:
-            upcoming = stored_schedules.first_fire(
-                task.stored,
-                now=edited_at,
-                last_fire_at=task.last_fire_at,
-                surface=task.surface,
-            )
-            return _update(task, upcoming, task.last_fire_at), []
-        schedule = stored_schedules.to_schedule(task.stored)
-        stored_schedules.refuse_too_often(schedule)
-        if found := schedules.find_crowd(
-            schedule, task.next_fire_at, task.now, spare=task.max_catch_up
-        ):
-            return _pass_over(task, schedule, found)
-        due = schedules.sort_due(
-            schedule,
-            since=task.next_fire_at,
-            now=task.now,
-            limit=limit,
-            grace=task.grace,
-            most=task.max_catch_up,
-        )
+            return _follow_edit(task, edited_at), []
+        return _fire(task, limit)
     except Exception as error:
         if faults.is_shortage(error):
             raise
         # An error of one task must not hold up the others.
-        reason, is_foreseen = reason_of(error), isinstance(error, ScheduleError)
-        ids = {"task_id": task.task_id, "tenant_id": task.tenant_id}
-        cause = None if is_foreseen else error
-        logger.warning("The task pauses: %s", reason, extra=ids, exc_info=cause)
-        return _update(task, None, task.last_fire_at, reason), []
+        return _pause(task, error), []
+
+
+def _follow_edit(task: DueTask, edited_at: datetime) -> TaskUpdate:
+    upcoming = stored_schedules.first_fire(
+        task.stored,
+        now=edited_at,
+        last_fire_at=task.last_fire_at,
+        surface=task.surface,
+    )
+    return _update(task, upcoming, task.last_fire_at)
+
+
+def _pause(task: DueTask, error: Exception) -> TaskUpdate:
+    reason, is_foreseen = reason_of(error), isinstance(error, ScheduleError)
+    ids = {"task_id": task.task_id, "tenant_id": task.tenant_id}
+    cause = None if is_foreseen else error
+    logger.warning("The task pauses: %s", reason, extra=ids, exc_info=cause)
+    return _update(task, None, task.last_fire_at, reason)
+
+
+def _fire(task: DueTask, limit: int) -> tuple[TaskUpdate, list[run_rows.NewRun]]:
+    """Make the runs of the fire times that have passed; the policies say which fire."""
+    schedule = stored_schedules.to_schedule(task.stored)
+    stored_schedules.refuse_too_often(schedule)
+    if found := schedules.find_crowd(
+        schedule, task.next_fire_at, task.now, spare=task.max_catch_up
+    ):
+        return _pass_over(task, schedule, found)
+    due = schedules.sort_due(
+        schedule,
+        since=task.next_fire_at,
+        now=task.now,
+        limit=limit,
+        grace=task.grace,
+        most=task.max_catch_up,
+    )
     upcoming = None if task.stored.is_one_off and due.fires else due.next_fire_at
     runs = [_missed_run(task, moment, reason) for moment, reason in due.missed]
     runs += [_pending_run(task, moment) for moment in due.fires]

@@ -26,6 +26,21 @@ class DueFloor(NamedTuple):
     wake_at: datetime = _ALWAYS
 
 
+class NextWork(NamedTuple):
+    """The work that is left after a batch of tasks was taken."""
+
+    # The database's clock.
+    now: datetime
+    has_waiting_runs: bool
+    # When the first task fires, and the first run is to be taken, that is not due yet.
+    next_fire_at: datetime | None
+    next_wake_at: datetime | None
+
+    @property
+    def next_at(self) -> datetime | None:
+        return _earlier(self.next_fire_at, self.next_wake_at)
+
+
 class DueWork(NamedTuple):
     """The work that a poll found; another worker may take some of it first."""
 
@@ -33,10 +48,19 @@ class DueWork(NamedTuple):
     now: datetime
     has_due_tasks: bool
     has_waiting_runs: bool
-    # When the first task or run becomes due that is not due yet.
-    next_at: datetime | None
+    # When the first task fires, and the first run is to be taken, that is not due yet.
+    next_fire_at: datetime | None
+    next_wake_at: datetime | None
     # All work lies at or after the floor.
     floor: DueFloor
+
+    @property
+    def next_at(self) -> datetime | None:
+        return _earlier(self.next_fire_at, self.next_wake_at)
+
+
+def _earlier(one: datetime | None, other: datetime | None) -> datetime | None:
+    return min(filter(None, (one, other)), default=None)
 
 
 _COLUMNS = (*DueWork._fields[:-1], *DueFloor._fields)

@@ -29,6 +29,7 @@ from tasks_api.storage.stored_schedules import fetch_with_schedule
 from tasks_api.taking import following, statements, task_statements, waiting_runs
 from tasks_api.taking.decision_events import note_decisions
 from tasks_api.taking.decisions import DueTask, TaskUpdate, decide
+from tasks_api.taking.due_poll import NextWork
 from tasks_api.taking.room import BATCH_SIZE, Room
 from tasks_api.taking.rows import fetch_rows
 from tasks_api.taking.tenant_shares import TenantShare
@@ -36,6 +37,7 @@ from tasks_api.taking.tenant_shares import TenantShare
 # Seconds of computing in one transaction, which holds locks of several tenants' tasks.
 MAX_COMPUTE_SECONDS = 0.25
 _MARKS = ("is_disputed", "is_left", "is_skipped", "ends_following", "is_recurring")
+_RUN = slice(len(_MARKS), len(_MARKS) + len(statements.CLAIMED_RUN_COLUMNS))
 _TASK_ID = len(_MARKS) + statements.CLAIMED_RUN_COLUMNS.index("task_id")
 
 
@@ -54,6 +56,8 @@ class TakenTasks(NamedTuple):
     unplanned: list[UUID] = []
     # Recurring tasks that got a run here, once for each.
     recurring: list[UUID] = []
+    # What there is to do after these tasks, if the statement has looked.
+    seen: NextWork | None = None
 
     def __add__(self, other: TakenTasks) -> TakenTasks:  # type: ignore[override]  # no tuple is added here
         return TakenTasks(
@@ -63,6 +67,7 @@ class TakenTasks(NamedTuple):
             self.unfinished + other.unfinished,
             self.unplanned + other.unplanned,
             self.recurring + other.recurring,
+            self.seen or other.seen,
         )
 
 
@@ -86,6 +91,15 @@ def take_due(
     return _take(statement.since(since), room, lease, since=since, shares=shares or ())
 
 
+def take_and_look(room: Room, lease: UUID) -> TakenTasks:
+    """Take the earliest due tasks, and look in the same statement what comes after them.
+
+    If no task is due, the statement has not looked.
+    """
+    statement = task_statements.TAKE_AND_LOOK
+    return _take(statement, room, lease, further=NextWork._fields)
+
+
 def take_one(task_id: UUID, room: Room, lease: UUID) -> TakenTasks:
     """Take one task, if it is due, as take_due() does."""
     return _take(task_statements.TAKE_TASK.since(None), room, lease, task=task_id)
@@ -102,12 +116,16 @@ def _take(
     statement: str,
     room: Room,
     lease: UUID,
+    *,
+    further: tuple[str, ...] = (),
     **values: Any,
 ) -> TakenTasks:
     values["end_grace"] = schedules.END_GRACE.total_seconds()
     values["rules"] = settings.TIME_ZONE_RULES.version
-    rows = fetch_rows(statement, _MARKS, room, lease, **values)
+    rows = fetch_rows(statement, _MARKS, room, lease, further=further, **values)
     taken = _sort_rows(rows, lease)
+    if further and rows:
+        taken = taken._replace(seen=NextWork._make(rows[0][_RUN.stop :]))
     disputed = [row[_TASK_ID] for row in rows if row[0]]
     if not disputed:
         return taken
@@ -117,14 +135,14 @@ def _take(
 def _sort_rows(rows: Sequence[Sequence[Any]], lease: UUID) -> TakenTasks:
     marks = len(_MARKS)
     # The runs share one lease object: many equal values are written faster.
-    runs = [ClaimedRun._make((*row[marks:], lease)) for row in rows if row[marks]]
-    skipped = sum(is_skipped for _, _, is_skipped, *_ in rows)
+    runs = [ClaimedRun._make((*row[_RUN], lease)) for row in rows if row[marks]]
+    skipped = sum(row[2] for row in rows)
     counters.RUNS_MADE.inc(len(runs) + skipped)
     counters.RUNS.labels(RunState.SKIPPED).inc(skipped)
     return TakenTasks(
         runs,
         len(rows),
-        sum(is_left for _, is_left, *_ in rows),
+        sum(row[1] for row in rows),
         unplanned=[row[_TASK_ID] for row in rows if row[3]],
         recurring=[row[_TASK_ID] for row in rows if row[4]],
     )
@@ -142,7 +160,6 @@ def decide_tasks(task_ids: Collection[UUID], room: Room, lease: UUID) -> TakenTa
     moves, runs = _decide_in_time(tasks)
     made_ids, moved_up = _write_decisions(tasks, moves, runs)
     taken = waiting_runs.take_runs(made_ids + moved_up, room, lease)
-    task_of = {run.run_id: run.task_id for run in runs}
     return TakenTasks(
         taken.runs,
         left=taken.left,
@@ -150,7 +167,7 @@ def decide_tasks(task_ids: Collection[UUID], room: Room, lease: UUID) -> TakenTa
         unplanned=[
             task.task_id for task in tasks if following.has_following(task.stored)
         ],
-        recurring=[task_of[run_id] for run_id in made_ids],
+        recurring=_tasks_of(made_ids, runs),
     )
 
 
@@ -182,13 +199,22 @@ def _decide_in_time(
 
 
 @transaction.atomic(durable=True)
-def let_wait(task_ids: Collection[UUID]) -> int:
-    """Make runs of due tasks that wait until a worker has room; returns how many."""
+def let_wait(task_ids: Collection[UUID]) -> list[UUID]:
+    """Make runs of due tasks that wait until a worker has room.
+
+    Returns the task of each run.
+    """
     tasks = _lock_due(task_ids)
     if not tasks:
-        return 0
-    made_ids, _ = _write_decisions(tasks, *_decide_in_time(tasks))
-    return len(made_ids)
+        return []
+    moves, runs = _decide_in_time(tasks)
+    made_ids, _ = _write_decisions(tasks, moves, runs)
+    return _tasks_of(made_ids, runs)
+
+
+def _tasks_of(run_ids: Iterable[UUID], runs: Iterable[run_rows.NewRun]) -> list[UUID]:
+    task_of = {run.run_id: run.task_id for run in runs}
+    return [task_of[run_id] for run_id in run_ids]
 
 
 def _lock_due(task_ids: Collection[UUID]) -> list[DueTask]:

@@ -40,8 +40,24 @@ def take_due(
     since: datetime | None = None,
 ) -> TakenTasks:
     """Take as due_tasks.take_due() does, and pause only a task that fails."""
+    take = partial(due_tasks.take_due, room, lease, shares=shares, since=since)
+    return _take_one_by_one_if_needed(take, room, lease)
+
+
+def take_and_look(
+    room: Room, lease: UUID, *, shares: Sequence[TenantShare] | None
+) -> TakenTasks:
+    """Take as due_tasks.take_and_look() does, and pause only a task that fails."""
+    assert shares is None, "Only the earliest tasks are taken so."
+    take = partial(due_tasks.take_and_look, room, lease)
+    return _take_one_by_one_if_needed(take, room, lease)
+
+
+def _take_one_by_one_if_needed(
+    take: Callable[[], TakenTasks], room: Room, lease: UUID
+) -> TakenTasks:
     try:
-        return due_tasks.take_due(room, lease, shares=shares, since=since)
+        return take()
     except Exception as error:
         if is_foreign_error(error):
             raise
@@ -51,8 +67,8 @@ def take_due(
     taken = TakenTasks(unfinished=1)
     for task_id in due_tasks.find_due(room.limit):
         left = room.after(taken.runs)
-        take = partial(due_tasks.take_one, task_id, left, lease)
-        taken += isolate(task_id, take, TakenTasks())
+        take_one = partial(due_tasks.take_one, task_id, left, lease)
+        taken += isolate(task_id, take_one, TakenTasks())
     return taken
 
 

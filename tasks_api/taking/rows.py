@@ -1,4 +1,7 @@
-"""Execute a statement that takes, and read its rows: some marks, then a ClaimedRun."""
+"""Execute a statement that takes, and read its rows.
+
+A row has some marks, then the columns of a ClaimedRun, then perhaps further columns.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +26,7 @@ def fetch_rows(
     room: Room,
     lease: UUID,
     *,
+    further: tuple[str, ...] = (),
     shares: Collection[TenantShare] = (),
     **values: Any,
 ) -> list[Row]:
@@ -38,6 +42,6 @@ def fetch_rows(
     }
     with prepared() as cursor:
         cursor.execute(with_limit(statement, room.limit), values)
-        check_columns(cursor, marks + CLAIMED_RUN_COLUMNS)
+        check_columns(cursor, marks + CLAIMED_RUN_COLUMNS + further)
         rows: list[Row] = cursor.fetchall()
     return rows

@@ -67,23 +67,29 @@ HAS_ROOM = """
     nth <= coalesce(room.places, %(places_each)s) AND before < %(bytes)s
 """
 
+# The first moment after now at which a task fires, and at which a run is to be taken.
+NEXT_FIRE = """
+    (SELECT min(next_fire_at) FROM tasks_api_task
+        WHERE next_fire_at IS NOT NULL AND next_fire_at > now())
+"""
+_WAITS = "state IN ('pending', 'retrying') AND NOT is_next"
+NEXT_WAKE = f"""
+    (SELECT min(wake_at) FROM tasks_api_run_live WHERE wake_at > now() AND {_WAITS})
+"""
+HAS_WAITING_RUNS = f"""
+    coalesce((SELECT min(wake_at) FROM tasks_api_run_live WHERE {_WAITS}) <= now(), false)
+"""
+
 # Finds the first due task, the first waiting run, and the next moment at which one of
 # either becomes due. It uses min(), because EXISTS reads the whole table when many rows
 # were due at the time of the last ANALYZE. OFFSET 0 keeps PostgreSQL from reading each
 # index twice.
-FIND_DUE = """
+FIND_DUE = f"""
     SELECT clock_timestamp() AS now,
         coalesce(fire_at <= now(), false) AS has_due_tasks,
         coalesce(wait_at <= now(), false) AS has_waiting_runs,
-        least(
-            CASE WHEN fire_at > now() THEN fire_at ELSE (
-                SELECT min(next_fire_at) FROM tasks_api_task
-                WHERE next_fire_at IS NOT NULL AND next_fire_at > now()) END,
-            CASE WHEN wait_at > now() THEN wait_at ELSE (
-                SELECT min(wake_at) FROM tasks_api_run_live
-                WHERE wake_at > now() AND state IN ('pending', 'retrying')
-                    AND NOT is_next) END
-        ) AS next_at,
+        CASE WHEN fire_at > now() THEN fire_at ELSE {NEXT_FIRE} END AS next_fire_at,
+        CASE WHEN wait_at > now() THEN wait_at ELSE {NEXT_WAKE} END AS next_wake_at,
         least(fire_at, past) AS fire_at, least(wait_at, past) AS wake_at
     FROM (
         SELECT now() - make_interval(secs => %(margin)s) AS past, (
@@ -91,8 +97,7 @@ FIND_DUE = """
             WHERE next_fire_at IS NOT NULL AND next_fire_at >= %(fire_at)s::timestamptz
         ) AS fire_at, (
             SELECT min(wake_at) FROM tasks_api_run_live
-            WHERE wake_at >= %(wake_at)s::timestamptz
-                AND state IN ('pending', 'retrying') AND NOT is_next
+            WHERE wake_at >= %(wake_at)s::timestamptz AND {_WAITS}
         ) AS wait_at
         OFFSET 0
     ) AS first
@@ -119,7 +124,6 @@ FIND_TENANTS_OF_TASKS = (
     .replace("{in_index}", "next_fire_at IS NOT NULL")
     .replace("{is_due}", "next_fire_at <= now()")
 )
-_WAITS = "state IN ('pending', 'retrying') AND NOT is_next"
 FIND_TENANTS_OF_RUNS = (
     _FIND_TENANTS.replace("{table}", "tasks_api_run_live")
     .replace("{in_index}", _WAITS)

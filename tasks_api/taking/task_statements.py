@@ -13,6 +13,9 @@ from tasks_api.taking.statements import (
     BYTES,
     FROM_TASK,
     HAS_ROOM,
+    HAS_WAITING_RUNS,
+    NEXT_FIRE,
+    NEXT_WAKE,
     ROOMS,
     FromMoment,
     claimed_run,
@@ -103,7 +106,7 @@ _TAKE_TASKS = f"""
                 AND (ends_at IS NULL OR at <= ends_at + make_interval(secs => %(end_grace)s))
             END
     ), made AS (
-        INSERT INTO tasks_api_run (id, task_id, tenant_id, scheduled_for, state, reason,
+        INSERT INTO tasks_api_run_live (id, task_id, tenant_id, scheduled_for, state, reason,
             wake_at, started_at, lease, exclusive, attempt_count, lost_count)
         SELECT run_id, id, tenant_id, next_fire_at, 'running', '',
             at + make_interval(secs => %(term)s), at, %(lease)s, is_exclusive, 1, 0
@@ -146,6 +149,7 @@ _TAKE_TASKS = f"""
         redrive_of="NULL::uuid",
     )
 }
+        {{seen}}
     FROM due
     LEFT JOIN fitting ON fitting.id = due.id
     LEFT JOIN plain ON plain.id = due.id
@@ -154,13 +158,26 @@ _TAKE_TASKS = f"""
 """
 
 
-def _take_tasks(condition: str, chosen: str = "") -> FromMoment:
+# What there is to do after these tasks, as FIND_DUE says it. A task may fire again before
+# all others do.
+_SEEN = f"""
+    , clock_timestamp() AS now, {HAS_WAITING_RUNS} AS has_waiting_runs,
+    least({NEXT_FIRE}, (SELECT min(next_at) FROM plain)) AS next_fire_at,
+    {NEXT_WAKE} AS next_wake_at
+"""
+
+
+def _take_tasks(condition: str, *, chosen: str = "", seen: str = "") -> FromMoment:
     statement = _TAKE_TASKS.replace("{chosen}", chosen).replace("{due}", condition)
-    return from_moment(statement, _FIRE_SINCE)
+    return from_moment(statement.replace("{seen}", seen), _FIRE_SINCE)
 
 
 TAKE_EARLIEST_TASKS = _take_tasks(_EARLIEST)
-TAKE_SHARES_OF_TASKS = _take_tasks("task.id IN (SELECT id FROM chosen)", _CHOOSE_TASKS)
+# Takes the earliest tasks, and says in each row what there is to do after them.
+TAKE_AND_LOOK = _take_tasks(_EARLIEST, seen=_SEEN).beginning
+TAKE_SHARES_OF_TASKS = _take_tasks(
+    "task.id IN (SELECT id FROM chosen)", chosen=_CHOOSE_TASKS
+)
 TAKE_TASK = _take_tasks(f"task.id = %(task)s::uuid AND {_IS_DUE}")
 
 # Locks those of some tasks that are due and not locked, for Python to decide.

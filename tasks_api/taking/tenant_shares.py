@@ -28,14 +28,15 @@ class TenantShares:
     def __init__(self, find_tenants: str) -> None:
         self._find_tenants = with_limit(find_tenants, MAX_TENANTS)
         self._after = 0
-        self._is_crowded = False
+        # Whether batches are divided among tenants.
+        self.is_crowded = False
         # After the last batch: whether more may be due, and whether only room lacks.
         self.is_full = False
         self.lacks_room = False
 
     def choose(self, room: Room) -> list[TenantShare] | None:
         """The shares of the next batch; None: the earliest rows, whosever they are."""
-        return self.divide(room) if self._is_crowded else None
+        return self.divide(room) if self.is_crowded else None
 
     def note_batch(
         self, shares: list[TenantShare] | None, room: Room, *, due: int, left: int
@@ -43,14 +44,14 @@ class TenantShares:
         """Take note of a batch that saw so many due rows, some of which had no room."""
         self.is_full = due >= room.limit if shares is None else due > 0
         self.lacks_room = left > 0 or shares == []
-        self._is_crowded = self.is_full or self.lacks_room
+        self.is_crowded = self.is_full or self.lacks_room
 
     def note_unfinished(self) -> None:
         """Take note that more is due, though the batch was not full."""
-        self.is_full = self._is_crowded = True
+        self.is_full = self.is_crowded = True
 
     def note_nothing_due(self) -> None:
-        self.is_full = self.lacks_room = self._is_crowded = False
+        self.is_full = self.lacks_room = self.is_crowded = False
 
     def divide(self, room: Room) -> list[TenantShare]:
         """The shares of the next tenants, at most as many as there are places."""

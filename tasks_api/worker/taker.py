@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from datetime import datetime
 from functools import partial
 from typing import Protocol, TypeVar
 from uuid import UUID
@@ -17,6 +18,7 @@ from tasks_api.delivery.request import ClaimedRun, Credentials, HttpResult, Requ
 from tasks_api.metrics import counters
 from tasks_api.taking import due_poll, following, isolation, leases, waiting_runs
 from tasks_api.taking import statements as taking
+from tasks_api.taking.due_poll import DueWork, NextWork
 from tasks_api.taking.due_tasks import TakenTasks
 from tasks_api.taking.room import Room
 from tasks_api.taking.run_counts import RunCounts
@@ -32,6 +34,9 @@ from tasks_api.worker.database_contact import DatabaseContact
 from tasks_api.worker.mailer import Mailer
 from tasks_api.worker.verdicts import Listener
 from tasks_api.worker.workload import Workload
+
+# Seconds for which tasks are taken at the moments that are known, without a poll.
+POLL_INTERVAL = 1.0
 
 TakenT = TypeVar("TakenT", TakenTasks, waiting_runs.TakenRuns, covariant=True)
 
@@ -67,6 +72,10 @@ class Taker:
         self._task_shares = TenantShares(taking.FIND_TENANTS_OF_TASKS)
         self._run_shares = TenantShares(taking.FIND_TENANTS_OF_RUNS)
         self._run_counts = RunCounts()
+        # When the next task fires, as far as is known.
+        self._next_fire_at: datetime | None = None
+        # When to poll in any case, by the monotonic clock.
+        self._poll_at = 0.0
         # Taken, and not handed to the transport or a queue yet.
         self._unbegun: set[UUID] = set()
         # When it was last seen at work, by the monotonic clock.
@@ -93,34 +102,61 @@ class Taker:
 
     def _look(self, room: Room) -> None:
         """Take what is due and has room, and know when to look again."""
-        seen = self._poller.poll()
-        floor = self._poller.floor
-        taken, unplanned = [], []
-        if seen.has_due_tasks:
-            take = partial(isolation.take_due, since=floor and floor.fire_at)
-            tasks = self._take(take, self._task_shares, room) or TakenTasks()
-            if tasks.unfinished:
-                self._task_shares.note_unfinished()
-            self._run_counts.add(tasks.recurring, seen.now)
-            taken, unplanned = tasks.runs, tasks.unplanned
-        else:
-            self._task_shares.note_nothing_due()
+        tasks, seen = self._take_tasks(room)
+        self._run_counts.add(tasks.recurring, seen.now)
         if seen.has_waiting_runs:
+            floor = self._poller.floor
             take_waiting = partial(
                 waiting_runs.take_waiting, since=floor and floor.wake_at
             )
-            self._take(take_waiting, self._run_shares, room.after(taken))
+            self._take(take_waiting, self._run_shares, room.after(tasks.runs))
         else:
             self._run_shares.note_nothing_due()
         self._look_again(seen)
-        following.plan(unplanned)
+        following.plan(tasks.unplanned)
         self._run_counts.write_if_due()
 
-    def _look_again(self, seen: due_poll.DueWork) -> None:
+    def _take_tasks(self, room: Room) -> tuple[TakenTasks, DueWork | NextWork]:
+        """Take due tasks; returns them, and what there is to do besides.
+
+        At a moment that is known, tasks are taken without a poll that asks for them.
+        """
+        tasks = TakenTasks()
+        if self._expects_tasks():
+            tasks = self._take_due(isolation.take_and_look, room)
+            if tasks.seen is not None:
+                return tasks, tasks.seen
+        seen = self._poller.poll()
+        self._poll_at = time.monotonic() + POLL_INTERVAL
+        if not seen.has_due_tasks:
+            self._task_shares.note_nothing_due()
+            return tasks, seen
+        floor = self._poller.floor
+        take = partial(isolation.take_due, since=floor and floor.fire_at)
+        return tasks + self._take_due(take, room.after(tasks.runs)), seen
+
+    def _expects_tasks(self) -> bool:
+        return (
+            self._next_fire_at is not None
+            and self._next_fire_at <= self._contact.datetime()
+            and not self._task_shares.is_crowded
+            # Only a poll notices that there are many dead rows to step over.
+            and self._poller.floor is None
+            and time.monotonic() < self._poll_at
+        )
+
+    def _take_due(self, take: Take[TakenTasks], room: Room) -> TakenTasks:
+        tasks = self._take(take, self._task_shares, room) or TakenTasks()
+        if tasks.unfinished:
+            self._task_shares.note_unfinished()
+        return tasks
+
+    def _look_again(self, seen: DueWork | NextWork) -> None:
         both = (self._task_shares, self._run_shares)
         # After a full batch more may be due, so look again at once, if there is room.
         is_full = any(shares.is_full for shares in both)
         next_at = seen.now if is_full else seen.next_at
+        self._next_fire_at = seen.now if is_full else seen.next_fire_at
         self._workload.look_again(
             None if next_at is None else next_at.timestamp(),
             is_out_of_room=any(shares.lacks_room for shares in both),
@@ -191,7 +227,7 @@ class Taker:
         try:
             results = queue_delivery.enqueue(runs, self._contact.datetime())
         except Exception as error:
-            if faults.is_outage(error) or isinstance(error, MemoryError):
+            if isolation.is_foreign_error(error):
                 raise
             if half := len(runs) // 2:
                 self._deliver_to_queues(runs[:half])

@@ -24,7 +24,8 @@ from tasks_api.worker.held_runs import HeldRun, HeldRuns
 # Seconds between two looks at the database while nothing is known to be due. With Redis
 # away, a fire time that was stored a moment before is at most so late.
 LOOK_INTERVAL = 1.0
-# Fire times lie apart. Waiting this long lets one statement take several tasks.
+# While one moment follows another within this time, a worker waits for so long after the
+# next one, so that one statement takes several tasks.
 TAKE_DELAY = 0.01
 # Answers that make room for others at once, before their verdicts are written.
 REFILL_BATCH_SIZE = 250
@@ -87,7 +88,9 @@ class Workload:
         """Look again at a moment of the database's clock, and if there is room again."""
         with self._changed:
             if next_at is not None:
-                wait = next_at + TAKE_DELAY - self._contact.now()
+                wait = next_at - self._contact.now()
+                if wait < TAKE_DELAY:
+                    wait += TAKE_DELAY
                 self._look_at = min(self._look_at, time.monotonic() + wait)
             self._is_out_of_room = is_out_of_room
 

@@ -75,6 +75,16 @@ def test_a_last_fire_time_gets_its_run(user: User) -> None:
     assert run_states(task) == ["pending"]
 
 
+def test_a_run_that_waits_counts_as_one_of_its_schedule(user: User) -> None:
+    task = store_due(user, 2 * SECOND, ago=1.5 * SECOND)
+
+    overdue.let_wait()
+
+    row = PeriodicTask.objects.get(pk=task.periodic_task_id)
+    assert row.total_run_count == 1
+    assert row.last_run_at is not None
+
+
 def test_what_may_wait_is_left_to_workers(user: User) -> None:
     store_due(user, HOUR / 2, ago=2 * SECOND)
     store_task(user, Once(timezone.now() - 2 * SECOND))

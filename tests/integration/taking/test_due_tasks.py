@@ -21,6 +21,7 @@ from tasks_api.models import Run, Task
 from tasks_api.services import tasks
 from tasks_api.storage import schedule_edits
 from tasks_api.taking import due_tasks, following, leases
+from tasks_api.taking.due_tasks import TakenTasks
 from tasks_api.taking.room import Room
 from tasks_api.taking.run_counts import RunCounts
 from tests.acceptance.harness import eventually
@@ -51,6 +52,35 @@ def test_a_due_task_fires_once_and_moves_on(user: User) -> None:
     assert second == []
     assert task.next_fire_at == start + HOUR
     assert (run.scheduled_for, task.last_fire_at) == (start, start)
+
+
+def test_a_worker_that_takes_sees_what_comes_after(user: User) -> None:
+    start = timezone.now() - SECOND
+    later = start + 2 * HOUR
+    assert take_and_look().seen is None
+    store_task(user, Once(start))
+    store_task(user, Once(later))
+
+    seen = take_and_look().seen
+
+    assert seen is not None
+    assert (seen.has_waiting_runs, seen.next_fire_at) == (False, later)
+    assert (seen.next_wake_at, seen.next_at) == (None, later)
+
+
+def test_a_task_may_be_the_next_one_after_itself(user: User) -> None:
+    start = timezone.now() - SECOND
+    store_task(user, Interval(start, HOUR, start + 5 * HOUR))
+    store_task(user, Once(start + 2 * HOUR))
+
+    seen = take_and_look().seen
+
+    assert seen is not None
+    assert seen.next_fire_at == start + HOUR
+
+
+def take_and_look() -> TakenTasks:
+    return due_tasks.take_and_look(Room(), leases.new_lease(leases.NO_PRESENCE))
 
 
 def test_a_run_is_taken_under_its_lease_with_what_its_request_needs(user: User) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import threading
 import time
 from collections.abc import Sequence
+from typing import Never
 
 import pytest
 from django.conf import LazySettings
@@ -23,7 +25,7 @@ from tasks_api.domain.states import RunState
 from tasks_api.models import Message, Run, Task
 from tasks_api.services import tasks
 from tasks_api.taking import leases
-from tasks_api.worker import failure_log, flower_events
+from tasks_api.worker import failure_log, flower_events, queue_delivery
 from tasks_api.worker.engine import Engine
 from tasks_api.worker.record import AttemptResult
 from tests.integration.conftest import ResultLog
@@ -149,6 +151,32 @@ def test_a_message_that_cannot_be_put_keeps_no_other_from_its_queue(
     assert states == ["succeeded", "succeeded", "failed", "succeeded"]
     assert only_run_of(tasks[2]).reason.startswith("could not be put into its queue")
     assert Message.objects.count() == 3
+
+
+def test_a_machine_that_lacks_files_fails_no_run_with_a_queue(
+    user: User,
+    engine: Engine,
+    recorded: ResultLog,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(queue_delivery, "enqueue", _lack_files)
+        with transaction.atomic():
+            tasks = [store_queue_task(user) for _ in range(2)]
+        engine.ring()
+        recorded.wait_for(2)
+
+        runs = [only_run_of(task) for task in tasks]
+        assert {(run.state, run.attempt_count) for run in runs} == {("pending", 0)}
+
+    Run.objects.update(wake_at=timezone.now())
+    engine.ring()
+    recorded.wait_for(4)
+    assert {only_run_of(task).state for task in tasks} == {RunState.SUCCEEDED}
+
+
+def _lack_files(*_args: object) -> Never:
+    raise OSError(errno.EMFILE, "Too many open files")
 
 
 @pytest.mark.parametrize("stored", ["no key ever made this", "gAAAAA", "gAAAAAé"])
