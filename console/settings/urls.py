@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from console.routes import ID, route
-from console.settings import members
+from console.routes import ID, change, route
+from console.settings import members, tokens
 
 # A name may have a slash in it.
-MEMBER = r"app/settings/members/(?P<name>.+)"
+_MEMBER = r"app/settings/members/(?P<name>.+)"
 
 _member_urls = [
     route("app/settings/members", members.members, "console-members"),
-    route(f"{MEMBER}/invite", members.invite_member, "console-invite-member"),
-    route(f"{MEMBER}/role", members.change_role, "console-change-role"),
-    route(f"{MEMBER}/deactivate", members.deactivate, "console-deactivate"),
-    route(f"{MEMBER}/activate", members.activate, "console-activate"),
+    route(f"{_MEMBER}/invite", members.invite_member, "console-invite-member"),
+    route(f"{_MEMBER}/role", members.change_role, "console-change-role"),
+    route(f"{_MEMBER}/deactivate", members.deactivate, "console-deactivate"),
+    route(f"{_MEMBER}/activate", members.activate, "console-activate"),
     route(
         rf"app/settings/invitations/(?P<invitation_id>{ID})/revoke",
         members.revoke,
@@ -21,4 +21,12 @@ _member_urls = [
     ),
 ]
 
-urlpatterns = [*_member_urls]
+_TOKEN = rf"app/settings/tokens/(?P<token_id>{ID})"
+_token_urls = [
+    route("app/settings/tokens", tokens.tokens, "console-tokens"),
+    change("app/settings/tokens/new", tokens.new_token, "console-new-token"),
+    change(f"{_TOKEN}/rotate", tokens.rotate_token, "console-rotate-token"),
+    change(f"{_TOKEN}/revoke", tokens.revoke_token, "console-revoke-token"),
+]
+
+urlpatterns = [*_member_urls, *_token_urls]

@@ -24,6 +24,7 @@ ARGUMENTS = {
     "provider_id": "oidc",
     "uidb36": "1",
     "key": "no-key",
+    "token_id": str(uuid4()),
 }
 # Pages that let people in.
 OPEN = {
@@ -54,7 +55,8 @@ FOR_ADMINS = {
     "console-activate",
     "console-revoke-invitation",
 }
-CHANGES = (FOR_ADMINS - {"console-members"}) | {"console-first-call"}
+READ_BY_ADMINS = {"console-members"}
+CHANGES = (FOR_ADMINS - READ_BY_ADMINS) | {"console-first-call", "console-revoke-token"}
 
 
 def name_of(route: URLPattern) -> str:
@@ -288,4 +290,4 @@ def test_settings_lead_to_the_first_page_that_is_open(
     assert browser_of(tenant_admin).get("/app/settings/")["Location"] == (
         "/app/settings/members"
     )
-    assert browser_of(user).get("/app/settings/")["Location"] == "/account"
+    assert browser_of(user).get("/app/settings/")["Location"] == "/app/settings/tokens"
