@@ -39,7 +39,9 @@ from accounts.services.members import (
 from accounts.services.rotation import DEFAULT_OVERLAP, MAX_OVERLAP
 from accounts.services.signing_secrets import (
     Keyring,
+    SecretSummary,
     fingerprint,
+    list_signing_secrets,
     load_keyrings,
     load_signing_secrets,
     rotate_signing_secret,
@@ -78,6 +80,7 @@ __all__ = [
     "InvitationClosed",
     "Keyring",
     "OwnAccount",
+    "SecretSummary",
     "StaffAccount",
     "TokenUnknown",
     "UserExists",
@@ -106,6 +109,7 @@ __all__ = [
     "invite_user",
     "issue_token",
     "list_members",
+    "list_signing_secrets",
     "list_tokens",
     "load_keyrings",
     "load_signing_secrets",

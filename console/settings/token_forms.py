@@ -1,4 +1,4 @@
-"""The forms of tokens and signing secrets: new ones, and how long old ones stay valid."""
+"""The forms of tokens and signing secrets."""
 
 from __future__ import annotations
 
@@ -22,6 +22,12 @@ LIFETIMES = [
     (0, "It never expires"),
 ]
 DEFAULT_LIFETIME = 90
+# What a person pastes, in characters.
+MAX_HEADERS_LENGTH, MAX_BODY_LENGTH = 20_000, 1_000_000
+HEADERS_EXAMPLE = """\
+webhook-id: 01a1fc27-43da-77a3-aa00-fe50c331d347
+webhook-timestamp: 1795231794
+webhook-signature: v1,115nPUCMUNdrm/H5yORV+IN8qmCa/CBHhRV9Xw07mm8="""
 OVERLAPS = [
     (timedelta(), "Not at all: it ends at once"),
     (timedelta(hours=1), "1 hour"),
@@ -68,4 +74,29 @@ class RotationForm(forms.Form):
         coerce=lambda seconds: timedelta(seconds=int(seconds)),
         initial=int(accounts.DEFAULT_OVERLAP.total_seconds()),
         label="The old one stays valid for",
+    )
+
+
+class SignatureForm(forms.Form):
+    """A request that a receiver got."""
+
+    headers = forms.CharField(
+        max_length=MAX_HEADERS_LENGTH,
+        help_text="The header lines as they arrived. All but three are ignored.",
+        widget=forms.Textarea(
+            attrs={"rows": 5, "spellcheck": "false", "placeholder": HEADERS_EXAMPLE}
+        ),
+    )
+    body = forms.CharField(
+        required=False,
+        strip=False,
+        max_length=MAX_BODY_LENGTH,
+        help_text="The body, byte by byte.",
+        widget=forms.Textarea(
+            attrs={
+                "rows": 8,
+                "spellcheck": "false",
+                "placeholder": '{"hello": "world"}',
+            }
+        ),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from console.routes import ID, change, route
-from console.settings import members, tokens
+from console.settings import members, signing_secrets, tokens
 
 # A name may have a slash in it.
 _MEMBER = r"app/settings/members/(?P<name>.+)"
@@ -29,4 +29,17 @@ _token_urls = [
     change(f"{_TOKEN}/revoke", tokens.revoke_token, "console-revoke-token"),
 ]
 
-urlpatterns = [*_member_urls, *_token_urls]
+_SECRETS = "app/settings/signing-secrets"
+_secret_urls = [
+    route(_SECRETS, signing_secrets.signing_secrets, "console-signing-secrets"),
+    change(
+        f"{_SECRETS}/rotate",
+        signing_secrets.rotate_signing_secret,
+        "console-rotate-signing-secret",
+    ),
+    route(
+        f"{_SECRETS}/check", signing_secrets.check_signature, "console-check-signature"
+    ),
+]
+
+urlpatterns = [*_member_urls, *_token_urls, *_secret_urls]

@@ -54,8 +54,16 @@ FOR_ADMINS = {
     "console-deactivate",
     "console-activate",
     "console-revoke-invitation",
+    "console-signing-secrets",
+    "console-rotate-signing-secret",
+    "console-check-signature",
 }
-READ_BY_ADMINS = {"console-members"}
+READ_BY_ADMINS = {
+    "console-members",
+    "console-signing-secrets",
+    "console-rotate-signing-secret",
+    "console-check-signature",
+}
 CHANGES = (FOR_ADMINS - READ_BY_ADMINS) | {"console-first-call", "console-revoke-token"}
 
 
