@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from console.routes import ID, change, route
-from console.settings import members, signing_secrets, tokens
+from console.settings import (
+    channels,
+    members,
+    notifications,
+    rules,
+    signing_secrets,
+    tokens,
+)
 
 # A name may have a slash in it.
 _MEMBER = r"app/settings/members/(?P<name>.+)"
@@ -42,4 +49,20 @@ _secret_urls = [
     ),
 ]
 
-urlpatterns = [*_member_urls, *_token_urls, *_secret_urls]
+_NOTIFICATIONS = "app/settings/notifications"
+_CHANNEL = rf"{_NOTIFICATIONS}/channels/(?P<channel_id>{ID})"
+_RULE = rf"{_NOTIFICATIONS}/rules/(?P<rule_id>{ID})"
+_notification_urls = [
+    route(_NOTIFICATIONS, notifications.notifications, "console-notifications"),
+    change(
+        f"{_NOTIFICATIONS}/channels/new", channels.new_channel, "console-new-channel"
+    ),
+    change(f"{_CHANNEL}/edit", channels.edit_channel, "console-edit-channel"),
+    change(f"{_CHANNEL}/test", channels.test_channel, "console-test-channel"),
+    change(f"{_CHANNEL}/remove", channels.remove_channel, "console-remove-channel"),
+    change(f"{_NOTIFICATIONS}/rules/new", rules.new_rule, "console-new-rule"),
+    change(f"{_RULE}/edit", rules.edit_rule, "console-edit-rule"),
+    change(f"{_RULE}/remove", rules.remove_rule, "console-remove-rule"),
+]
+
+urlpatterns = [*_member_urls, *_token_urls, *_secret_urls, *_notification_urls]

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from tasks_api.api.channels.channel_fields import (
-    KINDS,
-    MAX_ADDRESSES,
-    MAX_NAME_LENGTH,
-    MAX_PER_HOUR,
-)
-from tasks_api.api.channels.rule_fields import MAX_DIGEST, MAX_LATE_AFTER, MAX_STREAK
+from tasks_api.api.channels.channel_fields import KINDS
 from tasks_api.api.openapi import DONE_MESSAGE, count, optional, text
+from tasks_api.domain.notice_limits import (
+    MAX_CHANNEL_NAME_LENGTH,
+    MAX_DIGEST,
+    MAX_LATE_AFTER,
+    MAX_PER_HOUR,
+    MAX_RECIPIENTS,
+    MAX_STREAK,
+)
 from tasks_api.domain.notices import ChannelKind, Event
 from tasks_api.services.channels import DEFAULT_MAX_PER_HOUR
 from tasks_api.services.rules import DEFAULT_LATE_AFTER, DEFAULT_STREAK
@@ -42,7 +44,7 @@ def _paused(description: str) -> dict[str, Any]:
 _NAME = text(
     "The name of the channel, unique in the tenant.",
     minLength=1,
-    maxLength=MAX_NAME_LENGTH,
+    maxLength=MAX_CHANNEL_NAME_LENGTH,
 )
 _LIMIT = {
     "type": "integer",
@@ -60,7 +62,7 @@ _SETTINGS = {
     "recipients": {
         "type": "array",
         "minItems": 1,
-        "maxItems": MAX_ADDRESSES,
+        "maxItems": MAX_RECIPIENTS,
         "items": {"type": "string", "format": "email"},
         "description": "The addresses that get mail: for the kind email.",
     },

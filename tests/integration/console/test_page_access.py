@@ -12,7 +12,9 @@ from accounts import services
 from accounts.models import Invitation, Role, Token, User
 from console.urls import urlpatterns
 from scheduler_service.http.csp import STRICT_PAGE_POLICY
+from tasks_api.models import Channel, NotificationRule
 from tests.conftest import MakeTask
+from tests.integration.support.notices import make_channel, make_rule
 
 pytestmark = pytest.mark.django_db
 
@@ -25,6 +27,8 @@ ARGUMENTS = {
     "uidb36": "1",
     "key": "no-key",
     "token_id": str(uuid4()),
+    "channel_id": str(uuid4()),
+    "rule_id": str(uuid4()),
 }
 # Pages that let people in.
 OPEN = {
@@ -57,8 +61,19 @@ FOR_ADMINS = {
     "console-signing-secrets",
     "console-rotate-signing-secret",
     "console-check-signature",
+    "console-new-channel",
+    "console-edit-channel",
+    "console-test-channel",
+    "console-remove-channel",
+    "console-new-rule",
+    "console-edit-rule",
+    "console-remove-rule",
 }
 READ_BY_ADMINS = {
+    "console-new-channel",
+    "console-edit-channel",
+    "console-new-rule",
+    "console-edit-rule",
     "console-members",
     "console-signing-secrets",
     "console-rotate-signing-secret",
@@ -165,16 +180,23 @@ def test_what_another_tenant_has_is_not_found(
     assert stranger.tenant is not None
     services.add_user(stranger.tenant, "zoe")
     names = route.pattern.regex.groupindex
-    ids = {"name": "zoe", "invitation_id": str(invitation_of(stranger).uuid)}
+    channel = make_channel(stranger)
+    ids = {
+        "name": "zoe",
+        "invitation_id": str(invitation_of(stranger).uuid),
+        "channel_id": str(channel.pk),
+        "rule_id": str(make_rule(stranger, channel, "run.failed").pk),
+    }
     path = reverse(name_of(route), kwargs={name: ids[name] for name in names})
 
-    answer = browser_of(tenant_admin).post(path, {"role": "admin"})
+    answer = browser_of(tenant_admin).post(path, {"role": "admin", "confirmed": "yes"})
 
     assert answer.status_code == 404
     assert "text/html" in answer["Content-Type"]
     zoe = User.objects.get(name="zoe")
     assert (zoe.role, zoe.is_active) == (Role.MEMBER, True)
     assert Invitation.objects.get().revoked_at is None
+    assert (Channel.objects.count(), NotificationRule.objects.count()) == (1, 1)
 
 
 def invitation_of(user: User) -> Invitation:
