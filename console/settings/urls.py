@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from console.routes import ID, change, route
 from console.settings import (
+    audit_log,
     channels,
     members,
     notifications,
+    retention,
     rules,
     signing_secrets,
     tokens,
+    usage,
 )
 
 # A name may have a slash in it.
@@ -65,4 +68,16 @@ _notification_urls = [
     change(f"{_RULE}/remove", rules.remove_rule, "console-remove-rule"),
 ]
 
-urlpatterns = [*_member_urls, *_token_urls, *_secret_urls, *_notification_urls]
+_report_urls = [
+    route("app/settings/usage", usage.usage, "console-usage"),
+    route("app/settings/audit", audit_log.audit_log, "console-audit"),
+    route("app/settings/retention", retention.retention, "console-retention"),
+]
+
+urlpatterns = [
+    *_member_urls,
+    *_token_urls,
+    *_secret_urls,
+    *_notification_urls,
+    *_report_urls,
+]

@@ -68,8 +68,10 @@ FOR_ADMINS = {
     "console-new-rule",
     "console-edit-rule",
     "console-remove-rule",
+    "console-audit",
 }
 READ_BY_ADMINS = {
+    "console-audit",
     "console-new-channel",
     "console-edit-channel",
     "console-new-rule",
