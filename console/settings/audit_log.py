@@ -19,6 +19,7 @@ from tasks_api.services import object_names
 
 # Objects that an entry names; it counts the others.
 MAX_NAMED_OBJECTS = 5
+_EMPTY = (None, "", [])
 # Where the objects of a kind have a page.
 _PAGES = {
     "task": "/app/tasks/{}/",
@@ -53,7 +54,7 @@ class ObjectLink(NamedTuple):
 
 
 class Change(NamedTuple):
-    """A field, and its values before and after in words."""
+    """A field, and its values before and after in words; a new one has no `before`."""
 
     field: str
     before: str
@@ -115,13 +116,14 @@ def _api_url(request: MemberRequest, filters: Mapping[str, Any]) -> str:
 def _make_rows(request: MemberRequest, page: audit.EntryPage) -> list[EntryRow]:
     shown = [(entry, _ids(entry)) for entry in page.entries]
     ids = {each for _, some in shown for each in some}
-    names = object_names.find_names(request.tenant, ids)
+    values = {each for entry in page.entries for each in _texts(entry)}
+    names = object_names.find_names(request.tenant, ids | values)
     return [
         EntryRow(
             entry,
             [_link(entry, each, names) for each in some],
             entry.count - len(some),
-            list(_read_changes(entry)),
+            list(_read_changes(entry, names)),
         )
         for entry, some in shown
     ]
@@ -134,15 +136,26 @@ def _ids(entry: AuditEntry) -> list[str]:
 def _link(entry: AuditEntry, object_id: str, names: Mapping[str, str]) -> ObjectLink:
     kind = entry.action.partition(".")[0]
     url = _PAGES[kind].format(object_id) if kind in _PAGES else ""
-    return ObjectLink(object_id, names.get(object_id, ""), url)
+    return ObjectLink(object_id, names.get(object_id, object_id), url)
 
 
-def _read_changes(entry: AuditEntry) -> Iterator[Change]:
+def _texts(entry: AuditEntry) -> Iterator[str]:
+    """The values that may be ids of what has a name."""
+    for pair in (entry.changes or {}).values():
+        yield from (value for value in pair if isinstance(value, str))
+
+
+def _read_changes(entry: AuditEntry, names: Mapping[str, str]) -> Iterator[Change]:
     for field, (before, after) in (entry.changes or {}).items():
-        yield Change(field.replace("_", " "), _say(before), _say(after))
+        name = field.removesuffix("_id").replace("_", " ")
+        if before == after == audit.REDACTED:
+            yield Change(name, "", "changed, and not shown")
+        elif not (before is None and after in _EMPTY):
+            was = "" if before is None else _say(before, names)
+            yield Change(name, was, _say(after, names))
 
 
-def _say(value: Any) -> str:
+def _say(value: Any, names: Mapping[str, str]) -> str:
     match value:
         case None | "" | []:
             return "nothing"
@@ -150,4 +163,4 @@ def _say(value: Any) -> str:
             return "yes" if value else "no"
         case list():
             return ", ".join(map(str, value))
-    return str(value)
+    return names.get(str(value), str(value))

@@ -42,11 +42,12 @@ KIND_HELP: Mapping[ChannelKind, str] = {
     ChannelKind.WEBHOOK: "A URL of yours, which gets signed events as JSON.",
     ChannelKind.NOTIFICATION_URL: "The operators of the service set the URL.",
 }
+# In the order of the form.
 _LABELS = {
-    "url": "URL",
     "recipients": "Addresses",
-    "routing_key": "Integration key",
     "topic": "Topic",
+    "routing_key": "Integration key",
+    "url": "URL",
     "token": "Access token",
 }
 _OPTIONAL_HELP = {

@@ -62,9 +62,10 @@ def target_of(channel: Any, request: MemberRequest) -> str:
         return "unreadable: SECRET_KEY does not decrypt it"
     named = ", ".join(stored.recipients[:MAX_NAMED_RECIPIENTS])
     more = len(stored.recipients) - MAX_NAMED_RECIPIENTS
-    return named + (f" and {more} more" if more > 0 else "") or " ".join(
-        filter(None, [stored.topic, stored.masked_url])
-    )
+    if named:
+        return f"{named} and {more} more" if more > 0 else named
+    key = "integration key" if stored.routing_key else ""
+    return " ".join(filter(None, [stored.topic, key, stored.masked_url]))
 
 
 def _say(rule: Any) -> dict[str, str]:

@@ -14,7 +14,7 @@ from accounts import audit, services
 from accounts.audit import Actor
 from accounts.models import AuditEntry, Role, Tenant, User, Via
 from tests.conftest import ClientFor, MakeTask
-from tests.integration.support.notices import make_channel
+from tests.integration.support.notices import make_channel, make_rule
 
 pytestmark = pytest.mark.django_db
 
@@ -86,8 +86,20 @@ def test_secrets_stay_redacted(admin: Client, alpha: Tenant) -> None:
 
     page = read(admin)
 
-    assert "shared secret:" in page
+    assert "shared secret" in page
+    assert "changed, and not shown" in page
     assert "very secret" not in page
+
+
+def test_a_new_object_shows_what_it_has(admin: Client, tenant_admin: User) -> None:
+    channel = make_channel(tenant_admin, name="ops chat")
+    make_rule(tenant_admin, channel, "run.failed")
+
+    page = read(admin, action="rule.create")
+
+    assert "<ins>ops chat</ins>" in page
+    assert "nothing" not in page
+    assert "<del>" not in page
 
 
 def test_filters_are_those_of_the_api(
