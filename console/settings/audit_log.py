@@ -19,7 +19,7 @@ from tasks_api.services import object_names
 
 # Objects that an entry names; it counts the others.
 MAX_NAMED_OBJECTS = 5
-_EMPTY = (None, "", [])
+_EMPTY: tuple[Any, ...] = (None, "", [])
 # Where the objects of a kind have a page.
 _PAGES = {
     "task": "/app/tasks/{}/",

@@ -30,12 +30,20 @@ class ChannelRow(NamedTuple):
 @for_members
 @require_safe
 def notifications(request: MemberRequest) -> HttpResponse:
+    if request.htmx:
+        return render(request, "console/settings/_sent.html", _read_sent(request))
     context = {
         "channels": _list_channels(request),
         "rules": [(rule, _say(rule)) for rule in rules.list_with_names(request.tenant)],
-        "sent": sent_messages.list_sent(request.user),
+        **_read_sent(request),
     }
     return render(request, "console/settings/notifications.html", context)
+
+
+def _read_sent(request: MemberRequest) -> dict[str, Any]:
+    sent = sent_messages.list_sent(request.user)
+    is_under_way = not all(message.is_over for message in sent)
+    return {"sent": sent, "is_under_way": is_under_way}
 
 
 def _list_channels(request: MemberRequest) -> list[ChannelRow]:

@@ -34,7 +34,7 @@ _PARTS = (
 class Cell(NamedTuple):
     """A number of runs, and the list of these runs."""
 
-    count: int
+    runs: int
     url: str
 
 

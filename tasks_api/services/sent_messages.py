@@ -10,6 +10,7 @@ from typing import NamedTuple
 from accounts.models import User
 from tasks_api.domain.notices import CHANNEL_SCHEME, Message, Notice
 from tasks_api.domain.specs import Surface
+from tasks_api.domain.states import FINAL_STATES
 from tasks_api.models import Channel, Run, Task
 from tasks_api.services.channels import NOTIFICATION_URL_NAME
 
@@ -23,6 +24,10 @@ class SentMessage(NamedTuple):
     channel: str
     made_at: datetime
     run: Run | None
+
+    @property
+    def is_over(self) -> bool:
+        return self.run is not None and self.run.state in FINAL_STATES
 
 
 def list_sent(user: User, *, limit: int = MAX_LISTED) -> list[SentMessage]:

@@ -40,7 +40,7 @@ class DayUsage(NamedTuple):
 class MessageUsage(NamedTuple):
     """The messages of the pull queue; with `has_more`, at least so many."""
 
-    count: int
+    total: int
     payload_bytes: int
     has_more: bool
 

@@ -106,6 +106,8 @@ def test_a_mail_channel_is_made_and_its_test_arrives(
     assert recipients == ["ops@example.com"]
     assert "Test message of the scheduler for Alpha" in str(mail["Subject"])
     expect(page.get_by_text("is on its way")).to_be_visible()
+    # The list shows it without a click.
+    expect(page.locator("#sent").get_by_text("delivered")).to_be_visible()
 
 
 def test_a_rule_is_made_with_the_keyboard_alone(ann: User, page: Page) -> None:

@@ -245,6 +245,23 @@ def test_what_was_sent_is_listed_with_its_result(
     assert f"/app/runs/{run.pk}/" in page
 
 
+def test_the_list_asks_again_while_a_message_is_under_way(
+    admin: Client, tenant_admin: User
+) -> None:
+    channel = make_channel(tenant_admin, name="ops")
+    admin.post(f"{NOTIFICATIONS}channels/{channel.pk}/test")
+    asks = {"HX-Request": "true"}
+
+    waiting = admin.get(NOTIFICATIONS, headers=asks).content.decode()
+    store_run(Task.objects.get(surface="notices"))
+    over = admin.get(NOTIFICATIONS, headers=asks).content.decode()
+
+    assert "hx-trigger" in waiting
+    assert "hx-trigger" not in over
+    assert "failed" in over
+    assert "<html" not in over
+
+
 def test_the_notification_url_is_listed_with_what_it_got(
     admin: Client, tenant_admin: User, alpha: Tenant
 ) -> None:
