@@ -8,7 +8,7 @@ and with their tenant, and changed only to give a deleted user a pseudonym.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import datetime, timedelta
@@ -26,6 +26,7 @@ from scheduler_service.db.statements import prepared
 REDACTED = "…"
 # The action of most entries.
 TASK_CREATE = "task.create"
+PAGE_SIZE = 50
 # Rows that one statement deletes.
 BATCH_SIZE = 1000
 # Fields by which a person is known, as entries about a user have them.
@@ -152,6 +153,27 @@ def find_entries(
     if until:
         found = found.filter(at__lt=until)
     return found
+
+
+class EntryPage(NamedTuple):
+    """Entries, the newest first; `after` is None on the last page."""
+
+    entries: Sequence[AuditEntry]
+    after: UUID | None
+
+
+def list_entries(
+    tenant_id: int, *, after: UUID | None = None, **filters: Any
+) -> EntryPage:
+    """A page of a tenant's entries after a cursor; the filters are those of find_entries."""
+    found = find_entries(tenant_id, **filters)
+    if after is not None:
+        found = found.filter(pk__lt=after)
+    entries = list(found[: PAGE_SIZE + 1])
+    is_last = len(entries) <= PAGE_SIZE
+    return EntryPage(
+        entries[:PAGE_SIZE], None if is_last else entries[PAGE_SIZE - 1].pk
+    )
 
 
 def to_dict(entry: AuditEntry) -> dict[str, Any]:

@@ -37,6 +37,7 @@ SETTINGS_PLACES = (
     Place("Notifications", "console-notifications"),
     Place("Usage", "console-usage"),
     Place("Audit log", "console-audit", for_admins=True),
+    Place("Retention", "console-retention"),
 )
 
 

@@ -7,7 +7,7 @@ from django.urls import URLPattern, re_path
 from console.pages import View, page
 
 # The id of a task, a run or another row.
-ID = "[0-9a-f-]{36}"
+ID = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 
 
 def route(path: str, view: View, name: str, *, is_atomic: bool = False) -> URLPattern:

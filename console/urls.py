@@ -2,25 +2,14 @@
 
 from __future__ import annotations
 
-from console import account, login_urls, members, overview
-from console.routes import ID, route
-
-# A name may have a slash in it.
-MEMBER = r"app/settings/members/(?P<name>.+)"
+from console import account, login_urls, overview
+from console.routes import route
+from console.settings import urls as settings_urls
 
 urlpatterns = [
     *login_urls.urlpatterns,
     route("app", overview.overview, "console-overview"),
     route("app/first-call", overview.issue_trial_token, "console-first-call"),
     route("app/settings", account.settings_page, "console-settings"),
-    route("app/settings/members", members.members, "console-members"),
-    route(f"{MEMBER}/invite", members.invite_member, "console-invite-member"),
-    route(f"{MEMBER}/role", members.change_role, "console-change-role"),
-    route(f"{MEMBER}/deactivate", members.deactivate, "console-deactivate"),
-    route(f"{MEMBER}/activate", members.activate, "console-activate"),
-    route(
-        rf"app/settings/invitations/(?P<invitation_id>{ID})/revoke",
-        members.revoke,
-        "console-revoke-invitation",
-    ),
+    *settings_urls.urlpatterns,
 ]

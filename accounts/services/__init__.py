@@ -10,6 +10,7 @@ from accounts.services.errors import (
     InvitationClosed,
     OwnAccount,
     StaffAccount,
+    TokenUnknown,
     UserExists,
     UserUnknown,
 )
@@ -38,7 +39,9 @@ from accounts.services.members import (
 from accounts.services.rotation import DEFAULT_OVERLAP, MAX_OVERLAP
 from accounts.services.signing_secrets import (
     Keyring,
+    SecretSummary,
     fingerprint,
+    list_signing_secrets,
     load_keyrings,
     load_signing_secrets,
     rotate_signing_secret,
@@ -53,7 +56,9 @@ from accounts.services.tenants import (
 )
 from accounts.services.tokens import (
     create_token,
+    find_token,
     issue_token,
+    list_tokens,
     revoke_token,
     revoke_tokens,
     rotate_token,
@@ -75,7 +80,9 @@ __all__ = [
     "InvitationClosed",
     "Keyring",
     "OwnAccount",
+    "SecretSummary",
     "StaffAccount",
+    "TokenUnknown",
     "UserExists",
     "UserUnknown",
     "accept_invitation",
@@ -95,12 +102,15 @@ __all__ = [
     "find_invitation",
     "find_member",
     "find_or_add_by_email",
+    "find_token",
     "find_user",
     "fingerprint",
     "has_only_identity",
     "invite_user",
     "issue_token",
     "list_members",
+    "list_signing_secrets",
+    "list_tokens",
     "load_keyrings",
     "load_signing_secrets",
     "load_tenant_limits",

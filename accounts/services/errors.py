@@ -15,6 +15,10 @@ class UserUnknown(AccountError):
     """The tenant has no user of this name."""
 
 
+class TokenUnknown(AccountError):
+    """The user may see no token of this id."""
+
+
 class OwnAccount(AccountError):
     """Administrators demote or deactivate everybody but themselves."""
 

@@ -17,6 +17,8 @@ from accounts.services.rotation import DEFAULT_OVERLAP, check_overlap
 
 logger = logging.getLogger(__name__)
 
+MAX_LISTED = 20
+
 
 @transaction.atomic
 def rotate_signing_secret(
@@ -32,6 +34,33 @@ def rotate_signing_secret(
     secret: str = SigningSecret.objects.create(tenant=tenant, created_at=now).secret
     audit.record(tenant.pk, "signing_secret.rotate", [fingerprint(secret)])
     return secret
+
+
+class SecretSummary(NamedTuple):
+    """A signing secret; the clear text is empty if SECRET_KEY does not open it."""
+
+    fingerprint: str
+    clear_text: str
+    created_at: datetime
+    expires_at: datetime | None
+    is_live: bool
+
+
+def list_signing_secrets(tenant: Tenant, *, now: datetime) -> list[SecretSummary]:
+    """The secrets of a tenant, the newest first, also some that have ended."""
+    newest_first = tenant.signing_secrets.order_by("-created_at", "-pk")
+    return [_summarize(each, now) for each in newest_first[:MAX_LISTED]]
+
+
+def _summarize(secret: SigningSecret, now: datetime) -> SecretSummary:
+    text, end = secret.secret, secret.expires_at
+    return SecretSummary(
+        fingerprint(text),
+        "" if encryption.is_sealed(text) else text,
+        secret.created_at,
+        end,
+        is_live=end is None or end > now,
+    )
 
 
 def fingerprint(secret: str) -> str:

@@ -3,17 +3,52 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import NamedTuple
+from uuid import UUID
 
 from django.db import transaction
 from django.db.models import QuerySet
 
 from accounts import audit
 from accounts.models import Scope, Token, User, digest, generate_token
-from accounts.services.errors import AccountError
+from accounts.services.errors import AccountError, TokenUnknown
 from accounts.services.names import max_length
 from accounts.services.rotation import DEFAULT_OVERLAP, check_overlap
 from accounts.services.users import name_in_audit
+
+PAGE_SIZE = 50
+MAX_ID = 2**63 - 1
+
+
+class TokenPage(NamedTuple):
+    """Tokens with their users, the newest first; `after` is None on the last page."""
+
+    tokens: Sequence[Token]
+    after: int | None
+
+
+def list_tokens(
+    user: User, *, now: datetime, with_ended: bool = False, after: int | None = None
+) -> TokenPage:
+    """A page of the tokens that a user may see, after a cursor."""
+    found = Token.objects.visible_to(user).select_related("user")
+    found = found if with_ended else found.live(now)
+    if after is not None:
+        found = found.filter(pk__lt=min(after, MAX_ID))
+    tokens = list(found.order_by("-pk")[: PAGE_SIZE + 1])
+    is_last = len(tokens) <= PAGE_SIZE
+    return TokenPage(tokens[:PAGE_SIZE], None if is_last else tokens[PAGE_SIZE - 1].pk)
+
+
+def find_token(user: User, uuid: UUID) -> Token:
+    """A token that a user may see. Raises TokenUnknown."""
+    found = Token.objects.visible_to(user).select_related("user")
+    token = found.filter(uuid=uuid).first()
+    if token is None:
+        raise TokenUnknown("There is no such token.")
+    return token
 
 
 def issue_token(

@@ -9,7 +9,8 @@ from functools import lru_cache
 from typing import NamedTuple
 from uuid import UUID
 
-from tasks_api.delivery import run_tokens, signing
+from tasks_api.delivery import run_tokens
+from tasks_api.domain import signing
 from tasks_api.domain.request_options import comparable, split_sealed_values
 from tasks_api.domain.specs import RequestOptions, Surface
 from tasks_api.domain.states import Trouble

@@ -33,6 +33,27 @@ def list_rules(tenant: Tenant) -> QuerySet[NotificationRule]:
     return NotificationRule.objects.filter(tenant=tenant)
 
 
+def list_with_names(tenant: Tenant) -> list[NotificationRule]:
+    """The rules of a tenant with their channels and tasks, the oldest first."""
+    found = list_rules(tenant).select_related("channel", "task")
+    return list(found.order_by("pk")[:MAX_RULES])
+
+
+def find_task(tenant: Tenant, text: str) -> UUID:
+    """The living task of a name, or the task of an id. Raises InvalidTask."""
+    tasks = Task.objects.for_tenant(tenant).exclude(surface=Surface.NOTICES)
+    named = tasks.filter(surface__in=list(Surface), name=text, ended_at=None)
+    found = list(named.exclude(name="").values_list("pk", flat=True)[:2])
+    if len(found) > 1:
+        raise InvalidTask("task_id", "Several tasks have this name; give the id of one")
+    if found:
+        return found[0]
+    try:
+        return tasks.values_list("pk", flat=True).get(pk=UUID(text))
+    except (ValueError, Task.DoesNotExist):
+        raise InvalidTask("task_id", "There is no task of this name or id") from None
+
+
 def get_rule(tenant: Tenant, rule_id: UUID) -> NotificationRule:
     rule = list_rules(tenant).filter(pk=rule_id).first()
     if rule is None:

@@ -26,7 +26,6 @@ PURE_MODULES = (
     "tasks_api.delivery.retry",
     "tasks_api.delivery.run_tokens",
     "tasks_api.delivery.shares",
-    "tasks_api.delivery.signing",
 )
 PURE = sorted(
     module

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from scheduler_client import BadSignature, verify
 
-from tasks_api.delivery.signing import signature
+from tasks_api.domain.signing import signature
 
 SECRET = "whsec_" + "QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVo="
 

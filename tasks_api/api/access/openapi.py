@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar
-
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import (
-    OpenApiExample,
-    OpenApiParameter,
-)
+from drf_spectacular.utils import OpenApiParameter
 
 from tasks_api.api import openapi
 from tasks_api.api.access.openapi_fields import (
     ENTRY,
     ENTRY_OUT,
-    MESSAGE,
     NEW_SECRET_OUT,
     NEW_TOKEN,
     NEW_TOKEN_OUT,
@@ -31,41 +24,23 @@ from tasks_api.api.access.openapi_fields import (
     USER_CHANGE_IN,
     USER_IN,
     USER_OUT,
-    page_of,
 )
 from tasks_api.api.products import Product
-
-View = TypeVar("View", bound=Callable[..., Any])
-Describe = Callable[[View], View]
-
-UNAUTHORIZED = openapi.error_response("Authentication credentials were not provided.")
-FAILURE = openapi.error_response("Internal error")
-FORBIDDEN = openapi.error_response(
-    "This takes a token of scope admin, and yours is write"
+from tasks_api.api.tenant_openapi import (
+    BAD_LIMIT,
+    MESSAGE,
+    PAGING,
+    TOO_LARGE,
+    describer,
+    page_of,
+    with_body,
 )
+
 NO_TOKEN = openapi.error_response("Token not found")
 NO_USER = openapi.error_response("User not found")
 BAD_OVERLAP = openapi.error_response(
     "Invalid value of overlap_seconds. Value should be at most 2592000"
 )
-TOO_LARGE = openapi.error_response(openapi.TOO_LARGE)
-BAD_LIMIT = openapi.error_response(
-    "Invalid value of limit. Value should be a whole number from 1"
-)
-
-PAGING = [
-    OpenApiParameter(
-        "limit",
-        OpenApiTypes.INT,
-        description="The maximum number to return: 100 if absent, up to 1000.",
-    ),
-    OpenApiParameter(
-        "cursor",
-        OpenApiTypes.STR,
-        description="The `next_cursor` of the previous page.",
-    ),
-    openapi.NEXT_PAGE,
-]
 OWNER = OpenApiParameter(
     "owner",
     OpenApiTypes.STR,
@@ -98,33 +73,7 @@ _TOKEN_ID = openapi.path_parameter(
 _USER_NAME = openapi.path_parameter("name", "The name of the user in the tenant.")
 
 
-def _describe(
-    name: str, summary: str, description: str, answers: dict[Any, Any], **more: Any
-) -> Describe[Any]:
-    return openapi.operation(
-        product=Product.ACCESS,
-        operation_id=name,
-        summary=summary,
-        description=description,
-        responses={**answers, 401: UNAUTHORIZED, 403: FORBIDDEN, 500: FAILURE},
-        **more,
-    )
-
-
-def _with_body(
-    body: dict[str, Any],
-    example: dict[str, Any],
-    *,
-    answered: dict[str, Any] | None = None,
-) -> dict[str, Any]:
-    """The request of an operation. It ignores fields that only the `answered` schema has."""
-    ignored = dict.fromkeys((answered or {}).get("properties", {}), openapi.IGNORED)
-    known = {**body, "properties": {**ignored, **body["properties"]}}
-    return {
-        "request": openapi.json_body(known),
-        "examples": [OpenApiExample("an example", example, request_only=True)],
-    }
-
+_describe = describer(Product.ACCESS)
 
 list_tokens = _describe(
     "list_tokens",
@@ -157,7 +106,7 @@ issue_token = _describe(
         413: TOO_LARGE,
     },
     parameters=[openapi.response_header("Location", 201, "The path of the new token.")],
-    **_with_body(
+    **with_body(
         TOKEN_IN,
         {"name": "deploy", "scope": "write", "expires_in": 7776000},
         answered=TOKEN_OUT,
@@ -200,7 +149,7 @@ rotate_token = _describe(
         413: TOO_LARGE,
     },
     parameters=[_TOKEN_ID],
-    **_with_body(OVERLAP_IN, {"overlap_seconds": 3600}),
+    **with_body(OVERLAP_IN, {"overlap_seconds": 3600}),
 )
 list_users = _describe(
     "list_users",
@@ -228,7 +177,7 @@ add_user = _describe(
         409: openapi.error_response("There is a user ann already."),
         413: TOO_LARGE,
     },
-    **_with_body(USER_IN, {"name": "ann", "role": "member"}, answered=USER_OUT),
+    **with_body(USER_IN, {"name": "ann", "role": "member"}, answered=USER_OUT),
 )
 get_user = _describe(
     "get_user",
@@ -253,7 +202,7 @@ change_user = _describe(
         413: TOO_LARGE,
     },
     parameters=[_USER_NAME],
-    **_with_body(USER_CHANGE_IN, {"is_active": False}, answered=USER_OUT),
+    **with_body(USER_CHANGE_IN, {"is_active": False}, answered=USER_OUT),
 )
 transfer_tasks = _describe(
     "transfer_tasks",
@@ -271,7 +220,7 @@ transfer_tasks = _describe(
         413: TOO_LARGE,
     },
     parameters=[_USER_NAME],
-    **_with_body(TRANSFER_IN, {"to": "ann"}),
+    **with_body(TRANSFER_IN, {"to": "ann"}),
 )
 list_signing_secrets = _describe(
     "list_signing_secrets",
@@ -295,7 +244,7 @@ rotate_signing_secret = _describe(
         400: BAD_OVERLAP,
         413: TOO_LARGE,
     },
-    **_with_body(OVERLAP_IN, {"overlap_seconds": 86400}),
+    **with_body(OVERLAP_IN, {"overlap_seconds": 86400}),
 )
 list_audit = _describe(
     "list_audit_entries",

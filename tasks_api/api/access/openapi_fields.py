@@ -10,10 +10,8 @@ from tasks_api.api.openapi import (
     optional,
     text,
 )
+from tasks_api.api.tenant_openapi import closed
 
-CURSOR_OUT = text(
-    "Send it as `cursor` to get the next page; null on the last page.", nullable=True
-)
 MAX_OVERLAP = 2_592_000
 
 
@@ -21,21 +19,8 @@ def _when(description: str, **more: Any) -> dict[str, Any]:
     return text(description, format="date-time", **more)
 
 
-def _object(**properties: Any) -> dict[str, Any]:
-    return {
-        "type": "object",
-        "required": list(properties),
-        "properties": properties,
-    }
-
-
 def _optional_object(**properties: Any) -> dict[str, Any]:
     return {"type": "object", "properties": properties}
-
-
-def page_of(name: str, item: dict[str, Any], description: str) -> dict[str, Any]:
-    items = {"type": "array", "description": description, "items": item}
-    return _object(**{name: items, "next_cursor": CURSOR_OUT})
 
 
 def _scope(description: str) -> dict[str, Any]:
@@ -52,7 +37,7 @@ _IS_ACTIVE = {
     "description": "Whether the user may use the API. The tasks of an inactive user "
     "are paused.",
 }
-TOKEN_OUT = _object(
+TOKEN_OUT = closed(
     id=text("The id of the token, by which it is read, rotated and revoked."),
     user=text("The name of the user whose token it is."),
     name=text("What the token is for, as its creator described it."),
@@ -66,7 +51,7 @@ TOKEN_OUT = _object(
         nullable=True,
     ),
 )
-NEW_TOKEN_OUT = _object(
+NEW_TOKEN_OUT = closed(
     **TOKEN_OUT["properties"],
     token=text("The token itself. It is shown in this answer and never again."),
 )
@@ -94,7 +79,7 @@ OVERLAP_IN = _optional_object(
         nullable=True,
     )
 )
-USER_OUT = _object(
+USER_OUT = closed(
     name=text("The name of the user in the tenant."),
     username=text("The name in the whole service: the user's, `@`, the tenant's."),
     role=_ROLE,
@@ -117,11 +102,11 @@ TRANSFER_IN = {
     ),
     "required": ["to"],
 }
-TRANSFER_OUT = _object(
+TRANSFER_OUT = closed(
     message=DONE_MESSAGE,
     count=count("How many tasks were handed over, ended ones included."),
 )
-SECRET_OUT = _object(
+SECRET_OUT = closed(
     id=text("A fingerprint of the secret, to recognise it by."),
     created_at=_when("Since when the service signs requests with it."),
     expires_at=_when(
@@ -133,18 +118,18 @@ SECRET_OUT = _object(
         "description": "Whether the service can decrypt it; if not, an operator lost a key.",
     },
 )
-SECRETS_OUT = _object(
+SECRETS_OUT = closed(
     secrets={
         "type": "array",
         "description": "The secrets that sign requests, the newest first.",
         "items": SECRET_OUT,
     }
 )
-NEW_SECRET_OUT = _object(
+NEW_SECRET_OUT = closed(
     id=text("A fingerprint of the secret, to recognise it by."),
     secret=text("The secret itself. It is shown in this answer and never again."),
 )
-ENTRY_OUT = _object(
+ENTRY_OUT = closed(
     id=text("The id of the entry."),
     at=_when("When the change was made."),
     actor=text("Who made the change: a username, or the service itself."),
@@ -165,7 +150,7 @@ ENTRY_OUT = _object(
     changes={
         "type": "object",
         "description": "Each field that was changed. `…` stands for secrets.",
-        "additionalProperties": _object(
+        "additionalProperties": closed(
             **{
                 "from": {"description": "What the field was before the change."},
                 "to": {"description": "What the field is after the change."},
@@ -173,7 +158,6 @@ ENTRY_OUT = _object(
         ),
     },
 )
-MESSAGE = _object(message=DONE_MESSAGE)
 
 NOW = "2026-11-21T10:00:00Z"
 TOKEN = {

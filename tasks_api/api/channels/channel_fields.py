@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -15,6 +14,13 @@ from tasks_api.api import fields
 from tasks_api.api.channels.base import read_given, read_paused, read_text
 from tasks_api.delivery import targets
 from tasks_api.domain.exceptions import InvalidTask
+from tasks_api.domain.notice_limits import (
+    MAX_CHANNEL_NAME_LENGTH,
+    MAX_PER_HOUR,
+    MAX_RECIPIENTS,
+    MAX_SECRET_LENGTH,
+    TOPIC,
+)
 from tasks_api.domain.notices import (
     REQUIRED_SETTINGS,
     ChannelKind,
@@ -27,12 +33,6 @@ from tasks_api.services.channels import DEFAULT_MAX_PER_HOUR
 
 # The kinds that clients create.
 KINDS = [kind for kind in ChannelKind if kind != ChannelKind.NOTIFICATION_URL]
-MAX_NAME_LENGTH = 100
-MAX_SECRET_LENGTH = 255
-MAX_ADDRESSES = 20
-MAX_PER_HOUR = 1000
-# As ntfy's own server wants it.
-TOPIC = re.compile(r"[-_A-Za-z0-9]{1,64}")
 # The end of a URL as responses show it.
 MASKED_END = "/…"
 
@@ -84,7 +84,7 @@ def read_settings(
 
 
 def _read_name(value: object) -> str:
-    return read_text("name", value, longest=MAX_NAME_LENGTH)
+    return read_text("name", value, longest=MAX_CHANNEL_NAME_LENGTH)
 
 
 def _read_limit(value: object) -> int:
@@ -99,9 +99,9 @@ def _read_url(value: object) -> str:
 
 
 def _read_addresses(value: object) -> tuple[str, ...]:
-    if not isinstance(value, list) or not 0 < len(value) <= MAX_ADDRESSES:
+    if not isinstance(value, list) or not 0 < len(value) <= MAX_RECIPIENTS:
         fields.raise_invalid(
-            "recipients", f"should be a list of 1 to {MAX_ADDRESSES} addresses"
+            "recipients", f"should be a list of 1 to {MAX_RECIPIENTS} addresses"
         )
     try:
         for address in value:

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar
-
-from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiExample, OpenApiParameter
+from drf_spectacular.utils import OpenApiParameter
 
 from tasks_api.api import openapi
 from tasks_api.api.channels.openapi_fields import (
@@ -14,70 +10,30 @@ from tasks_api.api.channels.openapi_fields import (
     CHANNEL_CHANGE_IN,
     CHANNEL_IN,
     CHANNEL_OUT,
-    MESSAGE,
     RULE,
     RULE_CHANGE_IN,
     RULE_IN,
     RULE_OUT,
     TEST_OUT,
-    page_of,
 )
 from tasks_api.api.products import Product
-
-View = TypeVar("View", bound=Callable[..., Any])
-Describe = Callable[[View], View]
-
-UNAUTHORIZED = openapi.error_response("Authentication credentials were not provided.")
-FAILURE = openapi.error_response("Internal error")
-FORBIDDEN = openapi.error_response(
-    "This takes a token of scope admin, and yours is write"
+from tasks_api.api.tenant_openapi import (
+    BAD_LIMIT,
+    MESSAGE,
+    PAGING,
+    TOO_LARGE,
+    describer,
+    page_of,
+    with_body,
 )
+
 NO_CHANNEL = openapi.error_response("Channel not found")
 NO_RULE = openapi.error_response("Rule not found")
-TOO_LARGE = openapi.error_response(openapi.TOO_LARGE)
-BAD_LIMIT = openapi.error_response(
-    "Invalid value of limit. Value should be a whole number from 1"
-)
-PAGING = [
-    OpenApiParameter(
-        "limit",
-        OpenApiTypes.INT,
-        description="The maximum number to return: 100 if absent, up to 1000.",
-    ),
-    OpenApiParameter(
-        "cursor",
-        OpenApiTypes.STR,
-        description="The `next_cursor` of the previous page.",
-    ),
-    openapi.NEXT_PAGE,
-]
 _CHANNEL_ID = openapi.path_parameter("channel_id", "The id of the channel.")
 _RULE_ID = openapi.path_parameter("rule_id", "The id of the rule.")
 
 
-def _describe(
-    name: str, summary: str, description: str, answers: dict[Any, Any], **more: Any
-) -> Describe[Any]:
-    return openapi.operation(
-        product=Product.CHANNELS,
-        operation_id=name,
-        summary=summary,
-        description=description,
-        responses={**answers, 401: UNAUTHORIZED, 403: FORBIDDEN, 500: FAILURE},
-        **more,
-    )
-
-
-def _with_body(
-    body: dict[str, Any], example: dict[str, Any], answered: dict[str, Any]
-) -> dict[str, Any]:
-    """The request of an operation. It ignores fields that only responses have."""
-    ignored = dict.fromkeys(answered["properties"], openapi.IGNORED)
-    known = {**body, "properties": {**ignored, **body["properties"]}}
-    return {
-        "request": openapi.json_body(known),
-        "examples": [OpenApiExample("an example", example, request_only=True)],
-    }
+_describe = describer(Product.CHANNELS)
 
 
 def _location(text: str) -> OpenApiParameter:
@@ -112,14 +68,14 @@ create_channel = _describe(
         413: TOO_LARGE,
     },
     parameters=[_location("The path of the new channel.")],
-    **_with_body(
+    **with_body(
         CHANNEL_IN,
         {
             "name": "on call",
             "kind": "slack",
             "url": "https://example.com/services/T0/B0",
         },
-        CHANNEL_OUT,
+        answered=CHANNEL_OUT,
     ),
 )
 get_channel = _describe(
@@ -142,7 +98,7 @@ change_channel = _describe(
         413: TOO_LARGE,
     },
     parameters=[_CHANNEL_ID],
-    **_with_body(CHANNEL_CHANGE_IN, {"max_per_hour": 6}, CHANNEL_OUT),
+    **with_body(CHANNEL_CHANGE_IN, {"max_per_hour": 6}, answered=CHANNEL_OUT),
 )
 remove_channel = _describe(
     "remove_channel",
@@ -207,10 +163,10 @@ create_rule = _describe(
         413: TOO_LARGE,
     },
     parameters=[_location("The path of the new rule.")],
-    **_with_body(
+    **with_body(
         RULE_IN,
         {name: RULE[name] for name in ("channel_id", "events", "tag", "quiet_hours")},
-        RULE_OUT,
+        answered=RULE_OUT,
     ),
 )
 get_rule = _describe(
@@ -232,7 +188,7 @@ change_rule = _describe(
         413: TOO_LARGE,
     },
     parameters=[_RULE_ID],
-    **_with_body(RULE_CHANGE_IN, {"paused": True}, RULE_OUT),
+    **with_body(RULE_CHANGE_IN, {"paused": True}, answered=RULE_OUT),
 )
 remove_rule = _describe(
     "remove_rule",

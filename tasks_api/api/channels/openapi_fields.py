@@ -4,35 +4,25 @@ from __future__ import annotations
 
 from typing import Any
 
-from tasks_api.api.channels.channel_fields import (
-    KINDS,
-    MAX_ADDRESSES,
-    MAX_NAME_LENGTH,
-    MAX_PER_HOUR,
-)
-from tasks_api.api.channels.rule_fields import MAX_DIGEST, MAX_LATE_AFTER, MAX_STREAK
+from tasks_api.api.channels.channel_fields import KINDS
 from tasks_api.api.openapi import DONE_MESSAGE, count, optional, text
+from tasks_api.api.tenant_openapi import closed
+from tasks_api.domain.notice_limits import (
+    MAX_CHANNEL_NAME_LENGTH,
+    MAX_DIGEST,
+    MAX_LATE_AFTER,
+    MAX_PER_HOUR,
+    MAX_RECIPIENTS,
+    MAX_STREAK,
+)
 from tasks_api.domain.notices import ChannelKind, Event
 from tasks_api.services.channels import DEFAULT_MAX_PER_HOUR
 from tasks_api.services.rules import DEFAULT_LATE_AFTER, DEFAULT_STREAK
-
-CURSOR_OUT = text(
-    "Send it as `cursor` to get the next page; null on the last page.", nullable=True
-)
 
 
 def _object(*, required: list[str], **properties: Any) -> dict[str, Any]:
     rule = {"type": "object", "properties": properties}
     return rule | {"required": required} if required else rule
-
-
-def _closed(**properties: Any) -> dict[str, Any]:
-    return _object(required=list(properties), **properties)
-
-
-def page_of(name: str, item: dict[str, Any], description: str) -> dict[str, Any]:
-    items = {"type": "array", "description": description, "items": item}
-    return _closed(**{name: items, "next_cursor": CURSOR_OUT})
 
 
 def _paused(description: str) -> dict[str, Any]:
@@ -42,7 +32,7 @@ def _paused(description: str) -> dict[str, Any]:
 _NAME = text(
     "The name of the channel, unique in the tenant.",
     minLength=1,
-    maxLength=MAX_NAME_LENGTH,
+    maxLength=MAX_CHANNEL_NAME_LENGTH,
 )
 _LIMIT = {
     "type": "integer",
@@ -60,7 +50,7 @@ _SETTINGS = {
     "recipients": {
         "type": "array",
         "minItems": 1,
-        "maxItems": MAX_ADDRESSES,
+        "maxItems": MAX_RECIPIENTS,
         "items": {"type": "string", "format": "email"},
         "description": "The addresses that get mail: for the kind email.",
     },
@@ -101,7 +91,7 @@ CHANNEL_OUT = _object(
         }
     ),
 )
-TEST_OUT = _closed(
+TEST_OUT = closed(
     task_id=text(
         "The task that sends the message. `GET /runs/?task=` with it says what became of it."
     ),
@@ -160,14 +150,13 @@ RULE_CHANGE_IN = _object(
     required=[], channel_id=_CHANNEL_ID, events=_EVENTS, **optional(_RULE_OPTIONS)
 )
 _NULLABLE = {name: _RULE_OPTIONS[name] for name in ("task_id", "tag", "quiet_hours")}
-RULE_OUT = _closed(
+RULE_OUT = closed(
     id=text("The id of the rule."),
     channel_id=_CHANNEL_ID,
     events=_EVENTS,
     **{**_RULE_OPTIONS, **optional(_NULLABLE)},
     created_at=text("When the rule was made.", format="date-time"),
 )
-MESSAGE = _closed(message=DONE_MESSAGE)
 
 NOW = "2026-11-21T10:00:00Z"
 CHANNEL = {

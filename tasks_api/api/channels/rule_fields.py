@@ -10,16 +10,16 @@ from uuid import UUID
 from tasks_api.api import fields
 from tasks_api.api.channels.base import read_given, read_paused, read_text
 from tasks_api.domain.exceptions import InvalidTask
+from tasks_api.domain.notice_limits import (
+    MAX_DIGEST,
+    MAX_LATE_AFTER,
+    MAX_STREAK,
+    MAX_TAG_LENGTH,
+)
 from tasks_api.domain.notices import Event
 from tasks_api.domain.timestamps import format_timestamp
 from tasks_api.models import NotificationRule
 from tasks_api.services.rules import DEFAULT_LATE_AFTER, DEFAULT_STREAK
-
-MAX_STREAK = 1000
-# Seconds: a day, and a week.
-MAX_DIGEST = 24 * 3600
-MAX_LATE_AFTER = 7 * 24 * 3600
-MAX_TAG_LENGTH = 100
 
 
 def read_columns(data: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -14,21 +12,17 @@ from rest_framework.test import APIClient
 from accounts import services as accounts
 from accounts.models import AuditEntry, Role, User
 from tasks_api.domain.notices import Event
-from tasks_api.models import Channel, NotificationRule
-from tests.conftest import ClientFor, MakeTask
+from tasks_api.models import Channel
+from tests.conftest import ClientFor
+from tests.integration.support.channels_surface import (
+    BODIES,
+    SECRET_URL,
+    error,
+    make_channel,
+    make_rule,
+)
 
 pytestmark = pytest.mark.django_db
-
-SECRET_URL = "https://hooks.example.com/services/T0/B0/s3cret"
-BODIES: dict[str, dict[str, Any]] = {
-    "webhook": {"url": SECRET_URL},
-    "slack": {"url": SECRET_URL},
-    "discord": {"url": SECRET_URL},
-    "teams": {"url": SECRET_URL},
-    "pagerduty": {"routing_key": "s3cret"},
-    "ntfy": {"topic": "ops", "token": "s3cret"},
-    "email": {"recipients": ["s3cret@example.com"]},
-}
 
 
 @pytest.fixture
@@ -39,29 +33,6 @@ def admin(tenant_admin: User, client_for: ClientFor) -> APIClient:
 @pytest.fixture
 def foreign_admin(stranger: User, client_for: ClientFor) -> APIClient:
     return client_for(accounts.change_user(stranger, role=Role.ADMIN))
-
-
-def error(answer: Any) -> str:
-    message: str = answer.json()["error"]["message"]
-    return message
-
-
-def make_channel(admin: APIClient, **more: Any) -> dict[str, Any]:
-    body = {"name": "on call", "kind": "slack", "url": SECRET_URL, **more}
-    answer = admin.post("/channels/", body, format="json")
-    assert answer.status_code == 201, answer.content
-    made: dict[str, Any] = answer.json()
-    return made
-
-
-def make_rule(
-    admin: APIClient, channel: Mapping[str, Any], **more: Any
-) -> dict[str, Any]:
-    body = {"channel_id": channel["id"], "events": ["run.failed"], **more}
-    answer = admin.post("/rules/", body, format="json")
-    assert answer.status_code == 201, answer.content
-    made: dict[str, Any] = answer.json()
-    return made
 
 
 @pytest.mark.parametrize("kind", sorted(BODIES))
@@ -151,22 +122,6 @@ def test_another_tenant_reaches_nothing(
     assert admin.get(of_channel).json() == channel
 
 
-def test_a_rule_is_about_no_task_of_another_tenant(
-    admin: APIClient, stranger: User, make_task: MakeTask
-) -> None:
-    foreign = make_task(stranger)
-    body = {
-        "channel_id": make_channel(admin)["id"],
-        "events": ["run.failed"],
-        "task_id": str(foreign.pk),
-    }
-
-    answer = admin.post("/rules/", body, format="json")
-
-    assert answer.status_code == 400
-    assert error(answer) == "Invalid value of task_id. There is no such task"
-
-
 @pytest.mark.parametrize(
     ("body", "field"),
     [
@@ -221,71 +176,6 @@ def test_a_channel_that_cannot_be_is_refused_with_its_field(
     assert answer.status_code == 400
     assert field in error(answer)
     assert not Channel.objects.exists()
-
-
-@pytest.mark.parametrize(
-    ("more", "field"),
-    [
-        ({"channel_id": None}, "channel_id"),
-        ({"channel_id": "x"}, "channel_id"),
-        ({"channel_id": str(uuid.uuid4())}, "channel_id"),
-        ({"events": []}, "events"),
-        ({"events": ["run.exploded"]}, "events"),
-        ({"events": "run.failed"}, "events"),
-        ({"task_id": "x"}, "task_id"),
-        ({"task_id": 7}, "task_id"),
-        ({"task_id": str(uuid.uuid4())}, "task_id"),
-        ({"tag": ""}, "tag"),
-        ({"tag": "a" * 101}, "tag"),
-        ({"streak": 0}, "streak"),
-        ({"streak": True}, "streak"),
-        ({"late_after": 0}, "late_after"),
-        ({"digest_seconds": -1}, "digest_seconds"),
-        ({"digest_seconds": 86401}, "digest_seconds"),
-        ({"quiet_hours": "22-7"}, "quiet_hours"),
-        ({"quiet_hours": {"from": "22:00", "to": "07:00"}}, "quiet_hours.timezone"),
-        ({"quiet_hours": {"to": "07:00", "timezone": "UTC"}}, "quiet_hours.from"),
-        (
-            {"quiet_hours": {"from": "25:00", "to": "07:00", "timezone": "UTC"}},
-            "quiet_hours.from",
-        ),
-        (
-            {"quiet_hours": {"from": "07:00", "to": "07:00", "timezone": "UTC"}},
-            "quiet_hours.to",
-        ),
-        (
-            {"quiet_hours": {"from": "22:00", "to": "07:00", "timezone": "Mars/X"}},
-            "quiet_hours.timezone",
-        ),
-        (
-            {"quiet_hours": {"from": "22:00", "until": "07:00", "timezone": "UTC"}},
-            "quiet_hours.until",
-        ),
-        ({"event": ["run.failed"]}, "event"),
-    ],
-)
-def test_a_rule_that_cannot_be_is_refused_with_its_field(
-    admin: APIClient, more: dict[str, Any], field: str
-) -> None:
-    body = {"channel_id": make_channel(admin)["id"], "events": ["run.failed"], **more}
-
-    answer = admin.post("/rules/", body, format="json")
-
-    assert answer.status_code == 400
-    assert field in error(answer)
-    assert not NotificationRule.objects.exists()
-
-
-def test_a_rule_is_about_a_task_or_a_tag(admin: APIClient, make_task: MakeTask) -> None:
-    channel, task = make_channel(admin), make_task()
-    rule = make_rule(admin, channel, task_id=str(task.pk))
-    path = f"/rules/{rule['id']}/"
-
-    refused = admin.patch(path, {"tag": "billing"}, format="json")
-    changed = admin.patch(path, {"task_id": None, "tag": "billing"}, format="json")
-
-    assert refused.status_code == 400
-    assert changed.json() == {**rule, "task_id": None, "tag": "billing"}
 
 
 def test_what_was_read_can_be_sent_back(admin: APIClient) -> None:

@@ -16,7 +16,7 @@ from django.utils import timezone
 
 from accounts import services as accounts
 from accounts.models import User, mint_signing_secret
-from tasks_api.delivery import signing
+from tasks_api.domain import signing
 from tasks_api.domain.schedules import Once
 from tasks_api.models import Task
 from tasks_api.worker.engine import Engine

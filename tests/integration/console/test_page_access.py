@@ -12,7 +12,9 @@ from accounts import services
 from accounts.models import Invitation, Role, Token, User
 from console.urls import urlpatterns
 from scheduler_service.http.csp import STRICT_PAGE_POLICY
+from tasks_api.models import Channel, NotificationRule
 from tests.conftest import MakeTask
+from tests.integration.support.notices import make_channel, make_rule
 
 pytestmark = pytest.mark.django_db
 
@@ -24,6 +26,9 @@ ARGUMENTS = {
     "provider_id": "oidc",
     "uidb36": "1",
     "key": "no-key",
+    "token_id": str(uuid4()),
+    "channel_id": str(uuid4()),
+    "rule_id": str(uuid4()),
 }
 # Pages that let people in.
 OPEN = {
@@ -53,8 +58,30 @@ FOR_ADMINS = {
     "console-deactivate",
     "console-activate",
     "console-revoke-invitation",
+    "console-signing-secrets",
+    "console-rotate-signing-secret",
+    "console-check-signature",
+    "console-new-channel",
+    "console-edit-channel",
+    "console-test-channel",
+    "console-remove-channel",
+    "console-new-rule",
+    "console-edit-rule",
+    "console-remove-rule",
+    "console-audit",
 }
-CHANGES = (FOR_ADMINS - {"console-members"}) | {"console-first-call"}
+READ_BY_ADMINS = {
+    "console-audit",
+    "console-new-channel",
+    "console-edit-channel",
+    "console-new-rule",
+    "console-edit-rule",
+    "console-members",
+    "console-signing-secrets",
+    "console-rotate-signing-secret",
+    "console-check-signature",
+}
+CHANGES = (FOR_ADMINS - READ_BY_ADMINS) | {"console-first-call", "console-revoke-token"}
 
 
 def name_of(route: URLPattern) -> str:
@@ -155,16 +182,23 @@ def test_what_another_tenant_has_is_not_found(
     assert stranger.tenant is not None
     services.add_user(stranger.tenant, "zoe")
     names = route.pattern.regex.groupindex
-    ids = {"name": "zoe", "invitation_id": str(invitation_of(stranger).uuid)}
+    channel = make_channel(stranger)
+    ids = {
+        "name": "zoe",
+        "invitation_id": str(invitation_of(stranger).uuid),
+        "channel_id": str(channel.pk),
+        "rule_id": str(make_rule(stranger, channel, "run.failed").pk),
+    }
     path = reverse(name_of(route), kwargs={name: ids[name] for name in names})
 
-    answer = browser_of(tenant_admin).post(path, {"role": "admin"})
+    answer = browser_of(tenant_admin).post(path, {"role": "admin", "confirmed": "yes"})
 
     assert answer.status_code == 404
     assert "text/html" in answer["Content-Type"]
     zoe = User.objects.get(name="zoe")
     assert (zoe.role, zoe.is_active) == (Role.MEMBER, True)
     assert Invitation.objects.get().revoked_at is None
+    assert (Channel.objects.count(), NotificationRule.objects.count()) == (1, 1)
 
 
 def invitation_of(user: User) -> Invitation:
@@ -288,4 +322,4 @@ def test_settings_lead_to_the_first_page_that_is_open(
     assert browser_of(tenant_admin).get("/app/settings/")["Location"] == (
         "/app/settings/members"
     )
-    assert browser_of(user).get("/app/settings/")["Location"] == "/account"
+    assert browser_of(user).get("/app/settings/")["Location"] == "/app/settings/tokens"

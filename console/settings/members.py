@@ -42,7 +42,7 @@ def _render_members(request: MemberRequest, **context: Any) -> HttpResponse:
         "invitations": accounts.open_invitations(tenant, now=clock.now()),
         "roles": Role.choices,
     }
-    return render(request, "console/members.html", context)
+    return render(request, "console/settings/members.html", context)
 
 
 def _invite(request: MemberRequest, form: InvitationForm) -> str:

@@ -1,0 +1,112 @@
+"""What a user or a tenant uses: tasks, runs day by day, and messages of the pull queue."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
+
+from django.db import connection
+
+from accounts.models import User
+from tasks_api.domain import tallies
+from tasks_api.domain.states import UNFINISHED_STATES, RunState
+from tasks_api.domain.tallies import Tally
+from tasks_api.models import Channel, NotificationRule
+from tasks_api.services import counts, stats
+from tasks_api.services.counts import TaskCount
+from tasks_api.services.reconciliation import history_start
+from tasks_api.services.usage_statements import COUNT_MESSAGES
+
+DAYS = 30
+DAY = timedelta(days=1)
+# The most messages that are counted one by one.
+MAX_COUNTED_MESSAGES = 10_000
+
+
+class DayUsage(NamedTuple):
+    """The runs from `since` to before `until`, which is a day or the kept part of it."""
+
+    since: datetime
+    until: datetime
+    by_state: Counter[RunState]
+
+    @property
+    def total(self) -> int:
+        return self.by_state.total()
+
+
+class MessageUsage(NamedTuple):
+    """The messages of the pull queue; with `has_more`, at least so many."""
+
+    total: int
+    payload_bytes: int
+    has_more: bool
+
+
+@dataclass(frozen=True)
+class Usage:
+    """The tasks of a user or a tenant, and what the tenant has besides."""
+
+    tasks: list[TaskCount]
+    days: list[DayUsage]
+    messages: MessageUsage
+    channels: int
+    rules: int
+
+    @property
+    def runs(self) -> int:
+        return sum(day.total for day in self.days)
+
+
+def read_usage(user: User, *, now: datetime) -> Usage:
+    """Uses a constant number of statements for any number of tasks and runs."""
+    tenant = user.tenant_id
+    return Usage(
+        counts.count_tasks(user, now=now),
+        _read_days(user, now),
+        _count_messages(user),
+        Channel.objects.filter(tenant=tenant).count(),
+        NotificationRule.objects.filter(tenant=tenant).count(),
+    )
+
+
+def _read_days(user: User, now: datetime) -> list[DayUsage]:
+    """The last days in UTC, as far as their runs are kept. The last one is today."""
+    assert user.tenant is not None
+    today = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    # The hour after the one in which runs begin to be kept is kept whole.
+    oldest = stats.floor_hour(history_start(user.tenant, now)) + stats.HOUR
+    since = max(today - (DAYS - 1) * DAY, oldest)
+    found = stats.read_stats(user, since=since, until=None)
+    of_day: defaultdict[datetime, Counter[RunState]] = defaultdict(Counter)
+    for hour, tally in found.hours:
+        of_day[hour.astimezone(UTC).replace(hour=0)].update(_by_state(tally))
+    days = [today - n * DAY for n in range(DAYS)][::-1]
+    return [
+        DayUsage(max(day, since), day + DAY, of_day[day])
+        for day in days
+        if day + DAY > since
+    ]
+
+
+def _by_state(tally: Tally) -> Counter[RunState]:
+    found = Counter(
+        {state: tallies.count_of(tally, tallies.RUNS, state) for state in RunState}
+    )
+    return +found
+
+
+def _count_messages(user: User) -> MessageUsage:
+    values = {"tenant": user.tenant_id, "limit": MAX_COUNTED_MESSAGES + 1}
+    with connection.cursor() as cursor:
+        cursor.execute(COUNT_MESSAGES, values)
+        [count, size] = cursor.fetchone()
+    return MessageUsage(
+        min(count, MAX_COUNTED_MESSAGES), int(size), count > MAX_COUNTED_MESSAGES
+    )
+
+
+def count_unfinished(by_state: Counter[RunState]) -> int:
+    return sum(by_state[state] for state in UNFINISHED_STATES)

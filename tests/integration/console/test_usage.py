@@ -1,0 +1,165 @@
+"""The pages of usage and retention: every number equals the list behind it."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime, timedelta
+from html import unescape
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from django.conf import LazySettings
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from accounts import services
+from accounts.models import Role, Tenant, User
+from tasks_api.domain.states import RunState
+from tasks_api.models import Message
+from tasks_api.services import pull_queue, usage
+from tasks_api.services.pull_queue import NewMessage
+from tasks_api.services.runs import RunFilter, list_runs
+from tests.conftest import MakeTask, tenant_of
+from tests.integration.support.stored_runs import hourly_task, store_run
+
+pytestmark = pytest.mark.django_db
+
+USAGE, RETENTION = "/app/settings/usage/", "/app/settings/retention/"
+LINK = re.compile(r'<a href="(/app/runs/\?[^"]+)">([0-9,]+)</a>')
+DAY = 24 * 60
+
+
+@pytest.fixture
+def browser(client: Client, user: User) -> Client:
+    client.force_login(user)
+    return client
+
+
+def enqueue(tenant: Tenant, count: int, payload: str = "null") -> None:
+    pull_queue.enqueue_many(
+        [
+            NewMessage(tenant.pk, "jobs", f"job {number}", payload, 30, 0, None)
+            for number in range(count)
+        ]
+    )
+
+
+def count_behind(user: User, url: str) -> int:
+    """The runs that the linked list has."""
+    query = {name: values[0] for name, values in parse_qs(urlsplit(url).query).items()}
+    since, until = (datetime.fromisoformat(query[name]) for name in ("from", "to"))
+    states = [RunState(name) for name in query.get("state", "").split(",") if name]
+    wanted = RunFilter(states=states, since=since, until=until)
+    return len(list_runs(user, wanted, limit=1000))
+
+
+def test_each_number_of_runs_equals_the_list_behind_it(
+    browser: Client, user: User
+) -> None:
+    task = hourly_task(user)
+    for ago, state in [
+        (1, RunState.FAILED),
+        (2, RunState.SUCCEEDED),
+        (3, RunState.SUCCEEDED),
+        (DAY, RunState.MISSED),
+        (DAY + 1, RunState.SKIPPED),
+        (DAY + 2, RunState.CANCELLED),
+        (5 * DAY, RunState.SUCCEEDED),
+    ]:
+        store_run(task, ago=ago, state=state)
+
+    page = browser.get(USAGE).content.decode()
+
+    links = [(unescape(url), int(shown)) for url, shown in LINK.findall(page)]
+    totals = [shown for url, shown in links if "state=" not in url]
+    assert sum(totals) == 7
+    assert "<strong>7</strong> runs" in page
+    assert len(links) > len(totals)
+    assert [(url, count_behind(user, url)) for url, _ in links] == links
+    assert page.count("<rect") >= len(totals)
+
+
+def test_members_see_their_own_use_and_others_that_of_the_tenant(
+    browser: Client, user: User, colleague: User, stranger: User
+) -> None:
+    for owner in (user, colleague, stranger):
+        store_run(hourly_task(owner))
+
+    shown = {}
+    for role in (Role.MEMBER, Role.VIEWER, Role.ADMIN):
+        services.change_user(user, role=role)
+        page = browser.get(USAGE).content.decode()
+        shown[role] = re.findall(r"<strong>(\d+)</strong> (task|run)", page)
+
+    assert shown[Role.MEMBER] == [("1", "task"), ("1", "run")]
+    assert shown[Role.VIEWER] == shown[Role.ADMIN] == [("2", "task"), ("2", "run")]
+
+
+def test_messages_are_counted_up_to_a_bound(
+    browser: Client, user: User, stranger: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    enqueue(tenant_of(user), 3, '"12345678"')
+    enqueue(tenant_of(stranger), 2)
+    assert "<strong>3</strong> messages" in browser.get(USAGE).content.decode()
+    assert usage.read_usage(user, now=timezone.now()).messages.payload_bytes == 30
+
+    monkeypatch.setattr(usage, "MAX_COUNTED_MESSAGES", 2)
+
+    assert "<strong>over 2</strong> messages" in browser.get(USAGE).content.decode()
+    assert Message.objects.count() == 5
+
+
+def test_a_tenant_that_keeps_little_sees_as_much(browser: Client, user: User) -> None:
+    services.configure_tenant("Alpha", retention_days=2)
+    store_run(hourly_task(user))
+
+    page = browser.get(USAGE).content.decode()
+
+    assert re.search(r"<strong>1</strong> run in [23] days", page)
+
+
+def test_the_page_costs_the_same_with_many_runs(
+    browser: Client, user: User, make_task: MakeTask
+) -> None:
+    store_run(hourly_task(user))
+    with CaptureQueriesContext(connection) as few:
+        browser.get(USAGE)
+    task = hourly_task(user)
+    for number in range(40):
+        make_task()
+        store_run(task, ago=number * 60 + 2)
+    with CaptureQueriesContext(connection) as many:
+        page = browser.get(USAGE)
+
+    assert b"<strong>41</strong> runs" in page.content
+    assert len(many) == len(few)
+
+
+def test_limits_are_shown_with_what_is_used(browser: Client, user: User) -> None:
+    services.configure_tenant("Alpha", max_in_flight=7)
+
+    page = browser.get(USAGE).content.decode()
+
+    assert "<dd>7</dd>" in page
+    assert "<dd>0 of 50</dd>" in page
+    assert "<dd>0 of 200</dd>" in page
+
+
+# Retention.
+
+
+def test_retention_says_how_long_and_who_changes_it(
+    browser: Client, settings: LazySettings
+) -> None:
+    settings.SCHEDULER_RETENTION_DAYS = 30
+    usual = browser.get(RETENTION).content.decode()
+    services.configure_tenant("Alpha", retention_days=90)
+    own = browser.get(RETENTION).content.decode()
+
+    assert "<strong>30 days</strong>, as for all tenants" in usual
+    assert "<strong>90 days</strong>, which is set for your tenant" in own
+    kept_since = timezone.now() - timedelta(days=90)
+    assert f"{kept_since:%Y-%m-%d}" in own
+    assert "configure_tenant Alpha --retention-days" in own
