@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, NamedTuple
+from uuid import UUID
 
 from django.db import connection
 
@@ -71,6 +72,54 @@ class Forecast:
     omitted: int
 
 
+class Only(NamedTuple):
+    """The one task, tag or host whose fire times alone are counted."""
+
+    by: Division
+    label: str
+
+
+class _Asked(NamedTuple):
+    """The tasks that a forecast counts, and the most groups of them."""
+
+    user: User
+    by: Division
+    only: Only | None
+    max_groups: int
+
+    def refuse_too_many(self, number: int) -> None:
+        most = self.max_groups
+        if number < most:
+            return
+        if self.by is Division.NOTHING:
+            text = (
+                f"More than {most} schedules differ from from to to; ask for less time"
+            )
+            raise InvalidTask("to", text)
+        text = f"There are more than {most} to divide the forecast by; leave by out, or ask for less time"
+        raise InvalidTask("by", text)
+
+    def values(self) -> dict[str, Any]:
+        user = self.user
+        users = User.objects.filter(tenant=user.tenant_id)
+        owners = (
+            users.values_list("pk", flat=True) if user.reaches_tenant else [user.pk]
+        )
+        return {
+            "tenant": user.tenant_id,
+            "owner": None if user.reaches_tenant else user.pk,
+            "owners": array(owners),
+            **{
+                f"only_{by}": self.only.label
+                if self.only and self.only.by == by
+                else None
+                for by in Division
+                if by
+            },
+            "limit": self.max_groups + 1,
+        }
+
+
 class _Counted(NamedTuple):
     labels: list[str]
     is_paused: bool
@@ -78,17 +127,24 @@ class _Counted(NamedTuple):
 
 
 def make_forecast(
-    user: User, buckets: Buckets, *, by: Division, now: datetime
+    user: User,
+    buckets: Buckets,
+    *,
+    by: Division,
+    now: datetime,
+    only: Only | None = None,
+    max_groups: int | None = None,
 ) -> Forecast:
     """Return the fire times after now that the tasks of a user have in the buckets.
 
     Raises InvalidTask that names `by` or `to` if there are too many of them.
     """
+    asked = _Asked(user, by, only, max_groups or MAX_GROUPS)
     everything = Series()
     labelled: defaultdict[str, Series] = defaultdict(Series)
     try:
         with allowance(MAX_STEPS, TooMuch):
-            for found in _count_groups(user, buckets, by, now):
+            for found in _count_groups(asked, buckets, now):
                 everything.add(found.counts, is_paused=found.is_paused)
                 for label in found.labels:
                     labelled[label].add(found.counts, is_paused=found.is_paused)
@@ -103,21 +159,30 @@ def make_forecast(
     return Forecast(buckets, everything, ordered[:MAX_SERIES], omitted)
 
 
-def _count_groups(
-    user: User, buckets: Buckets, by: Division, now: datetime
-) -> Iterator[_Counted]:
+def find_next(
+    user: User, buckets: Buckets, *, only: Only | None, now: datetime, limit: int
+) -> list[UUID]:
+    """Return the first tasks whose next fire time is after now and in the buckets."""
+    window = GroupWindow(buckets, max(buckets.start, now + MICROSECOND), now)
+    values = _Asked(user, Division.NOTHING, only, limit - 1).values()
+    with connection.cursor() as cursor:
+        cursor.execute(statements.FIND_NEXT, {**values, **window.values()})
+        return [task_id for (task_id,) in cursor.fetchall()]
+
+
+def _count_groups(asked: _Asked, buckets: Buckets, now: datetime) -> Iterator[_Counted]:
     window = GroupWindow(buckets, max(buckets.start, now + MICROSECOND), now)
     if window.first > window.last:
         return
-    values = _values(user)
-    yield from _count_one_offs(values, window, by)
+    values, by = asked.values(), asked.by
+    yield from _count_one_offs(asked, values, window)
     counter = FireTimeCounter(buckets)
     for read, statement in (
         (fire_time_groups.read_intervals, statements.COMING_INTERVALS[by]),
         (fire_time_groups.read_crons, statements.COMING_CRONS[by]),
     ):
         for number, (keys, group) in enumerate(read(statement, values, window)):
-            _refuse_too_many(number, by)
+            asked.refuse_too_many(number)
             label, is_paused = keys
             try:
                 counts = counter.count(group)
@@ -128,24 +193,15 @@ def _count_groups(
 
 
 def _count_one_offs(
-    values: dict[str, Any], window: GroupWindow, by: Division
+    asked: _Asked, values: dict[str, Any], window: GroupWindow
 ) -> Iterator[_Counted]:
+    by = asked.by
     with connection.cursor() as cursor:
         cursor.execute(statements.COUNT_ONE_OFFS[by], {**values, **window.values()})
         rows = cursor.fetchall()
     for number, (label, is_paused, bucket, count) in enumerate(rows):
-        _refuse_too_many(number, by)
+        asked.refuse_too_many(number)
         yield _Counted(_labels(label, by), is_paused, Counter({bucket: count}))
-
-
-def _refuse_too_many(number: int, by: Division) -> None:
-    if number < MAX_GROUPS:
-        return
-    if by is Division.NOTHING:
-        text = f"More than {MAX_GROUPS} schedules differ from from to to; ask for less time"
-        raise InvalidTask("to", text)
-    text = f"There are more than {MAX_GROUPS} to divide the forecast by; leave by out, or ask for less time"
-    raise InvalidTask("by", text)
 
 
 def _labels(label: Any, by: Division) -> list[str]:
@@ -153,14 +209,3 @@ def _labels(label: Any, by: Division) -> list[str]:
     if by is Division.TAG:
         return list(dict.fromkeys(label))
     return [] if label is None else [label]
-
-
-def _values(user: User) -> dict[str, Any]:
-    users = User.objects.filter(tenant=user.tenant_id)
-    owners = users.values_list("pk", flat=True) if user.reaches_tenant else [user.pk]
-    return {
-        "tenant": user.tenant_id,
-        "owner": None if user.reaches_tenant else user.pk,
-        "owners": array(owners),
-        "limit": MAX_GROUPS + 1,
-    }

@@ -15,7 +15,7 @@ LABELS = {
 # The living tasks of a user or a tenant that fire in the window, or would if they were
 # not paused. Those that are not paused have their next fire time in an index, so the
 # statements read no others.
-_COMING = """
+_COMING = f"""
     FROM (
         SELECT * FROM tasks_api_task task
         WHERE tenant_id = %(tenant)s AND next_fire_at <= %(last)s::timestamptz
@@ -29,6 +29,9 @@ _COMING = """
         AND task.surface <> 'notices'
         AND (task.ends_at IS NULL OR task.ends_at >= %(now)s::timestamptz)
         AND NOT (task.is_one_off AND coalesce(task.last_fire_at <= %(now)s::timestamptz, false))
+        AND (%(only_task)s::uuid IS NULL OR task.id = %(only_task)s::uuid)
+        AND (%(only_tag)s::text IS NULL OR %(only_tag)s::text = ANY(task.tags))
+        AND (%(only_host)s::text IS NULL OR {LABELS["host"]} = %(only_host)s::text)
 """
 _LIMIT = " LIMIT %(limit)s"
 
@@ -40,6 +43,11 @@ def _keys(by: str) -> dict[str, str]:
 # Group the recurring tasks, by what the forecast is divided by.
 COMING_INTERVALS = {by: group_intervals(_keys(by), _COMING) + _LIMIT for by in LABELS}
 COMING_CRONS = {by: group_crons(_keys(by), _COMING) + _LIMIT for by in LABELS}
+# Finds the tasks whose next fire time is in the window, in the order of these times.
+FIND_NEXT = (
+    f"SELECT task.id {_COMING} AND task.next_fire_at >= %(first)s::timestamptz"
+    f" ORDER BY task.next_fire_at {_LIMIT}"
+)
 # Count the one-time tasks in each bucket.
 COUNT_ONE_OFFS = {
     by: f"""

@@ -45,10 +45,14 @@ class HourTally(NamedTuple):
 
 @dataclass(frozen=True)
 class Stats:
-    """The sums of each hour with runs from `since` to before `until`, in order."""
+    """The sums of each hour with runs from `since` to before `until`, in order.
+
+    The hours before `closed_until` are closed, and have an account.
+    """
 
     since: datetime
     until: datetime
+    closed_until: datetime
     hours: list[HourTally]
 
     @property
@@ -73,6 +77,10 @@ class TenantAccount:
     outcomes: Counter[FireTimeOutcome]
     # The number of runs that users asked for.
     manual: int
+    # The fire times after the first one of each missed run that stands for several.
+    covered: int
+    # All runs by state, manual ones too.
+    runs: Counter[RunState]
     # The first hours in which the two differ.
     differences: list[HourBalance]
 
@@ -99,7 +107,7 @@ def read_stats(user: User, *, since: datetime | None, until: datetime | None) ->
         if closed_until < asked.until:
             open_hours = _Range(closed_until, asked.until)
             _add(found, _count(_open_statement(user), user, open_hours))
-    return Stats(*asked, _in_order(found))
+    return Stats(*asked, closed_until, _in_order(found))
 
 
 def read_account(
@@ -113,6 +121,18 @@ def read_account(
     with snapshot():
         closed = _Range(asked.since, _closed_until(user, asked))
         hours = _in_order(_read_closed(user, closed))
+    return _account_of(closed, hours)
+
+
+def account_of(stats: Stats) -> TenantAccount:
+    """Return the account of the closed hours of stats, without reading anything."""
+    closed = _Range(stats.since, stats.closed_until)
+    return _account_of(
+        closed, [each for each in stats.hours if each.hour < closed.until]
+    )
+
+
+def _account_of(closed: _Range, hours: list[HourTally]) -> TenantAccount:
     total = _sum(hour.tally for hour in hours)
     balances = [
         HourBalance(hour, _planned(tally) - _outcomes(tally).total())
@@ -125,7 +145,21 @@ def read_account(
         manual=sum(
             tallies.count_of(total, tallies.MANUAL, state) for state in RunState
         ),
+        covered=total[tallies.COVERED],
+        runs=runs_by_state(total),
         differences=[each for each in balances if each.balance][:MAX_NAMED_HOURS],
+    )
+
+
+def kept_since(user: User, now: datetime) -> datetime:
+    """Return the first whole hour of which all runs are kept."""
+    assert user.tenant is not None
+    return floor_hour(history_start(user.tenant, now)) + HOUR
+
+
+def runs_by_state(tally: Tally) -> Counter[RunState]:
+    return Counter(
+        {state: tallies.count_of(tally, tallies.RUNS, state) for state in RunState}
     )
 
 

@@ -17,6 +17,7 @@ SERIOUS = {"serious", "critical"}
 PUBLIC = ["/", "/login/", "/password/reset/", "/invite/"]
 OWN = [
     "/app/",
+    "/app/calendar/",
     "/app/settings/members/",
     "/account/",
     "/account/sessions",

@@ -285,7 +285,8 @@ def test_the_overview_waits_for_the_first_task(user: User, make_task: MakeTask) 
 
     assert "hx-trigger" in waiting
     assert "<strong>1</strong> task<" in found
-    assert "hx-trigger" not in found
+    assert "every 3s" in waiting
+    assert "every 15s" in found
     assert "<html" not in found
 
 
