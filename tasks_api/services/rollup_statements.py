@@ -38,16 +38,18 @@ HAS_ID_IN_RANGE = "run.id >= %(first_id)s::uuid AND run.id < %(until_id)s::uuid"
 _MILLISECONDS_LATE = (
     "(extract(epoch FROM run.started_at - run.scheduled_for) * 1000)::float8"
 )
-# The columns of RunGroup but for the size, as SQL over a run. A reason is cut off before
-# what differs from run to run.
+# The reason of a run as the sums name it: cut off before what differs from run to run.
+REASON_OF_RUN = """
+    CASE WHEN run.covers_until IS NOT NULL THEN 'Passed while nobody could fire it'
+        ELSE left(split_part(run.reason, ';', 1), 100) END
+"""
+# The columns of RunGroup but for the size, as SQL over a run.
 _RUN_COLUMNS = f"""
     CASE WHEN run.state IN ('succeeded', 'failed') AND run.attempt_count = 1
             AND NOT run.by_hand AND run.started_at IS NOT NULL
         THEN width_bucket({_MILLISECONDS_LATE}, ARRAY[{_BOUNDS}]::float8[])
         END AS late,
-    CASE WHEN run.state NOT IN ({_UNDELIVERED}) THEN ''
-        WHEN run.covers_until IS NOT NULL THEN 'Passed while nobody could fire it'
-        ELSE left(split_part(run.reason, ';', 1), 100) END AS reason
+    CASE WHEN run.state IN ({_UNDELIVERED}) THEN {REASON_OF_RUN} ELSE '' END AS reason
 """
 # The same over a run and its task.
 RUN_GROUP = f"""

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
+import re
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any, ClassVar
 from uuid import UUID
 
@@ -31,7 +30,6 @@ from tasks_api.services.runs import RunCursor, RunFilter, RunSummary
 DEFAULT_PAGE_SIZE = 100
 MAX_PAGE_SIZE = 1000
 MAX_REDRIVEN_RUNS = 1000
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class RunsView(TasksView):
@@ -104,14 +102,16 @@ class TaskAccount(RunsView):
 
 def _redrive_runs(user: User, data: Mapping[str, Any]) -> redrive.RedriveResult:
     limit, task_id = data.get("limit"), data.get("task_id")
-    return redrive.redrive_runs(
-        user,
+    wanted = redrive.RedriveFilter(
         _states_to_redrive(fields.require_field(data, "state")),
-        limit=MAX_REDRIVEN_RUNS if limit is None else _limit(limit),
         task_id=None if task_id is None else _task_id(task_id, "task_id"),
         since=fields.optional_moment(data, "from"),
         until=fields.optional_moment(data, "to"),
+        reason=_reason(data),
+        code=_code(data),
     )
+    limit = MAX_REDRIVEN_RUNS if limit is None else _limit(limit)
+    return redrive.redrive_runs(user, wanted, limit=limit)
 
 
 def read_time_range(
@@ -146,12 +146,13 @@ def _list_runs(
         fields.optional_moment(query, "to"),
         _read_cursor(query["cursor"]) if "cursor" in query else None,
         _wants_notices(query),
+        reason=_reason(query),
+        code=_code(query),
     )
-    found = runs.list_runs(view.user, run_filter, limit=limit + 1)
-    rows, has_more = found[:limit], len(found) > limit
-    body: dict[str, Any] = {"runs": [render_run(row) for row in rows]}
-    body["next_cursor"] = _write_cursor(rows[-1].run) if has_more else None
-    if not has_more:
+    found = runs.list_runs(view.user, run_filter, limit=limit)
+    body: dict[str, Any] = {"runs": [render_run(row) for row in found.rows]}
+    body["next_cursor"] = found.after and found.after.to_text()
+    if found.after is None:
         return Response(body)
     following = pagination.next_page_link(request, cursor=body["next_cursor"])
     return Response(body, headers=following)
@@ -200,18 +201,29 @@ def _limit(value: object) -> int:
     return limit
 
 
-def _write_cursor(run: Run) -> str:
-    micros = (run.scheduled_for - EPOCH) // timedelta(microseconds=1)
-    raw = micros.to_bytes(8, signed=True) + run.pk.bytes
-    return base64.urlsafe_b64encode(raw).decode()
+def _reason(data: Mapping[str, Any]) -> str | None:
+    reason = data.get("reason")
+    if reason is None or (isinstance(reason, str) and reason and "\0" not in reason):
+        return reason
+    raise InvalidTask("reason", "Invalid value of reason. Value should be a text")
+
+
+def _code(data: Mapping[str, Any]) -> int | None:
+    """A status, as a number or, in a query string, its digits."""
+    text = str(data.get("code", ""))
+    if "code" not in data or data["code"] is None:
+        return None
+    if re.fullmatch("[1-9][0-9]{2}", text, re.ASCII):
+        return int(text)
+    raise InvalidTask(
+        "code", "Invalid value of code. Value should be a status such as 503"
+    )
 
 
 def _read_cursor(text: str) -> RunCursor:
     try:
-        raw = base64.b64decode(text.encode("ascii"), altchars=b"-_", validate=True)
-        micros = int.from_bytes(raw[:8], signed=True)
-        return RunCursor(EPOCH + timedelta(microseconds=micros), UUID(bytes=raw[8:]))
-    except (UnicodeEncodeError, binascii.Error, ValueError, OverflowError):
+        return RunCursor.from_text(text)
+    except ValueError:
         raise InvalidTask(
             "cursor", "Invalid value of cursor. Value should be a next_cursor"
         ) from None

@@ -199,6 +199,16 @@ REDRIVE_IN = {
                 "to": openapi.text(
                     "Only runs whose fire time is before this moment, in ISO 8601."
                 ),
+                "reason": openapi.text(
+                    "Only runs with this reason, as `GET /stats/` names it."
+                ),
+                "code": {
+                    "type": "integer",
+                    "minimum": 100,
+                    "maximum": 999,
+                    "description": "Only runs that failed because of an answer with "
+                    "this status.",
+                },
                 "limit": {
                     "type": "integer",
                     "minimum": 1,

@@ -42,6 +42,8 @@ class RunMethods(ConnectionOwner):
         since: Timestamp | None = None,
         until: Timestamp | None = None,
         notices: bool = False,
+        reason: str | None = None,
+        code: int | None = None,
         page_size: int = MAX_PAGE_SIZE,
     ) -> Iterator[Run]:
         """List runs, the newest fire time first. Pages are fetched while you iterate.
@@ -54,6 +56,8 @@ class RunMethods(ConnectionOwner):
             "from": since,
             "to": until,
             "notice": "true" if notices else None,
+            "reason": reason,
+            "code": code,
             "limit": page_size,
         }
         for item in self._connection.get_pages(path, "runs", query):
@@ -117,6 +121,8 @@ class RunMethods(ConnectionOwner):
         task: TaskOrId | None = None,
         since: Timestamp | None = None,
         until: Timestamp | None = None,
+        reason: str | None = None,
+        code: int | None = None,
         limit: int | None = None,
         key: str | None = None,
     ) -> RedriveResult:
@@ -126,6 +132,8 @@ class RunMethods(ConnectionOwner):
             "task_id": None if task is None else to_task_id(task),
             "from": since,
             "to": until,
+            "reason": reason,
+            "code": code,
             "limit": limit,
         }
         response = self._connection.create("/runs/redrive/", body, key)

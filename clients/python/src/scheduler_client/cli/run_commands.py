@@ -5,6 +5,7 @@ from __future__ import annotations
 from scheduler_client import documents, formatting
 from scheduler_client.cli.arguments import (
     add_limit,
+    add_reason_filter,
     add_run,
     add_task_filter,
     add_time_range,
@@ -23,6 +24,7 @@ def add_commands(root: CommandGroup) -> None:
     parser.add_argument("--state", action="append", default=[], help="may be repeated")
     parser.add_argument("--notices", action="store_true", help="only runs of notices")
     add_time_range(parser)
+    add_reason_filter(parser)
     add_limit(parser, 100)
     add_run(group.add_command("show", show_run, "show a run with its attempts"))
     _add_redrive(group)
@@ -70,6 +72,7 @@ def _add_redrive(group: CommandGroup) -> None:
     )
     add_task_filter(parser)
     add_time_range(parser)
+    add_reason_filter(parser)
     parser.add_argument(
         "--limit", type=parse_positive_int, help="redrive at most so many"
     )
@@ -82,6 +85,8 @@ def list_runs(client: Client, options: Options) -> int:
         since=options.since,
         until=options.until,
         notices=options.notices,
+        reason=options.reason,
+        code=options.code,
         page_size=page_size(options),
     )
     runs = take_limit(options, found)
@@ -131,6 +136,8 @@ def redrive_runs(client: Client, options: Options) -> int:
         task=_find_filter_id(client, options),
         since=options.since,
         until=options.until,
+        reason=options.reason,
+        code=options.code,
         limit=options.limit,
     )
     note = ["More runs are left: repeat the command."] if result.more else []
