@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from console import account, login_urls, members, overview
+from console.queues import urls as queues_urls
 from console.routes import ID, route
+from console.runs import urls as runs_urls
 
 # A name may have a slash in it.
 MEMBER = r"app/settings/members/(?P<name>.+)"
@@ -23,4 +25,6 @@ urlpatterns = [
         members.revoke,
         "console-revoke-invitation",
     ),
+    *queues_urls.urlpatterns,
+    *runs_urls.urlpatterns,
 ]

@@ -60,7 +60,7 @@ class TaskCount(NamedTuple):
 class RedrivePreview(NamedTuple):
     """The number of runs that a redrive would send, and the tasks with the most of them."""
 
-    count: int
+    total: int
     has_more: bool
     tasks: list[TaskCount]
 

@@ -116,6 +116,20 @@ class RunSummary(NamedTuple):
     last_status: int | None
     last_duration_ms: int | None
 
+    @property
+    def task_title(self) -> str:
+        return self.task.name or str(self.task)
+
+    @property
+    def last_duration(self) -> timedelta | None:
+        if self.last_duration_ms is None:
+            return None
+        return timedelta(milliseconds=self.last_duration_ms)
+
+    @property
+    def may_be_redriven(self) -> bool:
+        return self.run.state in UNDELIVERED_STATES
+
 
 class RunPage(NamedTuple):
     """Runs of a list, and the cursor of the next page if there may be one.
@@ -176,10 +190,18 @@ def page_version(owner: User, wanted: RunFilter, *, limit: int) -> str:
 
 def get_run(owner: User, run_id: UUID) -> tuple[Run, list[Attempt]]:
     """Return a run with its task, and its attempts in order. Raises RunNotFound."""
+    run = find_run(owner, run_id)
+    return run, list(run.attempts.order_by("number"))
+
+
+def find_run(owner: User, run_id: UUID) -> Run:
+    """Return a run with its task and tenant. Raises RunNotFound."""
     if not _select(LIST_RUNS, 1, _values(owner, RunFilter()) | {"run": run_id}):
         raise RunNotFound("Run not found")
-    run = Run.objects.select_related("task").get(pk=run_id)
-    return run, list(run.attempts.order_by("number"))
+    found = Run.objects.select_related("task__tenant").filter(pk=run_id).first()
+    if found is None:
+        raise RunNotFound("Run not found")
+    return found
 
 
 def _find_page(owner: User, wanted: RunFilter, limit: int) -> _FoundIds:

@@ -19,6 +19,7 @@ pytestmark = pytest.mark.django_db
 ARGUMENTS = {
     "name": "ann",
     "invitation_id": str(uuid4()),
+    "run_id": str(uuid4()),
     "pk": "1",
     "secret": "guessed",
     "provider_id": "oidc",
@@ -53,8 +54,15 @@ FOR_ADMINS = {
     "console-deactivate",
     "console-activate",
     "console-revoke-invitation",
+    "console-purge-queue",
 }
-CHANGES = (FOR_ADMINS - {"console-members"}) | {"console-first-call"}
+CHANGES = (FOR_ADMINS - {"console-members"}) | {
+    "console-first-call",
+    "console-redrive-run",
+    "console-redrive-runs",
+    "console-requeue",
+    "console-delete-message",
+}
 
 
 def name_of(route: URLPattern) -> str:
