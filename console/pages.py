@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
@@ -10,9 +11,15 @@ from django.conf import settings
 from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import (
+    Http404,
+    HttpRequest,
+    HttpResponse,
+    HttpResponseNotModified,
+)
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render
+from django.utils.http import quote_etag
 from django_htmx.http import HttpResponseClientRefresh
 from django_htmx.middleware import HtmxDetails
 
@@ -22,8 +29,10 @@ from accounts.access.sign_in_log import SOMEBODY
 from accounts.audit import Actor
 from accounts.models import Role, Scope, Tenant, User, Via
 from scheduler_service.http.csp import CSP_HEADER, STRICT_PAGE_POLICY
+from tasks_api.domain.exceptions import MessageNotFound, RunNotFound, TaskNotFound
 
 View = Callable[..., HttpResponseBase]
+NOT_FOUND = (Http404, TaskNotFound, RunNotFound, MessageNotFound)
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
 
@@ -44,7 +53,7 @@ def page(view: View, *, is_atomic: bool = False) -> View:
         audit.set_actor(_actor_of(request.user))
         try:
             response = inner(request, *args, **kwargs)
-        except Http404:
+        except NOT_FOUND:
             response = render(request, "console/not_found.html", status=404)
         except PermissionDenied as refusal:
             response = refuse(request, str(refusal))
@@ -58,6 +67,25 @@ def page(view: View, *, is_atomic: bool = False) -> View:
 
 def _actor_of(user: object) -> Actor:
     return Actor(user.username, Via.CONSOLE) if isinstance(user, User) else SOMEBODY
+
+
+def render_unless_seen(
+    request: HttpRequest,
+    version: str,
+    template: str,
+    make_context: Callable[[], dict[str, Any]],
+) -> HttpResponse:
+    """Render a page, or answer 304 to a poll of a page that shows this version already.
+
+    A part of a page polls with the version that it shows in `If-None-Match`.
+    """
+    shown = hashlib.sha256(version.encode()).hexdigest()[:32]
+    headers = {"ETag": quote_etag(shown)}
+    if request.headers.get("If-None-Match") == headers["ETag"]:
+        return HttpResponseNotModified(headers=headers)
+    response = render(request, template, {"etag": shown, **make_context()})
+    response.headers["ETag"] = headers["ETag"]
+    return response
 
 
 def refuse(request: HttpRequest, reason: str) -> HttpResponse:

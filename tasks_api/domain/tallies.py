@@ -50,6 +50,16 @@ def reasons_of(tally: Tally) -> Iterator[ReasonCount]:
         yield ReasonCount(RunState(state), reason, size)
 
 
+def codes_of(tally: Tally) -> Counter[int]:
+    """Count the failed runs by the status with which their last attempts failed."""
+    found: Counter[int] = Counter()
+    for each in reasons_of(tally):
+        name, _, rest = each.reason[:8].partition(" ")
+        if name == "HTTP" and rest.isascii() and rest.isdigit() and len(rest) == 3:
+            found[int(rest)] += each.runs
+    return found
+
+
 def limit_reasons(tally: Tally) -> Tally:
     """Return the tally with its rarest reasons counted together, for each state."""
     rare = list(reasons_of(tally))[MAX_REASONS:]

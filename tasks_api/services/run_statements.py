@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from tasks_api.domain.states import UNDELIVERED_STATES, RunState
+from tasks_api.services.rollup_statements import REASON_OF_RUN
 from tasks_api.storage.id_statements import ID_FOR
 from tasks_api.storage.run_statements import end_live_runs, insert_into_history
 
@@ -39,7 +40,7 @@ DELETE_UNSTARTED_RUNS = """
 # planner drops the conditions of absent filters, and can use a partial index for the
 # others; so the undelivered states are listed as that index lists them. From the bounds
 # of the ids it sees which partitions it need not read. Of the two conditions on the cursor, the first is for the index, and the second is exact.
-_IS_WANTED = f"""
+IS_WANTED = f"""
     run.tenant_id = %(tenant)s
     AND (run.state <> 'pending' OR run.scheduled_for <= now())
     AND (%(task)s::uuid IS NULL OR run.task_id = %(task)s::uuid)
@@ -55,21 +56,53 @@ _IS_WANTED = f"""
     AND (%(after)s::timestamptz IS NULL
         OR (run.scheduled_for, run.id) < (%(after)s::timestamptz, %(after_id)s::uuid))
 """
-_NEWEST = "ORDER BY run.scheduled_for DESC, run.id DESC LIMIT {limit}"
+NEWEST = "ORDER BY run.scheduled_for DESC, run.id DESC LIMIT {limit}"
 
 # Finds the newest runs that a user reaches.
 LIST_RUNS = f"""
     SELECT run.id FROM tasks_api_run run JOIN tasks_api_task task ON task.id = run.task_id
-    WHERE {_IS_WANTED} AND (%(reaches_all)s OR task.owner_id = %(owner)s)
-        AND (NOT %(spares_notices)s OR task.surface <> 'notices') {_NEWEST}
+    WHERE {IS_WANTED} AND (%(reaches_all)s OR task.owner_id = %(owner)s)
+        AND (NOT %(spares_notices)s OR task.surface <> 'notices') {NEWEST}
 """
 
 # Finds the newest runs of some tasks, task by task.
 LIST_RUNS_OF_TASKS = f"""
     SELECT run.id FROM unnest(%(tasks)s::uuid[]) AS own(id) CROSS JOIN LATERAL (
         SELECT run.id, run.scheduled_for FROM tasks_api_run run
-        WHERE run.task_id = own.id AND {_IS_WANTED} {_NEWEST}
-    ) AS run {_NEWEST}
+        WHERE run.task_id = own.id AND {IS_WANTED} {NEWEST}
+    ) AS run {NEWEST}
+"""
+
+# The conditions of a search, which no index finds.
+HAS_REASON = f"""
+    (%(reason)s::text IS NULL OR {REASON_OF_RUN} = %(reason)s::text)
+    AND (%(code)s::text IS NULL OR left(run.reason, 8) = 'HTTP ' || %(code)s::text)
+"""
+IS_OF_NAMED_TASK = """
+    (%(name)s::text IS NULL OR position(%(name)s::text IN lower(task.name)) > 0)
+"""
+
+# Searches the newest runs of a filter, as many as a request may examine. Returns those
+# that are found, and, if there may be more, the last one that was examined.
+SEARCH_RUNS = f"""
+    WITH examined AS MATERIALIZED (
+        SELECT run.id, run.scheduled_for, run.task_id, run.reason, run.covers_until
+        FROM tasks_api_run run WHERE {IS_WANTED}
+        ORDER BY run.scheduled_for DESC, run.id DESC LIMIT {{rows_examined}}
+    ), found AS (
+        SELECT run.id, run.scheduled_for
+        FROM examined run JOIN tasks_api_task task ON task.id = run.task_id
+        WHERE (%(reaches_all)s OR task.owner_id = %(owner)s)
+            AND CASE WHEN %(task)s::uuid IS NOT NULL THEN true
+                ELSE (task.surface = 'notices') = %(notices)s END
+            AND {HAS_REASON} AND {IS_OF_NAMED_TASK}
+        {NEWEST}
+    )
+    (SELECT id, scheduled_for, true AS is_found FROM found run {NEWEST})
+    UNION ALL (
+        SELECT id, scheduled_for, false FROM examined
+        WHERE (SELECT count(*) FROM examined) = {{rows_examined}}
+        ORDER BY scheduled_for, id LIMIT 1)
 """
 
 # Reads the newest runs of some tasks, task by task.
@@ -97,6 +130,8 @@ FIND_RUNS_TO_REDRIVE = f"""
             ELSE run.task_id = %(task)s END
         AND (%(since)s::timestamptz IS NULL OR run.scheduled_for >= %(since)s)
         AND (%(until)s::timestamptz IS NULL OR run.scheduled_for < %(until)s)
+        AND (%(runs)s::uuid[] IS NULL OR run.id = ANY(%(runs)s::uuid[]))
+        AND {HAS_REASON} AND {IS_OF_NAMED_TASK}
         AND NOT EXISTS (SELECT FROM tasks_api_run again WHERE again.redrive_of = run.id)
         AND NOT EXISTS (
             SELECT FROM tasks_api_run later WHERE later.redrive_of = run.redrive_of

@@ -31,6 +31,8 @@ from tasks_api.services.rollup_statements import RunGroup
 from tasks_api.services.rollups import WHOLE_TENANT, tally_of
 
 HOUR = timedelta(hours=1)
+# The beginning of history moves on between two looks at the clock.
+CLOCK_MARGIN = timedelta(minutes=1)
 DEFAULT_RANGE = timedelta(days=1)
 # The longest time in one answer.
 MAX_RANGE = timedelta(days=92)
@@ -90,7 +92,9 @@ class TenantAccount:
         return self.planned - self.outcomes.total()
 
 
-class _Range(NamedTuple):
+class HourRange(NamedTuple):
+    """Whole hours; the last one may be cut off by the present."""
+
     since: datetime
     until: datetime
 
@@ -100,12 +104,12 @@ def read_stats(user: User, *, since: datetime | None, until: datetime | None) ->
 
     Raises InvalidTask that names `from` or `to` if the range is too long or too old.
     """
-    asked = _whole_hours(user, since, until)
+    asked = whole_hours(user, since, until)
     with snapshot():
         closed_until = _closed_until(user, asked)
-        found = _read_closed(user, _Range(asked.since, closed_until))
+        found = _read_closed(user, HourRange(asked.since, closed_until))
         if closed_until < asked.until:
-            open_hours = _Range(closed_until, asked.until)
+            open_hours = HourRange(closed_until, asked.until)
             _add(found, _count(_open_statement(user), user, open_hours))
     return Stats(*asked, closed_until, _in_order(found))
 
@@ -117,9 +121,9 @@ def read_account(
 
     `until` of the answer is the end of the last closed hour, if that is earlier.
     """
-    asked = _whole_hours(user, since, until)
+    asked = whole_hours(user, since, until)
     with snapshot():
-        closed = _Range(asked.since, _closed_until(user, asked))
+        closed = HourRange(asked.since, _closed_until(user, asked))
         hours = _in_order(_read_closed(user, closed))
     return _account_of(closed, hours)
 
@@ -183,7 +187,13 @@ def count_unfinished(tally: Tally) -> int:
     )
 
 
-def _whole_hours(user: User, since: datetime | None, until: datetime | None) -> _Range:
+def whole_hours(
+    user: User, since: datetime | None, until: datetime | None
+) -> HourRange:
+    """Return a range widened to whole hours, by default those of a day until now.
+
+    Raises InvalidTask that names `from` or `to` if the range is too long or too old.
+    """
     now = clock.read()
     assert user.tenant is not None
     oldest = history_start(user.tenant, now)
@@ -200,21 +210,27 @@ def _whole_hours(user: User, since: datetime | None, until: datetime | None) -> 
         raise InvalidTask("from", text)
     is_whole = until == floor_hour(until)
     end = until if is_whole else min(floor_hour(until) + HOUR, now)
-    return _Range(since, max(since, end))
+    return HourRange(since, max(since, end))
+
+
+def clamp_to_history(user: User, since: datetime) -> datetime:
+    """Return the moment, or the first one of which runs are kept if that is later."""
+    assert user.tenant is not None
+    return max(since, history_start(user.tenant, clock.read()) + CLOCK_MARGIN)
 
 
 def floor_hour(moment: datetime) -> datetime:
     return moment.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
 
 
-def _closed_until(user: User, asked: _Range) -> datetime:
+def _closed_until(user: User, asked: HourRange) -> datetime:
     """Return the end of the closed hours of a range, or its beginning."""
     rows = _fetch(statements.READ_PROGRESS, {"tenant": user.tenant_id})
     closed = rows[0][0] if rows else asked.since
     return max(asked.since, min(closed, floor_hour(asked.until)))
 
 
-def _read_closed(user: User, closed: _Range) -> dict[datetime, Tally]:
+def _read_closed(user: User, closed: HourRange) -> dict[datetime, Tally]:
     found: dict[datetime, Tally] = {
         hour: Counter(json.loads(counts))
         for hour, counts in _fetch(statements.READ_CLOSED_HOURS, _values(user, closed))
@@ -223,7 +239,7 @@ def _read_closed(user: User, closed: _Range) -> dict[datetime, Tally]:
     return found
 
 
-def _count(statement: str, user: User, counted: _Range) -> dict[datetime, Tally]:
+def _count(statement: str, user: User, counted: HourRange) -> dict[datetime, Tally]:
     found: defaultdict[datetime, Tally] = defaultdict(Counter)
     for hour, *row in _fetch(statement, _values(user, counted)):
         found[hour].update(tally_of(RunGroup._make(row)))
@@ -252,7 +268,7 @@ def _sum(parts: Iterable[Tally]) -> Tally:
     return total
 
 
-def _values(user: User, counted: _Range) -> dict[str, Any]:
+def _values(user: User, counted: HourRange) -> dict[str, Any]:
     of_all = user.reaches_tenant
     first_id, until_id = id_range(counted.since, counted.until)
     return {

@@ -8,6 +8,10 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, ClassVar, TypedDict
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, ClassVar
 from uuid import UUID
 
 from django.db import transaction
@@ -34,6 +38,7 @@ DEFAULT_PAGE_SIZE = 100
 MAX_PAGE_SIZE = 1000
 MAX_CHANGED_RUNS = 1000
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MAX_REDRIVEN_RUNS = 1000
 
 
 class RunsView(TasksView):
@@ -151,6 +156,16 @@ def _bulk_filter(data: Mapping[str, Any]) -> _BulkFilter:
         "since": fields.optional_moment(data, "from"),
         "until": fields.optional_moment(data, "to"),
     }
+    wanted = redrive.RedriveFilter(
+        _states_to_redrive(fields.require_field(data, "state")),
+        task_id=None if task_id is None else _task_id(task_id, "task_id"),
+        since=fields.optional_moment(data, "from"),
+        until=fields.optional_moment(data, "to"),
+        reason=_reason(data),
+        code=_code(data),
+    )
+    limit = MAX_REDRIVEN_RUNS if limit is None else _limit(limit)
+    return redrive.redrive_runs(user, wanted, limit=limit)
 
 
 def read_time_range(
@@ -185,12 +200,13 @@ def _list_runs(
         fields.optional_moment(query, "to"),
         _read_cursor(query["cursor"]) if "cursor" in query else None,
         _wants_notices(query),
+        reason=_reason(query),
+        code=_code(query),
     )
-    found = runs.list_runs(view.user, run_filter, limit=limit + 1)
-    rows, has_more = found[:limit], len(found) > limit
-    body: dict[str, Any] = {"runs": [render_run(row) for row in rows]}
-    body["next_cursor"] = _write_cursor(rows[-1].run) if has_more else None
-    if not has_more:
+    found = runs.list_runs(view.user, run_filter, limit=limit)
+    body: dict[str, Any] = {"runs": [render_run(row) for row in found.rows]}
+    body["next_cursor"] = found.after and found.after.to_text()
+    if found.after is None:
         return Response(body)
     following = pagination.next_page_link(request, cursor=body["next_cursor"])
     return Response(body, headers=following)
@@ -239,18 +255,29 @@ def _limit(value: object) -> int:
     return limit
 
 
-def _write_cursor(run: Run) -> str:
-    micros = (run.scheduled_for - EPOCH) // timedelta(microseconds=1)
-    raw = micros.to_bytes(8, signed=True) + run.pk.bytes
-    return base64.urlsafe_b64encode(raw).decode()
+def _reason(data: Mapping[str, Any]) -> str | None:
+    reason = data.get("reason")
+    if reason is None or (isinstance(reason, str) and reason and "\0" not in reason):
+        return reason
+    raise InvalidTask("reason", "Invalid value of reason. Value should be a text")
+
+
+def _code(data: Mapping[str, Any]) -> int | None:
+    """A status, as a number or, in a query string, its digits."""
+    text = str(data.get("code", ""))
+    if "code" not in data or data["code"] is None:
+        return None
+    if re.fullmatch("[1-9][0-9]{2}", text, re.ASCII):
+        return int(text)
+    raise InvalidTask(
+        "code", "Invalid value of code. Value should be a status such as 503"
+    )
 
 
 def _read_cursor(text: str) -> RunCursor:
     try:
-        raw = base64.b64decode(text.encode("ascii"), altchars=b"-_", validate=True)
-        micros = int.from_bytes(raw[:8], signed=True)
-        return RunCursor(EPOCH + timedelta(microseconds=micros), UUID(bytes=raw[8:]))
-    except (UnicodeEncodeError, binascii.Error, ValueError, OverflowError):
+        return RunCursor.from_text(text)
+    except ValueError:
         raise InvalidTask(
             "cursor", "Invalid value of cursor. Value should be a next_cursor"
         ) from None

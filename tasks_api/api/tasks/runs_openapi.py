@@ -62,6 +62,19 @@ _PAGING = [
     ),
     *_moments("Only runs whose fire time is"),
     OpenApiParameter(
+        "reason",
+        OpenApiTypes.STR,
+        description="Only runs with this reason, as `GET /stats/` names it: without what "
+        "follows a semicolon. Without `state`, only runs that were not delivered. A page "
+        "may then be shorter than `limit`, and not be the last one.",
+    ),
+    OpenApiParameter(
+        "code",
+        OpenApiTypes.INT,
+        description="Only runs that failed, or wait for a retry, because of an answer "
+        "with this status. Pages are as those of `reason`.",
+    ),
+    OpenApiParameter(
         "limit",
         OpenApiTypes.INT,
         description="The maximum number to return: 100 if absent, up to 1000.",

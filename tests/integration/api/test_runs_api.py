@@ -86,6 +86,51 @@ def test_filters_narrow_the_list(
     assert found(f"to={between}&state=failed&task={task.pk}") == [str(failed.pk)]
 
 
+def test_runs_are_found_by_their_reason_and_by_the_code_of_the_answer(
+    api: APIClient, user: User, stranger: User
+) -> None:
+    task, other = hourly_task(user), hourly_task(user)
+    last = store_run(task, ago=9, reason="HTTP 503; that was attempt 6, the last one")
+    gone = store_run(task, ago=8, reason="HTTP 503")
+    store_run(task, ago=7, reason="HTTP 500")
+    refused = store_run(other, ago=6, reason="refused; a retry would be later than 9 s")
+    missed = store_run(other, ago=5, state=RunState.MISSED, reason="refused")
+    store_run(other, ago=4, state=RunState.SUCCEEDED)
+    store_run(hourly_task(stranger), ago=3, reason="HTTP 503")
+
+    def found(query: str) -> list[str]:
+        return run_ids_of(api.get(f"/runs/?{query}"))
+
+    assert found("code=503") == [str(gone.pk), str(last.pk)]
+    assert found("reason=HTTP+503") == [str(gone.pk), str(last.pk)]
+    assert found("reason=refused") == [str(missed.pk), str(refused.pk)]
+    assert found("reason=refused&state=failed") == [str(refused.pk)]
+    assert found(f"code=503&task={other.pk}") == []
+    assert found("code=500&state=missed") == []
+    redriven = {"state": ["failed"], "code": 503, "reason": "HTTP 503"}
+    assert api.post("/runs/redrive/", redriven, format="json").json()["count"] == 2
+
+
+def test_a_search_examines_a_part_and_goes_on(
+    api: APIClient, user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks_api.services.runs.MAX_RUNS_EXAMINED", 2)
+    task = hourly_task(user)
+    wanted = [store_run(task, ago=ago, reason="HTTP 503") for ago in (1, 4, 6, 7, 8)]
+    for ago in (2, 3, 5):
+        store_run(task, ago=ago, reason="HTTP 500")
+
+    found, cursor, sizes = [], "", []
+    while cursor is not None:
+        answer = api.get(f"/runs/?code=503{cursor and f'&cursor={cursor}'}").json()
+        found += [run["id"] for run in answer["runs"]]
+        sizes.append(len(answer["runs"]))
+        cursor = answer["next_cursor"]
+
+    assert found == [str(run.pk) for run in wanted]
+    assert sizes == [1, 1, 1, 2, 0]
+
+
 def test_a_run_that_an_older_release_made_ahead_is_not_listed(
     api: APIClient, user: User
 ) -> None:
@@ -143,6 +188,11 @@ def test_an_unknown_run_is_not_found(api: APIClient, path: str) -> None:
         ("state=a%00", "state"),
         ("task=x", "task"),
         ("from=x", "from"),
+        ("reason=", "reason"),
+        ("reason=a%00", "reason"),
+        ("code=x", "code"),
+        ("code=99", "code"),
+        ("code=%D9%A1%D9%A1%D9%A1", "code"),
         ("to=2026", "to"),
         ("cursor=", "cursor"),
         ("cursor=x", "cursor"),

@@ -46,6 +46,7 @@ PYTHON_NAMES = {"from": "since", "to": "until", "pass": "which_pass", "tasks": "
 METHOD_NAMES = {"list_runs_of_task": "list_runs"}
 
 TIME = datetime(2090, 12, 5, 8, tzinfo=UTC)
+REASON: Any = {"reason": "HTTP 500", "code": 500}
 TIME_RANGE: dict[str, Any] = {"since": TIME, "until": TIME}
 DAY = timedelta(days=1)
 ID = "01a1fc25-cc90-73cc-897d-06cb540be56b"
@@ -98,10 +99,10 @@ CALLS: dict[str, Call] = {
         "web", [{**ONE_TIME, "name": "a"}], plan="0" * 32
     ),
     "list_runs": lambda c: next(
-        c.list_runs(states=["failed"], notices=True, **TIME_RANGE)
+        c.list_runs(states=["failed"], notices=True, **REASON, **TIME_RANGE)
     ),
     "list_runs_of_task": lambda c: next(
-        c.list_runs(ID, states=["failed"], **TIME_RANGE)
+        c.list_runs(ID, states=["failed"], **REASON, **TIME_RANGE)
     ),
     "get_run": lambda c: c.get_run(ID),
     "get_account": lambda c: c.get_account(ID, **TIME_RANGE),
@@ -110,7 +111,7 @@ CALLS: dict[str, Call] = {
     "get_forecast": lambda c: c.get_forecast(bucket=60, by="host", **TIME_RANGE),
     "redrive_run": lambda c: c.redrive_run(ID),
     "redrive_runs": lambda c: c.redrive_runs(
-        ["failed"], task=ID, limit=7, **TIME_RANGE
+        ["failed"], task=ID, limit=7, **REASON, **TIME_RANGE
     ),
     "cancel_run": lambda c: c.cancel_run(ID),
     "cancel_runs": lambda c: c.cancel_runs(["open"], task=ID, limit=7, **TIME_RANGE),

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from django.core.cache import cache
 
-from accounts.models import User
+from accounts import services as accounts
+from accounts.models import Role, User
 from tests.integration.support.logins import PASSWORD
 
 
@@ -24,3 +25,11 @@ def ann(user: User) -> User:
 @pytest.fixture
 def root(db: None) -> User:
     return User.objects.create_superuser("root", password=PASSWORD)
+
+
+@pytest.fixture
+def viewer(user: User) -> User:
+    """A viewer of Alpha."""
+    assert user.tenant is not None
+    viewer = accounts.add_user(user.tenant, "vera")
+    return accounts.change_user(viewer, role=Role.VIEWER)

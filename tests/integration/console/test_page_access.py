@@ -21,6 +21,7 @@ pytestmark = pytest.mark.django_db
 ARGUMENTS = {
     "name": "ann",
     "invitation_id": str(uuid4()),
+    "run_id": str(uuid4()),
     "pk": "1",
     "secret": "guessed",
     "provider_id": "oidc",
@@ -82,6 +83,15 @@ READ_BY_ADMINS = {
     "console-check-signature",
 }
 CHANGES = (FOR_ADMINS - READ_BY_ADMINS) | {"console-first-call", "console-revoke-token"}
+    "console-purge-queue",
+}
+CHANGES = (FOR_ADMINS - {"console-members"}) | {
+    "console-first-call",
+    "console-redrive-run",
+    "console-redrive-runs",
+    "console-requeue",
+    "console-delete-message",
+}
 
 
 def name_of(route: URLPattern) -> str:

@@ -302,14 +302,14 @@ def test_a_list_reads_the_last_days_and_all_only_if_they_have_too_few(
     user: User,
 ) -> None:
     task = periodic_task(user)
-    runs = [over_run(task, timezone.now() - ago * DAY) for ago in (1, 2, 20, 40)]
+    runs = [over_run(task, timezone.now() - ago * DAY) for ago in (1, 1.5, 20, 40)]
 
     with CaptureQueriesContext(connection) as seen:
         found = list_runs(user, RunFilter(), limit=1)
     all_found = list_runs(user, RunFilter(), limit=9)
 
-    assert [each.run.pk for each in found] == [runs[0].pk]
-    assert [each.run.pk for each in all_found] == [run.pk for run in runs]
+    assert [each.run.pk for each in found.rows] == [runs[0].pk]
+    assert [each.run.pk for each in all_found.rows] == [run.pk for run in runs]
     [statement] = [
         each["sql"] for each in seen.captured_queries if "own(id)" in each["sql"]
     ]
@@ -331,7 +331,7 @@ def test_a_list_may_end_at_any_moment(user: User, at: datetime) -> None:
     before = list_runs(user, RunFilter(until=at), limit=9)
     after = list_runs(user, RunFilter(since=at), limit=9)
 
-    assert [each.run.pk for each in before + after] == [run.pk]
+    assert [each.run.pk for each in before.rows + after.rows] == [run.pk]
 
 
 # (tenant, days since the fire time, hours until it was over)

@@ -43,6 +43,8 @@ class RunMethods(ConnectionOwner):
         since: Timestamp | None = None,
         until: Timestamp | None = None,
         notices: bool = False,
+        reason: str | None = None,
+        code: int | None = None,
         page_size: int = MAX_PAGE_SIZE,
     ) -> Iterator[Run]:
         """List runs, the newest fire time first. Pages are fetched while you iterate.
@@ -55,6 +57,8 @@ class RunMethods(ConnectionOwner):
             "from": since,
             "to": until,
             "notice": "true" if notices else None,
+            "reason": reason,
+            "code": code,
             "limit": page_size,
         }
         for item in self._connection.get_pages(path, "runs", query):
@@ -118,11 +122,22 @@ class RunMethods(ConnectionOwner):
         task: TaskOrId | None = None,
         since: Timestamp | None = None,
         until: Timestamp | None = None,
+        reason: str | None = None,
+        code: int | None = None,
         limit: int | None = None,
         key: str | None = None,
     ) -> RedriveResult:
         """Send the runs in these states again, the oldest first, at most `limit` runs."""
         body = _filter_body(states, task, since, until, limit)
+        body = {
+            "state": states,
+            "task_id": None if task is None else to_task_id(task),
+            "from": since,
+            "to": until,
+            "reason": reason,
+            "code": code,
+            "limit": limit,
+        }
         response = self._connection.create("/runs/redrive/", body, key)
         return decode(RedriveResult, response.body)
 

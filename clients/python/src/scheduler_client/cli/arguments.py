@@ -43,6 +43,13 @@ def add_time_range(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--to", dest="until", metavar="DATETIME", help="end, exclusive")
 
 
+def add_reason_filter(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--reason", help="only runs with this reason, as in the stats")
+    parser.add_argument(
+        "--code", type=parse_positive_int, help="only runs that failed with this status"
+    )
+
+
 def add_limit(parser: argparse.ArgumentParser, default: int) -> None:
     parser.add_argument(
         "--limit",

@@ -8,6 +8,7 @@ from typing import Any
 from scheduler_client import documents, formatting
 from scheduler_client.cli.arguments import (
     add_limit,
+    add_reason_filter,
     add_run,
     add_task_filter,
     add_time_range,
@@ -27,6 +28,7 @@ def add_commands(root: CommandGroup) -> None:
     parser.add_argument("--state", action="append", default=[], help="may be repeated")
     parser.add_argument("--notices", action="store_true", help="only runs of notices")
     add_time_range(parser)
+    add_reason_filter(parser)
     add_limit(parser, 100)
     add_run(group.add_command("show", show_run, "show a run with its attempts"))
     _add_redrive(group)
@@ -85,6 +87,10 @@ def _add_bulk_filter(parser: ArgumentParser, limit_help: str) -> None:
     add_task_filter(parser)
     add_time_range(parser)
     parser.add_argument("--limit", type=parse_positive_int, help=limit_help)
+    add_reason_filter(parser)
+    parser.add_argument(
+        "--limit", type=parse_positive_int, help="redrive at most so many"
+    )
 
 
 def list_runs(client: Client, options: Options) -> int:
@@ -94,6 +100,8 @@ def list_runs(client: Client, options: Options) -> int:
         since=options.since,
         until=options.until,
         notices=options.notices,
+        reason=options.reason,
+        code=options.code,
         page_size=page_size(options),
     )
     runs = take_limit(options, found)
@@ -166,6 +174,15 @@ def _bulk_filter(client: Client, options: Options) -> dict[str, Any]:
 
 
 def _succeed_with_runs(options: Options, result: RedriveResult | CancelResult) -> int:
+    result = client.redrive_runs(
+        options.state,
+        task=_find_filter_id(client, options),
+        since=options.since,
+        until=options.until,
+        reason=options.reason,
+        code=options.code,
+        limit=options.limit,
+    )
     note = ["More runs are left: repeat the command."] if result.more else []
     data = {"run_ids": result.run_ids, "more": result.more}
     return succeed(options, data, *result.run_ids, *note)

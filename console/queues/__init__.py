@@ -1,0 +1,1 @@
+"""The pages of pull queues: does somebody fetch, and what waits?"""

@@ -1,0 +1,165 @@
+"""What the URL of the list of runs asks for, and what the list shows of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from accounts.models import User
+from console.pages import MemberRequest
+from console.runs.forms import GROUPS, SPANS, RunFilterForm
+from scheduler_service.db import clock
+from tasks_api.domain import tallies
+from tasks_api.domain.exceptions import InvalidTask
+from tasks_api.domain.states import UNDELIVERED_STATES
+from tasks_api.domain.tallies import Tally
+from tasks_api.services import runs, stats
+from tasks_api.services.redrive import RedriveFilter
+from tasks_api.services.runs import RunCursor, RunFilter
+
+PAGE_SIZE = 50
+# Reasons that are shown before the others.
+FIRST_REASONS = 6
+
+
+class Figure(NamedTuple):
+    """The number of runs in a group of states."""
+
+    group: str
+    css_class: str
+    shape: str
+    title: str
+    total: int
+
+
+_FIGURES = (
+    ("delivered", "delivered", "●", "delivered"),
+    ("failed", "failed", "✕", "failed"),
+    ("missed", "missed", "▲", "missed"),
+    ("left-out", "left-out", "○", "left out"),
+    ("waiting", "waiting", "◌", "waiting or under way"),
+)
+
+
+@dataclass(frozen=True)
+class RunQuery:
+    user: User
+    form: RunFilterForm
+    wanted: RunFilter
+    # The whole hours whose runs are counted; None if the list is of all times.
+    hours: stats.HourRange | None
+
+    @property
+    def is_live(self) -> bool:
+        """Whether new runs may come into the page."""
+        is_first = self.wanted.after is None
+        return is_first and self.wanted.until is None and self.form.is_valid()
+
+    @property
+    def has_counts(self) -> bool:
+        return self.hours is not None and not (self.wanted.task_id or self.wanted.name)
+
+    @property
+    def may_redrive(self) -> bool:
+        states = self.wanted.wanted_states
+        return not states or bool(states & UNDELIVERED_STATES)
+
+    @property
+    def version(self) -> str:
+        """A text that changes when the page of the list does."""
+        return runs.page_version(self.user, self.wanted, limit=PAGE_SIZE)
+
+    def to_redrive(self, run_ids: list[UUID] | None) -> RedriveFilter:
+        """The chosen runs; with None, all undelivered ones that the list finds."""
+        wanted = self.wanted
+        if run_ids is not None:
+            return RedriveFilter(UNDELIVERED_STATES, run_ids=run_ids)
+        return RedriveFilter(
+            (wanted.wanted_states or UNDELIVERED_STATES) & UNDELIVERED_STATES,
+            wanted.task_id,
+            wanted.since,
+            wanted.until,
+            wanted.reason,
+            wanted.code,
+            wanted.name,
+        )
+
+    def context(self) -> dict[str, Any]:
+        context: dict[str, Any] = {"query": self, "form": self.form}
+        if self.form.is_valid():
+            page = runs.list_runs(self.user, self.wanted, limit=PAGE_SIZE)
+            after = page.after and page.after.to_text()
+            context |= {"rows": page.rows, "after": after}
+            context |= self._counts() if self.has_counts else {}
+        return context
+
+    def _counts(self) -> dict[str, Any]:
+        assert self.hours is not None
+        found = stats.read_stats(
+            self.user, since=self.hours.since, until=self.wanted.until
+        )
+        total = found.total
+        reasons = list(tallies.reasons_of(total))
+        return {
+            "figures": list(_figures(total)),
+            "reasons": reasons[:FIRST_REASONS],
+            "more_reasons": reasons[FIRST_REASONS:],
+            "codes": sorted(tallies.codes_of(total).items()),
+            "other_reasons": tallies.OTHER_REASONS,
+            "stats": found,
+        }
+
+
+def _figures(total: Tally) -> list[Figure]:
+    return [
+        Figure(
+            *figure,
+            sum(
+                tallies.count_of(total, tallies.RUNS, state) for state in GROUPS[group]
+            ),
+        )
+        for figure in _FIGURES
+        for group in [figure[0]]
+    ]
+
+
+def read_query(request: MemberRequest) -> RunQuery:
+    form = RunFilterForm(request.GET)
+    hours = _read_hours(request.user, form) if form.is_valid() else None
+    given = form.cleaned_data if form.is_valid() else {}
+    wanted = RunFilter(
+        given.get("task"),
+        given.get("state", ()),
+        hours and hours.since,
+        hours.until if hours and given.get("to") else None,
+        _read_cursor(request.GET.get("after", "")),
+        reason=given.get("reason") or None,
+        code=given.get("code"),
+        name=given.get("q", "").lower() or None,
+    )
+    return RunQuery(request.user, form, wanted, hours)
+
+
+def _read_hours(user: User, form: RunFilterForm) -> stats.HourRange | None:
+    """The hours that the form asks for, with its complaint if they are not kept."""
+    given = form.cleaned_data
+    since, until = given["from"], given["to"]
+    if not (since or until):
+        span = given["last"] or ("all" if given["task"] else "day")
+        if span == "all":
+            return None
+        since = stats.clamp_to_history(user, clock.now() - SPANS[span])
+    try:
+        return stats.whole_hours(user, since, until)
+    except InvalidTask as refusal:
+        form.add_error(refusal.field, str(refusal))
+        return None
+
+
+def _read_cursor(text: str) -> RunCursor | None:
+    """The run after which the page begins; the first page for a text that is none."""
+    try:
+        return RunCursor.from_text(text) if text else None
+    except ValueError:
+        return None

@@ -1,0 +1,15 @@
+"""The URLs of the pages of runs."""
+
+from __future__ import annotations
+
+from console.routes import ID, change, route
+from console.runs import views
+
+urlpatterns = [
+    route("app/runs", views.run_list, "console-runs"),
+    change("app/runs/redrive", views.redrive_runs, "console-redrive-runs"),
+    route(rf"app/runs/(?P<run_id>{ID})", views.run_detail, "console-run"),
+    change(
+        rf"app/runs/(?P<run_id>{ID})/redrive", views.redrive_run, "console-redrive-run"
+    ),
+]

@@ -1,0 +1,154 @@
+"""The views of runs: the list with its filters, redrives, and the story of a run."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from django.contrib import messages
+from django.http import Http404, HttpResponse
+from django.shortcuts import redirect, render
+from django.template.defaultfilters import pluralize
+from django.urls import reverse
+from django.views.decorators.http import require_POST, require_safe
+
+from console.pages import MemberRequest, for_members, render_unless_seen
+from console.runs.curl import curl_command
+from console.runs.forms import RedriveForm
+from console.runs.queries import read_query
+from console.runs.timeline import draw_timeline
+from scheduler_service.db import clock
+from tasks_api.domain.exceptions import InvalidState
+from tasks_api.services import redrive, run_stories
+from tasks_api.services.bell import ring_after_commit
+from tasks_api.services.redrive import RedriveFilter, RedrivePreview
+from tasks_api.services.sent_requests import MASKED
+
+# The most runs of one redrive, and the most tasks that its question names.
+MAX_REDRIVEN = 1000
+MAX_TASKS_NAMED = 10
+# The characters of a request's body that a page shows.
+MAX_BODY_SHOWN = 16 * 1024
+
+
+@for_members
+@require_safe
+def run_list(request: MemberRequest) -> HttpResponse:
+    query = read_query(request)
+    template = "console/runs/_list.html" if request.htmx else "console/runs/list.html"
+    return render_unless_seen(request, query.version, template, query.context)
+
+
+@for_members
+@require_safe
+def run_detail(request: MemberRequest, run_id: str) -> HttpResponse:
+    found = _parse_id(run_id)
+    template = "console/runs/_story.html" if request.htmx else "console/runs/run.html"
+    version = run_stories.story_version(request.user, found)
+    return render_unless_seen(
+        request, version, template, lambda: _story_context(request, found)
+    )
+
+
+def _story_context(request: MemberRequest, run_id: UUID) -> dict[str, object]:
+    story = run_stories.read_story(request.user, run_id)
+    last = story.attempts[-1] if story.attempts else None
+    curl = curl_command(story.request)
+    return {
+        "story": story,
+        "run": story.run,
+        "task": story.task.name or story.task,
+        "last_attempt": last and last.attempt,
+        "last_attempt_took": last and last.duration,
+        "masked": MASKED,
+        "body": story.request.body[:MAX_BODY_SHOWN],
+        "steps": draw_timeline(story, now=clock.now()),
+        "curl": curl,
+        "curl_rows": min(12, curl.count("\n") + 1),
+    }
+
+
+def _parse_id(text: str) -> UUID:
+    try:
+        return UUID(text)
+    except ValueError:
+        raise Http404 from None
+
+
+@for_members
+@require_POST
+def redrive_run(request: MemberRequest, run_id: str) -> HttpResponse:
+    try:
+        made = redrive.redrive_run(request.user, _parse_id(run_id))
+    except InvalidState as refusal:
+        messages.error(request, f"{refusal}.")
+        return redirect("console-run", run_id)
+    ring_after_commit()
+    messages.success(request, "This run sends it again.")
+    return redirect("console-run", made.run_ids[0])
+
+
+@for_members
+@require_POST
+def redrive_runs(request: MemberRequest) -> HttpResponse:
+    query, form = read_query(request), RedriveForm(request.POST)
+    if not (query.form.is_valid() and form.is_valid()):
+        raise Http404
+    wanted = query.to_redrive(form.chosen)
+    if "confirmed" in request.POST:
+        return _redrive(request, wanted)
+    return _ask(request, form, wanted)
+
+
+def _redrive(request: MemberRequest, wanted: RedriveFilter) -> HttpResponse:
+    made = redrive.redrive_runs(request.user, wanted, limit=MAX_REDRIVEN)
+    ring_after_commit()
+    count = len(made.run_ids)
+    more = " More are left: redrive again." if made.has_more else ""
+    text = (
+        f"{count} run{pluralize(count)} {pluralize(count, 'is,are')} sent again.{more}"
+    )
+    messages.success(request, text)
+    return redirect(_list_url(request))
+
+
+def _ask(
+    request: MemberRequest, form: RedriveForm, wanted: RedriveFilter
+) -> HttpResponse:
+    found = redrive.preview_redrive(
+        request.user, wanted, limit=MAX_REDRIVEN, task_limit=MAX_TASKS_NAMED
+    )
+    if not found.total:
+        messages.error(request, _nothing_to_redrive(form))
+        return redirect(_list_url(request))
+    context = _question(found) | {"kept": form.kept, "back": _list_url(request)}
+    return render(request, "console/confirm.html", context)
+
+
+def _question(found: RedrivePreview) -> dict[str, object]:
+    count = f"{found.total} run{pluralize(found.total)}"
+    more = (
+        f" More than {MAX_REDRIVEN} are found: these are the oldest."
+        if found.has_more
+        else ""
+    )
+    return {
+        "question": f"Redrive {count}?",
+        "consequence": "A new run sends the present request of the task for each of them. "
+        f"Runs that were sent again before are left out.{more}",
+        "names": [f"{each.task}: {each.runs}" for each in found.tasks],
+        "verb": f"Redrive {count}",
+    }
+
+
+def _nothing_to_redrive(form: RedriveForm) -> str:
+    if form.chosen == []:
+        return "Choose runs first."
+    return (
+        "None of these runs can be redriven: they were sent again before, or their tasks "
+        "were removed or are at work."
+    )
+
+
+def _list_url(request: MemberRequest) -> str:
+    query = request.GET.urlencode()
+    return reverse("console-runs") + (f"?{query}" if query else "")

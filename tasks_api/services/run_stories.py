@@ -1,0 +1,83 @@
+"""The story of a run: its attempts, the waits between them, and its redrives."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import NamedTuple
+from uuid import UUID
+
+from accounts.models import User
+from tasks_api.domain.states import FINAL_STATES, UNDELIVERED_STATES
+from tasks_api.models import Attempt, Run, Task
+from tasks_api.services import runs
+from tasks_api.services.sent_requests import SentRequest, describe_request
+
+# A story tells the first and the last attempts of a run. Cron jobs may have thousands.
+FIRST_ATTEMPTS, LAST_ATTEMPTS = 5, 25
+# The most redrives of a run that its story names.
+MAX_REDRIVES = 20
+
+
+class AttemptStory(NamedTuple):
+    attempt: Attempt
+
+    @property
+    def duration(self) -> timedelta:
+        return timedelta(milliseconds=self.attempt.duration_ms)
+
+    @property
+    def ended_at(self) -> datetime:
+        return self.attempt.started_at + self.duration
+
+
+class RunStory(NamedTuple):
+    run: Run
+    task: Task
+    attempts: list[AttemptStory]
+    # The number of attempts between the first and the last ones.
+    attempts_left_out: int
+    # The run that this one sends again; None if there is none, or it was deleted.
+    original: Run | None
+    redrives: list[Run]
+    request: SentRequest
+
+    @property
+    def is_over(self) -> bool:
+        return self.run.state in FINAL_STATES
+
+    @property
+    def may_be_redriven(self) -> bool:
+        is_undelivered = self.run.state in UNDELIVERED_STATES
+        return is_undelivered and self.task.end_reason != "removed"
+
+
+def read_story(owner: User, run_id: UUID) -> RunStory:
+    """Return the story of a run that the user reaches. Raises RunNotFound."""
+    run = runs.find_run(owner, run_id)
+    of_tenant = Run.objects.filter(tenant=run.tenant_id)
+    redrives = of_tenant.filter(redrive_of=run.pk).order_by("-scheduled_for")
+    original = run.redrive_of and of_tenant.filter(pk=run.redrive_of).first()
+    attempts = _read_attempts(run)
+    return RunStory(
+        run,
+        run.task,
+        attempts,
+        max(0, run.attempt_count - run.lost_count - len(attempts)),
+        original or None,
+        list(redrives[:MAX_REDRIVES]),
+        describe_request(run),
+    )
+
+
+def story_version(owner: User, run_id: UUID) -> str:
+    """Return a text that changes when the story of a run does. Raises RunNotFound."""
+    run = runs.find_run(owner, run_id)
+    return f"{run.state}-{run.attempt_count}-{run.wake_at}-{run.lease}-{run.reason}"
+
+
+def _read_attempts(run: Run) -> list[AttemptStory]:
+    found = list(run.attempts.order_by("number")[:FIRST_ATTEMPTS])
+    if len(found) == FIRST_ATTEMPTS:
+        found += run.attempts.order_by("-number")[:LAST_ATTEMPTS]
+    by_number = {each.number: each for each in found}
+    return [AttemptStory(by_number[number]) for number in sorted(by_number)]
