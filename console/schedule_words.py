@@ -52,7 +52,13 @@ def schedule_words(schedule: Schedule) -> str:
 
 def interval_words(every: timedelta) -> str:
     """Return `hour`, `5 minutes` or `1 day 2 hours`, as it follows `every`."""
-    minutes, seconds = divmod(round(every.total_seconds()), 60)
+    words = duration_words(every)
+    return words.removeprefix("1 ") if words.count(" ") == 1 else words
+
+
+def duration_words(span: timedelta) -> str:
+    """Return `1 hour`, `5 minutes` or `1 day 2 hours`; fractions of a second are lost."""
+    minutes, seconds = divmod(round(span.total_seconds()), 60)
     hours, minutes = divmod(minutes, 60)
     days, hours = divmod(hours, 24)
     units = ("day", "hour", "minute", "second")
@@ -62,7 +68,7 @@ def interval_words(every: timedelta) -> str:
         for count, unit in zip(counts, units, strict=True)
         if count
     ]
-    return parts[0].removeprefix("1 ") if len(parts) == 1 else " ".join(parts)
+    return " ".join(parts) or "0 seconds"
 
 
 @lru_cache(maxsize=5_000)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from console import account, login_urls, members, overview
 from console.routes import ID, route
+from console.task_forms import urls as task_form_urls
 
 # A name may have a slash in it.
 MEMBER = r"app/settings/members/(?P<name>.+)"
@@ -23,4 +24,5 @@ urlpatterns = [
         members.revoke,
         "console-revoke-invitation",
     ),
+    *task_form_urls.urlpatterns,
 ]

@@ -19,6 +19,7 @@ pytestmark = pytest.mark.django_db
 ARGUMENTS = {
     "name": "ann",
     "invitation_id": str(uuid4()),
+    "task_id": str(uuid4()),
     "pk": "1",
     "secret": "guessed",
     "provider_id": "oidc",
