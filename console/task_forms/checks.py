@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from console.task_forms.bodies import Body
+from console.task_forms.forms import NEEDED
 from tasks_api.api.tasks import schedule_fields
 from tasks_api.api.tasks.parsing import read_change, read_task
 from tasks_api.domain.exceptions import InvalidTask
@@ -49,7 +50,7 @@ def sentence(error: InvalidTask) -> str:
     """Return what the API says of a field, as it reads beside that field."""
     text = str(error)
     if text == f"Missing key: {error.field}":
-        return "This is needed."
+        return NEEDED
     text = text.removeprefix(f"Invalid value of {error.field}. ")
     text = text.replace("Value should", "It should")
     if text.startswith(f"{error.field} should"):

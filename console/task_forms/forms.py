@@ -19,6 +19,9 @@ SCHEDULES = [
     (CRON, "By a cron expression"),
     (ONCE, "Once"),
 ]
+# The field that each kind of schedule needs.
+WHEN = {EVERY: "every", CRON: "cron", ONCE: "run_datetime"}
+NEEDED = "This is needed."
 UNITS = [
     ("1", "seconds"),
     ("60", "minutes"),
@@ -71,8 +74,16 @@ def _number(label: str, help_text: str = "") -> forms.IntegerField:
     )
 
 
-def _choice(label: str, choices: list[tuple[str, str]]) -> forms.ChoiceField:
-    return forms.ChoiceField(label=label, choices=choices, required=False)
+def _choice(
+    label: str, choices: list[tuple[str, str]], initial: str = ""
+) -> forms.ChoiceField:
+    """A field whose default is the first choice, or another one."""
+    return forms.ChoiceField(
+        label=label,
+        choices=choices,
+        required=False,
+        initial=initial or choices[0][0],
+    )
 
 
 class TaskForm(forms.Form):
@@ -80,7 +91,7 @@ class TaskForm(forms.Form):
 
     use_required_attribute = False
 
-    method = _choice("Method", [(name, name) for name in METHODS])
+    method = _choice("Method", [(name, name) for name in METHODS], "POST")
     url = _text("URL", "Where the request goes: http or https.", type="url", **CODE)
     headers = _lines(
         "Headers",
@@ -110,9 +121,7 @@ class TaskForm(forms.Form):
         label="When", choices=SCHEDULES, widget=forms.RadioSelect, initial=CRON
     )
     every = _number("Every")
-    unit = forms.ChoiceField(
-        label="Unit", choices=UNITS, required=False, initial="3600"
-    )
+    unit = _choice("Unit", UNITS, "3600")
     cron = _text("Cron expression", placeholder="0 9 * * MON-FRI", **CODE)
     run_datetime = _moment("At")
     timezone = _text("Time zone", list="zones")
@@ -133,7 +142,7 @@ class TaskForm(forms.Form):
         label="Seconds after which the run is given up", required=False
     )
     statuses = _text("Statuses to try again", placeholder="408,425,429,500-599")
-    overlap = _choice("A run, while the one before is under way,", OVERLAPS)
+    overlap = _choice("While a run is under way, the next one", OVERLAPS)
     misfire = _choice("A fire time that nobody could take", MISFIRES)
     catchup_window = _number("Seconds by which a run may be late")
     pause_after_failures = _number("Pause after so many failed runs in a row")
@@ -187,7 +196,17 @@ class TaskForm(forms.Form):
             except APIException as error:
                 reason = str(error.detail).replace("The request body", "The body")
                 self.add_error("body", reason)
-        return data
+        # The API would ask for another way to say when.
+        when = WHEN.get(data.get("schedule", ""))
+        if when and when not in self.errors and not data[when]:
+            self.add_error(when, NEEDED)
+        return self.cleaned_data
+
+    @property
+    def says_when(self) -> bool:
+        """Return whether the field that the schedule needs says something."""
+        chosen = self.cleaned_data.get("schedule", "")
+        return NEEDED not in self.errors.get(WHEN.get(chosen, ""), ())
 
 
 def is_text(content_type: str) -> bool:

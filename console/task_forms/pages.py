@@ -73,7 +73,7 @@ def show_draft(
     request: MemberRequest, draft: Draft, context: Mapping[str, Any], now: datetime
 ) -> HttpResponse:
     """Answer with the form and what it would do, or with the latter alone to htmx."""
-    found = preview(draft.checked, draft.equivalents, now=now)
+    found = preview(draft, now=now)
     if request.htmx:
         return render(request, "console/task_forms/_preview.html", {"preview": found})
     return show_form(request, draft.form, {"preview": found, **context})
