@@ -154,7 +154,7 @@ class TaskForm(forms.Form):
     )
 
     # What the server put into the form.
-    key = forms.CharField(required=False, widget=forms.HiddenInput)
+    key = forms.CharField(required=False, max_length=100, widget=forms.HiddenInput)
     version = forms.IntegerField(required=False, widget=forms.HiddenInput)
 
     def clean_timezone(self) -> str:

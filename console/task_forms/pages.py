@@ -69,14 +69,19 @@ def _is_said(field: Any) -> bool:
     return field.value() not in (None, "", default)
 
 
-def show_draft(
+def answer(
     request: MemberRequest, draft: Draft, context: Mapping[str, Any], now: datetime
 ) -> HttpResponse:
-    """Answer with the form and what it would do, or with the latter alone to htmx."""
+    """Answer with the form and what it would do, or with the latter alone to htmx.
+
+    If the form asks for it, its request is sent as a test.
+    """
+    is_test = request.POST.get("action") == "test"
+    trial = send_trial(request, draft, now) if is_test else {}
     found = preview(draft, now=now)
     if request.htmx:
         return render(request, "console/task_forms/_preview.html", {"preview": found})
-    return show_form(request, draft.form, {"preview": found, **context})
+    return show_form(request, draft.form, {"preview": found, **context, **trial})
 
 
 def send_trial(request: MemberRequest, draft: Draft, now: datetime) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from console.task_forms.drafts import (
     new_draft,
 )
 from console.task_forms.forms import CRON, TaskForm
-from console.task_forms.pages import for_writers, send_trial, show_draft, show_form
+from console.task_forms.pages import answer, for_writers, show_form
 from scheduler_service.db import clock
 from tasks_api.domain.exceptions import (
     InvalidTask,
@@ -46,20 +46,19 @@ FORMATS = {
 }
 
 
+NEW_PAGE = {"title": "New task", "verb": "Create the task"}
+
+
 @for_writers
 @require_http_methods(["GET", "HEAD", "POST"])
 def new_task(request: MemberRequest) -> HttpResponse:
-    now, context = clock.now(), {"title": "New task", "verb": "Create the task"}
+    now = clock.now()
     if request.method != "POST":
-        return show_form(request, TaskForm(initial=_linked(request, now)), context)
+        return show_form(request, TaskForm(initial=_linked(request, now)), NEW_PAGE)
     draft = new_draft(request.POST, api=_api(request), now=now)
-    match request.POST.get("action"):
-        case "preview":
-            return show_draft(request, draft, context, now)
-        case "test":
-            context |= send_trial(request, draft, now)
-            return show_draft(request, draft, context, now)
-    return _create(request, draft, now) or show_draft(request, draft, context, now)
+    is_final = "action" not in request.POST
+    done = _create(request, draft, now) if is_final else None
+    return done or answer(request, draft, NEW_PAGE, now)
 
 
 def _linked(request: MemberRequest, now: datetime) -> dict[str, Any]:
@@ -108,30 +107,28 @@ def edit_task(request: MemberRequest, task_id: str) -> HttpResponse:
     if task.surface != Surface.TASKS:
         context = {"task": task, "format": FORMATS[Surface(task.surface)]}
         return render(request, "console/task_forms/other_format.html", context)
-    context = {"title": f"Edit {task.name or 'the task'}", "verb": "Save the changes"}
-    context |= {"task": task}
     if request.method != "POST":
         initial = {**initial_of(task, now), "version": task.version}
-        return show_form(request, edit_form(initial=initial), context)
-    return _answer_edit(request, task, context, now)
+        return show_form(request, edit_form(initial=initial), _edit_page(task))
+    return _answer_edit(request, task, now)
 
 
-def _answer_edit(
-    request: MemberRequest, task: Any, context: dict[str, Any], now: datetime
-) -> HttpResponse:
+def _edit_page(task: Any) -> dict[str, Any]:
+    title = f"Edit {task.name or 'the task'}"
+    return {"title": title, "verb": "Save the changes", "task": task}
+
+
+def _answer_edit(request: MemberRequest, task: Any, now: datetime) -> HttpResponse:
     draft = changed_draft(task, request.POST, api=_api(request), now=now)
-    match request.POST.get("action"):
-        case "preview":
-            return show_draft(request, draft, context, now)
-        case "test":
-            context |= send_trial(request, draft, now)
-            return show_draft(request, draft, context, now)
+    context = _edit_page(task)
+    if "action" in request.POST:
+        return answer(request, draft, context, now)
     done = _change(request, task, draft, now)
     if done is None and draft.form.cleaned_data.get("version") != task.version:
         # Sent again, the form is a change of the task as it is now.
         draft.put("version", str(task.version))
         context["conflict"] = _last_change(task)
-    return done or show_draft(request, draft, context, now)
+    return done or answer(request, draft, context, now)
 
 
 def _change(
