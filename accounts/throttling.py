@@ -37,6 +37,9 @@ MAX_FAILURES_PER_ACCOUNT = 50
 ADDRESS_FACTOR = 6
 # Seconds that a password waits for the one before it to be hashed.
 HASHING_TIMEOUT = 0.5
+# Requests of one address to pages that compute something for anybody. Who types fast
+# makes two in a second.
+MAX_VISITS_PER_MINUTE = 240
 # The Redis hash with the number of refusals by kind of credential, for the metrics.
 REFUSALS_KEY = "scheduler:refused"
 FLUSH_INTERVAL = 1.0
@@ -110,6 +113,7 @@ class TooManyAttempts(Exception):
 
 _failures = WindowCounter(WINDOW_SECONDS)
 _logged = WindowCounter(60.0)
+_visits = WindowCounter(60.0)
 _hashing_slot = threading.BoundedSemaphore(1)
 _uncounted: Counter[str] = Counter()
 _count_lock = threading.Lock()
@@ -162,6 +166,13 @@ def is_blocked(kind: CredentialKind, address: str) -> bool:
     """Whether credentials from this address are not checked: too many were wrong."""
     max_failures: int = settings.SCHEDULER_MAX_FAILED_CALLS
     return _failures.count((kind, address)) >= max_failures
+
+
+def record_visit(address: str) -> float | None:
+    """Count a request that needs no login; returns the seconds to wait if too many."""
+    if _visits.add(address) > MAX_VISITS_PER_MINUTE:
+        return _visits.seconds_left(address)
+    return None
 
 
 def record_refusal(kind: CredentialKind, address: str, account: str = "") -> bool:
@@ -220,6 +231,7 @@ def _client() -> redis.Redis:
 
 
 def reset() -> None:
-    """Forget all failures."""
+    """Forget all failures and visits."""
     _failures.clear()
+    _visits.clear()
     _logged.clear()

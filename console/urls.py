@@ -12,6 +12,7 @@ from console import account, login_urls, members, overview
 from console.queues import urls as queues_urls
 from console.routes import ID, route
 from console.runs import urls as runs_urls
+from console.task_forms import urls as task_form_urls
 
 # A name may have a slash in it.
 MEMBER = r"app/settings/members/(?P<name>.+)"
@@ -34,4 +35,5 @@ urlpatterns = [
     ),
     *queues_urls.urlpatterns,
     *runs_urls.urlpatterns,
+    *task_form_urls.urlpatterns,
 ]

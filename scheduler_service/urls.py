@@ -10,6 +10,7 @@ from django.urls import URLPattern, include, path, re_path
 from rest_framework.views import APIView
 
 from console.account import account as account_page
+from console.cron.views import cron_page
 from console.front import with_front_page, with_page
 from tasks_api.api.access import audit_log, signing_secrets, tokens, users
 from tasks_api.api.channels import channels, rules
@@ -157,7 +158,12 @@ urlpatterns = [
     _route("", with_front_page(cron_jobs.CronJobs.as_view()), "cron-jobs"),
     _route("insert", timers.InsertTimer.as_view(), "insert-timer"),
     _route("delete", timers.DeleteTimer.as_view(), "delete-timer"),
-    _route("cron", timers.ReplaceCrons.as_view(), "replace-crons"),
+    _route(
+        "cron",
+        # Timers are replaced by POST; a browser reads what an expression means.
+        with_page(timers.ReplaceCrons.as_view(), cron_page),
+        "replace-crons",
+    ),
     _route("api/v1/jobs", rest_jobs.JobList.as_view(), "rest-jobs"),
     _route("api/v1/jobs/(?P<job_id>[^/]+)", rest_jobs.JobDetail.as_view(), "rest-job"),
     *_versioned_routes("enqueue", pull_queue.EnqueueJob, "enqueue-job"),

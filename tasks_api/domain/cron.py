@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from itertools import pairwise, takewhile
+from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
@@ -290,13 +291,26 @@ class Gap:
 
 def gaps(zone: str, after: datetime, until: datetime) -> Iterator[Gap]:
     """Yield the gaps of a zone whose instants lie in (after, until], in order."""
+    for change in clock_shifts(zone, after, until):
+        if change.before < change.now:
+            yield Gap(change.at, change.before, change.now)
+
+
+class ClockShift(NamedTuple):
+    """An instant at which the clock of a zone is set from one local time to another."""
+
+    at: datetime
+    before: datetime
+    now: datetime
+
+
+def clock_shifts(zone: str, after: datetime, until: datetime) -> Iterator[ClockShift]:
+    """Yield the changes of a zone's clock whose instants lie in (after, until]."""
     clock = ZoneInfo(zone)
     change = _first_change(clock, after, until)
     while change is not None:
-        first = _naive(change, _offset(clock, change - SECOND))
-        end = _naive(change, _offset(clock, change))
-        if first < end:
-            yield Gap(change, first, end)
+        before = _naive(change, _offset(clock, change - SECOND))
+        yield ClockShift(change, before, _naive(change, _offset(clock, change)))
         change = _first_change(clock, change, until)
 
 

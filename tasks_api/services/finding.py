@@ -20,6 +20,18 @@ def parse_id(task_id: str) -> uuid.UUID:
         raise TaskNotFound("Task not found") from None
 
 
+def find_living(user: User, task_id: uuid.UUID, *, now: datetime) -> Task:
+    """Return a living task that the user reaches, with its schedule, without a lock.
+
+    Raises TaskNotFound.
+    """
+    own = Task.objects.visible_to(user).exclude(surface=Surface.NOTICES)
+    task = own.alive(now).with_schedule().filter(pk=task_id).first()
+    if task is None:
+        raise TaskNotFound("Task not found")
+    return task
+
+
 def lock_task(
     user: User, task_id: str, *, now: datetime, surface: Surface | None = None
 ) -> Task:

@@ -111,11 +111,18 @@ def test_no_wire_format_imports_another() -> None:
     assert across == []
 
 
+SHARED_READERS = ("tasks_api.api.fields", "tasks_api.api.json_codec")
+
+
 @pytest.mark.parametrize(
     "module", [module for module in MODULES if is_inside(module, "console")]
 )
 def test_a_page_calls_services_and_nothing_below_them(module: str) -> None:
-    allowed = ("accounts", "console", "scheduler_service", "tasks_api.domain")
+    allowed = ["accounts", "console", "scheduler_service", "tasks_api.domain"]
+    if is_inside(module, "console.task_forms"):
+        # A form is one way to write the body of a request to the API, which reads it:
+        # so each rule about a task stands once.
+        allowed += ["tasks_api.api.tasks", *SHARED_READERS]
     imported = {name for name, _ in imports_of(MODULES[module]) if name in MODULES}
 
     assert not [

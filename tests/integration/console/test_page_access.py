@@ -22,6 +22,7 @@ ARGUMENTS = {
     "name": "ann",
     "invitation_id": str(uuid4()),
     "run_id": str(uuid4()),
+    "task_id": str(uuid4()),
     "pk": "1",
     "secret": "guessed",
     "provider_id": "oidc",

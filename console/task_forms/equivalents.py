@@ -1,0 +1,107 @@
+"""The same task as a command of curl, as one of the client, and as YAML for `apply`."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import yaml
+
+from console.task_forms.bodies import Body
+from tasks_api.api.json_codec import ExactNumber, dumps
+
+# The options of `scheduler tasks create`; the other fields are given as JSON.
+OPTIONS = {
+    "url": "--url",
+    "queue": "--queue",
+    "method": "--method",
+    "cron": "--cron",
+    "timezone": "--timezone",
+    "frequency": "--every",
+    "run_datetime": "--at",
+    "start_datetime": "--start",
+    "end_datetime": "--end",
+    "timeout_seconds": "--timeout",
+    "name": "--name",
+}
+AUTHORIZATION = '-H "Authorization: Bearer $TOKEN"'
+LINE = " \\\n  "
+
+
+class Equivalents(NamedTuple):
+    curl: str
+    cli: str
+    yaml: str
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes numbers as they were written in JSON."""
+
+
+_Dumper.add_representer(
+    ExactNumber,
+    lambda dumper, number: dumper.represent_scalar(
+        "tag:yaml.org,2002:float", str(number)
+    ),
+)
+
+
+def of_new(body: Body, *, api: str) -> Equivalents:
+    create = ["scheduler tasks create"]
+    return Equivalents(_curl(f"{api}/tasks/", body), _cli(create, body), _yaml(body))
+
+
+def of_change(
+    change: Body, whole: Body, *, api: str, task_id: str, etag: str
+) -> Equivalents:
+    """Return what makes only the changes; YAML says the whole task."""
+    more = ["-X PATCH", f"-H 'If-Match: {etag}'"]
+    command = ["scheduler tasks change", task_id]
+    curl = _curl(f"{api}/tasks/id/{task_id}", change, *more)
+    return Equivalents(curl, _cli(command, change), _yaml(whole))
+
+
+def _curl(url: str, body: Body, *more: str) -> str:
+    return LINE.join(
+        (f"curl {url}", AUTHORIZATION, *more, f"-d {shlex.quote(_json(body))}")
+    )
+
+
+def _json(body: Body) -> str:
+    """Return JSON with a field on each line."""
+    fields = (f"{dumps(name)}: {dumps(value)}" for name, value in body.items())
+    return "{" + ",\n      ".join(fields) + "}"
+
+
+def _cli(command: list[str], body: Body) -> str:
+    rest = {name: body[name] for name in body if not _is_option(name, body[name])}
+    # The client knows it by the other fields.
+    rest.pop("task_type", None)
+    data = [f"-d {shlex.quote(_json(rest))}"] if rest else []
+    return LINE.join((" ".join(command), *_options(body), *data))
+
+
+def _is_option(name: str, value: Any) -> bool:
+    return value is not None and (name in OPTIONS or name == "tags")
+
+
+def _options(body: Body) -> Iterator[str]:
+    for name, option in OPTIONS.items():
+        if body.get(name) is not None:
+            yield f"{option} {shlex.quote(str(body[name]))}"
+    for tag in body.get("tags") or ():
+        yield f"--tag {shlex.quote(tag)}"
+
+
+def _yaml(body: Body) -> str:
+    """Return a file for `scheduler apply`, which knows tasks by tag and name."""
+    tags = body.get("tags") or ["my-tasks"]
+    name = body.get("name") or "choose-a-name"
+    unsaid = ("name", "task_type", "tags")
+    task = {"name": name, **{each: body[each] for each in body if each not in unsaid}}
+    if tags[1:]:
+        task["tags"] = tags[1:]
+    document = {"tag": tags[0], "tasks": [task]}
+    text: str = yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+    return text

@@ -1,0 +1,55 @@
+"""What a form would do: when it fires, in words and in commands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from console.fire_times import FireTimeRow, fire_time_rows
+from console.policy_words import policy_sentences
+from console.schedule_words import schedule_words
+from console.task_forms.checks import SCHEDULE, CheckedTask, sentence
+from console.task_forms.drafts import Draft
+from console.task_forms.equivalents import Equivalents
+from tasks_api.domain.effort import TooMuch
+from tasks_api.domain.exceptions import ScheduleError
+from tasks_api.domain.schedules import Cron
+
+FIRE_TIMES = 5
+TIMING = SCHEDULE | {"dst"}
+
+
+@dataclass(frozen=True)
+class Preview:
+    """The schedule in words with its next fire times, or the sentence that refuses it.
+
+    All three are empty while the form does not say when.
+    """
+
+    equivalents: Equivalents
+    policies: list[str]
+    words: str = ""
+    zone: str = "UTC"
+    fire_times: tuple[FireTimeRow, ...] = ()
+    error: str = ""
+
+
+def preview(draft: Draft, *, now: datetime) -> Preview:
+    checked, same = draft.checked, draft.equivalents
+    policies = policy_sentences(checked.spec) if checked.spec else []
+    if not draft.form.says_when:
+        return Preview(same, policies)
+    if checked.spec is None or not checked.has_valid(TIMING):
+        return Preview(same, policies, error=_schedule_error(checked))
+    schedule = checked.spec.schedule
+    try:
+        rows = tuple(fire_time_rows(schedule, since=now, count=FIRE_TIMES))
+    except (ScheduleError, TooMuch) as error:
+        return Preview(same, policies, error=str(error))
+    zone = schedule.zone if isinstance(schedule, Cron) else "UTC"
+    return Preview(same, policies, schedule_words(schedule), zone, rows)
+
+
+def _schedule_error(checked: CheckedTask) -> str:
+    errors = sorted(checked.errors, key=lambda error: error.field not in TIMING)
+    return next(map(sentence, errors), "")
