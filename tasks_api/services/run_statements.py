@@ -84,6 +84,26 @@ LIST_LAST_RUNS = """
     ORDER BY own.id, run.scheduled_for DESC
 """
 
+# Measures the newest runs of a task that were sent and were no redrives: how late their
+# first requests began, and how long these took.
+MEASURE_RUNS = """
+    SELECT count(*) AS runs,
+        percentile_cont(0.5) WITHIN GROUP (ORDER BY late) AS late_p50,
+        percentile_cont(0.99) WITHIN GROUP (ORDER BY late) AS late_p99,
+        percentile_cont(0.5) WITHIN GROUP (ORDER BY took) AS answer_p50,
+        percentile_cont(0.99) WITHIN GROUP (ORDER BY took) AS answer_p99
+    FROM (
+        SELECT greatest(run.first_started_at - run.scheduled_for, '0'::interval) AS late,
+            run.first_duration_ms * '1 millisecond'::interval AS took
+        FROM (
+            SELECT * FROM tasks_api_run
+            WHERE task_id = %(task)s AND tenant_id = %(tenant)s
+            ORDER BY scheduled_for DESC LIMIT {limit}
+        ) run
+        WHERE run.first_started_at IS NOT NULL AND run.redrive_of IS NULL
+    ) measured
+"""
+
 # Finds the oldest runs that a user may redrive. The undelivered states are listed as
 # constants, so that PostgreSQL can use their partial index.
 FIND_RUNS_TO_REDRIVE = f"""
