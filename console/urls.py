@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from console import account, login_urls, members, overview
 from console.routes import ID, route
+from console.tasks import urls as tasks_urls
 
 # A name may have a slash in it.
 MEMBER = r"app/settings/members/(?P<name>.+)"
 
 urlpatterns = [
     *login_urls.urlpatterns,
+    *tasks_urls.urlpatterns,
     route("app", overview.overview, "console-overview"),
     route("app/first-call", overview.issue_trial_token, "console-first-call"),
     route("app/settings", account.settings_page, "console-settings"),

@@ -15,7 +15,7 @@ from tasks_api.domain.exceptions import InvalidTask, TaskNotFound
 from tasks_api.domain.specs import Surface
 from tasks_api.models import Run, Task, TaskQuerySet
 from tasks_api.services.auditing import record_for_tenants
-from tasks_api.services.bells import ring_after_commit
+from tasks_api.services.bell import ring_after_commit
 from tasks_api.services.finding import lock_rows
 from tasks_api.services.manual_runs import fire_tasks
 from tasks_api.services.pausing import set_paused

@@ -1,9 +1,10 @@
-"""What one task is, for its page: its request without secrets, and how its runs went."""
+"""What a task is, for people: its request without secrets, its schedule and its policies."""
 
 from __future__ import annotations
 
-from datetime import timedelta
-from typing import NamedTuple
+from collections.abc import Collection
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.db import connection
@@ -11,18 +12,53 @@ from django.db import connection
 from accounts import url_credentials
 from accounts.models import User
 from scheduler_service.db.statements import fetch_all, with_limit
-from tasks_api.domain.exceptions import TaskNotFound
+from tasks_api.domain import cron
+from tasks_api.domain.exceptions import ScheduleError, TaskNotFound
+from tasks_api.domain.fire_times import ComingFireTime
 from tasks_api.domain.request_options import (
     JSON_TYPE,
     METHODS_WITHOUT_BODY,
     parse_options,
 )
-from tasks_api.domain.specs import RequestOptions, Surface
+from tasks_api.domain.retry_policies import parse_policy
+from tasks_api.domain.schedules import Cron, Schedule
+from tasks_api.domain.specs import (
+    Backoff,
+    Misfire,
+    Overlap,
+    RequestOptions,
+    RetryPolicy,
+    Surface,
+    summary,
+)
 from tasks_api.models import Task
+from tasks_api.services.coming import fire_times_of_task, schedule_of
 from tasks_api.services.run_statements import MEASURE_RUNS
 
 # The newest runs from which the latency is computed.
 MEASURED_RUNS = 200
+
+
+class TaskSummary(NamedTuple):
+    """A task in a list."""
+
+    id: UUID
+    surface: Surface
+    title: str
+    # Its method and host, or its queue.
+    target: str
+    # None if the admin stored a schedule that cannot be computed.
+    schedule: Schedule | None
+    next_fire_at: datetime | None
+    is_paused: bool
+    # Why the service paused it; empty if a user did.
+    pause_reason: str
+    ended_at: datetime | None
+    end_reason: str
+    tags: list[str]
+    # The name of its user within the tenant.
+    owner: str
+    created_at: datetime
 
 
 class TaskRequest(NamedTuple):
@@ -41,6 +77,18 @@ class TaskRequest(NamedTuple):
     deadline: int | None
 
 
+class TaskPolicies(NamedTuple):
+    """Which runs a task has, and what counts as success; see TaskSpec."""
+
+    overlap: Overlap
+    misfire: Misfire
+    catchup_window: int | None
+    spread: int
+    retry: RetryPolicy | Backoff | None
+    expected_status: str
+    pause_after_failures: int | None
+
+
 class Latency(NamedTuple):
     """How late the requests of recent runs began, and how long their answers took."""
 
@@ -51,17 +99,81 @@ class Latency(NamedTuple):
     answer_p99: timedelta | None
 
 
-def find_task(user: User, task_id: UUID) -> Task:
-    """Return a task that the user reaches, living or ended, with schedule and owner."""
+class TaskDetails(NamedTuple):
+    """One task with everything about it that needs no statement of its own."""
+
+    task: Task
+    summary: TaskSummary
+    request: TaskRequest
+    policies: TaskPolicies
+
+    def coming_fire_times(self, now: datetime, count: int) -> list[ComingFireTime]:
+        schedule = self.summary.schedule
+        if schedule is None or self.summary.ended_at is not None:
+            return []
+        return fire_times_of_task(self.task, schedule, now, count)
+
+
+def find_task(user: User, task_id: UUID) -> TaskDetails:
+    """Return a task that the user reaches, living or ended. Raises TaskNotFound."""
+    [task] = find_tasks(user, [task_id])
+    return TaskDetails(task, summarize(task), _read_request(task), _read_policies(task))
+
+
+def find_tasks(user: User, ids: Collection[UUID]) -> list[Task]:
+    """Return tasks that the user reaches, living or ended, with schedules and owners.
+
+    Raises TaskNotFound if one of them is missing.
+    """
     own = Task.objects.visible_to(user).exclude(surface=Surface.NOTICES)
     rows = own.with_schedule().select_related("owner")
-    task = rows.filter(pk=task_id).first()
-    if task is None:
+    tasks = list(rows.filter(pk__in=ids).order_by("pk"))
+    if len(tasks) < len(set(ids)):
         raise TaskNotFound("Task not found")
-    return task
+    return tasks
 
 
-def read_request(task: Task) -> TaskRequest:
+def title_of(task: Task) -> str:
+    """Return what people call a task: its name, or its method and host."""
+    return task.name or _target_of(task)
+
+
+def _target_of(task: Task) -> str:
+    return summary(name="", method=task.method, url=task.url, queue=task.queue)
+
+
+def summarize(task: Task) -> TaskSummary:
+    """Describe a task that was read with its schedule and its owner."""
+    return TaskSummary(
+        id=task.pk,
+        surface=Surface(task.surface),
+        title=title_of(task),
+        target=_target_of(task),
+        schedule=_computable_schedule(task),
+        next_fire_at=task.coming_fire_time,
+        is_paused=not task.periodic_task.enabled,
+        pause_reason=task.pause_reason,
+        ended_at=task.ended_at,
+        end_reason=task.end_reason,
+        tags=task.tags,
+        owner=task.owner.name,
+        created_at=task.created_at,
+    )
+
+
+def _computable_schedule(task: Task) -> Schedule | None:
+    schedule = schedule_of(task)
+    if isinstance(schedule, Cron):
+        try:
+            cron.check(
+                cron.Fields(schedule.expression, schedule.seconds, schedule.years)
+            )
+        except ScheduleError:
+            return None
+    return schedule
+
+
+def _read_request(task: Task) -> TaskRequest:
     options = parse_options(task.request) if task.request else RequestOptions()
     body = "" if task.method in METHODS_WITHOUT_BODY else task.body
     return TaskRequest(
@@ -76,10 +188,23 @@ def read_request(task: Task) -> TaskRequest:
     )
 
 
-def measure_latency(task: Task) -> Latency:
-    """Measure the newest runs of a task that were sent."""
-    values = {"task": task.pk, "tenant": task.tenant_id}
+def _read_policies(task: Task) -> TaskPolicies:
+    return TaskPolicies(
+        Overlap(task.overlap),
+        Misfire(task.misfire),
+        task.catchup_window,
+        task.spread,
+        parse_policy(task.retry) if task.retry else None,
+        task.expected_status,
+        task.pause_after_failures,
+    )
+
+
+def measure_latency(tenant_id: int, task_id: UUID) -> Latency:
+    """Measure the newest runs of a task of a tenant that were sent."""
+    values: dict[str, Any] = {"task": task_id, "tenant": tenant_id}
     with connection.cursor() as cursor:
-        cursor.execute(with_limit(MEASURE_RUNS, MEASURED_RUNS), values)
+        statement = with_limit(MEASURE_RUNS, MEASURED_RUNS)
+        cursor.execute(statement, values)
         [found] = fetch_all(cursor, Latency)
     return found

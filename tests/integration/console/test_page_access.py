@@ -24,6 +24,8 @@ ARGUMENTS = {
     "provider_id": "oidc",
     "uidb36": "1",
     "key": "no-key",
+    "task_id": str(uuid4()),
+    "action": "pause",
 }
 # Pages that let people in.
 OPEN = {
@@ -54,7 +56,10 @@ FOR_ADMINS = {
     "console-activate",
     "console-revoke-invitation",
 }
-CHANGES = (FOR_ADMINS - {"console-members"}) | {"console-first-call"}
+CHANGES = (FOR_ADMINS - {"console-members"}) | {
+    "console-first-call",
+    "console-change-tasks",
+}
 
 
 def name_of(route: URLPattern) -> str:

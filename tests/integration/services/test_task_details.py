@@ -11,9 +11,10 @@ from django.utils import timezone
 from accounts.models import User
 from tasks_api.domain.exceptions import TaskNotFound
 from tasks_api.domain.specs import Surface
+from tasks_api.domain.states import RunState
 from tasks_api.models import Task
 from tasks_api.services import removal
-from tasks_api.services.task_details import find_task, measure_latency, read_request
+from tasks_api.services.task_details import find_task, measure_latency
 from tests.conftest import ClientFor, MakeTask
 from tests.integration.support.stored_runs import hourly_task, store_run
 
@@ -28,7 +29,7 @@ def test_an_ended_task_is_found_and_that_of_another_user_is_not(
     notice = make_task(surface=Surface.NOTICES)
     removal.remove_task(user, str(task.pk), now=timezone.now())
 
-    assert find_task(user, task.pk) == task
+    assert find_task(user, task.pk).task == task
     for other in (foreign, notice):
         with pytest.raises(TaskNotFound):
             find_task(user, other.pk)
@@ -49,7 +50,7 @@ def test_a_request_shows_no_secret(user: User, client_for: ClientFor) -> None:
         format="json",
     )
 
-    request = read_request(Task.objects.get())
+    request = find_task(user, Task.objects.get().pk).request
 
     assert (request.method, request.url) == ("PUT", "https://***@example.com/hook")
     assert request.header_names == ("X-Key",)
@@ -58,11 +59,11 @@ def test_a_request_shows_no_secret(user: User, client_for: ClientFor) -> None:
     assert "hunter" not in str(request)
 
 
-def test_a_request_without_a_body_has_no_type(make_task: MakeTask) -> None:
+def test_a_request_without_a_body_has_no_type(user: User, make_task: MakeTask) -> None:
     task = make_task()
-    task.method = "GET"
+    Task.objects.update(method="GET")
 
-    request = read_request(task)
+    request = find_task(user, task.pk).request
 
     assert (request.body, request.content_type) == ("", "")
 
@@ -75,9 +76,9 @@ def test_the_latency_is_that_of_runs_that_were_sent(user: User) -> None:
         run = store_run(task, at=at)
         run.first_started_at, run.first_duration_ms = at + late * MS, late
         run.save()
-    store_run(task, ago=1, state="skipped")
+    store_run(task, ago=1, state=RunState.SKIPPED)
 
-    latency = measure_latency(task)
+    latency = measure_latency(task.tenant_id, task.pk)
 
     assert (latency.runs, latency.late_p50, latency.answer_p50) == (
         3,
@@ -89,4 +90,6 @@ def test_the_latency_is_that_of_runs_that_were_sent(user: User) -> None:
 
 
 def test_a_task_without_runs_has_no_latency(user: User) -> None:
-    assert measure_latency(hourly_task(user)) == (0, None, None, None, None)
+    task = hourly_task(user)
+
+    assert measure_latency(task.tenant_id, task.pk) == (0, None, None, None, None)
