@@ -36,6 +36,12 @@ class ShownAccount:
     refusal: str = ""
     account: Account | None = None
     figures: tuple[Figure, ...] = ()
+    # The list of all its runs.
+    url: str = ""
+
+    @property
+    def total(self) -> int:
+        return self.account.planned + self.account.manual if self.account else 0
 
 
 # The states of runs that have an outcome, in the filter of the list of runs.
@@ -57,7 +63,11 @@ def show_account(user: User, task: TaskSummary, now: datetime) -> ShownAccount:
         found = reconcile(user, task.id, since=since, until=None)
     except InvalidTask as refusal:
         return ShownAccount(f"{refusal}.")
-    return ShownAccount(account=found, figures=tuple(_figures(task, found)))
+    return ShownAccount(
+        account=found,
+        figures=tuple(_figures(task, found)),
+        url=_runs_url(task, found),
+    )
 
 
 def _since(task: TaskSummary, now: datetime) -> datetime:
@@ -74,10 +84,13 @@ def _since(task: TaskSummary, now: datetime) -> datetime:
 
 
 def _figures(task: TaskSummary, account: Account) -> Iterator[Figure]:
-    since = format_timestamp(account.since)
     for outcome, (css_class, state) in LOOKS.items():
         count = account.outcomes[outcome] + account.manual_outcomes[outcome]
         if count:
-            query = urlencode({"task": task.id, "state": state, "from": since})
-            word = outcome.value.replace("_", " ")
-            yield Figure(count, word, css_class, f"/app/runs/?{query}")
+            word, url = outcome.value.replace("_", " "), _runs_url(task, account)
+            yield Figure(count, word, css_class, f"{url}&state={state}")
+
+
+def _runs_url(task: TaskSummary, account: Account) -> str:
+    query = urlencode({"task": task.id, "from": format_timestamp(account.since)})
+    return f"/app/runs/?{query}"

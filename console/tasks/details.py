@@ -13,6 +13,7 @@ from typing import Any
 
 from accounts import audit
 from accounts.models import Role
+from console.fire_times import to_row
 from console.pages import MemberRequest
 from console.tasks.accounts import show_account
 from console.tasks.curl import MAX_BODY, curl_of
@@ -49,7 +50,9 @@ def read_details(
         "curl": curl_of(sent),
         "policies": policy_words(found.policies, sent, schedule),
         "zone": schedule.zone if isinstance(schedule, Cron) else "UTC",
-        "coming": partial(found.coming_fire_times, now, SHOWN_FIRE_TIMES),
+        "coming": [
+            to_row(each) for each in found.coming_fire_times(now, SHOWN_FIRE_TIMES)
+        ],
         "latency": partial(measure_latency, request.tenant.pk, task.id),
         "shown_account": partial(show_account, request.user, task, now),
         "entries": partial(_audit_entries, request, task),

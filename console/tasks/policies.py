@@ -62,14 +62,14 @@ def _retry_words(retry: RetryPolicy | Backoff | None) -> str:
         case Backoff():
             return (
                 f"A run has up to {retry.max_attempts} attempts within "
-                f"{time_words(retry.max_age)}, {_delays(retry)}, as long as nothing or "
-                f"{retry.statuses} is answered."
+                f"{time_words(retry.max_age)}, {_delays(retry)}: after no answer, and "
+                f"after {retry.statuses.replace(',', ', ')}."
             )
         case RetryPolicy():
             statuses = ", ".join(map(str, retry.statuses))
             return (
-                f"A run is tried again, {_delays(retry)}, as long as nothing or {statuses} "
-                "is answered."
+                f"A run is tried again, {_delays(retry)}, until it succeeds: after no "
+                f"answer, and after {statuses}."
             )
 
 

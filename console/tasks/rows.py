@@ -64,4 +64,6 @@ def state_of(task: TaskSummary, now: datetime) -> TaskState:
     if task.next_fire_at is None:
         is_once = isinstance(task.schedule, Once)
         return TaskState("under way" if is_once else "at its end", "off")
+    if task.next_fire_at <= now:
+        return TaskState("due", "good")
     return TaskState("active", "good")

@@ -150,7 +150,7 @@ def statements(browser: Client, path: str) -> int:
     assert page.status_code == 200
     assert len(page.content) < 300 * 1024
     # The clock is read at most once a second.
-    return sum("clock_timestamp" not in query["sql"] for query in found)
+    return sum("clock_timestamp" not in str(query["sql"]) for query in found)
 
 
 def test_the_list_takes_a_constant_number_of_statements(
@@ -338,8 +338,9 @@ def test_the_page_shows_runs_their_latency_and_the_account(
     assert f"/app/runs/{run.pk}/" in page
     assert "HTTP 500" in page
     assert "by hand" in page
-    assert "people asked for 1 more run" in page
-    assert f"/app/runs/?task={task.pk}&amp;state=failed&amp;from=" in page
+    assert "people asked for 1 more" in page
+    assert f"/app/runs/?task={task.pk}&amp;from=" in page
+    assert "&amp;state=failed" in page
     assert "7 ms" in page
 
 
