@@ -15,9 +15,9 @@ from accounts import audit
 from accounts.models import Role
 from console.fire_times import to_row
 from console.pages import MemberRequest
+from console.policy_words import policy_sentences
 from console.tasks.accounts import show_account
 from console.tasks.curl import MAX_BODY, curl_of
-from console.tasks.policies import policy_words
 from console.tasks.rows import row_of
 from tasks_api.domain.schedules import Cron
 from tasks_api.services import runs
@@ -48,7 +48,7 @@ def read_details(
         "body": sent.body[:MAX_BODY],
         "is_cut": len(sent.body) > MAX_BODY,
         "curl": curl_of(sent),
-        "policies": policy_words(found.policies, sent, schedule),
+        "policies": policy_sentences(found.spec) if found.spec else [],
         "zone": schedule.zone if isinstance(schedule, Cron) else "UTC",
         "coming": [
             to_row(each) for each in found.coming_fire_times(now, SHOWN_FIRE_TIMES)

@@ -86,7 +86,7 @@ def change(request: MemberRequest, action: str) -> HttpResponse:
         messages.error(request, f"{refusal}.")
     else:
         _report(request, kind, result)
-    return _go_back(request, kind)
+    return redirect(_url_of_button(request))
 
 
 def _chosen_ids(request: MemberRequest) -> list[UUID]:
@@ -112,7 +112,7 @@ def _confirm_removal(request: MemberRequest, ids: list[UUID]) -> HttpResponse:
         "names": [] if is_single else names,
         "kept": [("task", task.pk) for task in found],
         "verb": "Remove",
-        "back": f"{reverse('console-tasks')}?{request.GET.urlencode()}",
+        "back": _url_of_button(request),
     }
     return render(request, "console/confirm.html", context)
 
@@ -130,8 +130,8 @@ def _report(request: MemberRequest, kind: Change, result: ChangeResult) -> None:
         messages.warning(request, f"{title} is not {DONE[kind]}. {reason}")
 
 
-def _go_back(request: MemberRequest, kind: Change) -> HttpResponse:
-    """Show the page of the button again: the list with its filters, or a task."""
-    if "page" in request.POST and kind is not Change.REMOVE:
-        return redirect("console-task", request.POST["only"])
-    return redirect(f"{reverse('console-tasks')}?{request.GET.urlencode()}")
+def _url_of_button(request: MemberRequest) -> str:
+    """The page with the button: that of a task, or the list with its filters."""
+    if "page" in request.POST and (ids := _chosen_ids(request)):
+        return reverse("console-task", args=ids[:1])
+    return f"{reverse('console-tasks')}?{request.GET.urlencode()}"

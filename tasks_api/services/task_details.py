@@ -12,7 +12,7 @@ from django.db import connection
 from accounts import url_credentials
 from accounts.models import User
 from scheduler_service.db.statements import fetch_all, with_limit
-from tasks_api.domain import cron
+from tasks_api.domain import cron, specs
 from tasks_api.domain.exceptions import ScheduleError, TaskNotFound
 from tasks_api.domain.fire_times import ComingFireTime
 from tasks_api.domain.request_options import (
@@ -23,13 +23,11 @@ from tasks_api.domain.request_options import (
 from tasks_api.domain.retry_policies import parse_policy
 from tasks_api.domain.schedules import Cron, Schedule
 from tasks_api.domain.specs import (
-    Backoff,
     Misfire,
     Overlap,
     RequestOptions,
-    RetryPolicy,
     Surface,
-    summary,
+    TaskSpec,
 )
 from tasks_api.models import Task
 from tasks_api.services.coming import fire_times_of_task, schedule_of
@@ -72,21 +70,6 @@ class TaskRequest(NamedTuple):
     # Empty without a body.
     content_type: str
     body: str
-    timeout_seconds: int | None
-    # Seconds that long work may take.
-    deadline: int | None
-
-
-class TaskPolicies(NamedTuple):
-    """Which runs a task has, and what counts as success; see TaskSpec."""
-
-    overlap: Overlap
-    misfire: Misfire
-    catchup_window: int | None
-    spread: int
-    retry: RetryPolicy | Backoff | None
-    expected_status: str
-    pause_after_failures: int | None
 
 
 class Latency(NamedTuple):
@@ -105,7 +88,8 @@ class TaskDetails(NamedTuple):
     task: Task
     summary: TaskSummary
     request: TaskRequest
-    policies: TaskPolicies
+    # Its schedule and its policies; None if the schedule cannot be computed.
+    spec: TaskSpec | None
 
     def coming_fire_times(self, now: datetime, count: int) -> list[ComingFireTime]:
         schedule = self.summary.schedule
@@ -117,7 +101,9 @@ class TaskDetails(NamedTuple):
 def find_task(user: User, task_id: UUID) -> TaskDetails:
     """Return a task that the user reaches, living or ended. Raises TaskNotFound."""
     [task] = find_tasks(user, [task_id])
-    return TaskDetails(task, summarize(task), _read_request(task), _read_policies(task))
+    summary = summarize(task)
+    spec = _read_spec(task, summary.schedule) if summary.schedule else None
+    return TaskDetails(task, summary, _read_request(task), spec)
 
 
 def find_tasks(user: User, ids: Collection[UUID]) -> list[Task]:
@@ -139,7 +125,7 @@ def title_of(task: Task) -> str:
 
 
 def _target_of(task: Task) -> str:
-    return summary(name="", method=task.method, url=task.url, queue=task.queue)
+    return specs.summary(name="", method=task.method, url=task.url, queue=task.queue)
 
 
 def summarize(task: Task) -> TaskSummary:
@@ -183,20 +169,27 @@ def _read_request(task: Task) -> TaskRequest:
         options.header_names,
         (options.content_type or JSON_TYPE) if body else "",
         body,
-        options.timeout_seconds,
-        options.deadline,
     )
 
 
-def _read_policies(task: Task) -> TaskPolicies:
-    return TaskPolicies(
-        Overlap(task.overlap),
-        Misfire(task.misfire),
-        task.catchup_window,
-        task.spread,
-        parse_policy(task.retry) if task.retry else None,
-        task.expected_status,
-        task.pause_after_failures,
+def _read_spec(task: Task, schedule: Schedule) -> TaskSpec:
+    return TaskSpec(
+        Surface(task.surface),
+        url_credentials.mask(task.url),
+        schedule,
+        task.body,
+        method=task.method,
+        name=task.name,
+        tags=tuple(task.tags),
+        queue=task.queue,
+        expected_status=task.expected_status,
+        overlap=Overlap(task.overlap),
+        misfire=Misfire(task.misfire),
+        catchup_window=task.catchup_window,
+        spread=task.spread,
+        retry=parse_policy(task.retry) if task.retry else None,
+        request=parse_options(task.request) if task.request else RequestOptions(),
+        pause_after_failures=task.pause_after_failures,
     )
 
 
