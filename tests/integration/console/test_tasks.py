@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
+from urllib.parse import unquote
 from uuid import uuid4
 
 import pytest
@@ -14,8 +16,8 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from accounts import encryption, services
-from accounts.models import Role, User
-from tasks_api.domain.schedules import Cron, Interval
+from accounts.models import Role, Tenant, User
+from tasks_api.domain.schedules import Cron, Interval, Once
 from tasks_api.domain.specs import Surface
 from tasks_api.domain.states import RunState
 from tasks_api.models import Run, Task
@@ -342,6 +344,58 @@ def test_the_page_shows_runs_their_latency_and_the_account(
     assert f"/app/runs/?task={task.pk}&amp;from=" in page
     assert "&amp;state=failed" in page
     assert "7 ms" in page
+
+
+def test_each_number_of_the_account_equals_the_list_that_it_leads_to(
+    ann: Client, user: User
+) -> None:
+    task = hourly_task(user)
+    for ago in range(30, 1500, 90):
+        store_run(task, ago=ago, state=RunState.SUCCEEDED, by_hand=True)
+        store_run(task, ago=ago + 7, state=RunState.FAILED, by_hand=True)
+
+    page = page_of(ann, task)
+
+    figures = re.findall(r'state=(\w+)"><strong class="\w+">(\d+)', page)
+    [since] = set(re.findall(r"from=([^&\"]+)", page))
+    listed = task.runs.filter(scheduled_for__gte=unquote(since))
+    assert dict(figures) == {
+        state: str(listed.filter(state=state).count())
+        for state in ("succeeded", "failed")
+    }
+    assert f">{listed.count()} runs</a>" in page
+
+
+def test_a_task_that_ran_once_and_failed_says_so(
+    ann: Client, make_task: MakeTask
+) -> None:
+    at = timezone.now() - timedelta(days=3)
+    task = make_task(name="nightly", schedule=Once(at))
+    store_run(task, at=at, state=RunState.FAILED, reason="HTTP 500")
+    Task.objects.filter(pk=task.pk).update(
+        ended_at=timezone.now(),
+        end_reason="completed",
+        last_fire_at=at,
+        next_fire_at=None,
+    )
+
+    page = page_of(ann, task)
+
+    for part in (
+        "It ran, and that was all.",
+        "HTTP 500",
+        "1 fire time</a>",
+        ">1</strong> failed",
+    ):
+        assert part in page
+
+
+def test_what_retention_deletes_is_not_missed_in_the_account(
+    ann: Client, user: User
+) -> None:
+    Tenant.objects.update(retention_days=1)
+
+    assert "its schedule planned" in page_of(ann, hourly_task(user))
 
 
 def test_the_page_says_why_the_service_paused_a_task(ann: Client, user: User) -> None:
