@@ -20,12 +20,11 @@ from console.tasks.accounts import show_account
 from console.tasks.curl import MAX_BODY, curl_of
 from console.tasks.rows import row_of
 from tasks_api.domain.schedules import Cron
-from tasks_api.services import runs
-from tasks_api.services.runs import RunFilter
 from tasks_api.services.task_details import (
     TaskDetails,
     TaskSummary,
     measure_latency,
+    recent_runs,
 )
 
 SHOWN_FIRE_TIMES = 10
@@ -41,9 +40,7 @@ def read_details(
     return {
         "task": task,
         "row": row_of(task, now),
-        "runs": runs.list_runs(
-            request.user, RunFilter(task_id=task.id), limit=SHOWN_RUNS
-        ),
+        "runs": recent_runs(request.tenant.pk, task.id, limit=SHOWN_RUNS),
         "sent": sent,
         "body": sent.body[:MAX_BODY],
         "is_cut": len(sent.body) > MAX_BODY,

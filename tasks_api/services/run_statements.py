@@ -84,6 +84,27 @@ LIST_LAST_RUNS = """
     ORDER BY own.id, run.scheduled_for DESC
 """
 
+# Reads the newest runs of a task with their last attempts.
+LIST_RECENT_RUNS = """
+    SELECT run.id, run.scheduled_for, run.state, run.reason, run.by_hand,
+        run.attempt_count,
+        CASE WHEN last.run_id IS NULL THEN run.first_status_code ELSE last.status_code END
+            AS status_code,
+        CASE WHEN last.run_id IS NULL THEN run.first_error ELSE last.error END AS error,
+        CASE WHEN last.run_id IS NULL THEN run.first_duration_ms ELSE last.duration_ms END
+            * '1 millisecond'::interval AS duration
+    FROM (
+        SELECT * FROM tasks_api_run
+        WHERE task_id = %(task)s AND tenant_id = %(tenant)s
+            AND (state <> 'pending' OR scheduled_for <= now())
+        ORDER BY scheduled_for DESC LIMIT {limit}
+    ) run LEFT JOIN LATERAL (
+        SELECT * FROM tasks_api_attempt
+        WHERE run_id = run.id ORDER BY number DESC LIMIT 1
+    ) last ON true
+    ORDER BY run.scheduled_for DESC
+"""
+
 # Measures the newest runs of a task that were sent and were no redrives: how late their
 # first requests began, and how long these took.
 MEASURE_RUNS = """

@@ -11,7 +11,7 @@ from django.db import connection
 
 from accounts import url_credentials
 from accounts.models import User
-from scheduler_service.db.statements import fetch_all, with_limit
+from scheduler_service.db.statements import AnyRow, fetch_all, with_limit
 from tasks_api.domain import cron, specs
 from tasks_api.domain.exceptions import ScheduleError, TaskNotFound
 from tasks_api.domain.fire_times import ComingFireTime
@@ -31,7 +31,7 @@ from tasks_api.domain.specs import (
 )
 from tasks_api.models import Task
 from tasks_api.services.coming import fire_times_of_task, schedule_of
-from tasks_api.services.run_statements import MEASURE_RUNS
+from tasks_api.services.run_statements import LIST_RECENT_RUNS, MEASURE_RUNS
 
 # The newest runs from which the latency is computed.
 MEASURED_RUNS = 200
@@ -70,6 +70,20 @@ class TaskRequest(NamedTuple):
     # Empty without a body.
     content_type: str
     body: str
+
+
+class RecentRun(NamedTuple):
+    """A run of a task, with what its last attempt brought."""
+
+    id: UUID
+    scheduled_for: datetime
+    state: str
+    reason: str
+    by_hand: bool
+    attempt_count: int
+    status_code: int | None
+    error: str
+    duration: timedelta | None
 
 
 class Latency(NamedTuple):
@@ -193,11 +207,23 @@ def _read_spec(task: Task, schedule: Schedule) -> TaskSpec:
     )
 
 
+def recent_runs(tenant_id: int, task_id: UUID, *, limit: int) -> list[RecentRun]:
+    """Return the newest runs of a task of a tenant, newest first."""
+    statement = with_limit(LIST_RECENT_RUNS, limit)
+    return _read_runs(statement, tenant_id, task_id, RecentRun)
+
+
 def measure_latency(tenant_id: int, task_id: UUID) -> Latency:
     """Measure the newest runs of a task of a tenant that were sent."""
+    statement = with_limit(MEASURE_RUNS, MEASURED_RUNS)
+    [found] = _read_runs(statement, tenant_id, task_id, Latency)
+    return found
+
+
+def _read_runs(
+    statement: str, tenant_id: int, task_id: UUID, row: type[AnyRow]
+) -> list[AnyRow]:
     values: dict[str, Any] = {"task": task_id, "tenant": tenant_id}
     with connection.cursor() as cursor:
-        statement = with_limit(MEASURE_RUNS, MEASURED_RUNS)
         cursor.execute(statement, values)
-        [found] = fetch_all(cursor, Latency)
-    return found
+        return fetch_all(cursor, row)

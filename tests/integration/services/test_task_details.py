@@ -12,9 +12,9 @@ from accounts.models import User
 from tasks_api.domain.exceptions import TaskNotFound
 from tasks_api.domain.specs import Surface
 from tasks_api.domain.states import RunState
-from tasks_api.models import Task
+from tasks_api.models import FurtherAttempt, Task
 from tasks_api.services import removal
-from tasks_api.services.task_details import find_task, measure_latency
+from tasks_api.services.task_details import find_task, measure_latency, recent_runs
 from tests.conftest import ClientFor, MakeTask
 from tests.integration.support.stored_runs import hourly_task, store_run
 
@@ -87,6 +87,28 @@ def test_the_latency_is_that_of_runs_that_were_sent(user: User) -> None:
     )
     assert latency.late_p99 is not None
     assert 490 * MS < latency.late_p99 <= 500 * MS
+
+
+def test_recent_runs_show_their_last_attempts(user: User) -> None:
+    task = hourly_task(user)
+    twice = store_run(task, ago=2)
+    once = store_run(task, ago=1, state=RunState.SUCCEEDED)
+    store_run(hourly_task(user), ago=1)
+    FurtherAttempt.objects.create(
+        run_id=twice.pk,
+        number=2,
+        started_at=twice.scheduled_for,
+        duration_ms=30_000,
+        error="timeout",
+    )
+
+    found = recent_runs(task.tenant_id, task.pk, limit=5)
+
+    assert [(run.id, run.status_code, run.error, run.duration) for run in found] == [
+        (once.pk, 200, "", 7 * MS),
+        (twice.pk, None, "timeout", 30_000 * MS),
+    ]
+    assert len(recent_runs(task.tenant_id, task.pk, limit=1)) == 1
 
 
 def test_a_task_without_runs_has_no_latency(user: User) -> None:
