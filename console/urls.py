@@ -13,6 +13,7 @@ from console.queues import urls as queues_urls
 from console.routes import ID, route
 from console.runs import urls as runs_urls
 from console.task_forms import urls as task_form_urls
+from console.tasks import urls as tasks_urls
 
 # A name may have a slash in it.
 MEMBER = r"app/settings/members/(?P<name>.+)"
@@ -21,6 +22,9 @@ urlpatterns = [
     *login_urls.urlpatterns,
     *overview_urls.urlpatterns,
     *calendar_urls.urlpatterns,
+    *tasks_urls.urlpatterns,
+    route("app", overview.overview, "console-overview"),
+    route("app/first-call", overview.issue_trial_token, "console-first-call"),
     route("app/settings", account.settings_page, "console-settings"),
     *settings_urls.urlpatterns,
     route("app/settings/members", members.members, "console-members"),

@@ -8,9 +8,10 @@ from typing import Any
 
 import pycurl
 
-from tasks_api.delivery.request import METHODS_WITHOUT_BODY, Request
+from tasks_api.delivery.request import Request
 from tasks_api.delivery.transfers import Transfer
 from tasks_api.domain import guard
+from tasks_api.domain.request_options import METHODS_WITHOUT_BODY
 
 HandleKind = tuple[str, bool]
 

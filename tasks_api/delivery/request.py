@@ -12,14 +12,18 @@ from uuid import UUID
 from tasks_api.delivery import run_tokens
 from tasks_api.domain import signing
 from tasks_api.domain.request_options import comparable, split_sealed_values
+from tasks_api.delivery import run_tokens, signing
+from tasks_api.domain.request_options import (
+    JSON_TYPE,
+    METHODS_WITHOUT_BODY,
+    comparable,
+    split_sealed_values,
+)
 from tasks_api.domain.specs import RequestOptions, Surface
 from tasks_api.domain.states import Trouble
 from tasks_api.domain.timestamps import format_timestamp
 
 USER_AGENT = "scheduler-service/1.0"
-JSON_TYPE = "application/json"
-# A body has no defined meaning in them (RFC 9110, 9.3.1 and 9.3.2).
-METHODS_WITHOUT_BODY = frozenset({"GET", "HEAD"})
 # Nothing sealed, and no option beyond the defaults.
 _NO_OPTIONS = ("", RequestOptions())
 

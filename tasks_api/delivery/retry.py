@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -12,6 +11,7 @@ from math import ceil
 
 from tasks_api.delivery.request import ClaimedRun, HttpResult
 from tasks_api.domain.request_options import split_sealed_values
+from tasks_api.domain.retry_policies import parse_policy
 from tasks_api.domain.specs import Backoff, RetryPolicy
 from tasks_api.domain.states import Trouble
 
@@ -107,7 +107,7 @@ def judge(result: HttpResult, run: ClaimedRun, *, now: datetime) -> Verdict:
     reason = result.error if status is None else f"HTTP {status}"
     if not run.retry:
         return GiveUp(reason)
-    policy = _parse_policy(run.retry)
+    policy = parse_policy(run.retry)
     if isinstance(policy, Backoff):
         return _judge_backoff(reason, result, run, policy, now)
     delay = _next_delay(status, run.number, policy)
@@ -156,7 +156,7 @@ def check_options(run: ClaimedRun) -> None:
     if run.expected_status:
         parse_statuses(run.expected_status)
     if run.retry:
-        _parse_policy(run.retry)
+        parse_policy(run.retry)
 
 
 def get_deadline(run: ClaimedRun) -> int | None:
@@ -221,9 +221,3 @@ def _next_delay(status: int | None, attempt: int, policy: RetryPolicy) -> float 
         return None
     # A power that has long passed the limit need not be computed.
     return min(policy.max_delay, policy.min_delay * 2.0 ** min(attempt - 1, 32))
-
-
-@lru_cache(maxsize=1000)
-def _parse_policy(text: str) -> RetryPolicy | Backoff:
-    stored = json.loads(text)
-    return Backoff(**stored) if "max_attempts" in stored else RetryPolicy(**stored)

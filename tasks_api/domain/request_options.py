@@ -9,6 +9,10 @@ from functools import lru_cache
 
 from tasks_api.domain.specs import BodyForm, RequestOptions
 
+JSON_TYPE = "application/json"
+# A body has no defined meaning in them (RFC 9110, 9.3.1 and 9.3.2).
+METHODS_WITHOUT_BODY = frozenset({"GET", "HEAD"})
+
 
 def parse_options(text: str) -> RequestOptions:
     """Read the stored options of a request."""

@@ -60,8 +60,9 @@ class Account:
     until: datetime
     planned: int = 0
     outcomes: Counter[FireTimeOutcome] = field(default_factory=Counter)
-    # The number of manual runs.
+    # The number of manual runs, and what became of them.
     manual: int = 0
+    manual_outcomes: Counter[FireTimeOutcome] = field(default_factory=Counter)
     missing: int = 0
     unplanned: int = 0
     # The first differences; `missing` and `unplanned` count all.

@@ -64,7 +64,7 @@ class TaskFilters:
 
 
 class TaskPage(NamedTuple):
-    """Tasks with their schedules, oldest first, and the cursor of the next page.
+    """Tasks with their schedules, and the cursor of the next page.
 
     `after` is None at the end of the list. With filters, a page that is not the last
     one may be shorter than its limit.
@@ -117,7 +117,7 @@ def page_by_cursor(
     statement = _filter_statements(scope, filters)
     values = {
         **_scope_values(scope, now),
-        **_filter_values(filters),
+        **filter_values(filters),
         "after": max([after or MIN_ID, _min_id(filters)]),
         "limit": limit + 1,
         "rows_examined": rows_examined or most,
@@ -163,7 +163,7 @@ def _scope_values(scope: TaskScope, now: datetime) -> dict[str, Any]:
     }
 
 
-def _filter_values(filters: TaskFilters) -> dict[str, Any]:
+def filter_values(filters: TaskFilters) -> dict[str, Any]:
     created_to = filters.created_to
     return {
         "name": filters.name,

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from tasks_api.storage import count_statements
 from tasks_api.storage.task_columns import HOST
 
-_IS_ALIVE = "(task.ends_at IS NULL OR task.ends_at >= %(now)s::timestamptz)"
+IS_ALIVE = "(task.ends_at IS NULL OR task.ends_at >= %(now)s::timestamptz)"
 # The index has the tasks of one owner in order; those of several owners are sorted.
 _OF_OWNER = "owner_id = %(owner)s"
 _OF_OWNERS = "owner_id = ANY(%(owners)s::bigint[])"
@@ -17,7 +17,7 @@ _IS_OWN = "task.tenant_id = %(tenant)s AND task.surface = %(surface)s AND task.e
 def _page_forwards(owners: str) -> str:
     return f"""
         SELECT task.id FROM tasks_api_task task
-        WHERE task.{owners} AND {_IS_OWN} AND {_IS_ALIVE}
+        WHERE task.{owners} AND {_IS_OWN} AND {IS_ALIVE}
         ORDER BY task.id OFFSET %(offset)s::bigint LIMIT %(limit)s::bigint
     """
 
@@ -26,7 +26,7 @@ def _page_backwards(owners: str) -> str:
     return f"""
         WITH total AS MATERIALIZED ({count_statements.COUNT_ALIVE})
         SELECT task.id FROM tasks_api_task task
-        WHERE task.{owners} AND {_IS_OWN} AND {_IS_ALIVE}
+        WHERE task.{owners} AND {_IS_OWN} AND {IS_ALIVE}
         ORDER BY task.id DESC
         OFFSET (SELECT greatest(tasks - %(offset)s::bigint - %(limit)s::bigint, 0)
             FROM total)
@@ -56,8 +56,8 @@ _SEARCHED = f"""
 
 # The conditions of the filters. The text that PostgreSQL plans contains the values, so
 # the planner drops the conditions of absent filters.
-_IS_WANTED = f"""
-    {_IS_ALIVE}
+IS_WANTED = f"""
+    {IS_ALIVE}
     AND (%(tags)s::text[] IS NULL OR task.tags @> %(tags)s::text[])
     AND (%(name)s::text IS NULL OR task.name = %(name)s)
     AND (%(search)s::text IS NULL OR strpos({_SEARCHED}, %(search)s) > 0)
@@ -84,7 +84,7 @@ def _filter_statements(key: str, source: str, owners: str) -> FilterStatements:
     find = f"""
         SELECT task.id
         FROM (SELECT task.* {source} ORDER BY {key} LIMIT %(rows_examined)s) task
-        WHERE {_IS_WANTED} AND task.{owners} AND {_IS_OWN}
+        WHERE {IS_WANTED} AND task.{owners} AND {_IS_OWN}
         ORDER BY task.id LIMIT %(limit)s
     """
     last = f"SELECT {key} {source} ORDER BY {key} OFFSET %(rows_examined)s - 1 LIMIT 1"

@@ -181,9 +181,7 @@ def _count_planned(
 ) -> None:
     found.planned += 1
     if run is not None:
-        found.outcomes[
-            OUTCOME_OF_STATE.get(RunState(run.state), FireTimeOutcome.UNDER_WAY)
-        ] += 1
+        found.outcomes[_outcome_of(run)] += 1
         return
     if any(first <= plan.at <= last for first, last in covers):
         found.outcomes[FireTimeOutcome.MISSED] += 1
@@ -198,9 +196,14 @@ def _count_planned(
 def _count_unplanned(found: Account, run: _RecordedRun) -> None:
     if run.by_hand:
         found.manual += 1
+        found.manual_outcomes[_outcome_of(run)] += 1
         return
     text = "This run was recorded, and no schedule planned it."
     found.add(Mismatch("unplanned", run.at, run.run_id, text))
+
+
+def _outcome_of(run: _RecordedRun) -> FireTimeOutcome:
+    return OUTCOME_OF_STATE.get(RunState(run.state), FireTimeOutcome.UNDER_WAY)
 
 
 def _read_schedules(owner: User, task_id: UUID, now: datetime) -> list[ScheduleRow]:

@@ -117,6 +117,47 @@ LIST_LAST_RUNS = """
     ORDER BY own.id, run.scheduled_for DESC
 """
 
+# Reads the newest runs of a task with their last attempts.
+LIST_RECENT_RUNS = """
+    SELECT run.id, run.scheduled_for, run.state, run.reason, run.by_hand,
+        run.attempt_count,
+        CASE WHEN last.run_id IS NULL THEN run.first_status_code ELSE last.status_code END
+            AS status_code,
+        CASE WHEN last.run_id IS NULL THEN run.first_error ELSE last.error END AS error,
+        CASE WHEN last.run_id IS NULL THEN run.first_duration_ms ELSE last.duration_ms END
+            * '1 millisecond'::interval AS duration
+    FROM (
+        SELECT * FROM tasks_api_run
+        WHERE task_id = %(task)s AND tenant_id = %(tenant)s
+            AND (state <> 'pending' OR scheduled_for <= now())
+        ORDER BY scheduled_for DESC LIMIT {limit}
+    ) run LEFT JOIN LATERAL (
+        SELECT * FROM tasks_api_attempt
+        WHERE run_id = run.id ORDER BY number DESC LIMIT 1
+    ) last ON true
+    ORDER BY run.scheduled_for DESC
+"""
+
+# Measures the newest runs of a task that were sent and were no redrives: how late their
+# first requests began, and how long these took.
+MEASURE_RUNS = """
+    SELECT count(*) AS runs,
+        percentile_cont(0.5) WITHIN GROUP (ORDER BY late) AS late_p50,
+        percentile_cont(0.99) WITHIN GROUP (ORDER BY late) AS late_p99,
+        percentile_cont(0.5) WITHIN GROUP (ORDER BY took) AS answer_p50,
+        percentile_cont(0.99) WITHIN GROUP (ORDER BY took) AS answer_p99
+    FROM (
+        SELECT greatest(run.first_started_at - run.scheduled_for, '0'::interval) AS late,
+            run.first_duration_ms * '1 millisecond'::interval AS took
+        FROM (
+            SELECT * FROM tasks_api_run
+            WHERE task_id = %(task)s AND tenant_id = %(tenant)s
+            ORDER BY scheduled_for DESC LIMIT {limit}
+        ) run
+        WHERE run.first_started_at IS NOT NULL AND run.redrive_of IS NULL
+    ) measured
+"""
+
 # Finds the oldest runs that a user may redrive. The undelivered states are listed as
 # constants, so that PostgreSQL can use their partial index.
 FIND_RUNS_TO_REDRIVE = f"""

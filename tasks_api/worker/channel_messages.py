@@ -20,6 +20,7 @@ from tasks_api.domain.notices import (
     ChannelSettings,
     Message,
 )
+from tasks_api.domain.request_options import JSON_TYPE
 from tasks_api.domain.specs import Surface
 from tasks_api.models import Channel
 
@@ -75,7 +76,7 @@ def _build_message(
     if kind in (ChannelKind.WEBHOOK, ChannelKind.NOTIFICATION_URL):
         signed = run._replace(url=payload.url, body=payload.body, request="")
         return request.build_request(signed, credentials, now=now, timeout=timeout)
-    headers = [("Content-Type", request.JSON_TYPE), ("User-Agent", request.USER_AGENT)]
+    headers = [("Content-Type", JSON_TYPE), ("User-Agent", request.USER_AGENT)]
     headers += payload.headers
     return request.Request(
         "POST",

@@ -24,7 +24,6 @@ from tasks_api.api.tasks import apply_openapi as schema
 from tasks_api.api.tasks import schedule_fields
 from tasks_api.api.tasks.base import InvalidTasks, TasksView, error_at
 from tasks_api.api.tasks.parsing import MAX_TAG_LENGTH, read_replacement, read_task
-from tasks_api.api.tasks.preview import fire_times_of_task
 from tasks_api.api.tasks.rendering import render_task
 from tasks_api.domain.exceptions import InvalidTask
 from tasks_api.domain.request_options import parse_options
@@ -33,6 +32,7 @@ from tasks_api.domain.timestamps import format_timestamp
 from tasks_api.models import Task
 from tasks_api.services import apply
 from tasks_api.services.apply import Action, DesiredTask, LockedTasks, Plan, Step
+from tasks_api.services.coming import fire_times_of_task, schedule_of
 
 # Tasks in one list, and the next fire times that the response shows of each.
 MAX_TASKS = 1000
@@ -218,7 +218,7 @@ def _is_over(data: Mapping[str, Any], now: datetime) -> bool:
 
 def _show_task(task: Task, now: datetime) -> ShownTask:
     is_paused = not task.periodic_task.enabled
-    schedule = None if is_paused else schedule_fields.schedule_of(task)
+    schedule = None if is_paused else schedule_of(task)
     coming = (
         fire_times_of_task(task, schedule, now, SHOWN_FIRE_TIMES) if schedule else []
     )

@@ -15,19 +15,18 @@ from tasks_api.api import fields
 from tasks_api.api.tasks import preview_openapi as schema
 from tasks_api.api.tasks.base import TasksView
 from tasks_api.api.tasks.parsing import read_task
-from tasks_api.api.tasks.schedule_fields import schedule_of
 from tasks_api.domain import fire_times
 from tasks_api.domain.exceptions import InvalidTask, TaskNotFound
 from tasks_api.domain.fire_times import ComingFireTime
 from tasks_api.domain.schedules import (
     MICROSECOND,
     Cron,
-    Once,
     Schedule,
 )
 from tasks_api.domain.timestamps import format_optional_timestamp, format_timestamp
 from tasks_api.models import Task
 from tasks_api.services import finding
+from tasks_api.services.coming import fire_times_of_task, schedule_of
 
 DEFAULT_FIRE_TIMES = 20
 MAX_FIRE_TIMES = 1000
@@ -95,19 +94,6 @@ def _describe_task(task: Task, now: datetime, count: int) -> dict[str, Any]:
     schedule = schedule_of(task)
     found = fire_times_of_task(task, schedule, now, count) if schedule else []
     return _render_fire_times(task.periodic_task.enabled, schedule, found)
-
-
-def fire_times_of_task(
-    task: Task, schedule: Schedule, now: datetime, count: int
-) -> list[ComingFireTime]:
-    """The next fire times of a stored task, paused or not."""
-    if not task.periodic_task.one_off:
-        return _next_fire_times(schedule, now, count)
-    if task.last_fire_at is not None and task.last_fire_at <= now:
-        return []
-    # A one-time task that is late, or whose moment passed in a pause, is still to run.
-    since = min(schedule.at - MICROSECOND, now) if isinstance(schedule, Once) else now
-    return _next_fire_times(schedule, since, 1)
 
 
 def _next_fire_times(

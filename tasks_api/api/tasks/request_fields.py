@@ -16,9 +16,8 @@ from accounts import encryption
 from tasks_api.api import fields, openapi
 from tasks_api.api.json_codec import dumps
 from tasks_api.api.tasks.field_types import Fields, OptionalField
-from tasks_api.delivery.request import JSON_TYPE
 from tasks_api.domain.exceptions import InvalidTask
-from tasks_api.domain.request_options import comparable, parse_options
+from tasks_api.domain.request_options import JSON_TYPE, comparable, parse_options
 from tasks_api.domain.specs import BodyForm, RequestOptions, TaskSpec
 from tasks_api.models import Task
 

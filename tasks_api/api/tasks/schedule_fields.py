@@ -10,15 +10,13 @@ from typing import Any
 from django.conf import settings
 
 from tasks_api.api import fields
-from tasks_api.domain.exceptions import InvalidTask, ScheduleError
+from tasks_api.domain.exceptions import InvalidTask
 from tasks_api.domain.schedules import (
     Cron,
     Interval,
     Once,
     Schedule,
 )
-from tasks_api.models import Task
-from tasks_api.storage import stored_schedules
 
 TASK_TYPES = {"one_time": "one_time", "periodic": "periodic", "interval": "periodic"}
 FIELDS = {
@@ -259,14 +257,6 @@ def _as_posted(schedule: Schedule) -> dict[str, Any]:
 
 
 # Responses.
-
-
-def schedule_of(task: Task) -> Schedule | None:
-    """The schedule of a stored task; None if the admin stored an invalid one."""
-    try:
-        return stored_schedules.schedule_of(task)
-    except ScheduleError:
-        return None
 
 
 def task_type_of(schedule: Schedule | None) -> str:

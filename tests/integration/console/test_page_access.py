@@ -31,6 +31,8 @@ ARGUMENTS = {
     "token_id": str(uuid4()),
     "channel_id": str(uuid4()),
     "rule_id": str(uuid4()),
+    "task_id": str(uuid4()),
+    "action": "pause",
 }
 # Pages that let people in.
 OPEN = {
@@ -92,6 +94,10 @@ CHANGES = (FOR_ADMINS - {"console-members"}) | {
     "console-redrive-runs",
     "console-requeue",
     "console-delete-message",
+}
+CHANGES = (FOR_ADMINS - {"console-members"}) | {
+    "console-first-call",
+    "console-change-tasks",
 }
 
 

@@ -12,8 +12,6 @@ from django_celery_beat.models import PeriodicTask
 
 from accounts import services as accounts
 from accounts.models import Role, User
-from tasks_api.api.tasks import preview
-from tasks_api.api.tasks.schedule_fields import schedule_of
 from tasks_api.domain.cron import Dst
 from tasks_api.domain.exceptions import InvalidTask
 from tasks_api.domain.fire_counts import Buckets
@@ -21,6 +19,7 @@ from tasks_api.domain.schedules import Cron, Interval, Once, Schedule
 from tasks_api.domain.specs import Surface, TaskSpec
 from tasks_api.models import Task
 from tasks_api.services import admin_edits, forecast, pausing, removal, tasks
+from tasks_api.services.coming import fire_times_of_task, schedule_of
 from tasks_api.services.forecast import Division, make_forecast
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -95,7 +94,7 @@ def fire_times_one_by_one(now: datetime) -> FireTimes:
     for task in Task.objects.alive(now).with_schedule():
         schedule = schedule_of(task)
         assert schedule is not None
-        coming = preview.fire_times_of_task(task, schedule, now, MAX_FIRE_TIMES)
+        coming = fire_times_of_task(task, schedule, now, MAX_FIRE_TIMES)
         found[task] = [each.at for each in coming if each.at and each.at > now]
     return found
 

@@ -1,0 +1,229 @@
+"""What a task is, for people: its request without secrets, its schedule and its policies."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from django.db import connection
+
+from accounts import url_credentials
+from accounts.models import User
+from scheduler_service.db.statements import AnyRow, fetch_all, with_limit
+from tasks_api.domain import cron, specs
+from tasks_api.domain.exceptions import ScheduleError, TaskNotFound
+from tasks_api.domain.fire_times import ComingFireTime
+from tasks_api.domain.request_options import (
+    JSON_TYPE,
+    METHODS_WITHOUT_BODY,
+    parse_options,
+)
+from tasks_api.domain.retry_policies import parse_policy
+from tasks_api.domain.schedules import Cron, Schedule
+from tasks_api.domain.specs import (
+    Misfire,
+    Overlap,
+    RequestOptions,
+    Surface,
+    TaskSpec,
+)
+from tasks_api.models import Task
+from tasks_api.services.coming import fire_times_of_task, schedule_of
+from tasks_api.services.run_statements import LIST_RECENT_RUNS, MEASURE_RUNS
+
+# The newest runs from which the latency is computed.
+MEASURED_RUNS = 200
+
+
+class TaskSummary(NamedTuple):
+    """A task in a list."""
+
+    id: UUID
+    surface: Surface
+    title: str
+    # Its method and host, or its queue.
+    target: str
+    # None if the admin stored a schedule that cannot be computed.
+    schedule: Schedule | None
+    next_fire_at: datetime | None
+    is_paused: bool
+    # Why the service paused it; empty if a user did.
+    pause_reason: str
+    ended_at: datetime | None
+    end_reason: str
+    tags: list[str]
+    # The name of its user within the tenant.
+    owner: str
+    created_at: datetime
+
+
+class TaskRequest(NamedTuple):
+    """The request that a task sends; the values of its headers are not told."""
+
+    method: str
+    # Empty if the target is the tenant's callback URL or a queue.
+    url: str
+    queue: str
+    header_names: tuple[str, ...]
+    # Empty without a body.
+    content_type: str
+    body: str
+
+
+class RecentRun(NamedTuple):
+    """A run of a task, with what its last attempt brought."""
+
+    id: UUID
+    scheduled_for: datetime
+    state: str
+    reason: str
+    by_hand: bool
+    attempt_count: int
+    status_code: int | None
+    error: str
+    duration: timedelta | None
+
+
+class Latency(NamedTuple):
+    """How late the requests of recent runs began, and how long their answers took."""
+
+    runs: int
+    late_p50: timedelta | None
+    late_p99: timedelta | None
+    answer_p50: timedelta | None
+    answer_p99: timedelta | None
+
+
+class TaskDetails(NamedTuple):
+    """One task with everything about it that needs no statement of its own."""
+
+    task: Task
+    summary: TaskSummary
+    request: TaskRequest
+    # Its schedule and its policies; None if the schedule cannot be computed.
+    spec: TaskSpec | None
+
+    def coming_fire_times(self, now: datetime, count: int) -> list[ComingFireTime]:
+        schedule = self.summary.schedule
+        if schedule is None or self.summary.ended_at is not None:
+            return []
+        return fire_times_of_task(self.task, schedule, now, count)
+
+
+def find_task(user: User, task_id: UUID) -> TaskDetails:
+    """Return a task that the user reaches, living or ended. Raises TaskNotFound."""
+    [task] = find_tasks(user, [task_id])
+    summary = summarize(task)
+    spec = _read_spec(task, summary.schedule) if summary.schedule else None
+    return TaskDetails(task, summary, _read_request(task), spec)
+
+
+def find_tasks(user: User, ids: Collection[UUID]) -> list[Task]:
+    """Return tasks that the user reaches, living or ended, with schedules and owners.
+
+    Raises TaskNotFound if one of them is missing.
+    """
+    own = Task.objects.visible_to(user).exclude(surface=Surface.NOTICES)
+    rows = own.with_schedule().select_related("owner")
+    tasks = list(rows.filter(pk__in=ids).order_by("pk"))
+    if len(tasks) < len(set(ids)):
+        raise TaskNotFound("Task not found")
+    return tasks
+
+
+def title_of(task: Task) -> str:
+    """Return what people call a task: its name, or its method and host."""
+    return task.name or _target_of(task)
+
+
+def _target_of(task: Task) -> str:
+    return specs.summary(name="", method=task.method, url=task.url, queue=task.queue)
+
+
+def summarize(task: Task) -> TaskSummary:
+    """Describe a task that was read with its schedule and its owner."""
+    return TaskSummary(
+        id=task.pk,
+        surface=Surface(task.surface),
+        title=title_of(task),
+        target=_target_of(task),
+        schedule=_computable_schedule(task),
+        next_fire_at=task.coming_fire_time,
+        is_paused=not task.periodic_task.enabled,
+        pause_reason=task.pause_reason,
+        ended_at=task.ended_at,
+        end_reason=task.end_reason,
+        tags=task.tags,
+        owner=task.owner.name,
+        created_at=task.created_at,
+    )
+
+
+def _computable_schedule(task: Task) -> Schedule | None:
+    schedule = schedule_of(task)
+    if isinstance(schedule, Cron):
+        try:
+            cron.check(
+                cron.Fields(schedule.expression, schedule.seconds, schedule.years)
+            )
+        except ScheduleError:
+            return None
+    return schedule
+
+
+def _read_request(task: Task) -> TaskRequest:
+    options = parse_options(task.request) if task.request else RequestOptions()
+    body = "" if task.method in METHODS_WITHOUT_BODY else task.body
+    return TaskRequest(
+        task.method,
+        url_credentials.mask(task.url),
+        task.queue,
+        options.header_names,
+        (options.content_type or JSON_TYPE) if body else "",
+        body,
+    )
+
+
+def _read_spec(task: Task, schedule: Schedule) -> TaskSpec:
+    return TaskSpec(
+        Surface(task.surface),
+        url_credentials.mask(task.url),
+        schedule,
+        task.body,
+        method=task.method,
+        name=task.name,
+        tags=tuple(task.tags),
+        queue=task.queue,
+        expected_status=task.expected_status,
+        overlap=Overlap(task.overlap),
+        misfire=Misfire(task.misfire),
+        catchup_window=task.catchup_window,
+        spread=task.spread,
+        retry=parse_policy(task.retry) if task.retry else None,
+        request=parse_options(task.request) if task.request else RequestOptions(),
+        pause_after_failures=task.pause_after_failures,
+    )
+
+
+def recent_runs(tenant_id: int, task_id: UUID, *, limit: int) -> list[RecentRun]:
+    """Return the newest runs of a task of a tenant, newest first."""
+    statement = with_limit(LIST_RECENT_RUNS, limit)
+    return _read_runs(statement, tenant_id, task_id, RecentRun)
+
+
+def measure_latency(tenant_id: int, task_id: UUID) -> Latency:
+    """Measure the newest runs of a task of a tenant that were sent."""
+    statement = with_limit(MEASURE_RUNS, MEASURED_RUNS)
+    [found] = _read_runs(statement, tenant_id, task_id, Latency)
+    return found
+
+
+def _read_runs(
+    statement: str, tenant_id: int, task_id: UUID, row: type[AnyRow]
+) -> list[AnyRow]:
+    values: dict[str, Any] = {"task": task_id, "tenant": tenant_id}
+    with connection.cursor() as cursor:
+        cursor.execute(statement, values)
+        return fetch_all(cursor, row)
