@@ -22,9 +22,6 @@ def render_live(
     context: dict[str, Any],
     *,
     seconds: int = POLL_SECONDS,
-
-def render_live(
-    request: MemberRequest, page: str, part: str, context: dict[str, Any]
 ) -> HttpResponse:
     """Render a page whose template shows `live`, or the part alone for htmx."""
     text = render_to_string(part, context, request)
@@ -33,7 +30,6 @@ def render_live(
         return HttpResponseNotModified()
     live_context = {"part": text, "etag": etag, "seconds": seconds}
     live = render_to_string("console/_live.html", live_context, request)
-    live = render_to_string("console/_live.html", {"part": text, "etag": etag}, request)
     if request.htmx:
         return HttpResponse(live, headers={"ETag": etag})
     return render(request, page, {**context, "live": live})

@@ -15,7 +15,7 @@ from tasks_api.domain.exceptions import InvalidTask
 from tasks_api.domain.states import UNDELIVERED_STATES
 from tasks_api.domain.tallies import Tally
 from tasks_api.services import runs, stats
-from tasks_api.services.redrive import RedriveFilter
+from tasks_api.services.run_selection import RunSelection
 from tasks_api.services.runs import RunCursor, RunFilter
 
 PAGE_SIZE = 50
@@ -70,12 +70,12 @@ class RunQuery:
         """A text that changes when the page of the list does."""
         return runs.page_version(self.user, self.wanted, limit=PAGE_SIZE)
 
-    def to_redrive(self, run_ids: list[UUID] | None) -> RedriveFilter:
+    def to_redrive(self, run_ids: list[UUID] | None) -> RunSelection:
         """The chosen runs; with None, all undelivered ones that the list finds."""
         wanted = self.wanted
         if run_ids is not None:
-            return RedriveFilter(UNDELIVERED_STATES, run_ids=run_ids)
-        return RedriveFilter(
+            return RunSelection(UNDELIVERED_STATES, run_ids=run_ids)
+        return RunSelection(
             (wanted.wanted_states or UNDELIVERED_STATES) & UNDELIVERED_STATES,
             wanted.task_id,
             wanted.since,

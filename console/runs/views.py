@@ -20,7 +20,8 @@ from scheduler_service.db import clock
 from tasks_api.domain.exceptions import InvalidState
 from tasks_api.services import redrive, run_stories
 from tasks_api.services.bell import ring_after_commit
-from tasks_api.services.redrive import RedriveFilter, RedrivePreview
+from tasks_api.services.redrive import RedrivePreview
+from tasks_api.services.run_selection import RunSelection
 from tasks_api.services.sent_requests import MASKED
 
 # The most runs of one redrive, and the most tasks that its question names.
@@ -99,7 +100,7 @@ def redrive_runs(request: MemberRequest) -> HttpResponse:
     return _ask(request, form, wanted)
 
 
-def _redrive(request: MemberRequest, wanted: RedriveFilter) -> HttpResponse:
+def _redrive(request: MemberRequest, wanted: RunSelection) -> HttpResponse:
     made = redrive.redrive_runs(request.user, wanted, limit=MAX_REDRIVEN)
     ring_after_commit()
     count = len(made.run_ids)
@@ -112,7 +113,7 @@ def _redrive(request: MemberRequest, wanted: RedriveFilter) -> HttpResponse:
 
 
 def _ask(
-    request: MemberRequest, form: RedriveForm, wanted: RedriveFilter
+    request: MemberRequest, form: RedriveForm, wanted: RunSelection
 ) -> HttpResponse:
     found = redrive.preview_redrive(
         request.user, wanted, limit=MAX_REDRIVEN, task_limit=MAX_TASKS_NAMED

@@ -12,7 +12,7 @@ from django.http import HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
-from console.overview import TITLES
+from console.formats import TITLES
 from console.pages import MemberRequest, for_members
 from scheduler_service.db import clock
 from tasks_api.domain.states import RunState

@@ -5,7 +5,7 @@ from __future__ import annotations
 from django import forms
 from django.http import QueryDict
 
-from console.overview import TITLES
+from console.formats import TITLES
 from tasks_api.domain.specs import Surface
 from tasks_api.services.browsing import FORMATS
 from tasks_api.services.listing import TaskFilters

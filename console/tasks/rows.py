@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
 
-from console.overview import TITLES
+from console.formats import TITLES
 from console.schedule_words import schedule_words
 from tasks_api.domain.schedules import Once
 from tasks_api.services import outcomes

@@ -73,7 +73,7 @@ class PreparedCursor:
         return getattr(self._cursor, name)
 
     def _make_cursor(self) -> Any:
-        cursor = ServerBindingCursor(self._raw)
+        cursor: Any = ServerBindingCursor(self._raw)
         load_timestamps_quickly(cursor)
         return cursor
 

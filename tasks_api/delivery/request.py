@@ -11,8 +11,6 @@ from uuid import UUID
 
 from tasks_api.delivery import run_tokens
 from tasks_api.domain import signing
-from tasks_api.domain.request_options import comparable, split_sealed_values
-from tasks_api.delivery import run_tokens, signing
 from tasks_api.domain.request_options import (
     JSON_TYPE,
     METHODS_WITHOUT_BODY,

@@ -8,8 +8,7 @@ keeps its place, so that no other run of its task overlaps with the request.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from datetime import datetime
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -19,10 +18,11 @@ from accounts import audit
 from accounts.models import User
 from scheduler_service.db import clock
 from scheduler_service.db.arrays import array
-from scheduler_service.db.statements import fetch_all, with_limit
+from scheduler_service.db.statements import fetch_all
 from tasks_api.domain.exceptions import InvalidState, RunNotFound
 from tasks_api.domain.states import FINAL_STATES, RunState
 from tasks_api.models import Run
+from tasks_api.services.run_selection import RunSelection
 from tasks_api.services.run_statements import (
     CANCEL_RUNS,
     FIND_RUNS_TO_CANCEL,
@@ -75,32 +75,13 @@ _DESCRIPTIONS = {
 
 
 @transaction.atomic
-def cancel_runs(
-    user: User,
-    states: Collection[RunState],
-    *,
-    limit: int,
-    task_id: UUID | None = None,
-    since: datetime | None = None,
-    until: datetime | None = None,
-) -> CancelResult:
-    """Cancel the user's runs in these states, the oldest first.
+def cancel_runs(user: User, wanted: RunSelection, *, limit: int) -> CancelResult:
+    """Cancel the user's unfinished runs that are selected, the oldest first.
 
     A repeated call passes over runs that are cancelled already. Notices are cancelled by
-    the filter of their task only.
+    the selection of their task only.
     """
-    values = {
-        "owner": user.pk,
-        "reaches_all": user.reaches_tenant,
-        "tenant": user.tenant_id,
-        "states": array(sorted(states)),
-        "task": task_id,
-        "since": since,
-        "until": until,
-    }
-    with connection.cursor() as cursor:
-        cursor.execute(with_limit(FIND_RUNS_TO_CANCEL, limit + 1), values)
-        found = [run_id for (run_id,) in cursor.fetchall()]
+    found = wanted.find(FIND_RUNS_TO_CANCEL, user, limit=limit + 1)
     return CancelResult(_cancel(user, found[:limit]), has_more=len(found) > limit)
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
-from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
@@ -14,10 +12,11 @@ from django.db.models import Count
 from accounts import audit
 from accounts.models import User
 from scheduler_service.db.arrays import array
-from scheduler_service.db.statements import fetch_all, with_limit
+from scheduler_service.db.statements import fetch_all
 from tasks_api.domain.exceptions import InvalidState, RunNotFound
 from tasks_api.domain.states import UNDELIVERED_STATES, RunState
 from tasks_api.models import Run, Task
+from tasks_api.services.run_selection import RunSelection
 from tasks_api.services.run_statements import (
     FIND_RUNS_TO_REDRIVE,
     LOCK_QUEUEING_TASKS,
@@ -31,23 +30,6 @@ class RedriveResult(NamedTuple):
 
     run_ids: list[UUID]
     has_more: bool
-
-
-@dataclass(frozen=True)
-class RedriveFilter:
-    """Which undelivered runs are redriven; None lets all of them through."""
-
-    states: Collection[RunState]
-    task_id: UUID | None = None
-    since: datetime | None = None
-    # Exclusive.
-    until: datetime | None = None
-    # The reason as the sums of hours name it, and the status of the last answer.
-    reason: str | None = None
-    code: int | None = None
-    # A part of the task's name, in lower case.
-    name: str | None = None
-    run_ids: Collection[UUID] | None = None
 
 
 class TaskCount(NamedTuple):
@@ -101,14 +83,14 @@ def _require_undelivered(run: Run) -> None:
 
 
 @transaction.atomic
-def redrive_runs(owner: User, wanted: RedriveFilter, *, limit: int) -> RedriveResult:
+def redrive_runs(owner: User, wanted: RunSelection, *, limit: int) -> RedriveResult:
     """Redrive the user's runs that the filter lets through, the oldest first.
 
     A repeated call redrives no run twice: it skips runs that were redriven before, and
     redrives that a later redrive of the same run followed. It also skips runs of
     removed tasks, and runs that would overlap. Notices are redriven by their ids only.
     """
-    found = _find_runs(owner, wanted, limit + 1)
+    found = wanted.find(FIND_RUNS_TO_REDRIVE, owner, limit=limit + 1)
     made = _insert_runs(found[:limit])
     audit.record(owner.tenant_id, "run.redrive", list(made.values()))
     has_more = len(found) > len(made)
@@ -116,10 +98,10 @@ def redrive_runs(owner: User, wanted: RedriveFilter, *, limit: int) -> RedriveRe
 
 
 def preview_redrive(
-    owner: User, wanted: RedriveFilter, *, limit: int, task_limit: int
+    owner: User, wanted: RunSelection, *, limit: int, task_limit: int
 ) -> RedrivePreview:
     """Return what `redrive_runs` would redrive at the moment."""
-    found = _find_runs(owner, wanted, limit + 1)
+    found = wanted.find(FIND_RUNS_TO_REDRIVE, owner, limit=limit + 1)
     ids, has_more = found[:limit], len(found) > limit
     runs = Run.objects.filter(pk__in=ids).order_by().values("task")
     counted = runs.annotate(runs=Count("pk")).order_by("-runs", "task")[:task_limit]
@@ -127,25 +109,6 @@ def preview_redrive(
     tasks = Task.objects.in_bulk(counts)
     by_task = [TaskCount(tasks[pk], count) for pk, count in counts.items()]
     return RedrivePreview(len(ids), has_more, by_task)
-
-
-def _find_runs(owner: User, wanted: RedriveFilter, limit: int) -> list[UUID]:
-    values = {
-        "owner": owner.pk,
-        "reaches_all": owner.reaches_tenant,
-        "tenant": owner.tenant_id,
-        "states": array(sorted(wanted.states)),
-        "task": wanted.task_id,
-        "since": wanted.since,
-        "until": wanted.until,
-        "reason": wanted.reason,
-        "code": wanted.code and str(wanted.code),
-        "name": wanted.name,
-        "runs": None if wanted.run_ids is None else array(wanted.run_ids),
-    }
-    with connection.cursor() as cursor:
-        cursor.execute(with_limit(FIND_RUNS_TO_REDRIVE, limit), values)
-        return [run_id for (run_id,) in cursor.fetchall()]
 
 
 def _insert_runs(run_ids: Collection[UUID]) -> Mapping[UUID, UUID]:

@@ -158,21 +158,25 @@ MEASURE_RUNS = """
     ) measured
 """
 
+# The runs of a call that changes many, in statements whose task is `task`.
+_IS_SELECTED = f"""
+    run.tenant_id = %(tenant)s
+    AND (%(reaches_all)s OR task.owner_id = %(owner)s)
+    AND run.state = ANY(%(states)s::text[])
+    AND CASE WHEN %(task)s::uuid IS NULL THEN task.surface <> 'notices'
+        ELSE run.task_id = %(task)s END
+    AND (%(since)s::timestamptz IS NULL OR run.scheduled_for >= %(since)s)
+    AND (%(until)s::timestamptz IS NULL OR run.scheduled_for < %(until)s)
+    AND (%(runs)s::uuid[] IS NULL OR run.id = ANY(%(runs)s::uuid[]))
+    AND {HAS_REASON} AND {IS_OF_NAMED_TASK}
+"""
+
 # Finds the oldest runs that a user may redrive. The undelivered states are listed as
 # constants, so that PostgreSQL can use their partial index.
 FIND_RUNS_TO_REDRIVE = f"""
     SELECT run.id FROM tasks_api_run run JOIN tasks_api_task task ON task.id = run.task_id
-    WHERE run.tenant_id = %(tenant)s
-        AND (%(reaches_all)s OR task.owner_id = %(owner)s)
-        AND task.end_reason <> 'removed'
+    WHERE {_IS_SELECTED} AND task.end_reason <> 'removed'
         AND run.state IN ({_quoted(UNDELIVERED_STATES)})
-        AND run.state = ANY(%(states)s::text[])
-        AND CASE WHEN %(task)s::uuid IS NULL THEN task.surface <> 'notices'
-            ELSE run.task_id = %(task)s END
-        AND (%(since)s::timestamptz IS NULL OR run.scheduled_for >= %(since)s)
-        AND (%(until)s::timestamptz IS NULL OR run.scheduled_for < %(until)s)
-        AND (%(runs)s::uuid[] IS NULL OR run.id = ANY(%(runs)s::uuid[]))
-        AND {HAS_REASON} AND {IS_OF_NAMED_TASK}
         AND NOT EXISTS (SELECT FROM tasks_api_run again WHERE again.redrive_of = run.id)
         AND NOT EXISTS (
             SELECT FROM tasks_api_run later WHERE later.redrive_of = run.redrive_of
@@ -186,18 +190,12 @@ FIND_RUNS_TO_REDRIVE = f"""
 
 # Finds the oldest unfinished runs that a user may cancel. A run that was made ahead of its
 # fire time is not among them.
-FIND_RUNS_TO_CANCEL = """
+FIND_RUNS_TO_CANCEL = f"""
     SELECT run.id FROM tasks_api_run_live run
     JOIN tasks_api_task task ON task.id = run.task_id
-    WHERE run.tenant_id = %(tenant)s AND run.finished_at IS NULL
+    WHERE {_IS_SELECTED} AND run.finished_at IS NULL AND run.cancelled_by = ''
         AND (run.state <> 'pending' OR run.scheduled_for <= now())
-        AND (%(reaches_all)s OR task.owner_id = %(owner)s)
-        AND run.state = ANY(%(states)s::text[]) AND run.cancelled_by = ''
-        AND CASE WHEN %(task)s::uuid IS NULL THEN task.surface <> 'notices'
-            ELSE run.task_id = %(task)s END
-        AND (%(since)s::timestamptz IS NULL OR run.scheduled_for >= %(since)s)
-        AND (%(until)s::timestamptz IS NULL OR run.scheduled_for < %(until)s)
-    ORDER BY run.scheduled_for LIMIT {limit}
+    ORDER BY run.scheduled_for LIMIT {{limit}}
 """
 
 # Locks the tasks of some live runs, in the order that all code uses.

@@ -130,13 +130,13 @@ def read_account(
 
 def account_of(stats: Stats) -> TenantAccount:
     """Return the account of the closed hours of stats, without reading anything."""
-    closed = _Range(stats.since, stats.closed_until)
+    closed = HourRange(stats.since, stats.closed_until)
     return _account_of(
         closed, [each for each in stats.hours if each.hour < closed.until]
     )
 
 
-def _account_of(closed: _Range, hours: list[HourTally]) -> TenantAccount:
+def _account_of(closed: HourRange, hours: list[HourTally]) -> TenantAccount:
     total = _sum(hour.tally for hour in hours)
     balances = [
         HourBalance(hour, _planned(tally) - _outcomes(tally).total())

@@ -53,7 +53,7 @@ def send_trial(user: User, spec: TaskSpec, *, now: datetime) -> Task:
 def find_result(user: User, task_id: UUID) -> TrialResult:
     """Return how the request of a task went. Raises TaskNotFound."""
     found = runs.list_runs(user, runs.RunFilter(task_id=task_id), limit=1)
-    if not found:
+    if not found.rows:
         return TrialResult(None, None)
-    run, attempts = runs.get_run(user, found[0].run.pk)
+    run, attempts = runs.get_run(user, found.rows[0].run.pk)
     return TrialResult(run, attempts[-1] if attempts else None)

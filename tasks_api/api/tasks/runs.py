@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-from collections.abc import Collection, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
-from functools import partial
-from typing import Any, ClassVar, TypedDict
 import re
-from collections.abc import Mapping
-from datetime import datetime
+from collections.abc import Collection, Mapping, Sequence
+from datetime import UTC, datetime
+from functools import partial
 from typing import Any, ClassVar
 from uuid import UUID
 
@@ -32,6 +27,7 @@ from tasks_api.models import Attempt, Run, Task
 from tasks_api.services import cancellation, finding, reconciliation, redrive, runs
 from tasks_api.services.account import Account, FireTimeOutcome
 from tasks_api.services.cancellation import CancelledRun
+from tasks_api.services.run_selection import RunSelection
 from tasks_api.services.runs import RunCursor, RunFilter, RunSummary
 
 DEFAULT_PAGE_SIZE = 100
@@ -129,43 +125,28 @@ class TaskAccount(RunsView):
 # Requests.
 
 
-class _BulkFilter(TypedDict):
-    """The runs that a request names by a filter."""
-
-    limit: int
-    task_id: UUID | None
-    since: datetime | None
-    until: datetime | None
-
-
 def _redrive_runs(user: User, data: Mapping[str, Any]) -> redrive.RedriveResult:
-    states = _states_of(fields.require_field(data, "state"), UNDELIVERED_STATES)
-    return redrive.redrive_runs(user, states, **_bulk_filter(data))
+    wanted = _read_selection(data, UNDELIVERED_STATES)
+    return redrive.redrive_runs(user, wanted, limit=_limit(data.get("limit")))
 
 
 def _cancel_runs(user: User, data: Mapping[str, Any]) -> cancellation.CancelResult:
-    states = _states_of(fields.require_field(data, "state"), UNFINISHED_STATES)
-    return cancellation.cancel_runs(user, states, **_bulk_filter(data))
+    wanted = _read_selection(data, UNFINISHED_STATES)
+    return cancellation.cancel_runs(user, wanted, limit=_limit(data.get("limit")))
 
 
-def _bulk_filter(data: Mapping[str, Any]) -> _BulkFilter:
-    limit, task_id = data.get("limit"), data.get("task_id")
-    return {
-        "limit": MAX_CHANGED_RUNS if limit is None else _limit(limit),
-        "task_id": None if task_id is None else _task_id(task_id, "task_id"),
-        "since": fields.optional_moment(data, "from"),
-        "until": fields.optional_moment(data, "to"),
-    }
-    wanted = redrive.RedriveFilter(
-        _states_to_redrive(fields.require_field(data, "state")),
+def _read_selection(
+    data: Mapping[str, Any], states: Collection[RunState]
+) -> RunSelection:
+    task_id = data.get("task_id")
+    return RunSelection(
+        _states_of(fields.require_field(data, "state"), states),
         task_id=None if task_id is None else _task_id(task_id, "task_id"),
         since=fields.optional_moment(data, "from"),
         until=fields.optional_moment(data, "to"),
         reason=_reason(data),
         code=_code(data),
     )
-    limit = MAX_REDRIVEN_RUNS if limit is None else _limit(limit)
-    return redrive.redrive_runs(user, wanted, limit=limit)
 
 
 def read_time_range(
@@ -246,6 +227,8 @@ def _parse_states(values: list[Any], states: list[str]) -> list[RunState]:
 
 
 def _limit(value: object) -> int:
+    if value is None:
+        return MAX_CHANGED_RUNS
     limit = fields.whole_number("limit", value, minimum=1)
     if limit > MAX_CHANGED_RUNS:
         raise InvalidTask(

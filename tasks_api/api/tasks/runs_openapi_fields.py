@@ -205,6 +205,16 @@ def _runs_to_change(states: Collection[RunState], text: str) -> dict[str, Any]:
                     "to": openapi.text(
                         "Only runs whose fire time is before this moment, in ISO 8601."
                     ),
+                    "reason": openapi.text(
+                        "Only runs with this reason, as `GET /stats/` names it."
+                    ),
+                    "code": {
+                        "type": "integer",
+                        "minimum": 100,
+                        "maximum": 999,
+                        "description": "Only runs that failed because of an answer with "
+                        "this status.",
+                    },
                     "limit": {
                         "type": "integer",
                         "minimum": 1,
@@ -247,34 +257,6 @@ CANCEL_OUT = {
             "description": "`running` if the request is under way: its worker gives "
             "it up within seconds.",
         },
-        **openapi.optional(
-            {
-                "task_id": openapi.text("Only the runs of this task."),
-                "from": openapi.text(
-                    "Only runs whose fire time is at this moment or later, in ISO 8601."
-                ),
-                "to": openapi.text(
-                    "Only runs whose fire time is before this moment, in ISO 8601."
-                ),
-                "reason": openapi.text(
-                    "Only runs with this reason, as `GET /stats/` names it."
-                ),
-                "code": {
-                    "type": "integer",
-                    "minimum": 100,
-                    "maximum": 999,
-                    "description": "Only runs that failed because of an answer with "
-                    "this status.",
-                },
-                "limit": {
-                    "type": "integer",
-                    "minimum": 1,
-                    "maximum": 1000,
-                    "description": "The maximum number of runs, the oldest first: "
-                    "1000 if absent.",
-                },
-            }
-        ),
     },
 }
 REDRIVEN_OUT = {

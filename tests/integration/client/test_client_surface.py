@@ -114,7 +114,9 @@ CALLS: dict[str, Call] = {
         ["failed"], task=ID, limit=7, **REASON, **TIME_RANGE
     ),
     "cancel_run": lambda c: c.cancel_run(ID),
-    "cancel_runs": lambda c: c.cancel_runs(["open"], task=ID, limit=7, **TIME_RANGE),
+    "cancel_runs": lambda c: c.cancel_runs(
+        ["open"], task=ID, limit=7, **REASON, **TIME_RANGE
+    ),
     "complete_run": lambda c: c.complete_run(ID, {"rows": 1200}),
     "fail_run": lambda c: c.fail_run(ID, "disk full", retry=False),
     "heartbeat_run": lambda c: c.heartbeat_run(ID),

@@ -31,7 +31,6 @@ ARGUMENTS = {
     "token_id": str(uuid4()),
     "channel_id": str(uuid4()),
     "rule_id": str(uuid4()),
-    "task_id": str(uuid4()),
     "action": "pause",
 }
 # Pages that let people in.
@@ -73,6 +72,7 @@ FOR_ADMINS = {
     "console-edit-rule",
     "console-remove-rule",
     "console-audit",
+    "console-purge-queue",
 }
 READ_BY_ADMINS = {
     "console-audit",
@@ -85,18 +85,13 @@ READ_BY_ADMINS = {
     "console-rotate-signing-secret",
     "console-check-signature",
 }
-CHANGES = (FOR_ADMINS - READ_BY_ADMINS) | {"console-first-call", "console-revoke-token"}
-    "console-purge-queue",
-}
-CHANGES = (FOR_ADMINS - {"console-members"}) | {
+CHANGES = (FOR_ADMINS - READ_BY_ADMINS) | {
     "console-first-call",
+    "console-revoke-token",
     "console-redrive-run",
     "console-redrive-runs",
     "console-requeue",
     "console-delete-message",
-}
-CHANGES = (FOR_ADMINS - {"console-members"}) | {
-    "console-first-call",
     "console-change-tasks",
 }
 

@@ -128,16 +128,8 @@ class RunMethods(ConnectionOwner):
         key: str | None = None,
     ) -> RedriveResult:
         """Send the runs in these states again, the oldest first, at most `limit` runs."""
-        body = _filter_body(states, task, since, until, limit)
-        body = {
-            "state": states,
-            "task_id": None if task is None else to_task_id(task),
-            "from": since,
-            "to": until,
-            "reason": reason,
-            "code": code,
-            "limit": limit,
-        }
+        only = {"from": since, "to": until, "reason": reason, "code": code}
+        body = _select_runs(states, task) | only | {"limit": limit}
         response = self._connection.create("/runs/redrive/", body, key)
         return decode(RedriveResult, response.body)
 
@@ -157,11 +149,14 @@ class RunMethods(ConnectionOwner):
         task: TaskOrId | None = None,
         since: Timestamp | None = None,
         until: Timestamp | None = None,
+        reason: str | None = None,
+        code: int | None = None,
         limit: int | None = None,
         key: str | None = None,
     ) -> CancelResult:
         """Cancel the unfinished runs in these states, the oldest first."""
-        body = _filter_body(states, task, since, until, limit)
+        only = {"from": since, "to": until, "reason": reason, "code": code}
+        body = _select_runs(states, task) | only | {"limit": limit}
         response = self._connection.create("/runs/cancel/", body, key)
         return decode(CancelResult, response.body)
 
@@ -190,20 +185,9 @@ class RunMethods(ConnectionOwner):
         return long_work.heartbeat(self._connection, _run_path(run_id))
 
 
-def _filter_body(
-    states: Sequence[str],
-    task: TaskOrId | None,
-    since: Timestamp | None,
-    until: Timestamp | None,
-    limit: int | None,
-) -> dict[str, Any]:
-    return {
-        "state": states,
-        "task_id": None if task is None else to_task_id(task),
-        "from": since,
-        "to": until,
-        "limit": limit,
-    }
+def _select_runs(states: Sequence[str], task: TaskOrId | None) -> dict[str, Any]:
+    task_id = None if task is None else to_task_id(task)
+    return {"state": states, "task_id": task_id}
 
 
 def _run_path(run_id: str) -> str:

@@ -86,11 +86,8 @@ def _add_bulk_filter(parser: ArgumentParser, limit_help: str) -> None:
     )
     add_task_filter(parser)
     add_time_range(parser)
-    parser.add_argument("--limit", type=parse_positive_int, help=limit_help)
     add_reason_filter(parser)
-    parser.add_argument(
-        "--limit", type=parse_positive_int, help="redrive at most so many"
-    )
+    parser.add_argument("--limit", type=parse_positive_int, help=limit_help)
 
 
 def list_runs(client: Client, options: Options) -> int:
@@ -169,20 +166,13 @@ def _bulk_filter(client: Client, options: Options) -> dict[str, Any]:
         "task": _find_filter_id(client, options),
         "since": options.since,
         "until": options.until,
+        "reason": options.reason,
+        "code": options.code,
         "limit": options.limit,
     }
 
 
 def _succeed_with_runs(options: Options, result: RedriveResult | CancelResult) -> int:
-    result = client.redrive_runs(
-        options.state,
-        task=_find_filter_id(client, options),
-        since=options.since,
-        until=options.until,
-        reason=options.reason,
-        code=options.code,
-        limit=options.limit,
-    )
     note = ["More runs are left: repeat the command."] if result.more else []
     data = {"run_ids": result.run_ids, "more": result.more}
     return succeed(options, data, *result.run_ids, *note)
