@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 from uuid import UUID
 
 from django.contrib import admin
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
+from django.utils.text import Truncator
 
-from accounts.models import AuditEntry, Tenant
+from accounts.models import AuditEntry, Tenant, User
 from scheduler_service.db import clock
+from tasks_api.admin.buttons import ButtonsMixin
 from tasks_api.admin.lists import BoundedList, HistoryAdmin, ReadOnlyMixin
+from tasks_api.admin.operations import redrive_runs
 from tasks_api.admin.tasks import MAX_FOUND_TASKS, find_tasks
-from tasks_api.domain.states import UNFINISHED_STATES, RunState, Stage
+from tasks_api.domain.states import (
+    UNDELIVERED_STATES,
+    UNFINISHED_STATES,
+    RunState,
+    Stage,
+)
 from tasks_api.models import Attempt, Message, QueueTally, Run
 
+# The characters of a reason that a list shows.
+MAX_SHOWN_REASON = 80
 # Runs of each task that a search finds, the newest first.
 MAX_RUNS_PER_TASK = 50
 
@@ -51,18 +61,18 @@ class RunStateFilter(admin.SimpleListFilter):
 
 
 @admin.register(Run)
-class RunAdmin(HistoryAdmin):
+class RunAdmin(ButtonsMixin, HistoryAdmin):
     list_display = (
-        "id",
-        "tenant",
-        "task",
         "scheduled_for",
+        "tenant",
+        "label",
         "state",
-        "reason",
-        "attempt_count",
-        "started_at",
+        "short_reason",
+        "attempts",
         "finished_at",
     )
+    actions = ["redrive"]
+    buttons: ClassVar = {"redrive": "Redrive"}
     list_filter = (RunStateFilter, "scheduled_for")
     list_select_related = ("tenant", "task")
     search_help_text = (
@@ -84,6 +94,30 @@ class RunAdmin(HistoryAdmin):
         "started_at",
         "finished_at",
     )
+
+    def has_operate_permission(self, request: HttpRequest) -> bool:
+        """Whether the user may redrive runs; nobody may write their rows."""
+        assert isinstance(request.user, User)
+        return request.user.has_perm("tasks_api.change_task")
+
+    def offered_buttons(self, request: HttpRequest, row: Run) -> set[str]:
+        return {"redrive"} if row.state in UNDELIVERED_STATES else set()
+
+    @admin.display(description="task")
+    def label(self, run: Run) -> str:
+        return run.task.name or str(run.task)
+
+    @admin.display
+    def attempts(self, run: Run) -> int:
+        return run.attempt_count
+
+    @admin.display(description="reason")
+    def short_reason(self, run: Run) -> str:
+        return Truncator(run.reason).chars(MAX_SHOWN_REASON)
+
+    @admin.action(description="Redrive selected runs", permissions=["operate"])
+    def redrive(self, request: HttpRequest, queryset: QuerySet[Run]) -> None:
+        redrive_runs(request, queryset.select_related("task__owner"))
 
     def search(self, queryset: QuerySet[Run], term: str) -> QuerySet[Run]:
         runs = Run.objects.newest_ids(find_tasks(term), each=MAX_RUNS_PER_TASK)
