@@ -38,7 +38,9 @@ class ButtonsMixin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic a
         )
         return super().render_change_form(request, context, *args, **kwargs)
 
-    def response_action(self, request: HttpRequest, queryset: Any) -> Any:
+    def response_action(  # type: ignore[override]  # the stubs are those of a later Django
+        self, request: HttpRequest, queryset: Any
+    ) -> Any:
         response = super().response_action(request, queryset)
         chosen = request.POST.getlist(ACTION_CHECKBOX_NAME)
         is_done = isinstance(response, HttpResponseRedirect)

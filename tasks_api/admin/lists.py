@@ -51,7 +51,7 @@ class BoundedPaginator(Paginator):  # type: ignore[type-arg]  # not generic at r
         assert isinstance(rows, QuerySet)
         first = (number - 1) * self.per_page
         ids = list(rows.values_list("pk", flat=True)[first : first + self.per_page])
-        return self._get_page(rows.filter(pk__in=ids), number, self)
+        return Page(rows.filter(pk__in=ids), number, self)
 
 
 def _estimated_rows(model: type[Model]) -> int:
