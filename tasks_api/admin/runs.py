@@ -15,7 +15,7 @@ from scheduler_service.db import clock
 from tasks_api.admin.buttons import ButtonsMixin
 from tasks_api.admin.lists import BoundedList, HistoryAdmin, ReadOnlyMixin
 from tasks_api.admin.operations import redrive_runs
-from tasks_api.admin.tasks import MAX_FOUND_TASKS, find_tasks
+from tasks_api.admin.tasks import find_named_tasks, find_tasks_of
 from tasks_api.domain.states import (
     UNDELIVERED_STATES,
     UNFINISHED_STATES,
@@ -26,8 +26,9 @@ from tasks_api.models import Attempt, Message, QueueTally, Run
 
 # The characters of a reason that a list shows.
 MAX_SHOWN_REASON = 80
-# Runs of each task that a search finds, the newest first.
+# Runs that a search finds: of each task, and of all tasks and of a tenant, the newest.
 MAX_RUNS_PER_TASK = 50
+MAX_FOUND_RUNS = 2000
 
 
 class AttemptInline(ReadOnlyMixin, admin.TabularInline):  # type: ignore[type-arg]  # not generic at run time
@@ -120,11 +121,13 @@ class RunAdmin(ButtonsMixin, HistoryAdmin):
         redrive_runs(request, queryset.select_related("task__owner"))
 
     def search(self, queryset: QuerySet[Run], term: str) -> QuerySet[Run]:
-        runs = Run.objects.newest_ids(find_tasks(term), each=MAX_RUNS_PER_TASK)
+        tasks = find_named_tasks(term) | find_tasks_of(Q(username=term))
+        each = min(MAX_RUNS_PER_TASK, max(1, MAX_FOUND_RUNS // max(1, len(tasks))))
+        runs = Run.objects.newest_ids(tasks, each=each)
         tenant = Tenant.objects.filter(name=term).first()
         if tenant is not None:
             newest = Run.objects.filter(tenant=tenant).order_by("-scheduled_for")
-            runs.update(newest.values_list("pk", flat=True)[:MAX_FOUND_TASKS])
+            runs.update(newest.values_list("pk", flat=True)[:MAX_FOUND_RUNS])
         return queryset.filter(pk__in=runs)
 
 

@@ -72,7 +72,6 @@ class TaskAdmin(StuckPageMixin, ButtonsMixin, HistoryAdmin):
     list_display = (
         "label",
         "owner",
-        "surface",
         "host",
         "schedule",
         "state",
@@ -247,21 +246,25 @@ def _words_of(task: Task) -> str:
 
 def find_tasks(term: str) -> set[UUID]:
     """Find tasks by the beginning of a name, by tenant, or by user."""
-    named = Task.objects.with_name_prefix(term).order_by("-pk")
-    owners = list(
-        User.objects.filter(Q(username=term) | Q(tenant__name=term)).values_list(
-            "pk", "tenant_id"
-        )
+    return find_named_tasks(term) | find_tasks_of(
+        Q(username=term) | Q(tenant__name=term)
     )
-    found = set(named.values_list("pk", flat=True)[:MAX_FOUND_TASKS])
+
+
+def find_named_tasks(prefix: str) -> set[UUID]:
+    named = Task.objects.with_name_prefix(prefix).order_by("-pk")
+    return set(named.values_list("pk", flat=True)[:MAX_FOUND_TASKS])
+
+
+def find_tasks_of(users: Q) -> set[UUID]:
+    owners = list(User.objects.filter(users).values_list("pk", "tenant_id"))
     # Living and ended tasks stand in two indexes, so each query uses one.
     newest = Task.objects.order_by("-pk").values_list("pk", flat=True)
     of_owners = newest.filter(owner__in=[owner for owner, _ in owners])
     tenants = {tenant for _, tenant in owners}
-    found.update(of_owners.filter(ended_at=None)[:MAX_FOUND_TASKS])
+    alive = of_owners.filter(ended_at=None)[:MAX_FOUND_TASKS]
     ended = of_owners.filter(tenant__in=tenants, ended_at__isnull=False)
-    found.update(ended[:MAX_FOUND_TASKS])
-    return found
+    return {*alive, *ended[:MAX_FOUND_TASKS]}
 
 
 def _alive(tasks: TaskQuerySet) -> TaskQuerySet:

@@ -149,21 +149,32 @@ def test_whatever_a_cron_expression_may_say_can_be_saved(
     assert row.crontab_id == crontab.pk
 
 
-def test_a_cron_expression_that_nobody_can_read_is_refused(staff: Client) -> None:
-    page = staff.post(
-        stored("crontabschedule"),
-        {
-            "minute": "61",
-            "hour": "*",
-            "day_of_month": "*",
-            "month_of_year": "*",
-            "day_of_week": "*",
-            "timezone": "UTC",
-        },
-    )
+@pytest.mark.parametrize(
+    ("field", "text", "said"),
+    [
+        ("minute", "61", "Its minute field is not valid"),
+        ("hour", "25", "Its hour field is not valid"),
+        ("day_of_month", "0L", "Its day of month field is not valid"),
+        ("month_of_year", "13", "Its month field is not valid"),
+        ("day_of_week", "MON#6", "Its weekday field is not valid"),
+    ],
+)
+def test_a_cron_expression_that_nobody_can_read_is_refused_by_its_field(
+    staff: Client, field: str, text: str, said: str
+) -> None:
+    fields = {
+        "minute": "*",
+        "hour": "*",
+        "day_of_month": "*",
+        "month_of_year": "*",
+        "day_of_week": "*",
+        "timezone": "UTC",
+    }
 
-    assert page.context["adminform"].form.non_field_errors()
-    assert not CrontabSchedule.objects.filter(minute="61").exists()
+    page = staff.post(stored("crontabschedule"), {**fields, field: text})
+
+    assert said in page.content.decode()
+    assert not CrontabSchedule.objects.filter(**{field: text}).exists()
 
 
 def test_the_form_of_a_schedule_offers_no_list_of_all_of_them(
