@@ -17,6 +17,8 @@ from django.utils.functional import cached_property
 MAX_COUNTED_ROWS = 50_000
 # A list that takes longer to read is cancelled, so that no search slows the service.
 STATEMENT_TIMEOUT = "2s"
+# A page shows so much of a body, which may have a million characters.
+MAX_SHOWN_CHARACTERS = 16_384
 TOO_MANY_ROWS = (
     "This list would read too many rows. Search for an id, for a name by its beginning, "
     "or for a tenant."
@@ -92,6 +94,14 @@ class BoundedList(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at
                 raise
             messages.warning(request, TOO_MANY_ROWS)
             return HttpResponseRedirect(request.path)
+
+
+def shorten(text: str | None) -> str:
+    """The beginning of a text that a page can show as a whole, and how long it is."""
+    shown = (text or "")[:MAX_SHOWN_CHARACTERS]
+    return (
+        shown if shown == (text or "") else f"{shown}… ({len(text or ''):,} characters)"
+    )
 
 
 class ReadOnlyMixin:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any, ClassVar
 from uuid import UUID
 
 from django.contrib import admin
-from django.db.models import Q, QuerySet
+from django.db.models import F, Q, QuerySet
 from django.http import HttpRequest
 from django.utils.text import Truncator
 
 from accounts.models import AuditEntry, Tenant, User
 from scheduler_service.db import clock
 from tasks_api.admin.buttons import ButtonsMixin
-from tasks_api.admin.lists import BoundedList, HistoryAdmin, ReadOnlyMixin
+from tasks_api.admin.lists import BoundedList, HistoryAdmin, ReadOnlyMixin, shorten
 from tasks_api.admin.operations import redrive_runs
 from tasks_api.admin.tasks import find_named_tasks, find_tasks_of
 from tasks_api.domain.states import (
@@ -24,6 +25,8 @@ from tasks_api.domain.states import (
 )
 from tasks_api.models import Attempt, Message, QueueTally, Run
 
+# A task may be retried for ever, and each answer has up to 16 KiB.
+MAX_SHOWN_ATTEMPTS = 10
 # The characters of a reason that a list shows.
 MAX_SHOWN_REASON = 80
 # Runs that a search finds: of each task, and of all tasks and of a tenant, the newest.
@@ -43,6 +46,12 @@ class AttemptInline(ReadOnlyMixin, admin.TabularInline):  # type: ignore[type-ar
     )
     ordering = ("number",)
     extra = 0
+    verbose_name_plural = f"attempts, the newest {MAX_SHOWN_ATTEMPTS} at most"
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Attempt]:
+        before = F("run__attempt_count") - MAX_SHOWN_ATTEMPTS
+        attempts: QuerySet[Attempt] = super().get_queryset(request)
+        return attempts.filter(number__gt=before)
 
 
 class RunStateFilter(admin.SimpleListFilter):
@@ -150,8 +159,8 @@ class MessageAdmin(HistoryAdmin):
         "tenant",
         "queue",
         "name",
-        "payload",
-        "state",
+        "shown_payload",
+        "shown_state",
         "run_at",
         "timeout_seconds",
         "leased_until",
@@ -163,6 +172,14 @@ class MessageAdmin(HistoryAdmin):
     def search(self, queryset: QuerySet[Message], term: str) -> QuerySet[Message]:
         named = Q(tenant__name=term) | Q(queue=term) | Q(name=term)
         return queryset.filter(named)
+
+    @admin.display(description="payload")
+    def shown_payload(self, message: Message) -> str:
+        return shorten(message.payload)
+
+    @admin.display(description="consumer's note")
+    def shown_state(self, message: Message) -> str:
+        return shorten(message.state)
 
     @admin.display(description="state")
     def state_of(self, message: Message) -> str:
@@ -196,7 +213,19 @@ class AuditEntryAdmin(HistoryAdmin):
     list_filter = ("via",)
     list_select_related = ("tenant",)
     search_help_text = "A tenant, an actor, an action or the id of an object, in full."
-    fields = readonly_fields = (*list_display, "object_ids", "changes")
+    fields = readonly_fields = (*list_display, "shown_ids", "shown_changes")
+
+    @admin.display(description="object ids")
+    def shown_ids(self, entry: AuditEntry) -> str:
+        return shorten("\n".join(map(str, entry.object_ids or ())))
+
+    @admin.display(description="changes")
+    def shown_changes(self, entry: AuditEntry) -> str:
+        return (
+            shorten(json.dumps(entry.changes, ensure_ascii=False))
+            if entry.changes
+            else "-"
+        )
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str

@@ -18,7 +18,7 @@ from accounts import url_credentials
 from accounts.models import User
 from scheduler_service.db import clock
 from tasks_api.admin.buttons import ButtonsMixin
-from tasks_api.admin.lists import HistoryAdmin
+from tasks_api.admin.lists import HistoryAdmin, shorten
 from tasks_api.admin.operations import remove_tasks, run_for_owners, run_now
 from tasks_api.admin.stuck import StuckPageMixin
 from tasks_api.domain.cron import Fields, check
@@ -99,7 +99,7 @@ class TaskAdmin(StuckPageMixin, ButtonsMixin, HistoryAdmin):
         "method",
         "target",
         "queue",
-        "body",
+        "shown_body",
         "expected_status",
         "overlap",
         "misfire",
@@ -157,12 +157,18 @@ class TaskAdmin(StuckPageMixin, ButtonsMixin, HistoryAdmin):
         """The URL without its credentials, which are the tenant's secret."""
         return url_credentials.mask(task.url)
 
+    @admin.display(description="body")
+    def shown_body(self, task: Task) -> str:
+        return shorten(task.body)
+
     @admin.display(description="request")
     def request_options(self, task: Task) -> str:
         """The request options with the names of headers, without their sealed values."""
         options = json.loads(task.request or "{}")
         options.pop("sealed_values", None)
-        return json.dumps({name: value for name, value in options.items() if value})
+        return shorten(
+            json.dumps({name: each for name, each in options.items() if each})
+        )
 
     @admin.display(description="task")
     def label(self, task: Task) -> str:

@@ -21,9 +21,17 @@ from tasks_api.admin import lists
 from tasks_api.admin.lists import BoundedPaginator
 from tasks_api.domain.ids import id_for
 from tasks_api.domain.schedules import Cron, Interval
-from tasks_api.models import Channel, Message, NotificationRule, Run, Task
+from tasks_api.models import (
+    Channel,
+    FurtherAttempt,
+    Message,
+    NotificationRule,
+    Run,
+    Task,
+)
 from tests.conftest import MakeTask
 from tests.integration.support.polls import analyze_tables
+from tests.integration.support.routes import store_failed_run
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -171,6 +179,61 @@ def test_the_form_of_a_periodic_task_costs_the_same_among_many(
     assert len(many[0]) == len(few[0])
     assert abs(many[1] - few[1]) < KIB
     assert many[1] < 300 * KIB
+
+
+def test_a_page_shows_the_beginning_of_what_is_long(
+    staff: Client, make_task: MakeTask, alpha: Tenant
+) -> None:
+    long = f"begin {'x' * 1_000_000}"
+    task = make_task()
+    Task.objects.filter(pk=task.pk).update(body=long)
+    message = Message.objects.create(
+        tenant=alpha,
+        queue="mail",
+        name="1",
+        timeout_seconds=9,
+        run_at=timezone.now(),
+        payload=long,
+        state=long,
+    )
+
+    for row in (task, message):
+        name = f"admin:tasks_api_{row._meta.model_name}_change"
+        page = staff.get(reverse(name, args=[row.pk])).content.decode()
+        assert "begin xxx" in page
+        assert "… (1,000,006 characters)" in page
+        assert len(page) < 300 * KIB
+
+
+def test_the_page_of_a_run_shows_its_newest_attempts(
+    staff: Client, make_task: MakeTask
+) -> None:
+    run = store_failed_run(make_task())
+    began = run.scheduled_for
+    Run.objects.filter(pk=run.pk).update(
+        attempt_count=40,
+        first_started_at=began,
+        first_duration_ms=9,
+        first_answer="first answer",
+    )
+    FurtherAttempt.objects.bulk_create(
+        FurtherAttempt(
+            run_id=run.pk,
+            number=number,
+            started_at=began,
+            duration_ms=9,
+            answer=f"answer {number} {'x' * 16_000}",
+        )
+        for number in range(2, 41)
+    )
+
+    page = staff.get(reverse("admin:tasks_api_run_change", args=[run.pk]))
+
+    text = page.content.decode()
+    shown = [number for number in range(2, 41) if f"answer {number} x" in text]
+    assert shown == list(range(31, 41))
+    assert "first answer" not in text
+    assert len(text) < 300 * KIB
 
 
 def test_a_page_that_lies_too_far_back_is_refused(
