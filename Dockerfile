@@ -3,6 +3,14 @@ RUN python -m venv /venv
 COPY requirements.lock .
 RUN /venv/bin/pip install --no-cache-dir --disable-pip-version-check --require-hashes -r requirements.lock
 
+FROM python:3.11-slim-bookworm AS guide
+WORKDIR /guide
+COPY requirements-docs.lock .
+RUN pip install --no-cache-dir --disable-pip-version-check --require-hashes -r requirements-docs.lock
+COPY docs/ docs/
+COPY mkdocs.yml .
+RUN mkdocs build --strict
+
 FROM python:3.11-slim-bookworm
 ENV PATH=/venv/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
@@ -15,7 +23,12 @@ RUN useradd --system --uid 10001 --no-create-home scheduler \
     && install -d -o scheduler -g scheduler -m 0700 /var/lib/scheduler
 COPY --from=builder /venv /venv
 WORKDIR /app
-COPY . .
+COPY accounts/ accounts/
+COPY console/ console/
+COPY scheduler_service/ scheduler_service/
+COPY tasks_api/ tasks_api/
+COPY manage.py .
+COPY --from=guide /guide/var/site/ var/site/
 # Nothing is connected to, but production refuses to load without these.
 RUN SECRET_KEY=unused-while-the-image-is-being-built \
     DATABASE_URL=postgresql://unused/unused \

@@ -25,8 +25,8 @@ LOCK := env -u UV_INDEX -u UV_DEFAULT_INDEX -u UV_INDEX_URL -u UV_EXTRA_INDEX_UR
 
 lock: .venv/bin/uv ## Pin the requirements and all that they need, with hashes (upgrade=1 renews what they need)
 	@$(LOCK) requirements-dev.txt --output-file requirements-dev.lock
-	@$(LOCK) requirements-run.txt --constraint requirements-dev.lock --output-file requirements-run.lock
-	@$(LOCK) requirements.txt --constraint requirements-dev.lock --output-file requirements.lock
+	@for set in requirements requirements-run requirements-docs; do \
+	  $(LOCK) $$set.txt --constraint requirements-dev.lock --output-file $$set.lock || exit 1; done
 
 .venv/bin/uv:
 	@scripts/setup dev

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import timedelta
 
-from console.schedule_words import duration_words
+from tasks_api.domain.schedule_words import duration_words
 from tasks_api.domain.schedules import Once
 from tasks_api.domain.specs import Backoff, Misfire, Overlap, RetryPolicy, TaskSpec
 

@@ -346,6 +346,8 @@ STATIC_URL = "static/"
 STATIC_ROOT = None if DEVELOPMENT else BASE_DIR / "staticfiles"
 WHITENOISE_USE_FINDERS = DEVELOPMENT
 WHITENOISE_AUTOREFRESH = False
+# Where `make docs` builds the site that /guide/ shows.
+GUIDE_DIR = BASE_DIR / "var" / "site"
 
 # Behind TLS in production; `make run` speaks plain HTTP on loopback.
 SECURE_SSL_REDIRECT = env.bool("SECURE_SSL_REDIRECT", not DEVELOPMENT)

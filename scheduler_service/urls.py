@@ -12,6 +12,7 @@ from rest_framework.views import APIView
 from console.account import account as account_page
 from console.cron.views import cron_page
 from console.front import with_front_page, with_page
+from scheduler_service.http import guide
 from tasks_api.api.access import audit_log, signing_secrets, tokens, users
 from tasks_api.api.channels import channels, rules
 from tasks_api.api.cron_jobs import views as cron_jobs
@@ -177,5 +178,6 @@ urlpatterns = [
     _route("docs", document.Docs.as_view(), "docs"),
     path("admin", admin.site.admin_view(admin.site.index), name="admin"),
     path("admin/", admin.site.urls),
+    path("", include(guide.urlpatterns)),
     path("", include("console.urls")),
 ]

@@ -107,7 +107,7 @@ class TenantAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at
             },
         ),
     )
-    list_display = ("name", "masked_callback_url", "created_at")
+    list_display: tuple[str, ...] = ("name", "masked_callback_url", "created_at")
     search_fields = ("name",)
     show_full_result_count = False
     inlines = [SigningSecretInline]

@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 from console.cron.fields import FieldMeaning, explain_fields, find_wrong_fields
 from console.fire_times import FireTimeRow, fire_time_rows
-from console.schedule_words import schedule_words
 from tasks_api.domain import cron
 from tasks_api.domain.effort import TooMuch, allowance
 from tasks_api.domain.exceptions import ScheduleError
+from tasks_api.domain.schedule_words import schedule_words
 from tasks_api.domain.schedules import Cron, Schedule, read_cron
 
 FIRE_TIMES = 20

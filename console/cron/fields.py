@@ -6,7 +6,9 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from console.schedule_words import (
+from tasks_api.domain import cron
+from tasks_api.domain.exceptions import ScheduleError
+from tasks_api.domain.schedule_words import (
     COUNTS,
     DAYS_OF_WEEK,
     MONTH,
@@ -14,8 +16,6 @@ from console.schedule_words import (
     WEEKDAY,
     split_field,
 )
-from tasks_api.domain import cron
-from tasks_api.domain.exceptions import ScheduleError
 
 NAMES = ("second", "minute", "hour", "day of month", "month", "weekday", "year")
 ALLOWED = (

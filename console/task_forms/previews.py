@@ -7,12 +7,12 @@ from datetime import datetime
 
 from console.fire_times import FireTimeRow, fire_time_rows
 from console.policy_words import policy_sentences
-from console.schedule_words import schedule_words
 from console.task_forms.checks import SCHEDULE, CheckedTask, sentence
 from console.task_forms.drafts import Draft
 from console.task_forms.equivalents import Equivalents
 from tasks_api.domain.effort import TooMuch
 from tasks_api.domain.exceptions import ScheduleError
+from tasks_api.domain.schedule_words import schedule_words
 from tasks_api.domain.schedules import Cron
 
 FIRE_TIMES = 5

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from console.formats import TITLES
-from console.schedule_words import schedule_words
+from tasks_api.domain.schedule_words import schedule_words
 from tasks_api.domain.schedules import Once
 from tasks_api.services import outcomes
 from tasks_api.services.listing import TaskPage

@@ -25,6 +25,13 @@ STRICT_PAGE_POLICY = (
     "base-uri 'none'; frame-ancestors 'none'"
 )
 
+# The docs as a site: its theme has inline scripts and styles; its search is a worker.
+GUIDE_POLICY = (
+    "default-src 'none'; script-src {scripts}; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data:; font-src 'self'; connect-src 'self'; worker-src 'self'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+
 
 class ContentSecurityPolicy:
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from django.contrib import admin, messages
-from django.core.paginator import Paginator
+from django.core.paginator import Page, Paginator
 from django.db import OperationalError, connection, transaction
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
@@ -17,6 +17,8 @@ from django.utils.functional import cached_property
 MAX_COUNTED_ROWS = 50_000
 # A list that takes longer to read is cancelled, so that no search slows the service.
 STATEMENT_TIMEOUT = "2s"
+# A page shows so much of a body, which may have a million characters.
+MAX_SHOWN_CHARACTERS = 16_384
 TOO_MANY_ROWS = (
     "This list would read too many rows. Search for an id, for a name by its beginning, "
     "or for a tenant."
@@ -24,7 +26,11 @@ TOO_MANY_ROWS = (
 
 
 class BoundedPaginator(Paginator):  # type: ignore[type-arg]  # not generic at run time
-    """Counts only as far as a person pages; counting a large table would read all of it."""
+    """Counts and leads only as far as a person pages, and finds the rows of a page by ids.
+
+    To count a large table would read all of it; so would the last page. PostgreSQL would
+    compute every column of the rows before a page.
+    """
 
     @cached_property
     def count(self) -> int:
@@ -36,6 +42,18 @@ class BoundedPaginator(Paginator):  # type: ignore[type-arg]  # not generic at r
                 return estimate
         # Bare rows: PostgreSQL would sort and annotate what it only has to count.
         return rows.order_by().values("pk")[:MAX_COUNTED_ROWS].count()
+
+    @cached_property
+    def num_pages(self) -> int:
+        return min(super().num_pages, -(-MAX_COUNTED_ROWS // self.per_page))
+
+    def page(self, number: int | str) -> Page[Any]:
+        number = self.validate_number(number)
+        rows = self.object_list
+        assert isinstance(rows, QuerySet)
+        first = (number - 1) * self.per_page
+        ids = list(rows.values_list("pk", flat=True)[first : first + self.per_page])
+        return Page(rows.filter(pk__in=ids), number, self)
 
 
 def _estimated_rows(model: type[Model]) -> int:
@@ -55,6 +73,7 @@ class BoundedList(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at
     """A list that reads a page in a bounded time, or asks for a narrower search."""
 
     paginator = BoundedPaginator
+    list_per_page = 50
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER
     sortable_by = ()
@@ -75,6 +94,14 @@ class BoundedList(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at
                 raise
             messages.warning(request, TOO_MANY_ROWS)
             return HttpResponseRedirect(request.path)
+
+
+def shorten(text: str | None) -> str:
+    """The beginning of a text that a page can show as a whole, and how long it is."""
+    shown = (text or "")[:MAX_SHOWN_CHARACTERS]
+    return (
+        shown if shown == (text or "") else f"{shown}… ({len(text or ''):,} characters)"
+    )
 
 
 class ReadOnlyMixin:

@@ -2,22 +2,36 @@
 
 from __future__ import annotations
 
-from typing import Any
+import json
+from typing import Any, ClassVar
 from uuid import UUID
 
 from django.contrib import admin
-from django.db.models import Q, QuerySet
+from django.db.models import F, Q, QuerySet
 from django.http import HttpRequest
+from django.utils.text import Truncator
 
-from accounts.models import AuditEntry, Tenant
+from accounts.models import AuditEntry, Tenant, User
 from scheduler_service.db import clock
-from tasks_api.admin.lists import BoundedList, HistoryAdmin, ReadOnlyMixin
-from tasks_api.admin.tasks import MAX_FOUND_TASKS, find_tasks
-from tasks_api.domain.states import UNFINISHED_STATES, RunState, Stage
+from tasks_api.admin.buttons import ButtonsMixin
+from tasks_api.admin.lists import BoundedList, HistoryAdmin, ReadOnlyMixin, shorten
+from tasks_api.admin.operations import redrive_runs
+from tasks_api.admin.tasks import find_named_tasks, find_tasks_of
+from tasks_api.domain.states import (
+    UNDELIVERED_STATES,
+    UNFINISHED_STATES,
+    RunState,
+    Stage,
+)
 from tasks_api.models import Attempt, Message, QueueTally, Run
 
-# Runs of each task that a search finds, the newest first.
+# A task may be retried for ever, and each answer has up to 16 KiB.
+MAX_SHOWN_ATTEMPTS = 10
+# The characters of a reason that a list shows.
+MAX_SHOWN_REASON = 80
+# Runs that a search finds: of each task, and of all tasks and of a tenant, the newest.
 MAX_RUNS_PER_TASK = 50
+MAX_FOUND_RUNS = 2000
 
 
 class AttemptInline(ReadOnlyMixin, admin.TabularInline):  # type: ignore[type-arg]  # not generic at run time
@@ -32,6 +46,12 @@ class AttemptInline(ReadOnlyMixin, admin.TabularInline):  # type: ignore[type-ar
     )
     ordering = ("number",)
     extra = 0
+    verbose_name_plural = f"attempts, the newest {MAX_SHOWN_ATTEMPTS} at most"
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Attempt]:
+        before = F("run__attempt_count") - MAX_SHOWN_ATTEMPTS
+        attempts: QuerySet[Attempt] = super().get_queryset(request)
+        return attempts.filter(number__gt=before)
 
 
 class RunStateFilter(admin.SimpleListFilter):
@@ -51,18 +71,18 @@ class RunStateFilter(admin.SimpleListFilter):
 
 
 @admin.register(Run)
-class RunAdmin(HistoryAdmin):
+class RunAdmin(ButtonsMixin, HistoryAdmin):
     list_display = (
-        "id",
-        "tenant",
-        "task",
         "scheduled_for",
+        "tenant",
+        "label",
         "state",
-        "reason",
-        "attempt_count",
-        "started_at",
+        "short_reason",
+        "attempts",
         "finished_at",
     )
+    actions = ["redrive"]
+    buttons: ClassVar = {"redrive": "Redrive"}
     list_filter = (RunStateFilter, "scheduled_for")
     list_select_related = ("tenant", "task")
     search_help_text = (
@@ -85,12 +105,38 @@ class RunAdmin(HistoryAdmin):
         "finished_at",
     )
 
+    def has_operate_permission(self, request: HttpRequest) -> bool:
+        """Whether the user may redrive runs; nobody may write their rows."""
+        assert isinstance(request.user, User)
+        return request.user.has_perm("tasks_api.change_task")
+
+    def offered_buttons(self, request: HttpRequest, row: Run) -> set[str]:
+        return {"redrive"} if row.state in UNDELIVERED_STATES else set()
+
+    @admin.display(description="task")
+    def label(self, run: Run) -> str:
+        return run.task.name or str(run.task)
+
+    @admin.display
+    def attempts(self, run: Run) -> int:
+        return run.attempt_count
+
+    @admin.display(description="reason")
+    def short_reason(self, run: Run) -> str:
+        return Truncator(run.reason).chars(MAX_SHOWN_REASON)
+
+    @admin.action(description="Redrive selected runs", permissions=["operate"])
+    def redrive(self, request: HttpRequest, queryset: QuerySet[Run]) -> None:
+        redrive_runs(request, queryset.select_related("task__owner"))
+
     def search(self, queryset: QuerySet[Run], term: str) -> QuerySet[Run]:
-        runs = Run.objects.newest_ids(find_tasks(term), each=MAX_RUNS_PER_TASK)
+        tasks = find_named_tasks(term) | find_tasks_of(Q(username=term))
+        each = min(MAX_RUNS_PER_TASK, max(1, MAX_FOUND_RUNS // max(1, len(tasks))))
+        runs = Run.objects.newest_ids(tasks, each=each)
         tenant = Tenant.objects.filter(name=term).first()
         if tenant is not None:
             newest = Run.objects.filter(tenant=tenant).order_by("-scheduled_for")
-            runs.update(newest.values_list("pk", flat=True)[:MAX_FOUND_TASKS])
+            runs.update(newest.values_list("pk", flat=True)[:MAX_FOUND_RUNS])
         return queryset.filter(pk__in=runs)
 
 
@@ -113,8 +159,8 @@ class MessageAdmin(HistoryAdmin):
         "tenant",
         "queue",
         "name",
-        "payload",
-        "state",
+        "shown_payload",
+        "shown_state",
         "run_at",
         "timeout_seconds",
         "leased_until",
@@ -126,6 +172,14 @@ class MessageAdmin(HistoryAdmin):
     def search(self, queryset: QuerySet[Message], term: str) -> QuerySet[Message]:
         named = Q(tenant__name=term) | Q(queue=term) | Q(name=term)
         return queryset.filter(named)
+
+    @admin.display(description="payload")
+    def shown_payload(self, message: Message) -> str:
+        return shorten(message.payload)
+
+    @admin.display(description="consumer's note")
+    def shown_state(self, message: Message) -> str:
+        return shorten(message.state)
 
     @admin.display(description="state")
     def state_of(self, message: Message) -> str:
@@ -159,7 +213,19 @@ class AuditEntryAdmin(HistoryAdmin):
     list_filter = ("via",)
     list_select_related = ("tenant",)
     search_help_text = "A tenant, an actor, an action or the id of an object, in full."
-    fields = readonly_fields = (*list_display, "object_ids", "changes")
+    fields = readonly_fields = (*list_display, "shown_ids", "shown_changes")
+
+    @admin.display(description="object ids")
+    def shown_ids(self, entry: AuditEntry) -> str:
+        return shorten("\n".join(map(str, entry.object_ids or ())))
+
+    @admin.display(description="changes")
+    def shown_changes(self, entry: AuditEntry) -> str:
+        return (
+            shorten(json.dumps(entry.changes, ensure_ascii=False))
+            if entry.changes
+            else "-"
+        )
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str

@@ -6,11 +6,10 @@ does what they ask for: the audit log would name the service instead of the oper
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from django import forms
-from django.contrib import admin, messages
+from django.contrib import admin
 from django.contrib.admin.models import LogEntry
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse
@@ -24,17 +23,14 @@ from django_celery_beat.models import (
 )
 
 from accounts import audit
-from accounts.models import User
 from scheduler_service.db import clock
 from tasks_api.admin.lists import BoundedList
+from tasks_api.admin.operations import run_for_owners, run_now
 from tasks_api.domain import cron_text
-from tasks_api.domain.exceptions import ScheduleError, SchedulerError
-from tasks_api.messaging import broker
+from tasks_api.domain.exceptions import ScheduleError
 from tasks_api.models import Task
-from tasks_api.services import manual_runs, pausing
+from tasks_api.services import pausing
 from tasks_api.storage import schedule_statements
-
-TaskOperation = Callable[..., None]
 
 for model in (
     PeriodicTask,
@@ -163,15 +159,8 @@ class StoredScheduleAdmin(BoundedList, PeriodicTaskAdmin):  # type: ignore[misc]
 
     @admin.action(description="Run selected tasks", permissions=["change"])
     def run_tasks(self, request: HttpRequest, queryset: QuerySet[PeriodicTask]) -> None:
-        tasks = _find_tasks(queryset)
-        made = manual_runs.fire_tasks([task.pk for task in tasks], now=clock.now())
-        broker.ring()
-        messages.success(
-            request, f"{len(made)} will run now; what has ended stays as it is."
-        )
-        if len(made) < len(tasks):
-            left = len(tasks) - len(made)
-            messages.warning(request, f"{left} may not overlap with a run of theirs.")
+        if tasks := _find_tasks(queryset):
+            run_now(request, tasks)
         if others := queryset.filter(http_task=None):
             super().run_tasks(request, others)
 
@@ -288,25 +277,3 @@ def _find_tasks(stored: QuerySet[PeriodicTask]) -> list[Task]:
     """The living tasks of these schedules, with their owners."""
     alive = Task.objects.alive(clock.now()).filter(periodic_task__in=stored)
     return list(alive.select_related("owner"))
-
-
-def run_for_owners(
-    request: HttpRequest,
-    tasks: QuerySet[Task] | list[Task],
-    operation: TaskOperation,
-    outcome: str,
-) -> None:
-    """Apply an operation to tasks, for each owner in the owner's name."""
-    now = clock.now()
-    ids_of_owner: dict[User, list[str]] = {}
-    for task in tasks:
-        ids_of_owner.setdefault(task.owner, []).append(str(task.pk))
-    count = 0
-    for owner, ids in ids_of_owner.items():
-        try:
-            operation(owner, ids, now=now)
-        except SchedulerError as refusal:
-            messages.error(request, f"The tasks of {owner}: {refusal}.")
-        else:
-            count += len(ids)
-    messages.success(request, f"{count} {outcome}; what has ended stays as it is.")

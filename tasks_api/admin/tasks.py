@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from datetime import datetime
-from typing import Any
+from typing import Any, ClassVar
 from uuid import UUID
 
 from django.contrib import admin
@@ -19,15 +17,22 @@ from django.utils.html import format_html
 from accounts import url_credentials
 from accounts.models import User
 from scheduler_service.db import clock
-from tasks_api.admin.lists import HistoryAdmin
-from tasks_api.admin.schedules import run_for_owners
+from tasks_api.admin.buttons import ButtonsMixin
+from tasks_api.admin.lists import HistoryAdmin, shorten
+from tasks_api.admin.operations import remove_tasks, run_for_owners, run_now
+from tasks_api.admin.stuck import StuckPageMixin
+from tasks_api.domain.cron import Fields, check
+from tasks_api.domain.exceptions import ScheduleError
 from tasks_api.domain.guard import host_of
+from tasks_api.domain.schedule_words import schedule_words
+from tasks_api.domain.schedules import Cron
 from tasks_api.models import (
     Run,
     Task,
     TaskQuerySet,
 )
-from tasks_api.services import pausing, removal
+from tasks_api.services import pausing
+from tasks_api.storage import stored_schedules
 
 admin.site.site_header = "Scheduler Service"
 admin.site.site_title = "Scheduler Service"
@@ -62,14 +67,11 @@ class StateFilter(admin.SimpleListFilter):
 
 
 @admin.register(Task)
-class TaskAdmin(HistoryAdmin):
+class TaskAdmin(StuckPageMixin, ButtonsMixin, HistoryAdmin):
+    # The username of an owner ends with the tenant.
     list_display = (
-        "id",
-        "tenant",
+        "label",
         "owner",
-        "surface",
-        "name",
-        "method",
         "host",
         "schedule",
         "state",
@@ -97,7 +99,7 @@ class TaskAdmin(HistoryAdmin):
         "method",
         "target",
         "queue",
-        "body",
+        "shown_body",
         "expected_status",
         "overlap",
         "misfire",
@@ -122,7 +124,13 @@ class TaskAdmin(HistoryAdmin):
         "ended_at",
         "end_reason",
     )
-    actions = ["pause", "resume", "remove"]
+    actions = ["run", "pause", "resume", "remove"]
+    buttons: ClassVar = {
+        "run": "Run now",
+        "pause": "Pause",
+        "resume": "Resume",
+        "remove": "Remove",
+    }
 
     def has_operate_permission(self, request: HttpRequest) -> bool:
         """Whether the user may pause, resume and remove tasks; nobody may write their rows."""
@@ -149,22 +157,26 @@ class TaskAdmin(HistoryAdmin):
         """The URL without its credentials, which are the tenant's secret."""
         return url_credentials.mask(task.url)
 
+    @admin.display(description="body")
+    def shown_body(self, task: Task) -> str:
+        return shorten(task.body)
+
     @admin.display(description="request")
     def request_options(self, task: Task) -> str:
         """The request options with the names of headers, without their sealed values."""
         options = json.loads(task.request or "{}")
         options.pop("sealed_values", None)
-        return json.dumps({name: value for name, value in options.items() if value})
+        return shorten(
+            json.dumps({name: each for name, each in options.items() if each})
+        )
+
+    @admin.display(description="task")
+    def label(self, task: Task) -> str:
+        return task.name or str(task)
 
     @admin.display
     def schedule(self, task: Task) -> str:
-        shown = str(task.periodic_task.scheduler)
-        # Only cron expressions have seconds and years.
-        if task.cron_seconds not in ("", "0"):
-            shown += f", at seconds {task.cron_seconds}"
-        if task.cron_years not in ("", "*"):
-            shown += f", in years {task.cron_years}"
-        return shown
+        return _words_of(task)
 
     @admin.display
     def state(self, task: Task) -> str:
@@ -189,6 +201,18 @@ class TaskAdmin(HistoryAdmin):
         url = reverse("admin:tasks_api_run_changelist")
         return format_html('<a href="{}?task__id__exact={}">All runs</a>', url, task.pk)
 
+    def offered_buttons(self, request: HttpRequest, row: Task) -> set[str]:
+        match self.state(row):
+            case "active":
+                return {"run", "pause", "remove"}
+            case "paused":
+                return {"run", "resume", "remove"}
+        return set()
+
+    @admin.action(description="Run selected tasks now", permissions=["operate"])
+    def run(self, request: HttpRequest, queryset: TaskQuerySet) -> None:
+        run_now(request, list(_alive(queryset)))
+
     @admin.action(description="Pause selected tasks", permissions=["operate"])
     def pause(self, request: HttpRequest, queryset: TaskQuerySet) -> None:
         run_for_owners(request, _alive(queryset), pausing.pause_tasks, "paused")
@@ -203,7 +227,7 @@ class TaskAdmin(HistoryAdmin):
     ) -> TemplateResponse | None:
         alive = _alive(queryset)
         if "confirmed" in request.POST:
-            run_for_owners(request, alive, _remove_tasks, "removed")
+            run_for_owners(request, alive, remove_tasks, "removed")
             return None
         context = {
             **self.admin_site.each_context(request),
@@ -215,29 +239,39 @@ class TaskAdmin(HistoryAdmin):
         return TemplateResponse(request, "admin/tasks_api/task/remove.html", context)
 
 
+def _words_of(task: Task) -> str:
+    """The schedule in words, or as django-celery-beat writes what cannot be computed."""
+    try:
+        schedule = stored_schedules.schedule_of(task)
+        if isinstance(schedule, Cron):
+            check(Fields(schedule.expression, schedule.seconds, schedule.years))
+    except ScheduleError:
+        return str(task.periodic_task.scheduler)
+    return schedule_words(schedule)
+
+
 def find_tasks(term: str) -> set[UUID]:
     """Find tasks by the beginning of a name, by tenant, or by user."""
-    named = Task.objects.with_name_prefix(term).order_by("-pk")
-    owners = list(
-        User.objects.filter(Q(username=term) | Q(tenant__name=term)).values_list(
-            "pk", "tenant_id"
-        )
+    return find_named_tasks(term) | find_tasks_of(
+        Q(username=term) | Q(tenant__name=term)
     )
-    found = set(named.values_list("pk", flat=True)[:MAX_FOUND_TASKS])
+
+
+def find_named_tasks(prefix: str) -> set[UUID]:
+    named = Task.objects.with_name_prefix(prefix).order_by("-pk")
+    return set(named.values_list("pk", flat=True)[:MAX_FOUND_TASKS])
+
+
+def find_tasks_of(users: Q) -> set[UUID]:
+    owners = list(User.objects.filter(users).values_list("pk", "tenant_id"))
     # Living and ended tasks stand in two indexes, so each query uses one.
     newest = Task.objects.order_by("-pk").values_list("pk", flat=True)
     of_owners = newest.filter(owner__in=[owner for owner, _ in owners])
     tenants = {tenant for _, tenant in owners}
-    found.update(of_owners.filter(ended_at=None)[:MAX_FOUND_TASKS])
+    alive = of_owners.filter(ended_at=None)[:MAX_FOUND_TASKS]
     ended = of_owners.filter(tenant__in=tenants, ended_at__isnull=False)
-    found.update(ended[:MAX_FOUND_TASKS])
-    return found
+    return {*alive, *ended[:MAX_FOUND_TASKS]}
 
 
 def _alive(tasks: TaskQuerySet) -> TaskQuerySet:
     return tasks.alive(clock.now()).select_related("owner")
-
-
-def _remove_tasks(owner: User, ids: Sequence[str], *, now: datetime) -> None:
-    for task_id in ids:
-        removal.remove_task(owner, task_id, now=now)

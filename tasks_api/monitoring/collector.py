@@ -22,6 +22,7 @@ from tasks_api.domain.states import RunState
 from tasks_api.messaging import broker
 from tasks_api.metrics.registry import TimeZones
 from tasks_api.monitoring import heartbeats
+from tasks_api.services import rollups
 from tasks_api.storage import partitions, retention
 
 WAITING_STATES = (
@@ -77,6 +78,7 @@ class ServiceCollector(Collector):
             now = clock.now()
             lag = retention.lag(now=now)
             days_ahead = partitions.count_days_ahead(now=now)
+            rollup_lag = rollups.lag(now=now)
         except DatabaseError:
             yield _gauge("scheduler_database_up", DATABASE_UP_HELP, 0)
             return
@@ -91,16 +93,7 @@ class ServiceCollector(Collector):
                 for kinds, found in census.items()
             },
         )
-        yield _gauge(
-            "scheduler_retention_lag_seconds",
-            "Seconds since retention should have deleted the oldest run.",
-            lag,
-        )
-        yield _gauge(
-            "scheduler_history_days_ahead",
-            "Coming days that have a partition of history.",
-            days_ahead,
-        )
+        yield from _upkeep(lag, days_ahead, rollup_lag)
 
     def _broker(self) -> Iterator[Metric]:
         try:
@@ -148,6 +141,25 @@ def _runs(waiting: Sequence[tuple[str, int, int, float | None]]) -> Iterator[Met
         "scheduler_oldest_due_seconds",
         "Seconds since the oldest due fire time came.",
         max(age or 0.0 for _, _, _, age in waiting),
+    )
+
+
+def _upkeep(lag: float, days_ahead: int, rollup_lag: float) -> Iterator[Metric]:
+    """Yield the metrics of what housekeeping does to history."""
+    yield _gauge(
+        "scheduler_retention_lag_seconds",
+        "Seconds since retention should have deleted the oldest run.",
+        lag,
+    )
+    yield _gauge(
+        "scheduler_history_days_ahead",
+        "Coming days that have a partition of history.",
+        days_ahead,
+    )
+    yield _gauge(
+        "scheduler_rollup_lag_seconds",
+        "Seconds of the hours that are over and that nobody has summed up.",
+        rollup_lag,
     )
 
 

@@ -140,6 +140,13 @@ FIND_TENANTS_TO_CLOSE = f"""
     WHERE closed_until < {hour_of("%(now)s::timestamptz - %(margin)s::interval")}
     ORDER BY closed_until
 """
+# How long the oldest hour that is over has waited to be closed.
+READ_LAG = f"""
+    SELECT coalesce(extract(epoch FROM
+        {hour_of("%(now)s::timestamptz - %(margin)s::interval")} - min(closed_until)),
+        0)::float
+    FROM tasks_api_rollupprogress
+"""
 # Finds the hours of a tenant that can be closed: all of their fire times have runs. A
 # task that is due, or a change that is open, has fire times without runs.
 FIND_OPEN_HOURS = f"""

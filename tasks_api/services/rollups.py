@@ -75,6 +75,16 @@ def keep_rollups(*, now: datetime, pause: Pause = time.sleep) -> None:
     _delete_old(now)
 
 
+def lag(*, now: datetime) -> float:
+    """Return the seconds of the hours that are over and not closed, at least 0.
+
+    Of all tenants the one that is furthest behind counts. An hour with a fire time that
+    has no run yet stays open.
+    """
+    [[seconds]] = _fetch(statements.READ_LAG, {"now": now, "margin": MARGIN})
+    return max(0.0, float(seconds))
+
+
 def _in_isolation(tenant_id: int, work: Callable[[int], bool]) -> bool:
     """Do the work of one tenant; what fails for it stops no other tenant's."""
     try:

@@ -16,6 +16,7 @@ import yaml
 
 from scheduler_service import __version__, settings
 from scheduler_service.process.supervisor import read_procfile
+from tests.architecture.folders import PACKAGES
 
 ROOT = Path(__file__).resolve().parents[2]
 PROCFILE = read_procfile(ROOT / "Procfile")
@@ -252,12 +253,31 @@ def test_the_image_does_not_run_as_root() -> None:
 
 
 def test_the_image_holds_the_service_and_nothing_else() -> None:
-    allowed = re.findall(r"^!(\S+)$", text(".dockerignore"), re.MULTILINE)
+    allowed = set(re.findall(r"^!(\S+)$", text(".dockerignore"), re.MULTILINE))
+    *_, last_stage = text("Dockerfile").split("\nFROM ")
+    copied = {
+        source
+        for options, source in re.findall(
+            r"^COPY (--from=\S+ )?(\S+)", last_stage, re.M
+        )
+        if not options
+    }
 
-    assert set(allowed) == {
-        "accounts/", "scheduler_service/", "tasks_api/", "manage.py", "requirements.lock"
+    assert copied == {
+        "accounts/", "console/", "scheduler_service/", "tasks_api/", "manage.py"
     }  # fmt: skip
+    assert {f"{name}/" for name in PACKAGES} <= copied
+    locks = {"requirements.lock", "requirements-docs.lock"}
+    assert allowed == copied | locks | {"docs/", "mkdocs.yml"}
     assert all((ROOT / name).exists() for name in allowed)
+
+
+def test_the_image_has_the_site_where_web_looks_for_it() -> None:
+    copied = re.findall(r"^COPY --from=guide (\S+) (\S+)$", text("Dockerfile"), re.M)
+
+    assert copied == [("/guide/var/site/", "var/site/")]
+    assert settings.GUIDE_DIR == ROOT / "var/site"
+    assert "site_dir: var/site\n" in text("mkdocs.yml")
 
 
 def test_continuous_integration_calls_the_make_targets() -> None:

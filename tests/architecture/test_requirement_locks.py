@@ -14,9 +14,11 @@ ROOT = Path(__file__).resolve().parents[2]
 LISTS = {
     "requirements.lock": ("requirements.txt",),
     "requirements-run.lock": ("requirements.txt", "requirements-run.txt"),
+    "requirements-docs.lock": ("requirements-docs.txt",),
     "requirements-dev.lock": (
         "requirements.txt",
         "requirements-run.txt",
+        "requirements-docs.txt",
         "requirements-dev.txt",
     ),
 }
@@ -100,7 +102,7 @@ def extras_of(package: str) -> set[str]:
     }
 
 
-@pytest.mark.parametrize("lock", ["requirements.lock", "requirements-run.lock"])
+@pytest.mark.parametrize("lock", LISTS.keys() - {"requirements-dev.lock"})
 def test_every_lock_is_part_of_the_one_for_development(lock: str) -> None:
     everything = locked("requirements-dev.lock")
     for name, (requirement, hashes) in locked(lock).items():

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from console.schedule_words import schedule_words
+from tasks_api.domain.schedule_words import schedule_words
 from tasks_api.domain.schedules import Interval, Once, read_cron
 
 NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)

@@ -173,6 +173,33 @@ def test_no_description_is_a_docstring_of_the_code(schema: dict[str, Any]) -> No
     assert texts & docstrings() == set()
 
 
+def names_of(part: Any) -> Iterator[str]:
+    """What clients send and get: fields, parameters and the values of fields."""
+    if isinstance(part, list):
+        for each in part:
+            yield from names_of(each)
+    if isinstance(part, dict):
+        yield from part.get("properties", {})
+        yield from map(str, part.get("enum", ()))
+        if "in" in part:
+            yield part["name"]
+        for each in part.values():
+            yield from names_of(each)
+
+
+def test_descriptions_name_what_clients_see_and_nothing_of_the_code(
+    schema: dict[str, Any],
+) -> None:
+    # With an underscore, with a capital inside, with dots between, or with parentheses.
+    identifier = re.compile(
+        r"\b(?:[a-z]+_[a-z_]+|[A-Z]?[a-z]+[A-Z]\w+|tasks_api\.\w+)\b|\w+\(\)"
+    )
+    said = {name for text in texts_of(schema) for name in identifier.findall(text)}
+
+    assert len(said) >= 10
+    assert said - set(names_of(schema)) - {"OpenAPI", "PostgreSQL"} == set()
+
+
 def test_every_operation_belongs_to_a_product_that_is_described(
     schema: dict[str, Any],
 ) -> None:

@@ -211,3 +211,29 @@ def test_the_rows_of_the_login_are_not_in_the_admin(client: Client, root: User) 
 
     for app in ("/admin/account/", "/admin/mfa/", "/admin/socialaccount/"):
         assert app not in page
+
+
+def test_a_superuser_with_a_second_factor_enters_the_admin_by_both(
+    client: Client, ann: User
+) -> None:
+    log_in(client, "ann@Alpha")
+    secret = add_app(client)
+    User.objects.filter(pk=ann.pk).update(is_staff=True, is_superuser=True)
+
+    other = Client()
+    asked = other.get("/admin/login/?next=/admin/")
+    assert asked["Location"].startswith("/login?next=")
+    # The form of Django's own login is not looked at.
+    other.post("/admin/login/", {"username": "ann@Alpha", "password": PASSWORD})
+    assert other.get("/admin/").status_code == 302
+    assert log_in(other, "ann@Alpha") == "/login/second-factor"
+    for page in (
+        "/admin/",
+        "/admin",
+        "/admin/tasks_api/task/",
+        "/admin/tasks_api/run/",
+    ):
+        assert other.get(page).status_code == 302, page
+    other.post("/login/second-factor", {"code": code_of(secret)})
+
+    assert other.get("/admin/").status_code == 200

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pytest
 from django.db import connections
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
-from django_celery_beat.models import (
-    ClockedSchedule,
-    CrontabSchedule,
-    IntervalSchedule,
-)
 
 from accounts import encryption
 from accounts.models import SigningSecret, Tenant, Token, User, digest
-from tasks_api.domain.schedules import Cron, Interval, Once
+from tasks_api.domain.schedules import Once
 from tasks_api.domain.specs import RequestOptions, Surface, TaskSpec
 from tasks_api.models import Run, Task
 from tasks_api.services import manual_runs
@@ -36,17 +31,16 @@ PAGES = [
     "admin:accounts_token_changelist",
     "admin:accounts_token_add",
     "admin:tasks_api_task_changelist",
+    "admin:tasks_api_stuck",
+    "admin:tasks_api_channel_changelist",
+    "admin:tasks_api_notificationrule_changelist",
+    "admin:tasks_api_pendingnotice_changelist",
+    "admin:tasks_api_rollupprogress_changelist",
     "admin:tasks_api_run_changelist",
     "admin:tasks_api_message_changelist",
     "admin:tasks_api_queuetally_changelist",
     "admin:django_celery_beat_periodictask_changelist",
 ]
-
-
-@pytest.fixture
-def staff(client: Client) -> Client:
-    client.force_login(User.objects.create_superuser("root", password="x"))
-    return client
 
 
 def run_action(staff: Client, action: str, *tasks: Task, confirmed: bool = True) -> str:
@@ -128,16 +122,6 @@ def test_the_values_of_headers_are_nobody_elses_business(
     assert "very secret" not in text
 
 
-def test_a_schedule_is_shown_with_its_seconds_and_years(
-    staff: Client, make_task: MakeTask
-) -> None:
-    make_task(schedule=Cron("30 2 * * *", seconds="15", years="2090-2095"))
-
-    text = staff.get(reverse("admin:tasks_api_task_changelist")).content.decode()
-
-    assert "at seconds 15, in years 2090-2095" in text
-
-
 def test_tasks_are_paused_resumed_and_removed(
     staff: Client, make_task: MakeTask, stranger: User
 ) -> None:
@@ -163,18 +147,6 @@ def test_a_removal_asks_first(staff: Client, make_task: MakeTask) -> None:
     assert str(task.pk) in page
     assert "Alpha: over" not in page
     assert Task.objects.get(pk=task.pk).ended_at is None
-
-
-def test_only_a_cron_expression_has_seconds_and_years(
-    staff: Client, make_task: MakeTask
-) -> None:
-    make_task()
-    make_task(schedule=Interval(timezone.now() + HOUR, HOUR))
-
-    text = staff.get(reverse("admin:tasks_api_task_changelist")).content.decode()
-
-    assert "at seconds" not in text
-    assert "in years" not in text
 
 
 @pytest.mark.parametrize(
@@ -220,126 +192,6 @@ def test_a_list_that_would_read_too_much_says_so(
 
     assert (page.status_code, page["Location"]) == (302, reads)
     assert "would read too many rows" in staff.get(reads).content.decode()
-
-
-def stored(name: str, pk: object = None) -> str:
-    page = f"admin:django_celery_beat_{name}"
-    return reverse(f"{page}_change", args=[pk]) if pk else reverse(f"{page}_add")
-
-
-@pytest.mark.parametrize("kind", ["interval", "crontab"])
-def test_a_schedule_that_tasks_share_cannot_be_changed(
-    staff: Client, make_task: MakeTask, stranger: User, kind: str
-) -> None:
-    begin = timezone.now() + HOUR
-    schedule = Interval(begin, HOUR) if kind == "interval" else Cron("0 9 * * *")
-    own, others = make_task(schedule=schedule), make_task(stranger, schedule=schedule)
-    shared = getattr(own.periodic_task, f"{kind}_id")
-    assert getattr(others.periodic_task, f"{kind}_id") == shared
-
-    changed = staff.post(
-        stored(f"{kind}schedule", shared),
-        {"every": 1, "period": "microseconds", "minute": "*", "hour": "*"},
-    )
-    deleted = staff.post(
-        reverse(f"admin:django_celery_beat_{kind}schedule_delete", args=[shared]),
-        {"post": "yes"},
-    )
-
-    assert (changed.status_code, deleted.status_code) == (403, 403)
-    page = staff.get(stored(f"{kind}schedule", shared)).content.decode()
-    assert "2 tasks; to give one of them another schedule, choose it there" in page
-    form = staff.get(stored("periodictask", own.periodic_task_id)).content.decode()
-    assert f"lookup_id_{kind}" in form
-    assert f"change_id_{kind}" not in form
-
-
-def test_adding_a_schedule_that_is_there_gives_that_row(
-    staff: Client, make_task: MakeTask
-) -> None:
-    task = make_task(schedule=Interval(timezone.now() + HOUR, timedelta(seconds=30)))
-
-    staff.post(stored("intervalschedule"), {"every": 30, "period": "seconds"})
-    staff.post(stored("intervalschedule"), {"every": 31, "period": "seconds"})
-
-    rows = IntervalSchedule.objects.filter(period="seconds", every__in=[30, 31])
-    assert rows.filter(every=30).get().pk == task.periodic_task.interval_id
-    assert rows.count() == 2
-
-
-def test_the_moment_of_one_task_alone_can_be_moved(
-    staff: Client, make_task: MakeTask
-) -> None:
-    task = make_task()
-    clocked_id = task.periodic_task.clocked_id
-
-    staff.post(
-        stored("clockedschedule", clocked_id),
-        {"clocked_time_0": "2090-12-05", "clocked_time_1": "08:00:00"},
-    )
-
-    moved = ClockedSchedule.objects.get(pk=clocked_id).clocked_time
-    assert moved == datetime(2090, 12, 5, 8, tzinfo=UTC)
-
-
-@pytest.mark.parametrize(
-    ("minute", "day", "weekday"),
-    [("0", "LW", "*"), ("0", "L", "*"), ("0", "*", "MON#1"), ("0/5", "*", "*")],
-)
-def test_whatever_a_cron_expression_may_say_can_be_saved(
-    staff: Client, make_task: MakeTask, minute: str, day: str, weekday: str
-) -> None:
-    task = make_task(schedule=Cron("0 9 * * *"))
-    row = task.periodic_task
-    fields = {
-        "minute": minute,
-        "hour": "*",
-        "day_of_month": day,
-        "month_of_year": "*",
-        "day_of_week": weekday,
-        "timezone": "UTC",
-    }
-
-    added = staff.post(stored("crontabschedule"), fields)
-    crontab = CrontabSchedule.objects.get(**fields)
-    form = staff.get(stored("periodictask", row.pk)).context["adminform"].form
-    values = {name: form[name].value() or "" for name in form.fields}
-    values |= {"crontab": crontab.pk, "start_time_0": "", "start_time_1": ""}
-    chosen = staff.post(stored("periodictask", row.pk), values)
-
-    assert (added.status_code, chosen.status_code) == (302, 302)
-    row.refresh_from_db()
-    assert row.crontab_id == crontab.pk
-
-
-def test_a_cron_expression_that_nobody_can_read_is_refused(staff: Client) -> None:
-    page = staff.post(
-        stored("crontabschedule"),
-        {
-            "minute": "61",
-            "hour": "*",
-            "day_of_month": "*",
-            "month_of_year": "*",
-            "day_of_week": "*",
-            "timezone": "UTC",
-        },
-    )
-
-    assert page.context["adminform"].form.non_field_errors()
-    assert not CrontabSchedule.objects.filter(minute="61").exists()
-
-
-def test_the_form_of_a_schedule_offers_no_list_of_all_of_them(
-    staff: Client, make_task: MakeTask
-) -> None:
-    task = make_task()
-    for _ in range(3):
-        make_task()
-
-    page = staff.get(stored("periodictask", task.periodic_task_id)).content.decode()
-
-    for other in ClockedSchedule.objects.exclude(pk=task.periodic_task.clocked_id):
-        assert f'value="{other.pk}"' not in page
 
 
 @pytest.mark.parametrize("state", ["active", "paused", "ended"])

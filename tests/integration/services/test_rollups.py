@@ -15,7 +15,15 @@ from tasks_api.domain.ids import id_for
 from tasks_api.domain.schedules import Interval, Once
 from tasks_api.domain.states import RunState
 from tasks_api.models import HourRollup, LateRun, RollupProgress, Run, Task
-from tasks_api.services import erasure, manual_runs, owners, removal, stats
+from tasks_api.monitoring import collector
+from tasks_api.services import (
+    erasure,
+    manual_runs,
+    owners,
+    removal,
+    rollups,
+    stats,
+)
 from tasks_api.services.account import FireTimeOutcome
 from tasks_api.services.reconciliation import reconcile
 from tasks_api.services.rollups import WHOLE_TENANT, keep_rollups
@@ -339,3 +347,17 @@ def test_a_tenant_whose_hours_cannot_be_summed_up_stops_no_other(
     assert "could not be summed up" in caplog.text
     assert LateRun.objects.get(tenant=stranger.tenant).counted_at is not None
     assert LateRun.objects.get(tenant=user.tenant).counted_at is None
+
+
+def test_the_metric_says_how_far_the_sums_are_behind(user: User) -> None:
+    store_run(hourly_task(user), ago=5)
+    now = timezone.now()
+    keep_rollups(now=now)
+    assert rollups.lag(now=now) == 0
+
+    progress = RollupProgress.objects.get(tenant=user.tenant)
+    progress.closed_until -= 3 * HOUR
+    progress.save()
+
+    assert rollups.lag(now=now) == 3 * 3600
+    assert b"\nscheduler_rollup_lag_seconds " in collector.exposition()

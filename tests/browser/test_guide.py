@@ -1,0 +1,52 @@
+"""The guide runs under its own policy: its search finds, and nothing is refused."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from django.conf import LazySettings
+from playwright.sync_api import Browser, expect
+from pytest_django.live_server_helper import LiveServer
+
+from tests.architecture.folders import ROOT
+from tests.browser.conftest import PATIENCE
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def built(tmp_path: Path, settings: LazySettings) -> None:
+    subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--quiet", "--site-dir", tmp_path],
+        cwd=ROOT,
+        env=os.environ | {"NO_MKDOCS_2_WARNING": "1"},
+        check=True,
+        timeout=100,
+    )
+    settings.GUIDE_DIR = tmp_path
+
+
+@pytest.mark.usefixtures("built")
+def test_the_search_of_the_guide_finds_pages(
+    browser: Browser, live_server: LiveServer
+) -> None:
+    context = browser.new_context(base_url=live_server.url)
+    context.set_default_timeout(PATIENCE)
+    problems: list[str] = []
+    context.on("console", lambda message: problems.append(message.text))
+    context.on("weberror", lambda error: problems.append(str(error.error)))
+    page = context.new_page()
+
+    page.goto("/guide/reference/policies.html")
+    page.get_by_placeholder("Search").fill("misfire")
+    page.locator(".md-search-result__link[href*='failures.html']").first.click()
+
+    expect(page).to_have_url(re.compile("/guide/explanation/failures.html"))
+    expect(page.get_by_role("heading", level=1)).to_contain_text("fails")
+    assert problems == []
+    context.close()
