@@ -1,4 +1,4 @@
-"""Say in words when a schedule fires, with the zone whose clock it follows.
+"""Say in words when a schedule fires, with the zone whose clock it follows."""
 
 cron-descriptor words the fields of a cron expression. It has its own reading of some
 fields, so this module first writes them in a way that it reads as the service does.
@@ -28,10 +28,10 @@ MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", 
 _NAMES = {name: number for number, name in enumerate(DAYS_OF_WEEK)} | {
     name: number for number, name in enumerate(MONTHS, start=1)
 }
-_SECOND, _MINUTE, _HOUR, _DAY, _MONTH, _WEEKDAY = range(6)
+SECOND, MINUTE, HOUR, DAY, MONTH, WEEKDAY = range(6)
 # Sunday is 0 and 7.
 _SPANS = ((0, 59), (0, 59), (0, 23), (1, 31), (1, 12), (0, 7))
-_COUNTS = (60, 60, 24, 31, 12, 7)
+COUNTS = (60, 60, 24, 31, 12, 7)
 _ITEM = re.compile(r"(?:\*|(\w+))(?:-(\w+))?(?:/([0-9]+))?")
 # The last day, the last Friday and the first Sunday of a month.
 _SPECIAL_DAY = re.compile(r"L|LW|[0-9]L|(?:[0-9]|[A-Z]{3})#[0-9]")
@@ -52,7 +52,13 @@ def schedule_words(schedule: Schedule) -> str:
 
 def interval_words(every: timedelta) -> str:
     """Return `hour`, `5 minutes` or `1 day 2 hours`, as it follows `every`."""
-    minutes, seconds = divmod(round(every.total_seconds()), 60)
+    words = duration_words(every)
+    return words.removeprefix("1 ") if words.count(" ") == 1 else words
+
+
+def duration_words(span: timedelta) -> str:
+    """Return `1 hour`, `5 minutes` or `1 day 2 hours`; fractions of a second are lost."""
+    minutes, seconds = divmod(round(span.total_seconds()), 60)
     hours, minutes = divmod(minutes, 60)
     days, hours = divmod(hours, 24)
     units = ("day", "hour", "minute", "second")
@@ -62,7 +68,7 @@ def interval_words(every: timedelta) -> str:
         for count, unit in zip(counts, units, strict=True)
         if count
     ]
-    return parts[0].removeprefix("1 ") if len(parts) == 1 else " ".join(parts)
+    return " ".join(parts) or "0 seconds"
 
 
 @lru_cache(maxsize=5_000)
@@ -70,9 +76,9 @@ def cron_words(fields: Fields) -> str:
     """Return when valid fields match, without the zone."""
     parts = f"{fields.seconds} {fields.expression}".upper().split()
     readable = [_readable(index, part) for index, part in enumerate(parts)]
-    if readable[_MINUTE] == "0" and re.fullmatch("[0-9]+-[0-9]+", readable[_HOUR]):
+    if readable[MINUTE] == "0" and re.fullmatch("[0-9]+-[0-9]+", readable[HOUR]):
         # Without a step, the words leave open how often it fires in these hours.
-        readable[_HOUR] += "/1"
+        readable[HOUR] += "/1"
     try:
         text = "".join(
             (
@@ -100,11 +106,11 @@ def _described(kind: DescriptionTypeEnum, parts: list[str], years: str = "*") ->
 
 def _days(parts: list[str], readable: list[str]) -> str:
     """Say which days match: one of both fields is enough if both are restricted."""
-    day = _each_day(DescriptionTypeEnum.DAYOFMONTH, _DAY, readable)
-    weekday = _each_day(DescriptionTypeEnum.DAYOFWEEK, _WEEKDAY, readable)
-    if parts[_DAY].startswith("*") or parts[_WEEKDAY].startswith("*"):
+    day = _each_day(DescriptionTypeEnum.DAYOFMONTH, DAY, readable)
+    weekday = _each_day(DescriptionTypeEnum.DAYOFWEEK, WEEKDAY, readable)
+    if parts[DAY].startswith("*") or parts[WEEKDAY].startswith("*"):
         return f"{day}{weekday}"
-    if "*" in (readable[_DAY], readable[_WEEKDAY]):
+    if "*" in (readable[DAY], readable[WEEKDAY]):
         return ""
     return f", {_bare(day)} or {_bare(weekday)}"
 
@@ -127,6 +133,21 @@ def _bare(text: str) -> str:
 
 def _readable(index: int, part: str) -> str:
     """Write a field as cron-descriptor reads it, with its values one by one if few."""
+    values, special = split_field(index, part)
+    if len(values) == COUNTS[index]:
+        return "*"
+    if len(values) == 1 and not special:
+        return str(*values)
+    is_list, has_step = "," in part, "/" in part
+    is_plain = not has_step and not (index == HOUR and is_list)
+    is_long = len(values) > MAX_LISTED and not (is_list and has_step)
+    if is_plain or is_long or _is_even_step(index, part):
+        return part
+    return ",".join([*map(str, sorted(values)), *special])
+
+
+def split_field(index: int, part: str) -> tuple[set[int], list[str]]:
+    """Return the values of a valid field in upper case, and its special days."""
     values: set[int] = set()
     special = []
     for item in part.split(","):
@@ -134,22 +155,13 @@ def _readable(index: int, part: str) -> str:
             special.append(item)
         else:
             values.update(_values(index, item))
-    if len(values) == _COUNTS[index]:
-        return "*"
-    if len(values) == 1 and not special:
-        return str(*values)
-    is_list, has_step = "," in part, "/" in part
-    is_plain = not has_step and not (index == _HOUR and is_list)
-    is_long = len(values) > MAX_LISTED and not (is_list and has_step)
-    if is_plain or is_long or _is_even_step(index, part):
-        return part
-    return ",".join([*map(str, sorted(values)), *special])
+    return values, special
 
 
 def _is_even_step(index: int, part: str) -> bool:
     """Return whether `*/n` means the same as "every n", also at the end of the span."""
     match = re.fullmatch(r"\*/([0-9]+)", part)
-    return index <= _HOUR and match is not None and not _COUNTS[index] % int(match[1])
+    return index <= HOUR and match is not None and not COUNTS[index] % int(match[1])
 
 
 def _values(index: int, item: str) -> set[int]:
@@ -164,7 +176,7 @@ def _values(index: int, item: str) -> set[int]:
     elif low is not None and step is None:
         last = begin
     values = range(begin, last + 1, int(step or 1))
-    return {value % 7 for value in values} if index == _WEEKDAY else set(values)
+    return {value % 7 for value in values} if index == WEEKDAY else set(values)
 
 
 def _number(text: str) -> int:
