@@ -1,4 +1,4 @@
-"""Say in words when a schedule fires, with the zone whose clock it follows."""
+"""Say in words when a schedule fires, with the zone whose clock it follows.
 
 cron-descriptor words the fields of a cron expression. It has its own reading of some
 fields, so this module first writes them in a way that it reads as the service does.

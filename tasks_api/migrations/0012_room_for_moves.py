@@ -12,6 +12,6 @@ FILL_PAGES = "ALTER TABLE tasks_api_task RESET (fillfactor)"
 
 
 class Migration(migrations.Migration):
-    dependencies = [("tasks_api", "0009_rollup_indexes")]
+    dependencies = [("tasks_api", "0010_tenant_of_each_row")]
 
     operations = [migrations.RunSQL(LEAVE_ROOM, FILL_PAGES)]

@@ -6,7 +6,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("tasks_api", "0009_rollup_indexes")]
+    dependencies = [("tasks_api", "0012_room_for_moves")]
 
     operations = [
         migrations.AddField(
