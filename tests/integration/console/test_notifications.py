@@ -217,7 +217,7 @@ def test_a_test_is_sent_and_listed(admin: Client, tenant_admin: User) -> None:
     assert "A test message to ops is on its way" in text
     assert "Test message of the scheduler for Alpha" in text
     assert "waits" in text
-    assert "1 of 20" in text
+    assert '<a href="#sent">1</a> of 20' in text
 
 
 def test_a_paused_channel_sends_no_test(admin: Client, tenant_admin: User) -> None:
