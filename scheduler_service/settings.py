@@ -110,24 +110,16 @@ SCHEDULER_BODY_TIMEOUT = env.float("SCHEDULER_BODY_TIMEOUT", 10.0)
 
 # Where targets reach this service; sent to targets of tasks with long work.
 SCHEDULER_PUBLIC_URL = env.str("SCHEDULER_PUBLIC_URL", "")
-EMAIL_URL = env.str("EMAIL_URL", "consolemail://" if DEVELOPMENT else "")
-EMAIL_BACKEND, EMAIL_HOST, EMAIL_PORT, *_login = mail_urls.parse(EMAIL_URL)
-EMAIL_HOST_USER, EMAIL_HOST_PASSWORD, EMAIL_USE_TLS, EMAIL_USE_SSL = _login
-EMAIL_TIMEOUT = env.float("EMAIL_TIMEOUT", 10.0)
-DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", "scheduler@localhost")
 
 # How mail leaves, such as smtp+tls://user:password@mail.example.com:587; empty: not at all.
 EMAIL_URL = env.str("EMAIL_URL", "consolemail://" if DEVELOPMENT else "")
-_MAIL = environ.Env.email_url_config(EMAIL_URL or "dummymail://")
-EMAIL_BACKEND = _MAIL["EMAIL_BACKEND"]
-EMAIL_HOST, EMAIL_PORT = _MAIL["EMAIL_HOST"] or "localhost", _MAIL["EMAIL_PORT"] or 25
-EMAIL_HOST_USER = _MAIL["EMAIL_HOST_USER"] or ""
-EMAIL_HOST_PASSWORD = _MAIL["EMAIL_HOST_PASSWORD"] or ""
-EMAIL_USE_TLS = _MAIL.get("EMAIL_USE_TLS", False)
-EMAIL_USE_SSL = _MAIL.get("EMAIL_USE_SSL", False)
+EMAIL_BACKEND, EMAIL_HOST, EMAIL_PORT, *_login = mail_urls.parse(EMAIL_URL)
+EMAIL_HOST_USER, EMAIL_HOST_PASSWORD, EMAIL_USE_TLS, EMAIL_USE_SSL = _login
 # Seconds for each step of the conversation with the mail server.
 EMAIL_TIMEOUT = env.float("EMAIL_TIMEOUT", 10.0)
 DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", "scheduler@localhost")
+# Whether invitations, and links to choose another password, go out by mail.
+SENDS_MAIL = bool(EMAIL_URL)
 
 # How the engine works. Spans are seconds.
 SCHEDULER_LOOK_AHEAD = env.float("SCHEDULER_LOOK_AHEAD", 1.0)
@@ -331,9 +323,6 @@ SOCIALACCOUNT_PROVIDERS: dict[str, Any] = {
         else [],
     }
 }
-
-# Whether invitations, and links to choose another password, go out by mail.
-SENDS_MAIL = bool(EMAIL_URL)
 
 LANGUAGE_CODE = "en-us"
 USE_I18N = False
