@@ -3,42 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
-import environ
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.utils import get_random_secret_key
 
-from scheduler_service import __version__
+from scheduler_service.environment import DEVELOPMENT, env
 from scheduler_service.local import state_files, urls
 from scheduler_service.process import mail_urls, time_zones
 from scheduler_service.redis import connections
-
-
-class Environment(environ.Env):  # type: ignore[misc]  # the package has no types
-    """The environment; its errors name the variable, and it records what was read."""
-
-    read_names: ClassVar[set[str]] = set()
-
-    def get_value(self, var: str, *args: Any, **kwargs: Any) -> Any:
-        self.read_names.add(var)
-        try:
-            return super().get_value(var, *args, **kwargs)
-        except ValueError as error:
-            raise ImproperlyConfigured(f"{var} cannot be used: {error}.") from error
-
-
-env = Environment()
+from scheduler_service.settings_api import *  # noqa: F403 (all of them are settings)
+from scheduler_service.settings_login import *  # noqa: F403 (all of them are settings)
 
 BASE_DIR = Path(__file__).resolve().parent.parent
-
-# Development needs no configuration; production has no insecure defaults.
-ENVIRONMENT = env.str("SCHEDULER_ENV", "development")
-if ENVIRONMENT not in {"development", "production"}:
-    raise ImproperlyConfigured(
-        f"SCHEDULER_ENV is {ENVIRONMENT!r}; it may be development or production."
-    )
-DEVELOPMENT = ENVIRONMENT == "development"
 
 # Before any time zone is loaded.
 TIME_ZONE_RULES = time_zones.use_newest_rules()
@@ -110,24 +87,16 @@ SCHEDULER_BODY_TIMEOUT = env.float("SCHEDULER_BODY_TIMEOUT", 10.0)
 
 # Where targets reach this service; sent to targets of tasks with long work.
 SCHEDULER_PUBLIC_URL = env.str("SCHEDULER_PUBLIC_URL", "")
-EMAIL_URL = env.str("EMAIL_URL", "consolemail://" if DEVELOPMENT else "")
-EMAIL_BACKEND, EMAIL_HOST, EMAIL_PORT, *_login = mail_urls.parse(EMAIL_URL)
-EMAIL_HOST_USER, EMAIL_HOST_PASSWORD, EMAIL_USE_TLS, EMAIL_USE_SSL = _login
-EMAIL_TIMEOUT = env.float("EMAIL_TIMEOUT", 10.0)
-DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", "scheduler@localhost")
 
 # How mail leaves, such as smtp+tls://user:password@mail.example.com:587; empty: not at all.
 EMAIL_URL = env.str("EMAIL_URL", "consolemail://" if DEVELOPMENT else "")
-_MAIL = environ.Env.email_url_config(EMAIL_URL or "dummymail://")
-EMAIL_BACKEND = _MAIL["EMAIL_BACKEND"]
-EMAIL_HOST, EMAIL_PORT = _MAIL["EMAIL_HOST"] or "localhost", _MAIL["EMAIL_PORT"] or 25
-EMAIL_HOST_USER = _MAIL["EMAIL_HOST_USER"] or ""
-EMAIL_HOST_PASSWORD = _MAIL["EMAIL_HOST_PASSWORD"] or ""
-EMAIL_USE_TLS = _MAIL.get("EMAIL_USE_TLS", False)
-EMAIL_USE_SSL = _MAIL.get("EMAIL_USE_SSL", False)
+EMAIL_BACKEND, EMAIL_HOST, EMAIL_PORT, *_login = mail_urls.parse(EMAIL_URL)
+EMAIL_HOST_USER, EMAIL_HOST_PASSWORD, EMAIL_USE_TLS, EMAIL_USE_SSL = _login
 # Seconds for each step of the conversation with the mail server.
 EMAIL_TIMEOUT = env.float("EMAIL_TIMEOUT", 10.0)
 DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", "scheduler@localhost")
+# Whether invitations, and links to choose another password, go out by mail.
+SENDS_MAIL = bool(EMAIL_URL)
 
 # How the engine works. Spans are seconds.
 SCHEDULER_LOOK_AHEAD = env.float("SCHEDULER_LOOK_AHEAD", 1.0)
@@ -260,81 +229,6 @@ def _database(url: str) -> dict[str, Any]:
 DATABASES = {"default": _database(DATABASE_URL)}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
-AUTH_USER_MODEL = "accounts.User"
-# Called with a user who was activated or deactivated; see accounts.activity.
-ACCOUNTS_ACTIVITY_HANDLER = "tasks_api.services.owners.follow_activity"
-AUTH_PASSWORD_VALIDATORS = [
-    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"},
-    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
-]
-
-# How people log in: a password, a second factor, or the tenant's identity provider.
-AUTHENTICATION_BACKENDS = ["accounts.access.login.LoginBackend"]
-LOGIN_URL = "account_login"
-LOGIN_REDIRECT_URL = "console-overview"
-LOGOUT_REDIRECT_URL = "account_login"
-CSRF_FAILURE_VIEW = "console.pages.csrf_failure"
-ACCOUNT_ADAPTER = "accounts.access.login.AccountAdapter"
-ACCOUNT_LOGIN_METHODS = {"username", "email"}
-ACCOUNT_SIGNUP_FIELDS = ["email", "username*", "password1*", "password2*"]
-ACCOUNT_EMAIL_VERIFICATION = "none"
-ACCOUNT_CHANGE_EMAIL = True
-ACCOUNT_EMAIL_UNKNOWN_ACCOUNTS = False
-ACCOUNT_FORMS = {"reset_password": "accounts.access.login.PasswordResetForm"}
-ACCOUNT_EMAIL_SUBJECT_PREFIX = "[Scheduler] "
-ACCOUNT_SESSION_REMEMBER = True
-# Whoever finds a browser open cannot take the account over by another address.
-ACCOUNT_REAUTHENTICATION_REQUIRED = True
-ACCOUNT_REAUTHENTICATION_METHODS = {"password", "mfa"}
-ACCOUNT_DEFAULT_HTTP_PROTOCOL = "http" if DEVELOPMENT else "https"
-# `accounts.throttling` limits passwords; `login_failed` here limits second factors.
-ACCOUNT_RATE_LIMITS = {"login": False}
-MFA_ADAPTER = "accounts.access.login.SecondFactorAdapter"
-MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
-MFA_PASSKEY_LOGIN_ENABLED = True
-MFA_ALLOW_UNVERIFIED_EMAIL = True
-MFA_TOTP_ISSUER = "Scheduler"
-# A code is valid for half a minute more, because clocks differ.
-MFA_TOTP_TOLERANCE = 1
-# Browsers offer passkeys without TLS on loopback only.
-MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN = DEVELOPMENT
-USERSESSIONS_ADAPTER = "accounts.access.sign_in_log.SessionsAdapter"
-SCHEDULER_INVITATION_DAYS = env.int("SCHEDULER_INVITATION_DAYS", 7)
-
-# An identity provider that speaks OpenID Connect. OIDC_DOMAINS says which tenant and which
-# role the people of a domain have: example.org=acme:member.
-OIDC_ISSUER = env.str("OIDC_ISSUER", "")
-OIDC_NAME = env.str("OIDC_NAME", "single sign-on")
-OIDC_DOMAINS = env.list("OIDC_DOMAINS", default=[])
-SOCIALACCOUNT_ADAPTER = "accounts.access.single_sign_on.IdentityProviderAdapter"
-SOCIALACCOUNT_EMAIL_VERIFICATION = "none"
-# A form that leads to another site would break the pages' Content-Security-Policy.
-SOCIALACCOUNT_LOGIN_ON_GET = True
-SOCIALACCOUNT_STORE_TOKENS = False
-SOCIALACCOUNT_PROVIDERS: dict[str, Any] = {
-    "openid_connect": {
-        "OAUTH_PKCE_ENABLED": True,
-        "APPS": [
-            {
-                "provider_id": "oidc",
-                "name": OIDC_NAME,
-                "client_id": env.str("OIDC_CLIENT_ID", ""),
-                "secret": env.str("OIDC_CLIENT_SECRET", ""),
-                "settings": {
-                    "server_url": OIDC_ISSUER,
-                    # For providers that verify addresses and do not say so.
-                    "verified_email": env.bool("OIDC_TRUST_EMAILS", False),
-                },
-            }
-        ]
-        if OIDC_ISSUER
-        else [],
-    }
-}
-
-# Whether invitations, and links to choose another password, go out by mail.
-SENDS_MAIL = bool(EMAIL_URL)
-
 LANGUAGE_CODE = "en-us"
 USE_I18N = False
 USE_TZ = True
@@ -364,46 +258,6 @@ CSRF_COOKIE_SECURE = not DEVELOPMENT
 X_FRAME_OPTIONS = "DENY"
 if env.bool("BEHIND_TLS_PROXY", False):
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
-
-REST_FRAMEWORK = {
-    "DEFAULT_AUTHENTICATION_CLASSES": [
-        "accounts.access.authentication.TokenAuthentication"
-    ],
-    "DEFAULT_PERMISSION_CLASSES": [
-        "rest_framework.permissions.IsAuthenticated",
-        "accounts.access.permissions.HasTokenScope",
-    ],
-    "DEFAULT_PARSER_CLASSES": ["tasks_api.api.json_codec.JSONParser"],
-    "DEFAULT_RENDERER_CLASSES": ["tasks_api.api.json_codec.JSONRenderer"],
-    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "tasks_api.api.json_codec.AlwaysJSON",
-    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
-    "EXCEPTION_HANDLER": "tasks_api.api.errors.exception_handler",
-}
-SPECTACULAR_SETTINGS = {
-    "TITLE": "Scheduler Service",
-    "VERSION": __version__,
-    "SERVE_INCLUDE_SCHEMA": False,
-    "POSTPROCESSING_HOOKS": [
-        "drf_spectacular.hooks.postprocess_schema_enums",
-        "tasks_api.api.openapi.add_rate_limit_responses",
-        "tasks_api.api.ops.document.arrange_document",
-    ],
-    "SERVE_AUTHENTICATION": [],
-    "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
-    "SWAGGER_UI_DIST": "SIDECAR",
-    # Otherwise each field of the authorization dialog takes the focus, and the last wins.
-    "SWAGGER_UI_SETTINGS": """{
-      deepLinking: true,
-      plugins: [{
-        wrapComponents: {
-          Input: (Input, system) => (props) =>
-            system.React.createElement(Input, {...props, autoFocus: false}),
-        },
-      }],
-    }""",
-    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
-    "REDOC_DIST": "SIDECAR",
-}
 
 REDIS_URL = env.str("REDIS_URL", "")
 EMBEDDED_REDIS = not REDIS_URL

@@ -130,8 +130,12 @@ def test_channel(request: MemberRequest, channel_id: str) -> HttpResponse:
 @require_POST
 def remove_channel(request: MemberRequest, channel_id: str) -> HttpResponse:
     channel = _find(request, channel_id)
-    if "confirmed" not in request.POST:
-        return _ask(request, channel)
+    if "confirmed" in request.POST:
+        return _remove(request, channel)
+    return _ask(request, channel)
+
+
+def _remove(request: MemberRequest, channel: Any) -> HttpResponse:
     try:
         channels.remove_channel(request.user, channel.pk, now=clock.now())
     except InvalidState as refusal:

@@ -93,15 +93,16 @@ def _show(request: MemberRequest, token: Token, clear_text: str) -> HttpResponse
 @for_members
 @require_http_methods(["GET", "HEAD", "POST"])
 def rotate_token(request: MemberRequest, token_id: str) -> HttpResponse:
-    token = _find(request, token_id)
-    form = RotationForm(request.POST or None)
-    if not form.is_valid():
-        context = {"token": token, "form": form}
-        return render(request, "console/settings/rotate_token.html", context)
+    token, form = _find(request, token_id), RotationForm(request.POST or None)
+    if form.is_valid():
+        return _rotate(request, token, form.cleaned_data["overlap"])
+    context = {"token": token, "form": form}
+    return render(request, "console/settings/rotate_token.html", context)
+
+
+def _rotate(request: MemberRequest, token: Token, overlap: timedelta) -> HttpResponse:
     try:
-        issued = accounts.rotate_token(
-            token, now=clock.now(), overlap=form.cleaned_data["overlap"]
-        )
+        issued = accounts.rotate_token(token, now=clock.now(), overlap=overlap)
     except accounts.AccountError as refusal:
         messages.error(request, str(refusal))
         return redirect("console-tokens")

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from urllib.parse import urlencode
 
 from django.conf import settings
 from django.http import HttpResponse
 from django.shortcuts import render
+from django.urls import reverse
 from django.views.decorators.http import require_safe
 
 from console.formats import TITLES
 from console.pages import MemberRequest, for_members
 from scheduler_service.db import clock
-from tasks_api.domain.states import RunState
+from tasks_api.domain.states import UNFINISHED_STATES, RunState
 from tasks_api.services import channels, rules
 from tasks_api.services import usage as usage_service
 from tasks_api.services.usage import DayUsage, Usage
@@ -28,6 +29,7 @@ _PARTS = (
     ("failed", "failed", (RunState.FAILED,)),
     ("missed", "missed", (RunState.MISSED,)),
     ("left-out", "skipped or cancelled", (RunState.SKIPPED, RunState.CANCELLED)),
+    ("waiting", "waiting or under way", tuple(sorted(UNFINISHED_STATES))),
 )
 
 
@@ -56,6 +58,14 @@ class DayRow(NamedTuple):
     bars: Sequence[Bar]
 
 
+class Limit(NamedTuple):
+    """A limit, with what is used of it and the page that says what, where there is one."""
+
+    label: str
+    value: str
+    url: str = ""
+
+
 @for_members
 @require_safe
 def usage(request: MemberRequest) -> HttpResponse:
@@ -63,7 +73,8 @@ def usage(request: MemberRequest) -> HttpResponse:
     rows = list(_make_rows(found.days))
     context = {
         "usage": found,
-        "tasks": [(TITLES[each.surface], each.total) for each in found.tasks],
+        "tasks": [(TITLES[each.surface], each) for each in found.tasks],
+        "all_runs_url": _runs_url(found.days[0].since, found.days[-1].until),
         "days": rows[::-1],
         "parts": [(css_class, label) for css_class, label, _ in _PARTS],
         "chart": {"rows": rows, "width": len(rows) * STEP, "height": HEIGHT},
@@ -75,55 +86,44 @@ def usage(request: MemberRequest) -> HttpResponse:
 def _make_rows(days: Sequence[DayUsage]) -> Iterator[DayRow]:
     highest = max((day.total for day in days), default=0) or 1
     for place, day in enumerate(days):
+        cells = [
+            Cell(
+                sum(day.by_state[state] for state in states),
+                _runs_url(day.since, day.until, states),
+            )
+            for *_, states in _PARTS
+        ]
+        total = Cell(day.total, _runs_url(day.since, day.until))
         yield DayRow(
-            day.since,
-            Cell(day.total, _runs_url(day, ())),
-            _cells(day),
-            list(_stack(day, place * STEP, highest)),
+            day.since, total, cells, list(_stack(cells, place * STEP, highest))
         )
 
 
-def _cells(day: DayUsage) -> list[Cell]:
-    return [
-        Cell(sum(day.by_state[state] for state in states), _runs_url(day, states))
-        for *_, states in _PARTS
-    ]
+def _runs_url(since: datetime, until: datetime, states: Sequence[RunState] = ()) -> str:
+    """The list of the runs of a span."""
+    query = {"from": f"{since:%Y-%m-%dT%H:%M:%SZ}", "to": f"{until:%Y-%m-%dT%H:%M:%SZ}"}
+    if states:
+        query["state"] = ",".join(state.value for state in states)
+    return f"/app/runs/?{urlencode(query)}"
 
 
-def _runs_url(day: DayUsage, states: Sequence[RunState]) -> str:
-    wanted = {
-        "state": ",".join(state.value for state in states),
-        "from": f"{day.since:%Y-%m-%dT%H:%M:%SZ}",
-        "to": f"{day.until:%Y-%m-%dT%H:%M:%SZ}",
-    }
-    return (
-        f"/app/runs/?{urlencode({name: text for name, text in wanted.items() if text})}"
-    )
-
-
-def _stack(day: DayUsage, x: int, highest: int) -> Iterator[Bar]:
+def _stack(cells: Sequence[Cell], x: int, highest: int) -> Iterator[Bar]:
     top = float(HEIGHT)
-    waiting = usage_service.count_unfinished(day.by_state)
-    counts = [
-        *(
-            (css_class, sum(day.by_state[s] for s in states))
-            for css_class, _, states in _PARTS
-        ),
-        ("waiting", waiting),
-    ]
-    for css_class, count in counts:
-        height = HEIGHT * count / highest
+    for cell, (css_class, *_) in zip(cells, _PARTS, strict=True):
+        height = HEIGHT * cell.runs / highest
         top -= height
-        if count:
+        if cell.runs:
             yield Bar(css_class, x + GAP // 2, round(top, 2), round(height, 2))
 
 
-def _list_limits(request: MemberRequest, found: Usage) -> Iterator[tuple[str, Any]]:
-    """The limits that there are, each with what is used of it where that is known."""
+def _list_limits(request: MemberRequest, found: Usage) -> Iterator[Limit]:
     in_flight = request.tenant.max_in_flight or settings.SCHEDULER_MAX_PER_TENANT
-    yield "Requests that one worker has under way for you", in_flight
-    yield "Channels", f"{found.channels} of {channels.MAX_CHANNELS}"
-    yield "Rules", f"{found.rules} of {rules.MAX_RULES}"
-    yield "Shortest interval of a task", f"{settings.SCHEDULER_MIN_FREQUENCY} s"
-    yield "Longest time for a request", f"{settings.SCHEDULER_MAX_REQUEST_TIMEOUT} s"
-    yield "Largest body of a call", f"{settings.SCHEDULER_MAX_BODY_BYTES // 1024} KiB"
+    told = reverse("console-notifications")
+    yield Limit("Requests that one worker has under way for you", f"{in_flight}")
+    yield Limit("Channels", f"{found.channels} of {channels.MAX_CHANNELS}", told)
+    yield Limit("Rules", f"{found.rules} of {rules.MAX_RULES}", told)
+    yield Limit("Shortest interval of a task", f"{settings.SCHEDULER_MIN_FREQUENCY} s")
+    longest = settings.SCHEDULER_MAX_REQUEST_TIMEOUT
+    yield Limit("Longest time for a request", f"{longest} s")
+    body = settings.SCHEDULER_MAX_BODY_BYTES // 1024
+    yield Limit("Largest body of a call", f"{body} KiB")

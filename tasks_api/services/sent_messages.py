@@ -33,7 +33,8 @@ class SentMessage(NamedTuple):
 def list_sent(user: User, *, limit: int = MAX_LISTED) -> list[SentMessage]:
     """The newest messages that belong to a user, or to the tenant for those who reach it."""
     notices = Task.objects.visible_to(user).for_surface(Surface.NOTICES)
-    tasks = list(notices.order_by("-pk")[:limit])
+    # Notices are few, and have an index. The order of ids is that of all tasks.
+    tasks = list(notices.order_by("-created_at")[:limit])
     ids = Run.objects.newest_ids([task.pk for task in tasks], each=1)
     run_of = {run.task_id: run for run in Run.objects.filter(pk__in=ids)}
     channels = Channel.objects.filter(tenant=user.tenant_id)

@@ -11,7 +11,7 @@ from django.db import connection
 
 from accounts.models import User
 from tasks_api.domain import tallies
-from tasks_api.domain.states import UNFINISHED_STATES, RunState
+from tasks_api.domain.states import RunState
 from tasks_api.domain.tallies import Tally
 from tasks_api.models import Channel, NotificationRule
 from tasks_api.services import counts, stats
@@ -106,7 +106,3 @@ def _count_messages(user: User) -> MessageUsage:
     return MessageUsage(
         min(count, MAX_COUNTED_MESSAGES), int(size), count > MAX_COUNTED_MESSAGES
     )
-
-
-def count_unfinished(by_state: Counter[RunState]) -> int:
-    return sum(by_state[state] for state in UNFINISHED_STATES)

@@ -16,7 +16,15 @@ from accounts import services as accounts
 
 ROOT = Path(__file__).resolve().parents[3]
 SETTINGS_PAGE = ROOT / "docs" / "reference" / "settings.md"
-SETTINGS = ROOT / "scheduler_service" / "settings.py"
+SETTINGS = [
+    ROOT / "scheduler_service" / name
+    for name in (
+        "environment.py",
+        "settings.py",
+        "settings_api.py",
+        "settings_login.py",
+    )
+]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
@@ -32,11 +40,12 @@ HEADING = re.compile(r"^#+ +(.+)$", re.MULTILINE)
 
 def variables() -> Iterator[str]:
     """The names that `env.…("NAME")` and `os.environ.get("NAME")` are called with."""
-    for node in ast.walk(ast.parse(SETTINGS.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Call) and is_reading(node.func):
-            [first, *_] = node.args
-            assert isinstance(first, ast.Constant), ast.unparse(node)
-            yield str(first.value)
+    for path in SETTINGS:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and is_reading(node.func):
+                [first, *_] = node.args
+                assert isinstance(first, ast.Constant), ast.unparse(node)
+                yield str(first.value)
 
 
 def is_reading(function: ast.expr) -> bool:
