@@ -16,7 +16,7 @@ OVERLAPS = {
 }
 MISFIRES = {
     Misfire.LATEST: "After a downtime, the newest missed fire time runs",
-    Misfire.SKIP: "After a downtime, nothing is made up for",
+    Misfire.SKIP: "After a downtime, missed fire times do not run",
     Misfire.ALL: "After a downtime, up to 100 missed fire times run",
 }
 
@@ -43,7 +43,7 @@ def _of_many_runs(spec: TaskSpec) -> Iterator[str]:
     if not spec.queue:
         yield OVERLAPS[spec.overlap]
     window = spec.catchup_window
-    yield f"{MISFIRES[spec.misfire]}{f', if it is at most {_time(window)} late' if window else ''}."
+    yield f"{MISFIRES[spec.misfire]}{f', at most {_time(window)} late' if window else ''}."
     if spec.spread:
         yield f"It fires up to {_time(spec.spread)} after its schedule, always as much."
     if failures := spec.pause_after_failures:

@@ -48,8 +48,10 @@ _Dumper.add_representer(
 
 
 def of_new(body: Body, *, api: str) -> Equivalents:
-    create = ["scheduler tasks create"]
-    return Equivalents(_curl(f"{api}/tasks/", body), _cli(create, body), _yaml(body))
+    # The client knows the type by the other fields.
+    told = {name: body[name] for name in body if name != "task_type"}
+    command = _cli(["scheduler tasks create"], told)
+    return Equivalents(_curl(f"{api}/tasks/", body), command, _yaml(body))
 
 
 def of_change(
@@ -57,7 +59,7 @@ def of_change(
 ) -> Equivalents:
     """Return what makes only the changes; YAML says the whole task."""
     more = ["-X PATCH", f"-H 'If-Match: {etag}'"]
-    command = ["scheduler tasks change", task_id]
+    command = [f"scheduler tasks change {task_id}", f"--if-match '{etag}'"]
     curl = _curl(f"{api}/tasks/id/{task_id}", change, *more)
     return Equivalents(curl, _cli(command, change), _yaml(whole))
 
@@ -76,14 +78,13 @@ def _json(body: Body) -> str:
 
 def _cli(command: list[str], body: Body) -> str:
     rest = {name: body[name] for name in body if not _is_option(name, body[name])}
-    # The client knows it by the other fields.
-    rest.pop("task_type", None)
     data = [f"-d {shlex.quote(_json(rest))}"] if rest else []
-    return LINE.join((" ".join(command), *_options(body), *data))
+    return LINE.join((*command, *_options(body), *data))
 
 
 def _is_option(name: str, value: Any) -> bool:
-    return value is not None and (name in OPTIONS or name == "tags")
+    is_said = value is not None and value != []
+    return is_said and (name in OPTIONS or name == "tags")
 
 
 def _options(body: Body) -> Iterator[str]:
