@@ -242,6 +242,19 @@ def test_a_preview_says_what_is_wrong_with_the_schedule_only(browser: Client) ->
     assert "needed" not in fine
 
 
+@pytest.mark.parametrize(
+    ("body", "is_shown"),
+    [("[" * 400 + "]" * 400, True), (f'"{"x" * 30_000}"', False)],
+)
+def test_a_preview_bears_deep_and_long_bodies(
+    browser: Client, body: str, is_shown: bool
+) -> None:
+    answer = browser.post(NEW, CRON | {"action": "preview", "body": body})
+
+    assert ("too long to be shown" in text_of(answer)) is not is_shown
+    assert not answer.context["form"].errors
+
+
 # Test the request.
 
 
@@ -398,6 +411,8 @@ def test_a_form_takes_as_few_statements_with_many_tasks(
     browser: Client, make_task: MakeTask
 ) -> None:
     task = make_task()
+    # The first request of a session has one statement more.
+    statements(browser, task)
     alone = statements(browser, task)
     for number in range(30):
         make_task(name=f"task {number}")
