@@ -1,4 +1,4 @@
-"""Ring workers for what a change has made due."""
+"""Make workers look for new work as soon as it is committed."""
 
 from __future__ import annotations
 
@@ -8,5 +8,4 @@ from tasks_api.messaging import broker
 
 
 def ring_after_commit() -> None:
-    """Let workers look for what is due as soon as the transaction is committed."""
     transaction.on_commit(broker.ring)
