@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from console.task_forms.bodies import Body
-from tasks_api.api.json_codec import ExactNumber, dumps
+from tasks_api.api.json_codec import dumps
 
 # The options of `scheduler tasks create`; the other fields are given as JSON.
 OPTIONS = {
@@ -26,38 +26,44 @@ OPTIONS = {
     "name": "--name",
 }
 AUTHORIZATION = '-H "Authorization: Bearer $TOKEN"'
+PAYLOAD = ("post_data", "body")
+# The client derives the type; name and tags stand elsewhere in the file.
+UNSAID = ("name", "task_type", "tags", *PAYLOAD)
 LINE = " \\\n  "
 
 
+# A longer body would make the page long, and nobody pastes it.
+MAX_SHOWN = 20_000
+
+
 class Equivalents(NamedTuple):
-    curl: str
-    cli: str
-    yaml: str
+    """The commands; empty if the body is too long to be shown."""
+
+    curl: str = ""
+    cli: str = ""
+    yaml: str = ""
 
 
-class _Dumper(yaml.SafeDumper):
-    """Writes numbers as they were written in JSON."""
-
-
-_Dumper.add_representer(
-    ExactNumber,
-    lambda dumper, number: dumper.represent_scalar(
-        "tag:yaml.org,2002:float", str(number)
-    ),
-)
+NONE = Equivalents()
 
 
 def of_new(body: Body, *, api: str) -> Equivalents:
-    create = ["scheduler tasks create"]
-    return Equivalents(_curl(f"{api}/tasks/", body), _cli(create, body), _yaml(body))
+    if len(dumps(body)) > MAX_SHOWN:
+        return NONE
+    # The client knows the type by the other fields.
+    told = {name: body[name] for name in body if name != "task_type"}
+    command = _cli(["scheduler tasks create"], told)
+    return Equivalents(_curl(f"{api}/tasks/", body), command, _yaml(body))
 
 
 def of_change(
     change: Body, whole: Body, *, api: str, task_id: str, etag: str
 ) -> Equivalents:
     """Return what makes only the changes; YAML says the whole task."""
+    if len(dumps(whole)) > MAX_SHOWN:
+        return NONE
     more = ["-X PATCH", f"-H 'If-Match: {etag}'"]
-    command = ["scheduler tasks change", task_id]
+    command = [f"scheduler tasks change {task_id}", f"--if-match '{etag}'"]
     curl = _curl(f"{api}/tasks/id/{task_id}", change, *more)
     return Equivalents(curl, _cli(command, change), _yaml(whole))
 
@@ -76,14 +82,13 @@ def _json(body: Body) -> str:
 
 def _cli(command: list[str], body: Body) -> str:
     rest = {name: body[name] for name in body if not _is_option(name, body[name])}
-    # The client knows it by the other fields.
-    rest.pop("task_type", None)
     data = [f"-d {shlex.quote(_json(rest))}"] if rest else []
-    return LINE.join((" ".join(command), *_options(body), *data))
+    return LINE.join((*command, *_options(body), *data))
 
 
 def _is_option(name: str, value: Any) -> bool:
-    return value is not None and (name in OPTIONS or name == "tags")
+    is_said = value is not None and value != []
+    return is_said and (name in OPTIONS or name == "tags")
 
 
 def _options(body: Body) -> Iterator[str]:
@@ -98,10 +103,13 @@ def _yaml(body: Body) -> str:
     """Return a file for `scheduler apply`, which knows tasks by tag and name."""
     tags = body.get("tags") or ["my-tasks"]
     name = body.get("name") or "choose-a-name"
-    unsaid = ("name", "task_type", "tags")
-    task = {"name": name, **{each: body[each] for each in body if each not in unsaid}}
+    said = {each: body[each] for each in body if each not in UNSAID}
+    task = {"name": name, **said}
     if tags[1:]:
         task["tags"] = tags[1:]
     document = {"tag": tags[0], "tasks": [task]}
-    text: str = yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
-    return text
+    text: str = yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
+    # JSON is YAML, and keeps numbers as they were written.
+    return text + "".join(
+        f"  {each}: {dumps(body[each])}\n" for each in PAYLOAD if each in body
+    )

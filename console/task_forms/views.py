@@ -134,16 +134,19 @@ def _answer_edit(request: MemberRequest, task: Any, now: datetime) -> HttpRespon
 def _change(
     request: MemberRequest, task: Any, draft: Draft, now: datetime
 ) -> HttpResponse | None:
-    """Change the task and go to its page; None if the form says why it cannot be."""
+    """Change the task and go to its page; None if the form, or the page, says why not."""
     if draft.form.errors:
         return None
     version = draft.form.cleaned_data["version"]
+    if version != task.version:
+        return None
     try:
         saving.change(request.user, task.pk, draft.body, version=version, now=now)
     except (InvalidTask, NameTaken, TaskBusy, VersionConflict) as refusal:
         draft.refuse(_field_of(refusal), f"{refusal}.")
         return None
-    messages.success(request, f"{_label(draft)} is changed.")
+    done = "is changed" if draft.body else "stays as it was"
+    messages.success(request, f"{_label(draft)} {done}.")
     return redirect(f"/app/tasks/{task.pk}/")
 
 

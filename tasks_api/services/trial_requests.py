@@ -12,7 +12,7 @@ from tasks_api.domain.schedules import Once
 from tasks_api.domain.specs import TaskSpec
 from tasks_api.models import Attempt, Run, Task
 from tasks_api.services import runs, tasks
-from tasks_api.services.bells import ring_after_commit
+from tasks_api.services.bell import ring_after_commit
 
 TAG = "test"
 MAX_LABEL_LENGTH = 200

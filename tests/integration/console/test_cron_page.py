@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from django.test import Client
 from pytest_django import DjangoAssertNumQueries
@@ -91,6 +93,23 @@ def test_what_cannot_be_explained_is_refused_in_a_sentence(
     assert sentence in text
     assert "<b>" not in text
     assert "Use this in a new task" not in text
+
+
+def test_each_field_is_said_with_what_it_matches(client: Client) -> None:
+    text = explained(client, "5 */20 9-11 L 1,3 sun#1,5L 2030-2031")
+
+    rows = re.findall(
+        r"<tr>\s*<th[^>]*>(.*?)</th>\s*<td><code>.*?</td>\s*<td>(.*?)</td>", text
+    )
+    assert rows == [
+        ("second", "5"),
+        ("minute", "0, 20, 40"),
+        ("hour", "9 to 11"),
+        ("day of month", "the last day"),
+        ("month", "Jan, Mar"),
+        ("weekday", "the first Sun, the last Fri"),
+        ("year", "2030 to 2031"),
+    ]
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.expression)
