@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -16,7 +17,7 @@ from tasks_api.domain.states import UNDELIVERED_STATES
 from tasks_api.domain.tallies import Tally
 from tasks_api.services import runs, stats
 from tasks_api.services.redrive import RedriveFilter
-from tasks_api.services.runs import RunCursor, RunFilter
+from tasks_api.services.runs import FoundRuns, RunCursor, RunFilter
 
 PAGE_SIZE = 50
 # Reasons that are shown before the others.
@@ -65,10 +66,11 @@ class RunQuery:
         states = self.wanted.wanted_states
         return not states or bool(states & UNDELIVERED_STATES)
 
-    @property
-    def version(self) -> str:
-        """A text that changes when the page of the list does."""
-        return runs.page_version(self.user, self.wanted, limit=PAGE_SIZE)
+    @cached_property
+    def found(self) -> FoundRuns:
+        if not self.form.is_valid():
+            return FoundRuns([], None)
+        return runs.find_runs(self.user, self.wanted, limit=PAGE_SIZE)
 
     def to_redrive(self, run_ids: list[UUID] | None) -> RedriveFilter:
         """The chosen runs; with None, all undelivered ones that the list finds."""
@@ -88,7 +90,7 @@ class RunQuery:
     def context(self) -> dict[str, Any]:
         context: dict[str, Any] = {"query": self, "form": self.form}
         if self.form.is_valid():
-            page = runs.list_runs(self.user, self.wanted, limit=PAGE_SIZE)
+            page = runs.describe_runs(self.found)
             after = page.after and page.after.to_text()
             context |= {"rows": page.rows, "after": after}
             context |= self._counts() if self.has_counts else {}
