@@ -53,9 +53,11 @@ class RunQuery:
 
     @property
     def is_live(self) -> bool:
-        """Whether new runs may come into the page."""
-        is_first = self.wanted.after is None
-        return is_first and self.wanted.until is None and self.form.is_valid()
+        """Whether the page polls: new runs may come into it, and it is no search."""
+        wanted = self.wanted
+        is_search = wanted.has_reason or wanted.name
+        is_open = wanted.after is None and wanted.until is None
+        return is_open and not is_search and self.form.is_valid()
 
     @property
     def has_counts(self) -> bool:
@@ -98,9 +100,7 @@ class RunQuery:
 
     def _counts(self) -> dict[str, Any]:
         assert self.hours is not None
-        found = stats.read_stats(
-            self.user, since=self.hours.since, until=self.wanted.until
-        )
+        found = stats.read_hours(self.user, self.hours)
         total = found.total
         reasons = list(tallies.reasons_of(total))
         return {

@@ -226,8 +226,10 @@ def _find_page(owner: User, wanted: RunFilter, limit: int) -> _FoundIds:
     own = Task.objects.visible_to(owner)
     if wanted.task_id is not None and not own.filter(pk=wanted.task_id).exists():
         raise TaskNotFound("Task not found")
+    if wanted.has_reason:
+        return _search(owner, wanted, limit)
     tasks = _tasks_to_look_up(owner, wanted)
-    if wanted.has_reason or (wanted.name and tasks is None):
+    if wanted.name and tasks is None:
         return _search(owner, wanted, limit)
     ids = _find(owner, wanted, tasks, limit + 1)
     return _FoundIds(ids[:limit], len(ids) > limit)

@@ -17,6 +17,8 @@ SERIOUS = {"serious", "critical"}
 PUBLIC = ["/", "/login/", "/password/reset/", "/invite/"]
 OWN = [
     "/app/",
+    "/app/runs/",
+    "/app/queues/",
     "/app/settings/members/",
     "/account/",
     "/account/sessions",
