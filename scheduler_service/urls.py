@@ -17,6 +17,7 @@ from tasks_api.api.access import audit_log, signing_secrets, tokens, users
 from tasks_api.api.channels import channels, rules
 from tasks_api.api.cron_jobs import views as cron_jobs
 from tasks_api.api.ops import document, health, metrics
+from tasks_api.api.pull_queue import queues
 from tasks_api.api.pull_queue import views as pull_queue
 from tasks_api.api.rest_jobs import views as rest_jobs
 from tasks_api.api.tasks import (
@@ -173,6 +174,10 @@ urlpatterns = [
     *_versioned_routes("heartbeat", pull_queue.ExtendJob, "extend-job"),
     *_versioned_routes("reschedule", pull_queue.RescheduleJob, "reschedule-job"),
     *_versioned_routes("complete", pull_queue.CompleteJob, "complete-job"),
+    _route("queues", queues.QueueList.as_view(), "queues"),
+    _route("queues/messages", queues.MessageList.as_view(), "queue-messages"),
+    _route("queues/requeue", queues.RequeueExhausted.as_view(), "requeue-exhausted"),
+    _route("queues/purge", queues.PurgeQueue.as_view(), "purge-queue"),
     *_versioned_routes("health", pull_queue.QueueHealth, "health"),
     _route(r"openapi\.json", document.openapi, "openapi"),
     _route("docs", document.Docs.as_view(), "docs"),

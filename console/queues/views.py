@@ -13,7 +13,7 @@ from django.utils.http import urlencode
 from django.views.decorators.http import require_POST, require_safe
 
 from console.pages import MemberRequest, for_admins, for_members, render_unless_seen
-from console.queues.forms import MessageForm, MessagesForm, QueueForm, write_cursor
+from console.queues.forms import MessageForm, MessagesForm, QueueForm
 from tasks_api.domain.message_states import MessageState
 from tasks_api.services import queues
 from tasks_api.services.queues import MAX_CHANGED, Queue
@@ -122,7 +122,7 @@ def _messages_context(request: MemberRequest, asked: dict[str, Any]) -> dict[str
         "look": LOOKS[state],
         "figures": _figures(queue),
         "found": page.messages,
-        "after": page.after and write_cursor(page.after),
+        "after": page.after and page.after.to_text(),
     }
 
 

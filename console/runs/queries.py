@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -16,7 +17,7 @@ from tasks_api.domain.states import UNDELIVERED_STATES
 from tasks_api.domain.tallies import Tally
 from tasks_api.services import runs, stats
 from tasks_api.services.run_selection import RunSelection
-from tasks_api.services.runs import RunCursor, RunFilter
+from tasks_api.services.runs import FoundRuns, RunCursor, RunFilter
 
 PAGE_SIZE = 50
 # Reasons that are shown before the others.
@@ -52,9 +53,11 @@ class RunQuery:
 
     @property
     def is_live(self) -> bool:
-        """Whether new runs may come into the page."""
-        is_first = self.wanted.after is None
-        return is_first and self.wanted.until is None and self.form.is_valid()
+        """Whether the page polls: new runs may come into it, and it is no search."""
+        wanted = self.wanted
+        is_search = wanted.has_reason or wanted.name
+        is_open = wanted.after is None and wanted.until is None
+        return is_open and not is_search and self.form.is_valid()
 
     @property
     def has_counts(self) -> bool:
@@ -65,10 +68,11 @@ class RunQuery:
         states = self.wanted.wanted_states
         return not states or bool(states & UNDELIVERED_STATES)
 
-    @property
-    def version(self) -> str:
-        """A text that changes when the page of the list does."""
-        return runs.page_version(self.user, self.wanted, limit=PAGE_SIZE)
+    @cached_property
+    def found(self) -> FoundRuns:
+        if not self.form.is_valid():
+            return FoundRuns([], None)
+        return runs.find_runs(self.user, self.wanted, limit=PAGE_SIZE)
 
     def to_redrive(self, run_ids: list[UUID] | None) -> RunSelection:
         """The chosen runs; with None, all undelivered ones that the list finds."""
@@ -88,7 +92,7 @@ class RunQuery:
     def context(self) -> dict[str, Any]:
         context: dict[str, Any] = {"query": self, "form": self.form}
         if self.form.is_valid():
-            page = runs.list_runs(self.user, self.wanted, limit=PAGE_SIZE)
+            page = runs.describe_runs(self.found)
             after = page.after and page.after.to_text()
             context |= {"rows": page.rows, "after": after}
             context |= self._counts() if self.has_counts else {}
@@ -96,9 +100,7 @@ class RunQuery:
 
     def _counts(self) -> dict[str, Any]:
         assert self.hours is not None
-        found = stats.read_stats(
-            self.user, since=self.hours.since, until=self.wanted.until
-        )
+        found = stats.read_hours(self.user, self.hours)
         total = found.total
         reasons = list(tallies.reasons_of(total))
         return {

@@ -36,7 +36,7 @@ MAX_BODY_SHOWN = 16 * 1024
 def run_list(request: MemberRequest) -> HttpResponse:
     query = read_query(request)
     template = "console/runs/_list.html" if request.htmx else "console/runs/list.html"
-    return render_unless_seen(request, query.version, template, query.context)
+    return render_unless_seen(request, query.found.version, template, query.context)
 
 
 @for_members

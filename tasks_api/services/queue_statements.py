@@ -45,7 +45,7 @@ _COUNTS = f"""
         {_count("leased_until IS NULL AND run_at > now()")} AS later,
         {_count("leased_until > now()")} AS in_flight,
         expired.returning, expired.exhausted,
-        expired.returning + expired.exhausted = %(most)s AS is_expired_cut_off,
+        %(most)s AS most,
         (SELECT run_at FROM tasks_api_message
          WHERE tenant_id = %(tenant)s AND queue = named.queue AND leased_until IS NULL
              AND run_at <= now()

@@ -5,28 +5,33 @@ All users of a tenant share its queues.
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import Any, NamedTuple
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple, Self
 
 from django.db import connection, transaction
 
 from accounts import audit
 from accounts.models import Tenant
 from scheduler_service.db.statements import fetch_all, with_limit
+from tasks_api.domain.ids import EPOCH
 from tasks_api.domain.message_states import MessageState
 from tasks_api.services import pull_queue, queue_statements
 from tasks_api.services.pull_queue import MessageKey
 
-# A number of messages is counted up to this.
-MAX_COUNTED = 10_000
+# A number of messages is counted up to this, and up to less in a list of queues.
+MAX_COUNTED, MAX_COUNTED_IN_LIST = 10_000, 1000
 # The most messages that one call requeues or deletes: some hundred milliseconds.
 MAX_CHANGED = 10_000
 # The characters of a payload that a list of messages has.
 MAX_PAYLOAD_SHOWN = 4000
 
 
+MICROSECOND = timedelta(microseconds=1)
+MAX_ID = 2**63 - 1
+
+
 class Queue(NamedTuple):
-    """A queue and the numbers of its messages, each up to MAX_COUNTED."""
+    """A queue and the numbers of its messages, each counted up to `most`."""
 
     queue: str
     ready: int
@@ -34,8 +39,7 @@ class Queue(NamedTuple):
     in_flight: int
     returning: int
     exhausted: int
-    # Whether more leases have run out than were counted.
-    is_expired_cut_off: bool
+    most: int
     # The `run_at` of the first ready message.
     oldest: datetime | None
     # The number of messages that were deleted without a retry left.
@@ -47,8 +51,8 @@ class Queue(NamedTuple):
     def is_cut_off(self, state: MessageState) -> bool:
         """Whether there may be more messages than `count` says."""
         if state in (MessageState.RETURNING, MessageState.EXHAUSTED):
-            return self.is_expired_cut_off
-        return self.count(state) == MAX_COUNTED
+            return self.returning + self.exhausted == self.most
+        return self.count(state) == self.most
 
     @property
     def is_empty(self) -> bool:
@@ -88,6 +92,21 @@ class MessageCursor(NamedTuple):
     position: datetime
     id: int
 
+    @classmethod
+    def from_text(cls, text: str) -> Self:
+        """Read what `to_text` wrote. Raises ValueError."""
+        micros, _, message_id = text.partition("-")
+        if not (text.isascii() and micros.isdigit() and message_id.isdigit()):
+            raise ValueError("It is no cursor.")
+        try:
+            position = EPOCH + int(micros) * MICROSECOND
+        except OverflowError as error:
+            raise ValueError("It is no moment.") from error
+        return cls(position, min(int(message_id), MAX_ID))
+
+    def to_text(self) -> str:
+        return f"{(self.position - EPOCH) // MICROSECOND}-{self.id}"
+
 
 class MessagePage(NamedTuple):
     messages: list[PeekedMessage]
@@ -96,7 +115,11 @@ class MessagePage(NamedTuple):
 
 def list_queues(tenant: Tenant, *, after: str = "", limit: int) -> QueuePage:
     """Return the queues that have messages or have lost some, by their names."""
-    values: dict[str, Any] = {"tenant": tenant.pk, "after": after, "most": MAX_COUNTED}
+    values: dict[str, Any] = {
+        "tenant": tenant.pk,
+        "after": after,
+        "most": MAX_COUNTED_IN_LIST,
+    }
     statement = with_limit(queue_statements.LIST_QUEUES, limit + 1)
     with connection.cursor() as cursor:
         cursor.execute(statement, values)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -141,6 +140,23 @@ class RunPage(NamedTuple):
     after: RunCursor | None
 
 
+class FoundRuns(NamedTuple):
+    """The runs of a page, without what `describe_runs` reads."""
+
+    runs: list[Run]
+    after: RunCursor | None
+
+    @property
+    def version(self) -> str:
+        """A text that changes when the page does."""
+        return repr(
+            [
+                (run.pk, run.state, run.reason, run.attempt_count, run.wake_at)
+                for run in self.runs
+            ]
+        )
+
+
 class _FoundIds(NamedTuple):
     ids: list[UUID]
     has_more: bool
@@ -161,31 +177,33 @@ def list_runs(owner: User, wanted: RunFilter, *, limit: int) -> RunPage:
     Runs that a beat of the release before made before their fire times are not listed
     until then, because they may be deleted. Raises TaskNotFound if the user does not reach the task of the filter.
     """
+    return describe_runs(find_runs(owner, wanted, limit=limit))
+
+
+def find_runs(owner: User, wanted: RunFilter, *, limit: int) -> FoundRuns:
+    """Return the runs of a page, in two statements for most users."""
     found = _find_page(owner, wanted, limit)
-    runs = Run.objects.filter(pk__in=found.ids).in_bulk()
-    of_tasks = {run.task_id for run in runs.values()}
+    stored = Run.objects.filter(pk__in=found.ids).in_bulk()
+    runs = [stored[run_id] for run_id in found.ids if run_id in stored]
+    if not found.has_more or not runs:
+        return FoundRuns(runs, found.last_examined)
+    return FoundRuns(runs, RunCursor(runs[-1].scheduled_for, runs[-1].pk))
+
+
+def describe_runs(found: FoundRuns) -> RunPage:
+    """Return the runs with their tasks and last attempts."""
+    ids = [run.pk for run in found.runs]
     shown = ("name", "surface", "method", "url", "queue")
-    tasks = Task.objects.only(*shown).in_bulk(of_tasks)
-    last = Attempt.objects.filter(run__in=found.ids).order_by("run", "-number")
+    tasks = Task.objects.only(*shown).in_bulk({run.task_id for run in found.runs})
+    last = Attempt.objects.filter(run__in=ids).order_by("run", "-number")
     columns = ("run", "status_code", "duration_ms")
     attempts = {pk: rest for pk, *rest in last.distinct("run").values_list(*columns)}
     rows = [
         RunSummary(run, tasks[run.task_id], *attempts.get(run.pk, (None, None)))
-        for run in (runs[run_id] for run_id in found.ids if run_id in runs)
+        for run in found.runs
         if run.task_id in tasks
     ]
-    if not found.has_more or not rows:
-        return RunPage(rows, found.last_examined)
-    last_run = rows[-1].run
-    return RunPage(rows, RunCursor(last_run.scheduled_for, last_run.pk))
-
-
-def page_version(owner: User, wanted: RunFilter, *, limit: int) -> str:
-    """Return a text that changes when a page of the list does."""
-    ids = _find_page(owner, wanted, limit).ids
-    columns = ("pk", "state", "reason", "attempt_count", "wake_at")
-    rows = Run.objects.filter(pk__in=ids).order_by("pk").values_list(*columns)
-    return hashlib.sha256(repr((ids, list(rows))).encode()).hexdigest()[:32]
+    return RunPage(rows, found.after)
 
 
 def get_run(owner: User, run_id: UUID) -> tuple[Run, list[Attempt]]:
@@ -208,8 +226,10 @@ def _find_page(owner: User, wanted: RunFilter, limit: int) -> _FoundIds:
     own = Task.objects.visible_to(owner)
     if wanted.task_id is not None and not own.filter(pk=wanted.task_id).exists():
         raise TaskNotFound("Task not found")
+    if wanted.has_reason:
+        return _search(owner, wanted, limit)
     tasks = _tasks_to_look_up(owner, wanted)
-    if wanted.has_reason or (wanted.name and tasks is None):
+    if wanted.name and tasks is None:
         return _search(owner, wanted, limit)
     ids = _find(owner, wanted, tasks, limit + 1)
     return _FoundIds(ids[:limit], len(ids) > limit)

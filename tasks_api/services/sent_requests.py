@@ -8,7 +8,7 @@ from accounts import url_credentials
 from tasks_api.domain.request_options import comparable, parse_options
 from tasks_api.domain.specs import RequestOptions, Surface
 from tasks_api.domain.timestamps import format_timestamp
-from tasks_api.models import Run, Task
+from tasks_api.models import Run
 
 # Shown instead of a value that is a secret, or that each attempt makes anew.
 MASKED = "…"
@@ -17,10 +17,6 @@ MASKED = "…"
 class Header(NamedTuple):
     name: str
     value: str
-
-    @property
-    def is_masked(self) -> bool:
-        return self.value == MASKED
 
 
 class SentRequest(NamedTuple):
@@ -65,13 +61,9 @@ def _added_headers(run: Run, options: RequestOptions) -> list[Header]:
         headers.append(Header("X-Scheduler-Run-Token", MASKED))
     if run.redrive_of:
         headers.append(Header("X-Scheduler-Redrive-Of", str(run.redrive_of)))
-    if is_timer(run.task):
+    if run.task.surface == Surface.TIMERS:
         headers.append(Header("Scheduler-Secret", MASKED))
     return headers
-
-
-def is_timer(task: Task) -> bool:
-    return task.surface == Surface.TIMERS
 
 
 def _replace(headers: list[Header], *, by: list[Header]) -> list[Header]:

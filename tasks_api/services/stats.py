@@ -104,7 +104,11 @@ def read_stats(user: User, *, since: datetime | None, until: datetime | None) ->
 
     Raises InvalidTask that names `from` or `to` if the range is too long or too old.
     """
-    asked = whole_hours(user, since, until)
+    return read_hours(user, whole_hours(user, since, until))
+
+
+def read_hours(user: User, asked: HourRange) -> Stats:
+    """Return the sums of a range that `whole_hours` gave."""
     with snapshot():
         closed_until = _closed_until(user, asked)
         found = _read_closed(user, HourRange(asked.since, closed_until))

@@ -25,6 +25,8 @@ PUBLIC = [
 OWN = [
     "/app/",
     "/app/calendar/",
+    "/app/runs/",
+    "/app/queues/",
     "/app/settings/members/",
     "/account/",
     "/account/sessions",

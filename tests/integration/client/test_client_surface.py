@@ -32,7 +32,7 @@ COVERED_SEGMENTS = {"tasks", "runs", "tokens", "users", "signing-secrets", "audi
 COVERED_SEGMENTS |= {"stats", "account", "forecast"}
 COVERED_SEGMENTS |= {"channels", "rules"}
 OTHER_SEGMENTS = {"", "api", "cron", "delete", "insert"}
-OTHER_SEGMENTS |= {"complete", "enqueue", "heartbeat", "next", "reschedule"}
+OTHER_SEGMENTS |= {"complete", "enqueue", "heartbeat", "next", "queues", "reschedule"}
 OTHER_SEGMENTS |= {"health", "healthz", "readyz"}
 # The client pages by cursor, and `list_runs` has a task in its path.
 UNUSED_PARAMETERS = {"cursor", "offset", "task"}

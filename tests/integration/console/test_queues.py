@@ -157,7 +157,7 @@ def test_what_was_lost_is_shown_without_a_message(user: User, alpha: Tenant) -> 
 def test_numbers_are_counted_up_to_a_limit(
     user: User, alpha: Tenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tasks_api.services.queues.MAX_COUNTED", 3)
+    monkeypatch.setattr("tasks_api.services.queues.MAX_COUNTED_IN_LIST", 3)
     store_messages(alpha, 5)
     store_messages(alpha, 5, queue="old", leased_until=LONG_AGO)
 

@@ -22,6 +22,7 @@ PUBLIC = {"healthz", "readyz", "openapi", "docs", "health", "health-v1"}
 OWN_LISTS = {
     "tasks": {"count": 0, "tasks": []},
     "runs": {"runs": [], "next_cursor": None},
+    "queues": {"queues": [], "next_cursor": None},
 }
 
 
@@ -58,6 +59,10 @@ NAMING |= {
     )
     for version in ("", "-v1")
 }
+
+
+# Name a queue, which each tenant has to itself; test_queues_api.py says what others reach.
+NAMING |= {"queue-messages", "requeue-exhausted", "purge-queue"}
 
 
 # What a tenant manages of itself; test_access.py says what outsiders reach.
