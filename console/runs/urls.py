@@ -12,4 +12,7 @@ urlpatterns = [
     change(
         rf"app/runs/(?P<run_id>{ID})/redrive", views.redrive_run, "console-redrive-run"
     ),
+    change(
+        rf"app/runs/(?P<run_id>{ID})/cancel", views.cancel_run, "console-cancel-run"
+    ),
 ]

@@ -18,14 +18,18 @@ from console.runs.queries import read_query
 from console.runs.timeline import draw_timeline
 from scheduler_service.db import clock
 from tasks_api.domain.exceptions import InvalidState
-from tasks_api.services import redrive, run_stories
-from tasks_api.services.bell import ring_after_commit
+from tasks_api.services import cancellation, redrive, run_stories
+from tasks_api.services.bell import announce_after_commit, ring_after_commit
 from tasks_api.services.redrive import RedrivePreview
 from tasks_api.services.run_selection import RunSelection
 from tasks_api.services.sent_requests import MASKED
 
 # The most runs of one redrive, and the most tasks that its question names.
 MAX_REDRIVEN = 1000
+CANCELLED = {
+    RunState.CANCELLED: "The run is cancelled.",
+    RunState.RUNNING: "The run is marked as cancelled.",
+}
 MAX_TASKS_NAMED = 10
 # The characters of a request's body that a page shows.
 MAX_BODY_SHOWN = 16 * 1024
@@ -86,6 +90,19 @@ def redrive_run(request: MemberRequest, run_id: str) -> HttpResponse:
     ring_after_commit()
     messages.success(request, "This run sends it again.")
     return redirect("console-run", made.run_ids[0])
+
+
+@for_members
+@require_POST
+def cancel_run(request: MemberRequest, run_id: str) -> HttpResponse:
+    try:
+        run = cancellation.cancel_run(request.user, _parse_id(run_id))
+    except InvalidState as refusal:
+        messages.error(request, f"{refusal}.")
+    else:
+        announce_after_commit([run])
+        messages.success(request, CANCELLED[run.state])
+    return redirect("console-run", run_id)
 
 
 @for_members

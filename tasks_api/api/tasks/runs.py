@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
-from functools import partial
 from typing import Any, ClassVar
 from uuid import UUID
 
-from django.db import transaction
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -22,11 +20,10 @@ from tasks_api.domain.exceptions import InvalidTask, TaskNotFound
 from tasks_api.domain.specs import Surface
 from tasks_api.domain.states import UNDELIVERED_STATES, UNFINISHED_STATES, RunState
 from tasks_api.domain.timestamps import format_optional_timestamp
-from tasks_api.messaging import broker
 from tasks_api.models import Attempt, Run, Task
 from tasks_api.services import cancellation, finding, reconciliation, redrive, runs
 from tasks_api.services.account import Account, FireTimeOutcome
-from tasks_api.services.cancellation import CancelledRun
+from tasks_api.services.bell import announce_after_commit, ring_after_commit
 from tasks_api.services.run_selection import RunSelection
 from tasks_api.services.runs import RunCursor, RunFilter, RunSummary
 
@@ -77,7 +74,7 @@ class RedriveRun(RunsView):
     @idempotent
     def post(self, request: Request, run_id: str) -> Response:
         redriven = redrive.redrive_run(self.user, parse_run_id(run_id))
-        transaction.on_commit(broker.ring)
+        ring_after_commit()
         return Response({"run_id": str(redriven.run_ids[0])}, status=202)
 
 
@@ -86,7 +83,7 @@ class RedriveRuns(RunsView):
     @idempotent
     def post(self, request: Request) -> Response:
         redriven = _redrive_runs(self.user, fields.require_object(request.data))
-        transaction.on_commit(broker.ring)
+        ring_after_commit()
         ids = list(map(str, redriven.run_ids))
         body = {"count": len(ids), "run_ids": ids, "more": redriven.has_more}
         return Response(body, status=202)
@@ -97,7 +94,7 @@ class CancelRun(RunsView):
     @idempotent
     def post(self, request: Request, run_id: str) -> Response:
         run = cancellation.cancel_run(self.user, parse_run_id(run_id))
-        transaction.on_commit(partial(_announce, [run]))
+        announce_after_commit([run])
         return Response({"run_id": str(run.run_id), "state": run.state}, status=202)
 
 
@@ -106,7 +103,7 @@ class CancelRuns(RunsView):
     @idempotent
     def post(self, request: Request) -> Response:
         cancelled = _cancel_runs(self.user, fields.require_object(request.data))
-        transaction.on_commit(partial(_announce, cancelled.runs))
+        announce_after_commit(cancelled.runs)
         ids = [str(run.run_id) for run in cancelled.runs]
         body = {"count": len(ids), "run_ids": ids, "more": cancelled.has_more}
         return Response(body, status=202)
@@ -264,14 +261,6 @@ def _read_cursor(text: str) -> RunCursor:
         raise InvalidTask(
             "cursor", "Invalid value of cursor. Value should be a next_cursor"
         ) from None
-
-
-def _announce(cancelled: Sequence[CancelledRun]) -> None:
-    """Ring for runs that waited for cancelled ones, and tell Flower of those."""
-    broker.ring()
-    broker.announce_ends(
-        [run.run_id for run in cancelled if run.state == RunState.CANCELLED]
-    )
 
 
 # Responses.

@@ -89,6 +89,7 @@ CHANGES = (FOR_ADMINS - READ_BY_ADMINS) | {
     "console-first-call",
     "console-revoke-token",
     "console-redrive-run",
+    "console-cancel-run",
     "console-redrive-runs",
     "console-requeue",
     "console-delete-message",
