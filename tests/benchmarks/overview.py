@@ -69,12 +69,12 @@ def measure_overview(
             every=DAY,
             urls=harness.target_urls(HOSTS),
         )
-        took = _store_runs(harness, runs)
+        took = store_runs(harness, runs)
         for _ in range(rounds):
             yield {**took, **_measure_reads(harness, boss)}
 
 
-def _store_runs(harness: BenchmarkHarness, runs: int) -> Figures:
+def store_runs(harness: BenchmarkHarness, runs: int) -> Figures:
     """Store the runs of a day, and wait until housekeeping has closed its hours."""
     first = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - HOURS * HOUR
     each = runs // HOURS
