@@ -53,7 +53,7 @@ def measure_pages(
         store_runs(harness, runs)
         browser = _log_in(harness)
         for _ in range(rounds):
-            yield _measure(browser, harness.url)
+            yield _measure(harness, browser)
 
 
 def _log_in(harness: BenchmarkHarness) -> requests.Session:
@@ -71,18 +71,21 @@ def _log_in(harness: BenchmarkHarness) -> requests.Session:
     return browser
 
 
-def _measure(browser: requests.Session, server: str) -> Figures:
+def _measure(harness: BenchmarkHarness, browser: requests.Session) -> Figures:
     soon = f"{datetime.now(UTC) + 3 * HOUR:%Y-%m-%dT%H:00:00Z}"
     found: Figures = {"refused": 0}
     for name, path in PAGES.items():
-        url = f"{server}{path.format(soon=soon)}"
+        url = f"{harness.url}{path.format(soon=soon)}"
         first = browser.get(url)
         if first.status_code != 200:
             found["refused"] += 1
             continue
+        before = harness.read_usage()
         took = sorted(_time(browser, url) for _ in range(CALLS))
+        cpu = harness.usage_since(before).cpu
         found |= {
             f"{name}: p50 ms": percentile(took, 0.5),
+            f"{name}: CPU ms": (cpu["web"] + cpu["postgres"]) / CALLS * 1000,
             f"{name}: KiB": len(first.content) / 1024,
         }
     return found

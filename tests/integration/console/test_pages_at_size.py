@@ -31,6 +31,8 @@ from tests.integration.support.stored_runs import hourly_task, store_run
 pytestmark = pytest.mark.django_db(transaction=True)
 
 MAX_SIZE = 300 * 1024
+# A page may find what is too much for one way in another one, with as many statements more.
+OTHER_WAY = 5
 # Every page of `/app/` that shows rows; {task} and {run} are ids.
 PATHS = (
     "/app/",
@@ -67,6 +69,7 @@ class Sizes(NamedTuple):
 
 
 SMALL, FULL = Sizes(200, 600), Sizes(60_000, 200_000)
+FULL_MARKS = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 class Reading(NamedTuple):
@@ -87,7 +90,7 @@ def boss(user: User) -> User:
     "sizes",
     [
         pytest.param(SMALL, id="small"),
-        pytest.param(FULL, id="full", marks=pytest.mark.slow),
+        pytest.param(FULL, id="full", marks=FULL_MARKS),
     ],
 )
 def test_pages_ask_as_often_and_stay_small_however_much_there_is(
@@ -104,7 +107,7 @@ def test_pages_ask_as_often_and_stay_small_however_much_there_is(
     with capfd.disabled():
         report(many)
     for each in many:
-        assert each.statements <= few[each.path].statements, each
+        assert each.statements <= few[each.path].statements + OTHER_WAY, each
         assert each.size <= MAX_SIZE, each
 
 
