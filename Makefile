@@ -1,6 +1,6 @@
 .DEFAULT_GOAL := help
 PARTS := services web worker beat flower echo
-.PHONY: help setup setup-run lock run test lint docs fix bench chaos $(PARTS)
+.PHONY: help setup setup-run lock run test lint docs fix screenshots bench chaos $(PARTS)
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PYTHONUNBUFFERED := 1
@@ -61,6 +61,9 @@ docs: setup ## Build the docs as a site into var/site
 fix: setup  ## Let ruff repair what it can
 	@.venv/bin/ruff check --fix .
 	@.venv/bin/ruff format .
+
+screenshots: setup ## Take pictures of all pages into docs/images/pages
+	@.venv/bin/python -m pytest -n 0 -q -s tests/browser/screenshots.py
 
 bench: setup ## Measure for some 15 minutes (make bench s="burst-10k idle-1m" less, save=1 keeps it)
 	@.venv/bin/python -m tests.benchmarks $(s) $(if $(rounds),--rounds $(rounds)) $(if $(save),--save)

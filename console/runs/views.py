@@ -18,6 +18,7 @@ from console.runs.queries import read_query
 from console.runs.timeline import draw_timeline
 from scheduler_service.db import clock
 from tasks_api.domain.exceptions import InvalidState
+from tasks_api.domain.states import RunState
 from tasks_api.services import cancellation, redrive, run_stories
 from tasks_api.services.bell import announce_after_commit, ring_after_commit
 from tasks_api.services.redrive import RedrivePreview

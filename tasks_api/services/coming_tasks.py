@@ -62,15 +62,13 @@ def list_coming_tasks(
 ) -> ComingTasks:
     """Return what fires after now in the buckets. Raises InvalidTask as a forecast does."""
     forecast = partial(make_forecast, user, buckets, now=now, only=only)
-    together = forecast(by=Division.NOTHING).all.coming
     try:
         divided = forecast(by=Division.TASK, max_groups=MAX_GROUPS)
     except InvalidTask:
-        return ComingTasks(
-            together,
-            _read_next(find_next(user, buckets, only=only, now=now, limit=MAX_TASKS)),
-        )
-    return ComingTasks(together, _read(user, divided))
+        together = forecast(by=Division.NOTHING).all.coming
+        ids = find_next(user, buckets, only=only, now=now, limit=MAX_TASKS)
+        return ComingTasks(together, _read_next(ids))
+    return ComingTasks(divided.all.coming, _read(user, divided))
 
 
 def titles_of(user: User, task_ids: Iterable[str]) -> dict[str, str]:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from tests.benchmarks.figures import FAULTS, Figures
+from tests.benchmarks.pages import PAGES
 
 _OPERATORS = {"=": operator.eq, "<": operator.lt, "≤": operator.le, "≥": operator.ge}
 
@@ -53,6 +54,11 @@ GOALS: dict[str, dict[str, Goal]] = {
         "1m : 1k, late p99": Goal("≤", 1.2),
         "1m : 1k, CPU per delivery": Goal("≤", 1.2),
         **_FLAT_MEMORY,
+    },
+    "pages-60k-200k": {
+        f"{page}: {what}": Goal("≤", limit)
+        for page in PAGES
+        for what, limit in (("p50 ms", 500), ("KiB", 300))
     },
     "repeat-10k": {"late p99 ms": Goal("<", 100), **_FLAT_MEMORY},
     "idle-1m": {

@@ -48,12 +48,12 @@ def measure_overview(
             urls=harness.target_urls(HOSTS),
         )
         took = {"tasks stored in s": time.monotonic() - began}
-        took |= _store_runs(harness, runs)
+        took |= store_runs(harness, runs)
         for _ in range(rounds):
             yield {**took, **_measure_reads(harness, boss)}
 
 
-def _store_runs(harness: BenchmarkHarness, runs: int) -> Figures:
+def store_runs(harness: BenchmarkHarness, runs: int) -> Figures:
     """Store the runs of a day, and wait until housekeeping has closed its hours."""
     until = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
     first = until - HOURS * HOUR

@@ -16,6 +16,7 @@ from tests.benchmarks import (
     job_queues,
     noisy_neighbours,
     overview,
+    pages,
     pull_queue,
     retention,
     sink_capacity,
@@ -37,6 +38,7 @@ MEASURES: dict[str, Measure] = {
     "bulk": api.measure_bulk,
     "reads": api.measure_reads,
     "overview": overview.measure_overview,
+    "pages": pages.measure_pages,
     "slow": noisy_neighbours.measure_slow,
     "flood": noisy_neighbours.measure_flood,
     "edits": noisy_neighbours.measure_edits,
@@ -83,6 +85,7 @@ ALL_SCENARIOS = (
     "admin-5-100k",
     "retention-1m",
     "overview-1m-10m",
+    "pages-60k-200k",
     "profile-10k",
     "peers-10k",
 )

@@ -83,7 +83,8 @@ class Demo:
     failed_run: Run
 
 
-def store() -> Demo:
+def store(*, size: int = 300) -> Demo:
+    """Store the data, with fewer tasks if a test needs no more."""
     chance = random.Random(11)
     ann = accounts.provision_user("Alpha", "ann")
     ann = accounts.change_user(ann, role=Role.ADMIN)
@@ -93,7 +94,7 @@ def store() -> Demo:
     for name in ("deployment", "laptop"):
         accounts.issue_token(ann, name=name)
     now = timezone.now()
-    stored = [_store_task(people, now, chance, number) for number in range(300)]
+    stored = [_store_task(people, now, chance, number) for number in range(size)]
     failing = _store_history(stored, now, chance)
     pausing.pause_failing_tasks({failing[-1].pk: (12, "HTTP 404")})
     _store_messages(ann, now)

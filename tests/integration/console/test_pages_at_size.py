@@ -10,13 +10,11 @@ import time
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import NamedTuple
-from urllib.parse import urlsplit
 
 import pytest
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
-from django.urls import Resolver404, resolve
 from django.utils import timezone
 
 from accounts import services as accounts
@@ -27,11 +25,14 @@ from tasks_api.models import Run, Task
 from tasks_api.services import pausing, pull_queue, rollups
 from tests.conftest import MakeTask
 from tests.integration.support import many_rows
+from tests.integration.support.page_paths import has_page
 from tests.integration.support.stored_runs import hourly_task, store_run
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 MAX_SIZE = 300 * 1024
+# A page may find what is too much for one way in another one, with as many statements more.
+OTHER_WAY = 5
 # Every page of `/app/` that shows rows; {task} and {run} are ids.
 PATHS = (
     "/app/",
@@ -68,6 +69,7 @@ class Sizes(NamedTuple):
 
 
 SMALL, FULL = Sizes(200, 600), Sizes(60_000, 200_000)
+FULL_MARKS = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 class Reading(NamedTuple):
@@ -88,7 +90,7 @@ def boss(user: User) -> User:
     "sizes",
     [
         pytest.param(SMALL, id="small"),
-        pytest.param(FULL, id="full", marks=pytest.mark.slow),
+        pytest.param(FULL, id="full", marks=FULL_MARKS),
     ],
 )
 def test_pages_ask_as_often_and_stay_small_however_much_there_is(
@@ -105,7 +107,7 @@ def test_pages_ask_as_often_and_stay_small_however_much_there_is(
     with capfd.disabled():
         report(many)
     for each in many:
-        assert each.statements <= few[each.path].statements, each
+        assert each.statements <= few[each.path].statements + OTHER_WAY, each
         assert each.size <= MAX_SIZE, each
 
 
@@ -133,18 +135,8 @@ def read_pages(user: User, task: Task) -> Iterator[Reading]:
         "soon": f"{soon:%Y-%m-%dT%H:00:00Z}",
         "later": f"{soon + timedelta(hours=23):%Y-%m-%dT%H:00:00Z}",
     }
-    for path in filter(is_there, PATHS):
+    for path in filter(has_page, PATHS):
         yield read_page(browser, path, path.format(**names))
-
-
-def is_there(path: str) -> bool:
-    """Whether there is such a page yet."""
-    plain = urlsplit(path).path.format(task="0" * 36, run="0" * 36)
-    try:
-        resolve(plain)
-    except Resolver404:
-        return False
-    return True
 
 
 def read_page(browser: Client, path: str, url: str) -> Reading:

@@ -1,0 +1,131 @@
+"""Takes pictures of all pages into docs/images/pages: `make screenshots`.
+
+The data is the same each time, but for its dates. Each picture shows a window, not the
+whole page, in at most 256 colours.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from django.utils import timezone
+from PIL import Image
+from playwright.sync_api import Page, expect
+
+from tests.architecture.folders import ROOT
+from tests.browser import demo_data
+from tests.browser.conftest import PASSWORD, NewPage, log_in
+from tests.browser.demo_data import Demo
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+FOLDER = ROOT / "docs" / "images" / "pages"
+# The pictures of all pages together, in bytes.
+MAX_SIZE = 6 * 1024 * 1024
+HEIGHTS = {1400: 900, 390: 844}
+
+# {task} and {run} are ids, and {soon} is an hour that is to come.
+PAGES = {
+    "overview": "/app/",
+    "calendar": "/app/calendar/",
+    "calendar-day": "/app/calendar/?view=day&zone=Europe/Berlin",
+    "calendar-tasks": "/app/calendar/tasks/?from={soon}",
+    "tasks": "/app/tasks/",
+    "task": "/app/tasks/{task}/",
+    "new-task": "/app/tasks/new/",
+    "edit-task": "/app/tasks/{task}/edit/",
+    "runs": "/app/runs/?state=failed",
+    "run": "/app/runs/{run}/",
+    "queues": "/app/queues/",
+    "members": "/app/settings/members/",
+    "tokens": "/app/settings/tokens/",
+    "signing-secrets": "/app/settings/signing-secrets/",
+    "notifications": "/app/settings/notifications/",
+    "usage": "/app/settings/usage/",
+    "audit": "/app/settings/audit/",
+    "account": "/account/",
+    "cron": "/cron/?expression=30+2+*+*+1-5&zone=Europe/Berlin",
+}
+# Pages that are not built yet; without them here, a page that is missing is an error.
+MAY_BE_MISSING = {
+    "tasks",
+    "task",
+    "new-task",
+    "edit-task",
+    "runs",
+    "run",
+    "queues",
+    "tokens",
+    "signing-secrets",
+    "notifications",
+    "usage",
+    "audit",
+    "cron",
+}
+
+
+class Look(NamedTuple):
+    """How a picture is taken; its name ends the name of the file."""
+
+    name: str
+    width: int
+    is_dark: bool
+
+
+LOOKS = (
+    Look("light", 1400, False),
+    Look("dark", 1400, True),
+    Look("narrow", 390, False),
+)
+
+
+@pytest.fixture
+def demo(db: None) -> Demo:
+    stored = demo_data.store()
+    stored.admin.set_password(PASSWORD)
+    stored.admin.save()
+    return stored
+
+
+def test_every_page_has_its_pictures(demo: Demo, new_page: NewPage) -> None:
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    taken = [path for look in LOOKS for path in take_all(demo, new_page, look)]
+
+    for path in set(FOLDER.glob("*.png")) - set(taken):
+        path.unlink()
+    assert sum(path.stat().st_size for path in taken) < MAX_SIZE
+
+
+def take_all(demo: Demo, new_page: NewPage, look: Look) -> Iterator[Path]:
+    page = new_page(width=look.width, dark=look.is_dark)
+    page.set_viewport_size({"width": look.width, "height": HEIGHTS[look.width]})
+    log_in(page)
+    expect(page.get_by_role("heading", name="Alpha")).to_be_visible()
+    soon = f"{timezone.now() + timedelta(hours=2):%Y-%m-%dT%H:00:00Z}"
+    for name, path in PAGES.items():
+        url = path.format(task=demo.failing.pk, run=demo.failed_run.pk, soon=soon)
+        if name in MAY_BE_MISSING and is_missing(page, url):
+            print(f"There is no page {path} yet.")  # noqa: T201 (whoever runs it reads it)
+            continue
+        answer = page.goto(url)
+        assert answer is not None
+        assert answer.status == 200, url
+        yield take(page, FOLDER / f"{name}-{look.name}.png")
+
+
+def is_missing(page: Page, url: str) -> bool:
+    """Ask beside the page, which would hold a 404 against itself."""
+    return page.request.get(url, headers={"Accept": "text/html"}).status != 200
+
+
+def take(page: Page, path: Path) -> Path:
+    with Image.open(io.BytesIO(page.screenshot())) as picture:
+        picture.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(
+            path, optimize=True
+        )
+    return path
