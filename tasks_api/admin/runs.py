@@ -16,7 +16,7 @@ from scheduler_service.db import clock
 from tasks_api.admin.buttons import ButtonsMixin
 from tasks_api.admin.lists import BoundedList, HistoryAdmin, ReadOnlyMixin, shorten
 from tasks_api.admin.operations import redrive_runs
-from tasks_api.admin.tasks import find_named_tasks, find_tasks_of
+from tasks_api.admin.tasks import find_by_part, find_named_tasks, find_tasks_of
 from tasks_api.domain.states import (
     UNDELIVERED_STATES,
     UNFINISHED_STATES,
@@ -87,7 +87,7 @@ class RunAdmin(ButtonsMixin, HistoryAdmin):
     list_select_related = ("tenant", "task")
     search_help_text = (
         "The id of a run or a task, a task's name or its beginning, or a tenant or a "
-        "user by its whole name."
+        "user by its whole name. A part of a name finds the runs of newer tasks."
     )
     ids = ("pk", "task")
     inlines = (AttemptInline,)
@@ -130,10 +130,12 @@ class RunAdmin(ButtonsMixin, HistoryAdmin):
         redrive_runs(request, queryset.select_related("task__owner"))
 
     def search(self, queryset: QuerySet[Run], term: str) -> QuerySet[Run]:
+        tenant = Tenant.objects.filter(name=term).first()
         tasks = find_named_tasks(term) | find_tasks_of(Q(username=term))
+        if tenant is None and not tasks:
+            tasks = find_by_part(term)
         each = min(MAX_RUNS_PER_TASK, max(1, MAX_FOUND_RUNS // max(1, len(tasks))))
         runs = Run.objects.newest_ids(tasks, each=each)
-        tenant = Tenant.objects.filter(name=term).first()
         if tenant is not None:
             newest = Run.objects.filter(tenant=tenant).order_by("-scheduled_for")
             runs.update(newest.values_list("pk", flat=True)[:MAX_FOUND_RUNS])

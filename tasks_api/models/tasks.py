@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from typing import Self
+from uuid import UUID
 
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
@@ -48,6 +49,12 @@ class TaskQuerySet(models.QuerySet["Task"]):
     def with_name_prefix(self, prefix: str) -> Self:
         """Select tasks of any tenant whose names begin with the prefix."""
         return self.filter(name__startswith=prefix).exclude(name="")
+
+    def newest_with_part(self, part: str, *, examined: int, limit: int) -> set[UUID]:
+        """Return the ids of tasks with a part in their name, among the newest ones."""
+        newest = self.order_by("-pk").values("pk")[:examined]
+        named = self.filter(pk__in=newest, name__icontains=part).order_by("-pk")
+        return set(named.values_list("pk", flat=True)[:limit])
 
     def for_surface(self, surface: Surface) -> Self:
         return self.filter(surface=surface)

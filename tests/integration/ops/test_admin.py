@@ -157,7 +157,9 @@ def test_a_removal_asks_first(staff: Client, make_task: MakeTask) -> None:
         ("Alpha", {"nightly/a", "daily"}),
         ("Beta", {"nightly/b"}),
         ("ann@Alpha", {"nightly/a", "daily"}),
-        ("ightly", set()),
+        # A part of a name.
+        ("IGHTLY", {"nightly/a", "nightly/b"}),
+        ("ightlx", set()),
     ],
 )
 def test_tasks_and_runs_are_found_by_names_tenants_and_users(
