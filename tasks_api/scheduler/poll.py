@@ -44,6 +44,8 @@ class PollResult(NamedTuple):
     has_open_changes: bool
     # Whether tasks are past their end and not marked as ended.
     has_past_tasks: bool
+    # Whether notices are due, of which messages are to be made.
+    has_due_notices: bool
     # All work lies at or after the floor.
     floor: Floor
 
@@ -58,6 +60,7 @@ UNKNOWN_RESULT = PollResult(
     has_stuck_runs=True,
     has_open_changes=True,
     has_past_tasks=True,
+    has_due_notices=True,
     floor=Floor(),
 )
 _COLUMNS = (*PollResult._fields[:-1], *Floor._fields)

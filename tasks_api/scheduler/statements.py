@@ -21,6 +21,8 @@ FIND_WORK = f"""
         coalesce(wake_at <= now(), false) AS has_stuck_runs,
         change_id IS NOT NULL AS has_open_changes,
         coalesce(ends_at < now(), false) AS has_past_tasks,
+        coalesce((SELECT min(send_at) FROM tasks_api_pendingnotice) <= now(), false)
+            AS has_due_notices,
         least(fire_at, past) AS fire_at, least(wait_at, past) AS wait_at,
         least(wake_at, past) AS wake_at, least(ends_at, past) AS ends_at,
         coalesce(change_id, (SELECT max(id) FROM tasks_api_schedulechange), 0) AS change_id
