@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from uuid import uuid4
 
 import pytest
 from django.utils import timezone
@@ -50,8 +51,14 @@ def test_notices_are_seen_once_they_are_due(
     user: User, ago: timedelta, is_due: bool
 ) -> None:
     at = timezone.now() - ago
+    assert user.tenant_id is not None
     PendingNotice.objects.create(
-        tenant=user.tenant, channel_id=1, rule_id=1, at=at, send_at=at, count=1
+        tenant_id=user.tenant_id,
+        channel_id=uuid4(),
+        rule_id=uuid4(),
+        at=at,
+        send_at=at,
+        count=1,
     )
 
     assert poll.find_work().has_due_notices == is_due
