@@ -43,7 +43,7 @@ def _of_many_runs(spec: TaskSpec) -> Iterator[str]:
     if not spec.queue:
         yield OVERLAPS[spec.overlap]
     window = spec.catchup_window if spec.misfire is not Misfire.SKIP else None
-    yield f"{MISFIRES[spec.misfire]}{f', if at most {_time(window)} late' if window else ''}."
+    yield f"{MISFIRES[spec.misfire]}{f', at most {_time(window)} late' if window else ''}."
     if spec.spread:
         yield f"It fires up to {_time(spec.spread)} after its schedule, always as much."
     if failures := spec.pause_after_failures:

@@ -73,7 +73,7 @@ class PreparedCursor:
         return getattr(self._cursor, name)
 
     def _make_cursor(self) -> Any:
-        cursor: Any = ServerBindingCursor(self._raw)
+        cursor = ServerBindingCursor(self._raw)  # type: ignore[call-arg]  # the stubs know no psycopg 3
         load_timestamps_quickly(cursor)
         return cursor
 

@@ -104,7 +104,7 @@ class TenantScheduler(Scheduler):
         is_full |= run(
             "Settling schedule changes", partial(_settle_changes, seen, floor), False
         )
-        is_full |= run("Sending notices", self._notices.send_due, False)
+        is_full |= run("Sending notices", partial(self._send_notices, seen), False)
         run("Recording a heartbeat", self._record_heartbeat, None)
         # After a full batch there may be more, so tick again at once.
         if is_full:
@@ -124,6 +124,9 @@ class TenantScheduler(Scheduler):
         if rescued.ready or expired.has_next:
             broker.ring()
         return rescued.is_full
+
+    def _send_notices(self, seen: poll.PollResult) -> bool:
+        return seen.has_due_notices and self._notices.send_due()
 
     def _follow_edits(self, seen: poll.PollResult) -> None:
         if self._edits.follow(seen.edited_at):

@@ -7,12 +7,12 @@ import time
 from scheduler_service.db import clock
 from tasks_api.services import notice_sending
 
-# Seconds between two looks for notices that are due.
+# Seconds between two attempts, while another beat sends them or one cannot be sent.
 INTERVAL = 1.0
 
 
 class NoticeSender:
-    """Sends what is due, once a second."""
+    """Sends what is due, at most once a second."""
 
     def __init__(self) -> None:
         self._next_at = 0.0

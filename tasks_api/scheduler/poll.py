@@ -50,6 +50,8 @@ class PollResult(NamedTuple):
     has_past_tasks: bool
     # Whether paused tasks are to resume.
     has_pauses_that_are_over: bool
+    # Whether notices are due, of which messages are to be made.
+    has_due_notices: bool
     # All work lies at or after the floor.
     floor: Floor
 
@@ -65,6 +67,7 @@ UNKNOWN_RESULT = PollResult(
     has_open_changes=True,
     has_past_tasks=True,
     has_pauses_that_are_over=True,
+    has_due_notices=True,
     floor=Floor(),
 )
 _COLUMNS = (*PollResult._fields[:-1], *Floor._fields)

@@ -22,6 +22,8 @@ FIND_WORK = f"""
         change_id IS NOT NULL AS has_open_changes,
         coalesce(ends_at < now(), false) AS has_past_tasks,
         coalesce(resume_at <= now(), false) AS has_pauses_that_are_over,
+        coalesce((SELECT min(send_at) FROM tasks_api_pendingnotice) <= now(), false)
+            AS has_due_notices,
         least(fire_at, past) AS fire_at, least(wait_at, past) AS wait_at,
         least(wake_at, past) AS wake_at, least(ends_at, past) AS ends_at,
         least(resume_at, past) AS resume_at,

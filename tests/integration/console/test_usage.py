@@ -53,7 +53,7 @@ def count_behind(user: User, url: str) -> int:
     since, until = (datetime.fromisoformat(query[name]) for name in ("from", "to"))
     states = [RunState(name) for name in query.get("state", "").split(",") if name]
     wanted = RunFilter(states=states, since=since, until=until)
-    return len(list_runs(user, wanted, limit=1000))
+    return len(list_runs(user, wanted, limit=1000).rows)
 
 
 def test_each_number_of_runs_equals_the_list_behind_it(

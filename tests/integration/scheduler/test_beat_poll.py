@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from uuid import uuid4
 
 import pytest
 from django.utils import timezone
@@ -10,7 +11,7 @@ from django.utils import timezone
 from accounts.models import User
 from scheduler_service.db.polling import Poller
 from tasks_api.domain.schedules import Interval, Once
-from tasks_api.models import Run, Task
+from tasks_api.models import PendingNotice, Run, Task
 from tasks_api.scheduler import poll, rescue, statements
 from tasks_api.services import pausing
 from tasks_api.storage import schedule_changes, task_counts
@@ -41,7 +42,26 @@ def test_nothing_is_seen_where_nothing_is_due(user: User) -> None:
 
     assert (seen.due_at, seen.has_stuck_runs) == (at, False)
     assert (seen.has_open_changes, seen.has_past_tasks) == (False, False)
+    assert not seen.has_due_notices
     assert abs(seen.now - timezone.now()) < timedelta(seconds=5)
+
+
+@pytest.mark.parametrize(("ago", "is_due"), [(SECOND, True), (-HOUR, False)])
+def test_notices_are_seen_once_they_are_due(
+    user: User, ago: timedelta, is_due: bool
+) -> None:
+    at = timezone.now() - ago
+    assert user.tenant_id is not None
+    PendingNotice.objects.create(
+        tenant_id=user.tenant_id,
+        channel_id=uuid4(),
+        rule_id=uuid4(),
+        at=at,
+        send_at=at,
+        count=1,
+    )
+
+    assert poll.find_work().has_due_notices == is_due
 
 
 def test_the_first_moment_is_that_of_a_task_or_of_a_run_that_waits(user: User) -> None:

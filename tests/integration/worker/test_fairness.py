@@ -14,13 +14,20 @@ from django.utils import timezone
 from accounts import services as accounts
 from accounts.models import User
 from accounts.services import configure_tenant
+from scheduler_service.db.statements import with_limit
 from tasks_api.domain.schedules import Interval, Once
 from tasks_api.models import Run, Task
 from tasks_api.taking import due_tasks, leases, statements
 from tasks_api.taking.room import Room
-from tasks_api.taking.tenant_shares import TenantShares
+from tasks_api.taking.tenant_shares import MAX_TENANTS, TenantShares
 from tasks_api.worker.engine import Engine
 from tests.integration.conftest import ResultLog
+from tests.integration.support.polls import (
+    analyze_tables,
+    count_pages,
+    store_past_tasks,
+    truncate_tables,
+)
 from tests.integration.support.stored_tasks import HOUR, store_task, take_due
 from tests.integration.support.transport_doubles import Gate, RawServer
 from tests.receiver import Receiver
@@ -64,6 +71,19 @@ def test_of_what_is_due_each_tenant_gets_its_share(user: User, stranger: User) -
     assert third == {user.tenant_id: 5, stranger.tenant_id: 3}
     assert [batch.total() for batch in rest] == [10, 10, 0]
     assert (runs_of(user), runs_of(stranger)) == (40, 8)
+
+
+def test_tenants_of_a_flood_are_found_without_reading_it(
+    user: User, stranger: User
+) -> None:
+    truncate_tables()
+    store_past_tasks(user, 2000)
+    store_past_tasks(stranger, 10)
+    analyze_tables()
+
+    find_tenants = with_limit(statements.FIND_TENANTS_OF_TASKS, MAX_TENANTS)
+
+    assert count_pages(find_tenants, {"after": 0}) < 50
 
 
 def test_a_batch_takes_no_more_of_a_tenant_than_it_has_room_for(
