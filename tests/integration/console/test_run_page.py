@@ -22,7 +22,6 @@ from tasks_api.services.run_stories import read_story
 from tasks_api.services.sent_requests import MASKED
 from tasks_api.taking import leases, waiting_runs
 from tasks_api.taking.room import Room
-from tests.integration.console.test_page_access import browser_of
 from tests.integration.support.believable_runs import (
     ANSWER,
     named_task,
@@ -30,6 +29,7 @@ from tests.integration.support.believable_runs import (
     store_live_run,
     store_retried_run,
 )
+from tests.integration.support.logins import browser_of
 from tests.integration.support.stored_runs import hourly_task, store_run
 
 pytestmark = pytest.mark.django_db(transaction=True)
