@@ -11,8 +11,8 @@ from django.template.defaultfilters import pluralize
 from django.urls import reverse
 from django.views.decorators.http import require_POST, require_safe
 
+from console.curl import curl_command
 from console.pages import MemberRequest, for_members, render_unless_seen
-from console.runs.curl import curl_command
 from console.runs.forms import RedriveForm
 from console.runs.queries import read_query
 from console.runs.timeline import draw_timeline
@@ -21,9 +21,9 @@ from tasks_api.domain.exceptions import InvalidState
 from tasks_api.domain.states import RunState
 from tasks_api.services import cancellation, redrive, run_stories
 from tasks_api.services.bell import announce_after_commit, ring_after_commit
+from tasks_api.services.masked_requests import MASKED
 from tasks_api.services.redrive import RedrivePreview
 from tasks_api.services.run_selection import RunSelection
-from tasks_api.services.sent_requests import MASKED
 
 # The most runs of one redrive, and the most tasks that its question names.
 MAX_REDRIVEN = 1000

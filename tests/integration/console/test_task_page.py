@@ -65,7 +65,7 @@ def test_the_page_says_what_a_task_is(member: Client, client_for: ClientFor) -> 
         "<h1>nightly</h1>",
         "At 02:30, in Europe/Berlin",
         "PUT https://***@example.com/hook",
-        "X-Key: [redacted]",
+        "X-Key: …",
         "up to 3 attempts within 1 day, 10 seconds to 1 hour apart",
         "is skipped while the run before",
         "at most 1 hour late",
