@@ -6,11 +6,12 @@ from uuid import UUID
 
 from django.contrib import messages
 from django.http import Http404, HttpResponse
-from django.shortcuts import redirect, render
+from django.shortcuts import redirect
 from django.template.defaultfilters import pluralize
 from django.urls import reverse
 from django.views.decorators.http import require_POST, require_safe
 
+from console.confirmation import Question, ask, is_confirmed
 from console.curl import curl_command
 from console.pages import MemberRequest, for_members, render_unless_seen
 from console.runs.forms import RedriveForm
@@ -113,7 +114,7 @@ def redrive_runs(request: MemberRequest) -> HttpResponse:
     if not (query.form.is_valid() and form.is_valid()):
         raise Http404
     wanted = query.to_redrive(form.chosen)
-    if "confirmed" in request.POST:
+    if is_confirmed(request):
         return _redrive(request, wanted)
     return _ask(request, form, wanted)
 
@@ -139,24 +140,25 @@ def _ask(
     if not found.total:
         messages.error(request, _nothing_to_redrive(form))
         return redirect(_list_url(request))
-    context = _question(found) | {"kept": form.kept, "back": _list_url(request)}
-    return render(request, "console/confirm.html", context)
+    return ask(request, _question(form, found, back=_list_url(request)))
 
 
-def _question(found: RedrivePreview) -> dict[str, object]:
+def _question(form: RedriveForm, found: RedrivePreview, *, back: str) -> Question:
     count = f"{found.total} run{pluralize(found.total)}"
     more = (
         f" More than {MAX_REDRIVEN} are found: these are the oldest."
         if found.has_more
         else ""
     )
-    return {
-        "question": f"Redrive {count}?",
-        "consequence": "A new run sends the present request of the task for each of them. "
+    return Question(
+        question=f"Redrive {count}?",
+        consequence="A new run sends the present request of the task for each of them. "
         f"Runs that were sent again before are left out.{more}",
-        "names": [f"{each.task}: {each.runs}" for each in found.tasks],
-        "verb": f"Redrive {count}",
-    }
+        names=[f"{each.task}: {each.runs}" for each in found.tasks],
+        verb=f"Redrive {count}",
+        back=back,
+        kept=form.kept,
+    )
 
 
 def _nothing_to_redrive(form: RedriveForm) -> str:
