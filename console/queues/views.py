@@ -12,6 +12,7 @@ from django.urls import reverse
 from django.utils.http import urlencode
 from django.views.decorators.http import require_POST, require_safe
 
+from console.confirmation import Question, ask, is_confirmed
 from console.pages import MemberRequest, for_admins, for_members, render_unless_seen
 from console.queues.forms import MessageForm, MessagesForm, QueueForm
 from tasks_api.domain.message_states import MessageState
@@ -140,7 +141,7 @@ def requeue(request: MemberRequest) -> HttpResponse:
 @require_POST
 def delete_message(request: MemberRequest) -> HttpResponse:
     asked = _posted(MessageForm(request.POST))
-    if "confirmed" not in request.POST:
+    if not is_confirmed(request):
         return _ask_to_delete(request, **asked)
     queues.delete_message(request.tenant, asked["queue"], asked["message"])
     messages.success(request, f"The message {asked['message']} is deleted.")
@@ -148,22 +149,22 @@ def delete_message(request: MemberRequest) -> HttpResponse:
 
 
 def _ask_to_delete(request: MemberRequest, queue: str, message: str) -> HttpResponse:
-    context = {
-        "question": f"Delete the message {message}?",
-        "consequence": f"No consumer of {queue} gets it, and one that is at work on it "
+    question = Question(
+        question=f"Delete the message {message}?",
+        consequence=f"No consumer of {queue} gets it, and one that is at work on it "
         "cannot complete it.",
-        "verb": "Delete the message",
-        "kept": [("queue", queue), ("message", message)],
-        "back": _queue_url(queue),
-    }
-    return render(request, "console/confirm.html", context)
+        verb="Delete the message",
+        kept=[("queue", queue), ("message", message)],
+        back=_queue_url(queue),
+    )
+    return ask(request, question)
 
 
 @for_admins
 @require_POST
 def purge(request: MemberRequest) -> HttpResponse:
     queue = _posted(QueueForm(request.POST))["queue"]
-    if "confirmed" not in request.POST:
+    if not is_confirmed(request):
         return _ask_to_purge(request, queues.read_queue(request.tenant, queue))
     count = queues.purge_queue(request.tenant, queue)
     _say(request, count, f"{pluralize(count, 'is,are')} deleted.")
@@ -171,20 +172,20 @@ def purge(request: MemberRequest) -> HttpResponse:
 
 
 def _ask_to_purge(request: MemberRequest, queue: Queue) -> HttpResponse:
-    context = {
-        "question": f"Delete all messages of {queue.queue}?",
-        "consequence": "No consumer gets them. Work that is under way goes on, and cannot "
+    question = Question(
+        question=f"Delete all messages of {queue.queue}?",
+        consequence="No consumer gets them. Work that is under way goes on, and cannot "
         "be completed. This cannot be undone.",
-        "names": [
+        names=[
             f"{count:,}{'+' if is_cut_off else ''} {look.title}"
             for _, look, count, is_cut_off, _ in _figures(queue)
             if count
         ],
-        "verb": "Delete all messages",
-        "kept": [("queue", queue.queue)],
-        "back": _queue_url(queue.queue),
-    }
-    return render(request, "console/confirm.html", context)
+        verb="Delete all messages",
+        kept=[("queue", queue.queue)],
+        back=_queue_url(queue.queue),
+    )
+    return ask(request, question)
 
 
 def _posted(form: QueueForm) -> dict[str, Any]:

@@ -6,13 +6,14 @@ from uuid import UUID
 
 from django.contrib import messages
 from django.http import Http404, HttpResponse
-from django.shortcuts import redirect, render
+from django.shortcuts import redirect
 from django.template.defaultfilters import pluralize
 from django.urls import reverse
 from django.views.decorators.http import require_POST, require_safe
 
+from console.confirmation import Question, ask, is_confirmed
+from console.curl import curl_command
 from console.pages import MemberRequest, for_members, render_unless_seen
-from console.runs.curl import curl_command
 from console.runs.forms import RedriveForm
 from console.runs.queries import read_query
 from console.runs.timeline import draw_timeline
@@ -21,9 +22,9 @@ from tasks_api.domain.exceptions import InvalidState
 from tasks_api.domain.states import RunState
 from tasks_api.services import cancellation, redrive, run_stories
 from tasks_api.services.bell import announce_after_commit, ring_after_commit
+from tasks_api.services.masked_requests import MASKED
 from tasks_api.services.redrive import RedrivePreview
 from tasks_api.services.run_selection import RunSelection
-from tasks_api.services.sent_requests import MASKED
 
 # The most runs of one redrive, and the most tasks that its question names.
 MAX_REDRIVEN = 1000
@@ -113,7 +114,7 @@ def redrive_runs(request: MemberRequest) -> HttpResponse:
     if not (query.form.is_valid() and form.is_valid()):
         raise Http404
     wanted = query.to_redrive(form.chosen)
-    if "confirmed" in request.POST:
+    if is_confirmed(request):
         return _redrive(request, wanted)
     return _ask(request, form, wanted)
 
@@ -139,24 +140,25 @@ def _ask(
     if not found.total:
         messages.error(request, _nothing_to_redrive(form))
         return redirect(_list_url(request))
-    context = _question(found) | {"kept": form.kept, "back": _list_url(request)}
-    return render(request, "console/confirm.html", context)
+    return ask(request, _question(form, found, back=_list_url(request)))
 
 
-def _question(found: RedrivePreview) -> dict[str, object]:
+def _question(form: RedriveForm, found: RedrivePreview, *, back: str) -> Question:
     count = f"{found.total} run{pluralize(found.total)}"
     more = (
         f" More than {MAX_REDRIVEN} are found: these are the oldest."
         if found.has_more
         else ""
     )
-    return {
-        "question": f"Redrive {count}?",
-        "consequence": "A new run sends the present request of the task for each of them. "
+    return Question(
+        question=f"Redrive {count}?",
+        consequence="A new run sends the present request of the task for each of them. "
         f"Runs that were sent again before are left out.{more}",
-        "names": [f"{each.task}: {each.runs}" for each in found.tasks],
-        "verb": f"Redrive {count}",
-    }
+        names=[f"{each.task}: {each.runs}" for each in found.tasks],
+        verb=f"Redrive {count}",
+        back=back,
+        kept=form.kept,
+    )
 
 
 def _nothing_to_redrive(form: RedriveForm) -> str:

@@ -11,6 +11,7 @@ from django.shortcuts import redirect, render
 from django.template.defaultfilters import pluralize
 from django.views.decorators.http import require_http_methods, require_POST
 
+from console.confirmation import Question, ask, is_confirmed
 from console.pages import MemberRequest, for_admins
 from console.settings.channel_forms import (
     KIND_HELP,
@@ -130,7 +131,7 @@ def test_channel(request: MemberRequest, channel_id: str) -> HttpResponse:
 @require_POST
 def remove_channel(request: MemberRequest, channel_id: str) -> HttpResponse:
     channel = _find(request, channel_id)
-    if "confirmed" in request.POST:
+    if is_confirmed(request):
         return _remove(request, channel)
     return _ask(request, channel)
 
@@ -148,14 +149,14 @@ def _remove(request: MemberRequest, channel: Any) -> HttpResponse:
 def _ask(request: MemberRequest, channel: Any) -> HttpResponse:
     of_tenant = rules.list_with_names(request.tenant)
     count = sum(rule.channel_id == channel.pk for rule in of_tenant)
-    context = {
-        "question": f"Remove the channel {channel.name}?",
-        "consequence": f"Its {count} rule{pluralize(count)} and its unsent messages go "
+    question = Question(
+        question=f"Remove the channel {channel.name}?",
+        consequence=f"Its {count} rule{pluralize(count)} and its unsent messages go "
         "with it.",
-        "verb": "Remove the channel",
-        "back": "/app/settings/notifications/",
-    }
-    return render(request, "console/confirm.html", context)
+        verb="Remove the channel",
+        back="/app/settings/notifications/",
+    )
+    return ask(request, question)
 
 
 def _find(request: MemberRequest, channel_id: str) -> Any:

@@ -10,6 +10,7 @@ from django.http import Http404, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_POST
 
+from console.confirmation import Question, ask, is_confirmed
 from console.pages import MemberRequest, for_admins
 from console.settings.rule_forms import RuleForm
 from tasks_api.domain.exceptions import InvalidState, InvalidTask, RuleNotFound
@@ -79,7 +80,7 @@ def _find_task(request: MemberRequest, form: RuleForm) -> UUID | None:
 @require_POST
 def remove_rule(request: MemberRequest, rule_id: str) -> HttpResponse:
     rule = _find(request, rule_id)
-    if "confirmed" not in request.POST:
+    if not is_confirmed(request):
         return _ask(request, rule)
     rules.remove_rule(request.user, rule.pk)
     messages.success(request, "The rule is removed.")
@@ -87,15 +88,15 @@ def remove_rule(request: MemberRequest, rule_id: str) -> HttpResponse:
 
 
 def _ask(request: MemberRequest, rule: Any) -> HttpResponse:
-    context = {
-        "question": "Remove the rule?",
-        "consequence": f"{rule.channel.name} is not told of these events any more, "
+    question = Question(
+        question="Remove the rule?",
+        consequence=f"{rule.channel.name} is not told of these events any more, "
         "unless another rule asks for them:",
-        "names": rule.events,
-        "verb": "Remove the rule",
-        "back": "/app/settings/notifications/",
-    }
-    return render(request, "console/confirm.html", context)
+        names=rule.events,
+        verb="Remove the rule",
+        back="/app/settings/notifications/",
+    )
+    return ask(request, question)
 
 
 def _find(request: MemberRequest, rule_id: str) -> Any:

@@ -17,6 +17,7 @@ from django.views.decorators.http import (
 
 from accounts import services as accounts
 from accounts.models import Scope, Token, User
+from console.confirmation import Question, ask, is_confirmed
 from console.pages import MemberRequest, for_members
 from console.settings.token_forms import RotationForm, TokenForm
 from scheduler_service.db import clock
@@ -113,7 +114,7 @@ def _rotate(request: MemberRequest, token: Token, overlap: timedelta) -> HttpRes
 @require_POST
 def revoke_token(request: MemberRequest, token_id: str) -> HttpResponse:
     token = _find(request, token_id)
-    if "confirmed" not in request.POST:
+    if not is_confirmed(request):
         return _ask(request, token)
     accounts.revoke_tokens(Token.objects.filter(pk=token.pk), now=clock.now())
     messages.success(request, f"The token {token.name or token.prefix} is revoked.")
@@ -121,14 +122,14 @@ def revoke_token(request: MemberRequest, token_id: str) -> HttpResponse:
 
 
 def _ask(request: MemberRequest, token: Token) -> HttpResponse:
-    context = {
-        "question": f"Revoke the token {token.name or token.prefix}?",
-        "consequence": "Requests with it are refused at once, and it never works again.",
-        "names": [f"{token.prefix}… of {token.user.name}, scope {token.scope}"],
-        "verb": "Revoke the token",
-        "back": "/app/settings/tokens/",
-    }
-    return render(request, "console/confirm.html", context)
+    question = Question(
+        question=f"Revoke the token {token.name or token.prefix}?",
+        consequence="Requests with it are refused at once, and it never works again.",
+        names=[f"{token.prefix}… of {token.user.name}, scope {token.scope}"],
+        verb="Revoke the token",
+        back="/app/settings/tokens/",
+    )
+    return ask(request, question)
 
 
 def _find(request: MemberRequest, token_id: str) -> Token:

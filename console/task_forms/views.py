@@ -12,6 +12,7 @@ from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_safe
 
 from accounts import audit
+from console.formats import TITLES
 from console.pages import MemberRequest, for_members
 from console.task_forms import saving
 from console.task_forms.drafts import (
@@ -39,13 +40,6 @@ from tasks_api.services import finding, trial_requests
 
 # Links to the form of a new task may say these fields.
 LINKED = ("url", "method", "cron", "timezone", "name", "tags", "body")
-FORMATS = {
-    Surface.CRON_JOBS: "cron job",
-    Surface.TIMERS: "timer",
-    Surface.REST_JOBS: "rest job",
-}
-
-
 NEW_PAGE = {"title": "New task", "verb": "Create the task"}
 
 
@@ -105,7 +99,7 @@ def edit_task(request: MemberRequest, task_id: str) -> HttpResponse:
     now = clock.now()
     task = _find(request, task_id, now)
     if task.surface != Surface.TASKS:
-        context = {"task": task, "format": FORMATS[Surface(task.surface)]}
+        context = {"task": task, "format": TITLES[Surface(task.surface)]}
         return render(request, "console/task_forms/other_format.html", context)
     if request.method != "POST":
         initial = {**initial_of(task, now), "version": task.version}

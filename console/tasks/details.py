@@ -13,13 +13,14 @@ from typing import Any
 
 from accounts import audit
 from accounts.models import Role
+from console.curl import curl_command
 from console.fire_times import to_row
 from console.pages import MemberRequest
 from console.policy_words import policy_sentences
 from console.tasks.accounts import show_account
-from console.tasks.curl import MAX_BODY, curl_of
 from console.tasks.rows import row_of
 from tasks_api.domain.schedules import Cron
+from tasks_api.services.masked_requests import MASKED
 from tasks_api.services.task_details import (
     TaskDetails,
     TaskSummary,
@@ -30,6 +31,8 @@ from tasks_api.services.task_details import (
 SHOWN_FIRE_TIMES = 10
 SHOWN_RUNS = 10
 SHOWN_ENTRIES = 10
+# The characters of a body.
+MAX_BODY_SHOWN = 4_000
 
 
 def read_details(
@@ -42,9 +45,10 @@ def read_details(
         "row": row_of(task, now),
         "runs": recent_runs(request.tenant.pk, task.id, limit=SHOWN_RUNS),
         "sent": sent,
-        "body": sent.body[:MAX_BODY],
-        "is_cut": len(sent.body) > MAX_BODY,
-        "curl": curl_of(sent),
+        "body": sent.body[:MAX_BODY_SHOWN],
+        "is_cut": len(sent.body) > MAX_BODY_SHOWN,
+        "curl": curl_command(sent),
+        "masked": MASKED,
         "policies": policy_sentences(found.spec) if found.spec else [],
         "zone": schedule.zone if isinstance(schedule, Cron) else "UTC",
         "coming": [

@@ -6,10 +6,11 @@ from uuid import UUID
 
 from django.contrib import messages
 from django.http import Http404, HttpResponse
-from django.shortcuts import redirect, render
+from django.shortcuts import redirect
 from django.urls import reverse
 from django.views.decorators.http import require_POST, require_safe
 
+from console.confirmation import Question, ask, is_confirmed
 from console.live import render_live
 from console.pages import MemberRequest, for_members
 from console.tasks.details import read_details
@@ -77,7 +78,7 @@ def change(request: MemberRequest, action: str) -> HttpResponse:
     """Change the task of a button's row, or those that are checked."""
     ids, kind = _chosen_ids(request), Change(action)
     try:
-        if kind is Change.REMOVE and ids and "confirmed" not in request.POST:
+        if kind is Change.REMOVE and ids and not is_confirmed(request):
             return _confirm_removal(request, ids)
         result = change_tasks(request.user, ids, kind, now=clock.now())
     except TaskNotFound:
@@ -106,15 +107,15 @@ def _confirm_removal(request: MemberRequest, ids: list[UUID]) -> HttpResponse:
     found = task_details.find_tasks(request.user, ids)
     names = [task_details.title_of(task) for task in found]
     is_single = len(names) == 1
-    context = {
-        "question": f"Remove {names[0] if is_single else f'{len(names)} tasks'}?",
-        "consequence": "What is removed does not fire any more. Its runs stay.",
-        "names": [] if is_single else names,
-        "kept": [("task", task.pk) for task in found],
-        "verb": "Remove",
-        "back": _url_of_button(request),
-    }
-    return render(request, "console/confirm.html", context)
+    question = Question(
+        question=f"Remove {names[0] if is_single else f'{len(names)} tasks'}?",
+        consequence="What is removed does not fire any more. Its runs stay.",
+        names=[] if is_single else names,
+        kept=[("task", task.pk) for task in found],
+        verb="Remove",
+        back=_url_of_button(request),
+    )
+    return ask(request, question)
 
 
 def _report(request: MemberRequest, kind: Change, result: ChangeResult) -> None:

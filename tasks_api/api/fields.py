@@ -29,6 +29,7 @@ from tasks_api.domain.schedules import (
 # The maximum of a PostgreSQL integer, which django-celery-beat's intervals are.
 MAX_INTEGER = 2**31 - 1
 MAX_NAME_LENGTH = 255
+MAX_REASON_LENGTH = 1000
 # datetime.fromisoformat checks the numbers, but takes more around them than ISO 8601
 # does: any character between date and time, one before the offset, a date alone.
 ISO_8601_DATETIME = re.compile(
@@ -85,6 +86,20 @@ def client_name(name: str, value: object) -> str:
         name,
         f"Invalid value of {name}. Value should be a string of 1 to {MAX_NAME_LENGTH} "
         "characters",
+    )
+
+
+def reason(data: Mapping[str, Any]) -> str:
+    """Why a caller does something, without spaces around it; empty if it is not told."""
+    value = data.get("reason")
+    if value is None:
+        return ""
+    if isinstance(value, str) and len(value) <= MAX_REASON_LENGTH:
+        return value.strip()
+    raise InvalidTask(
+        "reason",
+        "Invalid value of reason. Value should be a string of at most "
+        f"{MAX_REASON_LENGTH} characters",
     )
 
 

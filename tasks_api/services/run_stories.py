@@ -10,7 +10,12 @@ from accounts.models import User
 from tasks_api.domain.states import FINAL_STATES, UNDELIVERED_STATES
 from tasks_api.models import Attempt, Run, Task
 from tasks_api.services import runs
-from tasks_api.services.sent_requests import SentRequest, describe_request
+from tasks_api.services.masked_requests import (
+    Header,
+    MaskedRequest,
+    mask_headers_of_run,
+    mask_request,
+)
 
 # A story tells the first and the last attempts of a run. Cron jobs may have thousands.
 FIRST_ATTEMPTS, LAST_ATTEMPTS = 5, 25
@@ -39,7 +44,9 @@ class RunStory(NamedTuple):
     # The run that this one sends again; None if there is none, or it was deleted.
     original: Run | None
     redrives: list[Run]
-    request: SentRequest
+    # What its task sends now, and all headers that a target gets with it.
+    request: MaskedRequest
+    headers: list[Header]
 
     @property
     def is_over(self) -> bool:
@@ -65,7 +72,8 @@ def read_story(owner: User, run_id: UUID) -> RunStory:
         max(0, run.attempt_count - run.lost_count - len(attempts)),
         original or None,
         list(redrives[:MAX_REDRIVES]),
-        describe_request(run),
+        mask_request(run.task, callback_url=run.task.tenant.callback_url),
+        mask_headers_of_run(run),
     )
 
 

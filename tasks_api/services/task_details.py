@@ -15,11 +15,7 @@ from scheduler_service.db.statements import AnyRow, fetch_all, with_limit
 from tasks_api.domain import cron, specs
 from tasks_api.domain.exceptions import ScheduleError, TaskNotFound
 from tasks_api.domain.fire_times import ComingFireTime
-from tasks_api.domain.request_options import (
-    JSON_TYPE,
-    METHODS_WITHOUT_BODY,
-    parse_options,
-)
+from tasks_api.domain.request_options import parse_options
 from tasks_api.domain.retry_policies import parse_policy
 from tasks_api.domain.schedules import Cron, Schedule
 from tasks_api.domain.specs import (
@@ -31,6 +27,7 @@ from tasks_api.domain.specs import (
 )
 from tasks_api.models import Task
 from tasks_api.services.coming import fire_times_of_task, schedule_of
+from tasks_api.services.masked_requests import MaskedRequest, mask_request
 from tasks_api.services.run_statements import LIST_RECENT_RUNS, MEASURE_RUNS
 
 # The newest runs from which the latency is computed.
@@ -57,19 +54,6 @@ class TaskSummary(NamedTuple):
     # The name of its user within the tenant.
     owner: str
     created_at: datetime
-
-
-class TaskRequest(NamedTuple):
-    """The request that a task sends; the values of its headers are not told."""
-
-    method: str
-    # Empty if the target is the tenant's callback URL or a queue.
-    url: str
-    queue: str
-    header_names: tuple[str, ...]
-    # Empty without a body.
-    content_type: str
-    body: str
 
 
 class RecentRun(NamedTuple):
@@ -101,7 +85,7 @@ class TaskDetails(NamedTuple):
 
     task: Task
     summary: TaskSummary
-    request: TaskRequest
+    request: MaskedRequest
     # Its schedule and its policies; None if the schedule cannot be computed.
     spec: TaskSpec | None
 
@@ -117,7 +101,7 @@ def find_task(user: User, task_id: UUID) -> TaskDetails:
     [task] = find_tasks(user, [task_id])
     summary = summarize(task)
     spec = _read_spec(task, summary.schedule) if summary.schedule else None
-    return TaskDetails(task, summary, _read_request(task), spec)
+    return TaskDetails(task, summary, mask_request(task), spec)
 
 
 def find_tasks(user: User, ids: Collection[UUID]) -> list[Task]:
@@ -171,19 +155,6 @@ def _computable_schedule(task: Task) -> Schedule | None:
         except ScheduleError:
             return None
     return schedule
-
-
-def _read_request(task: Task) -> TaskRequest:
-    options = parse_options(task.request) if task.request else RequestOptions()
-    body = "" if task.method in METHODS_WITHOUT_BODY else task.body
-    return TaskRequest(
-        task.method,
-        url_credentials.mask(task.url),
-        task.queue,
-        options.header_names,
-        (options.content_type or JSON_TYPE) if body else "",
-        body,
-    )
 
 
 def _read_spec(task: Task, schedule: Schedule) -> TaskSpec:

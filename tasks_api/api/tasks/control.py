@@ -22,8 +22,6 @@ from tasks_api.domain.specs import Surface
 from tasks_api.messaging import broker
 from tasks_api.services import manual_runs, pausing
 
-MAX_REASON_LENGTH = 1000
-
 
 class RunTask(TasksView):
     @schema.run_task
@@ -83,17 +81,4 @@ def _read_hold(data: Mapping[str, Any], now: datetime) -> pausing.Hold | None:
     until = fields.optional_moment(data, "until")
     if until is not None and until <= now:
         raise InvalidTask("until", "until should be in the future")
-    return pausing.Hold(_read_reason(data), until)
-
-
-def _read_reason(data: Mapping[str, Any]) -> str:
-    reason = data.get("reason")
-    if reason is None:
-        return ""
-    if isinstance(reason, str) and len(reason) <= MAX_REASON_LENGTH:
-        return reason.strip()
-    raise InvalidTask(
-        "reason",
-        "Invalid value of reason. Value should be a string of at most "
-        f"{MAX_REASON_LENGTH} characters",
-    )
+    return pausing.Hold(fields.reason(data), until)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 from uuid import UUID
 
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
@@ -23,7 +22,6 @@ from tasks_api.messaging import broker
 from tasks_api.worker import long_work
 
 MAX_BODY_BYTES = 16 * 1024
-MAX_REASON_LENGTH = 1000
 
 
 class RunBearer:
@@ -99,7 +97,7 @@ class FailRun(LongWorkView):
     @schema.fail_run
     def post(self, request: Request, run_id: str) -> Response:
         data = {} if request.stream is None else fields.require_object(request.data)
-        why, again = _reason(data), data.get("retry")
+        why, again = fields.reason(data), data.get("retry")
         if again is not None and not isinstance(again, bool):
             raise InvalidTask(
                 "retry", "Invalid value of retry. Value should be true or false"
@@ -117,19 +115,6 @@ class HeartbeatRun(LongWorkView):
         run_uuid = parse_run_id(run_id)
         deadline = format_optional_timestamp(long_work.heartbeat(self.caller, run_uuid))
         return Response({"run_id": str(run_uuid), "deadline": deadline})
-
-
-def _reason(data: Mapping[str, Any]) -> str:
-    reason = data.get("reason", "")
-    if reason is None:
-        return ""
-    if isinstance(reason, str) and len(reason) <= MAX_REASON_LENGTH:
-        return reason.strip()
-    raise InvalidTask(
-        "reason",
-        "Invalid value of reason. Value should be a string of at most "
-        f"{MAX_REASON_LENGTH} characters",
-    )
 
 
 def _report(run_id: UUID, result: long_work.LongWorkResult) -> Response:

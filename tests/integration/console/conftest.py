@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 from django.core.cache import cache
+from django.test import Client
 
 from accounts import services as accounts
 from accounts.models import Role, User
-from tests.integration.support.logins import PASSWORD
+from tests.integration.support.logins import PASSWORD, browser_of
 
 
 @pytest.fixture(autouse=True)
@@ -33,3 +34,15 @@ def viewer(user: User) -> User:
     assert user.tenant is not None
     viewer = accounts.add_user(user.tenant, "vera")
     return accounts.change_user(viewer, role=Role.VIEWER)
+
+
+@pytest.fixture
+def member(user: User) -> Client:
+    """The browser of a member of Alpha."""
+    return browser_of(user)
+
+
+@pytest.fixture
+def admin(tenant_admin: User) -> Client:
+    """The browser of Alpha's administrator."""
+    return browser_of(tenant_admin)

@@ -22,12 +22,6 @@ AUDIT = "/app/settings/audit/"
 ANN = Actor("ann@Alpha", Via.API, "sch_12345678")
 
 
-@pytest.fixture
-def admin(client: Client, tenant_admin: User) -> Client:
-    client.force_login(tenant_admin)
-    return client
-
-
 def read(browser: Client, **filters: str) -> str:
     page = browser.get(AUDIT, filters)
     assert page.status_code == 200

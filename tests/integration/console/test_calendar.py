@@ -8,7 +8,6 @@ from datetime import UTC, datetime, timedelta
 from html import unescape
 
 import pytest
-from django.test import Client
 from django.utils import timezone
 
 from accounts import services as accounts
@@ -18,6 +17,7 @@ from tasks_api.models import Task
 from tasks_api.services import coming_tasks, pausing
 from tests.conftest import ClientFor, MakeTask
 from tests.integration.services.test_forecast import RandomTasks
+from tests.integration.support.logins import browser_of
 from tests.integration.support.stored_runs import hourly_task, store_run
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -27,12 +27,6 @@ DAY, HOUR, MINUTE = timedelta(days=1), timedelta(hours=1), timedelta(minutes=1)
 CELL = re.compile(
     r'<a class="heat-\d" href="([^"]+)" title="([^"]+)"><span>(\d+)</span></a>'
 )
-
-
-def browser_of(user: User) -> Client:
-    browser = Client()
-    browser.force_login(user)
-    return browser
 
 
 def open_page(user: User, path: str) -> str:

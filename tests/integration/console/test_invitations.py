@@ -184,12 +184,6 @@ def test_old_invitations_are_forgotten(alpha: Tenant) -> None:
 # By an administrator.
 
 
-@pytest.fixture
-def admin(client: Client, tenant_admin: User) -> Client:
-    client.force_login(tenant_admin)
-    return client
-
-
 def link_on(page: str) -> str:
     [secret] = re.findall(r'value="http://testserver/invite/([\w-]+)', page)
     return str(secret)

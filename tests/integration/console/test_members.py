@@ -15,12 +15,6 @@ pytestmark = pytest.mark.django_db
 MEMBERS = "/app/settings/members/"
 
 
-@pytest.fixture
-def admin(client: Client, tenant_admin: User) -> Client:
-    client.force_login(tenant_admin)
-    return client
-
-
 def test_the_list_shows_the_users_of_the_tenant(
     admin: Client, user: User, stranger: User
 ) -> None:

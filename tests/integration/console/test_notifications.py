@@ -39,12 +39,6 @@ GIVEN = {
 }
 
 
-@pytest.fixture
-def admin(client: Client, tenant_admin: User) -> Client:
-    client.force_login(tenant_admin)
-    return client
-
-
 def create(browser: Client, kind: str, **more: str) -> str:
     form = {"name": "ops", "max_per_hour": "20", **GIVEN[kind], **more}
     path = f"{NOTIFICATIONS}channels/new?kind={kind}"

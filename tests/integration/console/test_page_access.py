@@ -14,6 +14,7 @@ from console.urls import urlpatterns
 from scheduler_service.http.csp import STRICT_PAGE_POLICY
 from tasks_api.models import Channel, NotificationRule
 from tests.conftest import MakeTask
+from tests.integration.support.logins import browser_of
 from tests.integration.support.notices import make_channel, make_rule
 
 pytestmark = pytest.mark.django_db
@@ -112,12 +113,6 @@ def routes(names: set[str]) -> list[URLPattern]:
 
 NAMES = {name_of(route) for route in urlpatterns}
 OF_TENANTS = {name for name in NAMES if name.startswith("console-")}
-
-
-def browser_of(user: User, *, enforce_csrf_checks: bool = False) -> Client:
-    browser = Client(enforce_csrf_checks=enforce_csrf_checks)
-    browser.force_login(user)
-    return browser
 
 
 @pytest.mark.parametrize("route", routes(NAMES - OPEN), ids=name_of)

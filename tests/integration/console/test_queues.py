@@ -16,7 +16,7 @@ from django.utils.http import urlencode
 from accounts.models import AuditEntry, Tenant, User, Via
 from tasks_api.models import Message
 from tasks_api.services import pull_queue
-from tests.integration.console.test_page_access import browser_of
+from tests.integration.support.logins import browser_of
 from tests.integration.support.pull_messages import (
     LONG_AGO,
     expire_leases,

@@ -26,12 +26,6 @@ RULE = {
 }
 
 
-@pytest.fixture
-def admin(client: Client, tenant_admin: User) -> Client:
-    client.force_login(tenant_admin)
-    return client
-
-
 def post_rule(browser: Client, channel: Channel, path: str = "new", **more: Any) -> str:
     form = {**RULE, "channel_id": str(channel.pk), **more}
     answer = browser.post(f"{NOTIFICATIONS}rules/{path}", form, follow=True)

@@ -18,11 +18,10 @@ from tasks_api.delivery.request import Credentials, build_request
 from tasks_api.domain.specs import Surface
 from tasks_api.domain.states import RunState
 from tasks_api.models import FurtherAttempt, Run, Task
+from tasks_api.services.masked_requests import MASKED
 from tasks_api.services.run_stories import read_story
-from tasks_api.services.sent_requests import MASKED
 from tasks_api.taking import leases, waiting_runs
 from tasks_api.taking.room import Room
-from tests.integration.console.test_page_access import browser_of
 from tests.integration.support.believable_runs import (
     ANSWER,
     named_task,
@@ -30,6 +29,7 @@ from tests.integration.support.believable_runs import (
     store_live_run,
     store_retried_run,
 )
+from tests.integration.support.logins import browser_of
 from tests.integration.support.stored_runs import hourly_task, store_run
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -105,7 +105,8 @@ def test_the_shown_headers_are_those_of_the_request(
     Run.objects.filter(pk=run.pk).update(
         redrive_of=uuid4() if redriven else None, by_hand=True, wake_at=timezone.now()
     )
-    shown = read_story(with_reach(user), run.pk).request
+    story = read_story(with_reach(user), run.pk)
+    shown = story.request
 
     lease = leases.new_lease(leases.NO_PRESENCE)
     [claimed] = waiting_runs.take_runs([run.pk], Room(), lease).runs
@@ -117,9 +118,9 @@ def test_the_shown_headers_are_those_of_the_request(
         unseal=lambda _: ["x", "y"],
     )
 
-    assert [name for name, _ in shown.headers] == [name for name, _ in sent.headers]
+    assert [name for name, _ in story.headers] == [name for name, _ in sent.headers]
     known = dict(sent.headers)
-    assert all(each.value in (MASKED, known[each.name]) for each in shown.headers)
+    assert all(each.value in (MASKED, known[each.name]) for each in story.headers)
     assert (shown.method, shown.body.encode()) == (sent.method, sent.body)
 
 

@@ -15,12 +15,12 @@ from django.utils import timezone
 from accounts.models import AuditEntry, Tenant, User, Via
 from tasks_api.domain.states import RunState
 from tasks_api.models import Run
-from tests.integration.console.test_page_access import browser_of
 from tests.integration.support.believable_runs import (
     named_task,
     store_believable_runs,
     store_live_run,
 )
+from tests.integration.support.logins import browser_of
 from tests.integration.support.stored_runs import hourly_task, store_run
 
 pytestmark = pytest.mark.django_db(transaction=True)

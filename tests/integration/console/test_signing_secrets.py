@@ -9,19 +9,13 @@ from django.test import Client
 from django.utils import timezone
 
 from accounts import services
-from accounts.models import SigningSecret, Tenant, User
+from accounts.models import SigningSecret, Tenant
 from tasks_api.domain import signing
 from tests.integration.support.audit_log import logged_actions
 
 pytestmark = pytest.mark.django_db
 
 SECRETS = "/app/settings/signing-secrets/"
-
-
-@pytest.fixture
-def admin(client: Client, tenant_admin: User) -> Client:
-    client.force_login(tenant_admin)
-    return client
 
 
 def test_a_rotation_shows_the_new_secret_once(admin: Client, alpha: Tenant) -> None:

@@ -30,31 +30,18 @@ from tests.integration.support.task_pages import (
 pytestmark = pytest.mark.django_db
 
 
-@pytest.fixture
-def ann(client: Client, user: User) -> Client:
-    client.force_login(user)
-    return client
-
-
-@pytest.fixture
-def admin(tenant_admin: User) -> Client:
-    browser = Client()
-    browser.force_login(tenant_admin)
-    return browser
-
-
 # The list.
 
 
 def test_the_list_shows_tasks_of_every_format(
-    ann: Client, user: User, make_task: MakeTask
+    member: Client, user: User, make_task: MakeTask
 ) -> None:
     cron = Cron("0 9 * * 1-5", "Europe/Berlin")
     make_task(name="nightly", tags=("billing",), schedule=cron)
     make_task(surface=Surface.TIMERS, url="")
     store_run(Task.objects.get(name="nightly"), state=RunState.FAILED)
 
-    page = text_of(ann)
+    page = text_of(member)
 
     for part in ("nightly", "POST example.com", "billing", "timer", "in Europe/Berlin"):
         assert part in page
@@ -63,11 +50,11 @@ def test_the_list_shows_tasks_of_every_format(
     assert "active" in page
 
 
-def test_an_empty_list_teaches(ann: Client, make_task: MakeTask) -> None:
-    assert "There is no task yet" in text_of(ann)
+def test_an_empty_list_teaches(member: Client, make_task: MakeTask) -> None:
+    assert "There is no task yet" in text_of(member)
     make_task(name="nightly")
 
-    assert "No task matches" in text_of(ann, f"{TASKS}?q=daily")
+    assert "No task matches" in text_of(member, f"{TASKS}?q=daily")
 
 
 @pytest.mark.parametrize(
@@ -84,58 +71,58 @@ def test_an_empty_list_teaches(ann: Client, make_task: MakeTask) -> None:
     ],
 )
 def test_filters_stand_in_the_url(
-    ann: Client, user: User, make_task: MakeTask, query: str, names: set[str]
+    member: Client, user: User, make_task: MakeTask, query: str, names: set[str]
 ) -> None:
     make_task(name="nightly", tags=("billing",))
     every = Interval(timezone.now(), timedelta(hours=1))
     hourly = make_task(name="hourly", url="https://api.example.com/", schedule=every)
     pausing.pause_tasks(user, [str(hourly.pk)], now=timezone.now())
 
-    page = text_of(ann, f"{TASKS}?{query}")
+    page = text_of(member, f"{TASKS}?{query}")
 
     assert {name for name in ("nightly", "hourly") if f">{name}</a>" in page} == names
 
 
 def test_an_administrator_sees_and_filters_owners_and_a_member_does_not(
-    ann: Client, admin: Client, tenant_admin: User, make_task: MakeTask
+    member: Client, admin: Client, tenant_admin: User, make_task: MakeTask
 ) -> None:
     make_task(name="mine")
     make_task(tenant_admin, name="theirs")
 
-    assert "theirs" not in text_of(ann, f"{TASKS}?owner=adam")
+    assert "theirs" not in text_of(member, f"{TASKS}?owner=adam")
     assert ">mine<" in text_of(admin)
     filtered = text_of(admin, f"{TASKS}?owner=ann")
     assert (">mine<" in filtered, ">theirs<" in filtered) == (True, False)
 
 
-def test_the_list_has_pages(ann: Client, make_task: MakeTask) -> None:
+def test_the_list_has_pages(member: Client, make_task: MakeTask) -> None:
     for number in range(30):
         make_task(name=f"task{number:02}", tags=("many",))
 
-    first = text_of(ann, f"{TASKS}?tag=many")
+    first = text_of(member, f"{TASKS}?tag=many")
     link = first.partition('rel="next"')[0].rpartition('href="')[2].partition('"')[0]
-    second = text_of(ann, f"{TASKS}{link.replace('&amp;', '&')}")
+    second = text_of(member, f"{TASKS}{link.replace('&amp;', '&')}")
 
     assert ("task05" in first, "task04" in first) == (True, False)
     assert ("task05" in second, "task04" in second) == (False, True)
     assert 'rel="next"' not in second
 
 
-def test_a_cursor_that_is_none_is_not_found(ann: Client) -> None:
-    assert ann.get(f"{TASKS}?after=nonsense").status_code == 404
+def test_a_cursor_that_is_none_is_not_found(member: Client) -> None:
+    assert member.get(f"{TASKS}?after=nonsense").status_code == 404
 
 
 def test_a_poll_gets_the_list_when_it_has_changed(
-    ann: Client, make_task: MakeTask
+    member: Client, make_task: MakeTask
 ) -> None:
     make_task(name="nightly")
-    first = ann.get(TASKS, headers=HTMX)
+    first = member.get(TASKS, headers=HTMX)
     known = {**HTMX, "If-None-Match": first["ETag"]}
 
     assert "<html" not in first.content.decode()
-    assert ann.get(TASKS, headers=known).status_code == 304
+    assert member.get(TASKS, headers=known).status_code == 304
     make_task(name="daily")
-    assert "daily" in text_of(ann, headers=known)
+    assert "daily" in text_of(member, headers=known)
 
 
 def test_the_list_takes_a_constant_number_of_statements(
@@ -156,11 +143,11 @@ def test_the_list_takes_a_constant_number_of_statements(
 
 
 def test_the_button_of_a_row_changes_that_row_alone(
-    ann: Client, make_task: MakeTask
+    member: Client, make_task: MakeTask
 ) -> None:
     checked, task = make_task(name="other"), make_task(name="nightly")
 
-    page = change(ann, "pause", checked, only=str(task.pk))
+    page = change(member, "pause", checked, only=str(task.pk))
 
     assert "nightly is paused." in page
     assert list(Task.objects.paused()) == [task]
@@ -170,47 +157,47 @@ def test_the_button_of_a_row_changes_that_row_alone(
 
 
 def test_many_tasks_change_at_once_and_the_filters_stay(
-    ann: Client, make_task: MakeTask
+    member: Client, make_task: MakeTask
 ) -> None:
     first, second = make_task(name="first"), make_task(name="second")
-    change(ann, "pause", first)
+    change(member, "pause", first)
 
-    answer = ann.post(f"{TASKS}pause/?q=x&tag=y", {"task": [first.pk, second.pk]})
-    page = text_of(ann)
+    answer = member.post(f"{TASKS}pause/?q=x&tag=y", {"task": [first.pk, second.pk]})
+    page = text_of(member)
 
     assert answer["Location"] == "/app/tasks?q=x&tag=y"
     assert "second is paused." in page
     assert "first is not paused. It was paused before." in page
-    assert "2 tasks are resumed." in change(ann, "resume", first, second)
-    assert "2 tasks are running now." in change(ann, "run", first, second)
+    assert "2 tasks are resumed." in change(member, "resume", first, second)
+    assert "2 tasks are running now." in change(member, "run", first, second)
     assert Run.objects.filter(by_hand=True).count() == 2
 
 
 def test_a_removal_asks_first_and_names_the_tasks(
-    ann: Client, make_task: MakeTask
+    member: Client, make_task: MakeTask
 ) -> None:
     first, second = make_task(name="first"), make_task(name="second")
 
-    page = change(ann, "remove", first, second)
+    page = change(member, "remove", first, second)
     assert "Remove 2 tasks?" in page
     assert "<li>first</li>" in page
     assert not Task.objects.exclude(ended_at=None).exists()
 
     assert "2 tasks are removed." in change(
-        ann, "remove", first, second, confirmed="yes"
+        member, "remove", first, second, confirmed="yes"
     )
     assert Task.objects.filter(end_reason="removed").count() == 2
 
 
-def test_nothing_chosen_is_said(ann: Client) -> None:
-    assert "Choose the tasks first" in change(ann, "pause")
-    assert "Choose the tasks first" in change(ann, "remove")
+def test_nothing_chosen_is_said(member: Client) -> None:
+    assert "Choose the tasks first" in change(member, "pause")
+    assert "Choose the tasks first" in change(member, "remove")
 
 
-def test_too_many_are_refused(ann: Client) -> None:
+def test_too_many_are_refused(member: Client) -> None:
     ids = [str(uuid4()) for _ in range(101)]
 
-    page = ann.post(f"{TASKS}pause/", {"task": ids}, follow=True)
+    page = member.post(f"{TASKS}pause/", {"task": ids}, follow=True)
 
     assert "at most 100" in page.content.decode()
 
@@ -218,7 +205,7 @@ def test_too_many_are_refused(ann: Client) -> None:
 @pytest.mark.parametrize("action", ["pause", "resume", "run", "remove"])
 @pytest.mark.parametrize("confirmed", [{}, {"confirmed": "yes"}])
 def test_what_somebody_else_has_is_not_found(
-    ann: Client,
+    member: Client,
     colleague: User,
     stranger: User,
     make_task: MakeTask,
@@ -229,9 +216,9 @@ def test_what_somebody_else_has_is_not_found(
     for owner in (colleague, stranger):
         foreign = make_task(owner)
         ids = [str(own.pk), str(foreign.pk)]
-        answer = ann.post(f"{TASKS}{action}/", {"task": ids, **confirmed})
+        answer = member.post(f"{TASKS}{action}/", {"task": ids, **confirmed})
         assert answer.status_code == 404
-        assert ann.get(f"{TASKS}{foreign.pk}/").status_code == 404
+        assert member.get(f"{TASKS}{foreign.pk}/").status_code == 404
 
     assert not Task.objects.paused().exists()
     assert not Task.objects.exclude(ended_at=None).exists()
@@ -239,15 +226,15 @@ def test_what_somebody_else_has_is_not_found(
 
 
 def test_a_viewer_sees_everything_and_no_button(
-    ann: Client, user: User, colleague: User, make_task: MakeTask
+    member: Client, user: User, colleague: User, make_task: MakeTask
 ) -> None:
     task = make_task(colleague, name="nightly")
     services.change_user(user, role=Role.VIEWER)
 
     for path in (TASKS, f"{TASKS}{task.pk}/"):
-        page = text_of(ann, path)
+        page = text_of(member, path)
         assert "nightly" in page
         assert "formaction" not in page
         assert "New task" not in page
         assert "/edit/" not in page
-    assert ann.post(f"{TASKS}pause/", {"task": [task.pk]}).status_code == 403
+    assert member.post(f"{TASKS}pause/", {"task": [task.pk]}).status_code == 403

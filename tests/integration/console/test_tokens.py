@@ -27,12 +27,6 @@ def browser(client: Client, user: User) -> Client:
     return client
 
 
-@pytest.fixture
-def admin(client: Client, tenant_admin: User) -> Client:
-    client.force_login(tenant_admin)
-    return client
-
-
 def token_in(page: str) -> str:
     return page.partition('id="token">')[2].partition("<")[0]
 

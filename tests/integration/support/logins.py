@@ -10,7 +10,16 @@ from allauth.mfa.totp.internal.auth import (
 from django.core.cache import cache
 from django.test import Client
 
+from accounts.models import User
+
 PASSWORD = "a quiet river bends"
+
+
+def browser_of(user: User, *, enforce_csrf_checks: bool = False) -> Client:
+    """A browser in which a user is logged in."""
+    browser = Client(enforce_csrf_checks=enforce_csrf_checks)
+    browser.force_login(user)
+    return browser
 
 
 def log_in(client: Client, login: str, password: str = PASSWORD) -> str:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from shlex import quote
 
-from tasks_api.services.sent_requests import SentRequest
+from tasks_api.services.masked_requests import MaskedRequest
 
 # A command with a longer body reads it from a file.
 MAX_BODY = 8 * 1024
 
 
-def curl_command(request: SentRequest) -> str:
-    """Return the command; empty if the request goes to a queue or a channel."""
+def curl_command(request: MaskedRequest) -> str:
+    """Return the command; empty if the request has no URL."""
     if not request.url:
         return ""
     parts = [f"curl -X {quote(request.method)} {quote(request.url)}"]
-    parts += [f"-H {quote(f'{name}: {value}')}" for name, value in request.own_headers]
+    parts += [f"-H {quote(f'{name}: {value}')}" for name, value in request.headers]
     if len(request.body) > MAX_BODY:
         parts.append("--data-binary @body")
     elif request.body:
