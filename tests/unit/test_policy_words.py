@@ -60,7 +60,7 @@ def test_every_policy_has_a_sentence() -> None:
         "An answer may take 2 minutes.",
         "After a status of 202, the target has 1 hour to report the result.",
         "While a run is not over, one more waits, and others are skipped.",
-        "After a downtime, up to 100 missed fire times run, if at most 1 hour late.",
+        "After a downtime, up to 100 missed fire times run, at most 1 hour late.",
         "It fires up to 1 minute 30 seconds after its schedule, always as much.",
         "It is paused after a failed run.",
     ]
