@@ -60,7 +60,7 @@ def state_of(task: TaskSummary, now: datetime) -> TaskState:
         reason = ENDINGS.get(task.end_reason, task.end_reason)
         return TaskState("ended", "off", reason)
     if task.is_paused:
-        return TaskState("paused", "paused", task.pause_reason)
+        return TaskState("paused", "paused", task.hold_reason or task.pause_reason)
     if task.next_fire_at is None:
         is_once = isinstance(task.schedule, Once)
         return TaskState("under way" if is_once else "at its end", "off")

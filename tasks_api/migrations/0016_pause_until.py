@@ -1,4 +1,4 @@
-"""Paused tasks know when they resume by themselves."""
+"""Paused tasks know why users paused them, and when they resume by themselves."""
 
 from __future__ import annotations
 
@@ -14,6 +14,13 @@ class Migration(migrations.Migration):
     dependencies = [("tasks_api", "0015_cancel")]
 
     operations = [
+        migrations.AddField(
+            model_name="task",
+            name="hold_reason",
+            field=models.TextField(
+                blank=True, db_default="", default="", editable=False
+            ),
+        ),
         migrations.AddField(
             model_name="task",
             name="resume_at",

@@ -172,6 +172,10 @@ class Task(ScheduleColumns):
     # Each change by a user increases the version; firing does not.
     version = models.PositiveBigIntegerField(default=1, db_default=1, editable=False)
     pause_reason = models.TextField(blank=True, editable=False)
+    # Why a user paused the task; why the service did is the pause_reason.
+    hold_reason = models.TextField(
+        blank=True, default="", db_default="", editable=False
+    )
     # The moment at which a paused task resumes by itself; null: when a user says so.
     resume_at = models.DateTimeField(null=True, editable=False)
     # The task is paused for as long as its user is deactivated.

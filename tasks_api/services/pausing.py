@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -50,7 +50,7 @@ def pause_tasks(
     _pause(owner, tasks)
     if hold is not None:
         held = Task.objects.filter(pk__in=[task.pk for task in tasks])
-        held.update(pause_reason=hold.reason, resume_at=hold.until)
+        held.update(hold_reason=hold.reason, resume_at=hold.until)
 
 
 @transaction.atomic
@@ -74,6 +74,8 @@ def set_paused(owner: User, ids: Collection[uuid.UUID], is_paused: bool) -> bool
 def _pause(owner: User, tasks: Sequence[Task]) -> list[Task]:
     """Pause the tasks that are not paused, and return them."""
     going = [task for task in tasks if task.periodic_task.enabled]
+    # An operator may have enabled them in the admin.
+    _forget_hold(going)
     if any(task.suspended for task in tasks):
         # A suspended task that a user pauses stays paused when its user is activated.
         held = [task.pk for task in tasks if task.suspended]
@@ -84,6 +86,15 @@ def _pause(owner: User, tasks: Sequence[Task]) -> list[Task]:
     stop_locked(going)
     audit.record(owner.tenant_id, "task.pause", [task.pk for task in going])
     return going
+
+
+def _forget_hold(tasks: Iterable[Task]) -> None:
+    """Forget why and until when users paused tasks; most tasks were paused without."""
+    held = [task for task in tasks if task.hold_reason or task.resume_at]
+    for task in held:
+        task.hold_reason, task.resume_at = "", None
+    if held:
+        Task.objects.bulk_update(held, ["hold_reason", "resume_at"])
 
 
 def _resume(owner: User, tasks: Sequence[Task]) -> list[Task]:
@@ -121,7 +132,7 @@ def resume_locked(paused: Sequence[Task]) -> None:
     at = schedule_changes.record_change(resumed, schedule_changes.ChangeKind.RESUMED)
     tasks = Task.objects.filter(pk__in=resumed)
     tasks.filter(suspended=True).update(suspended=False)
-    tasks.filter(resume_at__isnull=False).update(resume_at=None)
+    _forget_hold(paused)
     schedule_rows.set_enabled(resumed, True)
     for task in paused:
         task.periodic_task.enabled, task.is_paused = True, False
@@ -143,7 +154,7 @@ def resume_due(*, limit: int, since: datetime | None = None) -> int:
         over = over.filter(resume_at__gte=since)
     locked = over.select_for_update(skip_locked=True, no_key=True, of=("self",))
     due = list(locked.select_related("owner").order_by("resume_at")[:limit])
-    Task.objects.filter(pk__in=[task.pk for task in due]).update(resume_at=None)
+    _forget_hold(due)
     paused = [task for task in due if not task.periodic_task.enabled]
     ownerless = [task.pk for task in paused if not task.owner.is_active]
     Task.objects.filter(pk__in=ownerless).update(

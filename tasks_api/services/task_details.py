@@ -48,6 +48,9 @@ class TaskSummary(NamedTuple):
     is_paused: bool
     # Why the service paused it; empty if a user did.
     pause_reason: str
+    # Why a user paused it, and when it resumes by itself.
+    hold_reason: str
+    resume_at: datetime | None
     ended_at: datetime | None
     end_reason: str
     tags: list[str]
@@ -137,6 +140,8 @@ def summarize(task: Task) -> TaskSummary:
         next_fire_at=task.coming_fire_time,
         is_paused=not task.periodic_task.enabled,
         pause_reason=task.pause_reason,
+        hold_reason=task.hold_reason,
+        resume_at=task.resume_at,
         ended_at=task.ended_at,
         end_reason=task.end_reason,
         tags=task.tags,

@@ -26,19 +26,27 @@ def render_task(task: Task, now: datetime) -> dict[str, Any]:
         "post_data": post_data_of(task),
         **schedule_fields.render_schedule(schedule),
         "next_run_datetime": schedule_fields.format_in_utc(task.coming_fire_time),
-        **({} if task.periodic_task.enabled else {"paused": True}),
-        **({"pause_reason": task.pause_reason} if task.pause_reason else {}),
-        **_render_end_of_pause(task),
+        **_render_pause(task),
         **optional_fields.render_optional_fields(task),
         **({"name": task.name} if task.name else {}),
         **({"tags": task.tags} if task.tags else {}),
     }
 
 
-def _render_end_of_pause(task: Task) -> dict[str, Any]:
-    if task.resume_at is None or task.periodic_task.enabled:
-        return {}
-    return {"resume_at": schedule_fields.format_in_utc(task.resume_at)}
+def _render_pause(task: Task) -> dict[str, Any]:
+    """Whether the task is paused, why, and until when."""
+    if task.periodic_task.enabled:
+        return {"pause_reason": task.pause_reason} if task.pause_reason else {}
+    reason = task.hold_reason or task.pause_reason
+    return {
+        "paused": True,
+        **({"pause_reason": reason} if reason else {}),
+        **(
+            {"resume_at": schedule_fields.format_in_utc(task.resume_at)}
+            if task.resume_at
+            else {}
+        ),
+    }
 
 
 def render_last_run(run: LastRun) -> dict[str, Any]:

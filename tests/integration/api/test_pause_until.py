@@ -169,3 +169,17 @@ def test_a_wrong_field_is_named_and_nothing_is_paused(
         assert answer.status_code == 400
         assert message in answer.content.decode()
     assert "paused" not in show(api, task)
+
+
+def test_a_pause_without_a_reason_has_none_of_an_earlier_pause(
+    api: APIClient, user: User
+) -> None:
+    task = hourly_task(user)
+    pause(api, task, reason=REASON, until=format_timestamp(timezone.now() + SOON))
+    # As the admin does it.
+    task.periodic_task.enabled = True
+    task.periodic_task.save()
+
+    pause(api, task)
+
+    assert not {"pause_reason", "resume_at"} & show(api, task).keys()
