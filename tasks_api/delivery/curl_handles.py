@@ -79,7 +79,8 @@ class CurlHandles:
             curl.setopt(pycurl.FRESH_CONNECT, 1)
         # Zero would mean for ever.
         left_ms = int((transfer.deadline - time.monotonic()) * 1000)
-        curl.setopt(pycurl.TIMEOUT_MS, max(1, left_ms))
+        transfer.timeout_ms = max(1, left_ms)
+        curl.setopt(pycurl.TIMEOUT_MS, transfer.timeout_ms)
         return curl
 
     def release(self, curl: Any, transfer: Transfer) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -10,6 +11,11 @@ import pycurl
 from tasks_api.delivery.curl_handles import CurlHandles
 from tasks_api.delivery.sockets import SocketSelector
 from tasks_api.delivery.transfers import Transfer
+
+# Seconds by which libcurl's timer may be late before transfers get that time back, and the
+# seconds that they get beside it.
+MAX_LATENESS = 0.5
+SECOND_CHANCE = 0.5
 
 
 class TransferEnd(NamedTuple):
@@ -35,6 +41,8 @@ class MultiHandle:
         self._multi.setopt(pycurl.M_SOCKETFUNCTION, self._sockets.on_interest)
         self._multi.setopt(pycurl.M_MAXCONNECTS, max_connections)
         self._has_kicked = False
+        # When libcurl's timer runs out, by the monotonic clock.
+        self._timer_at: float | None = None
         self.wake = self._sockets.wake
 
     def __len__(self) -> int:
@@ -51,8 +59,23 @@ class MultiHandle:
 
     def wait(self, patience: Callable[[], float | None]) -> None:
         """Wait for sockets as long as `patience` says, and let libcurl use them."""
-        for fd, mask in self._sockets.wait(patience):
+        ready = self._sockets.wait(patience)
+        self._return_lost_time()
+        for fd, mask in ready:
             self._multi.socket_action(fd, mask)
+
+    def _return_lost_time(self) -> None:
+        """Let answers be read that came in time, but while this process was stopped.
+
+        libcurl asks for the time before it reads, so it would call them timed out.
+        """
+        late = 0.0 if self._timer_at is None else time.monotonic() - self._timer_at
+        if late < MAX_LATENESS:
+            return
+        self._timer_at = None
+        for curl, transfer in self._active.items():
+            transfer.timeout_ms += int((late + SECOND_CHANCE) * 1000)
+            curl.setopt(pycurl.TIMEOUT_MS, transfer.timeout_ms)
 
     def patience(self) -> float | None:
         """How long libcurl needs nothing but its sockets; None is without end."""
@@ -64,9 +87,14 @@ class MultiHandle:
 
     def kick(self) -> None:
         """Let libcurl do what needs no socket: begin transfers, end late ones."""
+        self._return_lost_time()
         self._has_kicked = self._multi.timeout() == 0
         if self._has_kicked:
             self._multi.socket_action(pycurl.SOCKET_TIMEOUT, 0)
+        timeout_ms = self._multi.timeout() if self._active else -1
+        self._timer_at = (
+            None if timeout_ms < 0 else time.monotonic() + timeout_ms / 1000
+        )
 
     def pop_ended(self) -> Iterator[tuple[Transfer, TransferEnd]]:
         more = True

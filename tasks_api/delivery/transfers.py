@@ -79,6 +79,8 @@ class Transfer:
     waits_since: float = 0.0
     started_at: float = 0.0
     deadline: float = 0.0
+    # What libcurl was told: milliseconds from the begin of the transfer.
+    timeout_ms: int = 0
     answer: bytes = b""
     is_full: bool = False
     was_refused: bool = False

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import gzip
 import socket
+import threading
+import time
 
 import pytest
 
+from tasks_api.delivery.request import HttpResult
 from tasks_api.delivery.transfers import MAX_ANSWER_BYTES
+from tasks_api.delivery.transport import Transport, TransportOptions
 from tests.integration.support.transport_doubles import (
+    OK,
     Outcomes,
     StartRawServer,
     StartTransport,
@@ -45,6 +50,39 @@ def test_a_server_that_says_nothing_is_given_up(
     start_transport().send(1, request_to(server.url, timeout=0.3))
 
     assert outcomes.wait_for(1)[1].error.startswith("timed out")
+
+
+def test_an_answer_counts_that_came_while_the_process_was_stopped(
+    outcomes: Outcomes, start_server: StartRawServer
+) -> None:
+    is_stopped, is_answered = threading.Event(), threading.Event()
+
+    def answer_late(connection: socket.socket) -> None:
+        assert is_stopped.wait(20)
+        connection.sendall(OK)
+        is_answered.set()
+
+    def stop(key: object, result: HttpResult) -> None:
+        """Hold up the transport's thread beyond the timeout of the other request."""
+        if key == "first":
+            is_stopped.set()
+            assert is_answered.wait(20)
+            time.sleep(1.5)
+        outcomes(key, result)
+
+    late, quick = (
+        start_server(answer_late),
+        start_server(lambda connection: connection.sendall(OK)),
+    )
+    transport = Transport(stop, TransportOptions[str](allow_private=True))
+    transport.start()
+    transport.send("second", request_to(late.url, timeout=1))
+    transport.send("first", request_to(quick.url))
+
+    found = outcomes.wait_for(2)
+    transport.close(grace=1)
+    assert found["second"].status_code == 200
+    assert found["second"].error == ""
 
 
 def test_an_answer_is_read_up_to_a_cap(
