@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiParameter
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter
 
 from tasks_api.api import openapi
 from tasks_api.api.products import Product
@@ -14,7 +14,10 @@ from tasks_api.services.queues import (
     MAX_PAYLOAD_SHOWN,
 )
 
-_UNAUTHORIZED = {401: openapi.error_response("User not authorized")}
+_ALWAYS = {
+    401: openapi.error_response("User not authorized"),
+    500: openapi.error_response("APIError: Internal Server error occurred!"),
+}
 _NEEDS_ADMIN = {
     403: openapi.error_response("This is for the administrators of your tenant")
 }
@@ -113,6 +116,7 @@ _QUEUE_IN = {
     "required": ["queue"],
     "properties": {"queue": openapi.NAME | {"description": "The name of the queue."}},
 }
+_EXAMPLE = [OpenApiExample("one queue", {"queue": "mail"}, request_only=True)]
 _CHANGED_OUT = {
     "type": "object",
     "required": ["count", "more"],
@@ -152,7 +156,7 @@ list_queues = openapi.operation(
             _QUEUES_OUT, {"queues": [_QUEUE], "next_cursor": None}, "The queues."
         ),
         400: openapi.error_response("Invalid value of limit"),
-        **_UNAUTHORIZED,
+        **_ALWAYS,
     },
 )
 list_messages = openapi.operation(
@@ -178,7 +182,7 @@ list_messages = openapi.operation(
             _MESSAGES_OUT, {"messages": [_MESSAGE], "next_cursor": None}, "The jobs."
         ),
         400: openapi.error_response("Missing parameter: queue"),
-        **_UNAUTHORIZED,
+        **_ALWAYS,
     },
 )
 requeue_exhausted = openapi.operation(
@@ -188,10 +192,11 @@ requeue_exhausted = openapi.operation(
     description="Gives jobs whose last lease ran out all of their retries again, at most "
     f"{MAX_CHANGED:,} in one request. A job that a fetch has deleted is gone.",
     request=openapi.json_body(_QUEUE_IN),
+    examples=_EXAMPLE,
     responses={
         200: _CHANGED,
         400: openapi.error_response("Missing key: queue"),
-        **_UNAUTHORIZED,
+        **_ALWAYS,
     },
 )
 purge_queue = openapi.operation(
@@ -201,10 +206,11 @@ purge_queue = openapi.operation(
     description=f"Deletes jobs, in flight or not, at most {MAX_CHANGED:,} in one request. For "
     "administrators.",
     request=openapi.json_body(_QUEUE_IN),
+    examples=_EXAMPLE,
     responses={
         200: _CHANGED,
         400: openapi.error_response("Missing key: queue"),
-        **_UNAUTHORIZED,
+        **_ALWAYS,
         **_NEEDS_ADMIN,
     },
 )
