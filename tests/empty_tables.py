@@ -6,8 +6,10 @@ for a test that wrote ten rows, and more than a thousand tests commit.
 
 from __future__ import annotations
 
+import psycopg
 from django.core.management import call_command
-from django.db import connection
+from django.db import OperationalError, connection
+from django.db.backends.utils import CursorWrapper
 
 from tasks_api.storage import run_key
 
@@ -50,6 +52,22 @@ DELETE_ALL_ROWS = """
 """
 
 
+# A page that a browser still reads locks tables in another order.
+MAX_DEADLOCKS = 5
+
+
+def _execute_alone(cursor: CursorWrapper) -> None:
+    for attempt in range(MAX_DEADLOCKS):
+        try:
+            cursor.execute(DELETE_ALL_ROWS)
+        except OperationalError as error:
+            is_deadlock = isinstance(error.__cause__, psycopg.errors.DeadlockDetected)
+            if not is_deadlock or attempt == MAX_DEADLOCKS - 1:
+                raise
+        else:
+            return
+
+
 def delete_all_rows() -> None:
     """Leave the tables as the migrations made them."""
     with connection.cursor() as cursor:
@@ -57,5 +75,5 @@ def delete_all_rows() -> None:
         if cursor.fetchone() != ("on",):
             call_command("flush", verbosity=0, interactive=False, reset_sequences=False)
             return
-        cursor.execute(DELETE_ALL_ROWS)
+        _execute_alone(cursor)
     run_key.create_run_key(using="default")
