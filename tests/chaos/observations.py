@@ -15,7 +15,7 @@ _ATTEMPTS = """
 """
 _RUNS = """
     SELECT run.id::text, task.id::text, task.name, task.url,
-        (extract(epoch FROM scheduled_for) * 1000)::bigint, state, reason,
+        floor(extract(epoch FROM scheduled_for) * 1000)::bigint, state, reason,
         attempt_count, lost_count, extract(epoch FROM started_at)::float,
         extract(epoch FROM finished_at)::float, task.retry <> '',
         task.overlap, coalesce(task.pause_after_failures, 0)

@@ -16,12 +16,13 @@ import struct
 import sys
 import time
 import zlib
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 FAILED = b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n"
 ACCEPTED = b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n"
 BUSY = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n"
@@ -66,7 +67,7 @@ class TargetRequest(NamedTuple):
     @property
     def scheduled_ms(self) -> int:
         scheduled_for = datetime.fromisoformat(header(self.head, b"X-Scheduled-For"))
-        return round(scheduled_for.timestamp() * 1000)
+        return (scheduled_for - EPOCH) // timedelta(milliseconds=1)
 
     @property
     def signed_at(self) -> str:
