@@ -80,7 +80,8 @@ def read_story(owner: User, run_id: UUID) -> RunStory:
 def story_version(owner: User, run_id: UUID) -> str:
     """Return a text that changes when the story of a run does. Raises RunNotFound."""
     run = runs.find_run(owner, run_id)
-    return f"{run.state}-{run.attempt_count}-{run.wake_at}-{run.lease}-{run.reason}"
+    moving = (run.state, run.attempt_count, run.wake_at, run.lease, run.cancelled_by)
+    return f"{'-'.join(map(str, moving))}-{run.reason}"
 
 
 def _read_attempts(run: Run) -> list[AttemptStory]:

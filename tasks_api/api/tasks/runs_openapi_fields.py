@@ -183,69 +183,72 @@ ACCOUNT_OUT = {
 }
 
 
+_SELECTION = openapi.optional(
+    {
+        "task_id": openapi.text("Only the runs of this task."),
+        "from": openapi.text(
+            "Only runs whose fire time is at this moment or later, in ISO 8601."
+        ),
+        "to": openapi.text(
+            "Only runs whose fire time is before this moment, in ISO 8601."
+        ),
+        "reason": openapi.text(
+            "Only runs with this reason, as `GET /stats/` names it."
+        ),
+        "code": {
+            "type": "integer",
+            "minimum": 100,
+            "maximum": 999,
+            "description": "Only runs that failed because of an answer with this status.",
+        },
+        "limit": {
+            "type": "integer",
+            "minimum": 1,
+            "maximum": 1000,
+            "description": "The maximum number of runs, the oldest first: 1000 if absent.",
+        },
+    }
+)
+
+
 def _runs_to_change(states: Collection[RunState], text: str) -> dict[str, Any]:
     """The body of an operation on the oldest runs that a filter lets through."""
+    state = {
+        "type": "array",
+        "minItems": 1,
+        "description": text,
+        "items": {"type": "string", "enum": sorted(states)},
+    }
     return {
         "type": "object",
         "required": ["state"],
+        "properties": {"state": state, **_SELECTION},
+    }
+
+
+def _changed_runs(count: str, ids: str) -> dict[str, Any]:
+    """The response of such an operation."""
+    return {
+        "type": "object",
+        "required": ["count", "run_ids", "more"],
         "properties": {
-            "state": {
-                "type": "array",
-                "minItems": 1,
-                "description": text,
-                "items": {"type": "string", "enum": sorted(states)},
+            "count": openapi.count(count),
+            "run_ids": {"type": "array", "description": ids, "items": openapi.TEXT},
+            "more": {
+                "type": "boolean",
+                "description": "Whether others are left: send the request again for "
+                "those.",
             },
-            **openapi.optional(
-                {
-                    "task_id": openapi.text("Only the runs of this task."),
-                    "from": openapi.text(
-                        "Only runs whose fire time is at this moment or later, in "
-                        "ISO 8601."
-                    ),
-                    "to": openapi.text(
-                        "Only runs whose fire time is before this moment, in ISO 8601."
-                    ),
-                    "reason": openapi.text(
-                        "Only runs with this reason, as `GET /stats/` names it."
-                    ),
-                    "code": {
-                        "type": "integer",
-                        "minimum": 100,
-                        "maximum": 999,
-                        "description": "Only runs that failed because of an answer with "
-                        "this status.",
-                    },
-                    "limit": {
-                        "type": "integer",
-                        "minimum": 1,
-                        "maximum": 1000,
-                        "description": "The maximum number of runs, the oldest first: "
-                        "1000 if absent.",
-                    },
-                }
-            ),
         },
     }
 
 
 REDRIVE_IN = _runs_to_change(UNDELIVERED_STATES, "Send the runs in these states again.")
+REDRIVEN_OUT = _changed_runs(
+    "How many runs are sent again.", "The ids of the new runs."
+)
 CANCEL_IN = _runs_to_change(UNFINISHED_STATES, "Cancel the runs in these states.")
-CANCELLED_OUT = {
-    "type": "object",
-    "required": ["count", "run_ids", "more"],
-    "properties": {
-        "count": openapi.count("How many runs are cancelled."),
-        "run_ids": {
-            "type": "array",
-            "description": "The ids of the runs.",
-            "items": openapi.TEXT,
-        },
-        "more": {
-            "type": "boolean",
-            "description": "Whether others are left: send the request again for those.",
-        },
-    },
-}
+CANCELLED_OUT = _changed_runs("How many runs are cancelled.", "The ids of the runs.")
 CANCEL_OUT = {
     "type": "object",
     "required": ["run_id", "state"],
@@ -256,22 +259,6 @@ CANCEL_OUT = {
             "enum": [RunState.CANCELLED, RunState.RUNNING],
             "description": "`running` if the request is under way: its worker gives "
             "it up within seconds.",
-        },
-    },
-}
-REDRIVEN_OUT = {
-    "type": "object",
-    "required": ["count", "run_ids", "more"],
-    "properties": {
-        "count": openapi.count("How many runs are sent again."),
-        "run_ids": {
-            "type": "array",
-            "description": "The ids of the new runs.",
-            "items": openapi.TEXT,
-        },
-        "more": {
-            "type": "boolean",
-            "description": "Whether others are left: send the request again for those.",
         },
     },
 }

@@ -242,7 +242,39 @@ def test_a_redrive_that_is_refused_says_why(user: User) -> None:
     assert "The run was delivered." in answer.content.decode()
 
 
-@pytest.mark.parametrize("path", ["", "/redrive"])
+@pytest.mark.parametrize(
+    ("state", "end", "told"),
+    [
+        (RunState.RETRYING, RunState.CANCELLED, "The run is cancelled."),
+        (RunState.RUNNING, RunState.RUNNING, "The run is marked as cancelled."),
+    ],
+)
+def test_one_click_cancels_a_run(
+    user: User, state: RunState, end: RunState, told: str
+) -> None:
+    run, browser = store_live_run(hourly_task(user), state), browser_of(user)
+    url = f"/app/runs/{run.pk}/cancel"
+    assert url in read(browser, run)
+
+    page = browser.post(url, follow=True).content.decode()
+
+    assert told in page
+    is_marked = f"{user.username} has cancelled it." in page
+    assert is_marked == (end == RunState.RUNNING)
+    assert url not in page
+    assert Run.objects.get(pk=run.pk).state == end
+
+
+def test_a_run_that_is_over_is_not_cancelled(user: User) -> None:
+    run, browser = store_believable_runs(user).delivered, browser_of(user)
+    assert f"/app/runs/{run.pk}/cancel" not in read(browser, run)
+
+    page = browser.post(f"/app/runs/{run.pk}/cancel", follow=True)
+
+    assert "The run is over: it was delivered." in page.content.decode()
+
+
+@pytest.mark.parametrize("path", ["", "/redrive", "/cancel"])
 def test_the_run_of_somebody_else_is_not_found(
     user: User, colleague: User, stranger: User, path: str
 ) -> None:
