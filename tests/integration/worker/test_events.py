@@ -87,7 +87,8 @@ def test_no_event_is_built_while_nobody_listens() -> None:
 
 
 def test_a_broker_that_counts_no_listeners_gets_every_event() -> None:
-    batch, events = WatchedBatch(), EventPublisher(Celery(broker="memory://"))
+    app = Celery(broker="memory://", set_as_current=False)
+    batch, events = WatchedBatch(), EventPublisher(app)
 
     events.add("here", batch)
     events.close(grace=20)
@@ -98,7 +99,11 @@ def test_a_broker_that_counts_no_listeners_gets_every_event() -> None:
 def test_a_broker_that_never_answers_delays_nobody() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"redis://127.0.0.1:{silent.getsockname()[1]}/0"
-        app = Celery(broker=url, broker_transport_options={"max_retries": 1})
+        app = Celery(
+            broker=url,
+            broker_transport_options={"max_retries": 1},
+            set_as_current=False,
+        )
         events = EventPublisher(app)
         events.add("here", [attempt_result(HttpResult(200, "", 12))])
         connection, _ = silent.accept()
