@@ -60,26 +60,30 @@ FIND_WORK = f"""
     ) AS first
 """
 
-# Finds recurring tasks that no worker has taken, and whose fire time would be lost: the
-# next one comes, the task ends, or its misfire policy counts. It is passed over if its
-# tenant has many runs that wait.
-FIND_TASKS_AT_RISK = from_moment(
+# Recurring tasks that no worker has taken, and whose fire time would be lost: the next one
+# comes, the task ends, or its misfire policy counts.
+_OVERDUE = f"""
+    SELECT task.id, task.tenant_id, task.next_fire_at,
+        task.interval_period <> 'seconds' AND task.following_fire_times[1] IS NULL
+            AS is_unplanned
+    FROM tasks_api_task task
+    WHERE task.next_fire_at IS NOT NULL AND NOT task.is_one_off
+        AND task.next_fire_at <= now() - '{PATIENCE}'::interval {{since}}
+        AND (task.misfire = 'skip'
+            OR task.next_fire_at + make_interval(secs => task.catchup_window)
+                <= now() + '{PATIENCE}'::interval
+            OR task.ends_at <= now() + '{PATIENCE}'::interval
+            OR CASE WHEN task.interval_period = 'seconds' THEN task.next_fire_at
+                    + make_interval(secs => task.interval_every)
+                ELSE coalesce(task.following_fire_times[1], now()) END
+                <= now() + '{PATIENCE}'::interval)
+"""
+# Finds overdue tasks, and says of which nobody knows when they fire next. It passes over
+# those whose tenant has many runs that wait.
+FIND_OVERDUE = from_moment(
     f"""
-    WITH overdue AS MATERIALIZED (
-        SELECT task.id, task.tenant_id, task.next_fire_at FROM tasks_api_task task
-        WHERE task.next_fire_at IS NOT NULL AND NOT task.is_one_off
-            AND task.next_fire_at <= now() - '{PATIENCE}'::interval {{since}}
-            AND (task.misfire = 'skip'
-                OR task.next_fire_at + make_interval(secs => task.catchup_window)
-                    <= now() + '{PATIENCE}'::interval
-                OR task.ends_at <= now() + '{PATIENCE}'::interval
-                OR CASE WHEN task.interval_period = 'seconds' THEN task.next_fire_at
-                        + make_interval(secs => task.interval_every)
-                    ELSE coalesce(task.following_fire_times[1], now()) END
-                    <= now() + '{PATIENCE}'::interval)
-        ORDER BY task.next_fire_at LIMIT {{limit}}
-    )
-    SELECT id FROM overdue WHERE tenant_id NOT IN (
+    WITH overdue AS MATERIALIZED ({_OVERDUE} ORDER BY task.next_fire_at LIMIT {{limit}})
+    SELECT id, is_unplanned FROM overdue WHERE tenant_id NOT IN (
         SELECT tenant_id FROM (SELECT DISTINCT tenant_id FROM overdue) AS tenant
         WHERE (SELECT count(*) FROM (
             SELECT FROM tasks_api_run_live run
@@ -89,6 +93,8 @@ FIND_TASKS_AT_RISK = from_moment(
     """,
     "AND task.next_fire_at >= %(since)s::timestamptz",
 )
+# Finds those of some tasks that are overdue.
+FIND_OVERDUE_AMONG = f"SELECT id FROM ({_OVERDUE.format(since='')} AND task.id = ANY(%(tasks)s::uuid[])) AS overdue"
 
 # Counts what is due within some seconds, up to a limit.
 COUNT_DUE = """

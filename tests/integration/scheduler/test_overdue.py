@@ -47,21 +47,33 @@ def test_a_task_that_fires_again_soon_gets_its_run(user: User) -> None:
 
 
 @pytest.mark.parametrize(
-    ("schedule", "misfire"),
+    ("schedule", "misfire", "late"),
     [
-        (Cron("0 0 1 1 *", "UTC"), Misfire.SKIP),
-        (Cron("* * * * *", "UTC"), Misfire.LATEST),
+        (Cron("0 0 1 1 *", "UTC"), Misfire.SKIP, 2 * SECOND),
+        # The next fire time has come, too.
+        (Cron("* * * * *", "UTC"), Misfire.LATEST, 61 * SECOND),
     ],
 )
 def test_a_fire_time_that_a_policy_would_leave_out_gets_its_run(
-    user: User, schedule: Schedule, misfire: Misfire
+    user: User, schedule: Schedule, misfire: Misfire, late: timedelta
 ) -> None:
     task = store_task(user, schedule)
-    make_due(task, timezone.now() - 2 * SECOND, misfire=misfire)
+    make_due(task, timezone.now() - late, misfire=misfire)
 
     overdue.let_wait()
 
-    assert run_states(task) == ["pending"]
+    assert run_states(task)[-1] == "pending"
+
+
+def test_a_cron_that_fires_later_is_planned_and_left_to_workers(user: User) -> None:
+    task = store_task(user, Cron("0 0 1 1 *", "UTC"))
+    make_due(task, timezone.now() - 2 * SECOND)
+
+    overdue.let_wait()
+
+    assert not Run.objects.exists()
+    task.refresh_from_db()
+    assert task.following_fire_times
 
 
 def test_a_last_fire_time_gets_its_run(user: User) -> None:
@@ -98,9 +110,9 @@ def test_what_may_wait_is_left_to_workers(user: User) -> None:
 def test_a_tenant_has_so_many_runs_that_wait(
     user: User, stranger: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    many = statements.FIND_TASKS_AT_RISK
+    many = statements.FIND_OVERDUE
     few = many._replace(beginning=many.beginning.replace("5000", "1"))
-    monkeypatch.setattr(statements, "FIND_TASKS_AT_RISK", few)
+    monkeypatch.setattr(statements, "FIND_OVERDUE", few)
     for owner in (user, user, stranger):
         store_due(owner, 2 * SECOND, ago=1.5 * SECOND)
         overdue.let_wait()
