@@ -23,6 +23,7 @@ import requests
 from scheduler_service.local.postgres import Postgres
 from scheduler_service.local.redis_server import Redis
 from scheduler_service.process.supervisor import spawn
+from tasks_api.domain.ids import id_range
 from tests.acceptance.harness import ROOT, Harness, eventually, free_port
 from tests.benchmarks import resource_usage, seed_data
 from tests.benchmarks.api_clients import ApiClient
@@ -36,12 +37,12 @@ SINK_ADDRESSES = 100
 STORED_PER_SECOND = 10_000
 
 _OPEN_RUNS = """
-    SELECT count(*) FROM tasks_api_run
+    SELECT count(*) FROM tasks_api_run_live
     WHERE wake_at IS NOT NULL AND scheduled_for < to_timestamp(%s)
 """
 _LAST_RECORD = """
     SELECT extract(epoch FROM max(finished_at)) FROM tasks_api_run
-    WHERE scheduled_for >= to_timestamp(%s)
+    WHERE scheduled_for >= to_timestamp(%s) AND id >= %s
 """
 
 
@@ -184,7 +185,8 @@ class BenchmarkHarness(Harness):
 
     def last_recorded_at(self, since: float) -> float:
         """When the last result of the runs scheduled since a moment was stored."""
-        return float(self.query(_LAST_RECORD, since)[0][0] or "nan")
+        first_id, _ = id_range(datetime.fromtimestamp(since, UTC), None)
+        return float(self.query(_LAST_RECORD, since, first_id)[0][0] or "nan")
 
 
 def time_after_storing(count: int) -> datetime:
