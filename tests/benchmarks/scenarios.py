@@ -78,6 +78,8 @@ ALL_SCENARIOS = (
     "steady-200-100k",
     "steady-200-1m",
     "steady-1000-100k",
+    "steady-1000-5m",
+    "history-10m",
     "idle-100k",
     "create-1m",
     "bulk-1m",
