@@ -79,6 +79,9 @@ urlpatterns = [
         tokens.RotateToken.as_view(),
         "rotate-token",
     ),
+    _route(
+        "tokens/(?P<token_id>[^/]+)/renew", tokens.RenewToken.as_view(), "renew-token"
+    ),
     _route("users", users.UserList.as_view(), "users"),
     _route(
         "users/(?P<name>.+?)/transfer",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from math import ceil
 from typing import Any, ClassVar, NamedTuple
 
@@ -24,6 +24,7 @@ from accounts.access.authentication import (
 from accounts.access.login import client_address
 from accounts.models import Scope, Tenant, User
 from accounts.throttling import CredentialKind
+from scheduler_service.db import clock
 from tasks_api.api import known_fields
 from tasks_api.domain.effort import TooMuch, allowance
 from tasks_api.domain.exceptions import (
@@ -33,6 +34,7 @@ from tasks_api.domain.exceptions import (
     InvalidTask,
     KeyInUse,
     KeyReused,
+    LimitReached,
     MessageExists,
     MessageNotFound,
     NameTaken,
@@ -46,6 +48,7 @@ from tasks_api.domain.exceptions import (
     TaskNotFound,
     VersionConflict,
 )
+from tasks_api.domain.timestamps import format_optional_timestamp
 
 HTTP_STATUS: dict[type[Exception], int] = {
     InvalidTask: 400,
@@ -102,6 +105,9 @@ class FormatView(APIView):
 
     scopes: ClassVar[Mapping[str, Scope]] = {}
     for_tenant_admins: ClassVar[bool] = False
+    # What a token with bounds may call. Such a method works on the tasks that the token
+    # made, and on no others.
+    bounded_methods: ClassVar[Collection[str]] = ()
     # The unknown fields of a request that the operation ignores.
     ignored_fields: Sequence[known_fields.UnknownField] = ()
 
@@ -169,6 +175,8 @@ class PlainTextErrorView(AnonymousAllowedView):
 def exception_handler(exc: Exception, context: dict[str, Any]) -> HttpResponse:
     set_rollback()
     error, wait = _limit_attempts(_describe_error(exc), context["request"])
+    if isinstance(exc, LimitReached) and exc.until is not None:
+        wait = max(1.0, (exc.until - clock.now()).total_seconds())
     view = context["view"]
     is_ours = isinstance(view, FormatView)
     response = view.render_error(error) if is_ours else _render_json(error)
@@ -190,6 +198,8 @@ def _describe_error(exc: Exception) -> ErrorResponse:
         case SuspiciousOperation():
             # For example a query string of thousands of parameters.
             return ErrorResponse(400, str(exc) or "Bad request", exc)
+        case LimitReached(until=until):
+            return ErrorResponse(403 if until is None else 429, str(exc), exc)
         case SchedulerError():
             known = (
                 HTTP_STATUS[kind] for kind in type(exc).__mro__ if kind in HTTP_STATUS
@@ -228,7 +238,18 @@ def _attempted_credential(error: ErrorResponse) -> CredentialKind | None:
 
 
 def _render_json(error: ErrorResponse) -> HttpResponse:
-    return Response(_error_body(error.message), status=error.status)
+    body = _error_body(error.message)
+    if isinstance(error.cause, LimitReached):
+        body["error"] |= _describe_limit(error.cause)
+    return Response(body, status=error.status)
+
+
+def _describe_limit(error: LimitReached) -> dict[str, Any]:
+    return {
+        "code": error.code,
+        "limit": error.limit_name,
+        "until": format_optional_timestamp(error.until),
+    }
 
 
 def _log_failure(exc: Exception, response: HttpResponse, request: Any) -> None:

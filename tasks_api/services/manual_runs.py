@@ -13,6 +13,7 @@ from tasks_api.domain.exceptions import TaskBusy
 from tasks_api.domain.ids import id_for
 from tasks_api.domain.specs import Overlap, Surface
 from tasks_api.models import Run, Task
+from tasks_api.services import waiting_limits
 from tasks_api.services.auditing import record_for_tenants
 from tasks_api.services.finding import lock_rows, lock_tasks
 from tasks_api.storage import run_rows
@@ -48,6 +49,7 @@ def fire_tasks(task_ids: Collection[uuid.UUID], *, now: datetime) -> list[uuid.U
     """
     # Lock the tasks first, because a worker may take them at the same moment.
     tasks = lock_rows(Task.objects.alive(now).filter(pk__in=task_ids))
+    waiting_limits.require_places(tasks, now=now)
     runs = [_manual_run(task, now) for task in tasks]
     Run.objects.bulk_create(runs, ignore_conflicts=True)
     run_rows.start_waiting_runs_of_locked([run.task_id for run in runs if run.is_next])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tasks_api.api.access.bounds_fields import BOUNDS, RENEW_BY
 from tasks_api.api.openapi import (
     DONE_MESSAGE,
     count,
@@ -51,10 +52,14 @@ TOKEN_OUT = closed(
         nullable=True,
     ),
 )
+# Shown for tokens with bounds only.
+_BOUNDS_OUT: dict[str, Any] = {"bounds": BOUNDS, "renew_by": RENEW_BY}
+TOKEN_OUT["properties"] |= _BOUNDS_OUT
 NEW_TOKEN_OUT = closed(
-    **TOKEN_OUT["properties"],
+    **{k: v for k, v in TOKEN_OUT["properties"].items() if k not in _BOUNDS_OUT},
     token=text("The token itself. It is shown in this answer and never again."),
 )
+NEW_TOKEN_OUT["properties"] |= _BOUNDS_OUT
 TOKEN_IN = _optional_object(
     name=text("What the token is for, so that you recognise it.", maxLength=100),
     **optional({"scope": _scope("That of the calling token if absent, and no more.")}),
@@ -70,6 +75,7 @@ TOKEN_IN = _optional_object(
         "needs an administrator's token of scope admin.",
         nullable=True,
     ),
+    bounds=BOUNDS | {"nullable": True},
 )
 OVERLAP_IN = _optional_object(
     overlap_seconds=count(

@@ -52,6 +52,8 @@ from tasks_api.storage import task_counts
 
 
 class TaskList(TasksView):
+    bounded_methods: ClassVar = ("POST",)
+
     error_messages_by_method: ClassVar = {
         ("GET", 500): "APIError: Internal Server error while retrieving records",
         ("POST", 401): "User Not authorized",
@@ -80,6 +82,8 @@ class TaskList(TasksView):
 
 
 class TaskBulk(TasksView):
+    bounded_methods: ClassVar = ("POST",)
+
     @property
     def max_body_bytes(self) -> int:
         limit: int = settings.SCHEDULER_MAX_BULK_BYTES
@@ -117,6 +121,8 @@ _TASK_ERROR_MESSAGES: dict[tuple[str | None, int], str] = {
 
 
 class TaskDetail(TasksView):
+    bounded_methods: ClassVar = ("GET", "PATCH", "DELETE")
+
     error_messages_by_method: ClassVar = _TASK_ERROR_MESSAGES
 
     @openapi.get_task
@@ -146,6 +152,8 @@ class TaskDetail(TasksView):
 
 class NamedTask(TasksView):
     """A task by the name that its owner gave it."""
+
+    bounded_methods: ClassVar = ("GET", "PUT", "DELETE")
 
     error_messages_by_method: ClassVar = _TASK_ERROR_MESSAGES
 

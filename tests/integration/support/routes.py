@@ -66,7 +66,16 @@ NAMING |= {"queue-messages", "requeue-exhausted", "purge-queue"}
 
 
 # What a tenant manages of itself; test_access.py says what outsiders reach.
-ACCESS = {"tokens", "token", "rotate-token", "users", "user", "audit", "transfer-tasks"}
+ACCESS = {
+    "tokens",
+    "token",
+    "rotate-token",
+    "renew-token",
+    "users",
+    "user",
+    "audit",
+    "transfer-tasks",
+}
 
 
 ACCESS |= {"signing-secrets", "rotate-signing-secret"}
