@@ -20,6 +20,8 @@ class Quotas(NamedTuple):
 
 
 NO_QUOTAS = Quotas()
+# The columns of a tenant and of a plan.
+QUOTA_NAMES = tuple(f"max_{name}" for name in Quotas._fields)
 
 
 def quotas_of(tenant: Tenant) -> Quotas:

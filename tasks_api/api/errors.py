@@ -25,7 +25,7 @@ from accounts.access.login import client_address
 from accounts.models import Scope, Tenant, User
 from accounts.throttling import CredentialKind
 from scheduler_service.db import clock
-from tasks_api.api import known_fields
+from tasks_api.api import known_fields, rate_limits
 from tasks_api.domain.effort import TooMuch, allowance
 from tasks_api.domain.exceptions import (
     ChannelExists,
@@ -105,9 +105,13 @@ class FormatView(APIView):
 
     scopes: ClassVar[Mapping[str, Scope]] = {}
     for_tenant_admins: ClassVar[bool] = False
+    # Whether POST and PUT store tasks, whose runs may have to wait for a quota.
+    stores_tasks: ClassVar[bool] = False
     # What a token with bounds may call. Such a method works on the tasks that the token
     # made, and on no others.
     bounded_methods: ClassVar[Collection[str]] = ()
+    # The quotas of requests a minute against which this request counts.
+    request_quotas: Sequence[rate_limits.RequestQuota] = ()
     # The unknown fields of a request that the operation ignores.
     ignored_fields: Sequence[known_fields.UnknownField] = ()
 
@@ -128,6 +132,12 @@ class FormatView(APIView):
         assert tenant is not None
         return tenant
 
+    def perform_authentication(self, request: Request) -> None:
+        super().perform_authentication(request)
+        if isinstance(request.user, User):
+            self.request_quotas = rate_limits.count_request(request.user)
+            rate_limits.require_left(self.request_quotas)
+
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
         handler = getattr(self, str(request.method).lower(), None)
@@ -142,7 +152,16 @@ class FormatView(APIView):
             final[known_fields.IGNORED_HEADER] = known_fields.to_header(
                 self.ignored_fields
             )
+        if self.request_quotas:
+            for name, value in rate_limits.headers_of(self.request_quotas).items():
+                final[name] = value
+        if self.stores_tasks and (warning := self._find_warning(request, final)):
+            final[rate_limits.WARNING_HEADER] = warning
         return final
+
+    def _find_warning(self, request: Request, response: HttpResponse) -> str | None:
+        is_stored = request.method in ("POST", "PUT") and response.status_code < 300
+        return rate_limits.find_warning(self.user) if is_stored else None
 
     def render_error(self, error: ErrorResponse) -> HttpResponse:
         return _render_json(error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Any
 from uuid import UUID
 
 from django.db import transaction
@@ -56,7 +57,7 @@ def _select_lapsed() -> list[int]:
 
 def _find_tasks(bounds_ids: list[int]) -> list[UUID]:
     with prepared() as cursor:
-        values = {"bounds": array(bounds_ids), "limit": BATCH_SIZE}
+        values: dict[str, Any] = {"bounds": array(bounds_ids), "limit": BATCH_SIZE}
         cursor.execute(statements.FIND_LAPSED_TASKS, values)
         return [task_id for (task_id,) in cursor.fetchall()]
 

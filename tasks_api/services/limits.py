@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
 from django.db import connection, transaction
 
@@ -25,6 +25,12 @@ from tasks_api.services.usage_statements import COUNT_LIVING_TASKS
 
 def quotas_of_caller(user: User) -> quotas.Quotas:
     return quotas.quotas_of(user.tenant) if user.tenant else quotas.NO_QUOTAS
+
+
+def next_day(now: datetime) -> datetime:
+    """When the runs of a day are counted anew."""
+    today = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    return today + timedelta(days=1)
 
 
 def in_transaction(user: User) -> AbstractContextManager[None]:

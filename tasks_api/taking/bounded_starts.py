@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from accounts.models import TokenBounds
@@ -130,7 +131,8 @@ def count(admission: Admission, runs: Sequence[ClaimedRun]) -> None:
     ids = array({bounds_id for _, bounds_id in limited})
     with prepared() as cursor:
         cursor.execute(statements.INSERT_STARTS, columns(limited))
-        cursor.execute(statements.DELETE_STARTS, {"bounds": ids, "window": WINDOW})
+        values: dict[str, Any] = {"bounds": ids, "window": WINDOW}
+        cursor.execute(statements.DELETE_STARTS, values)
 
 
 def _lapses(

@@ -21,6 +21,8 @@ from tasks_api.api.access.openapi_fields import (
     TOKEN_OUT,
     TRANSFER_IN,
     TRANSFER_OUT,
+    USAGE,
+    USAGE_OUT,
     USER,
     USER_CHANGE_IN,
     USER_IN,
@@ -153,6 +155,15 @@ renew_token = _describe(
         409: openapi.error_response("The token has no bounds"),
     },
     parameters=[_TOKEN_ID],
+)
+get_usage = _describe(
+    "get_usage",
+    "Read quotas and what is used of them",
+    "Returns each quota of your tenant, and those of the token if it has bounds. `limit` "
+    "is null if there is no quota, and `used` is null if nothing is counted for it. The "
+    "runs of a tenant are counted by the day in UTC, those of a token over any 24 hours; "
+    "then `resets_at` is the moment at which the first of them counts no more.",
+    {200: openapi.response(USAGE_OUT, USAGE, "The quotas.")},
 )
 rotate_token = _describe(
     "rotate_token",

@@ -201,3 +201,50 @@ ENTRY = {
     "objects": ["bob"],
     "changes": {"role": {"from": "member", "to": "admin"}},
 }
+
+_QUOTA_OUT = closed(
+    quota=text(
+        "What is bounded.",
+        enum=["tasks", "runs_per_day", "payload_bytes", "requests_per_minute"],
+    ),
+    limit=count("The most there may be; null if there is no quota.", nullable=True),
+    used=count("What is used of it; null if it is not counted.", nullable=True),
+    resets_at=_when("When it is counted anew; null if never.", nullable=True),
+)
+_QUOTAS_OUT = {
+    "type": "array",
+    "items": _QUOTA_OUT,
+    "description": "Each quota, also those that are not set.",
+}
+USAGE_OUT = closed(
+    plan=text("The name of the tenant's plan; null if it has none.", nullable=True),
+    quotas=_QUOTAS_OUT,
+    token=closed(
+        renew_by=RENEW_BY | {"nullable": True},
+        quotas=_QUOTAS_OUT,
+    )
+    | {
+        "nullable": True,
+        "description": "The quotas of the calling token; null if it has no bounds.",
+    },
+)
+USAGE: dict[str, Any] = {
+    "plan": "starter",
+    "quotas": [
+        {"quota": "tasks", "limit": 1000, "used": 12, "resets_at": None},
+        {
+            "quota": "runs_per_day",
+            "limit": 10000,
+            "used": 240,
+            "resets_at": "2026-12-02T00:00:00Z",
+        },
+        {"quota": "payload_bytes", "limit": None, "used": None, "resets_at": None},
+        {
+            "quota": "requests_per_minute",
+            "limit": 600,
+            "used": 3,
+            "resets_at": "2026-12-01T12:01:00Z",
+        },
+    ],
+    "token": None,
+}

@@ -32,6 +32,7 @@ MIN_RETRY_DELAY, MAX_RETRY_DELAY = 1.0, 60.0
 
 class CronJobs(PlainTextErrorView):
     bounded_methods: ClassVar = ("POST", "DELETE")
+    stores_tasks: ClassVar = True
 
     @schema.put_job
     def post(self, request: Request) -> Response:

@@ -59,6 +59,7 @@ class RestJobsView(AnonymousAllowedView):
 
 class JobList(RestJobsView):
     bounded_methods: ClassVar = ("POST",)
+    stores_tasks: ClassVar = True
 
     @schema.create_job
     @idempotent

@@ -79,6 +79,7 @@ class ShownPlan(NamedTuple):
 
 class ApplyTasks(TasksView):
     bounded_methods: ClassVar = ("POST",)
+    stores_tasks: ClassVar = True
 
     @property
     def max_body_bytes(self) -> int:

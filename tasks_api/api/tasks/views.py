@@ -53,6 +53,7 @@ from tasks_api.storage import task_counts
 
 class TaskList(TasksView):
     bounded_methods: ClassVar = ("POST",)
+    stores_tasks: ClassVar = True
 
     error_messages_by_method: ClassVar = {
         ("GET", 500): "APIError: Internal Server error while retrieving records",
@@ -83,6 +84,7 @@ class TaskList(TasksView):
 
 class TaskBulk(TasksView):
     bounded_methods: ClassVar = ("POST",)
+    stores_tasks: ClassVar = True
 
     @property
     def max_body_bytes(self) -> int:
@@ -154,6 +156,7 @@ class NamedTask(TasksView):
     """A task by the name that its owner gave it."""
 
     bounded_methods: ClassVar = ("GET", "PUT", "DELETE")
+    stores_tasks: ClassVar = True
 
     error_messages_by_method: ClassVar = _TASK_ERROR_MESSAGES
 

@@ -28,7 +28,7 @@ OWN_LISTS = {
 
 # Work on the caller's own, whatever the body says.
 OWN_ONLY = {"apply-tasks", "preview-task", "redrive-runs", "cancel-runs"}
-OWN_ONLY |= {"stats", "forecast", "tenant-account"}
+OWN_ONLY |= {"usage", "stats", "forecast", "tenant-account"}
 
 
 # Take ids in the body.

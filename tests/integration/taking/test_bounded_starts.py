@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from datetime import timedelta
 from functools import partial
+from typing import Any
 
 import pytest
 from django.db.models import F
@@ -12,13 +13,12 @@ from django.utils import timezone
 
 from accounts.models import TokenBounds, User
 from accounts.services import token_bounds
-from tasks_api.domain.bounds import Bounds
+from tasks_api.domain.bounds import WINDOW, Bounds
 from tasks_api.domain.exceptions import OutOfBounds, QuotaExceeded
 from tasks_api.domain.schedules import Interval, Once
 from tasks_api.models import BoundedStart, Run, Task
 from tasks_api.scheduler import poll
 from tasks_api.services import lapsing, manual_runs
-from tasks_api.taking.bounded_starts import WINDOW
 from tests.integration.support.stored_tasks import (
     HOUR,
     SECOND,
@@ -33,7 +33,7 @@ from tests.integration.support.threads import run_in_threads
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def bind(user: User, parent: TokenBounds | None = None, **bounds: int) -> TokenBounds:
+def bind(user: User, parent: TokenBounds | None = None, **bounds: Any) -> TokenBounds:
     """Let the user call with a token of these bounds."""
     assert user.tenant is not None
     user.bounds = token_bounds.store_bounds(
