@@ -87,7 +87,7 @@ def test_every_format_refuses_in_its_own_shape(
     caller.post("/tasks/", one_time(), format="json")
     caller.post("/", cron_job("there"), format="json")
     set_quotas(alpha, max_tasks=2)
-    secret = {"HTTP_SCHEDULER_SECRET": "a secret of many characters"}
+    secret: dict[str, Any] = {"HTTP_SCHEDULER_SECRET": "a secret of many characters"}
 
     texts = [
         caller.post("/", cron_job("new"), format="json"),
