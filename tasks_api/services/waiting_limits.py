@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Set
+from collections.abc import Collection, Iterable, Set
 from datetime import datetime, timedelta
 
 from accounts.services import token_bounds
@@ -54,10 +54,18 @@ def places_of_tenant(tenant_id: int) -> int:
         return MAX_WAITING_OF_TENANT - int(cursor.fetchone()[0])
 
 
+def with_places(tasks: Iterable[Task]) -> list[Task]:
+    """The tasks for whose bounds one more run may wait."""
+    found = list(tasks)
+    ids = {task.bounds_id for task in found if task.bounds_id is not None}
+    places = places_of_bounds(ids) if ids else {}
+    # A task without such bounds has a place.
+    return [task for task in found if places.get(task.bounds_id or 0, 1) > 0]
+
+
 def require_places(tasks: Collection[Task], *, now: datetime) -> None:
     """Raise QuotaExceeded if too many runs wait for the bounds of one of these tasks."""
-    ids = {task.bounds_id for task in tasks if task.bounds_id is not None}
-    if ids and any(places <= 0 for places in places_of_bounds(ids).values()):
+    if len(with_places(tasks)) < len(tasks):
         raise QuotaExceeded(
             "runs_per_day",
             "As many runs of the token wait as it may have in a day",

@@ -240,7 +240,7 @@ def try_everything(world: World, calls: int, *, renews: bool) -> None:
     world.work()
 
 
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("calls", [400, pytest.param(10_000, marks=pytest.mark.slow)])
 def test_nothing_starts_beyond_the_bounds(
     user: User, settings: LazySettings, calls: int
