@@ -41,6 +41,12 @@ DELETE_COUNTS = """
     DELETE FROM tasks_api_daycount WHERE day < (now() AT TIME ZONE 'UTC')::date - 7
 """
 
+# Deletes the starts that count no more, of all bounds.
+DELETE_OLD_STARTS = """
+    DELETE FROM tasks_api_boundedstart
+    WHERE started_at <= clock_timestamp() - %(window)s::interval
+"""
+
 # Finds the bounds of the tasks of some runs.
 FIND_BOUNDS = """
     SELECT DISTINCT task.bounds_id FROM tasks_api_run_live run

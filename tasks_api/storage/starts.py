@@ -20,6 +20,13 @@ def count_starts(bounds_ids: Collection[int]) -> dict[int, int]:
         return dict(cursor.fetchall())
 
 
+def delete_old_starts() -> None:
+    """Delete the starts that count no more, also of tokens that start nothing."""
+    with prepared() as cursor:
+        values: dict[str, Any] = {"window": WINDOW}
+        cursor.execute(statements.DELETE_OLD_STARTS, values)
+
+
 def find_releases(bounds_id: int, limit: int) -> list[datetime]:
     """When the starts that count stop to do so, the oldest first."""
     with prepared() as cursor:

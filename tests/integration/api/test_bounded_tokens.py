@@ -173,6 +173,9 @@ def test_it_reaches_what_it_made_and_nothing_else(
     plan = {"tag": "x", "tasks": [one_time(name="other")]}
     assert narrow.post("/tasks/apply/", plan, format="json").status_code == 403
     assert wide.get(f"/tasks/{own}/").status_code == 200
+    listed = narrow.get("/tasks/").json()
+    assert (listed["count"], [each["id"] for each in listed["tasks"]]) == (1, [own])
+    assert narrow.get("/tasks/?owner=all").status_code == 400
     assert narrow.delete(f"/tasks/{own}/").status_code == 200
 
 
@@ -213,7 +216,7 @@ def test_every_other_route_is_closed_to_it(narrow: APIClient, user: User) -> Non
 
     values = {"name": "ann"}
     for path in (
-        "/tasks/", "/runs/", "/tokens/", "/users/", "/users/ann/", "/audit/",
+        "/runs/", "/tokens/", "/users/", "/users/ann/", "/audit/",
         "/signing-secrets/", "/channels/", "/rules/", "/stats/", "/forecast/",
         "/account/", "/queues/", "/next?queue=a",
     ):  # fmt: skip
