@@ -51,8 +51,8 @@ def fire_tasks(task_ids: Collection[uuid.UUID], *, now: datetime) -> list[uuid.U
     Uses a constant number of statements. The caller must ring after the commit.
     """
     # Lock the tasks first, because a worker may take them at the same moment.
-    tasks = lock_rows(Task.objects.alive(now).filter(pk__in=task_ids))
-    tasks = waiting_limits.with_places(tasks)
+    found = lock_rows(Task.objects.alive(now).filter(pk__in=task_ids))
+    tasks = waiting_limits.with_places(found)
     runs = [_manual_run(task, now) for task in tasks]
     Run.objects.bulk_create(runs, ignore_conflicts=True)
     run_rows.start_waiting_runs_of_locked([run.task_id for run in runs if run.is_next])

@@ -20,11 +20,11 @@ def with_bounds(build: Build, runs: Iterable[ClaimedRun]) -> Build:
     known = _load(ids)
 
     def build_within(run: ClaimedRun, credentials: Credentials) -> Built:
-        built = build(run, credentials)
         if run.bounds_id is None:
-            return built
+            return build(run, credentials)
         if run.queue:
             raise BuildError("the bounds of its token allow no queue")
+        built = build(run, credentials)
         bounds = known.get(run.bounds_id)
         if bounds is None or isinstance(built, Mail):
             raise BuildError("nothing is known of the bounds of its token")

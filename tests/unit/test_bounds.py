@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tasks_api.domain import guard
 from tasks_api.domain.bounds import AMOUNTS, LISTS, Bounds, is_below, read_host
 from tasks_api.domain.exceptions import OutOfBounds
-from tasks_api.domain.schedules import Cron, Interval, Once
+from tasks_api.domain.schedules import Cron, Interval, Once, Schedule
 
 NOW = datetime(2026, 12, 1, 12, tzinfo=UTC)
 HOSTS = ("a.example", "b.example", "a.example:8443", "10.0.0.1", "[2001:db8::1]")
@@ -123,12 +123,12 @@ def test_what_is_no_host_is_refused(text: str) -> None:
 def test_a_horizon_holds_for_all_fire_times() -> None:
     day = timedelta(days=1)
     bound = Bounds(horizon=int(day.total_seconds()))
-    inside = [
+    inside: list[Schedule] = [
         Once(NOW + day),
         Interval(NOW, timedelta(hours=1), NOW + day),
         Cron("0 * * * *", end=NOW + day),
     ]
-    beyond = [
+    beyond: list[Schedule] = [
         Once(NOW + day + timedelta(seconds=1)),
         Interval(NOW, timedelta(hours=1)),
         Cron("0 * * * *"),
