@@ -374,3 +374,38 @@ def test_wrong_bounds_are_refused(wide: APIClient, bounds: Any, field: str) -> N
     assert answer.status_code == 400
     assert field in answer.json()["error"]["message"]
     assert Token.objects.count() == 1
+
+
+def test_a_revoked_token_is_renewed_by_others(
+    wide: APIClient, made: dict[str, Any]
+) -> None:
+    wide.delete(f"/tokens/{made['id']}/")
+
+    answer = wide.post(f"/tokens/{made['id']}/renew/")
+
+    assert answer.status_code == 200
+    assert answer.json()["revoked_at"]
+    assert client_of(made["token"]).get("/usage/").status_code == 401
+
+
+def test_usage_shows_what_the_token_has_used(
+    wide: APIClient, narrow: APIClient
+) -> None:
+    narrow.post("/tasks/", one_time(), format="json")
+
+    shown = narrow.get("/usage/").json()["token"]
+
+    quotas = {each["quota"]: each for each in shown["quotas"]}
+    assert quotas["tasks"]["used"] == 1
+    assert (quotas["runs_per_day"]["limit"], quotas["runs_per_day"]["used"]) == (100, 0)
+    assert shown["renew_by"]
+    assert wide.get("/usage/").json()["token"] is None
+
+
+def test_requests_of_the_token_are_counted_apart(wide: APIClient) -> None:
+    narrow = client_of(issue(wide, bounds={"requests_per_minute": 1000})["token"])
+
+    answer = narrow.get("/usage/")
+
+    assert answer["RateLimit-Policy"] == '"token";q=1000;w=60'
+    assert "RateLimit" not in wide.get("/usage/")
