@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from datetime import timedelta
-from functools import partial
 from typing import Any
 
 import pytest
@@ -16,6 +15,7 @@ from accounts.services import token_bounds
 from tasks_api.domain.bounds import WINDOW, Bounds
 from tasks_api.domain.exceptions import OutOfBounds, QuotaExceeded
 from tasks_api.domain.schedules import Interval, Once
+from tasks_api.domain.specs import Surface
 from tasks_api.models import BoundedStart, Run, Task
 from tasks_api.scheduler import poll
 from tasks_api.services import lapsing, manual_runs
@@ -120,7 +120,6 @@ def test_a_narrower_token_counts_against_those_before(user: User) -> None:
 def test_retries_and_manual_runs_count(user: User) -> None:
     bind(user, runs_per_day=2)
     task = store_task(user, Once(timezone.now() + HOUR))
-    fire = partial(manual_runs.fire_task, task.pk, now=timezone.now())
     for _ in range(2):
         manual_runs.fire_task(task.pk, now=timezone.now())
     [first, _] = take_waiting()
@@ -130,8 +129,11 @@ def test_retries_and_manual_runs_count(user: User) -> None:
     manual_runs.fire_task(task.pk, now=timezone.now())
 
     assert take_waiting() == []
+    assert manual_runs.fire_task(task.pk, now=timezone.now()) is None
     with pytest.raises(QuotaExceeded) as refusal:
-        fire()
+        manual_runs.run_now(
+            user, str(task.pk), surface=Surface.TASKS, now=timezone.now()
+        )
     assert refusal.value.until is not None
     assert Run.objects.filter(state="pending").count() == 2
 
