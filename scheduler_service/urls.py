@@ -13,7 +13,7 @@ from console.account import account as account_page
 from console.cron.views import cron_page
 from console.front import with_front_page, with_page
 from scheduler_service.http import guide
-from tasks_api.api.access import audit_log, signing_secrets, tokens, users
+from tasks_api.api.access import audit_log, signing_secrets, tokens, usage, users
 from tasks_api.api.channels import channels, rules
 from tasks_api.api.cron_jobs import views as cron_jobs
 from tasks_api.api.ops import document, health, metrics
@@ -79,6 +79,10 @@ urlpatterns = [
         tokens.RotateToken.as_view(),
         "rotate-token",
     ),
+    _route(
+        "tokens/(?P<token_id>[^/]+)/renew", tokens.RenewToken.as_view(), "renew-token"
+    ),
+    _route("usage", usage.UsageView.as_view(), "usage"),
     _route("users", users.UserList.as_view(), "users"),
     _route(
         "users/(?P<name>.+?)/transfer",

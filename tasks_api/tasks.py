@@ -25,7 +25,7 @@ from tasks_api.monitoring import exporter
 from tasks_api.monitoring.heartbeats import record_heartbeat
 from tasks_api.monitoring.watchdog import WorkerWatchdog
 from tasks_api.services import rollups
-from tasks_api.storage import history_moves, partitions, retention
+from tasks_api.storage import day_counts, history_moves, partitions, retention, starts
 from tasks_api.worker import failure_log, long_work, run_counters
 from tasks_api.worker.engine import Engine
 from tasks_api.worker.flower_publisher import EventPublisher
@@ -213,6 +213,8 @@ def prune() -> None:
             retention.prune(now=now, pause=_stopping.wait)
             history_moves.move_into_history(now=now, pause=_stopping.wait)
             audit.prune(now=now)
+            day_counts.delete_old_counts()
+            starts.delete_old_starts()
             delete_expired_sessions()
             delete_old_invitations(now=now)
             rollups.keep_rollups(now=now, pause=_stopping.wait)

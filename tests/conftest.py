@@ -17,8 +17,8 @@ from django.utils import timezone
 from pytest_django import DjangoDbBlocker
 from rest_framework.test import APIClient
 
+from accounts import request_counts, throttling
 from accounts import services as accounts
-from accounts import throttling
 from accounts.models import Tenant, User
 from scheduler_service.process.logs import NonBlockingHandler
 from tasks_api.domain.schedules import Once, Schedule
@@ -100,6 +100,7 @@ def _settings_that_save_time() -> Iterator[None]:
 def _forget_failed_logins() -> None:
     """Every test comes from one address, which nothing is held against."""
     throttling.reset()
+    request_counts.reset()
 
 
 @pytest.fixture

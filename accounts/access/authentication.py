@@ -57,6 +57,8 @@ class TokenAuthentication(BaseAuthentication):
         _record_use(token, now)
         user = token.user
         user.reaches_tenant = reaches_tenant(user, token.scope)
+        if token.bounds_id is not None:
+            user.bounds = token.bounds
         audit.set_actor(Actor(user.username, Via.API, token.prefix))
         return user, token
 

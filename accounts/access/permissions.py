@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, ClassVar
 
 from django.contrib.auth.models import AnonymousUser
@@ -24,6 +24,10 @@ class HasTokenScope(BasePermission):
     scopes: ClassVar[Mapping[str, Scope]] = {}
 
     def has_permission(self, request: Request, view: Any) -> bool:
+        named = "GET" if request.method == "HEAD" else request.method
+        if is_bounded(request) and named not in bounded_methods(view):
+            self.message = "A token with bounds reaches its own tasks, and not this"
+            return False
         scope, required = scope_of(request), required_scope(view, str(request.method))
         if not scope.covers(required):
             self.message = (
@@ -37,6 +41,17 @@ class HasTokenScope(BasePermission):
             self.message = "A viewer reads what the tenant has, and changes nothing"
             return False
         return True
+
+
+def is_bounded(request: Request) -> bool:
+    """Whether the caller has a token with bounds."""
+    return isinstance(request.auth, Token) and request.auth.bounds_id is not None
+
+
+def bounded_methods(view: Any) -> Collection[str]:
+    """The methods of a view that a token with bounds may call: none unless it says so."""
+    methods: Collection[str] = getattr(view, "bounded_methods", ())
+    return methods
 
 
 def scope_of(request: Request) -> Scope:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from django.apps import apps
 from django.contrib import admin
 
-from accounts.admin import tokens, users
+from accounts.admin import plans, tokens, users
 
 # Whoever could change the rows of these could log in as somebody with more rights.
 LOGIN_APPS = ("account", "mfa", "socialaccount", "usersessions")
@@ -19,4 +19,4 @@ admin.site.unregister(
     if admin.site.is_registered(model)
 )
 
-__all__ = ["tokens", "users"]
+__all__ = ["plans", "tokens", "users"]

@@ -22,6 +22,7 @@ from accounts.activity import report_activity
 from accounts.admin.forms import form_changes
 from accounts.admin.tokens import TokenAdmin
 from accounts.models import Role, SigningSecret, Tenant, Token, User, digest
+from accounts.services.quotas import QUOTA_NAMES
 from scheduler_service.db import clock
 
 admin.site.unregister(Group)
@@ -55,6 +56,8 @@ class TenantForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic at r
             "notification_url",
             "max_in_flight",
             "retention_days",
+            "plan",
+            *QUOTA_NAMES,
         )
         widgets = {
             name: forms.TextInput(attrs={"class": "vTextField"})

@@ -36,6 +36,7 @@ from accounts.services.members import (
     find_member,
     list_members,
 )
+from accounts.services.quotas import load_run_quotas
 from accounts.services.rotation import DEFAULT_OVERLAP, MAX_OVERLAP
 from accounts.services.signing_secrets import (
     Keyring,
@@ -54,6 +55,7 @@ from accounts.services.tenants import (
     parse_callback_url,
     parse_notification_url,
 )
+from accounts.services.token_bounds import renew_bounds, show_bounds
 from accounts.services.tokens import (
     create_token,
     find_token,
@@ -112,6 +114,7 @@ __all__ = [
     "list_signing_secrets",
     "list_tokens",
     "load_keyrings",
+    "load_run_quotas",
     "load_signing_secrets",
     "load_tenant_limits",
     "name_in_audit",
@@ -120,10 +123,12 @@ __all__ = [
     "parse_notification_url",
     "provision_user",
     "remove_second_factors",
+    "renew_bounds",
     "require_no_password",
     "revoke_invitation",
     "revoke_token",
     "revoke_tokens",
     "rotate_signing_secret",
     "rotate_token",
+    "show_bounds",
 ]

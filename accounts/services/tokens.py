@@ -5,18 +5,28 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.db import transaction
 from django.db.models import QuerySet
 
 from accounts import audit
-from accounts.models import Scope, Token, User, digest, generate_token
+from accounts.models import (
+    Scope,
+    Token,
+    TokenBounds,
+    User,
+    digest,
+    generate_token,
+)
 from accounts.services.errors import AccountError, TokenUnknown
 from accounts.services.names import max_length
 from accounts.services.rotation import DEFAULT_OVERLAP, check_overlap
+from accounts.services.token_bounds import show_bounds, store_bounds
 from accounts.services.users import name_in_audit
+from scheduler_service.db import clock
+from tasks_api.domain.bounds import Bounds
 
 PAGE_SIZE = 50
 MAX_ID = 2**63 - 1
@@ -70,18 +80,43 @@ def create_token(
     name: str = "",
     expires_at: datetime | None = None,
     scope: Scope = Scope.ADMIN,
+    bounds: Bounds | None = None,
+    issuer: TokenBounds | None = None,
 ) -> tuple[Token, str]:
-    """A new token and its clear text, of which only the digest is stored."""
+    """A new token and its clear text, of which only the digest is stored.
+
+    With the bounds of the token that issues it, it has the same, or its own if these are
+    narrower. Raises OutOfBounds if they are not.
+    """
+    row = issuer if bounds is None else _store_bounds(user, bounds, issuer)
     token, clear_text = _store_token(
-        user, name=name, expires_at=expires_at, scope=scope
+        user, name=name, expires_at=expires_at, scope=scope, bounds=row
     )
-    changes = {"user": (None, name_in_audit(user)), "scope": (None, scope)}
+    changes: dict[str, tuple[Any, Any]] = {
+        "user": (None, name_in_audit(user)),
+        "scope": (None, scope),
+    }
+    if row is not None:
+        changes["bounds"] = (None, dict(show_bounds(row)))
     audit.record(user.tenant_id, "token.issue", [token.uuid], changes)
     return token, clear_text
 
 
+def _store_bounds(
+    user: User, bounds: Bounds, issuer: TokenBounds | None
+) -> TokenBounds:
+    if user.tenant is None:
+        raise AccountError(f"{user} is staff of no tenant, and makes no tasks.")
+    return store_bounds(user.tenant, bounds, parent=issuer, now=clock.now())
+
+
 def _store_token(
-    user: User, *, name: str, expires_at: datetime | None, scope: str
+    user: User,
+    *,
+    name: str,
+    expires_at: datetime | None,
+    scope: str,
+    bounds: TokenBounds | None = None,
 ) -> tuple[Token, str]:
     if not user.is_active:
         raise AccountError(f"{user} is deactivated, so a token would be of no use.")
@@ -96,6 +131,7 @@ def _store_token(
         prefix=clear_text[: max_length(Token, "prefix")],
         scope=scope,
         expires_at=expires_at,
+        bounds=bounds,
     )
     return token, clear_text
 
@@ -110,7 +146,7 @@ def rotate_token(
 ) -> tuple[Token, str]:
     """Replace a token, which stays valid for the overlap and no longer.
 
-    The new token has the same user, name and scope. It expires when the old one would
+    The new token has the same user, name, scope and bounds. It expires when the old one would
     have, or at `latest` if that is sooner, so that rotation never prolongs a token.
     Raises AccountError if the old token is no longer valid.
     """
@@ -122,7 +158,11 @@ def rotate_token(
     user, ends_at = token.user, now + overlap
     ends = [end for end in (token.expires_at, latest) if end is not None]
     new, clear_text = _store_token(
-        user, name=token.name, expires_at=min(ends, default=None), scope=token.scope
+        user,
+        name=token.name,
+        expires_at=min(ends, default=None),
+        scope=token.scope,
+        bounds=token.bounds,
     )
     token.expires_at = min(token.expires_at or ends_at, ends_at)
     token.save(update_fields=["expires_at"])

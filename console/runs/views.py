@@ -18,7 +18,7 @@ from console.runs.forms import RedriveForm
 from console.runs.queries import read_query
 from console.runs.timeline import draw_timeline
 from scheduler_service.db import clock
-from tasks_api.domain.exceptions import InvalidState
+from tasks_api.domain.exceptions import InvalidState, LimitReached
 from tasks_api.domain.states import RunState
 from tasks_api.services import cancellation, redrive, run_stories
 from tasks_api.services.bell import announce_after_commit, ring_after_commit
@@ -86,7 +86,7 @@ def _parse_id(text: str) -> UUID:
 def redrive_run(request: MemberRequest, run_id: str) -> HttpResponse:
     try:
         made = redrive.redrive_run(request.user, _parse_id(run_id))
-    except InvalidState as refusal:
+    except (InvalidState, LimitReached) as refusal:
         messages.error(request, f"{refusal}.")
         return redirect("console-run", run_id)
     ring_after_commit()

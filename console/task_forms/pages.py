@@ -19,7 +19,7 @@ from console.task_forms.forms import TaskForm
 from console.task_forms.previews import preview
 from tasks_api.domain.cron_text import zone_names
 from tasks_api.domain.effort import TooMuch, allowance
-from tasks_api.domain.exceptions import NameTaken
+from tasks_api.domain.exceptions import LimitReached, NameTaken
 from tasks_api.services import trial_requests
 
 # The steps that the schedule of one form may take, as for one request to the API.
@@ -94,4 +94,6 @@ def send_trial(request: MemberRequest, draft: Draft, now: datetime) -> dict[str,
         task = trial_requests.send_trial(request.user, draft.spec, now=now)
     except NameTaken:
         return {"trial_refusal": "A test was sent at this moment. Try again."}
+    except LimitReached as refusal:
+        return {"trial_refusal": f"{refusal}."}
     return {"trial": {"task_id": task.pk}}

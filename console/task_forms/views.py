@@ -29,6 +29,7 @@ from tasks_api.domain.exceptions import (
     InvalidTask,
     KeyInUse,
     KeyReused,
+    LimitReached,
     NameTaken,
     SchedulerError,
     TaskBusy,
@@ -78,6 +79,8 @@ def _create(request: MemberRequest, draft: Draft, now: datetime) -> HttpResponse
         task_id = saving.create(request.user, draft.spec, draft.body, key=key, now=now)
     except NameTaken as refusal:
         draft.refuse("name", f"{refusal}.")
+    except LimitReached as refusal:
+        draft.refuse("", f"{refusal}.")
     except KeyInUse:
         draft.refuse("", "The same form is being stored at this moment. Wait a bit.")
     except KeyReused:
@@ -136,7 +139,13 @@ def _change(
         return None
     try:
         saving.change(request.user, task.pk, draft.body, version=version, now=now)
-    except (InvalidTask, NameTaken, TaskBusy, VersionConflict) as refusal:
+    except (
+        InvalidTask,
+        LimitReached,
+        NameTaken,
+        TaskBusy,
+        VersionConflict,
+    ) as refusal:
         draft.refuse(_field_of(refusal), f"{refusal}.")
         return None
     done = "is changed" if draft.body else "stays as it was"

@@ -73,6 +73,16 @@ def redis_client_url(url: str) -> str:
     return f"unix://{parts.netloc}{parts.path}?db={database.lstrip('/')}"
 
 
+def open_client(url: str, *, timeout: float) -> redis.Redis:
+    """A client of the Redis that takes writes, for the life of a process."""
+    limits = timeout_options(timeout)
+    if not is_sentinel(url):
+        return redis.Redis.from_url(redis_client_url(url), **limits)
+    master = settings.REDIS_SENTINEL_MASTER
+    client: redis.Redis = _sentinels(url, limits).master_for(master)  # type: ignore[no-untyped-call]  # so in redis-py
+    return client
+
+
 @contextmanager
 def connect(url: str, *, timeout: float) -> Iterator[redis.Redis]:
     """A client of the Redis that takes writes, found through Sentinels if the URL names any."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from math import ceil
 from typing import Any, ClassVar, NamedTuple
 
@@ -24,7 +24,8 @@ from accounts.access.authentication import (
 from accounts.access.login import client_address
 from accounts.models import Scope, Tenant, User
 from accounts.throttling import CredentialKind
-from tasks_api.api import known_fields
+from scheduler_service.db import clock
+from tasks_api.api import known_fields, rate_limits
 from tasks_api.domain.effort import TooMuch, allowance
 from tasks_api.domain.exceptions import (
     ChannelExists,
@@ -33,6 +34,7 @@ from tasks_api.domain.exceptions import (
     InvalidTask,
     KeyInUse,
     KeyReused,
+    LimitReached,
     MessageExists,
     MessageNotFound,
     NameTaken,
@@ -46,6 +48,7 @@ from tasks_api.domain.exceptions import (
     TaskNotFound,
     VersionConflict,
 )
+from tasks_api.domain.timestamps import format_optional_timestamp
 
 HTTP_STATUS: dict[type[Exception], int] = {
     InvalidTask: 400,
@@ -102,6 +105,13 @@ class FormatView(APIView):
 
     scopes: ClassVar[Mapping[str, Scope]] = {}
     for_tenant_admins: ClassVar[bool] = False
+    # Whether POST and PUT store tasks, whose runs may have to wait for a quota.
+    stores_tasks: ClassVar[bool] = False
+    # What a token with bounds may call. Such a method works on the tasks that the token
+    # made, and on no others.
+    bounded_methods: ClassVar[Collection[str]] = ()
+    # The quotas of requests a minute against which this request counts.
+    request_quotas: Sequence[rate_limits.RequestQuota] = ()
     # The unknown fields of a request that the operation ignores.
     ignored_fields: Sequence[known_fields.UnknownField] = ()
 
@@ -122,6 +132,12 @@ class FormatView(APIView):
         assert tenant is not None
         return tenant
 
+    def perform_authentication(self, request: Request) -> None:
+        super().perform_authentication(request)
+        if isinstance(request.user, User):
+            self.request_quotas = rate_limits.count_request(request.user)
+            rate_limits.require_left(self.request_quotas)
+
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
         handler = getattr(self, str(request.method).lower(), None)
@@ -136,7 +152,16 @@ class FormatView(APIView):
             final[known_fields.IGNORED_HEADER] = known_fields.to_header(
                 self.ignored_fields
             )
+        if self.request_quotas:
+            for name, value in rate_limits.headers_of(self.request_quotas).items():
+                final[name] = value
+        if self.stores_tasks and (warning := self._find_warning(request, final)):
+            final[rate_limits.WARNING_HEADER] = warning
         return final
+
+    def _find_warning(self, request: Request, response: HttpResponse) -> str | None:
+        is_stored = request.method in ("POST", "PUT") and response.status_code < 300
+        return rate_limits.find_warning(self.user) if is_stored else None
 
     def render_error(self, error: ErrorResponse) -> HttpResponse:
         return _render_json(error)
@@ -169,6 +194,8 @@ class PlainTextErrorView(AnonymousAllowedView):
 def exception_handler(exc: Exception, context: dict[str, Any]) -> HttpResponse:
     set_rollback()
     error, wait = _limit_attempts(_describe_error(exc), context["request"])
+    if isinstance(exc, LimitReached) and exc.until is not None:
+        wait = max(1.0, (exc.until - clock.now()).total_seconds())
     view = context["view"]
     is_ours = isinstance(view, FormatView)
     response = view.render_error(error) if is_ours else _render_json(error)
@@ -190,6 +217,8 @@ def _describe_error(exc: Exception) -> ErrorResponse:
         case SuspiciousOperation():
             # For example a query string of thousands of parameters.
             return ErrorResponse(400, str(exc) or "Bad request", exc)
+        case LimitReached(until=until):
+            return ErrorResponse(403 if until is None else 429, str(exc), exc)
         case SchedulerError():
             known = (
                 HTTP_STATUS[kind] for kind in type(exc).__mro__ if kind in HTTP_STATUS
@@ -228,7 +257,18 @@ def _attempted_credential(error: ErrorResponse) -> CredentialKind | None:
 
 
 def _render_json(error: ErrorResponse) -> HttpResponse:
-    return Response(_error_body(error.message), status=error.status)
+    body = _error_body(error.message)
+    if isinstance(error.cause, LimitReached):
+        body["error"] |= _describe_limit(error.cause)
+    return Response(body, status=error.status)
+
+
+def _describe_limit(error: LimitReached) -> dict[str, Any]:
+    return {
+        "code": error.code,
+        "limit": error.limit_name,
+        "until": format_optional_timestamp(error.until),
+    }
 
 
 def _log_failure(exc: Exception, response: HttpResponse, request: Any) -> None:

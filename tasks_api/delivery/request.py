@@ -57,6 +57,8 @@ class ClaimedRun(NamedTuple):
     request: str = ""
     overlap: str = ""
     pause_after_failures: int | None = None
+    # The bounds of the token that made the task; None: it has none.
+    bounds_id: int | None = None
     lost_count: int = 0
     # If the run repeats another one: the fire time that it stands for, and the other run.
     slot: datetime | None = None
@@ -89,6 +91,8 @@ class Request(NamedTuple):
     timeout: float
     # Whether the answer's headers are read for when to try again, or that it must not.
     heeds_retry_headers: bool = False
+    # Whether it is not repeated if the connection is lost: each start was counted.
+    is_sent_once: bool = False
 
 
 class HttpResult(NamedTuple):

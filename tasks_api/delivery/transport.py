@@ -196,7 +196,9 @@ class Transport(Generic[Key]):
                 self._report(key, HttpResult(None, results.INVALID_REQUEST, 0))
                 continue
             tenant = self._options.tenant_of(key)
-            self._look_up(Transfer(key, request, url, self._refuse_address, tenant))
+            transfer = Transfer(key, request, url, self._refuse_address, tenant)
+            transfer.is_repeated = request.is_sent_once
+            self._look_up(transfer)
 
     def _look_up(self, transfer: Transfer) -> None:
         """Find its addresses before it takes a place that others could use."""

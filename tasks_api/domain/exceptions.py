@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from datetime import datetime
 
 
 class SchedulerError(Exception):
@@ -126,3 +127,37 @@ class RuleNotFound(SchedulerError):
     """The tenant has no such rule."""
 
     code = "rule_not_found"
+
+
+class LimitReached(SchedulerError):
+    """The caller may not do this: a quota or a bound of its token stands against it.
+
+    `limit_name` names it. `until` is the moment from which it may be worth another try;
+    None: it takes a change.
+    """
+
+    code = "limit_reached"
+
+    def __init__(
+        self, limit_name: str, message: str, *, until: datetime | None = None
+    ) -> None:
+        super().__init__(message)
+        self.limit_name = limit_name
+        self.until = until
+
+
+class QuotaExceeded(LimitReached):
+    """A quota of the tenant or of the token is used up, or the request exceeds it."""
+
+    code = "quota_exceeded"
+
+
+class OutOfBounds(LimitReached):
+    """The token, or the token that made the task, may not do this."""
+
+    code = "out_of_bounds"
+
+    def __init__(self, limit_name: str, why: str) -> None:
+        super().__init__(
+            limit_name, f"The bounds of the token forbid it ({limit_name}): {why}"
+        )

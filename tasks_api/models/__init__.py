@@ -14,6 +14,7 @@ from tasks_api.models.channels import (
     PendingNotice,
 )
 from tasks_api.models.messages import Message, QueueTally
+from tasks_api.models.quotas import BoundedStart, DayCount
 from tasks_api.models.rollups import HourRollup, LateRun, RollupProgress
 from tasks_api.models.runs import Attempt, FurtherAttempt, Run
 from tasks_api.models.tasks import (
@@ -26,7 +27,9 @@ from tasks_api.models.tasks import (
 
 __all__ = [
     "Attempt",
+    "BoundedStart",
     "Channel",
+    "DayCount",
     "FailingTask",
     "FurtherAttempt",
     "Heartbeat",

@@ -11,7 +11,7 @@ from django.contrib.postgres.expressions import ArraySubquery
 from django.db import models
 from django.db.models import F, OuterRef, Q
 
-from accounts.models import Tenant, User
+from accounts.models import Tenant, TokenBounds, User
 from tasks_api.domain.ids import id_range
 from tasks_api.domain.states import (
     FINAL_STATES,
@@ -29,9 +29,13 @@ class RunQuerySet(models.QuerySet["Run"]):
 
     def visible_to(self, user: User) -> Self:
         """Select the runs of a user's tasks, or of all the tenant's for its admins."""
-        if user.reaches_tenant:
-            return self.filter(tenant=user.tenant_id)
-        return self.filter(tenant=user.tenant_id, task__owner=user)
+        found = self.filter(tenant=user.tenant_id)
+        if not user.reaches_tenant:
+            found = found.filter(task__owner=user)
+        if user.bounds is not None:
+            bounds = TokenBounds.objects.within(user.bounds)
+            found = found.filter(task__bounds__in=bounds)
+        return found
 
     def newest_ids(self, task_ids: Iterable[UUID], *, each: int) -> set[UUID]:
         """Return the ids of the newest runs of tasks, at most `each` per task."""

@@ -12,7 +12,7 @@ from django.db.models import Q
 from django_celery_beat.models import PeriodicTask
 
 from accounts.fields import SealedTextField, SealedUrlField
-from accounts.models import Tenant, User
+from accounts.models import Tenant, TokenBounds, User
 from tasks_api.domain.ids import new_id
 from tasks_api.domain.specs import (
     Misfire,
@@ -28,13 +28,19 @@ class TaskQuerySet(models.QuerySet["Task"]):
         return self.filter(tenant=tenant)
 
     def for_owner(self, user: User) -> Self:
-        return self.filter(tenant=user.tenant_id, owner=user)
+        return self.filter(tenant=user.tenant_id, owner=user).within_bounds(user)
 
     def visible_to(self, user: User) -> Self:
         """Select a user's own tasks, or all of the tenant's for its admins."""
         if user.reaches_tenant:
-            return self.filter(tenant=user.tenant_id)
+            return self.filter(tenant=user.tenant_id).within_bounds(user)
         return self.for_owner(user)
+
+    def within_bounds(self, user: User) -> Self:
+        """Select what was made with the bounded token of a call, if it has one."""
+        if user.bounds is None:
+            return self
+        return self.filter(bounds__in=TokenBounds.objects.within(user.bounds))
 
     def alive(self, now: datetime) -> Self:
         """Select living tasks: neither deleted, nor run once, nor past their end."""
@@ -171,6 +177,17 @@ class Task(ScheduleColumns):
     following_rules = models.TextField(default="", db_default="", editable=False)
     # Each change by a user increases the version; firing does not.
     version = models.PositiveBigIntegerField(default=1, db_default=1, editable=False)
+    # What the task can do at most, because a bounded token made it; null: no such token
+    # did. It stays, whoever changes the task.
+    bounds = models.ForeignKey(
+        TokenBounds,
+        models.DO_NOTHING,
+        null=True,
+        editable=False,
+        related_name="+",
+        db_index=False,
+        db_constraint=False,
+    )
     pause_reason = models.TextField(blank=True, editable=False)
     # Why a user paused the task; why the service did is the pause_reason.
     hold_reason = models.TextField(
@@ -264,6 +281,12 @@ class Task(ScheduleColumns):
                 fields=["tenant", "ended_at"],
                 name="task_recurring_ended",
                 condition=Q(ended_at__isnull=False, is_one_off=False),
+            ),
+            # Read for the tasks of a bounded token, and when its bounds lapse.
+            models.Index(
+                fields=["bounds"],
+                name="task_of_bounds",
+                condition=Q(ended_at=None, bounds__isnull=False),
             ),
             # Read by retention: a tenant's ended tasks, oldest first.
             models.Index(

@@ -29,7 +29,7 @@ from tasks_api.scheduler.edits import EditFollower
 from tasks_api.scheduler.missing_workers import MissingWorkers, OutageGuard
 from tasks_api.scheduler.notices import NoticeSender
 from tasks_api.scheduler.operator_tasks import OperatorTasks
-from tasks_api.services import pausing
+from tasks_api.services import lapsing, pausing
 from tasks_api.storage import schedule_changes, task_counts
 from tasks_api.worker import long_work
 
@@ -101,6 +101,7 @@ class TenantScheduler(Scheduler):
         run("Sending operators' tasks", self._operator_tasks.fire_due, None)
         is_full |= run("Resuming tasks", partial(_resume_tasks, seen, floor), False)
         is_full |= run("Ending tasks", partial(_end_tasks, seen, floor), False)
+        is_full |= run("Ending what lapsed", partial(_end_lapsed, seen), False)
         is_full |= run(
             "Settling schedule changes", partial(_settle_changes, seen, floor), False
         )
@@ -165,6 +166,10 @@ def _end_tasks(seen: poll.PollResult, floor: poll.Floor | None) -> bool:
     since = floor and floor.ends_at
     ended = task_counts.end_all_expired_tasks(limit=END_BATCH_SIZE, since=since)
     return ended == END_BATCH_SIZE
+
+
+def _end_lapsed(seen: poll.PollResult) -> bool:
+    return seen.has_lapsed_bounds and lapsing.end_lapsed()
 
 
 def _settle_changes(seen: poll.PollResult, floor: poll.Floor | None) -> bool:

@@ -52,6 +52,8 @@ class PollResult(NamedTuple):
     has_pauses_that_are_over: bool
     # Whether notices are due, of which messages are to be made.
     has_due_notices: bool
+    # Whether tasks are to end because nobody renewed the bounds of their token.
+    has_lapsed_bounds: bool
     # All work lies at or after the floor.
     floor: Floor
 
@@ -68,6 +70,7 @@ UNKNOWN_RESULT = PollResult(
     has_past_tasks=True,
     has_pauses_that_are_over=True,
     has_due_notices=True,
+    has_lapsed_bounds=True,
     floor=Floor(),
 )
 _COLUMNS = (*PollResult._fields[:-1], *Floor._fields)

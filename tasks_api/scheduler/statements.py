@@ -24,6 +24,9 @@ FIND_WORK = f"""
         coalesce(resume_at <= now(), false) AS has_pauses_that_are_over,
         coalesce((SELECT min(send_at) FROM tasks_api_pendingnotice) <= now(), false)
             AS has_due_notices,
+        coalesce((SELECT min(ends_at) FROM accounts_tokenbounds
+            WHERE ends_at IS NOT NULL AND lapsed_at IS NULL) <= now(), false)
+            AS has_lapsed_bounds,
         least(fire_at, past) AS fire_at, least(wait_at, past) AS wait_at,
         least(wake_at, past) AS wake_at, least(ends_at, past) AS ends_at,
         least(resume_at, past) AS resume_at,

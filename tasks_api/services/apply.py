@@ -107,8 +107,12 @@ def lock_tasks_of_list(
         Task.objects.for_owner(owner).for_surface(surface).alive(now).filter(pk__in=ids)
     )
     found = list(lock_rows(own.with_schedule().select_related("owner")))
-    others = named.alive(now).exclude(owner=owner).values_list("name", flat=True)
-    return LockedTasks(owner, surface, found, set(others))
+    others = named.alive(now).exclude(owner=owner)
+    if owner.bounds is not None:
+        # The owner's tasks that the token did not make are out of its reach.
+        others = named.alive(now).exclude(pk__in=[task.pk for task in found])
+    names_of_others = set(others.values_list("name", flat=True))
+    return LockedTasks(owner, surface, found, names_of_others)
 
 
 def _named(owner: User, names: Sequence[str], *, surface: Surface) -> TaskQuerySet:

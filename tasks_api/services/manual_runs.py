@@ -13,6 +13,7 @@ from tasks_api.domain.exceptions import TaskBusy
 from tasks_api.domain.ids import id_for
 from tasks_api.domain.specs import Overlap, Surface
 from tasks_api.models import Run, Task
+from tasks_api.services import waiting_limits
 from tasks_api.services.auditing import record_for_tenants
 from tasks_api.services.finding import lock_rows, lock_tasks
 from tasks_api.storage import run_rows
@@ -25,6 +26,7 @@ def run_now(owner: User, task_id: str, *, surface: Surface, now: datetime) -> uu
     The caller must ring for the run after the commit.
     """
     [task] = lock_tasks(owner, [task_id], now=now, surface=surface)
+    waiting_limits.require_places([task], now=now)
     run_id = fire_task(task.pk, now=now)
     if run_id is None:
         raise TaskBusy("The task may not overlap, and the run before is not over")
@@ -44,10 +46,13 @@ def fire_task(task_id: uuid.UUID, *, now: datetime) -> uuid.UUID | None:
 def fire_tasks(task_ids: Collection[uuid.UUID], *, now: datetime) -> list[uuid.UUID]:
     """Make a manual run of each of these tasks; return the runs that were made.
 
+    It makes none of a task for whose bounds too many runs wait.
+
     Uses a constant number of statements. The caller must ring after the commit.
     """
     # Lock the tasks first, because a worker may take them at the same moment.
-    tasks = lock_rows(Task.objects.alive(now).filter(pk__in=task_ids))
+    found = lock_rows(Task.objects.alive(now).filter(pk__in=task_ids))
+    tasks = waiting_limits.with_places(found)
     runs = [_manual_run(task, now) for task in tasks]
     Run.objects.bulk_create(runs, ignore_conflicts=True)
     run_rows.start_waiting_runs_of_locked([run.task_id for run in runs if run.is_next])

@@ -13,6 +13,7 @@ from accounts.models import User
 from tasks_api.domain.exceptions import TaskNotFound
 from tasks_api.domain.specs import Surface, TaskSpec
 from tasks_api.models import Task, TaskQuerySet
+from tasks_api.services import limits
 from tasks_api.services.names import lock_name, lock_named, tenant_of
 from tasks_api.services.pausing import suspend_ownerless
 from tasks_api.services.removal import end_expired, end_removed, remove_locked
@@ -49,8 +50,9 @@ def upsert_task(owner: User, spec: TaskSpec, *, now: datetime) -> None:
     end_expired(named, now=now)
     task = lock_named(owner, named)
     if task is None:
-        task_rows.insert_tasks(owner, [spec], now=now)
+        task_rows.insert_tasks(owner, limits.admit_new(owner, [spec], now=now), now=now)
         return
+    [(task, spec)] = limits.admit_changes(owner, [(task, spec)], now=now)
     audit.record(tenant.pk, "task.replace", [task.pk])
     task_rows.replace_task(task, spec, owner, now=now)
     task.periodic_task.enabled = True
@@ -75,7 +77,7 @@ def replace_all(
     end_removed(gone)
     audit.record(tenant.pk, "task.remove", gone)
     if new := [spec for spec in desired.values() if spec.name not in kept]:
-        task_rows.insert_tasks(owner, new, now=now)
+        task_rows.insert_tasks(owner, limits.admit_new(owner, new, now=now), now=now)
 
 
 def _keep_unchanged(

@@ -11,11 +11,13 @@ from django.db.models import Count
 
 from accounts import audit
 from accounts.models import User
+from scheduler_service.db import clock
 from scheduler_service.db.arrays import array
 from scheduler_service.db.statements import fetch_all
 from tasks_api.domain.exceptions import InvalidState, RunNotFound
 from tasks_api.domain.states import UNDELIVERED_STATES, RunState
 from tasks_api.models import Run, Task
+from tasks_api.services import waiting_limits
 from tasks_api.services.run_selection import RunSelection
 from tasks_api.services.run_statements import (
     FIND_RUNS_TO_REDRIVE,
@@ -65,6 +67,7 @@ def redrive_run(owner: User, run_id: UUID) -> RedriveResult:
     if run is None:
         raise RunNotFound("Run not found")
     _require_undelivered(run)
+    waiting_limits.require_places([run.task], now=clock.now())
     made = _insert_runs([run.pk])
     if not made:
         raise InvalidState(

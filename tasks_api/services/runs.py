@@ -216,7 +216,8 @@ def find_run(owner: User, run_id: UUID) -> Run:
     """Return a run with its task and tenant. Raises RunNotFound."""
     if not _select(LIST_RUNS, 1, _values(owner, RunFilter()) | {"run": run_id}):
         raise RunNotFound("Run not found")
-    found = Run.objects.select_related("task__tenant").filter(pk=run_id).first()
+    rows = Run.objects if owner.bounds is None else Run.objects.visible_to(owner)
+    found = rows.select_related("task__tenant").filter(pk=run_id).first()
     if found is None:
         raise RunNotFound("Run not found")
     return found

@@ -14,6 +14,7 @@ from accounts.models import User
 from tasks_api.domain.exceptions import NameTaken, TaskBusy
 from tasks_api.domain.specs import TaskSpec
 from tasks_api.models import Run, Task
+from tasks_api.services import limits
 from tasks_api.services.names import lock_name, require_free, tenant_of
 from tasks_api.services.pausing import set_paused
 from tasks_api.services.rescheduling import reschedule
@@ -39,15 +40,18 @@ def create_tasks(
 ) -> list[task_rows.NewTask]:
     """Store tasks of one surface, all or none, in a constant number of statements.
 
-    Their names must differ. Raises NameTaken with the names that are taken.
+    Their names must differ. Raises NameTaken with the names that are taken, or
+    LimitReached.
     """
     names = {spec.name for spec in specs if spec.name}
     try:
-        if names:
-            require_free(names, owner, specs[0].surface, now=now)
-        if any(spec.is_paused for spec in specs):
-            return _create_paused(owner, specs, now=now)
-        return task_rows.insert_tasks(owner, specs, now=now)
+        with limits.in_transaction(owner):
+            specs = limits.admit_new(owner, specs, now=now)
+            if names:
+                require_free(names, owner, specs[0].surface, now=now)
+            if any(spec.is_paused for spec in specs):
+                return _create_paused(owner, specs, now=now)
+            return task_rows.insert_tasks(owner, specs, now=now)
     except IntegrityError as error:
         if task_rows.NAME_CONSTRAINT not in str(error):
             raise
@@ -82,8 +86,10 @@ def rewrite_tasks(
     """Change tasks that the caller has locked to their specs, in few statements.
 
     Returns the tasks that differed; the caller must write the audit entry. Raises
-    TaskBusy with the name of a one-off that cannot move while its request is under way.
+    TaskBusy with the name of a one-off that cannot move while its request is under way,
+    or LimitReached.
     """
+    desired = limits.admit_changes(owner, desired, now=now)
     for task, spec in desired:
         _claim_name(owner, task, spec, now=now)
     one_offs = {task.pk for task, _ in desired if task.periodic_task.one_off}

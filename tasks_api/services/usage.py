@@ -9,15 +9,16 @@ from typing import NamedTuple
 
 from django.db import connection
 
-from accounts.models import User
+from accounts.models import TokenBounds, User
 from tasks_api.domain import tallies
 from tasks_api.domain.states import RunState
 from tasks_api.domain.tallies import Tally
 from tasks_api.models import Channel, NotificationRule
-from tasks_api.services import counts, stats
+from tasks_api.services import counts, limits, stats
 from tasks_api.services.counts import TaskCount
 from tasks_api.services.reconciliation import history_start
 from tasks_api.services.usage_statements import COUNT_MESSAGES
+from tasks_api.storage import day_counts, starts
 
 DAYS = 30
 DAY = timedelta(days=1)
@@ -70,6 +71,44 @@ def read_usage(user: User, *, now: datetime) -> Usage:
         Channel.objects.filter(tenant=tenant).count(),
         NotificationRule.objects.filter(tenant=tenant).count(),
     )
+
+
+class QuotaUse(NamedTuple):
+    """A quota and what is used of it; None: it is no quota, or it is not counted."""
+
+    name: str
+    limit: int | None
+    used: int | None = None
+    resets_at: datetime | None = None
+
+
+def read_tenant_quotas(user: User, *, now: datetime) -> list[QuotaUse]:
+    """The quotas of the tenant, without the requests a minute, which Redis counts."""
+    quotas = limits.quotas_of_caller(user)
+    runs = QuotaUse("runs_per_day", None)
+    if quotas.runs_per_day is not None and user.tenant_id is not None:
+        used = day_counts.read_runs([user.tenant_id]).runs[user.tenant_id]
+        next_day = limits.next_day(now)
+        runs = QuotaUse("runs_per_day", quotas.runs_per_day, used, next_day)
+    return [
+        QuotaUse("tasks", quotas.tasks, limits.count_tasks(user.tenant_id)),
+        runs,
+        QuotaUse("payload_bytes", quotas.payload_bytes),
+    ]
+
+
+def read_token_quotas(row: TokenBounds) -> list[QuotaUse]:
+    """The quotas of a token with bounds; its runs a day are those of any 24 hours."""
+    runs = QuotaUse("runs_per_day", None)
+    if row.max_runs_per_day is not None:
+        used = starts.count_starts([row.pk])[row.pk]
+        released = next(iter(starts.find_releases(row.pk, 1)), None)
+        runs = QuotaUse("runs_per_day", row.max_runs_per_day, used, released)
+    return [
+        QuotaUse("tasks", row.max_tasks, limits.count_tasks_of(row)),
+        runs,
+        QuotaUse("payload_bytes", row.max_payload_bytes),
+    ]
 
 
 def _read_days(user: User, now: datetime) -> list[DayUsage]:

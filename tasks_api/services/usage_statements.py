@@ -9,3 +9,10 @@ COUNT_MESSAGES = """
         SELECT payload FROM tasks_api_message WHERE tenant_id = %(tenant)s
         LIMIT %(limit)s) counted
 """
+
+# Counts the living tasks of a tenant, which its users share.
+COUNT_LIVING_TASKS = """
+    SELECT coalesce(sum(tasks), 0)::bigint FROM tasks_api_tasktally
+    WHERE surface <> 'notices' AND owner_id IN (
+        SELECT id FROM accounts_user WHERE tenant_id = %(tenant)s)
+"""

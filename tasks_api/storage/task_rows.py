@@ -97,6 +97,7 @@ def _new_task(owner: User, spec: TaskSpec, *, now: datetime) -> NewTask:
         "owner_id": owner.pk,
         "surface": spec.surface,
         "next_fire_at": _first_fire(schedule, now),
+        "bounds_id": owner.bounds and owner.bounds.pk,
         **columns_of(spec),
         **stored._asdict(),
     }

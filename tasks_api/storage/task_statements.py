@@ -20,7 +20,7 @@ from tasks_api.storage.task_columns import SPEC_COLUMNS, SPEC_TYPES, cast, sql_t
 _TASK_TYPES = (
     sql_types(
         {"id": UUID, "tenant_id": int, "owner_id": int, "surface": str}
-        | {"next_fire_at": datetime}
+        | {"next_fire_at": datetime, "bounds_id": int}
     )
     | SPEC_TYPES
     | sql_types(get_type_hints(StoredSchedule))

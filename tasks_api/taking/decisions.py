@@ -35,6 +35,7 @@ class DueTask(NamedTuple):
     misfire: str
     catchup_window: int | None
     surface: str
+    bounds_id: int | None
     now: datetime
     run_key: bytes
     stored: stored_schedules.StoredSchedule

@@ -30,6 +30,7 @@ from tasks_api.taking import following, statements, task_statements, waiting_run
 from tasks_api.taking.decision_events import note_decisions
 from tasks_api.taking.decisions import DueTask, TaskUpdate, decide
 from tasks_api.taking.due_poll import NextWork
+from tasks_api.taking.excess import pass_over_excess
 from tasks_api.taking.room import BATCH_SIZE, Room
 from tasks_api.taking.rows import fetch_rows
 from tasks_api.taking.tenant_shares import TenantShare
@@ -157,7 +158,7 @@ def decide_tasks(task_ids: Collection[UUID], room: Room, lease: UUID) -> TakenTa
     tasks = _lock_due(task_ids)
     if not tasks:
         return TakenTasks()
-    moves, runs = _decide_in_time(tasks)
+    moves, runs = _decide_in_time(tasks, over_quota=room.over_quota)
     made_ids, moved_up = _write_decisions(tasks, moves, runs)
     taken = waiting_runs.take_runs(made_ids + moved_up, room, lease)
     return TakenTasks(
@@ -178,7 +179,7 @@ def _count_due(moves: Sequence[TaskUpdate], now: datetime) -> int:
 
 
 def _decide_in_time(
-    tasks: Sequence[DueTask],
+    tasks: Sequence[DueTask], *, over_quota: Collection[int] = ()
 ) -> tuple[list[TaskUpdate], list[run_rows.NewRun]]:
     edited = [task.task_id for task in tasks if task.is_edited]
     edited_at = (
@@ -195,7 +196,8 @@ def _decide_in_time(
                 move, made = decide(task, limit=BATCH_SIZE, edited_at=edited_at)
             moves.append(move)
             runs.extend(made)
-    return moves, run_rows.replace_taken_ids(runs)
+    fresh = run_rows.replace_taken_ids(runs)
+    return moves, pass_over_excess(tasks, fresh, over_quota)
 
 
 @transaction.atomic(durable=True)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from datetime import date
 from typing import NamedTuple
 
 from tasks_api.delivery.request import ClaimedRun
@@ -23,6 +24,9 @@ class Room(NamedTuple):
     # For each tenant, and for those that have fewer or more.
     places_each: int = BATCH_SIZE
     places_of: Mapping[int, int] = {}
+    # Tenants that have used up their runs of the day.
+    over_quota: Collection[int] = ()
+    quota_day: date | None = None
 
     @property
     def limit(self) -> int:

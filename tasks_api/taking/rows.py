@@ -37,6 +37,8 @@ def fetch_rows(
         "places_each": room.places_each,
         "tenants": array(room.places_of.keys()),
         "places": array(room.places_of.values()),
+        "over_quota": array(room.over_quota),
+        "quota_day": room.quota_day,
         "sharers": array(share.tenant_id for share in shares),
         "shares": array(share.most for share in shares),
     }

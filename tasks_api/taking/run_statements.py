@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tasks_api.storage import sending_rules
+from tasks_api.storage.quota_statements import NEXT_DAY, QUOTA_REASON
 from tasks_api.storage.run_statements import insert_into_history
 from tasks_api.taking.statements import (
     BYTES,
@@ -53,6 +54,13 @@ _TAKE_RUNS = f"""
                 WHEN {sending_rules.IS_PAUSED} THEN 'held'
                 WHEN run.attempt_count > 0 AND task.replaced_at > run.started_at
                     THEN 'replaced'
+                WHEN task.bounds_id IS NOT NULL
+                    AND run.id <> ALL(%(admitted)s::uuid[]) THEN 'bounded'
+                WHEN task.tenant_id = ANY(%(over_quota)s::bigint[])
+                    -- Otherwise the count is that of yesterday.
+                    AND %(quota_day)s::date = (now() AT TIME ZONE 'UTC')::date
+                    AND run.attempt_count = 0 AND task.surface <> 'notices'
+                    THEN 'over_quota'
                 ELSE 'ready'
             END AS fate,
             CASE WHEN periodic.enabled AND {sending_rules.IS_SUSPENDED}
@@ -67,21 +75,25 @@ _TAKE_RUNS = f"""
     ), fitting AS MATERIALIZED (
         SELECT weighed.* FROM weighed LEFT JOIN {ROOMS}
             ON room.tenant_id = weighed.tenant_id
-        WHERE fate <> 'ready' OR {HAS_ROOM}
+        WHERE fate NOT IN ('ready', 'bounded') OR {HAS_ROOM}
     ), taken AS (
         UPDATE tasks_api_run_live run SET
             state = CASE fitting.fate WHEN 'ready' THEN 'running' ELSE 'pending' END,
             lease = CASE fitting.fate WHEN 'ready' THEN %(lease)s::uuid END,
-            wake_at = now() + CASE fitting.fate
-                WHEN 'ready' THEN make_interval(secs => %(term)s) ELSE '30s'::interval END,
+            wake_at = CASE fitting.fate
+                WHEN 'ready' THEN now() + make_interval(secs => %(term)s)
+                WHEN 'over_quota' THEN {NEXT_DAY} ELSE now() + '30s'::interval END,
             attempt_count = run.attempt_count + (fitting.fate = 'ready')::int,
             started_at = CASE fitting.fate WHEN 'ready' THEN now() ELSE run.started_at END,
-            reason = CASE fitting.fate WHEN 'ready' THEN '' ELSE run.reason END
-        FROM fitting WHERE run.id = fitting.id AND fitting.fate IN ('ready', 'held')
+            reason = CASE fitting.fate WHEN 'ready' THEN ''
+                WHEN 'over_quota' THEN {QUOTA_REASON} ELSE run.reason END
+        FROM fitting
+        WHERE run.id = fitting.id AND fitting.fate IN ('ready', 'held', 'over_quota')
         RETURNING {claimed_run("fitting")}
     ), ended AS (
         DELETE FROM tasks_api_run_live run USING fitting
-        WHERE run.id = fitting.id AND fitting.fate NOT IN ('ready', 'held')
+        WHERE run.id = fitting.id
+            AND fitting.fate NOT IN ('ready', 'held', 'over_quota', 'bounded')
         RETURNING run.*, fitting.fate
     ), history AS ({
     insert_into_history(
@@ -90,7 +102,8 @@ _TAKE_RUNS = f"""
         reason=REASON_OF_END,
     )
 })
-    SELECT coalesce(fitting.fate, 'left') AS fate, fitting.inactive_owner_id,
+    SELECT coalesce(fitting.fate, 'left') AS fate, waiting.id AS waiting_id,
+        fitting.inactive_owner_id,
         CASE WHEN fitting.overlap = 'queue_one' THEN fitting.task_id END AS queued_task_id,
         {", ".join(f"taken.{name}" for name in CLAIMED_RUN_COLUMNS)}
     FROM waiting

@@ -64,6 +64,9 @@ _TAKE_TASKS = f"""
                     WHEN task.misfire = 'skip' THEN 1 ELSE task.catchup_window END)
                     IS NOT false
                 AND NOT {sending_rules.IS_SUSPENDED}
+                -- A quota or a bound may make its run wait.
+                AND task.bounds_id IS NULL
+                AND task.tenant_id <> ALL(%(over_quota)s::bigint[])
                 -- A fire time that is repeated may have a run in history.
                 AND (task.last_fire_at IS NULL OR task.next_fire_at > task.last_fire_at)
                 AND {schedule_statements.IS_UNEDITED} AS is_undisputed
@@ -184,7 +187,7 @@ TAKE_TASK = _take_tasks(f"task.id = %(task)s::uuid AND {_IS_DUE}")
 LOCK_DUE_TASKS = f"""
     SELECT task.id AS task_id, task.tenant_id, task.periodic_task_id, task.next_fire_at,
         task.last_fire_at, NOT {schedule_statements.IS_UNEDITED} AS is_edited, task.overlap,
-        task.misfire, task.catchup_window, task.surface, now() AS now,
+        task.misfire, task.catchup_window, task.surface, task.bounds_id, now() AS now,
         {READ_RUN_KEY} AS run_key, {schedule_statements.COLUMNS}
     FROM tasks_api_task task {schedule_statements.JOINS}
     WHERE task.id = ANY(%(tasks)s::uuid[]) AND task.next_fire_at <= now()

@@ -7,20 +7,26 @@ from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from django.db import transaction
+
 from scheduler_service.db.arrays import array
 from tasks_api.delivery.request import ClaimedRun
 from tasks_api.domain.states import RunState
 from tasks_api.metrics import counters
 from tasks_api.services import owners
 from tasks_api.storage import run_rows
-from tasks_api.taking import run_statements
+from tasks_api.taking import bounded_starts, run_statements
 from tasks_api.taking.room import Room
 from tasks_api.taking.rows import fetch_rows
 from tasks_api.taking.tenant_shares import TenantShare
 
 # The fates of a waiting run that is neither taken nor ended.
 LEFT, HELD, READY = "left", "held", "ready"
-_MARKS = ("fate", "inactive_owner_id", "queued_task_id")
+# It waits for the next day of its tenant's quota, or to be admitted by the bounds of its
+# task.
+OVER_QUOTA, BOUNDED = "over_quota", "bounded"
+_GOES_ON = (LEFT, HELD, READY, OVER_QUOTA, BOUNDED)
+_MARKS = ("fate", "waiting_id", "inactive_owner_id", "queued_task_id")
 
 
 class TakenRuns(NamedTuple):
@@ -69,21 +75,39 @@ def _take(
     lease: UUID,
     **values: Any,
 ) -> TakenRuns:
-    rows = fetch_rows(statement, _MARKS, room, lease, **values)
+    admitted = values.pop("admitted", ())
+    rows = fetch_rows(
+        statement, _MARKS, room, lease, admitted=array(admitted), **values
+    )
     runs = [
         ClaimedRun._make((*row[len(_MARKS) :], lease))
         for row in rows
         if row[0] == READY
     ]
     left = sum(row[0] == LEFT for row in rows)
-    ended = [row for row in rows if row[0] not in (LEFT, HELD, READY)]
+    ended = [row for row in rows if row[0] not in _GOES_ON]
+    if bounded := [row[1] for row in rows if row[0] == BOUNDED]:
+        runs += _take_bounded(bounded, room.after(runs), lease)
     return TakenRuns(runs, len(rows), left, _follow_up(ended) if ended else ())
+
+
+@transaction.atomic
+def _take_bounded(run_ids: Sequence[UUID], room: Room, lease: UUID) -> list[ClaimedRun]:
+    """Take the runs that the bounds of their tasks allow now, and count their starts."""
+    admission = bounded_starts.admit(run_ids)
+    if not admission.run_ids:
+        return []
+    ids = array(admission.run_ids)
+    statement = run_statements.TAKE_RUNS.since(None)
+    taken = _take(statement, room, lease, runs=ids, admitted=admission.run_ids)
+    bounded_starts.count(admission, taken.runs)
+    return taken.runs
 
 
 def _follow_up(ended: Sequence[Sequence[Any]]) -> set[UUID]:
     """Count runs that ended; returns the tasks of those that others wait for."""
     counters.RUNS.labels(RunState.CANCELLED).inc(len(ended))
     # Requests created or resumed these tasks while their user was being deactivated.
-    if owner_ids := {owner_id for _, owner_id, *_ in ended if owner_id}:
+    if owner_ids := {row[2] for row in ended if row[2]}:
         owners.suspend_tasks(owner_ids)
-    return {task_id for _, _, task_id, *_ in ended if task_id}
+    return {row[3] for row in ended if row[3]}

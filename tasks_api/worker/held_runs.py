@@ -8,6 +8,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from tasks_api.delivery.request import ClaimedRun
+from tasks_api.domain.bounds import START_WITHIN
 from tasks_api.taking.room import count_bytes
 
 
@@ -56,9 +57,16 @@ class HeldRuns:
             self._forget(held)
 
     def begin(self, run: ClaimedRun, now: float) -> bool:
-        """Note that its request begins; False if its lease is over."""
+        """Note that its request begins; False if its lease is over.
+
+        It is also too late if the start was counted too long ago.
+        """
         if now >= self._lease_ends.get(run.run_id, 0.0):
             return False
+        if run.bounds_id is not None:
+            counted_at = self._held[run.run_id].claimed_at
+            if now >= counted_at + START_WITHIN.total_seconds():
+                return False
         self._begun.add(run.run_id)
         return True
 

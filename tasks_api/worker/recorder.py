@@ -16,7 +16,7 @@ from django.conf import settings
 from django.db import Error as DatabaseError
 from django.db import connection
 
-from accounts.services import load_tenant_limits
+from accounts.services import load_run_quotas, load_tenant_limits
 from tasks_api.delivery import faults
 from tasks_api.delivery.request import ClaimedRun, HttpResult
 from tasks_api.metrics import counters
@@ -164,6 +164,7 @@ class Recorder:
 
     def _refresh_limits(self) -> None:
         self._workload.refresh(load_tenant_limits())
+        self._workload.run_quotas = load_run_quotas()
 
     def _write_heartbeat(self) -> None:
         self._on_beat(self._presence.key)

@@ -24,6 +24,7 @@ from tasks_api.taking.room import Room
 from tasks_api.taking.run_counts import RunCounts
 from tasks_api.taking.tenant_shares import TenantShare, TenantShares
 from tasks_api.worker import (
+    bounded_requests,
     channel_messages,
     queue_delivery,
     request_builder,
@@ -31,6 +32,7 @@ from tasks_api.worker import (
     verdicts,
 )
 from tasks_api.worker.database_contact import DatabaseContact
+from tasks_api.worker.day_quotas import DayQuotas
 from tasks_api.worker.mailer import Mailer
 from tasks_api.worker.verdicts import Listener
 from tasks_api.worker.workload import Workload
@@ -72,6 +74,7 @@ class Taker:
         self._task_shares = TenantShares(taking.FIND_TENANTS_OF_TASKS)
         self._run_shares = TenantShares(taking.FIND_TENANTS_OF_RUNS)
         self._run_counts = RunCounts()
+        self._day_quotas = DayQuotas()
         # When the next task fires, as far as is known.
         self._next_fire_at: datetime | None = None
         # When to poll in any case, by the monotonic clock.
@@ -102,6 +105,7 @@ class Taker:
 
     def _look(self, room: Room) -> None:
         """Take what is due and has room, and know when to look again."""
+        room = self._day_quotas.limit(room, self._workload.run_quotas)
         tasks, seen = self._take_tasks(room)
         self._run_counts.add(tasks.recurring, seen.now)
         if seen.has_waiting_runs:
@@ -181,14 +185,15 @@ class Taker:
             raise
         shares.note_batch(chosen, room, due=taken.due, left=taken.left)
         self._workload.hold(taken.runs, taken_at)
+        self._day_quotas.add(taken.runs, self._workload.run_quotas)
         self._unbegun.update(run.run_id for run in taken.runs)
         self._begin_all(taken.runs)
         return taken
 
     def _begin_all(self, taken: Sequence[ClaimedRun]) -> None:
         try:
-            self._deliver_to_queues([run for run in taken if run.queue])
-            self._send_requests([run for run in taken if not run.queue])
+            self._deliver_to_queues([run for run in taken if _fills_queue(run)])
+            self._send_requests([run for run in taken if not _fills_queue(run)])
         finally:
             # Whatever happened, no run stays held that is in no hands.
             for run in taken:
@@ -204,6 +209,7 @@ class Taker:
         build = channel_messages.with_channels(
             request_builder.make_builder(now), runs, now=now
         )
+        build = bounded_requests.with_bounds(build, runs)
         for run in runs:
             built = request_builder.try_build(build, run, credentials[run.tenant_id])
             if isinstance(built, HttpResult):
@@ -241,10 +247,16 @@ class Taker:
         verdicts.notify_listener(self._on_recorded, results)
 
     def _write_last_counts(self) -> None:
-        # Only the admin shows them, so a database that is away now is no trouble.
+        # Nothing rests on the last ones, so a database that is away now is no trouble.
         with suppress(DatabaseError):
             self._run_counts.write()
+            self._day_quotas.write()
 
 
 def _is_unsigned(credentials: Credentials | None) -> bool:
     return credentials is not None and not credentials.signing_secrets
+
+
+def _fills_queue(run: ClaimedRun) -> bool:
+    # Bounds allow no queue, and `with_bounds` says so.
+    return bool(run.queue) and run.bounds_id is None

@@ -43,6 +43,8 @@ class Workload:
         self._is_out_of_room = False
         self._rang_at = time.monotonic()
         self.capacity = Capacity()
+        # The runs a day of each tenant that has such a quota; replaced as a whole.
+        self.run_quotas: Mapping[int, int] = {}
         self.is_stopping = False
 
     def ring(self) -> None:

@@ -6,6 +6,7 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter
 
 from tasks_api.api import openapi
+from tasks_api.api.access.bounds_fields import EXAMPLE
 from tasks_api.api.access.openapi_fields import (
     ENTRY,
     ENTRY_OUT,
@@ -20,6 +21,8 @@ from tasks_api.api.access.openapi_fields import (
     TOKEN_OUT,
     TRANSFER_IN,
     TRANSFER_OUT,
+    USAGE,
+    USAGE_OUT,
     USER,
     USER_CHANGE_IN,
     USER_IN,
@@ -70,6 +73,7 @@ FILTERS = [
 _TOKEN_ID = openapi.path_parameter(
     "token_id", "The id of the token, not the token itself."
 )
+_RENEW_BY = "2026-12-06T12:00:00Z"
 _USER_NAME = openapi.path_parameter("name", "The name of the user in the tenant.")
 
 
@@ -135,6 +139,31 @@ revoke_token = _describe(
         404: NO_TOKEN,
     },
     parameters=[_TOKEN_ID],
+)
+renew_token = _describe(
+    "renew_token",
+    "Renew a token with bounds",
+    "Lets the tasks that were made with a token go on for `renew_within` seconds from "
+    "now. Only this call renews them, and no other use of the token does. What has "
+    "ended stays so. A token with bounds renews itself; others of its user renew it, too. "
+    "409 if the token has no bound `renew_within`.",
+    {
+        200: openapi.response(
+            TOKEN_OUT, TOKEN | {"bounds": EXAMPLE, "renew_by": _RENEW_BY}, "The token."
+        ),
+        404: NO_TOKEN,
+        409: openapi.error_response("The token has no bounds"),
+    },
+    parameters=[_TOKEN_ID],
+)
+get_usage = _describe(
+    "get_usage",
+    "Read quotas and what is used of them",
+    "Returns each quota of your tenant, and those of the token if it has bounds. `limit` "
+    "is null if there is no quota, and `used` is null if nothing is counted for it. The "
+    "runs of a tenant are counted by the day in UTC, those of a token over any 24 hours; "
+    "then `resets_at` is the moment at which the first of them counts no more.",
+    {200: openapi.response(USAGE_OUT, USAGE, "The quotas.")},
 )
 rotate_token = _describe(
     "rotate_token",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tasks_api.api.access.bounds_fields import BOUNDS, RENEW_BY
 from tasks_api.api.openapi import (
     DONE_MESSAGE,
     count,
@@ -51,10 +52,14 @@ TOKEN_OUT = closed(
         nullable=True,
     ),
 )
+# Shown for tokens with bounds only.
+_BOUNDS_OUT: dict[str, Any] = {"bounds": BOUNDS, "renew_by": RENEW_BY}
+TOKEN_OUT["properties"] |= _BOUNDS_OUT
 NEW_TOKEN_OUT = closed(
-    **TOKEN_OUT["properties"],
+    **{k: v for k, v in TOKEN_OUT["properties"].items() if k not in _BOUNDS_OUT},
     token=text("The token itself. It is shown in this answer and never again."),
 )
+NEW_TOKEN_OUT["properties"] |= _BOUNDS_OUT
 TOKEN_IN = _optional_object(
     name=text("What the token is for, so that you recognise it.", maxLength=100),
     **optional({"scope": _scope("That of the calling token if absent, and no more.")}),
@@ -70,6 +75,7 @@ TOKEN_IN = _optional_object(
         "needs an administrator's token of scope admin.",
         nullable=True,
     ),
+    bounds=BOUNDS | {"nullable": True},
 )
 OVERLAP_IN = _optional_object(
     overlap_seconds=count(
@@ -194,4 +200,51 @@ ENTRY = {
     "action": "user.change",
     "objects": ["bob"],
     "changes": {"role": {"from": "member", "to": "admin"}},
+}
+
+_QUOTA_OUT = closed(
+    quota=text(
+        "What is bounded.",
+        enum=["tasks", "runs_per_day", "payload_bytes", "requests_per_minute"],
+    ),
+    limit=count("The most there may be; null if there is no quota.", nullable=True),
+    used=count("What is used of it; null if it is not counted.", nullable=True),
+    resets_at=_when("When it is counted anew; null if never.", nullable=True),
+)
+_QUOTAS_OUT = {
+    "type": "array",
+    "items": _QUOTA_OUT,
+    "description": "Each quota, also those that are not set.",
+}
+USAGE_OUT = closed(
+    plan=text("The name of the tenant's plan; null if it has none.", nullable=True),
+    quotas=_QUOTAS_OUT,
+    token=closed(
+        renew_by=RENEW_BY | {"nullable": True},
+        quotas=_QUOTAS_OUT,
+    )
+    | {
+        "nullable": True,
+        "description": "The quotas of the calling token; null if it has no bounds.",
+    },
+)
+USAGE: dict[str, Any] = {
+    "plan": "starter",
+    "quotas": [
+        {"quota": "tasks", "limit": 1000, "used": 12, "resets_at": None},
+        {
+            "quota": "runs_per_day",
+            "limit": 10000,
+            "used": 240,
+            "resets_at": "2026-12-02T00:00:00Z",
+        },
+        {"quota": "payload_bytes", "limit": None, "used": None, "resets_at": None},
+        {
+            "quota": "requests_per_minute",
+            "limit": 600,
+            "used": 3,
+            "resets_at": "2026-12-01T12:01:00Z",
+        },
+    ],
+    "token": None,
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, ClassVar
 from uuid import UUID
 
 from django.db.models import QuerySet
@@ -26,6 +26,7 @@ from tasks_api.api.access.base import (
     read_row_id,
     require_scope,
 )
+from tasks_api.api.access.bounds_fields import read_bounds
 from tasks_api.api.errors import FormatView
 from tasks_api.api.pagination import page_of
 from tasks_api.domain.exceptions import InvalidTask
@@ -36,6 +37,8 @@ MAX_LIFETIME_SECONDS = 100 * 365 * 24 * 3600
 
 
 class TokenList(FormatView):
+    bounded_methods: ClassVar = ("POST",)
+
     @schema.list_tokens
     def get(self, request: Request) -> Response:
         tokens = self._selected_tokens(fields.query_parameters(request))
@@ -44,13 +47,13 @@ class TokenList(FormatView):
 
     def _selected_tokens(self, query: Mapping[str, str]) -> QuerySet[Token]:
         if "owner" not in query:
-            return self.user.tokens.select_related("user")
+            return self.user.tokens.select_related("user", "bounds")
         owner = fields.id_parameter(query, "owner")
         if not self.user.manages_tenant:
             raise PermissionDenied(
                 "The tokens of others take an administrator's token of scope admin"
             )
-        tokens = Token.objects.visible_to(self.user).select_related("user")
+        tokens = Token.objects.visible_to(self.user).select_related("user", "bounds")
         return tokens if owner == "all" else tokens.filter(user__name=owner)
 
     @schema.issue_token
@@ -59,14 +62,21 @@ class TokenList(FormatView):
         owner = self._read_owner(data)
         scope = read_choice(data, "scope", Scope, default=scope_of(request))
         require_scope(request, scope)
-        expires_at = _read_expiry(request, data, clock.now())
-        return _issue_token(owner, _read_label(data), scope, expires_at)
+        bounds = read_bounds(data)
+        return _issue_token(
+            owner,
+            name=_read_label(data),
+            scope=scope,
+            expires_at=_read_expiry(request, data, clock.now()),
+            bounds=bounds,
+            issuer=self.user.bounds,
+        )
 
     def _read_owner(self, data: Mapping[str, Any]) -> User:
         name = data.get("user")
         if name is None or name == self.user.name:
             return self.user
-        if not self.user.manages_tenant:
+        if not self.user.manages_tenant or self.user.bounds is not None:
             raise PermissionDenied(
                 "A token for somebody else takes an administrator's token of scope admin"
             )
@@ -85,7 +95,10 @@ class TokenView(FormatView):
             uuid = UUID(token_id)
         except ValueError:
             raise NotFound("Token not found") from None
-        reached = Token.objects.visible_to(self.user).select_related("user")
+        reached = Token.objects.visible_to(self.user).select_related("user", "bounds")
+        if self.user.bounds is not None:
+            # A token with bounds reaches no other token.
+            reached = reached.filter(pk=request.auth.pk)
         token = reached.filter(uuid=uuid).first()
         if token is None:
             raise NotFound("Token not found")
@@ -113,13 +126,19 @@ class RotateToken(TokenView):
         return _rotate_token(token, overlap, caller_token_expiry(request))
 
 
-def _issue_token(
-    owner: User, name: str, scope: Scope, expires_at: datetime | None
-) -> Response:
+class RenewToken(TokenView):
+    bounded_methods: ClassVar = ("POST",)
+
+    @schema.renew_token
+    def post(self, request: Request, token_id: str) -> Response:
+        token = self.find(request, token_id)
+        token.bounds = accounts.renew_bounds(token, now=clock.now())
+        return Response(render_token(token))
+
+
+def _issue_token(owner: User, **values: Any) -> Response:
     try:
-        token, clear_text = accounts.create_token(
-            owner, name=name, scope=scope, expires_at=expires_at
-        )
+        token, clear_text = accounts.create_token(owner, **values)
     except accounts.AccountError as error:
         raise InvalidTask("user", f"Invalid value of user. {error}") from None
     return _new_token_response(token, clear_text, location=f"/tokens/{token.uuid}")
@@ -179,7 +198,8 @@ def _read_expiry(
 
 
 def render_token(token: Token) -> dict[str, Any]:
-    return {
+    """What a token is; its bounds are shown if it has some."""
+    shown: dict[str, Any] = {
         "id": str(token.uuid),
         "user": token.user.name,
         "name": token.name,
@@ -190,3 +210,8 @@ def render_token(token: Token) -> dict[str, Any]:
         "revoked_at": format_optional_timestamp(token.revoked_at),
         "last_used_at": format_optional_timestamp(token.last_used_at),
     }
+    if token.bounds is not None:
+        shown["bounds"] = accounts.show_bounds(token.bounds)
+        if token.bounds.ends_at is not None:
+            shown["renew_by"] = format_optional_timestamp(token.bounds.ends_at)
+    return shown

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, ClassVar
 
 from django.http import HttpResponse
 from rest_framework.request import Request
@@ -31,6 +31,9 @@ MIN_RETRY_DELAY, MAX_RETRY_DELAY = 1.0, 60.0
 
 
 class CronJobs(PlainTextErrorView):
+    bounded_methods: ClassVar = ("POST", "DELETE")
+    stores_tasks: ClassVar = True
+
     @schema.put_job
     def post(self, request: Request) -> Response:
         now = clock.now()

@@ -17,7 +17,7 @@ from tasks_api.api.json_codec import dumps
 from tasks_api.api.pull_queue import openapi as schema
 from tasks_api.domain.exceptions import InvalidTask
 from tasks_api.domain.timestamps import format_timestamp
-from tasks_api.services import pull_queue
+from tasks_api.services import limits, pull_queue
 
 MIN_INTEGER = -(2**31)
 # A cache must not hand out the same jobs again.
@@ -28,7 +28,9 @@ class EnqueueJob(PlainTextErrorView):
     @schema.enqueue_job
     @idempotent
     def post(self, request: Request) -> Response:
-        pull_queue.enqueue(read_job(request.data, tenant_id=self.tenant.pk))
+        job = read_job(request.data, tenant_id=self.tenant.pk)
+        limits.require_payloads(self.user, [len(job.payload.encode())])
+        pull_queue.enqueue(job)
         return Response(status=202)
 
 
@@ -36,7 +38,9 @@ class EnqueueJobs(PlainTextErrorView):
     @schema.enqueue_jobs
     @idempotent
     def post(self, request: Request) -> Response:
-        pull_queue.enqueue_many(read_jobs(request.data, tenant_id=self.tenant.pk))
+        jobs = read_jobs(request.data, tenant_id=self.tenant.pk)
+        limits.require_payloads(self.user, [len(job.payload.encode()) for job in jobs])
+        pull_queue.enqueue_many(jobs)
         return Response(status=202)
 
 
@@ -72,6 +76,7 @@ class RescheduleJob(PlainTextErrorView):
     def post(self, request: Request) -> Response:
         data = fields.require_object(request.data)
         job = read_job(data, tenant_id=self.tenant.pk)
+        limits.require_payloads(self.user, [len(job.payload.encode())])
         pull_queue.reschedule(job, state=_state(data.get("state")))
         return Response(status=202)
 

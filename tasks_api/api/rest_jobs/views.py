@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime
-from typing import Any
+from typing import Any, ClassVar
 
 import simplejson
 from django.db.models import Prefetch, prefetch_related_objects
@@ -58,6 +58,9 @@ class RestJobsView(AnonymousAllowedView):
 
 
 class JobList(RestJobsView):
+    bounded_methods: ClassVar = ("POST",)
+    stores_tasks: ClassVar = True
+
     @schema.create_job
     @idempotent
     def post(self, request: Request) -> Response:
@@ -71,6 +74,8 @@ class JobList(RestJobsView):
 
 
 class JobDetail(RestJobsView):
+    bounded_methods: ClassVar = ("GET",)
+
     @schema.get_job
     def get(self, request: Request, job_id: str) -> Response:
         try:

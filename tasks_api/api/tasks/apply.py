@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 from uuid import UUID
 
 import simplejson
@@ -78,6 +78,9 @@ class ShownPlan(NamedTuple):
 
 
 class ApplyTasks(TasksView):
+    bounded_methods: ClassVar = ("POST",)
+    stores_tasks: ClassVar = True
+
     @property
     def max_body_bytes(self) -> int:
         limit: int = settings.SCHEDULER_MAX_BULK_BYTES

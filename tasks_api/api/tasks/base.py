@@ -10,7 +10,7 @@ from rest_framework.exceptions import PermissionDenied
 from rest_framework.response import Response
 
 from tasks_api.api.errors import ErrorResponse, FormatView
-from tasks_api.domain.exceptions import InvalidTask, RunNotFound
+from tasks_api.domain.exceptions import InvalidTask, LimitReached, RunNotFound
 
 
 class InvalidTasks(InvalidTask):
@@ -47,8 +47,8 @@ class TasksView(FormatView):
 
     def render_error(self, error: ErrorResponse) -> HttpResponse:
         status, message, cause = error
-        if isinstance(cause, PermissionDenied):
-            # It says which scope or role is missing.
+        if isinstance(cause, PermissionDenied | LimitReached):
+            # It says which scope, role, quota or bound stands against it.
             return super().render_error(error)
         common = self.error_messages.get(status, message)
         message = self.error_messages_by_method.get(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, ClassVar
 
 from django.db import transaction
 from rest_framework.request import Request
@@ -24,6 +24,8 @@ from tasks_api.services import manual_runs, pausing
 
 
 class RunTask(TasksView):
+    bounded_methods: ClassVar = ("POST",)
+
     @schema.run_task
     @idempotent
     def post(self, request: Request, task_id: str) -> Response:
@@ -37,6 +39,8 @@ class RunTask(TasksView):
 
 
 class PauseTask(TasksView):
+    bounded_methods: ClassVar = ("POST",)
+
     @schema.pause_task
     def post(self, request: Request, task_id: str) -> Response:
         _pause(self.user, [task_id], read_hold(request))
@@ -44,6 +48,8 @@ class PauseTask(TasksView):
 
 
 class ResumeTask(TasksView):
+    bounded_methods: ClassVar = ("POST",)
+
     @schema.resume_task
     def post(self, request: Request, task_id: str) -> Response:
         pausing.resume_tasks(
@@ -53,6 +59,8 @@ class ResumeTask(TasksView):
 
 
 class PauseTasks(TasksView):
+    bounded_methods: ClassVar = ("POST",)
+
     @schema.pause_tasks
     def post(self, request: Request) -> Response:
         ids = read_ids(request.data, with_hold=True)
@@ -61,6 +69,8 @@ class PauseTasks(TasksView):
 
 
 class ResumeTasks(TasksView):
+    bounded_methods: ClassVar = ("POST",)
+
     @schema.resume_tasks
     def post(self, request: Request) -> Response:
         ids = read_ids(request.data)

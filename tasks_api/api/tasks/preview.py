@@ -34,6 +34,8 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class NextFireTimes(TasksView):
+    bounded_methods: ClassVar = ("GET",)
+
     @schema.next_fire_times
     def get(self, request: Request, task_id: str) -> Response:
         now = clock.now()
@@ -46,6 +48,8 @@ class NextFireTimes(TasksView):
 
 
 class PreviewTask(TasksView):
+    bounded_methods: ClassVar = ("POST",)
+
     # It stores nothing.
     scopes: ClassVar = {"POST": Scope.READ}
 

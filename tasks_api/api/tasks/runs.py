@@ -54,6 +54,8 @@ class RunList(RunsView):
 
 
 class TaskRunList(RunsView):
+    bounded_methods: ClassVar = ("GET",)
+
     @schema.list_runs_of_task
     def get(self, request: Request, task_id: str) -> Response:
         query = fields.query_parameters(request)
@@ -61,6 +63,8 @@ class TaskRunList(RunsView):
 
 
 class RunDetail(RunsView):
+    bounded_methods: ClassVar = ("GET",)
+
     @schema.get_run
     def get(self, request: Request, run_id: str) -> Response:
         run, attempts = runs.get_run(self.user, parse_run_id(run_id))
@@ -70,6 +74,8 @@ class RunDetail(RunsView):
 
 
 class RedriveRun(RunsView):
+    bounded_methods: ClassVar = ("POST",)
+
     @schema.redrive_run
     @idempotent
     def post(self, request: Request, run_id: str) -> Response:
@@ -90,6 +96,8 @@ class RedriveRuns(RunsView):
 
 
 class CancelRun(RunsView):
+    bounded_methods: ClassVar = ("POST",)
+
     @schema.cancel_run
     @idempotent
     def post(self, request: Request, run_id: str) -> Response:

@@ -52,6 +52,9 @@ from tasks_api.storage import task_counts
 
 
 class TaskList(TasksView):
+    bounded_methods: ClassVar = ("GET", "POST")
+    stores_tasks: ClassVar = True
+
     error_messages_by_method: ClassVar = {
         ("GET", 500): "APIError: Internal Server error while retrieving records",
         ("POST", 401): "User Not authorized",
@@ -60,6 +63,8 @@ class TaskList(TasksView):
     @openapi.list_tasks
     def get(self, request: Request) -> Response:
         query = fields.query_parameters(request)
+        if self.user.bounds is not None:
+            return _page_within_bounds(request, self.user, clock.now())
         scope = read_scope(query, self.user)
         filters = read_filters(request, query)
         if filters or "cursor" in query:
@@ -80,6 +85,9 @@ class TaskList(TasksView):
 
 
 class TaskBulk(TasksView):
+    bounded_methods: ClassVar = ("POST",)
+    stores_tasks: ClassVar = True
+
     @property
     def max_body_bytes(self) -> int:
         limit: int = settings.SCHEDULER_MAX_BULK_BYTES
@@ -117,6 +125,8 @@ _TASK_ERROR_MESSAGES: dict[tuple[str | None, int], str] = {
 
 
 class TaskDetail(TasksView):
+    bounded_methods: ClassVar = ("GET", "PATCH", "DELETE")
+
     error_messages_by_method: ClassVar = _TASK_ERROR_MESSAGES
 
     @openapi.get_task
@@ -146,6 +156,9 @@ class TaskDetail(TasksView):
 
 class NamedTask(TasksView):
     """A task by the name that its owner gave it."""
+
+    bounded_methods: ClassVar = ("GET", "PUT", "DELETE")
+    stores_tasks: ClassVar = True
 
     error_messages_by_method: ClassVar = _TASK_ERROR_MESSAGES
 
@@ -200,6 +213,24 @@ class NamedTask(TasksView):
         task = _lock_matching(request, self.user, task_id, now)
         removal.remove_locked(task)
         return Response({"message": "Task has been removed successfully"})
+
+
+def _page_within_bounds(request: Request, user: User, now: datetime) -> Response:
+    """The tasks that a token with bounds made, which are few. It takes no filters."""
+    query = fields.query_parameters(request)
+    if others := sorted(query.keys() - {"limit", "offset"}):
+        why = "A token with bounds lists its tasks without filters"
+        raise InvalidTask(others[0], f"Invalid value of {others[0]}. {why}")
+    limit = _page_size(query)
+    offset = fields.whole_number_parameter(query, "offset", 0, minimum=0)
+    own = Task.objects.visible_to(user).for_surface(Surface.TASKS).alive(now)
+    count = own.count()
+    page = own.with_schedule().order_by("pk")[offset : offset + limit]
+    body = {"count": count, "tasks": [render_task(task, now) for task in page]}
+    end = offset + limit
+    has_more = end < count
+    link = pagination.next_page_link(request, limit=limit, offset=end)
+    return Response(body, headers=link if has_more else None)
 
 
 def _page_by_offset(

@@ -37,6 +37,8 @@ class TimersView(PlainTextErrorView):
 
 
 class InsertTimer(TimersView):
+    stores_tasks: ClassVar = True
+
     @schema.insert_timer
     @idempotent
     def post(self, request: Request) -> Response:
@@ -60,6 +62,8 @@ class DeleteTimer(TimersView):
 
 
 class ReplaceCrons(TimersView):
+    stores_tasks: ClassVar = True
+
     @schema.replace_crons
     def post(self, request: Request) -> Response:
         now = clock.now()

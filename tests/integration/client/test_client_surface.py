@@ -30,7 +30,7 @@ from tests.integration.support.tasks_surface import ONE_TIME, PERIODIC
 # First segments of paths. The other wire formats have clients of their own.
 COVERED_SEGMENTS = {"tasks", "runs", "tokens", "users", "signing-secrets", "audit"}
 COVERED_SEGMENTS |= {"stats", "account", "forecast"}
-COVERED_SEGMENTS |= {"channels", "rules"}
+COVERED_SEGMENTS |= {"channels", "rules", "usage"}
 OTHER_SEGMENTS = {"", "api", "cron", "delete", "insert"}
 OTHER_SEGMENTS |= {"complete", "enqueue", "heartbeat", "next", "queues", "reschedule"}
 OTHER_SEGMENTS |= {"health", "healthz", "readyz"}
@@ -59,6 +59,10 @@ CHANNEL |= {"max_per_hour": 5, "paused": False}
 QUIET = {"from": "22:00", "to": "07:00", "timezone": "UTC"}
 RULE: dict[str, Any] = {"task_id": ID, "tag": "a", "streak": 3, "late_after": 60}
 RULE |= {"digest_seconds": 300, "quiet_hours": QUIET, "paused": False}
+
+BOUNDS: dict[str, Any] = {"hosts": ["a"], "paths": ["/"], "methods": ["POST"]}
+BOUNDS |= {"tags": ["x"], "runs_per_day": 1, "horizon": 1, "renew_within": 1}
+BOUNDS |= {"tasks": 1, "requests_per_minute": 1, "payload_bytes": 1}
 
 Call = Callable[[Client], Any]
 
@@ -123,8 +127,10 @@ CALLS: dict[str, Call] = {
     "list_tokens": lambda c: next(c.list_tokens(owner="all")),
     "get_token": lambda c: c.get_token(ID),
     "issue_token": lambda c: c.issue_token(
-        "ci", scope="read", expires_in=DAY, user="x"
+        "ci", scope="read", expires_in=DAY, user="x", bounds=BOUNDS
     ),
+    "renew_token": lambda c: c.renew_token(ID),
+    "get_usage": lambda c: c.get_usage(),
     "rotate_token": lambda c: c.rotate_token(ID, overlap=DAY),
     "revoke_token": lambda c: c.revoke_token(ID),
     "list_users": lambda c: next(c.list_users()),

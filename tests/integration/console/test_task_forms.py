@@ -13,7 +13,7 @@ from django.utils import timezone
 from rest_framework.test import APIClient
 
 from accounts import services as accounts
-from accounts.models import AuditEntry, Role, User
+from accounts.models import AuditEntry, Role, Tenant, User
 from tasks_api.domain.specs import Surface
 from tasks_api.models import Run, Task
 from tests.conftest import ClientFor, MakeTask
@@ -182,6 +182,15 @@ def test_a_name_that_is_taken_is_said(browser: Client, make_task: MakeTask) -> N
 
     assert "exists already" in text_of(answer)
     assert Task.objects.count() == 1
+
+
+def test_a_quota_is_said(browser: Client, alpha: Tenant) -> None:
+    Tenant.objects.filter(pk=alpha.pk).update(max_tasks=0)
+
+    for more in ({}, {"action": "test"}):
+        answer = browser.post(NEW, ONCE | {"key": "k"} | more)
+        assert "The quota of the tenant is 0 tasks" in text_of(answer)
+    assert not Task.objects.exists()
 
 
 def test_a_link_and_another_task_fill_the_form(

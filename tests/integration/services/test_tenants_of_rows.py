@@ -26,6 +26,7 @@ from tasks_api.models import FurtherAttempt, Run, Task
 from tasks_api.scheduler import overdue, rescue
 from tasks_api.scheduler.edits import EditFollower
 from tasks_api.services import notice_sending, owners, rollups
+from tasks_api.storage import day_counts
 from tasks_api.worker import long_work, verdicts
 from tasks_api.worker.record import AttemptResult
 from tests.conftest import ClientFor, MakeTask, tenant_of
@@ -239,6 +240,17 @@ def let_in(side: Side) -> None:
     accounts.invite_user(side.colleague, now=clock.now(), by=side.owner.username)
 
 
+def act_within_bounds(side: Side) -> None:
+    token = side.send("post", "/tokens/", {"bounds": {"runs_per_day": 100}})
+    api = APIClient()
+    api.credentials(HTTP_AUTHORIZATION=f"Bearer {token['token']}")
+    narrow = side._replace(api=api)
+    made = narrow.send("post", "/tasks/", ONE_TIME)
+    narrow.send("post", f"/tasks/{made['id']}/run/")
+    record(take_waiting(), Succeed())
+    day_counts.add_runs({side.tenant.pk: 1})
+
+
 def insert_as_the_release_before(side: Side) -> None:
     task = hourly_task(side.owner)
     store_run(task)
@@ -267,6 +279,7 @@ STEPS: tuple[Step, ...] = (
     let_wait,
     close_hours,
     let_in,
+    act_within_bounds,
 )
 
 

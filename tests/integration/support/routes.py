@@ -28,7 +28,7 @@ OWN_LISTS = {
 
 # Work on the caller's own, whatever the body says.
 OWN_ONLY = {"apply-tasks", "preview-task", "redrive-runs", "cancel-runs"}
-OWN_ONLY |= {"stats", "forecast", "tenant-account"}
+OWN_ONLY |= {"usage", "stats", "forecast", "tenant-account"}
 
 
 # Take ids in the body.
@@ -66,7 +66,16 @@ NAMING |= {"queue-messages", "requeue-exhausted", "purge-queue"}
 
 
 # What a tenant manages of itself; test_access.py says what outsiders reach.
-ACCESS = {"tokens", "token", "rotate-token", "users", "user", "audit", "transfer-tasks"}
+ACCESS = {
+    "tokens",
+    "token",
+    "rotate-token",
+    "renew-token",
+    "users",
+    "user",
+    "audit",
+    "transfer-tasks",
+}
 
 
 ACCESS |= {"signing-secrets", "rotate-signing-secret"}

@@ -44,6 +44,8 @@ from scheduler_client.models import (
     Task,
     TenantAccount,
     Token,
+    TokenUsage,
+    Usage,
     User,
 )
 from scheduler_client.webhooks import Delivery, verify
@@ -87,8 +89,10 @@ __all__ = [
     "Task",
     "TenantAccount",
     "Token",
+    "TokenUsage",
     "Unauthorized",
     "Unreachable",
+    "Usage",
     "User",
     "verify",
 ]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
+from typing import Any
 
 from scheduler_client.connection import MAX_PAGE_SIZE, ConnectionOwner
-from scheduler_client.decoding import decode
+from scheduler_client.decoding import decode, decode_usage
 from scheduler_client.encoding import Timestamp, quote_segment
 from scheduler_client.models import (
     AuditEntry,
@@ -14,6 +15,7 @@ from scheduler_client.models import (
     NewSigningSecret,
     SigningSecret,
     Token,
+    Usage,
     User,
 )
 
@@ -38,8 +40,13 @@ class AccessMethods(ConnectionOwner):
         scope: str | None = None,
         expires_in: Seconds | None = None,
         user: str | None = None,
+        bounds: Mapping[str, Any] | None = None,
     ) -> IssuedToken:
-        body = {"name": name, "scope": scope, "expires_in": expires_in, "user": user}
+        """Issue a token, with `bounds` if it is to do no more than these allow."""
+        body: dict[str, Any] = {"name": name, "scope": scope}
+        body |= {"expires_in": expires_in, "user": user}
+        if bounds is not None:
+            body["bounds"] = dict(bounds)
         response = self._connection.post("/tokens/", body, idempotent=False)
         return decode(IssuedToken, response.body)
 
@@ -50,6 +57,15 @@ class AccessMethods(ConnectionOwner):
         path, body = f"{_token_path(token_id)}rotate/", {"overlap_seconds": overlap}
         response = self._connection.post(path, body, idempotent=False)
         return decode(IssuedToken, response.body)
+
+    def renew_token(self, token_id: str) -> Token:
+        """Let the tasks of a token with the bound `renew_within` go on as long again."""
+        path = f"{_token_path(token_id)}renew/"
+        return decode(Token, self._connection.post(path, None, idempotent=True).body)
+
+    def get_usage(self) -> Usage:
+        """Return the quotas of your tenant and of your token, and what is used."""
+        return decode_usage(self._connection.get("/usage/").body)
 
     def revoke_token(self, token_id: str) -> None:
         self._connection.request("DELETE", _token_path(token_id), idempotent=True)

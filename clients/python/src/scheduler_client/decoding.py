@@ -20,12 +20,15 @@ from scheduler_client.models import (
     HourStats,
     Plan,
     PlanStep,
+    QuotaUse,
     ReasonCount,
     Run,
     ScheduleChange,
     Stats,
     Task,
     TenantAccount,
+    TokenUsage,
+    Usage,
 )
 
 if TYPE_CHECKING:
@@ -112,6 +115,16 @@ def decode_stats(data: Mapping[str, Any]) -> Stats:
 def decode_tenant_account(data: Mapping[str, Any]) -> TenantAccount:
     differences = [decode(HourBalance, item) for item in data["differences"]]
     return decode(TenantAccount, data, differences=differences)
+
+
+def decode_usage(data: Mapping[str, Any]) -> Usage:
+    of_token = data.get("token")
+    token = of_token and decode(TokenUsage, of_token, quotas=_decode_quotas(of_token))
+    return decode(Usage, data, quotas=_decode_quotas(data), token=token)
+
+
+def _decode_quotas(data: Mapping[str, Any]) -> list[QuotaUse]:
+    return [decode(QuotaUse, item) for item in data["quotas"]]
 
 
 def decode_forecast(data: Mapping[str, Any]) -> Forecast:

@@ -296,6 +296,9 @@ class Token:
     expires_at: datetime | None = None
     revoked_at: datetime | None = None
     last_used_at: datetime | None = None
+    # What it can do at most; None if it has no bounds.
+    bounds: Mapping[str, Any] | None = None
+    renew_by: datetime | None = None
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
 
@@ -304,6 +307,34 @@ class IssuedToken(Token):
     """A new token. `token` is its clear text, which the service shows only once."""
 
     token: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True)
+class QuotaUse:
+    """A quota, and what is used of it. Without a limit there is no quota."""
+
+    quota: str
+    limit: int | None = None
+    used: int | None = None
+    resets_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class TokenUsage:
+    """The quotas of a token with bounds."""
+
+    quotas: Sequence[QuotaUse]
+    renew_by: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Usage:
+    """The quotas of a tenant, and of the calling token if it has bounds."""
+
+    quotas: Sequence[QuotaUse]
+    plan: str | None = None
+    token: TokenUsage | None = None
+    raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
 
 @dataclass(frozen=True)

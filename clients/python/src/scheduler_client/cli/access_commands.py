@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from scheduler_client import formatting
-from scheduler_client.cli.arguments import add_limit, add_time_range, parse_positive_int
+from scheduler_client.cli.arguments import (
+    add_limit,
+    add_time_range,
+    parse_object,
+    parse_positive_int,
+)
 from scheduler_client.cli.commands import CommandGroup, Options
 from scheduler_client.cli.output import succeed, take_limit
 from scheduler_client.client import Client
@@ -22,6 +27,7 @@ def add_commands(root: CommandGroup) -> None:
     parser.add_argument(
         "--overlap", type=int, metavar="SECONDS", help="how long the old one stays live"
     )
+    root.add_command("usage", show_usage, "show quotas and what is used of them")
     parser = root.add_command("audit", list_audit_entries, "show the audit log")
     parser.add_argument("--actor", help="only changes by this user")
     parser.add_argument("--action", help="only this action, or those with this prefix")
@@ -42,6 +48,12 @@ def _add_token_commands(group: CommandGroup) -> None:
     parser.add_argument("--scope", choices=["read", "write", "admin"])
     parser.add_argument("--expires-in", type=parse_positive_int, metavar="SECONDS")
     parser.add_argument("--user", help="user of the token; for administrators")
+    parser.add_argument(
+        "--bounds",
+        type=parse_object,
+        metavar="JSON",
+        help='what it can do at most, such as {"hosts": ["api.example.com"]}',
+    )
     text = "issue the successor of a token, and print it once"
     parser = group.add_command("rotate", rotate_token, text)
     parser.add_argument("id", help="id of the token")
@@ -51,6 +63,9 @@ def _add_token_commands(group: CommandGroup) -> None:
         metavar="SECONDS",
         help="how long the old one stays valid",
     )
+    text = "let the tasks of a token with bounds go on"
+    parser = group.add_command("renew", renew_token, text)
+    parser.add_argument("id", help="id of the token")
     parser = group.add_command("revoke", revoke_token, "revoke a token")
     parser.add_argument("id", help="id of the token")
 
@@ -102,6 +117,7 @@ def issue_token(client: Client, options: Options) -> int:
         scope=options.scope,
         expires_in=options.expires_in,
         user=options.user,
+        bounds=options.bounds,
     )
     return succeed(options, issued.raw, issued.token)
 
@@ -109,6 +125,23 @@ def issue_token(client: Client, options: Options) -> int:
 def rotate_token(client: Client, options: Options) -> int:
     issued = client.rotate_token(options.id, overlap=options.overlap)
     return succeed(options, issued.raw, issued.token)
+
+
+def renew_token(client: Client, options: Options) -> int:
+    token = client.renew_token(options.id)
+    return succeed(options, token.raw, f"Renewed until {token.renew_by}")
+
+
+def show_usage(client: Client, options: Options) -> int:
+    usage = client.get_usage()
+    rows = [("tenant", each) for each in usage.quotas]
+    rows += [("token", each) for each in (usage.token.quotas if usage.token else ())]
+    head = ("of", "quota", "limit", "used", "resets")
+    lines = formatting.format_table(
+        head,
+        [(of, use.quota, use.limit, use.used, use.resets_at) for of, use in rows],
+    )
+    return succeed(options, usage.raw, *lines)
 
 
 def revoke_token(client: Client, options: Options) -> int:
