@@ -57,10 +57,13 @@ class ClaimedRun(NamedTuple):
     request: str = ""
     overlap: str = ""
     pause_after_failures: int | None = None
+    stop_on_success: bool = False
     lost_count: int = 0
     # If the run repeats another one: the fire time that it stands for, and the other run.
     slot: datetime | None = None
     redrive_of: UUID | None = None
+    # The call that asked for the run, if it is a backfill.
+    backfill_id: UUID | None = None
     # What its worker holds it by; the last field, because the worker appends it.
     lease: UUID = NO_LEASE
 
@@ -68,6 +71,11 @@ class ClaimedRun(NamedTuple):
     def turn(self) -> int:
         """The number of its attempt, not counting those that were lost with their worker."""
         return self.number - self.lost_count
+
+    @property
+    def may_change_its_task(self) -> bool:
+        """Whether the end of the run may pause or end its task, which is locked for that."""
+        return self.pause_after_failures is not None or self.stop_on_success
 
 
 class Credentials(NamedTuple):

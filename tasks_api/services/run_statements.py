@@ -7,7 +7,11 @@ from collections.abc import Collection
 from tasks_api.domain.states import UNDELIVERED_STATES, RunState
 from tasks_api.services.rollup_statements import REASON_OF_RUN
 from tasks_api.storage.id_statements import ID_FOR
-from tasks_api.storage.run_statements import end_live_runs, insert_into_history
+from tasks_api.storage.run_statements import (
+    GIVE_BACK_RUNS,
+    end_live_runs,
+    insert_into_history,
+)
 
 
 def _quoted(states: Collection[RunState]) -> str:
@@ -22,6 +26,7 @@ _IS_UNSTARTED = """
 CANCEL_UNSTARTED_RUNS = end_live_runs(
     f"{_IS_UNSTARTED} AND NOT (run.by_hand AND %(spares_by_hand)s)",
     reason="%(reason)s",
+    further=GIVE_BACK_RUNS.format(runs="ended"),
 )
 
 # Cancels the runs of tasks that wait for another attempt.
@@ -224,7 +229,7 @@ CANCEL_RUNS = f"""
     insert_into_history(
         "over", state="'cancelled'", reason="'Cancelled by ' || %(user)s || '.'"
     )
-})
+}), {GIVE_BACK_RUNS.format(runs="over")}
     SELECT live.id AS run_id,
         CASE live.state WHEN 'running' THEN 'running' ELSE 'cancelled' END AS state,
         live.task_id, task.is_one_off AND task.last_fire_at = live.scheduled_for

@@ -24,6 +24,7 @@ COLUMNS = (
     "finished_at",
     "redrive_of",
     "slot",
+    "backfill_id",
     "first_started_at",
     "first_duration_ms",
     "first_status_code",
@@ -62,20 +63,36 @@ def insert_into_history(source: str, **values: str) -> str:
     """
 
 
-def end_live_runs(where: str, *, reason: str, tables: str = "") -> str:
+def end_live_runs(
+    where: str, *, reason: str, tables: str = "", further: str = ""
+) -> str:
     """Return a statement that cancels the live runs of a condition, into history.
 
     The condition is that of the DELETE itself, so a worker that takes a run meanwhile
-    wins.
+    wins. `further` is a part of the statement that reads the runs as `ended`.
     """
     return f"""
         WITH ended AS (
             DELETE FROM tasks_api_run_live run {tables} WHERE {where}
             RETURNING run.*, {reason} AS new_reason
-        )
+        ) {f", {further}" if further else ""}
         {insert_into_history("ended", state="'cancelled'", reason="new_reason")}
     """
 
+
+# A part of a statement that cancels runs as `{runs}` while their tasks are locked: those
+# that never started do not count for the tasks that may make so many only.
+GIVE_BACK_RUNS = """
+    given_back AS (
+        UPDATE tasks_api_task task SET runs_made = task.runs_made - unstarted.runs
+        FROM (
+            SELECT task_id, count(*) AS runs FROM {runs}
+            WHERE attempt_count = 0 AND NOT by_hand GROUP BY task_id
+        ) AS unstarted
+        WHERE task.id = unstarted.task_id AND task.max_runs IS NOT NULL
+            AND task.runs_made >= unstarted.runs
+    )
+"""
 
 # Store the runs that no constraint forbids.
 INSERT_RUNS = f"""

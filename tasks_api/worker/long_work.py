@@ -279,8 +279,9 @@ def _record_ends(
             if isinstance(item.verdict, retry.RetryAfter)
         ]
     )
-    counted = [item for item in results if item.run.pause_after_failures]
+    counted = failure_streaks.counted_of(results)
     failure_streaks.count_ends(failure_streaks.find_ends(counted))
+    failure_streaks.end_stopping(results)
     are_expired = results[0].result.error == EXPIRED
     run_events.note_long_work(results, are_expired=are_expired)
 

@@ -53,6 +53,9 @@ class Task:
     content_type: str | None = None
     long_work: Mapping[str, int] | None = None
     pause_after_failures: int | None = None
+    max_runs: int | None = None
+    runs_left: int | None = None
+    stop_on_success: bool = False
     paused: bool = False
     pause_reason: str | None = None
     resume_at: datetime | None = None
