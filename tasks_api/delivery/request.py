@@ -17,7 +17,7 @@ from tasks_api.domain.request_options import (
     comparable,
     split_sealed_values,
 )
-from tasks_api.domain.specs import RequestOptions, Surface
+from tasks_api.domain.specs import Overlap, RequestOptions, Surface
 from tasks_api.domain.states import Trouble
 from tasks_api.domain.timestamps import format_timestamp
 
@@ -71,6 +71,13 @@ class ClaimedRun(NamedTuple):
     def turn(self) -> int:
         """The number of its attempt, not counting those that were lost with their worker."""
         return self.number - self.lost_count
+
+    @property
+    def holds_others_up(self) -> bool:
+        """Whether other runs of its task may wait for its end: in line, or for their turn."""
+        return self.overlap == Overlap.QUEUE_ONE or (
+            self.backfill_id is not None and self.overlap != Overlap.ALLOW
+        )
 
     @property
     def may_change_its_task(self) -> bool:
@@ -144,7 +151,9 @@ def build_request(
     headers += _signed_headers(run, credentials, body, now)
     if options.deadline:
         headers += _callback_headers(run, run_key, public_url)
-    if run.redrive_of:
+    if run.backfill_id:
+        headers.append(("X-Scheduler-Backfill", str(run.backfill_id)))
+    elif run.redrive_of:
         headers.append(("X-Scheduler-Redrive-Of", str(run.redrive_of)))
     if run.surface == Surface.TIMERS:
         headers.append(("Scheduler-Secret", credentials.shared_secret))

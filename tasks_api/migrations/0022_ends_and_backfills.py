@@ -29,4 +29,9 @@ class Migration(migrations.Migration):
             name="backfill_id",
             field=models.UUIDField(null=True),
         ),
+        migrations.AddField(
+            model_name="run",
+            name="in_turn",
+            field=models.BooleanField(db_default=False, default=False),
+        ),
     ]

@@ -124,6 +124,9 @@ class Run(models.Model):
     slot = models.DateTimeField(null=True)
     # The call that asked for the run, if it is a backfill.
     backfill_id = models.UUIDField(null=True)
+    # A backfill of a task that may not overlap: it is sent when its turn comes, and is
+    # exclusive from then on.
+    in_turn = models.BooleanField(default=False, db_default=False)
     stage = models.TextField(choices=Stage, default=Stage.LIVE, db_default=Stage.LIVE)
     # The first attempt. Most runs have no other, so it has no row of its own.
     first_started_at = models.DateTimeField(null=True)

@@ -47,7 +47,7 @@ DELETE_UNSTARTED_RUNS = """
 # of the ids it sees which partitions it need not read. Of the two conditions on the cursor, the first is for the index, and the second is exact.
 IS_WANTED = f"""
     run.tenant_id = %(tenant)s
-    AND (run.state <> 'pending' OR run.scheduled_for <= now())
+    AND (run.state <> 'pending' OR run.scheduled_for <= now() OR run.by_hand)
     AND (%(task)s::uuid IS NULL OR run.task_id = %(task)s::uuid)
     AND (%(run)s::uuid IS NULL OR run.id = %(run)s::uuid)
     AND (NOT %(all_not_delivered)s OR run.state IN ({_quoted(UNDELIVERED_STATES)}))
@@ -173,6 +173,7 @@ _IS_SELECTED = f"""
     AND (%(since)s::timestamptz IS NULL OR run.scheduled_for >= %(since)s)
     AND (%(until)s::timestamptz IS NULL OR run.scheduled_for < %(until)s)
     AND (%(runs)s::uuid[] IS NULL OR run.id = ANY(%(runs)s::uuid[]))
+    AND (%(backfill)s::uuid IS NULL OR run.backfill_id = %(backfill)s::uuid)
     AND {HAS_REASON} AND {IS_OF_NAMED_TASK}
 """
 
@@ -199,7 +200,7 @@ FIND_RUNS_TO_CANCEL = f"""
     SELECT run.id FROM tasks_api_run_live run
     JOIN tasks_api_task task ON task.id = run.task_id
     WHERE {_IS_SELECTED} AND run.finished_at IS NULL AND run.cancelled_by = ''
-        AND (run.state <> 'pending' OR run.scheduled_for <= now())
+        AND (run.state <> 'pending' OR run.scheduled_for <= now() OR run.by_hand)
     ORDER BY run.scheduled_for LIMIT {{limit}}
 """
 

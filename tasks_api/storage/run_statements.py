@@ -25,6 +25,7 @@ COLUMNS = (
     "redrive_of",
     "slot",
     "backfill_id",
+    "in_turn",
     "first_started_at",
     "first_duration_ms",
     "first_status_code",
@@ -124,6 +125,23 @@ START_WAITING_RUNS = """
             SELECT FROM tasks_api_run_live earlier
             WHERE earlier.task_id = run.task_id AND earlier.exclusive
                 AND earlier.finished_at IS NULL)
+    RETURNING run.id
+"""
+
+# Let the oldest due backfill of each task have its turn, if no exclusive run is unfinished.
+START_TURNS = """
+    UPDATE tasks_api_run_live run SET exclusive = true, wake_at = now()
+    FROM (
+        SELECT DISTINCT ON (waiting.task_id) waiting.id FROM tasks_api_run_live waiting
+        WHERE waiting.task_id = ANY(%s::uuid[]) AND waiting.in_turn
+            AND NOT waiting.exclusive AND waiting.state = 'pending'
+            AND waiting.scheduled_for <= now() AND NOT EXISTS (
+                SELECT FROM tasks_api_run_live earlier
+                WHERE earlier.task_id = waiting.task_id AND earlier.exclusive
+                    AND earlier.finished_at IS NULL)
+        ORDER BY waiting.task_id, waiting.scheduled_for
+    ) AS first
+    WHERE run.id = first.id
     RETURNING run.id
 """
 

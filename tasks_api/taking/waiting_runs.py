@@ -20,6 +20,8 @@ from tasks_api.taking.tenant_shares import TenantShare
 
 # The fates of a waiting run that is neither taken nor ended.
 LEFT, HELD, READY = "left", "held", "ready"
+# The fate of a backfill that waits for its turn.
+IN_TURN = "in turn"
 _MARKS = ("fate", "inactive_owner_id", "queued_task_id")
 
 
@@ -31,7 +33,7 @@ class TakenRuns(NamedTuple):
     due: int = 0
     # Runs that had no room.
     left: int = 0
-    # Tasks whose runs wait in line, and of which a run has ended here.
+    # Tasks whose runs wait in line, and of which a run has ended here or waits for its turn.
     freed: Collection[UUID] = ()
 
 
@@ -76,8 +78,10 @@ def _take(
         if row[0] == READY
     ]
     left = sum(row[0] == LEFT for row in rows)
-    ended = [row for row in rows if row[0] not in (LEFT, HELD, READY)]
-    return TakenRuns(runs, len(rows), left, _follow_up(ended) if ended else ())
+    ended = [row for row in rows if row[0] not in (LEFT, HELD, READY, IN_TURN)]
+    freed = _follow_up(ended) if ended else set()
+    freed |= {task_id for fate, _, task_id, *_ in rows if fate == IN_TURN}
+    return TakenRuns(runs, len(rows), left, freed)
 
 
 def _follow_up(ended: Sequence[Sequence[Any]]) -> set[UUID]:

@@ -100,10 +100,9 @@ def test_what_is_made_up_for_is_never_more_than_the_rest(
     match misfire:
         case Misfire.ALL:
             # The oldest: the task would have ended after them.
-            assert [run.scheduled_for for run in made] == [
-                task.starts_at + number * 10 * SECOND
-                for number in range(3)  # type: ignore[operator]  # it has a start
-            ]
+            assert task.starts_at is not None
+            oldest = [task.starts_at + number * 10 * SECOND for number in range(3)]
+            assert [run.scheduled_for for run in made] == oldest
             assert (task.end_reason, found.planned) == (EndReason.MAX_RUNS, 3)
         case Misfire.LATEST:
             assert (len(made), task.runs_left, found.planned) == (1, 2, 8)

@@ -7,13 +7,15 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from accounts.models import AuditEntry, Tenant, User
+from accounts import services as accounts
+from accounts.models import AuditEntry, User
 from tasks_api.delivery.request import ClaimedRun, HttpResult
 from tasks_api.delivery.retry import GiveUp, RetryAfter, Succeed, Verdict
 from tasks_api.domain.specs import Overlap, Surface
 from tasks_api.domain.states import EndReason
 from tasks_api.models import Run, Task
 from tasks_api.services import manual_runs, reconciliation
+from tasks_api.services.account import FireTimeOutcome
 from tasks_api.storage import schedule_changes
 from tasks_api.worker import run_events
 from tasks_api.worker.engine import Engine
@@ -91,7 +93,10 @@ def test_the_account_plans_nothing_after_the_end(user: User) -> None:
 
     found = reconciliation.reconcile(user, task.pk, since=None, until=None)
     assert (found.balance, found.differences) == (0, [])
-    assert (found.outcomes["delivered"], found.outcomes["missed"]) == (1, 3)
+    assert (
+        found.outcomes[FireTimeOutcome.DELIVERED],
+        found.outcomes[FireTimeOutcome.MISSED],
+    ) == (1, 3)
 
 
 def test_runs_that_wait_are_cancelled_but_not_manual_ones(user: User) -> None:
@@ -148,9 +153,7 @@ def test_successes_at_the_same_time_end_it_once(user: User) -> None:
 def test_a_worker_ends_it_and_its_tenant_is_told(
     user: User, receiver: Receiver, engine: Engine, recorded: ResultLog
 ) -> None:
-    Tenant.objects.filter(pk=user.tenant_id).update(
-        notification_url=f"{receiver.url}/told"
-    )
+    accounts.configure_tenant("Alpha", notification_url=f"{receiver.url}/told")
     task = polling_task(user, url=f"{receiver.url}/poll")
 
     engine.ring()

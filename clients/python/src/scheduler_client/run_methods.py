@@ -25,6 +25,7 @@ from scheduler_client.encoding import (
 )
 from scheduler_client.models import (
     Account,
+    BackfillResult,
     CancelResult,
     Forecast,
     RedriveResult,
@@ -124,11 +125,13 @@ class RunMethods(ConnectionOwner):
         until: Timestamp | None = None,
         reason: str | None = None,
         code: int | None = None,
+        backfill: str | None = None,
         limit: int | None = None,
         key: str | None = None,
     ) -> RedriveResult:
         """Send the runs in these states again, the oldest first, at most `limit` runs."""
         only = {"from": since, "to": until, "reason": reason, "code": code}
+        only["backfill"] = backfill
         body = _select_runs(states, task) | only | {"limit": limit}
         response = self._connection.create("/runs/redrive/", body, key)
         return decode(RedriveResult, response.body)
@@ -151,14 +154,40 @@ class RunMethods(ConnectionOwner):
         until: Timestamp | None = None,
         reason: str | None = None,
         code: int | None = None,
+        backfill: str | None = None,
         limit: int | None = None,
         key: str | None = None,
     ) -> CancelResult:
         """Cancel the unfinished runs in these states, the oldest first."""
         only = {"from": since, "to": until, "reason": reason, "code": code}
+        only["backfill"] = backfill
         body = _select_runs(states, task) | only | {"limit": limit}
         response = self._connection.create("/runs/cancel/", body, key)
         return decode(CancelResult, response.body)
+
+    def backfill_task(
+        self,
+        task: TaskOrId,
+        *,
+        since: Timestamp | None = None,
+        until: Timestamp | None = None,
+        which: str | None = None,
+        pace: str | None = None,
+        overlap: str | None = None,
+        hash: str | None = None,
+        dry_run: bool = False,
+        key: str | None = None,
+    ) -> BackfillResult:
+        """Send what the fire times of some time would have sent, by default of a day.
+
+        `which` is `missed` (the default) or `all`, and `pace` a number of runs such as
+        `20/minute`. A dry run makes no run. With the `hash` of a dry run, raises
+        Conflict if the plan is another one now.
+        """
+        body = {"from": since, "to": until, "which": which, "pace": pace}
+        body |= {"overlap": overlap, "hash": hash, "dry_run": dry_run or None}
+        path = f"/tasks/{task_segment(task)}/backfill/"
+        return decode(BackfillResult, self._connection.create(path, body, key).body)
 
     def complete_run(self, run_id: str, answer: Any = None) -> str:
         """End a run of long work as succeeded. Returns its state.
