@@ -23,6 +23,8 @@ _UNITS = {
 }
 _PACE = re.compile(rf"([1-9][0-9]{{0,5}})/({'|'.join(_UNITS)})", re.ASCII)
 MAX_PER_SECOND = 100
+# A backfill takes no longer than the partitions of history are made ahead.
+MAX_DURATION = timedelta(days=6)
 
 
 class Which(StrEnum):

@@ -20,7 +20,13 @@ from accounts.models import User
 from scheduler_service.db import clock
 from scheduler_service.db.arrays import columns
 from scheduler_service.db.statements import fetch_all
-from tasks_api.domain.backfills import DEFAULT_PACE, Pace, Which, send_times
+from tasks_api.domain.backfills import (
+    DEFAULT_PACE,
+    MAX_DURATION,
+    Pace,
+    Which,
+    send_times,
+)
 from tasks_api.domain.exceptions import (
     InvalidState,
     InvalidTask,
@@ -44,8 +50,6 @@ DAY = timedelta(days=1)
 # The most slots that one call backfills, and those that it looks at.
 MAX_SLOTS = 10_000
 MAX_EXAMINED_SLOTS = 100_000
-# A backfill takes no longer than the partitions of history are made ahead.
-MAX_DURATION = timedelta(days=6)
 
 
 @dataclass(frozen=True)

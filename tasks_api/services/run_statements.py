@@ -87,11 +87,16 @@ IS_OF_NAMED_TASK = """
     (%(name)s::text IS NULL OR position(%(name)s::text IN lower(task.name)) > 0)
 """
 
+_IS_OF_BACKFILL = """
+    (%(backfill)s::uuid IS NULL OR run.backfill_id = %(backfill)s::uuid)
+"""
+
 # Searches the newest runs of a filter, as many as a request may examine. Returns those
 # that are found, and, if there may be more, the last one that was examined.
 SEARCH_RUNS = f"""
     WITH examined AS MATERIALIZED (
-        SELECT run.id, run.scheduled_for, run.task_id, run.reason, run.covers_until
+        SELECT run.id, run.scheduled_for, run.task_id, run.reason, run.covers_until,
+            run.backfill_id
         FROM tasks_api_run run WHERE {IS_WANTED}
         ORDER BY run.scheduled_for DESC, run.id DESC LIMIT {{rows_examined}}
     ), found AS (
@@ -100,7 +105,7 @@ SEARCH_RUNS = f"""
         WHERE (%(reaches_all)s OR task.owner_id = %(owner)s)
             AND CASE WHEN %(task)s::uuid IS NOT NULL THEN true
                 ELSE (task.surface = 'notices') = %(notices)s END
-            AND {HAS_REASON} AND {IS_OF_NAMED_TASK}
+            AND {HAS_REASON} AND {IS_OF_NAMED_TASK} AND {_IS_OF_BACKFILL}
         {NEWEST}
     )
     (SELECT id, scheduled_for, true AS is_found FROM found run {NEWEST})
@@ -173,7 +178,7 @@ _IS_SELECTED = f"""
     AND (%(since)s::timestamptz IS NULL OR run.scheduled_for >= %(since)s)
     AND (%(until)s::timestamptz IS NULL OR run.scheduled_for < %(until)s)
     AND (%(runs)s::uuid[] IS NULL OR run.id = ANY(%(runs)s::uuid[]))
-    AND (%(backfill)s::uuid IS NULL OR run.backfill_id = %(backfill)s::uuid)
+    AND {_IS_OF_BACKFILL}
     AND {HAS_REASON} AND {IS_OF_NAMED_TASK}
 """
 

@@ -9,8 +9,13 @@ from drf_spectacular.utils import OpenApiExample
 from tasks_api.api import openapi
 from tasks_api.api.products import Product
 from tasks_api.api.tasks.openapi_common import FAILURE, TASK_ID, UNAUTHORIZED
-from tasks_api.domain.backfills import DEFAULT_PACE, MAX_PER_SECOND, Which
-from tasks_api.services.backfill import MAX_DURATION, MAX_SLOTS
+from tasks_api.domain.backfills import (
+    DEFAULT_PACE,
+    MAX_DURATION,
+    MAX_PER_SECOND,
+    Which,
+)
+from tasks_api.services.backfill import MAX_SLOTS
 
 _EXAMPLE: dict[str, Any] = {
     "from": "2026-11-21T03:00:00Z",

@@ -191,6 +191,7 @@ def _list_runs(
         _wants_notices(query),
         reason=_reason(query),
         code=_code(query),
+        backfill_id=_backfill_id(query),
     )
     found = runs.list_runs(view.user, run_filter, limit=limit)
     body: dict[str, Any] = {"runs": [render_run(row) for row in found.rows]}

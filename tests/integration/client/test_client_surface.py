@@ -99,10 +99,12 @@ CALLS: dict[str, Call] = {
         "web", [{**ONE_TIME, "name": "a"}], plan="0" * 32
     ),
     "list_runs": lambda c: next(
-        c.list_runs(states=["failed"], notices=True, **REASON, **TIME_RANGE)
+        c.list_runs(
+            states=["failed"], notices=True, backfill=ID, **REASON, **TIME_RANGE
+        )
     ),
     "list_runs_of_task": lambda c: next(
-        c.list_runs(ID, states=["failed"], **REASON, **TIME_RANGE)
+        c.list_runs(ID, states=["failed"], backfill=ID, **REASON, **TIME_RANGE)
     ),
     "get_run": lambda c: c.get_run(ID),
     "get_account": lambda c: c.get_account(ID, **TIME_RANGE),

@@ -46,6 +46,7 @@ class RunMethods(ConnectionOwner):
         notices: bool = False,
         reason: str | None = None,
         code: int | None = None,
+        backfill: str | None = None,
         page_size: int = MAX_PAGE_SIZE,
     ) -> Iterator[Run]:
         """List runs, the newest fire time first. Pages are fetched while you iterate.
@@ -60,6 +61,7 @@ class RunMethods(ConnectionOwner):
             "notice": "true" if notices else None,
             "reason": reason,
             "code": code,
+            "backfill": backfill,
             "limit": page_size,
         }
         for item in self._connection.get_pages(path, "runs", query):

@@ -31,6 +31,7 @@ def add_commands(root: CommandGroup) -> None:
     parser.add_argument("--notices", action="store_true", help="only runs of notices")
     add_time_range(parser)
     add_reason_filter(parser)
+    _add_backfill_filter(parser)
     add_limit(parser, 100)
     add_run(group.add_command("show", show_run, "show a run with its attempts"))
     _add_redrive(group)
@@ -82,6 +83,10 @@ def _add_cancel(group: CommandGroup) -> None:
     _add_bulk_filter(parser, "cancel at most so many")
 
 
+def _add_backfill_filter(parser: ArgumentParser) -> None:
+    parser.add_argument("--backfill", metavar="ID", help="only runs of this backfill")
+
+
 def _add_backfill(root: CommandGroup) -> None:
     text = "send what the fire times of some time would have sent"
     parser = root.add_command("backfill", backfill_task, text)
@@ -105,7 +110,7 @@ def _add_bulk_filter(parser: ArgumentParser, limit_help: str) -> None:
     add_task_filter(parser)
     add_time_range(parser)
     add_reason_filter(parser)
-    parser.add_argument("--backfill", metavar="ID", help="only runs of this backfill")
+    _add_backfill_filter(parser)
     parser.add_argument("--limit", type=parse_positive_int, help=limit_help)
 
 
@@ -118,6 +123,7 @@ def list_runs(client: Client, options: Options) -> int:
         notices=options.notices,
         reason=options.reason,
         code=options.code,
+        backfill=options.backfill,
         page_size=page_size(options),
     )
     runs = take_limit(options, found)
