@@ -15,7 +15,7 @@ from tasks_api.models import Run, Task
 from tasks_api.worker.engine import Engine
 from tests.conftest import ClientFor
 from tests.integration.conftest import ResultLog
-from tests.integration.services.test_backfill import hourly_task, let_be_due, settle
+from tests.integration.support.backfills import hourly_task, let_be_due, settle
 from tests.receiver import Receiver
 
 pytestmark = pytest.mark.django_db(transaction=True)

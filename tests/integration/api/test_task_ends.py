@@ -52,6 +52,12 @@ def test_runs_that_are_left_count_down_and_bound_the_preview(api: APIClient) -> 
     assert len(coming["fire_times"]) == 2
 
 
+def test_a_preview_shows_no_more_than_all_runs(api: APIClient) -> None:
+    shown = api.post("/tasks/preview/", {**PERIODIC, "max_runs": 3}, format="json")
+
+    assert len(shown.json()["fire_times"]) == 3
+
+
 def test_an_edit_counts_from_the_beginning(api: APIClient) -> None:
     task_id = create(api, max_runs=3)
     for _ in range(2):

@@ -21,7 +21,7 @@ from accounts import services as accounts
 from accounts.models import Role, User
 from tasks_api.models import Task
 from tests.conftest import MakeTask
-from tests.integration.services.test_backfill import hourly_task, settle
+from tests.integration.support.backfills import hourly_task, settle
 from tests.integration.support.long_work import begin_run, latest_run_of, make_long_work
 from tests.integration.support.routes import store_failed_run
 from tests.receiver import Receiver

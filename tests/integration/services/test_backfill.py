@@ -1,4 +1,4 @@
-"""A backfill makes a run of each slot that it is about, once, in order and at its pace."""
+"""A backfill makes a run of each slot that it is about, and of no other."""
 
 from __future__ import annotations
 
@@ -6,9 +6,6 @@ import random
 from collections.abc import Collection
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from itertools import pairwise
-from typing import Any
-from uuid import uuid4
 
 import pytest
 from django.utils import timezone
@@ -17,9 +14,7 @@ from hypothesis import settings as configured
 from hypothesis import strategies as st
 
 from accounts.models import AuditEntry, User
-from scheduler_service.db import clock
-from tasks_api.delivery.request import ClaimedRun, HttpResult
-from tasks_api.delivery.retry import GiveUp, Succeed, Verdict
+from tasks_api.delivery.retry import GiveUp
 from tasks_api.domain.backfills import Pace, Which
 from tasks_api.domain.exceptions import (
     InvalidState,
@@ -27,29 +22,32 @@ from tasks_api.domain.exceptions import (
     TaskNotFound,
 )
 from tasks_api.domain.schedules import Cron, Interval, Once, fire_times_between
-from tasks_api.domain.specs import Overlap, Surface, TaskSpec
 from tasks_api.domain.states import RunState
 from tasks_api.models import Run, Task
 from tasks_api.services import (
     backfill,
-    cancellation,
     manual_runs,
     pausing,
     reconciliation,
     redrive,
-    removal,
-    tasks,
 )
-from tasks_api.services.backfill import Backfill, WantedSlots
-from tasks_api.services.run_selection import RunSelection
+from tasks_api.services.backfill import WantedSlots
 from tasks_api.storage import stored_schedules
-from tasks_api.worker import verdicts
-from tasks_api.worker.record import AttemptResult, record_results
+from tests.integration.support.backfills import (
+    DAY,
+    FAST,
+    HOUR,
+    backfilled,
+    end_run,
+    hourly_task,
+    let_be_due,
+    live_backfills,
+    make_task,
+    settle,
+)
 from tests.integration.support.reconciliation_model import TaskModel, let_pass
 from tests.integration.support.stored_tasks import (
-    HOUR,
     SECOND,
-    TARGET,
     store_task,
     take_due,
     take_waiting,
@@ -57,60 +55,6 @@ from tests.integration.support.stored_tasks import (
 from tests.integration.support.threads import run_in_threads
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-MINUTE = timedelta(minutes=1)
-DAY = timedelta(days=1)
-FAST = Pace(100, "second")
-
-
-def make_task(user: User, schedule: Any, **rules: Any) -> Task:
-    spec = TaskSpec(Surface.TASKS, TARGET, schedule, "{}", **rules)
-    return tasks.create_task(user, spec, now=timezone.now())
-
-
-def hourly_task(user: User, *, age: timedelta = 10 * HOUR, **rules: Any) -> Task:
-    """A task that has existed for some time, in which it never fired."""
-    begin = timezone.now().replace(minute=0, second=0, microsecond=0) + HOUR
-    task = make_task(user, Interval(begin, HOUR), **rules)
-    let_pass(task, age)
-    return task
-
-
-def settle(task: Task) -> None:
-    while take_due():
-        pass
-    Run.objects.filter(task=task, state=RunState.RUNNING).update(lease=uuid4())
-
-
-def backfilled(
-    user: User, task: Task, *, since: datetime | None = None, **rules: Any
-) -> Backfill:
-    options = {
-        name: rules.pop(name) for name in ("dry_run", "expected") if name in rules
-    }
-    wanted = WantedSlots(since or timezone.now() - DAY, **{"pace": FAST, **rules})
-    return backfill.backfill_task(user, task.pk, wanted, **options)
-
-
-def live_backfills(task: Task) -> list[Run]:
-    runs = Run.objects.filter(task=task, backfill_id__isnull=False)
-    return list(runs.order_by("scheduled_for"))
-
-
-def let_be_due(task: Task) -> None:
-    """Let the moments of all backfills have come, in their order."""
-    now = clock.read()
-    for number, run in enumerate(reversed(live_backfills(task))):
-        if run.state == RunState.PENDING:
-            at = now - (number + 1) * timedelta(milliseconds=1)
-            Run.objects.filter(pk=run.pk).update(scheduled_for=at, wake_at=at)
-
-
-def end_run(run: ClaimedRun, verdict: Verdict | None = None) -> None:
-    verdict = verdict or Succeed()
-    result = AttemptResult(run, HttpResult(200, "", 1), verdict, timezone.now())
-    record_results([result])
-    verdicts.follow_up([result], now=timezone.now())
 
 
 def test_what_no_run_delivered_is_sent_oldest_first_with_its_own_moment(
@@ -141,7 +85,7 @@ def test_what_no_run_delivered_is_sent_oldest_first_with_its_own_moment(
     assert entry.object_id == str(task.pk)
     # The account of the schedule stays as it is.
     found = reconciliation.reconcile(user, task.pk, since=None, until=None)
-    assert (found.balance, found.differences, found.manual) == (0, [], 9)
+    assert (found.balance, found.differences) == (0, [])
 
 
 def test_a_repeated_call_makes_only_what_is_missing(user: User) -> None:
@@ -257,72 +201,6 @@ def test_a_cron_is_backfilled_in_its_zone(user: User) -> None:
     ]
 
 
-def test_the_pace_holds_across_calls(user: User) -> None:
-    task = hourly_task(user)
-    settle(task)
-    wanted = {"pace": Pace(20, "minute"), "since": timezone.now() - 5 * HOUR}
-    first = backfilled(user, task, **wanted)
-    second = backfilled(user, task, pace=Pace(20, "minute"))
-
-    times = [run.scheduled_for for run in live_backfills(task)]
-    gaps = {round((b - a).total_seconds(), 2) for a, b in pairwise(times)}
-    assert gaps == {3.0}
-    assert len(times) == first.runs + second.runs
-    slots = [run.slot for run in live_backfills(task)]
-    assert slots == first.plan.slots + second.plan.slots
-    # None is sent early.
-    assert len(take_waiting()) == 1
-
-
-def test_a_resumed_task_does_not_hurry_its_backfill(user: User) -> None:
-    task = hourly_task(user)
-    settle(task)
-    backfilled(user, task, pace=Pace(1, "minute"))
-    before = [run.wake_at for run in live_backfills(task)]
-
-    pausing.pause_tasks(user, [str(task.pk)], now=timezone.now())
-    pausing.resume_tasks(user, [str(task.pk)], now=timezone.now())
-
-    assert [run.wake_at for run in live_backfills(task)] == before
-
-
-def test_a_paused_task_is_backfilled(user: User) -> None:
-    task = hourly_task(user)
-    settle(task)
-    pausing.pause_tasks(user, [str(task.pk)], now=timezone.now())
-
-    made = backfilled(user, task)
-    let_be_due(task)
-
-    assert made.runs == len(take_waiting()) == 9
-
-
-def test_a_task_that_ended_by_itself_is_backfilled_and_a_removed_one_not(
-    user: User,
-) -> None:
-    ended, removed = hourly_task(user, max_runs=1), hourly_task(user)
-    settle(ended)
-    backfilled(user, removed, pace=Pace(1, "minute"))
-    removal.remove_task(user, str(removed.pk), now=timezone.now())
-
-    assert backfilled(user, ended).runs == 9
-    assert {run.state for run in live_backfills(removed)} == {"cancelled"}
-    with pytest.raises(InvalidState, match="The task was removed"):
-        backfilled(user, removed)
-
-
-def test_backfills_count_for_no_limit(user: User) -> None:
-    task = hourly_task(user, max_runs=5, stop_on_success=True)
-    settle(task)
-    backfilled(user, task)
-    let_be_due(task)
-    for run in take_waiting():
-        end_run(run)
-
-    task.refresh_from_db()
-    assert (task.runs_left, task.ended_at) == (4, None)
-
-
 def test_a_dry_run_makes_nothing_and_its_hash_is_that_of_the_plan(user: User) -> None:
     task = hourly_task(user)
     settle(task)
@@ -371,71 +249,6 @@ def test_too_many_slots_are_refused_with_the_end_that_is_possible(user: User) ->
             user, task, since=since - DAY, until=since, which=Which.ALL, pace=slow
         )
     assert refused.value.field == "pace"
-
-
-def test_backfills_are_cancelled_by_their_id(user: User) -> None:
-    task, other = hourly_task(user), hourly_task(user)
-    for each in (task, other):
-        settle(each)
-    slow = Pace(1, "hour")
-    made, _ = backfilled(user, task, pace=slow), backfilled(user, other, pace=slow)
-
-    wanted = RunSelection([RunState.PENDING], backfill_id=made.backfill_id)
-    cancelled = cancellation.cancel_runs(user, wanted, limit=1000)
-
-    assert len(cancelled.runs) == 9
-    assert {run.state for run in live_backfills(task)} == {"cancelled"}
-    assert {run.state for run in live_backfills(other)} == {"pending"}
-
-
-@pytest.mark.parametrize("overlap", [Overlap.SKIP, Overlap.QUEUE_ONE])
-def test_runs_of_a_task_that_may_not_overlap_take_turns(
-    user: User, overlap: Overlap
-) -> None:
-    task = hourly_task(user, age=6 * HOUR, overlap=overlap)
-    [running] = take_due() or take_waiting()
-    made = backfilled(user, task)
-    let_be_due(task)
-    # The run of the schedule comes first.
-    assert take_waiting() == []
-    end_run(running)
-
-    sent = []
-    for _ in range(made.runs):
-        Run.objects.filter(task=task, state=RunState.PENDING, exclusive=False).update(
-            wake_at=clock.read()
-        )
-        taken = take_waiting() or take_waiting()
-        [run] = taken
-        assert take_waiting() == []
-        sent.append(run.slot)
-        end_run(run)
-
-    assert sent == made.plan.slots
-    assert take_waiting() == []
-
-
-def test_the_end_of_a_backfill_gives_the_next_one_its_turn(user: User) -> None:
-    task = hourly_task(user, age=4 * HOUR, overlap=Overlap.SKIP)
-    for run in take_due():
-        end_run(run)
-    backfilled(user, task)
-    let_be_due(task)
-    assert take_waiting() == []
-    [first] = take_waiting()
-
-    end_run(first)
-
-    assert len(take_waiting()) == 1
-
-
-def test_overlap_allow_sends_them_side_by_side(user: User) -> None:
-    task = hourly_task(user, age=6 * HOUR, overlap=Overlap.SKIP)
-    take_due()
-    backfilled(user, task, may_overlap=True)
-    let_be_due(task)
-
-    assert len(take_waiting()) == 5
 
 
 def test_nobody_else_backfills_a_task(
