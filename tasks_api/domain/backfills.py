@@ -6,7 +6,7 @@ A slot gets one run, and the runs are sent one after the other at a pace.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -68,15 +68,16 @@ DEFAULT_PACE = Pace(60, "minute")
 
 
 def send_times(
-    slots: Sequence[datetime], *, begin: datetime, pace: Pace
+    count: int, *, begin: datetime, pace: Pace, apart_from: Iterable[datetime]
 ) -> Iterator[datetime]:
-    """Yield the moment at which the run of each slot is sent, a distance apart.
+    """Yield so many moments at which runs are sent, a distance apart.
 
-    No moment is a fire time, because a task has one run for each: all fire times of a
-    schedule end with the same microseconds, and these moments with others.
+    No moment is a fire time of the schedules to which the others belong, because a task
+    has one run for each: all fire times of a schedule end with the same microseconds, and
+    these moments with others.
     """
-    taken = {slot.microsecond % 1000 for slot in slots}
+    taken = {moment.microsecond % 1000 for moment in apart_from}
     last = next(last for last in range(1, 1000) if last not in taken)
-    for number in range(len(slots)):
+    for number in range(count):
         at = begin + number * pace.distance
         yield at - at.microsecond % 1000 * MICROSECOND + last * MICROSECOND

@@ -150,7 +150,14 @@ def _plan(user: User, task: Task, wanted: WantedSlots) -> BackfillPlan:
     except ScheduleError as error:
         raise InvalidState(f"The schedule cannot be computed. {error}") from None
     begin = _first_send_time(task, wanted.pace, now)
-    times = list(send_times(slots, begin=begin, pace=wanted.pace))
+    times = list(
+        send_times(
+            len(slots),
+            begin=begin,
+            pace=wanted.pace,
+            apart_from=[*slots, task.starts_at or task.created_at],
+        )
+    )
     if times and times[-1] - now > MAX_DURATION:
         raise InvalidTask(
             "pace",
@@ -194,20 +201,25 @@ def _read_runs(task: Task, since: datetime, until: datetime) -> list[_RunOfSlot]
 
 
 def _take_slots(planned: Iterator[datetime], left_out: set[datetime]) -> list[datetime]:
-    """Return the slots without a run. Raises InvalidTask for `to` if they are too many."""
+    """Return the slots without those that are left out. Raises InvalidTask for `to`."""
     slots: list[datetime] = []
     for number, slot in enumerate(planned):
-        if number == MAX_EXAMINED_SLOTS or len(slots) == MAX_SLOTS:
-            kind = "to look at" if number == MAX_EXAMINED_SLOTS else "to backfill"
-            most = MAX_EXAMINED_SLOTS if number == MAX_EXAMINED_SLOTS else MAX_SLOTS
-            raise InvalidTask(
-                "to",
-                f"There are more than {most} fire times {kind} from from to to; set to "
-                f"to {format_timestamp(slot)} or earlier",
-            )
-        if slot not in left_out:
-            slots.append(slot)
+        if number == MAX_EXAMINED_SLOTS:
+            raise _too_many(MAX_EXAMINED_SLOTS, slot)
+        if slot in left_out:
+            continue
+        if len(slots) == MAX_SLOTS:
+            raise _too_many(MAX_SLOTS, slot)
+        slots.append(slot)
     return slots
+
+
+def _too_many(most: int, first_too_many: datetime) -> InvalidTask:
+    return InvalidTask(
+        "to",
+        f"There are more than {most} fire times from from to to; set to to "
+        f"{format_timestamp(first_too_many)} or earlier",
+    )
 
 
 def _first_send_time(task: Task, pace: Pace, now: datetime) -> datetime:
