@@ -74,15 +74,14 @@ def test_an_edit_counts_from_the_beginning(api: APIClient) -> None:
     assert api.patch(path, {"max_runs": 1}, format="json").json()["runs_left"] == 1
 
 
+WRONG: dict[str, list[object]] = {
+    "max_runs": [0, -1, True, 1.5, "x", [3], {}, HUGE, 1e300],
+    "stop_on_success": [1, "true", [], {}, 0],
+}
+
+
 @pytest.mark.parametrize(
-    ("field", "value"),
-    [
-        *(
-            ("max_runs", value)
-            for value in (0, -1, True, 1.5, "x", [3], {}, HUGE, 1e300)
-        ),
-        *(("stop_on_success", value) for value in (1, "true", [], {}, 0)),
-    ],
+    ("field", "value"), [(name, value) for name in WRONG for value in WRONG[name]]
 )
 def test_a_wrong_value_is_refused_by_name(
     api: APIClient, field: str, value: object

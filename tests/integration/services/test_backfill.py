@@ -6,6 +6,7 @@ import random
 from collections.abc import Collection
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from django.utils import timezone
@@ -36,7 +37,6 @@ from tasks_api.storage import stored_schedules
 from tests.integration.support.backfills import (
     DAY,
     FAST,
-    HOUR,
     backfilled,
     end_run,
     hourly_task,
@@ -47,6 +47,7 @@ from tests.integration.support.backfills import (
 )
 from tests.integration.support.reconciliation_model import TaskModel, let_pass
 from tests.integration.support.stored_tasks import (
+    HOUR,
     SECOND,
     store_task,
     take_due,
@@ -218,7 +219,7 @@ def test_a_dry_run_makes_nothing_and_its_hash_is_that_of_the_plan(user: User) ->
 def test_a_hash_is_good_for_one_backfill_of_all(user: User) -> None:
     task = hourly_task(user)
     settle(task)
-    options = {"which": Which.ALL, "since": timezone.now() - 8 * HOUR}
+    options: dict[str, Any] = {"which": Which.ALL, "since": timezone.now() - 8 * HOUR}
     plan = backfilled(user, task, dry_run=True, **options).plan
     backfilled(user, task, expected=plan.fingerprint, **options)
     let_be_due(task)

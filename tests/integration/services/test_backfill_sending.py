@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from django.utils import timezone
@@ -23,7 +24,6 @@ from tasks_api.services import (
 )
 from tasks_api.services.run_selection import RunSelection
 from tests.integration.support.backfills import (
-    HOUR,
     backfilled,
     end_run,
     hourly_task,
@@ -32,6 +32,7 @@ from tests.integration.support.backfills import (
     settle,
 )
 from tests.integration.support.stored_tasks import (
+    HOUR,
     take_due,
     take_waiting,
 )
@@ -42,7 +43,10 @@ pytestmark = pytest.mark.django_db(transaction=True)
 def test_the_pace_holds_across_calls(user: User) -> None:
     task = hourly_task(user)
     settle(task)
-    wanted = {"pace": Pace(20, "minute"), "since": timezone.now() - 5 * HOUR}
+    wanted: dict[str, Any] = {
+        "pace": Pace(20, "minute"),
+        "since": timezone.now() - 5 * HOUR,
+    }
     first = backfilled(user, task, **wanted)
     second = backfilled(user, task, pace=Pace(20, "minute"))
 

@@ -186,7 +186,8 @@ class RunMethods(ConnectionOwner):
         `20/minute`. A dry run makes no run. With the `hash` of a dry run, raises
         Conflict if the plan is another one now.
         """
-        body = {"from": since, "to": until, "which": which, "pace": pace}
+        body: dict[str, Any] = {"from": since, "to": until}
+        body |= {"which": which, "pace": pace}
         body |= {"overlap": overlap, "hash": hash, "dry_run": dry_run or None}
         path = f"/tasks/{task_segment(task)}/backfill/"
         return decode(BackfillResult, self._connection.create(path, body, key).body)
