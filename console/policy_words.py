@@ -49,6 +49,11 @@ def _of_many_runs(spec: TaskSpec) -> Iterator[str]:
     if failures := spec.pause_after_failures:
         several = f"{failures} failed runs in a row" if failures > 1 else "a failed run"
         yield f"It is paused after {several}."
+    if spec.max_runs:
+        several = f"{spec.max_runs:,} runs" if spec.max_runs > 1 else "one run"
+        yield f"It ends after {several} of its schedule."
+    if spec.stop_on_success:
+        yield "It ends after the first run of its schedule that succeeds."
 
 
 def _retry_words(retry: RetryPolicy | Backoff | None) -> str:

@@ -22,6 +22,7 @@ from tasks_api.api.pull_queue import views as pull_queue
 from tasks_api.api.rest_jobs import views as rest_jobs
 from tasks_api.api.tasks import (
     apply,
+    backfills,
     control,
     long_work,
     overview,
@@ -114,6 +115,11 @@ urlpatterns = [
     _route("rules/(?P<rule_id>[^/]+)", rules.RuleDetail.as_view(), "rule"),
     _route("audit", audit_log.AuditLog.as_view(), "audit"),
     _route("tasks/(?P<task_id>[^/]+)/run", control.RunTask.as_view(), "run-task"),
+    _route(
+        "tasks/(?P<task_id>[^/]+)/backfill",
+        backfills.BackfillTask.as_view(),
+        "backfill-task",
+    ),
     _route(
         "tasks/(?P<task_id>[^/]+)/next",
         preview.NextFireTimes.as_view(),

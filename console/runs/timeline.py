@@ -77,6 +77,7 @@ def _first_wait(story: RunStory, until: datetime) -> Step:
     title = "Planned"
     if run.by_hand:
         title = "Redriven" if run.redrive_of else "Asked for by hand"
+        title = "Backfilled" if run.backfill_id else title
     is_taken = story.attempts or run.state == RunState.RUNNING
     detail = "Then a worker took it." if is_taken else ""
     return Step(title, run.scheduled_for, until, detail=detail)

@@ -19,6 +19,8 @@ ENDINGS = {
     "completed": "It ran, and that was all.",
     "removed": "It was removed.",
     "over": "Its end has passed.",
+    "max_runs": "It has made all its runs.",
+    "succeeded": "A run of it has succeeded.",
     "gone (HTTP 410)": "Its target answered that it is gone (410).",
 }
 

@@ -17,7 +17,7 @@ from tasks_api.domain.request_options import (
     comparable,
     split_sealed_values,
 )
-from tasks_api.domain.specs import RequestOptions, Surface
+from tasks_api.domain.specs import Overlap, RequestOptions, Surface
 from tasks_api.domain.states import Trouble
 from tasks_api.domain.timestamps import format_timestamp
 
@@ -59,10 +59,13 @@ class ClaimedRun(NamedTuple):
     pause_after_failures: int | None = None
     # The bounds of the token that made the task; None: it has none.
     bounds_id: int | None = None
+    stop_on_success: bool = False
     lost_count: int = 0
     # If the run repeats another one: the fire time that it stands for, and the other run.
     slot: datetime | None = None
     redrive_of: UUID | None = None
+    # The call that asked for the run, if it is a backfill.
+    backfill_id: UUID | None = None
     # What its worker holds it by; the last field, because the worker appends it.
     lease: UUID = NO_LEASE
 
@@ -70,6 +73,18 @@ class ClaimedRun(NamedTuple):
     def turn(self) -> int:
         """The number of its attempt, not counting those that were lost with their worker."""
         return self.number - self.lost_count
+
+    @property
+    def holds_others_up(self) -> bool:
+        """Whether other runs of its task may wait for its end: in line, or for their turn."""
+        return self.overlap == Overlap.QUEUE_ONE or (
+            self.backfill_id is not None and self.overlap != Overlap.ALLOW
+        )
+
+    @property
+    def may_change_its_task(self) -> bool:
+        """Whether the end of the run may pause or end its task, which is locked for that."""
+        return self.pause_after_failures is not None or self.stop_on_success
 
 
 class Credentials(NamedTuple):
@@ -140,7 +155,9 @@ def build_request(
     headers += _signed_headers(run, credentials, body, now)
     if options.deadline:
         headers += _callback_headers(run, run_key, public_url)
-    if run.redrive_of:
+    if run.backfill_id:
+        headers.append(("X-Scheduler-Backfill", str(run.backfill_id)))
+    elif run.redrive_of:
         headers.append(("X-Scheduler-Redrive-Of", str(run.redrive_of)))
     if run.surface == Surface.TIMERS:
         headers.append(("Scheduler-Secret", credentials.shared_secret))

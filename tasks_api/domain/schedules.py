@@ -228,6 +228,12 @@ class DueFireTimes:
     fires: tuple[datetime, ...]
     next_fire_at: datetime | None
 
+    def limited_to(self, fires: int | None) -> DueFireTimes:
+        """Return the same with the oldest of those that fire; the others are still due."""
+        if fires is None or len(self.fires) <= fires:
+            return self
+        return replace(self, fires=self.fires[:fires], next_fire_at=self.fires[fires])
+
 
 def sort_due(
     schedule: Schedule,

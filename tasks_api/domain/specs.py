@@ -137,6 +137,10 @@ class TaskSpec:
     request: RequestOptions = RequestOptions()
     # The failure streak that pauses the task; None: no streak does.
     pause_after_failures: int | None = None
+    # The runs of its schedule after which a recurring task ends; None: never.
+    max_runs: int | None = None
+    # Whether it ends after the first run of its schedule that succeeds.
+    stop_on_success: bool = False
     # None keeps the present state; a new task fires.
     is_paused: bool | None = None
     # The schedule in the client's words, for wire formats that show them again.

@@ -37,6 +37,23 @@ FINAL_STATES = frozenset(
     }
 )
 
+
+class EndReason(StrEnum):
+    """Why a task has ended."""
+
+    # The end of its schedule has passed.
+    OVER = "over"
+    # Its schedule has made as many runs as it may.
+    MAX_RUNS = "max_runs"
+    # A run of its schedule has succeeded, and the task stops on success.
+    SUCCEEDED = "succeeded"
+    # A one-time task has run.
+    COMPLETED = "completed"
+    REMOVED = "removed"
+    # The target answered 410.
+    GONE = "gone (HTTP 410)"
+
+
 # A run that is over later than this after its fire time is a late one.
 LATE_AFTER = timedelta(hours=6)
 

@@ -121,11 +121,16 @@ class Run(models.Model):
     covers_until = models.DateTimeField(null=True)
     started_at = models.DateTimeField(null=True)
     finished_at = models.DateTimeField(null=True)
-    # The original run of a redrive. No foreign key: retention may delete that run
-    # first.
+    # The original run of a redrive. Of a backfill: the id that the run of its slot has,
+    # or would have. No foreign key: retention may delete that run first.
     redrive_of = models.UUIDField(null=True)
-    # The slot of a redrive: the fire time of the original run. Null: its own fire time.
+    # The fire time that a redrive or a backfill stands for. Null: its own.
     slot = models.DateTimeField(null=True)
+    # The call that asked for the run, if it is a backfill.
+    backfill_id = models.UUIDField(null=True)
+    # A backfill of a task that may not overlap: it is sent when its turn comes, and is
+    # exclusive from then on.
+    in_turn = models.BooleanField(default=False, db_default=False)
     stage = models.TextField(choices=Stage, default=Stage.LIVE, db_default=Stage.LIVE)
     # The first attempt. Most runs have no other, so it has no row of its own.
     first_started_at = models.DateTimeField(null=True)
@@ -172,7 +177,8 @@ class Run(models.Model):
                 condition=Q(state=RunState.RUNNING, lease__isnull=False)
                 | (~Q(state=RunState.RUNNING) & Q(lease=None)),
             ),
-            # A run has one unfinished redrive, even if users ask twice.
+            # A run has one unfinished redrive, and a slot one unfinished backfill, even if
+            # users ask twice.
             models.UniqueConstraint(
                 fields=["redrive_of"],
                 name="run_redriven_once_at_a_time",

@@ -164,6 +164,13 @@ class Task(ScheduleColumns):
     failure_streak = models.PositiveIntegerField(
         default=0, db_default=0, editable=False
     )
+    # The task ends after so many runs of its schedule; null: after any number.
+    max_runs = models.PositiveIntegerField(null=True)
+    # The runs of its schedule, if there is a limit: without those that were skipped or
+    # missed, and without those that were cancelled before a worker started them.
+    runs_made = models.PositiveIntegerField(default=0, db_default=0, editable=False)
+    # The task ends after the first run of its schedule that succeeds.
+    stop_on_success = models.BooleanField(default=False, db_default=False)
     schedule_text = models.TextField(blank=True)
     # Null while the task is paused, or if it never fires again.
     next_fire_at = models.DateTimeField(null=True, editable=False)
@@ -300,6 +307,11 @@ class Task(ScheduleColumns):
         return summary(
             name=self.name, method=self.method, url=self.url, queue=self.queue
         )
+
+    @property
+    def runs_left(self) -> int | None:
+        """Return how many runs its schedule may still make; None: any number."""
+        return None if self.max_runs is None else max(self.max_runs - self.runs_made, 0)
 
     @property
     def coming_fire_time(self) -> datetime | None:

@@ -24,6 +24,7 @@ from tasks_api.metrics.registry import TimeZones
 from tasks_api.monitoring import heartbeats
 from tasks_api.services import rollups
 from tasks_api.storage import partitions, retention
+from tasks_api.storage.sending_rules import ENDS_OF_SCHEDULES
 
 WAITING_STATES = (
     RunState.PENDING,
@@ -40,7 +41,8 @@ COUNT_WAITING_RUNS = """
         SELECT run.state, run.scheduled_for,
             run.state = 'pending' AND run.scheduled_for <= now()
                 AND (periodic.enabled OR run.by_hand)
-                AND (task.ended_at IS NULL OR task.end_reason = 'over') AS is_due
+                AND (task.ended_at IS NULL OR task.end_reason IN {ends_of_schedules})
+                AS is_due
         FROM tasks_api_run_live run
         JOIN tasks_api_task task ON task.id = run.task_id
         JOIN django_celery_beat_periodictask periodic
@@ -53,7 +55,7 @@ COUNT_WAITING_RUNS = """
     UNION ALL
     SELECT 'not made', 0, count(*), extract(epoch FROM now() - min(next_fire_at))::float
     FROM tasks_api_task WHERE next_fire_at <= now()
-"""
+""".replace("{ends_of_schedules}", ENDS_OF_SCHEDULES)
 
 
 def exposition() -> bytes:

@@ -92,6 +92,7 @@ FIND_OVERDUE = from_moment(
             SELECT FROM tasks_api_run_live run
             WHERE run.tenant_id = tenant.tenant_id
                 AND run.state IN ('pending', 'retrying') AND NOT run.is_next
+                AND run.wake_at <= now()
             LIMIT {MAX_WAITING}) AS waiting) = {MAX_WAITING})
     """,
     "AND task.next_fire_at >= %(since)s::timestamptz",

@@ -24,6 +24,8 @@ def fire_times_of_task(
 ) -> list[ComingFireTime]:
     """The next fire times of a stored task, paused or not."""
     if not task.periodic_task.one_off:
+        if task.runs_left is not None:
+            count = min(count, task.runs_left)
         return list(coming_fire_times(schedule, since=now, count=count))
     if task.last_fire_at is not None and task.last_fire_at <= now:
         return []

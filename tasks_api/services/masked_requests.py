@@ -86,7 +86,9 @@ def _added_headers(run: Run) -> list[Header]:
     ]
     if _options_of(run.task).deadline:
         headers.append(Header("X-Scheduler-Run-Token", MASKED))
-    if run.redrive_of:
+    if run.backfill_id:
+        headers.append(Header("X-Scheduler-Backfill", str(run.backfill_id)))
+    elif run.redrive_of:
         headers.append(Header("X-Scheduler-Redrive-Of", str(run.redrive_of)))
     if run.task.surface == Surface.TIMERS:
         headers.append(Header("Scheduler-Secret", MASKED))

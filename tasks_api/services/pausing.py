@@ -137,7 +137,9 @@ def resume_locked(paused: Sequence[Task]) -> None:
     for task in paused:
         task.periodic_task.enabled, task.is_paused = True, False
     reschedule(paused, now=at)
-    Run.objects.filter(task__in=resumed).not_started().update(wake_at=Now())
+    # Backfills keep their pace.
+    waiting = Run.objects.filter(task__in=resumed, backfill_id=None).not_started()
+    waiting.update(wake_at=Now())
     streaks = Task.objects.filter(pk__in=resumed, failure_streak__gt=0)
     streaks.update(failure_streak=0)
 

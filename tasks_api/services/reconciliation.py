@@ -23,7 +23,7 @@ from tasks_api.domain.schedules import (
 )
 from tasks_api.domain.states import RunState
 from tasks_api.domain.timestamps import format_timestamp
-from tasks_api.models import Run, ScheduleChange
+from tasks_api.models import Run, ScheduleChange, Task
 from tasks_api.services.account import (
     MAX_NAMED_DIFFERENCES,
     OUTCOME_OF_STATE,
@@ -222,6 +222,41 @@ def _read_schedules(owner: User, task_id: UUID, now: datetime) -> list[ScheduleR
     if not rows:
         raise TaskNotFound("Task not found")
     return rows
+
+
+def planned_slots(
+    owner: User,
+    task: Task,
+    since: datetime,
+    until: datetime,
+    now: datetime,
+    *,
+    present: bool,
+) -> Iterator[datetime]:
+    """Yield the fire times of a task from `since` to before `until`, to backfill.
+
+    They are those that the schedules in force then had, also while the task was paused;
+    or, with `present`, those of the present schedule, also before its start. Fire times
+    that have no run yet because they are just due are left out, and so are those after
+    the end of the task, and the moment of a one-off that is still to run.
+    """
+    rows = [
+        row._replace(stored=row.stored._replace(is_paused=False))
+        for row in _read_schedules(owner, task.pk, now)
+    ]
+    row = rows[-1]
+    if row.stored.is_one_off and row.last_fire_at is None and row.ended_at is None:
+        return
+    if present:
+        stored = stored_schedules.without_start(row.stored, since)
+        schedule = stored_schedules.to_schedule(stored)
+        rows_until = until if row.ended_at is None else row.until
+        spans = iter([ScheduleSpan(schedule, since, rows_until, row.open_from)])
+    else:
+        spans = schedule_spans(rows)
+    for planned in _merge_fire_times(spans, since, until):
+        if row.open_from is None or planned.at < row.open_from:
+            yield planned.at
 
 
 def schedule_spans(rows: list[ScheduleRow]) -> Iterator[ScheduleSpan]:

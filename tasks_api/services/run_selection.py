@@ -31,6 +31,7 @@ class RunSelection:
     # A part of the task's name, in lower case.
     name: str | None = None
     run_ids: Collection[UUID] | None = None
+    backfill_id: UUID | None = None
 
     def find(self, statement: str, user: User, *, limit: int) -> list[UUID]:
         """Return the ids of the runs that the user reaches, by one of the statements."""
@@ -50,5 +51,6 @@ class RunSelection:
             "reason": self.reason,
             "code": self.code and str(self.code),
             "name": self.name,
+            "backfill": self.backfill_id,
             "runs": None if self.run_ids is None else array(self.run_ids),
         }

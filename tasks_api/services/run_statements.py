@@ -7,7 +7,11 @@ from collections.abc import Collection
 from tasks_api.domain.states import UNDELIVERED_STATES, RunState
 from tasks_api.services.rollup_statements import REASON_OF_RUN
 from tasks_api.storage.id_statements import ID_FOR
-from tasks_api.storage.run_statements import end_live_runs, insert_into_history
+from tasks_api.storage.run_statements import (
+    GIVE_BACK_RUNS,
+    end_live_runs,
+    insert_into_history,
+)
 
 
 def _quoted(states: Collection[RunState]) -> str:
@@ -22,6 +26,7 @@ _IS_UNSTARTED = """
 CANCEL_UNSTARTED_RUNS = end_live_runs(
     f"{_IS_UNSTARTED} AND NOT (run.by_hand AND %(spares_by_hand)s)",
     reason="%(reason)s",
+    further=GIVE_BACK_RUNS.format(runs="ended"),
 )
 
 # Cancels the runs of tasks that wait for another attempt.
@@ -42,7 +47,7 @@ DELETE_UNSTARTED_RUNS = """
 # of the ids it sees which partitions it need not read. Of the two conditions on the cursor, the first is for the index, and the second is exact.
 IS_WANTED = f"""
     run.tenant_id = %(tenant)s
-    AND (run.state <> 'pending' OR run.scheduled_for <= now())
+    AND (run.state <> 'pending' OR run.scheduled_for <= now() OR run.by_hand)
     AND (%(task)s::uuid IS NULL OR run.task_id = %(task)s::uuid)
     AND (%(run)s::uuid IS NULL OR run.id = %(run)s::uuid)
     AND (NOT %(all_not_delivered)s OR run.state IN ({_quoted(UNDELIVERED_STATES)}))
@@ -82,11 +87,16 @@ IS_OF_NAMED_TASK = """
     (%(name)s::text IS NULL OR position(%(name)s::text IN lower(task.name)) > 0)
 """
 
+_IS_OF_BACKFILL = """
+    (%(backfill)s::uuid IS NULL OR run.backfill_id = %(backfill)s::uuid)
+"""
+
 # Searches the newest runs of a filter, as many as a request may examine. Returns those
 # that are found, and, if there may be more, the last one that was examined.
 SEARCH_RUNS = f"""
     WITH examined AS MATERIALIZED (
-        SELECT run.id, run.scheduled_for, run.task_id, run.reason, run.covers_until
+        SELECT run.id, run.scheduled_for, run.task_id, run.reason, run.covers_until,
+            run.backfill_id
         FROM tasks_api_run run WHERE {IS_WANTED}
         ORDER BY run.scheduled_for DESC, run.id DESC LIMIT {{rows_examined}}
     ), found AS (
@@ -95,7 +105,7 @@ SEARCH_RUNS = f"""
         WHERE (%(reaches_all)s OR task.owner_id = %(owner)s)
             AND CASE WHEN %(task)s::uuid IS NOT NULL THEN true
                 ELSE (task.surface = 'notices') = %(notices)s END
-            AND {HAS_REASON} AND {IS_OF_NAMED_TASK}
+            AND {HAS_REASON} AND {IS_OF_NAMED_TASK} AND {_IS_OF_BACKFILL}
         {NEWEST}
     )
     (SELECT id, scheduled_for, true AS is_found FROM found run {NEWEST})
@@ -168,6 +178,7 @@ _IS_SELECTED = f"""
     AND (%(since)s::timestamptz IS NULL OR run.scheduled_for >= %(since)s)
     AND (%(until)s::timestamptz IS NULL OR run.scheduled_for < %(until)s)
     AND (%(runs)s::uuid[] IS NULL OR run.id = ANY(%(runs)s::uuid[]))
+    AND {_IS_OF_BACKFILL}
     AND {HAS_REASON} AND {IS_OF_NAMED_TASK}
 """
 
@@ -194,7 +205,7 @@ FIND_RUNS_TO_CANCEL = f"""
     SELECT run.id FROM tasks_api_run_live run
     JOIN tasks_api_task task ON task.id = run.task_id
     WHERE {_IS_SELECTED} AND run.finished_at IS NULL AND run.cancelled_by = ''
-        AND (run.state <> 'pending' OR run.scheduled_for <= now())
+        AND (run.state <> 'pending' OR run.scheduled_for <= now() OR run.by_hand)
     ORDER BY run.scheduled_for LIMIT {{limit}}
 """
 
@@ -224,7 +235,7 @@ CANCEL_RUNS = f"""
     insert_into_history(
         "over", state="'cancelled'", reason="'Cancelled by ' || %(user)s || '.'"
     )
-})
+}), {GIVE_BACK_RUNS.format(runs="over")}
     SELECT live.id AS run_id,
         CASE live.state WHEN 'running' THEN 'running' ELSE 'cancelled' END AS state,
         live.task_id, task.is_one_off AND task.last_fire_at = live.scheduled_for

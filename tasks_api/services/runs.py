@@ -15,6 +15,7 @@ from accounts.models import User
 from scheduler_service.db import clock
 from scheduler_service.db.arrays import array
 from scheduler_service.db.statements import fetch_all, with_limit
+from tasks_api.domain.backfills import MAX_DURATION
 from tasks_api.domain.exceptions import RunNotFound, TaskNotFound
 from tasks_api.domain.ids import EPOCH, id_range
 from tasks_api.domain.specs import Surface
@@ -33,7 +34,10 @@ MAX_TASKS_LOOKED_UP = 500
 MAX_RUNS_EXAMINED = 20_000
 # A list is looked for in these days first, and up to so long from now.
 LAST_DAYS = timedelta(days=2)
-AHEAD = timedelta(hours=1)
+# Backfills are made ahead.
+AHEAD = MAX_DURATION + timedelta(hours=1)
+# How much earlier the first run of a backfill may be than its id: they are drawn apart.
+MILLISECONDS_BEFORE = 60_000
 
 
 class RunCursor(NamedTuple):
@@ -79,6 +83,12 @@ class RunFilter:
     code: int | None = None
     # A part of the task's name, in lower case.
     name: str | None = None
+    backfill_id: UUID | None = None
+
+    @property
+    def is_searched(self) -> bool:
+        """Whether no index finds the runs of the filter."""
+        return self.has_reason or self.backfill_id is not None
 
     @property
     def has_reason(self) -> bool:
@@ -227,7 +237,7 @@ def _find_page(owner: User, wanted: RunFilter, limit: int) -> _FoundIds:
     own = Task.objects.visible_to(owner)
     if wanted.task_id is not None and not own.filter(pk=wanted.task_id).exists():
         raise TaskNotFound("Task not found")
-    if wanted.has_reason:
+    if wanted.is_searched:
         return _search(owner, wanted, limit)
     tasks = _tasks_to_look_up(owner, wanted)
     if wanted.name and tasks is None:
@@ -267,7 +277,8 @@ def _find(
 def _last_days(wanted: RunFilter, now: datetime) -> dict[str, UUID | None]:
     """Return bounds of ids that let only the newest runs of a filter through."""
     until = max(min(wanted.before or now + AHEAD, now + AHEAD), EPOCH + LAST_DAYS)
-    since = max(wanted.since or until - LAST_DAYS, until - LAST_DAYS)
+    first = min(until, now) - LAST_DAYS
+    since = max(wanted.since or first, first)
     return _id_bounds(since, until)
 
 
@@ -305,7 +316,17 @@ def _values(owner: User, wanted: RunFilter) -> dict[str, Any]:
         "reason": wanted.reason,
         "code": wanted.code and str(wanted.code),
         "name": wanted.name,
+        "backfill": wanted.backfill_id,
+        **_id_bound_of(wanted.backfill_id),
     }
+
+
+def _id_bound_of(backfill_id: UUID | None) -> dict[str, UUID | None]:
+    """Return a bound of the ids of the runs of a backfill, which are made after its id."""
+    if backfill_id is None:
+        return {}
+    milliseconds = max((backfill_id.int >> 80) - MILLISECONDS_BEFORE, 0)
+    return {"first_id": UUID(int=milliseconds << 80)}
 
 
 def _tasks_to_look_up(owner: User, wanted: RunFilter) -> Sequence[UUID] | None:

@@ -11,7 +11,7 @@ from django.db.models import F
 
 from accounts import audit
 from accounts.models import User
-from tasks_api.domain.exceptions import NameTaken, TaskBusy
+from tasks_api.domain.exceptions import InvalidTask, NameTaken, TaskBusy
 from tasks_api.domain.specs import TaskSpec
 from tasks_api.models import Run, Task
 from tasks_api.services import limits
@@ -30,7 +30,7 @@ def create_task(owner: User, spec: TaskSpec, *, now: datetime) -> Task:
     [row] = create_tasks(owner, [spec], now=now)
     if spec.is_paused:
         return Task.objects.get(pk=row.id)
-    known = {**row.columns, "version": 1}
+    known = {**row.columns, "version": 1, "runs_made": 0}
     names = [f.attname for f in Task._meta.concrete_fields if f.attname in known]
     return Task.from_db(DEFAULT_DB_ALIAS, names, [known[name] for name in names])
 
@@ -92,10 +92,19 @@ def rewrite_tasks(
     desired = limits.admit_changes(owner, desired, now=now)
     for task, spec in desired:
         _claim_name(owner, task, spec, now=now)
+        _require_runs_left(task, spec)
     one_offs = {task.pk for task, _ in desired if task.periodic_task.one_off}
+    without_limit = [
+        task.pk
+        for task, spec in desired
+        if task.max_runs is not None and spec.max_runs is None
+    ]
     changed, moved, moved_at = task_rows.rewrite_tasks(desired)
     if moved_at is not None:
         _restart([task.pk for task in moved], one_offs, now=moved_at)
+    if without_limit:
+        # Their runs are not counted any more; with another limit, the count begins anew.
+        Task.objects.filter(pk__in=without_limit).update(runs_made=0)
     return changed
 
 
@@ -117,6 +126,16 @@ def _claim_name(owner: User, task: Task, spec: TaskSpec, *, now: datetime) -> No
     if spec.name and spec.name != task.name:
         lock_name(tenant_of(owner), spec.surface, spec.name)
         require_free({spec.name}, owner, spec.surface, now=now)
+
+
+def _require_runs_left(task: Task, spec: TaskSpec) -> None:
+    if spec.max_runs is not None and spec.max_runs <= task.runs_made:
+        named = f"{task.name}: " if task.name else ""
+        raise InvalidTask(
+            "max_runs",
+            f"{named}max_runs should be greater than {task.runs_made}, the number of runs "
+            "that the task has made",
+        )
 
 
 def _refuse_under_way(ids: Collection[uuid.UUID]) -> None:

@@ -63,6 +63,17 @@ END_EXPIRED_TASKS = f"""
     ), {COUNT_OUT_ENDED} SELECT FROM ended
 """
 
+# End recurring tasks, each at its own moment; their schedules stay enabled, so that their
+# runs under way finish.
+END_FINISHED_TASKS = f"""
+    WITH ended AS (
+        UPDATE tasks_api_task task
+        SET ended_at = over.at, end_reason = %s, next_fire_at = NULL
+        FROM unnest(%s::uuid[], %s::timestamptz[]) AS over(id, at)
+        WHERE task.id = over.id AND task.ended_at IS NULL RETURNING {ENDED_COLUMNS}
+    ), {COUNT_OUT_ENDED} SELECT FROM ended
+"""
+
 _EXPIRED = f"""
     WITH over AS (
         SELECT id FROM tasks_api_task

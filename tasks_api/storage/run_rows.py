@@ -22,6 +22,7 @@ from tasks_api.storage.run_statements import (
     FIND_TAKEN_IDS,
     INSERT_RUNS,
     LOCK_TASKS,
+    START_TURNS,
     START_WAITING_RUNS,
 )
 
@@ -121,16 +122,18 @@ def _store(runs: Sequence[NewRun]) -> list[UUID]:
 def start_waiting_runs_of_locked(task_ids: Sequence[UUID]) -> list[UUID]:
     """Let waiting runs move up if their task's exclusive run has ended; return the ids.
 
+    A run that waits in line moves up before a backfill has its turn.
+
     The caller must have locked the tasks: otherwise two callers could start a run each.
     """
     if not task_ids:
         return []
+    ids = [array(task_ids)]
     with prepared() as cursor:
-        cursor.execute(
-            START_WAITING_RUNS,
-            [array(task_ids)],
-        )
-        return [run_id for (run_id,) in cursor.fetchall()]
+        cursor.execute(START_WAITING_RUNS, ids)
+        moved_up = [run_id for (run_id,) in cursor.fetchall()]
+        cursor.execute(START_TURNS, ids)
+        return moved_up + [run_id for (run_id,) in cursor.fetchall()]
 
 
 @transaction.atomic(durable=True)

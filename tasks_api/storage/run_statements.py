@@ -24,6 +24,8 @@ COLUMNS = (
     "finished_at",
     "redrive_of",
     "slot",
+    "backfill_id",
+    "in_turn",
     "first_started_at",
     "first_duration_ms",
     "first_status_code",
@@ -62,20 +64,36 @@ def insert_into_history(source: str, **values: str) -> str:
     """
 
 
-def end_live_runs(where: str, *, reason: str, tables: str = "") -> str:
+def end_live_runs(
+    where: str, *, reason: str, tables: str = "", further: str = ""
+) -> str:
     """Return a statement that cancels the live runs of a condition, into history.
 
     The condition is that of the DELETE itself, so a worker that takes a run meanwhile
-    wins.
+    wins. `further` is a part of the statement that reads the runs as `ended`.
     """
     return f"""
         WITH ended AS (
             DELETE FROM tasks_api_run_live run {tables} WHERE {where}
             RETURNING run.*, {reason} AS new_reason
-        )
+        ) {f", {further}" if further else ""}
         {insert_into_history("ended", state="'cancelled'", reason="new_reason")}
     """
 
+
+# A part of a statement that cancels runs as `{runs}` while their tasks are locked: those
+# that never started do not count for the tasks that may make so many only.
+GIVE_BACK_RUNS = """
+    given_back AS (
+        UPDATE tasks_api_task task SET runs_made = task.runs_made - unstarted.runs
+        FROM (
+            SELECT task_id, count(*) AS runs FROM {runs}
+            WHERE attempt_count = 0 AND NOT by_hand GROUP BY task_id
+        ) AS unstarted
+        WHERE task.id = unstarted.task_id AND task.max_runs IS NOT NULL
+            AND task.runs_made >= unstarted.runs
+    )
+"""
 
 # Store the runs that no constraint forbids.
 INSERT_RUNS = f"""
@@ -107,6 +125,23 @@ START_WAITING_RUNS = """
             SELECT FROM tasks_api_run_live earlier
             WHERE earlier.task_id = run.task_id AND earlier.exclusive
                 AND earlier.finished_at IS NULL)
+    RETURNING run.id
+"""
+
+# Let the oldest due backfill of each task have its turn, if no exclusive run is unfinished.
+START_TURNS = """
+    UPDATE tasks_api_run_live run SET exclusive = true, wake_at = now()
+    FROM (
+        SELECT DISTINCT ON (waiting.task_id) waiting.id FROM tasks_api_run_live waiting
+        WHERE waiting.task_id = ANY(%s::uuid[]) AND waiting.in_turn
+            AND NOT waiting.exclusive AND waiting.state = 'pending'
+            AND waiting.scheduled_for <= now() AND NOT EXISTS (
+                SELECT FROM tasks_api_run_live earlier
+                WHERE earlier.task_id = waiting.task_id AND earlier.exclusive
+                    AND earlier.finished_at IS NULL)
+        ORDER BY waiting.task_id, waiting.scheduled_for
+    ) AS first
+    WHERE run.id = first.id
     RETURNING run.id
 """
 

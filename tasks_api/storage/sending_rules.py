@@ -5,16 +5,20 @@ A statement that uses them selects from a run as `run`, followed by JOINS.
 
 from __future__ import annotations
 
+from tasks_api.domain.states import EndReason
+
 JOINS = """
     JOIN tasks_api_task task ON task.id = run.task_id
     JOIN django_celery_beat_periodictask periodic ON periodic.id = task.periodic_task_id
     JOIN accounts_user owner ON owner.id = task.owner_id
 """
 
+# The reasons of ends that come by the task's own schedule.
+ENDS_OF_SCHEDULES = f"('{EndReason.OVER}', '{EndReason.MAX_RUNS}')"
 # The task ended, and not by its own schedule. A manual run is sent all the same, unless
 # a user removed the task.
-IS_REMOVED = """
-    (task.ended_at IS NOT NULL AND task.end_reason <> 'over'
+IS_REMOVED = f"""
+    (task.ended_at IS NOT NULL AND task.end_reason NOT IN {ENDS_OF_SCHEDULES}
         AND (NOT run.by_hand OR task.end_reason = 'removed'))
 """
 # A user moved the end of the task to before the run.

@@ -173,6 +173,18 @@ def to_schedule(stored: StoredSchedule) -> Schedule:
     raise ScheduleError("The schedule is neither an interval, a crontab nor clocked.")
 
 
+def without_start(stored: StoredSchedule, since: datetime) -> StoredSchedule:
+    """Return a recurring schedule that began at or before a moment, on the same grid.
+
+    Raises ScheduleError if the service cannot compute it.
+    """
+    if stored.interval_every is None:
+        return stored._replace(starts_at=None)
+    start, every = stored.starts_at or stored.created_at, _every(stored)
+    steps = max(0, -((since - start) // every))
+    return stored._replace(starts_at=start - steps * every)
+
+
 def _every(stored: StoredSchedule) -> timedelta:
     count, period = stored.interval_every or 0, stored.interval_period
     try:

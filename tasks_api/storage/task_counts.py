@@ -6,21 +6,23 @@ A statement that stores or ends tasks updates the task tallies itself, with part
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from django.db import connection
 
-from scheduler_service.db.arrays import array
+from scheduler_service.db.arrays import array, columns
 from scheduler_service.db.statements import prepared, with_limit
 from tasks_api.domain.specs import Surface
+from tasks_api.domain.states import EndReason
 from tasks_api.storage.count_statements import (
     COUNT_ALIVE,
     END_ALL_EXPIRED,
     END_ALL_EXPIRED_SINCE,
     END_EXPIRED_TASKS,
+    END_FINISHED_TASKS,
 )
 
 
@@ -47,6 +49,12 @@ def end_expired_tasks(task_ids: Collection[UUID], *, now: datetime) -> None:
     """End tasks that are past their end, at once; their runs under way finish."""
     with connection.cursor() as cursor:
         cursor.execute(END_EXPIRED_TASKS, [now, array(task_ids)])
+
+
+def end_finished_tasks(ends: Mapping[UUID, datetime], *, reason: EndReason) -> None:
+    """End tasks, each at its moment, as if that were their end."""
+    with connection.cursor() as cursor:
+        cursor.execute(END_FINISHED_TASKS, [reason, *columns(list(ends.items()))])
 
 
 def end_all_expired_tasks(*, limit: int = 1000, since: datetime | None = None) -> int:

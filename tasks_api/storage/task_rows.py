@@ -141,6 +141,7 @@ def replace_task(task: Task, spec: TaskSpec, owner: User, *, now: datetime) -> b
     for name in _REPLACED_OF_SPEC:
         setattr(task, name, values[name])
     task.pause_reason = ""
+    task.runs_made = 0
     task.replaced_at = now
     task.version = F("version") + 1
     task.save(update_fields=_REPLACED)
@@ -154,6 +155,7 @@ _REPLACED = (
     *_REPLACED_OF_SPEC,
     "next_fire_at",
     "pause_reason",
+    "runs_made",
     "replaced_at",
     "version",
 )

@@ -36,6 +36,8 @@ class DueTask(NamedTuple):
     catchup_window: int | None
     surface: str
     bounds_id: int | None
+    max_runs: int | None
+    runs_made: int
     now: datetime
     run_key: bytes
     stored: stored_schedules.StoredSchedule
@@ -54,6 +56,11 @@ class DueTask(NamedTuple):
     def max_catch_up(self) -> int:
         """Return how many of the passed fire times fire."""
         return MAX_CATCH_UP if self.misfire == Misfire.ALL else 1
+
+    @property
+    def runs_left(self) -> int | None:
+        """Return how many runs the task may still make; None: any number."""
+        return None if self.max_runs is None else max(self.max_runs - self.runs_made, 0)
 
 
 class TaskUpdate(NamedTuple):
@@ -100,6 +107,8 @@ def _pause(task: DueTask, error: Exception) -> TaskUpdate:
 
 def _fire(task: DueTask, limit: int) -> tuple[TaskUpdate, list[run_rows.NewRun]]:
     """Make the runs of the fire times that have passed; the policies say which fire."""
+    if task.runs_left == 0:
+        return _update(task, None, task.last_fire_at), []
     schedule = stored_schedules.to_schedule(task.stored)
     stored_schedules.refuse_too_often(schedule)
     if found := schedules.find_crowd(
@@ -114,6 +123,7 @@ def _fire(task: DueTask, limit: int) -> tuple[TaskUpdate, list[run_rows.NewRun]]
         grace=task.grace,
         most=task.max_catch_up,
     )
+    due = due.limited_to(task.runs_left)
     upcoming = None if task.stored.is_one_off and due.fires else due.next_fire_at
     runs = [_missed_run(task, moment, reason) for moment, reason in due.missed]
     runs += [_pending_run(task, moment) for moment in due.fires]

@@ -26,7 +26,13 @@ from tasks_api.domain.states import RunState
 from tasks_api.metrics import counters
 from tasks_api.storage import run_rows, schedule_changes, schedule_edits, schedule_rows
 from tasks_api.storage.stored_schedules import fetch_with_schedule
-from tasks_api.taking import following, statements, task_statements, waiting_runs
+from tasks_api.taking import (
+    following,
+    run_limits,
+    statements,
+    task_statements,
+    waiting_runs,
+)
 from tasks_api.taking.decision_events import note_decisions
 from tasks_api.taking.decisions import DueTask, TaskUpdate, decide
 from tasks_api.taking.due_poll import NextWork
@@ -243,6 +249,8 @@ def _write_decisions(
         cursor.execute(task_statements.UPDATE_TASKS, columns(moves))
     schedule_rows.set_enabled(paused, False)
     note_decisions(tasks, moves, runs)
+    made_ids = set(made[0])
+    run_limits.count_runs(tasks, [run for run in runs if run.run_id in made_ids])
     return made
 
 

@@ -41,7 +41,8 @@ _RUN_WAITS = """
 # Takes waiting runs for which there is room: new ones that a user or Python made, and
 # those whose retry is due. A run whose task may not be sent any more ends instead, and
 # the run of a paused one-off is held. The rows of task and schedule are read now, so
-# that a pause, a removal or an end wins.
+# that a pause, a removal or an end wins. A backfill that may not overlap waits for its
+# turn, which it gets with its task locked, and is looked at again every minute.
 _TAKE_RUNS = f"""
     WITH {{chosen}} waiting AS MATERIALIZED (
         SELECT run.id, run.task_id, run.tenant_id, run.wake_at, {FROM_TASK}, {
@@ -54,6 +55,7 @@ _TAKE_RUNS = f"""
                 WHEN {sending_rules.IS_PAUSED} THEN 'held'
                 WHEN run.attempt_count > 0 AND task.replaced_at > run.started_at
                     THEN 'replaced'
+                WHEN run.in_turn AND NOT run.exclusive THEN 'in turn'
                 WHEN task.bounds_id IS NOT NULL
                     AND run.id <> ALL(%(admitted)s::uuid[]) THEN 'bounded'
                 WHEN task.tenant_id = ANY(%(over_quota)s::bigint[])
@@ -82,18 +84,19 @@ _TAKE_RUNS = f"""
             lease = CASE fitting.fate WHEN 'ready' THEN %(lease)s::uuid END,
             wake_at = CASE fitting.fate
                 WHEN 'ready' THEN now() + make_interval(secs => %(term)s)
-                WHEN 'over_quota' THEN {NEXT_DAY} ELSE now() + '30s'::interval END,
+                WHEN 'over_quota' THEN {NEXT_DAY}
+                WHEN 'in turn' THEN now() + '60s'::interval ELSE now() + '30s'::interval END,
             attempt_count = run.attempt_count + (fitting.fate = 'ready')::int,
             started_at = CASE fitting.fate WHEN 'ready' THEN now() ELSE run.started_at END,
             reason = CASE fitting.fate WHEN 'ready' THEN ''
                 WHEN 'over_quota' THEN {QUOTA_REASON} ELSE run.reason END
         FROM fitting
-        WHERE run.id = fitting.id AND fitting.fate IN ('ready', 'held', 'over_quota')
+        WHERE run.id = fitting.id AND fitting.fate IN ('ready', 'held', 'over_quota', 'in turn')
         RETURNING {claimed_run("fitting")}
     ), ended AS (
         DELETE FROM tasks_api_run_live run USING fitting
         WHERE run.id = fitting.id
-            AND fitting.fate NOT IN ('ready', 'held', 'over_quota', 'bounded')
+            AND fitting.fate NOT IN ('ready', 'held', 'over_quota', 'bounded', 'in turn')
         RETURNING run.*, fitting.fate
     ), history AS ({
     insert_into_history(
@@ -104,7 +107,8 @@ _TAKE_RUNS = f"""
 })
     SELECT coalesce(fitting.fate, 'left') AS fate, waiting.id AS waiting_id,
         fitting.inactive_owner_id,
-        CASE WHEN fitting.overlap = 'queue_one' THEN fitting.task_id END AS queued_task_id,
+        CASE WHEN fitting.overlap = 'queue_one' OR fitting.fate = 'in turn'
+            THEN fitting.task_id END AS queued_task_id,
         {", ".join(f"taken.{name}" for name in CLAIMED_RUN_COLUMNS)}
     FROM waiting
     LEFT JOIN fitting ON fitting.id = waiting.id

@@ -42,6 +42,7 @@ RUN_COLUMNS = {
     "lost_count": "run.lost_count",
     "slot": "run.slot",
     "redrive_of": "run.redrive_of",
+    "backfill_id": "run.backfill_id",
 }
 # The worker itself knows the lease under which it takes.
 CLAIMED_RUN_COLUMNS = tuple(name for name in ClaimedRun._fields if name != "lease")

@@ -69,6 +69,8 @@ _TAKE_TASKS = f"""
                 AND task.tenant_id <> ALL(%(over_quota)s::bigint[])
                 -- A fire time that is repeated may have a run in history.
                 AND (task.last_fire_at IS NULL OR task.next_fire_at > task.last_fire_at)
+                -- Python counts the runs of a task that may make so many only.
+                AND task.max_runs IS NULL
                 AND {schedule_statements.IS_UNEDITED} AS is_undisputed
         FROM tasks_api_task task {schedule_statements.JOINS}
         JOIN accounts_user owner ON owner.id = task.owner_id
@@ -150,6 +152,7 @@ _TAKE_TASKS = f"""
         lost_count="0",
         slot="NULL::timestamptz",
         redrive_of="NULL::uuid",
+        backfill_id="NULL::uuid",
     )
 }
         {{seen}}
@@ -187,7 +190,8 @@ TAKE_TASK = _take_tasks(f"task.id = %(task)s::uuid AND {_IS_DUE}")
 LOCK_DUE_TASKS = f"""
     SELECT task.id AS task_id, task.tenant_id, task.periodic_task_id, task.next_fire_at,
         task.last_fire_at, NOT {schedule_statements.IS_UNEDITED} AS is_edited, task.overlap,
-        task.misfire, task.catchup_window, task.surface, task.bounds_id, now() AS now,
+        task.misfire, task.catchup_window, task.surface, task.bounds_id, task.max_runs,
+        task.runs_made, now() AS now,
         {READ_RUN_KEY} AS run_key, {schedule_statements.COLUMNS}
     FROM tasks_api_task task {schedule_statements.JOINS}
     WHERE task.id = ANY(%(tasks)s::uuid[]) AND task.next_fire_at <= now()
@@ -202,6 +206,13 @@ UPDATE_TASKS = """
     FROM unnest(%s::uuid[], %s::timestamptz[], %s::timestamptz[], %s::text[])
         AS move(id, next_fire_at, last_fire_at, pause_reason)
     WHERE task.id = move.id
+"""
+
+# Counts the runs that the schedules of tasks made.
+COUNT_RUNS_MADE = """
+    UPDATE tasks_api_task task SET runs_made = task.runs_made + made.runs
+    FROM unnest(%s::uuid[], %s::int[]) AS made(task_id, runs)
+    WHERE task.id = made.task_id
 """
 
 # Reads the schedules of tasks whose following fire times are to be computed.

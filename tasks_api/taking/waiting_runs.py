@@ -25,7 +25,9 @@ LEFT, HELD, READY = "left", "held", "ready"
 # It waits for the next day of its tenant's quota, or to be admitted by the bounds of its
 # task.
 OVER_QUOTA, BOUNDED = "over_quota", "bounded"
-_GOES_ON = (LEFT, HELD, READY, OVER_QUOTA, BOUNDED)
+# The fate of a backfill that waits for its turn.
+IN_TURN = "in turn"
+_GOES_ON = (LEFT, HELD, READY, OVER_QUOTA, BOUNDED, IN_TURN)
 _MARKS = ("fate", "waiting_id", "inactive_owner_id", "queued_task_id")
 
 
@@ -37,7 +39,7 @@ class TakenRuns(NamedTuple):
     due: int = 0
     # Runs that had no room.
     left: int = 0
-    # Tasks whose runs wait in line, and of which a run has ended here.
+    # Tasks whose runs wait in line, and of which a run has ended here or waits for its turn.
     freed: Collection[UUID] = ()
 
 
@@ -88,7 +90,9 @@ def _take(
     ended = [row for row in rows if row[0] not in _GOES_ON]
     if bounded := [row[1] for row in rows if row[0] == BOUNDED]:
         runs += _take_bounded(bounded, room.after(runs), lease)
-    return TakenRuns(runs, len(rows), left, _follow_up(ended) if ended else ())
+    freed = _follow_up(ended) if ended else set()
+    freed |= {task_id for fate, _, _, task_id, *_ in rows if fate == IN_TURN}
+    return TakenRuns(runs, len(rows), left, freed)
 
 
 @transaction.atomic

@@ -1,12 +1,12 @@
-"""Count failure streaks of tasks with a limit, and pause tasks that reach it.
+"""Pause tasks that reach their failure streak, and end those that stop on success.
 
-A task without the limit costs nothing here, and one that has it and succeeds is not
-written.
+A task with neither policy costs nothing here, and one that counts its failures and
+succeeds is not written.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 from uuid import UUID
 
@@ -15,7 +15,7 @@ from django.db import transaction
 from scheduler_service.db.arrays import array, columns
 from scheduler_service.db.statements import fetch_all, prepared
 from tasks_api.delivery.retry import GiveUp, Succeed
-from tasks_api.services import pausing
+from tasks_api.services import pausing, removal
 from tasks_api.worker import statements
 from tasks_api.worker.record import AttemptResult, record_results
 
@@ -28,25 +28,45 @@ class RunEnd(NamedTuple):
 
 
 def record_and_count(results: Sequence[AttemptResult]) -> set[UUID]:
-    """Like `record_results`; failures in a row are counted in the same transaction.
+    """Like `record_results`; pauses and ends tasks in the same transaction.
 
-    Results of counted tasks are recorded apart. Such tasks are never one-offs, so no two
-    transactions can wait for each other's tasks. Tasks are locked before their runs,
-    as in the statements that take: they hold tasks while they wait for a run that would
-    overlap.
+    Results of tasks that a run may pause or end are recorded apart. Such tasks are never
+    one-offs, so no two transactions can wait for each other's tasks. Tasks are locked
+    before their runs, as in the statements that take: they hold tasks while they wait for
+    a run that would overlap.
     """
-    counted = [item for item in results if item.run.pause_after_failures]
-    if not counted:
+    apart = [item for item in results if item.run.may_change_its_task]
+    if not apart:
         return record_results(results)
-    others = [item for item in results if not item.run.pause_after_failures]
+    others = [item for item in results if not item.run.may_change_its_task]
     ours = record_results(others) if others else set()
     with transaction.atomic():
-        locked = _lock_tasks(find_ends(counted))
-        judged = record_results(counted)
-        _count_locked(
-            find_ends(item for item in counted if item.run.run_id in judged), locked
-        )
+        locked = _lock_tasks(find_ends(apart), stopping=find_stopping(apart))
+        judged = record_results(apart)
+        recorded = [item for item in apart if item.run.run_id in judged]
+        _count_locked(find_ends(counted_of(recorded)), locked)
+        end_stopping(recorded)
     return ours | judged
+
+
+def counted_of(results: Iterable[AttemptResult]) -> list[AttemptResult]:
+    """The results of tasks that count their failures in a row."""
+    return [item for item in results if item.run.pause_after_failures]
+
+
+def find_stopping(results: Iterable[AttemptResult]) -> dict[UUID, UUID]:
+    """The task of each run that may end its task, because it succeeded."""
+    return {
+        item.run.run_id: item.run.task_id
+        for item in results
+        if item.run.stop_on_success and isinstance(item.verdict, Succeed)
+    }
+
+
+def end_stopping(recorded: Iterable[AttemptResult]) -> None:
+    """End tasks that stop on success. Call it in the transaction that records results."""
+    if stopping := find_stopping(recorded):
+        removal.end_succeeded_tasks(list(stopping))
 
 
 def find_ends(results: Iterable[AttemptResult]) -> list[RunEnd]:
@@ -108,14 +128,17 @@ def _count_locked(ends: Iterable[RunEnd], locked: Collection[UUID]) -> None:
         pausing.pause_failing_tasks(failing)
 
 
-def _lock_tasks(ends: Sequence[RunEnd]) -> set[UUID]:
-    """Lock the tasks whose streak changes.
+def _lock_tasks(
+    ends: Sequence[RunEnd], *, stopping: Mapping[UUID, UUID] | None = None
+) -> set[UUID]:
+    """Lock the tasks whose streak changes, and those that may end.
 
     Of two runs that end at the same time, the one whose failure is not seen here counts
     as the earlier one.
     """
-    failed = {end.task_id for end in ends if end.error is not None}
-    values = [array({end.task_id for end in ends}), array(failed)]
+    changed = {end.task_id for end in ends if end.error is not None}
+    changed |= set((stopping or {}).values())
+    values = [array({end.task_id for end in ends}), array(changed)]
     with prepared() as cursor:
         cursor.execute(statements.LOCK_STREAKS, values)
         return {task_id for (task_id,) in cursor.fetchall()}

@@ -24,7 +24,6 @@ from scheduler_service.db.statements import prepared, with_limit
 from tasks_api.delivery import retry, run_tokens
 from tasks_api.delivery.request import ClaimedRun, HttpResult
 from tasks_api.domain.exceptions import InvalidState, RunAccessDenied, RunNotFound
-from tasks_api.domain.specs import Overlap
 from tasks_api.domain.states import FINAL_STATES, RunState
 from tasks_api.models import Run
 from tasks_api.storage import run_rows
@@ -279,8 +278,9 @@ def _record_ends(
             if isinstance(item.verdict, retry.RetryAfter)
         ]
     )
-    counted = [item for item in results if item.run.pause_after_failures]
+    counted = failure_streaks.counted_of(results)
     failure_streaks.count_ends(failure_streaks.find_ends(counted))
+    failure_streaks.end_stopping(results)
     are_expired = results[0].result.error == EXPIRED
     run_events.note_long_work(results, are_expired=are_expired)
 
@@ -317,7 +317,7 @@ def _read_state(row: _LongRun) -> str:
 
 
 def _follow_up(rows: Sequence[_LongRun], state: str) -> LongWorkResult:
-    in_line = {row.run.task_id for row in rows if row.run.overlap == Overlap.QUEUE_ONE}
+    in_line = {row.run.task_id for row in rows if row.run.holds_others_up}
     has_next = bool(in_line and run_rows.start_waiting_runs(list(in_line)))
     return LongWorkResult([row.run.run_id for row in rows], has_next, state)
 

@@ -109,8 +109,8 @@ def _split(
     groups: dict[tuple[bool, bool], list[AttemptResult]] = {}
     for item in results:
         is_watched = item.run.run_id in watched
-        is_counted = is_watched and bool(item.run.pause_after_failures)
-        groups.setdefault((is_watched, is_counted), []).append(item)
+        is_apart = is_watched and item.run.may_change_its_task
+        groups.setdefault((is_watched, is_apart), []).append(item)
     yield from groups.values()
 
 

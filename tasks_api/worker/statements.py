@@ -5,6 +5,7 @@ A statement calls the run `run` and its task `task`.
 
 from __future__ import annotations
 
+from tasks_api.domain.states import EndReason
 from tasks_api.storage import count_statements, sending_rules
 from tasks_api.storage.run_statements import end_live_runs, insert_into_history
 from tasks_api.taking.statements import claimed_run
@@ -103,16 +104,18 @@ CANCEL_OVERTAKEN = end_live_runs(
             AND ({sending_rules.IS_REMOVED} OR task.replaced_at > run.started_at))
     """,
     tables="USING tasks_api_task task",
-    reason="""
+    reason=f"""
         CASE WHEN run.cancelled_by <> '' THEN 'Cancelled by ' || run.cancelled_by || '.'
             ELSE run.reason || '; not tried again, the task was ' ||
-                CASE WHEN task.ended_at IS NULL THEN 'replaced' ELSE 'removed' END || '.'
+                CASE WHEN task.ended_at IS NULL THEN 'replaced'
+                    WHEN task.end_reason = '{EndReason.SUCCEEDED}' THEN 'done'
+                    ELSE 'removed' END || '.'
         END
     """,
 )
 
-# Locks the tasks whose streak of failures changes, in the order in which every process
-# locks tasks. Where all goes well, there are none.
+# Locks the tasks whose streak of failures changes, and others that may end, in the order
+# in which every process locks tasks.
 LOCK_STREAKS = """
     SELECT id FROM tasks_api_task WHERE id = ANY(%s::uuid[])
         AND (failure_streak > 0 OR id = ANY(%s::uuid[]))
@@ -154,11 +157,11 @@ READ_ENDED_RUN = f"""
     WHERE run.id = %s
 """
 
-# Locks the tasks of some runs that count their failures, because they are written together
+# Locks the tasks of some runs that these may pause or end, because they are written together
 # with their runs. Tasks are locked before runs, as in removal and in taking.
 LOCK_COUNTED_TASKS = """
-    SELECT FROM tasks_api_task task WHERE task.pause_after_failures IS NOT NULL
-        AND task.id IN (SELECT task_id FROM tasks_api_run_live WHERE id = ANY(%s))
+    SELECT FROM tasks_api_task task
+    WHERE (task.pause_after_failures IS NOT NULL OR task.stop_on_success) AND task.id IN (SELECT task_id FROM tasks_api_run_live WHERE id = ANY(%s))
     ORDER BY task.id FOR NO KEY UPDATE
 """
 

@@ -9,7 +9,6 @@ from uuid import UUID
 
 from tasks_api.delivery import faults, retry
 from tasks_api.delivery.request import ClaimedRun, HttpResult
-from tasks_api.domain.specs import Overlap
 from tasks_api.services import removal
 from tasks_api.storage import run_rows
 from tasks_api.worker import run_events
@@ -103,9 +102,7 @@ def _end_tasks(results: Iterable[AttemptResult], now: datetime) -> None:
 
 def _begin_next_runs(results: Iterable[AttemptResult]) -> list[UUID]:
     """Let the runs begin that waited for these."""
-    in_line = {
-        item.run.task_id for item in results if item.run.overlap == Overlap.QUEUE_ONE
-    }
+    in_line = {item.run.task_id for item in results if item.run.holds_others_up}
     return run_rows.start_waiting_runs(list(in_line)) if in_line else []
 
 

@@ -50,6 +50,8 @@ def test_every_policy_has_a_sentence() -> None:
             retry=Backoff(),
             request=RequestOptions(timeout_seconds=120, deadline=3600),
             pause_after_failures=1,
+            max_runs=2000,
+            stop_on_success=True,
         )
     )
 
@@ -63,6 +65,8 @@ def test_every_policy_has_a_sentence() -> None:
         "After a downtime, up to 100 missed fire times run, at most 1 hour late.",
         "It fires up to 1 minute 30 seconds after its schedule, always as much.",
         "It is paused after a failed run.",
+        "It ends after 2,000 runs of its schedule.",
+        "It ends after the first run of its schedule that succeeds.",
     ]
 
 

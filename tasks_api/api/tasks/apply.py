@@ -39,7 +39,7 @@ MAX_TASKS = 1000
 SHOWN_FIRE_TIMES = 3
 _TASK = known_fields.fields_of_schema(schema.DECLARED_IN)
 # Fields of a task that its owner does not set.
-_SERVICE_FIELDS = {"id", "next_run_datetime"}
+_SERVICE_FIELDS = {"id", "next_run_datetime", "runs_left"}
 
 
 @dataclass(frozen=True)

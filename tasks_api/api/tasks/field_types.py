@@ -71,6 +71,16 @@ def integer_field(
     return OptionalField(name, schema, read, column(name), **options)
 
 
+def flag_field(name: str, description: str, **options: Any) -> OptionalField:
+    """True or false, which a column of the same name stores; false by default."""
+
+    def read(given: Fields, spec: TaskSpec, now: datetime) -> Fields:
+        return {name: bool(fields.boolean(given, name))}
+
+    schema = {"type": "boolean", "description": description}
+    return OptionalField(name, schema, read, column(name), default=False, **options)
+
+
 def enum_field(
     name: str, description: str, default: StrEnum, **options: Any
 ) -> OptionalField:

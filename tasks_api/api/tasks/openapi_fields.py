@@ -165,6 +165,12 @@ TASK_OUT: dict[str, Any] = {
             "When the paused task resumes by itself, in UTC; absent if it does not."
         ),
         **optional_fields.RESPONSE_SCHEMAS,
+        "runs_left": {
+            "type": "integer",
+            "minimum": 0,
+            "description": "How many runs the schedule of a task with `max_runs` may still "
+            "make.",
+        },
         "name": openapi.text("Your name for the task; absent if it has none."),
         "tags": _TAGS,
     },

@@ -19,6 +19,7 @@ from tasks_api.api.tasks.field_types import (
     column,
     enum_field,
     enum_member,
+    flag_field,
     integer_field,
 )
 from tasks_api.delivery.retry import parse_statuses
@@ -34,6 +35,7 @@ MAX_RETRY_DELAY = 7 * DAY
 MAX_ATTEMPTS = 185
 MIN_CATCHUP_WINDOW, MAX_CATCHUP_WINDOW = 10, 365 * DAY
 MAX_FAILURES_IN_A_ROW = 1000
+MAX_RUNS = 1_000_000_000
 _STATUS_RANGE = re.compile(r"[1-9][0-9]{2}(?:-[1-9][0-9]{2})?", re.ASCII)
 
 
@@ -283,6 +285,19 @@ POLICY_FIELDS = (
         1,
         MAX_FAILURES_IN_A_ROW,
         needs_url=True,
+        needs_periodic=True,
+    ),
+    integer_field(
+        "max_runs",
+        "The number of runs of its schedule after which the task ends; if absent, it goes on. "
+        "Runs that are skipped or missed do not count, nor do manual ones.",
+        1,
+        MAX_RUNS,
+        needs_periodic=True,
+    ),
+    flag_field(
+        "stop_on_success",
+        "Whether the task ends after the first run of its schedule that succeeds.",
         needs_periodic=True,
     ),
 )

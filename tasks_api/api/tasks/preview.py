@@ -60,9 +60,10 @@ class PreviewTask(TasksView):
         count = _fire_time_count(data.get("n", DEFAULT_FIRE_TIMES))
         since = _preview_start(data, now)
         task = {name: data[name] for name in data.keys() - {"n", "from"}}
-        schedule = read_task(task, now=now).schedule
-        found = _next_fire_times(schedule, since, count)
-        return Response(_render_fire_times(True, schedule, found))
+        spec = read_task(task, now=now)
+        count = min(count, spec.max_runs or count)
+        found = _next_fire_times(spec.schedule, since, count)
+        return Response(_render_fire_times(True, spec.schedule, found))
 
 
 def _preview_start(data: Mapping[str, Any], now: datetime) -> datetime:

@@ -28,6 +28,7 @@ def render_task(task: Task, now: datetime) -> dict[str, Any]:
         "next_run_datetime": schedule_fields.format_in_utc(task.coming_fire_time),
         **_render_pause(task),
         **optional_fields.render_optional_fields(task),
+        **({} if task.runs_left is None else {"runs_left": task.runs_left}),
         **({"name": task.name} if task.name else {}),
         **({"tags": task.tags} if task.tags else {}),
     }

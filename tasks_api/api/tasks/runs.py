@@ -151,6 +151,7 @@ def _read_selection(
         until=fields.optional_moment(data, "to"),
         reason=_reason(data),
         code=_code(data),
+        backfill_id=_backfill_id(data),
     )
 
 
@@ -173,6 +174,16 @@ def _task_id(value: object, name: str = "task") -> UUID:
     raise InvalidTask(name, f"Invalid value of {name}. Value should be a task's id")
 
 
+def _backfill_id(data: Mapping[str, Any]) -> UUID | None:
+    value = data.get("backfill")
+    try:
+        return None if value is None else UUID(fields.client_name("backfill", value))
+    except ValueError:
+        raise InvalidTask(
+            "backfill", "Invalid value of backfill. Value should be a backfill's id"
+        ) from None
+
+
 def _list_runs(
     view: RunsView, request: Request, query: Mapping[str, str], task_id: UUID | None
 ) -> Response:
@@ -188,6 +199,7 @@ def _list_runs(
         _wants_notices(query),
         reason=_reason(query),
         code=_code(query),
+        backfill_id=_backfill_id(query),
     )
     found = runs.list_runs(view.user, run_filter, limit=limit)
     body: dict[str, Any] = {"runs": [render_run(row) for row in found.rows]}
@@ -289,11 +301,16 @@ def _render_run_fields(run: Run, task: Task) -> dict[str, Any]:
         "state": run.state,
         "reason": run.reason,
         "manual": run.by_hand,
-        "redrive_of": run.redrive_of and str(run.redrive_of),
+        "redrive_of": None if run.backfill_id else _text_of(run.redrive_of),
+        **({"backfill": str(run.backfill_id)} if run.backfill_id else {}),
         "started_at": format_optional_timestamp(run.started_at),
         "finished_at": format_optional_timestamp(run.finished_at),
         "attempt_count": run.attempt_count,
     }
+
+
+def _text_of(run_id: UUID | None) -> str | None:
+    return None if run_id is None else str(run_id)
 
 
 def _render_attempt(attempt: Attempt) -> dict[str, Any]:

@@ -75,6 +75,12 @@ _PAGING = [
         "with this status. Pages are as those of `reason`.",
     ),
     OpenApiParameter(
+        "backfill",
+        OpenApiTypes.STR,
+        description="Only the runs of the backfill of this id. Pages are as those of "
+        "`reason`.",
+    ),
+    OpenApiParameter(
         "limit",
         OpenApiTypes.INT,
         description="The maximum number to return: 100 if absent, up to 1000.",

@@ -28,11 +28,12 @@ _RUN_FIELDS = {
         "by itself.",
     },
     "scheduled_for": _when(
-        "The fire time; for a manual run, when the user asked for it."
+        "The fire time; for a manual run, when the user asked for it; for a backfill, when "
+        "it is sent."
     ),
     "slot": _when(
         "The fire time that the run belongs to; for a redrive, the fire time of the "
-        "first run."
+        "first run; for a backfill, the fire time that it makes up for."
     ),
     "state": _STATE,
     "reason": openapi.text(
@@ -49,11 +50,15 @@ _RUN_FIELDS = {
     "finished_at": _when("When the run ended; null before.", nullable=True),
     "attempt_count": openapi.count("How many requests were made."),
 }
+_BACKFILL = {
+    "backfill": openapi.text("The id of the backfill that made it; absent if none did.")
+}
 RUN_OUT = {
     "type": "object",
     "required": [*_RUN_FIELDS, "last_status"],
     "properties": {
         **_RUN_FIELDS,
+        **_BACKFILL,
         "last_status": {
             "type": "integer",
             "nullable": True,
@@ -93,6 +98,7 @@ DETAIL_OUT = {
     "required": [*_RUN_FIELDS, "attempts"],
     "properties": {
         **_RUN_FIELDS,
+        **_BACKFILL,
         "attempts": {
             "type": "array",
             "description": "The requests that were made, the first one first.",
@@ -201,6 +207,7 @@ _SELECTION = openapi.optional(
             "maximum": 999,
             "description": "Only runs that failed because of an answer with this status.",
         },
+        "backfill": openapi.text("Only the runs of this backfill."),
         "limit": {
             "type": "integer",
             "minimum": 1,

@@ -21,6 +21,7 @@ from accounts import services as accounts
 from accounts.models import Role, User
 from tasks_api.models import Task
 from tests.conftest import MakeTask
+from tests.integration.support.backfills import hourly_task, settle
 from tests.integration.support.long_work import begin_run, latest_run_of, make_long_work
 from tests.integration.support.routes import store_failed_run
 from tests.receiver import Receiver
@@ -153,6 +154,24 @@ def test_a_failed_run_is_listed_redriven_and_accounted_for(
     assert "= balance" in shell("account")
     assert "fire times" in shell("forecast", "--by", "host", "--bucket", "60")
     shell("redrive", code=2)
+
+
+def test_a_backfill_is_planned_carried_out_and_cancelled(
+    shell: Shell, user: User
+) -> None:
+    task = hourly_task(user, name="hourly")
+    settle(task)
+
+    plan = shell("backfill", "hourly", "--pace", "1/hour", "--plan")
+    digest = plan.split()[-1]
+    words = ("backfill", "hourly", "--pace", "1/hour", "--hash", digest)
+    made = shell.json(*words)
+
+    assert plan.startswith("9 runs would be sent\nslots: ")
+    assert made["count"] == 9
+    assert f"backfill: {made['backfill']}" not in plan
+    cancel = ("runs", "cancel", "--state", "pending", "--backfill", made["backfill"])
+    assert len(shell(*cancel).split()) == 9
 
 
 def test_tokens_are_issued_and_revoked(shell: Shell) -> None:

@@ -103,10 +103,12 @@ CALLS: dict[str, Call] = {
         "web", [{**ONE_TIME, "name": "a"}], plan="0" * 32
     ),
     "list_runs": lambda c: next(
-        c.list_runs(states=["failed"], notices=True, **REASON, **TIME_RANGE)
+        c.list_runs(
+            states=["failed"], notices=True, backfill=ID, **REASON, **TIME_RANGE
+        )
     ),
     "list_runs_of_task": lambda c: next(
-        c.list_runs(ID, states=["failed"], **REASON, **TIME_RANGE)
+        c.list_runs(ID, states=["failed"], backfill=ID, **REASON, **TIME_RANGE)
     ),
     "get_run": lambda c: c.get_run(ID),
     "get_account": lambda c: c.get_account(ID, **TIME_RANGE),
@@ -115,11 +117,14 @@ CALLS: dict[str, Call] = {
     "get_forecast": lambda c: c.get_forecast(bucket=60, by="host", **TIME_RANGE),
     "redrive_run": lambda c: c.redrive_run(ID),
     "redrive_runs": lambda c: c.redrive_runs(
-        ["failed"], task=ID, limit=7, **REASON, **TIME_RANGE
+        ["failed"], task=ID, limit=7, backfill=ID, **REASON, **TIME_RANGE
     ),
     "cancel_run": lambda c: c.cancel_run(ID),
     "cancel_runs": lambda c: c.cancel_runs(
-        ["open"], task=ID, limit=7, **REASON, **TIME_RANGE
+        ["open"], task=ID, limit=7, backfill=ID, **REASON, **TIME_RANGE
+    ),
+    "backfill_task": lambda c: c.backfill_task(
+        ID, which="all", pace="9/hour", overlap="allow", hash="0" * 32, **TIME_RANGE
     ),
     "complete_run": lambda c: c.complete_run(ID, {"rows": 1200}),
     "fail_run": lambda c: c.fail_run(ID, "disk full", retry=False),

@@ -50,6 +50,7 @@ RUN_FIELDS = [
 ]
 TASK_FIELDS = [
     *("next_fire_at", "last_fire_at", "pause_reason", "ended_at", "is_paused"),
+    *("end_reason", "runs_made"),
 ]
 OVERLAPS = [*[Overlap.ALLOW, Overlap.SKIP] * 2, Overlap.QUEUE_ONE]
 
@@ -106,6 +107,7 @@ class CaseMaker:
             overlap=chance.choice(OVERLAPS),
             misfire=chance.choice([Misfire.LATEST, *Misfire]),
             catchup_window=chance.choice([None, None, None, 1, 10, 3600]),
+            max_runs=None if kind == "once" else chance.choice([None] * 7 + [1]),
         )
         steps = chance.choice([0, 1, 2, following.STEPS, following.STEPS])
         earlier = chance.choice(["", "", "", "", "unfinished", "same"])

@@ -10,6 +10,7 @@ from typing import Any
 
 from scheduler_client.models import (
     Account,
+    BackfillResult,
     FireTimes,
     Forecast,
     Plan,
@@ -255,3 +256,16 @@ def _format_change(
     before, after = format_value(change["from"], 100), format_value(change["to"], 100)
     values = "other values" if before == after else f"{before} → {after}"
     yield f"    {name}: {values}"
+
+
+def format_backfill(result: BackfillResult) -> list[str]:
+    """Format a backfill, or the plan of one with the hash that carries it out."""
+    verb = "would be" if result.dry_run else "are"
+    lines = [f"{result.count} runs {verb} sent"]
+    if result.count:
+        first, last = format_cell(result.first), format_cell(result.last)
+        lines.append(f"slots: {first} to {last}")
+        lines.append(f"the last one is sent at {format_cell(result.last_sent_at)}")
+    if result.dry_run:
+        return [*lines, f"hash: {result.hash}"]
+    return [*lines, f"backfill: {result.backfill}"] if result.backfill else lines

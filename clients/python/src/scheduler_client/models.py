@@ -53,6 +53,9 @@ class Task:
     content_type: str | None = None
     long_work: Mapping[str, int] | None = None
     pause_after_failures: int | None = None
+    max_runs: int | None = None
+    runs_left: int | None = None
+    stop_on_success: bool = False
     paused: bool = False
     pause_reason: str | None = None
     resume_at: datetime | None = None
@@ -111,6 +114,7 @@ class Run:
     reason: str = ""
     manual: bool = False
     redrive_of: str | None = None
+    backfill: str | None = None
     slot: datetime | None = None
     started_at: datetime | None = None
     finished_at: datetime | None = None
@@ -269,6 +273,23 @@ class RedriveResult:
     @property
     def count(self) -> int:
         return len(self.run_ids)
+
+
+@dataclass(frozen=True)
+class BackfillResult:
+    """The runs that a backfill made, or those that it would make as a dry run.
+
+    `backfill` is the id by which its runs are found; None if it made none.
+    """
+
+    hash: str
+    count: int
+    backfill: str | None = None
+    dry_run: bool = False
+    first: datetime | None = None
+    last: datetime | None = None
+    last_sent_at: datetime | None = None
+    raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
 
 @dataclass(frozen=True)

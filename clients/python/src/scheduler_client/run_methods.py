@@ -25,6 +25,7 @@ from scheduler_client.encoding import (
 )
 from scheduler_client.models import (
     Account,
+    BackfillResult,
     CancelResult,
     Forecast,
     RedriveResult,
@@ -45,6 +46,7 @@ class RunMethods(ConnectionOwner):
         notices: bool = False,
         reason: str | None = None,
         code: int | None = None,
+        backfill: str | None = None,
         page_size: int = MAX_PAGE_SIZE,
     ) -> Iterator[Run]:
         """List runs, the newest fire time first. Pages are fetched while you iterate.
@@ -59,6 +61,7 @@ class RunMethods(ConnectionOwner):
             "notice": "true" if notices else None,
             "reason": reason,
             "code": code,
+            "backfill": backfill,
             "limit": page_size,
         }
         for item in self._connection.get_pages(path, "runs", query):
@@ -124,11 +127,13 @@ class RunMethods(ConnectionOwner):
         until: Timestamp | None = None,
         reason: str | None = None,
         code: int | None = None,
+        backfill: str | None = None,
         limit: int | None = None,
         key: str | None = None,
     ) -> RedriveResult:
         """Send the runs in these states again, the oldest first, at most `limit` runs."""
         only = {"from": since, "to": until, "reason": reason, "code": code}
+        only["backfill"] = backfill
         body = _select_runs(states, task) | only | {"limit": limit}
         response = self._connection.create("/runs/redrive/", body, key)
         return decode(RedriveResult, response.body)
@@ -151,14 +156,41 @@ class RunMethods(ConnectionOwner):
         until: Timestamp | None = None,
         reason: str | None = None,
         code: int | None = None,
+        backfill: str | None = None,
         limit: int | None = None,
         key: str | None = None,
     ) -> CancelResult:
         """Cancel the unfinished runs in these states, the oldest first."""
         only = {"from": since, "to": until, "reason": reason, "code": code}
+        only["backfill"] = backfill
         body = _select_runs(states, task) | only | {"limit": limit}
         response = self._connection.create("/runs/cancel/", body, key)
         return decode(CancelResult, response.body)
+
+    def backfill_task(
+        self,
+        task: TaskOrId,
+        *,
+        since: Timestamp | None = None,
+        until: Timestamp | None = None,
+        which: str | None = None,
+        pace: str | None = None,
+        overlap: str | None = None,
+        hash: str | None = None,
+        dry_run: bool = False,
+        key: str | None = None,
+    ) -> BackfillResult:
+        """Send what the fire times of some time would have sent, by default of a day.
+
+        `which` is `missed` (the default) or `all`, and `pace` a number of runs such as
+        `20/minute`. A dry run makes no run. With the `hash` of a dry run, raises
+        Conflict if the plan is another one now.
+        """
+        body: dict[str, Any] = {"from": since, "to": until}
+        body |= {"which": which, "pace": pace}
+        body |= {"overlap": overlap, "hash": hash, "dry_run": dry_run or None}
+        path = f"/tasks/{task_segment(task)}/backfill/"
+        return decode(BackfillResult, self._connection.create(path, body, key).body)
 
     def complete_run(self, run_id: str, answer: Any = None) -> str:
         """End a run of long work as succeeded. Returns its state.

@@ -1,4 +1,4 @@
-"""The commands for runs: `scheduler runs …`, `account` and `redrive`."""
+"""The commands for runs: `scheduler runs …`, `account`, `redrive` and `backfill`."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from typing import Any
 
 from scheduler_client import documents, formatting
 from scheduler_client.cli.arguments import (
+    add_idempotency_key,
     add_limit,
     add_reason_filter,
     add_run,
+    add_task,
     add_task_filter,
     add_time_range,
     find_task_id,
@@ -29,6 +31,7 @@ def add_commands(root: CommandGroup) -> None:
     parser.add_argument("--notices", action="store_true", help="only runs of notices")
     add_time_range(parser)
     add_reason_filter(parser)
+    _add_backfill_filter(parser)
     add_limit(parser, 100)
     add_run(group.add_command("show", show_run, "show a run with its attempts"))
     _add_redrive(group)
@@ -41,6 +44,7 @@ def add_commands(root: CommandGroup) -> None:
     add_time_range(root.add_command("stats", show_stats, "count runs by hour"))
     _add_forecast(root)
     _add_redrive(root)
+    _add_backfill(root)
 
 
 def _add_forecast(root: CommandGroup) -> None:
@@ -79,6 +83,25 @@ def _add_cancel(group: CommandGroup) -> None:
     _add_bulk_filter(parser, "cancel at most so many")
 
 
+def _add_backfill_filter(parser: ArgumentParser) -> None:
+    parser.add_argument("--backfill", metavar="ID", help="only runs of this backfill")
+
+
+def _add_backfill(root: CommandGroup) -> None:
+    text = "send what the fire times of some time would have sent"
+    parser = root.add_command("backfill", backfill_task, text)
+    add_task(parser)
+    add_time_range(parser)
+    parser.add_argument("--which", choices=["missed", "all"], help="default: missed")
+    parser.add_argument("--pace", help="such as 20/minute; default: 60/minute")
+    parser.add_argument(
+        "--overlap", action="store_true", help="let runs of any task overlap"
+    )
+    parser.add_argument("--plan", action="store_true", help="make no run")
+    parser.add_argument("--hash", help="hash of the plan that is to be carried out")
+    add_idempotency_key(parser)
+
+
 def _add_bulk_filter(parser: ArgumentParser, limit_help: str) -> None:
     parser.add_argument("run", nargs="*", help="ids of runs")
     parser.add_argument(
@@ -87,6 +110,7 @@ def _add_bulk_filter(parser: ArgumentParser, limit_help: str) -> None:
     add_task_filter(parser)
     add_time_range(parser)
     add_reason_filter(parser)
+    _add_backfill_filter(parser)
     parser.add_argument("--limit", type=parse_positive_int, help=limit_help)
 
 
@@ -99,6 +123,7 @@ def list_runs(client: Client, options: Options) -> int:
         notices=options.notices,
         reason=options.reason,
         code=options.code,
+        backfill=options.backfill,
         page_size=page_size(options),
     )
     runs = take_limit(options, found)
@@ -156,6 +181,21 @@ def cancel_runs(client: Client, options: Options) -> int:
     return _succeed_with_runs(options, result)
 
 
+def backfill_task(client: Client, options: Options) -> int:
+    result = client.backfill_task(
+        find_task_id(client, options.task),
+        since=options.since,
+        until=options.until,
+        which=options.which,
+        pace=options.pace,
+        overlap="allow" if options.overlap else None,
+        hash=options.hash,
+        dry_run=options.plan,
+        key=options.key,
+    )
+    return succeed(options, result.raw, *formatting.format_backfill(result))
+
+
 def _require_ids_or_states(options: Options) -> None:
     if bool(options.run) == bool(options.state):
         raise UsageError("Give either the ids of runs, or --state")
@@ -168,6 +208,7 @@ def _bulk_filter(client: Client, options: Options) -> dict[str, Any]:
         "until": options.until,
         "reason": options.reason,
         "code": options.code,
+        "backfill": options.backfill,
         "limit": options.limit,
     }
 
