@@ -47,6 +47,7 @@ from scheduler_client.models import (
     User,
 )
 from scheduler_client.webhooks import Delivery, verify
+from scheduler_client.why_models import Why, WhyCause
 
 __all__ = [
     "Account",
@@ -90,5 +91,7 @@ __all__ = [
     "Unauthorized",
     "Unreachable",
     "User",
+    "Why",
+    "WhyCause",
     "verify",
 ]
