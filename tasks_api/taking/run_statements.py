@@ -76,7 +76,10 @@ _TAKE_RUNS = f"""
                 WHEN 'ready' THEN make_interval(secs => %(term)s) ELSE '30s'::interval END,
             attempt_count = run.attempt_count + (fitting.fate = 'ready')::int,
             started_at = CASE fitting.fate WHEN 'ready' THEN now() ELSE run.started_at END,
-            reason = CASE fitting.fate WHEN 'ready' THEN '' ELSE run.reason END
+            reason = CASE WHEN fitting.fate <> 'ready' THEN run.reason
+                -- Why it waited is kept: it says why the run is late.
+                WHEN run.reason LIKE 'Waits: %%' THEN 'Waited' || substr(run.reason, 6)
+                WHEN run.reason LIKE 'Waited: %%' THEN run.reason ELSE '' END
         FROM fitting WHERE run.id = fitting.id AND fitting.fate IN ('ready', 'held')
         RETURNING {claimed_run("fitting")}
     ), ended AS (

@@ -63,6 +63,7 @@ class Cause(StrEnum):
     RETRYING = "retrying"
     IN_LINE = "in_line"
     LONG_WORK = "long_work"
+    HELD_IN_WORKER = "held_in_worker"
     HOST_BUSY = "host_busy"
     NAMES_SILENT = "names_silent"
     BROKER_AWAY = "broker_away"
@@ -210,6 +211,11 @@ WORDS: dict[Cause, Words] = {
     Cause.LONG_WORK: Words(
         "The target accepted the work, and has not reported its end yet.",
         "The target must report before the deadline.",
+    ),
+    Cause.HELD_IN_WORKER: Words(
+        "A worker had taken it in time and began its request late: it waited for a place "
+        "at its host or for a name server, or the worker stood still.",
+        "Spread the fire times, or give the workers more processors.",
     ),
     Cause.HOST_BUSY: Words(
         "The host of the target has as many requests under way as it may have.",

@@ -30,6 +30,7 @@ from tasks_api.domain.why.found import (
 from tasks_api.domain.why.reasons import cause_of_reason
 
 LOST_WORKER = "The worker was lost"
+STATE_THAT_MAY_SAY = frozenset({RunState.PENDING, RunState.RUNNING, RunState.SUCCEEDED})
 # Who stores a task less than this before its moment stores it late.
 LEAD = timedelta(seconds=1)
 
@@ -73,9 +74,16 @@ def _wait_of(facts: Facts) -> Wait:
 def _stored_late(facts: Facts, wait: Wait) -> FoundCause | None:
     for phase in facts.phases:
         is_near = wait.since - LEAD < phase.since <= wait.until
-        if wait.is_late and is_near and phase.begun_by in WRITES:
+        is_written = is_near and phase.begun_by in WRITES
+        if wait.is_late and is_written and _explains_most(phase.since, wait):
             return FoundCause(Cause.STORED_LATE, since=phase.since)
     return None
+
+
+def _explains_most(stored_at: datetime, wait: Wait) -> bool:
+    """Return whether the fire time was sent soon after it was stored."""
+    left = wait.until - stored_at
+    return left <= LEAD or stored_at - wait.since >= left
 
 
 def _waited_through_pause(facts: Facts, wait: Wait) -> FoundCause | None:
@@ -180,12 +188,12 @@ def _in_line(facts: Facts, wait: Wait) -> FoundCause | None:
 
 
 def _stated(facts: Facts, wait: Wait) -> FoundCause | None:
-    """What a waiting run says itself."""
+    """What a run says itself that waits, or waited before it was delivered."""
     run = wait.run
-    if run is None or run.is_over:
+    if run is None or run.state not in STATE_THAT_MAY_SAY:
         return None
     cause = cause_of_reason(run.state, run.reason)
-    if cause is None or run.state == RunState.RETRYING:
+    if cause is None:
         return None
     return FoundCause(cause, with_detail(cause, run.reason), until=run.wake_at)
 
@@ -198,6 +206,19 @@ def _broker_away(facts: Facts, wait: Wait) -> FoundCause | None:
     ]
     is_by_bells = wait.is_late and wait.until - wait.since <= 2 * LEAD
     return _cause_of_gaps(Cause.BROKER_AWAY, near) if near and is_by_bells else None
+
+
+def _held_in_worker(facts: Facts, wait: Wait) -> FoundCause | None:
+    run = wait.run
+    if run is None or run.lost_count or run.attempt_count != 1 or not wait.is_late:
+        return None
+    taken_at = run.started_at
+    if taken_at is None or taken_at - wait.since > ON_TIME:
+        return None
+    is_begun = run.begun_at is not None and run.begun_at != taken_at
+    if not is_begun:
+        return None
+    return FoundCause(Cause.HELD_IN_WORKER, since=taken_at, until=run.begun_at)
 
 
 def _gap_after_loss(facts: Facts, wait: Wait) -> FoundCause | None:
@@ -223,6 +244,7 @@ HOLDS: tuple[Hold, ...] = (
     _retrying,
     _in_line,
     _stated,
+    _held_in_worker,
     _broker_away,
     _gap_after_loss,
     # Counts only if nothing else is found.
