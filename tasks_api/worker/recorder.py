@@ -85,7 +85,7 @@ class Recorder:
                 unwritten.extend(self._collect())
                 self._keep_presence()
                 self._contact.note_answer()
-                self._work_notes.note()
+                self._go_on_without(self._work_notes.note)
                 self._mark_unsent()
                 if time.monotonic() >= self._renew_at:
                     self._keep_up()
@@ -147,13 +147,17 @@ class Recorder:
         self._renew_leases()
         self._contact.read_clock()
         for step in (self._refresh_limits, self._write_heartbeat):
-            try:
-                step()
-            except Exception as error:
-                if faults.is_outage(error):
-                    raise
-                logger.error("A worker goes on without: %s", faults.summarize(error))
+            self._go_on_without(step)
         self._contact.announced.set()
+
+    def _go_on_without(self, step: Callable[[], None]) -> None:
+        """Do what the work itself does not need; only an outage raises."""
+        try:
+            step()
+        except Exception as error:
+            if faults.is_outage(error):
+                raise
+            logger.error("A worker goes on without: %s", faults.summarize(error))
 
     def _renew_leases(self) -> None:
         asked_at = time.monotonic()

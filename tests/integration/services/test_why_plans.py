@@ -8,6 +8,7 @@ import pytest
 from django.db import transaction
 from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
+from pytest_django import DjangoAssertNumQueries
 
 from accounts import audit
 from accounts import services as accounts
@@ -399,3 +400,20 @@ def test_others_get_no_answer(user: User, stranger: User, colleague: User) -> No
             why(other, task.pk, None)
     colleague.reaches_tenant = True
     assert why(colleague, task.pk, None).verdict == Verdict.WONT_FIRE
+
+
+def test_an_answer_takes_few_statements_however_long_the_history(
+    user: User, django_assert_max_num_queries: DjangoAssertNumQueries
+) -> None:
+    task = every_minute(user)
+    for _ in range(20):
+        pause(task)
+        resume(task)
+    at = next_of(task) - HOUR
+    let_pass(task, HOUR)
+    take_due()
+
+    with django_assert_max_num_queries(20):
+        assert ask(task, at)[0] == Verdict.DID_NOT_FIRE
+    with django_assert_max_num_queries(20):
+        assert ask(task)[0] == Verdict.WAITING
