@@ -28,6 +28,7 @@ from tasks_api.api.tasks import (
     overview,
     preview,
     runs,
+    why,
 )
 from tasks_api.api.tasks import views as tasks
 from tasks_api.api.timers import views as timers
@@ -130,6 +131,7 @@ urlpatterns = [
         runs.TaskRunList.as_view(),
         "task-runs",
     ),
+    _route("tasks/(?P<task_id>[^/]+)/why", why.WhyView.as_view(), "task-why"),
     _route(
         "tasks/(?P<task_id>[^/]+)/account",
         runs.TaskAccount.as_view(),

@@ -31,8 +31,8 @@ EVICTION_ERROR = (
 )
 
 
-def ring(bells: int = 1) -> None:
-    """Make workers look for what is due, each bell one of them.
+def ring(bells: int = 1) -> bool:
+    """Make workers look for what is due, each bell one of them; return if all were rung.
 
     A bell may be lost, doubled or late: workers look by themselves every second, too. The
     call never blocks for longer than a socket timeout, and never retries.
@@ -42,6 +42,8 @@ def ring(bells: int = 1) -> None:
             _send(DELIVER_TASK)
     except (OperationalError, OSError, redis.RedisError) as error:
         logger.warning("The broker takes no messages: %s", error)
+        return False
+    return True
 
 
 def announce_ends(run_ids: Sequence[UUID]) -> None:

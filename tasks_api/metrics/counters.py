@@ -40,7 +40,7 @@ ROWS_PRUNED = counter(
     "scheduler_pruned_total",
     "Rows that retention deleted; a run and its attempts count as one.",
     "kind",
-    ("run", "task", "message", "schedule change", "heartbeat"),
+    ("run", "task", "message", "schedule change", "heartbeat", "heartbeat gap"),
 )
 LEASES_LOST = prometheus_client.Counter(
     "scheduler_lease_lost_total",

@@ -6,7 +6,12 @@ A model has rules about a single row. A function that touches two models is in
 
 from __future__ import annotations
 
-from tasks_api.models.bookkeeping import Heartbeat, IdempotencyKey, RunIdKey
+from tasks_api.models.bookkeeping import (
+    Heartbeat,
+    HeartbeatGap,
+    IdempotencyKey,
+    RunIdKey,
+)
 from tasks_api.models.channels import (
     Channel,
     FailingTask,
@@ -33,6 +38,7 @@ __all__ = [
     "FailingTask",
     "FurtherAttempt",
     "Heartbeat",
+    "HeartbeatGap",
     "HourRollup",
     "IdempotencyKey",
     "LateRun",

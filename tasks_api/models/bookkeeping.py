@@ -1,4 +1,4 @@
-"""Bookkeeping of the service: idempotency keys, heartbeats and the key of run ids."""
+"""Bookkeeping of the service: idempotency keys, heartbeats, gaps, the key of run ids."""
 
 from __future__ import annotations
 
@@ -47,6 +47,49 @@ class Heartbeat(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+class HeartbeatGap(models.Model):
+    """A time in which no process of a kind was at work; see monitoring/gaps.py.
+
+    Each kind has one open gap, which begins with the last note of such a process. The
+    next note moves its beginning, or ends the gap if it has become long.
+    """
+
+    class Kind(models.TextChoices):
+        WORKER = "worker"
+        BEAT = "beat"
+        # A beat could ring no bell. This gap is open only while that lasts.
+        BROKER = "broker"
+
+    kind = models.CharField(max_length=10, choices=Kind)
+    began_at = models.DateTimeField()
+    ended_at = models.DateTimeField(null=True)
+    # The process whose note ended the gap had lived before it: it was alive, and could
+    # not reach the database.
+    is_survived = models.BooleanField(default=False, db_default=False)
+    # PostgreSQL was started within the gap.
+    is_restart = models.BooleanField(default=False, db_default=False)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["kind"],
+                name="gap_open_once_per_kind",
+                condition=Q(ended_at=None),
+            )
+        ]
+        indexes = [
+            # Read by the answer to why a task did not run, and by retention.
+            models.Index(
+                fields=["ended_at"],
+                name="gap_by_end",
+                condition=Q(ended_at__isnull=False),
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"no {self.kind} from {self.began_at:%Y-%m-%d %H:%M:%S}"
 
 
 class RunIdKey(models.Model):

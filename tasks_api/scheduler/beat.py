@@ -21,7 +21,7 @@ from django.db import Error as DatabaseError
 from django.db import connection
 
 from tasks_api.messaging import broker
-from tasks_api.monitoring import exporter, heartbeats
+from tasks_api.monitoring import exporter, gaps, heartbeats
 from tasks_api.monitoring.watchdog import BeatWatchdog
 from tasks_api.scheduler import isolation, overdue, poll, rescue
 from tasks_api.scheduler.bells import Bells
@@ -62,6 +62,7 @@ class TenantScheduler(Scheduler):
         """Prepare the parts of a tick. No schedule is loaded: the database has it."""
         self._name = f"beat@{socket.gethostname()}:{os.getpid()}"
         self._next_heartbeat = 0.0
+        self._work_notes = gaps.WorkNotes(gaps.Kind.BEAT)
         self._poller = poll.make_poller()
         self._bells = Bells()
         self._edits = EditFollower()
@@ -107,6 +108,7 @@ class TenantScheduler(Scheduler):
         )
         is_full |= run("Sending notices", partial(self._send_notices, seen), False)
         run("Recording a heartbeat", self._record_heartbeat, None)
+        run("Noting that a beat is at work", self._work_notes.note, None)
         # After a full batch there may be more, so tick again at once.
         if is_full:
             return 0.0

@@ -10,6 +10,7 @@ from django.conf import settings
 
 from scheduler_service.db.statements import prepared, with_limit
 from tasks_api.messaging import broker
+from tasks_api.monitoring.gaps import BrokerGap
 from tasks_api.scheduler import statements
 from tasks_api.scheduler.poll import PollResult
 from tasks_api.taking.room import BATCH_SIZE
@@ -26,6 +27,7 @@ class Bells:
         self.workers = 0
         self._rung_for: datetime | None = None
         self._again_at = 0.0
+        self._gap = BrokerGap()
 
     def ring_for(self, seen: PollResult) -> None:
         ahead = timedelta(seconds=settings.SCHEDULER_LOOK_AHEAD)
@@ -35,7 +37,7 @@ class Bells:
             return
         self._rung_for = seen.due_at
         self._again_at = time.monotonic() + REPEAT_INTERVAL
-        broker.ring(self._count_bells())
+        self._gap.note(has_rung=broker.ring(self._count_bells()))
 
     def _count_bells(self) -> int:
         if self.workers == 1:

@@ -131,14 +131,14 @@ def _compare(
     owner: User, task_id: UUID, since: datetime, until: datetime, now: datetime
 ) -> Account:
     """Compare planned fire times with runs, both in the order of time."""
-    rows = _read_schedules(owner, task_id, now)
+    rows = read_schedules(owner, task_id, now)
     found = Account(since, until)
     found.changes = [
         DatedChange(row.until, row.what)
         for row in rows
         if row.what and since <= row.until < until
     ][-MAX_NAMED_DIFFERENCES:]
-    planned = _merge_fire_times(schedule_spans(rows), since, until)
+    planned = merge_fire_times(schedule_spans(rows), since, until)
     covers = _find_missed_ranges(task_id, since, until)
     recorded = _read_runs(task_id, since, until)
     for seen, (plan, run) in enumerate(_pair_by_time(planned, recorded)):
@@ -206,7 +206,7 @@ def _outcome_of(run: _RecordedRun) -> FireTimeOutcome:
     return OUTCOME_OF_STATE.get(RunState(run.state), FireTimeOutcome.UNDER_WAY)
 
 
-def _read_schedules(owner: User, task_id: UUID, now: datetime) -> list[ScheduleRow]:
+def read_schedules(owner: User, task_id: UUID, now: datetime) -> list[ScheduleRow]:
     with connection.cursor() as cursor:
         cursor.execute(
             READ_SCHEDULES,
@@ -318,7 +318,7 @@ def _one_off_span(
     return ScheduleSpan(schedule, schedule.at, until, row.open_from)
 
 
-def _merge_fire_times(
+def merge_fire_times(
     spans: Iterator[ScheduleSpan], since: datetime, until: datetime
 ) -> Iterator[_PlannedTime]:
     """Yield the fire times of all spans, each once."""

@@ -189,4 +189,13 @@ SWEEPS = {
         )
         SELECT count(*) FROM old
     """,
+    # Gaps are of no tenant, and "why" is asked about the last 30 days.
+    "heartbeat gap": """
+        WITH old AS (
+            DELETE FROM tasks_api_heartbeatgap
+            WHERE ended_at < %(now)s::timestamptz - '30 days'::interval
+            RETURNING 1
+        )
+        SELECT count(*) FROM old
+    """,
 }

@@ -88,8 +88,12 @@ _TAKE_RUNS = f"""
                 WHEN 'in turn' THEN now() + '60s'::interval ELSE now() + '30s'::interval END,
             attempt_count = run.attempt_count + (fitting.fate = 'ready')::int,
             started_at = CASE fitting.fate WHEN 'ready' THEN now() ELSE run.started_at END,
-            reason = CASE fitting.fate WHEN 'ready' THEN ''
-                WHEN 'over_quota' THEN {QUOTA_REASON} ELSE run.reason END
+            reason = CASE
+                WHEN fitting.fate = 'over_quota' THEN {QUOTA_REASON}
+                WHEN fitting.fate <> 'ready' THEN run.reason
+                -- Why it waited is kept: it says why the run is late.
+                WHEN run.reason LIKE 'Waits%%' THEN 'Waited' || substr(run.reason, 6)
+                WHEN run.reason LIKE 'Waited%%' THEN run.reason ELSE '' END
         FROM fitting
         WHERE run.id = fitting.id AND fitting.fate IN ('ready', 'held', 'over_quota', 'in turn')
         RETURNING {claimed_run("fitting")}

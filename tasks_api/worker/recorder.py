@@ -20,6 +20,7 @@ from accounts.services import load_run_quotas, load_tenant_limits
 from tasks_api.delivery import faults
 from tasks_api.delivery.request import ClaimedRun, HttpResult
 from tasks_api.metrics import counters
+from tasks_api.monitoring import gaps
 from tasks_api.monitoring.heartbeats import Presence
 from tasks_api.taking import leases
 from tasks_api.worker import threads, verdicts
@@ -65,6 +66,7 @@ class Recorder:
         self._cancel = cancel
         self._on_recorded = on_recorded
         self._on_beat = on_beat
+        self._work_notes = gaps.WorkNotes(gaps.Kind.WORKER)
         self._ended: SimpleQueue[_EndedAttempt] = SimpleQueue()
         # By the monotonic clock, like `active_at`: when the recorder was last at work.
         self._renew_at = self._mark_at = 0.0
@@ -83,6 +85,7 @@ class Recorder:
                 unwritten.extend(self._collect())
                 self._keep_presence()
                 self._contact.note_answer()
+                self._go_on_without(self._work_notes.note)
                 self._mark_unsent()
                 if time.monotonic() >= self._renew_at:
                     self._keep_up()
@@ -144,13 +147,17 @@ class Recorder:
         self._renew_leases()
         self._contact.read_clock()
         for step in (self._refresh_limits, self._write_heartbeat):
-            try:
-                step()
-            except Exception as error:
-                if faults.is_outage(error):
-                    raise
-                logger.error("A worker goes on without: %s", faults.summarize(error))
+            self._go_on_without(step)
         self._contact.announced.set()
+
+    def _go_on_without(self, step: Callable[[], None]) -> None:
+        """Do what the work itself does not need; only an outage raises."""
+        try:
+            step()
+        except Exception as error:
+            if faults.is_outage(error):
+                raise
+            logger.error("A worker goes on without: %s", faults.summarize(error))
 
     def _renew_leases(self) -> None:
         asked_at = time.monotonic()

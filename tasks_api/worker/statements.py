@@ -36,7 +36,11 @@ _NEW_VALUES = """
 """
 _BY_VERDICT = {
     "state": "new_state",
-    "reason": "new_reason",
+    # A run that waited says so when it is over, too.
+    "reason": """
+        CASE WHEN new_reason = '' AND reason LIKE 'Waited: %%' THEN reason
+            ELSE new_reason END
+    """,
     "first_started_at": "CASE WHEN is_first THEN new_started_at ELSE first_started_at END",
     "first_duration_ms": "CASE WHEN is_first THEN duration_ms ELSE first_duration_ms END",
     "first_status_code": "CASE WHEN is_first THEN status_code ELSE first_status_code END",

@@ -41,6 +41,7 @@ WITHOUT_TENANT = {
     "django_migrations": OF_SERVICE,
     "socialaccount_socialapp": OF_SERVICE,
     "tasks_api_heartbeat": OF_SERVICE,
+    "tasks_api_heartbeatgap": OF_SERVICE,
     "tasks_api_runidkey": OF_SERVICE,
 }
 # Staff belong to no tenant, and neither do their tokens and what they do for the service.

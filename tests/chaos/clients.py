@@ -38,6 +38,7 @@ class CallDetails(TypedDict, total=False):
     fire_times: FireTimeGrid
     version: int
     is_cron: bool
+    makes_up: bool
     runs_if_late: bool
 
 

@@ -67,6 +67,8 @@ class ClientCall:
     fire_times: FireTimeGrid | None = None  # with create and replace
     is_cron: bool = False
     version: int = 0
+    # Whether the newest fire time that was missed is made up for; with a cron.
+    makes_up: bool = True
     # A task whose time has passed when it is stored runs at once, at a fire time of its own.
     runs_if_late: bool = False
 
@@ -183,6 +185,16 @@ class Fault:
         return self.began_at if self.is_instant else self.repaired_at
 
 
+class WhyAnswer(NamedTuple):
+    """What the service says of a run, or the status with which it said nothing."""
+
+    run_id: str
+    status: int
+    verdict: str = ""
+    code: str = ""
+    held_by: tuple[str, ...] = ()
+
+
 class Violation(NamedTuple):
     rule: str
     mark: str
@@ -203,6 +215,8 @@ class Evidence:
     # How many runs each poisonous task has.
     poison: Mapping[str, int] = field(default_factory=dict)
     seconds: float = 0.0
+    # What the service says of runs that were not delivered on time.
+    whys: Sequence[WhyAnswer] = ()
 
     @cached_property
     def calls_by_mark(self) -> Mapping[str, list[ClientCall]]:

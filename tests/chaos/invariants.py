@@ -8,6 +8,7 @@ from __future__ import annotations
 import bisect
 from collections.abc import Iterator, Mapping, Sequence
 
+from tests.chaos.causes import check_causes
 from tests.chaos.evidence import (
     LOST_TOO_OFTEN,
     NEVER,
@@ -58,7 +59,8 @@ def find_violations(evidence: Evidence) -> list[Violation]:
             found += _check_run(run, expectation, evidence)
     found += [*_check_overlap(evidence), *_check_poison(evidence)]
     found += [*_check_refusals(evidence), *_check_harmless_faults(evidence)]
-    return [*found, *_check_unrung(evidence), *_check_arrivals(evidence)]
+    found += [*_check_unrung(evidence), *_check_arrivals(evidence)]
+    return [*found, *check_causes(evidence)]
 
 
 def _check_arrivals(evidence: Evidence) -> Iterator[Violation]:

@@ -3,11 +3,25 @@
 from __future__ import annotations
 
 import json
+import random
+import time
 from collections import Counter
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from tests.chaos.cluster import HOSTILE_TENANT, Cluster
-from tests.chaos.evidence import POISON, Arrival, AttemptRecord, RunRecord, TargetNote
+from tests.chaos.evidence import (
+    POISON,
+    Arrival,
+    AttemptRecord,
+    RunRecord,
+    TargetNote,
+    WhyAnswer,
+)
+
+# Seconds for all questions of a round, and for one of them.
+WHY_SECONDS, WHY_TIMEOUT = 60.0, 10.0
 
 _ATTEMPTS = """
     SELECT run_id::text, number, extract(epoch FROM started_at)::float
@@ -95,3 +109,27 @@ def read_recurring_tasks(cluster: Cluster) -> list[RecurringTask]:
 def mark_in(url: str) -> str:
     """The mark of a task: the last part of its URL, without the version."""
     return url.rpartition("/")[2].partition(".")[0]
+
+
+def ask_why(cluster: Cluster, runs: Sequence[RunRecord]) -> list[WhyAnswer]:
+    """Ask the service why runs were not delivered on time, for at most WHY_SECONDS."""
+    until, answers = time.monotonic() + WHY_SECONDS, []
+    for run in random.Random(len(runs)).sample(runs, len(runs)):
+        if time.monotonic() > until:
+            break
+        answers.append(_ask_why(cluster, run))
+    return answers
+
+
+def _ask_why(cluster: Cluster, run: RunRecord) -> WhyAnswer:
+    moment = datetime.fromtimestamp(run.scheduled_ms / 1000, UTC)
+    response = cluster.api.get(
+        f"{cluster.url}/tasks/{run.task_id}/why/",
+        params={"at": moment.isoformat(timespec="milliseconds")},
+        timeout=WHY_TIMEOUT,
+    )
+    if not response.ok:
+        return WhyAnswer(run.run_id, response.status_code)
+    found = response.json()
+    held_by = tuple(each["code"] for each in found["held_by"])
+    return WhyAnswer(run.run_id, 200, found["verdict"], found["cause"]["code"], held_by)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from tests.acceptance.harness import ROOT, eventually
 from tests.chaos import observations
+from tests.chaos.causes import runs_to_explain
 from tests.chaos.clients import CallLog, ChaosClient, ServiceAddress
 from tests.chaos.cluster import HOSTILE_TENANT, Cluster
 from tests.chaos.evidence import Evidence, Fault
@@ -160,15 +161,20 @@ def run_round(
 def _gather(
     cluster: Cluster, call_log: CallLog, faults: Sequence[Fault], seconds: float
 ) -> Evidence:
-    return Evidence(
-        call_log.calls,
+    runs, arrivals = (
         observations.read_runs(cluster),
         observations.read_arrivals(cluster),
+    )
+    return Evidence(
+        call_log.calls,
+        runs,
+        arrivals,
         faults,
         cluster.part_failures,
         observations.read_notes(cluster),
         observations.count_poison_runs(cluster),
         seconds,
+        observations.ask_why(cluster, runs_to_explain(runs, arrivals)),
     )
 
 

@@ -32,6 +32,9 @@ def round_figures(result: RoundResult) -> dict[str, Any]:
         "late, median s": round(percentile(late, 0.5), 3),
         "late, 95th percentile s": round(percentile(late, 0.95), 3),
         "late, longest s": round(late[-1], 3) if late else None,
+        "causes named by why": dict(
+            Counter(answer.code for answer in evidence.whys).most_common()
+        ),
         "faults": len(evidence.faults),
         "whole again after s": round(result.repair_seconds, 1),
         "nothing left to do after s": round(result.drain_seconds, 1),

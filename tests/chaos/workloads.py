@@ -214,18 +214,20 @@ class CronClient(ChaosClient):
         version = task.version + (verb == "replace")
         first, step = fire_times.start // 1000, fire_times.every // 1000
         behaviour = self.rng.choice(CRON_BEHAVIOURS)
+        makes_up = self.rng.random() < 0.5
         body = {
             "id": task.mark,
             "endpoint": self.target_url(behaviour, task.mark, version),
             "cron": f"{first}/{step} * * * * *",
             "payload": {"version": version},
-            "recovery_check": self.rng.random() < 0.5,
+            "recovery_check": makes_up,
         }
         call, _ = self.call(
             *(task.mark, verb, "POST", "/", body),
             fire_times=fire_times,
             version=version,
             is_cron=True,
+            makes_up=makes_up,
         )
         if self.record_answer(task, call):
             task.fire_times, task.version = fire_times, version

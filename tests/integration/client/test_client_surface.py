@@ -42,8 +42,8 @@ UNUSED_FIELDS = {"message", "next_cursor"}
 OPEN_BODIES = {"create_task", "change_task", "put_task_by_name", "preview_task"}
 OPEN_BODIES |= {"complete_run"}
 PYTHON_NAMES = {"from": "since", "to": "until", "pass": "which_pass", "tasks": "steps"}
-# `list_runs` takes an optional task.
-METHOD_NAMES = {"list_runs_of_task": "list_runs"}
+# `list_runs` takes an optional task, and people ask `why`.
+METHOD_NAMES = {"list_runs_of_task": "list_runs", "explain_task": "why"}
 
 TIME = datetime(2090, 12, 5, 8, tzinfo=UTC)
 REASON: Any = {"reason": "HTTP 500", "code": 500}
@@ -111,6 +111,7 @@ CALLS: dict[str, Call] = {
         c.list_runs(ID, states=["failed"], backfill=ID, **REASON, **TIME_RANGE)
     ),
     "get_run": lambda c: c.get_run(ID),
+    "explain_task": lambda c: c.why(ID, at=TIME),
     "get_account": lambda c: c.get_account(ID, **TIME_RANGE),
     "get_tenant_account": lambda c: c.get_tenant_account(**TIME_RANGE),
     "get_stats": lambda c: c.get_stats(**TIME_RANGE),

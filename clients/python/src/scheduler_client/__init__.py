@@ -50,6 +50,7 @@ from scheduler_client.models import (
     User,
 )
 from scheduler_client.webhooks import Delivery, verify
+from scheduler_client.why_models import Why, WhyCause
 
 __all__ = [
     "Account",
@@ -96,5 +97,7 @@ __all__ = [
     "Unreachable",
     "Usage",
     "User",
+    "Why",
+    "WhyCause",
     "verify",
 ]

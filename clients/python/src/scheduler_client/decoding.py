@@ -30,6 +30,16 @@ from scheduler_client.models import (
     TokenUsage,
     Usage,
 )
+from scheduler_client.why_models import (
+    AttemptOutcome,
+    Evidence,
+    PlannedFireTime,
+    RunOutcome,
+    ScheduleAuthor,
+    ScheduleInForce,
+    Why,
+    WhyCause,
+)
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -101,6 +111,35 @@ def decode_account(data: Mapping[str, Any]) -> Account:
         differences=[decode(AccountDifference, item) for item in data["differences"]],
         changes=[decode(ScheduleChange, item) for item in data["changes"]],
     )
+
+
+def decode_why(data: Mapping[str, Any]) -> Why:
+    return decode(
+        Why,
+        data,
+        cause=decode(WhyCause, data["cause"]),
+        held_by=[decode(WhyCause, item) for item in data["held_by"]],
+        schedule=_decode_schedule_in_force(data["schedule"]),
+        run=_decode_optional(RunOutcome, data["run"]),
+        attempts=[decode(AttemptOutcome, item) for item in data["attempts"]],
+        planned=_decode_optional(PlannedFireTime, data["planned"]),
+        previous=_decode_optional(PlannedFireTime, data["previous"]),
+        next=_decode_optional(PlannedFireTime, data["next"]),
+        evidence=[decode(Evidence, item) for item in data["evidence"]],
+    )
+
+
+def _decode_schedule_in_force(data: Mapping[str, Any] | None) -> ScheduleInForce | None:
+    if data is None:
+        return None
+    author = _decode_optional(ScheduleAuthor, data["written_by"])
+    return decode(ScheduleInForce, data, written_by=author)
+
+
+def _decode_optional(
+    model: type[Model], data: Mapping[str, Any] | None
+) -> Model | None:
+    return None if data is None else decode(model, data)
 
 
 def decode_stats(data: Mapping[str, Any]) -> Stats:

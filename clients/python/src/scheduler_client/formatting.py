@@ -20,6 +20,7 @@ from scheduler_client.models import (
     Task,
     TenantAccount,
 )
+from scheduler_client.why_models import ScheduleInForce, Why
 
 MAX_CELL_LENGTH = 60
 # The sign and the participle of each action of a plan.
@@ -160,6 +161,27 @@ def format_account(account: Account) -> Iterator[str]:
     for difference in account.differences:
         message = sanitize(difference.message, 200)
         yield f"{format_cell(difference.scheduled_for)}  {difference.kind}: {message}"
+
+
+def format_why(why: Why) -> Iterator[str]:
+    yield f"{format_cell(why.at)}  {why.verdict}: {why.cause.code}"
+    yield sanitize(why.cause.message, 500)
+    if why.cause.hint:
+        yield f"Hint: {why.cause.hint}"
+    if why.schedule is not None:
+        yield f"schedule    {format_cell(why.schedule.words)}{_format_author(why.schedule)}"
+    for name, each in (("before", why.previous), ("after", why.next)):
+        if each is not None:
+            yield f"{name:<10}  {format_cell(each.at)}  {each.outcome or ''}".rstrip()
+    for held in why.held_by:
+        yield f"held by     {held.code}: {sanitize(held.message, 200)}"
+    for proof in why.evidence:
+        yield f"{proof.kind:<10}  {sanitize(proof.text, 200)}"
+
+
+def _format_author(schedule: ScheduleInForce) -> str:
+    author = schedule.written_by
+    return "" if author is None else f", written by {sanitize(author.actor, 150)}"
 
 
 def format_tenant_account(account: TenantAccount) -> Iterator[str]:

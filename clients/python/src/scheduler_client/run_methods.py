@@ -15,6 +15,7 @@ from scheduler_client.decoding import (
     decode_run,
     decode_stats,
     decode_tenant_account,
+    decode_why,
 )
 from scheduler_client.encoding import (
     TaskOrId,
@@ -33,6 +34,7 @@ from scheduler_client.models import (
     Stats,
     TenantAccount,
 )
+from scheduler_client.why_models import Why
 
 
 class RunMethods(ConnectionOwner):
@@ -83,6 +85,11 @@ class RunMethods(ConnectionOwner):
         return decode_account(
             self._connection.get(path, {"from": since, "to": until}).body
         )
+
+    def why(self, task: TaskOrId, at: Timestamp | None = None) -> Why:
+        """Ask what a task did, does or will do at a moment, and why; by default now."""
+        path = f"/tasks/{task_segment(task)}/why/"
+        return decode_why(self._connection.get(path, {"at": at}).body)
 
     def get_tenant_account(
         self, *, since: Timestamp | None = None, until: Timestamp | None = None

@@ -78,6 +78,10 @@ def _add_writing_commands(group: CommandGroup) -> None:
             parser.add_argument("--reason", help="text that the tasks show")
             text = "when they resume by themselves, in ISO 8601"
             parser.add_argument("--until", metavar="DATETIME", help=text)
+    text = "say what a task did, does or will do at a moment, and why"
+    parser = group.add_command("why", show_why, text)
+    add_task(parser)
+    parser.add_argument("--at", metavar="DATETIME", help="in ISO 8601; default: now")
     parser = group.add_command("run", run_task, "run a task now, beside its schedule")
     add_task(parser)
     add_idempotency_key(parser)
@@ -148,6 +152,11 @@ def resume_tasks(client: Client, options: Options) -> int:
 def run_task(client: Client, options: Options) -> int:
     run_id = client.run_task(find_task_id(client, options.task), key=options.key)
     return succeed(options, {"run_id": run_id}, run_id)
+
+
+def show_why(client: Client, options: Options) -> int:
+    why = client.why(find_task_id(client, options.task), options.at)
+    return succeed(options, why.raw, *formatting.format_why(why))
 
 
 def show_next_fire_times(client: Client, options: Options) -> int:

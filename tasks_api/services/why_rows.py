@@ -1,0 +1,160 @@
+"""Read the rows that prove why a task fired or not: runs, gaps and audit entries."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from django.db.models import Q
+
+from accounts import audit
+from accounts.models import AuditEntry
+from accounts.services import name_in_audit
+from tasks_api.domain.states import RunState
+from tasks_api.domain.why.facts import (
+    DEED_WITHIN,
+    SHORTEST_GAP,
+    AttemptFacts,
+    Deed,
+    Facts,
+    Gap,
+    RunFacts,
+    TaskFacts,
+)
+from tasks_api.models import HeartbeatGap, Run, Task
+
+# Runs are looked for in the partitions of so many days around a moment.
+DAYS_AROUND = timedelta(days=1)
+# The newest attempts of a run that are read; cron jobs may have thousands.
+MAX_ATTEMPTS = 30
+MAX_GAPS = 50
+MAX_DEEDS = 200
+# Schedules near a moment whose authors are read.
+MAX_NEAR_PHASES = 5
+# A run that holds another one began at most this long before it.
+BLOCKER_WITHIN = timedelta(days=2)
+
+
+def describe_task(task: Task) -> TaskFacts:
+    return TaskFacts(
+        task.pk,
+        task.created_at,
+        ended_at=task.ended_at,
+        end_reason=task.end_reason,
+        is_one_off=task.periodic_task.one_off,
+        last_fire_at=task.last_fire_at,
+        pause_reason=task.pause_reason,
+        hold_reason=task.hold_reason,
+        resume_at=task.resume_at,
+        suspended=task.suspended,
+        overlap=task.overlap,
+        misfire=task.misfire,
+    )
+
+
+def find_run(task: Task, since: datetime, until: datetime) -> Run | None:
+    """Return a run of the time, rather the one of the schedule than one by hand."""
+    found = Run.objects.planned_between(
+        since - DAYS_AROUND, until + DAYS_AROUND
+    ).filter(task=task, scheduled_for__gte=since, scheduled_for__lt=until)
+    return found.order_by("by_hand", "scheduled_for").first()
+
+
+def find_cover(task: Task, moment: datetime) -> Run | None:
+    """Return the run that stands for many missed fire times, this one among them."""
+    found = Run.objects.planned_between(until=moment + DAYS_AROUND).filter(
+        task=task, scheduled_for__lte=moment, covers_until__gte=moment
+    )
+    return found.first()
+
+
+def describe_run(run: Run) -> RunFacts:
+    newest = list(run.attempts.order_by("-number")[:MAX_ATTEMPTS])
+    again = Run.objects.filter(
+        tenant=run.tenant_id, redrive_of=run.pk, state=RunState.SUCCEEDED
+    )
+    return RunFacts(
+        run.pk,
+        run.scheduled_for,
+        RunState(run.state),
+        run.reason,
+        by_hand=run.by_hand,
+        is_next=run.is_next,
+        lost_count=run.lost_count,
+        attempt_count=run.attempt_count,
+        begun_at=run.first_started_at or run.started_at,
+        started_at=run.started_at,
+        finished_at=run.finished_at,
+        wake_at=run.wake_at,
+        covers_until=run.covers_until,
+        redrive_of=run.redrive_of,
+        attempts=tuple(
+            AttemptFacts(
+                each.number,
+                each.started_at,
+                each.duration_ms,
+                each.status_code,
+                each.error,
+            )
+            for each in reversed(newest)
+        ),
+        blocked_by=_find_blocker(run),
+        redriven_as=tuple(again.values_list("pk", flat=True)[:5]),
+    )
+
+
+def _find_blocker(run: Run) -> UUID | None:
+    """Return the run of the task that was not over at the fire time of this one."""
+    since = run.scheduled_for - BLOCKER_WITHIN
+    until = run.scheduled_for + DAYS_AROUND
+    earlier = Run.objects.planned_between(since, until).filter(
+        task=run.task_id, scheduled_for__gte=since, scheduled_for__lt=run.scheduled_for
+    )
+    unfinished = Q(finished_at=None) | Q(finished_at__gte=run.scheduled_for)
+    was_sent = earlier.filter(unfinished).exclude(started_at=None)
+    return was_sent.order_by("-scheduled_for").values_list("pk", flat=True).first()
+
+
+def read_gaps(facts: Facts) -> list[Gap]:
+    run = facts.run
+    since, until = facts.moment, facts.now
+    if run is not None and run.finished_at is not None:
+        until = run.finished_at
+    over = Q(ended_at__gte=since)
+    long_open = Q(ended_at=None) & (
+        Q(kind=HeartbeatGap.Kind.BROKER) | Q(began_at__lt=facts.now - SHORTEST_GAP)
+    )
+    rows = HeartbeatGap.objects.filter(over | long_open, began_at__lte=until)
+    return [
+        Gap(row.kind, row.began_at, row.ended_at, row.is_survived, row.is_restart)
+        for row in rows.order_by("began_at")[:MAX_GAPS]
+    ]
+
+
+def read_deeds(task: Task, facts: Facts) -> list[Deed]:
+    """Read who changed the task, at the moments that count."""
+    near = Q(pk__in=[])
+    for at in _moments_of_changes(facts):
+        near |= Q(at__range=(at - DEED_WITHIN, at + DEED_WITHIN))
+    own = audit.find_entries(task.tenant_id, object_id=str(task.pk))
+    of_user = audit.find_entries(
+        task.tenant_id, action="user.deactivate", object_id=name_in_audit(task.owner)
+    )
+    rows: list[AuditEntry] = [
+        *own.filter(near)[:MAX_DEEDS],
+        *of_user.filter(near)[:MAX_DEEDS],
+    ]
+    return [Deed(row.pk, row.at, row.actor, row.via, row.action) for row in rows]
+
+
+def _moments_of_changes(facts: Facts) -> set[datetime]:
+    nearest = sorted(facts.phases, key=lambda each: abs(each.since - facts.moment))
+    found = {each.since for each in nearest[: 2 * MAX_NEAR_PHASES]}
+    found |= {each.until for each in nearest[:MAX_NEAR_PHASES] if each.until}
+    found |= {facts.task.created_at}
+    more = [facts.task.ended_at]
+    if facts.written_by is not None:
+        more.append(facts.written_by.since)
+    if facts.run is not None:
+        more.append(facts.run.finished_at)
+    return found | {at for at in more if at is not None}

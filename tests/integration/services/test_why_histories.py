@@ -1,0 +1,123 @@
+"""After any history of a task, "why" agrees with the account, and with the coming fire times."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+
+import pytest
+from django.utils import timezone
+from hypothesis import HealthCheck, Phase, given
+from hypothesis import settings as configured
+from hypothesis import strategies as st
+
+from accounts.models import User
+from scheduler_service.db import clock
+from tasks_api.domain.schedules import MICROSECOND
+from tasks_api.domain.why.causes import Cause, Verdict
+from tasks_api.models import Task
+from tasks_api.services import coming, reconciliation
+from tasks_api.services.account import FireTimeOutcome
+from tasks_api.services.reconciliation import reconcile
+from tasks_api.services.why import outcome_of_moment, why
+from tests.integration.support.reconciliation_model import DAY, TaskModel
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+VERDICT_OF = {
+    FireTimeOutcome.DELIVERED: Verdict.DELIVERED,
+    FireTimeOutcome.FAILED: Verdict.FAILED,
+    FireTimeOutcome.UNDER_WAY: Verdict.WAITING,
+    FireTimeOutcome.SKIPPED: Verdict.DID_NOT_FIRE,
+    FireTimeOutcome.MISSED: Verdict.DID_NOT_FIRE,
+    FireTimeOutcome.CANCELLED: Verdict.DID_NOT_FIRE,
+}
+# What the cause of a fire time is only if nothing explains it.
+UNKNOWN = {Cause.UNEXPLAINED, Cause.AS_RECORDED, Cause.NOT_KEPT}
+histories = configured(
+    max_examples=10,
+    deadline=None,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+
+
+def planned_times(user: User, task: Task) -> Iterator[datetime]:
+    now = clock.read()
+    rows = reconciliation.read_schedules(user, task.pk, now)
+    spans = reconciliation.schedule_spans(rows)
+    for planned in reconciliation.merge_fire_times(spans, now - DAY, now):
+        yield planned.at
+
+
+def account_at(user: User, task: Task, at: datetime) -> FireTimeOutcome:
+    """The outcome of one fire time: what an account has more than one that begins later."""
+    until = clock.read()
+    whole = reconcile(user, task.pk, since=at, until=until)
+    rest = reconcile(user, task.pk, since=at + MICROSECOND, until=until)
+    [outcome] = whole.outcomes - rest.outcomes
+    return outcome
+
+
+@given(st.integers(min_value=0, max_value=2**32))
+@histories
+def test_why_agrees_with_the_account_after_any_history(user: User, seed: int) -> None:
+    chance = random.Random(seed)
+    world = TaskModel(user, chance)
+    story = [world.step() for _ in range(chance.randint(4, 25))]
+    if chance.random() < 0.3:
+        world.remove()
+    moments = list(planned_times(user, world.task))
+
+    for at in chance.sample(moments, min(15, len(moments))):
+        answer = why(user, world.task.pk, at)
+        outcome = account_at(user, world.task, at)
+        assert answer.facts.planned == at, story
+        assert outcome_of_moment(answer.facts) == outcome, (story, answer)
+        assert answer.verdict == VERDICT_OF[outcome], (story, answer)
+        assert answer.cause.cause not in UNKNOWN, (story, answer)
+        assert answer.cause.words
+    for _ in range(5):
+        at = timezone.now() - timedelta(seconds=chance.uniform(0, 900))
+        if at not in moments:
+            answer = why(user, world.task.pk, at)
+            is_manual = answer.facts.run is not None and answer.facts.run.by_hand
+            assert is_manual or answer.verdict == Verdict.DID_NOT_FIRE, (story, answer)
+            assert answer.facts.previous is None or answer.facts.previous.at < at
+            assert answer.facts.next is None or answer.facts.next.at > at
+    if world.is_open:
+        world.remove()
+
+
+@given(st.integers(min_value=0, max_value=2**32))
+@histories
+def test_why_agrees_with_the_coming_fire_times(user: User, seed: int) -> None:
+    chance = random.Random(seed)
+    world = TaskModel(user, chance)
+    for _ in range(chance.randint(1, 8)):
+        world.step()
+    task = Task.objects.with_schedule().get(pk=world.task.pk)
+    schedule = coming.schedule_of(task)
+    assert schedule is not None
+    now = clock.read() + timedelta(minutes=1)
+    found = coming.fire_times_of_task(task, schedule, now, 5)
+    times = [each.at for each in found if each.at is not None]
+    is_paused = not task.periodic_task.enabled
+
+    for at in times:
+        answer = why(user, task.pk, at)
+        expected = Verdict.WONT_FIRE if is_paused else Verdict.WILL_FIRE
+        assert answer.verdict == expected, answer
+        assert (answer.cause.cause == Cause.PLANNED) is not is_paused
+    between = times[0] + timedelta(seconds=1.5)
+    answer = why(user, task.pk, between)
+    assert (answer.verdict, answer.cause.cause) == (
+        Verdict.WONT_FIRE,
+        Cause.NOT_PLANNED,
+    )
+    if not is_paused:
+        assert answer.facts.next is not None
+        assert answer.facts.next.at == times[1]
+    if world.is_open:
+        world.remove()

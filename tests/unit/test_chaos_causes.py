@@ -1,0 +1,174 @@
+"""The referee of "why": which causes it allows for what was broken, and which it refuses."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from tests.chaos.causes import check_causes, runs_to_explain
+from tests.chaos.evidence import (
+    Arrival,
+    AttemptRecord,
+    ClientCall,
+    Evidence,
+    Fault,
+    FireTimeGrid,
+    RunRecord,
+    WhyAnswer,
+)
+
+AT = 1_000_000.0
+ONCE = FireTimeGrid(int(AT * 1000))
+CREATED = ClientCall("once1-1", "create", AT - 60, AT - 59.9, 201, ONCE)
+CALL: dict[str, Any] = {
+    "mark": "once1-1",
+    "sent_at": AT + 1,
+    "answered_at": AT + 1.1,
+    "status": 200,
+}
+
+
+def make_run(state: str = "succeeded", *, sent: float = 30.0, **more: Any) -> RunRecord:
+    run = RunRecord(
+        "r",
+        "t",
+        "once1-1",
+        int(AT * 1000),
+        state,
+        "",
+        1,
+        0,
+        AT + sent,
+        AT + sent + 0.1,
+        False,
+        (AttemptRecord(1, AT + sent),),
+    )
+    return run._replace(**more)
+
+
+def make_evidence(
+    run: RunRecord,
+    code: str,
+    *,
+    verdict: str = "delivered",
+    faults: tuple[Fault, ...] = (),
+    calls: tuple[ClientCall, ...] = (CREATED,),
+    behaviour: str = "ok",
+    sent: float = 30.0,
+) -> Evidence:
+    arrival = Arrival(AT + sent, behaviour, run.mark, 0, "r", run.scheduled_ms)
+    return Evidence(
+        calls,
+        [run],
+        [arrival],
+        faults,
+        whys=[WhyAnswer("r", 200, verdict, code)],
+    )
+
+
+def fault(kind: str, *victims: str, lasts: float = 28.0) -> Fault:
+    return Fault(kind, victims, AT - 1, AT - 1 + lasts)
+
+
+POSTGRES = fault("PostgreSQL: SIGSTOP", "postgres")
+WORKERS = fault("all workers: kill -9", "worker-1", "worker-2", "worker-3")
+ONE = fault("worker: SIGSTOP", "worker-1")
+ALL_ONE_BY_ONE = tuple(
+    fault("worker: kill -9", f"worker-{number}") for number in (1, 2, 3)
+)
+
+
+@pytest.mark.parametrize(
+    ("faults", "right", "wrong"),
+    [
+        ((POSTGRES,), "database_away", "workers_busy"),
+        ((POSTGRES,), "database_away", "no_worker"),
+        ((WORKERS,), "no_worker", "workers_busy"),
+        (ALL_ONE_BY_ONE, "no_worker", "broker_away"),
+        # One worker of three is no outage.
+        ((ONE,), "workers_busy", "broker_away"),
+        ((fault("Redis: SIGSTOP", "redis"),), "workers_busy", "database_away"),
+        ((), "workers_busy", "no_worker"),
+        ((), "held_in_worker", "database_away"),
+    ],
+)
+def test_the_cause_of_a_late_delivery_is_what_was_broken(
+    faults: tuple[Fault, ...], right: str, wrong: str
+) -> None:
+    run = make_run()
+
+    assert list(check_causes(make_evidence(run, right, faults=faults))) == []
+    [found] = check_causes(make_evidence(run, wrong, faults=faults))
+    assert found.rule == "why names another cause"
+
+
+def test_a_lost_worker_must_be_named() -> None:
+    run = make_run(sent=0.1, lost_count=1, attempt_count=2)
+
+    assert not list(check_causes(make_evidence(run, "worker_lost", sent=0.1)))
+    assert list(check_causes(make_evidence(run, "workers_busy", sent=0.1)))
+
+
+@pytest.mark.parametrize(
+    ("state", "more", "right", "wrong"),
+    [
+        ("skipped", {"overlap": "skip"}, "overlapped", "queue_full"),
+        ("skipped", {"overlap": "queue_one"}, "queue_full", "overlapped"),
+        ("missed", {}, "not_newest", "too_late"),
+        ("missed", {}, "not_newest", "cut_off"),
+    ],
+)
+def test_what_was_not_sent_has_the_cause_of_its_policy(
+    state: str, more: dict[str, Any], right: str, wrong: str
+) -> None:
+    run = make_run(state, **more)
+
+    for code, violations in ((right, 0), (wrong, 1)):
+        evidence = make_evidence(run, code, verdict="did_not_fire")
+        assert len(list(check_causes(evidence))) == violations
+
+
+@pytest.mark.parametrize(
+    ("verb", "right"), [("delete", "removed"), ("pause", "paused_by_user")]
+)
+def test_what_was_cancelled_has_the_cause_of_its_call(verb: str, right: str) -> None:
+    stop = ClientCall(verb=verb, **CALL)
+    run = make_run("cancelled")
+
+    for code, violations in ((right, 0), ("replaced", 1)):
+        evidence = make_evidence(
+            run, code, verdict="did_not_fire", calls=(CREATED, stop)
+        )
+        assert len(list(check_causes(evidence))) == violations
+
+
+def test_a_failure_has_the_cause_of_its_target() -> None:
+    run = make_run("failed")
+
+    for code, violations in (("target_answered", 0), ("no_answer", 1)):
+        evidence = make_evidence(run, code, verdict="failed", behaviour="fail")
+        assert len(list(check_causes(evidence))) == violations
+
+
+def test_another_verdict_and_no_answer_are_violations() -> None:
+    evidence = make_evidence(make_run("failed"), "no_answer")
+    silent = replace(evidence, whys=[WhyAnswer("r", 404)])
+
+    rules = [found.rule for each in (evidence, silent) for found in check_causes(each)]
+
+    assert rules == ["why says another verdict", "why has no answer"]
+
+
+def test_all_that_was_not_delivered_on_time_is_asked_about() -> None:
+    late, failed = make_run(run_id="a"), make_run("failed", run_id="b")
+    prompt, notice = make_run(run_id="c"), make_run(run_id="d", mark="notices")
+    arrivals = [
+        Arrival(AT + lateness, "ok", "once1-1", 0, run_id, late.scheduled_ms)
+        for run_id, lateness in (("a", 30), ("b", 0.1), ("c", 0.1), ("d", 30))
+    ]
+
+    asked = runs_to_explain([late, failed, prompt, notice], arrivals)
+
+    assert [run.run_id for run in asked] == ["a", "b"]
