@@ -14,7 +14,12 @@ from tasks_api.models.channels import (
     PendingNotice,
 )
 from tasks_api.models.messages import Message, QueueTally
-from tasks_api.models.rollups import HourRollup, LateRun, RollupProgress
+from tasks_api.models.rollups import (
+    HourRollup,
+    LateRun,
+    ReopenedHours,
+    RollupProgress,
+)
 from tasks_api.models.runs import Attempt, FurtherAttempt, Run
 from tasks_api.models.tasks import (
     ScheduleChange,
@@ -37,6 +42,7 @@ __all__ = [
     "NotificationRule",
     "PendingNotice",
     "QueueTally",
+    "ReopenedHours",
     "RollupProgress",
     "Run",
     "RunIdKey",

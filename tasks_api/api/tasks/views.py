@@ -61,7 +61,7 @@ class TaskList(TasksView):
     def get(self, request: Request) -> Response:
         query = fields.query_parameters(request)
         scope = read_scope(query, self.user)
-        filters = read_filters(request, query)
+        filters = read_filters(query, request.query_params.getlist("tag"))
         if filters or "cursor" in query:
             return _page_by_cursor(request, scope, filters, clock.now())
         return _page_by_offset(request, scope, clock.now())
