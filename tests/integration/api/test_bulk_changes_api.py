@@ -47,7 +47,7 @@ def apply_change(api: APIClient, wanted: dict[str, Any], **body: Any) -> Any:
     return done
 
 
-def headers_of(task_id: object) -> dict[str, str]:
+def headers_of(task_id: str) -> dict[str, str]:
     stored = Task.objects.get(pk=task_id).request
     options = parse_options(stored) if stored else RequestOptions()
     return open_headers(options) if options.sealed_values else {}

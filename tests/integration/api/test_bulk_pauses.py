@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, NamedTuple
 
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from rest_framework.test import APIClient
 
 from accounts import services as accounts
-from accounts.models import AuditEntry, User
+from accounts.models import AuditEntry, Role, User
 from tasks_api.domain.schedules import Interval
 from tasks_api.domain.timestamps import format_timestamp
 from tasks_api.models import Task
@@ -173,7 +174,7 @@ def test_a_member_reaches_own_tasks_and_an_admin_those_of_all(
     assert pause(api, everybody).status_code == 403
     assert paused_names() == {"mine"}
 
-    accounts.change_user(colleague, role="admin")
+    accounts.change_user(colleague, role=Role.ADMIN)
     admin = client_for(colleague)
     assert names_of(pause(admin, {"tag": "t"}, dry_run=True)) == {"theirs"}
     assert names_of(pause(admin, everybody)) == {"theirs"}
@@ -252,7 +253,7 @@ class Sample(NamedTuple):
 
     def is_wanted(self, wanted: dict[str, Any]) -> bool:
         parts = [self.name, self.host, *self.tags]
-        checks = {
+        checks: dict[str, Callable[[Any], bool]] = {
             "name": lambda value: self.name == value,
             "name_prefix": lambda value: self.name.startswith(value),
             "host": lambda value: (

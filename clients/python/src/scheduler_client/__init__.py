@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from scheduler_client.bulk_models import ChangePlan, NamedTask, SelectedTasks
 from scheduler_client.client import Client
 from scheduler_client.errors import (
     ApiError,
@@ -56,6 +57,7 @@ __all__ = [
     "AuditEntry",
     "BadRequest",
     "BadSignature",
+    "ChangePlan",
     "Channel",
     "Client",
     "Conflict",
@@ -70,6 +72,7 @@ __all__ = [
     "HourStats",
     "IssuedToken",
     "LongWork",
+    "NamedTask",
     "NewSigningSecret",
     "NotFound",
     "Plan",
@@ -81,6 +84,7 @@ __all__ = [
     "Run",
     "ScheduleChange",
     "SchedulerError",
+    "SelectedTasks",
     "ServiceFailure",
     "SigningSecret",
     "Stats",
