@@ -15,11 +15,13 @@ from uuid import UUID
 from django.db import connection
 
 from accounts import audit
+from accounts.models import User
+from accounts.services import name_in_audit
 from scheduler_service.db.arrays import array
 from tasks_api.domain.exceptions import PlanChanged
 from tasks_api.models import Task
 from tasks_api.services import listing
-from tasks_api.services.finding import lock_rows
+from tasks_api.services.finding import lock_ids, read_tasks
 from tasks_api.services.fingerprints import fingerprint_of
 from tasks_api.services.listing import MIN_ID, TaskFilters, TaskScope
 from tasks_api.services.listing_statements import PageStatements
@@ -41,20 +43,28 @@ class Condition(NamedTuple):
 class TaskSelection:
     """A request to change the tasks of a filter, as its client sent it.
 
-    `digest` is equal for requests that say the same, and `described` is the filter for
-    the audit log. `expected` is the fingerprint of the plan that the client has seen.
+    `digest` is equal for requests that say the same. `described` is the filter for the
+    audit log, without the name of the user whose tasks are meant. `expected` is the fingerprint of the plan that the client has seen.
     """
 
     scope: TaskScope
     filters: TaskFilters
     digest: str
     described: Mapping[str, Any] = field(default_factory=dict)
+    owner: User | None = None
     expected: str | None = None
     is_dry_run: bool = False
 
     def note(self, count: int) -> audit.Changes:
         """Return what the audit entry says about the choice of its tasks."""
-        return {"filter": (None, dict(self.described)), "count": (None, count)}
+        note: dict[str, tuple[Any, Any]] = {
+            "filter": (None, dict(self.described)),
+            "count": (None, count),
+        }
+        if self.owner is not None:
+            # Where the deletion of a user finds the name.
+            note["user"] = (None, name_in_audit(self.owner))
+        return note
 
 
 class SelectedTasks(NamedTuple):
@@ -77,8 +87,7 @@ def select_tasks(
     ids = ids[:MAX_TASKS]
     if locks:
         ids = _lock(selection, condition, ids, now)
-    rows = Task.objects.filter(pk__in=ids).with_schedule().select_related("owner")
-    tasks = list(rows.order_by("pk"))
+    tasks = read_tasks(ids)
     fingerprint = fingerprint_of(f"{selection.digest} {has_more}", tasks)
     is_other = selection.expected not in (None, fingerprint)
     if is_other and not selection.is_dry_run:
@@ -111,13 +120,11 @@ def _lock(
     selection: TaskSelection, condition: Condition, ids: Sequence[UUID], now: datetime
 ) -> list[UUID]:
     """Lock tasks, and return those that the filter still finds."""
-    locked = lock_rows(Task.objects.filter(pk__in=ids, ended_at=None))
-    # Locked without their schedules: a statement that waits for a lock reads no other
-    # row again.
+    locked = lock_ids(Task.objects.filter(pk__in=ids, ended_at=None))
     values = {
         **listing.values_of(selection.scope, selection.filters, now),
         **condition.values,
-        "ids": array(locked.values_list("pk", flat=True)),
+        "ids": array(locked),
     }
     with connection.cursor() as cursor:
         cursor.execute(condition.among, values)

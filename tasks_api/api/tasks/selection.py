@@ -11,6 +11,7 @@ from tasks_api.api.tasks.filters import read_filters, read_scope
 from tasks_api.domain.exceptions import InvalidTask
 from tasks_api.models import Task
 from tasks_api.services.fingerprints import digest_of
+from tasks_api.services.listing import TaskScope
 from tasks_api.services.task_selection import SelectedTasks, TaskSelection
 
 # The tasks that a plan shows.
@@ -27,14 +28,25 @@ def read_selection(data: Mapping[str, Any], user: User, verb: str) -> TaskSelect
         if not isinstance(value, str):
             _raise_invalid(name, "a string")
     request = {name: data[name] for name in data if name not in _CONTROL_FIELDS}
+    scope = read_scope(texts, user)
+    owner = _owner(texts, scope)
+    described = {name: given[name] for name in given if name != "owner" or not owner}
     return TaskSelection(
-        read_scope(texts, user),
+        scope,
         read_filters(texts, _tags(given)),
         digest=digest_of({**request, "verb": verb}),
-        described=given,
+        described=described,
+        owner=owner,
         expected=_hash(data),
         is_dry_run=bool(fields.boolean(data, "dry_run")),
     )
+
+
+def _owner(texts: Mapping[str, str], scope: TaskScope) -> User | None:
+    """The user whose tasks a filter is about, if it names one."""
+    if texts.get("owner", "all") == "all":
+        return None
+    return User.objects.filter(pk__in=scope.owner_ids).first()
 
 
 def _filter(data: Mapping[str, Any]) -> dict[str, Any]:

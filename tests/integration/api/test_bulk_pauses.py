@@ -356,3 +356,19 @@ def test_a_filter_finds_what_the_model_and_the_list_do(
         for task_id in Task.objects.filter(ended_at=None).values_list("pk", flat=True):
             api.delete(f"/tasks/{task_id}")
         Task.objects.update(hold_reason="")
+
+
+def test_the_entry_names_the_user_where_a_deletion_finds_the_name(
+    user: User, colleague: User, client_for: ClientFor, make_task: MakeTask
+) -> None:
+    accounts.change_user(colleague, role=Role.ADMIN)
+    make_task(name="mine", tags=("t",))
+
+    pause(client_for(colleague), {"tag": "t", "owner": user.name})
+
+    changes = AuditEntry.objects.get(action="task.pause").changes
+    assert changes == {
+        "filter": [None, {"tag": "t"}],
+        "count": [None, 1],
+        "user": [None, user.name],
+    }
