@@ -6,6 +6,7 @@ from collections import Counter
 from datetime import timedelta
 
 import pytest
+from celery import current_app
 from django.utils import timezone
 
 from accounts.models import Tenant, User
@@ -15,6 +16,7 @@ from tasks_api.domain.specs import Misfire, Overlap, Surface, TaskSpec
 from tasks_api.domain.states import RunState
 from tasks_api.models import ReopenedHours, RollupProgress, Run, ScheduleChange, Task
 from tasks_api.scheduler import poll
+from tasks_api.scheduler.beat import TenantScheduler
 from tasks_api.services import pausing, removal, tasks
 from tasks_api.services.pausing import Hold
 from tasks_api.services.reconciliation import reconcile
@@ -230,6 +232,16 @@ def test_a_one_time_task_runs_once_as_ever(user: User) -> None:
 
     assert len(take_due()) == 1
     assert take_waiting() == []
+
+
+def test_a_tick_of_a_beat_makes_the_runs(user: User) -> None:
+    task = minutely(user)
+    pause(task, minutes=4)
+    resume(task, CatchUp.ALL)
+
+    TenantScheduler(app=current_app).tick()
+
+    assert states(task) == {RunState.PENDING: 4}
 
 
 def test_beats_at_once_make_each_run_once(user: User) -> None:
