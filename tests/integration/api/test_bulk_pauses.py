@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, NamedTuple
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from hypothesis import HealthCheck, given, settings
@@ -22,7 +23,7 @@ from tasks_api.models import Task
 from tasks_api.services import pausing, task_selection
 from tests.conftest import ClientFor, MakeTask
 from tests.integration.support.stored_runs import hourly_task
-from tests.integration.support.threads import run_in_threads
+from tests.integration.support.threads import is_a_lock_awaited, run_in_threads
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -372,3 +373,30 @@ def test_the_entry_names_the_user_where_a_deletion_finds_the_name(
         "count": [None, 1],
         "user": [None, user.name],
     }
+
+
+def test_a_task_that_left_the_filter_while_the_call_waited_stays_as_it_is(
+    user: User, client_for: ClientFor, make_task: MakeTask
+) -> None:
+    first, second = (make_task(name=name, tags=("t",)) for name in ("a", "b"))
+    answers: list[Any] = []
+
+    def work() -> None:
+        try:
+            answers.append(pause(client_for(user), {"tag": "t"}))
+        finally:
+            connection.close()
+
+    thread = threading.Thread(target=work)
+    with transaction.atomic():
+        Task.objects.select_for_update().get(pk=first.pk)
+        thread.start()
+        while not is_a_lock_awaited():
+            pass
+        Task.objects.filter(pk=first.pk).update(tags=[])
+        pausing.pause_tasks(user, [str(second.pk)], now=timezone.now())
+    thread.join()
+
+    assert answers[0].json()["count"] == 0
+    assert paused_names() == {"b"}
+    assert AuditEntry.objects.filter(action="task.pause").count() == 1
