@@ -52,6 +52,8 @@ class TaskSelection:
     digest: str
     described: Mapping[str, Any] = field(default_factory=dict)
     owner: User | None = None
+    # At most so many of them, and MAX_TASKS.
+    limit: int | None = None
     expected: str | None = None
     is_dry_run: bool = False
 
@@ -83,8 +85,8 @@ def select_tasks(
     Raises PlanChanged if the client has seen another plan.
     """
     ids = _find_ids(selection, condition, now)
-    has_more = len(ids) > MAX_TASKS
-    ids = ids[:MAX_TASKS]
+    most = selection.limit or MAX_TASKS
+    has_more, ids = len(ids) > most, ids[:most]
     if locks:
         ids = _lock(selection, condition, ids, now)
     tasks = read_tasks(ids)
@@ -98,7 +100,8 @@ def select_tasks(
 def _find_ids(
     selection: TaskSelection, condition: Condition, now: datetime
 ) -> list[UUID]:
-    """Return the ids of the oldest tasks, up to one more than a call may change."""
+    """Return the ids of the oldest tasks, up to one more than the call changes."""
+    most = (selection.limit or MAX_TASKS) + 1
     scope, filters = selection.scope, selection.filters
     statement = listing.choose_statements(condition.pages, scope, filters)
     values = {
@@ -108,9 +111,8 @@ def _find_ids(
     }
     found: list[UUID] = []
     after: UUID | None = MIN_ID
-    while after is not None and len(found) <= MAX_TASKS:
-        limit = MAX_TASKS + 1 - len(found)
-        page = {**values, "after": after, "limit": limit}
+    while after is not None and len(found) < most:
+        page = {**values, "after": after, "limit": most - len(found)}
         ids, after = listing.find_page(statement, page)
         found += ids
     return found

@@ -98,6 +98,18 @@ DRY_RUN: dict[str, Any] = openapi.optional(
 )
 
 
+_LIMIT: dict[str, Any] = openapi.optional(
+    {
+        "limit": {
+            "type": "integer",
+            "minimum": 1,
+            "maximum": MAX_TASKS,
+            "description": "How many tasks to change at most, the oldest first.",
+        }
+    }
+)
+
+
 def _object(required: str, **properties: Any) -> dict[str, Any]:
     return {"type": "object", "required": [required], "properties": properties}
 
@@ -106,10 +118,10 @@ HOLD_IN: dict[str, Any] = {"type": "object", "properties": _HOLD}
 RESUME_IN: dict[str, Any] = {"type": "object", "properties": _RESUME}
 PAUSE_IDS_IN = _object("ids", **_IDS, **_HOLD) | {"title": "ids"}
 RESUME_IDS_IN = _object("ids", **_IDS, **_RESUME) | {"title": "ids"}
-PAUSE_FILTER_IN = _object("filter", filter=FILTER, **_HOLD, **DRY_RUN) | {
+PAUSE_FILTER_IN = _object("filter", filter=FILTER, **_HOLD, **DRY_RUN, **_LIMIT) | {
     "title": "filter"
 }
-RESUME_FILTER_IN = _object("filter", filter=FILTER, **_RESUME, **DRY_RUN) | {
+RESUME_FILTER_IN = _object("filter", filter=FILTER, **_RESUME, **DRY_RUN, **_LIMIT) | {
     "title": "filter"
 }
 PAUSE_MANY_IN = {"oneOf": [PAUSE_IDS_IN, PAUSE_FILTER_IN]}

@@ -12,7 +12,11 @@ from tasks_api.domain.exceptions import InvalidTask
 from tasks_api.models import Task
 from tasks_api.services.fingerprints import digest_of
 from tasks_api.services.listing import TaskScope
-from tasks_api.services.task_selection import SelectedTasks, TaskSelection
+from tasks_api.services.task_selection import (
+    MAX_TASKS,
+    SelectedTasks,
+    TaskSelection,
+)
 
 # The tasks that a plan shows.
 SHOWN_TASKS = 100
@@ -37,6 +41,7 @@ def read_selection(data: Mapping[str, Any], user: User, verb: str) -> TaskSelect
         digest=digest_of({**request, "verb": verb}),
         described=described,
         owner=owner,
+        limit=fields.number(data, "limit", 1, MAX_TASKS),
         expected=_hash(data),
         is_dry_run=bool(fields.boolean(data, "dry_run")),
     )

@@ -161,6 +161,8 @@ def test_more_than_a_batch_takes_several_calls(
     assert [page["count"] for page in pages] == [3, 3, 1]
     assert [page["has_more"] for page in pages] == [True, True, False]
     assert len(paused_names()) == 7
+    two = resume(api, {"tag": "many"}, limit=2).json()
+    assert (two["count"], two["has_more"]) == (2, True)
 
 
 def test_a_member_reaches_own_tasks_and_an_admin_those_of_all(
@@ -201,6 +203,8 @@ def test_a_member_reaches_own_tasks_and_an_admin_those_of_all(
         ({"filter": {"tag": "a"}, "ids": ["a"]}, "Unknown field: ids"),
         ({"filter": {"tag": "a"}, "hash": 7}, "hash"),
         ({"filter": {"tag": "a"}, "dry_run": "yes"}, "dry_run"),
+        ({"filter": {"tag": "a"}, "limit": 0}, "limit"),
+        ({"filter": {"tag": "a"}, "limit": 10_001}, "limit"),
         ({"filter": {"tag": "a"}, "catch_up": "some"}, "catch_up"),
         ({"filter": {"tag": "a"}, "catch_up": ["all"]}, "catch_up"),
     ],

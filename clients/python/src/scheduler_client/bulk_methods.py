@@ -21,15 +21,16 @@ class BulkMethods(ConnectionOwner):
         reason: str | None = None,
         until: Timestamp | None = None,
         catch_up: str | None = None,
+        limit: int | None = None,
         dry_run: bool = False,
         plan: str | SelectedTasks | None = None,
     ) -> SelectedTasks:
-        """Pause up to 10,000 tasks of a filter, all of them or none.
+        """Pause the oldest 10,000 tasks of a filter, or `limit`, all of them or none.
 
         `catch_up` is none, latest or all: which fire times of the pause they make up for.
         With the `plan` of a dry run, this raises Conflict if the tasks are others by now.
         """
-        hold = {"reason": reason, "until": until, "catch_up": catch_up}
+        hold = {"reason": reason, "until": until, "catch_up": catch_up, "limit": limit}
         return self._change_many("/tasks/pause/", filter, hold, dry_run, plan)
 
     def resume_many(
@@ -37,11 +38,12 @@ class BulkMethods(ConnectionOwner):
         filter: Fields,
         *,
         catch_up: str | None = None,
+        limit: int | None = None,
         dry_run: bool = False,
         plan: str | SelectedTasks | None = None,
     ) -> SelectedTasks:
-        """Resume up to 10,000 paused tasks of a filter, as pause_many() pauses them."""
-        more = {"catch_up": catch_up}
+        """Resume the paused tasks of a filter, as pause_many() pauses them."""
+        more = {"catch_up": catch_up, "limit": limit}
         return self._change_many("/tasks/resume/", filter, more, dry_run, plan)
 
     def plan_change(self, filter: Fields, changes: Fields) -> ChangePlan:
