@@ -23,6 +23,7 @@ from tasks_api.api.rest_jobs import views as rest_jobs
 from tasks_api.api.tasks import (
     apply,
     backfills,
+    bulk_change,
     control,
     long_work,
     overview,
@@ -63,6 +64,7 @@ urlpatterns = [
     _route(
         r"tasks/by-name/(?P<name>[\s\S]+?)", tasks.NamedTask.as_view(), "named-task"
     ),
+    _route("tasks/change", bulk_change.ChangeTasks.as_view(), "change-tasks"),
     _route("tasks/apply", apply.ApplyTasks.as_view(), "apply-tasks"),
     _route("tasks/preview", preview.PreviewTask.as_view(), "preview-task"),
     _route("tasks/id/(?P<task_id>[^/]+)", tasks.TaskDetail.as_view(), "task"),

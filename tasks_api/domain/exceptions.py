@@ -68,6 +68,12 @@ class VersionConflict(SchedulerError):
     code = "stale_task"
 
 
+class PlanChanged(SchedulerError):
+    """The tasks of a filter are others now than in the plan that the caller has seen."""
+
+    code = "plan_changed"
+
+
 class TaskBusy(SchedulerError):
     """A request of the task is under way, so the caller must try again later."""
 

@@ -100,6 +100,14 @@ def host_of(url: str) -> str:
     return authority.rpartition("@")[2]
 
 
+def replace_host(url: str, host: str) -> str:
+    """Return the URL with another host and port; the rest stays as it is written."""
+    scheme, separator, rest = url.partition("://")
+    authority = _AUTHORITY_ENDS.split(rest, maxsplit=1)[0]
+    kept = authority.removesuffix(host_of(url))
+    return f"{scheme}{separator}{kept}{host}{rest[len(authority) :]}"
+
+
 class RefusedTarget(ValueError):
     """The target may not be called; the text is a sentence for the tenant."""
 

@@ -209,6 +209,9 @@ def _rest_of_week(
     return (moment + schedule.offset for moment in times)
 
 
+# More passed fire times than this at once would rather hurt the target than help its
+# tenant.
+MAX_CATCH_UP = 100
 ENDED_REASON = "Passed while nobody could fire it, and its task has ended since."
 TOO_LATE_REASON = "Nobody could fire it within {:g} seconds."
 

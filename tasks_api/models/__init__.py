@@ -20,7 +20,12 @@ from tasks_api.models.channels import (
 )
 from tasks_api.models.messages import Message, QueueTally
 from tasks_api.models.quotas import BoundedStart, DayCount
-from tasks_api.models.rollups import HourRollup, LateRun, RollupProgress
+from tasks_api.models.rollups import (
+    HourRollup,
+    LateRun,
+    ReopenedHours,
+    RollupProgress,
+)
 from tasks_api.models.runs import Attempt, FurtherAttempt, Run
 from tasks_api.models.tasks import (
     ScheduleChange,
@@ -46,6 +51,7 @@ __all__ = [
     "NotificationRule",
     "PendingNotice",
     "QueueTally",
+    "ReopenedHours",
     "RollupProgress",
     "Run",
     "RunIdKey",

@@ -56,6 +56,28 @@ class HourRollup(models.Model):
         return f"{self.hour:%Y-%m-%d %H:%M} of {self.owner_id or self.tenant_id}"
 
 
+class ReopenedHours(models.Model):
+    """Hours whose fire times and runs are counted again, because a task catches up.
+
+    The row goes once the hours in which it begins and ends, and those between, are
+    counted.
+    """
+
+    tenant = models.ForeignKey(Tenant, models.CASCADE, related_name="+", db_index=False)
+    since = models.DateTimeField()
+    until = models.DateTimeField()
+
+    class Meta:
+        indexes = [
+            # Read by the rollups: what has to be counted again.
+            models.Index(fields=["tenant", "since"], name="reopened_hours")
+        ]
+        verbose_name_plural = "reopened hours"
+
+    def __str__(self) -> str:
+        return f"{self.since:%Y-%m-%d %H:%M} to {self.until:%Y-%m-%d %H:%M}"
+
+
 class LateRun(models.Model):
     """A run that was unfinished when its hour was closed.
 

@@ -13,6 +13,7 @@ from django_celery_beat.models import PeriodicTask
 
 from accounts.fields import SealedTextField, SealedUrlField
 from accounts.models import Tenant, TokenBounds, User
+from tasks_api.domain.catch_up import CatchUp
 from tasks_api.domain.ids import new_id
 from tasks_api.domain.specs import (
     Misfire,
@@ -202,6 +203,10 @@ class Task(ScheduleColumns):
     )
     # The moment at which a paused task resumes by itself; null: when a user says so.
     resume_at = models.DateTimeField(null=True, editable=False)
+    # Which fire times of the pause the task makes up for when it resumes.
+    catch_up = models.CharField(
+        max_length=10, default=CatchUp.NONE, db_default=CatchUp.NONE, editable=False
+    )
     # The task is paused for as long as its user is deactivated.
     suspended = models.BooleanField(default=False, db_default=False, editable=False)
     ended_at = models.DateTimeField(null=True, editable=False)
@@ -400,6 +405,11 @@ class ScheduleChange(CopiedTenant, ScheduleColumns):
     what = models.CharField(max_length=10, choices=ChangeKind)
     # The first fire time up to `at` that has no run yet; null when all have one.
     open_from = models.DateTimeField(null=True)
+    # The change resumed a task that makes up for its pause: the row then holds the
+    # schedule as if the task had not been paused.
+    catch_up = models.CharField(
+        max_length=10, default=CatchUp.NONE, db_default=CatchUp.NONE
+    )
 
     class Meta:
         indexes = [

@@ -30,7 +30,7 @@ from tasks_api.scheduler.missing_workers import MissingWorkers, OutageGuard
 from tasks_api.scheduler.notices import NoticeSender
 from tasks_api.scheduler.operator_tasks import OperatorTasks
 from tasks_api.services import lapsing, pausing
-from tasks_api.storage import schedule_changes, task_counts
+from tasks_api.storage import catch_ups, schedule_changes, task_counts
 from tasks_api.worker import long_work
 
 logger = logging.getLogger(__name__)
@@ -106,6 +106,7 @@ class TenantScheduler(Scheduler):
         is_full |= run(
             "Settling schedule changes", partial(_settle_changes, seen, floor), False
         )
+        is_full |= run("Catching up", partial(_catch_up, seen, floor), False)
         is_full |= run("Sending notices", partial(self._send_notices, seen), False)
         run("Recording a heartbeat", self._record_heartbeat, None)
         run("Noting that a beat is at work", self._work_notes.note, None)
@@ -176,5 +177,11 @@ def _end_lapsed(seen: poll.PollResult) -> bool:
 
 def _settle_changes(seen: poll.PollResult, floor: poll.Floor | None) -> bool:
     return seen.has_open_changes and schedule_changes.settle_open_changes(
+        since=floor and floor.change_id
+    )
+
+
+def _catch_up(seen: poll.PollResult, floor: poll.Floor | None) -> bool:
+    return seen.has_open_changes and catch_ups.settle_open_pauses(
         since=floor and floor.change_id
     )

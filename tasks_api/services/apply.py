@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import uuid
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from tasks_api.domain.specs import Surface, TaskSpec
 from tasks_api.models import Task, TaskQuerySet, TaskTag
 from tasks_api.services import pausing, removal, tasks
 from tasks_api.services.finding import lock_rows
+from tasks_api.services.fingerprints import fingerprint_of
 
 # The most tasks with one tag.
 MAX_TAGGED_TASKS = 10_000
@@ -157,9 +157,7 @@ def _fingerprint(
     digest: str, desired: Sequence[DesiredTask], found: Sequence[Task]
 ) -> str:
     over = [each.name for each in desired if each.spec is None]
-    versions = [(task.pk.hex, task.version) for task in found]
-    text = f"{digest} {over} {versions}"
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
+    return fingerprint_of(f"{digest} {over}", found)
 
 
 def _remove_unlisted(

@@ -1,4 +1,8 @@
-"""Change several tasks of any wire format at once, and say which ones refused."""
+"""Change chosen tasks of any wire format at once, and say which ones refused.
+
+The tasks of a filter are changed by `bulk_pausing` and `bulk_editing`, over the same
+functions.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +20,9 @@ from tasks_api.domain.specs import Surface
 from tasks_api.models import Run, Task, TaskQuerySet
 from tasks_api.services.auditing import record_for_tenants
 from tasks_api.services.bell import ring_after_commit
-from tasks_api.services.finding import lock_rows
+from tasks_api.services.finding import lock_ids, read_tasks
 from tasks_api.services.manual_runs import fire_tasks
-from tasks_api.services.pausing import set_paused
+from tasks_api.services.pausing import pause_locked, resume_chosen
 from tasks_api.services.removal import end_removed
 
 MAX_TASKS = 100
@@ -56,8 +60,7 @@ def change_tasks(
         raise InvalidTask("task", f"Choose at most {MAX_TASKS} tasks at once")
     own = Task.objects.visible_to(user).exclude(surface=Surface.NOTICES)
     wanted = own.filter(pk__in=ids)
-    rows = wanted.alive(now).with_schedule().select_related("owner")
-    tasks = list(lock_rows(rows))
+    tasks = read_tasks(lock_ids(wanted.alive(now)))
     ended = _find_ended(wanted, set(ids) - {task.pk for task in tasks})
     result = _CHANGES[change](user, tasks, now)
     return ChangeResult(result.changed, ended + result.refused)
@@ -78,7 +81,7 @@ def _pause(user: User, tasks: Sequence[Task], now: datetime) -> ChangeResult:
         lambda task: task.periodic_task.enabled or task.suspended,
         "It was paused before.",
     )
-    set_paused(user, _ids(result.changed), True)
+    pause_locked(user, result.changed)
     return result
 
 
@@ -89,7 +92,7 @@ def _resume(user: User, tasks: Sequence[Task], now: datetime) -> ChangeResult:
     owned = _split(
         paused.changed, lambda task: task.owner.is_active, "Its owner is deactivated."
     )
-    set_paused(user, _ids(owned.changed), False)
+    resume_chosen(user, owned.changed)
     return ChangeResult(owned.changed, paused.refused + owned.refused)
 
 

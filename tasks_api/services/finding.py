@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import datetime
 
 from accounts.models import User
@@ -72,3 +72,18 @@ def lock_tasks(
 def lock_rows(tasks: TaskQuerySet) -> TaskQuerySet:
     """Lock tasks in the order that all code uses, so that no two callers deadlock."""
     return tasks.order_by("pk").select_for_update(no_key=True, of=("self",))
+
+
+def lock_ids(tasks: TaskQuerySet) -> list[uuid.UUID]:
+    """Lock tasks, and return their ids.
+
+    The caller reads the rows afterwards: a statement that waits for a lock reads the
+    rows of joined tables as they were before.
+    """
+    return list(lock_rows(tasks).values_list("pk", flat=True))
+
+
+def read_tasks(ids: Collection[uuid.UUID]) -> list[Task]:
+    """Return tasks with their schedules and owners, the oldest first."""
+    rows = Task.objects.filter(pk__in=ids).with_schedule().select_related("owner")
+    return list(rows.order_by("pk")) if ids else []

@@ -18,7 +18,7 @@ from scheduler_service.db.statements import prepared
 from tasks_api.domain.specs import Surface
 from tasks_api.models import Task
 from tasks_api.services import listing_statements as statements
-from tasks_api.services.listing_statements import FilterStatements
+from tasks_api.services.listing_statements import FilterStatements, PageStatements
 
 # The most rows that one request examines for its filters.
 MAX_ROWS_EXAMINED = 10_000
@@ -47,6 +47,9 @@ class TaskFilters:
     """The filters of a list; None and empty let all tasks through."""
 
     name: str | None = None
+    name_prefix: str | None = None
+    # The host of the URL in lower case, with its port or without.
+    host: str | None = None
     # A part of the name, the host, the queue or a tag, in lower case.
     search: str | None = None
     # A task must have all of these.
@@ -114,37 +117,49 @@ def page_by_cursor(
 ) -> TaskPage:
     """Return the tasks after the cursor that the filters let through."""
     most = MAX_ROWS_SEARCHED if filters.search else MAX_ROWS_EXAMINED
-    statement = _filter_statements(scope, filters)
+    statement = choose_statements(statements.PAGES_BY_CURSOR, scope, filters)
     values = {
-        **_scope_values(scope, now),
-        **filter_values(filters),
+        **values_of(scope, filters, now),
         "after": max([after or MIN_ID, _min_id(filters)]),
         "limit": limit + 1,
         "rows_examined": rows_examined or most,
     }
+    ids, last = find_page(statement, values)
+    if len(ids) > limit:
+        return TaskPage(_read_tasks(ids[:limit]), after=ids[limit - 1])
+    return TaskPage(_read_tasks(ids), after=last)
+
+
+def find_page(
+    statement: FilterStatements, values: dict[str, Any]
+) -> tuple[list[UUID], UUID | None]:
+    """Return the ids of a page, and the last examined one if the page is not full.
+
+    The latter is None if there are no more rows.
+    """
     with connection.cursor() as cursor:
         cursor.execute(statement.find, values)
         ids = [task_id for (task_id,) in cursor.fetchall()]
-        if len(ids) > limit:
-            return TaskPage(_read_tasks(ids[:limit]), after=ids[limit - 1])
+        if len(ids) == values["limit"]:
+            return ids, None
         # The examined rows did not fill the page; there may be more rows.
         cursor.execute(statement.last_examined, values)
         last = cursor.fetchone()
-    return TaskPage(_read_tasks(ids), after=last[0] if last else None)
+    return ids, last[0] if last else None
 
 
-def _filter_statements(scope: TaskScope, filters: TaskFilters) -> FilterStatements:
+def choose_statements(
+    pages: PageStatements, scope: TaskScope, filters: TaskFilters
+) -> FilterStatements:
     if filters.tags:
         return (
-            statements.TAGGED_PAGE_OF_OWNER
-            if scope.is_of_one_owner
-            else statements.TAGGED_PAGE_OF_OWNERS
+            pages.tagged_of_owner if scope.is_of_one_owner else pages.tagged_of_owners
         )
-    return (
-        statements.FILTERED_PAGE_OF_OWNER
-        if scope.is_of_one_owner
-        else statements.FILTERED_PAGE_OF_OWNERS
-    )
+    return pages.of_owner if scope.is_of_one_owner else pages.of_owners
+
+
+def values_of(scope: TaskScope, filters: TaskFilters, now: datetime) -> dict[str, Any]:
+    return {**_scope_values(scope, now), **filter_values(filters)}
 
 
 def _read_tasks(ids: list[UUID]) -> list[Task]:
@@ -167,6 +182,8 @@ def filter_values(filters: TaskFilters) -> dict[str, Any]:
     created_to = filters.created_to
     return {
         "name": filters.name,
+        "name_prefix": filters.name_prefix,
+        "host": filters.host,
         "search": filters.search,
         "tags": array(filters.tags) if filters.tags else None,
         "tag": filters.tags[0] if filters.tags else None,

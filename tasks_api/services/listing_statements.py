@@ -60,6 +60,9 @@ IS_WANTED = f"""
     {IS_ALIVE}
     AND (%(tags)s::text[] IS NULL OR task.tags @> %(tags)s::text[])
     AND (%(name)s::text IS NULL OR task.name = %(name)s)
+    AND (%(name_prefix)s::text IS NULL OR starts_with(task.name, %(name_prefix)s))
+    AND (%(host)s::text IS NULL OR lower({HOST}) = %(host)s
+        OR lower(regexp_replace({HOST}, ':[0-9]*$', '')) = %(host)s)
     AND (%(search)s::text IS NULL OR strpos({_SEARCHED}, %(search)s) > 0)
     AND (%(is_paused)s::bool IS NULL OR task.is_paused = %(is_paused)s::bool)
     AND (%(is_one_time)s::bool IS NULL OR task.is_one_off = %(is_one_time)s::bool)
@@ -79,29 +82,31 @@ class FilterStatements(NamedTuple):
     last_examined: str
 
 
-def _filter_statements(key: str, source: str, owners: str) -> FilterStatements:
+def _filter_statements(
+    key: str, source: str, owners: str, condition: str
+) -> FilterStatements:
     # A tag may lead to a task of another surface, or to one that has just ended.
     find = f"""
         SELECT task.id
         FROM (SELECT task.* {source} ORDER BY {key} LIMIT %(rows_examined)s) task
-        WHERE {IS_WANTED} AND task.{owners} AND {_IS_OWN}
+        WHERE {IS_WANTED} AND task.{owners} AND {_IS_OWN} AND {condition}
         ORDER BY task.id LIMIT %(limit)s
     """
     last = f"SELECT {key} {source} ORDER BY {key} OFFSET %(rows_examined)s - 1 LIMIT 1"
     return FilterStatements(find, last)
 
 
-def _with_tag(owners: str) -> FilterStatements:
+def _with_tag(owners: str, condition: str) -> FilterStatements:
     source = f"""
         FROM tasks_api_tasktag tag JOIN tasks_api_task task ON task.id = tag.task_id
         WHERE tag.{owners} AND tag.tag = %(tag)s
             AND tag.task_id > %(after)s AND task.id > %(after)s
             AND (%(newest)s::uuid IS NULL OR tag.task_id < %(newest)s::uuid)
     """
-    return _filter_statements("tag.task_id", source, owners)
+    return _filter_statements("tag.task_id", source, owners, condition)
 
 
-def _without_tag(owners: str) -> FilterStatements:
+def _without_tag(owners: str, condition: str) -> FilterStatements:
     source = f"""
         FROM tasks_api_task task
         WHERE task.{owners} AND {_IS_OWN} AND task.id > %(after)s
@@ -110,11 +115,36 @@ def _without_tag(owners: str) -> FilterStatements:
                 AND task.name = %(name)s AND task.name <> ''))
             AND (%(is_paused)s::bool IS NOT TRUE OR task.is_paused)
     """
-    return _filter_statements("task.id", source, owners)
+    return _filter_statements("task.id", source, owners, condition)
+
+
+class PageStatements(NamedTuple):
+    """The statements for pages by cursor, with a tag or without, of one owner or several."""
+
+    tagged_of_owner: FilterStatements
+    tagged_of_owners: FilterStatements
+    of_owner: FilterStatements
+    of_owners: FilterStatements
+
+
+def pages_by_cursor(condition: str = "true") -> PageStatements:
+    """Return statements that let through what the filters and a condition do."""
+    return PageStatements(
+        _with_tag(_OF_OWNER, condition),
+        _with_tag(_OF_OWNERS, condition),
+        _without_tag(_OF_OWNER, condition),
+        _without_tag(_OF_OWNERS, condition),
+    )
 
 
 # Each page by cursor reads an index with few other tasks, and with the ids in order.
-TAGGED_PAGE_OF_OWNER = _with_tag(_OF_OWNER)
-TAGGED_PAGE_OF_OWNERS = _with_tag(_OF_OWNERS)
-FILTERED_PAGE_OF_OWNER = _without_tag(_OF_OWNER)
-FILTERED_PAGE_OF_OWNERS = _without_tag(_OF_OWNERS)
+PAGES_BY_CURSOR = pages_by_cursor()
+
+
+def find_among(condition: str) -> str:
+    """Return a statement that finds what those statements let through, among some ids."""
+    return f"""
+        SELECT task.id FROM tasks_api_task task
+        WHERE task.id = ANY(%(ids)s::uuid[]) AND {IS_WANTED} AND task.{_OF_OWNERS}
+            AND {_IS_OWN} AND {condition}
+    """

@@ -12,6 +12,7 @@ from django.db.models.functions import Now
 
 from accounts import audit
 from accounts.models import User
+from tasks_api.domain.catch_up import CatchUp
 from tasks_api.domain.exceptions import InvalidState
 from tasks_api.domain.specs import Surface
 from tasks_api.models import Run, Task
@@ -20,16 +21,20 @@ from tasks_api.services.auditing import record_for_tenants
 from tasks_api.services.finding import lock_rows, lock_tasks
 from tasks_api.services.rescheduling import reschedule
 from tasks_api.services.unstarted_runs import cancel_unstarted
-from tasks_api.storage import schedule_changes, schedule_rows
+from tasks_api.storage import catch_ups, schedule_changes, schedule_rows
 
 SUSPENDED_REASON = "Its user is deactivated."
 
 
 class Hold(NamedTuple):
-    """Why a user pauses tasks, and when they resume by themselves; None is never."""
+    """Why a user pauses tasks, and when they resume by themselves; None is never.
+
+    `catch_up` says which fire times of the pause they make up for.
+    """
 
     reason: str = ""
     until: datetime | None = None
+    catch_up: CatchUp = CatchUp.NONE
 
 
 @transaction.atomic
@@ -47,10 +52,7 @@ def pause_tasks(
     counts for tasks that are paused already.
     """
     tasks = lock_tasks(owner, ids, now=now, surface=surface)
-    _pause(owner, tasks)
-    if hold is not None:
-        held = Task.objects.filter(pk__in=[task.pk for task in tasks])
-        held.update(hold_reason=hold.reason, resume_at=hold.until)
+    pause_locked(owner, tasks, hold)
 
 
 @transaction.atomic
@@ -60,18 +62,48 @@ def resume_tasks(
     *,
     now: datetime,
     surface: Surface | None = None,
+    catch_up: CatchUp | None = None,
 ) -> None:
-    """Resume all of these tasks, or none; each fires at its next fire time."""
-    _resume(owner, lock_tasks(owner, ids, now=now, surface=surface, schedules=True))
+    """Resume all of these tasks, or none; each fires at its next fire time.
+
+    `catch_up` says which fire times of the pause the tasks make up for; None leaves it
+    to what was said when they were paused.
+    """
+    tasks = lock_tasks(owner, ids, now=now, surface=surface, schedules=True)
+    resume_chosen(owner, tasks, catch_up)
 
 
 def set_paused(owner: User, ids: Collection[uuid.UUID], is_paused: bool) -> bool:
     """Pause or resume tasks that the caller has locked; return whether any changed."""
     rows = Task.objects.filter(pk__in=ids).with_schedule().order_by("pk")
-    return bool((_pause if is_paused else _resume)(owner, list(rows)))
+    change = pause_locked if is_paused else resume_chosen
+    return bool(change(owner, list(rows)))
 
 
-def _pause(owner: User, tasks: Sequence[Task]) -> list[Task]:
+def pause_locked(
+    owner: User,
+    tasks: Sequence[Task],
+    hold: Hold | None = None,
+    *,
+    note: audit.Changes | None = None,
+) -> list[Task]:
+    """Pause those of locked tasks that are not paused, and return them.
+
+    A `hold` counts for all of them. A `note` makes the audit entry name all of them, and
+    say how they were chosen.
+    """
+    going = _pause(tasks)
+    if hold is not None:
+        held = Task.objects.filter(pk__in=[task.pk for task in tasks])
+        held.update(
+            hold_reason=hold.reason, resume_at=hold.until, catch_up=hold.catch_up
+        )
+    changed = tasks if note else going
+    audit.record(owner.tenant_id, "task.pause", [task.pk for task in changed], note)
+    return going
+
+
+def _pause(tasks: Sequence[Task]) -> list[Task]:
     """Pause the tasks that are not paused, and return them."""
     going = [task for task in tasks if task.periodic_task.enabled]
     # An operator may have enabled them in the admin.
@@ -84,25 +116,38 @@ def _pause(owner: User, tasks: Sequence[Task]) -> list[Task]:
         [task.pk for task in going], schedule_changes.ChangeKind.PAUSED
     )
     stop_locked(going)
-    audit.record(owner.tenant_id, "task.pause", [task.pk for task in going])
     return going
 
 
 def _forget_hold(tasks: Iterable[Task]) -> None:
     """Forget why and until when users paused tasks; most tasks were paused without."""
-    held = [task for task in tasks if task.hold_reason or task.resume_at]
-    for task in held:
-        task.hold_reason, task.resume_at = "", None
+    held = [task.pk for task in tasks if _get_hold(task) != Hold()]
     if held:
-        Task.objects.bulk_update(held, ["hold_reason", "resume_at"])
+        reason, until, catch_up = Hold()
+        Task.objects.filter(pk__in=held).update(
+            hold_reason=reason, resume_at=until, catch_up=catch_up
+        )
 
 
-def _resume(owner: User, tasks: Sequence[Task]) -> list[Task]:
-    """Resume the tasks that are paused, and return them."""
+def _get_hold(task: Task) -> Hold:
+    return Hold(task.hold_reason, task.resume_at, CatchUp(task.catch_up))
+
+
+def resume_chosen(
+    owner: User,
+    tasks: Sequence[Task],
+    catch_up: CatchUp | None = None,
+    *,
+    note: audit.Changes | None = None,
+) -> list[Task]:
+    """Resume those of locked tasks that are paused, and return them.
+
+    Raises InvalidState if the user of one is deactivated. For `note` see pause_locked.
+    """
     _refuse_without_owner(owner, tasks)
     paused = [task for task in tasks if not task.periodic_task.enabled]
-    resume_locked(paused)
-    audit.record(owner.tenant_id, "task.resume", [task.pk for task in paused])
+    resume_locked(paused, catch_up)
+    audit.record(owner.tenant_id, "task.resume", [task.pk for task in paused], note)
     return paused
 
 
@@ -124,12 +169,18 @@ def stop_locked(tasks: Sequence[Task]) -> None:
     cancel_unstarted(recurring, reason="The task was paused.", spares_by_hand=True)
 
 
-def resume_locked(paused: Sequence[Task]) -> None:
-    """Resume paused tasks that the caller has locked, with their schedules loaded."""
+def resume_locked(paused: Sequence[Task], catch_up: CatchUp | None = None) -> None:
+    """Resume paused tasks that the caller has locked, with their schedules loaded.
+
+    Without a `catch_up`, each task makes up for what it was paused with.
+    """
     if not paused:
         return
     resumed = [task.pk for task in paused]
     at = schedule_changes.record_change(resumed, schedule_changes.ChangeKind.RESUMED)
+    catch_ups.open_pauses(
+        {task.pk: catch_up or CatchUp(task.catch_up) for task in paused}, ended_at=at
+    )
     tasks = Task.objects.filter(pk__in=resumed)
     tasks.filter(suspended=True).update(suspended=False)
     _forget_hold(paused)
@@ -156,7 +207,6 @@ def resume_due(*, limit: int, since: datetime | None = None) -> int:
         over = over.filter(resume_at__gte=since)
     locked = over.select_for_update(skip_locked=True, no_key=True, of=("self",))
     due = list(locked.select_related("owner").order_by("resume_at")[:limit])
-    _forget_hold(due)
     paused = [task for task in due if not task.periodic_task.enabled]
     ownerless = [task.pk for task in paused if not task.owner.is_active]
     Task.objects.filter(pk__in=ownerless).update(
@@ -166,6 +216,7 @@ def resume_due(*, limit: int, since: datetime | None = None) -> int:
         resumed = [task for task in paused if task.owner.is_active]
         resume_locked(resumed)
         record_for_tenants("task.resume", resumed)
+    _forget_hold(due)
     return len(due)
 
 

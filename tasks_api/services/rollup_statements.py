@@ -162,6 +162,38 @@ FIND_OPEN_HOURS = f"""
 } AS until
     FROM tasks_api_rollupprogress WHERE tenant_id = %(tenant)s
 """
+_FIRST_OPEN = """
+    (SELECT min(change.open_from) FROM tasks_api_schedulechange change
+        JOIN tasks_api_task task ON task.id = change.task_id
+        WHERE change.open_from IS NOT NULL AND task.tenant_id = progress.tenant_id)
+"""
+FIND_TENANTS_WITH_REOPENED_HOURS = """
+    SELECT DISTINCT tenant_id FROM tasks_api_reopenedhours
+"""
+# Finds the closed hours of a tenant that are to be counted again and have all of their
+# runs, at most so many in a row and the oldest first.
+FIND_REOPENED_HOURS = f"""
+    SELECT first.hour, least(first.hour + make_interval(hours => %(most)s),
+        {hour_of("reopened.until")} + '1 hour'::interval, progress.closed_until,
+        {hour_of(_FIRST_OPEN)}) AS until
+    FROM tasks_api_rollupprogress progress CROSS JOIN LATERAL (
+        SELECT since, until FROM tasks_api_reopenedhours
+        WHERE tenant_id = progress.tenant_id ORDER BY since LIMIT 1
+    ) AS reopened CROSS JOIN LATERAL (
+        SELECT greatest({hour_of("reopened.since")}, progress.closed_from) AS hour
+    ) AS first
+    WHERE progress.tenant_id = %(tenant)s
+"""
+# Marks the reopened hours of a tenant before a moment as counted.
+ADVANCE_REOPENED_HOURS = """
+    WITH gone AS (
+        DELETE FROM tasks_api_reopenedhours
+        WHERE tenant_id = %(tenant)s AND until < %(until)s::timestamptz
+    )
+    UPDATE tasks_api_reopenedhours SET since = %(until)s::timestamptz
+    WHERE tenant_id = %(tenant)s AND since < %(until)s::timestamptz
+        AND until >= %(until)s::timestamptz
+"""
 # Finds closed hours with runs that were made after they were closed: those of one-time
 # tasks whose moment had passed when somebody created or resumed them.
 FIND_LATE_HOURS = f"""

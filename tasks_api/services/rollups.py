@@ -3,7 +3,7 @@
 An hour of a tenant is closed when it is over and all of its fire times have runs. Runs
 that are unfinished then are noted as late, and added when they are over. If somebody
 creates or resumes a one-time task for a moment in a closed hour, the runs of that hour
-are counted again. Each step is a transaction, so it may be interrupted and repeated.
+are counted again; and if a task makes up for a pause, all of the hours of the pause. Each step is a transaction, so it may be interrupted and repeated.
 """
 
 from __future__ import annotations
@@ -55,6 +55,13 @@ WHOLE_TENANT = 0
 Pause = Callable[[float], object]
 
 
+class _ReopenedHours(NamedTuple):
+    """Closed hours that are to be counted again; none, if `until` is not after `hour`."""
+
+    hour: datetime
+    until: datetime
+
+
 class _OpenHours(NamedTuple):
     closed_until: datetime
     until: datetime
@@ -68,10 +75,14 @@ def keep_rollups(*, now: datetime, pause: Pause = time.sleep) -> None:
     for [tenant_id] in _fetch(statements.FIND_TENANTS_WITH_LATE_RUNS, {}):
         _in_isolation(tenant_id, count_late_runs)
     values: dict[str, Any] = {"now": now, "margin": MARGIN}
-    for [tenant_id] in _fetch(statements.FIND_TENANTS_TO_CLOSE, values):
-        while _in_isolation(tenant_id, partial(close_hours, now=now)):
-            if time.monotonic() > ends_at or pause(0):
-                return
+    for statement, work in (
+        (statements.FIND_TENANTS_WITH_REOPENED_HOURS, recount_reopened_hours),
+        (statements.FIND_TENANTS_TO_CLOSE, partial(close_hours, now=now)),
+    ):
+        for [tenant_id] in _fetch(statement, values):
+            while _in_isolation(tenant_id, work):
+                if time.monotonic() > ends_at or pause(0):
+                    return
     _delete_old(now)
 
 
@@ -112,13 +123,46 @@ def _close_hours(tenant_id: int, now: datetime) -> bool:
     if count <= 0:
         return False
     hours = Buckets(found.closed_until, HOUR, count)
+    _write(tenant_id, _count_hours(tenant_id, hours))
+    _execute(statements.ADVANCE_PROGRESS, [hours.end, tenant_id])
+    return hours.end < found.until
+
+
+def _count_hours(tenant_id: int, hours: Buckets) -> Tallies:
+    """Return the sums of whole hours: what was planned, and the runs."""
     sums: Tallies = defaultdict(Counter)
     planned_hours.count_planned(tenant_id, _owners_of(tenant_id), hours, sums)
     for hour in hours.starts():
         _count_runs(tenant_id, hour, sums)
-    _write(tenant_id, _with_total(sums))
-    _execute(statements.ADVANCE_PROGRESS, [hours.end, tenant_id])
-    return hours.end < found.until
+    return _with_total(sums)
+
+
+def recount_reopened_hours(tenant_id: int) -> bool:
+    """Count hours of a pause again that a task makes up for; whether there may be more."""
+    return _in_snapshot(tenant_id, lambda: _recount_reopened_hours(tenant_id))
+
+
+def _recount_reopened_hours(tenant_id: int) -> bool:
+    values: dict[str, Any] = {"tenant": tenant_id, "most": MAX_HOURS}
+    with connection.cursor() as cursor:
+        cursor.execute(statements.FIND_REOPENED_HOURS, values)
+        found = fetch_all(cursor, _ReopenedHours)
+    if not found:
+        return False
+    [(first, until)] = found
+    count = (until - first) // HOUR
+    if count > 0:
+        hours = Buckets(first, HOUR, count)
+        # A user without fire times in an hour has no sums in it any more.
+        before = _read(tenant_id, hours=list(hours.starts()))
+        fresh: Tallies = defaultdict(Counter, {key: Counter() for key in before})
+        for hour in hours.starts():
+            _execute(statements.FORGET_LATE_RUNS, {"tenant": tenant_id, "hour": hour})
+        fresh.update(_count_hours(tenant_id, hours))
+        _write(tenant_id, fresh)
+    values = {"tenant": tenant_id, "until": until}
+    _execute(statements.ADVANCE_REOPENED_HOURS, values)
+    return count > 0
 
 
 def count_late_runs(tenant_id: int) -> bool:

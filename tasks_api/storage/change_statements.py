@@ -50,11 +50,12 @@ _READ_OPEN = f"""
         {", ".join(f"change.{name}" for name in SCHEDULE_COLUMNS)}, task.created_at
     FROM tasks_api_schedulechange change JOIN tasks_api_task task
         ON task.id = change.task_id
-    WHERE change.open_from IS NOT NULL {{since}}
+    WHERE change.open_from IS NOT NULL AND change.catch_up = 'none' {{since}}
     ORDER BY change.id LIMIT {MAX_CHANGES}
     FOR NO KEY UPDATE OF change SKIP LOCKED
 """
-# Read changes with fire times that have no run yet; the second, from an id on.
+# Read changes with fire times that have no run yet; the second, from an id on. What a
+# task makes up for has a statement of its own.
 READ_OPEN_CHANGES = _READ_OPEN.replace("{since}", "")
 READ_OPEN_CHANGES_SINCE = _READ_OPEN.replace(
     "{since}", "AND change.id >= %(since)s::bigint"

@@ -19,9 +19,6 @@ from tasks_api.storage import run_rows, stored_schedules
 
 logger = logging.getLogger(__name__)
 
-# More runs than this at once would rather hurt the target than help its tenant.
-MAX_CATCH_UP = 100
-
 
 class DueTask(NamedTuple):
     task_id: UUID
@@ -55,7 +52,7 @@ class DueTask(NamedTuple):
     @property
     def max_catch_up(self) -> int:
         """Return how many of the passed fire times fire."""
-        return MAX_CATCH_UP if self.misfire == Misfire.ALL else 1
+        return schedules.MAX_CATCH_UP if self.misfire == Misfire.ALL else 1
 
     @property
     def runs_left(self) -> int | None:

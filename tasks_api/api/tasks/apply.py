@@ -2,54 +2,34 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, ClassVar, NamedTuple
 from uuid import UUID
 
-import simplejson
 from django.conf import settings
 from django.db import transaction
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from accounts import encryption
 from scheduler_service.db import clock
 from tasks_api.api import fields, known_fields
 from tasks_api.api.idempotency import idempotent
-from tasks_api.api.json_codec import dumps
 from tasks_api.api.tasks import apply_openapi as schema
 from tasks_api.api.tasks import schedule_fields
 from tasks_api.api.tasks.base import InvalidTasks, TasksView, error_at
 from tasks_api.api.tasks.parsing import MAX_TAG_LENGTH, read_replacement, read_task
-from tasks_api.api.tasks.rendering import render_task
+from tasks_api.api.tasks.shown_changes import ShownTask, find_changes, show_task
 from tasks_api.domain.exceptions import InvalidTask
-from tasks_api.domain.request_options import parse_options
 from tasks_api.domain.specs import Surface
-from tasks_api.domain.timestamps import format_timestamp
 from tasks_api.models import Task
 from tasks_api.services import apply
 from tasks_api.services.apply import Action, DesiredTask, LockedTasks, Plan, Step
-from tasks_api.services.coming import fire_times_of_task, schedule_of
+from tasks_api.services.fingerprints import digest_of
 
-# Tasks in one list, and the next fire times that the response shows of each.
+# Tasks in one list.
 MAX_TASKS = 1000
-SHOWN_FIRE_TIMES = 3
 _TASK = known_fields.fields_of_schema(schema.DECLARED_IN)
-# Fields of a task that its owner does not set.
-_SERVICE_FIELDS = {"id", "next_run_datetime", "runs_left"}
-
-
-@dataclass(frozen=True)
-class ShownTask:
-    """A task as a plan shows it, with its hidden secrets by field for comparison."""
-
-    task_id: str
-    task_fields: Mapping[str, Any]
-    fire_times: Sequence[str]
-    secrets: Mapping[str, str] = field(repr=False)
 
 
 class DeclaredTasks(NamedTuple):
@@ -65,8 +45,7 @@ class DeclaredTasks(NamedTuple):
     @property
     def digest(self) -> str:
         """Equal for lists that say the same."""
-        text = simplejson.dumps(list(self), use_decimal=True, sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()
+        return digest_of(list(self))
 
 
 class ShownPlan(NamedTuple):
@@ -108,7 +87,7 @@ class ApplyTasks(TasksView):
             self.user, task_list.tag, task_list.names, surface=Surface.TASKS, now=now
         )
         # Before applying the list, which changes these objects.
-        before = {task.pk: _show_task(task, now) for task in locked.tasks}
+        before = {task.pk: show_task(task, now) for task in locked.tasks}
         plan = apply.apply_list(
             locked,
             _read_desired_tasks(task_list, locked, now=now),
@@ -117,7 +96,7 @@ class ApplyTasks(TasksView):
             dry_run=dry_run,
             now=now,
         )
-        after = {task_id: _show_task(task, now) for task_id, task in plan.tasks.items()}
+        after = {task_id: show_task(task, now) for task_id, task in plan.tasks.items()}
         return ShownPlan(plan, before, after)
 
 
@@ -219,42 +198,6 @@ def _is_over(data: Mapping[str, Any], now: datetime) -> bool:
 # Responses.
 
 
-def _show_task(task: Task, now: datetime) -> ShownTask:
-    is_paused = not task.periodic_task.enabled
-    schedule = None if is_paused else schedule_of(task)
-    coming = (
-        fire_times_of_task(task, schedule, now, SHOWN_FIRE_TIMES) if schedule else []
-    )
-    shown = {
-        name: value
-        for name, value in render_task(task, now).items()
-        if name not in _SERVICE_FIELDS
-    }
-    return ShownTask(
-        str(task.pk),
-        # Through JSON, because a body is text that was not parsed.
-        simplejson.loads(dumps({**shown, "paused": is_paused}), use_decimal=True),
-        [format_timestamp(each.at) for each in coming if each.at],
-        _secrets_of(task),
-    )
-
-
-def _secrets_of(task: Task) -> dict[str, str]:
-    """The header values and the URL of a task; empty if no key opens them."""
-    sealed = parse_options(task.request).sealed_values if task.request else ""
-    return {
-        "headers": _open_or_empty(encryption.decrypt, sealed),
-        "url": _open_or_empty(encryption.open_url, task.url),
-    }
-
-
-def _open_or_empty(opens: Callable[[str], str], sealed: str) -> str:
-    try:
-        return opens(sealed) if sealed else ""
-    except encryption.Undecryptable:
-        return ""
-
-
 def _render_plan(shown: ShownPlan, tag: str, *, dry_run: bool) -> dict[str, Any]:
     counts = dict.fromkeys(Action, 0)
     for step in shown.plan.steps:
@@ -280,25 +223,7 @@ def _render_step(step: Step, shown: ShownPlan, *, dry_run: bool) -> dict[str, An
         "name": step.name,
         "id": known and known.task_id,
         "action": step.action.value,
-        "changes": _changes(before, after),
+        "changes": find_changes(before, after),
         "fire_times_before": before.fire_times if before else [],
         "fire_times_after": after.fire_times if after else [],
     }
-
-
-def _changes(before: ShownTask | None, after: ShownTask | None) -> dict[str, Any]:
-    """Each field that differs, with its old and new value; null if it is absent."""
-    old = before.task_fields if before else {}
-    new = after.task_fields if after else {}
-    names = [*new, *(name for name in old if name not in new)]
-    changes = {
-        name: {"from": old.get(name), "to": new.get(name)}
-        for name in names
-        if old.get(name) != new.get(name)
-    }
-    # New secrets look like the old ones in a response, so they are compared apart.
-    if before and after:
-        for name in ("url", "headers"):
-            if name in new and before.secrets[name] != after.secrets[name]:
-                changes.setdefault(name, {"from": old.get(name), "to": new[name]})
-    return changes

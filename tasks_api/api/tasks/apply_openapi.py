@@ -65,7 +65,7 @@ _ACTION_DESCRIPTIONS = {
     Action.KEEP: "How many tasks are already as the list says.",
     Action.OVER: "How many tasks of the list have ended, so that nothing is left to do.",
 }
-STEP_OUT = {
+STEP_OUT: dict[str, Any] = {
     "type": "object",
     "required": [
         "name",

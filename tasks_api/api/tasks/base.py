@@ -27,6 +27,24 @@ class InvalidTasks(InvalidTask):
         self.status = status
 
 
+class UnchangeableTasks(InvalidTasks):
+    """Some tasks of a filter cannot be changed as the request says, so none is.
+
+    Lists the id, name, field and message of each, up to a limit.
+    """
+
+    def __init__(self, errors: list[dict[str, Any]], count: int) -> None:
+        first = errors[0]
+        InvalidTask.__init__(
+            self,
+            first["field"],
+            f"{count} of the tasks cannot be changed so, and none was. The first is "
+            f"{first['name'] or first['id']}: {first['message']}",
+        )
+        self.errors = errors
+        self.status = 400
+
+
 def error_at(index: int, error: InvalidTask) -> dict[str, Any]:
     """The entry of one task in InvalidTasks."""
     return {"index": index, "field": error.field, "message": str(error)}

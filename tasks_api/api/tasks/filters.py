@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from uuid import UUID
 
 from django.db.models import Q
 from rest_framework.exceptions import PermissionDenied
-from rest_framework.request import Request
 
 from accounts.models import User
 from tasks_api.api import fields
@@ -39,14 +38,15 @@ def read_scope(query: Mapping[str, str], user: User) -> listing.TaskScope:
     return listing.TaskScope(user.tenant_id, ids, Surface.TASKS)
 
 
-def read_filters(request: Request, query: Mapping[str, str]) -> listing.TaskFilters:
+def read_filters(query: Mapping[str, str], tags: Sequence[str]) -> listing.TaskFilters:
     """The filters of a query string. Raises InvalidTask naming the parameter."""
+    search, host = _text(query, "search"), _text(query, "host")
     return listing.TaskFilters(
-        name=fields.id_parameter(query, "name") if "name" in query else None,
-        search=fields.id_parameter(query, "search").lower()
-        if "search" in query
-        else None,
-        tags=_wanted_tags(request),
+        name=_text(query, "name"),
+        name_prefix=_text(query, "name_prefix"),
+        host=host and host.lower(),
+        search=search and search.lower(),
+        tags=_wanted_tags(tags),
         is_paused=_choice(query, "state", STATES),
         is_one_time=_choice(
             query, "task_type", {"one_time": True, "periodic": False, "interval": False}
@@ -58,8 +58,11 @@ def read_filters(request: Request, query: Mapping[str, str]) -> listing.TaskFilt
     )
 
 
-def _wanted_tags(request: Request) -> tuple[str, ...]:
-    tags = request.query_params.getlist("tag")
+def _text(query: Mapping[str, str], name: str) -> str | None:
+    return fields.id_parameter(query, name) if name in query else None
+
+
+def _wanted_tags(tags: Sequence[str]) -> tuple[str, ...]:
     if len(tags) > MAX_TAGS:
         raise InvalidTask("tag", f"No task has more than {MAX_TAGS} tags")
     return tuple(

@@ -55,6 +55,8 @@ def _filter(name: str, text: str, **kind: Any) -> OpenApiParameter:
 
 _FILTERS = [
     _filter("name", "Only the task of this name."),
+    _filter("name_prefix", "Only tasks whose names begin so."),
+    _filter("host", "Only tasks that call this host, with its port or without."),
     _filter(
         "search",
         "Only tasks with this text in their name, the host of their URL, their queue or "

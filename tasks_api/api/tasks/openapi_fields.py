@@ -164,6 +164,11 @@ TASK_OUT: dict[str, Any] = {
         "resume_at": openapi.text(
             "When the paused task resumes by itself, in UTC; absent if it does not."
         ),
+        "catch_up": openapi.text(
+            "Which fire times of the pause the task makes up for when it resumes; absent "
+            "if it makes up for none.",
+            enum=["latest", "all"],
+        ),
         **optional_fields.RESPONSE_SCHEMAS,
         "runs_left": {
             "type": "integer",
@@ -215,7 +220,7 @@ def task_in(*required: str, **more: dict[str, Any]) -> dict[str, Any]:
 
 TASK_IN = task_in()
 # Any of the fields, with null for those that a task may do without.
-CHANGE_IN = {
+CHANGE_IN: dict[str, Any] = {
     "type": "object",
     "properties": {
         name: rule | {"nullable": True}
@@ -300,34 +305,6 @@ MESSAGE = {
     "type": "object",
     "required": ["message"],
     "properties": {"message": openapi.DONE_MESSAGE},
-}
-IDS_IN: dict[str, Any] = {
-    "type": "object",
-    "required": ["ids"],
-    "properties": {
-        "ids": {
-            "type": "array",
-            "minItems": 1,
-            "description": "The ids of the tasks.",
-            "items": openapi.TEXT,
-        }
-    },
-}
-_HOLD = openapi.optional(
-    {
-        "reason": openapi.text(
-            "Why they are paused, at most 1000 characters; shown as `pause_reason`.",
-            maxLength=1000,
-        ),
-        "until": openapi.text(
-            "When they resume by themselves, in ISO 8601; shown as `resume_at`."
-        ),
-    }
-)
-HOLD_IN: dict[str, Any] = {"type": "object", "properties": _HOLD}
-PAUSE_IDS_IN: dict[str, Any] = {
-    **IDS_IN,
-    "properties": {**IDS_IN["properties"], **_HOLD},
 }
 _BAD_TASK = {
     "type": "object",

@@ -25,12 +25,7 @@ from tasks_api.storage import task_rows
 # Tasks in one request that creates many.
 MAX_TASKS = 10_000
 MAX_TAGS, MAX_TAG_LENGTH = 50, 100
-_TASK, _IDS, _PAUSE_IDS, _HOLD = (
-    known_fields.fields_of_schema(openapi_fields.TASK_IN),
-    known_fields.fields_of_schema(openapi_fields.IDS_IN),
-    known_fields.fields_of_schema(openapi_fields.PAUSE_IDS_IN),
-    known_fields.fields_of_schema(openapi_fields.HOLD_IN),
-)
+_TASK = known_fields.fields_of_schema(openapi_fields.TASK_IN)
 
 
 def read_task(data: object, *, now: datetime, kept: Schedule | None = None) -> TaskSpec:
@@ -155,20 +150,17 @@ def read_tasks(data: object, *, now: datetime) -> list[TaskSpec]:
     return specs
 
 
-def read_ids(data: object, *, with_hold: bool = False) -> list[str]:
-    """The ids of several tasks, which may not exist. Raises InvalidTask.
-
-    `with_hold` allows the fields that say why and until when tasks are paused.
-    """
+def read_ids(data: object, known: known_fields.KnownFields) -> list[str]:
+    """The ids of several tasks, which may not exist. Raises InvalidTask."""
     ids = data.get("ids") if isinstance(data, Mapping) else None
     if not isinstance(ids, list) or not ids or not all(isinstance(i, str) for i in ids):
         raise InvalidTask("ids", "Bad request, No data in ids")
-    known_fields.require_known_fields(data, _PAUSE_IDS if with_hold else _IDS)
+    known_fields.require_known_fields(data, known)
     return ids
 
 
-def read_hold(request: Request) -> Mapping[str, Any]:
-    """The fields that say why and until when a task is paused; empty without them.
+def read_body(request: Request, known: known_fields.KnownFields) -> Mapping[str, Any]:
+    """The fields of a request body that may be absent.
 
     Before there were such fields, any body was allowed here, so one that is no JSON
     object is ignored.
@@ -179,7 +171,7 @@ def read_hold(request: Request) -> Mapping[str, Any]:
         return {}
     if not isinstance(data, Mapping):
         return {}
-    known_fields.require_known_fields(data, _HOLD)
+    known_fields.require_known_fields(data, known)
     return data
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from accounts import url_credentials
 from tasks_api.api.tasks import optional_fields, schedule_fields
 from tasks_api.api.tasks.request_fields import post_data_of
+from tasks_api.domain.catch_up import CatchUp
 from tasks_api.domain.timestamps import format_timestamp
 from tasks_api.models import Task
 from tasks_api.services.coming import schedule_of
@@ -47,6 +48,7 @@ def _render_pause(task: Task) -> dict[str, Any]:
             if task.resume_at
             else {}
         ),
+        **({"catch_up": task.catch_up} if task.catch_up != CatchUp.NONE else {}),
     }
 
 

@@ -66,7 +66,7 @@ class TaskList(TasksView):
         if self.user.bounds is not None:
             return _page_within_bounds(request, self.user, clock.now())
         scope = read_scope(query, self.user)
-        filters = read_filters(request, query)
+        filters = read_filters(query, request.query_params.getlist("tag"))
         if filters or "cursor" in query:
             return _page_by_cursor(request, scope, filters, clock.now())
         return _page_by_offset(request, scope, clock.now())

@@ -19,6 +19,8 @@ from pytest_django.live_server_helper import LiveServer
 
 from accounts import services as accounts
 from accounts.models import Role, User
+from tasks_api.api.tasks.request_fields import open_headers
+from tasks_api.domain.request_options import parse_options
 from tasks_api.models import Task
 from tests.conftest import MakeTask
 from tests.integration.support.backfills import hourly_task, settle
@@ -391,3 +393,100 @@ def test_a_receiver_verifies_reports_and_responds(listening: ListenProcess) -> N
     assert (first["signature"], first["webhook_id"]) == ("ok", "run-1")
     assert (second["status"], second["body"]) == (200, '{"n": 1}')
     assert forged["signature"] == "The signature does not match the secret"
+
+
+@pytest.fixture
+def billing(shell: Shell) -> None:
+    for name in ("a", "b"):
+        fields = {
+            "headers": {"X-Key": "old", "X-Other": "kept"},
+            "url": "https://example.com/x",
+            "cron": "0 6 * * *",
+        }
+        shell(
+            *("tasks", "create", "--name", name, "--tag", "billing"),
+            *("--data", json.dumps(fields)),
+        )
+    shell(
+        "tasks",
+        "create",
+        "--name",
+        "other",
+        "--url",
+        "https://b.example/",
+        "--cron",
+        "0 6 * * *",
+    )
+
+
+def paused_names(shell: Shell) -> set[str]:
+    return {task["name"] for task in shell.json("tasks", "list", "--state", "paused")}
+
+
+@pytest.mark.usefixtures("billing")
+def test_the_tasks_of_a_filter_are_paused_and_resumed(shell: Shell) -> None:
+    pause = ("tasks", "pause", "--tag", "billing", "--reason", "a move")
+
+    assert "Plan: 2 tasks" in shell(*pause, "--plan")
+    assert paused_names(shell) == set()
+    assert shell(*pause, "--catch-up", "latest") == "2 paused\n"
+    assert paused_names(shell) == {"a", "b"}
+    assert shell.json("tasks", "show", "a")["catch_up"] == "latest"
+    assert shell("tasks", "resume", "--name-prefix", "a") == "1 resumed\n"
+    assert shell.json("tasks", "resume", "--host", "example.com") == {"resumed": 1}
+    assert paused_names(shell) == set()
+
+
+@pytest.mark.usefixtures("billing")
+def test_one_header_of_many_tasks_is_replaced_after_a_plan(shell: Shell) -> None:
+    words = ("tasks", "change", "--tag", "billing", "--set-header", "X-Key: n3w")
+
+    plan = shell(*words, "--plan")
+    assert "~ change a" in plan
+    assert "headers: other values" in plan
+    assert "Plan: 2 of 2 change" in plan
+    assert "n3w" not in plan
+    assert "use --yes or --plan" in shell(*words, code=2)
+    assert "Done: 2 of 2 change" in shell(*words, "--yes")
+    assert "0 of 2 change" in shell(*words)
+
+    stored = [
+        open_headers(parse_options(t.request)) for t in Task.objects.exclude(request="")
+    ]
+    assert stored == [{"X-Key": "n3w", "X-Other": "kept"}] * 2
+
+
+@pytest.mark.usefixtures("billing")
+def test_fields_and_parts_of_many_tasks_change_together(shell: Shell) -> None:
+    shell(
+        *("tasks", "change", "--tag", "billing", "--timeout", "7", "--yes"),
+        *("--add-tag", "eu", "--remove-tag", "billing", "--url-host", "c.example"),
+        *("--set-header", "X-Other:", "--data", '{"spread": 60}'),
+    )
+
+    for task in shell.json("tasks", "list", "--tag", "eu"):
+        assert task["url"] == "https://c.example/x"
+        assert (task["timeout_seconds"], task["spread"]) == (7, 60)
+        assert task["headers"] == {"X-Key": "[redacted]"}
+        assert task["tags"] == ["eu"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("pause",),
+        ("pause", "a", "--tag", "billing"),
+        ("resume", "a", "--plan"),
+        ("change",),
+        ("change", "--tag", "billing"),
+        ("change", "--timeout", "7"),
+        ("change", "a", "--host", "example.com"),
+        ("change", "a", "--set-header", "X: y"),
+        ("change", "--tag", "billing", "--set-header", "X"),
+        ("change", "--tag", "x", "--timeout", "7", "--if-match", '"1"'),
+    ],
+)
+def test_a_command_is_about_tasks_or_about_a_filter(
+    shell: Shell, words: tuple[str, ...]
+) -> None:
+    assert "scheduler:" in shell("tasks", *words, code=2)

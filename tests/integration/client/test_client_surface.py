@@ -47,6 +47,7 @@ METHOD_NAMES = {"list_runs_of_task": "list_runs", "explain_task": "why"}
 
 TIME = datetime(2090, 12, 5, 8, tzinfo=UTC)
 REASON: Any = {"reason": "HTTP 500", "code": 500}
+HOLD: dict[str, Any] = {"reason": "x", "until": TIME, "catch_up": "latest"}
 TIME_RANGE: dict[str, Any] = {"since": TIME, "until": TIME}
 DAY = timedelta(days=1)
 ID = "01a1fc25-cc90-73cc-897d-06cb540be56b"
@@ -73,6 +74,8 @@ CALLS: dict[str, Call] = {
     "list_tasks": lambda c: next(
         c.list_tasks(
             name="a",
+            name_prefix="a",
+            host="a.example",
             search="c",
             outcomes=20,
             tags=["b"],
@@ -92,10 +95,13 @@ CALLS: dict[str, Call] = {
         "a", PERIODIC, if_match='"1"', if_none_match="*"
     ),
     "remove_task_by_name": lambda c: c.remove_task_by_name("a", if_match='"1"'),
-    "pause_task": lambda c: c.pause_task(ID, reason="x", until=TIME),
-    "pause_tasks": lambda c: c.pause_tasks([ID], reason="x", until=TIME),
-    "resume_task": lambda c: c.resume_task(ID),
-    "resume_tasks": lambda c: c.resume_tasks([ID]),
+    "pause_task": lambda c: c.pause_task(ID, **HOLD),
+    "pause_tasks": lambda c: c.pause_tasks([ID], **HOLD),
+    "resume_task": lambda c: c.resume_task(ID, catch_up="all"),
+    "resume_tasks": lambda c: c.resume_tasks([ID], catch_up="all"),
+    "change_tasks": lambda c: c.change_tasks(
+        {"tag": "a"}, {"timeout_seconds": 7}, plan="0" * 32
+    ),
     "run_task": lambda c: c.run_task(ID),
     "next_fire_times": lambda c: c.next_fire_times(ID, n=3),
     "preview_task": lambda c: c.preview_task(PERIODIC, n=3, since=TIME),
@@ -370,3 +376,21 @@ def test_the_options_of_the_command_are_fields_of_the_api(
     options = {field for field, _ in FIELD_OPTIONS.values()}
 
     assert options <= known
+
+
+@pytest.mark.parametrize("name", ["pause_many", "resume_many"])
+def test_the_tasks_of_a_filter_are_chosen_as_the_document_says(
+    client: Client, service: FakeService, operations: dict[str, Operation], name: str
+) -> None:
+    more = HOLD if name == "pause_many" else {"catch_up": "all"}
+
+    found = getattr(client, name)({"tag": ["a"]}, plan="0" * 32, limit=7, **more)
+
+    [request] = service.requests
+    assert request.operation == name.replace("many", "tasks")
+    rule = content_of(operations[request.operation].described["requestBody"])["schema"]
+    assert_fits(request.body, rule)
+    [by_filter] = [each for each in rule["oneOf"] if "filter" in each["properties"]]
+    assert by_filter["properties"].keys() == request.body.keys()
+    fields_of_answer = operations[request.operation].response_fields - UNUSED_FIELDS
+    assert all(hasattr(found, field) for field in fields_of_answer)

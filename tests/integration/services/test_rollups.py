@@ -29,7 +29,11 @@ from tasks_api.services.reconciliation import reconcile
 from tasks_api.services.rollups import WHOLE_TENANT, keep_rollups
 from tasks_api.services.stats import floor_hour, read_account, read_stats
 from tasks_api.storage import schedule_changes
-from tests.integration.support.reconciliation_model import TaskModel, let_pass
+from tests.integration.support.reconciliation_model import (
+    TaskModel,
+    let_pass,
+    settle_all,
+)
 from tests.integration.support.stored_runs import hourly_task, store_run
 from tests.integration.support.stored_tasks import SECOND, store_task, take_due
 from tests.integration.support.threads import run_in_threads
@@ -297,6 +301,7 @@ def test_the_account_is_the_sum_of_the_accounts_of_all_tasks(
     crowded = store_task(boss, Interval(timezone.now() - 5 * HOUR, SECOND, None))
     while take_due() or schedule_changes.settle_open_changes():
         pass
+    settle_all()
     Task.objects.filter(pk=crowded.pk).update(next_fire_at=timezone.now() + HOUR)
     manual_runs.fire_task(crowded.pk, now=timezone.now())
     close()

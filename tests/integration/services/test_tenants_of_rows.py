@@ -34,6 +34,7 @@ from tests.integration.support.long_work import make_long_work
 from tests.integration.support.notices import make_channel, make_rule
 from tests.integration.support.old_rows import waiting_run
 from tests.integration.support.pull_messages import expire_leases
+from tests.integration.support.reconciliation_model import let_pass, settle_all
 from tests.integration.support.stored_runs import hourly_task, store_run
 from tests.integration.support.stored_tasks import take_due, take_waiting
 from tests.integration.support.tasks_surface import ONE_TIME, PERIODIC
@@ -166,6 +167,14 @@ def pause(side: Side) -> None:
     side.send("post", f"/tasks/{task.pk}/resume")
 
 
+def catch_up(side: Side) -> None:
+    task = hourly_task(side.owner)
+    side.send("post", f"/tasks/{task.pk}/pause")
+    let_pass(task, timedelta(hours=3))
+    side.send("post", f"/tasks/{task.pk}/resume", {"catch_up": "all"})
+    settle_all()
+
+
 def change(side: Side) -> None:
     task = hourly_task(side.owner)
     side.send("patch", f"/tasks/{task.pk}/", {"tags": ["c"], "frequency": 7200})
@@ -268,6 +277,7 @@ STEPS: tuple[Step, ...] = (
     lose_worker,
     work_long,
     pause,
+    catch_up,
     change,
     edit_in_admin,
     remove,

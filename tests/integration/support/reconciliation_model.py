@@ -22,6 +22,7 @@ from accounts.models import User
 from scheduler_service.db import clock
 from tasks_api.delivery.request import ClaimedRun, HttpResult
 from tasks_api.delivery.retry import judge
+from tasks_api.domain.catch_up import CatchUp
 from tasks_api.domain.exceptions import SchedulerError
 from tasks_api.domain.schedules import Cron, Interval, Schedule
 from tasks_api.domain.specs import (
@@ -44,7 +45,7 @@ from tasks_api.services import (
 )
 from tasks_api.services.account import Account
 from tasks_api.services.reconciliation import reconcile
-from tasks_api.storage import schedule_changes, stored_schedules
+from tasks_api.storage import catch_ups, schedule_changes, stored_schedules
 from tasks_api.taking.room import Room
 from tasks_api.worker.record import AttemptResult, record_results
 from tests.integration.support.stored_tasks import (
@@ -80,6 +81,12 @@ def let_pass(task: Task, span: timedelta) -> None:
     if stored.once_at:
         clocked = ClockedSchedule.objects.filter(periodictask=task.periodic_task_id)
         clocked.update(clocked_time=F("clocked_time") - span)
+
+
+def settle_all() -> None:
+    """Make the runs of all fire times that changes cut off, or that tasks make up for."""
+    while schedule_changes.settle_open_changes() or catch_ups.settle_open_pauses():
+        pass
 
 
 SCHEDULE_TIMES = "starts_at ends_at once_at"
@@ -202,6 +209,23 @@ class TaskModel:
             last = self.windows[-1]
             self._open(last.start, last.every, before)
 
+    def catch_up(self) -> None:
+        """Resume the task, and make up for all of its pause."""
+        was_open = self.is_open
+        pausing.resume_tasks(
+            self.user,
+            [str(self.task.pk)],
+            now=timezone.now(),
+            catch_up=self.chance.choice([CatchUp.LATEST, CatchUp.ALL]),
+        )
+        if not was_open:
+            last = self.windows[-1]
+            assert last.sure_until is not None
+            assert last.maybe_until is not None
+            self.windows.append(
+                FiringWindow(last.start, last.every, last.sure_until, last.maybe_until)
+            )
+
     def change(self) -> None:
         schedule, start, every = self._schedule()
         before = clock.read()
@@ -222,8 +246,9 @@ class TaskModel:
         if was_open or self.is_cron:
             self._open(start, every, before)
         else:
+            after = clock.read()
             self.windows.append(
-                FiringWindow(start, every, before, before, before, before)
+                FiringWindow(start, every, before, before, before, after)
             )
 
     def remove(self) -> None:
@@ -248,7 +273,9 @@ class TaskModel:
         self._record(take_waiting())
 
     def settle(self) -> None:
-        schedule_changes.settle_open_changes(limit=self.chance.choice([1, 3, 1000]))
+        limit = self.chance.choice([1, 3, 1000])
+        schedule_changes.settle_open_changes(limit=limit)
+        catch_ups.settle_open_pauses(limit=limit)
 
     def _record(self, taken: list[ClaimedRun]) -> None:
         # What is not recorded is lost with its worker.
@@ -288,6 +315,7 @@ class TaskModel:
         verb = self.chance.choice(
             [
                 *[self.pause, self.resume, self.change, self.rescue],
+                *[self.pause, self.catch_up],
                 *[self.wait, self.take, self.settle, self.deliver] * 2,
                 *[self.fire, self.redrive],
             ]
@@ -303,8 +331,7 @@ class TaskModel:
     def finish(self) -> None:
         while take_due() or self._is_due():
             pass
-        while schedule_changes.settle_open_changes():
-            pass
+        settle_all()
 
     def _is_due(self) -> bool:
         now = clock.read()

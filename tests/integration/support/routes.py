@@ -28,6 +28,7 @@ OWN_LISTS = {
 
 # Work on the caller's own, whatever the body says.
 OWN_ONLY = {"apply-tasks", "preview-task", "redrive-runs", "cancel-runs"}
+OWN_ONLY |= {"change-tasks"}
 OWN_ONLY |= {"usage", "stats", "forecast", "tenant-account"}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from scheduler_client.bulk_models import ChangePlan, NamedTask, SelectedTasks
 from scheduler_client.client import Client
 from scheduler_client.errors import (
     ApiError,
@@ -61,6 +62,7 @@ __all__ = [
     "BackfillResult",
     "BadRequest",
     "BadSignature",
+    "ChangePlan",
     "Channel",
     "Client",
     "Conflict",
@@ -75,6 +77,7 @@ __all__ = [
     "HourStats",
     "IssuedToken",
     "LongWork",
+    "NamedTask",
     "NewSigningSecret",
     "NotFound",
     "Plan",
@@ -86,6 +89,7 @@ __all__ = [
     "Run",
     "ScheduleChange",
     "SchedulerError",
+    "SelectedTasks",
     "ServiceFailure",
     "SigningSecret",
     "Stats",

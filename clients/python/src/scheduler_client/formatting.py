@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from scheduler_client.bulk_models import ChangePlan, SelectedTasks
 from scheduler_client.models import (
     Account,
     BackfillResult,
@@ -249,6 +251,24 @@ def format_plan(plan: Plan) -> Iterator[str]:
     counts = [f"{n} {_ACTIONS[action][1]}" for action, n in plan.counts.items() if n]
     summary = ", ".join(counts) or "nothing there"
     yield f"{'Plan' if plan.dry_run else 'Done'} for {sanitize(plan.tag)}: {summary}"
+
+
+def format_change_plan(plan: ChangePlan) -> Iterator[str]:
+    """Format the changes of the tasks of a filter as a diff."""
+    for step in plan.steps:
+        yield from _format_step(replace(step, name=step.name or str(step.id)))
+        yield ""
+    if plan.changed > len(plan.steps):
+        yield f"… and {plan.changed - len(plan.steps)} more"
+    yield f"{'Plan' if plan.dry_run else 'Done'}: {plan.changed} of {plan.count} change"
+
+
+def format_selected(found: SelectedTasks) -> Iterator[str]:
+    """Format a plan for the tasks of a filter: the first of them, and how many there are."""
+    for task in found.tasks:
+        yield sanitize(f"{task.id}  {task.name}".rstrip(), 300)
+    more = " at first, and then more" if found.has_more else ""
+    yield f"Plan: {found.count} tasks{more}"
 
 
 def _format_step(step: PlanStep) -> Iterator[str]:

@@ -59,6 +59,7 @@ class Task:
     paused: bool = False
     pause_reason: str | None = None
     resume_at: datetime | None = None
+    catch_up: str | None = None
     outcomes: Sequence[Mapping[str, Any]] | None = None
     etag: str = ""
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)

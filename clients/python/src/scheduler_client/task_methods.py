@@ -49,6 +49,8 @@ class TaskMethods(ConnectionOwner):
         self,
         *,
         name: str | None = None,
+        name_prefix: str | None = None,
+        host: str | None = None,
         search: str | None = None,
         tags: Sequence[str] = (),
         state: str | None = None,
@@ -67,6 +69,8 @@ class TaskMethods(ConnectionOwner):
         """
         query = {
             "name": name,
+            "name_prefix": name_prefix,
+            "host": host,
             "search": search,
             "outcomes": outcomes,
             "tag": tags,
@@ -149,10 +153,14 @@ class TaskMethods(ConnectionOwner):
         *,
         reason: str | None = None,
         until: Timestamp | None = None,
+        catch_up: str | None = None,
     ) -> None:
-        """Pause a task; it resumes by itself at `until`, if that is given."""
+        """Pause a task; it resumes by itself at `until`, if that is given.
+
+        `catch_up` is none, latest or all: which fire times of the pause it makes up for.
+        """
         path = f"/tasks/{task_segment(task)}/pause/"
-        body = {"reason": reason, "until": until}
+        body = {"reason": reason, "until": until, "catch_up": catch_up}
         self._connection.post(path, body, idempotent=True)
 
     def pause_tasks(
@@ -161,19 +169,24 @@ class TaskMethods(ConnectionOwner):
         *,
         reason: str | None = None,
         until: Timestamp | None = None,
+        catch_up: str | None = None,
     ) -> None:
         """Pause all of these tasks, or none, as pause_task() does."""
         ids = [to_task_id(task) for task in tasks]
-        body = {"ids": ids, "reason": reason, "until": until}
+        hold = {"reason": reason, "until": until, "catch_up": catch_up}
+        body = {"ids": ids, **hold}
         self._connection.post("/tasks/pause/", body, idempotent=True)
 
-    def resume_task(self, task: TaskOrId) -> None:
+    def resume_task(self, task: TaskOrId, *, catch_up: str | None = None) -> None:
+        """Resume a task; by default, it makes up for what its pause said."""
         path = f"/tasks/{task_segment(task)}/resume/"
-        self._connection.post(path, idempotent=True)
+        self._connection.post(path, {"catch_up": catch_up}, idempotent=True)
 
-    def resume_tasks(self, tasks: Sequence[TaskOrId]) -> None:
-        """Resume all of these tasks, or none."""
-        body = {"ids": [to_task_id(task) for task in tasks]}
+    def resume_tasks(
+        self, tasks: Sequence[TaskOrId], *, catch_up: str | None = None
+    ) -> None:
+        """Resume all of these tasks, or none, as resume_task() does."""
+        body = {"ids": [to_task_id(task) for task in tasks], "catch_up": catch_up}
         self._connection.post("/tasks/resume/", body, idempotent=True)
 
     def run_task(self, task: TaskOrId, *, key: str | None = None) -> str:

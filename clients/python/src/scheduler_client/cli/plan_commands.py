@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 
 from scheduler_client import formatting
-from scheduler_client.cli.commands import CommandGroup, ExitCode, Options, UsageError
-from scheduler_client.cli.output import print_lines, print_result, succeed
+from scheduler_client.cli.commands import CommandGroup, ExitCode, Options
+from scheduler_client.cli.confirmation import confirm
+from scheduler_client.cli.output import print_result, succeed
 from scheduler_client.cli.task_fields import to_path
 from scheduler_client.client import Client
 from scheduler_client.models import Plan
@@ -50,7 +50,7 @@ def apply_file(client: Client, options: Options) -> int:
         plan = client.plan_tasks(file.tag, file.tasks)
         if not plan.has_changes:
             return _print_plan(options, plan)
-        if not options.yes and not _confirm(options, plan):
+        if not options.yes and not confirm(options, formatting.format_plan(plan)):
             return ExitCode.REFUSED
         fingerprint = plan.plan
     applied = client.apply_tasks(file.tag, file.tasks, plan=fingerprint)
@@ -59,15 +59,6 @@ def apply_file(client: Client, options: Options) -> int:
 
 def _load_file(options: Options) -> TaskFile:
     return load_task_file(to_path(options.file), os.environ)
-
-
-def _confirm(options: Options, plan: Plan) -> bool:
-    if options.json or not sys.stdin.isatty():
-        raise UsageError(
-            "Cannot ask for confirmation without a terminal: use --yes or --plan"
-        )
-    print_lines(formatting.format_plan(plan))
-    return input("Do this? [y/N] ").strip().lower() in ("y", "yes")
 
 
 def _print_plan(options: Options, plan: Plan) -> int:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
 from scheduler_client import formatting
 from scheduler_client.cli.arguments import (
     add_fire_time_count,
@@ -10,7 +13,16 @@ from scheduler_client.cli.arguments import (
     add_task,
     find_task_id,
 )
-from scheduler_client.cli.commands import CommandGroup, Options
+from scheduler_client.cli.bulk_commands import (
+    add_filter,
+    add_parts,
+    change_fields,
+    change_many,
+    read_filter,
+    read_parts,
+    require_tasks_or_filter,
+)
+from scheduler_client.cli.commands import CommandGroup, Options, UsageError
 from scheduler_client.cli.output import page_size, succeed, take_limit
 from scheduler_client.cli.task_fields import (
     add_task_fields,
@@ -18,6 +30,7 @@ from scheduler_client.cli.task_fields import (
     read_task_or_list,
 )
 from scheduler_client.client import Client
+from scheduler_client.encoding import omit_none
 from scheduler_client.models import FireTimes, Task
 from scheduler_client.task_files import with_task_type
 
@@ -44,6 +57,8 @@ def add_commands(root: CommandGroup) -> None:
 def _add_reading_commands(group: CommandGroup) -> None:
     parser = group.add_command("list", list_tasks, "list tasks")
     parser.add_argument("--name", help="only the task with this name")
+    parser.add_argument("--name-prefix", help="only tasks whose names begin so")
+    parser.add_argument("--host", help="only tasks that call this host")
     text = "only tasks with this text in name, host, queue or tag"
     parser.add_argument("--search", metavar="TEXT", help=text)
     parser.add_argument("--tag", action="append", default=[], help="may be repeated")
@@ -63,9 +78,13 @@ def _add_writing_commands(group: CommandGroup) -> None:
     parser = group.add_command("put", put_task, text)
     parser.add_argument("name", help="name of the task")
     add_task_fields(parser, has_name=False)
-    parser = group.add_command("change", change_task, "change some fields of a task")
-    add_task(parser)
+    text = "change some fields of a task, or of the tasks of a filter"
+    parser = group.add_command("change", change_task, text)
+    text = "id or name of the task; without it, --tag and --name are filters"
+    parser.add_argument("task", nargs="?", help=text)
     add_task_fields(parser)
+    add_filter(parser, has_tag=False)
+    add_parts(parser)
     parser.add_argument("--if-match", help="ETag that the task must have")
     for name, command, text in (
         ("remove", remove_tasks, "remove tasks"),
@@ -73,7 +92,13 @@ def _add_writing_commands(group: CommandGroup) -> None:
         ("resume", resume_tasks, "resume tasks, all of them or none"),
     ):
         parser = group.add_command(name, command, text)
-        parser.add_argument("tasks", nargs="+", metavar="task", help="ids or names")
+        count = "+" if name == "remove" else "*"
+        parser.add_argument("tasks", nargs=count, metavar="task", help="ids or names")
+        if name != "remove":
+            add_filter(parser)
+            text = "fire times of the pause that they make up for"
+            choices = ["none", "latest", "all"]
+            parser.add_argument("--catch-up", choices=choices, help=text)
         if name == "pause":
             parser.add_argument("--reason", help="text that the tasks show")
             text = "when they resume by themselves, in ISO 8601"
@@ -90,6 +115,8 @@ def _add_writing_commands(group: CommandGroup) -> None:
 def list_tasks(client: Client, options: Options) -> int:
     found = client.list_tasks(
         name=options.name,
+        name_prefix=options.name_prefix,
+        host=options.host,
         search=options.search,
         tags=options.tag,
         state=options.state,
@@ -124,10 +151,24 @@ def put_task(client: Client, options: Options) -> int:
 
 
 def change_task(client: Client, options: Options) -> int:
-    task_id = find_task_id(client, options.task)
     changes = read_task(options)
+    if options.task is None:
+        return _change_tasks(client, options, changes)
+    if read_filter(options) or read_parts(options) or options.plan:
+        raise UsageError("These options go with a filter instead of a task")
+    task_id = find_task_id(client, options.task)
     task = client.change_task(task_id, changes, if_match=options.if_match)
     return _print_task(options, task)
+
+
+def _change_tasks(client: Client, options: Options, fields: dict[str, Any]) -> int:
+    """Change the tasks of a filter; --tag and --name belong to it here."""
+    changes = {**fields, **read_parts(options)}
+    named = {"tag": changes.pop("tags", None), "name": changes.pop("name", None)}
+    wanted = {**omit_none(named), **read_filter(options)}
+    if not wanted or not changes or options.if_match:
+        raise UsageError("Give a task, or a filter such as --tag and what to change")
+    return change_fields(client, options, wanted, changes)
 
 
 def remove_tasks(client: Client, options: Options) -> int:
@@ -138,13 +179,27 @@ def remove_tasks(client: Client, options: Options) -> int:
 
 
 def pause_tasks(client: Client, options: Options) -> int:
+    wanted = require_tasks_or_filter(options)
+    hold = {
+        "reason": options.reason,
+        "until": options.until,
+        "catch_up": options.catch_up,
+    }
+    if wanted:
+        change = partial(client.pause_many, wanted, **hold)
+        return change_many(options, lambda dry_run: change(dry_run=dry_run), "paused")
     ids = [find_task_id(client, task) for task in options.tasks]
-    client.pause_tasks(ids, reason=options.reason, until=options.until)
+    client.pause_tasks(ids, **hold)
     return succeed(options, {"paused": options.tasks}, f"{len(options.tasks)} paused")
 
 
 def resume_tasks(client: Client, options: Options) -> int:
-    client.resume_tasks([find_task_id(client, task) for task in options.tasks])
+    wanted = require_tasks_or_filter(options)
+    if wanted:
+        change = partial(client.resume_many, wanted, catch_up=options.catch_up)
+        return change_many(options, lambda dry_run: change(dry_run=dry_run), "resumed")
+    ids = [find_task_id(client, task) for task in options.tasks]
+    client.resume_tasks(ids, catch_up=options.catch_up)
     text = f"{len(options.tasks)} resumed"
     return succeed(options, {"resumed": options.tasks}, text)
 

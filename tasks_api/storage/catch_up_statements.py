@@ -1,0 +1,59 @@
+"""The SQL by which resumed tasks make up for the fire times of their pause."""
+
+from __future__ import annotations
+
+from tasks_api.storage.id_statements import READ_RUN_KEY
+from tasks_api.storage.stored_schedules import SCHEDULE_COLUMNS
+
+# The most changes in one transaction.
+MAX_CHANGES = 100
+
+_SCHEDULE = ", ".join(f"change.{name}" for name in SCHEDULE_COLUMNS)
+
+# Reads the pauses of recurring tasks that a moment ended, and since when each paused
+# schedule held. Fire times that are older than the retention would have no place.
+READ_ENDED_PAUSES = f"""
+    SELECT change.id, change.task_id, change.tenant_id, greatest(
+            coalesce(earlier.at, task.created_at), change.at - make_interval(
+                days => coalesce(tenant.retention_days, %(days)s))) AS since,
+        {_SCHEDULE}, task.created_at
+    FROM tasks_api_schedulechange change
+    JOIN tasks_api_task task ON task.id = change.task_id
+    JOIN accounts_tenant tenant ON tenant.id = task.tenant_id
+    LEFT JOIN LATERAL (
+        SELECT at FROM tasks_api_schedulechange earlier
+        WHERE earlier.task_id = change.task_id AND earlier.id < change.id
+        ORDER BY earlier.id DESC LIMIT 1
+    ) AS earlier ON true
+    WHERE change.task_id = ANY(%(tasks)s::uuid[]) AND change.at = %(at)s::timestamptz
+        AND change.what = 'resumed' AND change.is_paused AND NOT change.is_one_off
+"""
+# Opens the time of pauses: their fire times count as planned, and get runs.
+OPEN_PAUSES = """
+    UPDATE tasks_api_schedulechange change
+    SET is_paused = false, open_from = opened.open_from, catch_up = opened.catch_up
+    FROM unnest(%s::bigint[], %s::timestamptz[], %s::text[])
+        AS opened(id, open_from, catch_up)
+    WHERE change.id = opened.id
+"""
+# Lets the rollups count the hours of pauses again.
+REOPEN_HOURS = """
+    INSERT INTO tasks_api_reopenedhours (tenant_id, since, until)
+    SELECT * FROM unnest(%s::bigint[], %s::timestamptz[], %s::timestamptz[])
+"""
+
+_READ_OPEN = f"""
+    SELECT change.id, change.task_id, task.tenant_id, change.at, change.open_from,
+        change.catch_up, task.overlap, task.is_paused OR task.ended_at IS NOT NULL AS is_off,
+        now() AS now, {READ_RUN_KEY} AS run_key, {_SCHEDULE}, task.created_at
+    FROM tasks_api_schedulechange change JOIN tasks_api_task task
+        ON task.id = change.task_id
+    WHERE change.open_from IS NOT NULL AND change.catch_up <> 'none' {{since}}
+    ORDER BY change.id LIMIT {MAX_CHANGES}
+    FOR NO KEY UPDATE OF change, task SKIP LOCKED
+"""
+# Lock pauses whose fire times have no run yet, and their tasks; the second, from an id on.
+READ_OPEN_PAUSES = _READ_OPEN.replace("{since}", "")
+READ_OPEN_PAUSES_SINCE = _READ_OPEN.replace(
+    "{since}", "AND change.id >= %(since)s::bigint"
+)

@@ -1,0 +1,219 @@
+"""Make up for the fire times of a pause, if the user wants so.
+
+The change that resumed the task says that they are open, and a beat makes their runs, a
+batch in a transaction. So a resume is quick, and a lost beat loses nothing: another one
+goes on where it ended.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import NamedTuple
+from uuid import UUID
+
+from django.conf import settings
+from django.db import connection, transaction
+
+from scheduler_service.db.arrays import array, columns
+from scheduler_service.db.statements import prepared
+from tasks_api.domain.catch_up import CatchUp, PassedFireTimes, sort_passed
+from tasks_api.domain.exceptions import ScheduleError
+from tasks_api.domain.ids import id_of_fire_time
+from tasks_api.domain.schedules import first_after
+from tasks_api.domain.specs import Overlap
+from tasks_api.domain.states import RunState
+from tasks_api.storage import run_rows, stored_schedules
+from tasks_api.storage.catch_up_statements import (
+    MAX_CHANGES,
+    OPEN_PAUSES,
+    READ_ENDED_PAUSES,
+    READ_OPEN_PAUSES,
+    READ_OPEN_PAUSES_SINCE,
+    REOPEN_HOURS,
+)
+from tasks_api.storage.change_statements import UPDATE_OPEN_FROM
+from tasks_api.storage.run_rows import NewRun
+from tasks_api.storage.schedule_changes import BATCH_SIZE, TIME_TO_COMPUTE
+from tasks_api.storage.stored_schedules import StoredSchedule, fetch_with_schedule
+
+logger = logging.getLogger(__name__)
+
+CANCELLED_REASON = "The task was paused or ended before it made up for its pause."
+
+
+class _EndedPause(NamedTuple):
+    """A pause that a change ended, and since when its schedule held."""
+
+    id: int
+    task_id: UUID
+    tenant_id: int
+    since: datetime
+    stored: StoredSchedule
+
+
+class _OpenPause(NamedTuple):
+    """A pause with fire times that have no run yet. Its task is locked."""
+
+    id: int
+    task_id: UUID
+    tenant_id: int
+    at: datetime
+    open_from: datetime
+    catch_up: str
+    overlap: str
+    # The task does not fire any more.
+    is_off: bool
+    now: datetime
+    run_key: bytes
+    stored: StoredSchedule
+
+
+def open_pauses(wanted: Mapping[UUID, CatchUp], *, ended_at: datetime) -> None:
+    """Let tasks make up for the pause that a RESUMED change ended at this moment.
+
+    Fire times count from the pause on, or from the last change of the schedule in it.
+    One-time tasks have none: they run on resume anyway. The caller has locked the tasks.
+    """
+    policies = {
+        task_id: each for task_id, each in wanted.items() if each is not CatchUp.NONE
+    }
+    if not policies:
+        return
+    opened: list[tuple[int, datetime, str]] = []
+    reopened: dict[int, datetime] = {}
+    for pause in _read_ended_pauses(list(policies), ended_at):
+        first = _first_fire_time(pause)
+        if first is None or first > ended_at:
+            continue
+        opened.append((pause.id, first, policies[pause.task_id]))
+        tenant_id = pause.tenant_id
+        reopened[tenant_id] = min(reopened.get(tenant_id, first), first)
+    if not opened:
+        return
+    hours = [(tenant_id, since, ended_at) for tenant_id, since in reopened.items()]
+    with connection.cursor() as cursor:
+        cursor.execute(OPEN_PAUSES, columns(opened))
+        cursor.execute(REOPEN_HOURS, columns(hours))
+
+
+def _read_ended_pauses(
+    task_ids: Sequence[UUID], ended_at: datetime
+) -> list[_EndedPause]:
+    values = {
+        "tasks": array(task_ids),
+        "at": ended_at,
+        "days": settings.SCHEDULER_RETENTION_DAYS,
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(READ_ENDED_PAUSES, values)
+        return fetch_with_schedule(cursor, _EndedPause)
+
+
+def _first_fire_time(pause: _EndedPause) -> datetime | None:
+    try:
+        return first_after(stored_schedules.to_schedule(pause.stored), pause.since)
+    except ScheduleError:
+        # It plans nothing, and its task does not go on either.
+        return None
+
+
+@transaction.atomic(durable=True)
+def settle_open_pauses(*, limit: int = BATCH_SIZE, since: int | None = None) -> bool:
+    """Make the runs of fire times that tasks make up for; return whether more are left.
+
+    Any number of processes may call this at once. Changes whose id is less than `since`
+    are left alone. The caller rings after the commit.
+    """
+    pauses = _lock_open_pauses(since)
+    if not pauses:
+        return False
+    until = time.thread_time() + TIME_TO_COMPUTE
+    runs: list[NewRun] = []
+    left: list[tuple[int, datetime | None]] = []
+    for pause in pauses:
+        if left and (len(runs) >= limit or time.thread_time() > until):
+            break
+        open_from, made = _settle(pause, limit)
+        left.append((pause.id, open_from))
+        runs.extend(made)
+    run_rows.insert_runs(run_rows.replace_taken_ids(runs), now=pauses[0].now)
+    with prepared() as cursor:
+        cursor.execute(UPDATE_OPEN_FROM, columns(left))
+    is_whole = all(open_from is None for _, open_from in left)
+    return not (is_whole and len(left) == len(pauses)) or len(pauses) == MAX_CHANGES
+
+
+def _lock_open_pauses(since: int | None) -> list[_OpenPause]:
+    with prepared() as cursor:
+        statement = READ_OPEN_PAUSES if since is None else READ_OPEN_PAUSES_SINCE
+        cursor.execute(statement, {"since": since})
+        return fetch_with_schedule(cursor, _OpenPause)
+
+
+def _settle(pause: _OpenPause, limit: int) -> tuple[datetime | None, list[NewRun]]:
+    """Return the first fire time that is left, and the runs of those before it."""
+    try:
+        passed = sort_passed(
+            stored_schedules.to_schedule(pause.stored),
+            CatchUp(pause.catch_up),
+            first=pause.open_from,
+            until=pause.at,
+            limit=limit,
+        )
+    except Exception as error:
+        # No fire times can be computed, and the change must not hold up the others.
+        if not isinstance(error, ScheduleError):
+            ids = {"task_id": pause.task_id, "tenant_id": pause.tenant_id}
+            logger.exception("The fire times of a pause cannot be computed.", extra=ids)
+        return None, []
+    return passed.open_from, _make_runs(pause, passed)
+
+
+def _make_runs(pause: _OpenPause, passed: PassedFireTimes) -> list[NewRun]:
+    runs = [
+        _over(pause, moment, RunState.MISSED, reason)._replace(
+            covers_until=passed.covers_until
+        )
+        for moment, reason in passed.missed
+    ]
+    if pause.is_off:
+        return runs + [
+            _over(pause, moment, RunState.CANCELLED, CANCELLED_REASON)
+            for moment in passed.fires
+        ]
+    return runs + [
+        _pending(pause, moment, place) for place, moment in enumerate(passed.fires)
+    ]
+
+
+def _over(pause: _OpenPause, moment: datetime, state: RunState, reason: str) -> NewRun:
+    run = _pending(pause, moment, 0)
+    return run._replace(
+        state=state,
+        reason=reason,
+        wake_at=None,
+        finished_at=pause.now,
+        exclusive=False,
+        is_next=False,
+    )
+
+
+def _pending(pause: _OpenPause, moment: datetime, place: int) -> NewRun:
+    """Return a run that waits for a worker, after those with a lower place."""
+    # The run waits in line at first, and moves up at once if no other is unfinished.
+    waits = pause.overlap == Overlap.QUEUE_ONE
+    return NewRun(
+        id_of_fire_time(pause.run_key, pause.task_id, moment, pause.tenant_id),
+        pause.task_id,
+        pause.tenant_id,
+        moment,
+        RunState.PENDING,
+        run_rows.WAITING_REASON if waits else "",
+        pause.now + timedelta(microseconds=place),
+        None,
+        exclusive=pause.overlap == Overlap.SKIP,
+        is_next=waits,
+    )
