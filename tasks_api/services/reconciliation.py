@@ -15,7 +15,7 @@ from accounts.models import Tenant, User
 from scheduler_service.db import clock
 from tasks_api.domain.exceptions import InvalidTask, ScheduleError, TaskNotFound
 from tasks_api.domain.schedules import (
-    Cron,
+    Interval,
     Once,
     Schedule,
     fire_times_between,
@@ -248,10 +248,10 @@ def _schedule_span(row: ScheduleRow, since: datetime | None) -> ScheduleSpan | N
         until = min(until, row.last_fire_at)
     if since is not None:
         first = first_after(schedule, since)
-    elif isinstance(schedule, Cron):
-        first = first_after(schedule, stored.created_at)
-    else:
+    elif isinstance(schedule, Interval):
         first = schedule.first_from(MIN_DATETIME)
+    else:
+        first = first_after(schedule, stored.created_at)
     return (
         None if first is None else ScheduleSpan(schedule, first, until, row.open_from)
     )

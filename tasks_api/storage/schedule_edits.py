@@ -23,6 +23,7 @@ from tasks_api.storage.schedule_statements import (
 from tasks_api.storage.stored_schedules import (
     SCHEDULE_COLUMNS,
     StoredSchedule,
+    has_rules,
     load_schedule,
 )
 
@@ -47,7 +48,10 @@ def find_edited_schedules(tasks: Iterable[Task]) -> list[tuple[UUID, StoredSched
 
 
 def copy_schedules(schedules: Sequence[tuple[UUID, StoredSchedule]]) -> None:
-    """Copy schedules to their tasks; the next fire times are computed from these."""
+    """Copy schedules to their tasks; the next fire times are computed from these.
+
+    Rules whose stand-in an operator replaced are gone with it.
+    """
     if not schedules:
         return
     rows = [(task_id, *_copied(stored)) for task_id, stored in schedules]
@@ -56,7 +60,8 @@ def copy_schedules(schedules: Sequence[tuple[UUID, StoredSchedule]]) -> None:
 
 
 def _copied(stored: StoredSchedule) -> list[object]:
-    return [getattr(stored, name) for name in COPIED_COLUMNS]
+    rules = stored.rules if has_rules(stored) else ""
+    return [*(getattr(stored, name) for name in COPIED_COLUMNS), rules]
 
 
 def copy_schedule_unread(task_id: UUID) -> None:
