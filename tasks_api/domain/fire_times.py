@@ -95,7 +95,7 @@ def _coming_of_any(
     if schedule.start is not None:
         since = max(since, schedule.start - MICROSECOND)
     streams = [_dated(each, since, count) for each in schedule.schedules]
-    shares_zone = zone_of(schedule) != "UTC"
+    clock = ZoneInfo(zone_of(schedule))
     number, before = 0, None
     for at, _, each in heapq.merge(*streams, key=lambda dated: dated[:2]):
         is_over = schedule.end is not None and at > schedule.end
@@ -105,8 +105,7 @@ def _coming_of_any(
             if each.at == before:
                 continue
             number, before = number + 1, each.at
-            if not shares_zone and each.local.utcoffset():
-                each = replace(each, local=at.astimezone(UTC))
+            each = replace(each, local=at.astimezone(clock))
         yield each
 
 

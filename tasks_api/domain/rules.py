@@ -12,6 +12,9 @@ from tasks_api.domain import cron, rrule_walk
 from tasks_api.domain.exceptions import ScheduleError
 from tasks_api.domain.rrule_text import local_until, parse
 
+DAY = timedelta(days=1)
+MIN_YEAR = 1900
+
 
 class Fires(Protocol):
     """What each kind of schedule can do."""
@@ -19,7 +22,7 @@ class Fires(Protocol):
     def first_from(self, moment: datetime) -> datetime | None: ...
 
 
-Part = TypeVar("Part", bound=Fires)
+Part_co = TypeVar("Part_co", bound=Fires, covariant=True)
 
 
 @dataclass(frozen=True)
@@ -40,8 +43,9 @@ class Recurrence:
     offset: timedelta = timedelta()
 
     def first_from(self, moment: datetime) -> datetime | None:
-        moment -= self.offset
-        earliest = max(moment, self.start) if self.start else moment
+        # No zone is a day from UTC, so nothing fires before.
+        begin = self.first.replace(tzinfo=UTC) - DAY
+        earliest = max(moment - self.offset, self.start or begin, begin)
         found = _first_instant(
             self.rule, self.first, self.last, self.zone, earliest, self.dst
         )
@@ -57,13 +61,13 @@ class Recurrence:
 
 
 @dataclass(frozen=True)
-class AnyOf(Generic[Part]):
+class AnyOf(Generic[Part_co]):
     """Fires at each moment at which one of its schedules does, once a moment.
 
     Each fire time lies `offset` after theirs; `start` and `end` are without it.
     """
 
-    schedules: tuple[Part, ...]
+    schedules: tuple[Part_co, ...]
     start: datetime | None = None
     end: datetime | None = None
     offset: timedelta = timedelta()
@@ -102,6 +106,8 @@ def _first_instant(
 
 def make_recurrence(rule: str, first: datetime, zone: str) -> Recurrence:
     """Return a recurrence that ends with its rule. Raises ScheduleError with a sentence."""
+    if first.year < MIN_YEAR:
+        raise ScheduleError(f"Its DTSTART is before {MIN_YEAR}.")
     last = rrule_walk.last_of_count(rule, first) or local_until(parse(rule), zone)
     if last is not None and last < first:
         raise ScheduleError("Its UNTIL is before its DTSTART.")

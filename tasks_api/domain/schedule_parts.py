@@ -38,10 +38,9 @@ def dst_of(schedule: Schedule) -> Dst | None:
 
 
 def zone_of(schedule: Schedule) -> str:
-    """Return the zone whose clock all of the schedule follows; UTC if there is none."""
+    """Return the zone whose clock the schedule follows; UTC if it follows none, or several."""
     zones = {
-        each.zone if isinstance(each, Cron | Recurrence) else "UTC"
-        for each in parts_of(schedule)
+        each.zone for each in parts_of(schedule) if isinstance(each, Cron | Recurrence)
     }
     return zones.pop() if len(zones) == 1 else "UTC"
 

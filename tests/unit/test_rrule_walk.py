@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from itertools import islice, pairwise, takewhile
+from typing import Any
 
 import pytest
 from dateutil import rrule
@@ -39,7 +40,7 @@ def _weekdays(freq: str, *, numbered: bool) -> st.SearchStrategy[str]:
 
 
 @st.composite
-def rules(draw: Callable[..., str]) -> str:
+def rules(draw: Callable[..., Any]) -> str:
     freq = draw(st.sampled_from(list(rrule_text.PERIODS)))
     intervals = {"SECONDLY": [1, 7, 90, 3600], "MINUTELY": [1, 7, 45, 90, 1440]}
     interval = draw(st.sampled_from(intervals.get(freq, [1, 1, 2, 3, 5])))

@@ -161,7 +161,7 @@ def test_several_schedules_fire_at_the_union_of_their_moments(
 def test_a_moment_of_two_schedules_fires_once() -> None:
     noon = Cron("0 12 * * *")
     every = Interval(YEAR + 11 * HOUR, HOUR)
-    schedule = AnyOf((noon, every, Once(YEAR + 12 * HOUR)))
+    schedule: AnyOf[Part] = AnyOf((noon, every, Once(YEAR + 12 * HOUR)))
 
     found = list(islice(stepped(schedule, YEAR, YEAR + 24 * HOUR), 3))
 
@@ -218,7 +218,8 @@ def test_the_least_interval_of_a_rule(rule: str, least: int) -> None:
 
 def test_a_policy_holds_for_all_that_is_of_local_time() -> None:
     rule = Recurrence("FREQ=DAILY", FIRST, "Europe/Berlin")
-    schedule = AnyOf((Interval(YEAR, HOUR), Cron("0 9 * * *", "Europe/Berlin"), rule))
+    parts = (Interval(YEAR, HOUR), Cron("0 9 * * *", "Europe/Berlin"), rule)
+    schedule: AnyOf[Part] = AnyOf(parts)
     dst = Dst(skips_gap=True)
 
     found = with_dst(schedule, dst)
@@ -226,7 +227,9 @@ def test_a_policy_holds_for_all_that_is_of_local_time() -> None:
     assert dst_of(found) == dst
     assert dst_of(AnyOf((Interval(YEAR, HOUR), Once(YEAR)))) is None
     assert zone_of(rule) == "Europe/Berlin"
-    assert zone_of(found) == "UTC"
+    assert zone_of(found) == "Europe/Berlin"
+    assert zone_of(AnyOf((rule, Cron("0 9 * * *")))) == "UTC"
+    assert zone_of(Interval(YEAR, HOUR)) == "UTC"
     assert zone_of(AnyOf((rule, replace(rule, rule="FREQ=WEEKLY")))) == "Europe/Berlin"
 
 

@@ -127,7 +127,13 @@ def _first(data: Mapping[str, Any], zone: str) -> datetime:
     if not _given(data, "start_datetime"):
         raise ScheduleError("It needs a DTSTART, or a start_datetime beside it.")
     moment = fields.moment("start_datetime", data["start_datetime"], zone=zone)
-    return moment.astimezone(ZoneInfo(zone)).replace(microsecond=0, tzinfo=None)
+    try:
+        local = moment.astimezone(ZoneInfo(zone))
+    except OverflowError:
+        raise ScheduleError(
+            "It begins before the calendar does, or after it."
+        ) from None
+    return local.replace(microsecond=0, tzinfo=None)
 
 
 def has_own_start(data: Mapping[str, Any]) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -17,7 +18,7 @@ from tasks_api.domain.exceptions import InvalidTask
 from tasks_api.domain.fire_counts import Buckets
 from tasks_api.domain.rules import AnyOf, Recurrence
 from tasks_api.domain.schedule_parts import with_dst
-from tasks_api.domain.schedules import Cron, Interval, Once, Schedule
+from tasks_api.domain.schedules import Cron, Interval, Once, Part, Schedule
 from tasks_api.domain.specs import Surface, TaskSpec
 from tasks_api.models import Task
 from tasks_api.services import admin_edits, forecast, pausing, removal, tasks
@@ -43,6 +44,7 @@ class RandomTasks:
         self.owners, self.now, self.chance = owners, now, chance
 
     def store(self, size: int) -> list[Task]:
+        kinds: list[Callable[[], Schedule]]
         kinds = [self.once, self.interval, self.cron, self.rule, self.several]
         return [self.store_one(self.chance.choice(kinds)()) for _ in range(size)]
 
@@ -102,6 +104,7 @@ class RandomTasks:
         )
 
     def several(self) -> Schedule:
+        kinds: list[Callable[[], Part]]
         kinds = [self.interval, self.cron, self.rule, self.once]
         parts = [self.chance.choice(kinds)() for _ in range(self.chance.randint(2, 4))]
         return with_dst(AnyOf(tuple(parts), end=self.end()), Dst(runs_twice=True))
