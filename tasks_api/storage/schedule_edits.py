@@ -13,6 +13,7 @@ from django.db import connection
 
 from scheduler_service.db.arrays import columns
 from scheduler_service.db.statements import prepared
+from tasks_api.domain.exceptions import ScheduleError
 from tasks_api.models import Task
 from tasks_api.storage.schedule_statements import (
     COPIED_COLUMNS,
@@ -60,8 +61,15 @@ def copy_schedules(schedules: Sequence[tuple[UUID, StoredSchedule]]) -> None:
 
 
 def _copied(stored: StoredSchedule) -> list[object]:
-    rules = stored.rules if has_rules(stored) else ""
-    return [*(getattr(stored, name) for name in COPIED_COLUMNS), rules]
+    return [*(getattr(stored, name) for name in COPIED_COLUMNS), _kept_rules(stored)]
+
+
+def _kept_rules(stored: StoredSchedule) -> str:
+    try:
+        return stored.rules if has_rules(stored) else ""
+    except ScheduleError:
+        # One task must not hold up the others. It pauses when it is computed.
+        return stored.rules
 
 
 def copy_schedule_unread(task_id: UUID) -> None:

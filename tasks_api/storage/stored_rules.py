@@ -11,6 +11,8 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+from tasks_api.domain.cron import Fields, check
+from tasks_api.domain.cron_text import known_zone
 from tasks_api.domain.exceptions import ScheduleError
 from tasks_api.domain.rrule_text import RuleParts, parse
 from tasks_api.domain.rules import AnyOf, Recurrence
@@ -65,13 +67,19 @@ def _rule_of(schedule: Recurrence) -> dict[str, Any]:
 
 @lru_cache(maxsize=5_000)
 def decode(text: str) -> StoredRules:
-    """Read what encode() wrote. Raises ScheduleError."""
+    """Read what encode() wrote. Raises ScheduleError if somebody else wrote it."""
     try:
         written = json.loads(text)
         schedules = tuple(_schedule_of(entry) for entry in written["schedules"])
+        if not schedules or (len(schedules) == 1 and not _is_rule(schedules[0])):
+            raise ValueError
         return StoredRules(written["stand_in"], schedules)
-    except (KeyError, TypeError, ValueError):
+    except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError):
         raise ScheduleError("The stored rules cannot be read.") from None
+
+
+def _is_rule(schedule: Part) -> bool:
+    return isinstance(schedule, Recurrence)
 
 
 def _schedule_of(entry: dict[str, Any]) -> Part:
@@ -79,14 +87,17 @@ def _schedule_of(entry: dict[str, Any]) -> Part:
         return Once(datetime.fromisoformat(entry["at"]))
     start, end = _moment(entry, "start"), _moment(entry, "end")
     if "every" in entry:
-        assert start is not None
+        if start is None or entry["every"] < 1:
+            raise ValueError
         return Interval(start, entry["every"] * SECOND, end)
+    zone = known_zone(entry["zone"])
     if "cron" in entry:
         seconds, expression, years = entry["cron"]
-        return Cron(expression, entry["zone"], start, end, seconds, years)
-    first, last = _moment(entry, "first"), _moment(entry, "last")
-    assert first is not None
-    return Recurrence(entry["rrule"], first, entry["zone"], last, start, end)
+        check(Fields(expression, seconds, years))
+        return Cron(expression, zone, start, end, seconds, years)
+    first = datetime.fromisoformat(entry["first"])
+    parse(entry["rrule"])
+    return Recurrence(entry["rrule"], first, zone, _moment(entry, "last"), start, end)
 
 
 def _moment(entry: dict[str, Any], name: str) -> datetime | None:
