@@ -175,7 +175,8 @@ class TaskModel:
             rule = Recurrence(f"FREQ=SECONDLY;INTERVAL={step}", datetime(2020, 1, 1))  # noqa: DTZ001 (a local time)
             # The same fire times, said in three ways.
             several: AnyOf[Part] = AnyOf((Cron("*/2 * * * *"), cron))
-            return self.chance.choice([cron, rule, several]), minute, every
+            alike: list[Schedule] = [cron, rule, several]
+            return self.chance.choice(alike), minute, every
         start = timezone.now() + self.chance.uniform(-90, 40) * SECOND
         return Interval(start, every, None), start, every
 
