@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from console.task_forms.forms import CRON, EVERY, ONCE, UNITS, is_text
+from console.task_forms.forms import CRON, EVERY, ONCE, RULES, UNITS, is_text
+from console.task_forms.kept_rules import keep_rules, read_rules
 from tasks_api.api import fields as api_fields
 from tasks_api.api.json_codec import dumps
 from tasks_api.domain.exceptions import InvalidTask
@@ -43,6 +44,8 @@ _FORM_NAMES = {
     "dst": "gap",
     "retry": "max_attempts",
     "long_work": "deadline",
+    "rrule": "schedule",
+    "schedules": "schedule",
     "stop_datetime": "end_datetime",
 }
 
@@ -101,6 +104,10 @@ def _schedule(data: Mapping[str, Any]) -> Body:
             return {"task_type": "one_time", "run_datetime": moment, **own}
         case "every":
             return {"task_type": "periodic", **_frequency(data), **_bounds(data, zone)}
+        case "rules":
+            rules = read_rules(data.get("rules"))
+            ends = {**_bounds(data, zone), **_dst(data)}
+            return {"task_type": "periodic", **rules, **ends}
     bounds = {name: at for name, at in _bounds(data, zone).items() if at is not None}
     cron = {"cron": data.get("cron", ""), "timezone": zone}
     return {"task_type": "periodic", **cron, **bounds, **_dst(data)}
@@ -183,6 +190,8 @@ def _schedule_values(task: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     yield "timezone", zone
     if task["task_type"] == "one_time":
         yield "schedule", ONCE
+    elif rules := keep_rules(task):
+        yield from (("schedule", RULES), ("rules", rules))
     elif task.get("cron"):
         yield from (("schedule", CRON), ("cron", task["cron"]))
     else:

@@ -17,6 +17,7 @@ OPTIONS = {
     "queue": "--queue",
     "method": "--method",
     "cron": "--cron",
+    "rrule": "--rrule",
     "timezone": "--timezone",
     "frequency": "--every",
     "run_datetime": "--at",

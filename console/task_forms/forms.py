@@ -8,19 +8,20 @@ from django import forms
 from django.conf import settings
 from rest_framework.exceptions import APIException
 
+from console.task_forms.kept_rules import rules_in_words
 from tasks_api.api import fields as api_fields
 from tasks_api.api import json_codec
 from tasks_api.api.tasks.request_fields import METHODS
 from tasks_api.domain.exceptions import InvalidTask
 
-EVERY, CRON, ONCE = "every", "cron", "once"
+EVERY, CRON, ONCE, RULES = "every", "cron", "once", "rules"
 SCHEDULES = [
     (EVERY, "Every so often"),
     (CRON, "By a cron expression"),
     (ONCE, "Once"),
 ]
 # The field that each kind of schedule needs.
-WHEN = {EVERY: "every", CRON: "cron", ONCE: "run_datetime"}
+WHEN = {EVERY: "every", CRON: "cron", ONCE: "run_datetime", RULES: "rules"}
 NEEDED = "This is needed."
 UNITS = [
     ("1", "seconds"),
@@ -153,9 +154,18 @@ class TaskForm(forms.Form):
         label="Paused: it fires only after you resume it", required=False
     )
 
-    # What the server put into the form.
+    # What the server put into the form. The form keeps rules, and cannot change them.
+    rules = forms.CharField(required=False, widget=forms.HiddenInput)
     key = forms.CharField(required=False, max_length=100, widget=forms.HiddenInput)
     version = forms.IntegerField(required=False, widget=forms.HiddenInput)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if words := rules_in_words(self["rules"].value()):
+            choices = [(RULES, f"As now: {words}"), *SCHEDULES]
+            self.fields["schedule"] = forms.ChoiceField(
+                label="When", choices=choices, widget=forms.RadioSelect
+            )
 
     def clean_timezone(self) -> str:
         zone: str = self.cleaned_data["timezone"] or "UTC"

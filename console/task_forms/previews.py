@@ -12,8 +12,8 @@ from console.task_forms.drafts import Draft
 from console.task_forms.equivalents import Equivalents
 from tasks_api.domain.effort import TooMuch
 from tasks_api.domain.exceptions import ScheduleError
+from tasks_api.domain.schedule_parts import zone_of
 from tasks_api.domain.schedule_words import schedule_words
-from tasks_api.domain.schedules import Cron
 
 FIRE_TIMES = 5
 TIMING = SCHEDULE | {"dst"}
@@ -46,7 +46,7 @@ def preview(draft: Draft, *, now: datetime) -> Preview:
         rows = tuple(fire_time_rows(schedule, since=now, count=FIRE_TIMES))
     except (ScheduleError, TooMuch) as error:
         return Preview(same, policies, error=str(error))
-    zone = schedule.zone if isinstance(schedule, Cron) else "UTC"
+    zone = zone_of(schedule)
     return Preview(same, policies, schedule_words(schedule), zone, rows)
 
 

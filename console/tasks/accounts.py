@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 
 from accounts.models import User
 from tasks_api.domain.exceptions import InvalidTask
-from tasks_api.domain.schedules import Cron, Interval, Once, least_interval
+from tasks_api.domain.schedules import Once, least_interval
 from tasks_api.domain.timestamps import format_timestamp
 from tasks_api.services.account import Account, FireTimeOutcome
 from tasks_api.services.reconciliation import history_start, reconcile
@@ -78,7 +78,7 @@ def _since(task: TaskSummary, now: datetime) -> datetime:
     match task.schedule:
         case Once(at=at):
             return floor_hour(min(at, now))
-        case Interval() | Cron() if least_interval(task.schedule) < 60:
+        case schedule if schedule is not None and least_interval(schedule) < 60:
             return floor_hour(now)
     return floor_hour(now) - DAY
 

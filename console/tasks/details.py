@@ -19,7 +19,7 @@ from console.pages import MemberRequest
 from console.policy_words import policy_sentences
 from console.tasks.accounts import show_account
 from console.tasks.rows import row_of
-from tasks_api.domain.schedules import Cron
+from tasks_api.domain.schedule_parts import zone_of
 from tasks_api.services.masked_requests import MASKED
 from tasks_api.services.task_details import (
     TaskDetails,
@@ -50,7 +50,7 @@ def read_details(
         "curl": curl_command(sent),
         "masked": MASKED,
         "policies": policy_sentences(found.spec) if found.spec else [],
-        "zone": schedule.zone if isinstance(schedule, Cron) else "UTC",
+        "zone": zone_of(schedule) if schedule else "UTC",
         "coming": [
             to_row(each) for each in found.coming_fire_times(now, SHOWN_FIRE_TIMES)
         ],

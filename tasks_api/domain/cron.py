@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from copy import copy
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import pairwise, takewhile
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
@@ -27,6 +27,9 @@ from cronsim.cronsim import Field
 from tasks_api.domain.effort import TooLong, allowance, spend
 from tasks_api.domain.exceptions import ScheduleError
 
+# Yields the local times of a rule from one on, in order. The last one may lie after the
+# other moment; without it, the horizon is the limit.
+Matches = Callable[[datetime, datetime | None], Iterator[datetime]]
 SECOND = timedelta(seconds=1)
 DAY = 24 * 3600
 YEARS = range(1970, 10_000)
@@ -153,41 +156,53 @@ def first_from(
     overlap in the first pass, unless `dst` says otherwise. Raises ScheduleError if the
     fields cannot be read, and TooLong after MAX_STEPS steps.
     """
+    by_clock = goes_by_the_clock(fields)
+    return first_instant(matches_of(fields), zone, moment, dst, by_clock=by_clock)
+
+
+def matches_of(fields: Fields) -> Matches:
+    return partial(_matches, fields)
+
+
+def first_instant(
+    matches: Matches, zone: str, moment: datetime, dst: Dst, *, by_clock: bool
+) -> datetime | None:
+    """Return the first instant of local times at or after a moment, as first_from()."""
     with allowance(MAX_STEPS, TooLong):
         try:
-            return _first_from(fields, zone, moment, dst)
+            return _first_instant(matches, zone, moment, dst, by_clock=by_clock)
         except OverflowError:
             # The instant lies beyond the year 9999 in this zone or in UTC.
             return None
 
 
-def _first_from(
-    fields: Fields, zone: str, moment: datetime, dst: Dst
+def _first_instant(
+    matches: Matches, zone: str, moment: datetime, dst: Dst, *, by_clock: bool
 ) -> datetime | None:
     if zone == "UTC":
-        found = next(_matches(fields, _naive(moment, timedelta())), None)
+        found = next(matches(_naive(moment, timedelta()), None), None)
         return found and found.replace(tzinfo=UTC)
     clock = ZoneInfo(zone)
-    if goes_by_the_clock(fields):
-        return _as_the_clock_goes(fields, clock, moment)
+    if by_clock:
+        return _as_the_clock_goes(matches, clock, moment)
     if not dst.runs_twice:
-        return _at_fixed_times(fields, clock, moment, dst)
+        return _at_fixed_times(matches, clock, moment, dst)
     # Following the clock finds both passes of a time, and no time in a gap.
-    passes = _as_the_clock_goes(fields, clock, moment)
+    passes = _as_the_clock_goes(matches, clock, moment)
     if dst.skips_gap:
         return passes
-    fixed = _at_fixed_times(fields, clock, moment, dst)
+    fixed = _at_fixed_times(matches, clock, moment, dst)
     return min(filter(None, (passes, fixed)), default=None)
 
 
 def _at_fixed_times(
-    fields: Fields, clock: ZoneInfo, moment: datetime, dst: Dst
+    matches: Matches, clock: ZoneInfo, moment: datetime, dst: Dst
 ) -> datetime | None:
     # A time in a gap fires at the end of the gap, so search from a second earlier.
     before = moment.astimezone(UTC) - SECOND
     start = _naive(before, _offset(clock, before))
     until = _horizon(start)
-    while (local := next(_matches(fields, start, until), None)) is not None:
+    while (local := next(matches(start, until), None)) is not None:
         instant = _first_pass(clock, local)
         shown = _naive(instant, _offset(clock, instant))
         if instant >= moment and (shown == local or not dst.skips_gap):
@@ -217,14 +232,14 @@ def _first_pass(clock: ZoneInfo, local: datetime) -> datetime:
 
 
 def _as_the_clock_goes(
-    fields: Fields, clock: ZoneInfo, moment: datetime
+    matches: Matches, clock: ZoneInfo, moment: datetime
 ) -> datetime | None:
     # Within a span of one offset, local time is plain; so go from span to span.
     start = moment.astimezone(UTC)
     until = _horizon(_naive(start, _offset(clock, start)))
     while True:
         offset = _offset(clock, start)
-        local = next(_matches(fields, _naive(start, offset), until), None)
+        local = next(matches(_naive(start, offset), until), None)
         found = None if local is None else (local - offset).replace(tzinfo=UTC)
         near = start + STRIDE
         is_far = found is not None and found > near
@@ -239,7 +254,7 @@ def _as_the_clock_goes(
             start = max(near, local.replace(tzinfo=UTC) - STRIDE)
 
 
-def quiet_week(fields: Fields, zone: str, moment: datetime) -> Iterator[datetime]:
+def quiet_week(matches: Matches, zone: str, moment: datetime) -> Iterator[datetime]:
     """Yield the matches in the week from a moment on, if no clock change is near.
 
     Local time is plain then, so one walk finds all matches, at a tenth of the cost of
@@ -252,7 +267,7 @@ def quiet_week(fields: Fields, zone: str, moment: datetime) -> Iterator[datetime
         return
     start = _naive(moment, offset)
     end = start + STRIDE
-    for local in takewhile(lambda local: local < end, _matches(fields, start, end)):
+    for local in takewhile(lambda local: local < end, matches(start, end)):
         yield (local - offset).replace(tzinfo=UTC)
 
 
@@ -283,9 +298,9 @@ class Gap:
     first: datetime
     end: datetime
 
-    def matches(self, fields: Fields) -> Iterator[datetime]:
-        """Yield the local times in the gap that an expression matches, in order."""
-        times = _matches(fields, self.first, self.end)
+    def within(self, matches: Matches) -> Iterator[datetime]:
+        """Yield the local times in the gap that are among the matches, in order."""
+        times = matches(self.first, self.end)
         return takewhile(lambda local: local < self.end, times)
 
 

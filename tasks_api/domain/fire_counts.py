@@ -14,14 +14,18 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from tasks_api.domain import effort
+from tasks_api.domain.rules import AnyOf, Recurrence
 from tasks_api.domain.schedules import (
     MICROSECOND,
     Cron,
     Interval,
+    Part,
     fire_times_between,
 )
 
 DAY = timedelta(days=1)
+# What groups share a walk of.
+_Grid = Cron | Recurrence | AnyOf[Part]
 
 
 class Buckets(NamedTuple):
@@ -51,7 +55,7 @@ class FireTimeGroup:
     """
 
     size: int
-    schedule: Interval | Cron
+    schedule: Interval | Cron | Recurrence | AnyOf[Part]
     first: datetime
     last: datetime
     fires_once: bool = False
@@ -65,7 +69,7 @@ class FireTimeCounter:
 
     def __init__(self, buckets: Buckets) -> None:
         self.buckets = buckets
-        self._walks: dict[tuple[Cron, datetime, datetime], list[datetime]] = {}
+        self._walks: dict[tuple[_Grid, datetime, datetime], list[datetime]] = {}
 
     def count(self, group: FireTimeGroup) -> Counter[int]:
         """Return the fire times of a group of tasks by the index of their bucket."""
@@ -117,12 +121,12 @@ class FireTimeCounter:
         if group.fires_once:
             at = replace(group.schedule, offset=timedelta()).first_from(first)
             return [at] if at is not None and at <= last else []
-        assert isinstance(group.schedule, Cron)
+        assert not isinstance(group.schedule, Interval)
         grid = replace(group.schedule, offset=timedelta())
         times = self._walk(grid, first, last)
         return times[bisect_left(times, first) : bisect_right(times, last)]
 
-    def _walk(self, grid: Cron, first: datetime, last: datetime) -> list[datetime]:
+    def _walk(self, grid: _Grid, first: datetime, last: datetime) -> list[datetime]:
         """Return the fire times of a grid in all buckets, and on days beside them."""
         start, end = self.buckets.start, self.buckets.end
         first = min(start, start + (first - start) // DAY * DAY)

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from itertools import islice
+from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from tasks_api.domain import cron
+from tasks_api.domain.rules import AnyOf, Recurrence
+from tasks_api.domain.schedule_parts import zone_of
 from tasks_api.domain.schedules import (
+    MICROSECOND,
     Cron,
     Once,
+    Part,
     Schedule,
     first_after,
 )
@@ -63,10 +69,13 @@ def coming_fire_times(
         for each in coming_fire_times(plain, since=since - offset, count=count):
             yield each if each.at is None else _put_off(each, each.at, offset)
         return
+    if isinstance(schedule, AnyOf):
+        yield from _coming_of_any(schedule, since, count)
+        return
     dropped = 0
     try:
         for at in islice(_fire_times(schedule, since), count):
-            if isinstance(schedule, Cron) and schedule.zone != "UTC":
+            if isinstance(schedule, Cron | Recurrence) and schedule.zone != "UTC":
                 lost = list(islice(_dropped(schedule, since, at), count - dropped))
                 dropped += len(lost)
                 yield from lost
@@ -77,6 +86,46 @@ def coming_fire_times(
     except OverflowError:
         # The calendar ends here, in UTC or in the zone.
         return
+
+
+def _coming_of_any(
+    schedule: AnyOf[Part], since: datetime, count: int
+) -> Iterator[ComingFireTime]:
+    """Yield the next fire times of several schedules, each once, with the dropped ones."""
+    if schedule.start is not None:
+        since = max(since, schedule.start - MICROSECOND)
+    streams = [_dated(each, since, count) for each in schedule.schedules]
+    clock = ZoneInfo(zone_of(schedule))
+    number, before = 0, None
+    for at, _, each in heapq.merge(*streams, key=lambda dated: dated[:2]):
+        is_over = schedule.end is not None and at > schedule.end
+        if is_over or (number == count and each.at != before):
+            return
+        if each.at is not None:
+            if each.at == before:
+                continue
+            number, before = number + 1, each.at
+            each = replace(each, local=at.astimezone(clock))
+        yield each
+
+
+class _Dated(NamedTuple):
+    """A fire time in order: a dropped one stands before the next one that fires."""
+
+    at: datetime
+    fires: bool
+    coming: ComingFireTime
+
+
+def _dated(schedule: Part, since: datetime, count: int) -> Iterator[_Dated]:
+    dropped = []
+    for each in coming_fire_times(schedule, since=since, count=count):
+        if each.at is None:
+            dropped.append(each)
+            continue
+        yield from (_Dated(each.at, False, lost) for lost in dropped)
+        yield _Dated(each.at, True, each)
+        dropped = []
 
 
 def _put_off(each: ComingFireTime, grid: datetime, offset: timedelta) -> ComingFireTime:
@@ -92,32 +141,27 @@ def _fire_times(schedule: Schedule, since: datetime) -> Iterator[datetime]:
         at = first_after(schedule, at)
 
 
-def _fields(schedule: Cron) -> cron.Fields:
-    return cron.Fields(schedule.expression, schedule.seconds, schedule.years)
-
-
 def _dropped(
-    schedule: Cron, after: datetime, until: datetime
+    schedule: Cron | Recurrence, after: datetime, until: datetime
 ) -> Iterator[ComingFireTime]:
     if _moves(schedule):
         return
     if schedule.start is not None:
         after = max(after, schedule.start)
     for gap in cron.gaps(schedule.zone, after, until):
-        for wall in gap.matches(_fields(schedule)):
+        for wall in gap.within(schedule.matches):
             yield ComingFireTime(None, wall, ClockChange.DROPPED, wall)
 
 
-def _moves(schedule: Cron) -> bool:
+def _moves(schedule: Cron | Recurrence) -> bool:
     """Return whether a time in a gap fires when the gap is over."""
-    fields = _fields(schedule)
-    return not (cron.goes_by_the_clock(fields) or schedule.dst.skips_gap)
+    return not (schedule.goes_by_the_clock or schedule.dst.skips_gap)
 
 
-def _shown(schedule: Cron, at: datetime) -> ComingFireTime:
+def _shown(schedule: Cron | Recurrence, at: datetime) -> ComingFireTime:
     local = at.astimezone(ZoneInfo(schedule.zone))
     for gap in cron.gaps(schedule.zone, at - cron.SECOND, at):
-        wall = next(gap.matches(_fields(schedule)), None)
+        wall = next(gap.within(schedule.matches), None)
         if wall is not None and gap.at == at and _moves(schedule):
             return ComingFireTime(at, local, ClockChange.MOVED, wall)
     other = local.replace(fold=1 - local.fold).astimezone(UTC)

@@ -18,6 +18,8 @@ from cron_descriptor.Exception import (
 )
 
 from tasks_api.domain.cron import Fields
+from tasks_api.domain.rrule_words import rule_words
+from tasks_api.domain.rules import AnyOf, Recurrence
 from tasks_api.domain.schedules import Cron, Interval, Once, Schedule
 
 UNREADABLE = (FormatException, MissingFieldException, WrongArgumentException)
@@ -48,6 +50,10 @@ def schedule_words(schedule: Schedule) -> str:
             return f"Every {interval_words(every)}"
         case Cron(expression=expression, seconds=seconds, years=years, zone=zone):
             return f"{cron_words(Fields(expression, seconds, years))}, in {zone}"
+        case Recurrence(rule=rule, first=first, zone=zone):
+            return f"{rule_words(rule, first)}, in {zone}"
+        case AnyOf(schedules=parts):
+            return "; and ".join(map(schedule_words, parts))
 
 
 def interval_words(every: timedelta) -> str:

@@ -1,4 +1,4 @@
-"""Schedules and their fire times: interval, cron and once, as instants in UTC.
+"""Schedules and their fire times, as instants in UTC: interval, cron, once, and rules.
 
 Each kind has one method, `first_from(moment)`: it returns the earliest fire time at or
 after a moment, or None if none is left. All other functions use this method.
@@ -6,6 +6,7 @@ after a moment, or None if none is left. All other functions use this method.
 
 from __future__ import annotations
 
+import heapq
 from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
@@ -16,9 +17,10 @@ from itertools import takewhile
 from typing import NamedTuple
 from uuid import UUID
 
-from tasks_api.domain import cron, cron_text
-from tasks_api.domain.effort import TooMuch, allowance
+from tasks_api.domain import cron, cron_text, rrule_text
+from tasks_api.domain.effort import TooMuch, allowance, spend
 from tasks_api.domain.exceptions import ScheduleError
+from tasks_api.domain.rules import AnyOf, Recurrence
 from tasks_api.domain.timestamps import format_timestamp
 
 MICROSECOND = timedelta(microseconds=1)
@@ -84,8 +86,17 @@ class Cron:
         except OverflowError:
             return None
 
+    @property
+    def matches(self) -> cron.Matches:
+        return cron.matches_of(cron.Fields(self.expression, self.seconds, self.years))
 
-Schedule = Interval | Once | Cron
+    @property
+    def goes_by_the_clock(self) -> bool:
+        return cron.goes_by_the_clock(cron.Fields(self.expression))
+
+
+Part = Interval | Once | Cron | Recurrence
+Schedule = Part | AnyOf[Part]
 
 
 def _within(
@@ -118,16 +129,6 @@ def subtract_offset(moment: datetime | None, offset: timedelta) -> datetime | No
     if moment is None or moment - offset >= FOREVER:
         return moment
     return moment - offset
-
-
-def without_spread(schedule: Schedule) -> Schedule:
-    """Return the schedule without the offset and `dst` of a task's policies."""
-    match schedule:
-        case Interval():
-            return replace(schedule, offset=timedelta())
-        case Cron():
-            return replace(schedule, offset=timedelta(), dst=cron.DEFAULT_DST)
-    return schedule
 
 
 def read_cron(
@@ -173,6 +174,11 @@ def least_interval(schedule: Schedule) -> float:
             return every.total_seconds()
         case Cron(expression=expression, seconds=seconds):
             return cron.least_interval(cron.Fields(expression, seconds))
+        case Recurrence(rule=rule, first=first):
+            return rrule_text.least_interval(rrule_text.parse(rule), first)
+        case AnyOf(schedules=parts):
+            # Fire times of two schedules may be closer, but no more of them are so.
+            return min(map(least_interval, parts))
     return float("inf")
 
 
@@ -185,6 +191,9 @@ def fire_times_between(
     schedule: Schedule, first: datetime, last: datetime
 ) -> Iterator[datetime]:
     """Yield the fire times from `first` to `last`, both included."""
+    if isinstance(schedule, AnyOf):
+        yield from _any_between(schedule, first, last)
+        return
     at = schedule.first_from(first)
     while at is not None and at <= last:
         yield at
@@ -194,17 +203,31 @@ def fire_times_between(
         at = first_after(schedule, at)
 
 
-def _rest_of_week(
-    schedule: Schedule, at: datetime, last: datetime
+def _any_between(
+    schedule: AnyOf[Part], first: datetime, last: datetime
 ) -> Iterator[datetime]:
+    """Merge the fire times of several schedules, and spend a step on each."""
+    offset = schedule.offset
+    first = max(first - offset, schedule.start) if schedule.start else first - offset
+    last = min(last - offset, schedule.end) if schedule.end else last - offset
+    streams = (fire_times_between(each, first, last) for each in schedule.schedules)
+    before = None
+    for at in heapq.merge(*streams):
+        spend(1)
+        if at != before:
+            yield at + offset
+        before = at
+
+
+def _rest_of_week(schedule: Part, at: datetime, last: datetime) -> Iterator[datetime]:
     """Yield some fire times right after one, if they are cheap to find."""
-    if not isinstance(schedule, Cron):
+    if not isinstance(schedule, Cron | Recurrence):
         return iter(())
-    fields = cron.Fields(schedule.expression, schedule.seconds, schedule.years)
     until = last - schedule.offset
     if schedule.end is not None:
         until = min(until, schedule.end)
-    week = cron.quiet_week(fields, schedule.zone, at + MICROSECOND - schedule.offset)
+    since = at + MICROSECOND - schedule.offset
+    week = cron.quiet_week(schedule.matches, schedule.zone, since)
     times = takewhile(lambda moment: moment <= until, week)
     return (moment + schedule.offset for moment in times)
 
@@ -356,9 +379,8 @@ END_GRACE = timedelta(seconds=2)
 
 
 def _is_over(schedule: Schedule, now: datetime) -> bool:
-    match schedule:
-        case Once():
-            return False
-        case Interval(end=end, offset=offset) | Cron(end=end, offset=offset):
-            # Subtract from now: an addition to `end` could leave the calendar.
-            return end is not None and now - offset - end > END_GRACE
+    if isinstance(schedule, Once):
+        return False
+    # Subtract from now: an addition to `end` could leave the calendar.
+    end, offset = schedule.end, schedule.offset
+    return end is not None and now - offset - end > END_GRACE

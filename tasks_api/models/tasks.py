@@ -105,6 +105,9 @@ class ScheduleColumns(models.Model):
     dst = models.CharField(max_length=20, blank=True, default="", db_default="")
     # With a spread: the seconds by which the task fires after its grid.
     spread_offset = models.PositiveIntegerField(default=0, db_default=0)
+    # Several schedules, or a recurrence rule, as JSON; empty: none. The other columns
+    # then hold what the admin shows instead.
+    rules = models.TextField(blank=True, default="", db_default="", editable=False)
 
     class Meta:
         abstract = True

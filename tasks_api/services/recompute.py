@@ -17,6 +17,7 @@ from django.db import transaction
 from scheduler_service.db.arrays import array, columns
 from scheduler_service.db.statements import prepared, with_limit
 from tasks_api.domain.exceptions import ScheduleError
+from tasks_api.domain.schedule_parts import zone_of
 from tasks_api.domain.schedules import first_after
 from tasks_api.services.statements import (
     LIST_ZONED_TASKS,
@@ -93,7 +94,7 @@ def _compare(row: _TaskRow) -> ChangedFireTime | None:
         return None
     if computed == row.next_fire_at:
         return None
-    zone = row.stored.cron_zone
+    zone = zone_of(schedule)
     return ChangedFireTime(
         row.task_id, row.tenant, row.name, zone, row.next_fire_at, computed
     )

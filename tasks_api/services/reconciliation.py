@@ -15,7 +15,7 @@ from accounts.models import Tenant, User
 from scheduler_service.db import clock
 from tasks_api.domain.exceptions import InvalidTask, ScheduleError, TaskNotFound
 from tasks_api.domain.schedules import (
-    Cron,
+    Interval,
     Once,
     Schedule,
     fire_times_between,
@@ -242,7 +242,7 @@ def planned_slots(
     """
     rows = [
         row._replace(stored=row.stored._replace(is_paused=False))
-        for row in _read_schedules(owner, task.pk, now)
+        for row in read_schedules(owner, task.pk, now)
     ]
     row = rows[-1]
     if row.stored.is_one_off and row.last_fire_at is None and row.ended_at is None:
@@ -254,7 +254,7 @@ def planned_slots(
         spans = iter([ScheduleSpan(schedule, since, rows_until, row.open_from)])
     else:
         spans = schedule_spans(rows)
-    for planned in _merge_fire_times(spans, since, until):
+    for planned in merge_fire_times(spans, since, until):
         if row.open_from is None or planned.at < row.open_from:
             yield planned.at
 
@@ -283,10 +283,10 @@ def _schedule_span(row: ScheduleRow, since: datetime | None) -> ScheduleSpan | N
         until = min(until, row.last_fire_at)
     if since is not None:
         first = first_after(schedule, since)
-    elif isinstance(schedule, Cron):
-        first = first_after(schedule, stored.created_at)
-    else:
+    elif isinstance(schedule, Interval):
         first = schedule.first_from(MIN_DATETIME)
+    else:
+        first = first_after(schedule, stored.created_at)
     return (
         None if first is None else ScheduleSpan(schedule, first, until, row.open_from)
     )

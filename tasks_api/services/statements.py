@@ -55,7 +55,7 @@ LIST_ZONED_TASKS = f"""
     FROM tasks_api_task task {schedule_statements.JOINS}
     JOIN accounts_tenant tenant ON tenant.id = task.tenant_id
     WHERE task.id > %(after)s::uuid AND task.next_fire_at IS NOT NULL
-        AND cron.id IS NOT NULL AND cron.timezone <> 'UTC'
+        AND (cron.timezone <> 'UTC' OR task.rules <> '')
         AND {schedule_statements.IS_UNEDITED}
         AND (%(among)s::uuid[] IS NULL OR task.id = ANY(%(among)s::uuid[]))
     ORDER BY task.id LIMIT {{limit}}

@@ -10,7 +10,8 @@ from django.db import connection
 
 from tasks_api.domain.exceptions import ScheduleError
 from tasks_api.domain.fire_counts import Buckets, FireTimeGroup
-from tasks_api.domain.schedules import MICROSECOND, Cron, Interval
+from tasks_api.domain.rules import AnyOf, Recurrence
+from tasks_api.domain.schedules import MICROSECOND, Cron, Interval, Once, Part
 from tasks_api.storage.group_statements import CRON_COLUMNS
 from tasks_api.storage.stored_schedules import StoredSchedule, to_schedule
 
@@ -76,13 +77,13 @@ def read_crons(
         yield KeyedGroup(tuple(keys), group)
 
 
-def _cron_of(columns: Sequence[Any]) -> Cron | None:
+def _cron_of(columns: Sequence[Any]) -> Cron | Recurrence | AnyOf[Part] | None:
     stored = StoredSchedule(**dict(zip(CRON_COLUMNS, columns, strict=True)))
     try:
         schedule = to_schedule(stored)
     except ScheduleError:
         return None
-    return schedule if isinstance(schedule, Cron) else None
+    return None if isinstance(schedule, Interval | Once) else schedule
 
 
 def _fetch(

@@ -21,6 +21,9 @@ CRON_COLUMNS = (
     "cron_years",
     "dst",
     "spread_offset",
+    "interval_every",
+    "interval_period",
+    "rules",
 )
 # The microseconds of an interval of django-celery-beat, at most a thousand years, so
 # that no sum with it leaves PostgreSQL's calendar.
@@ -92,6 +95,7 @@ def _fire_in_window(keys: Mapping[str, str], tasks: str) -> str:
                         THEN %(now)s::timestamptz + '1 microsecond'::interval
                         ELSE {_FIRST} END AS since
                 {tasks} AND task.once_at IS NULL AND task.interval_every > 0
+                    AND task.rules = ''
                 OFFSET 0
             ) task
             OFFSET 0
@@ -102,7 +106,7 @@ def _fire_in_window(keys: Mapping[str, str], tasks: str) -> str:
 
 
 def group_crons(keys: Mapping[str, str], tasks: str) -> str:
-    """Return SQL that groups the tasks with a cron expression by keys and fire times.
+    """Return SQL that groups the tasks with a cron expression or rules by keys and times.
 
     `first_at` and `last_at` are null where the fire times go on beyond the window.
     """
@@ -113,8 +117,8 @@ def group_crons(keys: Mapping[str, str], tasks: str) -> str:
             CASE WHEN {start} > {_FIRST} THEN {start} END AS first_at,
             CASE WHEN {_END} < {_LAST} THEN {_END} END AS last_at,
             task.is_one_off AS fires_once, count(*) AS size
-        {tasks} AND task.once_at IS NULL AND task.interval_every IS NULL
-            AND task.cron_zone <> ''
+        {tasks} AND task.once_at IS NULL AND (task.rules <> ''
+            OR (task.interval_every IS NULL AND task.cron_zone <> ''))
         GROUP BY {", ".join(map(str, range(1, len(keys) + len(CRON_COLUMNS) + 4)))}
     """
 

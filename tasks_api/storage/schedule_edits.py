@@ -13,6 +13,7 @@ from django.db import connection
 
 from scheduler_service.db.arrays import columns
 from scheduler_service.db.statements import prepared
+from tasks_api.domain.exceptions import ScheduleError
 from tasks_api.models import Task
 from tasks_api.storage.schedule_statements import (
     COPIED_COLUMNS,
@@ -23,6 +24,7 @@ from tasks_api.storage.schedule_statements import (
 from tasks_api.storage.stored_schedules import (
     SCHEDULE_COLUMNS,
     StoredSchedule,
+    has_rules,
     load_schedule,
 )
 
@@ -47,7 +49,10 @@ def find_edited_schedules(tasks: Iterable[Task]) -> list[tuple[UUID, StoredSched
 
 
 def copy_schedules(schedules: Sequence[tuple[UUID, StoredSchedule]]) -> None:
-    """Copy schedules to their tasks; the next fire times are computed from these."""
+    """Copy schedules to their tasks; the next fire times are computed from these.
+
+    Rules whose stand-in an operator replaced are gone with it.
+    """
     if not schedules:
         return
     rows = [(task_id, *_copied(stored)) for task_id, stored in schedules]
@@ -56,7 +61,15 @@ def copy_schedules(schedules: Sequence[tuple[UUID, StoredSchedule]]) -> None:
 
 
 def _copied(stored: StoredSchedule) -> list[object]:
-    return [getattr(stored, name) for name in COPIED_COLUMNS]
+    return [*(getattr(stored, name) for name in COPIED_COLUMNS), _kept_rules(stored)]
+
+
+def _kept_rules(stored: StoredSchedule) -> str:
+    try:
+        return stored.rules if has_rules(stored) else ""
+    except ScheduleError:
+        # One task must not hold up the others. It pauses when it is computed.
+        return stored.rules
 
 
 def copy_schedule_unread(task_id: UUID) -> None:

@@ -191,11 +191,13 @@ def _each(form: str) -> str:
 
 
 _ARRAYS = ", ".join(f"%s::{_TYPES.get(name, 'text')}[]" for name in COPIED_COLUMNS)
-# Copy schedules to their tasks if they differ.
+# Copy schedules to their tasks if they differ, with the rules that still count.
 COPY_SCHEDULES = f"""
-    UPDATE tasks_api_task task SET {_each("{0} = new.{0}")}, version = version + 1
-    FROM unnest(%s::uuid[], {_ARRAYS}) AS new(id, {_each("{}")})
-    WHERE task.id = new.id AND ({_each("task.{}")}) IS DISTINCT FROM ({_each("new.{}")})
+    UPDATE tasks_api_task task SET {_each("{0} = new.{0}")}, rules = new.rules,
+        version = version + 1
+    FROM unnest(%s::uuid[], {_ARRAYS}, %s::text[]) AS new(id, {_each("{}")}, rules)
+    WHERE task.id = new.id AND ({_each("task.{}")}, task.rules)
+        IS DISTINCT FROM ({_each("new.{}")}, new.rules)
 """
 
 _AS_COPIED = ", ".join(f"{source} AS {name}" for name, source in COPIED_COLUMNS.items())

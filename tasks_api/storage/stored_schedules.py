@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
@@ -12,10 +13,13 @@ from scheduler_service.db.statements import AnyRow, check_columns
 from tasks_api.domain.cron import Dst
 from tasks_api.domain.cron_text import known_zone
 from tasks_api.domain.exceptions import ScheduleError
+from tasks_api.domain.rules import AnyOf, Recurrence
+from tasks_api.domain.schedule_parts import dst_of, parts_of, with_dst
 from tasks_api.domain.schedules import (
     Cron,
     Interval,
     Once,
+    Part,
     Schedule,
     add_offset,
     first_after,
@@ -24,6 +28,7 @@ from tasks_api.domain.schedules import (
 )
 from tasks_api.domain.specs import Surface
 from tasks_api.models import Task
+from tasks_api.storage import stored_rules
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
@@ -61,6 +66,8 @@ class StoredSchedule(NamedTuple):
     cron_years: str = ""
     dst: str = ""
     spread_offset: int = 0
+    # What django-celery-beat cannot hold, as JSON; empty: nothing.
+    rules: str = ""
     created_at: datetime = EPOCH
 
 
@@ -106,6 +113,7 @@ def load_schedule(task: Task) -> StoredSchedule:
         cron_years=task.cron_years,
         dst=task.dst,
         spread_offset=task.spread_offset,
+        rules=task.rules,
         created_at=task.created_at,
     )
 
@@ -141,6 +149,35 @@ def to_stored(schedule: Schedule, *, created_at: datetime) -> StoredSchedule:
                 spread_offset=offset // SECOND,
                 created_at=created_at,
             )
+        case Recurrence() | AnyOf():
+            return _rules_to_stored(schedule, created_at)
+
+
+def _rules_to_stored(
+    schedule: Recurrence | AnyOf[Part], created_at: datetime
+) -> StoredSchedule:
+    stand_in = to_stored(stored_rules.stand_in_of(schedule), created_at=created_at)
+    return stand_in._replace(
+        starts_at=add_offset(schedule.start, schedule.offset),
+        ends_at=add_offset(schedule.end, schedule.offset),
+        dst=_DST[dst_of(schedule) or Dst()],
+        spread_offset=schedule.offset // SECOND,
+        rules=stored_rules.encode(schedule, _stand_in(stand_in)),
+    )
+
+
+def _stand_in(stored: StoredSchedule) -> str:
+    """Return what the tables of django-celery-beat hold of a schedule, as a text."""
+    if stored.interval_every is not None:
+        return f"every {stored.interval_every} {stored.interval_period}"
+    return f"{_expression(stored)} {stored.cron_zone}"
+
+
+def has_rules(stored: StoredSchedule) -> bool:
+    """Whether the rules count: an operator may have replaced what stands in for them."""
+    if not stored.rules or stored.once_at is not None:
+        return False
+    return stored_rules.decode(stored.rules).stand_in == _stand_in(stored)
 
 
 def to_schedule(stored: StoredSchedule) -> Schedule:
@@ -156,6 +193,8 @@ def to_schedule(stored: StoredSchedule) -> Schedule:
         end = subtract_offset(stored.ends_at, offset)
     except OverflowError:
         raise ScheduleError("It begins or ends before the calendar does.") from None
+    if has_rules(stored):
+        return _schedule_of_rules(stored, start, end, offset)
     if stored.interval_every is not None:
         start = start or stored.created_at - offset
         return Interval(start, _every(stored), end, offset)
@@ -178,11 +217,27 @@ def without_start(stored: StoredSchedule, since: datetime) -> StoredSchedule:
 
     Raises ScheduleError if the service cannot compute it.
     """
-    if stored.interval_every is None:
+    if stored.rules or stored.interval_every is None:
         return stored._replace(starts_at=None)
     start, every = stored.starts_at or stored.created_at, _every(stored)
     steps = max(0, -((since - start) // every))
     return stored._replace(starts_at=start - steps * every)
+
+
+def _schedule_of_rules(
+    stored: StoredSchedule,
+    start: datetime | None,
+    end: datetime | None,
+    offset: timedelta,
+) -> Recurrence | AnyOf[Part]:
+    parts = stored_rules.decode(stored.rules).schedules
+    schedule = with_dst(AnyOf(parts, start, end, offset), _DST_OF[stored.dst])
+    assert isinstance(schedule, AnyOf)
+    if len(parts) > 1:
+        return schedule
+    [rule] = schedule.schedules
+    assert isinstance(rule, Recurrence)
+    return replace(rule, start=start, end=end, offset=offset)
 
 
 def _every(stored: StoredSchedule) -> timedelta:
@@ -245,7 +300,8 @@ def first_fire(
     if stored.is_paused:
         return None
     schedule = to_schedule(stored)
-    refuse_too_often(schedule, least=_least(schedule, surface))
+    for part in parts_of(schedule):
+        refuse_too_often(part, least=_least(part, surface))
     if stored.is_one_off and last_fire_at is not None:
         return None
     if isinstance(schedule, Once):

@@ -17,12 +17,13 @@ from scheduler_service.db import clock
 from scheduler_service.db.arrays import array, columns
 from scheduler_service.db.statements import prepared
 from tasks_api.domain.request_options import parse_options
+from tasks_api.domain.schedule_parts import without_spread
 from tasks_api.domain.schedules import (
-    Cron,
+    Interval,
+    Once,
     Schedule,
     first_after,
     with_spread,
-    without_spread,
 )
 from tasks_api.domain.specs import (
     RequestOptions,
@@ -110,7 +111,7 @@ def schedule_for(spec: TaskSpec, task_id: UUID) -> Schedule:
 
 
 def _first_fire(schedule: Schedule, now: datetime) -> datetime | None:
-    if isinstance(schedule, Cron):
+    if not isinstance(schedule, Interval | Once):
         return first_after(schedule, now)
     # Search from the start, not from now: an interval with a past start fires at once.
     return schedule.first_from(datetime.min.replace(tzinfo=UTC))

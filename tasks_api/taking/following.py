@@ -71,7 +71,7 @@ def has_following(stored: StoredSchedule) -> bool:
     return (
         stored.once_at is None
         and not stored.is_one_off
-        and stored.interval_period != "seconds"
+        and (stored.interval_period != "seconds" or bool(stored.rules))
     )
 
 
@@ -80,7 +80,7 @@ def _follow(task: UnplannedTask) -> tuple[datetime, ...]:
     if not has_following(stored):
         return ()
     # Schedules are alike, whenever their tasks were created.
-    if stored.interval_every is None:
+    if stored.interval_every is None or stored.rules:
         stored = stored._replace(created_at=stored_schedules.EPOCH)
     try:
         return _compute(stored, task.next_fire_at)

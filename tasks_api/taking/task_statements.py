@@ -54,7 +54,9 @@ _TAKE_TASKS = f"""
         SELECT task.id, task.tenant_id, task.next_fire_at, task.version,
             task.following_fire_times, task.following_version, task.following_rules,
             periodic.one_off AS is_one_off, clocked.clocked_time AS once_at,
-            every.every AS interval_every, every.period AS interval_period,
+            every.every AS interval_every,
+            -- An interval that stands in for rules is not followed.
+            CASE task.rules WHEN '' THEN every.period END AS interval_period,
             coalesce(periodic.start_time, task.created_at) AS starts_at,
             periodic.expires AS ends_at, now() AS at, {READ_RUN_KEY} AS run_key,
             {FROM_TASK}, {BYTES} AS bytes,

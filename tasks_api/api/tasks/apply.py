@@ -190,7 +190,9 @@ def _is_over(data: Mapping[str, Any], now: datetime) -> bool:
     try:
         if is_one_time:
             return schedule_fields.run_moment(data) <= now
-        return bool(given) and fields.moment(given[0], data[given[0]]) <= now
+        if given and fields.moment(given[0], data[given[0]]) <= now:
+            return True
+        return schedule_fields.is_over(data, now)
     except InvalidTask:
         return False
 

@@ -34,6 +34,8 @@ from tasks_api.api.tasks.openapi_examples import (
     PERIODIC,
     STORED,
     WITH_POLICIES,
+    WITH_RRULE,
+    WITH_SCHEDULES,
 )
 from tasks_api.api.tasks.openapi_fields import (
     BULK_CREATED,
@@ -140,6 +142,8 @@ create_task = openapi.operation(
         OpenApiExample("periodic, with an offset", INTERVAL, request_only=True),
         OpenApiExample("one_time", ONE_TIME, request_only=True),
         OpenApiExample("with policies", WITH_POLICIES, request_only=True),
+        OpenApiExample("with a recurrence rule", WITH_RRULE, request_only=True),
+        OpenApiExample("with several schedules", WITH_SCHEDULES, request_only=True),
     ],
     responses={
         201: openapi.response(

@@ -48,6 +48,19 @@ WITH_POLICIES = {
     "spread": 300,
     "dst": {"gap": "skip", "overlap": "first"},
 }
+WITH_RRULE = {
+    "task_type": "periodic",
+    "rrule": "DTSTART;TZID=Europe/Berlin:20351201T090000\nRRULE:FREQ=MONTHLY;BYDAY=-1FR",
+    "url": "https://example.com/report",
+}
+WITH_SCHEDULES = {
+    "task_type": "periodic",
+    "schedules": [
+        {"cron": "0 9 * * MON-FRI", "timezone": "Europe/Berlin"},
+        {"cron": "0 11 * * SAT", "timezone": "Europe/Berlin"},
+    ],
+    "url": "https://example.com/report",
+}
 STORED = {
     "id": ID,
     "url": "https://example.com/sms/send/",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tasks_api.api import openapi
-from tasks_api.api.tasks import optional_fields
+from tasks_api.api.tasks import optional_fields, rule_fields
 from tasks_api.domain.states import RunState
 
 
@@ -78,12 +78,14 @@ _PERIODIC_FIELDS: dict[str, dict[str, Any]] = {
     },
     "frequency": _FREQUENCY | {"title": "this, or cron"},
     "cron": openapi.CRON | {"title": "this, or frequency", "nullable": True},
+    "rrule": rule_fields.RRULE | {"nullable": True},
+    "schedules": rule_fields.SCHEDULES | {"nullable": True},
     "timezone": {
         "type": "string",
         "nullable": True,
-        "title": "for cron",
-        "description": "The IANA time zone of the cron expression, such as `Europe/Berlin`; UTC if "
-        "absent.",
+        "title": "for cron and rrule",
+        "description": "The IANA time zone of the cron expression or of the rule, such as "
+        "`Europe/Berlin`; UTC if absent.",
     },
     "start_datetime": openapi.text(
         "The first fire time, or with `cron` the earliest one: an ISO 8601 date and time in the "
@@ -148,7 +150,11 @@ TASK_OUT: dict[str, Any] = {
             "description": "Seconds between two fire times; null with `cron`.",
         },
         "cron": openapi.text("The cron expression, as it was posted."),
-        "timezone": openapi.text("The time zone of the cron expression."),
+        "rrule": openapi.text("The recurrence rule, with its DTSTART."),
+        "schedules": rule_fields.SCHEDULES,
+        "timezone": openapi.text(
+            "The time zone of the cron expression or of the rule."
+        ),
         "start_datetime": _moment("The start of a periodic task"),
         "end_datetime": _moment("The end of a periodic task"),
         "run_datetime": _moment("When a one-time task runs"),

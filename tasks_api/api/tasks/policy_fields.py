@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -25,7 +24,8 @@ from tasks_api.api.tasks.field_types import (
 from tasks_api.delivery.retry import parse_statuses
 from tasks_api.domain.cron import Dst
 from tasks_api.domain.exceptions import InvalidTask
-from tasks_api.domain.schedules import Cron, Interval, first_after
+from tasks_api.domain.schedule_parts import dst_of, parts_of, with_dst
+from tasks_api.domain.schedules import Interval, first_after
 from tasks_api.domain.specs import Backoff, Misfire, Overlap, RequestOptions, TaskSpec
 from tasks_api.models import Task
 
@@ -43,8 +43,8 @@ _STATUS_RANGE = re.compile(r"[1-9][0-9]{2}(?:-[1-9][0-9]{2})?", re.ASCII)
 
 
 def _read_dst(given: Fields, spec: TaskSpec, now: datetime) -> Fields:
-    if not isinstance(spec.schedule, Cron):
-        fields.raise_invalid("dst", "goes with a cron expression")
+    if dst_of(spec.schedule) is None:
+        fields.raise_invalid("dst", "goes with a cron expression or an rrule")
     value = given["dst"]
     if not isinstance(value, Mapping):
         fields.raise_invalid("dst", "should be an object of gap and overlap")
@@ -52,7 +52,7 @@ def _read_dst(given: Fields, spec: TaskSpec, now: datetime) -> Fields:
         skips_gap=_is_other(value, "gap", "next_valid", "skip"),
         runs_twice=_is_other(value, "overlap", "first", "both"),
     )
-    schedule = replace(spec.schedule, dst=dst)
+    schedule = with_dst(spec.schedule, dst)
     if first_after(schedule, now) is None:
         fields.raise_invalid("dst", "leaves nothing: the task would never fire")
     return {"schedule": schedule}
@@ -74,7 +74,7 @@ def _show_dst(task: Task, options: RequestOptions) -> dict[str, str] | None:
 
 _DST_SCHEMA = {
     "type": "object",
-    "description": "For cron: what a fixed time does when clocks change.",
+    "description": "For `cron` and `rrule`: what a fixed time does when clocks change.",
     "properties": {
         "gap": openapi.text(
             "What happens at a local time that does not exist that day: the task fires when "
@@ -95,8 +95,8 @@ _DST_SCHEMA = {
 
 def _read_spread(given: Fields, spec: TaskSpec, now: datetime) -> Fields:
     seconds: int = fields.number(given, "spread", 0, DAY)
-    interval = spec.schedule if isinstance(spec.schedule, Interval) else None
-    if seconds and interval and timedelta(seconds=seconds) >= interval.every:
+    intervals = [each for each in parts_of(spec.schedule) if isinstance(each, Interval)]
+    if seconds and any(timedelta(seconds=seconds) >= each.every for each in intervals):
         fields.raise_invalid("spread", "should be less than frequency")
     return {"spread": seconds}
 

@@ -18,9 +18,9 @@ from tasks_api.api.tasks.parsing import read_task
 from tasks_api.domain import fire_times
 from tasks_api.domain.exceptions import InvalidTask, TaskNotFound
 from tasks_api.domain.fire_times import ComingFireTime
+from tasks_api.domain.schedule_parts import zone_of
 from tasks_api.domain.schedules import (
     MICROSECOND,
-    Cron,
     Schedule,
 )
 from tasks_api.domain.timestamps import format_optional_timestamp, format_timestamp
@@ -111,7 +111,7 @@ def _render_fire_times(
     is_enabled: bool, schedule: Schedule | None, found: list[ComingFireTime]
 ) -> dict[str, Any]:
     return {
-        "timezone": schedule.zone if isinstance(schedule, Cron) else "UTC",
+        "timezone": zone_of(schedule) if schedule else "UTC",
         "paused": not is_enabled,
         "fire_times": [render_fire_time(each) for each in found],
     }

@@ -10,11 +10,14 @@ from typing import Any
 from django.conf import settings
 
 from tasks_api.api import fields
+from tasks_api.api.tasks import rule_fields
 from tasks_api.domain.exceptions import InvalidTask
+from tasks_api.domain.rules import AnyOf, Recurrence
 from tasks_api.domain.schedules import (
     Cron,
     Interval,
     Once,
+    Part,
     Schedule,
 )
 
@@ -23,6 +26,8 @@ FIELDS = {
     "task_type",
     "frequency",
     "cron",
+    "rrule",
+    "schedules",
     "timezone",
     "start_datetime",
     "end_datetime",
@@ -68,7 +73,9 @@ def _recurring(
     kept: Schedule | None,
     *,
     bounds_optional: bool,
-) -> Interval | Cron:
+) -> Interval | Cron | Recurrence | AnyOf[Part]:
+    if fields.is_given(data, "rrule") or fields.is_given(data, "schedules"):
+        return _by_rules(data, now, kept)
     if not fields.is_given(data, "cron"):
         if fields.is_given(data, "timezone"):
             raise InvalidTask("timezone", "A timezone goes with cron")
@@ -76,6 +83,41 @@ def _recurring(
     if fields.is_given(data, "frequency"):
         raise InvalidTask("cron", "A task has either a frequency or a cron expression")
     return _cron(data, now, kept)
+
+
+def _by_rules(
+    data: Mapping[str, Any], now: datetime, kept: Schedule | None
+) -> Recurrence | AnyOf[Part]:
+    rule_fields.refuse_other_kinds(data)
+    name, bounds = "rrule", data
+    schedule: Recurrence | AnyOf[Part]
+    if fields.is_given(data, "schedules"):
+        name = "schedules"
+        schedule = rule_fields.read_schedules(data, kept, _part, now=now)
+    else:
+        schedule = rule_fields.read_recurrence(data)
+        if not rule_fields.has_own_start(data):
+            bounds = {**data, "start_datetime": None}
+    start, end = _cron_range(bounds, now, kept)
+    schedule = replace(schedule, start=start, end=end or schedule.end)
+    rule_fields.refuse_over(schedule, now, name)
+    return schedule
+
+
+def _part(data: Mapping[str, Any], now: datetime, kept: Part | None) -> Part:
+    """One of several schedules."""
+    found = read_schedule(data, now=now, kept=kept, bounds_optional=True)
+    assert not isinstance(found, AnyOf)
+    return found
+
+
+def is_over(data: Mapping[str, Any], now: datetime) -> bool:
+    """Whether the rules of a request have ended. Raises InvalidTask naming the field."""
+    if not fields.is_given(data, "rrule") and not fields.is_given(data, "schedules"):
+        return False
+    found = read_schedule(data, now=rule_fields.EPOCH, bounds_optional=True)
+    end = None if isinstance(found, Once) else found.end
+    return end is not None and end <= now
 
 
 def _cron(
@@ -220,13 +262,10 @@ def run_moment(data: Mapping[str, Any]) -> datetime:
 def merge_schedule(schedule: Schedule, data: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of a schedule, replaced by those of a request."""
     own = _as_posted(schedule)
-    if fields.is_given(data, "frequency"):
-        own = {name: own[name] for name in own.keys() - {"cron", "timezone"}}
-    if fields.is_given(data, "cron"):
-        # An expression may contain its time zone.
-        gone = (
-            {"frequency", "timezone"} if "TZ=" in str(data["cron"]) else {"frequency"}
-        )
+    if given_kinds := [name for name in _KINDS if fields.is_given(data, name)]:
+        gone = set(_KINDS)
+        if _brings_zone(given_kinds[0], data):
+            gone.add("timezone")
         own = {name: own[name] for name in own.keys() - gone}
     if "stop_datetime" in data:
         own.pop("end_datetime", None)
@@ -239,6 +278,17 @@ def merge_schedule(schedule: Schedule, data: Mapping[str, Any]) -> dict[str, Any
     return fields.without_nulls({**own, **given})
 
 
+_KINDS = ("frequency", "cron", "rrule", "schedules")
+
+
+def _brings_zone(kind: str, data: Mapping[str, Any]) -> bool:
+    """Whether the zone of the schedule before does not count any more."""
+    if kind == "cron":
+        # An expression may contain its time zone.
+        return "TZ=" in str(data["cron"])
+    return kind != "rrule" or rule_fields.has_own_start(data)
+
+
 def _as_posted(schedule: Schedule) -> dict[str, Any]:
     """A schedule as request fields, exact to the microsecond."""
     match schedule:
@@ -248,12 +298,21 @@ def _as_posted(schedule: Schedule) -> dict[str, Any]:
             own: dict[str, Any] = {"frequency": every // timedelta(seconds=1)}
         case Cron(zone=zone):
             own = {"cron": _expression(schedule), "timezone": zone}
+        case Recurrence():
+            own = {"rrule": rule_fields.write_rrule(schedule)}
+        case AnyOf():
+            own = {"schedules": rule_fields.render_parts(schedule, _as_entry)}
     for name, moment in (
         ("start_datetime", schedule.start),
-        ("end_datetime", schedule.end),
+        ("end_datetime", rule_fields.own_end(schedule)),
     ):
         own[name] = moment and moment.isoformat()
     return {"task_type": "periodic", **own}
+
+
+def _as_entry(part: Part) -> dict[str, Any]:
+    posted = _as_posted(part)
+    return {name: posted[name] for name in posted.keys() - {"task_type"}}
 
 
 # Responses.
@@ -282,7 +341,22 @@ def render_schedule(schedule: Schedule | None) -> dict[str, Any]:
                 "start_datetime": format_in_utc(start),
                 "end_datetime": format_in_utc(end),
             }
+        case Recurrence() | AnyOf():
+            return {"frequency": None, **_render_rules(schedule)}
     return {"frequency": None, "start_datetime": None, "end_datetime": None}
+
+
+def _render_rules(schedule: Recurrence | AnyOf[Part]) -> dict[str, Any]:
+    if isinstance(schedule, Recurrence):
+        rule = rule_fields.write_rrule(schedule)
+        own: dict[str, Any] = {"rrule": rule, "timezone": schedule.zone}
+    else:
+        own = {"schedules": rule_fields.render_parts(schedule, render_schedule)}
+    return {
+        **own,
+        "start_datetime": format_in_utc(schedule.start),
+        "end_datetime": format_in_utc(rule_fields.own_end(schedule)),
+    }
 
 
 def _expression(cron: Cron) -> str:

@@ -30,6 +30,48 @@ TASKS: dict[str, dict[str, Any]] = {
     },
     "seconds and years": {**CRON, "cron": "5 0 9 * * * 2090-2095"},
     "every": {**CRON, "cron": "@every 2h"},
+    "rrule": {
+        "task_type": "periodic",
+        "rrule": "DTSTART;TZID=Europe/Berlin:20901201T090000\nRRULE:FREQ=WEEKLY;BYDAY=MO",
+        "url": URL,
+        "dst": {"gap": "skip", "overlap": "first"},
+    },
+    "rrule from start": {
+        "task_type": "periodic",
+        "rrule": "FREQ=DAILY;COUNT=7",
+        "start_datetime": "2090-12-01T09:00:00",
+        "timezone": "Europe/Berlin",
+        "url": URL,
+        "spread": 60,
+    },
+    "rrule with bounds": {
+        "task_type": "periodic",
+        "rrule": "DTSTART:20200101T000000Z\nRRULE:FREQ=DAILY",
+        "start_datetime": "2090-12-01 09:00:00",
+        "end_datetime": "2091-12-01 09:00:00",
+        "url": URL,
+    },
+    "several": {
+        "task_type": "periodic",
+        "schedules": [
+            {"frequency": 7200},
+            {"cron": "0 9 * * MON-FRI", "timezone": "Europe/Berlin"},
+            {"rrule": "DTSTART:20200101T000000Z\nRRULE:FREQ=MONTHLY;BYDAY=-1FR"},
+            {"run_datetime": "2090-12-24T18:00:00", "timezone": "Europe/Berlin"},
+            {"cron": "@every 3h", "start_datetime": "2090-12-01 09:00:00"},
+        ],
+        "end_datetime": "2095-12-01 09:00:00",
+        "dst": {"gap": "next_valid", "overlap": "both"},
+        "url": URL,
+    },
+    "several that end": {
+        "task_type": "periodic",
+        "schedules": [
+            {"run_datetime": "2090-12-24T18:00:00Z"},
+            {"run_datetime": "2090-12-31T18:00:00Z"},
+        ],
+        "url": URL,
+    },
     "queue": {**ONE_TIME, "url": None, "queue": "mail"},
     "queue, any body": {
         "task_type": "one_time",

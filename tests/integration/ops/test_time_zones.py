@@ -23,9 +23,12 @@ from scheduler_service.process.time_zones import (
     TimeZoneRules,
 )
 from scheduler_service.startup import checks
+from tasks_api.domain.rules import AnyOf, Recurrence
 from tasks_api.domain.schedules import (
     Cron,
     Interval,
+    Once,
+    Schedule,
     first_after,
     read_cron,
 )
@@ -140,6 +143,32 @@ def move_by_old_rules(task: Task, late: timedelta) -> datetime:
     assert task.next_fire_at is not None
     Task.objects.filter(pk=task.pk).update(next_fire_at=task.next_fire_at + late)
     return task.next_fire_at
+
+
+NEW_YEAR = Recurrence("FREQ=YEARLY", datetime(2020, 1, 1, 9), "America/Vancouver")  # noqa: DTZ001 (a local time)
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(
+    ("schedule", "zone"),
+    [
+        (NEW_YEAR, "America/Vancouver"),
+        (AnyOf((Once(datetime(2090, 1, 1, tzinfo=UTC)), NEW_YEAR)), "America/Vancouver"),
+        (AnyOf((Cron("0 10 1 1 *", "Asia/Tokyo"), NEW_YEAR)), "UTC"),
+    ],
+)  # fmt: skip
+def test_fire_times_of_rules_are_mended_too(
+    user: User, schedule: Schedule, zone: str
+) -> None:
+    wrong = store_task(user, schedule)
+    right = move_by_old_rules(wrong, HOUR)
+
+    [found] = recompute.find_changed()
+
+    assert (found.task_id, found.zone, found.computed) == (wrong.pk, zone, right)
+    assert recompute.write_changed([wrong.pk]) == 1
+    wrong.refresh_from_db()
+    assert wrong.next_fire_at == right
 
 
 @pytest.mark.django_db(transaction=True)

@@ -62,6 +62,22 @@ def test_a_bulk_of_many_costly_expressions_is_refused_by_field(
     assert Task.objects.count() == 0
 
 
+def test_a_bulk_of_many_costly_rules_is_refused_by_field(
+    api: APIClient, low_step_limit: None
+) -> None:
+    rule = "DTSTART:20200101T00{:02}00Z\nRRULE:FREQ=DAILY;BYMONTH=2;BYMONTHDAY=29"
+    rules = [rule.format(number) for number in range(60)]
+    tasks = [task(n, cron=None, timezone=None, rrule=rules[n]) for n in range(60)]
+
+    answer = api.post("/tasks/bulk/", tasks, format="json")
+
+    assert answer.status_code == 400
+    refused = answer.json()["error"]["tasks"]
+    assert {each["field"] for each in refused} == {"rrule"}
+    assert "too long to compute" in refused[-1]["message"]
+    assert Task.objects.count() == 0
+
+
 def test_an_apply_of_many_costly_expressions_is_refused_by_field(
     api: APIClient, low_step_limit: None
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -15,7 +16,9 @@ from accounts.models import Role, User
 from tasks_api.domain.cron import Dst
 from tasks_api.domain.exceptions import InvalidTask
 from tasks_api.domain.fire_counts import Buckets
-from tasks_api.domain.schedules import Cron, Interval, Once, Schedule
+from tasks_api.domain.rules import AnyOf, Recurrence
+from tasks_api.domain.schedule_parts import with_dst
+from tasks_api.domain.schedules import Cron, Interval, Once, Part, Schedule
 from tasks_api.domain.specs import Surface, TaskSpec
 from tasks_api.models import Task
 from tasks_api.services import admin_edits, forecast, pausing, removal, tasks
@@ -41,7 +44,8 @@ class RandomTasks:
         self.owners, self.now, self.chance = owners, now, chance
 
     def store(self, size: int) -> list[Task]:
-        kinds = [self.once, self.interval, self.cron]
+        kinds: list[Callable[[], Schedule]]
+        kinds = [self.once, self.interval, self.cron, self.rule, self.several]
         return [self.store_one(self.chance.choice(kinds)()) for _ in range(size)]
 
     def store_one(self, schedule: Schedule) -> Task:
@@ -62,15 +66,15 @@ class RandomTasks:
     def end(self) -> datetime | None:
         return self.chance.choice([None, None, self.moment(1, 60)])
 
-    def once(self) -> Schedule:
+    def once(self) -> Once:
         return Once(self.moment(-2, 60))
 
-    def interval(self) -> Schedule:
+    def interval(self) -> Interval:
         seconds = self.chance.choice([900, 1100, 3600, 7000, 86_400, 604_800])
         start = self.chance.choice([self.moment(-500, -1), self.moment(0, 40)])
         return Interval(start, timedelta(seconds=seconds), self.end())
 
-    def cron(self) -> Schedule:
+    def cron(self) -> Cron:
         return Cron(
             self.chance.choice(
                 ["30 2 * * *", "*/20 * * * *", "0 */3 * * 1-5", "15 1,2 28-31 * *"]
@@ -83,6 +87,27 @@ class RandomTasks:
                 [Dst(), Dst(skips_gap=True), Dst(runs_twice=True), Dst(True, True)]
             ),
         )
+
+    def rule(self) -> Recurrence:
+        return Recurrence(
+            self.chance.choice(
+                [
+                    "FREQ=DAILY;BYHOUR=2;BYMINUTE=30",
+                    "FREQ=MINUTELY;INTERVAL=20",
+                    "FREQ=WEEKLY;BYDAY=SA,SU;BYHOUR=1,2,3",
+                ]
+            ),
+            self.moment(-500, 5).replace(tzinfo=None, microsecond=0),
+            self.chance.choice(["UTC", "Europe/Berlin", "Africa/Cairo"]),
+            start=self.chance.choice([None, None, self.moment(-30, 30)]),
+            end=self.end(),
+        )
+
+    def several(self) -> Schedule:
+        kinds: list[Callable[[], Part]]
+        kinds = [self.interval, self.cron, self.rule, self.once]
+        parts = [self.chance.choice(kinds)() for _ in range(self.chance.randint(2, 4))]
+        return with_dst(AnyOf(tuple(parts), end=self.end()), Dst(runs_twice=True))
 
 
 FireTimes = dict[Task, list[datetime]]

@@ -17,7 +17,8 @@ from django_celery_beat.models import IntervalSchedule, PeriodicTask
 from accounts.models import User
 from tasks_api.domain.cron import Dst
 from tasks_api.domain.ids import id_of_fire_time
-from tasks_api.domain.schedules import Cron, Interval, Once, Schedule
+from tasks_api.domain.rules import AnyOf, Recurrence
+from tasks_api.domain.schedules import Cron, Interval, Once, Part, Schedule
 from tasks_api.domain.specs import Misfire, Overlap, Surface, TaskSpec
 from tasks_api.domain.states import RunState
 from tasks_api.models import Run, RunIdKey, Task
@@ -32,7 +33,7 @@ MINUTE = 60 * SECOND
 INSTANT = timedelta(microseconds=1)
 # Spans around which a decision changes: the grace, the grace of ends, windows, and none.
 EDGES = [0 * SECOND, SECOND, 2 * SECOND, 5 * SECOND, 10 * SECOND]
-KINDS = ["once", "seconds", "hours", "cron"]
+KINDS = ["once", "seconds", "hours", "cron", "rrule", "several"]
 CRONS = [
     ("* * * * *", "*/20"),
     ("* * * * *", "0"),
@@ -41,6 +42,13 @@ CRONS = [
     ("30 2 * * *", "0"),
     ("0 * * * 1-5", "0"),
     ("0 0 1 * *", "0"),
+]
+RRULES = [
+    "FREQ=MINUTELY;BYSECOND=0,20,40",
+    "FREQ=MINUTELY",
+    "FREQ=HOURLY;BYMINUTE=0,15,30,45",
+    "FREQ=DAILY;BYHOUR=2;BYMINUTE=30",
+    "FREQ=MONTHLY;BYDAY=1MO,-1FR",
 ]
 ZONES = ["UTC", "Europe/Berlin", "America/New_York", "Asia/Kathmandu"]
 DSTS = [Dst(), Dst(skips_gap=True), Dst(runs_twice=True)]
@@ -96,7 +104,7 @@ class CaseMaker:
         fires = schedule.first_from(self._now - late)
         if fires is None or fires > self._now:
             fires = self._last_of(schedule)
-        if isinstance(schedule, Cron | Interval) and schedule.end:
+        if not isinstance(schedule, Once) and schedule.end:
             # No task has a next fire time after its end.
             schedule = replace(schedule, end=max(schedule.end, fires - schedule.offset))
         spec = TaskSpec(
@@ -136,14 +144,44 @@ class CaseMaker:
             start = chance.choice([None, None, self._now - 5 * MINUTE])
             zone, dst = chance.choice(ZONES), chance.choice(DSTS)
             return Cron(expression, zone, start, self._end(offset), seconds, "*", dst, offset)  # fmt: skip
+        if kind == "rrule":
+            return replace(self._rrule(), end=self._end(offset), offset=offset)
+        if kind == "several":
+            return AnyOf(self._several(), None, self._end(offset), offset)
         every = HOUR if kind == "hours" else chance.choice([4, 7, 60, 3600, 10**8]) * SECOND  # fmt: skip
         start = self._now - self._edge() - chance.choice([0, 0, 1, 3]) * every
         return Interval(start - offset, every, self._end(offset), offset)
+
+    def _rrule(self) -> Recurrence:
+        chance, dst = self._chance, self._chance.choice(DSTS)
+        first = (self._now - 40 * 24 * HOUR).replace(tzinfo=None, microsecond=0)
+        return Recurrence(chance.choice(RRULES), first, chance.choice(ZONES), dst=dst)
+
+    def _several(self) -> tuple[Part, ...]:
+        """Two to four schedules, of which the first is what the admin shows."""
+        chance = self._chance
+        dst = chance.choice(DSTS)
+        kinds = chance.choices(
+            ["seconds", "cron", "rrule", "once"], k=chance.randint(1, 3)
+        )
+        recurring = chance.choice(["seconds", "cron", "rrule"])
+        made = []
+        for kind in (recurring, *kinds):
+            part = self._schedule(kind)
+            assert not isinstance(part, AnyOf)
+            if not isinstance(part, Once):
+                part = replace(part, offset=0 * SECOND, end=None)
+            made.append(with_dst_of_part(part, dst))
+        return tuple(made)
 
     def _end(self, offset: timedelta) -> datetime | None:
         ends = [None, None, None, self._now + HOUR, self._now, self._now - self._edge()]
         end = self._chance.choice(ends)
         return end and end - offset
+
+
+def with_dst_of_part(part: Part, dst: Dst) -> Part:
+    return replace(part, dst=dst) if isinstance(part, Cron | Recurrence) else part
 
 
 class Comparison:

@@ -24,7 +24,8 @@ from tasks_api.delivery.request import ClaimedRun, HttpResult
 from tasks_api.delivery.retry import judge
 from tasks_api.domain.catch_up import CatchUp
 from tasks_api.domain.exceptions import SchedulerError
-from tasks_api.domain.schedules import Cron, Interval, Schedule
+from tasks_api.domain.rules import AnyOf, Recurrence
+from tasks_api.domain.schedules import Cron, Interval, Part, Schedule
 from tasks_api.domain.specs import (
     Misfire,
     Overlap,
@@ -177,7 +178,12 @@ class TaskModel:
         if self.is_cron:
             seconds = f"*/{step}"
             minute = (timezone.now() - 2 * DAY).replace(second=0, microsecond=0)
-            return Cron("* * * * *", seconds=seconds), minute, every
+            cron = Cron("* * * * *", seconds=seconds)
+            rule = Recurrence(f"FREQ=SECONDLY;INTERVAL={step}", datetime(2020, 1, 1))  # noqa: DTZ001 (a local time)
+            # The same fire times, said in three ways.
+            several: AnyOf[Part] = AnyOf((Cron("*/2 * * * *"), cron))
+            alike: list[Schedule] = [cron, rule, several]
+            return self.chance.choice(alike), minute, every
         start = timezone.now() + self.chance.uniform(-90, 40) * SECOND
         return Interval(start, every, None), start, every
 

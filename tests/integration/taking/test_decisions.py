@@ -14,6 +14,7 @@ from accounts.models import User
 from scheduler_service.db import clock
 from tasks_api.domain import schedules
 from tasks_api.domain.ids import moment_of, tenant_bits
+from tasks_api.domain.rules import AnyOf, Recurrence
 from tasks_api.domain.schedules import Cron, Interval, Once, Schedule
 from tasks_api.domain.specs import Misfire, Surface, TaskSpec
 from tasks_api.domain.states import RunState
@@ -33,6 +34,7 @@ from tests.integration.support.stored_tasks import (
 pytestmark = pytest.mark.django_db(transaction=True)
 
 INSTANT = timedelta(microseconds=1)
+FIRST = datetime(2026, 11, 1)  # noqa: DTZ001 (a local time)
 
 
 PLANS: list[Callable[[datetime], Schedule]] = [
@@ -60,6 +62,12 @@ PLANS: list[Callable[[datetime], Schedule]] = [
     lambda _: Cron("* * * * *"),
     lambda _: Cron("* * * * *", seconds="*"),
     lambda _: Cron("* * * * *", offset=3 * SECOND),
+    lambda _: Recurrence("FREQ=MINUTELY", FIRST),
+    lambda _: Recurrence("FREQ=MINUTELY;BYSECOND=0,30", FIRST, offset=3 * SECOND),
+    lambda now: Recurrence("FREQ=HOURLY", FIRST, "Europe/Berlin", end=now),
+    lambda now: AnyOf((Interval(now, HOUR), Cron("* * * * *"))),
+    lambda now: AnyOf((Interval(now - HOUR, HOUR), Once(now)), offset=3 * SECOND),
+    lambda now: AnyOf((Interval(now - HOUR, 7 * SECOND), Once(now - SECOND)), end=now),
 ]
 
 

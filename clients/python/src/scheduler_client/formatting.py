@@ -76,6 +76,11 @@ def format_schedule(task: Task) -> str:
         return f"once {format_cell(task.run_datetime)}"
     if task.cron:
         return f"{task.cron} {task.timezone}"
+    if task.rrule:
+        # DTSTART and RRULE are two lines.
+        return " ".join(task.rrule.splitlines())
+    if task.schedules:
+        return f"{len(task.schedules)} schedules"
     return f"every {task.frequency} s"
 
 

@@ -34,6 +34,8 @@ class Task:
     tags: tuple[str, ...] = ()
     frequency: int | None = None
     cron: str | None = None
+    rrule: str | None = None
+    schedules: Sequence[Mapping[str, Any]] | None = None
     timezone: str | None = None
     start_datetime: datetime | None = None
     end_datetime: datetime | None = None

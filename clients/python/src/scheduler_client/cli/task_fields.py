@@ -25,6 +25,7 @@ FIELD_OPTIONS: Mapping[str, tuple[str, dict[str, Any]]] = {
     "--queue": ("queue", {"help": "pull queue that the task delivers to"}),
     "--method": ("method", {"help": "HTTP method of the request"}),
     "--cron": ("cron", {"help": "cron expression"}),
+    "--rrule": ("rrule", {"help": "recurrence rule of RFC 5545, with its DTSTART"}),
     "--timezone": ("timezone", {"help": "IANA time zone of the schedule"}),
     "--every": (
         "frequency",

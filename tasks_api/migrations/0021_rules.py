@@ -1,0 +1,20 @@
+"""Tasks may have several schedules, and recurrence rules."""
+
+from __future__ import annotations
+
+from django.db import migrations, models
+
+
+class Migration(migrations.Migration):
+    dependencies = [("tasks_api", "0016_pause_until")]
+
+    operations = [
+        migrations.AddField(
+            model_name=name,
+            name="rules",
+            field=models.TextField(
+                blank=True, db_default="", default="", editable=False
+            ),
+        )
+        for name in ("task", "schedulechange")
+    ]
