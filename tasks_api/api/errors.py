@@ -27,6 +27,8 @@ from accounts.throttling import CredentialKind
 from tasks_api.api import known_fields
 from tasks_api.domain.effort import TooMuch, allowance
 from tasks_api.domain.exceptions import (
+    CalendarExists,
+    CalendarNotFound,
     ChannelExists,
     ChannelNotFound,
     InvalidState,
@@ -57,6 +59,8 @@ HTTP_STATUS: dict[type[Exception], int] = {
     MessageNotFound: 404,
     MessageExists: 409,
     NameTaken: 409,
+    CalendarNotFound: 404,
+    CalendarExists: 409,
     ChannelNotFound: 404,
     ChannelExists: 409,
     RuleNotFound: 404,

@@ -126,3 +126,15 @@ class RuleNotFound(SchedulerError):
     """The tenant has no such rule."""
 
     code = "rule_not_found"
+
+
+class CalendarNotFound(SchedulerError):
+    """The tenant has no such calendar."""
+
+    code = "calendar_not_found"
+
+
+class CalendarExists(SchedulerError):
+    """The tenant has a calendar of that name already."""
+
+    code = "calendar_exists"

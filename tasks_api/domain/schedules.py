@@ -1,4 +1,4 @@
-"""Schedules and their fire times: interval, cron and once, as instants in UTC.
+"""Schedules and their fire times: interval, cron, once and by calendars, in UTC.
 
 Each kind has one method, `first_from(moment)`: it returns the earliest fire time at or
 after a moment, or None if none is left. All other functions use this method.
@@ -17,6 +17,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from tasks_api.domain import cron, cron_text
+from tasks_api.domain.calendars import OnCalendars
 from tasks_api.domain.effort import TooMuch, allowance
 from tasks_api.domain.exceptions import ScheduleError
 from tasks_api.domain.timestamps import format_timestamp
@@ -85,7 +86,14 @@ class Cron:
             return None
 
 
-Schedule = Interval | Once | Cron
+Schedule = Interval | Once | Cron | OnCalendars
+
+
+def grid_of(schedule: Schedule) -> Interval | Once | Cron:
+    """Return the schedule as its owner wrote it, without its calendars."""
+    if isinstance(schedule, OnCalendars):
+        return replace(schedule.grid, offset=schedule.offset)
+    return schedule
 
 
 def _within(
@@ -121,7 +129,8 @@ def subtract_offset(moment: datetime | None, offset: timedelta) -> datetime | No
 
 
 def without_spread(schedule: Schedule) -> Schedule:
-    """Return the schedule without the offset and `dst` of a task's policies."""
+    """Return the schedule without the offset, `dst` and calendars of its policies."""
+    schedule = grid_of(schedule)
     match schedule:
         case Interval():
             return replace(schedule, offset=timedelta())
@@ -168,7 +177,7 @@ def read_cron(
 
 def least_interval(schedule: Schedule) -> float:
     """Return the least seconds between two fire times."""
-    match schedule:
+    match grid_of(schedule):
         case Interval(every=every):
             return every.total_seconds()
         case Cron(expression=expression, seconds=seconds):
@@ -347,7 +356,7 @@ END_GRACE = timedelta(seconds=2)
 
 
 def _is_over(schedule: Schedule, now: datetime) -> bool:
-    match schedule:
+    match grid_of(schedule):
         case Once():
             return False
         case Interval(end=end, offset=offset) | Cron(end=end, offset=offset):

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from uuid import UUID
 
+from tasks_api.domain.calendars import CalendarChoice
 from tasks_api.domain.guard import host_of
 from tasks_api.domain.schedules import Schedule
 
@@ -137,6 +138,8 @@ class TaskSpec:
     request: RequestOptions = RequestOptions()
     # The failure streak that pauses the task; None: no streak does.
     pause_after_failures: int | None = None
+    # The calendars by their names; the services turn them into a part of the schedule.
+    calendars: CalendarChoice | None = None
     # None keeps the present state; a new task fires.
     is_paused: bool | None = None
     # The schedule in the client's words, for wire formats that show them again.

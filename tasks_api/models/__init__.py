@@ -1,4 +1,4 @@
-"""The models: tasks, runs, messages, channels, bookkeeping; QuerySets and constraints.
+"""The models: tasks, runs, messages, channels, calendars; QuerySets and constraints.
 
 A model has rules about a single row. A function that touches two models is in
 `services`.
@@ -7,6 +7,7 @@ A model has rules about a single row. A function that touches two models is in
 from __future__ import annotations
 
 from tasks_api.models.bookkeeping import Heartbeat, IdempotencyKey, RunIdKey
+from tasks_api.models.calendars import Calendar, CalendarVersion
 from tasks_api.models.channels import (
     Channel,
     FailingTask,
@@ -26,6 +27,8 @@ from tasks_api.models.tasks import (
 
 __all__ = [
     "Attempt",
+    "Calendar",
+    "CalendarVersion",
     "Channel",
     "FailingTask",
     "FurtherAttempt",

@@ -14,6 +14,7 @@ from accounts.models import User
 from tasks_api.domain.exceptions import NameTaken, TaskBusy
 from tasks_api.domain.specs import TaskSpec
 from tasks_api.models import Run, Task
+from tasks_api.services.calendars import follows_calendars, resolve_calendars
 from tasks_api.services.names import lock_name, require_free, tenant_of
 from tasks_api.services.pausing import set_paused
 from tasks_api.services.rescheduling import reschedule
@@ -41,6 +42,23 @@ def create_tasks(
 
     Their names must differ. Raises NameTaken with the names that are taken.
     """
+    if follows_calendars(specs):
+        return _create_on_calendars(owner, specs, now=now)
+    return _create_resolved(owner, specs, now=now)
+
+
+@transaction.atomic
+def _create_on_calendars(
+    owner: User, specs: Sequence[TaskSpec], *, now: datetime
+) -> list[task_rows.NewTask]:
+    """Store tasks while no calendar of theirs changes."""
+    resolved = resolve_calendars(owner, specs, now=now)
+    return _create_resolved(owner, resolved, now=now)
+
+
+def _create_resolved(
+    owner: User, specs: Sequence[TaskSpec], *, now: datetime
+) -> list[task_rows.NewTask]:
     names = {spec.name for spec in specs if spec.name}
     try:
         if names:
@@ -86,6 +104,8 @@ def rewrite_tasks(
     """
     for task, spec in desired:
         _claim_name(owner, task, spec, now=now)
+    resolved = resolve_calendars(owner, [spec for _, spec in desired], now=now)
+    desired = [(task, spec) for (task, _), spec in zip(desired, resolved, strict=True)]
     one_offs = {task.pk for task, _ in desired if task.periodic_task.one_off}
     changed, moved, moved_at = task_rows.rewrite_tasks(desired)
     if moved_at is not None:

@@ -21,6 +21,7 @@ from tasks_api.domain.schedules import (
     Cron,
     Schedule,
     first_after,
+    grid_of,
     with_spread,
     without_spread,
 )
@@ -109,7 +110,7 @@ def schedule_for(spec: TaskSpec, task_id: UUID) -> Schedule:
 
 
 def _first_fire(schedule: Schedule, now: datetime) -> datetime | None:
-    if isinstance(schedule, Cron):
+    if isinstance(grid_of(schedule), Cron):
         return first_after(schedule, now)
     # Search from the start, not from now: an interval with a past start fires at once.
     return schedule.first_from(datetime.min.replace(tzinfo=UTC))

@@ -26,7 +26,13 @@ from tasks_api.domain.states import RunState
 from tasks_api.metrics import counters
 from tasks_api.storage import run_rows, schedule_changes, schedule_edits, schedule_rows
 from tasks_api.storage.stored_schedules import fetch_with_schedule
-from tasks_api.taking import following, statements, task_statements, waiting_runs
+from tasks_api.taking import (
+    following,
+    held,
+    statements,
+    task_statements,
+    waiting_runs,
+)
 from tasks_api.taking.decision_events import note_decisions
 from tasks_api.taking.decisions import DueTask, TaskUpdate, decide
 from tasks_api.taking.due_poll import NextWork
@@ -195,7 +201,7 @@ def _decide_in_time(
                 move, made = decide(task, limit=BATCH_SIZE, edited_at=edited_at)
             moves.append(move)
             runs.extend(made)
-    return moves, run_rows.replace_taken_ids(runs)
+    return moves, held.hold_back(tasks, run_rows.replace_taken_ids(runs))
 
 
 @transaction.atomic(durable=True)

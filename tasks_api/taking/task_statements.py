@@ -7,6 +7,7 @@ from tasks_api.storage import (
     schedule_statements,
     sending_rules,
 )
+from tasks_api.storage.calendar_rules import HOLD_MARK
 from tasks_api.storage.id_statements import ID_OF_FIRE_TIME, READ_RUN_KEY
 from tasks_api.storage.run_statements import stage_in_history
 from tasks_api.taking.statements import (
@@ -53,6 +54,7 @@ _TAKE_TASKS = f"""
     WITH {{chosen}} due AS MATERIALIZED (
         SELECT task.id, task.tenant_id, task.next_fire_at, task.version,
             task.following_fire_times, task.following_version, task.following_rules,
+            task.calendars,
             periodic.one_off AS is_one_off, clocked.clocked_time AS once_at,
             every.every AS interval_every, every.period AS interval_period,
             coalesce(periodic.start_time, task.created_at) AS starts_at,
@@ -64,6 +66,8 @@ _TAKE_TASKS = f"""
                     WHEN task.misfire = 'skip' THEN 1 ELSE task.catchup_window END)
                     IS NOT false
                 AND NOT {sending_rules.IS_SUSPENDED}
+                -- Python knows whether a calendar holds runs back.
+                AND strpos(task.calendars, '{HOLD_MARK}') = 0
                 -- A fire time that is repeated may have a run in history.
                 AND (task.last_fire_at IS NULL OR task.next_fire_at > task.last_fire_at)
                 AND {schedule_statements.IS_UNEDITED} AS is_undisputed
@@ -79,7 +83,7 @@ _TAKE_TASKS = f"""
     ), fitting AS MATERIALIZED (
         SELECT weighed.*, CASE
             WHEN is_one_off THEN NULL
-            WHEN interval_period = 'seconds'
+            WHEN interval_period = 'seconds' AND calendars = ''
                 THEN next_fire_at + make_interval(secs => interval_every)
             WHEN following_version = version AND following_rules = %(rules)s
                 THEN following_fire_times[1]
@@ -99,7 +103,7 @@ _TAKE_TASKS = f"""
         WHERE is_undisputed AND CASE
             WHEN once_at IS NOT NULL THEN is_one_off
             WHEN is_one_off THEN false
-            WHEN interval_period = 'seconds' AND (interval_every <= 0
+            WHEN interval_period = 'seconds' AND calendars = '' AND (interval_every <= 0
                 OR extract(epoch FROM next_fire_at - starts_at) %% interval_every <> 0)
                 THEN false
             ELSE upcoming > at AND upcoming < '9999-01-01'
@@ -133,8 +137,9 @@ _TAKE_TASKS = f"""
     SELECT fitting.id IS NOT NULL AND made.id IS NULL AND plain.is_exclusive IS NOT TRUE
             AS is_disputed,
         fitting.id IS NULL AS is_left, skipped.task_id IS NOT NULL AS is_skipped,
-        plain.next_at IS NOT NULL AND plain.interval_period IS DISTINCT FROM 'seconds'
-            AND plain.following_fire_times[2] IS NULL AS ends_following,
+        plain.next_at IS NOT NULL AND plain.following_fire_times[2] IS NULL
+            AND (plain.interval_period IS DISTINCT FROM 'seconds' OR plain.calendars <> '')
+            AS ends_following,
         made.id IS NOT NULL AND NOT plain.is_one_off AS is_recurring,
         {
     claimed_run(

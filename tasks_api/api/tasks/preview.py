@@ -22,10 +22,12 @@ from tasks_api.domain.schedules import (
     MICROSECOND,
     Cron,
     Schedule,
+    grid_of,
 )
 from tasks_api.domain.timestamps import format_optional_timestamp, format_timestamp
 from tasks_api.models import Task
 from tasks_api.services import finding
+from tasks_api.services.calendars import resolve_calendars
 from tasks_api.services.coming import fire_times_of_task, schedule_of
 
 DEFAULT_FIRE_TIMES = 20
@@ -56,7 +58,9 @@ class PreviewTask(TasksView):
         count = _fire_time_count(data.get("n", DEFAULT_FIRE_TIMES))
         since = _preview_start(data, now)
         task = {name: data[name] for name in data.keys() - {"n", "from"}}
-        schedule = read_task(task, now=now).schedule
+        spec = read_task(task, now=now)
+        [spec] = resolve_calendars(self.user, [spec], now=now)
+        schedule = spec.schedule
         found = _next_fire_times(schedule, since, count)
         return Response(_render_fire_times(True, schedule, found))
 
@@ -105,8 +109,9 @@ def _next_fire_times(
 def _render_fire_times(
     is_enabled: bool, schedule: Schedule | None, found: list[ComingFireTime]
 ) -> dict[str, Any]:
+    grid = None if schedule is None else grid_of(schedule)
     return {
-        "timezone": schedule.zone if isinstance(schedule, Cron) else "UTC",
+        "timezone": grid.zone if isinstance(grid, Cron) else "UTC",
         "paused": not is_enabled,
         "fire_times": [render_fire_time(each) for each in found],
     }
@@ -121,4 +126,9 @@ def render_fire_time(each: ComingFireTime) -> dict[str, Any]:
         shown["wall"] = each.wall.isoformat()
     if each.which_pass is not None:
         shown["pass"] = each.which_pass
+    if each.moved_from is not None:
+        shown["moved_from"] = format_timestamp(each.moved_from)
+    if each.calendar is not None:
+        found = {"calendar": each.calendar.name, "version": each.calendar.number}
+        shown["moved_by" if each.at else "excluded_by"] = found
     return shown

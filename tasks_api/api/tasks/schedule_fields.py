@@ -16,6 +16,7 @@ from tasks_api.domain.schedules import (
     Interval,
     Once,
     Schedule,
+    grid_of,
 )
 
 TASK_TYPES = {"one_time": "one_time", "periodic": "periodic", "interval": "periodic"}
@@ -241,6 +242,7 @@ def merge_schedule(schedule: Schedule, data: Mapping[str, Any]) -> dict[str, Any
 
 def _as_posted(schedule: Schedule) -> dict[str, Any]:
     """A schedule as request fields, exact to the microsecond."""
+    schedule = grid_of(schedule)
     match schedule:
         case Once(at=at):
             return {"task_type": "one_time", "run_datetime": at.isoformat()}
