@@ -81,7 +81,7 @@ def _refuse(why: str) -> Any:
 def _checked(text: object) -> str:
     """Return the text with whole lines and without rules of time zones."""
     if not isinstance(text, str) or not text.strip():
-        _refuse("should be the text of an iCalendar file")
+        _refuse("should be the text of an ICS file")
     assert isinstance(text, str)
     if len(text) > MAX_FILE_LENGTH:
         _refuse(f"has more than {MAX_FILE_LENGTH} characters")
@@ -101,7 +101,7 @@ def _events(text: str) -> Iterator[Component]:
     try:
         read = Calendar.from_ical(text)
     except Exception:  # noqa: BLE001 (the library raises anything for a hostile file)
-        _refuse("should be the text of an iCalendar file")
+        _refuse("should be the text of an ICS file")
     yield from read.walk("VEVENT")
 
 

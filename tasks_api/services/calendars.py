@@ -212,7 +212,7 @@ def _add_version(
         zone=wanted.zone,
         content=wanted.content,
         holidays=days,
-        created_by=user.username,
+        created_by=user.name,
     )
 
 

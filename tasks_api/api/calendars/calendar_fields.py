@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import date, timedelta
 from typing import Any
 
-from tasks_api.api import fields
+from tasks_api.api import fields, known_fields
 from tasks_api.domain.day_sets import WEEKDAYS
 from tasks_api.domain.exceptions import InvalidTask
 from tasks_api.domain.timestamps import format_timestamp
@@ -17,6 +17,7 @@ MAX_CALENDAR_NAME_LENGTH = 100
 MAX_DATES, MAX_RANGES = 3000, 2000
 FIRST_DAY, LAST_DAY = date(1970, 1, 1), date(9998, 12, 31)
 MAX_DAYS = 3660
+_RANGE = known_fields.KnownFields(dict.fromkeys(("from", "to"), known_fields.NO_FIELDS))
 DEFAULT_DAYS = 366
 
 
@@ -85,6 +86,7 @@ def _read_range(value: object, number: int, zone: str) -> dict[str, str]:
     name = f"ranges[{number}]"
     if not isinstance(value, Mapping):
         fields.raise_invalid(name, "should be an object of from and to")
+    known_fields.require_known_fields(value, _RANGE)
     first, last = value.get("from"), value.get("to")
     if _is_day(first) and _is_day(last):
         days = read_day(f"{name}.from", first), read_day(f"{name}.to", last)

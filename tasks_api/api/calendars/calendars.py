@@ -40,7 +40,7 @@ class CalendarView(FormatView):
     def render(self, calendar: Calendar, status: int = 200) -> Response:
         version = calendars.present_version(calendar)
         count = calendars.count_tasks(calendar)
-        shown = render_calendar(calendar, version, tasks=count)
+        shown = render_calendar(calendar, version, task_count=count)
         headers = {"Location": f"/calendars/{calendar.name}/"} if status == 201 else {}
         return Response(shown, status=status, headers=headers)
 
@@ -104,7 +104,7 @@ class CalendarDays(CalendarView):
 
 
 class ImportCalendar(CalendarView):
-    scopes: ClassVar = {"POST": Scope.ADMIN}
+    for_tenant_admins: ClassVar = True
 
     @schema.import_calendar
     def post(self, request: Request, name: str) -> Response:

@@ -30,7 +30,7 @@ from tasks_api.api.tenant_openapi import (
 from tasks_api.domain.calendar_files import MAX_FILE_LENGTH
 from tasks_api.domain.day_sets import WEEKDAYS
 
-_DAY = {"type": "string", "format": "date"}
+_DAY = text("A day, such as 2026-12-24.", format="date")
 _CONTENT_IN: dict[str, Any] = {
     "zone": text("The IANA zone whose clock says which day it is: UTC if absent."),
     "dates": {
@@ -92,7 +92,7 @@ CALENDAR_OUT = {
         **_CONTENT_OUT,
         "created_at": text("When the calendar was created."),
         "changed_at": text("When the version was made."),
-        "tasks": count("How many tasks follow the calendar; not in the list."),
+        "task_count": count("How many tasks follow the calendar; not in the list."),
     },
 }
 _CHANGE_IN = {"type": "object", "properties": openapi.optional(_CONTENT_IN)}
@@ -106,7 +106,7 @@ _ICS_IN = {
     "required": ["ics"],
     "properties": {
         "ics": text(
-            "The text of an iCalendar file. Its events replace the dates and ranges of the "
+            "The text of an ICS file (RFC 5545). Its events replace the dates and ranges of the "
             "calendar.",
             maxLength=MAX_FILE_LENGTH,
         )
@@ -147,7 +147,7 @@ _CALENDAR = {
     **_CONTENT,
     "created_at": "2026-11-29T08:00:00Z",
     "changed_at": "2026-11-29T08:00:00Z",
-    "tasks": 12,
+    "task_count": 12,
 }
 _SHOWN = openapi.response(CALENDAR_OUT, _CALENDAR, "The calendar.")
 _NO_CALENDAR = openapi.error_response("Calendar not found")
@@ -296,14 +296,14 @@ list_calendar_days = _describe(
 )
 import_calendar = _describe(
     "import_calendar",
-    "Import an iCalendar file",
+    "Import an ICS file",
     "Replaces the dates and ranges of a calendar by the events of a file; its weekdays and "
     "holidays stay. Events repeat by simple rules, for ten years from now. Names of zones "
     "count, and rules of zones in the file do not.",
     {
         200: _SHOWN,
         400: openapi.error_response(
-            "Invalid value of ics. The file should be the text of an iCalendar file"
+            "Invalid value of ics. The file should be the text of an ICS file"
         ),
         404: _NO_CALENDAR,
         409: _TOO_MANY,

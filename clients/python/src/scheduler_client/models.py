@@ -46,6 +46,7 @@ class Task:
     catchup_window: int | None = None
     spread: int | None = None
     dst: Mapping[str, str] | None = None
+    calendars: Mapping[str, Any] | None = None
     method: str | None = None
     headers: Mapping[str, str] | None = None
     timeout_seconds: int | None = None
@@ -63,7 +64,7 @@ class Task:
 
 @dataclass(frozen=True)
 class FireTime:
-    """One coming fire time. `at` is None if a change of the clock drops it.
+    """One coming fire time. `at` is None if a clock change drops or a calendar excludes it.
 
     `local`, `wall` and `grid` are strings as the service writes them; see its docs.
     """
@@ -74,6 +75,9 @@ class FireTime:
     wall: str | None = None
     which_pass: int | None = None
     grid: str | None = None
+    moved_from: datetime | None = None
+    moved_by: Mapping[str, Any] | None = None
+    excluded_by: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -157,6 +161,9 @@ class Account:
     unplanned: int
     differences: list[AccountDifference]
     changes: list[ScheduleChange]
+    # Of a task that followed calendars: what these left out, which is not planned.
+    excluded: int | None = None
+    excluded_times: list[Mapping[str, Any]] = field(default_factory=list)
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
 
@@ -354,6 +361,48 @@ class AuditEntry:
     action: str
     objects: list[str]
     changes: Mapping[str, Any]
+    raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+
+@dataclass(frozen=True)
+class Calendar:
+    """Days and spans of time with a name. `task_count` is None in lists."""
+
+    name: str
+    version: int
+    zone: str
+    dates: list[str]
+    ranges: list[Mapping[str, str]]
+    weekdays: list[str]
+    holidays: Mapping[str, str] | None
+    created_at: datetime
+    changed_at: datetime
+    task_count: int | None = None
+    raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+
+@dataclass(frozen=True)
+class CalendarVersion:
+    """What a calendar contained from one change to the next."""
+
+    version: int
+    zone: str
+    dates: list[str]
+    ranges: list[Mapping[str, str]]
+    weekdays: list[str]
+    holidays: Mapping[str, str] | None
+    created_at: datetime
+    created_by: str
+    raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+
+@dataclass(frozen=True)
+class CalendarDay:
+    """A day that a calendar has, as `2026-12-24`, whole or in part."""
+
+    day: str
+    whole: bool
+    holiday: str | None
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
 
