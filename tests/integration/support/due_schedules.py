@@ -15,16 +15,19 @@ from django.db import connection
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
 from accounts.models import User
+from tasks_api.domain.calendars import CalendarRules
 from tasks_api.domain.cron import Dst
 from tasks_api.domain.ids import id_of_fire_time
 from tasks_api.domain.schedules import Cron, Interval, Once, Schedule
 from tasks_api.domain.specs import Misfire, Overlap, Surface, TaskSpec
 from tasks_api.domain.states import RunState
 from tasks_api.models import Run, RunIdKey, Task
-from tasks_api.services import tasks
+from tasks_api.services import calendars, tasks
+from tasks_api.storage import calendar_rules, stored_schedules
 from tasks_api.taking import due_tasks, following, leases
 from tasks_api.taking.room import Room
 from tasks_api.taking.tenant_shares import TenantShare
+from tests.integration.support.calendars import make_calendar
 from tests.integration.support.stored_tasks import HOUR, SECOND, TARGET
 
 PAIRS = 400
@@ -32,7 +35,7 @@ MINUTE = 60 * SECOND
 INSTANT = timedelta(microseconds=1)
 # Spans around which a decision changes: the grace, the grace of ends, windows, and none.
 EDGES = [0 * SECOND, SECOND, 2 * SECOND, 5 * SECOND, 10 * SECOND]
-KINDS = ["once", "seconds", "hours", "cron"]
+KINDS = ["once", "seconds", "hours", "cron", "calendars"]
 CRONS = [
     ("* * * * *", "*/20"),
     ("* * * * *", "0"),
@@ -79,9 +82,10 @@ class Case(NamedTuple):
 
 
 class CaseMaker:
-    def __init__(self, seed: int, now: datetime) -> None:
+    def __init__(self, seed: int, now: datetime, rules: CalendarRules) -> None:
         self._chance = random.Random(seed)
         self._now = now
+        self._rules = rules
 
     def make(self) -> Case:
         chance = self._chance
@@ -126,6 +130,13 @@ class CaseMaker:
 
     def _schedule(self, kind: str) -> Schedule:
         chance = self._chance
+        if kind == "calendars":
+            grid = self._schedule(chance.choice(["seconds", "cron"]))
+            assert isinstance(grid, Interval | Cron)
+            return stored_schedules.follow_calendars(
+                replace(grid, start=None if isinstance(grid, Cron) else grid.start),
+                self._rules,
+            )
         if kind == "once":
             return Once(self._now - chance.choice([self._edge(), 40 * 24 * HOUR]))
         offset = chance.choice([0, 0, 7, 120]) * SECOND
@@ -148,7 +159,7 @@ class Comparison:
     """The same tasks twice: of a user, for the statement, and of another, for Python."""
 
     def __init__(self, user: User, other: User, seed: int, now: datetime) -> None:
-        make = CaseMaker(seed, now).make
+        make = CaseMaker(seed, now, _make_rules(user, now)).make
         self._now = now
         self._cases = [make() for _ in range(PAIRS)]
         self._key = bytes(RunIdKey.objects.get().key)
@@ -242,6 +253,19 @@ class Comparison:
             )
             for task in self._read(ids)
         ]
+
+
+def _make_rules(user: User, now: datetime) -> CalendarRules:
+    """Rules that leave out some minutes of each hour around now."""
+    hours = [now + number * HOUR for number in range(-3, 4)]
+    ranges = [
+        {"from": each.isoformat(), "to": (each + 7 * MINUTE).isoformat()}
+        for each in hours
+        if each != now
+    ]
+    made = make_calendar(user, "some", ranges=ranges)
+    version = calendars.present_version(made)
+    return CalendarRules(exclude=(calendar_rules.days_of(version),))
 
 
 def _count_in_hours(stored: list[Task]) -> None:
