@@ -6,7 +6,7 @@ task's pace in it. Runs of tasks without a pace go at once when the calendar's t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
@@ -94,13 +94,20 @@ def spread_out_late() -> int:
     with prepared() as cursor:
         cursor.execute(FIND_LATE_RELEASES, [MAX_LATENESS])
         ids = [calendar_id for (calendar_id,) in cursor.fetchall()]
-    calendars = Calendar.objects.filter(pk__in=ids).order_by("pk")
-    return sum(_spread_out(calendar) for calendar in calendars)
+    return sum(_spread_out(calendar_id) for calendar_id in ids)
 
 
 @transaction.atomic
-def _spread_out(calendar: Calendar) -> int:
-    return place_anew(calendar, now=clock.read())
+def _spread_out(calendar_id: int) -> int:
+    return place_all_anew([calendar_id], now=clock.read())
+
+
+def place_all_anew(calendar_ids: Collection[int], *, now: datetime) -> int:
+    """Give the held runs of some calendars new places; see place_anew()."""
+    if not calendar_ids:
+        return 0
+    calendars = Calendar.objects.filter(pk__in=calendar_ids).order_by("pk")
+    return sum(place_anew(calendar, now=now) for calendar in calendars)
 
 
 def place_anew(calendar: Calendar, *, now: datetime) -> int:

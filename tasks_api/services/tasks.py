@@ -14,12 +14,14 @@ from accounts.models import User
 from tasks_api.domain.exceptions import NameTaken, TaskBusy
 from tasks_api.domain.specs import TaskSpec
 from tasks_api.models import Run, Task
+from tasks_api.services import held_runs
 from tasks_api.services.calendars import follows_calendars, resolve_calendars
 from tasks_api.services.names import lock_name, require_free, tenant_of
 from tasks_api.services.pausing import set_paused
 from tasks_api.services.rescheduling import reschedule
 from tasks_api.services.unstarted_runs import delete_unstarted
 from tasks_api.storage import task_rows
+from tasks_api.storage.calendar_rules import calendars_that_hold
 
 
 def create_task(owner: User, spec: TaskSpec, *, now: datetime) -> Task:
@@ -107,9 +109,11 @@ def rewrite_tasks(
     resolved = resolve_calendars(owner, [spec for _, spec in desired], now=now)
     desired = [(task, spec) for (task, _), spec in zip(desired, resolved, strict=True)]
     one_offs = {task.pk for task, _ in desired if task.periodic_task.one_off}
+    holding = calendars_that_hold(task.calendars for task, _ in desired)
     changed, moved, moved_at = task_rows.rewrite_tasks(desired)
     if moved_at is not None:
         _restart([task.pk for task in moved], one_offs, now=moved_at)
+        held_runs.place_all_anew(holding, now=moved_at)
     return changed
 
 

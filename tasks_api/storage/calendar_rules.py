@@ -91,11 +91,11 @@ def replace_version(text: str, calendar_id: int, version_id: int) -> str:
     return json.dumps(ordered | rest, separators=(",", ":"))
 
 
-def calendars_in(texts: Iterable[str]) -> set[int]:
-    """Return the ids of the calendars of some texts."""
+def calendars_that_hold(texts: Iterable[str]) -> set[int]:
+    """Return the ids of the calendars that hold runs back by some texts."""
     return {
         calendar_id
         for text in texts
-        for name in LISTS
-        for calendar_id, _ in (json.loads(text).get(name, ()) if text else ())
+        if HOLD_MARK in text
+        for calendar_id, _ in json.loads(text)["hold"]
     }

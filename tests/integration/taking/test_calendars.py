@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 import pytest
+from django.db import transaction
 from django.utils import timezone
 
 from accounts.models import User
@@ -14,7 +15,8 @@ from tasks_api.domain.day_sets import WEEKDAYS
 from tasks_api.domain.schedules import Cron, Interval
 from tasks_api.domain.specs import Overlap
 from tasks_api.models import Calendar, Run, Task
-from tasks_api.services import held_runs, manual_runs
+from tasks_api.services import held_runs, manual_runs, tasks
+from tasks_api.storage import task_rows
 from tasks_api.taking import due_tasks, following, leases
 from tasks_api.taking.room import Room
 from tests.integration.support.calendars import (
@@ -204,6 +206,21 @@ def test_held_runs_that_nobody_took_for_an_hour_still_go_at_the_pace(
     assert [run.pk for run in left] == [run.pk for run in runs[1:]]
     now = clock.read()
     assert all(run.wake_at and run.wake_at > now for run in left)
+
+
+def test_runs_of_a_task_that_waits_for_no_calendar_any_more_go_at_once(
+    user: User,
+) -> None:
+    runs = hold_runs(user, 2)
+    held = runs[1]
+    task = Task.objects.with_schedule().select_related("owner").get(pk=held.task_id)
+
+    with transaction.atomic():
+        spec = task_rows.load_spec(task)
+        tasks.change_task(user, task, spec, now=timezone.now())
+
+    assert held.pk in {run.run_id for run in take_waiting()}
+    assert Run.objects.get(pk=runs[0].pk).state == "pending"
 
 
 def test_places_after_a_hold_leave_out_the_next_hold(user: User) -> None:
