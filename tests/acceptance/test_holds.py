@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import signal
-from datetime import datetime, timedelta
-from itertools import pairwise
+from datetime import datetime
 
 import pytest
 
@@ -12,23 +11,35 @@ from tests.acceptance.harness import Harness, eventually
 from tests.acceptance.tasks import SECOND, in_seconds
 from tests.receiver import Receiver
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(400)
 
-RUNS = 24
+RUNS = 20
 # Two runs a second.
 PACE, INTERVAL = "120/minute", SECOND / 2
+# Runs that are less late than this keep their places; see held_runs.MAX_LATENESS.
+KEPT = 3 * SECOND
+FOREVER = datetime.fromisoformat("2999-01-01T00:00:00+00:00")
 
 
-def make_freeze(harness: Harness, until: datetime) -> None:
+def freeze_until(end: datetime) -> dict[str, object]:
+    return {"ranges": [{"from": "2020-01-01T00:00:00Z", "to": end.isoformat()}]}
+
+
+def make_freeze(harness: Harness) -> None:
     """Make a calendar as an administrator, which the user of the harness becomes."""
     harness.query("UPDATE accounts_user SET role = 'admin' RETURNING id")
-    hold = {"from": "2020-01-01T00:00:00Z", "to": until.isoformat()}
-    content = {"name": "freeze", "ranges": [hold]}
-    answer = harness.api.post(f"{harness.url}/calendars/", json=content, timeout=10)
+    body = {"name": "freeze", **freeze_until(FOREVER)}
+    answer = harness.api.post(f"{harness.url}/calendars/", json=body, timeout=20)
     assert answer.status_code == 201, answer.text
 
 
-def held(harness: Harness) -> int:
+def end_freeze(harness: Harness, end: datetime) -> None:
+    url = f"{harness.url}/calendars/freeze/"
+    answer = harness.api.put(url, json=freeze_until(end), timeout=20)
+    assert answer.status_code == 200, answer.text
+
+
+def count_held(harness: Harness) -> int:
     found = harness.query(
         "SELECT count(*) FROM tasks_api_run WHERE state = 'pending'"
         " AND reason = 'Held by calendar freeze.'"
@@ -36,53 +47,62 @@ def held(harness: Harness) -> int:
     return int(found[0][0])
 
 
+def list_begins(harness: Harness) -> list[tuple[datetime, datetime, int]]:
+    """Fire times, when their runs were taken, and how often they were lost, by the taking."""
+    found = harness.query(
+        "SELECT scheduled_for, started_at, lost_count FROM tasks_api_run"
+        " WHERE started_at IS NOT NULL ORDER BY started_at, scheduled_for"
+    )
+    return [(at, started, lost) for at, started, lost in found]
+
+
 def test_held_runs_go_in_order_at_the_pace_after_all_workers_were_killed(
     harness: Harness, target: Receiver
 ) -> None:
     workers = [harness.start_part("worker"), harness.start_part("worker")]
     beat = harness.start_part("beat")
-    eventually(lambda: harness.is_ready(workers=2))
-    start, end = in_seconds(8), in_seconds(26)
-    make_freeze(harness, end)
-    for number in range(RUNS):
+    eventually(lambda: harness.is_ready(workers=2), timeout=90)
+    make_freeze(harness)
+    for _ in range(RUNS):
         harness.create_task(
             task_type="periodic",
             frequency=100_000,
-            start_datetime=(start + number * 0.2 * SECOND).isoformat(),
+            start_datetime=in_seconds(5).isoformat(),
             url=f"{target.url}/x",
             calendars={"hold": ["freeze"], "pace": PACE},
         )
-    eventually(lambda: held(harness) == RUNS, timeout=30)
+    eventually(lambda: count_held(harness) == RUNS, timeout=90)
     assert target.requests == []
+    end = in_seconds(3)
+    end_freeze(harness, end)
 
-    target.wait_for(4)
+    target.wait_for(3)
     for worker in workers:
         harness.stop_process(worker, signal.SIGKILL)
-    # Nobody is there for some seconds, in which the places of many runs pass.
+    [(killed_at,)] = harness.query("SELECT now()")
+    # The places of some runs pass while nobody is there.
     overdue = (
         "SELECT 1 FROM tasks_api_run WHERE state = 'pending'"
-        " AND wake_at < now() - '2 s'::interval HAVING count(*) > 3"
+        " HAVING min(wake_at) < now() - '4 s'::interval"
+        " OR max(wake_at) < now() + '1 s'::interval"
     )
-    eventually(lambda: harness.query(overdue) or held(harness) < RUNS - 8)
-    killed_at = len(target.requests)
-    replacement = harness.start_part("worker")
-    eventually(lambda: held(harness) == 0, timeout=60)
-    target.wait_for(RUNS)
-
-    arrived = sorted(target.requests, key=lambda request: request.at)
-    assert arrived[0].at >= end.timestamp()
-    firsts = {each.headers["webhook-id"]: each for each in reversed(arrived)}
-    ordered = sorted(firsts.values(), key=lambda request: request.at)
-    planned = [each.headers["x-scheduled-for"] for each in ordered]
-    later = planned[killed_at:]
-    assert later == sorted(later)
-    # After the kill no window of four seconds has more than the pace allows, but for what
-    # waited less than the time after which runs get new places.
-    times = [each.at for each in ordered[killed_at:]]
-    spare = int(timedelta(seconds=3) / INTERVAL) + 2
-    for index, at in enumerate(times):
-        window = [other for other in times[index:] if other < at + 4]
-        assert len(window) <= 4 * SECOND / INTERVAL + spare
-    assert all(first <= second for first, second in pairwise(times))
-    harness.stop_process(replacement, signal.SIGTERM)
     harness.stop_process(beat, signal.SIGTERM)
+    eventually(lambda: harness.query(overdue), timeout=60)
+    rest = [harness.start_part("worker"), harness.start_part("beat")]
+    eventually(lambda: count_held(harness) == 0, timeout=90)
+    eventually(lambda: harness.count_unfinished_runs() == 0, timeout=90)
+
+    found = list_begins(harness)
+    assert len(found) == RUNS
+    assert all(started >= end for _, started, _ in found)
+    later = [each for each in found if each[1] > killed_at]
+    # A request that was under way at the kill is sent again, out of the line.
+    once = [at for at, _, lost in later if not lost]
+    assert once == sorted(once)
+    times = [started for _, started, _ in later]
+    most = 4 * SECOND / INTERVAL + KEPT / INTERVAL + 4
+    for first in times:
+        window = [at for at in times if first <= at < first + 4 * SECOND]
+        assert len(window) <= most
+    for process in rest:
+        harness.stop_process(process, signal.SIGTERM)

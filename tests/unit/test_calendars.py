@@ -29,6 +29,7 @@ from tasks_api.domain.schedules import (
     fire_times_between,
     first_after,
     grid_of,
+    sort_due,
 )
 
 DAY, HOUR = timedelta(days=1), timedelta(hours=1)
@@ -217,6 +218,55 @@ def test_nothing_changes_before_the_change_of_a_calendar(
     for step in range(steps):
         assert days.covers(moment + step * HOUR) == is_covered
     assert days.covers(end - MICROSECOND) == is_covered
+
+
+@given(
+    grid=grids(),
+    exclude=calendars(),
+    on_excluded=st.sampled_from(OnExcluded),
+    days=st.tuples(st.integers(0, 200), st.integers(1, 12)),
+    most=st.sampled_from([1, 100]),
+    grace=st.sampled_from([None, 10 * HOUR]),
+    ends=st.booleans(),
+)
+@settings(max_examples=40, deadline=None)
+def test_misfire_treats_what_calendars_let_through(
+    grid: Cron | Interval,
+    exclude: CalendarDays,
+    on_excluded: OnExcluded,
+    days: tuple[int, int],
+    most: int,
+    grace: timedelta | None,
+    ends: bool,
+) -> None:
+    rules = CalendarRules((exclude,), on_excluded=on_excluded)
+    first = datetime(2026, 2, 1, tzinfo=UTC) + days[0] * DAY
+    now = first + days[1] * DAY
+    grid = replace(
+        grid, start=grid.start or first - 60 * DAY, end=now if ends else None
+    )
+    schedule = OnCalendars(grid, rules)
+    since = first_after(schedule, first)
+    if since is None or since > now:
+        return
+
+    due = sort_due(schedule, since=since, now=now, limit=1000, grace=grace, most=most)
+
+    zone = grid.zone if isinstance(grid, Cron) else None
+    times = Model(rules, zone).fire_times(
+        replace(grid, end=None), first, now + 40 * DAY
+    )
+    bounded = [
+        at
+        for at in times
+        if grid.start is not None and at >= grid.start and (not ends or at <= now)
+    ]
+    passed = [at for at in walk(schedule, since, now) if at <= now]
+    assert [each.moment for each in due.missed] + list(due.fires) == passed
+    assert set(passed) <= set(bounded)
+    assert len(due.fires) <= most
+    assert all(grace is None or now - at <= grace for at in due.fires)
+    assert due.next_fire_at == first_after(schedule, now)
 
 
 ALL_DAYS = calendar(weekdays=list(WEEKDAYS))
