@@ -100,7 +100,8 @@ class TenantScheduler(Scheduler):
         run("Following edits", partial(self._follow_edits, seen), None)
         run("Sending operators' tasks", self._operator_tasks.fire_due, None)
         is_full |= run("Resuming tasks", partial(_resume_tasks, seen, floor), False)
-        run("Spreading out held runs", held_runs.spread_out_late, 0)
+        if seen.has_late_runs_on_calendars:
+            run("Spreading out held runs", held_runs.spread_out_late, 0)
         is_full |= run("Ending tasks", partial(_end_tasks, seen, floor), False)
         is_full |= run(
             "Settling schedule changes", partial(_settle_changes, seen, floor), False

@@ -52,6 +52,8 @@ class PollResult(NamedTuple):
     has_pauses_that_are_over: bool
     # Whether notices are due, of which messages are to be made.
     has_due_notices: bool
+    # Whether runs wait for too long, and calendars have held some back lately.
+    has_late_runs_on_calendars: bool
     # All work lies at or after the floor.
     floor: Floor
 
@@ -68,6 +70,7 @@ UNKNOWN_RESULT = PollResult(
     has_past_tasks=True,
     has_pauses_that_are_over=True,
     has_due_notices=True,
+    has_late_runs_on_calendars=True,
     floor=Floor(),
 )
 _COLUMNS = (*PollResult._fields[:-1], *Floor._fields)

@@ -24,6 +24,10 @@ FIND_WORK = f"""
         coalesce(resume_at <= now(), false) AS has_pauses_that_are_over,
         coalesce((SELECT min(send_at) FROM tasks_api_pendingnotice) <= now(), false)
             AS has_due_notices,
+        coalesce(wait_at < now() - '{PATIENCE}'::interval AND (
+            SELECT max(next_release_at) FROM tasks_api_calendar
+            WHERE next_release_at IS NOT NULL
+        ) > now() - '7 days'::interval, false) AS has_late_runs_on_calendars,
         least(fire_at, past) AS fire_at, least(wait_at, past) AS wait_at,
         least(wake_at, past) AS wake_at, least(ends_at, past) AS ends_at,
         least(resume_at, past) AS resume_at,
@@ -73,7 +77,8 @@ FIND_TASKS_AT_RISK = from_moment(
                 OR task.next_fire_at + make_interval(secs => task.catchup_window)
                     <= now() + '{PATIENCE}'::interval
                 OR task.ends_at <= now() + '{PATIENCE}'::interval
-                OR CASE WHEN task.interval_period = 'seconds' THEN task.next_fire_at
+                OR CASE WHEN task.interval_period = 'seconds' AND task.calendars = ''
+                    THEN task.next_fire_at
                         + make_interval(secs => task.interval_every)
                     ELSE coalesce(task.following_fire_times[1], now()) END
                     <= now() + '{PATIENCE}'::interval)

@@ -133,10 +133,9 @@ class CaseMaker:
         if kind == "calendars":
             grid = self._schedule(chance.choice(["seconds", "cron"]))
             assert isinstance(grid, Interval | Cron)
-            return stored_schedules.follow_calendars(
-                replace(grid, start=None if isinstance(grid, Cron) else grid.start),
-                self._rules,
-            )
+            if isinstance(grid, Cron):
+                grid = replace(grid, start=None)
+            return stored_schedules.follow_calendars(grid, self._rules)
         if kind == "once":
             return Once(self._now - chance.choice([self._edge(), 40 * 24 * HOUR]))
         offset = chance.choice([0, 0, 7, 120]) * SECOND
