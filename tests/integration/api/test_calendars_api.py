@@ -11,32 +11,14 @@ from rest_framework.test import APIClient
 
 from accounts import services as accounts
 from accounts.models import AuditEntry, Role, User
-from tasks_api.models import Calendar, Task
+from tasks_api.models import Calendar
 from tests.conftest import ClientFor
+from tests.integration.support.calendars_surface import CLOSED, CRON, make_calendar
 from tests.integration.support.tasks_surface import (
-    ONE_TIME,
-    PERIODIC,
-    apply_tasks,
-    created,
     error,
 )
 
 pytestmark = pytest.mark.django_db
-
-CLOSED = {
-    "name": "closed",
-    "zone": "Europe/Berlin",
-    "dates": ["2027-05-28"],
-    "ranges": [{"from": "2026-12-24", "to": "2027-01-01"}],
-    "weekdays": ["sun", "sat"],
-    "holidays": {"country": "DE", "subdivision": "BY"},
-}
-CRON = {
-    "task_type": "periodic",
-    "cron": "0 9 * * *",
-    "timezone": "Europe/Berlin",
-    "url": "http://example.com/hook",
-}
 
 
 @pytest.fixture
@@ -49,15 +31,8 @@ def foreign_admin(stranger: User, client_for: ClientFor) -> APIClient:
     return client_for(accounts.change_user(stranger, role=Role.ADMIN))
 
 
-def make(admin: APIClient, **fields: Any) -> dict[str, Any]:
-    answer = admin.post("/calendars/", {**CLOSED, **fields}, format="json")
-    assert answer.status_code == 201, answer.json()
-    made: dict[str, Any] = answer.json()
-    return made
-
-
 def test_a_calendar_is_made_shown_changed_and_removed(admin: APIClient) -> None:
-    made = make(admin)
+    made = make_calendar(admin)
 
     assert made.items() >= {**CLOSED, "weekdays": ["sat", "sun"]}.items()
     assert (made["version"], made["task_count"]) == (1, 0)
@@ -77,7 +52,7 @@ def test_a_calendar_is_made_shown_changed_and_removed(admin: APIClient) -> None:
 
 
 def test_what_was_read_can_be_sent_back(admin: APIClient) -> None:
-    made = make(admin)
+    made = make_calendar(admin)
 
     answer = admin.put("/calendars/closed", made, format="json")
 
@@ -89,7 +64,7 @@ def test_what_was_read_can_be_sent_back(admin: APIClient) -> None:
 def test_members_read_calendars_and_do_not_write_them(
     admin: APIClient, user: User, client_for: ClientFor
 ) -> None:
-    make(admin)
+    make_calendar(admin)
     member = client_for(user)
 
     assert member.get("/calendars/closed").status_code == 200
@@ -104,7 +79,7 @@ def test_members_read_calendars_and_do_not_write_them(
 def test_another_tenant_reaches_no_calendar(
     admin: APIClient, foreign_admin: APIClient
 ) -> None:
-    make(admin)
+    make_calendar(admin)
 
     for path in ("", "/versions", "/days"):
         assert foreign_admin.get(f"/calendars/closed{path}").status_code == 404
@@ -117,12 +92,12 @@ def test_another_tenant_reaches_no_calendar(
     assert answer.json() == error(
         "Invalid value of calendars. There is no calendar closed"
     )
-    make(foreign_admin)
+    make_calendar(foreign_admin)
     assert Calendar.objects.count() == 2
 
 
 def test_a_name_that_is_taken_is_refused(admin: APIClient) -> None:
-    make(admin)
+    make_calendar(admin)
 
     answer = admin.post("/calendars/", CLOSED, format="json")
 
@@ -131,7 +106,7 @@ def test_a_name_that_is_taken_is_refused(admin: APIClient) -> None:
 
 
 def test_a_name_may_be_in_any_language(admin: APIClient) -> None:
-    make(admin, name="Betriebsferien & Feste")
+    make_calendar(admin, name="Betriebsferien & Feste")
 
     found = admin.get(f"/calendars/{quote('Betriebsferien & Feste')}/")
 
@@ -191,7 +166,7 @@ def test_wrong_content_is_refused_by_its_field(
 
 
 def test_versions_and_days_are_listed(admin: APIClient) -> None:
-    make(admin)
+    make_calendar(admin)
     for day in ("2027-02-01", "2027-03-01"):
         admin.put("/calendars/closed", {"dates": [day]}, format="json")
 
@@ -213,194 +188,13 @@ def test_versions_and_days_are_listed(admin: APIClient) -> None:
     "query", ["from=x", "from=2027-01-01&to=2026-01-01", "to=2099-01-01", "until=1"]
 )
 def test_a_wrong_span_of_days_is_refused(admin: APIClient, query: str) -> None:
-    make(admin)
+    make_calendar(admin)
 
     assert admin.get(f"/calendars/closed/days?{query}").status_code == 400
 
 
-def test_a_task_shows_its_calendars_and_keeps_them_when_it_is_patched(
-    admin: APIClient,
-) -> None:
-    make(admin)
-    given = {"exclude": ["closed"], "on_excluded": "next_business_day"}
-
-    task = created(admin, {**CRON, "calendars": given})
-
-    assert task["calendars"] == given
-    assert admin.get("/calendars/closed").json()["task_count"] == 1
-    path = f"/tasks/id/{task['id']}"
-    same = admin.patch(path, {"tags": ["a"]}, format="json")
-    assert same.json()["calendars"] == given
-    version = Task.objects.get().version
-    put = admin.put(f"/tasks/by-name/{'x'}", {**CRON, "name": "x"}, format="json")
-    assert "calendars" not in put.json()
-    gone = admin.patch(path, {"calendars": None}, format="json")
-    assert "calendars" not in gone.json()
-    assert Task.objects.get(pk=task["id"]).version == version + 1
-    assert admin.delete("/calendars/closed").status_code == 200
-
-
-def test_a_calendar_in_use_is_not_removed(admin: APIClient) -> None:
-    make(admin)
-    for _ in range(2):
-        created(admin, {**CRON, "calendars": {"hold": ["closed"], "pace": "20/minute"}})
-
-    answer = admin.delete("/calendars/closed")
-
-    assert answer.status_code == 409
-    assert answer.json() == error(
-        "2 tasks follow this calendar; take it from them first"
-    )
-
-
-def test_tasks_without_calendars_show_none(api: APIClient) -> None:
-    assert "calendars" not in created(api, PERIODIC)
-    assert "calendars" not in created(api, {**CRON, "calendars": {}})
-
-
-@pytest.mark.parametrize(
-    ("body", "calendars", "message"),
-    [
-        (CRON, [], "Invalid value of calendars. It should be an object"),
-        (CRON, {"exclude": "closed"}, "Invalid value of calendars.exclude"),
-        (CRON, {"exclude": ["closed"] * 11}, "Invalid value of calendars.exclude"),
-        (CRON, {"only": [1]}, "Invalid value of calendars.only"),
-        (CRON, {"exclude": ["holiday"]}, "Invalid value of calendars. There is no"),
-        (
-            CRON,
-            {"exclude": ["closed"], "on_excluded": "later"},
-            "Invalid value of calendars.on_excluded",
-        ),
-        (
-            CRON,
-            {"hold": ["closed"], "on_excluded": "next_business_day"},
-            "Invalid value of calendars.on_excluded. It goes with exclude or only",
-        ),
-        (CRON, {"hold": ["closed"], "pace": "fast"}, "Invalid value of calendars.pace"),
-        (CRON, {"hold": ["closed"], "pace": 20}, "Invalid value of calendars.pace"),
-        (
-            CRON,
-            {"exclude": ["closed"], "pace": "1/hour"},
-            "Invalid value of calendars.pace. It goes with hold",
-        ),
-        (
-            {**CRON, "cron": "*/5 * * * *"},
-            {"exclude": ["closed"], "on_excluded": "previous_business_day"},
-            "Invalid value of calendars.on_excluded. It goes with a schedule that fires",
-        ),
-        (
-            {**CRON, "overlap": "queue_one"},
-            {"hold": ["closed"]},
-            "Invalid value of calendars.hold. It goes with overlap allow or skip",
-        ),
-        (
-            ONE_TIME,
-            {"exclude": ["closed"]},
-            "Invalid value of calendars. It goes with a",
-        ),
-        (CRON, {"excludes": ["closed"]}, "Unknown field: calendars.excludes"),
-        (
-            {**CRON, "cron": "0 9 * * 6"},
-            {"exclude": ["closed"]},
-            "Invalid value of calendars. It never fires again.",
-        ),
-    ],
-)
-def test_wrong_calendars_of_a_task_are_refused(
-    admin: APIClient, body: dict[str, Any], calendars: object, message: str
-) -> None:
-    make(admin)
-
-    answer = admin.post("/tasks/", {**body, "calendars": calendars}, format="json")
-
-    assert answer.status_code == 400, answer.json()
-    assert answer.json()["error"]["message"].startswith(message)
-    assert not Task.objects.exists()
-
-
-def test_the_preview_names_the_calendar_of_each_fire_time(admin: APIClient) -> None:
-    make(admin, dates=[], ranges=[], holidays=None)
-    body = {**CRON, "from": "2027-01-08T00:00:00Z", "n": 2}
-
-    skipped = admin.post(
-        "/tasks/preview/", {**body, "calendars": {"exclude": ["closed"]}}, format="json"
-    ).json()
-
-    by = {"calendar": "closed", "version": 1}
-    shown = [(each["at"], each.get("excluded_by")) for each in skipped["fire_times"]]
-    assert shown == [
-        ("2027-01-08T08:00:00Z", None),
-        (None, by),
-        (None, by),
-        ("2027-01-11T08:00:00Z", None),
-    ]
-    assert skipped["fire_times"][1]["local"] == "2027-01-09T09:00:00+01:00"
-    weekly = {**body, "cron": "0 9 * * 6", "n": 1}
-    moving = {"exclude": ["closed"], "on_excluded": "next_business_day"}
-    moved = admin.post(
-        "/tasks/preview/", {**weekly, "calendars": moving}, format="json"
-    )
-    [each] = moved.json()["fire_times"]
-    assert each == {
-        "at": "2027-01-11T08:00:00Z",
-        "local": "2027-01-11T09:00:00+01:00",
-        "dst": None,
-        "moved_from": "2027-01-09T08:00:00Z",
-        "moved_by": by,
-    }
-
-
-def test_the_coming_fire_times_of_a_stored_task_follow_its_calendars(
-    admin: APIClient,
-) -> None:
-    make(admin, dates=[], ranges=[], holidays=None)
-    task = created(admin, {**CRON, "calendars": {"only": ["closed"]}})
-
-    found = admin.get(f"/tasks/{task['id']}/next?n=4").json()["fire_times"]
-
-    fires = [datetime.fromisoformat(each["at"]) for each in found if each["at"]]
-    assert [at.weekday() in (5, 6) for at in fires] == [True] * 4
-    left = [each for each in found if each["at"] is None]
-    assert {each["excluded_by"]["calendar"] for each in left} == {"closed"}
-    listed = task["next_run_datetime"].replace(" ", "T") + "Z"
-    assert listed == next(each["at"] for each in found if each["at"])
-
-
-def test_the_account_counts_excluded_fire_times_of_tasks_on_calendars_alone(
-    admin: APIClient,
-) -> None:
-    make(admin)
-    plain = created(admin, CRON)
-    task = created(admin, {**CRON, "calendars": {"exclude": ["closed"]}})
-
-    assert "excluded" not in admin.get(f"/tasks/{plain['id']}/account").json()
-    account = admin.get(f"/tasks/{task['id']}/account").json()
-    assert (account["excluded"], account["excluded_times"]) == (0, [])
-
-
-def test_a_list_of_tasks_is_applied_with_calendars(admin: APIClient) -> None:
-    make(admin)
-    listed = [{**CRON, "name": "a", "calendars": {"exclude": ["closed"]}}]
-
-    first = apply_tasks(admin, listed).json()
-    second = apply_tasks(admin, listed).json()
-
-    assert [step["action"] for step in first["tasks"]] == ["create"]
-    assert [step["action"] for step in second["tasks"]] == ["keep"]
-    third = apply_tasks(admin, [{**CRON, "name": "a"}]).json()
-    assert [step["action"] for step in third["tasks"]] == ["change"]
-
-
-def test_tasks_in_bulk_follow_calendars(admin: APIClient) -> None:
-    make(admin)
-    bodies = [{**CRON, "calendars": {"exclude": ["closed"]}}, CRON]
-
-    assert admin.post("/tasks/bulk/", bodies, format="json").status_code == 201
-    assert Task.objects.exclude(calendars="").count() == 1
-
-
 def test_an_event_file_becomes_dates_and_ranges(admin: APIClient) -> None:
-    make(admin)
+    make_calendar(admin)
     ics = (
         "BEGIN:VCALENDAR\r\nVERSION:2.0\r\n"
         "BEGIN:VEVENT\r\nDTSTART;VALUE=DATE:20300101\r\nEND:VEVENT\r\n"
@@ -420,7 +214,7 @@ def test_an_event_file_becomes_dates_and_ranges(admin: APIClient) -> None:
 
 
 def test_a_file_that_is_none_changes_nothing(admin: APIClient) -> None:
-    make(admin)
+    make_calendar(admin)
 
     for ics in ("", "PK\x03\x04", 7, None, "BEGIN:VCALENDAR", "x" * 300_000):
         answer = admin.post("/calendars/closed/import/", {"ics": ics}, format="json")
@@ -432,7 +226,7 @@ def test_a_tenant_has_a_limited_number_of_calendars(
     admin: APIClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tasks_api.services.calendars.MAX_CALENDARS", 1)
-    make(admin)
+    make_calendar(admin)
 
     answer = admin.post("/calendars/", {"name": "more"}, format="json")
 
@@ -441,7 +235,7 @@ def test_a_tenant_has_a_limited_number_of_calendars(
 
 
 def test_days_default_to_a_year_from_today(admin: APIClient) -> None:
-    make(admin, weekdays=["mon"], dates=[], ranges=[], holidays=None)
+    make_calendar(admin, weekdays=["mon"], dates=[], ranges=[], holidays=None)
 
     days = admin.get("/calendars/closed/days").json()["days"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from scheduler_client.calendar_models import Calendar, CalendarDay, CalendarVersion
 from scheduler_client.client import Client
 from scheduler_client.errors import (
     ApiError,
@@ -22,9 +23,6 @@ from scheduler_client.models import (
     AccountDifference,
     Attempt,
     AuditEntry,
-    Calendar,
-    CalendarDay,
-    CalendarVersion,
     Channel,
     CreatedTask,
     FireTime,

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from datetime import date
 from typing import Any
 
+from scheduler_client.calendar_models import Calendar, CalendarDay, CalendarVersion
 from scheduler_client.connection import MAX_PAGE_SIZE, ConnectionOwner
 from scheduler_client.decoding import decode
 from scheduler_client.encoding import quote_segment
-from scheduler_client.models import Calendar, CalendarDay, CalendarVersion
 
 CalendarOrName = Calendar | str
 

@@ -8,11 +8,11 @@ from datetime import date
 from typing import Any
 
 from scheduler_client import documents, formatting, task_files
+from scheduler_client.calendar_models import Calendar
 from scheduler_client.cli.commands import CommandGroup, Options, UsageError
 from scheduler_client.cli.output import succeed
 from scheduler_client.cli.task_fields import to_path
 from scheduler_client.client import Client
-from scheduler_client.models import Calendar
 
 
 def add_commands(root: CommandGroup) -> None:
