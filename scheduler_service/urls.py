@@ -14,6 +14,7 @@ from console.cron.views import cron_page
 from console.front import with_front_page, with_page
 from scheduler_service.http import guide
 from tasks_api.api.access import audit_log, signing_secrets, tokens, usage, users
+from tasks_api.api.calendars import calendars
 from tasks_api.api.channels import channels, rules
 from tasks_api.api.cron_jobs import views as cron_jobs
 from tasks_api.api.ops import document, health, metrics
@@ -113,6 +114,23 @@ urlpatterns = [
         "channels/(?P<channel_id>[^/]+)/test",
         channels.TestChannel.as_view(),
         "test-channel",
+    ),
+    _route("calendars", calendars.CalendarList.as_view(), "calendars"),
+    _route("calendars/(?P<name>[^/]+)", calendars.CalendarDetail.as_view(), "calendar"),
+    _route(
+        "calendars/(?P<name>[^/]+)/versions",
+        calendars.CalendarVersions.as_view(),
+        "calendar-versions",
+    ),
+    _route(
+        "calendars/(?P<name>[^/]+)/days",
+        calendars.CalendarDays.as_view(),
+        "calendar-days",
+    ),
+    _route(
+        "calendars/(?P<name>[^/]+)/import",
+        calendars.ImportCalendar.as_view(),
+        "import-calendar",
     ),
     _route("rules", rules.RuleList.as_view(), "rules"),
     _route("rules/(?P<rule_id>[^/]+)", rules.RuleDetail.as_view(), "rule"),

@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 
 from accounts.models import User
 from tasks_api.domain.exceptions import InvalidTask
-from tasks_api.domain.schedules import Once, least_interval
+from tasks_api.domain.schedules import Once, grid_of, least_interval
 from tasks_api.domain.timestamps import format_timestamp
 from tasks_api.services.account import Account, FireTimeOutcome
 from tasks_api.services.reconciliation import history_start, reconcile
@@ -75,7 +75,8 @@ def _since(task: TaskSummary, now: datetime) -> datetime:
 
     The list of runs, to which the figures lead, begins with a whole hour, too.
     """
-    match task.schedule:
+    schedule = None if task.schedule is None else grid_of(task.schedule)
+    match schedule:
         case Once(at=at):
             return floor_hour(min(at, now))
         case schedule if schedule is not None and least_interval(schedule) < 60:

@@ -20,6 +20,7 @@ from console.policy_words import policy_sentences
 from console.tasks.accounts import show_account
 from console.tasks.rows import row_of
 from tasks_api.domain.schedule_parts import zone_of
+from tasks_api.domain.schedules import grid_of
 from tasks_api.services.masked_requests import MASKED
 from tasks_api.services.task_details import (
     TaskDetails,
@@ -39,7 +40,7 @@ def read_details(
     request: MemberRequest, found: TaskDetails, now: datetime
 ) -> dict[str, Any]:
     task, sent = found.summary, found.request
-    schedule = task.schedule
+    schedule = task.schedule and grid_of(task.schedule)
     return {
         "task": task,
         "row": row_of(task, now),

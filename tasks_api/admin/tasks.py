@@ -25,7 +25,7 @@ from tasks_api.domain.cron import Fields, check
 from tasks_api.domain.exceptions import ScheduleError
 from tasks_api.domain.guard import host_of
 from tasks_api.domain.schedule_words import schedule_words
-from tasks_api.domain.schedules import Cron
+from tasks_api.domain.schedules import Cron, grid_of
 from tasks_api.models import (
     Run,
     Task,
@@ -249,8 +249,9 @@ def _words_of(task: Task) -> str:
     """The schedule in words, or as django-celery-beat writes what cannot be computed."""
     try:
         schedule = stored_schedules.schedule_of(task)
-        if isinstance(schedule, Cron):
-            check(Fields(schedule.expression, schedule.seconds, schedule.years))
+        grid = grid_of(schedule)
+        if isinstance(grid, Cron):
+            check(Fields(grid.expression, grid.seconds, grid.years))
     except ScheduleError:
         return str(task.periodic_task.scheduler)
     return schedule_words(schedule)

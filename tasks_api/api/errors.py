@@ -28,6 +28,8 @@ from scheduler_service.db import clock
 from tasks_api.api import known_fields, rate_limits
 from tasks_api.domain.effort import TooMuch, allowance
 from tasks_api.domain.exceptions import (
+    CalendarExists,
+    CalendarNotFound,
     ChannelExists,
     ChannelNotFound,
     InvalidState,
@@ -62,6 +64,8 @@ HTTP_STATUS: dict[type[Exception], int] = {
     MessageExists: 409,
     NameTaken: 409,
     PlanChanged: 409,
+    CalendarNotFound: 404,
+    CalendarExists: 409,
     ChannelNotFound: 404,
     ChannelExists: 409,
     RuleNotFound: 404,

@@ -74,6 +74,13 @@ def read_uuid(cursor: str) -> UUID:
         raise invalid_cursor() from None
 
 
+def read_id(cursor: str) -> int:
+    """The number of a row that is in a cursor."""
+    if cursor.isascii() and cursor.isdigit() and len(cursor) <= 18:
+        return int(cursor)
+    raise invalid_cursor()
+
+
 def invalid_cursor() -> InvalidTask:
     return InvalidTask(
         "cursor", "Invalid value of cursor. Value should be a next_cursor"

@@ -15,6 +15,7 @@ class Product(StrEnum):
     TIMERS = "Timers"
     REST_JOBS = "Rest jobs"
     PULL_QUEUE = "Pull queue"
+    CALENDARS = "Calendars"
     CHANNELS = "Channels"
     ACCESS = "Access"
     OPERATIONS = "Operations"
@@ -36,6 +37,9 @@ PRODUCT_DESCRIPTIONS = {
     Product.PULL_QUEUE: "Jobs that your consumers fetch instead of being called: the service "
     "leases each job to one consumer, and makes it available again if that consumer dies. Errors are one sentence of "
     "plain text. Every path also answers after `/v1`.",
+    Product.CALENDARS: "Days and spans of time with a name: holidays, weekends, freezes. Tasks "
+    "leave them out, fire on them alone, or wait until they are over. Administrators change "
+    "them, and every user may read them.",
     Product.CHANNELS: "Where your tenant is told of failed, late and missed runs and of tasks "
     "that the service paused: channels such as mail, Slack and web hooks, and rules that say "
     "what is told where. Administrators change them, and every user may read them.",

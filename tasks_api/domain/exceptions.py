@@ -167,3 +167,15 @@ class OutOfBounds(LimitReached):
         super().__init__(
             limit_name, f"The bounds of the token forbid it ({limit_name}): {why}"
         )
+
+
+class CalendarNotFound(SchedulerError):
+    """The tenant has no such calendar."""
+
+    code = "calendar_not_found"
+
+
+class CalendarExists(SchedulerError):
+    """The tenant has a calendar of that name already."""
+
+    code = "calendar_exists"

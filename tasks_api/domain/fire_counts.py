@@ -11,9 +11,11 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import NamedTuple
 
 from tasks_api.domain import effort
+from tasks_api.domain.calendars import OnCalendars
 from tasks_api.domain.rules import AnyOf, Recurrence
 from tasks_api.domain.schedules import (
     MICROSECOND,
@@ -25,7 +27,7 @@ from tasks_api.domain.schedules import (
 
 DAY = timedelta(days=1)
 # What groups share a walk of.
-_Grid = Cron | Recurrence | AnyOf[Part]
+_Grid = Cron | Recurrence | AnyOf[Part] | OnCalendars
 
 
 class Buckets(NamedTuple):
@@ -50,12 +52,12 @@ class Buckets(NamedTuple):
 class FireTimeGroup:
     """Tasks that fire alike from `first` to `last`, both included.
 
-    The schedule has no start and no end of its own. That of an interval starts with a
-    fire time. With `fires_once`, only the first of the fire times counts.
+    The schedule has no start and no end of its own, unless it follows calendars. That of
+    an interval starts with a fire time. With `fires_once`, only the first of the fire times counts.
     """
 
     size: int
-    schedule: Interval | Cron | Recurrence | AnyOf[Part]
+    schedule: Interval | Cron | Recurrence | AnyOf[Part] | OnCalendars
     first: datetime
     last: datetime
     fires_once: bool = False
@@ -73,7 +75,9 @@ class FireTimeCounter:
 
     def count(self, group: FireTimeGroup) -> Counter[int]:
         """Return the fire times of a group of tasks by the index of their bucket."""
-        if isinstance(group.schedule, Interval) and not group.fires_once:
+        if isinstance(group.schedule, OnCalendars):
+            found = self._count_times(_on_calendars(group), timedelta())
+        elif isinstance(group.schedule, Interval) and not group.fires_once:
             found = self._count_interval(group.schedule, group.first, group.last)
         else:
             found = self._count_times(self._fire_times(group), group.schedule.offset)
@@ -135,6 +139,13 @@ class FireTimeCounter:
         if key not in self._walks:
             self._walks[key] = list(_spend_on(fire_times_between(grid, first, last)))
         return self._walks[key]
+
+
+def _on_calendars(group: FireTimeGroup) -> list[datetime]:
+    times = fire_times_between(group.schedule, group.first, group.last)
+    if group.fires_once:
+        times = islice(times, 1)
+    return list(_spend_on(times))
 
 
 def _spend_on(times: Iterator[datetime]) -> Iterator[datetime]:

@@ -5,18 +5,21 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from enum import StrEnum
 from itertools import islice
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from tasks_api.domain import cron
+from tasks_api.domain.calendars import OnCalendars
+from tasks_api.domain.day_sets import CalendarDays
 from tasks_api.domain.rules import AnyOf, Recurrence
 from tasks_api.domain.schedule_parts import zone_of
 from tasks_api.domain.schedules import (
     MICROSECOND,
     Cron,
+    Grid,
     Once,
     Part,
     Schedule,
@@ -45,6 +48,9 @@ class ComingFireTime:
     local time in the gap that the expression matches. `which_pass` is 1 or 2 if the
     clock shows the time twice. With a spread, `grid` is the instant before the offset,
     and `dst`, `wall` and `which_pass` describe that instant.
+
+    A fire time that a calendar leaves out has no instant either, and names the calendar.
+    One that a calendar moves has `moved_from`, the instant that the schedule planned.
     """
 
     at: datetime | None
@@ -53,6 +59,12 @@ class ComingFireTime:
     wall: datetime | None = None
     which_pass: int | None = None
     grid: datetime | None = None
+    calendar: CalendarDays | None = None
+    moved_from: datetime | None = None
+
+
+# The time after the last fire time in which those that calendars leave out are shown.
+SHOWN_AFTER_LAST = timedelta(days=366)
 
 
 def coming_fire_times(
@@ -60,8 +72,8 @@ def coming_fire_times(
 ) -> Iterator[ComingFireTime]:
     """Yield the next fire times after a moment, at most `count`, in order.
 
-    Dropped fire times stand among them, and at most `count` more of these. Raises
-    ScheduleError if the fields cannot be read.
+    Fire times that are dropped or left out stand among them, and at most `count` more of
+    each. Raises ScheduleError if the fields cannot be read.
     """
     if not isinstance(schedule, Once) and schedule.offset:
         offset = schedule.offset
@@ -71,6 +83,9 @@ def coming_fire_times(
         return
     if isinstance(schedule, AnyOf):
         yield from _coming_of_any(schedule, since, count)
+        return
+    if isinstance(schedule, OnCalendars):
+        yield from _coming_on_calendars(schedule, since, count)
         return
     dropped = 0
     try:
@@ -131,7 +146,61 @@ def _dated(schedule: Part, since: datetime, count: int) -> Iterator[_Dated]:
 def _put_off(each: ComingFireTime, grid: datetime, offset: timedelta) -> ComingFireTime:
     at = grid + offset
     local = at.astimezone(each.local.tzinfo)
-    return replace(each, at=at, local=local, grid=grid)
+    moved = each.moved_from and each.moved_from + offset
+    return replace(each, at=at, local=local, grid=grid, moved_from=moved)
+
+
+def _coming_on_calendars(
+    schedule: OnCalendars, since: datetime, count: int
+) -> Iterator[ComingFireTime]:
+    dropped, left_out = count, count
+    grid = schedule.grid
+    try:
+        for at in islice(_fire_times(schedule, since), count):
+            beside = list(islice(_dropped_of(grid, since, at), dropped))
+            dropped -= len(beside)
+            found = list(islice(_left_out(schedule, since, at), left_out))
+            left_out -= len(found)
+            yield from sorted(beside + found, key=lambda each: each.local)
+            yield _shown_on_calendars(schedule, at)
+            count, since = count - 1, at
+        if count:
+            until = since + SHOWN_AFTER_LAST
+            yield from islice(_left_out(schedule, since, until), left_out)
+    except OverflowError:
+        return
+
+
+def _dropped_of(
+    grid: Grid, after: datetime, until: datetime
+) -> Iterator[ComingFireTime]:
+    if isinstance(grid, Cron | Recurrence) and grid.zone != "UTC":
+        yield from _dropped(grid, after, until)
+
+
+def _left_out(
+    schedule: OnCalendars, after: datetime, until: datetime
+) -> Iterator[ComingFireTime]:
+    for each in schedule.left_out_between(after + MICROSECOND, until):
+        local = each.at.astimezone(_zone_of(schedule))
+        yield ComingFireTime(None, local, calendar=each.calendar)
+
+
+def _shown_on_calendars(schedule: OnCalendars, at: datetime) -> ComingFireTime:
+    source = schedule.source_of(at)
+    if source is not None:
+        local = at.astimezone(_zone_of(schedule))
+        return ComingFireTime(at, local, calendar=source.calendar, moved_from=source.at)
+    grid = schedule.grid
+    if isinstance(grid, Cron | Recurrence) and grid.zone != "UTC":
+        return _shown(grid, at)
+    return ComingFireTime(at, at.astimezone(UTC))
+
+
+def _zone_of(schedule: OnCalendars) -> tzinfo:
+    """Return the zone in which the clock of the schedule is shown."""
+    zone = zone_of(schedule)
+    return ZoneInfo(zone) if zone != "UTC" else UTC
 
 
 def _fire_times(schedule: Schedule, since: datetime) -> Iterator[datetime]:

@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from tasks_api.domain.calendars import OnCalendars
 from tasks_api.domain.cron import DEFAULT_DST, Dst
 from tasks_api.domain.rules import AnyOf, Recurrence, last_moment_of
-from tasks_api.domain.schedules import Cron, Once, Part, Schedule
+from tasks_api.domain.schedules import Cron, Once, Part, Schedule, grid_of
 
 
 def without_spread(schedule: Schedule) -> Schedule:
-    """Return the schedule without the offset and `dst` of a task's policies."""
+    """Return the schedule without the offset, `dst` and calendars of its policies."""
+    schedule = grid_of(schedule)
     if isinstance(schedule, Once):
         return schedule
     return with_dst(replace(schedule, offset=timedelta()), DEFAULT_DST)
@@ -20,6 +22,10 @@ def without_spread(schedule: Schedule) -> Schedule:
 def with_dst(schedule: Schedule, dst: Dst) -> Schedule:
     """Return the schedule with a policy for what it has of fixed local times."""
     match schedule:
+        case OnCalendars(grid=grid):
+            grid = with_dst(grid, dst)
+            assert not isinstance(grid, Once | OnCalendars)
+            return replace(schedule, grid=grid)
         case Cron() | Recurrence():
             return replace(schedule, dst=dst)
         case AnyOf(schedules=parts):
@@ -47,7 +53,8 @@ def zone_of(schedule: Schedule) -> str:
 
 def parts_of(schedule: Schedule) -> tuple[Part, ...]:
     """Return the schedules of which one is enough to fire."""
-    return schedule.schedules if isinstance(schedule, AnyOf) else (schedule,)
+    grid = grid_of(schedule)
+    return grid.schedules if isinstance(grid, AnyOf) else (grid,)
 
 
 def last_moment(schedule: Schedule) -> datetime | None:
@@ -56,6 +63,8 @@ def last_moment(schedule: Schedule) -> datetime | None:
     The end of several schedules is not counted, but those of each are.
     """
     match schedule:
+        case OnCalendars(grid=grid):
+            return last_moment(grid)
         case Once(at=at):
             return at
         case AnyOf(schedules=parts):

@@ -20,7 +20,7 @@ from cron_descriptor.Exception import (
 from tasks_api.domain.cron import Fields
 from tasks_api.domain.rrule_words import rule_words
 from tasks_api.domain.rules import AnyOf, Recurrence
-from tasks_api.domain.schedules import Cron, Interval, Once, Schedule
+from tasks_api.domain.schedules import Cron, Interval, Once, Schedule, grid_of
 
 UNREADABLE = (FormatException, MissingFieldException, WrongArgumentException)
 # More values of one field are shorter as a range with a step.
@@ -43,7 +43,7 @@ _NEEDLESS = re.compile(r", every (minute|hour|day)(?=,|$)")
 
 def schedule_words(schedule: Schedule) -> str:
     """Return, for instance, `At 09:00, Monday through Friday, in Europe/Berlin`."""
-    match schedule:
+    match grid_of(schedule):
         case Once(at=at):
             return f"Once, at {at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
         case Interval(every=every):

@@ -1,4 +1,4 @@
-"""Schedules and their fire times, as instants in UTC: interval, cron, once, and rules.
+"""Schedules and their fire times, in UTC: interval, cron, once, rules, by calendars.
 
 Each kind has one method, `first_from(moment)`: it returns the earliest fire time at or
 after a moment, or None if none is left. All other functions use this method.
@@ -18,6 +18,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from tasks_api.domain import cron, cron_text, rrule_text
+from tasks_api.domain.calendars import OnCalendars
 from tasks_api.domain.effort import TooMuch, allowance, spend
 from tasks_api.domain.exceptions import ScheduleError
 from tasks_api.domain.rules import AnyOf, Recurrence
@@ -96,7 +97,15 @@ class Cron:
 
 
 Part = Interval | Once | Cron | Recurrence
-Schedule = Part | AnyOf[Part]
+Grid = Interval | Cron | Recurrence | AnyOf[Part]
+Schedule = Part | AnyOf[Part] | OnCalendars
+
+
+def grid_of(schedule: Schedule) -> Once | Grid:
+    """Return the schedule as its owner wrote it, without its calendars."""
+    if isinstance(schedule, OnCalendars):
+        return replace(schedule.grid, offset=schedule.offset)
+    return schedule
 
 
 def _within(
@@ -169,7 +178,7 @@ def read_cron(
 
 def least_interval(schedule: Schedule) -> float:
     """Return the least seconds between two fire times."""
-    match schedule:
+    match grid_of(schedule):
         case Interval(every=every):
             return every.total_seconds()
         case Cron(expression=expression, seconds=seconds):
@@ -219,7 +228,9 @@ def _any_between(
         before = at
 
 
-def _rest_of_week(schedule: Part, at: datetime, last: datetime) -> Iterator[datetime]:
+def _rest_of_week(
+    schedule: Schedule, at: datetime, last: datetime
+) -> Iterator[datetime]:
     """Yield some fire times right after one, if they are cheap to find."""
     if not isinstance(schedule, Cron | Recurrence):
         return iter(())
@@ -379,6 +390,7 @@ END_GRACE = timedelta(seconds=2)
 
 
 def _is_over(schedule: Schedule, now: datetime) -> bool:
+    schedule = grid_of(schedule)
     if isinstance(schedule, Once):
         return False
     # Subtract from now: an addition to `end` could leave the calendar.

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from uuid import UUID
 
+from tasks_api.domain.calendars import CalendarChoice
 from tasks_api.domain.guard import host_of
 from tasks_api.domain.schedules import Schedule
 
@@ -141,6 +142,8 @@ class TaskSpec:
     max_runs: int | None = None
     # Whether it ends after the first run of its schedule that succeeds.
     stop_on_success: bool = False
+    # The calendars by their names; the services turn them into a part of the schedule.
+    calendars: CalendarChoice | None = None
     # None keeps the present state; a new task fires.
     is_paused: bool | None = None
     # The schedule in the client's words, for wire formats that show them again.

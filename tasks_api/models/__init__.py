@@ -1,4 +1,4 @@
-"""The models: tasks, runs, messages, channels, bookkeeping; QuerySets and constraints.
+"""The models: tasks, runs, messages, channels, calendars; QuerySets and constraints.
 
 A model has rules about a single row. A function that touches two models is in
 `services`.
@@ -12,6 +12,7 @@ from tasks_api.models.bookkeeping import (
     IdempotencyKey,
     RunIdKey,
 )
+from tasks_api.models.calendars import Calendar, CalendarVersion
 from tasks_api.models.channels import (
     Channel,
     FailingTask,
@@ -38,6 +39,8 @@ from tasks_api.models.tasks import (
 __all__ = [
     "Attempt",
     "BoundedStart",
+    "Calendar",
+    "CalendarVersion",
     "Channel",
     "DayCount",
     "FailingTask",

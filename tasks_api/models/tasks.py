@@ -70,6 +70,11 @@ class TaskQuerySet(models.QuerySet["Task"]):
         """Select the living task of a client name."""
         return self.filter(surface=surface, name=name, ended_at=None).exclude(name="")
 
+    def on_calendar(self, mark: str) -> Self:
+        """Select tasks that have not ended and whose calendars contain the mark of one."""
+        following = self.filter(ended_at=None).exclude(calendars="")
+        return following.filter(calendars__contains=mark)
+
     def with_schedule(self) -> Self:
         return self.select_related(
             "periodic_task__interval",
@@ -108,6 +113,9 @@ class ScheduleColumns(models.Model):
     # Several schedules, or a recurrence rule, as JSON; empty: none. The other columns
     # then hold what the admin shows instead.
     rules = models.TextField(blank=True, default="", db_default="", editable=False)
+    # The versions of calendars that the schedule follows, as JSON; empty: none. See
+    # storage/calendar_rules.py.
+    calendars = models.TextField(blank=True, default="", db_default="", editable=False)
 
     class Meta:
         abstract = True
@@ -286,6 +294,12 @@ class Task(ScheduleColumns):
                 fields=["resume_at"],
                 name="task_resumes",
                 condition=Q(ended_at=None, resume_at__isnull=False),
+            ),
+            # Read by a change of a calendar: the tasks that follow calendars.
+            models.Index(
+                fields=["tenant"],
+                name="task_on_calendars",
+                condition=Q(ended_at=None) & ~Q(calendars=""),
             ),
             # Read by the history of notices, which are few among many.
             models.Index(

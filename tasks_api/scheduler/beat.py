@@ -29,7 +29,7 @@ from tasks_api.scheduler.edits import EditFollower
 from tasks_api.scheduler.missing_workers import MissingWorkers, OutageGuard
 from tasks_api.scheduler.notices import NoticeSender
 from tasks_api.scheduler.operator_tasks import OperatorTasks
-from tasks_api.services import lapsing, pausing
+from tasks_api.services import held_runs, lapsing, pausing
 from tasks_api.storage import catch_ups, schedule_changes, task_counts
 from tasks_api.worker import long_work
 
@@ -101,6 +101,8 @@ class TenantScheduler(Scheduler):
         run("Following edits", partial(self._follow_edits, seen), None)
         run("Sending operators' tasks", self._operator_tasks.fire_due, None)
         is_full |= run("Resuming tasks", partial(_resume_tasks, seen, floor), False)
+        if seen.has_late_runs_on_calendars:
+            run("Spreading out held runs", held_runs.spread_out_late, 0)
         is_full |= run("Ending tasks", partial(_end_tasks, seen, floor), False)
         is_full |= run("Ending what lapsed", partial(_end_lapsed, seen), False)
         is_full |= run(

@@ -54,6 +54,8 @@ class PollResult(NamedTuple):
     has_due_notices: bool
     # Whether tasks are to end because nobody renewed the bounds of their token.
     has_lapsed_bounds: bool
+    # Whether runs wait for too long, and calendars have held some back lately.
+    has_late_runs_on_calendars: bool
     # All work lies at or after the floor.
     floor: Floor
 
@@ -71,6 +73,7 @@ UNKNOWN_RESULT = PollResult(
     has_pauses_that_are_over=True,
     has_due_notices=True,
     has_lapsed_bounds=True,
+    has_late_runs_on_calendars=True,
     floor=Floor(),
 )
 _COLUMNS = (*PollResult._fields[:-1], *Floor._fields)

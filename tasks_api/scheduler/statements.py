@@ -27,6 +27,10 @@ FIND_WORK = f"""
         coalesce((SELECT min(ends_at) FROM accounts_tokenbounds
             WHERE ends_at IS NOT NULL AND lapsed_at IS NULL) <= now(), false)
             AS has_lapsed_bounds,
+        coalesce(wait_at < now() - '{PATIENCE}'::interval AND (
+            SELECT max(next_release_at) FROM tasks_api_calendar
+            WHERE next_release_at IS NOT NULL
+        ) > now() - '7 days'::interval, false) AS has_late_runs_on_calendars,
         least(fire_at, past) AS fire_at, least(wait_at, past) AS wait_at,
         least(wake_at, past) AS wake_at, least(ends_at, past) AS ends_at,
         least(resume_at, past) AS resume_at,
@@ -63,12 +67,15 @@ FIND_WORK = f"""
     ) AS first
 """
 
+# Whether a task has following fire times; those of a plain interval need none.
+_FOLLOWS = (
+    "(task.interval_period <> 'seconds' OR task.rules <> '' OR task.calendars <> '')"
+)
 # Recurring tasks that no worker has taken, and whose fire time would be lost: the next one
 # comes, the task ends, or its misfire policy counts.
 _OVERDUE = f"""
     SELECT task.id, task.tenant_id, task.next_fire_at,
-        task.interval_period <> 'seconds' AND task.following_fire_times[1] IS NULL
-            AS is_unplanned
+        {_FOLLOWS} AND task.following_fire_times[1] IS NULL AS is_unplanned
     FROM tasks_api_task task
     WHERE task.next_fire_at IS NOT NULL AND NOT task.is_one_off
         AND task.next_fire_at <= now() - '{PATIENCE}'::interval {{since}}
@@ -76,9 +83,8 @@ _OVERDUE = f"""
             OR task.next_fire_at + make_interval(secs => task.catchup_window)
                 <= now() + '{PATIENCE}'::interval
             OR task.ends_at <= now() + '{PATIENCE}'::interval
-            OR CASE WHEN task.interval_period = 'seconds' THEN task.next_fire_at
-                    + make_interval(secs => task.interval_every)
-                ELSE coalesce(task.following_fire_times[1], now()) END
+            OR CASE WHEN {_FOLLOWS} THEN coalesce(task.following_fire_times[1], now())
+                ELSE task.next_fire_at + make_interval(secs => task.interval_every) END
                 <= now() + '{PATIENCE}'::interval)
 """
 # Finds overdue tasks, and says of which nobody knows when they fire next. It passes over

@@ -42,6 +42,14 @@ class Mismatch(NamedTuple):
     message: str
 
 
+class ExcludedFireTime(NamedTuple):
+    """A fire time that a calendar left out, so that nothing was planned for it."""
+
+    at: datetime
+    calendar: str
+    version: int
+
+
 class DatedChange(NamedTuple):
     """A moment at which a task's schedule changed."""
 
@@ -68,11 +76,20 @@ class Account:
     # The first differences; `missing` and `unplanned` count all.
     differences: list[Mismatch] = field(default_factory=list)
     changes: list[DatedChange] = field(default_factory=list)
+    # The fire times that calendars left out, which are not planned, and the first ones;
+    # None: the task follows no calendars.
+    excluded: int | None = None
+    excluded_times: list[ExcludedFireTime] = field(default_factory=list)
 
     @property
     def balance(self) -> int:
         """Return the planned fire times less those with an outcome."""
         return self.planned - self.outcomes.total()
+
+    def add_excluded(self, found: ExcludedFireTime) -> None:
+        self.excluded = (self.excluded or 0) + 1
+        if len(self.excluded_times) < MAX_NAMED_DIFFERENCES:
+            self.excluded_times.append(found)
 
     def add(self, difference: Mismatch) -> None:
         if difference.run_id is None:

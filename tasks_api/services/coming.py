@@ -6,7 +6,13 @@ from datetime import datetime
 
 from tasks_api.domain.exceptions import ScheduleError
 from tasks_api.domain.fire_times import ComingFireTime, coming_fire_times
-from tasks_api.domain.schedules import MICROSECOND, Once, Schedule
+from tasks_api.domain.schedules import (
+    MICROSECOND,
+    Grid,
+    Once,
+    Schedule,
+    grid_of,
+)
 from tasks_api.models import Task
 from tasks_api.storage import stored_schedules
 
@@ -17,6 +23,12 @@ def schedule_of(task: Task) -> Schedule | None:
         return stored_schedules.schedule_of(task)
     except ScheduleError:
         return None
+
+
+def written_schedule_of(task: Task) -> Once | Grid | None:
+    """The schedule of a stored task without its calendars, as requests give it."""
+    schedule = schedule_of(task)
+    return None if schedule is None else grid_of(schedule)
 
 
 def fire_times_of_task(

@@ -180,6 +180,7 @@ def _count_groups(asked: _Asked, buckets: Buckets, now: datetime) -> Iterator[_C
     for read, statement in (
         (fire_time_groups.read_intervals, statements.COMING_INTERVALS[by]),
         (fire_time_groups.read_crons, statements.COMING_CRONS[by]),
+        (fire_time_groups.read_on_calendars, statements.COMING_ON_CALENDARS[by]),
     ):
         for number, (keys, group) in enumerate(read(statement, values, window)):
             asked.refuse_too_many(number)

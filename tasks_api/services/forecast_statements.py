@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from tasks_api.storage.group_statements import group_crons, group_intervals
+from tasks_api.storage.group_statements import (
+    group_crons,
+    group_intervals,
+    group_on_calendars,
+)
 from tasks_api.storage.task_columns import HOST
 
 # What a forecast can be divided by, as SQL over a task.
@@ -43,6 +47,9 @@ def _keys(by: str) -> dict[str, str]:
 # Group the recurring tasks, by what the forecast is divided by.
 COMING_INTERVALS = {by: group_intervals(_keys(by), _COMING) + _LIMIT for by in LABELS}
 COMING_CRONS = {by: group_crons(_keys(by), _COMING) + _LIMIT for by in LABELS}
+COMING_ON_CALENDARS = {
+    by: group_on_calendars(_keys(by), _COMING) + _LIMIT for by in LABELS
+}
 # Finds the tasks whose next fire time is in the window, in the order of these times.
 FIND_NEXT = (
     f"SELECT task.id {_COMING} AND task.next_fire_at >= %(first)s::timestamptz"

@@ -84,6 +84,9 @@ def _read_groups(
         statements.ENDED_INTERVALS, values, window
     )
     yield from fire_time_groups.read_crons(statements.ENDED_CRONS, values, window)
+    yield from fire_time_groups.read_on_calendars(
+        statements.ENDED_ON_CALENDARS, values, window
+    )
     for owner_id in owner_ids:
         for page in _pages_of(values | {"owner": owner_id}):
             yield from fire_time_groups.read_intervals(
@@ -91,6 +94,9 @@ def _read_groups(
             )
             yield from fire_time_groups.read_crons(
                 statements.LIVING_CRONS, page, window
+            )
+            yield from fire_time_groups.read_on_calendars(
+                statements.LIVING_ON_CALENDARS, page, window
             )
 
 

@@ -13,13 +13,17 @@ from django.db import connection
 
 from accounts.models import Tenant, User
 from scheduler_service.db import clock
+from tasks_api.domain.calendars import OnCalendars
 from tasks_api.domain.exceptions import InvalidTask, ScheduleError, TaskNotFound
 from tasks_api.domain.schedules import (
+    FOREVER,
+    MICROSECOND,
     Interval,
     Once,
     Schedule,
     fire_times_between,
     first_after,
+    grid_of,
 )
 from tasks_api.domain.states import RunState
 from tasks_api.domain.timestamps import format_timestamp
@@ -29,6 +33,7 @@ from tasks_api.services.account import (
     OUTCOME_OF_STATE,
     Account,
     DatedChange,
+    ExcludedFireTime,
     FireTimeOutcome,
     Mismatch,
 )
@@ -56,8 +61,12 @@ class ScheduleSpan(NamedTuple):
     until: datetime
     # From this fire time on, there are no runs yet.
     open_from: datetime | None
+    # When the schedule began to hold.
+    begin: datetime
 
     def fire_times(self, since: datetime) -> Iterator[datetime]:
+        if self.first > self.until:
+            return iter(())
         return fire_times_between(self.schedule, max(self.first, since), self.until)
 
     def is_open(self, at: datetime) -> bool:
@@ -144,16 +153,40 @@ def _compare(
     for seen, (plan, run) in enumerate(_pair_by_time(planned, recorded)):
         if seen == MAX_FIRE_TIMES:
             at = min(each.at for each in (plan, run) if each is not None)
-            raise InvalidTask(
-                "from",
-                f"There are more than {MAX_FIRE_TIMES} fire times from from to to; split the time "
-                f"at {format_timestamp(at)}",
-            )
+            raise _too_many(at)
         if plan is not None:
             _count_planned(found, plan, run, covers)
         elif run is not None:
             _count_unplanned(found, run)
+    _count_excluded(found, rows, since, until)
     return found
+
+
+def _count_excluded(
+    found: Account, rows: list[ScheduleRow], since: datetime, until: datetime
+) -> None:
+    """Count the fire times that calendars left out while the task followed them."""
+    for span in schedule_spans(rows):
+        if not isinstance(span.schedule, OnCalendars):
+            continue
+        found.excluded = found.excluded or 0
+        first, last = max(span.begin, since), min(span.until, until - MICROSECOND)
+        try:
+            for at, calendar in span.schedule.left_out_between(first, last):
+                left = ExcludedFireTime(at, calendar.name, calendar.number)
+                found.add_excluded(left)
+                if found.excluded > MAX_FIRE_TIMES:
+                    raise _too_many(at)
+        except ScheduleError:
+            continue
+
+
+def _too_many(at: datetime) -> InvalidTask:
+    return InvalidTask(
+        "from",
+        f"There are more than {MAX_FIRE_TIMES} fire times from from to to; split the time "
+        f"at {format_timestamp(at)}",
+    )
 
 
 def _pair_by_time(
@@ -251,7 +284,7 @@ def planned_slots(
         stored = stored_schedules.without_start(row.stored, since)
         schedule = stored_schedules.to_schedule(stored)
         rows_until = until if row.ended_at is None else row.until
-        spans = iter([ScheduleSpan(schedule, since, rows_until, row.open_from)])
+        spans = iter([ScheduleSpan(schedule, since, rows_until, row.open_from, since)])
     else:
         spans = schedule_spans(rows)
     for planned in merge_fire_times(spans, since, until):
@@ -283,13 +316,14 @@ def _schedule_span(row: ScheduleRow, since: datetime | None) -> ScheduleSpan | N
         until = min(until, row.last_fire_at)
     if since is not None:
         first = first_after(schedule, since)
-    elif isinstance(schedule, Interval):
+    elif isinstance(grid_of(schedule), Interval):
         first = schedule.first_from(MIN_DATETIME)
     else:
         first = first_after(schedule, stored.created_at)
-    return (
-        None if first is None else ScheduleSpan(schedule, first, until, row.open_from)
-    )
+    if first is None and not isinstance(schedule, OnCalendars):
+        return None
+    begin = since + MICROSECOND if since else stored.created_at
+    return ScheduleSpan(schedule, first or FOREVER, until, row.open_from, begin)
 
 
 def _one_off_span(
@@ -315,7 +349,7 @@ def _one_off_span(
     if row.last_fire_at is not None:
         # The run of a one-off waits through a pause, so the pause does not end the span.
         until = min(schedule.at, row.ended_at or schedule.at)
-    return ScheduleSpan(schedule, schedule.at, until, row.open_from)
+    return ScheduleSpan(schedule, schedule.at, until, row.open_from, schedule.at)
 
 
 def merge_fire_times(

@@ -6,7 +6,11 @@ from typing import NamedTuple
 
 from tasks_api.domain.states import UNDELIVERED_STATES
 from tasks_api.domain.tallies import LATE_BOUNDS
-from tasks_api.storage.group_statements import group_crons, group_intervals
+from tasks_api.storage.group_statements import (
+    group_crons,
+    group_intervals,
+    group_on_calendars,
+)
 
 _UNDELIVERED = ", ".join(f"'{state.value}'" for state in sorted(UNDELIVERED_STATES))
 _BOUNDS = ", ".join(map(str, LATE_BOUNDS))
@@ -276,6 +280,8 @@ LIVING_INTERVALS = group_intervals(_BY_OWNER, _LIVING)
 LIVING_CRONS = group_crons(_BY_OWNER, _LIVING)
 ENDED_INTERVALS = group_intervals(_BY_OWNER, _ENDED)
 ENDED_CRONS = group_crons(_BY_OWNER, _ENDED)
+LIVING_ON_CALENDARS = group_on_calendars(_BY_OWNER, _LIVING)
+ENDED_ON_CALENDARS = group_on_calendars(_BY_OWNER, _ENDED)
 # Finds the last task of a page.
 FIND_PAGE_END = """
     SELECT id FROM tasks_api_task

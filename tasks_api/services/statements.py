@@ -45,7 +45,7 @@ TRANSFER_TASKS = f"""
     UPDATE tasks_api_task SET owner_id = %(target)s WHERE id = ANY(%(tasks)s::uuid[])
 """
 
-# Lists tasks whose schedules follow a zone other than UTC. `since` is the last fire
+# Lists tasks whose schedules follow a zone other than UTC, or calendars. `since` is the last fire
 # time, or the last change of the schedule: later fire times have no run yet.
 LIST_ZONED_TASKS = f"""
     SELECT task.id AS task_id, tenant.name AS tenant, task.name, task.next_fire_at,
@@ -55,7 +55,7 @@ LIST_ZONED_TASKS = f"""
     FROM tasks_api_task task {schedule_statements.JOINS}
     JOIN accounts_tenant tenant ON tenant.id = task.tenant_id
     WHERE task.id > %(after)s::uuid AND task.next_fire_at IS NOT NULL
-        AND (cron.timezone <> 'UTC' OR task.rules <> '')
+        AND (cron.timezone <> 'UTC' OR task.rules <> '' OR task.calendars <> '')
         AND {schedule_statements.IS_UNEDITED}
         AND (%(among)s::uuid[] IS NULL OR task.id = ANY(%(among)s::uuid[]))
     ORDER BY task.id LIMIT {{limit}}

@@ -17,7 +17,7 @@ from tasks_api.domain.exceptions import ScheduleError, TaskNotFound
 from tasks_api.domain.fire_times import ComingFireTime
 from tasks_api.domain.request_options import parse_options
 from tasks_api.domain.retry_policies import parse_policy
-from tasks_api.domain.schedules import Cron, Schedule
+from tasks_api.domain.schedules import Cron, Schedule, grid_of
 from tasks_api.domain.specs import (
     Misfire,
     Overlap,
@@ -152,11 +152,10 @@ def summarize(task: Task) -> TaskSummary:
 
 def _computable_schedule(task: Task) -> Schedule | None:
     schedule = schedule_of(task)
-    if isinstance(schedule, Cron):
+    grid = None if schedule is None else grid_of(schedule)
+    if isinstance(grid, Cron):
         try:
-            cron.check(
-                cron.Fields(schedule.expression, schedule.seconds, schedule.years)
-            )
+            cron.check(cron.Fields(grid.expression, grid.seconds, grid.years))
         except ScheduleError:
             return None
     return schedule

@@ -14,12 +14,14 @@ from accounts.models import User
 from tasks_api.domain.exceptions import InvalidTask, NameTaken, TaskBusy
 from tasks_api.domain.specs import TaskSpec
 from tasks_api.models import Run, Task
-from tasks_api.services import limits
+from tasks_api.services import held_runs, limits
+from tasks_api.services.calendars import follows_calendars, resolve_calendars
 from tasks_api.services.names import lock_name, require_free, tenant_of
 from tasks_api.services.pausing import set_paused
 from tasks_api.services.rescheduling import reschedule
 from tasks_api.services.unstarted_runs import delete_unstarted
 from tasks_api.storage import task_rows
+from tasks_api.storage.calendar_rules import calendars_that_hold
 
 
 def create_task(owner: User, spec: TaskSpec, *, now: datetime) -> Task:
@@ -43,6 +45,23 @@ def create_tasks(
     Their names must differ. Raises NameTaken with the names that are taken, or
     LimitReached.
     """
+    if follows_calendars(specs):
+        return _create_on_calendars(owner, specs, now=now)
+    return _create_resolved(owner, specs, now=now)
+
+
+@transaction.atomic
+def _create_on_calendars(
+    owner: User, specs: Sequence[TaskSpec], *, now: datetime
+) -> list[task_rows.NewTask]:
+    """Store tasks while no calendar of theirs changes."""
+    resolved = resolve_calendars(owner, specs, now=now)
+    return _create_resolved(owner, resolved, now=now)
+
+
+def _create_resolved(
+    owner: User, specs: Sequence[TaskSpec], *, now: datetime
+) -> list[task_rows.NewTask]:
     names = {spec.name for spec in specs if spec.name}
     try:
         with limits.in_transaction(owner):
@@ -93,15 +112,19 @@ def rewrite_tasks(
     for task, spec in desired:
         _claim_name(owner, task, spec, now=now)
         _require_runs_left(task, spec)
+    resolved = resolve_calendars(owner, [spec for _, spec in desired], now=now)
+    desired = [(task, spec) for (task, _), spec in zip(desired, resolved, strict=True)]
     one_offs = {task.pk for task, _ in desired if task.periodic_task.one_off}
     without_limit = [
         task.pk
         for task, spec in desired
         if task.max_runs is not None and spec.max_runs is None
     ]
+    holding = calendars_that_hold(task.calendars for task, _ in desired)
     changed, moved, moved_at = task_rows.rewrite_tasks(desired)
     if moved_at is not None:
         _restart([task.pk for task in moved], one_offs, now=moved_at)
+        held_runs.place_all_anew(holding, now=moved_at)
     if without_limit:
         # Their runs are not counted any more; with another limit, the count begins anew.
         Task.objects.filter(pk__in=without_limit).update(runs_made=0)

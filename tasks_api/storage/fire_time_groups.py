@@ -8,12 +8,18 @@ from typing import Any, NamedTuple
 
 from django.db import connection
 
+from tasks_api.domain.calendars import OnCalendars
 from tasks_api.domain.exceptions import ScheduleError
 from tasks_api.domain.fire_counts import Buckets, FireTimeGroup
 from tasks_api.domain.rules import AnyOf, Recurrence
 from tasks_api.domain.schedules import MICROSECOND, Cron, Interval, Once, Part
 from tasks_api.storage.group_statements import CRON_COLUMNS
-from tasks_api.storage.stored_schedules import StoredSchedule, to_schedule
+from tasks_api.storage.stored_schedules import (
+    EPOCH,
+    SCHEDULE_COLUMNS,
+    StoredSchedule,
+    to_schedule,
+)
 
 
 class GroupWindow(NamedTuple):
@@ -77,13 +83,41 @@ def read_crons(
         yield KeyedGroup(tuple(keys), group)
 
 
+def read_on_calendars(
+    statement: str, values: Mapping[str, Any], window: GroupWindow
+) -> Iterator[KeyedGroup]:
+    """Read the groups of a statement that group_on_calendars() made."""
+    names = [name for name in SCHEDULE_COLUMNS if name != "is_paused"]
+    for *row, created_at, first, last, size in _fetch(statement, values, window):
+        keys, columns = row[: -len(names)], row[-len(names) :]
+        stored = StoredSchedule(
+            **dict(zip(names, columns, strict=True)), created_at=created_at or EPOCH
+        )
+        try:
+            schedule = to_schedule(stored)
+        except ScheduleError:
+            continue
+        if not isinstance(schedule, OnCalendars):
+            continue
+        fires_once = stored.is_one_off
+        earliest = window.now + MICROSECOND if fires_once else window.first
+        group = FireTimeGroup(
+            size,
+            schedule,
+            max(first or earliest, earliest),
+            last or window.last,
+            fires_once,
+        )
+        yield KeyedGroup(tuple(keys), group)
+
+
 def _cron_of(columns: Sequence[Any]) -> Cron | Recurrence | AnyOf[Part] | None:
     stored = StoredSchedule(**dict(zip(CRON_COLUMNS, columns, strict=True)))
     try:
         schedule = to_schedule(stored)
     except ScheduleError:
         return None
-    return None if isinstance(schedule, Interval | Once) else schedule
+    return None if isinstance(schedule, Interval | Once | OnCalendars) else schedule
 
 
 def _fetch(

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from tasks_api.storage.stored_schedules import SCHEDULE_COLUMNS
+
 CRON_COLUMNS = (
     "cron_minute",
     "cron_hour",
@@ -95,7 +97,7 @@ def _fire_in_window(keys: Mapping[str, str], tasks: str) -> str:
                         THEN %(now)s::timestamptz + '1 microsecond'::interval
                         ELSE {_FIRST} END AS since
                 {tasks} AND task.once_at IS NULL AND task.interval_every > 0
-                    AND task.rules = ''
+                    AND task.rules = '' AND task.calendars = ''
                 OFFSET 0
             ) task
             OFFSET 0
@@ -117,9 +119,29 @@ def group_crons(keys: Mapping[str, str], tasks: str) -> str:
             CASE WHEN {start} > {_FIRST} THEN {start} END AS first_at,
             CASE WHEN {_END} < {_LAST} THEN {_END} END AS last_at,
             task.is_one_off AS fires_once, count(*) AS size
-        {tasks} AND task.once_at IS NULL AND (task.rules <> ''
+        {tasks} AND task.once_at IS NULL AND task.calendars = '' AND (task.rules <> ''
             OR (task.interval_every IS NULL AND task.cron_zone <> ''))
         GROUP BY {", ".join(map(str, range(1, len(keys) + len(CRON_COLUMNS) + 4)))}
+    """
+
+
+def group_on_calendars(keys: Mapping[str, str], tasks: str) -> str:
+    """Return SQL that groups the tasks with calendars by keys and schedules.
+
+    The schedules have their starts and ends. Fire times of intervals without a start
+    count from the creation of the task; those of crons lie after it.
+    """
+    names = [name for name in SCHEDULE_COLUMNS if name != "is_paused"]
+    columns = ", ".join(f"task.{name}" for name in names)
+    return f"""
+        SELECT {_selected(keys)}, {columns},
+            CASE WHEN task.interval_every IS NOT NULL AND task.starts_at IS NULL
+                THEN task.created_at END AS created_at,
+            CASE WHEN task.interval_every IS NULL AND task.created_at >= {_FIRST}
+                THEN task.created_at + '1 microsecond'::interval END AS first_at,
+            CASE WHEN {_END} < {_LAST} THEN {_END} END AS last_at, count(*) AS size
+        {tasks} AND task.once_at IS NULL AND task.calendars <> ''
+        GROUP BY {", ".join(map(str, range(1, len(keys) + len(names) + 4)))}
     """
 
 

@@ -10,6 +10,11 @@ from django.conf import settings
 from django.db.backends.utils import CursorWrapper
 
 from scheduler_service.db.statements import AnyRow, check_columns
+from tasks_api.domain.calendars import (
+    MIN_MOVING_INTERVAL,
+    CalendarRules,
+    OnCalendars,
+)
 from tasks_api.domain.cron import Dst
 from tasks_api.domain.cron_text import known_zone
 from tasks_api.domain.exceptions import ScheduleError
@@ -17,18 +22,21 @@ from tasks_api.domain.rules import AnyOf, Recurrence
 from tasks_api.domain.schedule_parts import dst_of, parts_of, with_dst
 from tasks_api.domain.schedules import (
     Cron,
+    Grid,
     Interval,
     Once,
     Part,
     Schedule,
     add_offset,
     first_after,
+    grid_of,
     least_interval,
     subtract_offset,
 )
 from tasks_api.domain.specs import Surface
 from tasks_api.models import Task
 from tasks_api.storage import stored_rules
+from tasks_api.storage.calendar_rules import rules_of, rules_to_text
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
@@ -68,6 +76,7 @@ class StoredSchedule(NamedTuple):
     spread_offset: int = 0
     # What django-celery-beat cannot hold, as JSON; empty: nothing.
     rules: str = ""
+    calendars: str = ""
     created_at: datetime = EPOCH
 
 
@@ -114,6 +123,7 @@ def load_schedule(task: Task) -> StoredSchedule:
         dst=task.dst,
         spread_offset=task.spread_offset,
         rules=task.rules,
+        calendars=task.calendars,
         created_at=task.created_at,
     )
 
@@ -121,6 +131,9 @@ def load_schedule(task: Task) -> StoredSchedule:
 def to_stored(schedule: Schedule, *, created_at: datetime) -> StoredSchedule:
     """Return the columns of a schedule that is not paused."""
     match schedule:
+        case OnCalendars(rules=rules):
+            stored = to_stored(grid_of(schedule), created_at=created_at)
+            return stored._replace(calendars=rules_to_text(rules))
         case Once(at=at):
             return StoredSchedule(is_one_off=True, once_at=at, created_at=created_at)
         case Interval(start=start, every=every, end=end, offset=offset):
@@ -185,6 +198,24 @@ def to_schedule(stored: StoredSchedule) -> Schedule:
 
     Raises ScheduleError if the service cannot compute it.
     """
+    grid = _to_grid(stored)
+    if not stored.calendars or isinstance(grid, Once):
+        return grid
+    return follow_calendars(grid, rules_of(stored.calendars))
+
+
+def follow_calendars(grid: Grid, rules: CalendarRules) -> OnCalendars:
+    """Return a schedule with calendars. Raises ScheduleError if it fires too often."""
+    schedule = OnCalendars(replace(grid, offset=timedelta()), rules, grid.offset)
+    if schedule.moves and least_interval(grid) < MIN_MOVING_INTERVAL:
+        raise ScheduleError(
+            "It fires more often than once an hour, and its fire times should move to "
+            "business days."
+        )
+    return schedule
+
+
+def _to_grid(stored: StoredSchedule) -> Once | Grid:
     if stored.once_at is not None:
         return Once(stored.once_at)
     offset = timedelta(seconds=stored.spread_offset)
@@ -280,7 +311,7 @@ def refuse_too_often(schedule: Schedule, *, least: int = 1) -> None:
 def _least(schedule: Schedule, surface: str) -> int:
     """Return the setting for the least seconds between two fire times of a task."""
     least: int = settings.SCHEDULER_MIN_CRON_INTERVAL
-    if isinstance(schedule, Interval) and surface == Surface.TASKS:
+    if isinstance(grid_of(schedule), Interval) and surface == Surface.TASKS:
         least = max(least, settings.SCHEDULER_MIN_FREQUENCY)
     return least
 

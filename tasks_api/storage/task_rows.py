@@ -23,6 +23,7 @@ from tasks_api.domain.schedules import (
     Once,
     Schedule,
     first_after,
+    grid_of,
     with_spread,
 )
 from tasks_api.domain.specs import (
@@ -111,7 +112,7 @@ def schedule_for(spec: TaskSpec, task_id: UUID) -> Schedule:
 
 
 def _first_fire(schedule: Schedule, now: datetime) -> datetime | None:
-    if not isinstance(schedule, Interval | Once):
+    if not isinstance(grid_of(schedule), Interval | Once):
         return first_after(schedule, now)
     # Search from the start, not from now: an interval with a past start fires at once.
     return schedule.first_from(datetime.min.replace(tzinfo=UTC))

@@ -28,6 +28,7 @@ from tasks_api.storage import run_rows, schedule_changes, schedule_edits, schedu
 from tasks_api.storage.stored_schedules import fetch_with_schedule
 from tasks_api.taking import (
     following,
+    held,
     run_limits,
     statements,
     task_statements,
@@ -203,7 +204,7 @@ def _decide_in_time(
             moves.append(move)
             runs.extend(made)
     fresh = run_rows.replace_taken_ids(runs)
-    return moves, pass_over_excess(tasks, fresh, over_quota)
+    return moves, held.hold_back(tasks, pass_over_excess(tasks, fresh, over_quota))
 
 
 @transaction.atomic(durable=True)

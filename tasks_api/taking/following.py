@@ -71,7 +71,10 @@ def has_following(stored: StoredSchedule) -> bool:
     return (
         stored.once_at is None
         and not stored.is_one_off
-        and (stored.interval_period != "seconds" or bool(stored.rules))
+        and (
+            stored.interval_period != "seconds"
+            or bool(stored.rules or stored.calendars)
+        )
     )
 
 

@@ -7,6 +7,7 @@ from tasks_api.storage import (
     schedule_statements,
     sending_rules,
 )
+from tasks_api.storage.calendar_rules import HOLD_MARK
 from tasks_api.storage.id_statements import ID_OF_FIRE_TIME, READ_RUN_KEY
 from tasks_api.storage.run_statements import stage_in_history
 from tasks_api.taking.statements import (
@@ -53,6 +54,7 @@ _TAKE_TASKS = f"""
     WITH {{chosen}} due AS MATERIALIZED (
         SELECT task.id, task.tenant_id, task.next_fire_at, task.version,
             task.following_fire_times, task.following_version, task.following_rules,
+            task.calendars,
             periodic.one_off AS is_one_off, clocked.clocked_time AS once_at,
             every.every AS interval_every,
             -- An interval that stands in for rules is not followed.
@@ -69,6 +71,8 @@ _TAKE_TASKS = f"""
                 -- A quota or a bound may make its run wait.
                 AND task.bounds_id IS NULL
                 AND task.tenant_id <> ALL(%(over_quota)s::bigint[])
+                -- Python knows whether a calendar holds runs back.
+                AND strpos(task.calendars, '{HOLD_MARK}') = 0
                 -- A fire time that is repeated may have a run in history.
                 AND (task.last_fire_at IS NULL OR task.next_fire_at > task.last_fire_at)
                 -- Python counts the runs of a task that may make so many only.
@@ -86,7 +90,7 @@ _TAKE_TASKS = f"""
     ), fitting AS MATERIALIZED (
         SELECT weighed.*, CASE
             WHEN is_one_off THEN NULL
-            WHEN interval_period = 'seconds'
+            WHEN interval_period = 'seconds' AND calendars = ''
                 THEN next_fire_at + make_interval(secs => interval_every)
             WHEN following_version = version AND following_rules = %(rules)s
                 THEN following_fire_times[1]
@@ -106,7 +110,7 @@ _TAKE_TASKS = f"""
         WHERE is_undisputed AND CASE
             WHEN once_at IS NOT NULL THEN is_one_off
             WHEN is_one_off THEN false
-            WHEN interval_period = 'seconds' AND (interval_every <= 0
+            WHEN interval_period = 'seconds' AND calendars = '' AND (interval_every <= 0
                 OR extract(epoch FROM next_fire_at - starts_at) %% interval_every <> 0)
                 THEN false
             ELSE upcoming > at AND upcoming < '9999-01-01'
@@ -140,8 +144,9 @@ _TAKE_TASKS = f"""
     SELECT fitting.id IS NOT NULL AND made.id IS NULL AND plain.is_exclusive IS NOT TRUE
             AS is_disputed,
         fitting.id IS NULL AS is_left, skipped.task_id IS NOT NULL AS is_skipped,
-        plain.next_at IS NOT NULL AND plain.interval_period IS DISTINCT FROM 'seconds'
-            AND plain.following_fire_times[2] IS NULL AS ends_following,
+        plain.next_at IS NOT NULL AND plain.following_fire_times[2] IS NULL
+            AND (plain.interval_period IS DISTINCT FROM 'seconds' OR plain.calendars <> '')
+            AS ends_following,
         made.id IS NOT NULL AND NOT plain.is_one_off AS is_recurring,
         {
     claimed_run(

@@ -16,6 +16,7 @@ from django.db import connection
 from tasks_api.delivery import faults, mail
 from tasks_api.delivery.request import ClaimedRun, Credentials, HttpResult, Request
 from tasks_api.metrics import counters
+from tasks_api.services import held_runs
 from tasks_api.taking import due_poll, following, isolation, leases, waiting_runs
 from tasks_api.taking import statements as taking
 from tasks_api.taking.due_poll import DueWork, NextWork
@@ -92,6 +93,9 @@ class Taker:
         while not self._workload.is_stopping:
             try:
                 if room := self._workload.wait_to_look():
+                    if self._contact.is_cut_off:
+                        # While nobody could take them, many held runs may have come due.
+                        held_runs.spread_out_late()
                     self._look(room)
                     self._contact.note_answer()
             except Exception as error:  # noqa: BLE001 (the loop's outermost ring)

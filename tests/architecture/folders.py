@@ -48,6 +48,7 @@ FOLDERS = (
     "tasks_api.api",
     # One folder a wire format. They stand beside each other.
     "tasks_api.api.access",
+    "tasks_api.api.calendars",
     "tasks_api.api.channels",
     "tasks_api.api.cron_jobs",
     "tasks_api.api.ops",

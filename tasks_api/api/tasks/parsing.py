@@ -19,7 +19,7 @@ from tasks_api.domain.exceptions import InvalidTask, ScheduleError
 from tasks_api.domain.schedules import Schedule
 from tasks_api.domain.specs import Surface, TaskSpec
 from tasks_api.models import Task
-from tasks_api.services.coming import schedule_of
+from tasks_api.services.coming import written_schedule_of
 from tasks_api.storage import task_rows
 
 # Tasks in one request that creates many.
@@ -55,7 +55,7 @@ def read_task(data: object, *, now: datetime, kept: Schedule | None = None) -> T
 def read_replacement(data: Mapping[str, Any], task: Task, *, now: datetime) -> TaskSpec:
     """The task that a request body replaces an existing one with."""
     restored = _restore_secrets(data, task)
-    return read_task(restored, now=now, kept=schedule_of(task))
+    return read_task(restored, now=now, kept=written_schedule_of(task))
 
 
 def _restore_secrets(data: Mapping[str, Any], task: Task) -> Mapping[str, Any]:

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from tasks_api.api import fields, openapi
+from tasks_api.api.tasks.calendar_field import CALENDARS_FIELD
 from tasks_api.api.tasks.field_types import (
     Fields,
     OptionalField,
@@ -277,6 +278,7 @@ POLICY_FIELDS = (
         default=0,
         needs_periodic=True,
     ),
+    CALENDARS_FIELD,
     OptionalField("retry", _RETRY_SCHEMA, _read_retry, _show_retry, needs_url=True),
     integer_field(
         "pause_after_failures",

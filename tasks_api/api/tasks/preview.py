@@ -26,6 +26,7 @@ from tasks_api.domain.schedules import (
 from tasks_api.domain.timestamps import format_optional_timestamp, format_timestamp
 from tasks_api.models import Task
 from tasks_api.services import finding
+from tasks_api.services.calendars import resolve_calendars
 from tasks_api.services.coming import fire_times_of_task, schedule_of
 
 DEFAULT_FIRE_TIMES = 20
@@ -61,9 +62,11 @@ class PreviewTask(TasksView):
         since = _preview_start(data, now)
         task = {name: data[name] for name in data.keys() - {"n", "from"}}
         spec = read_task(task, now=now)
+        [spec] = resolve_calendars(self.user, [spec], now=now)
+        schedule = spec.schedule
         count = min(count, spec.max_runs or count)
-        found = _next_fire_times(spec.schedule, since, count)
-        return Response(_render_fire_times(True, spec.schedule, found))
+        found = _next_fire_times(schedule, since, count)
+        return Response(_render_fire_times(True, schedule, found))
 
 
 def _preview_start(data: Mapping[str, Any], now: datetime) -> datetime:
@@ -126,4 +129,9 @@ def render_fire_time(each: ComingFireTime) -> dict[str, Any]:
         shown["wall"] = each.wall.isoformat()
     if each.which_pass is not None:
         shown["pass"] = each.which_pass
+    if each.moved_from is not None:
+        shown["moved_from"] = format_timestamp(each.moved_from)
+    if each.calendar is not None:
+        found = {"calendar": each.calendar.name, "version": each.calendar.number}
+        shown["moved_by" if each.at else "excluded_by"] = found
     return shown

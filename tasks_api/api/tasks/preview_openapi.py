@@ -33,12 +33,27 @@ _FROM = openapi.text(
     "offset; now if absent."
 )
 PREVIEW_IN = task_in(**openapi.optional({"n": _COUNT, "from": _FROM}))
+
+
+def _calendar(description: str) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "description": description,
+        "required": ["calendar", "version"],
+        "properties": {
+            "calendar": openapi.text("The name of the calendar."),
+            "version": openapi.count("The version that counts."),
+        },
+    }
+
+
 FIRE_TIME_OUT = {
     "type": "object",
     "required": ["at", "local", "dst"],
     "properties": {
         "at": openapi.text(
-            "The instant at which the task fires, in UTC; null for one that is dropped.",
+            "The instant at which the task fires, in UTC; null for one that is dropped or "
+            "left out.",
             nullable=True,
         ),
         "local": openapi.text("The same instant in local time of the time zone."),
@@ -61,6 +76,14 @@ FIRE_TIME_OUT = {
             "enum": [1, 2],
             "description": "Which occurrence it is, if the local time occurs twice.",
         },
+        "moved_from": openapi.text(
+            "The time in UTC that the schedule has, if a calendar moved it."
+        ),
+        "moved_by": _calendar("The calendar that moved it."),
+        "excluded_by": _calendar(
+            "The calendar that left it out; `at` is then null. Of fire times that move to "
+            "the same moment, all but one are left out."
+        ),
     },
 }
 FIRE_TIMES_OUT = {
@@ -74,7 +97,7 @@ FIRE_TIMES_OUT = {
         },
         "fire_times": {
             "type": "array",
-            "description": "The fire times in order, dropped ones in their place.",
+            "description": "The fire times in order, dropped and left out ones in their place.",
             "items": FIRE_TIME_OUT,
         },
     },

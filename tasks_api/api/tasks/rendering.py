@@ -11,13 +11,13 @@ from tasks_api.api.tasks.request_fields import post_data_of
 from tasks_api.domain.catch_up import CatchUp
 from tasks_api.domain.timestamps import format_timestamp
 from tasks_api.models import Task
-from tasks_api.services.coming import schedule_of
+from tasks_api.services.coming import written_schedule_of
 from tasks_api.services.outcomes import LastRun
 
 
 def render_task(task: Task, now: datetime) -> dict[str, Any]:
     """A task as its owner sees it. The caller must have fetched its schedule with it."""
-    schedule = schedule_of(task)
+    schedule = written_schedule_of(task)
     to_queue = {"url": None, "queue": task.queue}
     target = to_queue if task.queue else {"url": url_credentials.mask(task.url)}
     return {

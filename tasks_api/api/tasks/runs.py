@@ -347,4 +347,20 @@ def render_account(found: Account) -> dict[str, Any]:
             {"at": format_optional_timestamp(change.at), "what": change.what}
             for change in found.changes
         ],
+        **_render_excluded(found),
     }
+
+
+def _render_excluded(found: Account) -> dict[str, Any]:
+    """The fire times that calendars left out, of a task that followed any."""
+    if found.excluded is None:
+        return {}
+    times = [
+        {
+            "at": format_optional_timestamp(each.at),
+            "calendar": each.calendar,
+            "version": each.version,
+        }
+        for each in found.excluded_times
+    ]
+    return {"excluded": found.excluded, "excluded_times": times}

@@ -185,6 +185,23 @@ ACCOUNT_OUT = {
                 },
             },
         },
+        "excluded": openapi.count(
+            "How many fire times calendars left out; they are not planned. Only of a task "
+            "that followed calendars."
+        ),
+        "excluded_times": {
+            "type": "array",
+            "description": "The fire times that calendars left out, the first 100.",
+            "items": {
+                "type": "object",
+                "required": ["at", "calendar", "version"],
+                "properties": {
+                    "at": _when("The fire time that was left out."),
+                    "calendar": openapi.text("The name of the calendar."),
+                    "version": openapi.count("The version that counted then."),
+                },
+            },
+        },
     },
 }
 

@@ -11,6 +11,7 @@ from django.conf import settings
 
 from tasks_api.api import fields
 from tasks_api.api.tasks import rule_fields
+from tasks_api.domain.calendars import OnCalendars
 from tasks_api.domain.exceptions import InvalidTask
 from tasks_api.domain.rules import AnyOf, Recurrence
 from tasks_api.domain.schedules import (
@@ -19,6 +20,7 @@ from tasks_api.domain.schedules import (
     Once,
     Part,
     Schedule,
+    grid_of,
 )
 
 TASK_TYPES = {"one_time": "one_time", "periodic": "periodic", "interval": "periodic"}
@@ -107,7 +109,7 @@ def _by_rules(
 def _part(data: Mapping[str, Any], now: datetime, kept: Part | None) -> Part:
     """One of several schedules."""
     found = read_schedule(data, now=now, kept=kept, bounds_optional=True)
-    assert not isinstance(found, AnyOf)
+    assert not isinstance(found, AnyOf | OnCalendars)
     return found
 
 
@@ -291,6 +293,7 @@ def _brings_zone(kind: str, data: Mapping[str, Any]) -> bool:
 
 def _as_posted(schedule: Schedule) -> dict[str, Any]:
     """A schedule as request fields, exact to the microsecond."""
+    schedule = grid_of(schedule)
     match schedule:
         case Once(at=at):
             return {"task_type": "one_time", "run_datetime": at.isoformat()}

@@ -196,12 +196,11 @@ def _cause_of_clock(schedule: Cron, moment: datetime) -> FoundCause | None:
 
 def _find_gap(schedule: Cron, at: datetime) -> cron.Gap | None:
     """Return the gap of the clock in which the schedule has this local time."""
-    fields = cron.Fields(schedule.expression, schedule.seconds, schedule.years)
     for gap in cron.gaps(schedule.zone, at - LONGEST_SHIFT, at + LONGEST_SHIFT):
         # The local time that clients mean, by the clock before the gap or after it.
         shift = gap.end - gap.first
         walls = {_naive(gap, at), _naive(gap, at) + shift}
-        if walls & set(gap.matches(fields)):
+        if walls & set(gap.within(schedule.matches)):
             return gap
     return None
 

@@ -222,6 +222,41 @@ def test_an_administrator_manages_channels_and_rules(shell: Shell, user: User) -
     assert shell.json("channels", "list") == []
 
 
+def test_an_administrator_manages_calendars(
+    shell: Shell, user: User, tmp_path: Path
+) -> None:
+    assert "403" in shell("calendars", "create", "closed", code=1)
+    User.objects.filter(pk=user.pk).update(role=Role.ADMIN)
+    options = ("--zone", "Europe/Berlin", "--weekday", "sun", "--holidays", "DE-BY")
+    made = shell.json("calendars", "create", "closed", *options)
+    assert made["holidays"] == {"country": "DE", "subdivision": "BY"}
+
+    assert shell.json("calendars", "show", "closed") == made
+    assert shell("calendars", "list").splitlines()[1].split()[0] == "closed"
+    days = shell(
+        "calendars", "days", "closed", "--from", "2027-01-06", "--to", "2027-01-10"
+    )
+    assert [line.split()[0] for line in days.splitlines()[1:]] == [
+        "2027-01-06",
+        "2027-01-10",
+    ]
+    assert "no day" in shell("calendars", "days", "closed", "--from", "x", code=2)
+    file = tmp_path / "a.ics"
+    file.write_text(
+        "BEGIN:VCALENDAR\nBEGIN:VEVENT\nDTSTART;VALUE=DATE:20270104\nEND:VEVENT\nEND:VCALENDAR\n"
+    )
+    assert shell.json("calendars", "import", "closed", str(file))["dates"] == [
+        "2027-01-04"
+    ]
+    changed = shell.json(
+        "calendars", "change", "closed", "-d", '{"dates": ["2027-02-01"]}'
+    )
+    assert (changed["version"], changed["weekdays"]) == (3, [])
+    assert len(shell.json("calendars", "versions", "closed")) == 3
+    shell("calendars", "remove", "closed")
+    assert shell.json("calendars", "list") == []
+
+
 def test_all_tasks_of_a_user_are_transferred(
     shell: Shell, user: User, colleague: User, make_task: MakeTask
 ) -> None:

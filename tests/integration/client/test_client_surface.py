@@ -30,7 +30,7 @@ from tests.integration.support.tasks_surface import ONE_TIME, PERIODIC
 # First segments of paths. The other wire formats have clients of their own.
 COVERED_SEGMENTS = {"tasks", "runs", "tokens", "users", "signing-secrets", "audit"}
 COVERED_SEGMENTS |= {"stats", "account", "forecast"}
-COVERED_SEGMENTS |= {"channels", "rules", "usage"}
+COVERED_SEGMENTS |= {"channels", "rules", "usage", "calendars"}
 OTHER_SEGMENTS = {"", "api", "cron", "delete", "insert"}
 OTHER_SEGMENTS |= {"complete", "enqueue", "heartbeat", "next", "queues", "reschedule"}
 OTHER_SEGMENTS |= {"health", "healthz", "readyz"}
@@ -57,6 +57,13 @@ CHANNEL: dict[str, Any] = {
 }
 CHANNEL |= {"routing_key": "k", "topic": "t", "token": "x"}
 CHANNEL |= {"max_per_hour": 5, "paused": False}
+CONTENT: dict[str, Any] = {
+    "zone": "UTC",
+    "dates": ["2026-12-24"],
+    "ranges": [{"from": "2026-12-24", "to": "2027-01-01"}],
+    "weekdays": ["sat"],
+    "holidays": {"country": "DE", "subdivision": "BY"},
+}
 QUIET = {"from": "22:00", "to": "07:00", "timezone": "UTC"}
 RULE: dict[str, Any] = {"task_id": ID, "tag": "a", "streak": 3, "late_after": 60}
 RULE |= {"digest_seconds": 300, "quiet_hours": QUIET, "paused": False}
@@ -152,6 +159,16 @@ CALLS: dict[str, Call] = {
     "list_signing_secrets": lambda c: c.list_signing_secrets()[0],
     "transfer_tasks": lambda c: c.transfer_tasks("bob", "ann"),
     "rotate_signing_secret": lambda c: c.rotate_signing_secret(overlap=DAY),
+    "list_calendars": lambda c: next(c.list_calendars()),
+    "create_calendar": lambda c: c.create_calendar("a", **CONTENT),
+    "get_calendar": lambda c: c.get_calendar("a"),
+    "change_calendar": lambda c: c.change_calendar("a", **CONTENT),
+    "remove_calendar": lambda c: c.remove_calendar("a"),
+    "import_calendar": lambda c: c.import_calendar("a", "BEGIN:VCALENDAR"),
+    "list_calendar_versions": lambda c: next(c.list_calendar_versions("a")),
+    "list_calendar_days": lambda c: next(
+        c.list_calendar_days("a", since=TIME.date(), until=TIME.date())
+    ),
     "list_channels": lambda c: next(c.list_channels()),
     "create_channel": lambda c: c.create_channel("a", "slack", **CHANNEL),
     "get_channel": lambda c: c.get_channel(ID),

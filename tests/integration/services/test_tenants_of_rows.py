@@ -21,6 +21,7 @@ from accounts.models import Role, Tenant, User
 from scheduler_service.db import clock
 from tasks_api.delivery.request import ClaimedRun, HttpResult
 from tasks_api.delivery.retry import GiveUp, KeepOpen, RetryAfter, Succeed, Verdict
+from tasks_api.domain.calendars import CalendarChoice
 from tasks_api.domain.schedules import Interval, Once
 from tasks_api.models import FurtherAttempt, Run, Task
 from tasks_api.scheduler import overdue, rescue
@@ -30,6 +31,11 @@ from tasks_api.storage import day_counts
 from tasks_api.worker import long_work, verdicts
 from tasks_api.worker.record import AttemptResult
 from tests.conftest import ClientFor, MakeTask, tenant_of
+from tests.integration.support.calendars import (
+    change_calendar,
+    make_calendar,
+    task_on,
+)
 from tests.integration.support.long_work import make_long_work
 from tests.integration.support.notices import make_channel, make_rule
 from tests.integration.support.old_rows import waiting_run
@@ -200,6 +206,14 @@ def transfer(side: Side) -> None:
     owners.transfer_tasks(side.colleague, side.owner)
 
 
+def follow_calendar(side: Side) -> None:
+    name = uuid4().hex
+    make_calendar(side.owner, name)
+    soon = Interval(timezone.now() + HOUR, HOUR)
+    task_on(side.owner, soon, CalendarChoice(exclude=(name,)))
+    change_calendar(side.owner, name, weekdays=["sun"])
+
+
 def be_told(side: Side) -> None:
     make_rule(side.owner, make_channel(side.owner), "run.failed", "task.failing")
     side.make_task(side.owner, schedule=Interval(timezone.now() - SECOND, HOUR))
@@ -283,6 +297,7 @@ STEPS: tuple[Step, ...] = (
     remove,
     transfer,
     be_told,
+    follow_calendar,
     tell,
     pull,
     send_again,

@@ -15,17 +15,28 @@ from django.db import connection
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
 from accounts.models import User
+from tasks_api.domain.calendars import CalendarRules, OnCalendars
 from tasks_api.domain.cron import Dst
 from tasks_api.domain.ids import id_of_fire_time
 from tasks_api.domain.rules import AnyOf, Recurrence
-from tasks_api.domain.schedules import Cron, Interval, Once, Part, Schedule
+from tasks_api.domain.schedules import (
+    Cron,
+    Grid,
+    Interval,
+    Once,
+    Part,
+    Schedule,
+    grid_of,
+)
 from tasks_api.domain.specs import Misfire, Overlap, Surface, TaskSpec
 from tasks_api.domain.states import RunState
 from tasks_api.models import Run, RunIdKey, Task
-from tasks_api.services import tasks
+from tasks_api.services import calendars, tasks
+from tasks_api.storage import calendar_rules, stored_schedules
 from tasks_api.taking import due_tasks, following, leases
 from tasks_api.taking.room import Room
 from tasks_api.taking.tenant_shares import TenantShare
+from tests.integration.support.calendars import make_calendar
 from tests.integration.support.stored_tasks import HOUR, SECOND, TARGET
 
 PAIRS = 400
@@ -33,7 +44,7 @@ MINUTE = 60 * SECOND
 INSTANT = timedelta(microseconds=1)
 # Spans around which a decision changes: the grace, the grace of ends, windows, and none.
 EDGES = [0 * SECOND, SECOND, 2 * SECOND, 5 * SECOND, 10 * SECOND]
-KINDS = ["once", "seconds", "hours", "cron", "rrule", "several"]
+KINDS = ["once", "seconds", "hours", "cron", "rrule", "several", "calendars"]
 CRONS = [
     ("* * * * *", "*/20"),
     ("* * * * *", "0"),
@@ -88,9 +99,10 @@ class Case(NamedTuple):
 
 
 class CaseMaker:
-    def __init__(self, seed: int, now: datetime) -> None:
+    def __init__(self, seed: int, now: datetime, rules: CalendarRules) -> None:
         self._chance = random.Random(seed)
         self._now = now
+        self._rules = rules
 
     def make(self) -> Case:
         chance = self._chance
@@ -104,9 +116,11 @@ class CaseMaker:
         fires = schedule.first_from(self._now - late)
         if fires is None or fires > self._now:
             fires = self._last_of(schedule)
-        if not isinstance(schedule, Once) and schedule.end:
+        grid = grid_of(schedule)
+        if not isinstance(grid, Once) and grid.end:
             # No task has a next fire time after its end.
-            schedule = replace(schedule, end=max(schedule.end, fires - schedule.offset))
+            grid = replace(grid, end=max(grid.end, fires - grid.offset))
+            schedule = self._on_calendars(grid) if kind == "calendars" else grid
         spec = TaskSpec(
             Surface.TASKS,
             TARGET,
@@ -136,6 +150,14 @@ class CaseMaker:
 
     def _schedule(self, kind: str) -> Schedule:
         chance = self._chance
+        if kind == "calendars":
+            grid = self._schedule(
+                chance.choice(["seconds", "cron", "rrule", "several"])
+            )
+            assert not isinstance(grid, Once | OnCalendars)
+            if isinstance(grid, Cron):
+                grid = replace(grid, start=None)
+            return self._on_calendars(grid)
         if kind == "once":
             return Once(self._now - chance.choice([self._edge(), 40 * 24 * HOUR]))
         offset = chance.choice([0, 0, 7, 120]) * SECOND
@@ -151,6 +173,9 @@ class CaseMaker:
         every = HOUR if kind == "hours" else chance.choice([4, 7, 60, 3600, 10**8]) * SECOND  # fmt: skip
         start = self._now - self._edge() - chance.choice([0, 0, 1, 3]) * every
         return Interval(start - offset, every, self._end(offset), offset)
+
+    def _on_calendars(self, grid: Grid) -> Schedule:
+        return stored_schedules.follow_calendars(grid, self._rules)
 
     def _rrule(self) -> Recurrence:
         chance, dst = self._chance, self._chance.choice(DSTS)
@@ -168,7 +193,7 @@ class CaseMaker:
         made = []
         for kind in (recurring, *kinds):
             part = self._schedule(kind)
-            assert not isinstance(part, AnyOf)
+            assert not isinstance(part, AnyOf | OnCalendars)
             if not isinstance(part, Once):
                 part = replace(part, offset=0 * SECOND, end=None)
             made.append(with_dst_of_part(part, dst))
@@ -188,7 +213,7 @@ class Comparison:
     """The same tasks twice: of a user, for the statement, and of another, for Python."""
 
     def __init__(self, user: User, other: User, seed: int, now: datetime) -> None:
-        make = CaseMaker(seed, now).make
+        make = CaseMaker(seed, now, _make_rules(user, now)).make
         self._now = now
         self._cases = [make() for _ in range(PAIRS)]
         self._key = bytes(RunIdKey.objects.get().key)
@@ -282,6 +307,19 @@ class Comparison:
             )
             for task in self._read(ids)
         ]
+
+
+def _make_rules(user: User, now: datetime) -> CalendarRules:
+    """Rules that leave out some minutes of each hour around now."""
+    hours = [now + number * HOUR for number in range(-3, 4)]
+    ranges = [
+        {"from": each.isoformat(), "to": (each + 7 * MINUTE).isoformat()}
+        for each in hours
+        if each != now
+    ]
+    made = make_calendar(user, "some", ranges=ranges)
+    version = calendars.present_version(made)
+    return CalendarRules(exclude=(calendar_rules.days_of(version),))
 
 
 def _count_in_hours(stored: list[Task]) -> None:

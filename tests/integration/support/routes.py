@@ -86,6 +86,13 @@ ACCESS |= {"signing-secrets", "rotate-signing-secret"}
 ACCESS |= {"channels", "channel", "test-channel", "rules", "rule"}
 
 
+# The same; test_calendars_api.py says it.
+ACCESS |= {"calendars", "calendar", "calendar-versions", "calendar-days"}
+
+
+ACCESS |= {"import-calendar"}
+
+
 # Who calls is known by another header than the bearer token.
 SHARED_SECRET = {"insert-timer", "delete-timer", "replace-crons"}
 

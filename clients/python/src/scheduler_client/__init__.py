@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from scheduler_client.bulk_models import ChangePlan, NamedTask, SelectedTasks
+from scheduler_client.calendar_models import Calendar, CalendarDay, CalendarVersion
 from scheduler_client.client import Client
 from scheduler_client.errors import (
     ApiError,
@@ -62,6 +63,9 @@ __all__ = [
     "BackfillResult",
     "BadRequest",
     "BadSignature",
+    "Calendar",
+    "CalendarDay",
+    "CalendarVersion",
     "ChangePlan",
     "Channel",
     "Client",

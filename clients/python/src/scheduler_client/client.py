@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from scheduler_client.access_methods import AccessMethods
 from scheduler_client.bulk_methods import BulkMethods
+from scheduler_client.calendar_methods import CalendarMethods
 from scheduler_client.channel_methods import ChannelMethods
 from scheduler_client.connection import Connection
 from scheduler_client.run_methods import RunMethods
 from scheduler_client.task_methods import TaskMethods
 
 
-class Client(TaskMethods, BulkMethods, RunMethods, AccessMethods, ChannelMethods):
+class Client(
+    TaskMethods, BulkMethods, RunMethods, AccessMethods, ChannelMethods, CalendarMethods
+):
     """A client with one token. Use one per thread, and close it, or use it in a `with`.
 
     Methods are named as the operations in the OpenAPI document of the service. `timeout`

@@ -13,6 +13,7 @@ from scheduler_client.bulk_models import ChangePlan, SelectedTasks
 from scheduler_client.models import (
     Account,
     BackfillResult,
+    FireTime,
     FireTimes,
     Forecast,
     Plan,
@@ -149,10 +150,18 @@ def format_fire_times(fire_times: FireTimes) -> Iterator[str]:
     if fire_times.paused:
         yield "The task is paused; if it were resumed now:"
     rows = [
-        (time.at, time.local, _format_clock_change(time.dst, time.wall))
-        for time in fire_times.fire_times
+        (time.at, time.local, _format_effect(time)) for time in fire_times.fire_times
     ]
     yield from format_table(("UTC", fire_times.timezone, "change of the clock"), rows)
+
+
+def _format_effect(time: FireTime) -> str:
+    """Format what a calendar or a change of the clock does to a fire time."""
+    for effect, by in (("excluded", time.excluded_by), ("moved", time.moved_by)):
+        if by:
+            origin = f" from {format_cell(time.moved_from)}" if time.moved_from else ""
+            return f"{effect}{origin} by calendar {by['calendar']}"
+    return _format_clock_change(time.dst, time.wall)
 
 
 def _format_clock_change(mark: str | None, wall: str | None) -> str:

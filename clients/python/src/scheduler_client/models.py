@@ -48,6 +48,7 @@ class Task:
     catchup_window: int | None = None
     spread: int | None = None
     dst: Mapping[str, str] | None = None
+    calendars: Mapping[str, Any] | None = None
     method: str | None = None
     headers: Mapping[str, str] | None = None
     timeout_seconds: int | None = None
@@ -69,7 +70,7 @@ class Task:
 
 @dataclass(frozen=True)
 class FireTime:
-    """One coming fire time. `at` is None if a change of the clock drops it.
+    """One coming fire time. `at` is None if a clock change drops or a calendar excludes it.
 
     `local`, `wall` and `grid` are strings as the service writes them; see its docs.
     """
@@ -80,6 +81,9 @@ class FireTime:
     wall: str | None = None
     which_pass: int | None = None
     grid: str | None = None
+    moved_from: datetime | None = None
+    moved_by: Mapping[str, Any] | None = None
+    excluded_by: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -164,6 +168,9 @@ class Account:
     unplanned: int
     differences: list[AccountDifference]
     changes: list[ScheduleChange]
+    # Of a task that followed calendars: what these left out, which is not planned.
+    excluded: int | None = None
+    excluded_times: list[Mapping[str, Any]] = field(default_factory=list)
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
 

@@ -7,6 +7,7 @@ import os
 
 from scheduler_client.cli import (
     access_commands,
+    calendar_commands,
     channel_commands,
     listen_command,
     plan_commands,
@@ -35,6 +36,7 @@ def build_parser() -> argparse.ArgumentParser:
     run_commands.add_commands(root)
     plan_commands.add_commands(root)
     access_commands.add_commands(root)
+    calendar_commands.add_commands(root)
     channel_commands.add_commands(root)
     listen_command.add_command(root)
     return parser
