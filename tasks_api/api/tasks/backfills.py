@@ -55,16 +55,20 @@ class BackfillTask(TasksView):
 
 
 def _read_wanted(data: Mapping[str, Any]) -> WantedSlots:
-    since = fields.optional_moment(data, "from")
-    if since is not None and since < EPOCH:
-        raise InvalidTask("from", "from should not be before 1970")
     return WantedSlots(
-        since,
-        fields.optional_moment(data, "to"),
+        _moment(data, "from"),
+        _moment(data, "to"),
         _choice(data, "which", Which.MISSED),
         _pace(data),
         _choice(data, "overlap", Turns.TASK) == Turns.ALLOW,
     )
+
+
+def _moment(data: Mapping[str, Any], name: str) -> datetime | None:
+    moment = fields.optional_moment(data, name)
+    if moment is not None and moment < EPOCH:
+        raise InvalidTask(name, f"{name} should not be before 1970")
+    return moment
 
 
 def _choice(data: Mapping[str, Any], name: str, default: Choice) -> Choice:

@@ -164,7 +164,7 @@ def test_targets_get_the_moment_of_the_slot(
 FAR = "9999-01-01T00:00:00Z"
 WRONG: dict[str, list[object]] = {
     "from": ["", "10", 5, [], "1969-12-31T00:00:00Z"],
-    "to": ["x", 5, [], FAR, "1980-01-01T00:00:00Z"],
+    "to": ["x", 5, [], FAR, "1980-01-01T00:00:00Z", "0001-01-01T00:00:00Z"],
     "which": ["some", 1, [], {}, "ALL", True],
     "overlap": ["skip", 1, [], {}],
     "pace": [
@@ -226,6 +226,15 @@ def test_a_missed_slot_of_a_time_without_history_is_not_known(
 
     assert answer.status_code == 400
     assert "from is before" in answer.json()["error"]["message"]
+
+
+def test_an_end_before_all_time_is_refused(user: User, api: APIClient) -> None:
+    path = f"/tasks/{hourly_task(user).pk}/backfill/"
+
+    answer = api.post(path, {"to": "0001-01-01T00:00:00Z"}, format="json")
+
+    assert answer.status_code == 400
+    assert answer.json()["error"]["message"] == "to should not be before 1970"
 
 
 def test_strangers_and_colleagues_find_no_task(
