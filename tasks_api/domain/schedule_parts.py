@@ -23,9 +23,9 @@ def with_dst(schedule: Schedule, dst: Dst) -> Schedule:
     """Return the schedule with a policy for what it has of fixed local times."""
     match schedule:
         case OnCalendars(grid=grid):
-            grid = with_dst(grid, dst)
-            assert not isinstance(grid, Once | OnCalendars)
-            return replace(schedule, grid=grid)
+            changed = with_dst(grid, dst)
+            assert not isinstance(changed, Once | OnCalendars)
+            return replace(schedule, grid=changed)
         case Cron() | Recurrence():
             return replace(schedule, dst=dst)
         case AnyOf(schedules=parts):
