@@ -137,6 +137,8 @@ class TaskSpec:
     request: RequestOptions = RequestOptions()
     # The failure streak that pauses the task; None: no streak does.
     pause_after_failures: int | None = None
+    # The lane that the client named; empty: none.
+    lane_name: str = ""
     # None keeps the present state; a new task fires.
     is_paused: bool | None = None
     # The schedule in the client's words, for wire formats that show them again.

@@ -244,7 +244,7 @@ def _take_waiting(shares: Mapping[int, int], room: Room, lease: UUID) -> TakenRu
         if lane.grant.slots
     }
     if not open_lanes:
-        return TakenRuns()
+        return TakenRuns(lanes_at=_next_look(locked, []))
     taken = waiting_runs.take(
         run_statements.TAKE_RUNS_OF_LANES.since(None),
         room,
@@ -252,7 +252,27 @@ def _take_waiting(shares: Mapping[int, int], room: Room, lease: UUID) -> TakenRu
         lanes=array(open_lanes.keys()),
         slots=array(open_lanes.values()),
     )
-    return taken._replace(windows=note_taken(locked, taken.runs, {}))
+    return taken._replace(
+        windows=note_taken(locked, taken.runs, {}),
+        lanes_at=_next_look(locked, taken.runs),
+    )
+
+
+def _next_look(
+    locked: Mapping[int, LockedLane], runs: Sequence[ClaimedRun]
+) -> datetime | None:
+    """When more runs of these lanes may be taken; None if that depends on others."""
+    started = Counter(run.lane_id for run in runs)
+    moments = (
+        lanes.look_at(
+            lane.state._replace(
+                next_slot_at=lane.grant.next_slot_at[started[lane_id]]
+            ),
+            lane.now,
+        )
+        for lane_id, lane in locked.items()
+    )
+    return min(filter(None, moments), default=None)
 
 
 def _divide(ready: Sequence[LaneState], room: Room) -> dict[int, int]:

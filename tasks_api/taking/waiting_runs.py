@@ -38,6 +38,8 @@ class TakenRuns(NamedTuple):
     has_moved: bool = False
     # When the requests of runs in lanes may start.
     windows: Mapping[UUID, StartWindow] = {}
+    # When to look at the lanes of these runs again.
+    lanes_at: datetime | None = None
 
 
 def take_waiting(

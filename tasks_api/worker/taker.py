@@ -175,9 +175,10 @@ class Taker:
         self._workload.note_lanes(look.with_places)
         if look.gone:
             lanes.leave_lanes(look.gone)
-        if look.ready:
-            self._begin(lambda lease: lanes.take_waiting(look.ready, room, lease))
-        return look.next_at
+        if not look.ready:
+            return look.next_at
+        taken = self._begin(lambda lease: lanes.take_waiting(look.ready, room, lease))
+        return earlier(look.next_at, taken.lanes_at)
 
     def _look_again(
         self, seen: DueWork | NextWork, lanes_at: datetime | None = None
