@@ -218,6 +218,15 @@ def send_again(side: Side) -> None:
     record(take_waiting(), Succeed())
 
 
+def use_lane(side: Side) -> None:
+    name = f"lane-{uuid4().hex}"
+    side.send("post", "/lanes/", {"name": name, "rate": {"limit": 1}})
+    LaneCeiling.objects.get_or_create(tenant=side.tenant)
+    side.send("post", "/tasks/bulk/", {"tasks": [{**ONE_TIME, "lane": name}] * 3})
+    Task.objects.filter(lane_name=name).update(next_fire_at=timezone.now())
+    record(take_due(), GiveUp("HTTP 500"))
+
+
 def let_wait(side: Side) -> None:
     side.make_task(side.owner, schedule=Interval(timezone.now() - 2 * HOUR, HOUR))
     overdue.let_wait()
@@ -265,6 +274,7 @@ STEPS: tuple[Step, ...] = (
     pull,
     send_again,
     let_wait,
+    use_lane,
     close_hours,
     let_in,
 )
