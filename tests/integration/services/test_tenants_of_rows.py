@@ -22,7 +22,7 @@ from scheduler_service.db import clock
 from tasks_api.delivery.request import ClaimedRun, HttpResult
 from tasks_api.delivery.retry import GiveUp, KeepOpen, RetryAfter, Succeed, Verdict
 from tasks_api.domain.schedules import Interval, Once
-from tasks_api.models import FurtherAttempt, Run, Task
+from tasks_api.models import FurtherAttempt, LaneCeiling, Run, Task
 from tasks_api.scheduler import overdue, rescue
 from tasks_api.scheduler.edits import EditFollower
 from tasks_api.services import notice_sending, owners, rollups
