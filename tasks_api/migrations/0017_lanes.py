@@ -148,7 +148,6 @@ class Migration(migrations.Migration):
             name="lane",
             field=models.ForeignKey(
                 db_index=False,
-                editable=False,
                 null=True,
                 on_delete=django.db.models.deletion.SET_NULL,
                 related_name="tasks",

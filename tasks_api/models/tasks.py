@@ -163,12 +163,7 @@ class Task(ScheduleColumns):
     lane_name = models.CharField(max_length=100, blank=True, default="", db_default="")
     # The lane that the task belongs to: the named one, or that of its target host.
     lane = models.ForeignKey(
-        Lane,
-        models.SET_NULL,
-        null=True,
-        related_name="tasks",
-        db_index=False,
-        editable=False,
+        Lane, models.SET_NULL, null=True, related_name="tasks", db_index=False
     )
     schedule_text = models.TextField(blank=True)
     # Null while the task is paused, or if it never fires again.
