@@ -17,6 +17,7 @@ from tasks_api.api.access import audit_log, signing_secrets, tokens, usage, user
 from tasks_api.api.calendars import calendars
 from tasks_api.api.channels import channels, rules
 from tasks_api.api.cron_jobs import views as cron_jobs
+from tasks_api.api.lanes import views as lanes
 from tasks_api.api.ops import document, health, metrics
 from tasks_api.api.pull_queue import queues
 from tasks_api.api.pull_queue import views as pull_queue
@@ -106,6 +107,10 @@ urlpatterns = [
         signing_secrets.RotateSigningSecret.as_view(),
         "rotate-signing-secret",
     ),
+    _route("lanes", lanes.LaneList.as_view(), "lanes"),
+    _route("lanes/(?P<lane>[^/]+)", lanes.LaneDetail.as_view(), "lane"),
+    _route("lanes/(?P<lane>[^/]+)/pause", lanes.PauseLane.as_view(), "pause-lane"),
+    _route("lanes/(?P<lane>[^/]+)/resume", lanes.ResumeLane.as_view(), "resume-lane"),
     _route("channels", channels.ChannelList.as_view(), "channels"),
     _route(
         "channels/(?P<channel_id>[^/]+)", channels.ChannelDetail.as_view(), "channel"

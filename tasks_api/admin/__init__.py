@@ -5,6 +5,24 @@ No rule of the service lives here, and nothing here writes a task's rows by itse
 
 from __future__ import annotations
 
-from tasks_api.admin import channels, gaps, rollups, runs, schedules, tasks, tenants
+from tasks_api.admin import (
+    channels,
+    gaps,
+    lanes,
+    rollups,
+    runs,
+    schedules,
+    tasks,
+    tenants,
+)
 
-__all__ = ["channels", "gaps", "rollups", "runs", "schedules", "tasks", "tenants"]
+__all__ = [
+    "channels",
+    "gaps",
+    "lanes",
+    "rollups",
+    "runs",
+    "schedules",
+    "tasks",
+    "tenants",
+]

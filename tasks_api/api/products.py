@@ -16,6 +16,7 @@ class Product(StrEnum):
     REST_JOBS = "Rest jobs"
     PULL_QUEUE = "Pull queue"
     CALENDARS = "Calendars"
+    LANES = "Lanes"
     CHANNELS = "Channels"
     ACCESS = "Access"
     OPERATIONS = "Operations"
@@ -40,6 +41,9 @@ PRODUCT_DESCRIPTIONS = {
     Product.CALENDARS: "Days and spans of time with a name: holidays, weekends, freezes. Tasks "
     "leave them out, fire on them alone, or wait until they are over. Administrators change "
     "them, and every user may read them.",
+    Product.LANES: "Limits that tasks of a target keep together: how fast requests start, how "
+    "many are under way at once, and when none may start. What is over the limit waits. "
+    "Administrators change lanes, and every user may read them and name them in tasks.",
     Product.CHANNELS: "Where your tenant is told of failed, late and missed runs and of tasks "
     "that the service paused: channels such as mail, Slack and web hooks, and rules that say "
     "what is told where. Administrators change them, and every user may read them.",

@@ -66,6 +66,8 @@ class ClaimedRun(NamedTuple):
     redrive_of: UUID | None = None
     # The call that asked for the run, if it is a backfill.
     backfill_id: UUID | None = None
+    # The lane in which it starts; None: none.
+    lane_id: int | None = None
     # What its worker holds it by; the last field, because the worker appends it.
     lease: UUID = NO_LEASE
 
@@ -167,9 +169,8 @@ def build_request(
         headers = [each for each in headers if each[0].lower() not in replaced]
         headers += own
     timeout = options.timeout_seconds or timeout
-    return Request(
-        run.method, url, tuple(headers), body.encode(), timeout, bool(run.retry)
-    )
+    heeds = bool(run.retry) or run.lane_id is not None
+    return Request(run.method, url, tuple(headers), body.encode(), timeout, heeds)
 
 
 def _signed_headers(

@@ -179,3 +179,15 @@ class CalendarExists(SchedulerError):
     """The tenant has a calendar of that name already."""
 
     code = "calendar_exists"
+
+
+class LaneNotFound(SchedulerError):
+    """The tenant has no lane with this name."""
+
+    code = "lane_not_found"
+
+
+class LaneExists(SchedulerError):
+    """A lane of the tenant has this name, or this host, already."""
+
+    code = "lane_exists"

@@ -144,6 +144,8 @@ class TaskSpec:
     stop_on_success: bool = False
     # The calendars by their names; the services turn them into a part of the schedule.
     calendars: CalendarChoice | None = None
+    # The lane that the client named; empty: none.
+    lane_name: str = ""
     # None keeps the present state; a new task fires.
     is_paused: bool | None = None
     # The schedule in the client's words, for wire formats that show them again.

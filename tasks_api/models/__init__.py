@@ -1,4 +1,4 @@
-"""The models: tasks, runs, messages, channels, calendars; QuerySets and constraints.
+"""The models: tasks, runs, lanes, calendars, messages, channels; QuerySets and constraints.
 
 A model has rules about a single row. A function that touches two models is in
 `services`.
@@ -19,6 +19,7 @@ from tasks_api.models.channels import (
     NotificationRule,
     PendingNotice,
 )
+from tasks_api.models.lanes import Lane, LaneCeiling
 from tasks_api.models.messages import Message, QueueTally
 from tasks_api.models.quotas import BoundedStart, DayCount
 from tasks_api.models.rollups import (
@@ -49,6 +50,8 @@ __all__ = [
     "HeartbeatGap",
     "HourRollup",
     "IdempotencyKey",
+    "Lane",
+    "LaneCeiling",
     "LateRun",
     "Message",
     "NotificationRule",

@@ -21,6 +21,7 @@ from tasks_api.domain.specs import (
     Surface,
     summary,
 )
+from tasks_api.models.lanes import Lane
 from tasks_api.models.tenants import CopiedTenant
 
 
@@ -183,6 +184,12 @@ class Task(ScheduleColumns):
     runs_made = models.PositiveIntegerField(default=0, db_default=0, editable=False)
     # The task ends after the first run of its schedule that succeeds.
     stop_on_success = models.BooleanField(default=False, db_default=False)
+    # The lane that the client named; empty: none.
+    lane_name = models.CharField(max_length=100, blank=True, default="", db_default="")
+    # The lane that the task belongs to: the named one, or that of its target host.
+    lane = models.ForeignKey(
+        Lane, models.SET_NULL, null=True, related_name="tasks", db_index=False
+    )
     schedule_text = models.TextField(blank=True)
     # Null while the task is paused, or if it never fires again.
     next_fire_at = models.DateTimeField(null=True, editable=False)
@@ -300,6 +307,12 @@ class Task(ScheduleColumns):
                 fields=["tenant"],
                 name="task_on_calendars",
                 condition=Q(ended_at=None) & ~Q(calendars=""),
+            ),
+            # Read by the list of a lane's tasks, and before the lane is deleted.
+            models.Index(
+                fields=["lane"],
+                name="task_of_lane",
+                condition=Q(lane__isnull=False),
             ),
             # Read by the history of notices, which are few among many.
             models.Index(

@@ -47,6 +47,7 @@ FIND_WORK = f"""
             SELECT min(wake_at) FROM tasks_api_run_live
             WHERE wake_at >= %(wait_at)s::timestamptz
                 AND state IN ('pending', 'retrying') AND NOT is_next
+                AND lane_id IS NULL
         ) AS wait_at, (
             SELECT min(wake_at) FROM tasks_api_run_live
             WHERE wake_at >= %(wake_at)s::timestamptz
@@ -98,7 +99,7 @@ FIND_OVERDUE = from_moment(
             SELECT FROM tasks_api_run_live run
             WHERE run.tenant_id = tenant.tenant_id
                 AND run.state IN ('pending', 'retrying') AND NOT run.is_next
-                AND run.wake_at <= now()
+                AND run.wake_at <= now() AND run.lane_id IS NULL
             LIMIT {MAX_WAITING}) AS waiting) = {MAX_WAITING})
     """,
     "AND task.next_fire_at >= %(since)s::timestamptz",
@@ -116,6 +117,7 @@ COUNT_DUE = """
             SELECT FROM tasks_api_run_live
             WHERE wake_at <= now() + make_interval(secs => %(ahead)s)
                 AND state IN ('pending', 'retrying') AND NOT is_next
+                AND lane_id IS NULL
             ORDER BY wake_at LIMIT {limit}) AS run)
 """
 

@@ -34,6 +34,7 @@ from tasks_api.domain.specs import (
 )
 from tasks_api.models import Task
 from tasks_api.storage import (
+    lane_rows,
     schedule_changes,
     schedule_rows,
     stored_schedules,
@@ -72,6 +73,7 @@ def insert_tasks(
 
     Raises an IntegrityError of NAME_CONSTRAINT if a name is not free.
     """
+    lane_rows.require_lanes(owner.tenant_id, specs)
     made = [_new_task(owner, spec, now=now) for spec in specs]
     schedules = schedule_rows.prepare_schedules(
         [
@@ -124,6 +126,7 @@ def replace_task(task: Task, spec: TaskSpec, owner: User, *, now: datetime) -> b
     With the same schedule, the task keeps its next fire time, so no due fire time is
     lost. With another schedule it starts anew. Returns whether the schedule differs.
     """
+    lane_rows.require_lanes(task.tenant_id, [spec])
     schedule = schedule_for(spec, task.pk)
     stored = stored_schedules.to_stored(schedule, created_at=task.created_at)
     # Read the present schedule, because the task's copy may be older than an edit.
@@ -147,6 +150,7 @@ def replace_task(task: Task, spec: TaskSpec, owner: User, *, now: datetime) -> b
     task.replaced_at = now
     task.version = F("version") + 1
     task.save(update_fields=_REPLACED)
+    lane_rows.assign_lanes([task])
     return starts_anew
 
 
@@ -216,7 +220,12 @@ def rewrite_tasks(wanted: Sequence[tuple[Task, TaskSpec]]) -> RewriteResult:
         task.version += 1
     moved_at = _change_schedules(moved) if moved else None
     if changed:
+        lane_rows.require_lanes(
+            changed[0][0].tenant_id,
+            [spec for task, spec in changed],
+        )
         _update([task for task, _ in changed])
+        lane_rows.leave_old_lanes([task for task, _ in changed])
         _update_descriptions(changed)
     if retagged:
         _replace_tags(retagged)

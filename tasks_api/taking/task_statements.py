@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from tasks_api.storage import (
     run_rows,
     schedule_statements,
@@ -10,10 +12,12 @@ from tasks_api.storage import (
 from tasks_api.storage.calendar_rules import HOLD_MARK
 from tasks_api.storage.id_statements import ID_OF_FIRE_TIME, READ_RUN_KEY
 from tasks_api.storage.run_statements import stage_in_history
+from tasks_api.taking.lane_statements import WAITING_REASON
 from tasks_api.taking.statements import (
     BYTES,
     FROM_TASK,
     HAS_ROOM,
+    HAS_RUNS_IN_LANES,
     HAS_WAITING_RUNS,
     NEXT_FIRE,
     NEXT_WAKE,
@@ -77,7 +81,7 @@ _TAKE_TASKS = f"""
                 AND (task.last_fire_at IS NULL OR task.next_fire_at > task.last_fire_at)
                 -- Python counts the runs of a task that may make so many only.
                 AND task.max_runs IS NULL
-                AND {schedule_statements.IS_UNEDITED} AS is_undisputed
+                AND {schedule_statements.IS_UNEDITED} {{undisputed}} AS is_undisputed
         FROM tasks_api_task task {schedule_statements.JOINS}
         JOIN accounts_user owner ON owner.id = task.owner_id
         WHERE {{due}}
@@ -100,7 +104,7 @@ _TAKE_TASKS = f"""
     ), plain AS MATERIALIZED (
         SELECT fitting.*, overlap = 'skip' AS is_exclusive,
             CASE WHEN upcoming <= ends_at OR ends_at IS NULL THEN upcoming END AS next_at,
-            wanted.id AS run_id
+            wanted.id AS run_id {{turn}}
         FROM fitting
         CROSS JOIN LATERAL (SELECT {
     ID_OF_FIRE_TIME.format(
@@ -117,13 +121,9 @@ _TAKE_TASKS = f"""
                 AND (ends_at IS NULL OR at <= ends_at + make_interval(secs => %(end_grace)s))
             END
     ), made AS (
-        INSERT INTO tasks_api_run_live (id, task_id, tenant_id, scheduled_for, state, reason,
-            wake_at, started_at, lease, exclusive, attempt_count, lost_count)
-        SELECT run_id, id, tenant_id, next_fire_at, 'running', '',
-            at + make_interval(secs => %(term)s), at, %(lease)s, is_exclusive, 1, 0
-        FROM plain
+        {{made}}
         ON CONFLICT DO NOTHING
-        RETURNING id, task_id, scheduled_for
+        RETURNING id, task_id, scheduled_for, lease
     ), skipped AS (
         INSERT INTO tasks_api_run (id, task_id, tenant_id, scheduled_for, state, reason,
             finished_at, exclusive, attempt_count, lost_count, stage)
@@ -148,10 +148,11 @@ _TAKE_TASKS = f"""
             AND (plain.interval_period IS DISTINCT FROM 'seconds' OR plain.calendars <> '')
             AS ends_following,
         made.id IS NOT NULL AND NOT plain.is_one_off AS is_recurring,
+        made.id IS NOT NULL AND made.lease IS NULL AS is_waiting, due.lane_id AS lane,
         {
     claimed_run(
         "plain",
-        run_id="made.id",
+        run_id="CASE WHEN made.lease IS NOT NULL THEN made.id END",
         task_id="due.id",
         tenant_id="plain.tenant_id",
         scheduled_for="plain.next_fire_at",
@@ -171,27 +172,98 @@ _TAKE_TASKS = f"""
 """
 
 
+# A plain task has no lane: in a lane, it may have to wait.
+_IS_UNLANED = "AND task.lane_id IS NULL"
+# Makes a running run of each plain task.
+_MAKE_RUNNING = """
+    INSERT INTO tasks_api_run_live (id, task_id, tenant_id, scheduled_for, state, reason,
+        wake_at, started_at, lease, exclusive, attempt_count, lost_count)
+    SELECT run_id, id, tenant_id, next_fire_at, 'running', '',
+        at + make_interval(secs => %(term)s), at, %(lease)s, is_exclusive, 1, 0
+    FROM plain
+"""
+
 # What there is to do after these tasks, as FIND_DUE says it. A task may fire again before
 # all others do.
 _SEEN = f"""
     , clock_timestamp() AS now, {HAS_WAITING_RUNS} AS has_waiting_runs,
+    {HAS_RUNS_IN_LANES} AS has_runs_in_lanes,
     least({NEXT_FIRE}, (SELECT min(next_at) FROM plain)) AS next_fire_at,
     {NEXT_WAKE} AS next_wake_at
 """
 
 
-def _take_tasks(condition: str, *, chosen: str = "", seen: str = "") -> FromMoment:
-    statement = _TAKE_TASKS.replace("{chosen}", chosen).replace("{due}", condition)
-    return from_moment(statement.replace("{seen}", seen), _FIRE_SINCE)
+# Makes a run of each plain task. In a lane, the first ones get its slots, and the others
+# wait.
+_MAKE_IN_LANES = f"""
+    INSERT INTO tasks_api_run_live (id, task_id, tenant_id, scheduled_for, state, reason,
+        wake_at, started_at, lease, exclusive, attempt_count, lost_count, lane_id)
+    SELECT run_id, plain.id, plain.tenant_id, next_fire_at,
+        CASE WHEN starts THEN 'running' ELSE 'pending' END,
+        CASE WHEN starts THEN '' ELSE {WAITING_REASON} END,
+        CASE WHEN starts THEN at + make_interval(secs => %(term)s)
+            ELSE coalesce(slots.line_begins_at, lane.line_ends_at, at)
+                + make_interval(secs => coalesce(slots.spacing, 0)
+                    * (turn - coalesce(slots.count, 0) - 1)) END,
+        CASE WHEN starts THEN at END, CASE WHEN starts THEN %(lease)s::uuid END,
+        is_exclusive, starts::int, 0, plain.lane_id
+    FROM plain
+    LEFT JOIN unnest(%(lanes)s::bigint[], %(slots)s::int[], %(lines)s::timestamptz[],
+        %(spacings)s::float[]) AS slots(lane_id, count, line_begins_at, spacing)
+        ON slots.lane_id = plain.lane_id
+    LEFT JOIN tasks_api_lane lane ON lane.id = plain.lane_id AND turn > slots.count
+    CROSS JOIN LATERAL (
+        SELECT plain.lane_id IS NULL OR turn <= coalesce(slots.count, 0) AS starts
+    ) AS admission
+"""
+_TURN = """
+    , row_number() OVER (PARTITION BY lane_id ORDER BY next_fire_at, fitting.id) AS turn
+"""
+# A task whose lane is not among those that were locked is left for another statement.
+_IS_IN_LANE = "AND (task.lane_id IS NULL OR task.lane_id = ANY(%(lanes)s::bigint[]))"
 
 
-TAKE_EARLIEST_TASKS = _take_tasks(_EARLIEST)
-# Takes the earliest tasks, and says in each row what there is to do after them.
-TAKE_AND_LOOK = _take_tasks(_EARLIEST, seen=_SEEN).beginning
-TAKE_SHARES_OF_TASKS = _take_tasks(
-    "task.id IN (SELECT id FROM chosen)", chosen=_CHOOSE_TASKS
-)
-TAKE_TASK = _take_tasks(f"task.id = %(task)s::uuid AND {_IS_DUE}")
+class TakeStatements(NamedTuple):
+    """The ways to find tasks. `look` says in each row what there is to do after them."""
+
+    earliest: FromMoment
+    look: FromMoment
+    shares: FromMoment
+    one: FromMoment
+
+
+def _take_tasks(condition: str, *, in_lanes: bool, **parts: str) -> FromMoment:
+    makes = {
+        "undisputed": _IS_IN_LANE if in_lanes else _IS_UNLANED,
+        "turn": _TURN if in_lanes else "",
+        "made": _MAKE_IN_LANES if in_lanes else _MAKE_RUNNING,
+    }
+    statement = _TAKE_TASKS
+    for name, part in {"chosen": "", "seen": "", **makes, **parts}.items():
+        statement = statement.replace(f"{{{name}}}", part)
+    return from_moment(statement.replace("{due}", condition), _FIRE_SINCE)
+
+
+def _take_statements(*, in_lanes: bool) -> TakeStatements:
+    return TakeStatements(
+        earliest=_take_tasks(_EARLIEST, in_lanes=in_lanes),
+        look=_take_tasks(_EARLIEST, in_lanes=in_lanes, seen=_SEEN),
+        shares=_take_tasks(
+            "task.id IN (SELECT id FROM chosen)",
+            in_lanes=in_lanes,
+            chosen=_CHOOSE_TASKS,
+        ),
+        one=_take_tasks(f"task.id = %(task)s::uuid AND {_IS_DUE}", in_lanes=in_lanes),
+    )
+
+
+# Without lanes, and with the slots of some lanes.
+TAKE_TASKS = _take_statements(in_lanes=False)
+TAKE_TASKS_IN_LANES = _take_statements(in_lanes=True)
+# Takes some tasks with lanes.
+TAKE_THESE_TASKS = _take_tasks(
+    f"task.id = ANY(%(tasks)s::uuid[]) AND {_IS_DUE}", in_lanes=True
+).beginning
 
 # Locks those of some tasks that are due and not locked, for Python to decide.
 LOCK_DUE_TASKS = f"""

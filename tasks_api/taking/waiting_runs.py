@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -18,16 +18,19 @@ from tasks_api.storage import run_rows
 from tasks_api.taking import bounded_starts, run_statements
 from tasks_api.taking.room import Room
 from tasks_api.taking.rows import fetch_rows
+from tasks_api.taking.start_windows import StartWindow
 from tasks_api.taking.tenant_shares import TenantShare
 
-# The fates of a waiting run that is neither taken nor ended.
+# The fates of a waiting run that has not ended.
 LEFT, HELD, READY = "left", "held", "ready"
+# It waits in another lane now.
+MOVED = "moved"
 # It waits for the next day of its tenant's quota, or to be admitted by the bounds of its
 # task.
 OVER_QUOTA, BOUNDED = "over_quota", "bounded"
 # The fate of a backfill that waits for its turn.
 IN_TURN = "in turn"
-_GOES_ON = (LEFT, HELD, READY, OVER_QUOTA, BOUNDED, IN_TURN)
+_GOES_ON = (LEFT, HELD, READY, OVER_QUOTA, BOUNDED, IN_TURN, MOVED)
 _MARKS = ("fate", "waiting_id", "inactive_owner_id", "queued_task_id")
 
 
@@ -41,6 +44,12 @@ class TakenRuns(NamedTuple):
     left: int = 0
     # Tasks whose runs wait in line, and of which a run has ended here or waits for its turn.
     freed: Collection[UUID] = ()
+    # Whether runs wait in lanes now.
+    has_moved: bool = False
+    # When the requests of runs in lanes may start.
+    windows: Mapping[UUID, StartWindow] = {}
+    # When to look at the lanes of these runs again.
+    lanes_at: datetime | None = None
 
 
 def take_waiting(
@@ -58,7 +67,7 @@ def take_waiting(
     statement = run_statements.TAKE_EARLIEST_RUNS
     if shares is not None:
         statement = run_statements.TAKE_SHARES_OF_RUNS
-    taken = _take(statement.since(since), room, lease, since=since, shares=shares or ())
+    taken = take(statement.since(since), room, lease, since=since, shares=shares or ())
     if taken.freed:
         run_rows.start_waiting_runs(list(taken.freed))
     return taken
@@ -68,15 +77,16 @@ def take_runs(run_ids: Collection[UUID], room: Room, lease: UUID) -> TakenRuns:
     """Take those of some runs that wait, as take_waiting() does."""
     if not run_ids:
         return TakenRuns()
-    return _take(run_statements.TAKE_RUNS.since(None), room, lease, runs=array(run_ids))
+    return take(run_statements.TAKE_RUNS.since(None), room, lease, runs=array(run_ids))
 
 
-def _take(
+def take(
     statement: str,
     room: Room,
     lease: UUID,
     **values: Any,
 ) -> TakenRuns:
+    """Take the runs that a statement finds; the caller lets runs move up after others."""
     admitted = values.pop("admitted", ())
     rows = fetch_rows(
         statement, _MARKS, room, lease, admitted=array(admitted), **values
@@ -92,7 +102,8 @@ def _take(
         runs += _take_bounded(bounded, room.after(runs), lease)
     freed = _follow_up(ended) if ended else set()
     freed |= {task_id for fate, _, _, task_id, *_ in rows if fate == IN_TURN}
-    return TakenRuns(runs, len(rows), left, freed)
+    has_moved = any(row[0] == MOVED for row in rows)
+    return TakenRuns(runs, len(rows), left, freed, has_moved)
 
 
 @transaction.atomic
@@ -102,8 +113,8 @@ def _take_bounded(run_ids: Sequence[UUID], room: Room, lease: UUID) -> list[Clai
     if not admission.run_ids:
         return []
     ids = array(admission.run_ids)
-    statement = run_statements.TAKE_RUNS.since(None)
-    taken = _take(statement, room, lease, runs=ids, admitted=admission.run_ids)
+    statement = run_statements.TAKE_ADMITTED_RUNS.since(None)
+    taken = take(statement, room, lease, runs=ids, admitted=admission.run_ids)
     bounded_starts.count(admission, taken.runs)
     return taken.runs
 

@@ -37,6 +37,9 @@ MAX_ATTEMPTS = 185
 MIN_CATCHUP_WINDOW, MAX_CATCHUP_WINDOW = 10, 365 * DAY
 MAX_FAILURES_IN_A_ROW = 1000
 MAX_RUNS = 1_000_000_000
+MAX_LANE_NAME_LENGTH = 100
+_LANE_NAME = re.compile(rf"[A-Za-z0-9._-]{{1,{MAX_LANE_NAME_LENGTH}}}")
+_IN_LANE_NAMES = "A-Z, a-z, 0-9, ., - and _"
 _STATUS_RANGE = re.compile(r"[1-9][0-9]{2}(?:-[1-9][0-9]{2})?", re.ASCII)
 
 
@@ -222,6 +225,25 @@ _RETRY_SCHEMA = {
     },
 }
 
+# Lanes.
+
+
+def read_lane_name(name: str, value: object) -> str:
+    if isinstance(value, str) and _LANE_NAME.fullmatch(value):
+        return value
+    fields.raise_invalid(
+        name, f"should have 1 to {MAX_LANE_NAME_LENGTH} of {_IN_LANE_NAMES}"
+    )
+
+
+def _read_lane(given: Fields, spec: TaskSpec, now: datetime) -> Fields:
+    return {"lane_name": read_lane_name("lane", given["lane"])}
+
+
+def lane_name(description: str) -> dict[str, Any]:
+    return openapi.text(description, pattern=f"^{_LANE_NAME.pattern}$")
+
+
 # They are read in this order, so the first wrong one is reported.
 POLICY_FIELDS = (
     enum_field(
@@ -301,5 +323,16 @@ POLICY_FIELDS = (
         "stop_on_success",
         "Whether the task ends after the first run of its schedule that succeeds.",
         needs_periodic=True,
+    ),
+    OptionalField(
+        "lane",
+        lane_name(
+            "The lane whose limits the runs of the task keep; if absent, the lane of the "
+            "target's host, if there is one."
+        ),
+        _read_lane,
+        column("lane_name"),
+        default="",
+        needs_url=True,
     ),
 )

@@ -43,7 +43,7 @@ CREDENTIALS: tuple[list[dict[str, Any]], ...] = (
 
 PRODUCTS = (
     *("Tasks", "Runs", "Long work", "Cron jobs", "Timers", "Rest jobs"),
-    *("Pull queue", "Calendars", "Channels", "Access", "Operations"),
+    *("Pull queue", "Calendars", "Lanes", "Channels", "Access", "Operations"),
 )
 
 

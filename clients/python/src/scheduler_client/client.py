@@ -7,12 +7,19 @@ from scheduler_client.bulk_methods import BulkMethods
 from scheduler_client.calendar_methods import CalendarMethods
 from scheduler_client.channel_methods import ChannelMethods
 from scheduler_client.connection import Connection
+from scheduler_client.lane_methods import LaneMethods
 from scheduler_client.run_methods import RunMethods
 from scheduler_client.task_methods import TaskMethods
 
 
 class Client(
-    TaskMethods, BulkMethods, RunMethods, AccessMethods, ChannelMethods, CalendarMethods
+    TaskMethods,
+    BulkMethods,
+    RunMethods,
+    AccessMethods,
+    ChannelMethods,
+    CalendarMethods,
+    LaneMethods,
 ):
     """A client with one token. Use one per thread, and close it, or use it in a `with`.
 

@@ -9,6 +9,7 @@ from scheduler_client.cli import (
     access_commands,
     calendar_commands,
     channel_commands,
+    lane_commands,
     listen_command,
     plan_commands,
     run_commands,
@@ -37,6 +38,7 @@ def build_parser() -> argparse.ArgumentParser:
     plan_commands.add_commands(root)
     access_commands.add_commands(root)
     calendar_commands.add_commands(root)
+    lane_commands.add_commands(root)
     channel_commands.add_commands(root)
     listen_command.add_command(root)
     return parser

@@ -51,6 +51,7 @@ FIELD_OPTIONS: Mapping[str, tuple[str, dict[str, Any]]] = {
             "help": "how often a failed request is sent again",
         },
     ),
+    "--lane": ("lane", {"help": "lane whose limits the task keeps"}),
     "--name": ("name", {"help": "name of the task"}),
 }
 
