@@ -22,6 +22,8 @@ from tests.chaos.evidence import (
 ON_TIME = 2.0
 # An outage of so many seconds, for such a share of the wait, must be named.
 NAMED_OUTAGE, NAMED_SHARE = 4.0, 0.7
+# Seconds by which a fire time may be late that is not made up for.
+MISFIRE_GRACE = 5.0
 # Seconds after a fault in which its effects end.
 AFTERMATH = 30.0
 # A claim or a call within so many seconds of the fire time was prompt.
@@ -105,6 +107,10 @@ def _causes_of_miss(run: RunRecord, evidence: Evidence) -> set[str]:
     calls = evidence.calls_by_mark.get(run.mark, ())
     stored = [call for call in calls if call.verb in {"create", "replace"}]
     found = {"not_newest" if call.makes_up else "too_late" for call in stored}
+    late = (run.finished_at or NEVER) - run.scheduled_ms / 1000
+    if found == {"too_late"} and late <= MISFIRE_GRACE:
+        # It was not too late yet, but a newer fire time was due, too.
+        found = {"not_newest"}
     if any(call.fire_times and call.fire_times.end for call in stored):
         found |= {"ended_meanwhile"}
     return found | ({"cut_off"} if _verbs_after(run, evidence) else set())

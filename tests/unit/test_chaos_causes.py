@@ -131,6 +131,21 @@ def test_what_was_not_sent_has_the_cause_of_its_policy(
 
 
 @pytest.mark.parametrize(
+    ("sent", "right", "wrong"),
+    [(4.0, "not_newest", "too_late"), (9.0, "too_late", "not_newest")],
+)
+def test_a_cron_that_makes_up_for_nothing_has_a_grace(
+    sent: float, right: str, wrong: str
+) -> None:
+    cron = replace(CREATED, is_cron=True, makes_up=False)
+    run = make_run("missed", sent=sent)
+
+    for code, violations in ((right, 0), (wrong, 1)):
+        evidence = make_evidence(run, code, verdict="did_not_fire", calls=(cron,))
+        assert len(list(check_causes(evidence))) == violations
+
+
+@pytest.mark.parametrize(
     ("verb", "right"), [("delete", "removed"), ("pause", "paused_by_user")]
 )
 def test_what_was_cancelled_has_the_cause_of_its_call(verb: str, right: str) -> None:
