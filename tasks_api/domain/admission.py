@@ -1,0 +1,163 @@
+"""Decide whether the coming fire times of tasks fit the rate of their lane.
+
+docs/reference/admission.md has the rule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from math import floor
+from typing import NamedTuple
+
+from tasks_api.domain.lines import (
+    DAY,
+    SECOND,
+    Load,
+    Wait,
+    horizon_of,
+    walk_line,
+)
+from tasks_api.domain.schedules import Interval, least_interval
+
+# A run without a window may start so much later than its moment.
+PATIENCE = timedelta(seconds=60)
+# Lateness counts in whole seconds; the rest is for the rounding of sums.
+_ONE_SECOND = 1 - 1e-6
+_SAME = 1e-6
+# The most spreads that are tried to find one that fits.
+MAX_TRIALS = 24
+
+
+class Capacity(NamedTuple):
+    """So many runs of a lane may start in so much time."""
+
+    limit: int
+    per: timedelta
+
+    @property
+    def rate(self) -> float:
+        """Return how many runs a second may start in the long run."""
+        return self.limit / self.per.total_seconds()
+
+    @property
+    def patience(self) -> float:
+        """Return the seconds that a run without a window may wait."""
+        return max(PATIENCE, self.per).total_seconds()
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether loads fit, and the latest start of a run after its moment, in seconds.
+
+    If they do not fit, `at` is the moment of that run, and `smallest_spread` the window
+    that would make the new loads fit; None if no window does.
+    """
+
+    fits: bool
+    latest_start: float
+    at: datetime | None = None
+    allowed: float = 0
+    # The runs of that moment, and the window over which they come.
+    size: int = 0
+    window: int = 0
+    smallest_spread: int | None = None
+
+
+def judge(
+    old: Sequence[Load], new: Sequence[Load], capacity: Capacity, *, now: datetime
+) -> Verdict:
+    """Judge whether new loads fit beside the old ones.
+
+    They fit if they make no run start a second or more after the end of its window. A
+    window lasts at least as long as the capacity's patience.
+    """
+    verdict = _judge(old, new, capacity, now)
+    if verdict.fits:
+        return verdict
+    found = _find_spread(old, new, capacity, now)
+    return Verdict(**{**vars(verdict), "smallest_spread": found})
+
+
+def _judge(
+    old: Sequence[Load], new: Sequence[Load], capacity: Capacity, now: datetime
+) -> Verdict:
+    horizon = horizon_of(old, new, now=now)
+    if horizon is None:
+        return Verdict(True, 0)
+    latest, worst, by_most = 0.0, None, 0.0
+    for wait in walk_line(old, new, rate=capacity.rate, horizon=horizon):
+        latest = max(latest, wait.load.window + wait.seconds)
+        late = _lateness(wait, capacity)
+        if late >= _ONE_SECOND and wait.seconds > wait.was + _SAME and late > by_most:
+            worst, by_most = wait, late
+    if worst is None:
+        return Verdict(True, latest)
+    return Verdict(
+        False,
+        worst.load.window + worst.seconds,
+        worst.moment,
+        max(worst.load.window, capacity.patience),
+        worst.load.size,
+        worst.load.window,
+    )
+
+
+def _lateness(wait: Wait, capacity: Capacity) -> float:
+    """Return the seconds from the end of a run's window to its start."""
+    window = wait.load.window
+    return window + wait.seconds - max(window, capacity.patience)
+
+
+def _find_spread(
+    old: Sequence[Load], new: Sequence[Load], capacity: Capacity, now: datetime
+) -> int | None:
+    """Return a window that fits if each new load has at least that, and a second less does not.
+
+    None if none is found below the longest window that the loads may have.
+    """
+    longest = max(map(_longest_window, new))
+
+    def fits(seconds: int) -> bool:
+        return _judge(old, _widened(new, seconds), capacity, now).fits
+
+    # A moment alone needs at least this much.
+    needed = max(floor(each.size / capacity.rate - _ONE_SECOND) + 1 for each in new)
+    given = min(each.window for each in new)
+    return _search(fits, max(given + 1, min(needed, longest)), longest)
+
+
+def _search(fits: Callable[[int], bool], first: int, longest: int) -> int | None:
+    """Return the first number that fits from `first` on, if larger ones fit as well."""
+    unfit, tried, step = first - 1, first, 1
+    for _ in range(MAX_TRIALS):
+        if tried > longest:
+            return None
+        if fits(tried):
+            break
+        if tried == longest:
+            return None
+        unfit, step = tried, 2 * step
+        tried = min(tried + step, longest)
+    while tried - unfit > 1:
+        middle = (unfit + tried) // 2
+        unfit, tried = (unfit, middle) if fits(middle) else (middle, tried)
+    return tried
+
+
+def _widened(loads: Iterable[Load], seconds: int) -> list[Load]:
+    return [
+        each.with_window(max(each.window, min(seconds, _longest_window(each))))
+        for each in loads
+    ]
+
+
+def _longest_window(load: Load) -> int:
+    """Return the longest spread that a task with this schedule may have."""
+    every = (
+        load.schedule.every // SECOND
+        if isinstance(load.schedule, Interval)
+        else int(min(least_interval(load.schedule), 2 * DAY.total_seconds()))
+    )
+    return max(0, min(every - 1, DAY // SECOND))

@@ -1,0 +1,216 @@
+"""The line of a lane: what waits while more runs are due than its rate lets start.
+
+The line is a fluid. It grows when fire times come, and shrinks by the rate. Tasks that
+fire alike are one load, so the cost grows with the number of different schedules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from heapq import merge
+from math import lcm
+from typing import NamedTuple
+
+from tasks_api.domain.schedules import (
+    MICROSECOND,
+    Cron,
+    Interval,
+    Schedule,
+    first_after,
+)
+
+SECOND, DAY, WEEK = timedelta(seconds=1), timedelta(days=1), timedelta(weeks=1)
+# The most events of one walk along a line; it ends with the last of them.
+MAX_EVENTS = 60_000
+_PER_SECOND = SECOND // MICROSECOND
+# The seconds after which a cron expression repeats itself, by its first field that is
+# not a star; clock changes aside.
+_CRON_PERIODS = {1: timedelta(hours=1), 2: DAY}
+
+
+@dataclass(frozen=True)
+class Load:
+    """Tasks that fire alike: each moment of their schedule is due `size` times.
+
+    The runs of a moment come evenly over the `window` seconds after it, or all at once
+    without a window. No moment after `last` counts.
+    """
+
+    size: int
+    schedule: Schedule
+    window: int = 0
+    last: datetime | None = None
+
+    def with_window(self, seconds: int) -> Load:
+        return replace(self, window=seconds)
+
+
+class Horizon(NamedTuple):
+    """The time in which a line is looked at."""
+
+    start: datetime
+    end: datetime
+
+
+class Wait(NamedTuple):
+    """The longest wait of the runs of one moment of a load, in seconds.
+
+    `was` is this wait without the new loads.
+    """
+
+    load: Load
+    moment: datetime
+    seconds: float
+    was: float
+
+
+class _Kind:
+    """The order of events at the same moment."""
+
+    WINDOW_ENDS, WINDOW_BEGINS, ALL_AT_ONCE = range(3)
+
+
+class _Event(NamedTuple):
+    """A change of the line, so many microseconds after the start of the horizon."""
+
+    at: int
+    kind: int
+    load: int
+
+
+def horizon_of(
+    old: Sequence[Load], new: Sequence[Load], *, now: datetime
+) -> Horizon | None:
+    """Return the time in which new loads can make a line longer; None if they never fire.
+
+    It is a week from now on, or from a day before the new loads fire for the first time
+    if that is later. Loads that repeat themselves sooner are looked at for two periods
+    after the last of them has begun.
+    """
+    first = min(
+        filter(None, (first_after(each.schedule, now) for each in new)), default=None
+    )
+    if first is None:
+        return None
+    start = now if first < now + WEEK else first - DAY
+    end = start + WEEK
+    periods = [_period_of(each.schedule) for each in (*old, *new)]
+    repeats = lcm(*(each // SECOND for each in periods)) * SECOND
+    if repeats >= WEEK:
+        return Horizon(start, end)
+    begins = [
+        at
+        for each in (*old, *new)
+        if (at := each.schedule.first_from(start)) is not None and at < end
+    ]
+    return Horizon(start, min(end, max(begins, default=start) + 2 * repeats))
+
+
+def _period_of(schedule: Schedule) -> timedelta:
+    match schedule:
+        case Interval(every=every) if every % SECOND == timedelta():
+            return every
+        case Cron(expression=expression, years="*"):
+            fields = expression.split()
+            restricted = max(
+                (i for i, field in enumerate(fields, 1) if field != "*"), default=1
+            )
+            return _CRON_PERIODS.get(restricted, WEEK)
+    return WEEK
+
+
+def walk_line(
+    old: Sequence[Load], new: Sequence[Load], *, rate: float, horizon: Horizon
+) -> Iterator[Wait]:
+    """Yield how long the runs of each load wait in a line that `rate` a second leave.
+
+    The last run of a moment has the longest wait of those that matter: no run of a
+    window starts later than the one that comes at its end.
+    """
+    loads = [*old, *new]
+    streams = [_events(load, index, horizon) for index, load in enumerate(loads)]
+    before, after = _Line(rate), _Line(rate)
+    for number, (at, kind, index) in enumerate(merge(*streams)):
+        if number >= MAX_EVENTS:
+            return
+        load = loads[index]
+        before.move(at)
+        after.move(at)
+        after.change(kind, load)
+        if index < len(old):
+            before.change(kind, load)
+        if kind != _Kind.WINDOW_BEGINS:
+            # At once, the last run waits for those before it and not for itself.
+            itself = 1 if kind == _Kind.ALL_AT_ONCE else 0
+            moment = horizon.start + at * MICROSECOND - load.window * SECOND
+            yield Wait(load, moment, after.wait(itself), before.wait(itself))
+
+
+class _Line:
+    """So many runs wait, and so many come each second."""
+
+    def __init__(self, rate: float) -> None:
+        self.rate, self.length, self.flow, self.at = rate, 0.0, 0.0, 0
+
+    def move(self, at: int) -> None:
+        seconds = (at - self.at) / _PER_SECOND
+        self.length = max(0.0, self.length + (self.flow - self.rate) * seconds)
+        self.at = at
+
+    def change(self, kind: int, load: Load) -> None:
+        if kind == _Kind.ALL_AT_ONCE:
+            self.length += load.size
+        elif kind == _Kind.WINDOW_BEGINS:
+            self.flow += load.size / load.window
+        else:
+            self.flow -= load.size / load.window
+
+    def wait(self, itself: int) -> float:
+        return max(0.0, self.length - itself) / self.rate
+
+
+def _events(load: Load, index: int, horizon: Horizon) -> Iterator[_Event]:
+    if not load.window:
+        return (_Event(at, _Kind.ALL_AT_ONCE, index) for at in _moments(load, horizon))
+    width = load.window * _PER_SECOND
+    begins = (
+        # A window that has begun already goes on with the same flow.
+        _Event(max(0, at), _Kind.WINDOW_BEGINS, index)
+        for at in _moments(load, horizon)
+    )
+    ends = (
+        _Event(at + width, _Kind.WINDOW_ENDS, index) for at in _moments(load, horizon)
+    )
+    return merge(begins, ends)
+
+
+def _moments(load: Load, horizon: Horizon) -> Iterator[int]:
+    """Yield the moments whose windows reach into the horizon, in microseconds."""
+    start, schedule = horizon.start, load.schedule
+    until = min(horizon.end, load.last) if load.last else horizon.end
+    began = start - load.window * SECOND
+    at = schedule.first_from(began + MICROSECOND if load.window else start)
+    if isinstance(schedule, Interval):
+        yield from _moments_of_interval(schedule, at, until, start)
+        return
+    while at is not None and at < until:
+        yield (at - start) // MICROSECOND
+        at = first_after(schedule, at)
+
+
+def _moments_of_interval(
+    schedule: Interval, first: datetime | None, until: datetime, start: datetime
+) -> Iterable[int]:
+    if first is None or first >= until:
+        return ()
+    last = until - MICROSECOND
+    if schedule.end is not None:
+        last = min(last, schedule.end + schedule.offset)
+    if first > last:
+        return ()
+    step = schedule.every // MICROSECOND
+    return range(
+        (first - start) // MICROSECOND, (last - start) // MICROSECOND + 1, step
+    )
