@@ -16,7 +16,8 @@ from tasks_api.domain.lines import (
     SECOND,
     Load,
     Wait,
-    horizon_of,
+    horizon_from,
+    start_of_horizon,
     walk_line,
 )
 from tasks_api.domain.schedules import Interval, least_interval
@@ -83,9 +84,10 @@ def judge(
 def _judge(
     old: Sequence[Load], new: Sequence[Load], capacity: Capacity, now: datetime
 ) -> Verdict:
-    horizon = horizon_of(old, new, now=now)
-    if horizon is None:
+    start = start_of_horizon(new, now=now)
+    if start is None:
         return Verdict(True, 0)
+    horizon = horizon_from(start, [*old, *new])
     latest, worst, by_most = 0.0, None, 0.0
     for wait in walk_line(old, new, rate=capacity.rate, horizon=horizon):
         latest = max(latest, wait.load.window + wait.seconds)
@@ -117,7 +119,7 @@ def _find_spread(
 
     None if none is found below the longest window that the loads may have.
     """
-    longest = max(map(_longest_window, new))
+    longest = max(map(longest_window, new))
 
     def fits(seconds: int) -> bool:
         return _judge(old, _widened(new, seconds), capacity, now).fits
@@ -148,12 +150,12 @@ def _search(fits: Callable[[int], bool], first: int, longest: int) -> int | None
 
 def _widened(loads: Iterable[Load], seconds: int) -> list[Load]:
     return [
-        each.with_window(max(each.window, min(seconds, _longest_window(each))))
+        each.with_window(max(each.window, min(seconds, longest_window(each))))
         for each in loads
     ]
 
 
-def _longest_window(load: Load) -> int:
+def longest_window(load: Load) -> int:
     """Return the longest spread that a task with this schedule may have."""
     every = (
         load.schedule.every // SECOND

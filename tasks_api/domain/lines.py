@@ -80,32 +80,31 @@ class _Event(NamedTuple):
     load: int
 
 
-def horizon_of(
-    old: Sequence[Load], new: Sequence[Load], *, now: datetime
-) -> Horizon | None:
-    """Return the time in which new loads can make a line longer; None if they never fire.
+def start_of_horizon(new: Iterable[Load], *, now: datetime) -> datetime | None:
+    """Return the moment from which new loads can make a line longer; None for never.
 
-    It is a week from now on, or from a day before the new loads fire for the first time
-    if that is later. Loads that repeat themselves sooner are looked at for two periods
-    after the last of them has begun.
+    It is now, or a day before they fire for the first time if that is a week away.
     """
-    first = min(
-        filter(None, (first_after(each.schedule, now) for each in new)), default=None
-    )
+    coming = (first_after(each.schedule, now) for each in new)
+    first = min((at for at in coming if at is not None), default=None)
     if first is None:
         return None
-    start = now if first < now + WEEK else first - DAY
+    return now if first < now + WEEK else first - DAY
+
+
+def horizon_from(start: datetime, loads: Sequence[Load]) -> Horizon:
+    """Return the time in which the line of loads is looked at: at most a week.
+
+    Loads that repeat themselves sooner are looked at for two periods after the last of
+    them has begun.
+    """
     end = start + WEEK
-    periods = [_period_of(each.schedule) for each in (*old, *new)]
-    repeats = lcm(*(each // SECOND for each in periods)) * SECOND
+    repeats = lcm(*(_period_of(each.schedule) // SECOND for each in loads)) * SECOND
     if repeats >= WEEK:
         return Horizon(start, end)
-    begins = [
-        at
-        for each in (*old, *new)
-        if (at := each.schedule.first_from(start)) is not None and at < end
-    ]
-    return Horizon(start, min(end, max(begins, default=start) + 2 * repeats))
+    begins = (each.schedule.first_from(start) for each in loads)
+    latest = max((at for at in begins if at is not None and at < end), default=start)
+    return Horizon(start, min(end, latest + 2 * repeats))
 
 
 def _period_of(schedule: Schedule) -> timedelta:
@@ -173,23 +172,25 @@ class _Line:
 
 def _events(load: Load, index: int, horizon: Horizon) -> Iterator[_Event]:
     if not load.window:
-        return (_Event(at, _Kind.ALL_AT_ONCE, index) for at in _moments(load, horizon))
+        return (
+            _Event(at, _Kind.ALL_AT_ONCE, index) for at in moments_of(load, horizon)
+        )
     width = load.window * _PER_SECOND
     begins = (
         # A window that has begun already goes on with the same flow.
         _Event(max(0, at), _Kind.WINDOW_BEGINS, index)
-        for at in _moments(load, horizon)
+        for at in moments_of(load, horizon)
     )
     ends = (
-        _Event(at + width, _Kind.WINDOW_ENDS, index) for at in _moments(load, horizon)
+        _Event(at + width, _Kind.WINDOW_ENDS, index) for at in moments_of(load, horizon)
     )
     return merge(begins, ends)
 
 
-def _moments(load: Load, horizon: Horizon) -> Iterator[int]:
+def moments_of(load: Load, horizon: Horizon) -> Iterator[int]:
     """Yield the moments whose windows reach into the horizon, in microseconds."""
     start, schedule = horizon.start, load.schedule
-    until = min(horizon.end, load.last) if load.last else horizon.end
+    until = min(horizon.end, load.last + MICROSECOND) if load.last else horizon.end
     began = start - load.window * SECOND
     at = schedule.first_from(began + MICROSECOND if load.window else start)
     if isinstance(schedule, Interval):
