@@ -72,3 +72,13 @@ class Trouble(StrEnum):
     CANCELLED = "cancelled"
     # This release cannot read the row: a newer one may have written it.
     NOT_UNDERSTOOD = "not understood"
+
+
+class BreakerState(TextChoices):
+    """Whether a lane's breaker lets requests start."""
+
+    CLOSED = "closed"
+    # Nothing starts until the breaker's time is over.
+    OPEN = "open"
+    # One request, the probe, is under way; nothing else starts.
+    HALF_OPEN = "half_open"

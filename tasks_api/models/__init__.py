@@ -1,4 +1,4 @@
-"""The models: tasks, runs, messages, channels, bookkeeping; QuerySets and constraints.
+"""The models: tasks, runs, lanes, messages, channels, bookkeeping; QuerySets and constraints.
 
 A model has rules about a single row. A function that touches two models is in
 `services`.
@@ -13,6 +13,7 @@ from tasks_api.models.channels import (
     NotificationRule,
     PendingNotice,
 )
+from tasks_api.models.lanes import Lane, LaneCeiling
 from tasks_api.models.messages import Message, QueueTally
 from tasks_api.models.rollups import HourRollup, LateRun, RollupProgress
 from tasks_api.models.runs import Attempt, FurtherAttempt, Run
@@ -32,6 +33,8 @@ __all__ = [
     "Heartbeat",
     "HourRollup",
     "IdempotencyKey",
+    "Lane",
+    "LaneCeiling",
     "LateRun",
     "Message",
     "NotificationRule",

@@ -58,7 +58,15 @@ class RunQuerySet(models.QuerySet["Run"]):
 
 
 # The condition of runs that a worker may take when their moment has come.
-IS_WAITING = Q(state__in=[RunState.PENDING, RunState.RETRYING], is_next=False)
+IS_WAITING = Q(
+    state__in=[RunState.PENDING, RunState.RETRYING], is_next=False, lane_id=None
+)
+# The condition of runs that a worker may take when their lane admits them.
+IS_IN_LANE = Q(
+    state__in=[RunState.PENDING, RunState.RETRYING],
+    is_next=False,
+    lane_id__isnull=False,
+)
 
 
 class Run(models.Model):
@@ -113,6 +121,8 @@ class Run(models.Model):
     cancelled_by = models.CharField(
         max_length=150, blank=True, default="", db_default=""
     )
+    # The lane in which the run waits and starts. No foreign key: history keeps it.
+    lane_id = models.BigIntegerField(null=True)
     # The last fire time, if the run stands for many that were missed in a row.
     covers_until = models.DateTimeField(null=True)
     started_at = models.DateTimeField(null=True)
@@ -183,6 +193,20 @@ class Run(models.Model):
                 fields=["tenant", "wake_at"],
                 name="run_waits_of_tenant",
                 condition=IS_WAITING,
+            ),
+            # Read by workers: runs that wait in a lane, in the order of the lane.
+            models.Index(
+                fields=["lane_id", "wake_at"],
+                name="run_waits_in_lane",
+                condition=IS_IN_LANE,
+            ),
+            # Read by workers: the runs of a lane that are under way.
+            models.Index(
+                fields=["lane_id"],
+                name="run_under_way_in_lane",
+                condition=Q(
+                    state__in=[RunState.RUNNING, RunState.OPEN], lane_id__isnull=False
+                ),
             ),
             # Read by rescue: leases and deadlines, and runs in line.
             models.Index(

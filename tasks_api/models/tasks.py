@@ -20,6 +20,7 @@ from tasks_api.domain.specs import (
     Surface,
     summary,
 )
+from tasks_api.models.lanes import Lane
 from tasks_api.models.tenants import CopiedTenant
 
 
@@ -158,6 +159,17 @@ class Task(ScheduleColumns):
     failure_streak = models.PositiveIntegerField(
         default=0, db_default=0, editable=False
     )
+    # The lane that the client named; empty: none.
+    lane_name = models.CharField(max_length=100, blank=True, default="", db_default="")
+    # The lane that the task belongs to: the named one, or that of its target host.
+    lane = models.ForeignKey(
+        Lane,
+        models.SET_NULL,
+        null=True,
+        related_name="tasks",
+        db_index=False,
+        editable=False,
+    )
     schedule_text = models.TextField(blank=True)
     # Null while the task is paused, or if it never fires again.
     next_fire_at = models.DateTimeField(null=True, editable=False)
@@ -254,6 +266,12 @@ class Task(ScheduleColumns):
                 fields=["resume_at"],
                 name="task_resumes",
                 condition=Q(ended_at=None, resume_at__isnull=False),
+            ),
+            # Read by the list of a lane's tasks, and before the lane is deleted.
+            models.Index(
+                fields=["lane"],
+                name="task_of_lane",
+                condition=Q(lane__isnull=False),
             ),
             # Read by the history of notices, which are few among many.
             models.Index(

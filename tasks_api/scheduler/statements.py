@@ -40,6 +40,7 @@ FIND_WORK = f"""
             SELECT min(wake_at) FROM tasks_api_run_live
             WHERE wake_at >= %(wait_at)s::timestamptz
                 AND state IN ('pending', 'retrying') AND NOT is_next
+                AND lane_id IS NULL
         ) AS wait_at, (
             SELECT min(wake_at) FROM tasks_api_run_live
             WHERE wake_at >= %(wake_at)s::timestamptz
@@ -85,6 +86,7 @@ FIND_TASKS_AT_RISK = from_moment(
             SELECT FROM tasks_api_run_live run
             WHERE run.tenant_id = tenant.tenant_id
                 AND run.state IN ('pending', 'retrying') AND NOT run.is_next
+                AND run.lane_id IS NULL
             LIMIT {MAX_WAITING}) AS waiting) = {MAX_WAITING})
     """,
     "AND task.next_fire_at >= %(since)s::timestamptz",
@@ -100,6 +102,7 @@ COUNT_DUE = """
             SELECT FROM tasks_api_run_live
             WHERE wake_at <= now() + make_interval(secs => %(ahead)s)
                 AND state IN ('pending', 'retrying') AND NOT is_next
+                AND lane_id IS NULL
             ORDER BY wake_at LIMIT {limit}) AS run)
 """
 

@@ -124,7 +124,7 @@ FIND_LAPSED_RUNS = f"""
 # Finds runs that have waited for some seconds. One of a paused task waits as it should.
 FIND_WAITING_RUNS = f"""
     SELECT {_RUN_COLUMNS} FROM tasks_api_run_live run {_JOINS}
-    WHERE run.state IN ('pending', 'retrying') AND NOT run.is_next
+    WHERE run.state IN ('pending', 'retrying') AND NOT run.is_next AND run.lane_id IS NULL
         AND run.wake_at < now() - make_interval(secs => %(patience)s)
         AND (run.by_hand OR NOT task.is_paused)
     ORDER BY run.wake_at LIMIT %(limit)s

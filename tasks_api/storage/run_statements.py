@@ -19,6 +19,7 @@ COLUMNS = (
     "exclusive",
     "is_next",
     "by_hand",
+    "lane_id",
     "covers_until",
     "started_at",
     "finished_at",

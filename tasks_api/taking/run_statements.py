@@ -24,7 +24,7 @@ _CHOOSE_RUNS = """
             SELECT run.id FROM tasks_api_run_live run
             WHERE run.tenant_id = share.tenant_id AND run.wake_at <= now()
                 AND run.state IN ('pending', 'retrying') AND NOT run.is_next
-                AND run.scheduled_for <= now()
+                AND run.lane_id IS NULL AND run.scheduled_for <= now()
             ORDER BY run.wake_at LIMIT share.most
             FOR UPDATE SKIP LOCKED
         ) AS of_tenant
@@ -34,7 +34,7 @@ _CHOOSE_RUNS = """
 # A release before makes runs ahead of their moments, and may ask for a look at them.
 _RUN_WAITS = """
     run.wake_at <= now() AND run.state IN ('pending', 'retrying') AND NOT run.is_next
-        AND run.scheduled_for <= now() {since}
+        AND run.lane_id IS NULL AND run.scheduled_for <= now() {since}
 """
 
 # Takes waiting runs for which there is room: new ones that a user or Python made, and

@@ -72,7 +72,7 @@ NEXT_FIRE = """
     (SELECT min(next_fire_at) FROM tasks_api_task
         WHERE next_fire_at IS NOT NULL AND next_fire_at > now())
 """
-_WAITS = "state IN ('pending', 'retrying') AND NOT is_next"
+_WAITS = "state IN ('pending', 'retrying') AND NOT is_next AND lane_id IS NULL"
 NEXT_WAKE = f"""
     (SELECT min(wake_at) FROM tasks_api_run_live WHERE wake_at > now() AND {_WAITS})
 """

@@ -13,6 +13,7 @@ from accounts.models import Tenant, User
 from tasks_api.models import (
     FurtherAttempt,
     HourRollup,
+    Lane,
     LateRun,
     PendingNotice,
     Run,
@@ -35,6 +36,7 @@ BARE_REFERENCES = (
     (LateRun, "run_id", Run),
     (LateRun, "task_id", Task),
     (PendingNotice, "run_id", Run),
+    (Run, "lane_id", Lane),
     (Run, "redrive_of", Run),
 )
 COUNT_STRAYS = """
