@@ -28,6 +28,8 @@ class LockKind(StrEnum):
     PARTITIONS = "partitions of history"
     # A tenant.
     ROLLUPS = "rollups"
+    # A lane.
+    ADMISSION = "admission to a lane"
 
 
 def key_of(kind: LockKind, *parts: int | str) -> int:

@@ -5,8 +5,8 @@ docs/reference/admission.md has the rule.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from math import floor
 from typing import NamedTuple
@@ -15,6 +15,7 @@ from tasks_api.domain.lines import (
     DAY,
     SECOND,
     Load,
+    LoadChange,
     Wait,
     horizon_from,
     start_of_horizon,
@@ -66,30 +67,26 @@ class Verdict:
     smallest_spread: int | None = None
 
 
-def judge(
-    old: Sequence[Load], new: Sequence[Load], capacity: Capacity, *, now: datetime
-) -> Verdict:
-    """Judge whether new loads fit beside the old ones.
+def judge(change: LoadChange, capacity: Capacity, *, now: datetime) -> Verdict:
+    """Judge whether a lane can bear a change of its loads.
 
-    They fit if they make no run start a second or more after the end of its window. A
-    window lasts at least as long as the capacity's patience.
+    The new loads fit if no run starts, because of the change, a second or more after
+    the end of its window. A window lasts at least as long as the capacity's patience.
     """
-    verdict = _judge(old, new, capacity, now)
+    verdict = _judge(change, capacity, now)
     if verdict.fits:
         return verdict
-    found = _find_spread(old, new, capacity, now)
-    return Verdict(**{**vars(verdict), "smallest_spread": found})
+    found = _find_spread(change, capacity, now)
+    return replace(verdict, smallest_spread=found)
 
 
-def _judge(
-    old: Sequence[Load], new: Sequence[Load], capacity: Capacity, now: datetime
-) -> Verdict:
-    start = start_of_horizon(new, now=now)
+def _judge(change: LoadChange, capacity: Capacity, now: datetime) -> Verdict:
+    start = start_of_horizon(change.new, now=now)
     if start is None:
         return Verdict(True, 0)
-    horizon = horizon_from(start, [*old, *new])
+    horizon = horizon_from(start, [*change.kept, *change.new])
     latest, worst, by_most = 0.0, None, 0.0
-    for wait in walk_line(old, new, rate=capacity.rate, horizon=horizon):
+    for wait in walk_line(change, rate=capacity.rate, horizon=horizon):
         latest = max(latest, wait.load.window + wait.seconds)
         late = _lateness(wait, capacity)
         if late >= _ONE_SECOND and wait.seconds > wait.was + _SAME and late > by_most:
@@ -112,21 +109,23 @@ def _lateness(wait: Wait, capacity: Capacity) -> float:
     return window + wait.seconds - max(window, capacity.patience)
 
 
-def _find_spread(
-    old: Sequence[Load], new: Sequence[Load], capacity: Capacity, now: datetime
-) -> int | None:
-    """Return a window that fits if each new load has at least that, and a second less does not.
+def _find_spread(change: LoadChange, capacity: Capacity, now: datetime) -> int | None:
+    """Return a window that fits, while one that is a second shorter does not.
 
-    None if none is found below the longest window that the loads may have.
+    Each new load has at least that window, or the longest one that it may have. None if
+    no window is found that fits.
     """
-    longest = max(map(longest_window, new))
+    longest = max(map(longest_window, change.new))
 
     def fits(seconds: int) -> bool:
-        return _judge(old, _widened(new, seconds), capacity, now).fits
+        wider = change._replace(new=_widened(change.new, seconds))
+        return _judge(wider, capacity, now).fits
 
     # A moment alone needs at least this much.
-    needed = max(floor(each.size / capacity.rate - _ONE_SECOND) + 1 for each in new)
-    given = min(each.window for each in new)
+    needed = max(
+        floor(each.size / capacity.rate - _ONE_SECOND) + 1 for each in change.new
+    )
+    given = min(each.window for each in change.new)
     return _search(fits, max(given + 1, min(needed, longest)), longest)
 
 

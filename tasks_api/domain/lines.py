@@ -10,7 +10,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from heapq import merge
+from itertools import groupby, islice
 from math import lcm
+from operator import itemgetter
 from typing import NamedTuple
 
 from tasks_api.domain.schedules import (
@@ -47,6 +49,14 @@ class Load:
         return replace(self, window=seconds)
 
 
+class LoadChange(NamedTuple):
+    """The loads of a lane that a change keeps, those that it brings, and those that go."""
+
+    kept: Sequence[Load]
+    new: Sequence[Load]
+    gone: Sequence[Load] = ()
+
+
 class Horizon(NamedTuple):
     """The time in which a line is looked at."""
 
@@ -57,7 +67,7 @@ class Horizon(NamedTuple):
 class Wait(NamedTuple):
     """The longest wait of the runs of one moment of a load, in seconds.
 
-    `was` is this wait without the new loads.
+    `was` is this wait without the change.
     """
 
     load: Load
@@ -121,30 +131,39 @@ def _period_of(schedule: Schedule) -> timedelta:
 
 
 def walk_line(
-    old: Sequence[Load], new: Sequence[Load], *, rate: float, horizon: Horizon
+    change: LoadChange,
+    *,
+    rate: float,
+    horizon: Horizon,
+    max_events: int = MAX_EVENTS,
 ) -> Iterator[Wait]:
     """Yield how long the runs of each load wait in a line that `rate` a second leave.
 
     The last run of a moment has the longest wait of those that matter: no run of a
     window starts later than the one that comes at its end.
     """
-    loads = [*old, *new]
+    loads = [*change.kept, *change.new, *change.gone]
+    first_new = len(change.kept)
+    first_gone = first_new + len(change.new)
     streams = [_events(load, index, horizon) for index, load in enumerate(loads)]
     before, after = _Line(rate), _Line(rate)
-    for number, (at, kind, index) in enumerate(merge(*streams)):
-        if number >= MAX_EVENTS:
-            return
-        load = loads[index]
+    events = islice(merge(*streams), max_events)
+    for (at, kind), together in groupby(events, key=itemgetter(0, 1)):
         before.move(at)
         after.move(at)
-        after.change(kind, load)
-        if index < len(old):
-            before.change(kind, load)
+        indexes = [event.load for event in together]
+        for index in indexes:
+            if not first_new <= index < first_gone:
+                before.change(kind, loads[index])
+            if index < first_gone:
+                after.change(kind, loads[index])
         if kind != _Kind.WINDOW_BEGINS:
-            # At once, the last run waits for those before it and not for itself.
+            # Of those that come at once, the last waits for the others.
             itself = 1 if kind == _Kind.ALL_AT_ONCE else 0
-            moment = horizon.start + at * MICROSECOND - load.window * SECOND
-            yield Wait(load, moment, after.wait(itself), before.wait(itself))
+            waits = after.wait(itself), before.wait(itself)
+            for load in (loads[index] for index in indexes if index < first_gone):
+                moment = horizon.start + at * MICROSECOND - load.window * SECOND
+                yield Wait(load, moment, *waits)
 
 
 class _Line:

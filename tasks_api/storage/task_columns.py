@@ -18,7 +18,7 @@ from scheduler_service.db.arrays import array
 from tasks_api.domain.specs import Backoff, RequestOptions, RetryPolicy, TaskSpec
 
 # A task keeps its surface; the others are stored in other columns.
-_NO_COLUMNS = {"surface", "schedule", "is_paused", "task_id"}
+_NO_COLUMNS = {"surface", "schedule", "is_paused", "task_id", "spread_offset"}
 _KINDS = get_type_hints(TaskSpec)
 SPEC_COLUMNS = tuple(name for name in _KINDS if name not in _NO_COLUMNS)
 

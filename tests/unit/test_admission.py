@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import groupby
+from operator import itemgetter
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks_api.domain.admission import Capacity, judge
-from tasks_api.domain.lines import Horizon, Load, horizon_from, walk_line
+from tasks_api.domain.lines import Horizon, Load, LoadChange, horizon_from, walk_line
 from tasks_api.domain.schedules import Cron, Interval, fire_times_between
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -40,11 +42,14 @@ def queue_one_by_one(
                     due.append((at, index, moment))
     latest: defaultdict[tuple[int, datetime], float] = defaultdict(float)
     free = horizon.start
-    for at, index, moment in sorted(due):
-        started = max(at, free)
+    for at, together in groupby(sorted(due), key=itemgetter(0)):
+        runs = list(together)
+        started = max(at, free) + timedelta(seconds=(len(runs) - 1) / rate)
         free = started + timedelta(seconds=1 / rate)
-        key = (index, moment)
-        latest[key] = max(latest[key], (started - moment).total_seconds())
+        # Any of those that are due at once may be the last of them.
+        for _, index, moment in runs:
+            key = (index, moment)
+            latest[key] = max(latest[key], (started - moment).total_seconds())
     return latest
 
 
@@ -78,7 +83,7 @@ def test_the_line_is_that_of_a_queue_of_single_runs(
     # A run counts as a whole in the queue, and its part that has come in the fluid.
     tolerance = (len(all_loads) + 1) / rate
 
-    waits = list(walk_line(old, new, rate=rate, horizon=horizon))
+    waits = list(walk_line(LoadChange(old, new), rate=rate, horizon=horizon))
 
     assert {wait.moment for wait in waits} >= {moment for _, moment in expected}
     for wait in waits:
@@ -113,7 +118,7 @@ def test_a_verdict_is_that_of_a_queue_of_single_runs(
         if seconds > before.get(key, 0) + 2 * tolerance
     }
 
-    verdict = judge(old, new, capacity, now=NOW)
+    verdict = judge(LoadChange(old, new), capacity, now=NOW)
 
     if verdict.fits:
         assert all(seconds < 1 + tolerance for seconds in late.values())
@@ -138,7 +143,7 @@ def test_the_smallest_spread_fits_and_a_second_less_does_not(
 ) -> None:
     capacity = Capacity(limit, SECOND)
 
-    spread = judge(old, new, capacity, now=NOW).smallest_spread
+    spread = judge(LoadChange(old, new), capacity, now=NOW).smallest_spread
 
     if spread is not None:
         assert judge_with(spread, old, new, capacity)
@@ -156,12 +161,12 @@ def judge_with(
         elif each.schedule == Cron("*/20 * * * *", start=each.schedule.first_from(NOW)):
             longest = 1199
         wider.append(each.with_window(max(each.window, min(spread, longest))))
-    return judge(old, wider, capacity, now=NOW).fits
+    return judge(LoadChange(old, wider), capacity, now=NOW).fits
 
 
 @pytest.mark.parametrize("spread", [0, 60, 300, 499])
 def test_ten_thousand_hourly_tasks_need_500_seconds_at_20_a_second(spread: int) -> None:
-    verdict = judge([], [hourly(10_000, spread)], PER_SECOND, now=NOW)
+    verdict = judge(LoadChange([], [hourly(10_000, spread)]), PER_SECOND, now=NOW)
 
     assert not verdict.fits
     assert verdict.smallest_spread == 500
@@ -170,23 +175,23 @@ def test_ten_thousand_hourly_tasks_need_500_seconds_at_20_a_second(spread: int) 
 
 @pytest.mark.parametrize("spread", [500, 600, 3599])
 def test_ten_thousand_hourly_tasks_fit_from_500_seconds_on(spread: int) -> None:
-    assert judge([], [hourly(10_000, spread)], PER_SECOND, now=NOW).fits
+    assert judge(LoadChange([], [hourly(10_000, spread)]), PER_SECOND, now=NOW).fits
 
 
 def test_a_minute_of_the_rate_may_come_at_once() -> None:
-    assert judge([], [hourly(1220)], PER_SECOND, now=NOW).fits
-    assert not judge([], [hourly(1222)], PER_SECOND, now=NOW).fits
+    assert judge(LoadChange([], [hourly(1220)]), PER_SECOND, now=NOW).fits
+    assert not judge(LoadChange([], [hourly(1222)]), PER_SECOND, now=NOW).fits
 
 
 def test_the_patience_of_a_slow_lane_is_its_own_span() -> None:
-    assert judge([], [hourly(100)], Capacity(100, HOUR), now=NOW).fits
-    assert not judge([], [hourly(102)], Capacity(100, HOUR), now=NOW).fits
+    assert judge(LoadChange([], [hourly(100)]), Capacity(100, HOUR), now=NOW).fits
+    assert not judge(LoadChange([], [hourly(102)]), Capacity(100, HOUR), now=NOW).fits
 
 
 def test_more_than_the_rate_in_the_long_run_never_fits() -> None:
     load = Load(1300, Interval(NOW + MINUTE, MINUTE))
 
-    verdict = judge([], [load], PER_SECOND, now=NOW)
+    verdict = judge(LoadChange([], [load]), PER_SECOND, now=NOW)
 
     assert (verdict.fits, verdict.smallest_spread) == (False, None)
 
@@ -194,9 +199,9 @@ def test_more_than_the_rate_in_the_long_run_never_fits() -> None:
 def test_a_lane_that_is_too_full_elsewhere_refuses_nothing_more() -> None:
     full = hourly(10_000, 300, start=NOW + HOUR / 2)
 
-    assert judge([full], [hourly(100)], PER_SECOND, now=NOW).fits
+    assert judge(LoadChange([full], [hourly(100)]), PER_SECOND, now=NOW).fits
     assert not judge(
-        [full], [hourly(1, start=NOW + HOUR / 2)], PER_SECOND, now=NOW
+        LoadChange([full], [hourly(1, start=NOW + HOUR / 2)]), PER_SECOND, now=NOW
     ).fits
 
 
@@ -204,7 +209,7 @@ def test_a_collision_with_a_weekly_burst_is_seen_a_week_ahead() -> None:
     weekly = Load(1200, Cron("0 9 * * 5"))
     daily = Load(1200, Cron("0 9 * * *"))
 
-    verdict = judge([weekly], [daily], PER_SECOND, now=NOW)
+    verdict = judge(LoadChange([weekly], [daily]), PER_SECOND, now=NOW)
 
     assert verdict.at == datetime(2026, 11, 27, 9, tzinfo=UTC)
 
@@ -212,7 +217,9 @@ def test_a_collision_with_a_weekly_burst_is_seen_a_week_ahead() -> None:
 def test_tasks_that_begin_in_a_year_are_judged_when_they_begin() -> None:
     start = NOW + timedelta(days=365)
 
-    verdict = judge([], [hourly(10_000, 300, start=start)], PER_SECOND, now=NOW)
+    verdict = judge(
+        LoadChange([], [hourly(10_000, 300, start=start)]), PER_SECOND, now=NOW
+    )
 
     assert (verdict.at, verdict.smallest_spread) == (start, 500)
 
@@ -220,4 +227,14 @@ def test_tasks_that_begin_in_a_year_are_judged_when_they_begin() -> None:
 def test_tasks_that_never_fire_again_fit() -> None:
     over = Load(10_000, Interval(NOW - HOUR, HOUR, NOW - MINUTE))
 
-    assert judge([], [over], PER_SECOND, now=NOW).fits
+    assert judge(LoadChange([], [over]), PER_SECOND, now=NOW).fits
+
+
+def test_a_change_that_makes_nothing_worse_fits_a_lane_that_is_too_full() -> None:
+    full, same, wider = hourly(10_000), hourly(10_000), hourly(10_000, 300)
+
+    for new in (same, wider):
+        change = LoadChange([hourly(5)], [new], gone=[full])
+        assert judge(change, PER_SECOND, now=NOW).fits
+    narrower = LoadChange([hourly(5)], [full], gone=[wider])
+    assert not judge(narrower, PER_SECOND, now=NOW).fits
