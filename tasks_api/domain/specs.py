@@ -40,7 +40,7 @@ class Misfire(StrEnum):
 class Admit(StrEnum):
     """Whether a task may make the line of its lane longer than the rule allows."""
 
-    IF_IT_FITS = ""
+    FITTING = ""
     ANYWAY = "anyway"
 
 
@@ -145,11 +145,13 @@ class TaskSpec:
     # The seconds by which the task fires after its schedule, if the service chose them.
     spread_offset: int | None = None
     # Whether the task is admitted to a lane in which it does not fit.
-    admit: Admit = Admit.IF_IT_FITS
+    admit: Admit = Admit.FITTING
     retry: RetryPolicy | Backoff | None = None
     request: RequestOptions = RequestOptions()
     # The failure streak that pauses the task; None: no streak does.
     pause_after_failures: int | None = None
+    # The lane that the client named; empty: none.
+    lane_name: str = ""
     # None keeps the present state; a new task fires.
     is_paused: bool | None = None
     # The schedule in the client's words, for wire formats that show them again.

@@ -14,10 +14,12 @@ from accounts.models import User
 from tasks_api.domain.exceptions import NameTaken, TaskBusy
 from tasks_api.domain.specs import TaskSpec
 from tasks_api.models import Run, Task
+from tasks_api.services import admission
 from tasks_api.services.names import lock_name, require_free, tenant_of
 from tasks_api.services.pausing import set_paused
 from tasks_api.services.rescheduling import reschedule
 from tasks_api.services.unstarted_runs import delete_unstarted
+from tasks_api.services.wanted_tasks import Wanted
 from tasks_api.storage import task_rows
 
 
@@ -39,15 +41,18 @@ def create_tasks(
 ) -> list[task_rows.NewTask]:
     """Store tasks of one surface, all or none, in a constant number of statements.
 
-    Their names must differ. Raises NameTaken with the names that are taken.
+    Their names must differ. Raises NameTaken with the names that are taken, and
+    DoesNotFit if they do not fit a lane.
     """
     names = {spec.name for spec in specs if spec.name}
     try:
         if names:
             require_free(names, owner, specs[0].surface, now=now)
-        if any(spec.is_paused for spec in specs):
-            return _create_paused(owner, specs, now=now)
-        return task_rows.insert_tasks(owner, specs, now=now)
+        wanted = [Wanted(spec) for spec in specs]
+        with admission.admitted(owner, wanted, now=now) as placed:
+            if any(spec.is_paused for spec in placed):
+                return _create_paused(owner, placed, now=now)
+            return task_rows.insert_tasks(owner, placed, now=now)
     except IntegrityError as error:
         if task_rows.NAME_CONSTRAINT not in str(error):
             raise
@@ -82,10 +87,18 @@ def rewrite_tasks(
     """Change tasks that the caller has locked to their specs, in few statements.
 
     Returns the tasks that differed; the caller must write the audit entry. Raises
-    TaskBusy with the name of a one-off that cannot move while its request is under way.
+    TaskBusy with the name of a one-off that cannot move while its request is under way,
+    and DoesNotFit if they do not fit a lane.
     """
     for task, spec in desired:
         _claim_name(owner, task, spec, now=now)
+    wanted = [Wanted(spec, task) for task, spec in desired]
+    with admission.admitted(owner, wanted, now=now) as specs:
+        placed = [(task, spec) for (task, _), spec in zip(desired, specs, strict=True)]
+        return _rewrite(placed, now=now)
+
+
+def _rewrite(desired: Sequence[tuple[Task, TaskSpec]], *, now: datetime) -> list[Task]:
     one_offs = {task.pk for task, _ in desired if task.periodic_task.one_off}
     changed, moved, moved_at = task_rows.rewrite_tasks(desired)
     if moved_at is not None:

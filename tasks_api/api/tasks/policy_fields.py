@@ -25,7 +25,14 @@ from tasks_api.delivery.retry import parse_statuses
 from tasks_api.domain.cron import Dst
 from tasks_api.domain.exceptions import InvalidTask
 from tasks_api.domain.schedules import Cron, Interval, first_after
-from tasks_api.domain.specs import Backoff, Misfire, Overlap, RequestOptions, TaskSpec
+from tasks_api.domain.specs import (
+    Admit,
+    Backoff,
+    Misfire,
+    Overlap,
+    RequestOptions,
+    TaskSpec,
+)
 from tasks_api.models import Task
 
 MAX_STATUSES_LENGTH = 200
@@ -34,6 +41,8 @@ MAX_RETRY_DELAY = 7 * DAY
 MAX_ATTEMPTS = 185
 MIN_CATCHUP_WINDOW, MAX_CATCHUP_WINDOW = 10, 365 * DAY
 MAX_FAILURES_IN_A_ROW = 1000
+# The spread that the service chooses.
+AUTO = "auto"
 _STATUS_RANGE = re.compile(r"[1-9][0-9]{2}(?:-[1-9][0-9]{2})?", re.ASCII)
 
 
@@ -92,11 +101,32 @@ _DST_SCHEMA = {
 
 
 def _read_spread(given: Fields, spec: TaskSpec, now: datetime) -> Fields:
+    if given.get("spread") == AUTO:
+        return {"spread_auto": True}
     seconds: int = fields.number(given, "spread", 0, DAY)
     interval = spec.schedule if isinstance(spec.schedule, Interval) else None
     if seconds and interval and timedelta(seconds=seconds) >= interval.every:
         fields.raise_invalid("spread", "should be less than frequency")
     return {"spread": seconds}
+
+
+def _show_spread(task: Task, options: RequestOptions) -> int | str:
+    return AUTO if task.spread_auto else task.spread
+
+
+def _show_spread_offset(task: Task, options: RequestOptions) -> int | None:
+    return task.spread_offset if task.spread_auto else None
+
+
+def _read_admit(given: Fields, spec: TaskSpec, now: datetime) -> Fields:
+    if given["admit"] != Admit.ANYWAY:
+        raise InvalidTask("admit", "Invalid value of admit. Value should be anyway")
+    return {"admit": Admit.ANYWAY}
+
+
+def _read_nothing(given: Fields, spec: TaskSpec, now: datetime) -> Fields:
+    """Ignore a field that only responses have, so that a client may send it back."""
+    return {}
 
 
 def _read_catchup_window(given: Fields, spec: TaskSpec, now: datetime) -> Fields:
@@ -219,6 +249,15 @@ _RETRY_SCHEMA = {
     },
 }
 
+_SPREAD_SCHEMA = {
+    "description": "The number of seconds over which the service spreads the runs of "
+    "tasks with the same schedule; less than `frequency`. With `auto` the service chooses "
+    "the emptiest place.",
+    "oneOf": [
+        {"type": "integer", "minimum": 0, "maximum": DAY},
+        {"type": "string", "enum": [AUTO]},
+    ],
+}
 # They are read in this order, so the first wrong one is reported.
 POLICY_FIELDS = (
     enum_field(
@@ -263,17 +302,35 @@ POLICY_FIELDS = (
     ),
     OptionalField(
         "spread",
+        _SPREAD_SCHEMA,
+        _read_spread,
+        _show_spread,
+        default=0,
+        needs_periodic=True,
+    ),
+    OptionalField(
+        "spread_offset",
         {
             "type": "integer",
             "minimum": 0,
             "maximum": DAY,
-            "description": "The number of seconds over which the service spreads the runs of "
-            "tasks with the same schedule; less than `frequency`.",
+            "description": "With `spread` `auto`: the seconds after its schedule at which the "
+            "task fires. The service chooses them, and ignores the field in requests.",
         },
-        _read_spread,
-        column("spread"),
-        default=0,
+        _read_nothing,
+        _show_spread_offset,
         needs_periodic=True,
+    ),
+    OptionalField(
+        "admit",
+        openapi.text(
+            "`anyway` lets the task into its lane even if it makes runs late there. If absent, "
+            "the service refuses a periodic task that does not fit the rate of its lane.",
+            enum=[Admit.ANYWAY.value],
+        ),
+        _read_admit,
+        column("admit"),
+        default=Admit.FITTING,
     ),
     OptionalField("retry", _RETRY_SCHEMA, _read_retry, _show_retry, needs_url=True),
     integer_field(

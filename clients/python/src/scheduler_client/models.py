@@ -44,7 +44,10 @@ class Task:
     overlap: str | None = None
     misfire: str | None = None
     catchup_window: int | None = None
-    spread: int | None = None
+    # Seconds, or "auto" where the service chose the place of the task.
+    spread: int | str | None = None
+    spread_offset: int | None = None
+    admit: str | None = None
     dst: Mapping[str, str] | None = None
     method: str | None = None
     headers: Mapping[str, str] | None = None
