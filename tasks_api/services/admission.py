@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from math import ceil
+from typing import NamedTuple
 
 from django.db import transaction
 
@@ -27,7 +28,7 @@ from tasks_api.domain.timestamps import format_timestamp
 from tasks_api.models import Task
 from tasks_api.services import lane_loads, placing, rated_lanes
 from tasks_api.services.lane_loads import LoadKey, key_of_spec, key_of_task
-from tasks_api.services.rated_lanes import RatedLane, RatedLanes
+from tasks_api.services.rated_lanes import NO_LANES, RatedLane, RatedLanes
 from tasks_api.services.wanted_tasks import Wanted
 
 
@@ -42,42 +43,70 @@ class LaneVerdict:
 
 @contextmanager
 def admitted(
-    owner: User, wanted: Sequence[Wanted], *, now: datetime
+    owner: User,
+    wanted: Sequence[Wanted],
+    *,
+    now: datetime,
+    is_admitted: bool = False,
 ) -> Iterator[list[TaskSpec]]:
     """Yield the specs of tasks with their places, once their lanes admit them.
 
     The lanes stay locked in the transaction of the block. Without a lane that has a
-    rate, or a place to choose, there is no transaction. Raises DoesNotFit for the first
-    lane in which the tasks do not fit.
+    rate, or a place to choose, or if the caller has them admitted already, there is no
+    transaction. Raises DoesNotFit for the first lane in which the tasks do not fit.
     """
-    lanes = rated_lanes.find(owner, map(_spec_of, filter(_may_be_judged, wanted)))
     specs = list(map(_spec_of, wanted))
-    if not lanes and not any(spec.spread_auto for spec in specs):
+    lanes = NO_LANES if is_admitted else _find_lanes(owner, wanted)
+    needs_places = any(map(placing.is_without_place, specs))
+    if not lanes and not needs_places:
         yield specs
         return
     with transaction.atomic():
-        placed, verdicts = judge_tasks(owner, wanted, lanes, now=now)
-        refuse(verdicts)
-        yield list(map(_spec_of, placed))
+        lock_lanes(wanted, lanes)
+        judged = _judge(owner, wanted, lanes, now)
+        refuse(judged.verdicts)
+        yield list(map(_spec_of, judged.tasks))
+
+
+class Judged(NamedTuple):
+    """Tasks with their places, and what their lanes say about them."""
+
+    tasks: Sequence[Wanted]
+    verdicts: Sequence[LaneVerdict]
 
 
 def judge_tasks(
-    owner: User, wanted: Sequence[Wanted], lanes: RatedLanes, *, now: datetime
-) -> tuple[Sequence[Wanted], list[LaneVerdict]]:
-    """Return the tasks with their places, and what their lanes say about them.
+    owner: User, wanted: Sequence[Wanted], *, now: datetime, locks_lanes: bool = True
+) -> Judged:
+    """Judge tasks, and lock their lanes until the caller's transaction ends."""
+    lanes = _find_lanes(owner, wanted)
+    if locks_lanes:
+        lock_lanes(wanted, lanes)
+    return _judge(owner, wanted, lanes, now)
 
-    The lanes are locked until the transaction ends, in the order of their ids.
-    """
+
+def _find_lanes(owner: User, wanted: Sequence[Wanted]) -> RatedLanes:
+    return rated_lanes.find(owner, map(_spec_of, filter(_may_be_judged, wanted)))
+
+
+def lock_lanes(wanted: Sequence[Wanted], lanes: RatedLanes) -> None:
+    """Lock the lanes that tasks enter, in the order of their ids."""
     entered = {lane for each in wanted if (lane := _lane_of(each, lanes)) is not None}
     for lane in sorted(entered, key=_id_of):
         locks.acquire(LockKind.ADMISSION, lane.id)
+
+
+def _judge(
+    owner: User, wanted: Sequence[Wanted], lanes: RatedLanes, now: datetime
+) -> Judged:
     placed = placing.place(owner, wanted, lanes, now=now)
     entering: defaultdict[RatedLane, dict[int, Wanted]] = defaultdict(dict)
     for index, each in enumerate(placed):
         if (found := _lane_of(each, lanes)) is not None:
             entering[found][index] = each
     ordered = sorted(entering, key=_id_of)
-    return placed, [_judge_lane(lane, entering[lane], now) for lane in ordered]
+    verdicts = [_judge_lane(lane, entering[lane], now) for lane in ordered]
+    return Judged(placed, verdicts)
 
 
 def _id_of(lane: RatedLane) -> int:
@@ -125,7 +154,6 @@ def _brings_the_same(lane: RatedLane, wanted: Wanted) -> bool:
 def _judge_lane(
     lane: RatedLane, wanted: Mapping[int, Wanted], now: datetime
 ) -> LaneVerdict:
-    locks.acquire(LockKind.ADMISSION, lane.id)
     judged = {i: each for i, each in wanted.items() if each.spec.admit == Admit.FITTING}
     new = _loads_of_specs(judged.values())
     since = start_of_horizon(new, now=now)

@@ -45,7 +45,7 @@ def place(
     alike: defaultdict[_Beside, defaultdict[Schedule, list[int]]]
     alike = defaultdict(lambda: defaultdict(list))
     for index, (spec, _) in enumerate(placed):
-        if _is_without_place(spec):
+        if is_without_place(spec):
             lane = lanes.of(spec)
             beside = _Beside(lane, "" if lane else host_of(spec.url))
             alike[beside][spec.schedule].append(index)
@@ -55,7 +55,8 @@ def place(
     return placed
 
 
-def _is_without_place(spec: TaskSpec) -> bool:
+def is_without_place(spec: TaskSpec) -> bool:
+    """Whether the service is to choose the spread of a task."""
     return (
         spec.spread_auto
         and spec.spread_offset is None
@@ -74,7 +75,7 @@ def _keep_place(wanted: Wanted) -> Wanted:
 def keeps_place(wanted: Wanted) -> bool:
     """Whether the service chose the place of a task already, for the same schedule."""
     spec, task = wanted
-    if task is None or not _is_without_place(spec) or not task.spread_auto:
+    if task is None or not is_without_place(spec) or not task.spread_auto:
         return False
     schedule = schedule_of(task)
     return schedule is not None and with_offset(schedule, 0) == spec.schedule

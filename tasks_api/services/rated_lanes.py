@@ -47,7 +47,10 @@ class RatedLanes(NamedTuple):
     def of(self, spec: TaskSpec) -> RatedLane | None:
         if spec.lane_name:
             return self.by_name.get(spec.lane_name)
-        return self.by_host.get(host_of(spec.url)) if spec.url else None
+        return self.by_host.get(host_of(spec.url).lower()) if spec.url else None
+
+
+NO_LANES = RatedLanes({}, {})
 
 
 def find(owner: User, specs: Iterable[TaskSpec]) -> RatedLanes:
@@ -58,9 +61,9 @@ def find(owner: User, specs: Iterable[TaskSpec]) -> RatedLanes:
         if spec.lane_name:
             names.add(spec.lane_name)
         elif spec.url:
-            hosts.add(host_of(spec.url))
+            hosts.add(host_of(spec.url).lower())
     if tenant_id is None or (not names and not _may_have_hosts(tenant_id)):
-        return RatedLanes({}, {})
+        return NO_LANES
     lanes = Lane.objects.filter(Q(name__in=names) | Q(host__in=hosts - {""}))
     by_name, by_host = {}, {}
     for lane in lanes.filter(tenant=tenant_id).select_related("tenant__lane_ceiling"):

@@ -37,19 +37,25 @@ def create_task(owner: User, spec: TaskSpec, *, now: datetime) -> Task:
 
 
 def create_tasks(
-    owner: User, specs: Sequence[TaskSpec], *, now: datetime
+    owner: User,
+    specs: Sequence[TaskSpec],
+    *,
+    now: datetime,
+    is_admitted: bool = False,
 ) -> list[task_rows.NewTask]:
     """Store tasks of one surface, all or none, in a constant number of statements.
 
     Their names must differ. Raises NameTaken with the names that are taken, and
-    DoesNotFit if they do not fit a lane.
+    DoesNotFit if they do not fit a lane, unless they are admitted already.
     """
     names = {spec.name for spec in specs if spec.name}
     try:
         if names:
             require_free(names, owner, specs[0].surface, now=now)
         wanted = [Wanted(spec) for spec in specs]
-        with admission.admitted(owner, wanted, now=now) as placed:
+        with admission.admitted(
+            owner, wanted, now=now, is_admitted=is_admitted
+        ) as placed:
             if any(spec.is_paused for spec in placed):
                 return _create_paused(owner, placed, now=now)
             return task_rows.insert_tasks(owner, placed, now=now)
@@ -82,18 +88,22 @@ def change_task(user: User, task: Task, spec: TaskSpec, *, now: datetime) -> Tas
 
 
 def rewrite_tasks(
-    owner: User, desired: Sequence[tuple[Task, TaskSpec]], *, now: datetime
+    owner: User,
+    desired: Sequence[tuple[Task, TaskSpec]],
+    *,
+    now: datetime,
+    is_admitted: bool = False,
 ) -> list[Task]:
     """Change tasks that the caller has locked to their specs, in few statements.
 
     Returns the tasks that differed; the caller must write the audit entry. Raises
     TaskBusy with the name of a one-off that cannot move while its request is under way,
-    and DoesNotFit if they do not fit a lane.
+    and DoesNotFit if they do not fit a lane, unless they are admitted already.
     """
     for task, spec in desired:
         _claim_name(owner, task, spec, now=now)
     wanted = [Wanted(spec, task) for task, spec in desired]
-    with admission.admitted(owner, wanted, now=now) as specs:
+    with admission.admitted(owner, wanted, now=now, is_admitted=is_admitted) as specs:
         placed = [(task, spec) for (task, _), spec in zip(desired, specs, strict=True)]
         return _rewrite(placed, now=now)
 
