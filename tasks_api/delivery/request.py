@@ -61,6 +61,8 @@ class ClaimedRun(NamedTuple):
     # If the run repeats another one: the fire time that it stands for, and the other run.
     slot: datetime | None = None
     redrive_of: UUID | None = None
+    # The lane in which it starts; None: none.
+    lane_id: int | None = None
     # What its worker holds it by; the last field, because the worker appends it.
     lease: UUID = NO_LEASE
 
@@ -146,9 +148,8 @@ def build_request(
         headers = [each for each in headers if each[0].lower() not in replaced]
         headers += own
     timeout = options.timeout_seconds or timeout
-    return Request(
-        run.method, url, tuple(headers), body.encode(), timeout, bool(run.retry)
-    )
+    heeds = bool(run.retry) or run.lane_id is not None
+    return Request(run.method, url, tuple(headers), body.encode(), timeout, heeds)
 
 
 def _signed_headers(

@@ -73,6 +73,8 @@ class Transfer:
     url: guard.WireUrl
     refusal: RefuseAddress
     tenant: Hashable = None
+    # The time of the monotonic clock before which it does not start.
+    not_before: float = 0.0
     # The addresses of its host, and when they were found.
     addresses: tuple[str, ...] = ()
     resolved_at: float = 0.0

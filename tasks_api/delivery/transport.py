@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import heapq
+import itertools
 import logging
 import threading
 import time
@@ -78,7 +80,11 @@ class Transport(Generic[Key]):
             denied=options.denied,
         )
         self._lock = threading.Lock()
-        self._inbox: deque[tuple[Key, Request]] = deque()
+        self._inbox: deque[tuple[Key, Request, float]] = deque()
+        # Requests whose addresses are known, by the times at which they may start. They
+        # have numbers, because transfers cannot be compared.
+        self._early: list[tuple[float, int, Transfer]] = []
+        self._numbers = itertools.count()
         self._cancellations: deque[Cancellation[Key]] = deque()
         self._accepted = 0
         self._answered = 0
@@ -115,13 +121,16 @@ class Transport(Generic[Key]):
     def start(self) -> None:
         self._thread.start()
 
-    def send(self, key: Key, request: Request) -> None:
-        """Accept a request; a closed transport raises RuntimeError."""
+    def send(self, key: Key, request: Request, not_before: float = 0.0) -> None:
+        """Accept a request that starts at a time of the monotonic clock, or later.
+
+        A closed transport raises RuntimeError.
+        """
         with self._lock:
             if self._is_over:
                 raise RuntimeError("The transport is closed.")
             self._accepted += 1
-            self._inbox.append((key, request))
+            self._inbox.append((key, request, not_before))
         self._multi.wake()
 
     def cancel(self, reason_of: Cancellation[Key]) -> None:
@@ -159,6 +168,7 @@ class Transport(Generic[Key]):
         self._read_inbox()
         for transfer, found in self._addresses.pop_answered():
             self._enqueue(transfer, found)
+        self._release_early()
         self._cancel_requests()
         self._give_up_crowded()
         while self._stop_at is None and (begun := self._queues.pop()):
@@ -174,6 +184,7 @@ class Transport(Generic[Key]):
             self._multi.patience(),
             self._addresses.patience(),
             self._crowd_check_at - now if self._queues.waiting else None,
+            self._early[0][0] - now if self._early else None,
             None if self._stop_at is None else self._stop_at - now,
         ]
         known = [wait for wait in waits if wait is not None]
@@ -181,7 +192,7 @@ class Transport(Generic[Key]):
 
     def _read_inbox(self) -> None:
         while self._inbox:
-            key, request = self._inbox.popleft()
+            key, request, not_before = self._inbox.popleft()
             try:
                 url = guard.read_url(
                     request.url,
@@ -196,7 +207,9 @@ class Transport(Generic[Key]):
                 self._report(key, HttpResult(None, results.INVALID_REQUEST, 0))
                 continue
             tenant = self._options.tenant_of(key)
-            self._look_up(Transfer(key, request, url, self._refuse_address, tenant))
+            self._look_up(
+                Transfer(key, request, url, self._refuse_address, tenant, not_before)
+            )
 
     def _look_up(self, transfer: Transfer) -> None:
         """Find its addresses before it takes a place that others could use."""
@@ -223,8 +236,21 @@ class Transport(Generic[Key]):
             return
         transfer.addresses = tuple(found)
         transfer.resolved_at = time.monotonic()
+        if transfer.not_before > transfer.resolved_at:
+            early = (transfer.not_before, next(self._numbers), transfer)
+            heapq.heappush(self._early, early)
+        else:
+            self._let_wait(transfer, transfer.resolved_at)
+
+    def _release_early(self) -> None:
+        """Let the requests wait for their turn whose time has come."""
+        now = time.monotonic()
+        while self._early and self._early[0][0] <= now:
+            self._let_wait(heapq.heappop(self._early)[2], now)
+
+    def _let_wait(self, transfer: Transfer, now: float) -> None:
         has_waited = transfer.waits_since > 0
-        transfer.waits_since = transfer.waits_since or transfer.resolved_at
+        transfer.waits_since = transfer.waits_since or now
         self._queues.add(transfer, is_first=has_waited)
 
     def _give_up_crowded(self) -> None:
@@ -341,7 +367,9 @@ class Transport(Generic[Key]):
         """Withdraw what was not sent; returns whether to wait on for what was."""
         self._read_inbox()
         waiting = self._queues.withdraw(lambda _transfer: True)
-        for transfer in (*waiting, *self._addresses.drain()):
+        early = [transfer for _, _, transfer in self._early]
+        self._early.clear()
+        for transfer in (*waiting, *early, *self._addresses.drain()):
             self._report(transfer.key, results.STOPPING_RESULT)
         return bool(self._multi) and time.monotonic() < stop_at
 

@@ -37,6 +37,10 @@ from tasks_api.storage import (
     schedule_rows,
     stored_schedules,
 )
+from tasks_api.storage.lane_statements import (
+    ASSIGN_LANES_OF_TASKS,
+    LEAVE_OLD_LANES,
+)
 from tasks_api.storage.schedule_statements import TASK_ONLY_COLUMNS
 from tasks_api.storage.stored_schedules import SCHEDULE_COLUMNS, StoredSchedule
 from tasks_api.storage.task_columns import (
@@ -146,7 +150,17 @@ def replace_task(task: Task, spec: TaskSpec, owner: User, *, now: datetime) -> b
     task.replaced_at = now
     task.version = F("version") + 1
     task.save(update_fields=_REPLACED)
+    with prepared() as cursor:
+        cursor.execute(ASSIGN_LANES_OF_TASKS, [array([task.pk])])
+    _leave_lanes([task])
     return starts_anew
+
+
+def _leave_lanes(tasks: Sequence[Task]) -> None:
+    """Let the runs of tasks that had lanes leave those that are not theirs any more."""
+    if ids := [task.pk for task in tasks if task.lane_id is not None]:
+        with prepared() as cursor:
+            cursor.execute(LEAVE_OLD_LANES, [array(ids)])
 
 
 # The name stays: the task was found by it.
@@ -215,6 +229,7 @@ def rewrite_tasks(wanted: Sequence[tuple[Task, TaskSpec]]) -> RewriteResult:
     moved_at = _change_schedules(moved) if moved else None
     if changed:
         _update([task for task, _ in changed])
+        _leave_lanes([task for task, _ in changed])
         _update_descriptions(changed)
     if retagged:
         _replace_tags(retagged)

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from accounts.statements import INSERT_ENTRY
 from tasks_api.storage.count_statements import count_in
+from tasks_api.storage.lane_statements import lane_of
 from tasks_api.storage.schedule_rows import NewScheduleRow
 from tasks_api.storage.schedule_statements import (
     DRAW_IDS,
@@ -34,8 +35,10 @@ INSERT_TASKS = f"""
         SELECT new.*, {DRAW_IDS} FROM unnest({_ARRAYS}) AS new({", ".join(_TYPES)})
     ), {INSERT_SCHEDULES}, made AS (
         INSERT INTO tasks_api_task ({", ".join(_TASK_TYPES)}, periodic_task_id,
-            pause_reason, end_reason)
-        SELECT {", ".join(map(cast, _TASK_TYPES))}, periodic_task_id, '', '' FROM fresh
+            pause_reason, end_reason, lane_id)
+        SELECT {", ".join(map(cast, _TASK_TYPES))}, periodic_task_id, '', '',
+            {lane_of("fresh", "fresh.tenant_id")}
+        FROM fresh
     ), tagged AS (
         INSERT INTO tasks_api_tasktag (tenant_id, owner_id, task_id, tag)
         SELECT tenant_id, owner_id, id, unnest(tags::text[]) FROM fresh WHERE tags <> '{{}}'
@@ -50,7 +53,8 @@ _UPDATED_TYPES = [
 # Write the columns that owners choose.
 UPDATE_TASKS = f"""
     UPDATE tasks_api_task task SET
-        {", ".join(f"{name} = new.{cast(name)}" for name in UPDATED_COLUMNS)}
+        {", ".join(f"{name} = new.{cast(name)}" for name in UPDATED_COLUMNS)},
+        lane_id = {lane_of("new", "task.tenant_id")}
     FROM unnest(%s::uuid[], {", ".join(f"%s::{kind}[]" for kind in _UPDATED_TYPES)})
         AS new(id, {", ".join(UPDATED_COLUMNS)})
     WHERE task.id = new.id

@@ -32,13 +32,14 @@ class NextWork(NamedTuple):
     # The database's clock.
     now: datetime
     has_waiting_runs: bool
+    has_runs_in_lanes: bool
     # When the first task fires, and the first run is to be taken, that is not due yet.
     next_fire_at: datetime | None
     next_wake_at: datetime | None
 
     @property
     def next_at(self) -> datetime | None:
-        return _earlier(self.next_fire_at, self.next_wake_at)
+        return earlier(self.next_fire_at, self.next_wake_at)
 
 
 class DueWork(NamedTuple):
@@ -48,6 +49,7 @@ class DueWork(NamedTuple):
     now: datetime
     has_due_tasks: bool
     has_waiting_runs: bool
+    has_runs_in_lanes: bool
     # When the first task fires, and the first run is to be taken, that is not due yet.
     next_fire_at: datetime | None
     next_wake_at: datetime | None
@@ -56,10 +58,10 @@ class DueWork(NamedTuple):
 
     @property
     def next_at(self) -> datetime | None:
-        return _earlier(self.next_fire_at, self.next_wake_at)
+        return earlier(self.next_fire_at, self.next_wake_at)
 
 
-def _earlier(one: datetime | None, other: datetime | None) -> datetime | None:
+def earlier(one: datetime | None, other: datetime | None) -> datetime | None:
     return min(filter(None, (one, other)), default=None)
 
 

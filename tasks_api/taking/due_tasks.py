@@ -9,7 +9,8 @@ clock fires neither early nor twice.
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -26,17 +27,32 @@ from tasks_api.domain.states import RunState
 from tasks_api.metrics import counters
 from tasks_api.storage import run_rows, schedule_changes, schedule_edits, schedule_rows
 from tasks_api.storage.stored_schedules import fetch_with_schedule
-from tasks_api.taking import following, statements, task_statements, waiting_runs
+from tasks_api.taking import (
+    following,
+    lanes,
+    statements,
+    task_statements,
+    waiting_runs,
+)
 from tasks_api.taking.decision_events import note_decisions
 from tasks_api.taking.decisions import DueTask, TaskUpdate, decide
 from tasks_api.taking.due_poll import NextWork
 from tasks_api.taking.room import BATCH_SIZE, Room
 from tasks_api.taking.rows import fetch_rows
+from tasks_api.taking.start_windows import StartWindow
 from tasks_api.taking.tenant_shares import TenantShare
 
 # Seconds of computing in one transaction, which holds locks of several tenants' tasks.
 MAX_COMPUTE_SECONDS = 0.25
-_MARKS = ("is_disputed", "is_left", "is_skipped", "ends_following", "is_recurring")
+_MARKS = (
+    "is_disputed",
+    "is_left",
+    "is_skipped",
+    "ends_following",
+    "is_recurring",
+    "is_waiting",
+    "lane",
+)
 _RUN = slice(len(_MARKS), len(_MARKS) + len(statements.CLAIMED_RUN_COLUMNS))
 _TASK_ID = len(_MARKS) + statements.CLAIMED_RUN_COLUMNS.index("task_id")
 
@@ -56,6 +72,10 @@ class TakenTasks(NamedTuple):
     unplanned: list[UUID] = []
     # Recurring tasks that got a run here, once for each.
     recurring: list[UUID] = []
+    # Whether runs wait in lanes now.
+    has_waiting: bool = False
+    # When the requests of runs in lanes may start.
+    windows: Mapping[UUID, StartWindow] = {}
     # What there is to do after these tasks, if the statement has looked.
     seen: NextWork | None = None
 
@@ -67,6 +87,8 @@ class TakenTasks(NamedTuple):
             self.unfinished + other.unfinished,
             self.unplanned + other.unplanned,
             self.recurring + other.recurring,
+            self.has_waiting or other.has_waiting,
+            {**self.windows, **other.windows},
             self.seen or other.seen,
         )
 
@@ -120,16 +142,50 @@ def _take(
     further: tuple[str, ...] = (),
     **values: Any,
 ) -> TakenTasks:
-    values["end_grace"] = schedules.END_GRACE.total_seconds()
-    values["rules"] = settings.TIME_ZONE_RULES.version
+    values |= _constants()
     rows = fetch_rows(statement, _MARKS, room, lease, further=further, **values)
     taken = _sort_rows(rows, lease)
     if further and rows:
         taken = taken._replace(seen=NextWork._make(rows[0][_RUN.stop :]))
-    disputed = [row[_TASK_ID] for row in rows if row[0]]
+    in_lanes = {row[_TASK_ID]: row[6] for row in rows if row[0] and row[6]}
+    disputed = [row[_TASK_ID] for row in rows if row[0] and not row[6]]
+    if in_lanes:
+        in_turn, undecided = _take_in_lanes(in_lanes, room.after(taken.runs), lease)
+        taken += in_turn
+        disputed += undecided
     if not disputed:
         return taken
     return taken + decide_tasks(disputed, room.after(taken.runs), lease)
+
+
+@transaction.atomic(durable=True)
+def _take_in_lanes(
+    lane_of: Mapping[UUID, int], room: Room, lease: UUID
+) -> tuple[TakenTasks, list[UUID]]:
+    """Take tasks that have lanes: the first ones start, and the others wait.
+
+    Returns the tasks for Python to decide, too.
+    """
+    lane_ids = set(lane_of.values())
+    locked = lanes.lock_lanes(
+        lane_ids, most=dict.fromkeys(lane_ids, room.limit), only_free=True
+    )
+    values = {"tasks": array(lane_of), **lanes.slot_values(locked)} | _constants()
+    statement = task_statements.TAKE_TASKS_IN_LANES
+    rows = fetch_rows(statement, _MARKS, room, lease, **values)
+    taken = _sort_rows(rows, lease)
+    waiting = Counter(row[6] for row in rows if row[5])
+    windows = lanes.note_taken(locked, taken.runs, waiting)
+    # The rows were counted as due before.
+    taken = taken._replace(due=0, has_waiting=bool(waiting), windows=windows)
+    return taken, [row[_TASK_ID] for row in rows if row[0]]
+
+
+def _constants() -> dict[str, Any]:
+    return {
+        "end_grace": schedules.END_GRACE.total_seconds(),
+        "rules": settings.TIME_ZONE_RULES.version,
+    }
 
 
 def _sort_rows(rows: Sequence[Sequence[Any]], lease: UUID) -> TakenTasks:
@@ -137,7 +193,8 @@ def _sort_rows(rows: Sequence[Sequence[Any]], lease: UUID) -> TakenTasks:
     # The runs share one lease object: many equal values are written faster.
     runs = [ClaimedRun._make((*row[_RUN], lease)) for row in rows if row[marks]]
     skipped = sum(row[2] for row in rows)
-    counters.RUNS_MADE.inc(len(runs) + skipped)
+    waiting = sum(row[5] for row in rows)
+    counters.RUNS_MADE.inc(len(runs) + skipped + waiting)
     counters.RUNS.labels(RunState.SKIPPED).inc(skipped)
     return TakenTasks(
         runs,
@@ -163,6 +220,7 @@ def decide_tasks(task_ids: Collection[UUID], room: Room, lease: UUID) -> TakenTa
     return TakenTasks(
         taken.runs,
         left=taken.left,
+        has_waiting=taken.has_moved,
         unfinished=len(tasks) - len(moves) + _count_due(moves, tasks[0].now),
         unplanned=[
             task.task_id for task in tasks if following.has_following(task.stored)

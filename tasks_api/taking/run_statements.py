@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tasks_api.storage import sending_rules
 from tasks_api.storage.run_statements import insert_into_history
+from tasks_api.taking.lane_statements import AHEAD, WAITING_REASON
 from tasks_api.taking.statements import (
     BYTES,
     CLAIMED_RUN_COLUMNS,
@@ -37,10 +38,39 @@ _RUN_WAITS = """
         AND run.lane_id IS NULL AND run.scheduled_for <= now() {since}
 """
 
+# The runs of each lane that has slots, in the order in which they came. A retry is never
+# early; another run may be taken a moment ahead, because it starts at its slot.
+_CHOOSE_RUNS_OF_LANES = f"""
+    chosen AS MATERIALIZED (
+        SELECT of_lane.id
+        FROM unnest(%(lanes)s::bigint[], %(slots)s::int[]) AS room(lane_id, slots)
+        CROSS JOIN LATERAL (
+            SELECT run.id FROM tasks_api_run_live run
+            WHERE run.lane_id = room.lane_id AND NOT run.is_next
+                AND run.state IN ('pending', 'retrying') AND run.scheduled_for <= now()
+                AND run.wake_at <= now() + {AHEAD}
+                AND (run.state = 'pending' OR run.wake_at <= now())
+            ORDER BY run.wake_at LIMIT room.slots
+            FOR UPDATE SKIP LOCKED
+        ) AS of_lane
+        LIMIT {{limit}}
+    ),
+"""
+# What a run has that comes into the lane of its task: a new one begins at the end.
+_WAKE_AT_IN_LANE = """
+    greatest(now(), CASE WHEN run.attempt_count = 0 THEN (
+        SELECT line_ends_at FROM tasks_api_lane lane WHERE lane.id = fitting.lane_id) END)
+"""
+_REASON_IN_LANE = f"""
+    CASE WHEN run.attempt_count > 0 THEN run.reason ELSE coalesce((
+        SELECT {WAITING_REASON} FROM tasks_api_lane lane
+        WHERE lane.id = fitting.lane_id), '') END
+"""
+
 # Takes waiting runs for which there is room: new ones that a user or Python made, and
 # those whose retry is due. A run whose task may not be sent any more ends instead, and
-# the run of a paused one-off is held. The rows of task and schedule are read now, so
-# that a pause, a removal or an end wins.
+# the run of a paused one-off is held. A run whose task has another lane moves there. The
+# rows of task and schedule are read now, so that a pause, a removal or an end wins.
 _TAKE_RUNS = f"""
     WITH {{chosen}} waiting AS MATERIALIZED (
         SELECT run.id, run.task_id, run.tenant_id, run.wake_at, {FROM_TASK}, {
@@ -53,6 +83,7 @@ _TAKE_RUNS = f"""
                 WHEN {sending_rules.IS_PAUSED} THEN 'held'
                 WHEN run.attempt_count > 0 AND task.replaced_at > run.started_at
                     THEN 'replaced'
+                WHEN task.lane_id IS DISTINCT FROM run.lane_id THEN 'moved'
                 ELSE 'ready'
             END AS fate,
             CASE WHEN periodic.enabled AND {sending_rules.IS_SUSPENDED}
@@ -70,18 +101,25 @@ _TAKE_RUNS = f"""
         WHERE fate <> 'ready' OR {HAS_ROOM}
     ), taken AS (
         UPDATE tasks_api_run_live run SET
-            state = CASE fitting.fate WHEN 'ready' THEN 'running' ELSE 'pending' END,
+            state = CASE fitting.fate WHEN 'ready' THEN 'running'
+                WHEN 'moved' THEN run.state ELSE 'pending' END,
             lease = CASE fitting.fate WHEN 'ready' THEN %(lease)s::uuid END,
-            wake_at = now() + CASE fitting.fate
-                WHEN 'ready' THEN make_interval(secs => %(term)s) ELSE '30s'::interval END,
+            wake_at = CASE fitting.fate
+                WHEN 'ready' THEN now() + make_interval(secs => %(term)s)
+                WHEN 'moved' THEN {_WAKE_AT_IN_LANE}
+                ELSE now() + '30s'::interval END,
+            lane_id = CASE fitting.fate
+                WHEN 'moved' THEN fitting.lane_id ELSE run.lane_id END,
             attempt_count = run.attempt_count + (fitting.fate = 'ready')::int,
             started_at = CASE fitting.fate WHEN 'ready' THEN now() ELSE run.started_at END,
-            reason = CASE fitting.fate WHEN 'ready' THEN '' ELSE run.reason END
-        FROM fitting WHERE run.id = fitting.id AND fitting.fate IN ('ready', 'held')
+            reason = CASE fitting.fate WHEN 'ready' THEN ''
+                WHEN 'moved' THEN {_REASON_IN_LANE} ELSE run.reason END
+        FROM fitting WHERE run.id = fitting.id
+            AND fitting.fate IN ('ready', 'held', 'moved')
         RETURNING {claimed_run("fitting")}
     ), ended AS (
         DELETE FROM tasks_api_run_live run USING fitting
-        WHERE run.id = fitting.id AND fitting.fate NOT IN ('ready', 'held')
+        WHERE run.id = fitting.id AND fitting.fate NOT IN ('ready', 'held', 'moved')
         RETURNING run.*, fitting.fate
     ), history AS ({
     insert_into_history(
@@ -106,4 +144,7 @@ def _take_runs(condition: str, chosen: str = "") -> FromMoment:
 
 TAKE_EARLIEST_RUNS = _take_runs(f"{_RUN_WAITS} ORDER BY run.wake_at LIMIT {{limit}}")
 TAKE_SHARES_OF_RUNS = _take_runs("run.id IN (SELECT id FROM chosen)", _CHOOSE_RUNS)
+TAKE_RUNS_OF_LANES = _take_runs(
+    "run.id IN (SELECT id FROM chosen)", _CHOOSE_RUNS_OF_LANES
+)
 TAKE_RUNS = _take_runs(f"run.id = ANY(%(runs)s::uuid[]) AND {_RUN_WAITS}")

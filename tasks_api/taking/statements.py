@@ -79,6 +79,10 @@ NEXT_WAKE = f"""
 HAS_WAITING_RUNS = f"""
     coalesce((SELECT min(wake_at) FROM tasks_api_run_live WHERE {_WAITS}) <= now(), false)
 """
+IN_LANE = "state IN ('pending', 'retrying') AND NOT is_next AND lane_id IS NOT NULL"
+HAS_RUNS_IN_LANES = f"""
+    (SELECT min(lane_id) FROM tasks_api_run_live WHERE {IN_LANE}) IS NOT NULL
+"""
 
 # Finds the first due task, the first waiting run, and the next moment at which one of
 # either becomes due. It uses min(), because EXISTS reads the whole table when many rows
@@ -88,6 +92,7 @@ FIND_DUE = f"""
     SELECT clock_timestamp() AS now,
         coalesce(fire_at <= now(), false) AS has_due_tasks,
         coalesce(wait_at <= now(), false) AS has_waiting_runs,
+        {HAS_RUNS_IN_LANES} AS has_runs_in_lanes,
         CASE WHEN fire_at > now() THEN fire_at ELSE {NEXT_FIRE} END AS next_fire_at,
         CASE WHEN wait_at > now() THEN wait_at ELSE {NEXT_WAKE} END AS next_wake_at,
         least(fire_at, past) AS fire_at, least(wait_at, past) AS wake_at

@@ -9,10 +9,12 @@ from tasks_api.storage import (
 )
 from tasks_api.storage.id_statements import ID_OF_FIRE_TIME, READ_RUN_KEY
 from tasks_api.storage.run_statements import stage_in_history
+from tasks_api.taking.lane_statements import WAITING_REASON
 from tasks_api.taking.statements import (
     BYTES,
     FROM_TASK,
     HAS_ROOM,
+    HAS_RUNS_IN_LANES,
     HAS_WAITING_RUNS,
     NEXT_FIRE,
     NEXT_WAKE,
@@ -66,7 +68,7 @@ _TAKE_TASKS = f"""
                 AND NOT {sending_rules.IS_SUSPENDED}
                 -- A fire time that is repeated may have a run in history.
                 AND (task.last_fire_at IS NULL OR task.next_fire_at > task.last_fire_at)
-                AND {schedule_statements.IS_UNEDITED} AS is_undisputed
+                AND {schedule_statements.IS_UNEDITED} {{undisputed}} AS is_undisputed
         FROM tasks_api_task task {schedule_statements.JOINS}
         JOIN accounts_user owner ON owner.id = task.owner_id
         WHERE {{due}}
@@ -89,7 +91,7 @@ _TAKE_TASKS = f"""
     ), plain AS MATERIALIZED (
         SELECT fitting.*, overlap = 'skip' AS is_exclusive,
             CASE WHEN upcoming <= ends_at OR ends_at IS NULL THEN upcoming END AS next_at,
-            wanted.id AS run_id
+            wanted.id AS run_id {{turn}}
         FROM fitting
         CROSS JOIN LATERAL (SELECT {
     ID_OF_FIRE_TIME.format(
@@ -106,13 +108,9 @@ _TAKE_TASKS = f"""
                 AND (ends_at IS NULL OR at <= ends_at + make_interval(secs => %(end_grace)s))
             END
     ), made AS (
-        INSERT INTO tasks_api_run_live (id, task_id, tenant_id, scheduled_for, state, reason,
-            wake_at, started_at, lease, exclusive, attempt_count, lost_count)
-        SELECT run_id, id, tenant_id, next_fire_at, 'running', '',
-            at + make_interval(secs => %(term)s), at, %(lease)s, is_exclusive, 1, 0
-        FROM plain
+        {{made}}
         ON CONFLICT DO NOTHING
-        RETURNING id, task_id, scheduled_for
+        RETURNING id, task_id, scheduled_for, lease
     ), skipped AS (
         INSERT INTO tasks_api_run (id, task_id, tenant_id, scheduled_for, state, reason,
             finished_at, exclusive, attempt_count, lost_count, stage)
@@ -136,10 +134,11 @@ _TAKE_TASKS = f"""
         plain.next_at IS NOT NULL AND plain.interval_period IS DISTINCT FROM 'seconds'
             AND plain.following_fire_times[2] IS NULL AS ends_following,
         made.id IS NOT NULL AND NOT plain.is_one_off AS is_recurring,
+        made.id IS NOT NULL AND made.lease IS NULL AS is_waiting, due.lane_id AS lane,
         {
     claimed_run(
         "plain",
-        run_id="made.id",
+        run_id="CASE WHEN made.lease IS NOT NULL THEN made.id END",
         task_id="due.id",
         tenant_id="plain.tenant_id",
         scheduled_for="plain.next_fire_at",
@@ -158,18 +157,41 @@ _TAKE_TASKS = f"""
 """
 
 
+# A plain task has no lane: in a lane, it may have to wait.
+_IS_UNLANED = "AND task.lane_id IS NULL"
+# Makes a running run of each plain task.
+_MAKE_RUNNING = """
+    INSERT INTO tasks_api_run_live (id, task_id, tenant_id, scheduled_for, state, reason,
+        wake_at, started_at, lease, exclusive, attempt_count, lost_count)
+    SELECT run_id, id, tenant_id, next_fire_at, 'running', '',
+        at + make_interval(secs => %(term)s), at, %(lease)s, is_exclusive, 1, 0
+    FROM plain
+"""
+
 # What there is to do after these tasks, as FIND_DUE says it. A task may fire again before
 # all others do.
 _SEEN = f"""
     , clock_timestamp() AS now, {HAS_WAITING_RUNS} AS has_waiting_runs,
+    {HAS_RUNS_IN_LANES} AS has_runs_in_lanes,
     least({NEXT_FIRE}, (SELECT min(next_at) FROM plain)) AS next_fire_at,
     {NEXT_WAKE} AS next_wake_at
 """
 
 
 def _take_tasks(condition: str, *, chosen: str = "", seen: str = "") -> FromMoment:
-    statement = _TAKE_TASKS.replace("{chosen}", chosen).replace("{due}", condition)
-    return from_moment(statement.replace("{seen}", seen), _FIRE_SINCE)
+    parts = {"chosen": chosen, "due": condition, "seen": seen}
+    statement = fill_take_tasks(
+        undisputed=_IS_UNLANED, turn="", made=_MAKE_RUNNING, **parts
+    )
+    return from_moment(statement, _FIRE_SINCE)
+
+
+def fill_take_tasks(**parts: str) -> str:
+    """The statement that takes tasks, with these parts."""
+    statement = _TAKE_TASKS
+    for name, part in parts.items():
+        statement = statement.replace(f"{{{name}}}", part)
+    return statement
 
 
 TAKE_EARLIEST_TASKS = _take_tasks(_EARLIEST)
@@ -179,6 +201,37 @@ TAKE_SHARES_OF_TASKS = _take_tasks(
     "task.id IN (SELECT id FROM chosen)", chosen=_CHOOSE_TASKS
 )
 TAKE_TASK = _take_tasks(f"task.id = %(task)s::uuid AND {_IS_DUE}")
+
+# Makes a run of each plain task in a lane. The first ones get the slots of the lane, the
+# others wait. A lane that another worker has locked gives out no slots.
+_MAKE_IN_LANES = f"""
+    INSERT INTO tasks_api_run_live (id, task_id, tenant_id, scheduled_for, state, reason,
+        wake_at, started_at, lease, exclusive, attempt_count, lost_count, lane_id)
+    SELECT run_id, plain.id, plain.tenant_id, next_fire_at,
+        CASE WHEN starts THEN 'running' ELSE 'pending' END,
+        CASE WHEN starts THEN '' ELSE {WAITING_REASON} END,
+        CASE WHEN starts THEN at + make_interval(secs => %(term)s)
+            ELSE coalesce(room.line_begins_at, lane.line_ends_at, at)
+                + make_interval(secs => coalesce(room.spacing, 0)
+                    * (turn - coalesce(room.slots, 0) - 1)) END,
+        CASE WHEN starts THEN at END, CASE WHEN starts THEN %(lease)s::uuid END,
+        is_exclusive, starts::int, 0, plain.lane_id
+    FROM plain
+    JOIN tasks_api_lane lane ON lane.id = plain.lane_id
+    LEFT JOIN unnest(%(lanes)s::bigint[], %(slots)s::int[], %(lines)s::timestamptz[],
+        %(spacings)s::float[]) AS room(lane_id, slots, line_begins_at, spacing)
+        ON room.lane_id = plain.lane_id
+    CROSS JOIN LATERAL (SELECT turn <= coalesce(room.slots, 0) AS starts) AS admission
+"""
+TAKE_TASKS_IN_LANES = fill_take_tasks(
+    undisputed="AND task.lane_id IS NOT NULL",
+    turn=""", row_number() OVER (
+        PARTITION BY lane_id ORDER BY next_fire_at, fitting.id) AS turn""",
+    made=_MAKE_IN_LANES,
+    chosen="",
+    due=f"task.id = ANY(%(tasks)s::uuid[]) AND {_IS_DUE.replace('{since}', '')}",
+    seen="",
+)
 
 # Locks those of some tasks that are due and not locked, for Python to decide.
 LOCK_DUE_TASKS = f"""

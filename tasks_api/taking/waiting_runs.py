@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -16,10 +16,11 @@ from tasks_api.storage import run_rows
 from tasks_api.taking import run_statements
 from tasks_api.taking.room import Room
 from tasks_api.taking.rows import fetch_rows
+from tasks_api.taking.start_windows import StartWindow
 from tasks_api.taking.tenant_shares import TenantShare
 
-# The fates of a waiting run that is neither taken nor ended.
-LEFT, HELD, READY = "left", "held", "ready"
+# The fates of a waiting run that has not ended. One that moved waits in another lane.
+LEFT, HELD, READY, MOVED = "left", "held", "ready", "moved"
 _MARKS = ("fate", "inactive_owner_id", "queued_task_id")
 
 
@@ -33,6 +34,12 @@ class TakenRuns(NamedTuple):
     left: int = 0
     # Tasks whose runs wait in line, and of which a run has ended here.
     freed: Collection[UUID] = ()
+    # Whether runs wait in lanes now.
+    has_moved: bool = False
+    # When the requests of runs in lanes may start.
+    windows: Mapping[UUID, StartWindow] = {}
+    # When to look at the lanes of these runs again.
+    lanes_at: datetime | None = None
 
 
 def take_waiting(
@@ -50,7 +57,7 @@ def take_waiting(
     statement = run_statements.TAKE_EARLIEST_RUNS
     if shares is not None:
         statement = run_statements.TAKE_SHARES_OF_RUNS
-    taken = _take(statement.since(since), room, lease, since=since, shares=shares or ())
+    taken = take(statement.since(since), room, lease, since=since, shares=shares or ())
     if taken.freed:
         run_rows.start_waiting_runs(list(taken.freed))
     return taken
@@ -60,15 +67,16 @@ def take_runs(run_ids: Collection[UUID], room: Room, lease: UUID) -> TakenRuns:
     """Take those of some runs that wait, as take_waiting() does."""
     if not run_ids:
         return TakenRuns()
-    return _take(run_statements.TAKE_RUNS.since(None), room, lease, runs=array(run_ids))
+    return take(run_statements.TAKE_RUNS.since(None), room, lease, runs=array(run_ids))
 
 
-def _take(
+def take(
     statement: str,
     room: Room,
     lease: UUID,
     **values: Any,
 ) -> TakenRuns:
+    """Take the runs that a statement finds; the caller lets runs move up after others."""
     rows = fetch_rows(statement, _MARKS, room, lease, **values)
     runs = [
         ClaimedRun._make((*row[len(_MARKS) :], lease))
@@ -76,8 +84,14 @@ def _take(
         if row[0] == READY
     ]
     left = sum(row[0] == LEFT for row in rows)
-    ended = [row for row in rows if row[0] not in (LEFT, HELD, READY)]
-    return TakenRuns(runs, len(rows), left, _follow_up(ended) if ended else ())
+    ended = [row for row in rows if row[0] not in (LEFT, HELD, READY, MOVED)]
+    return TakenRuns(
+        runs,
+        len(rows),
+        left,
+        _follow_up(ended) if ended else (),
+        has_moved=any(row[0] == MOVED for row in rows),
+    )
 
 
 def _follow_up(ended: Sequence[Sequence[Any]]) -> set[UUID]:

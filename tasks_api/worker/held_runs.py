@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import takewhile
 from typing import NamedTuple
 from uuid import UUID
 
 from tasks_api.delivery.request import ClaimedRun
 from tasks_api.taking.room import count_bytes
+from tasks_api.taking.start_windows import StartWindow
 
 
 class HeldRun(NamedTuple):
@@ -30,6 +31,8 @@ class HeldRuns:
         self._lease_ends: dict[UUID, float] = {}
         # Runs whose requests have begun, and runs whose rows say that theirs have not.
         self._begun: set[UUID] = set()
+        # When runs in lanes may start.
+        self._windows: dict[UUID, StartWindow] = {}
         self._marked_unsent: set[UUID] = set()
         self.bytes = 0
 
@@ -37,7 +40,12 @@ class HeldRuns:
         return len(self._held)
 
     def add(
-        self, runs: Sequence[ClaimedRun], *, claimed_at: float, until: float
+        self,
+        runs: Sequence[ClaimedRun],
+        *,
+        claimed_at: float,
+        until: float,
+        windows: Mapping[UUID, StartWindow],
     ) -> None:
         """Hold runs whose leases end at `until`."""
         for run in runs:
@@ -48,6 +56,7 @@ class HeldRuns:
             self._held[run.run_id] = held
             self._lease_ends[run.run_id] = until
             self.bytes += held.size
+        self._windows.update(windows)
 
     def remove(self, run: ClaimedRun) -> None:
         """Let go of a run, if it is still held under the same lease."""
@@ -56,8 +65,11 @@ class HeldRuns:
             self._forget(held)
 
     def begin(self, run: ClaimedRun, now: float) -> bool:
-        """Note that its request begins; False if its lease is over."""
+        """Note that its request begins; False if its lease or its start window is over."""
         if now >= self._lease_ends.get(run.run_id, 0.0):
+            return False
+        window = self._windows.get(run.run_id)
+        if window is not None and not window.opens_at <= now < window.closes_at:
             return False
         self._begun.add(run.run_id)
         return True
@@ -101,4 +113,5 @@ class HeldRuns:
         del self._held[run_id], self._lease_ends[run_id]
         self.bytes -= held.size
         self._begun.discard(run_id)
+        self._windows.pop(run_id, None)
         self._marked_unsent.discard(run_id)

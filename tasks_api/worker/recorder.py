@@ -22,7 +22,7 @@ from tasks_api.delivery.request import ClaimedRun, HttpResult
 from tasks_api.metrics import counters
 from tasks_api.monitoring.heartbeats import Presence
 from tasks_api.taking import leases
-from tasks_api.worker import threads, verdicts
+from tasks_api.worker import lane_answers, threads, verdicts
 from tasks_api.worker.database_contact import DatabaseContact
 from tasks_api.worker.record import AttemptResult
 from tasks_api.worker.verdicts import Listener
@@ -121,7 +121,9 @@ class Recorder:
         if late:
             counters.count_late(late)
             logger.warning("%d answers came after their lease was over.", late)
-        if verdicts.follow_up(results, now=self._contact.datetime()):
+        lane_answers.note(results)
+        starts_others = verdicts.follow_up(results, now=self._contact.datetime())
+        if starts_others or self._workload.frees_lanes(item.run for item in results):
             self._workload.ring()
         recorded = [item for item in results if item.run.run_id in ours]
         verdicts.notify_listener(self._on_recorded, recorded)

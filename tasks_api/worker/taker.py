@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from functools import partial
@@ -16,13 +16,22 @@ from django.db import connection
 from tasks_api.delivery import faults, mail
 from tasks_api.delivery.request import ClaimedRun, Credentials, HttpResult, Request
 from tasks_api.metrics import counters
-from tasks_api.taking import due_poll, following, isolation, leases, waiting_runs
+from tasks_api.taking import (
+    due_poll,
+    following,
+    isolation,
+    lanes,
+    leases,
+    waiting_runs,
+)
 from tasks_api.taking import statements as taking
-from tasks_api.taking.due_poll import DueWork, NextWork
+from tasks_api.taking.due_poll import DueWork, NextWork, earlier
 from tasks_api.taking.due_tasks import TakenTasks
 from tasks_api.taking.room import Room
 from tasks_api.taking.run_counts import RunCounts
+from tasks_api.taking.start_windows import StartWindow
 from tasks_api.taking.tenant_shares import TenantShare, TenantShares
+from tasks_api.taking.waiting_runs import TakenRuns
 from tasks_api.worker import (
     channel_messages,
     queue_delivery,
@@ -38,7 +47,7 @@ from tasks_api.worker.workload import Workload
 # Seconds for which tasks are taken at the moments that are known, without a poll.
 POLL_INTERVAL = 1.0
 
-TakenT = TypeVar("TakenT", TakenTasks, waiting_runs.TakenRuns, covariant=True)
+TakenT = TypeVar("TakenT", TakenTasks, TakenRuns, covariant=True)
 
 
 class Take(Protocol[TakenT]):
@@ -48,7 +57,10 @@ class Take(Protocol[TakenT]):
 
 
 class Taker:
-    """`send` takes a request; `report` takes the result of a run that has none."""
+    """`send` takes a request, and the time of the monotonic clock at which it may start.
+
+    `report` takes the result of a run that has none.
+    """
 
     def __init__(
         self,
@@ -56,7 +68,7 @@ class Taker:
         contact: DatabaseContact,
         *,
         presence_key: int,
-        send: Callable[[ClaimedRun, Request], None],
+        send: Callable[[ClaimedRun, Request, float], None],
         report: Callable[[ClaimedRun, HttpResult], None],
         on_recorded: Listener,
     ) -> None:
@@ -71,6 +83,7 @@ class Taker:
         self._poller = due_poll.make_poller()
         self._task_shares = TenantShares(taking.FIND_TENANTS_OF_TASKS)
         self._run_shares = TenantShares(taking.FIND_TENANTS_OF_RUNS)
+        self._lanes = lanes.LanePoll()
         self._run_counts = RunCounts()
         # When the next task fires, as far as is known.
         self._next_fire_at: datetime | None = None
@@ -104,15 +117,20 @@ class Taker:
         """Take what is due and has room, and know when to look again."""
         tasks, seen = self._take_tasks(room)
         self._run_counts.add(tasks.recurring, seen.now)
+        runs = TakenRuns()
         if seen.has_waiting_runs:
             floor = self._poller.floor
             take_waiting = partial(
                 waiting_runs.take_waiting, since=floor and floor.wake_at
             )
-            self._take(take_waiting, self._run_shares, room.after(tasks.runs))
+            left = room.after(tasks.runs)
+            runs = self._take(take_waiting, self._run_shares, left) or runs
         else:
             self._run_shares.note_nothing_due()
-        self._look_again(seen)
+        lanes_at = None
+        if seen.has_runs_in_lanes or tasks.has_waiting or runs.has_moved:
+            lanes_at = self._take_from_lanes(room.after(tasks.runs).after(runs.runs))
+        self._look_again(seen, lanes_at)
         following.plan(tasks.unplanned)
         self._run_counts.write_if_due()
 
@@ -151,11 +169,24 @@ class Taker:
             self._task_shares.note_unfinished()
         return tasks
 
-    def _look_again(self, seen: DueWork | NextWork) -> None:
+    def _take_from_lanes(self, room: Room) -> datetime | None:
+        """Take runs that wait in lanes; returns when to look at lanes again."""
+        look = self._lanes.look()
+        self._workload.note_lanes(look.with_places)
+        if look.gone:
+            lanes.leave_lanes(look.gone)
+        if not look.ready:
+            return look.next_at
+        taken = self._begin(lambda lease: lanes.take_waiting(look.ready, room, lease))
+        return earlier(look.next_at, taken.lanes_at)
+
+    def _look_again(
+        self, seen: DueWork | NextWork, lanes_at: datetime | None = None
+    ) -> None:
         both = (self._task_shares, self._run_shares)
         # After a full batch more may be due, so look again at once, if there is room.
         is_full = any(shares.is_full for shares in both)
-        next_at = seen.now if is_full else seen.next_at
+        next_at = seen.now if is_full else earlier(seen.next_at, lanes_at)
         self._next_fire_at = seen.now if is_full else seen.next_fire_at
         self._workload.look_again(
             None if next_at is None else next_at.timestamp(),
@@ -166,36 +197,45 @@ class Taker:
         self, take: Take[TakenT], shares: TenantShares, room: Room
     ) -> TakenT | None:
         """Take under a new lease, and begin what was taken; None: no tenant has room."""
-        # Read before the statement, so that we think a lease over before others do.
-        taken_at = time.monotonic()
-        lease = leases.new_lease(self._presence_key)
         chosen = shares.choose(room)
         if chosen == []:
             shares.note_batch(chosen, room, due=0, left=0)
             return None
+        taken = self._begin(lambda lease: take(room, lease, shares=chosen))
+        shares.note_batch(chosen, room, due=taken.due, left=taken.left)
+        return taken
+
+    def _begin(self, take: Callable[[UUID], TakenT]) -> TakenT:
+        """Take under a new lease, and begin what was taken."""
+        # Read before the statement, so that we think a lease over before others do.
+        taken_at = time.monotonic()
+        lease = leases.new_lease(self._presence_key)
         try:
-            taken = take(room, lease, shares=chosen)
+            taken = take(lease)
         except Exception as error:
             if not faults.is_outage(error):
                 leases.undo_take(lease)
             raise
-        shares.note_batch(chosen, room, due=taken.due, left=taken.left)
-        self._workload.hold(taken.runs, taken_at)
+        self._workload.hold(taken.runs, taken_at, taken.windows)
         self._unbegun.update(run.run_id for run in taken.runs)
-        self._begin_all(taken.runs)
+        self._begin_all(taken.runs, taken.windows)
         return taken
 
-    def _begin_all(self, taken: Sequence[ClaimedRun]) -> None:
+    def _begin_all(
+        self, taken: Sequence[ClaimedRun], windows: Mapping[UUID, StartWindow]
+    ) -> None:
         try:
             self._deliver_to_queues([run for run in taken if run.queue])
-            self._send_requests([run for run in taken if not run.queue])
+            self._send_requests([run for run in taken if not run.queue], windows)
         finally:
             # Whatever happened, no run stays held that is in no hands.
             for run in taken:
                 if run.run_id in self._unbegun:
                     self._end(run, HttpResult(None, "", 0, was_sent=False))
 
-    def _send_requests(self, runs: Sequence[ClaimedRun]) -> None:
+    def _send_requests(
+        self, runs: Sequence[ClaimedRun], windows: Mapping[UUID, StartWindow]
+    ) -> None:
         now = self._contact.datetime()
         credentials = self._credentials.get_many({run.tenant_id for run in runs}, now)
         counters.count_unsigned(
@@ -212,7 +252,8 @@ class Taker:
             if isinstance(built, mail.Mail):
                 self._mailer.send(run, built)
             else:
-                self._send(run, built)
+                window = windows.get(run.run_id)
+                self._send(run, built, window.opens_at if window else 0.0)
             self._unbegun.discard(run.run_id)
 
     def _end(self, run: ClaimedRun, result: HttpResult) -> None:

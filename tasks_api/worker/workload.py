@@ -17,6 +17,7 @@ from tasks_api.delivery.shares import batch_places
 from tasks_api.domain.states import Trouble
 from tasks_api.monitoring.watchdog import WorkerVitals
 from tasks_api.taking.room import BATCH_SIZE, Room
+from tasks_api.taking.start_windows import StartWindow
 from tasks_api.worker.capacity import Capacity
 from tasks_api.worker.database_contact import DatabaseContact
 from tasks_api.worker.held_runs import HeldRun, HeldRuns
@@ -42,6 +43,7 @@ class Workload:
         self._look_at = time.monotonic()
         self._is_out_of_room = False
         self._rang_at = time.monotonic()
+        self._lanes_with_places: frozenset[int] = frozenset()
         self.capacity = Capacity()
         self.is_stopping = False
 
@@ -94,15 +96,25 @@ class Workload:
                 self._look_at = min(self._look_at, time.monotonic() + wait)
             self._is_out_of_room = is_out_of_room
 
-    def hold(self, runs: Sequence[ClaimedRun], taken_at: float) -> None:
+    def hold(
+        self,
+        runs: Sequence[ClaimedRun],
+        taken_at: float,
+        windows: Mapping[UUID, StartWindow],
+    ) -> None:
+        """Hold runs, some of which may start within their windows only."""
         until = taken_at + settings.SCHEDULER_LEASE
         with self._changed:
-            self._held.add(runs, claimed_at=taken_at, until=until)
+            self._held.add(runs, claimed_at=taken_at, until=until, windows=windows)
             self.capacity.begin(runs)
 
     def hold_back(self) -> None:
         with self._changed:
             self.capacity.hold_back()
+
+    def note_lanes(self, with_places: frozenset[int]) -> None:
+        """Take note of the lanes in which runs wait for the ends of others."""
+        self._lanes_with_places = with_places
 
     def remove_delivered(self, runs: Iterable[ClaimedRun]) -> None:
         """Let go of runs that are over and recorded at once."""
@@ -144,6 +156,11 @@ class Workload:
             for run in runs:
                 self._held.remove(run)
             self._changed.notify_all()
+
+    def frees_lanes(self, runs: Iterable[ClaimedRun]) -> bool:
+        """Whether runs wait in lanes for the ends of these."""
+        lanes = self._lanes_with_places
+        return bool(lanes) and any(run.lane_id in lanes for run in runs)
 
     def claimed_before(self, moment: float) -> list[HeldRun]:
         with self._changed:
