@@ -136,7 +136,9 @@ def _key_of_cron(row: KeyedGroup, window: GroupWindow) -> LoadKey:
     width, offset = row.keys
     group = row.group
     schedule = with_offset(group.schedule, 0) if width else group.schedule
-    if group.first > window.first and isinstance(schedule, Cron):
+    # A group may begin with its tasks, which exist already, or with their start.
+    begins_later = group.first > max(window.first, window.now + SECOND)
+    if begins_later and isinstance(schedule, Cron):
         own = schedule.offset + offset * SECOND
         schedule = replace(schedule, start=group.first - own)
     return LoadKey(schedule, width, _last(row, window))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
-from datetime import timedelta
 from typing import NamedTuple
 
 from django.db.models import Q
@@ -12,18 +11,13 @@ from django.db.models import Q
 from accounts.models import User
 from tasks_api.domain.admission import Capacity
 from tasks_api.domain.guard import host_of
+from tasks_api.domain.lanes import PERIODS
 from tasks_api.domain.specs import TaskSpec
 from tasks_api.models import Lane
 
 # Seconds after which every process knows that a tenant has lanes of hosts. A task that
 # is created before that may as well have been created before the lane.
 LIFETIME = 5.0
-_PERIODS = {
-    "second": timedelta(seconds=1),
-    "minute": timedelta(minutes=1),
-    "hour": timedelta(hours=1),
-}
-
 _without_hosts: dict[int, float] = {}
 
 
@@ -83,7 +77,7 @@ def capacity_of(lane: Lane) -> Capacity | None:
     ceiling = getattr(lane.tenant, "lane_ceiling", None)
     most = ceiling.max_per_second if ceiling else None
     known = [
-        Capacity(max(1, limit - lane.burst + 1), _PERIODS[per])
+        Capacity(max(1, limit - lane.burst + 1), PERIODS[per])
         for limit, per in ((lane.rate_limit, lane.rate_per), (most, "second"))
         if limit is not None
     ]

@@ -68,7 +68,7 @@ SETTLE_LANE = """
 
 # Gives the runs that wait in a lane the moments at which they start at best, in their
 # present order.
-PACE_LINE = f"""
+PACE_LINE = """
     UPDATE tasks_api_run_live run SET wake_at = line.wake_at
     FROM (
         SELECT id, now() + make_interval(secs => %(spacing)s

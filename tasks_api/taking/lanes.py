@@ -265,9 +265,7 @@ def _next_look(
     started = Counter(run.lane_id for run in runs)
     moments = (
         lanes.look_at(
-            lane.state._replace(
-                next_slot_at=lane.grant.next_slot_at[started[lane_id]]
-            ),
+            lane.state._replace(next_slot_at=lane.grant.next_slot_at[started[lane_id]]),
             lane.now,
         )
         for lane_id, lane in locked.items()

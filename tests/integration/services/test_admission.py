@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import transaction
 from django.utils import timezone
 
 from accounts.models import Tenant, User
@@ -31,6 +32,7 @@ def lane(user: User) -> Lane:
 
 
 def make_lane(user: User, name: str = "crm", **columns: Any) -> Lane:
+    assert user.tenant
     return Lane.objects.create(
         tenant=user.tenant, name=name, **{"rate_limit": 1, **columns}
     )
@@ -171,6 +173,7 @@ def test_a_change_into_a_full_lane_is_refused(user: User, lane: Lane) -> None:
         change(user, other, hourly())
 
 
+@transaction.atomic
 def change(user: User, task: Task, spec: TaskSpec) -> None:
     locked = finding.lock_task(user, str(task.pk), surface=Surface.TASKS, now=NOW)
     tasks.change_task(user, locked, spec, now=NOW)
@@ -200,6 +203,7 @@ def test_two_requests_at_once_do_not_take_the_same_room(
         (Cron("0 * * * *"), 0),
         (Cron("0 * * * *"), 600),
         (Cron("0 9 * * 1", "Europe/Berlin"), 3600),
+        (Cron("*/20 * * * *", start=NOW + 5 * HOUR), 300),
     ],
 )
 def test_what_is_stored_is_read_as_one_load(

@@ -10,13 +10,12 @@ from django.utils import timezone
 from accounts.models import User
 from tasks_api.domain.schedules import Once
 from tasks_api.domain.specs import Surface, TaskSpec
-from tasks_api.domain.states import BreakerState, RunState
+from tasks_api.domain.states import RunState
 from tasks_api.models import Lane, Run, Task
 from tasks_api.services import tasks
 from tasks_api.worker.engine import Engine
 from tests.conftest import tenant_of
 from tests.integration.conftest import ResultLog
-from tests.integration.support.stored_tasks import SECOND
 from tests.receiver import Receiver
 
 pytestmark = pytest.mark.django_db(transaction=True)
