@@ -27,6 +27,10 @@ INTERVALS_IN_LANE = group_intervals(_KEYS, _IN_LANE) + _LIMIT
 CRONS_IN_LANE = group_crons(_KEYS, _IN_LANE) + _LIMIT
 INTERVALS_BESIDE = group_intervals(_KEYS, _BESIDE) + _LIMIT
 CRONS_BESIDE = group_crons(_KEYS, _BESIDE) + _LIMIT
+# Of a forecast: each task comes at its own second, and paused ones are apart.
+_PAUSED = {"is_paused": "task.is_paused"}
+FORECAST_INTERVALS = group_intervals(_PAUSED, _IN_LANE) + _LIMIT
+FORECAST_CRONS = group_crons(_PAUSED, _IN_LANE) + _LIMIT
 # Counts the one-time tasks of a lane in each second.
 ONE_TIME_IN_LANE = """
     SELECT date_trunc('second', task.once_at), task.is_paused, count(*)
