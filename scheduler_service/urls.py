@@ -16,6 +16,7 @@ from scheduler_service.http import guide
 from tasks_api.api.access import audit_log, signing_secrets, tokens, users
 from tasks_api.api.channels import channels, rules
 from tasks_api.api.cron_jobs import views as cron_jobs
+from tasks_api.api.lanes import views as lanes
 from tasks_api.api.ops import document, health, metrics
 from tasks_api.api.pull_queue import queues
 from tasks_api.api.pull_queue import views as pull_queue
@@ -29,6 +30,7 @@ from tasks_api.api.tasks import (
     runs,
 )
 from tasks_api.api.tasks import views as tasks
+from tasks_api.api.tasks.lane_forecast import LaneForecastView
 from tasks_api.api.timers import views as timers
 
 handler400 = "tasks_api.api.errors.bad_request"
@@ -96,6 +98,13 @@ urlpatterns = [
         "signing-secrets/rotate",
         signing_secrets.RotateSigningSecret.as_view(),
         "rotate-signing-secret",
+    ),
+    _route("lanes", lanes.LaneList.as_view(), "lanes"),
+    _route("lanes/(?P<lane>[^/]+)", lanes.LaneDetail.as_view(), "lane"),
+    _route("lanes/(?P<lane>[^/]+)/pause", lanes.PauseLane.as_view(), "pause-lane"),
+    _route("lanes/(?P<lane>[^/]+)/resume", lanes.ResumeLane.as_view(), "resume-lane"),
+    _route(
+        "lanes/(?P<lane>[^/]+)/forecast", LaneForecastView.as_view(), "lane-forecast"
     ),
     _route("channels", channels.ChannelList.as_view(), "channels"),
     _route(

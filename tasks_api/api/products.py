@@ -15,6 +15,7 @@ class Product(StrEnum):
     TIMERS = "Timers"
     REST_JOBS = "Rest jobs"
     PULL_QUEUE = "Pull queue"
+    LANES = "Lanes"
     CHANNELS = "Channels"
     ACCESS = "Access"
     OPERATIONS = "Operations"
@@ -36,6 +37,9 @@ PRODUCT_DESCRIPTIONS = {
     Product.PULL_QUEUE: "Jobs that your consumers fetch instead of being called: the service "
     "leases each job to one consumer, and makes it available again if that consumer dies. Errors are one sentence of "
     "plain text. Every path also answers after `/v1`.",
+    Product.LANES: "Limits that tasks of a target keep together: how fast requests start, how "
+    "many are under way at once, and when none may start. What is over the limit waits. "
+    "Administrators change lanes, and every user may read them and name them in tasks.",
     Product.CHANNELS: "Where your tenant is told of failed, late and missed runs and of tasks "
     "that the service paused: channels such as mail, Slack and web hooks, and rules that say "
     "what is told where. Administrators change them, and every user may read them.",

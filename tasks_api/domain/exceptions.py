@@ -148,3 +148,15 @@ class RuleNotFound(SchedulerError):
     """The tenant has no such rule."""
 
     code = "rule_not_found"
+
+
+class LaneNotFound(SchedulerError):
+    """The tenant has no lane with this name."""
+
+    code = "lane_not_found"
+
+
+class LaneExists(SchedulerError):
+    """A lane of the tenant has this name, or this host, already."""
+
+    code = "lane_exists"

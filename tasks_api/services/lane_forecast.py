@@ -116,7 +116,7 @@ def _groups(
 
 def _add_one_time_tasks(found: LaneForecast, first: datetime) -> list[Load]:
     buckets = found.buckets
-    values = {
+    values: dict[str, Any] = {
         "lane": found.lane.pk,
         "first": first,
         "last": buckets.end - MICROSECOND,

@@ -33,13 +33,10 @@ from tasks_api.domain.specs import (
 )
 from tasks_api.models import Task
 from tasks_api.storage import (
+    lane_rows,
     schedule_changes,
     schedule_rows,
     stored_schedules,
-)
-from tasks_api.storage.lane_statements import (
-    ASSIGN_LANES_OF_TASKS,
-    LEAVE_OLD_LANES,
 )
 from tasks_api.storage.schedule_statements import TASK_ONLY_COLUMNS
 from tasks_api.storage.stored_schedules import SCHEDULE_COLUMNS, StoredSchedule
@@ -75,6 +72,7 @@ def insert_tasks(
 
     Raises an IntegrityError of NAME_CONSTRAINT if a name is not free.
     """
+    lane_rows.require_lanes(owner.tenant_id, specs)
     made = [_new_task(owner, spec, now=now) for spec in specs]
     schedules = schedule_rows.prepare_schedules(
         [
@@ -128,6 +126,7 @@ def replace_task(task: Task, spec: TaskSpec, owner: User, *, now: datetime) -> b
     With the same schedule, the task keeps its next fire time, so no due fire time is
     lost. With another schedule it starts anew. Returns whether the schedule differs.
     """
+    lane_rows.require_lanes(task.tenant_id, [spec])
     schedule = schedule_for(spec, task.pk)
     stored = stored_schedules.to_stored(schedule, created_at=task.created_at)
     # Read the present schedule, because the task's copy may be older than an edit.
@@ -150,17 +149,8 @@ def replace_task(task: Task, spec: TaskSpec, owner: User, *, now: datetime) -> b
     task.replaced_at = now
     task.version = F("version") + 1
     task.save(update_fields=_REPLACED)
-    with prepared() as cursor:
-        cursor.execute(ASSIGN_LANES_OF_TASKS, [array([task.pk])])
-    _leave_lanes([task])
+    lane_rows.assign_lanes([task])
     return starts_anew
-
-
-def _leave_lanes(tasks: Sequence[Task]) -> None:
-    """Let the runs of tasks that had lanes leave those that are not theirs any more."""
-    if ids := [task.pk for task in tasks if task.lane_id is not None]:
-        with prepared() as cursor:
-            cursor.execute(LEAVE_OLD_LANES, [array(ids)])
 
 
 # The name stays: the task was found by it.
@@ -228,8 +218,12 @@ def rewrite_tasks(wanted: Sequence[tuple[Task, TaskSpec]]) -> RewriteResult:
         task.version += 1
     moved_at = _change_schedules(moved) if moved else None
     if changed:
+        lane_rows.require_lanes(
+            changed[0][0].tenant_id,
+            [spec for task, spec in changed],
+        )
         _update([task for task, _ in changed])
-        _leave_lanes([task for task, _ in changed])
+        lane_rows.leave_old_lanes([task for task, _ in changed])
         _update_descriptions(changed)
     if retagged:
         _replace_tags(retagged)

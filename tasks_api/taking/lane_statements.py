@@ -88,8 +88,19 @@ LEAVE_LANES = f"""
 """
 
 # Notes what the answers of targets say of their lanes. A lane that is as it should be is
-# not written. What happens while a breaker is open is left out: the requests began before.
+# not written, and the others are locked in the order of their ids. What happens while a breaker is open is left out: the requests began before.
 NOTE_ANSWERS = f"""
+    WITH new AS MATERIALIZED (
+        SELECT * FROM unnest(%s::bigint[], %s::bool[], %s::float[], %s::bool[], %s::int[],
+            %s::bool[])
+            AS answers(id, is_throttled, hold, has_success, failures, is_unsent)
+    ), changing AS MATERIALIZED (
+        SELECT lane.id FROM tasks_api_lane lane JOIN new ON new.id = lane.id
+        WHERE new.is_throttled OR new.hold > 0
+            OR lane.breaker_after IS NOT NULL AND (new.failures > 0 OR lane.failures > 0)
+            OR lane.slowdown < 1 OR lane.breaker_state = 'half_open'
+        ORDER BY lane.id FOR NO KEY UPDATE OF lane
+    )
     UPDATE tasks_api_lane lane SET
         slowdown = CASE
             WHEN new.is_throttled AND coalesce(lane.slowed_at
@@ -127,9 +138,5 @@ NOTE_ANSWERS = f"""
                     >= lane.breaker_after
                 THEN now() + make_interval(secs => lane.breaker_for)
             ELSE lane.breaker_until END
-    FROM unnest(%s::bigint[], %s::bool[], %s::float[], %s::bool[], %s::int[], %s::bool[])
-        AS new(id, is_throttled, hold, has_success, failures, is_unsent)
-    WHERE lane.id = new.id AND (new.is_throttled OR new.hold > 0
-        OR lane.breaker_after IS NOT NULL AND (new.failures > 0 OR lane.failures > 0)
-        OR lane.slowdown < 1 OR lane.breaker_state = 'half_open')
+    FROM new, changing WHERE lane.id = new.id AND changing.id = new.id
 """

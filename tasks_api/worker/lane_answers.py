@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from django.db import Error as DatabaseError
+
 from scheduler_service.db.arrays import columns
 from scheduler_service.db.statements import prepared
+from tasks_api.delivery import faults
 from tasks_api.delivery.retry import KeepOpen, Succeed
 from tasks_api.domain.lanes import MAX_HOLD
 from tasks_api.taking import lane_statements
 from tasks_api.worker.record import AttemptResult
+
+logger = logging.getLogger(__name__)
 
 # The statuses by which a target asks for less: too many requests, and unavailable.
 _THROTTLED = (429, 503)
@@ -32,17 +38,22 @@ class LaneAnswers(NamedTuple):
 
 
 def note(results: Iterable[AttemptResult]) -> None:
-    """Write what results say of their lanes, in one statement for all of them."""
+    """Write what results say of their lanes, in one statement for all of them.
+
+    If this fails, the lanes learn it from the next answers.
+    """
     by_lane: defaultdict[int, list[AttemptResult]] = defaultdict(list)
     for item in results:
         if item.run.lane_id is not None:
             by_lane[item.run.lane_id].append(item)
     if not by_lane:
         return
-    # In the order of their ids, so that two workers cannot wait for each other.
-    answers = [summarize(lane_id, by_lane[lane_id]) for lane_id in sorted(by_lane)]
-    with prepared() as cursor:
-        cursor.execute(lane_statements.NOTE_ANSWERS, columns(answers))
+    answers = [summarize(lane_id, of_lane) for lane_id, of_lane in by_lane.items()]
+    try:
+        with prepared() as cursor:
+            cursor.execute(lane_statements.NOTE_ANSWERS, columns(answers))
+    except DatabaseError as error:
+        logger.warning("Lanes learn nothing of answers: %s", faults.summarize(error))
 
 
 def summarize(lane_id: int, results: Sequence[AttemptResult]) -> LaneAnswers:

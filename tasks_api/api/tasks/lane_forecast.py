@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, ClassVar
 
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -24,6 +24,8 @@ SECOND, MAX_SPAN = timedelta(seconds=1), timedelta(weeks=1)
 
 
 class LaneForecastView(TasksView):
+    error_messages_by_method: ClassVar = {("GET", 404): "Lane not found"}
+
     @schema.get_lane_forecast
     def get(self, request: Request, lane: str) -> Response:
         now = clock.now()

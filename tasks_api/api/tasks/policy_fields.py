@@ -9,7 +9,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from tasks_api.api import fields, openapi
@@ -21,18 +21,12 @@ from tasks_api.api.tasks.field_types import (
     enum_member,
     integer_field,
 )
+from tasks_api.api.tasks.spread_fields import SPREAD_FIELDS
 from tasks_api.delivery.retry import parse_statuses
 from tasks_api.domain.cron import Dst
 from tasks_api.domain.exceptions import InvalidTask
-from tasks_api.domain.schedules import Cron, Interval, first_after
-from tasks_api.domain.specs import (
-    Admit,
-    Backoff,
-    Misfire,
-    Overlap,
-    RequestOptions,
-    TaskSpec,
-)
+from tasks_api.domain.schedules import Cron, first_after
+from tasks_api.domain.specs import Backoff, Misfire, Overlap, RequestOptions, TaskSpec
 from tasks_api.models import Task
 
 MAX_STATUSES_LENGTH = 200
@@ -41,8 +35,9 @@ MAX_RETRY_DELAY = 7 * DAY
 MAX_ATTEMPTS = 185
 MIN_CATCHUP_WINDOW, MAX_CATCHUP_WINDOW = 10, 365 * DAY
 MAX_FAILURES_IN_A_ROW = 1000
-# The spread that the service chooses.
-AUTO = "auto"
+MAX_LANE_NAME_LENGTH = 100
+_LANE_NAME = re.compile(rf"[A-Za-z0-9._-]{{1,{MAX_LANE_NAME_LENGTH}}}")
+_IN_LANE_NAMES = "A-Z, a-z, 0-9, ., - and _"
 _STATUS_RANGE = re.compile(r"[1-9][0-9]{2}(?:-[1-9][0-9]{2})?", re.ASCII)
 
 
@@ -97,36 +92,7 @@ _DST_SCHEMA = {
 }
 
 
-# Late and spread fire times.
-
-
-def _read_spread(given: Fields, spec: TaskSpec, now: datetime) -> Fields:
-    if given.get("spread") == AUTO:
-        return {"spread_auto": True}
-    seconds: int = fields.number(given, "spread", 0, DAY)
-    interval = spec.schedule if isinstance(spec.schedule, Interval) else None
-    if seconds and interval and timedelta(seconds=seconds) >= interval.every:
-        fields.raise_invalid("spread", "should be less than frequency")
-    return {"spread": seconds}
-
-
-def _show_spread(task: Task, options: RequestOptions) -> int | str:
-    return AUTO if task.spread_auto else task.spread
-
-
-def _show_spread_offset(task: Task, options: RequestOptions) -> int | None:
-    return task.spread_offset if task.spread_auto else None
-
-
-def _read_admit(given: Fields, spec: TaskSpec, now: datetime) -> Fields:
-    if given["admit"] != Admit.ANYWAY:
-        raise InvalidTask("admit", "Invalid value of admit. Value should be anyway")
-    return {"admit": Admit.ANYWAY}
-
-
-def _read_nothing(given: Fields, spec: TaskSpec, now: datetime) -> Fields:
-    """Ignore a field that only responses have, so that a client may send it back."""
-    return {}
+# Late fire times.
 
 
 def _read_catchup_window(given: Fields, spec: TaskSpec, now: datetime) -> Fields:
@@ -249,15 +215,25 @@ _RETRY_SCHEMA = {
     },
 }
 
-_SPREAD_SCHEMA = {
-    "description": "The number of seconds over which the service spreads the runs of "
-    "tasks with the same schedule; less than `frequency`. With `auto` the service chooses "
-    "the emptiest place.",
-    "oneOf": [
-        {"type": "integer", "minimum": 0, "maximum": DAY},
-        {"type": "string", "enum": [AUTO]},
-    ],
-}
+# Lanes.
+
+
+def read_lane_name(name: str, value: object) -> str:
+    if isinstance(value, str) and _LANE_NAME.fullmatch(value):
+        return value
+    fields.raise_invalid(
+        name, f"should have 1 to {MAX_LANE_NAME_LENGTH} of {_IN_LANE_NAMES}"
+    )
+
+
+def _read_lane(given: Fields, spec: TaskSpec, now: datetime) -> Fields:
+    return {"lane_name": read_lane_name("lane", given["lane"])}
+
+
+def lane_name(description: str) -> dict[str, Any]:
+    return openapi.text(description, pattern=f"^{_LANE_NAME.pattern}$")
+
+
 # They are read in this order, so the first wrong one is reported.
 POLICY_FIELDS = (
     enum_field(
@@ -300,38 +276,7 @@ POLICY_FIELDS = (
         column("catchup_window"),
         needs_periodic=True,
     ),
-    OptionalField(
-        "spread",
-        _SPREAD_SCHEMA,
-        _read_spread,
-        _show_spread,
-        default=0,
-        needs_periodic=True,
-    ),
-    OptionalField(
-        "spread_offset",
-        {
-            "type": "integer",
-            "minimum": 0,
-            "maximum": DAY,
-            "description": "With `spread` `auto`: the seconds after its schedule at which the "
-            "task fires. The service chooses them, and ignores the field in requests.",
-        },
-        _read_nothing,
-        _show_spread_offset,
-        needs_periodic=True,
-    ),
-    OptionalField(
-        "admit",
-        openapi.text(
-            "`anyway` lets the task into its lane even if it makes runs late there. If absent, "
-            "the service refuses a periodic task that does not fit the rate of its lane.",
-            enum=[Admit.ANYWAY.value],
-        ),
-        _read_admit,
-        column("admit"),
-        default=Admit.FITTING,
-    ),
+    *SPREAD_FIELDS,
     OptionalField("retry", _RETRY_SCHEMA, _read_retry, _show_retry, needs_url=True),
     integer_field(
         "pause_after_failures",
@@ -341,5 +286,16 @@ POLICY_FIELDS = (
         MAX_FAILURES_IN_A_ROW,
         needs_url=True,
         needs_periodic=True,
+    ),
+    OptionalField(
+        "lane",
+        lane_name(
+            "The lane whose limits the runs of the task keep; if absent, the lane of the "
+            "target's host, if there is one."
+        ),
+        _read_lane,
+        column("lane_name"),
+        default="",
+        needs_url=True,
     ),
 )

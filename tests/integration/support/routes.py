@@ -76,6 +76,11 @@ ACCESS |= {"signing-secrets", "rotate-signing-secret"}
 ACCESS |= {"channels", "channel", "test-channel", "rules", "rule"}
 
 
+# The same; test_lanes_api.py says it.
+ACCESS |= {"lanes", "lane", "pause-lane", "resume-lane"}
+ACCESS |= {"lane-forecast"}
+
+
 # Who calls is known by another header than the bearer token.
 SHARED_SECRET = {"insert-timer", "delete-timer", "replace-crons"}
 

@@ -1,0 +1,3 @@
+"""The API of lanes."""
+
+from __future__ import annotations
